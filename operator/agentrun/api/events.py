@@ -1,0 +1,61 @@
+"""Events: what a run's journal holds. Types and data shapes are those MCP clients rely on."""
+
+from enum import StrEnum
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class EventType(StrEnum):
+    """The kinds of events."""
+
+    RUN_STARTED = "run_started"
+    STATUS_CHANGED = "status_changed"
+    AGENT_MESSAGE = "agent_message"
+    MESSAGE_ADDED = "message_added"
+    REASONING = "reasoning"
+    COMMAND_STARTED = "command_started"
+    COMMAND_UPDATED = "command_updated"
+    COMMAND_FINISHED = "command_finished"
+    FILE_CHANGED = "file_changed"
+    TOOL_STARTED = "tool_started"
+    TOOL_FINISHED = "tool_finished"
+    ARTIFACT_ADDED = "artifact_added"
+    TODO_UPDATED = "todo_updated"
+    INPUT_REQUIRED = "input_required"
+    AUTH_REQUIRED = "auth_required"
+    REJECTED = "rejected"
+    RUN_COMPLETED = "run_completed"
+    RUN_FAILED = "run_failed"
+
+
+MAX_EVENT_BYTES = 65_536
+"""The largest event the gateway takes, as JSON. The runner keeps events well below it."""
+
+
+class NewEvent(BaseModel):
+    """An event as the runner sends it. ``seq`` starts at 1 and has no gaps."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    seq: Annotated[int, Field(ge=1)]
+    event_id: Annotated[str, Field(min_length=1, max_length=64)]
+    """Unique per event: sending an event twice is harmless, another event at its seq is not."""
+    ts: Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$")]
+    """When it happened: UTC, milliseconds."""
+    type: EventType
+    data: dict[str, Any]
+
+
+class Event(BaseModel):
+    """An event as readers see it."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    seq: Annotated[int, Field(ge=1)]
+    ts: str
+    run_id: str
+    session_id: str
+    backend: str
+    type: EventType
+    data: dict[str, Any]

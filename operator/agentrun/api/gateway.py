@@ -1,0 +1,109 @@
+"""
+The protocol between a run's runner and the gateway: HTTP and JSON, under ``/v1``.
+
+Every request carries the runner's pod-bound Kubernetes token (audience ``agentrun-gateway``).
+The token alone says which run and attempt speaks; nothing in a request does.
+
+====== ============== ============================= =========================================
+verb   path           body → answer                 refusals beside 400, 401 and 503
+====== ============== ============================= =========================================
+GET    /v1/task       → Task
+GET    /v1/head       → Head
+POST   /v1/events     Append → Head                 409 Conflict, 410 sealed, 413 too large
+PUT    /v1/blobs/NAME bytes → Blob                  409 other bytes there, 410, 413
+POST   /v1/state      AgentStatus → Head            410
+POST   /v1/outcome    Outcome → Head                409 another outcome there, 410
+GET    /v1/inputs     ?after=N&wait_ms=M → Inputs
+====== ============== ============================= =========================================
+
+403 ``fenced``: the token is valid, but a newer attempt of the run has begun, or the run is not
+known. 410 ``sealed``: the run is over. Both mean: stop, nothing you send will be kept.
+503 ``unavailable``: the store is away or full; keep everything and try again.
+Every refusal is a Problem.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from agentrun.api.events import NewEvent
+from agentrun.api.v1alpha1 import AgentProfileSpec, AgentRunSpec, Input
+
+TOKEN_AUDIENCE = "agentrun-gateway"
+"""The audience of runners' tokens."""
+
+MAX_APPEND_BYTES = 4 * 1024 * 1024
+"""The largest body of an append."""
+MAX_BATCH = 500
+"""The most events in one append."""
+MAX_BLOB_BYTES = 64 * 1024 * 1024
+"""The largest blob."""
+BLOB_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}(/[A-Za-z0-9][A-Za-z0-9._-]{0,127}){0,3}$"
+"""What a blob may be called: up to four path segments without dots in front."""
+
+ProblemCode = Literal[
+    "invalid", "unauthenticated", "fenced", "not_found", "conflict", "sealed", "too_large",
+    "unavailable",
+]  # fmt: skip
+
+
+class _Message(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class Problem(_Message):
+    """Why a request was refused."""
+
+    error: ProblemCode
+    message: str
+    """What is wrong, and what to do about it."""
+    last_seq: int | None = None
+    """With ``conflict``: the journal's head."""
+
+
+class Head(_Message):
+    """Where a run's journal ends."""
+
+    last_seq: Annotated[int, Field(ge=0)]
+    sealed: bool = False
+
+
+class Task(_Message):
+    """What the runner is to do."""
+
+    run_id: str
+    namespace: str
+    uid: str
+    attempt: int
+    session_id: str
+    """The AgentSession's uid."""
+    agent_name: str
+    """The AgentSession's name."""
+    spec: AgentRunSpec
+    profile: AgentProfileSpec
+    acknowledged_input: int = 0
+    """The newest input an earlier attempt has dealt with."""
+    resume_session_id: str | None = None
+    """The agent's own id of the conversation to resume."""
+    head: Head
+
+
+class Append(_Message):
+    """Events to append, in order, without gaps."""
+
+    events: Annotated[list[NewEvent], Field(min_length=1, max_length=MAX_BATCH)]
+
+
+class Blob(_Message):
+    """A stored blob."""
+
+    name: str
+    size: int
+    sha256: str
+
+
+class Inputs(_Message):
+    """The answers after the given number, and whether the run is still wanted."""
+
+    inputs: list[Input]
+    desired_state: Literal["Active", "Cancelled"]

@@ -1,0 +1,72 @@
+"""
+What the operator that builds a run's pod and the runner that works in it agree on.
+
+Two containers, one uid, separate process namespaces. They share the pipes folder, the workspace
+and HOME. Only the runner has the gateway's token, git's and the provider's credentials, and the
+spool.
+"""
+
+AGENT = "agent"
+"""The container with the agent program."""
+RUNNER = "runner"
+"""The container that drives it."""
+
+PIPES = "/agentrun/pipes"
+"""The folder of the FIFOs; the runner also puts the init and the supervising script there."""
+READY = f"{PIPES}/ready"
+"""Exists once everything in the pipes folder is in place."""
+INIT = f"{PIPES}/init"
+"""A static init (tini); the container's process 1."""
+SUPERVISE = f"{PIPES}/supervise"
+"""The script that runs the agent's command between the FIFOs."""
+STDIN, STDOUT, STDERR = f"{PIPES}/in", f"{PIPES}/out", f"{PIPES}/err"
+"""FIFOs of the agent's standard streams."""
+EXIT = f"{PIPES}/exit"
+"""FIFO on which the script reports the agent's exit code, a decimal number and a newline."""
+STOP = f"{PIPES}/stop"
+"""FIFO the runner holds open; a line, or its end, ends the agent's container."""
+
+WORKSPACE = "/workspace"
+HOME = "/home/agent"
+SPOOL = "/var/spool/agentrun"
+"""The runner's own folder: unacknowledged events, the private repository."""
+
+TOKEN_FILE = "/var/run/secrets/agentrun/token"
+PROVIDER_KEY_FILE = "/var/run/secrets/agentrun-provider/key"
+GIT_CREDENTIALS = "/var/run/secrets/agentrun-git"
+"""The mounted git Secret: username and password, or ssh-privatekey and known_hosts."""
+REDACT = "/var/run/secrets/agentrun-redact"
+"""Values of Secrets the agent's environment holds, one file each: never to leave the pod."""
+TERMINATION_LOG = "/dev/termination-log"
+"""Where the runner leaves its outcome as JSON (an Outcome, < 2 KiB) for the case that the
+gateway cannot take it."""
+
+PROXY_PORT = 8790
+"""The runner's reverse proxy to the model's provider, on the pod's loopback."""
+
+AGENT_BOOTSTRAP = (
+    f'until [ -e {READY} ]; do sleep 0.1; done; exec {INIT} -s -- /bin/sh {SUPERVISE} "$@"'
+)
+"""The agent container's ``sh -c`` script; its arguments are the agent's ACP command."""
+
+# The runner's environment.
+ENV_GATEWAY = "AGENTRUN_GATEWAY_URL"
+ENV_RUN = "AGENTRUN_RUN_ID"
+ENV_ATTEMPT = "AGENTRUN_ATTEMPT"
+ENV_BACKEND = "AGENTRUN_BACKEND"
+ENV_MODEL = "AGENTRUN_MODEL"
+ENV_PROVIDER = "AGENTRUN_PROVIDER_URL"
+ENV_GRACE = "AGENTRUN_GRACE_SECONDS"
+"""The pod's termination grace period: the runner must be done within it."""
+
+# Labels of a run's pod.
+LABEL_RUN = "agentrun.dev/run"
+LABEL_ATTEMPT = "agentrun.dev/attempt"
+LABEL_SESSION = "agentrun.dev/session"
+LABEL_BACKEND = "agentrun.dev/backend"
+
+# Annotations of a run.
+REQUESTED_BY = "agentrun.dev/requested-by"
+"""Who called spawn_run, as the API server knows them."""
+REQUEST_HASH = "agentrun.dev/request-hash"
+"""A digest of spawn_run's arguments, where it was given an idempotency key."""

@@ -1,0 +1,377 @@
+"""AgentRun: one piece of work for a coding agent."""
+
+from datetime import datetime
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Field
+
+from agentrun.api.base import API_VERSION, Json, Line, Model, Name, Seconds, Text, Time, Token
+from agentrun.api.messages import AgentMessage
+from agentrun.api.v1alpha1.meta import Condition, ObjectMeta
+from agentrun.api.v1alpha1.vocabulary import (
+    TERMINAL_PHASES,
+    AgentState,
+    Backend,
+    DesiredState,
+    OutcomeState,
+    Phase,
+    Role,
+)
+
+_TERMINAL = "[" + ", ".join(f"'{phase}'" for phase in sorted(TERMINAL_PHASES)) + "]"
+
+
+def _rule(rule: str, message: str, **more: str) -> dict[str, str]:
+    return {"rule": rule, "message": message, **more}
+
+
+class GitSource(Model):
+    """A git repository to clone into the workspace."""
+
+    url: Annotated[str, Field(min_length=1, max_length=2048)]
+    """Where to clone from: https://, ssh:// or git://."""
+    ref: Annotated[str, Field(max_length=255)] | None = None
+    """The branch, tag or commit to start from. Default: the remote's HEAD."""
+    branch: Annotated[str, Field(max_length=255)] | None = None
+    """The branch the change is committed to. Default: agentrun/RUN."""
+    depth: Annotated[int, Field(ge=0, le=1_000_000)] = 1
+    """How many commits of history to clone; 0 for all."""
+
+
+class Workspace(Model):
+    """What the agent finds in /workspace."""
+
+    git: GitSource | None = None
+    """Clone a git repository. Without it, the workspace starts empty."""
+    volume: Name | None = None
+    """A PersistentVolumeClaim to mount as the workspace; the profile must allow it by name."""
+    cwd: Annotated[str, Field(max_length=1024)] | None = None
+    """The folder the agent works in: relative, or absolute below /workspace."""
+
+
+class SessionSpec(Model):
+    """The conversation a run belongs to."""
+
+    mode: Literal["new", "resume"] = "new"
+    """`new` begins a conversation, `resume` continues that of an AgentSession."""
+    name: Name | None = None
+    """The AgentSession's name. Default for a new one: the run's name."""
+
+
+class Timeouts(Model):
+    """How long things may take. What a run leaves out, its profile decides."""
+
+    active_deadline_seconds: Seconds | None = None
+    """How long the run may work. Time spent waiting for a person does not count."""
+    idle_timeout_seconds: Seconds | None = None
+    """How long the pod of a run that waits for a person is kept."""
+    input_timeout_seconds: Seconds | None = None
+    """How long a run may wait for a person before it fails."""
+    termination_grace_period_seconds: Annotated[int, Field(ge=1, le=600)] | None = None
+    """How long a run that is stopped may take to ship its last events."""
+
+
+class Retry(Model):
+    """What happens when the pod is lost through no fault of the agent."""
+
+    limit: Annotated[int, Field(ge=0, le=10)] | None = None
+    """How many more attempts a lost pod gets. Default: one, if the prompt had not been sent."""
+
+
+class Input(Model):
+    """An answer to a waiting run."""
+
+    seq: Annotated[int, Field(ge=1, le=1_000_000)]
+    """The input's number; each is used once."""
+    question_id: Token | None = None
+    """The question it answers: `status.agent.question.id`."""
+    message: AgentMessage
+    """The answer."""
+
+
+class Cancellation(Model):
+    """Who asked for a run to be cancelled, and why."""
+
+    requested_by: Line | None = None
+    """The user, as the API server knows them."""
+    reason: Line | None = None
+    """Why, in a person's words."""
+
+
+# Optional fields are compared through CEL's optional syntax, so that adding or removing one is
+# refused as well as changing it.
+_FIXED = (
+    "backend", "role", "prompt", "inputMessage", "profile", "model", "workspace", "session",
+    "outputSchema", "metadata", "backendConfig", "timeouts", "retry", "ttlSecondsAfterFinished",
+)  # fmt: skip
+
+
+class AgentRunSpec(Model):
+    """What is asked. Immutable but for `desiredState`, `cancellation` and `inputs`."""
+
+    backend: Backend
+    """The kind of agent that does the work."""
+    role: Role = "worker"
+    """What the agent is here for. A label for people; it changes nothing in the execution."""
+    prompt: Annotated[str, Field(min_length=1, max_length=131_072)] | None = None
+    """The task, in words. At most 128 KiB."""
+    input_message: AgentMessage | None = None
+    """The task as a message with parts. With a prompt as well, the prompt comes first."""
+    profile: Name | None = None
+    """The AgentProfile to use. Default: the backend's name (for claude_code: claude-code)."""
+    model: Token | None = None
+    """The model to use; the profile says which are allowed."""
+    workspace: Workspace | None = None
+    """What the agent works on. Default: the profile's workspace."""
+    session: SessionSpec | None = None
+    """The conversation it belongs to. Default: a new one."""
+    output_schema: Json | None = None
+    """A JSON Schema that the final answer must satisfy (`status.result.structured`)."""
+    metadata: Json | None = None
+    """Kept and returned, never interpreted."""
+    backend_config: Json | None = None
+    """Settings of the backend, such as `agent_url` for remote_a2a. Never credentials."""
+    timeouts: Timeouts | None = None
+    """How long things may take."""
+    retry: Retry | None = None
+    """What happens when the pod is lost."""
+    ttl_seconds_after_finished: Annotated[int, Field(ge=0, le=31_536_000)] | None = None
+    """How long the finished AgentRun is kept. Default: 7 days. Its journal stays."""
+    inputs: Annotated[
+        list[Input],
+        Field(
+            max_length=100,
+            json_schema_extra={
+                "x-kubernetes-list-type": "map",
+                "x-kubernetes-list-map-keys": ["seq"],
+            },
+        ),
+    ] = []  # noqa: RUF012 - pydantic copies defaults
+    """Answers to the agent's questions. Only ever grows."""
+    desired_state: DesiredState = DesiredState.ACTIVE
+    """Set it to Cancelled to stop the run. There is no way back."""
+    cancellation: Cancellation | None = None
+    """Who cancelled, and why."""
+
+    RULES: ClassVar[list[dict[str, str]]] = [
+        _rule(
+            "has(self.prompt) || has(self.inputMessage)",
+            "Either prompt or inputMessage is required",
+        ),
+        *(
+            _rule(
+                f"self.?{name} == oldSelf.?{name}", f"{name} is immutable: create another AgentRun"
+            )
+            for name in _FIXED
+        ),
+        _rule(
+            "oldSelf.desiredState != 'Cancelled' || self.desiredState == 'Cancelled'",
+            "desiredState cannot go back from Cancelled: create another AgentRun",
+        ),
+        _rule(
+            "!has(self.cancellation) || self.desiredState == 'Cancelled'",
+            "cancellation goes with desiredState: Cancelled",
+        ),
+        _rule(
+            "!has(oldSelf.cancellation) || self.?cancellation == oldSelf.?cancellation",
+            "cancellation is set once",
+        ),
+        _rule(
+            "oldSelf.inputs.all(old, self.inputs.exists(new, new.seq == old.seq))",
+            "inputs only grow: an input cannot be taken back",
+        ),
+    ]
+
+
+class Question(Model):
+    """What the agent wants to know."""
+
+    id: Token
+    """Names the question; an input answers it by this id."""
+    kind: Literal["input", "auth", "permission"] = "input"
+    """What is wanted: an answer, credentials, or leave to do something."""
+    text: Text = ""
+    """The question, as the agent put it."""
+    options: Annotated[list["QuestionOption"], Field(max_length=32)] = []  # noqa: RUF012
+    """The answers there are, where the agent named them."""
+    asked_at: Time | None = None
+    """When it was asked."""
+
+
+class QuestionOption(Model):
+    """One of the answers a question offers."""
+
+    id: Token
+    """What to answer to choose it."""
+    name: Line = ""
+    """What it means."""
+
+
+class Usage(Model):
+    """What the run consumed, as its agent reports it."""
+
+    input_tokens: Annotated[int, Field(ge=0)] | None = None
+    """Tokens read."""
+    cached_input_tokens: Annotated[int, Field(ge=0)] | None = None
+    """Tokens read from the provider's cache."""
+    output_tokens: Annotated[int, Field(ge=0)] | None = None
+    """Tokens written."""
+    total_tokens: Annotated[int, Field(ge=0)] | None = None
+    """All tokens."""
+    cost_usd: Annotated[str, Field(max_length=32, pattern=r"^[0-9]+(\.[0-9]+)?$")] | None = None
+    """The cost in US dollars, a decimal, where the agent says it."""
+
+
+class Result(Model):
+    """What came of a run."""
+
+    summary: Text | None = None
+    """The agent's final answer."""
+    structured: Annotated[
+        Any, Field(json_schema_extra={"x-kubernetes-preserve-unknown-fields": True})
+    ] = None
+    """The answer that satisfies `spec.outputSchema`."""
+    branch: Annotated[str, Field(max_length=255)] | None = None
+    """The branch that holds the change."""
+    commit: Annotated[str, Field(max_length=64)] | None = None
+    """The change's last commit."""
+    pushed: bool | None = None
+    """Whether the branch was pushed to the remote."""
+    files_changed: Annotated[int, Field(ge=0)] | None = None
+    """How many files the change touches."""
+    insertions: Annotated[int, Field(ge=0)] | None = None
+    """How many lines it adds."""
+    deletions: Annotated[int, Field(ge=0)] | None = None
+    """How many lines it removes."""
+
+
+class Outcome(Model):
+    """How the runner says that its attempt ended. A claim: the controller decides."""
+
+    attempt: Annotated[int, Field(ge=1)]
+    """The attempt that ended."""
+    state: OutcomeState
+    """How it ended."""
+    reason: Token | None = None
+    """A word from the reasons of `status.reason`."""
+    message: Text | None = None
+    """What a person needs to know."""
+    result: Result | None = None
+    """What came of it."""
+    finished_at: Time | None = None
+    """When."""
+
+
+class AgentStatus(Model):
+    """What the runner says of its agent. Written by the gateway only."""
+
+    state: AgentState | None = None
+    """What the agent is doing."""
+    session_id: Token | None = Field(default=None)
+    """The agent's own id of the conversation."""
+    question: Question | None = None
+    """What the agent waits for."""
+    acknowledged_input: Annotated[int, Field(ge=0)] | None = None
+    """The newest `spec.inputs` the agent has been given."""
+    prompt_sent: bool | None = None
+    """Whether the agent has been given its task."""
+    usage: Usage | None = None
+    """What was consumed so far."""
+    outcome: Outcome | None = None
+    """How the attempt ended."""
+
+
+class AgentRunStatus(Model):
+    """What is. Written by the operator, but for `agent`."""
+
+    phase: Phase | None = None
+    """Where the run is. Completed, Failed, Cancelled and Rejected are final."""
+    reason: Token | None = None
+    """Why it is there, in one word."""
+    message: Text | None = None
+    """Why it is there, in a sentence."""
+    conditions: Annotated[
+        list[Condition],
+        Field(
+            max_length=16,
+            json_schema_extra={
+                "x-kubernetes-list-type": "map",
+                "x-kubernetes-list-map-keys": ["type"],
+            },
+        ),
+    ] = []  # noqa: RUF012
+    """PodScheduled, AgentReady, CancelRequested, PodTerminated, Finished."""
+    pod_name: Annotated[str, Field(max_length=253)] | None = None
+    """The pod of the newest attempt."""
+    pod_uid: Token | None = None
+    """That pod's uid."""
+    node_name: Annotated[str, Field(max_length=253)] | None = None
+    """The node it runs on."""
+    attempts: Annotated[int, Field(ge=0)] | None = None
+    """How many pods the run has had. Written before each is created."""
+    start_time: Time | None = None
+    """When the first pod was asked for."""
+    waiting_since: Time | None = None
+    """Since when the run waits for a person."""
+    waited_seconds: Annotated[int, Field(ge=0)] | None = None
+    """How long it waited for people before that; not counted against the deadline."""
+    completion_time: Time | None = None
+    """When it ended."""
+    cancelled_at: Time | None = None
+    """When it was known that nothing of a cancelled run was left."""
+    agent: AgentStatus | None = None
+    """What the runner says."""
+    result: Result | None = None
+    """What came of the run."""
+    observed_generation: Annotated[int, Field(ge=0)] | None = None
+    """The generation of the spec that this status speaks of."""
+
+    RULES: ClassVar[list[dict[str, str]]] = [
+        _rule(
+            f"!(oldSelf.?phase.orValue('') in {_TERMINAL}) || self.?phase == oldSelf.?phase",
+            "the phase of a finished run is final",
+        ),
+    ]
+
+
+class AgentRun(Model):
+    """One piece of work for a coding agent: what is asked, and how far it has come."""
+
+    api_version: str = API_VERSION
+    kind: str = "AgentRun"
+    metadata: ObjectMeta = ObjectMeta()
+    spec: AgentRunSpec
+    status: AgentRunStatus = AgentRunStatus()
+
+    RULES: ClassVar[list[dict[str, str]]] = [
+        _rule(
+            f"!(oldSelf.?status.phase.orValue('') in {_TERMINAL}) || self.spec == oldSelf.spec",
+            "the run is finished: its spec can no longer change",
+        ),
+        _rule(
+            "self.spec.desiredState != 'Cancelled'"
+            " || self.?status.phase.orValue('') != 'Completed'"
+            " || oldSelf.?status.phase.orValue('') == 'Completed'",
+            "a run whose cancellation was asked for cannot become Completed",
+        ),
+    ]
+
+    @property
+    def phase(self) -> Phase:
+        """The phase; a run that the operator has not seen yet is Queued."""
+        return self.status.phase or Phase.QUEUED
+
+    @property
+    def attempts(self) -> int:
+        """How many pods the run has had."""
+        return self.status.attempts or 0
+
+    @property
+    def is_cancel_requested(self) -> bool:
+        """Whether somebody asked for the run to be cancelled."""
+        return self.spec.desired_state is DesiredState.CANCELLED
+
+    @property
+    def created(self) -> datetime | None:
+        """When the API server accepted the run."""
+        return self.metadata.creation_timestamp

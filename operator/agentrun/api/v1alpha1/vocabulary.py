@@ -1,0 +1,198 @@
+"""The closed vocabularies of the API: phases, reasons, conditions, backends."""
+
+from enum import StrEnum
+from typing import Literal
+
+Backend = Literal["codex", "claude_code", "opencode", "gemini", "acp", "remote_a2a"]
+Role = Literal["planner", "worker", "reviewer"]
+
+
+class DesiredState(StrEnum):
+    """What the user wants of a run. It goes one way: from Active to Cancelled."""
+
+    ACTIVE = "Active"
+    CANCELLED = "Cancelled"
+
+
+class Phase(StrEnum):
+    """Where a run is. The last four are terminal: a run never leaves them."""
+
+    QUEUED = "Queued"
+    """Accepted; no pod yet."""
+    STARTING = "Starting"
+    """The pod exists; the agent has not begun to work."""
+    RUNNING = "Running"
+    """The agent works."""
+    INPUT_REQUIRED = "InputRequired"
+    """The agent asked a question (`status.agent.question`) and waits for an input."""
+    AUTH_REQUIRED = "AuthRequired"
+    """The provider or a remote agent wants other credentials."""
+    CANCELLING = "Cancelling"
+    """The run is being stopped; something of it may still be alive."""
+    COMPLETED = "Completed"
+    """The agent finished its turn."""
+    FAILED = "Failed"
+    """The run ended without finishing; `reason` and `message` say why."""
+    CANCELLED = "Cancelled"
+    """Stopped on request. No process of the run is left."""
+    REJECTED = "Rejected"
+    """The agent, or the platform, declined the work."""
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether a run in this phase is over."""
+        return self in TERMINAL_PHASES
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether a run in this phase waits for a person."""
+        return self in (Phase.INPUT_REQUIRED, Phase.AUTH_REQUIRED)
+
+    @property
+    def status(self) -> str:
+        """The word the MCP tools use for this phase; `Starting` reads as `queued`."""
+        return _STATUS[self]
+
+
+_STATUS = {
+    Phase.QUEUED: "queued",
+    Phase.STARTING: "queued",
+    Phase.RUNNING: "running",
+    Phase.INPUT_REQUIRED: "input_required",
+    Phase.AUTH_REQUIRED: "auth_required",
+    Phase.CANCELLING: "cancelling",
+    Phase.COMPLETED: "completed",
+    Phase.FAILED: "failed",
+    Phase.CANCELLED: "cancelled",
+    Phase.REJECTED: "rejected",
+}
+TERMINAL_PHASES = frozenset({Phase.COMPLETED, Phase.FAILED, Phase.CANCELLED, Phase.REJECTED})
+
+
+class AgentState(StrEnum):
+    """What the runner last said of its agent; `status.agent.state`."""
+
+    PREPARING = "Preparing"
+    """The workspace is being made ready."""
+    WORKING = "Working"
+    """A turn is under way."""
+    INPUT_REQUIRED = "InputRequired"
+    """The agent waits for an answer."""
+    AUTH_REQUIRED = "AuthRequired"
+    """The agent waits for credentials."""
+    FINISHED = "Finished"
+    """The outcome is known."""
+
+
+class OutcomeState(StrEnum):
+    """How the runner says that its attempt ended."""
+
+    COMPLETED = "Completed"
+    FAILED = "Failed"
+    REJECTED = "Rejected"
+    INTERRUPTED = "Interrupted"
+    """The runner was told to stop (SIGTERM) before the turn ended."""
+
+
+class ConditionType(StrEnum):
+    """The conditions of a run; `kubectl wait --for=condition=...` takes them."""
+
+    POD_SCHEDULED = "PodScheduled"
+    """The run's pod has a node."""
+    AGENT_READY = "AgentReady"
+    """The agent's session is open and the prompt was sent."""
+    CANCEL_REQUESTED = "CancelRequested"
+    """Somebody, or a limit, asked the run to stop."""
+    POD_TERMINATED = "PodTerminated"
+    """No container of the run is left. Unknown: its node cannot be reached."""
+    FINISHED = "Finished"
+    """The run is over, however it ended."""
+
+
+class Reason(StrEnum):
+    """Why a run is in its phase; `status.reason`. Each says what happened, never what to do."""
+
+    # on the way
+    ACCEPTED = "Accepted"
+    """The run was seen; its pod comes next."""
+    SESSION_BUSY = "SessionBusy"
+    """An earlier run of the same session is still active."""
+    POD_PENDING = "PodPending"
+    """The pod exists and waits for a node, an image or a container."""
+    PREPARING = "Preparing"
+    """The workspace is being made ready."""
+    WORKING = "Working"
+    """The agent works."""
+    FINISHING = "Finishing"
+    """The agent has finished; its pod is being closed."""
+    QUESTION = "Question"
+    """The agent asked something."""
+    # ends
+    COMPLETED = "Completed"
+    """The agent finished its turn."""
+    CANCEL_REQUESTED = "CancelRequested"
+    """`spec.desiredState` is Cancelled."""
+    DELETED = "Deleted"
+    """The AgentRun was deleted while it was alive."""
+    DEADLINE_EXCEEDED = "DeadlineExceeded"
+    """The run worked longer than `activeDeadlineSeconds`."""
+    INPUT_TIMEOUT = "InputTimeout"
+    """Nobody answered within `inputTimeoutSeconds`."""
+    START_TIMEOUT = "StartTimeout"
+    """The pod did not come to work within the operator's start bound."""
+    PROFILE_NOT_FOUND = "ProfileNotFound"
+    """The AgentProfile does not exist in the run's namespace."""
+    PROFILE_REFUSED = "ProfileRefused"
+    """The profile does not allow what the run asks for (model, volume, backend)."""
+    SESSION_NOT_FOUND = "SessionNotFound"
+    """The run resumes an AgentSession that does not exist."""
+    SESSION_NOT_RESUMABLE = "SessionNotResumable"
+    """The session holds no conversation to resume."""
+    QUOTA_EXCEEDED = "QuotaExceeded"
+    """A ResourceQuota or LimitRange refused the pod."""
+    POD_REJECTED = "PodRejected"
+    """Admission or validation refused the pod."""
+    POD_NAME_TAKEN = "PodNameTaken"
+    """Another object's pod has the name this run's pod needs."""
+    UNSCHEDULABLE = "Unschedulable"
+    """No node can take the pod."""
+    IMAGE_PULL_FAILED = "ImagePullFailed"
+    """An image cannot be pulled, or does not exist."""
+    SECRET_MISSING = "SecretMissing"
+    """A Secret, ConfigMap or key that the profile names does not exist."""
+    CONTAINER_START_FAILED = "ContainerStartFailed"
+    """A container could not be created or started."""
+    CLONE_FAILED = "CloneFailed"
+    """The git workspace could not be prepared."""
+    AGENT_NOT_FOUND = "AgentNotFound"
+    """The image has no such agent program."""
+    AGENT_EXITED = "AgentExited"
+    """The agent program ended before its turn did."""
+    AGENT_UNRESPONSIVE = "AgentUnresponsive"
+    """The agent did not answer the protocol's handshake."""
+    PROTOCOL_ERROR = "ProtocolError"
+    """The agent broke the protocol, for instance with a line beyond the limit."""
+    PROVIDER_ERROR = "ProviderError"
+    """The model's provider answered with an error; `message` is the provider's."""
+    AUTH_REQUIRED = "AuthRequired"
+    """The model's provider refused the credentials."""
+    REFUSED = "Refused"
+    """The model declined to do the work."""
+    LIMIT_REACHED = "LimitReached"
+    """The agent stopped at its own limit of tokens or turns."""
+    OUTPUT_INVALID = "OutputInvalid"
+    """The final answer does not satisfy `outputSchema`."""
+    PUSH_FAILED = "PushFailed"
+    """The change was made but could not be pushed; the patch artifact holds it."""
+    STORE_UNAVAILABLE = "StoreUnavailable"
+    """The runner could not deliver its events within its bound."""
+    RUNNER_FAILED = "RunnerFailed"
+    """The runner ended without an outcome."""
+    OUT_OF_MEMORY = "OutOfMemory"
+    """A container exceeded its memory limit."""
+    EVICTED = "Evicted"
+    """The kubelet or an operator of the cluster evicted the pod."""
+    POD_DELETED = "PodDeleted"
+    """Somebody other than the operator deleted the pod."""
+    NODE_LOST = "NodeLost"
+    """The pod's node cannot be reached."""
