@@ -7,11 +7,21 @@ list anywhere makes the API server refuse the whole CRD: its CEL cost budget is 
 the worst case.
 """
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetJsonSchemaHandler,
+    PlainSerializer,
+)
 from pydantic.alias_generators import to_camel
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 GROUP = "agentrun.dev"
 VERSION = "v1alpha1"
@@ -36,6 +46,31 @@ class Model(BaseModel):
         use_attribute_docstrings=True,
         extra="ignore",
     )
+
+    RULES: ClassVar[Sequence[dict[str, str]]] = ()
+    """CEL rules that the API server enforces on this part of an object."""
+    IMMUTABLE: ClassVar[Sequence[str]] = ()
+    """Fields, as Kubernetes spells them, that never change once the object exists."""
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        reference = handler(core_schema)
+        schema = handler.resolve_ref_schema(reference)
+        rules = list(cls.RULES)
+        for name in cls.IMMUTABLE:
+            # A rule on the field itself is not asked when the field comes or goes, and one on
+            # the whole object costs the API server's budget many times over: so, both.
+            message = f"{name} is immutable: create another {cls.__name__.removesuffix('Spec')}"
+            field_rule = {"rule": "self == oldSelf", "message": message}
+            schema["properties"][name]["x-kubernetes-validations"] = [field_rule]
+            if name not in schema.get("required", ()):
+                presence = f"has(self.{name}) == has(oldSelf.{name})"
+                rules.append({"rule": presence, "message": message})
+        if rules:
+            schema["x-kubernetes-validations"] = rules
+        return reference
 
     def to_json(self) -> dict[str, Any]:
         """Render as the API server stores it: aliases, no nulls, JSON values only."""

@@ -1,6 +1,6 @@
 """AgentProfile: what a platform team offers to those who run agents."""
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -125,8 +125,6 @@ class AgentProfileSpec(Model):
     pod: PodSettings = PodSettings()
     """Where and how pods are placed."""
 
-    RULES: ClassVar[list[dict[str, str]]] = []
-
 
 class AgentProfile(Model):
     """What a platform team offers to those who run agents."""
@@ -135,8 +133,6 @@ class AgentProfile(Model):
     kind: str = "AgentProfile"
     metadata: ObjectMeta = ObjectMeta()
     spec: AgentProfileSpec
-
-    RULES: ClassVar[list[dict[str, str]]] = []
 
 
 def default_profile(backend: str) -> str:

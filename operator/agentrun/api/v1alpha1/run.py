@@ -1,5 +1,6 @@
 """AgentRun: one piece of work for a coding agent."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -23,6 +24,11 @@ _TERMINAL = "[" + ", ".join(f"'{phase}'" for phase in sorted(TERMINAL_PHASES)) +
 
 def _rule(rule: str, message: str, **more: str) -> dict[str, str]:
     return {"rule": rule, "message": message, **more}
+
+
+def _ended(run: str) -> str:
+    """Say in CEL that ``run`` is over."""
+    return f"(has({run}.status) && has({run}.status.phase) && {run}.status.phase in {_TERMINAL})"
 
 
 class GitSource(Model):
@@ -88,6 +94,10 @@ class Input(Model):
     message: AgentMessage
     """The answer."""
 
+    RULES: ClassVar[Sequence[dict[str, str]]] = [
+        _rule("self == oldSelf", "an input cannot be changed: add another with the next seq"),
+    ]
+
 
 class Cancellation(Model):
     """Who asked for a run to be cancelled, and why."""
@@ -96,14 +106,6 @@ class Cancellation(Model):
     """The user, as the API server knows them."""
     reason: Line | None = None
     """Why, in a person's words."""
-
-
-# Optional fields are compared through CEL's optional syntax, so that adding or removing one is
-# refused as well as changing it.
-_FIXED = (
-    "backend", "role", "prompt", "inputMessage", "profile", "model", "workspace", "session",
-    "outputSchema", "metadata", "backendConfig", "timeouts", "retry", "ttlSecondsAfterFinished",
-)  # fmt: skip
 
 
 class AgentRunSpec(Model):
@@ -153,16 +155,15 @@ class AgentRunSpec(Model):
     cancellation: Cancellation | None = None
     """Who cancelled, and why."""
 
-    RULES: ClassVar[list[dict[str, str]]] = [
+    IMMUTABLE: ClassVar[Sequence[str]] = (
+        "backend", "role", "prompt", "inputMessage", "profile", "model", "workspace", "session",
+        "outputSchema", "metadata", "backendConfig", "timeouts", "retry",
+        "ttlSecondsAfterFinished",
+    )  # fmt: skip
+    RULES: ClassVar[Sequence[dict[str, str]]] = [
         _rule(
             "has(self.prompt) || has(self.inputMessage)",
             "Either prompt or inputMessage is required",
-        ),
-        *(
-            _rule(
-                f"self.?{name} == oldSelf.?{name}", f"{name} is immutable: create another AgentRun"
-            )
-            for name in _FIXED
         ),
         _rule(
             "oldSelf.desiredState != 'Cancelled' || self.desiredState == 'Cancelled'",
@@ -173,7 +174,8 @@ class AgentRunSpec(Model):
             "cancellation goes with desiredState: Cancelled",
         ),
         _rule(
-            "!has(oldSelf.cancellation) || self.?cancellation == oldSelf.?cancellation",
+            "!has(oldSelf.cancellation)"
+            " || (has(self.cancellation) && self.cancellation == oldSelf.cancellation)",
             "cancellation is set once",
         ),
         _rule(
@@ -326,13 +328,6 @@ class AgentRunStatus(Model):
     observed_generation: Annotated[int, Field(ge=0)] | None = None
     """The generation of the spec that this status speaks of."""
 
-    RULES: ClassVar[list[dict[str, str]]] = [
-        _rule(
-            f"!(oldSelf.?phase.orValue('') in {_TERMINAL}) || self.?phase == oldSelf.?phase",
-            "the phase of a finished run is final",
-        ),
-    ]
-
 
 class AgentRun(Model):
     """One piece of work for a coding agent: what is asked, and how far it has come."""
@@ -343,15 +338,24 @@ class AgentRun(Model):
     spec: AgentRunSpec
     status: AgentRunStatus = AgentRunStatus()
 
-    RULES: ClassVar[list[dict[str, str]]] = [
+    RULES: ClassVar[Sequence[dict[str, str]]] = [
         _rule(
-            f"!(oldSelf.?status.phase.orValue('') in {_TERMINAL}) || self.spec == oldSelf.spec",
+            # The rest of the spec never changes anyway.
+            f"!{_ended('oldSelf')}"
+            " || (self.spec.desiredState == oldSelf.spec.desiredState"
+            " && has(self.spec.cancellation) == has(oldSelf.spec.cancellation)"
+            " && self.spec.inputs.size() == oldSelf.spec.inputs.size())",
             "the run is finished: its spec can no longer change",
         ),
         _rule(
-            "self.spec.desiredState != 'Cancelled'"
-            " || self.?status.phase.orValue('') != 'Completed'"
-            " || oldSelf.?status.phase.orValue('') == 'Completed'",
+            # On the root, because a rule on the status is not asked when the status is removed.
+            f"!{_ended('oldSelf')} || (has(self.status) && has(self.status.phase)"
+            " && self.status.phase == oldSelf.status.phase)",
+            "the phase of a finished run is final",
+        ),
+        _rule(
+            "self.spec.desiredState != 'Cancelled' || !has(self.status) || !has(self.status.phase)"
+            f" || self.status.phase != 'Completed' || {_ended('oldSelf')}",
             "a run whose cancellation was asked for cannot become Completed",
         ),
     ]

@@ -1,5 +1,6 @@
 """AgentSession: a conversation with a stable agent name, which outlives its runs."""
 
+from collections.abc import Sequence
 from typing import Annotated, ClassVar
 
 from pydantic import Field
@@ -17,9 +18,7 @@ class AgentSessionSpec(Model):
     display_name: Line | None = None
     """The name as its creator wrote it, where it was no Kubernetes name."""
 
-    RULES: ClassVar[list[dict[str, str]]] = [
-        {"rule": "self.backend == oldSelf.backend", "message": "backend is immutable"},
-    ]
+    IMMUTABLE: ClassVar[Sequence[str]] = ("backend",)
 
 
 class ActiveRun(Model):
@@ -54,5 +53,3 @@ class AgentSession(Model):
     metadata: ObjectMeta = ObjectMeta()
     spec: AgentSessionSpec
     status: AgentSessionStatus = AgentSessionStatus()
-
-    RULES: ClassVar[list[dict[str, str]]] = []

@@ -1,0 +1,43 @@
+"""What people see with kubectl."""
+
+from tests.apiserver.conftest import Objects, kubectl
+
+
+def test_runs_have_short_names_and_a_category(runs: Objects) -> None:
+    name = runs.create({"backend": "codex", "prompt": "x"})["metadata"]["name"]
+    for word in ("run", "runs", "agentrun", "agentruns", "all"):
+        assert name in kubectl("get", word, "-n", runs.namespace)
+
+
+def test_the_columns_say_what_a_run_is_doing_and_since_when(runs: Objects) -> None:
+    name = runs.create({"backend": "codex", "prompt": "x"})["metadata"]["name"]
+    runs.patch_status(
+        name, {"phase": "Running", "reason": "Working", "startTime": "2026-01-01T00:00:00Z"}
+    )
+    header, row = kubectl("get", "run", name, "-n", runs.namespace).splitlines()
+    assert header.split() == ["NAME", "BACKEND", "PHASE", "REASON", "STARTED", "FINISHED", "AGE"]
+    assert row.split()[:4] == [name, "codex", "Running", "Working"]
+
+
+def test_runs_can_be_selected_by_phase_and_session_on_the_server(runs: Objects) -> None:
+    name = runs.create({"backend": "codex", "prompt": "x", "session": {"name": "chosen"}})[
+        "metadata"
+    ]["name"]
+    runs.patch_status(name, {"phase": "Failed"})
+    found = runs.list(field_selector="spec.session.name=chosen,status.phase=Failed")
+    assert [run["metadata"]["name"] for run in found] == [name]
+
+
+def test_waiting_for_a_finished_run_works(runs: Objects) -> None:
+    name = runs.create({"backend": "codex", "prompt": "x"})["metadata"]["name"]
+    condition = {"type": "Finished", "status": "True", "lastTransitionTime": "2026-01-01T00:00:00Z"}
+    runs.patch_status(name, {"phase": "Failed", "conditions": [condition]})
+    kubectl("wait", "--for=condition=Finished", f"run/{name}", "-n", runs.namespace, "--timeout=5s")
+
+
+def test_explain_reads_like_documentation() -> None:
+    text = kubectl("explain", "run.spec.desiredState")
+    assert "Set it to Cancelled to stop the run" in text
+    assert text.split()[text.split().index("ENUM:") + 1 :][:2] == ["Active", "Cancelled"]
+    every = kubectl("explain", "run", "--recursive=false") + kubectl("explain", "run.status")
+    assert "<no description>" not in every

@@ -1,0 +1,239 @@
+"""Every rule of the CRDs, tried on a real API server: what it refuses, and what it must not."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from kubernetes.client import ApiException
+
+from tests.apiserver.conftest import Objects
+
+SPEC: dict[str, Any] = {"backend": "codex", "prompt": "say hello"}
+
+FULL: dict[str, Any] = {
+    "backend": "codex",
+    "role": "reviewer",
+    "prompt": "say hello",
+    "inputMessage": {"role": "user", "parts": [{"type": "data", "data": {"a": {"b": [1, None]}}}]},
+    "profile": "codex",
+    "model": "gpt",
+    "workspace": {"git": {"url": "https://example.com/x.git", "depth": 0}, "cwd": "src"},
+    "session": {"mode": "new", "name": "ada"},
+    "outputSchema": {"type": "object", "properties": {"a": {"type": "string"}}},
+    "metadata": {"ticket": {"id": 7}},
+    "backendConfig": {"agent_url": "https://example.com"},
+    "timeouts": {"activeDeadlineSeconds": 60},
+    "retry": {"limit": 2},
+    "ttlSecondsAfterFinished": 5,
+}
+
+OTHER: dict[str, Any] = {
+    "backend": "claude_code",
+    "role": "planner",
+    "prompt": "say goodbye",
+    "inputMessage": {"parts": [{"type": "text", "text": "x"}]},
+    "profile": "other",
+    "model": "other",
+    "workspace": {"git": {"url": "https://example.com/y.git"}},
+    "session": {"name": "bob"},
+    "outputSchema": {"properties": {"a": {"type": "number"}}},
+    "metadata": {"ticket": {"id": 8}},
+    "backendConfig": {"agent_url": "https://example.org"},
+    "timeouts": {"activeDeadlineSeconds": 61},
+    "retry": {"limit": 3},
+    "ttlSecondsAfterFinished": 6,
+}
+
+TERMINAL = ["Completed", "Failed", "Cancelled", "Rejected"]
+INPUT = {"seq": 1, "message": {"role": "user", "parts": [{"type": "text", "text": "yes"}]}}
+
+
+@contextmanager
+def refused(saying: str) -> Iterator[None]:
+    """The API server answers 422 Invalid, with these words."""
+    with pytest.raises(ApiException) as caught:
+        yield
+    assert caught.value.status == 422
+    assert saying in str(caught.value.body)
+
+
+def name_of(run: dict[str, Any]) -> str:
+    name: str = run["metadata"]["name"]
+    return name
+
+
+@pytest.mark.parametrize("spec", [{"backend": "codex", "inputMessage": INPUT["message"]}, SPEC])
+def test_prompt_or_message_is_enough(runs: Objects, spec: dict[str, Any]) -> None:
+    assert runs.create(spec)["spec"]["desiredState"] == "Active"
+
+
+def test_a_run_without_prompt_and_message_is_refused(runs: Objects) -> None:
+    with refused("Either prompt or inputMessage is required"):
+        runs.create({"backend": "codex"})
+
+
+@pytest.mark.parametrize(
+    ("spec", "saying"),
+    [
+        pytest.param({**SPEC, "backend": "eliza"}, "Unsupported value", id="unknown-backend"),
+        pytest.param({"prompt": "x"}, "spec.backend: Required", id="no-backend"),
+        pytest.param({**SPEC, "prompt": "x" * 131_073}, "Too long", id="prompt-too-long"),
+        pytest.param({**SPEC, "profile": "No_Name"}, "should match", id="profile-no-name"),
+        pytest.param({**SPEC, "desiredState": "Paused"}, "Unsupported", id="unknown-desired-state"),
+        pytest.param({**SPEC, "retry": {"limit": 11}}, "less than or equal to 10", id="retries"),
+        pytest.param(
+            {**SPEC, "inputMessage": {"parts": []}}, "at least 1 items", id="message-without-parts"
+        ),
+        pytest.param(
+            {**SPEC, "cancellation": {"reason": "x"}}, "goes with desiredState", id="not-cancelled"
+        ),
+    ],
+)
+def test_a_malformed_spec_is_refused(runs: Objects, spec: dict[str, Any], saying: str) -> None:
+    with refused(saying):
+        runs.create(spec)
+
+
+def test_a_prompt_of_128_kib_is_taken(runs: Objects) -> None:
+    assert len(runs.create({**SPEC, "prompt": "x" * 131_072})["spec"]["prompt"]) == 131_072
+
+
+@pytest.mark.parametrize("field", FULL)
+def test_a_field_of_the_spec_cannot_be_changed(runs: Objects, field: str) -> None:
+    name = name_of(runs.create(FULL))
+    with refused(f"{field} is immutable"):
+        runs.patch(name, {"spec": {field: OTHER[field]}})
+    assert (
+        runs.get(name)["spec"][field]
+        == runs.patch(name, {"spec": {field: FULL[field]}})["spec"][field]
+    )
+
+
+@pytest.mark.parametrize(
+    "field", [field for field in FULL if field not in ("backend", "role", "prompt")]
+)
+def test_an_optional_field_can_be_neither_added_nor_removed(runs: Objects, field: str) -> None:
+    with refused(f"{field} is immutable"):
+        runs.patch(name_of(runs.create(SPEC)), {"spec": {field: FULL[field]}})
+    with refused(f"{field} is immutable"):
+        runs.patch(name_of(runs.create(FULL)), {"spec": {field: None}})
+
+
+def test_free_form_fields_come_back_as_they_were_given(runs: Objects) -> None:
+    spec = runs.create(FULL)["spec"]
+    for field in ("outputSchema", "metadata", "backendConfig", "inputMessage"):
+        assert spec[field] == FULL[field]
+
+
+def test_cancelling_goes_one_way_and_may_be_repeated(runs: Objects) -> None:
+    name = name_of(runs.create(SPEC))
+    wish = {"spec": {"desiredState": "Cancelled", "cancellation": {"requestedBy": "ada"}}}
+    runs.patch(name, wish)
+    assert runs.patch(name, wish)["spec"]["cancellation"] == {"requestedBy": "ada"}
+    with refused("cannot go back from Cancelled"):
+        runs.patch(name, {"spec": {"desiredState": "Active", "cancellation": None}})
+
+
+def test_a_cancellation_is_set_once(runs: Objects) -> None:
+    name = name_of(runs.create(SPEC))
+    runs.patch(name, {"spec": {"desiredState": "Cancelled"}})
+    runs.patch(name, {"spec": {"cancellation": {"requestedBy": "ada"}}})
+    with refused("cancellation is set once"):
+        runs.patch(name, {"spec": {"cancellation": {"requestedBy": "bob"}}})
+    with refused("cancellation is set once"):
+        runs.patch(name, {"spec": {"cancellation": None}})
+
+
+def test_inputs_only_grow(runs: Objects) -> None:
+    name = name_of(runs.create(SPEC))
+    second = {**INPUT, "seq": 2}
+    runs.patch(name, {"spec": {"inputs": [INPUT]}})
+    runs.patch(name, {"spec": {"inputs": [INPUT, second]}})
+    assert len(runs.patch(name, {"spec": {"inputs": [second, INPUT]}})["spec"]["inputs"]) == 2
+    with refused("inputs only grow"):
+        runs.patch(name, {"spec": {"inputs": [second]}})
+
+
+def test_an_input_cannot_be_changed_or_given_twice(runs: Objects) -> None:
+    name = name_of(runs.create(SPEC))
+    runs.patch(name, {"spec": {"inputs": [INPUT]}})
+    with refused("an input cannot be changed"):
+        runs.patch(name, {"spec": {"inputs": [{**INPUT, "questionID": "q"}]}})
+    with refused("Duplicate value"):
+        runs.patch(name, {"spec": {"inputs": [INPUT, INPUT]}})
+
+
+@pytest.mark.parametrize("phase", TERMINAL)
+def test_a_terminal_phase_is_final(runs: Objects, phase: str) -> None:
+    name = name_of(runs.create(SPEC))
+    runs.patch_status(name, {"phase": "Running"})
+    runs.patch_status(name, {"phase": phase})
+    runs.patch_status(name, {"phase": phase, "message": "still so"})
+    with refused("phase of a finished run is final"):
+        runs.patch_status(name, {"phase": "Running"})
+    with refused("phase of a finished run is final"):
+        runs.patch_status(name, {"phase": None})
+    with refused("phase of a finished run is final"):
+        runs.patch_status(name, None)
+
+
+@pytest.mark.parametrize("phase", TERMINAL)
+def test_the_spec_of_a_finished_run_is_frozen(runs: Objects, phase: str) -> None:
+    name = name_of(runs.create(SPEC))
+    runs.patch_status(name, {"phase": phase})
+    with refused("the run is finished"):
+        runs.patch(name, {"spec": {"desiredState": "Cancelled"}})
+    with refused("the run is finished"):
+        runs.patch(name, {"spec": {"inputs": [INPUT]}})
+    runs.patch(name, {"metadata": {"labels": {"kept": "yes"}}})
+
+
+def test_a_cancelled_wish_excludes_completion_and_nothing_else(runs: Objects) -> None:
+    name = name_of(runs.create(SPEC))
+    runs.patch(name, {"spec": {"desiredState": "Cancelled"}})
+    with refused("cannot become Completed"):
+        runs.patch_status(name, {"phase": "Completed"})
+    runs.patch_status(name, {"phase": "Cancelling"})
+    assert runs.patch_status(name, {"phase": "Cancelled"})["status"]["phase"] == "Cancelled"
+
+
+def test_the_status_has_room_for_all_that_is_observed(runs: Objects) -> None:
+    name = name_of(runs.create(SPEC))
+    status = {
+        "phase": "InputRequired",
+        "podName": "p-1",
+        "podUID": "u",
+        "attempts": 1,
+        "agent": {
+            "state": "InputRequired",
+            "sessionID": "s",
+            "question": {"id": "q1", "kind": "permission", "text": "May I?"},
+            "usage": {"inputTokens": 1, "costUSD": "0.001"},
+            "outcome": {
+                "attempt": 1,
+                "state": "Completed",
+                "result": {"structured": [1, {"a": 2}]},
+            },
+        },
+        "conditions": [
+            {"type": "Finished", "status": "False", "lastTransitionTime": "2026-01-01T00:00:00Z"}
+        ],
+    }
+    written = runs.patch_status(name, status)["status"]
+    assert {key: written[key] for key in status} == {**status, "agent": status["agent"]} | {
+        "conditions": written["conditions"]
+    }
+
+
+def test_a_session_keeps_its_backend(sessions: Objects) -> None:
+    name = name_of(sessions.create({"backend": "codex"}))
+    with refused("backend is immutable"):
+        sessions.patch(name, {"spec": {"backend": "claude_code"}})
+    assert sessions.patch(name, {"spec": {"displayName": "Ada"}})["spec"]["displayName"] == "Ada"
+
+
+def test_a_profile_needs_a_backend_and_an_image(profiles: Objects) -> None:
+    assert profiles.create({"backend": "codex", "image": "i"})["spec"]["imagePullPolicy"]
+    with refused("spec.image: Required"):
+        profiles.create({"backend": "codex"})

@@ -1,0 +1,52 @@
+from pathlib import Path
+
+import pytest
+
+from agentrun.api import crd
+from agentrun.api.base import Model
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.mark.parametrize("folder", ["crds", "charts/agentrun/files/crds"])
+def test_the_committed_crds_are_what_the_models_make(folder: str, tmp_path: Path) -> None:
+    made = {path.name: path.read_text(encoding="utf-8") for path in crd.write([tmp_path])}
+    committed = {
+        path.name: path.read_text(encoding="utf-8") for path in (ROOT / folder).glob("*.yaml")
+    }
+    assert committed == made, "run `make generate`"
+
+
+def test_a_union_is_refused_with_the_way_out() -> None:
+    class Both(Model):
+        value: int | str
+
+    with pytest.raises(ValueError, match="use sibling fields"):
+        crd.structural(Both)
+
+
+def test_an_optional_field_may_be_absent_but_never_null() -> None:
+    class Optional(Model):
+        value: int | None = None
+
+    schema = crd.structural(Optional)
+    assert schema["properties"]["value"] == {"type": "integer"}
+    assert "required" not in schema
+
+
+def test_every_field_of_every_kind_is_described() -> None:
+    undescribed = []
+
+    def walk(node: dict[str, object], path: str) -> None:
+        for name, child in (node.get("properties") or {}).items():  # type: ignore[attr-defined]
+            if not child.get("description"):
+                undescribed.append(f"{path}.{name}")
+            walk(child, f"{path}.{name}")
+        if isinstance(node.get("items"), dict):
+            walk(node["items"], f"{path}[]")  # type: ignore[arg-type]
+
+    for made in crd.crds():
+        schema = made["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+        for part in ("spec", "status"):
+            walk(schema["properties"].get(part, {}), f"{made['spec']['names']['kind']}.{part}")
+    assert undescribed == []
