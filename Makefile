@@ -1,0 +1,76 @@
+# Two targets do everything on a fresh machine: `make demo` and `make test`.
+# What they install is kept by version in $(CACHE), outside the checkout.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+CACHE ?= $(or $(AGENTRUN_CACHE),$(HOME)/.cache/agentrun)
+PYTHON ?= python3
+VENV := $(CACHE)/venv-$(shell cat requirements-dev.txt dev/bootstrap.sh | sha256sum | cut -c1-12)
+BIN := $(VENV)/bin
+export AGENTRUN_CACHE := $(CACHE)
+export PATH := $(CACHE)/bin:$(BIN):$(PATH)
+export PYTHONPATH := $(CURDIR)/operator:$(CURDIR)
+
+SOURCES := operator mcp_server dev tests
+
+.PHONY: help
+help: ## Say what the targets do.
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(BIN)/.ready: requirements-dev.txt dev/bootstrap.sh
+	@PYTHON=$(PYTHON) dev/bootstrap.sh $(VENV)
+
+.PHONY: demo
+demo: $(BIN)/.ready ## The main job: a cluster, the chart, real agents, a cancelled run.
+	@python -m dev demo
+
+.PHONY: test
+test: lint test-unit test-contract test-cluster ## Everything, in stages.
+
+.PHONY: lint
+lint: $(BIN)/.ready ## Format, lint, types, import rules, generated files.
+	@echo "== lint and types"
+	@ruff format --check --quiet $(SOURCES)
+	@ruff check --quiet $(SOURCES)
+	@mypy $(SOURCES:operator=operator/agentrun)
+	@lint-imports --no-cache | tail -n 2
+	@python -m dev check-kind-config
+
+.PHONY: test-unit
+test-unit: $(BIN)/.ready ## What needs no cluster and no database.
+	@echo "== unit"
+	@pytest -q tests/unit tests/mcp
+
+.PHONY: test-contract
+test-contract: $(BIN)/.ready ## What the stores promise, on every store.
+	@echo "== contract"
+	@pytest -q tests/contract
+
+.PHONY: test-cluster
+test-cluster: $(BIN)/.ready ## The API server's rules and the end to end proof, on a cluster of their own.
+	@echo "== API server and end to end"
+	@dev/with-cluster.sh pytest -q tests/apiserver tests/e2e
+
+.PHONY: format
+format: $(BIN)/.ready ## Put the code into the project's format.
+	@ruff check --fix --quiet $(SOURCES) || true
+	@ruff format --quiet $(SOURCES)
+
+.PHONY: generate
+generate: $(BIN)/.ready ## Make the CRDs again from the models.
+	@python -m agentrun.api.crd crds charts/agentrun/files/crds
+
+.PHONY: lock
+lock: $(BIN)/.ready ## Choose the newest dependencies and pin them by hash.
+	@for part in operator server runner; do \
+	  uv pip compile --quiet --upgrade pyproject.toml --extra $$part $(LOCK_FLAGS) -o requirements-$$part.txt; done
+	@uv pip compile --quiet --upgrade pyproject.toml --all-extras --group dev $(LOCK_FLAGS) -o requirements-dev.txt
+LOCK_FLAGS := --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header
+
+.PHONY: clean
+clean: ## Take the clusters down and remove what was cached.
+	@python3 -m dev down
+	@AGENTRUN_CLUSTER=agentrun-test python3 -m dev down
+	@rm -rf $(CACHE)
