@@ -1,0 +1,186 @@
+"""
+A trivial ACP agent for the end to end tests: the prompt says what it does.
+
+It speaks the protocol by hand, line by line, and needs nothing but Python, so that it starts in
+milliseconds and can misbehave in every way a real agent might. The prompt's last line is JSON: a
+list of steps, each a list of a verb and its arguments.
+
+    ["say", TEXT]             an agent message
+    ["talk", N, PAUSE]        N messages, PAUSE seconds apart, each "message I"
+    ["run", COMMAND]          a tool call that runs a shell command and waits for it
+    ["ask", TEXT]             a permission request
+    ["detach", COMMAND]       start COMMAND in a session of its own, holding our stdout
+    ["sleep", SECONDS]        think
+    ["line", BYTES]           one line of that many bytes, which is no message
+    ["exit", CODE]            end the program
+    ["hang"]                  answer nothing any more, not even a cancel
+    ["fail", MESSAGE]         answer the prompt with an error
+
+The environment variable ACP_AGENT_HANDSHAKE=hang makes it mute from the start.
+"""
+
+import json
+import os
+import queue
+import subprocess
+import sys
+import threading
+import time
+from typing import Any
+
+Json = dict[str, Any]
+
+
+class Agent:
+    """The one session there is."""
+
+    def __init__(self) -> None:
+        self.inbox: queue.Queue[Json | None] = queue.Queue()
+        self.cancelled = threading.Event()
+        self.calls = 0
+        self.hung = False
+
+    def send(self, message: Json) -> None:
+        sys.stdout.write(json.dumps({"jsonrpc": "2.0", **message}) + "\n")
+        sys.stdout.flush()
+
+    def update(self, update: Json) -> None:
+        self.send(
+            {"method": "session/update", "params": {"sessionId": "trivial", "update": update}}
+        )
+
+    def read(self) -> None:
+        """Take messages in while a turn is under way, so that a cancel is heard."""
+        for line in sys.stdin:
+            message = json.loads(line)
+            if message.get("method") == "session/cancel":
+                self.cancelled.set()
+            elif not self.hung:
+                self.inbox.put(message)
+        self.inbox.put(None)
+
+    def serve(self) -> None:
+        while (message := self.inbox.get()) is not None:
+            if "method" in message and "id" in message:
+                self.send({"id": message["id"], **self.answer(message)})
+
+    def answer(self, message: Json) -> Json:
+        match message["method"]:
+            case "initialize":
+                info = {"name": "trivial", "version": "1"}
+                return {"result": {"protocolVersion": 1, "agentInfo": info}}
+            case "session/new":
+                return {"result": {"sessionId": "trivial"}}
+            case "session/prompt":
+                self.cancelled.clear()
+                return self.turn(message["params"]["prompt"])
+            case method:
+                return {"error": {"code": -32601, "message": f"no method {method}"}}
+
+    def turn(self, prompt: list[Json]) -> Json:
+        text = "\n".join(block.get("text", "") for block in prompt).strip()
+        for verb, *arguments in json.loads(text.splitlines()[-1]):
+            error = getattr(self, f"do_{verb}")(*arguments)
+            if error:
+                return {"error": {"code": -32603, "message": error}}
+            if self.cancelled.is_set():
+                return {"result": {"stopReason": "cancelled"}}
+        usage = {"inputTokens": 2, "outputTokens": 3, "totalTokens": 5}
+        return {"result": {"stopReason": "end_turn", "usage": usage}}
+
+    def do_say(self, text: str) -> None:
+        content = {"type": "text", "text": text}
+        self.update({"sessionUpdate": "agent_message_chunk", "content": content})
+
+    def do_talk(self, count: int, pause: float) -> None:
+        for number in range(1, count + 1):
+            content = {"type": "text", "text": f"message {number}"}
+            self.update(
+                {
+                    "sessionUpdate": "agent_message_chunk",
+                    "messageId": f"m{number}",
+                    "content": content,
+                }
+            )
+            if self.cancelled.wait(pause):
+                return
+
+    def do_run(self, command: str) -> None:
+        self.calls += 1
+        call = f"call-{self.calls}"
+        self.update(
+            {
+                "sessionUpdate": "tool_call",
+                "toolCallId": call,
+                "title": command,
+                "kind": "execute",
+                "status": "in_progress",
+                "rawInput": {"command": command},
+            }
+        )
+        done = subprocess.Popen(
+            ["/bin/sh", "-c", command], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True
+        )
+        while done.poll() is None and not self.cancelled.wait(0.02):
+            pass
+        if done.poll() is None:
+            done.kill()
+        output = done.communicate()[0]
+        self.update(
+            {
+                "sessionUpdate": "tool_call_update",
+                "toolCallId": call,
+                "status": "completed" if done.returncode == 0 else "failed",
+                "rawOutput": {"exit_code": done.returncode, "output": output},
+            }
+        )
+
+    def do_ask(self, text: str) -> None:
+        options = [
+            {"optionId": "yes", "name": "Yes", "kind": "allow_once"},
+            {"optionId": "no", "name": "No", "kind": "reject_once"},
+        ]
+        call = {"toolCallId": "ask-1", "title": text}
+        params = {"sessionId": "trivial", "toolCall": call, "options": options}
+        self.send({"id": "ask-1", "method": "session/request_permission", "params": params})
+        answer = self.inbox.get()
+        self.do_say(f"permission: {json.dumps(answer and answer.get('result'))}")
+
+    def do_detach(self, command: str) -> None:
+        # It keeps our standard output open, as a careless tool's child does.
+        subprocess.Popen(["/bin/sh", "-c", command], start_new_session=True)
+
+    def do_sleep(self, seconds: float) -> None:
+        self.cancelled.wait(seconds)
+
+    def do_line(self, size: int) -> None:
+        chunk = "x" * 65_536
+        for _ in range(size // len(chunk)):
+            sys.stdout.write(chunk)
+        sys.stdout.write("\n")
+        sys.stdout.flush()
+
+    def do_exit(self, code: int) -> None:
+        sys.stderr.write("the agent gives up\n")
+        sys.stderr.flush()
+        os._exit(code)
+
+    def do_hang(self) -> None:
+        self.hung = True
+        time.sleep(86_400)
+
+    def do_fail(self, message: str) -> str:
+        return message
+
+
+def main() -> None:
+    """Serve until standard input ends."""
+    if os.environ.get("ACP_AGENT_HANDSHAKE") == "hang":
+        time.sleep(86_400)
+    agent = Agent()
+    threading.Thread(target=agent.read, daemon=True).start()
+    agent.serve()
+
+
+if __name__ == "__main__":
+    main()
