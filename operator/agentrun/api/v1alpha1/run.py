@@ -267,6 +267,8 @@ class Outcome(Model):
 class AgentStatus(Model):
     """What the runner says of its agent. Written by the gateway only."""
 
+    attempt: Annotated[int, Field(ge=1)] | None = None
+    """The attempt that says it. Without it, the newest."""
     state: AgentState | None = None
     """What the agent is doing."""
     session_id: Token | None = Field(default=None)

@@ -1,0 +1,70 @@
+"""
+The bounds on how long things may take.
+
+A run may ask for less than its profile allows, never for more; what neither says, the operator's
+settings say.
+"""
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from agentrun.api.v1alpha1 import AgentProfile, AgentRun, Timeouts
+
+
+@dataclass(frozen=True)
+class Limits:
+    """The operator's own bounds, in seconds."""
+
+    start: int = 300
+    """How long a pod may take until its runner reports."""
+    stuck: int = 60
+    """How long a named error that may pass (no such image yet, quota full) is waited out."""
+    ttl: int = 604_800
+    """How long a finished AgentRun is kept."""
+    deadline: int = 4 * 3600
+    """How long a run may work."""
+    input: int = 86_400
+    """How long a run may wait for a person."""
+    grace: int = 30
+    """How long a run that is stopped may take to ship its last events."""
+    agent_after_runner: int = 30
+    """How long the agent's container may outlive the runner's."""
+    unreachable: int = 30
+    """How long after its deletion was due a pod counts as being on a node that is lost."""
+
+
+@dataclass(frozen=True)
+class Allowance:
+    """The bounds that hold for one run."""
+
+    deadline: timedelta
+    input: timedelta
+    grace: int
+
+
+def allowance(run: AgentRun, profile: AgentProfile | None, limits: Limits) -> Allowance:
+    """Work out the bounds that hold for ``run``."""
+    asked = run.spec.timeouts or Timeouts()
+    granted = profile.spec.timeouts if profile else Timeouts()
+    return Allowance(
+        deadline=_seconds(
+            asked.active_deadline_seconds, granted.active_deadline_seconds, limits.deadline
+        ),
+        input=_seconds(asked.input_timeout_seconds, granted.input_timeout_seconds, limits.input),
+        grace=_lesser(
+            asked.termination_grace_period_seconds,
+            granted.termination_grace_period_seconds,
+            limits.grace,
+        ),
+    )
+
+
+def _seconds(asked: int | None, granted: int | None, default: int) -> timedelta:
+    return timedelta(seconds=_lesser(asked, granted, default))
+
+
+def _lesser(asked: int | None, granted: int | None, default: int) -> int:
+    """Take what was asked, cut to what was granted; without either, the default."""
+    if asked is None:
+        return default if granted is None else granted
+    return asked if granted is None else min(asked, granted)
