@@ -1,0 +1,240 @@
+"""
+A one-node Kubernetes made of ordinary processes, for a machine without a container engine.
+
+Every step makes what is missing and leaves the rest, so that starting a cluster, finding it
+running, and repairing it after a crash are the same few lines.
+"""
+
+import fcntl
+import json
+import os
+import shutil
+import ssl
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from dev import addons, network, paths, pause, pki, processes, tools, volumes
+from dev.components import COMPONENTS, PAUSE_IMAGE, Cluster, Component, configurations
+from dev.shell import DevError, attempt, run, say, step, wait_until
+
+CLIENTS = (
+    pki.Client("admin", "admin", "system:masters"),
+    pki.Client("controller-manager", "system:kube-controller-manager"),
+    pki.Client("scheduler", "system:kube-scheduler"),
+    pki.Client("proxy", "system:kube-proxy"),
+    pki.Client("coredns", "system:coredns"),
+)
+
+
+@dataclass(frozen=True)
+class _About:
+    """What has to be remembered of a cluster, because it cannot be derived from its name."""
+
+    boot_id: str
+    slot: int
+
+
+def supported() -> bool:
+    """Tell whether this machine can run the cluster's processes."""
+    return sys.platform == "linux" and os.geteuid() == 0
+
+
+def find(name: str) -> Cluster | None:
+    """Find the cluster of that name, if it was started since the machine was."""
+    about = _about(name)
+    if about is None or about.boot_id != processes.boot_id():
+        return None
+    return Cluster(name, network.network_of(name, about.slot))
+
+
+def up(name: str) -> None:
+    """Start the cluster, or whatever of it is not running."""
+    tools.install_packages()
+    tools.build((*tools.CLUSTER, *tools.CLIENTS))
+    with alone(name):
+        cluster = find(name)
+        if cluster and all(is_running(cluster, c) for c in COMPONENTS) and _node_ready(cluster):
+            say(f"cluster {name} is already running")
+        else:
+            cluster = _start(name, cluster)
+        volumes.recycle(cluster)
+
+
+def _start(name: str, found: Cluster | None) -> Cluster:
+    if found is None:
+        # What another start of the machine left behind is of no use, and in the way.
+        tear_down(name)
+    cluster = found or Cluster(name, network.free_network(name))
+    cluster.folder.mkdir(parents=True, exist_ok=True)
+    about = _About(processes.boot_id(), cluster.network.slot)
+    _write(cluster.folder / "cluster.json", json.dumps(asdict(about)))
+    with step("network"):
+        network.create(cluster.network)
+        processes.make_cgroup(cluster.cgroup)
+    with step("certificates and configuration"):
+        _configure(cluster)
+    for component in COMPONENTS:
+        start(cluster, component)
+        if component.name == "containerd":
+            _import_pause(cluster)
+    with step("node ready"):
+        wait_until("the node is ready", lambda: _node_ready(cluster))
+    with step("DNS and storage"):
+        objects = [addons.coredns_role(), *addons.dns(cluster), addons.storage_class()]
+        kubectl(cluster.name, "apply", "-f", "-", stdin=addons.manifest(objects))
+    return cluster
+
+
+def start(cluster: Cluster, component: Component) -> None:
+    """Start one component and wait until it works; it may run already."""
+    if is_running(cluster, component):
+        return
+    for folder in ("run", "logs"):
+        (cluster.folder / folder).mkdir(exist_ok=True)
+    with step(component.name):
+        log = cluster.folder / "logs" / f"{component.name}.log"
+        command = component.command(cluster)
+        netns = str(cluster.network.path)
+        processes.start(command, record(cluster, component), log, cluster.cgroup, netns)
+        try:
+            wait_until(f"{component.name} works", lambda: is_healthy(cluster, component))
+        except DevError as error:
+            tail = "\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-12:])
+            raise DevError(f"{error}\n{tail}\nSee {log}") from error
+
+
+def stop(cluster: Cluster, component: Component) -> None:
+    """Stop one component, and return when it is gone."""
+    if is_running(cluster, component):
+        with step(f"stopping {component.name}"):
+            processes.stop(record(cluster, component))
+
+
+def record(cluster: Cluster, component: Component) -> Path:
+    """Name the file that says which process a component is."""
+    return cluster.folder / "run" / f"{component.name}.json"
+
+
+def is_running(cluster: Cluster, component: Component) -> bool:
+    """Tell whether the component's process is there."""
+    return processes.load(record(cluster, component)) is not None
+
+
+def is_healthy(cluster: Cluster, component: Component) -> bool:
+    """Ask a component whether it works. One that has died is an error at once."""
+    if not is_running(cluster, component):
+        raise DevError(f"{component.name} ended right after its start")
+    if component.health is None:
+        return attempt(["ctr", "--address", cluster.socket, "version"]).returncode == 0
+    url = "http" + component.health.format(node=cluster.network.node)
+    # A health page proves nothing about who serves it, and needs no proof.
+    unchecked = ssl._create_unverified_context()
+    opener = urllib.request.build_opener(
+        urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=unchecked)
+    )
+    try:
+        with opener.open(url, timeout=2) as answer:
+            return bool(answer.status == 200)
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+def kubeconfig(name: str) -> Path:
+    """Name the kubeconfig of the cluster's administrator, with kind as without."""
+    return paths.state(name) / "kubeconfig"
+
+
+def kubectl(name: str, *arguments: str, stdin: str | None = None) -> str:
+    """Run kubectl as the cluster's administrator."""
+    command = [paths.binaries() / "kubectl", "--kubeconfig", kubeconfig(name), *arguments]
+    return run(command, stdin=stdin)
+
+
+def down(name: str) -> None:
+    """Stop the cluster and remove everything of it, whatever state it is in."""
+    with alone(name):
+        tear_down(name)
+
+
+def tear_down(name: str) -> None:
+    """Remove every process, mount, device and file of a cluster."""
+    about = _about(name)
+    cluster = Cluster(name, network.network_of(name, about.slot if about else None))
+    # From the outside in: what would start processes again goes first.
+    for component in reversed(COMPONENTS):
+        stop(cluster, component)
+    if processes.tracked(cluster.cgroup).exists():
+        with step("ending the pods"):
+            processes.remove_cgroup(cluster.cgroup)
+    for address in cluster.folder.glob("containerd-state/*/k8s.io/*/address"):
+        Path(address.read_text(encoding="utf-8").removeprefix("unix://")).unlink(missing_ok=True)
+    for mount in reversed(_mounts(cluster.folder)):
+        run(["umount", "--lazy", mount])
+    network.delete(cluster.network)
+    if cluster.folder.exists():
+        with step(f"removing {cluster.folder}"):
+            shutil.rmtree(cluster.folder)
+
+
+def _configure(cluster: Cluster) -> None:
+    net = cluster.network
+    services = ["kubernetes", "kubernetes.default", "kubernetes.default.svc"]
+    names = [f"IP:{ip}" for ip in ("127.0.0.1", net.api, net.node)]
+    names += [f"DNS:{host}" for host in (*services, "localhost")]
+    node = pki.Client("kubelet", f"system:node:{cluster.node}", "system:nodes")
+    pki.create(cluster.pki(""), names, [*CLIENTS, node])
+    for client in (*CLIENTS, node):
+        content = pki.kubeconfig(cluster.pki(""), client.name, cluster.server)
+        _write(cluster.config(f"{client.name}.kubeconfig"), content)
+    _write(kubeconfig(cluster.name), pki.kubeconfig(cluster.pki(""), "admin", cluster.server))
+    for name, content in configurations(cluster).items():
+        _write(cluster.config(name), content)
+
+
+def _import_pause(cluster: Cluster) -> None:
+    archive = cluster.folder / "pause.tar"
+    if not archive.exists():
+        archive.write_bytes(pause.archive(paths.binaries() / "pause", PAUSE_IMAGE))
+    containerd = ["ctr", "--address", cluster.socket, "--namespace", "k8s.io"]
+    run([*containerd, "images", "import", archive])
+
+
+def _node_ready(cluster: Cluster) -> bool:
+    query = 'jsonpath={.items[*].status.conditions[?(@.type=="Ready")].status}'
+    command = [paths.binaries() / "kubectl", "--kubeconfig", kubeconfig(cluster.name)]
+    return attempt([*command, "get", "nodes", "-o", query]).stdout.strip() == "True"
+
+
+def _mounts(folder: Path) -> list[str]:
+    """List the mounts below ``folder``, in the order they were made."""
+    with Path("/proc/self/mountinfo").open(encoding="utf-8") as table:
+        targets = [line.split()[4] for line in table]
+    return [target for target in targets if target.startswith(f"{folder}/")]
+
+
+def _about(name: str) -> _About | None:
+    try:
+        text = (paths.state(name) / "cluster.json").read_text(encoding="utf-8")
+        return _About(**json.loads(text))
+    except (FileNotFoundError, ValueError, TypeError):
+        return None
+
+
+def _write(file: Path, content: str) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(content, encoding="utf-8")
+    file.chmod(0o600)
+
+
+@contextmanager
+def alone(name: str) -> Iterator[None]:
+    """Keep two commands from changing the same cluster at once."""
+    lock = paths.state(name).with_name(f"{name}.lock")
+    with lock.open("w", encoding="utf-8") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        yield

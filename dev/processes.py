@@ -1,0 +1,168 @@
+"""
+The cluster's own processes: started into the background, found again, and ended for certain.
+
+A pid alone proves nothing: it may belong to somebody else by now. So each record carries the
+start time the kernel gave the process, and nothing is signalled unless that still matches.
+What was not started here directly (containers and their shims) is found by the control group
+that all of the cluster lives in.
+"""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from dev.shell import wait_until
+
+CGROUPS = Path("/sys/fs/cgroup")
+PROC = Path("/proc")
+
+
+@dataclass(frozen=True)
+class Process:
+    """A process, told apart from a later one with the same pid."""
+
+    pid: int
+    started: int
+    """In clock ticks since the machine was started."""
+
+
+def boot_id() -> str:
+    """Name this start of the machine: records of another one mean nothing."""
+    return (PROC / "sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+
+
+def parse_started(stat: str) -> int | None:
+    """Read the start time from ``/proc/PID/stat``; a zombie counts as gone."""
+    # The second field is the program's name, and may itself hold spaces and parentheses.
+    fields = stat.rpartition(")")[2].split()
+    return None if fields[0] in "ZX" else int(fields[19])
+
+
+def started(pid: int) -> int | None:
+    """Ask the kernel when ``pid`` was started, if it is there."""
+    try:
+        return parse_started((PROC / str(pid) / "stat").read_text(encoding="utf-8"))
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+
+
+def load(record: Path) -> Process | None:
+    """Read the process of a record, if it is still the one that was written down."""
+    try:
+        process = Process(**json.loads(record.read_text(encoding="utf-8")))
+    except (FileNotFoundError, ValueError, TypeError):
+        return None
+    return process if started(process.pid) == process.started else None
+
+
+def start(command: Sequence[object], record: Path, log: Path, cgroup: str, netns: str) -> None:
+    """Start ``command`` in the background, in its network namespace and control group."""
+    # A shell moves itself into the group first, so that no child is ever born outside. nsenter,
+    # because `ip netns exec` mounts a new /sys, in which the kubelet finds no control groups.
+    enter = 'echo $$ > "$0" && exec nsenter --net="$1" -- "${@:2}"'
+    joined = [str(part) for part in (tracked(cgroup) / "node" / "cgroup.procs", netns, *command)]
+    with log.open("ab") as output:
+        child = subprocess.Popen(
+            ["bash", "-c", enter, *joined],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+    began = started(child.pid)
+    if began is not None:
+        process = Process(child.pid, began)
+        record.write_text(json.dumps(asdict(process)), encoding="utf-8")
+
+
+def stop(record: Path, seconds: float = 20) -> None:
+    """End the recorded process, politely at first, and return when it is gone."""
+    process = load(record)
+    if process is not None:
+        _signal(process, signal.SIGTERM)
+        end = time.monotonic() + seconds
+        while load(record) is not None and time.monotonic() < end:
+            time.sleep(0.02)
+        kill([process])
+    record.unlink(missing_ok=True)
+
+
+def kill(processes: Iterable[Process]) -> None:
+    """Kill ``processes`` and wait until none is left."""
+    for process in (left := list(processes)):
+        _signal(process, signal.SIGKILL)
+    wait_until(
+        "killed processes are gone",
+        lambda: all(started(process.pid) != process.started for process in left),
+    )
+
+
+def hierarchies() -> list[Path]:
+    """List the roots of the machine's control groups: one with cgroup v2, several with v1."""
+    if (CGROUPS / "cgroup.controllers").exists():
+        return [CGROUPS]
+    return sorted(folder for folder in CGROUPS.iterdir() if not folder.is_symlink())
+
+
+def tracked(cgroup: str) -> Path:
+    """Name the folder that lists every process of ``cgroup``."""
+    root = CGROUPS if (CGROUPS / "cgroup.controllers").exists() else CGROUPS / "pids"
+    return root / cgroup
+
+
+def make_cgroup(cgroup: str) -> None:
+    """Make ``cgroup`` in every hierarchy, as the kubelet asks of a root it is given."""
+    for root in hierarchies():
+        (root / cgroup).mkdir(exist_ok=True)
+    (tracked(cgroup) / "node").mkdir(exist_ok=True)
+
+
+def members(cgroup: str) -> list[Process]:
+    """List every process in ``cgroup``, however it came there."""
+    found = []
+    for file in tracked(cgroup).rglob("cgroup.procs"):
+        for pid in map(int, _lines(file)):
+            began = started(pid)
+            if began is not None:
+                found.append(Process(pid, began))
+    return found
+
+
+def remove_cgroup(cgroup: str) -> None:
+    """Kill whatever is left in ``cgroup``, and remove it."""
+    while left := members(cgroup):
+        kill(left)
+    for root in hierarchies():
+        for folder, _, _ in os.walk(root / cgroup, topdown=False):
+            # The kernel lets go of a group a moment after its last process.
+            wait_until(f"{folder} is empty", lambda folder=folder: _removed(Path(folder)))  # type: ignore[misc]
+
+
+def _removed(folder: Path) -> bool:
+    try:
+        folder.rmdir()
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    return True
+
+
+def _lines(file: Path) -> list[str]:
+    try:
+        return file.read_text(encoding="ascii").split()
+    except OSError:
+        # The group was removed while it was being read.
+        return []
+
+
+def _signal(process: Process, number: signal.Signals) -> None:
+    if started(process.pid) == process.started:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process.pid, number)

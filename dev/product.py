@@ -1,0 +1,157 @@
+"""Installing AgentRun on the development cluster, with Helm, as a platform team would."""
+
+import base64
+import json
+import os
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from dev import cluster, kind, paths
+from dev.shell import DevError, attempt, run, step, wait_until
+
+SYSTEM = "agentrun-system"
+RUNS = "agents"
+MODEL = "http://model.agentrun-dev.svc:8080"
+GIT = "http://git.agentrun-dev.svc:8080"
+# Known to everybody who reads this: the scripted model and the git server of the development
+# cluster take them, and nothing else does.
+MODEL_KEY = "scripted-model-key"
+GIT_USER, GIT_PASSWORD = "agentrun", "development-only"
+
+REAL_KEYS = {"codex": "OPENAI_API_KEY", "claudeCode": "ANTHROPIC_API_KEY"}
+
+
+def install(name: str, *extra: str) -> None:
+    """Install the chart, or upgrade it, and wait until it is ready."""
+    env = environment(name)
+    apply(env, _namespace())
+    apply(env, *_secrets())
+    command = [
+        "helm", "upgrade", "--install", "agentrun", paths.CHECKOUT / "charts" / "agentrun",
+        "--namespace", SYSTEM, "--create-namespace", "--wait", "--timeout", "180s",
+        "--values", paths.DEV / "values.yaml", *_real_providers(), *extra,
+    ]  # fmt: skip
+    with step("installing the chart"):
+        run(command, env=env)
+
+
+def real_providers() -> list[str]:
+    """Name the profiles that use the real provider, because its key is in the environment."""
+    return [profile for profile, variable in REAL_KEYS.items() if os.environ.get(variable)]
+
+
+def token(name: str) -> str:
+    """Make a short-lived token for a user of the front door."""
+    return kube(
+        environment(name), "create", "token", "agentrun-client", "-n", RUNS,
+        "--audience", "agentrun", "--duration", "2h",
+    ).strip()  # fmt: skip
+
+
+def environment(name: str) -> dict[str, str]:
+    """Return the environment in which kubectl and helm speak to the cluster."""
+    path = f"{paths.binaries()}:{os.environ['PATH']}"
+    return {**os.environ, "KUBECONFIG": str(cluster.kubeconfig(name)), "PATH": path}
+
+
+def kube(env: dict[str, str], *arguments: str, stdin: str | None = None) -> str:
+    """Run kubectl and return what it prints."""
+    return run(["kubectl", *arguments], env=env, stdin=stdin)
+
+
+def apply(env: dict[str, str], *objects: dict[str, Any]) -> None:
+    """Create or change objects."""
+    document = {"apiVersion": "v1", "kind": "List", "items": list(objects)}
+    kube(env, "apply", "-f", "-", stdin=json.dumps(document))
+
+
+@contextmanager
+def service_url(name: str, namespace: str, service: str, port: int) -> Iterator[str]:
+    """
+    Give a URL at which this machine reaches a Service.
+
+    The native cluster's Services have a route; with kind, a port-forward is kept meanwhile.
+    """
+    env = environment(name)
+    if not kind.available():
+        address = kube(
+            env, "get", "service", service, "-n", namespace, "-o", "jsonpath={.spec.clusterIP}"
+        )
+        yield f"http://{address}:{port}"
+        return
+    forward = subprocess.Popen(
+        ["kubectl", "port-forward", "-n", namespace, f"service/{service}", f"{port}:{port}"],
+        env=env, stdout=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        url = f"http://localhost:{port}"
+        wait_until(f"{service} at {url}", lambda: _answers(url))
+        yield url
+    finally:
+        forward.terminate()
+        forward.wait()
+
+
+def _answers(url: str) -> bool:
+    return attempt(["curl", "--silent", "--output", "/dev/null", url]).returncode == 0
+
+
+def _namespace() -> dict[str, Any]:
+    """The namespace of the runs, marked so that Helm takes it over: its Secrets come first."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Namespace",
+        "metadata": {
+            "name": RUNS,
+            "labels": {
+                "app.kubernetes.io/managed-by": "Helm",
+                "pod-security.kubernetes.io/enforce": "restricted",
+            },
+            "annotations": {
+                "meta.helm.sh/release-name": "agentrun",
+                "meta.helm.sh/release-namespace": SYSTEM,
+            },
+        },
+    }
+
+
+def _secrets() -> list[dict[str, Any]]:
+    """The providers' keys, and the credentials of the git server."""
+    return [
+        *(
+            _secret(
+                f"{variable.split('_')[0].lower()}-key", key=os.environ.get(variable) or MODEL_KEY
+            )
+            for variable in REAL_KEYS.values()
+        ),
+        _secret(
+            "git-credentials", "kubernetes.io/basic-auth", username=GIT_USER, password=GIT_PASSWORD
+        ),
+    ]
+
+
+def _secret(name: str, kind: str = "Opaque", **values: str) -> dict[str, Any]:
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "type": kind,
+        "metadata": {"name": name, "namespace": RUNS},
+        "data": {key: base64.b64encode(value.encode()).decode() for key, value in values.items()},
+    }
+
+
+def _real_providers() -> list[str]:
+    flags = []
+    for profile in real_providers():
+        flags += ["--set", f"profiles.{profile}.provider.baseURL=null"]
+    return flags
+
+
+def clone(url: str, folder: Path) -> None:
+    """Clone a repository of the development git server."""
+    done = attempt(["git", "clone", "--quiet", url, folder])
+    if done.returncode != 0:
+        raise DevError(f"cannot clone {url}: {done.stderr.strip()}")

