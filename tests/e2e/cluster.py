@@ -8,9 +8,10 @@ import subprocess
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 Json = dict[str, Any]
+T = TypeVar("T")
 SYSTEM = "agentrun-system"
 RUNS = "agents"
 
@@ -50,7 +51,7 @@ async def items(kind: str, *selection: str, namespace: str = RUNS) -> list[Json]
     return found
 
 
-async def eventually[T](
+async def eventually(
     look: Callable[[], Awaitable[T]], is_so: Callable[[T], bool], seconds: float = 60
 ) -> T:
     """Look until ``is_so``; fail with what was last seen."""
@@ -98,9 +99,7 @@ def processes_of(uid: str) -> list[str]:
 
 async def kill_component(component: str) -> None:
     """Kill every process of a component's pod with SIGKILL, as a crash would."""
-    pods = await items(
-        "pods", "-l", f"app.kubernetes.io/component={component}", namespace=SYSTEM
-    )
+    pods = await items("pods", "-l", f"app.kubernetes.io/component={component}", namespace=SYSTEM)
     alive = [pod for pod in pods if pod["status"]["phase"] == "Running"]
     assert alive, f"no pod of {component} runs"
     for line in processes_of(alive[0]["metadata"]["uid"]):
@@ -112,6 +111,10 @@ async def kill_component(component: str) -> None:
 async def dev(*arguments: str) -> None:
     """Run the development tool, for instance to restart a component of the cluster."""
     done = await asyncio.to_thread(
-        subprocess.run, ["python", "-m", "dev", *arguments], capture_output=True, text=True, check=False
+        subprocess.run,
+        ["python", "-m", "dev", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr

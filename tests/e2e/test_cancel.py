@@ -40,8 +40,10 @@ async def test_nothing_of_a_cancelled_run_is_left(platform: Platform, backend: s
     await until_event(platform, run_id, "command_started")
     await eventually(
         lambda: asyncio.to_thread(processes_of, uid),
-        lambda found: sum("while :" in line for line in found) >= 2
-        and any("SIG_IGN" in line for line in found),
+        lambda found: (
+            sum("while :" in line for line in found) >= 2
+            and any("SIG_IGN" in line for line in found)
+        ),
     )
     answer = await platform.door.call("cancel_run", run_id=run_id, wait_ms=30_000)
     left = processes_of(uid)
@@ -164,8 +166,6 @@ async def test_cancelling_in_the_instant_of_completion_is_always_consistent(
     ends: list[str] = []
     for _ in range(25):
         pauses = [chance.uniform(0, 1.5) for _ in range(4)]
-        ends += await asyncio.gather(
-            *(_cancel_around_the_end(platform, pause) for pause in pauses)
-        )
+        ends += await asyncio.gather(*(_cancel_around_the_end(platform, pause) for pause in pauses))
     assert len(ends) == 100
     assert set(ends) == {"completed", "cancelled"}, "the race was never close"

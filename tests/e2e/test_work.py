@@ -151,14 +151,25 @@ async def test_a_run_made_with_kubectl_is_a_run_like_any_other(platform: Platfor
 
 
 async def test_a_run_is_found_after_its_object_is_gone(platform: Platform) -> None:
-    spawned = await platform.trivial(["say", "remember me"], ttl=0)
-    run, events = await platform.door.finish(spawned)
-    await platform.gone("run", spawned)
-    again, same = await platform.door.finish(spawned)
+    manifest: dict[str, Any] = {
+        "apiVersion": "agentrun.dev/v1alpha1",
+        "kind": "AgentRun",
+        "metadata": {"name": "short-lived", "namespace": RUNS},
+        "spec": {
+            "backend": "acp",
+            "profile": "trivial",
+            "prompt": trivial(["say", "remember me"]),
+            "ttlSecondsAfterFinished": 0,
+        },
+    }
+    await platform.apply(manifest)
+    run, events = await platform.door.finish("short-lived")
+    await platform.gone("run", "short-lived")
+    again, same = await platform.door.finish("short-lived")
     assert (again["status"], same) == ("completed", events)
     assert again["result"] == run["result"]
     listed = await platform.door.call("list_runs", limit=50)
-    assert spawned in [entry["run_id"] for entry in listed["runs"]]
+    assert "short-lived" in [entry["run_id"] for entry in listed["runs"]]
 
 
 async def test_the_key_of_the_provider_is_in_the_runner_only(platform: Platform) -> None:

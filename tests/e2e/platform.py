@@ -1,0 +1,80 @@
+"""The installed product, as the tests use it."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx2
+
+from dev import product
+from dev.front_door import FrontDoor
+from tests.e2e import cluster
+from tests.e2e.agents import trivial
+
+
+@dataclass
+class Platform:
+    """One installation on the tests' cluster."""
+
+    door: FrontDoor
+    base_url: str
+    git_url: str
+    """The git server, as this machine reaches it."""
+    model_key: str = product.MODEL_KEY
+    repository: str = f"{product.GIT}/demo.git"
+    silent_repository: str = "http://silent.agentrun-dev.svc:8080/x.git"
+    made: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def repository_with_credentials(self) -> str:
+        """The repository, as this machine clones it."""
+        return f"{self.git_url}/demo.git"
+
+    async def apply(self, *objects: dict[str, Any]) -> None:
+        """Create objects in the runs' namespace."""
+        await cluster.apply(*objects)
+
+    async def trivial(
+        self,
+        *steps: list[Any],
+        agent: str | None = None,
+        profile: str = "trivial",
+        **more: Any,
+    ) -> str:
+        """Spawn a run of the trivial agent and return its id."""
+        if agent:
+            more["nickname"] = agent
+        spawned = await self.door.call(
+            "spawn_run",
+            backend="acp",
+            role="worker",
+            profile=profile,
+            prompt=trivial(*steps),
+            **more,
+        )
+        run_id: str = spawned["run_id"]
+        return run_id
+
+    async def phase(self, run_id: str) -> str:
+        """Return a run's phase."""
+        return await cluster.phase_of(run_id)
+
+    async def reason(self, run_id: str) -> str:
+        """Return a run's reason."""
+        run = await cluster.get("run", run_id)
+        return (run or {}).get("status", {}).get("reason", "")
+
+    async def gone(self, kind: str, name: str) -> None:
+        """Wait until an object is gone."""
+        await cluster.eventually(lambda: cluster.get(kind, name), lambda found: found is None)
+
+    async def ready(self) -> None:
+        """Wait until the front door is ready again."""
+
+        async def status() -> int:
+            try:
+                async with httpx2.AsyncClient(timeout=2) as http:
+                    return (await http.get(f"{self.base_url}/readyz")).status_code
+            except httpx2.TransportError:
+                return 0
+
+        await cluster.eventually(status, lambda code: code == 200, 90)
