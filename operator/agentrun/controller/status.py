@@ -26,12 +26,6 @@ def condition_of(status: AgentRunStatus, kind: ConditionType) -> Condition | Non
     return next((one for one in status.conditions if one.type == kind), None)
 
 
-def is_true(status: AgentRunStatus, kind: ConditionType) -> bool:
-    """Whether a condition holds."""
-    condition = condition_of(status, kind)
-    return condition is not None and condition.status == "True"
-
-
 def with_condition(
     status: AgentRunStatus,
     kind: ConditionType,

@@ -1,0 +1,169 @@
+"""The two containers of a run's pod, under the `restricted` Pod Security Standard."""
+
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+from typing import Any
+
+from agentrun.api import pod_layout as layout
+from agentrun.api.v1alpha1 import AgentProfileSpec, AgentRun, Workspace
+from agentrun.controller.backends import defaults_of
+from agentrun.controller.limits import Limits
+from agentrun.controller.quantities import total
+
+PIPES_SIZE = "8Mi"
+HOME_SIZE = "4Gi"
+TMP_SIZE = "2Gi"
+SPOOL_SIZE = "2Gi"
+
+# A pod is evicted when it holds more than its containers' limits together, volumes included. So
+# the limits leave room for the volumes; the requests, which otherwise equal them, ask for little.
+_DISK_REQUEST = "64Mi"
+_LAYER_SIZE = "1Gi"
+_RUNNER_RESOURCES = {
+    "requests": {"cpu": "50m", "memory": "96Mi", "ephemeral-storage": _DISK_REQUEST},
+    "limits": {"memory": "256Mi", "ephemeral-storage": total(SPOOL_SIZE, TMP_SIZE, _LAYER_SIZE)},
+}
+_AGENT_REQUESTS = {"cpu": "100m", "memory": "256Mi", "ephemeral-storage": _DISK_REQUEST}
+_AGENT_MEMORY = "4Gi"
+
+
+@dataclass(frozen=True)
+class PodSettings:
+    """What the operator's settings say of pods."""
+
+    gateway_url: str
+    runner_image: str
+    runner_image_pull_policy: str = "IfNotPresent"
+    limits: Limits = field(default_factory=Limits)
+
+
+def agent_container(run: AgentRun, profile: AgentProfileSpec) -> dict[str, Any]:
+    """Build the container with the agent program: it waits for the runner's pipes."""
+    command = profile.command or list(defaults_of(run.spec.backend).command)
+    return {
+        "name": layout.AGENT,
+        "image": profile.image,
+        "imagePullPolicy": profile.image_pull_policy,
+        "command": ["/bin/sh", "-c", layout.AGENT_BOOTSTRAP, "agent", *command],
+        "workingDir": layout.WORKSPACE,
+        "env": _agent_env(run, profile),
+        "resources": _agent_resources(run, profile),
+        "securityContext": _security_context(profile.pod.read_only_root_filesystem),
+        "volumeMounts": [*_shared_mounts(), _mount("agent-tmp", "/tmp")],
+    }
+
+
+def runner_container(
+    run: AgentRun, profile: AgentProfileSpec, settings: PodSettings, grace: int
+) -> dict[str, Any]:
+    """Build the container that drives the agent: it alone holds credentials."""
+    return {
+        "name": layout.RUNNER,
+        "image": settings.runner_image,
+        "imagePullPolicy": settings.runner_image_pull_policy,
+        "env": _runner_env(run, profile, settings, grace),
+        "resources": _RUNNER_RESOURCES,
+        "securityContext": _security_context(read_only=True),
+        "volumeMounts": [
+            *_shared_mounts(),
+            _mount("runner-tmp", "/tmp"),
+            _mount("spool", layout.SPOOL),
+            *_credential_mounts(profile),
+        ],
+    }
+
+
+def model_of(run: AgentRun, profile: AgentProfileSpec) -> str | None:
+    """Name the run's model: its own, else its profile's; None for the agent's own choice."""
+    return run.spec.model or profile.models.default
+
+
+def workspace_of(run: AgentRun, profile: AgentProfileSpec) -> Workspace:
+    """Return what the run works on: its own workspace, else its profile's."""
+    return run.spec.workspace or profile.workspace or Workspace()
+
+
+def _shared_mounts() -> list[dict[str, Any]]:
+    return [
+        _mount("pipes", layout.PIPES),
+        _mount("workspace", layout.WORKSPACE),
+        _mount("home", layout.HOME),
+    ]
+
+
+def _credential_mounts(profile: AgentProfileSpec) -> list[dict[str, Any]]:
+    mounts = [_secret_mount("token", str(PurePosixPath(layout.TOKEN_FILE).parent))]
+    if profile.provider.key_secret:
+        folder = str(PurePosixPath(layout.PROVIDER_KEY_FILE).parent)
+        mounts.append(_secret_mount("provider", folder))
+    if profile.git.credentials_secret:
+        mounts.append(_secret_mount("git", layout.GIT_CREDENTIALS))
+    if any(variable.secret for variable in profile.env):
+        mounts.append(_secret_mount("redact", layout.REDACT))
+    return mounts
+
+
+def _mount(name: str, path: str) -> dict[str, Any]:
+    return {"name": name, "mountPath": path}
+
+
+def _secret_mount(name: str, path: str) -> dict[str, Any]:
+    return {**_mount(name, path), "readOnly": True}
+
+
+def _agent_env(run: AgentRun, profile: AgentProfileSpec) -> list[dict[str, Any]]:
+    """Make the agent's environment: the profile's word stands above the backend's defaults."""
+    defaults = defaults_of(run.spec.backend)
+    plain = {"HOME": layout.HOME, "TMPDIR": "/tmp", **defaults.env}
+    model = model_of(run, profile)
+    if model and defaults.model_variable:
+        plain[defaults.model_variable] = model
+    env: dict[str, dict[str, Any]] = {
+        name: {"name": name, "value": value} for name, value in plain.items()
+    }
+    for variable in profile.env:
+        if variable.secret:
+            key = {"name": variable.secret.name, "key": variable.secret.key}
+            env[variable.name] = {"name": variable.name, "valueFrom": {"secretKeyRef": key}}
+        else:
+            env[variable.name] = {"name": variable.name, "value": variable.value or ""}
+    return list(env.values())
+
+
+def _runner_env(
+    run: AgentRun, profile: AgentProfileSpec, settings: PodSettings, grace: int
+) -> list[dict[str, Any]]:
+    values = {
+        # Not the agent's HOME: what the agent leaves there must not configure the runner.
+        "HOME": layout.SPOOL,
+        "TMPDIR": "/tmp",
+        layout.ENV_GATEWAY: settings.gateway_url,
+        layout.ENV_RUN: run.metadata.name,
+        layout.ENV_ATTEMPT: str(run.attempts),
+        layout.ENV_BACKEND: run.spec.backend,
+        layout.ENV_MODEL: model_of(run, profile),
+        layout.ENV_PROVIDER: profile.provider.base_url or defaults_of(run.spec.backend).provider,
+        layout.ENV_GRACE: str(grace),
+    }
+    return [{"name": name, "value": value} for name, value in values.items() if value]
+
+
+def _agent_resources(run: AgentRun, profile: AgentProfileSpec) -> dict[str, Any]:
+    """Take what the profile says, and put a bound where it says nothing."""
+    requests, limits = profile.resources.requests, profile.resources.limits
+    workspace = "0" if workspace_of(run, profile).volume else profile.pod.workspace_size
+    disk = total(workspace, HOME_SIZE, TMP_SIZE, _LAYER_SIZE)
+    bounds = {"memory": _AGENT_MEMORY, "ephemeral-storage": disk}
+    # A default must not contradict the other half that the profile did name.
+    return {
+        "requests": {k: v for k, v in _AGENT_REQUESTS.items() if k not in limits} | requests,
+        "limits": {k: v for k, v in bounds.items() if k not in requests} | limits,
+    }
+
+
+def _security_context(read_only: bool) -> dict[str, Any]:
+    return {
+        "allowPrivilegeEscalation": False,
+        "capabilities": {"drop": ["ALL"]},
+        "readOnlyRootFilesystem": read_only,
+    }

@@ -1,0 +1,300 @@
+"""
+Deciding what to do about a run.
+
+``decide`` compares what the user wants with what is there, and answers with the actions that
+bring the two closer. It reads no clock, calls no API and remembers nothing: the same observation
+always gives the same answer. The rules are tried from the top, and the first that applies wins.
+
+A run that ends has nothing left of its pod: every end waits until the pod's containers are over,
+and the end of a run that is stopped until the pod itself is gone.
+"""
+
+from datetime import datetime
+
+from agentrun.api.names import pod_name
+from agentrun.api.v1alpha1 import (
+    AgentRun,
+    AgentRunStatus,
+    ConditionType,
+    Phase,
+    Reason,
+)
+from agentrun.controller.actions import (
+    Action,
+    CreatePod,
+    CreateSession,
+    DeletePod,
+    DeleteRun,
+    LeaveSession,
+    LookAgain,
+    SetStatus,
+    TakeSession,
+)
+from agentrun.controller.bounds import Bound, bounds_of, unreachable_at
+from agentrun.controller.limits import allowance
+from agentrun.controller.observed import Failure, Observed, PodObservation, later
+from agentrun.controller.outcomes import Ending, ending_of, has_ended, outcome_of
+from agentrun.controller.refusals import failure_of
+from agentrun.controller.status import (
+    agent_of,
+    condition_of,
+    in_phase,
+    phase_of,
+    with_condition,
+)
+
+_CANCELS = frozenset({Reason.CANCEL_REQUESTED, Reason.DELETED})
+
+
+def decide(run: AgentRun, seen: Observed, now: datetime) -> list[Action]:
+    """Decide which actions bring ``run`` closer to what its spec asks for."""
+    if run.phase.is_terminal:
+        return _after_the_end(run, seen, now)
+    # Once there was a pod, what it left decides, whatever has become of its profile.
+    is_past = seen.pod is None and _had_a_pod(run)
+    failure = None if is_past else failure_of(run, seen)
+    bounds = bounds_of(run, seen, failure, now)
+    stop = _asked_to_stop(run, now) or next((one for one in bounds if one.at <= now), None)
+    if stop is not None:
+        return _stop(run, seen, stop, now)
+    ahead: list[Action] = [LookAgain(min(one.at for one in bounds))] if bounds else []
+    if failure is not None:
+        return _wait_out(run, seen, failure, now) + ahead
+    if run.attempts == 0:
+        return _begin(run, seen, now)
+    if is_past or (seen.pod is not None and seen.pod.finished):
+        return _settle(run, seen, now)
+    if seen.pod is None:
+        return _create_pod(run, seen)
+    return _follow(run, seen, seen.pod, now) + ahead
+
+
+def _asked_to_stop(run: AgentRun, now: datetime) -> Bound | None:
+    """Say why ``run`` is to be stopped at once: on request, or because it was decided before."""
+    if run.is_cancel_requested:
+        return Bound(now, Reason.CANCEL_REQUESTED, _cancellation(run))
+    if run.metadata.deletion_timestamp is not None:
+        return Bound(now, Reason.DELETED, "The AgentRun is being deleted.")
+    before = condition_of(run.status, ConditionType.CANCEL_REQUESTED)
+    if before is None or before.status != "True":
+        return None
+    return Bound(now, Reason(before.reason), before.message)
+
+
+def _cancellation(run: AgentRun) -> str:
+    asked = run.spec.cancellation
+    who = f" by {asked.requested_by}" if asked and asked.requested_by else ""
+    why = f": {asked.reason}" if asked and asked.reason else "."
+    return f"Cancellation was requested{who}{why}"
+
+
+def _stop(run: AgentRun, seen: Observed, why: Bound, now: datetime) -> list[Action]:
+    """End a run that must not go on: first its pods, then its status."""
+    status = with_condition(
+        run.status, ConditionType.CANCEL_REQUESTED, "True", why.reason, why.message, now
+    )
+    if not seen.pods:
+        phase = Phase.CANCELLED if why.reason in _CANCELS else Phase.FAILED
+        return _finish(run, seen, status, Ending(phase, why.reason, why.message), now)
+    status, lost, ahead = _closing(status, seen, why.reason, why.message, now)
+    reason, message = (lost.reason, lost.message) if lost else (why.reason, why.message)
+    status = in_phase(run, status, Phase.CANCELLING, reason, message, now)
+    deletes = [DeletePod(pod.name, pod.uid) for pod in seen.pods if not pod.is_terminating]
+    return [*_set(run, status), *deletes, *ahead]
+
+
+def _closing(
+    status: AgentRunStatus, seen: Observed, reason: str, message: str, now: datetime
+) -> tuple[AgentRunStatus, Failure | None, list[Action]]:
+    """Note that pods are going, or, when their node does not let them go, that nobody knows."""
+    times = [(unreachable_at(pod, seen), pod) for pod in seen.pods if not pod.finished]
+    due = [(at, pod) for at, pod in times if at is not None]
+    overdue = next((pod for at, pod in due if at <= now), None)
+    kind = ConditionType.POD_TERMINATED
+    if overdue is None:
+        ahead: list[Action] = [LookAgain(min(at for at, _ in due))] if due else []
+        return with_condition(status, kind, "False", reason, message, now), None, ahead
+    where = f"Node {overdue.node}" if overdue.node else "The node"
+    lost = Failure(
+        Reason.NODE_LOST, f"{where} does not confirm the end of pod {overdue.name}: is it down?"
+    )
+    return with_condition(status, kind, "Unknown", lost.reason, lost.message, now), lost, []
+
+
+def _wait_out(run: AgentRun, seen: Observed, failure: Failure, now: datetime) -> list[Action]:
+    """Say what keeps the run from going on, and try again if trying may help."""
+    status = with_condition(
+        run.status, ConditionType.AGENT_READY, "False", failure.reason, failure.message, now
+    )
+    if seen.pod is not None:
+        status = _of_pod(status, seen.pod, now)
+    phase = Phase.QUEUED if seen.pod is None else Phase.STARTING
+    return _set(run, in_phase(run, status, phase, failure.reason, failure.message, now))
+
+
+def _begin(run: AgentRun, seen: Observed, now: datetime) -> list[Action]:
+    """Get the session for the run, then its first pod."""
+    session, uid = seen.session, run.metadata.uid
+    if not session.exists:
+        return [CreateSession(session.name, run.spec.backend)]
+    if session.is_held_by(uid):
+        return _next_attempt(run, run.status, "The pod is being created.", now)
+    is_free = session.active is None or session.holder_is_over
+    if is_free and session.first_in_line in ("", run.metadata.name):
+        return [TakeSession(session.name, session.resource_version)]
+    ahead = session.first_in_line if is_free or session.active is None else session.active.name
+    message = f"Run {ahead} of session {session.name} comes first."
+    return _set(run, in_phase(run, run.status, Phase.QUEUED, Reason.SESSION_BUSY, message, now))
+
+
+def _next_attempt(
+    run: AgentRun, status: AgentRunStatus, message: str, now: datetime
+) -> list[Action]:
+    """Count an attempt, and only then make its pod: so none is lost and none is made twice."""
+    attempt = run.attempts + 1
+    update = {
+        "attempts": attempt,
+        "start_time": status.start_time or now,
+        "pod_name": pod_name(run.metadata.name, attempt),
+        "pod_uid": None,
+        "node_name": None,
+        # What the conditions say of the last pod is not true of the next.
+        "conditions": [],
+    }
+    status = status.model_copy(update=update)
+    status = in_phase(run, status, Phase.QUEUED, Reason.ACCEPTED, message, now)
+    return [SetStatus(status, guarded=True), CreatePod()]
+
+
+def _had_a_pod(run: AgentRun) -> bool:
+    """Whether the newest attempt's pod is known to have existed."""
+    agent = agent_of(run)
+    is_its_own = agent is not None and (run.attempts == 1 or agent.attempt is not None)
+    spoke = is_its_own and agent is not None and agent.state is not None
+    return run.status.pod_uid is not None or spoke or outcome_of(run, None) is not None
+
+
+def _create_pod(run: AgentRun, seen: Observed) -> list[Action]:
+    """Create the pod of an attempt that was counted, once nothing is left of the one before."""
+    if not seen.others:
+        return [CreatePod()]
+    return [DeletePod(pod.name, pod.uid) for pod in seen.others if not pod.is_terminating]
+
+
+def _settle(run: AgentRun, seen: Observed, now: datetime) -> list[Action]:
+    """End an attempt of which nothing runs any more: end the run, or try again."""
+    ending = ending_of(run, seen.pod)
+    status = run.status if seen.pod is None else _of_pod(run.status, seen.pod, now)
+    if not ending.lost or not _may_retry(run):
+        return _finish(run, seen, status, ending, now)
+    if seen.pods:
+        kind = ConditionType.POD_TERMINATED
+        status = with_condition(status, kind, "False", ending.reason, ending.message, now)
+        deletes = [DeletePod(pod.name, pod.uid) for pod in seen.pods if not pod.is_terminating]
+        return [*_set(run, status), *deletes]
+    return _next_attempt(run, status, f"{ending.message} Trying again.", now)
+
+
+def _may_retry(run: AgentRun) -> bool:
+    """Whether a lost pod is replaced: as the spec says, else once if nothing was begun."""
+    limit = run.spec.retry.limit if run.spec.retry else None
+    if limit is None:
+        agent = run.status.agent
+        limit = 0 if agent is not None and agent.prompt_sent else 1
+    return run.attempts <= limit
+
+
+def _follow(run: AgentRun, seen: Observed, pod: PodObservation, now: datetime) -> list[Action]:
+    """Tell how the run is doing while its pod lives, and see that a pod that is done ends."""
+    status, actions = _of_pod(run.status, pod, now), list[Action]()
+    if has_ended(outcome_of(run, pod)):
+        return _close(run, seen, pod, status, now)
+    agent = agent_of(run)
+    phase, reason, message = phase_of(agent)
+    if pod.is_terminating:
+        why = pod.disruption or Failure(Reason.POD_DELETED, f"Pod {pod.name} was deleted.")
+        status, lost, actions = _closing(status, seen, why.reason, why.message, now)
+        reason, message = (lost or why).reason, (lost or why).message
+    is_ready = agent is not None and (bool(agent.prompt_sent) or phase is not Phase.STARTING)
+    if reason is Reason.POD_PENDING:
+        message = pod.waiting_for or message
+    if is_ready:
+        status = with_condition(
+            status, ConditionType.AGENT_READY, "True", Reason.WORKING, "The prompt was sent.", now
+        )
+    elif condition_of(status, ConditionType.AGENT_READY):
+        status = with_condition(status, ConditionType.AGENT_READY, "Unknown", reason, message, now)
+    return [*_set(run, in_phase(run, status, phase, reason, message, now)), *actions]
+
+
+def _close(
+    run: AgentRun, seen: Observed, pod: PodObservation, status: AgentRunStatus, now: datetime
+) -> list[Action]:
+    """Wait for the pod of an attempt whose outcome is known; delete it if it stays."""
+    message = "The agent has finished; its pod is being closed."
+    status, lost, actions = _closing(status, seen, Reason.FINISHING, message, now)
+    status = in_phase(
+        run, status, Phase.RUNNING, Reason.FINISHING, lost.message if lost else message, now
+    )
+    if pod.is_terminating:
+        return [*_set(run, status), *actions]
+    condition = condition_of(status, ConditionType.POD_TERMINATED)
+    since = (condition.last_transition_time if condition else None) or now
+    at = later(since, allowance(run, seen.profile, seen.limits).grace)
+    enough: Action = DeletePod(pod.name, pod.uid) if at <= now else LookAgain(at)
+    return [*_set(run, status), enough]
+
+
+def _of_pod(status: AgentRunStatus, pod: PodObservation, now: datetime) -> AgentRunStatus:
+    """Write down what is worth knowing of a pod."""
+    status = status.model_copy(
+        update={"pod_name": pod.name, "pod_uid": pod.uid, "node_name": pod.node or None}
+    )
+    kind = ConditionType.POD_SCHEDULED
+    if not pod.node:
+        message = f"Pod {pod.name} has no node yet."
+        return with_condition(status, kind, "False", "Pending", message, now)
+    message = f"Pod {pod.name} is on node {pod.node}."
+    return with_condition(status, kind, "True", "Scheduled", message, now)
+
+
+def _finish(
+    run: AgentRun, seen: Observed, status: AgentRunStatus, ending: Ending, now: datetime
+) -> list[Action]:
+    """Make ``status`` the last one."""
+    outcome = outcome_of(run, seen.pod)
+    status = in_phase(run, status, ending.phase, ending.reason, ending.message, now)
+    update = {
+        "completion_time": now,
+        "cancelled_at": now if ending.phase is Phase.CANCELLED else None,
+        "result": outcome.result if outcome else None,
+    }
+    status = status.model_copy(update=update)
+    gone = "No container of the run is left."
+    status = with_condition(status, ConditionType.POD_TERMINATED, "True", ending.reason, gone, now)
+    status = with_condition(
+        status, ConditionType.FINISHED, "True", ending.phase, ending.message, now
+    )
+    return _set(run, status, guarded=True)
+
+
+def _after_the_end(run: AgentRun, seen: Observed, now: datetime) -> list[Action]:
+    """Free the session, see that nothing of the run lives, and delete the run in its time."""
+    actions: list[Action] = []
+    if seen.session.is_held_by(run.metadata.uid):
+        actions.append(LeaveSession(seen.session.name, seen.session.resource_version))
+    alive = [pod for pod in seen.pods if not pod.finished]
+    actions += [DeletePod(pod.name, pod.uid) for pod in alive if not pod.is_terminating]
+    ttl = run.spec.ttl_seconds_after_finished
+    ended = run.status.completion_time
+    if ended is None or run.metadata.deletion_timestamp is not None:
+        return actions
+    at = later(ended, seen.limits.ttl if ttl is None else ttl)
+    if at > now:
+        return [*actions, LookAgain(at)]
+    return actions or [DeleteRun()]
+
+
+def _set(run: AgentRun, status: AgentRunStatus, guarded: bool = False) -> list[Action]:
+    """Write ``status`` if it says anything new."""
+    return [] if status == run.status else [SetStatus(status, guarded)]

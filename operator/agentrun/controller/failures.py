@@ -1,0 +1,121 @@
+"""
+Naming what keeps a pod from starting, and what the cluster did to it.
+
+Some errors stand in the pod's own status; that a Secret to be mounted is missing, only in the
+kubelet's Events about the pod.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from agentrun.api.v1alpha1 import Reason
+from agentrun.controller.observed import Failure
+
+Manifest = Mapping[str, Any]
+
+_WAITING = {
+    "ErrImagePull": Reason.IMAGE_PULL_FAILED,
+    "ImagePullBackOff": Reason.IMAGE_PULL_FAILED,
+    "InvalidImageName": Reason.IMAGE_PULL_FAILED,
+    "ErrImageNeverPull": Reason.IMAGE_PULL_FAILED,
+    "ImageInspectError": Reason.IMAGE_PULL_FAILED,
+    "RegistryUnavailable": Reason.IMAGE_PULL_FAILED,
+    "CreateContainerConfigError": Reason.SECRET_MISSING,
+    "CreateContainerError": Reason.CONTAINER_START_FAILED,
+    "RunContainerError": Reason.CONTAINER_START_FAILED,
+}
+_MISSING = re.compile(
+    r'(secrets?|configmaps?) "?[^ ]+"? not found|non-existent (secret|config) key'
+)
+_SECRET = re.compile(r"secret|configmap|find key", re.IGNORECASE)
+_EVICTIONS = frozenset(
+    {"EvictionByEvictionAPI", "PreemptionByScheduler", "TerminationByKubelet", "DeletionByPodGC"}
+)
+_NODE_LOSSES = frozenset({"DeletionByTaintManager"})
+_QUOTA = re.compile(
+    r"exceeded quota|failed quota|(minimum|maximum) .*usage per|max limit to request"
+)
+
+
+def start_failure(pod: Manifest, events: Sequence[Manifest] = ()) -> Failure | None:
+    """Name the error that keeps ``pod`` from starting, if there is one."""
+    status = pod.get("status", {})
+    for container in status.get("containerStatuses", []):
+        waiting = container.get("state", {}).get("waiting", {})
+        reason = _WAITING.get(waiting.get("reason", ""))
+        if reason:
+            return _of_container(reason, container["name"], waiting)
+    for condition in status.get("conditions", []):
+        is_refused = condition.get("type") == "PodScheduled" and condition.get("status") == "False"
+        if is_refused and condition.get("reason") == "Unschedulable":
+            return Failure(Reason.UNSCHEDULABLE, f"No node takes it: {condition.get('message')}")
+    last = _newest(events)
+    return _mount_failure(last) if last else None
+
+
+def start_progress(events: Sequence[Manifest]) -> str:
+    """Say what the kubelet is doing about a pod that has not started yet."""
+    last = _newest(events)
+    return str(last.get("message", "")) if last else ""
+
+
+def disruption_of(pod: Manifest) -> Failure | None:
+    """Say what the cluster did to ``pod``, if it did anything."""
+    status = pod.get("status", {})
+    for condition in status.get("conditions", []):
+        if condition.get("type") == "DisruptionTarget" and condition.get("status") == "True":
+            return _disrupted(condition.get("reason", ""), condition.get("message", ""))
+    if status.get("reason") == "NodeLost":
+        return Failure(Reason.NODE_LOST, status.get("message") or "Its node is lost.")
+    # The kubelet itself says why it ended, or would not take, a whole pod.
+    if status.get("phase") == "Failed" and status.get("reason"):
+        message = f"{status['reason']}: {status.get('message', '')}"
+        return Failure(Reason.EVICTED, message)
+    return None
+
+
+def refusal(code: int, message: str) -> Failure | None:
+    """Name the API server's refusal of a pod; None if it was not the pod that it refused."""
+    if code == 403 and _QUOTA.search(message):
+        return Failure(Reason.QUOTA_EXCEEDED, message)
+    if code in (400, 403, 422) or (code == 500 and "admission webhook" in message):
+        return Failure(Reason.POD_REJECTED, message)
+    if code == 500 and "failed calling webhook" in message:
+        return Failure(Reason.POD_REJECTED, message)
+    return None
+
+
+def _disrupted(reason: str, message: str) -> Failure:
+    said = message or reason
+    if reason in _NODE_LOSSES:
+        return Failure(Reason.NODE_LOST, said)
+    # Reasons that later versions of Kubernetes may add disrupt a pod all the same.
+    return Failure(Reason.EVICTED, said if reason in _EVICTIONS else f"{reason}: {said}")
+
+
+def _of_container(reason: Reason, container: str, waiting: Manifest) -> Failure:
+    said = waiting.get("message") or waiting.get("reason") or ""
+    if reason is Reason.SECRET_MISSING and not _SECRET.search(said):
+        reason = Reason.CONTAINER_START_FAILED
+    return Failure(reason, f"Container {container}: {said}")
+
+
+def _mount_failure(event: Manifest) -> Failure | None:
+    message = str(event.get("message", ""))
+    if event.get("reason") == "FailedMount" and _MISSING.search(message):
+        return Failure(Reason.SECRET_MISSING, message)
+    if event.get("reason") == "FailedCreatePodSandBox":
+        return Failure(Reason.CONTAINER_START_FAILED, message)
+    return None
+
+
+def _newest(events: Sequence[Manifest]) -> Manifest | None:
+    """Find the newest Event; of two in the same second, the one that is no warning."""
+
+    def age(event: Manifest) -> tuple[str, bool]:
+        series = event.get("series") or {}
+        at = series.get("lastObservedTime") or event.get("lastTimestamp") or event.get("eventTime")
+        return (at or "")[:19], event.get("type") != "Warning"
+
+    return max(events, key=age, default=None)

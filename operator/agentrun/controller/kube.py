@@ -1,0 +1,185 @@
+"""
+Talking to the API server.
+
+A thin layer over the official client: objects are the JSON they are on the wire, and errors are
+one exception with the API server's code and message.
+"""
+
+import json
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, Protocol
+from urllib.parse import urlencode
+
+import aiohttp
+from kubernetes.aio import client, config
+
+from agentrun.api.base import GROUP, VERSION
+
+Object = dict[str, Any]
+"""A Kubernetes object as JSON."""
+
+_TIMEOUT = 30
+_CHUNK = 500
+_MERGE = "application/merge-patch+json"
+
+
+@dataclass(frozen=True)
+class Resource:
+    """Where objects of one kind are found."""
+
+    prefix: str
+    plural: str
+
+
+class Kind(Enum):
+    """The kinds that the operator reads and writes."""
+
+    RUN = Resource(f"/apis/{GROUP}/{VERSION}", "agentruns")
+    SESSION = Resource(f"/apis/{GROUP}/{VERSION}", "agentsessions")
+    PROFILE = Resource(f"/apis/{GROUP}/{VERSION}", "agentprofiles")
+    POD = Resource("/api/v1", "pods")
+    EVENT = Resource("/api/v1", "events")
+
+
+class ApiError(Exception):
+    """The API server refused a request, or could not be reached (code 0)."""
+
+    def __init__(self, code: int, message: str) -> None:
+        super().__init__(f"{code}: {message}" if code else message)
+        self.code = code
+        self.message = message
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether what was acted on is not what is there any more."""
+        return self.code in (404, 409, 422)
+
+
+class KubeApi(Protocol):
+    """What the operator asks of the API server. Every method may raise ApiError."""
+
+    async def get(self, kind: Kind, namespace: str, name: str) -> Object | None:
+        """Return an object; None if there is none of that name."""
+
+    async def list(
+        self, kind: Kind, namespace: str, *, labels: str = "", fields: str = ""
+    ) -> tuple[list[Object], str]:
+        """Return all objects, and the resource version of the list."""
+
+    async def create(self, kind: Kind, namespace: str, body: Object) -> Object:
+        """Create an object and return it as stored."""
+
+    async def patch(
+        self, kind: Kind, namespace: str, name: str, body: Object, subresource: str = ""
+    ) -> Object:
+        """Merge ``body`` into an object, or into its subresource, and return it as stored."""
+
+    async def delete(self, kind: Kind, namespace: str, name: str, uid: str) -> None:
+        """Delete the object with that uid. It is no error if it is gone, or was replaced."""
+
+
+class Kube:
+    """The API server, over HTTP."""
+
+    def __init__(self, api: client.ApiClient) -> None:
+        self._api = api
+
+    async def get(self, kind: Kind, namespace: str, name: str) -> Object | None:
+        """Return an object; None if there is none of that name."""
+        try:
+            return await self._request("GET", _path(kind, namespace, name))
+        except ApiError as error:
+            if error.code == 404:
+                return None
+            raise
+
+    async def list(
+        self, kind: Kind, namespace: str, *, labels: str = "", fields: str = ""
+    ) -> tuple[list[Object], str]:
+        """Return all objects, and the resource version of the list."""
+        query = {"limit": str(_CHUNK)}
+        query |= {"labelSelector": labels} if labels else {}
+        query |= {"fieldSelector": fields} if fields else {}
+        objects: list[Object] = []
+        while True:
+            page = await self._request("GET", _path(kind, namespace), query)
+            objects += page["items"]
+            token = page["metadata"].get("continue")
+            if not token:
+                return objects, page["metadata"]["resourceVersion"]
+            query["continue"] = token
+
+    async def create(self, kind: Kind, namespace: str, body: Object) -> Object:
+        """Create an object and return it as stored."""
+        return await self._request("POST", _path(kind, namespace), body=body)
+
+    async def patch(
+        self, kind: Kind, namespace: str, name: str, body: Object, subresource: str = ""
+    ) -> Object:
+        """Merge ``body`` into an object, or into its subresource, and return it as stored."""
+        path = _path(kind, namespace, name, subresource)
+        return await self._request("PATCH", path, body=body, content_type=_MERGE)
+
+    async def delete(self, kind: Kind, namespace: str, name: str, uid: str) -> None:
+        """Delete the object with that uid. It is no error if it is gone, or was replaced."""
+        body = {"preconditions": {"uid": uid}, "propagationPolicy": "Background"}
+        try:
+            await self._request("DELETE", _path(kind, namespace, name), body=body)
+        except ApiError as error:
+            if error.code not in (404, 409):
+                raise
+
+    async def _request(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str] | None = None,
+        body: Object | None = None,
+        content_type: str = "application/json",
+    ) -> Object:
+        headers = {"Accept": "application/json", "Content-Type": content_type}
+        parts = await self._api.param_serialize(
+            method,
+            path + (f"?{urlencode(query)}" if query else ""),
+            header_params=headers,
+            body=body,
+            auth_settings=["BearerToken"],
+        )
+        try:
+            response = await self._api.call_api(*parts, _request_timeout=_TIMEOUT)
+            raw = await response.read()
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise ApiError(0, f"the API server cannot be reached: {error!r}") from error
+        return _parse(response.status, raw)
+
+
+@asynccontextmanager
+async def connect() -> AsyncIterator[Kube]:
+    """Connect with the pod's service account, else with the kubeconfig."""
+    settings = client.Configuration()
+    try:
+        config.load_incluster_config(client_configuration=settings)
+    except config.ConfigException:
+        await config.load_kube_config(client_configuration=settings)
+    async with client.ApiClient(settings) as api:
+        yield Kube(api)
+
+
+def _path(kind: Kind, namespace: str, name: str = "", subresource: str = "") -> str:
+    parts = (kind.value.prefix, "namespaces", namespace, kind.value.plural, name, subresource)
+    return "/".join(part for part in parts if part)
+
+
+def _parse(code: int, raw: bytes) -> Object:
+    try:
+        body = json.loads(raw)
+    except ValueError:
+        body = {"message": raw[:200].decode(errors="replace")}
+    if not isinstance(body, dict):
+        raise ApiError(code, f"the API server's answer is no object: {raw[:200]!r}")
+    if not 200 <= code < 300:
+        raise ApiError(code, str(body.get("message", "")))
+    return body

@@ -1,0 +1,120 @@
+"""
+Telling how a run ended from what is left of its pod.
+
+In order of precedence: a turn that was finished, what the cluster did to the pod, what the
+runner says, what the containers show, the pod's absence. A finished turn comes first because
+nothing that befalls the pod afterwards undoes the work.
+"""
+
+from dataclasses import dataclass
+
+from agentrun.api.v1alpha1 import (
+    AgentRun,
+    ConditionType,
+    Outcome,
+    OutcomeState,
+    Phase,
+    Reason,
+)
+from agentrun.controller.observed import Failure, PodObservation
+from agentrun.controller.status import condition_of
+
+_FINISHED = {OutcomeState.COMPLETED: Phase.COMPLETED, OutcomeState.REJECTED: Phase.REJECTED}
+_DEFAULT_REASON = {
+    Phase.COMPLETED: Reason.COMPLETED,
+    Phase.REJECTED: Reason.REFUSED,
+    Phase.FAILED: Reason.RUNNER_FAILED,
+}
+_LOSSES = frozenset({Reason.EVICTED, Reason.POD_DELETED, Reason.NODE_LOST})
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a run ends."""
+
+    phase: Phase
+    reason: str
+    message: str
+    lost: bool = False
+    """Whether the pod was lost through no fault of the agent, so that another may be tried."""
+
+
+def outcome_of(run: AgentRun, pod: PodObservation | None) -> Outcome | None:
+    """Find the outcome of the newest attempt: the gateway's copy, else the termination message."""
+    said = run.status.agent.outcome if run.status.agent else None
+    for outcome in (said, pod.outcome if pod else None):
+        if outcome is not None and outcome.attempt == run.attempts:
+            return outcome
+    return None
+
+
+def has_ended(outcome: Outcome | None) -> bool:
+    """Whether the attempt came to an end of its own, rather than being interrupted."""
+    return outcome is not None and outcome.state is not OutcomeState.INTERRUPTED
+
+
+def ending_of(run: AgentRun, pod: PodObservation | None) -> Ending:
+    """Tell how the newest attempt ended, of whose pod nothing runs any more."""
+    outcome = outcome_of(run, pod)
+    if outcome is not None and outcome.state in _FINISHED:
+        return _said(outcome, _FINISHED[outcome.state])
+    disruption = pod.disruption if pod else _remembered(run)
+    if disruption is not None:
+        return _lost(disruption)
+    if outcome is not None and has_ended(outcome):
+        return _said(_with_cause(outcome, pod), Phase.FAILED)
+    if pod is None or pod.is_terminating or outcome is not None:
+        return _lost(Failure(Reason.POD_DELETED, f"The pod of attempt {run.attempts} was deleted."))
+    return fault_of(pod)
+
+
+def fault_of(pod: PodObservation) -> Ending:
+    """Tell from its containers why a pod ended without an outcome."""
+    for name, container in (("agent", pod.agent), ("runner", pod.runner)):
+        if container.is_out_of_memory:
+            return _failed(
+                Reason.OUT_OF_MEMORY,
+                f"Container {name} of pod {pod.name} exceeded its memory limit.",
+            )
+        if container.never_ran:
+            return _failed(
+                Reason.CONTAINER_START_FAILED,
+                f"Container {name} of pod {pod.name} could not be started: {container.message}",
+            )
+    code = pod.runner.exit_code
+    said = pod.runner.message.strip()
+    ended = f"ended with exit code {code}" if code is not None else "did not end with its agent"
+    return _failed(
+        Reason.RUNNER_FAILED,
+        f"The runner of pod {pod.name} {ended} and left no outcome." + (f" {said}" if said else ""),
+    )
+
+
+def _remembered(run: AgentRun) -> Failure | None:
+    """Recall what was written down of a pod that was going and is gone."""
+    condition = condition_of(run.status, ConditionType.POD_TERMINATED)
+    if condition is None or condition.reason not in _LOSSES:
+        return None
+    return Failure(Reason(condition.reason), condition.message)
+
+
+def _with_cause(outcome: Outcome, pod: PodObservation | None) -> Outcome:
+    """Name memory as the cause, where the runner only saw that its agent was gone."""
+    if pod is None or outcome.reason != Reason.AGENT_EXITED or not pod.agent.is_out_of_memory:
+        return outcome
+    message = "The agent's container exceeded its memory limit."
+    return outcome.model_copy(update={"reason": Reason.OUT_OF_MEMORY, "message": message})
+
+
+def _said(outcome: Outcome, phase: Phase) -> Ending:
+    reason = outcome.reason or _DEFAULT_REASON[phase]
+    default = "The agent finished." if phase is Phase.COMPLETED else "The runner gave no message."
+    return Ending(phase, reason, outcome.message or default)
+
+
+def _failed(reason: Reason, message: str) -> Ending:
+    return Ending(Phase.FAILED, reason, message)
+
+
+def _lost(why: Failure) -> Ending:
+    return Ending(Phase.FAILED, why.reason, why.message, lost=True)

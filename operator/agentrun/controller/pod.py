@@ -1,0 +1,228 @@
+"""
+Converting between a run and its pod.
+
+``build_pod`` makes the manifest of the pod that executes a run, ``observe_pod`` reads what
+became of it. What the two containers find in the pod is said in ``agentrun.api.pod_layout``.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import PurePosixPath
+from typing import Any
+
+from pydantic import ValidationError
+
+from agentrun.api import pod_layout as layout
+from agentrun.api.base import API_VERSION
+from agentrun.api.gateway import TOKEN_AUDIENCE
+from agentrun.api.names import parse_pod_name, pod_name
+from agentrun.api.v1alpha1 import AgentProfile, AgentProfileSpec, AgentRun, Outcome
+from agentrun.controller.backends import REMOTE
+from agentrun.controller.containers import (
+    HOME_SIZE,
+    PIPES_SIZE,
+    SPOOL_SIZE,
+    TMP_SIZE,
+    PodSettings,
+    agent_container,
+    runner_container,
+    workspace_of,
+)
+from agentrun.controller.failures import Manifest, disruption_of, start_failure, start_progress
+from agentrun.controller.limits import allowance
+from agentrun.controller.observed import ContainerObservation, PodObservation
+from agentrun.controller.refusals import session_name
+
+TOKEN_SECONDS = 3600
+"""How long a runner's token lives before the kubelet renews it."""
+
+# Readable for the pod's group, which is that of both containers.
+_SECRET_MODE = 0o440
+
+
+def build_pod(run: AgentRun, profile: AgentProfile, settings: PodSettings) -> dict[str, Any]:
+    """Build the manifest of the pod that executes the newest attempt of ``run``."""
+    offered = profile.spec
+    grace = allowance(run, profile, settings.limits).grace
+    runner = runner_container(run, offered, settings, grace)
+    has_agent = run.spec.backend != REMOTE
+    containers = [agent_container(run, offered), runner] if has_agent else [runner]
+    spec: dict[str, Any] = {
+        "restartPolicy": "Never",
+        "terminationGracePeriodSeconds": grace,
+        # The agent runs code it wrote itself: it gets no Kubernetes credentials.
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "shareProcessNamespace": False,
+        "securityContext": _security_context(offered.pod.run_as_user),
+        "containers": containers,
+        "volumes": _volumes(run, offered),
+    }
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": _metadata(run, layout.AGENT if has_agent else layout.RUNNER),
+        "spec": spec | _placement(offered),
+    }
+
+
+def _metadata(run: AgentRun, first: str) -> dict[str, Any]:
+    return {
+        "name": pod_name(run.metadata.name, run.attempts),
+        "namespace": run.metadata.namespace,
+        "labels": {
+            "app.kubernetes.io/name": "agentrun",
+            "app.kubernetes.io/component": "run",
+            layout.LABEL_RUN: run.metadata.name,
+            layout.LABEL_ATTEMPT: str(run.attempts),
+            layout.LABEL_SESSION: session_name(run),
+            layout.LABEL_BACKEND: run.spec.backend,
+        },
+        "annotations": {"kubectl.kubernetes.io/default-container": layout.RUNNER},
+        "ownerReferences": [
+            {
+                "apiVersion": API_VERSION,
+                "kind": "AgentRun",
+                "name": run.metadata.name,
+                "uid": run.metadata.uid,
+                "controller": True,
+            }
+        ],
+    }
+
+
+def _security_context(user: int) -> dict[str, Any]:
+    return {
+        "runAsNonRoot": True,
+        "runAsUser": user,
+        "runAsGroup": user,
+        "fsGroup": user,
+        "fsGroupChangePolicy": "OnRootMismatch",
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }
+
+
+def _placement(profile: AgentProfileSpec) -> dict[str, Any]:
+    placement = {
+        "imagePullSecrets": [{"name": name} for name in profile.image_pull_secrets],
+        "nodeSelector": profile.pod.node_selector,
+        "tolerations": profile.pod.tolerations,
+        "runtimeClassName": profile.pod.runtime_class_name,
+        "priorityClassName": profile.pod.priority_class_name,
+    }
+    return {key: value for key, value in placement.items() if value}
+
+
+def _volumes(run: AgentRun, profile: AgentProfileSpec) -> list[dict[str, Any]]:
+    claim = workspace_of(run, profile).volume
+    workspace = (
+        {"persistentVolumeClaim": {"claimName": claim}}
+        if claim
+        else {"emptyDir": {"sizeLimit": profile.pod.workspace_size}}
+    )
+    volumes = [
+        {"name": "pipes", "emptyDir": {"medium": "Memory", "sizeLimit": PIPES_SIZE}},
+        {"name": "workspace", **workspace},
+        {"name": "home", "emptyDir": {"sizeLimit": HOME_SIZE}},
+        {"name": "agent-tmp", "emptyDir": {"sizeLimit": TMP_SIZE}},
+        {"name": "runner-tmp", "emptyDir": {"sizeLimit": TMP_SIZE}},
+        {"name": "spool", "emptyDir": {"sizeLimit": SPOOL_SIZE}},
+        {"name": "token", "projected": {"defaultMode": _SECRET_MODE, "sources": [_token()]}},
+        *_secret_volumes(profile),
+    ]
+    if run.spec.backend == REMOTE:
+        volumes = [volume for volume in volumes if volume["name"] != "agent-tmp"]
+    return volumes
+
+
+def _token() -> dict[str, Any]:
+    return {
+        "serviceAccountToken": {
+            "audience": TOKEN_AUDIENCE,
+            "expirationSeconds": TOKEN_SECONDS,
+            "path": PurePosixPath(layout.TOKEN_FILE).name,
+        }
+    }
+
+
+def _secret_volumes(profile: AgentProfileSpec) -> list[dict[str, Any]]:
+    """Mount what only the runner may see, each Secret's keys by the names the runner knows."""
+    volumes: list[dict[str, Any]] = []
+    key = profile.provider.key_secret
+    if key:
+        items = [{"key": key.key, "path": PurePosixPath(layout.PROVIDER_KEY_FILE).name}]
+        secret = {"secretName": key.name, "items": items, "defaultMode": _SECRET_MODE}
+        volumes.append({"name": "provider", "secret": secret})
+    if profile.git.credentials_secret:
+        secret = {"secretName": profile.git.credentials_secret, "defaultMode": _SECRET_MODE}
+        volumes.append({"name": "git", "secret": secret})
+    sources = [
+        {
+            "secret": {
+                "name": variable.secret.name,
+                "items": [{"key": variable.secret.key, "path": variable.name}],
+            }
+        }
+        for variable in profile.env
+        if variable.secret
+    ]
+    if sources:
+        projected = {"defaultMode": _SECRET_MODE, "sources": sources}
+        volumes.append({"name": "redact", "projected": projected})
+    return volumes
+
+
+def observe_pod(pod: Manifest, events: Sequence[Manifest] = ()) -> PodObservation:
+    """Read from a pod's manifest, and the Events about it, what deciding needs to know."""
+    metadata, status = pod["metadata"], pod.get("status", {})
+    parsed = parse_pod_name(metadata["name"])
+    attempt = parsed[1] if parsed else 0
+    containers = {
+        one["name"]: _observe_container(one) for one in status.get("containerStatuses", [])
+    }
+    expected = [one["name"] for one in pod["spec"]["containers"]]
+    are_over = [name in containers and containers[name].is_over for name in expected]
+    finished = status.get("phase") in ("Succeeded", "Failed") or all(are_over)
+    is_starting = not finished and not any(one.started for one in containers.values())
+    runner = containers.get(layout.RUNNER, ContainerObservation())
+    return PodObservation(
+        name=metadata["name"],
+        uid=metadata["uid"],
+        attempt=attempt,
+        created=_time(metadata.get("creationTimestamp")),
+        node=pod["spec"].get("nodeName", ""),
+        finished=finished,
+        terminating_until=_time(metadata.get("deletionTimestamp")),
+        failure=None if finished else start_failure(pod, events if is_starting else ()),
+        disruption=disruption_of(pod),
+        waiting_for=start_progress(events) if is_starting else "",
+        agent=containers.get(layout.AGENT, ContainerObservation()),
+        runner=runner,
+        outcome=_parse_outcome(runner.message),
+    )
+
+
+def _observe_container(status: Manifest) -> ContainerObservation:
+    state = status.get("state", {})
+    ended = state.get("terminated")
+    if ended is None:
+        return ContainerObservation(started="running" in state)
+    return ContainerObservation(
+        started=True,
+        exit_code=ended.get("exitCode", 0),
+        ended=_time(ended.get("finishedAt")),
+        reason=ended.get("reason", ""),
+        message=ended.get("message", ""),
+    )
+
+
+def _parse_outcome(message: str) -> Outcome | None:
+    """Read the outcome in a termination message; other text there is a message for people."""
+    try:
+        return Outcome.model_validate_json(message)
+    except ValidationError:
+        return None
+
+
+def _time(stamp: str | None) -> datetime | None:
+    return datetime.fromisoformat(stamp) if stamp else None

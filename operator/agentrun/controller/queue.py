@@ -1,0 +1,93 @@
+"""
+A work queue by key.
+
+A key that is added several times before its turn comes once; a key never has two workers; a key
+that is added while it is worked on gets another turn afterwards; a key whose turn failed comes
+again after a pause that doubles each time. So a trigger says only which key, and losing one of
+two triggers is harmless.
+"""
+
+import asyncio
+import logging
+import random
+from collections.abc import Awaitable, Callable, Hashable
+from typing import Generic, TypeVar
+
+logger = logging.getLogger(__name__)
+
+Key = TypeVar("Key", bound=Hashable)
+
+FIRST_PAUSE = 0.1
+LONGEST_PAUSE = 30.0
+
+
+class TryAgain(Exception):  # noqa: N818 - a request, not an error
+    """The turn achieved what it could for now: give the key another one after a pause."""
+
+
+class WorkQueue(Generic[Key]):
+    """Keys that wait for their turn."""
+
+    def __init__(self, jitter: Callable[[], float] = random.random) -> None:
+        self._waiting: asyncio.Queue[Key] = asyncio.Queue()
+        self._dirty: set[Key] = set()
+        self._busy: set[Key] = set()
+        self._failures: dict[Key, int] = {}
+        self._timers: dict[Key, asyncio.TimerHandle] = {}
+        self._jitter = jitter
+
+    def add(self, key: Key) -> None:
+        """Give ``key`` a turn, as soon as there is a worker for it."""
+        if key in self._dirty:
+            return
+        self._dirty.add(key)
+        if key not in self._busy:
+            self._waiting.put_nowait(key)
+
+    def add_after(self, key: Key, seconds: float) -> None:
+        """Give ``key`` a turn after ``seconds``, or earlier if an earlier one was asked for."""
+        loop = asyncio.get_running_loop()
+        at = loop.time() + max(0.0, seconds)
+        timer = self._timers.get(key)
+        if timer is not None:
+            if timer.when() <= at:
+                return
+            timer.cancel()
+        self._timers[key] = loop.call_at(at, self._on_time, key)
+
+    async def work(self, turn: Callable[[Key], Awaitable[None]]) -> None:
+        """Take turns for ever. Any number of these may run at once."""
+        while True:
+            key = await self._waiting.get()
+            self._dirty.discard(key)
+            self._busy.add(key)
+            try:
+                await turn(key)
+            except TryAgain as reason:
+                logger.debug("%s: trying again: %s", key, reason)
+                self._retry(key)
+            except Exception:  # noqa: BLE001 - one key's trouble must not stop the others
+                logger.exception("%s: trying again after an error", key)
+                self._retry(key)
+            else:
+                self._failures.pop(key, None)
+            finally:
+                self._busy.discard(key)
+                if key in self._dirty:
+                    self._waiting.put_nowait(key)
+
+    def close(self) -> None:
+        """Forget the turns that are still to come."""
+        for timer in self._timers.values():
+            timer.cancel()
+        self._timers.clear()
+
+    def _on_time(self, key: Key) -> None:
+        del self._timers[key]
+        self.add(key)
+
+    def _retry(self, key: Key) -> None:
+        failures = self._failures.get(key, 0)
+        self._failures[key] = failures + 1
+        pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** min(failures, 16))
+        self.add_after(key, pause * (0.5 + self._jitter() / 2))

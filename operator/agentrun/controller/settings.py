@@ -1,0 +1,78 @@
+"""The operator's settings, read from its environment."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from agentrun.controller.containers import PodSettings
+from agentrun.controller.limits import Limits
+
+PREFIX = "AGENTRUN_"
+
+
+class SettingsError(Exception):
+    """A setting is missing or makes no sense; the message names it."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the operator is told when it starts."""
+
+    namespaces: tuple[str, ...]
+    """Where it looks after runs."""
+    pod: PodSettings
+    """What it puts into pods, and the bounds it keeps."""
+    resync_seconds: int = 60
+    """How often it compares its caches with the API server."""
+    workers: int = 32
+    """How many runs it acts on at once."""
+    health_port: int = 8080
+    """Where /healthz answers."""
+    identity: str = field(default="agentrun-operator")
+    """Its name in Kubernetes Events."""
+
+
+def settings_from(env: Mapping[str, str]) -> Settings:
+    """Read the settings; SettingsError says what is wrong and what to set."""
+    namespaces = tuple(name for name in _text(env, "NAMESPACES").replace(",", " ").split() if name)
+    if not namespaces:
+        raise SettingsError(f"{PREFIX}NAMESPACES names no namespace: set it to one or more.")
+    defaults = Limits()
+    limits = Limits(
+        start=_seconds(env, "START_TIMEOUT_SECONDS", defaults.start),
+        stuck=_seconds(env, "STUCK_TIMEOUT_SECONDS", defaults.stuck),
+        ttl=_seconds(env, "TTL_SECONDS", defaults.ttl, least=0),
+        deadline=_seconds(env, "DEFAULT_DEADLINE_SECONDS", defaults.deadline),
+        input=_seconds(env, "DEFAULT_INPUT_TIMEOUT_SECONDS", defaults.input),
+        grace=_seconds(env, "DEFAULT_GRACE_SECONDS", defaults.grace),
+    )
+    pod = PodSettings(
+        gateway_url=_text(env, "GATEWAY_URL"),
+        runner_image=_text(env, "RUNNER_IMAGE"),
+        runner_image_pull_policy=env.get(f"{PREFIX}RUNNER_IMAGE_PULL_POLICY") or "IfNotPresent",
+        limits=limits,
+    )
+    return Settings(
+        namespaces=namespaces,
+        pod=pod,
+        resync_seconds=_seconds(env, "RESYNC_SECONDS", 60),
+        workers=_seconds(env, "WORKERS", 32),
+        health_port=_seconds(env, "HEALTH_PORT", 8080),
+    )
+
+
+def _text(env: Mapping[str, str], name: str) -> str:
+    value = env.get(PREFIX + name, "").strip()
+    if not value:
+        raise SettingsError(f"{PREFIX}{name} is not set: the operator cannot work without it.")
+    return value
+
+
+def _seconds(env: Mapping[str, str], name: str, default: int, least: int = 1) -> int:
+    text = env.get(PREFIX + name, "").strip()
+    if not text:
+        return default
+    if not text.isdecimal() or int(text) < least:
+        raise SettingsError(
+            f"{PREFIX}{name} is {text!r}: set it to a whole number from {least} up."
+        )
+    return int(text)
