@@ -61,7 +61,7 @@ class Platform:
     async def reason(self, run_id: str) -> str:
         """Return a run's reason."""
         run = await cluster.get("run", run_id)
-        return (run or {}).get("status", {}).get("reason", "")
+        return str((run or {}).get("status", {}).get("reason", ""))
 
     async def gone(self, kind: str, name: str) -> None:
         """Wait until an object is gone."""

@@ -5,6 +5,7 @@ import re
 
 import pytest
 
+from dev.front_door import ToolFailed
 from tests.e2e.checks import check_journal
 from tests.e2e.cluster import RUNS, eventually, kubectl, pod_uid, processes_of
 from tests.e2e.platform import Platform
@@ -113,9 +114,7 @@ async def test_a_pod_that_cannot_start_says_why_at_once_and_ends(
 
 
 async def test_a_profile_that_is_missing_is_named_before_a_run_is_made(platform: Platform) -> None:
-    from dev.front_door import ToolFailed
-
-    with pytest.raises(ToolFailed, match="nowhere.*trivial"):
+    with pytest.raises(ToolFailed, match=r"nowhere.*trivial"):
         await platform.trivial(["say", "x"], profile="nowhere")
 
 
