@@ -77,8 +77,12 @@ class KubeApi(Protocol):
     ) -> Object:
         """Merge ``body`` into an object, or into its subresource, and return it as stored."""
 
-    async def delete(self, kind: Kind, namespace: str, name: str, uid: str) -> None:
-        """Delete the object with that uid. It is no error if it is gone, or was replaced."""
+    async def delete(self, kind: Kind, namespace: str, name: str, uid: str) -> Object | None:
+        """
+        Delete the object with that uid, and return what the API server says of it.
+
+        It is no error if it is gone, or was replaced: then there is nothing to return.
+        """
 
 
 class Kube:
@@ -123,14 +127,19 @@ class Kube:
         path = _path(kind, namespace, name, subresource)
         return await self._request("PATCH", path, body=body, content_type=_MERGE)
 
-    async def delete(self, kind: Kind, namespace: str, name: str, uid: str) -> None:
-        """Delete the object with that uid. It is no error if it is gone, or was replaced."""
+    async def delete(self, kind: Kind, namespace: str, name: str, uid: str) -> Object | None:
+        """
+        Delete the object with that uid, and return what the API server says of it.
+
+        It is no error if it is gone, or was replaced: then there is nothing to return.
+        """
         body = {"preconditions": {"uid": uid}, "propagationPolicy": "Background"}
         try:
-            await self._request("DELETE", _path(kind, namespace, name), body=body)
+            return await self._request("DELETE", _path(kind, namespace, name), body=body)
         except ApiError as error:
-            if error.code not in (404, 409):
-                raise
+            if error.code in (404, 409):
+                return None
+            raise
 
     async def _request(
         self,

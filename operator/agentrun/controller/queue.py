@@ -66,7 +66,8 @@ class WorkQueue(Generic[Key]):
             except TryAgain as reason:
                 logger.debug("%s: trying again: %s", key, reason)
                 self._retry(key)
-            except Exception:  # noqa: BLE001 - one key's trouble must not stop the others
+            except Exception:
+                # One key's trouble must not stop the others.
                 logger.exception("%s: trying again after an error", key)
                 self._retry(key)
             else:

@@ -1,0 +1,189 @@
+"""
+Carrying out what was decided.
+
+Each action may be carried out twice: what exists already is created, what is gone is deleted.
+The API server's answers go into the caches, so that the next decision knows of them.
+"""
+
+import logging
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, assert_never
+
+from agentrun.api.base import API_VERSION
+from agentrun.api.names import pod_name
+from agentrun.api.v1alpha1 import (
+    ActiveRun,
+    AgentProfile,
+    AgentRun,
+    AgentRunStatus,
+    AgentSessionStatus,
+    Reason,
+)
+from agentrun.controller.actions import (
+    Action,
+    CreatePod,
+    CreateSession,
+    DeletePod,
+    DeleteRun,
+    LeaveSession,
+    LookAgain,
+    SetStatus,
+    TakeSession,
+)
+from agentrun.controller.caches import Caches, key_of, owner_of
+from agentrun.controller.containers import PodSettings
+from agentrun.controller.events import EventSink
+from agentrun.controller.failures import refusal
+from agentrun.controller.kube import ApiError, Kind, KubeApi, Object
+from agentrun.controller.observe import is_pod_of
+from agentrun.controller.observed import Failure
+from agentrun.controller.pod import build_pod
+from agentrun.controller.status import status_patch
+
+logger = logging.getLogger(__name__)
+
+
+class Stale(Exception):  # noqa: N818 - what it is, not that it is an error
+    """What was decided on has changed: look and decide again."""
+
+
+@dataclass(frozen=True)
+class Actor:
+    """Acts on the cluster."""
+
+    kube: KubeApi
+    caches: Caches
+    pod: PodSettings
+    events: EventSink
+
+    async def act(
+        self, actions: list[Action], run: AgentRun, profile: AgentProfile | None, now: datetime
+    ) -> Failure | None:
+        """Carry ``actions`` out, in order; answer with the refusal of a pod, if there was one."""
+        for action in actions:
+            match action:
+                case SetStatus():
+                    run = await self._set_status(run, action)
+                case CreatePod():
+                    if failure := await self._create_pod(run, profile):
+                        return failure
+                case DeletePod():
+                    await self.delete_pod(run.metadata.namespace, action.name, action.uid)
+                case CreateSession():
+                    await self._create_session(run, action)
+                case TakeSession() | LeaveSession():
+                    await self._hand_over_session(run, action, now)
+                case DeleteRun():
+                    meta = run.metadata
+                    await self.kube.delete(Kind.RUN, meta.namespace, meta.name, meta.uid)
+                case LookAgain():
+                    pass  # the queue keeps the time
+                case _:
+                    assert_never(action)
+        return None
+
+    async def delete_pod(self, namespace: str, name: str, uid: str) -> None:
+        """Delete a pod with the grace period it was made with."""
+        answer = await self.kube.delete(Kind.POD, namespace, name, uid)
+        if answer and answer.get("kind") == "Pod" and answer["metadata"].get("deletionTimestamp"):
+            self.caches.put(Kind.POD, answer)
+
+    async def free_session(self, session: Object) -> None:
+        """Free a session whose holder is gone."""
+        version = session["metadata"]["resourceVersion"]
+        body = {"metadata": {"resourceVersion": version}, "status": {"activeRun": None}}
+        await self._patch(Kind.SESSION, *key_of(session), body)
+
+    async def _set_status(self, run: AgentRun, action: SetStatus) -> AgentRun:
+        meta = run.metadata
+        stored = self.caches.of(Kind.RUN).get((meta.namespace, meta.name))
+        old = stored.get("status", {}) if stored else {}
+        patch = status_patch(old, action.status)
+        if not patch:
+            return run
+        # The uid keeps the patch from another run of that name.
+        precondition: dict[str, Any] = {"uid": meta.uid}
+        if action.guarded:
+            precondition["resourceVersion"] = meta.resource_version
+        body = {"metadata": precondition, "status": patch}
+        answer = await self._patch(Kind.RUN, meta.namespace, meta.name, body)
+        if _says_more(run.status, action.status):
+            self.events.tell(answer)
+        return AgentRun.model_validate(answer)
+
+    async def _create_pod(self, run: AgentRun, profile: AgentProfile | None) -> Failure | None:
+        if profile is None:
+            raise Stale("the profile went while the pod was decided on")
+        namespace = run.metadata.namespace
+        try:
+            pod = await self.kube.create(Kind.POD, namespace, build_pod(run, profile, self.pod))
+        except ApiError as error:
+            if error.code == 409:
+                return await self._adopt_pod(run)
+            if failure := refusal(error.code, error.message):
+                return failure
+            raise
+        self.caches.put(Kind.POD, pod)
+        return None
+
+    async def _adopt_pod(self, run: AgentRun) -> Failure | None:
+        """Make sure that the pod that has the name already is the one that was meant."""
+        name = pod_name(run.metadata.name, run.attempts)
+        pod = await self.kube.get(Kind.POD, run.metadata.namespace, name)
+        if pod is None:
+            raise Stale(f"pod {name} went while it was looked at")
+        self.caches.put(Kind.POD, pod)
+        if is_pod_of(pod, run.metadata.uid):
+            return None
+        # What an earlier run of that name left behind goes; what is somebody else's stays.
+        passes = owner_of(pod) is not None or "deletionTimestamp" in pod["metadata"]
+        message = f"Pod {name} exists and does not belong to this run."
+        return Failure(Reason.POD_NAME_TAKEN, message, final=not passes)
+
+    async def _create_session(self, run: AgentRun, action: CreateSession) -> None:
+        namespace = run.metadata.namespace
+        body: Object = {
+            "apiVersion": API_VERSION,
+            "kind": "AgentSession",
+            "metadata": {"name": action.name, "namespace": namespace},
+            "spec": {"backend": action.backend},
+        }
+        try:
+            session = await self.kube.create(Kind.SESSION, namespace, body)
+        except ApiError as error:
+            if error.code != 409:
+                raise
+            raise Stale(f"session {action.name} was made by somebody else") from error
+        self.caches.put(Kind.SESSION, session)
+
+    async def _hand_over_session(
+        self, run: AgentRun, action: TakeSession | LeaveSession, now: datetime
+    ) -> None:
+        takes = isinstance(action, TakeSession)
+        holder = ActiveRun(name=run.metadata.name, uid=run.metadata.uid) if takes else None
+        status = AgentSessionStatus(
+            last_run=run.metadata.name,
+            session_id=run.status.agent.session_id if run.status.agent else None,
+            updated_at=now,
+        ).to_json()
+        status["activeRun"] = holder.to_json() if holder else None
+        body = {"metadata": {"resourceVersion": action.resource_version}, "status": status}
+        await self._patch(Kind.SESSION, run.metadata.namespace, action.name, body)
+
+    async def _patch(self, kind: Kind, namespace: str, name: str, body: Object) -> Object:
+        try:
+            answer = await self.kube.patch(kind, namespace, name, body, "status")
+        except ApiError as error:
+            if error.code == 422:
+                logger.warning("%s: the API server refused its status: %s", name, error.message)
+            if error.is_stale:
+                raise Stale(error.message) from error
+            raise
+        self.caches.put(kind, answer)
+        return answer
+
+
+def _says_more(old: AgentRunStatus, new: AgentRunStatus) -> bool:
+    """Whether a status tells people something that the one before did not."""
+    return (old.phase, old.reason, old.attempts) != (new.phase, new.reason, new.attempts)

@@ -1,0 +1,156 @@
+"""
+What the operator last saw of the cluster.
+
+Watches, relists and the answers to the operator's own writes all end up here; an older version
+never replaces a newer one, and an object that was seen to be deleted does not come back.
+"""
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from agentrun.api.pod_layout import LABEL_RUN
+from agentrun.controller.kube import Kind, Object
+
+Key = tuple[str, str]
+"""Namespace and name."""
+
+_TOMBSTONES = 10_000
+
+
+def key_of(obj: Object) -> Key:
+    """Return an object's namespace and name."""
+    return obj["metadata"]["namespace"], obj["metadata"]["name"]
+
+
+def uid_of(obj: Object) -> str:
+    """Return an object's uid."""
+    return str(obj["metadata"]["uid"])
+
+
+def version_of(obj: Object) -> int:
+    """Return an object's resource version, as a number that grows."""
+    version = obj["metadata"].get("resourceVersion", "0")
+    return int(version) if version.isdecimal() else 0
+
+
+def owner_of(pod: Object) -> tuple[str, str] | None:
+    """Return the name and uid of the AgentRun that a pod belongs to; None if it is no run's."""
+    for owner in pod["metadata"].get("ownerReferences", []):
+        if owner.get("controller") and owner.get("kind") == "AgentRun":
+            return owner["name"], owner["uid"]
+    return None
+
+
+class Cache:
+    """The objects of one kind, by namespace and name."""
+
+    def __init__(self) -> None:
+        self._objects: dict[Key, Object] = {}
+        self._gone: OrderedDict[str, None] = OrderedDict()
+
+    def __iter__(self) -> Iterator[Object]:
+        return iter(list(self._objects.values()))
+
+    def get(self, key: Key) -> Object | None:
+        """Return the newest version seen."""
+        return self._objects.get(key)
+
+    def put(self, obj: Object) -> bool:
+        """Take a version in; False if it is no news."""
+        key, last = key_of(obj), self._objects.get(key_of(obj))
+        if uid_of(obj) in self._gone or (last and version_of(obj) <= version_of(last)):
+            return False
+        obj["metadata"].pop("managedFields", None)
+        self._objects[key] = obj
+        return True
+
+    def remove(self, obj: Object) -> bool:
+        """Take note that an object is gone; False if that is no news."""
+        uid = uid_of(obj)
+        self._gone[uid] = None
+        if len(self._gone) > _TOMBSTONES:
+            self._gone.popitem(last=False)
+        last = self._objects.get(key_of(obj))
+        if last is None or uid_of(last) != uid:
+            return False
+        del self._objects[key_of(obj)]
+        return True
+
+    def missing_from(self, namespace: str, listed: Iterable[Object], version: str) -> list[Object]:
+        """Say which cached objects of a namespace a list of that version shows to be gone."""
+        uids = {uid_of(obj) for obj in listed}
+        newest = int(version) if version.isdecimal() else 0
+        return [
+            obj
+            for obj in self
+            if key_of(obj)[0] == namespace and uid_of(obj) not in uids and version_of(obj) <= newest
+        ]
+
+
+class Caches:
+    """The caches of all kinds, and the ways from one to another."""
+
+    def __init__(self) -> None:
+        self.on_news: Callable[[Kind, Object], None] = lambda kind, obj: None
+        """Called with every object that is new, changed or gone, wherever the news is from."""
+        self._by_kind = {kind: Cache() for kind in Kind}
+        self._pods: dict[Key, dict[str, Object]] = {}
+        self._sessions: dict[Key, set[Key]] = {}
+
+    def of(self, kind: Kind) -> Cache:
+        """Return the cache of a kind."""
+        return self._by_kind[kind]
+
+    def put(self, kind: Kind, obj: Object) -> bool:
+        """Take a version of an object in; False if it is no news."""
+        if not self._by_kind[kind].put(obj):
+            return False
+        if kind is Kind.POD and (run := run_of_pod(obj)):
+            self._pods.setdefault(run, {})[obj["metadata"]["name"]] = obj
+        if kind is Kind.RUN:
+            self._sessions.setdefault(session_of(obj), set()).add(key_of(obj))
+        self.on_news(kind, obj)
+        return True
+
+    def remove(self, kind: Kind, obj: Object) -> bool:
+        """Take note that an object is gone; False if that is no news."""
+        if not self._by_kind[kind].remove(obj):
+            return False
+        if kind is Kind.POD and (run := run_of_pod(obj)):
+            self._drop(self._pods, run, obj["metadata"]["name"])
+        if kind is Kind.RUN:
+            runs = self._sessions.get(session_of(obj), set())
+            runs.discard(key_of(obj))
+            if not runs:
+                self._sessions.pop(session_of(obj), None)
+        self.on_news(kind, obj)
+        return True
+
+    def pods_of(self, run: Key) -> list[Object]:
+        """Return the pods that carry the label of a run."""
+        return list(self._pods.get(run, {}).values())
+
+    def runs_of(self, session: Key) -> list[Object]:
+        """Return the runs of a session, in the order of their names."""
+        runs = (self._by_kind[Kind.RUN].get(key) for key in sorted(self._sessions.get(session, ())))
+        return [run for run in runs if run is not None]
+
+    @staticmethod
+    def _drop(index: dict[Key, dict[str, Object]], key: Key, name: str) -> None:
+        index.get(key, {}).pop(name, None)
+        if not index.get(key):
+            index.pop(key, None)
+
+
+def run_of_pod(pod: Object) -> Key | None:
+    """Return the run whose label a pod carries."""
+    name = pod["metadata"].get("labels", {}).get(LABEL_RUN)
+    return (pod["metadata"]["namespace"], name) if name else None
+
+
+def session_of(run: Object) -> Key:
+    """Return the session of a run."""
+    namespace, name = key_of(run)
+    session: dict[str, Any] = run["spec"].get("session") or {}
+    return namespace, session.get("name") or name

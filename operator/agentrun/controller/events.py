@@ -1,0 +1,107 @@
+"""
+Kubernetes Events on the AgentRun: what `kubectl describe` tells of it.
+
+Events are for people and never relied upon: they are posted beside the work, each is tried once,
+and what happens again while one is kept is the same Event with a newer time.
+"""
+
+import asyncio
+import hashlib
+import logging
+from datetime import UTC, datetime
+from typing import Protocol
+
+from agentrun.api.base import API_VERSION
+from agentrun.api.v1alpha1 import Phase
+from agentrun.controller.kube import ApiError, Kind, KubeApi, Object
+
+logger = logging.getLogger(__name__)
+
+_BACKLOG = 1000
+_MESSAGE = 1000
+_TROUBLE = frozenset({Phase.FAILED, Phase.REJECTED})
+_CALM = frozenset({"Accepted", "PodPending", "SessionBusy"})
+"""Reasons that are no trouble, though the agent is not ready."""
+
+
+class EventSink(Protocol):
+    """Where the news of runs goes."""
+
+    def tell(self, run: Object) -> None:
+        """Tell people of the status of ``run``."""
+
+
+class EventPoster:
+    """Posts Events in the background."""
+
+    def __init__(self, kube: KubeApi, source: str) -> None:
+        self._kube = kube
+        self._source = source
+        self._news: asyncio.Queue[Object] = asyncio.Queue(_BACKLOG)
+
+    def tell(self, run: Object) -> None:
+        """Tell people of the status of ``run``; dropped if there is too much to tell."""
+        try:
+            self._news.put_nowait(build_event(run, self._source, datetime.now(UTC)))
+        except asyncio.QueueFull:
+            logger.warning("run %s: too many Events wait, one is dropped", run["metadata"]["name"])
+
+    async def post_forever(self) -> None:
+        """Post Events as they come."""
+        while True:
+            event = await self._news.get()
+            try:
+                await self._post(event)
+            except ApiError as error:
+                logger.warning("event %s was not posted: %s", event["metadata"]["name"], error)
+
+    async def _post(self, event: Object) -> None:
+        namespace, name = event["metadata"]["namespace"], event["metadata"]["name"]
+        try:
+            await self._kube.create(Kind.EVENT, namespace, event)
+        except ApiError as error:
+            if error.code != 409:
+                raise
+            again = {"lastTimestamp": event["lastTimestamp"]}
+            await self._kube.patch(Kind.EVENT, namespace, name, again)
+
+
+def build_event(run: Object, source: str, now: datetime) -> Object:
+    """Build the Event that tells of the status of ``run``."""
+    metadata, status = run["metadata"], run["status"]
+    reason, message = status.get("reason", "Unknown"), status.get("message", "")[:_MESSAGE]
+    told = "/".join((metadata["uid"], status["phase"], reason, message))
+    stamp = now.strftime("%Y-%m-%dT%H:%M:%SZ")
+    return {
+        "apiVersion": "v1",
+        "kind": "Event",
+        "metadata": {
+            "name": f"{metadata['name']}.{hashlib.sha256(told.encode()).hexdigest()[:16]}",
+            "namespace": metadata["namespace"],
+        },
+        "involvedObject": {
+            "apiVersion": API_VERSION,
+            "kind": "AgentRun",
+            "name": metadata["name"],
+            "namespace": metadata["namespace"],
+            "uid": metadata["uid"],
+            "resourceVersion": metadata["resourceVersion"],
+        },
+        "type": "Warning" if is_trouble(status) else "Normal",
+        "reason": reason,
+        "message": f"{status['phase']}: {message}",
+        "source": {"component": source},
+        "reportingComponent": source,
+        "firstTimestamp": stamp,
+        "lastTimestamp": stamp,
+        "count": 1,
+    }
+
+
+def is_trouble(status: Object) -> bool:
+    """Whether a status is one that somebody should look at."""
+    if status["phase"] in _TROUBLE:
+        return True
+    conditions = {one["type"]: one["status"] for one in status.get("conditions", [])}
+    is_held_up = conditions.get("AgentReady") == "False" and status.get("reason") not in _CALM
+    return is_held_up or conditions.get("PodTerminated") == "Unknown"

@@ -1,0 +1,80 @@
+"""
+The watches, as kopf keeps them.
+
+Handlers only take news into the caches: kopf swallows their errors and runs them side by side, so
+nothing is decided in them.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import kopf
+
+from agentrun.api.base import GROUP, VERSION
+from agentrun.api.pod_layout import LABEL_RUN
+from agentrun.controller.caches import Caches
+from agentrun.controller.kube import Kind, Object
+
+_WATCHED = {
+    Kind.RUN: (GROUP, VERSION, "agentruns"),
+    Kind.SESSION: (GROUP, VERSION, "agentsessions"),
+    Kind.PROFILE: (GROUP, VERSION, "agentprofiles"),
+    Kind.POD: ("", "v1", "pods"),
+}
+
+
+class Pauses:
+    """
+    The pauses between attempts to reach the API server: short at first, and without an end.
+
+    With a last pause, kopf would end the operator when the API server stays away.
+    """
+
+    def __iter__(self) -> Iterator[float]:
+        yield from (0.1, 0.2, 0.5, 1.0, 2.0)
+        while True:
+            yield 3.0
+
+
+def build_registry(caches: Caches, is_alive: Callable[[], bool]) -> kopf.OperatorRegistry:
+    """Register a watch for each kind, and the liveness probe."""
+    registry = kopf.get_default_registry()
+    for kind, resource in _WATCHED.items():
+        handler = _feed(caches, kind)
+        kopf.on.event(*resource, id=resource[2], registry=registry)(handler)
+
+    def probe(**_: Any) -> str:
+        if not is_alive():
+            raise RuntimeError("the operator has not looked at the cluster for too long")
+        return "alive"
+
+    kopf.on.probe(id="sync", registry=registry)(probe)
+    return registry
+
+
+def build_settings() -> kopf.OperatorSettings:
+    """Set kopf up to watch, and to do nothing else."""
+    settings = kopf.OperatorSettings()
+    settings.posting.enabled = False
+    # Neither namespaces nor CRDs are watched: the operator has no rights beyond its namespaces.
+    settings.scanning.disabled = True
+    settings.watching.label_selectors["", "v1", "pods"] = LABEL_RUN
+    settings.watching.server_timeout = 600
+    settings.watching.reconnect_backoff = 0.1
+    settings.networking.error_backoffs = Pauses()
+    settings.networking.connect_timeout = 5
+    settings.networking.request_timeout = 60
+    settings.process.ultimate_exiting_timeout = 20
+    return settings
+
+
+def _feed(caches: Caches, kind: Kind) -> Callable[..., None]:
+    async def feed(event: kopf.RawEvent, **_: Any) -> None:
+        obj: Object = dict(event["object"])
+        obj["metadata"] = dict(obj["metadata"])
+        if event["type"] == "DELETED":
+            caches.remove(kind, obj)
+        else:
+            caches.put(kind, obj)
+
+    return feed  # type: ignore[return-value]

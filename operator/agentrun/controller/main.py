@@ -1,0 +1,113 @@
+"""
+The operator's process: ``python -m agentrun.controller.main``.
+
+It fills the caches, then keeps watches (kopf), turns (the work queue), a comparison from time to
+time, and the posting of Events going until it is told to stop. Stopping it at any point, however
+rudely, loses nothing: all that it knows is in the cluster.
+"""
+
+import asyncio
+import logging
+import os
+import sys
+import time
+from collections.abc import Coroutine
+from datetime import UTC, datetime
+from typing import Any
+
+import kopf
+
+from agentrun.controller.act import Actor
+from agentrun.controller.caches import Caches, Key
+from agentrun.controller.events import EventPoster
+from agentrun.controller.handlers import build_registry, build_settings
+from agentrun.controller.kube import Kind, KubeApi, Object, connect
+from agentrun.controller.observe import Observer
+from agentrun.controller.queue import WorkQueue
+from agentrun.controller.reconcile import Reconciler
+from agentrun.controller.settings import Settings, SettingsError, settings_from
+from agentrun.controller.sync import Sync
+from agentrun.controller.triggers import runs_concerned
+
+logger = logging.getLogger(__name__)
+
+_SILENCES = 5
+"""How many comparisons may be missed before the operator counts as wedged."""
+
+
+async def operate(settings: Settings) -> None:
+    """Run the operator until it is told to stop."""
+    async with connect() as kube:
+        caches, queue = Caches(), WorkQueue[Key]()
+        sync = Sync(kube, caches, settings.namespaces, queue.add, time.monotonic)
+        caches.on_news = lambda kind, obj: _enqueue(caches, queue, kind, obj)
+        await sync.start()
+        poster = EventPoster(kube, settings.identity)
+        reconciler = _reconciler(kube, caches, queue, poster, settings)
+        background = [
+            sync.run_forever(settings.resync_seconds),
+            poster.post_forever(),
+            *(queue.work(reconciler.turn) for _ in range(settings.workers)),
+        ]
+        logger.info("looking after runs in %s", ", ".join(settings.namespaces))
+        try:
+            await _together(background, _watches(caches, sync, settings))
+        finally:
+            queue.close()
+
+
+def _reconciler(
+    kube: KubeApi, caches: Caches, queue: WorkQueue[Key], poster: EventPoster, settings: Settings
+) -> Reconciler:
+    observer = Observer(kube, caches, settings.pod.limits)
+    actor = Actor(kube, caches, settings.pod, poster)
+    return Reconciler(observer, actor, queue, lambda: datetime.now(UTC))
+
+
+def _enqueue(caches: Caches, queue: WorkQueue[Key], kind: Kind, obj: Object) -> None:
+    for key in runs_concerned(caches, kind, obj):
+        queue.add(key)
+
+
+async def _watches(caches: Caches, sync: Sync, settings: Settings) -> None:
+    """Keep the watches, until a signal says to stop."""
+    longest = _SILENCES * max(settings.resync_seconds, 30)
+    await kopf.operator(
+        registry=build_registry(caches, lambda: time.monotonic() - sync.beat < longest),
+        settings=build_settings(),
+        namespaces=settings.namespaces,
+        standalone=True,
+        liveness_endpoint=f"http://0.0.0.0:{settings.health_port}/healthz",
+    )
+
+
+async def _together(background: list[Coroutine[Any, Any, None]], main: Any) -> None:
+    """Run ``main`` to its end and ``background`` beside it; whichever fails, fails all."""
+    tasks = [asyncio.create_task(one) for one in background]
+    first = asyncio.create_task(main)
+    try:
+        await asyncio.wait([first, *tasks], return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in (first, *tasks):
+            task.cancel()
+        results = await asyncio.gather(first, *tasks, return_exceptions=True)
+    for result in results:
+        if isinstance(result, Exception):
+            raise result
+
+
+def main() -> None:
+    """Read the settings from the environment, and run."""
+    logging.basicConfig(
+        level=os.environ.get("AGENTRUN_LOG_LEVEL", "INFO"),
+        format="%(asctime)s %(levelname)s %(name)s %(message)s",
+    )
+    try:
+        settings = settings_from(os.environ)
+    except SettingsError as error:
+        sys.exit(str(error))
+    asyncio.run(operate(settings))
+
+
+if __name__ == "__main__":
+    main()

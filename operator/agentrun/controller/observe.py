@@ -1,0 +1,164 @@
+"""
+Gathering what deciding about a run needs to know.
+
+The caches answer nearly everything. Where they say that something is missing and a decision
+hangs on it, the API server is asked: a watch may lag behind.
+"""
+
+import logging
+from dataclasses import dataclass
+
+from agentrun.api.names import pod_name
+from agentrun.api.v1alpha1 import (
+    TERMINAL_PHASES,
+    AgentProfile,
+    AgentRun,
+    AgentSession,
+    DesiredState,
+)
+from agentrun.controller.caches import Caches, Key, key_of, owner_of, uid_of
+from agentrun.controller.kube import ApiError, Kind, KubeApi, Object
+from agentrun.controller.limits import Limits
+from agentrun.controller.observed import Observed, PodObservation, SessionObservation
+from agentrun.controller.outcomes import outcome_of
+from agentrun.controller.pod import observe_pod
+from agentrun.controller.refusals import profile_name, session_name
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Observer:
+    """Looks at the cluster on behalf of the decisions."""
+
+    kube: KubeApi
+    caches: Caches
+    limits: Limits
+
+    async def find(self, kind: Kind, key: Key) -> Object | None:
+        """Return an object: from the cache, else from the API server."""
+        cached = self.caches.of(kind).get(key)
+        return cached if cached is not None else await self.fetch(kind, key)
+
+    async def fetch(self, kind: Kind, key: Key) -> Object | None:
+        """Return an object as the API server has it now, and remember it."""
+        obj = await self.kube.get(kind, *key)
+        if obj is None:
+            if (cached := self.caches.of(kind).get(key)) is not None:
+                self.caches.remove(kind, cached)
+            return None
+        self.caches.put(kind, obj)
+        return obj
+
+    async def observe(self, run: AgentRun) -> tuple[AgentRun, Observed]:
+        """Look at what there is of ``run``; the run that comes back may be a newer version."""
+        key = run.metadata.namespace, run.metadata.name
+        pods = [
+            await self._observe_pod(pod)
+            for pod in self.caches.pods_of(key)
+            if is_pod_of(pod, run.metadata.uid)
+        ]
+        name = pod_name(run.metadata.name, run.attempts)
+        current = next((pod for pod in pods if pod.name == name), None)
+        others = tuple(pod for pod in pods if pod.name != name)
+        if current is None and run.attempts > 0 and not run.phase.is_terminal:
+            current = await self._look_for_pod(run, name)
+        run = await self._with_last_words(run, current)
+        seen = Observed(
+            session=await self._session(run),
+            profile=await self._profile(run),
+            pod=current,
+            others=others,
+            limits=self.limits,
+        )
+        return run, seen
+
+    async def _look_for_pod(self, run: AgentRun, name: str) -> PodObservation | None:
+        pod = await self.fetch(Kind.POD, (run.metadata.namespace, name))
+        if pod is None or not is_pod_of(pod, run.metadata.uid):
+            return None
+        return await self._observe_pod(pod)
+
+    async def _with_last_words(self, run: AgentRun, pod: PodObservation | None) -> AgentRun:
+        """
+        Make sure of the newest word of the runner before its pod's end is judged.
+
+        The outcome was stored before the pod ended, but the two come over different watches.
+        """
+        is_over = run.attempts > 0 and (pod is None or pod.finished)
+        if run.phase.is_terminal or not is_over or outcome_of(run, None) is not None:
+            return run
+        fresh = await self.fetch(Kind.RUN, (run.metadata.namespace, run.metadata.name))
+        if fresh is None or uid_of(fresh) != run.metadata.uid:
+            return run
+        newest = AgentRun.model_validate(fresh)
+        return newest if newest.attempts == run.attempts else run
+
+    async def _observe_pod(self, pod: Object) -> PodObservation:
+        seen = observe_pod(pod)
+        if not is_held_up(seen):
+            return seen
+        namespace, _ = key_of(pod)
+        fields = f"involvedObject.uid={seen.uid}"
+        try:
+            events, _ = await self.kube.list(Kind.EVENT, namespace, fields=fields)
+        except ApiError as error:
+            # Events only explain; without them, the bound on starting still holds.
+            logger.warning("pod %s: its Events cannot be read: %s", seen.name, error)
+            return seen
+        return observe_pod(pod, events)
+
+    async def _profile(self, run: AgentRun) -> AgentProfile | None:
+        if run.phase.is_terminal:
+            return None
+        profile = await self.find(Kind.PROFILE, (run.metadata.namespace, profile_name(run)))
+        return AgentProfile.model_validate(profile) if profile else None
+
+    async def _session(self, run: AgentRun) -> SessionObservation:
+        name = session_name(run)
+        key = run.metadata.namespace, name
+        if run.phase.is_terminal:
+            obj = self.caches.of(Kind.SESSION).get(key)
+        else:
+            obj = await self.find(Kind.SESSION, key)
+        if obj is None:
+            return SessionObservation(name)
+        session = AgentSession.model_validate(obj)
+        active = session.status.active_run
+        return SessionObservation(
+            name=name,
+            exists=True,
+            backend=session.spec.backend,
+            resource_version=session.metadata.resource_version,
+            active=active,
+            holder_is_over=active is not None and self.is_over(key[0], active.name, active.uid),
+            first_in_line=self._first_in_line(key),
+            has_snapshot=bool(session.status.snapshot),
+        )
+
+    def is_over(self, namespace: str, name: str, uid: str) -> bool:
+        """Whether the run with ``uid`` is finished, or gone with all its pods."""
+        run = self.caches.of(Kind.RUN).get((namespace, name))
+        if run is not None and uid_of(run) == uid:
+            return run.get("status", {}).get("phase") in TERMINAL_PHASES
+        return not any(is_pod_of(pod, uid) for pod in self.caches.pods_of((namespace, name)))
+
+    def _first_in_line(self, session: Key) -> str:
+        for run in self.caches.runs_of(session):
+            is_wanted = run["spec"].get("desiredState") != DesiredState.CANCELLED
+            status = run.get("status", {})
+            if is_wanted and status.get("phase") not in TERMINAL_PHASES:
+                return str(run["metadata"]["name"])
+        return ""
+
+
+def is_pod_of(pod: Object, uid: str) -> bool:
+    """Whether a pod belongs to the run with ``uid``."""
+    owner = owner_of(pod)
+    return owner is not None and owner[1] == uid
+
+
+def is_held_up(pod: PodObservation) -> bool:
+    """Whether a pod has a node but no running container, and nothing in its status says why."""
+    has_begun = pod.agent.started or pod.runner.started
+    return bool(pod.node) and not (pod.finished or has_begun or pod.failure or pod.is_terminating)

@@ -1,0 +1,51 @@
+"""Telling which runs a piece of news concerns. What the news is does not matter to them."""
+
+from collections.abc import Iterator
+
+from agentrun.api.v1alpha1 import TERMINAL_PHASES, default_profile
+from agentrun.controller.caches import Caches, Key, key_of, run_of_pod, session_of
+from agentrun.controller.kube import Kind, Object
+
+
+def runs_concerned(caches: Caches, kind: Kind, obj: Object) -> Iterator[Key]:
+    """Name the runs that should get a turn because of news of ``obj``."""
+    if kind is Kind.RUN:
+        yield key_of(obj)
+        is_gone = caches.of(Kind.RUN).get(key_of(obj)) is None
+        if is_gone or is_over(obj):
+            yield from _waiting(caches, session_of(obj))
+    elif kind is Kind.POD:
+        if run := run_of_pod(obj):
+            yield run
+            if caches.of(Kind.RUN).get(run) is None:
+                yield from _waiting_for(caches, run)
+    elif kind is Kind.SESSION:
+        yield from _waiting(caches, key_of(obj))
+        if active := obj.get("status", {}).get("activeRun"):
+            yield key_of(obj)[0], active["name"]
+    elif kind is Kind.PROFILE:
+        yield from (key_of(run) for run in caches.of(Kind.RUN) if _uses(run, obj))
+
+
+def is_over(run: Object) -> bool:
+    """Whether a run is finished."""
+    return run.get("status", {}).get("phase") in TERMINAL_PHASES
+
+
+def _waiting(caches: Caches, session: Key) -> Iterator[Key]:
+    return (key_of(run) for run in caches.runs_of(session) if not is_over(run))
+
+
+def _waiting_for(caches: Caches, run: Key) -> Iterator[Key]:
+    """Name the runs that wait for the session of a run that is gone."""
+    for session in caches.of(Kind.SESSION):
+        active = session.get("status", {}).get("activeRun") or {}
+        if (key_of(session)[0], active.get("name")) == run:
+            yield from _waiting(caches, key_of(session))
+
+
+def _uses(run: Object, profile: Object) -> bool:
+    namespace, name = key_of(profile)
+    spec = run["spec"]
+    wanted = spec.get("profile") or default_profile(spec["backend"])
+    return key_of(run)[0] == namespace and wanted == name and not is_over(run)
