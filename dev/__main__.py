@@ -6,7 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 
-from dev import cluster, kind, paths, tools, volumes
+from dev import cluster, images, kind, paths, tools, volumes
 from dev.components import COMPONENTS, Cluster, Component, component
 from dev.shell import DevError, run, say
 
@@ -135,6 +135,19 @@ def _parser() -> argparse.ArgumentParser:
     command("kubeconfig", lambda a: say(str(cluster.kubeconfig(a.name))), "Print its path.")
     command("bin", lambda _: say(str(paths.binaries())), "Print the folder of kubectl and helm.")
     command("volumes", _volumes)
+    sub = command(
+        "images",
+        lambda a: images.build(a.name, a.targets or images.TARGETS, a.tag),
+        "Build the images, and load into the cluster those that changed.",
+    )
+    sub.add_argument("targets", nargs="*", help=f"out of {', '.join(images.TARGETS)}")
+    sub.add_argument("--tag", default="dev")
+    sub = command(
+        "load-image",
+        lambda a: images.load(a.name, a.images),
+        "Load images that were built on this machine.",
+    )
+    sub.add_argument("images", nargs="+")
     command("check-kind-config", _check_kind_config)
     sub = command("run", _run)
     sub.add_argument("words", nargs=argparse.REMAINDER, metavar="-- COMMAND")
