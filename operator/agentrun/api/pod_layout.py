@@ -45,7 +45,7 @@ PROXY_PORT = 8790
 """The runner's reverse proxy to the model's provider, on the pod's loopback."""
 
 AGENT_BOOTSTRAP = (
-    f'until [ -e {READY} ]; do sleep 0.1; done; exec {INIT} -s -- /bin/sh {SUPERVISE} "$@"'
+    f'until [ -e {READY} ]; do sleep 0.1; done; exec {INIT} -s -e 137 -- /bin/sh {SUPERVISE} "$@"'
 )
 """The agent container's ``sh -c`` script; its arguments are the agent's ACP command."""
 

@@ -1,0 +1,26 @@
+"""Starting the runner: first the pipes, then everything that takes time to load."""
+
+import os
+import sys
+from collections.abc import Mapping
+
+from agentrun.api import pod_layout
+from agentrun.runner.backends import write_home
+from agentrun.runner.layout import Layout
+from agentrun.runner.pipes import announce, make_pipes
+
+
+def main(layout: Layout, env: Mapping[str, str]) -> int:
+    """Run one attempt of one run, and return the exit code of the process."""
+    pipes = make_pipes(layout)
+    write_home(layout, env[pod_layout.ENV_BACKEND], env.get(pod_layout.ENV_MODEL))
+    announce(layout)
+
+    # The agent boots from here on; these imports take most of a second.
+    from agentrun.runner.run import run_attempt
+
+    return run_attempt(layout, pipes, env)
+
+
+if __name__ == "__main__":
+    sys.exit(main(Layout(), os.environ))

@@ -1,0 +1,231 @@
+"""
+What an agent's tools do, from the updates about them.
+
+Agents tell about a tool bit by bit and each in its own way: the command may come with the first
+update or a later one, the output as text, as a result or as pieces of a terminal. Here the bits
+are gathered, so that every tool starts once and finishes once.
+"""
+
+import re
+import shlex
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from agentrun.api.events import EventType
+
+Draft = tuple[EventType, dict[str, Any]]
+
+_OUTPUT_BOUND = 1024 * 1024
+_FINAL = frozenset({"completed", "failed", "cancelled"})
+_EDITS = frozenset({"edit", "delete", "move"})
+_EXIT_CODE = re.compile(r"^\s*(?:Error: )?Exit code:? (\d+)", re.IGNORECASE)
+
+
+@dataclass
+class Tool:
+    """One use of a tool."""
+
+    id: str
+    name: str = ""
+    kind: str = ""
+    title: str = ""
+    status: str = "pending"
+    input: dict[str, Any] = field(default_factory=dict)
+    content: list[dict[str, Any]] = field(default_factory=list)
+    raw_output: Any = None
+    response: dict[str, Any] = field(default_factory=dict)
+    """What Claude Code's adapter adds: stdout, stderr, the files a command changed."""
+    exit_code: int | None = None
+    terminal: str = ""
+    """What its terminal showed."""
+    waiting: str = ""
+    """What its terminal showed since the last event."""
+    started: bool = False
+    finished: bool = False
+
+    @property
+    def is_command(self) -> bool:
+        """Whether it runs a command in a shell."""
+        return self.kind == "execute"
+
+    @property
+    def is_error(self) -> bool:
+        """Whether it went wrong."""
+        return self.status in ("failed", "interrupted") or self.exit_code not in (None, 0)
+
+    @property
+    def command(self) -> str:
+        """The command as a person would type it; empty while it is not known."""
+        command = self.input.get("command") or self.input.get("cmd")
+        if isinstance(command, list):
+            return shlex.join(str(word) for word in command)
+        return str(command or "")
+
+    def merge(self, update: dict[str, Any]) -> None:
+        """Take what an update says; what it leaves out stays."""
+        meta = _dict(update.get("_meta"))
+        claude = _dict(meta.get("claudeCode"))
+        self.name = str(update.get("name") or claude.get("toolName") or self.name)
+        self.kind = str(update.get("kind") or self.kind)
+        self.title = str(update.get("title") or self.title)
+        self.status = str(update.get("status") or self.status)
+        self.input = _dict(update.get("rawInput")) or self.input
+        if update.get("content"):
+            self.content = [item for item in update["content"] if isinstance(item, dict)]
+        if update.get("rawOutput") is not None:
+            self.raw_output = update["rawOutput"]
+        self.response = _dict(claude.get("toolResponse")) or self.response
+        self._merge_terminal(meta)
+
+    def _merge_terminal(self, meta: dict[str, Any]) -> None:
+        shown = _dict(meta.get("terminal_output") or meta.get("terminal_output_delta"))
+        text = str(shown.get("data") or "")
+        self.waiting += text
+        self.terminal = _bounded(self.terminal + text)
+        code = _dict(meta.get("terminal_exit")).get("exit_code")
+        if isinstance(code, int):
+            self.exit_code = code
+
+    def advance(self, safe_length: Callable[[str], int]) -> list[Draft]:
+        """Return the events that are due, now that an update was taken."""
+        drafts: list[Draft] = []
+        is_final = self.status in _FINAL
+        # Some agents name the command only after they have announced the tool.
+        is_known = bool(self.command) if self.is_command else bool(self.input)
+        if not self.started and (is_known or is_final or self.status == "in_progress"):
+            self.started = True
+            drafts.append(self._start())
+        if is_final:
+            drafts.append(self._finish())
+        elif len(self.waiting) >= 4096:
+            drafts += self.flush(safe_length)
+        return drafts
+
+    def flush(self, safe_length: Callable[[str], int]) -> list[Draft]:
+        """Return what its terminal showed since the last event, as far as it can go."""
+        length = safe_length(self.waiting)
+        if not self.started or self.finished or not length:
+            return []
+        output, self.waiting = self.waiting[:length], self.waiting[length:]
+        data = {**self._names(), "output": output, "status": "in_progress"}
+        return [(EventType.COMMAND_UPDATED, data)] if self.is_command else []
+
+    def interrupt(self) -> list[Draft]:
+        """Finish it, if it has started and nobody else finished it."""
+        if not self.started or self.finished:
+            return []
+        self.status = "interrupted"
+        draft = self._finish()
+        self.forget()
+        return [draft]
+
+    def forget(self) -> None:
+        """Let go of what it held; that it is finished is kept."""
+        self.input, self.content, self.raw_output, self.response = {}, [], None, {}
+        self.terminal = self.waiting = ""
+
+    def _names(self) -> dict[str, Any]:
+        if self.is_command:
+            command = self.command or self.title
+            return {"command": command, "tool": self.name or "shell", "tool_use_id": self.id}
+        return {"tool": self.name or self.title or self.kind or "tool", "tool_use_id": self.id}
+
+    def _start(self) -> Draft:
+        data = {**self._names(), "status": "in_progress"}
+        if self.is_command:
+            data |= _present(cwd=self.input.get("cwd"), description=self.input.get("description"))
+            return EventType.COMMAND_STARTED, data
+        return EventType.TOOL_STARTED, data | {"input": self.input, "title": self.title}
+
+    def _finish(self) -> Draft:
+        self.finished = True
+        output = self._output()
+        data: dict[str, Any] = {**self._names(), "status": self.status, "output": output}
+        if not self.is_command:
+            data |= {"title": self.title, "is_error": self.is_error}
+            return EventType.TOOL_FINISHED, data
+        self.exit_code = self._find_exit_code(output)
+        streams = _present(stdout=self.response.get("stdout"), stderr=self.response.get("stderr"))
+        interrupted = self.status == "interrupted" or bool(self.response.get("interrupted"))
+        return EventType.COMMAND_FINISHED, data | streams | {
+            "exit_code": self.exit_code,
+            "is_error": self.is_error,
+            "interrupted": interrupted,
+        }
+
+    def _output(self) -> str:
+        raw = self.raw_output
+        if self.terminal:
+            return self.terminal
+        streams = [self.response.get(name) for name in ("stdout", "stderr")]
+        if any(streams):
+            return "\n".join(str(text) for text in streams if text)
+        if isinstance(raw, str):
+            return _bounded(raw)
+        for name in ("formatted_output", "aggregated_output", "output", "stdout", "error"):
+            text = _dict(raw).get(name)
+            if isinstance(text, str) and text:
+                return _bounded(text)
+        return _bounded("\n".join(_content_texts(self.content)))
+
+    def _find_exit_code(self, output: str) -> int | None:
+        if self.exit_code is not None:
+            return self.exit_code
+        raw = _dict(self.raw_output)
+        for code in (raw.get("exit_code"), _dict(raw.get("metadata")).get("exit")):
+            if isinstance(code, int):
+                return code
+        said = _EXIT_CODE.match(output)
+        if said:
+            return int(said.group(1))
+        # Claude Code says the code only when it is not zero.
+        return 0 if self.name == "Bash" and self.status == "completed" else None
+
+
+def changes_of(tool: Tool, workspace: str) -> list[dict[str, Any]]:
+    """List the files that a finished tool changed, with paths inside the workspace."""
+    changes: dict[str, str] = {}
+    for item in tool.content:
+        if item.get("type") == "diff" and item.get("path"):
+            kind = "update" if item.get("oldText") else "add"
+            changes[str(item["path"])] = "delete" if tool.kind == "delete" else kind
+    edited = _dict(tool.response.get("bashEditDiff"))
+    created = {
+        str(file.get("filePath"))
+        for file in edited.get("files") or []
+        if isinstance(file, dict) and file.get("created")
+    }
+    for path in edited.get("changedFiles") or []:
+        changes.setdefault(str(path), "add" if str(path) in created else "update")
+    if not changes and tool.kind in _EDITS and tool.status == "completed":
+        path = tool.input.get("file_path") or tool.input.get("path")
+        if path:
+            changes[str(path)] = "delete" if tool.kind == "delete" else "update"
+    return [{"path": relative(path, workspace), "kind": kind} for path, kind in changes.items()]
+
+
+def relative(path: str, workspace: str) -> str:
+    """Name a path as a person in the workspace would."""
+    return path.replace(f"{workspace.rstrip('/')}/", "")
+
+
+def _content_texts(content: list[dict[str, Any]]) -> list[str]:
+    inner = (_dict(item.get("content")) for item in content if item.get("type") == "content")
+    return [str(item.get("text")) for item in inner if item.get("type") == "text"]
+
+
+def _bounded(text: str) -> str:
+    """Keep the beginning and the end of a text that is too long."""
+    if len(text) <= _OUTPUT_BOUND:
+        return text
+    half = _OUTPUT_BOUND // 2
+    return f"{text[:half]}\n[... {len(text) - 2 * half} characters left out ...]\n{text[-half:]}"
+
+
+def _present(**values: Any) -> dict[str, Any]:
+    return {key: value for key, value in values.items() if value is not None}
+
+
+def _dict(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}

@@ -1,0 +1,95 @@
+"""
+ACP's messages on the agent's pipes.
+
+The library would start a task for every update, however fast they come. Here updates are handed
+over one by one, in order, before the next line is read; everything else goes to the library.
+"""
+
+import json
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from agentrun.runner.lines import LineReader, LineTooLong, write_all
+
+_NOISE_BOUND = 100
+
+log = logging.getLogger(__name__)
+
+OnUpdate = Callable[[dict[str, Any]], Awaitable[None]]
+
+
+class PipeTransport:
+    """A Transport of the ACP library, between two pipes."""
+
+    def __init__(self, reader: LineReader, stdin: int, on_update: OnUpdate) -> None:
+        self._reader = reader
+        self._stdin = stdin
+        self._on_update = on_update
+        self._noise = 0
+        self.fault = ""
+        """How the agent broke the protocol, once it has."""
+
+    async def send(self, message: dict[str, Any]) -> None:
+        """Send a message to the agent."""
+        await write_all(self._stdin, json.dumps(message, separators=(",", ":")).encode() + b"\n")
+
+    async def receive(self) -> dict[str, Any] | None:
+        """Return the agent's next message that is no update; None when there will be no more."""
+        while not self.fault:
+            try:
+                line = await self._reader.readline()
+            except LineTooLong as error:
+                self.fault = f"The agent broke the protocol: {error}."
+                return None
+            if line is None:
+                return None
+            message = self._parse(line)
+            if message is None:
+                continue
+            if message.get("method") != "session/update":
+                return message
+            update = _update_of(message)
+            if update is not None:
+                await self._on_update(update)
+        return None
+
+    async def close(self) -> None:
+        """Do nothing: the pipes belong to the runner."""
+
+    def _parse(self, line: bytes) -> dict[str, Any] | None:
+        """Read a line. What is no message is somebody's print: passed over, but not for ever."""
+        if not line.strip():
+            return None
+        try:
+            message = json.loads(line)
+        except ValueError:
+            message = None
+        if isinstance(message, dict):
+            # An escaped half of a surrogate pair is JSON, but no text.
+            scrubbed = _scrub(message) if b"\\ud" in line.lower() else message
+            return scrubbed if isinstance(scrubbed, dict) else None
+        self._noise += 1
+        log.warning("The agent's output holds a line that is no message: %r", line[:200])
+        if self._noise > _NOISE_BOUND:
+            self.fault = (
+                f"The agent broke the protocol: {self._noise} lines of its output are no "
+                f"messages, the last one is {line[:200]!r}."
+            )
+        return None
+
+
+def _update_of(message: dict[str, Any]) -> dict[str, Any] | None:
+    params = message.get("params")
+    update = params.get("update") if isinstance(params, dict) else None
+    return update if isinstance(update, dict) else None
+
+
+def _scrub(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode()
+    if isinstance(value, dict):
+        return {_scrub(key): _scrub(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_scrub(item) for item in value]
+    return value

@@ -1,0 +1,190 @@
+"""
+The agent's program on the other end of the pipes.
+
+It knows that the program has started and that it has ended, which the supervising script tells;
+what it last said on its error output; and speaks ACP with it through the library.
+"""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+import acp
+from acp.schema import (
+    AllowedOutcome,
+    ClientCapabilities,
+    DeniedOutcome,
+    Implementation,
+    PermissionOption,
+    RequestPermissionResponse,
+    ToolCallUpdate,
+)
+
+from agentrun.api.v1alpha1 import Reason
+from agentrun.runner.acp.transport import OnUpdate, PipeTransport
+from agentrun.runner.lines import LineReader, LineTooLong
+from agentrun.runner.outcome import Failure
+from agentrun.runner.pipes import Pipes
+
+HANDSHAKE_SECONDS = 60.0
+"""How long the agent may take to answer each step before the prompt."""
+_STDERR_LINES = 20
+_STDERR_LINE = 64 * 1024
+_ANSWERS = ("allow_always", "allow_once")
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+OnPermission = Callable[[dict[str, Any], str], None]
+OnNoise = Callable[[str], None]
+
+
+class Agent:
+    """The agent's program. ``listen`` must run while it is used."""
+
+    def __init__(
+        self, pipes: Pipes, on_update: OnUpdate, on_permission: OnPermission, on_noise: OnNoise
+    ) -> None:
+        self._pipes = pipes
+        self._on_noise = on_noise
+        self._stdout = LineReader(pipes.stdout)
+        self._transport = PipeTransport(self._stdout, pipes.stdin, on_update)
+        self._client = _Client(on_permission)
+        # A Protocol of the library's; what is not offered is left out of the class.
+        self._connection = acp.connect_to_agent(self._client, self._transport)  # type: ignore[arg-type]
+        self._started = asyncio.Event()
+        self._last_words: deque[str] = deque(maxlen=_STDERR_LINES)
+        self._exit_code: int | None = None
+        self.session_id = ""
+
+    async def listen(self) -> None:
+        """Follow the program's life and its error output, for ever."""
+        await asyncio.gather(self._follow(), self._overhear())
+
+    async def handshake(self, seconds: float = HANDSHAKE_SECONDS) -> acp.InitializeResponse:
+        """Agree on the protocol. The time counts from the program's start."""
+        await self._started.wait()
+        return await self._ask(
+            self._connection.initialize(
+                protocol_version=acp.PROTOCOL_VERSION,
+                client_capabilities=ClientCapabilities(field_meta={"terminal_output": True}),
+                client_info=Implementation(name="agentrun", title="AgentRun", version="1"),
+            ),
+            seconds,
+        )
+
+    async def open_session(self, cwd: str, mode: str | None) -> None:
+        """Open a conversation in ``cwd``, and let the agent work without asking."""
+        session = await self._ask(
+            self._connection.new_session(cwd=cwd, mcp_servers=[]), HANDSHAKE_SECONDS
+        )
+        self.session_id = session.session_id
+        if mode:
+            await self._ask(
+                self._connection.set_session_mode(session_id=self.session_id, mode_id=mode),
+                HANDSHAKE_SECONDS,
+            )
+
+    async def prompt(self, text: str) -> acp.PromptResponse:
+        """Give the agent a task, and wait for the end of its turn."""
+        prompt = [acp.text_block(text)]
+        return await self._ask(
+            self._connection.prompt(session_id=self.session_id, prompt=prompt), None
+        )
+
+    async def cancel(self) -> None:
+        """Ask the agent to end its turn. What it asks leave for from now on is cancelled."""
+        self._client.is_cancelled = True
+        if self.session_id and not self._transport.fault:
+            await self._connection.cancel(session_id=self.session_id)
+
+    def end(self) -> None:
+        """End the program's container, and with it everything the program started."""
+        self._pipes.end_agent()
+
+    async def close(self) -> None:
+        """Stop speaking."""
+        await self._connection.close()
+
+    async def _ask(self, request: Awaitable[T], seconds: float | None) -> T:
+        try:
+            async with asyncio.timeout(seconds):
+                return await request
+        except TimeoutError as error:
+            message = f"The agent did not answer within {seconds:.0f} s. {self._words()}".strip()
+            raise Failure(Reason.AGENT_UNRESPONSIVE, message) from error
+        except ConnectionError as error:
+            raise self._fault() from error
+        except ValueError as error:  # pydantic's, of an answer that breaks the schema
+            message = f"The agent's answer is not what the protocol says: {error}"
+            raise Failure(Reason.PROTOCOL_ERROR, message[:2000]) from error
+
+    def _fault(self) -> Failure:
+        """Say why the agent can no longer be spoken to."""
+        code = self._exit_code
+        if self._transport.fault:
+            return Failure(Reason.PROTOCOL_ERROR, self._transport.fault)
+        words = self._words()
+        if code in (126, 127):
+            message = "The image has no such agent program, or it cannot be executed."
+            return Failure(Reason.AGENT_NOT_FOUND, f"{message} {words}".strip())
+        message = f"The agent program ended with exit code {code} before its turn did."
+        return Failure(Reason.AGENT_EXITED, f"{message} {words}".strip())
+
+    def _words(self) -> str:
+        lines = "\n".join(self._last_words)[-2000:].strip()
+        return f"Its last words: {lines}" if lines else ""
+
+    async def _follow(self) -> None:
+        reader = LineReader(self._pipes.exit, _STDERR_LINE)
+        while (line := await reader.readline()) is not None:
+            if line == b"started":
+                self._started.set()
+            elif line.isdigit():
+                self._exit_code = int(line)
+                self._started.set()
+                self._stdout.end()
+
+    async def _overhear(self) -> None:
+        reader = LineReader(self._pipes.stderr, _STDERR_LINE)
+        while True:
+            try:
+                line = await reader.readline()
+            except LineTooLong:
+                continue  # what is left of it comes as further lines
+            if line and line.strip():
+                text = line.decode(errors="replace")[:2000]
+                self._last_words.append(text)
+                self._on_noise(text)
+
+
+class _Client:
+    """What the agent may ask of the runner: leave to do something, and nothing else."""
+
+    def __init__(self, on_permission: OnPermission) -> None:
+        self._on_permission = on_permission
+        self.is_cancelled = False
+
+    async def request_permission(
+        self,
+        options: list[PermissionOption],
+        session_id: str,
+        tool_call: ToolCallUpdate,
+        **_: Any,
+    ) -> RequestPermissionResponse:
+        """Answer as the profile's permission mode says: the pod is the sandbox, so allow."""
+        by_kind = {option.kind: option for option in reversed(options)}
+        chosen = next((by_kind[kind] for kind in _ANSWERS if kind in by_kind), None)
+        asked = tool_call.model_dump(mode="json", by_alias=True, exclude_none=True)
+        if self.is_cancelled or chosen is None:
+            self._on_permission(asked, "cancelled")
+            return RequestPermissionResponse(outcome=DeniedOutcome(outcome="cancelled"))
+        self._on_permission(asked, chosen.name)
+        outcome = AllowedOutcome(outcome="selected", option_id=chosen.option_id)
+        return RequestPermissionResponse(outcome=outcome)
+
+    async def ext_notification(self, method: str, params: dict[str, Any]) -> None:
+        """Pass over what only one agent says."""
+        log.debug("The agent notified %s", method)

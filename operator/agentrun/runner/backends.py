@@ -1,0 +1,76 @@
+"""
+What differs by backend: files in the agent's home, and how its provider takes a key.
+
+Standard library only, since the files must lie there before the agent begins.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from agentrun.runner.layout import Layout
+
+BYPASS_MODES: Mapping[str, str] = {"claude_code": "bypassPermissions"}
+"""The session mode in which an agent asks nobody; the pod is the sandbox."""
+
+# git refuses a work tree whose folder belongs to another user, and the mount point of an emptyDir
+# belongs to root.
+_GITCONFIG = "[safe]\n\tdirectory = *\n"
+
+
+def key_headers(backend: str, key: str) -> dict[str, str]:
+    """Return the headers in which the provider of ``backend`` takes its key."""
+    if backend == "claude_code":
+        return {"x-api-key": key}
+    if backend == "gemini":
+        return {"x-goog-api-key": key}
+    return {"authorization": f"Bearer {key}"}
+
+
+def write_home(layout: Layout, backend: str, model: str | None) -> None:
+    """Write what the agent of ``backend`` reads from its home."""
+    files = {".gitconfig": _GITCONFIG}
+    if backend == "codex":
+        files[".codex/config.toml"] = codex_config(layout, model)
+    for name, text in files.items():
+        _write(layout.home / name, text)
+
+
+def write_identity(layout: Layout, name: str, email: str) -> None:
+    """Let the agent commit without having to configure git first."""
+    identity = f"[user]\n\tname = {json.dumps(name)}\n\temail = {json.dumps(email)}\n"
+    _write(layout.home / ".gitconfig", _GITCONFIG + identity)
+
+
+def codex_config(layout: Layout, model: str | None) -> str:
+    """Write codex's config: the provider is the runner's proxy, and nothing is asked."""
+    # JSON strings are TOML strings.
+    chosen = f"model = {json.dumps(model)}\n" if model else ""
+    return f"""{chosen}model_provider = "agentrun"
+approval_policy = "never"
+sandbox_mode = "danger-full-access"
+check_for_update_on_startup = false
+
+[model_providers.agentrun]
+name = "AgentRun"
+base_url = "http://127.0.0.1:{layout.proxy_port}"
+env_key = "OPENAI_API_KEY"
+wire_api = "responses"
+request_max_retries = 2
+stream_max_retries = 2
+
+[analytics]
+enabled = false
+
+[features]
+plugins = false
+
+[projects.{json.dumps(str(layout.workspace))}]
+trust_level = "trusted"
+"""
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+    path.chmod(0o600)

@@ -1,0 +1,172 @@
+"""
+Telling what the agent changed.
+
+The workspace belongs to the agent by now, and nothing in it is trusted: its objects are fetched,
+its files are read, and its config, hooks, filters and nested repositories are left alone, for
+the runner holds credentials. Everything happens in the runner's private repository.
+"""
+
+import asyncio
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from agentrun.api.v1alpha1 import Result
+from agentrun.runner.git import Git, GitError
+from agentrun.runner.workspace import Base
+
+_HEAD = "refs/agentrun/agent"
+_MESSAGE = "Keep what the agent left uncommitted\n\nRun: {run}\n"
+_DIFF = ("--no-ext-diff", "--no-textconv", "--no-color", "--ignore-submodules=all")
+_SUBMODULE = re.compile(r"160000 [0-9a-f]+ 0\t([^\0]+)\0")
+
+
+@dataclass(frozen=True)
+class Author:
+    """Who commits what the agent left uncommitted."""
+
+    name: str
+    email: str
+
+
+@dataclass(frozen=True)
+class Change:
+    """What an agent changed: nothing, if ``head`` is the base."""
+
+    base: Base
+    head: str
+    files_changed: int = 0
+    insertions: int = 0
+    deletions: int = 0
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing changed."""
+        return self.head == self.base.commit
+
+    def result(self, pushed: bool | None) -> Result:
+        """Say it as a run's result does."""
+        return Result(
+            branch=None if self.is_empty else self.base.branch,
+            commit=None if self.is_empty else self.head,
+            pushed=pushed,
+            files_changed=self.files_changed,
+            insertions=self.insertions,
+            deletions=self.deletions,
+        )
+
+
+class Collector:
+    """Collects the change of one workspace."""
+
+    def __init__(self, git: Git, base: Base, workspace: Path) -> None:
+        self._git = git
+        self._base = base
+        self._workspace = workspace
+        self._index = base.private / "agentrun-index"
+
+    async def collect(self, run: str, author: Author) -> Change:
+        """Gather the agent's commits and, in one more, what it left uncommitted."""
+        head = await self._fetch_commits()
+        tree = await self._write_tree(head)
+        if tree != await self._private("rev-parse", f"{head}^{{tree}}"):
+            head = await self._commit(tree, head, _MESSAGE.format(run=run), author)
+        await self._private("update-ref", f"refs/heads/{self._base.branch}", head)
+        return await self._measure(head)
+
+    async def write_patch(self, change: Change, file: Path) -> None:
+        """Write the change as a patch."""
+        args = ["diff", *_DIFF, "--binary", "--full-index", change.base.commit, change.head]
+        await self._git.run(*args, cwd=self._base.private, output=file)
+
+    async def push(self, change: Change) -> None:
+        """Push the change's branch to where the workspace was cloned from."""
+        refspec = f"{change.head}:refs/heads/{self._base.branch}"
+        await self._git.run(
+            "push", "-q", "--no-verify", self._base.url, refspec,
+            cwd=self._base.private, seconds=300,
+        )  # fmt: skip
+
+    async def _fetch_commits(self) -> str:
+        """Fetch the agent's HEAD; the base, where the agent has no usable repository left."""
+        args = ("fetch", "-q", "--no-tags", "--no-write-fetch-head", "--update-shallow")
+        try:
+            await self._private(*args, str(self._workspace), f"+HEAD:{_HEAD}")
+        except GitError:
+            return self._base.commit
+        return await self._private("rev-parse", "--verify", f"{_HEAD}^{{commit}}")
+
+    async def _write_tree(self, head: str) -> str:
+        """Write the workspace's files as a tree; submodules stay as they were."""
+        await self._private("read-tree", head)
+        # git would look into a nested repository, with that repository's config.
+        modules = _SUBMODULE.findall(await self._private("ls-files", "-s", "-z"))
+        kept = await asyncio.to_thread(nested_repositories, self._workspace)
+        excluded = [f":(exclude,literal,top){path}" for path in {*modules, *kept}]
+        await self._remove(modules)
+        await self._private("add", "-A", "--ignore-errors", "--", ":(top)", *excluded)
+        await self._remove(_SUBMODULE.findall(await self._private("ls-files", "-s", "-z")))
+        await self._restore(head, modules)
+        return await self._private("write-tree")
+
+    async def _remove(self, paths: list[str]) -> None:
+        if paths:
+            stdin = "".join(f"{path}\0" for path in paths).encode(errors="surrogateescape")
+            await self._private("update-index", "-z", "--force-remove", "--stdin", stdin=stdin)
+
+    async def _restore(self, head: str, paths: list[str]) -> None:
+        if not paths:
+            return
+        listed = await self._private("ls-tree", "-r", "-z", head)
+        entries = [one for one in listed.split("\0") if one.startswith("160000 ")]
+        stdin = "".join(f"{one}\0" for one in entries).encode(errors="surrogateescape")
+        await self._private("update-index", "-z", "--index-info", stdin=stdin)
+
+    async def _commit(self, tree: str, parent: str, message: str, author: Author) -> str:
+        env = {
+            "GIT_AUTHOR_NAME": author.name, "GIT_AUTHOR_EMAIL": author.email,
+            "GIT_COMMITTER_NAME": author.name, "GIT_COMMITTER_EMAIL": author.email,
+        }  # fmt: skip
+        args = ("commit-tree", tree, "-p", parent, "-m", message)
+        return (await self._git.run(*args, cwd=self._base.private, env=env)).strip()
+
+    async def _measure(self, head: str) -> Change:
+        args = ("diff", *_DIFF, "--numstat", "-z", "--no-renames", self._base.commit, head)
+        rows = [row.split("\t") for row in (await self._private(*args)).split("\0") if row]
+        counts = [(int(added), int(gone)) for added, gone, _ in rows if added != "-"]
+        return Change(
+            base=self._base,
+            head=head,
+            files_changed=len(rows),
+            insertions=sum(added for added, _ in counts),
+            deletions=sum(gone for _, gone in counts),
+        )
+
+    async def _private(self, *args: str, stdin: bytes | None = None) -> str:
+        """Run git on the private repository with the workspace's files, and strip its answer."""
+        env = {
+            "GIT_DIR": str(self._base.private),
+            "GIT_WORK_TREE": str(self._workspace),
+            "GIT_INDEX_FILE": str(self._index),
+        }
+        printed = await self._git.run(*args, cwd=self._workspace, env=env, seconds=300, stdin=stdin)
+        return printed.strip("\n")
+
+
+def nested_repositories(workspace: Path) -> list[str]:
+    """List the folders below ``workspace`` that are repositories of their own."""
+    found: list[str] = []
+    stack = [workspace]
+    while stack:
+        folder = stack.pop()
+        try:
+            names = list(folder.iterdir())
+        except OSError:
+            continue  # unreadable for us, and so for git, which then says so
+        if folder != workspace and any(name.name == ".git" for name in names):
+            found.append(str(folder.relative_to(workspace)))
+            continue
+        stack += [
+            one for one in names if one.name != ".git" and one.is_dir() and not one.is_symlink()
+        ]
+    return found

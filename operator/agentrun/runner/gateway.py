@@ -1,0 +1,153 @@
+"""
+The runner's client of the gateway.
+
+It knows the protocol of ``agentrun.api.gateway`` and sorts refusals by what the runner has to do
+about them. Repeating is for its callers.
+"""
+
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TypeVar
+
+import aiohttp
+from pydantic import BaseModel, ValidationError
+
+from agentrun.api.gateway import Head, Inputs, Problem, Task
+from agentrun.api.v1alpha1 import AgentStatus, Outcome
+
+_TIMEOUT = aiohttp.ClientTimeout(total=60, sock_connect=5)
+_BLOB_TIMEOUT = aiohttp.ClientTimeout(total=600, sock_connect=5, sock_read=120)
+_CHUNK = 64 * 1024
+_M = TypeVar("_M", bound=BaseModel)
+
+
+class GatewayError(Exception):
+    """The gateway did not take a request."""
+
+
+class Unavailable(GatewayError):  # noqa: N818 - what it is, not that it is an error
+    """The gateway, or what it stands on, is away: keep everything and try again."""
+
+
+class RunOver(GatewayError):  # noqa: N818
+    """The run is sealed, or a newer attempt has begun: nothing that is sent will be kept."""
+
+
+class Conflict(GatewayError):  # noqa: N818
+    """Something else stands there already."""
+
+    def __init__(self, message: str, last_seq: int | None) -> None:
+        super().__init__(message)
+        self.last_seq = last_seq
+
+
+class Refused(GatewayError):  # noqa: N818
+    """The request itself is wrong: sending it again will not help."""
+
+
+class Gateway:
+    """A connection to the gateway, for one run."""
+
+    def __init__(self, url: str, token: Path, on_token: Callable[[str], None]) -> None:
+        self._url = url.rstrip("/")
+        self._token = token
+        self._on_token = on_token
+        self._session = aiohttp.ClientSession(timeout=_TIMEOUT)
+
+    async def __aenter__(self) -> "Gateway":
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self._session.close()
+
+    async def task(self) -> Task:
+        """Ask what is to be done."""
+        return _read(Task, await self._call("GET", "/v1/task"))
+
+    async def append(self, body: bytes) -> Head:
+        """Append events, given as the JSON of an Append."""
+        return _read(Head, await self._call("POST", "/v1/events", body))
+
+    async def put_blob(self, name: str, path: Path, size: int, media_type: str) -> None:
+        """Store a file's bytes under a name, without holding them in memory."""
+        headers = {"content-type": media_type, "content-length": str(size)}
+        await self._call("PUT", f"/v1/blobs/{name}", _stream(path), headers, _BLOB_TIMEOUT)
+
+    async def state(self, status: AgentStatus) -> None:
+        """Say how the agent is."""
+        await self._call("POST", "/v1/state", _json(status))
+
+    async def outcome(self, outcome: Outcome) -> None:
+        """Say how the attempt ended. Durable once this returns."""
+        await self._call("POST", "/v1/outcome", _json(outcome))
+
+    async def inputs(self, after: int, wait_ms: int = 20_000) -> Inputs:
+        """Wait for answers after the given number."""
+        path = f"/v1/inputs?after={after}&wait_ms={wait_ms}"
+        return _read(Inputs, await self._call("GET", path))
+
+    async def _call(
+        self,
+        method: str,
+        path: str,
+        body: bytes | AsyncIterator[bytes] | None = None,
+        headers: dict[str, str] | None = None,
+        limits: aiohttp.ClientTimeout = _TIMEOUT,
+    ) -> bytes:
+        headers = {"content-type": "application/json"} | (headers or {})
+        try:
+            # The kubelet renews the file; reading it each time is how one notices.
+            token = self._token.read_text(encoding="ascii").strip()
+            self._on_token(token)
+            headers["authorization"] = f"Bearer {token}"
+            async with self._session.request(
+                method, self._url + path, data=body, headers=headers, timeout=limits
+            ) as response:
+                answer = await response.read()
+                if response.status < 300:
+                    return answer
+                raise _refusal(response.status, answer)
+        except (OSError, TimeoutError, aiohttp.ClientError) as error:
+            raise Unavailable(f"{method} {path}: {error or type(error).__name__}") from error
+
+
+def _refusal(status: int, body: bytes) -> GatewayError:
+    """Sort a refusal. Without a Problem in it, it is not the gateway that speaks."""
+    try:
+        problem = Problem.model_validate_json(body)
+    except ValidationError:
+        return Unavailable(f"the gateway answered {status}: {body[:200].decode(errors='replace')}")
+    message = f"the gateway answered {status} {problem.error}: {problem.message}"
+    match problem.error:
+        case "fenced" | "sealed":
+            return RunOver(message)
+        case "conflict":
+            return Conflict(message, problem.last_seq)
+        case "invalid" | "not_found" | "too_large":
+            return Refused(message)
+        case _:
+            return Unavailable(message)
+
+
+def _read(model: type[_M], body: bytes) -> _M:
+    try:
+        return model.model_validate_json(body)
+    except ValidationError as error:
+        raise Refused(f"the gateway's {model.__name__} cannot be read: {error}") from error
+
+
+def _json(model: Any) -> bytes:
+    text: str = model.model_dump_json(by_alias=True, exclude_none=True)
+    return text.encode()
+
+
+async def _stream(path: Path) -> AsyncIterator[bytes]:
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            yield chunk

@@ -1,0 +1,163 @@
+"""
+Running git, so that nothing but the runner's own settings decides what it does.
+
+Whatever repository it works on: no hooks, no file-system monitor, no prompts, no config of the
+machine or of a user.
+"""
+
+import asyncio
+import os
+import signal
+from collections.abc import Mapping
+from pathlib import Path
+
+from agentrun.runner.redact import Redactor
+
+_CONFIG = """[core]
+\thooksPath = /dev/null
+\tfsmonitor = false
+\tfileMode = true
+[safe]
+\tdirectory = *
+[diff]
+\tignoreSubmodules = all
+[submodule]
+\trecurse = false
+[fetch]
+\trecurseSubmodules = false
+[protocol]
+\tallow = user
+[advice]
+\tdetachedHead = false
+[gc]
+\tauto = 0
+[maintenance]
+\tauto = false
+[transfer]
+\tbundleURI = false
+"""
+
+# git asks for "Username for '...'" and "Password for '...'".
+_ASKPASS = """#!/bin/sh
+case $1 in
+Username*) cat "$AGENTRUN_GIT_CREDENTIALS/username" ;;
+*) cat "$AGENTRUN_GIT_CREDENTIALS/password" ;;
+esac
+"""
+_READ = 64 * 1024
+
+
+class GitError(Exception):
+    """git failed. Carries what it said, without secrets."""
+
+
+class Git:
+    """git with the runner's settings, and the run's credentials where there are any."""
+
+    def __init__(self, folder: Path, credentials: Path, redactor: Redactor) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._folder = folder
+        self._redactor = redactor
+        self.has_credentials = any(
+            (credentials / name).exists() for name in ("password", "ssh-privatekey")
+        )
+        (folder / "config").write_text(_CONFIG, encoding="utf-8")
+        self._env = {
+            "PATH": os.environ.get("PATH", os.defpath),
+            "HOME": str(folder),
+            "LANG": "C.UTF-8",
+            "GIT_CONFIG_NOSYSTEM": "1",
+            "GIT_CONFIG_GLOBAL": str(folder / "config"),
+            "GIT_TERMINAL_PROMPT": "0",
+            "GIT_OPTIONAL_LOCKS": "0",
+            **_proxies(),
+            **self._credentials_env(credentials),
+        }
+
+    async def run(
+        self,
+        *args: str,
+        cwd: Path | None = None,
+        env: Mapping[str, str] | None = None,
+        seconds: float = 120,
+        stdin: bytes | None = None,
+        output: Path | None = None,
+    ) -> str:
+        """Run git and return what it printed; with ``output``, it is printed into that file."""
+        target = output.open("wb") if output else None
+        try:
+            process = await asyncio.create_subprocess_exec(
+                "git", *args,
+                cwd=cwd or self._folder,
+                env=self._env | dict(env or {}),
+                stdin=asyncio.subprocess.PIPE if stdin is not None else asyncio.subprocess.DEVNULL,
+                stdout=target or asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.PIPE,
+                start_new_session=True,
+            )  # fmt: skip
+        finally:
+            if target:
+                target.close()
+        try:
+            async with asyncio.timeout(seconds):
+                printed, complaint = await process.communicate(stdin)
+        except TimeoutError as error:
+            raise GitError(f"git {args[0]} took longer than {seconds:.0f} s") from error
+        finally:
+            await _reap(process)
+        if process.returncode:
+            raise GitError(self._said(complaint) or f"git {args[0]} failed: {process.returncode}")
+        return (printed or b"").decode(errors="surrogateescape")
+
+    def _said(self, complaint: bytes) -> str:
+        """Return the end of what git complained of, where the reason is."""
+        text = self._redactor.text(complaint.decode(errors="replace").strip())
+        return text[-2000:]
+
+    def _credentials_env(self, credentials: Path) -> dict[str, str]:
+        if (credentials / "ssh-privatekey").exists():
+            return {"GIT_SSH_COMMAND": self._ssh_command(credentials)}
+        if (credentials / "password").exists():
+            askpass = self._folder / "askpass"
+            askpass.write_text(_ASKPASS, encoding="utf-8")
+            askpass.chmod(0o700)
+            folder = str(credentials)
+            return {"GIT_ASKPASS": str(askpass), "AGENTRUN_GIT_CREDENTIALS": folder}
+        return {}
+
+    def _ssh_command(self, credentials: Path) -> str:
+        # ssh refuses a key that others can read, as a mounted Secret is; and one without its
+        # last newline.
+        key = self._folder / "ssh-key"
+        key.touch(0o600)
+        key.write_text((credentials / "ssh-privatekey").read_text().rstrip() + "\n")
+        known = credentials / "known_hosts"
+        check = "yes" if known.exists() else "accept-new"
+        hosts = known if known.exists() else self._folder / "known_hosts"
+        return (
+            f"ssh -F /dev/null -i {key} -o IdentitiesOnly=yes -o BatchMode=yes "
+            f"-o StrictHostKeyChecking={check} -o UserKnownHostsFile={hosts}"
+        )
+
+
+def _proxies() -> dict[str, str]:
+    names = (
+        "http_proxy",
+        "https_proxy",
+        "no_proxy",
+        "all_proxy",
+        "ssl_cert_file",
+        "git_ssl_cainfo",
+    )
+    return {name: value for name, value in os.environ.items() if name.lower() in names}
+
+
+async def _reap(process: asyncio.subprocess.Process) -> None:
+    """End git and the helpers it started, should they still be alive."""
+    if process.returncode is not None:
+        return
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+    await process.wait()

@@ -1,0 +1,177 @@
+"""
+The run's journal, as far as this attempt writes it.
+
+``add`` makes an event and spools it; ``ship`` sends what is spooled, one request at a time, as
+soon as there is anything, and goes on trying while the gateway is away. A blob goes before the
+event that refers to it, so that no reader finds a reference to nothing.
+"""
+
+import asyncio
+import logging
+import uuid
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from agentrun.api.events import EventType
+from agentrun.api.gateway import MAX_BATCH, MAX_BLOB_BYTES
+from agentrun.runner.gateway import Conflict, Gateway, Refused, RunOver, Unavailable
+from agentrun.runner.redact import Redactor
+from agentrun.runner.sanitize import sanitize
+from agentrun.runner.spool import Spool, SpooledEvent, StoredBlob, encode
+
+SPOOL_BOUND = 64 * 1024 * 1024
+"""Beyond this the agent is not listened to until the gateway has caught up."""
+_BATCH_BYTES = 1024 * 1024
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 5.0
+
+log = logging.getLogger(__name__)
+
+Listener = Callable[[EventType, dict[str, Any]], None]
+
+
+class Journal:
+    """What this attempt has to say, in order."""
+
+    def __init__(
+        self, spool: Spool, gateway: Gateway, redactor: Redactor, attempt: int, listen: Listener
+    ) -> None:
+        self._spool = spool
+        self._gateway = gateway
+        self._redactor = redactor
+        self._attempt = attempt
+        self._listen = listen
+        self._next = 1
+        self._more = asyncio.Event()
+        self._changed = asyncio.Condition()
+        self.last_error = ""
+        """Why the last request failed; empty when it did not."""
+
+    def start_after(self, last_seq: int) -> None:
+        """Continue a journal whose head is ``last_seq``."""
+        self._next = last_seq + 1
+
+    def add(self, kind: EventType, data: dict[str, Any], *files: StoredBlob) -> None:
+        """Make an event, without secrets and small enough, and keep it until it is acknowledged."""
+        clean = self._redactor.data(data)
+        self._listen(kind, clean)
+        seq = self._next + self._spool.pending
+        small, blobs = sanitize(clean, f"artifacts/{seq:06d}-{kind}-{self._attempt}")
+        stored = [self._store(blob.name, blob.text, blob.media_type) for blob in blobs]
+        self._spool.append(_event(kind, small), (*stored, *files))
+        self._more.set()
+
+    def new_file(self) -> Path:
+        """Name a file for a blob that is too large to be held in memory."""
+        return self._spool.new_file()
+
+    async def room(self) -> None:
+        """Wait until the spool takes more."""
+        async with self._changed:
+            await self._changed.wait_for(lambda: self._spool.size < SPOOL_BOUND)
+
+    async def drained(self) -> None:
+        """Wait until everything is acknowledged."""
+        async with self._changed:
+            await self._changed.wait_for(lambda: self._spool.pending == 0)
+
+    async def ship(self) -> None:
+        """Send what there is, for ever. RunOver when nothing will be kept any more."""
+        pause = _FIRST_PAUSE
+        while True:
+            await self._more.wait()
+            batch = self._spool.peek(MAX_BATCH, _BATCH_BYTES)
+            if not batch:
+                self._more.clear()
+                continue
+            try:
+                await self._send(batch)
+            except Unavailable as error:
+                if not self.last_error:
+                    log.warning("The gateway is away; events are kept: %s", error)
+                self.last_error = str(error)
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, _LONGEST_PAUSE)
+                continue
+            if self.last_error:
+                log.warning("The gateway is back.")
+            pause, self.last_error = _FIRST_PAUSE, ""
+
+    async def _send(self, batch: Sequence[SpooledEvent]) -> bool:
+        """Send events; False if their seqs have changed instead, and they are to be sent again."""
+        try:
+            for event in batch:
+                await self._send_blobs(event)
+            await self._gateway.append(_body(batch, self._next))
+        except Conflict as conflict:
+            self._renumber(conflict)
+            return False
+        except Refused as refused:
+            return await self._send_singly(batch, refused)
+        await self._acknowledge(len(batch))
+        return True
+
+    def _renumber(self, conflict: Conflict) -> None:
+        """
+        Continue after the head that the gateway named.
+
+        Events of this attempt are found again by their ids, so what stands there is the end of
+        an earlier attempt that arrived late.
+        """
+        if conflict.last_seq is None or conflict.last_seq + 1 == self._next:
+            raise Unavailable(str(conflict))
+        log.warning("The journal goes on after %s: %s", conflict.last_seq, conflict)
+        self._next = conflict.last_seq + 1
+
+    async def _send_singly(self, batch: Sequence[SpooledEvent], refused: Refused) -> bool:
+        """Find the event that is refused, and say in its place that there was one."""
+        if len(batch) > 1:
+            for event in batch:
+                if not await self._send([event]):
+                    return False
+            return True
+        log.error("The gateway refused an event: %s", refused)
+        text = f"An event was lost, because the gateway refused it: {refused}"
+        notice = SpooledEvent(encode(_event(EventType.REASONING, {"text": text[:2000]})), ())
+        try:
+            await self._gateway.append(_body([notice], self._next))
+        except Refused as again:
+            raise RunOver(f"the gateway takes no events: {again}") from again
+        await self._acknowledge(1)
+        return True
+
+    async def _acknowledge(self, count: int) -> None:
+        self._next += count
+        async with self._changed:
+            self._spool.drop(count)
+            self._changed.notify_all()
+
+    async def _send_blobs(self, event: SpooledEvent) -> None:
+        for blob in event.blobs:
+            if not blob.path.exists():
+                continue
+            try:
+                await self._gateway.put_blob(blob.name, blob.path, blob.size, blob.media_type)
+            except (Conflict, Refused) as error:
+                # The event says more without its blob than the blob without its event.
+                log.error("The gateway does not keep %s: %s", blob.name, error)
+            blob.path.unlink()
+
+    def _store(self, name: str, text: str, media_type: str) -> StoredBlob:
+        path = self._spool.new_file()
+        raw = text.encode(errors="replace")[:MAX_BLOB_BYTES]
+        path.write_bytes(raw)
+        return StoredBlob(name, path, media_type, len(raw))
+
+
+def _body(batch: Sequence[SpooledEvent], first: int) -> bytes:
+    events = (
+        b'{"seq":%d,%s' % (seq, event.body[1:]) for seq, event in enumerate(batch, start=first)
+    )
+    return b'{"events":[' + b",".join(events) + b"]}"
+
+
+def _event(kind: EventType, data: dict[str, Any]) -> dict[str, Any]:
+    ts = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return {"event_id": uuid.uuid4().hex, "ts": ts, "type": kind.value, "data": data}

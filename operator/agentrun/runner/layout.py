@@ -1,0 +1,70 @@
+"""
+Where things are in the pod.
+
+The paths are those of ``agentrun.api.pod_layout``, below a root that is ``/`` in a pod and any
+folder elsewhere. Imports nothing heavy: the pipes are made before anything else is loaded.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from agentrun.api import pod_layout
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The files of the pod, below ``root``."""
+
+    root: Path = Path("/")
+    init_program: Path = Path("/usr/bin/tini-static")
+    """The static init that the runner's image brings along for the agent's container."""
+    proxy_port: int = pod_layout.PROXY_PORT
+
+    def at(self, path: str) -> Path:
+        """Place an absolute path of the pod below the root."""
+        return self.root / path.lstrip("/")
+
+    @property
+    def pipes(self) -> Path:
+        """The folder of the FIFOs."""
+        return self.at(pod_layout.PIPES)
+
+    @property
+    def workspace(self) -> Path:
+        """The agent's working folder."""
+        return self.at(pod_layout.WORKSPACE)
+
+    @property
+    def home(self) -> Path:
+        """The agent's home."""
+        return self.at(pod_layout.HOME)
+
+    @property
+    def spool(self) -> Path:
+        """The runner's own folder."""
+        return self.at(pod_layout.SPOOL)
+
+    @property
+    def token(self) -> Path:
+        """The gateway's token."""
+        return self.at(pod_layout.TOKEN_FILE)
+
+    @property
+    def provider_key(self) -> Path:
+        """The key of the model's provider, if the profile names one."""
+        return self.at(pod_layout.PROVIDER_KEY_FILE)
+
+    @property
+    def git_credentials(self) -> Path:
+        """The mounted git Secret, if the profile names one."""
+        return self.at(pod_layout.GIT_CREDENTIALS)
+
+    @property
+    def redact(self) -> Path:
+        """Values of Secrets that the agent's environment holds."""
+        return self.at(pod_layout.REDACT)
+
+    @property
+    def termination_log(self) -> Path:
+        """Where the outcome goes if the gateway cannot take it."""
+        return self.at(pod_layout.TERMINATION_LOG)

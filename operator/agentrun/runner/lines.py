@@ -1,0 +1,93 @@
+"""
+Reading and writing the agent's pipes without ever blocking, or holding more than a bound.
+
+asyncio's own streams buffer ahead of their reader and end at the first end of file; here nothing
+is read that nobody asked for, so an agent that talks faster than its words can be shipped waits.
+"""
+
+import asyncio
+import os
+from collections.abc import Callable
+
+MAX_LINE = 16 * 1024 * 1024
+"""The longest line an agent may say."""
+_CHUNK = 64 * 1024
+
+
+class LineTooLong(Exception):  # noqa: N818 - what it is, not that it is an error
+    """A line is beyond the limit. Its reader is of no use any more."""
+
+
+class LineReader:
+    """Lines from a pipe that never ends by itself."""
+
+    def __init__(self, fd: int, limit: int = MAX_LINE) -> None:
+        self._fd = fd
+        self._limit = limit
+        self._buffer = bytearray()
+        self._ended = asyncio.Event()
+
+    def end(self) -> None:
+        """Let the reader end once the pipe is empty: its writer is gone."""
+        self._ended.set()
+
+    async def readline(self) -> bytes | None:
+        """Return the next line without its end; None when there will be no more."""
+        searched = 0
+        while True:
+            end = self._buffer.find(b"\n", searched)
+            if end >= 0:
+                line = bytes(self._buffer[:end])
+                del self._buffer[: end + 1]
+                return line
+            searched = len(self._buffer)
+            if searched > self._limit:
+                self._buffer.clear()
+                raise LineTooLong(f"a line is longer than {self._limit} bytes")
+            chunk = self._read()
+            if chunk:
+                self._buffer += chunk
+            elif self._ended.is_set():
+                rest = bytes(self._buffer)
+                self._buffer.clear()
+                return rest or None
+            else:
+                await self._wait()
+
+    def _read(self) -> bytes:
+        try:
+            return os.read(self._fd, _CHUNK)
+        except BlockingIOError:
+            return b""
+
+    async def _wait(self) -> None:
+        """Wait until there is something to read, or the writer is gone."""
+        loop = asyncio.get_running_loop()
+        ready = asyncio.ensure_future(_ready(loop.add_reader, loop.remove_reader, self._fd))
+        ended = asyncio.ensure_future(self._ended.wait())
+        try:
+            await asyncio.wait({ready, ended}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            ready.cancel()
+            ended.cancel()
+
+
+async def write_all(fd: int, data: bytes) -> None:
+    """Write ``data`` to a pipe, at the pace of its reader."""
+    loop = asyncio.get_running_loop()
+    rest = memoryview(data)
+    while rest:
+        try:
+            rest = rest[os.write(fd, rest) :]
+        except BlockingIOError:
+            await _ready(loop.add_writer, loop.remove_writer, fd)
+
+
+async def _ready(add: Callable[..., None], remove: Callable[[int], bool], fd: int) -> None:
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[None] = loop.create_future()
+    add(fd, lambda: future.done() or future.set_result(None))
+    try:
+        await future
+    finally:
+        remove(fd)

@@ -1,0 +1,154 @@
+"""How an attempt ends, and the forms in which that is told."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from agentrun.api.v1alpha1 import Outcome, OutcomeState, Reason, Result, Usage
+
+MAX_TERMINATION_BYTES = 2048
+"""What the kubelet keeps of a termination message is little more than this."""
+_MAX_TEXT = 32_000
+
+
+class Failure(Exception):  # noqa: N818 - what it is, not that it is an error
+    """The attempt cannot succeed. Says why, in a word and in a sentence."""
+
+    def __init__(self, reason: Reason, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.message = message
+
+
+@dataclass(frozen=True)
+class End:
+    """How the attempt ended, before the change is collected."""
+
+    state: OutcomeState
+    reason: Reason | None
+    message: str = ""
+    final_response: str | None = None
+    structured: Any = None
+
+
+@dataclass(frozen=True)
+class ProviderError:
+    """What the model's provider answered last, if it was an error."""
+
+    status: int
+    message: str
+
+    @property
+    def is_refusal(self) -> bool:
+        """Whether it refused the credentials."""
+        return self.status in (401, 403)
+
+
+_ACP_AUTH_REQUIRED = -32000
+
+
+def classify(code: int, message: str, data: Any, provider: ProviderError | None) -> Failure:
+    """Say what an agent's error answer means: what the provider said goes before its own words."""
+    if provider and provider.is_refusal:
+        return Failure(Reason.AUTH_REQUIRED, f"{provider.status}: {provider.message}")
+    if provider:
+        return Failure(Reason.PROVIDER_ERROR, f"{provider.status}: {provider.message}")
+    details = _details(data)
+    text = f"{message}: {details}" if details and details not in message else message
+    if code in (_ACP_AUTH_REQUIRED, 401, 403):
+        return Failure(Reason.AUTH_REQUIRED, text)
+    return Failure(Reason.PROVIDER_ERROR, text)
+
+
+def _details(data: Any) -> str:
+    if isinstance(data, str):
+        return data
+    if isinstance(data, dict):
+        for key in ("message", "details", "error"):
+            if isinstance(data.get(key), str):
+                return str(data[key])
+    return ""
+
+
+def end_of_turn(stop_reason: str, final_response: str | None) -> End:
+    """Say what the reason with which an agent ended its turn means for the run."""
+    match stop_reason:
+        case "end_turn":
+            return End(OutcomeState.COMPLETED, Reason.COMPLETED, "", final_response)
+        case "refusal":
+            message = final_response or "The model declined to do the work."
+            return End(OutcomeState.REJECTED, Reason.REFUSED, message, final_response)
+        case "max_tokens" | "max_turn_requests":
+            message = f"The agent stopped at its own limit: {stop_reason}."
+            return End(OutcomeState.FAILED, Reason.LIMIT_REACHED, message, final_response)
+    message = f"The agent ended its turn as {stop_reason!r}, which nobody asked for."
+    return End(OutcomeState.FAILED, Reason.PROTOCOL_ERROR, message, final_response)
+
+
+def build_outcome(end: End, result: Result | None, attempt: int, now: datetime) -> Outcome:
+    """Build what the gateway is told."""
+    return Outcome(
+        attempt=attempt,
+        state=end.state,
+        reason=end.reason.value if end.reason else None,
+        message=end.message[:_MAX_TEXT] or None,
+        result=result,
+        finished_at=now,
+    )
+
+
+def termination_message(outcome: Outcome) -> str:
+    """Write the outcome so small that the kubelet keeps it whole."""
+    text = outcome.model_dump_json(by_alias=True, exclude_none=True)
+    for length in (600, 200, 0):
+        if len(text.encode()) < MAX_TERMINATION_BYTES:
+            break
+        text = _cut(outcome, length).model_dump_json(by_alias=True, exclude_none=True)
+    return text
+
+
+def _cut(outcome: Outcome, length: int) -> Outcome:
+    result = outcome.result
+    if result:
+        summary = (result.summary or "")[:length] or None
+        result = result.model_copy(update={"summary": summary, "structured": None})
+    message = (outcome.message or "")[:length] or None
+    return outcome.model_copy(update={"message": message, "result": result})
+
+
+def usage_of(response: dict[str, Any], cost: dict[str, Any] | None) -> Usage | None:
+    """Read what a turn consumed from the answer to its prompt."""
+    counts = response.get("usage") or _quota(response)
+    values = {
+        "input_tokens": _count(counts, "inputTokens", "input_tokens"),
+        "cached_input_tokens": _count(counts, "cachedReadTokens"),
+        "output_tokens": _count(counts, "outputTokens", "output_tokens"),
+        "total_tokens": _count(counts, "totalTokens"),
+    }
+    amount = (cost or {}).get("amount")
+    if isinstance(amount, (int, float)) and (cost or {}).get("currency") == "USD" and amount >= 0:
+        values["cost_usd"] = f"{amount:.6f}".rstrip("0").rstrip(".")  # type: ignore[assignment]
+    known = {key: value for key, value in values.items() if value is not None}
+    return Usage(**known) if known else None  # type: ignore[arg-type]
+
+
+def add_usage(first: Usage | None, second: Usage | None) -> Usage | None:
+    """Add the tokens of two turns. The cost is that of the whole conversation already."""
+    if first is None or second is None:
+        return second or first
+    total = {
+        name: (getattr(first, name) or 0) + (getattr(second, name) or 0)
+        for name in ("input_tokens", "cached_input_tokens", "output_tokens", "total_tokens")
+        if getattr(first, name) is not None or getattr(second, name) is not None
+    }
+    return Usage(**total, cost_usd=second.cost_usd or first.cost_usd)
+
+
+def _quota(response: dict[str, Any]) -> dict[str, Any]:
+    meta = response.get("_meta") or {}
+    return (meta.get("quota") or {}).get("token_count") or {}
+
+
+def _count(counts: dict[str, Any], *names: str) -> int | None:
+    values = (counts.get(name) for name in names)
+    return next((value for value in values if isinstance(value, int) and value >= 0), None)

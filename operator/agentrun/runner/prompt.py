@@ -1,0 +1,69 @@
+"""Putting together what the agent is told, and reading its structured answer."""
+
+import json
+import re
+from typing import Any
+
+from agentrun.api.messages import render_text
+from agentrun.api.v1alpha1 import AgentRunSpec
+
+_FENCE = re.compile(r"```[a-zA-Z]*\s*\n(.*?)\n?\s*```", re.DOTALL)
+
+
+def build_prompt(spec: AgentRunSpec, instructions: str | None) -> str:
+    """Build the prompt: the profile's instructions, the prompt, the message, the schema."""
+    parts = []
+    if instructions and instructions.strip():
+        parts.append(f"<instructions>\n{instructions.strip()}\n</instructions>")
+    if spec.prompt:
+        parts.append(spec.prompt)
+    if spec.input_message:
+        parts.append(render_text(spec.input_message))
+    if spec.output_schema is not None:
+        parts.append(_schema_request(spec.output_schema))
+    return "\n\n".join(part for part in parts if part.strip())
+
+
+def build_repair(problem: str, schema: dict[str, Any]) -> str:
+    """Build the prompt that asks for an answer which satisfies the schema."""
+    return f"Your last message is not what was asked for: {problem}\n\n{_schema_request(schema)}"
+
+
+def _schema_request(schema: dict[str, Any]) -> str:
+    return (
+        "Your last message must be one JSON value and nothing else, no prose and no code fence. "
+        "It must satisfy this JSON Schema:\n\n" + json.dumps(schema, indent=2, ensure_ascii=False)
+    )
+
+
+def parse_answer(text: str) -> Any:
+    """Read the JSON in an agent's message, inside a code fence or not. ValueError if none."""
+    fenced = _FENCE.findall(text)
+    for candidate in (text, *reversed(fenced), text[text.find("{") : text.rfind("}") + 1]):
+        try:
+            return json.loads(candidate)
+        except ValueError:
+            continue
+    raise ValueError("it holds no JSON")
+
+
+def check_answer(text: str, schema: dict[str, Any]) -> Any:
+    """Return the structured answer in ``text``. ValueError says why it does not satisfy."""
+    # Few runs have a schema, and the library takes memory.
+    from jsonschema import SchemaError, ValidationError, validators
+    from referencing import Registry
+    from referencing.exceptions import Unresolvable
+
+    answer = parse_answer(text)
+    validator = validators.validator_for(schema)
+    try:
+        validator.check_schema(schema)
+        # An empty registry: a schema's references must not make the runner fetch anything.
+        validator(schema, registry=Registry()).validate(answer)
+    except ValidationError as error:
+        raise ValueError(f"at {error.json_path}: {error.message[:500]}") from error
+    except Unresolvable as error:
+        raise ValueError(f"outputSchema refers to another document: {error}") from error
+    except SchemaError as error:
+        raise ValueError(f"outputSchema is not a JSON Schema: {error.message[:500]}") from error
+    return answer

@@ -1,0 +1,128 @@
+"""
+The way to the model's provider.
+
+The agent speaks to this proxy on the pod's loopback with a placeholder for a key; the real key
+is put in here, so the agent never holds it. Nothing is buffered. The last error is remembered:
+agents tell of it in many ways, the provider in one.
+"""
+
+import asyncio
+import json
+import logging
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+
+import aiohttp
+from aiohttp import web
+
+from agentrun.runner.outcome import ProviderError
+
+_HOP_BY_HOP = frozenset({
+    "connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "te", "trailer",
+    "transfer-encoding", "upgrade", "host",
+})  # fmt: skip
+_CREDENTIALS = frozenset({"authorization", "x-api-key", "x-goog-api-key"})
+_WORK = ("/messages", "/responses", "/chat/completions", "streamGenerateContent", "generateContent")
+_ERROR_BYTES = 64 * 1024
+_CHUNK = 64 * 1024
+_BAD_GATEWAY = 502
+
+log = logging.getLogger(__name__)
+
+
+class ProviderProxy:
+    """Passes requests on to the provider, with its key."""
+
+    def __init__(self, provider: str, credentials: Mapping[str, str]) -> None:
+        self._provider = provider.rstrip("/")
+        self._credentials = credentials
+        self._session: aiohttp.ClientSession | None = None
+        self.error: ProviderError | None = None
+        """What the provider answered last to a request for work, if it was an error."""
+        self.refused = asyncio.Event()
+        """Set once the provider has refused the credentials."""
+
+    def begin_turn(self) -> None:
+        """Forget errors of earlier turns."""
+        self.error = None
+        self.refused.clear()
+
+    @asynccontextmanager
+    async def serve(self, port: int) -> AsyncIterator[None]:
+        """Listen on the pod's loopback."""
+        # A model may think for long before its first word; the run's deadline bounds that.
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=30)
+        app = web.Application()
+        app.router.add_route("*", "/{path:.*}", self._handle)
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.5)
+        async with aiohttp.ClientSession(
+            timeout=timeout, auto_decompress=False, trust_env=True
+        ) as self._session:
+            await runner.setup()
+            try:
+                await web.TCPSite(runner, "127.0.0.1", port).start()
+                yield
+            finally:
+                await runner.cleanup()
+
+    async def _handle(self, request: web.Request) -> web.StreamResponse:
+        if self._session is None:
+            raise web.HTTPServiceUnavailable
+        dropped = _HOP_BY_HOP | (_CREDENTIALS if self._credentials else frozenset())
+        headers = {k: v for k, v in request.headers.items() if k.lower() not in dropped}
+        headers |= self._credentials
+        try:
+            async with self._session.request(
+                request.method,
+                self._provider + request.raw_path,
+                headers=headers,
+                data=request.content if request.body_exists else None,
+                allow_redirects=False,
+            ) as answer:
+                return await self._answer(request, answer)
+        except aiohttp.ClientConnectionError as error:
+            message = f"{self._provider} cannot be reached: {error}"
+            self._note(request, _BAD_GATEWAY, message)
+            body = {"error": {"type": "provider_unreachable", "message": message}}
+            return web.json_response(body, status=_BAD_GATEWAY)
+
+    async def _answer(
+        self, request: web.Request, answer: aiohttp.ClientResponse
+    ) -> web.StreamResponse:
+        headers = {k: v for k, v in answer.headers.items() if k.lower() not in _HOP_BY_HOP}
+        response = web.StreamResponse(status=answer.status, reason=answer.reason, headers=headers)
+        await response.prepare(request)
+        beginning = b""
+        async for chunk in answer.content.iter_chunked(_CHUNK):
+            if answer.status >= 400 and len(beginning) < _ERROR_BYTES:
+                beginning += chunk
+            await response.write(chunk)
+        self._note(request, answer.status, _message_in(beginning) or str(answer.reason))
+        await response.write_eof()
+        return response
+
+    def _note(self, request: web.Request, status: int, message: str) -> None:
+        """Remember an error; forget it when the provider does its work again."""
+        if request.method != "POST" or not request.path.endswith(_WORK):
+            return
+        if status < 400:
+            self.error = None
+            return
+        self.error = ProviderError(status, message[:4000])
+        log.warning("The model's provider answered %s: %s", status, message[:500])
+        if self.error.is_refusal:
+            self.refused.set()
+
+
+def _message_in(body: bytes) -> str:
+    """Read the message in a provider's error; all of them put it in nearly the same place."""
+    try:
+        value = json.loads(body)
+    except ValueError:
+        return body.decode(errors="replace").strip()[:500]
+    if isinstance(value, list) and value:
+        value = value[0]
+    error = value.get("error", value) if isinstance(value, dict) else value
+    if isinstance(error, dict):
+        return str(error.get("message") or error.get("detail") or json.dumps(error))
+    return str(error)
