@@ -33,6 +33,10 @@ class Fenced(StoreError):  # noqa: N818
     """A newer attempt of the run has written already."""
 
 
+class UnknownRun(StoreError):  # noqa: N818
+    """The run was never recorded, so it has no journal to write to."""
+
+
 class Unavailable(StoreError):  # noqa: N818
     """The database or its disk cannot be written or read just now; trying again may help."""
 
@@ -116,7 +120,7 @@ class RunStore(Protocol):
 
         Events that are there already (same seq, same event id) are skipped. Raises Conflict for
         another event at a taken seq, and for a gap; Sealed; Fenced if a later attempt has
-        appended. Nothing is stored if anything is refused.
+        appended; UnknownRun. Nothing is stored if anything is refused.
         """
 
     async def head(self, uid: str) -> JournalHead:
@@ -129,7 +133,7 @@ class RunStore(Protocol):
         """
         Close the journal with a last ``status_changed`` event, in one transaction.
 
-        A sealed journal stays as it is.
+        A sealed journal stays as it is. Raises UnknownRun.
         """
 
     async def wait(self, uid: str, after_seq: int, seconds: float) -> None:

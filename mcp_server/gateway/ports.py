@@ -1,0 +1,58 @@
+"""What the gateway needs of Kubernetes, and how the answers may fail."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from agentrun.api.v1alpha1 import AgentProfile, AgentRun, AgentSession, AgentStatus
+
+
+class Unauthenticated(Exception):  # noqa: N818 - what it is, not that it is an error
+    """The token does not say which pod speaks."""
+
+
+class ClusterUnavailable(Exception):  # noqa: N818
+    """The API server cannot answer just now; trying again may help."""
+
+
+class RunGone(Exception):  # noqa: N818
+    """The AgentRun no longer exists, or its name belongs to another by now."""
+
+
+class StatusRefused(Exception):  # noqa: N818
+    """The API server will not take this status, now or later."""
+
+
+@dataclass(frozen=True)
+class PodIdentity:
+    """The pod that a token is bound to."""
+
+    namespace: str
+    pod_name: str
+    pod_uid: str
+
+
+class PodAuthenticator(Protocol):
+    """Whoever can say which pod a token belongs to."""
+
+    async def authenticate(self, token: str) -> PodIdentity:
+        """Return the pod. Raises Unauthenticated, or ClusterUnavailable."""
+
+
+class RunDirectory(Protocol):
+    """The cluster's objects, as they are now. Every method may raise ClusterUnavailable."""
+
+    async def get(self, namespace: str, name: str) -> AgentRun | None:
+        """Return the AgentRun."""
+
+    async def profile(self, namespace: str, name: str) -> AgentProfile | None:
+        """Return the AgentProfile."""
+
+    async def session(self, namespace: str, name: str) -> AgentSession | None:
+        """Return the AgentSession."""
+
+    async def apply_agent_status(self, run: AgentRun, status: AgentStatus) -> AgentRun:
+        """
+        Make ``status`` the whole of the run's ``status.agent``, and return the new AgentRun.
+
+        It is durable once this returns. Raises RunGone and StatusRefused.
+        """

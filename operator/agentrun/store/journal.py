@@ -1,0 +1,197 @@
+"""
+Deciding what an append or a new version of a run does to what is stored.
+
+Pure: both the SQL store and the fake carry out what is decided here, so that they differ in
+where they keep things and in nothing else.
+"""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from agentrun.api.events import EventType, NewEvent
+from agentrun.api.v1alpha1 import AgentRun, Phase
+from agentrun.store.base import Conflict, Fenced, JournalHead, RunRow, Sealed
+
+STATUSES = frozenset(phase.status for phase in Phase)
+TERMINAL_STATUSES = frozenset(phase.status for phase in Phase if phase.is_terminal)
+
+_STATUS_OF_TYPE = {
+    EventType.RUN_STARTED: "running",
+    EventType.RUN_COMPLETED: "completed",
+    EventType.RUN_FAILED: "failed",
+    EventType.INPUT_REQUIRED: "input_required",
+    EventType.AUTH_REQUIRED: "auth_required",
+    EventType.REJECTED: "rejected",
+}
+_PHRASES = {
+    "cancelled": "Run cancelled",
+    "input_required": "Waiting for additional input",
+    "auth_required": "Authentication required",
+}
+_MESSAGE_CHARS = 120
+_LINE_CHARS = 1024
+# PostgreSQL keeps no NUL in a text, and a terminal should obey none of the others.
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]+")
+
+
+@dataclass(frozen=True)
+class Journal:
+    """What is known of a journal without reading its events."""
+
+    last_seq: int = 0
+    sealed: bool = False
+    attempt: int = 0
+    """The newest attempt that has appended."""
+    status: str | None = None
+    summary: str = ""
+
+    @property
+    def head(self) -> JournalHead:
+        """Where it ends."""
+        return JournalHead(self.last_seq, self.sealed)
+
+
+def plan_append(
+    journal: Journal, attempt: int, events: Sequence[NewEvent], taken: Mapping[int, str]
+) -> tuple[Journal, list[NewEvent]]:
+    """
+    Decide which of ``events`` are new, and what the journal is with them.
+
+    ``taken`` holds the event ids of the stored seqs that ``events`` name.
+    """
+    if journal.sealed:
+        raise Sealed("The run is over and its journal is sealed: nothing can be added to it.")
+    if attempt < journal.attempt:
+        raise Fenced(f"Attempt {journal.attempt} of the run has begun; this is {attempt}.")
+    ids, new = dict(taken), list[NewEvent]()
+    for event in events:
+        at = journal.last_seq
+        if event.seq <= at:
+            if ids[event.seq] != event.event_id:
+                raise Conflict(f"Another event is stored at seq {event.seq}.", at - len(new))
+            continue
+        if event.seq != at + 1:
+            raise Conflict(f"Seq {event.seq} leaves a gap: the next is {at + 1}.", at - len(new))
+        ids[event.seq] = event.event_id
+        new.append(event)
+        journal = advance(journal, event)
+    return replace(journal, attempt=attempt), new
+
+
+def advance(journal: Journal, event: NewEvent) -> Journal:
+    """Tell what the journal says once ``event`` is its newest."""
+    status = status_of(event.type, event.data)
+    # A closing status_changed repeats what the event before it said with a reason.
+    repeats = (
+        event.type is EventType.STATUS_CHANGED
+        and status in TERMINAL_STATUSES
+        and status == journal.status
+    )
+    return replace(
+        journal,
+        last_seq=event.seq,
+        status=status or journal.status,
+        summary=journal.summary if repeats else summary_of(event.type, event.data),
+    )
+
+
+def status_of(kind: EventType, data: Mapping[str, Any]) -> str | None:
+    """Tell which status an event names; None for most."""
+    if kind is EventType.STATUS_CHANGED:
+        named = data.get("status")
+        return named if isinstance(named, str) and named in STATUSES else None
+    return _STATUS_OF_TYPE.get(kind)
+
+
+def summary_of(kind: EventType, data: Mapping[str, Any]) -> str:
+    """Say in a line what an event tells."""
+    return _line(_told(kind, data), _LINE_CHARS)
+
+
+def _told(kind: EventType, data: Mapping[str, Any]) -> str:
+    match kind:
+        case EventType.AGENT_MESSAGE | EventType.MESSAGE_ADDED:
+            return _line(_text(data, "text"), _MESSAGE_CHARS)
+        case EventType.STATUS_CHANGED:
+            status = _text(data, "status")
+            return _PHRASES.get(status, f"Status: {status}")
+        case EventType.INPUT_REQUIRED | EventType.AUTH_REQUIRED:
+            return _text(data, "text") or _PHRASES[kind.value]
+        case EventType.FILE_CHANGED:
+            changes = data.get("changes")
+            return f"Updated {len(changes) if isinstance(changes, list) else 0} file(s)"
+        case _:
+            return _named(kind, data)
+
+
+def _named(kind: EventType, data: Mapping[str, Any]) -> str:
+    message = _text(data, "message")
+    match kind:
+        case EventType.COMMAND_STARTED | EventType.COMMAND_UPDATED | EventType.COMMAND_FINISHED:
+            return f"{kind.value}: {_text(data, 'command')}"
+        case EventType.TOOL_STARTED | EventType.TOOL_FINISHED:
+            return f"{kind.value}: {_text(data, 'tool')}"
+        case EventType.ARTIFACT_ADDED:
+            name = _text(data, "name") or _text(data.get("artifact") or {}, "name")
+            return f"Artifact: {name}" if name else "Added artifact"
+        case EventType.REJECTED:
+            return f"Rejected: {message}" if message else "Run rejected"
+        case EventType.RUN_FAILED:
+            return f"Run failed: {message}" if message else "Run failed"
+        case _:
+            return _FIXED[kind]
+
+
+_FIXED = {
+    EventType.RUN_STARTED: "Run started",
+    EventType.RUN_COMPLETED: "Run completed",
+    EventType.TODO_UPDATED: "Updated task checklist",
+    EventType.REASONING: "Updated reasoning",
+}
+
+
+def _text(data: Any, name: str) -> str:
+    value = data.get(name) if isinstance(data, Mapping) else None
+    return value if isinstance(value, str) else ""
+
+
+def _line(text: str, limit: int) -> str:
+    line = " ".join(_UNPRINTABLE.sub(" ", text).split())
+    return line if len(line) <= limit else f"{line[: limit - 3]}..."
+
+
+def dump(data: Mapping[str, Any]) -> str:
+    """Write an event's data as JSON. Escapes keep what a database's text cannot hold."""
+    return json.dumps(data, separators=(",", ":"), allow_nan=False)
+
+
+def merge_row(stored: RunRow | None, seen: RunRow) -> RunRow:
+    """Decide what is kept of a run when ``seen`` comes in."""
+    if stored is None:
+        return seen
+    return replace(
+        stored,
+        run=seen.run if _replaces(stored.run, seen.run) else stored.run,
+        session_uid=seen.session_uid or stored.session_uid,
+        deleted_at=seen.deleted_at or stored.deleted_at,
+    )
+
+
+def _replaces(stored: AgentRun, seen: AgentRun) -> bool:
+    """
+    Whether ``seen`` is as new as ``stored``.
+
+    A watch that lags behind a live read must not take back what is known. The API server
+    promises that resource versions of one kind compare as integers.
+    """
+    if stored.phase.is_terminal != seen.phase.is_terminal:
+        return seen.phase.is_terminal
+    if stored.phase.is_terminal and stored.phase is not seen.phase:
+        return False
+    old, new = stored.metadata.resource_version, seen.metadata.resource_version
+    if old.isdecimal() and new.isdecimal():
+        return int(new) >= int(old)
+    return True

@@ -1,0 +1,242 @@
+"""The stores in memory: for tests. They keep every promise but that of outliving the process."""
+
+import hashlib
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from itertools import count
+from typing import Any
+
+from agentrun.api.events import Event, EventType, NewEvent
+from agentrun.store.base import (
+    Conflict,
+    JournalHead,
+    RunFilter,
+    RunPage,
+    RunRow,
+    Unavailable,
+    UnknownRun,
+)
+from agentrun.store.journal import Journal, advance, dump, merge_row, plan_append
+from agentrun.store.paging import cwd_of, decode_cursor, encode_cursor, place_of, session_name
+from agentrun.store.wakeups import Wakeups
+
+
+@dataclass
+class _Kept:
+    row: RunRow
+    order: int
+    journal: Journal = field(default_factory=Journal)
+    ids: dict[int, str] = field(default_factory=dict)
+    events: list[Event] = field(default_factory=list)
+
+    def seen(self) -> RunRow:
+        journal = self.journal
+        return replace(
+            self.row,
+            run=self.row.run.model_copy(deep=True),
+            last_seq=journal.last_seq,
+            sealed=journal.sealed,
+            journal_status=journal.status,
+            summary=journal.summary,
+        )
+
+
+class MemoryRunStore:
+    """A RunStore in memory."""
+
+    def __init__(self, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+        self._now = now
+        self._runs: dict[str, _Kept] = {}
+        self._wakeups = Wakeups()
+        self._order = count()
+        self._closed = False
+        self.failure: Exception | None = None
+        """Set it, and every call fails as if the database were away for this reason."""
+
+    async def record_run(self, row: RunRow) -> None:
+        """See ``RunStore``."""
+        self._check()
+        uid = row.run.metadata.uid
+        kept = self._runs.get(uid)
+        merged = merge_row(kept.row if kept else None, row)
+        merged = replace(merged, run=merged.run.model_copy(deep=True))
+        if kept is None:
+            self._runs[uid] = _Kept(replace(merged, updated_at=self._now()), next(self._order))
+        elif merged != kept.row:
+            kept.row = replace(merged, updated_at=self._now())
+        else:
+            return
+        self._wakeups.changed(uid)
+
+    async def get_run(self, namespace: str, name: str) -> RunRow | None:
+        """See ``RunStore``."""
+        self._check()
+        named = [
+            kept
+            for kept in self._runs.values()
+            if (kept.row.run.metadata.namespace, kept.row.run.metadata.name) == (namespace, name)
+        ]
+        newest = max(named, key=lambda kept: (place_of(kept.row.run)[0], kept.order), default=None)
+        return newest.seen() if newest else None
+
+    async def get_run_by_uid(self, uid: str) -> RunRow | None:
+        """See ``RunStore``."""
+        self._check()
+        kept = self._runs.get(uid)
+        return kept.seen() if kept else None
+
+    async def list_runs(self, which: RunFilter, limit: int, cursor: str | None = None) -> RunPage:
+        """See ``RunStore``."""
+        self._check()
+        before = decode_cursor(cursor) if cursor is not None else None
+        found = [
+            kept.seen()
+            for kept in self._runs.values()
+            if _matches(which, kept.row) and (before is None or place_of(kept.row.run) < before)
+        ]
+        found.sort(key=lambda row: place_of(row.run), reverse=True)
+        more = len(found) > limit
+        rows = found[:limit]
+        return RunPage(rows, encode_cursor(place_of(rows[-1].run)) if more and rows else None)
+
+    async def open_runs(self) -> list[RunRow]:
+        """See ``RunStore``."""
+        self._check()
+        rows = [kept.seen() for kept in self._runs.values() if not kept.journal.sealed]
+        return sorted(rows, key=lambda row: place_of(row.run))
+
+    async def append(self, uid: str, attempt: int, events: Sequence[NewEvent]) -> JournalHead:
+        """See ``RunStore``."""
+        self._check()
+        kept = self._kept(uid)
+        journal, new = plan_append(kept.journal, attempt, events, kept.ids)
+        self._keep(kept, journal, new)
+        return journal.head
+
+    async def head(self, uid: str) -> JournalHead:
+        """See ``RunStore``."""
+        self._check()
+        kept = self._runs.get(uid)
+        return kept.journal.head if kept else JournalHead()
+
+    async def read(self, uid: str, after_seq: int, limit: int) -> list[Event]:
+        """See ``RunStore``."""
+        self._check()
+        kept = self._runs.get(uid)
+        events = kept.events[after_seq : after_seq + limit] if kept else []
+        return [event.model_copy(deep=True) for event in events]
+
+    async def seal(self, uid: str, event_id: str, ts: str, data: dict[str, Any]) -> JournalHead:
+        """See ``RunStore``."""
+        self._check()
+        kept = self._kept(uid)
+        if not kept.journal.sealed:
+            last = NewEvent(
+                seq=kept.journal.last_seq + 1,
+                event_id=event_id,
+                ts=ts,
+                type=EventType.STATUS_CHANGED,
+                data=data,
+            )
+            self._keep(kept, replace(advance(kept.journal, last), sealed=True), [last])
+            self._wakeups.changed(uid)
+        return kept.journal.head
+
+    async def wait(self, uid: str, after_seq: int, seconds: float) -> None:
+        """See ``RunStore``."""
+        self._check()
+        with self._wakeups.subscribe(uid, after_seq) as subscription:
+            head = await self.head(uid)
+            if head.last_seq <= after_seq and not head.sealed:
+                await subscription.wait(seconds)
+
+    async def close(self) -> None:
+        """See ``RunStore``."""
+        self._closed = True
+        self._wakeups.close()
+
+    def _check(self) -> None:
+        if self._closed:
+            raise Unavailable("The store is closed.")
+        if self.failure is not None:
+            raise Unavailable(f"The database is away: {self.failure}") from self.failure
+
+    def _kept(self, uid: str) -> _Kept:
+        if uid not in self._runs:
+            raise UnknownRun(f"No run with uid {uid} was ever recorded.")
+        return self._runs[uid]
+
+    def _keep(self, kept: _Kept, journal: Journal, new: list[NewEvent]) -> None:
+        run = kept.row.run
+        for event in new:
+            dump(event.data)  # What is no JSON is refused before anything is kept.
+        kept.events += [
+            Event(
+                seq=event.seq,
+                ts=event.ts,
+                run_id=run.metadata.name,
+                session_id=kept.row.session_uid,
+                backend=run.spec.backend,
+                type=event.type,
+                data=event.model_copy(deep=True).data,
+            )
+            for event in new
+        ]
+        kept.ids |= {event.seq: event.event_id for event in new}
+        kept.journal = journal
+        if new:
+            kept.row = replace(kept.row, updated_at=self._now())
+            self._wakeups.appended(run.metadata.uid, journal.last_seq)
+
+
+def _matches(which: RunFilter, row: RunRow) -> bool:
+    run = row.run
+    return all(
+        (
+            which.namespaces is None or run.metadata.namespace in which.namespaces,
+            which.phases is None or run.phase in which.phases,
+            which.backend is None or run.spec.backend == which.backend,
+            which.cwd is None or cwd_of(run) == which.cwd,
+            which.session_name is None or session_name(run) == which.session_name,
+        )
+    )
+
+
+class MemoryBlobStore:
+    """A BlobStore in memory."""
+
+    def __init__(self) -> None:
+        self._blobs: dict[str, bytes] = {}
+        self.failure: Exception | None = None
+        """Set it, and every call fails as if the disk were full for this reason."""
+
+    async def put(self, key: str, body: bytes, media_type: str) -> str:
+        """See ``BlobStore``."""
+        self._check()
+        if self._blobs.setdefault(key, bytes(body)) != body:
+            raise Conflict(f"Other bytes are stored as {key}.")
+        return hashlib.sha256(body).hexdigest()
+
+    async def size(self, key: str) -> int | None:
+        """See ``BlobStore``."""
+        self._check()
+        return len(self._blobs[key]) if key in self._blobs else None
+
+    async def read(
+        self, key: str, offset: int = 0, limit: int | None = None
+    ) -> AsyncIterator[bytes]:
+        """See ``BlobStore``."""
+        self._check()
+        piece = self._blobs[key][offset:]
+        if piece and limit != 0:
+            yield piece[:limit]
+
+    async def delete_prefix(self, prefix: str) -> None:
+        """See ``BlobStore``."""
+        self._check()
+        self._blobs = {k: v for k, v in self._blobs.items() if not k.startswith(prefix)}
+
+    def _check(self) -> None:
+        if self.failure is not None:
+            raise Unavailable(f"The blobs cannot be reached: {self.failure}") from self.failure

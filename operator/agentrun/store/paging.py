@@ -1,0 +1,47 @@
+"""
+Cursors of run lists.
+
+A cursor names the last run of a page by what the list is sorted by, so that runs which begin
+meanwhile move nothing.
+"""
+
+import base64
+import json
+
+from agentrun.api.v1alpha1 import AgentRun
+
+Place = tuple[int, str, str]
+"""Where a run stands in the list: when it was created, its name, its uid."""
+
+
+def place_of(run: AgentRun) -> Place:
+    """Return where ``run`` stands."""
+    created = run.created
+    return (int(created.timestamp()) if created else 0, run.metadata.name, run.metadata.uid)
+
+
+def session_name(run: AgentRun) -> str:
+    """Name the session of ``run``: a new one has the run's name."""
+    return (run.spec.session.name if run.spec.session else None) or run.metadata.name
+
+
+def cwd_of(run: AgentRun) -> str | None:
+    """Return the folder a run works in, where it names one."""
+    return run.spec.workspace.cwd if run.spec.workspace else None
+
+
+def encode_cursor(place: Place) -> str:
+    """Make the cursor of what comes after ``place``."""
+    return base64.urlsafe_b64encode(json.dumps(place).encode()).decode()
+
+
+def decode_cursor(cursor: str) -> Place:
+    """Read a cursor. ValueError for anything that ``encode_cursor`` did not make."""
+    try:
+        created, name, uid = json.loads(base64.b64decode(cursor, altchars=b"-_", validate=True))
+        place = (created, name, uid)
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"This is no cursor of list_runs: {cursor!r}") from error
+    if [type(part) for part in place] != [int, str, str] or abs(place[0]) >= 2**63:
+        raise ValueError(f"This is no cursor of list_runs: {cursor!r}")
+    return place

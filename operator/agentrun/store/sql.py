@@ -1,0 +1,310 @@
+"""
+The store in a SQL database: a SQLite file, or PostgreSQL by another URL.
+
+Writers of one process take turns, because SQLite lets one write at a time and those who queue
+here wait for less than those who try again there. The row of the run is locked besides, which is
+what keeps the replicas of a PostgreSQL installation apart.
+"""
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+from sqlalchemy import Row, Select, exc, insert, select, tuple_, update
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from agentrun.api.events import Event, EventType, NewEvent
+from agentrun.store import engine as engines
+from agentrun.store.base import (
+    JournalHead,
+    RunFilter,
+    RunPage,
+    RunRow,
+    Unavailable,
+    UnknownRun,
+)
+from agentrun.store.journal import Journal, advance, merge_row, plan_append
+from agentrun.store.migrations import upgrade
+from agentrun.store.paging import decode_cursor, encode_cursor, place_of
+from agentrun.store.rows import (
+    event_columns,
+    journal_columns,
+    micros,
+    read_event,
+    read_journal,
+    read_run,
+    run_columns,
+)
+from agentrun.store.tables import events as event_table
+from agentrun.store.tables import runs as run_table
+from agentrun.store.wakeups import Wakeups
+
+_T = TypeVar("_T")
+
+
+async def open_store(url: str) -> "SqlRunStore":
+    """Open the database at ``url``, make or upgrade its tables, and return the store."""
+    engine = engines.open_engine(url)
+    store = SqlRunStore(engine)
+    try:
+        async with _translated():
+            await asyncio.to_thread(engines.create_file, url)
+            async with engine.execution_options(**engines.WRITES).begin() as connection:
+                await connection.run_sync(upgrade)
+    except BaseException:
+        await store.close()
+        raise
+    return store
+
+
+class SqlRunStore:
+    """A RunStore in a SQL database."""
+
+    def __init__(
+        self, engine: AsyncEngine, now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    ) -> None:
+        self._engine = engine
+        self._now = now
+        self._turn = asyncio.Lock()
+        self._writing = set[asyncio.Task[Any]]()
+        self._wakeups = Wakeups()
+        self._closed = False
+
+    async def record_run(self, row: RunRow) -> None:
+        """See ``RunStore``."""
+
+        async def record(connection: AsyncConnection) -> bool:
+            uid = row.run.metadata.uid
+            found = await _locked(connection, uid)
+            stored = read_run(found) if found else None
+            columns = run_columns(merge_row(stored, row))
+            if stored is None:
+                await connection.execute(insert(run_table).values(**self._first(uid), **columns))
+                return True
+            if columns == run_columns(stored):
+                return False
+            await self._update(connection, uid, columns)
+            return True
+
+        try:
+            changed = await self._write(record)
+        except exc.IntegrityError:
+            # Another replica saw the run first; now there is a row to update.
+            changed = await self._write(record)
+        if changed:
+            self._wakeups.changed(row.run.metadata.uid)
+
+    async def get_run(self, namespace: str, name: str) -> RunRow | None:
+        """See ``RunStore``."""
+        named = (run_table.c.namespace == namespace) & (run_table.c.name == name)
+        newest = (run_table.c.created.desc(), run_table.c.first_seen.desc())
+        return await self._one(select(run_table).where(named).order_by(*newest).limit(1))
+
+    async def get_run_by_uid(self, uid: str) -> RunRow | None:
+        """See ``RunStore``."""
+        return await self._one(select(run_table).where(run_table.c.uid == uid))
+
+    async def list_runs(self, which: RunFilter, limit: int, cursor: str | None = None) -> RunPage:
+        """See ``RunStore``."""
+        place = tuple_(run_table.c.created, run_table.c.name, run_table.c.uid)
+        query = _filtered(select(run_table), which)
+        if cursor is not None:
+            query = query.where(place < tuple_(*decode_cursor(cursor)))
+        columns = run_table.c
+        newest_first = (columns.created.desc(), columns.name.desc(), columns.uid.desc())
+        found = await self._all(query.order_by(*newest_first).limit(limit + 1))
+        rows = [read_run(stored) for stored in found[:limit]]
+        more = len(found) > limit and rows
+        return RunPage(rows, encode_cursor(place_of(rows[-1].run)) if more else None)
+
+    async def open_runs(self) -> list[RunRow]:
+        """See ``RunStore``."""
+        columns = run_table.c
+        query = select(run_table).where(columns.sealed.is_(False))
+        oldest_first = query.order_by(columns.created, columns.name, columns.uid)
+        return [read_run(stored) for stored in await self._all(oldest_first)]
+
+    async def append(self, uid: str, attempt: int, events: Sequence[NewEvent]) -> JournalHead:
+        """See ``RunStore``."""
+
+        async def write(connection: AsyncConnection) -> Journal:
+            found = await _known(connection, uid)
+            before = read_journal(found)
+            taken = await _ids(connection, uid, events, before.last_seq)
+            after, new = plan_append(before, attempt, events, taken)
+            if after != before:
+                await self._store(connection, found, after, new)
+            return after
+
+        journal = await self._write(write)
+        self._wakeups.appended(uid, journal.last_seq)
+        return journal.head
+
+    async def head(self, uid: str) -> JournalHead:
+        """See ``RunStore``."""
+        columns = run_table.c
+        query = select(columns.last_seq, columns.sealed).where(columns.uid == uid)
+        found = await self._all(query)
+        return JournalHead(found[0].last_seq, found[0].sealed) if found else JournalHead()
+
+    async def read(self, uid: str, after_seq: int, limit: int) -> list[Event]:
+        """See ``RunStore``."""
+        columns = event_table.c
+        query = (
+            select(event_table, run_table.c.name, run_table.c.backend)
+            .join(run_table, run_table.c.uid == columns.run_uid)
+            .where(columns.run_uid == uid, columns.seq > after_seq)
+            .order_by(columns.seq)
+            .limit(limit)
+        )
+        return [read_event(stored) for stored in await self._all(query)]
+
+    async def seal(self, uid: str, event_id: str, ts: str, data: dict[str, Any]) -> JournalHead:
+        """See ``RunStore``."""
+
+        async def write(connection: AsyncConnection) -> Journal:
+            found = await _known(connection, uid)
+            journal = read_journal(found)
+            if journal.sealed:
+                return journal
+            last = NewEvent(
+                seq=journal.last_seq + 1,
+                event_id=event_id,
+                ts=ts,
+                type=EventType.STATUS_CHANGED,
+                data=data,
+            )
+            journal = replace(advance(journal, last), sealed=True)
+            await self._store(connection, found, journal, [last])
+            return journal
+
+        journal = await self._write(write)
+        self._wakeups.changed(uid)
+        return journal.head
+
+    async def wait(self, uid: str, after_seq: int, seconds: float) -> None:
+        """See ``RunStore``."""
+        with self._wakeups.subscribe(uid, after_seq) as subscription:
+            head = await self.head(uid)
+            if head.last_seq <= after_seq and not head.sealed:
+                await subscription.wait(seconds)
+
+    async def close(self) -> None:
+        """See ``RunStore``."""
+        self._closed = True
+        self._wakeups.close()
+        await asyncio.gather(*self._writing, return_exceptions=True)
+        await self._engine.dispose()
+
+    def _first(self, uid: str) -> dict[str, Any]:
+        now = micros(self._now())
+        return {"uid": uid, "first_seen": now, "updated": now, **journal_columns(Journal())}
+
+    async def _store(
+        self, connection: AsyncConnection, run: Row[Any], journal: Journal, new: list[NewEvent]
+    ) -> None:
+        rows = event_columns(run.uid, run.session_uid, journal.attempt, new)
+        if rows:
+            await connection.execute(insert(event_table), rows)
+        await self._update(connection, run.uid, journal_columns(journal))
+
+    async def _update(self, connection: AsyncConnection, uid: str, columns: dict[str, Any]) -> None:
+        changed = {**columns, "updated": micros(self._now())}
+        await connection.execute(update(run_table).where(run_table.c.uid == uid).values(changed))
+
+    async def _one(self, query: Select[Any]) -> RunRow | None:
+        found = await self._all(query)
+        return read_run(found[0]) if found else None
+
+    async def _all(self, query: Select[Any]) -> Sequence[Row[Any]]:
+        async with self._transaction(self._engine) as connection:
+            found: Sequence[Row[Any]] = (await connection.execute(query)).all()
+            return found
+
+    async def _write(self, work: Callable[[AsyncConnection], Awaitable[_T]]) -> _T:
+        """Do ``work`` in a transaction of its own, to its end even if the caller goes away."""
+
+        async def write() -> _T:
+            async with self._turn, self._transaction(self._writer()) as connection:
+                return await work(connection)
+
+        task = asyncio.create_task(write())
+        self._writing.add(task)
+        task.add_done_callback(self._written)
+        return await asyncio.shield(task)
+
+    def _writer(self) -> AsyncEngine:
+        return self._engine.execution_options(**engines.WRITES)
+
+    def _written(self, task: "asyncio.Task[Any]") -> None:
+        self._writing.discard(task)
+        if not task.cancelled():
+            task.exception()  # A caller that went away does not ask for it.
+
+    @asynccontextmanager
+    async def _transaction(self, engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
+        if self._closed:
+            raise Unavailable("The store is closed.")
+        async with _translated(), engine.begin() as connection:
+            yield connection
+
+
+@asynccontextmanager
+async def _translated() -> AsyncIterator[None]:
+    """Say that the database is away whenever it, its driver or its disk says so."""
+    try:
+        yield
+    except (exc.IntegrityError, exc.ProgrammingError, exc.DataError):
+        raise
+    except (exc.DBAPIError, exc.TimeoutError, exc.InvalidatePoolError, sqlite3.Error) as error:
+        cause = getattr(error, "orig", None) or error
+        raise Unavailable(f"The database cannot be used just now: {cause}") from error
+    except OSError as error:
+        raise Unavailable(f"The database cannot be reached: {error}") from error
+
+
+async def _locked(connection: AsyncConnection, uid: str) -> Row[Any] | None:
+    query = select(run_table).where(run_table.c.uid == uid).with_for_update()
+    return (await connection.execute(query)).one_or_none()
+
+
+async def _known(connection: AsyncConnection, uid: str) -> Row[Any]:
+    found = await _locked(connection, uid)
+    if found is None:
+        raise UnknownRun(f"No run with uid {uid} was ever recorded.")
+    return found
+
+
+async def _ids(
+    connection: AsyncConnection, uid: str, events: Sequence[NewEvent], last_seq: int
+) -> dict[int, str]:
+    """Read the event ids of what is stored where ``events`` want to go."""
+    if not events or (first := min(event.seq for event in events)) > last_seq:
+        return {}
+    columns = event_table.c
+    found = await connection.execute(
+        select(columns.seq, columns.event_id)
+        .where(columns.run_uid == uid, columns.seq >= first)
+        .where(columns.seq <= max(event.seq for event in events))
+    )
+    return {stored.seq: stored.event_id for stored in found}
+
+
+def _filtered(query: Select[Any], which: RunFilter) -> Select[Any]:
+    columns = run_table.c
+    if which.namespaces is not None:
+        query = query.where(columns.namespace.in_(which.namespaces))
+    if which.phases is not None:
+        query = query.where(columns.phase.in_([phase.value for phase in which.phases]))
+    for column, wanted in (
+        (columns.backend, which.backend),
+        (columns.cwd, which.cwd),
+        (columns.session_name, which.session_name),
+    ):
+        if wanted is not None:
+            query = query.where(column == wanted)
+    return query

@@ -1,0 +1,61 @@
+"""
+The tables, in SQL that SQLite and PostgreSQL share.
+
+Times are microseconds since 1970, because databases disagree about time zones. Documents and
+event data are JSON as text: the store never looks inside, and text keeps what was sent.
+"""
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+)
+
+metadata = MetaData()
+
+runs = Table(
+    "runs",
+    metadata,
+    Column("uid", String(64), primary_key=True),
+    Column("namespace", String(63), nullable=False),
+    Column("name", String(253), nullable=False),
+    # What the API server says, in seconds; and what tells runs of one name and second apart.
+    Column("created", BigInteger, nullable=False),
+    Column("first_seen", BigInteger, nullable=False),
+    Column("phase", String(32), nullable=False),
+    Column("backend", String(32), nullable=False),
+    Column("cwd", Text),
+    Column("session_name", String(253), nullable=False),
+    Column("session_uid", String(64), nullable=False),
+    Column("document", Text, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("last_seq", BigInteger, nullable=False),
+    Column("sealed", Boolean, nullable=False),
+    Column("journal_status", String(32)),
+    Column("summary", Text, nullable=False),
+    Column("updated", BigInteger, nullable=False),
+    Column("deleted", BigInteger),
+)
+Index("runs_by_name", runs.c.namespace, runs.c.name)
+Index("runs_by_age", runs.c.created, runs.c.name, runs.c.uid)
+Index("runs_by_seal", runs.c.sealed, runs.c.created)
+
+events = Table(
+    "events",
+    metadata,
+    Column("run_uid", String(64), ForeignKey("runs.uid"), primary_key=True),
+    Column("seq", BigInteger, primary_key=True, autoincrement=False),
+    Column("event_id", String(64), nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("ts", String(32), nullable=False),
+    Column("session_uid", String(64), nullable=False),
+    Column("type", String(32), nullable=False),
+    Column("data", Text, nullable=False),
+)
