@@ -52,7 +52,8 @@ def decide(run: AgentRun, seen: Observed, now: datetime) -> list[Action]:
         return _after_the_end(run, seen, now)
     # Once there was a pod, what it left decides, whatever has become of its profile.
     is_past = seen.pod is None and _had_a_pod(run)
-    failure = None if is_past else failure_of(run, seen)
+    is_known = is_past or has_ended(outcome_of(run, seen.pod))
+    failure = None if is_known else failure_of(run, seen)
     bounds = bounds_of(run, seen, failure, now)
     stop = _asked_to_stop(run, now) or next((one for one in bounds if one.at <= now), None)
     if stop is not None:
@@ -216,8 +217,8 @@ def _follow(run: AgentRun, seen: Observed, pod: PodObservation, now: datetime) -
         status, lost, actions = _closing(status, seen, why.reason, why.message, now)
         reason, message = (lost or why).reason, (lost or why).message
     is_ready = agent is not None and (bool(agent.prompt_sent) or phase is not Phase.STARTING)
-    if reason is Reason.POD_PENDING:
-        message = pod.waiting_for or message
+    if reason is Reason.POD_PENDING and not (pod.agent.started or pod.runner.started):
+        message = pod.waiting_for or f"Pod {pod.name} waits for a node and its containers."
     if is_ready:
         status = with_condition(
             status, ConditionType.AGENT_READY, "True", Reason.WORKING, "The prompt was sent.", now

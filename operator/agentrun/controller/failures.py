@@ -14,7 +14,7 @@ from agentrun.controller.observed import Failure
 
 Manifest = Mapping[str, Any]
 
-_WAITING = {
+_HALTED = {
     "ErrImagePull": Reason.IMAGE_PULL_FAILED,
     "ImagePullBackOff": Reason.IMAGE_PULL_FAILED,
     "InvalidImageName": Reason.IMAGE_PULL_FAILED,
@@ -24,6 +24,8 @@ _WAITING = {
     "CreateContainerConfigError": Reason.SECRET_MISSING,
     "CreateContainerError": Reason.CONTAINER_START_FAILED,
     "RunContainerError": Reason.CONTAINER_START_FAILED,
+    "StartError": Reason.CONTAINER_START_FAILED,
+    "ContainerCannotRun": Reason.CONTAINER_START_FAILED,
 }
 _MISSING = re.compile(
     r'(secrets?|configmaps?) "?[^ ]+"? not found|non-existent (secret|config) key'
@@ -42,10 +44,11 @@ def start_failure(pod: Manifest, events: Sequence[Manifest] = ()) -> Failure | N
     """Name the error that keeps ``pod`` from starting, if there is one."""
     status = pod.get("status", {})
     for container in status.get("containerStatuses", []):
-        waiting = container.get("state", {}).get("waiting", {})
-        reason = _WAITING.get(waiting.get("reason", ""))
+        state = container.get("state", {})
+        halted = state.get("waiting") or state.get("terminated") or {}
+        reason = _HALTED.get(halted.get("reason", ""))
         if reason:
-            return _of_container(reason, container["name"], waiting)
+            return _of_container(reason, container["name"], halted)
     for condition in status.get("conditions", []):
         is_refused = condition.get("type") == "PodScheduled" and condition.get("status") == "False"
         if is_refused and condition.get("reason") == "Unschedulable":
@@ -94,8 +97,8 @@ def _disrupted(reason: str, message: str) -> Failure:
     return Failure(Reason.EVICTED, said if reason in _EVICTIONS else f"{reason}: {said}")
 
 
-def _of_container(reason: Reason, container: str, waiting: Manifest) -> Failure:
-    said = waiting.get("message") or waiting.get("reason") or ""
+def _of_container(reason: Reason, container: str, halted: Manifest) -> Failure:
+    said = halted.get("message") or halted.get("reason") or ""
     if reason is Reason.SECRET_MISSING and not _SECRET.search(said):
         reason = Reason.CONTAINER_START_FAILED
     return Failure(reason, f"Container {container}: {said}")

@@ -102,6 +102,9 @@ def main() -> None:
         level=os.environ.get("AGENTRUN_LOG_LEVEL", "INFO"),
         format="%(asctime)s %(levelname)s %(name)s %(message)s",
     )
+    # kopf tells of every event it hands over, and of every probe.
+    for name in ("kopf", "aiohttp.access"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     try:
         settings = settings_from(os.environ)
     except SettingsError as error:

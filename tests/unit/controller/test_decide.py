@@ -1,0 +1,294 @@
+"""Deciding about runs that begin and work: a row for every rule."""
+
+from typing import Any
+
+import pytest
+
+from agentrun.api.v1alpha1 import AgentRun, Phase, Reason
+from agentrun.controller.actions import (
+    CreatePod,
+    CreateSession,
+    LookAgain,
+    TakeSession,
+)
+from agentrun.controller.decide import decide
+from agentrun.controller.observed import Observed
+from tests.unit.controller.samples import (
+    DELETE,
+    FRESH,
+    NOW,
+    RESUMES,
+    WAITING,
+    a_condition,
+    a_failure,
+    a_finished_pod,
+    a_pending_pod,
+    a_pod,
+    a_profile,
+    a_run,
+    a_session,
+    a_started_run,
+    ago,
+    ahead,
+    seen,
+    told,
+)
+
+
+@pytest.mark.parametrize(
+    ("run", "observed", "expected"),
+    [
+        pytest.param(
+            a_run(),
+            seen(session=a_session(exists=False, held_by=None)),
+            [CreateSession("r", "codex")],
+            id="a-new-run-gets-a-session",
+        ),
+        pytest.param(
+            a_run(),
+            seen(session=a_session(held_by=None)),
+            [TakeSession("r", "3")],
+            id="a-run-takes-a-free-session",
+        ),
+        pytest.param(
+            a_run(),
+            seen(session=a_session(held_by="other", holder_is_over=True)),
+            [TakeSession("r", "3")],
+            id="a-run-takes-the-session-of-one-that-is-over",
+        ),
+        pytest.param(
+            a_run(),
+            seen(session=a_session(held_by="other")),
+            [("Queued", "SessionBusy")],
+            id="a-run-waits-for-the-holder-of-its-session",
+        ),
+        pytest.param(
+            a_run(),
+            seen(session=a_session(held_by=None, first_in_line="q")),
+            [("Queued", "SessionBusy")],
+            id="runs-wait-for-their-session-in-the-order-of-their-names",
+        ),
+        pytest.param(
+            a_run(),
+            seen(),
+            [("Queued", "Accepted"), CreatePod()],
+            id="the-attempt-is-counted-before-its-pod-is-created",
+        ),
+        pytest.param(
+            a_run(Phase.QUEUED, attempts=1, start_time=ago(1)),
+            seen(),
+            [CreatePod()],
+            id="a-counted-attempt-without-a-pod-gets-it",
+        ),
+        pytest.param(
+            a_run(Phase.QUEUED, attempts=2, start_time=ago(1)),
+            seen(others=(a_finished_pod(),)),
+            [DELETE],
+            id="the-next-pod-waits-for-the-last-to-be-gone",
+        ),
+        pytest.param(
+            a_run(Phase.QUEUED, attempts=2, start_time=ago(1)),
+            seen(others=(a_finished_pod(terminating_until=NOW),)),
+            [],
+            id="a-pod-that-goes-is-not-deleted-twice",
+        ),
+    ],
+)
+def test_how_a_run_begins(run: AgentRun, observed: Observed, expected: list[Any]) -> None:
+    assert told(decide(run, observed, NOW)) == expected
+
+
+@pytest.mark.parametrize(
+    ("run", "observed", "expected"),
+    [
+        pytest.param(
+            a_run(),
+            seen(profile=None),
+            [("Queued", "ProfileNotFound"), LookAgain(ahead(60))],
+            id="a-missing-profile-is-named-at-once",
+        ),
+        pytest.param(
+            a_run(
+                Phase.QUEUED,
+                conditions=[a_condition("AgentReady", "False", "ProfileNotFound", ago(60))],
+            ),
+            seen(profile=None),
+            [("Failed", "ProfileNotFound")],
+            id="a-profile-that-stays-missing-fails-the-run",
+        ),
+        pytest.param(
+            a_run(spec={"model": "m2"}),
+            seen(profile=a_profile(models={"allowed": ["m1"]})),
+            [("Failed", "ProfileRefused")],
+            id="a-model-that-the-profile-does-not-allow",
+        ),
+        pytest.param(
+            a_run(spec={"workspace": {"volume": "v"}}),
+            seen(),
+            [("Failed", "ProfileRefused")],
+            id="a-volume-that-the-profile-does-not-allow",
+        ),
+        pytest.param(
+            a_run(),
+            seen(profile=a_profile(backend="gemini")),
+            [("Failed", "ProfileRefused")],
+            id="a-profile-of-another-backend",
+        ),
+        pytest.param(
+            a_run(spec={"backend": "acp"}),
+            seen(profile=a_profile(backend="acp"), session=a_session(backend="acp")),
+            [("Failed", "ProfileRefused")],
+            id="a-profile-without-the-command-its-backend-needs",
+        ),
+        pytest.param(
+            a_run(meta={"name": "r" * 53}),
+            seen(),
+            [("Failed", "PodRejected")],
+            id="a-name-that-is-too-long",
+        ),
+        pytest.param(
+            a_run(spec=RESUMES),
+            seen(session=a_session(exists=False, held_by=None)),
+            [("Failed", "SessionNotFound")],
+            id="a-session-to-resume-that-does-not-exist",
+        ),
+        pytest.param(
+            a_run(spec=RESUMES),
+            seen(),
+            [("Failed", "SessionNotResumable")],
+            id="a-session-to-resume-that-holds-no-conversation",
+        ),
+        pytest.param(
+            a_run(spec=RESUMES),
+            seen(session=a_session(held_by="other")),
+            [("Queued", "SessionBusy")],
+            id="a-busy-session-may-hold-a-conversation-later",
+        ),
+        pytest.param(
+            a_run(spec=RESUMES),
+            seen(session=a_session(has_snapshot=True)),
+            [("Queued", "Accepted"), CreatePod()],
+            id="a-session-with-a-snapshot-is-resumed",
+        ),
+        pytest.param(
+            a_run(),
+            seen(session=a_session(backend="gemini")),
+            [("Failed", "SessionNotResumable")],
+            id="a-session-of-another-backend",
+        ),
+        pytest.param(
+            a_run(Phase.QUEUED, attempts=1, start_time=ago(1)),
+            seen(refusal=a_failure(Reason.QUOTA_EXCEEDED)),
+            [("Queued", "QuotaExceeded"), LookAgain(ahead(60))],
+            id="a-refused-pod-is-told-at-once",
+        ),
+        pytest.param(
+            a_run(
+                Phase.QUEUED,
+                attempts=1,
+                start_time=ago(99),
+                conditions=[a_condition("AgentReady", "False", "QuotaExceeded", ago(60))],
+            ),
+            seen(refusal=a_failure(Reason.POD_REJECTED)),
+            [("Failed", "PodRejected")],
+            id="a-pod-that-stays-refused-fails-the-run",
+        ),
+        pytest.param(
+            a_run(Phase.QUEUED, attempts=1, start_time=ago(1)),
+            seen(refusal=a_failure(Reason.POD_NAME_TAKEN, final=True)),
+            [("Failed", "PodNameTaken")],
+            id="a-name-that-is-taken-fails-the-run-at-once",
+        ),
+    ],
+)
+def test_what_keeps_a_run_from_beginning(
+    run: AgentRun, observed: Observed, expected: list[Any]
+) -> None:
+    assert told(decide(run, observed, NOW)) == expected
+
+
+@pytest.mark.parametrize(
+    ("run", "observed", "expected"),
+    [
+        pytest.param(
+            a_run(Phase.QUEUED, attempts=1, start_time=ago(10)),
+            seen(pod=a_pending_pod()),
+            [("Starting", "PodPending"), LookAgain(ahead(290))],
+            id="a-pod-was-created",
+        ),
+        pytest.param(
+            a_started_run(agent={"state": "Preparing"}),
+            seen(pod=a_pod()),
+            [("Starting", "Preparing"), LookAgain(ahead(4 * 3600 - 10))],
+            id="the-workspace-is-prepared",
+        ),
+        pytest.param(
+            a_started_run(Phase.STARTING, **FRESH),
+            seen(pod=a_pending_pod(failure=a_failure(Reason.IMAGE_PULL_FAILED))),
+            [("Starting", "ImagePullFailed"), LookAgain(ahead(60))],
+            id="a-pod-that-cannot-start-names-the-error-at-once",
+        ),
+        pytest.param(
+            a_started_run(
+                Phase.STARTING,
+                conditions=[a_condition("AgentReady", "False", "ImagePullFailed", ago(60))],
+                **FRESH,
+            ),
+            seen(pod=a_pending_pod(failure=a_failure(Reason.IMAGE_PULL_FAILED))),
+            [("Cancelling", "ImagePullFailed"), DELETE],
+            id="a-pod-that-stays-stuck-is-deleted",
+        ),
+        pytest.param(
+            a_started_run(Phase.STARTING, **FRESH),
+            seen(pod=a_pod(created=ago(300))),
+            [("Cancelling", "StartTimeout"), DELETE],
+            id="a-pod-whose-runner-never-reports-is-deleted",
+        ),
+    ],
+)
+def test_how_a_pod_starts(run: AgentRun, observed: Observed, expected: list[Any]) -> None:
+    assert told(decide(run, observed, NOW)) == expected
+
+
+@pytest.mark.parametrize(
+    ("run", "observed", "expected"),
+    [
+        pytest.param(
+            a_started_run(Phase.STARTING),
+            seen(pod=a_pod()),
+            [("Running", "Working"), LookAgain(ahead(4 * 3600 - 10))],
+            id="the-agent-works",
+        ),
+        pytest.param(
+            a_started_run(**WAITING),
+            seen(pod=a_pod()),
+            [("InputRequired", "Question"), LookAgain(ahead(4 * 3600 - 10))],
+            id="the-agent-asks",
+        ),
+        pytest.param(
+            a_started_run(agent={"state": "AuthRequired", "promptSent": True}),
+            seen(pod=a_pod()),
+            [("AuthRequired", "AuthRequired"), LookAgain(ahead(4 * 3600 - 10))],
+            id="the-agent-needs-credentials",
+        ),
+        pytest.param(
+            a_started_run(agent={"state": "Finished", "promptSent": True}),
+            seen(pod=a_pod()),
+            [("Running", "Finishing"), LookAgain(ahead(4 * 3600 - 10))],
+            id="the-agent-has-finished-and-its-outcome-is-on-its-way",
+        ),
+        pytest.param(
+            a_run(
+                Phase.QUEUED,
+                attempts=2,
+                start_time=ago(10),
+                agent={"attempt": 1, "state": "Working", "promptSent": True},
+            ),
+            seen(pod=a_pending_pod(name="r-2")),
+            [("Starting", "PodPending"), LookAgain(ahead(290))],
+            id="what-the-last-attempt-said-is-not-said-by-the-next",
+        ),
+    ],
+)
+def test_how_the_agent_works(run: AgentRun, observed: Observed, expected: list[Any]) -> None:
+    assert told(decide(run, observed, NOW)) == expected
