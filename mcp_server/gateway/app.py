@@ -1,0 +1,188 @@
+"""The gateway's paths, as ``agentrun.api.gateway`` says them."""
+
+import asyncio
+import re
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from agentrun.api.gateway import BLOB_NAME, MAX_BLOB_BYTES, Blob, Head, Inputs, Task
+from agentrun.api.v1alpha1 import AgentStatus, Outcome, default_profile
+from agentrun.store.base import BlobStore, JournalHead, RunRow, RunStore
+from agentrun.store.paging import session_name
+from mcp_server.gateway.ports import PodAuthenticator, RunDirectory
+from mcp_server.gateway.problems import HANDLERS, Refusal, answer
+from mcp_server.gateway.reports import Reports
+from mcp_server.gateway.requests import (
+    MAX_STATUS_BYTES,
+    read_body,
+    read_events,
+    read_model,
+    read_number,
+)
+from mcp_server.gateway.speakers import Speaker, Speakers, is_over
+
+MAX_WAIT_MS = 30_000
+"""The longest that a request for inputs may wait."""
+
+_MAX_INPUT = 1_000_000
+# Blobs are held in memory while they arrive; the process must survive many runs ending at once.
+_UPLOADS = 4
+_NO_EVENT = 2**62
+
+
+def build_gateway(
+    store: RunStore,
+    blobs: BlobStore,
+    runs: RunDirectory,
+    authenticator: PodAuthenticator,
+    closing: asyncio.Event | None = None,
+) -> Starlette:
+    """Make the ASGI application. Setting ``closing`` ends the requests that wait for inputs."""
+    gateway = _Gateway(store, blobs, runs, authenticator, closing or asyncio.Event())
+    routes = [
+        Route("/v1/task", gateway.task, methods=["GET"]),
+        Route("/v1/head", gateway.head, methods=["GET"]),
+        Route("/v1/events", gateway.append, methods=["POST"]),
+        Route("/v1/blobs/{name:path}", gateway.put_blob, methods=["PUT"]),
+        Route("/v1/state", gateway.state, methods=["POST"]),
+        Route("/v1/outcome", gateway.outcome, methods=["POST"]),
+        Route("/v1/inputs", gateway.inputs, methods=["GET"]),
+    ]
+    return Starlette(routes=routes, exception_handlers=HANDLERS)
+
+
+class _Gateway:
+    """The answers to runners."""
+
+    def __init__(
+        self,
+        store: RunStore,
+        blobs: BlobStore,
+        runs: RunDirectory,
+        authenticator: PodAuthenticator,
+        closing: asyncio.Event,
+    ) -> None:
+        self._store = store
+        self._blobs = blobs
+        self._runs = runs
+        self._speakers = Speakers(store, runs, authenticator)
+        self._reports = Reports(store, runs)
+        self._closing = closing
+        self._uploads = asyncio.Semaphore(_UPLOADS)
+
+    async def task(self, request: Request) -> Response:
+        """Say what the runner is to do."""
+        speaker = await self._speakers.identify(request)
+        run, namespace = speaker.run, speaker.run.metadata.namespace
+        name = run.spec.profile or default_profile(run.spec.backend)
+        profile = await self._runs.profile(namespace, name)
+        if profile is None:
+            message = (
+                f"Namespace {namespace} has no AgentProfile {name}. Create it, then try again."
+            )
+            raise Refusal("not_found", message)
+        session = await self._runs.session(namespace, session_name(run))
+        said = run.status.agent
+        resumable = session is not None and session.status.snapshot is not None
+        task = Task(
+            run_id=run.metadata.name,
+            namespace=namespace,
+            uid=speaker.uid,
+            attempt=speaker.attempt,
+            session_id=speaker.row.session_uid,
+            agent_name=session_name(run),
+            spec=run.spec,
+            profile=profile.spec,
+            acknowledged_input=(said.acknowledged_input if said else None) or 0,
+            resume_session_id=session.status.session_id if session and resumable else None,
+            head=_head(await self._store.head(speaker.uid)),
+        )
+        return answer(task)
+
+    async def head(self, request: Request) -> Response:
+        """Say where the journal ends."""
+        speaker = await self._speakers.identify(request)
+        return answer(_head(await self._store.head(speaker.uid)))
+
+    async def append(self, request: Request) -> Response:
+        """Append events; once this answers, they are stored for good."""
+        speaker = await self._speakers.identify_writer(request)
+        events = await read_events(request)
+        return answer(_head(await self._store.append(speaker.uid, speaker.attempt, events)))
+
+    async def put_blob(self, request: Request) -> Response:
+        """Store a blob of the run."""
+        speaker = await self._speakers.identify_writer(request)
+        name = request.path_params["name"]
+        if not re.fullmatch(BLOB_NAME, name) or name.endswith("\n"):
+            message = f"name: {name[:160]!r} is not one of up to four parts of letters, digits,"
+            raise Refusal("invalid", f"{message} '.', '_' and '-', none of them hidden.")
+        media_type = request.headers.get("content-type", "application/octet-stream")
+        async with self._uploads:
+            body = await read_body(request, MAX_BLOB_BYTES, f"Blob {name}")
+            digest = await self._blobs.put(f"runs/{speaker.uid}/{name}", body, media_type)
+        return answer(Blob(name=name, size=len(body), sha256=digest))
+
+    async def state(self, request: Request) -> Response:
+        """Take how the agent is."""
+        speaker = await self._speakers.identify_writer(request)
+        said = await read_model(request, AgentStatus, MAX_STATUS_BYTES)
+        await self._reports.state(speaker, said)
+        return answer(_head(await self._store.head(speaker.uid)))
+
+    async def outcome(self, request: Request) -> Response:
+        """Take how the attempt ended."""
+        speaker = await self._speakers.identify_writer(request)
+        outcome = await read_model(request, Outcome, MAX_STATUS_BYTES)
+        await self._reports.outcome(speaker, outcome)
+        return answer(_head(await self._store.head(speaker.uid)))
+
+    async def inputs(self, request: Request) -> Response:
+        """Wait for answers, or for the wish that the run stop."""
+        speaker = await self._speakers.identify(request)
+        after = read_number(request, "after", _MAX_INPUT)
+        seconds = read_number(request, "wait_ms", MAX_WAIT_MS) / 1000
+        clock = asyncio.get_running_loop().time
+        until = clock() + seconds
+        while True:
+            found = await self._look(speaker, after, until - clock())
+            if found is not None:
+                return answer(found)
+
+    async def _look(self, speaker: Speaker, after: int, seconds: float) -> Inputs | None:
+        """Look once for inputs; without any, wait for a change of the run, to look again."""
+        # It listens before it looks: what comes between the two must not be missed.
+        waiting = asyncio.ensure_future(self._store.wait(speaker.uid, _NO_EVENT, seconds))
+        closing = asyncio.ensure_future(self._closing.wait())
+        try:
+            row = await self._store.get_run_by_uid(speaker.uid) or speaker.row
+            found = inputs_of(row, after)
+            unwanted = found.desired_state == "Cancelled" or is_over(row)
+            if found.inputs or unwanted or seconds <= 0 or self._closing.is_set():
+                return found
+            await asyncio.wait((waiting, closing), return_when=asyncio.FIRST_COMPLETED)
+            if waiting.done():
+                waiting.result()
+            return None
+        finally:
+            waiting.cancel()
+            closing.cancel()
+            await asyncio.gather(waiting, closing, return_exceptions=True)
+
+
+def inputs_of(row: RunRow, after: int) -> Inputs:
+    """Tell which inputs a runner has not seen, and whether its run is still wanted."""
+    spec = row.run.spec
+    # A run is deleted to be rid of it; it is stopped as if it had been cancelled.
+    gone = row.deleted_at is not None or row.run.metadata.deletion_timestamp is not None
+    return Inputs(
+        inputs=sorted((item for item in spec.inputs if item.seq > after), key=lambda i: i.seq),
+        desired_state="Cancelled" if gone else spec.desired_state.value,
+    )
+
+
+def _head(head: JournalHead) -> Head:
+    return Head(last_seq=head.last_seq, sealed=head.sealed)
