@@ -1,0 +1,153 @@
+"""
+The front door's process: two servers and the archive in one event loop.
+
+Port 8080 is for MCP clients, port 8081 for runners. On SIGTERM the process stops being ready,
+long polls answer with what they have, and the servers end within seconds.
+"""
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from agentrun.store.base import BlobStore, RunStore, StoreError
+from agentrun.store.blobs import open_blobs
+from agentrun.store.sql import open_store
+from mcp_server.archive import Archive
+from mcp_server.auth import KubernetesTokenVerifier
+from mcp_server.door import Door
+from mcp_server.gateway import build_gateway
+from mcp_server.gateway.auth import TokenReviewAuthenticator
+from mcp_server.gateway.kube import KubernetesRunDirectory
+from mcp_server.kube import Kube
+from mcp_server.runs import Runs
+from mcp_server.server import build_app
+from mcp_server.settings import Settings, SettingsError, load_settings
+
+_log = logging.getLogger("mcp_server")
+
+_SHUTDOWN_SECONDS = 5
+
+
+class _Server(uvicorn.Server):
+    """A server that leaves signals to the process, which has two of them to end."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Capture none."""
+        yield
+
+
+async def serve(settings: Settings, stopping: asyncio.Event) -> None:
+    """Serve until ``stopping`` is set, or something that must not end has ended."""
+    kube = await Kube.connect()
+    try:
+        store = await open_store(settings.store_url)
+        try:
+            await _serve(settings, stopping, kube, store, open_blobs(settings.blobs_url))
+        finally:
+            await store.close()
+    finally:
+        await kube.close()
+
+
+async def _serve(
+    settings: Settings, stopping: asyncio.Event, kube: Kube, store: RunStore, blobs: BlobStore
+) -> None:
+    archive = Archive(kube, store, settings.namespaces)
+    door = Door(store, Runs(kube, store, archive), settings.namespaces, stopping)
+    front = build_app(door, KubernetesTokenVerifier(kube), settings, lambda: archive.is_ready)
+    gateway = build_gateway(
+        store, blobs, KubernetesRunDirectory(kube), TokenReviewAuthenticator(kube), stopping
+    )
+    servers = [
+        _server(front, settings.host, settings.port),
+        _server(gateway, settings.host, settings.gateway_port),
+    ]
+    following = asyncio.create_task(archive.run(), name="archive")
+    serving = [asyncio.create_task(server.serve()) for server in servers]
+    stop = asyncio.create_task(stopping.wait())
+    _log.info(
+        "serving namespaces %s: MCP on port %d, gateway on port %d",
+        ", ".join(settings.namespaces),
+        settings.port,
+        settings.gateway_port,
+    )
+    try:
+        await asyncio.wait([stop, following, *serving], return_when=asyncio.FIRST_COMPLETED)
+        _log.info("stopping")
+    finally:
+        stopping.set()
+        for server in servers:
+            server.should_exit = True
+        results = await asyncio.gather(*serving, return_exceptions=True)
+        is_following = following.cancel()
+        stop.cancel()
+        results += await asyncio.gather(following, return_exceptions=True)
+    _raise_first(results, may_be_cancelled=is_following)
+
+
+def _server(app: ASGIApp, host: str, port: int) -> _Server:
+    return _Server(
+        uvicorn.Config(
+            app,
+            host=host,
+            port=port,
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=_SHUTDOWN_SECONDS,
+        )
+    )
+
+
+def _raise_first(results: list[BaseException | None], *, may_be_cancelled: bool) -> None:
+    for result in results:
+        if isinstance(result, asyncio.CancelledError) and may_be_cancelled:
+            continue
+        if result is not None:
+            raise result
+
+
+def _configure_logging(level: str) -> None:
+    logging.basicConfig(
+        level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr
+    )
+    if level != "DEBUG":
+        # What the libraries say of each request is not what happened to a run.
+        for library in ("mcp", "uvicorn", "kubernetes", "aiohttp"):
+            logging.getLogger(library).setLevel(logging.WARNING)
+
+
+async def _main(settings: Settings) -> None:
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    await serve(settings, stopping)
+
+
+def main() -> int:
+    """Run the front door; the exit code says whether it ended as it was asked to."""
+    try:
+        settings = load_settings(os.environ)
+    except SettingsError as error:
+        sys.stderr.write(f"agentrun: {error}\n")
+        return 2
+    _configure_logging(settings.log_level)
+    try:
+        asyncio.run(_main(settings))
+    except StoreError as error:
+        _log.error("the event store at %s cannot be opened: %s", settings.store_url, error)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

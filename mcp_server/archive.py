@@ -1,0 +1,244 @@
+"""
+Keeping the store's rows as the cluster has them, and sealing the journals of runs that are over.
+
+Each served namespace is listed and then watched; whenever a watch ends or breaks, it is listed
+again, so an event that was missed is harmless. What the list no longer holds was deleted while
+nobody looked. The rows are what every tool reads.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Protocol
+
+from pydantic import ValidationError
+
+from agentrun.api.names import pod_name
+from agentrun.api.v1alpha1 import AgentRun
+from agentrun.store.base import RunRow, RunStore, StoreError
+from mcp_server.kube import PODS, RUNS, SESSIONS, ApiError, Object, Resource
+from mcp_server.manifests import session_name_of
+from mcp_server.views import ended_by_deletion, seal_data, timestamp
+
+_log = logging.getLogger(__name__)
+
+_WATCH_SECONDS = 240
+_BACKOFF = (0.5, 1.0, 2.0, 5.0, 10.0)
+_POD_GONE_BACKOFF = (0.5, 1.0, 2.0, 5.0)
+# A run that was deleted while this process was down may have had more pods than its row says.
+_ATTEMPTS_MISSED = 2
+
+
+class ClusterReader(Protocol):
+    """What the archive asks of the API server."""
+
+    async def get(self, resource: Resource, namespace: str, name: str) -> Object:
+        """Return an object."""
+
+    async def list(self, resource: Resource, namespace: str) -> Object:
+        """Return all objects of a namespace."""
+
+    def watch(
+        self, resource: Resource, namespace: str, resource_version: str, seconds: int
+    ) -> AsyncIterator[Object]:
+        """Yield what changes after ``resource_version``."""
+
+
+class Archive:
+    """Follows the runs of some namespaces into the store."""
+
+    def __init__(
+        self,
+        kube: ClusterReader,
+        store: RunStore,
+        namespaces: Sequence[str],
+        *,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        backoff: Sequence[float] = _BACKOFF,
+    ) -> None:
+        self._kube = kube
+        self._store = store
+        self._namespaces = namespaces
+        self._now = now
+        self._backoff = backoff
+        self._watching: set[str] = set()
+        # Between reading a row and writing it nobody else may: rows never go back.
+        self._lock = asyncio.Lock()
+        self._burials: dict[str, asyncio.Task[None]] = {}
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether every namespace was listed and is being watched."""
+        return len(self._watching) == len(self._namespaces)
+
+    async def run(self) -> None:
+        """Follow all namespaces until cancelled."""
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                for namespace in self._namespaces:
+                    tasks.create_task(self._follow(namespace), name=f"watch {namespace}")
+        finally:
+            for task in self._burials.values():
+                task.cancel()
+
+    async def observe(self, manifest: Object, *, deleted: bool = False) -> RunRow | None:
+        """Record a run as the API server has it; return its row, None for what is no run."""
+        try:
+            run = AgentRun.model_validate(manifest)
+        except ValidationError as error:
+            name = manifest.get("metadata", {}).get("name")
+            _log.warning("run %s is not understood and not recorded: %s", name, error)
+            return None
+        async with self._lock:
+            return await self._record(run, deleted)
+
+    async def _record(self, run: AgentRun, deleted: bool) -> RunRow | None:
+        uid = run.metadata.uid
+        known = await self._store.get_run_by_uid(uid)
+        if _is_news(known, run, deleted):
+            session_uid = (known and known.session_uid) or await self._session_uid(run)
+            deleted_at = self._now() if deleted else None
+            await self._store.record_run(RunRow(run, session_uid, deleted_at=deleted_at))
+            _log_change(known, run, deleted)
+            known = await self._store.get_run_by_uid(uid)
+        if known is None or known.sealed:
+            return known
+        if known.run.phase.is_terminal:
+            await self._seal(known.run)
+            return await self._store.get_run_by_uid(uid)
+        if known.deleted_at:
+            self._bury(known.run)
+        return known
+
+    async def _session_uid(self, run: AgentRun) -> str:
+        try:
+            session = await self._kube.get(SESSIONS, run.metadata.namespace, session_name_of(run))
+        except ApiError as error:
+            # The operator makes the session of a run that came without one; a later event of
+            # the run finds it.
+            _log.debug("run %s has no session yet: %s", run.metadata.name, error)
+            return ""
+        return str(session["metadata"]["uid"])
+
+    async def _seal(self, run: AgentRun) -> None:
+        uid = run.metadata.uid
+        stamp = timestamp(self._now()) or ""
+        await self._store.seal(uid, f"seal-{uid}", stamp, seal_data(run))
+
+    async def _follow(self, namespace: str) -> None:
+        failures = 0
+        while True:
+            try:
+                version = await self._relist(namespace)
+                self._watching.add(namespace)
+                failures = 0
+                await self._watch(namespace, version)
+                await asyncio.sleep(self._backoff[0])
+            except (ApiError, StoreError) as error:
+                self._watching.discard(namespace)
+                delay = self._backoff[min(failures, len(self._backoff) - 1)]
+                failures += 1
+                _log.warning(
+                    "runs of namespace %s cannot be followed, next try in %g s: %s",
+                    namespace,
+                    delay,
+                    error,
+                )
+                await asyncio.sleep(delay)
+
+    async def _relist(self, namespace: str) -> str:
+        listed = await self._kube.list(RUNS, namespace)
+        for manifest in listed["items"]:
+            await self.observe(manifest)
+        there = {manifest["metadata"]["uid"] for manifest in listed["items"]}
+        version = int(listed["metadata"]["resourceVersion"])
+        for row in await self._store.open_runs():
+            if row.run.metadata.namespace == namespace and row.run.metadata.uid not in there:
+                await self._observe_absence(row, version)
+        return str(version)
+
+    async def _observe_absence(self, row: RunRow, listed_at: int) -> None:
+        """Record as deleted what a list no longer holds, unless it is younger than the list."""
+        if _version(row.run) <= listed_at:
+            await self.observe(row.run.to_json(), deleted=True)
+
+    async def _watch(self, namespace: str, version: str) -> None:
+        async for event in self._kube.watch(RUNS, namespace, version, _WATCH_SECONDS):
+            kind, manifest = event["type"], event["object"]
+            if kind == "ERROR":
+                # 410: the version is too old. A new list puts everything right.
+                _log.debug("the watch of namespace %s ended: %s", namespace, manifest)
+                return
+            if kind != "BOOKMARK":
+                await self.observe(manifest, deleted=kind == "DELETED")
+
+    def _bury(self, run: AgentRun) -> None:
+        """Wait in the background until the pod of a deleted run is gone, then close its record."""
+        uid = run.metadata.uid
+        if uid in self._burials:
+            return
+        task = asyncio.create_task(self._end_by_deletion(run), name=f"bury {run.metadata.name}")
+        self._burials[uid] = task
+        task.add_done_callback(lambda _: self._burials.pop(uid, None))
+
+    async def _end_by_deletion(self, run: AgentRun) -> None:
+        tries = 0
+        while True:
+            try:
+                if await self._is_pod_gone(run):
+                    await self._close_record(run)
+                    return
+            except (ApiError, StoreError) as error:
+                _log.warning("deleted run %s cannot be closed yet: %s", run.metadata.name, error)
+            await asyncio.sleep(_POD_GONE_BACKOFF[min(tries, len(_POD_GONE_BACKOFF) - 1)])
+            tries += 1
+
+    async def _close_record(self, run: AgentRun) -> None:
+        ended = ended_by_deletion(run, self._now())
+        async with self._lock:
+            known = await self._store.get_run_by_uid(run.metadata.uid)
+            deleted_at = (known and known.deleted_at) or self._now()
+            row = known or RunRow(ended)
+            await self._store.record_run(replace(row, run=ended, deleted_at=deleted_at))
+            await self._seal(ended)
+        _log.info("run %s was deleted and nothing of it is left", run.metadata.name)
+
+    async def _is_pod_gone(self, run: AgentRun) -> bool:
+        """Look for the pods of the attempts this process knows of, and of those it missed."""
+        for attempt in range(max(1, run.attempts), run.attempts + _ATTEMPTS_MISSED + 1):
+            if await self._has_pod(run, attempt):
+                return False
+        return True
+
+    async def _has_pod(self, run: AgentRun, attempt: int) -> bool:
+        name = pod_name(run.metadata.name, attempt)
+        try:
+            pod = await self._kube.get(PODS, run.metadata.namespace, name)
+        except ApiError as error:
+            if error.status == 404:
+                return False
+            raise
+        owners = pod["metadata"].get("ownerReferences", [])
+        return any(owner["uid"] == run.metadata.uid for owner in owners)
+
+
+def _version(run: AgentRun) -> int:
+    # The API server promises since 1.35, and etcd always did, that versions are comparable.
+    return int(run.metadata.resource_version or 0)
+
+
+def _is_news(known: RunRow | None, run: AgentRun, deleted: bool) -> bool:
+    if known is None or _version(run) > _version(known.run):
+        return True
+    return (deleted and known.deleted_at is None) or not known.session_uid
+
+
+def _log_change(known: RunRow | None, run: AgentRun, deleted: bool) -> None:
+    before = known.run.phase if known else None
+    if deleted:
+        _log.info("run %s was deleted in phase %s", run.metadata.name, run.phase.value)
+    elif before is not run.phase:
+        reason = run.status.reason or "no reason yet"
+        _log.info("run %s is %s (%s)", run.metadata.name, run.phase.value, reason)

@@ -1,0 +1,73 @@
+"""What every tool call has at hand: the store, the runs, who is calling, and the time to stop."""
+
+import asyncio
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from mcp.server.mcpserver.exceptions import ToolError
+
+from agentrun.store.base import RunStore, Unavailable
+from mcp_server.auth import Caller, current_caller
+from mcp_server.kube import ApiError, ApiUnavailable
+from mcp_server.manifests import InvalidArgumentsError
+from mcp_server.runs import Runs
+
+
+@dataclass(frozen=True)
+class Door:
+    """What the tools work with."""
+
+    store: RunStore
+    runs: Runs
+    namespaces: Sequence[str]
+    """The namespaces that are served; the first is the default."""
+    stopping: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when the process is to end: whoever waits answers at once with what there is."""
+    caller: Callable[[], Caller] = current_caller
+    now: Callable[[], datetime] = lambda: datetime.now(UTC)
+
+    def namespace(self, requested: str | None) -> str:
+        """Return the namespace that a call is about."""
+        if requested and requested not in self.namespaces:
+            raise ToolError(
+                f"Namespace {requested} is not served here."
+                f" Served: {', '.join(self.namespaces)}. Leave namespace out for the default."
+            )
+        own = self.caller().namespace
+        return requested or (own if own in self.namespaces else None) or self.namespaces[0]
+
+    async def wait_for_news(self, uid: str, after_seq: int, seconds: float) -> None:
+        """Wait until something of a run may have changed, time is up, or the process stops."""
+        news = asyncio.ensure_future(self.store.wait(uid, after_seq, seconds))
+        stop = asyncio.ensure_future(self.stopping.wait())
+        try:
+            await asyncio.wait({news, stop}, return_when=asyncio.FIRST_COMPLETED)
+            if news.done():
+                news.result()
+        finally:
+            news.cancel()
+            stop.cancel()
+            await asyncio.gather(news, stop, return_exceptions=True)
+
+
+@contextmanager
+def told_to_the_model() -> Iterator[None]:
+    """Turn what can go wrong into words that tell a model what to do next."""
+    try:
+        yield
+    except InvalidArgumentsError as error:
+        raise ToolError(str(error)) from error
+    except Unavailable as error:
+        raise ToolError(
+            f"The event store is unavailable: {error} Runs go on and no event is lost;"
+            " try again in a few seconds."
+        ) from error
+    except ApiUnavailable as error:
+        raise ToolError(
+            f"The Kubernetes API server is unavailable: {error}. Try again in a few seconds;"
+            " with an idempotency_key, a repeated spawn_run makes no second run."
+        ) from error
+    except ApiError as error:
+        raise ToolError(f"The Kubernetes API server refused this: {error.message}") from error

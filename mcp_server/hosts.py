@@ -1,0 +1,71 @@
+"""
+Which Host and Origin headers the front door answers to.
+
+A page in a browser can make its own name point at any address (DNS rebinding), so only names
+are answered that nobody outside can own: addresses, localhost, names without a dot, and the
+cluster's own; and those that the environment adds.
+"""
+
+from collections.abc import Sequence
+from ipaddress import ip_address
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers
+from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+_INTERNAL = (".svc", ".cluster.local", ".localhost")
+
+
+def is_allowed_host(host: str, allowed: Sequence[str]) -> bool:
+    """
+    Say whether a request that names ``host`` (with or without a port) is answered.
+
+    An allowed name with a dot in front allows every name that ends so; ``*`` allows all.
+    """
+    if "*" in allowed:
+        return True
+    name = _hostname(host)
+    if not name:
+        return False
+    if _is_address(name) or "." not in name or name.endswith(_INTERNAL):
+        return True
+    return any(name == entry or (entry[0] == "." and name.endswith(entry)) for entry in allowed)
+
+
+class HostCheck:
+    """Answer 421 for a foreign Host and 403 for a foreign Origin, before anything else."""
+
+    def __init__(self, app: ASGIApp, allowed: Sequence[str]) -> None:
+        self._app = app
+        self._allowed = tuple(name.lower().rstrip(".") for name in allowed)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Check a request, then hand it on."""
+        refusal = self._refusal(Headers(scope=scope)) if scope["type"] == "http" else None
+        await (refusal or self._app)(scope, receive, send)
+
+    def _refusal(self, headers: Headers) -> PlainTextResponse | None:
+        host, origin = headers.get("host", ""), headers.get("origin")
+        if not is_allowed_host(host, self._allowed):
+            text = f"Host {host!r} is not served here: add it to AGENTRUN_ALLOWED_HOSTS.\n"
+            return PlainTextResponse(text, status_code=421)
+        if origin and not is_allowed_host(urlsplit(origin).netloc, self._allowed):
+            text = f"Origin {origin!r} is not allowed: add it to AGENTRUN_ALLOWED_HOSTS.\n"
+            return PlainTextResponse(text, status_code=403)
+        return None
+
+
+def _hostname(host: str) -> str:
+    try:
+        return (urlsplit(f"//{host}").hostname or "").rstrip(".")
+    except ValueError:
+        return ""
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ip_address(name)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,215 @@
+"""
+The little of the Kubernetes API that the front door needs, as plain JSON objects.
+
+It sits on the official client's connection (TLS, credentials and their rotation) but not on its
+typed models: those take ten times as long for a list, and know nothing of our kinds.
+"""
+
+import json
+import os
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import aiohttp
+from kubernetes.aio import client, config
+
+from agentrun.api.v1alpha1 import GROUP, VERSION
+
+Object = dict[str, Any]
+"""An API object, or a list of them, as the API server sends it."""
+
+MERGE_PATCH = "application/merge-patch+json"
+APPLY_PATCH = "application/apply-patch+yaml"
+
+_REQUEST_TIMEOUT = aiohttp.ClientTimeout(total=15, sock_connect=5)
+_LIST_PAGE = 500
+# The API server sends a bookmark about once a minute; a watch that is silent for longer has
+# died without a word.
+_WATCH_SILENCE = 120
+
+
+class ApiError(Exception):
+    """The API server refused a request."""
+
+    def __init__(self, status: int, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.reason = reason
+        self.message = message
+
+
+class ApiUnavailable(ApiError):  # noqa: N818 - what it is, not that it is an error
+    """The API server could not be reached, or could not answer. Trying again may help."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(0, "Unavailable", message)
+
+
+@dataclass(frozen=True)
+class Resource:
+    """A kind of objects, as its URL has it."""
+
+    api: str
+    plural: str
+
+    def path(self, namespace: str, name: str = "", subresource: str = "") -> str:
+        """Return the URL's path of the collection, an object, or a part of it."""
+        parts = [self.api, "namespaces", namespace, self.plural, name, subresource]
+        return "/".join(part for part in parts if part)
+
+
+RUNS = Resource(f"/apis/{GROUP}/{VERSION}", "agentruns")
+SESSIONS = Resource(f"/apis/{GROUP}/{VERSION}", "agentsessions")
+PROFILES = Resource(f"/apis/{GROUP}/{VERSION}", "agentprofiles")
+PODS = Resource("/api/v1", "pods")
+
+
+class Kube:
+    """A connection to the API server. Every method may raise ``ApiError``."""
+
+    def __init__(self, api: client.ApiClient) -> None:
+        self._api = api
+
+    @classmethod
+    async def connect(cls) -> "Kube":
+        """Connect as the pod's service account, or outside a cluster by KUBECONFIG."""
+        configuration = client.Configuration()
+        if os.environ.get("KUBERNETES_SERVICE_HOST"):
+            config.load_incluster_config(client_configuration=configuration)
+        else:
+            await config.load_kube_config(client_configuration=configuration)
+        return cls(client.ApiClient(configuration))
+
+    async def close(self) -> None:
+        """Close the connection."""
+        await self._api.close()
+
+    async def get(self, resource: Resource, namespace: str, name: str) -> Object:
+        """Return an object."""
+        return await self._json("GET", resource.path(namespace, name))
+
+    async def list(self, resource: Resource, namespace: str) -> Object:
+        """Return all objects of a namespace, as one list with its resourceVersion."""
+        items: list[Object] = []
+        query = {"limit": str(_LIST_PAGE)}
+        while True:
+            page = await self._json("GET", resource.path(namespace), query)
+            items.extend(page.get("items", []))
+            token = page.get("metadata", {}).get("continue")
+            if not token:
+                return {**page, "items": items}
+            query["continue"] = token
+
+    async def create(self, resource: Resource, namespace: str, body: Object) -> Object:
+        """Create an object and return it."""
+        return await self._json("POST", resource.path(namespace), body=body)
+
+    async def patch(
+        self,
+        resource: Resource,
+        namespace: str,
+        name: str,
+        body: Object,
+        *,
+        subresource: str = "",
+        content_type: str = MERGE_PATCH,
+        query: Mapping[str, str] | None = None,
+    ) -> Object:
+        """Patch an object, or a part of it, and return the whole."""
+        path = resource.path(namespace, name, subresource)
+        return await self._json("PATCH", path, query, body, content_type)
+
+    async def delete(self, resource: Resource, namespace: str, name: str, uid: str) -> None:
+        """Delete the object of that name if it is still the one with ``uid``."""
+        body = {"preconditions": {"uid": uid}}
+        await self._json("DELETE", resource.path(namespace, name), body=body)
+
+    async def review_token(self, token: str, audience: str) -> Object:
+        """Ask who a token speaks for; return the TokenReview's status."""
+        body = {
+            "apiVersion": "authentication.k8s.io/v1",
+            "kind": "TokenReview",
+            "spec": {"token": token, "audiences": [audience]},
+        }
+        path = "/apis/authentication.k8s.io/v1/tokenreviews"
+        review = await self._json("POST", path, body=body)
+        status: Object = review.get("status", {})
+        return status
+
+    async def watch(
+        self, resource: Resource, namespace: str, resource_version: str, seconds: int
+    ) -> AsyncIterator[Object]:
+        """Yield what changes after ``resource_version``, for at most ``seconds``."""
+        query = {
+            "watch": "true",
+            "allowWatchBookmarks": "true",
+            "resourceVersion": resource_version,
+            "timeoutSeconds": str(seconds),
+        }
+        timeout = aiohttp.ClientTimeout(sock_connect=5, sock_read=_WATCH_SILENCE)
+        response = await self._send("GET", resource.path(namespace), query, timeout=timeout)
+        try:
+            buffer = b""
+            async for chunk in response.content.iter_any():
+                *lines, buffer = (buffer + chunk).split(b"\n")
+                for line in lines:
+                    yield json.loads(line)
+        except (TimeoutError, aiohttp.ClientError) as error:
+            raise ApiUnavailable(f"the watch broke off: {error!r}") from error
+        finally:
+            response.close()
+
+    async def _json(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str] | None = None,
+        body: Object | None = None,
+        content_type: str = "application/json",
+    ) -> Object:
+        response = await self._send(method, path, query, body, content_type)
+        try:
+            answer: Object = await response.json()
+            return answer
+        except (TimeoutError, aiohttp.ClientError, ValueError) as error:
+            raise ApiUnavailable(f"the API server's answer broke off: {error!r}") from error
+
+    async def _send(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str] | None = None,
+        body: Object | None = None,
+        content_type: str = "application/json",
+        timeout: aiohttp.ClientTimeout = _REQUEST_TIMEOUT,  # noqa: ASYNC109 - aiohttp's own
+    ) -> aiohttp.ClientResponse:
+        request = await self._api.param_serialize(
+            method,
+            path,
+            query_params=list((query or {}).items()),
+            header_params={"Accept": "application/json", "Content-Type": content_type},
+            body=body,
+            auth_settings=["BearerToken"],
+        )
+        try:
+            answer = await self._api.call_api(*request, _request_timeout=timeout)
+            response: aiohttp.ClientResponse = answer.response
+            if response.status < 400:
+                return response
+            text = await response.text()
+        except (TimeoutError, OSError, aiohttp.ClientError) as error:
+            raise ApiUnavailable(f"the API server cannot be reached: {error!r}") from error
+        raise _refusal(response.status, text)
+
+
+def _refusal(status: int, text: str) -> ApiError:
+    """Read the API server's Status object, which says more than the HTTP status."""
+    try:
+        problem = json.loads(text)
+    except ValueError:
+        problem = {}
+    message = str(problem.get("message") or text[:500] or f"HTTP {status}")
+    if status == 429 or status >= 500:
+        return ApiUnavailable(message)
+    return ApiError(status, str(problem.get("reason") or ""), message)

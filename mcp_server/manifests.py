@@ -1,0 +1,249 @@
+"""
+Between the tools and the kinds: arguments become manifests, or are refused.
+
+A refusal's text goes to a model, so it says what to do instead. Nothing here reads a clock or
+calls anything.
+"""
+
+import hashlib
+import json
+import posixpath
+from collections.abc import Iterable
+from typing import Any
+
+from jsonschema import SchemaError
+from jsonschema.validators import validator_for
+
+from agentrun.api.messages import AgentMessage, MessagePart
+from agentrun.api.names import agent_name
+from agentrun.api.pod_layout import (
+    LABEL_BACKEND,
+    LABEL_RUN,
+    LABEL_SESSION,
+    REQUEST_HASH,
+    REQUESTED_BY,
+    WORKSPACE,
+)
+from agentrun.api.v1alpha1 import (
+    API_VERSION,
+    AgentProfile,
+    AgentRun,
+    AgentRunSpec,
+    AgentSession,
+    AgentSessionSpec,
+    SessionSpec,
+    Timeouts,
+    Workspace,
+    default_profile,
+)
+from mcp_server.schemas import SpawnArguments
+
+_CREDENTIALS = ("auth_token", "headers")
+
+
+class InvalidArgumentsError(ValueError):
+    """Arguments that cannot become a run. The text says what to do instead."""
+
+
+def check_arguments(arguments: SpawnArguments) -> None:
+    """Refuse what cannot become a run whatever the cluster holds."""
+    if arguments.session_mode == "resume" and not arguments.session_id:
+        raise InvalidArgumentsError("session_id is required when session_mode is resume")
+    if not (arguments.prompt or "").strip() and arguments.input_message is None:
+        raise InvalidArgumentsError("Either prompt or input_message is required")
+    if arguments.input_message is not None:
+        _check_message(arguments.input_message)
+    _check_backend_config(arguments)
+    absolute_cwd(arguments.cwd)
+    if arguments.nickname and not agent_name(arguments.nickname):
+        raise InvalidArgumentsError(
+            f"nickname needs at least one letter or digit: {arguments.nickname}"
+        )
+    if arguments.output_schema is not None:
+        _check_output_schema(arguments.output_schema)
+
+
+def absolute_cwd(cwd: str | None) -> str:
+    """Return the folder in the workspace that ``cwd`` means."""
+    path = posixpath.normpath(posixpath.join(WORKSPACE, (cwd or "").strip()))
+    if path != WORKSPACE and not path.startswith(WORKSPACE + "/"):
+        raise InvalidArgumentsError(
+            f"cwd must be inside the run's workspace: {cwd}. Give a path relative to the"
+            f" workspace, or an absolute one below {WORKSPACE}, or leave it out."
+        )
+    return path
+
+
+def check_profile(
+    arguments: SpawnArguments, profile: AgentProfile | None, others: Iterable[AgentProfile]
+) -> None:
+    """Refuse what the profile does not offer, and say what it, or another one, does."""
+    name = profile_name(arguments)
+    if profile is None:
+        offered = ", ".join(
+            f"{other.metadata.name} ({other.spec.backend})"
+            for other in sorted(others, key=lambda other: other.metadata.name)
+        )
+        raise InvalidArgumentsError(
+            f"Unknown profile: {name}. Profiles in this namespace: {offered or 'none'}."
+            " Give one of them as profile, with its backend."
+        )
+    spec = profile.spec
+    if spec.backend != arguments.backend:
+        raise InvalidArgumentsError(
+            f"Profile {name} is for backend {spec.backend}, not {arguments.backend}."
+        )
+    allowed = spec.models.allowed
+    if arguments.model and allowed and arguments.model not in allowed:
+        raise InvalidArgumentsError(
+            f"Profile {name} does not allow model {arguments.model}. Allowed: {', '.join(allowed)}."
+        )
+    volume = arguments.workspace.volume if arguments.workspace else None
+    if volume and volume not in spec.volumes:
+        raise InvalidArgumentsError(
+            f"Profile {name} does not allow volume {volume}."
+            f" Allowed: {', '.join(spec.volumes) or 'none'}."
+        )
+
+
+def check_session(arguments: SpawnArguments, session: AgentSession) -> None:
+    """Refuse to resume a session that cannot take this run."""
+    given, name = arguments.session_id, session.metadata.name
+    if session.spec.backend != arguments.backend:
+        raise InvalidArgumentsError(
+            f"Session {given} is bound to backend {session.spec.backend}, not {arguments.backend}"
+        )
+    # A conversation that is under way has no snapshot yet; the run waits for its end.
+    if not session.status.snapshot and session.status.active_run is None:
+        raise InvalidArgumentsError(
+            f"Session {given} has no backend session id yet. There is nothing to resume:"
+            " use session_mode new."
+        )
+    if arguments.nickname and agent_name(arguments.nickname) != name:
+        raise InvalidArgumentsError(
+            f"Session {given} is already named {name}, not {arguments.nickname}"
+        )
+
+
+def profile_name(arguments: SpawnArguments) -> str:
+    """Name the profile the run will use."""
+    return arguments.profile or default_profile(arguments.backend)
+
+
+def session_name_of(run: AgentRun) -> str:
+    """Name the session of a run: that is its agent's name."""
+    named = run.spec.session.name if run.spec.session else None
+    return named or run.metadata.name
+
+
+def request_hash(arguments: SpawnArguments) -> str:
+    """Digest the arguments: the same request always has the same digest."""
+    text = json.dumps(arguments.model_dump(mode="json"), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def build_session(arguments: SpawnArguments, run_id: str) -> dict[str, Any]:
+    """Build the AgentSession of a new conversation; its label says which run began it."""
+    name = agent_name(arguments.nickname or "") or run_id
+    display = arguments.nickname if arguments.nickname and arguments.nickname != name else None
+    return {
+        "apiVersion": API_VERSION,
+        "kind": "AgentSession",
+        "metadata": {
+            "name": name,
+            "labels": {LABEL_RUN: run_id, LABEL_BACKEND: arguments.backend},
+        },
+        "spec": AgentSessionSpec(backend=arguments.backend, display_name=display).to_json(),
+    }
+
+
+def build_run(
+    arguments: SpawnArguments, run_id: str, session: str, requested_by: str
+) -> dict[str, Any]:
+    """Build the AgentRun that ``arguments`` ask for."""
+    spec = AgentRunSpec(
+        backend=arguments.backend,
+        role=arguments.role,
+        prompt=arguments.prompt if (arguments.prompt or "").strip() else None,
+        input_message=arguments.input_message,
+        profile=profile_name(arguments),
+        model=arguments.model or None,
+        workspace=_workspace(arguments),
+        session=SessionSpec(mode=arguments.session_mode, name=session),
+        output_schema=arguments.output_schema,
+        metadata=arguments.metadata,
+        backend_config=arguments.backend_config,
+        timeouts=Timeouts(**arguments.timeouts.model_dump()) if arguments.timeouts else None,
+    )
+    return {
+        "apiVersion": API_VERSION,
+        "kind": "AgentRun",
+        "metadata": {
+            "name": run_id,
+            "labels": {LABEL_SESSION: session, LABEL_BACKEND: arguments.backend},
+            "annotations": {REQUESTED_BY: requested_by, REQUEST_HASH: request_hash(arguments)},
+        },
+        "spec": spec.to_json(),
+    }
+
+
+def build_cancellation(
+    run: AgentRun, requested_by: str, reason: str | None
+) -> dict[str, Any] | None:
+    """Build the patch that cancels ``run``; None if somebody has asked for that already."""
+    if run.is_cancel_requested:
+        return None
+    spec: dict[str, Any] = {"desiredState": "Cancelled"}
+    if run.spec.cancellation is None:
+        told = {"requestedBy": requested_by[:1024], "reason": (reason or "")[:1024] or None}
+        spec["cancellation"] = {key: value for key, value in told.items() if value}
+    # With the uid, the patch cannot hit another run that took the name.
+    return {"metadata": {"uid": run.metadata.uid}, "spec": spec}
+
+
+def _workspace(arguments: SpawnArguments) -> Workspace | None:
+    given = arguments.workspace
+    if given is None and arguments.cwd is None:
+        return None
+    return Workspace(
+        git=given.git if given else None,
+        volume=(given.volume or None) if given else None,
+        cwd=absolute_cwd(arguments.cwd) if arguments.cwd else None,
+    )
+
+
+def _check_message(message: AgentMessage) -> None:
+    for index, part in enumerate(message.parts):
+        if not _is_complete(part):
+            raise InvalidArgumentsError(
+                f"input_message.parts[{index}] is of type {part.type} but has no {part.type}"
+            )
+
+
+def _is_complete(part: MessagePart) -> bool:
+    if part.type == "text":
+        return bool(part.text)
+    return part.type != "data" or part.data is not None
+
+
+def _check_backend_config(arguments: SpawnArguments) -> None:
+    given = arguments.backend_config or {}
+    if arguments.backend == "remote_a2a" and not given.get("agent_url"):
+        raise InvalidArgumentsError(
+            "backend_config.agent_url is required when backend is remote_a2a"
+        )
+    for key in _CREDENTIALS:
+        if key in given:
+            raise InvalidArgumentsError(
+                f"backend_config.{key} is not accepted: everybody who can read runs would see"
+                " it. Credentials belong in a Secret that the profile names."
+            )
+
+
+def _check_output_schema(schema: dict[str, Any]) -> None:
+    try:
+        validator_for(schema).check_schema(schema)
+    except SchemaError as error:
+        raise InvalidArgumentsError(
+            f"output_schema is not a valid JSON Schema: {error.message}"
+        ) from error

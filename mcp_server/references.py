@@ -1,0 +1,108 @@
+"""Which run a call means: by its run_id, or by the name of its agent."""
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Annotated
+
+from mcp.server.mcpserver.exceptions import ToolError
+from pydantic import Field
+
+from agentrun.api.names import agent_name as normalised
+from agentrun.api.v1alpha1 import TERMINAL_PHASES, Phase
+from agentrun.store.base import RunFilter, RunRow
+from mcp_server.door import Door
+from mcp_server.manifests import absolute_cwd
+from mcp_server.views import status_of
+
+RunId = Annotated[
+    str | None,
+    Field(description="The run, as spawn_run named it. Wins over agent_name if both are given."),
+]
+AgentName = Annotated[
+    str | None,
+    Field(
+        description="Instead of run_id: the agent. Means its active run, else its queued one,"
+        " else its newest."
+    ),
+]
+Cwd = Annotated[str | None, Field(description="With agent_name: only runs in this folder.")]
+Namespace = Annotated[
+    str | None, Field(description="The Kubernetes namespace. Default: the caller's own.")
+]
+
+_LIVE_PHASES = tuple(phase for phase in Phase if phase not in TERMINAL_PHASES)
+_FIRST_CHOICE = ("running", "input_required", "auth_required", "cancelling")
+_EPOCH = datetime.fromtimestamp(0, UTC)
+_NEWEST = 100
+
+
+async def resolve(
+    door: Door,
+    run_id: str | None,
+    agent_name: str | None,
+    cwd: str | None,
+    namespace: str | None,
+) -> RunRow:
+    """Return the run that a call means; a ToolError says what it may mean instead."""
+    where = door.namespace(namespace)
+    name, agent = (run_id or "").strip(), (agent_name or "").strip()
+    if name:
+        row = await door.runs.find(where, name)
+        if row is None:
+            raise ToolError(
+                f"Unknown run_id: {name}. Call list_runs to see the runs in namespace {where}."
+            )
+        return row
+    if not agent:
+        raise ToolError("Provide run_id or agent_name")
+    return await _resolve_agent(door, where, agent, (cwd or "").strip())
+
+
+def choose(rows: Iterable[RunRow]) -> RunRow | None:
+    """Choose the run that an agent's name means: active, else queued, else the newest."""
+
+    def rank(row: RunRow) -> tuple[int, datetime, datetime]:
+        status = status_of(row)
+        order = 2 if status in _FIRST_CHOICE else int(status == "queued")
+        return order, row.updated_at or _EPOCH, row.run.created or _EPOCH
+
+    return max(rows, key=rank, default=None)
+
+
+def is_in(row: RunRow, cwd: str | None) -> bool:
+    """Say whether a run works in that folder; in any, if none is asked for."""
+    workspace = row.run.spec.workspace
+    return not cwd or absolute_cwd(workspace.cwd if workspace else None) == absolute_cwd(cwd)
+
+
+async def _resolve_agent(door: Door, namespace: str, agent: str, cwd: str) -> RunRow:
+    session = normalised(agent)
+    rows = await _runs_of(door, namespace, session)
+    if not rows:
+        known = await door.runs.find_session(namespace, agent)
+        if known is None and session != agent and session:
+            known = await door.runs.find_session(namespace, session)
+        if known is None:
+            raise ToolError(
+                f"Unknown agent_name{_in(cwd)}: {agent}."
+                f" Call list_runs to see the agents in namespace {namespace}."
+            )
+        rows = await _runs_of(door, namespace, known.metadata.name)
+    chosen = choose(row for row in rows if is_in(row, cwd))
+    if chosen is None:
+        raise ToolError(f"No runs found for agent_name{_in(cwd)}: {agent}")
+    return chosen
+
+
+async def _runs_of(door: Door, namespace: str, session: str) -> list[RunRow]:
+    """Return a session's live runs, or if there are none the newest of the others."""
+    for phases in (_LIVE_PHASES, None):
+        which = RunFilter(namespaces=[namespace], session_name=session, phases=phases)
+        page = await door.store.list_runs(which, _NEWEST)
+        if page.rows:
+            return page.rows
+    return []
+
+
+def _in(cwd: str) -> str:
+    return f" in cwd {cwd}" if cwd else ""

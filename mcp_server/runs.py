@@ -1,0 +1,231 @@
+"""
+Making, cancelling and finding runs: the front door's writes to the cluster.
+
+Everything here can be repeated: names are decided by the caller, and what exists already is
+compared, not made again.
+"""
+
+import logging
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from agentrun.api.pod_layout import LABEL_RUN, REQUEST_HASH
+from agentrun.api.v1alpha1 import AgentProfile, AgentRun, AgentSession
+from agentrun.store.base import RunRow, RunStore
+from mcp_server.archive import Archive
+from mcp_server.kube import (
+    MERGE_PATCH,
+    PROFILES,
+    RUNS,
+    SESSIONS,
+    ApiError,
+    ApiUnavailable,
+    Object,
+    Resource,
+)
+from mcp_server.manifests import (
+    InvalidArgumentsError,
+    build_cancellation,
+    build_run,
+    build_session,
+    check_profile,
+    check_session,
+    profile_name,
+    request_hash,
+)
+from mcp_server.schemas import SpawnArguments
+
+_log = logging.getLogger(__name__)
+
+_PATCH_TRIES = 4
+
+
+class Cluster(Protocol):
+    """What making and cancelling runs asks of the API server."""
+
+    async def get(self, resource: Resource, namespace: str, name: str) -> Object:
+        """Return an object."""
+
+    async def list(self, resource: Resource, namespace: str) -> Object:
+        """Return all objects of a namespace."""
+
+    async def create(self, resource: Resource, namespace: str, body: Object) -> Object:
+        """Create an object and return it."""
+
+    async def patch(
+        self,
+        resource: Resource,
+        namespace: str,
+        name: str,
+        body: Object,
+        *,
+        subresource: str = "",
+        content_type: str = MERGE_PATCH,
+        query: Mapping[str, str] | None = None,
+    ) -> Object:
+        """Patch an object and return it."""
+
+    async def delete(self, resource: Resource, namespace: str, name: str, uid: str) -> None:
+        """Delete the object of that name if it is still the one with ``uid``."""
+
+
+class Runs:
+    """The runs of the cluster. What is written is recorded in the store at once."""
+
+    def __init__(self, kube: Cluster, store: RunStore, archive: Archive) -> None:
+        self._kube = kube
+        self._store = store
+        self._archive = archive
+
+    async def find(self, namespace: str, name: str) -> RunRow | None:
+        """Return a run, whether it is still in the cluster or only in the store."""
+        row = await self._store.get_run(namespace, name)
+        if row is not None:
+            return row
+        # kubectl may have made it a moment ago, before the watch told of it.
+        manifest = await self._get(RUNS, namespace, name)
+        return await self._archive.observe(manifest) if manifest else None
+
+    async def find_session(self, namespace: str, reference: str) -> AgentSession | None:
+        """Return a session by its name or its uid."""
+        manifest = await self._get(SESSIONS, namespace, reference)
+        if manifest is None:
+            listed = await self._kube.list(SESSIONS, namespace)
+            of_uid = (one for one in listed["items"] if one["metadata"]["uid"] == reference)
+            manifest = next(of_uid, None)
+        return AgentSession.model_validate(manifest) if manifest else None
+
+    async def find_repeated(
+        self, arguments: SpawnArguments, namespace: str, run_id: str
+    ) -> RunRow | None:
+        """Return the run that the same request has made before; refuse another request's."""
+        earlier = await self.find(namespace, run_id)
+        return _same_request(earlier, arguments) if earlier else None
+
+    async def spawn(
+        self, arguments: SpawnArguments, namespace: str, run_id: str, requested_by: str
+    ) -> RunRow:
+        """Make the run of that id, and the session of a new conversation."""
+        await self._check_profile(arguments, namespace)
+        if arguments.session_mode == "resume":
+            session = await self._session_to_resume(arguments, namespace)
+            return await self._create(arguments, namespace, run_id, session, requested_by)
+        session, is_new = await self._create_session(arguments, namespace, run_id)
+        try:
+            return await self._create(arguments, namespace, run_id, session, requested_by)
+        except ApiError as error:
+            if is_new and not isinstance(error, ApiUnavailable):
+                await self._discard_session(namespace, session)
+            raise
+
+    async def request_cancellation(
+        self, row: RunRow, requested_by: str, reason: str | None
+    ) -> RunRow:
+        """Ask for a run to be cancelled; the row says whether it had ended before."""
+        namespace, name = row.run.metadata.namespace, row.run.metadata.name
+        for tries_left in reversed(range(_PATCH_TRIES)):
+            manifest = await self._get(RUNS, namespace, name)
+            if manifest is None or manifest["metadata"]["uid"] != row.run.metadata.uid:
+                return row
+            run = AgentRun.model_validate(manifest)
+            patch = None if run.phase.is_terminal else build_cancellation(run, requested_by, reason)
+            if patch is None:
+                return await self._archive.observe(manifest) or row
+            try:
+                manifest = await self._kube.patch(RUNS, namespace, name, patch)
+            except ApiError as error:
+                # Somebody else cancelled it, or it ended, in between: look again.
+                if error.status not in (404, 409, 422) or not tries_left:
+                    raise
+                continue
+            _log.info("run %s: cancellation asked for by %s", name, requested_by)
+            return await self._archive.observe(manifest) or row
+        raise AssertionError("the last try returns or raises")
+
+    async def _check_profile(self, arguments: SpawnArguments, namespace: str) -> None:
+        manifest = await self._get(PROFILES, namespace, profile_name(arguments))
+        if manifest is not None:
+            check_profile(arguments, AgentProfile.model_validate(manifest), [])
+            return
+        listed = await self._kube.list(PROFILES, namespace)
+        offered = [AgentProfile.model_validate(one) for one in listed["items"]]
+        check_profile(arguments, None, offered)
+
+    async def _session_to_resume(self, arguments: SpawnArguments, namespace: str) -> AgentSession:
+        reference = (arguments.session_id or "").strip()
+        session = await self.find_session(namespace, reference)
+        if session is None:
+            raise InvalidArgumentsError(f"Unknown session_id: {reference}")
+        check_session(arguments, session)
+        return session
+
+    async def _create_session(
+        self, arguments: SpawnArguments, namespace: str, run_id: str
+    ) -> tuple[AgentSession, bool]:
+        body = build_session(arguments, run_id)
+        name = body["metadata"]["name"]
+        try:
+            created = await self._kube.create(SESSIONS, namespace, body)
+            return AgentSession.model_validate(created), True
+        except ApiError as error:
+            if error.status != 409:
+                raise
+        # An earlier try of the same request may have got no further than its session.
+        existing = await self._get(SESSIONS, namespace, name)
+        if existing and existing["metadata"].get("labels", {}).get(LABEL_RUN) == run_id:
+            return AgentSession.model_validate(existing), False
+        raise InvalidArgumentsError(
+            f"Agent name is already in use: {arguments.nickname or name}. Choose another nickname,"
+            " or continue that agent's conversation with session_mode resume."
+        )
+
+    async def _discard_session(self, namespace: str, session: AgentSession) -> None:
+        """Give a name free again that the failed request would have burnt."""
+        name = session.metadata.name
+        try:
+            await self._kube.delete(SESSIONS, namespace, name, session.metadata.uid)
+        except ApiError as error:
+            _log.warning("session %s of a run that was refused stays: %s", name, error)
+
+    async def _create(
+        self,
+        arguments: SpawnArguments,
+        namespace: str,
+        run_id: str,
+        session: AgentSession,
+        requested_by: str,
+    ) -> RunRow:
+        body = build_run(arguments, run_id, session.metadata.name, requested_by)
+        manifest: dict[str, Any] | None
+        try:
+            manifest = await self._kube.create(RUNS, namespace, body)
+            _log.info("run %s: asked for by %s", run_id, requested_by)
+        except ApiError as error:
+            # 409: a twin of this request was faster. No answer: it may have been made all the same.
+            if error.status != 409 and not isinstance(error, ApiUnavailable):
+                raise
+            manifest = await self._get(RUNS, namespace, run_id)
+            if manifest is None:
+                raise
+        row = await self._archive.observe(manifest)
+        if row is None:
+            raise InvalidArgumentsError(f"run {run_id} exists but cannot be read: see the log")
+        return _same_request(row, arguments)
+
+    async def _get(self, resource: Resource, namespace: str, name: str) -> Object | None:
+        try:
+            return await self._kube.get(resource, namespace, name)
+        except ApiError as error:
+            # A name that cannot be one is the name of nothing.
+            if error.status in (400, 404, 422):
+                return None
+            raise
+
+
+def _same_request(row: RunRow, arguments: SpawnArguments) -> RunRow:
+    if row.run.metadata.annotations.get(REQUEST_HASH) != request_hash(arguments):
+        raise InvalidArgumentsError(
+            "idempotency_key was used before with other arguments, for run"
+            f" {row.run.metadata.name}. Use another key for another run."
+        )
+    return row

@@ -1,0 +1,111 @@
+"""The MCP server: the tools, who may call them, and the two routes for Kubernetes' probes."""
+
+import asyncio
+from collections.abc import Callable
+
+from mcp.server.auth.provider import TokenVerifier
+from mcp.server.auth.settings import AuthSettings
+from mcp.server.mcpserver import MCPServer
+from mcp.server.transport_security import TransportSecuritySettings
+from pydantic import AnyHttpUrl
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp
+
+from agentrun import __version__
+from agentrun.store.base import RunStore, StoreError
+from mcp_server.auth import ReviewUnavailableResponse
+from mcp_server.door import Door
+from mcp_server.hosts import HostCheck
+from mcp_server.settings import Settings
+from mcp_server.tools.events import add_poll_events
+from mcp_server.tools.runs import add_cancel_run, add_get_run, add_list_runs, add_spawn_run
+
+INSTRUCTIONS = """\
+AgentRun runs coding agents (Codex, Claude Code and others) in pods on Kubernetes.
+
+1. spawn_run starts an agent on a task and answers at once with a run_id.
+2. poll_events follows it: begin with after_seq 0, then pass next_after_seq, until the status is
+   completed, failed, cancelled or rejected.
+3. get_run shows the result: the agent's answer, and the branch and commit of its change.
+cancel_run stops a run; its status is cancelled only when no process of it is left.
+list_runs finds runs, also old ones. Several runs may work at the same time.
+"""
+
+_PROBE_SECONDS = 3
+
+
+def build_server(
+    door: Door, verifier: TokenVerifier | None = None, auth: AuthSettings | None = None
+) -> MCPServer:
+    """Build the MCP server with its tools; without a verifier, for tests in memory."""
+    server: MCPServer = MCPServer(
+        "agentrun",
+        title="AgentRun",
+        version=__version__,
+        instructions=INSTRUCTIONS,
+        token_verifier=verifier,
+        auth=auth,
+        # Nothing here is subscribed to; poll_events is how runs are followed.
+        subscriptions=False,
+    )
+    for add in (add_spawn_run, add_get_run, add_poll_events, add_cancel_run, add_list_runs):
+        add(server, door)
+    return server
+
+
+def auth_settings(settings: Settings) -> AuthSettings:
+    """Say how clients authenticate; the metadata is served only where a public URL is known."""
+    resource = AnyHttpUrl(f"{settings.public_url}/mcp") if settings.public_url else None
+    return AuthSettings(
+        issuer_url=AnyHttpUrl(settings.issuer_url),
+        resource_server_url=resource,
+        # The TokenReview checks the audience.
+        validate_token_resource=False,
+    )
+
+
+def build_app(
+    door: Door, verifier: TokenVerifier, settings: Settings, is_watching: Callable[[], bool]
+) -> ASGIApp:
+    """Build what port 8080 serves: /mcp, /healthz and /readyz."""
+    server = build_server(door, verifier, auth_settings(settings))
+    app: Starlette = server.streamable_http_app(
+        streamable_http_path="/mcp",
+        stateless_http=True,
+        # HostCheck does it, for every route and with addresses.
+        transport_security=TransportSecuritySettings(enable_dns_rebinding_protection=False),
+    )
+    app.router.routes.extend(_probes(door, is_watching))
+    app.add_middleware(ReviewUnavailableResponse)
+    app.add_middleware(HostCheck, allowed=settings.allowed_hosts)
+    return app
+
+
+def _probes(door: Door, is_watching: Callable[[], bool]) -> list[Route]:
+    async def healthz(_: Request) -> Response:
+        return JSONResponse({"status": "ok"})
+
+    async def readyz(_: Request) -> Response:
+        missing = {
+            "stopping": door.stopping.is_set(),
+            "the event store cannot be read": not await _is_readable(door.store),
+            "the runs of the cluster are not being watched": not is_watching(),
+        }
+        why = [reason for reason, holds in missing.items() if holds]
+        if why:
+            return JSONResponse({"status": "not ready", "why": why}, status_code=503)
+        return JSONResponse({"status": "ok"})
+
+    return [Route("/healthz", healthz), Route("/readyz", readyz)]
+
+
+async def _is_readable(store: RunStore) -> bool:
+    try:
+        async with asyncio.timeout(_PROBE_SECONDS):
+            await store.get_run_by_uid("")
+    except (StoreError, TimeoutError):
+        return False
+    return True

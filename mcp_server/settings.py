@@ -1,0 +1,86 @@
+"""What the front door is told by its environment."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+_POD_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+
+
+class SettingsError(ValueError):
+    """A variable of the environment makes no sense."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Where to listen, what to serve, where to keep it."""
+
+    namespaces: tuple[str, ...] = ("default",)
+    """The namespaces whose runs are served; the first is the default."""
+    store_url: str = "sqlite:////data/agentrun.db"
+    blobs_url: str = "file:///data/blobs"
+    allowed_hosts: tuple[str, ...] = ()
+    """Host names that clients use beside the ones inside a cluster (see hosts.py)."""
+    public_url: str = ""
+    """Where clients outside reach the server, without /mcp."""
+    issuer_url: str = "https://kubernetes.default.svc.cluster.local"
+    """Who issues the tokens."""
+    host: str = "0.0.0.0"
+    port: int = 8080
+    gateway_port: int = 8081
+    log_level: str = "INFO"
+
+
+def load_settings(environment: Mapping[str, str]) -> Settings:
+    """Read the settings; a SettingsError names the variable that is wrong."""
+    default = Settings()
+    public_url = _url(environment, "AGENTRUN_PUBLIC_URL", "")
+    hosts = _names(environment.get("AGENTRUN_ALLOWED_HOSTS", ""))
+    if public_url:
+        hosts = (*hosts, urlsplit(public_url).hostname or "")
+    return Settings(
+        namespaces=_names(environment.get("AGENTRUN_NAMESPACES", "")) or (_own_namespace(),),
+        store_url=environment.get("AGENTRUN_STORE_URL") or default.store_url,
+        blobs_url=environment.get("AGENTRUN_BLOBS_URL") or default.blobs_url,
+        allowed_hosts=hosts,
+        public_url=public_url,
+        issuer_url=_url(environment, "AGENTRUN_ISSUER_URL", default.issuer_url),
+        host=environment.get("AGENTRUN_HOST") or default.host,
+        port=_port(environment, "AGENTRUN_PORT", default.port),
+        gateway_port=_port(environment, "AGENTRUN_GATEWAY_PORT", default.gateway_port),
+        log_level=_level(environment, default.log_level),
+    )
+
+
+def _names(value: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(part.strip() for part in value.split(",") if part.strip()))
+
+
+def _own_namespace() -> str:
+    if _POD_NAMESPACE.exists():
+        return _POD_NAMESPACE.read_text().strip()
+    return "default"
+
+
+def _url(environment: Mapping[str, str], name: str, default: str) -> str:
+    value = environment.get(name, "").rstrip("/") or default
+    if value and (urlsplit(value).scheme not in ("http", "https") or not urlsplit(value).hostname):
+        raise SettingsError(f"{name} must be an http or https URL, not {value!r}")
+    return value
+
+
+def _port(environment: Mapping[str, str], name: str, default: int) -> int:
+    value = environment.get(name, "") or str(default)
+    if not value.isdecimal() or not 0 < int(value) < 65536:
+        raise SettingsError(f"{name} must be a port from 1 to 65535, not {value!r}")
+    return int(value)
+
+
+def _level(environment: Mapping[str, str], default: str) -> str:
+    value = environment.get("AGENTRUN_LOG_LEVEL", "").upper() or default
+    if value not in ("DEBUG", "INFO", "WARNING", "ERROR"):
+        raise SettingsError(
+            f"AGENTRUN_LOG_LEVEL must be DEBUG, INFO, WARNING or ERROR, not {value!r}"
+        )
+    return value

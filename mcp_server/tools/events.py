@@ -1,0 +1,84 @@
+"""The tool that follows a run's events."""
+
+import asyncio
+from typing import Annotated
+
+from mcp.server.mcpserver import MCPServer
+from mcp_types import ToolAnnotations
+from pydantic import Field
+
+from agentrun.api.events import Event
+from agentrun.store.base import RunRow
+from mcp_server.door import Door, told_to_the_model
+from mcp_server.references import AgentName, Cwd, Namespace, RunId, resolve
+from mcp_server.schemas import PollResult
+from mcp_server.views import status_of
+
+MAX_PAGE_BYTES = 1024 * 1024
+"""How much one answer holds, so that a talkative agent does not flood its reader."""
+
+
+def add_poll_events(server: MCPServer, door: Door) -> None:
+    """Offer poll_events."""
+
+    @server.tool(
+        title="Follow a run",
+        annotations=ToolAnnotations(
+            read_only_hint=True, idempotent_hint=True, open_world_hint=False
+        ),
+    )
+    async def poll_events(
+        after_seq: Annotated[
+            int, Field(description="0 to begin with; then the next_after_seq before.", ge=0)
+        ],
+        run_id: RunId = None,
+        agent_name: AgentName = None,
+        cwd: Cwd = None,
+        limit: Annotated[int, Field(description="How many events at most.", ge=1, le=1000)] = 100,
+        wait_ms: Annotated[
+            int, Field(description="How long to wait for an event.", ge=0, le=30_000)
+        ] = 20_000,
+        namespace: Namespace = None,
+    ) -> PollResult:
+        """
+        Return what a run did after `after_seq`, and wait for something if it did nothing yet.
+
+        Call it again with `after_seq` set to `next_after_seq` until the status is completed,
+        failed, cancelled or rejected and no more events come; the last event of every run is a
+        `status_changed`. No events means that the agent is still thinking: call again. When
+        the status is input_required, `get_run` shows the question.
+        """
+        with told_to_the_model():
+            row = await resolve(door, run_id, agent_name, cwd, namespace)
+            row, events = await _next_events(door, row, after_seq, limit, wait_ms / 1000)
+            return PollResult(
+                run_id=row.run.metadata.name,
+                status=status_of(row),
+                events=events,
+                next_after_seq=events[-1].seq if events else after_seq,
+            )
+
+
+async def _next_events(
+    door: Door, row: RunRow, after_seq: int, limit: int, seconds: float
+) -> tuple[RunRow, list[Event]]:
+    uid, clock = row.run.metadata.uid, asyncio.get_running_loop().time
+    deadline = clock() + seconds
+    while True:
+        # The row before the events: whoever reads of the end must get the last event too.
+        row = await door.store.get_run_by_uid(uid) or row
+        events = within(MAX_PAGE_BYTES, await door.store.read(uid, after_seq, limit))
+        left = deadline - clock()
+        if events or row.sealed or left <= 0 or door.stopping.is_set():
+            return row, events
+        await door.wait_for_news(uid, after_seq, left)
+
+
+def within(most: int, events: list[Event]) -> list[Event]:
+    """Return the first of ``events`` that take at most ``most`` bytes; one in any case."""
+    size = 0
+    for index, event in enumerate(events):
+        size += len(event.model_dump_json())
+        if size > most:
+            return events[: max(1, index)]
+    return events

@@ -1,0 +1,295 @@
+"""The tools that start, show, stop and list runs."""
+
+import asyncio
+from typing import Annotated, Any, Literal
+
+from mcp.server.mcpserver import MCPServer
+from mcp.server.mcpserver.exceptions import ToolError
+from mcp_types import ToolAnnotations
+from pydantic import Field
+
+from agentrun.api.messages import AgentMessage
+from agentrun.api.names import new_run_id, run_id_for_key
+from agentrun.api.v1alpha1 import Backend, Phase, Role
+from agentrun.store.base import RunFilter, RunRow
+from mcp_server.door import Door, told_to_the_model
+from mcp_server.manifests import check_arguments
+from mcp_server.references import AgentName, Cwd, Namespace, RunId, is_in, resolve
+from mcp_server.schemas import (
+    CancelResult,
+    ListRunsResult,
+    RunView,
+    SpawnArguments,
+    SpawnResult,
+    Status,
+    TimeoutArguments,
+    WorkspaceArguments,
+)
+from mcp_server.views import LISTED_PROMPT, cancel_result, run_view, spawn_result, status_of
+
+_PHASES: dict[str, list[Phase]] = {}
+for _phase in Phase:
+    _PHASES.setdefault(_phase.status, []).append(_phase)
+
+
+def add_spawn_run(server: MCPServer, door: Door) -> None:
+    """Offer spawn_run."""
+
+    @server.tool(
+        title="Start a run",
+        annotations=ToolAnnotations(
+            read_only_hint=False,
+            destructive_hint=False,
+            idempotent_hint=False,
+            open_world_hint=True,
+        ),
+    )
+    async def spawn_run(
+        backend: Annotated[Backend, Field(description="The kind of agent that does the work.")],
+        role: Annotated[
+            Role, Field(description="What the agent is here for. A label; it changes nothing.")
+        ],
+        prompt: Annotated[
+            str | None,
+            Field(description="The task, in words. This or input_message.", max_length=131_072),
+        ] = None,
+        input_message: Annotated[
+            AgentMessage | None,
+            Field(description="The task as a message with parts; follows the prompt, if any."),
+        ] = None,
+        session_mode: Annotated[
+            Literal["new", "resume"],
+            Field(description="`new` begins a conversation, `resume` continues session_id's."),
+        ] = "new",
+        session_id: Annotated[
+            str | None, Field(description="The session to resume: its id or its agent's name.")
+        ] = None,
+        nickname: Annotated[
+            str | None,
+            Field(description="A stable name for a new agent, unique in the namespace."),
+        ] = None,
+        profile: Annotated[
+            str | None,
+            Field(description="The AgentProfile to use. Leave it out unless told to name one."),
+        ] = None,
+        model: Annotated[
+            str | None, Field(description="The model; the profile says which are allowed.")
+        ] = None,
+        workspace: Annotated[
+            WorkspaceArguments | None,
+            Field(description="What the agent works on. Default: the profile's, else empty."),
+        ] = None,
+        cwd: Annotated[
+            str | None,
+            Field(description="The folder to work in: relative, or absolute below /workspace."),
+        ] = None,
+        output_schema: Annotated[
+            dict[str, Any] | None,
+            Field(description="A JSON Schema that the final answer must satisfy."),
+        ] = None,
+        metadata: Annotated[
+            dict[str, Any] | None, Field(description="Kept and returned, never interpreted.")
+        ] = None,
+        backend_config: Annotated[
+            dict[str, Any] | None,
+            Field(description="Settings of the backend; remote_a2a needs agent_url."),
+        ] = None,
+        timeouts: Annotated[
+            TimeoutArguments | None, Field(description="How long things may take.")
+        ] = None,
+        idempotency_key: Annotated[
+            str | None,
+            Field(
+                description="Any unique word. Repeating the call with it makes no second run.",
+                max_length=256,
+            ),
+        ] = None,
+        namespace: Namespace = None,
+    ) -> SpawnResult:
+        """
+        Start a coding agent on a task, in a pod of its own; returns at once.
+
+        Use it to hand work to Codex, Claude Code or another agent. Describe the whole task in
+        `prompt` and give the repository as `workspace.git.url`. Then call `poll_events` with
+        the run_id and after_seq 0 to watch it work, and `get_run` for the result once its
+        status is completed. `cancel_run` stops it.
+        """
+        arguments = SpawnArguments(
+            backend=backend,
+            role=role,
+            prompt=prompt,
+            input_message=input_message,
+            session_mode=session_mode,
+            session_id=session_id,
+            nickname=nickname,
+            profile=profile,
+            model=model,
+            workspace=workspace,
+            cwd=cwd,
+            output_schema=output_schema,
+            metadata=metadata,
+            backend_config=backend_config,
+            timeouts=timeouts,
+        )
+        with told_to_the_model():
+            check_arguments(arguments)
+            row = await _spawn(door, arguments, idempotency_key, door.namespace(namespace))
+            return spawn_result(row)
+
+
+def add_get_run(server: MCPServer, door: Door) -> None:
+    """Offer get_run."""
+
+    @server.tool(
+        title="Show a run",
+        annotations=ToolAnnotations(
+            read_only_hint=True, idempotent_hint=True, open_world_hint=False
+        ),
+    )
+    async def get_run(
+        run_id: RunId = None,
+        agent_name: AgentName = None,
+        cwd: Cwd = None,
+        namespace: Namespace = None,
+    ) -> RunView:
+        """
+        Show where a run is and, once it has ended, what came of it.
+
+        Use it for a run's result, error, usage, or the question it waits with. To follow a run
+        that is still working, call `poll_events` instead of calling this again and again. Runs
+        are found after their AgentRun has been deleted, too.
+        """
+        with told_to_the_model():
+            return run_view(await resolve(door, run_id, agent_name, cwd, namespace))
+
+
+def add_cancel_run(server: MCPServer, door: Door) -> None:
+    """Offer cancel_run."""
+
+    @server.tool(
+        title="Cancel a run",
+        annotations=ToolAnnotations(
+            read_only_hint=False,
+            destructive_hint=True,
+            idempotent_hint=True,
+            open_world_hint=False,
+        ),
+    )
+    async def cancel_run(
+        run_id: RunId = None,
+        agent_name: AgentName = None,
+        cwd: Cwd = None,
+        wait_ms: Annotated[
+            int, Field(description="How long to wait for its end.", ge=0, le=30_000)
+        ] = 15_000,
+        reason: Annotated[
+            str | None,
+            Field(description="Why, for people who look later.", max_length=1024),
+        ] = None,
+        namespace: Namespace = None,
+    ) -> CancelResult:
+        """
+        Cancel a run, and wait up to `wait_ms` until no process of it is left.
+
+        Status `cancelled` means that nothing of it is left. Status `cancelling` means that it
+        is still being stopped: call `cancel_run` again to wait on, or `get_run` to look.
+        Cancelling twice is harmless; a run that ended otherwise cannot be cancelled.
+        """
+        with told_to_the_model():
+            row = await resolve(door, run_id, agent_name, cwd, namespace)
+            if not row.run.phase.is_terminal:
+                caller = door.caller().username
+                row = await door.runs.request_cancellation(row, caller, reason)
+                row = await _wait_for_end(door, row, wait_ms / 1000)
+            if row.run.phase.is_terminal and row.run.phase is not Phase.CANCELLED:
+                raise ToolError(
+                    f"run is already terminal: {status_of(row)}. Call get_run for its result."
+                )
+            return cancel_result(row)
+
+
+def add_list_runs(server: MCPServer, door: Door) -> None:
+    """Offer list_runs."""
+
+    @server.tool(
+        title="List runs",
+        annotations=ToolAnnotations(
+            read_only_hint=True, idempotent_hint=True, open_world_hint=False
+        ),
+    )
+    async def list_runs(
+        status: Annotated[Status | None, Field(description="Only runs that are there.")] = None,
+        backend: Annotated[Backend | None, Field(description="Only runs of this kind.")] = None,
+        cwd: Annotated[str | None, Field(description="Only runs in this folder.")] = None,
+        limit: Annotated[int, Field(description="How many runs at most.", ge=1, le=500)] = 100,
+        cursor: Annotated[
+            str | None, Field(description="The next_cursor of the page before.")
+        ] = None,
+        namespace: Namespace = None,
+    ) -> ListRunsResult:
+        """
+        List runs, newest first, also those that ended or were deleted.
+
+        Use it to find a run whose run_id is not known, or to see what is going on. Call
+        `get_run` for the whole of one of them.
+        """
+        with told_to_the_model():
+            which = RunFilter(
+                namespaces=[door.namespace(namespace)],
+                phases=_phases(status),
+                backend=backend,
+            )
+            return await _list(door, which, status, cwd, limit, cursor or None)
+
+
+async def _spawn(door: Door, arguments: SpawnArguments, key: str | None, namespace: str) -> RunRow:
+    caller = door.caller().username
+    if not key:
+        return await door.runs.spawn(arguments, namespace, new_run_id(door.now()), caller)
+    run_id = run_id_for_key(namespace, caller, key)
+    earlier = await door.runs.find_repeated(arguments, namespace, run_id)
+    return earlier or await door.runs.spawn(arguments, namespace, run_id, caller)
+
+
+async def _wait_for_end(door: Door, row: RunRow, seconds: float) -> RunRow:
+    clock = asyncio.get_running_loop().time
+    deadline = clock() + seconds
+    while True:
+        row = await door.store.get_run_by_uid(row.run.metadata.uid) or row
+        left = deadline - clock()
+        if row.run.phase.is_terminal or left <= 0 or door.stopping.is_set():
+            return row
+        await door.wait_for_news(row.run.metadata.uid, row.last_seq, left)
+
+
+def _phases(status: Status | None) -> list[Phase] | None:
+    """Return the phases in which a run may have ``status``."""
+    if status is None:
+        return None
+    if any(phase.is_terminal for phase in _PHASES[status]):
+        return _PHASES[status]
+    # The journal may be ahead of the phase; but not of the end.
+    return [phase for phase in Phase if not phase.is_terminal]
+
+
+async def _list(
+    door: Door,
+    which: RunFilter,
+    status: Status | None,
+    cwd: str | None,
+    limit: int,
+    cursor: str | None,
+) -> ListRunsResult:
+    while True:
+        try:
+            page = await door.store.list_runs(which, limit, cursor)
+        except ValueError as error:
+            raise ToolError(
+                f"Unknown cursor: {cursor}. Give the next_cursor of an earlier list_runs,"
+                " or leave it out to begin with the newest run."
+            ) from error
+        rows = [row for row in page.rows if is_in(row, cwd) and status in (None, status_of(row))]
+        cursor = page.cursor
+        if rows or cursor is None:
+            shown = [run_view(row, prompt_limit=LISTED_PROMPT) for row in rows]
+            return ListRunsResult(runs=shown, next_cursor=cursor)

@@ -1,0 +1,201 @@
+"""
+Between the tools and the kinds: runs become tool results.
+
+Kubernetes' words on one side, MCP's on the other; this is the table between them. Nothing here
+reads a clock or calls anything. manifests.py goes the other way.
+"""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from agentrun.api.pod_layout import REQUESTED_BY
+from agentrun.api.v1alpha1 import AgentRun, AgentRunStatus, Phase, Question, Reason
+from agentrun.store.base import RunRow
+from mcp_server.manifests import absolute_cwd, session_name_of
+from mcp_server.schemas import (
+    CancelResult,
+    ConditionView,
+    OptionView,
+    QuestionView,
+    RunResult,
+    RunView,
+    SpawnResult,
+    UsageView,
+)
+
+LISTED_PROMPT = 200
+"""How much of a prompt a list of runs shows."""
+
+_LIVE = ("running", "input_required", "auth_required")
+_ENDED = {
+    Phase.COMPLETED: "Run completed",
+    Phase.FAILED: "Run failed",
+    Phase.CANCELLED: "Run cancelled",
+    Phase.REJECTED: "Rejected",
+}
+
+
+def status_of(row: RunRow) -> Any:
+    """
+    Say where a run is: the later of its phase and its journal.
+
+    The journal knows sooner what the agent does. How a run ends is only ever said by its phase.
+    """
+    run, phase = row.run, row.run.phase
+    if phase.is_terminal or phase is Phase.CANCELLING:
+        return phase.status
+    if run.is_cancel_requested or row.deleted_at:
+        return Phase.CANCELLING.status
+    # A new pod is on its way: what the journal says is of the attempt before.
+    if phase in (Phase.QUEUED, Phase.STARTING) and run.attempts > 1:
+        return phase.status
+    return row.journal_status if row.journal_status in _LIVE else phase.status
+
+
+def run_view(row: RunRow, *, prompt_limit: int | None = None) -> RunView:
+    """Show a run; of its prompt at most ``prompt_limit`` characters."""
+    run, status = row.run, row.run.status
+    spec, result = run.spec, status.result
+    word = status_of(row)
+    return RunView(
+        run_id=run.metadata.name,
+        namespace=run.metadata.namespace,
+        backend=spec.backend,
+        role=spec.role,
+        session_id=session_id_of(row),
+        agent_name=session_name_of(run),
+        status=word,
+        reason=status.reason,
+        message=status.message,
+        summary=summary_of(row),
+        started_at=timestamp(run.created or row.updated_at) or "",
+        updated_at=timestamp(row.updated_at or run.created) or "",
+        completed_at=timestamp(status.completion_time),
+        cancelled_at=timestamp(status.cancelled_at),
+        last_seq=row.last_seq,
+        prompt=_shortened(spec.prompt, prompt_limit),
+        cwd=absolute_cwd(spec.workspace.cwd if spec.workspace else None),
+        metadata=spec.metadata or {},
+        question=_question(status) if word in ("input_required", "auth_required") else None,
+        result=_result(status),
+        error=_error(run),
+        usage=_usage(status),
+        branch=result.branch if result else None,
+        commit=result.commit if result else None,
+        pod=status.pod_name,
+        node=status.node_name,
+        attempts=run.attempts,
+        conditions=[
+            ConditionView(type=c.type, status=c.status, reason=c.reason, message=c.message)
+            for c in status.conditions
+        ],
+        requested_by=run.metadata.annotations.get(REQUESTED_BY),
+        deleted_at=timestamp(row.deleted_at),
+    )
+
+
+def spawn_result(row: RunRow) -> SpawnResult:
+    """Show what spawn_run made, or what it had made before."""
+    return SpawnResult(
+        run_id=row.run.metadata.name,
+        backend=row.run.spec.backend,
+        role=row.run.spec.role,
+        session_id=session_id_of(row),
+        agent_name=session_name_of(row.run),
+        status=status_of(row),
+    )
+
+
+def cancel_result(row: RunRow) -> CancelResult:
+    """Show how far a cancellation has come."""
+    return CancelResult(
+        run_id=row.run.metadata.name,
+        status=status_of(row),
+        cancelled_at=timestamp(row.run.status.cancelled_at),
+    )
+
+
+def session_id_of(row: RunRow) -> str:
+    """Return the session's uid, or its name, which every tool takes as well."""
+    return row.session_uid or session_name_of(row.run)
+
+
+def summary_of(row: RunRow) -> str:
+    """Say in a line what happened last."""
+    phase, message = row.run.phase, row.run.status.message
+    if phase.is_terminal:
+        tells_why = phase in (Phase.FAILED, Phase.REJECTED) and message
+        return f"{_ENDED[phase]}: {message}" if tells_why else _ENDED[phase]
+    if row.summary:
+        return row.summary
+    if row.run.status.reason == Reason.SESSION_BUSY:
+        return "Run queued behind active session run"
+    return "Run queued" if status_of(row) == "queued" else f"Status: {status_of(row)}"
+
+
+def timestamp(at: datetime | None) -> str | None:
+    """Write a point in time as clients know it: ISO 8601, UTC, milliseconds."""
+    if at is None:
+        return None
+    aware = at if at.tzinfo else at.replace(tzinfo=UTC)
+    return aware.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def seal_data(run: AgentRun) -> dict[str, Any]:
+    """Say in an event's data what ``status`` says of the end: the last event of every run."""
+    status = run.status
+    told = {
+        "status": run.phase.status,
+        "reason": status.reason,
+        "message": status.message,
+        "completed_at": timestamp(status.completion_time),
+        "cancelled_at": timestamp(status.cancelled_at),
+    }
+    return {key: value for key, value in told.items() if value is not None}
+
+
+def ended_by_deletion(run: AgentRun, now: datetime) -> AgentRun:
+    """Return the run as it is once its AgentRun and then its pod are gone: cancelled."""
+    status = run.status.model_copy(
+        update={
+            "phase": Phase.CANCELLED,
+            "reason": Reason.DELETED.value,
+            "message": "The AgentRun was deleted while the run was alive.",
+            "completion_time": now,
+            "cancelled_at": now,
+        }
+    )
+    return run.model_copy(update={"status": status})
+
+
+def _question(status: AgentRunStatus) -> QuestionView | None:
+    question: Question | None = status.agent.question if status.agent else None
+    if question is None:
+        return None
+    return QuestionView(
+        id=question.id,
+        text=question.text,
+        options=[OptionView(id=option.id, name=option.name) for option in question.options],
+        asked_at=timestamp(question.asked_at),
+    )
+
+
+def _result(status: AgentRunStatus) -> RunResult | None:
+    return RunResult(**status.result.model_dump()) if status.result else None
+
+
+def _usage(status: AgentRunStatus) -> UsageView | None:
+    usage = status.agent.usage if status.agent else None
+    return UsageView(**usage.model_dump()) if usage else None
+
+
+def _error(run: AgentRun) -> str | None:
+    if run.phase not in (Phase.FAILED, Phase.REJECTED):
+        return None
+    return run.status.message or run.status.reason or run.phase.value
+
+
+def _shortened(text: str | None, limit: int | None) -> str | None:
+    if text is None or limit is None or len(text) <= limit:
+        return text
+    return text[:limit] + "…"
