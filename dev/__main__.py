@@ -6,7 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 
-from dev import cluster, images, kind, paths, tools, volumes
+from dev import cluster, fixtures, images, kind, paths, tools, volumes
 from dev.components import COMPONENTS, Cluster, Component, component
 from dev.shell import DevError, run, say
 
@@ -148,6 +148,11 @@ def _parser() -> argparse.ArgumentParser:
         "Load images that were built on this machine.",
     )
     sub.add_argument("images", nargs="+")
+    command(
+        "fixtures",
+        lambda a: fixtures.apply(a.name),
+        "Put the scripted model and the git server into the cluster.",
+    )
     command("check-kind-config", _check_kind_config)
     sub = command("run", _run)
     sub.add_argument("words", nargs=argparse.REMAINDER, metavar="-- COMMAND")

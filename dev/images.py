@@ -88,10 +88,10 @@ def _load(found: Cluster, image: str) -> None:
     containerd = ["ctr", "--address", found.socket, "--namespace", "k8s.io", "images"]
     mark = found.folder / "images" / re.sub("[/:]", "_", image)
     # The mark says what was imported last under the name, and the list that it is still there.
-    if mark.exists() and mark.read_text(encoding="ascii") == identity:
-        if image in run([*containerd, "list", "--quiet"]).split():
-            say(f"{image} is loaded, {listed['size']}")
-            return
+    marked = mark.read_text(encoding="ascii") if mark.exists() else None
+    if marked == identity and image in run([*containerd, "list", "--quiet"]).split():
+        say(f"{image} is loaded, {listed['size']}")
+        return
     mark.parent.mkdir(exist_ok=True)
     archive = mark.with_suffix(".tar")
     archive.unlink(missing_ok=True)

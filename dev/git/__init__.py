@@ -1,0 +1,6 @@
+"""
+A git server for tests and the demo: lighttpd in front of git's own http-backend.
+
+``/demo.git`` is open to everybody, to read and to push. What is under ``/private/`` asks for
+the user and password that a Secret brings. The repositories begin anew with each start.
+"""

@@ -1,0 +1,79 @@
+"""Making the repositories, and handing over to lighttpd."""
+
+import os
+import subprocess
+import tempfile
+from pathlib import Path
+
+from dev.git.demo import FILES
+
+BACKEND = "/usr/lib/git-core/git-http-backend"
+REPOSITORIES = ("demo.git", "empty.git", "private/demo.git")
+
+
+def make(repository: Path, files: dict[str, str]) -> None:
+    """Make a bare repository with one commit of ``files`` on ``main``; none of no files."""
+    _git("init", "--quiet", "--bare", "--initial-branch=main", str(repository))
+    _git("-C", str(repository), "config", "http.receivepack", "true")
+    if not files:
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        for name, content in files.items():
+            file = Path(folder) / name
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(content, encoding="utf-8")
+        _git("init", "--quiet", "--initial-branch=main", folder)
+        _git("-C", folder, "add", ".")
+        _git("-C", folder, "commit", "--quiet", "-m", "Begin")
+        _git("-C", folder, "push", "--quiet", str(repository), "main")
+
+
+def configuration(root: Path, port: int, accounts: Path) -> str:
+    """Write what lighttpd has to know."""
+    return f"""\
+server.modules = ("mod_alias", "mod_setenv", "mod_auth", "mod_authn_file", "mod_cgi")
+server.document-root = "{root}"
+server.port = {port}
+server.upload-dirs = ("{root}")
+server.errorlog = "/proc/self/fd/2"
+alias.url = ("/" => "{BACKEND}/")
+cgi.assign = ("" => "")
+# With a user named, git allows a push; it does not ask who that is.
+setenv.add-environment = (
+    "GIT_PROJECT_ROOT" => "{root}", "GIT_HTTP_EXPORT_ALL" => "1", "REMOTE_USER" => "anybody"
+)
+auth.backend = "plain"
+auth.backend.plain.userfile = "{accounts}"
+$HTTP["url"] =~ "^/private/" {{
+    auth.require = ("" => ("method" => "basic", "realm" => "git", "require" => "valid-user"))
+}}
+"""
+
+
+def main() -> None:
+    """Serve until killed."""
+    root = Path(os.environ.get("GIT_ROOT", "/srv/git"))
+    for name in REPOSITORIES:
+        if not (root / name).exists():
+            make(root / name, {} if name.startswith("empty") else FILES)
+    accounts = root / "accounts"
+    account = f"{os.environ['GIT_USER']}:{os.environ['GIT_PASSWORD']}\n"
+    accounts.write_text(account, encoding="utf-8")
+    config = root / "lighttpd.conf"
+    config.write_text(configuration(root, 8080, accounts), encoding="utf-8")
+    os.execv("/usr/sbin/lighttpd", ["lighttpd", "-D", "-f", str(config)])
+
+
+def _git(*arguments: str) -> None:
+    who = {"NAME": "AgentRun", "EMAIL": "demo@example.org"}
+    when = {"DATE": "2026-01-01T00:00:00Z"}
+    fixed = {
+        f"GIT_{role}_{key}": value
+        for role in ("AUTHOR", "COMMITTER")
+        for key, value in (who | when).items()
+    }
+    subprocess.run(["git", *arguments], check=True, env=os.environ | fixed)
+
+
+if __name__ == "__main__":
+    main()

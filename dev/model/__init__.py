@@ -1,0 +1,21 @@
+"""
+A model that says what the prompt tells it to say.
+
+It speaks OpenAI's Responses and Anthropic's Messages, so that real agents work for real, with no
+provider and the same outcome every time. A prompt brings its script along in a fenced block:
+
+    ```script
+    [{"say": "I will add a file."}, {"shell": "echo hello > hello.txt"}, {"say": "Done."}]
+    ```
+
+A prompt without one plays the first of ``scenarios.json`` whose phrase it contains. The steps:
+
+    {"say": TEXT}                                   {"think": TEXT}
+    {"say_slowly": TEXT, "words_per_second": 5}     {"shell": COMMAND}
+    {"structured": OBJECT}                          {"hang": SECONDS}
+    {"error": 429, "message": TEXT, "times": 2}     {"cut": true}
+
+A shell step ends an answer, and its result brings the next; so where a script stands follows
+from the conversation alone. Only how often an error was given is remembered. Claude's Bash
+refuses a bare ``sleep N``: make it part of a longer command.
+"""

@@ -1,0 +1,237 @@
+"""The wire format of OpenAI's Responses."""
+
+import itertools
+import json
+import re
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+from uuid import uuid4
+
+from dev.model.script import Cut, Event, Pause, Playable, Step, is_prompt, text_of, words
+
+Item = dict[str, Any]
+
+ERROR_CODES = {401: "invalid_api_key", 403: "forbidden", 429: "rate_limit_exceeded"}
+# Codex's tools answer before a long command has ended, and say how to ask again.
+_RUNNING = re.compile(r"Process running with session ID (\d+)")
+_WAITING = re.compile(r"Script running with cell ID (\S+)")
+_PATIENCE_MS = 30_000
+
+
+@dataclass(frozen=True)
+class Request:
+    """What matters of a request."""
+
+    body: dict[str, Any]
+
+    @property
+    def tools(self) -> dict[str, dict[str, Any]]:
+        """The offered tools by name."""
+        return {str(t.get("name") or t.get("type")): t for t in self.body.get("tools") or []}
+
+    @property
+    def is_aside(self) -> bool:
+        """Without tools it is the agent's own question, not the user's."""
+        return not self.tools
+
+    @property
+    def conversation_id(self) -> str:
+        """What tells this conversation from another with the same prompt."""
+        return str(self.body.get("prompt_cache_key") or "")
+
+    @property
+    def items(self) -> list[Item]:
+        """The conversation so far."""
+        given = self.body.get("input")
+        if isinstance(given, str):
+            return [{"type": "message", "role": "user", "content": given}]
+        return given if isinstance(given, list) else []
+
+    def is_call(self, step: Step) -> bool:
+        """Tell whether a step is played as a tool call, to which a result will come."""
+        return "shell" in step
+
+    def prompt_and_results(self) -> tuple[str, int]:
+        """Find the newest prompt, and count the commands that ended since."""
+        results = 0
+        for item in reversed(self.items):
+            if _is_output(item):
+                results += not _still_running(item)
+            elif item.get("role") == "user" and (prompt := _prompt_of(item)):
+                return prompt, results
+        return "", results
+
+    def poll(self) -> Item | None:
+        """Build the call that waits on, if the last command has not ended yet."""
+        last = self.items[-1] if self.items else {}
+        if not _is_output(last):
+            return None
+        text = _output_of(last)
+        if found := _RUNNING.search(text):
+            session = {"session_id": int(found[1]), "chars": "", "yield_time_ms": _PATIENCE_MS}
+            return _function("write_stdin", session)
+        if found := _WAITING.search(text):
+            cell = {"cell_id": found[1], "yield_time_ms": _PATIENCE_MS}
+            return _function("wait", cell)
+        return None
+
+
+def stream(request: Request, steps: list[Step]) -> Iterator[Playable]:
+    """Play ``steps`` as server-sent events."""
+    number = itertools.count()
+
+    def event(kind: str, **data: Any) -> Event:
+        return Event(kind, {"sequence_number": next(number), **data})
+
+    response = _response(request)
+    yield event("response.created", response=response)
+    output: list[Item] = []
+    for step in steps:
+        if "hang" in step:
+            yield Pause(float(step["hang"]))
+        elif "cut" in step:
+            yield Cut()
+            return
+        elif "error" not in step:
+            item = _item(request, step)
+            yield from _stream_item(event, len(output), item, step)
+            output.append(item)
+    done = {**response, "status": "completed", "output": output, "usage": _usage(steps)}
+    yield event("response.completed", response=done)
+
+
+def whole(request: Request, steps: list[Step]) -> dict[str, Any]:
+    """Build the answer that is not streamed."""
+    output = [_item(request, s) for s in steps if not s.keys() & {"hang", "cut", "error"}]
+    extra = {"status": "completed", "output": output, "usage": _usage(steps)}
+    return {**_response(request), **extra}
+
+
+def error(status: int, message: str) -> dict[str, Any]:
+    """Build an error as the provider writes it."""
+    code = ERROR_CODES.get(status, "server_error")
+    return {"error": {"message": message, "type": code, "param": None, "code": code}}
+
+
+def _response(request: Request) -> dict[str, Any]:
+    return {
+        "id": f"resp_{uuid4().hex}",
+        "object": "response",
+        "created_at": int(time.time()),
+        "model": request.body.get("model", "scripted"),
+        "status": "in_progress",
+        "output": [],
+    }
+
+
+def _item(request: Request, step: Step) -> Item:
+    if "poll" in step:
+        poll: Item = step["poll"]
+        return poll
+    if "think" in step:
+        summary = [{"type": "summary_text", "text": str(step["think"])}]
+        return {"type": "reasoning", "id": f"rs_{uuid4().hex}", "summary": summary}
+    if "shell" in step:
+        return _shell(request.tools, str(step["shell"]))
+    text = text_of(step)
+    if text is None:
+        text = json.dumps(step["structured"])
+    content = [{"type": "output_text", "text": text, "annotations": []}]
+    message = {"type": "message", "id": f"msg_{uuid4().hex}", "role": "assistant"}
+    return {**message, "status": "completed", "content": content}
+
+
+def _shell(tools: dict[str, dict[str, Any]], command: str) -> Item:
+    """Call whichever of its shell tools the agent offers."""
+    if "exec_command" in tools:
+        return _function("exec_command", {"cmd": command, "yield_time_ms": _PATIENCE_MS})
+    if tools.get("exec", {}).get("type") == "custom":
+        code = (
+            f"let r = await tools.exec_command({{cmd: {json.dumps(command)}}}); "
+            "let all = r.output ?? ''; "
+            "while (r.session_id != null) { r = await tools.write_stdin({session_id: "
+            f"r.session_id, chars: '', yield_time_ms: {_PATIENCE_MS}}}); all += r.output ?? ''; }} "
+            "text(all);"
+        )
+        call = uuid4().hex
+        names = {"id": f"ctc_{call}", "call_id": f"call_{call}", "name": "exec"}
+        return {"type": "custom_tool_call", "status": "completed", **names, "input": code}
+    if "shell_command" in tools:
+        return _function("shell_command", {"command": command})
+    return _function("shell", {"command": ["bash", "-lc", command]})
+
+
+def _function(name: str, arguments: dict[str, Any]) -> Item:
+    call = uuid4().hex
+    names = {"id": f"fc_{call}", "call_id": f"call_{call}", "name": name}
+    return {"type": "function_call", **names, "arguments": json.dumps(arguments)}
+
+
+def _stream_item(event: Any, index: int, item: Item, step: Step) -> Iterator[Playable]:
+    blank: Item = {"status": "in_progress"} if item["type"] != "reasoning" else {}
+    blank |= {key: type(item[key])() for key in ("arguments", "content", "summary") if key in item}
+    yield event("response.output_item.added", output_index=index, item={**item, **blank})
+    at = {"item_id": item["id"], "output_index": index}
+    if item["type"] == "message":
+        yield from _stream_text(event, at, item["content"][0], step)
+    elif item["type"] == "reasoning":
+        for number, part in enumerate(item["summary"]):
+            here = {**at, "summary_index": number}
+            blank_part = {**part, "text": ""}
+            yield event("response.reasoning_summary_part.added", **here, part=blank_part)
+            yield event("response.reasoning_summary_text.delta", **here, delta=part["text"])
+            yield event("response.reasoning_summary_text.done", **here, text=part["text"])
+            yield event("response.reasoning_summary_part.done", **here, part=part)
+    elif "arguments" in item:
+        arguments = item["arguments"]
+        yield event("response.function_call_arguments.delta", **at, delta=arguments)
+        yield event("response.function_call_arguments.done", **at, arguments=arguments)
+    yield event("response.output_item.done", output_index=index, item=item)
+
+
+def _stream_text(event: Any, at: Item, part: Item, step: Step) -> Iterator[Playable]:
+    at = {**at, "content_index": 0}
+    yield event("response.content_part.added", **at, part={**part, "text": ""})
+    if text_of(step) is None:
+        yield event("response.output_text.delta", **at, delta=part["text"])
+    else:
+        for word, pause in words(step):
+            yield event("response.output_text.delta", **at, delta=word)
+            if pause:
+                yield pause
+    yield event("response.output_text.done", **at, text=part["text"])
+    yield event("response.content_part.done", **at, part=part)
+
+
+def _usage(steps: list[Step]) -> dict[str, Any]:
+    written = max(1, len(json.dumps(steps)) // 4)
+    return {
+        "input_tokens": 100,
+        "input_tokens_details": {"cached_tokens": 0},
+        "output_tokens": written,
+        "output_tokens_details": {"reasoning_tokens": 0},
+        "total_tokens": 100 + written,
+    }
+
+
+def _prompt_of(item: Item) -> str:
+    content = item.get("content")
+    parts = [{"text": content}] if isinstance(content, str) else content or []
+    texts = [str(part.get("text", "")) for part in parts]
+    return "\n".join(text for text in texts if is_prompt(text))
+
+
+def _is_output(item: Item) -> bool:
+    return str(item.get("type", "")).endswith("_output")
+
+
+def _output_of(item: Item) -> str:
+    output = item.get("output")
+    return output if isinstance(output, str) else json.dumps(output)
+
+
+def _still_running(item: Item) -> bool:
+    text = _output_of(item)
+    return bool(_RUNNING.search(text) or _WAITING.search(text))

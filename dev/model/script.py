@@ -1,0 +1,115 @@
+"""Deciding what to play: from the newest prompt, and how many results it brought so far."""
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+Step = dict[str, Any]
+
+_BLOCK = re.compile(r"```script\s*\n(.*?)```", re.DOTALL)
+# What agents put into the conversation as if their user had said it.
+_NOT_FROM_THE_USER = ("<", "# AGENTS.md", "[Request interrupted", "Caveat:")
+
+
+@dataclass(frozen=True)
+class Event:
+    """One server-sent event."""
+
+    name: str
+    data: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Pause:
+    """Nothing is sent for a while."""
+
+    seconds: float
+
+
+class Cut:
+    """The connection ends in the middle of the stream."""
+
+
+Playable = Event | Pause | Cut
+
+
+class ScriptError(ValueError):
+    """A script that cannot be played; the model answers with the reason."""
+
+
+def is_prompt(text: str) -> bool:
+    """Tell a prompt from what the agent adds by itself."""
+    return bool(text.strip()) and not text.lstrip().startswith(_NOT_FROM_THE_USER)
+
+
+def steps_of(prompt: str) -> list[Step]:
+    """Find the script of ``prompt``: its own, or that of the scenario it names."""
+    blocks = _BLOCK.findall(prompt)
+    if blocks:
+        return parse(blocks[-1])
+    for scenario in scenarios():
+        if scenario["phrase"].lower() in prompt.lower():
+            return list(scenario["steps"])
+    return [{"say": f"Nothing is scripted for this prompt of {len(prompt.split())} words."}]
+
+
+def parse(text: str) -> list[Step]:
+    """Read a script."""
+    try:
+        steps = json.loads(text)
+    except ValueError as error:
+        raise ScriptError(f"the script is not JSON: {error}") from error
+    if not isinstance(steps, list) or not all(isinstance(step, dict) for step in steps):
+        raise ScriptError("the script is not a list of objects")
+    known = {"say", "say_slowly", "think", "shell", "structured", "hang", "error", "cut"}
+    for step in steps:
+        if not known & step.keys():
+            raise ScriptError(f"no such step: {json.dumps(step)}")
+    return steps
+
+
+def part(steps: list[Step], results: int, is_call: Callable[[Step], bool]) -> list[Step]:
+    """Choose the steps of the next answer: up to the next tool call, or to the end."""
+    begin = 0
+    for index, step in enumerate(steps):
+        if results == 0:
+            break
+        if is_call(step):
+            results -= 1
+            begin = index + 1
+    chosen = []
+    for step in steps[begin:]:
+        chosen.append(step)
+        if is_call(step):
+            break
+    return chosen or [{"say": "Done."}]
+
+
+def words(step: Step) -> Iterator[tuple[str, Pause | None]]:
+    """Split what a step says into what is sent at once."""
+    if "say" in step:
+        yield str(step["say"]), None
+        return
+    pause = Pause(1 / float(step.get("words_per_second", 5)))
+    for index, word in enumerate(str(step["say_slowly"]).split(" ")):
+        yield (f" {word}" if index else word), pause
+
+
+def text_of(step: Step) -> str | None:
+    """Return what a step says, if it says anything."""
+    for key in ("say", "say_slowly"):
+        if key in step:
+            return str(step[key])
+    return None
+
+
+@cache
+def scenarios() -> list[dict[str, Any]]:
+    """Read the scenarios of prompts without a script."""
+    file = Path(__file__).with_name("scenarios.json")
+    found: list[dict[str, Any]] = json.loads(file.read_text(encoding="utf-8"))
+    return found
