@@ -66,14 +66,16 @@ class Agent:
     async def handshake(self, seconds: float = HANDSHAKE_SECONDS) -> acp.InitializeResponse:
         """Agree on the protocol. The time counts from the program's start."""
         await self._started.wait()
-        return await self._ask(
-            self._connection.initialize(
-                protocol_version=acp.PROTOCOL_VERSION,
-                client_capabilities=ClientCapabilities(field_meta={"terminal_output": True}),
-                client_info=Implementation(name="agentrun", title="AgentRun", version="1"),
-            ),
-            seconds,
+        request = self._connection.initialize(
+            protocol_version=acp.PROTOCOL_VERSION,
+            client_capabilities=ClientCapabilities(field_meta={"terminal_output": True}),
+            client_info=Implementation(name="agentrun", title="AgentRun", version="1"),
         )
+        try:
+            return await self._ask(request, seconds)
+        except acp.RequestError as error:
+            message = f"The agent refused the protocol's handshake: {error}"
+            raise Failure(Reason.PROTOCOL_ERROR, message) from error
 
     async def open_session(self, cwd: str, mode: str | None) -> None:
         """Open a conversation in ``cwd``, and let the agent work without asking."""
@@ -89,10 +91,8 @@ class Agent:
 
     async def prompt(self, text: str) -> acp.PromptResponse:
         """Give the agent a task, and wait for the end of its turn."""
-        prompt = [acp.text_block(text)]
-        return await self._ask(
-            self._connection.prompt(session_id=self.session_id, prompt=prompt), None
-        )
+        request = self._connection.prompt(session_id=self.session_id, prompt=[acp.text_block(text)])
+        return await self._ask(request, None)
 
     async def cancel(self) -> None:
         """Ask the agent to end its turn. What it asks leave for from now on is cancelled."""
@@ -125,7 +125,7 @@ class Agent:
         """Say why the agent can no longer be spoken to."""
         code = self._exit_code
         if self._transport.fault:
-            return Failure(Reason.PROTOCOL_ERROR, self._transport.fault)
+            return self._transport.fault
         words = self._words()
         if code in (126, 127):
             message = "The image has no such agent program, or it cannot be executed."

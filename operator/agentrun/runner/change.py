@@ -7,6 +7,7 @@ the runner holds credentials. Everything happens in the runner's private reposit
 """
 
 import asyncio
+import logging
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,9 +16,11 @@ from agentrun.api.v1alpha1 import Result
 from agentrun.runner.git import Git, GitError
 from agentrun.runner.workspace import Base
 
+log = logging.getLogger(__name__)
+
 _HEAD = "refs/agentrun/agent"
 _MESSAGE = "Keep what the agent left uncommitted\n\nRun: {run}\n"
-_DIFF = ("--no-ext-diff", "--no-textconv", "--no-color", "--ignore-submodules=all")
+_DIFF = ("--no-ext-diff", "--no-textconv", "--no-color", "--submodule=short")
 _SUBMODULE = re.compile(r"160000 [0-9a-f]+ 0\t([^\0]+)\0")
 
 
@@ -104,10 +107,19 @@ class Collector:
         kept = await asyncio.to_thread(nested_repositories, self._workspace)
         excluded = [f":(exclude,literal,top){path}" for path in {*modules, *kept}]
         await self._remove(modules)
-        await self._private("add", "-A", "--ignore-errors", "--", ":(top)", *excluded)
+        await self._add(excluded)
         await self._remove(_SUBMODULE.findall(await self._private("ls-files", "-s", "-z")))
         await self._restore(head, modules)
         return await self._private("write-tree")
+
+    async def _add(self, excluded: list[str]) -> None:
+        try:
+            await self._private("add", "-A", "--ignore-errors", "--", ":(top)", *excluded)
+        except GitError as error:
+            # What cannot be read cannot be kept; everything else was added all the same.
+            if "Permission denied" not in str(error):
+                raise
+            log.warning("Some files are not part of the change: %s", error)
 
     async def _remove(self, paths: list[str]) -> None:
         if paths:

@@ -9,6 +9,7 @@ import asyncio
 import os
 import signal
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from agentrun.runner.redact import Redactor
@@ -20,7 +21,7 @@ _CONFIG = """[core]
 [safe]
 \tdirectory = *
 [diff]
-\tignoreSubmodules = all
+\tignoreSubmodules = dirty
 [submodule]
 \trecurse = false
 [fetch]
@@ -156,8 +157,6 @@ async def _reap(process: asyncio.subprocess.Process) -> None:
     """End git and the helpers it started, should they still be alive."""
     if process.returncode is not None:
         return
-    try:
+    with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
     await process.wait()

@@ -86,7 +86,12 @@ async def write_all(fd: int, data: bytes) -> None:
 async def _ready(add: Callable[..., None], remove: Callable[[int], bool], fd: int) -> None:
     loop = asyncio.get_running_loop()
     future: asyncio.Future[None] = loop.create_future()
-    add(fd, lambda: future.done() or future.set_result(None))
+
+    def wake() -> None:
+        if not future.done():
+            future.set_result(None)
+
+    add(fd, wake)
     try:
         await future
     finally:

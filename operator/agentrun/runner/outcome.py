@@ -119,7 +119,7 @@ def _cut(outcome: Outcome, length: int) -> Outcome:
 def usage_of(response: dict[str, Any], cost: dict[str, Any] | None) -> Usage | None:
     """Read what a turn consumed from the answer to its prompt."""
     counts = response.get("usage") or _quota(response)
-    values = {
+    values: dict[str, Any] = {
         "input_tokens": _count(counts, "inputTokens", "input_tokens"),
         "cached_input_tokens": _count(counts, "cachedReadTokens"),
         "output_tokens": _count(counts, "outputTokens", "output_tokens"),
@@ -127,9 +127,9 @@ def usage_of(response: dict[str, Any], cost: dict[str, Any] | None) -> Usage | N
     }
     amount = (cost or {}).get("amount")
     if isinstance(amount, (int, float)) and (cost or {}).get("currency") == "USD" and amount >= 0:
-        values["cost_usd"] = f"{amount:.6f}".rstrip("0").rstrip(".")  # type: ignore[assignment]
+        values["cost_usd"] = f"{amount:.6f}".rstrip("0").rstrip(".")
     known = {key: value for key, value in values.items() if value is not None}
-    return Usage(**known) if known else None  # type: ignore[arg-type]
+    return Usage.model_validate(known) if known else None
 
 
 def add_usage(first: Usage | None, second: Usage | None) -> Usage | None:

@@ -77,7 +77,7 @@ def sanitize(data: dict[str, Any], prefix: str) -> tuple[dict[str, Any], list[Bl
         if work.size() > MAX_EVENT_BYTES:
             _shrink(work, pointer, _REST_STRING, None)
     if work.refs:
-        work.data["artifact_refs"] = work.refs
+        work.data["artifact_refs"] = {**work.data.get("artifact_refs", {}), **work.refs}
     return work.data, work.blobs
 
 

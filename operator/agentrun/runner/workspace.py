@@ -49,7 +49,6 @@ def working_folder(workspace: Path, cwd: str | None) -> Path:
 async def clone(git: Git, source: GitSource, run: str, workspace: Path, private: Path) -> Base:
     """Clone ``source`` into the workspace, on a branch of its own. Failure says what was wrong."""
     branch = source.branch or f"agentrun/{run}"
-    workspace.mkdir(parents=True, exist_ok=True)
     try:
         await git.run("check-ref-format", "--branch", branch)
     except GitError as error:

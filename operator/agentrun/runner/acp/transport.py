@@ -10,7 +10,9 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from agentrun.api.v1alpha1 import Reason
 from agentrun.runner.lines import LineReader, LineTooLong, write_all
+from agentrun.runner.outcome import Failure
 
 _NOISE_BOUND = 100
 
@@ -27,8 +29,8 @@ class PipeTransport:
         self._stdin = stdin
         self._on_update = on_update
         self._noise = 0
-        self.fault = ""
-        """How the agent broke the protocol, once it has."""
+        self.fault: Failure | None = None
+        """Why nothing is read any more, once that is so."""
 
     async def send(self, message: dict[str, Any]) -> None:
         """Send a message to the agent."""
@@ -40,7 +42,9 @@ class PipeTransport:
             try:
                 line = await self._reader.readline()
             except LineTooLong as error:
-                self.fault = f"The agent broke the protocol: {error}."
+                self.fault = Failure(
+                    Reason.PROTOCOL_ERROR, f"The agent broke the protocol: {error}."
+                )
                 return None
             if line is None:
                 return None
@@ -51,8 +55,17 @@ class PipeTransport:
                 return message
             update = _update_of(message)
             if update is not None:
-                await self._on_update(update)
+                await self._take(update)
         return None
+
+    async def _take(self, update: dict[str, Any]) -> None:
+        try:
+            await self._on_update(update)
+        except OSError as error:
+            message = f"The runner could not keep what the agent said: {error}"
+            self.fault = Failure(Reason.RUNNER_FAILED, message)
+        except Exception:  # one odd update is no reason to lose a run
+            log.exception("An update could not be turned into events: %.2000r", update)
 
     async def close(self) -> None:
         """Do nothing: the pipes belong to the runner."""
@@ -72,10 +85,11 @@ class PipeTransport:
         self._noise += 1
         log.warning("The agent's output holds a line that is no message: %r", line[:200])
         if self._noise > _NOISE_BOUND:
-            self.fault = (
+            message = (
                 f"The agent broke the protocol: {self._noise} lines of its output are no "
                 f"messages, the last one is {line[:200]!r}."
             )
+            self.fault = Failure(Reason.PROTOCOL_ERROR, message)
         return None
 
 

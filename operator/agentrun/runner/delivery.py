@@ -1,0 +1,167 @@
+"""
+The end of an attempt: the change collected, the last events, the outcome.
+
+The outcome goes to the gateway when everything else is there. Only if the gateway cannot take it
+within a bound, the container's termination message is all that tells of it.
+"""
+
+import asyncio
+import logging
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from agentrun.api.events import EventType
+from agentrun.api.gateway import MAX_BLOB_BYTES, Task
+from agentrun.api.v1alpha1 import Outcome, OutcomeState, Reason, Result, Usage
+from agentrun.runner.change import Author, Change, Collector
+from agentrun.runner.gateway import Conflict, Gateway, Refused, Unavailable
+from agentrun.runner.git import Git, GitError
+from agentrun.runner.journal import Journal
+from agentrun.runner.outcome import End, build_outcome, termination_message
+from agentrun.runner.redact import Redactor
+from agentrun.runner.spool import StoredBlob
+from agentrun.runner.workspace import Base
+
+_SUMMARY = 32_000
+_PAUSE = 1.0
+_PATCH_CHUNK = 256 * 1024
+
+log = logging.getLogger(__name__)
+
+
+def author_of(task: Task) -> Author:
+    """Return who commits for the run."""
+    git = task.profile.git
+    return Author(git.author_name or "AgentRun", git.author_email or "agentrun@localhost")
+
+
+@dataclass
+class Delivery:
+    """What is told at the end of an attempt."""
+
+    journal: Journal
+    gateway: Gateway
+    redactor: Redactor
+    attempt: int
+    termination_log: Path
+
+    async def change(
+        self, git: Git, base: Base, workspace: Path, task: Task, end: End
+    ) -> tuple[End, Result]:
+        """Collect the change, keep it as a patch, and push it where it is to be pushed."""
+        collector = Collector(git, base, workspace)
+        change = await collector.collect(task.run_id, author_of(task))
+        if change.is_empty:
+            return end, change.result(None)
+        await self._keep_patch(collector, change)
+        is_wanted = task.profile.git.push and git.has_credentials
+        if not is_wanted or end.state is not OutcomeState.COMPLETED:
+            return end, change.result(None)
+        try:
+            await collector.push(change)
+        except GitError as error:
+            message = f"The change could not be pushed to {base.branch}: {error}"
+            failed = replace(
+                end, state=OutcomeState.FAILED, reason=Reason.PUSH_FAILED, message=message
+            )
+            return failed, change.result(False)
+        return end, change.result(True)
+
+    def last_words(self, end: End, usage: Usage | None) -> None:
+        """Add the agent's claim to the journal: the seal, not this, is what ends it."""
+        data: dict[str, Any] = {}
+        if usage:
+            data["usage"] = usage.to_json()
+        match end.state:
+            case OutcomeState.COMPLETED:
+                data["final_response"] = end.final_response
+                if end.structured is not None:
+                    data["structured_output"] = end.structured
+                self.journal.add(EventType.RUN_COMPLETED, data)
+            case OutcomeState.REJECTED:
+                self.journal.add(EventType.REJECTED, {"message": end.message, **data})
+            case OutcomeState.FAILED:
+                failed = {"message": end.message, "reason": end.reason, **data}
+                self.journal.add(EventType.RUN_FAILED, failed)
+
+    def outcome(self, end: End, result: Result | None) -> Outcome:
+        """Build the outcome, without secrets."""
+        result = result or Result()
+        result.summary = (end.final_response or "")[:_SUMMARY] or None
+        result.structured = end.structured
+        raw = build_outcome(end, result, self.attempt, datetime.now(UTC)).model_dump(mode="json")
+        return Outcome.model_validate(self.redactor.data(raw))
+
+    async def deliver(self, outcome: Outcome) -> None:
+        """Tell the gateway, once it has all events. Goes on trying for ever."""
+        await self.journal.drained()
+        while True:
+            try:
+                await self.gateway.outcome(outcome)
+                return
+            except Unavailable as error:
+                log.warning("The gateway does not take the outcome: %s", error)
+                await asyncio.sleep(_PAUSE)
+            except (Conflict, Refused) as error:
+                log.error("The gateway refuses the outcome: %s", error)
+                return
+
+    def leave(self, outcome: Outcome) -> None:
+        """Leave the outcome where the kubelet finds it."""
+        try:
+            self.termination_log.write_text(termination_message(outcome), encoding="utf-8")
+        except OSError as error:
+            log.error("The termination message cannot be written: %s", error)
+
+    def undelivered(self, outcome: Outcome) -> Outcome:
+        """Say that the events are not with the gateway, unless the run was to stop anyway."""
+        if outcome.state is OutcomeState.INTERRUPTED:
+            return outcome
+        message = f"The events could not be delivered: {self.journal.last_error}"
+        return outcome.model_copy(
+            update={
+                "state": OutcomeState.FAILED,
+                "reason": Reason.STORE_UNAVAILABLE.value,
+                "message": self.redactor.text(message),
+            }
+        )
+
+    async def _keep_patch(self, collector: Collector, change: Change) -> None:
+        raw, file = self.journal.new_file(), self.journal.new_file()
+        await collector.write_patch(change, raw)
+        size = await asyncio.to_thread(self._clean, raw, file)
+        if size > MAX_BLOB_BYTES:
+            text = f"The patch of {size} bytes is too large to be kept; the commit has it."
+            self.journal.add(EventType.REASONING, {"text": text})
+            return
+        name = f"artifacts/patch-{self.attempt}.diff"
+        kind = "text/x-diff"
+        ref = {
+            "field_path": "/patch", "relpath": name, "mime": kind, "encoding": "utf-8",
+            "total_bytes": size, "chunk_count": 1, "truncated": True,
+        }  # fmt: skip
+        data = {
+            "artifact_id": "patch", "name": "patch.diff",
+            "description": "Everything that changed since the clone, as a git patch.",
+            "media_type": kind, "size": size, "relpath": name, "artifact_refs": {"/patch": ref},
+        }  # fmt: skip
+        self.journal.add(EventType.ARTIFACT_ADDED, data, StoredBlob(name, file, kind, size))
+
+    def _clean(self, raw: Path, file: Path) -> int:
+        """Copy a patch without the secrets in it, piece by piece, and return its size."""
+        kept = ""
+        # Any bytes are Latin-1, so what is no secret comes out as it went in.
+        with (
+            raw.open(encoding="latin-1", newline="") as source,
+            file.open("w", encoding="latin-1", newline="") as target,
+        ):
+            while chunk := source.read(_PATCH_CHUNK):
+                text = self.redactor.text(kept + chunk)
+                length = self.redactor.safe_length(text)
+                target.write(text[:length])
+                kept = text[length:]
+            target.write(kept)
+        raw.unlink()
+        return file.stat().st_size

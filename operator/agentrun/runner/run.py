@@ -1,0 +1,342 @@
+"""
+The life of one attempt, from the task to the outcome.
+
+Whatever happens, it ends the same way: the agent is stopped, the change is collected, everything
+the agent said is with the gateway, and then the outcome. SIGTERM only puts a bound on that.
+"""
+
+import asyncio
+import logging
+import signal
+from collections.abc import Coroutine, Mapping
+from contextlib import AsyncExitStack, suppress
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from agentrun.api import pod_layout
+from agentrun.api.gateway import Task
+from agentrun.api.v1alpha1 import AgentState, Outcome, OutcomeState, Reason, Result, Workspace
+from agentrun.runner.backends import key_headers, write_identity
+from agentrun.runner.conversation import Conversation
+from agentrun.runner.delivery import Delivery, author_of
+from agentrun.runner.gateway import Gateway, Refused, RunOver, Unavailable
+from agentrun.runner.git import Git, GitError
+from agentrun.runner.journal import Journal
+from agentrun.runner.layout import Layout
+from agentrun.runner.outcome import End, Failure
+from agentrun.runner.pipes import Pipes
+from agentrun.runner.proxy import ProviderProxy
+from agentrun.runner.redact import Redactor
+from agentrun.runner.reporter import Reporter
+from agentrun.runner.secrets import known_secrets, provider_key, secret_in_url
+from agentrun.runner.spool import Spool
+from agentrun.runner.transcript import Transcript, TranscriptHandler
+from agentrun.runner.workspace import Base, clone, working_folder
+
+PATIENCE_SECONDS = 600.0
+"""How long the gateway may be away when nothing but it is waited for."""
+_CANCEL_SECONDS = 5.0
+_COLLECT_SECONDS = 300.0
+_MARGIN_SECONDS = 2.0
+_PAUSE = 0.5
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the operator says in the environment."""
+
+    gateway_url: str
+    run: str
+    attempt: int
+    backend: str
+    provider: str | None
+    grace: float
+    patience: float = PATIENCE_SECONDS
+
+    @classmethod
+    def of(cls, env: Mapping[str, str]) -> "Settings":
+        """Read the environment."""
+        return cls(
+            gateway_url=env[pod_layout.ENV_GATEWAY],
+            run=env[pod_layout.ENV_RUN],
+            attempt=int(env[pod_layout.ENV_ATTEMPT]),
+            backend=env[pod_layout.ENV_BACKEND],
+            provider=env.get(pod_layout.ENV_PROVIDER),
+            grace=float(env.get(pod_layout.ENV_GRACE, "30")),
+        )
+
+
+def run_attempt(layout: Layout, pipes: Pipes, env: Mapping[str, str]) -> int:
+    """Run the attempt that the environment names; 0, however it ended."""
+    asyncio.run(_run(layout, pipes, Settings.of(env)))
+    return 0
+
+
+async def _run(layout: Layout, pipes: Pipes, settings: Settings) -> None:
+    transcript = Transcript()
+    redactor = Redactor(known_secrets(layout))
+    logging.basicConfig(
+        handlers=[TranscriptHandler(transcript, redactor.text)], format="%(message)s"
+    )
+    transcript.say("-", f"{settings.run}, attempt {settings.attempt}, {settings.backend}")
+    async with Gateway(settings.gateway_url, layout.token, redactor.add) as gateway:
+        attempt = Attempt(layout, pipes, settings, transcript, redactor, gateway)
+        await attempt.live()
+
+
+class Attempt:
+    """One attempt of one run."""
+
+    def __init__(
+        self,
+        layout: Layout,
+        pipes: Pipes,
+        settings: Settings,
+        transcript: Transcript,
+        redactor: Redactor,
+        gateway: Gateway,
+    ) -> None:
+        self._layout = layout
+        self._settings = settings
+        self._transcript = transcript
+        self._redactor = redactor
+        self._gateway = gateway
+        spool = Spool(layout.spool / "events")
+        self._journal = Journal(spool, gateway, redactor, settings.attempt, transcript.event)
+        self._reporter = Reporter(gateway)
+        self._conversation = Conversation(
+            pipes,
+            self._journal,
+            self._reporter,
+            redactor.safe_length,
+            str(layout.workspace),
+            lambda line: transcript.say("?", redactor.text(line)),
+        )
+        self._delivery = Delivery(
+            self._journal, gateway, redactor, settings.attempt, layout.termination_log
+        )
+        self._git = Git(layout.spool / "git", layout.git_credentials, redactor)
+        self._task: Task | None = None
+        self._base: Base | None = None
+        self._stop = asyncio.Event()
+        self._stopped_at = 0.0
+        self._helpers: set[asyncio.Task[None]] = set()
+
+    async def live(self) -> None:
+        """Live the whole life."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._on_signal)
+        self._helpers = {
+            asyncio.create_task(self._journal.ship()),
+            asyncio.create_task(self._reporter.run()),
+            asyncio.create_task(self._conversation.listen()),
+        }
+        try:
+            await self._finish(await self._until_end())
+        except RunOver as over:
+            # The operator has moved on; whatever this attempt says is no longer wanted.
+            self._transcript.say("!", f"the run is over: {self._redactor.text(str(over))}")
+        finally:
+            self._conversation.agent.end()
+            await _cancel(*self._helpers)
+            await self._conversation.agent.close()
+
+    def _on_signal(self) -> None:
+        if not self._stop.is_set():
+            self._stopped_at = asyncio.get_running_loop().time()
+            self._transcript.say("!", "told to stop")
+        self._stop.set()
+
+    def _seconds_left(self) -> float:
+        """Return how long until the kubelet kills, with a margin; only after a stop."""
+        deadline = self._stopped_at + self._settings.grace - _MARGIN_SECONDS
+        return max(0.5, deadline - asyncio.get_running_loop().time())
+
+    async def _until_end(self) -> End:
+        """Work until the agent is done, something fails, or the runner is told to stop."""
+        work = asyncio.create_task(self._work())
+        try:
+            await self._wait(work, stoppable=True)
+            if not work.done():
+                await self._interrupt(work)
+        finally:
+            await _cancel(work)
+        if work.cancelled():
+            return End(OutcomeState.INTERRUPTED, None, "The runner was told to stop.")
+        end = _end_of(work)
+        if self._stop.is_set() and end.state is not OutcomeState.COMPLETED:
+            return End(OutcomeState.INTERRUPTED, None, "The runner was told to stop.")
+        return end
+
+    async def _wait(self, work: asyncio.Task[Any], stoppable: bool) -> None:
+        """Wait for ``work``, or for the stop. A helper that ends ends everything."""
+        stop = asyncio.create_task(self._stop.wait())
+        others: set[asyncio.Task[Any]] = {stop} if stoppable else set()
+        try:
+            done, _ = await asyncio.wait(
+                {work, *others, *self._helpers}, return_when=asyncio.FIRST_COMPLETED
+            )
+        finally:
+            stop.cancel()
+        for helper in self._helpers & done:
+            helper.result()
+
+    async def _interrupt(self, work: asyncio.Task[End]) -> None:
+        """Ask the agent to stop by itself, and give it a moment."""
+        seconds = min(_CANCEL_SECONDS, self._seconds_left() / 3)
+        with suppress(TimeoutError, ConnectionError):
+            async with asyncio.timeout(seconds):
+                await self._conversation.agent.cancel()
+        if self._conversation.prompt_sent:
+            await asyncio.wait({work}, timeout=seconds)
+
+    async def _work(self) -> End:
+        """Do everything up to the end of the agent's last turn."""
+        self._task = task = await self._fetch_task()
+        self._journal.start_after(task.head.last_seq)
+        await self._reporter.update(
+            state=AgentState.PREPARING, acknowledged_input=task.acknowledged_input or None
+        )
+        async with AsyncExitStack() as stack:
+            proxy = self._make_proxy()
+            if proxy:
+                await stack.enter_async_context(proxy.serve(self._layout.proxy_port))
+            # The agent boots while the workspace is made ready.
+            handshake = asyncio.create_task(self._conversation.agent.handshake())
+            try:
+                cwd = await self._prepare(task)
+                await handshake
+            finally:
+                await _cancel(handshake)
+            await self._conversation.open(task, cwd)
+            prompt = task.spec.prompt or "(a message in parts)"
+            self._transcript.say("<", self._redactor.text(prompt))
+            return await self._conversation.work(task, proxy, self._gateway)
+
+    async def _fetch_task(self) -> Task:
+        try:
+            async with asyncio.timeout(self._settings.patience):
+                while True:
+                    try:
+                        return await self._gateway.task()
+                    except Unavailable as error:
+                        self._journal.last_error = str(error)
+                        await asyncio.sleep(_PAUSE)
+        except TimeoutError as error:
+            message = f"The gateway was away: {self._journal.last_error}"
+            raise Failure(Reason.STORE_UNAVAILABLE, message) from error
+        except Refused as error:
+            raise Failure(Reason.RUNNER_FAILED, str(error)) from error
+
+    def _make_proxy(self) -> ProviderProxy | None:
+        if not self._settings.provider:
+            return None
+        key = provider_key(self._layout)
+        headers = key_headers(self._settings.backend, key) if key else {}
+        return ProviderProxy(self._settings.provider, headers)
+
+    async def _prepare(self, task: Task) -> str:
+        """Make the workspace ready, and return the folder the agent works in."""
+        author = author_of(task)
+        write_identity(self._layout, author.name, author.email)
+        workspace = task.spec.workspace or task.profile.workspace or Workspace()
+        if workspace.git:
+            self._redactor.add(*secret_in_url(workspace.git.url))
+            self._transcript.say("-", self._redactor.text(f"cloning {workspace.git.url}"))
+            self._base = await clone(
+                self._git,
+                workspace.git,
+                task.run_id,
+                self._layout.workspace,
+                self._layout.spool / "repository",
+            )
+            self._transcript.say("-", f"on branch {self._base.branch}, {self._base.commit[:12]}")
+        return str(working_folder(self._layout.workspace, workspace.cwd))
+
+    async def _finish(self, end: End) -> None:
+        """Stop the agent, collect, tell, and leave."""
+        self._conversation.end_turn()
+        # From here on nothing changes the workspace any more.
+        self._conversation.agent.end()
+        end, result = await self._collect(end)
+        self._tell(end)
+        self._delivery.last_words(end, self._conversation.usage)
+        outcome = self._delivery.outcome(end, result)
+        try:
+            await self._bounded(self._delivery.deliver(outcome), self._settings.patience)
+        except TimeoutError:
+            outcome = self._delivery.undelivered(outcome)
+        self._leave(outcome)
+
+    async def _collect(self, end: End) -> tuple[End, Result | None]:
+        """Collect the change, whatever the end: a failed run's work is work."""
+        task, base = self._task, self._base
+        if task is None or base is None or not self._conversation.prompt_sent:
+            return end, None
+        work = self._delivery.change(self._git, base, self._layout.workspace, task, end)
+        try:
+            return await self._bounded(work, _COLLECT_SECONDS, share=0.5)
+        except TimeoutError:
+            return _not_collected(end, "it took too long"), None
+        except (GitError, OSError) as error:
+            return _not_collected(end, str(error)), None
+
+    async def _bounded(self, work: Coroutine[Any, Any, T], seconds: float, share: float = 1) -> T:
+        """Await ``work``. TimeoutError after a bound, which a stop makes shorter."""
+        running = asyncio.create_task(work)
+        try:
+            async with asyncio.timeout(seconds):
+                await self._wait(running, stoppable=True)
+                if not running.done():
+                    async with asyncio.timeout(self._seconds_left() * share):
+                        await self._wait(running, stoppable=False)
+        finally:
+            await _cancel(running)
+        return running.result()
+
+    def _tell(self, end: End) -> None:
+        words = f"{end.state.value}{f' ({end.reason})' if end.reason else ''}"
+        self._transcript.say("-", self._redactor.text(f"{words} {end.message}".strip()))
+
+    def _leave(self, outcome: Outcome) -> None:
+        self._delivery.leave(outcome)
+        result = outcome.result
+        if result and result.commit:
+            self._transcript.say(
+                "-",
+                f"{result.files_changed} files changed, +{result.insertions} "
+                f"-{result.deletions}, {result.branch} at {result.commit[:12]}",
+            )
+
+
+def _not_collected(end: End, why: str) -> End:
+    """A completed run whose change is lost is not complete."""
+    if end.state is not OutcomeState.COMPLETED:
+        log.warning("The change was not collected: %s", why)
+        return end
+    message = f"The agent finished, but its change could not be collected: {why}"
+    return End(OutcomeState.FAILED, Reason.RUNNER_FAILED, message, end.final_response)
+
+
+def _end_of(work: asyncio.Task[End]) -> End:
+    error = work.exception()
+    if error is None:
+        return work.result()
+    if isinstance(error, RunOver):
+        raise error
+    if isinstance(error, Failure):
+        return End(OutcomeState.FAILED, error.reason, error.message)
+    log.error("The runner failed", exc_info=error)
+    message = f"The runner failed: {type(error).__name__}: {error}"
+    return End(OutcomeState.FAILED, Reason.RUNNER_FAILED, message)
+
+
+async def _cancel(*tasks: asyncio.Task[Any]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,0 +1,42 @@
+"""The values of the Secrets that the runner can see, and that must not leave the pod."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from agentrun.runner.layout import Layout
+
+# Everybody may know these, and they are words that stand in ordinary text.
+_PUBLIC = frozenset({"username", "known_hosts"})
+
+
+def known_secrets(layout: Layout) -> list[str]:
+    """Read all values there are. A file that is not there has none."""
+    files = [
+        layout.token,
+        layout.provider_key,
+        *(file for file in _files(layout.git_credentials) if file.name not in _PUBLIC),
+        *_files(layout.redact),
+    ]
+    return [text for file in files if (text := _read(file))]
+
+
+def secret_in_url(url: str) -> list[str]:
+    """Return the password that stands in a URL."""
+    password = urlsplit(url).password
+    return [password, unquote(password)] if password else []
+
+
+def provider_key(layout: Layout) -> str:
+    """Read the provider's key; empty if the profile names none."""
+    return _read(layout.provider_key)
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    # A mounted Secret holds links to a hidden folder with the version in use.
+    if folder.is_dir():
+        yield from (one for one in sorted(folder.iterdir()) if not one.name.startswith(".."))
+
+
+def _read(file: Path) -> str:
+    return file.read_text(errors="replace").strip() if file.is_file() else ""
