@@ -1,0 +1,110 @@
+"""
+Applying the default AgentProfiles.
+
+Helm looks every kind up before it installs anything, so a release that brings a kind cannot
+bring objects of it; a hook does it afterwards. This needs only the standard library, and can
+be repeated: profiles are applied as a whole, and those that are no longer wanted are deleted.
+"""
+
+import json
+import os
+import ssl
+import sys
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+API_VERSION = "agentrun.dev/v1alpha1"
+PATIENCE_SECONDS = 120
+
+
+class Refused(Exception):
+    """The API server does not accept a request, and asking again would not help."""
+
+
+class Api:
+    """The API server, as a pod's service account reaches it."""
+
+    def __init__(self, url: str, token: str, authority: ssl.SSLContext | None, pause: float) -> None:
+        self._url = url
+        self._token = token
+        self._authority = authority
+        self._pause = pause
+
+    def send(self, method: str, path: str, body: Any = None) -> Any:
+        """Send a request until it is answered; the kind may have been made a moment ago."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while True:
+            problem = ""
+            try:
+                return self._send(method, path, body)
+            except urllib.error.HTTPError as error:
+                problem = f"{method} {path}: {error.code} {error.read().decode()}"
+                if error.code not in (404, 429) and error.code < 500:
+                    raise Refused(problem) from error
+            except OSError as error:
+                problem = f"{method} {path}: {error}"
+            if time.monotonic() > deadline:
+                raise Refused(problem)
+            time.sleep(self._pause)
+
+    def _send(self, method: str, path: str, body: Any) -> Any:
+        request = urllib.request.Request(
+            self._url + path,
+            method=method,
+            data=None if body is None else json.dumps(body).encode(),
+            headers={
+                "Authorization": f"Bearer {self._token}",
+                "Content-Type": "application/apply-patch+yaml",
+            },
+        )
+        with urllib.request.urlopen(request, timeout=10, context=self._authority) as answer:
+            return json.load(answer)
+
+
+def apply(
+    api: Api, namespace: str, specs: Mapping[str, Any], labels: Mapping[str, str]
+) -> None:
+    """Make the profiles of ``namespace`` with ``labels`` those of ``specs``, and no others."""
+    profiles = f"/apis/{API_VERSION}/namespaces/{namespace}/agentprofiles"
+    selector = ",".join(f"{key}={value}" for key, value in labels.items())
+    query = urllib.parse.urlencode({"labelSelector": selector})
+    present = api.send("GET", f"{profiles}?{query}")["items"]
+    for name, spec in specs.items():
+        profile = {
+            "apiVersion": API_VERSION,
+            "kind": "AgentProfile",
+            "metadata": {"name": name, "labels": labels},
+            "spec": spec,
+        }
+        api.send("PATCH", f"{profiles}/{name}?fieldManager=agentrun-chart&force=true", profile)
+        print(f"agentprofile {namespace}/{name} applied", flush=True)
+    for name in {profile["metadata"]["name"] for profile in present} - set(specs):
+        api.send("DELETE", f"{profiles}/{name}")
+        print(f"agentprofile {namespace}/{name} deleted: it is no longer enabled", flush=True)
+
+
+def main() -> None:
+    """Do what the environment says, with the rights of the pod's service account."""
+    api = Api(
+        "https://kubernetes.default.svc",
+        (SERVICE_ACCOUNT / "token").read_text(),
+        ssl.create_default_context(cafile=str(SERVICE_ACCOUNT / "ca.crt")),
+        pause=1,
+    )
+    specs = json.loads(os.environ["PROFILES"])
+    labels = json.loads(os.environ["LABELS"])
+    for namespace in os.environ["NAMESPACES"].split(","):
+        apply(api, namespace, specs, labels)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except Refused as refusal:
+        sys.exit(f"error: {refusal}")

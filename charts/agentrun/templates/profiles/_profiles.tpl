@@ -1,0 +1,45 @@
+{{/* The specs of the default AgentProfiles, by name, as JSON. */}}
+{{- define "agentrun.profileSpecs" -}}
+{{- $specs := dict -}}
+{{- range $name, $backend := dict "codex" "codex" "claudeCode" "claude_code" -}}
+{{- $profile := index $.Values.profiles $name -}}
+{{- if $profile.enabled -}}
+{{- $spec := include "agentrun.profileSpec" (dict "root" $ "backend" $backend "profile" $profile) -}}
+{{- $_ := set $specs ($backend | replace "_" "-") (fromJson $spec) -}}
+{{- end -}}
+{{- end -}}
+{{- toJson $specs -}}
+{{- end }}
+
+{{- define "agentrun.profileSpec" -}}
+{{- $agent := .root.Values.images.agent -}}
+{{- $image := include "agentrun.image" (dict "root" .root "image" $agent) -}}
+{{- $provider := dict -}}
+{{- with (.profile.provider).baseURL }}{{ $_ := set $provider "baseURL" . }}{{ end -}}
+{{- with (.profile.provider).keySecret }}{{ $_ := set $provider "keySecret" . }}{{ end -}}
+{{- $models := dict -}}
+{{- with (.profile.models).default }}{{ $_ := set $models "default" . }}{{ end -}}
+{{- $spec := dict
+  "backend" .backend
+  "image" (.profile.image | default $image)
+  "imagePullPolicy" $agent.pullPolicy
+  "imagePullSecrets" .root.Values.imagePullSecrets
+  "models" $models
+  "provider" $provider
+  "resources" (.profile.resources | default dict)
+-}}
+{{- /* What the user says in spec stands above what the chart makes of the other values. */ -}}
+{{- toJson (mergeOverwrite $spec (deepCopy (.profile.spec | default dict))) -}}
+{{- end }}
+
+{{/* The labels by which the hook knows the profiles that are the release's own. */}}
+{{- define "agentrun.profileLabels" -}}
+{{- toJson (include "agentrun.selector" (list . "profiles") | fromYaml) -}}
+{{- end }}
+
+{{/* The annotations of the hook's parts; call with the weight. */}}
+{{- define "agentrun.profilesHook" -}}
+helm.sh/hook: post-install,post-upgrade,post-rollback
+helm.sh/hook-weight: {{ . | quote }}
+helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
+{{- end }}
