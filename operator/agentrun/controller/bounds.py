@@ -81,7 +81,7 @@ def _half_ended(seen: Observed) -> Iterator[Bound]:
     Bound how long one container outlives the other.
 
     An agent without its runner is of no use. A runner without its agent still has the change to
-    collect and events to ship, unless the agent never ran.
+    collect and events to ship.
     """
     pod = seen.pod
     if pod is None or pod.is_terminating or pod.agent.is_over == pod.runner.is_over:
@@ -89,8 +89,7 @@ def _half_ended(seen: Observed) -> Iterator[Bound]:
     over = pod.runner if pod.runner.is_over else pod.agent
     if over.ended is None:
         return
-    is_short = pod.runner.is_over or over.never_ran
-    seconds = seen.limits.agent_after_runner if is_short else seen.limits.start
+    seconds = seen.limits.agent_after_runner if pod.runner.is_over else seen.limits.start
     fault = fault_of(pod)
     yield Bound(later(over.ended, seconds), Reason(fault.reason), fault.message)
 

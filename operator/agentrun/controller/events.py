@@ -49,11 +49,15 @@ class EventPoster:
     async def post_forever(self) -> None:
         """Post Events as they come."""
         while True:
-            event = await self._news.get()
-            try:
-                await self._post(event)
-            except ApiError as error:
-                logger.warning("event %s was not posted: %s", event["metadata"]["name"], error)
+            await self.post_next()
+
+    async def post_next(self) -> None:
+        """Wait for the next news and post them; what goes wrong is logged."""
+        event = await self._news.get()
+        try:
+            await self._post(event)
+        except ApiError as error:
+            logger.warning("event %s was not posted: %s", event["metadata"]["name"], error)
 
     async def _post(self, event: Object) -> None:
         namespace, name = event["metadata"]["namespace"], event["metadata"]["name"]

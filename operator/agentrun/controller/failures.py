@@ -101,7 +101,8 @@ def _of_container(reason: Reason, container: str, halted: Manifest) -> Failure:
     said = halted.get("message") or halted.get("reason") or ""
     if reason is Reason.SECRET_MISSING and not _SECRET.search(said):
         reason = Reason.CONTAINER_START_FAILED
-    return Failure(reason, f"Container {container}: {said}")
+    # A container that has ended is not started again.
+    return Failure(reason, f"Container {container}: {said}", final="exitCode" in halted)
 
 
 def _mount_failure(event: Manifest) -> Failure | None:

@@ -40,7 +40,7 @@ def build_registry(caches: Caches, is_alive: Callable[[], bool]) -> kopf.Operato
     """Register a watch for each kind, and the liveness probe."""
     registry = kopf.get_default_registry()
     for kind, resource in _WATCHED.items():
-        handler = _feed(caches, kind)
+        handler = feed_into(caches, kind)
         kopf.on.event(*resource, id=resource[2], registry=registry)(handler)
 
     def probe(**_: Any) -> str:
@@ -68,7 +68,9 @@ def build_settings() -> kopf.OperatorSettings:
     return settings
 
 
-def _feed(caches: Caches, kind: Kind) -> Callable[..., None]:
+def feed_into(caches: Caches, kind: Kind) -> Callable[..., None]:
+    """Make the handler that takes the news of one kind into the caches."""
+
     async def feed(event: kopf.RawEvent, **_: Any) -> None:
         obj: Object = dict(event["object"])
         obj["metadata"] = dict(obj["metadata"])

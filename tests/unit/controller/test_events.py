@@ -1,0 +1,75 @@
+"""What `kubectl describe` tells of a run."""
+
+from typing import Any
+
+import pytest
+
+from agentrun.controller.events import EventPoster, build_event
+from agentrun.controller.kube import ApiError, Kind, Object
+from tests.unit.controller.fake_api import FakeApi
+from tests.unit.controller.samples import NOW, ahead
+
+
+def a_run(phase: str = "Running", reason: str = "Working", **status: Any) -> Object:
+    return {
+        "metadata": {"name": "r", "namespace": "ns", "uid": "u", "resourceVersion": "1"},
+        "status": {"phase": phase, "reason": reason, "message": "The agent works.", **status},
+    }
+
+
+NOT_READY = {"conditions": [{"type": "AgentReady", "status": "False"}]}
+UNKNOWN = {"conditions": [{"type": "PodTerminated", "status": "Unknown"}]}
+
+
+@pytest.mark.parametrize(
+    ("run", "kind"),
+    [
+        pytest.param(a_run(), "Normal", id="working"),
+        pytest.param(a_run("Failed", "OutOfMemory"), "Warning", id="failed"),
+        pytest.param(a_run("Rejected", "Refused"), "Warning", id="rejected"),
+        pytest.param(a_run("Cancelled", "CancelRequested"), "Normal", id="cancelled"),
+        pytest.param(a_run("Starting", "ImagePullFailed", **NOT_READY), "Warning", id="stuck"),
+        pytest.param(a_run("Cancelling", "NodeLost", **UNKNOWN), "Warning", id="node-lost"),
+    ],
+)
+def test_trouble_is_a_warning(run: Object, kind: str) -> None:
+    assert build_event(run, "operator", NOW)["type"] == kind
+
+
+def test_an_event_says_where_the_run_is_and_why() -> None:
+    event = build_event(a_run(), "operator", NOW)
+    assert (event["reason"], event["message"]) == ("Working", "Running: The agent works.")
+    assert event["involvedObject"]["uid"] == "u"
+
+
+def test_the_same_news_is_the_same_event() -> None:
+    first, second = (build_event(a_run(), "operator", at) for at in (NOW, ahead(9)))
+    other = build_event(a_run("Completed", "Completed"), "operator", NOW)
+    assert first["metadata"]["name"] == second["metadata"]["name"] != other["metadata"]["name"]
+
+
+async def test_news_that_repeats_is_one_event_with_a_newer_time() -> None:
+    api = FakeApi()
+    poster = EventPoster(api, "operator")
+    poster.tell(a_run())
+    poster.tell(a_run())
+    for _ in range(2):
+        await poster.post_next()
+    assert api.verbs(Kind.EVENT) == ["create", "create", "patch"]
+    assert len(api.objects) == 1
+
+
+async def test_an_event_that_cannot_be_posted_stops_no_other() -> None:
+    api = FakeApi()
+    poster = EventPoster(api, "operator")
+
+    def refuse(verb: str, kind: Kind, name: str) -> None:
+        api.before = lambda verb, kind, name: None
+        raise ApiError(403, "forbidden")
+
+    api.before = refuse
+    poster.tell(a_run())
+    poster.tell(a_run("Completed", "Completed"))
+    for _ in range(2):
+        await poster.post_next()
+    assert [obj["reason"] for obj in api.objects.values()] == ["Completed"]

@@ -1,0 +1,52 @@
+"""What kopf is told to watch, and what happens to its news."""
+
+from itertools import islice
+from typing import Any
+
+import kopf
+
+from agentrun.api.pod_layout import LABEL_RUN
+from agentrun.controller.caches import Caches
+from agentrun.controller.handlers import Pauses, build_settings, feed_into
+from agentrun.controller.kube import Kind, Object
+
+
+def a_run(version: int) -> Object:
+    return {
+        "metadata": {
+            "name": "r",
+            "namespace": "ns",
+            "uid": "u",
+            "resourceVersion": str(version),
+            "managedFields": [{"manager": "kubectl"}],
+        },
+        "spec": {"backend": "codex"},
+    }
+
+
+async def test_news_goes_into_the_cache_without_what_nobody_reads() -> None:
+    caches = Caches()
+    feed: Any = feed_into(caches, Kind.RUN)
+    told = a_run(2)
+    await feed(event={"type": "ADDED", "object": told})
+    cached = caches.of(Kind.RUN).get(("ns", "r"))
+    assert cached is not None
+    assert "managedFields" not in cached["metadata"]
+    assert "managedFields" in told["metadata"]
+    await feed(event={"type": "DELETED", "object": a_run(3)})
+    assert caches.of(Kind.RUN).get(("ns", "r")) is None
+
+
+def test_kopf_only_watches() -> None:
+    settings = build_settings()
+    assert not settings.posting.enabled
+    assert settings.scanning.disabled
+    pods = kopf.Resource("", "v1", "pods")
+    assert list(settings.watching.label_selectors.collect(pods)) == [LABEL_RUN]
+
+
+def test_the_api_server_is_waited_for_without_end_and_with_ever_new_patience() -> None:
+    pauses = Pauses()
+    first = list(islice(pauses, 100))
+    assert list(islice(pauses, 100)) == first
+    assert (first[0], max(first)) == (0.1, 3.0)

@@ -1,0 +1,349 @@
+"""A run's pod: the whole manifest, and what is read from what becomes of it."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from agentrun.api.pod_layout import AGENT_BOOTSTRAP
+from agentrun.api.v1alpha1 import AgentProfile, AgentRun, Reason
+from agentrun.controller.containers import PodSettings
+from agentrun.controller.failures import refusal
+from agentrun.controller.pod import build_pod, observe_pod
+from agentrun.controller.quantities import total
+from tests.unit.controller.samples import NOW, POD_UID, a_profile, a_run, ago, an_outcome, stamp
+
+GOLDEN = Path(__file__).parent / "golden"
+SETTINGS = PodSettings(gateway_url="http://gateway:8081", runner_image="registry/runner:1")
+
+PLAIN = (a_run(attempts=1), a_profile())
+EVERYTHING = (
+    a_run(
+        attempts=2,
+        meta={"name": "run-1"},
+        spec={
+            "backend": "claude_code",
+            "model": "m1",
+            "session": {"name": "anna"},
+            "workspace": {"volume": "shared"},
+            "timeouts": {"terminationGracePeriodSeconds": 500},
+        },
+    ),
+    a_profile(
+        backend="claude_code",
+        image="registry/claude:1",
+        imagePullPolicy="Always",
+        imagePullSecrets=["pull"],
+        command=["claude-agent-acp", "--verbose"],
+        models={"default": "m0", "allowed": ["m1"]},
+        provider={"baseURL": "http://model:80", "keySecret": {"name": "provider", "key": "api"}},
+        env=[
+            {"name": "LANG", "value": "C.UTF-8"},
+            {"name": "NPM_TOKEN", "secret": {"name": "npm", "key": "token"}},
+            {"name": "CLAUDE_CODE_MAX_RETRIES", "value": "5"},
+        ],
+        git={"credentialsSecret": "git"},
+        volumes=["shared"],
+        timeouts={"terminationGracePeriodSeconds": 90},
+        resources={"requests": {"cpu": "2"}, "limits": {"memory": "8Gi"}},
+        pod={
+            "nodeSelector": {"pool": "agents"},
+            "tolerations": [{"key": "agents", "operator": "Exists"}],
+            "runtimeClassName": "gvisor",
+            "priorityClassName": "low",
+            "runAsUser": 4242,
+            "readOnlyRootFilesystem": False,
+        },
+    ),
+)
+REMOTE = (a_run(attempts=1, spec={"backend": "remote_a2a"}), a_profile(backend="remote_a2a"))
+
+
+@pytest.mark.parametrize(
+    ("name", "run", "profile"),
+    [
+        pytest.param("plain", *PLAIN, id="a-run-that-asks-for-nothing"),
+        pytest.param("everything", *EVERYTHING, id="a-profile-that-says-everything"),
+        pytest.param("remote", *REMOTE, id="an-agent-that-runs-elsewhere"),
+    ],
+)
+def test_the_whole_manifest(name: str, run: AgentRun, profile: AgentProfile) -> None:
+    text = (GOLDEN / f"pod-{name}.yaml").read_text(encoding="utf-8")
+    expected = yaml.safe_load(text.replace("BOOTSTRAP", json.dumps(AGENT_BOOTSTRAP)))
+    assert build_pod(run, profile, SETTINGS) == expected
+
+
+def test_only_the_runner_has_credentials() -> None:
+    agent, runner = build_pod(*EVERYTHING, SETTINGS)["spec"]["containers"]
+    secret = {"token", "provider", "git", "redact", "spool"}
+    assert not secret & {mount["name"] for mount in agent["volumeMounts"]}
+    assert secret <= {mount["name"] for mount in runner["volumeMounts"]}
+
+
+@pytest.mark.parametrize(
+    ("resources", "requests", "limits"),
+    [
+        pytest.param(
+            {}, {"cpu": "100m", "memory": "256Mi"}, {"memory": "4Gi"}, id="nothing-is-said"
+        ),
+        pytest.param(
+            {"limits": {"memory": "128Mi"}},
+            {"cpu": "100m"},
+            {"memory": "128Mi"},
+            id="a-limit-below-the-default-request",
+        ),
+        pytest.param(
+            {"requests": {"memory": "64Gi"}},
+            {"cpu": "100m", "memory": "64Gi"},
+            {},
+            id="a-request-above-the-default-limit",
+        ),
+    ],
+)
+def test_default_resources_do_not_contradict_the_profiles(
+    resources: dict[str, Any], requests: dict[str, str], limits: dict[str, str]
+) -> None:
+    pod = build_pod(PLAIN[0], a_profile(resources=resources), SETTINGS)
+    found = pod["spec"]["containers"][0]["resources"]
+    disk = "ephemeral-storage"
+    assert {key: value for key, value in found["requests"].items() if key != disk} == requests
+    assert {key: value for key, value in found["limits"].items() if key != disk} == limits
+
+
+@pytest.mark.parametrize(
+    ("quantities", "expected"),
+    [
+        pytest.param(("1Gi", "1Mi"), "1025Mi", id="binary"),
+        pytest.param(("1M",), "1Mi", id="rounded-up"),
+        pytest.param(("1.5Gi", "0"), "1536Mi", id="fractions"),
+        pytest.param(("1048576",), "1Mi", id="plain-bytes"),
+    ],
+)
+def test_adding_quantities(quantities: tuple[str, ...], expected: str) -> None:
+    assert total(*quantities) == expected
+
+
+def a_manifest(
+    *, phase: str = "Running", meta: dict[str, Any] | None = None, node: str = "n", **status: Any
+) -> dict[str, Any]:
+    manifest = build_pod(*PLAIN, SETTINGS)
+    manifest["metadata"] |= {"uid": POD_UID, "creationTimestamp": stamp(ago(10)), **(meta or {})}
+    manifest["spec"]["nodeName"] = node
+    return {**manifest, "status": {"phase": phase, **status}}
+
+
+def states(agent: dict[str, Any], runner: dict[str, Any]) -> list[dict[str, Any]]:
+    return [{"name": "agent", "state": agent}, {"name": "runner", "state": runner}]
+
+
+def over(code: int = 0, **more: Any) -> dict[str, Any]:
+    return {"terminated": {"exitCode": code, "finishedAt": stamp(ago(1)), **more}}
+
+
+def halted(reason: str, message: str = "") -> dict[str, Any]:
+    return {"waiting": {"reason": reason, "message": message}}
+
+
+RUNS: dict[str, Any] = {"running": {"startedAt": stamp(ago(5))}}
+CREATING = halted("ContainerCreating")
+
+
+def an_event(reason: str, message: str, at: float, kind: str = "Warning") -> dict[str, Any]:
+    return {"reason": reason, "message": message, "type": kind, "lastTimestamp": stamp(ago(at))}
+
+
+def test_a_pod_that_runs() -> None:
+    pod = observe_pod(a_manifest(containerStatuses=states(RUNS, RUNS)))
+    assert (pod.name, pod.uid, pod.attempt, pod.node) == ("r-1", POD_UID, 1, "n")
+    assert (pod.created, pod.agent.started, pod.runner.started) == (ago(10), True, True)
+    assert (pod.finished, pod.is_terminating, pod.failure, pod.disruption) == (
+        False,
+        False,
+        None,
+        None,
+    )
+
+
+@pytest.mark.parametrize(
+    ("manifest", "finished"),
+    [
+        pytest.param(a_manifest(phase="Pending"), False, id="pending"),
+        pytest.param(a_manifest(containerStatuses=states(over(), RUNS)), False, id="half-over"),
+        pytest.param(a_manifest(containerStatuses=states(over(), over(1))), True, id="all-over"),
+        pytest.param(a_manifest(containerStatuses=[states(over(), over())[0]]), False, id="unsaid"),
+        pytest.param(a_manifest(phase="Succeeded"), True, id="succeeded"),
+        pytest.param(a_manifest(phase="Failed"), True, id="failed"),
+    ],
+)
+def test_a_pod_is_finished_when_all_its_containers_are(
+    manifest: dict[str, Any], finished: bool
+) -> None:
+    assert observe_pod(manifest).finished is finished
+
+
+@pytest.mark.parametrize(
+    ("manifest", "reason", "final"),
+    [
+        pytest.param(
+            a_manifest(phase="Pending", containerStatuses=states(halted(said, message), CREATING)),
+            reason,
+            False,
+            id=said,
+        )
+        for said, message, reason in [
+            ("ErrImagePull", "", Reason.IMAGE_PULL_FAILED),
+            ("ImagePullBackOff", "", Reason.IMAGE_PULL_FAILED),
+            ("InvalidImageName", "", Reason.IMAGE_PULL_FAILED),
+            ("ErrImageNeverPull", "", Reason.IMAGE_PULL_FAILED),
+            ("CreateContainerConfigError", 'secret "s" not found', Reason.SECRET_MISSING),
+            ("CreateContainerConfigError", "couldn't find key k in Secret", Reason.SECRET_MISSING),
+            ("CreateContainerConfigError", "bad user", Reason.CONTAINER_START_FAILED),
+            ("CreateContainerError", "", Reason.CONTAINER_START_FAILED),
+        ]
+    ]
+    + [
+        pytest.param(
+            a_manifest(containerStatuses=states(over(128, reason="StartError"), RUNS)),
+            Reason.CONTAINER_START_FAILED,
+            True,
+            id="a-container-that-never-ran-never-will",
+        ),
+        pytest.param(
+            a_manifest(
+                phase="Pending",
+                node="",
+                conditions=[{"type": "PodScheduled", "status": "False", "reason": "Unschedulable"}],
+            ),
+            Reason.UNSCHEDULABLE,
+            False,
+            id="unschedulable",
+        ),
+    ],
+)
+def test_why_a_pod_cannot_start(manifest: dict[str, Any], reason: Reason, final: bool) -> None:
+    failure = observe_pod(manifest).failure
+    assert failure is not None
+    assert (failure.reason, failure.final) == (reason, final)
+
+
+@pytest.mark.parametrize(
+    ("events", "reason", "doing"),
+    [
+        pytest.param([], None, "", id="nothing-is-known"),
+        pytest.param(
+            [an_event("FailedMount", 'volume "x" : secret "s" not found', 1)],
+            Reason.SECRET_MISSING,
+            'volume "x" : secret "s" not found',
+            id="a-secret-is-missing",
+        ),
+        pytest.param(
+            [an_event("FailedMount", "references non-existent secret key: k", 1)],
+            Reason.SECRET_MISSING,
+            "references non-existent secret key: k",
+            id="a-key-is-missing",
+        ),
+        pytest.param(
+            [
+                an_event("FailedMount", 'secret "s" not found', 5),
+                an_event("Pulling", "Pulling image", 5, "Normal"),
+            ],
+            None,
+            "Pulling image",
+            id="the-secret-came",
+        ),
+        pytest.param(
+            [an_event("FailedMount", "timed out", 1)], None, "timed out", id="a-mount-that-may-pass"
+        ),
+        pytest.param(
+            [an_event("FailedCreatePodSandBox", "no network", 1)],
+            Reason.CONTAINER_START_FAILED,
+            "no network",
+            id="no-sandbox",
+        ),
+    ],
+)
+def test_what_only_events_tell(
+    events: list[dict[str, Any]], reason: Reason | None, doing: str
+) -> None:
+    pod = observe_pod(
+        a_manifest(phase="Pending", containerStatuses=states(CREATING, CREATING)), events
+    )
+    assert (pod.failure.reason if pod.failure else None, pod.waiting_for) == (reason, doing)
+
+
+@pytest.mark.parametrize(
+    ("status", "reason"),
+    [
+        pytest.param(
+            {"conditions": [_target]},
+            reason,
+            id=str(_target["reason"]),
+        )
+        for _target, reason in [
+            (
+                {"type": "DisruptionTarget", "status": "True", "reason": "EvictionByEvictionAPI"},
+                Reason.EVICTED,
+            ),
+            (
+                {"type": "DisruptionTarget", "status": "True", "reason": "SomethingNew"},
+                Reason.EVICTED,
+            ),
+            (
+                {"type": "DisruptionTarget", "status": "True", "reason": "DeletionByTaintManager"},
+                Reason.NODE_LOST,
+            ),
+        ]
+    ]
+    + [
+        pytest.param({"phase": "Failed", "reason": "Evicted"}, Reason.EVICTED, id="by-the-kubelet"),
+        pytest.param({"reason": "NodeLost"}, Reason.NODE_LOST, id="the-node-is-lost"),
+        pytest.param({"phase": "Failed"}, None, id="failed-by-itself"),
+    ],
+)
+def test_what_the_cluster_did_to_a_pod(status: dict[str, Any], reason: Reason | None) -> None:
+    disruption = observe_pod(a_manifest(**status)).disruption
+    assert (disruption.reason if disruption else None) == reason
+
+
+def test_the_outcome_in_a_termination_message() -> None:
+    message = json.dumps(an_outcome(result={"summary": "Fixed."}))
+    pod = observe_pod(a_manifest(containerStatuses=states(over(), over(message=message))))
+    assert pod.outcome is not None
+    assert (pod.outcome.attempt, pod.outcome.result and pod.outcome.result.summary) == (1, "Fixed.")
+
+
+def test_any_other_termination_message_is_for_people() -> None:
+    statuses = states(over(), over(1, message="Traceback: no such file"))
+    pod = observe_pod(a_manifest(containerStatuses=statuses))
+    assert (pod.outcome, pod.runner.message) == (None, "Traceback: no such file")
+
+
+def test_a_pod_that_is_being_deleted_says_until_when() -> None:
+    pod = observe_pod(a_manifest(meta={"deletionTimestamp": stamp(NOW)}))
+    assert (pod.is_terminating, pod.terminating_until) == (True, NOW)
+
+
+@pytest.mark.parametrize(
+    ("code", "message", "reason"),
+    [
+        pytest.param(
+            403, "exceeded quota: q, requested: pods=1", Reason.QUOTA_EXCEEDED, id="quota"
+        ),
+        pytest.param(
+            403,
+            "maximum memory usage per Container is 1Gi, but limit is 4Gi",
+            Reason.QUOTA_EXCEEDED,
+            id="limit-range",
+        ),
+        pytest.param(403, "violates PodSecurity", Reason.POD_REJECTED, id="admission"),
+        pytest.param(422, "Pod is invalid", Reason.POD_REJECTED, id="validation"),
+        pytest.param(500, "failed calling webhook", Reason.POD_REJECTED, id="webhook-away"),
+        pytest.param(500, "etcd leader changed", None, id="the-servers-own-trouble"),
+        pytest.param(429, "slow down", None, id="too-many-requests"),
+    ],
+)
+def test_why_the_api_server_refuses_a_pod(code: int, message: str, reason: Reason | None) -> None:
+    failure = refusal(code, message)
+    assert (failure.reason if failure else None) == reason

@@ -1,0 +1,428 @@
+"""Turns of runs against an API server in memory: from spec to pod to end, through every trouble."""
+
+import asyncio
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+
+from agentrun.api.v1alpha1 import AgentRun
+from agentrun.controller.act import Actor
+from agentrun.controller.caches import Caches, Key
+from agentrun.controller.containers import PodSettings
+from agentrun.controller.kube import ApiError, Kind, Object
+from agentrun.controller.limits import Limits
+from agentrun.controller.observe import Observer
+from agentrun.controller.queue import TryAgain, WorkQueue
+from agentrun.controller.reconcile import Reconciler
+from agentrun.controller.sync import Sync
+from agentrun.controller.triggers import runs_concerned
+from tests.unit.controller.fake_api import FakeApi
+from tests.unit.controller.samples import NOW, stamp
+
+KEY = ("ns", "r")
+
+
+class News:
+    """Collects what `kubectl describe` would tell."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+
+    def tell(self, run: Object) -> None:
+        self.told.append(run["status"]["reason"])
+
+
+class Operator:
+    """The operator without its watches: a test says when it sees news."""
+
+    def __init__(self, api: FakeApi | None = None) -> None:
+        self.api = api or FakeApi()
+        self.caches, self.queue, self.news = Caches(), WorkQueue[Key](), News()
+        self.now = NOW
+        self.added: list[Key] = []
+        self.caches.on_news = lambda kind, obj: self.added.extend(
+            runs_concerned(self.caches, kind, obj)
+        )
+        limits = Limits()
+        settings = PodSettings("http://gateway", "runner:1", limits=limits)
+        observer = Observer(self.api, self.caches, limits)
+        actor = Actor(self.api, self.caches, settings, self.news)
+        self.reconciler = Reconciler(observer, actor, self.queue, self.clock)
+        self.sync = Sync(self.api, self.caches, ("ns",), self.added.append, lambda: 0.0)
+
+    def clock(self) -> datetime:
+        return self.now
+
+    async def see(self) -> None:
+        """Take in everything there is, as the watches would."""
+        await self.sync.relist()
+
+    async def turn(self, key: Key = KEY, times: int = 8) -> None:
+        """Give a run turns until nothing changes any more, seeing all news in between."""
+        for _ in range(times):
+            await self.see()
+            try:
+                await self.reconciler.turn(key)
+            except TryAgain:
+                continue
+
+    def run(self, name: str = "r") -> AgentRun:
+        return AgentRun.model_validate(self.api.find(Kind.RUN, name))
+
+    def close(self) -> None:
+        self.queue.close()
+
+
+@pytest.fixture
+async def operator() -> Any:
+    built = Operator()
+    built.api.put(Kind.PROFILE, a_profile_object())
+    yield built
+    built.close()
+
+
+def a_profile_object() -> Object:
+    return {"metadata": {"name": "codex"}, "spec": {"backend": "codex", "image": "codex:1"}}
+
+
+def a_run_object(name: str = "r", **spec: Any) -> Object:
+    return {
+        "metadata": {"name": name, "generation": 1},
+        "spec": {"backend": "codex", "prompt": "Fix it.", **spec},
+    }
+
+
+def change(api: FakeApi, kind: Kind, name: str, **fields: Any) -> None:
+    """Change an object as somebody else would."""
+    api.put(kind, {**(api.find(kind, name) or {}), **fields})
+
+
+def agent_says(api: FakeApi, name: str = "r", **agent: Any) -> None:
+    run = api.find(Kind.RUN, name) or {}
+    change(api, Kind.RUN, name, status={**run["status"], "agent": agent})
+
+
+def pod_is(api: FakeApi, name: str = "r-1", phase: str = "Running", **state: Any) -> None:
+    statuses = [{"name": one, "state": state} for one in ("agent", "runner")]
+    status = {"phase": phase, "containerStatuses": statuses}
+    pod = api.find(Kind.POD, name) or {}
+    change(api, Kind.POD, name, status=status, spec={**pod["spec"], "nodeName": "n"})
+
+
+def finished(api: FakeApi) -> None:
+    pod_is(api, phase="Succeeded", terminated={"exitCode": 0, "finishedAt": stamp(NOW)})
+
+
+def cancel(api: FakeApi, name: str = "r") -> None:
+    run = api.find(Kind.RUN, name) or {}
+    change(api, Kind.RUN, name, spec={**run["spec"], "desiredState": "Cancelled"})
+
+
+async def started(operator: Operator) -> None:
+    operator.api.put(Kind.RUN, a_run_object())
+    await operator.turn()
+    pod_is(operator.api, running={"startedAt": stamp(NOW)})
+    agent_says(operator.api, state="Working", promptSent=True)
+    await operator.turn()
+
+
+async def test_a_run_from_spec_to_completion(operator: Operator) -> None:
+    await started(operator)
+    assert operator.run().status.phase == "Running"
+    agent_says(
+        operator.api,
+        state="Finished",
+        sessionID="s1",
+        outcome={"attempt": 1, "state": "Completed", "result": {"summary": "Fixed."}},
+    )
+    finished(operator.api)
+    await operator.turn()
+    status = operator.run().status
+    assert (status.phase, status.completion_time) == ("Completed", NOW)
+    assert status.result is not None
+    assert status.result.summary == "Fixed."
+    assert operator.news.told == ["Accepted", "PodPending", "Working", "Completed"]
+
+
+async def test_a_session_is_taken_for_the_run_and_left_after_it(operator: Operator) -> None:
+    await started(operator)
+    session = operator.api.find(Kind.SESSION, "r") or {}
+    assert session["status"]["activeRun"]["uid"] == operator.run().metadata.uid
+    cancel(operator.api)
+    await operator.turn()
+    operator.api.drop(Kind.POD, "r-1")
+    await operator.turn()
+    session = operator.api.find(Kind.SESSION, "r") or {}
+    assert "activeRun" not in session["status"]
+    assert session["status"]["lastRun"] == "r"
+
+
+async def test_runs_of_a_session_are_active_one_at_a_time_in_the_order_of_their_names(
+    operator: Operator,
+) -> None:
+    for name in ("b", "a"):
+        operator.api.put(Kind.RUN, a_run_object(name, session={"name": "s"}))
+    for _ in range(2):
+        await operator.turn(("ns", "b"))
+        await operator.turn(("ns", "a"))
+    assert (operator.run("a").attempts, operator.run("b").status.reason) == (1, "SessionBusy")
+    cancel(operator.api, "a")
+    await operator.turn(("ns", "a"))
+    assert operator.run("b").attempts == 0
+    operator.api.drop(Kind.POD, "a-1")
+    await operator.turn(("ns", "a"))
+    assert ("ns", "b") in operator.added
+    await operator.turn(("ns", "b"))
+    assert operator.run("b").attempts == 1
+
+
+async def test_a_session_whose_holder_was_deleted_is_free_once_its_pod_is_gone(
+    operator: Operator,
+) -> None:
+    for name in ("a", "b"):
+        operator.api.put(Kind.RUN, a_run_object(name, session={"name": "s"}))
+        await operator.turn(("ns", name))
+    operator.api.drop(Kind.RUN, "a")
+    await operator.turn(("ns", "a"))
+    await operator.turn(("ns", "b"))
+    assert operator.run("b").status.reason == "SessionBusy"
+    operator.api.drop(Kind.POD, "a-1")
+    await operator.turn(("ns", "a"))
+    await operator.turn(("ns", "b"))
+    assert operator.run("b").attempts == 1
+
+
+async def test_nothing_is_written_when_nothing_changed(operator: Operator) -> None:
+    await started(operator)
+    operator.api.calls.clear()
+    await operator.turn()
+    assert [operator.api.verbs(kind) for kind in Kind] == [[]] * len(Kind)
+
+
+async def test_status_agent_is_never_touched(operator: Operator) -> None:
+    await started(operator)
+    agent: dict[str, Any] = {
+        "state": "InputRequired",
+        "question": {"id": "q", "text": "Which?"},
+        "promptSent": True,
+    }
+    agent_says(operator.api, **agent)
+    await operator.turn()
+    stored = operator.api.find(Kind.RUN, "r") or {}
+    assert stored["status"]["agent"] == agent
+    assert stored["status"]["phase"] == "InputRequired"
+
+
+@pytest.mark.parametrize("calls", range(1, 40))
+async def test_a_crash_at_any_request_is_harmless(calls: int) -> None:
+    """Kill the operator before its nth request, and again at each request of its successor."""
+    api = FakeApi()
+    api.put(Kind.PROFILE, a_profile_object())
+    api.put(Kind.RUN, a_run_object())
+    crashing = Operator(api)
+
+    def crash(verb: str, kind: Kind, name: str) -> None:
+        if len(api.calls) >= calls:
+            raise asyncio.CancelledError
+
+    api.before = crash
+    with pytest.raises(asyncio.CancelledError):
+        await crashing.turn(times=100)
+    crashing.close()
+    api.before = lambda verb, kind, name: None
+    successor = Operator(api)
+    await successor.turn()
+    assert successor.run().attempts == 1
+    assert [name for kind, _, name in api.objects if kind is Kind.POD] == ["r-1"]
+    successor.close()
+
+
+async def test_a_pod_that_exists_already_is_the_runs_own(operator: Operator) -> None:
+    operator.api.put(Kind.RUN, a_run_object())
+
+    def lose_the_answer(verb: str, kind: Kind, name: str) -> None:
+        if (verb, kind) == ("create", Kind.POD):
+            operator.api.before = lambda verb, kind, name: None
+            raise ApiError(0, "the connection broke")
+
+    operator.api.before = lose_the_answer
+    await operator.turn()
+    assert operator.run().status.pod_uid is not None
+    assert operator.run().attempts == 1
+
+
+async def test_a_pod_of_somebody_else_is_left_alone(operator: Operator) -> None:
+    operator.api.put(Kind.POD, {"metadata": {"name": "r-1"}, "spec": {"containers": []}})
+    operator.api.put(Kind.RUN, a_run_object())
+    await operator.turn()
+    assert operator.run().status.reason == "PodNameTaken"
+    assert operator.run().status.phase == "Failed"
+    assert "delete" not in operator.api.verbs(Kind.POD)
+
+
+async def test_a_refused_pod_is_told_retried_and_created_when_it_is_not_refused_any_more(
+    operator: Operator,
+) -> None:
+    operator.api.put(Kind.RUN, a_run_object())
+
+    def refuse(verb: str, kind: Kind, name: str) -> None:
+        if (verb, kind) == ("create", Kind.POD):
+            raise ApiError(403, "exceeded quota: q")
+
+    operator.api.before = refuse
+    await operator.turn()
+    status = operator.run().status
+    assert (status.phase, status.reason, status.attempts) == ("Queued", "QuotaExceeded", 1)
+    assert status.message == "exceeded quota: q"
+    operator.api.before = lambda verb, kind, name: None
+    await operator.turn()
+    assert operator.run().status.reason == "PodPending"
+
+
+async def test_a_pod_that_stays_refused_fails_the_run(operator: Operator) -> None:
+    operator.api.put(Kind.RUN, a_run_object())
+
+    def refuse(verb: str, kind: Kind, name: str) -> None:
+        if (verb, kind) == ("create", Kind.POD):
+            raise ApiError(422, "invalid")
+
+    operator.api.before = refuse
+    await operator.turn()
+    operator.now += timedelta(seconds=61)
+    await operator.turn()
+    assert (operator.run().status.phase, operator.run().status.reason) == ("Failed", "PodRejected")
+
+
+async def test_a_cancel_that_comes_while_completion_is_written_wins(operator: Operator) -> None:
+    await started(operator)
+    agent_says(operator.api, state="Finished", outcome={"attempt": 1, "state": "Completed"})
+    finished(operator.api)
+
+    def cancel_first(verb: str, kind: Kind, name: str) -> None:
+        if (verb, kind) == ("patch", Kind.RUN):
+            operator.api.before = lambda verb, kind, name: None
+            cancel(operator.api)
+
+    await operator.see()
+    operator.api.before = cancel_first
+    await operator.turn()
+    assert operator.run().status.phase == "Cancelling"
+    operator.api.drop(Kind.POD, "r-1")
+    await operator.turn()
+    assert operator.run().status.phase == "Cancelled"
+
+
+async def test_the_outcome_is_looked_up_before_a_pods_end_is_judged(operator: Operator) -> None:
+    await started(operator)
+    run = operator.api.find(Kind.RUN, "r") or {}
+    agent_says(operator.api, state="Finished", outcome={"attempt": 1, "state": "Completed"})
+    finished(operator.api)
+    # Only the news of the pod has come over the watches.
+    operator.caches.put(Kind.POD, operator.api.find(Kind.POD, "r-1") or {})
+    assert "outcome" not in run["status"]["agent"]
+    await operator.reconciler.turn(KEY)
+    assert operator.run().status.phase == "Completed"
+
+
+async def test_a_pod_that_the_cache_does_not_know_is_not_taken_for_gone(operator: Operator) -> None:
+    await started(operator)
+    pod = operator.api.find(Kind.POD, "r-1") or {}
+    operator.caches.of(Kind.POD).remove(pod)
+    operator.caches._pods.clear()
+    await operator.reconciler.turn(KEY)
+    assert operator.run().status.phase == "Running"
+
+
+async def test_a_deleted_run_takes_its_pod_with_it(operator: Operator) -> None:
+    await started(operator)
+    operator.api.drop(Kind.RUN, "r")
+    await operator.turn()
+    assert (operator.api.find(Kind.POD, "r-1") or {})["metadata"]["deletionTimestamp"]
+
+
+async def test_the_pod_of_an_earlier_run_of_that_name_goes_first(operator: Operator) -> None:
+    await started(operator)
+    operator.api.drop(Kind.RUN, "r")
+    operator.api.put(Kind.RUN, a_run_object())
+    await operator.turn()
+    assert operator.run().status.phase == "Queued"
+    assert (operator.api.find(Kind.POD, "r-1") or {})["metadata"]["deletionTimestamp"]
+    operator.api.drop(Kind.POD, "r-1")
+    await operator.turn()
+    assert operator.run().status.reason == "PodPending"
+    owner = (operator.api.find(Kind.POD, "r-1") or {})["metadata"]["ownerReferences"][0]
+    assert owner["uid"] == operator.run().metadata.uid
+
+
+async def test_a_pod_that_only_carries_the_label_is_left_alone(operator: Operator) -> None:
+    labels = {"agentrun.dev/run": "r"}
+    bystander = {"metadata": {"name": "x", "labels": labels}, "spec": {"containers": []}}
+    operator.api.put(Kind.POD, bystander)
+    await operator.turn()
+    assert operator.api.verbs(Kind.POD) == []
+
+
+async def test_a_finished_run_goes_after_its_time(operator: Operator) -> None:
+    operator.api.put(Kind.RUN, a_run_object(ttlSecondsAfterFinished=60, desiredState="Cancelled"))
+    await operator.turn()
+    assert operator.run().status.phase == "Cancelled"
+    operator.now += timedelta(seconds=60)
+    await operator.turn()
+    assert operator.api.find(Kind.RUN, "r") is None
+
+
+async def test_an_api_server_that_is_away_is_tried_again(operator: Operator) -> None:
+    operator.api.put(Kind.RUN, a_run_object())
+    await operator.see()
+
+    def away(verb: str, kind: Kind, name: str) -> None:
+        raise ApiError(0, "connection refused")
+
+    operator.api.before = away
+    with pytest.raises(TryAgain, match="connection refused"):
+        await operator.reconciler.turn(KEY)
+    operator.api.before = lambda verb, kind, name: None
+    await operator.turn()
+    assert operator.run().status.reason == "PodPending"
+
+
+async def test_events_that_cannot_be_read_hold_nothing_up(operator: Operator) -> None:
+    operator.api.put(Kind.RUN, a_run_object())
+    await operator.turn()
+    pod_is(operator.api, phase="Pending", waiting={"reason": "ContainerCreating"})
+
+    def forbidden(verb: str, kind: Kind, name: str) -> None:
+        if kind is Kind.EVENT:
+            raise ApiError(403, "forbidden")
+
+    operator.api.before = forbidden
+    await operator.turn()
+    assert operator.run().status.node_name == "n"
+
+
+async def test_what_was_deleted_unseen_is_found_by_comparing(operator: Operator) -> None:
+    await started(operator)
+    operator.api.drop(Kind.POD, "r-1")
+    assert operator.caches.pods_of(KEY)
+    await operator.see()
+    assert operator.caches.pods_of(KEY) == []
+
+
+async def test_an_older_version_does_not_replace_a_newer_one(operator: Operator) -> None:
+    await started(operator)
+    newest = operator.caches.of(Kind.RUN).get(KEY)
+    assert newest is not None
+    older = {**newest, "metadata": {**newest["metadata"], "resourceVersion": "1"}}
+    assert not operator.caches.put(Kind.RUN, older)
+    assert operator.caches.of(Kind.RUN).get(KEY) is newest
+
+
+async def test_a_deleted_object_does_not_come_back(operator: Operator) -> None:
+    await started(operator)
+    run = operator.caches.of(Kind.RUN).get(KEY)
+    assert run is not None
+    operator.caches.remove(Kind.RUN, run)
+    late = {**run, "metadata": {**run["metadata"], "resourceVersion": "999999"}}
+    assert not operator.caches.put(Kind.RUN, late)
+    assert operator.caches.of(Kind.RUN).get(KEY) is None

@@ -1,0 +1,47 @@
+"""The operator's settings."""
+
+import pytest
+
+from agentrun.controller.settings import SettingsError, settings_from
+
+NEEDED = {
+    "AGENTRUN_NAMESPACES": "team-a, team-b",
+    "AGENTRUN_GATEWAY_URL": "http://gateway:8081",
+    "AGENTRUN_RUNNER_IMAGE": "runner:1",
+}
+
+
+def test_what_is_not_set_has_a_default() -> None:
+    settings = settings_from(NEEDED)
+    assert settings.namespaces == ("team-a", "team-b")
+    assert (settings.pod.gateway_url, settings.pod.runner_image) == (
+        "http://gateway:8081",
+        "runner:1",
+    )
+    limits = settings.pod.limits
+    assert (limits.start, limits.stuck, limits.ttl) == (300, 60, 604_800)
+    assert (limits.deadline, limits.input, limits.grace) == (14_400, 86_400, 30)
+
+
+def test_a_ttl_of_nothing_is_a_ttl() -> None:
+    assert settings_from({**NEEDED, "AGENTRUN_TTL_SECONDS": "0"}).pod.limits.ttl == 0
+
+
+@pytest.mark.parametrize(
+    ("env", "name"),
+    [
+        pytest.param({"AGENTRUN_NAMESPACES": ""}, "AGENTRUN_NAMESPACES", id="no-namespace"),
+        pytest.param({"AGENTRUN_NAMESPACES": " , "}, "AGENTRUN_NAMESPACES", id="empty-names"),
+        pytest.param({"AGENTRUN_GATEWAY_URL": ""}, "AGENTRUN_GATEWAY_URL", id="no-gateway"),
+        pytest.param({"AGENTRUN_RUNNER_IMAGE": ""}, "AGENTRUN_RUNNER_IMAGE", id="no-image"),
+        pytest.param(
+            {"AGENTRUN_RESYNC_SECONDS": "0"}, "AGENTRUN_RESYNC_SECONDS", id="no-time-at-all"
+        ),
+        pytest.param(
+            {"AGENTRUN_STUCK_TIMEOUT_SECONDS": "1m"}, "AGENTRUN_STUCK_TIMEOUT_SECONDS", id="a-unit"
+        ),
+    ],
+)
+def test_a_setting_that_makes_no_sense_is_named(env: dict[str, str], name: str) -> None:
+    with pytest.raises(SettingsError, match=name):
+        settings_from({**NEEDED, **env})
