@@ -1,0 +1,262 @@
+"""
+A pod without a cluster: a gateway in memory, the runner as a process of its own, and the agent's
+container as a shell, with every path of the pod below a temporary folder.
+"""
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+
+from agentrun.api import pod_layout
+from agentrun.api.gateway import Append, Head, Inputs, Task
+from agentrun.api.v1alpha1 import AgentProfileSpec, AgentRunSpec, AgentStatus, Input, Outcome
+
+RUN = "run-harness"
+AGENT = [sys.executable, str(Path(__file__).parents[3] / "dev/agent/acp_agent.py")]
+REPOSITORY = Path(__file__).parents[3]
+_INIT = '#!/bin/sh\nwhile [ "$1" != -- ]; do shift; done; shift; exec "$@"\n'
+_START = """
+import os, sys
+from pathlib import Path
+from agentrun.runner.__main__ import main
+from agentrun.runner.layout import Layout
+root = Path(sys.argv[1])
+layout = Layout(root=root, init_program=root / "tini", proxy_port=int(sys.argv[2]))
+sys.exit(main(layout, os.environ))
+"""
+
+
+@dataclass
+class FakeGateway:
+    """Implements the gateway's protocol in memory, and refuses what it is told to refuse."""
+
+    spec: AgentRunSpec
+    profile: AgentProfileSpec
+    events: list[dict[str, Any]] = field(default_factory=list)
+    blobs: dict[str, bytes] = field(default_factory=dict)
+    states: list[AgentStatus] = field(default_factory=list)
+    outcome: Outcome | None = None
+    inputs: list[Input] = field(default_factory=list)
+    away: bool = False
+    sealed: bool = False
+    late: list[dict[str, Any]] = field(default_factory=list)
+    """Events of an earlier attempt that arrive just before this one's first append."""
+    changed: asyncio.Condition = field(default_factory=asyncio.Condition)
+
+    @property
+    def types(self) -> list[str]:
+        return [event["type"] for event in self.events]
+
+    def data(self, kind: str) -> list[dict[str, Any]]:
+        return [event["data"] for event in self.events if event["type"] == kind]
+
+    async def until(self, condition: Any) -> None:
+        async with self.changed:
+            await asyncio.wait_for(self.changed.wait_for(condition), 30)
+
+    def app(self) -> web.Application:
+        app = web.Application(client_max_size=80 * 1024 * 1024, middlewares=[self._guard])
+        app.router.add_get("/v1/task", self._task)
+        app.router.add_post("/v1/events", self._append)
+        app.router.add_put("/v1/blobs/{name:.+}", self._put)
+        app.router.add_post("/v1/state", self._state)
+        app.router.add_post("/v1/outcome", self._outcome)
+        app.router.add_get("/v1/inputs", self._inputs)
+        return app
+
+    @web.middleware
+    async def _guard(self, request: web.Request, handler: Any) -> web.StreamResponse:
+        if self.away:
+            return _problem(503, "unavailable")
+        if request.headers.get("authorization") != "Bearer token-of-the-pod":
+            return _problem(401, "unauthenticated")
+        if self.sealed and request.method != "GET":
+            return _problem(410, "sealed")
+        answer: web.StreamResponse = await handler(request)
+        async with self.changed:
+            self.changed.notify_all()
+        return answer
+
+    async def _task(self, _: web.Request) -> web.Response:
+        task = Task(
+            run_id=RUN, namespace="agents", uid="uid-1", attempt=1, session_id="session-uid",
+            agent_name="harness", spec=self.spec, profile=self.profile, head=self._head(),
+        )  # fmt: skip
+        return _json(task)
+
+    def _head(self) -> Head:
+        return Head(last_seq=len(self.events), sealed=self.sealed)
+
+    async def _append(self, request: web.Request) -> web.Response:
+        events = Append.model_validate_json(await request.read()).events
+        self.events, self.late = self.events + self.late, []
+        head = len(self.events)
+        known = {event["seq"]: event["event_id"] for event in self.events}
+        is_gap = [event.seq for event in events] != list(
+            range(events[0].seq, events[0].seq + len(events))
+        )
+        taken = any(known.get(one.seq, one.event_id) != one.event_id for one in events)
+        if is_gap or taken or events[0].seq > head + 1:
+            return _problem(409, "conflict", last_seq=head)
+        self.events += [one.model_dump(mode="json") for one in events if one.seq > head]
+        return _json(self._head())
+
+    async def _put(self, request: web.Request) -> web.Response:
+        name = request.match_info["name"]
+        self.blobs[name] = await request.read()
+        return web.json_response({"name": name, "size": len(self.blobs[name]), "sha256": ""})
+
+    async def _state(self, request: web.Request) -> web.Response:
+        self.states.append(AgentStatus.model_validate_json(await request.read()))
+        return _json(self._head())
+
+    async def _outcome(self, request: web.Request) -> web.Response:
+        self.outcome = Outcome.model_validate_json(await request.read())
+        return _json(self._head())
+
+    async def _inputs(self, request: web.Request) -> web.Response:
+        after = int(request.query["after"])
+        async with self.changed:
+            waiting = self.changed.wait_for(lambda: any(i.seq > after for i in self.inputs))
+            try:
+                await asyncio.wait_for(waiting, 0.5)
+            except TimeoutError:
+                return _json(Inputs(inputs=[], desired_state="Active"))
+        new = [one for one in self.inputs if one.seq > after]
+        return _json(Inputs(inputs=new, desired_state="Active"))
+
+
+def _json(model: Any) -> web.Response:
+    return web.json_response(model.model_dump(mode="json", by_alias=True, exclude_none=True))
+
+
+def _problem(status: int, code: str, **more: Any) -> web.Response:
+    body = {"error": code, "message": f"the test says {code}", **more}
+    return web.json_response(body, status=status)
+
+
+@dataclass
+class Pod:
+    """A running pod."""
+
+    root: Path
+    gateway: FakeGateway
+    runner: asyncio.subprocess.Process
+    container: asyncio.subprocess.Process
+
+    async def ended(self, seconds: float = 30) -> str:
+        """Wait for both containers to end, and return the runner's log."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self.runner.wait()
+                await self.container.wait()
+        except TimeoutError as error:
+            raise AssertionError(f"the pod does not end:\n{self.log}") from error
+        assert self.runner.returncode == 0, self.log
+        return self.log
+
+    @property
+    def log(self) -> str:
+        return (self.root / "runner.log").read_text()
+
+    def terminate(self) -> None:
+        self.runner.send_signal(signal.SIGTERM)
+
+    def resident_kilobytes(self) -> int:
+        for line in Path(f"/proc/{self.runner.pid}/status").read_text().splitlines():
+            if line.startswith("VmRSS"):
+                return int(line.split()[1])
+        raise AssertionError("the runner is gone")
+
+    @property
+    def termination(self) -> Outcome:
+        path = self.root / pod_layout.TERMINATION_LOG.lstrip("/")
+        return Outcome.model_validate_json(path.read_text())
+
+
+def prepare(root: Path) -> None:
+    """Make the folders that the kubelet would mount."""
+    (root / "tini").write_text(_INIT)
+    for path in (pod_layout.WORKSPACE, pod_layout.HOME, pod_layout.SPOOL, "/dev"):
+        (root / path.lstrip("/")).mkdir(parents=True)
+    write(root, pod_layout.TOKEN_FILE, "token-of-the-pod")
+
+
+def write(root: Path, path: str, text: str) -> None:
+    """Put a file where a mounted Secret would have it."""
+    file = root / path.lstrip("/")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(text)
+
+
+@asynccontextmanager
+async def serve(app: web.Application) -> AsyncIterator[str]:
+    """Serve an application on a free port of the loopback, and yield its URL."""
+    runner = web.AppRunner(app, shutdown_timeout=0.1)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    try:
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
+    finally:
+        await runner.cleanup()
+
+
+@asynccontextmanager
+async def pod(
+    root: Path,
+    gateway: FakeGateway,
+    command: list[str] | None = None,
+    provider: str | None = None,
+    port: int = 0,
+    grace: int = 8,
+) -> AsyncIterator[Pod]:
+    """Start both containers of a pod."""
+    if not (root / "tini").exists():
+        prepare(root)
+    async with serve(gateway.app()) as url:
+        env = {
+            **os.environ, "PYTHONPATH": str(REPOSITORY / "operator"),
+            pod_layout.ENV_GATEWAY: url, pod_layout.ENV_RUN: RUN, pod_layout.ENV_ATTEMPT: "1",
+            pod_layout.ENV_BACKEND: gateway.spec.backend, pod_layout.ENV_GRACE: str(grace),
+        }  # fmt: skip
+        if provider:
+            env[pod_layout.ENV_PROVIDER] = provider
+        with (root / "runner.log").open("wb") as log:
+            runner = await asyncio.create_subprocess_exec(
+                sys.executable, "-c", _START, str(root), str(port),
+                env=env, stdout=log, stderr=subprocess.STDOUT,
+            )  # fmt: skip
+        script = pod_layout.AGENT_BOOTSTRAP.replace(pod_layout.PIPES, str(root / "agentrun/pipes"))
+        container = await asyncio.create_subprocess_exec(
+            "/bin/sh", "-c", script, "agent", *(command or AGENT), start_new_session=True
+        )
+        try:
+            yield Pod(root, gateway, runner, container)
+        finally:
+            for process in (runner, container):
+                if process.returncode is None:
+                    process.kill()
+                    await process.wait()
+            with suppress(ProcessLookupError):
+                os.killpg(container.pid, signal.SIGKILL)
+
+
+def a_gateway(*steps: list[Any], **spec: Any) -> FakeGateway:
+    """Make a gateway whose run tells the trivial agent what to do."""
+    spec.setdefault("prompt", json.dumps(steps))
+    spec.setdefault("backend", "acp")
+    return FakeGateway(
+        AgentRunSpec.model_validate(spec),
+        AgentProfileSpec(backend=spec["backend"], image="none"),
+    )
