@@ -48,6 +48,7 @@ class FakeGateway:
     outcome: Outcome | None = None
     inputs: list[Input] = field(default_factory=list)
     away: bool = False
+    refused: int = 0
     sealed: bool = False
     late: list[dict[str, Any]] = field(default_factory=list)
     """Events of an earlier attempt that arrive just before this one's first append."""
@@ -64,6 +65,11 @@ class FakeGateway:
         async with self.changed:
             await asyncio.wait_for(self.changed.wait_for(condition), 30)
 
+    async def until_refused(self, times: int) -> None:
+        """Wait until so many more requests came while the gateway was away."""
+        enough = self.refused + times
+        await self.until(lambda: self.refused >= enough)
+
     def app(self) -> web.Application:
         app = web.Application(client_max_size=80 * 1024 * 1024, middlewares=[self._guard])
         app.router.add_get("/v1/task", self._task)
@@ -77,6 +83,9 @@ class FakeGateway:
     @web.middleware
     async def _guard(self, request: web.Request, handler: Any) -> web.StreamResponse:
         if self.away:
+            self.refused += 1
+            async with self.changed:
+                self.changed.notify_all()
             return _problem(503, "unavailable")
         if request.headers.get("authorization") != "Bearer token-of-the-pod":
             return _problem(401, "unauthenticated")

@@ -1,9 +1,30 @@
 """The whole life of an attempt, against a scripted agent and a gateway in memory."""
 
+import json
+import sys
 from pathlib import Path
+from typing import Any
 
+import pytest
+
+from agentrun.api import pod_layout
 from agentrun.api.v1alpha1 import AgentState, OutcomeState
-from tests.unit.runner.harness import a_gateway, pod
+from tests.unit.runner.harness import a_gateway, pod, prepare, write
+
+STRUCTURED = """
+import json, sys
+answers = iter(['no number', '{"n": 7}'])
+for line in sys.stdin:
+    asked = json.loads(line)
+    result = {"protocolVersion": 1, "sessionId": "s"}
+    if asked["method"] == "session/prompt":
+        result = {"stopReason": "end_turn"}
+        content = {"type": "text", "text": next(answers)}
+        update = {"sessionUpdate": "agent_message_chunk", "content": content}
+        params = {"sessionId": "s", "update": update}
+        print(json.dumps({"jsonrpc": "2.0", "method": "session/update", "params": params}))
+    print(json.dumps({"jsonrpc": "2.0", "id": asked["id"], "result": result}), flush=True)
+"""
 
 
 async def test_run_ships_what_the_agent_says_and_reports_its_outcome(tmp_path: Path) -> None:
@@ -27,3 +48,143 @@ async def test_run_ships_what_the_agent_says_and_reports_its_outcome(tmp_path: P
     assert gateway.states[-1].prompt_sent
     assert "$ echo hello" in log
     assert "(exit code 0)" in log
+
+
+async def test_secret_values_never_leave(tmp_path: Path) -> None:
+    prepare(tmp_path)
+    write(tmp_path, f"{pod_layout.REDACT}/API_TOKEN", "s3cr3t-value\n")
+    gateway = a_gateway(
+        ["run", "printf s3cr3t-; sleep 0; echo value | cat"],
+        ["say", "it is s3cr3t-"],
+        ["say", "value, and c3VjM2NyZXQgczNjcjN0LXZhbHVl"],
+    )
+    async with pod(tmp_path, gateway) as it:
+        log = await it.ended()
+    assert gateway.outcome is not None
+    told = json.dumps(gateway.events) + gateway.outcome.model_dump_json() + log
+    assert "s3cr3t-value" not in told
+    assert gateway.data("agent_message")[0]["text"].startswith("it is [redacted]")
+
+
+async def test_gateway_that_is_away_for_a_while_loses_nothing(tmp_path: Path) -> None:
+    gateway = a_gateway(["say", "first"], ["talk", 30, 0.05], ["say", "last"])
+    async with pod(tmp_path, gateway) as it:
+        await gateway.until(lambda: "agent_message" in gateway.types)
+        gateway.away = True
+        await gateway.until_refused(3)
+        gateway.away = False
+        await it.ended()
+    texts = [data["text"] for data in gateway.data("agent_message")]
+    assert texts == ["first", *(f"message {n}" for n in range(1, 31)), "last"]
+    assert [event["seq"] for event in gateway.events] == list(range(1, len(gateway.events) + 1))
+    assert gateway.outcome is not None
+
+
+async def test_events_of_an_earlier_attempt_that_arrive_late_stay_before(tmp_path: Path) -> None:
+    gateway = a_gateway(["say", "mine"])
+    late = {"seq": 1, "event_id": "other", "ts": "", "type": "agent_message"}
+    gateway.late = [{**late, "data": {"text": "theirs"}}]
+    async with pod(tmp_path, gateway) as it:
+        await it.ended()
+    assert gateway.types[:2] == ["agent_message", "run_started"]
+    assert [event["seq"] for event in gateway.events] == list(range(1, len(gateway.events) + 1))
+
+
+async def test_sealed_journal_ends_the_pod(tmp_path: Path) -> None:
+    gateway = a_gateway(["say", "begin"], ["sleep", 60])
+    async with pod(tmp_path, gateway) as it:
+        await gateway.until(lambda: "run_started" in gateway.types)
+        gateway.sealed = True
+        log = await it.ended()
+    assert "the run is over" in log
+    assert gateway.outcome is None
+
+
+@pytest.mark.parametrize(
+    ("steps", "reason", "message"),
+    [
+        pytest.param([["exit", 3]], "AgentExited", "exit code 3", id="exits-early"),
+        pytest.param([["line", 30_000_000]], "ProtocolError", "longer than", id="endless-line"),
+        pytest.param([["fail", "quota exceeded"]], "ProviderError", "quota", id="answers-error"),
+    ],
+)
+async def test_agent_that_fails_is_named(
+    tmp_path: Path, steps: list[list[Any]], reason: str, message: str
+) -> None:
+    gateway = a_gateway(*steps)
+    async with pod(tmp_path, gateway) as it:
+        await it.ended()
+    assert gateway.outcome is not None
+    assert (gateway.outcome.state, gateway.outcome.reason) == (OutcomeState.FAILED, reason)
+    assert message in (gateway.outcome.message or "")
+    assert gateway.types[-1] == "run_failed"
+
+
+async def test_missing_agent_program_is_named(tmp_path: Path) -> None:
+    gateway = a_gateway(["say", "hello"])
+    async with pod(tmp_path, gateway, ["no-such-agent-program"]) as it:
+        await it.ended()
+    assert gateway.outcome is not None
+    assert gateway.outcome.reason == "AgentNotFound"
+    assert "no-such-agent-program" in (gateway.outcome.message or "")
+
+
+async def test_child_that_holds_the_output_does_not_hold_the_run(tmp_path: Path) -> None:
+    gateway = a_gateway(["detach", "sleep 20"], ["say", "bye"], ["exit", 0])
+    async with pod(tmp_path, gateway) as it:
+        await it.ended(15)
+    assert gateway.outcome is not None
+    assert gateway.outcome.reason == "AgentExited"
+    assert "agent_message" in gateway.types
+
+
+async def test_told_to_stop_it_interrupts_and_ships_the_tail(tmp_path: Path) -> None:
+    gateway = a_gateway(["say", "begin"], ["run", "echo partial; sleep 60"])
+    async with pod(tmp_path, gateway) as it:
+        await gateway.until(lambda: "command_started" in gateway.types)
+        it.terminate()
+        await it.ended(10)
+    assert gateway.outcome is not None
+    assert gateway.outcome.state is OutcomeState.INTERRUPTED
+    assert gateway.types[-1] == "command_finished"
+    assert "run_failed" not in gateway.types
+
+
+async def test_told_to_stop_with_the_gateway_away_it_ends_in_time(tmp_path: Path) -> None:
+    gateway = a_gateway(["say", "begin"], ["hang"])
+    async with pod(tmp_path, gateway, grace=5) as it:
+        await gateway.until(lambda: "agent_message" in gateway.types)
+        gateway.away = True
+        it.terminate()
+        await it.ended(6)
+    assert it.termination.state is OutcomeState.INTERRUPTED
+
+
+async def test_structured_answer_is_mended_once(tmp_path: Path) -> None:
+    # The trivial agent reads its steps from the prompt's last line, here that of the schema.
+    schema = {"type": "object", "required": ["n"], "properties": {"n": {"type": "integer"}}}
+    gateway = a_gateway(output_schema=schema, prompt="say a number")
+    command = [sys.executable, "-c", STRUCTURED]
+    async with pod(tmp_path, gateway, command) as it:
+        await it.ended()
+    assert gateway.outcome is not None
+    assert gateway.outcome.result is not None
+    assert gateway.outcome.result.structured == {"n": 7}
+    assert gateway.data("run_completed")[0]["structured_output"] == {"n": 7}
+
+
+async def test_permission_is_granted_and_told(tmp_path: Path) -> None:
+    gateway = a_gateway(["ask", "touch everything"])
+    async with pod(tmp_path, gateway) as it:
+        await it.ended()
+    assert "touch everything" in gateway.data("reasoning")[0]["text"]
+    assert '"selected"' in gateway.data("agent_message")[0]["text"]
+
+
+async def test_runner_stays_small_while_the_agent_talks(tmp_path: Path) -> None:
+    gateway = a_gateway(["talk", 20_000, 0], ["say", "done"], ["sleep", 1], ["say", "bye"])
+    async with pod(tmp_path, gateway) as it:
+        await gateway.until(lambda: len(gateway.events) > 20_000)
+        resident = it.resident_kilobytes()
+        await it.ended()
+    assert resident < 64 * 1024
