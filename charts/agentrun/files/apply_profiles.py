@@ -23,14 +23,16 @@ API_VERSION = "agentrun.dev/v1alpha1"
 PATIENCE_SECONDS = 120
 
 
-class Refused(Exception):
+class RefusedError(Exception):
     """The API server does not accept a request, and asking again would not help."""
 
 
 class Api:
     """The API server, as a pod's service account reaches it."""
 
-    def __init__(self, url: str, token: str, authority: ssl.SSLContext | None, pause: float) -> None:
+    def __init__(
+        self, url: str, token: str, authority: ssl.SSLContext | None, pause: float
+    ) -> None:
         self._url = url
         self._token = token
         self._authority = authority
@@ -40,17 +42,17 @@ class Api:
         """Send a request until it is answered; the kind may have been made a moment ago."""
         deadline = time.monotonic() + PATIENCE_SECONDS
         while True:
-            problem = ""
             try:
                 return self._send(method, path, body)
             except urllib.error.HTTPError as error:
                 problem = f"{method} {path}: {error.code} {error.read().decode()}"
                 if error.code not in (404, 429) and error.code < 500:
-                    raise Refused(problem) from error
+                    raise RefusedError(problem) from error
             except OSError as error:
                 problem = f"{method} {path}: {error}"
             if time.monotonic() > deadline:
-                raise Refused(problem)
+                raise RefusedError(problem)
+            print(f"trying again: {problem}", flush=True)
             time.sleep(self._pause)
 
     def _send(self, method: str, path: str, body: Any) -> Any:
@@ -67,9 +69,7 @@ class Api:
             return json.load(answer)
 
 
-def apply(
-    api: Api, namespace: str, specs: Mapping[str, Any], labels: Mapping[str, str]
-) -> None:
+def apply(api: Api, namespace: str, specs: Mapping[str, Any], labels: Mapping[str, str]) -> None:
     """Make the profiles of ``namespace`` with ``labels`` those of ``specs``, and no others."""
     profiles = f"/apis/{API_VERSION}/namespaces/{namespace}/agentprofiles"
     selector = ",".join(f"{key}={value}" for key, value in labels.items())
@@ -91,8 +91,10 @@ def apply(
 
 def main() -> None:
     """Do what the environment says, with the rights of the pod's service account."""
+    host = os.environ["KUBERNETES_SERVICE_HOST"]
+    host = f"[{host}]" if ":" in host else host
     api = Api(
-        "https://kubernetes.default.svc",
+        f"https://{host}:{os.environ['KUBERNETES_SERVICE_PORT']}",
         (SERVICE_ACCOUNT / "token").read_text(),
         ssl.create_default_context(cafile=str(SERVICE_ACCOUNT / "ca.crt")),
         pause=1,
@@ -106,5 +108,5 @@ def main() -> None:
 if __name__ == "__main__":
     try:
         main()
-    except Refused as refusal:
+    except RefusedError as refusal:
         sys.exit(f"error: {refusal}")

@@ -1,0 +1,224 @@
+"""The default profiles, and the hook that applies them."""
+
+import importlib.util
+import json
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import ModuleType
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import jsonschema
+import pytest
+
+from agentrun.api.crd import structural
+from agentrun.api.v1alpha1 import AgentProfile
+from agentrun.api.v1alpha1.profile import default_profile
+from tests.unit.chart import helm
+
+LABELS = {"app": "agentrun"}
+COLLECTION = "/apis/agentrun.dev/v1alpha1/namespaces/agents/agentprofiles"
+
+
+def load(name: str) -> ModuleType:
+    """Load a script of the chart."""
+    spec = importlib.util.spec_from_file_location(name, helm.CHART / "files" / f"{name}.py")
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def hook() -> ModuleType:
+    return load("apply_profiles")
+
+
+@dataclass
+class ApiServer:
+    """As much of an API server as the hook needs."""
+
+    profiles: dict[str, Any] = field(default_factory=dict)
+    failures: list[int] = field(default_factory=list)
+    """Statuses to answer with before anything works."""
+    requests: list[str] = field(default_factory=list)
+    url: str = ""
+
+    def answer(self, method: str, path: str, body: bytes, headers: Any) -> tuple[int, Any]:
+        self.requests.append(method)
+        if headers["Authorization"] != "Bearer token":
+            return 401, {"message": "who are you"}
+        if self.failures:
+            return self.failures.pop(0), {"message": "not now"}
+        url = urlsplit(path)
+        name = url.path.removeprefix(COLLECTION).strip("/")
+        if method == "GET":
+            wanted = parse_qs(url.query)["labelSelector"][0].split("=")
+            items = [p for p in self.profiles.values() if wanted in labels_of(p)]
+            return 200, {"items": items}
+        if method == "DELETE":
+            return 200, self.profiles.pop(name)
+        assert headers["Content-Type"] == "application/apply-patch+yaml"
+        assert parse_qs(url.query)["fieldManager"]
+        self.profiles[name] = json.loads(body)
+        return 200, self.profiles[name]
+
+
+def labels_of(profile: Any) -> list[list[str]]:
+    return [[key, value] for key, value in profile["metadata"]["labels"].items()]
+
+
+@pytest.fixture
+def server() -> Iterator[ApiServer]:
+    state = ApiServer()
+
+    class Handler(BaseHTTPRequestHandler):
+        def handle_any(self) -> None:
+            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            code, answer = state.answer(self.command, self.path, body, self.headers)
+            self.send_response(code)
+            self.end_headers()
+            self.wfile.write(json.dumps(answer).encode())
+
+        do_GET = do_PATCH = do_DELETE = handle_any  # noqa: N815 - the names are http.server's
+
+        def log_message(self, format: str, *args: Any) -> None:
+            """Say nothing: the tests look at what was asked."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as http:
+        state.url = f"http://127.0.0.1:{http.server_port}"
+        thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield state
+        http.shutdown()
+        thread.join()
+
+
+def apply(hook: ModuleType, server: ApiServer, specs: dict[str, Any], token: str = "token") -> None:
+    hook.apply(hook.Api(server.url, token, None, pause=0), "agents", specs, LABELS)
+
+
+def test_profiles_are_made_and_made_again(hook: ModuleType, server: ApiServer) -> None:
+    apply(hook, server, {"codex": {"backend": "codex"}})
+    apply(hook, server, {"codex": {"backend": "codex", "image": "new"}})
+    assert server.profiles["codex"] == {
+        "apiVersion": "agentrun.dev/v1alpha1",
+        "kind": "AgentProfile",
+        "metadata": {"name": "codex", "labels": LABELS},
+        "spec": {"backend": "codex", "image": "new"},
+    }
+
+
+def test_profile_that_is_no_longer_enabled_goes_and_others_stay(
+    hook: ModuleType, server: ApiServer
+) -> None:
+    server.profiles["own"] = {"metadata": {"name": "own", "labels": {"app": "mine"}}}
+    apply(hook, server, {"codex": {}, "claude-code": {}})
+    apply(hook, server, {"codex": {}})
+    assert set(server.profiles) == {"own", "codex"}
+
+
+def test_hook_waits_until_the_kind_is_served(hook: ModuleType, server: ApiServer) -> None:
+    server.failures = [404, 503, 404]
+    apply(hook, server, {"codex": {}})
+    assert server.requests == ["GET"] * 4 + ["PATCH"]
+
+
+def test_hook_gives_up_at_once_where_waiting_does_not_help(
+    hook: ModuleType, server: ApiServer
+) -> None:
+    with pytest.raises(hook.RefusedError, match=r"401 .*who are you"):
+        apply(hook, server, {"codex": {}}, token="wrong")
+    assert server.requests == ["GET"]
+
+
+def test_hook_gives_up_in_the_end(
+    hook: ModuleType, server: ApiServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hook, "PATIENCE_SECONDS", -1)
+    server.failures = [404]
+    with pytest.raises(hook.RefusedError, match="404"):
+        apply(hook, server, {"codex": {}})
+
+
+@pytest.mark.parametrize("values", ["default", "everything"])
+def test_profiles_are_valid(values: str) -> None:
+    objects = helm.render("--values", helm.VALUES / f"{values}.yaml")
+    schema = structural(AgentProfile)["properties"]["spec"]
+    for name, spec in helm.profiles(objects).items():
+        jsonschema.validate(spec, closed(schema))
+        assert name == default_profile(spec["backend"])
+
+
+def closed(schema: Any) -> Any:
+    """Forbid fields that the schema does not name, as the API server would drop them."""
+    if isinstance(schema, list):
+        return [closed(one) for one in schema]
+    if not isinstance(schema, dict):
+        return schema
+    result = {key: closed(value) for key, value in schema.items()}
+    if "properties" in schema and isinstance(schema["properties"], dict):
+        result["additionalProperties"] = False
+    return result
+
+
+def test_default_profiles_are_those_of_the_installed_agents() -> None:
+    specs = helm.profiles(helm.render())
+    assert {name: spec["image"] for name, spec in specs.items()} == {
+        "codex": "agentrun/agent:0.1.0",
+        "claude-code": "agentrun/agent:0.1.0",
+    }
+
+
+def test_spec_adds_to_what_the_other_values_say() -> None:
+    specs = helm.profiles(helm.render("--values", helm.VALUES / "everything.yaml"))
+    assert set(specs) == {"codex"}
+    codex = specs["codex"]
+    assert codex["models"] == {"default": "some-model", "allowed": ["some-model", "other-model"]}
+    assert codex["git"] == {"credentialsSecret": "git-credentials"}
+    assert codex["imagePullSecrets"] == ["pull"]
+    assert codex["provider"] == {
+        "baseURL": "http://model.internal/v1",
+        "keySecret": {"name": "keys", "key": "openai"},
+    }
+
+
+@pytest.mark.parametrize("field", ["baseURL", "keySecret"])
+def test_provider_field_set_to_null_is_left_out(field: str) -> None:
+    specs = helm.profiles(
+        helm.render(
+            "--values", helm.ROOT / "dev" / "values.yaml",
+            "--set", f"profiles.codex.provider.{field}=null",
+        )
+    )  # fmt: skip
+    assert field not in specs["codex"]["provider"]
+    assert field in specs["claude-code"]["provider"]
+
+
+def test_rights_of_the_hook_go_when_it_is_done() -> None:
+    parts = [one for one in helm.render() if one["metadata"]["name"] == "agentrun-profiles"]
+    assert {one["kind"] for one in parts} == {"ServiceAccount", "Role", "RoleBinding", "Job"}
+    for one in parts:
+        annotations = one["metadata"]["annotations"]
+        assert "hook-succeeded" in annotations["helm.sh/hook-delete-policy"]
+        assert annotations["helm.sh/hook"] == "post-install,post-upgrade,post-rollback"
+
+
+class TestHealth:
+    """The check of `helm test`."""
+
+    def test_passes_where_everything_answers(
+        self, server: ApiServer, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        with_token = load("check_health")
+        assert with_token.main([]) == 0
+        assert capsys.readouterr().out == ""
+
+    def test_names_what_does_not_answer(
+        self, server: ApiServer, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert load("check_health").main([f"{server.url}/readyz"]) == 1
+        assert "/readyz answers 401" in capsys.readouterr().out

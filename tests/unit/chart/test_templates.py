@@ -1,0 +1,121 @@
+"""
+What the chart renders.
+
+The golden files are what `helm template` makes of the value sets in `values/`. After a wanted
+change, `AGENTRUN_UPDATE_GOLDEN=1 pytest tests/unit/chart` writes them anew; read the difference
+before committing it.
+"""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.unit.chart import helm
+
+SETS = sorted(path.stem for path in helm.VALUES.glob("*.yaml"))
+
+
+def compare(golden: Path, rendered: str) -> None:
+    if os.environ.get("AGENTRUN_UPDATE_GOLDEN"):
+        golden.write_text(rendered)
+    assert rendered.splitlines() == golden.read_text().splitlines(), (
+        "the chart renders something else than before: if that is wanted, run"
+        " AGENTRUN_UPDATE_GOLDEN=1 pytest tests/unit/chart and read the difference"
+    )
+
+
+@pytest.mark.parametrize("values", SETS)
+def test_chart_renders_what_it_rendered_before(values: str) -> None:
+    done = helm.template("--values", helm.VALUES / f"{values}.yaml")
+    assert done.returncode == 0, done.stderr
+    compare(helm.GOLDEN / f"{values}.yaml", done.stdout)
+
+
+def test_every_golden_file_belongs_to_a_set_of_values() -> None:
+    assert sorted(path.stem for path in helm.GOLDEN.glob("*.yaml")) == SETS
+
+
+def test_lint_finds_nothing() -> None:
+    done = helm.run("helm", "lint", "--strict", "--kube-version", helm.KUBERNETES, helm.CHART)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_values_of_the_development_cluster_render() -> None:
+    objects = helm.render("--values", helm.ROOT / "dev" / "values.yaml")
+    assert set(helm.profiles(objects)) == {"codex", "claude-code"}
+
+
+@pytest.mark.parametrize("values", SETS)
+def test_pods_keep_to_the_restricted_standard(values: str) -> None:
+    specs = helm.pod_specs(helm.render("--values", helm.VALUES / f"{values}.yaml"))
+    assert set(specs) == {
+        "agentrun-operator",
+        "agentrun-mcp",
+        "agentrun-profiles",
+        "agentrun-test",
+    }
+    for spec in specs.values():
+        assert spec["securityContext"]["runAsNonRoot"] is True
+        assert spec["securityContext"]["runAsUser"] == 1000
+        assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+        for container in spec["containers"]:
+            assert container["securityContext"] == {
+                "allowPrivilegeEscalation": False,
+                "readOnlyRootFilesystem": True,
+                "capabilities": {"drop": ["ALL"]},
+            }
+            assert container["resources"]["requests"]
+
+
+def test_nothing_is_granted_cluster_wide_but_reviewing_tokens() -> None:
+    objects = helm.render()
+    granted = [one["rules"] for one in objects if one["kind"] == "ClusterRole"]
+    assert granted == [
+        [
+            {
+                "apiGroups": ["authentication.k8s.io"],
+                "resources": ["tokenreviews"],
+                "verbs": ["create"],
+            }
+        ]
+    ]
+
+
+def test_no_role_says_anything_or_reads_secrets() -> None:
+    for one in helm.render():
+        for rule in one.get("rules") or []:
+            words = {*rule["verbs"], *rule["resources"], *rule["apiGroups"]}
+            assert not words & {"*", "secrets", "escalate", "bind", "impersonate"}
+
+
+def test_what_people_made_is_kept_on_uninstall() -> None:
+    kept = {
+        (one["kind"], one["metadata"]["name"])
+        for one in helm.render()
+        if one["metadata"].get("annotations", {}).get("helm.sh/resource-policy") == "keep"
+    }
+    assert kept == {
+        ("CustomResourceDefinition", "agentruns.agentrun.dev"),
+        ("CustomResourceDefinition", "agentsessions.agentrun.dev"),
+        ("CustomResourceDefinition", "agentprofiles.agentrun.dev"),
+        ("Namespace", "agents"),
+        ("PersistentVolumeClaim", "agentrun-mcp"),
+    }
+
+
+def test_run_namespaces_enforce_the_restricted_standard() -> None:
+    namespace = helm.find(helm.render(), "Namespace", "agents")
+    assert namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
+
+
+def test_release_of_another_name_and_namespace_shares_no_cluster_wide_name() -> None:
+    def names(*arguments: str) -> set[tuple[str, str]]:
+        return {
+            (one["kind"], one["metadata"]["name"])
+            for one in helm.render("--set", "crds.enabled=false", *arguments)
+            if "namespace" not in one["metadata"]
+        }
+
+    other = names("--namespace", "other", "--set", "runNamespaces={others}")
+    assert names() & other == set()
