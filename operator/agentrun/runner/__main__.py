@@ -17,6 +17,12 @@ def main(layout: Layout, env: Mapping[str, str]) -> int:
     announce(layout)
 
     # The agent boots from here on; these imports take most of a second.
+    from pydantic import BaseModel
+
+    # The ACP library defines hundreds of models, of which the runner uses a dozen: they are built
+    # when they are first used. That is 3 MB of the 64 that a runner may take.
+    BaseModel.model_config["defer_build"] = True
+
     from agentrun.runner.run import run_attempt
 
     return run_attempt(layout, pipes, env)
