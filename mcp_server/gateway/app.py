@@ -31,6 +31,8 @@ _MAX_INPUT = 1_000_000
 # Blobs are held in memory while they arrive; the process must survive many runs ending at once.
 _UPLOADS = 4
 _NO_EVENT = 2**62
+# A runner that goes on asking after it was told to stop must not do so thousands of times.
+_PACE_SECONDS = 1.0
 
 
 def build_gateway(
@@ -117,7 +119,7 @@ class _Gateway:
         """Store a blob of the run."""
         speaker = await self._speakers.identify_writer(request)
         name = request.path_params["name"]
-        if not re.fullmatch(BLOB_NAME, name) or name.endswith("\n"):
+        if not re.fullmatch(BLOB_NAME, name):
             message = f"name: {name[:160]!r} is not one of up to four parts of letters, digits,"
             raise Refusal("invalid", f"{message} '.', '_' and '-', none of them hidden.")
         media_type = request.headers.get("content-type", "application/octet-stream")
@@ -147,10 +149,20 @@ class _Gateway:
         seconds = read_number(request, "wait_ms", MAX_WAIT_MS) / 1000
         clock = asyncio.get_running_loop().time
         until = clock() + seconds
+        if _is_unwanted(speaker.row):
+            until = min(until, clock() + _PACE_SECONDS)
+            await self._pause(until - clock())
         while True:
             found = await self._look(speaker, after, until - clock())
             if found is not None:
                 return answer(found)
+
+    async def _pause(self, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._closing.wait()
+        except TimeoutError:
+            return
 
     async def _look(self, speaker: Speaker, after: int, seconds: float) -> Inputs | None:
         """Look once for inputs; without any, wait for a change of the run, to look again."""
@@ -160,8 +172,7 @@ class _Gateway:
         try:
             row = await self._store.get_run_by_uid(speaker.uid) or speaker.row
             found = inputs_of(row, after)
-            unwanted = found.desired_state == "Cancelled" or is_over(row)
-            if found.inputs or unwanted or seconds <= 0 or self._closing.is_set():
+            if found.inputs or _is_unwanted(row) or seconds <= 0 or self._closing.is_set():
                 return found
             await asyncio.wait((waiting, closing), return_when=asyncio.FIRST_COMPLETED)
             if waiting.done():
@@ -171,6 +182,10 @@ class _Gateway:
             waiting.cancel()
             closing.cancel()
             await asyncio.gather(waiting, closing, return_exceptions=True)
+
+
+def _is_unwanted(row: RunRow) -> bool:
+    return is_over(row) or inputs_of(row, _MAX_INPUT).desired_state == "Cancelled"
 
 
 def inputs_of(row: RunRow, after: int) -> Inputs:

@@ -151,7 +151,7 @@ class BlobStore(Protocol):
 
     async def put(self, key: str, body: bytes, media_type: str) -> str:
         """Store ``body`` and return its SHA-256 in hex. The same again is harmless; Conflict for
-        other bytes under the key."""
+        other bytes under the key, and for a key that is a folder of another, or below one."""
 
     async def size(self, key: str) -> int | None:
         """Return the size in bytes; None if there is nothing under the key."""

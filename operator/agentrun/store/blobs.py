@@ -40,13 +40,13 @@ class ObjectBlobStore:
                 await obstore.put_async(
                     self._objects, key, body, mode="create", use_multipart=False
                 )
-            except AlreadyExistsError as error:
+            except (BaseError, OSError) as error:
+                if await self._is_folder_and_blob(key):
+                    raise Conflict(f"{key} would be a folder and a blob at once.") from error
+                if not isinstance(error, AlreadyExistsError):
+                    raise
                 if await self._digest(key) != digest:
                     raise Conflict(f"Other bytes are stored as {key}.") from error
-            except BaseError as error:
-                if await self._is_in_the_way(key):
-                    raise Conflict(f"{key} would be a folder and a blob at once.") from error
-                raise
         return digest
 
     async def size(self, key: str) -> int | None:
@@ -96,8 +96,8 @@ class ObjectBlobStore:
             digest.update(chunk)
         return digest.hexdigest()
 
-    async def _is_in_the_way(self, key: str) -> bool:
-        """Whether a folder would need the name of a blob, which only object stores can do."""
+    async def _is_folder_and_blob(self, key: str) -> bool:
+        """Whether the key goes through a blob, or others go through it."""
         parts = key.split("/")
         above = ["/".join(parts[:end]) for end in range(1, len(parts))]
         for name in above:

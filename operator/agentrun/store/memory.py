@@ -214,6 +214,8 @@ class MemoryBlobStore:
     async def put(self, key: str, body: bytes, media_type: str) -> str:
         """See ``BlobStore``."""
         self._check()
+        if any(other.startswith(f"{key}/") or key.startswith(f"{other}/") for other in self._blobs):
+            raise Conflict(f"{key} would be a folder and a blob at once.")
         if self._blobs.setdefault(key, bytes(body)) != body:
             raise Conflict(f"Other bytes are stored as {key}.")
         return hashlib.sha256(body).hexdigest()

@@ -51,7 +51,7 @@ async def open_store(url: str) -> "SqlRunStore":
     engine = engines.open_engine(url)
     store = SqlRunStore(engine)
     try:
-        async with _translated():
+        async with _translated(engine):
             await asyncio.to_thread(engines.create_file, url)
             async with engine.execution_options(**engines.WRITES).begin() as connection:
                 await connection.run_sync(upgrade)
@@ -90,13 +90,15 @@ class SqlRunStore:
             await self._update(connection, uid, columns)
             return True
 
+        def wake(changed: bool) -> None:
+            if changed:
+                self._wakeups.changed(row.run.metadata.uid)
+
         try:
-            changed = await self._write(record)
+            await self._write(record, wake)
         except exc.IntegrityError:
             # Another replica saw the run first; now there is a row to update.
-            changed = await self._write(record)
-        if changed:
-            self._wakeups.changed(row.run.metadata.uid)
+            await self._write(record, wake)
 
     async def get_run(self, namespace: str, name: str) -> RunRow | None:
         """See ``RunStore``."""
@@ -140,9 +142,10 @@ class SqlRunStore:
                 await self._store(connection, found, after, new)
             return after
 
-        journal = await self._write(write)
-        self._wakeups.appended(uid, journal.last_seq)
-        return journal.head
+        def wake(journal: Journal) -> None:
+            self._wakeups.appended(uid, journal.last_seq)
+
+        return (await self._write(write, wake)).head
 
     async def head(self, uid: str) -> JournalHead:
         """See ``RunStore``."""
@@ -182,9 +185,10 @@ class SqlRunStore:
             await self._store(connection, found, journal, [last])
             return journal
 
-        journal = await self._write(write)
-        self._wakeups.changed(uid)
-        return journal.head
+        def wake(_: Journal) -> None:
+            self._wakeups.changed(uid)
+
+        return (await self._write(write, wake)).head
 
     async def wait(self, uid: str, after_seq: int, seconds: float) -> None:
         """See ``RunStore``."""
@@ -225,12 +229,21 @@ class SqlRunStore:
             found: Sequence[Row[Any]] = (await connection.execute(query)).all()
             return found
 
-    async def _write(self, work: Callable[[AsyncConnection], Awaitable[_T]]) -> _T:
-        """Do ``work`` in a transaction of its own, to its end even if the caller goes away."""
+    async def _write(
+        self, work: Callable[[AsyncConnection], Awaitable[_T]], wake: Callable[[_T], None]
+    ) -> _T:
+        """
+        Do ``work`` in a transaction of its own, and wake the readers.
+
+        Both happen even if the caller goes away meanwhile: what is stored must be heard of.
+        """
 
         async def write() -> _T:
-            async with self._turn, self._transaction(self._writer()) as connection:
-                return await work(connection)
+            async with self._turn:
+                async with self._transaction(self._writer()) as connection:
+                    result = await work(connection)
+                wake(result)
+                return result
 
         task = asyncio.create_task(write())
         self._writing.add(task)
@@ -249,12 +262,12 @@ class SqlRunStore:
     async def _transaction(self, engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
         if self._closed:
             raise Unavailable("The store is closed.")
-        async with _translated(), engine.begin() as connection:
+        async with _translated(engine), engine.begin() as connection:
             yield connection
 
 
 @asynccontextmanager
-async def _translated() -> AsyncIterator[None]:
+async def _translated(engine: AsyncEngine) -> AsyncIterator[None]:
     """Say that the database is away whenever it, its driver or its disk says so."""
     try:
         yield
@@ -262,9 +275,13 @@ async def _translated() -> AsyncIterator[None]:
         raise
     except (exc.DBAPIError, exc.TimeoutError, exc.InvalidatePoolError, sqlite3.Error) as error:
         cause = getattr(error, "orig", None) or error
-        raise Unavailable(f"The database cannot be used just now: {cause}") from error
+        raise Unavailable(f"{_named(engine)} cannot be used just now: {cause}") from error
     except OSError as error:
-        raise Unavailable(f"The database cannot be reached: {error}") from error
+        raise Unavailable(f"{_named(engine)} cannot be reached: {error}") from error
+
+
+def _named(engine: AsyncEngine) -> str:
+    return f"The database {engine.url.database}"
 
 
 async def _locked(connection: AsyncConnection, uid: str) -> Row[Any] | None:

@@ -1,0 +1,1 @@
+"""What the stores promise, held against each of them."""

@@ -1,0 +1,102 @@
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from agentrun.store.base import BlobStore, Conflict, Unavailable
+from agentrun.store.blobs import open_blobs
+
+BODY = bytes(range(256)) * 4096
+
+
+async def read(blobs: BlobStore, key: str, offset: int = 0, limit: int | None = None) -> bytes:
+    return b"".join([chunk async for chunk in blobs.read(key, offset, limit)])
+
+
+async def keys(blobs: BlobStore, *candidates: str) -> list[str]:
+    return [key for key in candidates if await blobs.size(key) is not None]
+
+
+@pytest.mark.parametrize("body", [b"", b"x", BODY], ids=["empty", "byte", "megabyte"])
+async def test_a_blob_is_read_as_it_was_put(blobs: BlobStore, body: bytes) -> None:
+    digest = await blobs.put("runs/u/a/b.txt", body, "text/plain")
+    assert digest == hashlib.sha256(body).hexdigest()
+    assert await blobs.size("runs/u/a/b.txt") == len(body)
+    assert await read(blobs, "runs/u/a/b.txt") == body
+
+
+@pytest.mark.parametrize(
+    ("offset", "limit"),
+    [
+        pytest.param(5, None, id="from-offset"),
+        pytest.param(0, 7, id="limit"),
+        pytest.param(300_000, 500_000, id="middle"),
+        pytest.param(len(BODY) - 3, 100, id="beyond-the-end"),
+        pytest.param(len(BODY), 1, id="at-the-end"),
+        pytest.param(len(BODY) + 10, None, id="after-the-end"),
+        pytest.param(3, 0, id="nothing"),
+    ],
+)
+async def test_a_part_is_read(blobs: BlobStore, offset: int, limit: int | None) -> None:
+    await blobs.put("k", BODY, "application/octet-stream")
+    end = None if limit is None else offset + limit
+    assert await read(blobs, "k", offset, limit) == BODY[offset:end]
+
+
+async def test_the_same_again_is_harmless_and_other_bytes_are_a_conflict(blobs: BlobStore) -> None:
+    first = await blobs.put("runs/u/k", b"one", "text/plain")
+    assert await blobs.put("runs/u/k", b"one", "text/plain") == first
+    with pytest.raises(Conflict):
+        await blobs.put("runs/u/k", b"two", "text/plain")
+    assert await read(blobs, "runs/u/k") == b"one"
+
+
+@pytest.mark.parametrize("key", ["runs/u/file/below", "runs/u"], ids=["below-a-blob", "above-one"])
+async def test_a_key_is_never_a_folder_and_a_blob(blobs: BlobStore, key: str) -> None:
+    await blobs.put("runs/u/file", b"one", "text/plain")
+    with pytest.raises(Conflict):
+        await blobs.put(key, b"two", "text/plain")
+    assert await read(blobs, "runs/u/file") == b"one"
+
+
+async def test_what_is_not_there_is_absent(blobs: BlobStore) -> None:
+    await blobs.put("runs/u/a", b"one", "text/plain")
+    assert await blobs.size("runs/u/b") is None
+    assert await blobs.size("runs/u") is None
+    with pytest.raises(KeyError):
+        await read(blobs, "runs/u/b")
+
+
+async def test_deleting_a_prefix_deletes_all_below_it_and_nothing_else(blobs: BlobStore) -> None:
+    names = ["runs/u1/a", "runs/u1/b/c", "runs/u12/a", "runs/u2/a"]
+    for name in names:
+        await blobs.put(name, b"x", "text/plain")
+    await blobs.delete_prefix("runs/u1/")
+    assert await keys(blobs, *names) == ["runs/u12/a", "runs/u2/a"]
+    await blobs.delete_prefix("runs/u1")
+    assert await keys(blobs, *names) == ["runs/u2/a"]
+    await blobs.delete_prefix("runs/nothing/")
+
+
+async def test_blobs_outlive_the_process_that_put_them(tmp_path: Path) -> None:
+    await open_blobs(f"file://{tmp_path}/with%20space").put("runs/u/a", b"one", "text/plain")
+    assert (tmp_path / "with space" / "runs" / "u" / "a").read_bytes() == b"one"
+    assert await read(open_blobs(f"file://{tmp_path}/with%20space"), "runs/u/a") == b"one"
+
+
+async def test_a_folder_that_cannot_be_written_is_unavailable_until_it_can(tmp_path: Path) -> None:
+    blobs = open_blobs(f"file://{tmp_path}/blobs")
+    (tmp_path / "blobs").rmdir()
+    (tmp_path / "blobs").write_text("in the way")
+    with pytest.raises(Unavailable) as error:
+        await blobs.put("runs/u/a", b"one", "text/plain")
+    assert error.value.__cause__ is not None
+    (tmp_path / "blobs").unlink()
+    await blobs.put("runs/u/a", b"one", "text/plain")
+    assert await read(blobs, "runs/u/a") == b"one"
+
+
+@pytest.mark.parametrize("url", ["", "/data", "file:", "file://host/data", "s3://bucket"])
+async def test_a_url_that_names_no_folder_is_an_error(url: str) -> None:
+    with pytest.raises(ValueError, match="file:///data/blobs"):
+        open_blobs(url)
