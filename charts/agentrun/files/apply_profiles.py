@@ -1,3 +1,4 @@
+# ruff: noqa: T201 - what it prints is the pod's log
 """
 Applying the default AgentProfiles.
 
