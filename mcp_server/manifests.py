@@ -27,6 +27,7 @@ from agentrun.api.pod_layout import (
 from agentrun.api.v1alpha1 import (
     API_VERSION,
     AgentProfile,
+    AgentProfileSpec,
     AgentRun,
     AgentRunSpec,
     AgentSession,
@@ -74,20 +75,18 @@ def absolute_cwd(cwd: str | None) -> str:
     return path
 
 
-def check_profile(
-    arguments: SpawnArguments, profile: AgentProfile | None, others: Iterable[AgentProfile]
-) -> None:
-    """Refuse what the profile does not offer, and say what it, or another one, does."""
-    name = profile_name(arguments)
-    if profile is None:
-        offered = ", ".join(
-            f"{other.metadata.name} ({other.spec.backend})"
-            for other in sorted(others, key=lambda other: other.metadata.name)
-        )
-        raise InvalidArgumentsError(
-            f"Unknown profile: {name}. Profiles in this namespace: {offered or 'none'}."
-            " Give one of them as profile, with its backend."
-        )
+def unknown_profile(name: str, offered: Iterable[AgentProfile]) -> InvalidArgumentsError:
+    """Refuse a profile that does not exist, and say which do."""
+    known = sorted(f"{one.metadata.name} ({one.spec.backend})" for one in offered)
+    return InvalidArgumentsError(
+        f"Unknown profile: {name}. Profiles in this namespace: {', '.join(known) or 'none'}."
+        " Give one of them as profile, with its backend."
+    )
+
+
+def check_profile(arguments: SpawnArguments, profile: AgentProfile) -> None:
+    """Refuse what the profile does not offer, and say what it does."""
+    name = profile.metadata.name
     spec = profile.spec
     if spec.backend != arguments.backend:
         raise InvalidArgumentsError(
@@ -158,7 +157,11 @@ def build_session(arguments: SpawnArguments, run_id: str) -> dict[str, Any]:
 
 
 def build_run(
-    arguments: SpawnArguments, run_id: str, session: str, requested_by: str
+    arguments: SpawnArguments,
+    run_id: str,
+    session: str,
+    requested_by: str,
+    profile: AgentProfileSpec,
 ) -> dict[str, Any]:
     """Build the AgentRun that ``arguments`` ask for."""
     spec = AgentRunSpec(
@@ -168,7 +171,7 @@ def build_run(
         input_message=arguments.input_message,
         profile=profile_name(arguments),
         model=arguments.model or None,
-        workspace=_workspace(arguments),
+        workspace=_workspace(arguments, profile),
         session=SessionSpec(mode=arguments.session_mode, name=session),
         output_schema=arguments.output_schema,
         metadata=arguments.metadata,
@@ -201,15 +204,15 @@ def build_cancellation(
     return {"metadata": {"uid": run.metadata.uid}, "spec": spec}
 
 
-def _workspace(arguments: SpawnArguments) -> Workspace | None:
-    given = arguments.workspace
-    if given is None and arguments.cwd is None:
+def _workspace(arguments: SpawnArguments, profile: AgentProfileSpec) -> Workspace | None:
+    cwd = absolute_cwd(arguments.cwd) if arguments.cwd else None
+    if arguments.workspace is not None:
+        given = arguments.workspace
+        return Workspace(git=given.git, volume=given.volume or None, cwd=cwd)
+    if cwd is None:
         return None
-    return Workspace(
-        git=given.git if given else None,
-        volume=(given.volume or None) if given else None,
-        cwd=absolute_cwd(arguments.cwd) if arguments.cwd else None,
-    )
+    # A run's own workspace replaces the profile's; who names only a folder means the one in it.
+    return (profile.workspace or Workspace()).model_copy(update={"cwd": cwd})
 
 
 def _check_message(message: AgentMessage) -> None:

@@ -7,9 +7,9 @@ compared, not made again.
 
 import logging
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Protocol
 
-from agentrun.api.pod_layout import LABEL_RUN, REQUEST_HASH
+from agentrun.api.pod_layout import LABEL_RUN, REQUEST_HASH, REQUESTED_BY
 from agentrun.api.v1alpha1 import AgentProfile, AgentRun, AgentSession
 from agentrun.store.base import RunRow, RunStore
 from mcp_server.archive import Archive
@@ -32,6 +32,7 @@ from mcp_server.manifests import (
     check_session,
     profile_name,
     request_hash,
+    unknown_profile,
 )
 from mcp_server.schemas import SpawnArguments
 
@@ -106,17 +107,22 @@ class Runs:
         self, arguments: SpawnArguments, namespace: str, run_id: str, requested_by: str
     ) -> RunRow:
         """Make the run of that id, and the session of a new conversation."""
-        await self._check_profile(arguments, namespace)
+        profile = await self._profile(arguments, namespace)
         if arguments.session_mode == "resume":
-            session = await self._session_to_resume(arguments, namespace)
-            return await self._create(arguments, namespace, run_id, session, requested_by)
-        session, is_new = await self._create_session(arguments, namespace, run_id)
+            session, is_new = await self._session_to_resume(arguments, namespace), False
+        else:
+            session, is_new = await self._create_session(arguments, namespace, run_id)
+        body = build_run(arguments, run_id, session.metadata.name, requested_by, profile.spec)
         try:
-            return await self._create(arguments, namespace, run_id, session, requested_by)
-        except ApiError as error:
-            if is_new and not isinstance(error, ApiUnavailable):
+            manifest = await self._create_run(namespace, body)
+        except ApiError:
+            if is_new:
                 await self._discard_session(namespace, session)
             raise
+        row = await self._archive.observe(manifest)
+        if row is None:
+            raise InvalidArgumentsError(f"run {run_id} exists but cannot be read: see the log")
+        return _same_request(row, arguments)
 
     async def request_cancellation(
         self, row: RunRow, requested_by: str, reason: str | None
@@ -142,14 +148,16 @@ class Runs:
             return await self._archive.observe(manifest) or row
         raise AssertionError("the last try returns or raises")
 
-    async def _check_profile(self, arguments: SpawnArguments, namespace: str) -> None:
-        manifest = await self._get(PROFILES, namespace, profile_name(arguments))
-        if manifest is not None:
-            check_profile(arguments, AgentProfile.model_validate(manifest), [])
-            return
-        listed = await self._kube.list(PROFILES, namespace)
-        offered = [AgentProfile.model_validate(one) for one in listed["items"]]
-        check_profile(arguments, None, offered)
+    async def _profile(self, arguments: SpawnArguments, namespace: str) -> AgentProfile:
+        name = profile_name(arguments)
+        manifest = await self._get(PROFILES, namespace, name)
+        if manifest is None:
+            listed = await self._kube.list(PROFILES, namespace)
+            offered = [AgentProfile.model_validate(one) for one in listed["items"]]
+            raise unknown_profile(name, offered)
+        profile = AgentProfile.model_validate(manifest)
+        check_profile(arguments, profile)
+        return profile
 
     async def _session_to_resume(self, arguments: SpawnArguments, namespace: str) -> AgentSession:
         reference = (arguments.session_id or "").strip()
@@ -187,30 +195,21 @@ class Runs:
         except ApiError as error:
             _log.warning("session %s of a run that was refused stays: %s", name, error)
 
-    async def _create(
-        self,
-        arguments: SpawnArguments,
-        namespace: str,
-        run_id: str,
-        session: AgentSession,
-        requested_by: str,
-    ) -> RunRow:
-        body = build_run(arguments, run_id, session.metadata.name, requested_by)
-        manifest: dict[str, Any] | None
+    async def _create_run(self, namespace: str, body: Object) -> Object:
+        name, by = body["metadata"]["name"], body["metadata"]["annotations"][REQUESTED_BY]
         try:
-            manifest = await self._kube.create(RUNS, namespace, body)
-            _log.info("run %s: asked for by %s", run_id, requested_by)
+            created = await self._kube.create(RUNS, namespace, body)
+            _log.info("run %s: asked for by %s", name, by)
+            return created
         except ApiError as error:
-            # 409: a twin of this request was faster. No answer: it may have been made all the same.
+            # 409: a twin of this request was faster. No answer: it may have been made all the
+            # same.
             if error.status != 409 and not isinstance(error, ApiUnavailable):
                 raise
-            manifest = await self._get(RUNS, namespace, run_id)
-            if manifest is None:
+            existing = await self._get(RUNS, namespace, name)
+            if existing is None:
                 raise
-        row = await self._archive.observe(manifest)
-        if row is None:
-            raise InvalidArgumentsError(f"run {run_id} exists but cannot be read: see the log")
-        return _same_request(row, arguments)
+            return existing
 
     async def _get(self, resource: Resource, namespace: str, name: str) -> Object | None:
         try:

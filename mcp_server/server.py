@@ -12,7 +12,6 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
-from starlette.types import ASGIApp
 
 from agentrun import __version__
 from agentrun.store.base import RunStore, StoreError
@@ -69,7 +68,7 @@ def auth_settings(settings: Settings) -> AuthSettings:
 
 def build_app(
     door: Door, verifier: TokenVerifier, settings: Settings, is_watching: Callable[[], bool]
-) -> ASGIApp:
+) -> Starlette:
     """Build what port 8080 serves: /mcp, /healthz and /readyz."""
     server = build_server(door, verifier, auth_settings(settings))
     app: Starlette = server.streamable_http_app(

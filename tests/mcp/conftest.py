@@ -1,0 +1,121 @@
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import mcp
+import pytest
+from mcp_types import TextContent
+
+from agentrun.api.events import EventType, NewEvent
+from agentrun.store.base import RunRow
+from agentrun.store.memory import MemoryRunStore
+from mcp_server.archive import Archive
+from mcp_server.auth import Caller
+from mcp_server.door import Door
+from mcp_server.kube import PROFILES
+from mcp_server.runs import Runs
+from mcp_server.server import build_server
+from tests.mcp.cluster import FakeCluster, profile
+
+NOW = datetime(2026, 11, 23, 12, 0, 5, tzinfo=UTC)
+ALICE = Caller("system:serviceaccount:team-a:alice")
+PREFIX = "Error executing tool "
+
+
+@dataclass
+class Bench:
+    """A front door on a fake cluster, and a client at it."""
+
+    cluster: FakeCluster
+    store: MemoryRunStore
+    archive: Archive
+    door: Door
+    client: mcp.Client = field(init=False)
+    caller: Caller = ALICE
+
+    async def call(self, tool: str, **arguments: Any) -> dict[str, Any]:
+        """Call a tool that must succeed."""
+        result = await self.client.call_tool(tool, arguments)
+        assert not result.is_error, result.content
+        assert isinstance(result.structured_content, dict)
+        return result.structured_content
+
+    async def refused(self, tool: str, **arguments: Any) -> str:
+        """Call a tool that must fail, and return what it says."""
+        result = await self.client.call_tool(tool, arguments)
+        assert result.is_error, result.structured_content
+        (content,) = result.content
+        assert isinstance(content, TextContent)
+        return content.text.removeprefix(f"{PREFIX}{tool}: ")
+
+    async def spawn(self, **arguments: Any) -> dict[str, Any]:
+        """Start a run with as little as possible."""
+        given = {"backend": "codex", "role": "worker", "prompt": "Work."} | arguments
+        return await self.call("spawn_run", **given)
+
+    async def say(self, run_id: str, *events: tuple[EventType, dict[str, Any]]) -> None:
+        """Append to a run's journal, as its runner does."""
+        row = await self.row(run_id)
+        new = [
+            NewEvent(
+                seq=row.last_seq + index,
+                event_id=f"event-{row.last_seq + index}",
+                ts="2026-11-23T12:00:01.000Z",
+                type=kind,
+                data=data,
+            )
+            for index, (kind, data) in enumerate(events, start=1)
+        ]
+        await self.store.append(row.run.metadata.uid, 1, new)
+
+    async def row(self, run_id: str, namespace: str = "team-a") -> RunRow:
+        """Return a run's row."""
+        row = await self.store.get_run(namespace, run_id)
+        assert row is not None
+        return row
+
+
+async def eventually(is_so: Callable[[], Awaitable[bool]]) -> None:
+    """Give the other tasks turns until something is so."""
+    async with asyncio.timeout(10):
+        while not await is_so():  # noqa: ASYNC110 - what is waited for sets no event
+            await asyncio.sleep(0)
+
+
+@pytest.fixture
+async def bench() -> AsyncIterator[Bench]:
+    cluster, store = FakeCluster(), MemoryRunStore()
+    namespaces = ("team-b", "team-a")
+    archive = Archive(cluster, store, namespaces, now=lambda: NOW, backoff=(0.0,))
+    door = Door(
+        store,
+        Runs(cluster, store, archive),
+        namespaces,
+        caller=lambda: made.caller,
+        now=lambda: NOW,
+    )
+    made = Bench(cluster, store, archive, door)
+    cluster.add(PROFILES, "team-a", profile())
+    following = asyncio.create_task(archive.run())
+
+    async def is_ready() -> bool:
+        return archive.is_ready and cluster.watches == len(namespaces)
+
+    await eventually(is_ready)
+    connected, leave = asyncio.Event(), asyncio.Event()
+
+    async def connect() -> None:
+        # One task opens and closes the client: a fixture's two halves run in two tasks.
+        async with mcp.Client(build_server(door)) as made.client:
+            connected.set()
+            await leave.wait()
+
+    connecting = asyncio.create_task(connect())
+    await connected.wait()
+    yield made
+    leave.set()
+    await connecting
+    following.cancel()
+    await asyncio.gather(following, return_exceptions=True)

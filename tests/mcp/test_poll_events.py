@@ -1,0 +1,150 @@
+import asyncio
+from typing import Any
+
+import pytest
+
+from agentrun.api.events import Event, EventType
+from mcp_server.tools.events import within
+from tests.mcp.conftest import Bench, eventually
+
+MESSAGE = (EventType.AGENT_MESSAGE, {"text": "Hello."})
+LONG = 30_000
+
+
+async def waiting(bench: Bench, name: str, **more: Any) -> "asyncio.Task[dict[str, Any]]":
+    """Begin a poll, and return once it waits."""
+    begun = asyncio.Event()
+    wait = bench.store.wait
+
+    async def watched_wait(*given: Any) -> None:
+        begun.set()
+        await wait(*given)
+
+    bench.store.wait = watched_wait  # type: ignore[method-assign, assignment]
+    ask = {"after_seq": 0, "wait_ms": LONG} | more
+    task = asyncio.create_task(bench.call("poll_events", run_id=name, **ask))
+    await begun.wait()
+    return task
+
+
+async def test_events_come_in_order_and_by_page(bench: Bench) -> None:
+    name = (await bench.spawn())["run_id"]
+    await bench.say(name, MESSAGE, MESSAGE, MESSAGE)
+    first = await bench.call("poll_events", run_id=name, after_seq=0, limit=2)
+    assert [event["seq"] for event in first["events"]] == [1, 2]
+    assert first["next_after_seq"] == 2
+    rest = await bench.call("poll_events", run_id=name, after_seq=2)
+    assert rest["next_after_seq"] == 3
+    assert rest["events"] == [
+        {
+            "seq": 3,
+            "ts": "2026-11-23T12:00:01.000Z",
+            "run_id": name,
+            "session_id": (await bench.row(name)).session_uid,
+            "backend": "codex",
+            "type": "agent_message",
+            "data": {"text": "Hello."},
+        }
+    ]
+
+
+async def test_a_poll_that_may_not_wait_answers_at_once(bench: Bench) -> None:
+    name = (await bench.spawn())["run_id"]
+    answer = await bench.call("poll_events", run_id=name, after_seq=7, wait_ms=0)
+    assert answer == {"run_id": name, "status": "queued", "events": [], "next_after_seq": 7}
+
+
+async def test_a_poll_wakes_when_something_happens(bench: Bench) -> None:
+    name = (await bench.spawn())["run_id"]
+    poll = await waiting(bench, name)
+    await bench.say(name, (EventType.STATUS_CHANGED, {"status": "running"}))
+    answer = await asyncio.wait_for(poll, 5)
+    assert (answer["status"], len(answer["events"])) == ("running", 1)
+
+
+async def test_a_poll_wakes_when_the_run_ends_and_has_the_seal(bench: Bench) -> None:
+    name = (await bench.spawn())["run_id"]
+    poll = await waiting(bench, name)
+    bench.cluster.set_status("team-a", name, phase="Failed", reason="ProviderError", message="no")
+    answer = await asyncio.wait_for(poll, 5)
+    assert answer["status"] == "failed"
+    assert [event["type"] for event in answer["events"]] == ["status_changed"]
+    assert answer["events"][0]["data"] == {
+        "status": "failed",
+        "reason": "ProviderError",
+        "message": "no",
+    }
+
+
+async def test_a_poll_at_the_end_of_a_run_answers_at_once(bench: Bench) -> None:
+    name = (await bench.spawn())["run_id"]
+    await bench.archive.observe(bench.cluster.set_status("team-a", name, phase="Completed"))
+    asking = bench.call("poll_events", run_id=name, after_seq=1, wait_ms=LONG)
+    answer = await asyncio.wait_for(asking, 5)
+    assert (answer["status"], answer["events"]) == ("completed", [])
+
+
+async def test_the_agents_claim_is_not_the_end(bench: Bench) -> None:
+    name = (await bench.spawn())["run_id"]
+    bench.cluster.set_status("team-a", name, phase="Running")
+
+    async def is_running() -> bool:
+        return (await bench.row(name)).run.status.phase == "Running"
+
+    await eventually(is_running)
+    await bench.say(name, (EventType.RUN_COMPLETED, {"final_response": "Done."}))
+    answer = await bench.call("poll_events", run_id=name, after_seq=0)
+    assert (answer["status"], answer["events"][0]["type"]) == ("running", "run_completed")
+
+
+async def test_polls_end_when_the_process_stops(bench: Bench) -> None:
+    name = (await bench.spawn())["run_id"]
+    poll = await waiting(bench, name)
+    bench.door.stopping.set()
+    assert (await asyncio.wait_for(poll, 5))["events"] == []
+
+
+async def test_a_poll_tells_when_the_store_goes_away_and_goes_on_when_it_is_back(
+    bench: Bench,
+) -> None:
+    name = (await bench.spawn())["run_id"]
+    bench.store.failure = OSError("disk full")
+    text = await bench.refused("poll_events", run_id=name, after_seq=0)
+    assert text.startswith("The event store is unavailable: The database is away: disk full")
+    bench.store.failure = None
+    answer = await bench.call("poll_events", run_id=name, after_seq=0, wait_ms=0)
+    assert answer["status"] == "queued"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        pytest.param({}, id="no-cursor"),
+        pytest.param({"after_seq": -1}, id="negative"),
+        pytest.param({"after_seq": 0, "limit": 0}, id="no-events"),
+        pytest.param({"after_seq": 0, "limit": 1001}, id="too-many"),
+        pytest.param({"after_seq": 0, "wait_ms": 30_001}, id="too-long"),
+    ],
+)
+async def test_arguments_out_of_bounds_are_refused(bench: Bench, arguments: dict[str, Any]) -> None:
+    assert "validation error" in await bench.refused("poll_events", run_id="x", **arguments)
+
+
+@pytest.mark.parametrize(
+    ("most", "kept"),
+    [pytest.param(1, 1, id="one-in-any-case"), pytest.param(10_000, 3, id="all-that-fit")],
+)
+def test_a_page_is_bounded_in_bytes(most: int, kept: int) -> None:
+    events = [
+        Event(
+            seq=seq,
+            ts="",
+            run_id="r",
+            session_id="s",
+            backend="codex",
+            type=EventType.REASONING,
+            data={"text": "x" * 100},
+        )
+        for seq in (1, 2, 3)
+    ]
+    assert within(most, events) == events[:kept]

@@ -1,0 +1,289 @@
+import asyncio
+from typing import Any
+
+import pytest
+
+from agentrun.api.pod_layout import LABEL_BACKEND, LABEL_SESSION, REQUESTED_BY
+from mcp_server.auth import Caller
+from mcp_server.kube import PROFILES, RUNS, SESSIONS, ApiError, ApiUnavailable
+from tests.mcp.cluster import profile, session
+from tests.mcp.conftest import Bench
+
+ASK = {"backend": "codex", "role": "worker"}
+
+
+async def test_a_run_is_created_with_its_session_and_answered_as_queued(bench: Bench) -> None:
+    answer = await bench.spawn(
+        nickname="Étude Bot",
+        workspace={"git": {"url": "https://git.test/a.git", "branch": "fix"}},
+        cwd="docs",
+        timeouts={"active_deadline_seconds": 60},
+        metadata={"ticket": 7},
+    )
+    made = bench.cluster.objects["agentruns", "team-a", answer["run_id"]]
+    kept = bench.cluster.objects["agentsessions", "team-a", "tude-bot"]
+    assert answer == {
+        "run_id": made["metadata"]["name"],
+        "backend": "codex",
+        "role": "worker",
+        "session_id": kept["metadata"]["uid"],
+        "agent_name": "tude-bot",
+        "status": "queued",
+    }
+    assert kept["spec"] == {"backend": "codex", "displayName": "Étude Bot"}
+    assert made["metadata"]["labels"] == {LABEL_SESSION: "tude-bot", LABEL_BACKEND: "codex"}
+    assert made["metadata"]["annotations"][REQUESTED_BY] == bench.caller.username
+    assert made["spec"]["workspace"] == {
+        "git": {"url": "https://git.test/a.git", "branch": "fix", "depth": 1},
+        "cwd": "/workspace/docs",
+    }
+    assert made["spec"]["timeouts"] == {"activeDeadlineSeconds": 60}
+    assert made["spec"]["metadata"] == {"ticket": 7}
+
+
+async def test_a_run_can_be_shown_at_once(bench: Bench) -> None:
+    answer = await bench.spawn()
+    shown = await bench.call("get_run", run_id=answer["run_id"])
+    assert (shown["status"], shown["prompt"]) == ("queued", "Work.")
+    assert shown["agent_name"] == answer["run_id"]
+
+
+async def test_unknown_arguments_are_ignored(bench: Bench) -> None:
+    assert (await bench.spawn(colour="blue"))["status"] == "queued"
+
+
+async def test_a_folder_alone_is_one_in_the_profiles_workspace(bench: Bench) -> None:
+    git = {"url": "https://git.test/a.git"}
+    bench.cluster.add(PROFILES, "team-a", profile("with-git", workspace={"git": git}))
+    answer = await bench.spawn(profile="with-git", cwd="/workspace/sub")
+    made = bench.cluster.objects["agentruns", "team-a", answer["run_id"]]
+    assert made["spec"]["workspace"]["git"]["url"] == git["url"]
+    assert made["spec"]["workspace"]["cwd"] == "/workspace/sub"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        pytest.param({}, "Either prompt or input_message is required", id="nothing-to-do"),
+        pytest.param(
+            {"prompt": "  "}, "Either prompt or input_message is required", id="blank-prompt"
+        ),
+        pytest.param(
+            {"prompt": "x", "session_mode": "resume"},
+            "session_id is required when session_mode is resume",
+            id="resume-what",
+        ),
+        pytest.param(
+            {"prompt": "x", "session_mode": "resume", "session_id": "nobody"},
+            "Unknown session_id: nobody",
+            id="unknown-session",
+        ),
+        pytest.param(
+            {"prompt": "x", "backend": "remote_a2a"},
+            "backend_config.agent_url is required when backend is remote_a2a",
+            id="no-agent-url",
+        ),
+        pytest.param(
+            {"prompt": "x", "backend_config": {"auth_token": "s3cret"}},
+            "backend_config.auth_token is not accepted",
+            id="credentials-in-the-open",
+        ),
+        pytest.param(
+            {"prompt": "x", "cwd": "../etc"},
+            "cwd must be inside the run's workspace: ../etc",
+            id="cwd-above",
+        ),
+        pytest.param(
+            {"prompt": "x", "cwd": "/etc"},
+            "cwd must be inside the run's workspace: /etc",
+            id="cwd-elsewhere",
+        ),
+        pytest.param(
+            {"prompt": "x", "nickname": "!!"},
+            "nickname needs at least one letter or digit: !!",
+            id="no-name",
+        ),
+        pytest.param(
+            {"prompt": "x", "output_schema": {"type": "thing"}},
+            "output_schema is not a valid JSON Schema",
+            id="bad-schema",
+        ),
+        pytest.param(
+            {"input_message": {"parts": [{"type": "text"}]}},
+            "input_message.parts[0] is of type text but has no text",
+            id="empty-part",
+        ),
+        pytest.param(
+            {"prompt": "x", "profile": "gold"},
+            "Unknown profile: gold. Profiles in this namespace: codex (codex), small (codex).",
+            id="unknown-profile",
+        ),
+        pytest.param(
+            {"prompt": "x", "backend": "claude_code"},
+            "Unknown profile: claude-code. Profiles in this namespace: codex (codex), small",
+            id="backend-not-offered",
+        ),
+        pytest.param(
+            {"prompt": "x", "backend": "claude_code", "profile": "codex"},
+            "Profile codex is for backend codex, not claude_code.",
+            id="profile-of-another-backend",
+        ),
+        pytest.param(
+            {"prompt": "x", "profile": "small", "model": "huge"},
+            "Profile small does not allow model huge. Allowed: mini.",
+            id="model-not-allowed",
+        ),
+        pytest.param(
+            {"prompt": "x", "profile": "small", "workspace": {"volume": "secrets"}},
+            "Profile small does not allow volume secrets. Allowed: none.",
+            id="volume-not-allowed",
+        ),
+        pytest.param(
+            {"prompt": "x", "namespace": "kube-system"},
+            "Namespace kube-system is not served here. Served: team-b, team-a.",
+            id="namespace-not-served",
+        ),
+    ],
+)
+async def test_what_cannot_become_a_run_is_refused_with_the_reason(
+    bench: Bench, arguments: dict[str, Any], text: str
+) -> None:
+    bench.cluster.add(PROFILES, "team-a", profile("small", models={"allowed": ["mini"]}))
+    assert (await bench.refused("spawn_run", **(ASK | arguments))).startswith(text)
+    assert not any(kind in ("agentruns", "agentsessions") for kind, *_ in bench.cluster.objects)
+
+
+async def test_a_taken_nickname_is_refused(bench: Bench) -> None:
+    await bench.spawn(nickname="Bob")
+    text = await bench.refused("spawn_run", **ASK, prompt="x", nickname="bob")
+    assert text.startswith("Agent name is already in use: bob.")
+
+
+async def test_a_run_that_the_api_server_refuses_burns_no_name(bench: Bench) -> None:
+    invalid = 'AgentRun "x" is invalid: spec.prompt: Too long'
+    bench.cluster.faults["create", "agentruns"] = [ApiError(422, "Invalid", invalid)]
+    text = await bench.refused("spawn_run", **ASK, prompt="x", nickname="bob")
+    assert text == f"The Kubernetes API server refused this: {invalid}"
+    assert (await bench.spawn(nickname="bob"))["agent_name"] == "bob"
+
+
+async def test_an_api_server_that_is_away_is_told_from_a_refusal(bench: Bench) -> None:
+    bench.cluster.faults["get", "agentprofiles"] = [ApiUnavailable("connection refused")]
+    text = await bench.refused("spawn_run", **ASK, prompt="x")
+    assert text.startswith("The Kubernetes API server is unavailable: connection refused")
+
+
+async def test_a_creation_whose_answer_was_lost_is_found_again(bench: Bench) -> None:
+    bench.cluster.lost_answers = [("create", "agentruns")]
+    answer = await bench.spawn()
+    assert ("agentruns", "team-a", answer["run_id"]) in bench.cluster.objects
+    assert ("agentsessions", "team-a", answer["run_id"]) in bench.cluster.objects
+
+
+async def test_a_store_that_is_away_is_told_and_found_again(bench: Bench) -> None:
+    bench.store.failure = OSError("disk full")
+    text = await bench.refused("spawn_run", **ASK, prompt="x", idempotency_key="k")
+    assert text.startswith("The event store is unavailable: The database is away: disk full")
+    bench.store.failure = None
+    assert (await bench.spawn(idempotency_key="k"))["status"] == "queued"
+
+
+async def test_the_same_key_gives_the_same_run(bench: Bench) -> None:
+    first = await bench.spawn(idempotency_key="k", nickname="bob")
+    bench.cluster.set_status("team-a", first["run_id"], phase="Completed")
+    await bench.archive.observe(bench.cluster.objects["agentruns", "team-a", first["run_id"]])
+    again = await bench.spawn(idempotency_key="k", nickname="bob")
+    assert again == first | {"status": "completed"}
+    assert (await bench.spawn(idempotency_key="other"))["run_id"] != first["run_id"]
+
+
+async def test_the_same_key_gives_the_same_run_after_its_deletion(bench: Bench) -> None:
+    first = await bench.spawn(idempotency_key="k")
+    name = first["run_id"]
+    ended = bench.cluster.set_status("team-a", name, phase="Completed")
+    await bench.archive.observe(ended)
+    bench.cluster.remove(RUNS, "team-a", name)
+    await bench.archive.observe(ended, deleted=True)
+    assert (await bench.spawn(idempotency_key="k"))["run_id"] == name
+    assert ("agentruns", "team-a", name) not in bench.cluster.objects
+
+
+async def test_the_same_key_with_other_arguments_is_refused(bench: Bench) -> None:
+    first = await bench.spawn(idempotency_key="k")
+    text = await bench.refused("spawn_run", **ASK, prompt="Other.", idempotency_key="k")
+    assert text.startswith("idempotency_key was used before with other arguments, for run")
+    assert first["run_id"] in text
+
+
+async def test_the_same_key_of_another_caller_is_another_run(bench: Bench) -> None:
+    first = await bench.spawn(idempotency_key="k")
+    bench.caller = Caller("system:serviceaccount:team-a:bob")
+    assert (await bench.spawn(idempotency_key="k"))["run_id"] != first["run_id"]
+
+
+async def test_twins_of_a_request_make_one_run(bench: Bench) -> None:
+    twins = [bench.spawn(idempotency_key="k", nickname="bob") for _ in range(5)]
+    answers = await asyncio.gather(*twins)
+    assert len({answer["run_id"] for answer in answers}) == 1
+    assert sum(kind == "agentruns" for kind, *_ in bench.cluster.objects) == 1
+
+
+async def test_a_request_that_got_no_further_than_its_session_can_be_repeated(
+    bench: Bench,
+) -> None:
+    away = ApiUnavailable("gone")
+    bench.cluster.faults = {("create", "agentruns"): [away], ("delete", "agentsessions"): [away]}
+    ask = ASK | {"prompt": "Work.", "nickname": "bob", "idempotency_key": "k"}
+    assert "unavailable" in await bench.refused("spawn_run", **ask)
+    assert (await bench.call("spawn_run", **ask))["agent_name"] == "bob"
+
+
+@pytest.mark.parametrize("by", ["name", "uid"])
+async def test_a_session_is_resumed_by_its_name_or_its_uid(bench: Bench, by: str) -> None:
+    made = bench.cluster.add(SESSIONS, "team-a", session("bob", snapshot="s-1"))
+    answer = await bench.spawn(session_mode="resume", session_id=made["metadata"][by])
+    stored = bench.cluster.objects["agentruns", "team-a", answer["run_id"]]
+    assert stored["spec"]["session"] == {"mode": "resume", "name": "bob"}
+    assert answer["session_id"] == made["metadata"]["uid"]
+
+
+@pytest.mark.parametrize(
+    ("made", "arguments", "text"),
+    [
+        pytest.param(
+            session("bob", backend="claude_code", snapshot="s"),
+            {},
+            "Session bob is bound to backend claude_code, not codex",
+            id="another-backend",
+        ),
+        pytest.param(
+            session("bob"), {}, "Session bob has no backend session id yet.", id="no-snapshot"
+        ),
+        pytest.param(
+            session("bob", snapshot="s"),
+            {"nickname": "Carol"},
+            "Session bob is already named bob, not Carol",
+            id="another-name",
+        ),
+    ],
+)
+async def test_a_session_that_cannot_take_the_run_is_not_resumed(
+    bench: Bench, made: dict[str, Any], arguments: dict[str, Any], text: str
+) -> None:
+    bench.cluster.add(SESSIONS, "team-a", made)
+    ask = ASK | {"prompt": "x", "session_mode": "resume", "session_id": "bob"} | arguments
+    assert (await bench.refused("spawn_run", **ask)).startswith(text)
+
+
+async def test_a_session_under_way_takes_another_run(bench: Bench) -> None:
+    active = {"name": "run-0", "uid": "u"}
+    bench.cluster.add(SESSIONS, "team-a", session("bob", activeRun=active))
+    answer = await bench.spawn(session_mode="resume", session_id="bob", nickname="Bob")
+    assert answer["agent_name"] == "bob"
+
+
+async def test_a_caller_from_elsewhere_gets_the_first_namespace(bench: Bench) -> None:
+    bench.caller = Caller("alice@example.test")
+    bench.cluster.add(PROFILES, "team-b", profile())
+    answer = await bench.spawn()
+    assert ("agentruns", "team-b", answer["run_id"]) in bench.cluster.objects
