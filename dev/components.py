@@ -269,13 +269,18 @@ def _proxy_config(c: Cluster) -> dict[str, Any]:
 
 
 def _corefile(c: Cluster) -> str:
-    return f""".:53 {{
+    # Two blocks: within one, CoreDNS asks `template` before `kubernetes`, whatever their order.
+    return f"""cluster.local:53 {{
     bind {c.network.node}
     health {c.network.node}:8080
     errors
     kubernetes cluster.local {{
         kubeconfig {c.config("coredns.kubeconfig")}
     }}
+}}
+.:53 {{
+    bind {c.network.node}
+    errors
     # There is no way out to the world, and a quick no is better than a slow one.
     template ANY ANY {{
         rcode NXDOMAIN

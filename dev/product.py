@@ -32,6 +32,8 @@ def install(name: str, *extra: str) -> None:
     command = [
         "helm", "upgrade", "--install", "agentrun", paths.CHECKOUT / "charts" / "agentrun",
         "--namespace", SYSTEM, "--create-namespace", "--wait", "--timeout", "180s",
+        # What tests applied before, such as the CRDs, becomes the chart's.
+        "--take-ownership",
         "--values", paths.DEV / "values.yaml", *_real_providers(), *extra,
     ]  # fmt: skip
     with step("installing the chart"):
