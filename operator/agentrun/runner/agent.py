@@ -38,17 +38,13 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 OnPermission = Callable[[dict[str, Any], str], None]
-OnNoise = Callable[[str], None]
 
 
 class Agent:
     """The agent's program. ``listen`` must run while it is used."""
 
-    def __init__(
-        self, pipes: Pipes, on_update: OnUpdate, on_permission: OnPermission, on_noise: OnNoise
-    ) -> None:
+    def __init__(self, pipes: Pipes, on_update: OnUpdate, on_permission: OnPermission) -> None:
         self._pipes = pipes
-        self._on_noise = on_noise
         self._stdout = LineReader(pipes.stdout)
         self._transport = PipeTransport(self._stdout, pipes.stdin, on_update)
         self._client = _Client(on_permission)
@@ -155,9 +151,7 @@ class Agent:
             except LineTooLong:
                 continue  # what is left of it comes as further lines
             if line and line.strip():
-                text = line.decode(errors="replace")[:2000]
-                self._last_words.append(text)
-                self._on_noise(text)
+                self._last_words.append(line.decode(errors="replace")[:2000])
 
 
 class _Client:

@@ -22,7 +22,15 @@ from agentrun.runner.agent import Agent
 from agentrun.runner.backends import BYPASS_MODES
 from agentrun.runner.gateway import Gateway, Unavailable
 from agentrun.runner.journal import Journal
-from agentrun.runner.outcome import End, Failure, add_usage, classify, end_of_turn, usage_of
+from agentrun.runner.outcome import (
+    End,
+    Failure,
+    add_usage,
+    classify,
+    end_of_turn,
+    is_provider_error,
+    usage_of,
+)
 from agentrun.runner.pipes import Pipes
 from agentrun.runner.prompt import build_prompt, build_repair, check_answer
 from agentrun.runner.proxy import ProviderProxy
@@ -44,14 +52,13 @@ class Conversation:
         reporter: Reporter,
         safe_length: Callable[[str], int],
         workspace: str,
-        on_noise: Callable[[str], None],
     ) -> None:
         self._journal = journal
         self._reporter = reporter
         self._workspace = workspace
         self._mapper = Mapper(safe_length=safe_length, workspace=workspace)
         self._last_update = 0.0
-        self.agent = Agent(pipes, self._take, self._note_permission, on_noise)
+        self.agent = Agent(pipes, self._take, self._note_permission)
         self.usage: Usage | None = None
         self.prompt_sent = False
 
@@ -108,11 +115,11 @@ class Conversation:
             raise classify(error.code, str(error), error.data, seen) from error
         finally:
             self.end_turn()
-        if response is None:
-            seen = proxy.error if proxy else None
-            raise classify(401, "the provider refused the key", None, seen)
+        seen, said = (proxy.error if proxy else None), self._mapper.final_response
+        if response is None or is_provider_error(said, seen):
+            raise classify(0, "the provider answered with an error", None, seen)
         await self._count(response)
-        return end_of_turn(response.stop_reason, self._mapper.final_response)
+        return end_of_turn(response.stop_reason, said)
 
     async def _announce_prompt(self) -> None:
         """Say that the prompt goes out, before it does: an attempt after that is another one."""

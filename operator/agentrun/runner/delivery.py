@@ -73,7 +73,7 @@ class Delivery:
         """Add the agent's claim to the journal: the seal, not this, is what ends it."""
         data: dict[str, Any] = {}
         if usage:
-            data["usage"] = usage.to_json()
+            data["usage"] = usage.model_dump(exclude_none=True)
         match end.state:
             case OutcomeState.COMPLETED:
                 data["final_response"] = end.final_response

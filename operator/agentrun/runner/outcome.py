@@ -70,6 +70,18 @@ def _details(data: Any) -> str:
     return ""
 
 
+def is_provider_error(final_response: str | None, provider: ProviderError | None) -> bool:
+    """
+    Tell whether a turn that an agent calls finished ended with an error of the provider.
+
+    Codex says some errors as if they were its answer.
+    """
+    if provider is None:
+        return False
+    said = (final_response or "").strip()
+    return not said or provider.message in said
+
+
 def end_of_turn(stop_reason: str, final_response: str | None) -> End:
     """Say what the reason with which an agent ended its turn means for the run."""
     match stop_reason:

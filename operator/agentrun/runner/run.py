@@ -114,7 +114,6 @@ class Attempt:
             self._reporter,
             redactor.safe_length,
             str(layout.workspace),
-            lambda line: transcript.say("?", redactor.text(line)),
         )
         self._delivery = Delivery(
             self._journal, gateway, redactor, settings.attempt, layout.termination_log
