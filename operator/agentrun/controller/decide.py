@@ -193,7 +193,8 @@ def _settle(run: AgentRun, seen: Observed, now: datetime) -> list[Action]:
         status = with_condition(status, kind, "False", ending.reason, ending.message, now)
         deletes = [DeletePod(pod.name, pod.uid) for pod in seen.pods if not pod.is_terminating]
         return [*_set(run, status), *deletes]
-    return _next_attempt(run, status, f"{ending.message} Trying again.", now)
+    message = f"Attempt {run.attempts} lost its pod, another follows. {ending.message}"
+    return _next_attempt(run, status, message, now)
 
 
 def _may_retry(run: AgentRun) -> bool:

@@ -20,6 +20,7 @@ logger = logging.getLogger(__name__)
 _BACKLOG = 1000
 _MESSAGE = 1000
 _TROUBLE = frozenset({Phase.FAILED, Phase.REJECTED})
+_LOSSES = frozenset({"Evicted", "PodDeleted", "NodeLost"})
 _CALM = frozenset({"Accepted", "PodPending", "SessionBusy"})
 """Reasons that are no trouble, though the agent is not ready."""
 
@@ -104,7 +105,7 @@ def build_event(run: Object, source: str, now: datetime) -> Object:
 
 def is_trouble(status: Object) -> bool:
     """Whether a status is one that somebody should look at."""
-    if status["phase"] in _TROUBLE:
+    if status["phase"] in _TROUBLE or status.get("reason") in _LOSSES:
         return True
     conditions = {one["type"]: one["status"] for one in status.get("conditions", [])}
     is_held_up = conditions.get("AgentReady") == "False" and status.get("reason") not in _CALM

@@ -51,7 +51,7 @@ async def operate(settings: Settings) -> None:
         ]
         logger.info("looking after runs in %s", ", ".join(settings.namespaces))
         try:
-            await _together(background, _watches(caches, sync, settings))
+            await run_together(background, _watches(caches, sync, settings))
         finally:
             queue.close()
 
@@ -81,7 +81,7 @@ async def _watches(caches: Caches, sync: Sync, settings: Settings) -> None:
     )
 
 
-async def _together(background: list[Coroutine[Any, Any, None]], main: Any) -> None:
+async def run_together(background: list[Coroutine[Any, Any, None]], main: Any) -> None:
     """Run ``main`` to its end and ``background`` beside it; whichever fails, fails all."""
     tasks = [asyncio.create_task(one) for one in background]
     first = asyncio.create_task(main)

@@ -27,6 +27,7 @@ UNKNOWN = {"conditions": [{"type": "PodTerminated", "status": "Unknown"}]}
         pytest.param(a_run(), "Normal", id="working"),
         pytest.param(a_run("Failed", "OutOfMemory"), "Warning", id="failed"),
         pytest.param(a_run("Rejected", "Refused"), "Warning", id="rejected"),
+        pytest.param(a_run("Running", "Evicted"), "Warning", id="evicted"),
         pytest.param(a_run("Cancelled", "CancelRequested"), "Normal", id="cancelled"),
         pytest.param(a_run("Starting", "ImagePullFailed", **NOT_READY), "Warning", id="stuck"),
         pytest.param(a_run("Cancelling", "NodeLost", **UNKNOWN), "Warning", id="node-lost"),
