@@ -1,0 +1,116 @@
+"""The operator over an API server in memory, and what others do to that server meanwhile."""
+
+from datetime import datetime
+from typing import Any
+
+from agentrun.api.v1alpha1 import AgentRun
+from agentrun.controller.act import Actor
+from agentrun.controller.caches import Caches, Key
+from agentrun.controller.containers import PodSettings
+from agentrun.controller.kube import Kind, Object
+from agentrun.controller.limits import Limits
+from agentrun.controller.observe import Observer
+from agentrun.controller.queue import TryAgain, WorkQueue
+from agentrun.controller.reconcile import Reconciler
+from agentrun.controller.sync import Sync
+from agentrun.controller.triggers import runs_concerned
+from tests.unit.controller.fake_api import FakeApi
+from tests.unit.controller.samples import NOW, stamp
+
+KEY = ("ns", "r")
+
+
+class News:
+    """Collects what `kubectl describe` would tell."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+
+    def tell(self, run: Object) -> None:
+        self.told.append(run["status"]["reason"])
+
+
+class Operator:
+    """The operator without its watches: a test says when it sees news."""
+
+    def __init__(self, api: FakeApi | None = None) -> None:
+        self.api = api or FakeApi()
+        self.caches, self.queue, self.news = Caches(), WorkQueue[Key](), News()
+        self.now = NOW
+        self.added: list[Key] = []
+        self.caches.on_news = lambda kind, obj: self.added.extend(
+            runs_concerned(self.caches, kind, obj)
+        )
+        limits = Limits()
+        settings = PodSettings("http://gateway", "runner:1", limits=limits)
+        observer = Observer(self.api, self.caches, limits)
+        actor = Actor(self.api, self.caches, settings, self.news)
+        self.reconciler = Reconciler(observer, actor, self.queue, self.clock)
+        self.sync = Sync(self.api, self.caches, ("ns",), self.added.append, lambda: 0.0)
+
+    def clock(self) -> datetime:
+        return self.now
+
+    async def see(self) -> None:
+        """Take in everything there is, as the watches would."""
+        await self.sync.relist()
+
+    async def turn(self, key: Key = KEY, times: int = 8) -> None:
+        """Give a run turns until nothing changes any more, seeing all news in between."""
+        for _ in range(times):
+            await self.see()
+            try:
+                await self.reconciler.turn(key)
+            except TryAgain:
+                continue
+
+    def run(self, name: str = "r") -> AgentRun:
+        return AgentRun.model_validate(self.api.find(Kind.RUN, name))
+
+    def close(self) -> None:
+        self.queue.close()
+
+
+def a_profile_object() -> Object:
+    return {"metadata": {"name": "codex"}, "spec": {"backend": "codex", "image": "codex:1"}}
+
+
+def a_run_object(name: str = "r", **spec: Any) -> Object:
+    return {
+        "metadata": {"name": name, "generation": 1},
+        "spec": {"backend": "codex", "prompt": "Fix it.", **spec},
+    }
+
+
+def change(api: FakeApi, kind: Kind, name: str, **fields: Any) -> None:
+    """Change an object as somebody else would."""
+    api.put(kind, {**(api.find(kind, name) or {}), **fields})
+
+
+def agent_says(api: FakeApi, name: str = "r", **agent: Any) -> None:
+    run = api.find(Kind.RUN, name) or {}
+    change(api, Kind.RUN, name, status={**run["status"], "agent": agent})
+
+
+def pod_is(api: FakeApi, name: str = "r-1", phase: str = "Running", **state: Any) -> None:
+    statuses = [{"name": one, "state": state} for one in ("agent", "runner")]
+    status = {"phase": phase, "containerStatuses": statuses}
+    pod = api.find(Kind.POD, name) or {}
+    change(api, Kind.POD, name, status=status, spec={**pod["spec"], "nodeName": "n"})
+
+
+def finished(api: FakeApi) -> None:
+    pod_is(api, phase="Succeeded", terminated={"exitCode": 0, "finishedAt": stamp(NOW)})
+
+
+def cancel(api: FakeApi, name: str = "r") -> None:
+    run = api.find(Kind.RUN, name) or {}
+    change(api, Kind.RUN, name, spec={**run["spec"], "desiredState": "Cancelled"})
+
+
+async def started(operator: Operator) -> None:
+    operator.api.put(Kind.RUN, a_run_object())
+    await operator.turn()
+    pod_is(operator.api, running={"startedAt": stamp(NOW)})
+    agent_says(operator.api, state="Working", promptSent=True)
+    await operator.turn()
