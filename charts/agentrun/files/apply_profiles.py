@@ -4,7 +4,7 @@ Applying the default AgentProfiles.
 
 Helm looks every kind up before it installs anything, so a release that brings a kind cannot
 bring objects of it; a hook does it afterwards. This needs only the standard library, and can
-be repeated: profiles are applied as a whole, and those that are no longer wanted are deleted.
+be repeated: profiles are replaced as a whole, and those that are no longer wanted are deleted.
 """
 
 import json
@@ -22,10 +22,15 @@ from typing import Any
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 API_VERSION = "agentrun.dev/v1alpha1"
 PATIENCE_SECONDS = 120
+CONFLICT = 409
 
 
 class RefusedError(Exception):
     """The API server does not accept a request, and asking again would not help."""
+
+    def __init__(self, message: str, code: int = 0) -> None:
+        super().__init__(message)
+        self.code = code
 
 
 class Api:
@@ -48,7 +53,7 @@ class Api:
             except urllib.error.HTTPError as error:
                 problem = f"{method} {path}: {error.code} {error.read().decode()}"
                 if error.code not in (404, 429) and error.code < 500:
-                    raise RefusedError(problem) from error
+                    raise RefusedError(problem, error.code) from error
             except OSError as error:
                 problem = f"{method} {path}: {error}"
             if time.monotonic() > deadline:
@@ -63,7 +68,7 @@ class Api:
             data=None if body is None else json.dumps(body).encode(),
             headers={
                 "Authorization": f"Bearer {self._token}",
-                "Content-Type": "application/apply-patch+yaml",
+                "Content-Type": f"application/{'json-patch+json' if method == 'PATCH' else 'json'}",
             },
         )
         with urllib.request.urlopen(request, timeout=10, context=self._authority) as answer:
@@ -77,13 +82,17 @@ def apply(api: Api, namespace: str, specs: Mapping[str, Any], labels: Mapping[st
     query = urllib.parse.urlencode({"labelSelector": selector})
     present = api.send("GET", f"{profiles}?{query}")["items"]
     for name, spec in specs.items():
-        profile = {
-            "apiVersion": API_VERSION,
-            "kind": "AgentProfile",
-            "metadata": {"name": name, "labels": labels},
-            "spec": spec,
-        }
-        api.send("PATCH", f"{profiles}/{name}?fieldManager=agentrun-chart&force=true", profile)
+        metadata = {"name": name, "labels": labels}
+        profile = {"apiVersion": API_VERSION, "kind": "AgentProfile", "metadata": metadata}
+        try:
+            api.send("POST", profiles, {**profile, "spec": spec})
+        except RefusedError as error:
+            if error.code != CONFLICT:
+                raise
+            # As a whole: a server-side apply leaves null where the last field of a map goes.
+            whole = {"/metadata/labels": labels, "/spec": spec}
+            patch = [{"op": "add", "path": path, "value": value} for path, value in whole.items()]
+            api.send("PATCH", f"{profiles}/{name}", patch)
         print(f"agentprofile {namespace}/{name} applied", flush=True)
     for name in {profile["metadata"]["name"] for profile in present} - set(specs):
         api.send("DELETE", f"{profiles}/{name}")

@@ -61,9 +61,24 @@ class ApiServer:
             return 200, {"items": items}
         if method == "DELETE":
             return 200, self.profiles.pop(name)
-        assert headers["Content-Type"] == "application/apply-patch+yaml"
-        assert parse_qs(url.query)["fieldManager"]
-        self.profiles[name] = json.loads(body)
+        return self.write(method, name, json.loads(body), headers["Content-Type"])
+
+    def write(self, method: str, name: str, body: Any, content_type: str) -> tuple[int, Any]:
+        if method == "POST":
+            assert content_type == "application/json"
+            name = body["metadata"]["name"]
+            if name in self.profiles:
+                return 409, {"message": "exists"}
+            self.profiles[name] = body
+            return 201, body
+        assert content_type == "application/json-patch+json"
+        for change in body:
+            assert change["op"] == "add"
+            *parents, last = change["path"].strip("/").split("/")
+            target = self.profiles[name]
+            for parent in parents:
+                target = target[parent]
+            target[last] = change["value"]
         return 200, self.profiles[name]
 
 
@@ -83,7 +98,7 @@ def server() -> Iterator[ApiServer]:
             self.end_headers()
             self.wfile.write(json.dumps(answer).encode())
 
-        do_GET = do_PATCH = do_DELETE = handle_any  # noqa: N815 - the names are http.server's
+        do_GET = do_POST = do_PATCH = do_DELETE = handle_any  # noqa: N815 - the names are http.server's
 
         def log_message(self, format: str, *args: Any) -> None:
             """Say nothing: the tests look at what was asked."""
@@ -112,6 +127,21 @@ def test_profiles_are_made_and_made_again(hook: ModuleType, server: ApiServer) -
     }
 
 
+def test_field_that_is_no_longer_set_goes(hook: ModuleType, server: ApiServer) -> None:
+    apply(hook, server, {"codex": {"backend": "codex", "models": {"default": "m"}}})
+    apply(hook, server, {"codex": {"backend": "codex"}})
+    assert server.profiles["codex"]["spec"] == {"backend": "codex"}
+
+
+def test_profile_the_api_server_finds_invalid_is_not_tried_again(
+    hook: ModuleType, server: ApiServer
+) -> None:
+    server.failures = [422]
+    with pytest.raises(hook.RefusedError, match="422"):
+        apply(hook, server, {"codex": {}})
+    assert len(server.requests) == 1
+
+
 def test_profile_that_is_no_longer_enabled_goes_and_others_stay(
     hook: ModuleType, server: ApiServer
 ) -> None:
@@ -124,7 +154,7 @@ def test_profile_that_is_no_longer_enabled_goes_and_others_stay(
 def test_hook_waits_until_the_kind_is_served(hook: ModuleType, server: ApiServer) -> None:
     server.failures = [404, 503, 404]
     apply(hook, server, {"codex": {}})
-    assert server.requests == ["GET"] * 4 + ["PATCH"]
+    assert server.requests == ["GET"] * 4 + ["POST"]
 
 
 def test_hook_gives_up_at_once_where_waiting_does_not_help(
