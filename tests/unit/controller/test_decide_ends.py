@@ -11,7 +11,7 @@ from agentrun.controller.actions import (
     LookAgain,
 )
 from agentrun.controller.decide import decide
-from agentrun.controller.observed import Observed
+from agentrun.controller.observed import ContainerObservation, Observed
 from tests.unit.controller.samples import (
     DELETE,
     DONE,
@@ -126,6 +126,12 @@ from tests.unit.controller.samples import (
             seen(pod=a_pod(runner=ended(1, "Error", at=ago(30)))),
             [("Cancelling", "RunnerFailed"), DELETE],
             id="an-agent-does-not-outlive-its-runner",
+        ),
+        pytest.param(
+            a_started_run(),
+            seen(pod=a_pod(runner=ContainerObservation(started=True, exit_code=1))),
+            [("Running", "Working"), LookAgain(ahead(4 * 3600 - 10))],
+            id="a-runner-whose-end-has-no-time-yet",
         ),
         pytest.param(
             a_started_run(),

@@ -330,3 +330,38 @@ async def test_a_deleted_object_does_not_come_back(operator: Operator) -> None:
     late = {**run, "metadata": {**run["metadata"], "resourceVersion": "999999"}}
     assert not operator.caches.put(Kind.RUN, late)
     assert operator.caches.of(Kind.RUN).get(KEY) is None
+
+
+async def test_a_profile_that_comes_gives_the_runs_that_wait_for_it_a_turn() -> None:
+    operator = Operator()
+    for name, profile in (("a", "codex"), ("b", "other")):
+        operator.api.put(Kind.RUN, a_run_object(name, profile=profile))
+        await operator.turn(("ns", name))
+    assert operator.run("a").status.reason == "ProfileNotFound"
+    profile = operator.api.put(Kind.PROFILE, a_profile_object())
+    operator.added.clear()
+    operator.caches.put(Kind.PROFILE, profile)
+    assert operator.added == [("ns", "a")]
+    await operator.turn(("ns", "a"))
+    assert operator.run("a").status.reason == "PodPending"
+    operator.close()
+
+
+async def test_the_caches_are_filled_once_the_api_server_is_there(
+    operator: Operator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    operator.api.put(Kind.RUN, a_run_object())
+    pauses: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+
+    def away(verb: str, kind: Kind, name: str) -> None:
+        if len(pauses) < 7:
+            raise ApiError(0, "connection refused")
+
+    monkeypatch.setattr("agentrun.controller.sync.asyncio.sleep", sleep)
+    operator.api.before = away
+    await operator.sync.start()
+    assert pauses == [0.5, 1, 2, 4, 8, 15, 15]
+    assert operator.added[-1] == KEY
