@@ -170,6 +170,7 @@ class _Gateway:
         waiting = asyncio.ensure_future(self._store.wait(speaker.uid, _NO_EVENT, seconds))
         closing = asyncio.ensure_future(self._closing.wait())
         try:
+            await asyncio.sleep(0)
             row = await self._store.get_run_by_uid(speaker.uid) or speaker.row
             found = inputs_of(row, after)
             if found.inputs or _is_unwanted(row) or seconds <= 0 or self._closing.is_set():

@@ -66,7 +66,7 @@ async def read_events(request: Request) -> list[NewEvent]:
 def _size(event: NewEvent) -> int:
     try:
         text = json.dumps(
-            event.model_dump(mode="json"),
+            event.model_dump(),
             ensure_ascii=False,
             allow_nan=False,
             separators=(",", ":"),

@@ -21,6 +21,6 @@ async def test_the_migrations_make_the_tables_that_the_code_expects(tmp_path: Pa
 
 
 def test_the_tables_can_be_said_to_postgresql() -> None:
-    dialect = postgresql.dialect()  # type: ignore[no-untyped-call]
+    dialect = postgresql.dialect()
     for table in metadata.sorted_tables:
         assert table.name in str(CreateTable(table).compile(dialect=dialect))
