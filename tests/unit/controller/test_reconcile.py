@@ -338,9 +338,9 @@ async def test_a_profile_that_comes_gives_the_runs_that_wait_for_it_a_turn() -> 
         operator.api.put(Kind.RUN, a_run_object(name, profile=profile))
         await operator.turn(("ns", name))
     assert operator.run("a").status.reason == "ProfileNotFound"
-    profile = operator.api.put(Kind.PROFILE, a_profile_object())
+    offered = operator.api.put(Kind.PROFILE, a_profile_object())
     operator.added.clear()
-    operator.caches.put(Kind.PROFILE, profile)
+    operator.caches.put(Kind.PROFILE, offered)
     assert operator.added == [("ns", "a")]
     await operator.turn(("ns", "a"))
     assert operator.run("a").status.reason == "PodPending"
