@@ -76,17 +76,18 @@ def _start(name: str, found: Cluster | None) -> Cluster:
     with step("network"):
         network.create(cluster.network)
         processes.make_cgroup(cluster.cgroup)
-    with step("certificates and configuration"):
-        _configure(cluster)
+    with step("certificates"):
+        _make_certificates(cluster)
     for component in COMPONENTS:
         start(cluster, component)
+        if component.name == "kube-apiserver":
+            # Before CoreDNS, which may read nothing without its role.
+            objects = [addons.coredns_role(), *addons.dns(cluster), addons.storage_class()]
+            kubectl(cluster.name, "apply", "-f", "-", stdin=addons.manifest(objects))
         if component.name == "containerd":
             _import_pause(cluster)
     with step("node ready"):
         wait_until("the node is ready", lambda: _node_ready(cluster))
-    with step("DNS and storage"):
-        objects = [addons.coredns_role(), *addons.dns(cluster), addons.storage_class()]
-        kubectl(cluster.name, "apply", "-f", "-", stdin=addons.manifest(objects))
     return cluster
 
 
@@ -96,6 +97,9 @@ def start(cluster: Cluster, component: Component) -> None:
         return
     for folder in ("run", "logs"):
         (cluster.folder / folder).mkdir(exist_ok=True)
+    # Written anew each time, so that they always belong to the command line below.
+    for name, content in configurations(cluster).items():
+        _write(cluster.config(name), content)
     with step(component.name):
         log = cluster.folder / "logs" / f"{component.name}.log"
         command = component.command(cluster)
@@ -181,7 +185,7 @@ def tear_down(name: str) -> None:
             shutil.rmtree(cluster.folder)
 
 
-def _configure(cluster: Cluster) -> None:
+def _make_certificates(cluster: Cluster) -> None:
     net = cluster.network
     services = ["kubernetes", "kubernetes.default", "kubernetes.default.svc"]
     names = [f"IP:{ip}" for ip in ("127.0.0.1", net.api, net.node)]
@@ -192,8 +196,6 @@ def _configure(cluster: Cluster) -> None:
         content = pki.kubeconfig(cluster.pki(""), client.name, cluster.server)
         _write(cluster.config(f"{client.name}.kubeconfig"), content)
     _write(kubeconfig(cluster.name), pki.kubeconfig(cluster.pki(""), "admin", cluster.server))
-    for name, content in configurations(cluster).items():
-        _write(cluster.config(name), content)
 
 
 def _import_pause(cluster: Cluster) -> None:

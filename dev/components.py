@@ -168,7 +168,7 @@ COMPONENTS = (
     Component("kubelet", _kubelet, "://{node}:10248/healthz"),
     # After the kubelet: it is not well before its node exists.
     Component("kube-proxy", _proxy, "://{node}:10256/healthz"),
-    Component("coredns", _coredns, "://{node}:8080/health"),
+    Component("coredns", _coredns, "://{node}:8181/ready"),
 )
 
 
@@ -272,7 +272,7 @@ def _corefile(c: Cluster) -> str:
     # Two blocks: within one, CoreDNS asks `template` before `kubernetes`, whatever their order.
     return f"""cluster.local:53 {{
     bind {c.network.node}
-    health {c.network.node}:8080
+    ready {c.network.node}:8181
     errors
     kubernetes cluster.local {{
         kubeconfig {c.config("coredns.kubeconfig")}
