@@ -22,6 +22,8 @@ FIELD_MANAGER = "agentrun-gateway"
 """The owner of ``status.agent``, as ``kubectl get --show-managed-fields`` names it."""
 
 _INVALID = (400, 413, 422)
+# The operator writes the same object; each round reads what it wrote.
+_TRIES = 5
 
 
 class KubernetesRunDirectory:
@@ -47,40 +49,46 @@ class KubernetesRunDirectory:
 
     async def apply_agent_status(self, run: AgentRun, status: AgentStatus) -> AgentRun:
         """See ``RunDirectory``."""
+        name = run.metadata.name
+        for _ in range(_TRIES):
+            try:
+                return await self._apply(run, status)
+            except ApiError as error:
+                if error.status in _INVALID:
+                    message = f"The API server does not take the status of run {name}:"
+                    raise StatusRefused(f"{message} {error.message}") from error
+                if error.status not in (404, 409):
+                    raise _unavailable(error, f"applying the status of run {name}") from error
+            run = await self._newest(run)
+        raise ClusterUnavailable(f"Run {name} changed {_TRIES} times while it was written.")
+
+    async def _apply(self, run: AgentRun, status: AgentStatus) -> AgentRun:
         meta = run.metadata
         body = {
             "apiVersion": API_VERSION,
             "kind": run.kind,
-            # With the uid, it is refused when the name belongs to another run by now.
-            "metadata": {"name": meta.name, "namespace": meta.namespace, "uid": meta.uid},
+            # The API server ignores the uid of an applied status. No two objects ever have the
+            # same resourceVersion, so this one keeps a later run of the same name safe.
+            "metadata": {"name": meta.name, "resourceVersion": meta.resource_version},
             "status": {"agent": status.to_json()},
         }
-        try:
-            applied = await self._kube.patch(
-                RUNS,
-                meta.namespace,
-                meta.name,
-                body,
-                subresource="status",
-                content_type=APPLY_PATCH,
-                query={"fieldManager": FIELD_MANAGER, "force": "true"},
-            )
-        except ApiError as error:
-            await self._refuse(error, run)
-            raise _unavailable(error, f"applying the status of run {meta.name}") from error
+        applied = await self._kube.patch(
+            RUNS,
+            meta.namespace,
+            meta.name,
+            body,
+            subresource="status",
+            content_type=APPLY_PATCH,
+            query={"fieldManager": FIELD_MANAGER, "force": "true"},
+        )
         return AgentRun.model_validate(applied)
 
-    async def _refuse(self, error: ApiError, run: AgentRun) -> None:
-        """Raise what is final in ``error``."""
-        meta = run.metadata
-        if error.status in _INVALID:
-            message = f"The API server does not take the status of run {meta.name}:"
-            raise StatusRefused(f"{message} {error.message}") from error
-        if error.status not in (404, 409):
-            return
-        now = await self.get(meta.namespace, meta.name)
-        if now is None or now.metadata.uid != meta.uid:
-            raise RunGone(f"Run {meta.name} was deleted.") from error
+    async def _newest(self, run: AgentRun) -> AgentRun:
+        """Read a run that changed since it was read; RunGone if it is another by now."""
+        now = await self.get(run.metadata.namespace, run.metadata.name)
+        if now is None or now.metadata.uid != run.metadata.uid:
+            raise RunGone(f"Run {run.metadata.name} was deleted.")
+        return now
 
     async def _get(self, resource: Resource, namespace: str, name: str) -> dict[str, Any] | None:
         try:
