@@ -39,16 +39,24 @@ def dns(c: Cluster) -> list[dict[str, Any]]:
     ]
 
 
-def coredns_role() -> dict[str, Any]:
+def coredns_role() -> list[dict[str, Any]]:
     """Build what lets CoreDNS look at Services and their endpoints."""
     group = "rbac.authorization.k8s.io"
-    return {
+    name = {"name": "agentrun-dev:coredns"}
+    watch = ["list", "watch"]
+    rules = [
+        {"apiGroups": [""], "resources": ["services", "pods", "namespaces"], "verbs": watch},
+        {"apiGroups": ["discovery.k8s.io"], "resources": ["endpointslices"], "verbs": watch},
+    ]
+    role = {"apiVersion": f"{group}/v1", "kind": "ClusterRole", "metadata": name, "rules": rules}
+    binding = {
         "apiVersion": f"{group}/v1",
         "kind": "ClusterRoleBinding",
-        "metadata": {"name": "agentrun-dev:coredns"},
-        "roleRef": {"apiGroup": group, "kind": "ClusterRole", "name": "view"},
+        "metadata": name,
+        "roleRef": {"apiGroup": group, "kind": "ClusterRole", **name},
         "subjects": [{"kind": "User", "apiGroup": group, "name": "system:coredns"}],
     }
+    return [role, binding]
 
 
 def storage_class() -> dict[str, Any]:

@@ -82,12 +82,14 @@ def _start(name: str, found: Cluster | None) -> Cluster:
         start(cluster, component)
         if component.name == "kube-apiserver":
             # Before CoreDNS, which may read nothing without its role.
-            objects = [addons.coredns_role(), *addons.dns(cluster), addons.storage_class()]
+            objects = [*addons.coredns_role(), *addons.dns(cluster), addons.storage_class()]
             kubectl(cluster.name, "apply", "-f", "-", stdin=addons.manifest(objects))
         if component.name == "containerd":
             _import_pause(cluster)
-    with step("node ready"):
-        wait_until("the node is ready", lambda: _node_ready(cluster))
+        if component.name == "kubelet":
+            # kube-proxy gives up when the node's address appears only after its own start.
+            with step("node ready"):
+                wait_until("the node is ready", lambda: _node_ready(cluster))
     return cluster
 
 
