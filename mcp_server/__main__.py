@@ -121,7 +121,7 @@ def _configure_logging(level: str) -> None:
     )
     if level != "DEBUG":
         # What the libraries say of each request is not what happened to a run.
-        for library in ("mcp", "uvicorn", "kubernetes", "aiohttp"):
+        for library in ("mcp", "uvicorn", "kubernetes", "aiohttp", "alembic"):
             logging.getLogger(library).setLevel(logging.WARNING)
 
 

@@ -39,6 +39,9 @@ from agentrun.api.v1alpha1 import (
 )
 from mcp_server.schemas import SpawnArguments
 
+MAX_REQUEST_BYTES = 512 * 1024
+"""How large the arguments may be: status and answers must fit the object as well, below 1 MiB."""
+
 _CREDENTIALS = ("auth_token", "headers")
 
 
@@ -48,6 +51,12 @@ class InvalidArgumentsError(ValueError):
 
 def check_arguments(arguments: SpawnArguments) -> None:
     """Refuse what cannot become a run whatever the cluster holds."""
+    size = len(arguments.model_dump_json(exclude_none=True).encode())
+    if size > MAX_REQUEST_BYTES:
+        raise InvalidArgumentsError(
+            f"The arguments take {size} bytes; {MAX_REQUEST_BYTES} is the most. Put large input"
+            " into the git repository or the volume that the agent works on."
+        )
     if arguments.session_mode == "resume" and not arguments.session_id:
         raise InvalidArgumentsError("session_id is required when session_mode is resume")
     if not (arguments.prompt or "").strip() and arguments.input_message is None:

@@ -139,6 +139,11 @@ async def test_a_folder_alone_is_one_in_the_profiles_workspace(bench: Bench) -> 
             id="volume-not-allowed",
         ),
         pytest.param(
+            {"prompt": "x", "metadata": {"a": "é" * 300_000}},
+            "The arguments take 6000",
+            id="too-large",
+        ),
+        pytest.param(
             {"prompt": "x", "namespace": "kube-system"},
             "Namespace kube-system is not served here. Served: team-b, team-a.",
             id="namespace-not-served",
