@@ -86,10 +86,8 @@ def _start(name: str, found: Cluster | None) -> Cluster:
             kubectl(cluster.name, "apply", "-f", "-", stdin=addons.manifest(objects))
         if component.name == "containerd":
             _import_pause(cluster)
-        if component.name == "kubelet":
-            # kube-proxy gives up when the node's address appears only after its own start.
-            with step("node ready"):
-                wait_until("the node is ready", lambda: _node_ready(cluster))
+    with step("node ready"):
+        wait_until("the node is ready", lambda: _node_ready(cluster))
     return cluster
 
 
@@ -230,6 +228,9 @@ def _about(name: str) -> _About | None:
 
 
 def _write(file: Path, content: str) -> None:
+    # kube-proxy ends whenever its configuration is written, even to the same.
+    if file.exists() and file.read_text(encoding="utf-8") == content:
+        return
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(content, encoding="utf-8")
     file.chmod(0o600)
