@@ -81,7 +81,7 @@ def start(command: Sequence[object], record: Path, log: Path, cgroup: str, netns
         record.write_text(json.dumps(asdict(process)), encoding="utf-8")
 
 
-def stop(record: Path, seconds: float = 20) -> None:
+def stop(record: Path, seconds: float = 6) -> None:
     """End the recorded process, politely at first, and return when it is gone."""
     process = load(record)
     if process is not None:
