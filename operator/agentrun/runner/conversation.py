@@ -52,8 +52,10 @@ class Conversation:
         reporter: Reporter,
         safe_length: Callable[[str], int],
         workspace: str,
+        backend: str,
     ) -> None:
         self._journal = journal
+        self._backend = backend
         self._reporter = reporter
         self._workspace = workspace
         self._mapper = Mapper(safe_length=safe_length, workspace=workspace)
@@ -116,7 +118,7 @@ class Conversation:
         finally:
             self.end_turn()
         seen, said = (proxy.error if proxy else None), self._mapper.final_response
-        if response is None or is_provider_error(said, seen):
+        if response is None or is_provider_error(self._backend, said, seen):
             raise classify(0, "the provider answered with an error", None, seen)
         await self._count(response)
         return end_of_turn(response.stop_reason, said)

@@ -70,16 +70,19 @@ def _details(data: Any) -> str:
     return ""
 
 
-def is_provider_error(final_response: str | None, provider: ProviderError | None) -> bool:
+def is_provider_error(
+    backend: str, final_response: str | None, provider: ProviderError | None
+) -> bool:
     """
     Tell whether a turn that an agent calls finished ended with an error of the provider.
 
-    Codex says some errors as if they were its answer.
+    Codex says some errors, in words of its own, as if they were its answer. Others also ask
+    their provider aside, so there an error has to show in what they say.
     """
     if provider is None:
         return False
     said = (final_response or "").strip()
-    return not said or provider.message in said
+    return backend == "codex" or not said or provider.message in said
 
 
 def end_of_turn(stop_reason: str, final_response: str | None) -> End:

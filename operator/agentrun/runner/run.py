@@ -114,6 +114,7 @@ class Attempt:
             self._reporter,
             redactor.safe_length,
             str(layout.workspace),
+            settings.backend,
         )
         self._delivery = Delivery(
             self._journal, gateway, redactor, settings.attempt, layout.termination_log

@@ -76,9 +76,23 @@ def sanitize(data: dict[str, Any], prefix: str) -> tuple[dict[str, Any], list[Bl
     for pointer in _LAST_RESORT:
         if work.size() > MAX_EVENT_BYTES:
             _shrink(work, pointer, _REST_STRING, None)
+    if work.size() > MAX_EVENT_BYTES:
+        work = _summarized(data, prefix)
     if work.refs:
         work.data["artifact_refs"] = {**work.data.get("artifact_refs", {}), **work.refs}
     return work.data, work.blobs
+
+
+def _summarized(data: dict[str, Any], prefix: str) -> _Work:
+    """Move all of an event out that has too many parts for each to keep a preview."""
+    kept = {
+        key: value
+        for key, value in data.items()
+        if f"/{key}" in _PROTECTED and len(_compact(value)) <= _REST_STRING
+    }
+    work = _Work({**kept, "artifact_summary": _summary(data)}, prefix)
+    _extract(work, "/", _compact(data), "application/json")
+    return work
 
 
 def _shrink(work: _Work, pointer: str, string_limit: int, structure_limit: int | None) -> None:
@@ -101,7 +115,7 @@ def _shrink(work: _Work, pointer: str, string_limit: int, structure_limit: int |
 def _extract(work: _Work, pointer: str, text: str, media_type: str, **more: int) -> None:
     suffix = ".txt" if media_type == "text/plain" else ".json"
     stem = re.sub(r"[^A-Za-z0-9._-]", "_", pointer.strip("/").replace("/", "."))[:100]
-    name = f"{work.prefix}/{stem.lstrip('._-') or 'field'}{suffix}"
+    name = f"{work.prefix}/{stem.lstrip('._-') or 'data'}{suffix}"
     if any(blob.name == name for blob in work.blobs):
         name = f"{name.removesuffix(suffix)}-{len(work.blobs)}{suffix}"
     work.blobs.append(Blob(name, text, media_type))

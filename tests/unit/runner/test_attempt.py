@@ -1,6 +1,7 @@
 """The whole life of an attempt, against a scripted agent and a gateway in memory."""
 
 import json
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -188,3 +189,90 @@ async def test_runner_stays_small_while_the_agent_talks(tmp_path: Path) -> None:
         resident = it.resident_kilobytes()
         await it.ended()
     assert resident < 64 * 1024
+
+
+async def test_change_of_a_git_workspace_is_kept_and_pushed(tmp_path: Path) -> None:
+    prepare(tmp_path)
+    origin = a_repository(tmp_path / "origin.git")
+    write(tmp_path, f"{pod_layout.GIT_CREDENTIALS}/username", "somebody")
+    write(tmp_path, f"{pod_layout.GIT_CREDENTIALS}/password", "p4ssw0rd-of-git")
+    gateway = a_gateway(
+        ["run", "echo p4ssw0rd-of-git > new.txt"],
+        workspace={"git": {"url": f"file://{origin}", "branch": "work"}},
+    )
+    async with pod(tmp_path, gateway) as it:
+        log = await it.ended()
+    assert gateway.outcome is not None
+    result = gateway.outcome.result
+    assert result is not None
+    assert (result.branch, result.pushed, result.files_changed) == ("work", True, 1)
+    assert git(origin, "rev-parse", "work") == result.commit
+    [artifact] = gateway.data("artifact_added")
+    patch = gateway.blobs[artifact["relpath"]].decode()
+    assert "+[redacted]" in patch
+    assert len(patch) == artifact["size"]
+    assert gateway.types[-1] == "run_completed"
+    assert "1 files changed" in log
+
+
+async def test_push_that_is_refused_fails_the_run_and_keeps_the_patch(tmp_path: Path) -> None:
+    prepare(tmp_path)
+    origin = a_repository(tmp_path / "origin.git")
+    git(origin, "config", "receive.hideRefs", "refs/heads/agentrun")
+    write(tmp_path, f"{pod_layout.GIT_CREDENTIALS}/password", "p4ssw0rd-of-git")
+    gateway = a_gateway(
+        ["run", "echo new > new.txt"], workspace={"git": {"url": f"file://{origin}"}}
+    )
+    async with pod(tmp_path, gateway) as it:
+        await it.ended()
+    assert gateway.outcome is not None
+    assert gateway.outcome.reason == "PushFailed"
+    assert "hidden ref" in (gateway.outcome.message or "")
+    assert gateway.data("artifact_added")
+
+
+async def test_told_to_stop_the_change_so_far_is_kept(tmp_path: Path) -> None:
+    prepare(tmp_path)
+    origin = a_repository(tmp_path / "origin.git")
+    gateway = a_gateway(
+        ["run", "echo half > half.txt"], ["run", "sleep 60"],
+        workspace={"git": {"url": f"file://{origin}"}},
+    )  # fmt: skip
+    async with pod(tmp_path, gateway) as it:
+        await gateway.until(lambda: gateway.types.count("command_started") == 2)
+        it.terminate()
+        await it.ended(10)
+    assert gateway.outcome is not None
+    assert gateway.outcome.state is OutcomeState.INTERRUPTED
+    assert gateway.types[-1] == "artifact_added"
+
+
+async def test_workspace_that_cannot_be_cloned_is_named(tmp_path: Path) -> None:
+    gateway = a_gateway(["say", "never"], workspace={"git": {"url": "file:///no/such/repository"}})
+    async with pod(tmp_path, gateway) as it:
+        await it.ended()
+    assert gateway.outcome is not None
+    assert gateway.outcome.reason == "CloneFailed"
+    assert "/no/such/repository" in (gateway.outcome.message or "")
+    assert not any(state.prompt_sent for state in gateway.states)
+
+
+def git(folder: Path, *args: str) -> str:
+    done = subprocess.run(["git", *args], cwd=folder, check=True, capture_output=True, text=True)
+    return done.stdout.strip()
+
+
+def a_repository(folder: Path) -> Path:
+    """Make a bare repository with one commit, without the machine's git config."""
+    folder.mkdir()
+    git(folder, "init", "-q", "--bare", "-b", "main")
+    (folder / "description").write_text("one file")
+    blob = git(folder, "hash-object", "-w", "description")
+    listing = subprocess.run(
+        ["git", "mktree"], cwd=folder, check=True, capture_output=True, text=True,
+        input=f"100644 blob {blob}\tREADME.md\n",
+    )  # fmt: skip
+    identity = ["-c", "user.name=a", "-c", "user.email=a@b"]
+    commit = git(folder, *identity, "commit-tree", listing.stdout.strip(), "-m", "first")
+    git(folder, "update-ref", "refs/heads/main", commit)
+    return folder

@@ -1,0 +1,195 @@
+"""The way to the model's provider, and what its refusals mean for a run."""
+
+import socket
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from aiohttp import web
+
+from agentrun.api import pod_layout
+from agentrun.api.v1alpha1 import AgentProfileSpec, AgentState, Input, OutcomeState
+from agentrun.runner.outcome import ProviderError, classify, is_provider_error
+from agentrun.runner.proxy import ProviderProxy
+from tests.unit.runner.harness import FakeGateway, a_gateway, pod, prepare, serve, write
+
+# An agent whose only work is one request to its provider.
+AGENT = """
+import json, sys, urllib.request, urllib.error
+for line in sys.stdin:
+    asked = json.loads(line)
+    answer = {"result": {"protocolVersion": 1, "sessionId": "s", "stopReason": "end_turn"}}
+    if asked["method"] == "session/prompt":
+        request = urllib.request.Request(sys.argv[1] + "/v1/messages", b"{}")
+        try:
+            urllib.request.urlopen(request).read()
+        except urllib.error.HTTPError as error:
+            answer = {"error": {"code": -32603, "message": f"it failed: {error.code}"}}
+    print(json.dumps({"jsonrpc": "2.0", "id": asked["id"], **answer}), flush=True)
+"""
+
+
+class Provider:
+    """A provider that takes one key."""
+
+    def __init__(self) -> None:
+        self.key: str | None = "right-key"
+        self.seen: list[dict[str, str]] = []
+
+    async def messages(self, request: web.Request) -> web.StreamResponse:
+        self.seen.append(dict(request.headers))
+        await request.read()
+        if request.headers.get("x-api-key") != self.key:
+            return web.json_response({"error": {"message": "invalid x-api-key"}}, status=401)
+        response = web.StreamResponse(headers={"content-type": "text/event-stream"})
+        await response.prepare(request)
+        await response.write(b"data: 1\n\n")
+        await response.write(b"data: 2\n\n")
+        return response
+
+    def app(self) -> web.Application:
+        app = web.Application()
+        app.router.add_post("/v1/messages", self.messages)
+        return app
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port
+
+
+@asynccontextmanager
+async def proxied(
+    credentials: dict[str, str],
+) -> AsyncIterator[tuple[Provider, ProviderProxy, str]]:
+    provider, port = Provider(), free_port()
+    async with serve(provider.app()) as url:
+        proxy = ProviderProxy(url, credentials)
+        async with proxy.serve(port):
+            yield provider, proxy, f"http://127.0.0.1:{port}/v1/messages"
+
+
+async def test_proxy_puts_the_key_in_and_streams_the_answer() -> None:
+    async with proxied({"x-api-key": "right-key"}) as (provider, proxy, url):
+        async with aiohttp.ClientSession() as session:
+            headers = {"x-api-key": "placeholder", "authorization": "Bearer placeholder"}
+            async with session.post(url, json={}, headers=headers) as answer:
+                assert await answer.text() == "data: 1\n\ndata: 2\n\n"
+        assert proxy.error is None
+        assert "authorization" not in {name.lower() for name in provider.seen[0]}
+
+
+async def test_proxy_remembers_what_the_provider_refused() -> None:
+    async with proxied({"x-api-key": "wrong-key"}) as (provider, proxy, url):
+        async with aiohttp.ClientSession() as session:
+            async with session.post(url, json={}) as answer:
+                assert answer.status == 401
+            assert proxy.error == ProviderError(401, "invalid x-api-key")
+            assert proxy.refused.is_set()
+            provider.key = "wrong-key"
+            async with session.post(url, json={}) as answer:
+                assert answer.status == 200
+        assert proxy.error is None
+
+
+async def test_provider_that_cannot_be_reached_is_named() -> None:
+    port = free_port()
+    proxy = ProviderProxy(f"http://127.0.0.1:{free_port()}", {})
+    url = f"http://127.0.0.1:{port}/v1/messages"
+    async with (
+        proxy.serve(port),
+        aiohttp.ClientSession() as session,
+        session.post(url, json={}) as answer,
+    ):
+        assert answer.status == 502
+    assert proxy.error is not None
+    assert "cannot be reached" in proxy.error.message
+
+
+@pytest.mark.parametrize(
+    ("code", "provider", "reason"),
+    [
+        pytest.param(-32603, ProviderError(401, "no"), "AuthRequired", id="provider-401"),
+        pytest.param(-32603, ProviderError(403, "no"), "AuthRequired", id="provider-403"),
+        pytest.param(-32603, ProviderError(500, "no"), "ProviderError", id="provider-500"),
+        pytest.param(-32000, None, "AuthRequired", id="agents-own-auth"),
+        pytest.param(-32603, None, "ProviderError", id="other"),
+    ],
+)
+def test_errors_are_sorted_by_what_the_provider_said(
+    code: int, provider: ProviderError | None, reason: str
+) -> None:
+    assert classify(code, "words", None, provider).reason == reason
+
+
+@pytest.mark.parametrize(
+    ("backend", "said", "expected"),
+    [
+        pytest.param("codex", "We are busy", True, id="codex-in-its-own-words"),
+        pytest.param("claude_code", "API error: overloaded", True, id="said-as-an-answer"),
+        pytest.param("claude_code", "I am done", False, id="an-aside-failed"),
+        pytest.param("acp", None, True, id="nothing-said"),
+    ],
+)
+def test_error_that_is_said_as_an_answer_is_seen(
+    backend: str, said: str | None, expected: bool
+) -> None:
+    assert is_provider_error(backend, said, ProviderError(529, "overloaded")) is expected
+    assert not is_provider_error(backend, said, None)
+
+
+def a_run(**profile: Any) -> FakeGateway:
+    gateway = a_gateway(backend="claude_code", prompt="do it")
+    values = {"backend": "claude_code", "image": "none", **profile}
+    gateway.profile = AgentProfileSpec.model_validate(values)
+    return gateway
+
+
+async def test_refused_key_of_a_secret_ends_the_run_and_names_the_secret(tmp_path: Path) -> None:
+    prepare(tmp_path)
+    write(tmp_path, pod_layout.PROVIDER_KEY_FILE, "wrong-key")
+    gateway = a_run(provider={"keySecret": {"name": "anthropic", "key": "api-key"}})
+    port = free_port()
+    command = [sys.executable, "-c", AGENT, f"http://127.0.0.1:{port}"]
+    async with (
+        serve(Provider().app()) as url,
+        pod(tmp_path, gateway, command, provider=url, port=port) as it,
+    ):
+        await it.ended()
+    assert gateway.outcome is not None
+    assert gateway.outcome.state is OutcomeState.FAILED
+    assert gateway.outcome.reason == "AuthRequired"
+    assert "Secret anthropic, key api-key: 401: invalid x-api-key" in str(gateway.outcome.message)
+    assert gateway.types[-2:] == ["auth_required", "run_failed"]
+
+
+async def test_refused_key_of_the_agents_own_is_asked_for(tmp_path: Path) -> None:
+    gateway, provider, port = a_run(), Provider(), free_port()
+    provider.key = "other"
+    command = [sys.executable, "-c", AGENT, f"http://127.0.0.1:{port}"]
+    async with (
+        serve(provider.app()) as url,
+        pod(tmp_path, gateway, command, provider=url, port=port) as it,
+    ):
+        await gateway.until(
+            lambda: gateway.states and gateway.states[-1].state is AgentState.AUTH_REQUIRED
+        )
+        question = gateway.states[-1].question
+        assert question is not None
+        assert "invalid x-api-key" in question.text
+        # The agent sends no key at all: now the provider takes that.
+        provider.key = None
+        message = {"parts": [{"type": "text", "text": "fixed"}]}
+        answer = {"seq": 1, "questionId": question.id, "message": message}
+        gateway.inputs.append(Input.model_validate(answer))
+        await it.ended()
+    assert gateway.outcome is not None
+    assert gateway.outcome.state is OutcomeState.COMPLETED
+    assert gateway.states[-1].acknowledged_input == 1
+    assert gateway.states[-1].question is None

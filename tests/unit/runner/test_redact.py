@@ -1,0 +1,53 @@
+"""Values of Secrets do not leave, in any of their forms."""
+
+import base64
+import json
+from urllib.parse import quote
+
+import pytest
+
+from agentrun.runner.redact import REDACTED, Redactor
+
+VALUE = 'p@ss"wörd/+ 12'
+KEY = "-----BEGIN KEY-----\nAAAAB3NzaC1yc2EAAAADAQABAAABgQ\nBBBBB3NzaC1yc2EAAAADAQABAAABgQ\n"
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        pytest.param(VALUE, id="plain"),
+        pytest.param(json.dumps(VALUE)[1:-1], id="json"),
+        pytest.param(quote(VALUE, safe=""), id="url"),
+        pytest.param(base64.b64encode(VALUE.encode()).decode(), id="base64"),
+        pytest.param(base64.b64encode(b"u:" + VALUE.encode()).decode(), id="basic-auth"),
+    ],
+)
+def test_every_form_is_replaced(form: str) -> None:
+    clean = Redactor([VALUE]).text(f"before {form} after")
+    assert REDACTED in clean
+    assert form not in clean
+
+
+def test_lines_of_a_key_are_replaced_one_by_one() -> None:
+    clean = Redactor([KEY]).text("it begins with AAAAB3NzaC1yc2EAAAADAQABAAABgQ, see")
+    assert clean == f"it begins with {REDACTED}, see"
+
+
+def test_short_values_are_left_alone() -> None:
+    assert Redactor(["12345"]).text("12345") == "12345"
+
+
+def test_structures_are_cleaned_in_values_and_keys() -> None:
+    data = Redactor(["secret-1"]).data({"secret-1": ["x secret-1", 3, None]})
+    assert data == {REDACTED: [f"x {REDACTED}", 3, None]}
+
+
+@pytest.mark.parametrize("cut", range(1, len("secret-value")))
+def test_text_that_ends_inside_a_value_waits(cut: int) -> None:
+    redactor = Redactor(["secret-value"])
+    text = "say " + "secret-value"[:cut]
+    assert redactor.safe_length(text) == 4
+
+
+def test_text_without_a_beginning_of_a_value_goes_at_once() -> None:
+    assert Redactor(["secret-value"]).safe_length("say nothing") == len("say nothing")

@@ -1,0 +1,68 @@
+"""Events stay small, and nothing of them is lost."""
+
+import json
+import re
+from typing import Any
+
+import pytest
+
+from agentrun.api.gateway import BLOB_NAME
+from agentrun.runner.sanitize import MAX_EVENT_BYTES, sanitize
+
+PREFIX = "artifacts/000008-command_finished-1"
+
+
+def test_small_events_stay_as_they_are() -> None:
+    data = {"command": "ls", "output": "a\nb", "exit_code": 0}
+    assert sanitize(data, PREFIX) == (data, [])
+
+
+@pytest.mark.parametrize(
+    ("field", "limit"),
+    [pytest.param("output", 4000, id="output"), pytest.param("text", 2000, id="text")],
+)
+def test_long_text_keeps_a_preview_and_names_the_whole(field: str, limit: int) -> None:
+    data, [blob] = sanitize({field: "x" * 9000}, PREFIX)
+    assert data[field].startswith("x" * limit)
+    assert data[field].endswith("[truncated, see artifact_refs]")
+    ref = data["artifact_refs"][f"/{field}"]
+    assert (ref["relpath"], ref["total_bytes"]) == (f"{PREFIX}/{field}.txt", 9000)
+    assert (blob.name, blob.text) == (ref["relpath"], "x" * 9000)
+
+
+def test_preview_of_other_alphabets_is_cut_between_characters() -> None:
+    data, [blob] = sanitize({"text": "ü" * 1500}, PREFIX)
+    assert data["text"].startswith("ü" * 1000 + "\n")
+    assert blob.text == "ü" * 1500
+
+
+def test_large_structure_becomes_a_summary() -> None:
+    changes = [{"path": f"file-{number}", "diff": "x" * 100} for number in range(100)]
+    data, [blob] = sanitize({"changes": changes}, PREFIX)
+    assert data["changes"]["artifact_summary"]["item_count"] == 100
+    assert json.loads(blob.text) == changes
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        pytest.param({"command": "c" * 90_000}, id="command"),
+        pytest.param({f"f{n}": "y" * 1100 for n in range(60)}, id="many-fields"),
+        pytest.param({"input": {"deep": {"text": "z" * 60_000}}}, id="deep"),
+        pytest.param({"items": [{"text": "i" * 300} for _ in range(500)]}, id="list"),
+        pytest.param({"a/b~c": "k" * 50_000}, id="odd-key"),
+        pytest.param({"..%": "k" * 50_000, "..&": "k" * 50_000}, id="colliding-names"),
+    ],
+)
+def test_no_event_is_too_large_and_blobs_have_names_the_gateway_takes(data: Any) -> None:
+    small, blobs = sanitize(data, PREFIX)
+    assert len(json.dumps(small).encode()) < MAX_EVENT_BYTES
+    names = [blob.name for blob in blobs]
+    assert len(set(names)) == len(names) > 0
+    assert all(re.fullmatch(BLOB_NAME, name) for name in names)
+
+
+def test_ids_and_states_are_never_touched() -> None:
+    data = {"tool_use_id": "t" * 300, "status": "completed", "text": "x" * 50_000}
+    small, _ = sanitize(data, PREFIX)
+    assert (small["tool_use_id"], small["status"]) == (data["tool_use_id"], "completed")

@@ -1,0 +1,194 @@
+"""Git workspaces: cloned, changed by an agent that nobody trusts, and collected."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from agentrun.api.v1alpha1 import GitSource
+from agentrun.runner.change import Author, Change, Collector
+from agentrun.runner.git import Git
+from agentrun.runner.outcome import Failure
+from agentrun.runner.redact import Redactor
+from agentrun.runner.workspace import Base, clone, working_folder
+
+AUTHOR = Author("Runner", "runner@example.com")
+
+
+def git(folder: Path, *args: str) -> str:
+    identity = ["-c", "user.name=a", "-c", "user.email=a@b", "-c", "safe.directory=*"]
+    done = subprocess.run(
+        ["git", *identity, *args], cwd=folder, check=True, capture_output=True, text=True
+    )
+    return done.stdout.strip()
+
+
+@pytest.fixture
+def origin(tmp_path: Path) -> Path:
+    """A repository with two commits, a tag and a branch."""
+    folder = tmp_path / "origin"
+    folder.mkdir()
+    git(folder, "init", "-q", "-b", "main")
+    (folder / "a.txt").write_text("one\n")
+    git(folder, "add", "-A")
+    git(folder, "commit", "-qm", "first")
+    git(folder, "tag", "v1")
+    (folder / "b.txt").write_text("two\n")
+    git(folder, "add", "-A")
+    git(folder, "commit", "-qm", "second")
+    git(folder, "branch", "other", "v1")
+    return folder
+
+
+class Place:
+    """A workspace, and the runner's folders beside it."""
+
+    def __init__(self, root: Path, origin: Path) -> None:
+        self.origin = origin
+        self.workspace = root / "workspace"
+        self.git = Git(root / "git", root / "no-credentials", Redactor())
+        self.private = root / "private"
+
+    async def clone(self, ref: str | None = None, **more: object) -> Base:
+        source = GitSource.model_validate({"url": f"file://{self.origin}", "ref": ref, **more})
+        return await clone(self.git, source, "run-1", self.workspace, self.private)
+
+    async def collect(self, base: Base) -> tuple[Change, str]:
+        collector = Collector(self.git, base, self.workspace)
+        change = await collector.collect("run-1", AUTHOR)
+        patch = self.private / "patch"
+        await collector.write_patch(change, patch)
+        return change, patch.read_text()
+
+
+@pytest.fixture
+def place(tmp_path: Path, origin: Path) -> Place:
+    return Place(tmp_path, origin)
+
+
+@pytest.mark.parametrize(
+    ("ref", "files"),
+    [
+        pytest.param(None, {"a.txt", "b.txt"}, id="default"),
+        pytest.param("main", {"a.txt", "b.txt"}, id="branch"),
+        pytest.param("v1", {"a.txt"}, id="tag"),
+    ],
+)
+async def test_clone_checks_the_ref_out_on_a_branch_of_its_own(
+    place: Place, ref: str | None, files: set[str]
+) -> None:
+    base = await place.clone(ref)
+    assert {path.name for path in place.workspace.iterdir()} == {".git", *files}
+    assert git(place.workspace, "branch", "--show-current") == base.branch == "agentrun/run-1"
+    assert git(place.workspace, "rev-parse", "HEAD") == base.commit
+
+
+@pytest.mark.parametrize("length", [pytest.param(40, id="full"), pytest.param(9, id="short")])
+async def test_clone_finds_a_commit(place: Place, length: int) -> None:
+    commit = git(place.origin, "rev-parse", "v1")
+    assert (await place.clone(commit[:length])).commit == commit
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        pytest.param({"ref": "no-such-branch"}, "'no-such-branch'", id="ref"),
+        pytest.param({"ref": "0123456789abcdef"}, "'0123456789abcdef'", id="commit"),
+        pytest.param({"ref": "--upload-pack=x"}, "is no branch", id="option"),
+        pytest.param({"branch": "bad..name"}, "'bad..name'", id="branch"),
+        pytest.param({"url": "file:///no/such/place"}, "/no/such/place", id="url"),
+    ],
+)
+async def test_clone_that_fails_says_what_is_wrong(
+    place: Place, more: dict[str, str], message: str
+) -> None:
+    with pytest.raises(Failure) as raised:
+        await place.clone(**{"ref": None, **more})
+    assert raised.value.reason == "CloneFailed"
+    assert message in raised.value.message
+
+
+async def test_nothing_changed_is_no_commit(place: Place) -> None:
+    base = await place.clone()
+    change, patch = await place.collect(base)
+    assert (change.is_empty, change.files_changed, patch) == (True, 0, "")
+    assert change.result(None).commit is None
+
+
+async def test_commits_and_what_is_uncommitted_are_one_change(place: Place) -> None:
+    base = await place.clone()
+    (place.workspace / "c.txt").write_text("three\n")
+    git(place.workspace, "add", "-A")
+    git(place.workspace, "commit", "-qm", "the agent's own")
+    (place.workspace / "a.txt").write_text("one\nmore\n")
+    (place.workspace / "b.txt").unlink()
+    change, patch = await place.collect(base)
+    assert (change.files_changed, change.insertions, change.deletions) == (3, 2, 1)
+    log = git(place.private, "log", "--format=%an %s", change.head).splitlines()
+    assert log[:2] == ["Runner Keep what the agent left uncommitted", "a the agent's own"]
+    assert all(name in patch for name in ("a.txt", "b.txt", "c.txt"))
+
+
+async def test_change_applies_to_what_was_cloned(place: Place) -> None:
+    base = await place.clone()
+    (place.workspace / "picture").write_bytes(bytes(range(256)))
+    _, patch = await place.collect(base)
+    file = place.private / "again.diff"
+    file.write_text(patch)
+    git(place.origin, "apply", str(file))
+    assert (place.origin / "picture").read_bytes() == bytes(range(256))
+
+
+async def test_repository_that_is_gone_does_not_lose_the_change(place: Place) -> None:
+    base = await place.clone()
+    shutil.rmtree(place.workspace / ".git")
+    (place.workspace / "new.txt").write_text("kept\n")
+    change, patch = await place.collect(base)
+    assert change.files_changed == 1
+    assert "+kept" in patch
+
+
+async def test_hostile_workspace_runs_nothing(place: Place, tmp_path: Path) -> None:
+    base = await place.clone()
+    trap = tmp_path / "sprung"
+    command = f"touch {trap}; cat"
+    nested = place.workspace / "nested"
+    nested.mkdir()
+    git(nested, "init", "-q")
+    for folder in (place.workspace, nested):
+        for key in ("core.fsmonitor", "core.sshCommand", "filter.t.clean", "filter.t.process",
+                    "diff.t.command", "diff.t.textconv", "uploadpack.packObjectsHook",
+                    "core.pager", "diff.external"):  # fmt: skip
+            git(folder, "config", key, command)
+        git(folder, "config", "core.hooksPath", str(folder / "hooks"))
+        (folder / "hooks").mkdir()
+        for hook in ("pre-commit", "post-index-change", "reference-transaction", "post-checkout"):
+            (folder / "hooks" / hook).write_text(f"#!/bin/sh\n{command}\n")
+            (folder / "hooks" / hook).chmod(0o755)
+        (folder / ".gitattributes").write_text("* filter=t diff=t\n")
+        (folder / "a.txt").write_text("changed\n")
+    change, patch = await place.collect(base)
+    assert not trap.exists()
+    assert "+changed" in patch
+    assert "Subproject" not in patch
+    assert change.files_changed >= 2
+
+
+async def test_submodules_stay_as_they_were(place: Place) -> None:
+    commit = git(place.origin, "rev-parse", "HEAD")
+    entry = f"160000,{commit},sub"
+    git(place.origin, "update-index", "--add", "--cacheinfo", entry)
+    git(place.origin, "commit", "-qm", "with a submodule")
+    base = await place.clone()
+    (place.workspace / "new.txt").write_text("new\n")
+    change, patch = await place.collect(base)
+    assert (change.files_changed, "Subproject" in patch) == (1, False)
+
+
+def test_working_folder_stays_inside_the_workspace(tmp_path: Path) -> None:
+    assert working_folder(tmp_path, None) == tmp_path
+    assert working_folder(tmp_path, "/workspace/src") == tmp_path / "src"
+    assert working_folder(tmp_path, "src/inner") == tmp_path / "src/inner"
+    with pytest.raises(Failure, match="outside the workspace"):
+        working_folder(tmp_path, "../elsewhere")
