@@ -209,6 +209,8 @@ def _refusal(status: int, text: str) -> ApiError:
         problem = json.loads(text)
     except ValueError:
         problem = {}
+    if not isinstance(problem, dict):
+        problem = {}
     message = str(problem.get("message") or text[:500] or f"HTTP {status}")
     if status == 429 or status >= 500:
         return ApiUnavailable(message)

@@ -1,0 +1,137 @@
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+from kubernetes.aio import client
+
+from mcp_server.kube import APPLY_PATCH, PODS, RUNS, ApiError, ApiUnavailable, Kube
+
+PATH = "/apis/agentrun.dev/v1alpha1/namespaces/team-a/agentruns"
+
+
+class Api:
+    """Answers with what it is given, and keeps what it was asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, str, str, Any]] = []
+        self.answers: list[tuple[int, Any]] = []
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        body = await request.text()
+        asked = (
+            request.method,
+            str(request.rel_url),
+            request.content_type,
+            body and json.loads(body),
+        )
+        self.asked.append(asked)
+        status, answer = self.answers.pop(0)
+        if not isinstance(answer, list):
+            text = answer if isinstance(answer, str) else json.dumps(answer)
+            return web.Response(status=status, text=text, content_type="application/json")
+        stream = web.StreamResponse()
+        await stream.prepare(request)
+        for piece in answer:
+            await stream.write(piece)
+        return stream
+
+
+@pytest.fixture
+def api() -> Api:
+    return Api()
+
+
+@pytest.fixture
+async def kube(api: Api) -> AsyncIterator[Kube]:
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", api.handle)
+    async with TestServer(app) as server:
+        configuration = client.Configuration(host=str(server.make_url("")).rstrip("/"))
+        kube = Kube(client.ApiClient(configuration))
+        yield kube
+        await kube.close()
+
+
+async def test_objects_are_read_made_patched_and_deleted(kube: Kube, api: Api) -> None:
+    api.answers = [(200, {"n": number}) for number in range(5)]
+    assert await kube.get(PODS, "team-a", "p") == {"n": 0}
+    await kube.create(RUNS, "team-a", {"a": 1})
+    await kube.patch(RUNS, "team-a", "r", {"a": 2})
+    query = {"fieldManager": "x", "force": "true"}
+    body = {"a": 3}
+    await kube.patch(
+        RUNS, "team-a", "r", body, subresource="status", content_type=APPLY_PATCH, query=query
+    )
+    await kube.delete(RUNS, "team-a", "r", "uid-1")
+    assert api.asked == [
+        ("GET", "/api/v1/namespaces/team-a/pods/p", "application/json", ""),
+        ("POST", PATH, "application/json", {"a": 1}),
+        ("PATCH", f"{PATH}/r", "application/merge-patch+json", {"a": 2}),
+        ("PATCH", f"{PATH}/r/status?fieldManager=x&force=true", APPLY_PATCH, {"a": 3}),
+        ("DELETE", f"{PATH}/r", "application/json", {"preconditions": {"uid": "uid-1"}}),
+    ]
+
+
+async def test_a_list_is_read_to_its_end(kube: Kube, api: Api) -> None:
+    meta = {"resourceVersion": "7"}
+    api.answers = [
+        (200, {"items": [1], "metadata": meta | {"continue": "more"}}),
+        (200, {"items": [2], "metadata": meta}),
+    ]
+    assert await kube.list(RUNS, "team-a") == {"items": [1, 2], "metadata": meta}
+    assert [url for _, url, *_ in api.asked] == [
+        f"{PATH}?limit=500",
+        f"{PATH}?limit=500&continue=more",
+    ]
+
+
+async def test_a_token_is_reviewed_for_its_audience(kube: Kube, api: Api) -> None:
+    api.answers = [(201, {"status": {"authenticated": True}})]
+    assert await kube.review_token("t", "agentrun") == {"authenticated": True}
+    assert api.asked[0][3]["spec"] == {"token": "t", "audiences": ["agentrun"]}
+
+
+async def test_a_watch_yields_an_object_for_each_line(kube: Kube, api: Api) -> None:
+    api.answers = [(200, [b'{"type":"ADDED","object":{}}\n{"type":', b'"DELETED","object":{}}\n'])]
+    events = [event["type"] async for event in kube.watch(RUNS, "team-a", "5", 60)]
+    assert events == ["ADDED", "DELETED"]
+    assert "watch=true" in api.asked[0][1]
+    assert "resourceVersion=5" in api.asked[0][1]
+
+
+@pytest.mark.parametrize(
+    ("status", "answer", "kind", "message"),
+    [
+        pytest.param(404, {"message": "not found"}, ApiError, "not found", id="not-found"),
+        pytest.param(422, {"message": "too long"}, ApiError, "too long", id="invalid"),
+        pytest.param(403, "no json", ApiError, "no json", id="proxy-in-between"),
+        pytest.param(404, [1], ApiError, "", id="no-status-object"),
+        pytest.param(429, {"message": "slow"}, ApiUnavailable, "slow", id="too-many-requests"),
+        pytest.param(503, "", ApiUnavailable, "HTTP 503", id="no-words"),
+    ],
+)
+async def test_a_refusal_says_what_the_api_server_said(
+    kube: Kube, api: Api, status: int, answer: Any, kind: type[ApiError], message: str
+) -> None:
+    api.answers = [(status, json.dumps(answer) if isinstance(answer, list) else answer)]
+    with pytest.raises(ApiError) as refused:
+        await kube.get(RUNS, "team-a", "r")
+    assert type(refused.value) is kind
+    assert message in refused.value.message
+    assert refused.value.status == (0 if kind is ApiUnavailable else status)
+
+
+async def test_an_api_server_that_is_not_there_is_unavailable() -> None:
+    kube = Kube(client.ApiClient(client.Configuration(host="http://127.0.0.1:1")))
+    with pytest.raises(ApiUnavailable, match="cannot be reached"):
+        await kube.get(RUNS, "team-a", "r")
+    await kube.close()
+
+
+async def test_an_answer_that_is_no_json_is_unavailable(kube: Kube, api: Api) -> None:
+    api.answers = [(200, "{")]
+    with pytest.raises(ApiUnavailable, match="broke off"):
+        await kube.get(RUNS, "team-a", "r")
