@@ -23,6 +23,7 @@ class Redactor:
     """Replaces the values it was told of."""
 
     def __init__(self, values: Iterable[str] = ()) -> None:
+        self._values: set[str] = set()
         self._forms: set[str] = set()
         self._pattern: re.Pattern[str] | None = None
         self._prefixes: set[str] = set()
@@ -30,7 +31,11 @@ class Redactor:
 
     def add(self, *values: str) -> None:
         """Learn further values. Values under six characters are ignored: they are in any text."""
-        forms = {form for value in values for form in _forms(value)} - self._forms
+        new = set(values) - self._values
+        if not new:
+            return
+        self._values |= new
+        forms = {form for value in new for form in _forms(value)} - self._forms
         if not forms:
             return
         self._forms |= forms

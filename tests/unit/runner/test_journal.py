@@ -1,0 +1,131 @@
+"""The journal keeps what it was given until the gateway has it, whatever the gateway does."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agentrun.api.events import EventType
+from agentrun.api.gateway import Head
+from agentrun.runner import journal as module
+from agentrun.runner.gateway import Conflict, Gateway, Refused, RunOver, Unavailable
+from agentrun.runner.journal import Journal
+from agentrun.runner.redact import Redactor
+from agentrun.runner.spool import Spool
+
+
+class FakeGateway(Gateway):
+    """Takes events and blobs, unless an answer to the next request is set."""
+
+    def __init__(self) -> None:
+        self.taken: list[dict[str, Any]] = []
+        self.order: list[str] = []
+        self.answers: list[Exception] = []
+        self.refuses: Callable[[dict[str, Any]], bool] = lambda event: False
+
+    async def append(self, body: bytes) -> Head:
+        await asyncio.sleep(0)
+        if self.answers:
+            raise self.answers.pop(0)
+        events = json.loads(body)["events"]
+        if any(self.refuses(event) for event in events):
+            raise Refused("400 invalid: not this one")
+        self.taken += events
+        self.order += [event["type"] for event in events]
+        return Head(last_seq=events[-1]["seq"])
+
+    async def put_blob(self, name: str, path: Path, size: int, media_type: str) -> None:
+        assert path.stat().st_size == size
+        self.order.append(name)
+
+
+@asynccontextmanager
+async def shipping(folder: Path) -> AsyncIterator[tuple[Journal, FakeGateway]]:
+    gateway = FakeGateway()
+    journal = Journal(Spool(folder), gateway, Redactor(), 1, lambda kind, data: None)
+    ship = asyncio.create_task(journal.ship())
+    try:
+        yield journal, gateway
+    finally:
+        ship.cancel()
+        await asyncio.gather(ship, return_exceptions=True)
+
+
+def say(journal: Journal, *texts: str) -> None:
+    for text in texts:
+        journal.add(EventType.AGENT_MESSAGE, {"text": text})
+
+
+async def test_numbers_go_on_from_the_head(tmp_path: Path) -> None:
+    async with shipping(tmp_path) as (journal, gateway):
+        journal.start_after(41)
+        say(journal, "one", "two")
+        await journal.drained()
+    assert [event["seq"] for event in gateway.taken] == [42, 43]
+    assert len({event["event_id"] for event in gateway.taken}) == 2
+
+
+async def test_blob_goes_before_the_event_that_refers_to_it(tmp_path: Path) -> None:
+    async with shipping(tmp_path) as (journal, gateway):
+        say(journal, "x" * 5000)
+        await journal.drained()
+    assert gateway.order == ["artifacts/000001-agent_message-1/text.txt", "agent_message"]
+
+
+async def test_conflict_continues_after_the_head_that_was_named(tmp_path: Path) -> None:
+    async with shipping(tmp_path) as (journal, gateway):
+        gateway.answers = [Conflict("taken", 7)]
+        say(journal, "one", "two")
+        await journal.drained()
+    assert [event["seq"] for event in gateway.taken] == [8, 9]
+
+
+async def test_event_that_is_refused_leaves_a_note_and_holds_nobody_up(tmp_path: Path) -> None:
+    async with shipping(tmp_path) as (journal, gateway):
+        gateway.refuses = lambda event: event["data"]["text"] == "bad"
+        say(journal, "one", "bad", "two")
+        await journal.drained()
+    texts = [event["data"]["text"] for event in gateway.taken]
+    assert (texts[0], texts[2]) == ("one", "two")
+    assert "An event was lost" in texts[1]
+    assert [event["seq"] for event in gateway.taken] == [1, 2, 3]
+
+
+async def test_gateway_that_is_away_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_FIRST_PAUSE", 0.001)
+    async with shipping(tmp_path) as (journal, gateway):
+        gateway.answers = [Unavailable("away"), Unavailable("away")]
+        say(journal, "one")
+        await journal.drained()
+        assert journal.last_error == ""
+    assert len(gateway.taken) == 1
+
+
+async def test_run_that_is_over_ends_the_shipping(tmp_path: Path) -> None:
+    gateway = FakeGateway()
+    journal = Journal(Spool(tmp_path), gateway, Redactor(), 1, lambda kind, data: None)
+    gateway.answers = [RunOver("sealed")]
+    say(journal, "one")
+    with pytest.raises(RunOver):
+        await journal.ship()
+
+
+async def test_agent_waits_while_the_spool_is_full(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "SPOOL_BOUND", 500)
+    gateway = FakeGateway()
+    journal = Journal(Spool(tmp_path), gateway, Redactor(), 1, lambda kind, data: None)
+    say(journal, "x" * 600)
+    room = asyncio.create_task(journal.room())
+    await asyncio.sleep(0)
+    assert not room.done()
+    ship = asyncio.create_task(journal.ship())
+    await room
+    ship.cancel()
