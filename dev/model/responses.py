@@ -29,7 +29,12 @@ class Request:
     @property
     def tools(self) -> dict[str, dict[str, Any]]:
         """The offered tools by name."""
-        return {str(t.get("name") or t.get("type")): t for t in self.body.get("tools") or []}
+        offered = list(self.body.get("tools") or [])
+        for item in self.items:
+            # To the models it knows, codex offers its tools within the conversation.
+            if item.get("type") == "additional_tools":
+                offered += item.get("tools") or []
+        return {str(tool.get("name") or tool.get("type")): tool for tool in _flat(offered)}
 
     @property
     def is_aside(self) -> bool:
@@ -76,6 +81,15 @@ class Request:
             cell = {"cell_id": found[1], "yield_time_ms": _PATIENCE_MS}
             return _function("wait", cell)
         return None
+
+
+def _flat(tools: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Walk through tools, those in namespaces as well."""
+    for tool in tools:
+        if tool.get("type") == "namespace":
+            yield from _flat(tool.get("tools") or [])
+        else:
+            yield tool
 
 
 def stream(request: Request, steps: list[Step]) -> Iterator[Playable]:
