@@ -9,8 +9,8 @@ agents tell of it in many ways, the provider in one.
 import asyncio
 import json
 import logging
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 
 import aiohttp
 from aiohttp import web
@@ -26,6 +26,8 @@ _WORK = ("/messages", "/responses", "/chat/completions", "streamGenerateContent"
 _ERROR_BYTES = 64 * 1024
 _CHUNK = 64 * 1024
 _BAD_GATEWAY = 502
+# nginx's number for it; nobody is there to read it.
+_CLIENT_CLOSED_REQUEST = 499
 
 log = logging.getLogger(__name__)
 
@@ -80,6 +82,9 @@ class ProviderProxy:
                 allow_redirects=False,
             ) as answer:
                 return await self._answer(request, answer)
+        except _AgentLeft:
+            log.debug("the agent did not wait for the end of the answer to %s", request.path)
+            return web.Response(status=_CLIENT_CLOSED_REQUEST)
         except aiohttp.ClientConnectionError as error:
             message = f"{self._provider} cannot be reached: {error}"
             self._note(request, _BAD_GATEWAY, message)
@@ -91,14 +96,17 @@ class ProviderProxy:
     ) -> web.StreamResponse:
         headers = {k: v for k, v in answer.headers.items() if k.lower() not in _HOP_BY_HOP}
         response = web.StreamResponse(status=answer.status, reason=answer.reason, headers=headers)
-        await response.prepare(request)
         beginning = b""
+        with _agent_may_leave():
+            await response.prepare(request)
         async for chunk in answer.content.iter_chunked(_CHUNK):
             if answer.status >= 400 and len(beginning) < _ERROR_BYTES:
                 beginning += chunk
-            await response.write(chunk)
+            with _agent_may_leave():
+                await response.write(chunk)
         self._note(request, answer.status, _message_in(beginning) or str(answer.reason))
-        await response.write_eof()
+        with _agent_may_leave():
+            await response.write_eof()
         return response
 
     def _note(self, request: web.Request, status: int, message: str) -> None:
@@ -112,6 +120,19 @@ class ProviderProxy:
         log.warning("The model's provider answered %s: %s", status, message[:500])
         if self.error.is_refusal:
             self.refused.set()
+
+
+class _AgentLeft(Exception):  # noqa: N818 - what happened; nothing is wrong with it
+    """The agent closed its connection before the answer's end, as it may."""
+
+
+@contextmanager
+def _agent_may_leave() -> Iterator[None]:
+    """Tell the agent's side of a connection from the provider's: aiohttp's errors are the same."""
+    try:
+        yield
+    except ConnectionError as error:
+        raise _AgentLeft from error
 
 
 def _message_in(body: bytes) -> str:

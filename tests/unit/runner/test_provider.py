@@ -1,5 +1,6 @@
 """The way to the model's provider, and what its refusals mean for a run."""
 
+import asyncio
 import socket
 import sys
 from collections.abc import AsyncIterator
@@ -39,6 +40,7 @@ class Provider:
     def __init__(self) -> None:
         self.key: str | None = "right-key"
         self.seen: list[dict[str, str]] = []
+        self.left = asyncio.Event()
 
     async def messages(self, request: web.Request) -> web.StreamResponse:
         self.seen.append(dict(request.headers))
@@ -51,9 +53,21 @@ class Provider:
         await response.write(b"data: 2\n\n")
         return response
 
+    async def endless(self, request: web.Request) -> web.StreamResponse:
+        """Answer until nobody listens any more."""
+        response = web.StreamResponse()
+        await response.prepare(request)
+        try:
+            while True:
+                await response.write(b"x" * 65_536)
+        except ConnectionError:
+            self.left.set()
+        return response
+
     def app(self) -> web.Application:
         app = web.Application()
         app.router.add_post("/v1/messages", self.messages)
+        app.router.add_post("/v1/messages/endless/messages", self.endless)
         return app
 
 
@@ -95,6 +109,16 @@ async def test_proxy_remembers_what_the_provider_refused() -> None:
             provider.key = "wrong-key"
             async with session.post(url, json={}) as answer:
                 assert answer.status == 200
+        assert proxy.error is None
+
+
+async def test_agent_that_does_not_wait_for_the_end_is_no_error_of_the_provider() -> None:
+    async with proxied({}) as (provider, proxy, url):
+        async with aiohttp.ClientSession() as session:
+            async with session.post(f"{url}/endless/messages", json={}) as answer:
+                assert await answer.content.readexactly(65_536)
+                answer.close()
+            await asyncio.wait_for(provider.left.wait(), 10)
         assert proxy.error is None
 
 
