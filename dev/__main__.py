@@ -98,6 +98,14 @@ def _component(a: Arguments) -> tuple[Cluster, Component]:
     return found, wanted
 
 
+def _demo(a: Arguments) -> None:
+    """Bring the cluster up and do the main job on it, as a user's MCP client would."""
+    from dev import demo  # speaks MCP; the other commands need the standard library alone
+
+    _up(a)
+    demo.play(a.name)
+
+
 def _check_kind_config(_: Arguments) -> None:
     """Check kind-config.yaml with kind's own loader."""
     tools.build((tools.KIND_CONFIG,))
@@ -154,6 +162,7 @@ def _parser() -> argparse.ArgumentParser:
         "Put the scripted model and the git server into the cluster.",
     )
     command("check-kind-config", _check_kind_config)
+    command("demo", _demo)
     sub = command("run", _run)
     sub.add_argument("words", nargs=argparse.REMAINDER, metavar="-- COMMAND")
     return parser
