@@ -6,26 +6,47 @@ builds it without one, on a base made of Debian's packages. Layers are kept betw
 an image is only copied into the cluster when it has changed.
 """
 
+import hashlib
 import json
-import os
 import re
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from dev import base_image, cluster, kind, paths
+from dev import base_image, cluster, kind, oci, paths
 from dev.components import Cluster
 from dev.shell import DevError, attempt, run, say, step
 
 TARGETS = ("operator", "mcp-server", "runner", "agent", "dev")
 DOCKERFILE = Path("images") / "Dockerfile"
-PASSED_ON = ("PIP_INDEX_URL", "NPM_CONFIG_REGISTRY")
+LABEL = "dev.agentrun.inputs"
+SOURCE = ("pyproject.toml", "README.md", "LICENSE", "crds/*", "operator/**/*", "mcp_server/**/*")
+# What the Dockerfile copies, by target.
+INPUTS = {
+    "all": ("images/*",),
+    "operator": (*SOURCE, "requirements-operator.txt"),
+    "mcp-server": (*SOURCE, "requirements-server.txt"),
+    "runner": (*SOURCE, "requirements-runner.txt"),
+    "agent": ("images/agent/*",),
+    "dev": ("dev/__init__.py", "dev/agent/*", "dev/git/*", "dev/model/*"),
+}
 TRUST = "/etc/ssl/certs"
 
 
 def name_of(target: str, tag: str = "dev") -> str:
     """Name the image of a target."""
     return f"localhost/agentrun/{target}:{tag}"
+
+
+def digest_of(target: str, base: str) -> str:
+    """Hash everything that goes into the image of a target."""
+    digest = hashlib.sha256(base.encode())
+    for pattern in (*INPUTS["all"], *INPUTS[target]):
+        for file in sorted(paths.CHECKOUT.glob(pattern)):
+            if file.is_file() and file.suffix != ".pyc":
+                digest.update(str(file.relative_to(paths.CHECKOUT)).encode() + b"\0")
+                digest.update(file.read_bytes())
+    return digest.hexdigest()
 
 
 def build(name: str, targets: Sequence[str] = TARGETS, tag: str = "dev") -> None:
@@ -58,16 +79,22 @@ def load(name: str, images: Sequence[str]) -> None:
 
 def _build_with_docker(target: str, tag: str) -> None:
     command = ["docker", "build", "--quiet", "-f", DOCKERFILE, "--target", target]
-    run([*command, *_arguments(), "-t", name_of(target, tag), "."], cwd=paths.CHECKOUT)
+    run([*command, "-t", name_of(target, tag), "."], cwd=paths.CHECKOUT)
 
 
 def _build_with_buildah(target: str, tag: str) -> None:
     base = _base()
+    # buildah would find out by itself that nothing changed, but takes seconds for it.
+    digest = digest_of(target, base)
+    shown = attempt([*_buildah(), "inspect", "--type", "image", name_of(target, tag)])
+    if f'"{LABEL}": "{digest}"' in shown.stdout:
+        return
     options = ["--layers", "--isolation", "chroot", "--network", "host", "--quiet"]
     # A network with an authority of its own is trusted during the build, and not in the image.
     options += ["--volume", f"{TRUST}:{TRUST}:ro", "--build-arg", f"BASE={base}"]
+    options += ["--label", f"{LABEL}={digest}"]
     options += ["--ignorefile", f"{DOCKERFILE}.dockerignore", "--format", "docker"]
-    command = [*_buildah(), "bud", *options, *_arguments(), "-f", DOCKERFILE, "--target", target]
+    command = [*_buildah(), "bud", *options, "-f", DOCKERFILE, "--target", target]
     run([*command, "-t", name_of(target, tag), "."], cwd=paths.CHECKOUT)
 
 
@@ -84,30 +111,28 @@ def _base() -> str:
 
 def _load(found: Cluster, image: str) -> None:
     listed = json.loads(run([*_buildah(), "images", "--json", image]))[0]
-    identity = f"sha256:{listed['id']}"
-    containerd = ["ctr", "--address", found.socket, "--namespace", "k8s.io", "images"]
-    mark = found.folder / "images" / re.sub("[/:]", "_", image)
-    # The mark says what was imported last under the name, and the list that it is still there.
-    marked = mark.read_text(encoding="ascii") if mark.exists() else None
-    if marked == identity and image in run([*containerd, "list", "--quiet"]).split():
+    containerd: list[object] = ["ctr", "--address", found.socket, "--namespace", "k8s.io"]
+    layout = oci.Layout(paths.cache() / "oci")
+    mark = layout.folder / "pushed" / re.sub("[/:]", "_", image)
+    if not mark.exists() or mark.read_text(encoding="ascii") != listed["id"]:
+        with step(f"exporting {image}"):
+            # The layout takes no uncompressed layers, and this is the quickest compression.
+            push = ["push", "--quiet", "--compression-format", "zstd", "--compression-level", "1"]
+            run([*_buildah(), *push, image, f"oci:{layout.folder}:{image}"])
+            layout.prune()
+            mark.parent.mkdir(exist_ok=True)
+            mark.write_text(listed["id"], encoding="ascii")
+    manifest = layout.manifest_of(image) or {}
+    there = run([*containerd, "images", "list", f"name=={image}"])
+    if manifest.get("digest", "?") in there:
         say(f"{image} is loaded, {listed['size']}")
         return
-    mark.parent.mkdir(exist_ok=True)
-    archive = mark.with_suffix(".tar")
-    archive.unlink(missing_ok=True)
     with step(f"loading {image}, {listed['size']}"):
-        run([*_buildah(), "push", "--quiet", image, f"oci-archive:{archive}:{image}"])
-        run([*containerd, "import", archive])
-    archive.unlink()
-    mark.write_text(identity, encoding="ascii")
+        present = run([*containerd, "content", "list", "--quiet"]).split()
+        oci.load(layout, image, containerd, present)
 
 
 def _buildah() -> list[object]:
     # Storage of its own: nobody else's images are in the way, and removing the cache is enough.
     root = paths.cache() / "containers"
     return ["buildah", "--root", root / "root", "--runroot", root / "run"]
-
-
-def _arguments() -> list[str]:
-    passed = [name for name in PASSED_ON if os.environ.get(name)]
-    return [word for name in passed for word in ("--build-arg", f"{name}={os.environ[name]}")]
