@@ -1,0 +1,69 @@
+"""The scripted model on a loopback port, and a client that knows its wire formats."""
+
+import json
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from http.client import HTTPConnection
+from typing import Any
+
+import pytest
+
+from dev.model.__main__ import Server
+
+Json = dict[str, Any]
+KEY = "the-key"
+
+
+def script(*steps: Json) -> str:
+    return f"Do this:\n```script\n{json.dumps(steps)}\n```"
+
+
+@dataclass
+class Answer:
+    status: int
+    text: str
+
+    @property
+    def body(self) -> Json:
+        found: Json = json.loads(self.text)
+        return found
+
+    @property
+    def events(self) -> list[Json]:
+        blocks = [block.splitlines() for block in self.text.split("\n\n") if block]
+        for name, data in blocks:
+            assert json.loads(data.removeprefix("data: "))["type"] == name.removeprefix("event: ")
+        return [json.loads(data.removeprefix("data: ")) for _, data in blocks]
+
+
+@dataclass
+class Client:
+    port: int
+
+    def request(self, method: str, path: str, body: Json | None = None, **headers: str) -> Answer:
+        connection = HTTPConnection("127.0.0.1", self.port, timeout=10)
+        try:
+            content = None if body is None else json.dumps(body)
+            connection.request(method, path, content, headers)
+            answer = connection.getresponse()
+            return Answer(answer.status, answer.read().decode())
+        finally:
+            connection.close()
+
+    def messages(self, body: Json, key: str = KEY) -> Answer:
+        return self.request("POST", "/v1/messages", body, **{"x-api-key": key})
+
+    def responses(self, body: Json, key: str = KEY) -> Answer:
+        return self.request("POST", "/v1/responses", body, authorization=f"Bearer {key}")
+
+
+@pytest.fixture
+def model() -> Iterator[Client]:
+    server = Server(("127.0.0.1", 0), KEY)
+    serving = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    serving.start()
+    yield Client(server.server_address[1])
+    server.shutdown()
+    serving.join()
+    server.server_close()

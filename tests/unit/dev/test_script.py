@@ -1,0 +1,43 @@
+import pytest
+
+from dev.model import script
+
+
+def is_call(step: script.Step) -> bool:
+    return "shell" in step
+
+
+@pytest.mark.parametrize(
+    ("results", "expected"),
+    [
+        pytest.param(0, [{"say": "a"}, {"shell": "b"}], id="up-to-the-first-call"),
+        pytest.param(1, [{"shell": "c"}], id="call-after-call"),
+        pytest.param(2, [{"say": "d"}], id="to-the-end"),
+        pytest.param(3, [{"say": "d"}], id="more-results-than-calls"),
+    ],
+)
+def test_part(results: int, expected: list[script.Step]) -> None:
+    steps: list[script.Step] = [{"say": "a"}, {"shell": "b"}, {"shell": "c"}, {"say": "d"}]
+    assert script.part(steps, results, is_call) == expected
+
+
+def test_a_script_that_ends_with_a_call_still_gets_a_last_word() -> None:
+    assert script.part([{"shell": "a"}], 1, is_call) == [{"say": "Done."}]
+
+
+@pytest.mark.parametrize("text", ["{", '{"say": "x"}', '["say"]', '[{"sing": "x"}]'])
+def test_a_wrong_script_is_refused(text: str) -> None:
+    with pytest.raises(script.ScriptError):
+        script.parse(text)
+
+
+def test_every_scenario_can_be_played() -> None:
+    for scenario in script.scenarios():
+        assert script.steps_of(f"please: {scenario['phrase'].upper()}!") == scenario["steps"]
+
+
+def test_slow_words_make_up_the_text() -> None:
+    step = {"say_slowly": "one two  three", "words_per_second": 4}
+    said = list(script.words(step))
+    assert "".join(word for word, _ in said) == "one two  three"
+    assert {pause.seconds for _, pause in said if pause} == {0.25}
