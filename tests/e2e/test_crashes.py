@@ -1,21 +1,34 @@
 """Parts that die, while runs are under way. Nobody restarts anything by hand."""
 
 import asyncio
+from collections.abc import AsyncIterator
 
 import pytest
 
 from tests.e2e.checks import check_journal
 from tests.e2e.cluster import (
+    SYSTEM,
     dev,
     eventually,
     get,
     items,
     kill_component,
+    kubectl,
     processes_of,
 )
 from tests.e2e.platform import Platform
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+
+
+@pytest.fixture(autouse=True)
+async def without_backoff(platform: Platform) -> AsyncIterator[None]:
+    """Begin with new pods: the kubelet restarts one that died often only after minutes."""
+    yield
+    await kubectl("rollout", "restart", "deployment", "-n", SYSTEM)
+    for name in ("agentrun-operator", "agentrun-mcp"):
+        await kubectl("rollout", "status", f"deployment/{name}", "-n", SYSTEM, "--timeout=90s")
+    await platform.ready()
 
 
 async def _one_pod_at_a_time(run_id: str) -> None:

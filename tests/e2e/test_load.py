@@ -32,7 +32,8 @@ async def test_a_child_that_holds_the_agents_output_does_not_hold_the_run(
     uid = await pod_uid(run_id)
     run, events = await platform.door.finish(run_id)
     assert run["status"] == "completed", run
-    assert processes_of(uid) == []
+    # The kubelet takes the pod's empty sandbox down a moment after its containers ended.
+    assert [line for line in processes_of(uid) if "/pause" not in line] == []
     check_journal(events, "completed")
 
 

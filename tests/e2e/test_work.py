@@ -49,7 +49,7 @@ async def test_an_agent_edits_a_cloned_repository(
     assert "Both are done." in said[-1]
     assert "Both are done." in run["result"]["summary"]
     assert run["metadata"] == {"ticket": 7}
-    assert run["usage"]["outputTokens"] > 0
+    assert run["usage"]["output_tokens"] > 0
 
     assert run["branch"] == f"agentrun/{run_id}"
     log = await asyncio.to_thread(
