@@ -19,7 +19,8 @@ SOURCES := operator mcp_server dev tests
 help: ## Say what the targets do.
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-$(BIN)/.ready: requirements-dev.txt dev/bootstrap.sh
+# Its name says what is in it, so it is never out of date; only absent.
+$(BIN)/.ready:
 	@PYTHON=$(PYTHON) dev/bootstrap.sh $(VENV)
 
 .PHONY: demo

@@ -135,4 +135,6 @@ def _load(found: Cluster, image: str) -> None:
 def _buildah() -> list[object]:
     # Storage of its own: nobody else's images are in the way, and removing the cache is enough.
     root = paths.cache() / "containers"
-    return ["buildah", "--root", root / "root", "--runroot", root / "run"]
+    # And mounts of its own, which end with it.
+    alone = ["unshare", "--mount"]
+    return [*alone, "buildah", "--root", root / "root", "--runroot", root / "run"]
