@@ -68,4 +68,4 @@ def platform() -> Iterator[Platform]:
         product.service_url(name, "agentrun-dev", "git", 8080) as git,
     ):
         door = FrontDoor(f"{url}/mcp", product.token(name))
-        yield Platform(door=door, base_url=url, git_url=git)
+        yield Platform(cluster=name, door=door, base_url=url, git_url=git)

@@ -15,6 +15,7 @@ from tests.e2e.agents import trivial
 class Platform:
     """One installation on the tests' cluster."""
 
+    cluster: str
     door: FrontDoor
     base_url: str
     git_url: str
