@@ -70,6 +70,9 @@ class ProviderProxy:
     async def _handle(self, request: web.Request) -> web.StreamResponse:
         if self._session is None:
             raise web.HTTPServiceUnavailable
+        if not request.raw_path.startswith("/"):
+            # "pany://x" would make another host of the provider's, and send the key there.
+            raise web.HTTPBadRequest(text="Ask for a path, without scheme and host.")
         dropped = _HOP_BY_HOP | (_CREDENTIALS if self._credentials else frozenset())
         headers = {k: v for k, v in request.headers.items() if k.lower() not in dropped}
         headers |= self._credentials

@@ -11,6 +11,7 @@ from typing import Any
 import aiohttp
 import pytest
 from aiohttp import web
+from yarl import URL
 
 from agentrun.api import pod_layout
 from agentrun.api.v1alpha1 import AgentProfileSpec, AgentState, Input, OutcomeState
@@ -109,6 +110,19 @@ async def test_proxy_remembers_what_the_provider_refused() -> None:
             provider.key = "wrong-key"
             async with session.post(url, json={}) as answer:
                 assert answer.status == 200
+        assert proxy.error is None
+
+
+async def test_key_goes_to_the_provider_only() -> None:
+    async with proxied({"x-api-key": "right-key"}) as (_, proxy, url):
+        port = URL(url).port
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        # Appended to the provider's address, it would name another host: provider.company.
+        writer.write(b"POST pany://x/messages HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        answer = await reader.read()
+        writer.close()
+        await writer.wait_closed()
+        assert answer.startswith(b"HTTP/1.1 400 ")
         assert proxy.error is None
 
 
