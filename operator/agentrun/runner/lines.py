@@ -47,6 +47,8 @@ class LineReader:
             chunk = self._read()
             if chunk:
                 self._buffer += chunk
+                # Who talks without a pause must not keep everybody else from their turn.
+                await asyncio.sleep(0)
             elif self._ended.is_set():
                 rest = bytes(self._buffer)
                 self._buffer.clear()

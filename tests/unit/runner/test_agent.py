@@ -57,6 +57,25 @@ async def test_line_beyond_the_limit_is_an_error_before_it_is_read(pipes: Pipes)
         await reader.readline()
 
 
+async def test_who_talks_without_a_pause_lets_others_take_their_turn(pipes: Pipes) -> None:
+    reader = LineReader(pipes.stderr)
+    turns = 0
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    other = asyncio.create_task(others())
+    # What is read is written again at once: there is always more.
+    for _ in range(100):
+        os.write(pipes.stderr, b"x" * 100 + b"\n")
+        assert await reader.readline() == b"x" * 100
+    other.cancel()
+    assert turns >= 50
+
+
 @asynccontextmanager
 async def listening(pipes: Pipes) -> AsyncIterator[tuple[Agent, list[dict[str, Any]]]]:
     updates: list[dict[str, Any]] = []
