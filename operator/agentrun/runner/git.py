@@ -2,7 +2,8 @@
 Running git, so that nothing but the runner's own settings decides what it does.
 
 Whatever repository it works on: no hooks, no file-system monitor, no prompts, no config of the
-machine or of a user.
+machine or of a user. Whatever URL it is given: only transports that are named here, for git's
+``ext::`` runs any command, and ``protocol.allow = user`` would let it.
 """
 
 import asyncio
@@ -27,6 +28,16 @@ _CONFIG = """[core]
 [fetch]
 \trecurseSubmodules = false
 [protocol]
+\tallow = never
+[protocol "https"]
+\tallow = user
+[protocol "http"]
+\tallow = user
+[protocol "ssh"]
+\tallow = user
+[protocol "git"]
+\tallow = user
+[protocol "file"]
 \tallow = user
 [advice]
 \tdetachedHead = false

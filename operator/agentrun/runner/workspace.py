@@ -7,6 +7,7 @@ tells what has changed.
 """
 
 import asyncio
+import os
 import re
 import shutil
 from dataclasses import dataclass
@@ -54,6 +55,14 @@ async def clone(git: Git, source: GitSource, run: str, workspace: Path, private:
     except GitError as error:
         message = f"workspace.git.branch {branch!r} is no name for a branch."
         raise Failure(Reason.CLONE_FAILED, message) from error
+    if _holds_repository(workspace):
+        # Its config and hooks are an earlier agent's, and git would obey them beside the runner's
+        # credentials.
+        message = (
+            "The volume holds a repository already. Use an empty one, or leave workspace.git out"
+            " to work on what is there."
+        )
+        raise Failure(Reason.CLONE_FAILED, message)
     try:
         await git.run("init", "-q", "-b", branch, str(workspace))
         await git.run("remote", "add", "origin", source.url, cwd=workspace)
@@ -63,6 +72,11 @@ async def clone(git: Git, source: GitSource, run: str, workspace: Path, private:
     except GitError as error:
         raise Failure(Reason.CLONE_FAILED, f"Cannot clone {source.url}: {error}") from error
     return Base(source.url, branch, commit, private)
+
+
+def _holds_repository(workspace: Path) -> bool:
+    # A link that leads nowhere here may still lead somewhere later.
+    return os.path.lexists(workspace / ".git")
 
 
 async def _fetch(git: Git, source: GitSource, workspace: Path) -> str:

@@ -109,6 +109,27 @@ async def test_clone_that_fails_says_what_is_wrong(
     assert message in raised.value.message
 
 
+async def test_url_that_names_a_command_runs_nothing(place: Place, tmp_path: Path) -> None:
+    trap = tmp_path / "sprung"
+    with pytest.raises(Failure, match="'ext' not allowed"):
+        await place.clone(url=f"ext::sh -c touch% {trap}")
+    assert not trap.exists()
+
+
+async def test_repository_an_earlier_agent_left_is_not_obeyed(place: Place, tmp_path: Path) -> None:
+    trap = tmp_path / "sprung"
+    place.workspace.mkdir()
+    git(place.workspace, "init", "-q")
+    hook = tmp_path / "hooks" / "post-checkout"
+    hook.parent.mkdir()
+    hook.write_text(f"#!/bin/sh\ntouch {trap}\n")
+    hook.chmod(0o755)
+    git(place.workspace, "config", "core.hooksPath", str(hook.parent))
+    with pytest.raises(Failure, match="holds a repository already"):
+        await place.clone()
+    assert not trap.exists()
+
+
 async def test_nothing_changed_is_no_commit(place: Place) -> None:
     base = await place.clone()
     change, patch = await place.collect(base)
