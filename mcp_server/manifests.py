@@ -84,6 +84,16 @@ def absolute_cwd(cwd: str | None) -> str:
     return path
 
 
+def folder_of(run: AgentRun) -> str:
+    """Name the folder a run works in. One that kubectl set outside of the workspace stays as is."""
+    cwd = run.spec.workspace.cwd if run.spec.workspace else None
+    try:
+        return absolute_cwd(cwd)
+    except InvalidArgumentsError:
+        # Its runner refuses it; but it must be shown, and must not hide the runs beside it.
+        return cwd or WORKSPACE
+
+
 def unknown_profile(name: str, offered: Iterable[AgentProfile]) -> InvalidArgumentsError:
     """Refuse a profile that does not exist, and say which do."""
     known = sorted(f"{one.metadata.name} ({one.spec.backend})" for one in offered)

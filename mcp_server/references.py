@@ -11,7 +11,7 @@ from agentrun.api.names import agent_name as normalised
 from agentrun.api.v1alpha1 import TERMINAL_PHASES, Phase
 from agentrun.store.base import RunFilter, RunRow
 from mcp_server.door import Door
-from mcp_server.manifests import absolute_cwd
+from mcp_server.manifests import absolute_cwd, folder_of
 from mcp_server.views import status_of
 
 RunId = Annotated[
@@ -71,8 +71,7 @@ def choose(rows: Iterable[RunRow]) -> RunRow | None:
 
 def is_in(row: RunRow, cwd: str | None) -> bool:
     """Say whether a run works in that folder; in any, if none is asked for."""
-    workspace = row.run.spec.workspace
-    return not cwd or absolute_cwd(workspace.cwd if workspace else None) == absolute_cwd(cwd)
+    return not cwd or folder_of(row.run) == absolute_cwd(cwd)
 
 
 async def _resolve_agent(door: Door, namespace: str, agent: str, cwd: str) -> RunRow:

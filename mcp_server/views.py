@@ -11,7 +11,7 @@ from typing import Any
 from agentrun.api.pod_layout import REQUESTED_BY
 from agentrun.api.v1alpha1 import AgentRun, AgentRunStatus, Phase, Question, Reason
 from agentrun.store.base import RunRow
-from mcp_server.manifests import absolute_cwd, session_name_of
+from mcp_server.manifests import folder_of, session_name_of
 from mcp_server.schemas import (
     CancelResult,
     ConditionView,
@@ -74,7 +74,7 @@ def run_view(row: RunRow, *, prompt_limit: int | None = None) -> RunView:
         cancelled_at=timestamp(status.cancelled_at),
         last_seq=row.last_seq,
         prompt=_shortened(spec.prompt, prompt_limit),
-        cwd=absolute_cwd(spec.workspace.cwd if spec.workspace else None),
+        cwd=folder_of(run),
         metadata=spec.metadata or {},
         question=_question(status) if word in ("input_required", "auth_required") else None,
         result=_result(status),

@@ -239,3 +239,12 @@ async def test_a_made_up_cursor_is_refused(bench: Bench) -> None:
 async def test_a_listed_folder_outside_the_workspace_is_refused(bench: Bench) -> None:
     await bench.spawn()
     assert "cwd must be inside" in await bench.refused("list_runs", cwd="/etc")
+
+
+async def test_a_run_in_a_folder_outside_the_workspace_hides_no_others(bench: Bench) -> None:
+    await bench.spawn()
+    made = run("astray", workspace={"cwd": "/etc"})
+    await bench.archive.observe(bench.cluster.add(RUNS, "team-a", made))
+    assert (await bench.call("get_run", run_id="astray"))["cwd"] == "/etc"
+    assert len((await bench.call("list_runs"))["runs"]) == 2
+    assert len((await bench.call("list_runs", cwd="/workspace"))["runs"]) == 1
