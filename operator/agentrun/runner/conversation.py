@@ -113,12 +113,15 @@ class Conversation:
             refused = proxy.refused if proxy and has_key else None
             response = await _unless(refused, self.agent.prompt(text))
         except acp.RequestError as error:
-            seen = proxy.error if proxy else None
+            seen = (proxy.refusal or proxy.error) if proxy else None
             raise classify(error.code, str(error), error.data, seen) from error
         finally:
             self.end_turn()
+        if response is None:
+            refusal = proxy.refusal if proxy else None
+            raise classify(401, "the provider refused the key", None, refusal)
         seen, said = (proxy.error if proxy else None), self._mapper.final_response
-        if response is None or is_provider_error(self._backend, said, seen):
+        if is_provider_error(self._backend, said, seen):
             raise classify(0, "the provider answered with an error", None, seen)
         await self._count(response)
         return end_of_turn(response.stop_reason, said)

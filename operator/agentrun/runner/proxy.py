@@ -41,12 +41,14 @@ class ProviderProxy:
         self._session: aiohttp.ClientSession | None = None
         self.error: ProviderError | None = None
         """What the provider answered last to a request for work, if it was an error."""
+        self.refusal: ProviderError | None = None
+        """With what the provider has refused the credentials, whatever it answered since."""
         self.refused = asyncio.Event()
-        """Set once the provider has refused the credentials."""
+        """Set once it has."""
 
     def begin_turn(self) -> None:
         """Forget errors of earlier turns."""
-        self.error = None
+        self.error = self.refusal = None
         self.refused.clear()
 
     @asynccontextmanager
@@ -100,14 +102,19 @@ class ProviderProxy:
         headers = {k: v for k, v in answer.headers.items() if k.lower() not in _HOP_BY_HOP}
         response = web.StreamResponse(status=answer.status, reason=answer.reason, headers=headers)
         beginning = b""
+        if answer.status >= 400:
+            # Known before the agent hears of it, since it may act on it, or leave, at once.
+            while len(beginning) < _ERROR_BYTES and (more := await answer.content.read(_CHUNK)):
+                beginning += more
+            self._note(request, answer.status, _message_in(beginning) or str(answer.reason))
         with _agent_may_leave():
             await response.prepare(request)
+            await response.write(beginning)
         async for chunk in answer.content.iter_chunked(_CHUNK):
-            if answer.status >= 400 and len(beginning) < _ERROR_BYTES:
-                beginning += chunk
             with _agent_may_leave():
                 await response.write(chunk)
-        self._note(request, answer.status, _message_in(beginning) or str(answer.reason))
+        if answer.status < 400:
+            self._note(request, answer.status, "")
         with _agent_may_leave():
             await response.write_eof()
         return response
@@ -122,6 +129,7 @@ class ProviderProxy:
         self.error = ProviderError(status, message[:4000])
         log.warning("The model's provider answered %s: %s", status, message[:500])
         if self.error.is_refusal:
+            self.refusal = self.error
             self.refused.set()
 
 

@@ -111,6 +111,9 @@ async def test_proxy_remembers_what_the_provider_refused() -> None:
             async with session.post(url, json={}) as answer:
                 assert answer.status == 200
         assert proxy.error is None
+        assert proxy.refusal == ProviderError(401, "invalid x-api-key")
+        proxy.begin_turn()
+        assert proxy.refusal is None
 
 
 async def test_key_goes_to_the_provider_only() -> None:
