@@ -21,6 +21,8 @@ log = logging.getLogger(__name__)
 _HEAD = "refs/agentrun/agent"
 _MESSAGE = "Keep what the agent left uncommitted\n\nRun: {run}\n"
 _DIFF = ("--no-ext-diff", "--no-textconv", "--no-color", "--submodule=short")
+# git holds both versions of a file in memory for a patch, and what it makes of them.
+_PATCHED_BYTES = 16 * 1024 * 1024
 _SUBMODULE = re.compile(r"160000 [0-9a-f]+ 0\t([^\0]+)\0")
 
 
@@ -77,10 +79,13 @@ class Collector:
         await self._private("update-ref", f"refs/heads/{self._base.branch}", head)
         return await self._measure(head)
 
-    async def write_patch(self, change: Change, file: Path) -> None:
-        """Write the change as a patch."""
+    async def write_patch(self, change: Change, file: Path) -> list[str]:
+        """Write the change as a patch, and return the files that are too large for one."""
+        large = await self._large_files(change)
+        excluded = [f":(exclude,literal,top){path}" for path in large]
         args = ["diff", *_DIFF, "--binary", "--full-index", change.base.commit, change.head]
-        await self._git.run(*args, cwd=self._base.private, output=file)
+        await self._git.run(*args, "--", ":(top)", *excluded, cwd=self._base.private, output=file)
+        return large
 
     async def push(self, change: Change) -> None:
         """Push the change's branch to where the workspace was cloned from."""
@@ -153,6 +158,24 @@ class Collector:
             insertions=sum(added for added, _ in counts),
             deletions=sum(gone for _, gone in counts),
         )
+
+    async def _large_files(self, change: Change) -> list[str]:
+        args = ("diff-tree", "-r", "-z", "--no-renames", change.base.commit, change.head)
+        fields = (await self._private(*args)).split("\0")
+        # Per file ":MODE MODE OBJECT OBJECT STATUS", then its path.
+        changed = [
+            (entry.split()[2:4], path)
+            for entry, path in zip(fields[::2], fields[1::2], strict=False)
+        ]
+        objects = sorted({one for both, _ in changed for one in both})
+        stdin = "".join(f"{one}\n" for one in objects).encode()
+        form = "--batch-check=%(objectname) %(objectsize)"
+        sizes = (
+            line.split()
+            for line in (await self._private("cat-file", form, stdin=stdin)).splitlines()
+        )
+        large = {one for one, size in sizes if size.isdecimal() and int(size) > _PATCHED_BYTES}
+        return [path for both, path in changed if large.intersection(both)]
 
     async def _private(self, *args: str, stdin: bytes | None = None) -> str:
         """Run git on the private repository with the workspace's files, and strip its answer."""

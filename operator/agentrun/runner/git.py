@@ -3,7 +3,8 @@ Running git, so that nothing but the runner's own settings decides what it does.
 
 Whatever repository it works on: no hooks, no file-system monitor, no prompts, no config of the
 machine or of a user. Whatever URL it is given: only transports that are named here, for git's
-``ext::`` runs any command, and ``protocol.allow = user`` would let it.
+``ext::`` runs any command, and ``protocol.allow = user`` would let it. And of large files nothing
+is compared or compressed in memory, of which the runner's container has little.
 """
 
 import asyncio
@@ -19,6 +20,7 @@ _CONFIG = """[core]
 \thooksPath = /dev/null
 \tfsmonitor = false
 \tfileMode = true
+\tbigFileThreshold = 8m
 [safe]
 \tdirectory = *
 [diff]

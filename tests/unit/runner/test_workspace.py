@@ -1,5 +1,6 @@
 """Git workspaces: cloned, changed by an agent that nobody trusts, and collected."""
 
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -49,6 +50,7 @@ class Place:
         self.workspace = root / "workspace"
         self.git = Git(root / "git", root / "no-credentials", Redactor())
         self.private = root / "private"
+        self.left_out: list[str] = []
 
     async def clone(self, ref: str | None = None, **more: object) -> Base:
         source = GitSource.model_validate({"url": f"file://{self.origin}", "ref": ref, **more})
@@ -58,7 +60,7 @@ class Place:
         collector = Collector(self.git, base, self.workspace)
         change = await collector.collect("run-1", AUTHOR)
         patch = self.private / "patch"
-        await collector.write_patch(change, patch)
+        self.left_out = await collector.write_patch(change, patch)
         return change, patch.read_text()
 
 
@@ -159,6 +161,35 @@ async def test_change_applies_to_what_was_cloned(place: Place) -> None:
     file.write_text(patch)
     git(place.origin, "apply", str(file))
     assert (place.origin / "picture").read_bytes() == bytes(range(256))
+
+
+async def test_large_files_do_not_take_the_runners_memory(
+    tmp_path: Path, origin: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    size = 48 * 1024 * 1024
+    (origin / "gone").write_bytes(b"\0" * size)
+    git(origin, "add", "-A")
+    git(origin, "commit", "-qm", "large")
+    # The runner's git may not hold one of these files.
+    bounded = tmp_path / "bin" / "git"
+    bounded.parent.mkdir()
+    bounded.write_text(f'#!/bin/sh\nulimit -d {size // 1024}\nexec {shutil.which("git")} "$@"\n')
+    bounded.chmod(0o755)
+    with monkeypatch.context() as patched:
+        patched.setenv("PATH", f"{bounded.parent}:{os.environ['PATH']}")
+        place = Place(tmp_path, origin)
+    base = await place.clone()
+    (place.workspace / "gone").unlink()
+    (place.workspace / "committed").write_bytes(b"\1" * size)
+    git(place.workspace, "add", "committed")
+    git(place.workspace, "commit", "-qm", "also large")
+    (place.workspace / "lög").write_bytes(b"a line of a log " * (size // 16))
+    (place.workspace / "a.txt").write_text("one\nmore\n")
+    change, patch = await place.collect(base)
+    assert change.files_changed == 4
+    assert place.left_out == ["committed", "gone", "lög"]
+    assert "+more" in patch
+    assert len(patch) < 1000
 
 
 async def test_repository_that_is_gone_does_not_lose_the_change(place: Place) -> None:
