@@ -14,6 +14,9 @@ from tests.e2e.platform import Platform
 pytestmark = pytest.mark.e2e
 
 
+WISHES = (["get", "secrets"], ["create", "pods", "--subresource=exec"], ["patch", "roles"])
+
+
 async def helm(*arguments: str) -> str:
     done = await asyncio.to_thread(
         subprocess.run, ["helm", *arguments], capture_output=True, text=True, check=False
@@ -83,7 +86,7 @@ async def test_no_part_of_the_product_may_do_more_than_it_needs(platform: Platfo
     assert {"agentrun-operator", "agentrun-mcp"} <= set(names)
     for name in names:
         user = f"system:serviceaccount:{SYSTEM}:{name}"
-        for wish in (["get", "secrets"], ["create", "pods/exec"], ["patch", "roles"]):
+        for wish in WISHES:
             done = await asyncio.to_thread(
                 subprocess.run,
                 ["kubectl", "auth", "can-i", *wish, "--as", user, "-n", RUNS],
