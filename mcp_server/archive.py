@@ -184,10 +184,13 @@ class Archive:
         task.add_done_callback(lambda _: self._burials.pop(uid, None))
 
     async def _end_by_deletion(self, run: AgentRun) -> None:
-        tries = 0
+        tries = absences = 0
         while True:
             try:
-                if await self._is_pod_gone(run):
+                # Once is not enough: the operator counts an attempt before it creates the pod,
+                # and the run may be deleted in between.
+                absences = absences + 1 if await self._is_pod_gone(run) else 0
+                if absences > 1:
                     await self._close_record(run)
                     return
             except (ApiError, StoreError) as error:

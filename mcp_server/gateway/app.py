@@ -76,8 +76,8 @@ class _Gateway:
         self._uploads = asyncio.Semaphore(_UPLOADS)
 
     async def task(self, request: Request) -> Response:
-        """Say what the runner is to do."""
-        speaker = await self._speakers.identify(request)
+        """Say what the runner is to do, unless the run is over."""
+        speaker = await self._speakers.identify_writer(request)
         run, namespace = speaker.run, speaker.run.metadata.namespace
         name = run.spec.profile or default_profile(run.spec.backend)
         profile = await self._runs.profile(namespace, name)

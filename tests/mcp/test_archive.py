@@ -160,6 +160,24 @@ async def test_a_live_run_that_is_deleted_is_cancelled_once_its_pod_is_gone(benc
     assert (last["status"], last["reason"]) == ("cancelled", "Deleted")
 
 
+async def test_a_pod_that_is_created_while_its_run_is_deleted_is_waited_for(bench: Bench) -> None:
+    made = bench.cluster.add(RUNS, "team-a", run())
+    uid = made["metadata"]["uid"]
+    bench.cluster.set_status("team-a", "run-1", phase="Queued", attempts=1)
+    bench.cluster.remove(RUNS, "team-a", "run-1")
+
+    async def has_looked_for_the_pod() -> bool:
+        return ("get", "pods") in bench.cluster.requests
+
+    await eventually(has_looked_for_the_pod)
+    bench.cluster.add(PODS, "team-a", pod("run-1-1", uid))
+    bench.cluster.requests.clear()
+    await eventually(has_looked_for_the_pod)
+    assert not (await bench.store.head(uid)).sealed
+    bench.cluster.remove(PODS, "team-a", "run-1-1")
+    await until_sealed(bench.store, uid)
+
+
 @pytest.fixture
 async def follow() -> Any:
     """Start an archive, as a process does, and end it after the test."""

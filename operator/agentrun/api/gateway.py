@@ -7,7 +7,7 @@ The token alone says which run and attempt speaks; nothing in a request does.
 ====== ============== ============================= =========================================
 verb   path           body → answer                 refusals beside 400, 401 and 503
 ====== ============== ============================= =========================================
-GET    /v1/task       → Task
+GET    /v1/task       → Task                         410 sealed
 GET    /v1/head       → Head
 POST   /v1/events     Append → Head                 409 Conflict, 410 sealed, 413 too large
 PUT    /v1/blobs/NAME bytes → Blob                  409 other bytes there, 410, 413
