@@ -32,6 +32,8 @@ HANDSHAKE_SECONDS = 60.0
 """How long the agent may take to answer each step before the prompt."""
 _STDERR_LINES = 20
 _STDERR_LINE = 64 * 1024
+_EXIT_DIGITS = 10
+"""An exit code has three; the agent can write to its FIFO, and int() bounds what it reads."""
 _ANSWERS = ("allow_always", "allow_once")
 
 log = logging.getLogger(__name__)
@@ -135,10 +137,14 @@ class Agent:
 
     async def _follow(self) -> None:
         reader = LineReader(self._pipes.exit, _STDERR_LINE)
-        while (line := await reader.readline()) is not None:
+        while True:
+            try:
+                line = await reader.readline()
+            except LineTooLong:
+                continue  # no exit code is so long
             if line == b"started":
                 self._started.set()
-            elif line.isdigit():
+            elif line and line.isdigit() and len(line) <= _EXIT_DIGITS:
                 self._exit_code = int(line)
                 self._started.set()
                 self._stdout.end()

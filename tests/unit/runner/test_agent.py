@@ -130,3 +130,20 @@ async def test_updates_arrive_in_order_and_as_valid_text(pipes: Pipes) -> None:
             await agent.handshake()
     assert [update["n"] for update in updates] == list(range(50))
     assert updates[0]["t"] == "?x"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        pytest.param(b"7" * 5000 + b"\n", id="digits"),
+        pytest.param(b"7" * 65_000 + b"\n", id="many-digits"),
+        pytest.param(b"x" * 65_536, id="no-end"),
+    ],
+)
+async def test_line_that_is_no_exit_code_is_passed_over(pipes: Pipes, line: bytes) -> None:
+    async with listening(pipes) as (agent, _):
+        for part in (line, b"x", b"\nstarted\n3\n"):
+            os.write(pipes.exit, part)
+            await asyncio.sleep(0.05)
+        with pytest.raises(Failure, match="exit code 3"):
+            await asyncio.wait_for(agent.handshake(), 5)
