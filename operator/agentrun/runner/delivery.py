@@ -95,8 +95,7 @@ class Delivery:
         return Outcome.model_validate(self.redactor.data(raw))
 
     async def deliver(self, outcome: Outcome) -> None:
-        """Tell the gateway, once it has all events. Goes on trying for ever."""
-        await self.journal.drained()
+        """Tell the gateway. Goes on trying for ever."""
         while True:
             try:
                 await self.gateway.outcome(outcome)

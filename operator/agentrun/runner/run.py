@@ -10,7 +10,7 @@ import logging
 import signal
 from collections.abc import Coroutine, Mapping
 from contextlib import AsyncExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from agentrun.api import pod_layout
@@ -125,14 +125,18 @@ class Attempt:
         self._stop = asyncio.Event()
         self._stopped_at = 0.0
         self._helpers: set[asyncio.Task[None]] = set()
+        self._shipping: asyncio.Task[None] | None = None
+        self._broken: End | None = None
+        """How the run ends because of a helper's error."""
 
     async def live(self) -> None:
         """Live the whole life."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._on_signal)
+        self._shipping = asyncio.create_task(self._journal.ship())
         self._helpers = {
-            asyncio.create_task(self._journal.ship()),
+            self._shipping,
             asyncio.create_task(self._reporter.run()),
             asyncio.create_task(self._conversation.listen()),
         }
@@ -162,29 +166,36 @@ class Attempt:
         work = asyncio.create_task(self._work())
         try:
             await self._wait(work, stoppable=True)
-            if not work.done():
+            if not work.done() and not self._broken:
                 await self._interrupt(work)
         finally:
             await _cancel(work)
-        if work.cancelled():
+        if work.cancelled() and not self._broken:
             return End(OutcomeState.INTERRUPTED, None, "The runner was told to stop.")
-        end = _end_of(work)
+        end = self._broken or _end_of(work)
         if self._stop.is_set() and end.state is not OutcomeState.COMPLETED:
             return End(OutcomeState.INTERRUPTED, None, "The runner was told to stop.")
         return end
 
     async def _wait(self, work: asyncio.Task[Any], stoppable: bool) -> None:
-        """Wait for ``work``, or for the stop. A helper that ends ends everything."""
+        """Wait for ``work``, for the stop, or for a helper to end."""
         stop = asyncio.create_task(self._stop.wait())
         others: set[asyncio.Task[Any]] = {stop} if stoppable else set()
         try:
-            done, _ = await asyncio.wait(
-                {work, *others, *self._helpers}, return_when=asyncio.FIRST_COMPLETED
-            )
+            await asyncio.wait({work, *others, *self._helpers}, return_when=asyncio.FIRST_COMPLETED)
         finally:
             stop.cancel()
-        for helper in self._helpers & done:
-            helper.result()
+        self._miss_helpers()
+
+    def _miss_helpers(self) -> None:
+        """Note which helpers have ended: that is an error, and the run's end."""
+        for helper in [one for one in self._helpers if one.done()]:
+            self._helpers.discard(helper)
+            error = helper.exception() or RuntimeError("a helper ended")
+            if isinstance(error, RunOver):
+                raise error
+            end = _end_of_error(error)
+            self._broken = self._broken or end
 
     async def _interrupt(self, work: asyncio.Task[End]) -> None:
         """Ask the agent to stop by itself, and give it a moment."""
@@ -264,14 +275,42 @@ class Attempt:
         # From here on nothing changes the workspace any more.
         self._conversation.agent.end()
         end, result = await self._collect(end)
+        end = self._end_now(end)
         self._tell(end)
         self._delivery.last_words(end, self._conversation.usage)
-        outcome = self._delivery.outcome(end, result)
+        self._ship_again()
         try:
-            await self._bounded(self._delivery.deliver(outcome), self._settings.patience)
+            outcome = await self._bounded(self._deliver(end, result), self._settings.patience)
         except TimeoutError:
-            outcome = self._delivery.undelivered(outcome)
+            outcome = self._delivery.undelivered(self._delivery.outcome(self._end_now(end), result))
         self._leave(outcome)
+
+    def _end_now(self, end: End) -> End:
+        """Return how the run ends, after what the helpers have met since."""
+        self._miss_helpers()
+        if self._broken is None or end.state is not OutcomeState.COMPLETED:
+            return end
+        return replace(self._broken, final_response=end.final_response)
+
+    def _ship_again(self) -> None:
+        """Give the last events another chance, if it was an error that kept them here."""
+        if self._shipping is None or self._shipping.done():
+            self._shipping = asyncio.create_task(self._journal.ship())
+            self._helpers.add(self._shipping)
+
+    async def _deliver(self, end: End, result: Result | None) -> Outcome:
+        """Tell how the run ends, once all events are told or nothing tells them any more."""
+        drained = asyncio.create_task(self._journal.drained())
+        ways: set[asyncio.Task[None]] = {drained}
+        if self._shipping:
+            ways.add(self._shipping)
+        try:
+            await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            await _cancel(drained)
+        outcome = self._delivery.outcome(self._end_now(end), result)
+        await self._delivery.deliver(outcome)
+        return outcome
 
     async def _collect(self, end: End) -> tuple[End, Result | None]:
         """Collect the change, whatever the end: a failed run's work is work."""
@@ -291,10 +330,12 @@ class Attempt:
         running = asyncio.create_task(work)
         try:
             async with asyncio.timeout(seconds):
-                await self._wait(running, stoppable=True)
+                while not running.done() and not self._stop.is_set():
+                    await self._wait(running, stoppable=True)
                 if not running.done():
                     async with asyncio.timeout(self._seconds_left() * share):
-                        await self._wait(running, stoppable=False)
+                        while not running.done():
+                            await self._wait(running, stoppable=False)
         finally:
             await _cancel(running)
         return running.result()
@@ -329,6 +370,10 @@ def _end_of(work: asyncio.Task[End]) -> End:
         return work.result()
     if isinstance(error, RunOver):
         raise error
+    return _end_of_error(error)
+
+
+def _end_of_error(error: BaseException) -> End:
     if isinstance(error, Failure):
         return End(OutcomeState.FAILED, error.reason, error.message)
     log.error("The runner failed", exc_info=error)

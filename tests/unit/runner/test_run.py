@@ -1,0 +1,95 @@
+"""What an attempt makes of the errors of its own parts."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agentrun.api.v1alpha1 import Outcome, OutcomeState
+from agentrun.runner.conversation import Conversation
+from agentrun.runner.delivery import Delivery
+from agentrun.runner.gateway import Gateway
+from agentrun.runner.journal import Journal
+from agentrun.runner.layout import Layout
+from agentrun.runner.pipes import make_pipes
+from agentrun.runner.redact import Redactor
+from agentrun.runner.reporter import Reporter
+from agentrun.runner.run import Attempt, Settings
+from agentrun.runner.transcript import Transcript
+from tests.unit.runner.harness import RUN, FakeGateway, a_gateway, prepare, serve
+
+
+@asynccontextmanager
+async def an_attempt(root: Path, gateway: FakeGateway) -> AsyncIterator[Attempt]:
+    """Make an attempt in this process, whose agent never starts."""
+    prepare(root)
+    layout = Layout(root=root, init_program=root / "tini")
+    pipes = make_pipes(layout)
+    redactor = Redactor()
+    async with (
+        serve(gateway.app()) as url,
+        Gateway(url, layout.token, redactor.add) as client,
+    ):
+        settings = Settings(url, RUN, 1, "acp", None, grace=8, patience=5)
+        yield Attempt(layout, pipes, settings, Transcript(), redactor, client)
+    for fd in (pipes.stdin, pipes.stdout, pipes.stderr, pipes.exit, pipes.stop):
+        os.close(fd)
+
+
+async def broken(*_: Any) -> None:
+    raise ValueError("nobody expected this")
+
+
+@pytest.mark.parametrize(
+    ("part", "name", "events"),
+    [
+        pytest.param(Reporter, "run", ["run_failed"], id="reporter"),
+        pytest.param(Conversation, "listen", ["run_failed"], id="listener"),
+        pytest.param(Journal, "ship", [], id="journal"),
+    ],
+)
+async def test_error_of_a_helper_is_the_runs_outcome(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    part: type,
+    name: str,
+    events: list[str],
+) -> None:
+    monkeypatch.setattr(part, name, broken)
+    gateway = a_gateway(["say", "never"])
+    async with an_attempt(tmp_path, gateway) as attempt:
+        await asyncio.wait_for(attempt.live(), 10)
+    assert gateway.outcome is not None
+    assert (gateway.outcome.state, gateway.outcome.reason) == (OutcomeState.FAILED, "RunnerFailed")
+    assert "ValueError: nobody expected this" in (gateway.outcome.message or "")
+    assert gateway.outcome == Outcome.model_validate_json(left(tmp_path))
+    assert gateway.types == events
+    assert "Traceback" in caplog.text
+
+
+async def test_helper_that_fails_at_the_very_end_holds_nothing_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: Callable[..., None] = Delivery.last_words
+
+    def then_break(*args: Any) -> None:
+        told(*args)
+        monkeypatch.setattr(Journal, "_send", broken)
+
+    monkeypatch.setattr(Delivery, "last_words", then_break)
+    gateway = a_gateway(["say", "never"])
+    async with an_attempt(tmp_path, gateway) as attempt:
+        (tmp_path / "agentrun/pipes/exit").write_text("started\n3\n")
+        await asyncio.wait_for(attempt.live(), 10)
+    assert gateway.outcome is not None
+    assert gateway.outcome.reason == "AgentExited"
+    assert gateway.outcome == Outcome.model_validate_json(left(tmp_path))
+
+
+def left(root: Path) -> str:
+    return (root / "dev/termination-log").read_text()
