@@ -7,6 +7,7 @@ event that refers to it, so that no reader finds a reference to nothing.
 """
 
 import asyncio
+import json
 import logging
 import uuid
 from collections.abc import Callable, Sequence
@@ -133,9 +134,14 @@ class Journal:
             return True
         log.error("The gateway refused an event: %s", refused)
         text = f"An event was lost, because the gateway refused it: {refused}"
-        notice = SpooledEvent(encode(_event(EventType.REASONING, {"text": text[:2000]})), ())
+        notice = _event(EventType.REASONING, {"text": text[:2000]})
+        # The same each time: it may be there already, if only the answer was lost.
+        notice["event_id"] = _notice_id(batch[0])
         try:
-            await self._gateway.append(_body([notice], self._next))
+            await self._gateway.append(_body([SpooledEvent(encode(notice), ())], self._next))
+        except Conflict as conflict:
+            self._renumber(conflict)
+            return False
         except Refused as again:
             raise RunOver(f"the gateway takes no events: {again}") from again
         await self._acknowledge(1)
@@ -170,6 +176,10 @@ def _body(batch: Sequence[SpooledEvent], first: int) -> bytes:
         b'{"seq":%d,%s' % (seq, event.body[1:]) for seq, event in enumerate(batch, start=first)
     )
     return b'{"events":[' + b",".join(events) + b"]}"
+
+
+def _notice_id(lost: SpooledEvent) -> str:
+    return uuid.uuid5(uuid.UUID(json.loads(lost.body)["event_id"]), "lost").hex
 
 
 def _event(kind: EventType, data: dict[str, Any]) -> dict[str, Any]:

@@ -95,6 +95,35 @@ async def test_event_that_is_refused_leaves_a_note_and_holds_nobody_up(tmp_path:
     assert [event["seq"] for event in gateway.taken] == [1, 2, 3]
 
 
+async def test_note_of_a_lost_event_whose_answer_is_lost_is_there_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_FIRST_PAUSE", 0.001)
+    async with shipping(tmp_path) as (journal, gateway):
+        take = gateway.append
+        answers: list[Exception] = [Unavailable("the answer was lost")]
+
+        async def append(body: bytes) -> Head:
+            """Keep one event at a seq, and lose the answer to the first that is kept."""
+            for event in json.loads(body)["events"]:
+                there = next((one for one in gateway.taken if one["seq"] == event["seq"]), event)
+                if event["data"]["text"] != "bad" and there["event_id"] != event["event_id"]:
+                    raise Conflict("another event", len(gateway.taken))
+                if there is not event:
+                    return Head(last_seq=len(gateway.taken))
+            head = await take(body)
+            if answers:
+                raise answers.pop()
+            return head
+
+        monkeypatch.setattr(gateway, "append", append)
+        gateway.refuses = lambda event: event["data"]["text"] == "bad"
+        say(journal, "bad")
+        await asyncio.wait_for(journal.drained(), 5)
+    [note] = gateway.taken
+    assert "An event was lost" in note["data"]["text"]
+
+
 async def test_gateway_that_is_away_is_tried_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
