@@ -88,11 +88,12 @@ class Delivery:
 
     def outcome(self, end: End, result: Result | None) -> Outcome:
         """Build the outcome, without secrets."""
-        result = result or Result()
-        result.summary = (end.final_response or "")[:_SUMMARY] or None
-        result.structured = end.structured
-        raw = build_outcome(end, result, self.attempt, datetime.now(UTC)).model_dump(mode="json")
-        return Outcome.model_validate(self.redactor.data(raw))
+        # What stands for a secret may be longer than it, so texts are cut after that.
+        clean = Result.model_validate(self.redactor.data((result or Result()).model_dump()))
+        clean.summary = self.redactor.text(end.final_response or "")[:_SUMMARY] or None
+        clean.structured = self.redactor.data(end.structured)
+        end = replace(end, message=self.redactor.text(end.message))
+        return build_outcome(end, clean, self.attempt, datetime.now(UTC))
 
     async def deliver(self, outcome: Outcome) -> None:
         """Tell the gateway. Goes on trying for ever."""

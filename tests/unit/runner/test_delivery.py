@@ -1,0 +1,37 @@
+"""What is told at the end of an attempt, without secrets."""
+
+from pathlib import Path
+
+from agentrun.api.v1alpha1 import Outcome, OutcomeState, Reason, Result
+from agentrun.runner.delivery import Delivery
+from agentrun.runner.gateway import Gateway
+from agentrun.runner.journal import Journal
+from agentrun.runner.outcome import End
+from agentrun.runner.redact import REDACTED, Redactor
+from agentrun.runner.spool import Spool
+
+
+class NoGateway(Gateway):
+    """Is never asked."""
+
+    def __init__(self) -> None:
+        return
+
+
+def a_delivery(root: Path, *secrets: str) -> Delivery:
+    redactor, gateway = Redactor(secrets), NoGateway()
+    journal = Journal(Spool(root / "spool"), gateway, redactor, 1, lambda kind, data: None)
+    return Delivery(journal, gateway, redactor, 1, root / "termination-log")
+
+
+def test_outcome_full_of_secrets_is_not_too_long(tmp_path: Path) -> None:
+    delivery = a_delivery(tmp_path, "s3cr3t")
+    text = "s3cr3t " * 5000
+    end = End(OutcomeState.FAILED, Reason.RUNNER_FAILED, text, text, {"s3cr3t": text})
+    outcome = delivery.outcome(end, Result(branch="work"))
+    Outcome.model_validate_json(outcome.model_dump_json())
+    assert outcome.result is not None
+    assert (outcome.message or "").startswith(REDACTED)
+    assert (outcome.result.summary or "").startswith(REDACTED)
+    assert outcome.result.branch == "work"
+    assert "s3cr3t" not in outcome.model_dump_json()
