@@ -1,9 +1,10 @@
 """
 Keeping the values of Secrets out of everything that leaves the pod.
 
-A value is looked for as it is, in base64 at each of the three alignments, URL-encoded and as it
-reads inside a JSON string. Text arrives in pieces: ``safe_length`` says how much of a piece can
-go without cutting a value that is just beginning.
+A value is looked for as it is, in base64 at each of the three alignments, URL-encoded, as it
+reads inside a JSON string, and as its UTF-8 reads in Latin-1, for files of any bytes. Text arrives
+in pieces: ``safe_length`` says how much of a piece can go without cutting a value that is just
+beginning.
 """
 
 import base64
@@ -81,6 +82,7 @@ def _forms(value: str) -> set[str]:
     for part in {value, *parts}:
         forms |= {part, quote(part, safe=""), quote_plus(part), json.dumps(part)[1:-1]}
         forms |= {json.dumps(part, ensure_ascii=False)[1:-1], *_base64_forms(part.encode())}
+    forms |= {form.encode(errors="replace").decode("latin-1") for form in forms}
     return {form for form in forms if len(form) >= _SHORTEST}
 
 

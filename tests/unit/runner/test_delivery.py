@@ -35,3 +35,12 @@ def test_outcome_full_of_secrets_is_not_too_long(tmp_path: Path) -> None:
     assert (outcome.result.summary or "").startswith(REDACTED)
     assert outcome.result.branch == "work"
     assert "s3cr3t" not in outcome.model_dump_json()
+
+
+def test_patch_keeps_its_bytes_but_for_secrets(tmp_path: Path) -> None:
+    delivery = a_delivery(tmp_path, "pässwörd €")
+    raw, clean = tmp_path / "raw", tmp_path / "clean"
+    raw.write_bytes(b"+\xff\r\n+" + "pässwörd €, größer\n".encode())
+    size = delivery._clean(raw, clean)
+    assert clean.read_bytes() == b"+\xff\r\n+[redacted]" + ", größer\n".encode()
+    assert size == len(clean.read_bytes())

@@ -18,6 +18,7 @@ KEY = "-----BEGIN KEY-----\nAAAAB3NzaC1yc2EAAAADAQABAAABgQ\nBBBBB3NzaC1yc2EAAAAD
         pytest.param(VALUE, id="plain"),
         pytest.param(json.dumps(VALUE)[1:-1], id="json"),
         pytest.param(quote(VALUE, safe=""), id="url"),
+        pytest.param(VALUE.encode().decode("latin-1"), id="utf-8-as-latin-1"),
         pytest.param(base64.b64encode(VALUE.encode()).decode(), id="base64"),
         pytest.param(base64.b64encode(b"u:" + VALUE.encode()).decode(), id="basic-auth"),
     ],
