@@ -5,6 +5,7 @@ Standard library only, since the files must lie there before the agent begins.
 """
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -71,6 +72,14 @@ trust_level = "trusted"
 
 
 def _write(path: Path, text: str) -> None:
+    """Replace what is at ``path``, which may be anything: the agent's home is its own."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text, encoding="utf-8")
-    path.chmod(0o600)
+    new = path.with_name(f"{path.name}.{os.urandom(8).hex()}")
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    with open(os.open(new, flags, 0o600), "w", encoding="utf-8") as file:  # noqa: PTH123
+        file.write(text)
+    try:
+        new.replace(path)
+    except OSError:
+        new.unlink(missing_ok=True)
+        raise

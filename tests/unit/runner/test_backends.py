@@ -1,0 +1,53 @@
+"""What is written to the agent's home, whatever the agent has put there."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from agentrun.runner.backends import write_home, write_identity
+from agentrun.runner.layout import Layout
+
+
+@pytest.fixture
+def layout(tmp_path: Path) -> Layout:
+    made = Layout(root=tmp_path)
+    write_home(made, "codex", "some-model")
+    return made
+
+
+def test_identity_replaces_the_first_config(layout: Layout) -> None:
+    write_identity(layout, "A B", "a@b")
+    config = layout.home / ".gitconfig"
+    assert 'name = "A B"' in config.read_text()
+    assert config.stat().st_mode & 0o777 == 0o600
+    assert {path.name for path in layout.home.iterdir()} == {".gitconfig", ".codex"}
+
+
+def test_identity_is_not_written_through_a_link(layout: Layout, tmp_path: Path) -> None:
+    target = tmp_path / "target"
+    target.write_text("as it was")
+    config = layout.home / ".gitconfig"
+    config.unlink()
+    config.symlink_to(target)
+    write_identity(layout, "A B", "a@b")
+    assert target.read_text() == "as it was"
+    assert not config.is_symlink()
+
+
+@pytest.mark.timeout(10)
+def test_identity_does_not_wait_for_the_reader_of_a_fifo(layout: Layout) -> None:
+    config = layout.home / ".gitconfig"
+    config.unlink()
+    os.mkfifo(config)
+    write_identity(layout, "A B", "a@b")
+    assert config.is_file()
+
+
+def test_folder_in_the_way_is_an_error_that_leaves_nothing(layout: Layout) -> None:
+    config = layout.home / ".gitconfig"
+    config.unlink()
+    config.mkdir()
+    with pytest.raises(IsADirectoryError):
+        write_identity(layout, "A B", "a@b")
+    assert {path.name for path in layout.home.iterdir()} == {".gitconfig", ".codex"}
