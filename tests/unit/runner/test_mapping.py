@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from agentrun.runner.acp.mapping import Mapper
+from agentrun.runner.acp.mapping import MAX_OPEN_TOOLS, Mapper
 from agentrun.runner.redact import Redactor
 
 FIXTURES = Path(__file__).parent / "fixtures"
@@ -149,3 +149,68 @@ def test_unknown_update_is_noted_once() -> None:
     assert kind == "reasoning"
     assert "dream" in data["text"]
     assert mapper.feed({"sessionUpdate": "dream"}) == []
+
+
+def test_terminal_of_a_tool_that_does_not_start_is_bounded() -> None:
+    redactor = Redactor(["s3cr3t-value"])
+    mapper = Mapper(safe_length=redactor.safe_length)
+    update = {"sessionUpdate": "tool_call_update", "toolCallId": "t1", "kind": "execute"}
+    mapper.feed({**update, "_meta": {"terminal_output": {"data": "a" * 65_530 + "s3cr3t-value"}}})
+    for _ in range(100):
+        mapper.feed({**update, "_meta": {"terminal_output": {"data": "b" * 65_536}}})
+    started = mapper.feed({**update, "rawInput": {"command": "make"}})
+    assert [kind.value for kind, _ in started] == ["command_started", "command_updated"]
+    output = started[1][1]["output"]
+    assert output.startswith("a" * 65_530 + "\n[... ")
+    assert "left out" in output
+    assert len(output) < 66_000
+    mapper.feed({**update, "_meta": {"terminal_output": {"data": "more"}}})
+    assert [data["output"] for _, data in mapper.flush()] == ["more"]
+
+
+def test_what_is_known_of_an_unfinished_tool_is_bounded() -> None:
+    redactor = Redactor(["s3cr3t-value"])
+    mapper = Mapper(safe_length=redactor.safe_length)
+    update = {"sessionUpdate": "tool_call_update", "toolCallId": "t1", "kind": "search"}
+    long = "s3cr3t-value" * 100_000
+    text = {"type": "content", "content": {"type": "text", "text": long}}
+    deep: Any = "deep"
+    for _ in range(500):
+        deep = [deep]
+    mapper.feed({**update, "content": [text] * 100})
+    mapper.feed({**update, "rawInput": {"words": long, "more": [long] * 100, "deep": deep}})
+    mapper.feed({**update, "title": long})
+    mapper.feed({**update, "status": "in_progress"})
+    [(_, finished)] = mapper.end_turn()
+    output = finished["output"]
+    assert 200_000 < len(output) < 300_000
+    assert "the rest was left out" in output
+    assert "s3c" not in redactor.text(output)
+    assert len(finished["title"]) < 300_000
+
+
+def test_last_update_of_a_tool_is_taken_whole() -> None:
+    text = {"type": "content", "content": {"type": "text", "text": "x" * 600_000}}
+    update = {"sessionUpdate": "tool_call", "toolCallId": "t1", "kind": "search"}
+    drafts = Mapper().feed({**update, "status": "completed", "content": [text]})
+    assert drafts[-1][1]["output"] == "x" * 600_000
+
+
+def test_oldest_of_too_many_tools_is_ended() -> None:
+    mapper = Mapper()
+    update = {"sessionUpdate": "tool_call", "kind": "search"}
+    mapper.feed({**update, "toolCallId": "quiet"})
+    mapper.feed({**update, "toolCallId": "t0", "status": "in_progress"})
+    events = [
+        (kind.value, data["tool_use_id"], data["status"])
+        for n in range(1, MAX_OPEN_TOOLS + 1)
+        for kind, data in mapper.feed({**update, "toolCallId": f"t{n}", "status": "in_progress"})
+    ]
+    assert [event for event in events if "finished" in event[0]] == [
+        ("tool_finished", "t0", "interrupted")
+    ]
+    assert mapper.feed({**update, "toolCallId": "t0", "status": "completed"}) == []
+    assert len(mapper.end_turn()) == MAX_OPEN_TOOLS
+    for n in range(1000):
+        assert mapper.feed({**update, "toolCallId": f"silent{n}"}) == []
+    assert len(mapper._tools) < 100

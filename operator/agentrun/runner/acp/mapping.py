@@ -17,6 +17,8 @@ Draft = tuple[EventType, dict[str, Any]]
 Update = dict[str, Any]
 
 FLUSH_CHARACTERS = 4096
+MAX_OPEN_TOOLS = 32
+"""The most tools at work at a time; one more ends the oldest."""
 _FINAL_BOUND = 1024 * 1024
 _IGNORED = frozenset({
     # What the agent could do, and echoes of what it was told.
@@ -49,6 +51,8 @@ class Mapper:
     """What the agent last said the conversation costs."""
     _speech: _Speech | None = None
     _tools: dict[str, Tool] = field(default_factory=dict)
+    _open: dict[str, Tool] = field(default_factory=dict)
+    """The tools that have not finished, oldest first."""
     _unknown: set[str] = field(default_factory=set)
 
     def feed(self, update: Update) -> list[Draft]:
@@ -89,6 +93,7 @@ class Mapper:
         drafts = self.end_speech()
         for tool in self._tools.values():
             drafts += tool.interrupt()
+        self._open = {key: tool for key, tool in self._open.items() if not tool.finished}
         return drafts
 
     def begin_turn(self) -> None:
@@ -120,11 +125,15 @@ class Mapper:
 
     def _tool(self, update: Update) -> list[Draft]:
         tool_id = str(update.get("toolCallId") or "")
-        tool = self._tools.setdefault(tool_id, Tool(tool_id))
+        drafts: list[Draft] = []
+        tool = self._tools.get(tool_id)
+        if tool is None:
+            drafts += self._make_room()
+            tool = self._tools[tool_id] = self._open[tool_id] = Tool(tool_id)
         if tool.finished:
-            return []
+            return drafts
         tool.merge(update)
-        drafts = tool.advance(self.safe_length)
+        drafts += tool.advance(self.safe_length)
         if tool.finished:
             changes = changes_of(tool, self.workspace)
             if changes:
@@ -132,6 +141,19 @@ class Mapper:
                 data = {"status": state, "changes": changes, "tool_use_id": tool_id}
                 drafts.append((EventType.FILE_CHANGED, data))
             tool.forget()
+            del self._open[tool_id]
+        else:
+            tool.bound(self.safe_length)
+        return drafts
+
+    def _make_room(self) -> list[Draft]:
+        """End the oldest tools if there are too many. One that has not started is forgotten."""
+        drafts: list[Draft] = []
+        while len(self._open) >= MAX_OPEN_TOOLS:
+            tool = self._open.pop(next(iter(self._open)))
+            drafts += tool.interrupt()
+            if not tool.started:
+                del self._tools[tool.id]
         return drafts
 
     def _wonder(self, kind: str, update: Update) -> list[Draft]:

@@ -17,8 +17,16 @@ from agentrun.api.events import EventType
 Draft = tuple[EventType, dict[str, Any]]
 
 _OUTPUT_BOUND = 1024 * 1024
+_WAITING_BOUND = 64 * 1024
+_KEPT_BOUND = 256 * 1024
+"""How much is kept of each thing that is known of a tool which has not finished."""
+_NODE = 64
+"""What a value takes beside its text."""
+_DEEPEST = 32
+_LEFT_OUT = "[... the rest was left out ...]"
 _FINAL = frozenset({"completed", "failed", "cancelled"})
 _EDITS = frozenset({"edit", "delete", "move"})
+_BOUNDED = frozenset({"title", "rawInput", "content", "rawOutput", "claudeCode"})
 _EXIT_CODE = re.compile(r"^\s*(?:Error: )?Exit code:? (\d+)", re.IGNORECASE)
 
 
@@ -41,6 +49,10 @@ class Tool:
     """What its terminal showed."""
     waiting: str = ""
     """What its terminal showed since the last event."""
+    dropped: int = 0
+    """How much more its terminal showed before it started."""
+    is_bounded: bool = True
+    """Whether ``bound`` has seen what it holds."""
     started: bool = False
     finished: bool = False
 
@@ -65,6 +77,7 @@ class Tool:
     def merge(self, update: dict[str, Any]) -> None:
         """Take what an update says; what it leaves out stays."""
         meta = _dict(update.get("_meta"))
+        self.is_bounded = self.is_bounded and not _BOUNDED & {*update, *meta}
         claude = _dict(meta.get("claudeCode"))
         self.name = str(update.get("name") or claude.get("toolName") or self.name)
         self.kind = str(update.get("kind") or self.kind)
@@ -81,7 +94,10 @@ class Tool:
     def _merge_terminal(self, meta: dict[str, Any]) -> None:
         shown = _dict(meta.get("terminal_output") or meta.get("terminal_output_delta"))
         text = str(shown.get("data") or "")
-        self.waiting += text
+        # What has started is flushed in time.
+        room = len(text) if self.started else max(0, _WAITING_BOUND - len(self.waiting))
+        self.waiting += text[:room]
+        self.dropped += len(text[room:])
         self.terminal = _bounded(self.terminal + text)
         code = _dict(meta.get("terminal_exit")).get("exit_code")
         if isinstance(code, int):
@@ -108,8 +124,22 @@ class Tool:
         if not self.started or self.finished or not length:
             return []
         output, self.waiting = self.waiting[:length], self.waiting[length:]
+        if self.dropped:
+            left_out = self.dropped + len(self.waiting)
+            output += f"\n[... {left_out} characters left out ...]\n"
+            self.waiting, self.dropped = "", 0
         data = {**self._names(), "output": output, "status": "in_progress"}
         return [(EventType.COMMAND_UPDATED, data)] if self.is_command else []
+
+    def bound(self, safe_length: Callable[[str], int]) -> None:
+        """Keep only the first part of what is too much to be held until it finishes."""
+        if self.is_bounded:
+            return
+        self.title, self.input, self.content, self.raw_output, self.response = (
+            _Trimmer(safe_length).trim(value)
+            for value in (self.title, self.input, self.content, self.raw_output, self.response)
+        )
+        self.is_bounded = True
 
     def interrupt(self) -> list[Draft]:
         """Finish it, if it has started and nobody else finished it."""
@@ -124,6 +154,7 @@ class Tool:
         """Let go of what it held; that it is finished is kept."""
         self.input, self.content, self.raw_output, self.response = {}, [], None, {}
         self.terminal = self.waiting = ""
+        self.dropped = 0
 
     def _names(self) -> dict[str, Any]:
         if self.is_command:
@@ -181,6 +212,56 @@ class Tool:
             return int(said.group(1))
         # Claude Code says the code only when it is not zero.
         return 0 if self.name == "Bash" and self.status == "completed" else None
+
+
+class _Trimmer:
+    """Cuts a JSON value, and says so in it. No cut leaves the beginning of a secret."""
+
+    def __init__(self, safe_length: Callable[[str], int]) -> None:
+        self._safe_length = safe_length
+        self._room = _KEPT_BOUND
+
+    def trim(self, value: Any, depth: int = 0) -> Any:
+        """Return the first part of ``value``, of the same type."""
+        self._room -= _NODE
+        if isinstance(value, str):
+            return self._text(value)
+        if isinstance(value, dict):
+            return self._dict(value, depth)
+        if isinstance(value, list):
+            return self._list(value, depth)
+        return value
+
+    def _text(self, text: str) -> str:
+        room = max(0, self._room)
+        self._room -= len(text)
+        if len(text) <= room:
+            return text
+        first = text[:room]
+        return first[: self._safe_length(first)] + _LEFT_OUT
+
+    def _dict(self, value: dict[str, Any], depth: int) -> dict[str, Any]:
+        kept: dict[str, Any] = {}
+        for key, item in value.items():
+            self._room -= len(key)
+            if self._room <= 0 or depth >= _DEEPEST:
+                kept["..."] = _LEFT_OUT
+                break
+            kept[key] = self.trim(item, depth + 1)
+        return kept
+
+    def _list(self, value: list[Any], depth: int) -> list[Any]:
+        kept: list[Any] = []
+        for item in value:
+            if self._room <= 0 or depth >= _DEEPEST:
+                # Items of a tool's content are looked at one by one, and these are objects.
+                kept.append(_NOTE if isinstance(item, dict) else _LEFT_OUT)
+                break
+            kept.append(self.trim(item, depth + 1))
+        return kept
+
+
+_NOTE = {"type": "content", "content": {"type": "text", "text": _LEFT_OUT}}
 
 
 def changes_of(tool: Tool, workspace: str) -> list[dict[str, Any]]:
