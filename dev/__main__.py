@@ -6,7 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 
-from dev import cluster, fixtures, images, kind, paths, tools, volumes
+from dev import cluster, fixtures, images, kind, paths, product, tools, volumes
 from dev.components import COMPONENTS, Cluster, Component, component
 from dev.shell import DevError, run, say
 
@@ -115,10 +115,8 @@ def _check_kind_config(_: Arguments) -> None:
 
 def _run(a: Arguments) -> int:
     """Run a command with the cluster's KUBECONFIG and the tools on PATH."""
-    path = f"{paths.binaries()}:{os.environ['PATH']}"
-    env = {**os.environ, "KUBECONFIG": str(cluster.kubeconfig(a.name)), "PATH": path}
     words = a.words[1:] if a.words[:1] == ["--"] else a.words
-    return subprocess.run(words, env=env, check=False).returncode
+    return subprocess.run(words, env=product.environment(a.name), check=False).returncode
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -14,7 +14,6 @@ from dev.shell import DevError, attempt, run, step, wait_until
 
 SYSTEM = "agentrun-system"
 RUNS = "agents"
-MODEL = "http://model.agentrun-dev.svc:8080"
 GIT = "http://git.agentrun-dev.svc:8080"
 # Known to everybody who reads this: the scripted model and the git server of the development
 # cluster take them, and nothing else does.

@@ -1,6 +1,6 @@
 """The installed product, as the tests use it."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import httpx2
@@ -23,10 +23,9 @@ class Platform:
     model_key: str = product.MODEL_KEY
     repository: str = f"{product.GIT}/demo.git"
     silent_repository: str = "http://silent.agentrun-dev.svc:8080/x.git"
-    made: list[dict[str, Any]] = field(default_factory=list)
 
     @property
-    def repository_with_credentials(self) -> str:
+    def repository_from_here(self) -> str:
         """The repository, as this machine clones it."""
         return f"{self.git_url}/demo.git"
 

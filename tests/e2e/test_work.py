@@ -53,7 +53,7 @@ async def test_an_agent_edits_a_cloned_repository(
 
     assert run["branch"] == f"agentrun/{run_id}"
     log = await asyncio.to_thread(
-        _clone_and_show, platform.repository_with_credentials, run["branch"], tmp_path / "clone"
+        _clone_and_show, platform.repository_from_here, run["branch"], tmp_path / "clone"
     )
     assert run["commit"] in log
     assert "+hello" in log
