@@ -28,7 +28,7 @@ def play(name: str) -> None:
     fixtures.apply(name)
     product.install(name)
     with (
-        product.service_url(name, product.SYSTEM, "agentrun-mcp", 8080) as url,
+        product.service_url(name, product.SYSTEM, product.MAIN.service, 8080) as url,
         product.service_url(name, "agentrun-dev", "git", 8080) as git,
     ):
         door = FrontDoor(f"{url}/mcp", product.token(name))

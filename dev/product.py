@@ -6,14 +6,33 @@ import os
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from dev import cluster, kind, paths
 from dev.shell import DevError, attempt, run, step, wait_until
 
-SYSTEM = "agentrun-system"
-RUNS = "agents"
+
+@dataclass(frozen=True)
+class Release:
+    """One installation of the chart: tests may have several in a cluster, each for itself."""
+
+    name: str = "agentrun"
+    system: str = "agentrun-system"
+    """The namespace of operator and front door."""
+    runs: str = "agents"
+    """The namespace of the runs."""
+
+    @property
+    def service(self) -> str:
+        """The front door's Service."""
+        return f"{self.name}-mcp"
+
+
+MAIN = Release()
+"""The one of the demo, and of most tests."""
+SYSTEM, RUNS = MAIN.system, MAIN.runs
 GIT = "http://git.agentrun-dev.svc:8080"
 # Known to everybody who reads this: the scripted model and the git server of the development
 # cluster take them, and nothing else does.
@@ -23,14 +42,20 @@ GIT_USER, GIT_PASSWORD = "agentrun", "development-only"
 REAL_KEYS = {"codex": "OPENAI_API_KEY", "claudeCode": "ANTHROPIC_API_KEY"}
 
 
-def install(name: str, *extra: str) -> None:
-    """Install the chart, or upgrade it, and wait until it is ready."""
+def install(name: str, *extra: str, release: Release = MAIN) -> None:
+    """
+    Install the chart, or upgrade it, and wait until it is ready.
+
+    Only the main release brings the CustomResourceDefinitions: there is one set in a cluster.
+    """
     env = environment(name)
-    apply(env, _namespace())
-    apply(env, *_secrets())
+    apply(env, _namespace(release))
+    apply(env, *_secrets(release))
+    if release != MAIN:
+        extra = ("--set", f"crds.enabled=false,runNamespaces={{{release.runs}}}", *extra)
     command = [
-        "helm", "upgrade", "--install", "agentrun", paths.CHECKOUT / "charts" / "agentrun",
-        "--namespace", SYSTEM, "--create-namespace", "--wait", "--timeout", "180s",
+        "helm", "upgrade", "--install", release.name, paths.CHECKOUT / "charts" / "agentrun",
+        "--namespace", release.system, "--create-namespace", "--wait", "--timeout", "180s",
         # What tests applied before, such as the CRDs, becomes the chart's.
         "--take-ownership",
         "--values", paths.DEV / "values.yaml", *_real_providers(), *extra,
@@ -44,10 +69,10 @@ def real_providers() -> list[str]:
     return [profile for profile, variable in REAL_KEYS.items() if os.environ.get(variable)]
 
 
-def token(name: str) -> str:
+def token(name: str, release: Release = MAIN) -> str:
     """Make a short-lived token for a user of the front door."""
     return kube(
-        environment(name), "create", "token", "agentrun-client", "-n", RUNS,
+        environment(name), "create", "token", "agentrun-client", "-n", release.runs,
         "--audience", "agentrun", "--duration", "2h",
     ).strip()  # fmt: skip
 
@@ -100,46 +125,52 @@ def _answers(url: str) -> bool:
     return attempt(["curl", "--silent", "--output", "/dev/null", url]).returncode == 0
 
 
-def _namespace() -> dict[str, Any]:
+def _namespace(release: Release) -> dict[str, Any]:
     """The namespace of the runs, marked so that Helm takes it over: its Secrets come first."""
     return {
         "apiVersion": "v1",
         "kind": "Namespace",
         "metadata": {
-            "name": RUNS,
+            "name": release.runs,
             "labels": {
                 "app.kubernetes.io/managed-by": "Helm",
                 "pod-security.kubernetes.io/enforce": "restricted",
             },
             "annotations": {
-                "meta.helm.sh/release-name": "agentrun",
-                "meta.helm.sh/release-namespace": SYSTEM,
+                "meta.helm.sh/release-name": release.name,
+                "meta.helm.sh/release-namespace": release.system,
             },
         },
     }
 
 
-def _secrets() -> list[dict[str, Any]]:
+def _secrets(release: Release) -> list[dict[str, Any]]:
     """The providers' keys, and the credentials of the git server."""
     return [
         *(
             _secret(
-                f"{variable.split('_')[0].lower()}-key", key=os.environ.get(variable) or MODEL_KEY
+                release,
+                f"{variable.split('_')[0].lower()}-key",
+                key=os.environ.get(variable) or MODEL_KEY,
             )
             for variable in REAL_KEYS.values()
         ),
         _secret(
-            "git-credentials", "kubernetes.io/basic-auth", username=GIT_USER, password=GIT_PASSWORD
+            release,
+            "git-credentials",
+            "kubernetes.io/basic-auth",
+            username=GIT_USER,
+            password=GIT_PASSWORD,
         ),
     ]
 
 
-def _secret(name: str, kind: str = "Opaque", **values: str) -> dict[str, Any]:
+def _secret(release: Release, name: str, kind: str = "Opaque", **values: str) -> dict[str, Any]:
     return {
         "apiVersion": "v1",
         "kind": "Secret",
         "type": kind,
-        "metadata": {"name": name, "namespace": RUNS},
+        "metadata": {"name": name, "namespace": release.runs},
         "data": {key: base64.b64encode(value.encode()).decode() for key, value in values.items()},
     }
 

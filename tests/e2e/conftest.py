@@ -64,7 +64,7 @@ def platform() -> Iterator[Platform]:
     for made in [*PROFILES, QUOTA]:
         product.apply(env, made)
     with (
-        product.service_url(name, product.SYSTEM, "agentrun-mcp", 8080) as url,
+        product.service_url(name, product.SYSTEM, product.MAIN.service, 8080) as url,
         product.service_url(name, "agentrun-dev", "git", 8080) as git,
     ):
         door = FrontDoor(f"{url}/mcp", product.token(name))
