@@ -60,8 +60,9 @@ format: $(BIN)/.ready ## Put the code into the project's format.
 	@ruff format --quiet $(SOURCES)
 
 .PHONY: generate
-generate: $(BIN)/.ready ## Make the CRDs again from the models.
+generate: $(BIN)/.ready ## Make the CRDs again from the models, and docs/failures.md.
 	@python -m agentrun.api.crd crds charts/agentrun/files/crds
+	@python -m dev.failures docs/failures.md
 
 .PHONY: lock
 lock: $(BIN)/.ready ## Choose the newest dependencies and pin them by hash.

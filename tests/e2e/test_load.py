@@ -37,6 +37,7 @@ async def test_a_child_that_holds_the_agents_output_does_not_hold_the_run(
     check_journal(events, "completed")
 
 
+@pytest.mark.failure("agent-exits-in-turn")
 async def test_an_agent_that_exits_early_fails_with_its_code_and_last_words(
     platform: Platform,
 ) -> None:
@@ -47,12 +48,14 @@ async def test_an_agent_that_exits_early_fails_with_its_code_and_last_words(
     check_journal(events, "failed")
 
 
+@pytest.mark.failure("agent-missing")
 async def test_an_agent_that_is_not_in_the_image_is_named(platform: Platform) -> None:
     run, _ = await platform.door.finish(await platform.trivial(["say", "x"], profile="no-program"))
     assert (run["status"], run["reason"]) == ("failed", "AgentNotFound"), run
     assert "no-such-agent" in run["message"]
 
 
+@pytest.mark.failure("deadline")
 async def test_an_agent_that_hangs_is_ended_by_the_deadline(platform: Platform) -> None:
     run_id = await platform.trivial(["hang"], timeouts={"active_deadline_seconds": 5})
     uid = await pod_uid(run_id)
@@ -62,6 +65,7 @@ async def test_an_agent_that_hangs_is_ended_by_the_deadline(platform: Platform) 
     check_journal(events, "failed")
 
 
+@pytest.mark.failure("agent-line-too-long")
 async def test_a_hundred_megabytes_in_one_line_end_the_agent_and_not_the_runner(
     platform: Platform,
 ) -> None:
@@ -95,10 +99,34 @@ def _status(pid: str) -> str:
 @pytest.mark.parametrize(
     ("profile", "reason", "saying"),
     [
-        pytest.param("no-image", "ImagePullFailed", "no-such-image", id="image-missing"),
-        pytest.param("no-secret", "SecretMissing", "no-such-secret", id="secret-missing"),
-        pytest.param("no-node", "Unschedulable", "node", id="unschedulable"),
-        pytest.param("too-large", "QuotaExceeded", "exceeded quota", id="quota"),
+        pytest.param(
+            "no-image",
+            "ImagePullFailed",
+            "no-such-image",
+            id="image-missing",
+            marks=pytest.mark.failure("image-missing"),
+        ),
+        pytest.param(
+            "no-secret",
+            "SecretMissing",
+            "no-such-secret",
+            id="secret-missing",
+            marks=pytest.mark.failure("secret-missing"),
+        ),
+        pytest.param(
+            "no-node",
+            "Unschedulable",
+            "node",
+            id="unschedulable",
+            marks=pytest.mark.failure("unschedulable"),
+        ),
+        pytest.param(
+            "too-large",
+            "QuotaExceeded",
+            "exceeded quota",
+            id="quota",
+            marks=pytest.mark.failure("quota"),
+        ),
     ],
 )
 async def test_a_pod_that_cannot_start_says_why_at_once_and_ends(
@@ -119,6 +147,7 @@ async def test_a_profile_that_is_missing_is_named_before_a_run_is_made(platform:
         await platform.trivial(["say", "x"], profile="nowhere")
 
 
+@pytest.mark.failure("clone-ref")
 async def test_a_repository_that_cannot_be_cloned_is_named(platform: Platform) -> None:
     run_id = await platform.trivial(
         ["say", "x"], workspace={"git": {"url": platform.repository, "ref": "no-such-branch"}}

@@ -113,9 +113,27 @@ async def test_structured_output_satisfies_its_schema(platform: Platform, backen
 @pytest.mark.parametrize(
     ("code", "status", "reason"),
     [
-        pytest.param(401, "failed", "AuthRequired", id="key-refused"),
-        pytest.param(500, "failed", "ProviderError", id="provider-broken"),
-        pytest.param(429, "failed", "ProviderError", id="rate-limited"),
+        pytest.param(
+            401,
+            "failed",
+            "AuthRequired",
+            id="key-refused",
+            marks=pytest.mark.failure("provider-refuses-key"),
+        ),
+        pytest.param(
+            500,
+            "failed",
+            "ProviderError",
+            id="provider-broken",
+            marks=pytest.mark.failure("provider-broken"),
+        ),
+        pytest.param(
+            429,
+            "failed",
+            "ProviderError",
+            id="rate-limited",
+            marks=pytest.mark.failure("provider-limits"),
+        ),
     ],
 )
 @pytest.mark.parametrize("backend", ["codex", "claude_code"])

@@ -1,9 +1,4 @@
-"""
-Every way in which a run is known to go wrong, and what its users see then.
-
-The one source of ``docs/failures.md`` (``make generate``) and of the tests: each entry has a test
-that is marked ``@pytest.mark.failure(key)`` and holds the run to what is promised here.
-"""
+"""What is said of each way to go wrong."""
 
 from dataclasses import dataclass
 
@@ -32,4 +27,9 @@ class Failure:
     """Where the run ends, or stays until it can go on."""
 
 
-FAILURES: tuple[Failure, ...] = ()
+@dataclass(frozen=True)
+class Theme:
+    """Rows that belong together."""
+
+    title: str
+    rows: tuple[Failure, ...]

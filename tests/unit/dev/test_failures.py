@@ -1,0 +1,55 @@
+"""The catalogue of failures: each row has a test, an example that is true, and its page."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from dev import paths
+from dev.failures import FAILURES
+from dev.failures.page import page
+from dev.failures.row import Failure
+
+TESTS = paths.CHECKOUT / "tests"
+VALUES = paths.CHECKOUT / "charts" / "agentrun" / "values.yaml"
+
+every_row = pytest.mark.parametrize("row", FAILURES, ids=[row.key for row in FAILURES])
+
+
+def marked(file: Path) -> set[str]:
+    """Read the keys of all ``pytest.mark.failure(...)`` in a test file."""
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    marks = [
+        node
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "pytest.mark.failure"
+    ]
+    return {ast.literal_eval(argument) for mark in marks for argument in mark.args}
+
+
+def test_every_row_has_a_test_and_every_marked_test_has_its_row() -> None:
+    tested = set().union(*(marked(file) for file in TESTS.rglob("test_*.py")))
+    assert tested == {row.key for row in FAILURES}
+
+
+def test_every_key_is_used_once() -> None:
+    assert len({row.key for row in FAILURES}) == len(FAILURES)
+
+
+@every_row
+def test_the_message_that_is_shown_is_the_one_that_is_tested(row: Failure) -> None:
+    assert re.search(row.message, row.shows), row
+
+
+@every_row
+def test_every_setting_that_is_named_exists(row: Failure) -> None:
+    values = yaml.safe_load(VALUES.read_text(encoding="utf-8"))
+    for section, name in re.findall(r"`(operator|mcpServer)\.(\w+)`", row.bound + row.remedy):
+        assert name in values[section], row
+
+
+def test_the_page_is_the_generated_one() -> None:
+    found = (paths.CHECKOUT / "docs" / "failures.md").read_text(encoding="utf-8")
+    assert found == page(), "docs/failures.md is out of date: run `make generate`"
