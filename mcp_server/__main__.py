@@ -1,8 +1,8 @@
 """
 The front door's process: two servers and the archive in one event loop.
 
-Port 8080 is for MCP clients, port 8081 for runners. On SIGTERM the process stops being ready,
-long polls answer with what they have, and the servers end within seconds.
+Port 8080 is for MCP clients, port 8081 for runners. On SIGTERM the process leaves, then stops, as
+``mcp_server.shutdown`` says.
 """
 
 import asyncio
@@ -29,6 +29,7 @@ from mcp_server.kube import Kube
 from mcp_server.runs import Runs
 from mcp_server.server import build_app
 from mcp_server.settings import Settings, SettingsError, load_settings
+from mcp_server.shutdown import CloseWhenLeaving, Shutdown
 
 _log = logging.getLogger("mcp_server")
 
@@ -44,35 +45,46 @@ class _Server(uvicorn.Server):
         yield
 
 
-async def serve(settings: Settings, stopping: asyncio.Event) -> None:
-    """Serve until ``stopping`` is set, or something that must not end has ended."""
+async def serve(settings: Settings, shutdown: Shutdown) -> None:
+    """Serve until ``shutdown`` is over, or something that must not end has ended."""
     kube = await Kube.connect()
     try:
-        store = await open_store(settings.store_url)
+        store, blobs = await _open(settings)
         try:
-            await _serve(settings, stopping, kube, store, open_blobs(settings.blobs_url))
+            await _serve(settings, shutdown, kube, store, blobs)
         finally:
             await store.close()
     finally:
         await kube.close()
 
 
+async def _open(settings: Settings) -> tuple[RunStore, BlobStore]:
+    try:
+        blobs = open_blobs(settings.blobs_url)
+    except ValueError as error:
+        raise SettingsError(f"AGENTRUN_BLOBS_URL: {error}") from None
+    try:
+        return await open_store(settings.store_url), blobs
+    except ValueError as error:
+        raise SettingsError(f"AGENTRUN_STORE_URL: {error}") from None
+
+
 async def _serve(
-    settings: Settings, stopping: asyncio.Event, kube: Kube, store: RunStore, blobs: BlobStore
+    settings: Settings, shutdown: Shutdown, kube: Kube, store: RunStore, blobs: BlobStore
 ) -> None:
     archive = Archive(kube, store, settings.namespaces)
-    door = Door(store, Runs(kube, store, archive), settings.namespaces, stopping)
+    runs = Runs(kube, store, archive)
+    door = Door(store, runs, settings.namespaces, shutdown.stopping, shutdown.leaving)
     front = build_app(door, KubernetesTokenVerifier(kube), settings, lambda: archive.is_ready)
-    gateway = build_gateway(
-        store, blobs, KubernetesRunDirectory(kube), TokenReviewAuthenticator(kube), stopping
-    )
+    directory, authenticator = KubernetesRunDirectory(kube), TokenReviewAuthenticator(kube)
+    gateway = build_gateway(store, blobs, directory, authenticator, shutdown.stopping)
     servers = [
-        _server(front, settings.host, settings.port),
-        _server(gateway, settings.host, settings.gateway_port),
+        _server(CloseWhenLeaving(app, shutdown.leaving), settings.host, port)
+        for app, port in ((front, settings.port), (gateway, settings.gateway_port))
     ]
     following = asyncio.create_task(archive.run(), name="archive")
     serving = [asyncio.create_task(server.serve()) for server in servers]
-    stop = asyncio.create_task(stopping.wait())
+    stop = asyncio.create_task(shutdown.run())
     _log.info(
         "serving namespaces %s: MCP on port %d, gateway on port %d",
         ", ".join(settings.namespaces),
@@ -83,7 +95,7 @@ async def _serve(
         await asyncio.wait([stop, following, *serving], return_when=asyncio.FIRST_COMPLETED)
         _log.info("stopping")
     finally:
-        stopping.set()
+        shutdown.end_now()
         for server in servers:
             server.should_exit = True
         results = await asyncio.gather(*serving, return_exceptions=True)
@@ -126,25 +138,25 @@ def _configure_logging(level: str) -> None:
 
 
 async def _main(settings: Settings) -> None:
-    stopping = asyncio.Event()
+    shutdown = Shutdown(settings.drain_seconds)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stopping.set)
-    await serve(settings, stopping)
+        loop.add_signal_handler(number, shutdown.leaving.set)
+    await serve(settings, shutdown)
 
 
 def main() -> int:
     """Run the front door; the exit code says whether it ended as it was asked to."""
     try:
         settings = load_settings(os.environ)
+        _configure_logging(settings.log_level)
+        asyncio.run(_main(settings))
     except SettingsError as error:
         sys.stderr.write(f"agentrun: {error}\n")
         return 2
-    _configure_logging(settings.log_level)
-    try:
-        asyncio.run(_main(settings))
     except StoreError as error:
-        _log.error("the event store at %s cannot be opened: %s", settings.store_url, error)
+        # It names the database; its URL may hold a password.
+        _log.error("the event store cannot be opened: %s", error)
         return 1
     return 0
 

@@ -4,6 +4,9 @@ Keeping the store's rows as the cluster has them, and sealing the journals of ru
 Each served namespace is listed and then watched; whenever a watch ends or breaks, it is listed
 again, so an event that was missed is harmless. What the list no longer holds was deleted while
 nobody looked. The rows are what every tool reads.
+
+Every replica does all of it: whoever comes first writes, the others find it done. So none has to
+be elected, and none is missed when it goes.
 """
 
 import asyncio
@@ -199,13 +202,16 @@ class Archive:
             tries += 1
 
     async def _close_record(self, run: AgentRun) -> None:
-        ended = ended_by_deletion(run, self._now())
+        uid, now = run.metadata.uid, self._now()
         async with self._lock:
-            known = await self._store.get_run_by_uid(run.metadata.uid)
-            deleted_at = (known and known.deleted_at) or self._now()
-            row = known or RunRow(ended)
-            await self._store.record_run(replace(row, run=ended, deleted_at=deleted_at))
-            await self._seal(ended)
+            row = await self._store.get_run_by_uid(uid) or RunRow(run)
+            if not row.run.phase.is_terminal:
+                ended = ended_by_deletion(row.run, now)
+                deleted_at = row.deleted_at or now
+                await self._store.record_run(replace(row, run=ended, deleted_at=deleted_at))
+                # Another replica may have been faster: the seal equals what is recorded.
+                row = await self._store.get_run_by_uid(uid) or replace(row, run=ended)
+            await self._seal(row.run)
         _log.info("run %s was deleted and nothing of it is left", run.metadata.name)
 
     async def _is_pod_gone(self, run: AgentRun) -> bool:

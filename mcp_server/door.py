@@ -24,7 +24,9 @@ class Door:
     namespaces: Sequence[str]
     """The namespaces that are served; the first is the default."""
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set when the process is to end: whoever waits answers at once with what there is."""
+    """Set when the process ends: whoever waits answers at once with what there is."""
+    leaving: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set some time before: other replicas answer new requests."""
     caller: Callable[[], Caller] = current_caller
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
 

@@ -89,7 +89,7 @@ def _probes(door: Door, is_watching: Callable[[], bool]) -> list[Route]:
 
     async def readyz(_: Request) -> Response:
         missing = {
-            "stopping": door.stopping.is_set(),
+            "stopping": door.leaving.is_set(),
             "the event store cannot be read": not await _is_readable(door.store),
             "the runs of the cluster are not being watched": not is_watching(),
         }

@@ -7,6 +7,8 @@ from urllib.parse import urlsplit
 
 _POD_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
+_MOST_SECONDS = 600
+
 
 class SettingsError(ValueError):
     """A variable of the environment makes no sense."""
@@ -29,6 +31,8 @@ class Settings:
     host: str = "0.0.0.0"
     port: int = 8080
     gateway_port: int = 8081
+    drain_seconds: float = 0
+    """How long to go on answering when the process is to end, so that clients go elsewhere."""
     log_level: str = "INFO"
 
 
@@ -49,6 +53,7 @@ def load_settings(environment: Mapping[str, str]) -> Settings:
         host=environment.get("AGENTRUN_HOST") or default.host,
         port=_port(environment, "AGENTRUN_PORT", default.port),
         gateway_port=_port(environment, "AGENTRUN_GATEWAY_PORT", default.gateway_port),
+        drain_seconds=_seconds(environment, "AGENTRUN_DRAIN_SECONDS", default.drain_seconds),
         log_level=_level(environment, default.log_level),
     )
 
@@ -74,6 +79,13 @@ def _port(environment: Mapping[str, str], name: str, default: int) -> int:
     value = environment.get(name, "") or str(default)
     if not value.isdecimal() or not 0 < int(value) < 65536:
         raise SettingsError(f"{name} must be a port from 1 to 65535, not {value!r}")
+    return int(value)
+
+
+def _seconds(environment: Mapping[str, str], name: str, default: float) -> float:
+    value = environment.get(name, "") or str(int(default))
+    if not value.isdecimal() or int(value) > _MOST_SECONDS:
+        raise SettingsError(f"{name} must be seconds from 0 to {_MOST_SECONDS}, not {value!r}")
     return int(value)
 
 

@@ -17,10 +17,10 @@ from mcp_server.gateway.problems import HANDLERS, Refusal, answer
 from mcp_server.gateway.reports import Reports
 from mcp_server.gateway.requests import (
     MAX_STATUS_BYTES,
-    read_body,
     read_events,
     read_model,
     read_number,
+    received,
 )
 from mcp_server.gateway.speakers import Speaker, Speakers, is_over
 
@@ -28,7 +28,7 @@ MAX_WAIT_MS = 30_000
 """The longest that a request for inputs may wait."""
 
 _MAX_INPUT = 1_000_000
-# Blobs are held in memory while they arrive; the process must survive many runs ending at once.
+# Blobs are held in memory while they are stored; the process must survive many runs ending at once.
 _UPLOADS = 4
 _NO_EVENT = 2**62
 # A runner that goes on asking after it was told to stop must not do so thousands of times.
@@ -123,8 +123,12 @@ class _Gateway:
             message = f"name: {name[:160]!r} is not one of up to four parts of letters, digits,"
             raise Refusal("invalid", f"{message} '.', '_' and '-', none of them hidden.")
         media_type = request.headers.get("content-type", "application/octet-stream")
-        async with self._uploads:
-            body = await read_body(request, MAX_BLOB_BYTES, f"Blob {name}")
+        async with (
+            received(request, MAX_BLOB_BYTES, f"Blob {name}") as file,
+            # Only what has arrived takes a turn: a sender that stalls holds up nobody.
+            self._uploads,
+        ):
+            body = await file.read()
             digest = await self._blobs.put(f"runs/{speaker.uid}/{name}", body, media_type)
         return answer(Blob(name=name, size=len(body), sha256=digest))
 
@@ -132,6 +136,9 @@ class _Gateway:
         """Take how the agent is."""
         speaker = await self._speakers.identify_writer(request)
         said = await read_model(request, AgentStatus, MAX_STATUS_BYTES)
+        if await request.is_disconnected():
+            # This process was held up. By now the runner has told another something newer.
+            raise Refusal("unavailable", "The runner waits no longer. Send the newest state again.")
         await self._reports.state(speaker, said)
         return answer(_head(await self._store.head(speaker.uid)))
 

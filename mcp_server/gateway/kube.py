@@ -4,7 +4,7 @@ import logging
 from typing import Any
 
 from agentrun.api.v1alpha1 import API_VERSION, AgentProfile, AgentRun, AgentSession, AgentStatus
-from mcp_server.gateway.ports import ClusterUnavailable, RunGone, StatusRefused
+from mcp_server.gateway.ports import Change, ClusterUnavailable, RunGone, StatusRefused
 from mcp_server.kube import (
     APPLY_PATCH,
     PROFILES,
@@ -22,7 +22,7 @@ FIELD_MANAGER = "agentrun-gateway"
 """The owner of ``status.agent``, as ``kubectl get --show-managed-fields`` names it."""
 
 _INVALID = (400, 413, 422)
-# The operator writes the same object; each round reads what it wrote.
+# The operator and other replicas write the same object; each round reads what they wrote.
 _TRIES = 5
 
 
@@ -47,10 +47,13 @@ class KubernetesRunDirectory:
         found = await self._get(SESSIONS, namespace, name)
         return None if found is None else AgentSession.model_validate(found)
 
-    async def apply_agent_status(self, run: AgentRun, status: AgentStatus) -> AgentRun:
+    async def change_agent_status(self, run: AgentRun, change: Change) -> AgentRun:
         """See ``RunDirectory``."""
         name = run.metadata.name
         for _ in range(_TRIES):
+            status = change(run)
+            if status is None:
+                return run
             try:
                 return await self._apply(run, status)
             except ApiError as error:

@@ -43,3 +43,11 @@ def merge_outcome(before: AgentStatus | None, outcome: Outcome) -> AgentStatus:
 def is_same(one: AgentStatus | Outcome | None, other: AgentStatus | Outcome | None) -> bool:
     """Whether the API server would store the same for both."""
     return (one.to_json() if one else None) == (other.to_json() if other else None)
+
+
+def is_same_state(one: AgentStatus | None, other: AgentStatus | None) -> bool:
+    """Whether both say the same of what states tell, leaving out what an outcome writes."""
+    nothing = {"attempt": None, "outcome": None}
+    return is_same(
+        *((status or AgentStatus()).model_copy(update=nothing) for status in (one, other))
+    )

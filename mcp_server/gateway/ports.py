@@ -1,5 +1,6 @@
 """What the gateway needs of Kubernetes, and how the answers may fail."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -20,6 +21,10 @@ class RunGone(Exception):  # noqa: N818
 
 class StatusRefused(Exception):  # noqa: N818
     """The API server will not take this status, now or later."""
+
+
+Change = Callable[[AgentRun], AgentStatus | None]
+"""Makes the new ``status.agent`` of a run from the run as it is; None leaves it alone."""
 
 
 @dataclass(frozen=True)
@@ -50,9 +55,12 @@ class RunDirectory(Protocol):
     async def session(self, namespace: str, name: str) -> AgentSession | None:
         """Return the AgentSession."""
 
-    async def apply_agent_status(self, run: AgentRun, status: AgentStatus) -> AgentRun:
+    async def change_agent_status(self, run: AgentRun, change: Change) -> AgentRun:
         """
-        Make ``status`` the whole of the run's ``status.agent``, and return the new AgentRun.
+        Make what ``change`` says the whole of the run's ``status.agent``; return the AgentRun.
 
-        It is durable once this returns. Raises RunGone and StatusRefused.
+        ``run`` is the newest version known. If the run has changed since, ``change`` is asked
+        again with the newer one, so that nothing another process wrote meanwhile is lost. The
+        status is durable once this returns. Raises RunGone and StatusRefused, and whatever
+        ``change`` raises.
         """

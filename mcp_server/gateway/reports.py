@@ -1,12 +1,18 @@
-"""Writing what runners report to ``status.agent``, one report of a run at a time."""
+"""
+Writing what runners report to ``status.agent``.
+
+Each write is made from the run as the API server has it and carries its resourceVersion, so that
+several replicas may take reports of one run. In one process they take turns besides, which saves
+conflicts.
+"""
 
 import asyncio
 from weakref import WeakValueDictionary
 
 from agentrun.api.v1alpha1 import AgentRun, AgentStatus, Outcome
 from agentrun.store.base import Conflict, Fenced, RunRow, RunStore, Sealed
-from mcp_server.gateway.merging import is_same, merge_outcome, merge_state
-from mcp_server.gateway.ports import RunDirectory, RunGone
+from mcp_server.gateway.merging import is_same, is_same_state, merge_outcome, merge_state
+from mcp_server.gateway.ports import Change, RunDirectory, RunGone
 from mcp_server.gateway.problems import Refusal
 from mcp_server.gateway.speakers import Speaker
 
@@ -25,9 +31,8 @@ class Reports:
             message = "AgentStatus: outcome: an outcome is sent to /v1/outcome, not with the state."
             raise Refusal("invalid", message)
         async with self._turn(speaker.uid):
-            row = await self._store.get_run_by_uid(speaker.uid)
-            run = row.run if row else speaker.run
-            await self._apply(run, merge_state(run.status.agent, said, speaker.attempt))
+            run = await self._as_it_is(speaker)
+            await self._change(run, _state_change(speaker, run.status.agent, said))
 
     async def outcome(self, speaker: Speaker, outcome: Outcome) -> None:
         """Write how the attempt ended, once. The API server has it when this returns."""
@@ -36,32 +41,59 @@ class Reports:
             raise Refusal("invalid", f"{message} speaks. Send the attempt's own outcome.")
         async with self._turn(speaker.uid):
             run = await self._as_it_is(speaker)
-            known = run.status.agent.outcome if run.status.agent else None
-            if known is None or known.attempt != outcome.attempt:
-                await self._apply(run, merge_outcome(run.status.agent, outcome))
-            elif not is_same(known, outcome):
-                head = await self._store.head(speaker.uid)
-                name = run.metadata.name
-                message = f"Attempt {outcome.attempt} of run {name} has another outcome already."
-                raise Conflict(message, head.last_seq)
+            head = await self._store.head(speaker.uid)
+            await self._change(run, _outcome_change(speaker, outcome, head.last_seq))
 
     async def _as_it_is(self, speaker: Speaker) -> AgentRun:
-        """Read the run from the API server: the store may not have seen an outcome written."""
+        """Read the run from the API server: the store may not have seen what was written last."""
         name = speaker.run.metadata.name
         run = await self._runs.get(speaker.run.metadata.namespace, name)
         if run is None or run.metadata.uid != speaker.uid:
             raise RunGone(f"Run {name} was deleted.")
-        if run.phase.is_terminal:
-            raise Sealed(f"Run {name} is over.")
-        if run.attempts > speaker.attempt:
-            raise Fenced(f"Attempt {run.attempts} of run {name} has begun.")
         return run
 
-    async def _apply(self, run: AgentRun, status: AgentStatus) -> None:
-        if is_same(run.status.agent, status):
-            return
-        applied = await self._runs.apply_agent_status(run, status)
-        await self._store.record_run(RunRow(applied))
+    async def _change(self, run: AgentRun, change: Change) -> None:
+        changed = await self._runs.change_agent_status(run, change)
+        if changed is not run:
+            await self._store.record_run(RunRow(changed))
 
     def _turn(self, uid: str) -> asyncio.Lock:
         return self._turns.setdefault(uid, asyncio.Lock())
+
+
+def _state_change(speaker: Speaker, heard: AgentStatus | None, said: AgentStatus) -> Change:
+    def change(run: AgentRun) -> AgentStatus | None:
+        _check_alive(run, speaker)
+        before = run.status.agent
+        if not is_same_state(before, heard):
+            # A runner reports one state after the other: it gave this request up, and told
+            # another replica. Which of the two is newer, only the runner knows.
+            message = f"Another report of run {run.metadata.name} came in between."
+            raise Refusal("unavailable", f"{message} Send the newest state again.")
+        after = merge_state(before, said, speaker.attempt)
+        return None if is_same(before, after) else after
+
+    return change
+
+
+def _outcome_change(speaker: Speaker, outcome: Outcome, last_seq: int) -> Change:
+    def change(run: AgentRun) -> AgentStatus | None:
+        _check_alive(run, speaker)
+        known = run.status.agent.outcome if run.status.agent else None
+        if known is None or known.attempt != outcome.attempt:
+            return merge_outcome(run.status.agent, outcome)
+        if is_same(known, outcome):
+            return None
+        name = run.metadata.name
+        message = f"Attempt {outcome.attempt} of run {name} has another outcome already."
+        raise Conflict(message, last_seq)
+
+    return change
+
+
+def _check_alive(run: AgentRun, speaker: Speaker) -> None:
+    name = run.metadata.name
+    if run.phase.is_terminal:
+        raise Sealed(f"Run {name} is over.")
+    if run.attempts > speaker.attempt:
+        raise Fenced(f"Attempt {run.attempts} of run {name} has begun.")

@@ -2,8 +2,11 @@
 
 import asyncio
 import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import TypeVar
 
+from anyio import SpooledTemporaryFile
 from pydantic import BaseModel, ValidationError
 from starlette.requests import ClientDisconnect, Request
 
@@ -15,29 +18,58 @@ MAX_STATUS_BYTES = 512 * 1024
 """The largest state or outcome: with the spec it must fit what the API server stores."""
 
 _BODY_SECONDS = 120
+_SILENCE_SECONDS = 20
+_IN_MEMORY = 64 * 1024
 _M = TypeVar("_M", bound=BaseModel)
 
 
 async def read_body(request: Request, limit: int, what: str) -> bytes:
     """Read a body of at most ``limit`` bytes; of a larger one, no more than that is kept."""
+    return b"".join([chunk async for chunk in _chunks(request, limit, what)])
+
+
+@asynccontextmanager
+async def received(
+    request: Request, limit: int, what: str
+) -> AsyncIterator["SpooledTemporaryFile[bytes]"]:
+    """
+    Receive a body of at most ``limit`` bytes and give it as a file, which goes with the block.
+
+    Beyond a little it waits on disk, so that many slow senders take neither the memory nor the
+    turns of others.
+    """
+    try:
+        async with SpooledTemporaryFile[bytes](_IN_MEMORY) as file:
+            async for chunk in _chunks(request, limit, what):
+                await file.write(chunk)
+            await file.seek(0)
+            yield file
+    except OSError as error:
+        raise Refusal("unavailable", f"{what} cannot be kept: {error}. Try again.") from error
+
+
+async def _chunks(request: Request, limit: int, what: str) -> AsyncIterator[bytes]:
     too_large = Refusal("too_large", f"{what} is larger than {limit} bytes. Send less at once.")
     declared = request.headers.get("content-length", "")
     if declared.isdecimal() and int(declared) > limit:
         raise too_large
-    chunks, size = list[bytes](), 0
+    size, clock = 0, asyncio.get_running_loop().time
+    stream, end = request.stream(), clock() + _BODY_SECONDS
     try:
-        async with asyncio.timeout(_BODY_SECONDS):
-            async for chunk in request.stream():
-                size += len(chunk)
-                if size > limit:
-                    raise too_large
-                chunks.append(chunk)
+        while True:
+            async with asyncio.timeout(min(_SILENCE_SECONDS, end - clock())):
+                chunk = await anext(stream, None)
+            if chunk is None:
+                return
+            size += len(chunk)
+            if size > limit:
+                raise too_large
+            yield chunk
     except TimeoutError as error:
-        message = f"{what} did not arrive within {_BODY_SECONDS} s. Try again."
+        message = f"{what} stopped arriving, or took longer than {_BODY_SECONDS} s. Try again."
         raise Refusal("unavailable", message) from error
     except ClientDisconnect as error:
         raise Refusal("invalid", f"{what} broke off. Send it again.") from error
-    return b"".join(chunks)
 
 
 async def read_model(request: Request, model: type[_M], limit: int) -> _M:

@@ -85,6 +85,16 @@ async def test_a_terminal_phase_is_never_replaced(store: RunStore, later: Phase 
     assert await names(store, RunFilter(phases=[Phase.CANCELLED])) == ["run-uid-1"]
 
 
+async def test_of_two_ends_of_the_same_version_the_first_stays(store: RunStore) -> None:
+    first, second = a_row(version=5, phase=Phase.CANCELLED), a_row(version=5, phase=Phase.CANCELLED)
+    first.run.status.message, second.run.status.message = "first", "second"
+    await store.record_run(first)
+    await store.record_run(second)
+    row = await store.get_run_by_uid(first.run.metadata.uid)
+    assert row is not None
+    assert row.run.status.message == "first"
+
+
 async def test_a_terminal_phase_comes_in_whatever_its_version(store: RunStore) -> None:
     await store.record_run(a_row(version=90, phase=Phase.RUNNING))
     await store.record_run(a_row(version=7, phase=Phase.COMPLETED))

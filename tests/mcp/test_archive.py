@@ -1,12 +1,15 @@
 import asyncio
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from agentrun.api.events import EventType
+from agentrun.api.v1alpha1 import AgentRun
 from agentrun.store.memory import MemoryRunStore
 from mcp_server.archive import Archive
 from mcp_server.kube import PODS, RUNS, SESSIONS, ApiUnavailable
+from mcp_server.views import timestamp
 from tests.mcp.cluster import FakeCluster, pod, run, session
 from tests.mcp.conftest import NOW, Bench, eventually
 
@@ -278,3 +281,30 @@ async def test_a_run_younger_than_the_list_is_not_taken_for_deleted(follow: Any)
     row = await store.get_run_by_uid(uid)
     assert row is not None
     assert row.deleted_at is None
+
+
+async def test_replicas_that_bury_the_same_run_tell_one_story(follow: Any) -> None:
+    cluster, store = FakeCluster(), MemoryRunStore()
+    uid = await known_run(cluster, store, phase="Running", attempts=1)
+    deleted = cluster.objects["agentruns", "team-a", "run-1"]
+    cluster.remove(RUNS, "team-a", "run-1")
+    late = Archive(cluster, store, ["team-a"], now=lambda: NOW + timedelta(seconds=9))
+    await follow(cluster, store)
+    await until_sealed(store, uid)
+    await late._close_record(AgentRun.model_validate(deleted))
+    (last,) = await seals(store, uid)
+    row = await store.get_run_by_uid(uid)
+    assert row is not None
+    assert last["completed_at"] == timestamp(row.run.status.completion_time) == timestamp(NOW)
+
+
+async def test_of_several_replicas_each_event_is_recorded_once(follow: Any) -> None:
+    cluster, store = FakeCluster(), MemoryRunStore()
+    for _ in range(3):
+        await follow(cluster, store)
+    made = cluster.add(RUNS, "team-a", run())
+    cluster.set_status("team-a", "run-1", phase="Running")
+    cluster.set_status("team-a", "run-1", phase="Failed", reason="Evicted")
+    uid = made["metadata"]["uid"]
+    await until_sealed(store, uid)
+    assert await seals(store, uid) == [{"status": "failed", "reason": "Evicted"}]

@@ -139,7 +139,7 @@ async def test_what_is_not_ready_says_why_and_stays_alive(what: str, why: str) -
         site.store.failure = OSError("disk full") if what == "store" else None
         site.watching = what != "watch"
         if what == "stop":
-            site.door.stopping.set()
+            site.door.leaving.set()
         answer = await http.get("/readyz")
         assert (answer.status_code, answer.json()["why"]) == (503, [why])
         assert (await http.get("/healthz")).status_code == 200

@@ -18,6 +18,7 @@ def test_everything_can_be_set() -> None:
         "AGENTRUN_HOST": "127.0.0.1",
         "AGENTRUN_PORT": "1",
         "AGENTRUN_GATEWAY_PORT": "2",
+        "AGENTRUN_DRAIN_SECONDS": "5",
         "AGENTRUN_LOG_LEVEL": "debug",
     }
     assert load_settings(environment) == Settings(
@@ -30,6 +31,7 @@ def test_everything_can_be_set() -> None:
         host="127.0.0.1",
         port=1,
         gateway_port=2,
+        drain_seconds=5,
         log_level="DEBUG",
     )
 
@@ -40,6 +42,7 @@ def test_everything_can_be_set() -> None:
         ("AGENTRUN_PORT", "http"),
         ("AGENTRUN_GATEWAY_PORT", "70000"),
         ("AGENTRUN_PUBLIC_URL", "runs.test"),
+        ("AGENTRUN_DRAIN_SECONDS", "soon"),
         ("AGENTRUN_LOG_LEVEL", "LOUD"),
     ],
 )

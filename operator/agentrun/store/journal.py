@@ -192,6 +192,8 @@ def _replaces(stored: AgentRun, seen: AgentRun) -> bool:
     if stored.phase.is_terminal and stored.phase is not seen.phase:
         return False
     old, new = stored.metadata.resource_version, seen.metadata.resource_version
-    if old.isdecimal() and new.isdecimal():
-        return int(new) >= int(old)
-    return True
+    if old.isdecimal() and new.isdecimal() and new != old:
+        return int(new) > int(old)
+    # A run that was deleted ends without a new version; of several replicas that say so, each
+    # with a time of its own, the first is right.
+    return not stored.phase.is_terminal

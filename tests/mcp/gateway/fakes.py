@@ -1,6 +1,8 @@
 """The cluster, in memory."""
 
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from agentrun.api.v1alpha1 import (
     AgentProfile,
@@ -11,7 +13,14 @@ from agentrun.api.v1alpha1 import (
     AgentStatus,
     ObjectMeta,
 )
-from mcp_server.gateway.ports import ClusterUnavailable, PodIdentity, RunGone, Unauthenticated
+from mcp_server.gateway.ports import (
+    Change,
+    ClusterUnavailable,
+    PodIdentity,
+    RunGone,
+    Unauthenticated,
+)
+from mcp_server.kube import APPLY_PATCH, ApiError, Kube, Resource
 
 
 @dataclass
@@ -58,8 +67,11 @@ class FakeRuns:
         self._check()
         return self.sessions.get(name)
 
-    async def apply_agent_status(self, run: AgentRun, status: AgentStatus) -> AgentRun:
+    async def change_agent_status(self, run: AgentRun, change: Change) -> AgentRun:
         self._check()
+        status = change(run)
+        if status is None:
+            return run
         if self.refusal is not None:
             raise self.refusal
         stored = self.runs.get(run.metadata.name)
@@ -76,6 +88,49 @@ class FakeRuns:
     def _check(self) -> None:
         if self.away:
             raise ClusterUnavailable("The API server is away.")
+
+
+class FakeKube(Kube):
+    """An API server with a few objects, which minds resource versions as the real one does."""
+
+    def __init__(self) -> None:
+        self.objects: dict[tuple[str, str], dict[str, Any]] = {}
+        self.patches: list[tuple[dict[str, Any], dict[str, Any]]] = []
+        self.error: ApiError | None = None
+        self.before_patch: list[Callable[[], Awaitable[object]]] = []
+        """What happens between a patch's reading and writing: the next of these, each once."""
+
+    async def get(self, resource: Resource, namespace: str, name: str) -> dict[str, Any]:
+        if self.error is not None:
+            raise self.error
+        try:
+            return self.objects[resource.plural, name]
+        except KeyError:
+            raise ApiError(404, "NotFound", f"{name} not found") from None
+
+    async def patch(
+        self,
+        resource: Resource,
+        namespace: str,
+        name: str,
+        body: dict[str, Any],
+        *,
+        subresource: str = "",
+        content_type: str = "",
+        query: Mapping[str, str] | None = None,
+    ) -> dict[str, Any]:
+        if self.before_patch:
+            await self.before_patch.pop(0)()
+        stored = await self.get(resource, namespace, name)
+        version = stored["metadata"]["resourceVersion"]
+        if body["metadata"]["resourceVersion"] != version:
+            raise ApiError(409, "Conflict", "the object has been modified")
+        assert (subresource, content_type) == ("status", APPLY_PATCH)
+        self.patches.append((body, dict(query or {})))
+        metadata = {**stored["metadata"], "resourceVersion": f"{version}0"}
+        status = {**stored["status"], **body["status"]}
+        self.objects[resource.plural, name] = {**stored, "metadata": metadata, "status": status}
+        return self.objects[resource.plural, name]
 
 
 def a_profile(name: str = "codex") -> AgentProfile:

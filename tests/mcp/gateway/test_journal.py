@@ -1,5 +1,6 @@
 """Appending events, and blobs."""
 
+import asyncio
 import hashlib
 from collections.abc import AsyncIterator
 from typing import Any
@@ -9,6 +10,7 @@ import pytest
 from agentrun.api.events import MAX_EVENT_BYTES
 from agentrun.api.gateway import MAX_APPEND_BYTES, MAX_BATCH, MAX_BLOB_BYTES
 from agentrun.store.base import JournalHead
+from mcp_server.gateway import requests
 from tests.contract.builders import TS
 from tests.mcp.gateway.conftest import World
 
@@ -165,3 +167,39 @@ async def test_a_full_disk_is_worth_another_try(world: World) -> None:
     assert answer.headers["retry-after"]
     world.blobs.failure = None
     assert (await world.call("PUT", "/v1/blobs/a", b"x")).status_code == 200
+
+
+async def stalled(begun: asyncio.Event) -> AsyncIterator[bytes]:
+    yield b"x"
+    begun.set()
+    await asyncio.Event().wait()
+
+
+async def test_uploads_that_stall_hold_up_no_other(world: World) -> None:
+    begun = [asyncio.Event() for _ in range(10)]
+    stalling = [
+        asyncio.create_task(world.call("PUT", f"/v1/blobs/{n}", content=stalled(one)))
+        for n, one in enumerate(begun)
+    ]
+    for one in begun:
+        await one.wait()
+    assert (await world.call("PUT", "/v1/blobs/a", b"x")).status_code == 200
+    for task in stalling:
+        task.cancel()
+    await asyncio.gather(*stalling, return_exceptions=True)
+
+
+async def test_an_upload_that_stalls_is_given_up(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(requests, "_SILENCE_SECONDS", 0.05)
+    answer = await world.call("PUT", "/v1/blobs/a", content=stalled(asyncio.Event()))
+    assert (answer.status_code, answer.json()["error"]) == (503, "unavailable")
+    assert "stopped arriving" in answer.json()["message"]
+
+
+async def test_a_large_blob_arrives_whole(world: World) -> None:
+    body = bytes(range(256)) * 4096
+    answer = await world.call("PUT", "/v1/blobs/a", body)
+    assert answer.json()["sha256"] == hashlib.sha256(body).hexdigest()
+    assert world.blobs._blobs["runs/uid-1/a"] == body

@@ -1,55 +1,17 @@
-from collections.abc import Mapping
-from typing import Any
-
 import pytest
 
 from agentrun.api.v1alpha1 import AgentRun, AgentState, AgentStatus
 from mcp_server.gateway.kube import KubernetesRunDirectory
 from mcp_server.gateway.ports import ClusterUnavailable, RunGone, StatusRefused
-from mcp_server.kube import APPLY_PATCH, ApiError, ApiUnavailable, Kube, Resource
+from mcp_server.kube import ApiError, ApiUnavailable
 from tests.mcp.gateway.conftest import the_run
-from tests.mcp.gateway.fakes import a_profile, a_session
+from tests.mcp.gateway.fakes import FakeKube, a_profile, a_session
 
 WORKING = AgentStatus(attempt=1, state=AgentState.WORKING)
 
 
-class FakeKube(Kube):
-    """An API server with a few objects, which minds resource versions as the real one does."""
-
-    def __init__(self) -> None:
-        self.objects: dict[tuple[str, str], dict[str, Any]] = {}
-        self.patches: list[tuple[dict[str, Any], dict[str, Any]]] = []
-        self.error: ApiError | None = None
-
-    async def get(self, resource: Resource, namespace: str, name: str) -> dict[str, Any]:
-        if self.error is not None:
-            raise self.error
-        try:
-            return self.objects[resource.plural, name]
-        except KeyError:
-            raise ApiError(404, "NotFound", f"{name} not found") from None
-
-    async def patch(
-        self,
-        resource: Resource,
-        namespace: str,
-        name: str,
-        body: dict[str, Any],
-        *,
-        subresource: str = "",
-        content_type: str = "",
-        query: Mapping[str, str] | None = None,
-    ) -> dict[str, Any]:
-        stored = await self.get(resource, namespace, name)
-        version = stored["metadata"]["resourceVersion"]
-        if body["metadata"]["resourceVersion"] != version:
-            raise ApiError(409, "Conflict", "the object has been modified")
-        assert (subresource, content_type) == ("status", APPLY_PATCH)
-        self.patches.append((body, dict(query or {})))
-        metadata = {**stored["metadata"], "resourceVersion": f"{version}0"}
-        status = {**stored["status"], **body["status"]}
-        self.objects[resource.plural, name] = {**stored, "metadata": metadata, "status": status}
-        return self.objects[resource.plural, name]
+def always_working(_: AgentRun) -> AgentStatus:
+    return WORKING
 
 
 @pytest.fixture
@@ -76,7 +38,7 @@ async def test_what_does_not_exist_is_none(kube: FakeKube) -> None:
 
 
 async def test_the_whole_agent_status_is_applied_and_nothing_else(kube: FakeKube) -> None:
-    applied = await KubernetesRunDirectory(kube).apply_agent_status(the_run(), WORKING)
+    applied = await KubernetesRunDirectory(kube).change_agent_status(the_run(), always_working)
     assert applied.status.agent == WORKING
     assert applied.metadata.resource_version == "100"
     ((body, query),) = kube.patches
@@ -87,23 +49,42 @@ async def test_the_whole_agent_status_is_applied_and_nothing_else(kube: FakeKube
 async def test_a_run_that_changed_meanwhile_is_written_all_the_same(kube: FakeKube) -> None:
     old = the_run()
     old.metadata.resource_version = "9"
-    applied = await KubernetesRunDirectory(kube).apply_agent_status(old, WORKING)
+    applied = await KubernetesRunDirectory(kube).change_agent_status(old, always_working)
     assert applied.status.agent == WORKING
     assert len(kube.patches) == 1
+
+
+async def test_the_change_is_made_from_the_newest_version(kube: FakeKube) -> None:
+    old = the_run()
+    old.metadata.resource_version = "9"
+    asked = []
+
+    def change(run: AgentRun) -> AgentStatus:
+        asked.append(run.metadata.resource_version)
+        return WORKING
+
+    await KubernetesRunDirectory(kube).change_agent_status(old, change)
+    assert asked == ["9", "10"]
+
+
+async def test_a_change_that_is_none_writes_nothing(kube: FakeKube) -> None:
+    run = the_run()
+    assert await KubernetesRunDirectory(kube).change_agent_status(run, lambda _: None) is run
+    assert kube.patches == []
 
 
 async def test_a_later_run_of_the_same_name_is_left_alone(kube: FakeKube) -> None:
     old = the_run()
     old.metadata.uid, old.metadata.resource_version = "uid-0", "5"
     with pytest.raises(RunGone):
-        await KubernetesRunDirectory(kube).apply_agent_status(old, WORKING)
+        await KubernetesRunDirectory(kube).change_agent_status(old, always_working)
     assert kube.patches == []
 
 
 async def test_a_run_that_was_deleted_is_gone(kube: FakeKube) -> None:
     kube.objects.clear()
     with pytest.raises(RunGone):
-        await KubernetesRunDirectory(kube).apply_agent_status(the_run(), WORKING)
+        await KubernetesRunDirectory(kube).change_agent_status(the_run(), always_working)
 
 
 @pytest.mark.parametrize(
@@ -120,7 +101,7 @@ async def test_refusals_are_sorted_by_whether_trying_again_helps(
 ) -> None:
     kube.error = error
     with pytest.raises(expected):
-        await KubernetesRunDirectory(kube).apply_agent_status(the_run(), WORKING)
+        await KubernetesRunDirectory(kube).change_agent_status(the_run(), always_working)
 
 
 @pytest.mark.parametrize("error", [ApiUnavailable("away"), ApiError(403, "Forbidden", "no")])
@@ -138,6 +119,6 @@ async def test_a_run_that_never_rests_is_worth_another_try(kube: FakeKube) -> No
             return run
 
     with pytest.raises(ClusterUnavailable):
-        await Restless(kube).apply_agent_status(
-            await Restless(kube).get("", "") or the_run(), WORKING
+        await Restless(kube).change_agent_status(
+            await Restless(kube).get("", "") or the_run(), always_working
         )
