@@ -18,7 +18,8 @@ from tests.unit.chart import helm
 def schemas(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Write a schema for each kind that the chart renders."""
     folder = tmp_path_factory.mktemp("schemas")
-    for kind in {one["kind"] for one in helm.render()}:
+    rendered = [one for path in helm.VALUES.glob("*.yaml") for one in helm.render("--values", path)]
+    for kind in {one["kind"] for one in [*helm.render(), *rendered]}:
         schema = getattr(client, f"V1{kind}").model_json_schema()
         (folder / f"{kind.lower()}.json").write_text(json.dumps(schema))
     return folder

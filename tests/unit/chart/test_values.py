@@ -9,6 +9,7 @@ import yaml
 
 from agentrun.controller.limits import Limits
 from agentrun.controller.settings import settings_from
+from mcp_server.hosts import is_allowed_host
 from mcp_server.settings import Settings, load_settings
 from tests.unit.chart import helm
 
@@ -33,7 +34,10 @@ SCHEMA: dict[str, Any] = json.loads((helm.CHART / "values.schema.json").read_tex
         pytest.param("runNamespaces={Agents}", "runNamespaces", id="not-a-name"),
         pytest.param("mcpServer.service.type=Ingress", "type", id="unknown-service-type"),
         pytest.param("mcpServer.persistence.size=much", "size", id="not-a-quantity"),
-        pytest.param("mcpServer.replicas=2", "replicas", id="no-such-value"),
+        pytest.param("mcpServer.replicas=0", "replicas", id="no-replica"),
+        pytest.param("mcpServer.store.url=mysql://x", "url", id="unknown-database"),
+        pytest.param("mcpServer.store.secret=x", "secret", id="misspelt-in-the-store"),
+        pytest.param("mcpServer.blobs.url=gs://x", "url", id="unknown-blobs"),
         pytest.param("images.runner.pullPolicy=Sometimes", "pullPolicy", id="no-pull-policy"),
     ],
 )
@@ -107,9 +111,25 @@ def test_front_door_understands_the_environment_it_gets() -> None:
     spec = helm.pod_specs(helm.render("--values", helm.VALUES / "everything.yaml"))
     settings = load_settings(helm.environment(spec["agentrun-mcp"]))
     assert settings.namespaces == ("team-a", "team-b")
-    assert settings.store_url == "postgresql://store.internal/agentrun"
+    assert settings.store_url == "postgresql://agentrun@store.internal/agentrun"
     assert settings.public_url == "https://agentrun.example.test"
-    assert set(settings.allowed_hosts) == {"agentrun.example.test", ".example.test"}
+    assert set(settings.allowed_hosts) == {
+        "agentrun-mcp.agentrun-system",
+        "agentrun.example.test",
+        ".example.test",
+    }
+
+
+def test_every_name_of_the_service_is_answered() -> None:
+    spec = helm.pod_specs(helm.render())
+    settings = load_settings(helm.environment(spec["agentrun-mcp"]))
+    for name in (
+        "",
+        ".agentrun-system",
+        ".agentrun-system.svc",
+        ".agentrun-system.svc.cluster.local",
+    ):
+        assert is_allowed_host(f"agentrun-mcp{name}:8080", settings.allowed_hosts)
 
 
 def test_front_door_keeps_its_data_on_the_volume() -> None:
