@@ -1,10 +1,11 @@
-"""Objects the cluster has from the start: its DNS Service, and volumes for claims to bind."""
+"""Objects the cluster has from the start: roles, and volumes for claims to bind."""
 
 import json
 from typing import Any
 
 from dev.components import Cluster
 
+RBAC = "rbac.authorization.k8s.io"
 VOLUMES = 12
 VOLUME_SIZE = "10Gi"
 
@@ -14,48 +15,22 @@ def manifest(objects: list[dict[str, Any]]) -> str:
     return json.dumps({"apiVersion": "v1", "kind": "List", "items": objects})
 
 
-def dns(c: Cluster) -> list[dict[str, Any]]:
-    """Build the Service that leads to the CoreDNS process on the node."""
-    names = {"name": "kube-dns", "namespace": "kube-system"}
-    ports = [("dns", "UDP"), ("dns-tcp", "TCP")]
-    return [
-        {
-            "apiVersion": "v1",
-            "kind": "Service",
-            "metadata": names,
-            "spec": {
-                "clusterIP": c.network.dns,
-                "ports": [{"name": n, "port": 53, "protocol": p} for n, p in ports],
-            },
-        },
-        {
-            "apiVersion": "discovery.k8s.io/v1",
-            "kind": "EndpointSlice",
-            "metadata": {**names, "labels": {"kubernetes.io/service-name": "kube-dns"}},
-            "addressType": "IPv4",
-            "ports": [{"name": n, "port": 53, "protocol": p} for n, p in ports],
-            "endpoints": [{"addresses": [c.network.node], "conditions": {"ready": True}}],
-        },
-    ]
+def policies_role() -> list[dict[str, Any]]:
+    """Build what lets the enforcer of NetworkPolicies look at what they are about."""
+    core = {"apiGroups": [""], "resources": ["pods", "namespaces"], "verbs": ["list", "watch"]}
+    own = {**core, "apiGroups": ["networking.k8s.io"], "resources": ["networkpolicies"]}
+    subject = {"kind": "User", "apiGroup": RBAC, "name": "agentrun-dev:policies"}
+    return cluster_role("agentrun-dev:policies", [core, own], subject)
 
 
-def coredns_role() -> list[dict[str, Any]]:
-    """Build what lets CoreDNS look at Services and their endpoints."""
-    group = "rbac.authorization.k8s.io"
-    name = {"name": "agentrun-dev:coredns"}
-    watch = ["list", "watch"]
-    rules = [
-        {"apiGroups": [""], "resources": ["services", "pods", "namespaces"], "verbs": watch},
-        {"apiGroups": ["discovery.k8s.io"], "resources": ["endpointslices"], "verbs": watch},
-    ]
-    role = {"apiVersion": f"{group}/v1", "kind": "ClusterRole", "metadata": name, "rules": rules}
-    binding = {
-        "apiVersion": f"{group}/v1",
-        "kind": "ClusterRoleBinding",
-        "metadata": name,
-        "roleRef": {"apiGroup": group, "kind": "ClusterRole", **name},
-        "subjects": [{"kind": "User", "apiGroup": group, "name": "system:coredns"}],
-    }
+def cluster_role(
+    name: str, rules: list[dict[str, Any]], subject: dict[str, str]
+) -> list[dict[str, Any]]:
+    """Build a ClusterRole, and the binding that gives it to ``subject``."""
+    meta = {"apiVersion": f"{RBAC}/v1", "metadata": {"name": name}}
+    role = {**meta, "kind": "ClusterRole", "rules": rules}
+    reference = {"apiGroup": RBAC, "kind": "ClusterRole", "name": name}
+    binding = {**meta, "kind": "ClusterRoleBinding", "roleRef": reference, "subjects": [subject]}
     return [role, binding]
 
 

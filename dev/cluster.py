@@ -18,8 +18,8 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from dev import addons, network, paths, pause, pki, processes, tools, volumes
-from dev.components import COMPONENTS, PAUSE_IMAGE, Cluster, Component, configurations
+from dev import addons, dns, network, one_file_image, paths, pki, processes, tools, volumes
+from dev.components import COMPONENTS, DNS_IMAGE, PAUSE_IMAGE, Cluster, Component, configurations
 from dev.shell import DevError, attempt, run, say, step, wait_until
 
 CLIENTS = (
@@ -27,7 +27,7 @@ CLIENTS = (
     pki.Client("controller-manager", "system:kube-controller-manager"),
     pki.Client("scheduler", "system:kube-scheduler"),
     pki.Client("proxy", "system:kube-proxy"),
-    pki.Client("coredns", "system:coredns"),
+    pki.Client("policies", "agentrun-dev:policies"),
 )
 
 
@@ -81,13 +81,16 @@ def _start(name: str, found: Cluster | None) -> Cluster:
     for component in COMPONENTS:
         start(cluster, component)
         if component.name == "kube-apiserver":
-            # Before CoreDNS, which may read nothing without its role.
-            objects = [*addons.coredns_role(), *addons.dns(cluster), addons.storage_class()]
+            # Before what is started next, which may read nothing without its role.
+            objects = [*addons.policies_role(), *dns.objects(cluster), addons.storage_class()]
             kubectl(cluster.name, "apply", "-f", "-", stdin=addons.manifest(objects))
         if component.name == "containerd":
-            _import_pause(cluster)
+            _import_images(cluster)
     with step("node ready"):
         wait_until("the node is ready", lambda: _node_ready(cluster))
+    with step("names resolve"):
+        which = ("-n", dns.NAMESPACE, "rollout", "status", f"deployment/{dns.NAME}")
+        kubectl(cluster.name, *which, "--timeout=60s")
     return cluster
 
 
@@ -198,18 +201,20 @@ def _make_certificates(cluster: Cluster) -> None:
     _write(kubeconfig(cluster.name), pki.kubeconfig(cluster.pki(""), "admin", cluster.server))
 
 
-def _import_pause(cluster: Cluster) -> None:
-    archive = cluster.folder / "pause.tar"
-    if not archive.exists():
-        archive.write_bytes(pause.archive(paths.binaries() / "pause", PAUSE_IMAGE))
+def _import_images(cluster: Cluster) -> None:
+    """Import the images that consist of one program each."""
     containerd = ["ctr", "--address", cluster.socket, "--namespace", "k8s.io"]
-    run([*containerd, "images", "import", archive])
+    for image, program, user in ((PAUSE_IMAGE, "pause", "65535:65535"), (DNS_IMAGE, "coredns", "")):
+        archive = cluster.folder / f"{program}.tar"
+        if not archive.exists():
+            archive.write_bytes(one_file_image.archive(paths.binaries() / program, image, user))
+        run([*containerd, "images", "import", archive])
 
 
 def _node_ready(cluster: Cluster) -> bool:
-    query = 'jsonpath={.items[*].status.conditions[?(@.type=="Ready")].status}'
+    query = 'jsonpath={.status.conditions[?(@.type=="Ready")].status}'
     command = [paths.binaries() / "kubectl", "--kubeconfig", kubeconfig(cluster.name)]
-    return attempt([*command, "get", "nodes", "-o", query]).stdout.strip() == "True"
+    return attempt([*command, "get", "node", cluster.node, "-o", query]).stdout.strip() == "True"
 
 
 def _mounts(folder: Path) -> list[str]:

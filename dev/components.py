@@ -5,6 +5,7 @@ Only descriptions: nothing here starts a process. ``COMPONENTS`` is in the order
 """
 
 import json
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,8 @@ MAX_PIDS = 1024
 """In one pod: enough for an agent and a build, too few for a fork bomb to be felt outside."""
 
 PAUSE_IMAGE = "localhost/agentrun/pause:dev"
+DNS_IMAGE = "localhost/agentrun/coredns:dev"
+POLICIES_PORT = 10260
 
 
 @dataclass(frozen=True)
@@ -155,8 +158,12 @@ def _proxy(c: Cluster) -> list[object]:
     return [paths.binaries() / "kube-proxy", f"--config={c.config('proxy.json')}"]
 
 
-def _coredns(c: Cluster) -> list[object]:
-    return [paths.binaries() / "coredns", "-conf", c.config("Corefile")]
+def _policies(c: Cluster) -> list[object]:
+    files = [c.pki(name) for name in ("ca.crt", "policies.crt", "policies.key")]
+    return [
+        *("env", f"PYTHONPATH={paths.CHECKOUT}", sys.executable, "-m", "dev.policies"),
+        *(c.server, *files, c.network.node, POLICIES_PORT),
+    ]
 
 
 COMPONENTS = (
@@ -168,7 +175,7 @@ COMPONENTS = (
     Component("kubelet", _kubelet, "://{node}:10248/healthz"),
     # After the kubelet: it is not well before its node exists.
     Component("kube-proxy", _proxy, "://{node}:10256/healthz"),
-    Component("coredns", _coredns, "://{node}:8181/ready"),
+    Component("network-policies", _policies, f"://{{node}}:{POLICIES_PORT}/healthz"),
 )
 
 
@@ -184,8 +191,7 @@ def configurations(c: Cluster) -> dict[str, str]:
         "cni/10-bridge.conflist": json.dumps(_cni_config(c), indent=1),
         "kubelet.json": json.dumps(_kubelet_config(c), indent=1),
         "proxy.json": json.dumps(_proxy_config(c), indent=1),
-        "resolv.conf": f"nameserver {c.network.node}\n",
-        "Corefile": _corefile(c),
+        "resolv.conf": f"nameserver {c.network.dns}\n",
     }
 
 
@@ -266,24 +272,3 @@ def _proxy_config(c: Cluster) -> dict[str, Any]:
         "hostnameOverride": c.node,
         "mode": "nftables",
     }
-
-
-def _corefile(c: Cluster) -> str:
-    # Two blocks: within one, CoreDNS asks `template` before `kubernetes`, whatever their order.
-    return f"""cluster.local:53 {{
-    bind {c.network.node}
-    ready {c.network.node}:8181
-    errors
-    kubernetes cluster.local {{
-        kubeconfig {c.config("coredns.kubeconfig")}
-    }}
-}}
-.:53 {{
-    bind {c.network.node}
-    errors
-    # There is no way out to the world, and a quick no is better than a slow one.
-    template ANY ANY {{
-        rcode NXDOMAIN
-    }}
-}}
-"""

@@ -116,7 +116,9 @@ def create(network: Network) -> None:
         run(["ip", "route", "replace", target, "via", network.node])
     forward = "echo 1 > /proc/sys/net/ipv4/ip_forward"
     # An answer between two pods must pass the translation that its question passed.
-    bridged = "! cd /proc/sys/net/bridge 2>/dev/null || echo 1 > bridge-nf-call-iptables"
+    # And what they say to each other must pass the rules of their NetworkPolicies, in IPv6 too.
+    switches = "echo 1 | tee bridge-nf-call-iptables bridge-nf-call-ip6tables >/dev/null"
+    bridged = f"! cd /proc/sys/net/bridge 2>/dev/null || {switches}"
     run(["nsenter", f"--net={network.path}", "sh", "-c", f"{forward} && {{ {bridged}; }}"])
 
 

@@ -44,7 +44,15 @@ gateway cannot take it."""
 PROXY_PORT = 8790
 """The runner's reverse proxy to the model's provider, on the pod's loopback."""
 
+_API_SERVER = ("SERVICE_HOST", "SERVICE_PORT", "SERVICE_PORT_HTTPS", "PORT", "PORT_443_TCP")
+_API_PORT = ("PROTO", "PORT", "ADDR")
+_API_VARIABLES = [f"KUBERNETES_{name}" for name in _API_SERVER] + [
+    f"KUBERNETES_PORT_443_TCP_{name}" for name in _API_PORT
+]
+
 AGENT_BOOTSTRAP = (
+    # The kubelet tells every container where the API server is: nothing an agent has to know.
+    f"unset {' '.join(_API_VARIABLES)}; "
     f'until [ -e {READY} ]; do sleep 0.1; done; exec {INIT} -s -e 137 -- /bin/sh {SUPERVISE} "$@"'
 )
 """The agent container's ``sh -c`` script; its arguments are the agent's ACP command."""

@@ -1,6 +1,6 @@
 import json
 
-from dev import addons, components, network
+from dev import addons, components, dns, network
 
 CLUSTER = components.Cluster("test", network.network_of("test"))
 
@@ -29,10 +29,10 @@ def test_the_kubelets_limits() -> None:
     assert kubelet["failCgroupV1"] is False
 
 
-def test_the_dns_service_leads_to_the_node() -> None:
-    service, endpoints = addons.dns(CLUSTER)
-    assert service["spec"]["clusterIP"] == CLUSTER.network.dns
-    assert endpoints["endpoints"][0]["addresses"] == [CLUSTER.network.node]
+def test_pods_ask_the_dns_service_for_names() -> None:
+    service = next(o for o in dns.objects(CLUSTER) if o["kind"] == "Service")
+    kubelet = json.loads(components.configurations(CLUSTER)["kubelet.json"])
+    assert kubelet["clusterDNS"] == [service["spec"]["clusterIP"]]
 
 
 def test_a_volume_stays_on_its_node() -> None:

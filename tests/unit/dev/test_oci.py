@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from dev import oci, pause
+from dev import oci, one_file_image
 from dev.shell import DevError
 
 
@@ -54,7 +54,7 @@ def test_an_unknown_image_is_not_loaded(tmp_path: Path) -> None:
 def test_the_pause_image_names_its_layer(tmp_path: Path) -> None:
     program = tmp_path / "pause"
     program.write_bytes(b"program")
-    with tarfile.open(fileobj=io.BytesIO(pause.archive(program, "a/b:c"))) as tar:
+    with tarfile.open(fileobj=io.BytesIO(one_file_image.archive(program, "a/b:c"))) as tar:
         manifest = json.load(tar.extractfile("manifest.json"))[0]  # type: ignore[arg-type]
         assert manifest["RepoTags"] == ["a/b:c"]
         assert set(tar.getnames()) == {"manifest.json", manifest["Config"], *manifest["Layers"]}

@@ -1,4 +1,4 @@
-"""The image of every pod's sandbox, put together without any image tool."""
+"""Images of one static program each, put together without any image tool."""
 
 import hashlib
 import io
@@ -7,13 +7,13 @@ import tarfile
 from pathlib import Path
 
 
-def archive(program: Path, name: str) -> bytes:
+def archive(program: Path, name: str, user: str = "") -> bytes:
     """Build a one-file image in the format of ``docker save``."""
-    layer = _tar({"pause": (program.read_bytes(), 0o755)})
+    layer = _tar({program.name: (program.read_bytes(), 0o755)})
     config = {
         "architecture": "amd64",
         "os": "linux",
-        "config": {"Entrypoint": ["/pause"], "User": "65535:65535"},
+        "config": {"Entrypoint": [f"/{program.name}"], "User": user},
         "rootfs": {"type": "layers", "diff_ids": [f"sha256:{hashlib.sha256(layer).hexdigest()}"]},
     }
     manifest = [{"Config": "config.json", "RepoTags": [name], "Layers": ["layer.tar"]}]

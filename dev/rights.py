@@ -1,0 +1,115 @@
+"""
+What the chart's service accounts may ask of the Kubernetes API, read from its own roles.
+
+``python -m dev.rights FILE`` writes the table into FILE, between the two marks that are in it.
+"""
+
+import json
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dev import paths, tools
+from dev.shell import DevError, run
+
+COMPONENTS = {
+    "operator": "operator",
+    "mcp": "front door",
+    "profiles": "profiles hook",
+    "runs": "`agentrun-client`",
+    "test": "`helm test`",
+}
+"""What people call the components that have service accounts, or might have."""
+
+BEGIN, END = "<!-- rights: begin -->", "<!-- rights: end -->"
+
+
+@dataclass(frozen=True, order=True)
+class Right:
+    """One thing that a component may do, or did."""
+
+    component: str
+    group: str
+    resource: str
+    """With the subresource after a slash."""
+    verb: str
+    scope: str = "namespace"
+    """``namespace``: in the namespaces of the runs. ``cluster``: everywhere."""
+
+    def __str__(self) -> str:
+        """Say it as a person would write the rule."""
+        name = f"{self.resource}.{self.group}" if self.group else self.resource
+        return f"{self.component}: {self.verb} {name} ({self.scope})"
+
+
+def rendered(*flags: str) -> list[Mapping[str, Any]]:
+    """Render the chart with its default values; hooks are included."""
+    tools.build(tuple(one for one in tools.CLIENTS if one.name in ("helm", "kubectl")))
+    chart = paths.CHECKOUT / "charts" / "agentrun"
+    helm = [paths.binaries() / "helm", "template", "agentrun", chart, "-n", "agentrun-system"]
+    text = run([*helm, "--kube-version", tools.KUBERNETES, *flags])
+    # kubectl reads YAML, so that this needs nothing but what the cluster needs anyway.
+    kubectl = [paths.binaries() / "kubectl", "create", "--dry-run=client", "--validate=false"]
+    return list(_documents(run([*kubectl, "-o", "json", "-f", "-"], stdin=text)))
+
+
+def _documents(text: str) -> Iterator[Mapping[str, Any]]:
+    decoder, rest = json.JSONDecoder(), text.lstrip()
+    while rest:
+        document, end = decoder.raw_decode(rest)
+        yield document
+        rest = rest[end:].lstrip()
+
+
+def granted(objects: Iterable[Mapping[str, Any]]) -> set[Right]:
+    """Collect what the roles among ``objects`` allow, by the component that the role is for."""
+    return {
+        right
+        for one in objects
+        if one["kind"] in ("Role", "ClusterRole")
+        for rule in one["rules"]
+        for right in _rights(one, rule)
+    }
+
+
+def _rights(role: Mapping[str, Any], rule: Mapping[str, Any]) -> Iterator[Right]:
+    component = role["metadata"]["labels"]["app.kubernetes.io/component"]
+    scope = "cluster" if role["kind"] == "ClusterRole" else "namespace"
+    for group in rule["apiGroups"]:
+        for resource in rule["resources"]:
+            for verb in rule["verbs"]:
+                yield Right(component, group, resource, verb, scope)
+
+
+def table(rights: Iterable[Right]) -> str:
+    """Write the rights as a table for people."""
+    cells: dict[tuple[str, str, str, str], list[str]] = {}
+    order = ["get", "list", "watch", "create", "patch", "update", "delete"]
+    for right in sorted(rights):
+        resource = f"{right.resource}.{right.group}" if right.group else right.resource
+        where = "the whole cluster" if right.scope == "cluster" else "the namespaces of runs"
+        cells.setdefault(
+            (right.component, COMPONENTS[right.component], resource, where), []
+        ).append(right.verb)
+    rows = [
+        f"| {who} | `{resource}` | {', '.join(sorted(verbs, key=order.index))} | {where} |"
+        for (_, who, resource, where), verbs in cells.items()
+    ]
+    return "\n".join(["| who | what | may | where |", "|---|---|---|---|", *rows])
+
+
+def main(file: Path) -> None:
+    """Write the table into ``file``."""
+    text = file.read_text(encoding="utf-8")
+    if BEGIN not in text or END not in text:
+        raise DevError(f"{file} has no lines {BEGIN} and {END} to write between")
+    head, _, rest = text.partition(BEGIN)
+    tail = rest.partition(END)[2]
+    new = f"{head}{BEGIN}\n{table(granted(rendered()))}\n{END}{tail}"
+    file.write_text(new, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

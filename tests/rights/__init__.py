@@ -1,0 +1,6 @@
+"""
+Rights no wider than used: run after the end to end tests, on their cluster.
+
+Compares what the chart's roles grant with what the API server's audit log shows to have been
+asked for.
+"""
