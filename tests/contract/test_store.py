@@ -347,7 +347,7 @@ async def test_a_seal_is_the_last_event(store: RunStore) -> None:
         with pytest.raises(Sealed):
             await store.append("uid-1", 1, batch)
     last = (await store.read("uid-1", 2, 10))[0]
-    assert (last.seq, last.type.value, last.data) == (3, "status_changed", data)
+    assert (last.seq, last.type, last.data) == (3, "status_changed", data)
     assert await store.head("uid-1") == JournalHead(3, sealed=True)
 
 

@@ -33,17 +33,25 @@ MAX_EVENT_BYTES = 65_536
 """The largest event the gateway takes, as JSON. The runner keeps events well below it."""
 
 
+AnyEventType = Annotated[
+    EventType | Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,31}$")],
+    Field(union_mode="left_to_right"),
+]
+"""The kind of an event: one of those above, or one that only a newer version knows."""
+
+
 class NewEvent(BaseModel):
     """An event as the runner sends it. ``seq`` starts at 1 and has no gaps."""
 
-    model_config = ConfigDict(extra="forbid")
+    # The runner may be newer than the gateway.
+    model_config = ConfigDict(extra="ignore")
 
     seq: Annotated[int, Field(ge=1)]
     event_id: Annotated[str, Field(min_length=1, max_length=64)]
     """Unique per event: sending an event twice is harmless, another event at its seq is not."""
     ts: Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$")]
     """When it happened: UTC, milliseconds."""
-    type: EventType
+    type: AnyEventType
     data: dict[str, Any]
 
 
@@ -57,5 +65,5 @@ class Event(BaseModel):
     run_id: str
     session_id: str
     backend: str
-    type: EventType
+    type: AnyEventType
     data: dict[str, Any]

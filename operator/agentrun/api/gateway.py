@@ -20,6 +20,15 @@ GET    /v1/inputs     ?after=N&wait_ms=M → Inputs
 known. 410 ``sealed``: the run is over. Both mean: stop, nothing you send will be kept.
 503 ``unavailable``: the store is away or full; keep everything and try again.
 Every refusal is a Problem.
+
+A run's pod keeps its runner while the gateway is upgraded, or rolled back, so each side may be
+one minor version older or newer than the other:
+
+- fields are only ever added, optional and with a default; who does not know a field ignores it;
+- an event of a type that the gateway does not know is stored and served like any other;
+- a new path is one that the runner can do without: an older gateway answers 404;
+- the closed vocabularies (the agent's states, the outcome's, the codes of a Problem) do not grow:
+  what is new is said in a new field.
 """
 
 from typing import Annotated, Literal
@@ -48,7 +57,8 @@ ProblemCode = Literal[
 
 
 class _Message(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+    # The other side may be newer, and what it adds must not break this one.
+    model_config = ConfigDict(extra="ignore")
 
 
 class Problem(_Message):

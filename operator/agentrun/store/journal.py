@@ -18,7 +18,7 @@ from agentrun.store.base import Conflict, Fenced, JournalHead, RunRow, Sealed
 STATUSES = frozenset(phase.status for phase in Phase)
 TERMINAL_STATUSES = frozenset(phase.status for phase in Phase if phase.is_terminal)
 
-_STATUS_OF_TYPE = {
+_STATUS_OF_TYPE: dict[str, str] = {
     EventType.RUN_STARTED: "running",
     EventType.RUN_COMPLETED: "completed",
     EventType.RUN_FAILED: "failed",
@@ -98,7 +98,7 @@ def advance(journal: Journal, event: NewEvent) -> Journal:
     )
 
 
-def status_of(kind: EventType, data: Mapping[str, Any]) -> str | None:
+def status_of(kind: str, data: Mapping[str, Any]) -> str | None:
     """Tell which status an event names; None for most."""
     if kind is EventType.STATUS_CHANGED:
         named = data.get("status")
@@ -106,12 +106,12 @@ def status_of(kind: EventType, data: Mapping[str, Any]) -> str | None:
     return _STATUS_OF_TYPE.get(kind)
 
 
-def summary_of(kind: EventType, data: Mapping[str, Any]) -> str:
+def summary_of(kind: str, data: Mapping[str, Any]) -> str:
     """Say in a line what an event tells."""
     return _line(_told(kind, data), _LINE_CHARS)
 
 
-def _told(kind: EventType, data: Mapping[str, Any]) -> str:
+def _told(kind: str, data: Mapping[str, Any]) -> str:
     match kind:
         case EventType.AGENT_MESSAGE | EventType.MESSAGE_ADDED:
             return _line(_text(data, "text"), _MESSAGE_CHARS)
@@ -119,7 +119,7 @@ def _told(kind: EventType, data: Mapping[str, Any]) -> str:
             status = _text(data, "status")
             return _PHRASES.get(status, f"Status: {status}")
         case EventType.INPUT_REQUIRED | EventType.AUTH_REQUIRED:
-            return _text(data, "text") or _PHRASES[kind.value]
+            return _text(data, "text") or _PHRASES[kind]
         case EventType.FILE_CHANGED:
             changes = data.get("changes")
             return f"Updated {len(changes) if isinstance(changes, list) else 0} file(s)"
@@ -127,13 +127,13 @@ def _told(kind: EventType, data: Mapping[str, Any]) -> str:
             return _named(kind, data)
 
 
-def _named(kind: EventType, data: Mapping[str, Any]) -> str:
+def _named(kind: str, data: Mapping[str, Any]) -> str:
     message = _text(data, "message")
     match kind:
         case EventType.COMMAND_STARTED | EventType.COMMAND_UPDATED | EventType.COMMAND_FINISHED:
-            return f"{kind.value}: {_text(data, 'command')}"
+            return f"{kind}: {_text(data, 'command')}"
         case EventType.TOOL_STARTED | EventType.TOOL_FINISHED:
-            return f"{kind.value}: {_text(data, 'tool')}"
+            return f"{kind}: {_text(data, 'tool')}"
         case EventType.ARTIFACT_ADDED:
             name = _text(data, "name") or _text(data.get("artifact") or {}, "name")
             return f"Artifact: {name}" if name else "Added artifact"
@@ -142,10 +142,10 @@ def _named(kind: EventType, data: Mapping[str, Any]) -> str:
         case EventType.RUN_FAILED:
             return f"Run failed: {message}" if message else "Run failed"
         case _:
-            return _FIXED[kind]
+            return _FIXED.get(kind, f"Event: {kind}")
 
 
-_FIXED = {
+_FIXED: dict[str, str] = {
     EventType.RUN_STARTED: "Run started",
     EventType.RUN_COMPLETED: "Run completed",
     EventType.TODO_UPDATED: "Updated task checklist",

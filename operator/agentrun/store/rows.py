@@ -87,7 +87,7 @@ def event_columns(
             "attempt": attempt,
             "ts": event.ts,
             "session_uid": session_uid,
-            "type": event.type.value,
+            "type": str(event.type),
             "data": dump(event.data),
         }
         for event in events
