@@ -7,6 +7,9 @@ nobody looked. The rows are what every tool reads.
 
 Every replica does all of it: whoever comes first writes, the others find it done. So none has to
 be elected, and none is missed when it goes.
+
+A namespace may be closed to the front door: it was deleted, and the rights in it with it. The
+other namespaces are served as before, and what ran in it is recorded as deleted.
 """
 
 import asyncio
@@ -21,7 +24,7 @@ from pydantic import ValidationError
 from agentrun.api.names import pod_name
 from agentrun.api.v1alpha1 import AgentRun
 from agentrun.store.base import RunRow, RunStore, StoreError
-from mcp_server.kube import PODS, RUNS, SESSIONS, ApiError, Object, Resource
+from mcp_server.kube import NAMESPACES, PODS, RUNS, SESSIONS, ApiError, Object, Resource
 from mcp_server.manifests import session_name_of
 from mcp_server.views import ended_by_deletion, seal_data, timestamp
 
@@ -32,6 +35,7 @@ _BACKOFF = (0.5, 1.0, 2.0, 5.0, 10.0)
 _POD_GONE_BACKOFF = (0.5, 1.0, 2.0, 5.0)
 # A run that was deleted while this process was down may have had more pods than its row says.
 _ATTEMPTS_MISSED = 2
+_FORBIDDEN = 403
 
 
 class ClusterReader(Protocol):
@@ -66,15 +70,15 @@ class Archive:
         self._namespaces = namespaces
         self._now = now
         self._backoff = backoff
-        self._watching: set[str] = set()
+        self._answered: set[str] = set()
         # Between reading a row and writing it nobody else may: rows never go back.
         self._lock = asyncio.Lock()
         self._burials: dict[str, asyncio.Task[None]] = {}
 
     @property
     def is_ready(self) -> bool:
-        """Whether every namespace was listed and is being watched."""
-        return len(self._watching) == len(self._namespaces)
+        """Whether every namespace is being watched, but for those that are closed."""
+        return len(self._answered) == len(self._namespaces)
 
     async def run(self) -> None:
         """Follow all namespaces until cancelled."""
@@ -135,12 +139,12 @@ class Archive:
         while True:
             try:
                 version = await self._relist(namespace)
-                self._watching.add(namespace)
+                self._answered.add(namespace)
                 failures = 0
                 await self._watch(namespace, version)
                 await asyncio.sleep(self._backoff[0])
             except (ApiError, StoreError) as error:
-                self._watching.discard(namespace)
+                await self._take_note(namespace, error)
                 delay = self._backoff[min(failures, len(self._backoff) - 1)]
                 failures += 1
                 _log.warning(
@@ -150,6 +154,29 @@ class Archive:
                     error,
                 )
                 await asyncio.sleep(delay)
+
+    async def _take_note(self, namespace: str, error: ApiError | StoreError) -> None:
+        """Note what it means that a namespace cannot be followed."""
+        if not isinstance(error, ApiError) or error.status != _FORBIDDEN:
+            self._answered.discard(namespace)
+            return
+        self._answered.add(namespace)
+        try:
+            open_runs = await self._store.open_runs()
+            if await self._is_namespace_gone(namespace):
+                for row in open_runs:
+                    if row.run.metadata.namespace == namespace:
+                        await self.observe(row.run.to_json(), deleted=True)
+        except StoreError as problem:
+            _log.warning("the end of namespace %s cannot be recorded: %s", namespace, problem)
+
+    async def _is_namespace_gone(self, namespace: str) -> bool:
+        """Whether a namespace is known to be gone, with everything that was in it."""
+        try:
+            await self._kube.get(NAMESPACES, namespace, "")
+        except ApiError as error:
+            return error.status == 404
+        return False
 
     async def _relist(self, namespace: str) -> str:
         listed = await self._kube.list(RUNS, namespace)
@@ -228,6 +255,8 @@ class Archive:
         except ApiError as error:
             if error.status == 404:
                 return False
+            if error.status == _FORBIDDEN:
+                return not await self._is_namespace_gone(run.metadata.namespace)
             raise
         owners = pod["metadata"].get("ownerReferences", [])
         return any(owner["uid"] == run.metadata.uid for owner in owners)

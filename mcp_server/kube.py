@@ -63,6 +63,8 @@ RUNS = Resource(f"/apis/{GROUP}/{VERSION}", "agentruns")
 SESSIONS = Resource(f"/apis/{GROUP}/{VERSION}", "agentsessions")
 PROFILES = Resource(f"/apis/{GROUP}/{VERSION}", "agentprofiles")
 PODS = Resource("/api/v1", "pods")
+NAMESPACES = Resource("/api/v1", "")
+"""A namespace is asked for by itself, without a name."""
 
 
 class Kube:

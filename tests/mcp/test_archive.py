@@ -8,7 +8,7 @@ from agentrun.api.events import EventType
 from agentrun.api.v1alpha1 import AgentRun
 from agentrun.store.memory import MemoryRunStore
 from mcp_server.archive import Archive
-from mcp_server.kube import PODS, RUNS, SESSIONS, ApiUnavailable
+from mcp_server.kube import NAMESPACES, PODS, RUNS, SESSIONS, ApiError, ApiUnavailable
 from mcp_server.views import timestamp
 from tests.mcp.cluster import FakeCluster, pod, run, session
 from tests.mcp.conftest import NOW, Bench, eventually
@@ -308,3 +308,49 @@ async def test_of_several_replicas_each_event_is_recorded_once(follow: Any) -> N
     uid = made["metadata"]["uid"]
     await until_sealed(store, uid)
     assert await seals(store, uid) == [{"status": "failed", "reason": "Evicted"}]
+
+
+FORBIDDEN = ApiError(403, "Forbidden", "agentruns is forbidden")
+
+
+def close_namespace(cluster: FakeCluster) -> None:
+    """Take a namespace away, and the rights in it, while its name can still be asked for."""
+    for verb, plural in (("list", "agentruns"), ("get", "pods")):
+        cluster.faults[verb, plural] = [FORBIDDEN] * 1000
+
+
+async def test_runs_of_a_namespace_that_was_deleted_while_nobody_looked_are_cancelled(
+    follow: Any,
+) -> None:
+    cluster, store = FakeCluster(), MemoryRunStore()
+    uid = await known_run(cluster, store, phase="Running", attempts=1)
+    cluster.remove(RUNS, "team-a", "run-1")
+    close_namespace(cluster)
+    archive = await follow(cluster, store)
+    await until_sealed(store, uid)
+    row = await store.get_run_by_uid(uid)
+    assert row is not None
+    assert (row.run.phase, row.run.status.reason) == ("Cancelled", "Deleted")
+    assert archive.is_ready
+
+
+async def test_a_namespace_that_is_only_closed_keeps_its_runs_and_stops_no_other(
+    follow: Any,
+) -> None:
+    cluster, store = FakeCluster(), MemoryRunStore()
+    uid = await known_run(cluster, store, phase="Running", attempts=1)
+    cluster.add(NAMESPACES, "team-a", {"metadata": {"name": ""}})
+    close_namespace(cluster)
+    archive = await follow(cluster, store)
+
+    async def has_asked_often() -> bool:
+        return cluster.requests.count(("list", "agentruns")) > 5
+
+    await eventually(has_asked_often)
+    assert archive.is_ready
+    row = await store.get_run_by_uid(uid)
+    assert row is not None
+    assert (row.deleted_at, row.sealed) == (None, False)
+    cluster.faults.clear()
+    cluster.set_status("team-a", "run-1", phase="Completed")
+    await until_sealed(store, uid)

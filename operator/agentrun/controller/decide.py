@@ -55,7 +55,7 @@ def decide(run: AgentRun, seen: Observed, now: datetime) -> list[Action]:
     is_known = is_past or has_ended(outcome_of(run, seen.pod))
     failure = None if is_known else failure_of(run, seen)
     bounds = bounds_of(run, seen, failure, now)
-    stop = _asked_to_stop(run, now) or next((one for one in bounds if one.at <= now), None)
+    stop = _asked_to_stop(run, seen, now) or next((one for one in bounds if one.at <= now), None)
     if stop is not None:
         return _stop(run, seen, stop, now)
     ahead: list[Action] = [LookAgain(min(one.at for one in bounds))] if bounds else []
@@ -70,12 +70,15 @@ def decide(run: AgentRun, seen: Observed, now: datetime) -> list[Action]:
     return _follow(run, seen, seen.pod, now) + ahead
 
 
-def _asked_to_stop(run: AgentRun, now: datetime) -> Bound | None:
+def _asked_to_stop(run: AgentRun, seen: Observed, now: datetime) -> Bound | None:
     """Say why ``run`` is to be stopped at once: on request, or because it was decided before."""
     if run.is_cancel_requested:
         return Bound(now, Reason.CANCEL_REQUESTED, _cancellation(run))
     if run.metadata.deletion_timestamp is not None:
         return Bound(now, Reason.DELETED, "The AgentRun is being deleted.")
+    if seen.namespace_ends:
+        where = run.metadata.namespace
+        return Bound(now, Reason.DELETED, f"Namespace {where} is being deleted.")
     before = condition_of(run.status, ConditionType.CANCEL_REQUESTED)
     if before is None or before.status != "True":
         return None

@@ -35,6 +35,7 @@ _EVICTIONS = frozenset(
     {"EvictionByEvictionAPI", "PreemptionByScheduler", "TerminationByKubelet", "DeletionByPodGC"}
 )
 _NODE_LOSSES = frozenset({"DeletionByTaintManager"})
+_ENDING = "because it is being terminated"
 _QUOTA = re.compile(
     r"exceeded quota|failed quota|(minimum|maximum) .*usage per|max limit to request"
 )
@@ -80,6 +81,8 @@ def disruption_of(pod: Manifest) -> Failure | None:
 
 def refusal(code: int, message: str) -> Failure | None:
     """Name the API server's refusal of a pod; None if it was not the pod that it refused."""
+    if code == 403 and _ENDING in message:
+        return None  # The run goes with its namespace.
     if code == 403 and _QUOTA.search(message):
         return Failure(Reason.QUOTA_EXCEEDED, message)
     if code in (400, 403, 422) or (code == 500 and "admission webhook" in message):

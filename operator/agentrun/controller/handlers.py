@@ -5,6 +5,8 @@ Handlers only take news into the caches: kopf swallows their errors and runs the
 nothing is decided in them.
 """
 
+import logging
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -21,6 +23,8 @@ _WATCHED = {
     Kind.PROFILE: (GROUP, VERSION, "agentprofiles"),
     Kind.POD: ("", "v1", "pods"),
 }
+# kopf tells of every attempt of every watch, and has no setting for it.
+_ATTEMPT = re.compile(r"Request attempt #(\d+) failed")
 
 
 class Pauses:
@@ -36,20 +40,19 @@ class Pauses:
             yield 3.0
 
 
-def build_registry(caches: Caches, is_alive: Callable[[], bool]) -> kopf.OperatorRegistry:
-    """Register a watch for each kind, and the liveness probe."""
+def build_registry(caches: Caches) -> kopf.OperatorRegistry:
+    """Register a watch for each kind. It serves any number of kopf's operators in turn."""
     registry = kopf.get_default_registry()
     for kind, resource in _WATCHED.items():
         handler = feed_into(caches, kind)
         kopf.on.event(*resource, id=resource[2], registry=registry)(handler)
-
-    def probe(**_: Any) -> str:
-        if not is_alive():
-            raise RuntimeError("the operator has not looked at the cluster for too long")
-        return "alive"
-
-    kopf.on.probe(id="sync", registry=registry)(probe)
     return registry
+
+
+def is_news(record: logging.LogRecord) -> bool:
+    """Whether a line of the log is more than kopf's word that it tries once more."""
+    tried = _ATTEMPT.match(record.getMessage())
+    return tried is None or tried[1] == "1"
 
 
 def build_settings() -> kopf.OperatorSettings:

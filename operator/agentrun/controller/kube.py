@@ -42,6 +42,8 @@ class Kind(Enum):
     PROFILE = Resource(f"/apis/{GROUP}/{VERSION}", "agentprofiles")
     POD = Resource("/api/v1", "pods")
     EVENT = Resource("/api/v1", "events")
+    NAMESPACE = Resource("/api/v1", "")
+    """Asked for with the namespace's name as namespace, and without a name."""
 
 
 class ApiError(Exception):

@@ -9,9 +9,10 @@ rudely, loses nothing: all that it knows is in the cluster.
 import asyncio
 import logging
 import os
+import signal
 import sys
 import time
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -20,7 +21,8 @@ import kopf
 from agentrun.controller.act import Actor
 from agentrun.controller.caches import Caches, Key
 from agentrun.controller.events import EventPoster
-from agentrun.controller.handlers import build_registry, build_settings
+from agentrun.controller.handlers import build_registry, build_settings, is_news
+from agentrun.controller.health import serve_health
 from agentrun.controller.kube import Kind, KubeApi, Object, connect
 from agentrun.controller.observe import Observer
 from agentrun.controller.queue import WorkQueue
@@ -33,27 +35,46 @@ logger = logging.getLogger(__name__)
 
 _SILENCES = 5
 """How many comparisons may be missed before the operator counts as wedged."""
+_SETTLING_SECONDS = 2.0
 
 
 async def operate(settings: Settings) -> None:
     """Run the operator until it is told to stop."""
+    stopping = asyncio.Event()
     async with connect() as kube:
         caches, queue = Caches(), WorkQueue[Key]()
         sync = Sync(kube, caches, settings.namespaces, queue.add, time.monotonic)
         caches.on_news = lambda kind, obj: _enqueue(caches, queue, kind, obj)
-        await sync.start()
-        poster = EventPoster(kube, settings.identity)
-        reconciler = _reconciler(kube, caches, queue, poster, settings)
-        background = [
-            sync.run_forever(settings.resync_seconds),
-            poster.post_forever(),
-            *(queue.work(reconciler.turn) for _ in range(settings.workers)),
-        ]
-        logger.info("looking after runs in %s", ", ".join(settings.namespaces))
-        try:
-            await run_together(background, _watches(caches, sync, settings))
-        finally:
-            queue.close()
+        async with serve_health(
+            settings.health_port, lambda: _is_alive(sync, settings), lambda: sync.waits_for
+        ):
+            _stop_on_signals(stopping)
+            await run_together([stopping.wait()], sync.start())
+            if stopping.is_set():
+                return
+            poster = EventPoster(kube, settings.identity)
+            reconciler = _reconciler(kube, caches, queue, poster, settings)
+            background = [
+                sync.run_forever(settings.resync_seconds),
+                sync.reopen_forever(),
+                poster.post_forever(),
+                *(queue.work(reconciler.turn) for _ in range(settings.workers)),
+            ]
+            logger.info("looking after runs in %s", ", ".join(settings.namespaces))
+            try:
+                await run_together(background, _watch(caches, sync, settings, stopping))
+            finally:
+                queue.close()
+
+
+def _is_alive(sync: Sync, settings: Settings) -> bool:
+    return time.monotonic() - sync.beat < _SILENCES * max(settings.resync_seconds, 30)
+
+
+def _stop_on_signals(stopping: asyncio.Event) -> None:
+    """Listen to signals; kopf does so in our place while it watches."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stopping.set)
 
 
 def _reconciler(
@@ -69,19 +90,33 @@ def _enqueue(caches: Caches, queue: WorkQueue[Key], kind: Kind, obj: Object) -> 
         queue.add(key)
 
 
-async def _watches(caches: Caches, sync: Sync, settings: Settings) -> None:
-    """Keep the watches, until a signal says to stop."""
-    longest = _SILENCES * max(settings.resync_seconds, 30)
-    await kopf.operator(
-        registry=build_registry(caches, lambda: time.monotonic() - sync.beat < longest),
-        settings=build_settings(),
-        namespaces=settings.namespaces,
-        standalone=True,
-        liveness_endpoint=f"http://0.0.0.0:{settings.health_port}/healthz",
-    )
+async def _watch(caches: Caches, sync: Sync, settings: Settings, stopping: asyncio.Event) -> None:
+    """
+    Keep the watches until a signal says to stop.
+
+    kopf gives all of them up when one of the kinds is gone: then they begin again when it is back.
+    """
+    registry = build_registry(caches)
+    while not stopping.is_set():
+        try:
+            await kopf.operator(
+                registry=registry,
+                settings=build_settings(),
+                namespaces=settings.namespaces,
+                standalone=True,
+                stop_flag=stopping,
+            )
+            return
+        except Exception as error:  # noqa: BLE001 - kopf's own errors are not public
+            logger.warning("the watches ended, they begin again: %s", error)
+            sync.waits_for = f"the watches ended: {error}"
+        _stop_on_signals(stopping)
+        # A kind that was made a moment ago is served before kopf can find it.
+        await run_together([stopping.wait()], asyncio.sleep(_SETTLING_SECONDS))
+        await run_together([stopping.wait()], sync.start())
 
 
-async def run_together(background: list[Coroutine[Any, Any, None]], main: Any) -> None:
+async def run_together(background: Sequence[Coroutine[Any, Any, Any]], main: Any) -> None:
     """Run ``main`` to its end and ``background`` beside it; whichever fails, fails all."""
     tasks = [asyncio.create_task(one) for one in background]
     first = asyncio.create_task(main)
@@ -102,9 +137,10 @@ def main() -> None:
         level=os.environ.get("AGENTRUN_LOG_LEVEL", "INFO"),
         format="%(asctime)s %(levelname)s %(name)s %(message)s",
     )
-    # kopf tells of every event it hands over, and of every probe.
-    for name in ("kopf", "aiohttp.access"):
-        logging.getLogger(name).setLevel(logging.WARNING)
+    # kopf tells of every event it hands over.
+    logging.getLogger("kopf").setLevel(logging.WARNING)
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(is_news)
     try:
         settings = settings_from(os.environ)
     except SettingsError as error:

@@ -20,7 +20,7 @@ from agentrun.controller.caches import Caches, Key, key_of, owner_of, uid_of
 from agentrun.controller.kube import ApiError, Kind, KubeApi, Object
 from agentrun.controller.limits import Limits
 from agentrun.controller.observed import Observed, PodObservation, SessionObservation
-from agentrun.controller.outcomes import outcome_of
+from agentrun.controller.outcomes import has_ended, outcome_of
 from agentrun.controller.pod import observe_pod
 from agentrun.controller.refusals import profile_name, session_name
 
@@ -69,9 +69,23 @@ class Observer:
             profile=await self._profile(run),
             pod=current,
             others=others,
+            namespace_ends=await self._loses_its_namespace(run, current),
             limits=self.limits,
         )
         return run, seen
+
+    async def _loses_its_namespace(self, run: AgentRun, pod: PodObservation | None) -> bool:
+        """Look, where a pod went and nobody here deleted it, whether all of its namespace goes."""
+        is_lost = run.attempts > 0 and (pod is None or pod.finished or pod.is_terminating)
+        if run.phase.is_terminal or not is_lost or has_ended(outcome_of(run, pod)):
+            return False
+        try:
+            namespace = await self.kube.get(Kind.NAMESPACE, run.metadata.namespace, "")
+        except ApiError as error:
+            # It only names the end: without it the run ends all the same.
+            logger.debug("namespace %s cannot be read: %s", run.metadata.namespace, error)
+            return False
+        return bool(namespace and namespace["metadata"].get("deletionTimestamp"))
 
     async def _look_for_pod(self, run: AgentRun, name: str) -> PodObservation | None:
         pod = await self.fetch(Kind.POD, (run.metadata.namespace, name))

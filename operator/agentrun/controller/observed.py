@@ -121,6 +121,8 @@ class Observed:
     """Pods of other attempts."""
     refusal: Failure | None = None
     """Why the API server has just refused the pod."""
+    namespace_ends: bool = False
+    """Whether the run has lost its pod because its namespace is being deleted."""
     limits: Limits = field(default_factory=Limits)
 
     @property

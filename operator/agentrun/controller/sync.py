@@ -3,6 +3,9 @@ Comparing the caches with the API server.
 
 Once when the operator starts, before it decides anything, and then from time to time: a watch
 can die without saying so, and what was deleted while a watch was away is never told.
+
+A namespace may be closed to the operator: it was deleted, and the operator's rights in it with
+it. That stops nothing elsewhere, and the namespace is taken up again when it is open.
 """
 
 import asyncio
@@ -19,7 +22,8 @@ logger = logging.getLogger(__name__)
 
 WATCHED = (Kind.PROFILE, Kind.SESSION, Kind.RUN, Kind.POD)
 _FIRST_PAUSE = 0.5
-_LONGEST_PAUSE = 15.0
+_LONGEST_PAUSE = 5.0
+_FORBIDDEN = 403
 
 
 @dataclass
@@ -33,26 +37,28 @@ class Sync:
     clock: Callable[[], float]
     beat: float = field(default=0.0)
     """When a relist last began or ended: while this advances, the operator is not wedged."""
+    waits_for: str = "the operator has not looked at the cluster yet"
+    """What keeps the operator from working, if anything does."""
+    closed: set[str] = field(default_factory=set)
+    """The namespaces in which the operator has no rights just now."""
 
     async def relist(self) -> None:
         """Compare everything, and give every run that is not finished a turn."""
         for namespace in self.namespaces:
-            for kind in WATCHED:
-                await self._relist(kind, namespace)
-        for run in self.caches.of(Kind.RUN):
-            if not is_over(run):
-                self.add(key_of(run))
+            await self._compare(namespace)
 
     async def start(self) -> None:
-        """Fill the caches, however long the API server takes to be there."""
+        """Fill the caches, however long the API server, or the kinds, take to be there."""
         pause = _FIRST_PAUSE
         while True:
             self.beat = self.clock()
             try:
                 await self.relist()
+                self.waits_for = ""
                 return
             except ApiError as error:
-                logger.warning("waiting for the API server: %s", error)
+                logger.warning("waiting for the API server to serve what is watched: %s", error)
+                self.waits_for = str(error)
             await asyncio.sleep(pause)
             pause = min(_LONGEST_PAUSE, pause * 2)
 
@@ -65,6 +71,42 @@ class Sync:
                 await self.relist()
             except ApiError as error:
                 logger.warning("the caches could not be compared, next time: %s", error)
+
+    async def reopen_forever(self) -> None:
+        """Look after the namespaces that are closed, more often than at the others."""
+        while True:
+            await asyncio.sleep(_LONGEST_PAUSE)
+            for namespace in sorted(self.closed):
+                try:
+                    await self._compare(namespace)
+                except ApiError as error:
+                    logger.debug("namespace %s is still closed: %s", namespace, error)
+
+    async def _compare(self, namespace: str) -> None:
+        try:
+            for kind in WATCHED:
+                await self._relist(kind, namespace)
+        except ApiError as error:
+            if error.code != _FORBIDDEN:
+                raise
+            self._close(namespace, error)
+            return
+        if namespace in self.closed:
+            logger.info("namespace %s is open again", namespace)
+            self.closed.discard(namespace)
+        for run in self.caches.of(Kind.RUN):
+            if key_of(run)[0] == namespace and not is_over(run):
+                self.add(key_of(run))
+
+    def _close(self, namespace: str, error: ApiError) -> None:
+        if namespace not in self.closed:
+            logger.warning(
+                "namespace %s is closed to the operator: if it was deleted, `helm upgrade` makes"
+                " it again, with the operator's rights: %s",
+                namespace,
+                error,
+            )
+        self.closed.add(namespace)
 
     async def _relist(self, kind: Kind, namespace: str) -> None:
         labels = LABEL_RUN if kind is Kind.POD else ""

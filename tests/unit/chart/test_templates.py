@@ -68,7 +68,7 @@ def test_pods_keep_to_the_restricted_standard(values: str) -> None:
             assert container["resources"]["requests"]
 
 
-def test_nothing_is_granted_cluster_wide_but_reviewing_tokens() -> None:
+def test_nothing_is_granted_cluster_wide_but_reviewing_tokens_and_seeing_namespaces_end() -> None:
     objects = helm.render()
     granted = [one["rules"] for one in objects if one["kind"] == "ClusterRole"]
     assert granted == [
@@ -77,7 +77,13 @@ def test_nothing_is_granted_cluster_wide_but_reviewing_tokens() -> None:
                 "apiGroups": ["authentication.k8s.io"],
                 "resources": ["tokenreviews"],
                 "verbs": ["create"],
-            }
+            },
+            {
+                "apiGroups": [""],
+                "resources": ["namespaces"],
+                "resourceNames": ["agents"],
+                "verbs": ["get"],
+            },
         ]
     ]
 

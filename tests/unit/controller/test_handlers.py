@@ -1,13 +1,15 @@
 """What kopf is told to watch, and what happens to its news."""
 
+import logging
 from itertools import islice
 from typing import Any
 
 import kopf
+import pytest
 
 from agentrun.api.pod_layout import LABEL_RUN
 from agentrun.controller.caches import Caches
-from agentrun.controller.handlers import Pauses, build_settings, feed_into
+from agentrun.controller.handlers import Pauses, build_settings, feed_into, is_news
 from agentrun.controller.kube import Kind, Object
 
 
@@ -50,3 +52,17 @@ def test_the_api_server_is_waited_for_without_end_and_with_ever_new_patience() -
     first = list(islice(pauses, 100))
     assert list(islice(pauses, 100)) == first
     assert (first[0], max(first)) == (0.1, 3.0)
+
+
+@pytest.mark.parametrize(
+    ("said", "is_told"),
+    [
+        pytest.param("Request attempt #1 failed; will retry: GET /x", True, id="first"),
+        pytest.param("Request attempt #2 failed; will retry: GET /x", False, id="second"),
+        pytest.param("Request attempt #31 failed; will retry: GET /x", False, id="later"),
+        pytest.param("run r: Running (Working)", True, id="our-own"),
+    ],
+)
+def test_an_outage_is_told_once_for_each_watch(said: str, is_told: bool) -> None:
+    record = logging.LogRecord("kopf", logging.ERROR, "", 0, said, None, None)
+    assert is_news(record) == is_told

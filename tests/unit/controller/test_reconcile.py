@@ -20,7 +20,7 @@ from tests.unit.controller.operators import (
     pod_is,
     started,
 )
-from tests.unit.controller.samples import NOW
+from tests.unit.controller.samples import NOW, stamp
 
 
 @pytest.fixture
@@ -363,5 +363,58 @@ async def test_the_caches_are_filled_once_the_api_server_is_there(
     monkeypatch.setattr("agentrun.controller.sync.asyncio.sleep", sleep)
     operator.api.before = away
     await operator.sync.start()
-    assert pauses == [0.5, 1, 2, 4, 8, 15, 15]
+    assert pauses == [0.5, 1, 2, 4, 5, 5, 5]
     assert operator.added[-1] == KEY
+
+
+async def test_a_namespace_without_rights_stops_no_other_and_is_taken_up_again() -> None:
+    api = FakeApi()
+    operator = Operator(api)
+    operator.sync.namespaces = ("gone", "ns")
+    api.put(Kind.RUN, a_run_object())
+    closed = ["gone"]
+
+    async def list_in(namespace: str) -> None:
+        if namespace in closed:
+            raise ApiError(403, "forbidden")
+
+    answer = api.list
+
+    async def forbidding(kind: Kind, namespace: str, **query: str) -> Any:
+        await list_in(namespace)
+        return await answer(kind, namespace, **query)
+
+    api.list = forbidding  # type: ignore[method-assign]
+    await operator.sync.start()
+    assert operator.sync.waits_for == ""
+    assert operator.sync.closed == {"gone"}
+    assert KEY in operator.added
+    closed.clear()
+    await operator.sync.relist()
+    assert operator.sync.closed == set()
+    operator.close()
+
+
+async def test_a_run_whose_pod_goes_with_its_namespace_is_cancelled(operator: Operator) -> None:
+    await started(operator)
+    operator.api.put(Kind.NAMESPACE, {"metadata": {"name": "", "deletionTimestamp": stamp(NOW)}})
+    operator.api.drop(Kind.POD, "r-1")
+    await operator.turn()
+    status = operator.run().status
+    assert (status.phase, status.reason) == ("Cancelled", "Deleted")
+    assert "Namespace ns" in (status.message or "")
+
+
+async def test_a_pod_that_a_dying_namespace_refuses_is_no_failure(operator: Operator) -> None:
+    operator.api.put(Kind.RUN, a_run_object())
+
+    def dying(verb: str, kind: Kind, name: str) -> None:
+        if (verb, kind) == ("create", Kind.POD):
+            raise ApiError(
+                403, "unable to create new content in namespace ns because it is being terminated"
+            )
+
+    operator.api.before = dying
+    await operator.turn()
+    status = operator.run().status
+    assert (status.phase, status.reason) == ("Queued", "Accepted")
