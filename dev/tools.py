@@ -11,7 +11,7 @@ import hashlib
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,6 +87,9 @@ DEBIAN = {
     "git": "git",
 }
 
+# Of the server: clients may be there without it.
+POSTGRESQL = {"pg_ctlcluster": "postgresql"}
+
 
 def install() -> None:
     """Install or build whatever is missing."""
@@ -95,15 +98,16 @@ def install() -> None:
     say(f"tools are in {paths.binaries()}")
 
 
-def install_packages() -> None:
+def install_packages(wanted: Mapping[str, str] = DEBIAN) -> None:
     """Install the Debian packages that are missing."""
-    missing = sorted({package for program, package in DEBIAN.items() if not shutil.which(program)})
+    missing = sorted({package for program, package in wanted.items() if not shutil.which(program)})
     if not missing:
         return
     if os.geteuid() != 0 or not shutil.which("apt-get"):
         raise DevError(f"please install: {' '.join(missing)} (names of Debian packages)")
     command = ["apt-get", "install", "-y", "-qq", "--no-install-recommends", *missing]
-    env = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    # In single-user mode, as this claims to be, a package does not start its own server.
+    env = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}
     with step(f"installing {' '.join(missing)}"):
         if attempt(command, env=env).returncode == 0:
             return

@@ -1,8 +1,9 @@
-"""
-The stores under test. A database is one entry of ``STORES``: PostgreSQL is added with its URL.
-"""
+"""The stores under test: each is one entry of ``STORES`` or ``BLOBS``."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -11,17 +12,56 @@ from agentrun.store.base import BlobStore, RunStore
 from agentrun.store.blobs import open_blobs
 from agentrun.store.memory import MemoryBlobStore, MemoryRunStore
 from agentrun.store.sql import open_store
+from dev import postgres
+from dev.postgres import PostgresServer
+
+_NUMBERS = count(1)
+_TEMPLATE = "agentrun_template"
+_SHARED = "agentrun_shared"
 
 
-async def _memory(_: Path) -> RunStore:
-    return MemoryRunStore()
+@dataclass
+class Databases:
+    """A PostgreSQL server, and empty databases with today's tables in it."""
+
+    server: PostgresServer
+
+    def make(self, template: str = _TEMPLATE) -> str:
+        """Make a database and return its URL."""
+        name = f"test_{next(_NUMBERS)}"
+        self.server.sql(f"CREATE DATABASE {name} TEMPLATE {template}")
+        return self.server.url(name)
+
+    def empty(self) -> str:
+        """Empty the database that tests share, which is faster, and return its URL."""
+        self.server.sql("TRUNCATE runs, events", _SHARED)
+        return self.server.url(_SHARED)
 
 
-async def _sqlite(folder: Path) -> RunStore:
-    return await open_store(f"sqlite:///{folder}/agentrun.db")
+@pytest.fixture(scope="session")
+def databases() -> Iterator[Databases]:
+    # No database of a test survives the machine: nothing has to reach a disk.
+    with postgres.running("fsync=off", "max_connections=50") as server:
+        server.sql(f"CREATE DATABASE {_TEMPLATE}")
+        asyncio.run(_make_tables(server.url(_TEMPLATE)))
+        server.sql(f"CREATE DATABASE {_SHARED} TEMPLATE {_TEMPLATE}")
+        yield Databases(server)
 
 
-STORES: dict[str, Callable[[Path], Awaitable[RunStore]]] = {"memory": _memory, "sqlite": _sqlite}
+@pytest.fixture
+def postgres_url(databases: Databases) -> str:
+    return databases.empty()
+
+
+async def _make_tables(url: str) -> None:
+    await (await open_store(url)).close()
+
+
+STORES: dict[str, Callable[[pytest.FixtureRequest, Path], str | None]] = {
+    "memory": lambda request, folder: None,
+    "sqlite": lambda request, folder: f"sqlite:///{folder}/agentrun.db",
+    "postgresql": lambda request, folder: request.getfixturevalue("postgres_url"),
+}
 BLOBS: dict[str, Callable[[Path], BlobStore]] = {
     "memory": lambda _: MemoryBlobStore(),
     "folder": lambda folder: open_blobs(f"file://{folder}/blobs"),
@@ -29,8 +69,13 @@ BLOBS: dict[str, Callable[[Path], BlobStore]] = {
 
 
 @pytest.fixture(params=list(STORES))
-async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[RunStore]:
-    opened = await STORES[request.param](tmp_path)
+def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str | None:
+    return STORES[request.param](request, tmp_path)
+
+
+@pytest.fixture
+async def store(store_url: str | None) -> AsyncIterator[RunStore]:
+    opened = MemoryRunStore() if store_url is None else await open_store(store_url)
     yield opened
     await opened.close()
 

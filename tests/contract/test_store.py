@@ -19,23 +19,11 @@ from agentrun.store.base import (
     UnknownRun,
 )
 from tests.contract.builders import BEGIN, TS, a_row, a_run, an_event, events
-
-LONG = 600.0
-"""Longer than a test may take: a wait of it ends because it was woken."""
+from tests.contract.waiting import LONG, begin_waiting
 
 
 async def names(store: RunStore, which: RunFilter) -> list[str]:
     return [row.run.metadata.name for row in (await store.list_runs(which, 100)).rows]
-
-
-async def begin_waiting(store: RunStore, uid: str, after_seq: int) -> asyncio.Task[None]:
-    """Begin to wait, and return once the store has looked at what is there."""
-    waiting = asyncio.create_task(store.wait(uid, after_seq, LONG))
-    for _ in range(3):
-        await asyncio.sleep(0)
-        await store.head(uid)
-    assert not waiting.done()
-    return waiting
 
 
 # Rows

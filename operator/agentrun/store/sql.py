@@ -1,32 +1,21 @@
 """
 The store in a SQL database: a SQLite file, or PostgreSQL by another URL.
 
-Writers of one process take turns, because SQLite lets one write at a time and those who queue
-here wait for less than those who try again there. The row of the run is locked besides, which is
-what keeps the replicas of a PostgreSQL installation apart.
+Whoever writes to a run locks its row first, which is what keeps the replicas of a PostgreSQL
+installation apart. What is different about a database is in ``database``.
 """
 
-import asyncio
-import sqlite3
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import Any
 
 from sqlalchemy import Row, Select, exc, insert, select, tuple_, update
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from agentrun.api.events import Event, EventType, NewEvent
-from agentrun.store import engine as engines
-from agentrun.store.base import (
-    JournalHead,
-    RunFilter,
-    RunPage,
-    RunRow,
-    Unavailable,
-    UnknownRun,
-)
+from agentrun.store.base import JournalHead, RunFilter, RunPage, RunRow, UnknownRun
+from agentrun.store.database import Database, open_database
 from agentrun.store.journal import Journal, advance, merge_row, plan_append
 from agentrun.store.migrations import upgrade
 from agentrun.store.paging import decode_cursor, encode_cursor, place_of
@@ -41,20 +30,24 @@ from agentrun.store.rows import (
 )
 from agentrun.store.tables import events as event_table
 from agentrun.store.tables import runs as run_table
+from agentrun.store.transactions import Transactions, translated
 from agentrun.store.wakeups import Wakeups
-
-_T = TypeVar("_T")
 
 
 async def open_store(url: str) -> "SqlRunStore":
-    """Open the database at ``url``, make or upgrade its tables, and return the store."""
-    engine = engines.open_engine(url)
-    store = SqlRunStore(engine)
+    """
+    Open the database at ``url``, make or upgrade its tables, and return the store.
+
+    ValueError for a URL that names no database; Unavailable, with what to do, for one that cannot
+    be used.
+    """
+    database = open_database(url)
+    store = SqlRunStore(database)
     try:
-        async with _translated(engine):
-            await asyncio.to_thread(engines.create_file, url)
-            async with engine.execution_options(**engines.WRITES).begin() as connection:
+        async with translated(database):
+            async with database.migration() as connection:
                 await connection.run_sync(upgrade)
+            await store.follow()
     except BaseException:
         await store.close()
         raise
@@ -65,14 +58,16 @@ class SqlRunStore:
     """A RunStore in a SQL database."""
 
     def __init__(
-        self, engine: AsyncEngine, now: Callable[[], datetime] = lambda: datetime.now(UTC)
+        self, database: Database, now: Callable[[], datetime] = lambda: datetime.now(UTC)
     ) -> None:
-        self._engine = engine
+        self._database = database
         self._now = now
-        self._turn = asyncio.Lock()
-        self._writing = set[asyncio.Task[Any]]()
+        self._transactions = Transactions(database)
         self._wakeups = Wakeups()
-        self._closed = False
+
+    async def follow(self) -> None:
+        """Hear, from now on, what other processes write to the database."""
+        await self._database.follow(self._wakeups)
 
     async def record_run(self, row: RunRow) -> None:
         """See ``RunStore``."""
@@ -82,12 +77,13 @@ class SqlRunStore:
             found = await _locked(connection, uid)
             stored = read_run(found) if found else None
             columns = run_columns(merge_row(stored, row))
+            if stored is not None and columns == run_columns(stored):
+                return False
             if stored is None:
                 await connection.execute(insert(run_table).values(**self._first(uid), **columns))
-                return True
-            if columns == run_columns(stored):
-                return False
-            await self._update(connection, uid, columns)
+            else:
+                await self._update(connection, uid, columns)
+            await self._database.tell(connection, uid, None)
             return True
 
         def wake(changed: bool) -> None:
@@ -95,10 +91,10 @@ class SqlRunStore:
                 self._wakeups.changed(row.run.metadata.uid)
 
         try:
-            await self._write(record, wake)
+            await self._transactions.write(record, wake)
         except exc.IntegrityError:
             # Another replica saw the run first; now there is a row to update.
-            await self._write(record, wake)
+            await self._transactions.write(record, wake)
 
     async def get_run(self, namespace: str, name: str) -> RunRow | None:
         """See ``RunStore``."""
@@ -118,7 +114,7 @@ class SqlRunStore:
             query = query.where(place < tuple_(*decode_cursor(cursor)))
         columns = run_table.c
         newest_first = (columns.created.desc(), columns.name.desc(), columns.uid.desc())
-        found = await self._all(query.order_by(*newest_first).limit(limit + 1))
+        found = await self._transactions.read(query.order_by(*newest_first).limit(limit + 1))
         rows = [read_run(stored) for stored in found[:limit]]
         more = len(found) > limit and rows
         return RunPage(rows, encode_cursor(place_of(rows[-1].run)) if more else None)
@@ -128,7 +124,7 @@ class SqlRunStore:
         columns = run_table.c
         query = select(run_table).where(columns.sealed.is_(False))
         oldest_first = query.order_by(columns.created, columns.name, columns.uid)
-        return [read_run(stored) for stored in await self._all(oldest_first)]
+        return [read_run(stored) for stored in await self._transactions.read(oldest_first)]
 
     async def append(self, uid: str, attempt: int, events: Sequence[NewEvent]) -> JournalHead:
         """See ``RunStore``."""
@@ -140,18 +136,20 @@ class SqlRunStore:
             after, new = plan_append(before, attempt, events, taken)
             if after != before:
                 await self._store(connection, found, after, new)
+            if new:
+                await self._database.tell(connection, uid, after.last_seq)
             return after
 
         def wake(journal: Journal) -> None:
             self._wakeups.appended(uid, journal.last_seq)
 
-        return (await self._write(write, wake)).head
+        return (await self._transactions.write(write, wake)).head
 
     async def head(self, uid: str) -> JournalHead:
         """See ``RunStore``."""
         columns = run_table.c
         query = select(columns.last_seq, columns.sealed).where(columns.uid == uid)
-        found = await self._all(query)
+        found = await self._transactions.read(query)
         return JournalHead(found[0].last_seq, found[0].sealed) if found else JournalHead()
 
     async def read(self, uid: str, after_seq: int, limit: int) -> list[Event]:
@@ -164,7 +162,7 @@ class SqlRunStore:
             .order_by(columns.seq)
             .limit(limit)
         )
-        return [read_event(stored) for stored in await self._all(query)]
+        return [read_event(stored) for stored in await self._transactions.read(query)]
 
     async def seal(self, uid: str, event_id: str, ts: str, data: dict[str, Any]) -> JournalHead:
         """See ``RunStore``."""
@@ -183,12 +181,13 @@ class SqlRunStore:
             )
             journal = replace(advance(journal, last), sealed=True)
             await self._store(connection, found, journal, [last])
+            await self._database.tell(connection, uid, None)
             return journal
 
         def wake(_: Journal) -> None:
             self._wakeups.changed(uid)
 
-        return (await self._write(write, wake)).head
+        return (await self._transactions.write(write, wake)).head
 
     async def wait(self, uid: str, after_seq: int, seconds: float) -> None:
         """See ``RunStore``."""
@@ -199,10 +198,9 @@ class SqlRunStore:
 
     async def close(self) -> None:
         """See ``RunStore``."""
-        self._closed = True
         self._wakeups.close()
-        await asyncio.gather(*self._writing, return_exceptions=True)
-        await self._engine.dispose()
+        await self._transactions.close()
+        await self._database.close()
 
     def _first(self, uid: str) -> dict[str, Any]:
         now = micros(self._now())
@@ -221,67 +219,8 @@ class SqlRunStore:
         await connection.execute(update(run_table).where(run_table.c.uid == uid).values(changed))
 
     async def _one(self, query: Select[Any]) -> RunRow | None:
-        found = await self._all(query)
+        found = await self._transactions.read(query)
         return read_run(found[0]) if found else None
-
-    async def _all(self, query: Select[Any]) -> Sequence[Row[Any]]:
-        async with self._transaction(self._engine) as connection:
-            found: Sequence[Row[Any]] = (await connection.execute(query)).all()
-            return found
-
-    async def _write(
-        self, work: Callable[[AsyncConnection], Awaitable[_T]], wake: Callable[[_T], None]
-    ) -> _T:
-        """
-        Do ``work`` in a transaction of its own, and wake the readers.
-
-        Both happen even if the caller goes away meanwhile: what is stored must be heard of.
-        """
-
-        async def write() -> _T:
-            async with self._turn:
-                async with self._transaction(self._writer()) as connection:
-                    result = await work(connection)
-                wake(result)
-                return result
-
-        task = asyncio.create_task(write())
-        self._writing.add(task)
-        task.add_done_callback(self._written)
-        return await asyncio.shield(task)
-
-    def _writer(self) -> AsyncEngine:
-        return self._engine.execution_options(**engines.WRITES)
-
-    def _written(self, task: "asyncio.Task[Any]") -> None:
-        self._writing.discard(task)
-        if not task.cancelled():
-            task.exception()  # A caller that went away does not ask for it.
-
-    @asynccontextmanager
-    async def _transaction(self, engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
-        if self._closed:
-            raise Unavailable("The store is closed.")
-        async with _translated(engine), engine.begin() as connection:
-            yield connection
-
-
-@asynccontextmanager
-async def _translated(engine: AsyncEngine) -> AsyncIterator[None]:
-    """Say that the database is away whenever it, its driver or its disk says so."""
-    try:
-        yield
-    except (exc.IntegrityError, exc.ProgrammingError, exc.DataError):
-        raise
-    except (exc.DBAPIError, exc.TimeoutError, exc.InvalidatePoolError, sqlite3.Error) as error:
-        cause = getattr(error, "orig", None) or error
-        raise Unavailable(f"{_named(engine)} cannot be used just now: {cause}") from error
-    except OSError as error:
-        raise Unavailable(f"{_named(engine)} cannot be reached: {error}") from error
-
-
-def _named(engine: AsyncEngine) -> str:
-    return f"The database {engine.url.database}"
 
 
 async def _locked(connection: AsyncConnection, uid: str) -> Row[Any] | None:

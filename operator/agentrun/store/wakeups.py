@@ -1,8 +1,8 @@
 """
 Waking the readers of a run when it changes.
 
-This wakes readers of one process. With several replicas on one database, whatever tells a
-replica of the others' writes (LISTEN/NOTIFY) calls the same two methods.
+This wakes readers of one process. With several replicas on one database, ``listener`` hears of
+the others' writes and calls the same methods.
 """
 
 import asyncio
@@ -41,11 +41,15 @@ class Wakeups:
         for reader in self._readers.get(uid, ()):
             reader.woken.set()
 
+    def everybody(self) -> None:
+        """Wake all readers: nobody knows what has changed."""
+        for uid in self._readers:
+            self.changed(uid)
+
     def close(self) -> None:
         """Wake everybody, now and from now on."""
         self._closed = True
-        for uid in self._readers:
-            self.changed(uid)
+        self.everybody()
 
 
 class Subscription:

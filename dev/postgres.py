@@ -1,0 +1,148 @@
+"""
+A real PostgreSQL server for a while: a folder of its own, one port of the loopback.
+
+It is Debian's package, run as the user that the package makes, because PostgreSQL refuses to run
+as root. It dies with the process that started it.
+"""
+
+import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from dev import tools
+from dev.shell import DevError, run, wait_until
+
+USER = "agentrun"
+PASSWORD = "s3cret-passw0rd"
+_RUN_AS = "postgres"
+_START_SECONDS = 60.0
+
+
+class PostgresServer:
+    """A server that can be stopped and started again."""
+
+    def __init__(self, folder: Path, settings: Sequence[str] = ()) -> None:
+        self._folder = folder
+        self._settings = settings
+        self._port = _free_port()
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def url(self, database: str, *, user: str = USER, password: str = PASSWORD) -> str:
+        """Return the URL of a database."""
+        return f"postgresql://{user}:{password}@127.0.0.1:{self._port}/{database}"
+
+    def sql(self, command: str, database: str = "postgres") -> str:
+        """Run SQL as the server's superuser, and return what it prints."""
+        psql = [program("psql"), "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1"]
+        return run([*psql, "-d", self.url(database), "-c", command]).strip()
+
+    def create(self) -> None:
+        """Make the server's files."""
+        secret = self._folder / "password"
+        secret.write_text(PASSWORD, encoding="utf-8")
+        _own(self._folder)
+        _own(secret)
+        initdb = [program("initdb"), "-D", self._data, "-U", USER, "-A", "scram-sha-256"]
+        run(
+            [
+                *_unprivileged(),
+                *initdb,
+                f"--pwfile={secret}",
+                "-E",
+                "UTF8",
+                "-N",
+                "--locale=C.UTF-8",
+            ]
+        )
+
+    def start(self) -> None:
+        """Start it, from a thread that stays, and wait until it takes connections."""
+        with (self._folder / "log").open("ab") as log:
+            settings = [f"port={self._port}", "listen_addresses=127.0.0.1", *self._settings]
+            settings += [f"unix_socket_directories={self._folder}"]
+            flags = [word for setting in settings for word in ("-c", setting)]
+            self._process = subprocess.Popen(
+                [*_unprivileged(), program("postgres"), "-D", self._data, *flags],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+        ready = [program("pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(self._port)]
+        wait_until("PostgreSQL takes connections", lambda: self._is_up(ready), _START_SECONDS)
+
+    def stop(self, *, crash: bool = False) -> None:
+        """Stop it, with a clean end or as if it had crashed; connections are cut either way."""
+        if self._process is not None:
+            self._process.send_signal(signal.SIGQUIT if crash else signal.SIGINT)
+            self._process.wait()
+            self._process = None
+
+    def restart(self, *, crash: bool = False) -> None:
+        """Stop it and start it again."""
+        self.stop(crash=crash)
+        self.start()
+
+    @property
+    def log(self) -> str:
+        """What it has logged."""
+        return (self._folder / "log").read_text(encoding="utf-8", errors="replace")
+
+    @property
+    def _data(self) -> Path:
+        return self._folder / "data"
+
+    def _is_up(self, ready: Sequence[object]) -> bool:
+        if self._process is None or self._process.poll() is not None:
+            raise DevError(f"PostgreSQL has ended:\n{self.log[-2000:]}")
+        return subprocess.run([str(word) for word in ready], check=False).returncode == 0
+
+
+@contextmanager
+def running(*settings: str) -> Iterator[PostgresServer]:
+    """Run a server with ``settings`` of postgresql.conf while the block is running."""
+    tools.install_packages(tools.POSTGRESQL)
+    folder = Path(tempfile.mkdtemp(prefix="agentrun-postgres-"))
+    server = PostgresServer(folder, settings)
+    try:
+        server.create()
+        server.start()
+        yield server
+    finally:
+        server.stop(crash=True)
+        shutil.rmtree(folder)
+
+
+def program(name: str) -> str:
+    """Name a program of PostgreSQL by its path."""
+    found = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"))
+    if not found:
+        raise DevError(f"PostgreSQL's {name} is not installed")
+    return str(found[-1])
+
+
+def _unprivileged() -> list[str]:
+    # The kernel takes the end of the thread for that of its process.
+    command = ["setpriv", "--pdeathsig", "INT"]
+    if os.geteuid() == 0:
+        user = pwd.getpwnam(_RUN_AS)
+        command += [f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups"]
+    return command
+
+
+def _own(path: Path) -> None:
+    if os.geteuid() == 0:
+        user = pwd.getpwnam(_RUN_AS)
+        os.chown(path, user.pw_uid, user.pw_gid)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

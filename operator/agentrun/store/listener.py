@@ -1,0 +1,152 @@
+"""
+Hearing what other processes write to a PostgreSQL database.
+
+One connection listens and does nothing else. Whenever it is lost, it is opened again, and whoever
+waits is woken to look for what was not heard meanwhile. It is checked now and then by a notice to
+itself: a network that has died says nothing, and behind a pooler that lends connections for a
+transaction, LISTEN works and nothing is ever heard.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import asyncpg
+
+from agentrun.store.base import Unavailable
+from agentrun.store.notices import decode
+from agentrun.store.postgres_errors import explain
+from agentrun.store.wakeups import Wakeups
+
+if TYPE_CHECKING:
+    Connection: TypeAlias = asyncpg.Connection[asyncpg.Record]
+else:
+    Connection = asyncpg.Connection
+
+CHANNEL = "agentrun"
+
+_CHECK_SECONDS = 15.0
+_ECHO_SECONDS = 10.0
+_BACKOFF = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
+# A restart takes a second or two. Whoever waits need not hear of it; of more they must.
+_PATIENT_TRIES = 4
+_CHECK = "check"
+_log = logging.getLogger(__name__)
+
+
+class Listener:
+    """Wakes readers when another process says that a run has changed."""
+
+    def __init__(
+        self,
+        connect: Callable[[], Awaitable[Connection]],
+        sender: str,
+        wakeups: Wakeups,
+        name: str,
+        check_seconds: float = _CHECK_SECONDS,
+    ) -> None:
+        self._connect = connect
+        self._sender = sender
+        self._wakeups = wakeups
+        self._name = name
+        self._check_seconds = check_seconds
+        self._echo = asyncio.Event()
+        self._lost = asyncio.Event()
+        self._connection: Connection | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Begin to listen. Raises what ``connect`` raises, and Unavailable if nothing is heard."""
+        await self._listen()
+        self._task = asyncio.create_task(self._follow(), name="listen")
+
+    async def stop(self) -> None:
+        """Stop listening."""
+        if self._task:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        self._let_go()
+
+    async def _follow(self) -> None:
+        while True:
+            await self._watch()
+            await self._again()
+            _log.info("%s: what others write is heard again", self._name)
+            self._wakeups.everybody()
+
+    async def _listen(self) -> None:
+        """Open the connection, and make sure that it hears."""
+        self._let_go()
+        self._connection = connection = await self._connect()
+        self._lost.clear()
+        connection.add_termination_listener(self._on_lost)
+        await connection.add_listener(CHANNEL, self._on_notice)
+        await self._check(connection)
+
+    def _let_go(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.terminate()
+
+    async def _again(self) -> None:
+        """Listen again, however long it takes."""
+        tries = 0
+        while True:
+            await asyncio.sleep(_BACKOFF[min(tries, len(_BACKOFF) - 1)])
+            try:
+                await self._listen()
+                return
+            except Exception as error:  # noqa: BLE001 - it is logged, and it must go on
+                tries += 1
+                if tries == _PATIENT_TRIES:
+                    self._warn(error)
+                if tries >= _PATIENT_TRIES:
+                    self._wakeups.everybody()
+
+    async def _watch(self) -> None:
+        """Return once the connection is lost, or no longer hears."""
+        while self._connection and not self._lost.is_set():
+            try:
+                async with asyncio.timeout(self._check_seconds):
+                    await self._lost.wait()
+            except TimeoutError:
+                try:
+                    await self._check(self._connection)
+                except Exception as error:  # noqa: BLE001 - it is logged, and it must go on
+                    self._warn(error)
+                    return
+        _log.info("%s: the connection that listens was lost", self._name)
+
+    async def _check(self, connection: Connection) -> None:
+        self._echo.clear()
+        said = f"{_CHECK} {self._sender}"
+        await connection.execute("SELECT pg_notify($1, $2)", CHANNEL, said, timeout=_ECHO_SECONDS)
+        try:
+            async with asyncio.timeout(_ECHO_SECONDS):
+                await self._echo.wait()
+        except TimeoutError:
+            raise Unavailable(
+                f"{self._name} sends no notifications: a pooler that lends a connection for one"
+                " transaction cannot. Connect to PostgreSQL itself, or have the pooler lend"
+                " connections for a session."
+            ) from None
+
+    def _on_notice(self, _: Any, __: int, ___: str, payload: Any) -> None:
+        if payload == f"{_CHECK} {self._sender}":
+            self._echo.set()
+        notice = decode(payload)
+        if notice is None or notice.sender == self._sender:
+            return
+        if notice.last_seq is None:
+            self._wakeups.changed(notice.uid)
+        else:
+            self._wakeups.appended(notice.uid, notice.last_seq)
+
+    def _on_lost(self, connection: Any) -> None:
+        if connection is self._connection:
+            self._lost.set()
+
+    def _warn(self, error: Exception) -> None:
+        why = explain(self._name, error) or repr(error)
+        _log.warning("what other front doors write is heard late: %s", why)

@@ -1,0 +1,135 @@
+"""
+A PostgreSQL database, which several front doors may share.
+
+The row of a run is locked by whoever writes, so writers of different runs need not wait for one
+another. What a transaction changes is told to the other processes with NOTIFY, which PostgreSQL
+sends when the transaction is committed, and never otherwise.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from typing import Any
+from uuid import uuid4
+
+import asyncpg
+from sqlalchemy import ExceptionContext, event, text
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.pool import NullPool
+
+from agentrun.store.base import Unavailable
+from agentrun.store.listener import CHANNEL, Connection, Listener
+from agentrun.store.notices import Notice
+from agentrun.store.postgres_errors import READ_ONLY, explain, sqlstate_of
+from agentrun.store.postgres_url import URL_ADVICE, dsn_of, name_of
+from agentrun.store.wakeups import Wakeups
+
+CONNECTIONS = 10
+"""The most that one process has open, beside the one that listens."""
+
+_CONNECT_SECONDS = 10
+_STATEMENT_SECONDS = 15
+_POOL_SECONDS = 10
+_MIGRATIONS = 0x6167656E7472756E
+"""The advisory lock of whoever changes the tables: "agentrun" in ASCII."""
+
+# A process that hangs in a transaction must not keep the row of a run for ever; and what is
+# acknowledged must be on disk, whatever the database was told for the sake of others.
+_SESSION = """
+SET lock_timeout = '10s';
+SET idle_in_transaction_session_timeout = '30s';
+SELECT set_config('synchronous_commit', 'on', false)
+WHERE current_setting('synchronous_commit') = 'off';
+"""
+
+
+class PostgresDatabase:
+    """The database at ``postgresql://USER:PASSWORD@HOST:PORT/DATABASE``."""
+
+    def __init__(self, url: str) -> None:
+        self._dsn = dsn_of(url)
+        self.name = name_of(self._dsn)
+        self._sender = uuid4().hex[:12]
+        self._listener: Listener | None = None
+        self.writer = self._engine(
+            pool_size=CONNECTIONS, max_overflow=0, pool_timeout=_POOL_SECONDS
+        )
+        # Each read is one statement, which needs no BEGIN and no COMMIT around it.
+        self.reader = self.writer.execution_options(isolation_level="AUTOCOMMIT")
+
+    def turn(self) -> AbstractAsyncContextManager[object]:
+        """See ``Database``."""
+        return nullcontext()
+
+    @asynccontextmanager
+    async def migration(self) -> AsyncIterator[AsyncConnection]:
+        """See ``Database``."""
+        engine = self._engine(seconds=None, poolclass=NullPool)
+        try:
+            async with engine.begin() as connection:
+                await connection.execute(text("SET LOCAL lock_timeout = 0"))
+                lock = text("SELECT pg_advisory_xact_lock(:number)")
+                await connection.execute(lock, {"number": _MIGRATIONS})
+                yield connection
+        finally:
+            await engine.dispose()
+
+    async def follow(self, wakeups: Wakeups) -> None:
+        """See ``Database``."""
+        self._listener = Listener(self._connect, self._sender, wakeups, self.name)
+        await self._listener.start()
+
+    async def tell(self, connection: AsyncConnection, uid: str, last_seq: int | None) -> None:
+        """See ``Database``."""
+        notice = Notice(self._sender, uid, last_seq).encode()
+        said = text("SELECT pg_notify(:channel, :notice)")
+        await connection.execute(said, {"channel": CHANNEL, "notice": notice})
+
+    def explain(self, error: BaseException) -> str | None:
+        """See ``Database``."""
+        return explain(self.name, error)
+
+    async def close(self) -> None:
+        """See ``Database``."""
+        if self._listener:
+            await self._listener.stop()
+        await self.reader.dispose()
+
+    def _engine(self, *, seconds: float | None = _STATEMENT_SECONDS, **pool: Any) -> AsyncEngine:
+        async def connect() -> Connection:
+            return await self._connect(seconds)
+
+        # It connects by itself, so SQLAlchemy has no password that it could print.
+        engine = create_async_engine(
+            "postgresql+asyncpg://",
+            async_creator=connect,
+            isolation_level="READ COMMITTED",
+            hide_parameters=True,
+            **pool,
+        )
+        event.listen(engine.sync_engine, "handle_error", _let_go_of_a_standby)
+        return engine
+
+    async def _connect(self, seconds: float | None = _STATEMENT_SECONDS) -> Connection:
+        named = None if "application_name=" in self._dsn else {"application_name": "agentrun"}
+        try:
+            connection = await asyncpg.connect(
+                self._dsn,
+                timeout=_CONNECT_SECONDS,
+                command_timeout=seconds,
+                server_settings=named,
+            )
+        except ValueError:
+            # asyncpg repeats what it does not understand, which may be the password.
+            raise Unavailable(URL_ADVICE) from None
+        try:
+            await connection.execute(_SESSION)
+        except BaseException:
+            connection.terminate()
+            raise
+        return connection
+
+
+def _let_go_of_a_standby(context: ExceptionContext) -> None:
+    """Open new connections when a primary has become a standby: they may lead to the new one."""
+    if sqlstate_of(context.original_exception) == READ_ONLY:
+        context.is_disconnect = True

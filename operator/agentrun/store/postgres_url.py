@@ -1,0 +1,38 @@
+"""
+What a PostgreSQL URL says.
+
+asyncpg reads it, so it may hold whatever libpq's may: several hosts, ``sslmode``, ``sslrootcert``,
+``passfile``, ``target_session_attrs``; what it leaves out comes from PGPASSWORD and the like.
+Here only so much is read as is needed to name the database without its password.
+"""
+
+import os
+import re
+from urllib.parse import parse_qs, unquote, urlsplit
+
+_HOSTS = re.compile(r"(?:[\w.%-]*|\[[\da-fA-F:.%]+\])(?::\d+)?")
+URL_ADVICE = (
+    "The URL of the store is not understood: write"
+    " postgresql://USER:PASSWORD@HOST:5432/DATABASE, and of what is special in a URL, such as"
+    " / ? # @ : in a password, the percent-encoded form."
+)
+
+
+def dsn_of(url: str) -> str:
+    """Return the URL as asyncpg reads it. ValueError, which does not repeat it, if it is none."""
+    parts = urlsplit(url)
+    hosts = parts.netloc.rpartition("@")[2].split(",")
+    is_cut_short = "@" in parts.path or ("@" not in parts.netloc and "@" in parts.query)
+    if parts.fragment or is_cut_short or not all(_HOSTS.fullmatch(host) for host in hosts):
+        raise ValueError(URL_ADVICE)
+    return "postgresql" + url[url.index(":") :]
+
+
+def name_of(dsn: str) -> str:
+    """Name the database and where it is."""
+    parts = urlsplit(dsn)
+    query = parse_qs(parts.query)
+    asked = parts.netloc.rpartition("@")[2] or query.get("host", [""])[0]
+    host = asked or os.environ.get("PGHOST") or "localhost"
+    found = unquote(parts.path.lstrip("/")) or query.get("dbname", query.get("database", [""]))[0]
+    return f"The database {found or os.environ.get('PGDATABASE') or 'of the user'} at {host}"

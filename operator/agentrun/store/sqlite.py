@@ -1,0 +1,148 @@
+"""
+A SQLite file.
+
+It runs in WAL mode, so that reading never waits for writing. ``synchronous`` is FULL: a
+runner throws an event away once it is acknowledged, so it must survive not only this process but
+also the node; NORMAL would lose the last commits with the power, and the journal would be left
+behind what the runner knows. It costs one fsync for each batch.
+
+SQLite lets one write at a time, and those who queue for their turn here wait for less than those
+who try again there. One process may write: there is nobody else to tell.
+"""
+
+import asyncio
+import os
+import sqlite3
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from sqlalchemy import URL, Connection, event, exc, make_url
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from agentrun.store.wakeups import Wakeups
+
+_WRITES = {"agentrun_writes": True}
+_BUSY_SECONDS = 5
+_PRAGMAS = (
+    f"PRAGMA busy_timeout = {_BUSY_SECONDS * 1000}",
+    "PRAGMA foreign_keys = ON",
+    "PRAGMA journal_mode = WAL",
+    "PRAGMA synchronous = FULL",
+    # After a burst the log shrinks again, instead of keeping its largest size for ever.
+    "PRAGMA journal_size_limit = 67108864",
+)
+_FILE = "agentrun_file"
+_FOREIGN = ("no such table", "no such column", "has no column")
+
+
+class SqliteDatabase:
+    """The database in the file of ``sqlite:///PATH``."""
+
+    def __init__(self, url: str) -> None:
+        self._path = file_of(url)
+        self.name = f"The database {self._path}"
+        self.reader = self._engine()
+        self.writer = self.reader.execution_options(**_WRITES)
+        self._turn = asyncio.Lock()
+
+    def turn(self) -> AbstractAsyncContextManager[object]:
+        """See ``Database``."""
+        return self._turn
+
+    @asynccontextmanager
+    async def migration(self) -> AsyncIterator[AsyncConnection]:
+        """See ``Database``."""
+        await asyncio.to_thread(self._create)
+        # BEGIN IMMEDIATE keeps everybody else from changing tables.
+        async with self.writer.begin() as connection:
+            yield connection
+
+    async def follow(self, wakeups: Wakeups) -> None:
+        """See ``Database``."""
+
+    async def tell(self, connection: AsyncConnection, uid: str, last_seq: int | None) -> None:
+        """See ``Database``."""
+
+    def explain(self, error: BaseException) -> str | None:
+        """See ``Database``."""
+        cause = getattr(error, "orig", None) or error
+        if isinstance(error, (exc.IntegrityError, exc.ProgrammingError, exc.DataError)):
+            return None
+        if any(words in str(cause) for words in _FOREIGN):
+            return (
+                f"{self.name} does not have the tables of this version of AgentRun ({cause}): it"
+                " was emptied or replaced while in use. Restore it from a backup, or restart the"
+                " front door to go on with what is there."
+            )
+        if isinstance(error, (exc.SQLAlchemyError, sqlite3.Error)):
+            return f"{self.name} cannot be used just now: {cause}"
+        return f"{self.name} cannot be reached: {error}" if isinstance(error, OSError) else None
+
+    async def close(self) -> None:
+        """See ``Database``."""
+        await self.reader.dispose()
+
+    def _engine(self) -> AsyncEngine:
+        # A connection never creates the file: when it is gone, that must not pass for an empty one.
+        database = URL.create(
+            "sqlite+aiosqlite",
+            database=f"file:{quote(str(self._path))}",
+            query={"mode": "rw", "uri": "true"},
+        )
+        engine = create_async_engine(
+            database,
+            connect_args={"isolation_level": None, "timeout": _BUSY_SECONDS},
+            pool_timeout=10,
+            hide_parameters=True,
+        )
+        event.listen(engine.sync_engine, "connect", self._connected)
+        event.listen(engine.sync_engine, "checkout", self._checked_out)
+        event.listen(engine.sync_engine, "begin", _begin)
+        return engine
+
+    def _create(self) -> None:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._path.touch(mode=0o600)
+
+    def _connected(self, connection: Any, record: Any) -> None:
+        try:
+            record.info[_FILE] = self._identity()
+            cursor = connection.cursor()
+            for pragma in _PRAGMAS:
+                cursor.execute(pragma)
+            cursor.close()
+        except BaseException:
+            # Nobody else knows of it yet, and it owns a thread.
+            connection.close()
+            raise
+
+    def _checked_out(self, connection: Any, record: Any, _: Any) -> None:
+        # SQLite goes on writing to a file that was unlinked or replaced, and would say that
+        # everything is stored.
+        if record.info[_FILE] != self._identity():
+            raise exc.InvalidatePoolError(f"{self._path} was replaced")
+
+    def _identity(self) -> tuple[int, int]:
+        found = os.stat(self._path)  # noqa: PTH116 - errors name the path
+        return found.st_dev, found.st_ino
+
+
+def file_of(url: str) -> Path:
+    """Return the file that ``sqlite:///PATH`` names."""
+    database = make_url(url).database
+    if not database or database == ":memory:":
+        raise ValueError(f"{url} names no file: use sqlite:////data/agentrun.db")
+    return Path(database).absolute()
+
+
+def _begin(connection: Connection) -> None:
+    """
+    Begin a transaction, which Python's own driver would put off until the first change.
+
+    A writer takes the lock at once: a reader that becomes a writer is refused without waiting.
+    """
+    writes = connection.get_execution_options().get("agentrun_writes")
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")

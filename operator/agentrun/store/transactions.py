@@ -1,0 +1,99 @@
+"""
+Transactions of a database, each whole or not at all, whatever becomes of the caller.
+
+Whatever the database, its driver, its network or its disk say against it is ``Unavailable``.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
+
+from sqlalchemy import Row, Select, exc
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from agentrun.store.base import Unavailable
+from agentrun.store.database import Database
+
+_T = TypeVar("_T")
+
+
+class Transactions:
+    """Begins transactions until it is closed."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._writing = set[asyncio.Task[Any]]()
+        self._closed = False
+
+    async def read(self, query: Select[Any]) -> Sequence[Row[Any]]:
+        """Return all rows of ``query``."""
+
+        async def fetch(connection: AsyncConnection) -> Sequence[Row[Any]]:
+            found: Sequence[Row[Any]] = (await connection.execute(query)).all()
+            return found
+
+        return await self._run(self._database.reader, fetch)
+
+    async def write(
+        self, work: Callable[[AsyncConnection], Awaitable[_T]], wake: Callable[[_T], None]
+    ) -> _T:
+        """
+        Do ``work`` in a transaction of its own, and wake the readers.
+
+        Both happen even if the caller goes away meanwhile: what is stored must be heard of.
+        """
+
+        async def write() -> _T:
+            async with self._database.turn():
+                result = await self._run(self._database.writer, work)
+                wake(result)
+                return result
+
+        task = asyncio.create_task(write())
+        self._writing.add(task)
+        task.add_done_callback(self._written)
+        return await asyncio.shield(task)
+
+    async def close(self) -> None:
+        """Let what is being written finish, and begin nothing more."""
+        self._closed = True
+        await asyncio.gather(*self._writing, return_exceptions=True)
+
+    def _written(self, task: "asyncio.Task[Any]") -> None:
+        self._writing.discard(task)
+        if not task.cancelled():
+            task.exception()  # A caller that went away does not ask for it.
+
+    async def _run(
+        self, engine: AsyncEngine, work: Callable[[AsyncConnection], Awaitable[_T]]
+    ) -> _T:
+        async with translated(self._database):
+            try:
+                return await self._once(engine, work)
+            except exc.DBAPIError as error:
+                # A server that was restarted has cut connections that nobody used just then.
+                # Whether the work was done or not, all of it can be repeated.
+                if not error.connection_invalidated:
+                    raise
+            return await self._once(engine, work)
+
+    async def _once(
+        self, engine: AsyncEngine, work: Callable[[AsyncConnection], Awaitable[_T]]
+    ) -> _T:
+        if self._closed:
+            raise Unavailable("The store is closed.")
+        async with engine.begin() as connection:
+            return await work(connection)
+
+
+@asynccontextmanager
+async def translated(database: Database) -> AsyncIterator[None]:
+    """Say that the database is away whenever it says so, in whatever way."""
+    try:
+        yield
+    except Exception as error:
+        why = database.explain(error)
+        if why is None:
+            raise
+        raise Unavailable(why) from error
