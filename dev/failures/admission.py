@@ -3,7 +3,7 @@
 from agentrun.api.v1alpha1 import Reason
 from dev.failures.row import Failure, Theme
 
-_PASSING = "after `operator.stuckTimeoutSeconds`; it is tried again meanwhile"
+_PASSING = "named at once, ends after `operator.unschedulableTimeoutSeconds`; tried again meanwhile"
 
 THEME = Theme(
     "The cluster does not take the pod",

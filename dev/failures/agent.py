@@ -20,8 +20,8 @@ THEME = Theme(
             key="agent-exits-in-turn",
             happened="The program ends before its turn does.",
             reason=Reason.AGENT_EXITED,
-            message=r"^The agent program ended with exit code 3 .*\. Its last words: \S+",
-            shows="The agent program ended with exit code 3 before its turn did. Its last words:"
+            message=r"^The agent program ended \(exit code 3\) before .* Its last words: \S+",
+            shows="The agent program ended (exit code 3) before its turn did. Its last words:"
             " cannot read config.toml",
             bound="at once",
             remedy="Read its last words; the events tell what it did before.",

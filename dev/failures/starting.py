@@ -15,7 +15,7 @@ THEME = Theme(
             message=r"No node takes it: 0/\d+ nodes are available",
             shows="No node takes it: 0/3 nodes are available: 3 node(s) didn't match Pod's node"
             " affinity/selector.",
-            bound=_PASSING,
+            bound="named at once, ends after `operator.unschedulableTimeoutSeconds`",
             remedy="Add a node, lower the profile's `resources.requests`, or mend its"
             " `pod.nodeSelector` and `pod.tolerations`.",
         ),

@@ -54,12 +54,18 @@ QUOTA = {
 }
 
 
+IMPATIENT = (
+    "--set", "operator.stuckTimeoutSeconds=5",
+    "--set", "operator.unschedulableTimeoutSeconds=5",
+    "--set", "operator.resyncSeconds=10",
+)  # fmt: skip
+"""Values with which tests need not wait as long as people would."""
+
+
 @pytest.fixture(scope="session")
 def platform() -> Iterator[Platform]:
     name = os.environ["AGENTRUN_CLUSTER"]
-    product.install(
-        name, "--set", "operator.stuckTimeoutSeconds=5", "--set", "operator.resyncSeconds=10"
-    )
+    product.install(name, *IMPATIENT)
     env = product.environment(name)
     for made in [*PROFILES, QUOTA]:
         product.apply(env, made)

@@ -29,7 +29,9 @@ STOP = f"{PIPES}/stop"
 WORKSPACE = "/workspace"
 HOME = "/home/agent"
 SPOOL = "/var/spool/agentrun"
-"""The runner's own folder: unacknowledged events, the private repository."""
+"""The runner's own folder: unacknowledged events."""
+REPOSITORY = "/var/lib/agentrun/repository"
+"""The runner's private repository: it grows with the workspace, so it has as much room."""
 
 TOKEN_FILE = "/var/run/secrets/agentrun/token"
 PROVIDER_KEY_FILE = "/var/run/secrets/agentrun-provider/key"
@@ -57,6 +59,9 @@ AGENT_BOOTSTRAP = (
 )
 """The agent container's ``sh -c`` script; its arguments are the agent's ACP command."""
 
+COLLECT_SECONDS = 300
+"""How long the runner may take to collect the change."""
+
 # The runner's environment.
 ENV_GATEWAY = "AGENTRUN_GATEWAY_URL"
 ENV_RUN = "AGENTRUN_RUN_ID"
@@ -64,6 +69,8 @@ ENV_ATTEMPT = "AGENTRUN_ATTEMPT"
 ENV_BACKEND = "AGENTRUN_BACKEND"
 ENV_MODEL = "AGENTRUN_MODEL"
 ENV_PROVIDER = "AGENTRUN_PROVIDER_URL"
+ENV_PATIENCE = "AGENTRUN_PATIENCE_SECONDS"
+"""How long the runner waits for a gateway that is away, when nothing else is left to do."""
 ENV_GRACE = "AGENTRUN_GRACE_SECONDS"
 """The pod's termination grace period: the runner must be done within it."""
 

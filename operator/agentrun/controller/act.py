@@ -37,7 +37,7 @@ from agentrun.controller.events import EventSink
 from agentrun.controller.failures import refusal
 from agentrun.controller.kube import ApiError, Kind, KubeApi, Object
 from agentrun.controller.observe import is_pod_of
-from agentrun.controller.observed import Failure
+from agentrun.controller.observed import Failure, Patience
 from agentrun.controller.pod import build_pod
 from agentrun.controller.status import status_patch
 
@@ -139,7 +139,8 @@ class Actor:
         # What an earlier run of that name left behind goes; what is somebody else's stays.
         passes = owner_of(pod) is not None or "deletionTimestamp" in pod["metadata"]
         message = f"Pod {name} exists and does not belong to this run."
-        return Failure(Reason.POD_NAME_TAKEN, message, final=not passes)
+        patience = Patience.STUCK if passes else Patience.NONE
+        return Failure(Reason.POD_NAME_TAKEN, message, patience)
 
     async def _create_session(self, run: AgentRun, action: CreateSession) -> None:
         namespace = run.metadata.namespace

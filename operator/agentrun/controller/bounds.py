@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from agentrun.api.v1alpha1 import AgentRun, ConditionType, Reason
-from agentrun.controller.limits import allowance
-from agentrun.controller.observed import Failure, Observed, PodObservation, later
+from agentrun.controller.limits import Limits, allowance
+from agentrun.controller.observed import Failure, Observed, Patience, PodObservation, later
 from agentrun.controller.outcomes import fault_of, has_ended, outcome_of
 from agentrun.controller.status import agent_of, condition_of
 
@@ -32,8 +32,9 @@ def bounds_of(run: AgentRun, seen: Observed, failure: Failure | None, now: datet
     return [
         *_working(run, seen, now),
         *_stuck(run, seen, failure, now),
-        *_starting(run, seen),
-        *_half_ended(seen),
+        *_placing(seen, failure),
+        *_starting(run, seen, now),
+        *_half_ended(run, seen, now),
     ]
 
 
@@ -56,42 +57,87 @@ def _stuck(
     """Bound how long a named error is waited out."""
     if failure is None:
         return
-    condition = condition_of(run.status, ConditionType.AGENT_READY)
-    since = now
-    if condition and condition.status == "False" and condition.last_transition_time:
-        since = condition.last_transition_time
-    wait = 0 if failure.final else seen.limits.stuck
+    since = _since(run, ConditionType.AGENT_READY, "False") or now
+    wait = _seconds(failure.patience, seen.limits)
     yield Bound(later(since, wait), failure.reason, failure.message)
 
 
-def _starting(run: AgentRun, seen: Observed) -> Iterator[Bound]:
-    """Bound how long a pod takes until its runner reports."""
-    agent = agent_of(run)
-    if seen.pod is None or seen.pod.created is None or (agent and agent.state):
+def _seconds(patience: Patience, limits: Limits) -> int:
+    match patience:
+        case Patience.NONE:
+            return 0
+        case Patience.STUCK:
+            return limits.stuck
+        case Patience.START:
+            return limits.start
+        case Patience.ROOM:
+            return limits.unschedulable
+
+
+def _placing(seen: Observed, failure: Failure | None) -> Iterator[Bound]:
+    """Bound how long a pod goes without a node, though no scheduler says why."""
+    pod = seen.pod
+    if pod is None or pod.created is None or pod.node or failure is not None:
         return
-    seconds = seen.limits.start
-    message = f"Pod {seen.pod.name} did not come to work within {seconds} s."
-    if seen.pod.waiting_for:
-        message += f" {seen.pod.waiting_for}"
-    yield Bound(later(seen.pod.created, seconds), Reason.START_TIMEOUT, message)
+    message = f"Pod {pod.name} has no node, and no scheduler says why: does one run?"
+    at = later(pod.created, seen.limits.unschedulable)
+    yield Bound(at, Reason.UNSCHEDULABLE, message)
 
 
-def _half_ended(seen: Observed) -> Iterator[Bound]:
+def _starting(run: AgentRun, seen: Observed, now: datetime) -> Iterator[Bound]:
+    """
+    Bound how long a pod that has a node takes until both containers run and its runner reports.
+
+    A runner that cannot reach the gateway says so itself, and is given the time for it.
+    """
+    pod, agent = seen.pod, agent_of(run)
+    if pod is None or not pod.node or pod.is_terminating:
+        return
+    since = _since(run, ConditionType.POD_SCHEDULED, "True") or now
+    if waiting := pod.not_started:
+        seconds = seen.limits.start
+        message = f"Container {waiting} of pod {pod.name} did not start within {seconds} s."
+        if pod.waiting_for:
+            message += f" {pod.waiting_for}"
+    elif agent is None or agent.state is None:
+        seconds = seen.limits.report
+        message = f"The runner of pod {pod.name} did not report within {seconds} s."
+    else:
+        return
+    yield Bound(later(since, seconds), Reason.START_TIMEOUT, message)
+
+
+def _half_ended(run: AgentRun, seen: Observed, now: datetime) -> Iterator[Bound]:
     """
     Bound how long one container outlives the other.
 
     An agent without its runner is of no use. A runner without its agent still has the change to
-    collect and events to ship.
+    collect and events to ship; one that has not given the agent its task has not.
     """
     pod = seen.pod
-    if pod is None or pod.is_terminating or pod.agent.is_over == pod.runner.is_over:
+    if pod is None or pod.is_terminating or not pod.is_half_ended:
         return
-    over = pod.runner if pod.runner.is_over else pod.agent
-    if over.ended is None:
-        return
-    seconds = seen.limits.agent_after_runner if pod.runner.is_over else seen.limits.start
+    since = _since(run, ConditionType.AGENT_READY, "False") or now
+    agent = agent_of(run)
+    if pod.runner.is_over:
+        seconds = seen.limits.agent_after_runner
+    elif agent is not None and agent.prompt_sent:
+        seconds = seen.limits.last_words
+    else:
+        seconds = seen.limits.start
     fault = fault_of(pod)
-    yield Bound(later(over.ended, seconds), Reason(fault.reason), fault.message)
+    yield Bound(later(since, seconds), Reason(fault.reason), fault.message)
+
+
+def _since(run: AgentRun, kind: ConditionType, value: str) -> datetime | None:
+    """
+    Say since when a condition has its value.
+
+    The operator wrote that down by its own clock, while a node's may be wrong by hours.
+    """
+    condition = condition_of(run.status, kind)
+    is_so = condition is not None and condition.status == value
+    return condition.last_transition_time if condition and is_so else None
 
 
 def unreachable_at(pod: PodObservation, seen: Observed) -> datetime | None:

@@ -19,10 +19,8 @@ SPOOL_SIZE = "2Gi"
 # the limits leave room for the volumes; the requests, which otherwise equal them, ask for little.
 _DISK_REQUEST = "64Mi"
 _LAYER_SIZE = "1Gi"
-_RUNNER_RESOURCES = {
-    "requests": {"cpu": "50m", "memory": "96Mi", "ephemeral-storage": _DISK_REQUEST},
-    "limits": {"memory": "256Mi", "ephemeral-storage": total(SPOOL_SIZE, TMP_SIZE, _LAYER_SIZE)},
-}
+_RUNNER_REQUESTS = {"cpu": "50m", "memory": "96Mi", "ephemeral-storage": _DISK_REQUEST}
+_RUNNER_MEMORY = "256Mi"
 _AGENT_REQUESTS = {"cpu": "100m", "memory": "256Mi", "ephemeral-storage": _DISK_REQUEST}
 _AGENT_MEMORY = "4Gi"
 
@@ -62,12 +60,13 @@ def runner_container(
         "image": settings.runner_image,
         "imagePullPolicy": settings.runner_image_pull_policy,
         "env": _runner_env(run, profile, settings, grace),
-        "resources": _RUNNER_RESOURCES,
+        "resources": _runner_resources(run, profile),
         "securityContext": _security_context(read_only=True),
         "volumeMounts": [
             *_shared_mounts(),
             _mount("runner-tmp", "/tmp"),
             _mount("spool", layout.SPOOL),
+            *([_mount("repository", layout.REPOSITORY)] if clones(run, profile) else []),
             *_credential_mounts(profile),
         ],
     }
@@ -81,6 +80,11 @@ def model_of(run: AgentRun, profile: AgentProfileSpec) -> str | None:
 def workspace_of(run: AgentRun, profile: AgentProfileSpec) -> Workspace:
     """Return what the run works on: its own workspace, else its profile's."""
     return run.spec.workspace or profile.workspace or Workspace()
+
+
+def clones(run: AgentRun, profile: AgentProfileSpec) -> bool:
+    """Whether the runner keeps a private repository beside the workspace."""
+    return workspace_of(run, profile).git is not None
 
 
 def _shared_mounts() -> list[dict[str, Any]]:
@@ -144,6 +148,7 @@ def _runner_env(
         layout.ENV_MODEL: model_of(run, profile),
         layout.ENV_PROVIDER: profile.provider.base_url or defaults_of(run.spec.backend).provider,
         layout.ENV_GRACE: str(grace),
+        layout.ENV_PATIENCE: str(settings.limits.gateway),
     }
     return [{"name": name, "value": value} for name, value in values.items() if value]
 
@@ -158,6 +163,15 @@ def _agent_resources(run: AgentRun, profile: AgentProfileSpec) -> dict[str, Any]
     return {
         "requests": {k: v for k, v in _AGENT_REQUESTS.items() if k not in limits} | requests,
         "limits": {k: v for k, v in bounds.items() if k not in requests} | limits,
+    }
+
+
+def _runner_resources(run: AgentRun, profile: AgentProfileSpec) -> dict[str, Any]:
+    repository = profile.pod.workspace_size if clones(run, profile) else "0"
+    disk = total(SPOOL_SIZE, TMP_SIZE, _LAYER_SIZE, repository)
+    return {
+        "requests": _RUNNER_REQUESTS,
+        "limits": {"memory": _RUNNER_MEMORY, "ephemeral-storage": disk},
     }
 
 

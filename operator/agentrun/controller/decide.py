@@ -33,7 +33,7 @@ from agentrun.controller.actions import (
 from agentrun.controller.bounds import Bound, bounds_of, unreachable_at
 from agentrun.controller.limits import allowance
 from agentrun.controller.observed import Failure, Observed, PodObservation, later
-from agentrun.controller.outcomes import Ending, ending_of, has_ended, outcome_of
+from agentrun.controller.outcomes import Ending, ending_of, fault_of, has_ended, outcome_of
 from agentrun.controller.refusals import failure_of
 from agentrun.controller.status import (
     agent_of,
@@ -221,9 +221,14 @@ def _follow(run: AgentRun, seen: Observed, pod: PodObservation, now: datetime) -
         status, lost, actions = _closing(status, seen, why.reason, why.message, now)
         reason, message = (lost or why).reason, (lost or why).message
     is_ready = agent is not None and (bool(agent.prompt_sent) or phase is not Phase.STARTING)
-    if reason is Reason.POD_PENDING and not (pod.agent.started or pod.runner.started):
+    if pod.not_started and not pod.is_terminating:
         message = pod.waiting_for or f"Pod {pod.name} waits for a node and its containers."
-    if is_ready:
+    if pod.is_half_ended:
+        fault = fault_of(pod)
+        status = with_condition(
+            status, ConditionType.AGENT_READY, "False", fault.reason, fault.message, now
+        )
+    elif is_ready:
         status = with_condition(
             status, ConditionType.AGENT_READY, "True", Reason.WORKING, "The prompt was sent.", now
         )

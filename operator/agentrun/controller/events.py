@@ -8,7 +8,8 @@ and what happens again while one is kept is the same Event with a newer time.
 import asyncio
 import hashlib
 import logging
-from datetime import UTC, datetime
+from collections.abc import Callable
+from datetime import datetime
 from typing import Protocol
 
 from agentrun.api.base import API_VERSION
@@ -35,15 +36,16 @@ class EventSink(Protocol):
 class EventPoster:
     """Posts Events in the background."""
 
-    def __init__(self, kube: KubeApi, source: str) -> None:
+    def __init__(self, kube: KubeApi, source: str, clock: Callable[[], datetime]) -> None:
         self._kube = kube
         self._source = source
+        self._clock = clock
         self._news: asyncio.Queue[Object] = asyncio.Queue(_BACKLOG)
 
     def tell(self, run: Object) -> None:
         """Tell people of the status of ``run``; dropped if there is too much to tell."""
         try:
-            self._news.put_nowait(build_event(run, self._source, datetime.now(UTC)))
+            self._news.put_nowait(build_event(run, self._source, self._clock()))
         except asyncio.QueueFull:
             logger.warning("run %s: too many Events wait, one is dropped", run["metadata"]["name"])
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from agentrun.api.v1alpha1 import Reason
-from agentrun.controller.observed import Failure
+from agentrun.controller.observed import Failure, Patience
 
 Manifest = Mapping[str, Any]
 
@@ -36,9 +36,14 @@ _EVICTIONS = frozenset(
 )
 _NODE_LOSSES = frozenset({"DeletionByTaintManager"})
 _ENDING = "because it is being terminated"
-_QUOTA = re.compile(
-    r"exceeded quota|failed quota|(minimum|maximum) .*usage per|max limit to request"
+_RANGE = re.compile(r"failed quota|(minimum|maximum) .*usage per|max limit to request")
+_CLAIM = re.compile(r"persistentvolumeclaim", re.IGNORECASE)
+# What the scheduler and the kubelet repeat or wrap their errors in.
+_NOISE = re.compile(
+    r"( no new claims to deallocate,?| preemption: .*$|rpc error: code = \w+ desc = "
+    r"|Back-off pulling image \"[^\"]*\": ErrImagePull: )"
 )
+_LONGEST = 1000
 
 
 def start_failure(pod: Manifest, events: Sequence[Manifest] = ()) -> Failure | None:
@@ -53,15 +58,15 @@ def start_failure(pod: Manifest, events: Sequence[Manifest] = ()) -> Failure | N
     for condition in status.get("conditions", []):
         is_refused = condition.get("type") == "PodScheduled" and condition.get("status") == "False"
         if is_refused and condition.get("reason") == "Unschedulable":
-            return Failure(Reason.UNSCHEDULABLE, f"No node takes it: {condition.get('message')}")
+            return _unplaced(condition.get("message", ""))
     last = _newest(events)
-    return _mount_failure(last) if last else None
+    return _node_failure(last) if last else None
 
 
 def start_progress(events: Sequence[Manifest]) -> str:
     """Say what the kubelet is doing about a pod that has not started yet."""
     last = _newest(events)
-    return str(last.get("message", "")) if last else ""
+    return readable(str(last.get("message", ""))) if last else ""
 
 
 def disruption_of(pod: Manifest) -> Failure | None:
@@ -75,7 +80,7 @@ def disruption_of(pod: Manifest) -> Failure | None:
     # The kubelet itself says why it ended, or would not take, a whole pod.
     if status.get("phase") == "Failed" and status.get("reason"):
         message = f"{status['reason']}: {status.get('message', '')}"
-        return Failure(Reason.EVICTED, message)
+        return Failure(Reason.EVICTED, readable(message))
     return None
 
 
@@ -83,17 +88,32 @@ def refusal(code: int, message: str) -> Failure | None:
     """Name the API server's refusal of a pod; None if it was not the pod that it refused."""
     if code == 403 and _ENDING in message:
         return None  # The run goes with its namespace.
-    if code == 403 and _QUOTA.search(message):
-        return Failure(Reason.QUOTA_EXCEEDED, message)
-    if code in (400, 403, 422) or (code == 500 and "admission webhook" in message):
-        return Failure(Reason.POD_REJECTED, message)
-    if code == 500 and "failed calling webhook" in message:
-        return Failure(Reason.POD_REJECTED, message)
+    if code == 403 and "exceeded quota" in message:
+        return Failure(Reason.QUOTA_EXCEEDED, readable(message), Patience.ROOM)
+    if code == 403 and _RANGE.search(message):
+        return Failure(Reason.QUOTA_EXCEEDED, readable(message))
+    if code in (400, 403, 422) or (code == 500 and "webhook" in message):
+        return Failure(Reason.POD_REJECTED, readable(message))
     return None
 
 
+def readable(message: str) -> str:
+    """Shorten what Kubernetes says: one line, without what tells people nothing."""
+    line = _NOISE.sub("", " ".join(message.split())).strip()
+    return line if len(line) <= _LONGEST else line[: _LONGEST - 1] + "…"
+
+
+def _unplaced(message: str) -> Failure:
+    said = readable(message)
+    if _CLAIM.search(message):
+        # A claim that exists may get its volume yet.
+        patience = Patience.STUCK if "not found" in message else Patience.ROOM
+        return Failure(Reason.VOLUME_UNAVAILABLE, said, patience)
+    return Failure(Reason.UNSCHEDULABLE, f"No node takes it: {said}", Patience.ROOM)
+
+
 def _disrupted(reason: str, message: str) -> Failure:
-    said = message or reason
+    said = readable(message or reason)
     if reason in _NODE_LOSSES:
         return Failure(Reason.NODE_LOST, said)
     # Reasons that later versions of Kubernetes may add disrupt a pod all the same.
@@ -105,16 +125,25 @@ def _of_container(reason: Reason, container: str, halted: Manifest) -> Failure:
     if reason is Reason.SECRET_MISSING and not _SECRET.search(said):
         reason = Reason.CONTAINER_START_FAILED
     # A container that has ended is not started again.
-    return Failure(reason, f"Container {container}: {said}", final="exitCode" in halted)
+    patience = Patience.NONE if "exitCode" in halted else Patience.STUCK
+    return Failure(reason, f"Container {container}: {readable(said)}", patience)
 
 
-def _mount_failure(event: Manifest) -> Failure | None:
-    message = str(event.get("message", ""))
-    if event.get("reason") == "FailedMount" and _MISSING.search(message):
-        return Failure(Reason.SECRET_MISSING, message)
-    if event.get("reason") == "FailedCreatePodSandBox":
-        return Failure(Reason.CONTAINER_START_FAILED, message)
+def _node_failure(event: Manifest) -> Failure | None:
+    message, kind = str(event.get("message", "")), event.get("reason")
+    if kind == "FailedMount" and _MISSING.search(message):
+        return Failure(Reason.SECRET_MISSING, readable(message))
+    # Once is nothing: a mount often works the second time.
+    if kind in ("FailedMount", "FailedAttachVolume") and _times(event) > 1:
+        return Failure(Reason.VOLUME_UNAVAILABLE, readable(message), Patience.START)
+    if kind == "FailedCreatePodSandBox":
+        return Failure(Reason.CONTAINER_START_FAILED, readable(message))
     return None
+
+
+def _times(event: Manifest) -> int:
+    series = event.get("series") or {}
+    return int(series.get("count") or event.get("count") or 1)
 
 
 def _newest(events: Sequence[Manifest]) -> Manifest | None:

@@ -17,6 +17,7 @@ import aiohttp
 from kubernetes.aio import client, config
 
 from agentrun.api.base import GROUP, VERSION
+from agentrun.controller.clock import ServerClock
 
 Object = dict[str, Any]
 """A Kubernetes object as JSON."""
@@ -92,6 +93,8 @@ class Kube:
 
     def __init__(self, api: client.ApiClient) -> None:
         self._api = api
+        self.clock = ServerClock()
+        """What time it is for the API server, as its answers say."""
 
     async def get(self, kind: Kind, namespace: str, name: str) -> Object | None:
         """Return an object; None if there is none of that name."""
@@ -162,6 +165,7 @@ class Kube:
         try:
             response = await self._api.call_api(*parts, _request_timeout=_TIMEOUT)
             raw = await response.read()
+            self.clock.note(response.headers.get("Date"))
         except (aiohttp.ClientError, TimeoutError) as error:
             raise ApiError(0, f"the API server cannot be reached: {error!r}") from error
         return _parse(response.status, raw)

@@ -8,7 +8,11 @@ settings say.
 from dataclasses import dataclass
 from datetime import timedelta
 
+from agentrun.api.pod_layout import COLLECT_SECONDS
 from agentrun.api.v1alpha1 import AgentProfile, AgentRun, Timeouts
+
+_MARGIN = 30
+"""So that a runner that keeps its bound can say so before the operator ends it."""
 
 
 @dataclass(frozen=True)
@@ -16,9 +20,13 @@ class Limits:
     """The operator's own bounds, in seconds."""
 
     start: int = 300
-    """How long a pod may take until its runner reports."""
+    """How long a pod that has a node may take until its containers run."""
     stuck: int = 60
-    """How long a named error that may pass (no such image yet, quota full) is waited out."""
+    """How long a named error that somebody may mend (no such image yet) is waited out."""
+    unschedulable: int = 600
+    """How long a pod may wait for room: a node that takes it, or its share of a quota."""
+    gateway: int = 600
+    """How long a runner waits for a gateway that is away, when nothing else is left to do."""
     ttl: int = 604_800
     """How long a finished AgentRun is kept."""
     deadline: int = 4 * 3600
@@ -31,6 +39,16 @@ class Limits:
     """How long the agent's container may outlive the runner's."""
     unreachable: int = 30
     """How long after its deletion was due a pod counts as being on a node that is lost."""
+
+    @property
+    def last_words(self) -> int:
+        """How long a runner may take, after its agent, to collect a change and to deliver it."""
+        return self.gateway + COLLECT_SECONDS + _MARGIN
+
+    @property
+    def report(self) -> int:
+        """How long after its pod got a node a runner may take to report."""
+        return self.start + self.gateway + _MARGIN
 
 
 @dataclass(frozen=True)

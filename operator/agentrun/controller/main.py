@@ -13,7 +13,6 @@ import signal
 import sys
 import time
 from collections.abc import Coroutine, Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 import kopf
@@ -23,7 +22,7 @@ from agentrun.controller.caches import Caches, Key
 from agentrun.controller.events import EventPoster
 from agentrun.controller.handlers import build_registry, build_settings, is_news
 from agentrun.controller.health import serve_health
-from agentrun.controller.kube import Kind, KubeApi, Object, connect
+from agentrun.controller.kube import Kind, Kube, Object, connect
 from agentrun.controller.observe import Observer
 from agentrun.controller.queue import WorkQueue
 from agentrun.controller.reconcile import Reconciler
@@ -52,7 +51,7 @@ async def operate(settings: Settings) -> None:
             await run_together([stopping.wait()], sync.start())
             if stopping.is_set():
                 return
-            poster = EventPoster(kube, settings.identity)
+            poster = EventPoster(kube, settings.identity, kube.clock.now)
             reconciler = _reconciler(kube, caches, queue, poster, settings)
             background = [
                 sync.run_forever(settings.resync_seconds),
@@ -78,11 +77,11 @@ def _stop_on_signals(stopping: asyncio.Event) -> None:
 
 
 def _reconciler(
-    kube: KubeApi, caches: Caches, queue: WorkQueue[Key], poster: EventPoster, settings: Settings
+    kube: Kube, caches: Caches, queue: WorkQueue[Key], poster: EventPoster, settings: Settings
 ) -> Reconciler:
     observer = Observer(kube, caches, settings.pod.limits)
     actor = Actor(kube, caches, settings.pod, poster)
-    return Reconciler(observer, actor, queue, lambda: datetime.now(UTC))
+    return Reconciler(observer, actor, queue, kube.clock.now)
 
 
 def _enqueue(caches: Caches, queue: WorkQueue[Key], kind: Kind, obj: Object) -> None:

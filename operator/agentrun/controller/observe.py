@@ -173,6 +173,6 @@ def is_pod_of(pod: Object, uid: str) -> bool:
 
 
 def is_held_up(pod: PodObservation) -> bool:
-    """Whether a pod has a node but no running container, and nothing in its status says why."""
-    has_begun = pod.agent.started or pod.runner.started
-    return bool(pod.node) and not (pod.finished or has_begun or pod.failure or pod.is_terminating)
+    """Whether a container of a pod with a node has not started, and its status says not why."""
+    is_waiting = bool(pod.node and pod.not_started)
+    return is_waiting and not (pod.finished or pod.failure or pod.is_terminating)

@@ -7,9 +7,24 @@ can be tested without either.
 
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from enum import Enum
 
+from agentrun.api.pod_layout import AGENT, RUNNER
 from agentrun.api.v1alpha1 import ActiveRun, AgentProfile, Outcome, Reason
 from agentrun.controller.limits import Limits
+
+
+class Patience(Enum):
+    """How long an error is waited out: each is a bound of the operator's settings."""
+
+    NONE = "none"
+    """Waiting cannot help."""
+    STUCK = "stuck"
+    """Somebody has to mend something: an image, a Secret, a policy."""
+    START = "start"
+    """The node goes on trying, as with a disk that another node has not let go of yet."""
+    ROOM = "room"
+    """Room is wanted, which ends of other runs or new nodes bring."""
 
 
 @dataclass(frozen=True)
@@ -18,8 +33,7 @@ class Failure:
 
     reason: Reason
     message: str
-    final: bool = False
-    """Whether waiting cannot help."""
+    patience: Patience = Patience.STUCK
 
 
 @dataclass(frozen=True)
@@ -50,7 +64,12 @@ class ContainerObservation:
         With cgroup v1 the kubelet says OOMKilled also when only a tool of the agent was killed;
         the exit code is then that of a container that went on.
         """
-        return self.reason == "OOMKilled" and self.exit_code != 0
+        return self.met_its_memory_limit and self.exit_code != 0
+
+    @property
+    def met_its_memory_limit(self) -> bool:
+        """Whether any process in it was ended for the memory it took."""
+        return self.reason == "OOMKilled"
 
     @property
     def never_ran(self) -> bool:
@@ -67,6 +86,8 @@ class PodObservation:
     attempt: int = 1
     created: datetime | None = None
     node: str = ""
+    has_agent: bool = True
+    """Whether it has a container for the agent; a remote agent needs none."""
     finished: bool = False
     """Whether no container of it is left."""
     terminating_until: datetime | None = None
@@ -76,7 +97,7 @@ class PodObservation:
     disruption: Failure | None = None
     """What the cluster did to it: evicted, its node lost, refused by the kubelet."""
     waiting_for: str = ""
-    """What it is doing before its containers run, in a sentence."""
+    """What it is doing before all of its containers run, in a sentence."""
     agent: ContainerObservation = ContainerObservation()
     runner: ContainerObservation = ContainerObservation()
     outcome: Outcome | None = None
@@ -86,6 +107,18 @@ class PodObservation:
     def is_terminating(self) -> bool:
         """Whether it is being deleted."""
         return self.terminating_until is not None
+
+    @property
+    def not_started(self) -> str:
+        """The name of a container that has not started yet; empty if there is none."""
+        if not self.runner.started:
+            return RUNNER
+        return AGENT if self.has_agent and not self.agent.started else ""
+
+    @property
+    def is_half_ended(self) -> bool:
+        """Whether one container has ended and the other has not."""
+        return self.has_agent and self.agent.is_over != self.runner.is_over
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ nothing that befalls the pod afterwards undoes the work.
 
 from dataclasses import dataclass
 
+from agentrun.api.exits import exit_words
 from agentrun.api.v1alpha1 import (
     AgentRun,
     ConditionType,
@@ -72,21 +73,24 @@ def fault_of(pod: PodObservation) -> Ending:
     """Tell from its containers why a pod ended without an outcome."""
     for name, container in (("agent", pod.agent), ("runner", pod.runner)):
         if container.is_out_of_memory:
-            return _failed(
-                Reason.OUT_OF_MEMORY,
-                f"Container {name} of pod {pod.name} exceeded its memory limit.",
-            )
+            return _failed(Reason.OUT_OF_MEMORY, _memory(name, pod))
         if container.never_ran:
             return _failed(
                 Reason.CONTAINER_START_FAILED,
                 f"Container {name} of pod {pod.name} could not be started: {container.message}",
             )
     code = pod.runner.exit_code
+    if code is None:
+        return _failed(
+            Reason.AGENT_EXITED,
+            f"The agent's container of pod {pod.name} ended ({exit_words(pod.agent.exit_code)}),"
+            " and its runner did not say how.",
+        )
     said = pod.runner.message.strip()
-    ended = f"ended with exit code {code}" if code is not None else "did not end with its agent"
     return _failed(
         Reason.RUNNER_FAILED,
-        f"The runner of pod {pod.name} {ended} and left no outcome." + (f" {said}" if said else ""),
+        f"The runner of pod {pod.name} ended ({exit_words(code)}) and left no outcome."
+        + (f" {said}" if said else ""),
     )
 
 
@@ -100,10 +104,16 @@ def _remembered(run: AgentRun) -> Failure | None:
 
 def _with_cause(outcome: Outcome, pod: PodObservation | None) -> Outcome:
     """Name memory as the cause, where the runner only saw that its agent was gone."""
-    if pod is None or outcome.reason != Reason.AGENT_EXITED or not pod.agent.is_out_of_memory:
+    is_gone = pod is not None and outcome.reason == Reason.AGENT_EXITED
+    # The exit code is that of the supervising script, which outlives the agent.
+    if pod is None or not is_gone or not pod.agent.met_its_memory_limit:
         return outcome
-    message = "The agent's container exceeded its memory limit."
+    message = _memory("agent", pod)
     return outcome.model_copy(update={"reason": Reason.OUT_OF_MEMORY, "message": message})
+
+
+def _memory(container: str, pod: PodObservation) -> str:
+    return f"Container {container} of pod {pod.name} exceeded its memory limit."
 
 
 def _said(outcome: Outcome, phase: Phase) -> Ending:

@@ -25,6 +25,7 @@ from agentrun.controller.containers import (
     TMP_SIZE,
     PodSettings,
     agent_container,
+    clones,
     runner_container,
     workspace_of,
 )
@@ -127,12 +128,20 @@ def _volumes(run: AgentRun, profile: AgentProfileSpec) -> list[dict[str, Any]]:
         {"name": "agent-tmp", "emptyDir": {"sizeLimit": TMP_SIZE}},
         {"name": "runner-tmp", "emptyDir": {"sizeLimit": TMP_SIZE}},
         {"name": "spool", "emptyDir": {"sizeLimit": SPOOL_SIZE}},
+        *_repository_volumes(run, profile),
         {"name": "token", "projected": {"defaultMode": _SECRET_MODE, "sources": [_token()]}},
         *_secret_volumes(profile),
     ]
     if run.spec.backend == REMOTE:
         volumes = [volume for volume in volumes if volume["name"] != "agent-tmp"]
     return volumes
+
+
+def _repository_volumes(run: AgentRun, profile: AgentProfileSpec) -> list[dict[str, Any]]:
+    """Give the private repository as much room as the workspace that it keeps pace with."""
+    if not clones(run, profile):
+        return []
+    return [{"name": "repository", "emptyDir": {"sizeLimit": profile.pod.workspace_size}}]
 
 
 def _token() -> dict[str, Any]:
@@ -183,7 +192,9 @@ def observe_pod(pod: Manifest, events: Sequence[Manifest] = ()) -> PodObservatio
     expected = [one["name"] for one in pod["spec"]["containers"]]
     are_over = [name in containers and containers[name].is_over for name in expected]
     finished = status.get("phase") in ("Succeeded", "Failed") or all(are_over)
-    is_starting = not finished and not any(one.started for one in containers.values())
+    is_starting = not finished and not all(
+        name in containers and containers[name].started for name in expected
+    )
     runner = containers.get(layout.RUNNER, ContainerObservation())
     return PodObservation(
         name=metadata["name"],
@@ -191,6 +202,7 @@ def observe_pod(pod: Manifest, events: Sequence[Manifest] = ()) -> PodObservatio
         attempt=attempt,
         created=_time(metadata.get("creationTimestamp")),
         node=pod["spec"].get("nodeName", ""),
+        has_agent=layout.AGENT in expected,
         finished=finished,
         terminating_until=_time(metadata.get("deletionTimestamp")),
         failure=None if finished else start_failure(pod, events if is_starting else ()),

@@ -5,7 +5,7 @@ import re
 from agentrun.api.names import MAX_RUN_NAME
 from agentrun.api.v1alpha1 import AgentProfile, AgentRun, Reason, default_profile
 from agentrun.controller.backends import REMOTE, defaults_of
-from agentrun.controller.observed import Failure, Observed
+from agentrun.controller.observed import Failure, Observed, Patience
 
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 
@@ -38,7 +38,7 @@ def _misnamed(run: AgentRun) -> Failure | None:
         f"The name {name} cannot be that of a run: it may have at most {MAX_RUN_NAME} characters,"
         " of a-z, 0-9 and -."
     )
-    return Failure(Reason.POD_REJECTED, message, final=True)
+    return Failure(Reason.POD_REJECTED, message, Patience.NONE)
 
 
 def _by_profile(run: AgentRun, profile: AgentProfile | None) -> Failure | None:
@@ -71,16 +71,16 @@ def _by_session(run: AgentRun, seen: Observed) -> Failure | None:
         if not resumes:
             return None
         message = f"There is no AgentSession {session.name} to resume."
-        return Failure(Reason.SESSION_NOT_FOUND, message, final=True)
+        return Failure(Reason.SESSION_NOT_FOUND, message, Patience.NONE)
     if session.backend != spec.backend:
         message = f"AgentSession {session.name} is one of {session.backend}, not {spec.backend}."
-        return Failure(Reason.SESSION_NOT_RESUMABLE, message, final=True)
+        return Failure(Reason.SESSION_NOT_RESUMABLE, message, Patience.NONE)
     # Whoever holds the session now may leave a snapshot behind: only its holder can tell.
     if resumes and not session.has_snapshot and session.is_held_by(run.metadata.uid):
         message = f"AgentSession {session.name} holds no conversation that could be resumed."
-        return Failure(Reason.SESSION_NOT_RESUMABLE, message, final=True)
+        return Failure(Reason.SESSION_NOT_RESUMABLE, message, Patience.NONE)
     return None
 
 
 def _refused(message: str) -> Failure:
-    return Failure(Reason.PROFILE_REFUSED, message, final=True)
+    return Failure(Reason.PROFILE_REFUSED, message, Patience.NONE)

@@ -40,6 +40,8 @@ def settings_from(env: Mapping[str, str]) -> Settings:
     limits = Limits(
         start=_seconds(env, "START_TIMEOUT_SECONDS", defaults.start),
         stuck=_seconds(env, "STUCK_TIMEOUT_SECONDS", defaults.stuck),
+        unschedulable=_seconds(env, "UNSCHEDULABLE_TIMEOUT_SECONDS", defaults.unschedulable),
+        gateway=_seconds(env, "GATEWAY_TIMEOUT_SECONDS", defaults.gateway),
         ttl=_seconds(env, "TTL_SECONDS", defaults.ttl, least=0),
         deadline=_seconds(env, "DEFAULT_DEADLINE_SECONDS", defaults.deadline),
         input=_seconds(env, "DEFAULT_INPUT_TIMEOUT_SECONDS", defaults.input),

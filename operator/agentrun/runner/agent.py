@@ -22,6 +22,7 @@ from acp.schema import (
     ToolCallUpdate,
 )
 
+from agentrun.api.exits import exit_words
 from agentrun.api.v1alpha1 import Reason
 from agentrun.runner.acp.transport import OnUpdate, PipeTransport
 from agentrun.runner.lines import LineReader, LineTooLong
@@ -34,6 +35,8 @@ _STDERR_LINES = 20
 _STDERR_LINE = 64 * 1024
 _EXIT_DIGITS = 10
 """An exit code has three; the agent can write to its FIFO, and int() bounds what it reads."""
+_NOT_EXECUTABLE, _NOT_FOUND = 126, 127
+"""A shell's exit codes for these (POSIX, Shell Command Language, 2.8.2)."""
 _ANSWERS = ("allow_always", "allow_once")
 
 log = logging.getLogger(__name__)
@@ -125,10 +128,13 @@ class Agent:
         if self._transport.fault:
             return self._transport.fault
         words = self._words()
-        if code in (126, 127):
+        if code == _NOT_EXECUTABLE and "Exec format error" in words:
+            message = "The agent program is built for another kind of machine than the node."
+            return Failure(Reason.AGENT_NOT_FOUND, f"{message} {words}")
+        if code in (_NOT_EXECUTABLE, _NOT_FOUND):
             message = "The image has no such agent program, or it cannot be executed."
             return Failure(Reason.AGENT_NOT_FOUND, f"{message} {words}".strip())
-        message = f"The agent program ended with exit code {code} before its turn did."
+        message = f"The agent program ended ({exit_words(code)}) before its turn did."
         return Failure(Reason.AGENT_EXITED, f"{message} {words}".strip())
 
     def _words(self) -> str:

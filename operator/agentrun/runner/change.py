@@ -23,6 +23,8 @@ _MESSAGE = "Keep what the agent left uncommitted\n\nRun: {run}\n"
 _DIFF = ("--no-ext-diff", "--no-textconv", "--no-color", "--submodule=short")
 # git holds both versions of a file in memory for a patch, and what it makes of them.
 _PATCHED_BYTES = 16 * 1024 * 1024
+_UNREADABLE = re.compile(r"Permission denied|can only add regular files|unsupported file type")
+"""What git says of files without rights, and of pipes and sockets where files were."""
 _SUBMODULE = re.compile(r"160000 [0-9a-f]+ 0\t([^\0]+)\0")
 
 
@@ -122,7 +124,7 @@ class Collector:
             await self._private("add", "-A", "--ignore-errors", "--", ":(top)", *excluded)
         except GitError as error:
             # What cannot be read cannot be kept; everything else was added all the same.
-            if "Permission denied" not in str(error):
+            if not _UNREADABLE.search(str(error)):
                 raise
             log.warning("Some files are not part of the change: %s", error)
 

@@ -129,18 +129,21 @@ class Delivery:
         )
 
     async def _keep_patch(self, collector: Collector, change: Change) -> None:
-        raw, file = self.journal.new_file(), self.journal.new_file()
+        # It may be as large as the workspace, and so is the room beside the repository.
+        raw = change.base.private / "agentrun.patch"
         left_out = await collector.write_patch(change, raw)
         if left_out:
             # A file's name may be any bytes.
             names = ", ".join(left_out).encode(errors="replace").decode()
             text = f"The patch leaves out what is too large for it: {names[:1000]}"
             self.journal.add(EventType.REASONING, {"text": text})
-        size = await asyncio.to_thread(self._clean, raw, file)
+        size = raw.stat().st_size
         if size > MAX_BLOB_BYTES:
             text = f"The patch of {size} bytes is too large to be kept; the commit has it."
             self.journal.add(EventType.REASONING, {"text": text})
             return
+        file = self.journal.new_file()
+        size = await asyncio.to_thread(self._clean, raw, file)
         name = f"artifacts/patch-{self.attempt}.diff"
         kind = "text/x-diff"
         ref = {

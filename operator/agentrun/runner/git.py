@@ -4,7 +4,8 @@ Running git, so that nothing but the runner's own settings decides what it does.
 Whatever repository it works on: no hooks, no file-system monitor, no prompts, no config of the
 machine or of a user. Whatever URL it is given: only transports that are named here, for git's
 ``ext::`` runs any command, and ``protocol.allow = user`` would let it. And of large files nothing
-is compared or compressed in memory, of which the runner's container has little.
+is compared or compressed in memory, of which the runner's container has little. A server that says
+nothing for a minute is given up: git itself would wait for ever.
 """
 
 import asyncio
@@ -41,6 +42,9 @@ _CONFIG = """[core]
 \tallow = user
 [protocol "file"]
 \tallow = user
+[http]
+	lowSpeedLimit = 1
+	lowSpeedTime = 60
 [advice]
 \tdetachedHead = false
 [gc]
@@ -150,6 +154,7 @@ class Git:
         hosts = known if known.exists() else self._folder / "known_hosts"
         return (
             f"ssh -F /dev/null -i {key} -o IdentitiesOnly=yes -o BatchMode=yes "
+            "-o ConnectTimeout=30 -o ServerAliveInterval=15 -o ServerAliveCountMax=4 "
             f"-o StrictHostKeyChecking={check} -o UserKnownHostsFile={hosts}"
         )
 

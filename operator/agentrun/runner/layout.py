@@ -45,6 +45,11 @@ class Layout:
         return self.at(pod_layout.SPOOL)
 
     @property
+    def repository(self) -> Path:
+        """The runner's private repository."""
+        return self.at(pod_layout.REPOSITORY)
+
+    @property
     def token(self) -> Path:
         """The gateway's token."""
         return self.at(pod_layout.TOKEN_FILE)

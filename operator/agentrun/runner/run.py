@@ -36,7 +36,8 @@ from agentrun.runner.workspace import Base, clone, working_folder
 PATIENCE_SECONDS = 600.0
 """How long the gateway may be away when nothing but it is waited for."""
 _CANCEL_SECONDS = 5.0
-_COLLECT_SECONDS = 300.0
+_COLLECT_SECONDS = float(pod_layout.COLLECT_SECONDS)
+_LAST_RESORT_SECONDS = 15.0
 _MARGIN_SECONDS = 2.0
 _PAUSE = 0.5
 
@@ -67,6 +68,7 @@ class Settings:
             backend=env[pod_layout.ENV_BACKEND],
             provider=env.get(pod_layout.ENV_PROVIDER),
             grace=float(env.get(pod_layout.ENV_GRACE, "30")),
+            patience=float(env.get(pod_layout.ENV_PATIENCE, PATIENCE_SECONDS)),
         )
 
 
@@ -126,6 +128,7 @@ class Attempt:
         self._stopped_at = 0.0
         self._helpers: set[asyncio.Task[None]] = set()
         self._shipping: asyncio.Task[None] | None = None
+        self._is_told = False
         self._broken: End | None = None
         """How the run ends because of a helper's error."""
 
@@ -145,6 +148,8 @@ class Attempt:
         except RunOver as over:
             # The operator has moved on; whatever this attempt says is no longer wanted.
             self._transcript.say("!", f"the run is over: {self._redactor.text(str(over))}")
+        except Exception as error:  # noqa: BLE001 - whatever it is, the run's users must hear of it
+            await self._fail(error)
         finally:
             self._conversation.agent.end()
             await _cancel(*self._helpers)
@@ -264,7 +269,7 @@ class Attempt:
                 workspace.git,
                 task.run_id,
                 self._layout.workspace,
-                self._layout.spool / "repository",
+                self._layout.repository,
             )
             self._transcript.say("-", f"on branch {self._base.branch}, {self._base.commit[:12]}")
         return str(working_folder(self._layout.workspace, workspace.cwd))
@@ -298,6 +303,20 @@ class Attempt:
             self._shipping = asyncio.create_task(self._journal.ship())
             self._helpers.add(self._shipping)
 
+    async def _fail(self, error: Exception) -> None:
+        """End the run though not even its end went well: a full disk, an error of our own."""
+        if self._is_told:
+            log.error("The runner failed after its outcome was told", exc_info=error)
+            return
+        end = _end_of_error(error)
+        self._tell(end)
+        outcome = self._delivery.outcome(end, None)
+        # First where nothing else has to work.
+        self._leave(outcome)
+        with suppress(TimeoutError, RunOver):
+            async with asyncio.timeout(_LAST_RESORT_SECONDS):
+                await self._delivery.deliver(outcome)
+
     async def _deliver(self, end: End, result: Result | None) -> Outcome:
         """Tell how the run ends, once all events are told or nothing tells them any more."""
         drained = asyncio.create_task(self._journal.drained())
@@ -310,6 +329,7 @@ class Attempt:
             await _cancel(drained)
         outcome = self._delivery.outcome(self._end_now(end), result)
         await self._delivery.deliver(outcome)
+        self._is_told = True
         return outcome
 
     async def _collect(self, end: End) -> tuple[End, Result | None]:

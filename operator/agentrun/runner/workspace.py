@@ -21,6 +21,29 @@ CLONE_SECONDS = 900.0
 _COMMIT = re.compile(r"[0-9a-f]{7,64}")
 _MISSING = re.compile(r"couldn't find remote ref|not our ref|no such remote ref", re.IGNORECASE)
 
+_REACHED = "Is it up, and may runs reach it (networkPolicy.extraEgress of the chart)?"
+_ADVICE = [
+    (re.compile(pattern), advice)
+    for pattern, advice in [
+        (
+            r"Authentication failed|could not read (Username|Password)|Permission denied"
+            r"|returned error: 40[13]",
+            "Does the Secret in the profile's git.credentialsSecret open this repository?",
+        ),
+        (r"Could not resolve host", f"Is the name right? {_REACHED}"),
+        (
+            r"Failed to connect|Connection refused|Connection timed out|Operation too slow"
+            r"|took longer than",
+            _REACHED,
+        ),
+        (
+            r"not found|is this a git repository|does not appear to be a git repository",
+            "Is the URL right, and does the Secret in the profile's git.credentialsSecret open it?",
+        ),
+    ]
+]
+"""What to do about what git says, in words that people can act on."""
+
 
 @dataclass(frozen=True)
 class Base:
@@ -70,7 +93,9 @@ async def clone(git: Git, source: GitSource, run: str, workspace: Path, private:
         await git.run("checkout", "-q", "-B", branch, commit, cwd=workspace, seconds=CLONE_SECONDS)
         await _copy(git, workspace, private, commit)
     except GitError as error:
-        raise Failure(Reason.CLONE_FAILED, f"Cannot clone {source.url}: {error}") from error
+        message = f"Cannot clone {source.url}: {error}"
+        advice = next((words for said, words in _ADVICE if said.search(message)), "")
+        raise Failure(Reason.CLONE_FAILED, f"{message}\n{advice}".strip()) from error
     return Base(source.url, branch, commit, private)
 
 

@@ -18,6 +18,7 @@ from agentrun.controller.observed import (
     ContainerObservation,
     Failure,
     Observed,
+    Patience,
     PodObservation,
     SessionObservation,
 )
@@ -95,6 +96,15 @@ def a_condition(
     )
 
 
+def on_a_node(since: datetime) -> Condition:
+    return a_condition("PodScheduled", "True", "Scheduled", since)
+
+
+def not_ready(since: datetime) -> dict[str, Any]:
+    """A status in which the agent is known not to be ready."""
+    return {"conditions": [a_condition("AgentReady", "False", "RunnerFailed", since)]}
+
+
 def an_outcome(state: str = "Completed", attempt: int = 1, **more: Any) -> dict[str, Any]:
     return {"attempt": attempt, "state": state, **more}
 
@@ -163,8 +173,8 @@ def outcome(**more: Any) -> Outcome:
     return Outcome.model_validate(an_outcome(**more))
 
 
-def a_failure(reason: Reason, message: str = "why", final: bool = False) -> Failure:
-    return Failure(reason, message, final)
+def a_failure(reason: Reason, message: str = "why", patience: Patience = Patience.STUCK) -> Failure:
+    return Failure(reason, message, patience)
 
 
 DELETE = DeletePod("r-1", POD_UID)

@@ -12,7 +12,7 @@ from agentrun.controller.actions import (
     TakeSession,
 )
 from agentrun.controller.decide import decide
-from agentrun.controller.observed import Observed
+from agentrun.controller.observed import ContainerObservation, Observed, Patience
 from tests.unit.controller.samples import (
     DELETE,
     FRESH,
@@ -30,6 +30,7 @@ from tests.unit.controller.samples import (
     a_started_run,
     ago,
     ahead,
+    on_a_node,
     seen,
     told,
 )
@@ -195,7 +196,7 @@ def test_how_a_run_begins(run: AgentRun, observed: Observed, expected: list[Any]
         ),
         pytest.param(
             a_run(Phase.QUEUED, attempts=1, start_time=ago(1)),
-            seen(refusal=a_failure(Reason.POD_NAME_TAKEN, final=True)),
+            seen(refusal=a_failure(Reason.POD_NAME_TAKEN, patience=Patience.NONE)),
             [("Failed", "PodNameTaken")],
             id="a-name-that-is-taken-fails-the-run-at-once",
         ),
@@ -213,8 +214,30 @@ def test_what_keeps_a_run_from_beginning(
         pytest.param(
             a_run(Phase.QUEUED, attempts=1, start_time=ago(10)),
             seen(pod=a_pending_pod()),
-            [("Starting", "PodPending"), LookAgain(ahead(290))],
+            [("Starting", "PodPending"), LookAgain(ahead(300))],
             id="a-pod-was-created",
+        ),
+        pytest.param(
+            a_started_run(Phase.STARTING, **FRESH),
+            seen(pod=a_pending_pod(node="")),
+            [("Starting", "PodPending"), LookAgain(ahead(590))],
+            id="a-pod-without-a-node-is-waited-for",
+        ),
+        pytest.param(
+            a_started_run(Phase.STARTING, **FRESH),
+            seen(pod=a_pending_pod(node="", created=ago(600))),
+            [("Cancelling", "Unschedulable"), DELETE],
+            id="a-pod-that-no-scheduler-looks-at-is-deleted",
+        ),
+        pytest.param(
+            a_started_run(Phase.STARTING, **FRESH),
+            seen(
+                pod=a_pending_pod(
+                    node="", failure=a_failure(Reason.UNSCHEDULABLE, patience=Patience.ROOM)
+                )
+            ),
+            [("Starting", "Unschedulable"), LookAgain(ahead(600))],
+            id="room-is-waited-for-longer",
         ),
         pytest.param(
             a_started_run(agent={"state": "Preparing"}),
@@ -239,10 +262,36 @@ def test_what_keeps_a_run_from_beginning(
             id="a-pod-that-stays-stuck-is-deleted",
         ),
         pytest.param(
-            a_started_run(Phase.STARTING, **FRESH),
-            seen(pod=a_pod(created=ago(300))),
+            a_started_run(Phase.STARTING, conditions=[on_a_node(ago(300))], **FRESH),
+            seen(pod=a_pending_pod()),
+            [("Cancelling", "StartTimeout"), DELETE],
+            id="a-pod-whose-containers-never-start-is-deleted",
+        ),
+        pytest.param(
+            a_started_run(
+                Phase.STARTING, conditions=[on_a_node(ago(300))], agent={"state": "Preparing"}
+            ),
+            seen(pod=a_pod(agent=ContainerObservation())),
+            [("Cancelling", "StartTimeout"), DELETE],
+            id="an-agent-that-never-starts-beside-its-runner",
+        ),
+        pytest.param(
+            a_started_run(Phase.STARTING, conditions=[on_a_node(ago(300))], **FRESH),
+            seen(pod=a_pod()),
+            [("Starting", "PodPending"), LookAgain(ahead(630))],
+            id="a-runner-has-time-to-say-that-the-gateway-is-away",
+        ),
+        pytest.param(
+            a_started_run(Phase.STARTING, conditions=[on_a_node(ago(930))], **FRESH),
+            seen(pod=a_pod()),
             [("Cancelling", "StartTimeout"), DELETE],
             id="a-pod-whose-runner-never-reports-is-deleted",
+        ),
+        pytest.param(
+            a_started_run(Phase.STARTING, conditions=[on_a_node(ago(9))], **FRESH),
+            seen(pod=a_pending_pod(created=ago(9e6))),
+            [("Starting", "PodPending"), LookAgain(ahead(291))],
+            id="a-pod-that-waited-long-for-its-node-has-time-to-start",
         ),
     ],
 )
@@ -285,7 +334,7 @@ def test_how_a_pod_starts(run: AgentRun, observed: Observed, expected: list[Any]
                 agent={"attempt": 1, "state": "Working", "promptSent": True},
             ),
             seen(pod=a_pending_pod(name="r-2")),
-            [("Starting", "PodPending"), LookAgain(ahead(290))],
+            [("Starting", "PodPending"), LookAgain(ahead(300))],
             id="what-the-last-attempt-said-is-not-said-by-the-next",
         ),
     ],

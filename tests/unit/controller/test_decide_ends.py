@@ -11,7 +11,7 @@ from agentrun.controller.actions import (
     LookAgain,
 )
 from agentrun.controller.decide import decide
-from agentrun.controller.observed import ContainerObservation, Observed
+from agentrun.controller.observed import Observed
 from tests.unit.controller.samples import (
     DELETE,
     DONE,
@@ -32,6 +32,7 @@ from tests.unit.controller.samples import (
     an_outcome,
     cancelled,
     ended,
+    not_ready,
     outcome,
     seen,
     told,
@@ -105,7 +106,7 @@ from tests.unit.controller.samples import (
         ),
         pytest.param(
             a_started_run(agent={"outcome": an_outcome("Failed", reason="AgentExited")}),
-            seen(pod=a_finished_pod(agent=ended(137, "OOMKilled"))),
+            seen(pod=a_finished_pod(agent=ended(0, "OOMKilled"))),
             [("Failed", "OutOfMemory")],
             id="memory-is-why-the-agent-exited",
         ),
@@ -122,28 +123,34 @@ from tests.unit.controller.samples import (
             id="an-agent-that-could-not-be-started",
         ),
         pytest.param(
-            a_started_run(),
-            seen(pod=a_pod(runner=ended(1, "Error", at=ago(30)))),
+            a_started_run(**not_ready(ago(30))),
+            seen(pod=a_pod(runner=ended(1, "Error"))),
             [("Cancelling", "RunnerFailed"), DELETE],
             id="an-agent-does-not-outlive-its-runner",
         ),
         pytest.param(
             a_started_run(),
-            seen(pod=a_pod(runner=ContainerObservation(started=True, exit_code=1))),
-            [("Running", "Working"), LookAgain(ahead(4 * 3600 - 10))],
-            id="a-runner-whose-end-has-no-time-yet",
+            seen(pod=a_pod(runner=ended(1, "Error", at=ago(9e6)))),
+            [("Running", "Working"), LookAgain(ahead(30))],
+            id="the-nodes-clock-does-not-count",
         ),
         pytest.param(
-            a_started_run(),
-            seen(pod=a_pod(agent=ended(1, "Error", at=ago(300)))),
-            [("Cancelling", "RunnerFailed"), DELETE],
+            a_started_run(**not_ready(ago(930))),
+            seen(pod=a_pod(agent=ended(1, "Error"))),
+            [("Cancelling", "AgentExited"), DELETE],
             id="a-runner-does-not-outlive-its-agent-for-ever",
         ),
         pytest.param(
-            a_started_run(),
-            seen(pod=a_pod(agent=ended(1, "Error", at=ago(30)))),
-            [("Running", "Working"), LookAgain(ahead(270))],
+            a_started_run(**not_ready(ago(30))),
+            seen(pod=a_pod(agent=ended(1, "Error"))),
+            [("Running", "Working"), LookAgain(ahead(900))],
             id="a-runner-without-its-agent-has-time-to-ship",
+        ),
+        pytest.param(
+            a_started_run(agent={"state": "Preparing"}, **not_ready(ago(300))),
+            seen(pod=a_pod(agent=ended(126, "Error"))),
+            [("Cancelling", "AgentExited"), DELETE],
+            id="a-runner-whose-agent-ended-before-its-task-has-little-to-ship",
         ),
         pytest.param(
             a_started_run(start_time=ago(4 * 3600)),

@@ -51,7 +51,7 @@ def test_the_same_news_is_the_same_event() -> None:
 
 async def test_news_that_repeats_is_one_event_with_a_newer_time() -> None:
     api = FakeApi()
-    poster = EventPoster(api, "operator")
+    poster = EventPoster(api, "operator", lambda: NOW)
     poster.tell(a_run())
     poster.tell(a_run())
     for _ in range(2):
@@ -62,7 +62,7 @@ async def test_news_that_repeats_is_one_event_with_a_newer_time() -> None:
 
 async def test_an_event_that_cannot_be_posted_stops_no_other() -> None:
     api = FakeApi()
-    poster = EventPoster(api, "operator")
+    poster = EventPoster(api, "operator", lambda: NOW)
 
     def refuse(verb: str, kind: Kind, name: str) -> None:
         api.before = lambda verb, kind, name: None

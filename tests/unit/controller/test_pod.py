@@ -10,7 +10,8 @@ import yaml
 from agentrun.api.pod_layout import AGENT_BOOTSTRAP
 from agentrun.api.v1alpha1 import AgentProfile, AgentRun, Reason
 from agentrun.controller.containers import PodSettings
-from agentrun.controller.failures import refusal
+from agentrun.controller.failures import readable, refusal
+from agentrun.controller.observed import Patience
 from agentrun.controller.pod import build_pod, observe_pod
 from agentrun.controller.quantities import total
 from tests.unit.controller.samples import NOW, POD_UID, a_profile, a_run, ago, an_outcome, stamp
@@ -183,13 +184,18 @@ def test_a_pod_is_finished_when_all_its_containers_are(
     assert observe_pod(manifest).finished is finished
 
 
+def unplaced(message: str) -> dict[str, Any]:
+    scheduled = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable"}
+    return a_manifest(phase="Pending", node="", conditions=[{**scheduled, "message": message}])
+
+
 @pytest.mark.parametrize(
-    ("manifest", "reason", "final"),
+    ("manifest", "reason", "patience"),
     [
         pytest.param(
             a_manifest(phase="Pending", containerStatuses=states(halted(said, message), CREATING)),
             reason,
-            False,
+            Patience.STUCK,
             id=said,
         )
         for said, message, reason in [
@@ -207,25 +213,35 @@ def test_a_pod_is_finished_when_all_its_containers_are(
         pytest.param(
             a_manifest(containerStatuses=states(over(128, reason="StartError"), RUNS)),
             Reason.CONTAINER_START_FAILED,
-            True,
+            Patience.NONE,
             id="a-container-that-never-ran-never-will",
         ),
         pytest.param(
-            a_manifest(
-                phase="Pending",
-                node="",
-                conditions=[{"type": "PodScheduled", "status": "False", "reason": "Unschedulable"}],
-            ),
+            unplaced("no node"),
             Reason.UNSCHEDULABLE,
-            False,
+            Patience.ROOM,
             id="unschedulable",
+        ),
+        pytest.param(
+            unplaced('0/1 nodes are available: persistentvolumeclaim "c" not found.'),
+            Reason.VOLUME_UNAVAILABLE,
+            Patience.STUCK,
+            id="claim-missing",
+        ),
+        pytest.param(
+            unplaced("pod has unbound immediate PersistentVolumeClaims"),
+            Reason.VOLUME_UNAVAILABLE,
+            Patience.ROOM,
+            id="claim-unbound",
         ),
     ],
 )
-def test_why_a_pod_cannot_start(manifest: dict[str, Any], reason: Reason, final: bool) -> None:
+def test_why_a_pod_cannot_start(
+    manifest: dict[str, Any], reason: Reason, patience: Patience
+) -> None:
     failure = observe_pod(manifest).failure
     assert failure is not None
-    assert (failure.reason, failure.final) == (reason, final)
+    assert (failure.reason, failure.patience) == (reason, patience)
 
 
 @pytest.mark.parametrize(
@@ -255,6 +271,12 @@ def test_why_a_pod_cannot_start(manifest: dict[str, Any], reason: Reason, final:
         ),
         pytest.param(
             [an_event("FailedMount", "timed out", 1)], None, "timed out", id="a-mount-that-may-pass"
+        ),
+        pytest.param(
+            [an_event("FailedMount", "no such disk", 1) | {"count": 2}],
+            Reason.VOLUME_UNAVAILABLE,
+            "no such disk",
+            id="a-mount-that-failed-again",
         ),
         pytest.param(
             [an_event("FailedCreatePodSandBox", "no network", 1)],
@@ -347,3 +369,26 @@ def test_a_pod_that_is_being_deleted_says_until_when() -> None:
 def test_why_the_api_server_refuses_a_pod(code: int, message: str, reason: Reason | None) -> None:
     failure = refusal(code, message)
     assert (failure.reason if failure else None) == reason
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        pytest.param(
+            "0/1 nodes are available: 1 Insufficient cpu. no new claims to deallocate, preemption:"
+            " 0/1 nodes are available: 1 Preemption is not helpful for scheduling.",
+            "0/1 nodes are available: 1 Insufficient cpu.",
+            id="the-scheduler",
+        ),
+        pytest.param(
+            'Back-off pulling image "i:1": ErrImagePull: rpc error: code = NotFound desc = i:1:'
+            " not found",
+            "i:1: not found",
+            id="the-kubelet",
+        ),
+        pytest.param("two\n  lines ", "two lines", id="lines"),
+        pytest.param("x" * 2000, "x" * 999 + "…", id="long"),
+    ],
+)
+def test_what_kubernetes_says_is_shortened_for_people(said: str, shown: str) -> None:
+    assert readable(said) == shown

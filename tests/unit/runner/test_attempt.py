@@ -130,6 +130,25 @@ async def test_missing_agent_program_is_named(tmp_path: Path) -> None:
     assert "no-such-agent-program" in (gateway.outcome.message or "")
 
 
+async def test_program_for_another_machine_is_named(tmp_path: Path) -> None:
+    foreign = for_mips(tmp_path / "agent")
+    gateway = a_gateway(["say", "hello"])
+    async with pod(tmp_path, gateway, [str(foreign)]) as it:
+        await it.ended()
+    assert gateway.outcome is not None
+    assert gateway.outcome.reason == "AgentNotFound"
+    assert "another kind of machine" in (gateway.outcome.message or "")
+
+
+def for_mips(file: Path) -> Path:
+    """Make a program that no machine of ours can execute."""
+    program = bytearray(Path(sys.executable).read_bytes())
+    program[18:20] = b"\x08\x00"  # e_machine of the ELF header
+    file.write_bytes(program)
+    file.chmod(0o755)
+    return file
+
+
 async def test_child_that_holds_the_output_does_not_hold_the_run(tmp_path: Path) -> None:
     gateway = a_gateway(["detach", "sleep 20"], ["say", "bye"], ["exit", 0])
     async with pod(tmp_path, gateway) as it:

@@ -91,5 +91,26 @@ async def test_helper_that_fails_at_the_very_end_holds_nothing_up(
     assert gateway.outcome == Outcome.model_validate_json(left(tmp_path))
 
 
+@pytest.mark.parametrize("part", ["last_words", "outcome"])
+async def test_error_at_the_end_is_the_runs_outcome_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: str
+) -> None:
+    whole = getattr(Delivery, part)
+
+    def full(*_: Any) -> None:
+        monkeypatch.setattr(Delivery, part, whole)
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Delivery, part, full)
+    gateway = a_gateway(["say", "never"])
+    async with an_attempt(tmp_path, gateway) as attempt:
+        (tmp_path / "agentrun/pipes/exit").write_text("started\n3\n")
+        await asyncio.wait_for(attempt.live(), 10)
+    assert gateway.outcome is not None
+    assert gateway.outcome.reason == "RunnerFailed"
+    assert "No space left on device" in (gateway.outcome.message or "")
+    assert gateway.outcome == Outcome.model_validate_json(left(tmp_path))
+
+
 def left(root: Path) -> str:
     return (root / "dev/termination-log").read_text()

@@ -100,6 +100,7 @@ async def test_clone_finds_a_commit(place: Place, length: int) -> None:
         pytest.param({"ref": "--upload-pack=x"}, "is no branch", id="option"),
         pytest.param({"branch": "bad..name"}, "'bad..name'", id="branch"),
         pytest.param({"url": "file:///no/such/place"}, "/no/such/place", id="url"),
+        pytest.param({"url": "file:///no/such/place"}, "Is the URL right", id="advice"),
     ],
 )
 async def test_clone_that_fails_says_what_is_wrong(
@@ -195,6 +196,16 @@ async def test_large_files_do_not_take_the_runners_memory(
 async def test_repository_that_is_gone_does_not_lose_the_change(place: Place) -> None:
     base = await place.clone()
     shutil.rmtree(place.workspace / ".git")
+    (place.workspace / "new.txt").write_text("kept\n")
+    change, patch = await place.collect(base)
+    assert change.files_changed == 1
+    assert "+kept" in patch
+
+
+async def test_pipe_in_the_place_of_a_file_does_not_lose_the_change(place: Place) -> None:
+    base = await place.clone()
+    (place.workspace / "a.txt").unlink()
+    os.mkfifo(place.workspace / "a.txt")
     (place.workspace / "new.txt").write_text("kept\n")
     change, patch = await place.collect(base)
     assert change.files_changed == 1

@@ -1,0 +1,19 @@
+"""How the end of a program is put into words."""
+
+import pytest
+
+from agentrun.api.exits import exit_words
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        (None, "no exit code"),
+        (0, "exit code 0"),
+        (3, "exit code 3"),
+        (137, "exit code 137, killed by SIGKILL"),
+        (250, "exit code 250"),
+    ],
+)
+def test_what_an_exit_code_means(code: int | None, words: str) -> None:
+    assert exit_words(code) == words

@@ -1,0 +1,35 @@
+"""Which clock the operator goes by."""
+
+from datetime import datetime
+from email.utils import format_datetime
+
+import pytest
+
+from agentrun.controller.clock import ServerClock
+from tests.unit.controller.samples import NOW, ago, ahead
+
+
+def header(at: datetime) -> str:
+    return format_datetime(at, usegmt=True)
+
+
+@pytest.mark.parametrize("local", [ago(5 * 3600), ahead(5 * 3600)], ids=["behind", "ahead"])
+def test_a_clock_that_is_off_by_hours_is_corrected(local: datetime) -> None:
+    clock = ServerClock(lambda: local)
+    clock.note(header(NOW))
+    assert clock.now() == NOW
+
+
+@pytest.mark.parametrize("date", [None, "", "yesterday", header(ahead(2))])
+def test_small_differences_and_missing_dates_change_nothing(date: str | None) -> None:
+    clock = ServerClock(lambda: NOW)
+    clock.note(date)
+    assert clock.now() == NOW
+
+
+def test_a_clock_that_was_set_right_is_followed_again() -> None:
+    times = [ahead(9000), NOW, NOW]
+    clock = ServerClock(lambda: times.pop(0))
+    clock.note(header(NOW))
+    clock.note(header(ago(1)))
+    assert clock.now() == NOW
