@@ -19,9 +19,11 @@ SPOOL_SIZE = "2Gi"
 # the limits leave room for the volumes; the requests, which otherwise equal them, ask for little.
 _DISK_REQUEST = "64Mi"
 _LAYER_SIZE = "1Gi"
+# The runner takes less than 64Mi, whatever the agent says; git, which unpacks and packs what it
+# clones and collects, caches up to 96Mi beside it.
 _RUNNER_RESOURCES = {
     "requests": {"cpu": "50m", "memory": "96Mi", "ephemeral-storage": _DISK_REQUEST},
-    "limits": {"memory": "256Mi", "ephemeral-storage": total(SPOOL_SIZE, TMP_SIZE, _LAYER_SIZE)},
+    "limits": {"memory": "192Mi", "ephemeral-storage": total(SPOOL_SIZE, TMP_SIZE, _LAYER_SIZE)},
 }
 _AGENT_REQUESTS = {"cpu": "100m", "memory": "256Mi", "ephemeral-storage": _DISK_REQUEST}
 _AGENT_MEMORY = "4Gi"
