@@ -15,10 +15,19 @@ list of steps, each a list of a verb and its arguments.
     ["exit", CODE]            end the program
     ["hang"]                  answer nothing any more, not even a cancel
     ["fail", MESSAGE]         answer the prompt with an error
+    ["pace", N, RATE]         N messages, RATE a second, each "message I" and its digest
+    ["large", WHERE, BYTES]   one update with so large a text: a message or a tool's output
+    ["raw", BASE64, N]        these bytes on the output, N times
+    ["err", BASE64, N]        the same on the error output
+    ["deep", LEVELS]          a tool call whose input is so deep
+    ["tools", N, BYTES]       N tool calls that show so many bytes each, in every disorder there is
+    ["requests", N]           N requests that the runner does not know, without reading answers
 
 The environment variable ACP_AGENT_HANDSHAKE=hang makes it mute from the start.
 """
 
+import base64
+import hashlib
 import json
 import os
 import queue
@@ -169,8 +178,79 @@ class Agent:
         self.hung = True
         time.sleep(86_400)
 
+    def do_pace(self, count: int, rate: float) -> None:
+        begin = time.monotonic()
+        for number in range(1, count + 1):
+            digest = hashlib.sha256(f"message {number}".encode()).hexdigest()
+            self.message(f"message {number} {digest}", f"m{number}")
+            early = begin + number / rate - time.monotonic()
+            if early > 0 and self.cancelled.wait(early):
+                return
+
+    def message(self, text: str, name: str) -> None:
+        content = {"type": "text", "text": text}
+        update = {"sessionUpdate": "agent_message_chunk", "messageId": name, "content": content}
+        self.update(update)
+
+    def do_large(self, where: str, size: int) -> None:
+        text = large_text(size)
+        if where == "message":
+            self.message(text, "large")
+        else:
+            self.tool("large", kind="execute", title="cat", rawInput={"command": "cat"})
+            self.tool("large", status="completed", rawOutput={"output": text, "exit_code": 0})
+
+    def tool(self, call: str, *, is_update: bool = False, **fields: Any) -> None:
+        kind = "tool_call_update" if is_update or "status" in fields else "tool_call"
+        self.update({"sessionUpdate": kind, "toolCallId": call, **fields})
+
+    def do_raw(self, encoded: str, count: int) -> None:
+        sys.stdout.flush()
+        for _ in range(count):
+            sys.stdout.buffer.write(base64.b64decode(encoded))
+        sys.stdout.buffer.flush()
+
+    def do_err(self, encoded: str, count: int) -> None:
+        for _ in range(count):
+            sys.stderr.buffer.write(base64.b64decode(encoded))
+        sys.stderr.buffer.flush()
+
+    def do_deep(self, levels: int) -> None:
+        message = {"sessionUpdate": "tool_call", "toolCallId": "deep", "title": "deep"}
+        line = json.dumps(
+            {"method": "session/update", "params": {"update": {**message, "rawInput": "@"}}}
+        )
+        sys.stdout.write(line.replace('"@"', "[" * levels + "]" * levels) + "\n")
+        sys.stdout.flush()
+
+    def do_tools(self, count: int, size: int) -> None:
+        """Every tenth never ends, ids come again, and some are only heard of at their end."""
+        show = {"terminal_output": {"data": "o" * size}}
+        for number in range(count):
+            call = f"call-{number % (count // 2 or 1)}"
+            if number % 7:
+                self.tool(
+                    call, kind="execute", title="make", rawInput={"command": f"make {number}"}
+                )
+            self.tool(call, is_update=True, kind="execute", _meta=show)
+            if number % 10:
+                self.tool(call, status="completed", rawOutput={"exit_code": 0})
+            if number % 3 == 0:
+                self.tool(call, status="in_progress")
+
+    def do_requests(self, count: int) -> None:
+        for number in range(count):
+            params = {"sessionId": "trivial", "path": f"/workspace/{number}"}
+            self.send({"id": f"ask-{number}", "method": "fs/read_text_file", "params": params})
+
     def do_fail(self, message: str) -> str:
         return message
+
+
+def large_text(size: int) -> str:
+    """Make a text of so many bytes, of which every line is another."""
+    lines = (f"line {number:012d} of the output" for number in range(size // 32 + 1))
+    return "\n".join(lines)[:size]
 
 
 def main() -> None:

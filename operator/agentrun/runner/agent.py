@@ -24,7 +24,7 @@ from acp.schema import (
 
 from agentrun.api.exits import exit_words
 from agentrun.api.v1alpha1 import Reason
-from agentrun.runner.acp.transport import OnUpdate, PipeTransport
+from agentrun.runner.acp.transport import OnUpdate, PipeTransport, Surroundings
 from agentrun.runner.lines import LineReader, LineTooLong
 from agentrun.runner.outcome import Failure
 from agentrun.runner.pipes import Pipes
@@ -48,10 +48,17 @@ OnPermission = Callable[[dict[str, Any], str], None]
 class Agent:
     """The agent's program. ``listen`` must run while it is used."""
 
-    def __init__(self, pipes: Pipes, on_update: OnUpdate, on_permission: OnPermission) -> None:
+    def __init__(
+        self,
+        pipes: Pipes,
+        on_update: OnUpdate,
+        on_permission: OnPermission,
+        around: Surroundings,
+    ) -> None:
         self._pipes = pipes
+        self._clean = around.redactor.text
         self._stdout = LineReader(pipes.stdout)
-        self._transport = PipeTransport(self._stdout, pipes.stdin, on_update)
+        self._transport = PipeTransport(self._stdout, pipes.stdin, on_update, around)
         self._client = _Client(on_permission)
         # A Protocol of the library's; what is not offered is left out of the class.
         self._connection = acp.connect_to_agent(self._client, self._transport)  # type: ignore[arg-type]
@@ -119,7 +126,7 @@ class Agent:
         except ConnectionError as error:
             raise self._fault() from error
         except ValueError as error:  # pydantic's, of an answer that breaks the schema
-            message = f"The agent's answer is not what the protocol says: {error}"
+            message = self._clean(f"The agent's answer is not what the protocol says: {error}")
             raise Failure(Reason.PROTOCOL_ERROR, message[:2000]) from error
 
     def _fault(self) -> Failure:
@@ -147,7 +154,8 @@ class Agent:
             try:
                 line = await reader.readline()
             except LineTooLong:
-                continue  # no exit code is so long
+                await reader.skip()  # no exit code is so long
+                continue
             if line == b"started":
                 self._started.set()
             elif line and line.isdigit() and len(line) <= _EXIT_DIGITS:
@@ -161,9 +169,10 @@ class Agent:
             try:
                 line = await reader.readline()
             except LineTooLong:
-                continue  # what is left of it comes as further lines
+                line = await reader.skip()
             if line and line.strip():
-                self._last_words.append(line.decode(errors="replace")[:2000])
+                # Cut after the secrets are taken out, or half of one would be left.
+                self._last_words.append(self._clean(line.decode(errors="replace"))[:2000])
 
 
 class _Client:

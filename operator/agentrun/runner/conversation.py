@@ -6,8 +6,9 @@ checked here: the provider's errors, the structured answer.
 """
 
 import asyncio
+import json
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -17,7 +18,9 @@ import acp
 from agentrun.api.events import EventType
 from agentrun.api.gateway import Task
 from agentrun.api.v1alpha1 import AgentState, OutcomeState, Question, Reason, Usage
-from agentrun.runner.acp.mapping import Mapper, permission_text
+from agentrun.runner.acp.mapping import FINAL_BOUND, Mapper, permission_text
+from agentrun.runner.acp.reading import MAX_DEPTH, is_deep
+from agentrun.runner.acp.transport import Surroundings
 from agentrun.runner.agent import Agent
 from agentrun.runner.backends import BYPASS_MODES
 from agentrun.runner.gateway import Gateway, Unavailable
@@ -34,6 +37,7 @@ from agentrun.runner.outcome import (
 from agentrun.runner.pipes import Pipes
 from agentrun.runner.prompt import build_prompt, build_repair, check_answer
 from agentrun.runner.proxy import ProviderProxy
+from agentrun.runner.redact import Redactor
 from agentrun.runner.reporter import Reporter
 
 PAUSE_SECONDS = 1.0
@@ -50,7 +54,7 @@ class Conversation:
         pipes: Pipes,
         journal: Journal,
         reporter: Reporter,
-        safe_length: Callable[[str], int],
+        redactor: Redactor,
         workspace: str,
         backend: str,
     ) -> None:
@@ -58,9 +62,10 @@ class Conversation:
         self._backend = backend
         self._reporter = reporter
         self._workspace = workspace
-        self._mapper = Mapper(safe_length=safe_length, workspace=workspace)
+        self._mapper = Mapper(redactor.text, redactor.safe_length, workspace)
         self._last_update = 0.0
-        self.agent = Agent(pipes, self._take, self._note_permission)
+        around = Surroundings(redactor, journal.new_file, journal.room)
+        self.agent = Agent(pipes, self._take, self._note_permission, around)
         self.usage: Usage | None = None
         self.prompt_sent = False
 
@@ -146,17 +151,29 @@ class Conversation:
         if schema is None or end.state is not OutcomeState.COMPLETED:
             return end
         try:
-            return replace(end, structured=check_answer(end.final_response or "", schema))
+            return replace(end, structured=self._check_answer(schema))
         except ValueError as problem:
             repair = build_repair(str(problem), schema)
         end = await self._turn(repair, proxy, has_key)
         if end.state is not OutcomeState.COMPLETED:
             return end
         try:
-            return replace(end, structured=check_answer(end.final_response or "", schema))
+            return replace(end, structured=self._check_answer(schema))
         except ValueError as problem:
             message = f"The final answer does not satisfy outputSchema: {problem}"
             raise Failure(Reason.OUTPUT_INVALID, message) from problem
+
+    def _check_answer(self, schema: dict[str, Any]) -> Any:
+        if self._mapper.is_cut:
+            raise ValueError(f"it is longer than {FINAL_BOUND} characters")
+        try:
+            answer = check_answer(self._mapper.final_response or "", schema)
+            is_too_deep = is_deep(json.dumps(answer).encode())
+        except RecursionError:
+            is_too_deep = True
+        if is_too_deep:
+            raise ValueError(f"it is more than {MAX_DEPTH} levels deep")
+        return answer
 
     def _refused_key(self, task: Task, failure: Failure) -> Failure:
         """Say which key the provider does not take: waiting would not change it."""
@@ -194,7 +211,6 @@ class Conversation:
 
     async def _take(self, update: dict[str, Any]) -> None:
         self._last_update = time.monotonic()
-        await self._journal.room()
         self._add(self._mapper.feed(update))
 
     async def _pass_on(self) -> None:

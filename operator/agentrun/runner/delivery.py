@@ -21,10 +21,16 @@ from agentrun.runner.git import Git, GitError
 from agentrun.runner.journal import Journal
 from agentrun.runner.outcome import End, build_outcome, termination_message
 from agentrun.runner.redact import Redactor
-from agentrun.runner.spool import StoredBlob
+from agentrun.runner.spool import StoredBlob, encode
 from agentrun.runner.workspace import Base
 
+MAX_STRUCTURED_BYTES = 256 * 1024
+"""The largest structured answer, as JSON, that stands in the run's status."""
 _SUMMARY = 32_000
+_TOO_LARGE = (
+    "The structured answer of {} bytes is too large for the run's status: the event run_completed"
+    " holds it, as the artifact /structured_output."
+)
 _PAUSE = 1.0
 _PATCH_CHUNK = 256 * 1024
 
@@ -92,6 +98,11 @@ class Delivery:
         clean = Result.model_validate(self.redactor.data((result or Result()).model_dump()))
         clean.summary = self.redactor.text(end.final_response or "")[:_SUMMARY] or None
         clean.structured = self.redactor.data(end.structured)
+        size = len(encode(clean.structured))
+        if size > MAX_STRUCTURED_BYTES:
+            clean.structured = None
+            message = f"{_TOO_LARGE.format(size)} {end.message}".strip()
+            end = replace(end, message=message)
         end = replace(end, message=self.redactor.text(end.message))
         return build_outcome(end, clean, self.attempt, datetime.now(UTC))
 
@@ -159,17 +170,12 @@ class Delivery:
 
     def _clean(self, raw: Path, file: Path) -> int:
         """Copy a patch without the secrets in it, piece by piece, and return its size."""
-        kept = ""
         # Any bytes are Latin-1, so what is no secret comes out as it went in.
         with (
             raw.open(encoding="latin-1", newline="") as source,
             file.open("w", encoding="latin-1", newline="") as target,
         ):
-            while chunk := source.read(_PATCH_CHUNK):
-                text = self.redactor.text(kept + chunk)
-                length = self.redactor.safe_length(text)
-                target.write(text[:length])
-                kept = text[length:]
-            target.write(kept)
+            chunks = iter(lambda: source.read(_PATCH_CHUNK), "")
+            target.writelines(self.redactor.stream(chunks))
         raw.unlink()
         return file.stat().st_size

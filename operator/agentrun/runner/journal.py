@@ -21,6 +21,7 @@ from agentrun.runner.gateway import Conflict, Gateway, Refused, RunOver, Unavail
 from agentrun.runner.redact import Redactor
 from agentrun.runner.sanitize import sanitize
 from agentrun.runner.spool import Spool, SpooledEvent, StoredBlob, encode
+from agentrun.runner.stored_text import StoredText
 
 SPOOL_BOUND = 64 * 1024 * 1024
 """Beyond this the agent is not listened to until the gateway has caught up."""
@@ -166,6 +167,9 @@ class Journal:
 
     def _store(self, name: str, text: str, media_type: str) -> StoredBlob:
         path = self._spool.new_file()
+        if isinstance(text, StoredText):
+            path.hardlink_to(text.path)
+            return StoredBlob(name, path, media_type, text.total_bytes)
         raw = text.encode(errors="replace")[:MAX_BLOB_BYTES]
         path.write_bytes(raw)
         return StoredBlob(name, path, media_type, len(raw))

@@ -7,21 +7,24 @@ is read that nobody asked for, so an agent that talks faster than its words can 
 
 import asyncio
 import os
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 
-MAX_LINE = 16 * 1024 * 1024
-"""The longest line an agent may say."""
+MAX_LINE = 32 * 1024 * 1024
+"""The longest line an agent may say, in bytes."""
+LONG_LINE = 256 * 1024
+"""A line beyond this is not held in memory."""
 _CHUNK = 64 * 1024
 
 
 class LineTooLong(Exception):  # noqa: N818 - what it is, not that it is an error
-    """A line is beyond the limit. Its reader is of no use any more."""
+    """A line is beyond the limit."""
 
 
 class LineReader:
     """Lines from a pipe that never ends by itself."""
 
-    def __init__(self, fd: int, limit: int = MAX_LINE) -> None:
+    def __init__(self, fd: int, limit: int = LONG_LINE) -> None:
         self._fd = fd
         self._limit = limit
         self._buffer = bytearray()
@@ -31,30 +34,75 @@ class LineReader:
         """Let the reader end once the pipe is empty: its writer is gone."""
         self._ended.set()
 
+    async def ended(self) -> None:
+        """Wait until the pipe's writer is gone."""
+        await self._ended.wait()
+
     async def readline(self) -> bytes | None:
-        """Return the next line without its end; None when there will be no more."""
+        """
+        Return the next line without its end; None when there will be no more.
+
+        LineTooLong means that the line goes on: what there is of it, and the rest, are its
+        ``pieces``.
+        """
         searched = 0
         while True:
             end = self._buffer.find(b"\n", searched)
             if end >= 0:
-                line = bytes(self._buffer[:end])
-                del self._buffer[: end + 1]
-                return line
+                return self._take(end)
             searched = len(self._buffer)
             if searched > self._limit:
-                self._buffer.clear()
                 raise LineTooLong(f"a line is longer than {self._limit} bytes")
+            if not await self._more():
+                return self._take(searched) or None
+
+    async def pieces(self) -> AsyncIterator[bytes]:
+        """Yield what is left of the line, up to its end."""
+        while True:
+            end = self._buffer.find(b"\n")
+            if end >= 0:
+                yield self._take(end)
+                return
+            yield self._take(len(self._buffer))
+            if not await self._more():
+                return
+
+    async def skip(self) -> bytes:
+        """Pass over the rest of the line, and return its beginning."""
+        beginning = b""
+        async for piece in self.pieces():
+            beginning = beginning or piece[:_CHUNK]
+        return beginning
+
+    async def store(self, path: Path, limit: int = MAX_LINE) -> int:
+        """Put the rest of the line into a file, and return its size. LineTooLong beyond."""
+        size = 0
+        with path.open("wb") as file:
+            async for piece in self.pieces():
+                size += len(piece)
+                if size > limit:
+                    message = f"a line of its output has {size} bytes or more"
+                    raise LineTooLong(f"{message}, beyond the limit of {limit}")
+                file.write(piece)
+        return size
+
+    def _take(self, end: int) -> bytes:
+        line = bytes(self._buffer[:end])
+        del self._buffer[: end + 1]
+        return line
+
+    async def _more(self) -> bool:
+        """Wait for more; False if there will be none."""
+        while True:
             chunk = self._read()
             if chunk:
                 self._buffer += chunk
                 # Who talks without a pause must not keep everybody else from their turn.
                 await asyncio.sleep(0)
-            elif self._ended.is_set():
-                rest = bytes(self._buffer)
-                self._buffer.clear()
-                return rest or None
-            else:
-                await self._wait()
+                return True
+            if self._ended.is_set():
+                return False
+            await self._wait()
 
     def _read(self) -> bytes:
         try:

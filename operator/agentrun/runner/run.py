@@ -8,8 +8,8 @@ the agent said is with the gateway, and then the outcome. SIGTERM only puts a bo
 import asyncio
 import logging
 import signal
-from collections.abc import Coroutine, Mapping
-from contextlib import AsyncExitStack, suppress
+from collections.abc import Coroutine, Iterator, Mapping
+from contextlib import AsyncExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
@@ -114,7 +114,7 @@ class Attempt:
             pipes,
             self._journal,
             self._reporter,
-            redactor.safe_length,
+            redactor,
             str(layout.workspace),
             settings.backend,
         )
@@ -276,13 +276,15 @@ class Attempt:
 
     async def _finish(self, end: End) -> None:
         """Stop the agent, collect, tell, and leave."""
-        self._conversation.end_turn()
+        with _noting_a_full_disk():
+            self._conversation.end_turn()
         # From here on nothing changes the workspace any more.
         self._conversation.agent.end()
         end, result = await self._collect(end)
         end = self._end_now(end)
         self._tell(end)
-        self._delivery.last_words(end, self._conversation.usage)
+        with _noting_a_full_disk():
+            self._delivery.last_words(end, self._conversation.usage)
         self._ship_again()
         try:
             outcome = await self._bounded(self._deliver(end, result), self._settings.patience)
@@ -373,6 +375,15 @@ class Attempt:
                 f"{result.files_changed} files changed, +{result.insertions} "
                 f"-{result.deletions}, {result.branch} at {result.commit[:12]}",
             )
+
+
+@contextmanager
+def _noting_a_full_disk() -> Iterator[None]:
+    """Go on with the end of the run though some of its last events could not be kept."""
+    try:
+        yield
+    except OSError as error:
+        log.error("The run's last events cannot be kept: %s", error)
 
 
 def _not_collected(end: End, why: str) -> End:

@@ -12,6 +12,8 @@ from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any
 
+from agentrun.runner.stored_text import StoredText
+
 MAX_EVENT_BYTES = 16_384
 """What an event may take as JSON, its envelope included."""
 
@@ -32,7 +34,10 @@ _LAST_RESORT = ("/command", "/file_path", "/tool")
 _STRUCTURE_STRING = 2000
 _STRUCTURE_BYTES = 4096
 _REST_STRING = 1000
+_MOST_REFS = 40
 _REST_BYTES = 1024
+_SMALL = 1000
+"""What is smaller than every limit."""
 _CUT = "\n...[truncated, see artifact_refs]"
 
 
@@ -42,6 +47,7 @@ class Blob:
 
     name: str
     text: str
+    """A StoredText if it is in a file already."""
     media_type: str
 
 
@@ -63,16 +69,16 @@ def sanitize(data: dict[str, Any], prefix: str) -> tuple[dict[str, Any], list[Bl
 
     The blobs' names begin with ``prefix``. Ids, states and exit codes are never touched.
     """
+    stored = [pointer for pointer, value in _walk("", data) if isinstance(value, StoredText)]
+    if not stored and _json_bytes(data) <= _SMALL:
+        return data, []
     work = _Work(deepcopy(data), prefix)
-    for pointer, limit in _TEXTS:
+    texts = [*_TEXTS, *((pointer, _REST_STRING) for pointer in stored)]
+    for pointer, limit in texts:
         _shrink(work, pointer, limit, None)
     for pointer in _STRUCTURES:
         _shrink(work, pointer, _STRUCTURE_STRING, _STRUCTURE_BYTES)
-    while work.size() > MAX_EVENT_BYTES:
-        largest = max(_candidates(work), default=None)
-        if largest is None:
-            break
-        _shrink(work, largest[1], _REST_STRING, _REST_BYTES)
+    _shrink_largest(work)
     for pointer in _LAST_RESORT:
         if work.size() > MAX_EVENT_BYTES:
             _shrink(work, pointer, _REST_STRING, None)
@@ -81,6 +87,15 @@ def sanitize(data: dict[str, Any], prefix: str) -> tuple[dict[str, Any], list[Bl
     if work.refs:
         work.data["artifact_refs"] = {**work.data.get("artifact_refs", {}), **work.refs}
     return work.data, work.blobs
+
+
+def _shrink_largest(work: _Work) -> None:
+    """Move the largest things out until the event is small enough, or nothing is large."""
+    while work.size() > MAX_EVENT_BYTES:
+        largest = max(_candidates(work), default=None)
+        if largest is None:
+            return
+        _shrink(work, largest[1], _REST_STRING, _REST_BYTES)
 
 
 def _summarized(data: dict[str, Any], prefix: str) -> _Work:
@@ -92,6 +107,9 @@ def _summarized(data: dict[str, Any], prefix: str) -> _Work:
     }
     work = _Work({**kept, "artifact_summary": _summary(data)}, prefix)
     _extract(work, "/", _compact(data), "application/json")
+    for pointer, value in _walk("", data):
+        if isinstance(value, StoredText) and len(work.refs) < _MOST_REFS:
+            _extract_stored(work, pointer, value)
     return work
 
 
@@ -100,7 +118,11 @@ def _shrink(work: _Work, pointer: str, string_limit: int, structure_limit: int |
     if holder is None or pointer in work.refs:
         return
     value = holder[key]
-    if isinstance(value, str):
+    if isinstance(value, StoredText):
+        beginning = value.beginning.encode()[:string_limit]
+        holder[key] = beginning.decode(errors="ignore") + _CUT
+        _extract_stored(work, pointer, value)
+    elif isinstance(value, str):
         raw = value.encode()
         if len(raw) > string_limit:
             holder[key] = raw[:string_limit].decode(errors="ignore") + _CUT
@@ -110,6 +132,12 @@ def _shrink(work: _Work, pointer: str, string_limit: int, structure_limit: int |
         if len(text.encode()) > structure_limit:
             holder[key] = {"artifact_summary": _summary(value)}
             _extract(work, pointer, text, "application/json")
+
+
+def _extract_stored(work: _Work, pointer: str, text: StoredText) -> None:
+    is_text = text.media_type == "text/plain"
+    more = {"total_chars": text.total_chars} if is_text else {}
+    _extract(work, pointer, text, text.media_type, total_bytes=text.total_bytes, **more)
 
 
 def _extract(work: _Work, pointer: str, text: str, media_type: str, **more: int) -> None:
@@ -124,7 +152,7 @@ def _extract(work: _Work, pointer: str, text: str, media_type: str, **more: int)
         "relpath": name,
         "mime": media_type,
         "encoding": "utf-8",
-        "total_bytes": len(text.encode()),
+        "total_bytes": len(text) if text.isascii() else len(text.encode()),
         **more,
         "chunk_count": 1,
         "truncated": True,

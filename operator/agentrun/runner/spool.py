@@ -8,6 +8,7 @@ sent is in memory, so a gateway that is away for an hour costs disk and nothing 
 import json
 from collections import deque
 from dataclasses import dataclass, field
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
@@ -66,11 +67,18 @@ class Spool:
         """Add an event to the end."""
         refs = [[blob.name, blob.path.name, blob.media_type, blob.size] for blob in blobs]
         line = b"%s\t%s\n" % (encode(refs), encode(event))
-        if not self._segments or self._segments[-1].written >= self.segment_bytes:
-            self._segments.append(_Segment(self.new_file()))
-        segment = self._segments[-1]
-        with segment.path.open("ab") as file:
-            file.write(line)
+        segment = self._segments[-1] if self._segments else None
+        if segment is None or segment.written >= self.segment_bytes:
+            segment = _Segment(self.new_file())
+            segment.path.touch()
+            self._segments.append(segment)
+        with segment.path.open("ab", buffering=0) as file:
+            try:
+                _write(file, line)
+            except OSError:
+                # Half a line would become the beginning of the next.
+                file.truncate(segment.written)
+                raise
         segment.written += len(line)
         self.pending += 1
         self.size += len(line) + sum(blob.size for blob in blobs)
@@ -115,6 +123,12 @@ class Spool:
             for name, file, media_type, size in json.loads(refs)
         )
         return SpooledEvent(body, tuple(blobs))
+
+
+def _write(file: FileIO, line: bytes) -> None:
+    rest = memoryview(line)
+    while rest:
+        rest = rest[file.write(rest) or 0 :]
 
 
 def encode(value: Any) -> bytes:

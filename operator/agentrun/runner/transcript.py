@@ -10,12 +10,14 @@ import sys
 import time
 from collections.abc import Callable
 from typing import Any, TextIO
+from unicodedata import category
 
 from agentrun.api.events import EventType
 
 _MAX_LINES = 25
 _MAX_LINE = 400
 _INDENT = " " * 11
+_SHOWN = "\t\u200d"
 
 
 class Transcript:
@@ -31,7 +33,7 @@ class Transcript:
     def say(self, mark: str, text: str) -> None:
         """Write a text after its mark, further lines indented."""
         minutes, seconds = divmod(self._clock() - self._begin, 60)
-        lines = [line[:_MAX_LINE] for line in text.rstrip().splitlines()] or [""]
+        lines = [printable(line[:_MAX_LINE]) for line in text.rstrip().splitlines()] or [""]
         if len(lines) > _MAX_LINES:
             left_out = len(lines) - _MAX_LINES
             lines = [f"... {left_out} lines above ...", *lines[-_MAX_LINES:]]
@@ -44,6 +46,17 @@ class Transcript:
         line = describe(kind, data)
         if line:
             self.say(*line)
+
+
+def printable(line: str) -> str:
+    """Write what a terminal would obey, or not show, as an escape."""
+    return line if line.isprintable() else "".join(map(_printable, line))
+
+
+def _printable(character: str) -> str:
+    if character.isprintable() or character in _SHOWN or category(character) == "Zs":
+        return character
+    return character.encode("unicode_escape").decode()
 
 
 def describe(kind: EventType, data: dict[str, Any]) -> tuple[str, str] | None:

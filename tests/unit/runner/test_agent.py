@@ -1,19 +1,24 @@
 """The agent's program: bounded reading, and a clear word when it does not answer."""
 
 import asyncio
+import json
 import os
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from agentrun.runner.acp.transport import Surroundings
 from agentrun.runner.agent import Agent
 from agentrun.runner.layout import Layout
 from agentrun.runner.lines import LineReader, LineTooLong
 from agentrun.runner.outcome import Failure
 from agentrun.runner.pipes import NAMES, Pipes, announce, make_pipes
+from agentrun.runner.redact import Redactor
+from agentrun.runner.stored_text import StoredText
 
 
 @pytest.fixture
@@ -77,13 +82,20 @@ async def test_who_talks_without_a_pause_lets_others_take_their_turn(pipes: Pipe
 
 
 @asynccontextmanager
-async def listening(pipes: Pipes) -> AsyncIterator[tuple[Agent, list[dict[str, Any]]]]:
+async def listening(
+    pipes: Pipes, tmp_path: Path
+) -> AsyncIterator[tuple[Agent, list[dict[str, Any]]]]:
     updates: list[dict[str, Any]] = []
 
     async def take(update: dict[str, Any]) -> None:
         updates.append(update)
 
-    agent = Agent(pipes, take, lambda call, answer: None)
+    async def room() -> None:
+        await asyncio.sleep(0)
+
+    files = (tmp_path / f"large{number}" for number in count())
+    around = Surroundings(Redactor(["s3cr3t-value"]), lambda: next(files), room)
+    agent = Agent(pipes, take, lambda call, answer: None, around)
     listener = asyncio.create_task(agent.listen())
     try:
         yield agent, updates
@@ -93,8 +105,8 @@ async def listening(pipes: Pipes) -> AsyncIterator[tuple[Agent, list[dict[str, A
         await agent.close()
 
 
-async def test_agent_that_hangs_in_the_handshake_is_named(pipes: Pipes) -> None:
-    async with listening(pipes) as (agent, _):
+async def test_agent_that_hangs_in_the_handshake_is_named(pipes: Pipes, tmp_path: Path) -> None:
+    async with listening(pipes, tmp_path) as (agent, _):
         os.write(pipes.exit, b"started\n")
         os.write(pipes.stderr, b"loading the universe\n")
         with pytest.raises(Failure, match="loading the universe") as raised:
@@ -102,8 +114,8 @@ async def test_agent_that_hangs_in_the_handshake_is_named(pipes: Pipes) -> None:
     assert raised.value.reason == "AgentUnresponsive"
 
 
-async def test_agent_that_has_not_started_is_waited_for(pipes: Pipes) -> None:
-    async with listening(pipes) as (agent, _):
+async def test_agent_that_has_not_started_is_waited_for(pipes: Pipes, tmp_path: Path) -> None:
+    async with listening(pipes, tmp_path) as (agent, _):
         handshake = asyncio.create_task(agent.handshake(seconds=0.05))
         done, _pending = await asyncio.wait({handshake}, timeout=0.2)
         assert not done
@@ -112,8 +124,10 @@ async def test_agent_that_has_not_started_is_waited_for(pipes: Pipes) -> None:
             await handshake
 
 
-async def test_output_that_is_no_protocol_is_an_error_in_the_end(pipes: Pipes) -> None:
-    async with listening(pipes) as (agent, _):
+async def test_output_that_is_no_protocol_is_an_error_in_the_end(
+    pipes: Pipes, tmp_path: Path
+) -> None:
+    async with listening(pipes, tmp_path) as (agent, _):
         os.write(pipes.exit, b"started\n")
         os.write(pipes.stdout, b"not json \xff\n" * 101)
         with pytest.raises(Failure, match="are no messages") as raised:
@@ -121,15 +135,15 @@ async def test_output_that_is_no_protocol_is_an_error_in_the_end(pipes: Pipes) -
     assert raised.value.reason == "ProtocolError"
 
 
-async def test_updates_arrive_in_order_and_as_valid_text(pipes: Pipes) -> None:
+async def test_updates_arrive_in_order_and_as_valid_text(pipes: Pipes, tmp_path: Path) -> None:
     frame = '{"method":"session/update","params":{"update":{"n":%d,"t":"\\ud800x"}}}\n'
-    async with listening(pipes) as (agent, updates):
+    async with listening(pipes, tmp_path) as (agent, updates):
         os.write(pipes.stdout, b"".join((frame % n).encode() for n in range(50)))
         os.write(pipes.exit, b"0\n")
         with pytest.raises(Failure, match="exit code 0"):
             await agent.handshake()
     assert [update["n"] for update in updates] == list(range(50))
-    assert updates[0]["t"] == "?x"
+    assert updates[0]["t"] == "\ufffdx"
 
 
 @pytest.mark.parametrize(
@@ -140,10 +154,111 @@ async def test_updates_arrive_in_order_and_as_valid_text(pipes: Pipes) -> None:
         pytest.param(b"x" * 65_536, id="no-end"),
     ],
 )
-async def test_line_that_is_no_exit_code_is_passed_over(pipes: Pipes, line: bytes) -> None:
-    async with listening(pipes) as (agent, _):
+async def test_line_that_is_no_exit_code_is_passed_over(
+    pipes: Pipes, tmp_path: Path, line: bytes
+) -> None:
+    async with listening(pipes, tmp_path) as (agent, _):
         for part in (line, b"x", b"\nstarted\n3\n"):
             os.write(pipes.exit, part)
             await asyncio.sleep(0.05)
         with pytest.raises(Failure, match="exit code 3"):
             await asyncio.wait_for(agent.handshake(), 5)
+
+
+def left_in(folder: Path) -> list[Path]:
+    return list(folder.glob("large*"))
+
+
+def a_line(**update: Any) -> bytes:
+    message = {"method": "session/update", "params": {"update": update}}
+    return json.dumps(message, ensure_ascii=False).encode() + b"\n"
+
+
+async def put(fd: int, data: bytes) -> None:
+    """Write to a pipe that somebody reads meanwhile."""
+    while data:
+        try:
+            data = data[os.write(fd, data) :]
+        except BlockingIOError:
+            await asyncio.sleep(0.001)
+
+
+async def test_large_message_arrives_with_its_texts_in_files(pipes: Pipes, tmp_path: Path) -> None:
+    async with listening(pipes, tmp_path) as (agent, updates):
+        await put(pipes.stdout, a_line(n=1) + a_line(n=2, t="ü s3cr3t-value" * 100_000))
+        await put(pipes.stdout, a_line(n=3))
+        os.write(pipes.exit, b"0\n")
+        with pytest.raises(Failure, match="exit code 0"):
+            await agent.handshake()
+    assert [update["n"] for update in updates] == [1, 2, 3]
+    large = updates[1]["t"]
+    assert isinstance(large, StoredText)
+    assert large.total_chars == len("ü [redacted]") * 100_000
+    assert left_in(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        pytest.param(b"progress: 12%\r\n", id="print"),
+        pytest.param(b"\x00\xff\xfe\x1b[2J\n", id="binary"),
+        pytest.param(b"x" * 500_000 + b"\n", id="long"),
+        pytest.param(b'{"a":"' + b"x" * 500_000 + b"\n", id="long-no-json"),
+        pytest.param(b"[" * 100_000 + b"\n", id="deep"),
+        pytest.param(b"[" * 500_000 + b"\n", id="long-and-deep"),
+        pytest.param(b"[1,2]\n\n7\n", id="no-object"),
+        pytest.param(b'{"method":"session/update","params":{"update":7}}\n', id="no-update"),
+        pytest.param(b'{"params":' * 50_000 + b"1" + b"}" * 50_000 + b"\n", id="deep-object"),
+    ],
+)
+async def test_line_that_is_no_message_is_passed_over(
+    pipes: Pipes, tmp_path: Path, line: bytes
+) -> None:
+    async with listening(pipes, tmp_path) as (agent, updates):
+        await put(pipes.stdout, line + a_line(t="\xa0a\u2028b\r")[:-1] + b"\r\n")
+        os.write(pipes.exit, b"0\n")
+        with pytest.raises(Failure, match="exit code 0"):
+            await agent.handshake()
+    assert updates == [{"t": "\xa0a\u2028b\r"}]
+
+
+async def test_line_without_end_names_the_limit_and_its_size(
+    pipes: Pipes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(LineReader.store, "__defaults__", (1_000_000,))
+    async with listening(pipes, tmp_path) as (agent, _):
+        os.write(pipes.exit, b"started\n")
+        asked = asyncio.create_task(agent.handshake())
+        writing = asyncio.create_task(put(pipes.stdout, b'{"a":"' + b"x" * 3_000_000))
+        with pytest.raises(
+            Failure, match=r"has 10\d{5} bytes or more, beyond the limit of 1000000"
+        ):
+            await asked
+        writing.cancel()
+    assert left_in(tmp_path) == []
+
+
+async def test_answers_to_many_requests_do_not_mix(pipes: Pipes, tmp_path: Path) -> None:
+    async with listening(pipes, tmp_path) as (agent, _):
+        os.write(pipes.exit, b"started\n")
+        asked = asyncio.create_task(agent.handshake())
+        request = '{"jsonrpc":"2.0","id":%d,"method":"fs/read","params":{"x":"%s"}}\n'
+        lines = "".join(request % (number, "y" * 500) for number in range(1000))
+        asking = asyncio.create_task(put(pipes.stdout, lines.encode()))
+        reader = LineReader(pipes.stdin)
+        answers = [json.loads(await reader.readline() or b"") for _ in range(1001)]
+        await asking
+        asked.cancel()
+    # The first is what the runner itself asks.
+    assert {answer["id"] for answer in answers[1:]} == set(range(1000))
+
+
+async def test_last_words_hold_no_half_of_a_secret(pipes: Pipes, tmp_path: Path) -> None:
+    async with listening(pipes, tmp_path) as (agent, _):
+        await put(pipes.stderr, b"x" * 1995 + b"s3cr3t-value\n" + b"\xff\x00" * 200_000 + b"\n")
+        await put(pipes.stderr, b"the end\n" + b"\n" * 70_000)
+        os.write(pipes.exit, b"1\n")
+        with pytest.raises(Failure, match="the end") as raised:
+            await agent.handshake()
+    assert "s3c" not in raised.value.message
+    assert "ret-value" not in raised.value.message

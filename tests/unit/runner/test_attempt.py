@@ -105,7 +105,9 @@ async def test_sealed_journal_ends_the_pod(tmp_path: Path) -> None:
     ("steps", "reason", "message"),
     [
         pytest.param([["exit", 3]], "AgentExited", "exit code 3", id="exits-early"),
-        pytest.param([["line", 30_000_000]], "ProtocolError", "longer than", id="endless-line"),
+        pytest.param(
+            [["line", 40_000_000]], "ProtocolError", "limit of 33554432", id="endless-line"
+        ),
         pytest.param([["fail", "quota exceeded"]], "ProviderError", "quota", id="answers-error"),
     ],
 )

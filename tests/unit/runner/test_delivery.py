@@ -1,5 +1,6 @@
 """What is told at the end of an attempt, without secrets."""
 
+import json
 from pathlib import Path
 
 from agentrun.api.v1alpha1 import Outcome, OutcomeState, Reason, Result
@@ -44,3 +45,20 @@ def test_patch_keeps_its_bytes_but_for_secrets(tmp_path: Path) -> None:
     size = delivery._clean(raw, clean)
     assert clean.read_bytes() == b"+\xff\r\n+[redacted]" + ", größer\n".encode()
     assert size == len(clean.read_bytes())
+
+
+def test_structured_answer_that_is_too_large_for_the_status_is_named(tmp_path: Path) -> None:
+    delivery = a_delivery(tmp_path)
+    answer = ["x" * 1000] * 600
+    end = End(OutcomeState.COMPLETED, Reason.COMPLETED, structured=answer)
+    outcome = delivery.outcome(end, None)
+    assert outcome.result is not None
+    assert outcome.result.structured is None
+    assert outcome.state is OutcomeState.COMPLETED
+    assert "artifact /structured_output" in (outcome.message or "")
+    assert len(outcome.model_dump_json()) < 100_000
+    delivery.last_words(end, None)
+    [event] = delivery.journal._spool.peek(1, 1)
+    [blob] = event.blobs
+    assert json.loads(blob.path.read_bytes()) == answer
+    assert "/structured_output" in json.loads(event.body)["data"]["artifact_refs"]

@@ -16,6 +16,7 @@ from agentrun.runner.gateway import Conflict, Gateway, Refused, RunOver, Unavail
 from agentrun.runner.journal import Journal
 from agentrun.runner.redact import Redactor
 from agentrun.runner.spool import Spool
+from agentrun.runner.stored_text import StoredText
 
 
 class FakeGateway(Gateway):
@@ -158,3 +159,22 @@ async def test_agent_waits_while_the_spool_is_full(
     ship = asyncio.create_task(journal.ship())
     await room
     ship.cancel()
+
+
+def left_in(folder: Path) -> list[Path]:
+    return list(folder.iterdir())
+
+
+async def test_text_in_a_file_becomes_a_blob_that_outlives_the_file(tmp_path: Path) -> None:
+    (tmp_path / "spool").mkdir()
+    async with shipping(tmp_path / "spool") as (journal, gateway):
+        path = tmp_path / "text"
+        path.write_text("x" * 100_000)
+        text = StoredText.of("x" * 5000, path, 100_000, 100_000, "text/plain")
+        gateway.answers = [Unavailable("away")]
+        journal.add(EventType.COMMAND_FINISHED, {"output": text, "stdout": text})
+        path.unlink()
+        await journal.drained()
+    names = [f"artifacts/000001-command_finished-1/{name}.txt" for name in ("stdout", "output")]
+    assert gateway.order == [*names, "command_finished"]
+    assert left_in(tmp_path / "spool") == []

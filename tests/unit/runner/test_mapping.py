@@ -8,6 +8,7 @@ import pytest
 
 from agentrun.runner.acp.mapping import MAX_OPEN_TOOLS, Mapper
 from agentrun.runner.redact import Redactor
+from agentrun.runner.stored_text import StoredText
 
 FIXTURES = Path(__file__).parent / "fixtures"
 
@@ -151,26 +152,30 @@ def test_unknown_update_is_noted_once() -> None:
     assert mapper.feed({"sessionUpdate": "dream"}) == []
 
 
-def test_terminal_of_a_tool_that_does_not_start_is_bounded() -> None:
+def test_terminal_of_a_tool_that_says_nothing_else_is_shown_all_the_same() -> None:
     redactor = Redactor(["s3cr3t-value"])
-    mapper = Mapper(safe_length=redactor.safe_length)
+    mapper = Mapper(redactor.text, redactor.safe_length)
     update = {"sessionUpdate": "tool_call_update", "toolCallId": "t1", "kind": "execute"}
-    mapper.feed({**update, "_meta": {"terminal_output": {"data": "a" * 65_530 + "s3cr3t-value"}}})
-    for _ in range(100):
-        mapper.feed({**update, "_meta": {"terminal_output": {"data": "b" * 65_536}}})
-    started = mapper.feed({**update, "rawInput": {"command": "make"}})
-    assert [kind.value for kind, _ in started] == ["command_started", "command_updated"]
-    output = started[1][1]["output"]
-    assert output.startswith("a" * 65_530 + "\n[... ")
-    assert "left out" in output
-    assert len(output) < 66_000
-    mapper.feed({**update, "_meta": {"terminal_output": {"data": "more"}}})
-    assert [data["output"] for _, data in mapper.flush()] == ["more"]
+    pieces = ["a" * 65_530 + "s3cr3t-", "value!", *["b" * 65_536] * 100, "s3cr3t-va", "lue, end"]
+    events = [
+        draft
+        for piece in pieces
+        for draft in mapper.feed({**update, "_meta": {"terminal_output": {"data": piece}}})
+    ]
+    assert events[0][0] == "command_started"
+    finished = mapper.feed({**update, "status": "completed"})[-1][1]["output"]
+    shown = "".join(data["output"] for kind, data in events if kind == "command_updated")
+    whole = redactor.text("".join(pieces))
+    assert shown + finished[-len(whole) + len(shown) :] == whole
+    assert finished.startswith("a" * 1000)
+    assert finished.endswith("bbb[redacted], end")
+    assert "left out, which command_updated events have" in finished
+    assert len(finished) < 66_000
 
 
 def test_what_is_known_of_an_unfinished_tool_is_bounded() -> None:
     redactor = Redactor(["s3cr3t-value"])
-    mapper = Mapper(safe_length=redactor.safe_length)
+    mapper = Mapper(redactor.text, redactor.safe_length)
     update = {"sessionUpdate": "tool_call_update", "toolCallId": "t1", "kind": "search"}
     long = "s3cr3t-value" * 100_000
     text = {"type": "content", "content": {"type": "text", "text": long}}
@@ -183,10 +188,10 @@ def test_what_is_known_of_an_unfinished_tool_is_bounded() -> None:
     mapper.feed({**update, "status": "in_progress"})
     [(_, finished)] = mapper.end_turn()
     output = finished["output"]
-    assert 200_000 < len(output) < 300_000
+    assert 20_000 < len(output) < 40_000
     assert "the rest was left out" in output
     assert "s3c" not in redactor.text(output)
-    assert len(finished["title"]) < 300_000
+    assert len(finished["title"]) < 40_000
 
 
 def test_last_update_of_a_tool_is_taken_whole() -> None:
@@ -209,8 +214,103 @@ def test_oldest_of_too_many_tools_is_ended() -> None:
     assert [event for event in events if "finished" in event[0]] == [
         ("tool_finished", "t0", "interrupted")
     ]
-    assert mapper.feed({**update, "toolCallId": "t0", "status": "completed"}) == []
+    late = {"sessionUpdate": "tool_call_update", "toolCallId": "t0", "status": "completed"}
+    assert mapper.feed(late) == []
     assert len(mapper.end_turn()) == MAX_OPEN_TOOLS
     for n in range(1000):
         assert mapper.feed({**update, "toolCallId": f"silent{n}"}) == []
     assert len(mapper._tools) < 100
+
+
+def test_id_that_is_announced_again_is_another_tool() -> None:
+    mapper = Mapper()
+    tool = {"sessionUpdate": "tool_call", "toolCallId": "t1", "kind": "search"}
+    kinds = [
+        kind
+        for _ in range(2)
+        for kind, _ in mapper.feed({**tool, "status": "completed", "rawOutput": "found"})
+    ]
+    assert kinds == ["tool_started", "tool_finished"] * 2
+
+
+def test_tools_without_end_are_not_remembered_for_ever() -> None:
+    mapper = Mapper()
+    tool = {"sessionUpdate": "tool_call", "kind": "search", "status": "completed"}
+    for number in range(10_000):
+        mapper.feed({**tool, "toolCallId": f"t{number}"})
+    late = {"sessionUpdate": "tool_call_update", "toolCallId": "t9999", "title": "late"}
+    assert mapper.feed(late) == []
+    assert len(mapper._finished) < 5000
+
+
+def test_long_message_is_kept_up_to_a_bound_that_it_names() -> None:
+    redactor = Redactor(["s3cr3t-value"])
+    mapper = Mapper(redactor.text, redactor.safe_length)
+    pieces = ["x" * 65_536] * 15 + ["x" * 65_530 + "s3cr3t-value"] + ["y" * 65_536] * 5
+    drafts = [draft for piece in pieces for draft in mapper.feed(chunk(piece, "m1"))]
+    drafts += mapper.end_turn()
+    assert "".join(data["text"] for _, data in drafts) == "".join(pieces)
+    assert mapper.is_cut
+    assert mapper.final_response
+    assert "s3c" not in mapper.final_response
+    assert mapper.final_response.endswith("which the agent_message events have ...]")
+    assert len(mapper.final_response) < 1_100_000
+
+
+def a_stored_text(size: int, media_type: str = "text/plain") -> StoredText:
+    return StoredText.of("x" * 32_000, Path("/nowhere"), size, size, media_type)
+
+
+def test_large_text_of_a_message_is_one_event() -> None:
+    mapper, large = Mapper(), a_stored_text(16_000_000)
+    drafts = mapper.feed(chunk("before ", "m1")) + mapper.feed(chunk(large, "m1"))
+    drafts += mapper.feed(chunk(" after", "m1")) + mapper.end_turn()
+    assert [data["text"] for _, data in drafts] == ["before ", large, " after"]
+    assert drafts[1][1]["text"] is large
+    assert mapper.is_cut
+    assert type(mapper.final_response) is str
+    assert "15968006 characters left out" in mapper.final_response
+
+
+def test_large_output_of_a_tool_is_in_its_events() -> None:
+    large = a_stored_text(16_000_000)
+    tool = {"sessionUpdate": "tool_call", "toolCallId": "t1", "kind": "search"}
+    texts = [{"type": "content", "content": {"type": "text", "text": one}} for one in ("a", large)]
+    for fields in ({"rawOutput": large}, {"rawOutput": {"output": large}}, {"content": texts[1:]}):
+        finished = Mapper().feed({**tool, **fields, "status": "completed"})[-1][1]
+        assert finished["output"] is large
+    finished = Mapper().feed({**tool, "content": texts, "status": "completed"})[-1][1]
+    assert finished["content"][1] is large
+
+
+def test_large_output_of_a_terminal_is_an_event_of_its_own() -> None:
+    mapper, large = Mapper(), a_stored_text(16_000_000)
+    tool = {"sessionUpdate": "tool_call", "toolCallId": "t1", "kind": "execute"}
+    drafts = mapper.feed({**tool, "_meta": {"terminal_output": {"data": "before "}}})
+    drafts += mapper.feed({**tool, "_meta": {"terminal_output": {"data": large}}})
+    later = {**tool, "_meta": {"terminal_output": {"data": " after"}}, "status": "completed"}
+    finished = mapper.feed(later)[-1][1]
+    assert [data["output"] for kind, data in drafts if kind == "command_updated"] == [
+        "before ", large,
+    ]  # fmt: skip
+    assert finished["output"].endswith("which command_updated events have ...]\n after")
+
+
+def test_nothing_large_is_held_of_a_tool_that_goes_on() -> None:
+    mapper, large = Mapper(), a_stored_text(16_000_000)
+    tool = {"sessionUpdate": "tool_call", "toolCallId": "t1", "kind": "search"}
+    started = mapper.feed({**tool, "title": large, "rawInput": {"words": large}})
+    assert started[0][1]["input"]["words"] is large
+    [(_, finished)] = mapper.end_turn()
+    assert type(finished["title"]) is str
+    assert "left out" in finished["title"]
+
+
+def test_structure_that_could_not_be_read_is_kept() -> None:
+    large = a_stored_text(16_000_000, "application/json")
+    tool = {"sessionUpdate": "tool_call", "toolCallId": "t1", "content": large, "rawInput": large}
+    drafts = Mapper().feed({**tool, "status": "completed"})
+    assert [data["raw_message"] is large for kind, data in drafts if kind == "reasoning"] == [
+        True, True,
+    ]  # fmt: skip
+    assert drafts[-1][0] == "tool_finished"

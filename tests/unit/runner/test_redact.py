@@ -52,3 +52,23 @@ def test_text_that_ends_inside_a_value_waits(cut: int) -> None:
 
 def test_text_without_a_beginning_of_a_value_goes_at_once() -> None:
     assert Redactor(["secret-value"]).safe_length("say nothing") == len("say nothing")
+
+
+def test_value_that_another_overlaps_is_not_cut() -> None:
+    redactor = Redactor(["begin-middle", "middle-end"])
+    assert "".join(redactor.stream(["say begin-middle", "."])) == f"say {REDACTED}."
+    assert redactor.safe_length("say begin-middle") == 4
+
+
+def test_longer_value_is_waited_for_though_a_shorter_one_is_there() -> None:
+    redactor = Redactor(["s3cr3t", "s3cr3t-and-more"])
+    assert "".join(redactor.stream(["a s3cr3t", "-and-more b"])) == f"a {REDACTED} b"
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 64])
+def test_stream_is_as_clean_as_the_whole_however_it_is_cut(size: int) -> None:
+    redactor = Redactor([VALUE, KEY, "begin-middle", "middle-end"])
+    encoded = base64.b64encode(VALUE.encode()).decode()
+    text = f"x {VALUE} p@ss {KEY} begin-middle-end {encoded} pass" * 3
+    pieces = [text[at : at + size] for at in range(0, len(text), size)]
+    assert "".join(redactor.stream(pieces)) == redactor.text(text)

@@ -2,12 +2,14 @@
 
 import json
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from agentrun.api.gateway import BLOB_NAME
 from agentrun.runner.sanitize import MAX_EVENT_BYTES, sanitize
+from agentrun.runner.stored_text import StoredText
 
 PREFIX = "artifacts/000008-command_finished-1"
 
@@ -66,3 +68,26 @@ def test_ids_and_states_are_never_touched() -> None:
     data = {"tool_use_id": "t" * 300, "status": "completed", "text": "x" * 50_000}
     small, _ = sanitize(data, PREFIX)
     assert (small["tool_use_id"], small["status"]) == (data["tool_use_id"], "completed")
+
+
+def a_stored_text(folder: Path, beginning: str, size: int) -> StoredText:
+    return StoredText.of(beginning, folder / "whole", size, size, "text/plain")
+
+
+@pytest.mark.parametrize("pointer", ["/output", "/command", "/input/deep/name", "/odd"])
+def test_text_in_a_file_is_always_referred_to(tmp_path: Path, pointer: str) -> None:
+    text = a_stored_text(tmp_path, "begins" * 200, 20_000_000)
+    data: Any = text
+    for key in reversed(pointer.split("/")[1:]):
+        data = {key: data}
+    small, [blob] = sanitize({"tool_use_id": "t1", **data}, PREFIX)
+    assert small["artifact_refs"][pointer]["total_bytes"] == 20_000_000
+    assert blob.text is text
+    assert len(json.dumps(small).encode()) < MAX_EVENT_BYTES
+    assert "[truncated, see artifact_refs]" in json.dumps(small)
+
+
+def test_text_in_a_file_is_kept_even_if_all_the_rest_moves_out(tmp_path: Path) -> None:
+    text = a_stored_text(tmp_path, "begins", 20_000_000)
+    _, blobs = sanitize({f"f{n}": "y" * 900 for n in range(60)} | {"text": text}, PREFIX)
+    assert any(blob.text is text for blob in blobs)

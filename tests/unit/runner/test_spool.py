@@ -1,7 +1,11 @@
 """Events wait on disk, in order, and take no more of it than they must."""
 
+from errno import ENOSPC
+from io import FileIO
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from agentrun.runner.spool import Spool, StoredBlob
 
@@ -54,3 +58,23 @@ def test_what_an_earlier_process_left_is_removed(tmp_path: Path) -> None:
     (tmp_path / "00000001").write_text("torn")
     assert bodies(Spool(tmp_path)) == []
     assert list(tmp_path.iterdir()) == []
+
+
+def test_event_that_the_disk_has_no_room_for_leaves_no_half(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spool = Spool(tmp_path)
+    spool.append({"n": 1})
+
+    def fail_halfway(file: FileIO, line: bytes) -> None:
+        file.write(line[: len(line) // 2])
+        raise OSError(ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("agentrun.runner.spool._write", fail_halfway)
+        with pytest.raises(OSError, match="No space"):
+            spool.append({"n": 2})
+    spool.append({"n": 3})
+    assert bodies(spool) == [b'{"n":1}', b'{"n":3}']
+    spool.drop(2)
+    assert (spool.pending, spool.size) == (0, 0)

@@ -138,3 +138,17 @@ def test_transcript_shows_the_end_of_long_output() -> None:
     assert len(lines) < 30
     assert "lines above" in lines[0]
     assert lines[-2].strip() == "999"
+
+
+def test_transcript_holds_nothing_that_a_terminal_obeys() -> None:
+    out = io.StringIO()
+    text = (
+        "red \x1b[31m bell \x07 back \x08 nul \x00 c1 \x9b right \u202e half \ud800 tab\t \xa0é😀"
+    )
+    Transcript(out).event(EventType.AGENT_MESSAGE, {"text": text})
+    line = out.getvalue()
+    assert line.count("\n") == 1
+    line.encode()
+    assert not set(line) & set("\x1b\x07\x08\x00\x9b\u202e")
+    assert "red \\x1b[31m bell \\x07" in line
+    assert "tab\t \xa0é😀" in line

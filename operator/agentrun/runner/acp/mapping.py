@@ -11,15 +11,21 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from agentrun.api.events import EventType
+from agentrun.runner.acp.speech import FINAL_BOUND, Speech
 from agentrun.runner.acp.tools import Tool, changes_of, relative
+from agentrun.runner.stored_text import StoredText
 
 Draft = tuple[EventType, dict[str, Any]]
 Update = dict[str, Any]
 
-FLUSH_CHARACTERS = 4096
+__all__ = ["FINAL_BOUND", "MAX_OPEN_TOOLS", "Mapper", "permission_text"]
+
 MAX_OPEN_TOOLS = 32
 """The most tools at work at a time; one more ends the oldest."""
-_FINAL_BOUND = 1024 * 1024
+_REMEMBERED = 4096
+"""How many finished tools are known to have finished."""
+_ID = 200
+_UNREAD = "The agent sent more structure than the runner takes apart"
 _IGNORED = frozenset({
     # What the agent could do, and echoes of what it was told.
     "available_commands_update", "config_option_update", "current_mode_update",
@@ -28,35 +34,40 @@ _IGNORED = frozenset({
 
 
 @dataclass
-class _Speech:
-    """A message or a thought, while it is being said."""
-
-    kind: EventType
-    message_id: str | None
-    waiting: str = ""
-    """What no event has said yet."""
-    whole: str = ""
-
-
-@dataclass
 class Mapper:
     """Makes events of updates, in order."""
 
+    clean: Callable[[str], str] = str
+    """Takes the secrets out of a text."""
     safe_length: Callable[[str], int] = len
     """How much of a text can go without cutting a secret that is just beginning."""
     workspace: str = "/workspace"
-    final_response: str | None = None
-    """The whole of the agent's last message."""
     cost: dict[str, Any] | None = None
     """What the agent last said the conversation costs."""
-    _speech: _Speech | None = None
+    _speech: Speech | None = None
+    _said: Speech | None = None
+    """The agent's last message."""
     _tools: dict[str, Tool] = field(default_factory=dict)
-    _open: dict[str, Tool] = field(default_factory=dict)
     """The tools that have not finished, oldest first."""
+    _finished: dict[str, None] = field(default_factory=dict)
+    """The ids of the tools that have, oldest first."""
     _unknown: set[str] = field(default_factory=set)
+
+    @property
+    def final_response(self) -> str | None:
+        """The whole of the agent's last message, or what was kept of it."""
+        return self._said.whole if self._said else None
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether the last message was too long to be kept as a whole."""
+        return self._said is not None and self._said.left_out > 0
 
     def feed(self, update: Update) -> list[Draft]:
         """Take an update, and return the events it completes."""
+        return [*self._note_structures(update), *self._feed(update)]
+
+    def _feed(self, update: Update) -> list[Draft]:
         kind = update.get("sessionUpdate")
         match kind:
             case "agent_message_chunk":
@@ -68,7 +79,8 @@ class Mapper:
             case "plan":
                 return [*self.end_speech(), (EventType.TODO_UPDATED, {"items": _items(update)})]
             case "usage_update":
-                self.cost = update.get("cost") or self.cost
+                cost = update.get("cost")
+                self.cost = cost if isinstance(cost, dict) else self.cost
                 return []
         if kind in _IGNORED:
             return []
@@ -78,86 +90,99 @@ class Mapper:
         """Return what was said and shown so far, as far as it can go in pieces."""
         drafts: list[Draft] = []
         if self._speech:
-            drafts += self._flush_speech(self._speech, self.safe_length(self._speech.waiting))
+            drafts += self._speech.flush(self.safe_length)
         for tool in self._tools.values():
-            drafts += tool.flush(self.safe_length)
+            drafts += tool.flush()
         return drafts
 
     def end_speech(self) -> list[Draft]:
         """End the message that is being said, and return what is left of it."""
         speech, self._speech = self._speech, None
-        return self._flush_speech(speech, len(speech.waiting)) if speech else []
+        return speech.flush(len) if speech else []
 
     def end_turn(self) -> list[Draft]:
         """End everything that is under way: each tool that has started also finishes."""
         drafts = self.end_speech()
-        for tool in self._tools.values():
+        for tool in list(self._tools.values()):
             drafts += tool.interrupt()
-        self._open = {key: tool for key, tool in self._open.items() if not tool.finished}
+            if tool.finished:
+                self._forget(tool)
         return drafts
 
     def begin_turn(self) -> None:
         """Forget the last answer: another is asked for."""
-        self.final_response = None
+        self._said = None
 
     def _say(self, kind: EventType, update: Update) -> list[Draft]:
         text = _text_of(update.get("content"))
         if not text:
             return []
         drafts: list[Draft] = []
-        message_id = update.get("messageId")
+        message_id = str(update.get("messageId"))[:_ID]
         speech = self._speech
         if speech is None or (speech.kind, speech.message_id) != (kind, message_id):
             drafts += self.end_speech()
-            speech = self._speech = _Speech(kind, message_id)
-        speech.waiting += text
+            speech = self._speech = Speech(kind, message_id)
         if kind is EventType.AGENT_MESSAGE:
-            speech.whole = (speech.whole + text)[:_FINAL_BOUND]
-            self.final_response = speech.whole
-        if len(speech.waiting) >= FLUSH_CHARACTERS:
-            drafts += self._flush_speech(speech, self.safe_length(speech.waiting))
-        return drafts
-
-    @staticmethod
-    def _flush_speech(speech: _Speech, length: int) -> list[Draft]:
-        text, speech.waiting = speech.waiting[:length], speech.waiting[length:]
-        return [(speech.kind, {"text": text})] if text.strip() else []
+            self._said = speech
+        return [*drafts, *speech.add(text, self.safe_length)]
 
     def _tool(self, update: Update) -> list[Draft]:
-        tool_id = str(update.get("toolCallId") or "")
+        tool_id = str(update.get("toolCallId") or "")[:_ID]
+        if update.get("sessionUpdate") == "tool_call":
+            # Whoever announces a tool again under the same id means another one.
+            self._finished.pop(tool_id, None)
+        if tool_id in self._finished:
+            return []
         drafts: list[Draft] = []
         tool = self._tools.get(tool_id)
         if tool is None:
             drafts += self._make_room()
-            tool = self._tools[tool_id] = self._open[tool_id] = Tool(tool_id)
-        if tool.finished:
-            return drafts
+            tool = self._tools[tool_id] = Tool(tool_id, self.clean, self.safe_length)
         tool.merge(update)
-        drafts += tool.advance(self.safe_length)
+        drafts += tool.advance(update)
         if tool.finished:
             changes = changes_of(tool, self.workspace)
             if changes:
                 state = "failed" if tool.is_error else "completed"
                 data = {"status": state, "changes": changes, "tool_use_id": tool_id}
                 drafts.append((EventType.FILE_CHANGED, data))
-            tool.forget()
-            del self._open[tool_id]
+            self._forget(tool)
         else:
-            tool.bound(self.safe_length)
+            tool.bound()
         return drafts
+
+    def _forget(self, tool: Tool) -> None:
+        """Let go of a tool that is finished; that it is, is kept for a while."""
+        del self._tools[tool.id]
+        self._finished[tool.id] = None
+        if len(self._finished) > _REMEMBERED:
+            del self._finished[next(iter(self._finished))]
 
     def _make_room(self) -> list[Draft]:
         """End the oldest tools if there are too many. One that has not started is forgotten."""
         drafts: list[Draft] = []
-        while len(self._open) >= MAX_OPEN_TOOLS:
-            tool = self._open.pop(next(iter(self._open)))
-            drafts += tool.interrupt()
-            if not tool.started:
-                del self._tools[tool.id]
+        while len(self._tools) >= MAX_OPEN_TOOLS:
+            oldest = next(iter(self._tools.values()))
+            drafts += oldest.interrupt()
+            if oldest.finished:
+                self._forget(oldest)
+            else:
+                del self._tools[oldest.id]
         return drafts
+
+    @staticmethod
+    def _note_structures(update: Update) -> list[Draft]:
+        """Keep what was too large to be read: no event comes of it otherwise."""
+        return [
+            (EventType.REASONING, {"text": f"{_UNREAD}: {name}", "raw_message": value})
+            for name, value in update.items()
+            if isinstance(value, StoredText) and value.media_type == "application/json"
+        ]
 
     def _wonder(self, kind: str, update: Update) -> list[Draft]:
         """Note an update of an unknown kind: once, since there may be thousands."""
+        kind = kind[:_ID]
         if kind in self._unknown or len(self._unknown) >= 20:
             return []
         self._unknown.add(kind)
@@ -175,9 +200,10 @@ def _text_of(content: Any) -> str:
     if not isinstance(content, dict):
         return ""
     if content.get("type") == "text":
-        return str(content.get("text") or "")
+        text = content.get("text") or ""
+        return text if isinstance(text, StoredText) else str(text)
     name = content.get("name") or content.get("uri") or content.get("type") or "content"
-    return f"[{name}]"
+    return f"[{str(name)[:_ID]}]"
 
 
 def _items(update: Update) -> list[dict[str, Any]]:

@@ -13,13 +13,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from agentrun.api.events import EventType
+from agentrun.runner.acp.output import FLUSH_CHARACTERS, Output, join, texts_of
+from agentrun.runner.stored_text import StoredText
 
 Draft = tuple[EventType, dict[str, Any]]
 
-_OUTPUT_BOUND = 1024 * 1024
-_WAITING_BOUND = 64 * 1024
-_KEPT_BOUND = 256 * 1024
+_KEPT_BOUND = 32 * 1024
 """How much is kept of each thing that is known of a tool which has not finished."""
+_NAME = 200
 _NODE = 64
 """What a value takes beside its text."""
 _DEEPEST = 32
@@ -35,6 +36,8 @@ class Tool:
     """One use of a tool."""
 
     id: str
+    clean: Callable[[str], str]
+    safe_length: Callable[[str], int]
     name: str = ""
     kind: str = ""
     title: str = ""
@@ -45,16 +48,15 @@ class Tool:
     response: dict[str, Any] = field(default_factory=dict)
     """What Claude Code's adapter adds: stdout, stderr, the files a command changed."""
     exit_code: int | None = None
-    terminal: str = ""
-    """What its terminal showed."""
-    waiting: str = ""
-    """What its terminal showed since the last event."""
-    dropped: int = 0
-    """How much more its terminal showed before it started."""
+    terminal: Output = field(init=False)
+    """What its terminal shows."""
     is_bounded: bool = True
     """Whether ``bound`` has seen what it holds."""
     started: bool = False
     finished: bool = False
+
+    def __post_init__(self) -> None:
+        self.terminal = Output(self.clean, self.safe_length)
 
     @property
     def is_command(self) -> bool:
@@ -79,64 +81,62 @@ class Tool:
         meta = _dict(update.get("_meta"))
         self.is_bounded = self.is_bounded and not _BOUNDED & {*update, *meta}
         claude = _dict(meta.get("claudeCode"))
-        self.name = str(update.get("name") or claude.get("toolName") or self.name)
-        self.kind = str(update.get("kind") or self.kind)
+        self.name = str(update.get("name") or claude.get("toolName") or self.name)[:_NAME]
+        self.kind = str(update.get("kind") or self.kind)[:_NAME]
         self.title = str(update.get("title") or self.title)
-        self.status = str(update.get("status") or self.status)
+        self.status = str(update.get("status") or self.status)[:_NAME]
         self.input = _dict(update.get("rawInput")) or self.input
-        if update.get("content"):
+        if isinstance(update.get("content"), list):
             self.content = [item for item in update["content"] if isinstance(item, dict)]
         if update.get("rawOutput") is not None:
             self.raw_output = update["rawOutput"]
         self.response = _dict(claude.get("toolResponse")) or self.response
-        self._merge_terminal(meta)
-
-    def _merge_terminal(self, meta: dict[str, Any]) -> None:
-        shown = _dict(meta.get("terminal_output") or meta.get("terminal_output_delta"))
-        text = str(shown.get("data") or "")
-        # What has started is flushed in time.
-        room = len(text) if self.started else max(0, _WAITING_BOUND - len(self.waiting))
-        self.waiting += text[:room]
-        self.dropped += len(text[room:])
-        self.terminal = _bounded(self.terminal + text)
         code = _dict(meta.get("terminal_exit")).get("exit_code")
         if isinstance(code, int):
             self.exit_code = code
 
-    def advance(self, safe_length: Callable[[str], int]) -> list[Draft]:
+    def advance(self, update: dict[str, Any]) -> list[Draft]:
         """Return the events that are due, now that an update was taken."""
         drafts: list[Draft] = []
         is_final = self.status in _FINAL
+        shown = self._show(_dict(update.get("_meta")))
         # Some agents name the command only after they have announced the tool.
         is_known = bool(self.command) if self.is_command else bool(self.input)
-        if not self.started and (is_known or is_final or self.status == "in_progress"):
+        is_late = is_final or self.status == "in_progress" or bool(shown)
+        if not self.started and (is_known or is_late):
             self.started = True
             drafts.append(self._start())
+        if self.is_command:
+            drafts += [self._update(text) for text in shown]
         if is_final:
             drafts.append(self._finish())
-        elif len(self.waiting) >= 4096:
-            drafts += self.flush(safe_length)
         return drafts
 
-    def flush(self, safe_length: Callable[[str], int]) -> list[Draft]:
-        """Return what its terminal showed since the last event, as far as it can go."""
-        length = safe_length(self.waiting)
-        if not self.started or self.finished or not length:
-            return []
-        output, self.waiting = self.waiting[:length], self.waiting[length:]
-        if self.dropped:
-            left_out = self.dropped + len(self.waiting)
-            output += f"\n[... {left_out} characters left out ...]\n"
-            self.waiting, self.dropped = "", 0
-        data = {**self._names(), "output": output, "status": "in_progress"}
-        return [(EventType.COMMAND_UPDATED, data)] if self.is_command else []
+    def _show(self, meta: dict[str, Any]) -> list[str]:
+        """Take what its terminal shows; return what can no longer wait to be told."""
+        new = _dict(meta.get("terminal_output") or meta.get("terminal_output_delta"))
+        shown = self.terminal.add(str(new.get("data") or ""))
+        if len(self.terminal.waiting) >= FLUSH_CHARACTERS and (text := self.terminal.take()):
+            shown.append(text)
+        return shown
 
-    def bound(self, safe_length: Callable[[str], int]) -> None:
+    def flush(self) -> list[Draft]:
+        """Return what its terminal showed since the last event, as far as it can go."""
+        if not self.started or self.finished or not self.is_command:
+            return []
+        text = self.terminal.take()
+        return [self._update(text)] if text else []
+
+    def _update(self, text: str) -> Draft:
+        data = {**self._names(), "output": text, "status": "in_progress"}
+        return EventType.COMMAND_UPDATED, data
+
+    def bound(self) -> None:
         """Keep only the first part of what is too much to be held until it finishes."""
         if self.is_bounded:
             return
         self.title, self.input, self.content, self.raw_output, self.response = (
-            _Trimmer(safe_length).trim(value)
+            _Trimmer(self.safe_length).trim(value)
             for value in (self.title, self.input, self.content, self.raw_output, self.response)
         )
         self.is_bounded = True
@@ -146,15 +146,7 @@ class Tool:
         if not self.started or self.finished:
             return []
         self.status = "interrupted"
-        draft = self._finish()
-        self.forget()
-        return [draft]
-
-    def forget(self) -> None:
-        """Let go of what it held; that it is finished is kept."""
-        self.input, self.content, self.raw_output, self.response = {}, [], None, {}
-        self.terminal = self.waiting = ""
-        self.dropped = 0
+        return [self._finish()]
 
     def _names(self) -> dict[str, Any]:
         if self.is_command:
@@ -174,7 +166,7 @@ class Tool:
         output = self._output()
         data: dict[str, Any] = {**self._names(), "status": self.status, "output": output}
         if not self.is_command:
-            data |= {"title": self.title, "is_error": self.is_error}
+            data |= {"title": self.title, "is_error": self.is_error, **self._parts()}
             return EventType.TOOL_FINISHED, data
         self.exit_code = self._find_exit_code(output)
         streams = _present(stdout=self.response.get("stdout"), stderr=self.response.get("stderr"))
@@ -188,17 +180,23 @@ class Tool:
     def _output(self) -> str:
         raw = self.raw_output
         if self.terminal:
-            return self.terminal
+            return self.terminal.whole()
         streams = [self.response.get(name) for name in ("stdout", "stderr")]
         if any(streams):
-            return "\n".join(str(text) for text in streams if text)
+            return join([str(text) for text in streams if text])
         if isinstance(raw, str):
-            return _bounded(raw)
+            return raw
         for name in ("formatted_output", "aggregated_output", "output", "stdout", "error"):
             text = _dict(raw).get(name)
             if isinstance(text, str) and text:
-                return _bounded(text)
-        return _bounded("\n".join(_content_texts(self.content)))
+                return text
+        return join(texts_of(self.content))
+
+    def _parts(self) -> dict[str, Any]:
+        """Name the texts one by one that are too large to be joined."""
+        texts = texts_of(self.content)
+        is_joined = len(texts) > 1 and any(isinstance(text, StoredText) for text in texts)
+        return {"content": texts} if is_joined else {}
 
     def _find_exit_code(self, output: str) -> int | None:
         if self.exit_code is not None:
@@ -235,7 +233,7 @@ class _Trimmer:
     def _text(self, text: str) -> str:
         room = max(0, self._room)
         self._room -= len(text)
-        if len(text) <= room:
+        if len(text) <= room and not isinstance(text, StoredText):
             return text
         first = text[:room]
         return first[: self._safe_length(first)] + _LEFT_OUT
@@ -289,19 +287,6 @@ def changes_of(tool: Tool, workspace: str) -> list[dict[str, Any]]:
 def relative(path: str, workspace: str) -> str:
     """Name a path as a person in the workspace would."""
     return path.replace(f"{workspace.rstrip('/')}/", "")
-
-
-def _content_texts(content: list[dict[str, Any]]) -> list[str]:
-    inner = (_dict(item.get("content")) for item in content if item.get("type") == "content")
-    return [str(item.get("text")) for item in inner if item.get("type") == "text"]
-
-
-def _bounded(text: str) -> str:
-    """Keep the beginning and the end of a text that is too long."""
-    if len(text) <= _OUTPUT_BOUND:
-        return text
-    half = _OUTPUT_BOUND // 2
-    return f"{text[:half]}\n[... {len(text) - 2 * half} characters left out ...]\n{text[-half:]}"
 
 
 def _present(**values: Any) -> dict[str, Any]:

@@ -1,109 +1,208 @@
 """
 ACP's messages on the agent's pipes.
 
-The library would start a task for every update, however fast they come. Here updates are handed
-over one by one, in order, before the next line is read; everything else goes to the library.
+The library would start a task for every message, however fast they come. Here updates are handed
+over one by one, in order, before the next line is read, and requests wait until earlier ones are
+answered; so an agent that says more than can be kept is held up by its own full pipe.
 """
 
+import asyncio
+import io
 import json
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Any
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
 
 from agentrun.api.v1alpha1 import Reason
+from agentrun.runner.acp.large import MAX_REST, TooMuchStructure, read_large, remove
+from agentrun.runner.acp.reading import is_deep, read_json
 from agentrun.runner.lines import LineReader, LineTooLong, write_all
 from agentrun.runner.outcome import Failure
+from agentrun.runner.redact import Redactor
+from agentrun.runner.stored_text import StoredText
 
+MAX_REQUESTS = 32
+"""The most requests of the agent's that wait for an answer at a time."""
 _NOISE_BOUND = 100
+_NOISE = 200
 
 log = logging.getLogger(__name__)
 
-OnUpdate = Callable[[dict[str, Any]], Awaitable[None]]
+Message = dict[str, Any]
+OnUpdate = Callable[[Message], Awaitable[None]]
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What the transport needs of the runner."""
+
+    redactor: Redactor
+    new_file: Callable[[], Path]
+    """Names files for what is too large to be held in memory."""
+    room: Callable[[], Awaitable[None]]
+    """Waits until what the agent says next can be kept."""
 
 
 class PipeTransport:
     """A Transport of the ACP library, between two pipes."""
 
-    def __init__(self, reader: LineReader, stdin: int, on_update: OnUpdate) -> None:
+    def __init__(
+        self, reader: LineReader, stdin: int, on_update: OnUpdate, around: Surroundings
+    ) -> None:
         self._reader = reader
         self._stdin = stdin
         self._on_update = on_update
+        self._around = around
         self._noise = 0
+        self._sending = asyncio.Lock()
+        self._requests = asyncio.Semaphore(MAX_REQUESTS)
         self.fault: Failure | None = None
         """Why nothing is read any more, once that is so."""
 
-    async def send(self, message: dict[str, Any]) -> None:
+    async def send(self, message: Message) -> None:
         """Send a message to the agent."""
-        await write_all(self._stdin, json.dumps(message, separators=(",", ":")).encode() + b"\n")
+        line = json.dumps(message, separators=(",", ":")).encode() + b"\n"
+        # Two at once would write into each other's lines.
+        async with self._sending:
+            await write_all(self._stdin, line)
+        if "method" not in message:
+            self._requests.release()
 
-    async def receive(self) -> dict[str, Any] | None:
+    async def receive(self) -> Message | None:
         """Return the agent's next message that is no update; None when there will be no more."""
         while not self.fault:
             try:
-                line = await self._reader.readline()
+                message = await self._next()
             except LineTooLong as error:
-                self.fault = Failure(
-                    Reason.PROTOCOL_ERROR, f"The agent broke the protocol: {error}."
+                self._break(f"{error}")
+            except TooMuchStructure:
+                self._break(
+                    f"a message holds more than {MAX_REST} bytes beside its long texts and"
+                    " large structures"
                 )
-                return None
-            if line is None:
-                return None
-            message = self._parse(line)
-            if message is None:
-                continue
-            if message.get("method") != "session/update":
+            except OSError as error:
+                text = f"The runner could not keep what the agent said: {error}"
+                self.fault = Failure(Reason.RUNNER_FAILED, text)
+            else:
                 return message
-            update = _update_of(message)
-            if update is not None:
-                await self._take(update)
         return None
 
-    async def _take(self, update: dict[str, Any]) -> None:
+    async def _next(self) -> Message | None:
+        while not self.fault:
+            await self._around.room()
+            try:
+                line = await self._reader.readline()
+            except LineTooLong:
+                message = await self._receive_long()
+            else:
+                if line is None:
+                    return None
+                message = await self._receive(line)
+            if message is not None:
+                if "method" in message and "id" in message:
+                    await self._wait_for_answers()
+                return message
+        return None
+
+    async def _wait_for_answers(self) -> None:
+        """Wait until few enough requests are unanswered, or nobody is there to be answered."""
+        acquired = asyncio.ensure_future(self._requests.acquire())
+        ended = asyncio.ensure_future(self._reader.ended())
+        try:
+            await asyncio.wait({acquired, ended}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            acquired.cancel()
+            ended.cancel()
+
+    async def _receive(self, line: bytes) -> Message | None:
+        """Take a line; return the message in it, unless it was an update."""
+        if not line.strip():
+            return None
+        if is_deep(line):
+            return await self._receive_large(io.BytesIO(line), line)
+        try:
+            message = read_json(line)
+        except ValueError:
+            message = None
+        return await self._sort(message, line)
+
+    async def _receive_long(self) -> Message | None:
+        path = self._around.new_file()
+        try:
+            await self._reader.store(path)
+            with path.open("rb") as file:
+                beginning = file.read(_NOISE)
+                if not beginning.lstrip().startswith(b"{"):
+                    return await self._sort(None, beginning)
+                file.seek(0)
+                return await self._receive_large(file, beginning)
+        finally:
+            remove([path])
+
+    async def _receive_large(self, file: BinaryIO, beginning: bytes) -> Message | None:
+        files: list[Path] = []
+        try:
+            around = self._around
+            try:
+                message, files = await read_large(file, around.redactor, around.new_file)
+            except ValueError:
+                message = None
+            return await self._sort(message, beginning)
+        finally:
+            remove(files)
+
+    async def _sort(self, message: Any, line: bytes) -> Message | None:
+        """Hand an update over, pass over what is no message, and return everything else."""
+        if not isinstance(message, dict):
+            self._pass_over(line)
+            return None
+        if message.get("method") != "session/update":
+            whole = _beginnings(message)
+            return whole if isinstance(whole, dict) else None
+        update = _update_of(message)
+        if update is not None:
+            await self._take(update)
+        return None
+
+    async def _take(self, update: Message) -> None:
         try:
             await self._on_update(update)
-        except OSError as error:
-            message = f"The runner could not keep what the agent said: {error}"
-            self.fault = Failure(Reason.RUNNER_FAILED, message)
+        except OSError:
+            raise
         except Exception:  # one odd update is no reason to lose a run
-            log.exception("An update could not be turned into events: %.2000r", update)
+            log.exception("An update could not be turned into events")
 
     async def close(self) -> None:
         """Do nothing: the pipes belong to the runner."""
 
-    def _parse(self, line: bytes) -> dict[str, Any] | None:
-        """Read a line. What is no message is somebody's print: passed over, but not for ever."""
-        if not line.strip():
-            return None
-        try:
-            message = json.loads(line)
-        except ValueError:
-            message = None
-        if isinstance(message, dict):
-            # An escaped half of a surrogate pair is JSON, but no text.
-            scrubbed = _scrub(message) if b"\\ud" in line.lower() else message
-            return scrubbed if isinstance(scrubbed, dict) else None
+    def _pass_over(self, line: bytes) -> None:
+        """Pass over what is somebody's print, but not for ever."""
         self._noise += 1
-        log.warning("The agent's output holds a line that is no message: %r", line[:200])
-        if self._noise > _NOISE_BOUND:
-            message = (
-                f"The agent broke the protocol: {self._noise} lines of its output are no "
-                f"messages, the last one is {line[:200]!r}."
-            )
-            self.fault = Failure(Reason.PROTOCOL_ERROR, message)
-        return None
+        # Cut after the secrets are taken out, or half of one would be left.
+        said = self._around.redactor.text(line[: 16 * _NOISE].decode(errors="replace"))[:_NOISE]
+        if self._noise <= _NOISE_BOUND:
+            log.warning("The agent's output holds a line that is no message: %r", said)
+            return
+        self._break(f"{self._noise} lines of its output are no messages, the last one is {said!r}")
+
+    def _break(self, how: str) -> None:
+        self.fault = Failure(Reason.PROTOCOL_ERROR, f"The agent broke the protocol: {how}.")
 
 
-def _update_of(message: dict[str, Any]) -> dict[str, Any] | None:
+def _update_of(message: Message) -> Message | None:
     params = message.get("params")
     update = params.get("update") if isinstance(params, dict) else None
     return update if isinstance(update, dict) else None
 
 
-def _scrub(value: Any) -> Any:
-    if isinstance(value, str):
-        return value.encode("utf-8", "replace").decode()
+def _beginnings(value: Any) -> Any:
+    """Keep only the beginnings of large texts: their files go before the message is read."""
+    if isinstance(value, StoredText):
+        return f"{value.beginning}\n[... {value.left_out} characters left out ...]"
     if isinstance(value, dict):
-        return {_scrub(key): _scrub(item) for key, item in value.items()}
+        return {key: _beginnings(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [_scrub(item) for item in value]
+        return [_beginnings(item) for item in value]
     return value

@@ -1,0 +1,82 @@
+"""What a tool's terminal shows: in pieces as it comes, and in the end as much as is kept."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from agentrun.runner.stored_text import StoredText
+
+FLUSH_CHARACTERS = 4096
+"""What waits for an event is shown from so many characters on."""
+KEPT = 32 * 1024
+"""How many characters are kept of the beginning, and of the end."""
+
+
+@dataclass
+class Output:
+    """The output of one tool."""
+
+    clean: Callable[[str], str]
+    safe_length: Callable[[str], int]
+    waiting: str = ""
+    """What nobody was shown yet. Secrets are still in it, since the end of one may be to come."""
+    _first: str = ""
+    _last: str = ""
+    _left_out: int = 0
+
+    def __bool__(self) -> bool:
+        return bool(self.waiting or self._first)
+
+    def add(self, text: str) -> list[str]:
+        """Take what was shown; return what is to be passed on at once, if it is very much."""
+        if not isinstance(text, StoredText):
+            self.waiting += text
+            return []
+        shown = [self.take(len), text]
+        self._keep(text.beginning, text.left_out)
+        return [one for one in shown if one]
+
+    def take(self, safe_length: Callable[[str], int] | None = None) -> str:
+        """Return what waits, without secrets, as far as it can go."""
+        length = (safe_length or self.safe_length)(self.waiting)
+        text, self.waiting = self.clean(self.waiting[:length]), self.waiting[length:]
+        self._keep(text)
+        return text
+
+    def whole(self) -> str:
+        """Return all of it; if that is too much, its beginning and its end."""
+        self.take(len)
+        if not self._left_out:
+            return self._first + self._last
+        note = f"[... {self._left_out} characters left out, which command_updated events have ...]"
+        return f"{self._first}\n{note}\n{self._last}"
+
+    def forget(self) -> None:
+        """Let go of everything."""
+        self.waiting = self._first = self._last = ""
+        self._left_out = 0
+
+    def _keep(self, text: str, left_out: int = 0) -> None:
+        # It holds no secrets any more, so it can be cut anywhere.
+        room = 0 if self._last or self._left_out else KEPT - len(self._first)
+        self._first += text[:room]
+        last = self._last + text[room:]
+        self._last = last[-KEPT:]
+        self._left_out += max(0, len(last) - KEPT)
+        if left_out:
+            self._left_out += left_out + len(self._last)
+            self._last = ""
+
+
+def texts_of(content: list[dict[str, Any]]) -> list[str]:
+    """List the texts in a tool's content."""
+    inner = (item.get("content") for item in content if item.get("type") == "content")
+    found = (
+        one.get("text") for one in inner if isinstance(one, dict) and one.get("type") == "text"
+    )
+    return [text if isinstance(text, StoredText) else str(text) for text in found]
+
+
+def join(texts: list[str]) -> str:
+    """Join texts by lines; one alone stays what it is."""
+    return texts[0] if len(texts) == 1 else "\n".join(texts)
