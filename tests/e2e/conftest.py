@@ -9,7 +9,7 @@ import pytest
 from dev import product
 from dev.front_door import FrontDoor
 from tests.e2e.cluster import RUNS
-from tests.e2e.platform import Platform
+from tests.e2e.platform import SETTINGS, Platform
 
 DEV_IMAGE = "localhost/agentrun/dev:dev"
 AGENT = ["python3", "/opt/agentrun-dev/agent/acp_agent.py"]
@@ -57,9 +57,7 @@ QUOTA = {
 @pytest.fixture(scope="session")
 def platform() -> Iterator[Platform]:
     name = os.environ["AGENTRUN_CLUSTER"]
-    product.install(
-        name, "--set", "operator.stuckTimeoutSeconds=5", "--set", "operator.resyncSeconds=10"
-    )
+    product.install(name, *SETTINGS)
     env = product.environment(name)
     for made in [*PROFILES, QUOTA]:
         product.apply(env, made)

@@ -31,7 +31,7 @@ async def check_failure(door: FrontDoor, run_id: str, key: str, namespace: str =
     line = await kubectl("get", "run", run_id, "-n", namespace, "--no-headers")
     assert {row.phase, row.reason} <= set(line.split()), line
     await _told(row, run_id, namespace)
-    if uid := found["status"].get("podUid"):
+    if uid := found["status"].get("podUID"):
         # The kubelet takes the pod's empty sandbox down a moment after its containers ended.
         await eventually(
             lambda: asyncio.to_thread(processes_of, uid),
