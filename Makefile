@@ -50,9 +50,9 @@ test-contract: $(BIN)/.ready ## What the stores promise, on every store.
 	@pytest -q tests/contract
 
 .PHONY: test-cluster
-test-cluster: $(BIN)/.ready ## The API server's rules and the end to end proof, on a cluster of their own.
+test-cluster: $(BIN)/.ready ## The API server's rules, the end to end proof, and which rights it took, on a cluster of their own.
 	@echo "== API server and end to end"
-	@dev/with-cluster.sh pytest -q tests/apiserver tests/e2e
+	@dev/with-cluster.sh pytest -q tests/apiserver tests/e2e tests/rights
 
 .PHONY: format
 format: $(BIN)/.ready ## Put the code into the project's format.
@@ -60,9 +60,10 @@ format: $(BIN)/.ready ## Put the code into the project's format.
 	@ruff format --quiet $(SOURCES)
 
 .PHONY: generate
-generate: $(BIN)/.ready ## Make the CRDs again from the models, and docs/failures.md.
+generate: $(BIN)/.ready ## Make the CRDs again from the models, docs/failures.md and the table in docs/security.md.
 	@python -m agentrun.api.crd crds charts/agentrun/files/crds
 	@python -m dev.failures docs/failures.md
+	@python -m dev.rights docs/security.md
 
 .PHONY: lock
 lock: $(BIN)/.ready ## Choose the newest dependencies and pin them by hash.

@@ -3,7 +3,8 @@
 from agentrun.api.v1alpha1 import Reason
 from dev.failures.row import Failure, Theme
 
-_PASSING = "named at once, ends after `operator.unschedulableTimeoutSeconds`; tried again meanwhile"
+_STUCK = "named at once, ends after `operator.stuckTimeoutSeconds`"
+_ROOM = "named at once, ends after `operator.unschedulableTimeoutSeconds`"
 
 THEME = Theme(
     "The cluster does not take the pod",
@@ -13,11 +14,61 @@ THEME = Theme(
             happened="A ResourceQuota is used up.",
             reason=Reason.QUOTA_EXCEEDED,
             message=r"exceeded quota: \S+",
-            shows='pods "fix-1" is forbidden: exceeded quota: runs, requested:'
-            " requests.memory=4Gi, used: requests.memory=198Gi, limited: requests.memory=200Gi",
-            bound=_PASSING,
-            remedy="Wait for other runs to end, raise the quota, or lower the profile's"
-            " `resources.requests`.",
+            shows='pods "fix-1" is forbidden: exceeded quota: runs, requested: '
+            "requests.memory=4Gi, used: requests.memory=198Gi, limited: "
+            "requests.memory=200Gi",
+            bound=_ROOM,
+            remedy="Wait for other runs to end, raise the quota, or lower the profile's "
+            "`resources.requests`.",
+        ),
+        Failure(
+            key="limit-range",
+            happened="A LimitRange does not allow what the pod asks for.",
+            reason=Reason.QUOTA_EXCEEDED,
+            message=r"(maximum|minimum) \S+ usage per Container is",
+            shows='pods "fix-1" is forbidden: maximum memory usage per Container is 8Gi, '
+            "but limit is 16Gi",
+            bound=_STUCK,
+            remedy="Change the profile's `resources`, or the LimitRange.",
+        ),
+        Failure(
+            key="admission-policy",
+            happened="A ValidatingAdmissionPolicy, or a webhook, denies the pod.",
+            reason=Reason.POD_REJECTED,
+            message=r"denied request: ",
+            shows="pods \"fix-1\" is forbidden: ValidatingAdmissionPolicy 'pools' with "
+            "binding 'pools' denied request: this node pool is not for agents",
+            bound=_STUCK,
+            remedy="Change the profile as the message says, or the policy.",
+        ),
+        Failure(
+            key="webhook-away",
+            happened="An admission webhook does not answer.",
+            reason=Reason.POD_REJECTED,
+            message=r'failed calling webhook "[^"]+": ',
+            shows='Internal error occurred: failed calling webhook "policy.example.org": '
+            'failed to call webhook: Post "https://policy.example.svc:443/": connect:'
+            " connection refused",
+            bound=_STUCK,
+            remedy="Mend the webhook that the message names; the cluster takes no pods without it.",
+        ),
+        Failure(
+            key="runtime-class-missing",
+            happened="The RuntimeClass of the profile does not exist.",
+            reason=Reason.POD_REJECTED,
+            message=r'RuntimeClass "[^"]+" not found',
+            shows='pods "fix-1" is forbidden: pod rejected: RuntimeClass "gvisor" not found',
+            bound=_STUCK,
+            remedy="Create it, or mend the profile's `pod.runtimeClassName`.",
+        ),
+        Failure(
+            key="priority-class-missing",
+            happened="The PriorityClass of the profile does not exist.",
+            reason=Reason.POD_REJECTED,
+            message=r"no PriorityClass with name \S+ was found",
+            shows='pods "fix-1" is forbidden: no PriorityClass with name batch was found',
+            bound=_STUCK,
+            remedy="Create it, or mend the profile's `pod.priorityClassName`.",
         ),
     ),
 )

@@ -11,30 +11,106 @@ THEME = Theme(
             happened="The image has no such program.",
             reason=Reason.AGENT_NOT_FOUND,
             message=r"^The image has no such agent program, or it cannot be executed\. .*\S+",
-            shows="The image has no such agent program, or it cannot be executed. Its last words:"
-            " codex-acp: not found",
+            shows="The image has no such agent program, or it cannot be executed. Its last "
+            "words: codex-acp: not found",
             bound="at once",
             remedy="Mend the profile's `command` or `image`.",
+        ),
+        Failure(
+            key="agent-foreign",
+            happened="The program is built for another architecture.",
+            reason=Reason.AGENT_NOT_FOUND,
+            message=r"^The agent program is built for another kind of machine than the "
+            r"node\..*Exec format error",
+            shows="The agent program is built for another kind of machine than the node. "
+            "Its last words: /usr/bin/agent: Exec format error",
+            bound="at once",
+            remedy="Use an image for the nodes' architecture, or choose nodes with the "
+            "profile's `pod.nodeSelector`.",
+        ),
+        Failure(
+            key="agent-exits-early",
+            happened="The program ends before it has spoken, even with exit code 0.",
+            reason=Reason.AGENT_EXITED,
+            message=r"^The agent program ended \(exit code 0\) before its turn did\.$",
+            shows="The agent program ended (exit code 0) before its turn did.",
+            bound="at once",
+            remedy="Mend the profile's `command`: it must speak ACP on its standard streams.",
+        ),
+        Failure(
+            key="agent-killed",
+            happened="The program is killed by a signal.",
+            reason=Reason.AGENT_EXITED,
+            message=r"^The agent program ended \(exit code 137, killed by SIGKILL\)",
+            shows="The agent program ended (exit code 137, killed by SIGKILL) before its turn did.",
+            bound="at once",
+            remedy="Read the last events: what the agent did may have killed it.",
         ),
         Failure(
             key="agent-exits-in-turn",
             happened="The program ends before its turn does.",
             reason=Reason.AGENT_EXITED,
             message=r"^The agent program ended \(exit code 3\) before .* Its last words: \S+",
-            shows="The agent program ended (exit code 3) before its turn did. Its last words:"
-            " cannot read config.toml",
+            shows="The agent program ended (exit code 3) before its turn did. Its last "
+            "words: cannot read config.toml",
             bound="at once",
             remedy="Read its last words; the events tell what it did before.",
+        ),
+        Failure(
+            key="agent-exits-silently",
+            happened="The program ends in its turn, without a word.",
+            reason=Reason.AGENT_EXITED,
+            message=r"^The agent program ended \(exit code \d+.*\) before its turn did\.$",
+            shows="The agent program ended (exit code 139, killed by SIGSEGV) before its turn did.",
+            bound="at once",
+            remedy="Read the last events: they tell what it did before.",
+        ),
+        Failure(
+            key="agent-mute",
+            happened="The program does not answer the handshake.",
+            reason=Reason.AGENT_UNRESPONSIVE,
+            message=r"^The agent did not answer within 60 s\.",
+            shows="The agent did not answer within 60 s.",
+            bound="after a minute",
+            remedy="Mend the profile's `command`: does it speak ACP, or wait for somebody to"
+            " sign in?",
+        ),
+        Failure(
+            key="agent-garbage",
+            happened="The program writes something else than the protocol.",
+            reason=Reason.AGENT_UNRESPONSIVE,
+            message=r"^The agent did not answer within 60 s\.",
+            shows="The agent did not answer within 60 s.",
+            bound="after a minute",
+            remedy="Mend the profile's `command`: it must speak ACP on its standard streams.",
+        ),
+        Failure(
+            key="agent-no-session",
+            happened="The program does not open a session.",
+            reason=Reason.AGENT_UNRESPONSIVE,
+            message=r"^The agent did not answer within 60 s\.",
+            shows="The agent did not answer within 60 s.",
+            bound="after a minute",
+            remedy="Look at `kubectl logs POD -c runner`: the agent may wait for a server of"
+            " its own.",
         ),
         Failure(
             key="agent-line-too-long",
             happened="The program writes a line beyond any bound.",
             reason=Reason.PROTOCOL_ERROR,
             message=r"^The agent broke the protocol: .*line",
-            shows="The agent broke the protocol: a line of its output has 33619968 bytes or more,"
-            " beyond the limit of 33554432.",
+            shows="The agent broke the protocol: a line is longer than 33554432 bytes.",
             bound="at once",
             remedy="This is an error of the agent program: use another version of it.",
+        ),
+        Failure(
+            key="agent-answers-error",
+            happened="The program answers its task with an error.",
+            reason=Reason.PROVIDER_ERROR,
+            message=r"the agent cannot go on|context too long",
+            shows="context too long",
+            bound="at once",
+            remedy="Do what the message says: it is the agent's own.",
         ),
         Failure(
             key="deadline",
@@ -42,8 +118,8 @@ THEME = Theme(
             reason=Reason.DEADLINE_EXCEEDED,
             message=r"^The run worked longer than \d+ s\.",
             shows="The run worked longer than 3600 s.",
-            bound="after `timeouts.activeDeadlineSeconds` of run and profile, else"
-            " `operator.defaultDeadlineSeconds`",
+            bound="after `timeouts.activeDeadlineSeconds` of run and profile, else "
+            "`operator.defaultDeadlineSeconds`",
             remedy="Look at the last events; ask for more time, or for less work.",
         ),
     ),

@@ -1,5 +1,57 @@
 """What takes more memory or disk than it may."""
 
-from dev.failures.row import Theme
+from agentrun.api.v1alpha1 import Phase, Reason
+from dev.failures.row import Failure, Theme
 
-THEME = Theme("Memory and disk", ())
+THEME = Theme(
+    "Memory and disk",
+    (
+        Failure(
+            key="memory-tool",
+            happened="A tool of the agent takes too much memory (nodes with cgroup v1).",
+            reason=Reason.COMPLETED,
+            message=r"finished",
+            shows="The agent finished.",
+            bound="at once: the tool is killed, and the agent goes on",
+            remedy="Raise the profile's `resources.limits`, if the agent could not do without.",
+            phase=Phase.COMPLETED,
+        ),
+        Failure(
+            key="memory-agent",
+            happened="The agent takes too much memory; with cgroup v2, or a tool of it.",
+            reason=Reason.OUT_OF_MEMORY,
+            message=r"^Container agent of pod \S+ exceeded its memory limit\.",
+            shows="Container agent of pod fix-1 exceeded its memory limit.",
+            bound="at once",
+            remedy="Raise the profile's `resources.limits.memory`.",
+        ),
+        Failure(
+            key="memory-runner",
+            happened="The runner takes too much memory.",
+            reason=Reason.OUT_OF_MEMORY,
+            message=r"^Container runner of pod \S+ exceeded its memory limit\.",
+            shows="Container runner of pod fix-1 exceeded its memory limit.",
+            bound="at once",
+            remedy="This is an error of AgentRun: please report what the agent did.",
+        ),
+        Failure(
+            key="workspace-full",
+            happened="The workspace, HOME or /tmp is full.",
+            reason=Reason.EVICTED,
+            message=r'Usage of EmptyDir volume "\w+" exceeds the limit',
+            shows='Usage of EmptyDir volume "workspace" exceeds the limit "10Gi".',
+            bound="when the kubelet next measures: within a minute or two",
+            remedy="Raise the profile's `pod.workspaceSize`; of HOME and /tmp, use less.",
+        ),
+        Failure(
+            key="disk-full",
+            happened="The agent's container writes more than its limit of ephemeral storage.",
+            reason=Reason.EVICTED,
+            message=r"exceed.*local ephemeral.storage limit|ephemeral local storage usage "
+            r"exceeds",
+            shows='Container agent exceeded its local ephemeral storage limit "20Gi".',
+            bound="when the kubelet next measures: within a minute or two",
+            remedy="Raise the profile's `resources.limits`, or write to the workspace.",
+        ),
+    ),
+)

@@ -3,7 +3,8 @@
 from agentrun.api.v1alpha1 import Reason
 from dev.failures.row import Failure, Theme
 
-_PASSING = "named at once, ends after `operator.stuckTimeoutSeconds`"
+_STUCK = "named at once, ends after `operator.stuckTimeoutSeconds`"
+_ROOM = "named at once, ends after `operator.unschedulableTimeoutSeconds`"
 
 THEME = Theme(
     "The pod does not start",
@@ -13,30 +14,122 @@ THEME = Theme(
             happened="No node can take the pod.",
             reason=Reason.UNSCHEDULABLE,
             message=r"No node takes it: 0/\d+ nodes are available",
-            shows="No node takes it: 0/3 nodes are available: 3 node(s) didn't match Pod's node"
-            " affinity/selector.",
-            bound="named at once, ends after `operator.unschedulableTimeoutSeconds`",
-            remedy="Add a node, lower the profile's `resources.requests`, or mend its"
-            " `pod.nodeSelector` and `pod.tolerations`.",
+            shows="No node takes it: 0/3 nodes are available: 3 node(s) didn't match Pod's "
+            "node affinity/selector.",
+            bound=_ROOM,
+            remedy="Add a node, lower the profile's `resources.requests`, or mend its "
+            "`pod.nodeSelector` and `pod.tolerations`.",
+        ),
+        Failure(
+            key="claim-missing",
+            happened="The PersistentVolumeClaim does not exist.",
+            reason=Reason.VOLUME_UNAVAILABLE,
+            message=r'persistentvolumeclaim "[^"]+" not found',
+            shows='0/3 nodes are available: persistentvolumeclaim "shop" not found.',
+            bound=_STUCK,
+            remedy="Create it, or name another in `workspace.volume`.",
+        ),
+        Failure(
+            key="claim-unbound",
+            happened="The PersistentVolumeClaim gets no volume.",
+            reason=Reason.VOLUME_UNAVAILABLE,
+            message=r"unbound immediate PersistentVolumeClaims",
+            shows="0/3 nodes are available: pod has unbound immediate PersistentVolumeClaims.",
+            bound=_ROOM,
+            remedy="Look at `kubectl describe pvc`: its StorageClass may not exist, or its "
+            "provisioner be away.",
+        ),
+        Failure(
+            key="mount-fails",
+            happened="A volume cannot be mounted.",
+            reason=Reason.VOLUME_UNAVAILABLE,
+            message=r"MountVolume\.\w+ failed for volume",
+            shows='MountVolume.SetUp failed for volume "shop" : hostPath type check failed:'
+            " /srv/shop is not a directory",
+            bound="named at once, ends after `operator.startTimeoutSeconds`",
+            remedy="Mend the volume that the message names.",
         ),
         Failure(
             key="image-missing",
             happened="There is no such image.",
             reason=Reason.IMAGE_PULL_FAILED,
-            message=r"^Container agent: (Back-off pulling|[Ff]ailed to pull).* image",
-            shows='Container agent: Back-off pulling image "registry.example/agent:1":'
-            " ErrImagePull: not found",
-            bound=_PASSING,
+            message=r"^Container agent: [Ff]ailed to pull and unpack image",
+            shows="Container agent: failed to pull and unpack image "
+            '"registry.example/agent:1": failed to resolve reference '
+            '"registry.example/agent:1": not found',
+            bound=_STUCK,
             remedy="Mend the profile's `image`, or push the image.",
+        ),
+        Failure(
+            key="registry-unknown",
+            happened="The registry does not answer, or has no such name.",
+            reason=Reason.IMAGE_PULL_FAILED,
+            message=r"^Container agent: .*(no such host|dial tcp)",
+            shows="Container agent: failed to pull and unpack image "
+            '"registry.example/agent:1": failed to do request: dial tcp: lookup '
+            "registry.example: no such host",
+            bound=_STUCK,
+            remedy="Mend the profile's `image`, or the nodes' way to the registry.",
+        ),
+        Failure(
+            key="image-never",
+            happened="The image is not on the node, and `imagePullPolicy` is Never.",
+            reason=Reason.IMAGE_PULL_FAILED,
+            message=r'^Container agent: Container image "[^"]+" is not present with pull '
+            r"policy of Never",
+            shows='Container agent: Container image "agent:1" is not present with pull '
+            "policy of Never",
+            bound=_STUCK,
+            remedy="Load the image onto the nodes, or change `imagePullPolicy`.",
+        ),
+        Failure(
+            key="image-misnamed",
+            happened="The image is no name of an image.",
+            reason=Reason.IMAGE_PULL_FAILED,
+            message=r"^Container agent: .*(invalid reference format|couldn.t parse image)",
+            shows='Container agent: Failed to apply default image tag "No Name": couldn\'t '
+            'parse image name "No Name": invalid reference format',
+            bound=_STUCK,
+            remedy="Mend the profile's `image`.",
         ),
         Failure(
             key="secret-missing",
             happened="A Secret that the profile names does not exist.",
             reason=Reason.SECRET_MISSING,
             message=r'secret "[^"]+" not found',
-            shows='MountVolume.SetUp failed for volume "redact": secret "model-key" not found',
-            bound=_PASSING,
+            shows='MountVolume.SetUp failed for volume "redact" : secret "model-key" not found',
+            bound=_STUCK,
             remedy="Create the Secret in the run's namespace, or mend the profile.",
+        ),
+        Failure(
+            key="key-missing",
+            happened="A Secret that the profile names has no such key.",
+            reason=Reason.SECRET_MISSING,
+            message=r"non-existent secret key: \S+",
+            shows='MountVolume.SetUp failed for volume "redact" : references non-existent '
+            "secret key: token",
+            bound=_STUCK,
+            remedy="Add the key to the Secret, or mend the profile.",
+        ),
+        Failure(
+            key="sandbox",
+            happened="The node cannot make the pod: no network, no handler of its RuntimeClass.",
+            reason=Reason.CONTAINER_START_FAILED,
+            message=r"Failed to create pod sandbox: ",
+            shows="Failed to create pod sandbox: failed to get sandbox runtime: no runtime "
+            'for "gvisor" is configured',
+            bound=_STUCK,
+            remedy="Mend the node as the message says, or let the profile choose other nodes.",
+        ),
+        Failure(
+            key="no-shell",
+            happened="The agent's image has no `/bin/sh`.",
+            reason=Reason.CONTAINER_START_FAILED,
+            message=r'^Container agent: .*exec: "/bin/sh"',
+            shows='Container agent: failed to create containerd task: exec: "/bin/sh": stat'
+            " /bin/sh: no such file or directory",
+            bound="at once",
+            remedy="Use an image as `docs/agent-image.md` describes it.",
         ),
     ),
 )

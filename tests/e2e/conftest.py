@@ -9,18 +9,18 @@ import pytest
 from dev import product
 from dev.front_door import FrontDoor
 from tests.e2e.cluster import RUNS
-from tests.e2e.platform import Platform
+from tests.e2e.platform import SETTINGS, Platform
 
 DEV_IMAGE = "localhost/agentrun/dev:dev"
 AGENT = ["python3", "/opt/agentrun-dev/agent/acp_agent.py"]
 
 
-def profile(name: str, **spec: Any) -> dict[str, Any]:
+def profile(name: str, namespace: str = RUNS, **spec: Any) -> dict[str, Any]:
     """A profile of the trivial agent."""
     return {
         "apiVersion": "agentrun.dev/v1alpha1",
         "kind": "AgentProfile",
-        "metadata": {"name": name, "namespace": RUNS},
+        "metadata": {"name": name, "namespace": namespace},
         "spec": {
             "backend": "acp",
             "image": DEV_IMAGE,
@@ -54,18 +54,10 @@ QUOTA = {
 }
 
 
-IMPATIENT = (
-    "--set", "operator.stuckTimeoutSeconds=5",
-    "--set", "operator.unschedulableTimeoutSeconds=5",
-    "--set", "operator.resyncSeconds=10",
-)  # fmt: skip
-"""Values with which tests need not wait as long as people would."""
-
-
 @pytest.fixture(scope="session")
 def platform() -> Iterator[Platform]:
     name = os.environ["AGENTRUN_CLUSTER"]
-    product.install(name, *IMPATIENT)
+    product.install(name, *SETTINGS)
     env = product.environment(name)
     for made in [*PROFILES, QUOTA]:
         product.apply(env, made)

@@ -10,6 +10,13 @@ from dev.front_door import FrontDoor
 from tests.e2e import cluster
 from tests.e2e.agents import trivial
 
+SETTINGS = (
+    "--set", "operator.stuckTimeoutSeconds=5",
+    "--set", "operator.unschedulableTimeoutSeconds=5",
+    "--set", "operator.resyncSeconds=10",
+)  # fmt: skip
+"""How the release of the tests is installed."""
+
 
 @dataclass
 class Platform:

@@ -2,6 +2,7 @@
 
 import ast
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,18 +16,37 @@ from dev.failures.row import Failure
 TESTS = paths.CHECKOUT / "tests"
 VALUES = paths.CHECKOUT / "charts" / "agentrun" / "values.yaml"
 
+MARKS = ("pytest.mark.failure", "promised")
+
 every_row = pytest.mark.parametrize("row", FAILURES, ids=[row.key for row in FAILURES])
 
 
 def marked(file: Path) -> set[str]:
-    """Read the keys of all ``pytest.mark.failure(...)`` in a test file."""
+    """Read the keys of all marks in a test file; a table's keys stand for ``*TABLE``."""
     tree = ast.parse(file.read_text(encoding="utf-8"))
     marks = [
         node
         for node in ast.walk(tree)
-        if isinstance(node, ast.Call) and ast.unparse(node.func) == "pytest.mark.failure"
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in MARKS
     ]
-    return {ast.literal_eval(argument) for mark in marks for argument in mark.args}
+    tables = dict(_tables(tree))
+    keys: set[str] = set()
+    for argument in (argument for mark in marks for argument in mark.args):
+        if isinstance(argument, ast.Starred):
+            keys |= tables[ast.unparse(argument.value)]
+        else:
+            keys.add(ast.literal_eval(argument))
+    return keys
+
+
+def _tables(tree: ast.Module) -> Iterator[tuple[str, set[str]]]:
+    """Read the keys of every dictionary that a module defines, but not of those it includes."""
+    for node in tree.body:
+        if isinstance(node, ast.AnnAssign) and isinstance(node.value, ast.Dict):
+            keys = {
+                ast.literal_eval(key) for key in node.value.keys if isinstance(key, ast.Constant)
+            }
+            yield ast.unparse(node.target), keys
 
 
 def test_every_row_has_a_test_and_every_marked_test_has_its_row() -> None:

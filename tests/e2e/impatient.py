@@ -1,0 +1,37 @@
+"""A second release of the chart, whose bounds are short and whose namespace tests may spoil."""
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from dev import product
+from dev.front_door import FrontDoor
+from tests.e2e.failing import Place
+
+RELEASE = product.Release("impatient", "impatient-system", "impatient")
+BOUNDS = {
+    "startTimeoutSeconds": 15,
+    "stuckTimeoutSeconds": 4,
+    "unschedulableTimeoutSeconds": 5,
+    "gatewayTimeoutSeconds": 8,
+    "resyncSeconds": 10,
+}
+
+
+@pytest.fixture(scope="session")
+def impatient(platform: object) -> Iterator[Place]:
+    """The release, after the main one, whose kinds it uses."""
+    name = os.environ["AGENTRUN_CLUSTER"]
+    flags = [part for key, value in BOUNDS.items() for part in ("--set", f"operator.{key}={value}")]
+    off = "profiles.codex.enabled=false,profiles.claudeCode.enabled=false"
+    product.install(name, *flags, "--set", off, release=RELEASE)
+    env = product.environment(name)
+    try:
+        with product.service_url(name, RELEASE.system, RELEASE.service, 8080) as url:
+            door = FrontDoor(f"{url}/mcp", product.token(name, RELEASE))
+            yield Place(door, RELEASE.runs)
+    finally:
+        product.kube(env, "delete", "runs", "--all", "-n", RELEASE.runs, "--wait=false")
+        product.run(["helm", "uninstall", RELEASE.name, "-n", RELEASE.system], env=env)
+        product.kube(env, "delete", "namespace", RELEASE.runs, RELEASE.system, "--wait=false")
