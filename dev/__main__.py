@@ -146,7 +146,7 @@ def _parser() -> argparse.ArgumentParser:
         lambda a: images.build(a.name, a.targets or images.TARGETS, a.tag),
         "Build the images, and load into the cluster those that changed.",
     )
-    sub.add_argument("targets", nargs="*", help=f"out of {', '.join(images.TARGETS)}")
+    sub.add_argument("targets", nargs="*", help=f"out of {', '.join(images.ALL)}")
     sub.add_argument("--tag", default="dev")
     sub = command(
         "load-image",

@@ -18,6 +18,8 @@ from dev.components import Cluster
 from dev.shell import DevError, attempt, run, say, step
 
 TARGETS = ("operator", "mcp-server", "runner", "agent", "dev")
+"""What is built unless something else is asked for."""
+ALL = (*TARGETS, "stores")
 DOCKERFILE = Path("images") / "Dockerfile"
 LABEL = "dev.agentrun.inputs"
 SOURCE = ("pyproject.toml", "README.md", "LICENSE", "crds/*", "operator/**/*", "mcp_server/**/*")
@@ -28,6 +30,7 @@ INPUTS = {
     "mcp-server": (*SOURCE, "requirements-server.txt"),
     "runner": (*SOURCE, "requirements-runner.txt"),
     "agent": ("images/agent/*",),
+    "stores": ("images/stores/*", "dev/stores/*"),
     "dev": ("dev/__init__.py", "dev/agent/*", "dev/git/*", "dev/model/*"),
 }
 TRUST = "/etc/ssl/certs"
@@ -51,9 +54,9 @@ def digest_of(target: str, base: str) -> str:
 
 def build(name: str, targets: Sequence[str] = TARGETS, tag: str = "dev") -> None:
     """Build the images, and load into the cluster those that changed."""
-    unknown = set(targets) - set(TARGETS)
+    unknown = set(targets) - set(ALL)
     if unknown:
-        raise DevError(f"{', '.join(sorted(unknown))}: not among {', '.join(TARGETS)}")
+        raise DevError(f"{', '.join(sorted(unknown))}: not among {', '.join(ALL)}")
     began = time.monotonic()
     builder = _build_with_docker if kind.available() else _build_with_buildah
     for target in targets:

@@ -22,18 +22,23 @@ class Client:
 
 def create(folder: Path, names: list[str], clients: list[Client]) -> None:
     """Make the authority, the API server's certificate, and one for each client."""
-    folder.mkdir(parents=True, exist_ok=True)
-    folder.chmod(0o700)
-    if not (folder / "ca.crt").exists():
-        extensions = ["-addext", "keyUsage=critical,keyCertSign,cRLSign"]
-        _request(folder, "ca", "/CN=agentrun-dev", [*extensions, "-x509"])
-    _issue(folder, "server", "/CN=kube-apiserver", f"subjectAltName={','.join(names)}")
+    serving(folder, "server", "kube-apiserver", names)
     for client in clients:
         group = f"/O={client.group}" if client.group else ""
         _issue(folder, client.name, f"{group}/CN={client.user}", "extendedKeyUsage=clientAuth")
     if not (folder / "sa.key").exists():
         run(["openssl", "genrsa", "-out", folder / "sa.key", "2048"])
         run(["openssl", "rsa", "-in", folder / "sa.key", "-pubout", "-out", folder / "sa.pub"])
+
+
+def serving(folder: Path, name: str, subject: str, names: list[str]) -> None:
+    """Make the certificate of a server, and the authority, if they are not there yet."""
+    folder.mkdir(parents=True, exist_ok=True)
+    folder.chmod(0o700)
+    if not (folder / "ca.crt").exists():
+        extensions = ["-addext", "keyUsage=critical,keyCertSign,cRLSign"]
+        _request(folder, "ca", "/CN=agentrun-dev", [*extensions, "-x509"])
+    _issue(folder, name, f"/CN={subject}", f"subjectAltName={','.join(names)}")
 
 
 def kubeconfig(folder: Path, client: str, server: str) -> str:

@@ -3,6 +3,7 @@
 import base64
 import json
 import os
+import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -96,29 +97,49 @@ def apply(env: dict[str, str], *objects: dict[str, Any]) -> None:
 
 @contextmanager
 def service_url(name: str, namespace: str, service: str, port: int) -> Iterator[str]:
-    """
-    Give a URL at which this machine reaches a Service.
+    """Give a URL at which this machine reaches a Service."""
+    with _url(name, namespace, f"service/{service}", "{.spec.clusterIP}", port) as url:
+        yield url
 
-    The native cluster's Services have a route; with kind, a port-forward is kept meanwhile.
+
+@contextmanager
+def pod_url(name: str, namespace: str, pod: str, port: int) -> Iterator[str]:
+    """Give a URL at which this machine reaches one pod, whatever Services lead to it."""
+    with _url(name, namespace, f"pod/{pod}", "{.status.podIP}", port) as url:
+        yield url
+
+
+@contextmanager
+def _url(name: str, namespace: str, target: str, address: str, port: int) -> Iterator[str]:
+    """
+    Give a URL at which this machine reaches ``target``.
+
+    The native cluster's addresses have a route; with kind, a port-forward is kept meanwhile.
     """
     env = environment(name)
     if not kind.available():
-        address = kube(
-            env, "get", "service", service, "-n", namespace, "-o", "jsonpath={.spec.clusterIP}"
-        )
-        yield f"http://{address}:{port}"
+        found = kube(env, "get", target, "-n", namespace, "-o", f"jsonpath={address}")
+        yield f"http://{found}:{port}"
         return
+    local = port if target.startswith("service/") else _free_port()
     forward = subprocess.Popen(
-        ["kubectl", "port-forward", "-n", namespace, f"service/{service}", f"{port}:{port}"],
+        ["kubectl", "port-forward", "-n", namespace, target, f"{local}:{port}"],
         env=env, stdout=subprocess.DEVNULL,
     )  # fmt: skip
     try:
-        url = f"http://localhost:{port}"
-        wait_until(f"{service} at {url}", lambda: _answers(url))
+        url = f"http://localhost:{local}"
+        wait_until(f"{target} at {url}", lambda: _answers(url))
         yield url
     finally:
         forward.terminate()
         forward.wait()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
 
 
 def _answers(url: str) -> bool:

@@ -9,5 +9,6 @@ down() {
 trap down EXIT
 python -m dev up
 python -m dev images
+python -m dev images stores
 python -m dev fixtures
 python -m dev run -- "$@"

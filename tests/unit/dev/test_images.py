@@ -24,7 +24,7 @@ def sources() -> dict[str, set[str]]:
     return found
 
 
-@pytest.mark.parametrize("target", images.TARGETS)
+@pytest.mark.parametrize("target", images.ALL)
 def test_everything_copied_is_an_input(target: str) -> None:
     patterns = (*images.INPUTS["all"], *images.INPUTS[target])
     known = {file for pattern in patterns for file in paths.CHECKOUT.glob(pattern)}
@@ -36,7 +36,7 @@ def test_everything_copied_is_an_input(target: str) -> None:
 
 
 def test_no_image_runs_as_root() -> None:
-    for target in images.TARGETS:
+    for target in images.ALL:
         stage = DOCKERFILE.partition(f" AS {target}\n")[2].partition("\nFROM ")[0]
         assert "USER 1000:1000" in stage
 

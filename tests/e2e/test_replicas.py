@@ -1,0 +1,183 @@
+"""Three front doors on one PostgreSQL and one S3: whoever dies, the others go on."""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from datetime import datetime
+from statistics import median
+
+import httpx2
+import pytest
+from mcp.shared.exceptions import MCPError
+
+from agentrun.store.blobs import open_blobs
+from dev import product, store_fixtures
+from dev.front_door import TERMINAL, FrontDoor, ToolFailed
+from tests.e2e.checks import check_journal
+from tests.e2e.cluster import Json, items, kubectl
+from tests.e2e.conftest import profile
+from tests.e2e.platform import Platform
+from tests.e2e.replicas import RELEASE, Replicas, gateway_of, installed, kill, pod_manifests
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(420)]
+
+WAIT_SECONDS = 20
+AWAY = (httpx2.TransportError, httpx2.HTTPStatusError, MCPError, ToolFailed, ExceptionGroup)
+"""What a client may meet while a front door or the database has just died."""
+
+
+@pytest.fixture(scope="module")
+def replicas(platform: Platform) -> Iterator[Replicas]:
+    trivial = profile("trivial")
+    trivial["metadata"]["namespace"] = RELEASE.runs
+    with installed(platform.cluster, trivial) as made:
+        yield made
+
+
+@pytest.fixture(autouse=True)
+async def _all_there(replicas: Replicas) -> None:
+    await replicas.all_ready()
+
+
+async def follow(door: FrontDoor, run_id: str, *bearing: type[Exception]) -> list[Json]:
+    """Read a run to its end; of errors, bear only those of these kinds."""
+    events: list[Json] = []
+    while True:
+        after = events[-1]["seq"] if events else 0
+        try:
+            page = await door.call("poll_events", run_id=run_id, after_seq=after)
+        except bearing:
+            await asyncio.sleep(0.2)
+            continue
+        events += page["events"]
+        if page["status"] in TERMINAL and not page["events"]:
+            return events
+
+
+async def said_by(events: list[Json]) -> list[str]:
+    return [event["data"]["text"] for event in events if event["type"] == "agent_message"]
+
+
+async def check(replicas: Replicas, run_id: str, journals: list[list[Json]], count: int) -> None:
+    """The run was neither restarted nor disturbed, and every reader saw the same, once."""
+    run = await replicas.status(run_id)
+    assert (run["status"], run["attempts"]) == ("completed", 1), run
+    for events in journals:
+        check_journal(events, "completed")
+        assert events == journals[0]
+    wanted = [f"message {number}" for number in range(1, count + 1)]
+    assert await said_by(journals[0]) == wanted
+
+
+async def test_an_event_wakes_readers_at_every_replica_at_once(
+    replicas: Replicas, record_property: Callable[[str, object], None]
+) -> None:
+    run_id = await replicas.spawn(["sleep", 2], ["talk", 3, 3])
+    lags: list[float] = []
+
+    async def read(door: FrontDoor) -> list[Json]:
+        events: list[Json] = []
+        while True:
+            page = await door.call(
+                "poll_events",
+                run_id=run_id,
+                after_seq=len(events),
+                wait_ms=WAIT_SECONDS * 1000,
+            )
+            for event in page["events"]:
+                if event["type"] == "agent_message":
+                    lags.append(time.time() - datetime.fromisoformat(event["ts"]).timestamp())
+            events += page["events"]
+            if page["status"] in TERMINAL and not page["events"]:
+                return events
+
+    with ExitStack() as stack:
+        doors = [stack.enter_context(replicas.door_of(pod)) for pod in await replicas.pods()]
+        journals = await asyncio.gather(*(read(door) for door in doors))
+    await check(replicas, run_id, journals, 3)
+    # The runner speaks to one replica; had the others not been told, their readers would have
+    # got the event when their time was over.
+    assert len(lags) == 9
+    record_property("event to reader", f"median {median(lags):.3f} s, most {max(lags):.3f} s")
+    assert max(lags) < WAIT_SECONDS / 4
+
+
+async def test_a_run_and_its_blobs_are_the_same_through_any_replica(
+    replicas: Replicas, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace = {"git": {"url": f"{product.GIT}/demo.git"}}
+    run_id = await replicas.spawn(["run", "echo hello > greeting.txt"], workspace=workspace)
+    events = await follow(replicas.door, run_id)
+    check_journal(events, "completed")
+    answers = []
+    for pod in await replicas.pods():
+        with replicas.door_of(pod) as door:
+            answers.append(await door.call("get_run", run_id=run_id))
+            assert [event async for event in door.events(run_id)] == events
+    assert answers == [answers[0]] * 3
+
+    (patch,) = (event["data"] for event in events if event["type"] == "artifact_added")
+    named = ("--field-selector", f"metadata.name={run_id}")
+    (run,) = await items("runs", *named, namespace=RELEASE.runs)
+    for name, value in store_fixtures.S3_CREDENTIALS.items():
+        monkeypatch.setenv(name, value)
+    with product.service_url(replicas.cluster, "agentrun-dev", "s3", 9000) as url:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", url)
+        monkeypatch.setenv("AWS_ALLOW_HTTP", "true")
+        monkeypatch.setenv("AWS_REGION", "us-east-1")
+        blobs = open_blobs(store_fixtures.BLOBS_URL)
+        key = f"runs/{run['metadata']['uid']}/{patch['relpath']}"
+        body = b"".join([chunk async for chunk in blobs.read(key)])
+    assert len(body) == patch["size"]
+    assert b"+hello" in body
+
+
+async def test_a_killed_replica_loses_and_doubles_nothing(replicas: Replicas) -> None:
+    run_id = await replicas.spawn(["talk", 300, 0.02])
+    readers = [asyncio.create_task(follow(replicas.door, run_id, *AWAY)) for _ in range(4)]
+    await replicas.running(run_id)
+    kill(await gateway_of(run_id, await replicas.pods()))
+    await check(replicas, run_id, await asyncio.gather(*readers), 300)
+
+
+async def test_a_rolling_restart_refuses_nobody(replicas: Replicas) -> None:
+    before = {pod["metadata"]["uid"] for pod in await replicas.pods()}
+    run_id = await replicas.spawn(["talk", 400, 0.1])
+    # They bear nothing: every one of their requests must be answered.
+    readers = [asyncio.create_task(follow(replicas.door, run_id)) for _ in range(4)]
+    await replicas.running(run_id)
+    deployment = f"deployment/{RELEASE.service}"
+    await kubectl("rollout", "restart", deployment, "-n", RELEASE.system)
+    await kubectl("rollout", "status", deployment, "-n", RELEASE.system, "--timeout=180s")
+    late = await replicas.spawn(["say", "message 1"])
+    await check(replicas, run_id, await asyncio.gather(*readers), 400)
+    await check(replicas, late, [await follow(replicas.door, late)], 1)
+    pods = await replicas.all_ready()
+    assert before.isdisjoint(pod["metadata"]["uid"] for pod in pods)
+
+
+async def test_a_restart_of_the_database_loses_nothing(replicas: Replicas) -> None:
+    restarts = await _restarts()
+    run_id = await replicas.spawn(["talk", 200, 0.05])
+    readers = [asyncio.create_task(follow(replicas.door, run_id, *AWAY)) for _ in range(4)]
+    await replicas.running(run_id)
+    (database,) = await items("pods", "-l", "app=postgres", namespace="agentrun-dev")
+    kill(database)
+    await check(replicas, run_id, await asyncio.gather(*readers), 200)
+    assert await _restarts() == restarts
+
+
+async def _restarts() -> list[int]:
+    pods = await items("pods", "-l", "app.kubernetes.io/component=mcp", namespace=RELEASE.system)
+    return sorted(pod["status"]["containerStatuses"][0]["restartCount"] for pod in pods)
+
+
+async def test_no_credential_is_in_a_manifest_or_a_log(replicas: Replicas) -> None:
+    selected = ("-l", "app.kubernetes.io/component=mcp", "--tail=-1", "--prefix")
+    logs = await kubectl("logs", "-n", RELEASE.system, *selected)
+    assert "serving namespaces" in logs
+    secrets = (store_fixtures.PASSWORD, store_fixtures.S3_CREDENTIALS["AWS_SECRET_ACCESS_KEY"])
+    for text in (logs, await pod_manifests()):
+        for secret in secrets:
+            assert secret not in text
