@@ -76,7 +76,10 @@ def granted(objects: Iterable[Mapping[str, Any]]) -> set[Right]:
 
 def _rights(role: Mapping[str, Any], rule: Mapping[str, Any]) -> Iterator[Right]:
     component = role["metadata"]["labels"]["app.kubernetes.io/component"]
-    scope = "cluster" if role["kind"] == "ClusterRole" else "namespace"
+    # A namespace that is named in a rule for the whole cluster is still one of the runs'.
+    is_named = rule["resources"] == ["namespaces"] and rule.get("resourceNames")
+    is_wide = role["kind"] == "ClusterRole" and not is_named
+    scope = "cluster" if is_wide else "namespace"
     for group in rule["apiGroups"]:
         for resource in rule["resources"]:
             for verb in rule["verbs"]:

@@ -5,6 +5,7 @@ Applying the default AgentProfiles.
 Helm looks every kind up before it installs anything, so a release that brings a kind cannot
 bring objects of it; a hook does it afterwards. This needs only the standard library, and can
 be repeated: profiles are replaced as a whole, and those that are no longer wanted are deleted.
+A profile without the chart's labels is somebody's own, and left alone.
 """
 
 import json
@@ -23,6 +24,7 @@ SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 API_VERSION = "agentrun.dev/v1alpha1"
 PATIENCE_SECONDS = 120
 CONFLICT = 409
+INSTANCE = "app.kubernetes.io/instance"
 
 
 class RefusedError(Exception):
@@ -89,6 +91,9 @@ def apply(api: Api, namespace: str, specs: Mapping[str, Any], labels: Mapping[st
         except RefusedError as error:
             if error.code != CONFLICT:
                 raise
+            if not is_charts(api.send("GET", f"{profiles}/{name}"), labels):
+                print(f"agentprofile {namespace}/{name} is not the chart's: left alone", flush=True)
+                continue
             # As a whole: a server-side apply leaves null where the last field of a map goes.
             whole = {"/metadata/labels": labels, "/spec": spec}
             patch = [{"op": "add", "path": path, "value": value} for path, value in whole.items()]
@@ -97,6 +102,12 @@ def apply(api: Api, namespace: str, specs: Mapping[str, Any], labels: Mapping[st
     for name in {profile["metadata"]["name"] for profile in present} - set(specs):
         api.send("DELETE", f"{profiles}/{name}")
         print(f"agentprofile {namespace}/{name} deleted: it is no longer enabled", flush=True)
+
+
+def is_charts(profile: Any, labels: Mapping[str, str]) -> bool:
+    """Whether a profile was made by the chart, under whatever name that was installed."""
+    present = profile["metadata"].get("labels") or {}
+    return all(present.get(key) == labels[key] for key in labels if key != INSTANCE)
 
 
 def main() -> None:

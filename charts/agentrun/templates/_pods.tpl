@@ -22,6 +22,30 @@ capabilities:
   drop: [ALL]
 {{- end }}
 
+{{/* What a part's `pod` value adds to the metadata of its pods. The chart's own labels stand. */}}
+{{- define "agentrun.podMetadata" -}}
+{{- $root := first . -}}
+{{- $pod := index $root.Values (index . 1) "pod" -}}
+labels:
+  # Not the chart's version: a pod is replaced when it changes itself, not with each release.
+  {{- merge (include "agentrun.selector" (list $root (last .)) | fromYaml) $pod.labels | toYaml | nindent 2 }}
+{{- with $pod.annotations }}
+annotations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+
+{{/* Where a part's pods may run. Call with (list $ "mcpServer"). */}}
+{{- define "agentrun.placement" -}}
+{{- $pod := index (first .).Values (last .) "pod" -}}
+{{- range $field := list "nodeSelector" "tolerations" "affinity" "priorityClassName" }}
+{{- with index $pod $field }}
+{{ $field }}:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+{{- end }}
+
 {{- define "agentrun.pullSecrets" -}}
 {{- with .Values.imagePullSecrets }}
 imagePullSecrets:

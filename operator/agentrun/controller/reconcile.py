@@ -24,6 +24,7 @@ logger = logging.getLogger(__name__)
 
 _POD_EVENTS_SECONDS = 2.0
 """How often the Events about a pod that does not start are looked at."""
+_FORBIDDEN = 403
 
 
 @dataclass(frozen=True)
@@ -37,8 +38,9 @@ class Reconciler:
 
     async def turn(self, key: Key) -> None:
         """Bring the run of that name closer to what is asked of it."""
-        run = await self.observer.find(Kind.RUN, key)
+        run: Object | None = None
         try:
+            run = await self.observer.find(Kind.RUN, key)
             await self._clear(key, run)
             if run is not None:
                 await self._advance(key, AgentRun.model_validate(run))
@@ -48,7 +50,9 @@ class Reconciler:
             raise TryAgain(str(reason)) from reason
         except ApiError as error:
             logger.warning("run %s: %s", key[1], error)
-            raise TryAgain(str(error)) from error
+            # Rights do not come from asking again: the next comparison of the caches looks.
+            if error.code != _FORBIDDEN:
+                raise TryAgain(str(error)) from error
 
     async def _advance(self, key: Key, run: AgentRun) -> None:
         run, seen = await self.observer.observe(run)

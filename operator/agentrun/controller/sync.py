@@ -13,6 +13,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from agentrun.api.base import GROUP
 from agentrun.api.pod_layout import LABEL_RUN
 from agentrun.controller.caches import Caches, Key, key_of
 from agentrun.controller.kube import ApiError, Kind, KubeApi
@@ -23,7 +24,7 @@ logger = logging.getLogger(__name__)
 WATCHED = (Kind.PROFILE, Kind.SESSION, Kind.RUN, Kind.POD)
 _FIRST_PAUSE = 0.5
 _LONGEST_PAUSE = 5.0
-_FORBIDDEN = 403
+_FORBIDDEN, _UNKNOWN = 403, 404
 
 
 @dataclass
@@ -57,8 +58,8 @@ class Sync:
                 self.waits_for = ""
                 return
             except ApiError as error:
-                logger.warning("waiting for the API server to serve what is watched: %s", error)
-                self.waits_for = str(error)
+                self.waits_for = _what(error)
+                logger.warning("waiting: %s", self.waits_for)
             await asyncio.sleep(pause)
             pause = min(_LONGEST_PAUSE, pause * 2)
 
@@ -115,3 +116,10 @@ class Sync:
             self.caches.put(kind, obj)
         for obj in self.caches.of(kind).missing_from(namespace, listed, version):
             self.caches.remove(kind, obj)
+
+
+def _what(error: ApiError) -> str:
+    """Say what is waited for."""
+    if error.code == _UNKNOWN:
+        return f"the API server does not serve {GROUP}: are its CRDs installed? {error}".strip()
+    return str(error)

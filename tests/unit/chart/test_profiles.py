@@ -55,6 +55,8 @@ class ApiServer:
             return self.failures.pop(0), {"message": "not now"}
         url = urlsplit(path)
         name = url.path.removeprefix(COLLECTION).strip("/")
+        if method == "GET" and name:
+            return 200, self.profiles[name]
         if method == "GET":
             wanted = parse_qs(url.query)["labelSelector"][0].split("=")
             items = [p for p in self.profiles.values() if wanted in labels_of(p)]
@@ -149,6 +151,33 @@ def test_profile_that_is_no_longer_enabled_goes_and_others_stay(
     apply(hook, server, {"codex": {}, "claude-code": {}})
     apply(hook, server, {"codex": {}})
     assert set(server.profiles) == {"own", "codex"}
+
+
+def test_profile_that_somebody_made_under_a_default_name_is_left_alone(
+    hook: ModuleType, server: ApiServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = {"metadata": {"name": "codex", "labels": {"app": "mine"}}, "spec": {"image": "mine"}}
+    server.profiles["codex"] = own
+    apply(hook, server, {"codex": {"image": "the chart's"}, "claude-code": {}})
+    assert server.profiles["codex"] == own
+    assert "claude-code" in server.profiles
+    assert "agentprofile agents/codex is not the chart's" in capsys.readouterr().out
+
+
+def test_profile_of_an_installation_under_another_name_is_taken_over(
+    hook: ModuleType, server: ApiServer
+) -> None:
+    labels = {"app": "agentrun", hook.INSTANCE: "before"}
+    server.profiles["codex"] = {"metadata": {"name": "codex", "labels": labels}, "spec": {}}
+    specs = {"codex": {"image": "new"}}
+    hook.apply(
+        hook.Api(server.url, "token", None, pause=0),
+        "agents",
+        specs,
+        labels | {hook.INSTANCE: "now"},
+    )
+    assert server.profiles["codex"]["spec"] == {"image": "new"}
+    assert server.profiles["codex"]["metadata"]["labels"][hook.INSTANCE] == "now"
 
 
 def test_hook_waits_until_the_kind_is_served(hook: ModuleType, server: ApiServer) -> None:

@@ -107,6 +107,7 @@ def test_what_people_made_is_kept_on_uninstall() -> None:
         ("CustomResourceDefinition", "agentprofiles.agentrun.dev"),
         ("Namespace", "agents"),
         ("PersistentVolumeClaim", "agentrun-mcp"),
+        ("NetworkPolicy", "agentrun-runs"),
     }
 
 
@@ -125,3 +126,23 @@ def test_release_of_another_name_and_namespace_shares_no_cluster_wide_name() -> 
 
     other = names("--namespace", "other", "--set", "runNamespaces={others}")
     assert names() & other == set()
+
+
+def test_release_of_another_version_changes_no_pod_of_itself() -> None:
+    for one in helm.render():
+        if one["kind"] == "Deployment":
+            labels = one["spec"]["template"]["metadata"]["labels"]
+            assert labels == one["spec"]["selector"]["matchLabels"]
+
+
+def test_pods_are_placed_as_asked_and_keep_the_labels_they_are_found_by() -> None:
+    objects = helm.render("--values", helm.VALUES / "everything.yaml")
+    operator = helm.find(objects, "Deployment", "agentrun-operator")["spec"]
+    metadata, spec = operator["template"]["metadata"], operator["template"]["spec"]
+    assert metadata["annotations"] == {"example.test/scrape": "yes"}
+    assert metadata["labels"] == operator["selector"]["matchLabels"] | {"team": "platform"}
+    assert spec["nodeSelector"] == {"kubernetes.io/arch": "amd64"}
+    assert spec["priorityClassName"] == "system-cluster-critical"
+    assert spec["affinity"] == {"nodeAffinity": {}}
+    for name, pod in helm.pod_specs(objects).items():
+        assert pod["tolerations"] == [{"key": "system", "operator": "Exists"}], name

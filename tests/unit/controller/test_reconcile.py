@@ -418,3 +418,14 @@ async def test_a_pod_that_a_dying_namespace_refuses_is_no_failure(operator: Oper
     await operator.turn()
     status = operator.run().status
     assert (status.phase, status.reason) == ("Queued", "Accepted")
+
+
+async def test_a_run_in_a_namespace_without_rights_is_not_asked_for_again_and_again(
+    operator: Operator,
+) -> None:
+    def forbid(verb: str, kind: Kind, name: str) -> None:
+        raise ApiError(403, "forbidden")
+
+    operator.api.before = forbid
+    await operator.reconciler.turn(KEY)
+    assert len(operator.api.calls) == 1
