@@ -211,6 +211,8 @@ sandbox_image = "{PAUSE_IMAGE}"
 restrict_oom_score_adj = true
 # Else they are left in /run/netns, among the host's own.
 netns_mounts_under_state_dir = true
+[plugins."io.containerd.grpc.v1.cri".registry]
+config_path = "{c.config("registries")}"
 [plugins."io.containerd.grpc.v1.cri".cni]
 bin_dir = "/usr/lib/cni"
 conf_dir = "{c.config("cni")}"

@@ -8,6 +8,7 @@ calls anything.
 import hashlib
 import json
 import posixpath
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -26,6 +27,8 @@ from agentrun.api.pod_layout import (
 )
 from agentrun.api.v1alpha1 import (
     API_VERSION,
+    GIT_URL,
+    GIT_URL_REFUSED,
     AgentProfile,
     AgentProfileSpec,
     AgentRun,
@@ -64,6 +67,7 @@ def check_arguments(arguments: SpawnArguments) -> None:
     if arguments.input_message is not None:
         _check_message(arguments.input_message)
     _check_backend_config(arguments)
+    _check_repository(arguments)
     absolute_cwd(arguments.cwd)
     if arguments.nickname and not agent_name(arguments.nickname):
         raise InvalidArgumentsError(
@@ -260,6 +264,12 @@ def _check_backend_config(arguments: SpawnArguments) -> None:
                 f"backend_config.{key} is not accepted: everybody who can read runs would see"
                 " it. Credentials belong in a Secret that the profile names."
             )
+
+
+def _check_repository(arguments: SpawnArguments) -> None:
+    given = arguments.workspace.git if arguments.workspace else None
+    if given and not re.match(GIT_URL, given.url):
+        raise InvalidArgumentsError(f"workspace.git.url {given.url!r}: {GIT_URL_REFUSED}")
 
 
 def _check_output_schema(schema: dict[str, Any]) -> None:

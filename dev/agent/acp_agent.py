@@ -6,6 +6,7 @@ milliseconds and can misbehave in every way a real agent might. The prompt's las
 list of steps, each a list of a verb and its arguments.
 
     ["say", TEXT]             an agent message
+    ["servers"]               a message with the MCP servers it was given
     ["talk", N, PAUSE]        N messages, PAUSE seconds apart, each "message I"
     ["run", COMMAND]          a tool call that runs a shell command and waits for it
     ["ask", TEXT]             a permission request
@@ -23,7 +24,8 @@ list of steps, each a list of a verb and its arguments.
     ["tools", N, BYTES]       N tool calls that show so many bytes each, in every disorder there is
     ["requests", N]           N requests that the runner does not know, without reading answers
 
-The environment variable ACP_AGENT_HANDSHAKE=hang makes it mute from the start.
+The environment variable ACP_AGENT_HANDSHAKE=hang makes it mute from the start; with
+ACP_AGENT_MCP=http it says that it reaches MCP servers over HTTP.
 """
 
 import base64
@@ -47,6 +49,7 @@ class Agent:
         self.inbox: queue.Queue[Json | None] = queue.Queue()
         self.cancelled = threading.Event()
         self.calls = 0
+        self.servers: list[Json] = []
         self.hung = False
 
     def send(self, message: Json) -> None:
@@ -77,8 +80,11 @@ class Agent:
         match message["method"]:
             case "initialize":
                 info = {"name": "trivial", "version": "1"}
-                return {"result": {"protocolVersion": 1, "agentInfo": info}}
+                able = {"mcpCapabilities": {"http": os.environ.get("ACP_AGENT_MCP") == "http"}}
+                result = {"protocolVersion": 1, "agentInfo": info, "agentCapabilities": able}
+                return {"result": result}
             case "session/new":
+                self.servers = message["params"]["mcpServers"]
                 return {"result": {"sessionId": "trivial"}}
             case "session/prompt":
                 self.cancelled.clear()
@@ -100,6 +106,9 @@ class Agent:
     def do_say(self, text: str) -> None:
         content = {"type": "text", "text": text}
         self.update({"sessionUpdate": "agent_message_chunk", "content": content})
+
+    def do_servers(self) -> None:
+        self.do_say(json.dumps(self.servers))
 
     def do_talk(self, count: int, pause: float) -> None:
         for number in range(1, count + 1):

@@ -6,13 +6,24 @@ that is marked ``@pytest.mark.failure(key)`` and holds the run to what is promis
 holds the rows of one theme, in the order of the page.
 """
 
-from dev.failures import admission, agent, disk, disruption, nodes, provider, starting, workspace
+from dev.failures import (
+    admission,
+    agent,
+    disk,
+    disruption,
+    nodes,
+    profile,
+    provider,
+    starting,
+    workspace,
+)
 from dev.failures.row import Failure, Theme
 
 THEMES: tuple[Theme, ...] = (
     admission.THEME,
     starting.THEME,
     workspace.THEME,
+    profile.THEME,
     agent.THEME,
     provider.THEME,
     disk.THEME,

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from dev.git.demo import FILES
 
+TLS_PORT = 8443
 BACKEND = "/usr/lib/git-core/git-http-backend"
 REPOSITORIES = ("demo.git", "empty.git", "private/demo.git")
 
@@ -28,8 +29,8 @@ def make(repository: Path, files: dict[str, str]) -> None:
         _git("-C", folder, "push", "--quiet", str(repository), "main")
 
 
-def configuration(root: Path, port: int, accounts: Path) -> str:
-    """Write what lighttpd has to know."""
+def configuration(root: Path, port: int, accounts: Path, tls: Path | None = None) -> str:
+    """Write what lighttpd has to know; with a folder of key and certificate, for https as well."""
     return f"""\
 server.modules = ("mod_alias", "mod_setenv", "mod_auth", "mod_authn_file", "mod_cgi")
 server.document-root = "{root}"
@@ -47,6 +48,17 @@ auth.backend.plain.userfile = "{accounts}"
 $HTTP["url"] =~ "^/private/" {{
     auth.require = ("" => ("method" => "basic", "realm" => "git", "require" => "valid-user"))
 }}
+{_secured(tls) if tls else ""}"""
+
+
+def _secured(tls: Path) -> str:
+    return f"""\
+server.modules += ("mod_openssl")
+$SERVER["socket"] == ":{TLS_PORT}" {{
+    ssl.engine = "enable"
+    ssl.pemfile = "{tls / "tls.crt"}"
+    ssl.privkey = "{tls / "tls.key"}"
+}}
 """
 
 
@@ -60,7 +72,9 @@ def main() -> None:
     account = f"{os.environ['GIT_USER']}:{os.environ['GIT_PASSWORD']}\n"
     accounts.write_text(account, encoding="utf-8")
     config = root / "lighttpd.conf"
-    config.write_text(configuration(root, 8080, accounts), encoding="utf-8")
+    tls = os.environ.get("GIT_TLS")
+    text = configuration(root, 8080, accounts, Path(tls) if tls else None)
+    config.write_text(text, encoding="utf-8")
     os.execv("/usr/sbin/lighttpd", ["lighttpd", "-D", "-f", str(config)])
 
 

@@ -52,6 +52,20 @@ async def test_unknown_arguments_are_ignored(bench: Bench) -> None:
     assert (await bench.spawn(colour="blue"))["status"] == "queued"
 
 
+async def test_no_argument_reaches_the_secrets_or_the_pod(bench: Bench) -> None:
+    secret = {"name": "s", "key": "k"}
+    wishes: dict[str, Any] = {
+        "env": [{"name": "A", "secret": secret}],
+        "image": "mine",
+        "caches": [{"claim": "c", "mountPath": "/c"}],
+        "workspace": {"git": {"url": "https://h/x", "credentialsSecret": "s"}, "secret": "s"},
+    }
+    answer = await bench.spawn(**wishes)
+    made = bench.cluster.objects["agentruns", "team-a", answer["run_id"]]
+    assert not {"env", "image", "caches"} & set(made["spec"])
+    assert made["spec"]["workspace"] == {"git": {"url": "https://h/x", "depth": 1}}
+
+
 async def test_a_folder_alone_is_one_in_the_profiles_workspace(bench: Bench) -> None:
     git = {"url": "https://git.test/a.git"}
     bench.cluster.add(PROFILES, "team-a", profile("with-git", workspace={"git": git}))
@@ -87,6 +101,11 @@ async def test_a_folder_alone_is_one_in_the_profiles_workspace(bench: Bench) -> 
             {"prompt": "x", "backend_config": {"auth_token": "s3cret"}},
             "backend_config.auth_token is not accepted",
             id="credentials-in-the-open",
+        ),
+        pytest.param(
+            {"prompt": "x", "workspace": {"git": {"url": "file:///etc"}}},
+            "workspace.git.url 'file:///etc': a repository's url must begin with https://",
+            id="repository-that-is-a-file",
         ),
         pytest.param(
             {"prompt": "x", "cwd": "../etc"},

@@ -39,9 +39,30 @@ GIT_CREDENTIALS = "/var/run/secrets/agentrun-git"
 """The mounted git Secret: username and password, or ssh-privatekey and known_hosts."""
 REDACT = "/var/run/secrets/agentrun-redact"
 """Values of Secrets the agent's environment holds, one file each: never to leave the pod."""
+PROXY_URL_FILE = f"{REDACT}/proxy-url"
+"""The URL of the forward proxy, where a Secret holds it."""
+MCP_SECRETS = "/var/run/secrets/agentrun-mcp"
+"""What MCP servers are given from Secrets, as SECRET/KEY. The agent is told, but not shown it."""
+INSTRUCTIONS = "/var/run/agentrun-instructions"
+"""What instruction files are made from, as CONFIGMAP/KEY."""
 TERMINATION_LOG = "/dev/termination-log"
 """Where the runner leaves its outcome as JSON (an Outcome, < 2 KiB) for the case that the
 gateway cannot take it."""
+
+CA_FILE = "/agentrun/ca/ca.crt"
+"""The authorities that the profile adds; in both containers."""
+AGENT_ROOTS = "/agentrun/roots/ca-bundle.crt"
+"""In the agent: the roots of its image, and those authorities."""
+RUNNER_ROOTS = f"{SPOOL}/ca-bundle.crt"
+"""In the runner: the roots of its image, and those authorities."""
+SYSTEM_ROOTS = (
+    "/etc/ssl/certs/ca-certificates.crt",  # Debian, Alpine, Arch
+    "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",  # Fedora, RHEL
+    "/etc/pki/tls/certs/ca-bundle.crt",  # their older versions
+    "/etc/ssl/ca-bundle.pem",  # SUSE
+    "/etc/ssl/cert.pem",  # Alpine without the package, BSDs
+)
+"""Where images keep their roots; the first that is there counts."""
 
 PROXY_PORT = 8790
 """The runner's reverse proxy to the model's provider, on the pod's loopback."""
@@ -61,6 +82,14 @@ AGENT_BOOTSTRAP = (
 
 COLLECT_SECONDS = 300
 """How long the runner may take to collect the change."""
+
+# Most programs take one file for all roots, so one that held only the profile's would lose the
+# image's. An image without any has none to lose.
+AGENT_ROOTS_BOOTSTRAP = (
+    f"for roots in {' '.join(SYSTEM_ROOTS)}; do [ -r $roots ] && break; done; "
+    f"{{ [ ! -r $roots ] || cat $roots; echo; cat {CA_FILE}; }} >{AGENT_ROOTS}; "
+)
+"""What goes before that script where the profile adds authorities; needs ``cat``."""
 
 # The runner's environment.
 ENV_GATEWAY = "AGENTRUN_GATEWAY_URL"

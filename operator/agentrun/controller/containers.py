@@ -8,7 +8,9 @@ from agentrun.api import pod_layout as layout
 from agentrun.api.v1alpha1 import AgentProfileSpec, AgentRun, Workspace
 from agentrun.controller.backends import defaults_of
 from agentrun.controller.limits import Limits
+from agentrun.controller.network import agent_network, from_secret, runner_network, variable
 from agentrun.controller.quantities import total
+from agentrun.controller.references import agent_mounts, mount, read_only, runner_mounts
 
 PIPES_SIZE = "8Mi"
 HOME_SIZE = "4Gi"
@@ -37,19 +39,24 @@ class PodSettings:
     limits: Limits = field(default_factory=Limits)
 
 
-def agent_container(run: AgentRun, profile: AgentProfileSpec) -> dict[str, Any]:
+def agent_container(
+    run: AgentRun, profile: AgentProfileSpec, settings: PodSettings
+) -> dict[str, Any]:
     """Build the container with the agent program: it waits for the runner's pipes."""
     command = profile.command or list(defaults_of(run.spec.backend).command)
+    script = layout.AGENT_BOOTSTRAP
+    if profile.network.ca_bundle:
+        script = layout.AGENT_ROOTS_BOOTSTRAP + script
     return {
         "name": layout.AGENT,
         "image": profile.image,
         "imagePullPolicy": profile.image_pull_policy,
-        "command": ["/bin/sh", "-c", layout.AGENT_BOOTSTRAP, "agent", *command],
+        "command": ["/bin/sh", "-c", script, "agent", *command],
         "workingDir": layout.WORKSPACE,
-        "env": _agent_env(run, profile),
+        "env": _agent_env(run, profile, settings),
         "resources": _agent_resources(run, profile),
         "securityContext": _security_context(profile.pod.read_only_root_filesystem),
-        "volumeMounts": [*_shared_mounts(), _mount("agent-tmp", "/tmp")],
+        "volumeMounts": [*_shared_mounts(), mount("agent-tmp", "/tmp"), *agent_mounts(profile)],
     }
 
 
@@ -66,10 +73,11 @@ def runner_container(
         "securityContext": _security_context(read_only=True),
         "volumeMounts": [
             *_shared_mounts(),
-            _mount("runner-tmp", "/tmp"),
-            _mount("spool", layout.SPOOL),
-            *([_mount("repository", layout.REPOSITORY)] if clones(run, profile) else []),
-            *_credential_mounts(profile),
+            mount("runner-tmp", "/tmp"),
+            mount("spool", layout.SPOOL),
+            *([mount("repository", layout.REPOSITORY)] if clones(run, profile) else []),
+            read_only("token", str(PurePosixPath(layout.TOKEN_FILE).parent)),
+            *runner_mounts(profile),
         ],
     }
 
@@ -91,49 +99,28 @@ def clones(run: AgentRun, profile: AgentProfileSpec) -> bool:
 
 def _shared_mounts() -> list[dict[str, Any]]:
     return [
-        _mount("pipes", layout.PIPES),
-        _mount("workspace", layout.WORKSPACE),
-        _mount("home", layout.HOME),
+        mount("pipes", layout.PIPES),
+        mount("workspace", layout.WORKSPACE),
+        mount("home", layout.HOME),
     ]
 
 
-def _credential_mounts(profile: AgentProfileSpec) -> list[dict[str, Any]]:
-    mounts = [_secret_mount("token", str(PurePosixPath(layout.TOKEN_FILE).parent))]
-    if profile.provider.key_secret:
-        folder = str(PurePosixPath(layout.PROVIDER_KEY_FILE).parent)
-        mounts.append(_secret_mount("provider", folder))
-    if profile.git.credentials_secret:
-        mounts.append(_secret_mount("git", layout.GIT_CREDENTIALS))
-    if any(variable.secret for variable in profile.env):
-        mounts.append(_secret_mount("redact", layout.REDACT))
-    return mounts
-
-
-def _mount(name: str, path: str) -> dict[str, Any]:
-    return {"name": name, "mountPath": path}
-
-
-def _secret_mount(name: str, path: str) -> dict[str, Any]:
-    return {**_mount(name, path), "readOnly": True}
-
-
-def _agent_env(run: AgentRun, profile: AgentProfileSpec) -> list[dict[str, Any]]:
+def _agent_env(
+    run: AgentRun, profile: AgentProfileSpec, settings: PodSettings
+) -> list[dict[str, Any]]:
     """Make the agent's environment: the profile's word stands above the backend's defaults."""
     defaults = defaults_of(run.spec.backend)
     plain = {"HOME": layout.HOME, "TMPDIR": "/tmp", **defaults.env}
     model = model_of(run, profile)
     if model and defaults.model_variable:
         plain[defaults.model_variable] = model
-    env: dict[str, dict[str, Any]] = {
-        name: {"name": name, "value": value} for name, value in plain.items()
-    }
-    for variable in profile.env:
-        if variable.secret:
-            key = {"name": variable.secret.name, "key": variable.secret.key}
-            env[variable.name] = {"name": variable.name, "valueFrom": {"secretKeyRef": key}}
-        else:
-            env[variable.name] = {"name": variable.name, "value": variable.value or ""}
-    return list(env.values())
+    own = [
+        from_secret(one.name, one.secret) if one.secret else variable(one.name, one.value or "")
+        for one in profile.env
+    ]
+    network = agent_network(profile, settings.gateway_url)
+    made = [*(variable(name, value) for name, value in plain.items()), *network, *own]
+    return list({one["name"]: one for one in made}.values())
 
 
 def _runner_env(
@@ -152,7 +139,8 @@ def _runner_env(
         layout.ENV_GRACE: str(grace),
         layout.ENV_PATIENCE: str(settings.limits.gateway),
     }
-    return [{"name": name, "value": value} for name, value in values.items() if value]
+    plain = [variable(name, value) for name, value in values.items() if value]
+    return [*plain, *runner_network(profile, settings.gateway_url)]
 
 
 def _agent_resources(run: AgentRun, profile: AgentProfileSpec) -> dict[str, Any]:

@@ -32,13 +32,11 @@ from agentrun.controller.containers import (
 from agentrun.controller.failures import Manifest, disruption_of, start_failure, start_progress
 from agentrun.controller.limits import allowance
 from agentrun.controller.observed import ContainerObservation, PodObservation
+from agentrun.controller.references import SECRET_MODE, agent_volumes, reference_volumes
 from agentrun.controller.refusals import session_name
 
 TOKEN_SECONDS = 3600
 """How long a runner's token lives before the kubelet renews it."""
-
-# Readable for the pod's group, which is that of both containers.
-_SECRET_MODE = 0o440
 
 
 def build_pod(run: AgentRun, profile: AgentProfile, settings: PodSettings) -> dict[str, Any]:
@@ -47,7 +45,7 @@ def build_pod(run: AgentRun, profile: AgentProfile, settings: PodSettings) -> di
     grace = allowance(run, profile, settings.limits).grace
     runner = runner_container(run, offered, settings, grace)
     has_agent = run.spec.backend != REMOTE
-    containers = [agent_container(run, offered), runner] if has_agent else [runner]
+    containers = [agent_container(run, offered, settings), runner] if has_agent else [runner]
     spec: dict[str, Any] = {
         "restartPolicy": "Never",
         "terminationGracePeriodSeconds": grace,
@@ -129,12 +127,12 @@ def _volumes(run: AgentRun, profile: AgentProfileSpec) -> list[dict[str, Any]]:
         {"name": "runner-tmp", "emptyDir": {"sizeLimit": TMP_SIZE}},
         {"name": "spool", "emptyDir": {"sizeLimit": SPOOL_SIZE}},
         *_repository_volumes(run, profile),
-        {"name": "token", "projected": {"defaultMode": _SECRET_MODE, "sources": [_token()]}},
-        *_secret_volumes(profile),
+        {"name": "token", "projected": {"defaultMode": SECRET_MODE, "sources": [_token()]}},
+        *reference_volumes(profile),
     ]
     if run.spec.backend == REMOTE:
-        volumes = [volume for volume in volumes if volume["name"] != "agent-tmp"]
-    return volumes
+        return [volume for volume in volumes if volume["name"] != "agent-tmp"]
+    return [*volumes, *agent_volumes(profile)]
 
 
 def _repository_volumes(run: AgentRun, profile: AgentProfileSpec) -> list[dict[str, Any]]:
@@ -152,33 +150,6 @@ def _token() -> dict[str, Any]:
             "path": PurePosixPath(layout.TOKEN_FILE).name,
         }
     }
-
-
-def _secret_volumes(profile: AgentProfileSpec) -> list[dict[str, Any]]:
-    """Mount what only the runner may see, each Secret's keys by the names the runner knows."""
-    volumes: list[dict[str, Any]] = []
-    key = profile.provider.key_secret
-    if key:
-        items = [{"key": key.key, "path": PurePosixPath(layout.PROVIDER_KEY_FILE).name}]
-        secret = {"secretName": key.name, "items": items, "defaultMode": _SECRET_MODE}
-        volumes.append({"name": "provider", "secret": secret})
-    if profile.git.credentials_secret:
-        secret = {"secretName": profile.git.credentials_secret, "defaultMode": _SECRET_MODE}
-        volumes.append({"name": "git", "secret": secret})
-    sources = [
-        {
-            "secret": {
-                "name": variable.secret.name,
-                "items": [{"key": variable.secret.key, "path": variable.name}],
-            }
-        }
-        for variable in profile.env
-        if variable.secret
-    ]
-    if sources:
-        projected = {"defaultMode": _SECRET_MODE, "sources": sources}
-        volumes.append({"name": "redact", "projected": projected})
-    return volumes
 
 
 def observe_pod(pod: Manifest, events: Sequence[Manifest] = ()) -> PodObservation:

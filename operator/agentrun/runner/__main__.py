@@ -8,6 +8,7 @@ from agentrun.api import pod_layout
 from agentrun.runner.backends import write_home
 from agentrun.runner.layout import Layout
 from agentrun.runner.pipes import announce, make_pipes
+from agentrun.runner.trust import write_roots
 
 
 def main(layout: Layout, env: Mapping[str, str]) -> int:
@@ -15,6 +16,8 @@ def main(layout: Layout, env: Mapping[str, str]) -> int:
     pipes = make_pipes(layout)
     write_home(layout, env[pod_layout.ENV_BACKEND], env.get(pod_layout.ENV_MODEL))
     announce(layout)
+    # Some of what is imported next reads it once and for all.
+    write_roots(layout)
 
     # The agent boots from here on; these imports take most of a second.
     from pydantic import BaseModel

@@ -8,7 +8,7 @@ what it last said on its error output; and speaks ACP with it through the librar
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
 import acp
@@ -17,6 +17,7 @@ from acp.schema import (
     ClientCapabilities,
     DeniedOutcome,
     Implementation,
+    McpCapabilities,
     PermissionOption,
     RequestPermissionResponse,
     ToolCallUpdate,
@@ -24,6 +25,7 @@ from acp.schema import (
 
 from agentrun.api.exits import exit_words
 from agentrun.api.v1alpha1 import Reason
+from agentrun.runner import mcp
 from agentrun.runner.acp.transport import OnUpdate, PipeTransport, Surroundings
 from agentrun.runner.lines import LineReader, LineTooLong
 from agentrun.runner.outcome import Failure
@@ -66,6 +68,8 @@ class Agent:
         self._last_words: deque[str] = deque(maxlen=_STDERR_LINES)
         self._exit_code: int | None = None
         self.session_id = ""
+        self.mcp_capabilities: McpCapabilities | None = None
+        """How the agent reaches MCP servers; None until the handshake is done."""
 
     async def listen(self) -> None:
         """Follow the program's life and its error output, for ever."""
@@ -80,15 +84,20 @@ class Agent:
             client_info=Implementation(name="agentrun", title="AgentRun", version="1"),
         )
         try:
-            return await self._ask(request, seconds)
+            answer = await self._ask(request, seconds)
         except acp.RequestError as error:
             message = f"The agent refused the protocol's handshake: {error}"
             raise Failure(Reason.PROTOCOL_ERROR, message) from error
+        capabilities = answer.agent_capabilities
+        self.mcp_capabilities = capabilities.mcp_capabilities if capabilities else None
+        return answer
 
-    async def open_session(self, cwd: str, mode: str | None) -> None:
+    async def open_session(
+        self, cwd: str, mode: str | None, servers: Sequence[mcp.Server] = ()
+    ) -> None:
         """Open a conversation in ``cwd``, and let the agent work without asking."""
         session = await self._ask(
-            self._connection.new_session(cwd=cwd, mcp_servers=[]), HANDSHAKE_SECONDS
+            self._connection.new_session(cwd=cwd, mcp_servers=[*servers]), HANDSHAKE_SECONDS
         )
         self.session_id = session.session_id
         if mode:

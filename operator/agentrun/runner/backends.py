@@ -34,13 +34,13 @@ def write_home(layout: Layout, backend: str, model: str | None) -> None:
     if backend == "codex":
         files[".codex/config.toml"] = codex_config(layout, model)
     for name, text in files.items():
-        _write(layout.home / name, text)
+        write_file(layout.home / name, text)
 
 
 def write_identity(layout: Layout, name: str, email: str) -> None:
     """Let the agent commit without having to configure git first."""
     identity = f"[user]\n\tname = {json.dumps(name)}\n\temail = {json.dumps(email)}\n"
-    _write(layout.home / ".gitconfig", _GITCONFIG + identity)
+    write_file(layout.home / ".gitconfig", _GITCONFIG + identity)
 
 
 def codex_config(layout: Layout, model: str | None) -> str:
@@ -71,7 +71,7 @@ trust_level = "trusted"
 """
 
 
-def _write(path: Path, text: str) -> None:
+def write_file(path: Path, text: str) -> None:
     """Replace what is at ``path``, which may be anything: the agent's home is its own."""
     path.parent.mkdir(parents=True, exist_ok=True)
     new = path.with_name(f"{path.name}.{os.urandom(8).hex()}")

@@ -8,7 +8,7 @@ checked here: the provider's errors, the structured answer.
 import asyncio
 import json
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -18,6 +18,7 @@ import acp
 from agentrun.api.events import EventType
 from agentrun.api.gateway import Task
 from agentrun.api.v1alpha1 import AgentState, OutcomeState, Question, Reason, Usage
+from agentrun.runner import mcp
 from agentrun.runner.acp.mapping import FINAL_BOUND, Mapper, permission_text
 from agentrun.runner.acp.reading import MAX_DEPTH, is_deep
 from agentrun.runner.acp.transport import Surroundings
@@ -73,11 +74,12 @@ class Conversation:
         """Follow the agent, and pass on what it has said when it pauses, for ever."""
         await asyncio.gather(self.agent.listen(), self._pass_on())
 
-    async def open(self, task: Task, cwd: str) -> None:
-        """Open the agent's session, and say that the run has started."""
+    async def open(self, task: Task, cwd: str, servers: Sequence[mcp.Server] = ()) -> None:
+        """Open the agent's session, with MCP servers, and say that the run has started."""
         mode = BYPASS_MODES.get(task.spec.backend)
+        mcp.check_transports(servers, self.agent.mcp_capabilities)
         try:
-            await self.agent.open_session(cwd, mode)
+            await self.agent.open_session(cwd, mode, servers)
         except acp.RequestError as error:
             reason = Reason.AUTH_REQUIRED if error.code in _AUTH_CODES else Reason.PROTOCOL_ERROR
             raise Failure(reason, f"The agent opened no session: {error}") from error

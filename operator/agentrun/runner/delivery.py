@@ -62,7 +62,7 @@ class Delivery:
         if change.is_empty:
             return end, change.result(None)
         await self._keep_patch(collector, change)
-        is_wanted = task.profile.git.push and git.has_credentials
+        is_wanted = task.profile.git.push and git.has_credentials_for(base.url)
         if not is_wanted or end.state is not OutcomeState.COMPLETED:
             return end, change.result(None)
         try:

@@ -15,6 +15,14 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
+from agentrun.runner.complaints import Credentials, explain
+from agentrun.runner.git_credentials import (
+    is_ssh,
+    kind_of,
+    password_env,
+    ssh_env,
+    web_host,
+)
 from agentrun.runner.redact import Redactor
 
 _CONFIG = """[core]
@@ -55,15 +63,6 @@ _CONFIG = """[core]
 \tbundleURI = false
 """
 
-# git asks for "Username for '...'" and "Password for '...'".
-_ASKPASS = """#!/bin/sh
-case $1 in
-Username*) cat "$AGENTRUN_GIT_CREDENTIALS/username" ;;
-*) cat "$AGENTRUN_GIT_CREDENTIALS/password" ;;
-esac
-"""
-_READ = 64 * 1024
-
 
 class GitError(Exception):
     """git failed. Carries what it said, without secrets."""
@@ -76,9 +75,9 @@ class Git:
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
         self._redactor = redactor
-        self.has_credentials = any(
-            (credentials / name).exists() for name in ("password", "ssh-privatekey")
-        )
+        self._credentials = credentials
+        self._kind = kind_of(credentials)
+        self._hosts: set[str] = set()
         (folder / "config").write_text(_CONFIG, encoding="utf-8")
         self._env = {
             "PATH": os.environ.get("PATH", os.defpath),
@@ -88,9 +87,23 @@ class Git:
             "GIT_CONFIG_GLOBAL": str(folder / "config"),
             "GIT_TERMINAL_PROMPT": "0",
             "GIT_OPTIONAL_LOCKS": "0",
-            **_proxies(),
-            **self._credentials_env(credentials),
+            **_network(),
+            **ssh_env(folder, credentials),
         }
+
+    def send_password_to(self, hosts: set[str]) -> None:
+        """Let git give the Secret's user and password to ``hosts``. Until then, to nobody."""
+        self._hosts = hosts
+        if self._kind is Credentials.PASSWORD:
+            self._env |= password_env(self._folder, self._credentials, hosts)
+
+    def has_credentials_for(self, url: str) -> bool:
+        """Whether there is something to show to the server of ``url``."""
+        if host := web_host(url):
+            return self._kind is Credentials.PASSWORD and host in self._hosts
+        if is_ssh(url):
+            return self._kind is Credentials.KEY
+        return self._kind is not Credentials.NONE
 
     async def run(
         self,
@@ -128,38 +141,12 @@ class Git:
         return (printed or b"").decode(errors="surrogateescape")
 
     def _said(self, complaint: bytes) -> str:
-        """Return the end of what git complained of, where the reason is."""
+        """Return the end of what git complained of, where the reason is, and what it means."""
         text = self._redactor.text(complaint.decode(errors="replace").strip())
-        return text[-2000:]
-
-    def _credentials_env(self, credentials: Path) -> dict[str, str]:
-        if (credentials / "ssh-privatekey").exists():
-            return {"GIT_SSH_COMMAND": self._ssh_command(credentials)}
-        if (credentials / "password").exists():
-            askpass = self._folder / "askpass"
-            askpass.write_text(_ASKPASS, encoding="utf-8")
-            askpass.chmod(0o700)
-            folder = str(credentials)
-            return {"GIT_ASKPASS": str(askpass), "AGENTRUN_GIT_CREDENTIALS": folder}
-        return {}
-
-    def _ssh_command(self, credentials: Path) -> str:
-        # ssh refuses a key that others can read, as a mounted Secret is; and one without its
-        # last newline.
-        key = self._folder / "ssh-key"
-        key.touch(0o600)
-        key.write_text((credentials / "ssh-privatekey").read_text().rstrip() + "\n")
-        known = credentials / "known_hosts"
-        check = "yes" if known.exists() else "accept-new"
-        hosts = known if known.exists() else self._folder / "known_hosts"
-        return (
-            f"ssh -F /dev/null -i {key} -o IdentitiesOnly=yes -o BatchMode=yes "
-            "-o ConnectTimeout=30 -o ServerAliveInterval=15 -o ServerAliveCountMax=4 "
-            f"-o StrictHostKeyChecking={check} -o UserKnownHostsFile={hosts}"
-        )
+        return explain(text[-2000:], self._kind) if text else ""
 
 
-def _proxies() -> dict[str, str]:
+def _network() -> dict[str, str]:
     names = (
         "http_proxy",
         "https_proxy",

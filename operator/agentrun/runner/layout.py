@@ -70,6 +70,31 @@ class Layout:
         return self.at(pod_layout.REDACT)
 
     @property
+    def proxy_url(self) -> Path:
+        """The URL of the forward proxy, if a Secret holds it."""
+        return self.at(pod_layout.PROXY_URL_FILE)
+
+    @property
+    def mcp_secrets(self) -> Path:
+        """What MCP servers are given from Secrets, as SECRET/KEY."""
+        return self.at(pod_layout.MCP_SECRETS)
+
+    @property
+    def instructions(self) -> Path:
+        """What instruction files are made from, as CONFIGMAP/KEY."""
+        return self.at(pod_layout.INSTRUCTIONS)
+
+    @property
+    def ca_file(self) -> Path:
+        """The authorities that the profile adds, if it does."""
+        return self.at(pod_layout.CA_FILE)
+
+    @property
+    def roots(self) -> Path:
+        """All authorities that the runner trusts, if the profile adds some."""
+        return self.at(pod_layout.RUNNER_ROOTS)
+
+    @property
     def termination_log(self) -> Path:
         """Where the outcome goes if the gateway cannot take it."""
         return self.at(pod_layout.TERMINATION_LOG)

@@ -16,11 +16,14 @@ from typing import Any, TypeVar
 from agentrun.api import pod_layout
 from agentrun.api.gateway import Task
 from agentrun.api.v1alpha1 import AgentState, Outcome, OutcomeState, Reason, Result, Workspace
+from agentrun.runner import mcp
 from agentrun.runner.backends import key_headers, write_identity
 from agentrun.runner.conversation import Conversation
 from agentrun.runner.delivery import Delivery, author_of
 from agentrun.runner.gateway import Gateway, Refused, RunOver, Unavailable
 from agentrun.runner.git import Git, GitError
+from agentrun.runner.git_credentials import password_hosts
+from agentrun.runner.instructions import write_instructions
 from agentrun.runner.journal import Journal
 from agentrun.runner.layout import Layout
 from agentrun.runner.outcome import End, Failure
@@ -28,9 +31,10 @@ from agentrun.runner.pipes import Pipes
 from agentrun.runner.proxy import ProviderProxy
 from agentrun.runner.redact import Redactor
 from agentrun.runner.reporter import Reporter
-from agentrun.runner.secrets import known_secrets, provider_key, secret_in_url
+from agentrun.runner.secrets import known_secrets, mcp_secret, provider_key, secret_in_url
 from agentrun.runner.spool import Spool
 from agentrun.runner.transcript import Transcript, TranscriptHandler
+from agentrun.runner.trust import is_bundle
 from agentrun.runner.workspace import Base, clone, working_folder
 
 PATIENCE_SECONDS = 600.0
@@ -229,7 +233,7 @@ class Attempt:
                 await handshake
             finally:
                 await _cancel(handshake)
-            await self._conversation.open(task, cwd)
+            await self._conversation.open(task, cwd, self._mcp_servers(task))
             prompt = task.spec.prompt or "(a message in parts)"
             self._transcript.say("<", self._redactor.text(prompt))
             return await self._conversation.work(task, proxy, self._gateway)
@@ -258,10 +262,13 @@ class Attempt:
 
     async def _prepare(self, task: Task) -> str:
         """Make the workspace ready, and return the folder the agent works in."""
+        self._check_bundle(task)
         author = author_of(task)
         write_identity(self._layout, author.name, author.email)
+        write_instructions(self._layout, task.spec.backend, task.profile.instruction_files)
         workspace = task.spec.workspace or task.profile.workspace or Workspace()
         if workspace.git:
+            self._git.send_password_to(password_hosts(task.profile))
             self._redactor.add(*secret_in_url(workspace.git.url))
             self._transcript.say("-", self._redactor.text(f"cloning {workspace.git.url}"))
             self._base = await clone(
@@ -273,6 +280,18 @@ class Attempt:
             )
             self._transcript.say("-", f"on branch {self._base.branch}, {self._base.commit[:12]}")
         return str(working_folder(self._layout.workspace, workspace.cwd))
+
+    def _check_bundle(self, task: Task) -> None:
+        bundle = task.profile.network.ca_bundle
+        if bundle and not is_bundle(self._layout):
+            message = (
+                f"The profile's network.caBundle, ConfigMap {bundle.name}, key {bundle.key}, holds"
+                " no certificates in PEM form."
+            )
+            raise Failure(Reason.PROFILE_INVALID, message)
+
+    def _mcp_servers(self, task: Task) -> list[mcp.Server]:
+        return mcp.acp_servers(task.profile.mcp_servers, lambda key: mcp_secret(self._layout, key))
 
     async def _finish(self, end: End) -> None:
         """Stop the agent, collect, tell, and leave."""

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from agentrun.api.v1alpha1 import SecretKey
 from agentrun.runner.layout import Layout
 
 # Everybody may know these, and they are words that stand in ordinary text.
@@ -18,7 +19,14 @@ def known_secrets(layout: Layout) -> list[str]:
         *(file for file in _files(layout.git_credentials) if file.name not in _PUBLIC),
         *_files(layout.redact),
     ]
-    return [text for file in files if (text := _read(file))]
+    found = [text for file in files if (text := _read(file))]
+    return [*found, *secret_in_url(_read(layout.proxy_url)), *_known_to_mcp_servers(layout)]
+
+
+def mcp_secret(layout: Layout, key: SecretKey) -> str | None:
+    """Read what an MCP server is given from a Secret; None if it is not in the pod."""
+    file = layout.mcp_secrets / key.name / key.key
+    return _read(file) if file.is_file() else None
 
 
 def secret_in_url(url: str) -> list[str]:
@@ -30,6 +38,13 @@ def secret_in_url(url: str) -> list[str]:
 def provider_key(layout: Layout) -> str:
     """Read the provider's key; empty if the profile names none."""
     return _read(layout.provider_key)
+
+
+def _known_to_mcp_servers(layout: Layout) -> Iterator[str]:
+    for folder in _files(layout.mcp_secrets):
+        for text in map(_read, _files(folder)):
+            # Of "Bearer TOKEN" the token is secret without its scheme, too.
+            yield from {text, *text.split()[-1:]}
 
 
 def _files(folder: Path) -> Iterator[Path]:

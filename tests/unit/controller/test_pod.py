@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from agentrun.api.pod_layout import AGENT_BOOTSTRAP
+from agentrun.api.pod_layout import AGENT_BOOTSTRAP, AGENT_ROOTS_BOOTSTRAP
 from agentrun.api.v1alpha1 import AgentProfile, AgentRun, Reason
 from agentrun.controller.containers import PodSettings
 from agentrun.controller.failures import readable, refusal
@@ -46,6 +46,37 @@ EVERYTHING = (
             {"name": "CLAUDE_CODE_MAX_RETRIES", "value": "5"},
         ],
         git={"credentialsSecret": "git"},
+        instructionFiles=[
+            {"text": "Be brief."},
+            {"path": ".claude/rules.md", "configMap": {"name": "rules", "key": "all.md"}},
+        ],
+        mcpServers=[
+            {
+                "name": "tickets",
+                "url": "https://tickets.example.com/mcp",
+                "headers": [
+                    {"name": "X-Team", "value": "a"},
+                    {"name": "Authorization", "secret": {"name": "tickets", "key": "header"}},
+                ],
+            },
+            {
+                "name": "search",
+                "command": "search",
+                "env": [{"name": "KEY", "secret": {"name": "tickets", "key": "search"}}],
+            },
+        ],
+        caches=[
+            {"claim": "npm", "mountPath": "/caches/npm"},
+            {"claim": "go", "mountPath": "/caches/go", "subPath": "mod", "readOnly": True},
+            {"claim": "npm", "mountPath": "/caches/pip", "subPath": "pip"},
+        ],
+        network={
+            "caBundle": {"name": "authorities", "key": "ca.pem"},
+            "proxy": {
+                "urlSecret": {"name": "proxy", "key": "url"},
+                "noProxy": ["git.example.com"],
+            },
+        },
         volumes=["shared"],
         timeouts={"terminationGracePeriodSeconds": 90},
         resources={"requests": {"cpu": "2"}, "limits": {"memory": "8Gi"}},
@@ -72,13 +103,15 @@ REMOTE = (a_run(attempts=1, spec={"backend": "remote_a2a"}), a_profile(backend="
 )
 def test_the_whole_manifest(name: str, run: AgentRun, profile: AgentProfile) -> None:
     text = (GOLDEN / f"pod-{name}.yaml").read_text(encoding="utf-8")
+    script = AGENT_ROOTS_BOOTSTRAP + AGENT_BOOTSTRAP
+    text = text.replace("ROOTS_BOOTSTRAP", json.dumps(script))
     expected = yaml.safe_load(text.replace("BOOTSTRAP", json.dumps(AGENT_BOOTSTRAP)))
     assert build_pod(run, profile, SETTINGS) == expected
 
 
 def test_only_the_runner_has_credentials() -> None:
     agent, runner = build_pod(*EVERYTHING, SETTINGS)["spec"]["containers"]
-    secret = {"token", "provider", "git", "redact", "spool"}
+    secret = {"token", "provider", "git", "redact", "mcp", "spool"}
     assert not secret & {mount["name"] for mount in agent["volumeMounts"]}
     assert secret <= {mount["name"] for mount in runner["volumeMounts"]}
 

@@ -1,9 +1,25 @@
 """The kinds of agentrun.dev/v1alpha1."""
 
 from agentrun.api.base import API_VERSION, GROUP, VERSION
-from agentrun.api.v1alpha1.meta import Condition, ObjectMeta, OwnerReference, SecretKey
-from agentrun.api.v1alpha1.profile import AgentProfile, AgentProfileSpec, default_profile
+from agentrun.api.v1alpha1.mcp import McpServer
+from agentrun.api.v1alpha1.meta import (
+    Condition,
+    ConfigMapKey,
+    ObjectMeta,
+    OwnerReference,
+    SecretKey,
+)
+from agentrun.api.v1alpha1.network import Network, Proxy
+from agentrun.api.v1alpha1.profile import (
+    AgentProfile,
+    AgentProfileSpec,
+    Cache,
+    InstructionFile,
+    default_profile,
+)
 from agentrun.api.v1alpha1.run import (
+    GIT_URL,
+    GIT_URL_REFUSED,
     AgentRun,
     AgentRunSpec,
     AgentRunStatus,
@@ -40,6 +56,8 @@ from agentrun.api.v1alpha1.vocabulary import (
 
 __all__ = [
     "API_VERSION",
+    "GIT_URL",
+    "GIT_URL_REFUSED",
     "GROUP",
     "TERMINAL_PHASES",
     "VERSION",
@@ -55,17 +73,23 @@ __all__ = [
     "AgentState",
     "AgentStatus",
     "Backend",
+    "Cache",
     "Cancellation",
     "Condition",
     "ConditionType",
+    "ConfigMapKey",
     "DesiredState",
     "GitSource",
     "Input",
+    "InstructionFile",
+    "McpServer",
+    "Network",
     "ObjectMeta",
     "Outcome",
     "OutcomeState",
     "OwnerReference",
     "Phase",
+    "Proxy",
     "Question",
     "QuestionOption",
     "Reason",

@@ -1,6 +1,7 @@
 """The parts of Kubernetes' own types that every kind here uses."""
 
-from typing import Annotated, Literal
+from collections.abc import Sequence
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -50,10 +51,46 @@ class Condition(Model):
     """The generation it was observed at."""
 
 
+ObjectName = Annotated[str, Field(max_length=253, pattern=r"^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$")]
+"""The name of an object that need not fit a label (RFC 1123 subdomain)."""
+
+DataKey = Annotated[str, Field(max_length=253, pattern=r"^[-_a-zA-Z0-9][-._a-zA-Z0-9]*$")]
+"""A key in the data of a Secret or ConfigMap; none that could name a folder."""
+
+EnvName = Annotated[str, Field(max_length=256, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+
+
 class SecretKey(Model):
     """One key of a Secret in the same namespace."""
 
-    name: Annotated[str, Field(min_length=1, max_length=253)]
+    name: ObjectName
     """The Secret's name."""
-    key: Annotated[str, Field(min_length=1, max_length=253)]
+    key: DataKey
     """The key in it."""
+
+
+class ConfigMapKey(Model):
+    """One key of a ConfigMap in the same namespace."""
+
+    name: ObjectName
+    """The ConfigMap's name."""
+    key: DataKey
+    """The key in it."""
+
+
+class EnvVar(Model):
+    """A variable of a program's environment."""
+
+    name: EnvName
+    """The variable."""
+    value: Annotated[str, Field(max_length=4096)] | None = None
+    """Its value, in the open."""
+    secret: SecretKey | None = None
+    """The Secret that holds its value. The agent can read it; it is redacted from events."""
+
+    RULES: ClassVar[Sequence[dict[str, str]]] = [
+        {
+            "rule": "!(has(self.value) && has(self.secret))",
+            "message": "a variable has either a value or a secret",
+        },
+    ]

@@ -1,19 +1,35 @@
 """AgentProfile: what a platform team offers to those who run agents."""
 
-from typing import Annotated, Any, Literal
+from collections.abc import Sequence
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from agentrun.api.base import API_VERSION, Line, Model, Name, Token
-from agentrun.api.v1alpha1.meta import ObjectMeta, SecretKey
+from agentrun.api import pod_layout
+from agentrun.api.base import API_VERSION, Line, Model, Name, Text, Token
+from agentrun.api.v1alpha1.mcp import McpServer
+from agentrun.api.v1alpha1.meta import ConfigMapKey, EnvVar, ObjectMeta, ObjectName, SecretKey
+from agentrun.api.v1alpha1.network import Network
 from agentrun.api.v1alpha1.run import Timeouts, Workspace
 from agentrun.api.v1alpha1.vocabulary import Backend
 
-EnvName = Annotated[str, Field(max_length=256, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 Quantity = Annotated[
     str, Field(max_length=32, pattern=r"^[0-9]+(\.[0-9]+)?([numkMGTPE]|[KMGTPE]i)?$")
 ]
 _PRESERVE: Any = {"x-kubernetes-preserve-unknown-fields": True}
+
+# What a mount may neither hide nor lie in: the pod's own folders, and what a program needs to run.
+_TAKEN = (
+    "/agentrun", pod_layout.WORKSPACE, pod_layout.HOME, pod_layout.SPOOL, "/tmp",
+    "/bin", "/dev", "/etc", "/lib", "/lib64", "/proc", "/run", "/sbin", "/sys", "/usr", "/var/run",
+)  # fmt: skip
+_WRITTEN_BY_RUNNER = (".gitconfig", ".codex/config.toml")
+_NO_DOTS = "matches('(^|/)[.]{1,2}(/|$)')"
+
+
+def _map(key: str) -> Any:
+    """Make a list one in which no two items have the same ``key``."""
+    return {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": [key]}
 
 
 class Models(Model):
@@ -34,28 +50,87 @@ class Provider(Model):
     """The Secret that holds the API key."""
 
 
-class EnvVar(Model):
-    """A variable of the agent's environment."""
-
-    name: EnvName
-    """The variable."""
-    value: Annotated[str, Field(max_length=4096)] | None = None
-    """Its value, in the open."""
-    secret: SecretKey | None = None
-    """The Secret that holds its value. The agent can read it; it is redacted from events."""
-
-
 class GitSettings(Model):
     """How git workspaces are cloned and pushed."""
 
     credentials_secret: Name | None = None
     """A Secret of type kubernetes.io/basic-auth or ssh-auth. Only the runner sees it."""
+    hosts: Annotated[
+        list[Annotated[str, Field(max_length=260, pattern=r"^[A-Za-z0-9.-]+(:[0-9]+)?$")]],
+        Field(max_length=32),
+    ] = []  # noqa: RUF012
+    """
+    The hosts, as HOST or HOST:PORT, that the Secret's user and password may be sent to, besides
+    that of the profile's own `workspace`. A run names the repository: without this it could name
+    a server that collects passwords. An ssh key goes to the hosts in the Secret's known_hosts.
+    """
     push: bool = True
     """Push the change's branch, where there are credentials."""
     author_name: Line | None = None
     """The author of the runner's commits. Default: AgentRun."""
     author_email: Line | None = None
     """Their address."""
+
+
+class Cache(Model):
+    """A folder of a shared volume, for what agents download: packages, modules, build results."""
+
+    claim: ObjectName
+    """The PersistentVolumeClaim. All runs of the profile share it, and trust what they find."""
+    mount_path: Annotated[str, Field(min_length=1, max_length=255)]
+    """Where the agent finds it, such as /caches/npm. Tell its tools with `env`."""
+    sub_path: Annotated[str, Field(min_length=1, max_length=255)] | None = None
+    """The folder of the volume to mount, made if need be. Default: all of the volume."""
+    read_only: bool = False
+    """Whether agents can only read it."""
+
+    RULES: ClassVar[Sequence[dict[str, str]]] = [
+        {
+            "rule": "self.mountPath.matches('^(/[A-Za-z0-9._@+-]+)+$')"
+            f" && !self.mountPath.{_NO_DOTS}",
+            "message": "mountPath must be an absolute path in its shortest form, such as"
+            " /caches/npm",
+        },
+        {
+            "rule": f"{list(_TAKEN)}.all(taken, self.mountPath != taken"
+            " && !self.mountPath.startsWith(taken + '/')"
+            " && !taken.startsWith(self.mountPath + '/'))",
+            "message": "mountPath may not hide, or lie in, the folders of the system or the run's"
+            f" own ({pod_layout.WORKSPACE}, {pod_layout.HOME}, /tmp): use one such as /caches/npm",
+        },
+        {
+            "rule": "!has(self.subPath) || (self.subPath.matches('^[A-Za-z0-9._@+-][^:]*$')"
+            f" && !self.subPath.{_NO_DOTS})",
+            "message": "subPath must be a relative path without . and ..",
+        },
+    ]
+
+
+class InstructionFile(Model):
+    """A file in the agent's home, outside of the repository, that its program reads by itself."""
+
+    path: Annotated[str, Field(min_length=1, max_length=255)] | None = None
+    """
+    Where, below the home. Default: where the backend's agent looks for a user's instructions:
+    .codex/AGENTS.md, .claude/CLAUDE.md, .config/opencode/AGENTS.md, .gemini/GEMINI.md.
+    """
+    text: Text | None = None
+    """What it says."""
+    config_map: ConfigMapKey | None = None
+    """The ConfigMap that holds what it says."""
+
+    RULES: ClassVar[Sequence[dict[str, str]]] = [
+        {
+            "rule": "has(self.text) != has(self.configMap)",
+            "message": "an instruction file has either a text or a configMap",
+        },
+        {
+            "rule": f"!has(self.path) || (!self.path.startsWith('/') && !self.path.{_NO_DOTS}"
+            f" && !(self.path in {list(_WRITTEN_BY_RUNNER)}))",
+            "message": "path must be relative to the agent's home, without . and .., and none of"
+            f" {', '.join(_WRITTEN_BY_RUNNER)}, which AgentRun writes",
+        },
+    ]
 
 
 class Resources(Model):
@@ -106,6 +181,12 @@ class AgentProfileSpec(Model):
     """The agent's ACP command. Default: the backend's."""
     instructions: Annotated[str, Field(max_length=65_536)] | None = None
     """Put before the prompt of each run."""
+    instruction_files: Annotated[list[InstructionFile], Field(max_length=16)] = []  # noqa: RUF012
+    """Files in the agent's home that its program reads by itself."""
+    mcp_servers: Annotated[
+        list[McpServer], Field(max_length=32, json_schema_extra=_map("name"))
+    ] = []  # noqa: RUF012
+    """MCP servers whose tools the agent can use."""
     models: Models = Models()
     """The models a run may use."""
     provider: Provider = Provider()
@@ -118,12 +199,31 @@ class AgentProfileSpec(Model):
     """The workspace of a run that names none."""
     volumes: Annotated[list[Name], Field(max_length=32)] = []  # noqa: RUF012
     """PersistentVolumeClaims that a run may name as its workspace."""
+    caches: Annotated[list[Cache], Field(max_length=16, json_schema_extra=_map("mountPath"))] = []  # noqa: RUF012
+    """Folders of shared volumes for what agents download. Only the agent sees them."""
+    network: Network = Network()
+    """How the pods reach the network: authorities to trust, and a forward proxy."""
     timeouts: Timeouts = Timeouts()
     """What a run leaves out; a run may ask for less, never for more."""
     resources: Resources = Resources()
     """What the agent's container gets."""
     pod: PodSettings = PodSettings()
     """Where and how pods are placed."""
+
+    RULES: ClassVar[Sequence[dict[str, str]]] = [
+        {
+            "rule": "self.backend != 'acp' || !has(self.instructionFiles)"
+            " || self.instructionFiles.all(file, has(file.path))",
+            "message": "an instruction file of backend acp needs a path: nobody else knows where"
+            " its agent looks",
+        },
+        {
+            "rule": "self.backend != 'remote_a2a' || (self.mcpServers.size() == 0"
+            " && self.caches.size() == 0 && !has(self.instructionFiles))",
+            "message": "an agent that runs elsewhere gets no mcpServers, caches or"
+            " instructionFiles",
+        },
+    ]
 
 
 class AgentProfile(Model):

@@ -31,17 +31,32 @@ def _ended(run: str) -> str:
     return f"(has({run}.status) && has({run}.status.phase) && {run}.status.phase in {_TERMINAL})"
 
 
+GIT_URL = "^((https?|ssh|git)://[^- ][^ ]*|[A-Za-z0-9._-]+@[A-Za-z0-9][A-Za-z0-9.-]*:[^ ]+)$"
+"""Which URLs of git repositories are taken; file: and ext: are not."""
+GIT_URL_REFUSED = (
+    "a repository's url must begin with https://, http://, ssh:// or git://, or have the form"
+    " USER@HOST:PATH"
+)
+
+
 class GitSource(Model):
     """A git repository to clone into the workspace."""
 
     url: Annotated[str, Field(min_length=1, max_length=2048)]
-    """Where to clone from: https://, ssh:// or git://."""
+    """
+    Where to clone from: https://, http://, ssh:// or git://, or USER@HOST:PATH for ssh. Its
+    credentials are the profile's (`git.credentialsSecret`).
+    """
     ref: Annotated[str, Field(max_length=255)] | None = None
     """The branch, tag or commit to start from. Default: the remote's HEAD."""
     branch: Annotated[str, Field(max_length=255)] | None = None
     """The branch the change is committed to. Default: agentrun/RUN."""
     depth: Annotated[int, Field(ge=0, le=1_000_000)] = 1
     """How many commits of history to clone; 0 for all."""
+
+    RULES: ClassVar[Sequence[dict[str, str]]] = [
+        _rule(f"self.url.matches('{GIT_URL}')", GIT_URL_REFUSED),
+    ]
 
 
 class Workspace(Model):

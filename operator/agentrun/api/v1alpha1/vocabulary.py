@@ -144,6 +144,8 @@ class Reason(StrEnum):
     """The AgentProfile does not exist in the run's namespace."""
     PROFILE_REFUSED = "ProfileRefused"
     """The profile does not allow what the run asks for (model, volume, backend)."""
+    PROFILE_INVALID = "ProfileInvalid"
+    """The profile asks for what cannot be done (a CA bundle without certificates, say)."""
     SESSION_NOT_FOUND = "SessionNotFound"
     """The run resumes an AgentSession that does not exist."""
     SESSION_NOT_RESUMABLE = "SessionNotResumable"

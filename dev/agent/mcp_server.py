@@ -1,0 +1,104 @@
+"""
+A small MCP server with one tool, over standard input and output or over HTTP.
+
+``mcp_server.py`` speaks over its pipes; ``mcp_server.py PORT`` serves streamable HTTP at /mcp, to
+those who bring ``Authorization: Bearer $MCP_TOKEN``. Every request is written down: to standard
+output over HTTP, else to the file that MCP_LOG names. Standard library only, since it must also
+run in images that hold nothing else.
+"""
+
+import json
+import os
+import sys
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+Json = dict[str, Any]
+
+TOOL = {
+    "name": "stock_of",
+    "description": "Say how many pieces of an article are in stock.",
+    "inputSchema": {
+        "type": "object",
+        "properties": {"article": {"type": "string"}},
+        "required": ["article"],
+    },
+    "annotations": {"readOnlyHint": True},
+}
+
+
+def answer(message: Json) -> Json | None:
+    """Answer a message; None if it wants no answer."""
+    if "id" not in message:
+        return None
+    asked, given = message.get("method"), message.get("params") or {}
+    result: Json
+    match asked:
+        case "initialize":
+            result = {
+                "protocolVersion": given.get("protocolVersion", "2025-06-18"),
+                "capabilities": {"tools": {}},
+                "serverInfo": {"name": "stock", "version": "1"},
+            }
+        case "ping":
+            result = {}
+        case "tools/list":
+            result = {"tools": [TOOL]}
+        case "tools/call":
+            article = (given.get("arguments") or {}).get("article", "")
+            text = f"{7 * len(article)} pieces of {article}, says {os.environ.get('MCP_SIGN', '')}"
+            result = {"content": [{"type": "text", "text": text}]}
+        case _:
+            error = {"code": -32601, "message": f"no method {asked}"}
+            return {"jsonrpc": "2.0", "id": message["id"], "error": error}
+    return {"jsonrpc": "2.0", "id": message["id"], "result": result}
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Streamable HTTP, without streams."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self) -> None:
+        """Answer one message."""
+        body = self.rfile.read(int(self.headers.get("content-length") or 0))
+        if self.headers.get("authorization") != f"Bearer {os.environ['MCP_TOKEN']}":
+            self._reply(401)
+            return
+        message = json.loads(body)
+        print(message.get("method"), flush=True)
+        replied = answer(message)
+        self._reply(200 if replied else 202, replied)
+
+    def do_GET(self) -> None:
+        """Say that there is no stream to listen to, but that the server is well."""
+        self._reply(200 if self.path == "/healthz" else 405)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Stay silent."""
+
+    def _reply(self, status: int, message: Json | None = None) -> None:
+        body = json.dumps(message).encode() if message else b""
+        self.send_response(status)
+        self.send_header("content-type", "application/json")
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+
+def speak() -> None:
+    """Serve over standard input and output."""
+    log = Path(os.environ.get("MCP_LOG", os.devnull))
+    for line in sys.stdin:
+        message = json.loads(line)
+        with log.open("a", encoding="utf-8") as file:
+            file.write(f"{message.get('method')}\n")
+        if replied := answer(message):
+            print(json.dumps(replied), flush=True)
+
+
+if __name__ == "__main__":
+    if sys.argv[1:]:
+        ThreadingHTTPServer(("", int(sys.argv[1])), Handler).serve_forever()
+    speak()

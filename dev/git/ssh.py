@@ -1,0 +1,46 @@
+"""
+The same repositories over ssh: OpenSSH's server without root, on a high port.
+
+It lets one key in, whose holder can fetch and push and nothing else. A server without root can
+only let in the user it runs as, so that is whom clients name.
+"""
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+PORT = 2222
+
+
+def configuration(folder: Path) -> str:
+    """Write what sshd has to know; its keys are in ``folder``."""
+    return f"""\
+Port {PORT}
+HostKey {folder}/host-key
+AuthorizedKeysFile {folder}/authorized_keys
+PidFile none
+UsePAM no
+StrictModes no
+PasswordAuthentication no
+KbdInteractiveAuthentication no
+DisableForwarding yes
+PermitTTY no
+ForceCommand exec git-shell -c "$SSH_ORIGINAL_COMMAND"
+"""
+
+
+def main() -> None:
+    """Serve until killed, with the keys of the folder that SSH_KEYS names."""
+    folder = Path(tempfile.mkdtemp())
+    for key in Path(os.environ["SSH_KEYS"]).glob("[!.]*"):
+        # sshd takes no key that others can read, as a mounted Secret is.
+        shutil.copyfile(key, folder / key.name)
+        (folder / key.name).chmod(0o600)
+    config = folder / "sshd_config"
+    config.write_text(configuration(folder), encoding="utf-8")
+    os.execv("/usr/sbin/sshd", ["/usr/sbin/sshd", "-D", "-e", "-f", str(config)])
+
+
+if __name__ == "__main__":
+    main()

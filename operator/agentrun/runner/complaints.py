@@ -1,0 +1,86 @@
+"""What git complains of, in the words of those who can mend it: the profile's owners."""
+
+import re
+from enum import Enum
+
+
+class Credentials(Enum):
+    """What the profile's git Secret holds."""
+
+    NONE = "none"
+    PASSWORD = "password"
+    KEY = "key"
+
+
+_FIELD = "the profile's git.credentialsSecret"
+_ASKED = re.compile(r"could not read (Username|Password)|terminal prompts disabled")
+_NOT_FOR = re.compile(r"the password is not for (\S+)")
+_WANTED = {
+    Credentials.NONE: f"The server asks for credentials: name a Secret with them in {_FIELD}.",
+    Credentials.KEY: f"The server asks for a user and password, and the Secret in {_FIELD} holds"
+    " an ssh key: use the repository's ssh URL, or another Secret.",
+}
+# The first that fits counts, so what is said beside a general complaint comes before it.
+_COMPLAINTS = (
+    (
+        r"REMOTE HOST IDENTIFICATION HAS CHANGED",
+        "The server's host key is another than the one in the Secret's known_hosts. Either the"
+        " server has a new key, or somebody else answers in its place: ask the server's owner.",
+    ),
+    (
+        r"Host key verification failed",
+        "The server's host key is not in the Secret's known_hosts, so nobody can tell who answers."
+        " Add the key that the server's owner publishes.",
+    ),
+    (
+        r"incorrect passphrase|passphrase.*private key",
+        f"The ssh key in {_FIELD} is protected by a passphrase, which nobody can enter here: use a"
+        " key without one.",
+    ),
+    (
+        r"Load key .*(invalid format|error in libcrypto)",
+        f"What the Secret in {_FIELD} holds as ssh-privatekey is no private key.",
+    ),
+    (
+        r"Permission denied \(",
+        f"The server does not let the ssh key in {_FIELD} in, or not to this repository.",
+    ),
+    (
+        r"Authentication failed for|returned error: 401",
+        f"The server refuses the user and password in {_FIELD}.",
+    ),
+    (
+        r"returned error: 403",
+        "The server forbids this: the credentials lack a right (docs/git.md names the scopes), or"
+        " a proxy does not let the request through.",
+    ),
+    (
+        r"from proxy after CONNECT|CONNECT tunnel failed|resolve proxy",
+        "The profile's network.proxy does not let the request through.",
+    ),
+    (
+        r"certificate verification failed|SSL certificate problem|certificate.*not trusted",
+        "The server's certificate is of an authority that is not trusted: name it in the profile's"
+        " network.caBundle.",
+    ),
+)
+
+
+def explain(complaint: str, credentials: Credentials) -> str:
+    """Put the cause before git's own words, where it is known."""
+    cause = _cause(complaint, credentials)
+    return f"{cause} git says: {complaint}" if cause else complaint
+
+
+def _cause(complaint: str, credentials: Credentials) -> str:
+    host = _NOT_FOR.search(complaint)
+    if host:
+        return (
+            f"The server asks for a user and password, and those in {_FIELD} are not for"
+            f" {host[1]}: the profile's git.hosts says where they may be sent."
+        )
+    if _ASKED.search(complaint) and credentials in _WANTED:
+        return _WANTED[credentials]
+    if "Host key verification failed" in complaint and credentials is not Credentials.KEY:
+        return f"ssh needs a key: name a Secret of type kubernetes.io/ssh-auth in {_FIELD}."
+    return next((cause for pattern, cause in _COMPLAINTS if re.search(pattern, complaint)), "")

@@ -1,0 +1,54 @@
+"""Placing a profile's instruction files, where agents look for them by themselves."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from agentrun.api.v1alpha1 import InstructionFile, Reason
+from agentrun.runner.backends import write_file
+from agentrun.runner.layout import Layout
+from agentrun.runner.outcome import Failure
+
+_DEFAULT_PATHS = {
+    "codex": ".codex/AGENTS.md",
+    "claude_code": ".claude/CLAUDE.md",
+    "opencode": ".config/opencode/AGENTS.md",
+    "gemini": ".gemini/GEMINI.md",
+}
+"""Where each agent reads what its user wants in every project."""
+
+
+def write_instructions(layout: Layout, backend: str, files: Sequence[InstructionFile]) -> None:
+    """Write the files into the agent's home. Failure says which cannot be."""
+    for file in files:
+        path = file.path or _DEFAULT_PATHS.get(backend)
+        if path is None:
+            raise _invalid(f"An instruction file for backend {backend} needs a path.")
+        try:
+            write_file(_inside(layout.home, path), _text(layout, file))
+        except (OSError, UnicodeDecodeError) as error:
+            raise _invalid(f"Instruction file {path} cannot be written: {error}") from error
+
+
+def _inside(home: Path, path: str) -> Path:
+    """Place ``path`` in the home; the agent's program may have made links there by now."""
+    target = home / path
+    if not target.parent.resolve().is_relative_to(home.resolve()):
+        raise _invalid(f"Instruction file {path} would lie outside of the agent's home.")
+    return target
+
+
+def _text(layout: Layout, file: InstructionFile) -> str:
+    source = file.config_map
+    if source is None:
+        return file.text or ""
+    mounted = layout.instructions / source.name / source.key
+    if not mounted.is_file():
+        raise _invalid(
+            f"ConfigMap {source.name}, key {source.key}, is not in the pod: the profile has"
+            " changed since the pod was made. Start again."
+        )
+    return mounted.read_text(encoding="utf-8")
+
+
+def _invalid(message: str) -> Failure:
+    return Failure(Reason.PROFILE_INVALID, message)

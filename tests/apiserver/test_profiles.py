@@ -1,0 +1,217 @@
+"""What an AgentProfile may say, tried on a real API server, and what a run may not."""
+
+import json
+import subprocess
+from typing import Any
+
+import pytest
+
+from tests.apiserver.conftest import Objects
+from tests.apiserver.test_rules import SPEC, refused
+
+PROFILE: dict[str, Any] = {"backend": "codex", "image": "i"}
+SECRET = {"name": "s", "key": "k"}
+
+
+def test_a_profile_that_says_everything_is_kept_as_it_is(profiles: Objects) -> None:
+    spec = {
+        **PROFILE,
+        "instructionFiles": [{"text": "a"}, {"path": ".codex/x.md", "configMap": SECRET}],
+        "mcpServers": [
+            {"name": "a", "command": "x", "args": ["y"], "env": [{"name": "E", "secret": SECRET}]},
+            {"name": "b", "url": "http://b/mcp", "headers": [{"name": "A", "secret": SECRET}]},
+            {"name": "c", "url": "http://c/mcp", "headers": [{"name": "A", "value": "v"}]},
+        ],
+        "caches": [
+            {"claim": "npm", "mountPath": "/caches/npm"},
+            {"claim": "npm", "mountPath": "/var/cache/go", "subPath": "go/mod", "readOnly": True},
+        ],
+        "network": {
+            "caBundle": SECRET,
+            "proxy": {"http": "http://p:1", "https": "http://p:1", "noProxy": [".example.com"]},
+        },
+        "git": {"credentialsSecret": "g", "hosts": ["git.example.com", "git:8443"]},
+    }
+    kept = profiles.create(spec)["spec"]
+    assert kept["network"] == spec["network"]
+    assert [cache["mountPath"] for cache in kept["caches"]] == ["/caches/npm", "/var/cache/go"]
+    assert [server["name"] for server in kept["mcpServers"]] == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/workspace", "/workspace/x", "/agentrun", "/agentrun/pipes", "/home/agent",
+        "/home/agent/.npm", "/home", "/tmp/x", "/var/run/secrets/x", "/var", "/etc", "/usr/lib",
+    ],
+)  # fmt: skip
+def test_a_cache_hides_nothing_of_the_pod(profiles: Objects, path: str) -> None:
+    with refused("use one such as /caches/npm"):
+        profiles.create({**PROFILE, "caches": [{"claim": "c", "mountPath": path}]})
+
+
+@pytest.mark.parametrize("path", ["caches", "/", "/a/", "/a//b", "/a/../b", "/a/./b", "/a:b", ""])
+def test_a_caches_path_is_plain(profiles: Objects, path: str) -> None:
+    with refused("mountPath"):
+        profiles.create({**PROFILE, "caches": [{"claim": "c", "mountPath": path}]})
+
+
+@pytest.mark.parametrize(
+    ("more", "saying"),
+    [
+        pytest.param(
+            {"caches": [{"claim": "a", "mountPath": "/c"}, {"claim": "b", "mountPath": "/c"}]},
+            "Duplicate value",
+            id="two-caches-in-one-place",
+        ),
+        pytest.param(
+            {"caches": [{"claim": "a", "mountPath": "/c", "subPath": "../x"}]},
+            "subPath must be a relative path",
+            id="sub-path-that-climbs",
+        ),
+        pytest.param(
+            {"caches": [{"claim": "a", "mountPath": "/c", "subPath": "/x"}]},
+            "subPath must be a relative path",
+            id="sub-path-from-the-root",
+        ),
+        pytest.param(
+            {"mcpServers": [{"name": "a"}]}, "either a command or a url", id="server-of-nothing"
+        ),
+        pytest.param(
+            {"mcpServers": [{"name": "a", "command": "x", "url": "http://x"}]},
+            "either a command or a url",
+            id="server-of-both",
+        ),
+        pytest.param(
+            {"mcpServers": [{"name": "a", "url": "http://x", "args": ["y"]}]},
+            "args and env go with a command",
+            id="arguments-for-a-url",
+        ),
+        pytest.param(
+            {"mcpServers": [{"name": "a", "command": "x", "headers": [{"name": "A"}]}]},
+            "headers go with a url",
+            id="headers-for-a-program",
+        ),
+        pytest.param(
+            {"mcpServers": [{"name": "a", "url": "http://x", "headers": [{"name": "A"}]}]},
+            "either a value or a secret",
+            id="header-of-nothing",
+        ),
+        pytest.param({"mcpServers": [{"name": "a b", "command": "x"}]}, "name", id="server-name"),
+        pytest.param(
+            {"env": [{"name": "A", "value": "1", "secret": SECRET}]},
+            "either a value or a secret",
+            id="variable-of-both",
+        ),
+        pytest.param(
+            {"instructionFiles": [{"path": "/etc/x", "text": "t"}]},
+            "relative to the agent's home",
+            id="instructions-outside",
+        ),
+        pytest.param(
+            {"instructionFiles": [{"path": "a/../../x", "text": "t"}]},
+            "relative to the agent's home",
+            id="instructions-that-climb",
+        ),
+        pytest.param(
+            {"instructionFiles": [{"path": ".codex/config.toml", "text": "t"}]},
+            "which AgentRun writes",
+            id="instructions-over-the-config",
+        ),
+        pytest.param(
+            {"instructionFiles": [{"path": "a"}]}, "a text or a configMap", id="empty-instructions"
+        ),
+        pytest.param(
+            {"backend": "acp", "instructionFiles": [{"text": "t"}]},
+            "needs a path",
+            id="instructions-for-an-unknown-agent",
+        ),
+        pytest.param(
+            {"backend": "remote_a2a", "caches": [{"claim": "a", "mountPath": "/c"}]},
+            "runs elsewhere",
+            id="cache-for-an-agent-elsewhere",
+        ),
+        pytest.param(
+            {"network": {"proxy": {"http": "http://u:p@proxy:1"}}},
+            "belongs in a Secret",
+            id="password-in-the-open",
+        ),
+        pytest.param({"network": {"proxy": {}}}, "name the proxy", id="no-proxy"),
+        pytest.param(
+            {"network": {"proxy": {"http": "http://p:1", "urlSecret": SECRET}}},
+            "name the proxy",
+            id="proxy-twice",
+        ),
+        pytest.param(
+            {"network": {"caBundle": {"name": "a", "key": "../x"}}}, "key", id="key-that-climbs"
+        ),
+        pytest.param({"git": {"hosts": ["https://h"]}}, "hosts", id="url-for-a-host"),
+    ],
+)
+def test_what_a_profile_cannot_mean_is_refused(
+    profiles: Objects, more: dict[str, Any], saying: str
+) -> None:
+    with refused(saying):
+        profiles.create({**PROFILE, **more})
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://github.com/o/r.git", "http://git:8080/x", "ssh://git@h:22/x", "git@h:o/r.git",
+        "git://h/x",
+    ],
+)  # fmt: skip
+def test_a_repository_may_be_anywhere_that_git_reaches(runs: Objects, url: str) -> None:
+    runs.create({**SPEC, "workspace": {"git": {"url": url}}})
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "file:///etc", "/srv/x", "ext::sh -c id", "-u x", "ssh://-oProxyCommand=x/y", "h:x",
+        "git@-h:x", "https://", "https://h x", "HTTPS//x",
+    ],
+)  # fmt: skip
+def test_a_repository_is_neither_a_file_nor_a_program(runs: Objects, url: str) -> None:
+    with refused("a repository's url must begin with https://"):
+        runs.create({**SPEC, "workspace": {"git": {"url": url}}})
+
+
+def apply(spec: dict[str, Any], *flags: str) -> subprocess.CompletedProcess[str]:
+    run = {
+        "apiVersion": "agentrun.dev/v1alpha1",
+        "kind": "AgentRun",
+        "metadata": {"name": "escalates"},
+        "spec": {**SPEC, **spec},
+    }
+    return subprocess.run(
+        ["kubectl", "create", "--dry-run=server", "-o", "json", "-f", "-", *flags],
+        input=json.dumps(run),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        "env", "envFrom", "image", "imagePullSecrets", "secret", "volumes", "caches", "command",
+        "serviceAccountName", "securityContext", "nodeSelector", "mcpServers", "network", "git",
+        "instructionFiles", "pod", "provider", "resources",
+    ],
+)  # fmt: skip
+def test_a_run_names_no_secret_image_or_part_of_a_pod(field: str) -> None:
+    asked = apply({field: [{"name": "x"}]})
+    assert asked.returncode == 1
+    assert f'unknown field "spec.{field}"' in asked.stderr
+    # Who switches the check off gets a run without the field.
+    unchecked = apply({field: [{"name": "x"}]}, "--validate=false")
+    assert unchecked.returncode == 0, unchecked.stderr
+    assert field not in json.loads(unchecked.stdout)["spec"]
+
+
+def test_a_runs_workspace_names_nothing_else_either() -> None:
+    for workspace in ({"git": {"url": "https://h/x", "credentialsSecret": "s"}}, {"secret": "s"}):
+        assert "unknown field" in apply({"workspace": workspace}).stderr
