@@ -117,7 +117,7 @@ def install_packages(wanted: Mapping[str, str] = DEBIAN) -> None:
 
 def build(programs: tuple[Program, ...]) -> None:
     """Build the Go programs that are not in the cache yet, and link all of them."""
-    with _alone():
+    with alone():
         for program in programs:
             binary = cached(program)
             if not binary.exists():
@@ -175,7 +175,7 @@ def _go() -> str:
 
 
 @contextmanager
-def _alone() -> Iterator[None]:
+def alone() -> Iterator[None]:
     """Keep two builds of the same thing from running side by side."""
     with (paths.cache() / "build.lock").open("w", encoding="utf-8") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

@@ -132,7 +132,9 @@ class Handler(BaseHTTPRequestHandler):
         if isinstance(request, responses.Request) and (poll := request.poll()):
             return "", [{"poll": poll}]
         prompt, results = request.prompt_and_results()
-        return prompt, part(steps_of(prompt), results, request.is_call)
+        steps = part(steps_of(prompt), results, request.is_call)
+        first = request.preparation(steps[-1])
+        return prompt, [first] if first else steps
 
     def _has_key(self) -> bool:
         bearer = self.headers.get("authorization", "").removeprefix("Bearer ")

@@ -6,7 +6,17 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
 
-from dev.model.script import Cut, Event, Pause, Playable, Step, is_prompt, text_of, words
+from dev.model.script import (
+    PAUSE,
+    Cut,
+    Event,
+    Pause,
+    Playable,
+    Step,
+    is_prompt,
+    text_of,
+    words,
+)
 
 ERROR_TYPES = {
     400: "invalid_request_error",
@@ -16,6 +26,9 @@ ERROR_TYPES = {
     429: "rate_limit_error",
     529: "overloaded_error",
 }
+
+# In the ids of calls that are no step of the script.
+_ASIDE = "aside_"
 
 
 @dataclass(frozen=True)
@@ -41,11 +54,13 @@ class Request:
 
     def is_call(self, step: Step) -> bool:
         """Tell whether a step is played as a tool call, to which a result will come."""
-        return "shell" in step or ("structured" in step and "StructuredOutput" in self.tools)
+        if "structured" in step:
+            return "StructuredOutput" in self.tools
+        return bool(step.keys() & {"shell", "tool", "search"})
 
-    def prompt_and_results(self) -> tuple[str, int]:
-        """Find the newest prompt, and count the tool results since."""
-        results = 0
+    def prompt_and_results(self) -> tuple[str, list[str]]:
+        """Find the newest prompt, and the tool results since."""
+        results: list[str] = []
         for message in reversed(self.body.get("messages") or []):
             if message.get("role") != "user":
                 continue
@@ -54,8 +69,18 @@ class Request:
             texts = [str(b.get("text", "")) for b in blocks or [] if b.get("type") == "text"]
             if prompt := "\n".join(text for text in texts if is_prompt(text)):
                 return prompt, results
-            results += sum(block.get("type") == "tool_result" for block in blocks or [])
+            results = [_text_of_result(b) for b in blocks or [] if _counts(b)] + results
         return "", results
+
+    def preparation(self, step: Step) -> Step | None:
+        """Build the step that makes a tool available, if it is not so far."""
+        if "tool" not in step or (name := _tool_name(step)) in self.tools:
+            return None
+        conversation = json.dumps(self.body.get("messages"))
+        if f'"tool_name": "{name}"' in conversation:
+            return None
+        # Claude Code tells the names of its deferred tools, and a search loads them.
+        return {"search": f"select:{name}"} if name in conversation else {"shell": PAUSE}
 
 
 def stream(request: Request, steps: list[Step]) -> Iterator[Playable]:
@@ -109,20 +134,42 @@ def _message(request: Request, content: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _block(request: Request, step: Step) -> dict[str, Any]:
+    if "search" in step:
+        return _tool("ToolSearch", {"query": step["search"], "max_results": 5}, _ASIDE)
+    if "tool" in step:
+        return _tool(_tool_name(step), step["arguments"])
     if "think" in step:
         return {"type": "thinking", "thinking": str(step["think"]), "signature": "scripted"}
     if "shell" in step:
         # Longer than any test; the default would end a long command after two minutes.
         call = {"command": step["shell"], "description": "Run a command", "timeout": 600_000}
-        return _tool("Bash", call)
+        return _tool("Bash", call, _ASIDE if step["shell"] == PAUSE else "")
     if request.is_call(step):
         return _tool("StructuredOutput", step["structured"])
     text = text_of(step)
     return {"type": "text", "text": json.dumps(step["structured"]) if text is None else text}
 
 
-def _tool(name: str, value: dict[str, Any]) -> dict[str, Any]:
-    return {"type": "tool_use", "id": f"toolu_{uuid4().hex}", "name": name, "input": value}
+def _tool(name: str, value: dict[str, Any], mark: str = "") -> dict[str, Any]:
+    return {"type": "tool_use", "id": f"toolu_{mark}{uuid4().hex}", "name": name, "input": value}
+
+
+def _tool_name(step: Step) -> str:
+    server, _, tool = str(step["tool"]).partition("/")
+    return f"mcp__{server}__{tool}"
+
+
+def _counts(block: dict[str, Any]) -> bool:
+    """Tell the result of a step from that of a preparation."""
+    is_aside = str(block.get("tool_use_id", "")).startswith(f"toolu_{_ASIDE}")
+    return block.get("type") == "tool_result" and not is_aside
+
+
+def _text_of_result(block: dict[str, Any]) -> str:
+    content = block.get("content")
+    if isinstance(content, str):
+        return content
+    return "\n".join(str(part.get("text", "")) for part in content or [])
 
 
 def _stream_block(index: int, block: dict[str, Any], step: Step) -> Iterator[Playable]:

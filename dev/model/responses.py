@@ -9,7 +9,17 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
 
-from dev.model.script import Cut, Event, Pause, Playable, Step, is_prompt, text_of, words
+from dev.model.script import (
+    PAUSE,
+    Cut,
+    Event,
+    Pause,
+    Playable,
+    Step,
+    is_prompt,
+    text_of,
+    words,
+)
 
 Item = dict[str, Any]
 
@@ -18,6 +28,8 @@ ERROR_CODES = {401: "invalid_api_key", 403: "forbidden", 429: "rate_limit_exceed
 _RUNNING = re.compile(r"Process running with session ID (\d+)")
 _WAITING = re.compile(r"Script running with cell ID (\S+)")
 _PATIENCE_MS = 30_000
+# In the ids of calls that are no step of the script.
+_ASIDE = "aside_"
 
 
 @dataclass(frozen=True)
@@ -56,17 +68,30 @@ class Request:
 
     def is_call(self, step: Step) -> bool:
         """Tell whether a step is played as a tool call, to which a result will come."""
-        return "shell" in step
+        return bool(step.keys() & {"shell", "tool"})
 
-    def prompt_and_results(self) -> tuple[str, int]:
-        """Find the newest prompt, and count the commands that ended since."""
-        results = 0
+    def prompt_and_results(self) -> tuple[str, list[str]]:
+        """Find the newest prompt, and what the calls that ended since resulted in."""
+        results: list[str] = []
         for item in reversed(self.items):
             if _is_output(item):
-                results += not _still_running(item)
+                if not _still_running(item) and not _is_aside(item):
+                    results.insert(0, _output_of(item))
             elif item.get("role") == "user" and (prompt := _prompt_of(item)):
                 return prompt, results
         return "", results
+
+    def preparation(self, step: Step) -> Step | None:
+        """Build the step that waits for a tool whose server is not connected so far."""
+        if "tool" not in step or _address(step) in self.addresses:
+            return None
+        return {"shell": PAUSE}
+
+    @property
+    def addresses(self) -> set[tuple[str, str]]:
+        """The offered tools of MCP servers, each with its namespace."""
+        offered = [tool for tool in self.body.get("tools") or [] if tool.get("type") == "namespace"]
+        return {(str(n.get("name")), str(t.get("name"))) for n in offered for t in n["tools"]}
 
     def poll(self) -> Item | None:
         """Build the call that waits on, if the last command has not ended yet."""
@@ -148,7 +173,11 @@ def _item(request: Request, step: Step) -> Item:
         summary = [{"type": "summary_text", "text": str(step["think"])}]
         return {"type": "reasoning", "id": f"rs_{uuid4().hex}", "summary": summary}
     if "shell" in step:
-        return _shell(request.tools, str(step["shell"]))
+        call = _shell(request.tools, str(step["shell"]))
+        return _marked(call) if step["shell"] == PAUSE else call
+    if "tool" in step:
+        namespace, name = _address(step)
+        return {**_function(name, step["arguments"]), "namespace": namespace}
     text = text_of(step)
     if text is None:
         text = json.dumps(step["structured"])
@@ -181,6 +210,19 @@ def _function(name: str, arguments: dict[str, Any]) -> Item:
     call = uuid4().hex
     names = {"id": f"fc_{call}", "call_id": f"call_{call}", "name": name}
     return {"type": "function_call", **names, "arguments": json.dumps(arguments)}
+
+
+def _address(step: Step) -> tuple[str, str]:
+    server, _, tool = str(step["tool"]).partition("/")
+    return f"mcp__{server}", tool
+
+
+def _marked(call: Item) -> Item:
+    return {**call, "call_id": f"{_ASIDE}{call['call_id']}"}
+
+
+def _is_aside(output: Item) -> bool:
+    return str(output.get("call_id", "")).startswith(_ASIDE)
 
 
 def _stream_item(event: Any, index: int, item: Item, step: Step) -> Iterator[Playable]:

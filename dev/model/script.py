@@ -1,8 +1,8 @@
-"""Deciding what to play: from the newest prompt, and how many results it brought so far."""
+"""Deciding what to play: from the newest prompt, and the results it brought so far."""
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -12,7 +12,10 @@ Step = dict[str, Any]
 
 _BLOCK = re.compile(r"```script\s*\n(.*?)```", re.DOTALL)
 # What agents put into the conversation as if their user had said it.
-_NOT_FROM_THE_USER = ("<", "# AGENTS.md", "[Request interrupted", "Caveat:")
+_NOT_FROM_THE_USER = ("<", "# AGENTS.md", "[Request interrupted", "Caveat:", "Tool loaded.")
+_REFERENCE = re.compile(r"\{\{(\w+)\}\}")
+PAUSE = "python3 -c 'import time; time.sleep(1)'"
+"""What the model has the agent do while it waits for something."""
 
 
 @dataclass(frozen=True)
@@ -65,28 +68,65 @@ def parse(text: str) -> list[Step]:
         raise ScriptError(f"the script is not JSON: {error}") from error
     if not isinstance(steps, list) or not all(isinstance(step, dict) for step in steps):
         raise ScriptError("the script is not a list of objects")
-    known = {"say", "say_slowly", "think", "shell", "structured", "hang", "error", "cut"}
+    known = {"say", "say_slowly", "think", "shell", "tool", "structured", "hang", "error", "cut"}
     for step in steps:
         if not known & step.keys():
             raise ScriptError(f"no such step: {json.dumps(step)}")
     return steps
 
 
-def part(steps: list[Step], results: int, is_call: Callable[[Step], bool]) -> list[Step]:
+def part(steps: list[Step], results: Sequence[str], is_call: Callable[[Step], bool]) -> list[Step]:
     """Choose the steps of the next answer: up to the next tool call, or to the end."""
+    left = list(results)
     begin = 0
     for index, step in enumerate(steps):
-        if results == 0:
+        if not left:
             break
         if is_call(step):
-            results -= 1
-            begin = index + 1
+            begin = index + _took(step, left)
     chosen = []
     for step in steps[begin:]:
-        chosen.append(step)
+        chosen.append(filled_in(step, results))
         if is_call(step):
             break
     return chosen or [{"say": "Done."}]
+
+
+def _took(step: Step, left: list[str]) -> int:
+    """Take the results of ``step`` from what is left; 0 if it is to be called again."""
+    while left:
+        if str(step.get("until", "")) in left.pop(0):
+            return 1
+    return 0
+
+
+def filled_in(step: Step, results: Sequence[str]) -> Step:
+    """Put what earlier results said into a tool step's arguments."""
+    if "tool" not in step:
+        return step
+    return {**step, "arguments": _filled(step.get("arguments", {}), results)}
+
+
+def _filled(value: Any, results: Sequence[str]) -> Any:
+    if isinstance(value, dict):
+        return {key: _filled(each, results) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_filled(each, results) for each in value]
+    if not isinstance(value, str):
+        return value
+    if whole := _REFERENCE.fullmatch(value):
+        return _told(whole[1], results)
+    return _REFERENCE.sub(lambda found: str(_told(found[1], results)), value)
+
+
+def _told(key: str, results: Sequence[str]) -> Any:
+    """Find the value of ``key`` in the newest result that has one."""
+    for text in reversed(results):
+        # Some agents wrap a result's JSON into a string of another JSON.
+        for plain in (text, text.replace('\\"', '"')):
+            if found := list(re.finditer(rf'"{key}":\s*', plain)):
+                return json.JSONDecoder().raw_decode(plain, found[-1].end())[0]
+    raise ScriptError(f"no result so far has a {key}")
 
 
 def words(step: Step) -> Iterator[tuple[str, Pause | None]]:

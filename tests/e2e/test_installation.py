@@ -33,6 +33,7 @@ async def test_the_notes_say_the_next_step(platform: Platform) -> None:
     notes = await helm("get", "notes", "agentrun", "-n", SYSTEM)
     assert "kubectl create token agentrun-client -n agents --audience agentrun" in notes
     assert "claude mcp add --transport http agentrun" in notes
+    assert "claude mcp add agentrun -- agentrun mcp" in notes
 
 
 async def test_the_namespace_of_runs_enforces_the_restricted_standard(platform: Platform) -> None:

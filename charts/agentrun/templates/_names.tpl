@@ -28,6 +28,10 @@
 {{/* What every program must agree on: clients make tokens of it by this name. */}}
 {{- define "agentrun.client" -}}agentrun-client{{- end }}
 
+{{- define "agentrun.user" -}}{{ include "agentrun.name" . }}-user{{- end }}
+
+{{- define "agentrun.tokenMaker" -}}{{ include "agentrun.name" . }}-user-token{{- end }}
+
 {{/* Labels are asked for with the root and the component: (list $ "operator"). */}}
 {{- define "agentrun.selector" -}}
 {{- $root := first . -}}

@@ -121,3 +121,29 @@ def test_a_script_that_is_no_json_is_the_callers_mistake(model: Client) -> None:
     answer = model.messages(body(user("```script\n[{\n```")))
     assert answer.status == 400
     assert "not JSON" in answer.body["error"]["message"]
+
+
+SEARCH = {"name": "ToolSearch", "input_schema": {}}
+SPAWN = script({"tool": "agentrun/spawn_run", "arguments": {"role": "worker"}}, {"say": "End."})
+NAME = "mcp__agentrun__spawn_run"
+
+
+def test_a_tool_step_calls_the_tool_of_the_mcp_server(model: Client) -> None:
+    offered = {"name": NAME, "input_schema": {}}
+    call = model.messages(body(user(SPAWN), tools=(BASH, offered))).body["content"][0]
+    assert (call["name"], call["input"]) == (NAME, {"role": "worker"})
+
+
+def test_a_tool_that_is_not_connected_is_waited_for_and_then_searched(model: Client) -> None:
+    waits = model.messages(body(user(SPAWN), tools=(BASH, SEARCH))).body["content"][0]
+    assert waits["name"] == "Bash"
+    aside = {"type": "tool_result", "tool_use_id": waits["id"], "content": ""}
+    told = {"role": "system", "content": f"Deferred tools: {NAME}"}
+    messages = [user(SPAWN), {"role": "user", "content": [aside]}, told]
+    searches = model.messages(body(*messages, tools=(BASH, SEARCH))).body["content"][0]
+    assert (searches["name"], searches["input"]["query"]) == ("ToolSearch", f"select:{NAME}")
+    reference = {"type": "tool_reference", "tool_name": NAME}
+    found = {"type": "tool_result", "tool_use_id": searches["id"], "content": [reference]}
+    loaded = {"role": "user", "content": [found, {"type": "text", "text": "Tool loaded."}]}
+    call = model.messages(body(*messages, loaded, tools=(BASH, SEARCH))).body["content"][0]
+    assert call["name"] == NAME

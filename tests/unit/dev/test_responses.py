@@ -129,3 +129,16 @@ def test_tools_offered_within_the_conversation_are_found(model: Client) -> None:
     offered = {"type": "additional_tools", "tools": [namespace]}
     request = body(offered, user(script({"shell": "ls"})), tools=())
     assert command(model.responses(request).body["output"][0]) == "ls"
+
+
+def test_a_tool_step_calls_the_tool_once_its_server_is_connected(model: Client) -> None:
+    step = {"tool": "agentrun/spawn_run", "arguments": {"role": "worker"}}
+    prompt = user(script(step, {"say": "End."}))
+    waits = model.responses(body(prompt)).body["output"][0]
+    assert waits["name"] == "exec_command"
+    waited = {**output(), "call_id": waits["call_id"]}
+    tools = [{"type": "function", "name": "spawn_run"}]
+    server = {"type": "namespace", "name": "mcp__agentrun", "tools": tools}
+    call = model.responses(body(prompt, waited, tools=(EXEC, server))).body["output"][0]
+    assert (call["namespace"], call["name"]) == ("mcp__agentrun", "spawn_run")
+    assert json.loads(call["arguments"]) == {"role": "worker"}

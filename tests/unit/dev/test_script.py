@@ -4,7 +4,7 @@ from dev.model import script
 
 
 def is_call(step: script.Step) -> bool:
-    return "shell" in step
+    return bool(step.keys() & {"shell", "tool"})
 
 
 @pytest.mark.parametrize(
@@ -18,11 +18,11 @@ def is_call(step: script.Step) -> bool:
 )
 def test_part(results: int, expected: list[script.Step]) -> None:
     steps: list[script.Step] = [{"say": "a"}, {"shell": "b"}, {"shell": "c"}, {"say": "d"}]
-    assert script.part(steps, results, is_call) == expected
+    assert script.part(steps, [""] * results, is_call) == expected
 
 
 def test_a_script_that_ends_with_a_call_still_gets_a_last_word() -> None:
-    assert script.part([{"shell": "a"}], 1, is_call) == [{"say": "Done."}]
+    assert script.part([{"shell": "a"}], [""], is_call) == [{"say": "Done."}]
 
 
 @pytest.mark.parametrize("text", ["{", '{"say": "x"}', '["say"]', '[{"sing": "x"}]'])
@@ -41,3 +41,36 @@ def test_slow_words_make_up_the_text() -> None:
     said = list(script.words(step))
     assert "".join(word for word, _ in said) == "one two  three"
     assert {pause.seconds for _, pause in said if pause} == {0.25}
+
+
+CALLS: list[script.Step] = [
+    {"tool": "s/spawn", "arguments": {}},
+    {"tool": "s/poll", "arguments": {"id": "{{id}}", "after": "{{next}}"}, "until": "finished"},
+    {"tool": "s/end", "arguments": {"note": ["end of {{id}}"]}},
+]
+SPAWNED = '{"id": "run-1", "next": 0}'
+
+
+@pytest.mark.parametrize(
+    ("results", "expected"),
+    [
+        pytest.param([SPAWNED], {"id": "run-1", "after": 0}, id="values-of-the-newest-result"),
+        pytest.param([SPAWNED, '{"next": 4}'], {"id": "run-1", "after": 4}, id="called-again"),
+        pytest.param(
+            [SPAWNED, r'Output: "{\"next\": 5}"'], {"id": "run-1", "after": 5}, id="json-in-json"
+        ),
+        pytest.param(
+            [SPAWNED, "{}", "finished"], {"note": ["end of run-1"]}, id="until-it-says-so"
+        ),
+    ],
+)
+def test_a_tool_step_uses_what_earlier_results_said(
+    results: list[str], expected: dict[str, object]
+) -> None:
+    [step] = script.part(CALLS, results, is_call)
+    assert step["arguments"] == expected
+
+
+def test_a_value_that_no_result_has_is_the_scripts_mistake() -> None:
+    with pytest.raises(script.ScriptError, match="no result so far has a id"):
+        script.part(CALLS[1:], [], is_call)

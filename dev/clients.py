@@ -1,0 +1,60 @@
+"""
+The real MCP clients on this machine: Claude Code and Codex, as the agent image pins them.
+
+Tests start them outside of the cluster, with a HOME of their own, to see that they work with the
+bridge as users run it.
+"""
+
+import hashlib
+import os
+import shutil
+import sys
+from pathlib import Path
+
+from dev import paths, tools
+from dev.shell import run, step
+
+PINS = paths.CHECKOUT / "images" / "agent"
+_FILES = ("package.json", "package-lock.json", "requirements-npm.txt")
+_CLAUDE = "node_modules/@anthropic-ai/claude-code-linux-x64/claude"
+_CODEX = "node_modules/@openai/codex-linux-x64/vendor/x86_64-unknown-linux-musl"
+
+
+def install() -> Path:
+    """Install the pinned programs, once, and return the folder with `claude` and `codex`."""
+    home = paths.cache() / f"clients-{_digest()}"
+    with tools.alone():
+        if not home.exists():
+            with step("installing claude and codex"):
+                _install(home)
+    return home / "bin"
+
+
+def _install(home: Path) -> None:
+    part = home.with_suffix(".part")
+    shutil.rmtree(part, ignore_errors=True)
+    (part / "bin").mkdir(parents=True)
+    for name in _FILES:
+        shutil.copy(PINS / name, part)
+    run([sys.executable, "-m", "venv", part / "npm"])
+    run([part / "npm/bin/pip", "install", "-q", "--require-hashes", "-r", part / _FILES[2]])
+    quiet = ("--no-audit", "--no-fund", "--loglevel=error")
+    run(
+        ["npm", "ci", "--omit=optional", "--ignore-scripts", *quiet],
+        cwd=part,
+        env={**os.environ, "PATH": f"{part / 'npm/bin'}:{os.environ['PATH']}"},
+    )
+    (part / _CLAUDE).rename(part / "bin" / "claude")
+    (part / _CODEX).rename(part / "codex")
+    (part / "bin" / "codex").symlink_to("../codex/bin/codex")
+    for rest in ("node_modules", "npm"):
+        shutil.rmtree(part / rest)
+    # Only what is complete gets the name that counts as installed.
+    part.rename(home)
+
+
+def _digest() -> str:
+    digest = hashlib.sha256()
+    for name in _FILES:
+        digest.update((PINS / name).read_bytes())
+    return digest.hexdigest()[:16]

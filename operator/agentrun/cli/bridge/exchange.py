@@ -1,0 +1,159 @@
+"""
+One message of the client, and what the front door answers to it.
+
+What was certainly not delivered is tried again for a while: pods are replaced, laptops wake up.
+What broke off in the middle is not: it may have been carried out, and only the caller knows
+whether it can be repeated.
+"""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+
+import httpx2
+
+from agentrun.cli.bridge.messages import AWAY, Json, Message, failure, headers_of
+from agentrun.cli.connection import FrontDoor
+from agentrun.cli.problems import AwayError, CliError
+
+_PAUSES = (0.2, 0.5, 1.0)
+_OK_EMPTY = (202, 204)
+_UNAUTHORIZED, _TOO_MANY, _UNAVAILABLE = 401, 429, (502, 503, 504)
+
+
+@dataclass(frozen=True)
+class Patience:
+    """For how many seconds a message is tried again, so that a new pod can become ready."""
+
+    usual: float = 20.0
+    start: float = 7.0
+    """For `initialize`: there are clients that give a server 10 s to answer it."""
+
+
+PATIENCE = Patience()
+
+
+class LostError(CliError):
+    """The connection broke while an answer was awaited."""
+
+
+@dataclass
+class Exchange:
+    """How messages reach the front door."""
+
+    connect: Callable[[], Awaitable[FrontDoor]]
+    patience: Patience = PATIENCE
+    version: str = ""
+    """What `initialize` agreed on."""
+
+    async def carry(self, message: Message) -> AsyncIterator[str | Json]:
+        """Deliver ``message`` and yield what comes back; a request is always answered at last."""
+        is_answered = False
+        try:
+            async for reply in self._deliver(message):
+                is_answered = is_answered or _answers(reply, message)
+                self._notice(message, reply)
+                yield reply if isinstance(reply, str) else json.dumps(reply, ensure_ascii=False)
+            why = "the server closed the connection without an answer"
+        except CliError as error:
+            why = str(error)
+        if message.is_request and not is_answered:
+            yield failure(message.id, AWAY, why)
+
+    async def _deliver(self, message: Message) -> AsyncIterator[Json]:
+        clock = asyncio.get_running_loop().time
+        is_start = message.method == "initialize"
+        deadline = clock() + (self.patience.start if is_start else self.patience.usual)
+        tries = 0
+        while True:
+            try:
+                async for reply in self._post(message):
+                    yield reply
+                return
+            except AwayError:
+                pause = _PAUSES[min(tries, len(_PAUSES) - 1)]
+                tries += 1
+                if clock() + pause > deadline:
+                    raise
+                await asyncio.sleep(pause)
+
+    async def _post(self, message: Message) -> AsyncIterator[Json]:
+        door = await self.connect()
+        try:
+            async with door.http.stream(
+                "POST",
+                door.url,
+                content=json.dumps(message.content, ensure_ascii=False).encode(),
+                headers=headers_of(message, self.version),
+            ) as response:
+                async for reply in _read(response, message, door):
+                    yield reply
+        except (httpx2.ConnectError, httpx2.ConnectTimeout) as error:
+            raise AwayError(
+                f"{door.place} cannot be reached: {_words(error)}; try again in a few seconds"
+            ) from error
+        except httpx2.HTTPError as error:
+            raise LostError(
+                f"the connection to AgentRun ({door.place}) broke during {message.title}:"
+                f" {_words(error)}. It may have been carried out, or not. Call it again in a few"
+                " seconds; after spawn_run, look with list_runs first"
+            ) from error
+
+    def _notice(self, message: Message, reply: Json) -> None:
+        if message.method == "initialize" and _answers(reply, message):
+            result = reply.get("result")
+            if isinstance(result, dict):
+                self.version = str(result.get("protocolVersion", ""))
+
+
+async def _read(
+    response: httpx2.Response, message: Message, door: FrontDoor
+) -> AsyncIterator[Json]:
+    kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if response.status_code in _OK_EMPTY:
+        return
+    if response.is_success and kind == "text/event-stream":
+        # An answer is as long as it is: the front door bounds it.
+        async for event in httpx2.EventSource(response, max_event_size=None):
+            if event.data and event.event == "message":
+                yield _object(event.data)
+        return
+    body = (await response.aread()).decode(errors="replace")
+    answer = _object(body) if kind == "application/json" else {}
+    if answer.get("jsonrpc") == "2.0":
+        # An error before the id was read carries none; only this request can be meant.
+        yield answer if answer.get("id") is not None else {**answer, "id": message.id}
+        return
+    _refuse(response.status_code, _reason(answer, body), door)
+
+
+def _refuse(status: int, why: str, door: FrontDoor) -> None:
+    if status == _TOO_MANY or status in _UNAVAILABLE:
+        raise AwayError(f"{door.place} cannot answer just now ({status}): {why}")
+    if status == _UNAUTHORIZED:
+        raise CliError(
+            f"{door.place} does not accept the token: it must be valid and made for the audience"
+            " agentrun; make a new one for AGENTRUN_TOKEN, or leave it out and use kubeconfig"
+        )
+    raise CliError(f"{door.place} answered with HTTP {status}: {why}")
+
+
+def _reason(answer: Json, body: str) -> str:
+    return str(answer.get("error_description") or answer.get("message") or body.strip()[:300])
+
+
+def _object(text: str) -> Json:
+    try:
+        found = json.loads(text)
+    except ValueError:
+        found = None
+    return found if isinstance(found, dict) else {}
+
+
+def _answers(reply: Json, message: Message) -> bool:
+    return "method" not in reply and reply.get("id") == message.id
+
+
+def _words(error: Exception) -> str:
+    return str(error) or type(error).__name__

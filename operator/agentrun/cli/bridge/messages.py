@@ -1,0 +1,116 @@
+"""
+What the bridge needs to know of a message, and the messages it writes itself.
+
+The headers are those of MCP's streamable HTTP transport: up to 2025-11-25 the version that
+``initialize`` agreed on, since 2026-07-28 what each request says of itself in ``_meta``.
+https://modelcontextprotocol.io/specification/2026-07-28/basic/transports
+"""
+
+import base64
+import json
+import re
+from dataclasses import dataclass
+from typing import Any
+
+Json = dict[str, Any]
+
+PARSE_ERROR, INVALID_REQUEST, AWAY = -32700, -32600, -32000
+
+_VERSION_META = "io.modelcontextprotocol/protocolVersion"
+# Whose name a proxy on the way may want to know, and where it stands.
+_NAMED = {"tools/call": "name", "prompts/get": "name", "resources/read": "uri"}
+_PRINTABLE = re.compile(r"[\x20-\x7E]*")
+
+
+class MalformedError(ValueError):
+    """What came is no message; ``reply`` says so to the client."""
+
+    def __init__(self, code: int, text: str) -> None:
+        super().__init__(text)
+        self.reply = failure(None, code, text)
+
+
+@dataclass(frozen=True)
+class Message:
+    """A JSON-RPC message of the client."""
+
+    content: Json
+
+    @property
+    def method(self) -> str:
+        """The method; empty for an answer to the server."""
+        return str(self.content.get("method", ""))
+
+    @property
+    def id(self) -> str | int | None:
+        """The id."""
+        found: str | int | None = self.content.get("id")
+        return found
+
+    @property
+    def is_request(self) -> bool:
+        """Whether it must be answered."""
+        return bool(self.method) and self.id is not None
+
+    @property
+    def params(self) -> Json:
+        """The parameters."""
+        found = self.content.get("params")
+        return found if isinstance(found, dict) else {}
+
+    @property
+    def cancels(self) -> str | int | None:
+        """The id of the request that this message gives up."""
+        if self.method != "notifications/cancelled":
+            return None
+        found: str | int | None = self.params.get("requestId")
+        return found
+
+    @property
+    def title(self) -> str:
+        """What to call it in a message to a person or a model."""
+        name = self.params.get(_NAMED.get(self.method, ""))
+        return f"{self.method} {name}" if name else self.method or "an answer"
+
+
+def parse(line: bytes) -> Message:
+    """Read one line of the client; MalformedError if it is no message."""
+    try:
+        content = json.loads(line)
+    except ValueError as error:
+        raise MalformedError(PARSE_ERROR, f"this line is not JSON: {error}") from error
+    if not isinstance(content, dict) or content.get("jsonrpc") != "2.0":
+        raise MalformedError(INVALID_REQUEST, "a line must hold one JSON-RPC 2.0 message")
+    if not isinstance(content.get("id"), str | int | None):
+        raise MalformedError(INVALID_REQUEST, "the id must be a string or a number")
+    return Message(content)
+
+
+def headers_of(message: Message, negotiated: str) -> dict[str, str]:
+    """Build the headers that the transport wants of a message."""
+    headers = {
+        "accept": "application/json, text/event-stream",
+        "content-type": "application/json",
+    }
+    meta = message.params.get("_meta")
+    own = meta.get(_VERSION_META) if isinstance(meta, dict) else None
+    if isinstance(own, str):
+        headers |= {"mcp-protocol-version": own, "mcp-method": message.method}
+        name = message.params.get(_NAMED.get(message.method, ""))
+        if isinstance(name, str):
+            headers["mcp-name"] = _header_value(name)
+    elif negotiated and message.method != "initialize":
+        headers["mcp-protocol-version"] = negotiated
+    return headers
+
+
+def failure(request_id: str | int | None, code: int, text: str) -> Json:
+    """Build the answer that tells a client of an error."""
+    return {"jsonrpc": "2.0", "id": request_id, "error": {"code": code, "message": text}}
+
+
+def _header_value(text: str) -> str:
+    """Write a value so that it survives as a header, as the specification has it."""
+    if _PRINTABLE.fullmatch(text) and text == text.strip() and not text.startswith("=?base64?"):
+        return text
+    return f"=?base64?{base64.b64encode(text.encode()).decode()}?="

@@ -1,0 +1,117 @@
+"""One session: each message of the client is carried over side by side with the others."""
+
+import asyncio
+import logging
+from collections.abc import Coroutine
+from contextlib import AsyncExitStack
+from typing import Any
+
+from agentrun.cli.bridge.exchange import PATIENCE, Exchange, Patience
+from agentrun.cli.bridge.messages import AWAY, MalformedError, Message, failure, parse
+from agentrun.cli.bridge.stdio import Wire
+from agentrun.cli.connection import FrontDoor, front_door
+from agentrun.cli.options import ConnectionOptions
+from agentrun.cli.problems import CliError
+
+_log = logging.getLogger(__name__)
+
+
+class Door:
+    """The front door, looked for until it is found once."""
+
+    def __init__(self, options: ConnectionOptions, stack: AsyncExitStack) -> None:
+        self._options = options
+        self._stack = stack
+        self._lock = asyncio.Lock()
+        self._found: FrontDoor | None = None
+
+    async def reach(self) -> FrontDoor:
+        """Return the front door; CliError says why it is not to be found."""
+        async with self._lock:
+            if self._found is None:
+                self._found = await self._stack.enter_async_context(front_door(self._options))
+                _log.info("connected to %s", self._found.place)
+            return self._found
+
+
+class Session:
+    """The messages under way between a client and the front door."""
+
+    def __init__(self, wire: Wire, exchange: Exchange) -> None:
+        self._wire = wire
+        self._exchange = exchange
+        self._requests: dict[str | int, asyncio.Task[None]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def run(self) -> None:
+        """Carry messages until the client has nothing more to say."""
+        try:
+            async for line in self._wire.lines():
+                self._take(line)
+        finally:
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _take(self, line: bytes) -> None:
+        try:
+            message = parse(line)
+        except MalformedError as error:
+            self._wire.send(error.reply)
+            return
+        if message.cancels is not None:
+            # Over HTTP a request is given up by leaving; a client that cancels wants no answer.
+            if task := self._requests.get(message.cancels):
+                task.cancel()
+            return
+        task = self._start(self._carry(message))
+        if message.is_request and message.id is not None:
+            self._requests[message.id] = task
+            task.add_done_callback(lambda done: self._forget(message.id, done))
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    def _forget(self, request_id: str | int | None, task: asyncio.Task[None]) -> None:
+        if request_id is not None and self._requests.get(request_id) is task:
+            del self._requests[request_id]
+
+    async def _carry(self, message: Message) -> None:
+        try:
+            async for reply in self._exchange.carry(message):
+                self._wire.send(reply)
+                if isinstance(reply, dict):
+                    _log.warning("%s: %s", message.title, reply["error"]["message"])
+        except Exception as error:  # noqa: BLE001 - the session's other messages must not suffer
+            _log.exception("%s failed", message.title)
+            if message.is_request:
+                self._wire.send(failure(message.id, AWAY, f"the bridge failed: {error!r}"))
+
+
+async def serve(wire: Wire, options: ConnectionOptions, patience: Patience = PATIENCE) -> None:
+    """Bridge until the client is gone."""
+    async with AsyncExitStack() as stack:
+        door = Door(options, stack)
+        wire.start()
+        work = [
+            asyncio.create_task(Session(wire, Exchange(door.reach, patience)).run()),
+            asyncio.create_task(wire.gone.wait()),
+        ]
+        greeting = asyncio.create_task(_greet(door))
+        try:
+            await asyncio.wait(work, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in (*work, greeting):
+                task.cancel()
+            await asyncio.gather(*work, greeting, return_exceptions=True)
+
+
+async def _greet(door: Door) -> None:
+    """Connect before the first message, which hides the time it takes; it will be tried again."""
+    try:
+        await door.reach()
+    except CliError as error:
+        _log.warning("%s", error)

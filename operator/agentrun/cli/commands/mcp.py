@@ -1,0 +1,74 @@
+"""``agentrun mcp``: the bridge for MCP clients."""
+
+import asyncio
+import logging
+import signal
+import sys
+from contextlib import AsyncExitStack
+from typing import Annotated
+
+import typer
+
+from agentrun.cli.options import ConnectionOptions
+from agentrun.cli.problems import CliError
+
+
+def mcp(
+    connection: ConnectionOptions,
+    check: Annotated[
+        bool, typer.Option("--check", help="Only say whether the front door is reached, and end.")
+    ] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say more on stderr.")] = False,
+) -> None:
+    """
+    Connect an MCP client on this machine to AgentRun in a cluster.
+
+    The client starts this command and speaks MCP with it over stdin and stdout. It finds AgentRun
+    with your kubeconfig, forwards a connection to it, and makes short-lived tokens, for as long as
+    the client runs. Nothing has to be set up before, and nothing is left after.
+
+    \b
+    Claude Code:  claude mcp add agentrun -- agentrun mcp
+    Codex:        codex mcp add agentrun -- agentrun mcp
+    """
+    level = logging.INFO if verbose else logging.WARNING
+    logging.basicConfig(level=level, format="agentrun: %(message)s", stream=sys.stderr)
+    if check:
+        asyncio.run(_check(connection))
+        return
+    raise typer.Exit(asyncio.run(_bridge(connection)))
+
+
+async def _bridge(connection: ConnectionOptions) -> int:
+    # Not above: the Kubernetes client takes most of a second, and help needs none of it.
+    from agentrun.cli.bridge.session import serve
+    from agentrun.cli.bridge.stdio import Wire, take_stdio
+
+    loop = asyncio.get_running_loop()
+    serving = asyncio.create_task(serve(Wire(*take_stdio()), connection))
+    received: list[int] = []
+
+    def end(number: int) -> None:
+        received.append(number)
+        serving.cancel()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, end, number)
+    try:
+        await serving
+    except asyncio.CancelledError:
+        if not received:
+            raise
+    # As a shell counts it.
+    return 128 + received[0] if received else 0
+
+
+async def _check(connection: ConnectionOptions) -> None:
+    from agentrun.cli.connection import front_door
+
+    async with AsyncExitStack() as stack:
+        door = await stack.enter_async_context(front_door(connection))
+        answer = await door.http.get(door.url.removesuffix("/mcp") + "/readyz")
+        if not answer.is_success:
+            raise CliError(f"{door.place} is not ready: {answer.text.strip()[:300]}")
+        typer.echo(f"AgentRun is ready: {door.place}")

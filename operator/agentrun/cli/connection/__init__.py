@@ -1,0 +1,86 @@
+"""
+How the command line reaches the front door.
+
+By URL, or else through the API server with the user's kubeconfig; with a given token, or else
+with one made for this purpose. The two are independent of each other.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+import httpx2
+
+from agentrun.cli.connection.discovery import Service, find_service
+from agentrun.cli.connection.forward import PodNetwork
+from agentrun.cli.connection.kube import Kube
+from agentrun.cli.connection.pods import Pods, missing_right
+from agentrun.cli.connection.tokens import (
+    CLIENT,
+    BearerAuth,
+    GivenToken,
+    RequestedToken,
+    TokenSource,
+)
+from agentrun.cli.connection.transport import NetworkTransport
+from agentrun.cli.options import ConnectionOptions
+from agentrun.cli.problems import CliError
+
+# The server sends a sign of life every 15 s while it works on an answer.
+TIMEOUT = httpx2.Timeout(60, connect=20)
+
+
+@dataclass(frozen=True)
+class FrontDoor:
+    """The front door, reached."""
+
+    http: httpx2.AsyncClient
+    """Knows the way and the token."""
+    url: str
+    """Of the MCP endpoint."""
+    place: str
+    """What to call it in a message."""
+
+
+@asynccontextmanager
+async def front_door(options: ConnectionOptions) -> AsyncIterator[FrontDoor]:
+    """Find the front door and the way to it; CliError says why that is not possible."""
+    async with AsyncExitStack() as stack:
+        if options.url and options.token:
+            yield await _by_url(stack, options, GivenToken(options.token))
+            return
+        kube = await Kube.connect(options.kubeconfig, options.context)
+        stack.push_async_callback(kube.close)
+        if options.url:
+            yield await _by_url(stack, options, _tokens(kube, options, None))
+            return
+        service = await find_service(kube, options)
+        tokens = _tokens(kube, options, service)
+        network = PodNetwork(kube, Pods(kube, service), missing_right(service))
+        http = httpx2.AsyncClient(
+            transport=NetworkTransport(network), auth=BearerAuth(tokens), timeout=TIMEOUT
+        )
+        await stack.enter_async_context(http)
+        place = f"{service.namespace}/{service.name} of {kube.place}"
+        yield FrontDoor(http, f"http://{service.name}.{service.namespace}.svc/mcp", place)
+
+
+async def _by_url(
+    stack: AsyncExitStack, options: ConnectionOptions, tokens: TokenSource
+) -> FrontDoor:
+    url = options.url.rstrip("/").removesuffix("/mcp")
+    if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname:
+        raise CliError(f"--url must be an http or https URL, not {options.url!r}")
+    http = httpx2.AsyncClient(auth=BearerAuth(tokens), timeout=TIMEOUT)
+    await stack.enter_async_context(http)
+    return FrontDoor(http, f"{url}/mcp", url)
+
+
+def _tokens(kube: Kube, options: ConnectionOptions, service: Service | None) -> TokenSource:
+    if options.token:
+        return GivenToken(options.token)
+    served = service.run_namespaces if service else ()
+    namespace = options.namespace or next(iter(served), "agents")
+    role = service.token_role if service else "agentrun-user-token"
+    return RequestedToken(kube, namespace, options.service_account or CLIENT, role=role)

@@ -1,0 +1,114 @@
+"""
+Finding the front door's Service in a cluster.
+
+Whoever may list Services everywhere need not know where AgentRun is: the chart's labels say it.
+Whoever may not, names it, or it is where the chart's documentation puts it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from agentrun.cli.connection.kube import Kube, Object
+from agentrun.cli.options import ConnectionOptions
+from agentrun.cli.problems import CliError, RefusedError
+
+SELECTOR = "app.kubernetes.io/name=agentrun,app.kubernetes.io/component=mcp"
+RUN_NAMESPACES = "agentrun.dev/run-namespaces"
+"""The annotation with which the chart tells the namespaces of the runs."""
+
+_SYSTEM, _SERVICE, _RUNS = "agentrun-system", "agentrun-mcp", "agents"
+_PORT = "mcp"
+_FORBIDDEN, _MISSING = 403, 404
+
+
+@dataclass(frozen=True)
+class Service:
+    """The front door's Service."""
+
+    namespace: str
+    name: str
+    selector: str
+    target_port: str
+    """A number, or the name of a port of the pods."""
+    run_namespaces: tuple[str, ...]
+
+    @property
+    def role(self) -> str:
+        """The Role that the chart makes beside it for users."""
+        return f"{self.name.removesuffix('-mcp')}-user"
+
+    @property
+    def token_role(self) -> str:
+        """The Role that the chart makes in the namespaces of runs."""
+        return f"{self.role}-token"
+
+
+async def find_service(kube: Kube, options: ConnectionOptions) -> Service:
+    """Return the one front door that the options leave possible."""
+    namespace, name = options.system_namespace, options.service
+    if namespace and name:
+        return await _named(kube, namespace, name)
+    where = f"/namespaces/{namespace}" if namespace else ""
+    try:
+        found = await kube.get(f"/api/v1{where}/services", {"labelSelector": SELECTOR})
+    except RefusedError as error:
+        if error.status != _FORBIDDEN:
+            raise
+        return await _named(kube, namespace or _SYSTEM, name or _SERVICE)
+    services = [read_service(item) for item in found["items"]]
+    return choose(services, name, _looked_in(kube.place, namespace))
+
+
+def choose(services: Sequence[Service], name: str, looked_in: str) -> Service:
+    """Choose the only one, or say what there is to choose from."""
+    fitting = [service for service in services if name in ("", service.name)]
+    if len(fitting) == 1:
+        return fitting[0]
+    if not fitting:
+        what = f"Service {name} of AgentRun" if name else "AgentRun"
+        raise CliError(
+            f"no {what} was found in {looked_in}: install it with its Helm chart, or look elsewhere"
+            " with --context or --system-namespace"
+        )
+    there = ", ".join(f"{service.namespace}/{service.name}" for service in fitting)
+    raise CliError(
+        f"several AgentRuns were found in {looked_in}: {there}; choose one with --system-namespace"
+        " and --service"
+    )
+
+
+def read_service(manifest: Object) -> Service:
+    """Read what matters of a Service."""
+    meta, spec = manifest["metadata"], manifest["spec"]
+    ports = spec.get("ports") or [{}]
+    port = next((port for port in ports if port.get("name") == _PORT), ports[0])
+    selector = spec.get("selector") or {}
+    told = (meta.get("annotations") or {}).get(RUN_NAMESPACES, _RUNS)
+    return Service(
+        namespace=meta["namespace"],
+        name=meta["name"],
+        selector=",".join(f"{key}={value}" for key, value in selector.items()),
+        target_port=str(port.get("targetPort") or port.get("port") or 8080),
+        run_namespaces=tuple(part.strip() for part in told.split(",") if part.strip()),
+    )
+
+
+async def _named(kube: Kube, namespace: str, name: str) -> Service:
+    try:
+        return read_service(await kube.get(f"/api/v1/namespaces/{namespace}/services/{name}"))
+    except RefusedError as error:
+        if error.status == _MISSING:
+            raise CliError(
+                f"no AgentRun was found: there is no Service {namespace}/{name} in {kube.place};"
+                " say where it is with --system-namespace and --service"
+            ) from error
+        raise CliError(
+            f"you may neither list Services in {kube.place} nor read {namespace}/{name}"
+            f" ({error}): say where AgentRun is with --system-namespace and --service, or ask an"
+            f" administrator for the Role {name.removesuffix('-mcp')}-user of its chart in"
+            f" {namespace}"
+        ) from error
+
+
+def _looked_in(place: str, namespace: str) -> str:
+    return f"namespace {namespace} of {place}" if namespace else f"all namespaces of {place}"

@@ -1,0 +1,137 @@
+"""
+The little of the Kubernetes API that a user's side needs: objects, tokens and websockets.
+
+Each request has a connection of its own: a laptop sleeps and changes networks, and a connection
+that was kept over that hangs. Credentials are read again when the API server refuses them, as
+those of many clouds last for minutes and a client's session for days.
+"""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import aiohttp
+
+from agentrun.cli.connection.kubeconfig import Login, log_in
+from agentrun.cli.problems import AwayError, CliError, RefusedError
+
+Object = dict[str, Any]
+
+_TIMEOUT = aiohttp.ClientTimeout(total=20, sock_connect=8)
+# A websocket is asked for a sign of life this often; one without an answer is dead.
+_HEARTBEAT_SECONDS = 15.0
+# Nothing is on its way any more when a websocket is closed here.
+_WEBSOCKET = aiohttp.ClientWSTimeout(ws_close=0.5)
+
+
+class Kube:
+    """The API server, as the user's kubeconfig reaches it. Every method may raise ``CliError``."""
+
+    def __init__(self, login: Login, kubeconfig: str, context: str) -> None:
+        self._login = login
+        self._from = (kubeconfig, context)
+        connector = aiohttp.TCPConnector(force_close=True)
+        self._session = aiohttp.ClientSession(connector=connector, trust_env=True)
+
+    @classmethod
+    async def connect(cls, kubeconfig: str, context: str) -> "Kube":
+        """Read the kubeconfig; nothing is sent yet."""
+        return cls(await log_in(kubeconfig, context), kubeconfig, context)
+
+    async def close(self) -> None:
+        """Close whatever is open."""
+        await self._session.close()
+
+    @property
+    def place(self) -> str:
+        """What to call the API server in a message."""
+        return self._login.place
+
+    async def get(self, path: str, query: Mapping[str, str] | None = None) -> Object:
+        """Return what is at ``path``."""
+        return await self._json("GET", path, query)
+
+    async def post(self, path: str, body: Object) -> Object:
+        """Send ``body`` to ``path`` and return the answer."""
+        return await self._json("POST", path, None, body)
+
+    async def websocket(
+        self, path: str, query: Mapping[str, str], protocol: str
+    ) -> aiohttp.ClientWebSocketResponse:
+        """Open a websocket at ``path``."""
+        try:
+            socket: aiohttp.ClientWebSocketResponse = await self._session.ws_connect(
+                self._login.configuration.host + path,
+                params=query,
+                headers=await self._login.headers(),
+                protocols=(protocol,),
+                heartbeat=_HEARTBEAT_SECONDS,
+                timeout=_WEBSOCKET,
+                max_msg_size=0,
+                **self._connecting(),
+            )
+            return socket
+        except aiohttp.WSServerHandshakeError as error:
+            if error.status == 401:
+                await self._renew_login()
+            raise RefusedError(error.status, error.message) from error
+        except (TimeoutError, OSError, aiohttp.ClientError) as error:
+            raise self._away(error) from error
+
+    async def _json(
+        self, method: str, path: str, query: Mapping[str, str] | None, body: Object | None = None
+    ) -> Object:
+        status, text = await self._send(method, path, query, body)
+        if status == 401:
+            await self._renew_login()
+            status, text = await self._send(method, path, query, body)
+        try:
+            answer = json.loads(text)
+        except ValueError:
+            answer = {"message": text[:300] or f"HTTP {status}"}
+        if status < 400 and isinstance(answer, dict):
+            return answer
+        message = str(answer.get("message")) if isinstance(answer, dict) else text[:300]
+        if status == 401:
+            raise CliError(
+                f"the API server {self.place} does not accept the kubeconfig's credentials:"
+                " log in again, and try `kubectl auth whoami`"
+            )
+        if status == 429 or status >= 500:
+            raise AwayError(f"the API server {self.place} cannot answer just now: {message}")
+        raise RefusedError(status, message)
+
+    async def _send(
+        self, method: str, path: str, query: Mapping[str, str] | None, body: Object | None
+    ) -> tuple[int, str]:
+        try:
+            async with self._session.request(
+                method,
+                self._login.configuration.host + path,
+                params=query,
+                json=body,
+                headers=await self._login.headers(),
+                timeout=_TIMEOUT,
+                **self._connecting(),
+            ) as response:
+                return response.status, await response.text()
+        except (TimeoutError, OSError, aiohttp.ClientError) as error:
+            raise self._away(error) from error
+
+    async def _renew_login(self) -> None:
+        self._login = await log_in(*self._from)
+
+    def _connecting(self) -> dict[str, Any]:
+        configuration = self._login.configuration
+        return {
+            "ssl": self._login.tls,
+            "server_hostname": configuration.tls_server_name,
+            "proxy": configuration.proxy,
+        }
+
+    def _away(self, error: Exception) -> AwayError:
+        why = str(error) or type(error).__name__
+        return AwayError(
+            f"the API server {self.place} cannot be reached: {why}; check the network or VPN,"
+            " and that kubectl works"
+        )

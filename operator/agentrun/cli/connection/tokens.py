@@ -1,0 +1,155 @@
+"""
+The bearer token that tells the front door who calls.
+
+It is made by a TokenRequest for a ServiceAccount without rights, lasts an hour, and is renewed
+long before it ends: a client's session lasts for days.
+"""
+
+import time
+from collections.abc import AsyncGenerator, Callable
+from datetime import datetime
+from typing import Protocol
+
+import httpx2
+
+from agentrun.cli.connection.kube import Kube, Object
+from agentrun.cli.problems import AwayError, CliError, RefusedError
+
+AUDIENCE = "agentrun"
+"""What the front door asks of a token."""
+CLIENT = "agentrun-client"
+"""The ServiceAccount that the chart makes for clients."""
+
+_SECONDS = 3600
+_RENEW_AFTER = 0.7
+_FORBIDDEN, _MISSING = 403, 404
+
+
+class TokenSource(Protocol):
+    """Whoever has a token."""
+
+    async def get(self) -> str:
+        """Return a token that is valid now."""
+
+    async def renew(self, refused: str) -> str:
+        """Return another token than the one that was refused, if there can be another."""
+
+
+class GivenToken:
+    """A token the user gave: it cannot be renewed."""
+
+    def __init__(self, token: str) -> None:
+        self._token = token
+
+    async def get(self) -> str:
+        """Return it."""
+        return self._token
+
+    async def renew(self, refused: str) -> str:
+        """Return it again."""
+        return self._token
+
+
+class RequestedToken:
+    """Tokens by TokenRequest, each used for the first part of its life."""
+
+    def __init__(
+        self,
+        kube: Kube,
+        namespace: str,
+        account: str = CLIENT,
+        *,
+        role: str = "agentrun-user-token",
+        seconds: int = _SECONDS,
+        renew_after: float = _RENEW_AFTER,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._kube = kube
+        self._namespace = namespace
+        self._account = account
+        self._role = role
+        self._seconds = seconds
+        self._renew_after = renew_after
+        # The wall clock: a monotonic one may stand still while a laptop sleeps.
+        self._clock = clock
+        self._token = ""
+        self._renew_at = self._ends_at = 0.0
+
+    async def get(self) -> str:
+        """Return the token, a new one if its time has come."""
+        if self._clock() < self._renew_at:
+            return self._token
+        try:
+            return await self._request()
+        except AwayError:
+            if self._clock() >= self._ends_at:
+                raise
+            # Better the old one, which still holds, than none.
+            return self._token
+
+    async def renew(self, refused: str) -> str:
+        """Return another token, unless there is already one."""
+        return self._token if self._token != refused else await self._request()
+
+    async def _request(self) -> str:
+        path = f"/api/v1/namespaces/{self._namespace}/serviceaccounts/{self._account}/token"
+        body = {
+            "apiVersion": "authentication.k8s.io/v1",
+            "kind": "TokenRequest",
+            "spec": {"audiences": [AUDIENCE], "expirationSeconds": self._seconds},
+        }
+        asked = self._clock()
+        try:
+            answer = await self._kube.post(path, body)
+        except RefusedError as error:
+            raise CliError(self._explain(error)) from error
+        life = lifetime(answer)
+        self._token = str(answer["status"]["token"])
+        self._renew_at = asked + life * self._renew_after
+        self._ends_at = asked + life
+        return self._token
+
+    def _explain(self, error: RefusedError) -> str:
+        account = f"ServiceAccount {self._account} in namespace {self._namespace}"
+        if error.status == _MISSING:
+            return (
+                f"there is no {account} ({error}): name the namespace of your runs with"
+                " --namespace, or another account with --service-account"
+            )
+        if error.status == _FORBIDDEN:
+            return (
+                f"you may not create tokens of {account}: ask an administrator to run `kubectl"
+                f" create rolebinding {self._role} -n {self._namespace} --role={self._role}"
+                f" --user=YOU` (it grants `create` on serviceaccounts/token for {self._account}),"
+                " or give --token"
+            )
+        return f"no token of {account} was made: {error}"
+
+
+class BearerAuth(httpx2.Auth):
+    """Send the token with each request, and try once more with another if it is refused."""
+
+    def __init__(self, tokens: TokenSource) -> None:
+        self._tokens = tokens
+
+    async def async_auth_flow(
+        self, request: httpx2.Request
+    ) -> AsyncGenerator[httpx2.Request, httpx2.Response]:
+        """Send ``request``."""
+        token = await self._tokens.get()
+        request.headers["Authorization"] = f"Bearer {token}"
+        response = yield request
+        if response.status_code == httpx2.codes.UNAUTHORIZED:
+            other = await self._tokens.renew(token)
+            if other != token:
+                request.headers["Authorization"] = f"Bearer {other}"
+                yield request
+
+
+def lifetime(answer: Object) -> float:
+    """Return for how many seconds a TokenRequest's token lasts, by the API server's clock alone."""
+    made = answer["metadata"].get("creationTimestamp")
+    if not made:
+        return float(answer["spec"]["expirationSeconds"])
+    ends = answer["status"]["expirationTimestamp"]
+    return (datetime.fromisoformat(ends) - datetime.fromisoformat(made)).total_seconds()

@@ -1,0 +1,119 @@
+"""
+The options with which every command says which AgentRun it means.
+
+A command has one parameter of type ``ConnectionOptions``; ``with_connection`` turns it into the
+options below, so that they read the same everywhere and can be given after the command's name.
+"""
+
+import dataclasses
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Any, get_type_hints
+
+import typer
+
+
+def _option(*flags: str, variable: str, text: str) -> Any:
+    # Values of the environment are not shown: one of them is a token.
+    return typer.Option(*flags, envvar=variable, help=text, show_default=False)
+
+
+@dataclass(frozen=True)
+class ConnectionOptions:
+    """How to reach the front door; empty means: find out."""
+
+    url: Annotated[
+        str,
+        _option(
+            "--url",
+            variable="AGENTRUN_URL",
+            text="Where the front door is reached without a port-forward, without /mcp.",
+        ),
+    ] = ""
+    token: Annotated[
+        str,
+        _option(
+            "--token",
+            variable="AGENTRUN_TOKEN",
+            text="A bearer token (audience agentrun), in the place of one made by kubeconfig.",
+        ),
+    ] = ""
+    kubeconfig: Annotated[
+        str,
+        _option(
+            "--kubeconfig", variable="KUBECONFIG", text="The kubeconfig. Default: ~/.kube/config."
+        ),
+    ] = ""
+    context: Annotated[
+        str,
+        _option(
+            "--context",
+            variable="AGENTRUN_CONTEXT",
+            text="The kubeconfig's context. Default: the current one.",
+        ),
+    ] = ""
+    system_namespace: Annotated[
+        str,
+        _option(
+            "--system-namespace",
+            variable="AGENTRUN_SYSTEM_NAMESPACE",
+            text="The namespace AgentRun is installed in. Default: found by the chart's labels.",
+        ),
+    ] = ""
+    service: Annotated[
+        str,
+        _option(
+            "--service",
+            variable="AGENTRUN_SERVICE",
+            text="The front door's Service. Default: found by the chart's labels.",
+        ),
+    ] = ""
+    namespace: Annotated[
+        str,
+        _option(
+            "--namespace",
+            "-n",
+            variable="AGENTRUN_NAMESPACE",
+            text="The namespace of the runs. Default: the first one of the installation.",
+        ),
+    ] = ""
+    service_account: Annotated[
+        str,
+        _option(
+            "--service-account",
+            variable="AGENTRUN_SERVICE_ACCOUNT",
+            text="The ServiceAccount in that namespace to call as. Default: agentrun-client.",
+        ),
+    ] = ""
+
+
+def with_connection(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options of its ``ConnectionOptions`` parameter."""
+    fields = get_type_hints(ConnectionOptions, include_extras=True)
+    hints = get_type_hints(command, include_extras=True)
+    own = inspect.signature(command).parameters.values()
+    name = next(p.name for p in own if hints[p.name] is ConnectionOptions)
+    options = [
+        inspect.Parameter(
+            field.name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=field.default,
+            annotation=fields[field.name],
+        )
+        for field in dataclasses.fields(ConnectionOptions)
+    ]
+    rest = [
+        p.replace(kind=inspect.Parameter.KEYWORD_ONLY, annotation=hints[p.name])
+        for p in own
+        if p.name != name
+    ]
+
+    def run(**given: Any) -> None:
+        chosen = {field: given.pop(field) for field in fields}
+        command(**{name: ConnectionOptions(**chosen)}, **given)
+
+    run.__name__, run.__doc__ = command.__name__, command.__doc__
+    run.__signature__ = inspect.Signature([*rest, *options])  # type: ignore[attr-defined]
+    run.__annotations__ = {p.name: p.annotation for p in [*rest, *options]}
+    return run

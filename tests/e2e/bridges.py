@@ -1,0 +1,145 @@
+"""The bridge and the real MCP clients on this machine, each with a HOME of its own."""
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from mcp import Client, StdioServerParameters
+
+from dev import clients, paths, product
+
+CODEX = """
+model = "scripted"
+model_provider = "scripted"
+approval_policy = "never"
+sandbox_mode = "danger-full-access"
+check_for_update_on_startup = false
+analytics = {{ enabled = false }}
+
+[model_providers.scripted]
+name = "scripted"
+base_url = "{url}/v1"
+env_key = "SCRIPTED_KEY"
+wire_api = "responses"
+"""
+COMMANDS = {
+    "claude": ["claude", "-p", "--output-format", "stream-json", "--verbose",
+               "--dangerously-skip-permissions"],
+    "codex": ["codex", "exec", "--json", "--skip-git-repo-check", "--disable", "plugins"],
+}  # fmt: skip
+QUIET = {
+    "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
+    "CLAUDE_CODE_MAX_RETRIES": "2",
+    # Claude Code asks root for a word that it knows what it does.
+    "IS_SANDBOX": "1",
+    # Its tools may come later than this on a busy machine; Codex then goes on without them.
+    "MCP_TIMEOUT": "90000",
+}
+
+
+@dataclass
+class Laptop:
+    """A user's machine: a HOME with a kubeconfig, and `agentrun` on PATH."""
+
+    home: Path
+    programs: Path
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What the user's shell has; nothing of the tests'."""
+        return {
+            "HOME": str(self.home),
+            "PATH": f"{self.home / 'bin'}:{self.programs}:/usr/local/bin:/usr/bin:/bin",
+            "LANG": "C.UTF-8",
+        }
+
+    async def run(self, *command: str, **more: str) -> str:
+        """Run a program to its end and return what it printed."""
+        process = await asyncio.create_subprocess_exec(
+            *command,
+            cwd=self.home,
+            env={**self.environment, **more},
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        try:
+            async with asyncio.timeout(110):
+                out, err = await process.communicate()
+        except TimeoutError:
+            process.kill()
+            out, err = await process.communicate()
+            raise AssertionError(
+                f"{command[0]} did not end:\n{out.decode()}{err.decode()}"
+            ) from None
+        assert process.returncode == 0, (out + err).decode()
+        return out.decode()
+
+    async def ask(self, program: str, prompt: str, model: str) -> str:
+        """Give a prompt to `claude` or `codex`, which asks the scripted model what to do."""
+        (self.home / ".codex").mkdir(exist_ok=True)
+        config = self.home / ".codex" / "config.toml"
+        if program == "codex":
+            config.write_text(CODEX.format(url=model))
+        await self.run(program, "mcp", "add", "agentrun", "--", "agentrun", "mcp", **QUIET)
+        keys = {
+            "ANTHROPIC_BASE_URL": model,
+            "ANTHROPIC_API_KEY": product.MODEL_KEY,
+            "SCRIPTED_KEY": product.MODEL_KEY,
+        }
+        return await self.run(*COMMANDS[program], prompt, **QUIET, **keys)
+
+    @asynccontextmanager
+    async def bridge(self, *flags: str) -> AsyncIterator[Client]:
+        """Speak MCP with a bridge of its own."""
+        server = StdioServerParameters(
+            command=str(self.home / "bin" / "agentrun"),
+            args=["mcp", *flags],
+            env=self.environment,
+        )
+        async with Client(server) as client:
+            yield client
+
+    def processes(self) -> list[str]:
+        """List what still runs with this HOME: clients, bridges, and whatever they started."""
+        mark = f"HOME={self.home}\0".encode()
+        found = []
+        for process in Path("/proc").iterdir():
+            try:
+                if process.name.isdecimal() and mark in (process / "environ").read_bytes():
+                    found.append((process / "cmdline").read_bytes().replace(b"\0", b" ").decode())
+            except (FileNotFoundError, ProcessLookupError, PermissionError):
+                continue  # It ended while we looked.
+        return [line for line in found if line]
+
+
+def make_laptop(home: Path, kubeconfig: str) -> Laptop:
+    """Set a machine up as docs/clients.md says."""
+    (home / "bin").mkdir(parents=True)
+    (home / ".kube").mkdir()
+    (home / ".kube" / "config").write_text(kubeconfig)
+    program = home / "bin" / "agentrun"
+    program.write_text(
+        f"#!/bin/sh\nPYTHONPATH={paths.CHECKOUT}/operator"
+        f' exec {sys.executable} -m agentrun.cli "$@"\n'
+    )
+    program.chmod(0o755)
+    return Laptop(home, clients.install())
+
+
+def user_kubeconfig(admin: str, user: str, token: str) -> str:
+    """Make the kubeconfig of a user who has a token and nothing else."""
+    content = json.loads(admin)
+    [context] = content["contexts"]
+    context["context"]["user"] = user
+    return json.dumps({**content, "users": [{"name": user, "user": {"token": token}}]})
+
+
+def read_kubeconfig() -> str:
+    """Read the tests' own kubeconfig."""
+    return Path(os.environ["KUBECONFIG"]).read_text(encoding="utf-8")

@@ -1,0 +1,247 @@
+"""The bridge on a user's machine: real clients, a front door that is replaced, tokens that end."""
+
+import asyncio
+import json
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+from mcp import Client
+
+from agentrun.cli.connection.discovery import find_service
+from agentrun.cli.connection.forward import PodNetwork
+from agentrun.cli.connection.kube import Kube
+from agentrun.cli.connection.pods import Pods
+from agentrun.cli.connection.tokens import BearerAuth, RequestedToken
+from agentrun.cli.connection.transport import NetworkTransport
+from agentrun.cli.options import ConnectionOptions
+from dev import product
+from tests.e2e.agents import script, trivial
+from tests.e2e.bridges import Laptop, make_laptop, read_kubeconfig, user_kubeconfig
+from tests.e2e.cluster import RUNS, SYSTEM, eventually, kubectl, phase_of
+from tests.e2e.platform import Platform
+
+pytestmark = pytest.mark.e2e
+
+
+@pytest.fixture
+def laptop(platform: Platform, tmp_path: Path) -> Iterator[Laptop]:
+    made = make_laptop(tmp_path / "home", read_kubeconfig())
+    yield made
+    assert made.processes() == []
+
+
+@pytest.fixture(scope="module")
+def model(platform: Platform) -> Iterator[str]:
+    with product.service_url(platform.cluster, "agentrun-dev", "model", 8080) as url:
+        yield url
+
+
+async def call(client: Client, tool: str, **arguments: Any) -> dict[str, Any]:
+    result = await client.call_tool(tool, arguments)
+    assert not result.is_error, result
+    content = result.structured_content
+    assert isinstance(content, dict)
+    return content
+
+
+async def spawned(client: Client, *steps: list[Any]) -> str:
+    run = await call(
+        client, "spawn_run", backend="acp", role="worker", profile="trivial", prompt=trivial(*steps)
+    )
+    return str(run["run_id"])
+
+
+@pytest.mark.parametrize("program", ["codex", "claude"])
+async def test_a_real_client_spawns_follows_and_cancels_a_run(
+    laptop: Laptop, model: str, program: str
+) -> None:
+    spawn = {"backend": "codex", "role": "worker", "prompt": "PROMPT", "nickname": f"by-{program}"}
+    prompt = script(
+        {"tool": "agentrun/spawn_run", "arguments": spawn},
+        {
+            "tool": "agentrun/poll_events",
+            "arguments": {"run_id": "{{run_id}}", "after_seq": 0, "limit": 1},
+            "until": "run_started",
+        },
+        {
+            "tool": "agentrun/poll_events",
+            "arguments": {"run_id": "{{run_id}}", "after_seq": "{{next_after_seq}}"},
+            "until": "command_started",
+        },
+        {"tool": "agentrun/cancel_run", "arguments": {"run_id": "{{run_id}}", "wait_ms": 30000}},
+        {"say": "It is cancelled."},
+    ).replace("PROMPT", "Start the development server in the background")
+    said = await laptop.ask(program, prompt, model)
+
+    assert "It is cancelled." in said
+    runs = json.loads(await kubectl("get", "runs", "-n", RUNS, "-o", "json"))["items"]
+    [run] = [r for r in runs if r["spec"].get("session", {}).get("name") == f"by-{program}"]
+    assert run["status"]["phase"] == "Cancelled"
+    # What the client printed is the tools' own answer: it passed the bridge.
+    assert run["metadata"]["name"] in said
+    assert "cancelled_at" in said
+    caller = f"system:serviceaccount:{RUNS}:agentrun-client"
+    assert run["spec"]["cancellation"]["requestedBy"] == caller
+
+
+async def test_the_bridge_offers_exactly_what_the_front_door_offers(
+    platform: Platform, laptop: Laptop
+) -> None:
+    async with laptop.bridge() as here, platform.door.client() as there:
+        assert here.instructions == there.instructions
+        assert await here.list_tools() == await there.list_tools()
+        unknown = await here.call_tool("get_run", {"run_id": "run-unknown"})
+        assert unknown == await there.call_tool("get_run", {"run_id": "run-unknown"})
+        assert unknown.is_error
+
+
+async def test_a_rollout_of_the_front_door_ends_neither_bridge_nor_run(
+    platform: Platform, laptop: Laptop
+) -> None:
+    async with laptop.bridge() as client:
+        run_id = await spawned(client, ["say", "before"], ["sleep", 600])
+        after = await _read_up_to(client, run_id, "before")
+        arguments = {"run_id": run_id, "after_seq": after, "wait_ms": 30_000}
+        waiting = asyncio.create_task(client.call_tool("poll_events", arguments))
+        await kubectl("rollout", "restart", "deployment/agentrun-mcp", "-n", SYSTEM)
+        # The front door that goes answers what waits, and the next call finds the one that comes.
+        answer = await asyncio.wait_for(waiting, 60)
+        assert not answer.is_error
+        await kubectl(
+            "rollout", "status", "deployment/agentrun-mcp", "-n", SYSTEM, "--timeout=120s"
+        )
+        answer = await client.call_tool("cancel_run", {"run_id": run_id, "wait_ms": 30_000})
+        assert answer.structured_content is not None
+        assert answer.structured_content["status"] == "cancelled"
+    await platform.ready()
+
+
+async def _read_up_to(client: Client, run_id: str, words: str) -> int:
+    after = 0
+    async with asyncio.timeout(60):
+        while True:
+            page = await call(client, "poll_events", run_id=run_id, after_seq=after)
+            after = page["next_after_seq"]
+            if words in str(page["events"]):
+                # Whatever comes right behind, so that the next poll has to wait.
+                rest = await call(
+                    client, "poll_events", run_id=run_id, after_seq=after, wait_ms=500
+                )
+                return int(rest["next_after_seq"])
+
+
+async def test_two_bridges_of_one_user_work_at_once(laptop: Laptop) -> None:
+    async with laptop.bridge() as one, laptop.bridge() as other:
+        run_id = await spawned(one, ["sleep", 600])
+        polls = [
+            call(client, "poll_events", run_id=run_id, after_seq=0) for client in (one, other) * 4
+        ]
+        assert len({str(page["run_id"]) for page in await asyncio.gather(*polls)}) == 1
+        assert (await call(other, "cancel_run", run_id=run_id))["status"] == "cancelled"
+
+
+async def test_a_call_that_the_client_cancels_ends_and_others_go_on(laptop: Laptop) -> None:
+    async with laptop.bridge() as client:
+        run_id = await spawned(client, ["sleep", 600])
+        await eventually(lambda: phase_of(run_id), lambda phase: phase == "Running")
+        arguments = {"run_id": run_id, "after_seq": 1000, "wait_ms": 30_000}
+        poll = asyncio.create_task(client.call_tool("poll_events", arguments))
+        await asyncio.sleep(0)
+        poll.cancel()
+        await asyncio.gather(poll, return_exceptions=True)
+        assert (await call(client, "cancel_run", run_id=run_id))["status"] == "cancelled"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_a_signal_in_the_middle_of_a_poll_ends_the_bridge_at_once(
+    platform: Platform, laptop: Laptop, number: signal.Signals
+) -> None:
+    run_id = await platform.trivial(["sleep", 600])
+    bridge = await asyncio.create_subprocess_exec(
+        str(laptop.home / "bin" / "agentrun"), "mcp",
+        env={**laptop.environment, "TMPDIR": str(laptop.home)},
+        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    assert bridge.stdin is not None
+    assert bridge.stdout is not None
+    poll = {"name": "poll_events", "arguments": {"run_id": run_id, "after_seq": 1000}}
+    for request_id, method, params in ((1, "tools/list", {}), (2, "tools/call", poll)):
+        message = {"jsonrpc": "2.0", "id": request_id, "method": method, "params": params}
+        bridge.stdin.write(json.dumps(message).encode() + b"\n")
+        if request_id == 1:
+            await asyncio.wait_for(bridge.stdout.readuntil(b"\n"), 60)
+    sent = asyncio.get_running_loop().time()
+    bridge.send_signal(number)
+    assert await asyncio.wait_for(bridge.wait(), 15) == 128 + number
+    # A poll waits for 20 s; the bridge does not.
+    assert asyncio.get_running_loop().time() - sent < 10
+    assert [path.name for path in laptop.home.iterdir() if path.name.startswith("tmp")] == []
+    await platform.door.call("cancel_run", run_id=run_id)
+
+
+async def test_a_user_with_the_charts_roles_alone_gets_through(
+    platform: Platform, tmp_path: Path
+) -> None:
+    await kubectl("create", "serviceaccount", "developer", "-n", "default")
+    subject = "--serviceaccount=default:developer"
+    try:
+        token = (await kubectl("create", "token", "developer", "-n", "default")).strip()
+        kubeconfig = user_kubeconfig(read_kubeconfig(), "developer", token)
+        user = make_laptop(tmp_path / "home", kubeconfig)
+        refused = await _check(user)
+        assert "Role agentrun-user of its chart in agentrun-system" in refused
+        await kubectl(
+            "create", "rolebinding", "developer", "-n", SYSTEM, "--role=agentrun-user", subject
+        )
+        refused = await _check(user)
+        assert "kubectl create rolebinding agentrun-user-token -n agents" in refused
+        await kubectl(
+            "create", "rolebinding", "developer", "-n", RUNS, "--role=agentrun-user-token", subject
+        )
+        async with user.bridge() as client:
+            assert "runs" in await call(client, "list_runs")
+    finally:
+        for namespace in (SYSTEM, RUNS):
+            await kubectl(
+                "delete", "rolebinding", "developer", "-n", namespace, "--ignore-not-found"
+            )
+        await kubectl("delete", "serviceaccount", "developer", "-n", "default")
+
+
+async def _check(laptop: Laptop) -> str:
+    process = await asyncio.create_subprocess_exec(
+        str(laptop.home / "bin" / "agentrun"), "mcp", "--check",
+        env=laptop.environment, stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    _, err = await process.communicate()
+    assert process.returncode == 1
+    assert len(err.splitlines()) == 1
+    return err.decode()
+
+
+async def test_tokens_are_renewed_while_calls_go_on(platform: Platform) -> None:
+    kube = await Kube.connect(os.environ["KUBECONFIG"], "")
+    try:
+        service = await find_service(kube, ConnectionOptions())
+        # The shortest life that Kubernetes gives, used for no part of it.
+        tokens = RequestedToken(kube, service.run_namespaces[0], seconds=600, renew_after=0.0)
+        seen = [await tokens.get() for _ in range(2)]
+        assert seen[0] != seen[1]
+        network = NetworkTransport(PodNetwork(kube, Pods(kube, service), ""))
+        async with httpx2.AsyncClient(transport=network, auth=BearerAuth(tokens)) as http:
+            for _ in range(3):
+                ping = {"jsonrpc": "2.0", "id": 1, "method": "ping"}
+                headers = {"accept": "application/json, text/event-stream"}
+                url = f"http://{service.name}.{service.namespace}.svc/mcp"
+                answer = await http.post(url, json=ping, headers=headers)
+                assert answer.status_code == 200
+        # A token that is refused is replaced, and the request is made again.
+        tokens._token = "no-token"
+        assert await tokens.renew("no-token") not in seen
+    finally:
+        await kube.close()

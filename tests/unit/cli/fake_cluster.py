@@ -1,0 +1,206 @@
+"""An API server as far as the command line sees one, and a front door behind its port-forward."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from aiohttp import WSMsgType, web
+
+from agentrun.cli.connection.discovery import RUN_NAMESPACES
+from agentrun.cli.options import ConnectionOptions
+
+Json = dict[str, Any]
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+READY = [{"type": "Ready", "status": "True"}]
+MADE = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def service(namespace: str = "agentrun-system", name: str = "agentrun-mcp") -> Json:
+    return {
+        "metadata": {
+            "namespace": namespace,
+            "name": name,
+            "annotations": {RUN_NAMESPACES: "team-a,team-b"},
+        },
+        "spec": {
+            "selector": {"app": "front"},
+            "ports": [{"name": "mcp", "port": 8080, "targetPort": "mcp"}],
+        },
+    }
+
+
+def pod(name: str = "front-1", conditions: list[Json] = READY, **meta: Any) -> Json:
+    ports = [{"name": "mcp", "containerPort": 8080}]
+    return {
+        "metadata": {"namespace": "agentrun-system", "name": name, **meta},
+        "spec": {"containers": [{"name": "mcp-server", "ports": ports}]},
+        "status": {"conditions": conditions},
+    }
+
+
+@dataclass
+class FakeCluster:
+    """What the tests change, and what they look at afterwards."""
+
+    folder: Path
+    services: list[Json] = field(default_factory=lambda: [service()])
+    pods: list[Json] = field(default_factory=lambda: [pod()])
+    denied: set[str] = field(default_factory=set)
+    """Words of paths that are forbidden."""
+    refusing: set[str] = field(default_factory=set)
+    """Pods to which no connection can be made."""
+    answer: Handler | None = None
+    """What the front door does with a message; by default it echoes its parameters."""
+    messages: list[Json] = field(default_factory=list)
+    headers: list[dict[str, str]] = field(default_factory=list)
+    forwards: list[str] = field(default_factory=list)
+    refused: asyncio.Queue[str] = field(default_factory=asyncio.Queue)
+    """The pods to which a connection was tried in vain."""
+    given_up: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when the client leaves a message that is worked on."""
+    tokens_made: int = 0
+    front_port: int = 0
+    port: int = 0
+
+    @property
+    def kubeconfig(self) -> Path:
+        file = self.folder / "kubeconfig"
+        cluster = {"name": "c", "cluster": {"server": f"http://127.0.0.1:{self.port}"}}
+        context = {"name": "home", "context": {"cluster": "c", "user": "u"}}
+        users = [{"name": "u", "user": {"token": "mine"}}]
+        content = {"clusters": [cluster], "contexts": [context], "users": users}
+        file.write_text(json.dumps({**content, "current-context": "home"}))
+        return file
+
+    def options(self, **more: str) -> ConnectionOptions:
+        return ConnectionOptions(kubeconfig=str(self.kubeconfig), **more)
+
+    def api(self) -> web.Application:
+        app = web.Application(middlewares=[self._guard])
+        core = "/api/v1/namespaces/{namespace}"
+        app.router.add_get("/api/v1/services", self._services)
+        app.router.add_get(f"{core}/services", self._services)
+        app.router.add_get(f"{core}/services/{{name}}", self._service)
+        app.router.add_get(f"{core}/pods", self._pods)
+        app.router.add_get(f"{core}/pods/{{name}}/portforward", self._forward)
+        app.router.add_post(f"{core}/serviceaccounts/{{name}}/token", self._token)
+        return app
+
+    def front(self) -> web.Application:
+        app = web.Application()
+        app.router.add_post("/mcp", self._message)
+        return app
+
+    @web.middleware
+    async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        if request.headers.get("authorization") != "Bearer mine":
+            return _status(401, "Unauthorized")
+        if any(word in request.path for word in self.denied):
+            return _status(403, f"{request.path} is forbidden")
+        return await handler(request)
+
+    async def _services(self, request: web.Request) -> web.Response:
+        wanted = request.match_info.get("namespace")
+        found = [s for s in self.services if wanted in (None, s["metadata"]["namespace"])]
+        return web.json_response({"items": found})
+
+    async def _service(self, request: web.Request) -> web.Response:
+        key = (request.match_info["namespace"], request.match_info["name"])
+        for found in self.services:
+            if (found["metadata"]["namespace"], found["metadata"]["name"]) == key:
+                return web.json_response(found)
+        return _status(404, f"services {key[1]} not found")
+
+    async def _pods(self, request: web.Request) -> web.Response:
+        return web.json_response({"items": self.pods})
+
+    async def _token(self, request: web.Request) -> web.Response:
+        if request.match_info["name"] != "agentrun-client":
+            return _status(404, "serviceaccounts not found")
+        spec = (await request.json())["spec"]
+        self.tokens_made += 1
+        ends = MADE + timedelta(seconds=spec["expirationSeconds"])
+        return web.json_response(
+            {
+                "metadata": {"creationTimestamp": MADE.isoformat()},
+                "spec": spec,
+                "status": {
+                    "token": f"{request.match_info['namespace']}-{self.tokens_made}",
+                    "expirationTimestamp": ends.isoformat(),
+                },
+            }
+        )
+
+    async def _forward(self, request: web.Request) -> web.StreamResponse:
+        name = request.match_info["name"]
+        self.forwards.append(name)
+        if name not in {one["metadata"]["name"] for one in self.pods}:
+            return _status(404, f"pods {name} not found")
+        socket = web.WebSocketResponse(protocols=["v4.channel.k8s.io"])
+        await socket.prepare(request)
+        for channel in (0, 1):
+            await socket.send_bytes(
+                bytes([channel]) + int(request.query["ports"]).to_bytes(2, "little")
+            )
+        if name in self.refusing:
+            await socket.send_bytes(b"\x01failed to dial 8080: connection refused")
+            await socket.close()
+            self.refused.put_nowait(name)
+            return socket
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.front_port)
+        back = asyncio.create_task(_copy_back(reader, socket))
+        async for message in socket:
+            if message.type is WSMsgType.BINARY:
+                writer.write(message.data[1:])
+        writer.close()
+        back.cancel()
+        return socket
+
+    async def _message(self, request: web.Request) -> web.StreamResponse:
+        message = await request.json()
+        self.messages.append(message)
+        self.headers.append({key.lower(): value for key, value in request.headers.items()})
+        if self.answer is None:
+            return web.json_response(reply(message))
+        try:
+            return await self.answer(request)
+        except asyncio.CancelledError:
+            self.given_up.set()
+            raise
+
+
+def reply(message: Json, **result: Any) -> Json:
+    return {"jsonrpc": "2.0", "id": message["id"], "result": result or message.get("params", {})}
+
+
+async def _copy_back(reader: asyncio.StreamReader, socket: web.WebSocketResponse) -> None:
+    while data := await reader.read(65536):
+        await socket.send_bytes(b"\x00" + data)
+    await socket.close()
+
+
+def _status(code: int, message: str) -> web.Response:
+    return web.json_response({"kind": "Status", "message": message}, status=code)
+
+
+@asynccontextmanager
+async def a_cluster(folder: Path) -> AsyncIterator[FakeCluster]:
+    cluster = FakeCluster(folder)
+    runners = []
+    for name, app in (("front_port", cluster.front()), ("port", cluster.api())):
+        runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1)
+        await runner.setup()
+        runners.append(runner)
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        setattr(cluster, name, runner.addresses[0][1])
+    try:
+        yield cluster
+    finally:
+        for runner in reversed(runners):
+            await runner.cleanup()

@@ -1,0 +1,268 @@
+"""The bridge: messages pass unchanged, and nothing that fails takes the session with it."""
+
+import asyncio
+import json
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from aiohttp import web
+
+from agentrun.cli.bridge.exchange import PATIENCE, Patience
+from agentrun.cli.bridge.session import serve
+from agentrun.cli.bridge.stdio import Wire
+from agentrun.cli.options import ConnectionOptions
+from tests.unit.cli.fake_cluster import FakeCluster, Json, pod, reply
+
+INITIALIZE = {"protocolVersion": "2025-06-18", "capabilities": {}}
+
+
+class Client:
+    """An MCP client at the other ends of the pipes."""
+
+    def __init__(self, reading: int, writing: int) -> None:
+        self._file = os.fdopen(reading, "rb")
+        self._writing = writing
+
+    def send(self, method: str, request_id: Any = None, **params: Any) -> None:
+        message: Json = {"jsonrpc": "2.0", "method": method, "params": params}
+        if request_id is not None:
+            message["id"] = request_id
+        os.write(self._writing, json.dumps(message).encode() + b"\n")
+
+    async def receive(self) -> Json:
+        line = await asyncio.wait_for(asyncio.to_thread(self._file.readline), 20)
+        found: Json = json.loads(line)
+        return found
+
+    async def call(self, method: str, request_id: Any = 1, **params: Any) -> Json:
+        self.send(method, request_id, **params)
+        return await self.receive()
+
+    def leave(self) -> None:
+        os.close(self._writing)
+
+    def close(self) -> None:
+        self._file.close()
+
+
+@asynccontextmanager
+async def bridged(
+    options: ConnectionOptions, patience: Patience = PATIENCE
+) -> AsyncIterator[Client]:
+    """Run the bridge, and see that it ends when its client does."""
+    to_bridge, to_client = os.pipe(), os.pipe()
+    client = Client(to_client[0], to_bridge[1])
+    serving = asyncio.create_task(serve(Wire(to_bridge[0], to_client[1]), options, patience))
+    try:
+        yield client
+    finally:
+        client.leave()
+        await asyncio.wait_for(serving, 10)
+        os.close(to_bridge[0])
+        os.close(to_client[1])
+        client.close()
+
+
+async def test_requests_and_answers_pass_unchanged(cluster: FakeCluster) -> None:
+    async with bridged(cluster.options()) as client:
+        answer = await client.call("tools/call", "x", name="spawn_run", arguments={"ä": [1, None]})
+    params = {"name": "spawn_run", "arguments": {"ä": [1, None]}}
+    assert answer == {"jsonrpc": "2.0", "id": "x", "result": params}
+    assert cluster.messages == [
+        {"jsonrpc": "2.0", "id": "x", "method": "tools/call", "params": params}
+    ]
+    assert cluster.headers[0]["authorization"] == "Bearer team-a-1"
+
+
+async def test_the_version_that_was_agreed_on_goes_with_every_message(cluster: FakeCluster) -> None:
+    async with bridged(cluster.options()) as client:
+        await client.call("initialize", **INITIALIZE)
+        await client.call("ping", 2)
+    assert "mcp-protocol-version" not in cluster.headers[0]
+    assert cluster.headers[1]["mcp-protocol-version"] == "2025-06-18"
+
+
+async def test_progress_comes_before_its_answer(cluster: FakeCluster) -> None:
+    progress = {"jsonrpc": "2.0", "method": "notifications/progress", "params": {"progress": 1}}
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"content-type": "text/event-stream"})
+        await response.prepare(request)
+        for part in (progress, reply(await request.json(), done=True)):
+            await response.write(
+                f": ping\r\n\r\nevent: message\r\ndata: {json.dumps(part)}\r\n\r\n".encode()
+            )
+        return response
+
+    cluster.answer = answer
+    async with bridged(cluster.options()) as client:
+        assert await client.call("tools/call") == progress
+        assert (await client.receive())["result"] == {"done": True}
+
+
+async def test_calls_are_carried_side_by_side(cluster: FakeCluster) -> None:
+    arrived = asyncio.Barrier(8)
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        await arrived.wait()
+        return web.json_response(reply(await request.json()))
+
+    cluster.answer = answer
+    async with bridged(cluster.options()) as client:
+        for number in range(8):
+            client.send("tools/call", number, n=number)
+        answers = [await client.receive() for _ in range(8)]
+    assert sorted(one["result"]["n"] for one in answers) == list(range(8))
+
+
+async def test_large_messages_pass_both_ways(cluster: FakeCluster) -> None:
+    text = "x" * 900_000
+    async with bridged(cluster.options()) as client:
+        waiting = asyncio.create_task(client.receive())
+        await asyncio.to_thread(client.send, "tools/call", 1, text=text)
+        assert (await waiting)["result"]["text"] == text
+
+
+async def test_a_cancelled_call_is_given_up_and_not_answered(cluster: FakeCluster) -> None:
+    begun = asyncio.Event()
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        message = await request.json()
+        if message["method"] == "tools/call":
+            begun.set()
+            await asyncio.sleep(60)
+        return web.json_response(reply(message))
+
+    cluster.answer = answer
+    async with bridged(cluster.options()) as client:
+        client.send("tools/call", 7)
+        await asyncio.wait_for(begun.wait(), 10)
+        client.send("notifications/cancelled", requestId=7)
+        await asyncio.wait_for(cluster.given_up.wait(), 10)
+        assert (await client.call("ping", 8))["id"] == 8
+
+
+async def test_a_call_that_breaks_off_is_told_and_the_session_goes_on(cluster: FakeCluster) -> None:
+    async def answer(request: web.Request) -> web.StreamResponse:
+        message = await request.json()
+        if message["id"] == 1:
+            assert request.transport is not None
+            request.transport.close()
+        return web.json_response(reply(message))
+
+    cluster.answer = answer
+    async with bridged(cluster.options()) as client:
+        broken = await client.call("tools/call", 1, name="poll_events")
+        assert (await client.call("tools/call", 2, name="poll_events"))["result"]
+    assert "broke during tools/call poll_events" in broken["error"]["message"]
+    assert "in a few seconds" in broken["error"]["message"]
+    assert [one["id"] for one in cluster.messages] == [1, 2], "it must not be repeated by itself"
+
+
+async def test_another_pod_is_used_when_one_does_not_answer(cluster: FakeCluster) -> None:
+    async with bridged(cluster.options()) as client:
+        await client.call("ping", 1)
+        cluster.refusing = {"front-1"}
+        cluster.pods = [pod("front-2")]
+        assert (await client.call("ping", 2))["id"] == 2
+        cluster.refusing = {"front-2"}
+        client.send("ping", 3)
+        for _ in range(2):
+            assert await asyncio.wait_for(cluster.refused.get(), 10) == "front-2"
+        cluster.refusing = set()
+        assert (await client.receive())["result"] == {}
+    assert [one["id"] for one in cluster.messages] == [1, 2, 3]
+
+
+async def test_a_front_door_that_is_not_ready_is_told_after_a_while(cluster: FakeCluster) -> None:
+    cluster.pods = [pod(conditions=[])]
+    async with bridged(cluster.options(), Patience(start=0.1)) as client:
+        refused = await client.call("initialize", **INITIALIZE)
+        cluster.pods = [pod()]
+        assert (await client.call("initialize", 2, **INITIALIZE))["result"] == INITIALIZE
+    assert "has no ready pod" in refused["error"]["message"]
+
+
+async def test_a_missing_right_is_told_at_once_and_may_be_granted_later(
+    cluster: FakeCluster,
+) -> None:
+    async with bridged(cluster.options()) as client:
+        cluster.denied = {"portforward"}
+        refused = await client.call("tools/list")
+        cluster.denied = set()
+        assert "result" in await client.call("tools/list", 2)
+    assert (
+        "kubectl create rolebinding agentrun-user -n agentrun-system" in refused["error"]["message"]
+    )
+
+
+async def test_a_refused_token_is_renewed_and_the_call_repeated(cluster: FakeCluster) -> None:
+    async def answer(request: web.Request) -> web.StreamResponse:
+        if request.headers["authorization"].endswith("-1"):
+            return web.json_response({"error": "invalid_token"}, status=401)
+        return web.json_response(reply(await request.json()))
+
+    cluster.answer = answer
+    async with bridged(cluster.options()) as client:
+        assert "result" in await client.call("tools/list")
+    assert cluster.tokens_made == 2
+
+
+async def test_a_given_token_that_is_refused_is_told(cluster: FakeCluster) -> None:
+    async def answer(request: web.Request) -> web.StreamResponse:
+        return web.json_response({"error": "invalid_token"}, status=401)
+
+    cluster.answer = answer
+    url = f"http://127.0.0.1:{cluster.front_port}"
+    async with bridged(ConnectionOptions(url=url, token="old")) as client:
+        refused = await client.call("tools/list")
+    assert "does not accept the token" in refused["error"]["message"]
+    assert "AGENTRUN_TOKEN" in refused["error"]["message"]
+
+
+async def test_an_error_of_the_server_passes_as_it_is(cluster: FakeCluster) -> None:
+    error = {"code": -32601, "message": "Method not found"}
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        return web.json_response({"jsonrpc": "2.0", "id": None, "error": error}, status=404)
+
+    cluster.answer = answer
+    async with bridged(cluster.options()) as client:
+        assert await client.call("odd/method", 5) == {"jsonrpc": "2.0", "id": 5, "error": error}
+
+
+async def test_a_busy_server_is_asked_again(cluster: FakeCluster) -> None:
+    async def answer(request: web.Request) -> web.StreamResponse:
+        if len(cluster.messages) == 1:
+            return web.json_response({"error_description": "later"}, status=503)
+        return web.json_response(reply(await request.json()))
+
+    cluster.answer = answer
+    async with bridged(cluster.options()) as client:
+        assert "result" in await client.call("tools/list")
+
+
+async def test_nonsense_is_answered_and_the_session_goes_on(cluster: FakeCluster) -> None:
+    async with bridged(cluster.options()) as client:
+        os.write(client._writing, b"nonsense\n\n")
+        assert (await client.receive())["error"]["code"] == -32700
+        assert "result" in await client.call("ping")
+
+
+async def test_the_bridge_ends_with_its_client_in_the_middle_of_a_call(
+    cluster: FakeCluster,
+) -> None:
+    begun = asyncio.Event()
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        begun.set()
+        await asyncio.sleep(60)
+        raise AssertionError
+
+    cluster.answer = answer
+    async with bridged(cluster.options()) as client:
+        client.send("tools/call", 1)
+        await asyncio.wait_for(begun.wait(), 10)
+    await asyncio.wait_for(cluster.given_up.wait(), 10)

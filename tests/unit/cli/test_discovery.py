@@ -1,0 +1,147 @@
+"""Finding AgentRun, and saying what to do when that fails."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from agentrun.cli.connection import front_door
+from agentrun.cli.connection.discovery import Service, find_service, read_service
+from agentrun.cli.connection.kube import Kube
+from agentrun.cli.connection.kubeconfig import log_in
+from agentrun.cli.connection.pods import port_of, ready_pods
+from agentrun.cli.problems import CliError
+from tests.unit.cli.fake_cluster import FakeCluster, pod, service
+
+
+async def found(cluster: FakeCluster, **options: str) -> Service:
+    kube = await Kube.connect(str(cluster.kubeconfig), "")
+    try:
+        return await find_service(kube, cluster.options(**options))
+    finally:
+        await kube.close()
+
+
+async def problem(cluster: FakeCluster, **options: str) -> str:
+    with pytest.raises(CliError) as error:
+        await found(cluster, **options)
+    return str(error.value)
+
+
+async def test_the_only_one_is_found_wherever_it_is(cluster: FakeCluster) -> None:
+    cluster.services = [service("far-away", "our-agentrun-mcp")]
+    one = await found(cluster)
+    assert (one.namespace, one.name) == ("far-away", "our-agentrun-mcp")
+    assert one.run_namespaces == ("team-a", "team-b")
+    assert one.role == "our-agentrun-user"
+
+
+async def test_none_is_an_error_that_says_where_was_looked(cluster: FakeCluster) -> None:
+    cluster.services = []
+    text = await problem(cluster)
+    assert f"all namespaces of http://127.0.0.1:{cluster.port} (the current context)" in text
+    assert "--system-namespace" in text
+    assert "namespace elsewhere of" in await problem(cluster, system_namespace="elsewhere")
+
+
+async def test_several_are_named_and_one_can_be_chosen(cluster: FakeCluster) -> None:
+    cluster.services = [service("blue"), service("green")]
+    text = await problem(cluster)
+    assert "blue/agentrun-mcp, green/agentrun-mcp" in text
+    assert "--system-namespace" in text
+    assert (await found(cluster, system_namespace="green")).namespace == "green"
+    assert (
+        await found(cluster, system_namespace="blue", service="agentrun-mcp")
+    ).namespace == "blue"
+
+
+async def test_who_may_not_list_services_finds_the_usual_place(cluster: FakeCluster) -> None:
+    cluster.denied = {"/api/v1/services"}
+    assert (await found(cluster)).namespace == "agentrun-system"
+    cluster.services = []
+    assert "there is no Service agentrun-system/agentrun-mcp" in await problem(cluster)
+
+
+async def test_who_may_see_no_service_is_told_the_role(cluster: FakeCluster) -> None:
+    cluster.denied = {"services"}
+    text = await problem(cluster)
+    assert "Role agentrun-user of its chart in agentrun-system" in text
+
+
+async def test_an_api_server_that_is_away_is_named(tmp_path: Path) -> None:
+    away = FakeCluster(tmp_path, port=1)
+    text = await problem(away)
+    assert "the API server http://127.0.0.1:1 (the current context) cannot be reached" in text
+
+
+async def test_credentials_that_are_refused_are_named(cluster: FakeCluster) -> None:
+    kubeconfig = cluster.kubeconfig
+    kubeconfig.write_text(kubeconfig.read_text().replace("mine", "old"))
+    kube = await Kube.connect(str(kubeconfig), "")
+    with pytest.raises(CliError, match="does not accept the kubeconfig's credentials"):
+        await kube.get("/api/v1/services")
+    await kube.close()
+
+
+async def test_credentials_are_read_again_when_they_are_refused(cluster: FakeCluster) -> None:
+    kubeconfig = cluster.kubeconfig
+    text = kubeconfig.read_text()
+    kubeconfig.write_text(text.replace("mine", "old"))
+    kube = await Kube.connect(str(kubeconfig), "")
+    kubeconfig.write_text(text)
+    assert (await kube.get("/api/v1/services"))["items"]
+    await kube.close()
+
+
+async def test_no_kubeconfig_is_an_error_that_names_the_place(tmp_path: Path) -> None:
+    with pytest.raises(CliError, match=r"no kubeconfig at .*/nothing: give --kubeconfig"):
+        await log_in(str(tmp_path / "nothing"), "")
+
+
+async def test_an_unknown_context_is_an_error_that_names_the_known(cluster: FakeCluster) -> None:
+    with pytest.raises(CliError, match=r"context work is not in .*: give --context one of home"):
+        await log_in(str(cluster.kubeconfig), "work")
+
+
+async def test_no_current_context_is_an_error_that_names_the_known(cluster: FakeCluster) -> None:
+    kubeconfig = cluster.kubeconfig
+    kubeconfig.write_text(kubeconfig.read_text().replace("current-context", "x"))
+    with pytest.raises(CliError, match="names no current context: give --context one of home"):
+        await log_in(str(kubeconfig), "")
+
+
+@pytest.mark.parametrize("content", ["clusters: [", "hello", "", "[]"])
+async def test_a_broken_kubeconfig_is_one_clear_error(tmp_path: Path, content: str) -> None:
+    file = tmp_path / "config"
+    file.write_text(content)
+    with pytest.raises(CliError, match="cannot be used"):
+        await log_in(str(file), "")
+
+
+async def test_a_url_that_is_none_is_refused(cluster: FakeCluster) -> None:
+    with pytest.raises(CliError, match="--url must be"):
+        async with front_door(replace(cluster.options(), url="agentrun", token="t")):
+            pass
+
+
+def test_only_ready_pods_that_stay_are_chosen() -> None:
+    pods = [
+        pod("ready"),
+        pod("starting", []),
+        pod("failing", [{"type": "Ready", "status": "False"}]),
+        pod("ending", deletionTimestamp="2026-01-01T00:00:00Z"),
+    ]
+    assert [one.name for one in ready_pods(pods, "mcp")] == ["ready"]
+
+
+@pytest.mark.parametrize(
+    ("target", "port"), [("mcp", 8080), ("9090", 9090), ("unknown", 8080)], ids=str
+)
+def test_the_port_is_the_services_target(target: str, port: int) -> None:
+    assert port_of(pod(), target) == port
+
+
+def test_a_service_without_annotation_has_its_runs_in_the_usual_place() -> None:
+    manifest = service()
+    del manifest["metadata"]["annotations"]
+    assert read_service(manifest).run_namespaces == ("agents",)
