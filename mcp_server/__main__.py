@@ -61,7 +61,7 @@ async def _serve(
     settings: Settings, stopping: asyncio.Event, kube: Kube, store: RunStore, blobs: BlobStore
 ) -> None:
     archive = Archive(kube, store, settings.namespaces)
-    door = Door(store, Runs(kube, store, archive), settings.namespaces, stopping)
+    door = Door(store, blobs, Runs(kube, store, archive), settings.namespaces, stopping)
     front = build_app(door, KubernetesTokenVerifier(kube), settings, lambda: archive.is_ready)
     gateway = build_gateway(
         store, blobs, KubernetesRunDirectory(kube), TokenReviewAuthenticator(kube), stopping
