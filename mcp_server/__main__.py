@@ -74,7 +74,7 @@ async def _serve(
 ) -> None:
     archive = Archive(kube, store, settings.namespaces)
     runs = Runs(kube, store, archive)
-    door = Door(store, runs, settings.namespaces, shutdown.stopping, shutdown.leaving)
+    door = Door(store, blobs, runs, settings.namespaces, shutdown.stopping, shutdown.leaving)
     front = build_app(door, KubernetesTokenVerifier(kube), settings, lambda: archive.is_ready)
     directory, authenticator = KubernetesRunDirectory(kube), TokenReviewAuthenticator(kube)
     gateway = build_gateway(store, blobs, directory, authenticator, shutdown.stopping)

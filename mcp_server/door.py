@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 from mcp.server.mcpserver.exceptions import ToolError
 
-from agentrun.store.base import RunStore, Unavailable
+from agentrun.store.base import BlobStore, RunStore, Unavailable
 from mcp_server.auth import Caller, current_caller
 from mcp_server.kube import ApiError, ApiUnavailable
 from mcp_server.manifests import InvalidArgumentsError
@@ -20,6 +20,7 @@ class Door:
     """What the tools work with."""
 
     store: RunStore
+    blobs: BlobStore
     runs: Runs
     namespaces: Sequence[str]
     """The namespaces that are served; the first is the default."""

@@ -252,3 +252,30 @@ class CancelResult(_Result):
     """`cancelled`: no process of it is left. `cancelling`: it is being stopped."""
     cancelled_at: str | None
     """When nothing was left of it; null before."""
+
+
+class ArtifactResult(_Result):
+    """A part of a field that was too large for its event."""
+
+    run_id: str
+    """The run."""
+    seq: int
+    """The event."""
+    field_path: str
+    """The field, as a JSON pointer into the event's data."""
+    mime: str
+    """What the whole is: `text/plain`, `application/json`, `text/x-diff`."""
+    encoding: str
+    """How `content` holds it: `utf-8`, or `base64` where it is no text."""
+    relpath: str
+    """The name it is stored under, within the run."""
+    total_bytes: int
+    """How large the whole is."""
+    offset: int
+    """Where `content` begins; moved on where it would have cut a character."""
+    returned_bytes: int
+    """How many bytes `content` stands for."""
+    has_more: bool
+    """Whether there is more from `offset + returned_bytes` on."""
+    content: str
+    """The part."""

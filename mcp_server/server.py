@@ -19,6 +19,7 @@ from mcp_server.auth import ReviewUnavailableResponse
 from mcp_server.door import Door
 from mcp_server.hosts import HostCheck
 from mcp_server.settings import Settings
+from mcp_server.tools.artifacts import add_get_event_artifact
 from mcp_server.tools.events import add_poll_events
 from mcp_server.tools.runs import add_cancel_run, add_get_run, add_list_runs, add_spawn_run
 
@@ -28,6 +29,7 @@ AgentRun runs coding agents (Codex, Claude Code and others) in pods on Kubernete
 1. spawn_run starts an agent on a task and answers at once with a run_id.
 2. poll_events follows it: begin with after_seq 0, then pass next_after_seq, until the status is
    completed, failed, cancelled or rejected.
+   What is too large for an event is only previewed; get_event_artifact reads the whole.
 3. get_run shows the result: the agent's answer, and the branch and commit of its change.
 cancel_run stops a run; its status is cancelled only when no process of it is left.
 list_runs finds runs, also old ones. Several runs may work at the same time.
@@ -50,7 +52,14 @@ def build_server(
         # Nothing here is subscribed to; poll_events is how runs are followed.
         subscriptions=False,
     )
-    for add in (add_spawn_run, add_get_run, add_poll_events, add_cancel_run, add_list_runs):
+    for add in (
+        add_spawn_run,
+        add_get_run,
+        add_poll_events,
+        add_get_event_artifact,
+        add_cancel_run,
+        add_list_runs,
+    ):
         add(server, door)
     return server
 

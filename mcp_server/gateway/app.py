@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from agentrun.api.gateway import BLOB_NAME, MAX_BLOB_BYTES, Blob, Head, Inputs, Task
+from agentrun.api.gateway import BLOB_NAME, MAX_BLOB_BYTES, Blob, Head, Inputs, Task, blob_key
 from agentrun.api.v1alpha1 import AgentStatus, Outcome, default_profile
 from agentrun.store.base import BlobStore, JournalHead, RunRow, RunStore
 from agentrun.store.paging import session_name
@@ -129,7 +129,7 @@ class _Gateway:
             self._uploads,
         ):
             body = await file.read()
-            digest = await self._blobs.put(f"runs/{speaker.uid}/{name}", body, media_type)
+            digest = await self._blobs.put(blob_key(speaker.uid, name), body, media_type)
         return answer(Blob(name=name, size=len(body), sha256=digest))
 
     async def state(self, request: Request) -> Response:

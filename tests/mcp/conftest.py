@@ -10,7 +10,7 @@ from mcp_types import TextContent
 
 from agentrun.api.events import EventType, NewEvent
 from agentrun.store.base import RunRow
-from agentrun.store.memory import MemoryRunStore
+from agentrun.store.memory import MemoryBlobStore, MemoryRunStore
 from mcp_server.archive import Archive
 from mcp_server.auth import Caller
 from mcp_server.door import Door
@@ -30,6 +30,7 @@ class Bench:
 
     cluster: FakeCluster
     store: MemoryRunStore
+    blobs: MemoryBlobStore
     archive: Archive
     door: Door
     client: mcp.Client = field(init=False)
@@ -89,14 +90,16 @@ async def bench() -> AsyncIterator[Bench]:
     cluster, store = FakeCluster(), MemoryRunStore()
     namespaces = ("team-b", "team-a")
     archive = Archive(cluster, store, namespaces, now=lambda: NOW, backoff=(0.0,))
+    blobs = MemoryBlobStore()
     door = Door(
         store,
+        blobs,
         Runs(cluster, store, archive),
         namespaces,
         caller=lambda: made.caller,
         now=lambda: NOW,
     )
-    made = Bench(cluster, store, archive, door)
+    made = Bench(cluster, store, blobs, archive, door)
     cluster.add(PROFILES, "team-a", profile())
     following = asyncio.create_task(archive.run())
 

@@ -10,7 +10,7 @@ import pytest
 from mcp.client.streamable_http import streamable_http_client
 from starlette.applications import Starlette
 
-from agentrun.store.memory import MemoryRunStore
+from agentrun.store.memory import MemoryBlobStore, MemoryRunStore
 from mcp_server.archive import Archive
 from mcp_server.auth import KubernetesTokenVerifier
 from mcp_server.door import Door
@@ -54,7 +54,7 @@ async def a_site(**settings: Any) -> AsyncIterator[Site]:
     cluster.reviews["token"] = ALICE
     cluster.add(PROFILES, "team-a", profile())
     archive = Archive(cluster, store, ["team-a"])
-    door = Door(store, Runs(cluster, store, archive), ["team-a"])
+    door = Door(store, MemoryBlobStore(), Runs(cluster, store, archive), ["team-a"])
     verifier = KubernetesTokenVerifier(cluster)
     app = build_app(door, verifier, Settings(**settings), lambda: site.watching)
     site = Site(app, cluster, store, door)

@@ -117,3 +117,8 @@ class Inputs(_Message):
 
     inputs: list[Input]
     desired_state: Literal["Active", "Cancelled"]
+
+
+def blob_key(uid: str, name: str) -> str:
+    """Return the key under which the store keeps the blob ``name`` of the run ``uid``."""
+    return f"runs/{uid}/{name}"

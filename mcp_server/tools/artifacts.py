@@ -1,0 +1,74 @@
+"""The tool that reads what was too large for an event."""
+
+from typing import Annotated
+
+from mcp.server.mcpserver import MCPServer
+from mcp.server.mcpserver.exceptions import ToolError
+from mcp_types import ToolAnnotations
+from pydantic import Field
+
+from agentrun.api.gateway import blob_key
+from mcp_server.artifacts import MAX_SLICE, NoArtifactError, read_slice, reference
+from mcp_server.door import Door, told_to_the_model
+from mcp_server.references import AgentName, Cwd, Namespace, RunId, resolve
+from mcp_server.schemas import ArtifactResult
+
+
+def add_get_event_artifact(server: MCPServer, door: Door) -> None:
+    """Offer get_event_artifact."""
+
+    @server.tool(
+        title="Read the whole of a large field",
+        annotations=ToolAnnotations(
+            read_only_hint=True, idempotent_hint=True, open_world_hint=False
+        ),
+    )
+    async def get_event_artifact(
+        seq: Annotated[int, Field(description="The event's seq.", ge=1)],
+        field_path: Annotated[
+            str,
+            Field(description="A key of the event's data.artifact_refs: /output.", min_length=1),
+        ],
+        run_id: RunId = None,
+        agent_name: AgentName = None,
+        cwd: Cwd = None,
+        offset: Annotated[int, Field(description="Where to begin, in bytes.", ge=0)] = 0,
+        limit: Annotated[
+            int, Field(description="How many bytes at most.", ge=1, le=MAX_SLICE)
+        ] = 65_536,
+        namespace: Namespace = None,
+    ) -> ArtifactResult:
+        """
+        Return a field that an event only previews: long output, a patch, a large result.
+
+        Events show which fields those are in `data.artifact_refs`. While `has_more` is true, call
+        it again with `offset` set to `offset + returned_bytes` of the answer.
+        """
+        with told_to_the_model():
+            row = await resolve(door, run_id, agent_name, cwd, namespace)
+            uid, name = row.run.metadata.uid, row.run.metadata.name
+            try:
+                ref = reference(await door.store.read(uid, seq - 1, 1), seq, field_path)
+            except NoArtifactError as error:
+                raise ToolError(str(error)) from error
+            relpath = str(ref["relpath"])
+            try:
+                part = await read_slice(door.blobs, blob_key(uid, relpath), offset, limit)
+            except KeyError as error:
+                raise ToolError(
+                    f"The bytes of {field_path} of seq {seq} were not kept:"
+                    " the event's preview is all there is."
+                ) from error
+            return ArtifactResult(
+                run_id=name,
+                seq=seq,
+                field_path=field_path,
+                mime=str(ref["mime"]),
+                encoding=part.encoding,
+                relpath=relpath,
+                total_bytes=part.total,
+                offset=part.offset,
+                returned_bytes=part.end - part.offset,
+                has_more=part.end < part.total,
+                content=part.content,
+            )
