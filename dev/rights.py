@@ -4,12 +4,13 @@ What the chart's service accounts may ask of the Kubernetes API, read from its o
 ``python -m dev.rights FILE`` writes the table into FILE, between the two marks that are in it.
 """
 
-import json
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 from dev import paths, tools
 from dev.shell import DevError, run
@@ -20,8 +21,11 @@ COMPONENTS = {
     "profiles": "profiles hook",
     "runs": "`agentrun-client`",
     "test": "`helm test`",
+    "users": "people (`users.subjects`)",
 }
 """What people call the components that have service accounts, or might have."""
+PEOPLE = "users"
+"""The component of which no program is: its roles are for people with `agentrun mcp`."""
 
 BEGIN, END = "<!-- rights: begin -->", "<!-- rights: end -->"
 
@@ -46,21 +50,11 @@ class Right:
 
 def rendered(*flags: str) -> list[Mapping[str, Any]]:
     """Render the chart with its default values; hooks are included."""
-    tools.build(tuple(one for one in tools.CLIENTS if one.name in ("helm", "kubectl")))
+    tools.build(tuple(one for one in tools.CLIENTS if one.name == "helm"))
     chart = paths.CHECKOUT / "charts" / "agentrun"
     helm = [paths.binaries() / "helm", "template", "agentrun", chart, "-n", "agentrun-system"]
     text = run([*helm, "--kube-version", tools.KUBERNETES, *flags])
-    # kubectl reads YAML, so that this needs nothing but what the cluster needs anyway.
-    kubectl = [paths.binaries() / "kubectl", "create", "--dry-run=client", "--validate=false"]
-    return list(_documents(run([*kubectl, "-o", "json", "-f", "-"], stdin=text)))
-
-
-def _documents(text: str) -> Iterator[Mapping[str, Any]]:
-    decoder, rest = json.JSONDecoder(), text.lstrip()
-    while rest:
-        document, end = decoder.raw_decode(rest)
-        yield document
-        rest = rest[end:].lstrip()
+    return [one for one in yaml.safe_load_all(text) if one]
 
 
 def granted(objects: Iterable[Mapping[str, Any]]) -> set[Right]:
@@ -92,7 +86,9 @@ def table(rights: Iterable[Right]) -> str:
     order = ["get", "list", "watch", "create", "patch", "update", "delete"]
     for right in sorted(rights):
         resource = f"{right.resource}.{right.group}" if right.group else right.resource
-        where = "the whole cluster" if right.scope == "cluster" else "the namespaces of runs"
+        own = "the release's namespace and those of runs"
+        near = own if right.component == PEOPLE else "the namespaces of runs"
+        where = "the whole cluster" if right.scope == "cluster" else near
         cells.setdefault(
             (right.component, COMPONENTS[right.component], resource, where), []
         ).append(right.verb)

@@ -103,6 +103,11 @@ class Place:
         )
 
 
+async def check_failure(door: FrontDoor, run_id: str, key: str, namespace: str = RUNS) -> Json:
+    """See ``Place.check``."""
+    return await Place(door, namespace).check(run_id, key)
+
+
 def _compare(row: Failure, status: Json, run: Json) -> None:
     seen = json.dumps({"status": status, "get_run": run}, indent=1)
     message = status.get("message", "")

@@ -7,6 +7,7 @@ import pytest
 
 from dev import product
 from dev.front_door import FrontDoor
+from dev.shell import run
 from tests.e2e.failing import Place
 
 RELEASE = product.Release("impatient", "impatient-system", "impatient")
@@ -33,5 +34,5 @@ def impatient(platform: object) -> Iterator[Place]:
             yield Place(door, RELEASE.runs)
     finally:
         product.kube(env, "delete", "runs", "--all", "-n", RELEASE.runs, "--wait=false")
-        product.run(["helm", "uninstall", RELEASE.name, "-n", RELEASE.system], env=env)
+        run(["helm", "uninstall", RELEASE.name, "-n", RELEASE.system], env=env)
         product.kube(env, "delete", "namespace", RELEASE.runs, RELEASE.system, "--wait=false")

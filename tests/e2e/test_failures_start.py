@@ -147,8 +147,8 @@ BROKEN_VOLUME = {
         "hostPath": {"path": "/no/such/folder/on/the/node", "type": "Directory"},
     },
 }
-OF_THE_CLUSTER = [POLICY, BINDING, WEBHOOK, RUNTIME_CLASS, BROKEN_VOLUME]
-OBJECTS = [
+OF_THE_CLUSTER: list[dict[str, Any]] = [POLICY, BINDING, WEBHOOK, RUNTIME_CLASS, BROKEN_VOLUME]
+OBJECTS: list[dict[str, Any]] = [
     *OF_THE_CLUSTER,
     QUOTA,
     RANGE,

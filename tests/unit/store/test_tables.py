@@ -15,7 +15,7 @@ async def test_the_migrations_make_the_tables_that_the_code_expects(tmp_path: Pa
         return list(compare_metadata(MigrationContext.configure(connection), metadata))
 
     store = await open_store(f"sqlite:///{tmp_path}/a.db")
-    async with store._engine.connect() as connection:
+    async with store._database.reader.connect() as connection:
         assert await connection.run_sync(difference) == []
     await store.close()
 
