@@ -1,5 +1,6 @@
 """Serve S3 from memory, with the one bucket there is."""
 
+import os
 import signal
 import urllib.request
 
@@ -9,6 +10,8 @@ PORT = 9000
 
 def main() -> None:
     """Serve until the process is killed."""
+    # The Service's name is not that of a bucket.
+    os.environ["S3_IGNORE_SUBDOMAIN_BUCKETNAME"] = "true"
     from moto.moto_server.threaded_moto_server import ThreadedMotoServer  # only in the image
 
     ThreadedMotoServer(port=PORT, verbose=False).start()
