@@ -9,6 +9,8 @@ import pytest
 from dev import product
 from dev.front_door import FrontDoor
 from tests.e2e.cluster import RUNS
+from tests.e2e.failing import Place
+from tests.e2e.impatient import installed
 from tests.e2e.platform import SETTINGS, Platform
 
 DEV_IMAGE = "localhost/agentrun/dev:dev"
@@ -67,3 +69,10 @@ def platform() -> Iterator[Platform]:
     ):
         door = FrontDoor(f"{url}/mcp", product.token(name))
         yield Platform(cluster=name, door=door, base_url=url, git_url=git)
+
+
+@pytest.fixture(scope="session")
+def impatient(platform: Platform) -> Iterator[Place]:
+    """A second release, with short bounds and a namespace that tests may spoil."""
+    with installed() as place:
+        yield place

@@ -81,7 +81,7 @@ class Place:
         line = await kubectl("get", "run", run_id, "-n", self.namespace, "--no-headers")
         assert {row.phase, row.reason} <= set(line.split()), line
         await self._is_told(row, run_id)
-        if uid := found["status"].get("podUid"):
+        if uid := found["status"].get("podUID"):
             # The kubelet takes the pod's empty sandbox down a moment after its containers ended.
             await eventually(
                 lambda: asyncio.to_thread(processes_of, uid),
@@ -104,7 +104,7 @@ class Place:
 
 
 async def check_failure(door: FrontDoor, run_id: str, key: str, namespace: str = RUNS) -> Json:
-    """See ``Place.check``."""
+    """Hold a run to the row of ``key``, as ``Place.check`` does."""
     return await Place(door, namespace).check(run_id, key)
 
 

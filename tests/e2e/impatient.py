@@ -2,12 +2,10 @@
 
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 
-import pytest
-
-from dev import product
+from dev import product, shell
 from dev.front_door import FrontDoor
-from dev.shell import run
 from tests.e2e.failing import Place
 
 RELEASE = product.Release("impatient", "impatient-system", "impatient")
@@ -20,9 +18,9 @@ BOUNDS = {
 }
 
 
-@pytest.fixture(scope="session")
-def impatient(platform: object) -> Iterator[Place]:
-    """The release, after the main one, whose kinds it uses."""
+@contextmanager
+def installed() -> Iterator[Place]:
+    """Install the release, and take it away again. The main one brings the kinds."""
     name = os.environ["AGENTRUN_CLUSTER"]
     flags = [part for key, value in BOUNDS.items() for part in ("--set", f"operator.{key}={value}")]
     off = "profiles.codex.enabled=false,profiles.claudeCode.enabled=false"
@@ -34,5 +32,5 @@ def impatient(platform: object) -> Iterator[Place]:
             yield Place(door, RELEASE.runs)
     finally:
         product.kube(env, "delete", "runs", "--all", "-n", RELEASE.runs, "--wait=false")
-        run(["helm", "uninstall", RELEASE.name, "-n", RELEASE.system], env=env)
+        shell.run(["helm", "uninstall", RELEASE.name, "-n", RELEASE.system], env=env)
         product.kube(env, "delete", "namespace", RELEASE.runs, RELEASE.system, "--wait=false")

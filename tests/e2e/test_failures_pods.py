@@ -73,7 +73,7 @@ async def test_a_tool_that_takes_too_much_memory(place: Place) -> None:
 
 async def _runner_of(place: Place, run_id: str) -> int:
     """Find the runner's process."""
-    uid = (await place.run(run_id))["status"]["podUid"]
+    uid = (await place.run(run_id))["status"]["podUID"]
 
     async def found() -> list[int]:
         lines = await asyncio.to_thread(processes_of, uid)

@@ -47,7 +47,7 @@ PROFILES: dict[str, dict[str, Any]] = {
 
 IN_NAMESPACE = {"matchLabels": {"kubernetes.io/metadata.name": NAMESPACE}}
 PODS = {"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["pods"]}
-POLICY = {
+POLICY: dict[str, Any] = {
     "apiVersion": "admissionregistration.k8s.io/v1",
     "kind": "ValidatingAdmissionPolicy",
     "metadata": {"name": "agentrun-test-denies"},
@@ -100,13 +100,13 @@ RUNTIME_CLASS = {
     "metadata": {"name": "no-such-handler"},
     "handler": "no-such-handler",
 }
-QUOTA = {
+QUOTA: dict[str, Any] = {
     "apiVersion": "v1",
     "kind": "ResourceQuota",
     "metadata": {"name": "small", "namespace": NAMESPACE},
     "spec": {"hard": {"requests.memory": "50Gi"}},
 }
-RANGE = {
+RANGE: dict[str, Any] = {
     "apiVersion": "v1",
     "kind": "LimitRange",
     "metadata": {"name": "moderate", "namespace": NAMESPACE},
