@@ -2,16 +2,15 @@
 A small MCP server with one tool, over standard input and output or over HTTP.
 
 ``mcp_server.py`` speaks over its pipes; ``mcp_server.py PORT`` serves streamable HTTP at /mcp, to
-those who bring ``Authorization: Bearer $MCP_TOKEN``. Every request is written down: to standard
-output over HTTP, else to the file that MCP_LOG names. Standard library only, since it must also
-run in images that hold nothing else.
+those who bring ``Authorization: Bearer $MCP_TOKEN``, and writes every request down. What it answers
+is signed with MCP_SIGN. Standard library only, since it must also run in images that hold nothing
+else.
 """
 
 import json
 import os
 import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from typing import Any
 
 Json = dict[str, Any]
@@ -89,12 +88,8 @@ class Handler(BaseHTTPRequestHandler):
 
 def speak() -> None:
     """Serve over standard input and output."""
-    log = Path(os.environ.get("MCP_LOG", os.devnull))
     for line in sys.stdin:
-        message = json.loads(line)
-        with log.open("a", encoding="utf-8") as file:
-            file.write(f"{message.get('method')}\n")
-        if replied := answer(message):
+        if replied := answer(json.loads(line)):
             print(json.dumps(replied), flush=True)
 
 

@@ -197,14 +197,16 @@ async def test_real_agents_work_with_all_of_it(
                 "name": "local",
                 "command": "python3",
                 "args": ["/home/agent/mcp/server.py"],
-                "env": [{"name": "MCP_LOG", "value": "/tmp/mcp.log"}],
+                "env": [{"name": "MCP_SIGN", "secret": {"name": "team-mcp", "key": "sign"}}],
             },
         ],
     }
-    asked = around.logs("mcp").count("tools/list")
-    wait = "for i in $(seq 100); do grep -q tools/list /tmp/mcp.log && break; sleep 0.1; done"
+    called = around.logs("mcp").count("tools/call")
     steps = script(
-        {"shell": f"{wait}; cat /tmp/mcp.log ~/{instructions}; echo x > x.txt"}, {"say": "done"}
+        {"tool": "stock/stock_of", "arguments": {"article": "nut"}},
+        {"tool": "local/stock_of", "arguments": {"article": "bolt"}},
+        {"shell": f"cat ~/{instructions}; echo x > x.txt"},
+        {"say": "done"},
     )
     with made(around.env, {**profile(name), "spec": default["spec"] | more}):
         spawned = await platform.door.call(
@@ -216,9 +218,11 @@ async def test_real_agents_work_with_all_of_it(
             workspace={"git": {"url": platform.repository}},
         )
         _, said = await finish(platform, spawned["run_id"])
-    assert "tools/list" in said, said
+    assert "21 pieces of nut, says the server" in said, said
+    # What signs is a Secret's value: it has arrived, and is told to nobody.
+    assert "28 pieces of bolt, says [redacted]" in said, said
     assert "Count in sevens." in said, said
-    assert around.logs("mcp").count("tools/list") > asked
+    assert around.logs("mcp").count("tools/call") == called + 1
     seen = await get("run", spawned["run_id"])
     # The files are the agent's, and no part of its change.
     assert seen is not None
