@@ -97,18 +97,18 @@ async def test_error_at_the_end_is_the_runs_outcome_too(
 ) -> None:
     whole = getattr(Delivery, part)
 
-    def full(*_: Any) -> None:
+    def fail(*_: Any) -> None:
         monkeypatch.setattr(Delivery, part, whole)
-        raise OSError(28, "No space left on device")
+        raise ValueError("nobody expected this")
 
-    monkeypatch.setattr(Delivery, part, full)
+    monkeypatch.setattr(Delivery, part, fail)
     gateway = a_gateway(["say", "never"])
     async with an_attempt(tmp_path, gateway) as attempt:
         (tmp_path / "agentrun/pipes/exit").write_text("started\n3\n")
         await asyncio.wait_for(attempt.live(), 10)
     assert gateway.outcome is not None
     assert gateway.outcome.reason == "RunnerFailed"
-    assert "No space left on device" in (gateway.outcome.message or "")
+    assert "nobody expected this" in (gateway.outcome.message or "")
     assert gateway.outcome == Outcome.model_validate_json(left(tmp_path))
 
 
