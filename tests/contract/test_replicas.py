@@ -1,7 +1,7 @@
 """Two front doors on one PostgreSQL database. SQLite has one: see ``sqlite``."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
 
 import pytest
@@ -144,21 +144,24 @@ async def test_a_newer_attempt_on_one_replica_fences_the_older_on_the_other(
 async def test_attempts_that_race_leave_no_event_of_the_older_after_the_newer(
     replicas: Replicas,
 ) -> None:
-    async def talk(store: RunStore, attempt: int) -> None:
+    async def talk(store: RunStore, attempt: int, enough: Callable[[], bool]) -> None:
         head = 0
-        while head < 60:
+        while not enough():
             try:
                 batch = [an_event(head + 1, f"{attempt}-{head + 1}", attempt=attempt)]
                 head = (await store.append("uid-1", attempt, batch)).last_seq
+                told.append(attempt)
             except Conflict as conflict:
                 head = conflict.last_seq
 
-    old = asyncio.create_task(talk(replicas.here, 1))
+    told: list[int] = []
+    # The older one goes on until it is refused.
+    old = asyncio.create_task(talk(replicas.here, 1, lambda: False))
     await replicas.there.wait("uid-1", 5, LONG)
-    await talk(replicas.there, 2)
+    await talk(replicas.there, 2, lambda: told.count(2) >= 20)
     with pytest.raises(Fenced):
         await old
-    attempts = [event.data["attempt"] for event in await replicas.here.read("uid-1", 0, 100)]
+    attempts = [event.data["attempt"] for event in await replicas.here.read("uid-1", 0, 10_000)]
     assert attempts == sorted(attempts)
     assert set(attempts) == {1, 2}
 
