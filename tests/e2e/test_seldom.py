@@ -26,21 +26,6 @@ async def test_a_session_that_is_not_there_cannot_be_resumed(platform: Platform)
         await platform.trivial(["say", "x"], session_mode="resume", session_id="no-such-session")
 
 
-async def test_a_run_made_with_kubectl_waits_for_its_profile(platform: Platform) -> None:
-    await platform.apply(
-        {
-            "apiVersion": "agentrun.dev/v1alpha1",
-            "kind": "AgentRun",
-            "metadata": {"name": "too-early", "namespace": RUNS},
-            "spec": {"backend": "acp", "profile": "no-such-profile", "prompt": "x"},
-        }
-    )
-    await eventually(
-        lambda: platform.reason("too-early"), lambda reason: reason == "ProfileNotFound"
-    )
-    await platform.door.call("cancel_run", run_id="too-early", wait_ms=30_000)
-
-
 async def test_a_run_that_the_api_server_refuses_leaves_no_session(platform: Platform) -> None:
     quota = {
         "apiVersion": "v1",

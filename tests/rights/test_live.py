@@ -48,6 +48,8 @@ def rules_of(account: str, namespace: str) -> set[Right]:
     return {
         Right("", group, resource, verb)
         for rule in json.loads(answer)["status"]["resourceRules"]
+        # Of what the chart grants to its accounts, only Namespaces are named.
+        if not rule.get("resourceNames") or namespace in rule["resourceNames"]
         for group in rule["apiGroups"]
         for resource in rule["resources"]
         for verb in rule["verbs"]
