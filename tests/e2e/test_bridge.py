@@ -104,8 +104,8 @@ async def test_a_rollout_of_the_front_door_ends_neither_bridge_nor_run(
     platform: Platform, laptop: Laptop
 ) -> None:
     async with laptop.bridge() as client:
-        run_id = await spawned(client, ["say", "before"], ["sleep", 600])
-        after = await _read_up_to(client, run_id, "before")
+        run_id = await spawned(client, ["say", "I wait."], ["sleep", 600])
+        after = await _read_up_to(client, run_id, "I wait.")
         arguments = {"run_id": run_id, "after_seq": after, "wait_ms": 30_000}
         waiting = asyncio.create_task(client.call_tool("poll_events", arguments))
         await kubectl("rollout", "restart", "deployment/agentrun-mcp", "-n", SYSTEM)
