@@ -28,7 +28,8 @@ class Release:
     @property
     def service(self) -> str:
         """The front door's Service."""
-        return f"{self.name}-mcp"
+        # As the chart's templates/_names.tpl has it.
+        return f"{self.name if 'agentrun' in self.name else f'{self.name}-agentrun'}-mcp"
 
 
 MAIN = Release()
