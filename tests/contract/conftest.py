@@ -5,8 +5,10 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
+from urllib.request import Request, urlopen
 
 import pytest
+from moto.server import ThreadedMotoServer
 
 from agentrun.store.base import BlobStore, RunStore
 from agentrun.store.blobs import open_blobs
@@ -62,9 +64,10 @@ STORES: dict[str, Callable[[pytest.FixtureRequest, Path], str | None]] = {
     "sqlite": lambda request, folder: f"sqlite:///{folder}/agentrun.db",
     "postgresql": lambda request, folder: request.getfixturevalue("postgres_url"),
 }
-BLOBS: dict[str, Callable[[Path], BlobStore]] = {
-    "memory": lambda _: MemoryBlobStore(),
-    "folder": lambda folder: open_blobs(f"file://{folder}/blobs"),
+BLOBS: dict[str, Callable[[pytest.FixtureRequest, Path], str | None]] = {
+    "memory": lambda request, folder: None,
+    "folder": lambda request, folder: f"file://{folder}/blobs",
+    "s3": lambda request, folder: request.getfixturevalue("bucket"),
 }
 
 
@@ -80,6 +83,28 @@ async def store(store_url: str | None) -> AsyncIterator[RunStore]:
     await opened.close()
 
 
+@pytest.fixture(scope="session")
+def s3() -> Iterator[str]:
+    """A server of S3's protocol, by its URL."""
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def bucket(s3: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """An empty bucket, and the environment that leads to it."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL", s3)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "agentrun")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "s3cret-access-key")
+    name = f"bucket-{next(_NUMBERS)}"
+    urlopen(Request(f"{s3}/{name}", method="PUT")).close()
+    return f"s3://{name}/some/prefix"
+
+
 @pytest.fixture(params=list(BLOBS))
 def blobs(request: pytest.FixtureRequest, tmp_path: Path) -> BlobStore:
-    return BLOBS[request.param](tmp_path)
+    url = BLOBS[request.param](request, tmp_path)
+    return MemoryBlobStore() if url is None else open_blobs(url)

@@ -1,4 +1,6 @@
+import errno
 import hashlib
+import os
 from pathlib import Path
 
 import pytest
@@ -96,7 +98,64 @@ async def test_a_folder_that_cannot_be_written_is_unavailable_until_it_can(tmp_p
     assert await read(blobs, "runs/u/a") == b"one"
 
 
-@pytest.mark.parametrize("url", ["", "/data", "file:", "file://host/data", "s3://bucket"])
+@pytest.mark.parametrize("url", ["", "/data", "file:", "file://host/data", "gs://bucket"])
 async def test_a_url_that_names_no_folder_is_an_error(url: str) -> None:
     with pytest.raises(ValueError, match="file:///data/blobs"):
         open_blobs(url)
+
+
+async def test_a_blob_is_on_disk_before_it_bears_its_name_and_its_folders_are_before_it_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = list[str]()
+    fsync, link = os.fsync, os.link
+
+    def record_fsync(number: int) -> None:
+        done.append(str(Path(f"/proc/self/fd/{number}").readlink().relative_to(tmp_path)))
+        fsync(number)
+
+    def record_link(source: Path, target: Path) -> None:
+        done.append(f"link {target.relative_to(tmp_path)}")
+        link(source, target)
+
+    blobs = open_blobs(f"file://{tmp_path}/blobs")
+    monkeypatch.setattr(os, "fsync", record_fsync)
+    monkeypatch.setattr(os, "link", record_link)
+    folders = ["blobs/runs/u", "blobs/runs", "blobs"]
+    # The second time too: whoever put it first may have died before it said so.
+    for _ in range(2):
+        await blobs.put("runs/u/a", b"one", "text/plain")
+        assert done[0].startswith("blobs/.incoming/")
+        assert done[1:] == ["link blobs/runs/u/a", *folders]
+        done.clear()
+
+
+async def test_a_disk_that_fails_leaves_no_blob(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    blobs = open_blobs(f"file://{tmp_path}/blobs")
+    with monkeypatch.context() as full:
+        full.setattr(os, "fsync", fail)
+        with pytest.raises(Unavailable, match="No space left"):
+            await blobs.put("runs/u/a", b"one", "text/plain")
+    assert await blobs.size("runs/u/a") is None
+    assert list((tmp_path / "blobs" / ".incoming").iterdir()) == []
+    await blobs.put("runs/u/a", b"two", "text/plain")
+    assert await read(blobs, "runs/u/a") == b"two"
+
+
+async def test_what_a_killed_process_left_half_written_is_discarded(tmp_path: Path) -> None:
+    incoming = tmp_path / "blobs" / ".incoming"
+    incoming.mkdir(parents=True)
+    (incoming / "part").write_bytes(b"on")
+    open_blobs(f"file://{tmp_path}/blobs")
+    assert list(incoming.iterdir()) == []
+
+
+@pytest.mark.parametrize("key", ["", "/a", "a/", "a//b", "../a", "a/../b", ".incoming/a", "a b"])
+async def test_a_key_that_is_no_plain_path_is_refused(tmp_path: Path, key: str) -> None:
+    with pytest.raises(ValueError, match="no key of a blob"):
+        await open_blobs(f"file://{tmp_path}/blobs").put(key, b"one", "text/plain")

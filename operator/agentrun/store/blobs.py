@@ -1,57 +1,69 @@
-"""Blobs in a folder, by way of obstore, so that a bucket is another URL."""
+"""Blobs in a folder or a bucket, by way of obstore."""
 
 import hashlib
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
-from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from collections.abc import AsyncIterator
+from typing import Protocol
+from urllib.parse import urlsplit
 
 import obstore
-from obstore.exceptions import AlreadyExistsError, BaseError
-from obstore.store import LocalStore, ObjectStore
+from obstore.exceptions import BaseError
+from obstore.store import ObjectStore
 
-from agentrun.store.base import Conflict, Unavailable
+from agentrun.store.base import Conflict
+from agentrun.store.blob_errors import translated
+from agentrun.store.bucket import open_bucket
+from agentrun.store.folder import open_folder
+from agentrun.store.keys import above, check
 
 _CHUNK = 256 * 1024
 
 
+class Place(Protocol):
+    """Where blobs are kept."""
+
+    @property
+    def name(self) -> str:
+        """What to call it in a message. It never holds a credential."""
+
+    @property
+    def objects(self) -> ObjectStore:
+        """What reads and lists there."""
+
+    async def create(self, key: str, body: bytes, media_type: str) -> bool:
+        """Store a blob so that it survives whatever ends the machine; False if one is there."""
+
+
 def open_blobs(url: str) -> "ObjectBlobStore":
-    """Open the blobs at ``file:///FOLDER``; the folder is made when it is needed."""
-    parts = urlsplit(url)
-    if parts.scheme != "file" or parts.netloc not in ("", "localhost") or len(parts.path) < 2:
-        raise ValueError(f"{url} names no folder: use file:///data/blobs")
-    folder = Path(unquote(parts.path))
-    with _translated(str(folder)):
-        return ObjectBlobStore(LocalStore(folder, mkdir=True), url)
+    """Open the blobs at ``file:///FOLDER`` or ``s3://BUCKET/PREFIX``. ValueError for others."""
+    place: Place = open_bucket(url) if urlsplit(url).scheme == "s3" else open_folder(url)
+    return ObjectBlobStore(place)
 
 
 class ObjectBlobStore:
-    """A BlobStore on an object store."""
+    """A BlobStore in a folder or a bucket."""
 
-    def __init__(self, objects: ObjectStore, url: str) -> None:
-        self._objects = objects
-        self._url = url
+    def __init__(self, place: Place) -> None:
+        self._place = place
+        self._objects = place.objects
 
     async def put(self, key: str, body: bytes, media_type: str) -> str:
         """See ``BlobStore``. A folder keeps no media type: it has no place for one."""
+        check(key)
         digest = hashlib.sha256(body).hexdigest()
-        with _translated(self._url):
+        with translated(self._place.name):
             try:
-                await obstore.put_async(
-                    self._objects, key, body, mode="create", use_multipart=False
-                )
+                is_new = await self._place.create(key, body, media_type)
             except (BaseError, OSError) as error:
                 if await self._is_folder_and_blob(key):
-                    raise Conflict(f"{key} would be a folder and a blob at once.") from error
-                if not isinstance(error, AlreadyExistsError):
-                    raise
-                if await self._digest(key) != digest:
-                    raise Conflict(f"Other bytes are stored as {key}.") from error
+                    raise _folder_and_blob(key) from error
+                raise
+            if not is_new:
+                await self._compare(key, digest)
         return digest
 
     async def size(self, key: str) -> int | None:
         """See ``BlobStore``."""
-        with _translated(self._url):
+        with translated(self._place.name):
             try:
                 return int((await obstore.head_async(self._objects, key))["size"])
             except FileNotFoundError:
@@ -67,7 +79,7 @@ class ObjectBlobStore:
         end = total if limit is None else min(total, offset + limit)
         if offset >= end:
             return
-        with _translated(self._url):
+        with translated(self._place.name):
             options: obstore.GetOptions = {"range": (offset, end)}
             found = await obstore.get_async(self._objects, key, options=options)
             async for chunk in found.stream(min_chunk_size=_CHUNK):
@@ -77,7 +89,7 @@ class ObjectBlobStore:
         """See ``BlobStore``."""
         # Object stores match whole path segments.
         folder = prefix.rpartition("/")[0]
-        with _translated(self._url):
+        with translated(self._place.name):
             async for page in obstore.list(self._objects, prefix=folder or None):
                 doomed = [found["path"] for found in page if found["path"].startswith(prefix)]
                 for key in doomed:
@@ -89,6 +101,13 @@ class ObjectBlobStore:
         except FileNotFoundError:
             return
 
+    async def _compare(self, key: str, digest: str) -> None:
+        """Make sure that what is there is what was to be put there."""
+        if await self.size(key) is None:
+            raise _folder_and_blob(key)
+        if await self._digest(key) != digest:
+            raise Conflict(f"Other bytes are stored as {key}.")
+
     async def _digest(self, key: str) -> str:
         digest = hashlib.sha256()
         found = await obstore.get_async(self._objects, key)
@@ -98,18 +117,11 @@ class ObjectBlobStore:
 
     async def _is_folder_and_blob(self, key: str) -> bool:
         """Whether the key goes through a blob, or others go through it."""
-        parts = key.split("/")
-        above = ["/".join(parts[:end]) for end in range(1, len(parts))]
-        for name in above:
+        for name in above(key):
             if await self.size(name) is not None:
                 return True
         return bool(await obstore.list(self._objects, prefix=key, chunk_size=1).collect_async())
 
 
-@contextmanager
-def _translated(where: str) -> Iterator[None]:
-    try:
-        yield
-    except (BaseError, OSError) as error:
-        first = str(error).partition("\n")[0]
-        raise Unavailable(f"The blobs at {where} cannot be used just now: {first}") from error
+def _folder_and_blob(key: str) -> Conflict:
+    return Conflict(f"{key} would be a folder and a blob at once.")

@@ -1,0 +1,93 @@
+"""
+Blobs in a folder.
+
+A runner throws its copy away once a blob is acknowledged, so it must be on disk by then, and so
+must every folder on the way to it. obstore does not wait for the disk; here a blob is written
+under another name, made durable, and only then linked to its own: what bears a key is whole, also
+after the power has failed. One front door uses a folder; see ``bucket`` for several.
+"""
+
+import asyncio
+import os
+import tempfile
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from obstore.store import LocalStore
+
+from agentrun.store.blob_errors import translated
+
+_INCOMING = ".incoming"
+
+
+class Folder:
+    """The folder of ``file:///FOLDER``."""
+
+    def __init__(self, folder: Path, url: str) -> None:
+        self.name = url
+        self.objects = LocalStore(folder, mkdir=True)
+        self._folder = folder
+
+    async def create(self, key: str, body: bytes, media_type: str) -> bool:
+        """See ``Place``."""
+        return await asyncio.to_thread(self._create, self._folder / key, body)
+
+    def discard_unfinished(self) -> None:
+        """Delete what a process that was killed had not finished writing."""
+        for part in self._incoming.glob("*"):
+            part.unlink(missing_ok=True)
+
+    @property
+    def _incoming(self) -> Path:
+        return self._folder / _INCOMING
+
+    def _create(self, path: Path, body: bytes) -> bool:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._incoming.mkdir(exist_ok=True)
+        part = self._write(body)
+        try:
+            os.link(part, path)
+            is_new = True
+        except FileExistsError:
+            is_new = False
+        finally:
+            part.unlink(missing_ok=True)
+        # Also for a blob that was there: whoever put it may have died before this.
+        for folder in (path.parent, *path.parent.parents):
+            _sync_folder(folder)
+            if folder == self._folder:
+                break
+        return is_new
+
+    def _write(self, body: bytes) -> Path:
+        """Write ``body`` to a file without a key, and wait for the disk."""
+        number, name = tempfile.mkstemp(dir=self._incoming)
+        with open(number, "wb") as file:  # noqa: PTH123 - it is open already
+            try:
+                file.write(body)
+                file.flush()
+                os.fsync(file.fileno())
+            except BaseException:
+                Path(name).unlink(missing_ok=True)
+                raise
+        return Path(name)
+
+
+def open_folder(url: str) -> Folder:
+    """Open the folder of ``file:///FOLDER``, and make it if it is not there."""
+    parts = urlsplit(url)
+    if parts.scheme != "file" or parts.netloc not in ("", "localhost") or len(parts.path) < 2:
+        raise ValueError("the URL names no place for blobs: use file:///data/blobs or s3://BUCKET")
+    path = Path(unquote(parts.path))
+    with translated(url):
+        folder = Folder(path, url)
+        folder.discard_unfinished()
+    return folder
+
+
+def _sync_folder(folder: Path) -> None:
+    number = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(number)
+    finally:
+        os.close(number)
