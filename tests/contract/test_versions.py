@@ -28,7 +28,7 @@ async def test_a_database_that_a_newer_version_has_changed_is_still_used(tmp_pat
     await store.close()
     with sqlite3.connect(path) as newer:
         newer.execute("ALTER TABLE runs ADD COLUMN mood TEXT")
-        newer.execute("UPDATE alembic_version SET version_num = '9999'")
+        newer.execute("UPDATE alembic_version SET version_num = '0999'")
     newer.close()
     again = await open_store(f"sqlite:///{path}")
     await again.append("uid-1", 1, events(3, 4))

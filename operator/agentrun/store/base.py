@@ -41,6 +41,10 @@ class Unavailable(StoreError):  # noqa: N818
     """The database or its disk cannot be written or read just now; trying again may help."""
 
 
+class TooNew(StoreError):  # noqa: N818
+    """A version of AgentRun that this one cannot follow has changed the database."""
+
+
 @dataclass(frozen=True)
 class RunRow:
     """What the store knows of a run. It stays when the AgentRun is gone."""

@@ -2,7 +2,9 @@
 The tables, in SQL that SQLite and PostgreSQL share.
 
 Times are microseconds since 1970, because databases disagree about time zones. Documents and
-event data are JSON as text: the store never looks inside, and text keeps what was sent.
+event data are JSON as text: the store never looks inside, and text keeps what was sent. Names are
+compared byte by byte, in PostgreSQL as in SQLite: lists have one order everywhere, and no index
+depends on the locales of the machine that the database is moved to.
 """
 
 from sqlalchemy import (
@@ -20,25 +22,30 @@ from sqlalchemy import (
 
 metadata = MetaData()
 
+
+def _name(length: int) -> String:
+    return String(length).with_variant(String(length, collation="C"), "postgresql")
+
+
 runs = Table(
     "runs",
     metadata,
-    Column("uid", String(64), primary_key=True),
-    Column("namespace", String(63), nullable=False),
-    Column("name", String(253), nullable=False),
+    Column("uid", _name(64), primary_key=True),
+    Column("namespace", _name(63), nullable=False),
+    Column("name", _name(253), nullable=False),
     # What the API server says, in seconds; and what tells runs of one name and second apart.
     Column("created", BigInteger, nullable=False),
     Column("first_seen", BigInteger, nullable=False),
-    Column("phase", String(32), nullable=False),
-    Column("backend", String(32), nullable=False),
+    Column("phase", _name(32), nullable=False),
+    Column("backend", _name(32), nullable=False),
     Column("cwd", Text),
-    Column("session_name", String(253), nullable=False),
-    Column("session_uid", String(64), nullable=False),
+    Column("session_name", _name(253), nullable=False),
+    Column("session_uid", _name(64), nullable=False),
     Column("document", Text, nullable=False),
     Column("attempt", Integer, nullable=False),
     Column("last_seq", BigInteger, nullable=False),
     Column("sealed", Boolean, nullable=False),
-    Column("journal_status", String(32)),
+    Column("journal_status", _name(32)),
     Column("summary", Text, nullable=False),
     Column("updated", BigInteger, nullable=False),
     Column("deleted", BigInteger),
@@ -50,12 +57,12 @@ Index("runs_by_seal", runs.c.sealed, runs.c.created)
 events = Table(
     "events",
     metadata,
-    Column("run_uid", String(64), ForeignKey("runs.uid"), primary_key=True),
+    Column("run_uid", _name(64), ForeignKey("runs.uid"), primary_key=True),
     Column("seq", BigInteger, primary_key=True, autoincrement=False),
-    Column("event_id", String(64), nullable=False),
+    Column("event_id", _name(64), nullable=False),
     Column("attempt", Integer, nullable=False),
-    Column("ts", String(32), nullable=False),
-    Column("session_uid", String(64), nullable=False),
-    Column("type", String(32), nullable=False),
+    Column("ts", _name(32), nullable=False),
+    Column("session_uid", _name(64), nullable=False),
+    Column("type", _name(32), nullable=False),
     Column("data", Text, nullable=False),
 )

@@ -2,8 +2,10 @@
 Bringing a database's tables up to date.
 
 The steps lie in ``versions``, one file each, in alembic's form, and are never changed once they
-have been released. A step only adds (tables, indexes, columns that may be empty or have a
-default), so that the version before can go on with the database after a rollback.
+have been released. There are only steps forward. A step adds (tables, indexes, columns that may
+be empty or have a default), so that the version before can go on with the database after a
+rollback, and beside the next version during an update. One that does more takes the next
+thousand for its number, 1000 after 0007: versions that do not know it refuse the database.
 """
 
 import logging
@@ -15,7 +17,10 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection
 
+from agentrun.store.base import TooNew
+
 _HERE = Path(__file__).parent
+_BREAK = 1000
 
 _log = logging.getLogger(__name__)
 
@@ -26,9 +31,16 @@ def upgrade(connection: Connection) -> None:
     config.set_main_option("script_location", str(_HERE).replace("%", "%%"))
     config.set_main_option("path_separator", "os")
     config.attributes["connection"] = connection
-    known = {step.revision for step in ScriptDirectory.from_config(config).walk_revisions()}
-    newer = set(MigrationContext.configure(connection).get_current_heads()) - known
-    if newer:
-        _log.warning("a newer version has changed the database, to %s: used as it is", newer.pop())
+    steps = ScriptDirectory.from_config(config)
+    found = MigrationContext.configure(connection).get_current_revision()
+    if found is None or found in {step.revision for step in steps.walk_revisions()}:
+        command.upgrade(config, "head")
         return
-    command.upgrade(config, "head")
+    newest = steps.get_current_head() or ""
+    if not found.isdecimal() or int(found) // _BREAK != int(newest) // _BREAK:
+        raise TooNew(
+            f"a newer version of AgentRun has changed the database, to {found}; this one knows"
+            f" {newest}, and cannot use it. Run the newer version, or restore the backup that"
+            " was made before the update."
+        )
+    _log.warning("a newer version has changed the database, to %s: used as it is", found)

@@ -1,0 +1,219 @@
+"""
+Databases that an older version made, with what it kept in them, on both kinds of database.
+
+``schemas`` holds a dump for each released schema; it is never changed. The newest schema has
+nothing to be upgraded to, so the tests add a step of their own to a copy of the steps.
+"""
+
+import asyncio
+import shutil
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import Connection
+
+from agentrun.store import migrations
+from agentrun.store.base import RunFilter, StoreError, TooNew
+from agentrun.store.sql import SqlRunStore, open_store
+from agentrun.store.tables import metadata
+from dev import postgres
+from dev.shell import run
+from tests.contract.builders import TS, a_row, events
+from tests.contract.conftest import Databases
+
+SCHEMAS = Path(__file__).parent / "schemas"
+STEP = """
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0999"
+down_revision = "{newest}"
+
+
+def upgrade() -> None:
+    op.create_table("done", sa.Column("at", sa.Integer, primary_key=True))
+    op.add_column("runs", sa.Column("mood", sa.Text, nullable=False, server_default="calm"))
+    op.create_index("runs_by_mood", "runs", ["mood"])
+    op.execute("INSERT INTO done VALUES (1)")
+    op.execute("UPDATE runs SET mood = 'done' WHERE sealed")
+"""
+
+
+class Old:
+    """A database made by an older version."""
+
+    def __init__(self, url: str, query: Callable[[str], str]) -> None:
+        self.url = url
+        self.query = query
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def kind(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def new_url(kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> str:
+    """A database without any tables."""
+    if kind == "sqlite":
+        return f"sqlite:///{tmp_path}/new.db"
+    databases: Databases = request.getfixturevalue("databases")
+    return databases.make(template="template0")
+
+
+@pytest.fixture(params=["0001"])
+def old(request: pytest.FixtureRequest, kind: str, tmp_path: Path) -> Old:
+    dump = SCHEMAS / f"{request.param}-{kind}.sql"
+    if kind == "sqlite":
+        return _old_sqlite(tmp_path / "old.db", dump)
+    databases: Databases = request.getfixturevalue("databases")
+    url = databases.make(template="template0")
+    run([postgres.program("psql"), "-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", url, "-f", dump])
+    name = urlsplit(url).path[1:]
+    return Old(url, lambda query: databases.server.sql(query, name))
+
+
+def _old_sqlite(path: Path, dump: Path) -> Old:
+    def query(words: str) -> str:
+        with sqlite3.connect(path) as connection:
+            found = connection.execute(words).fetchall()
+        connection.close()
+        return "\n".join("|".join(map(str, row)) for row in found)
+
+    with sqlite3.connect(path) as connection:
+        connection.executescript(dump.read_text(encoding="utf-8"))
+    connection.close()
+    return Old(f"sqlite:///{path}", query)
+
+
+@pytest.fixture
+def next_step(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """Pretend that the next version has one more step."""
+    copy = tmp_path / "migrations"
+    shutil.copytree(migrations._HERE, copy, ignore=shutil.ignore_patterns("__pycache__"))
+    newest = max(path.name[:4] for path in (copy / "versions").glob("*.py"))
+    step = copy / "versions" / "0999_mood.py"
+    step.write_text(STEP.replace("{newest}", newest))
+    monkeypatch.setattr(migrations, "_HERE", copy)
+    return step
+
+
+def write(step: Path, text: str) -> None:
+    """Write a step."""
+    step.write_text(text)
+
+
+async def check_what_was_kept(store: SqlRunStore) -> None:
+    page = await store.list_runs(RunFilter(), 10)
+    told = [(row.run.metadata.name, row.run.phase, row.last_seq, row.sealed) for row in page.rows]
+    assert told == [
+        ("three", "Queued", 0, False),
+        ("two", "Running", 4, False),
+        ("one", "Completed", 4, True),
+    ]
+    journal = await store.read("u1", 0, 10)
+    kinds = [(event.seq, str(event.type)) for event in journal]
+    assert kinds == [
+        (1, "run_started"),
+        (2, "agent_message"),
+        (3, "run_completed"),
+        (4, "status_changed"),
+    ]
+    assert journal[1].data == {"text": "Ünï 🚀 \x00 text"}
+    # And it goes on: attempts, heads and seals are as they were left.
+    assert (await store.append("u2", 2, events(4, 6))).last_seq == 6
+    assert (await store.seal("u3", "seal", TS, {"status": "failed"})).last_seq == 1
+    await store.record_run(a_row("u4", "four"))
+
+
+async def test_the_steps_make_the_tables_that_the_code_expects(new_url: str) -> None:
+    def difference(connection: Connection) -> list[object]:
+        return list(compare_metadata(MigrationContext.configure(connection), metadata))
+
+    store = await open_store(new_url)
+    async with store._database.reader.connect() as connection:
+        assert await connection.run_sync(difference) == []
+    await store.close()
+
+
+async def test_todays_program_goes_on_with_what_an_older_one_kept(old: Old) -> None:
+    store = await open_store(old.url)
+    await check_what_was_kept(store)
+    await store.close()
+
+
+@pytest.mark.usefixtures("next_step")
+async def test_a_step_changes_a_database_with_everything_in_it(old: Old) -> None:
+    store = await open_store(old.url)
+    assert old.query("SELECT uid, mood FROM runs ORDER BY uid") == "u1|done\nu2|calm\nu3|calm"
+    await check_what_was_kept(store)
+    await store.close()
+
+
+@pytest.mark.usefixtures("next_step")
+async def test_of_many_that_start_at_once_one_takes_the_step(old: Old) -> None:
+    stores = await asyncio.gather(*(open_store(old.url) for _ in range(6)))
+    assert old.query("SELECT count(*) FROM done") == "1"
+    assert old.query("SELECT version_num FROM alembic_version") == "0999"
+    await check_what_was_kept(stores[3])
+    await asyncio.gather(*(store.close() for store in stores))
+
+
+async def test_many_that_start_at_once_make_the_tables_once(databases: Databases) -> None:
+    url = databases.make(template="template0")
+    stores = await asyncio.gather(*(open_store(url) for _ in range(6)))
+    await asyncio.gather(*(store.record_run(a_row()) for store in stores))
+    await asyncio.gather(*(store.close() for store in stores))
+
+
+async def test_an_older_program_goes_on_beside_a_step_that_only_adds(
+    old: Old, next_step: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = await open_store(old.url)
+    after = await open_store(old.url)
+    monkeypatch.setattr(migrations, "_HERE", Path(migrations.__file__).parent)
+    await check_what_was_kept(before)
+    restarted = await open_store(old.url)
+    assert (await restarted.append("u2", 2, events(7, 7))).last_seq == 7
+    await asyncio.gather(before.close(), after.close(), restarted.close())
+
+
+async def test_a_step_that_fails_changes_nothing(old: Old, next_step: Path) -> None:
+    write(
+        next_step, STEP.replace("{newest}", "0001") + "    op.execute('UPDATE nothing SET no = 1')"
+    )
+    with pytest.raises(StoreError):
+        await open_store(old.url)
+    assert old.query("SELECT version_num FROM alembic_version") == "0001"
+    write(next_step, STEP.replace("{newest}", "0001"))
+    store = await open_store(old.url)
+    await check_what_was_kept(store)
+    await store.close()
+
+
+async def test_a_database_that_a_version_too_new_has_changed_is_refused(old: Old) -> None:
+    store = await open_store(old.url)
+    await store.close()
+    _change(old, "UPDATE alembic_version SET version_num = '1000'")
+    with pytest.raises(TooNew, match=r"to 1000; this one knows 0001.*restore the backup"):
+        await open_store(old.url)
+    assert old.query("SELECT version_num FROM alembic_version") == "1000"
+
+
+def _change(old: Old, command: str) -> None:
+    if old.url.startswith("sqlite"):
+        with sqlite3.connect(old.url.removeprefix("sqlite:///")) as connection:
+            connection.execute(command)
+        connection.close()
+    else:
+        old.query(command)
+
+
+def test_every_schema_that_was_released_is_kept_as_a_dump() -> None:
+    steps = {path.name[:4] for path in (migrations._HERE / "versions").glob("*.py")}
+    assert {path.name[:4] for path in SCHEMAS.glob("*.sql")} == steps
