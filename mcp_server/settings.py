@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from agentrun.store import urls
+
 _POD_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
 _MOST_SECONDS = 600
@@ -20,8 +22,8 @@ class Settings:
 
     namespaces: tuple[str, ...] = ("default",)
     """The namespaces whose runs are served; the first is the default."""
-    store_url: str = "sqlite:////data/agentrun.db"
-    blobs_url: str = "file:///data/blobs"
+    store_url: str = urls.STORE_URL
+    blobs_url: str = urls.BLOBS_URL
     allowed_hosts: tuple[str, ...] = ()
     """Host names that clients use beside the ones inside a cluster (see hosts.py)."""
     public_url: str = ""

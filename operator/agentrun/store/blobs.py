@@ -85,6 +85,13 @@ class ObjectBlobStore:
             async for chunk in found.stream(min_chunk_size=_CHUNK):
                 yield bytes(chunk)
 
+    async def keys(self) -> list[str]:
+        """List the keys of all blobs."""
+        with translated(self._place.name):
+            pages = [page async for page in obstore.list(self._objects)]
+        found = (str(blob["path"]) for page in pages for blob in page)
+        return sorted(key for key in found if not key.startswith("."))
+
     async def delete_prefix(self, prefix: str) -> None:
         """See ``BlobStore``."""
         # Object stores match whole path segments.

@@ -10,6 +10,7 @@ after the power has failed. One front door uses a folder; see ``bucket`` for sev
 import asyncio
 import os
 import tempfile
+import time
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -18,6 +19,7 @@ from obstore.store import LocalStore
 from agentrun.store.blob_errors import translated
 
 _INCOMING = ".incoming"
+_FORGOTTEN_SECONDS = 3600
 
 
 class Folder:
@@ -33,9 +35,10 @@ class Folder:
         return await asyncio.to_thread(self._create, self._folder / key, body)
 
     def discard_unfinished(self) -> None:
-        """Delete what a process that was killed had not finished writing."""
+        """Delete what processes that were killed some time ago had not finished writing."""
         for part in self._incoming.glob("*"):
-            part.unlink(missing_ok=True)
+            if part.stat().st_mtime < time.time() - _FORGOTTEN_SECONDS:
+                part.unlink(missing_ok=True)
 
     @property
     def _incoming(self) -> Path:
@@ -54,7 +57,7 @@ class Folder:
             part.unlink(missing_ok=True)
         # Also for a blob that was there: whoever put it may have died before this.
         for folder in (path.parent, *path.parent.parents):
-            _sync_folder(folder)
+            sync_folder(folder)
             if folder == self._folder:
                 break
         return is_new
@@ -85,7 +88,8 @@ def open_folder(url: str) -> Folder:
     return folder
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Wait until the names in ``folder`` are on disk."""
     number = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(number)
