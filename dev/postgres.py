@@ -31,12 +31,12 @@ class PostgresServer:
     def __init__(self, folder: Path, settings: Sequence[str] = ()) -> None:
         self._folder = folder
         self._settings = settings
-        self._port = _free_port()
+        self.port = _free_port()
         self._process: subprocess.Popen[bytes] | None = None
 
     def url(self, database: str, *, user: str = USER, password: str = PASSWORD) -> str:
         """Return the URL of a database."""
-        return f"postgresql://{user}:{password}@127.0.0.1:{self._port}/{database}"
+        return f"postgresql://{user}:{password}@127.0.0.1:{self.port}/{database}"
 
     def sql(self, command: str, database: str = "postgres") -> str:
         """Run SQL as the server's superuser, and return what it prints."""
@@ -65,7 +65,7 @@ class PostgresServer:
     def start(self) -> None:
         """Start it, from a thread that stays, and wait until it takes connections."""
         with (self._folder / "log").open("ab") as log:
-            settings = [f"port={self._port}", "listen_addresses=127.0.0.1", *self._settings]
+            settings = [f"port={self.port}", "listen_addresses=127.0.0.1", *self._settings]
             settings += [f"unix_socket_directories={self._folder}"]
             flags = [word for setting in settings for word in ("-c", setting)]
             self._process = subprocess.Popen(
@@ -74,7 +74,7 @@ class PostgresServer:
                 stdout=log,
                 stderr=log,
             )
-        ready = [program("pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(self._port)]
+        ready = [program("pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(self.port)]
         wait_until("PostgreSQL takes connections", lambda: self._is_up(ready), _START_SECONDS)
 
     def stop(self, *, crash: bool = False) -> None:
@@ -119,6 +119,35 @@ def running(*settings: str) -> Iterator[PostgresServer]:
         shutil.rmtree(folder)
 
 
+@contextmanager
+def pooler(server: PostgresServer, database: str, mode: str) -> Iterator[str]:
+    """Run PgBouncer before a database, and give its URL."""
+    port = _free_port()
+    with tempfile.TemporaryDirectory(prefix="agentrun-pgbouncer-") as name:
+        folder = Path(name)
+        users, config = folder / "users", folder / "pgbouncer.ini"
+        users.write_text(f'"{USER}" "{PASSWORD}"\n', encoding="utf-8")
+        config.write_text(
+            f"[databases]\n{database} = host=127.0.0.1 port={server.port}\n[pgbouncer]\n"
+            f"listen_addr=127.0.0.1\nlisten_port={port}\nunix_socket_dir=\n"
+            f"auth_type=scram-sha-256\nauth_file={users}\npool_mode={mode}\n",
+            encoding="utf-8",
+        )
+        for path in (folder, users, config):
+            _own(path)
+        process = subprocess.Popen(
+            [*_unprivileged(), "pgbouncer", "-q", str(config)],
+            stdin=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        try:
+            wait_until("PgBouncer takes connections", lambda: _is_taken(port), _START_SECONDS)
+            yield server.url(database).replace(f":{server.port}/", f":{port}/")
+        finally:
+            process.terminate()
+            process.wait()
+
+
 def program(name: str) -> str:
     """Name a program of PostgreSQL by its path."""
     found = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"))
@@ -140,6 +169,11 @@ def _own(path: Path) -> None:
     if os.geteuid() == 0:
         user = pwd.getpwnam(_RUN_AS)
         os.chown(path, user.pw_uid, user.pw_gid)
+
+
+def _is_taken(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def _free_port() -> int:

@@ -88,7 +88,7 @@ DEBIAN = {
 }
 
 # Of the server: clients may be there without it.
-POSTGRESQL = {"pg_ctlcluster": "postgresql"}
+POSTGRESQL = {"pg_ctlcluster": "postgresql", "pgbouncer": "pgbouncer"}
 
 
 def install() -> None:

@@ -11,6 +11,7 @@ import pytest
 from agentrun.store.base import JournalHead, RunStore, Unavailable
 from agentrun.store.postgres_url import dsn_of, name_of
 from agentrun.store.sql import open_store
+from dev import postgres
 from dev.postgres import PASSWORD, PostgresServer
 from tests.contract.builders import a_row, events
 from tests.contract.conftest import Databases
@@ -245,6 +246,32 @@ async def test_tables_that_are_gone_are_told(
     server.sql("DROP TABLE events", urlsplit(url).path[1:])
     await store.head("uid-1")
     assert "Restore the database from a backup" in await unavailable(store)
+
+
+# Poolers
+
+
+async def test_a_pooler_may_lend_connections_for_a_session(
+    server: PostgresServer, url: str
+) -> None:
+    with postgres.pooler(server, urlsplit(url).path[1:], "session") as pooled:
+        here = await open_store(pooled)
+        await here.record_run(a_row())
+        there = await open_store(pooled)
+        for seq in range(1, 6):
+            waiting = await begin_waiting(there, "uid-1", seq - 1)
+            await here.append("uid-1", 1, events(seq, seq))
+            await waiting
+        await here.close()
+        await there.close()
+
+
+async def test_a_pooler_that_lends_connections_for_a_transaction_is_refused(
+    server: PostgresServer, url: str
+) -> None:
+    with postgres.pooler(server, urlsplit(url).path[1:], "transaction") as pooled:
+        for _ in range(5):
+            assert "pool_mode=session" in await refused(pooled)
 
 
 # URLs

@@ -45,6 +45,7 @@ class Journal:
         self._attempt = attempt
         self._listen = listen
         self._next = 1
+        self._notice: SpooledEvent | None = None
         self._more = asyncio.Event()
         self._changed = asyncio.Condition()
         self.last_error = ""
@@ -103,6 +104,9 @@ class Journal:
     async def _send(self, batch: Sequence[SpooledEvent]) -> bool:
         """Send events; False if their seqs have changed instead, and they are to be sent again."""
         try:
+            if self._notice:
+                await self._gateway.append(_body([self._notice], self._next))
+                self._next, self._notice = self._next + 1, None
             for event in batch:
                 await self._send_blobs(event)
             await self._gateway.append(_body(batch, self._next))
@@ -119,11 +123,19 @@ class Journal:
         Continue after the head that the gateway named.
 
         Events of this attempt are found again by their ids, so what stands there is the end of
-        an earlier attempt that arrived late.
+        an earlier attempt that arrived late. If nothing stands there, the store was restored from
+        a backup, and events that it had acknowledged are gone: readers are told.
         """
         if conflict.last_seq is None or conflict.last_seq + 1 == self._next:
             raise Unavailable(str(conflict))
         log.warning("The journal goes on after %s: %s", conflict.last_seq, conflict)
+        if conflict.last_seq + 1 < self._next:
+            text = (
+                f"Events {conflict.last_seq + 1} to {self._next - 1} are gone: the store was"
+                " restored to a state from before them. The journal goes on here."
+            )
+            notice = _event(EventType.REASONING, {"text": text})
+            self._notice = SpooledEvent(encode(notice), ())
         self._next = conflict.last_seq + 1
 
     async def _send_singly(self, batch: Sequence[SpooledEvent], refused: Refused) -> bool:

@@ -3,8 +3,8 @@ Hearing what other processes write to a PostgreSQL database.
 
 One connection listens and does nothing else. Whenever it is lost, it is opened again, and whoever
 waits is woken to look for what was not heard meanwhile. It is checked now and then by a notice to
-itself: a network that has died says nothing, and behind a pooler that lends connections for a
-transaction, LISTEN works and nothing is ever heard.
+itself: a network that has died says nothing. Behind a pooler that lends connections for a
+transaction, LISTEN works and what is heard is a matter of luck: it is refused.
 """
 
 import asyncio
@@ -32,6 +32,7 @@ _BACKOFF = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 # A restart takes a second or two. Whoever waits need not hear of it; of more they must.
 _PATIENT_TRIES = 4
 _CHECK = "check"
+_PROCESS = "SELECT pg_backend_pid()"
 _log = logging.getLogger(__name__)
 
 
@@ -82,7 +83,27 @@ class Listener:
         self._lost.clear()
         connection.add_termination_listener(self._on_lost)
         await connection.add_listener(CHANNEL, self._on_notice)
+        if await self._is_lent(connection):
+            raise self._deaf()
         await self._check(connection)
+
+    async def _is_lent(self, connection: Connection) -> bool:
+        """
+        Whether a pooler lends connections for one transaction.
+
+        A pooler names no true process id at the start. One that lends has given the server's
+        process to somebody else by the next transaction, or gives another one to us.
+        """
+        process = await connection.fetchval(_PROCESS)
+        if process == connection.get_server_pid():
+            return False
+        other = await self._connect()
+        try:
+            async with other.transaction():
+                others = await other.fetchval(_PROCESS)
+                return bool(others == process or await connection.fetchval(_PROCESS) != process)
+        finally:
+            other.terminate()
 
     def _let_go(self) -> None:
         connection, self._connection = self._connection, None
@@ -126,11 +147,14 @@ class Listener:
             async with asyncio.timeout(_ECHO_SECONDS):
                 await self._echo.wait()
         except TimeoutError:
-            raise Unavailable(
-                f"{self._name} sends no notifications: a pooler that lends a connection for one"
-                " transaction cannot. Connect to PostgreSQL itself, or have the pooler lend"
-                " connections for a session."
-            ) from None
+            raise self._deaf() from None
+
+    def _deaf(self) -> Unavailable:
+        return Unavailable(
+            f"{self._name} cannot be listened to: a pooler that lends a connection for one"
+            " transaction passes no notifications on. Connect to PostgreSQL itself, or have the"
+            " pooler lend connections for a session (PgBouncer: pool_mode=session)."
+        )
 
     def _on_notice(self, _: Any, __: int, ___: str, payload: Any) -> None:
         if payload == f"{_CHECK} {self._sender}":

@@ -85,6 +85,21 @@ async def test_conflict_continues_after_the_head_that_was_named(tmp_path: Path) 
     assert [event["seq"] for event in gateway.taken] == [8, 9]
 
 
+async def test_events_that_a_restored_store_has_lost_are_told_of_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_FIRST_PAUSE", 0.001)
+    async with shipping(tmp_path) as (journal, gateway):
+        journal.start_after(80)
+        gateway.answers = [Conflict("gap", 50), Unavailable("the answer was lost")]
+        say(journal, "one", "two")
+        await journal.drained()
+    told = [(event["seq"], event["data"]["text"]) for event in gateway.taken]
+    assert told[0][0] == 51
+    assert "Events 51 to 80 are gone" in told[0][1]
+    assert told[1:] == [(52, "one"), (53, "two")]
+
+
 async def test_event_that_is_refused_leaves_a_note_and_holds_nobody_up(tmp_path: Path) -> None:
     async with shipping(tmp_path) as (journal, gateway):
         gateway.refuses = lambda event: event["data"]["text"] == "bad"
