@@ -3,10 +3,10 @@
 import hashlib
 from typing import Any
 
-from dev import addons, cluster, images, paths, product
+from dev import addons, cluster, images, paths, product, workloads
 from dev.shell import step
 
-NAMESPACE = "agentrun-dev"
+NAMESPACE = workloads.NAMESPACE
 PORT, SILENT_PORT = 8080, 8081
 VOLUMES = {"tmp": "/tmp", "git": "/srv/git"}
 
@@ -31,7 +31,7 @@ def objects() -> list[dict[str, Any]]:
     secret = {
         "apiVersion": "v1",
         "kind": "Secret",
-        "metadata": _names("accounts"),
+        "metadata": workloads.metadata("accounts"),
         "stringData": {
             "MODEL_API_KEY": product.MODEL_KEY,
             "GIT_USER": product.GIT_USER,
@@ -42,73 +42,26 @@ def objects() -> list[dict[str, Any]]:
     return [
         namespace,
         secret,
-        _deployment("model", "dev.model", health),
-        _deployment("git", "dev.git", {"tcpSocket": {"port": PORT}}),
-        _service("model", "model", PORT),
-        _service("git", "git", PORT),
+        workloads.deployment(_program("model", "dev.model", health)),
+        workloads.deployment(_program("git", "dev.git", {"tcpSocket": {"port": PORT}})),
+        workloads.service("model", "model", PORT, PORT),
+        workloads.service("git", "git", PORT, PORT),
         # It accepts connections and never answers: a server that hangs.
-        _service("silent", "model", SILENT_PORT),
+        workloads.service("silent", "model", PORT, SILENT_PORT),
     ]
 
 
-def _names(name: str) -> dict[str, Any]:
-    return {"name": name, "namespace": NAMESPACE, "labels": {"app": name}}
-
-
-def _deployment(name: str, module: str, health: dict[str, Any]) -> dict[str, Any]:
-    container = {
-        "name": name,
-        "image": images.name_of("dev"),
-        "imagePullPolicy": "Never",
-        "command": ["python3", "-m", module],
-        "env": [{"name": "SILENT_PORT", "value": str(SILENT_PORT)}],
-        "envFrom": [{"secretRef": {"name": "accounts"}}],
-        "readinessProbe": {**health, "periodSeconds": 1},
-        "resources": {"requests": {"cpu": "20m", "memory": "32Mi"}},
-        "securityContext": {
-            "allowPrivilegeEscalation": False,
-            "readOnlyRootFilesystem": True,
-            "capabilities": {"drop": ["ALL"]},
-        },
-        "volumeMounts": [{"name": v, "mountPath": p} for v, p in VOLUMES.items()],
-    }
-    pod = {
-        "automountServiceAccountToken": False,
-        "enableServiceLinks": False,
-        "terminationGracePeriodSeconds": 1,
-        "securityContext": {
-            "runAsNonRoot": True,
-            "fsGroup": 1000,
-            "seccompProfile": {"type": "RuntimeDefault"},
-        },
-        "containers": [container],
-        "volumes": [{"name": v, "emptyDir": {}} for v in VOLUMES],
-    }
-    # The image keeps its name when it changes; this is what makes its pods new.
-    annotations = {"agentrun.dev/sources": _digest()}
-    return {
-        "apiVersion": "apps/v1",
-        "kind": "Deployment",
-        "metadata": _names(name),
-        "spec": {
-            "strategy": {"type": "Recreate"},
-            "selector": {"matchLabels": {"app": name}},
-            "template": {
-                "metadata": {"labels": {"app": name}, "annotations": annotations},
-                "spec": pod,
-            },
-        },
-    }
-
-
-def _service(name: str, app: str, target: int) -> dict[str, Any]:
-    ports = [{"port": PORT, "targetPort": target}]
-    return {
-        "apiVersion": "v1",
-        "kind": "Service",
-        "metadata": _names(name),
-        "spec": {"selector": {"app": app}, "ports": ports},
-    }
+def _program(name: str, module: str, health: dict[str, Any]) -> workloads.Program:
+    return workloads.Program(
+        name=name,
+        image=images.name_of("dev"),
+        command=["python3", "-m", module],
+        probe=health,
+        folders=VOLUMES,
+        secret="accounts",
+        environment={"SILENT_PORT": str(SILENT_PORT)},
+        sources=_digest(),
+    )
 
 
 def _digest() -> str:

@@ -9,7 +9,7 @@ import base64
 from pathlib import Path
 from typing import Any
 
-from dev import addons, cluster, fixtures, images, paths, pki
+from dev import addons, cluster, images, paths, pki, workloads
 from dev.shell import step
 from dev.stores.s3 import BUCKET
 from dev.stores.s3 import PORT as S3_PORT
@@ -18,10 +18,12 @@ NAMES = ("postgres", "s3")
 POSTGRES_PORT = 5432
 PASSWORD = "development/only?"
 """With characters that a URL would have to escape."""
-DATABASE_URL = f"postgresql://agentrun@postgres.{fixtures.NAMESPACE}.svc:{POSTGRES_PORT}/agentrun"
+DATABASE_URL = f"postgresql://agentrun@postgres.{workloads.NAMESPACE}.svc:{POSTGRES_PORT}/agentrun"
 BLOBS_URL = f"s3://{BUCKET}/blobs"
-S3_URL = f"http://s3.{fixtures.NAMESPACE}.svc:{S3_PORT}"
+S3_URL = f"http://s3.{workloads.NAMESPACE}.svc:{S3_PORT}"
 S3_CREDENTIALS = {"AWS_ACCESS_KEY_ID": "development", "AWS_SECRET_ACCESS_KEY": "development-only"}
+
+_IN = ("-n", workloads.NAMESPACE)
 
 
 def apply(name: str) -> None:
@@ -53,92 +55,43 @@ def objects(certificates: Path) -> list[dict[str, Any]]:
     secret = {
         "apiVersion": "v1",
         "kind": "Secret",
-        "metadata": _metadata("postgres"),
+        "metadata": workloads.metadata("stores", part="stores"),
         "stringData": {"PGPASSWORD": PASSWORD},
         "data": {
             "tls.crt": _encoded(certificates / "postgres.crt"),
             "tls.key": _encoded(certificates / "postgres.key"),
         },
     }
+    postgres = _program("postgres", ["sh", "/opt/stores/postgres.sh"], POSTGRES_PORT)
+    s3 = _program("s3", ["python", "/opt/stores/s3.py"], S3_PORT)
     return [
         secret,
-        _deployment("postgres", ["sh", "/opt/stores/postgres.sh"], POSTGRES_PORT),
-        _deployment("s3", ["python", "/opt/stores/s3.py"], S3_PORT),
-        _service("postgres", POSTGRES_PORT),
-        _service("s3", S3_PORT),
+        workloads.deployment(postgres),
+        workloads.deployment(s3),
+        workloads.service("postgres", "postgres", POSTGRES_PORT, POSTGRES_PORT, part="stores"),
+        workloads.service("s3", "s3", S3_PORT, S3_PORT, part="stores"),
     ]
 
 
-_IN = ("-n", fixtures.NAMESPACE)
+def _program(name: str, command: list[str], port: int) -> workloads.Program:
+    return workloads.Program(
+        name=name,
+        image=images.name_of("stores"),
+        command=command,
+        probe={"tcpSocket": {"port": port}},
+        folders={"data": "/var/lib/postgresql", "tmp": "/tmp"},
+        secret="stores",
+        certificates="stores",
+        labels={"part": "stores"},
+    )
 
 
 def _certificates(name: str) -> Path:
     folder = paths.state(name) / "stores"
-    host = f"postgres.{fixtures.NAMESPACE}.svc"
+    host = f"postgres.{workloads.NAMESPACE}.svc"
     pki.serving(folder, "postgres", host, [f"DNS:{host}"])
     return folder
 
 
 def _encoded(file: Path) -> str:
     return base64.b64encode(file.read_bytes()).decode()
-
-
-def _metadata(name: str) -> dict[str, Any]:
-    labels = {"app": name, "part": "stores"}
-    return {"name": name, "namespace": fixtures.NAMESPACE, "labels": labels}
-
-
-def _deployment(name: str, command: list[str], port: int) -> dict[str, Any]:
-    key = {
-        "name": "PGPASSWORD",
-        "valueFrom": {"secretKeyRef": {"name": "postgres", "key": "PGPASSWORD"}},
-    }
-    folders = {"data": "/var/lib/postgresql", "tmp": "/tmp", "tls": "/tls"}
-    container = {
-        "name": name,
-        "image": images.name_of("stores"),
-        "imagePullPolicy": "Never",
-        "command": command,
-        "env": [key],
-        "readinessProbe": {"tcpSocket": {"port": port}, "periodSeconds": 1},
-        "resources": {"requests": {"cpu": "20m", "memory": "64Mi"}},
-        "securityContext": {
-            "allowPrivilegeEscalation": False,
-            "readOnlyRootFilesystem": True,
-            "capabilities": {"drop": ["ALL"]},
-        },
-        "volumeMounts": [{"name": v, "mountPath": p} for v, p in folders.items()],
-    }
-    # PostgreSQL refuses a key that others may read.
-    secret = {"name": "tls", "secret": {"secretName": "postgres", "defaultMode": 0o640}}
-    pod = {
-        "automountServiceAccountToken": False,
-        "enableServiceLinks": False,
-        "terminationGracePeriodSeconds": 1,
-        "securityContext": {
-            "runAsNonRoot": True,
-            "fsGroup": 1000,
-            "seccompProfile": {"type": "RuntimeDefault"},
-        },
-        "containers": [container],
-        "volumes": [secret, *({"name": v, "emptyDir": {}} for v in ("data", "tmp"))],
-    }
-    return {
-        "apiVersion": "apps/v1",
-        "kind": "Deployment",
-        "metadata": _metadata(name),
-        "spec": {
-            "strategy": {"type": "Recreate"},
-            "selector": {"matchLabels": {"app": name}},
-            "template": {"metadata": {"labels": {"app": name}}, "spec": pod},
-        },
-    }
-
-
-def _service(name: str, port: int) -> dict[str, Any]:
-    return {
-        "apiVersion": "v1",
-        "kind": "Service",
-        "metadata": _metadata(name),
-        "spec": {"selector": {"app": name}, "ports": [{"port": port}]},
-    }

@@ -11,7 +11,6 @@ import httpx2
 import pytest
 from mcp.shared.exceptions import MCPError
 
-from agentrun.store.blobs import open_blobs
 from dev import product, store_fixtures
 from dev.front_door import TERMINAL, FrontDoor, ToolFailed
 from tests.e2e.checks import check_journal
@@ -103,34 +102,23 @@ async def test_an_event_wakes_readers_at_every_replica_at_once(
     assert max(lags) < WAIT_SECONDS / 4
 
 
-async def test_a_run_and_its_blobs_are_the_same_through_any_replica(
-    replicas: Replicas, monkeypatch: pytest.MonkeyPatch
+async def test_a_run_and_its_artifacts_are_the_same_through_any_replica(
+    replicas: Replicas,
 ) -> None:
     workspace = {"git": {"url": f"{product.GIT}/demo.git"}}
     run_id = await replicas.spawn(["run", "echo hello > greeting.txt"], workspace=workspace)
     events = await follow(replicas.door, run_id)
     check_journal(events, "completed")
+    (patch,) = (event for event in events if event["type"] == "artifact_added")
+    which = {"run_id": run_id, "seq": patch["seq"], "field_path": "/patch"}
     answers = []
     for pod in await replicas.pods():
         with replicas.door_of(pod) as door:
-            answers.append(await door.call("get_run", run_id=run_id))
             assert [event async for event in door.events(run_id)] == events
+            run = await door.call("get_run", run_id=run_id)
+            answers.append((run, await door.call("get_event_artifact", **which)))
     assert answers == [answers[0]] * 3
-
-    (patch,) = (event["data"] for event in events if event["type"] == "artifact_added")
-    named = ("--field-selector", f"metadata.name={run_id}")
-    (run,) = await items("runs", *named, namespace=RELEASE.runs)
-    for name, value in store_fixtures.S3_CREDENTIALS.items():
-        monkeypatch.setenv(name, value)
-    with product.service_url(replicas.cluster, "agentrun-dev", "s3", 9000) as url:
-        monkeypatch.setenv("AWS_ENDPOINT_URL", url)
-        monkeypatch.setenv("AWS_ALLOW_HTTP", "true")
-        monkeypatch.setenv("AWS_REGION", "us-east-1")
-        blobs = open_blobs(store_fixtures.BLOBS_URL)
-        key = f"runs/{run['metadata']['uid']}/{patch['relpath']}"
-        body = b"".join([chunk async for chunk in blobs.read(key)])
-    assert len(body) == patch["size"]
-    assert b"+hello" in body
+    assert "+hello" in answers[0][1]["content"]
 
 
 async def test_a_killed_replica_loses_and_doubles_nothing(replicas: Replicas) -> None:
