@@ -63,6 +63,8 @@ async def _open(settings: Settings) -> tuple[RunStore, BlobStore]:
         blobs = open_blobs(settings.blobs_url)
     except ValueError as error:
         raise SettingsError(f"AGENTRUN_BLOBS_URL: {error}") from None
+    # A bucket that does not exist or may not be written is told now, not by the first run.
+    await blobs.put("start/check", b"", "text/plain")
     try:
         return await open_store(settings.store_url), blobs
     except ValueError as error:
@@ -156,7 +158,7 @@ def main() -> int:
         return 2
     except StoreError as error:
         # It names the database; its URL may hold a password.
-        _log.error("the event store cannot be opened: %s", error)
+        _log.error("the front door cannot start without its store: %s", error)
         return 1
     return 0
 

@@ -116,12 +116,10 @@ def test_a_private_authority_is_demanded_of_the_database() -> None:
     assert volume["secret"]["secretName"] == "agentrun-database-ca"
 
 
-@pytest.mark.parametrize("endpoint", ["http://s3.internal", "https://s3.internal"])
-def test_only_an_endpoint_without_tls_is_spoken_to_without_tls(endpoint: str) -> None:
-    specs = helm.pod_specs(helm.render(*REPLICAS, "--set", f"mcpServer.blobs.endpoint={endpoint}"))
-    environment = helm.environment(specs["agentrun-mcp"])
-    assert environment["AWS_ENDPOINT_URL"] == endpoint
-    assert ("AWS_ALLOW_HTTP" in environment) == endpoint.startswith("http:")
+def test_the_bucket_is_where_the_values_say() -> None:
+    environment = helm.environment(helm.pod_specs(helm.render(*REPLICAS))["agentrun-mcp"])
+    assert environment["AWS_ENDPOINT_URL"] == "http://s3.internal:9000"
+    assert environment["AWS_REGION"] == "eu-west-1"
 
 
 def test_the_service_account_may_stand_for_the_rights_to_the_bucket() -> None:

@@ -61,10 +61,6 @@
 {{- with .endpoint }}
 - name: AWS_ENDPOINT_URL
   value: {{ . | quote }}
-{{- if hasPrefix "http:" . }}
-- name: AWS_ALLOW_HTTP
-  value: "true"
-{{- end }}
 {{- end }}
 {{- end }}
 {{- end }}

@@ -1,0 +1,34 @@
+"""What is said when the front door cannot start."""
+
+from pathlib import Path
+
+import pytest
+
+from agentrun.store.base import Unavailable
+from mcp_server.__main__ import _open
+from mcp_server.settings import Settings, SettingsError
+
+
+async def test_a_url_that_is_none_is_named_by_its_variable_and_not_repeated(tmp_path: Path) -> None:
+    blobs = f"file://{tmp_path}/blobs"
+    with pytest.raises(SettingsError, match="AGENTRUN_STORE_URL") as refused:
+        await _open(Settings(store_url="mysql://agentrun:geheim@db/runs", blobs_url=blobs))
+    assert "geheim" not in str(refused.value)
+    with pytest.raises(SettingsError, match="AGENTRUN_BLOBS_URL"):
+        await _open(Settings(blobs_url="gs://runs"))
+
+
+async def test_blobs_that_cannot_be_written_are_told_at_once(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(Unavailable, match="blobs"):
+        await _open(Settings(blobs_url=f"file://{tmp_path}/file/blobs"))
+
+
+async def test_a_front_door_starts_again_on_what_it_has_written(tmp_path: Path) -> None:
+    settings = Settings(
+        store_url=f"sqlite:///{tmp_path}/agentrun.db", blobs_url=f"file://{tmp_path}/blobs"
+    )
+    for _ in range(2):
+        store, blobs = await _open(settings)
+        assert await blobs.size("start/check") == 0
+        await store.close()
