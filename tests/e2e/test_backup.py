@@ -1,0 +1,112 @@
+"""A backup and a restore as docs/operations.md has them, command by command, with a live run."""
+
+import asyncio
+import subprocess
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.e2e.checks import check_journal
+from tests.e2e.cluster import SYSTEM, eventually, kubectl
+from tests.e2e.platform import Platform
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+
+PAGE = Path(__file__).parents[2] / "docs" / "operations.md"
+SECTION = "### Backup and restore: SQLite and a folder"
+
+
+def documented() -> tuple[str, str]:
+    """Read the commands of the section: those that back up, and those that restore."""
+    section = PAGE.read_text(encoding="utf-8").split(f"{SECTION}\n")[1].split("\n### ")[0]
+    blocks = section.split("```console\n")[1:]
+    backup, restore = (commands(block.split("```")[0]) for block in blocks)
+    return backup, restore
+
+
+def commands(block: str) -> str:
+    """Take what a person types from a block, and leave what is answered."""
+    typed, goes_on, until = list[str](), False, ""
+    for line in block.splitlines():
+        if not (goes_on or until or line.startswith("$ ")):
+            continue
+        typed.append(line if goes_on or until else line.removeprefix("$ "))
+        until = "END" if "<<END" in line else "" if line == until else until
+        goes_on = line.endswith("\\")
+    return "\n".join(typed)
+
+
+async def shell(script: str, folder: Path) -> str:
+    """Run commands until one fails."""
+    done = await asyncio.to_thread(
+        subprocess.run,
+        ["bash", "-euo", "pipefail", "-c", script],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stderr
+
+
+async def journal(platform: Platform, run_id: str) -> list[dict[str, Any]]:
+    """Read what there is of a journal."""
+    page = await platform.door.call(
+        "poll_events", run_id=run_id, after_seq=0, limit=1000, wait_ms=0
+    )
+    events: list[dict[str, Any]] = page["events"]
+    return events
+
+
+@pytest.fixture
+async def nothing_left(platform: Platform) -> AsyncIterator[None]:
+    yield
+    await kubectl("delete", "pod", "agentrun-restore", "-n", SYSTEM, "--ignore-not-found", "--now")
+    await kubectl("scale", "deployment/agentrun-mcp", "-n", SYSTEM, "--replicas=1")
+    await kubectl("rollout", "status", "deployment/agentrun-mcp", "-n", SYSTEM, "--timeout=90s")
+    remove = ("rm", "-rf", "/data/old")
+    await kubectl("exec", "deployment/agentrun-mcp", "-n", SYSTEM, "--", *remove)
+    await platform.ready()
+
+
+@pytest.mark.usefixtures("nothing_left")
+async def test_a_restored_store_shows_its_journals_and_takes_up_the_live_runs(
+    platform: Platform, tmp_path: Path
+) -> None:
+    backup, restore = documented()
+    before = await platform.trivial(["say", "before the backup"])
+    await platform.door.finish(before)
+    kept = await journal(platform, before)
+    live = await platform.trivial(["talk", 300, 0.1])
+    await eventually(lambda: journal(platform, live), lambda events: len(events) > 10)
+
+    said = await shell(backup, tmp_path)
+    assert "agentrun: backup of" in said
+    backed_up = len(await journal(platform, live))
+    after = await platform.trivial(["say", "after the backup"])
+    await platform.door.finish(after)
+    await eventually(lambda: journal(platform, live), lambda events: len(events) > backed_up + 10)
+
+    assert "agentrun: restore of" in await shell(restore, tmp_path)
+    await platform.ready()
+
+    assert await journal(platform, before) == kept
+    # What was recorded after the backup is known from the cluster; what it said is lost.
+    run = await platform.door.call("get_run", run_id=after)
+    assert run["status"] == "completed"
+    assert [event["type"] for event in await journal(platform, after)] == ["status_changed"]
+
+    run, events = await platform.door.finish(live)
+    assert (run["status"], run["attempts"]) == ("completed", 1), run
+    check_journal(events, "completed")
+    notes = [event for event in events if event["type"] == "reasoning"]
+    assert len(notes) == 1
+    assert "are gone: the store was restored" in notes[0]["data"]["text"]
+    assert notes[0]["seq"] <= backed_up + 1
+    texts = [event["data"]["text"] for event in events if event["type"] == "agent_message"]
+    numbers = [int(text.removeprefix("message ")) for text in texts]
+    assert (numbers[0], numbers[-1]) == (1, 300)
+    assert numbers == sorted(set(numbers)), "what is not gone is there once"
