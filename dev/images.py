@@ -80,6 +80,19 @@ def load(name: str, images: Sequence[str]) -> None:
         _load(found, image)
 
 
+def retag(name: str, target: str, tag: str) -> None:
+    """Give the image of a target, as the cluster has it, another tag beside its own."""
+    old, new = name_of(target), name_of(target, tag)
+    if kind.available():
+        run(["docker", "tag", old, new])
+        kind.load(name, new)
+        return
+    found = cluster.find(name)
+    if found is None:
+        raise DevError(f"cluster {name} is not there: run `python -m dev up`")
+    run([*_containerd(found), "images", "tag", "--force", old, new])
+
+
 def _build_with_docker(target: str, tag: str) -> None:
     command = ["docker", "build", "--quiet", "-f", DOCKERFILE, "--target", target]
     run([*command, "-t", name_of(target, tag), "."], cwd=paths.CHECKOUT)
@@ -114,7 +127,7 @@ def _base() -> str:
 
 def _load(found: Cluster, image: str) -> None:
     listed = json.loads(run([*_buildah(), "images", "--json", image]))[0]
-    containerd: list[object] = ["ctr", "--address", found.socket, "--namespace", "k8s.io"]
+    containerd = _containerd(found)
     layout = oci.Layout(paths.cache() / "oci")
     mark = layout.folder / "pushed" / re.sub("[/:]", "_", image)
     if not mark.exists() or mark.read_text(encoding="ascii") != listed["id"]:
@@ -133,6 +146,10 @@ def _load(found: Cluster, image: str) -> None:
     with step(f"loading {image}, {listed['size']}"):
         present = run([*containerd, "content", "list", "--quiet"]).split()
         oci.load(layout, image, containerd, present)
+
+
+def _containerd(found: Cluster) -> list[object]:
+    return ["ctr", "--address", found.socket, "--namespace", "k8s.io"]
 
 
 def _buildah() -> list[object]:

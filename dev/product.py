@@ -44,7 +44,10 @@ GIT_USER, GIT_PASSWORD = "agentrun", "development-only"
 REAL_KEYS = {"codex": "OPENAI_API_KEY", "claudeCode": "ANTHROPIC_API_KEY"}
 
 
-def install(name: str, *extra: str, release: Release = MAIN) -> None:
+CHART = paths.CHECKOUT / "charts" / "agentrun"
+
+
+def install(name: str, *extra: str, release: Release = MAIN, chart: Path = CHART) -> None:
     """
     Install the chart, or upgrade it, and wait until it is ready.
 
@@ -56,7 +59,7 @@ def install(name: str, *extra: str, release: Release = MAIN) -> None:
     if release != MAIN:
         extra = ("--set", f"crds.enabled=false,runNamespaces={{{release.runs}}}", *extra)
     command = [
-        "helm", "upgrade", "--install", release.name, paths.CHECKOUT / "charts" / "agentrun",
+        "helm", "upgrade", "--install", release.name, chart,
         "--namespace", release.system, "--create-namespace", "--wait", "--timeout", "180s",
         # What tests applied before, such as the CRDs, becomes the chart's.
         "--take-ownership",

@@ -42,13 +42,17 @@ TOKEN_SECONDS = 3600
 def build_pod(run: AgentRun, profile: AgentProfile, settings: PodSettings) -> dict[str, Any]:
     """Build the manifest of the pod that executes the newest attempt of ``run``."""
     offered = profile.spec
-    grace = allowance(run, profile, settings.limits).grace
+    allowed = allowance(run, profile, settings.limits)
+    grace = allowed.grace
     runner = runner_container(run, offered, settings, grace)
     has_agent = run.spec.backend != REMOTE
     containers = [agent_container(run, offered, settings), runner] if has_agent else [runner]
     spec: dict[str, Any] = {
         "restartPolicy": "Never",
         "terminationGracePeriodSeconds": grace,
+        # Only for a pod that the operator has left behind, because it was uninstalled: all that
+        # bounds a run comes earlier.
+        "activeDeadlineSeconds": 2 * int((allowed.deadline + allowed.input).total_seconds()),
         # The agent runs code it wrote itself: it gets no Kubernetes credentials.
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,

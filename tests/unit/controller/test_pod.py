@@ -109,6 +109,12 @@ def test_the_whole_manifest(name: str, run: AgentRun, profile: AgentProfile) -> 
     assert build_pod(run, profile, SETTINGS) == expected
 
 
+def test_a_pod_that_was_left_behind_ends_after_all_that_bounds_its_run() -> None:
+    limits = {"activeDeadlineSeconds": 600, "inputTimeoutSeconds": 300}
+    run = a_run(attempts=1, spec={"timeouts": limits})
+    assert build_pod(run, a_profile(), SETTINGS)["spec"]["activeDeadlineSeconds"] == 1800
+
+
 def test_only_the_runner_has_credentials() -> None:
     agent, runner = build_pod(*EVERYTHING, SETTINGS)["spec"]["containers"]
     secret = {"token", "provider", "git", "redact", "mcp", "spool"}
