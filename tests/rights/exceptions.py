@@ -6,9 +6,4 @@ One that was used after all has to go from here, and one that is not granted any
 
 from dev.rights import Right
 
-EXCEPTIONS: dict[Right, str] = {
-    Right("mcp", "", "namespaces", "get"): (
-        "asked only when a namespace of runs was deleted under the front door, and its rights there"
-        " with it; the end to end tests delete namespaces only with all of a release"
-    ),
-}
+EXCEPTIONS: dict[Right, str] = {}

@@ -61,7 +61,7 @@ async def operate(settings: Settings) -> None:
             ]
             logger.info("looking after runs in %s", ", ".join(settings.namespaces))
             try:
-                await run_together(background, _watch(caches, sync, settings, stopping))
+                await run_together(background, keep_watching(caches, sync, settings, stopping))
             finally:
                 queue.close()
 
@@ -89,7 +89,9 @@ def _enqueue(caches: Caches, queue: WorkQueue[Key], kind: Kind, obj: Object) -> 
         queue.add(key)
 
 
-async def _watch(caches: Caches, sync: Sync, settings: Settings, stopping: asyncio.Event) -> None:
+async def keep_watching(
+    caches: Caches, sync: Sync, settings: Settings, stopping: asyncio.Event
+) -> None:
     """
     Keep the watches until a signal says to stop.
 

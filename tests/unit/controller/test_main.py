@@ -1,10 +1,18 @@
 """The operator's process: its tasks live and die together."""
 
 import asyncio
+from typing import Any
 
+import kopf
 import pytest
 
-from agentrun.controller.main import run_together
+from agentrun.controller import main
+from agentrun.controller.caches import Caches
+from agentrun.controller.containers import PodSettings
+from agentrun.controller.main import keep_watching, run_together
+from agentrun.controller.settings import Settings
+from agentrun.controller.sync import Sync
+from tests.unit.controller.fake_api import FakeApi
 
 
 class Stopped:
@@ -52,3 +60,23 @@ async def test_trouble_with_the_watches_is_raised() -> None:
     with pytest.raises(RuntimeError, match="no watch"):
         await run_together([beside.forever()], fail())
     assert beside.is_stopped
+
+
+async def test_watches_that_kopf_gives_up_begin_again_once_everything_is_served(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    caches, stopping, begun = Caches(), asyncio.Event(), list[str]()
+    sync = Sync(FakeApi(), caches, ("ns",), lambda _: None, lambda: 0.0)
+
+    async def operator(**_: Any) -> None:
+        begun.append(sync.waits_for)
+        if len(begun) == 1:
+            raise RuntimeError("404 page not found")
+
+    monkeypatch.setattr(kopf, "operator", operator)
+    monkeypatch.setattr(main, "_SETTLING_SECONDS", 0)
+    settings = Settings(("ns",), PodSettings("http://gateway", "runner:1"))
+    await sync.start()
+    async with asyncio.timeout(5):
+        await keep_watching(caches, sync, settings, stopping)
+    assert begun == ["", ""]
