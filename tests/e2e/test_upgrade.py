@@ -15,9 +15,9 @@ import yaml
 from dev import images, product
 from dev.front_door import TERMINAL, ToolFailed
 from tests.e2e.checks import check_journal
-from tests.e2e.cluster import Json, apply, eventually, get, items
+from tests.e2e.cluster import Json, apply, eventually, get
 from tests.e2e.conftest import profile
-from tests.e2e.installations import OPERATOR, Installation, provide, tagged
+from tests.e2e.installations import Installation, provide, tagged
 from tests.e2e.platform import SETTINGS, Platform
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(420)]
@@ -217,32 +217,3 @@ async def test_a_hook_that_fails_says_why_and_the_next_upgrade_repairs_it(
     )
     assert repaired.returncode == 0, repaired.stderr
     assert await installation.own_pods() == before
-
-
-async def test_two_operators_at_once_make_one_pod_for_each_run(installation: Installation) -> None:
-    await installation.scale(OPERATOR, 2)
-    try:
-        spawned = await asyncio.gather(
-            *(installation.spawn(["say", "one"]) for _ in range(6)),
-            *(installation.spawn(["sleep", 60]) for _ in range(2)),
-        )
-        *short, first, second = spawned
-        with installation.door() as door:
-            for run_id in (first, second):
-                await installation.reaches(run_id, "Running")
-                await door.call("cancel_run", run_id=run_id, wait_ms=30_000)
-            for run_id in spawned:
-                run, events = await door.finish(run_id)
-                expected = "completed" if run_id in short else "cancelled"
-                assert (run["status"], run["attempts"]) == (expected, 1), run
-                check_journal(events, expected)
-    finally:
-        await installation.scale(OPERATOR, 1)
-    made = [
-        event["involvedObject"]["name"]
-        for event in await items("events", namespace=RELEASE.runs)
-        if event["reason"] == "Scheduled"
-    ]
-    assert sorted(name for name in made if name.rpartition("-")[0] in spawned) == sorted(
-        f"{run_id}-1" for run_id in spawned
-    )

@@ -97,9 +97,9 @@ class Actor:
 
     async def _set_status(self, run: AgentRun, action: SetStatus) -> AgentRun:
         meta = run.metadata
-        stored = self.caches.of(Kind.RUN).get((meta.namespace, meta.name))
-        old = stored.get("status", {}) if stored else {}
-        patch = status_patch(old, action.status)
+        # What changed since the version that was decided on, and not since the newest: another
+        # operator, that has not ended yet, may have written in between.
+        patch = status_patch(run.status, action.status)
         if not patch:
             return run
         # The uid keeps the patch from another run of that name.

@@ -96,9 +96,8 @@ def phase_of(agent: AgentStatus | None) -> tuple[Phase, Reason, str]:
     return Phase.AUTH_REQUIRED, Reason.AUTH_REQUIRED, question or "The agent needs credentials."
 
 
-def status_patch(old: dict[str, Any], new: AgentRunStatus) -> dict[str, Any]:
-    """Make the merge patch from the stored status to ``new``; empty if they say the same."""
-    wanted = new.model_copy(update={"agent": None}).to_json()
-    patch = {key: value for key, value in wanted.items() if old.get(key) != value}
-    gone = {key: None for key in old if key not in wanted and key != "agent"}
-    return patch | gone
+def status_patch(old: AgentRunStatus, new: AgentRunStatus) -> dict[str, Any]:
+    """Make the merge patch from one status to another; empty if they say the same."""
+    before, wanted = (one.model_copy(update={"agent": None}).to_json() for one in (old, new))
+    patch = {key: value for key, value in wanted.items() if before.get(key) != value}
+    return patch | {key: None for key in before if key not in wanted}

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from agentrun.controller.actions import SetStatus
 from agentrun.controller.kube import ApiError, Kind
 from agentrun.controller.queue import TryAgain
 from tests.unit.controller.fake_api import FakeApi
@@ -429,3 +430,17 @@ async def test_a_run_in_a_namespace_without_rights_is_not_asked_for_again_and_ag
     operator.api.before = forbid
     await operator.reconciler.turn(KEY)
     assert len(operator.api.calls) == 1
+
+
+async def test_a_write_takes_back_nothing_that_another_operator_has_written_since(
+    operator: Operator,
+) -> None:
+    await started(operator)
+    decided_on = operator.run()
+    newer = {"status": {"attempts": 2, "podName": "r-2"}}
+    await operator.api.patch(Kind.RUN, "ns", "r", newer, "status")
+    await operator.see()
+    status = decided_on.status.model_copy(update={"message": "The pod runs."})
+    await operator.reconciler.actor.act([SetStatus(status)], decided_on, None, NOW)
+    stored = operator.run().status
+    assert (stored.attempts, stored.pod_name, stored.message) == (2, "r-2", "The pod runs.")
