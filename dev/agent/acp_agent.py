@@ -236,7 +236,7 @@ class Agent:
         """Every tenth never ends, ids come again, and some are only heard of at their end."""
         show = {"terminal_output": {"data": "o" * size}}
         for number in range(count):
-            call = f"call-{number % (count // 2 or 1)}"
+            call = f"call-{number % (count // 2 or 1)}" if number % 7 else f"silent-{number}"
             if number % 7:
                 self.tool(
                     call, kind="execute", title="make", rawInput={"command": f"make {number}"}

@@ -98,8 +98,9 @@ THEME = Theme(
             key="agent-line-too-long",
             happened="The program writes a line beyond any bound.",
             reason=Reason.PROTOCOL_ERROR,
-            message=r"^The agent broke the protocol: .*line",
-            shows="The agent broke the protocol: a line is longer than 33554432 bytes.",
+            message=r"^The agent broke the protocol: a line .* has \d+ bytes .* limit of \d+",
+            shows="The agent broke the protocol: a line of its output has 33619968 bytes or more,"
+            " beyond the limit of 33554432.",
             bound="at once",
             remedy="This is an error of the agent program: use another version of it.",
         ),

@@ -19,6 +19,9 @@ from agentrun.runner.outcome import ProviderError, classify, is_provider_error
 from agentrun.runner.proxy import ProviderProxy
 from tests.unit.runner.harness import FakeGateway, a_gateway, pod, prepare, serve, write
 
+# What the sockets of two connections may hold between them.
+_SOCKETS = 32 * 1024 * 1024
+
 # An agent whose only work is one request to its provider.
 AGENT = """
 import json, sys, urllib.request, urllib.error
@@ -234,3 +237,57 @@ async def test_refused_key_of_the_agents_own_is_asked_for(tmp_path: Path) -> Non
     assert gateway.outcome.state is OutcomeState.COMPLETED
     assert gateway.states[-1].acknowledged_input == 1
     assert gateway.states[-1].question is None
+
+
+async def _stands_still(passed: list[int]) -> int:
+    """Wait until no more passes, and return how much did."""
+    while True:
+        before = sum(passed)
+        await asyncio.sleep(0.3)
+        if sum(passed) == before > 0:
+            return before
+
+
+async def test_answer_that_nobody_reads_is_not_buffered() -> None:
+    passed: list[int] = []
+
+    async def endless(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        while True:
+            await response.write(b"x" * 65_536)
+            passed.append(65_536)
+
+    app, port = web.Application(), free_port()
+    app.router.add_get("/endless", endless)
+    async with serve(app) as provider, ProviderProxy(provider, {}).serve(port):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1024)
+        writer.write(b"GET /endless HTTP/1.1\r\nHost: x\r\n\r\n")
+        await reader.readline()
+        assert await asyncio.wait_for(_stands_still(passed), 30) < _SOCKETS
+        writer.close()
+
+
+async def test_request_that_the_provider_does_not_read_is_not_buffered() -> None:
+    passed: list[int] = []
+
+    async def body() -> AsyncIterator[bytes]:
+        while True:
+            yield b"x" * 65_536
+            passed.append(65_536)
+
+    async def waits(_: web.Request) -> web.Response:
+        await over.wait()
+        return web.Response()
+
+    app, port, over = web.Application(), free_port(), asyncio.Event()
+    app.router.add_post("/waits", waits)
+    async with (
+        serve(app) as provider,
+        ProviderProxy(provider, {}).serve(port),
+        aiohttp.ClientSession() as session,
+    ):
+        asking = asyncio.create_task(session.post(f"http://127.0.0.1:{port}/waits", data=body()))
+        assert await asyncio.wait_for(_stands_still(passed), 30) < _SOCKETS
+        asking.cancel()
+        over.set()
