@@ -14,6 +14,7 @@ PUT    /v1/blobs/NAME bytes → Blob                  409 other bytes there, 410
 POST   /v1/state      AgentStatus → Head            410
 POST   /v1/outcome    Outcome → Head                409 another outcome there, 410
 GET    /v1/inputs     ?after=N&wait_ms=M → Inputs
+GET    /v1/snapshot/N → bytes                        404 not kept: what Task.snapshot names
 ====== ============== ============================= =========================================
 
 403 ``fenced``: the token is valid, but a newer attempt of the run has begun, or the run is not
@@ -36,7 +37,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from agentrun.api.events import NewEvent
-from agentrun.api.v1alpha1 import AgentProfileSpec, AgentRunSpec, Input
+from agentrun.api.v1alpha1 import AgentProfileSpec, AgentRunSpec, Input, Snapshot
 
 TOKEN_AUDIENCE = "agentrun-gateway"
 """The audience of runners' tokens."""
@@ -95,6 +96,11 @@ class Task(_Message):
     """The newest input an earlier attempt has dealt with."""
     resume_session_id: str | None = None
     """The agent's own id of the conversation to resume."""
+    snapshot: Snapshot | None = None
+    """
+    What to go on from: of an earlier attempt of the run, else of the session's newest run. Its
+    files are read from /v1/snapshot: `manifest.json`, and the parts that it lists.
+    """
     head: Head
 
 

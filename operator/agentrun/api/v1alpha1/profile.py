@@ -164,6 +164,48 @@ class PodSettings(Model):
     """How much the workspace may hold."""
 
 
+class SessionSettings(Model):
+    """What is kept of conversations, so that they can be continued."""
+
+    max_snapshot_size: Quantity = "512Mi"
+    """How large a snapshot of conversation and workspace may be; a larger one is not kept."""
+
+
+class Children(Model):
+    """Which runs the agents of the profile may ask for."""
+
+    profiles: Annotated[list[Name], Field(max_length=32)] = []  # noqa: RUF012
+    """The profiles they may name. Empty: their own profile only."""
+    max_depth: Annotated[int, Field(ge=0, le=16)] = 1
+    """How many generations of runs there may be below a run that a person asked for."""
+    max_count: Annotated[int, Field(ge=0, le=1000)] = 10
+    """How many runs each may ask for."""
+
+
+class AgentTools(Model):
+    """What an agent can do with AgentRun itself."""
+
+    allowed: Annotated[
+        list[
+            Literal[
+                "send_agent_message", "fetch_agent_messages", "list_agents", "list_runs",
+                "get_run", "poll_events", "get_event_artifact", "spawn_run", "cancel_run",
+                "continue_run",
+            ]
+        ],
+        Field(max_length=10),
+    ] = ["send_agent_message", "fetch_agent_messages", "list_agents"]  # noqa: RUF012
+    """The tools it is offered; empty for none."""
+    deliver_messages: Literal["Pull", "BetweenTurns", "Steer"] = "Pull"
+    """
+    How messages from other agents reach it. `Pull`: it asks for them. `BetweenTurns`: those that
+    came meanwhile begin another turn. `Steer`: they are put into the turn that is under way,
+    where the agent can take that; else as with `BetweenTurns`.
+    """
+    children: Children = Children()
+    """Which runs it may ask for, where `spawn_run` is allowed."""
+
+
 class AgentProfileSpec(Model):
     """The image, the model, the credentials and the limits of the runs that use the profile."""
 
@@ -187,6 +229,15 @@ class AgentProfileSpec(Model):
         list[McpServer], Field(max_length=32, json_schema_extra=_map("name"))
     ] = []  # noqa: RUF012
     """MCP servers whose tools the agent can use."""
+    permission_mode: Literal["Bypass", "Ask"] = "Bypass"
+    """
+    Whether the agent may do what it likes in its pod, or asks a person: the run is then
+    InputRequired, with the choices there are as the question's options.
+    """
+    sessions: SessionSettings = SessionSettings()
+    """What is kept of conversations."""
+    agent_tools: AgentTools = AgentTools()
+    """What the agent can do with AgentRun itself."""
     models: Models = Models()
     """The models a run may use."""
     provider: Provider = Provider()

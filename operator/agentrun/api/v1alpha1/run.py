@@ -79,6 +79,17 @@ class SessionSpec(Model):
     """The AgentSession's name. Default for a new one: the run's name."""
 
 
+class ParentRun(Model):
+    """The run whose agent asked for this one."""
+
+    name: Name
+    """Its name."""
+    uid: Token
+    """Its uid."""
+    depth: Annotated[int, Field(ge=1, le=16)] = 1
+    """How many runs are above this one."""
+
+
 class Timeouts(Model):
     """How long things may take. What a run leaves out, its profile decides."""
 
@@ -142,6 +153,10 @@ class AgentRunSpec(Model):
     """What the agent works on. Default: the profile's workspace."""
     session: SessionSpec | None = None
     """The conversation it belongs to. Default: a new one."""
+    resumed_from: Name | None = None
+    """The finished run that this one continues, or does again."""
+    parent: ParentRun | None = None
+    """The run whose agent asked for this one; cancelling the parent cancels it."""
     output_schema: Json | None = None
     """A JSON Schema that the final answer must satisfy (`status.result.structured`)."""
     metadata: Json | None = None
@@ -172,7 +187,7 @@ class AgentRunSpec(Model):
 
     IMMUTABLE: ClassVar[Sequence[str]] = (
         "backend", "role", "prompt", "inputMessage", "profile", "model", "workspace", "session",
-        "outputSchema", "metadata", "backendConfig", "timeouts", "retry",
+        "resumedFrom", "parent", "outputSchema", "metadata", "backendConfig", "timeouts", "retry",
         "ttlSecondsAfterFinished",
     )  # fmt: skip
     RULES: ClassVar[Sequence[dict[str, str]]] = [
@@ -239,6 +254,21 @@ class Usage(Model):
     """The cost in US dollars, a decimal, where the agent says it."""
 
 
+class Snapshot(Model):
+    """What a later attempt, or a later run of the session, goes on from."""
+
+    name: Annotated[str, Field(min_length=1, max_length=128, pattern=r"^snapshots/[0-9]+$")]
+    """Where it is among the run's blobs: `NAME/manifest.json`, and the parts that it lists."""
+    session_id: Token
+    """The agent's own id of the conversation that is in it."""
+    acknowledged_input: Annotated[int, Field(ge=0)] = 0
+    """The newest `spec.inputs` whose answer is in it; what came after is given again."""
+    size_bytes: Annotated[int, Field(ge=0)] | None = None
+    """How large its parts are together."""
+    taken_at: Time | None = None
+    """When."""
+
+
 class Result(Model):
     """What came of a run."""
 
@@ -277,6 +307,8 @@ class Outcome(Model):
     """What came of it."""
     finished_at: Time | None = None
     """When."""
+    waiting: bool | None = None
+    """With Interrupted: the run goes on waiting for a person, without a pod."""
 
 
 class AgentStatus(Model):
@@ -296,6 +328,10 @@ class AgentStatus(Model):
     """Whether the agent has been given its task."""
     usage: Usage | None = None
     """What was consumed so far."""
+    snapshot: Snapshot | None = None
+    """The newest snapshot of the conversation and the workspace."""
+    snapshot_error: Text | None = None
+    """Why the newest snapshot could not be made; it counts over an older `snapshot`."""
     outcome: Outcome | None = None
     """How the attempt ended."""
 

@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from agentrun.api.base import API_VERSION, Line, Model, Name, Time, Token
+from agentrun.api.base import API_VERSION, Line, Model, Name, Text, Time, Token
 from agentrun.api.v1alpha1.meta import ObjectMeta
 from agentrun.api.v1alpha1.vocabulary import Backend
 
@@ -40,7 +40,12 @@ class AgentSessionStatus(Model):
     session_id: Token | None = None
     """The agent's own id of the conversation."""
     snapshot: Annotated[str, Field(max_length=1024)] | None = None
-    """The newest snapshot of the conversation; without one there is nothing to resume."""
+    """
+    The newest snapshot of the conversation, as RUN-UID/NAME (`status.agent.snapshot.name` of that
+    run); without one there is nothing to resume.
+    """
+    snapshot_error: Text | None = None
+    """Why the newest run left no snapshot, so that the conversation cannot be resumed."""
     updated_at: Time | None = None
     """When something last happened in it."""
 
