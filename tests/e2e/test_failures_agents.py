@@ -76,12 +76,23 @@ RUNS: dict[str, dict[str, Any]] = {
     "clone-unknown-host": cloning("http://no-such-host.invalid/x.git"),
     "clone-closed-host": cloning(f"http://nobody.{NAMESPACE}.svc:8080/x.git"),
     "clone-silent-host": cloning("http://silent.agentrun-dev.svc:8080/x.git"),
-    "folder-outside": {"profile": "trivial", "workspace": {"cwd": "../etc"}},
     "agent-exits-in-turn": doing(["exit", 3]),
     "agent-exits-silently": doing(["run", "kill -9 $PPID"]),
     "agent-line-too-long": doing(["line", 40_000_000]),
     "agent-answers-error": doing(["fail", "the agent cannot go on"]),
     "deadline": doing(["hang"], timeouts={"active_deadline_seconds": 5}),
+}
+# spawn_run refuses it at once, so it comes by kubectl.
+OUTSIDE = {
+    "apiVersion": "agentrun.dev/v1alpha1",
+    "kind": "AgentRun",
+    "metadata": {"name": "works-outside", "namespace": NAMESPACE},
+    "spec": {
+        "backend": "acp",
+        "profile": "trivial",
+        "prompt": "never",
+        "workspace": {"cwd": "../etc"},
+    },
 }
 
 
@@ -100,3 +111,9 @@ def place(impatient: Place) -> Place:
 async def test_what_goes_wrong_in_the_pod_ends_the_run_and_says_why(place: Place, key: str) -> None:
     run = await place.check(place.runs[key], key)
     assert "wrong-password" not in str(run)
+
+
+@promised("folder-outside")
+async def test_a_folder_outside_of_the_workspace_is_refused(place: Place, key: str) -> None:
+    await apply(OUTSIDE)
+    await place.check("works-outside", key)

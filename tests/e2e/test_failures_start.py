@@ -179,8 +179,22 @@ async def _refused(selector: str) -> bool:
         "metadata": {"name": "probe", "namespace": NAMESPACE},
         "spec": {
             "nodeSelector": {selector: "x"},
+            # The namespace wants `restricted`, which is asked before policies and webhooks are.
+            "securityContext": {
+                "runAsNonRoot": True,
+                "runAsUser": 1000,
+                "seccompProfile": {"type": "RuntimeDefault"},
+            },
             "containers": [
-                {"name": "c", "image": PAUSE, "resources": {"requests": {"memory": "1Mi"}}}
+                {
+                    "name": "c",
+                    "image": PAUSE,
+                    "resources": {"requests": {"memory": "1Mi"}},
+                    "securityContext": {
+                        "allowPrivilegeEscalation": False,
+                        "capabilities": {"drop": ["ALL"]},
+                    },
+                }
             ],
         },
     }

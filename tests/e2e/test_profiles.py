@@ -108,7 +108,7 @@ async def test_what_lies_behind_the_proxy_is_reached_through_it(
     assert log.count(f"CONNECT {team.HIDDEN}:{team.HTTPS}") >= before + 4
     assert "agentrun-mcp" not in log
     if "urlSecret" in proxy:
-        assert "p%40ss" not in said
+        assert team.PROXY_ENCODED not in said
         assert "[redacted]" in said
 
 
