@@ -168,6 +168,10 @@ async def _prepare(place: Place) -> None:
         lambda: get("resourcequota", "small", NAMESPACE),
         lambda found: bool(found and found.get("status", {}).get("hard")),
     )
+    await eventually(
+        lambda: get("pvc", "broken", NAMESPACE),
+        lambda found: bool(found and found.get("status", {}).get("phase") == "Bound"),
+    )
     await place.spawn_all({key: {} for key in PROFILES})
 
 
