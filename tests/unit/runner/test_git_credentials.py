@@ -209,8 +209,8 @@ def test_a_key_that_a_passphrase_protects_is_told_from_others(
     tmp_path: Path, form: str, passphrase: str
 ) -> None:
     key = tmp_path / "key"
-    made = ["ssh-keygen", "-q", "-t", "rsa", "-b", "2048", "-m", form, "-N", passphrase, "-f", key]
-    subprocess.run(made, check=True)
+    made = ["ssh-keygen", "-q", "-t", "rsa", "-b", "2048", "-m", form, "-N", passphrase]
+    subprocess.run([*made, "-f", key], check=True)
     assert has_passphrase(key.read_text(encoding="ascii")) is bool(passphrase)
 
 
