@@ -82,7 +82,8 @@ async def find_agent(door: Door, namespace: str, agent: str, cwd: str | None) ->
         session = await door.runs.find_session(namespace, normalised(agent))
     if session is not None and folder:
         rows = await _runs_of(door, namespace, session.metadata.name)
-        session = session if any(is_in(row, folder) for row in rows) else None
+        own = (row for row in rows if row.session_uid in ("", session.metadata.uid))
+        session = session if any(is_in(row, folder) for row in own) else None
     if session is None:
         raise ToolError(
             f"Unknown agent_name{_in(folder)}: {agent}."
