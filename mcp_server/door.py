@@ -1,14 +1,15 @@
 """What every tool call has at hand: the store, the runs, who is calling, and the time to stop."""
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import Any
 
 from mcp.server.mcpserver.exceptions import ToolError
 
-from agentrun.store.base import BlobStore, RunStore, Unavailable
+from agentrun.store.base import BlobStore, MailboxFull, RunStore, TooLarge, Unavailable
 from mcp_server.auth import Caller, current_caller
 from mcp_server.kube import ApiError, ApiUnavailable
 from mcp_server.manifests import InvalidArgumentsError
@@ -43,7 +44,14 @@ class Door:
 
     async def wait_for_news(self, uid: str, after_seq: int, seconds: float) -> None:
         """Wait until something of a run may have changed, time is up, or the process stops."""
-        news = asyncio.ensure_future(self.store.wait(uid, after_seq, seconds))
+        await self._unless_stopping(self.store.wait(uid, after_seq, seconds))
+
+    async def wait_for_message(self, session_uid: str, after_seq: int, seconds: float) -> None:
+        """Wait until there may be a message, time is up, or the process stops."""
+        await self._unless_stopping(self.store.messages.wait(session_uid, after_seq, seconds))
+
+    async def _unless_stopping(self, waiting: Coroutine[Any, Any, None]) -> None:
+        news = asyncio.ensure_future(waiting)
         stop = asyncio.ensure_future(self.stopping.wait())
         try:
             await asyncio.wait({news, stop}, return_when=asyncio.FIRST_COMPLETED)
@@ -60,7 +68,7 @@ def told_to_the_model() -> Iterator[None]:
     """Turn what can go wrong into words that tell a model what to do next."""
     try:
         yield
-    except InvalidArgumentsError as error:
+    except (InvalidArgumentsError, TooLarge, MailboxFull) as error:
         raise ToolError(str(error)) from error
     except Unavailable as error:
         raise ToolError(

@@ -8,7 +8,7 @@ from mcp.server.mcpserver.exceptions import ToolError
 from pydantic import Field
 
 from agentrun.api.names import agent_name as normalised
-from agentrun.api.v1alpha1 import TERMINAL_PHASES, Phase
+from agentrun.api.v1alpha1 import TERMINAL_PHASES, AgentSession, Phase
 from agentrun.store.base import RunFilter, RunRow
 from mcp_server.door import Door
 from mcp_server.manifests import absolute_cwd, folder_of
@@ -74,6 +74,24 @@ def is_in(row: RunRow, cwd: str | None) -> bool:
     return not cwd or folder_of(row.run) == absolute_cwd(cwd)
 
 
+async def find_agent(door: Door, namespace: str, agent: str, cwd: str | None) -> AgentSession:
+    """Return the agent of that name or session id; a ToolError says which there are."""
+    agent, folder = agent.strip(), (cwd or "").strip()
+    session = await door.runs.find_session(namespace, agent) if agent else None
+    if session is None and normalised(agent) not in ("", agent):
+        session = await door.runs.find_session(namespace, normalised(agent))
+    if session is not None and folder:
+        rows = await _runs_of(door, namespace, session.metadata.name)
+        own = (row for row in rows if row.session_uid in ("", session.metadata.uid))
+        session = session if any(is_in(row, folder) for row in own) else None
+    if session is None:
+        raise ToolError(
+            f"Unknown agent_name{_in(folder)}: {agent}."
+            f" Call list_agents to see the agents in namespace {namespace}."
+        )
+    return session
+
+
 async def _resolve_agent(door: Door, namespace: str, agent: str, cwd: str) -> RunRow:
     session = normalised(agent)
     rows = await _runs_of(door, namespace, session)
@@ -84,7 +102,7 @@ async def _resolve_agent(door: Door, namespace: str, agent: str, cwd: str) -> Ru
         if known is None:
             raise ToolError(
                 f"Unknown agent_name{_in(cwd)}: {agent}."
-                f" Call list_runs to see the agents in namespace {namespace}."
+                f" Call list_agents to see the agents in namespace {namespace}."
             )
         rows = await _runs_of(door, namespace, known.metadata.name)
     chosen = choose(row for row in rows if is_in(row, cwd))

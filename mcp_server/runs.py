@@ -96,6 +96,11 @@ class Runs:
             manifest = next(of_uid, None)
         return AgentSession.model_validate(manifest) if manifest else None
 
+    async def list_sessions(self, namespace: str) -> list[AgentSession]:
+        """Return all sessions of a namespace."""
+        listed = await self._kube.list(SESSIONS, namespace)
+        return [AgentSession.model_validate(one) for one in listed["items"]]
+
     async def find_repeated(
         self, arguments: SpawnArguments, namespace: str, run_id: str
     ) -> RunRow | None:

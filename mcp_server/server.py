@@ -19,6 +19,11 @@ from mcp_server.auth import ReviewUnavailableResponse
 from mcp_server.door import Door
 from mcp_server.hosts import HostCheck
 from mcp_server.settings import Settings
+from mcp_server.tools.agents import (
+    add_fetch_agent_messages,
+    add_list_agents,
+    add_send_agent_message,
+)
 from mcp_server.tools.artifacts import add_get_event_artifact
 from mcp_server.tools.events import add_poll_events
 from mcp_server.tools.runs import add_cancel_run, add_get_run, add_list_runs, add_spawn_run
@@ -33,6 +38,8 @@ AgentRun runs coding agents (Codex, Claude Code and others) in pods on Kubernete
 3. get_run shows the result: the agent's answer, and the branch and commit of its change.
 cancel_run stops a run; its status is cancelled only when no process of it is left.
 list_runs finds runs, also old ones. Several runs may work at the same time.
+list_agents shows the agents, which outlive their runs; send_agent_message writes to one, and
+fetch_agent_messages reads what was written to one.
 """
 
 _PROBE_SECONDS = 3
@@ -59,6 +66,9 @@ def build_server(
         add_get_event_artifact,
         add_cancel_run,
         add_list_runs,
+        add_list_agents,
+        add_send_agent_message,
+        add_fetch_agent_messages,
     ):
         add(server, door)
     return server

@@ -23,9 +23,11 @@ list of steps, each a list of a verb and its arguments.
     ["deep", LEVELS]          a tool call whose input is so deep
     ["tools", N, BYTES]       N tool calls that show so many bytes each, in every disorder there is
     ["requests", N]           N requests that the runner does not know, without reading answers
+    ["hear", SECONDS]         a message with the texts that were put into the turn, once one was
 
 The environment variable ACP_AGENT_HANDSHAKE=hang makes it mute from the start; with
-ACP_AGENT_MCP=http it says that it reaches MCP servers over HTTP.
+ACP_AGENT_MCP=http it says that it reaches MCP servers over HTTP; with ACP_AGENT_STEERING=yes it
+takes texts into its turn.
 """
 
 import base64
@@ -51,10 +53,14 @@ class Agent:
         self.calls = 0
         self.servers: list[Json] = []
         self.hung = False
+        self.is_working = False
+        self.steered: queue.Queue[str] = queue.Queue()
+        self.writing = threading.Lock()
 
     def send(self, message: Json) -> None:
-        sys.stdout.write(json.dumps({"jsonrpc": "2.0", **message}) + "\n")
-        sys.stdout.flush()
+        with self.writing:
+            sys.stdout.write(json.dumps({"jsonrpc": "2.0", **message}) + "\n")
+            sys.stdout.flush()
 
     def update(self, update: Json) -> None:
         self.send(
@@ -67,9 +73,17 @@ class Agent:
             message = json.loads(line)
             if message.get("method") == "session/cancel":
                 self.cancelled.set()
+            elif message.get("method") == "_session/steering" and not self.hung:
+                self.send({"id": message["id"], "result": self.steer(message["params"])})
             elif not self.hung:
                 self.inbox.put(message)
         self.inbox.put(None)
+
+    def steer(self, params: Json) -> Json:
+        if not self.is_working:
+            return {"outcome": "promptRequired", "reason": "noRunningTurn"}
+        self.steered.put("\n".join(block["text"] for block in params["prompt"]))
+        return {"outcome": "injected"}
 
     def serve(self) -> None:
         while (message := self.inbox.get()) is not None:
@@ -82,13 +96,19 @@ class Agent:
                 info = {"name": "trivial", "version": "1"}
                 able = {"mcpCapabilities": {"http": os.environ.get("ACP_AGENT_MCP") == "http"}}
                 result = {"protocolVersion": 1, "agentInfo": info, "agentCapabilities": able}
+                if os.environ.get("ACP_AGENT_STEERING") == "yes":
+                    result["_meta"] = {"steering": {"supported": True}}
                 return {"result": result}
             case "session/new":
                 self.servers = message["params"]["mcpServers"]
                 return {"result": {"sessionId": "trivial"}}
             case "session/prompt":
                 self.cancelled.clear()
-                return self.turn(message["params"]["prompt"])
+                self.is_working = True
+                try:
+                    return self.turn(message["params"]["prompt"])
+                finally:
+                    self.is_working = False
             case method:
                 return {"error": {"code": -32601, "message": f"no method {method}"}}
 
@@ -109,6 +129,16 @@ class Agent:
 
     def do_servers(self) -> None:
         self.do_say(json.dumps(self.servers))
+
+    def do_hear(self, seconds: float) -> None:
+        end = time.monotonic() + seconds
+        while not self.cancelled.is_set() and time.monotonic() < end:
+            try:
+                text = self.steered.get(timeout=0.05)
+            except queue.Empty:
+                continue
+            self.do_say(f"heard: {text}")
+            return
 
     def do_talk(self, count: int, pause: float) -> None:
         for number in range(1, count + 1):

@@ -12,6 +12,7 @@ from agentrun.api.gateway import BLOB_NAME, MAX_BLOB_BYTES, Blob, Head, Inputs, 
 from agentrun.api.v1alpha1 import AgentStatus, Outcome, default_profile
 from agentrun.store.base import BlobStore, JournalHead, RunRow, RunStore
 from agentrun.store.paging import session_name
+from mcp_server.gateway.messages import Letterbox
 from mcp_server.gateway.ports import PodAuthenticator, RunDirectory
 from mcp_server.gateway.problems import HANDLERS, Refusal, answer
 from mcp_server.gateway.reports import Reports
@@ -52,6 +53,7 @@ def build_gateway(
         Route("/v1/state", gateway.state, methods=["POST"]),
         Route("/v1/outcome", gateway.outcome, methods=["POST"]),
         Route("/v1/inputs", gateway.inputs, methods=["GET"]),
+        *gateway.letterbox.routes,
     ]
     return Starlette(routes=routes, exception_handlers=HANDLERS)
 
@@ -72,6 +74,7 @@ class _Gateway:
         self._runs = runs
         self._speakers = Speakers(store, runs, authenticator)
         self._reports = Reports(store, runs)
+        self.letterbox = Letterbox(store.messages, self._speakers, closing)
         self._closing = closing
         self._uploads = asyncio.Semaphore(_UPLOADS)
 

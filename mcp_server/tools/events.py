@@ -1,11 +1,11 @@
 """The tool that follows a run's events."""
 
 import asyncio
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 from mcp.server.mcpserver import MCPServer
 from mcp_types import ToolAnnotations
-from pydantic import Field
+from pydantic import BaseModel, Field
 
 from agentrun.api.events import Event
 from agentrun.store.base import RunRow
@@ -13,6 +13,8 @@ from mcp_server.door import Door, told_to_the_model
 from mcp_server.references import AgentName, Cwd, Namespace, RunId, resolve
 from mcp_server.schemas import PollResult
 from mcp_server.views import status_of
+
+_T = TypeVar("_T", bound=BaseModel)
 
 MAX_PAGE_BYTES = 1024 * 1024
 """How much one answer holds, so that a talkative agent does not flood its reader."""
@@ -74,11 +76,11 @@ async def _next_events(
         await door.wait_for_news(uid, after_seq, left)
 
 
-def within(most: int, events: list[Event]) -> list[Event]:
-    """Return the first of ``events`` that take at most ``most`` bytes; one in any case."""
+def within(most: int, items: list[_T]) -> list[_T]:
+    """Return the first of ``items`` that take at most ``most`` bytes; one in any case."""
     size = 0
-    for index, event in enumerate(events):
-        size += len(event.model_dump_json())
+    for index, item in enumerate(items):
+        size += len(item.model_dump_json())
         if size > most:
-            return events[: max(1, index)]
-    return events
+            return items[: max(1, index)]
+    return items

@@ -14,6 +14,8 @@ PUT    /v1/blobs/NAME bytes → Blob                  409 other bytes there, 410
 POST   /v1/state      AgentStatus → Head            410
 POST   /v1/outcome    Outcome → Head                409 another outcome there, 410
 GET    /v1/inputs     ?after=N&wait_ms=M → Inputs
+GET    /v1/messages   ?after=N&wait_ms=M → Messages 410
+POST   /v1/delivered  Delivered → Messages          410
 GET    /v1/snapshot/N → bytes                        404 not kept: what Task.snapshot names
 ====== ============== ============================= =========================================
 
@@ -32,11 +34,12 @@ one minor version older or newer than the other:
   what is new is said in a new field.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from agentrun.api.events import NewEvent
+from agentrun.api.messages import AgentMessage
 from agentrun.api.v1alpha1 import AgentProfileSpec, AgentRunSpec, Input, Snapshot
 
 TOKEN_AUDIENCE = "agentrun-gateway"
@@ -123,6 +126,38 @@ class Inputs(_Message):
 
     inputs: list[Input]
     desired_state: Literal["Active", "Cancelled"]
+
+
+class Mail(_Message):
+    """A message from another agent, or from a person."""
+
+    message_id: str
+    seq: Annotated[int, Field(ge=1)]
+    """Its number in the mailbox of the run's session."""
+    body: AgentMessage
+    created_at: str
+    from_agent_name: str | None = None
+    from_session_id: str | None = None
+    metadata: dict[str, Any] | None = None
+
+
+class Messages(_Message):
+    """
+    The messages for the run's session that were not given to it yet, in order.
+
+    Those that an earlier attempt or run has said to be delivered are left out. There may be
+    more than one answer holds.
+    """
+
+    messages: list[Mail] = []
+    delivered_seq: int = 0
+    """Up to here they were delivered."""
+
+
+class Delivered(_Message):
+    """What the agent was given: all messages up to a number."""
+
+    seq: Annotated[int, Field(ge=1)]
 
 
 def blob_key(uid: str, name: str) -> str:

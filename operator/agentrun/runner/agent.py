@@ -33,6 +33,8 @@ from agentrun.runner.pipes import Pipes
 
 HANDSHAKE_SECONDS = 60.0
 """How long the agent may take to answer each step before the prompt."""
+STEER_SECONDS = 30.0
+"""How long it may take to answer whether it takes a text into its turn."""
 _STDERR_LINES = 20
 _STDERR_LINE = 64 * 1024
 _EXIT_DIGITS = 10
@@ -70,6 +72,8 @@ class Agent:
         self.session_id = ""
         self.mcp_capabilities: McpCapabilities | None = None
         """How the agent reaches MCP servers; None until the handshake is done."""
+        self.can_steer = False
+        """Whether it says that it takes a text into a turn that is under way."""
 
     async def listen(self) -> None:
         """Follow the program's life and its error output, for ever."""
@@ -90,6 +94,7 @@ class Agent:
             raise Failure(Reason.PROTOCOL_ERROR, message) from error
         capabilities = answer.agent_capabilities
         self.mcp_capabilities = capabilities.mcp_capabilities if capabilities else None
+        self.can_steer = _says_it_steers(answer.field_meta)
         return answer
 
     async def open_session(
@@ -110,6 +115,25 @@ class Agent:
         """Give the agent a task, and wait for the end of its turn."""
         request = self._connection.prompt(session_id=self.session_id, prompt=[acp.text_block(text)])
         return await self._ask(request, None)
+
+    async def steer(self, text: str) -> bool:
+        """
+        Put a text into the turn that is under way. False if the agent did not take it.
+
+        Without a turn it takes none, rather than begin one that nobody follows.
+        """
+        params = {
+            "sessionId": self.session_id,
+            "prompt": [{"type": "text", "text": text}],
+            "_meta": {"steering": {"idleBehavior": "promptRequired"}},
+        }
+        request = self._connection.ext_method("session/steering", params)
+        try:
+            answer = await self._ask(request, STEER_SECONDS)
+        except (acp.RequestError, Failure) as error:
+            log.info("The agent takes no text into its turn: %s", self._clean(str(error)))
+            return False
+        return isinstance(answer, dict) and answer.get("outcome") == "injected"
 
     async def cancel(self) -> None:
         """Ask the agent to end its turn. What it asks leave for from now on is cancelled."""
@@ -182,6 +206,12 @@ class Agent:
             if line and line.strip():
                 # Cut after the secrets are taken out, or half of one would be left.
                 self._last_words.append(self._clean(line.decode(errors="replace"))[:2000])
+
+
+def _says_it_steers(meta: dict[str, Any] | None) -> bool:
+    """Read ``_meta.steering.supported`` of the handshake, as codex-acp and claude-agent-acp say."""
+    steering = (meta or {}).get("steering")
+    return isinstance(steering, dict) and steering.get("supported") is True
 
 
 class _Client:

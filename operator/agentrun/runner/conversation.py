@@ -26,6 +26,7 @@ from agentrun.runner.agent import Agent
 from agentrun.runner.backends import BYPASS_MODES
 from agentrun.runner.gateway import Gateway, Unavailable
 from agentrun.runner.journal import Journal
+from agentrun.runner.mailbox import Mailbox
 from agentrun.runner.outcome import (
     End,
     Failure,
@@ -67,6 +68,7 @@ class Conversation:
         self._last_update = 0.0
         around = Surroundings(redactor, journal.new_file, journal.room)
         self.agent = Agent(pipes, self._take, self._note_permission, around)
+        self._mailbox = Mailbox(self.agent, journal)
         self.usage: Usage | None = None
         self.prompt_sent = False
 
@@ -96,9 +98,13 @@ class Conversation:
         prompt = build_prompt(task.spec, task.profile.instructions)
         acknowledged = task.acknowledged_input
         has_key = task.profile.provider.key_secret is not None
+        self._mailbox.open(gateway, task.profile.agent_tools.deliver_messages)
         while True:
             try:
                 end = await self._turn(prompt, proxy, has_key)
+                while more := await self._mailbox.next_turn(end):
+                    prompt = more
+                    end = await self._turn(prompt, proxy, has_key)
                 return await self._structured(end, task.spec.output_schema, proxy, has_key)
             except Failure as failure:
                 if failure.reason is not Reason.AUTH_REQUIRED:
@@ -118,7 +124,8 @@ class Conversation:
         await self._announce_prompt()
         try:
             refused = proxy.refused if proxy and has_key else None
-            response = await _unless(refused, self.agent.prompt(text))
+            async with self._mailbox.turn():
+                response = await _unless(refused, self.agent.prompt(text))
         except acp.RequestError as error:
             seen = (proxy.refusal or proxy.error) if proxy else None
             raise classify(error.code, str(error), error.data, seen) from error

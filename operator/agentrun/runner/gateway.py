@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import aiohttp
 from pydantic import BaseModel, ValidationError
 
-from agentrun.api.gateway import Head, Inputs, Problem, Task
+from agentrun.api.gateway import Delivered, Head, Inputs, Messages, Problem, Task
 from agentrun.api.v1alpha1 import AgentStatus, Outcome
 
 _TIMEOUT = aiohttp.ClientTimeout(total=60, sock_connect=5)
@@ -91,6 +91,15 @@ class Gateway:
         """Wait for answers after the given number."""
         path = f"/v1/inputs?after={after}&wait_ms={wait_ms}"
         return _read(Inputs, await self._call("GET", path))
+
+    async def messages(self, after: int, wait_ms: int) -> Messages:
+        """Wait for messages to the agent after the given number."""
+        path = f"/v1/messages?after={after}&wait_ms={wait_ms}"
+        return _read(Messages, await self._call("GET", path))
+
+    async def delivered(self, seq: int) -> None:
+        """Say that the agent was given all messages up to a number."""
+        await self._call("POST", "/v1/delivered", _json(Delivered(seq=seq)))
 
     async def _call(
         self,

@@ -18,7 +18,7 @@ from typing import Any
 from aiohttp import web
 
 from agentrun.api import pod_layout
-from agentrun.api.gateway import Append, Head, Inputs, Task
+from agentrun.api.gateway import Append, Delivered, Head, Inputs, Mail, Messages, Task
 from agentrun.api.v1alpha1 import AgentProfileSpec, AgentRunSpec, AgentStatus, Input, Outcome
 
 RUN = "run-harness"
@@ -52,6 +52,8 @@ class FakeGateway:
     sealed: bool = False
     late: list[dict[str, Any]] = field(default_factory=list)
     """Events of an earlier attempt that arrive just before this one's first append."""
+    mail: list[Mail] = field(default_factory=list)
+    delivered: int = 0
     changed: asyncio.Condition = field(default_factory=asyncio.Condition)
 
     @property
@@ -78,6 +80,8 @@ class FakeGateway:
         app.router.add_post("/v1/state", self._state)
         app.router.add_post("/v1/outcome", self._outcome)
         app.router.add_get("/v1/inputs", self._inputs)
+        app.router.add_get("/v1/messages", self._messages)
+        app.router.add_post("/v1/delivered", self._delivered)
         return app
 
     @web.middleware
@@ -143,6 +147,27 @@ class FakeGateway:
                 return _json(Inputs(inputs=[], desired_state="Active"))
         new = [one for one in self.inputs if one.seq > after]
         return _json(Inputs(inputs=new, desired_state="Active"))
+
+    async def write(self, *mail: Mail) -> None:
+        """Put messages into the mailbox."""
+        async with self.changed:
+            self.mail += mail
+            self.changed.notify_all()
+
+    async def _messages(self, request: web.Request) -> web.Response:
+        after = max(int(request.query["after"]), self.delivered)
+        seconds = int(request.query["wait_ms"]) / 1000
+        async with self.changed:
+            waiting = self.changed.wait_for(lambda: any(one.seq > after for one in self.mail))
+            with suppress(TimeoutError):
+                await asyncio.wait_for(waiting, seconds)
+        new = [one for one in self.mail if one.seq > after]
+        return _json(Messages(messages=new, delivered_seq=self.delivered))
+
+    async def _delivered(self, request: web.Request) -> web.Response:
+        said = Delivered.model_validate_json(await request.read())
+        self.delivered = max(self.delivered, said.seq)
+        return _json(Messages(delivered_seq=self.delivered))
 
 
 def _json(model: Any) -> web.Response:
