@@ -85,7 +85,7 @@ def disruption_of(pod: Manifest) -> Failure | None:
 
 
 def refusal(code: int, message: str) -> Failure | None:
-    """Name the API server's refusal of a pod; None if it was not the pod that it refused."""
+    """Name the API server's refusal of a pod or a session; None if it refused something else."""
     if code == 403 and _ENDING in message:
         return None  # The run goes with its namespace.
     if code == 403 and "exceeded quota" in message:
