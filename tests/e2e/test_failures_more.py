@@ -182,6 +182,10 @@ def place(impatient: Place) -> Iterator[Place]:
             TAKEN,
         )
         await apply(*MADE.values())
+        await eventually(
+            lambda: get("pvc", "unattached", NAMESPACE),
+            lambda found: (found or {}).get("status", {}).get("phase") == "Bound",
+        )
         impatient.runs |= {key: made["metadata"]["name"] for key, made in MADE.items()}
         await impatient.spawn_all(SPAWNED | PUSHED)
 
@@ -221,7 +225,7 @@ async def test_a_change_that_cannot_be_pushed_is_kept(place: Place, key: str) ->
 async def test_a_run_that_is_cancelled(place: Place, key: str) -> None:
     run_id = await place.spawn("trivial", ["hang"])
     await place.until(run_id, "Running")
-    await place.door.call("cancel_run", run_id=run_id, wait_ms=45_000)
+    await place.door.call("cancel_run", run_id=run_id, wait_ms=30_000)
     await place.check(run_id, key)
 
 
