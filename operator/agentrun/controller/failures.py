@@ -41,8 +41,8 @@ _CLAIM = re.compile(r"persistentvolumeclaim", re.IGNORECASE)
 _NO_CLAIM = re.compile(r'persistentvolumeclaim "[^"]*" not found')
 # What the scheduler and the kubelet repeat or wrap their errors in.
 _NOISE = re.compile(
-    r"( no new claims to deallocate,?| preemption: .*$|(?<=VolumeClaims\.) not found|rpc error: code = \w+ desc = "
-    r"|Back-off pulling image \"[^\"]*\": ErrImagePull: )"
+    r"( no new claims to deallocate,?| preemption: .*$|(?<=VolumeClaims\.) not found"
+    r"|rpc error: code = \w+ desc = |Back-off pulling image \"[^\"]*\": ErrImagePull: )"
 )
 _LONGEST = 1000
 
