@@ -1,5 +1,6 @@
 """Clocks that are hours off, at the operator and at the runner: bounds count real seconds."""
 
+import re
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -20,7 +21,6 @@ NO_DEFAULTS = ("--set", "profiles.codex.enabled=false,profiles.claudeCode.enable
 BOUNDS = ("--set", "operator.stuckTimeoutSeconds=6,operator.resyncSeconds=10")
 TAG = "skewed"
 HOURS = {"operator": 5, "runner": -5}
-SKEW = timedelta(hours=5)
 SLACK = timedelta(seconds=20)
 """What a busy machine may add."""
 BREAK = timedelta(seconds=3)
@@ -84,14 +84,12 @@ async def test_the_clocks_are_off_indeed(installation: Installation) -> None:
         (deployment, RELEASE.system, OPERATOR, HOURS["operator"]),
         (f"{name}-1", RELEASE.runs, "runner", HOURS["runner"]),
     ):
-        told = await kubectl(
-            "exec", pod, "-n", namespace, "-c", container, "--", "date", "+%s"
-        )  # fmt: skip
+        told = await kubectl("exec", pod, "-n", namespace, "-c", container, "--", "date", "+%s")
         assert abs(int(told) - time.time() - hours * 3600) < 60, container
     logs = await kubectl("logs", deployment, "-n", RELEASE.system)
-    assert "the clock here differs from the API server's by -18000 s" in logs or (
-        "the clock here differs from the API server's by -1799" in logs
-    ), logs
+    assert re.search(r"the clock here differs from the API server's by -1(7999|800\d) s", logs), (
+        logs
+    )
     # And a cancellation is none the slower.
     begin, now = time.monotonic(), datetime.now(UTC)
     with installation.door() as door:
