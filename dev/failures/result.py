@@ -73,8 +73,10 @@ THEME = Theme(
             happened="The account may only read.",
             reason=Reason.PUSH_FAILED,
             message=_PUSH + r".*(403|denied|not permitted)",
-            shows="The change could not be pushed to agentrun/fix: fatal: unable to access"
-            " 'https://git.example/shop.git/': The requested URL returned error: 403",
+            shows="The change could not be pushed to agentrun/fix: The server forbids this: the"
+            " credentials lack a right (docs/git.md names the scopes), or a proxy does not let the"
+            " request through. git says: fatal: unable to access 'https://git.example/shop.git/':"
+            " The requested URL returned error: 403",
             bound=_ONCE,
             remedy="Give the account the right to write, or set the profile's `git.push` to false."
             + _KEPT,
