@@ -213,7 +213,7 @@ async def test_what_was_not_asked_for_ends_the_run_and_says_why(place: Place, ke
 @promised(*PUSHED)
 async def test_a_change_that_cannot_be_pushed_is_kept(place: Place, key: str) -> None:
     run = await place.check(place.runs[key], key)
-    assert run["pushed"] is False
+    assert run["result"]["pushed"] is False
     assert run["commit"]
     events = [event async for event in place.door.events(place.runs[key])]
     kept = [event for event in events if event["type"] == "artifact_added"]
@@ -320,7 +320,8 @@ async def test_a_namespace_without_its_default_account(place: Place, key: str) -
         await kubectl("delete", "serviceaccount", "default", "-n", NAMESPACE)
         run_id = await place.spawn("trivial")
         await place.check(run_id, key)
-    # Kubernetes makes it again by itself, within its own pauses.
+    # The policy is enforced for a moment longer; then there is to be an account again.
+    await eventually(is_denied, lambda denied: not denied, 30)
     account = {"kind": "ServiceAccount", "metadata": {"name": "default", "namespace": NAMESPACE}}
     await apply({"apiVersion": "v1", **account})
 
