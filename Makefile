@@ -53,7 +53,7 @@ test-contract: $(BIN)/.ready ## What the stores promise, on every store.
 # `test-cluster` goes from here.
 STRAIN := tests/e2e/test_failures_start.py tests/e2e/test_failures_agents.py \
   tests/e2e/test_failures_pods.py tests/e2e/test_profiles.py tests/e2e/test_replicas.py \
-  tests/e2e/test_seldom.py
+  tests/e2e/test_seldom.py tests/e2e/test_failures_more.py tests/e2e/test_clocks.py
 
 .PHONY: test-cluster
 test-cluster: $(BIN)/.ready ## The API server's rules and the end to end proof, on a cluster of their own.
