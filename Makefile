@@ -49,21 +49,10 @@ test-contract: $(BIN)/.ready ## What the stores promise, on every store.
 	@echo "== contract"
 	@pytest -q tests/contract
 
-# Not seen green as a whole yet, so not yet in the way of others: CHANGELOG.md says so. What joins
-# `test-cluster` goes from here.
-STRAIN := tests/e2e/test_failures_start.py tests/e2e/test_failures_agents.py \
-  tests/e2e/test_failures_pods.py tests/e2e/test_profiles.py tests/e2e/test_replicas.py \
-  tests/e2e/test_seldom.py
-
 .PHONY: test-cluster
-test-cluster: $(BIN)/.ready ## The API server's rules and the end to end proof, on a cluster of their own.
+test-cluster: $(BIN)/.ready ## The API server's rules, the end to end proof, and which rights it all took.
 	@echo "== API server and end to end"
-	@dev/with-cluster.sh pytest -q tests/apiserver tests/e2e $(STRAIN:%=--ignore=%)
-
-.PHONY: test-strain
-test-strain: $(BIN)/.ready ## Failures, replicas, profiles, and which rights it all took (not yet in `test`).
-	@echo "== under strain"
-	@dev/with-cluster.sh pytest -q tests/e2e tests/rights
+	@dev/test-cluster.sh
 
 .PHONY: format
 format: $(BIN)/.ready ## Put the code into the project's format.

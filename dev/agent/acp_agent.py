@@ -2,8 +2,8 @@
 A trivial ACP agent for the end to end tests: the prompt says what it does.
 
 It speaks the protocol by hand, line by line, and needs nothing but Python, so that it starts in
-milliseconds and can misbehave in every way a real agent might. The prompt's last line is JSON: a
-list of steps, each a list of a verb and its arguments.
+milliseconds and can misbehave in every way a real agent might. The prompt's last line that
+begins with a bracket is JSON: a list of steps, each a list of a verb and its arguments.
 
     ["say", TEXT]             an agent message
     ["servers"]               a message with the MCP servers it was given
@@ -15,7 +15,8 @@ list of steps, each a list of a verb and its arguments.
     ["line", BYTES]           one line of that many bytes, which is no message
     ["exit", CODE]            end the program
     ["hang"]                  answer nothing any more, not even a cancel
-    ["fail", MESSAGE]         answer the prompt with an error
+    ["fail", MESSAGE, CODE]   answer the prompt with an error
+    ["stop", REASON]          end the turn for that reason, such as refusal
     ["pace", N, RATE]         N messages, RATE a second, each "message I" and its digest
     ["large", WHERE, BYTES]   one update with so large a text: a message or a tool's output
     ["raw", BASE64, N]        these bytes on the output, N times
@@ -56,6 +57,7 @@ class Agent:
         self.is_working = False
         self.steered: queue.Queue[str] = queue.Queue()
         self.writing = threading.Lock()
+        self.end: Json = {}
 
     def send(self, message: Json) -> None:
         with self.writing:
@@ -114,14 +116,17 @@ class Agent:
 
     def turn(self, prompt: list[Json]) -> Json:
         text = "\n".join(block.get("text", "") for block in prompt).strip()
-        for verb, *arguments in json.loads(text.splitlines()[-1]):
-            error = getattr(self, f"do_{verb}")(*arguments)
-            if error:
-                return {"error": {"code": -32603, "message": error}}
+        # What the runner adds to a prompt, such as a schema, is no step.
+        steps = [line for line in text.splitlines() if line.startswith("[")] or ["[]"]
+        self.end = {"result": {"stopReason": "end_turn"}}
+        for verb, *arguments in json.loads(steps[-1]):
+            getattr(self, f"do_{verb}")(*arguments)
+            if "error" in self.end:
+                return self.end
             if self.cancelled.is_set():
                 return {"result": {"stopReason": "cancelled"}}
         usage = {"inputTokens": 2, "outputTokens": 3, "totalTokens": 5}
-        return {"result": {"stopReason": "end_turn", "usage": usage}}
+        return {"result": {**self.end["result"], "usage": usage}}
 
     def do_say(self, text: str) -> None:
         content = {"type": "text", "text": text}
@@ -282,8 +287,11 @@ class Agent:
             params = {"sessionId": "trivial", "path": f"/workspace/{number}"}
             self.send({"id": f"ask-{number}", "method": "fs/read_text_file", "params": params})
 
-    def do_fail(self, message: str) -> str:
-        return message
+    def do_fail(self, message: str, code: int = -32603) -> None:
+        self.end = {"error": {"code": code, "message": message}}
+
+    def do_stop(self, reason: str) -> None:
+        self.end = {"result": {"stopReason": reason}}
 
 
 def large_text(size: int) -> str:

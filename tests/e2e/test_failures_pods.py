@@ -59,7 +59,10 @@ def place(impatient: Place) -> Place:
                     "profile": "small-workspace",
                     "steps": [["run", FILL.format("/workspace/f")]],
                 },
-                "disk-full": {"profile": "little-disk", "steps": [["run", FILL.format("/home/agentrun/f")]]},
+                "disk-full": {
+                    "profile": "little-disk",
+                    "steps": [["run", FILL.format("/home/agentrun/f")]],
+                },
                 "memory-agent": {"profile": "grows"},
             }
         )

@@ -60,18 +60,18 @@ class Actor:
     async def act(
         self, actions: list[Action], run: AgentRun, profile: AgentProfile | None, now: datetime
     ) -> Failure | None:
-        """Carry ``actions`` out, in order; answer with the refusal of a pod, if there was one."""
+        """Carry ``actions`` out, in order; answer with what the API server did not let be made."""
         for action in actions:
+            failure: Failure | None = None
             match action:
                 case SetStatus():
                     run = await self._set_status(run, action)
                 case CreatePod():
-                    if failure := await self._create_pod(run, profile):
-                        return failure
+                    failure = await self._create_pod(run, profile)
                 case DeletePod():
                     await self.delete_pod(run.metadata.namespace, action.name, action.uid)
                 case CreateSession():
-                    await self._create_session(run, action)
+                    failure = await self._create_session(run, action)
                 case TakeSession() | LeaveSession():
                     await self._hand_over_session(run, action, now)
                 case DeleteRun():
@@ -81,6 +81,8 @@ class Actor:
                     pass  # the queue keeps the time
                 case _:
                     assert_never(action)
+            if failure is not None:
+                return failure
         return None
 
     async def delete_pod(self, namespace: str, name: str, uid: str) -> None:
@@ -142,7 +144,7 @@ class Actor:
         patience = Patience.STUCK if passes else Patience.NONE
         return Failure(Reason.POD_NAME_TAKEN, message, patience)
 
-    async def _create_session(self, run: AgentRun, action: CreateSession) -> None:
+    async def _create_session(self, run: AgentRun, action: CreateSession) -> Failure | None:
         namespace = run.metadata.namespace
         body: Object = {
             "apiVersion": API_VERSION,
@@ -153,10 +155,13 @@ class Actor:
         try:
             session = await self.kube.create(Kind.SESSION, namespace, body)
         except ApiError as error:
-            if error.code != 409:
-                raise
-            raise Stale(f"session {action.name} was made by somebody else") from error
+            if error.code == 409:
+                raise Stale(f"session {action.name} was made by somebody else") from error
+            if failure := refusal(error.code, error.message):
+                return failure
+            raise
         self.caches.put(Kind.SESSION, session)
+        return None
 
     async def _hand_over_session(
         self, run: AgentRun, action: TakeSession | LeaveSession, now: datetime

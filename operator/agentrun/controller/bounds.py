@@ -33,7 +33,7 @@ def bounds_of(run: AgentRun, seen: Observed, failure: Failure | None, now: datet
         *_working(run, seen, now),
         *_stuck(run, seen, failure, now),
         *_placing(seen, failure),
-        *_starting(run, seen, now),
+        *_starting(run, seen, failure, now),
         *_half_ended(run, seen, now),
     ]
 
@@ -84,11 +84,14 @@ def _placing(seen: Observed, failure: Failure | None) -> Iterator[Bound]:
     yield Bound(at, Reason.UNSCHEDULABLE, message)
 
 
-def _starting(run: AgentRun, seen: Observed, now: datetime) -> Iterator[Bound]:
+def _starting(
+    run: AgentRun, seen: Observed, failure: Failure | None, now: datetime
+) -> Iterator[Bound]:
     """
     Bound how long a pod that has a node takes until both containers run and its runner reports.
 
-    A runner that cannot reach the gateway says so itself, and is given the time for it.
+    A runner that cannot reach the gateway says so itself, and is given the time for it. Where it
+    is known what keeps a container from starting, that is the reason.
     """
     pod, agent = seen.pod, agent_of(run)
     if pod is None or not pod.node or pod.is_terminating:
@@ -104,7 +107,10 @@ def _starting(run: AgentRun, seen: Observed, now: datetime) -> Iterator[Bound]:
         message = f"The runner of pod {pod.name} did not report within {seconds} s."
     else:
         return
-    yield Bound(later(since, seconds), Reason.START_TIMEOUT, message)
+    if failure is not None:
+        yield Bound(later(since, seconds), failure.reason, failure.message)
+    else:
+        yield Bound(later(since, seconds), Reason.START_TIMEOUT, message)
 
 
 def _half_ended(run: AgentRun, seen: Observed, now: datetime) -> Iterator[Bound]:

@@ -66,7 +66,7 @@ def decide(run: AgentRun, seen: Observed, now: datetime) -> list[Action]:
     if is_past or (seen.pod is not None and seen.pod.finished):
         return _settle(run, seen, now)
     if seen.pod is None:
-        return _create_pod(run, seen)
+        return _create_pod(seen, now)
     return _follow(run, seen, seen.pod, now) + ahead
 
 
@@ -97,7 +97,7 @@ def _stop(run: AgentRun, seen: Observed, why: Bound, now: datetime) -> list[Acti
     status = with_condition(
         run.status, ConditionType.CANCEL_REQUESTED, "True", why.reason, why.message, now
     )
-    if not seen.pods:
+    if not _left(seen, now):
         phase = Phase.CANCELLED if why.reason in _CANCELS else Phase.FAILED
         return _finish(run, seen, status, Ending(phase, why.reason, why.message), now)
     status, lost, ahead = _closing(status, seen, why.reason, why.message, now)
@@ -111,7 +111,7 @@ def _closing(
     status: AgentRunStatus, seen: Observed, reason: str, message: str, now: datetime
 ) -> tuple[AgentRunStatus, Failure | None, list[Action]]:
     """Note that pods are going, or, when their node does not let them go, that nobody knows."""
-    times = [(unreachable_at(pod, seen), pod) for pod in seen.pods if not pod.finished]
+    times = [(unreachable_at(pod, seen), pod) for pod in _left(seen, now)]
     due = [(at, pod) for at, pod in times if at is not None]
     overdue = next((pod for at, pod in due if at <= now), None)
     kind = ConditionType.POD_TERMINATED
@@ -123,6 +123,20 @@ def _closing(
         Reason.NODE_LOST, f"{where} does not confirm the end of pod {overdue.name}: is it down?"
     )
     return with_condition(status, kind, "Unknown", lost.reason, lost.message, now), lost, []
+
+
+def _left(seen: Observed, now: datetime) -> list[PodObservation]:
+    """
+    List the pods that are still to be waited for.
+
+    One that is over, and long due to be gone, is only kept by a finalizer of somebody else.
+    """
+
+    def is_kept(pod: PodObservation) -> bool:
+        due = unreachable_at(pod, seen)
+        return pod.finished and due is not None and due <= now
+
+    return [pod for pod in seen.pods if not is_kept(pod)]
 
 
 def _wait_out(run: AgentRun, seen: Observed, failure: Failure, now: datetime) -> list[Action]:
@@ -178,11 +192,15 @@ def _had_a_pod(run: AgentRun) -> bool:
     return run.status.pod_uid is not None or spoke or outcome_of(run, None) is not None
 
 
-def _create_pod(run: AgentRun, seen: Observed) -> list[Action]:
+def _create_pod(seen: Observed, now: datetime) -> list[Action]:
     """Create the pod of an attempt that was counted, once nothing is left of the one before."""
-    if not seen.others:
+    left = _left(seen, now)
+    if not left:
         return [CreatePod()]
-    return [DeletePod(pod.name, pod.uid) for pod in seen.others if not pod.is_terminating]
+    due = [at for pod in left if (at := unreachable_at(pod, seen)) is not None and at > now]
+    ahead: list[Action] = [LookAgain(min(due))] if due else []
+    deletes = [DeletePod(pod.name, pod.uid) for pod in left if not pod.is_terminating]
+    return [*deletes, *ahead]
 
 
 def _settle(run: AgentRun, seen: Observed, now: datetime) -> list[Action]:
@@ -191,11 +209,10 @@ def _settle(run: AgentRun, seen: Observed, now: datetime) -> list[Action]:
     status = run.status if seen.pod is None else _of_pod(run.status, seen.pod, now)
     if not ending.lost or not _may_retry(run):
         return _finish(run, seen, status, ending, now)
-    if seen.pods:
-        kind = ConditionType.POD_TERMINATED
-        status = with_condition(status, kind, "False", ending.reason, ending.message, now)
-        deletes = [DeletePod(pod.name, pod.uid) for pod in seen.pods if not pod.is_terminating]
-        return [*_set(run, status), *deletes]
+    if left := _left(seen, now):
+        status, _, ahead = _closing(status, seen, ending.reason, ending.message, now)
+        deletes = [DeletePod(pod.name, pod.uid) for pod in left if not pod.is_terminating]
+        return [*_set(run, status), *deletes, *ahead]
     message = f"Attempt {run.attempts} lost its pod, another follows. {ending.message}"
     return _next_attempt(run, status, message, now)
 

@@ -153,7 +153,7 @@ class Observed:
     others: tuple[PodObservation, ...] = ()
     """Pods of other attempts."""
     refusal: Failure | None = None
-    """Why the API server has just refused the pod."""
+    """Why the API server has just refused the pod, or the session."""
     namespace_ends: bool = False
     """Whether the run has lost its pod because its namespace is being deleted."""
     limits: Limits = field(default_factory=Limits)

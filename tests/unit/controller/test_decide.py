@@ -90,8 +90,14 @@ from tests.unit.controller.samples import (
         pytest.param(
             a_run(Phase.QUEUED, attempts=2, start_time=ago(1)),
             seen(others=(a_finished_pod(terminating_until=NOW),)),
-            [],
+            [LookAgain(ahead(30))],
             id="a-pod-that-goes-is-not-deleted-twice",
+        ),
+        pytest.param(
+            a_run(Phase.QUEUED, attempts=2, start_time=ago(1)),
+            seen(others=(a_finished_pod(terminating_until=ago(30)),)),
+            [CreatePod()],
+            id="the-next-pod-does-not-wait-for-one-that-only-a-finalizer-keeps",
         ),
     ],
 )

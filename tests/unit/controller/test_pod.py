@@ -273,6 +273,13 @@ def unplaced(message: str) -> dict[str, Any]:
             Patience.ROOM,
             id="claim-unbound",
         ),
+        pytest.param(
+            # As the scheduler says it, whatever it means by the end.
+            unplaced("0/1 nodes: pod has unbound immediate PersistentVolumeClaims. not found"),
+            Reason.VOLUME_UNAVAILABLE,
+            Patience.ROOM,
+            id="claim-unbound-and-not-found",
+        ),
     ],
 )
 def test_why_a_pod_cannot_start(
