@@ -102,6 +102,8 @@ ENV_PATIENCE = "AGENTRUN_PATIENCE_SECONDS"
 """How long the runner waits for a gateway that is away, when nothing else is left to do."""
 ENV_GRACE = "AGENTRUN_GRACE_SECONDS"
 """The pod's termination grace period: the runner must be done within it."""
+ENV_IDLE = "AGENTRUN_IDLE_SECONDS"
+"""How long the runner keeps the pod of a run that waits for a person."""
 
 # Labels of a run's pod.
 LABEL_RUN = "agentrun.dev/run"

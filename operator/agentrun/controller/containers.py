@@ -7,7 +7,7 @@ from typing import Any
 from agentrun.api import pod_layout as layout
 from agentrun.api.v1alpha1 import AgentProfileSpec, AgentRun, Workspace
 from agentrun.controller.backends import defaults_of
-from agentrun.controller.limits import Limits
+from agentrun.controller.limits import Allowance, Limits
 from agentrun.controller.network import agent_network, from_secret, runner_network, variable
 from agentrun.controller.quantities import total
 from agentrun.controller.references import agent_mounts, mount, read_only, runner_mounts
@@ -61,14 +61,14 @@ def agent_container(
 
 
 def runner_container(
-    run: AgentRun, profile: AgentProfileSpec, settings: PodSettings, grace: int
+    run: AgentRun, profile: AgentProfileSpec, settings: PodSettings, allowed: Allowance
 ) -> dict[str, Any]:
     """Build the container that drives the agent: it alone holds credentials."""
     return {
         "name": layout.RUNNER,
         "image": settings.runner_image,
         "imagePullPolicy": settings.runner_image_pull_policy,
-        "env": _runner_env(run, profile, settings, grace),
+        "env": _runner_env(run, profile, settings, allowed),
         "resources": _runner_resources(run, profile),
         "securityContext": _security_context(read_only=True),
         "volumeMounts": [
@@ -124,7 +124,7 @@ def _agent_env(
 
 
 def _runner_env(
-    run: AgentRun, profile: AgentProfileSpec, settings: PodSettings, grace: int
+    run: AgentRun, profile: AgentProfileSpec, settings: PodSettings, allowed: Allowance
 ) -> list[dict[str, Any]]:
     values = {
         # Not the agent's HOME: what the agent leaves there must not configure the runner.
@@ -136,7 +136,8 @@ def _runner_env(
         layout.ENV_BACKEND: run.spec.backend,
         layout.ENV_MODEL: model_of(run, profile),
         layout.ENV_PROVIDER: profile.provider.base_url or defaults_of(run.spec.backend).provider,
-        layout.ENV_GRACE: str(grace),
+        layout.ENV_GRACE: str(allowed.grace),
+        layout.ENV_IDLE: str(allowed.idle),
         layout.ENV_PATIENCE: str(settings.limits.gateway),
     }
     plain = [variable(name, value) for name, value in values.items() if value]
