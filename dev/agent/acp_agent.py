@@ -23,6 +23,10 @@ list of steps, each a list of a verb and its arguments.
     ["deep", LEVELS]          a tool call whose input is so deep
     ["tools", N, BYTES]       N tool calls that show so many bytes each, in every disorder there is
     ["requests", N]           N requests that the runner does not know, without reading answers
+    ["recall"]                a message with the prompts of the conversation so far, as JSON
+
+A prompt that ends otherwise is answered with "heard: PROMPT". Where ACP_AGENT_MEMORY names a
+folder below HOME, conversations are kept there, and can be loaded again.
 
 The environment variable ACP_AGENT_HANDSHAKE=hang makes it mute from the start; with
 ACP_AGENT_MCP=http it says that it reaches MCP servers over HTTP.
@@ -37,9 +41,21 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 Json = dict[str, Any]
+
+
+def steps_of(text: str) -> list[list[Any]]:
+    """Read what a prompt asks for."""
+    last = text.splitlines()[-1] if text else ""
+    begin = last.find("[[")
+    if begin < 0:
+        return [["say", f"heard: {text}"]]
+    steps, _ = json.JSONDecoder().raw_decode(last[begin:])
+    found: list[list[Any]] = steps
+    return found
 
 
 class Agent:
@@ -50,6 +66,8 @@ class Agent:
         self.cancelled = threading.Event()
         self.calls = 0
         self.servers: list[Json] = []
+        folder = os.environ.get("ACP_AGENT_MEMORY")
+        self.memory = Path.home() / folder / "trivial.jsonl" if folder else None
         self.hung = False
 
     def send(self, message: Json) -> None:
@@ -80,21 +98,48 @@ class Agent:
         match message["method"]:
             case "initialize":
                 info = {"name": "trivial", "version": "1"}
-                able = {"mcpCapabilities": {"http": os.environ.get("ACP_AGENT_MCP") == "http"}}
+                able = {
+                    "mcpCapabilities": {"http": os.environ.get("ACP_AGENT_MCP") == "http"},
+                    "loadSession": self.memory is not None,
+                }
                 result = {"protocolVersion": 1, "agentInfo": info, "agentCapabilities": able}
                 return {"result": result}
             case "session/new":
                 self.servers = message["params"]["mcpServers"]
                 return {"result": {"sessionId": "trivial"}}
+            case "session/load":
+                return self.load(message["params"])
             case "session/prompt":
                 self.cancelled.clear()
                 return self.turn(message["params"]["prompt"])
             case method:
                 return {"error": {"code": -32601, "message": f"no method {method}"}}
 
+    def load(self, params: Json) -> Json:
+        """Take a conversation up again, and show it once more as agents do."""
+        if self.memory is None or not self.memory.exists():
+            return {"error": {"code": -32002, "message": f"no session {params['sessionId']}"}}
+        self.servers = params["mcpServers"]
+        for text in self.prompts():
+            content = {"type": "text", "text": text}
+            self.update({"sessionUpdate": "user_message_chunk", "content": content})
+        return {"result": {}}
+
+    def prompts(self) -> list[str]:
+        if self.memory is None or not self.memory.exists():
+            return []
+        return [json.loads(line) for line in self.memory.read_text("utf-8").splitlines()]
+
+    def remember(self, text: str) -> None:
+        if self.memory is not None:
+            self.memory.parent.mkdir(parents=True, exist_ok=True)
+            with self.memory.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(text) + "\n")
+
     def turn(self, prompt: list[Json]) -> Json:
         text = "\n".join(block.get("text", "") for block in prompt).strip()
-        for verb, *arguments in json.loads(text.splitlines()[-1]):
+        self.remember(text)
+        for verb, *arguments in steps_of(text):
             error = getattr(self, f"do_{verb}")(*arguments)
             if error:
                 return {"error": {"code": -32603, "message": error}}
@@ -106,6 +151,9 @@ class Agent:
     def do_say(self, text: str) -> None:
         content = {"type": "text", "text": text}
         self.update({"sessionUpdate": "agent_message_chunk", "content": content})
+
+    def do_recall(self) -> None:
+        self.do_say(json.dumps(self.prompts()))
 
     def do_servers(self) -> None:
         self.do_say(json.dumps(self.servers))
