@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from agentrun.api.events import EventType
 from mcp_server.kube import RUNS, SESSIONS, ApiError, ApiUnavailable
 from tests.mcp.cluster import run, session
 from tests.mcp.conftest import Bench, eventually
@@ -70,7 +71,7 @@ async def test_an_answer_that_is_not_acknowledged_yet_is_not_called_running(benc
     run_id = await in_phase(bench, **WAITS)
     answer = await bench.call("continue_run", run_id=run_id, input_message=YES, wait_ms=0)
     assert answer["status"] == "input_required"
-    await bench.say(run_id, ("status_changed", {"status": "running"}))
+    await bench.say(run_id, (EventType.STATUS_CHANGED, {"status": "running"}))
     answer = await bench.call("continue_run", run_id=run_id, input_message=YES, wait_ms=0)
     assert answer["status"] == "input_required"
     bench.cluster.set_status("team-a", run_id, phase="Queued", attempts=2)
