@@ -9,7 +9,7 @@ from agentrun.api.v1alpha1 import AgentProfileSpec, AgentRun, Workspace
 from agentrun.controller.backends import defaults_of
 from agentrun.controller.limits import Allowance, Limits
 from agentrun.controller.network import agent_network, from_secret, runner_network, variable
-from agentrun.controller.quantities import total
+from agentrun.api.quantities import total
 from agentrun.controller.references import agent_mounts, mount, read_only, runner_mounts
 
 PIPES_SIZE = "8Mi"
