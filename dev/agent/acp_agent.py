@@ -9,7 +9,8 @@ list of steps, each a list of a verb and its arguments.
     ["servers"]               a message with the MCP servers it was given
     ["talk", N, PAUSE]        N messages, PAUSE seconds apart, each "message I"
     ["run", COMMAND]          a tool call that runs a shell command and waits for it
-    ["ask", TEXT]             a permission request
+    ["ask", TEXT, OPTIONS]    a permission request; OPTIONS, if given, are [ID, NAME, KIND] each
+    ["recall"]                a message with every prompt of the conversation so far
     ["detach", COMMAND]       start COMMAND in a session of its own, holding our stdout
     ["sleep", SECONDS]        think
     ["line", BYTES]           one line of that many bytes, which is no message
@@ -25,7 +26,9 @@ list of steps, each a list of a verb and its arguments.
     ["requests", N]           N requests that the runner does not know, without reading answers
 
 The environment variable ACP_AGENT_HANDSHAKE=hang makes it mute from the start; with
-ACP_AGENT_MCP=http it says that it reaches MCP servers over HTTP.
+ACP_AGENT_MCP=http it says that it reaches MCP servers over HTTP; with ACP_AGENT_LOAD=no it cannot
+go on with an earlier conversation. Else what was said and what is left to do is in its home, and a
+prompt that is no list of steps makes it go on with those that are left.
 """
 
 import base64
@@ -37,6 +40,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 Json = dict[str, Any]
@@ -51,6 +55,27 @@ class Agent:
         self.calls = 0
         self.servers: list[Json] = []
         self.hung = False
+        self.prompts: list[str] = []
+        self.left: list[list[Any]] = []
+
+    def keep(self) -> None:
+        """Keep the conversation where a later agent finds it."""
+        file = conversation()
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps({"prompts": self.prompts, "left": self.left}))
+
+    def load(self) -> Json:
+        """Go on with an earlier conversation, and say again what was said."""
+        try:
+            kept = json.loads(conversation().read_text())
+        except OSError as error:
+            return {"error": {"code": -32602, "message": f"no such session: {error}"}}
+        self.prompts, self.left = kept["prompts"], kept["left"]
+        for text in self.prompts:
+            content = {"type": "text", "text": text}
+            self.update({"sessionUpdate": "user_message_chunk", "content": content})
+            self.do_say(f"said before, to {text}")
+        return {"result": {}}
 
     def send(self, message: Json) -> None:
         sys.stdout.write(json.dumps({"jsonrpc": "2.0", **message}) + "\n")
@@ -80,12 +105,18 @@ class Agent:
         match message["method"]:
             case "initialize":
                 info = {"name": "trivial", "version": "1"}
-                able = {"mcpCapabilities": {"http": os.environ.get("ACP_AGENT_MCP") == "http"}}
+                able = {
+                    "mcpCapabilities": {"http": os.environ.get("ACP_AGENT_MCP") == "http"},
+                    "loadSession": os.environ.get("ACP_AGENT_LOAD") != "no",
+                }
                 result = {"protocolVersion": 1, "agentInfo": info, "agentCapabilities": able}
                 return {"result": result}
             case "session/new":
                 self.servers = message["params"]["mcpServers"]
                 return {"result": {"sessionId": "trivial"}}
+            case "session/load":
+                self.servers = message["params"]["mcpServers"]
+                return self.load()
             case "session/prompt":
                 self.cancelled.clear()
                 return self.turn(message["params"]["prompt"])
@@ -94,12 +125,18 @@ class Agent:
 
     def turn(self, prompt: list[Json]) -> Json:
         text = "\n".join(block.get("text", "") for block in prompt).strip()
-        for verb, *arguments in json.loads(text.splitlines()[-1]):
+        self.prompts.append(text)
+        self.left = steps_of(text) or self.left
+        while self.left:
+            self.keep()
+            verb, *arguments = self.left[0]
             error = getattr(self, f"do_{verb}")(*arguments)
-            if error:
-                return {"error": {"code": -32603, "message": error}}
             if self.cancelled.is_set():
                 return {"result": {"stopReason": "cancelled"}}
+            self.left.pop(0)
+            if error:
+                return {"error": {"code": -32603, "message": error}}
+        self.keep()
         usage = {"inputTokens": 2, "outputTokens": 3, "totalTokens": 5}
         return {"result": {"stopReason": "end_turn", "usage": usage}}
 
@@ -153,16 +190,21 @@ class Agent:
             }
         )
 
-    def do_ask(self, text: str) -> None:
-        options = [
-            {"optionId": "yes", "name": "Yes", "kind": "allow_once"},
-            {"optionId": "no", "name": "No", "kind": "reject_once"},
-        ]
-        call = {"toolCallId": "ask-1", "title": text}
-        params = {"sessionId": "trivial", "toolCall": call, "options": options}
-        self.send({"id": "ask-1", "method": "session/request_permission", "params": params})
+    def do_ask(self, text: str, options: list[list[str]] | None = None) -> None:
+        chosen = options or [["yes", "Yes", "allow_once"], ["no", "No", "reject_once"]]
+        self.calls += 1
+        name = f"ask-{self.calls}"
+        params = {
+            "sessionId": "trivial",
+            "toolCall": {"toolCallId": name, "title": text},
+            "options": [{"optionId": i, "name": n, "kind": k} for i, n, k in chosen],
+        }
+        self.send({"id": name, "method": "session/request_permission", "params": params})
         answer = self.inbox.get()
         self.do_say(f"permission: {json.dumps(answer and answer.get('result'))}")
+
+    def do_recall(self) -> None:
+        self.do_say(f"recalled: {json.dumps(self.prompts)}")
 
     def do_detach(self, command: str) -> None:
         # It keeps our standard output open, as a careless tool's child does.
@@ -254,6 +296,17 @@ class Agent:
 
     def do_fail(self, message: str) -> str:
         return message
+
+
+def conversation() -> Path:
+    """Name the file in which the conversation is kept."""
+    return Path(os.environ["HOME"]) / ".trivial" / "conversation.json"
+
+
+def steps_of(text: str) -> list[list[Any]]:
+    """Read the steps of a prompt; none if there are none in it."""
+    last = text.splitlines()[-1] if text else ""
+    return json.loads(last) if last.startswith("[[") else []
 
 
 def large_text(size: int) -> str:
