@@ -20,6 +20,7 @@ from mcp_server.door import Door
 from mcp_server.hosts import HostCheck
 from mcp_server.settings import Settings
 from mcp_server.tools.artifacts import add_get_event_artifact
+from mcp_server.tools.continuing import add_continue_run
 from mcp_server.tools.events import add_poll_events
 from mcp_server.tools.runs import add_cancel_run, add_get_run, add_list_runs, add_spawn_run
 
@@ -31,6 +32,8 @@ AgentRun runs coding agents (Codex, Claude Code and others) in pods on Kubernete
    completed, failed, cancelled or rejected.
    What is too large for an event is only previewed; get_event_artifact reads the whole.
 3. get_run shows the result: the agent's answer, and the branch and commit of its change.
+   A run whose status is input_required or auth_required waits for you: answer its question with
+   continue_run. A run that has ended goes on with continue_run as well.
 cancel_run stops a run; its status is cancelled only when no process of it is left.
 list_runs finds runs, also old ones. Several runs may work at the same time.
 """
@@ -57,6 +60,7 @@ def build_server(
         add_get_run,
         add_poll_events,
         add_get_event_artifact,
+        add_continue_run,
         add_cancel_run,
         add_list_runs,
     ):

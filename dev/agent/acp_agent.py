@@ -10,7 +10,7 @@ list of steps, each a list of a verb and its arguments.
     ["talk", N, PAUSE]        N messages, PAUSE seconds apart, each "message I"
     ["run", COMMAND]          a tool call that runs a shell command and waits for it
     ["ask", TEXT, OPTIONS]    a permission request; OPTIONS, if given, are [ID, NAME, KIND] each
-    ["recall"]                a message with every prompt of the conversation so far
+    ["recall"]                a message with the prompts of the conversation so far, as JSON
     ["detach", COMMAND]       start COMMAND in a session of its own, holding our stdout
     ["sleep", SECONDS]        think
     ["line", BYTES]           one line of that many bytes, which is no message
@@ -25,10 +25,12 @@ list of steps, each a list of a verb and its arguments.
     ["tools", N, BYTES]       N tool calls that show so many bytes each, in every disorder there is
     ["requests", N]           N requests that the runner does not know, without reading answers
 
+Where ACP_AGENT_MEMORY names a folder below HOME, conversations are kept there, and can be loaded
+again. A prompt that holds no steps has those done that are left over from a turn that was
+cancelled; without any it is answered with "heard: PROMPT".
+
 The environment variable ACP_AGENT_HANDSHAKE=hang makes it mute from the start; with
-ACP_AGENT_MCP=http it says that it reaches MCP servers over HTTP; with ACP_AGENT_LOAD=no it cannot
-go on with an earlier conversation. Else what was said and what is left to do is in its home, and a
-prompt that is no list of steps makes it go on with those that are left.
+ACP_AGENT_MCP=http it says that it reaches MCP servers over HTTP.
 """
 
 import base64
@@ -55,21 +57,24 @@ class Agent:
         self.calls = 0
         self.servers: list[Json] = []
         self.hung = False
+        folder = os.environ.get("ACP_AGENT_MEMORY")
+        self.memory = Path.home() / folder / "trivial.json" if folder else None
         self.prompts: list[str] = []
         self.left: list[list[Any]] = []
 
     def keep(self) -> None:
         """Keep the conversation where a later agent finds it."""
-        file = conversation()
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps({"prompts": self.prompts, "left": self.left}))
+        if self.memory is not None:
+            self.memory.parent.mkdir(parents=True, exist_ok=True)
+            kept = json.dumps({"prompts": self.prompts, "left": self.left})
+            self.memory.write_text(kept, encoding="utf-8")
 
-    def load(self) -> Json:
-        """Go on with an earlier conversation, and say again what was said."""
-        try:
-            kept = json.loads(conversation().read_text())
-        except OSError as error:
-            return {"error": {"code": -32602, "message": f"no such session: {error}"}}
+    def load(self, params: Json) -> Json:
+        """Take a conversation up again, and show it once more as agents do."""
+        if self.memory is None or not self.memory.exists():
+            return {"error": {"code": -32002, "message": f"no session {params['sessionId']}"}}
+        self.servers = params["mcpServers"]
+        kept = json.loads(self.memory.read_text(encoding="utf-8"))
         self.prompts, self.left = kept["prompts"], kept["left"]
         for text in self.prompts:
             content = {"type": "text", "text": text}
@@ -107,7 +112,7 @@ class Agent:
                 info = {"name": "trivial", "version": "1"}
                 able = {
                     "mcpCapabilities": {"http": os.environ.get("ACP_AGENT_MCP") == "http"},
-                    "loadSession": os.environ.get("ACP_AGENT_LOAD") != "no",
+                    "loadSession": self.memory is not None,
                 }
                 result = {"protocolVersion": 1, "agentInfo": info, "agentCapabilities": able}
                 return {"result": result}
@@ -115,8 +120,7 @@ class Agent:
                 self.servers = message["params"]["mcpServers"]
                 return {"result": {"sessionId": "trivial"}}
             case "session/load":
-                self.servers = message["params"]["mcpServers"]
-                return self.load()
+                return self.load(message["params"])
             case "session/prompt":
                 self.cancelled.clear()
                 return self.turn(message["params"]["prompt"])
@@ -126,7 +130,7 @@ class Agent:
     def turn(self, prompt: list[Json]) -> Json:
         text = "\n".join(block.get("text", "") for block in prompt).strip()
         self.prompts.append(text)
-        self.left = steps_of(text) or self.left
+        self.left = steps_of(text) or self.left or [["say", f"heard: {text}"]]
         while self.left:
             self.keep()
             verb, *arguments = self.left[0]
@@ -204,7 +208,7 @@ class Agent:
         self.do_say(f"permission: {json.dumps(answer and answer.get('result'))}")
 
     def do_recall(self) -> None:
-        self.do_say(f"recalled: {json.dumps(self.prompts)}")
+        self.do_say(json.dumps(self.prompts))
 
     def do_detach(self, command: str) -> None:
         # It keeps our standard output open, as a careless tool's child does.
@@ -298,15 +302,14 @@ class Agent:
         return message
 
 
-def conversation() -> Path:
-    """Name the file in which the conversation is kept."""
-    return Path(os.environ["HOME"]) / ".trivial" / "conversation.json"
-
-
 def steps_of(text: str) -> list[list[Any]]:
     """Read the steps of a prompt; none if there are none in it."""
     last = text.splitlines()[-1] if text else ""
-    return json.loads(last) if last.startswith("[[") else []
+    begin = last.find("[[")
+    if begin < 0:
+        return []
+    found: list[list[Any]] = json.JSONDecoder().raw_decode(last[begin:])[0]
+    return found
 
 
 def large_text(size: int) -> str:

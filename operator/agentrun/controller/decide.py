@@ -340,8 +340,10 @@ def _after_the_end(run: AgentRun, seen: Observed, now: datetime) -> list[Action]
     at = later(ended, seen.limits.ttl if ttl is None else ttl)
     if at > now:
         return [*actions, LookAgain(at)]
+    if actions:
+        return [*actions, LookAgain(later(now, 1))]
     # Its going would tell its children that they are not wanted.
-    return actions if actions or seen.has_live_children else [DeleteRun()]
+    return [] if seen.has_live_children else [DeleteRun()]
 
 
 def _set(run: AgentRun, status: AgentRunStatus, guarded: bool = False) -> list[Action]:

@@ -300,7 +300,10 @@ async def pod(
         script = pod_layout.AGENT_BOOTSTRAP.replace(pod_layout.PIPES, str(root / "agentrun/pipes"))
         container = await asyncio.create_subprocess_exec(
             "/bin/sh", "-c", script, "agent", *(command or AGENT), start_new_session=True,
-            env={**os.environ, "HOME": str(root / pod_layout.HOME.lstrip("/"))},
+            env={
+                "ACP_AGENT_MEMORY": ".trivial", **os.environ,
+                "HOME": str(root / pod_layout.HOME.lstrip("/")),
+            },
         )  # fmt: skip
         try:
             yield Pod(root, gateway, runner, container)

@@ -241,7 +241,7 @@ async def test_agent_that_cannot_load_is_named(tmp_path: Path) -> None:
     second = tmp_path / "second"
     command = [
         "env",
-        "ACP_AGENT_LOAD=no",
+        "ACP_AGENT_MEMORY=",
         *__import__("tests.unit.runner.harness").unit.runner.harness.AGENT,
     ]
     async with pod(second, again, command) as it:
