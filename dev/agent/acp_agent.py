@@ -9,7 +9,8 @@ list of steps, each a list of a verb and its arguments.
     ["servers"]               a message with the MCP servers it was given
     ["talk", N, PAUSE]        N messages, PAUSE seconds apart, each "message I"
     ["run", COMMAND]          a tool call that runs a shell command and waits for it
-    ["ask", TEXT]             a permission request
+    ["ask", TEXT, OPTIONS]    a permission request; OPTIONS, if given, are [ID, NAME, KIND] each
+    ["recall"]                a message with the prompts of the conversation so far, as JSON
     ["detach", COMMAND]       start COMMAND in a session of its own, holding our stdout
     ["sleep", SECONDS]        think
     ["line", BYTES]           one line of that many bytes, which is no message
@@ -23,10 +24,10 @@ list of steps, each a list of a verb and its arguments.
     ["deep", LEVELS]          a tool call whose input is so deep
     ["tools", N, BYTES]       N tool calls that show so many bytes each, in every disorder there is
     ["requests", N]           N requests that the runner does not know, without reading answers
-    ["recall"]                a message with the prompts of the conversation so far, as JSON
 
-A prompt that ends otherwise is answered with "heard: PROMPT". Where ACP_AGENT_MEMORY names a
-folder below HOME, conversations are kept there, and can be loaded again.
+Where ACP_AGENT_MEMORY names a folder below HOME, conversations are kept there, and can be loaded
+again. A prompt that holds no steps has those done that are left over from a turn that was
+cancelled; without any it is answered with "heard: PROMPT".
 
 The environment variable ACP_AGENT_HANDSHAKE=hang makes it mute from the start; with
 ACP_AGENT_MCP=http it says that it reaches MCP servers over HTTP.
@@ -47,17 +48,6 @@ from typing import Any
 Json = dict[str, Any]
 
 
-def steps_of(text: str) -> list[list[Any]]:
-    """Read what a prompt asks for."""
-    last = text.splitlines()[-1] if text else ""
-    begin = last.find("[[")
-    if begin < 0:
-        return [["say", f"heard: {text}"]]
-    steps, _ = json.JSONDecoder().raw_decode(last[begin:])
-    found: list[list[Any]] = steps
-    return found
-
-
 class Agent:
     """The one session there is."""
 
@@ -66,9 +56,31 @@ class Agent:
         self.cancelled = threading.Event()
         self.calls = 0
         self.servers: list[Json] = []
-        folder = os.environ.get("ACP_AGENT_MEMORY")
-        self.memory = Path.home() / folder / "trivial.jsonl" if folder else None
         self.hung = False
+        folder = os.environ.get("ACP_AGENT_MEMORY")
+        self.memory = Path.home() / folder / "trivial.json" if folder else None
+        self.prompts: list[str] = []
+        self.left: list[list[Any]] = []
+
+    def keep(self) -> None:
+        """Keep the conversation where a later agent finds it."""
+        if self.memory is not None:
+            self.memory.parent.mkdir(parents=True, exist_ok=True)
+            kept = json.dumps({"prompts": self.prompts, "left": self.left})
+            self.memory.write_text(kept, encoding="utf-8")
+
+    def load(self, params: Json) -> Json:
+        """Take a conversation up again, and show it once more as agents do."""
+        if self.memory is None or not self.memory.exists():
+            return {"error": {"code": -32002, "message": f"no session {params['sessionId']}"}}
+        self.servers = params["mcpServers"]
+        kept = json.loads(self.memory.read_text(encoding="utf-8"))
+        self.prompts, self.left = kept["prompts"], kept["left"]
+        for text in self.prompts:
+            content = {"type": "text", "text": text}
+            self.update({"sessionUpdate": "user_message_chunk", "content": content})
+            self.do_say(f"said before, to {text}")
+        return {"result": {}}
 
     def send(self, message: Json) -> None:
         sys.stdout.write(json.dumps({"jsonrpc": "2.0", **message}) + "\n")
@@ -115,45 +127,26 @@ class Agent:
             case method:
                 return {"error": {"code": -32601, "message": f"no method {method}"}}
 
-    def load(self, params: Json) -> Json:
-        """Take a conversation up again, and show it once more as agents do."""
-        if self.memory is None or not self.memory.exists():
-            return {"error": {"code": -32002, "message": f"no session {params['sessionId']}"}}
-        self.servers = params["mcpServers"]
-        for text in self.prompts():
-            content = {"type": "text", "text": text}
-            self.update({"sessionUpdate": "user_message_chunk", "content": content})
-        return {"result": {}}
-
-    def prompts(self) -> list[str]:
-        if self.memory is None or not self.memory.exists():
-            return []
-        return [json.loads(line) for line in self.memory.read_text("utf-8").splitlines()]
-
-    def remember(self, text: str) -> None:
-        if self.memory is not None:
-            self.memory.parent.mkdir(parents=True, exist_ok=True)
-            with self.memory.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(text) + "\n")
-
     def turn(self, prompt: list[Json]) -> Json:
         text = "\n".join(block.get("text", "") for block in prompt).strip()
-        self.remember(text)
-        for verb, *arguments in steps_of(text):
+        self.prompts.append(text)
+        self.left = steps_of(text) or self.left or [["say", f"heard: {text}"]]
+        while self.left:
+            self.keep()
+            verb, *arguments = self.left[0]
             error = getattr(self, f"do_{verb}")(*arguments)
-            if error:
-                return {"error": {"code": -32603, "message": error}}
             if self.cancelled.is_set():
                 return {"result": {"stopReason": "cancelled"}}
+            self.left.pop(0)
+            if error:
+                return {"error": {"code": -32603, "message": error}}
+        self.keep()
         usage = {"inputTokens": 2, "outputTokens": 3, "totalTokens": 5}
         return {"result": {"stopReason": "end_turn", "usage": usage}}
 
     def do_say(self, text: str) -> None:
         content = {"type": "text", "text": text}
         self.update({"sessionUpdate": "agent_message_chunk", "content": content})
-
-    def do_recall(self) -> None:
-        self.do_say(json.dumps(self.prompts()))
 
     def do_servers(self) -> None:
         self.do_say(json.dumps(self.servers))
@@ -201,16 +194,21 @@ class Agent:
             }
         )
 
-    def do_ask(self, text: str) -> None:
-        options = [
-            {"optionId": "yes", "name": "Yes", "kind": "allow_once"},
-            {"optionId": "no", "name": "No", "kind": "reject_once"},
-        ]
-        call = {"toolCallId": "ask-1", "title": text}
-        params = {"sessionId": "trivial", "toolCall": call, "options": options}
-        self.send({"id": "ask-1", "method": "session/request_permission", "params": params})
+    def do_ask(self, text: str, options: list[list[str]] | None = None) -> None:
+        chosen = options or [["yes", "Yes", "allow_once"], ["no", "No", "reject_once"]]
+        self.calls += 1
+        name = f"ask-{self.calls}"
+        params = {
+            "sessionId": "trivial",
+            "toolCall": {"toolCallId": name, "title": text},
+            "options": [{"optionId": i, "name": n, "kind": k} for i, n, k in chosen],
+        }
+        self.send({"id": name, "method": "session/request_permission", "params": params})
         answer = self.inbox.get()
         self.do_say(f"permission: {json.dumps(answer and answer.get('result'))}")
+
+    def do_recall(self) -> None:
+        self.do_say(json.dumps(self.prompts))
 
     def do_detach(self, command: str) -> None:
         # It keeps our standard output open, as a careless tool's child does.
@@ -302,6 +300,16 @@ class Agent:
 
     def do_fail(self, message: str) -> str:
         return message
+
+
+def steps_of(text: str) -> list[list[Any]]:
+    """Read the steps of a prompt; none if there are none in it."""
+    last = text.splitlines()[-1] if text else ""
+    begin = last.find("[[")
+    if begin < 0:
+        return []
+    found: list[list[Any]] = json.JSONDecoder().raw_decode(last[begin:])[0]
+    return found
 
 
 def large_text(size: int) -> str:

@@ -29,6 +29,8 @@ class End:
     message: str = ""
     final_response: str | None = None
     structured: Any = None
+    waiting: bool = False
+    """Interrupted, because the pod is not kept for a person's answer."""
 
 
 @dataclass(frozen=True)
@@ -109,6 +111,7 @@ def build_outcome(end: End, result: Result | None, attempt: int, now: datetime) 
         message=end.message[:_MAX_TEXT] or None,
         result=result,
         finished_at=now,
+        waiting=end.waiting or None,
     )
 
 

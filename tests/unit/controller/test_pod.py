@@ -8,12 +8,12 @@ import pytest
 import yaml
 
 from agentrun.api.pod_layout import AGENT_BOOTSTRAP, AGENT_ROOTS_BOOTSTRAP
+from agentrun.api.quantities import total
 from agentrun.api.v1alpha1 import AgentProfile, AgentRun, Reason
 from agentrun.controller.containers import PodSettings
 from agentrun.controller.failures import readable, refusal
 from agentrun.controller.observed import Patience
 from agentrun.controller.pod import build_pod, observe_pod
-from agentrun.controller.quantities import total
 from tests.unit.controller.samples import NOW, POD_UID, a_profile, a_run, ago, an_outcome, stamp
 
 GOLDEN = Path(__file__).parent / "golden"
