@@ -1,6 +1,5 @@
 """The tool that goes on with a run: with an answer, with another task, or from the start."""
 
-import asyncio
 from typing import Annotated
 
 from mcp.server.mcpserver import MCPServer
@@ -113,7 +112,9 @@ async def _answer(
     if seq is None:
         # It ended while it was looked at.
         return await _begin_another(door, row, message, False, key)
-    row = await _wait_for_acknowledgement(door, row, seq, seconds)
+    row = await door.follow(
+        row, lambda row: _is_acknowledged(row, seq) or row.run.phase.is_terminal, seconds
+    )
     return continue_result(row, "live", None, _status_after(row, seq))
 
 
@@ -143,15 +144,3 @@ def _status_after(row: RunRow, seq: int) -> str:
     agent = row.run.status.agent
     asks_again = agent is not None and agent.question is not None
     return "running" if status in (*_WAITING, "queued") and not asks_again else status
-
-
-async def _wait_for_acknowledgement(door: Door, row: RunRow, seq: int, seconds: float) -> RunRow:
-    clock = asyncio.get_running_loop().time
-    deadline = clock() + seconds
-    while True:
-        row = await door.store.get_run_by_uid(row.run.metadata.uid) or row
-        left = deadline - clock()
-        is_done = _is_acknowledged(row, seq) or row.run.phase.is_terminal
-        if is_done or left <= 0 or door.stopping.is_set():
-            return row
-        await door.wait_for_news(row.run.metadata.uid, row.last_seq, left)

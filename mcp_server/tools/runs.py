@@ -1,6 +1,5 @@
 """The tools that start, show, stop and list runs."""
 
-import asyncio
 from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
@@ -201,7 +200,7 @@ def add_cancel_run(server: MCPServer, door: Door) -> None:
             if not row.run.phase.is_terminal:
                 caller = door.caller().username
                 row = await door.runs.request_cancellation(row, caller, reason)
-                row = await _wait_for_end(door, row, wait_ms / 1000)
+                row = await door.follow(row, lambda row: row.run.phase.is_terminal, wait_ms / 1000)
             if row.run.phase.is_terminal and row.run.phase is not Phase.CANCELLED:
                 raise ToolError(
                     f"run is already terminal: {status_of(row)}. Call get_run for its result."
@@ -266,17 +265,6 @@ async def _spawn(door: Door, arguments: SpawnArguments, key: str | None, namespa
     run_id = run_id_for_key(namespace, caller, key)
     earlier = await door.runs.find_repeated(arguments, namespace, run_id)
     return earlier or await door.runs.spawn(arguments, namespace, run_id, caller)
-
-
-async def _wait_for_end(door: Door, row: RunRow, seconds: float) -> RunRow:
-    clock = asyncio.get_running_loop().time
-    deadline = clock() + seconds
-    while True:
-        row = await door.store.get_run_by_uid(row.run.metadata.uid) or row
-        left = deadline - clock()
-        if row.run.phase.is_terminal or left <= 0 or door.stopping.is_set():
-            return row
-        await door.wait_for_news(row.run.metadata.uid, row.last_seq, left)
 
 
 def _phases(status: Status | None) -> list[Phase] | None:
