@@ -145,7 +145,7 @@ def _runner_env(
         layout.ENV_GRACE: str(allowed.grace),
         layout.ENV_IDLE: str(allowed.idle),
         layout.ENV_PATIENCE: str(settings.limits.gateway),
-        layout.ENV_PERMISSION_MODE: profile.permission_mode,
+        layout.ENV_PERMISSION_MODE: "Ask" if profile.permission_mode == "Ask" else None,
         layout.ENV_RESUMES: "true" if resumes(run) else None,
     }
     plain = [variable(name, value) for name, value in values.items() if value]

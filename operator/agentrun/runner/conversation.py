@@ -37,6 +37,7 @@ from agentrun.runner.outcome import (
     end_of_turn,
     is_provider_error,
     usage_of,
+    without_cost,
 )
 from agentrun.runner.permission import (
     chosen_option,
@@ -96,6 +97,9 @@ class Conversation:
         around = Surroundings(redactor, journal.new_file, journal.room)
         self.agent = Agent(pipes, self._take, self._note_permission, around)
         self.usage: Usage | None = None
+        self.cost: str | None = None
+        """What the conversation has cost, earlier runs included."""
+        self._cost_before: str | None = None
         self.prompt_sent = False
 
     async def listen(self) -> None:
@@ -135,8 +139,11 @@ class Conversation:
         if not self.agent.can_load:
             raise _not_resumable("The agent cannot go on with an earlier conversation.")
         await _minute_passed(origin.manifest)
+        self.cost = origin.manifest.cost_usd
         if origin.is_own:
             self.usage = origin.manifest.usage
+        else:
+            self._cost_before = self.cost
         # What the agent says while it loads was said, and told, before.
         self._is_replaying = True
         try:
@@ -240,6 +247,8 @@ class Conversation:
                 with suppress(ConnectionError):
                     await self.agent.cancel()
                 await asyncio.wait({asked}, timeout=_CANCEL_SECONDS)
+                if asked.done() and asked.exception() is None:
+                    await self._count(asked.result())
                 raise Expired
             return await asked if asked.done() else None
         finally:
@@ -347,7 +356,9 @@ class Conversation:
 
     async def _count(self, response: acp.PromptResponse) -> None:
         answer = response.model_dump(mode="json", by_alias=True, exclude_none=True)
-        self.usage = add_usage(self.usage, usage_of(answer, self._mapper.cost))
+        used = usage_of(answer, self._mapper.cost)
+        self.cost = used.cost_usd if used and used.cost_usd else self.cost
+        self.usage = add_usage(self.usage, without_cost(used, self._cost_before))
         await self._reporter.update(usage=self.usage)
 
     async def _take(self, update: dict[str, Any]) -> None:

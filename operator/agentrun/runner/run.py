@@ -379,6 +379,7 @@ class Attempt:
             questions.acknowledged,
             questions.current,
             self._conversation.usage,
+            self._conversation.cost,
         )
         taker = Taker(self._layout, self._gateway, self._git, self._settings.patience)
         try:

@@ -5,7 +5,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 _CONVERSATIONS: Mapping[str, Sequence[str]] = {
-    "codex": (".codex/sessions", ".codex/*.sqlite*", ".codex/session_index.jsonl"),
+    "codex": (
+        ".codex/sessions",
+        ".codex/*.sqlite",
+        ".codex/*.sqlite-wal",
+        ".codex/session_index.jsonl",
+    ),
     "claude_code": (".claude/projects", ".claude/todos", ".claude.json"),
     "opencode": (".local/share/opencode", ".local/state/opencode"),
     "gemini": (".gemini/tmp", ".gemini/history", ".gemini/projects.json"),

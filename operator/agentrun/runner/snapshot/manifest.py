@@ -60,6 +60,8 @@ class Manifest(_Kept):
     """What the run was waiting for."""
     usage: Usage | None = None
     """What the run had consumed."""
+    cost_usd: str | None = None
+    """What the conversation has cost, earlier runs included."""
     parts: list[Part] = []
 
     @property

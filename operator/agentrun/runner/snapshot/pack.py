@@ -108,6 +108,13 @@ class Packer:
     def pack(self, sources: Iterable[Source]) -> list[Part]:
         """Pack everything. TooLarge if it is too much."""
         writer = PartWriter(self.folder, self.limit, self.part_bytes)
+        try:
+            self._write(writer, sources)
+        finally:
+            writer.finish()
+        return writer.parts
+
+    def _write(self, writer: PartWriter, sources: Iterable[Source]) -> None:
         with (
             gzip.GzipFile(fileobj=writer, mode="wb", compresslevel=1, mtime=0) as packed,
             tarfile.open(fileobj=packed, mode="w|", format=tarfile.PAX_FORMAT) as archive,
@@ -115,8 +122,6 @@ class Packer:
             for source in sources:
                 for path in source.paths:
                     self._add(archive, source, path)
-        writer.finish()
-        return writer.parts
 
     def _add(self, archive: tarfile.TarFile, source: Source, path: Path) -> None:
         stack = [path]

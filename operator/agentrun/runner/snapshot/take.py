@@ -43,6 +43,7 @@ class Moment:
     acknowledged: int
     question: Question | None
     usage: Usage | None
+    cost: str | None
 
 
 @dataclass
@@ -89,6 +90,7 @@ class Taker:
             change=await self._change(base) if base else None,
             question=moment.question,
             usage=moment.usage,
+            cost_usd=moment.cost,
         )
 
     async def _change(self, base: Base) -> KeptChange:
