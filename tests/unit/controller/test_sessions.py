@@ -1,5 +1,6 @@
 """Sessions over an API server in memory: who is next, and what a run leaves behind."""
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -8,6 +9,7 @@ from agentrun.api.v1alpha1 import Phase
 from agentrun.controller.kube import Kind, Object
 from agentrun.controller.queue import TryAgain
 from agentrun.controller.sessions import legacy_of
+from tests.unit.controller.fake_api import FakeApi
 from tests.unit.controller.operators import (
     Operator,
     a_profile_object,
@@ -15,6 +17,8 @@ from tests.unit.controller.operators import (
     agent_says,
     cancel,
     change,
+    finished,
+    started,
 )
 from tests.unit.controller.samples import a_started_run
 
@@ -218,3 +222,41 @@ async def test_a_parent_goes_in_its_time_once_its_children_are_over(operator: Op
     await work(operator)
     await operator.turn(("ns", "p"))
     assert operator.api.find(Kind.RUN, "p") is None
+
+
+@pytest.mark.parametrize("calls", range(1, 30))
+async def test_an_answer_begins_one_attempt_whenever_the_operator_is_killed(calls: int) -> None:
+    """Kill the operator before its nth request after the answer, and look with another."""
+    api = FakeApi()
+    api.put(Kind.PROFILE, a_profile_object())
+    first = Operator(api)
+    await started(first)
+    first.close()
+    left = {"attempt": 1, "state": "Interrupted", "waiting": True}
+    agent_says(
+        api, attempt=1, state="InputRequired", promptSent=True, snapshot=SNAPSHOT, outcome=left
+    )
+    finished(api)
+    run = api.find(Kind.RUN, "r") or {}
+    answer = {"seq": 1, "message": {"parts": [{"type": "text", "text": "Yes."}]}}
+    change(api, Kind.RUN, "r", spec={**run["spec"], "inputs": [answer]})
+    crashing, begun = Operator(api), len(api.calls)
+
+    def crash(verb: str, kind: Kind, name: str) -> None:
+        if len(api.calls) >= begun + calls:
+            raise asyncio.CancelledError
+
+    api.before = crash
+    with pytest.raises(asyncio.CancelledError):
+        await crashing.turn(times=100)
+    crashing.close()
+    api.before = lambda verb, kind, name: None
+    successor = Operator(api)
+    await successor.turn()
+    if api.find(Kind.POD, "r-1"):
+        api.drop(Kind.POD, "r-1")
+        await successor.turn()
+    assert (successor.run().attempts, successor.run().status.continuations) == (2, 1)
+    assert [name for kind, _, name in api.objects if kind is Kind.POD] == ["r-2"]
+    assert (api.find(Kind.SESSION, "r") or {})["status"]["activeRun"]["name"] == "r"
+    successor.close()
