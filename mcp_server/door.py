@@ -9,11 +9,20 @@ from typing import Any
 
 from mcp.server.mcpserver.exceptions import ToolError
 
-from agentrun.store.base import BlobStore, MailboxFull, RunStore, TooLarge, Unavailable
+from agentrun.store.base import (
+    BlobStore,
+    MailboxFull,
+    RunRow,
+    RunStore,
+    TooLarge,
+    Unavailable,
+)
 from mcp_server.auth import Caller, current_caller
 from mcp_server.kube import ApiError, ApiUnavailable
 from mcp_server.manifests import InvalidArgumentsError
 from mcp_server.runs import Runs
+
+_NO_EVENT = 2**62
 
 
 @dataclass(frozen=True)
@@ -61,6 +70,30 @@ class Door:
             news.cancel()
             stop.cancel()
             await asyncio.gather(news, stop, return_exceptions=True)
+
+    async def follow(
+        self, row: RunRow, is_done: Callable[[RunRow], bool], seconds: float
+    ) -> RunRow:
+        """Wait until a run is as it should be, time is up, or the process stops; return it."""
+        clock = asyncio.get_running_loop().time
+        deadline, uid = clock() + seconds, row.run.metadata.uid
+        while True:
+            left = deadline - clock()
+            # It listens before it looks: what comes between the two must not be missed.
+            news = asyncio.ensure_future(self.store.wait(uid, _NO_EVENT, max(0.0, left)))
+            stop = asyncio.ensure_future(self.stopping.wait())
+            try:
+                await asyncio.sleep(0)
+                row = await self.store.get_run_by_uid(uid) or row
+                if is_done(row) or left <= 0 or self.stopping.is_set():
+                    return row
+                await asyncio.wait({news, stop}, return_when=asyncio.FIRST_COMPLETED)
+                if news.done():
+                    news.result()
+            finally:
+                news.cancel()
+                stop.cancel()
+                await asyncio.gather(news, stop, return_exceptions=True)
 
 
 @contextmanager

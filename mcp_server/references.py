@@ -92,19 +92,25 @@ async def find_agent(door: Door, namespace: str, agent: str, cwd: str | None) ->
     return session
 
 
-async def _resolve_agent(door: Door, namespace: str, agent: str, cwd: str) -> RunRow:
+async def session_called(door: Door, namespace: str, agent: str, where: str = "") -> str:
+    """Name the session of an agent: by its name, as it was given or as it became, or its id."""
     session = normalised(agent)
+    if session and await _runs_of(door, namespace, session):
+        return session
+    known = await door.runs.find_session(namespace, agent)
+    if known is None and session != agent and session:
+        known = await door.runs.find_session(namespace, session)
+    if known is None:
+        raise ToolError(
+            f"Unknown agent_name{where}: {agent}."
+            f" Call list_agents to see the agents in namespace {namespace}."
+        )
+    return known.metadata.name
+
+
+async def _resolve_agent(door: Door, namespace: str, agent: str, cwd: str) -> RunRow:
+    session = await session_called(door, namespace, agent, _in(cwd))
     rows = await _runs_of(door, namespace, session)
-    if not rows:
-        known = await door.runs.find_session(namespace, agent)
-        if known is None and session != agent and session:
-            known = await door.runs.find_session(namespace, session)
-        if known is None:
-            raise ToolError(
-                f"Unknown agent_name{_in(cwd)}: {agent}."
-                f" Call list_agents to see the agents in namespace {namespace}."
-            )
-        rows = await _runs_of(door, namespace, known.metadata.name)
     chosen = choose(row for row in rows if is_in(row, cwd))
     if chosen is None:
         raise ToolError(f"No runs found for agent_name{_in(cwd)}: {agent}")

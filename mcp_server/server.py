@@ -25,6 +25,7 @@ from mcp_server.tools.agents import (
     add_send_agent_message,
 )
 from mcp_server.tools.artifacts import add_get_event_artifact
+from mcp_server.tools.continuing import add_continue_run
 from mcp_server.tools.events import add_poll_events
 from mcp_server.tools.runs import add_cancel_run, add_get_run, add_list_runs, add_spawn_run
 
@@ -36,6 +37,8 @@ AgentRun runs coding agents (Codex, Claude Code and others) in pods on Kubernete
    completed, failed, cancelled or rejected.
    What is too large for an event is only previewed; get_event_artifact reads the whole.
 3. get_run shows the result: the agent's answer, and the branch and commit of its change.
+   A run whose status is input_required or auth_required waits for you: answer its question with
+   continue_run. A run that has ended goes on with continue_run as well.
 cancel_run stops a run; its status is cancelled only when no process of it is left.
 list_runs finds runs, also old ones. Several runs may work at the same time.
 list_agents shows the agents, which outlive their runs; send_agent_message writes to one, and
@@ -64,6 +67,7 @@ def build_server(
         add_get_run,
         add_poll_events,
         add_get_event_artifact,
+        add_continue_run,
         add_cancel_run,
         add_list_runs,
         add_list_agents,

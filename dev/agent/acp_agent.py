@@ -9,7 +9,8 @@ begins with a bracket is JSON: a list of steps, each a list of a verb and its ar
     ["servers"]               a message with the MCP servers it was given
     ["talk", N, PAUSE]        N messages, PAUSE seconds apart, each "message I"
     ["run", COMMAND]          a tool call that runs a shell command and waits for it
-    ["ask", TEXT]             a permission request
+    ["ask", TEXT, OPTIONS]    a permission request; OPTIONS, if given, are [ID, NAME, KIND] each
+    ["recall"]                a message with the prompts of the conversation so far, as JSON
     ["detach", COMMAND]       start COMMAND in a session of its own, holding our stdout
     ["sleep", SECONDS]        think
     ["line", BYTES]           one line of that many bytes, which is no message
@@ -26,6 +27,10 @@ begins with a bracket is JSON: a list of steps, each a list of a verb and its ar
     ["requests", N]           N requests that the runner does not know, without reading answers
     ["hear", SECONDS]         a message with the texts that were put into the turn, once one was
 
+Where ACP_AGENT_MEMORY names a folder below HOME, conversations are kept there, and can be loaded
+again. A prompt that holds no steps has those done that are left over from a turn that was
+cancelled; without any it is answered with "heard: PROMPT".
+
 The environment variable ACP_AGENT_HANDSHAKE=hang makes it mute from the start; with
 ACP_AGENT_MCP=http it says that it reaches MCP servers over HTTP; with ACP_AGENT_STEERING=yes it
 takes texts into its turn.
@@ -40,6 +45,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 Json = dict[str, Any]
@@ -58,6 +64,30 @@ class Agent:
         self.steered: queue.Queue[str] = queue.Queue()
         self.writing = threading.Lock()
         self.end: Json = {}
+        folder = os.environ.get("ACP_AGENT_MEMORY")
+        self.memory = Path.home() / folder / "trivial.json" if folder else None
+        self.prompts: list[str] = []
+        self.left: list[list[Any]] = []
+
+    def keep(self) -> None:
+        """Keep the conversation where a later agent finds it."""
+        if self.memory is not None:
+            self.memory.parent.mkdir(parents=True, exist_ok=True)
+            kept = json.dumps({"prompts": self.prompts, "left": self.left})
+            self.memory.write_text(kept, encoding="utf-8")
+
+    def load(self, params: Json) -> Json:
+        """Take a conversation up again, and show it once more as agents do."""
+        if self.memory is None or not self.memory.exists():
+            return {"error": {"code": -32002, "message": f"no session {params['sessionId']}"}}
+        self.servers = params["mcpServers"]
+        kept = json.loads(self.memory.read_text(encoding="utf-8"))
+        self.prompts, self.left = kept["prompts"], kept["left"]
+        for text in self.prompts:
+            content = {"type": "text", "text": text}
+            self.update({"sessionUpdate": "user_message_chunk", "content": content})
+            self.do_say(f"said before, to {text}")
+        return {"result": {}}
 
     def send(self, message: Json) -> None:
         with self.writing:
@@ -96,7 +126,10 @@ class Agent:
         match message["method"]:
             case "initialize":
                 info = {"name": "trivial", "version": "1"}
-                able = {"mcpCapabilities": {"http": os.environ.get("ACP_AGENT_MCP") == "http"}}
+                able = {
+                    "mcpCapabilities": {"http": os.environ.get("ACP_AGENT_MCP") == "http"},
+                    "loadSession": self.memory is not None,
+                }
                 result = {"protocolVersion": 1, "agentInfo": info, "agentCapabilities": able}
                 if os.environ.get("ACP_AGENT_STEERING") == "yes":
                     result["_meta"] = {"steering": {"supported": True}}
@@ -104,6 +137,8 @@ class Agent:
             case "session/new":
                 self.servers = message["params"]["mcpServers"]
                 return {"result": {"sessionId": "trivial"}}
+            case "session/load":
+                return self.load(message["params"])
             case "session/prompt":
                 self.cancelled.clear()
                 self.is_working = True
@@ -116,15 +151,19 @@ class Agent:
 
     def turn(self, prompt: list[Json]) -> Json:
         text = "\n".join(block.get("text", "") for block in prompt).strip()
-        # What the runner adds to a prompt, such as a schema, is no step.
-        steps = [line for line in text.splitlines() if line.startswith("[")] or ["[]"]
+        self.prompts.append(text)
+        self.left = steps_of(text) or self.left or [["say", f"heard: {text}"]]
         self.end = {"result": {"stopReason": "end_turn"}}
-        for verb, *arguments in json.loads(steps[-1]):
+        while self.left:
+            self.keep()
+            verb, *arguments = self.left[0]
             getattr(self, f"do_{verb}")(*arguments)
-            if "error" in self.end:
-                return self.end
             if self.cancelled.is_set():
                 return {"result": {"stopReason": "cancelled"}}
+            self.left.pop(0)
+            if "error" in self.end:
+                return self.end
+        self.keep()
         usage = {"inputTokens": 2, "outputTokens": 3, "totalTokens": 5}
         return {"result": {**self.end["result"], "usage": usage}}
 
@@ -188,16 +227,21 @@ class Agent:
             }
         )
 
-    def do_ask(self, text: str) -> None:
-        options = [
-            {"optionId": "yes", "name": "Yes", "kind": "allow_once"},
-            {"optionId": "no", "name": "No", "kind": "reject_once"},
-        ]
-        call = {"toolCallId": "ask-1", "title": text}
-        params = {"sessionId": "trivial", "toolCall": call, "options": options}
-        self.send({"id": "ask-1", "method": "session/request_permission", "params": params})
+    def do_ask(self, text: str, options: list[list[str]] | None = None) -> None:
+        chosen = options or [["yes", "Yes", "allow_once"], ["no", "No", "reject_once"]]
+        self.calls += 1
+        name = f"ask-{self.calls}"
+        params = {
+            "sessionId": "trivial",
+            "toolCall": {"toolCallId": name, "title": text},
+            "options": [{"optionId": i, "name": n, "kind": k} for i, n, k in chosen],
+        }
+        self.send({"id": name, "method": "session/request_permission", "params": params})
         answer = self.inbox.get()
         self.do_say(f"permission: {json.dumps(answer and answer.get('result'))}")
+
+    def do_recall(self) -> None:
+        self.do_say(json.dumps(self.prompts))
 
     def do_detach(self, command: str) -> None:
         # It keeps our standard output open, as a careless tool's child does.
@@ -292,6 +336,21 @@ class Agent:
 
     def do_stop(self, reason: str) -> None:
         self.end = {"result": {"stopReason": reason}}
+
+
+def steps_of(text: str) -> list[list[Any]]:
+    """
+    Read the steps of a prompt; none if there are none in it.
+
+    They are on a line of their own, the last such line: what the runner adds to a prompt, such as
+    a schema, is no step.
+    """
+    for line in reversed(text.splitlines()):
+        begin = line.find("[[")
+        if begin >= 0:
+            found: list[list[Any]] = json.JSONDecoder().raw_decode(line[begin:])[0]
+            return found
+    return []
 
 
 def large_text(size: int) -> str:

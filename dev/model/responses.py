@@ -31,6 +31,7 @@ _PATIENCE_MS = 30_000
 # How codex tells models that write code which MCP servers are connected; within JSON.
 _DEFERRED = re.compile(r"Deferred tool namespaces:((?:\\n- [\w-]+)+)")
 _NAMESPACE = re.compile(r"- ([\w-]+)")
+_LEAVE = {"sandbox_permissions": "require_escalated", "justification": "The script says so."}
 # In the ids of calls that are no step of the script.
 _ASIDE = "aside_"
 
@@ -182,7 +183,7 @@ def _item(request: Request, step: Step) -> Item:
         summary = [{"type": "summary_text", "text": str(step["think"])}]
         return {"type": "reasoning", "id": f"rs_{uuid4().hex}", "summary": summary}
     if "shell" in step:
-        call = _shell(request.tools, str(step["shell"]))
+        call = _shell(request.tools, str(step["shell"]), is_escalated="escalated" in step)
         return _marked(call) if step["shell"] == PAUSE else call
     if "tool" in step:
         namespace, name = _address(step)
@@ -198,13 +199,15 @@ def _item(request: Request, step: Step) -> Item:
     return {**message, "status": "completed", "content": content}
 
 
-def _shell(tools: dict[str, dict[str, Any]], command: str) -> Item:
-    """Call whichever of its shell tools the agent offers."""
+def _shell(tools: dict[str, dict[str, Any]], command: str, *, is_escalated: bool = False) -> Item:
+    """Call whichever of its shell tools the agent offers; escalated, codex asks for leave."""
+    leave = dict(_LEAVE) if is_escalated else {}
     if "exec_command" in tools:
-        return _function("exec_command", {"cmd": command, "yield_time_ms": _PATIENCE_MS})
+        arguments = {"cmd": command, "yield_time_ms": _PATIENCE_MS, **leave}
+        return _function("exec_command", arguments)
     if tools.get("exec", {}).get("type") == "custom":
         code = (
-            f"let r = await tools.exec_command({{cmd: {json.dumps(command)}}}); "
+            f"let r = await tools.exec_command({json.dumps({'cmd': command, **leave})}); "
             "let all = r.output ?? ''; "
             "while (r.session_id != null) { r = await tools.write_stdin({session_id: "
             f"r.session_id, chars: '', yield_time_ms: {_PATIENCE_MS}}}); all += r.output ?? ''; }} "

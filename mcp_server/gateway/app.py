@@ -5,11 +5,11 @@ import re
 
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
-from agentrun.api.gateway import BLOB_NAME, MAX_BLOB_BYTES, Blob, Head, Inputs, Task, blob_key
-from agentrun.api.v1alpha1 import AgentStatus, Outcome, default_profile
+from agentrun.api.gateway import BLOB_NAME, SNAPSHOT_FILE, Blob, Head, Inputs, Task, blob_key
+from agentrun.api.v1alpha1 import AgentRun, AgentStatus, Outcome, default_profile
 from agentrun.store.base import BlobStore, JournalHead, RunRow, RunStore
 from agentrun.store.paging import session_name
 from mcp_server.gateway.messages import Letterbox
@@ -22,6 +22,14 @@ from mcp_server.gateway.requests import (
     read_model,
     read_number,
     received,
+)
+from mcp_server.gateway.snapshots import (
+    BYTES,
+    Origin,
+    acknowledged_before,
+    most_bytes_of,
+    origin_in,
+    own_origin,
 )
 from mcp_server.gateway.speakers import Speaker, Speakers, is_over
 
@@ -54,6 +62,7 @@ def build_gateway(
         Route("/v1/outcome", gateway.outcome, methods=["POST"]),
         Route("/v1/inputs", gateway.inputs, methods=["GET"]),
         *gateway.letterbox.routes,
+        Route("/v1/snapshot/{name}", gateway.snapshot, methods=["GET"]),
     ]
     return Starlette(routes=routes, exception_handlers=HANDLERS)
 
@@ -89,9 +98,7 @@ class _Gateway:
                 f"Namespace {namespace} has no AgentProfile {name}. Create it, then try again."
             )
             raise Refusal("not_found", message)
-        session = await self._runs.session(namespace, session_name(run))
-        said = run.status.agent
-        resumable = session is not None and session.status.snapshot is not None
+        origin = await self._origin(run)
         task = Task(
             run_id=run.metadata.name,
             namespace=namespace,
@@ -101,8 +108,9 @@ class _Gateway:
             agent_name=session_name(run),
             spec=run.spec,
             profile=profile.spec,
-            acknowledged_input=(said.acknowledged_input if said else None) or 0,
-            resume_session_id=session.status.session_id if session and resumable else None,
+            acknowledged_input=acknowledged_before(run),
+            resume_session_id=origin.snapshot.session_id if origin else None,
+            snapshot=origin.snapshot if origin else None,
             head=_head(await self._store.head(speaker.uid)),
         )
         return answer(task)
@@ -125,15 +133,40 @@ class _Gateway:
         if not re.fullmatch(BLOB_NAME, name):
             message = f"name: {name[:160]!r} is not one of up to four parts of letters, digits,"
             raise Refusal("invalid", f"{message} '.', '_' and '-', none of them hidden.")
-        media_type = request.headers.get("content-type", "application/octet-stream")
+        media_type = request.headers.get("content-type", BYTES)
         async with (
-            received(request, MAX_BLOB_BYTES, f"Blob {name}") as file,
+            received(request, most_bytes_of(name), f"Blob {name}") as file,
             # Only what has arrived takes a turn: a sender that stalls holds up nobody.
             self._uploads,
         ):
             body = await file.read()
             digest = await self._blobs.put(blob_key(speaker.uid, name), body, media_type)
         return answer(Blob(name=name, size=len(body), sha256=digest))
+
+    async def snapshot(self, request: Request) -> Response:
+        """Give a file of the snapshot that the run goes on from."""
+        speaker = await self._speakers.identify_writer(request)
+        run, name = speaker.run, request.path_params["name"]
+        origin = await self._origin(run)
+        if origin is None or not re.fullmatch(SNAPSHOT_FILE, name):
+            raise Refusal(
+                "not_found", f"Run {run.metadata.name} goes on from no file {name[:64]!r}."
+            )
+        key = origin.key_of(name)
+        size = await self._blobs.size(key)
+        if size is None:
+            raise Refusal("not_found", f"The snapshot's file {key} is not kept any more.")
+        headers = {"Content-Length": str(size)}
+        return StreamingResponse(self._blobs.read(key), headers=headers, media_type=BYTES)
+
+    async def _origin(self, run: AgentRun) -> Origin | None:
+        """Find what a run goes on from: its own snapshot, else that of the session it resumes."""
+        if own := own_origin(run):
+            return own
+        if run.spec.session is None or run.spec.session.mode != "resume":
+            return None
+        session = await self._runs.session(run.metadata.namespace, session_name(run))
+        return origin_in(session) if session else None
 
     async def state(self, request: Request) -> Response:
         """Take how the agent is."""

@@ -51,6 +51,10 @@ MAX_BATCH = 500
 """The most events in one append."""
 MAX_BLOB_BYTES = 64 * 1024 * 1024
 """The largest blob."""
+MAX_SNAPSHOT_PART_BYTES = 16 * 1024 * 1024
+"""The largest file of a snapshot."""
+SNAPSHOT_FILE = r"^(manifest\.json|part-[0-9]{4})$"
+"""What the files of a snapshot are called."""
 BLOB_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}(/[A-Za-z0-9][A-Za-z0-9._-]{0,127}){0,3}$"
 """What a blob may be called: up to four path segments without dots in front."""
 
@@ -96,7 +100,7 @@ class Task(_Message):
     spec: AgentRunSpec
     profile: AgentProfileSpec
     acknowledged_input: int = 0
-    """The newest input an earlier attempt has dealt with."""
+    """The newest input an earlier attempt has dealt with; of the run's own snapshot, its newest."""
     resume_session_id: str | None = None
     """The agent's own id of the conversation to resume."""
     snapshot: Snapshot | None = None

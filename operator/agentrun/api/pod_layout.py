@@ -102,6 +102,12 @@ ENV_PATIENCE = "AGENTRUN_PATIENCE_SECONDS"
 """How long the runner waits for a gateway that is away, when nothing else is left to do."""
 ENV_GRACE = "AGENTRUN_GRACE_SECONDS"
 """The pod's termination grace period: the runner must be done within it."""
+ENV_IDLE = "AGENTRUN_IDLE_SECONDS"
+"""How long the runner keeps the pod of a run that waits for a person."""
+ENV_PERMISSION_MODE = "AGENTRUN_PERMISSION_MODE"
+"""The profile's permissionMode, which decides what is written to the agent's home."""
+ENV_RESUMES = "AGENTRUN_RESUMES"
+"""Set if there may be an earlier conversation to go on with: the agent begins when it is there."""
 
 # Labels of a run's pod.
 LABEL_RUN = "agentrun.dev/run"

@@ -31,7 +31,7 @@ from agentrun.controller.actions import (
     SetStatus,
     TakeSession,
 )
-from agentrun.controller.caches import Caches, key_of, owner_of
+from agentrun.controller.caches import Caches, key_of, owner_of, uid_of
 from agentrun.controller.containers import PodSettings
 from agentrun.controller.events import EventSink
 from agentrun.controller.failures import refusal
@@ -39,6 +39,7 @@ from agentrun.controller.kube import ApiError, Kind, KubeApi, Object
 from agentrun.controller.observe import is_pod_of
 from agentrun.controller.observed import Failure, Patience
 from agentrun.controller.pod import build_pod
+from agentrun.controller.sessions import legacy_of, written
 from agentrun.controller.status import status_patch
 
 logger = logging.getLogger(__name__)
@@ -166,16 +167,27 @@ class Actor:
     async def _hand_over_session(
         self, run: AgentRun, action: TakeSession | LeaveSession, now: datetime
     ) -> None:
-        takes = isinstance(action, TakeSession)
-        holder = ActiveRun(name=run.metadata.name, uid=run.metadata.uid) if takes else None
-        status = AgentSessionStatus(
-            last_run=run.metadata.name,
-            session_id=run.status.agent.session_id if run.status.agent else None,
-            updated_at=now,
-        ).to_json()
-        status["activeRun"] = holder.to_json() if holder else None
+        meta = run.metadata
+        holder = ActiveRun(name=meta.name, uid=meta.uid)
+        if isinstance(action, TakeSession):
+            taken = AgentSessionStatus(active_run=holder, last_run=meta.name, updated_at=now)
+            status = taken.to_json()
+        else:
+            status = {"activeRun": None, "updatedAt": written(now), **self._legacy(run, action)}
         body = {"metadata": {"resourceVersion": action.resource_version}, "status": status}
-        await self._patch(Kind.SESSION, run.metadata.namespace, action.name, body)
+        await self._patch(Kind.SESSION, meta.namespace, action.name, body)
+
+    def _legacy(self, run: AgentRun, action: LeaveSession) -> Object:
+        """Say what the run that held a session has left in it; one that is gone, nothing."""
+        namespace = run.metadata.namespace
+        session = self.caches.of(Kind.SESSION).get((namespace, action.name)) or {}
+        active = session.get("status", {}).get("activeRun") or {}
+        holder: AgentRun | None = run
+        if active.get("uid") != run.metadata.uid:
+            found = self.caches.of(Kind.RUN).get((namespace, active.get("name", "")))
+            is_it = found is not None and uid_of(found) == active.get("uid")
+            holder = AgentRun.model_validate(found) if is_it else None
+        return legacy_of(holder) if holder is not None else {}
 
     async def _patch(self, kind: Kind, namespace: str, name: str, body: Object) -> Object:
         try:

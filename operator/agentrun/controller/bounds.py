@@ -14,6 +14,7 @@ from agentrun.controller.limits import Limits, allowance
 from agentrun.controller.observed import Failure, Observed, Patience, PodObservation, later
 from agentrun.controller.outcomes import fault_of, has_ended, outcome_of
 from agentrun.controller.status import agent_of, condition_of
+from agentrun.controller.waits import has_answer, says_it_waits
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,8 @@ def bounds_of(run: AgentRun, seen: Observed, failure: Failure | None, now: datet
     """List the bounds that hold for a run, those that matter most first."""
     if has_ended(outcome_of(run, seen.pod)) or (seen.pod and seen.pod.finished):
         return []
+    if says_it_waits(outcome_of(run, seen.pod)):
+        return list(_working(run, seen, now))
     return [
         *_working(run, seen, now),
         *_stuck(run, seen, failure, now),
@@ -42,6 +45,11 @@ def _working(run: AgentRun, seen: Observed, now: datetime) -> Iterator[Bound]:
     """Bound the work, or while the run waits for a person, the waiting."""
     status = run.status
     allowed = allowance(run, seen.profile, seen.limits)
+    is_on_its_way = has_answer(run) and (
+        seen.pod is None or says_it_waits(outcome_of(run, seen.pod))
+    )
+    if status.waiting_since is not None and is_on_its_way:
+        return  # Somebody answered: the next attempt is about to begin.
     if status.waiting_since is not None:
         message = f"Nobody answered within {allowed.input.total_seconds():.0f} s."
         yield Bound(status.waiting_since + allowed.input, Reason.INPUT_TIMEOUT, message)

@@ -47,6 +47,9 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 OnPermission = Callable[[dict[str, Any], str], None]
+Ask = Callable[[dict[str, Any], list[PermissionOption]], Awaitable[str | None]]
+"""Asks a person for the leave that is wanted; returns the chosen option's id."""
+_CLOSE_SECONDS = 3.0
 
 
 class Agent:
@@ -74,6 +77,9 @@ class Agent:
         """How the agent reaches MCP servers; None until the handshake is done."""
         self.can_steer = False
         """Whether it says that it takes a text into a turn that is under way."""
+        self.can_load = False
+        """Whether it can go on with an earlier conversation."""
+        self._can_close = False
 
     async def listen(self) -> None:
         """Follow the program's life and its error output, for ever."""
@@ -95,16 +101,34 @@ class Agent:
         capabilities = answer.agent_capabilities
         self.mcp_capabilities = capabilities.mcp_capabilities if capabilities else None
         self.can_steer = _says_it_steers(answer.field_meta)
+        self.can_load = bool(capabilities and capabilities.load_session)
+        sessions = capabilities.session_capabilities if capabilities else None
+        self._can_close = bool(sessions and sessions.close is not None)
         return answer
 
+    def ask_with(self, ask: Ask) -> None:
+        """Let a person answer what the agent asks leave for, from now on."""
+        self._client.ask = ask
+
     async def open_session(
-        self, cwd: str, mode: str | None, servers: Sequence[mcp.Server] = ()
+        self,
+        cwd: str,
+        mode: str | None,
+        servers: Sequence[mcp.Server] = (),
+        load: str | None = None,
     ) -> None:
-        """Open a conversation in ``cwd``, and let the agent work without asking."""
-        session = await self._ask(
-            self._connection.new_session(cwd=cwd, mcp_servers=[*servers]), HANDSHAKE_SECONDS
-        )
-        self.session_id = session.session_id
+        """Open a conversation in ``cwd``: a new one, or go on with the one of the id ``load``."""
+        if load:
+            request = self._connection.load_session(
+                cwd=cwd, session_id=load, mcp_servers=[*servers]
+            )
+            await self._ask(request, HANDSHAKE_SECONDS)
+            self.session_id = load
+        else:
+            session = await self._ask(
+                self._connection.new_session(cwd=cwd, mcp_servers=[*servers]), HANDSHAKE_SECONDS
+            )
+            self.session_id = session.session_id
         if mode:
             await self._ask(
                 self._connection.set_session_mode(session_id=self.session_id, mode_id=mode),
@@ -137,9 +161,19 @@ class Agent:
 
     async def cancel(self) -> None:
         """Ask the agent to end its turn. What it asks leave for from now on is cancelled."""
-        self._client.is_cancelled = True
+        self._client.cancelled.set()
         if self.session_id and not self._transport.fault:
             await self._connection.cancel(session_id=self.session_id)
+
+    async def close_session(self, seconds: float = _CLOSE_SECONDS) -> None:
+        """Have the agent write down what it has not so far, if it knows how to."""
+        if not self.session_id or not self._can_close or self._transport.fault:
+            return
+        try:
+            request = self._connection.close_session(session_id=self.session_id)
+            await self._ask(request, seconds)
+        except (acp.RequestError, Failure) as error:
+            log.info("The agent does not close its session: %s", self._clean(str(error)))
 
     def end(self) -> None:
         """End the program's container, and with it everything the program started."""
@@ -219,7 +253,8 @@ class _Client:
 
     def __init__(self, on_permission: OnPermission) -> None:
         self._on_permission = on_permission
-        self.is_cancelled = False
+        self.cancelled = asyncio.Event()
+        self.ask: Ask | None = None
 
     async def request_permission(
         self,
@@ -229,16 +264,39 @@ class _Client:
         **_: Any,
     ) -> RequestPermissionResponse:
         """Answer as the profile's permission mode says: the pod is the sandbox, so allow."""
+        if self.ask:
+            return await self._ask_a_person(self.ask, options, tool_call)
         by_kind = {option.kind: option for option in reversed(options)}
         chosen = next((by_kind[kind] for kind in _ANSWERS if kind in by_kind), None)
         asked = tool_call.model_dump(mode="json", by_alias=True, exclude_none=True)
-        if self.is_cancelled or chosen is None:
+        if self.cancelled.is_set() or chosen is None:
             self._on_permission(asked, "cancelled")
-            return RequestPermissionResponse(outcome=DeniedOutcome(outcome="cancelled"))
+            return _permission(None)
         self._on_permission(asked, chosen.name)
-        outcome = AllowedOutcome(outcome="selected", option_id=chosen.option_id)
-        return RequestPermissionResponse(outcome=outcome)
+        return _permission(chosen.option_id)
+
+    async def _ask_a_person(
+        self, ask: Ask, options: list[PermissionOption], tool_call: ToolCallUpdate
+    ) -> RequestPermissionResponse:
+        """Wait for a person's answer, or until the turn is cancelled: that answers it, too."""
+        asked = tool_call.model_dump(mode="json", by_alias=True, exclude_none=True)
+        answer = asyncio.ensure_future(ask(asked, options))
+        cancelled = asyncio.ensure_future(self.cancelled.wait())
+        try:
+            await asyncio.wait({answer, cancelled}, return_when=asyncio.FIRST_COMPLETED)
+            is_answered = answer.done() and not self.cancelled.is_set()
+            return _permission(answer.result() if is_answered else None)
+        finally:
+            answer.cancel()
+            cancelled.cancel()
 
     async def ext_notification(self, method: str, params: dict[str, Any]) -> None:
         """Pass over what only one agent says."""
         log.debug("The agent notified %s", method)
+
+
+def _permission(option_id: str | None) -> RequestPermissionResponse:
+    if option_id is None:
+        return RequestPermissionResponse(outcome=DeniedOutcome(outcome="cancelled"))
+    outcome = AllowedOutcome(outcome="selected", option_id=option_id)
+    return RequestPermissionResponse(outcome=outcome)

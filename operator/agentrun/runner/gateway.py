@@ -101,6 +101,27 @@ class Gateway:
         """Say that the agent was given all messages up to a number."""
         await self._call("POST", "/v1/delivered", _json(Delivered(seq=seq)))
 
+    async def get_snapshot(self, name: str, path: Path) -> None:
+        """Read a file of the snapshot to go on from into ``path``."""
+        url = f"{self._url}/v1/snapshot/{name}"
+        try:
+            async with self._session.get(
+                url, headers=self._authorization(), timeout=_BLOB_TIMEOUT
+            ) as response:
+                if response.status >= 300:
+                    raise _refusal(response.status, await response.read())
+                with path.open("wb") as file:
+                    async for chunk in response.content.iter_chunked(_CHUNK):
+                        file.write(chunk)
+        except (TimeoutError, aiohttp.ClientError, ConnectionError) as error:
+            raise Unavailable(f"GET {url}: {error or type(error).__name__}") from error
+
+    def _authorization(self) -> dict[str, str]:
+        # The kubelet renews the file; reading it each time is how one notices.
+        token = self._token.read_text(encoding="ascii").strip()
+        self._on_token(token)
+        return {"authorization": f"Bearer {token}"}
+
     async def _call(
         self,
         method: str,
@@ -111,10 +132,7 @@ class Gateway:
     ) -> bytes:
         headers = {"content-type": "application/json"} | (headers or {})
         try:
-            # The kubelet renews the file; reading it each time is how one notices.
-            token = self._token.read_text(encoding="ascii").strip()
-            self._on_token(token)
-            headers["authorization"] = f"Bearer {token}"
+            headers |= self._authorization()
             async with self._session.request(
                 method, self._url + path, data=body, headers=headers, timeout=limits
             ) as response:

@@ -19,7 +19,16 @@ from aiohttp import web
 
 from agentrun.api import pod_layout
 from agentrun.api.gateway import Append, Delivered, Head, Inputs, Mail, Messages, Task
-from agentrun.api.v1alpha1 import AgentProfileSpec, AgentRunSpec, AgentStatus, Input, Outcome
+from agentrun.api.messages import AgentMessage
+from agentrun.api.v1alpha1 import (
+    AgentProfileSpec,
+    AgentRunSpec,
+    AgentStatus,
+    Input,
+    Outcome,
+    Question,
+    Snapshot,
+)
 
 RUN = "run-harness"
 AGENT = [sys.executable, str(Path(__file__).parents[3] / "dev/agent/acp_agent.py")]
@@ -50,6 +59,12 @@ class FakeGateway:
     away: bool = False
     refused: int = 0
     sealed: bool = False
+    snapshot: Snapshot | None = None
+    """What the run is to go on from; its files are ``kept``."""
+    kept: dict[str, bytes] = field(default_factory=dict)
+    attempt: int = 1
+    uid: str = "uid-1"
+    acknowledged_input: int = 0
     late: list[dict[str, Any]] = field(default_factory=list)
     """Events of an earlier attempt that arrive just before this one's first append."""
     mail: list[Mail] = field(default_factory=list)
@@ -82,6 +97,7 @@ class FakeGateway:
         app.router.add_get("/v1/inputs", self._inputs)
         app.router.add_get("/v1/messages", self._messages)
         app.router.add_post("/v1/delivered", self._delivered)
+        app.router.add_get("/v1/snapshot/{file}", self._snapshot)
         return app
 
     @web.middleware
@@ -102,8 +118,9 @@ class FakeGateway:
 
     async def _task(self, _: web.Request) -> web.Response:
         task = Task(
-            run_id=RUN, namespace="agents", uid="uid-1", attempt=1, session_id="session-uid",
-            agent_name="harness", spec=self.spec, profile=self.profile, head=self._head(),
+            run_id=RUN, namespace="agents", uid=self.uid, attempt=self.attempt,
+            session_id="session-uid", agent_name="harness", spec=self.spec, profile=self.profile,
+            head=self._head(), snapshot=self.snapshot, acknowledged_input=self.acknowledged_input,
         )  # fmt: skip
         return _json(task)
 
@@ -136,6 +153,35 @@ class FakeGateway:
     async def _outcome(self, request: web.Request) -> web.Response:
         self.outcome = Outcome.model_validate_json(await request.read())
         return _json(self._head())
+
+    async def _snapshot(self, request: web.Request) -> web.Response:
+        assert self.snapshot is not None
+        name = f"{self.snapshot.name}/{request.match_info['file']}"
+        found = self.kept.get(name)
+        return web.Response(body=found) if found is not None else _problem(404, "not_found")
+
+    async def give(self, message: AgentMessage, question_id: str | None = None) -> None:
+        """Add an input, as kubectl and continue_run do."""
+        async with self.changed:
+            seq = len(self.inputs) + 1
+            self.inputs.append(Input(seq=seq, question_id=question_id, message=message))
+            self.changed.notify_all()
+
+    @property
+    def question(self) -> Question | None:
+        """What the run waits for, as it last said."""
+        return self.states[-1].question if self.states else None
+
+    def next_attempt(self, **spec: Any) -> "FakeGateway":
+        """Make the gateway of the attempt that goes on from the newest snapshot."""
+        snapshot = next(one.snapshot for one in reversed(self.states) if one.snapshot)
+        other = FakeGateway(self.spec, self.profile, inputs=self.inputs)
+        other.snapshot, other.kept, other.attempt = snapshot, self.blobs, self.attempt + 1
+        if spec:
+            changed = {**self.spec.model_dump(exclude_none=True), **spec}
+            other.spec = AgentRunSpec.model_validate(changed)
+            other.uid, other.attempt, other.inputs = "uid-2", 1, []
+        return other
 
     async def _inputs(self, request: web.Request) -> web.Response:
         after = int(request.query["after"])
@@ -220,6 +266,7 @@ class Pod:
 
 def prepare(root: Path) -> None:
     """Make the folders that the kubelet would mount."""
+    root.mkdir(exist_ok=True)
     (root / "tini").write_text(_INIT)
     for path in (pod_layout.WORKSPACE, pod_layout.HOME, pod_layout.SPOOL, "/dev"):
         (root / path.lstrip("/")).mkdir(parents=True)
@@ -254,6 +301,7 @@ async def pod(
     provider: str | None = None,
     port: int = 0,
     grace: int = 8,
+    idle: float = 60,
 ) -> AsyncIterator[Pod]:
     """Start both containers of a pod."""
     if not (root / "tini").exists():
@@ -261,9 +309,12 @@ async def pod(
     async with serve(gateway.app()) as url:
         env = {
             **os.environ, "PYTHONPATH": str(REPOSITORY / "operator"),
-            pod_layout.ENV_GATEWAY: url, pod_layout.ENV_RUN: RUN, pod_layout.ENV_ATTEMPT: "1",
+            pod_layout.ENV_GATEWAY: url, pod_layout.ENV_RUN: RUN, pod_layout.ENV_IDLE: str(idle),
+            pod_layout.ENV_ATTEMPT: str(gateway.attempt),
             pod_layout.ENV_BACKEND: gateway.spec.backend, pod_layout.ENV_GRACE: str(grace),
         }  # fmt: skip
+        if gateway.snapshot:
+            env[pod_layout.ENV_RESUMES] = "true"
         if provider:
             env[pod_layout.ENV_PROVIDER] = provider
         with (root / "runner.log").open("wb") as log:
@@ -273,8 +324,12 @@ async def pod(
             )  # fmt: skip
         script = pod_layout.AGENT_BOOTSTRAP.replace(pod_layout.PIPES, str(root / "agentrun/pipes"))
         container = await asyncio.create_subprocess_exec(
-            "/bin/sh", "-c", script, "agent", *(command or AGENT), start_new_session=True
-        )
+            "/bin/sh", "-c", script, "agent", *(command or AGENT), start_new_session=True,
+            env={
+                "ACP_AGENT_MEMORY": ".trivial", **os.environ,
+                "HOME": str(root / pod_layout.HOME.lstrip("/")),
+            },
+        )  # fmt: skip
         try:
             yield Pod(root, gateway, runner, container)
         finally:
@@ -286,11 +341,17 @@ async def pod(
                 os.killpg(container.pid, signal.SIGKILL)
 
 
+def an_answer(text: str) -> AgentMessage:
+    """Say something as a person does."""
+    return AgentMessage.model_validate({"parts": [{"type": "text", "text": text}]})
+
+
 def a_gateway(*steps: list[Any], **spec: Any) -> FakeGateway:
     """Make a gateway whose run tells the trivial agent what to do."""
+    profile = spec.pop("profile_spec", {})
     spec.setdefault("prompt", json.dumps(steps))
     spec.setdefault("backend", "acp")
     return FakeGateway(
         AgentRunSpec.model_validate(spec),
-        AgentProfileSpec(backend=spec["backend"], image="none"),
+        AgentProfileSpec.model_validate({"backend": spec["backend"], "image": "none", **profile}),
     )
