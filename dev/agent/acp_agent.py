@@ -73,8 +73,8 @@ class Agent:
         """Keep the conversation where a later agent finds it."""
         if self.memory is not None:
             self.memory.parent.mkdir(parents=True, exist_ok=True)
-            kept = json.dumps({"prompts": self.prompts, "left": self.left})
-            self.memory.write_text(kept, encoding="utf-8")
+            kept = {"prompts": self.prompts, "left": self.left, "calls": self.calls}
+            self.memory.write_text(json.dumps(kept), encoding="utf-8")
 
     def load(self, params: Json) -> Json:
         """Take a conversation up again, and show it once more as agents do."""
@@ -82,7 +82,7 @@ class Agent:
             return {"error": {"code": -32002, "message": f"no session {params['sessionId']}"}}
         self.servers = params["mcpServers"]
         kept = json.loads(self.memory.read_text(encoding="utf-8"))
-        self.prompts, self.left = kept["prompts"], kept["left"]
+        self.prompts, self.left, self.calls = kept["prompts"], kept["left"], kept["calls"]
         for text in self.prompts:
             content = {"type": "text", "text": text}
             self.update({"sessionUpdate": "user_message_chunk", "content": content})
@@ -241,7 +241,7 @@ class Agent:
         self.do_say(f"permission: {json.dumps(answer and answer.get('result'))}")
 
     def do_recall(self) -> None:
-        self.do_say(json.dumps(self.prompts))
+        self.message(json.dumps(self.prompts), "recalled")
 
     def do_detach(self, command: str) -> None:
         # It keeps our standard output open, as a careless tool's child does.

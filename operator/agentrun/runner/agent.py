@@ -161,9 +161,12 @@ class Agent:
 
     async def cancel(self) -> None:
         """Ask the agent to end its turn. What it asks leave for from now on is cancelled."""
-        self._client.cancelled.set()
-        if self.session_id and not self._transport.fault:
-            await self._connection.cancel(session_id=self.session_id)
+        try:
+            # First this: an agent that was only refused something would go on with something else.
+            if self.session_id and not self._transport.fault:
+                await self._connection.cancel(session_id=self.session_id)
+        finally:
+            self._client.cancelled.set()
 
     async def close_session(self, seconds: float = _CLOSE_SECONDS) -> None:
         """Have the agent write down what it has not so far, if it knows how to."""

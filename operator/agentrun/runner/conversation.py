@@ -343,7 +343,8 @@ class Conversation:
             try:
                 answer = await self._questions.ask(question, options=offered, tool_call=tool_call)
             except Expired:
-                return None
+                # The turn is cancelled now, and that is the answer.
+                return await asyncio.Future()
             chosen = chosen_option(answer.message, options)
             if chosen is None:
                 self._follow_ups.append(render_text(answer.message))

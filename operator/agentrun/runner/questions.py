@@ -84,10 +84,8 @@ class Questions:
         )
 
     async def _answer(self, question: Question) -> Input:
-        after = self.acknowledged
         while True:
-            for one in await self._inputs(after):
-                after = max(after, one.seq)
+            for one in await self._inputs(self.acknowledged):
                 if one.question_id in (None, question.id):
                     return one
                 self._pass_over(one, question)
@@ -106,6 +104,8 @@ class Questions:
                 return sorted(inputs, key=lambda one: one.seq)
 
     def _pass_over(self, one: Input, question: Question) -> None:
+        # Dealt with: another attempt need not look at it.
+        self.acknowledged = one.seq
         text = (
             f"Input {one.seq} answers question {one.question_id}, which is not open any more;"
             f" the open one is {question.id}."

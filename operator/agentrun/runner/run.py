@@ -370,7 +370,9 @@ class Attempt:
     async def _keep(self, end: End) -> End:
         """Keep conversation and workspace for whoever goes on. A run ends well without that."""
         task, agent = self._task, self._conversation.agent
-        if task is None or not agent.session_id or not self._conversation.prompt_sent:
+        # A conversation that was restored is there without a prompt as well.
+        is_begun = self._conversation.prompt_sent or (self._origin and self._origin.is_own)
+        if task is None or not agent.session_id or not is_begun:
             return end
         questions = self._questions
         moment = Moment(

@@ -267,3 +267,30 @@ async def test_structured_answer_of_a_resumed_run_is_checked(tmp_path: Path) -> 
     assert again.outcome.state is OutcomeState.COMPLETED, again.outcome
     assert again.outcome.result is not None
     assert again.outcome.result.structured == {"n": 7}
+
+
+async def test_wait_that_no_answer_ends_goes_on_and_what_it_passed_over_is_dealt_with(
+    tmp_path: Path,
+) -> None:
+    gateway = a_gateway(["ask", "the rest"], ["say", "done"], profile_spec=ASK)
+    async with pod(tmp_path / "first", gateway, idle=1) as it:
+        await it.ended()
+    await gateway.give(an_answer("yes"), "permission-9-9")
+    second = gateway.next_attempt()
+    async with pod(tmp_path / "second", second, idle=2) as it:
+        await it.ended()
+    assert second.outcome is not None
+    assert second.outcome.waiting
+    assert second.states[-1].state is AgentState.INPUT_REQUIRED
+    assert second.states[-1].snapshot is not None
+    assert second.states[-1].snapshot.acknowledged_input == 1
+
+    third = second.next_attempt()
+    assert second.question is not None
+    await third.give(an_answer("no"), second.question.id)
+    async with pod(tmp_path / "third", third) as it:
+        await it.ended()
+    assert third.outcome is not None
+    assert third.outcome.state is OutcomeState.COMPLETED
+    assert 'optionId\\": \\"no' in texts(third)
+    assert third.states[-1].acknowledged_input == 2

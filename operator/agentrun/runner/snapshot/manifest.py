@@ -5,10 +5,11 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from agentrun.api.gateway import MAX_SNAPSHOT_PART_BYTES
 from agentrun.api.v1alpha1 import Question, Usage
 
 FILE = "manifest.json"
-PART_BYTES = 16 * 1024 * 1024
+PART_BYTES = MAX_SNAPSHOT_PART_BYTES
 VERSION = 1
 
 WorkspaceKind = Literal["git", "files", "none"]
