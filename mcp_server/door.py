@@ -1,19 +1,21 @@
 """What every tool call has at hand: the store, the runs, who is calling, and the time to stop."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 from mcp.server.mcpserver.exceptions import ToolError
 
-from agentrun.store.base import BlobStore, MailboxFull, RunStore, TooLarge, Unavailable
+from agentrun.api.v1alpha1 import ParentRun
+from agentrun.store.base import BlobStore, MailboxFull, RunRow, RunStore, TooLarge, Unavailable
 from mcp_server.auth import Caller, current_caller
 from mcp_server.kube import ApiError, ApiUnavailable
 from mcp_server.manifests import InvalidArgumentsError
 from mcp_server.runs import Runs
+from mcp_server.schemas import SpawnArguments
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,22 @@ class Door:
             )
         own = self.caller().namespace
         return requested or (own if own in self.namespaces else None) or self.namespaces[0]
+
+    async def admit(self, row: RunRow) -> None:
+        """Refuse a run that the caller may not look into or change. People may any."""
+
+    def adopt(self, arguments: SpawnArguments) -> tuple[SpawnArguments, ParentRun | None]:
+        """Return what to start, and for whose agent: people's runs have no parent."""
+        return arguments, None
+
+    @asynccontextmanager
+    async def room(self, arguments: SpawnArguments) -> AsyncIterator[None]:
+        """Refuse another run where there is no room for it, and keep the room for the block."""
+        yield
+
+    def speaker(self, given: str | None) -> str | None:
+        """Return the name of the agent that a message is from, or a mailbox belongs to."""
+        return (given or "").strip() or None
 
     async def wait_for_news(self, uid: str, after_seq: int, seconds: float) -> None:
         """Wait until something of a run may have changed, time is up, or the process stops."""

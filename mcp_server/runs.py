@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from agentrun.api.pod_layout import LABEL_RUN, REQUEST_HASH, REQUESTED_BY
-from agentrun.api.v1alpha1 import AgentProfile, AgentRun, AgentSession
+from agentrun.api.v1alpha1 import AgentProfile, AgentRun, AgentSession, ParentRun
 from agentrun.store.base import RunRow, RunStore
 from mcp_server.archive import Archive
 from mcp_server.kube import (
@@ -109,7 +109,12 @@ class Runs:
         return _same_request(earlier, arguments) if earlier else None
 
     async def spawn(
-        self, arguments: SpawnArguments, namespace: str, run_id: str, requested_by: str
+        self,
+        arguments: SpawnArguments,
+        namespace: str,
+        run_id: str,
+        requested_by: str,
+        parent: ParentRun | None = None,
     ) -> RunRow:
         """Make the run of that id, and the session of a new conversation."""
         profile = await self._profile(arguments, namespace)
@@ -118,6 +123,8 @@ class Runs:
         else:
             session, is_new = await self._create_session(arguments, namespace, run_id)
         body = build_run(arguments, run_id, session.metadata.name, requested_by, profile.spec)
+        if parent:
+            body["spec"]["parent"] = parent.to_json()
         try:
             manifest = await self._create_run(namespace, body)
         except ApiError:

@@ -19,14 +19,7 @@ from mcp_server.auth import ReviewUnavailableResponse
 from mcp_server.door import Door
 from mcp_server.hosts import HostCheck
 from mcp_server.settings import Settings
-from mcp_server.tools.agents import (
-    add_fetch_agent_messages,
-    add_list_agents,
-    add_send_agent_message,
-)
-from mcp_server.tools.artifacts import add_get_event_artifact
-from mcp_server.tools.events import add_poll_events
-from mcp_server.tools.runs import add_cancel_run, add_get_run, add_list_runs, add_spawn_run
+from mcp_server.tools import ALL_TOOLS
 
 INSTRUCTIONS = """\
 AgentRun runs coding agents (Codex, Claude Code and others) in pods on Kubernetes.
@@ -59,17 +52,7 @@ def build_server(
         # Nothing here is subscribed to; poll_events is how runs are followed.
         subscriptions=False,
     )
-    for add in (
-        add_spawn_run,
-        add_get_run,
-        add_poll_events,
-        add_get_event_artifact,
-        add_cancel_run,
-        add_list_runs,
-        add_list_agents,
-        add_send_agent_message,
-        add_fetch_agent_messages,
-    ):
+    for add in ALL_TOOLS:
         add(server, door)
     return server
 

@@ -244,11 +244,12 @@ def add_list_runs(server: MCPServer, door: Door) -> None:
 
 async def _spawn(door: Door, arguments: SpawnArguments, key: str | None, namespace: str) -> RunRow:
     caller = door.caller().username
-    if not key:
-        return await door.runs.spawn(arguments, namespace, new_run_id(door.now()), caller)
-    run_id = run_id_for_key(namespace, caller, key)
-    earlier = await door.runs.find_repeated(arguments, namespace, run_id)
-    return earlier or await door.runs.spawn(arguments, namespace, run_id, caller)
+    run_id = run_id_for_key(namespace, caller, key) if key else new_run_id(door.now())
+    arguments, parent = door.adopt(arguments)
+    if key and (earlier := await door.runs.find_repeated(arguments, namespace, run_id)):
+        return earlier
+    async with door.room(arguments):
+        return await door.runs.spawn(arguments, namespace, run_id, caller, parent)
 
 
 async def _wait_for_end(door: Door, row: RunRow, seconds: float) -> RunRow:
