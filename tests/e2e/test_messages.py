@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import Callable
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
@@ -16,6 +17,11 @@ from tests.e2e.conftest import profile
 from tests.e2e.platform import Platform
 
 pytestmark = pytest.mark.e2e
+
+
+def unused(name: str) -> str:
+    """Name an agent as no earlier test on this cluster did."""
+    return f"{name}-{uuid4().hex[:8]}"
 
 
 def says(text: str) -> Json:
@@ -49,7 +55,7 @@ async def test_two_agents_in_two_pods_get_one_anothers_messages(platform: Platfo
     door = platform.door
     tools = {"deliverMessages": "BetweenTurns"}
     await platform.apply(profile("correspondent", agentTools=tools))
-    names = ("msg-ada", "msg-bob")
+    names = ada_name, bob_name = unused("ada"), unused("bob")
     runs = [
         await platform.trivial(["sleep", 10], agent=name, profile="correspondent") for name in names
     ]
@@ -69,28 +75,28 @@ async def test_two_agents_in_two_pods_get_one_anothers_messages(platform: Platfo
         return seq
 
     waiting = asyncio.create_task(
-        door.call("fetch_agent_messages", agent_name="msg-bob", wait_ms=30_000)
+        door.call("fetch_agent_messages", agent_name=bob_name, wait_ms=30_000)
     )
-    assert await send("msg-ada", "msg-bob", ["say", "Bob heard of Ada."]) == 1
+    assert await send(ada_name, bob_name, ["say", "Bob heard of Ada."]) == 1
     assert [one["seq"] for one in (await waiting)["messages"]] == [1]
-    assert await send("msg-bob", "msg-ada", ["say", "Ada heard of Bob."]) == 1
+    assert await send(bob_name, ada_name, ["say", "Ada heard of Bob."]) == 1
 
     (ada, ada_events), (bob, bob_events) = [await door.finish(run_id) for run_id in runs]
     for run, events in ((ada, ada_events), (bob, bob_events)):
         assert run["status"] == "completed", run
         check_journal(events, "completed")
-    assert given(ada_events) == [("msg-bob", 1, "between_turns")]
-    assert given(bob_events) == [("msg-ada", 1, "between_turns")]
+    assert given(ada_events) == [(bob_name, 1, "between_turns")]
+    assert given(bob_events) == [(ada_name, 1, "between_turns")]
     assert said(ada_events) == [ada["result"]["summary"]] == ["Ada heard of Bob."]
     assert said(bob_events) == [bob["result"]["summary"]] == ["Bob heard of Ada."]
 
-    mailbox = await door.call("fetch_agent_messages", agent_name="msg-ada")
+    mailbox = await door.call("fetch_agent_messages", agent_name=ada_name)
     (kept,) = mailbox["messages"]
-    assert (kept["from_agent_name"], kept["seq"]) == ("msg-bob", 1), "it outlives the run"
+    assert (kept["from_agent_name"], kept["seq"]) == (bob_name, 1), "it outlives the run"
     (idle,) = [
         one
         for one in (await door.call("list_agents", status="completed"))["agents"]
-        if one["agent_name"] == "msg-ada"
+        if one["agent_name"] == ada_name
     ]
     assert idle["status"] == "idle"
 
@@ -98,13 +104,14 @@ async def test_two_agents_in_two_pods_get_one_anothers_messages(platform: Platfo
 async def test_many_who_write_to_an_agent_at_once_get_numbers_of_their_own(
     platform: Platform,
 ) -> None:
-    run_id = await platform.trivial(["say", "here"], agent="msg-popular")
+    name = unused("popular")
+    run_id = await platform.trivial(["say", "here"], agent=name)
     await platform.door.finish(run_id)
 
     async def send(number: int) -> int:
         sent = await platform.door.call(
             "send_agent_message",
-            to_agent_name="msg-popular",
+            to_agent_name=name,
             message=says(f"Message {number}"),
         )
         seq: int = sent["seq"]
@@ -118,11 +125,11 @@ async def test_many_who_write_to_an_agent_at_once_get_numbers_of_their_own(
 async def test_a_real_agent_hears_a_message_in_the_turn_that_is_under_way(
     platform: Platform, backend: str
 ) -> None:
-    door, name = platform.door, f"msg-{backend.replace('_', '-')}"
+    door, name = platform.door, unused(default_profile(backend))
     like = await get("agentprofile", default_profile(backend))
     assert like is not None
     spec = like["spec"] | {"agentTools": {"deliverMessages": "Steer"}}
-    metadata = {"name": f"{name}-steered", "namespace": RUNS}
+    metadata = {"name": f"{default_profile(backend)}-steered", "namespace": RUNS}
     await platform.apply({**like, "metadata": metadata, "spec": spec})
     spawned = await door.call(
         "spawn_run",
