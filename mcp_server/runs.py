@@ -101,6 +101,12 @@ class Runs:
         listed = await self._kube.list(SESSIONS, namespace)
         return [AgentSession.model_validate(one) for one in listed["items"]]
 
+    async def list_profiles(self, namespace: str) -> list[AgentProfile]:
+        """Return all profiles of a namespace, by name."""
+        listed = await self._kube.list(PROFILES, namespace)
+        found = [AgentProfile.model_validate(one) for one in listed["items"]]
+        return sorted(found, key=lambda one: one.metadata.name)
+
     async def find_repeated(
         self, arguments: SpawnArguments, namespace: str, run_id: str
     ) -> RunRow | None:

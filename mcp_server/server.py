@@ -17,7 +17,10 @@ from agentrun import __version__
 from agentrun.store.base import RunStore, StoreError
 from mcp_server.auth import ReviewUnavailableResponse
 from mcp_server.door import Door
+from mcp_server.following import Following
 from mcp_server.hosts import HostCheck
+from mcp_server.prompts import add_prompts
+from mcp_server.resources import add_resources
 from mcp_server.settings import Settings
 from mcp_server.tools import ALL_TOOLS
 
@@ -42,6 +45,7 @@ def build_server(
     door: Door, verifier: TokenVerifier | None = None, auth: AuthSettings | None = None
 ) -> MCPServer:
     """Build the MCP server with its tools; without a verifier, for tests in memory."""
+    following = Following(door)
     server: MCPServer = MCPServer(
         "agentrun",
         title="AgentRun",
@@ -49,9 +53,11 @@ def build_server(
         instructions=INSTRUCTIONS,
         token_verifier=verifier,
         auth=auth,
-        # Nothing here is subscribed to; poll_events is how runs are followed.
-        subscriptions=False,
+        subscriptions=following.bus,
+        middleware=[following.middleware],
     )
+    add_resources(server, door)
+    add_prompts(server)
     for add in ALL_TOOLS:
         add(server, door)
     return server

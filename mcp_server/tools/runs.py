@@ -3,7 +3,7 @@
 import asyncio
 from typing import Annotated, Any, Literal
 
-from mcp.server.mcpserver import MCPServer
+from mcp.server.mcpserver import Context, MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
 from mcp_types import ToolAnnotations
 from pydantic import Field
@@ -14,6 +14,7 @@ from agentrun.api.v1alpha1 import Backend, Phase, Role
 from agentrun.store.base import RunFilter, RunRow
 from mcp_server.door import Door, told_to_the_model
 from mcp_server.manifests import check_arguments
+from mcp_server.progress import PROGRESS_SECONDS, told_to_wait
 from mcp_server.references import AgentName, Cwd, Namespace, RunId, is_in, resolve
 from mcp_server.schemas import (
     CancelResult,
@@ -176,6 +177,7 @@ def add_cancel_run(server: MCPServer, door: Door) -> None:
         ),
     )
     async def cancel_run(
+        ctx: Context[Any, Any],
         run_id: RunId = None,
         agent_name: AgentName = None,
         cwd: Cwd = None,
@@ -200,7 +202,7 @@ def add_cancel_run(server: MCPServer, door: Door) -> None:
             if not row.run.phase.is_terminal:
                 caller = door.caller().username
                 row = await door.runs.request_cancellation(row, caller, reason)
-                row = await _wait_for_end(door, row, wait_ms / 1000)
+                row = await _wait_for_end(door, ctx, row, wait_ms / 1000)
             if row.run.phase.is_terminal and row.run.phase is not Phase.CANCELLED:
                 raise ToolError(
                     f"run is already terminal: {status_of(row)}. Call get_run for its result."
@@ -252,7 +254,7 @@ async def _spawn(door: Door, arguments: SpawnArguments, key: str | None, namespa
         return await door.runs.spawn(arguments, namespace, run_id, caller, parent)
 
 
-async def _wait_for_end(door: Door, row: RunRow, seconds: float) -> RunRow:
+async def _wait_for_end(door: Door, ctx: Context[Any, Any], row: RunRow, seconds: float) -> RunRow:
     clock = asyncio.get_running_loop().time
     deadline = clock() + seconds
     while True:
@@ -260,7 +262,8 @@ async def _wait_for_end(door: Door, row: RunRow, seconds: float) -> RunRow:
         left = deadline - clock()
         if row.run.phase.is_terminal or left <= 0 or door.stopping.is_set():
             return row
-        await door.wait_for_news(row.run.metadata.uid, row.last_seq, left)
+        await door.wait_for_news(row.run.metadata.uid, row.last_seq, min(left, PROGRESS_SECONDS))
+        await told_to_wait(ctx, row, seconds - left, seconds)
 
 
 def _phases(status: Status | None) -> list[Phase] | None:
