@@ -1,6 +1,7 @@
 """Agents that use AgentRun from their pods: the command peer, and the tools over MCP."""
 
 import json
+from uuid import uuid4
 
 import pytest
 
@@ -19,6 +20,11 @@ EVERYTHING = [
 ]  # fmt: skip
 
 
+def unused(name: str) -> str:
+    """Name an agent as no earlier test on this cluster did."""
+    return f"{name}-{uuid4().hex[:8]}"
+
+
 def printed(events: list[Json]) -> str:
     return "".join(
         event["data"]["output"] for event in events if event["type"] == "command_finished"
@@ -27,27 +33,29 @@ def printed(events: list[Json]) -> str:
 
 async def test_two_agents_talk_by_the_command_peer(platform: Platform) -> None:
     door = platform.door
-    waits = "peer wait --timeout 60000 --json; echo; echo $PEER_NAME $PEER_SESSION_ID $PEER_CWD"
-    listener = await platform.trivial(["run", waits], agent="tools-listener")
-    says = "peer send tools-listener 'Are you there?' --kind question; peer whoami; peer fly; echo rc $?"
-    speaker = await platform.trivial(["run", says], agent="tools-speaker")
+    ada, bob = unused("tools-ada"), unused("tools-bob")
+    waits = "peer wait --timeout 60000 --json; echo $PEER_NAME $PEER_SESSION_ID $PEER_CWD"
+    listener = await platform.trivial(["run", waits], agent=bob)
+    says = f"peer send {bob} 'Are you there?' --kind question; peer whoami; peer fly; echo rc $?"
+    speaker = await platform.trivial(["run", says], agent=ada)
     (_, heard), (_, spoken) = [await door.finish(run_id) for run_id in (listener, speaker)]
-    line, _, identity = printed(heard).strip().partition("\n")
+    line, identity = printed(heard).strip().splitlines()
     (message,) = json.loads(line)["messages"]
-    assert message["from_agent_name"] == "tools-speaker"
+    assert message["from_agent_name"] == ada
     assert message["body"]["parts"][0]["text"] == "Are you there?"
     assert message["metadata"] == {"kind": "question"}
-    assert identity.strip() == "tools-listener tools-listener /workspace"
+    assert identity == f"{bob} {bob} /workspace"
     sent, who, *_, code = printed(spoken).strip().splitlines()
-    assert sent == f"sent {message['message_id']} -> tools-listener (#{message['seq']})"
-    assert who == "tools-speaker\trunning\t/workspace"
+    assert sent == f"sent {message['message_id']} -> {bob} (#{message['seq']})"
+    assert who == f"{ada}\trunning\t/workspace"
     assert code == "rc 1"
 
 
 async def test_an_agent_that_calls_without_end_takes_no_memory_of_its_runner(
     platform: Platform,
 ) -> None:
-    loop = "for i in $(seq 8); do (for j in $(seq 20); do peer list --json >/dev/null; done) & done; wait"
+    calls = "for j in $(seq 20); do peer list --json >/dev/null; done"
+    loop = f"for i in $(seq 8); do ({calls}) & done; wait"
     run_id = await platform.trivial(["run", loop], ["run", "peer whoami"])
     async with watching(await pod_uid(run_id)) as memory:
         run, events = await platform.door.finish(run_id)
@@ -60,7 +68,7 @@ async def test_an_agent_that_calls_without_end_takes_no_memory_of_its_runner(
 async def test_a_real_agent_uses_the_tools_and_starts_a_run_within_its_bounds(
     platform: Platform, backend: str
 ) -> None:
-    door, name = platform.door, f"tools-{backend.replace('_', '-')}"
+    door, name = platform.door, unused(f"tools-{backend.replace('_', '-')}")
     like = await get("agentprofile", default_profile(backend))
     assert like is not None
     tools = {"allowed": EVERYTHING, "children": {"profiles": ["tools-child"], "maxCount": 1}}
