@@ -86,8 +86,8 @@ class AgentDoor(Door):
                 f" {own.name}: you may use only the runs that you start with spawn_run."
             )
 
-    def adopt(self, arguments: SpawnArguments) -> tuple[SpawnArguments, ParentRun | None]:
-        """Hold a run that the agent asks for to its profile's bounds, and make it a child."""
+    def parent(self) -> ParentRun:
+        """Return the agent's own run, one generation down, if there may be one more."""
         who = speaking.get()
         depth = (who.run.spec.parent.depth if who.run.spec.parent else 0) + 1
         most = min(who.profile.agent_tools.children.max_depth, _MAX_DEPTH)
@@ -96,12 +96,14 @@ class AgentDoor(Door):
                 f"Profile {who.profile_name} allows {most} generations of runs below the first;"
                 " this would be one more. Do the work yourself."
             )
-        chosen = arguments.model_copy(update={"profile": _profile(who, arguments)})
-        own = who.run.metadata
-        return chosen, ParentRun(name=own.name, uid=own.uid, depth=depth)
+        return ParentRun(name=who.run.metadata.name, uid=who.run.metadata.uid, depth=depth)
+
+    def adopt(self, arguments: SpawnArguments) -> SpawnArguments:
+        """Hold what the agent asks for to the profiles it may use."""
+        return arguments.model_copy(update={"profile": _profile(speaking.get(), arguments)})
 
     @asynccontextmanager
-    async def room(self, arguments: SpawnArguments) -> AsyncIterator[None]:
+    async def room(self, arguments: SpawnArguments | None = None) -> AsyncIterator[None]:
         """Refuse more children than the profile allows, and conversations of others."""
         who = speaking.get()
         uid, most = who.run.metadata.uid, who.profile.agent_tools.children.max_count
@@ -111,7 +113,7 @@ class AgentDoor(Door):
                     f"You have asked for {most} runs, the most that profile {who.profile_name}"
                     " allows. Do the rest of the work yourself."
                 )
-            if arguments.session_mode == "resume":
+            if arguments and arguments.session_mode == "resume":
                 await self._check_session(who, arguments.session_id or "")
             yield
 

@@ -47,12 +47,16 @@ class Door:
     async def admit(self, row: RunRow) -> None:
         """Refuse a run that the caller may not look into or change. People may any."""
 
-    def adopt(self, arguments: SpawnArguments) -> tuple[SpawnArguments, ParentRun | None]:
-        """Return what to start, and for whose agent: people's runs have no parent."""
-        return arguments, None
+    def parent(self) -> ParentRun | None:
+        """Return the parent of the run that the caller may ask for: people's runs have none."""
+        return None
+
+    def adopt(self, arguments: SpawnArguments) -> SpawnArguments:
+        """Return what to start; an agent is held to its profile."""
+        return arguments
 
     @asynccontextmanager
-    async def room(self, arguments: SpawnArguments) -> AsyncIterator[None]:
+    async def room(self, arguments: SpawnArguments | None = None) -> AsyncIterator[None]:
         """Refuse another run where there is no room for it, and keep the room for the block."""
         yield
 

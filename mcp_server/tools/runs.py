@@ -247,7 +247,7 @@ def add_list_runs(server: MCPServer, door: Door) -> None:
 async def _spawn(door: Door, arguments: SpawnArguments, key: str | None, namespace: str) -> RunRow:
     caller = door.caller().username
     run_id = run_id_for_key(namespace, caller, key) if key else new_run_id(door.now())
-    arguments, parent = door.adopt(arguments)
+    arguments, parent = door.adopt(arguments), door.parent()
     if key and (earlier := await door.runs.find_repeated(arguments, namespace, run_id)):
         return earlier
     async with door.room(arguments):
