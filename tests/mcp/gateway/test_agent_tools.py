@@ -1,18 +1,24 @@
 """What agents are offered of AgentRun itself, through their runners."""
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
 import httpx2
 import mcp
 import pytest
+import uvicorn
 from mcp.client.streamable_http import streamable_http_client
 from mcp_types import TextContent
+from starlette.applications import Starlette
 
 from agentrun.api.v1alpha1 import AgentRun, AgentTools, ParentRun, Phase
+from agentrun.runner.gateway import Gateway
+from agentrun.runner.own_tools import OwnTools, ToolFailed
 from agentrun.store.base import RunRow
 from agentrun.store.memory import MemoryBlobStore, MemoryRunStore
 from mcp_server.archive import Archive
@@ -40,6 +46,7 @@ class Desk:
     runs: FakeRuns
     client: mcp.Client
     http: httpx2.AsyncClient
+    app: Starlette
 
     async def call(self, tool: str, **arguments: Any) -> dict[str, Any]:
         result = await self.client.call_tool(tool, arguments)
@@ -94,7 +101,7 @@ async def a_desk(*allowed: str, **children: Any) -> AsyncIterator[Desk]:
         await store.record_run(RunRow(the_run(), "session-1"))
         runs.put(the_run())
         async with mcp.Client(streamable_http_client(f"{URL}/v1/mcp", http_client=http)) as client:
-            yield Desk(cluster, store, runs, client, http)
+            yield Desk(cluster, store, runs, client, http, app)
 
 
 async def test_an_agent_is_offered_what_its_profile_allows() -> None:
@@ -226,3 +233,42 @@ async def test_who_may_not_speak_for_a_run_gets_no_tools() -> None:
         assert (await desk.http.post("/v1/mcp", json=too_large)).status_code == 413
         await desk.see(the_run(phase=Phase.COMPLETED))
         assert (await desk.http.post("/v1/mcp", json=body)).status_code == 410
+
+
+@pytest.mark.parametrize("mode", ["auto", "legacy"])
+async def test_an_agent_speaks_through_its_runner(
+    tmp_path: Path, mode: Literal["auto", "legacy"]
+) -> None:
+    """From an MCP client through the runner's relay to the gateway, over real sockets."""
+    token = tmp_path / "token"
+    token.write_text(POD)
+    async with a_desk(*EVERYTHING) as desk:
+        config = uvicorn.Config(desk.app, port=0, log_config=None, lifespan="off")
+        server = uvicorn.Server(config)
+        listening = socket.create_server(("127.0.0.1", 0))
+        serving = asyncio.create_task(server.serve([listening]))
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        async with Gateway(url, token, lambda _: None) as gateway:
+            tools = OwnTools(gateway)
+            async with tools.serve(0) as relay, mcp.Client(relay, mode=mode) as client:
+                listed = {tool.name for tool in (await client.list_tools()).tools}
+                assert listed == set(EVERYTHING)
+                heard: list[float] = []
+
+                async def note(progress: float, total: float | None, message: str | None) -> None:
+                    heard.append(progress)
+
+                child = (await desk.spawn())["run_id"]
+                with pytest.MonkeyPatch.context() as patch:
+                    patch.setattr("mcp_server.tools.events.PROGRESS_SECONDS", 0.02)
+                    waits = {"run_id": child, "after_seq": 0, "wait_ms": 100}
+                    polled = await client.call_tool("poll_events", waits, progress_callback=note)
+                assert not polled.is_error
+                assert heard, "what comes before the answer is passed on"
+            assert (await tools.call("fetch_agent_messages", {}))["agent_name"] == "run-1"
+            with pytest.raises(ToolFailed, match="Call list_agents"):
+                await tools.call(
+                    "fetch_agent_messages", {"agent_name": "run-1", "cwd": "/workspace/x"}
+                )
+        server.should_exit = True
+        await serving
