@@ -1,26 +1,21 @@
 """What every tool call has at hand: the store, the runs, who is calling, and the time to stop."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 from mcp.server.mcpserver.exceptions import ToolError
 
-from agentrun.store.base import (
-    BlobStore,
-    MailboxFull,
-    RunRow,
-    RunStore,
-    TooLarge,
-    Unavailable,
-)
+from agentrun.api.v1alpha1 import ParentRun
+from agentrun.store.base import BlobStore, MailboxFull, RunRow, RunStore, TooLarge, Unavailable
 from mcp_server.auth import Caller, current_caller
 from mcp_server.kube import ApiError, ApiUnavailable
 from mcp_server.manifests import InvalidArgumentsError
 from mcp_server.runs import Runs
+from mcp_server.schemas import SpawnArguments
 
 _NO_EVENT = 2**62
 
@@ -50,6 +45,26 @@ class Door:
             )
         own = self.caller().namespace
         return requested or (own if own in self.namespaces else None) or self.namespaces[0]
+
+    async def admit(self, row: RunRow) -> None:
+        """Refuse a run that the caller may not look into or change. People may any."""
+
+    def parent(self) -> ParentRun | None:
+        """Return the parent of the run that the caller may ask for: people's runs have none."""
+        return None
+
+    def adopt(self, arguments: SpawnArguments) -> SpawnArguments:
+        """Return what to start; an agent is held to its profile."""
+        return arguments
+
+    @asynccontextmanager
+    async def room(self, arguments: SpawnArguments | None = None) -> AsyncIterator[None]:
+        """Refuse another run where there is no room for it, and keep the room for the block."""
+        yield
+
+    def speaker(self, given: str | None) -> str | None:
+        """Return the name of the agent that a message is from, or a mailbox belongs to."""
+        return (given or "").strip() or None
 
     async def wait_for_news(self, uid: str, after_seq: int, seconds: float) -> None:
         """Wait until something of a run may have changed, time is up, or the process stops."""

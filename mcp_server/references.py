@@ -44,6 +44,18 @@ async def resolve(
     namespace: str | None,
 ) -> RunRow:
     """Return the run that a call means; a ToolError says what it may mean instead."""
+    row = await _find(door, run_id, agent_name, cwd, namespace)
+    await door.admit(row)
+    return row
+
+
+async def _find(
+    door: Door,
+    run_id: str | None,
+    agent_name: str | None,
+    cwd: str | None,
+    namespace: str | None,
+) -> RunRow:
     where = door.namespace(namespace)
     name, agent = (run_id or "").strip(), (agent_name or "").strip()
     if name:

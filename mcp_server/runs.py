@@ -12,7 +12,7 @@ from typing import Protocol
 
 from agentrun.api.messages import AgentMessage
 from agentrun.api.pod_layout import LABEL_RUN, REQUEST_HASH, REQUESTED_BY
-from agentrun.api.v1alpha1 import AgentProfile, AgentRun, AgentSession
+from agentrun.api.v1alpha1 import AgentProfile, AgentRun, AgentSession, ParentRun
 from agentrun.store.base import RunRow, RunStore
 from mcp_server.archive import Archive
 from mcp_server.continuing import (
@@ -112,6 +112,12 @@ class Runs:
         listed = await self._kube.list(SESSIONS, namespace)
         return [AgentSession.model_validate(one) for one in listed["items"]]
 
+    async def list_profiles(self, namespace: str) -> list[AgentProfile]:
+        """Return all profiles of a namespace, by name."""
+        listed = await self._kube.list(PROFILES, namespace)
+        found = [AgentProfile.model_validate(one) for one in listed["items"]]
+        return sorted(found, key=lambda one: one.metadata.name)
+
     async def find_repeated(
         self, arguments: SpawnArguments, namespace: str, run_id: str
     ) -> RunRow | None:
@@ -120,7 +126,12 @@ class Runs:
         return _same_request(earlier, arguments) if earlier else None
 
     async def spawn(
-        self, arguments: SpawnArguments, namespace: str, run_id: str, requested_by: str
+        self,
+        arguments: SpawnArguments,
+        namespace: str,
+        run_id: str,
+        requested_by: str,
+        parent: ParentRun | None = None,
     ) -> RunRow:
         """Make the run of that id, and the session of a new conversation."""
         profile = await self._profile(arguments, namespace)
@@ -129,14 +140,21 @@ class Runs:
         else:
             session, is_new = await self._create_session(arguments, namespace, run_id)
         body = build_run(arguments, run_id, session.metadata.name, requested_by, profile.spec)
+        _give_parent(body, parent)
         return await self._make(namespace, body, session if is_new else None)
 
     async def resume(
-        self, row: RunRow, run_id: str, message: AgentMessage, requested_by: str
+        self,
+        row: RunRow,
+        run_id: str,
+        message: AgentMessage,
+        requested_by: str,
+        parent: ParentRun | None = None,
     ) -> RunRow:
         """Make the run of that id, which continues the conversation of one that has ended."""
         run, namespace = row.run, row.run.metadata.namespace
         body = build_resumption(run, run_id, message, requested_by)
+        _give_parent(body, parent)
         earlier = await self.find(namespace, run_id)
         if earlier is not None:
             return _made_by(earlier, body)
@@ -144,11 +162,17 @@ class Runs:
         return await self._make(namespace, body, None)
 
     async def repeat(
-        self, row: RunRow, run_id: str, message: AgentMessage | None, requested_by: str
+        self,
+        row: RunRow,
+        run_id: str,
+        message: AgentMessage | None,
+        requested_by: str,
+        parent: ParentRun | None = None,
     ) -> RunRow:
         """Make the run of that id, which does the task of another again."""
         namespace = row.run.metadata.namespace
         body = build_repetition(row.run, run_id, message, requested_by)
+        _give_parent(body, parent)
         earlier = await self.find(namespace, run_id)
         if earlier is not None:
             return _made_by(earlier, body)
@@ -305,6 +329,11 @@ class Runs:
             if error.status in (400, 404, 422):
                 return None
             raise
+
+
+def _give_parent(body: Object, parent: ParentRun | None) -> None:
+    if parent is not None:
+        body["spec"]["parent"] = parent.to_json()
 
 
 def _same_request(row: RunRow, arguments: SpawnArguments) -> RunRow:

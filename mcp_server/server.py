@@ -17,17 +17,12 @@ from agentrun import __version__
 from agentrun.store.base import RunStore, StoreError
 from mcp_server.auth import ReviewUnavailableResponse
 from mcp_server.door import Door
+from mcp_server.following import Following
 from mcp_server.hosts import HostCheck
+from mcp_server.prompts import add_prompts
+from mcp_server.resources import add_resources
 from mcp_server.settings import Settings
-from mcp_server.tools.agents import (
-    add_fetch_agent_messages,
-    add_list_agents,
-    add_send_agent_message,
-)
-from mcp_server.tools.artifacts import add_get_event_artifact
-from mcp_server.tools.continuing import add_continue_run
-from mcp_server.tools.events import add_poll_events
-from mcp_server.tools.runs import add_cancel_run, add_get_run, add_list_runs, add_spawn_run
+from mcp_server.tools import ALL_TOOLS
 
 INSTRUCTIONS = """\
 AgentRun runs coding agents (Codex, Claude Code and others) in pods on Kubernetes.
@@ -52,6 +47,7 @@ def build_server(
     door: Door, verifier: TokenVerifier | None = None, auth: AuthSettings | None = None
 ) -> MCPServer:
     """Build the MCP server with its tools; without a verifier, for tests in memory."""
+    following = Following(door)
     server: MCPServer = MCPServer(
         "agentrun",
         title="AgentRun",
@@ -59,21 +55,12 @@ def build_server(
         instructions=INSTRUCTIONS,
         token_verifier=verifier,
         auth=auth,
-        # Nothing here is subscribed to; poll_events is how runs are followed.
-        subscriptions=False,
+        subscriptions=following.bus,
+        middleware=[following.middleware],
     )
-    for add in (
-        add_spawn_run,
-        add_get_run,
-        add_poll_events,
-        add_get_event_artifact,
-        add_continue_run,
-        add_cancel_run,
-        add_list_runs,
-        add_list_agents,
-        add_send_agent_message,
-        add_fetch_agent_messages,
-    ):
+    add_resources(server, door)
+    add_prompts(server)
+    for add in ALL_TOOLS:
         add(server, door)
     return server
 

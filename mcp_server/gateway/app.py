@@ -2,6 +2,8 @@
 
 import asyncio
 import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, nullcontext
 
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -12,6 +14,8 @@ from agentrun.api.gateway import BLOB_NAME, SNAPSHOT_FILE, Blob, Head, Inputs, T
 from agentrun.api.v1alpha1 import AgentRun, AgentStatus, Outcome, default_profile
 from agentrun.store.base import BlobStore, JournalHead, RunRow, RunStore
 from agentrun.store.paging import session_name
+from mcp_server.door import Door
+from mcp_server.gateway.agent_tools import AgentTools
 from mcp_server.gateway.messages import Letterbox
 from mcp_server.gateway.ports import PodAuthenticator, RunDirectory
 from mcp_server.gateway.problems import HANDLERS, Refusal, answer
@@ -50,9 +54,15 @@ def build_gateway(
     runs: RunDirectory,
     authenticator: PodAuthenticator,
     closing: asyncio.Event | None = None,
+    door: Door | None = None,
 ) -> Starlette:
-    """Make the ASGI application. Setting ``closing`` ends the requests that wait for inputs."""
+    """
+    Make the ASGI application. Setting ``closing`` ends the requests that wait for inputs.
+
+    With a ``door``, agents are offered tools; without one, /v1/mcp is not there.
+    """
     gateway = _Gateway(store, blobs, runs, authenticator, closing or asyncio.Event())
+    tools = AgentTools(door, gateway.speakers, runs) if door else None
     routes = [
         Route("/v1/task", gateway.task, methods=["GET"]),
         Route("/v1/head", gateway.head, methods=["GET"]),
@@ -63,8 +73,15 @@ def build_gateway(
         Route("/v1/inputs", gateway.inputs, methods=["GET"]),
         *gateway.letterbox.routes,
         Route("/v1/snapshot/{name}", gateway.snapshot, methods=["GET"]),
+        *([tools.route] if tools else []),
     ]
-    return Starlette(routes=routes, exception_handlers=HANDLERS)
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        async with tools.running() if tools else nullcontext():
+            yield
+
+    return Starlette(routes=routes, exception_handlers=HANDLERS, lifespan=lifespan)
 
 
 class _Gateway:
@@ -81,15 +98,15 @@ class _Gateway:
         self._store = store
         self._blobs = blobs
         self._runs = runs
-        self._speakers = Speakers(store, runs, authenticator)
+        self.speakers = Speakers(store, runs, authenticator)
         self._reports = Reports(store, runs)
-        self.letterbox = Letterbox(store.messages, self._speakers, closing)
+        self.letterbox = Letterbox(store.messages, self.speakers, closing)
         self._closing = closing
         self._uploads = asyncio.Semaphore(_UPLOADS)
 
     async def task(self, request: Request) -> Response:
         """Say what the runner is to do, unless the run is over."""
-        speaker = await self._speakers.identify_writer(request)
+        speaker = await self.speakers.identify_writer(request)
         run, namespace = speaker.run, speaker.run.metadata.namespace
         name = run.spec.profile or default_profile(run.spec.backend)
         profile = await self._runs.profile(namespace, name)
@@ -117,18 +134,18 @@ class _Gateway:
 
     async def head(self, request: Request) -> Response:
         """Say where the journal ends."""
-        speaker = await self._speakers.identify(request)
+        speaker = await self.speakers.identify(request)
         return answer(_head(await self._store.head(speaker.uid)))
 
     async def append(self, request: Request) -> Response:
         """Append events; once this answers, they are stored for good."""
-        speaker = await self._speakers.identify_writer(request)
+        speaker = await self.speakers.identify_writer(request)
         events = await read_events(request)
         return answer(_head(await self._store.append(speaker.uid, speaker.attempt, events)))
 
     async def put_blob(self, request: Request) -> Response:
         """Store a blob of the run."""
-        speaker = await self._speakers.identify_writer(request)
+        speaker = await self.speakers.identify_writer(request)
         name = request.path_params["name"]
         if not re.fullmatch(BLOB_NAME, name):
             message = f"name: {name[:160]!r} is not one of up to four parts of letters, digits,"
@@ -145,7 +162,7 @@ class _Gateway:
 
     async def snapshot(self, request: Request) -> Response:
         """Give a file of the snapshot that the run goes on from."""
-        speaker = await self._speakers.identify_writer(request)
+        speaker = await self.speakers.identify_writer(request)
         run, name = speaker.run, request.path_params["name"]
         origin = await self._origin(run)
         if origin is None or not re.fullmatch(SNAPSHOT_FILE, name):
@@ -170,7 +187,7 @@ class _Gateway:
 
     async def state(self, request: Request) -> Response:
         """Take how the agent is."""
-        speaker = await self._speakers.identify_writer(request)
+        speaker = await self.speakers.identify_writer(request)
         said = await read_model(request, AgentStatus, MAX_STATUS_BYTES)
         if await request.is_disconnected():
             # This process was held up. By now the runner has told another something newer.
@@ -180,14 +197,14 @@ class _Gateway:
 
     async def outcome(self, request: Request) -> Response:
         """Take how the attempt ended."""
-        speaker = await self._speakers.identify_writer(request)
+        speaker = await self.speakers.identify_writer(request)
         outcome = await read_model(request, Outcome, MAX_STATUS_BYTES)
         await self._reports.outcome(speaker, outcome)
         return answer(_head(await self._store.head(speaker.uid)))
 
     async def inputs(self, request: Request) -> Response:
         """Wait for answers, or for the wish that the run stop."""
-        speaker = await self._speakers.identify(request)
+        speaker = await self.speakers.identify(request)
         after = read_number(request, "after", _MAX_INPUT)
         seconds = read_number(request, "wait_ms", MAX_WAIT_MS) / 1000
         clock = asyncio.get_running_loop().time

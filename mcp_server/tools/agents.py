@@ -117,8 +117,10 @@ def add_send_agent_message(server: MCPServer, door: Door) -> None:
         with told_to_the_model():
             where = door.namespace(namespace)
             sender = None
-            if (from_agent_name or "").strip():
-                sender = await find_agent(door, where, from_agent_name or "", cwd)
+            if name := door.speaker(from_agent_name):
+                # An agent is itself wherever it works; cwd is about the recipient then.
+                is_agent = door.caller().agent_name is not None
+                sender = await find_agent(door, where, name, None if is_agent else cwd)
             recipient = await find_agent(door, where, to_agent_name, cwd)
             new = _letter(message, recipient, sender, metadata)
             return send_result(await door.store.messages.send(new))
@@ -130,9 +132,12 @@ def add_fetch_agent_messages(server: MCPServer, door: Door) -> None:
     @server.tool(title="Read an agent's messages", annotations=_READS)
     async def fetch_agent_messages(
         agent_name: Annotated[
-            str,
-            Field(description="Whose mailbox: its agent_name or session_id.", min_length=1),
-        ],
+            str | None,
+            Field(
+                description="Whose mailbox: its agent_name or session_id. An agent that calls"
+                " from its pod reads its own, and may leave it out."
+            ),
+        ] = None,
         after_seq: Annotated[
             int, Field(description="0 to begin with; then the next_after_seq before.", ge=0)
         ] = 0,
@@ -150,7 +155,12 @@ def add_fetch_agent_messages(server: MCPServer, door: Door) -> None:
         what comes later; with `wait_ms` it waits for that. Answer with `send_agent_message`.
         """
         with told_to_the_model():
-            agent = await find_agent(door, door.namespace(namespace), agent_name, cwd)
+            where, name = door.namespace(namespace), door.speaker(agent_name)
+            if name is None:
+                raise ToolError(
+                    f"Provide agent_name. Call list_agents to see the agents in namespace {where}."
+                )
+            agent = await find_agent(door, where, name, cwd)
             messages = await _next_messages(door, agent, after_seq, limit, wait_ms / 1000)
             return FetchResult(
                 agent_name=agent.metadata.name,

@@ -98,11 +98,13 @@ async def _begin_another(
         )
     namespace = run.metadata.namespace
     run_id = run_id_for_key(namespace, caller, key) if key else new_run_id(door.now())
-    if from_start or message is None:
-        made = await door.runs.repeat(row, run_id, message, caller)
-        return continue_result(made, "from_start", run.metadata.name)
-    made = await door.runs.resume(row, run_id, message, caller)
-    return continue_result(made, "resume", run.metadata.name)
+    parent = door.parent()
+    async with door.room():
+        if from_start or message is None:
+            made = await door.runs.repeat(row, run_id, message, caller, parent)
+            return continue_result(made, "from_start", run.metadata.name)
+        made = await door.runs.resume(row, run_id, message, caller, parent)
+        return continue_result(made, "resume", run.metadata.name)
 
 
 async def _answer(

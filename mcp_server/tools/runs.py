@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
-from mcp.server.mcpserver import MCPServer
+from mcp.server.mcpserver import Context, MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
 from mcp_types import ToolAnnotations
 from pydantic import Field
@@ -14,6 +14,7 @@ from agentrun.api.v1alpha1 import Backend, Phase, Role
 from agentrun.store.base import RunFilter, RunRow
 from mcp_server.door import Door, told_to_the_model
 from mcp_server.manifests import check_arguments
+from mcp_server.progress import PROGRESS_SECONDS, told_to_wait
 from mcp_server.references import AgentName, Cwd, Namespace, RunId, is_in, resolve, session_called
 from mcp_server.schemas import (
     CancelResult,
@@ -176,6 +177,7 @@ def add_cancel_run(server: MCPServer, door: Door) -> None:
         ),
     )
     async def cancel_run(
+        ctx: Context[Any, Any],
         run_id: RunId = None,
         agent_name: AgentName = None,
         cwd: Cwd = None,
@@ -200,7 +202,7 @@ def add_cancel_run(server: MCPServer, door: Door) -> None:
             if not row.run.phase.is_terminal:
                 caller = door.caller().username
                 row = await door.runs.request_cancellation(row, caller, reason)
-                row = await door.follow(row, lambda row: row.run.phase.is_terminal, wait_ms / 1000)
+                row = await _wait_for_end(door, ctx, row, wait_ms / 1000)
             if row.run.phase.is_terminal and row.run.phase is not Phase.CANCELLED:
                 raise ToolError(
                     f"run is already terminal: {status_of(row)}. Call get_run for its result."
@@ -260,11 +262,28 @@ def add_list_runs(server: MCPServer, door: Door) -> None:
 
 async def _spawn(door: Door, arguments: SpawnArguments, key: str | None, namespace: str) -> RunRow:
     caller = door.caller().username
-    if not key:
-        return await door.runs.spawn(arguments, namespace, new_run_id(door.now()), caller)
-    run_id = run_id_for_key(namespace, caller, key)
-    earlier = await door.runs.find_repeated(arguments, namespace, run_id)
-    return earlier or await door.runs.spawn(arguments, namespace, run_id, caller)
+    run_id = run_id_for_key(namespace, caller, key) if key else new_run_id(door.now())
+    arguments, parent = door.adopt(arguments), door.parent()
+    if key and (earlier := await door.runs.find_repeated(arguments, namespace, run_id)):
+        return earlier
+    async with door.room(arguments):
+        return await door.runs.spawn(arguments, namespace, run_id, caller, parent)
+
+
+async def _wait_for_end(door: Door, ctx: Context[Any, Any], row: RunRow, seconds: float) -> RunRow:
+    """Wait for a run's end, and tell a client that listens that it is still waited for."""
+    waited = 0.0
+    while True:
+        more = min(PROGRESS_SECONDS, seconds - waited)
+        row = await door.follow(row, _is_over, more)
+        waited += more
+        if _is_over(row) or waited >= seconds or door.stopping.is_set():
+            return row
+        await told_to_wait(ctx, row, waited, seconds)
+
+
+def _is_over(row: RunRow) -> bool:
+    return row.run.phase.is_terminal
 
 
 def _phases(status: Status | None) -> list[Phase] | None:

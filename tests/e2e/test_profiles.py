@@ -164,7 +164,7 @@ async def test_an_agent_is_given_its_profiles_mcp_servers_and_files(
         )  # fmt: skip
         run, said = await finish(platform, run_id)
     given = json.loads(run["result"]["summary"])
-    assert [server["name"] for server in given] == ["stock", "local"]
+    assert [server["name"] for server in given] == ["stock", "local", "agentrun"]
     assert (given[0]["type"], given[0]["url"]) == ("http", STOCK["url"])
     # The agent was given them, but nobody who reads its events is.
     assert given[0]["headers"] == [

@@ -160,7 +160,7 @@ async def test_who_is_not_known_is_named_with_the_next_step(bench: Bench) -> Non
         assert refusal == f"Unknown agent_name: eve. {advice}"
     assert (await fetch(bench))["messages"] == [], "nothing was sent"
     refusal = await bench.refused("fetch_agent_messages", agent_name="  ")
-    assert refusal == f"Unknown agent_name: . {advice}"
+    assert refusal == f"Provide agent_name. {advice}"
 
 
 async def test_a_folder_only_chooses(bench: Bench) -> None:

@@ -16,6 +16,7 @@ POST   /v1/outcome    Outcome → Head                409 another outcome there,
 GET    /v1/inputs     ?after=N&wait_ms=M → Inputs
 GET    /v1/messages   ?after=N&wait_ms=M → Messages 410
 POST   /v1/delivered  Delivered → Messages          410
+POST   /v1/mcp        JSON-RPC → JSON-RPC or SSE    404 no profile, 410 sealed, 413 too large
 GET    /v1/snapshot/N → bytes                        404 not kept: what Task.snapshot names
 ====== ============== ============================= =========================================
 
@@ -47,6 +48,8 @@ TOKEN_AUDIENCE = "agentrun-gateway"
 
 MAX_APPEND_BYTES = 4 * 1024 * 1024
 """The largest body of an append."""
+MAX_MCP_BYTES = 1024 * 1024
+"""The largest message of an agent to AgentRun's own tools."""
 MAX_BATCH = 500
 """The most events in one append."""
 MAX_BLOB_BYTES = 64 * 1024 * 1024

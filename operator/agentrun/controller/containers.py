@@ -1,5 +1,6 @@
 """The two containers of a run's pod, under the `restricted` Pod Security Standard."""
 
+import posixpath
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
@@ -11,6 +12,7 @@ from agentrun.controller.backends import defaults_of
 from agentrun.controller.limits import Allowance, Limits
 from agentrun.controller.network import agent_network, from_secret, runner_network, variable
 from agentrun.controller.references import agent_mounts, mount, read_only, runner_mounts
+from agentrun.controller.refusals import session_name
 
 PIPES_SIZE = "8Mi"
 HOME_SIZE = "4Gi"
@@ -116,7 +118,8 @@ def _agent_env(
 ) -> list[dict[str, Any]]:
     """Make the agent's environment: the profile's word stands above the backend's defaults."""
     defaults = defaults_of(run.spec.backend)
-    plain = {"HOME": layout.HOME, "TMPDIR": "/tmp", **defaults.env_for(profile.permission_mode)}
+    identity, usual = _identity(run, profile), defaults.env_for(profile.permission_mode)
+    plain = {"HOME": layout.HOME, "TMPDIR": "/tmp", **identity, **usual}
     model = model_of(run, profile)
     if model and defaults.model_variable:
         plain[defaults.model_variable] = model
@@ -127,6 +130,16 @@ def _agent_env(
     network = agent_network(profile, settings.gateway_url)
     made = [*(variable(name, value) for name, value in plain.items()), *network, *own]
     return list({one["name"]: one for one in made}.values())
+
+
+def _identity(run: AgentRun, profile: AgentProfileSpec) -> dict[str, str]:
+    """Say who the agent is; programs that start it elsewhere know the same variables."""
+    cwd = workspace_of(run, profile).cwd
+    return {
+        layout.ENV_PEER_NAME: session_name(run),
+        layout.ENV_PEER_SESSION: session_name(run),
+        layout.ENV_PEER_CWD: posixpath.normpath(posixpath.join(layout.WORKSPACE, cwd or "")),
+    }
 
 
 def _runner_env(

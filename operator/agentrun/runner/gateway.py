@@ -5,7 +5,8 @@ It knows the protocol of ``agentrun.api.gateway`` and sorts refusals by what the
 about them. Repeating is for its callers.
 """
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
@@ -18,6 +19,8 @@ from agentrun.api.v1alpha1 import AgentStatus, Outcome
 
 _TIMEOUT = aiohttp.ClientTimeout(total=60, sock_connect=5)
 _BLOB_TIMEOUT = aiohttp.ClientTimeout(total=600, sock_connect=5, sock_read=120)
+# A tool may wait for half a minute, and says nothing meanwhile.
+_MCP_TIMEOUT = aiohttp.ClientTimeout(total=600, sock_connect=5, sock_read=120)
 _CHUNK = 64 * 1024
 _M = TypeVar("_M", bound=BaseModel)
 
@@ -115,6 +118,22 @@ class Gateway:
                         file.write(chunk)
         except (TimeoutError, aiohttp.ClientError, ConnectionError) as error:
             raise Unavailable(f"GET {url}: {error or type(error).__name__}") from error
+
+    @asynccontextmanager
+    async def mcp(
+        self, body: bytes | AsyncIterator[bytes], headers: Mapping[str, str]
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """Say something to the tools for the agent; the answer's body is not read yet."""
+        try:
+            async with self._session.post(
+                f"{self._url}/v1/mcp",
+                data=body,
+                headers={**headers, **self._authorization()},
+                timeout=_MCP_TIMEOUT,
+            ) as response:
+                yield response
+        except (OSError, TimeoutError, aiohttp.ClientError) as error:
+            raise Unavailable(f"POST /v1/mcp: {error or type(error).__name__}") from error
 
     def _authorization(self) -> dict[str, str]:
         # The kubelet renews the file; reading it each time is how one notices.

@@ -36,6 +36,9 @@ from agentrun.runner.instructions import write_instructions
 from agentrun.runner.journal import Journal
 from agentrun.runner.layout import Layout
 from agentrun.runner.outcome import End, Failure
+from agentrun.runner.own_tools import NAME, OwnTools
+from agentrun.runner.peer.commands import Peer
+from agentrun.runner.peer.desk import Desk
 from agentrun.runner.pipes import Pipes, announce
 from agentrun.runner.proxy import ProviderProxy
 from agentrun.runner.questions import Questions
@@ -129,6 +132,7 @@ class Attempt:
         gateway: Gateway,
     ) -> None:
         self._layout = layout
+        self._pipes = pipes
         self._settings = settings
         self._transcript = transcript
         self._redactor = redactor
@@ -254,6 +258,11 @@ class Attempt:
             proxy = self._make_proxy()
             if proxy:
                 await stack.enter_async_context(proxy.serve(self._layout.proxy_port))
+            tools = OwnTools(self._gateway)
+            url = await stack.enter_async_context(tools.serve(self._layout.tools_port))
+            peer = Desk(self._pipes, Peer(task, self._gateway, tools).respond)
+            calls = asyncio.create_task(peer.serve())
+            stack.push_async_callback(_cancel, calls)
             self._origin = await self._restore(task)
             self._let_agent_begin()
             # The agent boots while the workspace is made ready.
@@ -263,7 +272,8 @@ class Attempt:
                 await handshake
             finally:
                 await _cancel(handshake)
-            await self._conversation.open(task, cwd, self._mcp_servers(task), self._origin)
+            servers = self._mcp_servers(task, url)
+            await self._conversation.open(task, cwd, servers, self._origin)
             prompt = task.spec.prompt or "(a message in parts)"
             self._transcript.say("<", self._redactor.text(prompt))
             return await self._conversation.work(task, proxy, self._gateway, self._origin)
@@ -337,8 +347,13 @@ class Attempt:
             )
             raise Failure(Reason.PROFILE_INVALID, message)
 
-    def _mcp_servers(self, task: Task) -> list[mcp.Server]:
-        return mcp.acp_servers(task.profile.mcp_servers, lambda key: mcp_secret(self._layout, key))
+    def _mcp_servers(self, task: Task, own: str) -> list[mcp.Server]:
+        given = task.profile.mcp_servers
+        servers = mcp.acp_servers(given, lambda key: mcp_secret(self._layout, key))
+        # A profile's own server of that name stands above ours.
+        if task.profile.agent_tools.allowed and NAME not in {one.name for one in given}:
+            servers += mcp.own_server(NAME, own, self._conversation.agent.mcp_capabilities)
+        return servers
 
     async def _finish(self, end: End) -> None:
         """Stop the agent, collect, tell, and leave."""

@@ -9,7 +9,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -40,7 +40,9 @@ from pathlib import Path
 from agentrun.runner.__main__ import main
 from agentrun.runner.layout import Layout
 root = Path(sys.argv[1])
-layout = Layout(root=root, init_program=root / "tini", proxy_port=int(sys.argv[2]))
+layout = Layout(
+    root=root, init_program=root / "tini", proxy_port=int(sys.argv[2]), tools_port=0
+)
 sys.exit(main(layout, os.environ))
 """
 
@@ -69,6 +71,10 @@ class FakeGateway:
     """Events of an earlier attempt that arrive just before this one's first append."""
     mail: list[Mail] = field(default_factory=list)
     delivered: int = 0
+    tools: Callable[[dict[str, Any]], dict[str, Any]] = lambda said: {"result": {}}
+    """What a message to the agent's tools is answered with."""
+    heard: list[bytes] = field(default_factory=list)
+    heard_headers: list[dict[str, str]] = field(default_factory=list)
     changed: asyncio.Condition = field(default_factory=asyncio.Condition)
 
     @property
@@ -95,6 +101,7 @@ class FakeGateway:
         app.router.add_post("/v1/state", self._state)
         app.router.add_post("/v1/outcome", self._outcome)
         app.router.add_get("/v1/inputs", self._inputs)
+        app.router.add_post("/v1/mcp", self._mcp)
         app.router.add_get("/v1/messages", self._messages)
         app.router.add_post("/v1/delivered", self._delivered)
         app.router.add_get("/v1/snapshot/{file}", self._snapshot)
@@ -193,6 +200,14 @@ class FakeGateway:
                 return _json(Inputs(inputs=[], desired_state="Active"))
         new = [one for one in self.inputs if one.seq > after]
         return _json(Inputs(inputs=new, desired_state="Active"))
+
+    async def _mcp(self, request: web.Request) -> web.Response:
+        """Answer a call of a tool with what the test says, in a stream as the gateway does."""
+        self.heard.append(await request.read())
+        self.heard_headers.append({k.lower(): v for k, v in request.headers.items()})
+        said = json.dumps(self.tools(json.loads(self.heard[-1])))
+        body = f"event: message\r\ndata: {said}\r\n\r\n"
+        return web.Response(text=body, content_type="text/event-stream")
 
     async def write(self, *mail: Mail) -> None:
         """Put messages into the mailbox."""

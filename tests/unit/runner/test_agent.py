@@ -37,7 +37,7 @@ def test_pipes_are_ready_only_when_announced(tmp_path: Path) -> None:
     assert not (layout.pipes / "ready").exists()
     announce(layout)
     assert {path.name for path in layout.pipes.iterdir()} == {
-        *NAMES, "init", "supervise", "ready",
+        *NAMES, "init", "supervise", "ready", "bin", "calls",
     }  # fmt: skip
     assert os.access(layout.pipes / "init", os.X_OK)
 
