@@ -6,7 +6,7 @@ set -euo pipefail
 first=agentrun-test
 second=agentrun-test-2
 # Whatever is not named here is in the first half.
-second_half=(tests/e2e/test_{clocks,failures_*,nodes,profiles,removal,replicas,seldom,upgrade}.py)
+second_half=(tests/e2e/test_{agent_tools,clocks,continue,failures_*,nodes,profiles,removal,replicas,seldom,upgrade}.py)
 output=$(mktemp)
 other=
 
