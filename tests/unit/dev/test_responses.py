@@ -150,7 +150,8 @@ def test_a_tool_step_calls_the_tool_in_code_where_the_agent_lists_only_its_serve
     step = {"tool": "stock/stock_of", "arguments": {"article": "nut"}}
     code = {"type": "custom", "name": "exec"}
     prompt = user(script(step, {"say": "End."}))
-    told = user("<tools>\nDeferred tool namespaces:\n- mcp__other\n- mcp__stock\n</tools>")
+    named = "\n- mcp__other: What it is for.\n- mcp__stock\n"
+    told = user(f"<tools>\nDeferred tool namespaces:{named}</tools>")
     waits = model.responses(body(told, prompt, tools=(code,))).body["output"][0]
     assert waits["input"] == 'text(await tools.mcp__stock__stock_of({"article": "nut"}));'
     unknown = user("<tools>\nDeferred tool namespaces:\n- mcp__other\n</tools>")
