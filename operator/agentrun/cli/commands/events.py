@@ -21,7 +21,7 @@ def tail(
     run: Ref,
     after: Annotated[int, typer.Option(min=0, help="Only events after this seq.")] = 0,
     limit: Annotated[
-        int, typer.Option(min=1, help="End after so many events, without waiting for more.")
+        int, typer.Option(min=0, help="End after so many events, without waiting; 0 for no limit.")
     ] = 0,
     follow: Annotated[
         bool, typer.Option("--follow/--no-follow", help="Wait for what is yet to come.")

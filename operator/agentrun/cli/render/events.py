@@ -12,6 +12,7 @@ from agentrun.cli.render.text import clock, line_of, printable
 _MAX_LINES = 12
 _MAX_LINE = 400
 _INDENT = " " * 12
+"""The width of the time of day and the mark."""
 
 
 @dataclass(frozen=True)
@@ -29,10 +30,12 @@ def render_event(event: Event) -> Text | None:
     told = tell(event)
     if told is None or not told.text.strip():
         return None
-    lines = _bounded(printable(told.text).strip("\n").splitlines())
+    lines = printable(told.text).strip("\n").splitlines()
+    if event.type not in _IN_FULL:
+        lines = _bounded(lines)
     text = Text(f"{clock(event.ts)}  ", style="dim")
     text = Text.assemble(text, Text(told.mark, style=told.mark_style or told.style), " ")
-    return text.append(f"\n{_INDENT[:-1]}".join(lines), style=told.style)
+    return text.append(f"\n{_INDENT}".join(lines), style=told.style)
 
 
 def tell(event: Event) -> Told | None:
@@ -70,7 +73,6 @@ def _whole(
 
 
 def _message(data: dict[str, Any]) -> Told:
-    # What an agent says is never cut by lines here: it is what the person asked for.
     return Told("●", str(data.get("text") or ""), "", "green")
 
 
@@ -134,5 +136,7 @@ _TOLD: dict[str, Callable[[dict[str, Any]], Told | None]] = {
     "rejected": lambda data: Told("!", f"rejected: {data.get('message') or ''}", "red"),
     "run_failed": _whole("!", "message", "red"),
 }
+# What the person asked for, and has to answer.
+_IN_FULL = frozenset({"agent_message", "input_required", "auth_required", "run_failed"})
 # Said by others: the answer by its message, the start by the status.
 _SILENT = frozenset({"run_started", "run_completed", "command_updated", "message_added"})

@@ -3,7 +3,6 @@
 from collections.abc import Iterable
 from datetime import datetime
 
-from rich import box
 from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -27,14 +26,11 @@ _MARKS = {"completed": "✓", "failed": "✗", "rejected": "✗", "cancelled": "
 
 
 def table(*columns: str) -> Table:
-    """Make a table of aligned columns, of which only the last gives way."""
-    made = Table(
-        box=box.SIMPLE, show_edge=False, pad_edge=False, padding=(0, 1), header_style="bold"
-    )
-    made.box = None
+    """Make a table of aligned columns without lines, of which only the last gives way."""
+    made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     for name in columns[:-1]:
         made.add_column(name, no_wrap=True)
-    made.add_column(columns[-1], no_wrap=True, overflow="ellipsis", ratio=None)
+    made.add_column(columns[-1], no_wrap=True, overflow="ellipsis")
     return made
 
 
