@@ -49,21 +49,10 @@ test-contract: $(BIN)/.ready ## What the stores promise, on every store.
 	@echo "== contract"
 	@pytest -q tests/contract
 
-# Not seen green as a whole yet, so not yet in the way of others: CHANGELOG.md says so. What joins
-# `test-cluster` goes from here.
-STRAIN := tests/e2e/test_failures_start.py tests/e2e/test_failures_agents.py \
-  tests/e2e/test_failures_pods.py tests/e2e/test_profiles.py tests/e2e/test_replicas.py \
-  tests/e2e/test_seldom.py
-
 .PHONY: test-cluster
-test-cluster: $(BIN)/.ready ## The API server's rules and the end to end proof, on a cluster of their own.
+test-cluster: $(BIN)/.ready ## The API server's rules, the end to end proof, and which rights it all took.
 	@echo "== API server and end to end"
-	@dev/with-cluster.sh pytest -q tests/apiserver tests/e2e $(STRAIN:%=--ignore=%)
-
-.PHONY: test-strain
-test-strain: $(BIN)/.ready ## Failures, replicas, profiles, and which rights it all took (not yet in `test`).
-	@echo "== under strain"
-	@dev/with-cluster.sh pytest -q tests/e2e tests/rights
+	@dev/test-cluster.sh
 
 .PHONY: format
 format: $(BIN)/.ready ## Put the code into the project's format.
@@ -71,10 +60,11 @@ format: $(BIN)/.ready ## Put the code into the project's format.
 	@ruff format --quiet $(SOURCES)
 
 .PHONY: generate
-generate: $(BIN)/.ready ## Make the CRDs again from the models, docs/failures.md and the table in docs/security.md.
+generate: $(BIN)/.ready ## Make the CRDs again from the models, docs/failures.md, docs/tools.md and the table in docs/security.md.
 	@python -m agentrun.api.crd crds charts/agentrun/files/crds
 	@python -m dev.failures docs/failures.md
 	@python -m dev.rights docs/security.md
+	@python -m dev.tool_page docs/tools.md
 
 .PHONY: lock
 lock: $(BIN)/.ready ## Choose the newest dependencies and pin them by hash.

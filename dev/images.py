@@ -9,6 +9,7 @@ an image is only copied into the cluster when it has changed.
 import hashlib
 import json
 import re
+import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -34,6 +35,11 @@ INPUTS = {
     "dev": ("dev/__init__.py", "dev/agent/*", "dev/git/*", "dev/model/*"),
 }
 TRUST = "/etc/ssl/certs"
+_BUILDAH_OPTIONS = (
+    "--layers", "--isolation", "chroot", "--network", "host", "--quiet", "--format", "docker",
+    # A network with an authority of its own is trusted during the build, and not in the image.
+    "--volume", f"{TRUST}:{TRUST}:ro",
+)  # fmt: skip
 
 
 def name_of(target: str, tag: str = "dev") -> str:
@@ -93,6 +99,21 @@ def retag(name: str, target: str, tag: str) -> None:
     run([*_containerd(found), "images", "tag", "--force", old, new])
 
 
+def vary(name: str, target: str, tag: str, *instructions: str) -> None:
+    """Build an image on that of a target, as a test wants it, and load it into the cluster."""
+    base, new = name_of(target), name_of(target, tag)
+    text = "\n".join((f"FROM {base}", *instructions, ""))
+    with step(f"building {new}"), tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "Dockerfile"
+        file.write_text(text, encoding="utf-8")
+        if kind.available():
+            run(["docker", "build", "--quiet", "-t", new, folder])
+        else:
+            command = [*_buildah(), "bud", *_BUILDAH_OPTIONS, "--pull=never", "-f", file]
+            run([*command, "-t", new, folder])
+    load(name, [new])
+
+
 def _build_with_docker(target: str, tag: str) -> None:
     command = ["docker", "build", "--quiet", "-f", DOCKERFILE, "--target", target]
     run([*command, "-t", name_of(target, tag), "."], cwd=paths.CHECKOUT)
@@ -105,11 +126,9 @@ def _build_with_buildah(target: str, tag: str) -> None:
     shown = attempt([*_buildah(), "inspect", "--type", "image", name_of(target, tag)])
     if f'"{LABEL}": "{digest}"' in shown.stdout:
         return
-    options = ["--layers", "--isolation", "chroot", "--network", "host", "--quiet"]
-    # A network with an authority of its own is trusted during the build, and not in the image.
-    options += ["--volume", f"{TRUST}:{TRUST}:ro", "--build-arg", f"BASE={base}"]
+    options = [*_BUILDAH_OPTIONS, "--build-arg", f"BASE={base}"]
     options += ["--label", f"{LABEL}={digest}"]
-    options += ["--ignorefile", f"{DOCKERFILE}.dockerignore", "--format", "docker"]
+    options += ["--ignorefile", f"{DOCKERFILE}.dockerignore"]
     command = [*_buildah(), "bud", *options, "-f", DOCKERFILE, "--target", target]
     run([*command, "-t", name_of(target, tag), "."], cwd=paths.CHECKOUT)
 

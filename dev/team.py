@@ -17,8 +17,10 @@ HOST = f"{NAME}.{fixtures.NAMESPACE}.svc"
 HIDDEN = "git.corp.example"
 HTTP, HTTPS, SSH, MCP = 8080, 8443, 2222, 8090
 PROXY, STRICT_PROXY = 3128, 3129
-PROXY_USER, PROXY_PASSWORD = "team", "p@ss/word-of-the-proxy"
-PROXY_URL = f"http://{PROXY_USER}:p%40ss%2Fword-of-the-proxy@{HOST}:{STRICT_PROXY}"
+# tinyproxy takes no other characters in a password; a URL may encode these as well.
+PROXY_USER, PROXY_PASSWORD = "team", "password-of_the.proxy"
+PROXY_ENCODED = "password%2Dof%5Fthe.proxy"
+PROXY_URL = f"http://{PROXY_USER}:{PROXY_ENCODED}@{HOST}:{STRICT_PROXY}"
 MCP_TOKEN = "token-of-the-mcp-server"
 SSH_USER = "agentrun"
 

@@ -79,7 +79,7 @@ async def _serve(
     door = Door(store, blobs, runs, settings.namespaces, shutdown.stopping, shutdown.leaving)
     front = build_app(door, KubernetesTokenVerifier(kube), settings, lambda: archive.is_ready)
     directory, authenticator = KubernetesRunDirectory(kube), TokenReviewAuthenticator(kube)
-    gateway = build_gateway(store, blobs, directory, authenticator, shutdown.stopping)
+    gateway = build_gateway(store, blobs, directory, authenticator, shutdown.stopping, door)
     servers = [
         _server(CloseWhenLeaving(app, shutdown.leaving), settings.host, port)
         for app, port in ((front, settings.port), (gateway, settings.gateway_port))

@@ -35,6 +35,8 @@ class Caller:
 
     username: str
     groups: tuple[str, ...] = ()
+    agent_name: str | None = None
+    """The agent that calls from its pod; None for everybody else."""
 
     @property
     def namespace(self) -> str | None:

@@ -1,18 +1,23 @@
 """What every tool call has at hand: the store, the runs, who is calling, and the time to stop."""
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import Any
 
 from mcp.server.mcpserver.exceptions import ToolError
 
-from agentrun.store.base import BlobStore, RunStore, Unavailable
+from agentrun.api.v1alpha1 import ParentRun
+from agentrun.store.base import BlobStore, MailboxFull, RunRow, RunStore, TooLarge, Unavailable
 from mcp_server.auth import Caller, current_caller
 from mcp_server.kube import ApiError, ApiUnavailable
 from mcp_server.manifests import InvalidArgumentsError
 from mcp_server.runs import Runs
+from mcp_server.schemas import SpawnArguments
+
+_NO_EVENT = 2**62
 
 
 @dataclass(frozen=True)
@@ -41,9 +46,36 @@ class Door:
         own = self.caller().namespace
         return requested or (own if own in self.namespaces else None) or self.namespaces[0]
 
+    async def admit(self, row: RunRow) -> None:
+        """Refuse a run that the caller may not look into or change. People may any."""
+
+    def parent(self) -> ParentRun | None:
+        """Return the parent of the run that the caller may ask for: people's runs have none."""
+        return None
+
+    def adopt(self, arguments: SpawnArguments) -> SpawnArguments:
+        """Return what to start; an agent is held to its profile."""
+        return arguments
+
+    @asynccontextmanager
+    async def room(self, arguments: SpawnArguments | None = None) -> AsyncIterator[None]:
+        """Refuse another run where there is no room for it, and keep the room for the block."""
+        yield
+
+    def speaker(self, given: str | None) -> str | None:
+        """Return the name of the agent that a message is from, or a mailbox belongs to."""
+        return (given or "").strip() or None
+
     async def wait_for_news(self, uid: str, after_seq: int, seconds: float) -> None:
         """Wait until something of a run may have changed, time is up, or the process stops."""
-        news = asyncio.ensure_future(self.store.wait(uid, after_seq, seconds))
+        await self._unless_stopping(self.store.wait(uid, after_seq, seconds))
+
+    async def wait_for_message(self, session_uid: str, after_seq: int, seconds: float) -> None:
+        """Wait until there may be a message, time is up, or the process stops."""
+        await self._unless_stopping(self.store.messages.wait(session_uid, after_seq, seconds))
+
+    async def _unless_stopping(self, waiting: Coroutine[Any, Any, None]) -> None:
+        news = asyncio.ensure_future(waiting)
         stop = asyncio.ensure_future(self.stopping.wait())
         try:
             await asyncio.wait({news, stop}, return_when=asyncio.FIRST_COMPLETED)
@@ -54,13 +86,37 @@ class Door:
             stop.cancel()
             await asyncio.gather(news, stop, return_exceptions=True)
 
+    async def follow(
+        self, row: RunRow, is_done: Callable[[RunRow], bool], seconds: float
+    ) -> RunRow:
+        """Wait until a run is as it should be, time is up, or the process stops; return it."""
+        clock = asyncio.get_running_loop().time
+        deadline, uid = clock() + seconds, row.run.metadata.uid
+        while True:
+            left = deadline - clock()
+            # It listens before it looks: what comes between the two must not be missed.
+            news = asyncio.ensure_future(self.store.wait(uid, _NO_EVENT, max(0.0, left)))
+            stop = asyncio.ensure_future(self.stopping.wait())
+            try:
+                await asyncio.sleep(0)
+                row = await self.store.get_run_by_uid(uid) or row
+                if is_done(row) or left <= 0 or self.stopping.is_set():
+                    return row
+                await asyncio.wait({news, stop}, return_when=asyncio.FIRST_COMPLETED)
+                if news.done():
+                    news.result()
+            finally:
+                news.cancel()
+                stop.cancel()
+                await asyncio.gather(news, stop, return_exceptions=True)
+
 
 @contextmanager
 def told_to_the_model() -> Iterator[None]:
     """Turn what can go wrong into words that tell a model what to do next."""
     try:
         yield
-    except InvalidArgumentsError as error:
+    except (InvalidArgumentsError, TooLarge, MailboxFull) as error:
         raise ToolError(str(error)) from error
     except Unavailable as error:
         raise ToolError(

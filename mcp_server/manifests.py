@@ -65,7 +65,7 @@ def check_arguments(arguments: SpawnArguments) -> None:
     if not (arguments.prompt or "").strip() and arguments.input_message is None:
         raise InvalidArgumentsError("Either prompt or input_message is required")
     if arguments.input_message is not None:
-        _check_message(arguments.input_message)
+        check_message(arguments.input_message)
     _check_backend_config(arguments)
     _check_repository(arguments)
     absolute_cwd(arguments.cwd)
@@ -136,10 +136,13 @@ def check_session(arguments: SpawnArguments, session: AgentSession) -> None:
             f"Session {given} is bound to backend {session.spec.backend}, not {arguments.backend}"
         )
     # A conversation that is under way has no snapshot yet; the run waits for its end.
-    if not session.status.snapshot and session.status.active_run is None:
+    status = session.status
+    is_kept = status.snapshot and not status.snapshot_error
+    if not is_kept and status.active_run is None:
+        why = f" {status.snapshot_error}" if status.snapshot_error else ""
         raise InvalidArgumentsError(
             f"Session {given} has no backend session id yet. There is nothing to resume:"
-            " use session_mode new."
+            f" use session_mode new.{why}"
         )
     if arguments.nickname and agent_name(arguments.nickname) != name:
         raise InvalidArgumentsError(
@@ -238,7 +241,8 @@ def _workspace(arguments: SpawnArguments, profile: AgentProfileSpec) -> Workspac
     return (profile.workspace or Workspace()).model_copy(update={"cwd": cwd})
 
 
-def _check_message(message: AgentMessage) -> None:
+def check_message(message: AgentMessage) -> None:
+    """Refuse a message with a part that says nothing."""
     for index, part in enumerate(message.parts):
         if not _is_complete(part):
             raise InvalidArgumentsError(

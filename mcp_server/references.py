@@ -8,7 +8,7 @@ from mcp.server.mcpserver.exceptions import ToolError
 from pydantic import Field
 
 from agentrun.api.names import agent_name as normalised
-from agentrun.api.v1alpha1 import TERMINAL_PHASES, Phase
+from agentrun.api.v1alpha1 import TERMINAL_PHASES, AgentSession, Phase
 from agentrun.store.base import RunFilter, RunRow
 from mcp_server.door import Door
 from mcp_server.manifests import absolute_cwd, folder_of
@@ -44,6 +44,18 @@ async def resolve(
     namespace: str | None,
 ) -> RunRow:
     """Return the run that a call means; a ToolError says what it may mean instead."""
+    row = await _find(door, run_id, agent_name, cwd, namespace)
+    await door.admit(row)
+    return row
+
+
+async def _find(
+    door: Door,
+    run_id: str | None,
+    agent_name: str | None,
+    cwd: str | None,
+    namespace: str | None,
+) -> RunRow:
     where = door.namespace(namespace)
     name, agent = (run_id or "").strip(), (agent_name or "").strip()
     if name:
@@ -74,19 +86,43 @@ def is_in(row: RunRow, cwd: str | None) -> bool:
     return not cwd or folder_of(row.run) == absolute_cwd(cwd)
 
 
-async def _resolve_agent(door: Door, namespace: str, agent: str, cwd: str) -> RunRow:
+async def find_agent(door: Door, namespace: str, agent: str, cwd: str | None) -> AgentSession:
+    """Return the agent of that name or session id; a ToolError says which there are."""
+    agent, folder = agent.strip(), (cwd or "").strip()
+    session = await door.runs.find_session(namespace, agent) if agent else None
+    if session is None and normalised(agent) not in ("", agent):
+        session = await door.runs.find_session(namespace, normalised(agent))
+    if session is not None and folder:
+        rows = await _runs_of(door, namespace, session.metadata.name)
+        own = (row for row in rows if row.session_uid in ("", session.metadata.uid))
+        session = session if any(is_in(row, folder) for row in own) else None
+    if session is None:
+        raise ToolError(
+            f"Unknown agent_name{_in(folder)}: {agent}."
+            f" Call list_agents to see the agents in namespace {namespace}."
+        )
+    return session
+
+
+async def session_called(door: Door, namespace: str, agent: str, where: str = "") -> str:
+    """Name the session of an agent: by its name, as it was given or as it became, or its id."""
     session = normalised(agent)
+    if session and await _runs_of(door, namespace, session):
+        return session
+    known = await door.runs.find_session(namespace, agent)
+    if known is None and session != agent and session:
+        known = await door.runs.find_session(namespace, session)
+    if known is None:
+        raise ToolError(
+            f"Unknown agent_name{where}: {agent}."
+            f" Call list_agents to see the agents in namespace {namespace}."
+        )
+    return known.metadata.name
+
+
+async def _resolve_agent(door: Door, namespace: str, agent: str, cwd: str) -> RunRow:
+    session = await session_called(door, namespace, agent, _in(cwd))
     rows = await _runs_of(door, namespace, session)
-    if not rows:
-        known = await door.runs.find_session(namespace, agent)
-        if known is None and session != agent and session:
-            known = await door.runs.find_session(namespace, session)
-        if known is None:
-            raise ToolError(
-                f"Unknown agent_name{_in(cwd)}: {agent}."
-                f" Call list_runs to see the agents in namespace {namespace}."
-            )
-        rows = await _runs_of(door, namespace, known.metadata.name)
     chosen = choose(row for row in rows if is_in(row, cwd))
     if chosen is None:
         raise ToolError(f"No runs found for agent_name{_in(cwd)}: {agent}")

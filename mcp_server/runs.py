@@ -6,13 +6,23 @@ compared, not made again.
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Protocol
 
+from agentrun.api.messages import AgentMessage
 from agentrun.api.pod_layout import LABEL_RUN, REQUEST_HASH, REQUESTED_BY
-from agentrun.api.v1alpha1 import AgentProfile, AgentRun, AgentSession
+from agentrun.api.v1alpha1 import AgentProfile, AgentRun, AgentSession, ParentRun
 from agentrun.store.base import RunRow, RunStore
 from mcp_server.archive import Archive
+from mcp_server.continuing import (
+    build_answer,
+    build_repetition,
+    build_resumption,
+    build_session_for,
+    check_resumable,
+    given_before,
+)
 from mcp_server.kube import (
     MERGE_PATCH,
     PROFILES,
@@ -32,6 +42,7 @@ from mcp_server.manifests import (
     check_session,
     profile_name,
     request_hash,
+    session_name_of,
     unknown_profile,
 )
 from mcp_server.schemas import SpawnArguments
@@ -96,6 +107,17 @@ class Runs:
             manifest = next(of_uid, None)
         return AgentSession.model_validate(manifest) if manifest else None
 
+    async def list_sessions(self, namespace: str) -> list[AgentSession]:
+        """Return all sessions of a namespace."""
+        listed = await self._kube.list(SESSIONS, namespace)
+        return [AgentSession.model_validate(one) for one in listed["items"]]
+
+    async def list_profiles(self, namespace: str) -> list[AgentProfile]:
+        """Return all profiles of a namespace, by name."""
+        listed = await self._kube.list(PROFILES, namespace)
+        found = [AgentProfile.model_validate(one) for one in listed["items"]]
+        return sorted(found, key=lambda one: one.metadata.name)
+
     async def find_repeated(
         self, arguments: SpawnArguments, namespace: str, run_id: str
     ) -> RunRow | None:
@@ -104,7 +126,12 @@ class Runs:
         return _same_request(earlier, arguments) if earlier else None
 
     async def spawn(
-        self, arguments: SpawnArguments, namespace: str, run_id: str, requested_by: str
+        self,
+        arguments: SpawnArguments,
+        namespace: str,
+        run_id: str,
+        requested_by: str,
+        parent: ParentRun | None = None,
     ) -> RunRow:
         """Make the run of that id, and the session of a new conversation."""
         profile = await self._profile(arguments, namespace)
@@ -113,16 +140,94 @@ class Runs:
         else:
             session, is_new = await self._create_session(arguments, namespace, run_id)
         body = build_run(arguments, run_id, session.metadata.name, requested_by, profile.spec)
+        _give_parent(body, parent)
+        return await self._make(namespace, body, session if is_new else None)
+
+    async def resume(
+        self,
+        row: RunRow,
+        run_id: str,
+        message: AgentMessage,
+        requested_by: str,
+        parent: ParentRun | None = None,
+    ) -> RunRow:
+        """Make the run of that id, which continues the conversation of one that has ended."""
+        run, namespace = row.run, row.run.metadata.namespace
+        body = build_resumption(run, run_id, message, requested_by)
+        _give_parent(body, parent)
+        earlier = await self.find(namespace, run_id)
+        if earlier is not None:
+            return _made_by(earlier, body)
+        check_resumable(run, await self.find_session(namespace, session_name_of(run)))
+        return await self._make(namespace, body, None)
+
+    async def repeat(
+        self,
+        row: RunRow,
+        run_id: str,
+        message: AgentMessage | None,
+        requested_by: str,
+        parent: ParentRun | None = None,
+    ) -> RunRow:
+        """Make the run of that id, which does the task of another again."""
+        namespace = row.run.metadata.namespace
+        body = build_repetition(row.run, run_id, message, requested_by)
+        _give_parent(body, parent)
+        earlier = await self.find(namespace, run_id)
+        if earlier is not None:
+            return _made_by(earlier, body)
+        fresh = build_session_for(row.run, run_id)
+        session, is_new = await self._create_or_find_session(namespace, fresh, run_id)
+        return await self._make(namespace, body, session if is_new else None)
+
+    async def answer(
+        self,
+        row: RunRow,
+        message: AgentMessage,
+        requested_by: str,
+        may_be_answered: Callable[[RunRow], bool],
+    ) -> tuple[RunRow, int | None]:
+        """
+        Give a waiting run an answer, and say its number; None if the run has ended.
+
+        ``may_be_answered`` is asked with the run as it is; it may raise.
+        """
+        meta = row.run.metadata
+        for tries_left in reversed(range(_PATCH_TRIES)):
+            manifest = await self._get(RUNS, meta.namespace, meta.name)
+            if manifest is None or manifest["metadata"]["uid"] != meta.uid:
+                raise InvalidArgumentsError(f"run {meta.name} was deleted. Call spawn_run anew.")
+            row = await self._archive.observe(manifest) or row
+            run = AgentRun.model_validate(manifest)
+            given = None if run.phase.is_terminal else given_before(run, message)
+            if given is not None:
+                return row, given.seq
+            if not may_be_answered(replace(row, run=run)):
+                return row, None
+            patch, seq = build_answer(run, message)
+            try:
+                manifest = await self._kube.patch(RUNS, meta.namespace, meta.name, patch)
+            except ApiError as error:
+                # It changed, or somebody else answered, in between: look again.
+                if error.status not in (404, 409, 422) or not tries_left:
+                    raise
+                continue
+            _log.info("run %s: answer %d came from %s", meta.name, seq, requested_by)
+            return await self._archive.observe(manifest) or row, seq
+        raise AssertionError("the last try returns or raises")
+
+    async def _make(self, namespace: str, body: Object, new_session: AgentSession | None) -> RunRow:
         try:
             manifest = await self._create_run(namespace, body)
         except ApiError:
-            if is_new:
-                await self._discard_session(namespace, session)
+            if new_session is not None:
+                await self._discard_session(namespace, new_session)
             raise
         row = await self._archive.observe(manifest)
         if row is None:
-            raise InvalidArgumentsError(f"run {run_id} exists but cannot be read: see the log")
-        return _same_request(row, arguments)
+            name = body["metadata"]["name"]
+            raise InvalidArgumentsError(f"run {name} exists but cannot be read: see the log")
+        return _made_by(row, body)
 
     async def request_cancellation(
         self, row: RunRow, requested_by: str, reason: str | None
@@ -171,6 +276,11 @@ class Runs:
         self, arguments: SpawnArguments, namespace: str, run_id: str
     ) -> tuple[AgentSession, bool]:
         body = build_session(arguments, run_id)
+        return await self._create_or_find_session(namespace, body, run_id, arguments.nickname)
+
+    async def _create_or_find_session(
+        self, namespace: str, body: Object, run_id: str, nickname: str | None = None
+    ) -> tuple[AgentSession, bool]:
         name = body["metadata"]["name"]
         try:
             created = await self._kube.create(SESSIONS, namespace, body)
@@ -183,7 +293,7 @@ class Runs:
         if existing and existing["metadata"].get("labels", {}).get(LABEL_RUN) == run_id:
             return AgentSession.model_validate(existing), False
         raise InvalidArgumentsError(
-            f"Agent name is already in use: {arguments.nickname or name}. Choose another nickname,"
+            f"Agent name is already in use: {nickname or name}. Choose another nickname,"
             " or continue that agent's conversation with session_mode resume."
         )
 
@@ -221,8 +331,22 @@ class Runs:
             raise
 
 
+def _give_parent(body: Object, parent: ParentRun | None) -> None:
+    if parent is not None:
+        body["spec"]["parent"] = parent.to_json()
+
+
 def _same_request(row: RunRow, arguments: SpawnArguments) -> RunRow:
-    if row.run.metadata.annotations.get(REQUEST_HASH) != request_hash(arguments):
+    return _with_digest(row, request_hash(arguments))
+
+
+def _made_by(row: RunRow, body: Object) -> RunRow:
+    """Return the run that a manifest made; refuse another's."""
+    return _with_digest(row, body["metadata"]["annotations"][REQUEST_HASH])
+
+
+def _with_digest(row: RunRow, digest: str) -> RunRow:
+    if row.run.metadata.annotations.get(REQUEST_HASH) != digest:
         raise InvalidArgumentsError(
             "idempotency_key was used before with other arguments, for run"
             f" {row.run.metadata.name}. Use another key for another run."

@@ -133,6 +133,8 @@ class QuestionView(_Result):
 
     id: str
     """The question's id."""
+    kind: str = "input"
+    """What is wanted: `input`, `auth` (credentials) or `permission` (leave to do something)."""
     text: str
     """The question, as the agent put it."""
     options: list[OptionView]
@@ -217,6 +219,10 @@ class RunView(_Result):
     """What is known of it, in Kubernetes' form."""
     requested_by: str | None = None
     """Who asked for it."""
+    resumed_from_run_id: str | None = None
+    """The finished run that it continues, or does again."""
+    parent_run_id: str | None = None
+    """The run whose agent asked for it."""
     deleted_at: str | None = None
     """When its AgentRun was gone from the cluster; its record and events stay."""
 
@@ -252,6 +258,26 @@ class CancelResult(_Result):
     """`cancelled`: no process of it is left. `cancelling`: it is being stopped."""
     cancelled_at: str | None
     """When nothing was left of it; null before."""
+
+
+class ContinueResult(_Result):
+    """Which run goes on, and how."""
+
+    run_id: str
+    """The run to follow: the same for an answer, else a new one."""
+    status: Status
+    """Where it is. After an answer, `running` means that the agent has it."""
+    session_id: str
+    """The conversation's id."""
+    agent_name: str
+    """The agent's stable name."""
+    mode: Literal["live", "resume", "from_start"]
+    """
+    `live`: the run that waited was answered. `resume`: a new run continues the conversation.
+    `from_start`: a new run does the task again.
+    """
+    resumed_from_run_id: str | None = None
+    """The run that the new one continues or repeats; null for an answer."""
 
 
 class ArtifactResult(_Result):

@@ -17,11 +17,12 @@ from agentrun import __version__
 from agentrun.store.base import RunStore, StoreError
 from mcp_server.auth import ReviewUnavailableResponse
 from mcp_server.door import Door
+from mcp_server.following import Following
 from mcp_server.hosts import HostCheck
+from mcp_server.prompts import add_prompts
+from mcp_server.resources import add_resources
 from mcp_server.settings import Settings
-from mcp_server.tools.artifacts import add_get_event_artifact
-from mcp_server.tools.events import add_poll_events
-from mcp_server.tools.runs import add_cancel_run, add_get_run, add_list_runs, add_spawn_run
+from mcp_server.tools import ALL_TOOLS
 
 INSTRUCTIONS = """\
 AgentRun runs coding agents (Codex, Claude Code and others) in pods on Kubernetes.
@@ -31,8 +32,12 @@ AgentRun runs coding agents (Codex, Claude Code and others) in pods on Kubernete
    completed, failed, cancelled or rejected.
    What is too large for an event is only previewed; get_event_artifact reads the whole.
 3. get_run shows the result: the agent's answer, and the branch and commit of its change.
+   A run whose status is input_required or auth_required waits for you: answer its question with
+   continue_run. A run that has ended goes on with continue_run as well.
 cancel_run stops a run; its status is cancelled only when no process of it is left.
 list_runs finds runs, also old ones. Several runs may work at the same time.
+list_agents shows the agents, which outlive their runs; send_agent_message writes to one, and
+fetch_agent_messages reads what was written to one.
 """
 
 _PROBE_SECONDS = 3
@@ -42,6 +47,7 @@ def build_server(
     door: Door, verifier: TokenVerifier | None = None, auth: AuthSettings | None = None
 ) -> MCPServer:
     """Build the MCP server with its tools; without a verifier, for tests in memory."""
+    following = Following(door)
     server: MCPServer = MCPServer(
         "agentrun",
         title="AgentRun",
@@ -49,17 +55,12 @@ def build_server(
         instructions=INSTRUCTIONS,
         token_verifier=verifier,
         auth=auth,
-        # Nothing here is subscribed to; poll_events is how runs are followed.
-        subscriptions=False,
+        subscriptions=following.bus,
+        middleware=[following.middleware],
     )
-    for add in (
-        add_spawn_run,
-        add_get_run,
-        add_poll_events,
-        add_get_event_artifact,
-        add_cancel_run,
-        add_list_runs,
-    ):
+    add_resources(server, door)
+    add_prompts(server)
+    for add in ALL_TOOLS:
         add(server, door)
     return server
 

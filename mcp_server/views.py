@@ -15,6 +15,7 @@ from mcp_server.manifests import folder_of, session_name_of
 from mcp_server.schemas import (
     CancelResult,
     ConditionView,
+    ContinueResult,
     OptionView,
     QuestionView,
     RunResult,
@@ -90,6 +91,8 @@ def run_view(row: RunRow, *, prompt_limit: int | None = None) -> RunView:
             for c in status.conditions
         ],
         requested_by=run.metadata.annotations.get(REQUESTED_BY),
+        resumed_from_run_id=spec.resumed_from,
+        parent_run_id=spec.parent.name if spec.parent else None,
         deleted_at=timestamp(row.deleted_at),
     )
 
@@ -112,6 +115,20 @@ def cancel_result(row: RunRow) -> CancelResult:
         run_id=row.run.metadata.name,
         status=status_of(row),
         cancelled_at=timestamp(row.run.status.cancelled_at),
+    )
+
+
+def continue_result(
+    row: RunRow, mode: Any, resumed_from: str | None, status: Any = None
+) -> ContinueResult:
+    """Show which run goes on."""
+    return ContinueResult(
+        run_id=row.run.metadata.name,
+        status=status or status_of(row),
+        session_id=session_id_of(row),
+        agent_name=session_name_of(row.run),
+        mode=mode,
+        resumed_from_run_id=resumed_from,
     )
 
 
@@ -174,6 +191,7 @@ def _question(status: AgentRunStatus) -> QuestionView | None:
         return None
     return QuestionView(
         id=question.id,
+        kind=question.kind,
         text=question.text,
         options=[OptionView(id=option.id, name=option.name) for option in question.options],
         asked_at=timestamp(question.asked_at),

@@ -2,20 +2,22 @@
 A trivial ACP agent for the end to end tests: the prompt says what it does.
 
 It speaks the protocol by hand, line by line, and needs nothing but Python, so that it starts in
-milliseconds and can misbehave in every way a real agent might. The prompt's last line is JSON: a
-list of steps, each a list of a verb and its arguments.
+milliseconds and can misbehave in every way a real agent might. The prompt's last line that
+begins with a bracket is JSON: a list of steps, each a list of a verb and its arguments.
 
     ["say", TEXT]             an agent message
     ["servers"]               a message with the MCP servers it was given
     ["talk", N, PAUSE]        N messages, PAUSE seconds apart, each "message I"
     ["run", COMMAND]          a tool call that runs a shell command and waits for it
-    ["ask", TEXT]             a permission request
+    ["ask", TEXT, OPTIONS]    a permission request; OPTIONS, if given, are [ID, NAME, KIND] each
+    ["recall"]                a message with the prompts of the conversation so far, as JSON
     ["detach", COMMAND]       start COMMAND in a session of its own, holding our stdout
     ["sleep", SECONDS]        think
     ["line", BYTES]           one line of that many bytes, which is no message
     ["exit", CODE]            end the program
     ["hang"]                  answer nothing any more, not even a cancel
-    ["fail", MESSAGE]         answer the prompt with an error
+    ["fail", MESSAGE, CODE]   answer the prompt with an error
+    ["stop", REASON]          end the turn for that reason, such as refusal
     ["pace", N, RATE]         N messages, RATE a second, each "message I" and its digest
     ["large", WHERE, BYTES]   one update with so large a text: a message or a tool's output
     ["raw", BASE64, N]        these bytes on the output, N times
@@ -23,9 +25,15 @@ list of steps, each a list of a verb and its arguments.
     ["deep", LEVELS]          a tool call whose input is so deep
     ["tools", N, BYTES]       N tool calls that show so many bytes each, in every disorder there is
     ["requests", N]           N requests that the runner does not know, without reading answers
+    ["hear", SECONDS]         a message with the texts that were put into the turn, once one was
+
+Where ACP_AGENT_MEMORY names a folder below HOME, conversations are kept there, and can be loaded
+again. A prompt that holds no steps has those done that are left over from a turn that was
+cancelled; without any it is answered with "heard: PROMPT".
 
 The environment variable ACP_AGENT_HANDSHAKE=hang makes it mute from the start; with
-ACP_AGENT_MCP=http it says that it reaches MCP servers over HTTP.
+ACP_AGENT_MCP=http it says that it reaches MCP servers over HTTP; with ACP_AGENT_STEERING=yes it
+takes texts into its turn.
 """
 
 import base64
@@ -37,6 +45,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 Json = dict[str, Any]
@@ -51,10 +60,39 @@ class Agent:
         self.calls = 0
         self.servers: list[Json] = []
         self.hung = False
+        self.is_working = False
+        self.steered: queue.Queue[str] = queue.Queue()
+        self.writing = threading.Lock()
+        self.end: Json = {}
+        folder = os.environ.get("ACP_AGENT_MEMORY")
+        self.memory = Path.home() / folder / "trivial.json" if folder else None
+        self.prompts: list[str] = []
+        self.left: list[list[Any]] = []
+
+    def keep(self) -> None:
+        """Keep the conversation where a later agent finds it."""
+        if self.memory is not None:
+            self.memory.parent.mkdir(parents=True, exist_ok=True)
+            kept = {"prompts": self.prompts, "left": self.left, "calls": self.calls}
+            self.memory.write_text(json.dumps(kept), encoding="utf-8")
+
+    def load(self, params: Json) -> Json:
+        """Take a conversation up again, and show it once more as agents do."""
+        if self.memory is None or not self.memory.exists():
+            return {"error": {"code": -32002, "message": f"no session {params['sessionId']}"}}
+        self.servers = params["mcpServers"]
+        kept = json.loads(self.memory.read_text(encoding="utf-8"))
+        self.prompts, self.left, self.calls = kept["prompts"], kept["left"], kept["calls"]
+        for text in self.prompts:
+            content = {"type": "text", "text": text}
+            self.update({"sessionUpdate": "user_message_chunk", "content": content})
+            self.do_say(f"said before, to {text}")
+        return {"result": {}}
 
     def send(self, message: Json) -> None:
-        sys.stdout.write(json.dumps({"jsonrpc": "2.0", **message}) + "\n")
-        sys.stdout.flush()
+        with self.writing:
+            sys.stdout.write(json.dumps({"jsonrpc": "2.0", **message}) + "\n")
+            sys.stdout.flush()
 
     def update(self, update: Json) -> None:
         self.send(
@@ -67,9 +105,17 @@ class Agent:
             message = json.loads(line)
             if message.get("method") == "session/cancel":
                 self.cancelled.set()
+            elif message.get("method") == "_session/steering" and not self.hung:
+                self.send({"id": message["id"], "result": self.steer(message["params"])})
             elif not self.hung:
                 self.inbox.put(message)
         self.inbox.put(None)
+
+    def steer(self, params: Json) -> Json:
+        if not self.is_working:
+            return {"outcome": "promptRequired", "reason": "noRunningTurn"}
+        self.steered.put("\n".join(block["text"] for block in params["prompt"]))
+        return {"outcome": "injected"}
 
     def serve(self) -> None:
         while (message := self.inbox.get()) is not None:
@@ -80,28 +126,46 @@ class Agent:
         match message["method"]:
             case "initialize":
                 info = {"name": "trivial", "version": "1"}
-                able = {"mcpCapabilities": {"http": os.environ.get("ACP_AGENT_MCP") == "http"}}
+                able = {
+                    "mcpCapabilities": {"http": os.environ.get("ACP_AGENT_MCP") == "http"},
+                    "loadSession": self.memory is not None,
+                }
                 result = {"protocolVersion": 1, "agentInfo": info, "agentCapabilities": able}
+                if os.environ.get("ACP_AGENT_STEERING") == "yes":
+                    result["_meta"] = {"steering": {"supported": True}}
                 return {"result": result}
             case "session/new":
                 self.servers = message["params"]["mcpServers"]
                 return {"result": {"sessionId": "trivial"}}
+            case "session/load":
+                return self.load(message["params"])
             case "session/prompt":
                 self.cancelled.clear()
-                return self.turn(message["params"]["prompt"])
+                self.is_working = True
+                try:
+                    return self.turn(message["params"]["prompt"])
+                finally:
+                    self.is_working = False
             case method:
                 return {"error": {"code": -32601, "message": f"no method {method}"}}
 
     def turn(self, prompt: list[Json]) -> Json:
         text = "\n".join(block.get("text", "") for block in prompt).strip()
-        for verb, *arguments in json.loads(text.splitlines()[-1]):
-            error = getattr(self, f"do_{verb}")(*arguments)
-            if error:
-                return {"error": {"code": -32603, "message": error}}
+        self.prompts.append(text)
+        self.left = steps_of(text) or self.left or [["say", f"heard: {text}"]]
+        self.end = {"result": {"stopReason": "end_turn"}}
+        while self.left:
+            self.keep()
+            verb, *arguments = self.left[0]
+            getattr(self, f"do_{verb}")(*arguments)
             if self.cancelled.is_set():
                 return {"result": {"stopReason": "cancelled"}}
+            self.left.pop(0)
+            if "error" in self.end:
+                return self.end
+        self.keep()
         usage = {"inputTokens": 2, "outputTokens": 3, "totalTokens": 5}
-        return {"result": {"stopReason": "end_turn", "usage": usage}}
+        return {"result": {**self.end["result"], "usage": usage}}
 
     def do_say(self, text: str) -> None:
         content = {"type": "text", "text": text}
@@ -109,6 +173,16 @@ class Agent:
 
     def do_servers(self) -> None:
         self.do_say(json.dumps(self.servers))
+
+    def do_hear(self, seconds: float) -> None:
+        end = time.monotonic() + seconds
+        while not self.cancelled.is_set() and time.monotonic() < end:
+            try:
+                text = self.steered.get(timeout=0.05)
+            except queue.Empty:
+                continue
+            self.do_say(f"heard: {text}")
+            return
 
     def do_talk(self, count: int, pause: float) -> None:
         for number in range(1, count + 1):
@@ -153,16 +227,21 @@ class Agent:
             }
         )
 
-    def do_ask(self, text: str) -> None:
-        options = [
-            {"optionId": "yes", "name": "Yes", "kind": "allow_once"},
-            {"optionId": "no", "name": "No", "kind": "reject_once"},
-        ]
-        call = {"toolCallId": "ask-1", "title": text}
-        params = {"sessionId": "trivial", "toolCall": call, "options": options}
-        self.send({"id": "ask-1", "method": "session/request_permission", "params": params})
+    def do_ask(self, text: str, options: list[list[str]] | None = None) -> None:
+        chosen = options or [["yes", "Yes", "allow_once"], ["no", "No", "reject_once"]]
+        self.calls += 1
+        name = f"ask-{self.calls}"
+        params = {
+            "sessionId": "trivial",
+            "toolCall": {"toolCallId": name, "title": text},
+            "options": [{"optionId": i, "name": n, "kind": k} for i, n, k in chosen],
+        }
+        self.send({"id": name, "method": "session/request_permission", "params": params})
         answer = self.inbox.get()
         self.do_say(f"permission: {json.dumps(answer and answer.get('result'))}")
+
+    def do_recall(self) -> None:
+        self.message(json.dumps(self.prompts), "recalled")
 
     def do_detach(self, command: str) -> None:
         # It keeps our standard output open, as a careless tool's child does.
@@ -252,8 +331,26 @@ class Agent:
             params = {"sessionId": "trivial", "path": f"/workspace/{number}"}
             self.send({"id": f"ask-{number}", "method": "fs/read_text_file", "params": params})
 
-    def do_fail(self, message: str) -> str:
-        return message
+    def do_fail(self, message: str, code: int = -32603) -> None:
+        self.end = {"error": {"code": code, "message": message}}
+
+    def do_stop(self, reason: str) -> None:
+        self.end = {"result": {"stopReason": reason}}
+
+
+def steps_of(text: str) -> list[list[Any]]:
+    """
+    Read the steps of a prompt; none if there are none in it.
+
+    They are on a line of their own, the last such line: what the runner adds to a prompt, such as
+    a schema, is no step.
+    """
+    for line in reversed(text.splitlines()):
+        begin = line.find("[[")
+        if begin >= 0:
+            found: list[list[Any]] = json.JSONDecoder().raw_decode(line[begin:])[0]
+            return found
+    return []
 
 
 def large_text(size: int) -> str:

@@ -9,23 +9,29 @@ holds the rows of one theme, in the order of the page.
 from dev.failures import (
     admission,
     agent,
+    asked,
     disk,
     disruption,
     nodes,
     profile,
     provider,
+    result,
     starting,
+    stopped,
     workspace,
 )
 from dev.failures.row import Failure, Theme
 
 THEMES: tuple[Theme, ...] = (
+    asked.THEME,
     admission.THEME,
     starting.THEME,
     workspace.THEME,
     profile.THEME,
     agent.THEME,
     provider.THEME,
+    result.THEME,
+    stopped.THEME,
     disk.THEME,
     disruption.THEME,
     nodes.THEME,

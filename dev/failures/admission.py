@@ -39,7 +39,19 @@ THEME = Theme(
             shows="pods \"fix-1\" is forbidden: ValidatingAdmissionPolicy 'pools' with "
             "binding 'pools' denied request: this node pool is not for agents",
             bound=_STUCK,
-            remedy="Change the profile as the message says, or the policy.",
+            remedy="Change the profile as the message says, or the policy. Pod Security Standards"
+            " are none: every pod of a run satisfies `restricted`, whatever its profile says.",
+        ),
+        Failure(
+            key="account-missing",
+            happened="The namespace has no ServiceAccount `default`.",
+            reason=Reason.POD_REJECTED,
+            message=r'serviceaccount "default" not found',
+            shows='pods "fix-1" is forbidden: error looking up service account agents/default:'
+            ' serviceaccount "default" not found',
+            bound=_STUCK,
+            remedy="See who keeps Kubernetes from making it: runs have no rights by it, but no pod"
+            " is without one.",
         ),
         Failure(
             key="webhook-away",

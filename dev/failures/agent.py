@@ -1,6 +1,6 @@
 """What the agent's program can do wrong."""
 
-from agentrun.api.v1alpha1 import Reason
+from agentrun.api.v1alpha1 import Phase, Reason
 from dev.failures.row import Failure, Theme
 
 THEME = Theme(
@@ -114,14 +114,23 @@ THEME = Theme(
             remedy="Do what the message says: it is the agent's own.",
         ),
         Failure(
-            key="deadline",
-            happened="The agent hangs, or works too long.",
-            reason=Reason.DEADLINE_EXCEEDED,
-            message=r"^The run worked longer than \d+ s\.",
-            shows="The run worked longer than 3600 s.",
-            bound="after `timeouts.activeDeadlineSeconds` of run and profile, else "
-            "`operator.defaultDeadlineSeconds`",
-            remedy="Look at the last events; ask for more time, or for less work.",
+            key="agent-leaves-children",
+            happened="The program starts others and ends, and they hang.",
+            reason=Reason.AGENT_EXITED,
+            message=r"^The agent program ended \(exit code 0\) before its turn did\.",
+            shows="The agent program ended (exit code 0) before its turn did.",
+            bound="at once; what it has started is ended with it",
+            remedy="Mend the profile's `command`: the program that it starts must stay.",
+        ),
+        Failure(
+            key="fork-bomb",
+            happened="A tool of the agent starts more processes than the node lets a pod have.",
+            reason=Reason.COMPLETED,
+            message=r"finished",
+            shows="The agent finished.",
+            bound="at once: the tool fails, the agent goes on, and other pods do not notice",
+            remedy="Set the kubelet's `podPidsLimit`: without it, the node is what gives way.",
+            phase=Phase.COMPLETED,
         ),
     ),
 )

@@ -12,6 +12,10 @@ _HEAD = """\
 Every run ends, and says why: `kubectl get runs` shows the reason, `kubectl describe run` and the
 tool `get_run` the message. Where nothing else is said, the run becomes `Failed`. Names of settings
 such as `operator.stuckTimeoutSeconds` are values of the chart.
+
+A run that shows no phase at all is seen by no operator: is its namespace one of the chart's
+`runNamespaces`, and does the operator run? A run that waits with `SessionBusy` waits for the run
+that its message names, which has bounds of its own.
 """
 _COLUMNS = "| what happened | reason | message, for example | how soon | what to do |"
 _FOOT = """\

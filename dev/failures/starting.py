@@ -50,6 +50,17 @@ THEME = Theme(
             remedy="Mend the volume that the message names.",
         ),
         Failure(
+            key="start-slow",
+            happened="The containers do not start, and nothing says why: a volume that is not"
+            " attached, an image that does not come.",
+            reason=Reason.START_TIMEOUT,
+            message=r"^Container \w+ of pod \S+ did not start within \d+ s\.",
+            shows="Container runner of pod fix-1 did not start within 300 s. Pulling image"
+            ' "registry.example/agent:1"',
+            bound="after `operator.startTimeoutSeconds`",
+            remedy="Look at `kubectl describe pod`; allow more time if the image is large.",
+        ),
+        Failure(
             key="image-missing",
             happened="There is no such image.",
             reason=Reason.IMAGE_PULL_FAILED,

@@ -77,12 +77,24 @@ THEME = Theme(
             key="clone-closed-host",
             happened="The host refuses the connection.",
             reason=Reason.CLONE_FAILED,
-            message=r"Failed to connect to .*may runs reach it",
+            message=r"Failed to connect to .*(refused|Couldn't connect).*may runs reach it",
             shows="Cannot clone https://git.example/shop.git: fatal: unable to access "
             "'https://git.example/shop.git/': Failed to connect to git.example port "
             "443: Connection refused Is it up, and may runs reach it "
             "(networkPolicy.extraEgress of the chart)?",
             bound="at once",
+            remedy="Mend the server, or allow the way to it in `networkPolicy.extraEgress`.",
+        ),
+        Failure(
+            key="clone-blocked-host",
+            happened="Nothing answers at the host's address, or a NetworkPolicy is in the way.",
+            reason=Reason.CLONE_FAILED,
+            message=r"Failed to connect to .*may runs reach it",
+            shows="Cannot clone https://git.example/shop.git: fatal: unable to access "
+            "'https://git.example/shop.git/': Failed to connect to git.example port "
+            "443 after 60001 ms: Timed out Is it up, and may runs reach it "
+            "(networkPolicy.extraEgress of the chart)?",
+            bound="after a minute or two",
             remedy="Mend the server, or allow the way to it in `networkPolicy.extraEgress`.",
         ),
         Failure(

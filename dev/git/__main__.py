@@ -9,7 +9,16 @@ from dev.git.demo import FILES
 
 TLS_PORT = 8443
 BACKEND = "/usr/lib/git-core/git-http-backend"
-REPOSITORIES = ("demo.git", "empty.git", "private/demo.git")
+READ_ONLY, PROTECTED = "private/read-only.git", "private/protected.git"
+REPOSITORIES = ("demo.git", "empty.git", "private/demo.git", READ_ONLY, PROTECTED)
+TAKEN = "taken"
+"""A branch of the protected repository that anybody may push to, and that has other commits."""
+HOOK = f"""\
+#!/bin/sh
+while read -r old new ref; do
+    [ "$ref" = refs/heads/{TAKEN} ] || {{ echo "$ref is protected" >&2; exit 1; }}
+done
+"""
 
 
 def make(repository: Path, files: dict[str, str]) -> None:
@@ -27,6 +36,17 @@ def make(repository: Path, files: dict[str, str]) -> None:
         _git("-C", folder, "add", ".")
         _git("-C", folder, "commit", "--quiet", "-m", "Begin")
         _git("-C", folder, "push", "--quiet", str(repository), "main")
+
+
+def protect(repository: Path) -> None:
+    """Take pushes to one branch only, and that is ahead of all others."""
+    bare = ("-C", str(repository))
+    commit = ("commit-tree", "main^{tree}", "-p", "main", "-m", "Be quicker")
+    _git(*bare, "update-ref", f"refs/heads/{TAKEN}", _git(*bare, *commit))
+    hook = repository / "hooks" / "pre-receive"
+    hook.parent.mkdir(exist_ok=True)
+    hook.write_text(HOOK, encoding="utf-8")
+    hook.chmod(0o755)
 
 
 def configuration(root: Path, port: int, accounts: Path, tls: Path | None = None) -> str:
@@ -68,6 +88,8 @@ def main() -> None:
     for name in REPOSITORIES:
         if not (root / name).exists():
             make(root / name, {} if name.startswith("empty") else FILES)
+    _git("-C", str(root / READ_ONLY), "config", "http.receivepack", "false")
+    protect(root / PROTECTED)
     accounts = root / "accounts"
     account = f"{os.environ['GIT_USER']}:{os.environ['GIT_PASSWORD']}\n"
     accounts.write_text(account, encoding="utf-8")
@@ -78,7 +100,7 @@ def main() -> None:
     os.execv("/usr/sbin/lighttpd", ["lighttpd", "-D", "-f", str(config)])
 
 
-def _git(*arguments: str) -> None:
+def _git(*arguments: str) -> str:
     who = {"NAME": "AgentRun", "EMAIL": "demo@example.org"}
     when = {"DATE": "2026-01-01T00:00:00Z"}
     fixed = {
@@ -86,7 +108,10 @@ def _git(*arguments: str) -> None:
         for role in ("AUTHOR", "COMMITTER")
         for key, value in (who | when).items()
     }
-    subprocess.run(["git", *arguments], check=True, env=os.environ | fixed)
+    done = subprocess.run(
+        ["git", *arguments], check=True, env=os.environ | fixed, stdout=subprocess.PIPE, text=True
+    )
+    return done.stdout.strip()
 
 
 if __name__ == "__main__":

@@ -28,6 +28,10 @@ ERROR_CODES = {401: "invalid_api_key", 403: "forbidden", 429: "rate_limit_exceed
 _RUNNING = re.compile(r"Process running with session ID (\d+)")
 _WAITING = re.compile(r"Script running with cell ID (\S+)")
 _PATIENCE_MS = 30_000
+# How codex tells models that write code which MCP servers are connected; within JSON.
+_DEFERRED = re.compile(r"Deferred tool namespaces:((?:\\n- [\w-]+)+)")
+_NAMESPACE = re.compile(r"- ([\w-]+)")
+_LEAVE = {"sandbox_permissions": "require_escalated", "justification": "The script says so."}
 # In the ids of calls that are no step of the script.
 _ASIDE = "aside_"
 
@@ -85,13 +89,19 @@ class Request:
         """Build the step that waits for a tool whose server is not connected so far."""
         if "tool" not in step or _address(step) in self.addresses:
             return None
-        return {"shell": PAUSE}
+        return None if _address(step)[0] in self.deferred else {"shell": PAUSE}
 
     @property
     def addresses(self) -> set[tuple[str, str]]:
         """The offered tools of MCP servers, each with its namespace."""
         offered = [tool for tool in self.body.get("tools") or [] if tool.get("type") == "namespace"]
         return {(str(n.get("name")), str(t.get("name"))) for n in offered for t in n["tools"]}
+
+    @property
+    def deferred(self) -> set[str]:
+        """The namespaces of MCP servers whose tools are offered to code only, and not listed."""
+        lists = (_DEFERRED.search(json.dumps(item)) for item in self.items)
+        return {name for found in lists if found for name in _NAMESPACE.findall(found[1])}
 
     def poll(self) -> Item | None:
         """Build the call that waits on, if the last command has not ended yet."""
@@ -173,10 +183,13 @@ def _item(request: Request, step: Step) -> Item:
         summary = [{"type": "summary_text", "text": str(step["think"])}]
         return {"type": "reasoning", "id": f"rs_{uuid4().hex}", "summary": summary}
     if "shell" in step:
-        call = _shell(request.tools, str(step["shell"]))
+        call = _shell(request.tools, str(step["shell"]), is_escalated="escalated" in step)
         return _marked(call) if step["shell"] == PAUSE else call
     if "tool" in step:
         namespace, name = _address(step)
+        if namespace in request.deferred:
+            arguments = json.dumps(step["arguments"])
+            return _code(f"text(await tools.{namespace}__{name}({arguments}));")
         return {**_function(name, step["arguments"]), "namespace": namespace}
     text = text_of(step)
     if text is None:
@@ -186,24 +199,31 @@ def _item(request: Request, step: Step) -> Item:
     return {**message, "status": "completed", "content": content}
 
 
-def _shell(tools: dict[str, dict[str, Any]], command: str) -> Item:
-    """Call whichever of its shell tools the agent offers."""
+def _shell(tools: dict[str, dict[str, Any]], command: str, *, is_escalated: bool = False) -> Item:
+    """Call whichever of its shell tools the agent offers; escalated, codex asks for leave."""
+    leave = dict(_LEAVE) if is_escalated else {}
     if "exec_command" in tools:
-        return _function("exec_command", {"cmd": command, "yield_time_ms": _PATIENCE_MS})
+        arguments = {"cmd": command, "yield_time_ms": _PATIENCE_MS, **leave}
+        return _function("exec_command", arguments)
     if tools.get("exec", {}).get("type") == "custom":
         code = (
-            f"let r = await tools.exec_command({{cmd: {json.dumps(command)}}}); "
+            f"let r = await tools.exec_command({json.dumps({'cmd': command, **leave})}); "
             "let all = r.output ?? ''; "
             "while (r.session_id != null) { r = await tools.write_stdin({session_id: "
             f"r.session_id, chars: '', yield_time_ms: {_PATIENCE_MS}}}); all += r.output ?? ''; }} "
             "text(all);"
         )
-        call = uuid4().hex
-        names = {"id": f"ctc_{call}", "call_id": f"call_{call}", "name": "exec"}
-        return {"type": "custom_tool_call", "status": "completed", **names, "input": code}
+        return _code(code)
     if "shell_command" in tools:
         return _function("shell_command", {"command": command})
     return _function("shell", {"command": ["bash", "-lc", command]})
+
+
+def _code(code: str) -> Item:
+    """Have codex run JavaScript, in which its tools are functions."""
+    call = uuid4().hex
+    names = {"id": f"ctc_{call}", "call_id": f"call_{call}", "name": "exec"}
+    return {"type": "custom_tool_call", "status": "completed", **names, "input": code}
 
 
 def _function(name: str, arguments: dict[str, Any]) -> Item:

@@ -2,16 +2,21 @@
 
 import asyncio
 import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, nullcontext
 
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
-from agentrun.api.gateway import BLOB_NAME, MAX_BLOB_BYTES, Blob, Head, Inputs, Task, blob_key
-from agentrun.api.v1alpha1 import AgentStatus, Outcome, default_profile
+from agentrun.api.gateway import BLOB_NAME, SNAPSHOT_FILE, Blob, Head, Inputs, Task, blob_key
+from agentrun.api.v1alpha1 import AgentRun, AgentStatus, Outcome, default_profile
 from agentrun.store.base import BlobStore, JournalHead, RunRow, RunStore
 from agentrun.store.paging import session_name
+from mcp_server.door import Door
+from mcp_server.gateway.agent_tools import AgentTools
+from mcp_server.gateway.messages import Letterbox
 from mcp_server.gateway.ports import PodAuthenticator, RunDirectory
 from mcp_server.gateway.problems import HANDLERS, Refusal, answer
 from mcp_server.gateway.reports import Reports
@@ -21,6 +26,14 @@ from mcp_server.gateway.requests import (
     read_model,
     read_number,
     received,
+)
+from mcp_server.gateway.snapshots import (
+    BYTES,
+    Origin,
+    acknowledged_before,
+    most_bytes_of,
+    origin_in,
+    own_origin,
 )
 from mcp_server.gateway.speakers import Speaker, Speakers, is_over
 
@@ -41,9 +54,15 @@ def build_gateway(
     runs: RunDirectory,
     authenticator: PodAuthenticator,
     closing: asyncio.Event | None = None,
+    door: Door | None = None,
 ) -> Starlette:
-    """Make the ASGI application. Setting ``closing`` ends the requests that wait for inputs."""
+    """
+    Make the ASGI application. Setting ``closing`` ends the requests that wait for inputs.
+
+    With a ``door``, agents are offered tools; without one, /v1/mcp is not there.
+    """
     gateway = _Gateway(store, blobs, runs, authenticator, closing or asyncio.Event())
+    tools = AgentTools(door, gateway.speakers, runs) if door else None
     routes = [
         Route("/v1/task", gateway.task, methods=["GET"]),
         Route("/v1/head", gateway.head, methods=["GET"]),
@@ -52,8 +71,17 @@ def build_gateway(
         Route("/v1/state", gateway.state, methods=["POST"]),
         Route("/v1/outcome", gateway.outcome, methods=["POST"]),
         Route("/v1/inputs", gateway.inputs, methods=["GET"]),
+        *gateway.letterbox.routes,
+        Route("/v1/snapshot/{name}", gateway.snapshot, methods=["GET"]),
+        *([tools.route] if tools else []),
     ]
-    return Starlette(routes=routes, exception_handlers=HANDLERS)
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        async with tools.running() if tools else nullcontext():
+            yield
+
+    return Starlette(routes=routes, exception_handlers=HANDLERS, lifespan=lifespan)
 
 
 class _Gateway:
@@ -70,14 +98,15 @@ class _Gateway:
         self._store = store
         self._blobs = blobs
         self._runs = runs
-        self._speakers = Speakers(store, runs, authenticator)
+        self.speakers = Speakers(store, runs, authenticator)
         self._reports = Reports(store, runs)
+        self.letterbox = Letterbox(store.messages, self.speakers, closing)
         self._closing = closing
         self._uploads = asyncio.Semaphore(_UPLOADS)
 
     async def task(self, request: Request) -> Response:
         """Say what the runner is to do, unless the run is over."""
-        speaker = await self._speakers.identify_writer(request)
+        speaker = await self.speakers.identify_writer(request)
         run, namespace = speaker.run, speaker.run.metadata.namespace
         name = run.spec.profile or default_profile(run.spec.backend)
         profile = await self._runs.profile(namespace, name)
@@ -86,9 +115,7 @@ class _Gateway:
                 f"Namespace {namespace} has no AgentProfile {name}. Create it, then try again."
             )
             raise Refusal("not_found", message)
-        session = await self._runs.session(namespace, session_name(run))
-        said = run.status.agent
-        resumable = session is not None and session.status.snapshot is not None
+        origin = await self._origin(run)
         task = Task(
             run_id=run.metadata.name,
             namespace=namespace,
@@ -98,33 +125,34 @@ class _Gateway:
             agent_name=session_name(run),
             spec=run.spec,
             profile=profile.spec,
-            acknowledged_input=(said.acknowledged_input if said else None) or 0,
-            resume_session_id=session.status.session_id if session and resumable else None,
+            acknowledged_input=acknowledged_before(run),
+            resume_session_id=origin.snapshot.session_id if origin else None,
+            snapshot=origin.snapshot if origin else None,
             head=_head(await self._store.head(speaker.uid)),
         )
         return answer(task)
 
     async def head(self, request: Request) -> Response:
         """Say where the journal ends."""
-        speaker = await self._speakers.identify(request)
+        speaker = await self.speakers.identify(request)
         return answer(_head(await self._store.head(speaker.uid)))
 
     async def append(self, request: Request) -> Response:
         """Append events; once this answers, they are stored for good."""
-        speaker = await self._speakers.identify_writer(request)
+        speaker = await self.speakers.identify_writer(request)
         events = await read_events(request)
         return answer(_head(await self._store.append(speaker.uid, speaker.attempt, events)))
 
     async def put_blob(self, request: Request) -> Response:
         """Store a blob of the run."""
-        speaker = await self._speakers.identify_writer(request)
+        speaker = await self.speakers.identify_writer(request)
         name = request.path_params["name"]
         if not re.fullmatch(BLOB_NAME, name):
             message = f"name: {name[:160]!r} is not one of up to four parts of letters, digits,"
             raise Refusal("invalid", f"{message} '.', '_' and '-', none of them hidden.")
-        media_type = request.headers.get("content-type", "application/octet-stream")
+        media_type = request.headers.get("content-type", BYTES)
         async with (
-            received(request, MAX_BLOB_BYTES, f"Blob {name}") as file,
+            received(request, most_bytes_of(name), f"Blob {name}") as file,
             # Only what has arrived takes a turn: a sender that stalls holds up nobody.
             self._uploads,
         ):
@@ -132,9 +160,34 @@ class _Gateway:
             digest = await self._blobs.put(blob_key(speaker.uid, name), body, media_type)
         return answer(Blob(name=name, size=len(body), sha256=digest))
 
+    async def snapshot(self, request: Request) -> Response:
+        """Give a file of the snapshot that the run goes on from."""
+        speaker = await self.speakers.identify_writer(request)
+        run, name = speaker.run, request.path_params["name"]
+        origin = await self._origin(run)
+        if origin is None or not re.fullmatch(SNAPSHOT_FILE, name):
+            raise Refusal(
+                "not_found", f"Run {run.metadata.name} goes on from no file {name[:64]!r}."
+            )
+        key = origin.key_of(name)
+        size = await self._blobs.size(key)
+        if size is None:
+            raise Refusal("not_found", f"The snapshot's file {key} is not kept any more.")
+        headers = {"Content-Length": str(size)}
+        return StreamingResponse(self._blobs.read(key), headers=headers, media_type=BYTES)
+
+    async def _origin(self, run: AgentRun) -> Origin | None:
+        """Find what a run goes on from: its own snapshot, else that of the session it resumes."""
+        if own := own_origin(run):
+            return own
+        if run.spec.session is None or run.spec.session.mode != "resume":
+            return None
+        session = await self._runs.session(run.metadata.namespace, session_name(run))
+        return origin_in(session) if session else None
+
     async def state(self, request: Request) -> Response:
         """Take how the agent is."""
-        speaker = await self._speakers.identify_writer(request)
+        speaker = await self.speakers.identify_writer(request)
         said = await read_model(request, AgentStatus, MAX_STATUS_BYTES)
         if await request.is_disconnected():
             # This process was held up. By now the runner has told another something newer.
@@ -144,14 +197,14 @@ class _Gateway:
 
     async def outcome(self, request: Request) -> Response:
         """Take how the attempt ended."""
-        speaker = await self._speakers.identify_writer(request)
+        speaker = await self.speakers.identify_writer(request)
         outcome = await read_model(request, Outcome, MAX_STATUS_BYTES)
         await self._reports.outcome(speaker, outcome)
         return answer(_head(await self._store.head(speaker.uid)))
 
     async def inputs(self, request: Request) -> Response:
         """Wait for answers, or for the wish that the run stop."""
-        speaker = await self._speakers.identify(request)
+        speaker = await self.speakers.identify(request)
         after = read_number(request, "after", _MAX_INPUT)
         seconds = read_number(request, "wait_ms", MAX_WAIT_MS) / 1000
         clock = asyncio.get_running_loop().time

@@ -7,7 +7,7 @@ Server-side apply replaces everything its manager wrote before, so each write ca
 from agentrun.api.v1alpha1 import AgentStatus, Outcome
 
 # A runner that starts again does not know these, and what was true of them stays true.
-_REMEMBERED = ("session_id", "acknowledged_input", "prompt_sent", "usage")
+_REMEMBERED = ("session_id", "acknowledged_input", "prompt_sent", "usage", "snapshot")
 
 
 def merge_state(before: AgentStatus | None, said: AgentStatus, attempt: int) -> AgentStatus:
@@ -24,6 +24,9 @@ def merge_state(before: AgentStatus | None, said: AgentStatus, attempt: int) -> 
         for name in _REMEMBERED
         if name not in said.model_fields_set and getattr(before, name) is not None
     }
+    # A newer snapshot makes good that an earlier one failed; nothing else does.
+    if not {"snapshot", "snapshot_error"} & said.model_fields_set:
+        kept["snapshot_error"] = before.snapshot_error
     outcome = before.outcome
     if outcome is not None and outcome.attempt != attempt:
         outcome = None

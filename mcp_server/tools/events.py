@@ -1,18 +1,21 @@
 """The tool that follows a run's events."""
 
 import asyncio
-from typing import Annotated
+from typing import Annotated, Any, TypeVar
 
-from mcp.server.mcpserver import MCPServer
+from mcp.server.mcpserver import Context, MCPServer
 from mcp_types import ToolAnnotations
-from pydantic import Field
+from pydantic import BaseModel, Field
 
 from agentrun.api.events import Event
 from agentrun.store.base import RunRow
 from mcp_server.door import Door, told_to_the_model
+from mcp_server.progress import PROGRESS_SECONDS, told_to_wait
 from mcp_server.references import AgentName, Cwd, Namespace, RunId, resolve
 from mcp_server.schemas import PollResult
 from mcp_server.views import status_of
+
+_T = TypeVar("_T", bound=BaseModel)
 
 MAX_PAGE_BYTES = 1024 * 1024
 """How much one answer holds, so that a talkative agent does not flood its reader."""
@@ -28,6 +31,7 @@ def add_poll_events(server: MCPServer, door: Door) -> None:
         ),
     )
     async def poll_events(
+        ctx: Context[Any, Any],
         after_seq: Annotated[
             int, Field(description="0 to begin with; then the next_after_seq before.", ge=0)
         ],
@@ -50,7 +54,7 @@ def add_poll_events(server: MCPServer, door: Door) -> None:
         """
         with told_to_the_model():
             row = await resolve(door, run_id, agent_name, cwd, namespace)
-            row, events = await _next_events(door, row, after_seq, limit, wait_ms / 1000)
+            row, events = await _next_events(door, ctx, row, after_seq, limit, wait_ms / 1000)
             return PollResult(
                 run_id=row.run.metadata.name,
                 status=status_of(row),
@@ -60,7 +64,12 @@ def add_poll_events(server: MCPServer, door: Door) -> None:
 
 
 async def _next_events(
-    door: Door, row: RunRow, after_seq: int, limit: int, seconds: float
+    door: Door,
+    ctx: Context[Any, Any],
+    row: RunRow,
+    after_seq: int,
+    limit: int,
+    seconds: float,
 ) -> tuple[RunRow, list[Event]]:
     uid, clock = row.run.metadata.uid, asyncio.get_running_loop().time
     deadline = clock() + seconds
@@ -71,14 +80,15 @@ async def _next_events(
         left = deadline - clock()
         if events or row.sealed or left <= 0 or door.stopping.is_set():
             return row, events
-        await door.wait_for_news(uid, after_seq, left)
+        await door.wait_for_news(uid, after_seq, min(left, PROGRESS_SECONDS))
+        await told_to_wait(ctx, row, seconds - left, seconds)
 
 
-def within(most: int, events: list[Event]) -> list[Event]:
-    """Return the first of ``events`` that take at most ``most`` bytes; one in any case."""
+def within(most: int, items: list[_T]) -> list[_T]:
+    """Return the first of ``items`` that take at most ``most`` bytes; one in any case."""
     size = 0
-    for index, event in enumerate(events):
-        size += len(event.model_dump_json())
+    for index, item in enumerate(items):
+        size += len(item.model_dump_json())
         if size > most:
-            return events[: max(1, index)]
-    return events
+            return items[: max(1, index)]
+    return items

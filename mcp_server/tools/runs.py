@@ -1,9 +1,9 @@
 """The tools that start, show, stop and list runs."""
 
-import asyncio
+from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
-from mcp.server.mcpserver import MCPServer
+from mcp.server.mcpserver import Context, MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
 from mcp_types import ToolAnnotations
 from pydantic import Field
@@ -14,7 +14,8 @@ from agentrun.api.v1alpha1 import Backend, Phase, Role
 from agentrun.store.base import RunFilter, RunRow
 from mcp_server.door import Door, told_to_the_model
 from mcp_server.manifests import check_arguments
-from mcp_server.references import AgentName, Cwd, Namespace, RunId, is_in, resolve
+from mcp_server.progress import PROGRESS_SECONDS, told_to_wait
+from mcp_server.references import AgentName, Cwd, Namespace, RunId, is_in, resolve, session_called
 from mcp_server.schemas import (
     CancelResult,
     ListRunsResult,
@@ -176,6 +177,7 @@ def add_cancel_run(server: MCPServer, door: Door) -> None:
         ),
     )
     async def cancel_run(
+        ctx: Context[Any, Any],
         run_id: RunId = None,
         agent_name: AgentName = None,
         cwd: Cwd = None,
@@ -200,7 +202,7 @@ def add_cancel_run(server: MCPServer, door: Door) -> None:
             if not row.run.phase.is_terminal:
                 caller = door.caller().username
                 row = await door.runs.request_cancellation(row, caller, reason)
-                row = await _wait_for_end(door, row, wait_ms / 1000)
+                row = await _wait_for_end(door, ctx, row, wait_ms / 1000)
             if row.run.phase.is_terminal and row.run.phase is not Phase.CANCELLED:
                 raise ToolError(
                     f"run is already terminal: {status_of(row)}. Call get_run for its result."
@@ -221,6 +223,12 @@ def add_list_runs(server: MCPServer, door: Door) -> None:
         status: Annotated[Status | None, Field(description="Only runs that are there.")] = None,
         backend: Annotated[Backend | None, Field(description="Only runs of this kind.")] = None,
         cwd: Annotated[str | None, Field(description="Only runs in this folder.")] = None,
+        agent_name: Annotated[
+            str | None, Field(description="Only runs of this agent: its name, or its session_id.")
+        ] = None,
+        parent_run_id: Annotated[
+            str | None, Field(description="Only runs that this run's agent asked for.")
+        ] = None,
         limit: Annotated[int, Field(description="How many runs at most.", ge=1, le=500)] = 100,
         cursor: Annotated[
             str | None, Field(description="The next_cursor of the page before.")
@@ -234,32 +242,48 @@ def add_list_runs(server: MCPServer, door: Door) -> None:
         `get_run` for the whole of one of them.
         """
         with told_to_the_model():
+            where = door.namespace(namespace)
+            agent = (agent_name or "").strip()
             which = RunFilter(
-                namespaces=[door.namespace(namespace)],
+                namespaces=[where],
                 phases=_phases(status),
                 backend=backend,
+                session_name=await session_called(door, where, agent) if agent else None,
             )
-            return await _list(door, which, status, cwd, limit, cursor or None)
+            above = (parent_run_id or "").strip() or None
+
+            def is_shown(row: RunRow) -> bool:
+                parent = row.run.spec.parent
+                is_below = above is None or (parent is not None and parent.name == above)
+                return is_in(row, cwd) and is_below and status in (None, status_of(row))
+
+            return await _list(door, which, is_shown, limit, cursor or None)
 
 
 async def _spawn(door: Door, arguments: SpawnArguments, key: str | None, namespace: str) -> RunRow:
     caller = door.caller().username
-    if not key:
-        return await door.runs.spawn(arguments, namespace, new_run_id(door.now()), caller)
-    run_id = run_id_for_key(namespace, caller, key)
-    earlier = await door.runs.find_repeated(arguments, namespace, run_id)
-    return earlier or await door.runs.spawn(arguments, namespace, run_id, caller)
+    run_id = run_id_for_key(namespace, caller, key) if key else new_run_id(door.now())
+    arguments, parent = door.adopt(arguments), door.parent()
+    if key and (earlier := await door.runs.find_repeated(arguments, namespace, run_id)):
+        return earlier
+    async with door.room(arguments):
+        return await door.runs.spawn(arguments, namespace, run_id, caller, parent)
 
 
-async def _wait_for_end(door: Door, row: RunRow, seconds: float) -> RunRow:
-    clock = asyncio.get_running_loop().time
-    deadline = clock() + seconds
+async def _wait_for_end(door: Door, ctx: Context[Any, Any], row: RunRow, seconds: float) -> RunRow:
+    """Wait for a run's end, and tell a client that listens that it is still waited for."""
+    waited = 0.0
     while True:
-        row = await door.store.get_run_by_uid(row.run.metadata.uid) or row
-        left = deadline - clock()
-        if row.run.phase.is_terminal or left <= 0 or door.stopping.is_set():
+        more = min(PROGRESS_SECONDS, seconds - waited)
+        row = await door.follow(row, _is_over, more)
+        waited += more
+        if _is_over(row) or waited >= seconds or door.stopping.is_set():
             return row
-        await door.wait_for_news(row.run.metadata.uid, row.last_seq, left)
+        await told_to_wait(ctx, row, waited, seconds)
+
+
+def _is_over(row: RunRow) -> bool:
+    return row.run.phase.is_terminal
 
 
 def _phases(status: Status | None) -> list[Phase] | None:
@@ -275,8 +299,7 @@ def _phases(status: Status | None) -> list[Phase] | None:
 async def _list(
     door: Door,
     which: RunFilter,
-    status: Status | None,
-    cwd: str | None,
+    is_shown: Callable[[RunRow], bool],
     limit: int,
     cursor: str | None,
 ) -> ListRunsResult:
@@ -288,7 +311,7 @@ async def _list(
                 f"Unknown cursor: {cursor}. Give the next_cursor of an earlier list_runs,"
                 " or leave it out to begin with the newest run."
             ) from error
-        rows = [row for row in page.rows if is_in(row, cwd) and status in (None, status_of(row))]
+        rows = [row for row in page.rows if is_shown(row)]
         cursor = page.cursor
         if rows or cursor is None:
             shown = [run_view(row, prompt_limit=LISTED_PROMPT) for row in rows]

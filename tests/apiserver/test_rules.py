@@ -20,6 +20,8 @@ FULL: dict[str, Any] = {
     "model": "gpt",
     "workspace": {"git": {"url": "https://example.com/x.git", "depth": 0}, "cwd": "src"},
     "session": {"mode": "new", "name": "ada"},
+    "resumedFrom": "run-before",
+    "parent": {"name": "run-above", "uid": "u", "depth": 1},
     "outputSchema": {"type": "object", "properties": {"a": {"type": "string"}}},
     "metadata": {"ticket": {"id": 7}},
     "backendConfig": {"agent_url": "https://example.com"},
@@ -37,6 +39,8 @@ OTHER: dict[str, Any] = {
     "model": "other",
     "workspace": {"git": {"url": "https://example.com/y.git"}},
     "session": {"name": "bob"},
+    "resumedFrom": "run-other",
+    "parent": {"name": "run-above", "uid": "v", "depth": 1},
     "outputSchema": {"properties": {"a": {"type": "number"}}},
     "metadata": {"ticket": {"id": 8}},
     "backendConfig": {"agent_url": "https://example.org"},
@@ -205,14 +209,18 @@ def test_the_status_has_room_for_all_that_is_observed(runs: Objects) -> None:
         "podName": "p-1",
         "podUID": "u",
         "attempts": 1,
+        "continuations": 1,
         "agent": {
             "state": "InputRequired",
             "sessionID": "s",
             "question": {"id": "q1", "kind": "permission", "text": "May I?"},
             "usage": {"inputTokens": 1, "costUSD": "0.001"},
+            "snapshot": {"name": "snapshots/1", "sessionID": "s", "acknowledgedInput": 2},
+            "snapshotError": "It is too large.",
             "outcome": {
                 "attempt": 1,
-                "state": "Completed",
+                "state": "Interrupted",
+                "waiting": True,
                 "result": {"structured": [1, {"a": 2}]},
             },
         },
@@ -231,6 +239,21 @@ def test_a_session_keeps_its_backend(sessions: Objects) -> None:
     with refused("backend is immutable"):
         sessions.patch(name, {"spec": {"backend": "claude_code"}})
     assert sessions.patch(name, {"spec": {"displayName": "Ada"}})["spec"]["displayName"] == "Ada"
+
+
+def test_a_snapshot_is_named_like_one(runs: Objects) -> None:
+    name = name_of(runs.create(SPEC))
+    snapshot = {"name": "../other", "sessionID": "s"}
+    with refused("should match"):
+        runs.patch_status(name, {"agent": {"snapshot": snapshot}})
+
+
+def test_a_session_says_what_it_holds_or_why_it_holds_nothing(sessions: Objects) -> None:
+    name = name_of(sessions.create({"backend": "codex"}))
+    status = {"snapshot": "uid/snapshots/1", "sessionID": "s", "snapshotError": "It is too large."}
+    written = sessions.patch_status(name, status)["status"]
+    assert {key: written[key] for key in status} == status
+    assert "snapshotError" not in sessions.patch_status(name, {"snapshotError": None})["status"]
 
 
 def test_a_profile_needs_a_backend_and_an_image(profiles: Objects) -> None:

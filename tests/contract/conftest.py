@@ -36,7 +36,7 @@ class Databases:
 
     def empty(self) -> str:
         """Empty the database that tests share, which is faster, and return its URL."""
-        self.server.sql("TRUNCATE runs, events", _SHARED)
+        self.server.sql("TRUNCATE runs, events, mailboxes, messages", _SHARED)
         return self.server.url(_SHARED)
 
 

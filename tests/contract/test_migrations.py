@@ -18,12 +18,12 @@ from alembic.migration import MigrationContext
 from sqlalchemy import Connection
 
 from agentrun.store import migrations
-from agentrun.store.base import RunFilter, StoreError, TooNew
+from agentrun.store.base import Mailbox, RunFilter, StoreError, TooNew
 from agentrun.store.sql import SqlRunStore, open_store
 from agentrun.store.tables import metadata
 from dev import postgres
 from dev.shell import run
-from tests.contract.builders import TS, a_row, events
+from tests.contract.builders import TS, a_message, a_row, events
 from tests.contract.conftest import Databases
 
 SCHEMAS = Path(__file__).parent / "schemas"
@@ -47,9 +47,10 @@ def upgrade() -> None:
 class Old:
     """A database made by an older version."""
 
-    def __init__(self, url: str, query: Callable[[str], str]) -> None:
+    def __init__(self, url: str, query: Callable[[str], str], version: str) -> None:
         self.url = url
         self.query = query
+        self.version = version
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -66,19 +67,19 @@ def new_url(kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> str:
     return databases.make(template="template0")
 
 
-@pytest.fixture(params=["0001"])
+@pytest.fixture(params=["0001", "0002"])
 def old(request: pytest.FixtureRequest, kind: str, tmp_path: Path) -> Old:
     dump = SCHEMAS / f"{request.param}-{kind}.sql"
     if kind == "sqlite":
-        return _old_sqlite(tmp_path / "old.db", dump)
+        return _old_sqlite(tmp_path / "old.db", dump, request.param)
     databases: Databases = request.getfixturevalue("databases")
     url = databases.make(template="template0")
     run([postgres.program("psql"), "-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", url, "-f", dump])
     name = urlsplit(url).path[1:]
-    return Old(url, lambda query: databases.server.sql(query, name))
+    return Old(url, lambda query: databases.server.sql(query, name), request.param)
 
 
-def _old_sqlite(path: Path, dump: Path) -> Old:
+def _old_sqlite(path: Path, dump: Path, version: str) -> Old:
     def query(words: str) -> str:
         with sqlite3.connect(path) as connection:
             found = connection.execute(words).fetchall()
@@ -88,7 +89,7 @@ def _old_sqlite(path: Path, dump: Path) -> Old:
     with sqlite3.connect(path) as connection:
         connection.executescript(dump.read_text(encoding="utf-8"))
     connection.close()
-    return Old(f"sqlite:///{path}", query)
+    return Old(f"sqlite:///{path}", query, version)
 
 
 @pytest.fixture
@@ -147,6 +148,19 @@ async def test_todays_program_goes_on_with_what_an_older_one_kept(old: Old) -> N
     await store.close()
 
 
+@pytest.mark.parametrize("old", ["0002"], indirect=True)
+async def test_messages_of_an_older_version_stay_and_are_numbered_on(old: Old) -> None:
+    store = await open_store(old.url)
+    box = store.messages
+    assert await box.mailbox("s-1") == Mailbox(last_seq=2, delivered_seq=1)
+    first, second = await box.fetch("s-1", 0, 10)
+    assert first.sent == a_message("m-1", sender="two", metadata={"kind": "note", "none": None})
+    assert (second.sent, second.seq) == (a_message("m-2"), 2)
+    assert (await box.send(a_message("m-3"))).seq == 3
+    assert (await box.send(a_message("m-2"))).seq == 2
+    await store.close()
+
+
 @pytest.mark.usefixtures("next_step")
 async def test_a_step_changes_a_database_with_everything_in_it(old: Old) -> None:
     store = await open_store(old.url)
@@ -184,13 +198,12 @@ async def test_an_older_program_goes_on_beside_a_step_that_only_adds(
 
 
 async def test_a_step_that_fails_changes_nothing(old: Old, next_step: Path) -> None:
-    write(
-        next_step, STEP.replace("{newest}", "0001") + "    op.execute('UPDATE nothing SET no = 1')"
-    )
+    good = STEP.replace("{newest}", "0002")
+    write(next_step, good + "    op.execute('UPDATE nothing SET no = 1')")
     with pytest.raises(StoreError):
         await open_store(old.url)
-    assert old.query("SELECT version_num FROM alembic_version") == "0001"
-    write(next_step, STEP.replace("{newest}", "0001"))
+    assert old.query("SELECT version_num FROM alembic_version") == old.version
+    write(next_step, good)
     store = await open_store(old.url)
     await check_what_was_kept(store)
     await store.close()
@@ -200,7 +213,7 @@ async def test_a_database_that_a_version_too_new_has_changed_is_refused(old: Old
     store = await open_store(old.url)
     await store.close()
     _change(old, "UPDATE alembic_version SET version_num = '1000'")
-    with pytest.raises(TooNew, match=r"to 1000; this one knows 0001.*restore the backup"):
+    with pytest.raises(TooNew, match=r"to 1000; this one knows 0002.*restore the backup"):
         await open_store(old.url)
     assert old.query("SELECT version_num FROM alembic_version") == "1000"
 

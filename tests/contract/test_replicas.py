@@ -9,7 +9,7 @@ import pytest
 from agentrun.api.v1alpha1 import Phase
 from agentrun.store.base import Conflict, Fenced, JournalHead, RunFilter, RunStore, Sealed
 from agentrun.store.sql import open_store
-from tests.contract.builders import BEGIN, TS, a_row, an_event, events
+from tests.contract.builders import BEGIN, TS, a_message, a_row, an_event, events
 from tests.contract.waiting import LONG, begin_waiting
 
 
@@ -103,7 +103,31 @@ async def test_many_who_wait_everywhere_see_every_event(replicas: Replicas) -> N
     assert await asyncio.gather(*readers) == [list(range(1, 21))] * 10
 
 
+async def test_a_message_wakes_those_who_wait_for_it_elsewhere(replicas: Replicas) -> None:
+    there = replicas.there.messages
+    waiting = asyncio.create_task(there.wait("s-1", 0, LONG))
+    for _ in range(3):
+        await asyncio.sleep(0)
+        await there.mailbox("s-1")
+    assert not waiting.done()
+    await replicas.here.messages.send(a_message())
+    await waiting
+    assert len(await there.fetch("s-1", 0, 10)) == 1, "it is committed when they hear"
+
+
 # Races
+
+
+async def test_many_who_send_on_two_replicas_leave_neither_gaps_nor_duplicates(
+    replicas: Replicas,
+) -> None:
+    both = (replicas.here.messages, replicas.there.messages)
+    sent = await asyncio.gather(
+        *(both[n % 2].send(a_message(f"m-{n}", to=f"s-{n % 3}")) for n in range(60))
+    )
+    for uid in ("s-0", "s-1", "s-2"):
+        seqs = sorted(one.seq for one in sent if one.sent.to_session_uid == uid)
+        assert seqs == list(range(1, 21))
 
 
 async def test_two_writers_of_one_seq_on_two_replicas_leave_one_event(replicas: Replicas) -> None:

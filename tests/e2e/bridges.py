@@ -56,6 +56,8 @@ class Laptop:
             "HOME": str(self.home),
             "PATH": f"{self.home / 'bin'}:{self.programs}:/usr/local/bin:/usr/bin:/bin",
             "LANG": "C.UTF-8",
+            # Other tests have releases of their own, and this user may see them all.
+            "AGENTRUN_SYSTEM_NAMESPACE": product.SYSTEM,
         }
 
     async def run(self, *command: str, **more: str) -> str:

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -46,9 +46,18 @@ class Place:
         return str(spawned["run_id"])
 
     async def spawn_all(self, wanted: dict[str, dict[str, Any]]) -> None:
-        """Spawn a run for each row, all at once, so that they wait for their bounds together."""
+        """
+        Spawn a run for each row, all at once, so that they wait for their bounds together.
+
+        ``steps`` is what the trivial agent does; the rest are arguments of spawn_run, of which
+        the profile is named like the row unless it is told.
+        """
+
+        async def spawn(profile: str, steps: Sequence[list[Any]] = (), **more: Any) -> str:
+            return await self.spawn(profile, *steps, **more)
+
         ids = await asyncio.gather(
-            *(self.spawn(**{"profile": key, **more}) for key, more in wanted.items())
+            *(spawn(**{"profile": key, **more}) for key, more in wanted.items())
         )
         self.runs |= dict(zip(wanted, ids, strict=True))
 

@@ -10,9 +10,9 @@ from tests.e2e.failing import Place
 
 RELEASE = product.Release("impatient", "impatient-system", "impatient")
 BOUNDS = {
-    "startTimeoutSeconds": 15,
-    "stuckTimeoutSeconds": 4,
-    "unschedulableTimeoutSeconds": 5,
+    "startTimeoutSeconds": 40,
+    "stuckTimeoutSeconds": 8,
+    "unschedulableTimeoutSeconds": 20,
     "gatewayTimeoutSeconds": 8,
     "resyncSeconds": 10,
 }

@@ -11,11 +11,11 @@ from tests.e2e import cluster
 from tests.e2e.agents import trivial
 
 SETTINGS = (
-    "--set", "operator.stuckTimeoutSeconds=5",
-    "--set", "operator.unschedulableTimeoutSeconds=5",
+    "--set", "operator.stuckTimeoutSeconds=12",
+    "--set", "operator.unschedulableTimeoutSeconds=15",
     "--set", "operator.resyncSeconds=10",
 )  # fmt: skip
-"""How the release of the tests is installed."""
+"""How the release of the tests is installed: impatient, but not beyond what a busy machine does."""
 
 
 @dataclass

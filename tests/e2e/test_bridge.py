@@ -227,7 +227,7 @@ async def _check(laptop: Laptop) -> str:
 async def test_tokens_are_renewed_while_calls_go_on(platform: Platform) -> None:
     kube = await Kube.connect(os.environ["KUBECONFIG"], "")
     try:
-        service = await find_service(kube, ConnectionOptions())
+        service = await find_service(kube, ConnectionOptions(system_namespace=product.SYSTEM))
         # The shortest life that Kubernetes gives, used for no part of it.
         tokens = RequestedToken(kube, service.run_namespaces[0], seconds=600, renew_after=0.0)
         seen = [await tokens.get() for _ in range(2)]

@@ -127,6 +127,7 @@ async def test_cancelling_by_kubectl(platform: Platform) -> None:
     assert processes_of(uid) == []
 
 
+@pytest.mark.failure("run-deleted")
 async def test_deleting_a_live_run_ends_it(platform: Platform) -> None:
     run_id = await platform.trivial(["sleep", 60])
     uid = await pod_uid(run_id)

@@ -15,12 +15,18 @@ from tests.e2e.impatient import RELEASE
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
 NAMESPACE = RELEASE.runs
-NOBODY = {
-    "apiVersion": "v1",
-    "kind": "Service",
-    "metadata": {"name": "nobody", "namespace": NAMESPACE},
-    "spec": {"selector": {"app": "nobody"}, "ports": [{"port": 8080}]},
-}
+
+
+def nobody(namespace: str) -> dict[str, Any]:
+    """A Service behind which nobody is."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": "nobody", "namespace": namespace},
+        "spec": {"selector": {"app": "nobody"}, "ports": [{"port": 8080}]},
+    }
+
+
 WRONG = {
     "apiVersion": "v1",
     "kind": "Secret",
@@ -74,14 +80,27 @@ RUNS: dict[str, dict[str, Any]] = {
     "clone-missing": cloning(f"{product.GIT}/no-such.git"),
     "clone-not-git": cloning("http://model.agentrun-dev.svc:8080/v1/models"),
     "clone-unknown-host": cloning("http://no-such-host.invalid/x.git"),
-    "clone-closed-host": cloning(f"http://nobody.{NAMESPACE}.svc:8080/x.git"),
+    "clone-closed-host": cloning("http://nobody.agentrun-dev.svc:8080/x.git"),
+    # Runs may not reach one another's namespace.
+    "clone-blocked-host": cloning(f"http://nobody.{NAMESPACE}.svc:8080/x.git"),
     "clone-silent-host": cloning("http://silent.agentrun-dev.svc:8080/x.git"),
-    "folder-outside": {"profile": "trivial", "workspace": {"cwd": "../etc"}},
     "agent-exits-in-turn": doing(["exit", 3]),
     "agent-exits-silently": doing(["run", "kill -9 $PPID"]),
     "agent-line-too-long": doing(["line", 40_000_000]),
     "agent-answers-error": doing(["fail", "the agent cannot go on"]),
     "deadline": doing(["hang"], timeouts={"active_deadline_seconds": 5}),
+}
+# spawn_run refuses it at once, so it comes by kubectl.
+OUTSIDE = {
+    "apiVersion": "agentrun.dev/v1alpha1",
+    "kind": "AgentRun",
+    "metadata": {"name": "works-outside", "namespace": NAMESPACE},
+    "spec": {
+        "backend": "acp",
+        "profile": "trivial",
+        "prompt": "never",
+        "workspace": {"cwd": "../etc"},
+    },
 }
 
 
@@ -89,7 +108,8 @@ RUNS: dict[str, dict[str, Any]] = {
 def place(impatient: Place) -> Place:
     async def prepare() -> None:
         profiles = [profile(name, NAMESPACE, **spec) for name, spec in PROFILES.items()]
-        await apply(*profiles, profile("trivial", NAMESPACE), NOBODY, WRONG)
+        await apply(*profiles, profile("trivial", NAMESPACE), WRONG)
+        await apply(nobody(NAMESPACE), nobody("agentrun-dev"))
         await impatient.spawn_all({key: {} for key in PROFILES} | RUNS)
 
     asyncio.run(prepare())
@@ -100,3 +120,9 @@ def place(impatient: Place) -> Place:
 async def test_what_goes_wrong_in_the_pod_ends_the_run_and_says_why(place: Place, key: str) -> None:
     run = await place.check(place.runs[key], key)
     assert "wrong-password" not in str(run)
+
+
+@promised("folder-outside")
+async def test_a_folder_outside_of_the_workspace_is_refused(place: Place, key: str) -> None:
+    await apply(OUTSIDE)
+    await place.check("works-outside", key)

@@ -4,6 +4,8 @@ import asyncio
 import json
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ from tests.e2e.impatient import RELEASE
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
 NAMESPACE = RELEASE.runs
-DEPLOYMENT = f"deployment/{RELEASE.name}-mcp"
+DEPLOYMENT = f"deployment/{RELEASE.service}"
 MEMORY = Path("/sys/fs/cgroup/memory")
 ON_CGROUP_V1 = MEMORY.exists()
 SMALL = {"requests": {"cpu": "10m", "memory": "32Mi"}, "limits": {"memory": "100Mi"}}
@@ -26,6 +28,15 @@ LITTLE_DISK = {
     "limits": {"ephemeral-storage": "20Mi"},
 }
 GROW = "held = b'x' * 2**28; held += held"
+# Grows until it is the only one left that can be ended.
+GUEST = """
+import os, sys
+with open(sys.argv[1], "w") as members:
+    members.write(str(os.getpid()))
+held = []
+while os.path.exists(sys.argv[1]) and len(held) < 4096:
+    held.append(bytearray(os.urandom(1)) * 2**20)
+"""
 FILL = "head -c 60000000 /dev/zero > {}; sleep 600"
 
 PROFILES: dict[str, dict[str, Any]] = {
@@ -48,7 +59,10 @@ def place(impatient: Place) -> Place:
                     "profile": "small-workspace",
                     "steps": [["run", FILL.format("/workspace/f")]],
                 },
-                "disk-full": {"profile": "little-disk", "steps": [["run", FILL.format("/var/f")]]},
+                "disk-full": {
+                    "profile": "little-disk",
+                    "steps": [["run", FILL.format("/home/agentrun/f")]],
+                },
                 "memory-agent": {"profile": "grows"},
             }
         )
@@ -92,21 +106,25 @@ async def test_a_runner_that_is_killed(place: Place, key: str) -> None:
 
 @promised("memory-runner")
 async def test_a_runner_that_takes_too_much_memory(place: Place, key: str) -> None:
-    run_id = await place.spawn("trivial", ["sleep", 3], ["line", 8_000_000], ["sleep", 600])
+    run_id = await place.spawn("trivial", ["sleep", 600])
     await place.until(run_id, "Running")
-    _leave_little_memory(await _runner_of(place, run_id))
+    await asyncio.to_thread(_fill_memory_of, await _runner_of(place, run_id))
     await place.check(run_id, key)
 
 
-def _leave_little_memory(pid: int) -> None:
-    """Lower the limit of a container's control group to little more than it uses."""
+def _fill_memory_of(pid: int) -> None:
+    """
+    Fill the memory of a container until its process is ended for it.
+
+    The runner itself stays small whatever its agent says, so another process grows in its control
+    group, and the kernel is told to end the runner first.
+    """
+    Path(f"/proc/{pid}/oom_score_adj").write_text("1000", encoding="ascii")
     groups = Path(f"/proc/{pid}/cgroup").read_text(encoding="ascii").splitlines()
     wanted = ":memory:" if ON_CGROUP_V1 else "0::"
     group = next(line.split(":")[2] for line in groups if wanted in line).lstrip("/")
-    folder = (MEMORY if ON_CGROUP_V1 else MEMORY.parent) / group
-    names = ("usage_in_bytes", "limit_in_bytes") if ON_CGROUP_V1 else ("current", "max")
-    used, limit = (folder / f"memory.{name}" for name in names)
-    limit.write_text(str(int(used.read_text()) + 2**20))
+    members = (MEMORY if ON_CGROUP_V1 else MEMORY.parent) / group / "cgroup.procs"
+    subprocess.run([sys.executable, "-c", GUEST, str(members)], check=False, timeout=60)
 
 
 @promised("evicted")

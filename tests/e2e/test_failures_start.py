@@ -168,6 +168,10 @@ async def _prepare(place: Place) -> None:
         lambda: get("resourcequota", "small", NAMESPACE),
         lambda found: bool(found and found.get("status", {}).get("hard")),
     )
+    await eventually(
+        lambda: get("pvc", "broken", NAMESPACE),
+        lambda found: bool(found and found.get("status", {}).get("phase") == "Bound"),
+    )
     await place.spawn_all({key: {} for key in PROFILES})
 
 
@@ -179,8 +183,22 @@ async def _refused(selector: str) -> bool:
         "metadata": {"name": "probe", "namespace": NAMESPACE},
         "spec": {
             "nodeSelector": {selector: "x"},
+            # The namespace wants `restricted`, which is asked before policies and webhooks are.
+            "securityContext": {
+                "runAsNonRoot": True,
+                "runAsUser": 1000,
+                "seccompProfile": {"type": "RuntimeDefault"},
+            },
             "containers": [
-                {"name": "c", "image": PAUSE, "resources": {"requests": {"memory": "1Mi"}}}
+                {
+                    "name": "c",
+                    "image": PAUSE,
+                    "resources": {"requests": {"memory": "1Mi"}},
+                    "securityContext": {
+                        "allowPrivilegeEscalation": False,
+                        "capabilities": {"drop": ["ALL"]},
+                    },
+                }
             ],
         },
     }

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
@@ -72,8 +73,10 @@ async def test_an_authority_of_the_team_is_trusted_by_git_and_by_the_agent(
     assert "python reached it" in said, said
     assert "git reached it" in said, said
     # Those of the image are trusted as before.
-    assert int(said.partition(" roots")[0].rpartition("\\n")[2]) > 100, said
-    assert run["pushed"] is True
+    counted = re.search(r"\\n(\d+) roots", said)
+    assert counted is not None, said
+    assert int(counted[1]) > 100
+    assert run["result"]["pushed"] is True
 
 
 @pytest.mark.parametrize(
@@ -102,13 +105,13 @@ async def test_what_lies_behind_the_proxy_is_reached_through_it(
         run, said = await finish(platform, run_id)
     assert "python reached it" in said, said
     assert "git reached it" in said, said
-    assert run["pushed"] is True
+    assert run["result"]["pushed"] is True
     log = around.logs("proxy")
     # The runner's fetch and push, and the agent's two.
     assert log.count(f"CONNECT {team.HIDDEN}:{team.HTTPS}") >= before + 4
     assert "agentrun-mcp" not in log
     if "urlSecret" in proxy:
-        assert "p%40ss" not in said
+        assert team.PROXY_ENCODED not in said
         assert "[redacted]" in said
 
 
@@ -161,7 +164,7 @@ async def test_an_agent_is_given_its_profiles_mcp_servers_and_files(
         )  # fmt: skip
         run, said = await finish(platform, run_id)
     given = json.loads(run["result"]["summary"])
-    assert [server["name"] for server in given] == ["stock", "local"]
+    assert [server["name"] for server in given] == ["stock", "local", "agentrun"]
     assert (given[0]["type"], given[0]["url"]) == ("http", STOCK["url"])
     # The agent was given them, but nobody who reads its events is.
     assert given[0]["headers"] == [
@@ -333,11 +336,12 @@ async def test_ssh_clones_and_pushes_and_the_agent_sees_no_key(
     with offered(around, "team-ssh", **over_ssh(secret_name), pod={"runAsUser": user}):
         run_id = await platform.trivial(["run", look], profile="team-ssh")
         run, said = await finish(platform, run_id)
-    assert run["pushed"] is True, run
+    assert run["result"]["pushed"] is True, run
     assert f"\\n{user}\\n" in said
     assert "BEGIN" not in said
     assert "ssh-privatekey" not in said
-    assert "known_hosts" not in said
+    # The command itself names it without a folder.
+    assert "/known_hosts" not in said
     # What was pushed over ssh is there for who comes another way.
     with product.service_url(platform.cluster, fixtures.NAMESPACE, team.NAME, team.HTTP) as url:
         whole = f"{url.replace('://', f'://{product.GIT_USER}:{product.GIT_PASSWORD}@')}/private"

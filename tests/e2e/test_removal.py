@@ -121,6 +121,7 @@ async def test_uninstalling_leaves_runs_alone_and_another_installation_takes_the
         check_journal(events, "completed")
 
 
+@pytest.mark.failure("namespace-deleted")
 async def test_a_namespace_goes_with_all_its_runs_and_can_be_made_again(
     installation: Installation,
 ) -> None:

@@ -69,6 +69,29 @@ async def check(replicas: Replicas, run_id: str, journals: list[list[Json]], cou
     assert await said_by(journals[0]) == wanted
 
 
+async def test_many_who_write_to_an_agent_through_all_replicas_get_numbers_of_their_own(
+    replicas: Replicas,
+) -> None:
+    run_id = await replicas.spawn(["say", "here"], nickname="popular")
+    await follow(replicas.door, run_id)
+    message = {"role": "agent", "parts": [{"type": "text", "text": "Hello."}]}
+    with ExitStack() as stack:
+        doors = [stack.enter_context(replicas.door_of(pod)) for pod in await replicas.pods()]
+        waiting = asyncio.create_task(
+            doors[1].call("fetch_agent_messages", agent_name="popular", wait_ms=30_000)
+        )
+        sending = [
+            door.call("send_agent_message", to_agent_name="popular", message=message)
+            for door in doors * 10
+        ]
+        seqs = [sent["seq"] for sent in await asyncio.gather(*sending)]
+        assert (await waiting)["messages"]
+        assert sorted(seqs) == list(range(1, len(sending) + 1))
+        for door in doors:
+            page = await door.call("fetch_agent_messages", agent_name="popular")
+            assert [one["seq"] for one in page["messages"]] == sorted(seqs)
+
+
 async def test_an_event_wakes_readers_at_every_replica_at_once(
     replicas: Replicas, record_property: Callable[[str, object], None]
 ) -> None:

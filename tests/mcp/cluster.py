@@ -114,6 +114,9 @@ class FakeCluster:
         stored = self._existing(resource, namespace, name)
         if body["metadata"]["uid"] != stored["metadata"]["uid"]:
             raise ApiError(409, "Conflict", "the UID in the precondition does not match")
+        version = body["metadata"].get("resourceVersion")
+        if version not in (None, stored["metadata"]["resourceVersion"]):
+            raise ApiError(409, "Conflict", "the object has been modified")
         spec, new = stored["spec"], body["spec"]
         if stored.get("status", {}).get("phase") in TERMINAL:
             raise ApiError(422, "Invalid", "the run is finished: its spec can no longer change")

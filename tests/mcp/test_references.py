@@ -174,6 +174,8 @@ async def test_get_run_shows_all_that_is_known(bench: Bench) -> None:
             {"type": "Finished", "status": "True", "reason": "Completed", "message": ""}
         ],
         "requested_by": bench.caller.username,
+        "resumed_from_run_id": None,
+        "parent_run_id": None,
         "deleted_at": None,
     }
 
@@ -185,7 +187,7 @@ async def test_get_run_shows_the_question_of_a_waiting_run(bench: Bench) -> None
     await bench.archive.observe(bench.cluster.set_status("team-a", made["run_id"], **status))
     shown = await bench.call("get_run", run_id=made["run_id"])
     assert shown["status"] == "input_required"
-    assert shown["question"] == question | {"asked_at": None}
+    assert shown["question"] == question | {"asked_at": None, "kind": "input"}
 
 
 async def test_runs_are_listed_newest_first_and_by_page(bench: Bench) -> None:

@@ -14,7 +14,12 @@ pytestmark = pytest.mark.e2e
 
 @pytest.fixture(scope="module")
 def requests() -> list[audit.Request]:
-    found = audit.read(paths.state(os.environ["AGENTRUN_CLUSTER"]) / "logs")
+    audited = os.environ.get("AGENTRUN_AUDITED") or os.environ["AGENTRUN_CLUSTER"]
+    found = [
+        request
+        for cluster in audited.split()
+        for request in audit.read(paths.state(cluster) / "logs")
+    ]
     assert any(one.component == "operator" for one in found), (
         "nothing was asked by the operator: these tests look back at what the end to end tests did,"
         " so run them after those: pytest tests/e2e tests/rights"

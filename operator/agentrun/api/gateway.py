@@ -14,6 +14,9 @@ PUT    /v1/blobs/NAME bytes → Blob                  409 other bytes there, 410
 POST   /v1/state      AgentStatus → Head            410
 POST   /v1/outcome    Outcome → Head                409 another outcome there, 410
 GET    /v1/inputs     ?after=N&wait_ms=M → Inputs
+GET    /v1/messages   ?after=N&wait_ms=M → Messages 410
+POST   /v1/delivered  Delivered → Messages          410
+POST   /v1/mcp        JSON-RPC → JSON-RPC or SSE    404 no profile, 410 sealed, 413 too large
 GET    /v1/snapshot/N → bytes                        404 not kept: what Task.snapshot names
 ====== ============== ============================= =========================================
 
@@ -32,11 +35,12 @@ one minor version older or newer than the other:
   what is new is said in a new field.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from agentrun.api.events import NewEvent
+from agentrun.api.messages import AgentMessage
 from agentrun.api.v1alpha1 import AgentProfileSpec, AgentRunSpec, Input, Snapshot
 
 TOKEN_AUDIENCE = "agentrun-gateway"
@@ -44,10 +48,16 @@ TOKEN_AUDIENCE = "agentrun-gateway"
 
 MAX_APPEND_BYTES = 4 * 1024 * 1024
 """The largest body of an append."""
+MAX_MCP_BYTES = 1024 * 1024
+"""The largest message of an agent to AgentRun's own tools."""
 MAX_BATCH = 500
 """The most events in one append."""
 MAX_BLOB_BYTES = 64 * 1024 * 1024
 """The largest blob."""
+MAX_SNAPSHOT_PART_BYTES = 16 * 1024 * 1024
+"""The largest file of a snapshot."""
+SNAPSHOT_FILE = r"^(manifest\.json|part-[0-9]{4})$"
+"""What the files of a snapshot are called."""
 BLOB_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}(/[A-Za-z0-9][A-Za-z0-9._-]{0,127}){0,3}$"
 """What a blob may be called: up to four path segments without dots in front."""
 
@@ -93,7 +103,7 @@ class Task(_Message):
     spec: AgentRunSpec
     profile: AgentProfileSpec
     acknowledged_input: int = 0
-    """The newest input an earlier attempt has dealt with."""
+    """The newest input an earlier attempt has dealt with; of the run's own snapshot, its newest."""
     resume_session_id: str | None = None
     """The agent's own id of the conversation to resume."""
     snapshot: Snapshot | None = None
@@ -123,6 +133,38 @@ class Inputs(_Message):
 
     inputs: list[Input]
     desired_state: Literal["Active", "Cancelled"]
+
+
+class Mail(_Message):
+    """A message from another agent, or from a person."""
+
+    message_id: str
+    seq: Annotated[int, Field(ge=1)]
+    """Its number in the mailbox of the run's session."""
+    body: AgentMessage
+    created_at: str
+    from_agent_name: str | None = None
+    from_session_id: str | None = None
+    metadata: dict[str, Any] | None = None
+
+
+class Messages(_Message):
+    """
+    The messages for the run's session that were not given to it yet, in order.
+
+    Those that an earlier attempt or run has said to be delivered are left out. There may be
+    more than one answer holds.
+    """
+
+    messages: list[Mail] = []
+    delivered_seq: int = 0
+    """Up to here they were delivered."""
+
+
+class Delivered(_Message):
+    """What the agent was given: all messages up to a number."""
+
+    seq: Annotated[int, Field(ge=1)]
 
 
 def blob_key(uid: str, name: str) -> str:

@@ -25,6 +25,10 @@ EXIT = f"{PIPES}/exit"
 """FIFO on which the script reports the agent's exit code, a decimal number and a newline."""
 STOP = f"{PIPES}/stop"
 """FIFO the runner holds open; a line, or its end, ends the agent's container."""
+BIN = f"{PIPES}/bin"
+"""On the agent's PATH, behind what its image has there: the command ``peer``."""
+CALL, CALLS = f"{PIPES}/call", f"{PIPES}/calls"
+"""The FIFO on which ``peer`` names a call, and the folder of the calls and their answers."""
 
 WORKSPACE = "/workspace"
 HOME = "/home/agent"
@@ -66,6 +70,8 @@ SYSTEM_ROOTS = (
 
 PROXY_PORT = 8790
 """The runner's reverse proxy to the model's provider, on the pod's loopback."""
+TOOLS_PORT = 8791
+"""The runner's way to AgentRun's own tools, for the agent: MCP over HTTP, on the loopback."""
 
 _API_SERVER = ("SERVICE_HOST", "SERVICE_PORT", "SERVICE_PORT_HTTPS", "PORT", "PORT_443_TCP")
 _API_PORT = ("PROTO", "PORT", "ADDR")
@@ -75,7 +81,7 @@ _API_VARIABLES = [f"KUBERNETES_{name}" for name in _API_SERVER] + [
 
 AGENT_BOOTSTRAP = (
     # The kubelet tells every container where the API server is: nothing an agent has to know.
-    f"unset {' '.join(_API_VARIABLES)}; "
+    f"unset {' '.join(_API_VARIABLES)}; PATH=$PATH:{BIN}; export PATH; "
     f'until [ -e {READY} ]; do sleep 0.1; done; exec {INIT} -s -e 137 -- /bin/sh {SUPERVISE} "$@"'
 )
 """The agent container's ``sh -c`` script; its arguments are the agent's ACP command."""
@@ -91,6 +97,11 @@ AGENT_ROOTS_BOOTSTRAP = (
 )
 """What goes before that script where the profile adds authorities; needs ``cat``."""
 
+# Who the agent is, in its environment.
+ENV_PEER_NAME = "PEER_NAME"
+ENV_PEER_SESSION = "PEER_SESSION_ID"
+ENV_PEER_CWD = "PEER_CWD"
+
 # The runner's environment.
 ENV_GATEWAY = "AGENTRUN_GATEWAY_URL"
 ENV_RUN = "AGENTRUN_RUN_ID"
@@ -102,6 +113,12 @@ ENV_PATIENCE = "AGENTRUN_PATIENCE_SECONDS"
 """How long the runner waits for a gateway that is away, when nothing else is left to do."""
 ENV_GRACE = "AGENTRUN_GRACE_SECONDS"
 """The pod's termination grace period: the runner must be done within it."""
+ENV_IDLE = "AGENTRUN_IDLE_SECONDS"
+"""How long the runner keeps the pod of a run that waits for a person."""
+ENV_PERMISSION_MODE = "AGENTRUN_PERMISSION_MODE"
+"""The profile's permissionMode, which decides what is written to the agent's home."""
+ENV_RESUMES = "AGENTRUN_RESUMES"
+"""Set if there may be an earlier conversation to go on with: the agent begins when it is there."""
 
 # Labels of a run's pod.
 LABEL_RUN = "agentrun.dev/run"

@@ -31,7 +31,7 @@ from agentrun.controller.actions import (
     SetStatus,
     TakeSession,
 )
-from agentrun.controller.caches import Caches, key_of, owner_of
+from agentrun.controller.caches import Caches, key_of, owner_of, uid_of
 from agentrun.controller.containers import PodSettings
 from agentrun.controller.events import EventSink
 from agentrun.controller.failures import refusal
@@ -39,6 +39,7 @@ from agentrun.controller.kube import ApiError, Kind, KubeApi, Object
 from agentrun.controller.observe import is_pod_of
 from agentrun.controller.observed import Failure, Patience
 from agentrun.controller.pod import build_pod
+from agentrun.controller.sessions import legacy_of, written
 from agentrun.controller.status import status_patch
 
 logger = logging.getLogger(__name__)
@@ -60,18 +61,18 @@ class Actor:
     async def act(
         self, actions: list[Action], run: AgentRun, profile: AgentProfile | None, now: datetime
     ) -> Failure | None:
-        """Carry ``actions`` out, in order; answer with the refusal of a pod, if there was one."""
+        """Carry ``actions`` out, in order; answer with what the API server did not let be made."""
         for action in actions:
+            failure: Failure | None = None
             match action:
                 case SetStatus():
                     run = await self._set_status(run, action)
                 case CreatePod():
-                    if failure := await self._create_pod(run, profile):
-                        return failure
+                    failure = await self._create_pod(run, profile)
                 case DeletePod():
                     await self.delete_pod(run.metadata.namespace, action.name, action.uid)
                 case CreateSession():
-                    await self._create_session(run, action)
+                    failure = await self._create_session(run, action)
                 case TakeSession() | LeaveSession():
                     await self._hand_over_session(run, action, now)
                 case DeleteRun():
@@ -81,6 +82,8 @@ class Actor:
                     pass  # the queue keeps the time
                 case _:
                     assert_never(action)
+            if failure is not None:
+                return failure
         return None
 
     async def delete_pod(self, namespace: str, name: str, uid: str) -> None:
@@ -142,7 +145,7 @@ class Actor:
         patience = Patience.STUCK if passes else Patience.NONE
         return Failure(Reason.POD_NAME_TAKEN, message, patience)
 
-    async def _create_session(self, run: AgentRun, action: CreateSession) -> None:
+    async def _create_session(self, run: AgentRun, action: CreateSession) -> Failure | None:
         namespace = run.metadata.namespace
         body: Object = {
             "apiVersion": API_VERSION,
@@ -153,24 +156,38 @@ class Actor:
         try:
             session = await self.kube.create(Kind.SESSION, namespace, body)
         except ApiError as error:
-            if error.code != 409:
-                raise
-            raise Stale(f"session {action.name} was made by somebody else") from error
+            if error.code == 409:
+                raise Stale(f"session {action.name} was made by somebody else") from error
+            if failure := refusal(error.code, error.message):
+                return failure
+            raise
         self.caches.put(Kind.SESSION, session)
+        return None
 
     async def _hand_over_session(
         self, run: AgentRun, action: TakeSession | LeaveSession, now: datetime
     ) -> None:
-        takes = isinstance(action, TakeSession)
-        holder = ActiveRun(name=run.metadata.name, uid=run.metadata.uid) if takes else None
-        status = AgentSessionStatus(
-            last_run=run.metadata.name,
-            session_id=run.status.agent.session_id if run.status.agent else None,
-            updated_at=now,
-        ).to_json()
-        status["activeRun"] = holder.to_json() if holder else None
+        meta = run.metadata
+        holder = ActiveRun(name=meta.name, uid=meta.uid)
+        if isinstance(action, TakeSession):
+            taken = AgentSessionStatus(active_run=holder, last_run=meta.name, updated_at=now)
+            status = taken.to_json()
+        else:
+            status = {"activeRun": None, "updatedAt": written(now), **self._legacy(run, action)}
         body = {"metadata": {"resourceVersion": action.resource_version}, "status": status}
-        await self._patch(Kind.SESSION, run.metadata.namespace, action.name, body)
+        await self._patch(Kind.SESSION, meta.namespace, action.name, body)
+
+    def _legacy(self, run: AgentRun, action: LeaveSession) -> Object:
+        """Say what the run that held a session has left in it; one that is gone, nothing."""
+        namespace = run.metadata.namespace
+        session = self.caches.of(Kind.SESSION).get((namespace, action.name)) or {}
+        active = session.get("status", {}).get("activeRun") or {}
+        holder: AgentRun | None = run
+        if active.get("uid") != run.metadata.uid:
+            found = self.caches.of(Kind.RUN).get((namespace, active.get("name", "")))
+            is_it = found is not None and uid_of(found) == active.get("uid")
+            holder = AgentRun.model_validate(found) if is_it else None
+        return legacy_of(holder) if holder is not None else {}
 
     async def _patch(self, kind: Kind, namespace: str, name: str, body: Object) -> Object:
         try:

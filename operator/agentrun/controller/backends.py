@@ -25,10 +25,16 @@ class BackendDefaults:
 
     command: Sequence[str] = ()
     env: Mapping[str, str] = field(default_factory=dict)
+    ask_env: Mapping[str, str] = field(default_factory=dict)
+    """What of it is different where the profile's permissionMode is Ask."""
     model_variable: str | None = None
     """The variable in which the agent looks for the model's name."""
     provider: str | None = None
     """The provider's API."""
+
+    def env_for(self, permission_mode: str) -> Mapping[str, str]:
+        """Return the environment in a permission mode."""
+        return {**self.env, **(self.ask_env if permission_mode == "Ask" else {})}
 
 
 _DEFAULTS = {
@@ -39,6 +45,7 @@ _DEFAULTS = {
             "INITIAL_AGENT_MODE": "agent-full-access",
             "OPENAI_API_KEY": PLACEHOLDER_KEY,
         },
+        ask_env={"INITIAL_AGENT_MODE": "read-only"},
         provider="https://api.openai.com/v1",
     ),
     "claude_code": BackendDefaults(

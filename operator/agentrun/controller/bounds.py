@@ -14,6 +14,7 @@ from agentrun.controller.limits import Limits, allowance
 from agentrun.controller.observed import Failure, Observed, Patience, PodObservation, later
 from agentrun.controller.outcomes import fault_of, has_ended, outcome_of
 from agentrun.controller.status import agent_of, condition_of
+from agentrun.controller.waits import has_answer, says_it_waits
 
 
 @dataclass(frozen=True)
@@ -29,11 +30,13 @@ def bounds_of(run: AgentRun, seen: Observed, failure: Failure | None, now: datet
     """List the bounds that hold for a run, those that matter most first."""
     if has_ended(outcome_of(run, seen.pod)) or (seen.pod and seen.pod.finished):
         return []
+    if says_it_waits(outcome_of(run, seen.pod)):
+        return list(_working(run, seen, now))
     return [
         *_working(run, seen, now),
         *_stuck(run, seen, failure, now),
         *_placing(seen, failure),
-        *_starting(run, seen, now),
+        *_starting(run, seen, failure, now),
         *_half_ended(run, seen, now),
     ]
 
@@ -42,6 +45,11 @@ def _working(run: AgentRun, seen: Observed, now: datetime) -> Iterator[Bound]:
     """Bound the work, or while the run waits for a person, the waiting."""
     status = run.status
     allowed = allowance(run, seen.profile, seen.limits)
+    is_on_its_way = has_answer(run) and (
+        seen.pod is None or says_it_waits(outcome_of(run, seen.pod))
+    )
+    if status.waiting_since is not None and is_on_its_way:
+        return  # Somebody answered: the next attempt is about to begin.
     if status.waiting_since is not None:
         message = f"Nobody answered within {allowed.input.total_seconds():.0f} s."
         yield Bound(status.waiting_since + allowed.input, Reason.INPUT_TIMEOUT, message)
@@ -84,11 +92,14 @@ def _placing(seen: Observed, failure: Failure | None) -> Iterator[Bound]:
     yield Bound(at, Reason.UNSCHEDULABLE, message)
 
 
-def _starting(run: AgentRun, seen: Observed, now: datetime) -> Iterator[Bound]:
+def _starting(
+    run: AgentRun, seen: Observed, failure: Failure | None, now: datetime
+) -> Iterator[Bound]:
     """
     Bound how long a pod that has a node takes until both containers run and its runner reports.
 
-    A runner that cannot reach the gateway says so itself, and is given the time for it.
+    A runner that cannot reach the gateway says so itself, and is given the time for it. Where it
+    is known what keeps a container from starting, that is the reason.
     """
     pod, agent = seen.pod, agent_of(run)
     if pod is None or not pod.node or pod.is_terminating:
@@ -104,7 +115,10 @@ def _starting(run: AgentRun, seen: Observed, now: datetime) -> Iterator[Bound]:
         message = f"The runner of pod {pod.name} did not report within {seconds} s."
     else:
         return
-    yield Bound(later(since, seconds), Reason.START_TIMEOUT, message)
+    if failure is not None:
+        yield Bound(later(since, seconds), failure.reason, failure.message)
+    else:
+        yield Bound(later(since, seconds), Reason.START_TIMEOUT, message)
 
 
 def _half_ended(run: AgentRun, seen: Observed, now: datetime) -> Iterator[Bound]:

@@ -97,6 +97,7 @@ class Caches:
         self._by_kind = {kind: Cache() for kind in Kind}
         self._pods: dict[Key, dict[str, Object]] = {}
         self._sessions: dict[Key, set[Key]] = {}
+        self._children: dict[Key, set[Key]] = {}
 
     def of(self, kind: Kind) -> Cache:
         """Return the cache of a kind."""
@@ -110,6 +111,8 @@ class Caches:
             self._pods.setdefault(run, {})[obj["metadata"]["name"]] = obj
         if kind is Kind.RUN:
             self._sessions.setdefault(session_of(obj), set()).add(key_of(obj))
+            if parent := parent_of(obj):
+                self._children.setdefault(parent, set()).add(key_of(obj))
         self.on_news(kind, obj)
         return True
 
@@ -120,10 +123,9 @@ class Caches:
         if kind is Kind.POD and (run := run_of_pod(obj)):
             self._drop(self._pods, run, obj["metadata"]["name"])
         if kind is Kind.RUN:
-            runs = self._sessions.get(session_of(obj), set())
-            runs.discard(key_of(obj))
-            if not runs:
-                self._sessions.pop(session_of(obj), None)
+            self._forget(self._sessions, session_of(obj), key_of(obj))
+            if parent := parent_of(obj):
+                self._forget(self._children, parent, key_of(obj))
         self.on_news(kind, obj)
         return True
 
@@ -133,8 +135,21 @@ class Caches:
 
     def runs_of(self, session: Key) -> list[Object]:
         """Return the runs of a session, in the order of their names."""
-        runs = (self._by_kind[Kind.RUN].get(key) for key in sorted(self._sessions.get(session, ())))
+        return self._named(self._sessions.get(session, set()))
+
+    def children_of(self, run: Key) -> list[Object]:
+        """Return the runs that name a run as their parent, in the order of their names."""
+        return self._named(self._children.get(run, set()))
+
+    def _named(self, keys: set[Key]) -> list[Object]:
+        runs = (self._by_kind[Kind.RUN].get(key) for key in sorted(keys))
         return [run for run in runs if run is not None]
+
+    @staticmethod
+    def _forget(index: dict[Key, set[Key]], key: Key, member: Key) -> None:
+        index.get(key, set()).discard(member)
+        if not index.get(key):
+            index.pop(key, None)
 
     @staticmethod
     def _drop(index: dict[Key, dict[str, Object]], key: Key, name: str) -> None:
@@ -147,6 +162,12 @@ def run_of_pod(pod: Object) -> Key | None:
     """Return the run whose label a pod carries."""
     name = pod["metadata"].get("labels", {}).get(LABEL_RUN)
     return (pod["metadata"]["namespace"], name) if name else None
+
+
+def parent_of(run: Object) -> Key | None:
+    """Return the run whose agent asked for a run."""
+    parent = run["spec"].get("parent")
+    return (key_of(run)[0], parent["name"]) if parent else None
 
 
 def session_of(run: Object) -> Key:

@@ -1,16 +1,18 @@
 """The two containers of a run's pod, under the `restricted` Pod Security Standard."""
 
+import posixpath
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
 
 from agentrun.api import pod_layout as layout
+from agentrun.api.quantities import total
 from agentrun.api.v1alpha1 import AgentProfileSpec, AgentRun, Workspace
 from agentrun.controller.backends import defaults_of
-from agentrun.controller.limits import Limits
+from agentrun.controller.limits import Allowance, Limits
 from agentrun.controller.network import agent_network, from_secret, runner_network, variable
-from agentrun.controller.quantities import total
 from agentrun.controller.references import agent_mounts, mount, read_only, runner_mounts
+from agentrun.controller.refusals import session_name
 
 PIPES_SIZE = "8Mi"
 HOME_SIZE = "4Gi"
@@ -61,14 +63,14 @@ def agent_container(
 
 
 def runner_container(
-    run: AgentRun, profile: AgentProfileSpec, settings: PodSettings, grace: int
+    run: AgentRun, profile: AgentProfileSpec, settings: PodSettings, allowed: Allowance
 ) -> dict[str, Any]:
     """Build the container that drives the agent: it alone holds credentials."""
     return {
         "name": layout.RUNNER,
         "image": settings.runner_image,
         "imagePullPolicy": settings.runner_image_pull_policy,
-        "env": _runner_env(run, profile, settings, grace),
+        "env": _runner_env(run, profile, settings, allowed),
         "resources": _runner_resources(run, profile),
         "securityContext": _security_context(read_only=True),
         "volumeMounts": [
@@ -92,6 +94,12 @@ def workspace_of(run: AgentRun, profile: AgentProfileSpec) -> Workspace:
     return run.spec.workspace or profile.workspace or Workspace()
 
 
+def resumes(run: AgentRun) -> bool:
+    """Whether the run's pod may go on with what an earlier one has left."""
+    session = run.spec.session
+    return run.attempts > 1 or (session is not None and session.mode == "resume")
+
+
 def clones(run: AgentRun, profile: AgentProfileSpec) -> bool:
     """Whether the runner keeps a private repository beside the workspace."""
     return workspace_of(run, profile).git is not None
@@ -110,7 +118,8 @@ def _agent_env(
 ) -> list[dict[str, Any]]:
     """Make the agent's environment: the profile's word stands above the backend's defaults."""
     defaults = defaults_of(run.spec.backend)
-    plain = {"HOME": layout.HOME, "TMPDIR": "/tmp", **defaults.env}
+    identity, usual = _identity(run, profile), defaults.env_for(profile.permission_mode)
+    plain = {"HOME": layout.HOME, "TMPDIR": "/tmp", **identity, **usual}
     model = model_of(run, profile)
     if model and defaults.model_variable:
         plain[defaults.model_variable] = model
@@ -123,8 +132,18 @@ def _agent_env(
     return list({one["name"]: one for one in made}.values())
 
 
+def _identity(run: AgentRun, profile: AgentProfileSpec) -> dict[str, str]:
+    """Say who the agent is; programs that start it elsewhere know the same variables."""
+    cwd = workspace_of(run, profile).cwd
+    return {
+        layout.ENV_PEER_NAME: session_name(run),
+        layout.ENV_PEER_SESSION: session_name(run),
+        layout.ENV_PEER_CWD: posixpath.normpath(posixpath.join(layout.WORKSPACE, cwd or "")),
+    }
+
+
 def _runner_env(
-    run: AgentRun, profile: AgentProfileSpec, settings: PodSettings, grace: int
+    run: AgentRun, profile: AgentProfileSpec, settings: PodSettings, allowed: Allowance
 ) -> list[dict[str, Any]]:
     values = {
         # Not the agent's HOME: what the agent leaves there must not configure the runner.
@@ -136,8 +155,11 @@ def _runner_env(
         layout.ENV_BACKEND: run.spec.backend,
         layout.ENV_MODEL: model_of(run, profile),
         layout.ENV_PROVIDER: profile.provider.base_url or defaults_of(run.spec.backend).provider,
-        layout.ENV_GRACE: str(grace),
+        layout.ENV_GRACE: str(allowed.grace),
+        layout.ENV_IDLE: str(allowed.idle),
         layout.ENV_PATIENCE: str(settings.limits.gateway),
+        layout.ENV_PERMISSION_MODE: "Ask" if profile.permission_mode == "Ask" else None,
+        layout.ENV_RESUMES: "true" if resumes(run) else None,
     }
     plain = [variable(name, value) for name, value in values.items() if value]
     return [*plain, *runner_network(profile, settings.gateway_url)]

@@ -10,6 +10,7 @@ and the end of a run that is stopped until the pod itself is gone.
 """
 
 from datetime import datetime
+from typing import Any
 
 from agentrun.api.names import pod_name
 from agentrun.api.v1alpha1 import (
@@ -42,6 +43,14 @@ from agentrun.controller.status import (
     phase_of,
     with_condition,
 )
+from agentrun.controller.waits import (
+    has_answer,
+    has_begun,
+    is_on_hold,
+    says_it_waits,
+    unable_to_wait,
+    waiting_phase,
+)
 
 _CANCELS = frozenset({Reason.CANCEL_REQUESTED, Reason.DELETED})
 
@@ -52,7 +61,8 @@ def decide(run: AgentRun, seen: Observed, now: datetime) -> list[Action]:
         return _after_the_end(run, seen, now)
     # Once there was a pod, what it left decides, whatever has become of its profile.
     is_past = seen.pod is None and _had_a_pod(run)
-    is_known = is_past or has_ended(outcome_of(run, seen.pod))
+    outcome = outcome_of(run, seen.pod)
+    is_known = is_past or has_ended(outcome) or says_it_waits(outcome)
     failure = None if is_known else failure_of(run, seen)
     bounds = bounds_of(run, seen, failure, now)
     stop = _asked_to_stop(run, seen, now) or next((one for one in bounds if one.at <= now), None)
@@ -64,9 +74,9 @@ def decide(run: AgentRun, seen: Observed, now: datetime) -> list[Action]:
     if run.attempts == 0:
         return _begin(run, seen, now)
     if is_past or (seen.pod is not None and seen.pod.finished):
-        return _settle(run, seen, now)
+        return _settle(run, seen, now, ahead)
     if seen.pod is None:
-        return _create_pod(run, seen)
+        return _create_pod(seen, now)
     return _follow(run, seen, seen.pod, now) + ahead
 
 
@@ -79,6 +89,8 @@ def _asked_to_stop(run: AgentRun, seen: Observed, now: datetime) -> Bound | None
     if seen.namespace_ends:
         where = run.metadata.namespace
         return Bound(now, Reason.DELETED, f"Namespace {where} is being deleted.")
+    if seen.orphaned:
+        return Bound(now, Reason.CANCEL_REQUESTED, seen.orphaned)
     before = condition_of(run.status, ConditionType.CANCEL_REQUESTED)
     if before is None or before.status != "True":
         return None
@@ -97,7 +109,7 @@ def _stop(run: AgentRun, seen: Observed, why: Bound, now: datetime) -> list[Acti
     status = with_condition(
         run.status, ConditionType.CANCEL_REQUESTED, "True", why.reason, why.message, now
     )
-    if not seen.pods:
+    if not _left(seen, now):
         phase = Phase.CANCELLED if why.reason in _CANCELS else Phase.FAILED
         return _finish(run, seen, status, Ending(phase, why.reason, why.message), now)
     status, lost, ahead = _closing(status, seen, why.reason, why.message, now)
@@ -111,7 +123,7 @@ def _closing(
     status: AgentRunStatus, seen: Observed, reason: str, message: str, now: datetime
 ) -> tuple[AgentRunStatus, Failure | None, list[Action]]:
     """Note that pods are going, or, when their node does not let them go, that nobody knows."""
-    times = [(unreachable_at(pod, seen), pod) for pod in seen.pods if not pod.finished]
+    times = [(unreachable_at(pod, seen), pod) for pod in _left(seen, now)]
     due = [(at, pod) for at, pod in times if at is not None]
     overdue = next((pod for at, pod in due if at <= now), None)
     kind = ConditionType.POD_TERMINATED
@@ -123,6 +135,20 @@ def _closing(
         Reason.NODE_LOST, f"{where} does not confirm the end of pod {overdue.name}: is it down?"
     )
     return with_condition(status, kind, "Unknown", lost.reason, lost.message, now), lost, []
+
+
+def _left(seen: Observed, now: datetime) -> list[PodObservation]:
+    """
+    List the pods that are still to be waited for.
+
+    One that is over, and long due to be gone, is only kept by a finalizer of somebody else.
+    """
+
+    def is_kept(pod: PodObservation) -> bool:
+        due = unreachable_at(pod, seen)
+        return pod.finished and due is not None and due <= now
+
+    return [pod for pod in seen.pods if not is_kept(pod)]
 
 
 def _wait_out(run: AgentRun, seen: Observed, failure: Failure, now: datetime) -> list[Action]:
@@ -143,21 +169,25 @@ def _begin(run: AgentRun, seen: Observed, now: datetime) -> list[Action]:
         return [CreateSession(session.name, run.spec.backend)]
     if session.is_held_by(uid):
         return _next_attempt(run, run.status, "The pod is being created.", now)
-    is_free = session.active is None or session.holder_is_over
-    if is_free and session.first_in_line in ("", run.metadata.name):
+    if session.holder_is_over:
+        # Whoever comes first puts into the session what its last run has left.
+        return [LeaveSession(session.name, session.resource_version)]
+    if session.active is None and session.first_in_line in ("", run.metadata.name):
         return [TakeSession(session.name, session.resource_version)]
-    ahead = session.first_in_line if is_free or session.active is None else session.active.name
+    ahead = session.first_in_line if session.active is None else session.active.name
     message = f"Run {ahead} of session {session.name} comes first."
     return _set(run, in_phase(run, run.status, Phase.QUEUED, Reason.SESSION_BUSY, message, now))
 
 
 def _next_attempt(
-    run: AgentRun, status: AgentRunStatus, message: str, now: datetime
+    run: AgentRun, status: AgentRunStatus, message: str, now: datetime, *, answered: bool = False
 ) -> list[Action]:
     """Count an attempt, and only then make its pod: so none is lost and none is made twice."""
     attempt = run.attempts + 1
-    update = {
+    continuations = (status.continuations or 0) + int(answered)
+    update: dict[str, Any] = {
         "attempts": attempt,
+        "continuations": continuations or None,
         "start_time": status.start_time or now,
         "pod_name": pod_name(run.metadata.name, attempt),
         "pod_uid": None,
@@ -178,41 +208,67 @@ def _had_a_pod(run: AgentRun) -> bool:
     return run.status.pod_uid is not None or spoke or outcome_of(run, None) is not None
 
 
-def _create_pod(run: AgentRun, seen: Observed) -> list[Action]:
+def _create_pod(seen: Observed, now: datetime) -> list[Action]:
     """Create the pod of an attempt that was counted, once nothing is left of the one before."""
-    if not seen.others:
+    left = _left(seen, now)
+    if not left:
         return [CreatePod()]
-    return [DeletePod(pod.name, pod.uid) for pod in seen.others if not pod.is_terminating]
+    due = [at for pod in left if (at := unreachable_at(pod, seen)) is not None and at > now]
+    ahead: list[Action] = [LookAgain(min(due))] if due else []
+    deletes = [DeletePod(pod.name, pod.uid) for pod in left if not pod.is_terminating]
+    return [*deletes, *ahead]
 
 
-def _settle(run: AgentRun, seen: Observed, now: datetime) -> list[Action]:
-    """End an attempt of which nothing runs any more: end the run, or try again."""
+def _settle(run: AgentRun, seen: Observed, now: datetime, ahead: list[Action]) -> list[Action]:
+    """End an attempt of which nothing runs any more: end the run, wait on, or try again."""
+    if is_on_hold(run, seen.pod):
+        return _hold(run, seen, now, ahead)
     ending = ending_of(run, seen.pod)
+    if says_it_waits(outcome_of(run, seen.pod)):
+        ending = unable_to_wait(run)
     status = run.status if seen.pod is None else _of_pod(run.status, seen.pod, now)
     if not ending.lost or not _may_retry(run):
         return _finish(run, seen, status, ending, now)
-    if seen.pods:
-        kind = ConditionType.POD_TERMINATED
-        status = with_condition(status, kind, "False", ending.reason, ending.message, now)
-        deletes = [DeletePod(pod.name, pod.uid) for pod in seen.pods if not pod.is_terminating]
-        return [*_set(run, status), *deletes]
+    if left := _left(seen, now):
+        status, _, ahead = _closing(status, seen, ending.reason, ending.message, now)
+        deletes = [DeletePod(pod.name, pod.uid) for pod in left if not pod.is_terminating]
+        return [*_set(run, status), *deletes, *ahead]
     message = f"Attempt {run.attempts} lost its pod, another follows. {ending.message}"
     return _next_attempt(run, status, message, now)
+
+
+def _hold(run: AgentRun, seen: Observed, now: datetime, ahead: list[Action]) -> list[Action]:
+    """Wait for a person without a pod; with the answer, go on from the snapshot."""
+    if not seen.pods and has_answer(run):
+        message = f"Attempt {run.attempts} waited for an answer; with it, another follows."
+        return _next_attempt(run, run.status, message, now, answered=True)
+    phase, reason, message = waiting_phase(run)
+    status = run.status
+    gone = "The run waits without a pod; an answer begins another."
+    status = with_condition(status, ConditionType.AGENT_READY, "False", reason, gone, now)
+    status = with_condition(status, ConditionType.POD_TERMINATED, "True", reason, gone, now)
+    status = in_phase(run, status, phase, reason, message, now)
+    deletes = [DeletePod(pod.name, pod.uid) for pod in seen.pods if not pod.is_terminating]
+    return [*_set(run, status), *deletes, *ahead]
 
 
 def _may_retry(run: AgentRun) -> bool:
     """Whether a lost pod is replaced: as the spec says, else once if nothing was begun."""
     limit = run.spec.retry.limit if run.spec.retry else None
     if limit is None:
-        agent = run.status.agent
-        limit = 0 if agent is not None and agent.prompt_sent else 1
-    return run.attempts <= limit
+        limit = 0 if has_begun(run) else 1
+    return run.attempts - (run.status.continuations or 0) <= limit
 
 
 def _follow(run: AgentRun, seen: Observed, pod: PodObservation, now: datetime) -> list[Action]:
     """Tell how the run is doing while its pod lives, and see that a pod that is done ends."""
     status, actions = _of_pod(run.status, pod, now), list[Action]()
-    if has_ended(outcome_of(run, pod)):
+    outcome = outcome_of(run, pod)
+    if says_it_waits(outcome):
+        return _close(run, seen, pod, in_phase(run, status, *waiting_phase(run), now), now)
+    if has_ended(outcome):
+        message = "The agent has finished; its pod is being closed."
+        status = in_phase(run, status, Phase.RUNNING, Reason.FINISHING, message, now)
         return _close(run, seen, pod, status, now)
     agent = agent_of(run)
     phase, reason, message = phase_of(agent)
@@ -241,11 +297,10 @@ def _close(
     run: AgentRun, seen: Observed, pod: PodObservation, status: AgentRunStatus, now: datetime
 ) -> list[Action]:
     """Wait for the pod of an attempt whose outcome is known; delete it if it stays."""
-    message = "The agent has finished; its pod is being closed."
-    status, lost, actions = _closing(status, seen, Reason.FINISHING, message, now)
-    status = in_phase(
-        run, status, Phase.RUNNING, Reason.FINISHING, lost.message if lost else message, now
-    )
+    phase, reason = status.phase or Phase.RUNNING, status.reason or Reason.FINISHING
+    status, lost, actions = _closing(status, seen, reason, status.message or "", now)
+    if lost is not None:
+        status = in_phase(run, status, phase, reason, lost.message, now)
     if pod.is_terminating:
         return [*_set(run, status), *actions]
     condition = condition_of(status, ConditionType.POD_TERMINATED)
@@ -302,7 +357,10 @@ def _after_the_end(run: AgentRun, seen: Observed, now: datetime) -> list[Action]
     at = later(ended, seen.limits.ttl if ttl is None else ttl)
     if at > now:
         return [*actions, LookAgain(at)]
-    return actions or [DeleteRun()]
+    if actions:
+        return [*actions, LookAgain(later(now, 1))]
+    # Its going would tell its children that they are not wanted.
+    return [] if seen.has_live_children else [DeleteRun()]
 
 
 def _set(run: AgentRun, status: AgentRunStatus, guarded: bool = False) -> list[Action]:

@@ -38,10 +38,11 @@ _NODE_LOSSES = frozenset({"DeletionByTaintManager"})
 _ENDING = "because it is being terminated"
 _RANGE = re.compile(r"failed quota|(minimum|maximum) .*usage per|max limit to request")
 _CLAIM = re.compile(r"persistentvolumeclaim", re.IGNORECASE)
+_NO_CLAIM = re.compile(r'persistentvolumeclaim "[^"]*" not found')
 # What the scheduler and the kubelet repeat or wrap their errors in.
 _NOISE = re.compile(
-    r"( no new claims to deallocate,?| preemption: .*$|rpc error: code = \w+ desc = "
-    r"|Back-off pulling image \"[^\"]*\": ErrImagePull: )"
+    r"( no new claims to deallocate,?| preemption: .*$|(?<=VolumeClaims\.) not found"
+    r"|rpc error: code = \w+ desc = |Back-off pulling image \"[^\"]*\": ErrImagePull: )"
 )
 _LONGEST = 1000
 
@@ -85,7 +86,7 @@ def disruption_of(pod: Manifest) -> Failure | None:
 
 
 def refusal(code: int, message: str) -> Failure | None:
-    """Name the API server's refusal of a pod; None if it was not the pod that it refused."""
+    """Name the API server's refusal of a pod or a session; None if it refused something else."""
     if code == 403 and _ENDING in message:
         return None  # The run goes with its namespace.
     if code == 403 and "exceeded quota" in message:
@@ -107,7 +108,7 @@ def _unplaced(message: str) -> Failure:
     said = readable(message)
     if _CLAIM.search(message):
         # A claim that exists may get its volume yet.
-        patience = Patience.STUCK if "not found" in message else Patience.ROOM
+        patience = Patience.STUCK if _NO_CLAIM.search(message) else Patience.ROOM
         return Failure(Reason.VOLUME_UNAVAILABLE, said, patience)
     return Failure(Reason.UNSCHEDULABLE, f"No node takes it: {said}", Patience.ROOM)
 

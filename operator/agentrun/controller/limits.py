@@ -33,6 +33,8 @@ class Limits:
     """How long a run may work."""
     input: int = 86_400
     """How long a run may wait for a person."""
+    idle: int = 1800
+    """How long the pod of a run that waits for a person is kept."""
     grace: int = 30
     """How long a run that is stopped may take to ship its last events."""
     agent_after_runner: int = 30
@@ -58,6 +60,7 @@ class Allowance:
     deadline: timedelta
     input: timedelta
     grace: int
+    idle: int
 
 
 def allowance(run: AgentRun, profile: AgentProfile | None, limits: Limits) -> Allowance:
@@ -74,6 +77,7 @@ def allowance(run: AgentRun, profile: AgentProfile | None, limits: Limits) -> Al
             granted.termination_grace_period_seconds,
             limits.grace,
         ),
+        idle=_lesser(asked.idle_timeout_seconds, granted.idle_timeout_seconds, limits.idle),
     )
 
 

@@ -15,6 +15,7 @@ from agentrun.api.v1alpha1 import (
     AgentRun,
     AgentSession,
     DesiredState,
+    Phase,
 )
 from agentrun.controller.caches import Caches, Key, key_of, owner_of, uid_of
 from agentrun.controller.kube import ApiError, Kind, KubeApi, Object
@@ -69,6 +70,8 @@ class Observer:
             profile=await self._profile(run),
             pod=current,
             others=others,
+            orphaned=await self._orphaned(run),
+            has_live_children=self._has_live_children(key),
             namespace_ends=await self._loses_its_namespace(run, current),
             limits=self.limits,
         )
@@ -86,6 +89,30 @@ class Observer:
             logger.debug("namespace %s cannot be read: %s", run.metadata.namespace, error)
             return False
         return bool(namespace and namespace["metadata"].get("deletionTimestamp"))
+
+    async def _orphaned(self, run: AgentRun) -> str:
+        """Say what became of the parent of ``run``, if it was cancelled, or deleted by somebody."""
+        parent = run.spec.parent
+        if parent is None or run.phase.is_terminal:
+            return ""
+        key = run.metadata.namespace, parent.name
+        found = await self.find(Kind.RUN, key)
+        if found is None or uid_of(found) != parent.uid:
+            # A finished run is kept for its children, so this one did not go by itself.
+            found = await self.fetch(Kind.RUN, key)
+        if found is None or uid_of(found) != parent.uid:
+            return f"Its parent, run {parent.name}, was deleted."
+        if is_cancelled(found):
+            return f"Its parent, run {parent.name}, was cancelled."
+        return ""
+
+    def _has_live_children(self, key: Key) -> bool:
+        uid = uid_of(self.caches.of(Kind.RUN).get(key) or {"metadata": {"uid": ""}})
+        return any(
+            run["spec"]["parent"].get("uid") == uid
+            and run.get("status", {}).get("phase") not in TERMINAL_PHASES
+            for run in self.caches.children_of(key)
+        )
 
     async def _look_for_pod(self, run: AgentRun, name: str) -> PodObservation | None:
         pod = await self.fetch(Kind.POD, (run.metadata.namespace, name))
@@ -147,7 +174,8 @@ class Observer:
             active=active,
             holder_is_over=active is not None and self.is_over(key[0], active.name, active.uid),
             first_in_line=self._first_in_line(key),
-            has_snapshot=bool(session.status.snapshot),
+            has_snapshot=bool(session.status.snapshot and not session.status.snapshot_error),
+            snapshot_error=session.status.snapshot_error or "",
         )
 
     def is_over(self, namespace: str, name: str, uid: str) -> bool:
@@ -164,6 +192,13 @@ class Observer:
             if is_wanted and status.get("phase") not in TERMINAL_PHASES:
                 return str(run["metadata"]["name"])
         return ""
+
+
+def is_cancelled(run: Object) -> bool:
+    """Whether a run is cancelled, or on its way there."""
+    is_going = run["metadata"].get("deletionTimestamp") is not None
+    is_wanted = run["spec"].get("desiredState") != DesiredState.CANCELLED
+    return is_going or not is_wanted or run.get("status", {}).get("phase") == Phase.CANCELLED
 
 
 def is_pod_of(pod: Object, uid: str) -> bool:

@@ -136,6 +136,9 @@ class SessionObservation:
     first_in_line: str = ""
     """The first by name of the runs that wait for it."""
     has_snapshot: bool = False
+    """Whether it holds a conversation that can be resumed."""
+    snapshot_error: str = ""
+    """Why it does not, where its last run said so."""
 
     def is_held_by(self, uid: str) -> bool:
         """Whether the run with ``uid`` holds it."""
@@ -153,7 +156,11 @@ class Observed:
     others: tuple[PodObservation, ...] = ()
     """Pods of other attempts."""
     refusal: Failure | None = None
-    """Why the API server has just refused the pod."""
+    """Why the API server has just refused the pod, or the session."""
+    orphaned: str = ""
+    """What became of its parent, if that means that the run is not wanted any more."""
+    has_live_children: bool = False
+    """Whether runs that its agent asked for are not over."""
     namespace_ends: bool = False
     """Whether the run has lost its pod because its namespace is being deleted."""
     limits: Limits = field(default_factory=Limits)

@@ -43,13 +43,12 @@ def build_pod(run: AgentRun, profile: AgentProfile, settings: PodSettings) -> di
     """Build the manifest of the pod that executes the newest attempt of ``run``."""
     offered = profile.spec
     allowed = allowance(run, profile, settings.limits)
-    grace = allowed.grace
-    runner = runner_container(run, offered, settings, grace)
+    runner = runner_container(run, offered, settings, allowed)
     has_agent = run.spec.backend != REMOTE
     containers = [agent_container(run, offered, settings), runner] if has_agent else [runner]
     spec: dict[str, Any] = {
         "restartPolicy": "Never",
-        "terminationGracePeriodSeconds": grace,
+        "terminationGracePeriodSeconds": allowed.grace,
         # Only for a pod that the operator has left behind, because it was uninstalled: all that
         # bounds a run comes earlier.
         "activeDeadlineSeconds": 2 * int((allowed.deadline + allowed.input).total_seconds()),

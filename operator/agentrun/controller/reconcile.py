@@ -64,7 +64,7 @@ class Reconciler:
             await self._say_refused(key, replace(seen, refusal=refusal))
 
     async def _say_refused(self, key: Key, seen: Observed) -> None:
-        """Decide on the API server's refusal of a pod, and come back later to try once more."""
+        """Decide on what the API server did not let be made, and come back later to try again."""
         stored = self.observer.caches.of(Kind.RUN).get(key)
         if stored is None or seen.refusal is None:
             return

@@ -78,6 +78,7 @@ def _by_session(run: AgentRun, seen: Observed) -> Failure | None:
     # Whoever holds the session now may leave a snapshot behind: only its holder can tell.
     if resumes and not session.has_snapshot and session.is_held_by(run.metadata.uid):
         message = f"AgentSession {session.name} holds no conversation that could be resumed."
+        message += f" {session.snapshot_error}" if session.snapshot_error else ""
         return Failure(Reason.SESSION_NOT_RESUMABLE, message, Patience.NONE)
     return None
 

@@ -45,6 +45,7 @@ def settings_from(env: Mapping[str, str]) -> Settings:
         ttl=_seconds(env, "TTL_SECONDS", defaults.ttl, least=0),
         deadline=_seconds(env, "DEFAULT_DEADLINE_SECONDS", defaults.deadline),
         input=_seconds(env, "DEFAULT_INPUT_TIMEOUT_SECONDS", defaults.input),
+        idle=_seconds(env, "DEFAULT_IDLE_SECONDS", defaults.idle),
         grace=_seconds(env, "DEFAULT_GRACE_SECONDS", defaults.grace),
     )
     pod = PodSettings(

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from agentrun.api.v1alpha1 import TERMINAL_PHASES, default_profile
-from agentrun.controller.caches import Caches, Key, key_of, run_of_pod, session_of
+from agentrun.controller.caches import Caches, Key, key_of, parent_of, run_of_pod, session_of
 from agentrun.controller.kube import Kind, Object
 
 
@@ -14,6 +14,9 @@ def runs_concerned(caches: Caches, kind: Kind, obj: Object) -> Iterator[Key]:
         is_gone = caches.of(Kind.RUN).get(key_of(obj)) is None
         if is_gone or is_over(obj):
             yield from _waiting(caches, session_of(obj))
+            if parent := parent_of(obj):
+                yield parent
+        yield from (key_of(child) for child in caches.children_of(key_of(obj)))
     elif kind is Kind.POD:
         if run := run_of_pod(obj):
             yield run

@@ -14,8 +14,15 @@ from agentrun.runner.trust import write_roots
 def main(layout: Layout, env: Mapping[str, str]) -> int:
     """Run one attempt of one run, and return the exit code of the process."""
     pipes = make_pipes(layout)
-    write_home(layout, env[pod_layout.ENV_BACKEND], env.get(pod_layout.ENV_MODEL))
-    announce(layout)
+    write_home(
+        layout,
+        env[pod_layout.ENV_BACKEND],
+        env.get(pod_layout.ENV_MODEL),
+        env.get(pod_layout.ENV_PERMISSION_MODE),
+    )
+    if not env.get(pod_layout.ENV_RESUMES):
+        # Else an earlier conversation must lie there before the agent begins.
+        announce(layout)
     # Some of what is imported next reads it once and for all.
     write_roots(layout)
 

@@ -33,6 +33,8 @@ from agentrun.runner.pipes import Pipes
 
 HANDSHAKE_SECONDS = 60.0
 """How long the agent may take to answer each step before the prompt."""
+STEER_SECONDS = 30.0
+"""How long it may take to answer whether it takes a text into its turn."""
 _STDERR_LINES = 20
 _STDERR_LINE = 64 * 1024
 _EXIT_DIGITS = 10
@@ -45,6 +47,9 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 OnPermission = Callable[[dict[str, Any], str], None]
+Ask = Callable[[dict[str, Any], list[PermissionOption]], Awaitable[str | None]]
+"""Asks a person for the leave that is wanted; returns the chosen option's id."""
+_CLOSE_SECONDS = 3.0
 
 
 class Agent:
@@ -70,6 +75,11 @@ class Agent:
         self.session_id = ""
         self.mcp_capabilities: McpCapabilities | None = None
         """How the agent reaches MCP servers; None until the handshake is done."""
+        self.can_steer = False
+        """Whether it says that it takes a text into a turn that is under way."""
+        self.can_load = False
+        """Whether it can go on with an earlier conversation."""
+        self._can_close = False
 
     async def listen(self) -> None:
         """Follow the program's life and its error output, for ever."""
@@ -90,16 +100,35 @@ class Agent:
             raise Failure(Reason.PROTOCOL_ERROR, message) from error
         capabilities = answer.agent_capabilities
         self.mcp_capabilities = capabilities.mcp_capabilities if capabilities else None
+        self.can_steer = _says_it_steers(answer.field_meta)
+        self.can_load = bool(capabilities and capabilities.load_session)
+        sessions = capabilities.session_capabilities if capabilities else None
+        self._can_close = bool(sessions and sessions.close is not None)
         return answer
 
+    def ask_with(self, ask: Ask) -> None:
+        """Let a person answer what the agent asks leave for, from now on."""
+        self._client.ask = ask
+
     async def open_session(
-        self, cwd: str, mode: str | None, servers: Sequence[mcp.Server] = ()
+        self,
+        cwd: str,
+        mode: str | None,
+        servers: Sequence[mcp.Server] = (),
+        load: str | None = None,
     ) -> None:
-        """Open a conversation in ``cwd``, and let the agent work without asking."""
-        session = await self._ask(
-            self._connection.new_session(cwd=cwd, mcp_servers=[*servers]), HANDSHAKE_SECONDS
-        )
-        self.session_id = session.session_id
+        """Open a conversation in ``cwd``: a new one, or go on with the one of the id ``load``."""
+        if load:
+            request = self._connection.load_session(
+                cwd=cwd, session_id=load, mcp_servers=[*servers]
+            )
+            await self._ask(request, HANDSHAKE_SECONDS)
+            self.session_id = load
+        else:
+            session = await self._ask(
+                self._connection.new_session(cwd=cwd, mcp_servers=[*servers]), HANDSHAKE_SECONDS
+            )
+            self.session_id = session.session_id
         if mode:
             await self._ask(
                 self._connection.set_session_mode(session_id=self.session_id, mode_id=mode),
@@ -111,11 +140,43 @@ class Agent:
         request = self._connection.prompt(session_id=self.session_id, prompt=[acp.text_block(text)])
         return await self._ask(request, None)
 
+    async def steer(self, text: str) -> bool:
+        """
+        Put a text into the turn that is under way. False if the agent did not take it.
+
+        Without a turn it takes none, rather than begin one that nobody follows.
+        """
+        params = {
+            "sessionId": self.session_id,
+            "prompt": [{"type": "text", "text": text}],
+            "_meta": {"steering": {"idleBehavior": "promptRequired"}},
+        }
+        request = self._connection.ext_method("session/steering", params)
+        try:
+            answer = await self._ask(request, STEER_SECONDS)
+        except (acp.RequestError, Failure) as error:
+            log.info("The agent takes no text into its turn: %s", self._clean(str(error)))
+            return False
+        return isinstance(answer, dict) and answer.get("outcome") == "injected"
+
     async def cancel(self) -> None:
         """Ask the agent to end its turn. What it asks leave for from now on is cancelled."""
-        self._client.is_cancelled = True
-        if self.session_id and not self._transport.fault:
-            await self._connection.cancel(session_id=self.session_id)
+        try:
+            # First this: an agent that was only refused something would go on with something else.
+            if self.session_id and not self._transport.fault:
+                await self._connection.cancel(session_id=self.session_id)
+        finally:
+            self._client.cancelled.set()
+
+    async def close_session(self, seconds: float = _CLOSE_SECONDS) -> None:
+        """Have the agent write down what it has not so far, if it knows how to."""
+        if not self.session_id or not self._can_close or self._transport.fault:
+            return
+        try:
+            request = self._connection.close_session(session_id=self.session_id)
+            await self._ask(request, seconds)
+        except (acp.RequestError, Failure) as error:
+            log.info("The agent does not close its session: %s", self._clean(str(error)))
 
     def end(self) -> None:
         """End the program's container, and with it everything the program started."""
@@ -184,12 +245,19 @@ class Agent:
                 self._last_words.append(self._clean(line.decode(errors="replace"))[:2000])
 
 
+def _says_it_steers(meta: dict[str, Any] | None) -> bool:
+    """Read ``_meta.steering.supported`` of the handshake, as codex-acp and claude-agent-acp say."""
+    steering = (meta or {}).get("steering")
+    return isinstance(steering, dict) and steering.get("supported") is True
+
+
 class _Client:
     """What the agent may ask of the runner: leave to do something, and nothing else."""
 
     def __init__(self, on_permission: OnPermission) -> None:
         self._on_permission = on_permission
-        self.is_cancelled = False
+        self.cancelled = asyncio.Event()
+        self.ask: Ask | None = None
 
     async def request_permission(
         self,
@@ -199,16 +267,39 @@ class _Client:
         **_: Any,
     ) -> RequestPermissionResponse:
         """Answer as the profile's permission mode says: the pod is the sandbox, so allow."""
+        if self.ask:
+            return await self._ask_a_person(self.ask, options, tool_call)
         by_kind = {option.kind: option for option in reversed(options)}
         chosen = next((by_kind[kind] for kind in _ANSWERS if kind in by_kind), None)
         asked = tool_call.model_dump(mode="json", by_alias=True, exclude_none=True)
-        if self.is_cancelled or chosen is None:
+        if self.cancelled.is_set() or chosen is None:
             self._on_permission(asked, "cancelled")
-            return RequestPermissionResponse(outcome=DeniedOutcome(outcome="cancelled"))
+            return _permission(None)
         self._on_permission(asked, chosen.name)
-        outcome = AllowedOutcome(outcome="selected", option_id=chosen.option_id)
-        return RequestPermissionResponse(outcome=outcome)
+        return _permission(chosen.option_id)
+
+    async def _ask_a_person(
+        self, ask: Ask, options: list[PermissionOption], tool_call: ToolCallUpdate
+    ) -> RequestPermissionResponse:
+        """Wait for a person's answer, or until the turn is cancelled: that answers it, too."""
+        asked = tool_call.model_dump(mode="json", by_alias=True, exclude_none=True)
+        answer = asyncio.ensure_future(ask(asked, options))
+        cancelled = asyncio.ensure_future(self.cancelled.wait())
+        try:
+            await asyncio.wait({answer, cancelled}, return_when=asyncio.FIRST_COMPLETED)
+            is_answered = answer.done() and not self.cancelled.is_set()
+            return _permission(answer.result() if is_answered else None)
+        finally:
+            answer.cancel()
+            cancelled.cancel()
 
     async def ext_notification(self, method: str, params: dict[str, Any]) -> None:
         """Pass over what only one agent says."""
         log.debug("The agent notified %s", method)
+
+
+def _permission(option_id: str | None) -> RequestPermissionResponse:
+    if option_id is None:
+        return RequestPermissionResponse(outcome=DeniedOutcome(outcome="cancelled"))
+    outcome = AllowedOutcome(outcome="selected", option_id=option_id)
+    return RequestPermissionResponse(outcome=outcome)

@@ -11,12 +11,21 @@ from pathlib import Path
 
 from agentrun.runner.layout import Layout
 
-BYPASS_MODES: Mapping[str, str] = {"claude_code": "bypassPermissions"}
+ASK = "Ask"
+"""The profile's permissionMode in which a person is asked."""
+_BYPASS_MODES: Mapping[str, str] = {"claude_code": "bypassPermissions"}
 """The session mode in which an agent asks nobody; the pod is the sandbox."""
+_ASK_MODES: Mapping[str, str] = {"claude_code": "default", "codex": "read-only"}
+"""The session mode in which it asks before it changes anything."""
 
 # git refuses a work tree whose folder belongs to another user, and the mount point of an emptyDir
 # belongs to root.
 _GITCONFIG = "[safe]\n\tdirectory = *\n"
+
+
+def session_mode(backend: str, permission_mode: str) -> str | None:
+    """Return the mode of the agent's session; None for the one it begins with."""
+    return (_ASK_MODES if permission_mode == ASK else _BYPASS_MODES).get(backend)
 
 
 def key_headers(backend: str, key: str) -> dict[str, str]:
@@ -28,11 +37,13 @@ def key_headers(backend: str, key: str) -> dict[str, str]:
     return {"authorization": f"Bearer {key}"}
 
 
-def write_home(layout: Layout, backend: str, model: str | None) -> None:
+def write_home(
+    layout: Layout, backend: str, model: str | None, permission_mode: str | None = None
+) -> None:
     """Write what the agent of ``backend`` reads from its home."""
     files = {".gitconfig": _GITCONFIG}
     if backend == "codex":
-        files[".codex/config.toml"] = codex_config(layout, model)
+        files[".codex/config.toml"] = codex_config(layout, model, permission_mode)
     for name, text in files.items():
         write_file(layout.home / name, text)
 
@@ -43,13 +54,16 @@ def write_identity(layout: Layout, name: str, email: str) -> None:
     write_file(layout.home / ".gitconfig", _GITCONFIG + identity)
 
 
-def codex_config(layout: Layout, model: str | None) -> str:
-    """Write codex's config: the provider is the runner's proxy, and nothing is asked."""
+def codex_config(layout: Layout, model: str | None, permission_mode: str | None = None) -> str:
+    """Write codex's config: the provider is the runner's proxy, and what is asked."""
+    policy, sandbox = "never", "danger-full-access"
+    if permission_mode == ASK:
+        policy, sandbox = "on-request", "read-only"
     # JSON strings are TOML strings.
     chosen = f"model = {json.dumps(model)}\n" if model else ""
     return f"""{chosen}model_provider = "agentrun"
-approval_policy = "never"
-sandbox_mode = "danger-full-access"
+approval_policy = "{policy}"
+sandbox_mode = "{sandbox}"
 check_for_update_on_startup = false
 
 [model_providers.agentrun]

@@ -14,11 +14,10 @@ from pathlib import Path
 
 from agentrun.api.v1alpha1 import Result
 from agentrun.runner.git import Git, GitError
-from agentrun.runner.workspace import Base
+from agentrun.runner.workspace import AGENT_HEAD, Base
 
 log = logging.getLogger(__name__)
 
-_HEAD = "refs/agentrun/agent"
 _MESSAGE = "Keep what the agent left uncommitted\n\nRun: {run}\n"
 _DIFF = ("--no-ext-diff", "--no-textconv", "--no-color", "--submodule=short")
 # git holds both versions of a file in memory for a patch, and what it makes of them.
@@ -101,10 +100,10 @@ class Collector:
         """Fetch the agent's HEAD; the base, where the agent has no usable repository left."""
         args = ("fetch", "-q", "--no-tags", "--no-write-fetch-head", "--update-shallow")
         try:
-            await self._private(*args, str(self._workspace), f"+HEAD:{_HEAD}")
+            await self._private(*args, str(self._workspace), f"+HEAD:{AGENT_HEAD}")
         except GitError:
             return self._base.commit
-        return await self._private("rev-parse", "--verify", f"{_HEAD}^{{commit}}")
+        return await self._private("rev-parse", "--verify", f"{AGENT_HEAD}^{{commit}}")
 
     async def _write_tree(self, head: str) -> str:
         """Write the workspace's files as a tree; submodules stay as they were."""

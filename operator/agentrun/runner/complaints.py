@@ -10,16 +10,27 @@ class Credentials(Enum):
     NONE = "none"
     PASSWORD = "password"
     KEY = "key"
+    LOCKED_KEY = "locked key"
+    """An ssh key that a passphrase protects: ssh passes over it without a word."""
 
 
 _FIELD = "the profile's git.credentialsSecret"
 _ASKED = re.compile(r"could not read (Username|Password)|terminal prompts disabled")
 _NOT_FOR = re.compile(r"the password is not for (\S+)")
+KEYS = (Credentials.KEY, Credentials.LOCKED_KEY)
+_NO_PASSWORD = (
+    f"The server asks for a user and password, and the Secret in {_FIELD} holds an ssh key: use the"
+    " repository's ssh URL, or another Secret."
+)
 _WANTED = {
     Credentials.NONE: f"The server asks for credentials: name a Secret with them in {_FIELD}.",
-    Credentials.KEY: f"The server asks for a user and password, and the Secret in {_FIELD} holds"
-    " an ssh key: use the repository's ssh URL, or another Secret.",
+    **dict.fromkeys(KEYS, _NO_PASSWORD),
 }
+_LOCKED = (
+    f"The ssh key in {_FIELD} is protected by a passphrase, which nobody can enter here: use a key"
+    " without one."
+)
+_KEY_REFUSED = r"Permission denied \("
 # The first that fits counts, so what is said beside a general complaint comes before it.
 _COMPLAINTS = (
     (
@@ -33,16 +44,11 @@ _COMPLAINTS = (
         " Add the key that the server's owner publishes.",
     ),
     (
-        r"incorrect passphrase|passphrase.*private key",
-        f"The ssh key in {_FIELD} is protected by a passphrase, which nobody can enter here: use a"
-        " key without one.",
-    ),
-    (
         r"Load key .*(invalid format|error in libcrypto)",
         f"What the Secret in {_FIELD} holds as ssh-privatekey is no private key.",
     ),
     (
-        r"Permission denied \(",
+        _KEY_REFUSED,
         f"The server does not let the ssh key in {_FIELD} in, or not to this repository.",
     ),
     (
@@ -81,6 +87,8 @@ def _cause(complaint: str, credentials: Credentials) -> str:
         )
     if _ASKED.search(complaint) and credentials in _WANTED:
         return _WANTED[credentials]
-    if "Host key verification failed" in complaint and credentials is not Credentials.KEY:
+    if "Host key verification failed" in complaint and credentials not in KEYS:
         return f"ssh needs a key: name a Secret of type kubernetes.io/ssh-auth in {_FIELD}."
+    if credentials is Credentials.LOCKED_KEY and re.search(_KEY_REFUSED, complaint):
+        return _LOCKED
     return next((cause for pattern, cause in _COMPLAINTS if re.search(pattern, complaint)), "")

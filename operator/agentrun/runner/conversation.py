@@ -8,24 +8,28 @@ checked here: the provider's errors, the structured answer.
 import asyncio
 import json
 import time
-from collections.abc import Awaitable, Sequence
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import acp
+from acp.schema import PermissionOption
 
 from agentrun.api.events import EventType
 from agentrun.api.gateway import Task
+from agentrun.api.messages import render_text
 from agentrun.api.v1alpha1 import AgentState, OutcomeState, Question, Reason, Usage
 from agentrun.runner import mcp
 from agentrun.runner.acp.mapping import FINAL_BOUND, Mapper, permission_text
 from agentrun.runner.acp.reading import MAX_DEPTH, is_deep
 from agentrun.runner.acp.transport import Surroundings
 from agentrun.runner.agent import Agent
-from agentrun.runner.backends import BYPASS_MODES
-from agentrun.runner.gateway import Gateway, Unavailable
+from agentrun.runner.backends import ASK, session_mode
+from agentrun.runner.gateway import Gateway
 from agentrun.runner.journal import Journal
+from agentrun.runner.mailbox import Mailbox
 from agentrun.runner.outcome import (
     End,
     Failure,
@@ -34,17 +38,32 @@ from agentrun.runner.outcome import (
     end_of_turn,
     is_provider_error,
     usage_of,
+    without_cost,
+)
+from agentrun.runner.permission import (
+    chosen_option,
+    names_option,
+    permission_question,
+    refusing_option,
 )
 from agentrun.runner.pipes import Pipes
-from agentrun.runner.prompt import build_prompt, build_repair, check_answer
+from agentrun.runner.prompt import GO_ON, build_answer, build_prompt, build_repair, check_answer
 from agentrun.runner.proxy import ProviderProxy
+from agentrun.runner.questions import Expired, Questions
 from agentrun.runner.redact import Redactor
 from agentrun.runner.reporter import Reporter
+from agentrun.runner.snapshot.manifest import Manifest
+from agentrun.runner.snapshot.restore import Origin
 
 PAUSE_SECONDS = 1.0
 """When the agent pauses for so long, readers get what it has said so far."""
 _PROMPT_SENT_SECONDS = 10.0
 _AUTH_CODES = (-32000, 401, 403)
+_CANCEL_SECONDS = 5.0
+_MINUTE = timedelta(seconds=61)
+_WAITING = End(
+    OutcomeState.INTERRUPTED, None, "Nobody has answered so far; the pod is not kept.", waiting=True
+)
 
 
 class Conversation:
@@ -58,6 +77,7 @@ class Conversation:
         redactor: Redactor,
         workspace: str,
         backend: str,
+        questions: Questions,
     ) -> None:
         self._journal = journal
         self._backend = backend
@@ -65,24 +85,46 @@ class Conversation:
         self._workspace = workspace
         self._mapper = Mapper(redactor.text, redactor.safe_length, workspace)
         self._last_update = 0.0
+        self._questions = questions
+        self._clean = redactor.text
+        self._asking = asyncio.Lock()
+        self._is_replaying = False
+        self._was_refused = False
+        """Whether a person refused something in this turn."""
+        self._asked = ""
+        """What the turn is about, to be asked again after a person gave leave."""
+        self._follow_ups: list[str] = []
+        """What people said instead of choosing an option: the next prompts."""
+        self._granted: tuple[str, str] | None = None
+        """A question's text and the option chosen when nobody was there to hear it."""
         around = Surroundings(redactor, journal.new_file, journal.room)
         self.agent = Agent(pipes, self._take, self._note_permission, around)
+        self._mailbox = Mailbox(self.agent, journal)
         self.usage: Usage | None = None
+        self.cost: str | None = None
+        """What the conversation has cost, earlier runs included."""
+        self._cost_before: str | None = None
         self.prompt_sent = False
 
     async def listen(self) -> None:
         """Follow the agent, and pass on what it has said when it pauses, for ever."""
         await asyncio.gather(self.agent.listen(), self._pass_on())
 
-    async def open(self, task: Task, cwd: str, servers: Sequence[mcp.Server] = ()) -> None:
+    async def open(
+        self,
+        task: Task,
+        cwd: str,
+        servers: Sequence[mcp.Server] = (),
+        origin: Origin | None = None,
+    ) -> None:
         """Open the agent's session, with MCP servers, and say that the run has started."""
-        mode = BYPASS_MODES.get(task.spec.backend)
+        if task.profile.permission_mode == ASK:
+            self.agent.ask_with(self._ask)
         mcp.check_transports(servers, self.agent.mcp_capabilities)
         try:
-            await self.agent.open_session(cwd, mode, servers)
+            await self._open(task, cwd, servers, origin)
         except acp.RequestError as error:
-            reason = Reason.AUTH_REQUIRED if error.code in _AUTH_CODES else Reason.PROTOCOL_ERROR
-            raise Failure(reason, f"The agent opened no session: {error}") from error
+            raise _not_opened(error, origin) from error
         session = self.agent.session_id
         ids: dict[str, Any] = {"backend_session_id": session}
         if task.spec.backend == "codex":
@@ -91,34 +133,102 @@ class Conversation:
         self._journal.add(EventType.RUN_STARTED, started)
         self._journal.add(EventType.STATUS_CHANGED, {"status": "running", **ids})
 
-    async def work(self, task: Task, proxy: ProviderProxy | None, gateway: Gateway) -> End:
-        """Give the agent its task, and stay with it until it is done."""
-        prompt = build_prompt(task.spec, task.profile.instructions)
-        acknowledged = task.acknowledged_input
+    async def _open(
+        self, task: Task, cwd: str, servers: Sequence[mcp.Server], origin: Origin | None
+    ) -> None:
+        mode = session_mode(task.spec.backend, task.profile.permission_mode)
+        if origin is None:
+            await self.agent.open_session(cwd, mode, servers)
+            return
+        if not self.agent.can_load:
+            raise _not_resumable("The agent cannot go on with an earlier conversation.")
+        await _minute_passed(origin.manifest)
+        self.cost = origin.manifest.cost_usd
+        if origin.is_own:
+            self.usage = origin.manifest.usage
+        else:
+            self._cost_before = self.cost
+        # What the agent says while it loads was said, and told, before.
+        self._is_replaying = True
+        try:
+            await self.agent.open_session(cwd, mode, servers, origin.manifest.session_id)
+        finally:
+            self._is_replaying = False
+
+    async def work(
+        self,
+        task: Task,
+        proxy: ProviderProxy | None,
+        gateway: Gateway,
+        origin: Origin | None = None,
+    ) -> End:
+        """Give the agent its task, and stay with it until it is done, or waits for too long."""
+        own = origin.manifest if origin and origin.is_own else None
+        acknowledged = own.acknowledged_input if own else task.acknowledged_input
+        self._questions.open(gateway, acknowledged)
         has_key = task.profile.provider.key_secret is not None
-        while True:
-            try:
-                end = await self._turn(prompt, proxy, has_key)
-                return await self._structured(end, task.spec.output_schema, proxy, has_key)
-            except Failure as failure:
-                if failure.reason is not Reason.AUTH_REQUIRED:
-                    raise
-                if has_key:
-                    raise self._refused_key(task, failure) from failure
-                acknowledged = await self._wait_for_leave(failure, gateway, acknowledged)
+        self._mailbox.open(gateway, task.profile.agent_tools.deliver_messages)
+        try:
+            prompt = await self._first_prompt(task, origin, own)
+            while True:
+                try:
+                    end = await self._turns(prompt, proxy, has_key)
+                    return await self._structured(end, task.spec.output_schema, proxy, has_key)
+                except Failure as failure:
+                    if failure.reason is not Reason.AUTH_REQUIRED:
+                        raise
+                    if has_key:
+                        raise self._refused_key(task, failure) from failure
+                    await self._wait_for_leave(failure)
+                    prompt = self._asked
+        except Expired:
+            return _WAITING
+
+    async def _first_prompt(self, task: Task, origin: Origin | None, own: Manifest | None) -> str:
+        """Return what the agent is told first: its task, or the answer to what it had asked."""
+        if own is None:
+            # The conversation has the profile's instructions already.
+            instructions = None if origin else task.profile.instructions
+            return build_prompt(task.spec, instructions)
+        question = own.question
+        if question is None:
+            return GO_ON
+        answer = await self._questions.wait(question)
+        await self._questions.taken(answer)
+        if question.kind == "auth":
+            return build_prompt(task.spec, None)
+        said = render_text(answer.message)
+        if option := names_option(answer.message, question):
+            self._granted = (question.text, option.id)
+            said = option.name or option.id
+        return build_answer(question.text, said, task.spec.output_schema)
 
     def end_turn(self) -> None:
         """End whatever the agent still had under way."""
         self._add(self._mapper.end_turn())
 
+    async def _turns(self, prompt: str, proxy: ProviderProxy | None, has_key: bool) -> End:
+        """Have a turn, and one more for each thing that was said meanwhile."""
+        end = await self._turn(prompt, proxy, has_key)
+        while end.state is OutcomeState.COMPLETED:
+            more = self._follow_ups.pop(0) if self._follow_ups else None
+            more = more or await self._mailbox.next_turn(end)
+            if not more:
+                break
+            end = await self._turn(more, proxy, has_key)
+        return end
+
     async def _turn(self, text: str, proxy: ProviderProxy | None, has_key: bool) -> End:
         self._mapper.begin_turn()
+        self._asked = text
+        self._was_refused = False
         if proxy:
             proxy.begin_turn()
         await self._announce_prompt()
         try:
             refused = proxy.refused if proxy and has_key else None
-            response = await _unless(refused, self.agent.prompt(text))
+            async with self._mailbox.turn():
+                response = await self._prompt(text, refused)
         except acp.RequestError as error:
             seen = (proxy.refusal or proxy.error) if proxy else None
             raise classify(error.code, str(error), error.data, seen) from error
@@ -131,7 +241,33 @@ class Conversation:
         if is_provider_error(self._backend, said, seen):
             raise classify(0, "the provider answered with an error", None, seen)
         await self._count(response)
-        return end_of_turn(response.stop_reason, said)
+        # Some agents end their turn like that when they were refused something.
+        is_refusal = self._was_refused and response.stop_reason == "cancelled"
+        return end_of_turn("end_turn" if is_refusal else response.stop_reason, said)
+
+    async def _prompt(self, text: str, refused: asyncio.Event | None) -> acp.PromptResponse | None:
+        """
+        Wait for the end of a turn; None if the provider refuses the key before that.
+
+        Expired if a person is waited for in it for too long. The turn has ended then, too.
+        """
+        asked = asyncio.ensure_future(self.agent.prompt(text))
+        events = [one for one in (refused, self._questions.expired) if one is not None]
+        waiting = {asyncio.ensure_future(one.wait()) for one in events}
+        try:
+            await asyncio.wait({asked, *waiting}, return_when=asyncio.FIRST_COMPLETED)
+            if self._questions.expired.is_set():
+                with suppress(ConnectionError):
+                    await self.agent.cancel()
+                await asyncio.wait({asked}, timeout=_CANCEL_SECONDS)
+                if asked.done() and asked.exception() is None:
+                    await self._count(asked.result())
+                raise Expired
+            return await asked if asked.done() else None
+        finally:
+            for one in (asked, *waiting):
+                one.cancel()
+            await asyncio.gather(asked, *waiting, return_exceptions=True)
 
     async def _announce_prompt(self) -> None:
         """Say that the prompt goes out, before it does: an attempt after that is another one."""
@@ -185,33 +321,63 @@ class Conversation:
         self._journal.add(EventType.AUTH_REQUIRED, {"text": text})
         return Failure(Reason.AUTH_REQUIRED, text)
 
-    async def _wait_for_leave(self, failure: Failure, gateway: Gateway, after: int) -> int:
-        """Ask a person for other credentials, and wait for the answer. Returns its number."""
+    async def _wait_for_leave(self, failure: Failure) -> None:
+        """Ask a person for other credentials, and wait until they say that there are some."""
         text = f"The model's provider refuses the agent's credentials: {failure.message}"
         question = Question(
-            id=f"auth-{after + 1}", kind="auth", text=text, asked_at=datetime.now(UTC)
+            id=self._questions.new_id("auth"),
+            kind="auth",
+            text=self._clean(text),
+            asked_at=datetime.now(UTC),
         )
-        self._journal.add(EventType.AUTH_REQUIRED, {"text": text, "question_id": question.id})
-        await self._reporter.update(state=AgentState.AUTH_REQUIRED, question=question)
-        while True:
+        await self._questions.taken(await self._questions.ask(question))
+
+    async def _ask(self, tool_call: dict[str, Any], options: list[PermissionOption]) -> str | None:
+        """Have a person decide; one thing at a time. None: the agent gets no answer of theirs."""
+        async with self._asking:
+            name = self._questions.new_id("permission")
+            question = permission_question(name, tool_call, options, self._clean, self._workspace)
+            if (granted := self._grant(question, options)) is not None:
+                return granted
+            offered = [one.model_dump(include={"id", "name"}) for one in question.options]
             try:
-                inputs = (await gateway.inputs(after)).inputs
-            except Unavailable:
-                await asyncio.sleep(PAUSE_SECONDS)
-                continue
-            if inputs:
-                break
-        newest = max(one.seq for one in inputs)
-        self._journal.add(EventType.STATUS_CHANGED, {"status": "running", "reason": "continue_run"})
-        await self._reporter.update(acknowledged_input=newest)
-        return newest
+                answer = await self._questions.ask(question, options=offered, tool_call=tool_call)
+            except Expired:
+                # The turn is cancelled now, and that is the answer.
+                return await asyncio.Future()
+            chosen = chosen_option(answer.message, options)
+            if chosen is None:
+                self._follow_ups.append(render_text(answer.message))
+                chosen = refusing_option(options)
+            if chosen is None or chosen.kind.startswith("reject"):
+                self._was_refused = True
+            self._note_permission(tool_call, chosen.name if chosen else "cancelled")
+            await self._questions.taken(answer)
+            return chosen.option_id if chosen else None
+
+    def _grant(self, question: Question, options: list[PermissionOption]) -> str | None:
+        """Answer what was asked, and answered, in an earlier pod: once."""
+        if self._granted is None or self._granted[0] != question.text:
+            return None
+        (_, wanted), self._granted = self._granted, None
+        chosen = next((one for one in options if one.option_id == wanted), None)
+        if chosen is None:
+            return None
+        self._was_refused = self._was_refused or chosen.kind.startswith("reject")
+        text = f"{question.text}. Answered before: {chosen.name}."
+        self._journal.add(EventType.REASONING, {"text": text})
+        return chosen.option_id
 
     async def _count(self, response: acp.PromptResponse) -> None:
         answer = response.model_dump(mode="json", by_alias=True, exclude_none=True)
-        self.usage = add_usage(self.usage, usage_of(answer, self._mapper.cost))
+        used = usage_of(answer, self._mapper.cost)
+        self.cost = used.cost_usd if used and used.cost_usd else self.cost
+        self.usage = add_usage(self.usage, without_cost(used, self._cost_before))
         await self._reporter.update(usage=self.usage)
 
     async def _take(self, update: dict[str, Any]) -> None:
+        if self._is_replaying:
+            return
         self._last_update = time.monotonic()
         self._add(self._mapper.feed(update))
 
@@ -230,17 +396,21 @@ class Conversation:
             self._journal.add(kind, data)
 
 
-async def _unless(
-    event: asyncio.Event | None, request: Awaitable[acp.PromptResponse]
-) -> acp.PromptResponse | None:
-    """Wait for the answer to a request, unless the event comes first: then return None."""
-    if event is None:
-        return await request
-    asked = asyncio.ensure_future(request)
-    refused = asyncio.ensure_future(event.wait())
-    try:
-        await asyncio.wait({asked, refused}, return_when=asyncio.FIRST_COMPLETED)
-        return await asked if asked.done() else None
-    finally:
-        asked.cancel()
-        refused.cancel()
+def _not_opened(error: acp.RequestError, origin: Origin | None) -> Failure:
+    if error.code in _AUTH_CODES:
+        return Failure(Reason.AUTH_REQUIRED, f"The agent opened no session: {error}")
+    if origin is not None:
+        return _not_resumable(f"The agent does not find its conversation again: {error}.")
+    return Failure(Reason.PROTOCOL_ERROR, f"The agent opened no session: {error}")
+
+
+def _not_resumable(what: str) -> Failure:
+    message = f"{what} To do the work without it, start a new run (continue_run with from_start)."
+    return Failure(Reason.SESSION_NOT_RESUMABLE, message)
+
+
+async def _minute_passed(kept: Manifest) -> None:
+    """Wait where an agent loses conversations that are loaded in the minute they began in."""
+    if kept.backend == "gemini":
+        left = (kept.taken_at + _MINUTE - datetime.now(UTC)).total_seconds()
+        await asyncio.sleep(min(max(left, 0.0), _MINUTE.total_seconds()))

@@ -5,7 +5,8 @@ It knows the protocol of ``agentrun.api.gateway`` and sorts refusals by what the
 about them. Repeating is for its callers.
 """
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
@@ -13,11 +14,13 @@ from typing import Any, TypeVar
 import aiohttp
 from pydantic import BaseModel, ValidationError
 
-from agentrun.api.gateway import Head, Inputs, Problem, Task
+from agentrun.api.gateway import Delivered, Head, Inputs, Messages, Problem, Task
 from agentrun.api.v1alpha1 import AgentStatus, Outcome
 
 _TIMEOUT = aiohttp.ClientTimeout(total=60, sock_connect=5)
 _BLOB_TIMEOUT = aiohttp.ClientTimeout(total=600, sock_connect=5, sock_read=120)
+# A tool may wait for half a minute, and says nothing meanwhile.
+_MCP_TIMEOUT = aiohttp.ClientTimeout(total=600, sock_connect=5, sock_read=120)
 _CHUNK = 64 * 1024
 _M = TypeVar("_M", bound=BaseModel)
 
@@ -92,6 +95,52 @@ class Gateway:
         path = f"/v1/inputs?after={after}&wait_ms={wait_ms}"
         return _read(Inputs, await self._call("GET", path))
 
+    async def messages(self, after: int, wait_ms: int) -> Messages:
+        """Wait for messages to the agent after the given number."""
+        path = f"/v1/messages?after={after}&wait_ms={wait_ms}"
+        return _read(Messages, await self._call("GET", path))
+
+    async def delivered(self, seq: int) -> None:
+        """Say that the agent was given all messages up to a number."""
+        await self._call("POST", "/v1/delivered", _json(Delivered(seq=seq)))
+
+    async def get_snapshot(self, name: str, path: Path) -> None:
+        """Read a file of the snapshot to go on from into ``path``."""
+        url = f"{self._url}/v1/snapshot/{name}"
+        try:
+            async with self._session.get(
+                url, headers=self._authorization(), timeout=_BLOB_TIMEOUT
+            ) as response:
+                if response.status >= 300:
+                    raise _refusal(response.status, await response.read())
+                with path.open("wb") as file:
+                    async for chunk in response.content.iter_chunked(_CHUNK):
+                        file.write(chunk)
+        except (TimeoutError, aiohttp.ClientError, ConnectionError) as error:
+            raise Unavailable(f"GET {url}: {error or type(error).__name__}") from error
+
+    @asynccontextmanager
+    async def mcp(
+        self, body: bytes | AsyncIterator[bytes], headers: Mapping[str, str]
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """Say something to the tools for the agent; the answer's body is not read yet."""
+        try:
+            async with self._session.post(
+                f"{self._url}/v1/mcp",
+                data=body,
+                headers={**headers, **self._authorization()},
+                timeout=_MCP_TIMEOUT,
+            ) as response:
+                yield response
+        except (OSError, TimeoutError, aiohttp.ClientError) as error:
+            raise Unavailable(f"POST /v1/mcp: {error or type(error).__name__}") from error
+
+    def _authorization(self) -> dict[str, str]:
+        # The kubelet renews the file; reading it each time is how one notices.
+        token = self._token.read_text(encoding="ascii").strip()
+        self._on_token(token)
+        return {"authorization": f"Bearer {token}"}
+
     async def _call(
         self,
         method: str,
@@ -102,10 +151,7 @@ class Gateway:
     ) -> bytes:
         headers = {"content-type": "application/json"} | (headers or {})
         try:
-            # The kubelet renews the file; reading it each time is how one notices.
-            token = self._token.read_text(encoding="ascii").strip()
-            self._on_token(token)
-            headers["authorization"] = f"Bearer {token}"
+            headers |= self._authorization()
             async with self._session.request(
                 method, self._url + path, data=body, headers=headers, timeout=limits
             ) as response:

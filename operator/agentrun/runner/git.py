@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from agentrun.runner.complaints import Credentials, explain
+from agentrun.runner.complaints import KEYS, Credentials, explain
 from agentrun.runner.git_credentials import (
     is_ssh,
     kind_of,
@@ -102,7 +102,7 @@ class Git:
         if host := web_host(url):
             return self._kind is Credentials.PASSWORD and host in self._hosts
         if is_ssh(url):
-            return self._kind is Credentials.KEY
+            return self._kind in KEYS
         return self._kind is not Credentials.NONE
 
     async def run(

@@ -6,6 +6,7 @@ hosts that the profile names and no others, wherever a server redirects to; and 
 servers whose key is known.
 """
 
+import base64
 import os
 import pwd
 from collections.abc import Iterable
@@ -47,8 +48,22 @@ _SSH = (
 def kind_of(folder: Path) -> Credentials:
     """Tell what the mounted Secret holds."""
     if (folder / "ssh-privatekey").exists():
-        return Credentials.KEY
+        is_locked = has_passphrase(_read_key(folder))
+        return Credentials.LOCKED_KEY if is_locked else Credentials.KEY
     return Credentials.PASSWORD if (folder / "password").exists() else Credentials.NONE
+
+
+def has_passphrase(key: str) -> bool:
+    """Whether a private key is encrypted: in OpenSSH's own form (its PROTOCOL.key), or in PEM."""
+    if "ENCRYPTED" in key:
+        return True
+    lines = [line for line in key.splitlines() if not line.startswith("-----")]
+    try:
+        raw = base64.b64decode("".join(lines))
+    except ValueError:
+        return False
+    magic, cipher = b"openssh-key-v1\0", b"\0\0\0\4none"
+    return raw.startswith(magic) and not raw.startswith(magic + cipher)
 
 
 def password_hosts(profile: AgentProfileSpec) -> set[str]:
@@ -96,9 +111,13 @@ def _private_key(own: Path, credentials: Path) -> Path:
     # newline; and one with a line's end as on Windows.
     key = own / "ssh-key"
     key.touch(0o600)
-    text = (credentials / "ssh-privatekey").read_text(encoding="utf-8", errors="replace")
-    key.write_text(text.replace("\r\n", "\n").strip() + "\n", encoding="utf-8")
+    key.write_text(_read_key(credentials) + "\n", encoding="utf-8")
     return key
+
+
+def _read_key(credentials: Path) -> str:
+    text = (credentials / "ssh-privatekey").read_text(encoding="utf-8", errors="replace")
+    return text.replace("\r\n", "\n").strip()
 
 
 def _account(own: Path) -> list[str]:

@@ -19,6 +19,7 @@ class Layout:
     init_program: Path = Path("/usr/bin/tini-static")
     """The static init that the runner's image brings along for the agent's container."""
     proxy_port: int = pod_layout.PROXY_PORT
+    tools_port: int = pod_layout.TOOLS_PORT
 
     def at(self, path: str) -> Path:
         """Place an absolute path of the pod below the root."""

@@ -23,6 +23,13 @@ def acp_servers(servers: Sequence[McpServer], read: ReadSecret) -> list[Server]:
     return [_server(server, read) for server in servers]
 
 
+def own_server(name: str, url: str, offered: McpCapabilities | None) -> list[Server]:
+    """Offer AgentRun's own tools; nothing to an agent that takes no servers over HTTP."""
+    if not (offered and offered.http):
+        return []
+    return [HttpMcpServer(type="http", name=name, url=url, headers=[])]
+
+
 def check_transports(servers: Sequence[Server], offered: McpCapabilities | None) -> None:
     """Refuse servers that the agent cannot speak to; any agent can start a program."""
     able = {

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 
 from agentrun.api.v1alpha1 import Outcome, OutcomeState, Reason, Result, Usage
@@ -29,6 +30,8 @@ class End:
     message: str = ""
     final_response: str | None = None
     structured: Any = None
+    waiting: bool = False
+    """Interrupted, because the pod is not kept for a person's answer."""
 
 
 @dataclass(frozen=True)
@@ -109,6 +112,7 @@ def build_outcome(end: End, result: Result | None, attempt: int, now: datetime) 
         message=end.message[:_MAX_TEXT] or None,
         result=result,
         finished_at=now,
+        waiting=end.waiting or None,
     )
 
 
@@ -157,6 +161,15 @@ def add_usage(first: Usage | None, second: Usage | None) -> Usage | None:
         if getattr(first, name) is not None or getattr(second, name) is not None
     }
     return Usage(**total, cost_usd=second.cost_usd or first.cost_usd)
+
+
+def without_cost(usage: Usage | None, before: str | None) -> Usage | None:
+    """Take off what a conversation had cost before the run went on with it."""
+    if usage is None or usage.cost_usd is None or before is None:
+        return usage
+    own = Decimal(usage.cost_usd) - Decimal(before)
+    # An agent that counts from nothing again has said what the run costs.
+    return usage if own < 0 else usage.model_copy(update={"cost_usd": f"{own:f}"})
 
 
 def _quota(response: dict[str, Any]) -> dict[str, Any]:

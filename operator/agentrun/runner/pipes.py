@@ -15,7 +15,7 @@ from pathlib import Path
 
 from agentrun.runner.layout import Layout
 
-NAMES = ("in", "out", "err", "exit", "stop")
+NAMES = ("in", "out", "err", "exit", "stop", "call")
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,10 @@ class Pipes:
     stderr: int
     exit: int
     stop: int
+    call: int
+    """Where ``peer`` says that a call of it waits."""
+    calls: int
+    """The folder of those calls."""
 
     def end_agent(self) -> None:
         """End the agent's container. Harmless if it has ended, and when repeated."""
@@ -46,8 +50,14 @@ def make_pipes(layout: Layout) -> Pipes:
     shutil.copyfile(layout.init_program, folder / "init")
     (folder / "init").chmod(0o755)
     (folder / "supervise").write_text(_script(layout), encoding="utf-8")
+    (folder / "bin").mkdir(exist_ok=True)
+    peer = folder / "bin/peer"
+    peer.write_text(_peer(layout), encoding="utf-8")
+    peer.chmod(0o755)
+    (folder / "calls").mkdir(exist_ok=True)
+    calls = os.open(folder / "calls", os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     ends = [os.open(folder / name, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC) for name in NAMES]
-    return Pipes(*ends)
+    return Pipes(*[*ends, calls])
 
 
 def announce(layout: Layout) -> None:
@@ -60,3 +70,8 @@ def announce(layout: Layout) -> None:
 def _script(layout: Layout) -> str:
     source = Path(__file__).with_name("supervise.sh").read_text(encoding="utf-8")
     return source.replace("@WORKSPACE@", shlex.quote(str(layout.workspace)))
+
+
+def _peer(layout: Layout) -> str:
+    source = Path(__file__).with_name("peer").joinpath("peer.sh").read_text(encoding="utf-8")
+    return source.replace("@PIPES@", shlex.quote(str(layout.pipes)))

@@ -24,6 +24,16 @@ def build_prompt(spec: AgentRunSpec, instructions: str | None) -> str:
     return "\n\n".join(part for part in parts if part.strip())
 
 
+GO_ON = "Your work was interrupted. Go on with it."
+
+
+def build_answer(question: str, answer: str, schema: dict[str, Any] | None) -> str:
+    """Build the prompt with an answer that came when the agent that had asked was gone."""
+    parts = [_schema_request(schema)] if schema is not None else []
+    parts.append(f"You asked: {question}\nThe answer is:\n{answer}")
+    return "\n\n".join(parts)
+
+
 def build_repair(problem: str, schema: dict[str, Any]) -> str:
     """Build the prompt that asks for an answer which satisfies the schema."""
     return f"Your last message is not what was asked for: {problem}\n\n{_schema_request(schema)}"

@@ -14,8 +14,17 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from agentrun.api import pod_layout
+from agentrun.api.events import EventType
 from agentrun.api.gateway import Task
-from agentrun.api.v1alpha1 import AgentState, Outcome, OutcomeState, Reason, Result, Workspace
+from agentrun.api.v1alpha1 import (
+    AgentState,
+    GitSource,
+    Outcome,
+    OutcomeState,
+    Reason,
+    Result,
+    Workspace,
+)
 from agentrun.runner import mcp
 from agentrun.runner.backends import key_headers, write_identity
 from agentrun.runner.conversation import Conversation
@@ -27,11 +36,17 @@ from agentrun.runner.instructions import write_instructions
 from agentrun.runner.journal import Journal
 from agentrun.runner.layout import Layout
 from agentrun.runner.outcome import End, Failure
-from agentrun.runner.pipes import Pipes
+from agentrun.runner.own_tools import NAME, OwnTools
+from agentrun.runner.peer.commands import Peer
+from agentrun.runner.peer.desk import Desk
+from agentrun.runner.pipes import Pipes, announce
 from agentrun.runner.proxy import ProviderProxy
+from agentrun.runner.questions import Questions
 from agentrun.runner.redact import Redactor
 from agentrun.runner.reporter import Reporter
 from agentrun.runner.secrets import known_secrets, mcp_secret, provider_key, secret_in_url
+from agentrun.runner.snapshot.restore import Origin, Restorer, restore_workspace
+from agentrun.runner.snapshot.take import Moment, SnapshotFailed, Taker
 from agentrun.runner.spool import Spool
 from agentrun.runner.transcript import Transcript, TranscriptHandler
 from agentrun.runner.trust import is_bundle
@@ -39,11 +54,16 @@ from agentrun.runner.workspace import Base, clone, working_folder
 
 PATIENCE_SECONDS = 600.0
 """How long the gateway may be away when nothing but it is waited for."""
+IDLE_SECONDS = 1800.0
+"""How long a pod is kept for a person's answer, if the operator does not say."""
 _CANCEL_SECONDS = 5.0
+_SNAPSHOT_SECONDS = 600.0
+_SETTLE_SECONDS = 10.0
 _COLLECT_SECONDS = float(pod_layout.COLLECT_SECONDS)
 _LAST_RESORT_SECONDS = 15.0
 _MARGIN_SECONDS = 2.0
 _PAUSE = 0.5
+_MAX_TEXT = 32_000
 
 log = logging.getLogger(__name__)
 
@@ -61,6 +81,9 @@ class Settings:
     provider: str | None
     grace: float
     patience: float = PATIENCE_SECONDS
+    idle: float = IDLE_SECONDS
+    resumes: bool = False
+    """Whether the agent has to wait for what an earlier pod has left."""
 
     @classmethod
     def of(cls, env: Mapping[str, str]) -> "Settings":
@@ -73,6 +96,8 @@ class Settings:
             provider=env.get(pod_layout.ENV_PROVIDER),
             grace=float(env.get(pod_layout.ENV_GRACE, "30")),
             patience=float(env.get(pod_layout.ENV_PATIENCE, PATIENCE_SECONDS)),
+            idle=float(env.get(pod_layout.ENV_IDLE, IDLE_SECONDS)),
+            resumes=bool(env.get(pod_layout.ENV_RESUMES)),
         )
 
 
@@ -107,6 +132,7 @@ class Attempt:
         gateway: Gateway,
     ) -> None:
         self._layout = layout
+        self._pipes = pipes
         self._settings = settings
         self._transcript = transcript
         self._redactor = redactor
@@ -114,6 +140,7 @@ class Attempt:
         spool = Spool(layout.spool / "events")
         self._journal = Journal(spool, gateway, redactor, settings.attempt, transcript.event)
         self._reporter = Reporter(gateway)
+        self._questions = Questions(self._journal, self._reporter, settings.attempt, settings.idle)
         self._conversation = Conversation(
             pipes,
             self._journal,
@@ -121,18 +148,22 @@ class Attempt:
             redactor,
             str(layout.workspace),
             settings.backend,
+            self._questions,
         )
         self._delivery = Delivery(
             self._journal, gateway, redactor, settings.attempt, layout.termination_log
         )
         self._git = Git(layout.spool / "git", layout.git_credentials, redactor)
+        self._restorer = Restorer(layout, gateway, self._git, settings.patience)
         self._task: Task | None = None
+        self._origin: Origin | None = None
         self._base: Base | None = None
         self._stop = asyncio.Event()
         self._stopped_at = 0.0
         self._helpers: set[asyncio.Task[None]] = set()
         self._shipping: asyncio.Task[None] | None = None
         self._is_told = False
+        self._is_announced = not settings.resumes
         self._broken: End | None = None
         """How the run ends because of a helper's error."""
 
@@ -156,6 +187,7 @@ class Attempt:
             await self._fail(error)
         finally:
             self._conversation.agent.end()
+            self._let_agent_begin()
             await _cancel(*self._helpers)
             await self._conversation.agent.close()
 
@@ -226,6 +258,13 @@ class Attempt:
             proxy = self._make_proxy()
             if proxy:
                 await stack.enter_async_context(proxy.serve(self._layout.proxy_port))
+            tools = OwnTools(self._gateway)
+            url = await stack.enter_async_context(tools.serve(self._layout.tools_port))
+            peer = Desk(self._pipes, Peer(task, self._gateway, tools).respond)
+            calls = asyncio.create_task(peer.serve())
+            stack.push_async_callback(_cancel, calls)
+            self._origin = await self._restore(task)
+            self._let_agent_begin()
             # The agent boots while the workspace is made ready.
             handshake = asyncio.create_task(self._conversation.agent.handshake())
             try:
@@ -233,10 +272,26 @@ class Attempt:
                 await handshake
             finally:
                 await _cancel(handshake)
-            await self._conversation.open(task, cwd, self._mcp_servers(task))
+            servers = self._mcp_servers(task, url)
+            await self._conversation.open(task, cwd, servers, self._origin)
             prompt = task.spec.prompt or "(a message in parts)"
             self._transcript.say("<", self._redactor.text(prompt))
-            return await self._conversation.work(task, proxy, self._gateway)
+            return await self._conversation.work(task, proxy, self._gateway, self._origin)
+
+    def _let_agent_begin(self) -> None:
+        """Let the agent's container begin, or end: it waits for that."""
+        if not self._is_announced:
+            self._is_announced = True
+            announce(self._layout)
+
+    async def _restore(self, task: Task) -> Origin | None:
+        """Put what an earlier pod has left where the agent will find it."""
+        origin = await self._restorer.find(task)
+        if origin is not None:
+            kept = origin.manifest
+            self._transcript.say("-", f"going on from attempt {kept.attempt} of {kept.run_id}")
+            await self._restorer.restore(origin, task)
+        return origin
 
     async def _fetch_task(self) -> Task:
         try:
@@ -270,16 +325,18 @@ class Attempt:
         if workspace.git:
             self._git.send_password_to(password_hosts(task.profile))
             self._redactor.add(*secret_in_url(workspace.git.url))
-            self._transcript.say("-", self._redactor.text(f"cloning {workspace.git.url}"))
-            self._base = await clone(
-                self._git,
-                workspace.git,
-                task.run_id,
-                self._layout.workspace,
-                self._layout.repository,
-            )
+            self._base = await self._checkout(task, workspace.git)
             self._transcript.say("-", f"on branch {self._base.branch}, {self._base.commit[:12]}")
         return str(working_folder(self._layout.workspace, workspace.cwd))
+
+    async def _checkout(self, task: Task, source: GitSource) -> Base:
+        kept = self._origin.kept_change(task) if self._origin else None
+        if self._origin and kept:
+            return await restore_workspace(self._git, kept, self._origin, task, self._layout)
+        self._transcript.say("-", self._redactor.text(f"cloning {source.url}"))
+        return await clone(
+            self._git, source, task.run_id, self._layout.workspace, self._layout.repository
+        )
 
     def _check_bundle(self, task: Task) -> None:
         bundle = task.profile.network.ca_bundle
@@ -290,16 +347,23 @@ class Attempt:
             )
             raise Failure(Reason.PROFILE_INVALID, message)
 
-    def _mcp_servers(self, task: Task) -> list[mcp.Server]:
-        return mcp.acp_servers(task.profile.mcp_servers, lambda key: mcp_secret(self._layout, key))
+    def _mcp_servers(self, task: Task, own: str) -> list[mcp.Server]:
+        given = task.profile.mcp_servers
+        servers = mcp.acp_servers(given, lambda key: mcp_secret(self._layout, key))
+        # A profile's own server of that name stands above ours.
+        if task.profile.agent_tools.allowed and NAME not in {one.name for one in given}:
+            servers += mcp.own_server(NAME, own, self._conversation.agent.mcp_capabilities)
+        return servers
 
     async def _finish(self, end: End) -> None:
         """Stop the agent, collect, tell, and leave."""
         with _noting_a_full_disk():
             self._conversation.end_turn()
+        await self._close_session()
         # From here on nothing changes the workspace any more.
         self._conversation.agent.end()
         end, result = await self._collect(end)
+        end = await self._keep(end)
         end = self._end_now(end)
         self._tell(end)
         with _noting_a_full_disk():
@@ -310,6 +374,60 @@ class Attempt:
         except TimeoutError:
             outcome = self._delivery.undelivered(self._delivery.outcome(self._end_now(end), result))
         self._leave(outcome)
+
+    async def _close_session(self) -> None:
+        """Have the agent write down the conversation, before it ends."""
+        seconds = min(3.0, self._seconds_left() / 4) if self._stop.is_set() else 3.0
+        if self._conversation.prompt_sent:
+            with suppress(ConnectionError, RuntimeError):
+                await self._conversation.agent.close_session(seconds)
+
+    async def _keep(self, end: End) -> End:
+        """Keep conversation and workspace for whoever goes on. A run ends well without that."""
+        task, agent = self._task, self._conversation.agent
+        # A conversation that was restored is there without a prompt as well.
+        is_begun = self._conversation.prompt_sent or (self._origin and self._origin.is_own)
+        if task is None or not agent.session_id or not is_begun:
+            return end
+        questions = self._questions
+        moment = Moment(
+            task,
+            agent.session_id,
+            questions.acknowledged,
+            questions.current,
+            self._conversation.usage,
+            self._conversation.cost,
+        )
+        taker = Taker(self._layout, self._gateway, self._git, self._settings.patience)
+        try:
+            snapshot = await self._bounded(
+                taker.take(moment, self._base), _SNAPSHOT_SECONDS, share=0.5
+            )
+        except TimeoutError:
+            return await self._not_kept(end, "The conversation could not be kept: it took too long")
+        except SnapshotFailed as error:
+            return await self._not_kept(end, str(error))
+        await self._reporter.update(snapshot=snapshot, snapshot_error=None)
+        await self._say_now()
+        return end
+
+    async def _not_kept(self, end: End, why: str) -> End:
+        """Tell that there is no snapshot: a run that would wait without a pod cannot."""
+        why = self._redactor.text(why)
+        self._transcript.say("!", why)
+        with _noting_a_full_disk():
+            self._journal.add(EventType.REASONING, {"text": why})
+        await self._reporter.update(snapshot_error=why[:_MAX_TEXT])
+        await self._say_now()
+        if not end.waiting:
+            return end
+        message = f"Nobody answered in time to keep the pod, and nothing can be resumed: {why}"
+        return End(OutcomeState.FAILED, Reason.SESSION_NOT_RESUMABLE, message)
+
+    async def _say_now(self) -> None:
+        """Wait for the gateway to know it: whoever sees the outcome looks for it."""
+        with suppress(TimeoutError):
+            await self._bounded(self._reporter.settled(), _SETTLE_SECONDS, share=0.3)
 
     def _end_now(self, end: End) -> End:
         """Return how the run ends, after what the helpers have met since."""

@@ -7,6 +7,7 @@ tells what has changed.
 """
 
 import asyncio
+import hashlib
 import os
 import re
 import shutil
@@ -18,6 +19,8 @@ from agentrun.runner.git import Git, GitError
 from agentrun.runner.outcome import Failure
 
 CLONE_SECONDS = 900.0
+AGENT_HEAD = "refs/agentrun/agent"
+"""The commit the agent was on, in the private repository once the change was collected."""
 _COMMIT = re.compile(r"[0-9a-f]{7,64}")
 _MISSING = re.compile(r"couldn't find remote ref|not our ref|no such remote ref", re.IGNORECASE)
 
@@ -56,6 +59,21 @@ class Base:
     private: Path
     """The runner's own repository."""
 
+    @property
+    def url_digest(self) -> str:
+        """Tell the URL from others, without what is secret in it."""
+        return digest_of(self.url)
+
+
+def digest_of(url: str) -> str:
+    """Digest a repository's URL."""
+    return hashlib.sha256(url.encode()).hexdigest()
+
+
+def branch_of(source: GitSource, run: str) -> str:
+    """Name the branch that a run's change is to be on."""
+    return source.branch or f"agentrun/{run}"
+
 
 def working_folder(workspace: Path, cwd: str | None) -> Path:
     """Return the folder in which the agent is to work. Failure if it is outside the workspace."""
@@ -72,7 +90,7 @@ def working_folder(workspace: Path, cwd: str | None) -> Path:
 
 async def clone(git: Git, source: GitSource, run: str, workspace: Path, private: Path) -> Base:
     """Clone ``source`` into the workspace, on a branch of its own. Failure says what was wrong."""
-    branch = source.branch or f"agentrun/{run}"
+    branch = branch_of(source, run)
     try:
         await git.run("check-ref-format", "--branch", branch)
     except GitError as error:

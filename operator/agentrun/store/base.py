@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from agentrun.api.events import Event, NewEvent
+from agentrun.api.messages import AgentMessage
 from agentrun.api.v1alpha1 import AgentRun, Phase
 
 
@@ -39,6 +40,14 @@ class UnknownRun(StoreError):  # noqa: N818
 
 class Unavailable(StoreError):  # noqa: N818
     """The database or its disk cannot be written or read just now; trying again may help."""
+
+
+class TooLarge(StoreError):  # noqa: N818
+    """A message is larger than a message may be. It says how large both are."""
+
+
+class MailboxFull(StoreError):  # noqa: N818
+    """A mailbox holds as much as it may."""
 
 
 class TooNew(StoreError):  # noqa: N818
@@ -95,8 +104,82 @@ class JournalHead:
     sealed: bool = False
 
 
+MAX_MESSAGE_BYTES = 256 * 1024
+"""The largest message, with its metadata, as JSON."""
+MAX_MAILBOX_BYTES = 64 * 1024 * 1024
+"""The most that all messages of one mailbox take."""
+
+
+@dataclass(frozen=True)
+class NewMessage:
+    """A message from one agent to another, as it is sent."""
+
+    message_id: str
+    """Unique: sending a message twice is harmless."""
+    to_session_uid: str
+    """The recipient's AgentSession."""
+    to_agent_name: str
+    body: AgentMessage
+    from_session_uid: str | None = None
+    """The sender's AgentSession; None for a person."""
+    from_agent_name: str | None = None
+    metadata: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class StoredMessage:
+    """A message in its recipient's mailbox."""
+
+    sent: NewMessage
+    seq: int
+    """Its number in the mailbox: from 1, without gaps."""
+    created_at: datetime
+
+
+@dataclass(frozen=True)
+class Mailbox:
+    """What is known of a mailbox without reading it."""
+
+    last_seq: int = 0
+    delivered_seq: int = 0
+    """Up to here the messages were given to the agent unasked."""
+
+
+class MessageStore(Protocol):
+    """
+    The messages of agents. A mailbox belongs to an AgentSession's uid, needs no making, and
+    outlives the session's runs. Every method may raise ``Unavailable``.
+    """
+
+    async def send(self, message: NewMessage) -> StoredMessage:
+        """
+        Put ``message`` into its mailbox under the next number, and wake who waits for it.
+
+        A message that is there already is returned as it is. Raises TooLarge and MailboxFull.
+        """
+
+    async def fetch(self, session_uid: str, after_seq: int, limit: int) -> list[StoredMessage]:
+        """Return up to ``limit`` messages after ``after_seq``, in order. They never change."""
+
+    async def mailbox(self, session_uid: str) -> Mailbox:
+        """Return how far a mailbox is; all 0 for one that nobody has written to."""
+
+    async def deliver(self, session_uid: str, seq: int) -> None:
+        """Note that the agent was given everything up to ``seq``. It never goes back."""
+
+    async def wait(self, session_uid: str, after_seq: int, seconds: float) -> None:
+        """
+        Wait until there is a message after ``after_seq`` or ``seconds`` are over. It may return
+        early; callers look again.
+        """
+
+
 class RunStore(Protocol):
     """Runs and their journals. Every method may raise ``Unavailable``."""
+
+    @property
+    def messages(self) -> MessageStore:
+        """The messages of agents, in the same database."""
 
     async def record_run(self, row: RunRow) -> None:
         """
@@ -114,6 +197,14 @@ class RunStore(Protocol):
 
     async def list_runs(self, which: RunFilter, limit: int, cursor: str | None = None) -> RunPage:
         """Return up to ``limit`` runs, newest first. ValueError for a cursor it did not make."""
+
+    async def newest_of_sessions(self, namespace: str) -> list[RunRow]:
+        """
+        Return one run of each session of ``namespace``, in no order: of those that have not
+        ended the one that changed last, else of the others.
+
+        Runs of one session name whose sessions have different uids have different sessions.
+        """
 
     async def open_runs(self) -> list[RunRow]:
         """Return the runs whose journal is not sealed, oldest first."""

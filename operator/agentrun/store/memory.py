@@ -18,6 +18,7 @@ from agentrun.store.base import (
     UnknownRun,
 )
 from agentrun.store.journal import Journal, advance, dump, merge_row, plan_append
+from agentrun.store.memory_messages import MemoryMessages
 from agentrun.store.paging import cwd_of, decode_cursor, encode_cursor, place_of, session_name
 from agentrun.store.wakeups import Wakeups
 
@@ -53,6 +54,12 @@ class MemoryRunStore:
         self._closed = False
         self.failure: Exception | None = None
         """Set it, and every call fails as if the database were away for this reason."""
+        self._messages = MemoryMessages(self._wakeups, lambda: self._now(), self._check)
+
+    @property
+    def messages(self) -> MemoryMessages:
+        """See ``RunStore``."""
+        return self._messages
 
     async def record_run(self, row: RunRow) -> None:
         """See ``RunStore``."""
@@ -99,6 +106,18 @@ class MemoryRunStore:
         more = len(found) > limit
         rows = found[:limit]
         return RunPage(rows, encode_cursor(place_of(rows[-1].run)) if more and rows else None)
+
+    async def newest_of_sessions(self, namespace: str) -> list[RunRow]:
+        """See ``RunStore``."""
+        self._check()
+        chosen: dict[tuple[str, str], RunRow] = {}
+        for row in (kept.seen() for kept in self._runs.values()):
+            session = (session_name(row.run), row.session_uid)
+            if row.run.metadata.namespace == namespace and (
+                session not in chosen or _stands_before(row, chosen[session])
+            ):
+                chosen[session] = row
+        return list(chosen.values())
 
     async def open_runs(self) -> list[RunRow]:
         """See ``RunStore``."""
@@ -188,6 +207,13 @@ class MemoryRunStore:
         if new:
             kept.row = replace(kept.row, updated_at=self._now())
             self._wakeups.appended(run.metadata.uid, journal.last_seq)
+
+
+def _stands_before(row: RunRow, other: RunRow) -> bool:
+    def rank(one: RunRow) -> tuple[bool, Any, int]:
+        return not one.run.phase.is_terminal, one.updated_at, place_of(one.run)[0]
+
+    return rank(row) > rank(other)
 
 
 def _matches(which: RunFilter, row: RunRow) -> bool:

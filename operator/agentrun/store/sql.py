@@ -10,10 +10,11 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Row, Select, exc, insert, select, tuple_, update
+from sqlalchemy import Row, Select, exc, func, insert, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from agentrun.api.events import Event, EventType, NewEvent
+from agentrun.api.v1alpha1 import TERMINAL_PHASES
 from agentrun.store.base import JournalHead, RunFilter, RunPage, RunRow, UnknownRun
 from agentrun.store.database import Database, open_database
 from agentrun.store.journal import Journal, advance, merge_row, plan_append
@@ -28,6 +29,7 @@ from agentrun.store.rows import (
     read_run,
     run_columns,
 )
+from agentrun.store.sql_messages import SqlMessages
 from agentrun.store.tables import events as event_table
 from agentrun.store.tables import runs as run_table
 from agentrun.store.transactions import Transactions, translated
@@ -64,6 +66,12 @@ class SqlRunStore:
         self._now = now
         self._transactions = Transactions(database)
         self._wakeups = Wakeups()
+        self._messages = SqlMessages(database, self._transactions, self._wakeups, now)
+
+    @property
+    def messages(self) -> SqlMessages:
+        """See ``RunStore``."""
+        return self._messages
 
     async def follow(self) -> None:
         """Hear, from now on, what other processes write to the database."""
@@ -118,6 +126,20 @@ class SqlRunStore:
         rows = [read_run(stored) for stored in found[:limit]]
         more = len(found) > limit and rows
         return RunPage(rows, encode_cursor(place_of(rows[-1].run)) if more else None)
+
+    async def newest_of_sessions(self, namespace: str) -> list[RunRow]:
+        """See ``RunStore``."""
+        columns = run_table.c
+        has_ended = columns.phase.in_([phase.value for phase in TERMINAL_PHASES])
+        place = func.row_number().over(
+            partition_by=(columns.session_name, columns.session_uid),
+            order_by=(has_ended, columns.updated.desc(), columns.created.desc(), columns.uid),
+        )
+        ranked = select(columns.uid, place.label("place")).where(columns.namespace == namespace)
+        ranks = ranked.subquery()
+        chosen = select(run_table).join(ranks, ranks.c.uid == columns.uid)
+        found = await self._transactions.read(chosen.where(ranks.c.place == 1))
+        return [read_run(stored) for stored in found]
 
     async def open_runs(self) -> list[RunRow]:
         """See ``RunStore``."""

@@ -18,6 +18,7 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    UniqueConstraint,
 )
 
 metadata = MetaData()
@@ -53,6 +54,7 @@ runs = Table(
 Index("runs_by_name", runs.c.namespace, runs.c.name)
 Index("runs_by_age", runs.c.created, runs.c.name, runs.c.uid)
 Index("runs_by_seal", runs.c.sealed, runs.c.created)
+Index("runs_by_session", runs.c.namespace, runs.c.session_name)
 
 events = Table(
     "events",
@@ -65,4 +67,28 @@ events = Table(
     Column("session_uid", _name(64), nullable=False),
     Column("type", _name(32), nullable=False),
     Column("data", Text, nullable=False),
+)
+
+# The row that whoever sends to a session locks.
+mailboxes = Table(
+    "mailboxes",
+    metadata,
+    Column("session_uid", _name(64), primary_key=True),
+    Column("last_seq", BigInteger, nullable=False),
+    Column("delivered_seq", BigInteger, nullable=False),
+    Column("bytes", BigInteger, nullable=False),
+)
+
+messages = Table(
+    "messages",
+    metadata,
+    Column("session_uid", _name(64), ForeignKey("mailboxes.session_uid"), primary_key=True),
+    Column("seq", BigInteger, primary_key=True, autoincrement=False),
+    Column("message_id", _name(64), nullable=False),
+    Column("to_agent", _name(253), nullable=False),
+    Column("from_session_uid", _name(64)),
+    Column("from_agent", _name(253)),
+    Column("created", BigInteger, nullable=False),
+    Column("body", Text, nullable=False),
+    UniqueConstraint("session_uid", "message_id", name="messages_by_id"),
 )

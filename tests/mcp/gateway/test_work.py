@@ -16,6 +16,7 @@ from agentrun.api.v1alpha1 import (
     Input,
     ObjectMeta,
     Phase,
+    SessionSpec,
 )
 from agentrun.store.base import RunRow
 from tests.contract.builders import TS, an_event
@@ -47,6 +48,13 @@ async def begin_asking(world: World, after: int = 0) -> "asyncio.Task[tuple[list
     return asking
 
 
+def a_resuming_run(**agent: Any) -> AgentRun:
+    run = the_run(agent=AgentStatus(**agent) if agent else None)
+    run.spec = run.spec.model_copy(update={"session": SessionSpec(mode="resume", name="run-1")})
+    run.metadata.resource_version = "20"
+    return run
+
+
 async def test_a_task_says_all_that_the_runner_needs(world: World) -> None:
     await world.store.append("uid-1", 1, [an_event(1)])
     run = the_run(agent=AgentStatus(acknowledged_input=4, session_id="old"))
@@ -74,8 +82,12 @@ async def test_a_task_resumes_what_its_session_has_a_snapshot_of(world: World) -
     session = world.runs.sessions["run-1"]
     session.status = AgentSessionStatus(session_id="abc")
     assert "resume_session_id" not in (await world.call("GET", "/v1/task")).json()
-    session.status = AgentSessionStatus(session_id="abc", snapshot="sessions/1.tar")
-    assert (await world.call("GET", "/v1/task")).json()["resume_session_id"] == "abc"
+    session.status = AgentSessionStatus(session_id="abc", snapshot="uid-0/snapshots/1")
+    assert "resume_session_id" not in (await world.call("GET", "/v1/task")).json()
+    await world.see(a_resuming_run())
+    task = (await world.call("GET", "/v1/task")).json()
+    assert task["resume_session_id"] == "abc"
+    assert (task["snapshot"]["name"], task["acknowledged_input"]) == ("snapshots/1", 0)
 
 
 async def test_a_task_without_its_profile_names_it(world: World) -> None:

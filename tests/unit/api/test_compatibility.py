@@ -7,11 +7,25 @@ from pydantic import BaseModel, ValidationError
 
 from agentrun.api import gateway
 from agentrun.api.events import EventType, NewEvent
-from agentrun.api.gateway import Append, Blob, Head, Inputs, Problem, Task
+from agentrun.api.gateway import (
+    Append,
+    Blob,
+    Delivered,
+    Head,
+    Inputs,
+    Mail,
+    Messages,
+    Problem,
+    Task,
+)
 from agentrun.api.v1alpha1 import AgentStatus, Outcome
 
 EVENT = {"seq": 1, "event_id": "e", "ts": "2026-11-24T00:00:00.000Z", "type": "reasoning"}
 SPEC = {"backend": "codex", "prompt": "x"}
+MAIL = {
+    "message_id": "m", "seq": 2, "created_at": "2026-11-24T00:00:00.000Z",
+    "body": {"parts": [{"type": "text", "text": "x"}]},
+}  # fmt: skip
 NEWER = {"from_the_future": {"a": 1}}
 MESSAGES: list[tuple[type[BaseModel], dict[str, Any]]] = [
     (Problem, {"error": "sealed", "message": "over"}),
@@ -33,6 +47,9 @@ MESSAGES: list[tuple[type[BaseModel], dict[str, Any]]] = [
             "desired_state": "Active",
         },
     ),
+    (Messages, {"messages": [MAIL | NEWER], "delivered_seq": 1}),
+    (Mail, MAIL),
+    (Delivered, {"seq": 1}),
     (AgentStatus, {"state": "Working"}),
     (Outcome, {"attempt": 1, "state": "Completed", "finishedAt": "2026-11-24T00:00:00Z"}),
 ]  # fmt: skip

@@ -8,6 +8,7 @@ from agentrun.api.v1alpha1 import AgentRun, Phase, Reason
 from agentrun.controller.actions import (
     CreatePod,
     CreateSession,
+    LeaveSession,
     LookAgain,
     TakeSession,
 )
@@ -54,8 +55,8 @@ from tests.unit.controller.samples import (
         pytest.param(
             a_run(),
             seen(session=a_session(held_by="other", holder_is_over=True)),
-            [TakeSession("r", "3")],
-            id="a-run-takes-the-session-of-one-that-is-over",
+            [LeaveSession("r", "3")],
+            id="a-run-sees-that-one-that-is-over-leaves-their-session",
         ),
         pytest.param(
             a_run(),
@@ -90,8 +91,14 @@ from tests.unit.controller.samples import (
         pytest.param(
             a_run(Phase.QUEUED, attempts=2, start_time=ago(1)),
             seen(others=(a_finished_pod(terminating_until=NOW),)),
-            [],
+            [LookAgain(ahead(30))],
             id="a-pod-that-goes-is-not-deleted-twice",
+        ),
+        pytest.param(
+            a_run(Phase.QUEUED, attempts=2, start_time=ago(1)),
+            seen(others=(a_finished_pod(terminating_until=ago(30)),)),
+            [CreatePod()],
+            id="the-next-pod-does-not-wait-for-one-that-only-a-finalizer-keeps",
         ),
     ],
 )

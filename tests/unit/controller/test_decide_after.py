@@ -68,7 +68,7 @@ from tests.unit.controller.samples import (
         pytest.param(
             a_run(Phase.COMPLETED, completion_time=ago(604_800)),
             seen(),
-            [LeaveSession("r", "3")],
+            [LeaveSession("r", "3"), LookAgain(ahead(1))],
             id="a-finished-run-leaves-its-session-before-it-goes",
         ),
         pytest.param(

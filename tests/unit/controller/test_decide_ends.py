@@ -200,6 +200,18 @@ from tests.unit.controller.samples import (
             [("Failed", "DeadlineExceeded")],
             id="a-run-that-is-being-stopped-stays-stopped",
         ),
+        pytest.param(
+            a_started_run(spec=cancelled()),
+            seen(pod=a_finished_pod(terminating_until=ago(29))),
+            [("Cancelling", "CancelRequested"), LookAgain(ahead(1))],
+            id="a-stopped-run-waits-for-its-pod-to-be-gone",
+        ),
+        pytest.param(
+            a_started_run(spec=cancelled()),
+            seen(pod=a_finished_pod(terminating_until=ago(30))),
+            [("Cancelled", "CancelRequested")],
+            id="a-stopped-run-does-not-wait-for-a-pod-that-only-a-finalizer-keeps",
+        ),
     ],
 )
 def test_how_a_run_ends(run: AgentRun, observed: Observed, expected: list[Any]) -> None:
@@ -226,6 +238,14 @@ def test_how_a_run_ends(run: AgentRun, observed: Observed, expected: list[Any]) 
             seen(),
             [("Queued", "Accepted"), CreatePod()],
             id="a-lost-pod-is-replaced-as-the-spec-says",
+        ),
+        pytest.param(
+            a_started_run(Phase.STARTING, **FRESH),
+            seen(
+                pod=a_finished_pod(disruption=a_failure(Reason.EVICTED), terminating_until=ago(30))
+            ),
+            [("Queued", "Accepted"), CreatePod()],
+            id="a-lost-pod-that-only-a-finalizer-keeps-is-replaced",
         ),
         pytest.param(
             a_started_run(attempts=2, spec={"retry": {"limit": 1}}),

@@ -8,12 +8,12 @@ import pytest
 import yaml
 
 from agentrun.api.pod_layout import AGENT_BOOTSTRAP, AGENT_ROOTS_BOOTSTRAP
+from agentrun.api.quantities import total
 from agentrun.api.v1alpha1 import AgentProfile, AgentRun, Reason
 from agentrun.controller.containers import PodSettings
 from agentrun.controller.failures import readable, refusal
 from agentrun.controller.observed import Patience
 from agentrun.controller.pod import build_pod, observe_pod
-from agentrun.controller.quantities import total
 from tests.unit.controller.samples import NOW, POD_UID, a_profile, a_run, ago, an_outcome, stamp
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -113,6 +113,29 @@ def test_a_pod_that_was_left_behind_ends_after_all_that_bounds_its_run() -> None
     limits = {"activeDeadlineSeconds": 600, "inputTimeoutSeconds": 300}
     run = a_run(attempts=1, spec={"timeouts": limits})
     assert build_pod(run, a_profile(), SETTINGS)["spec"]["activeDeadlineSeconds"] == 1800
+
+
+def test_codex_asks_where_its_profile_says_so() -> None:
+    run = a_run(attempts=1, spec={"backend": "codex"})
+    agent, runner = build_pod(run, a_profile(permissionMode="Ask"), SETTINGS)["spec"]["containers"]
+    assert {"name": "INITIAL_AGENT_MODE", "value": "read-only"} in agent["env"]
+    assert {"name": "AGENTRUN_PERMISSION_MODE", "value": "Ask"} in runner["env"]
+
+
+@pytest.mark.parametrize(
+    ("attempts", "session", "resumes"),
+    [
+        pytest.param(1, None, False, id="begins"),
+        pytest.param(2, None, True, id="goes-on"),
+        pytest.param(1, {"mode": "resume", "name": "s"}, True, id="resumes-a-session"),
+    ],
+)
+def test_the_agent_waits_for_a_conversation_only_where_there_may_be_one(
+    attempts: int, session: dict[str, str] | None, resumes: bool
+) -> None:
+    run = a_run(attempts=attempts, spec={"session": session} if session else {})
+    runner = build_pod(run, a_profile(), SETTINGS)["spec"]["containers"][1]
+    assert ({"name": "AGENTRUN_RESUMES", "value": "true"} in runner["env"]) is resumes
 
 
 def test_only_the_runner_has_credentials() -> None:
@@ -272,6 +295,13 @@ def unplaced(message: str) -> dict[str, Any]:
             Reason.VOLUME_UNAVAILABLE,
             Patience.ROOM,
             id="claim-unbound",
+        ),
+        pytest.param(
+            # As the scheduler says it, whatever it means by the end.
+            unplaced("0/1 nodes: pod has unbound immediate PersistentVolumeClaims. not found"),
+            Reason.VOLUME_UNAVAILABLE,
+            Patience.ROOM,
+            id="claim-unbound-and-not-found",
         ),
     ],
 )

@@ -199,6 +199,23 @@ async def test_a_pod_that_stays_refused_fails_the_run(operator: Operator) -> Non
     assert (operator.run().status.phase, operator.run().status.reason) == ("Failed", "PodRejected")
 
 
+async def test_a_session_that_stays_refused_fails_the_run(operator: Operator) -> None:
+    operator.api.put(Kind.RUN, a_run_object())
+
+    def refuse(verb: str, kind: Kind, name: str) -> None:
+        if (verb, kind) == ("create", Kind.SESSION):
+            raise ApiError(403, "sessions are forbidden: exceeded quota: objects")
+
+    operator.api.before = refuse
+    await operator.turn()
+    status = operator.run().status
+    assert (status.phase, status.reason) == ("Queued", "QuotaExceeded")
+    operator.now += timedelta(seconds=601)
+    await operator.turn()
+    status = operator.run().status
+    assert (status.phase, status.reason) == ("Failed", "QuotaExceeded")
+
+
 async def test_a_cancel_that_comes_while_completion_is_written_wins(operator: Operator) -> None:
     await started(operator)
     agent_says(operator.api, state="Finished", outcome={"attempt": 1, "state": "Completed"})

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from agentrun.api.v1alpha1 import Reason
 from dev import paths
 from dev.failures import FAILURES
 from dev.failures.page import page
@@ -17,6 +18,17 @@ TESTS = paths.CHECKOUT / "tests"
 VALUES = paths.CHECKOUT / "charts" / "agentrun" / "values.yaml"
 
 MARKS = ("pytest.mark.failure", "promised")
+
+NO_ENDS = {
+    Reason.ACCEPTED: "the pod comes next",
+    Reason.SESSION_BUSY: "the run before it ends within its own bounds",
+    Reason.POD_PENDING: "operator.startTimeoutSeconds and the like bound it",
+    Reason.PREPARING: "git's bounds and the deadline bound it",
+    Reason.WORKING: "the deadline bounds it",
+    Reason.FINISHING: "the grace period bounds it",
+    Reason.QUESTION: "inputTimeoutSeconds bounds it: InputTimeout",
+}
+"""Reasons of runs on their way, and what sees to it that they do not stay there."""
 
 every_row = pytest.mark.parametrize("row", FAILURES, ids=[row.key for row in FAILURES])
 
@@ -52,6 +64,10 @@ def _tables(tree: ast.Module) -> Iterator[tuple[str, set[str]]]:
 def test_every_row_has_a_test_and_every_marked_test_has_its_row() -> None:
     tested = set().union(*(marked(file) for file in TESTS.rglob("test_*.py")))
     assert tested == {row.key for row in FAILURES}
+
+
+def test_every_reason_that_can_end_a_run_has_a_row() -> None:
+    assert {row.reason for row in FAILURES} == set(Reason) - set(NO_ENDS)
 
 
 def test_every_key_is_used_once() -> None:

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from dev.git.__main__ import configuration, make
+from dev.git.__main__ import TAKEN, configuration, make, protect
 from dev.git.demo import FILES
 
 
@@ -41,3 +41,22 @@ def test_only_what_is_private_asks_for_an_account(tmp_path: Path) -> None:
     before, _, after = text.partition('$HTTP["url"] =~ "^/private/"')
     assert "auth.require" not in before
     assert "valid-user" in after
+
+
+def test_a_protected_repository_takes_only_what_follows_on_its_open_branch(tmp_path: Path) -> None:
+    repository, clone = tmp_path / "protected.git", tmp_path / "clone"
+    make(repository, FILES)
+    protect(repository)
+    git("clone", "--quiet", repository, clone)
+    who = ("-c", "user.name=x", "-c", "user.email=x@example.org")
+    git("-C", clone, *who, "commit", "--quiet", "--allow-empty", "-m", "x")
+
+    def push(branch: str) -> str:
+        command = ["git", "-C", str(clone), "push", "origin", f"HEAD:refs/heads/{branch}"]
+        return subprocess.run(command, capture_output=True, text=True, check=False).stderr
+
+    assert "refs/heads/main is protected" in push("main")
+    assert "[rejected]" in push(TAKEN)
+    git("-C", clone, "checkout", "--quiet", TAKEN)
+    git("-C", clone, *who, "commit", "--quiet", "--allow-empty", "-m", "x")
+    assert "rejected" not in push(TAKEN)

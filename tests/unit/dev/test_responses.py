@@ -142,3 +142,17 @@ def test_a_tool_step_calls_the_tool_once_its_server_is_connected(model: Client) 
     call = model.responses(body(prompt, waited, tools=(EXEC, server))).body["output"][0]
     assert (call["namespace"], call["name"]) == ("mcp__agentrun", "spawn_run")
     assert json.loads(call["arguments"]) == {"role": "worker"}
+
+
+def test_a_tool_step_calls_the_tool_in_code_where_the_agent_lists_only_its_server(
+    model: Client,
+) -> None:
+    step = {"tool": "stock/stock_of", "arguments": {"article": "nut"}}
+    code = {"type": "custom", "name": "exec"}
+    prompt = user(script(step, {"say": "End."}))
+    told = user("<tools>\nDeferred tool namespaces:\n- mcp__other\n- mcp__stock\n</tools>")
+    waits = model.responses(body(told, prompt, tools=(code,))).body["output"][0]
+    assert waits["input"] == 'text(await tools.mcp__stock__stock_of({"article": "nut"}));'
+    unknown = user("<tools>\nDeferred tool namespaces:\n- mcp__other\n</tools>")
+    waits = model.responses(body(unknown, prompt, tools=(code,))).body["output"][0]
+    assert "exec_command" in waits["input"]

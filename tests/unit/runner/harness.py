@@ -9,7 +9,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,8 +18,17 @@ from typing import Any
 from aiohttp import web
 
 from agentrun.api import pod_layout
-from agentrun.api.gateway import Append, Head, Inputs, Task
-from agentrun.api.v1alpha1 import AgentProfileSpec, AgentRunSpec, AgentStatus, Input, Outcome
+from agentrun.api.gateway import Append, Delivered, Head, Inputs, Mail, Messages, Task
+from agentrun.api.messages import AgentMessage
+from agentrun.api.v1alpha1 import (
+    AgentProfileSpec,
+    AgentRunSpec,
+    AgentStatus,
+    Input,
+    Outcome,
+    Question,
+    Snapshot,
+)
 
 RUN = "run-harness"
 AGENT = [sys.executable, str(Path(__file__).parents[3] / "dev/agent/acp_agent.py")]
@@ -31,7 +40,9 @@ from pathlib import Path
 from agentrun.runner.__main__ import main
 from agentrun.runner.layout import Layout
 root = Path(sys.argv[1])
-layout = Layout(root=root, init_program=root / "tini", proxy_port=int(sys.argv[2]))
+layout = Layout(
+    root=root, init_program=root / "tini", proxy_port=int(sys.argv[2]), tools_port=0
+)
 sys.exit(main(layout, os.environ))
 """
 
@@ -50,8 +61,20 @@ class FakeGateway:
     away: bool = False
     refused: int = 0
     sealed: bool = False
+    snapshot: Snapshot | None = None
+    """What the run is to go on from; its files are ``kept``."""
+    kept: dict[str, bytes] = field(default_factory=dict)
+    attempt: int = 1
+    uid: str = "uid-1"
+    acknowledged_input: int = 0
     late: list[dict[str, Any]] = field(default_factory=list)
     """Events of an earlier attempt that arrive just before this one's first append."""
+    mail: list[Mail] = field(default_factory=list)
+    delivered: int = 0
+    tools: Callable[[dict[str, Any]], dict[str, Any]] = lambda said: {"result": {}}
+    """What a message to the agent's tools is answered with."""
+    heard: list[bytes] = field(default_factory=list)
+    heard_headers: list[dict[str, str]] = field(default_factory=list)
     changed: asyncio.Condition = field(default_factory=asyncio.Condition)
 
     @property
@@ -78,6 +101,10 @@ class FakeGateway:
         app.router.add_post("/v1/state", self._state)
         app.router.add_post("/v1/outcome", self._outcome)
         app.router.add_get("/v1/inputs", self._inputs)
+        app.router.add_post("/v1/mcp", self._mcp)
+        app.router.add_get("/v1/messages", self._messages)
+        app.router.add_post("/v1/delivered", self._delivered)
+        app.router.add_get("/v1/snapshot/{file}", self._snapshot)
         return app
 
     @web.middleware
@@ -98,8 +125,9 @@ class FakeGateway:
 
     async def _task(self, _: web.Request) -> web.Response:
         task = Task(
-            run_id=RUN, namespace="agents", uid="uid-1", attempt=1, session_id="session-uid",
-            agent_name="harness", spec=self.spec, profile=self.profile, head=self._head(),
+            run_id=RUN, namespace="agents", uid=self.uid, attempt=self.attempt,
+            session_id="session-uid", agent_name="harness", spec=self.spec, profile=self.profile,
+            head=self._head(), snapshot=self.snapshot, acknowledged_input=self.acknowledged_input,
         )  # fmt: skip
         return _json(task)
 
@@ -133,6 +161,35 @@ class FakeGateway:
         self.outcome = Outcome.model_validate_json(await request.read())
         return _json(self._head())
 
+    async def _snapshot(self, request: web.Request) -> web.Response:
+        assert self.snapshot is not None
+        name = f"{self.snapshot.name}/{request.match_info['file']}"
+        found = self.kept.get(name)
+        return web.Response(body=found) if found is not None else _problem(404, "not_found")
+
+    async def give(self, message: AgentMessage, question_id: str | None = None) -> None:
+        """Add an input, as kubectl and continue_run do."""
+        async with self.changed:
+            seq = len(self.inputs) + 1
+            self.inputs.append(Input(seq=seq, question_id=question_id, message=message))
+            self.changed.notify_all()
+
+    @property
+    def question(self) -> Question | None:
+        """What the run waits for, as it last said."""
+        return self.states[-1].question if self.states else None
+
+    def next_attempt(self, **spec: Any) -> "FakeGateway":
+        """Make the gateway of the attempt that goes on from the newest snapshot."""
+        snapshot = next(one.snapshot for one in reversed(self.states) if one.snapshot)
+        other = FakeGateway(self.spec, self.profile, inputs=self.inputs)
+        other.snapshot, other.kept, other.attempt = snapshot, self.blobs, self.attempt + 1
+        if spec:
+            changed = {**self.spec.model_dump(exclude_none=True), **spec}
+            other.spec = AgentRunSpec.model_validate(changed)
+            other.uid, other.attempt, other.inputs = "uid-2", 1, []
+        return other
+
     async def _inputs(self, request: web.Request) -> web.Response:
         after = int(request.query["after"])
         async with self.changed:
@@ -143,6 +200,35 @@ class FakeGateway:
                 return _json(Inputs(inputs=[], desired_state="Active"))
         new = [one for one in self.inputs if one.seq > after]
         return _json(Inputs(inputs=new, desired_state="Active"))
+
+    async def _mcp(self, request: web.Request) -> web.Response:
+        """Answer a call of a tool with what the test says, in a stream as the gateway does."""
+        self.heard.append(await request.read())
+        self.heard_headers.append({k.lower(): v for k, v in request.headers.items()})
+        said = json.dumps(self.tools(json.loads(self.heard[-1])))
+        body = f"event: message\r\ndata: {said}\r\n\r\n"
+        return web.Response(text=body, content_type="text/event-stream")
+
+    async def write(self, *mail: Mail) -> None:
+        """Put messages into the mailbox."""
+        async with self.changed:
+            self.mail += mail
+            self.changed.notify_all()
+
+    async def _messages(self, request: web.Request) -> web.Response:
+        after = max(int(request.query["after"]), self.delivered)
+        seconds = int(request.query["wait_ms"]) / 1000
+        async with self.changed:
+            waiting = self.changed.wait_for(lambda: any(one.seq > after for one in self.mail))
+            with suppress(TimeoutError):
+                await asyncio.wait_for(waiting, seconds)
+        new = [one for one in self.mail if one.seq > after]
+        return _json(Messages(messages=new, delivered_seq=self.delivered))
+
+    async def _delivered(self, request: web.Request) -> web.Response:
+        said = Delivered.model_validate_json(await request.read())
+        self.delivered = max(self.delivered, said.seq)
+        return _json(Messages(delivered_seq=self.delivered))
 
 
 def _json(model: Any) -> web.Response:
@@ -195,6 +281,7 @@ class Pod:
 
 def prepare(root: Path) -> None:
     """Make the folders that the kubelet would mount."""
+    root.mkdir(exist_ok=True)
     (root / "tini").write_text(_INIT)
     for path in (pod_layout.WORKSPACE, pod_layout.HOME, pod_layout.SPOOL, "/dev"):
         (root / path.lstrip("/")).mkdir(parents=True)
@@ -229,6 +316,7 @@ async def pod(
     provider: str | None = None,
     port: int = 0,
     grace: int = 8,
+    idle: float = 60,
 ) -> AsyncIterator[Pod]:
     """Start both containers of a pod."""
     if not (root / "tini").exists():
@@ -236,9 +324,12 @@ async def pod(
     async with serve(gateway.app()) as url:
         env = {
             **os.environ, "PYTHONPATH": str(REPOSITORY / "operator"),
-            pod_layout.ENV_GATEWAY: url, pod_layout.ENV_RUN: RUN, pod_layout.ENV_ATTEMPT: "1",
+            pod_layout.ENV_GATEWAY: url, pod_layout.ENV_RUN: RUN, pod_layout.ENV_IDLE: str(idle),
+            pod_layout.ENV_ATTEMPT: str(gateway.attempt),
             pod_layout.ENV_BACKEND: gateway.spec.backend, pod_layout.ENV_GRACE: str(grace),
         }  # fmt: skip
+        if gateway.snapshot:
+            env[pod_layout.ENV_RESUMES] = "true"
         if provider:
             env[pod_layout.ENV_PROVIDER] = provider
         with (root / "runner.log").open("wb") as log:
@@ -248,8 +339,12 @@ async def pod(
             )  # fmt: skip
         script = pod_layout.AGENT_BOOTSTRAP.replace(pod_layout.PIPES, str(root / "agentrun/pipes"))
         container = await asyncio.create_subprocess_exec(
-            "/bin/sh", "-c", script, "agent", *(command or AGENT), start_new_session=True
-        )
+            "/bin/sh", "-c", script, "agent", *(command or AGENT), start_new_session=True,
+            env={
+                "ACP_AGENT_MEMORY": ".trivial", **os.environ,
+                "HOME": str(root / pod_layout.HOME.lstrip("/")),
+            },
+        )  # fmt: skip
         try:
             yield Pod(root, gateway, runner, container)
         finally:
@@ -261,11 +356,17 @@ async def pod(
                 os.killpg(container.pid, signal.SIGKILL)
 
 
+def an_answer(text: str) -> AgentMessage:
+    """Say something as a person does."""
+    return AgentMessage.model_validate({"parts": [{"type": "text", "text": text}]})
+
+
 def a_gateway(*steps: list[Any], **spec: Any) -> FakeGateway:
     """Make a gateway whose run tells the trivial agent what to do."""
+    profile = spec.pop("profile_spec", {})
     spec.setdefault("prompt", json.dumps(steps))
     spec.setdefault("backend", "acp")
     return FakeGateway(
         AgentRunSpec.model_validate(spec),
-        AgentProfileSpec(backend=spec["backend"], image="none"),
+        AgentProfileSpec.model_validate({"backend": spec["backend"], "image": "none", **profile}),
     )

@@ -37,7 +37,7 @@ def test_pipes_are_ready_only_when_announced(tmp_path: Path) -> None:
     assert not (layout.pipes / "ready").exists()
     announce(layout)
     assert {path.name for path in layout.pipes.iterdir()} == {
-        *NAMES, "init", "supervise", "ready",
+        *NAMES, "init", "supervise", "ready", "bin", "calls",
     }  # fmt: skip
     assert os.access(layout.pipes / "init", os.X_OK)
 
@@ -262,3 +262,61 @@ async def test_last_words_hold_no_half_of_a_secret(pipes: Pipes, tmp_path: Path)
             await agent.handshake()
     assert "s3c" not in raised.value.message
     assert "ret-value" not in raised.value.message
+
+
+@pytest.mark.parametrize(
+    ("meta", "can_steer"),
+    [
+        pytest.param({"steering": {"supported": True}}, True, id="codex-and-claude"),
+        pytest.param({"steering": {"supported": False}}, False, id="not-now"),
+        pytest.param({"steering": "yes"}, False, id="nonsense"),
+        pytest.param({"other": 1}, False, id="others"),
+        pytest.param(None, False, id="nothing"),
+    ],
+)
+async def test_an_agent_says_whether_it_can_be_steered(
+    pipes: Pipes, tmp_path: Path, meta: dict[str, Any] | None, can_steer: bool
+) -> None:
+    async with listening(pipes, tmp_path) as (agent, _):
+        os.write(pipes.exit, b"started\n")
+        asked = asyncio.create_task(agent.handshake())
+        question = json.loads(await LineReader(pipes.stdin).readline() or b"")
+        result = {"protocolVersion": 1} | ({"_meta": meta} if meta is not None else {})
+        answer = {"jsonrpc": "2.0", "id": question["id"], "result": result}
+        await put(pipes.stdout, json.dumps(answer).encode() + b"\n")
+        await asked
+        assert agent.can_steer is can_steer
+
+
+@pytest.mark.parametrize(
+    ("answer", "is_taken"),
+    [
+        pytest.param({"result": {"outcome": "injected"}}, True, id="injected"),
+        pytest.param({"result": {"outcome": "promptRequired"}}, False, id="no-turn"),
+        pytest.param({"result": {"outcome": "failed"}}, False, id="failed"),
+        pytest.param({"result": None}, False, id="nothing"),
+        pytest.param({"error": {"code": -32601, "message": "no such method"}}, False, id="error"),
+        pytest.param(None, False, id="the-program-ends"),
+    ],
+)
+async def test_only_what_the_agent_takes_into_its_turn_is_delivered(
+    pipes: Pipes, tmp_path: Path, answer: dict[str, Any] | None, is_taken: bool
+) -> None:
+    async with listening(pipes, tmp_path) as (agent, _):
+        agent.session_id = "s-1"
+        steering = asyncio.create_task(agent.steer("Listen!"))
+        asked = json.loads(await LineReader(pipes.stdin).readline() or b"")
+        assert (asked["method"], asked["params"]) == (
+            "_session/steering",
+            {
+                "sessionId": "s-1",
+                "prompt": [{"type": "text", "text": "Listen!"}],
+                "_meta": {"steering": {"idleBehavior": "promptRequired"}},
+            },
+        )
+        if answer is None:
+            os.write(pipes.exit, b"1\n")
+        else:
+            line = json.dumps({"jsonrpc": "2.0", "id": asked["id"], **answer})
+            await put(pipes.stdout, line.encode() + b"\n")
+        assert await steering is is_taken

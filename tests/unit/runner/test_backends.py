@@ -1,11 +1,12 @@
 """What is written to the agent's home, whatever the agent has put there."""
 
 import os
+import tomllib
 from pathlib import Path
 
 import pytest
 
-from agentrun.runner.backends import write_home, write_identity
+from agentrun.runner.backends import session_mode, write_home, write_identity
 from agentrun.runner.layout import Layout
 
 
@@ -51,3 +52,20 @@ def test_folder_in_the_way_is_an_error_that_leaves_nothing(layout: Layout) -> No
     with pytest.raises(IsADirectoryError):
         write_identity(layout, "A B", "a@b")
     assert {path.name for path in layout.home.iterdir()} == {".gitconfig", ".codex"}
+
+
+@pytest.mark.parametrize(
+    ("mode", "policy"), [(None, "never"), ("Bypass", "never"), ("Ask", "on-request")]
+)
+def test_codex_is_told_whether_to_ask(tmp_path: Path, mode: str | None, policy: str) -> None:
+    made = Layout(root=tmp_path)
+    write_home(made, "codex", None, mode)
+    config = tomllib.loads((made.home / ".codex/config.toml").read_text())
+    assert config["approval_policy"] == policy
+
+
+def test_modes_of_sessions_are_those_of_the_agents() -> None:
+    assert session_mode("claude_code", "Bypass") == "bypassPermissions"
+    assert session_mode("claude_code", "Ask") == "default"
+    assert session_mode("codex", "Ask") == "read-only"
+    assert session_mode("acp", "Ask") is None

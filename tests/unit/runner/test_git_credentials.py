@@ -9,7 +9,14 @@ import pytest
 from agentrun.api.v1alpha1 import AgentProfileSpec
 from agentrun.runner.complaints import Credentials, explain
 from agentrun.runner.git import Git
-from agentrun.runner.git_credentials import is_ssh, password_env, password_hosts, ssh_env, web_host
+from agentrun.runner.git_credentials import (
+    has_passphrase,
+    is_ssh,
+    password_env,
+    password_hosts,
+    ssh_env,
+    web_host,
+)
 from agentrun.runner.redact import Redactor
 
 
@@ -166,8 +173,7 @@ def test_ssh_knows_nobody_but_the_hosts_of_the_secret(tmp_path: Path) -> None:
         ),
         (Credentials.NONE, "Host key verification failed.", "ssh needs a key"),
         (
-            Credentials.KEY,
-            'Load key "/k": incorrect passphrase supplied to decrypt private key\n'
+            Credentials.LOCKED_KEY,
             "git@h: Permission denied (publickey).",
             "passphrase, which nobody",
         ),
@@ -195,3 +201,18 @@ def test_a_complaint_says_what_to_change(
 
 def test_a_complaint_that_nobody_knows_stays_as_it_is() -> None:
     assert explain("fatal: bad thing", Credentials.NONE) == "fatal: bad thing"
+
+
+@pytest.mark.parametrize("form", ["RFC4716", "PEM", "PKCS8"])
+@pytest.mark.parametrize("passphrase", ["", "a passphrase"])
+def test_a_key_that_a_passphrase_protects_is_told_from_others(
+    tmp_path: Path, form: str, passphrase: str
+) -> None:
+    key = tmp_path / "key"
+    made = ["ssh-keygen", "-q", "-t", "rsa", "-b", "2048", "-m", form, "-N", passphrase]
+    subprocess.run([*made, "-f", key], check=True)
+    assert has_passphrase(key.read_text(encoding="ascii")) is bool(passphrase)
+
+
+def test_what_is_no_key_has_no_passphrase() -> None:
+    assert not has_passphrase("-----BEGIN OPENSSH PRIVATE KEY-----\nnot base64!\n")

@@ -314,3 +314,37 @@ def test_structure_that_could_not_be_read_is_kept() -> None:
         True, True,
     ]  # fmt: skip
     assert drafts[-1][0] == "tool_finished"
+
+
+@pytest.mark.parametrize(
+    ("raw", "said"),
+    [
+        (
+            {"result": {"content": [{"type": "text", "text": "21 pieces"}]}, "error": None},
+            "21 pieces",
+        ),
+        ({"result": None, "error": {"message": "no such article"}}, "no such article"),
+    ],
+)
+def test_a_tool_of_an_mcp_server_is_no_command_though_codex_says_so(
+    raw: dict[str, Any], said: str
+) -> None:
+    mapper = Mapper()
+    # As codex-acp 2.6.0 sends them.
+    call = {
+        "sessionUpdate": "tool_call",
+        "toolCallId": "exec-1",
+        "kind": "execute",
+        "title": "mcp.stock.stock_of",
+        "status": "in_progress",
+        "rawInput": {"server": "stock", "tool": "stock_of", "arguments": {"article": "nut"}},
+        "_meta": {"is_mcp_tool_call": True},
+    }
+    end = {"sessionUpdate": "tool_call_update", "toolCallId": "exec-1", "status": "completed"}
+    [(kind, started)] = mapper.feed(call)
+    assert kind.value == "tool_started"
+    assert (started["server"], started["tool"]) == ("stock", "stock_of")
+    assert started["arguments"] == {"article": "nut"}
+    [(kind, finished)] = mapper.feed({**end, "rawOutput": raw})
+    assert kind.value == "tool_finished"
+    assert (finished["tool"], finished["output"]) == ("stock_of", said)

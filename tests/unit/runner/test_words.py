@@ -17,6 +17,7 @@ from agentrun.runner.outcome import (
     end_of_turn,
     termination_message,
     usage_of,
+    without_cost,
 )
 from agentrun.runner.prompt import build_prompt, check_answer
 from agentrun.runner.transcript import Transcript
@@ -152,3 +153,14 @@ def test_transcript_holds_nothing_that_a_terminal_obeys() -> None:
     assert not set(line) & set("\x1b\x07\x08\x00\x9b\u202e")
     assert "red \\x1b[31m bell \\x07" in line
     assert "tab\t \xa0é😀" in line
+
+
+@pytest.mark.parametrize(
+    ("cost", "before", "own"),
+    [("0.30", "0.1", "0.20"), ("0.05", "0.1", "0.05"), ("0.3", None, "0.3"), (None, "0.1", None)],
+)
+def test_a_resumed_run_costs_what_its_conversation_had_not_cost_before(
+    cost: str | None, before: str | None, own: str | None
+) -> None:
+    used = without_cost(Usage(output_tokens=1, cost_usd=cost), before)
+    assert used == Usage(output_tokens=1, cost_usd=own)

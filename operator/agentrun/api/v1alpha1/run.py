@@ -335,6 +335,11 @@ class AgentStatus(Model):
     outcome: Outcome | None = None
     """How the attempt ended."""
 
+    @property
+    def kept(self) -> Snapshot | None:
+        """The snapshot to go on from; None if there is none, or it misses what came after it."""
+        return None if self.snapshot_error else self.snapshot
+
 
 class AgentRunStatus(Model):
     """What is. Written by the operator, but for `agent`."""
@@ -364,6 +369,8 @@ class AgentRunStatus(Model):
     """The node it runs on."""
     attempts: Annotated[int, Field(ge=0)] | None = None
     """How many pods the run has had. Written before each is created."""
+    continuations: Annotated[int, Field(ge=0)] | None = None
+    """How many of them went on with an answer after the pod of a wait was gone: no retries."""
     start_time: Time | None = None
     """When the first pod was asked for."""
     waiting_since: Time | None = None
@@ -422,6 +429,11 @@ class AgentRun(Model):
     def attempts(self) -> int:
         """How many pods the run has had."""
         return self.status.attempts or 0
+
+    @property
+    def newest_input(self) -> int:
+        """The number of the newest answer; 0 before the first."""
+        return max((item.seq for item in self.spec.inputs), default=0)
 
     @property
     def is_cancel_requested(self) -> bool:

@@ -52,6 +52,8 @@ class Tool:
     """What its terminal shows."""
     is_bounded: bool = True
     """Whether ``bound`` has seen what it holds."""
+    is_mcp: bool = False
+    """Whether Codex's adapter says that it is a tool of an MCP server; it calls that execution."""
     started: bool = False
     finished: bool = False
 
@@ -61,7 +63,7 @@ class Tool:
     @property
     def is_command(self) -> bool:
         """Whether it runs a command in a shell."""
-        return self.kind == "execute"
+        return self.kind == "execute" and not self.is_mcp
 
     @property
     def is_error(self) -> bool:
@@ -85,6 +87,7 @@ class Tool:
         self.kind = str(update.get("kind") or self.kind)[:_NAME]
         self.title = str(update.get("title") or self.title)
         self.status = str(update.get("status") or self.status)[:_NAME]
+        self.is_mcp = self.is_mcp or meta.get("is_mcp_tool_call") is True
         self.input = _dict(update.get("rawInput")) or self.input
         if isinstance(update.get("content"), list):
             self.content = [item for item in update["content"] if isinstance(item, dict)]
@@ -152,6 +155,9 @@ class Tool:
         if self.is_command:
             command = self.command or self.title
             return {"command": command, "tool": self.name or "shell", "tool_use_id": self.id}
+        if self.is_mcp:
+            server, tool = (str(self.input.get(key) or "")[:_NAME] for key in ("server", "tool"))
+            return {"server": server, "tool": tool or self.title, "tool_use_id": self.id}
         return {"tool": self.name or self.title or self.kind or "tool", "tool_use_id": self.id}
 
     def _start(self) -> Draft:
@@ -159,6 +165,8 @@ class Tool:
         if self.is_command:
             data |= _present(cwd=self.input.get("cwd"), description=self.input.get("description"))
             return EventType.COMMAND_STARTED, data
+        if self.is_mcp:
+            return EventType.TOOL_STARTED, data | {"arguments": _dict(self.input.get("arguments"))}
         return EventType.TOOL_STARTED, data | {"input": self.input, "title": self.title}
 
     def _finish(self) -> Draft:
@@ -186,6 +194,8 @@ class Tool:
             return join([str(text) for text in streams if text])
         if isinstance(raw, str):
             return raw
+        if self.is_mcp:
+            return join(_mcp_texts(_dict(raw)))
         for name in ("formatted_output", "aggregated_output", "output", "stdout", "error"):
             text = _dict(raw).get(name)
             if isinstance(text, str) and text:
@@ -260,6 +270,16 @@ class _Trimmer:
 
 
 _NOTE = {"type": "content", "content": {"type": "text", "text": _LEFT_OUT}}
+
+
+def _mcp_texts(raw: dict[str, Any]) -> list[str]:
+    """List the texts of an MCP tool's result, or of its error."""
+    content = _dict(raw.get("result")).get("content")
+    blocks = content if isinstance(content, list) else []
+    error = raw.get("error")
+    said = _dict(error).get("message") if isinstance(error, dict) else error
+    texts = (*(_dict(block).get("text") for block in blocks), said)
+    return [text for text in texts if isinstance(text, str) and text]
 
 
 def changes_of(tool: Tool, workspace: str) -> list[dict[str, Any]]:

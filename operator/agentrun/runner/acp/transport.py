@@ -27,6 +27,8 @@ MAX_REQUESTS = 32
 """The most requests of the agent's that wait for an answer at a time."""
 _NOISE_BOUND = 100
 _NOISE = 200
+_NO_ANSWER_WANTED = "$/cancel_request"
+"""What agents say of a request that the cancelled turn has answered."""
 
 log = logging.getLogger(__name__)
 
@@ -157,6 +159,8 @@ class PipeTransport:
         """Hand an update over, pass over what is no message, and return everything else."""
         if not isinstance(message, dict):
             self._pass_over(line)
+            return None
+        if message.get("method") == _NO_ANSWER_WANTED:
             return None
         if message.get("method") != "session/update":
             whole = _beginnings(message)

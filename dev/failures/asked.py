@@ -1,0 +1,119 @@
+"""What a run asks for, and is not to be had."""
+
+from agentrun.api.v1alpha1 import Reason
+from dev.failures.row import Failure, Theme
+
+_ONCE = "at once"
+_STUCK = "named at once, ends after `operator.stuckTimeoutSeconds`"
+_SPAWNED = " `spawn_run` refuses such a run with what there is instead."
+
+THEME = Theme(
+    "What the run asks for is not to be had",
+    (
+        Failure(
+            key="profile-missing",
+            happened="The AgentProfile does not exist.",
+            reason=Reason.PROFILE_NOT_FOUND,
+            message=r"^There is no AgentProfile \S+ in namespace \S+\.$",
+            shows="There is no AgentProfile tset in namespace agents.",
+            bound=_STUCK,
+            remedy="Name one that `kubectl get agentprofiles` lists, or make it." + _SPAWNED,
+        ),
+        Failure(
+            key="profile-other-backend",
+            happened="The profile is for another backend.",
+            reason=Reason.PROFILE_REFUSED,
+            message=r"^AgentProfile \S+ is for \S+, not for \S+\.$",
+            shows="AgentProfile tests is for codex, not for claude_code.",
+            bound=_ONCE,
+            remedy="Name the profile's backend, or another profile." + _SPAWNED,
+        ),
+        Failure(
+            key="profile-model",
+            happened="The profile does not allow the model.",
+            reason=Reason.PROFILE_REFUSED,
+            message=r"^AgentProfile \S+ does not allow model \S+\. It allows: \S+",
+            shows="AgentProfile codex does not allow model o9. It allows: o4, o5.",
+            bound=_ONCE,
+            remedy="Name a model that is allowed, or add it to the profile's `models.allowed`."
+            + _SPAWNED,
+        ),
+        Failure(
+            key="profile-volume",
+            happened="The profile does not allow the volume.",
+            reason=Reason.PROFILE_REFUSED,
+            message=r"^AgentProfile \S+ does not allow volume \S+\.$",
+            shows="AgentProfile codex does not allow volume shop.",
+            bound=_ONCE,
+            remedy="Add the claim to the profile's `volumes`." + _SPAWNED,
+        ),
+        Failure(
+            key="profile-no-command",
+            happened="Neither the profile nor its backend names the agent's program.",
+            reason=Reason.PROFILE_REFUSED,
+            message=r"^AgentProfile \S+ names no command, and acp has none\.$",
+            shows="AgentProfile tests names no command, and acp has none.",
+            bound=_ONCE,
+            remedy="Add `command` to the profile.",
+        ),
+        Failure(
+            key="run-misnamed",
+            happened="The name of the AgentRun cannot be that of a pod with its attempt.",
+            reason=Reason.POD_REJECTED,
+            message=r"^The name \S+ cannot be that of a run: it may have at most \d+ characters",
+            shows="The name fix.1 cannot be that of a run: it may have at most 52 characters, of"
+            " a-z, 0-9 and -.",
+            bound=_ONCE,
+            remedy="Use a shorter name, without dots.",
+        ),
+        Failure(
+            key="pod-name-taken",
+            happened="A pod of somebody else has the name of the run's pod.",
+            reason=Reason.POD_NAME_TAKEN,
+            message=r"^Pod \S+ exists and does not belong to this run\.$",
+            shows="Pod fix-1 exists and does not belong to this run.",
+            bound=_ONCE,
+            remedy="Delete that pod, or give the run another name.",
+        ),
+        Failure(
+            key="session-missing",
+            happened="The session to resume does not exist.",
+            reason=Reason.SESSION_NOT_FOUND,
+            message=r"^There is no AgentSession \S+ to resume\.$",
+            shows="There is no AgentSession monday to resume.",
+            bound=_ONCE,
+            remedy="Name one that `kubectl get agentsessions` lists." + _SPAWNED,
+        ),
+        Failure(
+            key="session-other-backend",
+            happened="The session is one of another backend.",
+            reason=Reason.SESSION_NOT_RESUMABLE,
+            message=r"^AgentSession \S+ is one of \S+, not \S+\.$",
+            shows="AgentSession monday is one of codex, not claude_code.",
+            bound=_ONCE,
+            remedy="Name the session's backend, or another session.",
+        ),
+        Failure(
+            key="session-empty",
+            happened="The session to resume holds no conversation.",
+            reason=Reason.SESSION_NOT_RESUMABLE,
+            message=r"^AgentSession \S+ holds no conversation that could be resumed\.$",
+            shows="AgentSession monday holds no conversation that could be resumed.",
+            bound=_ONCE,
+            remedy="Start anew in it: leave out `session.mode`.",
+        ),
+        Failure(
+            key="session-refused",
+            happened="A ResourceQuota, or a policy, does not let the run's session be made.",
+            reason=Reason.QUOTA_EXCEEDED,
+            message=r"^agentsessions\S+ \"[^\"]+\" is forbidden: exceeded quota: \S+",
+            shows='agentsessions.agentrun.dev "fix" is forbidden: exceeded quota: objects,'
+            " requested: count/agentsessions.agentrun.dev=1, used:"
+            " count/agentsessions.agentrun.dev=50, limited:"
+            " count/agentsessions.agentrun.dev=50",
+            bound="named at once, ends after `operator.unschedulableTimeoutSeconds`",
+            remedy="Delete AgentSessions that nobody needs any more, or raise the quota. Of a"
+            " policy, the reason is `PodRejected`.",
+        ),
+    ),
+)

@@ -1,0 +1,95 @@
+"""Turns that end without what was asked for, and changes that cannot be handed over."""
+
+from agentrun.api.v1alpha1 import Phase, Reason
+from dev.failures.row import Failure, Theme
+
+_ONCE = "at once"
+_PUSH = r"^The change could not be pushed to \S+: "
+_KEPT = " The change is kept: the event `artifact_added` has it as a patch."
+
+THEME = Theme(
+    "The work is not what was asked for",
+    (
+        Failure(
+            key="refused",
+            happened="The model declines to do the work.",
+            reason=Reason.REFUSED,
+            message=r"\S+",
+            shows="I would rather not do that.",
+            bound=_ONCE,
+            remedy="Ask for something else, or in other words.",
+            phase=Phase.REJECTED,
+        ),
+        Failure(
+            key="limit-tokens",
+            happened="The model stops at its limit of tokens.",
+            reason=Reason.LIMIT_REACHED,
+            message=r"^The agent stopped at its own limit: max_tokens\.$",
+            shows="The agent stopped at its own limit: max_tokens.",
+            bound=_ONCE,
+            remedy="Ask for less at once, or raise the limit in the agent's configuration.",
+        ),
+        Failure(
+            key="limit-turns",
+            happened="The agent stops at its limit of requests to the model.",
+            reason=Reason.LIMIT_REACHED,
+            message=r"^The agent stopped at its own limit: max_turn_requests\.$",
+            shows="The agent stopped at its own limit: max_turn_requests.",
+            bound=_ONCE,
+            remedy="Ask for less at once, or raise the limit in the agent's configuration.",
+        ),
+        Failure(
+            key="turn-cancelled",
+            happened="The agent says that its turn was cancelled, which nobody did.",
+            reason=Reason.PROTOCOL_ERROR,
+            message=r"^The agent ended its turn as 'cancelled', which nobody asked for\.$",
+            shows="The agent ended its turn as 'cancelled', which nobody asked for.",
+            bound=_ONCE,
+            remedy="This is an error of the agent program: use another version of it.",
+        ),
+        Failure(
+            key="output-invalid",
+            happened="The answer does not satisfy `outputSchema`, even after the agent was asked"
+            " to mend it once.",
+            reason=Reason.OUTPUT_INVALID,
+            message=r"^The final answer does not satisfy outputSchema: \S+",
+            shows="The final answer does not satisfy outputSchema: at $.answer: 42 is not of type"
+            " 'string'",
+            bound=_ONCE,
+            remedy="Ask for a simpler answer, or use a better model; the events have the answer.",
+        ),
+        Failure(
+            key="push-hook",
+            happened="The git server does not take the branch: it is protected, or a hook says no.",
+            reason=Reason.PUSH_FAILED,
+            message=_PUSH + r".*(hook declined|protected)",
+            shows="The change could not be pushed to main: remote: main is protected ! [remote"
+            " rejected] (pre-receive hook declined)",
+            bound=_ONCE,
+            remedy="Name another `workspace.git.branch`, or let the account push to it." + _KEPT,
+        ),
+        Failure(
+            key="push-read-only",
+            happened="The account may only read.",
+            reason=Reason.PUSH_FAILED,
+            message=_PUSH + r".*(403|denied|not permitted)",
+            shows="The change could not be pushed to agentrun/fix: The server forbids this: the"
+            " credentials lack a right (docs/git.md names the scopes), or a proxy does not let the"
+            " request through. git says: fatal: unable to access 'https://git.example/shop.git/':"
+            " The requested URL returned error: 403",
+            bound=_ONCE,
+            remedy="Give the account the right to write, or set the profile's `git.push` to false."
+            + _KEPT,
+        ),
+        Failure(
+            key="push-branch-taken",
+            happened="The branch is there already, with other commits.",
+            reason=Reason.PUSH_FAILED,
+            message=_PUSH + r".*(rejected|fetch first|non-fast-forward)",
+            shows="The change could not be pushed to fix: ! [rejected] (fetch first)",
+            bound=_ONCE,
+            remedy="Name another `workspace.git.branch`, or start from that one with"
+            " `workspace.git.ref`." + _KEPT,
+        ),
+    ),
+)

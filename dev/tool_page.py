@@ -1,0 +1,216 @@
+"""
+The page of all tools, ``docs/tools.md``, as the server itself describes them.
+
+``python -m dev.tool_page FILE`` writes it.
+"""
+
+import asyncio
+import json
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mcp.server.mcpserver import MCPServer
+from mcp_types import Tool
+
+from agentrun.api.v1alpha1 import AgentTools
+from agentrun.store.memory import MemoryBlobStore, MemoryRunStore
+from mcp_server.archive import Archive
+from mcp_server.door import Door
+from mcp_server.runs import Runs
+from mcp_server.server import build_server
+
+Schema = Mapping[str, Any]
+
+_HEAD = """\
+# The tools
+
+<!-- Generated from the server by `make generate`; a test holds it to the server. -->
+
+What an MCP client is offered at `/mcp`, as `tools/list` gives it. An argument without a default is
+required. What is refused is answered as an error whose text says what to do instead. While
+`poll_events` and `cancel_run` wait, a client that asks for progress hears of it every 5 seconds.
+"""
+_FOOT = """\
+## For agents
+
+An agent in a pod is offered those of the tools that its profile's `agentTools.allowed` names; by
+default {default}. It calls them over MCP, from a server named `agentrun`, if it takes servers over
+HTTP (Codex, Claude Code, OpenCode and Gemini CLI do), and in any image by the command `peer`:
+`whoami`, `list`, `send`, `inbox`, `wait`; `peer --help` explains them. It writes in its own name
+and reads its own mailbox. With `spawn_run` it starts runs of its own within
+`agentTools.children`: they carry it as `spec.parent`, and it looks into and changes only those.
+
+What to do next: [clients.md](clients.md) connects a client; `agentrun mcp --check` says whether
+AgentRun is reached.
+"""
+
+
+class _Nowhere:
+    """A cluster that is not asked anything: the tools are described, not called."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise AssertionError(f"{name} is not called")
+
+
+def page() -> str:
+    """Write the page."""
+    return asyncio.run(_page(_server()))
+
+
+def _server() -> MCPServer:
+    store, nowhere = MemoryRunStore(), _Nowhere()
+    runs = Runs(nowhere, store, Archive(nowhere, store, ["agents"]))
+    return build_server(Door(store, MemoryBlobStore(), runs, ["agents"]))
+
+
+async def _page(server: MCPServer) -> str:
+    tools = await server.list_tools()
+    default = [f"`{name}`" for name in AgentTools().allowed]
+    foot = _FOOT.replace("{default}", f"{', '.join(default[:-1])} and {default[-1]}")
+    parts = [_HEAD, _overview(tools), *(_section(tool) for tool in tools)]
+    parts += [await _resources(server), await _prompts(server), foot]
+    return "\n".join(parts)
+
+
+def _overview(tools: list[Tool]) -> str:
+    rows = [f"| [`{tool.name}`](#{tool.name}) | {tool.title} | {_hints(tool)} |" for tool in tools]
+    return "\n".join(["| tool | what it does | it |", "|---|---|---|", *rows, ""])
+
+
+def _hints(tool: Tool) -> str:
+    hints = tool.annotations
+    assert hints is not None, f"{tool.name} says nothing of what it does"
+    if hints.read_only_hint:
+        return "only reads"
+    words = ["ends something" if hints.destructive_hint else "makes something new"]
+    words += ["may be repeated"] if hints.idempotent_hint else []
+    return ", ".join(words)
+
+
+def _section(tool: Tool) -> str:
+    text = "\n\n".join(" ".join(part.split()) for part in (tool.description or "").split("\n\n"))
+    given = Shape.of(tool.input_schema)
+    answer = Shape.of(tool.output_schema or {})
+    parts = [f"## {tool.name}", "", text, "", *_table("argument", given), ""]
+    parts += ["Answer:", "", *_table("field", answer), ""]
+    for name, inner in {**given.inner, **answer.inner}.items():
+        parts += [f"`{name}`: {inner.text}", "", *_table("field", inner), ""]
+    return "\n".join(parts)
+
+
+@dataclass(frozen=True)
+class Shape:
+    """An object of a schema, and the objects that it is made of."""
+
+    schema: Schema
+    definitions: Schema
+
+    @classmethod
+    def of(cls, schema: Schema) -> "Shape":
+        """Read a tool's schema."""
+        return cls(schema, schema.get("$defs", {}))
+
+    @property
+    def text(self) -> str:
+        """What it is."""
+        return _line(self.schema.get("description", ""))
+
+    @property
+    def inner(self) -> dict[str, "Shape"]:
+        """The objects that it refers to, by name."""
+        return {
+            name: Shape(schema, self.definitions)
+            for name, schema in sorted(self.definitions.items())
+            if "properties" in schema
+        }
+
+    def rows(self) -> Iterator[tuple[str, str, str, str]]:
+        """Yield name, type, default and description of each field."""
+        required = self.schema.get("required", [])
+        for name, field in self.schema.get("properties", {}).items():
+            default = "" if name in required else _default(field)
+            yield name, self.type_of(field), default, _line(field.get("description", ""))
+
+    def type_of(self, field: Schema) -> str:
+        """Name a field's type, with its bounds."""
+        if "$ref" in field:
+            name = field["$ref"].rpartition("/")[2]
+            target = self.definitions.get(name, {})
+            return name if "properties" in target else self.type_of(target)
+        if "anyOf" in field:
+            return " or ".join(self.type_of(one) for one in field["anyOf"] if one != _NULL)
+        if "enum" in field:
+            return ", ".join(f"`{value}`" for value in field["enum"])
+        if "const" in field:
+            return f"`{field['const']}`"
+        if field.get("type") == "array":
+            return f"list of {self.type_of(field.get('items', {}))}"
+        return str(field.get("type", "any")) + _bounds(field)
+
+
+_NULL = {"type": "null"}
+
+
+def _bounds(field: Schema) -> str:
+    low, high = field.get("minimum"), field.get("maximum")
+    if low is not None and high is not None:
+        return f", {low} to {high}"
+    if low is not None:
+        return f", {low} or more"
+    if high is not None:
+        return f", {high} or less"
+    longest = field.get("maxLength")
+    return f", {longest} characters" if longest else ""
+
+
+def _default(field: Schema) -> str:
+    value = field.get("default")
+    return "none" if value is None else f"`{json.dumps(value)}`"
+
+
+def _table(first: str, shape: Shape) -> list[str]:
+    head = [f"| {first} | type | default | what it is |", "|---|---|---|---|"]
+    rows = list(shape.rows())
+    if not rows:
+        return ["None."]
+    return head + [
+        f"| `{name}` | {_cell(kind)} | {_cell(default)} | {_cell(text)} |"
+        for name, kind, default, text in rows
+    ]
+
+
+def _line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+async def _resources(server: MCPServer) -> str:
+    rows = [
+        f"| `{one.uri_template}` | {_cell(one.description or '')} |"
+        for one in await server.list_resource_templates()
+    ]
+    text = (
+        "A client of protocol 2026-07-28 may listen for changes of runs and journals"
+        " (`subscriptions/listen`), at any replica."
+    )
+    return "\n".join(["## Resources", "", "| URI | what it is |", "|---|---|", *rows, "", text, ""])
+
+
+async def _prompts(server: MCPServer) -> str:
+    rows = [
+        f"| `{one.name}` | {one.description} |"
+        f" {', '.join(f'`{argument.name}`' for argument in one.arguments or [])} |"
+        for one in await server.list_prompts()
+    ]
+    head = ["## Prompts", "", "| prompt | what for | arguments |", "|---|---|---|"]
+    return "\n".join([*head, *rows, ""])
+
+
+if __name__ == "__main__":
+    Path(sys.argv[1]).write_text(page(), encoding="utf-8")

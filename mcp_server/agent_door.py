@@ -1,0 +1,175 @@
+"""
+What agents may do with AgentRun: the tools' ``Door``, where the caller is itself a run.
+
+An agent writes in its own name, reads its own mailbox, starts runs within its profile's bounds,
+and looks into or changes only those that it, or a run of its, has asked for.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from weakref import WeakValueDictionary
+
+from mcp.server.mcpserver.exceptions import ToolError
+
+from agentrun.api.v1alpha1 import AgentProfileSpec, AgentRun, ParentRun, default_profile
+from agentrun.store.base import RunFilter, RunRow
+from mcp_server.auth import Caller
+from mcp_server.door import Door
+from mcp_server.manifests import session_name_of
+from mcp_server.schemas import SpawnArguments
+
+_PAGE = 500
+_MAX_DEPTH = 16
+
+
+@dataclass(frozen=True)
+class Speaking:
+    """The run whose agent calls, and the profile that says what it may."""
+
+    run: AgentRun
+    session_uid: str
+    profile: AgentProfileSpec
+
+    @property
+    def profile_name(self) -> str:
+        """The profile that the run uses."""
+        return self.run.spec.profile or default_profile(self.run.spec.backend)
+
+    @property
+    def allowed(self) -> frozenset[str]:
+        """The tools that the agent is offered."""
+        return frozenset(self.profile.agent_tools.allowed)
+
+
+speaking: ContextVar[Speaking] = ContextVar("speaking")
+"""Whose agent makes the current request."""
+
+
+def speaking_caller() -> Caller:
+    """Return the run whose agent makes the current request, as a caller."""
+    run = speaking.get().run
+    return Caller(f"run/{run.metadata.name}", agent_name=session_name_of(run))
+
+
+@dataclass(frozen=True)
+class AgentDoor(Door):
+    """A Door for agents. ``speaking`` must be set."""
+
+    locks: WeakValueDictionary[str, asyncio.Lock] = field(default_factory=WeakValueDictionary)
+    """Held while a run's children are counted and one more is made."""
+
+    def namespace(self, requested: str | None) -> str:
+        """Return the run's namespace: an agent has no other."""
+        own = speaking.get().run.metadata.namespace
+        if requested and requested != own:
+            raise ToolError(
+                f"Namespace {requested} is not yours; yours is {own}. Leave namespace out."
+            )
+        return own
+
+    def speaker(self, given: str | None) -> str | None:
+        """Return the agent's own name, and refuse another's."""
+        own = session_name_of(speaking.get().run)
+        if (given or "").strip() not in ("", own, speaking.get().session_uid):
+            raise ToolError(f"You are {own}, not {given}. Give your own name, or leave it out.")
+        return own
+
+    async def admit(self, row: RunRow) -> None:
+        """Refuse a run that neither the agent nor a run of its has asked for."""
+        own = speaking.get().run.metadata
+        if not await self._is_below(row, own.uid):
+            raise ToolError(
+                f"Run {row.run.metadata.name} was not asked for by you or by a run of yours,"
+                f" {own.name}: you may use only the runs that you start with spawn_run."
+            )
+
+    def parent(self) -> ParentRun:
+        """Return the agent's own run, one generation down, if there may be one more."""
+        who = speaking.get()
+        depth = (who.run.spec.parent.depth if who.run.spec.parent else 0) + 1
+        most = min(who.profile.agent_tools.children.max_depth, _MAX_DEPTH)
+        if depth > most:
+            raise ToolError(
+                f"Profile {who.profile_name} allows {most} generations of runs below the first;"
+                " this would be one more. Do the work yourself."
+            )
+        return ParentRun(name=who.run.metadata.name, uid=who.run.metadata.uid, depth=depth)
+
+    def adopt(self, arguments: SpawnArguments) -> SpawnArguments:
+        """Hold what the agent asks for to the profiles it may use."""
+        return arguments.model_copy(update={"profile": _profile(speaking.get(), arguments)})
+
+    @asynccontextmanager
+    async def room(self, arguments: SpawnArguments | None = None) -> AsyncIterator[None]:
+        """Refuse more children than the profile allows, and conversations of others."""
+        who = speaking.get()
+        uid, most = who.run.metadata.uid, who.profile.agent_tools.children.max_count
+        async with self.locks.setdefault(uid, asyncio.Lock()):
+            if await self._count_children(who.run) >= most:
+                raise ToolError(
+                    f"You have asked for {most} runs, the most that profile {who.profile_name}"
+                    " allows. Do the rest of the work yourself."
+                )
+            if arguments and arguments.session_mode == "resume":
+                await self._check_session(who, arguments.session_id or "")
+            yield
+
+    async def _check_session(self, who: Speaking, reference: str) -> None:
+        """Refuse to go on with a conversation that no run below this one has had."""
+        namespace = who.run.metadata.namespace
+        session = await self.runs.find_session(namespace, reference.strip())
+        if session is None:
+            return  # who makes the run says so
+        which = RunFilter(namespaces=[namespace], session_name=session.metadata.name)
+        for row in (await self.store.list_runs(which, _PAGE)).rows:
+            if not await self._is_below(row, who.run.metadata.uid):
+                raise ToolError(
+                    f"Session {reference} is not one of yours: you may resume only the"
+                    " conversations of runs that you started."
+                )
+
+    async def _count_children(self, run: AgentRun) -> int:
+        """Count the runs that ``run`` has ever asked for: all of them are younger than it."""
+        which = RunFilter(namespaces=[run.metadata.namespace])
+        count, cursor, born = 0, None, run.created
+        while True:
+            page = await self.store.list_runs(which, _PAGE, cursor)
+            for row in page.rows:
+                if born and row.run.created and row.run.created < born:
+                    return count
+                parent = row.run.spec.parent
+                count += parent is not None and parent.uid == run.metadata.uid
+            cursor = page.cursor
+            if cursor is None:
+                return count
+
+    async def _is_below(self, row: RunRow, uid: str) -> bool:
+        """Say whether a run descends from that of ``uid``."""
+        for _ in range(_MAX_DEPTH):
+            parent = row.run.spec.parent
+            if parent is None or parent.uid == uid:
+                return parent is not None
+            above = await self.store.get_run_by_uid(parent.uid)
+            if above is None:
+                return False
+            row = above
+        return False
+
+
+def _profile(who: Speaking, arguments: SpawnArguments) -> str:
+    """Choose the profile of a child; the parent's own where none is named and it fits."""
+    own = who.profile_name
+    allowed = who.profile.agent_tools.children.profiles or [own]
+    default = default_profile(arguments.backend)
+    if not arguments.profile and default not in allowed:
+        default = own if arguments.backend == who.run.spec.backend else default
+    chosen = arguments.profile or default
+    if chosen not in allowed:
+        raise ToolError(
+            f"Profile {own} does not let you start runs with profile {chosen}."
+            f" Give one of these as profile, with its backend: {', '.join(allowed)}."
+        )
+    return chosen

@@ -1,0 +1,179 @@
+"""
+Continuing runs: an answer to one that waits, another run of its session, or the same again.
+
+Pure: what is asked becomes manifests and patches, or is refused with what to do instead.
+"""
+
+import hashlib
+import json
+from typing import Any
+
+from agentrun.api.messages import AgentMessage
+from agentrun.api.pod_layout import (
+    LABEL_BACKEND,
+    LABEL_RUN,
+    LABEL_SESSION,
+    REQUEST_HASH,
+    REQUESTED_BY,
+)
+from agentrun.api.v1alpha1 import (
+    API_VERSION,
+    AgentRun,
+    AgentRunSpec,
+    AgentSession,
+    AgentSessionSpec,
+    Input,
+    SessionSpec,
+)
+from mcp_server.manifests import (
+    MAX_REQUEST_BYTES,
+    InvalidArgumentsError,
+    check_message,
+    session_name_of,
+)
+
+_MAX_INPUTS = 100
+_MAX_PARTS = 32
+
+
+def check_answer(message: AgentMessage) -> None:
+    """Refuse a message that no agent can be given."""
+    check_message(message)
+    size = len(message.model_dump_json(exclude_none=True).encode())
+    if size > MAX_REQUEST_BYTES:
+        raise InvalidArgumentsError(
+            f"input_message takes {size} bytes; {MAX_REQUEST_BYTES} is the most. Put large input"
+            " where the agent can fetch it, and tell it where that is."
+        )
+
+
+def given_before(run: AgentRun, message: AgentMessage) -> Input | None:
+    """Find the same answer on its way: a repeated call gives it no second time."""
+    asked, agent = _question_of(run), run.status.agent
+    known = (agent.acknowledged_input if agent else None) or 0
+    on_their_way = (one for one in run.spec.inputs if one.seq > known and one.question_id == asked)
+    return next((one for one in on_their_way if one.message == message), None)
+
+
+def build_answer(run: AgentRun, message: AgentMessage) -> tuple[dict[str, Any], int]:
+    """Build the patch that answers ``run``, and say which number the answer has."""
+    name, inputs = run.metadata.name, run.spec.inputs
+    if len(inputs) >= _MAX_INPUTS:
+        raise InvalidArgumentsError(
+            f"run {name} has had {_MAX_INPUTS} answers, which is the most. Cancel it with"
+            " cancel_run, then begin anew with spawn_run."
+        )
+    seq = run.newest_input + 1
+    answer = Input(seq=seq, question_id=_question_of(run), message=message)
+    written = [one.to_json() for one in (*inputs, answer)]
+    if len(json.dumps(written).encode()) > MAX_REQUEST_BYTES:
+        raise InvalidArgumentsError(
+            f"The answers to run {name} would take more than {MAX_REQUEST_BYTES} bytes together."
+            " Put large input where the agent can fetch it, and tell it where that is."
+        )
+    # A list is replaced as a whole: the version keeps an answer that came in between.
+    version = {"uid": run.metadata.uid, "resourceVersion": run.metadata.resource_version}
+    return {"metadata": version, "spec": {"inputs": written}}, seq
+
+
+def check_resumable(run: AgentRun, session: AgentSession | None) -> AgentSession:
+    """Refuse to continue a conversation of which nothing is kept."""
+    name = run.metadata.name
+    if session is None:
+        raise InvalidArgumentsError(
+            f"Unknown session_id: {session_name_of(run)}. The conversation of run {name} is gone;"
+            " call continue_run with from_start true to do its task again."
+        )
+    status = session.status
+    # Whoever is active may leave a snapshot behind; the operator tells, when the turn comes.
+    is_kept = status.snapshot and not status.snapshot_error
+    if is_kept or status.active_run is not None:
+        return session
+    why = f" {status.snapshot_error}" if status.snapshot_error else ""
+    raise InvalidArgumentsError(
+        f"run {run.phase.status} before the backend session became resumable: {name}.{why}"
+        " Call continue_run with from_start true to do its task again."
+    )
+
+
+def build_resumption(
+    run: AgentRun, run_id: str, message: AgentMessage, requested_by: str
+) -> dict[str, Any]:
+    """Build the run that continues the conversation of one that has ended."""
+    session = SessionSpec(mode="resume", name=session_name_of(run))
+    spec = _like(run, session, {"prompt": None, "input_message": message})
+    return _manifest(spec, run_id, requested_by, digest_of(run, message, from_start=False))
+
+
+def build_repetition(
+    run: AgentRun, run_id: str, message: AgentMessage | None, requested_by: str
+) -> dict[str, Any]:
+    """Build the run that does the task of another again; a message is added to the task."""
+    task = _together(run.spec.input_message, message)
+    session = SessionSpec(mode="new", name=run_id)
+    spec = _like(run, session, {"input_message": task})
+    return _manifest(spec, run_id, requested_by, digest_of(run, message, from_start=True))
+
+
+def build_session_for(run: AgentRun, run_id: str) -> dict[str, Any]:
+    """Build the new conversation of a task that is done again."""
+    backend = run.spec.backend
+    return {
+        "apiVersion": API_VERSION,
+        "kind": "AgentSession",
+        "metadata": {"name": run_id, "labels": {LABEL_RUN: run_id, LABEL_BACKEND: backend}},
+        "spec": AgentSessionSpec(backend=backend).to_json(),
+    }
+
+
+def digest_of(run: AgentRun, message: AgentMessage | None, *, from_start: bool) -> str:
+    """Digest what is asked for: the same request always has the same digest."""
+    said = message.model_dump(mode="json") if message else None
+    text = json.dumps([run.metadata.uid, from_start, said], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _question_of(run: AgentRun) -> str | None:
+    question = run.status.agent.question if run.status.agent else None
+    return question.id if question else None
+
+
+def _like(run: AgentRun, session: SessionSpec, changed: dict[str, Any]) -> AgentRunSpec:
+    """Ask for what ``run`` asked for. Who asked for that one does not stand above this one."""
+    fresh = AgentRunSpec.model_fields["inputs"].default
+    update = {
+        "session": session,
+        "resumed_from": run.metadata.name,
+        "parent": None,
+        "inputs": list(fresh),
+        "desired_state": AgentRunSpec.model_fields["desired_state"].default,
+        "cancellation": None,
+        **changed,
+    }
+    return run.spec.model_copy(update=update)
+
+
+def _together(task: AgentMessage | None, more: AgentMessage | None) -> AgentMessage | None:
+    if task is None or more is None:
+        return task or more
+    parts = [*task.parts, *more.parts]
+    if len(parts) > _MAX_PARTS:
+        raise InvalidArgumentsError(
+            f"The task and input_message have {len(parts)} parts together; {_MAX_PARTS} is the"
+            " most. Say it in fewer parts."
+        )
+    return task.model_copy(update={"parts": parts})
+
+
+def _manifest(spec: AgentRunSpec, run_id: str, requested_by: str, digest: str) -> dict[str, Any]:
+    session = spec.session.name if spec.session else None
+    return {
+        "apiVersion": API_VERSION,
+        "kind": "AgentRun",
+        "metadata": {
+            "name": run_id,
+            "labels": {LABEL_SESSION: session, LABEL_BACKEND: spec.backend},
+            "annotations": {REQUESTED_BY: requested_by, REQUEST_HASH: digest},
+        },
+        "spec": spec.to_json(),
+    }

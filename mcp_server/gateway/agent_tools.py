@@ -1,0 +1,123 @@
+"""
+The tools for a run's own agent, over MCP: ``POST /v1/mcp``.
+
+The run's runner relays what the agent says. The token says which run speaks, and the run's profile
+which tools it is offered; ``mcp_server.agent_door`` what each may do.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from mcp.server.mcpserver import Context, MCPServer
+from mcp.server.mcpserver.exceptions import ToolError
+from mcp.server.transport_security import TransportSecuritySettings
+from mcp_types import CallToolResult, InputRequiredResult, Tool
+from starlette.requests import Request
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+
+from agentrun import __version__
+from agentrun.api.gateway import MAX_MCP_BYTES
+from agentrun.api.v1alpha1 import default_profile
+from mcp_server.agent_door import AgentDoor, Speaking, speaking, speaking_caller
+from mcp_server.door import Door
+from mcp_server.gateway.ports import RunDirectory
+from mcp_server.gateway.problems import Refusal
+from mcp_server.gateway.speakers import Speakers
+from mcp_server.tools import ALL_TOOLS
+
+INSTRUCTIONS = """\
+These tools are AgentRun's, which runs you, in a pod on Kubernetes. list_agents shows the other
+agents; send_agent_message writes to one, and fetch_agent_messages reads what was written to you.
+If spawn_run is offered, you may hand work to runs of your own: follow one with poll_events, and
+see its result with get_run. They are cancelled when you are.
+"""
+
+
+class AgentServer(MCPServer):
+    """An MCP server that offers each agent the tools its profile allows."""
+
+    async def list_tools(self) -> list[Tool]:
+        """List the tools that the calling agent is offered."""
+        allowed = speaking.get().allowed
+        return [tool for tool in await super().list_tools() if tool.name in allowed]
+
+    async def call_tool(
+        self, name: str, arguments: dict[str, Any], context: Context[Any, Any] | None = None
+    ) -> CallToolResult | InputRequiredResult:
+        """Call a tool, if it is offered."""
+        who = speaking.get()
+        if name not in who.allowed:
+            raise ToolError(
+                f"Profile {who.profile_name} does not offer you {name}."
+                f" Offered: {', '.join(sorted(who.allowed)) or 'no tools'}."
+            )
+        return await super().call_tool(name, arguments, context)
+
+
+class AgentTools:
+    """The path /v1/mcp."""
+
+    def __init__(self, door: Door, speakers: Speakers, runs: RunDirectory) -> None:
+        self._speakers = speakers
+        self._runs = runs
+        own = AgentDoor(
+            door.store, door.blobs, door.runs, door.namespaces, door.stopping, door.leaving,
+            caller=speaking_caller, now=door.now,
+        )  # fmt: skip
+        server = AgentServer(
+            "agentrun",
+            title="AgentRun",
+            version=__version__,
+            instructions=INSTRUCTIONS,
+            subscriptions=False,
+        )
+        for add in ALL_TOOLS:
+            add(server, own)
+        server.streamable_http_app(
+            stateless_http=True,
+            # The agent's requests come through its runner alone, with a token.
+            transport_security=TransportSecuritySettings(enable_dns_rebinding_protection=False),
+            max_request_body_size=MAX_MCP_BYTES,
+        )
+        self._manager = server.session_manager
+
+    @property
+    def route(self) -> Route:
+        """The path."""
+        return Route("/v1/mcp", _Endpoint(self), methods=["POST"])
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Serve during the block."""
+        async with self._manager.run():
+            yield
+
+    async def serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer an agent."""
+        token = speaking.set(await self._who(Request(scope, receive)))
+        try:
+            await self._manager.handle_request(scope, receive, send)
+        finally:
+            speaking.reset(token)
+
+    async def _who(self, request: Request) -> Speaking:
+        speaker = await self._speakers.identify_writer(request)
+        run, namespace = speaker.run, speaker.run.metadata.namespace
+        name = run.spec.profile or default_profile(run.spec.backend)
+        profile = await self._runs.profile(namespace, name)
+        if profile is None:
+            message = f"Namespace {namespace} has no AgentProfile {name}. Create it, then try."
+            raise Refusal("not_found", message)
+        return Speaking(run, speaker.row.session_uid, profile.spec)
+
+
+class _Endpoint:
+    """An ASGI application: a function would be taken for one that returns a Response."""
+
+    def __init__(self, tools: AgentTools) -> None:
+        self._tools = tools
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._tools.serve(scope, receive, send)

@@ -1,0 +1,112 @@
+"""
+Giving a run's runner the messages for its agent.
+
+The mailbox belongs to the run's session; how far it was delivered is kept beside it, so that no
+later attempt or run gives the agent a message again that its conversation knows.
+"""
+
+import asyncio
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from agentrun.api.gateway import Delivered, Mail, Messages
+from agentrun.store.base import MessageStore, StoredMessage
+from mcp_server.gateway.problems import Refusal, answer
+from mcp_server.gateway.requests import read_model, read_number
+from mcp_server.gateway.speakers import Speaker, Speakers
+from mcp_server.views import timestamp
+
+MAX_WAIT_MS = 30_000
+"""The longest that a request for messages may wait."""
+MAX_ANSWER_BYTES = 512 * 1024
+"""About how much one answer holds: a runner keeps it in memory."""
+
+_MAX_SEQ = 10**12 - 1
+_MAX_BODY = 4096
+_MOST = 100
+
+
+class Letterbox:
+    """The answers to runners about messages."""
+
+    def __init__(self, messages: MessageStore, speakers: Speakers, closing: asyncio.Event) -> None:
+        self._messages = messages
+        self._speakers = speakers
+        self._closing = closing
+
+    @property
+    def routes(self) -> list[Route]:
+        """The paths."""
+        return [
+            Route("/v1/messages", self.fetch, methods=["GET"]),
+            Route("/v1/delivered", self.deliver, methods=["POST"]),
+        ]
+
+    async def fetch(self, request: Request) -> Response:
+        """Wait for messages."""
+        speaker = await self._speakers.identify_writer(request)
+        after = read_number(request, "after", _MAX_SEQ)
+        seconds = read_number(request, "wait_ms", MAX_WAIT_MS) / 1000
+        uid, clock = _session_of(speaker), asyncio.get_running_loop().time
+        until = clock() + seconds
+        while True:
+            found = await self._look(uid, after)
+            left = until - clock()
+            if found.messages or left <= 0 or self._closing.is_set():
+                return answer(found)
+            await self._wait(uid, max(after, found.delivered_seq), left)
+
+    async def deliver(self, request: Request) -> Response:
+        """Note what the agent was given."""
+        speaker = await self._speakers.identify_writer(request)
+        said = await read_model(request, Delivered, _MAX_BODY)
+        uid = _session_of(speaker)
+        await self._messages.deliver(uid, said.seq)
+        box = await self._messages.mailbox(uid)
+        return answer(Messages(delivered_seq=box.delivered_seq))
+
+    async def _look(self, uid: str, after: int) -> Messages:
+        delivered = (await self._messages.mailbox(uid)).delivered_seq
+        stored = await self._messages.fetch(uid, max(after, delivered), _MOST)
+        mail, size = list[Mail](), 0
+        for one in map(mail_of, stored):
+            size += len(one.model_dump_json())
+            if mail and size > MAX_ANSWER_BYTES:
+                break
+            mail.append(one)
+        return Messages(messages=mail, delivered_seq=delivered)
+
+    async def _wait(self, uid: str, after: int, seconds: float) -> None:
+        news = asyncio.ensure_future(self._messages.wait(uid, after, seconds))
+        closing = asyncio.ensure_future(self._closing.wait())
+        try:
+            await asyncio.wait({news, closing}, return_when=asyncio.FIRST_COMPLETED)
+            if news.done():
+                news.result()
+        finally:
+            news.cancel()
+            closing.cancel()
+            await asyncio.gather(news, closing, return_exceptions=True)
+
+
+def mail_of(stored: StoredMessage) -> Mail:
+    """Show a message to its recipient's runner."""
+    sent = stored.sent
+    return Mail(
+        message_id=sent.message_id,
+        seq=stored.seq,
+        body=sent.body,
+        created_at=timestamp(stored.created_at) or "",
+        from_agent_name=sent.from_agent_name,
+        from_session_id=sent.from_session_uid,
+        metadata=sent.metadata,
+    )
+
+
+def _session_of(speaker: Speaker) -> str:
+    if not speaker.row.session_uid:
+        name = speaker.run.metadata.name
+        raise Refusal("unavailable", f"The session of run {name} is not known yet. Try again.")
+    return speaker.row.session_uid

@@ -1,0 +1,223 @@
+"""The tools by which agents, and people, find agents and write to them."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Annotated, Any
+from uuid import uuid4
+
+from mcp.server.mcpserver import MCPServer
+from mcp.server.mcpserver.exceptions import ToolError
+from mcp_types import ToolAnnotations
+from pydantic import Field
+
+from agentrun.api.messages import AgentMessage
+from agentrun.api.v1alpha1 import AgentSession, Backend
+from agentrun.store.base import NewMessage
+from agentrun.store.paging import decode_cursor, encode_cursor
+from mcp_server.agent_schemas import (
+    AgentState,
+    AgentView,
+    FetchResult,
+    ListAgentsResult,
+    MessageView,
+    SendResult,
+)
+from mcp_server.agent_views import agent_views, has_status, message_view, send_result
+from mcp_server.door import Door, told_to_the_model
+from mcp_server.manifests import absolute_cwd
+from mcp_server.references import Namespace, find_agent
+from mcp_server.tools.events import MAX_PAGE_BYTES, within
+
+_Folder = Annotated[
+    str | None, Field(description="Only an agent that works, or has worked, in this folder.")
+]
+_READS = ToolAnnotations(read_only_hint=True, idempotent_hint=True, open_world_hint=False)
+
+
+def add_list_agents(server: MCPServer, door: Door) -> None:
+    """Offer list_agents."""
+
+    @server.tool(title="List agents", annotations=_READS)
+    async def list_agents(
+        cwd: Annotated[
+            str | None, Field(description="Only agents that work in this folder.")
+        ] = None,
+        backend: Annotated[Backend | None, Field(description="Only agents of this kind.")] = None,
+        status: Annotated[
+            AgentState | None,
+            Field(
+                description="Only agents that are there; `idle` are those without an active run,"
+                " which `completed`, `failed` and so on choose from by how the newest run ended."
+            ),
+        ] = None,
+        limit: Annotated[int, Field(description="How many agents at most.", ge=1, le=500)] = 100,
+        cursor: Annotated[
+            str | None, Field(description="The next_cursor of the page before.")
+        ] = None,
+        namespace: Namespace = None,
+    ) -> ListAgentsResult:
+        """
+        List the agents there are, the one that changed last first, with what each is doing.
+
+        Use it to find whom to write to with `send_agent_message`, or an idle agent whose
+        conversation `spawn_run` can resume. An agent that changes meanwhile moves to the front.
+        """
+        with told_to_the_model():
+            where = door.namespace(namespace)
+            # The runs after the sessions: whoever has a run is not shown without it.
+            sessions = await door.runs.list_sessions(where)
+            agents = [
+                agent
+                for agent in agent_views(sessions, await door.store.newest_of_sessions(where))
+                if backend in (None, agent.backend)
+                and has_status(agent, status)
+                and (not cwd or agent.cwd == absolute_cwd(cwd))
+            ]
+            return _page(agents, limit, cursor or None)
+
+
+def add_send_agent_message(server: MCPServer, door: Door) -> None:
+    """Offer send_agent_message."""
+
+    @server.tool(
+        title="Write to an agent",
+        annotations=ToolAnnotations(
+            read_only_hint=False,
+            destructive_hint=False,
+            idempotent_hint=False,
+            open_world_hint=False,
+        ),
+    )
+    async def send_agent_message(
+        to_agent_name: Annotated[
+            str, Field(description="Whom to write to: its agent_name or session_id.", min_length=1)
+        ],
+        message: Annotated[AgentMessage, Field(description="What to say; at most 256 KiB.")],
+        from_agent_name: Annotated[
+            str | None,
+            Field(description="The agent that writes; without it nobody is named as the sender."),
+        ] = None,
+        metadata: Annotated[
+            dict[str, Any] | None,
+            Field(
+                description="Kept with the message. By custom `kind`, and `reply_to` with the"
+                " message_id that is answered."
+            ),
+        ] = None,
+        cwd: _Folder = None,
+        namespace: Namespace = None,
+    ) -> SendResult:
+        """
+        Put a message into an agent's mailbox, whether it works just now or not.
+
+        The agent reads it with `fetch_agent_messages`, or is given it between or during its
+        turns if its profile says so. An agent without an active run gets it when it has one
+        again: `spawn_run` with session_mode `resume` begins it.
+        """
+        with told_to_the_model():
+            where = door.namespace(namespace)
+            sender = None
+            if name := door.speaker(from_agent_name):
+                # An agent is itself wherever it works; cwd is about the recipient then.
+                is_agent = door.caller().agent_name is not None
+                sender = await find_agent(door, where, name, None if is_agent else cwd)
+            recipient = await find_agent(door, where, to_agent_name, cwd)
+            new = _letter(message, recipient, sender, metadata)
+            return send_result(await door.store.messages.send(new))
+
+
+def add_fetch_agent_messages(server: MCPServer, door: Door) -> None:
+    """Offer fetch_agent_messages."""
+
+    @server.tool(title="Read an agent's messages", annotations=_READS)
+    async def fetch_agent_messages(
+        agent_name: Annotated[
+            str | None,
+            Field(
+                description="Whose mailbox: its agent_name or session_id. An agent that calls"
+                " from its pod reads its own, and may leave it out."
+            ),
+        ] = None,
+        after_seq: Annotated[
+            int, Field(description="0 to begin with; then the next_after_seq before.", ge=0)
+        ] = 0,
+        limit: Annotated[int, Field(description="How many messages at most.", ge=1, le=1000)] = 100,
+        wait_ms: Annotated[
+            int, Field(description="How long to wait for a message.", ge=0, le=30_000)
+        ] = 0,
+        cwd: _Folder = None,
+        namespace: Namespace = None,
+    ) -> FetchResult:
+        """
+        Return the messages in an agent's mailbox after `after_seq`.
+
+        Reading takes nothing away. Call it again with `after_seq` set to `next_after_seq` for
+        what comes later; with `wait_ms` it waits for that. Answer with `send_agent_message`.
+        """
+        with told_to_the_model():
+            where, name = door.namespace(namespace), door.speaker(agent_name)
+            if name is None:
+                raise ToolError(
+                    f"Provide agent_name. Call list_agents to see the agents in namespace {where}."
+                )
+            agent = await find_agent(door, where, name, cwd)
+            messages = await _next_messages(door, agent, after_seq, limit, wait_ms / 1000)
+            return FetchResult(
+                agent_name=agent.metadata.name,
+                session_id=agent.metadata.uid,
+                messages=messages,
+                next_after_seq=messages[-1].seq if messages else after_seq,
+            )
+
+
+def _letter(
+    message: AgentMessage,
+    recipient: AgentSession,
+    sender: AgentSession | None,
+    metadata: dict[str, Any] | None,
+) -> NewMessage:
+    return NewMessage(
+        message_id=str(uuid4()),
+        to_session_uid=recipient.metadata.uid,
+        to_agent_name=recipient.metadata.name,
+        body=message,
+        from_session_uid=sender.metadata.uid if sender else None,
+        from_agent_name=sender.metadata.name if sender else None,
+        metadata=metadata,
+    )
+
+
+async def _next_messages(
+    door: Door, agent: AgentSession, after_seq: int, limit: int, seconds: float
+) -> list[MessageView]:
+    uid, clock = agent.metadata.uid, asyncio.get_running_loop().time
+    deadline = clock() + seconds
+    while True:
+        found = await door.store.messages.fetch(uid, after_seq, limit)
+        left = deadline - clock()
+        if found or left <= 0 or door.stopping.is_set():
+            return within(MAX_PAGE_BYTES, [message_view(one) for one in found])
+        await door.wait_for_message(uid, after_seq, left)
+
+
+def _page(agents: Sequence[AgentView], limit: int, cursor: str | None) -> ListAgentsResult:
+    # Times of one form compare as texts.
+    agents = sorted(agents, key=_place, reverse=True)
+    if cursor is not None:
+        try:
+            _, *before = decode_cursor(cursor)
+        except ValueError as error:
+            raise ToolError(
+                f"Unknown cursor: {cursor}. Give the next_cursor of an earlier list_agents,"
+                " or leave it out to begin with the agent that changed last."
+            ) from error
+        agents = [agent for agent in agents if _place(agent) < tuple(before)]
+    shown = list(agents[:limit])
+    more = len(agents) > limit
+    return ListAgentsResult(
+        agents=shown, next_cursor=encode_cursor((0, *_place(shown[-1]))) if more else None
+    )
+
+
+def _place(agent: AgentView) -> tuple[str, str]:
+    return agent.updated_at, agent.agent_name

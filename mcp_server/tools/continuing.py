@@ -1,0 +1,148 @@
+"""The tool that goes on with a run: with an answer, with another task, or from the start."""
+
+from typing import Annotated
+
+from mcp.server.mcpserver import MCPServer
+from mcp.server.mcpserver.exceptions import ToolError
+from mcp_types import ToolAnnotations
+from pydantic import Field
+
+from agentrun.api.messages import AgentMessage
+from agentrun.api.names import new_run_id, run_id_for_key
+from agentrun.api.v1alpha1 import Phase
+from agentrun.store.base import RunRow
+from mcp_server.continuing import check_answer
+from mcp_server.door import Door, told_to_the_model
+from mcp_server.references import AgentName, Cwd, Namespace, RunId, resolve
+from mcp_server.schemas import ContinueResult
+from mcp_server.views import continue_result, status_of
+
+_WAITING = ("input_required", "auth_required")
+_RESUMABLE = (Phase.COMPLETED, Phase.FAILED)
+
+
+def add_continue_run(server: MCPServer, door: Door) -> None:
+    """Offer continue_run."""
+
+    @server.tool(
+        title="Answer or continue a run",
+        annotations=ToolAnnotations(
+            read_only_hint=False,
+            destructive_hint=False,
+            idempotent_hint=False,
+            open_world_hint=True,
+        ),
+    )
+    async def continue_run(
+        run_id: RunId = None,
+        agent_name: AgentName = None,
+        cwd: Cwd = None,
+        input_message: Annotated[
+            AgentMessage | None,
+            Field(
+                description="What to tell the agent. To choose an option of a question: a text part"
+                ' with its id, or a data part {"option_id": ...}. Needed unless from_start is true.'
+            ),
+        ] = None,
+        from_start: Annotated[
+            bool,
+            Field(description="Do the task of a run that is over again, in a new conversation."),
+        ] = False,
+        wait_ms: Annotated[
+            int,
+            Field(description="How long to wait until the agent has the answer.", ge=0, le=30_000),
+        ] = 15_000,
+        idempotency_key: Annotated[
+            str | None,
+            Field(
+                description="Any unique word. Repeating the call with it makes no second run.",
+                max_length=256,
+            ),
+        ] = None,
+        namespace: Namespace = None,
+    ) -> ContinueResult:
+        """
+        Answer a run that waits, or continue the conversation of one that has ended.
+
+        Use it when a run's status is input_required or auth_required: `get_run` shows its question
+        and the options. Status `running` means that the agent has the answer; another status that
+        it is on its way and will not be lost, so do not send it again: follow with `poll_events`.
+        A completed or failed run is continued by a new run of the same conversation, whose run_id
+        is answered at once: call `poll_events` for that one. With from_start true its task is done
+        again without the conversation.
+        """
+        with told_to_the_model():
+            row = await resolve(door, run_id, agent_name, cwd, namespace)
+            if input_message is not None:
+                check_answer(input_message)
+            elif not from_start:
+                raise ToolError("input_message is required unless from_start is true")
+            is_over = row.run.phase.is_terminal
+            if input_message is None or is_over or from_start:
+                return await _begin_another(door, row, input_message, from_start, idempotency_key)
+            return await _answer(door, row, input_message, wait_ms / 1000, idempotency_key)
+
+
+async def _begin_another(
+    door: Door, row: RunRow, message: AgentMessage | None, from_start: bool, key: str | None
+) -> ContinueResult:
+    run, caller = row.run, door.caller().username
+    if from_start and not run.phase.is_terminal:
+        raise ToolError(
+            f"run is not over yet: {status_of(row)}. Call cancel_run first, or wait for its end."
+        )
+    if not from_start and run.phase not in _RESUMABLE:
+        raise ToolError(
+            f"run is already terminal: {status_of(row)}. Call continue_run with from_start true to"
+            " do its task again, or spawn_run with session_mode resume to go on with its agent."
+        )
+    namespace = run.metadata.namespace
+    run_id = run_id_for_key(namespace, caller, key) if key else new_run_id(door.now())
+    parent = door.parent()
+    async with door.room():
+        if from_start or message is None:
+            made = await door.runs.repeat(row, run_id, message, caller, parent)
+            return continue_result(made, "from_start", run.metadata.name)
+        made = await door.runs.resume(row, run_id, message, caller, parent)
+        return continue_result(made, "resume", run.metadata.name)
+
+
+async def _answer(
+    door: Door, row: RunRow, message: AgentMessage, seconds: float, key: str | None
+) -> ContinueResult:
+    row, seq = await door.runs.answer(row, message, door.caller().username, _may_be_answered)
+    if seq is None:
+        # It ended while it was looked at.
+        return await _begin_another(door, row, message, False, key)
+    row = await door.follow(
+        row, lambda row: _is_acknowledged(row, seq) or row.run.phase.is_terminal, seconds
+    )
+    return continue_result(row, "live", None, _status_after(row, seq))
+
+
+def _may_be_answered(row: RunRow) -> bool:
+    """Whether a run waits; of one that has ended, another may be made."""
+    if row.run.phase.is_terminal:
+        return False
+    status = status_of(row)
+    if status not in _WAITING:
+        raise ToolError(
+            f"run is not awaiting additional input: {status}. Call poll_events to follow it;"
+            " once it has ended, continue_run continues its conversation."
+        )
+    return True
+
+
+def _is_acknowledged(row: RunRow, seq: int) -> bool:
+    agent = row.run.status.agent
+    return bool(agent and (agent.acknowledged_input or 0) >= seq)
+
+
+def _status_after(row: RunRow, seq: int) -> str:
+    """Say where an answered run is: `running` only once its agent has the answer."""
+    status = str(status_of(row))
+    if not _is_acknowledged(row, seq):
+        return _WAITING[0] if status == "running" else status
+    agent = row.run.status.agent
+    asks_again = agent is not None and agent.question is not None
+    return "running" if status in (*_WAITING, "queued") and not asks_again else status

@@ -1,0 +1,72 @@
+"""
+Telling which runs wait for a person without a pod, and whether the answer is there.
+
+A wait ends its pod when it takes long, and outlives one that is lost. What the run goes on from
+is then the snapshot alone: it says which answers are in it, and every later one is given again.
+"""
+
+from agentrun.api.v1alpha1 import AgentRun, AgentState, Outcome, OutcomeState, Phase, Reason
+from agentrun.controller.observed import PodObservation
+from agentrun.controller.outcomes import Ending, ending_of, has_ended, outcome_of
+from agentrun.controller.status import agent_of
+
+_WAITING = (AgentState.INPUT_REQUIRED, AgentState.AUTH_REQUIRED)
+
+
+def says_it_waits(outcome: Outcome | None) -> bool:
+    """Whether a runner ended its attempt in order to wait without a pod."""
+    is_interrupted = outcome is not None and outcome.state is OutcomeState.INTERRUPTED
+    return bool(is_interrupted and outcome and outcome.waiting)
+
+
+def is_on_hold(run: AgentRun, pod: PodObservation | None) -> bool:
+    """Whether the run, of whose newest pod nothing runs any more, goes on waiting without one."""
+    outcome, agent = outcome_of(run, pod), agent_of(run)
+    if has_ended(outcome) or agent is None or agent.kept is None:
+        return False
+    if says_it_waits(outcome):
+        return True
+    if agent.state not in _WAITING:
+        return False
+    # After a fault, work that is not in the snapshot would be done again, and fail again.
+    is_all_in_it = agent.kept.acknowledged_input >= (agent.acknowledged_input or 0)
+    return ending_of(run, pod).lost or is_all_in_it
+
+
+def has_answer(run: AgentRun) -> bool:
+    """Whether there is an answer that is not in what the next attempt goes on from."""
+    agent = run.status.agent
+    known = agent.acknowledged_input if agent else None
+    if agent is not None and agent.kept is not None:
+        known = agent.kept.acknowledged_input
+    return run.newest_input > (known or 0)
+
+
+def has_begun(run: AgentRun) -> bool:
+    """Whether the newest attempt has told its agent anything that is not in the snapshot."""
+    agent = run.status.agent
+    if agent is None or not agent.prompt_sent:
+        return False
+    if agent.kept is None or not run.status.continuations:
+        return True
+    is_new = agent_of(run) is None or agent.state is AgentState.PREPARING
+    return not is_new and (agent.acknowledged_input or 0) > agent.kept.acknowledged_input
+
+
+def waiting_phase(run: AgentRun) -> tuple[Phase, Reason, str]:
+    """Say what the run waits for."""
+    agent = run.status.agent
+    question = agent.question if agent else None
+    text = question.text if question else ""
+    wants_auth = question is not None and question.kind == "auth"
+    if wants_auth or (agent is not None and agent.state is AgentState.AUTH_REQUIRED):
+        return Phase.AUTH_REQUIRED, Reason.AUTH_REQUIRED, text or "The agent needs credentials."
+    return Phase.INPUT_REQUIRED, Reason.QUESTION, text or "The agent waits for an answer."
+
+
+def unable_to_wait(run: AgentRun) -> Ending:
+    """Say why a run cannot wait without a pod: an answer would find nobody who knows of it."""
+    said = run.status.agent.snapshot_error if run.status.agent else None
+    why = said or "Its runner left no snapshot of the conversation."
+    message = f"The run cannot go on after its wait: {why} Run it again from the start."
+    return Ending(Phase.FAILED, Reason.SESSION_NOT_RESUMABLE, message)

@@ -1,0 +1,178 @@
+"""
+Messages from other agents, on their way to this one.
+
+They begin turns of their own after the agent's turn, or are put into the turn that is under way.
+That they were given to the agent is said once the turn is over: an attempt that ends before gives
+them to the next one again, whose conversation does not know them.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from typing import Literal, Protocol
+
+from agentrun.api.events import EventType
+from agentrun.api.gateway import Mail, Messages
+from agentrun.api.messages import render_text
+from agentrun.api.v1alpha1 import OutcomeState
+from agentrun.runner.gateway import Gateway, GatewayError, Unavailable
+from agentrun.runner.journal import Journal
+from agentrun.runner.outcome import End
+
+Delivery = Literal["Pull", "BetweenTurns", "Steer"]
+
+MAX_TURNS = 20
+"""The most turns that messages may begin in one attempt: two agents could go on for ever."""
+_WAIT_MS = 20_000
+_PATIENCE_SECONDS = 10.0
+_PAUSE = 0.5
+_LAST_WORD_SECONDS = 2.0
+
+log = logging.getLogger(__name__)
+
+
+class Steerable(Protocol):
+    """What the mailbox asks of the agent."""
+
+    @property
+    def can_steer(self) -> bool:
+        """Whether it takes a text into its turn."""
+
+    async def steer(self, text: str) -> bool:
+        """Put a text into the turn that is under way. False if the agent did not take it."""
+
+
+class Mailbox:
+    """The messages for the agent. Until it is opened there are none."""
+
+    def __init__(self, agent: Steerable, journal: Journal) -> None:
+        self._agent = agent
+        self._journal = journal
+        self._gateway: Gateway | None = None
+        self._delivery: Delivery = "Pull"
+        self._given = 0
+        """The newest message that the agent has."""
+        self._told = 0
+        """The newest that the gateway knows it has."""
+        self._turns = 0
+        self._handing_over = asyncio.Lock()
+
+    def open(self, gateway: Gateway, delivery: Delivery) -> None:
+        """Deliver messages from now on, as the profile says."""
+        self._gateway, self._delivery = gateway, delivery
+
+    async def next_turn(self, end: End) -> str | None:
+        """
+        Return what the agent is to be told next, after a turn that ended with ``end``.
+
+        None if no messages came, or if there were too many turns.
+        """
+        if self._delivery == "Pull" or end.state is not OutcomeState.COMPLETED:
+            return None
+        mail = await self._look()
+        if not mail:
+            return None
+        if self._turns >= MAX_TURNS:
+            text = f"After {MAX_TURNS} turns that messages began, the others wait in the mailbox."
+            self._journal.add(EventType.REASONING, {"text": text})
+            return None
+        self._turns += 1
+        for one in mail:
+            self._note(one, "between_turns")
+        return "\n\n".join(render(one) for one in mail)
+
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[None]:
+        """Deliver during the block, where that can be done; then say what was delivered."""
+        steering = None
+        if self._delivery == "Steer" and self._agent.can_steer:
+            steering = asyncio.create_task(self._steer())
+        try:
+            yield
+        finally:
+            if steering:
+                await self._stop(steering)
+            await self._tell()
+
+    async def _steer(self) -> None:
+        while True:
+            mail = (await self._ask(_WAIT_MS)).messages
+            for one in mail:
+                await self._inject(one)
+            if self._delivery == "Pull":
+                return
+
+    async def _inject(self, mail: Mail) -> None:
+        while True:
+            async with self._handing_over:
+                if await self._agent.steer(render(mail)):
+                    self._note(mail, "steered")
+                    return
+            # The turn has not begun, or takes nothing just now; its end ends this.
+            await asyncio.sleep(_PAUSE)
+
+    async def _stop(self, steering: "asyncio.Task[None]") -> None:
+        """Stop between two messages: of one under way it must be known whether it was taken."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_LAST_WORD_SECONDS), self._handing_over:
+                steering.cancel()
+        steering.cancel()
+        (ended,) = await asyncio.gather(steering, return_exceptions=True)
+        if isinstance(ended, Exception):
+            log.error("Messages can no longer be put into turns", exc_info=ended)
+
+    async def _look(self) -> Sequence[Mail]:
+        """Return what is there now; nothing if the gateway stays away."""
+        try:
+            async with asyncio.timeout(_PATIENCE_SECONDS):
+                return (await self._ask(0)).messages
+        except TimeoutError:
+            log.warning("The gateway is away: messages that came wait for the session's next run.")
+            return []
+
+    async def _ask(self, wait_ms: int) -> Messages:
+        """Ask for messages, again while the gateway is away."""
+        while self._gateway:
+            try:
+                return await self._gateway.messages(self._given, wait_ms)
+            except Unavailable:
+                await asyncio.sleep(_PAUSE)
+            except GatewayError as error:
+                # An older gateway has none; and if the run is over, others will see that.
+                log.info("No messages are delivered: %s", error)
+                self._delivery = "Pull"
+                break
+        return Messages()
+
+    async def _tell(self) -> None:
+        """Say what was delivered. What cannot be said now is said after the next turn."""
+        if self._gateway is None or self._told >= self._given:
+            return
+        given = self._given
+        try:
+            async with asyncio.timeout(_LAST_WORD_SECONDS):
+                await self._gateway.delivered(given)
+            self._told = given
+        except (GatewayError, TimeoutError) as error:
+            log.warning("It cannot be said that messages were delivered: %s", error)
+
+    def _note(self, mail: Mail, how: str) -> None:
+        self._given = max(self._given, mail.seq)
+        data = {
+            "message": mail.body.to_json(),
+            "role": mail.body.role,
+            "text": render_text(mail.body),
+            "from_agent_name": mail.from_agent_name,
+            "seq": mail.seq,
+            "message_id": mail.message_id,
+            "delivery": how,
+        }
+        self._journal.add(EventType.MESSAGE_ADDED, data)
+
+
+def render(mail: Mail) -> str:
+    """Render a message as the agent is told it: who sent it, then what it says."""
+    sender = f"agent {mail.from_agent_name}" if mail.from_agent_name else "an unnamed sender"
+    head = f"Message {mail.seq} from {sender} (message_id {mail.message_id}):"
+    return f"{head}\n\n{render_text(mail.body)}"

@@ -1,0 +1,203 @@
+"""What the command ``peer`` does: its arguments, and what it prints."""
+
+import argparse
+import asyncio
+import json
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, NoReturn
+
+from agentrun.api.gateway import Mail, Task
+from agentrun.api.messages import AgentMessage, render_text
+from agentrun.runner.gateway import Gateway, GatewayError
+from agentrun.runner.own_tools import OwnTools, ToolFailed
+from agentrun.runner.peer.desk import Answer
+
+MAX_WAIT_MS = 600_000
+"""The longest that ``peer wait`` waits."""
+_POLL_MS = 20_000
+_LIMIT = 100
+_FETCH = "fetch_agent_messages"
+
+Json = dict[str, Any]
+
+
+class _Told(Exception):  # noqa: N818 - a way out of the parser, not an error
+    """What the parser has to say instead of a result."""
+
+    def __init__(self, text: str, code: int) -> None:
+        super().__init__(text)
+        self.answer = Answer(text, code)
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise _Told(f"Error: {message}\n{self.format_usage()}", 1)
+
+    def print_help(self, file: Any = None) -> None:
+        raise _Told(self.format_help(), 0)
+
+
+def _make_parser() -> _Parser:
+    common = _Parser(add_help=False)
+    common.add_argument("--json", action="store_true", help="print JSON")
+    common.add_argument("--as", dest="name", help="your own name; you have no other")
+    common.add_argument("--cwd", help="only agents that work in this folder")
+    page = _Parser(add_help=False)
+    page.add_argument("--after", type=int, help="only messages after this number")
+    page.add_argument("--limit", type=int, default=_LIMIT, help="how many at most")
+
+    parser = _Parser(prog="peer", description="Find other agents, and exchange messages.")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+
+    def add(name: str, help: str, *parents: _Parser) -> _Parser:
+        made: _Parser = commands.add_parser(name, help=help, parents=[common, *parents])
+        return made
+
+    add("whoami", "who you are")
+    add("list", "the agents there are")
+    send = add("send", "write to an agent")
+    send.add_argument("to", help="its name")
+    send.add_argument("text", nargs="+", help="what to say")
+    send.add_argument("--kind", help="what kind of message it is")
+    send.add_argument("--reply-to", metavar="ID", help="the message that is answered")
+    add("inbox", "the messages to you", page)
+    wait = add("wait", "the next messages to you, once there are some", page)
+    wait.add_argument("--timeout", type=int, default=30_000, help="how many milliseconds to wait")
+    return parser
+
+
+class Peer:
+    """Carries out calls of ``peer`` for one run."""
+
+    def __init__(self, task: Task, gateway: Gateway, tools: OwnTools) -> None:
+        self._task = task
+        self._gateway = gateway
+        self._tools = tools
+        self._parser = _make_parser()
+        self._commands: dict[str, Callable[[Any], Awaitable[str]]] = {
+            "whoami": self._whoami,
+            "list": self._list,
+            "send": self._send,
+            "inbox": self._inbox,
+            "wait": self._wait,
+        }
+        self._cwd = ""
+        # One at a time: what each answer takes in memory is bounded, how many there are is not.
+        self._turn = asyncio.Lock()
+        self._waiting = asyncio.Lock()
+
+    async def respond(self, call: Sequence[str]) -> Answer:
+        """Answer a call: the caller's PEER_NAME and PEER_CWD, then the arguments."""
+        _, cwd, *arguments = [*call[:2], *[""] * (2 - len(call)), *call[2:]]
+        if not arguments:
+            return Answer(self._parser.format_usage(), 2)
+        if arguments == ["help"]:
+            return Answer(self._parser.format_help())
+        try:
+            given = self._parser.parse_args(arguments)
+            given.here = given.cwd or cwd
+            self._check_name(given.name)
+            return Answer(await self._commands[given.command](given))
+        except _Told as told:
+            return told.answer
+        except (ToolFailed, GatewayError) as error:
+            return Answer(f"Error: {error}", 1)
+
+    def _check_name(self, name: str | None) -> None:
+        own = self._task.agent_name
+        if name and name not in (own, self._task.session_id):
+            raise _Told(f"Error: You are {own}, not {name}. Leave --as out.", 1)
+
+    async def _whoami(self, given: Any) -> str:
+        task = self._task
+        known = {
+            "agent_name": task.agent_name,
+            "session_id": task.session_id,
+            "cwd": given.here,
+            "role": task.spec.role,
+            "status": "running",
+            "last_run_id": task.run_id,
+        }
+        return _shown(given, known, "\t".join((task.agent_name, "running", given.here)))
+
+    async def _list(self, given: Any) -> str:
+        found = await self._call("list_agents", {"cwd": given.cwd})
+        lines = [
+            "\t".join((one["agent_name"], one["role"] or "-", one["status"]))
+            for one in found["agents"]
+        ]
+        return _shown(given, found, "\n".join(lines))
+
+    async def _send(self, given: Any) -> str:
+        text = " ".join(given.text)
+        metadata = {"kind": given.kind, "reply_to": given.reply_to}
+        arguments = {
+            "to_agent_name": given.to,
+            "message": {"role": "agent", "parts": [{"type": "text", "text": text}]},
+            "metadata": {key: value for key, value in metadata.items() if value} or None,
+            "cwd": given.cwd,
+        }
+        sent = await self._call("send_agent_message", arguments)
+        line = f"sent {sent['message_id']} -> {sent['to_agent_name']} (#{sent['seq']})"
+        return _shown(given, sent, line)
+
+    async def _inbox(self, given: Any) -> str:
+        arguments = {"after_seq": given.after or 0, "limit": given.limit}
+        return _mail(given, await self._call(_FETCH, arguments))
+
+    async def _wait(self, given: Any) -> str:
+        if _FETCH not in self._task.profile.agent_tools.allowed:
+            raise ToolFailed(f"the profile does not offer you {_FETCH}.")
+        most = min(max(given.timeout, 0), MAX_WAIT_MS)
+        clock = asyncio.get_running_loop().time
+        deadline = clock() + most / 1000
+        try:
+            async with asyncio.timeout(most / 1000 + 1), self._waiting:
+                while True:
+                    left = max(0, int(1000 * (deadline - clock())))
+                    if given.after is not None:
+                        arguments = {
+                            "after_seq": given.after, "limit": given.limit,
+                            "wait_ms": min(left, _POLL_MS),
+                        }  # fmt: skip
+                        found = await self._call(_FETCH, arguments)
+                    else:
+                        found = await self._unread(given.limit, min(left, _POLL_MS))
+                    if found["messages"] or not left:
+                        return _mail(given, found)
+        except TimeoutError:
+            return _mail(given, self._page([], given.after or 0))
+
+    async def _unread(self, limit: int, wait_ms: int) -> Json:
+        """Return what the agent was not given yet, and note that now it was."""
+        found = await self._gateway.messages(0, wait_ms)
+        messages = found.messages[: max(1, limit)]
+        if messages:
+            await self._gateway.delivered(messages[-1].seq)
+        return self._page(messages, found.delivered_seq)
+
+    def _page(self, messages: Sequence[Mail], after: int) -> Json:
+        return {
+            "agent_name": self._task.agent_name,
+            "session_id": self._task.session_id,
+            "messages": [one.model_dump(mode="json", by_alias=True) for one in messages],
+            "next_after_seq": messages[-1].seq if messages else after,
+        }
+
+    async def _call(self, tool: str, arguments: Json) -> Json:
+        given = {key: value for key, value in arguments.items() if value is not None}
+        async with self._turn:
+            return await self._tools.call(tool, given)
+
+
+def _mail(given: Any, page: Json) -> str:
+    lines = [
+        f"[{one['seq']}] {one['from_agent_name'] or 'system'}:"
+        f" {render_text(AgentMessage.model_validate(one['body']))}"
+        for one in page["messages"]
+    ]
+    return _shown(given, page, "\n".join(lines) or "no messages")
+
+
+def _shown(given: Any, whole: Json, text: str) -> str:
+    return json.dumps(whole, ensure_ascii=False) if given.json else text

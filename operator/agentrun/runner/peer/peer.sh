@@ -1,0 +1,29 @@
+#!/bin/sh
+# Hands its arguments to the runner, and shows what that answers. It uses nothing but what every
+# shell has built in, and sleep, which the container's start needs as well.
+pipes=@PIPES@
+calls=$pipes/calls
+
+number=0
+while [ -e "$calls/$$-$number" ] || [ -e "$calls/$$-$number.answer" ]; do
+  number=$((number + 1))
+done
+call=$$-$number
+
+# No argument holds a NUL.
+if ! printf '%s\0' "${PEER_NAME-}" "${PEER_CWD-$PWD}" "$@" >"$calls/$call"; then
+  echo "Error: there is no room for the request in $calls: remove what you have put there." >&2
+  exit 1
+fi
+echo "$call" >"$pipes/call"
+until [ -e "$calls/$call.answer" ]; do sleep 0.1; done
+
+show() {
+  while IFS= read -r line; do printf '%s\n' "$line"; done
+}
+{
+  read -r code
+  if [ "$code" = 0 ]; then show; else show >&2; fi
+} <"$calls/$call.answer"
+echo "-$call" >"$pipes/call"
+exit "$code"

@@ -1,0 +1,113 @@
+"""
+Questions to people, and their answers.
+
+One question is open at a time. Its answer is an input of the run; which inputs the conversation
+has in it, and what it waits for, is what a snapshot must say. Nobody answers for long: then the
+pod is not kept for it.
+"""
+
+import asyncio
+import logging
+from typing import Any
+
+from agentrun.api.events import EventType
+from agentrun.api.v1alpha1 import AgentState, Input, Question
+from agentrun.runner.gateway import Gateway, Refused, Unavailable
+from agentrun.runner.journal import Journal
+from agentrun.runner.reporter import Reporter
+
+_PAUSE = 1.0
+_STATES = {
+    "auth": AgentState.AUTH_REQUIRED,
+    "input": AgentState.INPUT_REQUIRED,
+    "permission": AgentState.INPUT_REQUIRED,
+}
+_EVENTS = {AgentState.AUTH_REQUIRED: EventType.AUTH_REQUIRED}
+
+log = logging.getLogger(__name__)
+
+
+class Expired(Exception):  # noqa: N818 - what it is, not that it is an error
+    """Nobody answered for so long that the pod is not kept."""
+
+
+class Questions:
+    """Asks, and waits for answers."""
+
+    def __init__(self, journal: Journal, reporter: Reporter, attempt: int, idle: float) -> None:
+        self._journal = journal
+        self._reporter = reporter
+        self._attempt = attempt
+        self._idle = idle
+        self._gateway: Gateway | None = None
+        self._asked = 0
+        self.acknowledged = 0
+        """The newest input that the conversation has in it."""
+        self.current: Question | None = None
+        """What is waited for."""
+        self.expired = asyncio.Event()
+        """Set once nobody has answered for too long."""
+
+    def open(self, gateway: Gateway, acknowledged: int) -> None:
+        """Take inputs after the given number."""
+        self._gateway, self.acknowledged = gateway, acknowledged
+
+    def new_id(self, kind: str) -> str:
+        """Name a question. An answer to one of another attempt does not answer it."""
+        self._asked += 1
+        return f"{kind}-{self._attempt}-{self._asked}"
+
+    async def ask(self, question: Question, **data: Any) -> Input:
+        """Ask, and wait for the answer. Expired if there is none for too long."""
+        event = _EVENTS.get(_STATES[question.kind], EventType.INPUT_REQUIRED)
+        self._journal.add(event, {"text": question.text, "question_id": question.id, **data})
+        return await self.wait(question)
+
+    async def wait(self, question: Question) -> Input:
+        """Wait for the answer to a question that was asked before."""
+        self.current = question
+        await self._reporter.update(state=_STATES[question.kind], question=question)
+        try:
+            async with asyncio.timeout(self._idle):
+                return await self._answer(question)
+        except TimeoutError as error:
+            self.expired.set()
+            raise Expired from error
+
+    async def taken(self, answer: Input) -> None:
+        """Say that the agent was given the answer, and goes on."""
+        self.current = None
+        self.acknowledged = max(self.acknowledged, answer.seq)
+        self._journal.add(EventType.STATUS_CHANGED, {"status": "running", "reason": "continue_run"})
+        await self._reporter.update(
+            state=AgentState.WORKING, question=None, acknowledged_input=self.acknowledged
+        )
+
+    async def _answer(self, question: Question) -> Input:
+        while True:
+            for one in await self._inputs(self.acknowledged):
+                if one.question_id in (None, question.id):
+                    return one
+                self._pass_over(one, question)
+
+    async def _inputs(self, after: int) -> list[Input]:
+        if self._gateway is None:
+            raise RuntimeError("a question before the conversation began")
+        while True:
+            try:
+                inputs = (await self._gateway.inputs(after)).inputs
+            except (Unavailable, Refused) as error:
+                log.warning("The gateway gives no answers: %s", error)
+                await asyncio.sleep(_PAUSE)
+                continue
+            if inputs:
+                return sorted(inputs, key=lambda one: one.seq)
+
+    def _pass_over(self, one: Input, question: Question) -> None:
+        # Dealt with: another attempt need not look at it.
+        self.acknowledged = one.seq
+        text = (
+            f"Input {one.seq} answers question {one.question_id}, which is not open any more;"
+            f" the open one is {question.id}."
+        )
+        self._journal.add(EventType.REASONING, {"text": text})

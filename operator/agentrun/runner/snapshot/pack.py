@@ -1,0 +1,196 @@
+"""
+Packing files into an archive of parts, on disk.
+
+What is packed belongs to the agent: no link is followed, and only files, folders and links are
+taken. Whatever its size, little of it is in memory.
+"""
+
+import gzip
+import hashlib
+import io
+import os
+import stat
+import tarfile
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO
+
+from agentrun.runner.snapshot.manifest import PART_BYTES, Part
+
+
+class CannotKeep(Exception):  # noqa: N818
+    """The archive cannot be written."""
+
+
+class TooLarge(Exception):  # noqa: N818 - what it is, not that it is an error
+    """The archive would be larger than it may be."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """Files to pack."""
+
+    name: str
+    """The folder that they are in within the archive."""
+    root: Path
+    paths: Iterable[Path]
+    """What of ``root`` is packed, each with all that is below it."""
+
+
+class PartWriter(io.RawIOBase):
+    """A file in parts of a fixed size, which are counted and digested as they are written."""
+
+    def __init__(self, folder: Path, limit: int, part_bytes: int = PART_BYTES) -> None:
+        self._folder = folder
+        self._limit = limit
+        self._part_bytes = part_bytes
+        self._file: BinaryIO | None = None
+        self._digest = hashlib.sha256()
+        self._size = 0
+        self._total = 0
+        self.parts: list[Part] = []
+
+    def writable(self) -> bool:
+        """Say that it can be written to."""
+        return True
+
+    def write(self, data: bytes | memoryview) -> int:  # type: ignore[override]
+        """Write all of ``data``. TooLarge when that is too much."""
+        rest = memoryview(data)
+        self._total += len(rest)
+        if self._total > self._limit:
+            raise TooLarge
+        while rest:
+            piece = rest[: self._part_bytes - self._size]
+            self._append(piece)
+            self._digest.update(piece)
+            self._size += len(piece)
+            rest = rest[len(piece) :]
+            if self._size == self._part_bytes:
+                self.finish()
+        return len(data)
+
+    def finish(self) -> None:
+        """End the part that is being written."""
+        if self._file is None:
+            return
+        self._file.close()
+        name = Path(self._file.name).name
+        self.parts.append(Part(name=name, size=self._size, sha256=self._digest.hexdigest()))
+        self._file, self._size, self._digest = None, 0, hashlib.sha256()
+
+    def _append(self, piece: memoryview) -> None:
+        # Not an OSError: those are of files that cannot be read, which are left out.
+        try:
+            self._open().write(piece)
+        except OSError as error:
+            raise CannotKeep(f"{self._folder}: {error}") from error
+
+    def _open(self) -> BinaryIO:
+        if self._file is None:
+            name = f"part-{len(self.parts) + 1:04d}"
+            self._file = (self._folder / name).open("wb")
+        return self._file
+
+
+@dataclass
+class Packer:
+    """Packs sources into parts in ``folder``."""
+
+    folder: Path
+    limit: int
+    """How many bytes the parts may have together."""
+    part_bytes: int = PART_BYTES
+    left_out: list[str] = field(default_factory=list)
+    """The first of what could not be packed."""
+
+    def pack(self, sources: Iterable[Source]) -> list[Part]:
+        """Pack everything. TooLarge if it is too much."""
+        writer = PartWriter(self.folder, self.limit, self.part_bytes)
+        try:
+            self._write(writer, sources)
+        finally:
+            writer.finish()
+        return writer.parts
+
+    def _write(self, writer: PartWriter, sources: Iterable[Source]) -> None:
+        with (
+            gzip.GzipFile(fileobj=writer, mode="wb", compresslevel=1, mtime=0) as packed,
+            tarfile.open(fileobj=packed, mode="w|", format=tarfile.PAX_FORMAT) as archive,
+        ):
+            for source in sources:
+                for path in source.paths:
+                    self._add(archive, source, path)
+
+    def _add(self, archive: tarfile.TarFile, source: Source, path: Path) -> None:
+        stack = [path]
+        while stack:
+            one = stack.pop()
+            try:
+                status = one.lstat()
+                if stat.S_ISDIR(status.st_mode):
+                    stack += sorted(one.iterdir(), reverse=True)
+                self._add_one(archive, source, one, status)
+            except OSError as error:
+                self._leave_out(f"{one.relative_to(source.root)}: {error.strerror or error}")
+
+    def _add_one(
+        self, archive: tarfile.TarFile, source: Source, path: Path, status: os.stat_result
+    ) -> None:
+        info = tarfile.TarInfo(f"{source.name}/{path.relative_to(source.root)}")
+        info.mode = stat.S_IMODE(status.st_mode) & 0o777
+        info.mtime = int(status.st_mtime)
+        if stat.S_ISLNK(status.st_mode):
+            info.type, info.linkname = tarfile.SYMTYPE, os.readlink(path)  # noqa: PTH115
+            archive.addfile(info)
+        elif stat.S_ISDIR(status.st_mode):
+            info.type = tarfile.DIRTYPE
+            archive.addfile(info)
+        elif stat.S_ISREG(status.st_mode):
+            _add_file(archive, info, path)
+        else:
+            self._leave_out(f"{path.relative_to(source.root)}: no file, folder or link")
+        # The library remembers every one for a list that nobody asks for.
+        archive.members.clear()  # type: ignore[attr-defined]
+
+    def _leave_out(self, what: str) -> None:
+        if len(self.left_out) < 10:
+            self.left_out.append(what)
+
+
+def _add_file(archive: tarfile.TarFile, info: tarfile.TarInfo, path: Path) -> None:
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    with open(os.open(path, flags), "rb") as file:  # noqa: PTH123
+        info.size = os.fstat(file.fileno()).st_size
+        archive.addfile(info, _Exactly(file, info.size))
+
+
+class _Exactly(io.RawIOBase):
+    """A file of exactly so many bytes, should it change while it is read."""
+
+    def __init__(self, file: BinaryIO, size: int) -> None:
+        self._file = file
+        self._left = size
+
+    def read(self, size: int = -1) -> bytes:
+        """Read; what has gone meanwhile is zeros."""
+        wanted = self._left if size < 0 else min(size, self._left)
+        data = self._file.read(wanted)
+        data += bytes(wanted - len(data))
+        self._left -= wanted
+        return data
+
+
+def size_of(source: Source) -> int:
+    """Add up how large the files of a source are."""
+    total, stack = 0, list(source.paths)
+    while stack:
+        one = stack.pop()
+        try:
+            status = one.lstat()
+            total += status.st_size if stat.S_ISREG(status.st_mode) else 0
+            stack += one.iterdir() if stat.S_ISDIR(status.st_mode) else ()
+        except OSError:
+            continue  # gone, or unreadable, and so not packed either
+    return total

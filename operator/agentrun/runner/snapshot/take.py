@@ -1,0 +1,161 @@
+"""Taking a snapshot: the conversation's files and the workspace, packed and stored as blobs."""
+
+import asyncio
+import logging
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from agentrun.api.gateway import Task
+from agentrun.api.quantities import parse
+from agentrun.api.v1alpha1 import Question, Snapshot, Usage, Workspace
+from agentrun.runner.gateway import Gateway, GatewayError
+from agentrun.runner.git import Git, GitError
+from agentrun.runner.layout import Layout
+from agentrun.runner.patience import patiently
+from agentrun.runner.snapshot import manifest
+from agentrun.runner.snapshot.files import conversation_files
+from agentrun.runner.snapshot.manifest import KeptChange, Manifest, Part, WorkspaceKind
+from agentrun.runner.snapshot.pack import CannotKeep, Packer, Source, TooLarge, size_of
+from agentrun.runner.workspace import AGENT_HEAD, Base
+
+HOME, WORKSPACE, REPOSITORY = "home", "workspace", "repository"
+"""What the archive has of each."""
+REPOSITORY_FILES = ("objects", "refs", "packed-refs", "shallow")
+_MIB = 1024 * 1024
+
+log = logging.getLogger(__name__)
+
+
+class SnapshotFailed(Exception):  # noqa: N818 - what it is, not that it is an error
+    """There is no snapshot. Says why, and what to do."""
+
+
+@dataclass(frozen=True)
+class Moment:
+    """What is known of a run when its snapshot is taken."""
+
+    task: Task
+    session_id: str
+    acknowledged: int
+    question: Question | None
+    usage: Usage | None
+    cost: str | None
+
+
+@dataclass
+class Taker:
+    """Takes snapshots. The agent has ended by then: nothing changes the files any more."""
+
+    layout: Layout
+    gateway: Gateway
+    git: Git
+    patience: float
+
+    async def take(self, moment: Moment, base: Base | None) -> Snapshot:
+        """Take a snapshot and store it. SnapshotFailed if that cannot be done."""
+        folder = self.layout.spool / "snapshot"
+        shutil.rmtree(folder, ignore_errors=True)
+        try:
+            folder.mkdir(parents=True)
+            found = await self._describe(moment, base)
+            found.parts = await asyncio.to_thread(self._pack, moment.task, found, folder)
+            await self._store(found, folder)
+        except (GatewayError, GitError, CannotKeep, OSError) as error:
+            raise SnapshotFailed(f"The conversation could not be kept: {error}") from error
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+        return Snapshot(
+            name=f"snapshots/{found.attempt}",
+            session_id=found.session_id,
+            acknowledged_input=found.acknowledged_input,
+            size_bytes=found.size,
+            taken_at=found.taken_at,
+        )
+
+    async def _describe(self, moment: Moment, base: Base | None) -> Manifest:
+        task = moment.task
+        return Manifest(
+            run=task.uid,
+            run_id=task.run_id,
+            attempt=task.attempt,
+            backend=task.spec.backend,
+            session_id=moment.session_id,
+            acknowledged_input=moment.acknowledged,
+            taken_at=datetime.now(UTC),
+            workspace=_kind(task, base),
+            change=await self._change(base) if base else None,
+            question=moment.question,
+            usage=moment.usage,
+            cost_usd=moment.cost,
+        )
+
+    async def _change(self, base: Base) -> KeptChange:
+        head = await self._commit(base, f"refs/heads/{base.branch}")
+        try:
+            agent_head = await self._commit(base, AGENT_HEAD)
+        except GitError:
+            agent_head = head  # the agent left no usable repository
+        return KeptChange(
+            url_digest=base.url_digest,
+            branch=base.branch,
+            base=base.commit,
+            head=head,
+            agent_head=agent_head,
+        )
+
+    async def _commit(self, base: Base, ref: str) -> str:
+        args = ("rev-parse", "--verify", "-q", f"{ref}^{{commit}}")
+        return (await self.git.run(*args, cwd=base.private)).strip()
+
+    def _pack(self, task: Task, found: Manifest, folder: Path) -> list[Part]:
+        allowed = task.profile.sessions.max_snapshot_size
+        packer = Packer(folder, int(parse(allowed)))
+        try:
+            parts = packer.pack(self._sources(found))
+        except TooLarge as error:
+            sizes = ", ".join(
+                f"{source.name} {size_of(source) / _MIB:.1f} MiB" for source in self._sources(found)
+            )
+            message = (
+                f"The conversation and its workspace ({sizes}, before compression) are more than"
+                f" {allowed}, the profile's sessions.maxSnapshotSize: nothing was kept, so they"
+                " cannot be resumed. Allow more there, or have the agent leave less behind."
+            )
+            raise SnapshotFailed(message) from error
+        if packer.left_out:
+            log.warning("The snapshot leaves out: %s", "; ".join(packer.left_out))
+        return parts
+
+    def _sources(self, found: Manifest) -> Iterator[Source]:
+        home = self.layout.home
+        yield Source(HOME, home, conversation_files(found.backend, home))
+        if found.workspace == "files":
+            yield Source(WORKSPACE, self.layout.workspace, self.layout.workspace.iterdir())
+        if found.workspace == "git":
+            private = self.layout.repository
+            files = (private / name for name in REPOSITORY_FILES)
+            yield Source(REPOSITORY, private, (one for one in files if os.path.lexists(one)))
+
+    async def _store(self, found: Manifest, folder: Path) -> None:
+        # The manifest comes last: what it lists is there.
+        for part in found.parts:
+            await self._put(found, folder / part.name, part.size, "application/octet-stream")
+            (folder / part.name).unlink()
+        file = folder / manifest.FILE
+        file.write_text(found.model_dump_json(exclude_none=True), encoding="utf-8")
+        await self._put(found, file, file.stat().st_size, "application/json")
+
+    async def _put(self, found: Manifest, file: Path, size: int, media_type: str) -> None:
+        name = f"snapshots/{found.attempt}/{file.name}"
+        await patiently(lambda: self.gateway.put_blob(name, file, size, media_type), self.patience)
+
+
+def _kind(task: Task, base: Base | None) -> WorkspaceKind:
+    workspace = task.spec.workspace or task.profile.workspace or Workspace()
+    if base is not None:
+        return "git"
+    return "none" if workspace.volume else "files"

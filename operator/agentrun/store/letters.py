@@ -1,0 +1,44 @@
+"""
+Writing messages as text for a database, and reading them.
+
+Pure: the SQL store and the fake share it, so that both take the same messages.
+"""
+
+import json
+from typing import Any
+
+from agentrun.api.messages import AgentMessage
+from agentrun.store.base import (
+    MAX_MAILBOX_BYTES,
+    MAX_MESSAGE_BYTES,
+    MailboxFull,
+    NewMessage,
+    TooLarge,
+)
+from agentrun.store.journal import dump
+
+
+def write_letter(message: NewMessage) -> str:
+    """Write a message's body and metadata as JSON. TooLarge if it is."""
+    text = dump({"body": message.body.to_json(), "metadata": message.metadata})
+    if len(text) > MAX_MESSAGE_BYTES:
+        raise TooLarge(
+            f"The message is {len(text)} bytes of JSON, more than {MAX_MESSAGE_BYTES}. Put what is"
+            " large into a file, a git branch or an artifact, and send where it is."
+        )
+    return text
+
+
+def read_letter(text: str) -> tuple[AgentMessage, dict[str, Any] | None]:
+    """Read what ``write_letter`` wrote."""
+    found = json.loads(text)
+    return AgentMessage.model_validate(found["body"]), found["metadata"]
+
+
+def check_room(message: NewMessage, held: int, size: int) -> None:
+    """Raise MailboxFull where so many bytes more are too many."""
+    if held + size > MAX_MAILBOX_BYTES:
+        raise MailboxFull(
+            f"The mailbox of {message.to_agent_name} is full: it holds {held} of"
+            f" {MAX_MAILBOX_BYTES} bytes. Start another agent and write to that one."
+        )

@@ -1,0 +1,68 @@
+"""Agents' messages in memory: for tests."""
+
+from collections import defaultdict
+from collections.abc import Callable
+from copy import deepcopy
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from agentrun.store.base import Mailbox, NewMessage, StoredMessage
+from agentrun.store.letters import check_room, write_letter
+from agentrun.store.wakeups import Wakeups
+
+
+@dataclass
+class _Box:
+    messages: list[StoredMessage] = field(default_factory=list)
+    delivered: int = 0
+    held: int = 0
+
+
+class MemoryMessages:
+    """A MessageStore in memory."""
+
+    def __init__(
+        self, wakeups: Wakeups, now: Callable[[], datetime], check: Callable[[], None]
+    ) -> None:
+        self._wakeups = wakeups
+        self._now = now
+        self._check = check
+        self._boxes = defaultdict[str, _Box](_Box)
+
+    async def send(self, message: NewMessage) -> StoredMessage:
+        """See ``MessageStore``."""
+        self._check()
+        size, box = len(write_letter(message)), self._boxes[message.to_session_uid]
+        for known in box.messages:
+            if known.sent.message_id == message.message_id:
+                return deepcopy(known)
+        check_room(message, box.held, size)
+        stored = StoredMessage(deepcopy(message), len(box.messages) + 1, self._now())
+        box.messages.append(stored)
+        box.held += size
+        self._wakeups.appended(message.to_session_uid, stored.seq)
+        return deepcopy(stored)
+
+    async def fetch(self, session_uid: str, after_seq: int, limit: int) -> list[StoredMessage]:
+        """See ``MessageStore``."""
+        self._check()
+        return deepcopy(self._boxes[session_uid].messages[after_seq : after_seq + limit])
+
+    async def mailbox(self, session_uid: str) -> Mailbox:
+        """See ``MessageStore``."""
+        self._check()
+        box = self._boxes[session_uid]
+        return Mailbox(len(box.messages), box.delivered)
+
+    async def deliver(self, session_uid: str, seq: int) -> None:
+        """See ``MessageStore``."""
+        self._check()
+        box = self._boxes[session_uid]
+        box.delivered = max(box.delivered, min(seq, len(box.messages)))
+
+    async def wait(self, session_uid: str, after_seq: int, seconds: float) -> None:
+        """See ``MessageStore``."""
+        self._check()
+        with self._wakeups.subscribe(session_uid, after_seq) as subscription:
+            if (await self.mailbox(session_uid)).last_seq <= after_seq:
+                await subscription.wait(seconds)

@@ -1,0 +1,145 @@
+"""
+Agents' messages in a SQL database.
+
+Whoever sends locks the row of the mailbox first, so numbers have neither gaps nor duplicates,
+whichever replica writes.
+"""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import Row, exc, insert, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from agentrun.store.base import Mailbox, NewMessage, StoredMessage
+from agentrun.store.database import Database
+from agentrun.store.letters import check_room, read_letter, write_letter
+from agentrun.store.rows import micros, moment
+from agentrun.store.tables import mailboxes, messages
+from agentrun.store.transactions import Transactions
+from agentrun.store.wakeups import Wakeups
+
+_boxes, _letters = mailboxes.c, messages.c
+
+
+class SqlMessages:
+    """A MessageStore in a SQL database, beside the runs."""
+
+    def __init__(
+        self,
+        database: Database,
+        transactions: Transactions,
+        wakeups: Wakeups,
+        now: Callable[[], datetime],
+    ) -> None:
+        self._database = database
+        self._transactions = transactions
+        self._wakeups = wakeups
+        self._now = now
+
+    async def send(self, message: NewMessage) -> StoredMessage:
+        """See ``MessageStore``."""
+        text, uid = write_letter(message), message.to_session_uid
+
+        async def write(connection: AsyncConnection) -> StoredMessage:
+            box = await _locked(connection, uid) or await _made(connection, uid)
+            if known := await _known(connection, message):
+                return _read(known)
+            check_room(message, box.bytes, len(text))
+            stored = StoredMessage(message, box.last_seq + 1, self._now())
+            await connection.execute(insert(messages).values(_columns(stored, text)))
+            changed = {"last_seq": stored.seq, "bytes": box.bytes + len(text)}
+            await _change(connection, uid, changed)
+            await self._database.tell(connection, uid, stored.seq)
+            return stored
+
+        def wake(stored: StoredMessage) -> None:
+            self._wakeups.appended(uid, stored.seq)
+
+        try:
+            return await self._transactions.write(write, wake)
+        except exc.IntegrityError:
+            # Another replica has made the mailbox first; now there is a row to lock.
+            return await self._transactions.write(write, wake)
+
+    async def fetch(self, session_uid: str, after_seq: int, limit: int) -> list[StoredMessage]:
+        """See ``MessageStore``."""
+        newer = select(messages).where(_letters.session_uid == session_uid)
+        newer = newer.where(_letters.seq > after_seq).order_by(_letters.seq).limit(limit)
+        return [_read(stored) for stored in await self._transactions.read(newer)]
+
+    async def mailbox(self, session_uid: str) -> Mailbox:
+        """See ``MessageStore``."""
+        query = select(mailboxes).where(_boxes.session_uid == session_uid)
+        found = await self._transactions.read(query)
+        return Mailbox(found[0].last_seq, found[0].delivered_seq) if found else Mailbox()
+
+    async def deliver(self, session_uid: str, seq: int) -> None:
+        """See ``MessageStore``."""
+
+        async def write(connection: AsyncConnection) -> None:
+            box = await _locked(connection, session_uid)
+            if box is not None and seq > box.delivered_seq:
+                delivered = {"delivered_seq": min(seq, box.last_seq)}
+                await _change(connection, session_uid, delivered)
+
+        await self._transactions.write(write, lambda _: None)
+
+    async def wait(self, session_uid: str, after_seq: int, seconds: float) -> None:
+        """See ``MessageStore``."""
+        with self._wakeups.subscribe(session_uid, after_seq) as subscription:
+            if (await self.mailbox(session_uid)).last_seq <= after_seq:
+                await subscription.wait(seconds)
+
+
+async def _locked(connection: AsyncConnection, uid: str) -> Row[Any] | None:
+    query = select(mailboxes).where(_boxes.session_uid == uid).with_for_update()
+    return (await connection.execute(query)).one_or_none()
+
+
+async def _made(connection: AsyncConnection, uid: str) -> Row[Any]:
+    empty = {"session_uid": uid, "last_seq": 0, "delivered_seq": 0, "bytes": 0}
+    await connection.execute(insert(mailboxes).values(empty))
+    made = await _locked(connection, uid)
+    assert made is not None, "this transaction has made it"
+    return made
+
+
+async def _known(connection: AsyncConnection, message: NewMessage) -> Row[Any] | None:
+    query = select(messages).where(_letters.session_uid == message.to_session_uid)
+    named = query.where(_letters.message_id == message.message_id)
+    return (await connection.execute(named)).one_or_none()
+
+
+async def _change(connection: AsyncConnection, uid: str, columns: dict[str, Any]) -> None:
+    changed = update(mailboxes).where(_boxes.session_uid == uid).values(columns)
+    await connection.execute(changed)
+
+
+def _columns(stored: StoredMessage, text: str) -> dict[str, Any]:
+    sent = stored.sent
+    return {
+        "session_uid": sent.to_session_uid,
+        "seq": stored.seq,
+        "message_id": sent.message_id,
+        "to_agent": sent.to_agent_name,
+        "from_session_uid": sent.from_session_uid,
+        "from_agent": sent.from_agent_name,
+        "created": micros(stored.created_at),
+        "body": text,
+    }
+
+
+def _read(row: Row[Any]) -> StoredMessage:
+    body, metadata = read_letter(row.body)
+    sent = NewMessage(
+        message_id=row.message_id,
+        to_session_uid=row.session_uid,
+        to_agent_name=row.to_agent,
+        body=body,
+        from_session_uid=row.from_session_uid,
+        from_agent_name=row.from_agent,
+        metadata=metadata,
+    )
+    return StoredMessage(sent, row.seq, moment(row.created) or datetime.now(UTC))

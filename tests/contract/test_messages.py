@@ -1,0 +1,178 @@
+"""What a MessageStore promises, and the choice of the runs that stand for their sessions."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from agentrun.api.v1alpha1 import Phase
+from agentrun.store.base import (
+    MAX_MAILBOX_BYTES,
+    MAX_MESSAGE_BYTES,
+    Mailbox,
+    MailboxFull,
+    RunStore,
+    TooLarge,
+    Unavailable,
+)
+from agentrun.store.sql import open_store
+from tests.contract.builders import a_message, a_row, events
+from tests.contract.waiting import LONG
+
+
+async def begin_waiting(store: RunStore, uid: str, after_seq: int) -> asyncio.Task[None]:
+    waiting = asyncio.create_task(store.messages.wait(uid, after_seq, LONG))
+    for _ in range(3):
+        await asyncio.sleep(0)
+        await store.messages.mailbox(uid)
+    assert not waiting.done()
+    return waiting
+
+
+async def test_messages_are_numbered_from_one_and_stay_as_they_were_sent(store: RunStore) -> None:
+    first = a_message("m-1", sender="two", metadata={"reply_to": "x", "none": None, "n": 1})
+    sent = [await store.messages.send(one) for one in (first, a_message("m-2"))]
+    assert [one.seq for one in sent] == [1, 2]
+    read = await store.messages.fetch("s-1", 0, 10)
+    assert read == sent
+    assert read[0].sent == first
+    assert await store.messages.mailbox("s-1") == Mailbox(last_seq=2)
+
+
+async def test_each_mailbox_has_its_own_numbers(store: RunStore) -> None:
+    await store.messages.send(a_message("m-1", to="s-1"))
+    assert (await store.messages.send(a_message("m-1", to="s-2"))).seq == 1
+    assert await store.messages.fetch("s-3", 0, 10) == []
+    assert await store.messages.mailbox("s-3") == Mailbox()
+
+
+async def test_messages_are_fetched_from_a_cursor_on(store: RunStore) -> None:
+    for number in range(1, 6):
+        await store.messages.send(a_message(f"m-{number}"))
+    assert [one.seq for one in await store.messages.fetch("s-1", 1, 3)] == [2, 3, 4]
+    assert [one.seq for one in await store.messages.fetch("s-1", 4, 3)] == [5]
+    assert await store.messages.fetch("s-1", 5, 3) == []
+
+
+async def test_a_message_that_is_sent_again_is_there_once(store: RunStore) -> None:
+    first = await store.messages.send(a_message("m-1", "first"))
+    await store.messages.send(a_message("m-2"))
+    assert await store.messages.send(a_message("m-1", "again")) == first
+    assert (await store.messages.mailbox("s-1")).last_seq == 2
+
+
+async def test_many_who_send_at_once_leave_neither_gaps_nor_duplicates(store: RunStore) -> None:
+    sent = await asyncio.gather(*(store.messages.send(a_message(f"m-{n}")) for n in range(40)))
+    assert sorted(one.seq for one in sent) == list(range(1, 41))
+    assert [one.seq for one in await store.messages.fetch("s-1", 0, 100)] == list(range(1, 41))
+
+
+async def test_a_message_may_be_large_but_not_too_large(store: RunStore) -> None:
+    fits = a_message("m-1", "x" * (MAX_MESSAGE_BYTES // 2 - 200))
+    fits.body.parts.append(fits.body.parts[0])
+    await store.messages.send(fits)
+    fits.body.parts.append(fits.body.parts[0])
+    with pytest.raises(TooLarge, match=rf"more than {MAX_MESSAGE_BYTES}.*send where it is"):
+        await store.messages.send(fits)
+    assert (await store.messages.mailbox("s-1")).last_seq == 1
+
+
+async def test_a_full_mailbox_takes_no_more(
+    store: RunStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert MAX_MAILBOX_BYTES > 200 * MAX_MESSAGE_BYTES
+    monkeypatch.setattr("agentrun.store.letters.MAX_MAILBOX_BYTES", 1000)
+    await store.messages.send(a_message("m-1", "x" * 400))
+    with pytest.raises(MailboxFull, match=r"mailbox of one is full.*Start another agent"):
+        await store.messages.send(a_message("m-2", "x" * 600))
+    assert (await store.messages.send(a_message("m-3", "x" * 100))).seq == 2, "no gap"
+
+
+async def test_what_was_delivered_never_goes_back(store: RunStore) -> None:
+    await store.messages.deliver("s-1", 3)
+    assert (await store.messages.mailbox("s-1")).delivered_seq == 0, "there is nothing"
+    for number in range(1, 4):
+        await store.messages.send(a_message(f"m-{number}"))
+    for seq, noted in ((2, 2), (1, 2), (9, 3)):
+        await store.messages.deliver("s-1", seq)
+        assert await store.messages.mailbox("s-1") == Mailbox(3, noted)
+    await store.messages.send(a_message("m-4"))
+    assert await store.messages.mailbox("s-1") == Mailbox(4, 3)
+
+
+async def test_a_message_wakes_those_who_wait_for_it_and_nobody_else(store: RunStore) -> None:
+    await store.messages.send(a_message("m-1"))
+    await store.messages.wait("s-1", 0, LONG)
+    eager = await begin_waiting(store, "s-1", 1)
+    patient = await begin_waiting(store, "s-1", 2)
+    other = await begin_waiting(store, "s-2", 0)
+    await store.messages.send(a_message("m-2"))
+    await eager
+    assert not patient.done()
+    assert not other.done()
+    await store.messages.send(a_message("m-3"))
+    await patient
+    other.cancel()
+
+
+async def test_who_waits_for_a_message_gives_up_in_time(store: RunStore) -> None:
+    await store.messages.wait("s-1", 0, 0.01)
+
+
+async def test_closing_wakes_those_who_wait_for_messages(store: RunStore) -> None:
+    waiting = await begin_waiting(store, "s-1", 0)
+    await store.close()
+    await waiting
+    with pytest.raises(Unavailable):
+        await store.messages.send(a_message())
+
+
+@pytest.mark.parametrize("store_url", ["sqlite", "postgresql"], indirect=True)
+async def test_messages_outlive_the_process(store_url: str) -> None:
+    before = await open_store(store_url)
+    sent = await before.messages.send(a_message())
+    await before.messages.deliver("s-1", 1)
+    await before.close()
+    after = await open_store(store_url)
+    assert await after.messages.fetch("s-1", 0, 10) == [sent]
+    assert await after.messages.mailbox("s-1") == Mailbox(1, 1)
+    await after.close()
+
+
+# The runs that stand for their sessions
+
+
+TALK: Any = {"session": {"name": "talk"}}
+
+
+async def standing(store: RunStore, namespace: str = "team") -> list[str]:
+    rows = await store.newest_of_sessions(namespace)
+    return sorted(row.run.metadata.name for row in rows)
+
+
+async def test_a_session_is_stood_for_by_the_run_that_changed_last(store: RunStore) -> None:
+    await store.record_run(a_row("uid-1", "one", minute=1, phase=Phase.RUNNING, **TALK))
+    await store.record_run(a_row("uid-2", "two", minute=2, phase=Phase.RUNNING, **TALK))
+    assert await standing(store) == ["two"]
+    await store.append("uid-1", 1, events(1, 1))
+    assert await standing(store) == ["one"]
+
+
+async def test_a_run_that_has_not_ended_stands_before_one_that_has(store: RunStore) -> None:
+    await store.record_run(a_row("uid-1", "one", phase=Phase.QUEUED, **TALK))
+    await store.record_run(a_row("uid-2", "two", phase=Phase.COMPLETED, **TALK))
+    assert await standing(store) == ["one"]
+    await store.record_run(a_row("uid-1", "one", phase=Phase.FAILED, version=2, **TALK))
+    assert await standing(store) == ["one"]
+    await store.record_run(a_row("uid-3", "three", **TALK))
+    assert await standing(store) == ["three"], "one without a phase has not ended"
+
+
+async def test_sessions_are_told_apart_by_namespace_and_uid(store: RunStore) -> None:
+    await store.record_run(a_row("uid-1", "one", **TALK))
+    await store.record_run(a_row("uid-2", "two", "s-2", **TALK))
+    await store.record_run(a_row("uid-3", "three"))
+    await store.record_run(a_row("uid-4", "four", namespace="other"))
+    assert await standing(store) == ["one", "three", "two"]
+    assert await standing(store, "other") == ["four"]
+    assert await standing(store, "nobody") == []

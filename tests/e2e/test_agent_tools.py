@@ -1,0 +1,124 @@
+"""Agents that use AgentRun from their pods: the command peer, and the tools over MCP."""
+
+import json
+from uuid import uuid4
+
+import pytest
+
+from agentrun.api.v1alpha1 import default_profile
+from tests.e2e.agents import script, trivial
+from tests.e2e.cluster import RUNS, Json, eventually, get, pod_uid
+from tests.e2e.conftest import profile
+from tests.e2e.memory import watching
+from tests.e2e.platform import Platform
+
+pytestmark = pytest.mark.e2e
+
+EVERYTHING = [
+    "send_agent_message", "fetch_agent_messages", "list_agents", "list_runs", "get_run",
+    "poll_events", "spawn_run", "cancel_run",
+]  # fmt: skip
+
+
+def unused(name: str) -> str:
+    """Name an agent as no earlier test on this cluster did."""
+    return f"{name}-{uuid4().hex[:8]}"
+
+
+def printed(events: list[Json]) -> str:
+    return "".join(
+        event["data"]["output"] for event in events if event["type"] == "command_finished"
+    )
+
+
+async def test_two_agents_talk_by_the_command_peer(platform: Platform) -> None:
+    door = platform.door
+    ada, bob = unused("tools-ada"), unused("tools-bob")
+    waits = "peer wait --timeout 60000 --json; echo $PEER_NAME $PEER_SESSION_ID $PEER_CWD"
+    listener = await platform.trivial(["run", waits], agent=bob)
+    says = f"peer send {bob} 'Are you there?' --kind question; peer whoami; peer fly; echo rc $?"
+    speaker = await platform.trivial(["run", says], agent=ada)
+    (_, heard), (_, spoken) = [await door.finish(run_id) for run_id in (listener, speaker)]
+    line, identity = printed(heard).strip().splitlines()
+    (message,) = json.loads(line)["messages"]
+    assert message["from_agent_name"] == ada
+    assert message["body"]["parts"][0]["text"] == "Are you there?"
+    assert message["metadata"] == {"kind": "question"}
+    assert identity == f"{bob} {bob} /workspace"
+    sent, who, *_, code = printed(spoken).strip().splitlines()
+    assert sent == f"sent {message['message_id']} -> {bob} (#{message['seq']})"
+    assert who == f"{ada}\trunning\t/workspace"
+    assert code == "rc 1"
+
+
+async def test_an_agent_that_calls_without_end_takes_no_memory_of_its_runner(
+    platform: Platform,
+) -> None:
+    calls = "for j in $(seq 20); do peer list --json >/dev/null; done"
+    loop = f"for i in $(seq 8); do ({calls}) & done; wait"
+    run_id = await platform.trivial(["run", loop], ["run", "peer whoami"])
+    async with watching(await pod_uid(run_id)) as memory:
+        run, events = await platform.door.finish(run_id)
+    assert run["status"] == "completed", run
+    assert f"{run_id}\trunning" in printed(events)
+    memory.check()
+
+
+@pytest.mark.parametrize("backend", ["codex", "claude_code"])
+async def test_a_real_agent_uses_the_tools_and_starts_a_run_within_its_bounds(
+    platform: Platform, backend: str
+) -> None:
+    door, name = platform.door, unused(f"tools-{backend.replace('_', '-')}")
+    like = await get("agentprofile", default_profile(backend))
+    assert like is not None
+    tools = {"allowed": EVERYTHING, "children": {"profiles": ["tools-child"], "maxCount": 1}}
+    metadata = {"name": name, "namespace": RUNS}
+    await platform.apply(
+        {**like, "metadata": metadata, "spec": like["spec"] | {"agentTools": tools}},
+        profile("tools-child"),
+    )
+    child = {
+        "backend": "acp", "role": "worker", "profile": "tools-child",
+        "prompt": trivial(["say", "I am a child."]),
+    }  # fmt: skip
+    hello = {"role": "agent", "parts": [{"type": "text", "text": "Hello."}]}
+    steps = script(
+        {"tool": "agentrun/list_agents", "arguments": {}},
+        {
+            "tool": "agentrun/send_agent_message",
+            "arguments": {"to_agent_name": name, "message": hello},
+        },
+        {"tool": "agentrun/spawn_run", "arguments": child},
+        {
+            "tool": "agentrun/poll_events",
+            "arguments": {"run_id": "{{run_id}}", "after_seq": 0},
+            "until": "run_completed",
+        },
+        {"tool": "agentrun/spawn_run", "arguments": child},
+        {"say": "done"},
+    )
+    spawned = await door.call(
+        "spawn_run", backend=backend, role="worker", profile=name, nickname=name, prompt=steps
+    )
+    run, events = await door.finish(spawned["run_id"])
+    said = json.dumps(events)
+    assert run["status"] == "completed", said
+    assert "I am a child." in said, said
+    assert "You have asked for 1 runs" in said, said
+    (letter,) = (await door.call("fetch_agent_messages", agent_name=name))["messages"]
+    assert letter["from_agent_name"] == name
+    listed = (await door.call("list_runs", limit=20))["runs"]
+    own = [one for one in listed if one["requested_by"] == f"run/{spawned['run_id']}"]
+    assert [one["status"] for one in own] == ["completed"]
+    made = await get("run", own[0]["run_id"])
+    assert made is not None
+    assert made["spec"]["parent"] == {
+        "name": spawned["run_id"], "uid": (await eventually_uid(spawned["run_id"])), "depth": 1,
+    }  # fmt: skip
+
+
+async def eventually_uid(run_id: str) -> str:
+    run = await eventually(lambda: get("run", run_id), lambda found: found is not None)
+    assert run is not None
+    uid: str = run["metadata"]["uid"]
+    return uid

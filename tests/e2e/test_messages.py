@@ -1,0 +1,155 @@
+"""Agents in pods of their own, and the messages they get from one another."""
+
+import asyncio
+import json
+from collections.abc import Callable
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from agentrun.api.v1alpha1 import default_profile
+from dev.front_door import FrontDoor
+from tests.e2e.agents import script, trivial
+from tests.e2e.checks import check_journal
+from tests.e2e.cluster import RUNS, Json, eventually, get
+from tests.e2e.conftest import profile
+from tests.e2e.platform import Platform
+
+pytestmark = pytest.mark.e2e
+
+
+def unused(name: str) -> str:
+    """Name an agent as no earlier test on this cluster did."""
+    return f"{name}-{uuid4().hex[:8]}"
+
+
+def says(text: str) -> Json:
+    return {"role": "agent", "parts": [{"type": "text", "text": text}]}
+
+
+async def running(door: FrontDoor, run_id: str) -> None:
+    await eventually(
+        lambda: door.call("get_run", run_id=run_id), lambda run: run["status"] == "running"
+    )
+
+
+async def has(door: FrontDoor, run_id: str, is_it: Callable[[Json], bool]) -> None:
+    """Wait for an event of a run."""
+    async for event in door.events(run_id):
+        if is_it(event):
+            return
+    raise AssertionError(f"{run_id} ended without it")
+
+
+def given(events: list[Json]) -> list[tuple[str | None, int, str]]:
+    added = [event["data"] for event in events if event["type"] == "message_added"]
+    return [(one["from_agent_name"], one["seq"], one["delivery"]) for one in added]
+
+
+def said(events: list[Json]) -> list[str]:
+    return [event["data"]["text"] for event in events if event["type"] == "agent_message"]
+
+
+async def test_two_agents_in_two_pods_get_one_anothers_messages(platform: Platform) -> None:
+    door = platform.door
+    tools = {"deliverMessages": "BetweenTurns"}
+    await platform.apply(profile("correspondent", agentTools=tools))
+    names = ada_name, bob_name = unused("ada"), unused("bob")
+    runs = [
+        await platform.trivial(["sleep", 10], agent=name, profile="correspondent") for name in names
+    ]
+    await asyncio.gather(*(running(door, run_id) for run_id in runs))
+    agents = {one["agent_name"]: one for one in (await door.call("list_agents"))["agents"]}
+    assert [agents[name]["status"] for name in names] == ["running", "running"]
+    assert [agents[name]["last_run_id"] for name in names] == runs
+
+    async def send(sender: str, recipient: str, *steps: list[Any]) -> int:
+        sent = await door.call(
+            "send_agent_message",
+            to_agent_name=recipient,
+            from_agent_name=sender,
+            message=says(trivial(*steps)),
+        )
+        seq: int = sent["seq"]
+        return seq
+
+    waiting = asyncio.create_task(
+        door.call("fetch_agent_messages", agent_name=bob_name, wait_ms=30_000)
+    )
+    assert await send(ada_name, bob_name, ["say", "Bob heard of Ada."]) == 1
+    assert [one["seq"] for one in (await waiting)["messages"]] == [1]
+    assert await send(bob_name, ada_name, ["say", "Ada heard of Bob."]) == 1
+
+    (ada, ada_events), (bob, bob_events) = [await door.finish(run_id) for run_id in runs]
+    for run, events in ((ada, ada_events), (bob, bob_events)):
+        assert run["status"] == "completed", run
+        check_journal(events, "completed")
+    assert given(ada_events) == [(bob_name, 1, "between_turns")]
+    assert given(bob_events) == [(ada_name, 1, "between_turns")]
+    assert said(ada_events) == [ada["result"]["summary"]] == ["Ada heard of Bob."]
+    assert said(bob_events) == [bob["result"]["summary"]] == ["Bob heard of Ada."]
+
+    mailbox = await door.call("fetch_agent_messages", agent_name=ada_name)
+    (kept,) = mailbox["messages"]
+    assert (kept["from_agent_name"], kept["seq"]) == (bob_name, 1), "it outlives the run"
+    (idle,) = [
+        one
+        for one in (await door.call("list_agents", status="completed"))["agents"]
+        if one["agent_name"] == ada_name
+    ]
+    assert idle["status"] == "idle"
+
+
+async def test_many_who_write_to_an_agent_at_once_get_numbers_of_their_own(
+    platform: Platform,
+) -> None:
+    name = unused("popular")
+    run_id = await platform.trivial(["say", "here"], agent=name)
+    await platform.door.finish(run_id)
+
+    async def send(number: int) -> int:
+        sent = await platform.door.call(
+            "send_agent_message",
+            to_agent_name=name,
+            message=says(f"Message {number}"),
+        )
+        seq: int = sent["seq"]
+        return seq
+
+    seqs = await asyncio.gather(*(send(number) for number in range(20)))
+    assert sorted(seqs) == list(range(1, 21))
+
+
+@pytest.mark.parametrize("backend", ["codex", "claude_code"])
+async def test_a_real_agent_hears_a_message_in_the_turn_that_is_under_way(
+    platform: Platform, backend: str
+) -> None:
+    door, name = platform.door, unused(default_profile(backend))
+    like = await get("agentprofile", default_profile(backend))
+    assert like is not None
+    spec = like["spec"] | {"agentTools": {"deliverMessages": "Steer"}}
+    metadata = {"name": f"{default_profile(backend)}-steered", "namespace": RUNS}
+    await platform.apply({**like, "metadata": metadata, "spec": spec})
+    spawned = await door.call(
+        "spawn_run",
+        backend=backend,
+        role="worker",
+        profile=metadata["name"],
+        nickname=name,
+        prompt=script({"shell": "sleep 8"}, {"say": "Nobody wrote."}),
+    )
+    run_id = spawned["run_id"]
+    await has(door, run_id, lambda event: event["type"] == "command_started")
+    await door.call(
+        "send_agent_message",
+        to_agent_name=name,
+        message=says(script({"say": "I heard it in my turn."})),
+    )
+    run, events = await door.finish(run_id)
+    assert run["status"] == "completed", run
+    assert given(events) == [(None, 1, "steered")], json.dumps(events)
+    assert "I heard it in my turn." in said(events)[-1], said(events)
+    assert "Nobody wrote." not in "".join(said(events))
+    kinds = [event["type"] for event in events]
+    assert kinds.index("message_added") < kinds.index("command_finished")

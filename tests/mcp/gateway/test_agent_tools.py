@@ -1,0 +1,274 @@
+"""What agents are offered of AgentRun itself, through their runners."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import httpx2
+import mcp
+import pytest
+import uvicorn
+from mcp.client.streamable_http import streamable_http_client
+from mcp_types import TextContent
+from starlette.applications import Starlette
+
+from agentrun.api.v1alpha1 import AgentRun, AgentTools, ParentRun, Phase
+from agentrun.runner.gateway import Gateway
+from agentrun.runner.own_tools import OwnTools, ToolFailed
+from agentrun.store.base import RunRow
+from agentrun.store.memory import MemoryBlobStore, MemoryRunStore
+from mcp_server.archive import Archive
+from mcp_server.door import Door
+from mcp_server.gateway import build_gateway
+from mcp_server.kube import PROFILES, RUNS, SESSIONS
+from mcp_server.runs import Runs
+from tests.mcp.cluster import FakeCluster, profile, run, session
+from tests.mcp.gateway.conftest import POD, the_run
+from tests.mcp.gateway.fakes import FakeAuthenticator, FakeRuns, a_profile, a_session
+
+URL = "http://gateway"
+EVERYTHING = (
+    "send_agent_message", "fetch_agent_messages", "list_agents", "list_runs", "get_run",
+    "poll_events", "get_event_artifact", "spawn_run", "cancel_run",
+)  # fmt: skip
+
+
+@dataclass
+class Desk:
+    """A gateway, and the agent of run-1 at it."""
+
+    cluster: FakeCluster
+    store: MemoryRunStore
+    runs: FakeRuns
+    client: mcp.Client
+    http: httpx2.AsyncClient
+    app: Starlette
+
+    async def call(self, tool: str, **arguments: Any) -> dict[str, Any]:
+        result = await self.client.call_tool(tool, arguments)
+        assert not result.is_error, result.content
+        assert isinstance(result.structured_content, dict)
+        return result.structured_content
+
+    async def refused(self, tool: str, **arguments: Any) -> str:
+        result = await self.client.call_tool(tool, arguments)
+        assert result.is_error, result.structured_content
+        (content,) = result.content
+        assert isinstance(content, TextContent)
+        return content.text
+
+    async def spawn(self, **more: Any) -> dict[str, Any]:
+        given = {"backend": "codex", "role": "worker", "prompt": "Help.", **more}
+        return await self.call("spawn_run", **given)
+
+    async def row(self, name: str) -> RunRow:
+        row = await self.store.get_run("team", name)
+        assert row is not None
+        return row
+
+    async def see(self, own: AgentRun) -> None:
+        self.runs.put(own)
+        await self.store.record_run(RunRow(own, "session-1"))
+
+
+@asynccontextmanager
+async def a_desk(*allowed: str, **children: Any) -> AsyncIterator[Desk]:
+    cluster, store, runs = FakeCluster(), MemoryRunStore(), FakeRuns()
+    offered = a_profile()
+    offered.spec.agent_tools = AgentTools.model_validate(
+        {"allowed": list(allowed), "children": children}
+    )
+    runs.profiles["codex"] = offered
+    runs.sessions["run-1"] = a_session("run-1", "session-1")
+    for name in ("codex", "other"):
+        cluster.add(PROFILES, "team", profile(name))
+    for name in ("run-1", "bob"):
+        cluster.add(SESSIONS, "team", session(name))
+    door = Door(
+        store, MemoryBlobStore(), Runs(cluster, store, Archive(cluster, store, ["team"])), ["team"]
+    )
+    app = build_gateway(store, door.blobs, runs, FakeAuthenticator(), door.stopping, door)
+    transport = httpx2.ASGITransport(app=app, raise_app_exceptions=False)
+    headers = {"authorization": f"Bearer {POD}"}
+    async with (
+        app.router.lifespan_context(app),
+        httpx2.AsyncClient(transport=transport, base_url=URL, headers=headers) as http,
+    ):
+        await store.record_run(RunRow(the_run(), "session-1"))
+        runs.put(the_run())
+        async with mcp.Client(streamable_http_client(f"{URL}/v1/mcp", http_client=http)) as client:
+            yield Desk(cluster, store, runs, client, http, app)
+
+
+async def test_an_agent_is_offered_what_its_profile_allows() -> None:
+    async with a_desk("list_agents", "send_agent_message") as desk:
+        listed = await desk.client.list_tools()
+        assert {tool.name for tool in listed.tools} == {"list_agents", "send_agent_message"}
+        told = await desk.refused("spawn_run", backend="codex", role="worker", prompt="x")
+        assert "Profile codex does not offer you spawn_run" in told
+        assert "Offered: list_agents, send_agent_message." in told
+
+
+async def test_an_agent_writes_in_its_own_name_only() -> None:
+    message = {"role": "agent", "parts": [{"type": "text", "text": "Hello."}]}
+    async with a_desk(*EVERYTHING) as desk:
+        await desk.call("send_agent_message", to_agent_name="bob", message=message)
+        uid = desk.cluster.objects["agentsessions", "team", "bob"]["metadata"]["uid"]
+        (sent,) = await desk.store.messages.fetch(uid, 0, 9)
+        assert sent.sent.from_agent_name == "run-1"
+        told = await desk.refused(
+            "send_agent_message", to_agent_name="run-1", from_agent_name="bob", message=message
+        )
+        assert "You are run-1, not bob." in told
+
+
+async def test_an_agent_reads_its_own_mailbox_only() -> None:
+    async with a_desk(*EVERYTHING) as desk:
+        assert (await desk.call("fetch_agent_messages"))["agent_name"] == "run-1"
+        assert "You are run-1, not bob." in await desk.refused(
+            "fetch_agent_messages", agent_name="bob"
+        )
+
+
+async def test_an_agent_has_no_other_namespace() -> None:
+    async with a_desk(*EVERYTHING) as desk:
+        told = await desk.refused("list_runs", namespace="elsewhere")
+        assert "yours is team" in told
+
+
+async def test_a_child_knows_its_parent() -> None:
+    async with a_desk(*EVERYTHING) as desk:
+        child = (await desk.row((await desk.spawn())["run_id"])).run
+        assert child.spec.parent == ParentRun(name="run-1", uid="uid-1", depth=1)
+        assert child.metadata.annotations["agentrun.dev/requested-by"] == "run/run-1"
+        assert child.spec.profile == "codex"
+
+
+@pytest.mark.parametrize(
+    ("profiles", "asked", "why"),
+    [
+        ([], "other", "Give one of these as profile, with its backend: codex."),
+        (["other"], "codex", "Give one of these as profile, with its backend: other."),
+    ],
+)
+async def test_a_child_uses_a_profile_that_its_parents_names(
+    profiles: list[str], asked: str, why: str
+) -> None:
+    async with a_desk(*EVERYTHING, profiles=profiles) as desk:
+        told = await desk.refused(
+            "spawn_run", backend="codex", role="worker", prompt="x", profile=asked
+        )
+        assert why in told
+
+
+async def test_children_have_so_many_generations() -> None:
+    async with a_desk(*EVERYTHING, max_depth=2) as desk:
+        await desk.spawn()
+        own = the_run()
+        own.spec.parent = ParentRun(name="run-0", uid="uid-0", depth=2)
+        own.metadata.resource_version = "99"
+        await desk.see(own)
+        told = await desk.refused("spawn_run", backend="codex", role="worker", prompt="x")
+        assert "allows 2 generations" in told
+
+
+async def test_children_are_counted_also_those_that_are_gone_and_asked_for_at_once() -> None:
+    async with a_desk(*EVERYTHING, max_count=3) as desk:
+        first = await desk.spawn(idempotency_key="a")
+        desk.cluster.remove(RUNS, "team", first["run_id"])
+        given = {"backend": "codex", "role": "worker", "prompt": "x"}
+        results = await asyncio.gather(
+            *(desk.client.call_tool("spawn_run", given) for _ in range(5))
+        )
+        assert [one.is_error for one in results].count(False) == 2
+        assert "You have asked for 3 runs" in str(next(r for r in results if r.is_error).content)
+        # The same request again is no further run.
+        assert (await desk.spawn(idempotency_key="a"))["run_id"] == first["run_id"]
+
+
+async def test_an_agent_uses_only_runs_below_its_own() -> None:
+    async with a_desk(*EVERYTHING, max_depth=3) as desk:
+        child = (await desk.spawn())["run_id"]
+        uid = (await desk.row(child)).run.metadata.uid
+        parent = {"name": child, "uid": uid, "depth": 2}
+        made = {
+            name: desk.cluster.add(RUNS, "team", run(name, **spec))
+            for name, spec in {"grandchild": {"parent": parent}, "foreign": {}}.items()
+        }
+        for manifest in made.values():
+            await desk.store.record_run(RunRow(AgentRun.model_validate(manifest)))
+        for name in (child, "grandchild"):
+            assert (await desk.call("get_run", run_id=name))["run_id"] == name
+        for name in ("foreign", "run-1"):
+            for tool in ("get_run", "cancel_run"):
+                told = await desk.refused(tool, run_id=name)
+                assert f"Run {name} was not asked for by you" in told
+        assert (await desk.call("cancel_run", run_id=child, wait_ms=0))["status"] == "cancelling"
+
+
+async def test_an_agent_resumes_no_conversation_of_others() -> None:
+    async with a_desk(*EVERYTHING) as desk:
+        foreign = desk.cluster.add(RUNS, "team", run("foreign", session={"name": "bob"}))
+        await desk.store.record_run(RunRow(AgentRun.model_validate(foreign)))
+        given = {"backend": "codex", "role": "worker", "prompt": "x", "session_mode": "resume"}
+        told = await desk.refused("spawn_run", **given, session_id="bob")
+        assert "Session bob is not one of yours" in told
+
+
+async def test_who_may_not_speak_for_a_run_gets_no_tools() -> None:
+    body = {"jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": {}}
+    async with a_desk(*EVERYTHING) as desk:
+        desk.http.headers["accept"] = "application/json, text/event-stream"
+        assert (await desk.http.post("/v1/mcp", json=body)).status_code == 200
+        for token, status in (("x", 401), ("team/run-1-2/pod-2", 403)):
+            headers = {"authorization": f"Bearer {token}"}
+            assert (
+                await desk.http.post("/v1/mcp", json=body, headers=headers)
+            ).status_code == status
+        too_large = {**body, "params": {"x": "x" * 1024 * 1024}}
+        assert (await desk.http.post("/v1/mcp", json=too_large)).status_code == 413
+        await desk.see(the_run(phase=Phase.COMPLETED))
+        assert (await desk.http.post("/v1/mcp", json=body)).status_code == 410
+
+
+@pytest.mark.parametrize("mode", ["auto", "legacy"])
+async def test_an_agent_speaks_through_its_runner(
+    tmp_path: Path, mode: Literal["auto", "legacy"]
+) -> None:
+    """From an MCP client through the runner's relay to the gateway, over real sockets."""
+    token = tmp_path / "token"
+    token.write_text(POD)
+    async with a_desk(*EVERYTHING) as desk:
+        config = uvicorn.Config(desk.app, port=0, log_config=None, lifespan="off")
+        server = uvicorn.Server(config)
+        listening = socket.create_server(("127.0.0.1", 0))
+        serving = asyncio.create_task(server.serve([listening]))
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        async with Gateway(url, token, lambda _: None) as gateway:
+            tools = OwnTools(gateway)
+            async with tools.serve(0) as relay, mcp.Client(relay, mode=mode) as client:
+                listed = {tool.name for tool in (await client.list_tools()).tools}
+                assert listed == set(EVERYTHING)
+                heard: list[float] = []
+
+                async def note(progress: float, total: float | None, message: str | None) -> None:
+                    heard.append(progress)
+
+                child = (await desk.spawn())["run_id"]
+                with pytest.MonkeyPatch.context() as patch:
+                    patch.setattr("mcp_server.tools.events.PROGRESS_SECONDS", 0.02)
+                    waits = {"run_id": child, "after_seq": 0, "wait_ms": 100}
+                    polled = await client.call_tool("poll_events", waits, progress_callback=note)
+                assert not polled.is_error
+                assert heard, "what comes before the answer is passed on"
+            assert (await tools.call("fetch_agent_messages", {}))["agent_name"] == "run-1"
+            with pytest.raises(ToolFailed, match="Call list_agents"):
+                await tools.call(
+                    "fetch_agent_messages", {"agent_name": "run-1", "cwd": "/workspace/x"}
+                )
+        server.should_exit = True
+        await serving

@@ -1,0 +1,262 @@
+"""Sessions over an API server in memory: who is next, and what a run leaves behind."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from agentrun.api.v1alpha1 import Phase
+from agentrun.controller.kube import Kind, Object
+from agentrun.controller.queue import TryAgain
+from agentrun.controller.sessions import legacy_of
+from tests.unit.controller.fake_api import FakeApi
+from tests.unit.controller.operators import (
+    Operator,
+    a_profile_object,
+    a_run_object,
+    agent_says,
+    cancel,
+    change,
+    finished,
+    started,
+)
+from tests.unit.controller.samples import a_started_run
+
+SNAPSHOT = {"name": "snapshots/1", "sessionID": "s"}
+RESUMES = {"mode": "resume", "name": "s"}
+
+
+@pytest.fixture
+async def operator() -> Any:
+    built = Operator()
+    built.api.put(Kind.PROFILE, a_profile_object())
+    yield built
+    built.close()
+
+
+async def work(operator: Operator) -> None:
+    """Take turns, as the workers do, until no news is left."""
+    while operator.added:
+        key = operator.added.pop(0)
+        while key in operator.added:
+            operator.added.remove(key)
+        try:
+            await operator.reconciler.turn(key)
+        except TryAgain:
+            operator.added.append(key)
+
+
+def complete(operator: Operator, name: str, **agent: Any) -> None:
+    """Let the runner of a run finish, and its pod be gone."""
+    said = {"attempt": 1, "state": "Finished", "promptSent": True, "snapshot": SNAPSHOT, **agent}
+    agent_says(operator.api, name, **said, outcome={"attempt": 1, "state": "Completed"})
+    operator.api.drop(Kind.POD, f"{name}-1")
+
+
+def session(operator: Operator) -> Object:
+    found = operator.api.find(Kind.SESSION, "s") or {}
+    status: Object = found["status"]
+    return status
+
+
+async def test_thirty_runs_made_in_the_instant_of_completion_all_run_in_order(
+    operator: Operator,
+) -> None:
+    operator.api.put(Kind.RUN, a_run_object("run-00", session={"name": "s"}))
+    await operator.see()
+    await work(operator)
+    complete(operator, "run-00")
+    names = [f"run-{number:02}" for number in range(1, 31)]
+    for name in reversed(names):
+        operator.api.put(Kind.RUN, a_run_object(name, session=RESUMES))
+    order = []
+    for _ in names:
+        await operator.see()
+        await work(operator)
+        active = [name for name in names if operator.api.find(Kind.POD, f"{name}-1")]
+        assert len(active) == 1, "one run of a session is active"
+        order += active
+        complete(operator, active[0])
+    assert order == names
+    await operator.see()
+    await work(operator)
+    assert {operator.run(name).phase for name in names} == {Phase.COMPLETED}
+    uid = operator.run("run-30").metadata.uid
+    assert session(operator)["snapshot"] == f"{uid}/snapshots/1"
+    assert "activeRun" not in session(operator)
+
+
+async def test_a_run_leaves_what_it_has_said_even_when_another_looks_first(
+    operator: Operator,
+) -> None:
+    operator.api.put(Kind.RUN, a_run_object("a", session={"name": "s"}))
+    await operator.turn(("ns", "a"))
+    operator.api.put(Kind.RUN, a_run_object("b", session=RESUMES))
+    run = operator.api.find(Kind.RUN, "a") or {}
+    agent = {"attempt": 1, "promptSent": True, "snapshot": SNAPSHOT}
+    status = {**run["status"], "phase": "Completed", "agent": agent}
+    change(operator.api, Kind.RUN, "a", status=status)
+    operator.api.drop(Kind.POD, "a-1")
+    await operator.turn(("ns", "b"))
+    assert session(operator)["snapshot"] == f"{run['metadata']['uid']}/snapshots/1"
+    assert session(operator)["activeRun"]["name"] == "b"
+    assert operator.run("b").attempts == 1
+
+
+async def test_a_run_that_is_deleted_strands_nobody(operator: Operator) -> None:
+    for name, of in (("a", {"name": "s"}), ("b", RESUMES), ("c", RESUMES)):
+        operator.api.put(Kind.RUN, a_run_object(name, session=of))
+    await operator.see()
+    await work(operator)
+    complete(operator, "a")
+    await operator.see()
+    await work(operator)
+    operator.api.drop(Kind.RUN, "b")
+    operator.api.drop(Kind.POD, "b-1")
+    await operator.see()
+    await work(operator)
+    assert operator.run("c").attempts == 1, "it goes on from what a has left"
+
+
+async def test_a_run_resumes_no_conversation_that_was_lost(operator: Operator) -> None:
+    operator.api.put(Kind.RUN, a_run_object("a", session={"name": "s"}))
+    operator.api.put(Kind.RUN, a_run_object("b", session=RESUMES))
+    await operator.see()
+    await work(operator)
+    complete(operator, "a", snapshotError="It is too large.")
+    await operator.see()
+    await work(operator)
+    b = operator.run("b").status
+    assert (b.phase, b.reason) == ("Failed", "SessionNotResumable")
+    assert "It is too large." in (b.message or "")
+
+
+@pytest.mark.parametrize(
+    ("agent", "left"),
+    [
+        pytest.param(None, {}, id="a-run-that-never-began-changes-nothing"),
+        pytest.param({"state": "Preparing"}, {}, id="nor-one-that-said-nothing"),
+        pytest.param(
+            {"promptSent": True, "snapshot": SNAPSHOT},
+            {
+                "snapshot": "11111111-1111-1111-1111-111111111111/snapshots/1",
+                "snapshotError": None,
+                "sessionID": "s",
+            },
+            id="its-snapshot",
+        ),
+        pytest.param(
+            {"promptSent": True, "snapshot": SNAPSHOT, "snapshotError": "It is too large."},
+            {"snapshotError": "Of run r there is no snapshot: It is too large."},
+            id="an-error-counts-over-an-older-snapshot",
+        ),
+        pytest.param(
+            {"promptSent": True},
+            {
+                "snapshotError": "Of run r there is no snapshot: the pod ended before the"
+                " conversation was kept."
+            },
+            id="a-lost-conversation",
+        ),
+        pytest.param(
+            {"promptSent": True, "snapshot": SNAPSHOT, "acknowledgedInput": 1},
+            {
+                "snapshotError": "Of run r there is no snapshot: the pod ended before the"
+                " conversation was kept."
+            },
+            id="a-snapshot-without-the-last-answer",
+        ),
+    ],
+)
+def test_what_a_run_leaves_in_its_session(agent: Any, left: dict[str, Any]) -> None:
+    assert legacy_of(a_started_run(agent=agent)) == {"lastRun": "r", **left}
+
+
+async def test_children_go_with_their_parent(operator: Operator) -> None:
+    parent = operator.api.put(Kind.RUN, a_run_object("p"))
+    above = {"name": "p", "uid": parent["metadata"]["uid"]}
+    operator.api.put(Kind.RUN, a_run_object("child", parent=above))
+    await operator.see()
+    await work(operator)
+    assert operator.run("child").attempts == 1
+    cancel(operator.api, "p")
+    await operator.see()
+    await work(operator)
+    assert operator.run("child").phase is Phase.CANCELLING
+    operator.api.drop(Kind.POD, "child-1")
+    await operator.see()
+    await work(operator)
+    status = operator.run("child").status
+    assert (status.phase, status.reason) == ("Cancelled", "CancelRequested")
+    assert status.message == "Its parent, run p, was cancelled."
+
+
+async def test_children_outlive_a_parent_that_is_done_and_not_one_that_is_deleted(
+    operator: Operator,
+) -> None:
+    parent = operator.api.put(Kind.RUN, a_run_object("p", ttlSecondsAfterFinished=0))
+    above = {"name": "p", "uid": parent["metadata"]["uid"]}
+    operator.api.put(Kind.RUN, a_run_object("child", parent=above))
+    await operator.see()
+    await work(operator)
+    complete(operator, "p")
+    await operator.see()
+    await work(operator)
+    assert operator.run("p").phase is Phase.COMPLETED, "it is kept for its child"
+    assert operator.run("child").phase is Phase.STARTING
+    operator.api.drop(Kind.RUN, "p")
+    await operator.see()
+    await work(operator)
+    assert operator.run("child").phase is Phase.CANCELLING
+
+
+async def test_a_parent_goes_in_its_time_once_its_children_are_over(operator: Operator) -> None:
+    parent = operator.api.put(Kind.RUN, a_run_object("p", ttlSecondsAfterFinished=0))
+    above = {"name": "p", "uid": parent["metadata"]["uid"]}
+    operator.api.put(Kind.RUN, a_run_object("child", parent=above))
+    await operator.see()
+    await work(operator)
+    for name in ("p", "child"):
+        complete(operator, name)
+    await operator.see()
+    await work(operator)
+    await operator.turn(("ns", "p"))
+    assert operator.api.find(Kind.RUN, "p") is None
+
+
+@pytest.mark.parametrize("calls", range(1, 30))
+async def test_an_answer_begins_one_attempt_whenever_the_operator_is_killed(calls: int) -> None:
+    """Kill the operator before its nth request after the answer, and look with another."""
+    api = FakeApi()
+    api.put(Kind.PROFILE, a_profile_object())
+    first = Operator(api)
+    await started(first)
+    first.close()
+    left = {"attempt": 1, "state": "Interrupted", "waiting": True}
+    agent_says(
+        api, attempt=1, state="InputRequired", promptSent=True, snapshot=SNAPSHOT, outcome=left
+    )
+    finished(api)
+    run = api.find(Kind.RUN, "r") or {}
+    answer = {"seq": 1, "message": {"parts": [{"type": "text", "text": "Yes."}]}}
+    change(api, Kind.RUN, "r", spec={**run["spec"], "inputs": [answer]})
+    crashing, begun = Operator(api), len(api.calls)
+
+    def crash(verb: str, kind: Kind, name: str) -> None:
+        if len(api.calls) >= begun + calls:
+            raise asyncio.CancelledError
+
+    api.before = crash
+    with pytest.raises(asyncio.CancelledError):
+        await crashing.turn(times=100)
+    crashing.close()
+    api.before = lambda verb, kind, name: None
+    successor = Operator(api)
+    await successor.turn()
+    if api.find(Kind.POD, "r-1"):
+        api.drop(Kind.POD, "r-1")
+        await successor.turn()
+    assert (successor.run().attempts, successor.run().status.continuations) == (2, 1)
+    assert [name for kind, _, name in api.objects if kind is Kind.POD] == ["r-2"]
+    assert (api.find(Kind.SESSION, "r") or {})["status"]["activeRun"]["name"] == "r"
+    successor.close()

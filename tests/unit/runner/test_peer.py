@@ -1,0 +1,270 @@
+"""The command ``peer``, in a pod without a cluster."""
+
+import asyncio
+import json
+import os
+import subprocess
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agentrun.api.gateway import Head, Mail, Messages, Task
+from agentrun.api.messages import AgentMessage
+from agentrun.api.v1alpha1 import AgentProfileSpec, AgentRunSpec
+from agentrun.runner.layout import Layout
+from agentrun.runner.own_tools import ToolFailed
+from agentrun.runner.peer import desk
+from agentrun.runner.peer.commands import Peer
+from agentrun.runner.peer.desk import Answer, Desk
+from agentrun.runner.pipes import make_pipes
+from tests.unit.runner.harness import a_gateway, pod
+
+TASK = Task(
+    run_id="run-1",
+    namespace="agents",
+    uid="uid-1",
+    attempt=1,
+    session_id="session-1",
+    agent_name="ada",
+    spec=AgentRunSpec(backend="acp", role="worker", prompt="x"),
+    profile=AgentProfileSpec(backend="acp", image="i"),
+    head=Head(last_seq=0),
+)
+
+
+@dataclass
+class FakeTools:
+    """What the tools answer, and what they were asked."""
+
+    answers: dict[str, Any] = field(default_factory=dict)
+    calls: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+
+    async def call(self, tool: str, arguments: dict[str, Any]) -> dict[str, Any]:
+        self.calls.append((tool, arguments))
+        answer = self.answers[tool]
+        if isinstance(answer, Exception):
+            raise answer
+        assert isinstance(answer, dict)
+        return answer
+
+
+@dataclass
+class FakeGateway:
+    mail: list[Mail] = field(default_factory=list)
+    given: int = 0
+
+    async def messages(self, after: int, wait_ms: int) -> Messages:
+        new = [one for one in self.mail if one.seq > max(after, self.given)]
+        if not new:
+            await asyncio.sleep(wait_ms / 1000)
+        return Messages(messages=new, delivered_seq=self.given)
+
+    async def delivered(self, seq: int) -> None:
+        self.given = seq
+
+
+def mail(seq: int, text: str = "Hello.", sender: str | None = "bob") -> Mail:
+    body = AgentMessage.model_validate({"parts": [{"type": "text", "text": text}]})
+    return Mail(message_id=f"m{seq}", seq=seq, body=body, created_at="t", from_agent_name=sender)
+
+
+def page(*messages: Mail) -> dict[str, Any]:
+    shown = [one.model_dump(mode="json", by_alias=True) for one in messages]
+    return {"agent_name": "ada", "messages": shown, "next_after_seq": 9}
+
+
+def a_peer(tools: FakeTools, gateway: FakeGateway | None = None, task: Task = TASK) -> Peer:
+    return Peer(task, gateway or FakeGateway(), tools)  # type: ignore[arg-type]
+
+
+AGENTS = {
+    "agents": [
+        {"agent_name": "ada", "role": "worker", "status": "running"},
+        {"agent_name": "bob", "role": None, "status": "idle"},
+    ]
+}
+SENT = {"message_id": "m1", "to_agent_name": "bob", "seq": 3}
+
+
+@pytest.mark.parametrize(
+    ("call", "code", "text"),
+    [
+        (["whoami"], 0, "ada\trunning\t/workspace"),
+        (["whoami", "--cwd", "/x"], 0, "ada\trunning\t/x"),
+        (["whoami", "--as", "ada"], 0, "ada\trunning\t/workspace"),
+        (["whoami", "--as", "eve"], 1, "Error: You are ada, not eve. Leave --as out."),
+        (["list"], 0, "ada\tworker\trunning\nbob\t-\tidle"),
+        (["send", "bob", "Hello", "you"], 0, "sent m1 -> bob (#3)"),
+        (["inbox"], 0, "[1] bob: Hello.\n[2] system: Bye."),
+        (["send", "bob"], 1, "Error: the following arguments are required: text"),
+        (["fly"], 1, "Error: argument COMMAND: invalid choice: 'fly'"),
+        ([], 2, "usage: peer"),
+        (["--help"], 0, "usage: peer"),
+        (["help"], 0, "usage: peer"),
+        (["send", "--help"], 0, "usage: peer send"),
+    ],
+)
+async def test_each_command_prints_its_lines(call: list[str], code: int, text: str) -> None:
+    answers = {
+        "list_agents": AGENTS,
+        "send_agent_message": SENT,
+        "fetch_agent_messages": page(mail(1), mail(2, "Bye.", None)),
+    }
+    answer = await a_peer(FakeTools(answers)).respond(["ada", "/workspace", *call])
+    assert (answer.code, answer.text.startswith(text)) == (code, True), answer.text
+
+
+async def test_a_message_says_what_it_is_and_what_it_answers() -> None:
+    tools = FakeTools({"send_agent_message": SENT})
+    call = ["ada", "/w", "send", "bob", "a", "b", "--kind", "note", "--reply-to", "m0", "--json"]
+    answer = await a_peer(tools).respond(call)
+    assert json.loads(answer.text) == SENT
+    ((_, given),) = tools.calls
+    assert given["metadata"] == {"kind": "note", "reply_to": "m0"}
+    assert given["message"]["parts"] == [{"type": "text", "text": "a b"}]
+
+
+async def test_what_a_tool_refuses_is_an_error() -> None:
+    tools = FakeTools({"list_agents": ToolFailed("not offered")})
+    assert await a_peer(tools).respond(["", "", "list"]) == Answer("Error: not offered", 1)
+
+
+async def test_waiting_gives_each_message_once() -> None:
+    gateway = FakeGateway([mail(1)])
+    peer = a_peer(FakeTools(), gateway)
+    assert (await peer.respond(["", "", "wait"])).text == "[1] bob: Hello."
+    assert (await peer.respond(["", "", "wait", "--timeout", "0"])).text == "no messages"
+    gateway.mail.append(mail(2, "More."))
+    answer = await peer.respond(["", "", "wait", "--json"])
+    assert json.loads(answer.text)["next_after_seq"] == 2
+
+
+async def test_waiting_after_a_number_leaves_alone_what_was_given() -> None:
+    gateway, tools = FakeGateway(), FakeTools({"fetch_agent_messages": page(mail(1))})
+    peer = a_peer(tools, gateway)
+    assert (await peer.respond(["", "", "wait", "--after", "0"])).text == "[1] bob: Hello."
+    assert gateway.given == 0
+    assert tools.calls[0][1]["after_seq"] == 0
+
+
+async def test_nobody_waits_for_what_the_profile_does_not_offer() -> None:
+    profile = AgentProfileSpec.model_validate(
+        {"backend": "acp", "image": "i", "agentTools": {"allowed": []}}
+    )
+    task = TASK.model_copy(update={"profile": profile})
+    answer = await a_peer(FakeTools(), task=task).respond(["", "", "wait"])
+    assert answer == Answer("Error: the profile does not offer you fetch_agent_messages.", 1)
+
+
+@dataclass
+class Place:
+    """The agent's side of a desk."""
+
+    pipes: Path
+    asked: list[Sequence[str]]
+
+    async def peer(self, *arguments: str, **env: str) -> tuple[int, str, str]:
+        process = await asyncio.create_subprocess_exec(
+            str(self.pipes / "bin/peer"),
+            *arguments,
+            env={"PATH": os.environ["PATH"], **env},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        async with asyncio.timeout(20):
+            out, err = await process.communicate()
+        assert process.returncode is not None
+        return process.returncode, out.decode(), err.decode()
+
+
+@asynccontextmanager
+async def a_place(tmp_path: Path, answer: Answer | Exception) -> AsyncIterator[Place]:
+    (tmp_path / "tini").write_text("")
+    layout = Layout(root=tmp_path, init_program=tmp_path / "tini")
+    asked: list[Sequence[str]] = []
+
+    async def respond(call: Sequence[str]) -> Answer:
+        asked.append(call)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    serving = asyncio.create_task(Desk(make_pipes(layout), respond).serve())
+    try:
+        yield Place(layout.pipes, asked)
+    finally:
+        serving.cancel()
+        await asyncio.gather(serving, return_exceptions=True)
+
+
+async def test_arguments_and_answers_arrive_as_they_are(tmp_path: Path) -> None:
+    text = "a\\n%s\t ü\n\n  $HOME `x` \\"
+    async with a_place(tmp_path, Answer(text)) as place:
+        given = ["send", "bob", "two\nlines", "", "-x", "ü'\"\\$(echo no)"]
+        assert await place.peer(*given, PEER_NAME="ada", PEER_CWD="/w") == (0, f"{text}\n", "")
+        assert place.asked == [["ada", "/w", *given]]
+
+
+async def test_an_error_goes_to_the_error_output(tmp_path: Path) -> None:
+    async with a_place(tmp_path, Answer("Error: no", 3)) as place:
+        assert await place.peer("x") == (3, "", "Error: no\n")
+
+
+async def test_a_call_that_fails_ends_no_other(tmp_path: Path) -> None:
+    async with a_place(tmp_path, KeyError("x")) as place:
+        for _ in range(2):
+            code, _, err = await place.peer("x")
+            assert (code, "the runner failed: KeyError" in err) == (1, True)
+
+
+async def test_many_calls_at_once_are_all_answered_and_leave_nothing(tmp_path: Path) -> None:
+    async with a_place(tmp_path, Answer("ok")) as place:
+        results = await asyncio.gather(*(place.peer("x") for _ in range(20)))
+        assert {code for code, _, _ in results} <= {0}
+        async with asyncio.timeout(10):
+            while list((place.pipes / "calls").iterdir()):  # noqa: ASYNC110 - sets no event
+                await asyncio.sleep(0.01)
+
+
+async def test_what_is_too_large_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(desk, "MAX_REQUEST", 1000)
+    monkeypatch.setattr(desk, "MAX_ANSWER", 1000)
+    async with a_place(tmp_path, Answer("x" * 1001)) as place:
+        assert "the answer takes more than 1000 bytes" in (await place.peer("x"))[2]
+        assert "the arguments take more than 1000 bytes" in (await place.peer("x" * 1001))[2]
+
+
+async def test_no_trick_in_the_folder_reaches_another_file(tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("a\0b\0c\0")
+    async with a_place(tmp_path, Answer("written")) as place:
+        calls = place.pipes / "calls"
+        (calls / "1-0").symlink_to(secret)
+        os.mkfifo(calls / "2-0")
+        (calls / "3-0").mkdir()
+        (calls / "4-0").write_text("")
+        (calls / "4-0.new").symlink_to(secret)
+        (calls / "4-0.answer").symlink_to(secret)
+        with (place.pipes / "call").open("w") as fifo:
+            fifo.write("1-0\n2-0\n3-0\n4-0\n../1\n\n" + "x" * 9999 + "\n9-9\n-7-0\n")
+        assert (await place.peer("after"))[0] == 0
+        assert secret.read_text() == "a\0b\0c\0"
+        assert len(place.asked) == 2
+        assert place.asked[0] == []
+
+
+async def test_an_agent_in_its_pod_finds_peer_on_its_path(tmp_path: Path) -> None:
+    gateway = a_gateway(["run", "peer list; peer whoami --json; peer fly; echo rc $?"])
+    gateway.tools = lambda _: {"result": {"structuredContent": AGENTS}}
+    async with pod(tmp_path, gateway) as running:
+        await running.ended()
+    (finished,) = gateway.data("command_finished")
+    assert "ada\tworker\trunning" in finished["output"]
+    assert '"agent_name": "harness"' in finished["output"]
+    assert "rc 1" in finished["output"]
