@@ -1,6 +1,5 @@
 """A run in the foreground: shown as it works, answered, left or cancelled by the person there."""
 
-import asyncio
 from typing import Any
 
 from agentrun.cli import exits
@@ -11,7 +10,7 @@ from agentrun.cli.exits import WAITING
 from agentrun.cli.following import Cursor, Interrupted, Interrupts, follow
 from agentrun.cli.live import LiveLine
 from agentrun.cli.render.events import render_event
-from agentrun.cli.render.runs import end_line, live_steps, next_steps, question_text
+from agentrun.cli.render.runs import end_line, live_steps, next_steps, options_of, question_text
 from agentrun.cli.render.text import now, printable, seconds_between
 from agentrun.cli.screen import Output, Screen
 
@@ -34,6 +33,9 @@ class Foreground:
         self._interrupts = Interrupts()
         self.events: list[dict[str, Any]] = []
         """All that came, for --output json."""
+        self.answered = ""
+        """The question that was answered, though the run may not have taken the answer yet."""
+        self._asked = ""
 
     @property
     def _can_ask(self) -> bool:
@@ -60,6 +62,10 @@ class Foreground:
         if run.status not in WAITING and status in WAITING:
             # It was answered by somebody else in between.
             self._cursor.status = run.status
+            return None
+        if run.status in WAITING and self.answered and _question_id(run) == self.answered:
+            # The run waits still, but no longer for a person: a pod may be on its way.
+            self._cursor.status = "running"
             return None
         if run.status in WAITING and self._can_ask and await self._answer(run):
             return None
@@ -90,16 +96,18 @@ class Foreground:
                 case Output.JSONL:
                     self._screen.jsonl(event.raw())
                 case Output.TEXT:
+                    if event.type in ("input_required", "auth_required"):
+                        self._asked = str(event.data.get("text") or "")
                     if (text := render_event(event)) is not None:
                         self._screen.show(text)
 
     async def _answer(self, run: Run) -> bool:
         """Let the person answer; False if they do not want to."""
         question = run.question
-        self._screen.show("")
-        # Its text was shown with the event that asked.
-        shown = question_text(question) if question else "It waits for an answer."
-        self._screen.show(printable(shown))
+        if question is None or question.text != self._asked:
+            self._screen.show(printable(question.text if question else "It waits for an answer."))
+        for line in options_of(question) if question else []:
+            self._screen.show(printable(line))
         chooses = "a number, or words" if question and question.options else "your answer"
         typed = await ask_line(
             self._screen, f"{chooses} (Ctrl-D leaves it waiting): ", self._interrupts
@@ -112,25 +120,12 @@ class Foreground:
         answered = await self._interrupts.guard(
             self._tools.continue_run(run.run_id, input_message=message)
         )
+        self.answered = question.id if question else ""
         # Until the front door says otherwise: else the question would be asked again.
-        self._cursor.status = "running" if answered.status in WAITING else answered.status
+        self._cursor.status = "running"
         if answered.status in WAITING:
             self._screen.note("The answer is on its way; the run has not taken it yet.")
-            await self._interrupts.guard(self._settle(run))
         return True
-
-    async def _settle(self, run: Run) -> None:
-        """Wait until another question, or none, is asked."""
-        asked = run.question.id if run.question else ""
-        while True:
-            page = await self._tools.poll_events(run.run_id, self._cursor.after_seq, wait_ms=20_000)
-            current = await self._tools.get_run(run.run_id)
-            if current.status not in WAITING or (current.question and current.question.id != asked):
-                return
-            if page.events:
-                # They are shown by whoever follows on; here they only must not be asked for
-                # again and again.
-                await asyncio.sleep(1)
 
     async def _interrupted(self) -> int | None:
         """Ask what Ctrl-C was meant to do; a second one leaves."""
@@ -155,3 +150,7 @@ class Foreground:
     def _left(self) -> None:
         self._screen.note(f"{self._cursor.run_id} goes on:")
         self._screen.steps(live_steps(self._cursor.run_id))
+
+
+def _question_id(run: Run) -> str:
+    return run.question.id if run.question else ""

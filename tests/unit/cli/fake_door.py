@@ -115,7 +115,7 @@ def build(door: FakeDoor) -> MCPServer:  # noqa: C901 - a function for each tool
     server: MCPServer = MCPServer("fake", log_level="ERROR")
 
     def log(tool: str, arguments: Json) -> None:
-        given = {k: v for k, v in arguments.items() if v is not None and k != "door"}
+        given = {k: v for k, v in arguments.items() if v is not None and k not in ("door", "log")}
         door.calls.append((tool, given))
 
     @server.tool()

@@ -216,8 +216,10 @@ async def _stay(
         told = f" continues {before.run_id}" if is_new else ""
         screen.note(f"{continued.run_id}{told} is {continued.status}")
     status = "running" if continued.status in WAITING else continued.status
-    cursor = Cursor(continued.run_id, 0 if is_new else before.last_seq, status)
+    cursor = Cursor(continued.run_id, 0 if is_new else before.last_seq, status or "running")
     foreground = Foreground(tools, screen, output, None if is_new else before, cursor)
+    if not is_new and before.question:
+        foreground.answered = before.question.id
     code = await foreground.watch()
     if output is Output.JSON and code != exits.INTERRUPTED:
         ended = await tools.get_run(continued.run_id)

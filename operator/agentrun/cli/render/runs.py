@@ -111,11 +111,15 @@ def usage_of(run: Run) -> str:
 
 def question_text(question: Question) -> str:
     """Show a question with its options, numbered."""
-    options = [
+    return "\n".join([question.text or "(no text)", *options_of(question)])
+
+
+def options_of(question: Question) -> list[str]:
+    """Show a question's options, numbered as they can be chosen."""
+    return [
         f"  {number}) {option.name or option.id}"
         for number, option in enumerate(question.options, start=1)
     ]
-    return "\n".join([question.text or "(no text)", *options])
 
 
 def end_line(run: Run, now: datetime) -> Text:
