@@ -12,20 +12,21 @@ import json
 import logging
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import httpx2
-from mcp import Client, MCPError
-from mcp.client.streamable_http import streamable_http_client
-from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 from pydantic import ValidationError
 
 from agentrun import __version__
 from agentrun.cli import answers
 from agentrun.cli.answers import Answer
-from agentrun.cli.connection import FrontDoor, front_door
 from agentrun.cli.options import ConnectionOptions
 from agentrun.cli.problems import AwayError, CliError, ToolRefusedError
+
+if TYPE_CHECKING:
+    from mcp import Client
+
+    from agentrun.cli.connection import FrontDoor
 
 A = TypeVar("A", bound=Answer)
 
@@ -40,7 +41,7 @@ _CONNECTION_CLOSED = -32000
 class Tools:
     """The tools of one front door, in one namespace."""
 
-    def __init__(self, door: FrontDoor, namespace: str = "") -> None:
+    def __init__(self, door: "FrontDoor", namespace: str = "") -> None:
         self.door = door
         self.namespace = namespace
         self._mode: Any = "auto"
@@ -156,8 +157,13 @@ class Tools:
         raise AssertionError  # _endless has no end
 
     @asynccontextmanager
-    async def _connected(self) -> AsyncIterator[Client]:
+    async def _connected(self) -> AsyncIterator["Client"]:
         """Connect, and turn whatever breaks into a ``CliError``."""
+        # Not above: MCP and Kubernetes take a second to import, and help needs none of them.
+        from mcp import Client
+        from mcp.client.streamable_http import streamable_http_client
+        from mcp_types.version import MODERN_PROTOCOL_VERSIONS
+
         self._status = 0
         transport = streamable_http_client(
             self.door.url, http_client=self.door.http, max_sse_event_size=None
@@ -178,6 +184,8 @@ class Tools:
         self._status = response.status_code
 
     def _told(self, error: BaseException) -> BaseException:
+        from mcp import MCPError
+
         place = self.door.place
         if isinstance(error, CliError) or not isinstance(
             error, (MCPError, httpx2.HTTPError, OSError)
@@ -207,6 +215,8 @@ class UnknownError(CliError):
 @asynccontextmanager
 async def open_tools(options: ConnectionOptions) -> AsyncIterator[Tools]:
     """Reach the front door."""
+    from agentrun.cli.connection import front_door
+
     # The SDK logs what is raised here as well.
     logging.getLogger("mcp").setLevel(logging.CRITICAL)
     async with front_door(options) as door:

@@ -25,7 +25,7 @@ def test_runs_are_listed_in_columns(door: FakeDoor) -> None:
     done = call(door, "runs", "list")
     head, first, second = done.out.splitlines()
     assert head.split() == [
-        "RUN", "STATUS", "BACKEND", "ROLE", "AGENT", "AGE", "TOOK", "SUMMARY",
+        "RUN", "STATUS", "BACKEND", "AGENT", "AGE", "TOOK", "SUMMARY",
     ]  # fmt: skip
     assert "2m 10s" in first
     assert "All good" in first

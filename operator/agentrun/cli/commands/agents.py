@@ -10,7 +10,8 @@ from agentrun.cli.asking import text_message
 from agentrun.cli.client import Tools
 from agentrun.cli.commands.common import with_tools
 from agentrun.cli.options import ConnectionOptions
-from agentrun.cli.render.runs import status_text, table
+from agentrun.cli.render.runs import status_text
+from agentrun.cli.render.tables import Columns
 from agentrun.cli.render.text import age, clock, line_of, now, printable
 from agentrun.cli.screen import Output, OutputOption, Screen
 
@@ -37,10 +38,10 @@ def list_(
             case Output.TEXT if not page.agents:
                 screen.note("There are no agents: `agentrun run --name NAME PROMPT` makes one.")
             case Output.TEXT:
-                made = table("AGENT", "STATUS", "ROLE", "ACTIVE", "LAST RUN")
+                made = Columns("AGENT", "STATUS", "ROLE", "ACTIVE", "LAST RUN")
                 for agent in page.agents:
-                    made.add_row(
-                        Text(line_of(agent.agent_name, 52)), status_text(agent.status),
+                    made.add(
+                        line_of(agent.agent_name, 52), status_text(agent.status),
                         agent.role or "-", age(agent.updated_at, now()), agent.last_run_id or "-",
                     )  # fmt: skip
                 screen.show(made)
@@ -51,7 +52,7 @@ def list_(
 def send(
     connection: ConnectionOptions,
     agent: Name,
-    words: Annotated[list[str] | None, typer.Argument(metavar="[TEXT]...")] = None,
+    words: Annotated[list[str] | None, typer.Argument(metavar="TEXT")] = None,
     prompt: Annotated[
         str, typer.Option("--prompt", "-p", help="The text, instead of words behind the command.")
     ] = "",

@@ -2,16 +2,12 @@
 
 from typing import Any
 
-from rich.text import Text
-
 from agentrun.cli.answers import Profile
 from agentrun.cli.client import Tools
 from agentrun.cli.commands.common import with_tools
-from agentrun.cli.connection.discovery import find_service
-from agentrun.cli.connection.kube import Kube
 from agentrun.cli.options import ConnectionOptions
 from agentrun.cli.problems import CliError
-from agentrun.cli.render.runs import table
+from agentrun.cli.render.tables import Columns
 from agentrun.cli.render.text import line_of
 from agentrun.cli.screen import Output, OutputOption, Screen
 
@@ -59,6 +55,9 @@ async def _namespace(tools: Tools, connection: ConnectionOptions) -> str:
 
 
 async def _first_namespace(connection: ConnectionOptions) -> str:
+    from agentrun.cli.connection.discovery import find_service
+    from agentrun.cli.connection.kube import Kube
+
     kube = await Kube.connect(connection.kubeconfig, connection.context)
     try:
         service = await find_service(kube, connection)
@@ -68,6 +67,8 @@ async def _first_namespace(connection: ConnectionOptions) -> str:
 
 
 async def _from_kubernetes(connection: ConnectionOptions) -> list[Profile]:
+    from agentrun.cli.connection.kube import Kube
+
     namespace = connection.namespace or await _first_namespace(connection)
     kube = await Kube.connect(connection.kubeconfig, connection.context)
     try:
@@ -92,11 +93,11 @@ def _show(screen: Screen, profiles: list[Profile]) -> None:
     if not profiles:
         screen.note("There are no profiles: an AgentProfile makes one (docs/profiles.md).")
         return
-    made = table("PROFILE", "BACKEND", "MODELS", "DESCRIPTION")
+    made = Columns("PROFILE", "BACKEND", "MODELS", "DESCRIPTION")
     for profile in sorted(profiles, key=lambda one: one.name):
-        made.add_row(
-            Text(line_of(profile.name)), profile.backend, Text(_models(profile.models)),
-            Text(line_of(profile.description or "", 80)),
+        made.add(
+            line_of(profile.name), line_of(profile.backend), _models(profile.models),
+            line_of(profile.description or ""),
         )  # fmt: skip
     screen.show(made)
 

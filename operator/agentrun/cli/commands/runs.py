@@ -148,7 +148,7 @@ def continue_(
     run: Ref,
     words: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[ANSWER]...", help="The answer, or what to do next."),
+        typer.Argument(metavar="ANSWER", help="The answer, or what to do next."),
     ] = None,
     prompt: Annotated[
         str, typer.Option("--prompt", "-p", help="The same, instead of words behind the command.")

@@ -29,7 +29,7 @@ def starter(name: str, role: str, doc: str) -> Callable[..., None]:
     def start(
         connection: ConnectionOptions,
         words: Annotated[
-            list[str] | None, typer.Argument(metavar="[PROMPT]...", help="The task, in words.")
+            list[str] | None, typer.Argument(metavar="PROMPT", help="The task, in words.")
         ] = None,
         prompt: Annotated[
             str,

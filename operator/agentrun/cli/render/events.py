@@ -4,6 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.containers import Lines
 from rich.text import Text
 
 from agentrun.cli.answers import Event
@@ -25,7 +27,24 @@ class Told:
     mark_style: str = ""
 
 
-def render_event(event: Event) -> Text | None:
+@dataclass(frozen=True)
+class EventLine:
+    """An event: when, a mark, and a text whose further lines stand below its first."""
+
+    head: Text
+    body: Text
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Fold it into a terminal; a pipe gets each line as it is."""
+        lines = self.body.split("\n", allow_blank=True)
+        if not options.no_wrap:
+            width = max(20, options.max_width - len(_INDENT))
+            lines = Lines(part for line in lines for part in line.wrap(console, width) or [line])
+        for number, line in enumerate(lines):
+            yield Text.assemble(self.head if number == 0 else _INDENT, line)
+
+
+def render_event(event: Event) -> EventLine | None:
     """Render an event; None for what only programs care about."""
     told = tell(event)
     if told is None or not told.text.strip():
@@ -33,9 +52,10 @@ def render_event(event: Event) -> Text | None:
     lines = printable(told.text).strip("\n").splitlines()
     if event.type not in _IN_FULL:
         lines = _bounded(lines)
-    text = Text(f"{clock(event.ts)}  ", style="dim")
-    text = Text.assemble(text, Text(told.mark, style=told.mark_style or told.style), " ")
-    return text.append(f"\n{_INDENT}".join(lines), style=told.style)
+    head = Text.assemble(
+        (f"{clock(event.ts)}  ", "dim"), (told.mark, told.mark_style or told.style), " "
+    )
+    return EventLine(head, Text("\n".join(lines), style=told.style))
 
 
 def tell(event: Event) -> Told | None:

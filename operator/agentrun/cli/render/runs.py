@@ -9,6 +9,7 @@ from rich.text import Text
 
 from agentrun.cli.answers import Question, Run
 from agentrun.cli.exits import WAITING
+from agentrun.cli.render.tables import Columns
 from agentrun.cli.render.text import age, duration, line_of, printable, seconds_between
 
 STYLES = {
@@ -25,30 +26,20 @@ STYLES = {
 _MARKS = {"completed": "✓", "failed": "✗", "rejected": "✗", "cancelled": "■"}
 
 
-def table(*columns: str) -> Table:
-    """Make a table of aligned columns without lines, of which only the last gives way."""
-    made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    for name in columns[:-1]:
-        made.add_column(name, no_wrap=True)
-    made.add_column(columns[-1], no_wrap=True, overflow="ellipsis")
-    return made
-
-
 def status_text(status: str) -> Text:
     """Show a status in its colour."""
     return Text(printable(status), style=STYLES.get(status, ""))
 
 
-def run_table(runs: Iterable[Run], now: datetime) -> Table:
+def run_table(runs: Iterable[Run], now: datetime) -> Columns:
     """Show runs, one a line."""
-    made = table("RUN", "STATUS", "BACKEND", "ROLE", "AGENT", "AGE", "TOOK", "SUMMARY")
+    made = Columns("RUN", "STATUS", "BACKEND", "AGENT", "AGE", "TOOK", "SUMMARY")
     for run in runs:
-        agent = "-" if run.agent_name == run.run_id else run.agent_name
+        agent = "-" if run.agent_name in ("", run.run_id) else run.agent_name
         took = duration(seconds_between(run.started_at, run.completed_at, now))
-        made.add_row(
-            Text(printable(run.run_id)), status_text(run.status), run.backend, run.role,
-            Text(line_of(agent, 24)), age(run.started_at, now), took,
-            Text(line_of(run.summary, 80)),
+        made.add(
+            printable(run.run_id), status_text(run.status), printable(run.backend),
+            line_of(agent, 24), age(run.started_at, now), took, line_of(run.summary),
         )  # fmt: skip
     return made
 
