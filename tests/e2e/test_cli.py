@@ -134,7 +134,7 @@ async def test_a_question_is_answered_in_the_terminal_or_by_a_script(
         await screen.until("1) ")
         await screen.until("leaves it waiting): ")
         screen.type("1\n")
-        await screen.until("● So be it.")
+        await screen.until("So be it.")
         await screen.until(" completed")
         assert await screen.ends() == 0
 

@@ -53,10 +53,11 @@ class LiveLine:
     def _render(self) -> RenderableType:
         status = self.status.replace("_", " ")
         doing = f" · {self.doing}" if self.doing and self.status == "running" else ""
-        text = Text.assemble(
-            (printable(self._run_id), "bold"), " ", (status, STYLES.get(self.status, "")),
+        frame = self._spinner.render(time.monotonic())
+        assert isinstance(frame, Text)  # a spinner without a text of its own
+        return Text.assemble(
+            frame, " ", (printable(self._run_id), "bold"), " ",
+            (status, STYLES.get(self.status, "")),
             f" {duration(time.monotonic() - self._begun)}", (doing, "dim"),
             no_wrap=True, overflow="ellipsis",
         )  # fmt: skip
-        self._spinner.update(text=text)
-        return self._spinner

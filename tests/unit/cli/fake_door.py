@@ -148,6 +148,7 @@ def build(door: FakeDoor) -> MCPServer:  # noqa: C901 - a function for each tool
         after_seq: int, run_id: str, limit: int = 100, wait_ms: int = 20_000,
         namespace: str | None = None,
     ) -> Json:  # fmt: skip
+        log("poll_events", locals())
         found = door.find(run_id, None)
         if wait_ms and after_seq >= len(found.events):
             if not found.later:
