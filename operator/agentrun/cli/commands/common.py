@@ -3,7 +3,7 @@
 import asyncio
 import re
 from collections.abc import Awaitable, Callable
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -41,6 +41,3 @@ def parse_duration(text: str) -> int:
     if not parts or "".join(f"{number}{unit}" for number, unit in parts) != text:
         raise typer.BadParameter(f"{text!r} is no duration: write it as 90s, 15m or 1h30m")
     return sum(int(number) * _UNITS[unit or "s"] for number, unit in parts)
-
-
-Duration = Annotated[Any, typer.Option(parser=parse_duration, metavar="DURATION")]
