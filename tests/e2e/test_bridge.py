@@ -219,7 +219,7 @@ async def _check(laptop: Laptop) -> str:
         env=laptop.environment, stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip
     _, err = await process.communicate()
-    assert process.returncode == 1
+    assert process.returncode == 8
     assert len(err.splitlines()) == 1
     return err.decode()
 

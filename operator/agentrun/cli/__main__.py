@@ -9,6 +9,9 @@ def main() -> None:
         from agentrun.cli.app import main as run
     except ModuleNotFoundError as error:
         sys.exit(f"agentrun: {error.name} is not installed: install agentrun[cli]")
+    except KeyboardInterrupt:
+        # Before there was anything to interrupt.
+        sys.exit(130)
     run()
 
 

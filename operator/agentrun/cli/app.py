@@ -1,25 +1,55 @@
 """The commands, and how their ends look: help, usage errors, and problems as one line."""
 
 import sys
+from collections.abc import Callable
 from typing import Annotated
 
 import httpx2
 import typer
 
 from agentrun import __version__
+from agentrun.cli import exits
+from agentrun.cli.commands import agents, artifacts, diff, events, profiles, runs, start
 from agentrun.cli.commands.mcp import mcp
 from agentrun.cli.options import with_connection
 from agentrun.cli.problems import CliError
+
+
+def _group(text: str) -> typer.Typer:
+    return typer.Typer(help=text, no_args_is_help=True, rich_markup_mode=None)
+
 
 app = typer.Typer(
     name="agentrun",
     help="Run coding agents on Kubernetes.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+for _name, _command in (("ask", start.ask), ("run", start.run), ("review", start.review)):
+    app.command(_name)(with_connection(_command))
+GROUPS: dict[str, tuple[str, dict[str, Callable[..., None]]]] = {
+    "runs": (
+        "See runs, and do something with them.",
+        {
+            "list": runs.list_, "show": runs.show, "diff": diff.diff, "continue": runs.continue_,
+            "cancel": runs.cancel, "wait": runs.wait, "again": runs.again,
+        },
+    ),
+    "events": ("Read what runs did.", {"tail": events.tail}),
+    "artifacts": ("Read what was too large for an event.", {"get": artifacts.get}),
+    "agents": (
+        "See agents, and leave them messages.",
+        {"list": agents.list_, "send": agents.send, "inbox": agents.inbox},
+    ),
+    "profiles": ("See what runs can be started with.", {"list": profiles.list_}),
+}  # fmt: skip
+for _name, (_text, _commands) in GROUPS.items():
+    _made = _group(_text)
+    for _verb, _command in _commands.items():
+        _made.command(_verb)(with_connection(_command))
+    app.add_typer(_made, name=_name)
 app.command("mcp")(with_connection(mcp))
 
 
@@ -40,15 +70,21 @@ def _root(
 
 
 def main() -> None:
-    """Run a command: 0 if it did its work, 1 if it could not, 2 if it was called wrongly."""
+    """Run a command; ``exits`` says with which codes it ends."""
     try:
         app()
     except CliError as error:
         _end(str(error))
     except httpx2.HTTPError as error:
         _end(f"the connection to AgentRun broke: {error or type(error).__name__}; try again")
+    except KeyboardInterrupt:
+        sys.exit(exits.INTERRUPTED)
+    except BrokenPipeError:
+        # Whoever reads has seen enough: `agentrun runs diff RUN | head`.
+        sys.stderr.close()
+        sys.exit(exits.OK)
 
 
 def _end(message: str) -> None:
-    sys.stderr.write(f"agentrun: {message}\n")
-    sys.exit(1)
+    sys.stderr.write(f"agentrun: {' '.join(message.split())}\n")
+    sys.exit(exits.PROBLEM)

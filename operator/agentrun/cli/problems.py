@@ -15,3 +15,7 @@ class RefusedError(CliError):
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
         self.status = status
+
+
+class ToolRefusedError(CliError):
+    """A tool of the front door refused, in its own words."""

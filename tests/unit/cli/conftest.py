@@ -1,12 +1,25 @@
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.unit.cli.fake_cluster import FakeCluster, a_cluster
+from tests.unit.cli.fake_door import FakeDoor, serving
 
 
 @pytest.fixture
 async def cluster(tmp_path: Path) -> AsyncIterator[FakeCluster]:
     async with a_cluster(tmp_path) as made:
         yield made
+
+
+@pytest.fixture(scope="session")
+def served() -> Iterator[FakeDoor]:
+    with serving(FakeDoor()) as made:
+        yield made
+
+
+@pytest.fixture
+def door(served: FakeDoor) -> FakeDoor:
+    served.reset()
+    return served

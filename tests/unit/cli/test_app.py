@@ -42,9 +42,9 @@ def test_a_wrong_call_ends_with_2(tmp_path: Path, arguments: list[str]) -> None:
     assert "Usage" in done.stderr + done.stdout
 
 
-def test_a_problem_is_one_line_and_ends_with_1(tmp_path: Path) -> None:
+def test_a_problem_is_one_line_and_ends_with_8(tmp_path: Path) -> None:
     done = agentrun("mcp", "--check", folder=tmp_path)
-    assert (done.returncode, done.stdout) == (1, "")
+    assert (done.returncode, done.stdout) == (8, "")
     assert done.stderr.startswith("agentrun: there is no kubeconfig at ")
     assert len(done.stderr.splitlines()) == 1
 

@@ -1,0 +1,248 @@
+"""
+The front door's tools, as methods.
+
+Each call is a connection of its own: the server keeps no sessions, so a call also works right
+after a front door was replaced. Calls that may be repeated are repeated for a while when the
+connection breaks or the front door is away; the others never are, as they may have been carried
+out. What goes wrong is a ``CliError`` in every case.
+"""
+
+import asyncio
+import json
+import logging
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import httpx2
+from pydantic import ValidationError
+
+from agentrun import __version__
+from agentrun.cli import answers
+from agentrun.cli.answers import Answer
+from agentrun.cli.options import ConnectionOptions
+from agentrun.cli.problems import AwayError, CliError, ToolRefusedError
+
+if TYPE_CHECKING:
+    from mcp import Client
+
+    from agentrun.cli.connection import FrontDoor
+
+A = TypeVar("A", bound=Answer)
+
+PATIENCE_SECONDS = 20.0
+_PAUSES = (0.2, 0.5, 1.0, 2.0)
+_AWAY = (429, 502, 503, 504)
+# JSON-RPC's and the SDK's own numbers: no such method, no such resource, the connection is gone.
+_UNKNOWN = (-32601, -32602, -32002)
+_CONNECTION_CLOSED = -32000
+
+
+class Tools:
+    """The tools of one front door, in one namespace."""
+
+    def __init__(self, door: "FrontDoor", namespace: str = "") -> None:
+        self.door = door
+        self.namespace = namespace
+        self._mode: Any = "auto"
+        self._status = 0
+        door.http.event_hooks["response"].append(self._note)
+
+    async def spawn_run(self, **arguments: Any) -> answers.Spawned:
+        """Start a run. With an idempotency_key it may be repeated."""
+        patient = bool(arguments.get("idempotency_key"))
+        return await self._call(answers.Spawned, "spawn_run", arguments, patient=patient)
+
+    async def get_run(self, run_id: str) -> answers.Run:
+        """Show a run."""
+        return await self._call(answers.Run, "get_run", {"run_id": run_id})
+
+    async def find_run(self, ref: str) -> answers.Run:
+        """Show the run that a person means: by its run_id, or by its agent's name."""
+        for key in ("run_id", "agent_name"):
+            try:
+                return await self._call(answers.Run, "get_run", {key: ref})
+            except ToolRefusedError as error:
+                if not str(error).startswith(f"Unknown {key}"):
+                    raise
+        raise CliError(
+            f"there is no run and no agent {ref}: `agentrun runs list` shows the runs,"
+            " and --namespace looks in another namespace"
+        )
+
+    async def poll_events(
+        self, run_id: str, after_seq: int, *, limit: int = 200, wait_ms: int = 20_000
+    ) -> answers.Page:
+        """Read the next events."""
+        arguments = {"run_id": run_id, "after_seq": after_seq, "limit": limit, "wait_ms": wait_ms}
+        return await self._call(answers.Page, "poll_events", arguments)
+
+    async def cancel_run(
+        self, run_id: str, *, wait_ms: int = 15_000, reason: str | None = None
+    ) -> answers.Cancelled:
+        """Cancel a run. It is harmless to do so twice."""
+        arguments = {"run_id": run_id, "wait_ms": wait_ms, "reason": reason}
+        return await self._call(answers.Cancelled, "cancel_run", arguments)
+
+    async def list_runs(self, **filters: Any) -> answers.Runs:
+        """List a page of runs, newest first."""
+        return await self._call(answers.Runs, "list_runs", filters)
+
+    async def continue_run(self, run_id: str, **arguments: Any) -> answers.Continued:
+        """Answer a waiting run, or continue one that has ended as a new run."""
+        given = {"run_id": run_id, **arguments}
+        return await self._call(answers.Continued, "continue_run", given, patient=False)
+
+    async def get_event_artifact(
+        self, run_id: str, seq: int, field_path: str, *, offset: int = 0, limit: int = 262_144
+    ) -> answers.Slice:
+        """Read a part of a large field."""
+        arguments = {
+            "run_id": run_id, "seq": seq, "field_path": field_path,
+            "offset": offset, "limit": limit,
+        }  # fmt: skip
+        return await self._call(answers.Slice, "get_event_artifact", arguments)
+
+    async def list_agents(self, **filters: Any) -> answers.Agents:
+        """List a page of agents."""
+        return await self._call(answers.Agents, "list_agents", filters)
+
+    async def send_agent_message(self, **arguments: Any) -> answers.Sent:
+        """Put a message into an agent's mailbox."""
+        return await self._call(answers.Sent, "send_agent_message", arguments, patient=False)
+
+    async def fetch_agent_messages(self, agent_name: str, **arguments: Any) -> answers.Inbox:
+        """Read an agent's mailbox; nothing is taken out of it."""
+        given = {"agent_name": agent_name, **arguments}
+        return await self._call(answers.Inbox, "fetch_agent_messages", given)
+
+    async def read_resource(self, uri: str) -> Any:
+        """Return a resource's JSON."""
+        async with self._connected() as client:
+            read = await client.read_resource(uri)
+        return json.loads(getattr(read.contents[0], "text", "null"))
+
+    async def _call(
+        self, kind: type[A], tool: str, arguments: dict[str, Any], *, patient: bool = True
+    ) -> A:
+        given = {key: value for key, value in arguments.items() if value is not None}
+        if self.namespace:
+            given.setdefault("namespace", self.namespace)
+        content = await self._repeat(tool, given, PATIENCE_SECONDS if patient else 0.0)
+        try:
+            return kind.model_validate(content)
+        except ValidationError as error:
+            wrong = ".".join(str(part) for part in error.errors()[0]["loc"])
+            raise CliError(
+                f"{self.door.place} answered {tool} in a form that this agentrun {__version__}"
+                f" does not read ({wrong}): install the version that is in the cluster"
+            ) from error
+
+    async def _repeat(self, tool: str, given: dict[str, Any], patience: float) -> Any:
+        clock = asyncio.get_running_loop().time
+        ends = clock() + patience
+        for pause in _endless(_PAUSES):
+            try:
+                async with self._connected() as client:
+                    result = await client.call_tool(tool, given)
+            except AwayError:
+                if clock() + pause > ends:
+                    raise
+                await asyncio.sleep(pause)
+                continue
+            if result.is_error:
+                text = " ".join(getattr(part, "text", "") for part in result.content)
+                raise _refused(tool, text, self.door.place)
+            return result.structured_content
+        raise AssertionError  # _endless has no end
+
+    @asynccontextmanager
+    async def _connected(self) -> AsyncIterator["Client"]:
+        """Connect, and turn whatever breaks into a ``CliError``."""
+        # Not above: MCP and Kubernetes take a second to import, and help needs none of them.
+        from mcp import Client
+        from mcp.client.streamable_http import streamable_http_client
+        from mcp_types.version import MODERN_PROTOCOL_VERSIONS
+
+        self._status = 0
+        transport = streamable_http_client(
+            self.door.url, http_client=self.door.http, max_sse_event_size=None
+        )
+        try:
+            async with Client(transport, mode=self._mode, cache=None) as client:
+                if client.protocol_version in MODERN_PROTOCOL_VERSIONS:
+                    # Asked once: what is agreed on holds for the calls that follow.
+                    self._mode = client.protocol_version
+                yield client
+        except (Exception, BaseExceptionGroup) as error:
+            # Errors of the transport's tasks come in groups.
+            known = next(_leaves(error), error)
+            raise self._told(known) from error
+
+    async def _note(self, response: httpx2.Response) -> None:
+        # The SDK does not tell which status an error had.
+        self._status = response.status_code
+
+    def _told(self, error: BaseException) -> BaseException:
+        from mcp import MCPError
+
+        place = self.door.place
+        if isinstance(error, CliError) or not isinstance(
+            error, (MCPError, httpx2.HTTPError, OSError)
+        ):
+            return error
+        if isinstance(error, (httpx2.HTTPError, OSError)):
+            why = str(error) or type(error).__name__
+            return AwayError(f"{place} cannot be reached: {why}; check the URL and the network")
+        if self._status in (401, 403):
+            return CliError(
+                f"{place} does not accept the token ({self._status}): give another one with"
+                " --token or AGENTRUN_TOKEN, or leave it out to have one made by your kubeconfig"
+            )
+        if self._status in _AWAY or error.code == _CONNECTION_CLOSED:
+            return AwayError(f"{place} cannot answer just now ({self._status}); try again")
+        if self._status == 404 and error.message == "Not Found":
+            return CliError(f"there is no AgentRun at {place}: check --url")
+        if error.code in _UNKNOWN:
+            return UnknownError(error.message)
+        return CliError(f"{place} answered with an error ({self._status}): {error.message}")
+
+
+class UnknownError(CliError):
+    """The front door does not know what was asked for."""
+
+
+@asynccontextmanager
+async def open_tools(options: ConnectionOptions) -> AsyncIterator[Tools]:
+    """Reach the front door."""
+    from agentrun.cli.connection import front_door
+
+    # The SDK logs what is raised here as well.
+    logging.getLogger("mcp").setLevel(logging.CRITICAL)
+    async with front_door(options) as door:
+        yield Tools(door, options.namespace)
+
+
+def _refused(tool: str, text: str, place: str) -> CliError:
+    told = text.removeprefix(f"Error executing tool {tool}: ").removeprefix("Error: ")
+    if told.startswith("Unknown tool"):
+        return CliError(
+            f"{place} does not offer {tool}: it is older than this agentrun {__version__};"
+            " upgrade its Helm release"
+        )
+    return ToolRefusedError(told)
+
+
+def _leaves(error: BaseException) -> Iterator[BaseException]:
+    """Yield the errors in a group, those that say most first."""
+    if not isinstance(error, BaseExceptionGroup):
+        yield error
+        return
+    inner = [leaf for one in error.exceptions for leaf in _leaves(one)]
+    yield from sorted(inner, key=lambda leaf: not isinstance(leaf, CliError))
+
+
+def _endless(pauses: tuple[float, ...]) -> Iterator[float]:
+    yield from pauses
+    while True:
+        yield pauses[-1]

@@ -1,0 +1,120 @@
+"""``agentrun agents``: who has worked here, and what they are told."""
+
+import sys
+from typing import Annotated
+
+import typer
+from rich.text import Text
+
+from agentrun.cli.asking import text_message
+from agentrun.cli.client import Tools
+from agentrun.cli.commands.common import with_tools
+from agentrun.cli.options import ConnectionOptions
+from agentrun.cli.render.runs import status_text
+from agentrun.cli.render.tables import Columns
+from agentrun.cli.render.text import age, clock, line_of, now, printable
+from agentrun.cli.screen import Output, OutputOption, Screen
+
+Name = Annotated[str, typer.Argument(metavar="AGENT", help="The agent's name.")]
+
+
+def list_(
+    connection: ConnectionOptions,
+    status: Annotated[str, typer.Option(help="Only agents that are there: idle, running, …")] = "",
+    backend: Annotated[str, typer.Option(help="Only agents of this kind.")] = "",
+    limit: Annotated[int, typer.Option(min=1, max=500, help="How many at most.")] = 50,
+    output: OutputOption = Output.TEXT,
+) -> None:
+    """List agents, those that did something last first."""
+
+    async def work(tools: Tools) -> None:
+        page = await tools.list_agents(status=status or None, backend=backend or None, limit=limit)
+        screen = Screen()
+        match output:
+            case Output.JSON:
+                screen.json(page.raw())
+            case Output.JSONL:
+                screen.jsonl(*(agent.raw() for agent in page.agents))
+            case Output.TEXT if not page.agents:
+                screen.note("There are no agents: `agentrun run --name NAME PROMPT` makes one.")
+            case Output.TEXT:
+                made = Columns("AGENT", "STATUS", "ROLE", "ACTIVE", "LAST RUN")
+                for agent in page.agents:
+                    made.add(
+                        line_of(agent.agent_name, 52), status_text(agent.status),
+                        agent.role or "-", age(agent.updated_at, now()), agent.last_run_id or "-",
+                    )  # fmt: skip
+                screen.show(made)
+
+    with_tools(connection, work)
+
+
+def send(
+    connection: ConnectionOptions,
+    agent: Name,
+    words: Annotated[list[str] | None, typer.Argument(metavar="TEXT")] = None,
+    prompt: Annotated[
+        str, typer.Option("--prompt", "-p", help="The text, instead of words behind the command.")
+    ] = "",
+    sender: Annotated[str, typer.Option("--from", help="The agent in whose name it is sent.")] = "",
+    output: OutputOption = Output.TEXT,
+) -> None:
+    """Put a message into an agent's mailbox."""
+    piped = "" if sys.stdin.isatty() else sys.stdin.read().strip()
+    text = prompt or " ".join(words or [])
+    if not (text.strip() or piped):
+        raise typer.BadParameter("there is no text: agentrun agents send AGENT WORDS...")
+
+    async def work(tools: Tools) -> None:
+        sent = await tools.send_agent_message(
+            to_agent_name=agent,
+            from_agent_name=sender or None,
+            message=text_message(text.strip(), piped),
+        )
+        screen = Screen()
+        match output:
+            case Output.JSON:
+                screen.json(sent.raw())
+            case Output.JSONL:
+                screen.jsonl(sent.raw())
+            case Output.TEXT:
+                screen.show(f"sent to {sent.to_agent_name or agent} as its message {sent.seq}")
+
+    with_tools(connection, work)
+
+
+def inbox(
+    connection: ConnectionOptions,
+    agent: Name,
+    after: Annotated[int, typer.Option(min=0, help="Only messages after this seq.")] = 0,
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="How many at most.")] = 100,
+    output: OutputOption = Output.TEXT,
+) -> None:
+    """Print an agent's mailbox; nothing is taken out of it."""
+
+    async def work(tools: Tools) -> None:
+        page = await tools.fetch_agent_messages(agent, after_seq=after, limit=limit)
+        screen = Screen()
+        match output:
+            case Output.JSON:
+                screen.json(page.raw())
+            case Output.JSONL:
+                screen.jsonl(*(message.raw() for message in page.messages))
+            case Output.TEXT if not page.messages:
+                screen.note(f"There are no messages for {agent}.")
+            case Output.TEXT:
+                for message in page.messages:
+                    head = f"[{message.seq}] {clock(message.created_at)} "
+                    sender = message.from_agent_name or "system"
+                    body = "\n".join(_part(part) for part in message.body.parts)
+                    screen.show(
+                        Text.assemble(
+                            (head, "dim"), (printable(sender), "cyan"), ": ", printable(body)
+                        )
+                    )
+
+    with_tools(connection, work)
+
+
+def _part(part: dict[str, object]) -> str:
+    return str(part.get("text") or part.get("data") or part.get("uri") or part.get("name") or "")

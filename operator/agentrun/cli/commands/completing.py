@@ -1,0 +1,30 @@
+"""What a shell offers when Tab is pressed: the newest runs, if the front door answers quickly."""
+
+import asyncio
+import contextlib
+
+import typer
+
+from agentrun.cli.options import ConnectionOptions
+
+_SECONDS = 3.0
+_NEWEST = 30
+_FIELDS = ("url", "token", "kubeconfig", "context", "namespace")
+
+
+def complete_run(ctx: typer.Context, incomplete: str) -> list[tuple[str, str]]:
+    """Offer run ids with their status; nothing if they cannot be had."""
+    given = {key: str(ctx.params[key]) for key in _FIELDS if ctx.params.get(key)}
+    # Whatever goes wrong, a completion has nobody to tell it to.
+    with contextlib.suppress(Exception):
+        found = asyncio.run(asyncio.wait_for(_newest(ConnectionOptions(**given)), _SECONDS))
+        return [pair for pair in found if pair[0].startswith(incomplete)]
+    return []
+
+
+async def _newest(options: ConnectionOptions) -> list[tuple[str, str]]:
+    from agentrun.cli.client import open_tools
+
+    async with open_tools(options) as tools:
+        page = await tools.list_runs(limit=_NEWEST)
+    return [(run.run_id, f"{run.status} {run.agent_name}") for run in page.runs]

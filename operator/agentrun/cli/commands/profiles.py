@@ -1,0 +1,118 @@
+"""``agentrun profiles``: what the platform team offers."""
+
+from typing import Any
+
+from agentrun.cli.answers import Profile
+from agentrun.cli.client import Tools
+from agentrun.cli.commands.common import with_tools
+from agentrun.cli.options import ConnectionOptions
+from agentrun.cli.problems import CliError
+from agentrun.cli.render.tables import Columns
+from agentrun.cli.render.text import line_of
+from agentrun.cli.screen import Output, OutputOption, Screen
+
+
+def list_(connection: ConnectionOptions, output: OutputOption = Output.TEXT) -> None:
+    """List the profiles with which runs can be started."""
+
+    async def work(tools: Tools) -> None:
+        profiles = await read_profiles(tools, connection)
+        screen = Screen()
+        match output:
+            case Output.JSON:
+                screen.json({"profiles": [profile.raw() for profile in profiles]})
+            case Output.JSONL:
+                screen.jsonl(*(profile.raw() for profile in profiles))
+            case Output.TEXT:
+                _show(screen, profiles)
+
+    with_tools(connection, work)
+
+
+async def read_profiles(tools: Tools, connection: ConnectionOptions) -> list[Profile]:
+    """Read them from the front door, or from Kubernetes if the front door is older."""
+    try:
+        namespace = tools.namespace or await _namespace(tools, connection)
+        found = await tools.read_resource(f"agentrun://{namespace}/profiles")
+        rows = found.get("profiles", []) if isinstance(found, dict) else found
+        return [Profile.model_validate(row) for row in rows]
+    except CliError as error:
+        if connection.url:
+            raise CliError(
+                f"the profiles cannot be read from {tools.door.place}: {error}; with a kubeconfig"
+                " (leave --url out) they are read from Kubernetes"
+            ) from error
+        return await _from_kubernetes(connection)
+
+
+async def _namespace(tools: Tools, connection: ConnectionOptions) -> str:
+    if not connection.url:
+        return await _first_namespace(connection)
+    page = await tools.list_runs(limit=1)
+    if page.runs:
+        return page.runs[0].namespace
+    raise CliError("it is not known which namespace is yours: give --namespace")
+
+
+async def _first_namespace(connection: ConnectionOptions) -> str:
+    from agentrun.cli.connection.discovery import find_service
+    from agentrun.cli.connection.kube import Kube
+
+    kube = await Kube.connect(connection.kubeconfig, connection.context)
+    try:
+        service = await find_service(kube, connection)
+        return next(iter(service.run_namespaces), "agents")
+    finally:
+        await kube.close()
+
+
+async def _from_kubernetes(connection: ConnectionOptions) -> list[Profile]:
+    from agentrun.cli.connection.kube import Kube
+
+    namespace = connection.namespace or await _first_namespace(connection)
+    kube = await Kube.connect(connection.kubeconfig, connection.context)
+    try:
+        path = f"/apis/agentrun.dev/v1alpha1/namespaces/{namespace}/agentprofiles"
+        items = (await kube.get(path))["items"]
+    finally:
+        await kube.close()
+    return [_profile(item) for item in items]
+
+
+def _profile(item: dict[str, Any]) -> Profile:
+    spec = item.get("spec", {})
+    return Profile(
+        name=item["metadata"]["name"],
+        backend=spec.get("backend", ""),
+        description=spec.get("description"),
+        models=spec.get("models"),
+    )
+
+
+def _show(screen: Screen, profiles: list[Profile]) -> None:
+    if not profiles:
+        screen.note("There are no profiles: an AgentProfile makes one (docs/profiles.md).")
+        return
+    made = Columns("PROFILE", "BACKEND", "MODELS", "DESCRIPTION")
+    for profile in sorted(profiles, key=lambda one: one.name):
+        made.add(
+            line_of(profile.name), line_of(profile.backend), _models(profile.models),
+            line_of(profile.description or ""),
+        )  # fmt: skip
+    screen.show(made)
+
+
+def _models(models: Any) -> str:
+    if isinstance(models, dict):
+        allowed = models.get("allowed") or []
+        default = models.get("default")
+        others = [model for model in allowed if model != default]
+        return (
+            line_of(", ".join(([f"{default} (default)"] if default else []) + others), 48) or "any"
+        )
+    if isinstance(models, list):
+        return line_of(", ".join(map(str, models)), 48) or "any"
+    return line_of(str(models), 48) if models else "any"
+
+
+__all__ = ["list_", "read_profiles"]

@@ -1,0 +1,239 @@
+"""``agentrun runs``: see runs, and do something with them."""
+
+import asyncio
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from agentrun.cli import exits
+from agentrun.cli.answers import Continued, Run
+from agentrun.cli.asking import answer_to, text_message
+from agentrun.cli.client import Tools
+from agentrun.cli.commands.common import Ref, parse_duration, with_tools
+from agentrun.cli.exits import WAITING
+from agentrun.cli.following import Cursor, Interrupted, Interrupts, follow
+from agentrun.cli.foreground import Foreground
+from agentrun.cli.live import LiveLine
+from agentrun.cli.options import ConnectionOptions
+from agentrun.cli.problems import CliError
+from agentrun.cli.render.runs import end_line, live_steps, next_steps, run_page, run_table
+from agentrun.cli.render.text import now, seconds_between
+from agentrun.cli.screen import Output, OutputOption, Screen
+
+DetachOption = Annotated[bool, typer.Option("--detach", help="Do not stay to watch it.")]
+
+
+def list_(
+    connection: ConnectionOptions,
+    status: Annotated[str, typer.Option(help="Only runs that are there: running, failed, …")] = "",
+    backend: Annotated[str, typer.Option(help="Only runs of this kind.")] = "",
+    cwd: Annotated[str, typer.Option(help="Only runs in this folder of their workspace.")] = "",
+    limit: Annotated[int, typer.Option(min=1, max=500, help="How many at most.")] = 20,
+    cursor: Annotated[str, typer.Option(help="The next_cursor of the page before.")] = "",
+    output: OutputOption = Output.TEXT,
+) -> None:
+    """List runs, newest first; also those whose AgentRun is long gone."""
+
+    async def work(tools: Tools) -> None:
+        filters = {"status": status, "backend": backend, "cwd": cwd, "cursor": cursor}
+        given = {key: value for key, value in filters.items() if value}
+        page = await tools.list_runs(limit=limit, **given)
+        screen = Screen()
+        match output:
+            case Output.JSON:
+                screen.json(page.raw())
+            case Output.JSONL:
+                screen.jsonl(*(run.raw() for run in page.runs))
+            case Output.TEXT if not page.runs:
+                what = "no runs like that" if status or backend or cwd else "no runs yet"
+                screen.note(f"There are {what}: `agentrun run PROMPT` starts one.")
+            case Output.TEXT:
+                screen.show(run_table(page.runs, now()))
+        if page.next_cursor and output is not Output.JSON:
+            screen.note(f"There are more: --limit N, or --cursor {page.next_cursor}")
+
+    with_tools(connection, work)
+
+
+def show(connection: ConnectionOptions, run: Ref, output: OutputOption = Output.TEXT) -> None:
+    """Show where a run is, what it asks, and what came of it."""
+
+    async def work(tools: Tools) -> None:
+        found, screen = await tools.find_run(run), Screen()
+        if not _printed(screen, output, found.raw()):
+            screen.show(run_page(found, now()))
+            screen.steps(next_steps(found))
+
+    with_tools(connection, work)
+
+
+def cancel(
+    connection: ConnectionOptions,
+    run: Ref,
+    reason: Annotated[str, typer.Option(help="Why, for people who look later.")] = "",
+    detach: Annotated[
+        bool, typer.Option("--detach", help="Do not wait until nothing of it is left.")
+    ] = False,
+    output: OutputOption = Output.TEXT,
+) -> None:
+    """Cancel a run, and wait until no process of it is left."""
+
+    async def work(tools: Tools) -> None:
+        found, screen = await tools.find_run(run), Screen()
+        wait = 0 if detach else 30_000
+        answer = await tools.cancel_run(found.run_id, wait_ms=wait, reason=reason or None)
+        if _printed(screen, output, answer.raw()):
+            return
+        if answer.status == "cancelled":
+            screen.show(f"{found.run_id} is cancelled: nothing of it is left")
+            return
+        screen.show(f"{found.run_id} is {answer.status}")
+        screen.steps([(f"agentrun runs wait {found.run_id}", "wait until it is gone")])
+
+    with_tools(connection, work)
+
+
+def wait(
+    connection: ConnectionOptions,
+    run: Ref,
+    timeout: Annotated[
+        str, typer.Option(metavar="DURATION", help="How long at most: 90s, 15m, 1h30m.")
+    ] = "",
+    output: OutputOption = Output.TEXT,
+) -> None:
+    """
+    Wait until a run has ended or waits for an answer.
+
+    Ends with 0 completed, 5 failed or rejected, 6 cancelled, 7 if it waits for an answer, and 8
+    when --timeout is over; the run is not touched.
+    """
+    seconds = parse_duration(timeout) if timeout else None
+
+    async def work(tools: Tools) -> int:
+        found, screen = await tools.find_run(run), Screen()
+        passed = seconds_between(found.started_at, None, now()) or 0.0
+        line = LiveLine(screen, found.run_id, passed)
+        cursor = Cursor(found.run_id, found.last_seq, found.status)
+        interrupts = Interrupts()
+
+        def notice(page: Any) -> None:
+            line.status = page.status
+            for event in page.events:
+                line.notice(event)
+
+        line.status = found.status
+        try:
+            with interrupts.watched(), line.shown():
+                async with asyncio.timeout(seconds):
+                    await follow(tools, cursor, notice, interrupts)
+        except TimeoutError:
+            raise CliError(
+                f"{found.run_id} is still {cursor.status} after {timeout};"
+                f" `agentrun runs wait {found.run_id}` waits on"
+            ) from None
+        except Interrupted:
+            return exits.INTERRUPTED
+        ended = await tools.get_run(found.run_id)
+        if not _printed(screen, output, ended.raw()):
+            screen.show(end_line(ended, now()))
+            screen.steps(next_steps(ended))
+        return exits.of_status(ended.status)
+
+    with_tools(connection, work)
+
+
+def continue_(
+    connection: ConnectionOptions,
+    run: Ref,
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="ANSWER", help="The answer, or what to do next."),
+    ] = None,
+    prompt: Annotated[
+        str, typer.Option("--prompt", "-p", help="The same, instead of words behind the command.")
+    ] = "",
+    option: Annotated[str, typer.Option(help="The id of the option to choose.")] = "",
+    detach: DetachOption = False,
+    output: OutputOption = Output.TEXT,
+) -> None:
+    """
+    Answer a run that waits, or go on with one that has completed or failed.
+
+    A run that waits goes on itself; otherwise a new run continues the conversation. An answer
+    that is the number, id or name of one of the question's options chooses it.
+    """
+    piped = "" if sys.stdin.isatty() else sys.stdin.read().strip()
+    typed = prompt or " ".join(words or [])
+    if not (typed.strip() or piped or option):
+        raise typer.BadParameter("there is no answer: agentrun runs continue RUN WORDS...")
+
+    async def work(tools: Tools) -> int:
+        found = await tools.find_run(run)
+        message = _answer(found, typed.strip(), piped, option)
+        continued = await tools.continue_run(found.run_id, input_message=message)
+        return await _stay(tools, found, continued, detach, output)
+
+    with_tools(connection, work)
+
+
+def again(
+    connection: ConnectionOptions,
+    run: Ref,
+    detach: DetachOption = False,
+    output: OutputOption = Output.TEXT,
+) -> None:
+    """Run a run that has ended again from the start: a new run with the same task."""
+
+    async def work(tools: Tools) -> int:
+        found = await tools.find_run(run)
+        continued = await tools.continue_run(found.run_id, from_start=True)
+        return await _stay(tools, found, continued, detach, output)
+
+    with_tools(connection, work)
+
+
+def _answer(run: Run, typed: str, piped: str, option: str) -> dict[str, Any]:
+    if option:
+        return {"role": "user", "parts": [{"type": "data", "data": {"option_id": option}}]}
+    if run.status in WAITING and not piped:
+        return answer_to(run.question, typed)
+    return text_message(typed, piped)
+
+
+async def _stay(
+    tools: Tools, before: Run, continued: Continued, detach: bool, output: Output
+) -> int:
+    """Show the run that goes on, from now on."""
+    screen = Screen()
+    is_new = continued.run_id != before.run_id
+    if detach:
+        if not _printed(screen, output, continued.raw()):
+            screen.show(continued.run_id)
+            screen.steps(live_steps(continued.run_id))
+        return exits.OK
+    if output is Output.TEXT:
+        told = f" continues {before.run_id}" if is_new else ""
+        screen.note(f"{continued.run_id}{told} is {continued.status}")
+    status = "running" if continued.status in WAITING else continued.status
+    cursor = Cursor(continued.run_id, 0 if is_new else before.last_seq, status or "running")
+    foreground = Foreground(tools, screen, output, None if is_new else before, cursor)
+    if not is_new and before.question:
+        foreground.answered = before.question.id
+    code = await foreground.watch()
+    if output is Output.JSON and code != exits.INTERRUPTED:
+        ended = await tools.get_run(continued.run_id)
+        screen.json({"continue": continued.raw(), "run": ended.raw()})
+    return code
+
+
+def _printed(screen: Screen, output: Output, raw: dict[str, Any]) -> bool:
+    """Print one object for programs; False if it is a person who asks."""
+    if output is Output.JSON:
+        screen.json(raw)
+    if output is Output.JSONL:
+        screen.jsonl(raw)
+    return output is not Output.TEXT
+
+
+__all__ = ["again", "cancel", "continue_", "list_", "show", "wait"]

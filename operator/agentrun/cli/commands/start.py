@@ -1,0 +1,225 @@
+"""``agentrun ask``, ``run`` and ``review``: start a run, and stay with it or not."""
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from agentrun.cli import exits
+from agentrun.cli.asking import text_message
+from agentrun.cli.client import Tools
+from agentrun.cli.commands.common import parse_duration, with_tools
+from agentrun.cli.commands.profiles import read_profiles
+from agentrun.cli.following import Cursor
+from agentrun.cli.foreground import Foreground
+from agentrun.cli.options import ConnectionOptions
+from agentrun.cli.problems import CliError
+from agentrun.cli.render.runs import live_steps
+from agentrun.cli.screen import Output, OutputOption, Screen
+
+_DEFAULT_BACKEND = "codex"
+
+
+def starter(name: str, role: str, doc: str) -> Callable[..., None]:
+    """Make the command that starts runs of a role."""
+
+    def start(
+        connection: ConnectionOptions,
+        words: Annotated[
+            list[str] | None, typer.Argument(metavar="PROMPT", help="The task, in words.")
+        ] = None,
+        prompt: Annotated[
+            str,
+            typer.Option("--prompt", "-p", help="The task, instead of words behind the command."),
+        ] = "",
+        backend: Annotated[
+            str,
+            typer.Option(
+                envvar="AGENTRUN_BACKEND",
+                help="codex, claude_code, opencode, gemini, acp or remote_a2a. Default: that of"
+                " --profile or --resume, else codex.",
+                show_default=False,
+            ),
+        ] = "",
+        profile: Annotated[
+            str,
+            typer.Option(
+                envvar="AGENTRUN_PROFILE",
+                help="The AgentProfile: `agentrun profiles list` shows them.",
+                show_default=False,
+            ),
+        ] = "",
+        model: Annotated[str, typer.Option(help="The model, if the profile leaves a choice.")] = "",
+        repo: Annotated[
+            str, typer.Option(metavar="URL", help="The git repository to work on.")
+        ] = "",
+        ref: Annotated[str, typer.Option(help="The branch, tag or commit to begin from.")] = "",
+        branch: Annotated[str, typer.Option(help="The branch for the change.")] = "",
+        cwd: Annotated[str, typer.Option(help="The folder in the workspace to work in.")] = "",
+        agent: Annotated[str, typer.Option("--name", help="A name for the new agent.")] = "",
+        resume: Annotated[
+            str,
+            typer.Option(
+                metavar="AGENT", help="Go on with the conversation of this agent or session."
+            ),
+        ] = "",
+        schema: Annotated[
+            Path | None, typer.Option(metavar="FILE", help="A JSON Schema for the final answer.")
+        ] = None,
+        agent_url: Annotated[str, typer.Option(help="The remote agent, for remote_a2a.")] = "",
+        metadata: Annotated[
+            list[str] | None,
+            typer.Option(metavar="KEY=VALUE", help="Kept with the run. May be repeated."),
+        ] = None,
+        deadline: Annotated[
+            str, typer.Option(metavar="DURATION", help="How long it may work: 90s, 15m, 1h30m.")
+        ] = "",
+        idempotency_key: Annotated[
+            str,
+            typer.Option(
+                metavar="WORD", help="Repeating the command with it starts no second run."
+            ),
+        ] = "",
+        detach: Annotated[
+            bool, typer.Option("--detach", help="Start it, print its id, and end.")
+        ] = False,
+        output: OutputOption = Output.TEXT,
+    ) -> None:
+        if prompt and words:
+            raise typer.BadParameter("give the task once: as words, or with --prompt")
+        piped = "" if sys.stdin.isatty() else sys.stdin.read().strip()
+        task = prompt or " ".join(words or [])
+        if not task.strip() and not piped:
+            raise typer.BadParameter(
+                f"there is no task: agentrun {name} WORDS..., or --prompt, or text on stdin"
+            )
+        git = {"url": repo, "ref": ref, "branch": branch}
+        if (ref or branch) and not repo:
+            raise typer.BadParameter("--ref and --branch need --repo")
+        arguments: dict[str, Any] = {
+            "role": role,
+            "prompt": task if task.strip() else piped,
+            "input_message": text_message(piped) if task.strip() and piped else None,
+            "profile": profile,
+            "model": model,
+            "workspace": {"git": {k: v for k, v in git.items() if v}} if repo else None,
+            "cwd": cwd,
+            "nickname": agent,
+            "session_mode": "resume" if resume else "new",
+            "session_id": resume,
+            "output_schema": _schema(schema),
+            "backend_config": {"agent_url": agent_url} if agent_url else None,
+            "metadata": _metadata(metadata or []),
+            "timeouts": {"active_deadline_seconds": parse_duration(deadline)} if deadline else None,
+            "idempotency_key": idempotency_key,
+        }
+        arguments = {key: value for key, value in arguments.items() if value}
+
+        async def work(tools: Tools) -> int:
+            chosen = backend or ("remote_a2a" if agent_url else "")
+            chosen = chosen or await _backend(tools, connection, profile, resume)
+            return await _start(tools, {"backend": chosen, **arguments}, detach, output)
+
+        with_tools(connection, work)
+
+    start.__name__, start.__doc__ = name, doc
+    return start
+
+
+async def _start(tools: Tools, arguments: dict[str, Any], detach: bool, output: Output) -> int:
+    screen = Screen()
+    spawned = await tools.spawn_run(**arguments)
+    if detach:
+        match output:
+            case Output.JSON:
+                screen.json(spawned.raw())
+            case Output.JSONL:
+                screen.jsonl({"type": "spawn", "payload": spawned.raw()})
+            case Output.TEXT:
+                screen.show(spawned.run_id)
+                screen.steps(live_steps(spawned.run_id))
+        return exits.OK
+    if output is Output.TEXT:
+        name = spawned.agent_name if spawned.agent_name != spawned.run_id else ""
+        screen.note(f"{spawned.run_id}{f' ({name})' if name else ''} is {spawned.status}")
+    cursor = Cursor(spawned.run_id, status=spawned.status)
+    foreground = Foreground(tools, screen, output, None, cursor)
+    code = await foreground.watch()
+    if output is Output.JSON and code != exits.INTERRUPTED:
+        run = await tools.get_run(spawned.run_id)
+        result = run.result.raw() if run.result else None
+        screen.json({"spawn": spawned.raw(), "run": run.raw(), "result": result})
+    return code
+
+
+async def _backend(tools: Tools, connection: ConnectionOptions, profile: str, resume: str) -> str:
+    """Find the backend that goes with what was named."""
+    try:
+        if resume:
+            return (await tools.find_run(resume)).backend or _DEFAULT_BACKEND
+        if profile:
+            named = [p for p in await read_profiles(tools, connection) if p.name == profile]
+            return named[0].backend if named else _DEFAULT_BACKEND
+    except CliError:
+        # The front door says what does not fit.
+        return _DEFAULT_BACKEND
+    return _DEFAULT_BACKEND
+
+
+def _schema(file: Path | None) -> dict[str, Any] | None:
+    if file is None:
+        return None
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise typer.BadParameter(f"--schema {file} cannot be read as JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise typer.BadParameter(f"--schema {file} must hold a JSON object, a JSON Schema")
+    return content
+
+
+def _metadata(pairs: list[str]) -> dict[str, str]:
+    split = [pair.partition("=") for pair in pairs]
+    for key, sign, _ in split:
+        if not key or not sign:
+            raise typer.BadParameter(f"--metadata takes KEY=VALUE, not {key!r}")
+    return {key: value for key, _, value in split}
+
+
+ask = starter(
+    "ask", "planner",
+    """
+    Ask an agent something, or have it make a plan, and watch it.
+
+    What is piped in is given to the agent behind the task. Ends with 0 when the run is completed,
+    5 failed or rejected, 6 cancelled, 7 when it waits for an answer and nobody can be asked here.
+    Ctrl-C asks what to do with the run; twice leaves it running.
+    """,
+)  # fmt: skip
+run = starter(
+    "run", "worker",
+    """
+    Have an agent do some work, and watch it.
+
+    What is piped in is given to the agent behind the task. Ends with 0 when the run is completed,
+    5 failed or rejected, 6 cancelled, 7 when it waits for an answer and nobody can be asked here.
+    Ctrl-C asks what to do with the run; twice leaves it running.
+
+    \b
+    agentrun run --repo https://git.example.com/app.git Fix the flaky test
+    git diff | agentrun run Make a changelog of this
+    """,
+)  # fmt: skip
+review = starter(
+    "review", "reviewer",
+    """
+    Have an agent review something, and watch it.
+
+    What is piped in is given to the agent behind the task. Ends with 0 when the run is completed,
+    5 failed or rejected, 6 cancelled, 7 when it waits for an answer and nobody can be asked here.
+    Ctrl-C asks what to do with the run; twice leaves it running.
+    """,
+)  # fmt: skip

@@ -1,0 +1,110 @@
+"""Following a run: its events as they come, until it has ended or waits for a person."""
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TypeVar
+
+from agentrun.cli.answers import Event, Page
+from agentrun.cli.client import Tools
+from agentrun.cli.exits import TERMINAL, WAITING
+
+T = TypeVar("T")
+
+_QUESTIONS = ("input_required", "auth_required")
+_QUESTION_MS = 500
+
+
+class Interrupted(Exception):  # noqa: N818 - what happened; nothing went wrong
+    """Ctrl-C was pressed."""
+
+
+@dataclass
+class Cursor:
+    """How far a run was followed."""
+
+    run_id: str
+    after_seq: int = 0
+    status: str = "queued"
+
+    async def pages(self, tools: Tools) -> AsyncIterator[Page]:
+        """
+        Yield pages, also empty ones, until the run rests and all that happened is told.
+
+        A run that waits is at rest only when the front door says so and has no more events: its
+        status may be ahead of, or behind, what was read.
+        """
+        has_asked = False
+        while True:
+            wait_ms = 0 if self.status in TERMINAL | WAITING else 20_000
+            # The status follows the question, and does not wake whoever waits for events.
+            wait_ms = min(wait_ms, _QUESTION_MS) if has_asked else wait_ms
+            page = await tools.poll_events(self.run_id, self.after_seq, wait_ms=wait_ms)
+            has_asked = page.events[-1].type in _QUESTIONS if page.events else has_asked
+            self.after_seq, self.status = page.next_after_seq, page.status
+            yield page
+            if page.status in TERMINAL | WAITING and not page.events:
+                return
+
+
+class Interrupts:
+    """Ctrl-C, as something that can be waited for."""
+
+    def __init__(self) -> None:
+        self._pressed = asyncio.Event()
+
+    @contextmanager
+    def watched(self) -> Iterator["Interrupts"]:
+        """Take SIGINT over."""
+        loop = asyncio.get_running_loop()
+        try:
+            loop.add_signal_handler(signal.SIGINT, self._pressed.set)
+        except (RuntimeError, ValueError, NotImplementedError):
+            # Not the main thread: then there is no Ctrl-C to take over.
+            yield self
+            return
+        try:
+            yield self
+        finally:
+            loop.remove_signal_handler(signal.SIGINT)
+
+    async def guard(self, work: Awaitable[T]) -> T:
+        """Return what ``work`` returns; give it up and raise Interrupted if Ctrl-C is pressed."""
+        task = asyncio.ensure_future(work)
+        pressed = asyncio.ensure_future(self._pressed.wait())
+        try:
+            await asyncio.wait({task, pressed}, return_when=asyncio.FIRST_COMPLETED)
+            if task.done():
+                return task.result()
+            self._pressed.clear()
+            raise Interrupted
+        finally:
+            for one in (task, pressed):
+                one.cancel()
+            await asyncio.gather(task, pressed, return_exceptions=True)
+
+
+async def follow(
+    tools: Tools, cursor: Cursor, on_page: Callable[[Page], None], interrupts: Interrupts
+) -> str:
+    """Follow a run to its rest and return its status there."""
+
+    async def read() -> None:
+        async for page in cursor.pages(tools):
+            on_page(page)
+
+    await interrupts.guard(read())
+    return cursor.status
+
+
+async def all_events(tools: Tools, run_id: str, after_seq: int = 0) -> AsyncIterator[Event]:
+    """Yield what has happened so far."""
+    while True:
+        page = await tools.poll_events(run_id, after_seq, limit=1000, wait_ms=0)
+        for event in page.events:
+            yield event
+        if not page.events:
+            return
+        after_seq = page.next_after_seq

@@ -1,0 +1,156 @@
+"""A run in the foreground: shown as it works, answered, left or cancelled by the person there."""
+
+from typing import Any
+
+from agentrun.cli import exits
+from agentrun.cli.answers import Page, Run
+from agentrun.cli.asking import answer_to, ask_line
+from agentrun.cli.client import Tools
+from agentrun.cli.exits import WAITING
+from agentrun.cli.following import Cursor, Interrupted, Interrupts, follow
+from agentrun.cli.live import LiveLine
+from agentrun.cli.render.events import render_event
+from agentrun.cli.render.runs import end_line, live_steps, next_steps, options_of, question_text
+from agentrun.cli.render.text import now, printable, seconds_between
+from agentrun.cli.screen import Output, Screen
+
+_LEAVE = "d = leave it running, c = cancel it, Enter = keep watching: "
+
+
+class Foreground:
+    """Shows one run until it rests."""
+
+    def __init__(
+        self, tools: Tools, screen: Screen, output: Output, run: Run | None, cursor: Cursor
+    ) -> None:
+        self._tools = tools
+        self._screen = screen
+        self._output = output
+        self._cursor = cursor
+        passed = seconds_between(run.started_at, None, now()) if run else None
+        self._live = LiveLine(screen, cursor.run_id, passed or 0.0)
+        self._live.status = cursor.status
+        self._interrupts = Interrupts()
+        self.events: list[dict[str, Any]] = []
+        """All that came, for --output json."""
+        self.answered = ""
+        """The question that was answered, though the run may not have taken the answer yet."""
+        self._asked = ""
+
+    @property
+    def _can_ask(self) -> bool:
+        return self._output is Output.TEXT and self._screen.can_ask
+
+    async def watch(self) -> int:
+        """Follow the run and return the command's exit code."""
+        with self._interrupts.watched():
+            while True:
+                try:
+                    code = await self._step()
+                except Interrupted:
+                    code = await self._interrupted()
+                if code is not None:
+                    return code
+
+    async def _step(self) -> int | None:
+        if self._output is Output.TEXT:
+            with self._live.shown():
+                status = await follow(self._tools, self._cursor, self._show, self._interrupts)
+        else:
+            status = await follow(self._tools, self._cursor, self._show, self._interrupts)
+        run = await self._tools.get_run(self._cursor.run_id)
+        if run.status not in WAITING and status in WAITING:
+            # It was answered by somebody else in between.
+            self._cursor.status = run.status
+            return None
+        if run.status in WAITING and self.answered and _question_id(run) == self.answered:
+            # The run waits still, but no longer for a person: a pod may be on its way.
+            self._cursor.status = "running"
+            return None
+        if run.status in WAITING and self._can_ask and await self._answer(run):
+            return None
+        self.finish(run)
+        return exits.of_status(run.status)
+
+    def finish(self, run: Run) -> None:
+        """Say how it ended, or what it waits for."""
+        match self._output:
+            case Output.JSON:
+                return
+            case Output.JSONL:
+                self._screen.jsonl({"type": "run_summary", "payload": run.raw()})
+            case Output.TEXT:
+                if run.status in WAITING and run.question:
+                    self._screen.note(f"\n{printable(question_text(run.question))}")
+                self._screen.show(end_line(run, now()))
+        if self._output is Output.TEXT or run.status in WAITING:
+            self._screen.steps(next_steps(run))
+
+    def _show(self, page: Page) -> None:
+        self._live.status = page.status
+        for event in page.events:
+            self._live.notice(event)
+            match self._output:
+                case Output.JSON:
+                    self.events.append(event.raw())
+                case Output.JSONL:
+                    self._screen.jsonl(event.raw())
+                case Output.TEXT:
+                    if event.type in ("input_required", "auth_required"):
+                        self._asked = str(event.data.get("text") or "")
+                    if (text := render_event(event)) is not None:
+                        self._screen.show(text)
+
+    async def _answer(self, run: Run) -> bool:
+        """Let the person answer; False if they do not want to."""
+        question = run.question
+        if question is None or question.text != self._asked:
+            self._screen.show(printable(question.text if question else "It waits for an answer."))
+        for line in options_of(question) if question else []:
+            self._screen.show(printable(line))
+        chooses = "a number, or words" if question and question.options else "your answer"
+        typed = await ask_line(
+            self._screen, f"{chooses} (Ctrl-D leaves it waiting): ", self._interrupts
+        )
+        if typed is None:
+            return False
+        if not typed:
+            return await self._answer(run)
+        message = answer_to(question, typed)
+        answered = await self._interrupts.guard(
+            self._tools.continue_run(run.run_id, input_message=message)
+        )
+        self.answered = question.id if question else ""
+        # Until the front door says otherwise: else the question would be asked again.
+        self._cursor.status = "running"
+        if answered.status in WAITING:
+            self._screen.note("The answer is on its way; the run has not taken it yet.")
+        return True
+
+    async def _interrupted(self) -> int | None:
+        """Ask what Ctrl-C was meant to do; a second one leaves."""
+        run_id = self._cursor.run_id
+        if not self._can_ask:
+            self._left()
+            return exits.INTERRUPTED
+        self._screen.show("")
+        try:
+            typed = await ask_line(self._screen, f"{run_id} is at work. {_LEAVE}", self._interrupts)
+        except Interrupted:
+            self._screen.show("")
+            self._left()
+            return exits.INTERRUPTED
+        if typed is None or typed.casefold().startswith("d"):
+            self._left()
+            return exits.OK
+        if typed.casefold().startswith("c"):
+            await self._interrupts.guard(self._tools.cancel_run(run_id, reason="Ctrl-C"))
+        return None
+
+    def _left(self) -> None:
+        self._screen.note(f"{self._cursor.run_id} goes on:")
+        self._screen.steps(live_steps(self._cursor.run_id))
+
+
+def _question_id(run: Run) -> str:
+    return run.question.id if run.question else ""

@@ -1,0 +1,63 @@
+"""The line below the events: that something happens, for how long already, and what."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import RenderableType
+from rich.live import Live
+from rich.spinner import Spinner
+from rich.text import Text
+
+from agentrun.cli.answers import Event
+from agentrun.cli.render.events import activity
+from agentrun.cli.render.runs import STYLES
+from agentrun.cli.render.text import duration, printable
+from agentrun.cli.screen import Screen
+
+_FRAMES_PER_SECOND = 8
+
+
+class LiveLine:
+    """A spinner with the run's status, the time that has passed, and what the agent is at."""
+
+    def __init__(self, screen: Screen, run_id: str, passed: float = 0.0) -> None:
+        self._screen = screen
+        self._run_id = run_id
+        self._begun = time.monotonic() - passed
+        self._spinner = Spinner("dots", style="cyan")
+        self.status = "queued"
+        self.doing = ""
+
+    def notice(self, event: Event) -> None:
+        """Take up what the agent does."""
+        self.doing = activity(event) or self.doing
+
+    @contextmanager
+    def shown(self) -> Iterator[None]:
+        """Show it, on a terminal; it is gone afterwards."""
+        if not self._screen.is_live:
+            yield
+            return
+        live = Live(
+            console=self._screen.out,
+            get_renderable=self._render,
+            refresh_per_second=_FRAMES_PER_SECOND,
+            transient=True,
+            redirect_stdout=False,
+            redirect_stderr=False,
+        )
+        with live:
+            yield
+
+    def _render(self) -> RenderableType:
+        status = self.status.replace("_", " ")
+        doing = f" · {self.doing}" if self.doing and self.status == "running" else ""
+        frame = self._spinner.render(time.monotonic())
+        assert isinstance(frame, Text)  # a spinner without a text of its own
+        return Text.assemble(
+            frame, " ", (printable(self._run_id), "bold"), " ",
+            (status, STYLES.get(self.status, "")),
+            f" {duration(time.monotonic() - self._begun)}", (doing, "dim"),
+            no_wrap=True, overflow="ellipsis",
+        )  # fmt: skip

@@ -1,0 +1,162 @@
+"""Events as a person reads them: a mark, a text, and a style."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.containers import Lines
+from rich.text import Text
+
+from agentrun.cli.answers import Event
+from agentrun.cli.render.text import clock, line_of, printable
+
+_MAX_LINES = 12
+_MAX_LINE = 400
+_INDENT = " " * 12
+"""The width of the time of day and the mark."""
+
+
+@dataclass(frozen=True)
+class Told:
+    """What an event tells."""
+
+    mark: str
+    text: str
+    style: str = ""
+    mark_style: str = ""
+
+
+@dataclass(frozen=True)
+class EventLine:
+    """An event: when, a mark, and a text whose further lines stand below its first."""
+
+    head: Text
+    body: Text
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Fold it into a terminal; a pipe gets each line as it is."""
+        lines = self.body.split("\n", allow_blank=True)
+        if not options.no_wrap:
+            width = max(20, options.max_width - len(_INDENT))
+            lines = Lines(part for line in lines for part in line.wrap(console, width) or [line])
+        for number, line in enumerate(lines):
+            yield Text.assemble(self.head if number == 0 else _INDENT, line)
+
+
+def render_event(event: Event) -> EventLine | None:
+    """Render an event; None for what only programs care about."""
+    told = tell(event)
+    if told is None or not told.text.strip():
+        return None
+    lines = printable(told.text).strip("\n").splitlines()
+    if event.type not in _IN_FULL:
+        lines = _bounded(lines)
+    head = Text.assemble(
+        (f"{clock(event.ts)}  ", "dim"), (told.mark, told.mark_style or told.style), " "
+    )
+    return EventLine(head, Text("\n".join(lines), style=told.style))
+
+
+def tell(event: Event) -> Told | None:
+    """Say what an event means; None if a person need not know."""
+    known = _TOLD.get(event.type)
+    if known is not None:
+        return known(event.data)
+    if event.type in _SILENT:
+        return None
+    # Of a newer front door.
+    return Told("·", f"{event.type} {line_of(str(event.data.get('text') or ''))}", "dim")
+
+
+def activity(event: Event) -> str | None:
+    """Say in a few words what the agent is at, for the line that is always there."""
+    told = tell(event)
+    if told is None or event.type == "status_changed":
+        return None
+    if event.type in ("command_finished", "tool_finished"):
+        return "thinking"
+    return f"{told.mark} {line_of(told.text, 60)}"
+
+
+def _bounded(lines: list[str]) -> list[str]:
+    cut = [line if len(line) <= _MAX_LINE else line[: _MAX_LINE - 1] + "…" for line in lines]
+    if len(cut) <= _MAX_LINES:
+        return cut
+    return [f"… {len(cut) - _MAX_LINES} lines above …", *cut[-_MAX_LINES:]]
+
+
+def _whole(
+    mark: str, key: str, style: str = "", mark_style: str = ""
+) -> Callable[[dict[str, Any]], Told]:
+    return lambda data: Told(mark, str(data.get(key) or ""), style, mark_style)
+
+
+def _message(data: dict[str, Any]) -> Told:
+    return Told("●", str(data.get("text") or ""), "", "green")
+
+
+def _status(data: dict[str, Any]) -> Told | None:
+    status, message = str(data.get("status")), data.get("message")
+    if status in ("failed", "rejected"):
+        return Told("!", f"{status}: {message or data.get('reason') or ''}", "red")
+    return Told("=", f"{status}{f': {message}' if message else ''}", "dim")
+
+
+def _command_end(data: dict[str, Any]) -> Told | None:
+    code, output = data.get("exit_code"), str(data.get("output") or "").rstrip()
+    ended = "interrupted" if data.get("interrupted") else f"exit code {code}"
+    is_good = code in (None, 0) and not data.get("interrupted")
+    if is_good:
+        return Told(" ", output, "dim") if output else None
+    return Told("!", f"{output}\n({ended})" if output else ended, "red")
+
+
+def _tool(data: dict[str, Any]) -> Told:
+    return Told("*", str(data.get("title") or data.get("tool") or ""), "", "cyan")
+
+
+def _tool_end(data: dict[str, Any]) -> Told | None:
+    if not data.get("is_error"):
+        return None
+    return Told("!", f"{data.get('tool')} failed: {data.get('output') or ''}", "red")
+
+
+def _changes(data: dict[str, Any]) -> Told:
+    changes = data.get("changes")
+    rows = changes if isinstance(changes, list) else []
+    named = [f"{one.get('kind') or ''} {one.get('path')}" for one in rows if isinstance(one, dict)]
+    return Told("#", ", ".join(part.strip() for part in named) or "files changed", "", "magenta")
+
+
+def _plan(data: dict[str, Any]) -> Told:
+    items = [one for one in data.get("items") or [] if isinstance(one, dict)]
+    boxes = (f"[{'x' if one.get('completed') else ' '}] {one.get('text')}" for one in items)
+    return Told("-", "\n".join(boxes), "", "blue")
+
+
+def _artifact(data: dict[str, Any]) -> Told:
+    size = data.get("size")
+    return Told("+", f"{data.get('name')}{f' ({size} bytes)' if size else ''}", "", "magenta")
+
+
+_TOLD: dict[str, Callable[[dict[str, Any]], Told | None]] = {
+    "agent_message": _message,
+    "reasoning": _whole("~", "text", "dim"),
+    "status_changed": _status,
+    "command_started": _whole("$", "command", "bold", "cyan"),
+    "command_finished": _command_end,
+    "tool_started": _tool,
+    "tool_finished": _tool_end,
+    "file_changed": _changes,
+    "todo_updated": _plan,
+    "artifact_added": _artifact,
+    "input_required": lambda data: Told("?", str(data.get("text") or "it asks"), "yellow"),
+    "auth_required": lambda data: Told("?", str(data.get("text") or "log in"), "yellow"),
+    "rejected": lambda data: Told("!", f"rejected: {data.get('message') or ''}", "red"),
+    "run_failed": _whole("!", "message", "red"),
+}
+# What the person asked for, and has to answer.
+_IN_FULL = frozenset({"agent_message", "input_required", "auth_required", "run_failed"})
+# Said by others: the answer by its message, the start by the status.
+_SILENT = frozenset({"run_started", "run_completed", "command_updated", "message_added"})

@@ -1,0 +1,156 @@
+"""Runs as tables, as a page of their own, and as the line at their end."""
+
+from collections.abc import Iterable
+from datetime import datetime
+
+from rich.console import RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from agentrun.cli.answers import Question, Run
+from agentrun.cli.exits import WAITING
+from agentrun.cli.render.tables import Columns
+from agentrun.cli.render.text import age, duration, line_of, printable, seconds_between
+
+STYLES = {
+    "completed": "green",
+    "failed": "red",
+    "rejected": "red",
+    "cancelled": "dim",
+    "cancelling": "yellow",
+    "running": "cyan",
+    "input_required": "bold yellow",
+    "auth_required": "bold yellow",
+    "queued": "blue",
+}
+_MARKS = {"completed": "✓", "failed": "✗", "rejected": "✗", "cancelled": "■"}
+
+
+def status_text(status: str) -> Text:
+    """Show a status in its colour."""
+    return Text(printable(status), style=STYLES.get(status, ""))
+
+
+def run_table(runs: Iterable[Run], now: datetime) -> Columns:
+    """Show runs, one a line."""
+    made = Columns("RUN", "STATUS", "BACKEND", "AGENT", "AGE", "TOOK", "SUMMARY")
+    for run in runs:
+        agent = "-" if run.agent_name in ("", run.run_id) else run.agent_name
+        took = duration(seconds_between(run.started_at, run.completed_at, now))
+        made.add(
+            printable(run.run_id), status_text(run.status), printable(run.backend),
+            line_of(agent, 24), age(run.started_at, now), took, line_of(run.summary),
+        )  # fmt: skip
+    return made
+
+
+def run_page(run: Run, now: datetime) -> RenderableType:
+    """Show all that matters of one run."""
+    made = Table.grid(padding=(0, 2))
+    made.add_column(style="dim", no_wrap=True)
+    made.add_column(overflow="fold")
+    for name, value in _facts(run, now):
+        made.add_row(
+            name,
+            Text(printable(value), style=STYLES.get(run.status, "") if name == "status" else ""),
+        )
+    return made
+
+
+def _facts(run: Run, now: datetime) -> Iterable[tuple[str, str]]:
+    took = duration(seconds_between(run.started_at, run.completed_at, now))
+    why = f" ({run.reason})" if run.reason and run.reason.lower() != run.status else ""
+    facts = [
+        ("run", run.run_id),
+        ("status", f"{run.status}{why}"),
+        ("agent", f"{run.agent_name} · {run.backend} · {run.role}"),
+        ("session", run.session_id),
+        ("asked", f"{age(run.started_at, now)} ago by {run.requested_by or 'kubectl'}"),
+        ("took", took if run.completed_at else f"{took} so far"),
+        ("pod", " on ".join(part for part in (run.pod, run.node) if part)),
+        ("deleted", run.deleted_at or ""),
+        ("prompt", run.prompt or ""),
+        ("error", run.error or ""),
+        ("question", question_text(run.question) if run.question else ""),
+        ("change", change_of(run)),
+        ("usage", usage_of(run)),
+        ("answer", (run.result.summary if run.result else None) or ""),
+    ]
+    return [(name, value) for name, value in facts if value]
+
+
+def change_of(run: Run) -> str:
+    """Say what a run changed, in a line; empty for nothing."""
+    result = run.result
+    if result is None or not result.files_changed:
+        return ""
+    files = f"{result.files_changed} file{'s' if result.files_changed != 1 else ''}"
+    lines = f"+{result.insertions or 0} -{result.deletions or 0}"
+    pushed = {True: ", pushed", False: ", not pushed", None: ""}[result.pushed]
+    return f"{files}, {lines}" + (f" on {result.branch}{pushed}" if result.branch else "")
+
+
+def usage_of(run: Run) -> str:
+    """Say what a run consumed, in a line; empty if it is not known."""
+    usage = run.usage
+    if usage is None:
+        return ""
+    tokens = [(usage.input_tokens, "tokens in"), (usage.output_tokens, "out")]
+    told = [f"{number:,} {name}" for number, name in tokens if number is not None]
+    return ", ".join(told + ([f"${usage.cost_usd}"] if usage.cost_usd else []))
+
+
+def question_text(question: Question) -> str:
+    """Show a question with its options, numbered."""
+    return "\n".join([question.text or "(no text)", *options_of(question)])
+
+
+def options_of(question: Question) -> list[str]:
+    """Show a question's options, numbered as they can be chosen."""
+    return [
+        f"  {number}) {option.name or option.id}"
+        for number, option in enumerate(question.options, start=1)
+    ]
+
+
+def end_line(run: Run, now: datetime) -> Text:
+    """Say how a run ended, or what it waits for, in a line."""
+    status = run.status.replace("_required", " required")
+    mark = "?" if run.status in WAITING else _MARKS.get(run.status, "=")
+    took = duration(seconds_between(run.started_at, run.completed_at, now))
+    style = STYLES.get(run.status, "")
+    text = Text.assemble((f"{mark} {run.run_id} {status}", style), f" after {took}")
+    for more in (change_of(run), usage_of(run)):
+        if more:
+            text.append(f" · {printable(more)}")
+    if run.status in ("failed", "rejected") and (run.error or run.message):
+        text.append(f"\n  {printable(run.error or run.message or '')}", style=style)
+    return text
+
+
+def next_steps(run: Run) -> list[tuple[str, str]]:
+    """Say what a person might do next: commands, and what for."""
+    ref = run.run_id
+    if run.status in WAITING:
+        return [
+            (f"agentrun runs continue {ref} ANSWER", "answer it"),
+            (f"agentrun runs cancel {ref}", "give it up"),
+        ]
+    if run.status == "completed":
+        changed = [(f"agentrun runs diff {ref}", "see the change")] if change_of(run) else []
+        return [*changed, (f"agentrun runs continue {ref} PROMPT", "go on with the conversation")]
+    if run.status in ("failed", "rejected", "cancelled"):
+        return [
+            (f"agentrun runs show {ref}", "see all of it"),
+            (f"agentrun runs again {ref}", "run it again from the start"),
+        ]
+    return live_steps(ref)
+
+
+def live_steps(ref: str) -> list[tuple[str, str]]:
+    """Say what a person might do with a run that works."""
+    return [
+        (f"agentrun events tail {ref}", "watch it"),
+        (f"agentrun runs wait {ref}", "wait for its end"),
+        (f"agentrun runs cancel {ref}", "stop it"),
+    ]

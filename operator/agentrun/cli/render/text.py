@@ -1,0 +1,77 @@
+"""Words, times and durations, safe and short enough for a terminal."""
+
+from datetime import UTC, datetime
+from unicodedata import category
+
+_KEPT = "\n\t\u200d"
+_MINUTE, _HOUR, _DAY = 60, 3600, 86400
+
+
+def printable(text: str) -> str:
+    """
+    Write what a terminal would obey as an escape.
+
+    Agents choose what is printed here; without this they could paint over what is shown, or set
+    the clipboard.
+    """
+    if text.isprintable():
+        return text
+    return "".join(map(_printable, text.replace("\r\n", "\n")))
+
+
+def line_of(text: str, width: int = 120) -> str:
+    """Return the beginning of ``text`` in one line."""
+    short = " ".join(printable(text).split())
+    return short if len(short) <= width else short[: width - 1].rstrip() + "…"
+
+
+def parse_time(timestamp: str | None) -> datetime | None:
+    """Read a timestamp of the front door; None if there is none."""
+    try:
+        return datetime.fromisoformat(timestamp) if timestamp else None
+    except ValueError:
+        return None
+
+
+def seconds_between(start: str | None, end: str | None, now: datetime) -> float | None:
+    """Return how long something took, or has taken so far."""
+    begun = parse_time(start)
+    if begun is None:
+        return None
+    return max(0.0, ((parse_time(end) or now) - begun).total_seconds())
+
+
+def duration(seconds: float | None) -> str:
+    """Say how long, with the two units that matter: `8s`, `2m 10s`, `3h 4m`, `2d 5h`."""
+    if seconds is None:
+        return "-"
+    whole = int(seconds)
+    if whole < _MINUTE:
+        return f"{whole}s"
+    if whole < _HOUR:
+        return f"{whole // _MINUTE}m {whole % _MINUTE}s"
+    if whole < _DAY:
+        return f"{whole // _HOUR}h {whole % _HOUR // _MINUTE}m"
+    return f"{whole // _DAY}d {whole % _DAY // _HOUR}h"
+
+
+def age(timestamp: str | None, now: datetime) -> str:
+    """Say how long ago, in one unit, as kubectl does."""
+    return duration(seconds_between(timestamp, None, now)).split(" ")[0]
+
+
+def clock(timestamp: str) -> str:
+    """Return the local time of day."""
+    at = parse_time(timestamp)
+    return at.astimezone().strftime("%H:%M:%S") if at else " " * 8
+
+
+def now() -> datetime:
+    """Return the time."""
+    return datetime.now(UTC)
+
+
+def _printable(character: str) -> str:
+    if character.isprintable() or character in _KEPT or category(character) == "Zs":
+        return character
+    return character.encode("unicode_escape").decode()

@@ -1,0 +1,170 @@
+"""The command line in a real terminal, with a kubeconfig and nothing else."""
+
+import asyncio
+import json
+import subprocess
+from collections.abc import Iterator
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.agents import trivial
+from tests.e2e.bridges import Laptop, make_laptop, read_kubeconfig
+from tests.e2e.conftest import profile
+from tests.e2e.platform import Platform
+from tests.terminals import CTRL_C, Terminal, terminal
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+
+ASKS = "cli-asks"
+EDIT = trivial(["say", "I add a file."], ["run", "echo hello > hello.txt"], ["say", "Done."])
+
+
+@pytest.fixture
+def laptop(platform: Platform, tmp_path: Path) -> Iterator[Laptop]:
+    made = make_laptop(tmp_path / "home", read_kubeconfig())
+    yield made
+    assert made.processes() == []
+
+
+def person(laptop: Laptop, *arguments: str) -> AbstractAsyncContextManager[Terminal]:
+    return terminal(["agentrun", *arguments], laptop.environment)
+
+
+async def called(laptop: Laptop, *arguments: str) -> tuple[int, str, str]:
+    """Call it from a script, without a terminal."""
+    done = await asyncio.to_thread(
+        subprocess.run,
+        [str(laptop.home / "bin" / "agentrun"), *arguments],
+        env=laptop.environment,
+        stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    return done.returncode, done.stdout, done.stderr
+
+
+def apply_patch(folder: Path, patch: str) -> None:
+    subprocess.run(["git", "init", "-q", str(folder)], check=True)
+    subprocess.run(["git", "-C", str(folder), "apply"], input=patch, text=True, check=True)
+
+
+async def test_a_run_is_watched_and_its_change_seen(
+    platform: Platform, laptop: Laptop, tmp_path: Path
+) -> None:
+    command = ["run", "--backend", "acp", "--profile", "trivial", "--repo", platform.repository]
+    async with person(laptop, *command, "--ref", "main", "-p", EDIT) as screen:
+        run_id = (await screen.until(" is queued")).split()[0]
+        await screen.until(f"{run_id} running")
+        await screen.until("● I add a file.")
+        await screen.until("$ echo hello > hello.txt")
+        await screen.until("● Done.")
+        await screen.until(f"✓ {run_id} completed")
+        await screen.until("1 file, +1 -0")
+        await screen.until(f"agentrun runs diff {run_id}")
+        assert await screen.ends() == 0
+    async with person(laptop, "runs", "diff", run_id) as screen:
+        await screen.until("+hello")
+        assert await screen.ends() == 0
+    assert "\x1b[32m+hello" in screen.raw
+
+    code, patch, _ = await called(laptop, "runs", "diff", run_id)
+    assert code == 0
+    assert "\x1b" not in patch
+    await asyncio.to_thread(apply_patch, tmp_path / "r", patch)
+    assert (tmp_path / "r" / "hello.txt").read_text() == "hello\n"
+
+    code, listed, _ = await called(laptop, "runs", "list")
+    assert code == 0
+    assert [line for line in listed.splitlines() if line.startswith(run_id)]
+    code, shown, _ = await called(laptop, "runs", "show", run_id, "-o", "json")
+    assert json.loads(shown)["result"]["files_changed"] == 1
+    code, told, _ = await called(laptop, "events", "tail", run_id, "-o", "jsonl")
+    assert (code, json.loads(told.splitlines()[-1])["type"]) == (0, "run_summary")
+
+
+async def test_ctrl_c_cancels_a_run_for_certain(platform: Platform, laptop: Laptop) -> None:
+    command = ["run", "--backend", "acp", "--profile", "trivial", "-p"]
+    async with person(laptop, *command, trivial(["say", "I wait."], ["sleep", 600])) as screen:
+        run_id = (await screen.until(" is queued")).split()[0]
+        await screen.until("● I wait.")
+        screen.type(CTRL_C)
+        await screen.until("c = cancel it")
+        screen.type("c\n")
+        await screen.until(f"■ {run_id} cancelled")
+        assert await screen.ends() == 6
+    await platform.gone("pod", f"{run_id}-1")
+
+
+async def test_a_detached_run_is_waited_for_and_cancelled(
+    platform: Platform, laptop: Laptop
+) -> None:
+    command = ["run", "--backend", "acp", "--profile", "trivial", "--detach", "-p"]
+    code, out, _ = await called(laptop, *command, trivial(["say", "I wait."], ["sleep", 600]))
+    assert code == 0
+    run_id = out.strip()
+    code, _, err = await called(laptop, "runs", "wait", run_id, "--timeout", "2s")
+    assert (code, f"{run_id} is still" in err) == (8, True)
+    async with person(laptop, "runs", "wait", run_id) as screen:
+        await screen.until(f"{run_id} running")
+        code, out, _ = await called(laptop, "runs", "cancel", run_id)
+        assert (code, out) == (0, f"{run_id} is cancelled: nothing of it is left\n")
+        await screen.until(f"■ {run_id} cancelled")
+        assert await screen.ends() == 6
+
+
+async def test_exit_codes_tell_a_script_how_it_went(platform: Platform, laptop: Laptop) -> None:
+    command = ["run", "--backend", "acp", "--profile", "trivial", "-p"]
+    code, out, _ = await called(laptop, *command, trivial(["fail", "no luck"]))
+    assert (code, "no luck" in out) == (5, True)
+    code, _, err = await called(laptop, "run", "Go", "--profile", "no-such")
+    assert (code, "Unknown profile: no-such" in err) == (8, True)
+    code, _, err = await called(laptop, "runs", "show", "no-such-run")
+    assert (code, "there is no run and no agent no-such-run" in err) == (8, True)
+    assert (await called(laptop, "runs", "show"))[0] == 2
+
+
+async def test_a_question_is_answered_in_the_terminal_or_by_a_script(
+    platform: Platform, laptop: Laptop
+) -> None:
+    await platform.apply(profile(ASKS, permissionMode="Ask"))
+    command = ["ask", "--backend", "acp", "--profile", ASKS, "-p"]
+    prompt = trivial(["ask", "Push it?"], ["say", "So be it."])
+    async with person(laptop, *command, prompt) as screen:
+        await screen.until("Push it?")
+        await screen.until("1) ")
+        await screen.until("leaves it waiting): ")
+        screen.type("1\n")
+        await screen.until("So be it.")
+        await screen.until(" completed")
+        assert await screen.ends() == 0
+
+    code, _, err = await called(laptop, *command, prompt)
+    assert code == 7
+    [how] = [line for line in err.splitlines() if "agentrun runs continue" in line]
+    run_id = how.split()[3]
+    code, out, _ = await called(laptop, "runs", "continue", run_id, "1")
+    assert (code, "So be it." in out) == (0, True)
+
+
+async def test_agents_and_profiles_are_listed_and_written_to(
+    platform: Platform, laptop: Laptop
+) -> None:
+    await platform.trivial(["say", "hello"], agent="cli-reader")
+    code, out, _ = await called(laptop, "profiles", "list")
+    assert code == 0
+    assert [line for line in out.splitlines() if line.split()[:2] == ["trivial", "acp"]]
+    code, out, _ = await called(laptop, "agents", "list", "-o", "json")
+    assert "cli-reader" in [agent["agent_name"] for agent in json.loads(out)["agents"]]
+    code, out, _ = await called(laptop, "agents", "send", "cli-reader", "Look", "here")
+    assert (code, out.startswith("sent to cli-reader")) == (0, True)
+    code, out, _ = await called(laptop, "agents", "inbox", "cli-reader")
+    assert (code, "Look here" in out) == (0, True)
+
+
+async def test_a_run_that_has_ended_is_continued_and_run_again(
+    platform: Platform, laptop: Laptop
+) -> None:
+    run_id = await platform.trivial(["say", "once"])
+    await platform.door.finish(run_id)
+    code, out, err = await called(laptop, "runs", "again", run_id)
+    assert (code, "once" in out, f"continues {run_id}" in err) == (0, True, True)

@@ -1,0 +1,102 @@
+"""A real terminal, with a person at it who reads and types."""
+
+import asyncio
+import fcntl
+import os
+import pty
+import re
+import signal
+import struct
+import termios
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+
+_CONTROLS = re.compile(r"\x1b(\[[0-9;?]*[a-zA-Z]|\][^\x07]*\x07)")
+CTRL_C, CTRL_D = "\x03", "\x04"
+
+
+@dataclass
+class Terminal:
+    """A program that runs in a terminal of 100 columns."""
+
+    process: asyncio.subprocess.Process
+    descriptor: int
+    raw: str = ""
+    """All that was written, with what only a terminal understands."""
+    _news: asyncio.Event = field(default_factory=asyncio.Event)
+    _read_to: int = 0
+
+    @property
+    def text(self) -> str:
+        """All that was written, without colours and the like."""
+        return _CONTROLS.sub("", self.raw).replace("\r", "")
+
+    async def until(self, words: str, seconds: float = 60.0) -> str:
+        """Read on until ``words`` come, and return what came up to there."""
+        try:
+            async with asyncio.timeout(seconds):
+                while (at := self.text.find(words, self._read_to)) < 0:
+                    self._news.clear()
+                    if self.process.returncode is not None and not self._read():
+                        raise AssertionError(f"it ended without {words!r}:\n{self.text}")
+                    await self._news.wait()
+        except TimeoutError:
+            raise AssertionError(f"{words!r} did not come:\n{self.text}") from None
+        came, self._read_to = self.text[self._read_to : at], at + len(words)
+        return came
+
+    def type(self, keys: str) -> None:
+        """Press keys."""
+        os.write(self.descriptor, keys.encode())
+
+    async def ends(self, seconds: float = 60.0) -> int:
+        """Wait for the program's end and return its exit code."""
+        async with asyncio.timeout(seconds):
+            code = await self.process.wait()
+        self._read()
+        return code
+
+    def _read(self) -> bool:
+        try:
+            data = os.read(self.descriptor, 65536)
+        except (BlockingIOError, OSError):
+            data = b""
+        self.raw += data.decode(errors="replace")
+        self._news.set()
+        return bool(data)
+
+
+@asynccontextmanager
+async def terminal(
+    command: Sequence[str], environment: Mapping[str, str]
+) -> AsyncIterator[Terminal]:
+    """Run a program in a terminal of its own."""
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 100, 0, 0))
+    os.set_blocking(ours, False)
+    # It must be the terminal's foreground process, or Ctrl-C is nobody's: setsid makes it so.
+    process = await asyncio.create_subprocess_exec(
+        "setsid", "--ctty", "--wait", *command,
+        stdin=theirs, stdout=theirs, stderr=theirs,
+        env={"TERM": "xterm-256color", "LANG": "C.UTF-8", **environment},
+        start_new_session=True,
+    )  # fmt: skip
+    os.close(theirs)
+    made = Terminal(process, ours)
+    loop = asyncio.get_running_loop()
+
+    def read() -> None:
+        if not made._read():
+            loop.remove_reader(ours)
+
+    loop.add_reader(ours, read)
+    try:
+        yield made
+    finally:
+        loop.remove_reader(ours)
+        if process.returncode is None:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            await process.wait()
+        os.close(ours)

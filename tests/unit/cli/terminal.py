@@ -1,0 +1,42 @@
+"""Calling the command line in this process: what it prints, and how it ends."""
+
+import re
+import sys
+from dataclasses import dataclass
+
+from typer.testing import CliRunner
+
+from agentrun.cli.app import app
+from agentrun.cli.problems import CliError
+from tests.unit.cli.fake_door import FakeDoor
+
+
+@dataclass
+class Done:
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+def call(door: FakeDoor, *arguments: str, stdin: str = "", **environment: str) -> Done:
+    """Run a command against ``door``; a problem becomes what ``main`` makes of it."""
+    env = {
+        "AGENTRUN_URL": door.url, "AGENTRUN_TOKEN": "token", "COLUMNS": "100",
+        "AGENTRUN_NAMESPACE": "", "AGENTRUN_BACKEND": "", "AGENTRUN_PROFILE": "",
+    } | environment  # fmt: skip
+    done = CliRunner().invoke(app, arguments, input=stdin, env=env)
+    if isinstance(done.exception, CliError):
+        return Done(8, done.stdout, f"{done.stderr}agentrun: {done.exception}\n")
+    if done.exception and not isinstance(done.exception, SystemExit):
+        raise done.exception
+    return Done(done.exit_code, done.stdout, done.stderr)
+
+
+def plain(text: str) -> str:
+    """Take a terminal's control sequences out."""
+    return re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", text)
+
+
+PYTHON = sys.executable

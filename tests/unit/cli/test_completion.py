@@ -1,0 +1,39 @@
+"""What a shell is offered when Tab is pressed."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.unit.cli.fake_door import FakeDoor
+
+ROOT = Path(__file__).parents[3]
+MAIN = "import sys; sys.argv[0] = 'agentrun'; from agentrun.cli.__main__ import main; main()"
+
+
+def completed(line: str, **more: str) -> str:
+    environment = {
+        "PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT / "operator"), "HOME": "/nowhere",
+        "_AGENTRUN_COMPLETE": "complete_bash", "COMP_WORDS": line,
+        "COMP_CWORD": str(len(line.split(" ")) - 1), **more,
+    }  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-c", MAIN], env=environment, capture_output=True, text=True, timeout=60
+    )
+    assert done.stderr == ""
+    return done.stdout
+
+
+def test_commands_are_offered() -> None:
+    assert completed("agentrun runs c").split() == ["continue", "cancel"]
+
+
+def test_the_newest_runs_are_offered(door: FakeDoor) -> None:
+    door.add("run-1")
+    door.add("run-22", "failed")
+    found = completed("agentrun runs show run-", AGENTRUN_URL=door.url, AGENTRUN_TOKEN="t")
+    assert found.split() == ["run-1", "run-22"]
+
+
+def test_nothing_is_offered_and_nothing_said_if_there_is_no_front_door() -> None:
+    assert completed("agentrun runs show run-").strip() == ""

@@ -1,0 +1,139 @@
+"""What a person sees and can do in a real terminal."""
+
+import os
+import sys
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+
+from tests.terminals import CTRL_C, CTRL_D, Terminal, terminal
+from tests.unit.cli.fake_door import FakeDoor, Json, ending
+
+ROOT = Path(__file__).parents[3]
+OPTIONS = [{"id": "yes", "name": "Yes, you may"}, {"id": "no", "name": "No"}]
+WORKS: Json = {
+    "events": [("command_started", {"command": "make test"})], "view": {"status": "running"},
+}  # fmt: skip
+ASKS = ending(
+    "input_required",
+    ("input_required", {"text": "May I?"}),
+    question={"id": "q", "text": "May I?", "options": OPTIONS},
+    completed_at=None,
+)
+
+
+def person(door: FakeDoor, *arguments: str) -> AbstractAsyncContextManager[Terminal]:
+    return terminal(
+        [sys.executable, "-m", "agentrun.cli", *arguments],
+        {
+            "PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT / "operator"), "HOME": "/nowhere",
+            "AGENTRUN_URL": door.url, "AGENTRUN_TOKEN": "token",
+        },
+    )  # fmt: skip
+
+
+async def test_a_working_run_has_a_line_with_its_time_and_what_it_is_at(door: FakeDoor) -> None:
+    door.upcoming(WORKS)
+    async with person(door, "run", "Go") as screen:
+        await screen.until("$ make test")
+        await screen.until("run-1 running 1s · $ make test")
+        await screen.until("run-1 running 2s")
+        door.runs["run-1"].later = [ending("completed", ("agent_message", {"text": "Done."}))]
+        await screen.until("● Done.")
+        await screen.until("✓ run-1 completed")
+        assert await screen.ends() == 0
+    assert "\x1b[32m" in screen.raw
+
+
+async def test_a_question_is_answered_where_it_is_asked(door: FakeDoor) -> None:
+    door.upcoming(WORKS, ASKS)
+    async with person(door, "run", "Go") as screen:
+        await screen.until("? May I?")
+        await screen.until("2) No")
+        await screen.until("leaves it waiting): ")
+        door.runs["run-1"].later = [ending("completed")]
+        screen.type("2\n")
+        await screen.until("✓ run-1 completed")
+        assert await screen.ends() == 0
+    [part] = door.argument("continue_run")["input_message"]["parts"]
+    assert part == {"type": "data", "data": {"option_id": "no"}}
+
+
+async def test_a_question_is_asked_at_once_though_the_status_comes_later(door: FakeDoor) -> None:
+    early = {"events": [("input_required", {"text": "May I?"})], "view": {"status": "running"}}
+    late = {"view": ASKS["view"]}
+    door.upcoming(early, late)
+    async with person(door, "run", "Go") as screen:
+        await screen.until("leaves it waiting): ", 15)
+        screen.type(CTRL_D)
+        assert await screen.ends() == 7
+    waits = [arguments["wait_ms"] for name, arguments in door.calls if name == "poll_events"]
+    assert min(wait for wait in waits if wait) <= 500
+
+
+async def test_a_question_may_be_left_waiting(door: FakeDoor) -> None:
+    door.upcoming(ASKS)
+    async with person(door, "run", "Go") as screen:
+        await screen.until("leaves it waiting): ")
+        screen.type(CTRL_D)
+        await screen.until("agentrun runs continue run-1 ANSWER")
+        assert await screen.ends() == 7
+    assert not [name for name, _ in door.calls if name in ("continue_run", "cancel_run")]
+
+
+async def test_ctrl_c_asks_and_a_second_one_leaves_the_run_alone(door: FakeDoor) -> None:
+    door.upcoming(WORKS)
+    async with person(door, "run", "Go") as screen:
+        await screen.until("$ make test")
+        screen.type(CTRL_C)
+        await screen.until("d = leave it running, c = cancel it, Enter = keep watching:")
+        screen.type(CTRL_C)
+        await screen.until("agentrun runs cancel run-1")
+        assert await screen.ends() == 130
+    assert "cancel_run" not in [name for name, _ in door.calls]
+    assert "Traceback" not in screen.text
+
+
+async def test_ctrl_c_can_keep_watching_then_cancel(door: FakeDoor) -> None:
+    door.upcoming(WORKS)
+    async with person(door, "run", "Go") as screen:
+        await screen.until("$ make test")
+        screen.type(CTRL_C)
+        await screen.until("keep watching: ")
+        screen.type("\n")
+        await screen.until("run-1 running")
+        screen.type(CTRL_C)
+        await screen.until("keep watching: ")
+        screen.type("c\n")
+        await screen.until("■ run-1 cancelled")
+        assert await screen.ends() == 6
+
+
+async def test_ctrl_c_can_detach(door: FakeDoor) -> None:
+    door.upcoming(WORKS)
+    async with person(door, "run", "Go") as screen:
+        await screen.until("$ make test")
+        screen.type(CTRL_C)
+        await screen.until("keep watching: ")
+        screen.type("d\n")
+        await screen.until("run-1 goes on")
+        assert await screen.ends() == 0
+
+
+async def test_a_diff_has_colours_and_gives_no_orders(door: FakeDoor) -> None:
+    run = door.add("run-1", "completed")
+    run.add("artifact_added", artifact_refs={"/patch": {}})
+    door.artifacts[1, "/patch"] = b"@@ -1 +1 @@\n-old\n+new\x1b]0;evil\x07\n"
+    async with person(door, "runs", "diff", "run-1") as screen:
+        await screen.until("evil\\x07")
+        assert await screen.ends() == 0
+    assert "\x1b[32m+new\\x1b" in screen.raw
+    assert "\x1b[31m-old" in screen.raw
+
+
+async def test_wait_shows_that_it_waits(door: FakeDoor) -> None:
+    door.add("run-1")
+    async with person(door, "runs", "wait", "ada") as screen:
+        await screen.until("run-1 running")
+        door.runs["run-1"].later = [ending("failed", error="no luck")]
+        await screen.until("✗ run-1 failed")
+        assert await screen.ends() == 5
