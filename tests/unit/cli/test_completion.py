@@ -31,7 +31,8 @@ def test_commands_are_offered() -> None:
 def test_the_newest_runs_are_offered(door: FakeDoor) -> None:
     door.add("run-1")
     door.add("run-22", "failed")
-    found = completed("agentrun runs show run-", AGENTRUN_URL=door.url, AGENTRUN_TOKEN="t")
+    patient = {"AGENTRUN_URL": door.url, "AGENTRUN_TOKEN": "t", "AGENTRUN_COMPLETION_SECONDS": "50"}
+    found = completed("agentrun runs show run-", **patient)
     assert found.split() == ["run-1", "run-22"]
 
 

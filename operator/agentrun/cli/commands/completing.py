@@ -2,12 +2,14 @@
 
 import asyncio
 import contextlib
+import os
 
 import typer
 
 from agentrun.cli.options import ConnectionOptions
 
-_SECONDS = 3.0
+_PATIENCE = "AGENTRUN_COMPLETION_SECONDS"
+"""The variable that says for how long Tab may wait for the front door; 3 seconds without it."""
 _NEWEST = 30
 _FIELDS = ("url", "token", "kubeconfig", "context", "namespace")
 
@@ -17,7 +19,8 @@ def complete_run(ctx: typer.Context, incomplete: str) -> list[tuple[str, str]]:
     given = {key: str(ctx.params[key]) for key in _FIELDS if ctx.params.get(key)}
     # Whatever goes wrong, a completion has nobody to tell it to.
     with contextlib.suppress(Exception):
-        found = asyncio.run(asyncio.wait_for(_newest(ConnectionOptions(**given)), _SECONDS))
+        seconds = float(os.environ.get(_PATIENCE, "3"))
+        found = asyncio.run(asyncio.wait_for(_newest(ConnectionOptions(**given)), seconds))
         return [pair for pair in found if pair[0].startswith(incomplete)]
     return []
 
