@@ -6,6 +6,7 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
+from secrets import token_hex
 
 import pytest
 
@@ -149,15 +150,17 @@ async def test_a_question_is_answered_in_the_terminal_or_by_a_script(
 async def test_agents_and_profiles_are_listed_and_written_to(
     platform: Platform, laptop: Laptop
 ) -> None:
-    await platform.trivial(["say", "hello"], agent="cli-reader")
+    # The cluster may have seen this test before, and names stay.
+    reader = f"cli-reader-{token_hex(4)}"
+    await platform.trivial(["say", "hello"], agent=reader)
     code, out, _ = await called(laptop, "profiles", "list")
     assert code == 0
     assert [line for line in out.splitlines() if line.split()[:2] == ["trivial", "acp"]]
     code, out, _ = await called(laptop, "agents", "list", "-o", "json")
-    assert "cli-reader" in [agent["agent_name"] for agent in json.loads(out)["agents"]]
-    code, out, _ = await called(laptop, "agents", "send", "cli-reader", "Look", "here")
-    assert (code, out.startswith("sent to cli-reader")) == (0, True)
-    code, out, _ = await called(laptop, "agents", "inbox", "cli-reader")
+    assert reader in [agent["agent_name"] for agent in json.loads(out)["agents"]]
+    code, out, _ = await called(laptop, "agents", "send", reader, "Look", "here")
+    assert (code, out.startswith(f"sent to {reader}")) == (0, True)
+    code, out, _ = await called(laptop, "agents", "inbox", reader)
     assert (code, "Look here" in out) == (0, True)
 
 
