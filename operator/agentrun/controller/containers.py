@@ -6,7 +6,7 @@ from typing import Any
 
 from agentrun.api import pod_layout as layout
 from agentrun.api.v1alpha1 import AgentProfileSpec, AgentRun, Workspace
-from agentrun.controller.backends import defaults_of
+from agentrun.controller.backends import agent_env, defaults_of
 from agentrun.controller.limits import Limits
 from agentrun.controller.network import agent_network, from_secret, runner_network, variable
 from agentrun.controller.quantities import total
@@ -109,11 +109,9 @@ def _agent_env(
     run: AgentRun, profile: AgentProfileSpec, settings: PodSettings
 ) -> list[dict[str, Any]]:
     """Make the agent's environment: the profile's word stands above the backend's defaults."""
-    defaults = defaults_of(run.spec.backend)
-    plain = {"HOME": layout.HOME, "TMPDIR": "/tmp", **defaults.env}
-    model = model_of(run, profile)
-    if model and defaults.model_variable:
-        plain[defaults.model_variable] = model
+    asks = profile.permission_mode == "Ask"
+    defaults = agent_env(run.spec.backend, model_of(run, profile), asks)
+    plain = {"HOME": layout.HOME, "TMPDIR": "/tmp", **defaults}
     own = [
         from_secret(one.name, one.secret) if one.secret else variable(one.name, one.value or "")
         for one in profile.env

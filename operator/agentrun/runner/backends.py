@@ -9,10 +9,14 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from agentrun.api import pod_layout
 from agentrun.runner.layout import Layout
 
-BYPASS_MODES: Mapping[str, str] = {"claude_code": "bypassPermissions"}
+BYPASS_MODES: Mapping[str, str] = {"claude_code": "bypassPermissions", "gemini": "yolo"}
 """The session mode in which an agent asks nobody; the pod is the sandbox."""
+
+RETRY_SECONDS: Mapping[str, float] = {"opencode": 10.0}
+"""How long an agent may go on asking a provider that only fails, if it cannot be told itself."""
 
 # git refuses a work tree whose folder belongs to another user, and the mount point of an emptyDir
 # belongs to root.
@@ -33,8 +37,28 @@ def write_home(layout: Layout, backend: str, model: str | None) -> None:
     files = {".gitconfig": _GITCONFIG}
     if backend == "codex":
         files[".codex/config.toml"] = codex_config(layout, model)
+    if backend == "gemini":
+        files[pod_layout.GEMINI_SETTINGS] = json.dumps(GEMINI_SETTINGS, indent=2)
     for name, text in files.items():
         write_file(layout.home / name, text)
+
+
+GEMINI_SETTINGS = {
+    "security": {
+        "auth": {"selectedType": "gemini-api-key"},
+        # The pod is the sandbox. In a folder that is not trusted, every command would be asked for.
+        "folderTrust": {"enabled": False},
+    },
+    "general": {
+        # Ten, its default, keep a run with a broken provider busy for four minutes.
+        "maxAttempts": 3,
+        "enableAutoUpdate": False,
+        "enableAutoUpdateNotification": False,
+    },
+    "privacy": {"usageStatisticsEnabled": False},
+    "telemetry": {"enabled": False},
+}
+"""The Gemini CLI's settings: the provider is the runner's proxy, which its environment names."""
 
 
 def write_identity(layout: Layout, name: str, email: str) -> None:

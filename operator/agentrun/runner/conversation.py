@@ -117,16 +117,16 @@ class Conversation:
             proxy.begin_turn()
         await self._announce_prompt()
         try:
-            refused = proxy.refused if proxy and has_key else None
-            response = await _unless(refused, self.agent.prompt(text))
+            ends = [proxy.failed, *([proxy.refused] if has_key else [])] if proxy else []
+            response = await _unless(ends, self.agent.prompt(text))
         except acp.RequestError as error:
             seen = (proxy.refusal or proxy.error) if proxy else None
             raise classify(error.code, str(error), error.data, seen) from error
         finally:
             self.end_turn()
         if response is None:
-            refusal = proxy.refusal if proxy else None
-            raise classify(401, "the provider refused the key", None, refusal)
+            told = (proxy.refusal or proxy.error) if proxy else None
+            raise classify(0, "the provider does not do its work", None, told)
         seen, said = (proxy.error if proxy else None), self._mapper.final_response
         if is_provider_error(self._backend, said, seen):
             raise classify(0, "the provider answered with an error", None, seen)
@@ -231,16 +231,14 @@ class Conversation:
 
 
 async def _unless(
-    event: asyncio.Event | None, request: Awaitable[acp.PromptResponse]
+    events: Sequence[asyncio.Event], request: Awaitable[acp.PromptResponse]
 ) -> acp.PromptResponse | None:
-    """Wait for the answer to a request, unless the event comes first: then return None."""
-    if event is None:
-        return await request
+    """Wait for the answer to a request, unless an event comes first: then return None."""
     asked = asyncio.ensure_future(request)
-    refused = asyncio.ensure_future(event.wait())
+    ends = [asyncio.ensure_future(event.wait()) for event in events]
     try:
-        await asyncio.wait({asked, refused}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({asked, *ends}, return_when=asyncio.FIRST_COMPLETED)
         return await asked if asked.done() else None
     finally:
-        asked.cancel()
-        refused.cancel()
+        for task in (asked, *ends):
+            task.cancel()

@@ -188,8 +188,15 @@ class AgentTools(Model):
     allowed: Annotated[
         list[
             Literal[
-                "send_agent_message", "fetch_agent_messages", "list_agents", "list_runs",
-                "get_run", "poll_events", "get_event_artifact", "spawn_run", "cancel_run",
+                "send_agent_message",
+                "fetch_agent_messages",
+                "list_agents",
+                "list_runs",
+                "get_run",
+                "poll_events",
+                "get_event_artifact",
+                "spawn_run",
+                "cancel_run",
                 "continue_run",
             ]
         ],
