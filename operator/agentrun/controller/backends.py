@@ -26,6 +26,8 @@ class BackendDefaults:
     """What a backend's agent gets unless its profile says otherwise."""
 
     command: Sequence[str] = ()
+    bypass: Sequence[str] = ()
+    """What the command gets to work without asking, where a session's mode does not say it."""
     env: Mapping[str, str] = field(default_factory=dict)
     model_variable: str | None = None
     """The variable in which the agent looks for the model's name."""
@@ -70,9 +72,13 @@ _DEFAULTS = {
     ),
     "gemini": BackendDefaults(
         command=("gemini", "--acp"),
+        # It would take the session's mode too, and say so as if it were its answer.
+        bypass=("--yolo",),
         env={
             # Its launcher, which starts it once more, ignores signals.
             "GEMINI_CLI_NO_RELAUNCH": "true",
+            # In a folder that is not trusted, it asks for everything. The pod is the sandbox.
+            "GEMINI_CLI_TRUST_WORKSPACE": "true",
             # These stand above those of the repository.
             "GEMINI_CLI_SYSTEM_SETTINGS_PATH": f"{pod_layout.HOME}/{pod_layout.GEMINI_SETTINGS}",
             "GEMINI_API_KEY": PLACEHOLDER_KEY,
@@ -87,6 +93,12 @@ _DEFAULTS = {
 def defaults_of(backend: str) -> BackendDefaults:
     """Return what the agents of ``backend`` get; nothing for those that are not known."""
     return _DEFAULTS.get(backend, BackendDefaults())
+
+
+def agent_command(backend: str, asks: bool) -> list[str]:
+    """Return the ACP command of ``backend``: of an agent that asks, or of one that does not."""
+    defaults = defaults_of(backend)
+    return [*defaults.command, *(() if asks else defaults.bypass)]
 
 
 def agent_env(backend: str, model: str | None, asks: bool) -> dict[str, str]:

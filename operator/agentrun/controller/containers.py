@@ -6,7 +6,7 @@ from typing import Any
 
 from agentrun.api import pod_layout as layout
 from agentrun.api.v1alpha1 import AgentProfileSpec, AgentRun, Workspace
-from agentrun.controller.backends import agent_env, defaults_of
+from agentrun.controller.backends import agent_command, agent_env, defaults_of
 from agentrun.controller.limits import Limits
 from agentrun.controller.network import agent_network, from_secret, runner_network, variable
 from agentrun.controller.quantities import total
@@ -43,7 +43,7 @@ def agent_container(
     run: AgentRun, profile: AgentProfileSpec, settings: PodSettings
 ) -> dict[str, Any]:
     """Build the container with the agent program: it waits for the runner's pipes."""
-    command = profile.command or list(defaults_of(run.spec.backend).command)
+    command = profile.command or agent_command(run.spec.backend, asks(profile))
     script = layout.AGENT_BOOTSTRAP
     if profile.network.ca_bundle:
         script = layout.AGENT_ROOTS_BOOTSTRAP + script
@@ -87,6 +87,11 @@ def model_of(run: AgentRun, profile: AgentProfileSpec) -> str | None:
     return run.spec.model or profile.models.default
 
 
+def asks(profile: AgentProfileSpec) -> bool:
+    """Whether the agent asks a person for leave."""
+    return profile.permission_mode == "Ask"
+
+
 def workspace_of(run: AgentRun, profile: AgentProfileSpec) -> Workspace:
     """Return what the run works on: its own workspace, else its profile's."""
     return run.spec.workspace or profile.workspace or Workspace()
@@ -109,8 +114,7 @@ def _agent_env(
     run: AgentRun, profile: AgentProfileSpec, settings: PodSettings
 ) -> list[dict[str, Any]]:
     """Make the agent's environment: the profile's word stands above the backend's defaults."""
-    asks = profile.permission_mode == "Ask"
-    defaults = agent_env(run.spec.backend, model_of(run, profile), asks)
+    defaults = agent_env(run.spec.backend, model_of(run, profile), asks(profile))
     plain = {"HOME": layout.HOME, "TMPDIR": "/tmp", **defaults}
     own = [
         from_secret(one.name, one.secret) if one.secret else variable(one.name, one.value or "")

@@ -12,10 +12,10 @@ from pathlib import Path
 from agentrun.api import pod_layout
 from agentrun.runner.layout import Layout
 
-BYPASS_MODES: Mapping[str, str] = {"claude_code": "bypassPermissions", "gemini": "yolo"}
+BYPASS_MODES: Mapping[str, str] = {"claude_code": "bypassPermissions"}
 """The session mode in which an agent asks nobody; the pod is the sandbox."""
 
-RETRY_SECONDS: Mapping[str, float] = {"opencode": 10.0}
+RETRY_SECONDS: Mapping[str, float] = {"opencode": 10.0, "gemini": 10.0}
 """How long an agent may go on asking a provider that only fails, if it cannot be told itself."""
 
 # git refuses a work tree whose folder belongs to another user, and the mount point of an emptyDir
@@ -44,17 +44,8 @@ def write_home(layout: Layout, backend: str, model: str | None) -> None:
 
 
 GEMINI_SETTINGS = {
-    "security": {
-        "auth": {"selectedType": "gemini-api-key"},
-        # The pod is the sandbox. In a folder that is not trusted, every command would be asked for.
-        "folderTrust": {"enabled": False},
-    },
-    "general": {
-        # Ten, its default, keep a run with a broken provider busy for four minutes.
-        "maxAttempts": 3,
-        "enableAutoUpdate": False,
-        "enableAutoUpdateNotification": False,
-    },
+    "security": {"auth": {"selectedType": "gemini-api-key"}},
+    "general": {"enableAutoUpdate": False, "enableAutoUpdateNotification": False},
     "privacy": {"usageStatisticsEnabled": False},
     "telemetry": {"enabled": False},
 }
