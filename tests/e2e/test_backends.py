@@ -101,7 +101,7 @@ async def test_nothing_of_a_cancelled_run_is_left(platform: Platform, backend: s
     left = processes_of(uid)
     assert answer["status"] == "cancelled", answer
     assert left == []
-    run, events = await platform.door.finish(run_id)
+    _, events = await platform.door.finish(run_id)
     check_journal(events, "cancelled")
 
 
