@@ -28,7 +28,7 @@ demo: $(BIN)/.ready ## The main job: a cluster, the chart, real agents, a cancel
 	@python -m dev demo
 
 .PHONY: test
-test: lint test-unit test-contract test-cluster ## Everything, in stages.
+test: lint test-unit test-contract test-cluster test-agents ## Everything, in stages.
 
 .PHONY: lint
 lint: $(BIN)/.ready ## Format, lint, types, import rules, generated files.
@@ -55,15 +55,23 @@ STRAIN := tests/e2e/test_failures_start.py tests/e2e/test_failures_agents.py \
   tests/e2e/test_failures_pods.py tests/e2e/test_profiles.py tests/e2e/test_replicas.py \
   tests/e2e/test_seldom.py
 
+# Their image is built for them alone, and opencode takes 1 GB for each run.
+AGENTS := tests/e2e/test_backends.py
+
 .PHONY: test-cluster
 test-cluster: $(BIN)/.ready ## The API server's rules and the end to end proof, on a cluster of their own.
 	@echo "== API server and end to end"
-	@dev/with-cluster.sh pytest -q tests/apiserver tests/e2e $(STRAIN:%=--ignore=%)
+	@dev/with-cluster.sh pytest -q tests/apiserver tests/e2e $(STRAIN:%=--ignore=%) $(AGENTS:%=--ignore=%)
+
+.PHONY: test-agents
+test-agents: $(BIN)/.ready ## The slower agents, opencode and the Gemini CLI, end to end.
+	@echo "== opencode and gemini"
+	@AGENTRUN_TARGETS=agent-more dev/with-cluster.sh pytest -q $(AGENTS)
 
 .PHONY: test-strain
 test-strain: $(BIN)/.ready ## Failures, replicas, profiles, and which rights it all took (not yet in `test`).
 	@echo "== under strain"
-	@dev/with-cluster.sh pytest -q tests/e2e tests/rights
+	@AGENTRUN_TARGETS=agent-more dev/with-cluster.sh pytest -q tests/e2e tests/rights
 
 .PHONY: format
 format: $(BIN)/.ready ## Put the code into the project's format.

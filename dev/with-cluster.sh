@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # Run a command on a cluster of its own, with the images and fixtures loaded; take it down after.
+# AGENTRUN_TARGETS names images that are not always built.
 set -euo pipefail
 export AGENTRUN_CLUSTER=${AGENTRUN_CLUSTER:-agentrun-test}
 down() {
@@ -9,6 +10,6 @@ down() {
 trap down EXIT
 python -m dev up
 python -m dev images
-python -m dev images stores
+python -m dev images stores ${AGENTRUN_TARGETS:-}
 python -m dev fixtures
 python -m dev run -- "$@"

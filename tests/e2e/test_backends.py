@@ -6,6 +6,7 @@ test-agents` builds their image and runs this.
 """
 
 import asyncio
+import json
 import os
 import subprocess
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from dev import product
 from tests.e2e.agents import script
 from tests.e2e.checks import check_journal
 from tests.e2e.cluster import eventually, pod_uid, processes_of
+from tests.e2e.conftest import profile
 from tests.e2e.platform import SETTINGS, Platform
 from tests.e2e.test_cancel import ORPHANS, until_event
 
@@ -83,6 +85,45 @@ def _diff(url: str, branch: str, folder: Path) -> str:
     subprocess.run(clone, check=True, capture_output=True)
     show = ["git", "-C", str(folder), "log", "-p", "origin/main..HEAD"]
     return subprocess.run(show, check=True, capture_output=True, text=True).stdout
+
+
+async def test_any_acp_program_of_any_image_is_an_agent(platform: Platform) -> None:
+    """With a provider too: the profile says all that the known backends have for defaults."""
+    config = {
+        "model": "own/some-model",
+        "enabled_providers": ["own"],
+        "permission": {"*": "allow"},
+        "provider": {
+            "own": {
+                "npm": "@ai-sdk/openai-compatible",
+                "options": {"baseURL": "http://127.0.0.1:8790", "apiKey": "none"},
+                "models": {"some-model": {}},
+            }
+        },
+    }
+    provider = {
+        "baseURL": "http://model.agentrun-dev.svc:8080/v1",
+        "keySecret": {"name": "openai-key", "key": "key"},
+    }
+    made = profile(
+        "own-agent",
+        image="localhost/agentrun/agent-more:dev",
+        command=["opencode", "acp"],
+        env=[{"name": "OPENCODE_CONFIG_CONTENT", "value": json.dumps(config)}],
+        provider=provider,
+    )
+    await platform.apply(made)
+    spawned = await platform.door.call(
+        "spawn_run",
+        backend="acp",
+        profile="own-agent",
+        role="worker",
+        prompt=script({"shell": "echo worked"}, {"say": "Done by another."}),
+    )
+    run, events = await platform.door.finish(spawned["run_id"])
+    assert run["status"] == "completed", run
+    assert run["result"]["summary"] == "Done by another."
+    check_journal(events, "completed")
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
