@@ -29,7 +29,7 @@ _RUNNING = re.compile(r"Process running with session ID (\d+)")
 _WAITING = re.compile(r"Script running with cell ID (\S+)")
 _PATIENCE_MS = 30_000
 # How codex tells models that write code which MCP servers are connected; within JSON.
-_DEFERRED = re.compile(r"Deferred tool namespaces:((?:\\n- [\w-]+)+)")
+_DEFERRED = re.compile(r"(?:D|Added d)eferred tool namespaces:((?:\\n- [\w-]+)+)")
 _NAMESPACE = re.compile(r"- ([\w-]+)")
 _LEAVE = {"sandbox_permissions": "require_escalated", "justification": "The script says so."}
 # In the ids of calls that are no step of the script.

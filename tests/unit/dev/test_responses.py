@@ -154,5 +154,9 @@ def test_a_tool_step_calls_the_tool_in_code_where_the_agent_lists_only_its_serve
     waits = model.responses(body(told, prompt, tools=(code,))).body["output"][0]
     assert waits["input"] == 'text(await tools.mcp__stock__stock_of({"article": "nut"}));'
     unknown = user("<tools>\nDeferred tool namespaces:\n- mcp__other\n</tools>")
+    # One that is connected later is told of later.
+    late = user("<tools>\nAdded deferred tool namespaces:\n- mcp__stock\n</tools>")
+    calls = model.responses(body(unknown, prompt, late, tools=(code,))).body["output"][0]
+    assert "mcp__stock__stock_of" in calls["input"]
     waits = model.responses(body(unknown, prompt, tools=(code,))).body["output"][0]
     assert "exec_command" in waits["input"]
