@@ -50,6 +50,8 @@ _AUTH_CODES = (-32000, 401, 403)
 class Conversation:
     """One agent, and what it says."""
 
+    stop_words = "The runner was told to stop."
+
     def __init__(
         self,
         pipes: Pipes,

@@ -16,10 +16,9 @@ from typing import Any, TypeVar
 from agentrun.api import pod_layout
 from agentrun.api.gateway import Task
 from agentrun.api.v1alpha1 import AgentState, Outcome, OutcomeState, Reason, Result, Workspace
-from agentrun.runner import mcp
 from agentrun.runner.backends import key_headers, write_identity
-from agentrun.runner.conversation import Conversation
 from agentrun.runner.delivery import Delivery, author_of
+from agentrun.runner.dialogue import Dialogue
 from agentrun.runner.gateway import Gateway, Refused, RunOver, Unavailable
 from agentrun.runner.git import Git, GitError
 from agentrun.runner.git_credentials import password_hosts
@@ -31,7 +30,13 @@ from agentrun.runner.pipes import Pipes
 from agentrun.runner.proxy import ProviderProxy
 from agentrun.runner.redact import Redactor
 from agentrun.runner.reporter import Reporter
-from agentrun.runner.secrets import known_secrets, mcp_secret, provider_key, secret_in_url
+from agentrun.runner.secrets import (
+    known_secrets,
+    mcp_secret,
+    provider_key,
+    remote_credentials,
+    secret_in_url,
+)
 from agentrun.runner.spool import Spool
 from agentrun.runner.transcript import Transcript, TranscriptHandler
 from agentrun.runner.trust import is_bundle
@@ -44,6 +49,7 @@ _COLLECT_SECONDS = float(pod_layout.COLLECT_SECONDS)
 _LAST_RESORT_SECONDS = 15.0
 _MARGIN_SECONDS = 2.0
 _PAUSE = 0.5
+_REMOTE = "remote_a2a"
 
 log = logging.getLogger(__name__)
 
@@ -114,14 +120,7 @@ class Attempt:
         spool = Spool(layout.spool / "events")
         self._journal = Journal(spool, gateway, redactor, settings.attempt, transcript.event)
         self._reporter = Reporter(gateway)
-        self._conversation = Conversation(
-            pipes,
-            self._journal,
-            self._reporter,
-            redactor,
-            str(layout.workspace),
-            settings.backend,
-        )
+        self._conversation = self._make_conversation(pipes)
         self._delivery = Delivery(
             self._journal, gateway, redactor, settings.attempt, layout.termination_log
         )
@@ -135,6 +134,19 @@ class Attempt:
         self._is_told = False
         self._broken: End | None = None
         """How the run ends because of a helper's error."""
+
+    def _make_conversation(self, pipes: Pipes) -> Dialogue:
+        """Make the conversation, and load what only it needs: each takes much of the memory."""
+        journal, reporter, layout = self._journal, self._reporter, self._layout
+        if self._settings.backend == _REMOTE:
+            from agentrun.runner.a2a.conversation import RemoteConversation
+
+            key, url = provider_key(layout), self._settings.provider
+            return RemoteConversation(journal, reporter, url, remote_credentials(layout), key)
+        from agentrun.runner.conversation import Conversation
+
+        workspace, backend = str(layout.workspace), self._settings.backend
+        return Conversation(pipes, journal, reporter, self._redactor, workspace, backend)
 
     async def live(self) -> None:
         """Live the whole life."""
@@ -180,10 +192,10 @@ class Attempt:
         finally:
             await _cancel(work)
         if work.cancelled() and not self._broken:
-            return End(OutcomeState.INTERRUPTED, None, "The runner was told to stop.")
+            return End(OutcomeState.INTERRUPTED, None, self._conversation.stop_words)
         end = self._broken or _end_of(work)
         if self._stop.is_set() and end.state is not OutcomeState.COMPLETED:
-            return End(OutcomeState.INTERRUPTED, None, "The runner was told to stop.")
+            return End(OutcomeState.INTERRUPTED, None, self._conversation.stop_words)
         return end
 
     async def _wait(self, work: asyncio.Task[Any], stoppable: bool) -> None:
@@ -254,7 +266,7 @@ class Attempt:
             raise Failure(Reason.RUNNER_FAILED, str(error)) from error
 
     def _make_proxy(self) -> ProviderProxy | None:
-        if not self._settings.provider:
+        if not self._settings.provider or self._settings.backend == _REMOTE:
             return None
         key = provider_key(self._layout)
         headers = key_headers(self._settings.backend, key) if key else {}
@@ -290,7 +302,11 @@ class Attempt:
             )
             raise Failure(Reason.PROFILE_INVALID, message)
 
-    def _mcp_servers(self, task: Task) -> list[mcp.Server]:
+    def _mcp_servers(self, task: Task) -> list[Any]:
+        if not task.profile.mcp_servers:
+            return []
+        from agentrun.runner import mcp
+
         return mcp.acp_servers(task.profile.mcp_servers, lambda key: mcp_secret(self._layout, key))
 
     async def _finish(self, end: End) -> None:

@@ -1,5 +1,5 @@
 """
-The connection to a remote agent: the official SDK, with bounds, and with errors that say what to do.
+The connection to a remote agent: the official SDK, bounded, and errors that say what to do.
 
 The SDK and protobuf take 12 MB, so this is imported by runs with a remote agent only.
 """
@@ -123,9 +123,7 @@ async def connect(config: RemoteConfig, headers: Mapping[str, str]) -> AsyncIter
         yield Remote(client, card, card_url, config)
 
 
-async def _card(
-    http: httpx.AsyncClient, config: RemoteConfig
-) -> tuple[str, a2a_pb2.AgentCard]:
+async def _card(http: httpx.AsyncClient, config: RemoteConfig) -> tuple[str, a2a_pb2.AgentCard]:
     urls = card_urls(config)
     for url in urls:
         try:
@@ -143,7 +141,7 @@ async def _card(
             raise Failure(failure.reason, f"{what}: {error}{hint}") from error
         try:
             return url, parse_agent_card(json.loads(response.content))
-        except Exception as error:  # noqa: BLE001 - a foreign card can break any of the SDK's code
+        except Exception as error:
             message = (
                 f"What {url} serves is no A2A agent card: {error}. Check backend_config.agent_url"
                 " and agent_card_path."
@@ -159,7 +157,7 @@ def _explained() -> Iterator[None]:
         yield
     except (GeneratorExit, RemoteError):
         raise
-    except Exception as error:  # noqa: BLE001 - an answer of any form meets any of the SDK's code
+    except Exception as error:
         raise RemoteError(*_explain(error)) from error
 
 

@@ -20,7 +20,7 @@ class RemoteConfig(BaseModel):
     agent_card_path: Annotated[str, Field(max_length=1024)] | None = None
     history_length: Annotated[int, Field(ge=0, le=1000)] | None = None
     blocking: bool = False
-    accepted_output_modes: Annotated[list[str], Field(max_length=32)] = []  # noqa: RUF012
+    accepted_output_modes: Annotated[list[str], Field(max_length=32)] = []
 
 
 def read_config(given: dict[str, Any] | None, default_url: str | None) -> RemoteConfig:
