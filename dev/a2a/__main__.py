@@ -36,6 +36,8 @@ from a2a.server.tasks import InMemoryTaskStore, TaskUpdater
 from a2a.types import a2a_pb2 as pb
 from a2a.utils.errors import TaskNotCancelableError
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.middleware.base import BaseHTTPMiddleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
@@ -150,16 +152,14 @@ def make_app(
     card = make_card(url, streaming, old)
     handler = DefaultRequestHandler(executor, InMemoryTaskStore(), card)
     routes = create_jsonrpc_routes(handler, "/rpc", enable_v0_3_compat=old)
-    app = Starlette(routes=[*create_agent_card_routes(card), *routes])
-
-    @app.middleware("http")
     async def guard(request: Request, call: Any) -> Response:
         if token and request.headers.get("authorization") != f"Bearer {token}":
             return JSONResponse({"error": "unauthenticated"}, status_code=401)
         answer: Response = await call(request)
         return answer
 
-    return app
+    guards = [Middleware(BaseHTTPMiddleware, dispatch=guard)] if token else []
+    return Starlette(routes=[*create_agent_card_routes(card), *routes], middleware=guards)
 
 
 def main() -> None:
