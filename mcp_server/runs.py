@@ -13,10 +13,12 @@ from agentrun.api.pod_layout import LABEL_RUN, REQUEST_HASH, REQUESTED_BY
 from agentrun.api.v1alpha1 import AgentProfile, AgentRun, AgentSession
 from agentrun.store.base import RunRow, RunStore
 from mcp_server.archive import Archive
+from mcp_server.backend_secrets import build_secret, credentials_of
 from mcp_server.kube import (
     MERGE_PATCH,
     PROFILES,
     RUNS,
+    SECRETS,
     SESSIONS,
     ApiError,
     ApiUnavailable,
@@ -119,10 +121,38 @@ class Runs:
             if is_new:
                 await self._discard_session(namespace, session)
             raise
+        await self._keep_credentials(arguments, namespace, manifest, session, requested_by)
         row = await self._archive.observe(manifest)
         if row is None:
             raise InvalidArgumentsError(f"run {run_id} exists but cannot be read: see the log")
         return _same_request(row, arguments)
+
+    async def _keep_credentials(
+        self,
+        arguments: SpawnArguments,
+        namespace: str,
+        manifest: Object,
+        session: AgentSession,
+        requested_by: str,
+    ) -> None:
+        """Make the Secret that the run's pod waits for; without it the run is not wanted."""
+        credentials = credentials_of(arguments)
+        run = AgentRun.model_validate(manifest)
+        if not credentials or run.phase.is_terminal:
+            return
+        url = str((arguments.backend_config or {})["agent_url"])
+        try:
+            await self._kube.create(
+                SECRETS, namespace, build_secret(credentials, url, run, session)
+            )
+        except ApiError as error:
+            if error.status == 409:
+                return  # an earlier try of the same request made it
+            why = f"The Secret with its credentials could not be made: {error.message}"
+            patch = build_cancellation(run, requested_by, why)
+            if patch is not None:
+                await self._kube.patch(RUNS, namespace, run.metadata.name, patch)
+            raise
 
     async def request_cancellation(
         self, row: RunRow, requested_by: str, reason: str | None

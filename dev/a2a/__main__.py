@@ -152,6 +152,7 @@ def make_app(
     card = make_card(url, streaming, old)
     handler = DefaultRequestHandler(executor, InMemoryTaskStore(), card)
     routes = create_jsonrpc_routes(handler, "/rpc", enable_v0_3_compat=old)
+
     async def guard(request: Request, call: Any) -> Response:
         if token and request.headers.get("authorization") != f"Bearer {token}":
             return JSONResponse({"error": "unauthenticated"}, status_code=401)

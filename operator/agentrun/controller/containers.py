@@ -10,7 +10,13 @@ from agentrun.controller.backends import defaults_of
 from agentrun.controller.limits import Limits
 from agentrun.controller.network import agent_network, from_secret, runner_network, variable
 from agentrun.controller.quantities import total
-from agentrun.controller.references import agent_mounts, mount, read_only, runner_mounts
+from agentrun.controller.references import (
+    agent_mounts,
+    backend_volumes,
+    mount,
+    read_only,
+    runner_mounts,
+)
 
 PIPES_SIZE = "8Mi"
 HOME_SIZE = "4Gi"
@@ -78,6 +84,7 @@ def runner_container(
             *([mount("repository", layout.REPOSITORY)] if clones(run, profile) else []),
             read_only("token", str(PurePosixPath(layout.TOKEN_FILE).parent)),
             *runner_mounts(profile),
+            *[read_only(one["name"], layout.BACKEND_SECRET) for one in backend_volumes(run)],
         ],
     }
 

@@ -35,6 +35,7 @@ from agentrun.runner.secrets import (
     mcp_secret,
     provider_key,
     remote_credentials,
+    remote_credentials_url,
     secret_in_url,
 )
 from agentrun.runner.spool import Spool
@@ -142,7 +143,8 @@ class Attempt:
             from agentrun.runner.a2a.conversation import RemoteConversation
 
             key, url = provider_key(layout), self._settings.provider
-            return RemoteConversation(journal, reporter, url, remote_credentials(layout), key)
+            given, given_for = remote_credentials(layout), remote_credentials_url(layout)
+            return RemoteConversation(journal, reporter, url, given, given_for, key)
         from agentrun.runner.conversation import Conversation
 
         workspace, backend = str(layout.workspace), self._settings.backend

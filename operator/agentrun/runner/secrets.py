@@ -51,6 +51,11 @@ def remote_credentials(layout: Layout) -> dict[str, str]:
     return {**headers, **({"authorization": f"Bearer {token}"} if token else {})}
 
 
+def remote_credentials_url(layout: Layout) -> str:
+    """Read for which agent they were given."""
+    return _read(layout.backend_secret / "agent_url")
+
+
 def _known_to_mcp_servers(layout: Layout) -> Iterator[str]:
     for folder in _files(layout.mcp_secrets):
         for text in map(_read, _files(folder)):

@@ -48,12 +48,14 @@ class RemoteConversation:
         reporter: Reporter,
         default_url: str | None,
         credentials: Mapping[str, str],
+        credentials_url: str,
         key: str,
     ) -> None:
         self._journal = journal
         self._reporter = reporter
         self._default_url = default_url
         self._credentials = credentials
+        self._credentials_url = credentials_url
         self._key = key
         self._stack = AsyncExitStack()
         self._remote: Remote | None = None
@@ -95,6 +97,13 @@ class RemoteConversation:
 
     def _headers(self, config: RemoteConfig, task: Task) -> dict[str, str]:
         """Give the run's own credentials, else the profile's key to the profile's agent only."""
+        if self._credentials and origin(self._credentials_url) != origin(config.agent_url):
+            message = (
+                "The credentials in the Secret of spec.backendConfig were given for"
+                f" {self._credentials_url or 'no agent_url'}, not for {config.agent_url}."
+                " Create the run again with credentials of its own."
+            )
+            raise Failure(Reason.PROFILE_INVALID, message)
         if self._credentials:
             return dict(self._credentials)
         if not self._key:
