@@ -77,6 +77,9 @@ async def test_task_is_followed_to_its_end(tmp_path: Path, kind: dict[str, Any])
     assert ref["agent_name"] == "scripted"
     assert ref["agent_url"] == agent.url
     assert ref["task_id"]
+    reported = gateway.states[-1].remote_ref
+    assert reported is not None
+    assert reported.task_id == ref["task_id"]
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -18,7 +18,15 @@ from typing import Any
 from agentrun.api.events import EventType
 from agentrun.api.gateway import Task
 from agentrun.api.messages import AgentMessage, MessagePart
-from agentrun.api.v1alpha1 import AgentState, Input, OutcomeState, Question, Reason, Usage
+from agentrun.api.v1alpha1 import (
+    AgentState,
+    Input,
+    OutcomeState,
+    Question,
+    Reason,
+    RemoteRef,
+    Usage,
+)
 from agentrun.runner.a2a.client import Remote, RemoteError, connect
 from agentrun.runner.a2a.config import RemoteConfig, origin, read_config
 from agentrun.runner.a2a.mapping import FINAL, WAITING, Mapper
@@ -290,6 +298,9 @@ class RemoteConversation:
 
     async def _report(self, state: AgentState, **more: Any) -> None:
         context = (self._mapper.context_id or "")[:256] or None
+        ref = self._mapper.remote_ref
+        if ref["agent_url"]:
+            more["remote_ref"] = RemoteRef.model_validate(ref)
         await self._reporter.update(state=state, session_id=context, **more)
 
     def _message(self, parts: list[dict[str, Any]], task: Task) -> dict[str, Any]:
