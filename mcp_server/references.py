@@ -89,18 +89,13 @@ def is_in(row: RunRow, cwd: str | None) -> bool:
 async def find_agent(door: Door, namespace: str, agent: str, cwd: str | None) -> AgentSession:
     """Return the agent of that name or session id; a ToolError says which there are."""
     agent, folder = agent.strip(), (cwd or "").strip()
-    session = await door.runs.find_session(namespace, agent) if agent else None
-    if session is None and normalised(agent) not in ("", agent):
-        session = await door.runs.find_session(namespace, normalised(agent))
+    session = await _find_session(door, namespace, agent)
     if session is not None and folder:
         rows = await _runs_of(door, namespace, session.metadata.name)
         own = (row for row in rows if row.session_uid in ("", session.metadata.uid))
         session = session if any(is_in(row, folder) for row in own) else None
     if session is None:
-        raise ToolError(
-            f"Unknown agent_name{_in(folder)}: {agent}."
-            f" Call list_agents to see the agents in namespace {namespace}."
-        )
+        raise _unknown_agent(namespace, agent, _in(folder))
     return session
 
 
@@ -109,15 +104,25 @@ async def session_called(door: Door, namespace: str, agent: str, where: str = ""
     session = normalised(agent)
     if session and await _runs_of(door, namespace, session):
         return session
-    known = await door.runs.find_session(namespace, agent)
-    if known is None and session != agent and session:
-        known = await door.runs.find_session(namespace, session)
+    known = await _find_session(door, namespace, agent)
     if known is None:
-        raise ToolError(
-            f"Unknown agent_name{where}: {agent}."
-            f" Call list_agents to see the agents in namespace {namespace}."
-        )
+        raise _unknown_agent(namespace, agent, where)
     return known.metadata.name
+
+
+async def _find_session(door: Door, namespace: str, agent: str) -> AgentSession | None:
+    """Return the session of that name or id, else the one of the name that it becomes."""
+    session = await door.runs.find_session(namespace, agent) if agent else None
+    if session is None and normalised(agent) not in ("", agent):
+        session = await door.runs.find_session(namespace, normalised(agent))
+    return session
+
+
+def _unknown_agent(namespace: str, agent: str, where: str) -> ToolError:
+    return ToolError(
+        f"Unknown agent_name{where}: {agent}."
+        f" Call list_agents to see the agents in namespace {namespace}."
+    )
 
 
 async def _resolve_agent(door: Door, namespace: str, agent: str, cwd: str) -> RunRow:
