@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import AsyncIterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from sqlalchemy import event
 
 from agentrun.store.base import JournalHead, Unavailable
 from agentrun.store.sql import SqlRunStore, open_store
+from agentrun.store.sqlite import SqliteDatabase
 from tests.contract.builders import TS, a_row, an_event, events
 
 ROOT = Path(__file__).parents[2]
@@ -227,3 +229,15 @@ async def test_closing_leaves_no_thread_and_no_log_behind(path: Path) -> None:
             thread.join(30)
             assert not thread.is_alive()
     assert [found.name for found in path.parent.iterdir()] == [path.name]
+
+
+async def test_many_open_a_file_of_the_rollback_mode_at_once(tmp_path: Path) -> None:
+    for number in range(150):
+        file = tmp_path / f"{number}.db"
+        with closing(sqlite3.connect(file)) as connection, connection:
+            connection.execute("CREATE TABLE kept (what TEXT)")
+        databases = [SqliteDatabase(f"sqlite:///{file}") for _ in range(6)]
+        # Threads that begin together, as the processes of a deployment may.
+        await asyncio.gather(*(asyncio.to_thread(database._create) for database in databases))
+        with closing(sqlite3.connect(file)) as connection:
+            assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)

@@ -11,10 +11,11 @@ who try again there. One process may write: there is nobody else to tell.
 """
 
 import asyncio
+import fcntl
 import os
 import sqlite3
-from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing, contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -26,10 +27,11 @@ from agentrun.store.wakeups import Wakeups
 
 _WRITES = {"agentrun_writes": True}
 _BUSY_SECONDS = 5
+_WAL = "PRAGMA journal_mode = WAL"
 _PRAGMAS = (
     f"PRAGMA busy_timeout = {_BUSY_SECONDS * 1000}",
     "PRAGMA foreign_keys = ON",
-    "PRAGMA journal_mode = WAL",
+    _WAL,
     "PRAGMA synchronous = FULL",
     # After a burst the log shrinks again, instead of keeping its largest size for ever.
     "PRAGMA journal_size_limit = 67108864",
@@ -105,7 +107,12 @@ class SqliteDatabase:
 
     def _create(self) -> None:
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        self._path.touch(mode=0o600)
+        with _alone_in(self._path.parent):
+            self._path.touch(mode=0o600)
+            # To leave the rollback mode of an older file, SQLite needs it for itself, and says
+            # that it is locked at once when another does the same: busy_timeout does not count.
+            with closing(sqlite3.connect(self._path, timeout=_BUSY_SECONDS)) as connection:
+                connection.execute(_WAL)
 
     def _connected(self, connection: Any, record: Any) -> None:
         try:
@@ -128,6 +135,18 @@ class SqliteDatabase:
     def _identity(self) -> tuple[int, int]:
         found = os.stat(self._path)  # noqa: PTH116 - errors name the path
         return found.st_dev, found.st_ino
+
+
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Keep others who do the same waiting, in this process and in others."""
+    # The lock is not on the file: closing a file gives up what SQLite has locked in it.
+    opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(opened, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(opened)
 
 
 def file_of(url: str) -> Path:
