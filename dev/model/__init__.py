@@ -1,8 +1,9 @@
 """
 A model that says what the prompt tells it to say.
 
-It speaks OpenAI's Responses and Anthropic's Messages, so that real agents work for real, with no
-provider and the same outcome every time. A prompt brings its script along in a fenced block:
+It speaks OpenAI's Responses and Chat Completions, Anthropic's Messages and Gemini's
+generateContent, so that real agents work for real, with no provider and the same outcome every
+time. A prompt brings its script along in a fenced block:
 
     ```script
     [{"say": "I will add a file."}, {"shell": "echo hello > hello.txt"}, {"say": "Done."}]

@@ -10,10 +10,18 @@ from collections.abc import Iterable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from dev.model import anthropic, responses
-from dev.model.script import Cut, Event, Pause, Playable, ScriptError, Step, part, steps_of
+from dev.model import anthropic, chat, gemini, responses
+from dev.model.script import Cut, Data, Event, Pause, Playable, ScriptError, Step, part, steps_of
 
-Api = anthropic.Request | responses.Request
+Api = anthropic.Request | chat.Request | gemini.Request | responses.Request
+FORMATS: dict[str, Any] = {
+    "/messages": anthropic,
+    "/responses": responses,
+    "/chat/completions": chat,
+    ":generateContent": gemini,
+    ":streamGenerateContent": gemini,
+}
+"""What the end of a path says of the wire format."""
 MODELS = {"object": "list", "data": [{"id": "scripted", "object": "model", "type": "model"}]}
 ASIDE: list[Step] = [{"say": "Scripted work"}]
 
@@ -94,7 +102,8 @@ class Handler(BaseHTTPRequestHandler):
         length = int(self.headers.get("content-length") or 0)
         raw = self.rfile.read(length)
         path = self.note["path"]
-        api = responses if path.endswith("/responses") else anthropic
+        format_ = next((end for end in FORMATS if path.endswith(end)), "")
+        api = FORMATS.get(format_, anthropic)
         if self.server.key and not self._has_key():
             self._json(401, api.error(401, "the API key is missing or wrong"))
             return
@@ -105,12 +114,15 @@ class Handler(BaseHTTPRequestHandler):
             return
         if path.endswith("/count_tokens"):
             self._json(200, {"input_tokens": max(1, len(raw) // 4)})
-        elif path.endswith(("/responses", "/messages")):
-            self._play(api, api.Request(body))
+        elif path.endswith(":countTokens"):
+            self._json(200, {"totalTokens": max(1, len(raw) // 4)})
+        elif format_:
+            is_stream = bool(body.get("stream")) or format_ == ":streamGenerateContent"
+            self._play(api, api.Request(body), is_stream)
         else:
             self._json(404, api.error(404, f"there is no {path}"))
 
-    def _play(self, api: Any, request: Api) -> None:
+    def _play(self, api: Any, request: Api, is_stream: bool) -> None:
         try:
             prompt, steps = self._steps(request)
         except ScriptError as error:
@@ -120,7 +132,7 @@ class Handler(BaseHTTPRequestHandler):
         if failure := self.server.error_of(request, prompt, steps):
             status = int(failure["error"])
             self._json(status, api.error(status, str(failure.get("message", "scripted error"))))
-        elif request.body.get("stream"):
+        elif is_stream:
             self._stream(api.stream(request, steps))
         else:
             self._wait(sum(float(step.get("hang", 0)) for step in steps))
@@ -138,7 +150,8 @@ class Handler(BaseHTTPRequestHandler):
 
     def _has_key(self) -> bool:
         bearer = self.headers.get("authorization", "").removeprefix("Bearer ")
-        return self.server.key in (bearer, self.headers.get("x-api-key"))
+        given = (bearer, self.headers.get("x-api-key"), self.headers.get("x-goog-api-key"))
+        return self.server.key in given
 
     def _json(self, status: int, content: dict[str, Any]) -> None:
         self.note["status"] = status
@@ -162,6 +175,8 @@ class Handler(BaseHTTPRequestHandler):
                 case Event(name, data):
                     content = json.dumps({"type": name, **data})
                     self._chunk(f"event: {name}\ndata: {content}\n\n".encode())
+                case Data(text):
+                    self._chunk(f"data: {text}\n\n".encode())
                 case Pause(seconds):
                     self._wait(seconds)
                 case Cut():

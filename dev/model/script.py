@@ -27,6 +27,13 @@ class Event:
 
 
 @dataclass(frozen=True)
+class Data:
+    """One server-sent event without a name, as it is written."""
+
+    text: str
+
+
+@dataclass(frozen=True)
 class Pause:
     """Nothing is sent for a while."""
 
@@ -37,7 +44,7 @@ class Cut:
     """The connection ends in the middle of the stream."""
 
 
-Playable = Event | Pause | Cut
+Playable = Event | Data | Pause | Cut
 
 
 class ScriptError(ValueError):

@@ -32,6 +32,8 @@ CALL, CALLS = f"{PIPES}/call", f"{PIPES}/calls"
 
 WORKSPACE = "/workspace"
 HOME = "/home/agent"
+GEMINI_SETTINGS = ".gemini/agentrun.json"
+"""Below HOME: the settings of the Gemini CLI."""
 SPOOL = "/var/spool/agentrun"
 """The runner's own folder: unacknowledged events."""
 REPOSITORY = "/var/lib/agentrun/repository"

@@ -8,7 +8,7 @@ from typing import Any
 from agentrun.api import pod_layout as layout
 from agentrun.api.quantities import total
 from agentrun.api.v1alpha1 import AgentProfileSpec, AgentRun, Workspace
-from agentrun.controller.backends import defaults_of
+from agentrun.controller.backends import agent_command, agent_env, defaults_of
 from agentrun.controller.limits import Allowance, Limits
 from agentrun.controller.network import agent_network, from_secret, runner_network, variable
 from agentrun.controller.references import agent_mounts, mount, read_only, runner_mounts
@@ -45,7 +45,7 @@ def agent_container(
     run: AgentRun, profile: AgentProfileSpec, settings: PodSettings
 ) -> dict[str, Any]:
     """Build the container with the agent program: it waits for the runner's pipes."""
-    command = profile.command or list(defaults_of(run.spec.backend).command)
+    command = profile.command or agent_command(run.spec.backend, asks(profile))
     script = layout.AGENT_BOOTSTRAP
     if profile.network.ca_bundle:
         script = layout.AGENT_ROOTS_BOOTSTRAP + script
@@ -89,6 +89,11 @@ def model_of(run: AgentRun, profile: AgentProfileSpec) -> str | None:
     return run.spec.model or profile.models.default
 
 
+def asks(profile: AgentProfileSpec) -> bool:
+    """Whether the agent asks a person for leave."""
+    return profile.permission_mode == "Ask"
+
+
 def workspace_of(run: AgentRun, profile: AgentProfileSpec) -> Workspace:
     """Return what the run works on: its own workspace, else its profile's."""
     return run.spec.workspace or profile.workspace or Workspace()
@@ -117,12 +122,9 @@ def _agent_env(
     run: AgentRun, profile: AgentProfileSpec, settings: PodSettings
 ) -> list[dict[str, Any]]:
     """Make the agent's environment: the profile's word stands above the backend's defaults."""
-    defaults = defaults_of(run.spec.backend)
-    identity, usual = _identity(run, profile), defaults.env_for(profile.permission_mode)
-    plain = {"HOME": layout.HOME, "TMPDIR": "/tmp", **identity, **usual}
-    model = model_of(run, profile)
-    if model and defaults.model_variable:
-        plain[defaults.model_variable] = model
+    identity = _identity(run, profile)
+    defaults = agent_env(run.spec.backend, model_of(run, profile), asks(profile))
+    plain = {"HOME": layout.HOME, "TMPDIR": "/tmp", **identity, **defaults}
     own = [
         from_secret(one.name, one.secret) if one.secret else variable(one.name, one.value or "")
         for one in profile.env
@@ -158,7 +160,7 @@ def _runner_env(
         layout.ENV_GRACE: str(allowed.grace),
         layout.ENV_IDLE: str(allowed.idle),
         layout.ENV_PATIENCE: str(settings.limits.gateway),
-        layout.ENV_PERMISSION_MODE: "Ask" if profile.permission_mode == "Ask" else None,
+        layout.ENV_PERMISSION_MODE: "Ask" if asks(profile) else None,
         layout.ENV_RESUMES: "true" if resumes(run) else None,
     }
     plain = [variable(name, value) for name, value in values.items() if value]

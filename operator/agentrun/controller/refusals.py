@@ -61,7 +61,20 @@ def _by_profile(run: AgentRun, profile: AgentProfile | None) -> Failure | None:
         return _refused(f"AgentProfile {name} does not allow volume {volume}.")
     if spec.backend != REMOTE and not offered.command and not defaults_of(spec.backend).command:
         return _refused(f"AgentProfile {name} names no command, and {spec.backend} has none.")
-    return None
+    return _without_model(run, profile)
+
+
+def _without_model(run: AgentRun, profile: AgentProfile) -> Failure | None:
+    """Refuse a run whose agent would choose a model of a provider that is not the profile's."""
+    variable = defaults_of(run.spec.backend).config_variable
+    if variable is None or run.spec.model or profile.spec.models.default:
+        return None
+    if variable in {one.name for one in profile.spec.env}:
+        return None
+    return _refused(
+        f"{run.spec.backend} has no model of its own: name one in the run's model, or in"
+        f" models.default of AgentProfile {profile.metadata.name}."
+    )
 
 
 def _by_session(run: AgentRun, seen: Observed) -> Failure | None:

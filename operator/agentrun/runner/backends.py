@@ -9,6 +9,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from agentrun.api import pod_layout
 from agentrun.runner.layout import Layout
 
 ASK = "Ask"
@@ -17,6 +18,9 @@ _BYPASS_MODES: Mapping[str, str] = {"claude_code": "bypassPermissions"}
 """The session mode in which an agent asks nobody; the pod is the sandbox."""
 _ASK_MODES: Mapping[str, str] = {"claude_code": "default", "codex": "read-only"}
 """The session mode in which it asks before it changes anything."""
+
+RETRY_SECONDS: Mapping[str, float] = {"opencode": 10.0, "gemini": 10.0}
+"""How long an agent may go on asking a provider that only fails, if it cannot be told itself."""
 
 # git refuses a work tree whose folder belongs to another user, and the mount point of an emptyDir
 # belongs to root.
@@ -44,8 +48,19 @@ def write_home(
     files = {".gitconfig": _GITCONFIG}
     if backend == "codex":
         files[".codex/config.toml"] = codex_config(layout, model, permission_mode)
+    if backend == "gemini":
+        files[pod_layout.GEMINI_SETTINGS] = json.dumps(GEMINI_SETTINGS, indent=2)
     for name, text in files.items():
         write_file(layout.home / name, text)
+
+
+GEMINI_SETTINGS = {
+    "security": {"auth": {"selectedType": "gemini-api-key"}},
+    "general": {"enableAutoUpdate": False, "enableAutoUpdateNotification": False},
+    "privacy": {"usageStatisticsEnabled": False},
+    "telemetry": {"enabled": False},
+}
+"""The Gemini CLI's settings: the provider is the runner's proxy, which its environment names."""
 
 
 def write_identity(layout: Layout, name: str, email: str) -> None:

@@ -226,17 +226,17 @@ class Conversation:
             proxy.begin_turn()
         await self._announce_prompt()
         try:
-            refused = proxy.refused if proxy and has_key else None
+            ends = [proxy.failed, *([proxy.refused] if has_key else [])] if proxy else []
             async with self._mailbox.turn():
-                response = await self._prompt(text, refused)
+                response = await self._prompt(text, ends)
         except acp.RequestError as error:
             seen = (proxy.refusal or proxy.error) if proxy else None
             raise classify(error.code, str(error), error.data, seen) from error
         finally:
             self.end_turn()
         if response is None:
-            refusal = proxy.refusal if proxy else None
-            raise classify(401, "the provider refused the key", None, refusal)
+            told = (proxy.refusal or proxy.error) if proxy else None
+            raise classify(0, "the provider does not do its work", None, told)
         seen, said = (proxy.error if proxy else None), self._mapper.final_response
         if is_provider_error(self._backend, said, seen):
             raise classify(0, "the provider answered with an error", None, seen)
@@ -245,15 +245,14 @@ class Conversation:
         is_refusal = self._was_refused and response.stop_reason == "cancelled"
         return end_of_turn("end_turn" if is_refusal else response.stop_reason, said)
 
-    async def _prompt(self, text: str, refused: asyncio.Event | None) -> acp.PromptResponse | None:
+    async def _prompt(self, text: str, ends: Sequence[asyncio.Event]) -> acp.PromptResponse | None:
         """
-        Wait for the end of a turn; None if the provider refuses the key before that.
+        Wait for the end of a turn; None if one of the provider's events ``ends`` it before that.
 
         Expired if a person is waited for in it for too long. The turn has ended then, too.
         """
         asked = asyncio.ensure_future(self.agent.prompt(text))
-        events = [one for one in (refused, self._questions.expired) if one is not None]
-        waiting = {asyncio.ensure_future(one.wait()) for one in events}
+        waiting = {asyncio.ensure_future(one.wait()) for one in (*ends, self._questions.expired)}
         try:
             await asyncio.wait({asked, *waiting}, return_when=asyncio.FIRST_COMPLETED)
             if self._questions.expired.is_set():

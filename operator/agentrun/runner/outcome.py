@@ -145,7 +145,8 @@ def usage_of(response: dict[str, Any], cost: dict[str, Any] | None) -> Usage | N
         "total_tokens": _count(counts, "totalTokens"),
     }
     amount = (cost or {}).get("amount")
-    if isinstance(amount, (int, float)) and (cost or {}).get("currency") == "USD" and amount >= 0:
+    # An agent that does not know its model's price calls it 0.
+    if isinstance(amount, (int, float)) and (cost or {}).get("currency") == "USD" and amount > 0:
         values["cost_usd"] = f"{amount:.6f}".rstrip("0").rstrip(".")
     known = {key: value for key, value in values.items() if value is not None}
     return Usage.model_validate(known) if known else None

@@ -9,7 +9,8 @@ agents tell of it in many ways, the provider in one.
 import asyncio
 import json
 import logging
-from collections.abc import AsyncIterator, Iterator, Mapping
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 
 import aiohttp
@@ -25,6 +26,8 @@ _CREDENTIALS = frozenset({"authorization", "x-api-key", "x-goog-api-key"})
 _WORK = ("/messages", "/responses", "/chat/completions", "streamGenerateContent", "generateContent")
 _ERROR_BYTES = 64 * 1024
 _CHUNK = 64 * 1024
+_FEWEST_FAILURES = 3
+"""So many requests have to fail before a provider is given up."""
 _BAD_GATEWAY = 502
 # nginx's number for it; nobody is there to read it.
 _CLIENT_CLOSED_REQUEST = 499
@@ -35,9 +38,20 @@ log = logging.getLogger(__name__)
 class ProviderProxy:
     """Passes requests on to the provider, with its key."""
 
-    def __init__(self, provider: str, credentials: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        provider: str,
+        credentials: Mapping[str, str],
+        patience: float | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._provider = provider.rstrip("/")
         self._credentials = credentials
+        self._patience = patience
+        self._clock = clock
+        self._failures = 0
+        """How many requests for work have failed since the last that did not."""
+        self._failing_since = 0.0
         self._session: aiohttp.ClientSession | None = None
         self.error: ProviderError | None = None
         """What the provider answered last to a request for work, if it was an error."""
@@ -45,11 +59,15 @@ class ProviderProxy:
         """With what the provider has refused the credentials, whatever it answered since."""
         self.refused = asyncio.Event()
         """Set once it has."""
+        self.failed = asyncio.Event()
+        """Set once the provider did nothing but fail for longer than the patience."""
 
     def begin_turn(self) -> None:
         """Forget errors of earlier turns."""
         self.error = self.refusal = None
+        self._failures = 0
         self.refused.clear()
+        self.failed.clear()
 
     @asynccontextmanager
     async def serve(self, port: int) -> AsyncIterator[None]:
@@ -125,12 +143,24 @@ class ProviderProxy:
             return
         if status < 400:
             self.error = None
+            self._failures = 0
             return
         self.error = ProviderError(status, message[:4000])
         log.warning("The model's provider answered %s: %s", status, message[:500])
         if self.error.is_refusal:
             self.refusal = self.error
             self.refused.set()
+        self._lose_patience()
+
+    def _lose_patience(self) -> None:
+        """Give up on a provider that goes on failing, for an agent that would ask for minutes."""
+        now = self._clock()
+        if self._failures == 0:
+            self._failing_since = now
+        self._failures += 1
+        is_long = self._patience is not None and now - self._failing_since >= self._patience
+        if is_long and self._failures >= _FEWEST_FAILURES:
+            self.failed.set()
 
 
 class _AgentLeft(Exception):  # noqa: N818 - what happened; nothing is wrong with it

@@ -26,7 +26,7 @@ from agentrun.api.v1alpha1 import (
     Workspace,
 )
 from agentrun.runner import mcp
-from agentrun.runner.backends import key_headers, write_identity
+from agentrun.runner.backends import RETRY_SECONDS, key_headers, write_identity
 from agentrun.runner.conversation import Conversation
 from agentrun.runner.delivery import Delivery, author_of
 from agentrun.runner.gateway import Gateway, Refused, RunOver, Unavailable
@@ -313,7 +313,8 @@ class Attempt:
             return None
         key = provider_key(self._layout)
         headers = key_headers(self._settings.backend, key) if key else {}
-        return ProviderProxy(self._settings.provider, headers)
+        patience = RETRY_SECONDS.get(self._settings.backend)
+        return ProviderProxy(self._settings.provider, headers, patience)
 
     async def _prepare(self, task: Task) -> str:
         """Make the workspace ready, and return the folder the agent works in."""

@@ -234,7 +234,7 @@ def test_default_profiles_are_those_of_the_installed_agents() -> None:
 
 def test_spec_adds_to_what_the_other_values_say() -> None:
     specs = helm.profiles(helm.render("--values", helm.VALUES / "everything.yaml"))
-    assert set(specs) == {"codex"}
+    assert set(specs) == {"codex", "gemini"}
     codex = specs["codex"]
     assert codex["models"] == {"default": "some-model", "allowed": ["some-model", "other-model"]}
     assert codex["git"] == {"credentialsSecret": "git-credentials"}
@@ -243,6 +243,14 @@ def test_spec_adds_to_what_the_other_values_say() -> None:
         "baseURL": "http://model.internal/v1",
         "keySecret": {"name": "keys", "key": "openai"},
     }
+
+
+def test_the_other_agents_are_offered_in_their_own_image() -> None:
+    enabled = "profiles.opencode.enabled=true,profiles.gemini.enabled=true"
+    specs = helm.profiles(helm.render("--set", enabled))
+    for name, secret in (("opencode", "openai-key"), ("gemini", "gemini-key")):
+        assert (specs[name]["backend"], specs[name]["image"]) == (name, "agentrun/agent-more:0.1.0")
+        assert specs[name]["provider"] == {"keySecret": {"name": secret, "key": "key"}}
 
 
 @pytest.mark.parametrize("field", ["baseURL", "keySecret"])

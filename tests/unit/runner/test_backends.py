@@ -1,11 +1,13 @@
 """What is written to the agent's home, whatever the agent has put there."""
 
+import json
 import os
 import tomllib
 from pathlib import Path
 
 import pytest
 
+from agentrun.controller.backends import agent_env
 from agentrun.runner.backends import session_mode, write_home, write_identity
 from agentrun.runner.layout import Layout
 
@@ -15,6 +17,15 @@ def layout(tmp_path: Path) -> Layout:
     made = Layout(root=tmp_path)
     write_home(made, "codex", "some-model")
     return made
+
+
+def test_gemini_finds_its_settings_where_its_environment_says(tmp_path: Path) -> None:
+    layout = Layout(root=tmp_path)
+    write_home(layout, "gemini", None)
+    named = agent_env("gemini", None, asks=False)["GEMINI_CLI_SYSTEM_SETTINGS_PATH"]
+    settings = json.loads(layout.at(named).read_text())
+    assert settings["security"]["auth"]["selectedType"] == "gemini-api-key"
+    assert settings["privacy"]["usageStatisticsEnabled"] is False
 
 
 def test_identity_replaces_the_first_config(layout: Layout) -> None:

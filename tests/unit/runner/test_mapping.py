@@ -46,10 +46,35 @@ def test_command_starts_once_and_finishes_once(name: str, tool: str, exit_code: 
     assert mapper.final_response == "done"
 
 
-@pytest.mark.parametrize("name", ["codex-cancel-tool", "claude-cancel-tool"])
+@pytest.mark.parametrize(
+    "name",
+    ["codex-cancel-tool", "claude-cancel-tool", "opencode-cancel-tool", "gemini-cancel-tool"],
+)
 def test_tool_that_is_cut_off_finishes_all_the_same(name: str) -> None:
     kinds = [kind for kind, _ in events_of(Mapper(), name)]
     assert kinds.count("command_started") == kinds.count("command_finished") == 1
+
+
+@pytest.mark.parametrize("name", ["opencode-perm", "gemini-perm"])
+def test_tool_that_was_allowed_starts_once_and_finishes_once(name: str) -> None:
+    events = [(kind, data) for kind, data in events_of(Mapper(), name) if "command" in kind]
+    assert [kind for kind, _ in events] == ["command_started", "command_finished"]
+    assert {data["command"] for _, data in events} == {"touch made.txt && date > d.txt"}
+
+
+@pytest.mark.parametrize(
+    ("output", "code"),
+    [
+        pytest.param("Exit code 3\nno such file", 3, id="claude"),
+        pytest.param("Command exited with code: 3", 3, id="gemini"),
+        pytest.param("Command exited with code: 3\nsaid the test", None, id="what-a-test-says"),
+    ],
+)
+def test_exit_code_is_read_where_agents_say_it(output: str, code: int | None) -> None:
+    content = [{"type": "content", "content": {"type": "text", "text": output}}]
+    tool = {"toolCallId": "t1", "kind": "execute", "title": "make", "content": content}
+    done = {"sessionUpdate": "tool_call", "status": "completed", **tool}
+    assert Mapper().feed(done)[-1][1]["exit_code"] == code
 
 
 def test_files_that_claudes_commands_change_are_told() -> None:

@@ -142,6 +142,31 @@ async def test_agent_that_does_not_wait_for_the_end_is_no_error_of_the_provider(
         assert proxy.error is None
 
 
+async def test_provider_that_only_fails_is_given_up_after_a_while() -> None:
+    now = 0.0
+    provider, port = Provider(), free_port()
+    async with serve(provider.app()) as url, aiohttp.ClientSession() as session:
+        proxy = ProviderProxy(url, {"x-api-key": "right-key"}, 10.0, lambda: now)
+
+        async def ask() -> bool:
+            await session.post(f"http://127.0.0.1:{port}/v1/messages", json={})
+            return proxy.failed.is_set()
+
+        async with proxy.serve(port):
+            provider.key = "another"
+            assert [await ask() for _ in range(3)] == [False, False, False]
+            now = 9.0
+            provider.key = "right-key"
+            assert not await ask()
+            provider.key = "another"
+            now = 20.0
+            assert [await ask() for _ in range(2)] == [False, False]
+            now = 30.0
+            assert await ask()
+            proxy.begin_turn()
+            assert not proxy.failed.is_set()
+
+
 async def test_provider_that_cannot_be_reached_is_named() -> None:
     port = free_port()
     proxy = ProviderProxy(f"http://127.0.0.1:{free_port()}", {})

@@ -106,6 +106,13 @@ def test_usage_is_read_where_agents_put_it(answer: dict[str, Any]) -> None:
     assert usage_of(answer, cost) == Usage(input_tokens=2, output_tokens=3, cost_usd="0.00162")
 
 
+def test_cost_of_nothing_is_a_price_that_nobody_knows() -> None:
+    answer = {"usage": {"inputTokens": 100, "outputTokens": 7}}
+    usage = usage_of(answer, {"amount": 0, "currency": "USD"})
+    assert usage is not None
+    assert usage.cost_usd is None
+
+
 def test_usage_of_turns_adds_up_and_the_cost_is_the_last() -> None:
     first = Usage(input_tokens=2, cost_usd="0.1")
     assert add_usage(first, Usage(input_tokens=3, cost_usd="0.3")) == Usage(

@@ -1,7 +1,8 @@
 {{/* The specs of the default AgentProfiles, by name, as JSON. */}}
 {{- define "agentrun.profileSpecs" -}}
 {{- $specs := dict -}}
-{{- range $name, $backend := dict "codex" "codex" "claudeCode" "claude_code" -}}
+{{- $backends := dict "codex" "codex" "claudeCode" "claude_code" "opencode" "opencode" "gemini" "gemini" -}}
+{{- range $name, $backend := $backends -}}
 {{- $profile := index $.Values.profiles $name -}}
 {{- if $profile.enabled -}}
 {{- $spec := include "agentrun.profileSpec" (dict "root" $ "backend" $backend "profile" $profile) -}}
@@ -12,7 +13,8 @@
 {{- end }}
 
 {{- define "agentrun.profileSpec" -}}
-{{- $agent := .root.Values.images.agent -}}
+{{- $isMore := has .backend (list "opencode" "gemini") -}}
+{{- $agent := ternary .root.Values.images.agentMore .root.Values.images.agent $isMore -}}
 {{- $image := include "agentrun.image" (dict "root" .root "image" $agent) -}}
 {{- $provider := dict -}}
 {{- with (.profile.provider).baseURL }}{{ $_ := set $provider "baseURL" . }}{{ end -}}

@@ -28,7 +28,10 @@ _LEFT_OUT = "[... the rest was left out ...]"
 _FINAL = frozenset({"completed", "failed", "cancelled"})
 _EDITS = frozenset({"edit", "delete", "move"})
 _BOUNDED = frozenset({"title", "rawInput", "content", "rawOutput", "claudeCode"})
-_EXIT_CODE = re.compile(r"^\s*(?:Error: )?Exit code:? (\d+)", re.IGNORECASE)
+# Claude Code says it before the output, the Gemini CLI behind it.
+_EXIT_CODE = re.compile(
+    r"^\s*(?:Error: )?Exit code:? (\d+)|\bCommand exited with code: (\d+)\s*\Z", re.IGNORECASE
+)
 
 
 @dataclass
@@ -215,9 +218,9 @@ class Tool:
         for code in (raw.get("exit_code"), _dict(raw.get("metadata")).get("exit")):
             if isinstance(code, int):
                 return code
-        said = _EXIT_CODE.match(output)
+        said = _EXIT_CODE.search(output)
         if said:
-            return int(said.group(1))
+            return int(said[1] or said[2])
         # Claude Code says the code only when it is not zero.
         return 0 if self.name == "Bash" and self.status == "completed" else None
 
