@@ -63,6 +63,7 @@ RUNS = Resource(f"/apis/{GROUP}/{VERSION}", "agentruns")
 SESSIONS = Resource(f"/apis/{GROUP}/{VERSION}", "agentsessions")
 PROFILES = Resource(f"/apis/{GROUP}/{VERSION}", "agentprofiles")
 PODS = Resource("/api/v1", "pods")
+SECRETS = Resource("/api/v1", "secrets")
 NAMESPACES = Resource("/api/v1", "")
 """A namespace is asked for by itself, without a name."""
 

@@ -40,12 +40,16 @@ from agentrun.api.v1alpha1 import (
     Workspace,
     default_profile,
 )
+from mcp_server.backend_secrets import (
+    CREDENTIALS,
+    credentials_of,
+    with_reference,
+    without_credentials,
+)
 from mcp_server.schemas import SpawnArguments
 
 MAX_REQUEST_BYTES = 512 * 1024
 """How large the arguments may be: status and answers must fit the object as well, below 1 MiB."""
-
-_CREDENTIALS = ("auth_token", "headers")
 
 
 class InvalidArgumentsError(ValueError):
@@ -163,7 +167,9 @@ def session_name_of(run: AgentRun) -> str:
 
 def request_hash(arguments: SpawnArguments) -> str:
     """Digest the arguments: the same request always has the same digest."""
-    text = json.dumps(arguments.model_dump(mode="json"), sort_keys=True)
+    # A digest of credentials would let those who read runs try which they are.
+    public = without_credentials(arguments)
+    text = json.dumps(public.model_dump(mode="json"), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -201,7 +207,7 @@ def build_run(
         session=SessionSpec(mode=arguments.session_mode, name=session),
         output_schema=arguments.output_schema,
         metadata=arguments.metadata,
-        backend_config=arguments.backend_config,
+        backend_config=_public_config(arguments, run_id),
         timeouts=Timeouts(**arguments.timeouts.model_dump()) if arguments.timeouts else None,
     )
     return {
@@ -214,6 +220,11 @@ def build_run(
         },
         "spec": spec.to_json(),
     }
+
+
+def _public_config(arguments: SpawnArguments, run_id: str) -> dict[str, Any] | None:
+    config = without_credentials(arguments).backend_config
+    return with_reference(config, run_id) if credentials_of(arguments) else config
 
 
 def build_cancellation(
@@ -262,12 +273,24 @@ def _check_backend_config(arguments: SpawnArguments) -> None:
         raise InvalidArgumentsError(
             "backend_config.agent_url is required when backend is remote_a2a"
         )
-    for key in _CREDENTIALS:
+    if arguments.backend == "remote_a2a":
+        _check_credentials(given)
+        return
+    for key in CREDENTIALS:
         if key in given:
             raise InvalidArgumentsError(
                 f"backend_config.{key} is not accepted: everybody who can read runs would see"
                 " it. Credentials belong in a Secret that the profile names."
             )
+
+
+def _check_credentials(given: dict[str, Any]) -> None:
+    if not isinstance(given.get("auth_token") or "", str):
+        raise InvalidArgumentsError("backend_config.auth_token must be a string")
+    headers = given.get("headers") or {}
+    is_map = isinstance(headers, dict) and all(isinstance(one, str) for one in headers.values())
+    if not is_map:
+        raise InvalidArgumentsError("backend_config.headers must be an object of strings")
 
 
 def _check_repository(arguments: SpawnArguments) -> None:

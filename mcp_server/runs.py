@@ -15,6 +15,7 @@ from agentrun.api.pod_layout import LABEL_RUN, REQUEST_HASH, REQUESTED_BY
 from agentrun.api.v1alpha1 import AgentProfile, AgentRun, AgentSession, ParentRun
 from agentrun.store.base import RunRow, RunStore
 from mcp_server.archive import Archive
+from mcp_server.backend_secrets import build_secret, credentials_of
 from mcp_server.continuing import (
     build_answer,
     build_repetition,
@@ -27,6 +28,7 @@ from mcp_server.kube import (
     MERGE_PATCH,
     PROFILES,
     RUNS,
+    SECRETS,
     SESSIONS,
     ApiError,
     ApiUnavailable,
@@ -141,7 +143,9 @@ class Runs:
             session, is_new = await self._create_session(arguments, namespace, run_id)
         body = build_run(arguments, run_id, session.metadata.name, requested_by, profile.spec)
         _give_parent(body, parent)
-        return await self._make(namespace, body, session if is_new else None)
+        manifest = await self._create(namespace, body, session if is_new else None)
+        await self._keep_credentials(arguments, namespace, manifest, session, requested_by)
+        return await self._record(manifest, body)
 
     async def resume(
         self,
@@ -217,17 +221,51 @@ class Runs:
         raise AssertionError("the last try returns or raises")
 
     async def _make(self, namespace: str, body: Object, new_session: AgentSession | None) -> RunRow:
+        return await self._record(await self._create(namespace, body, new_session), body)
+
+    async def _create(
+        self, namespace: str, body: Object, new_session: AgentSession | None
+    ) -> Object:
         try:
-            manifest = await self._create_run(namespace, body)
+            return await self._create_run(namespace, body)
         except ApiError:
             if new_session is not None:
                 await self._discard_session(namespace, new_session)
             raise
+
+    async def _record(self, manifest: Object, body: Object) -> RunRow:
         row = await self._archive.observe(manifest)
         if row is None:
             name = body["metadata"]["name"]
             raise InvalidArgumentsError(f"run {name} exists but cannot be read: see the log")
         return _made_by(row, body)
+
+    async def _keep_credentials(
+        self,
+        arguments: SpawnArguments,
+        namespace: str,
+        manifest: Object,
+        session: AgentSession,
+        requested_by: str,
+    ) -> None:
+        """Make the Secret that the run's pod waits for; without it the run is not wanted."""
+        credentials = credentials_of(arguments)
+        run = AgentRun.model_validate(manifest)
+        if not credentials or run.phase.is_terminal:
+            return
+        url = str((arguments.backend_config or {})["agent_url"])
+        try:
+            await self._kube.create(
+                SECRETS, namespace, build_secret(credentials, url, run, session)
+            )
+        except ApiError as error:
+            if error.status == 409:
+                return  # an earlier try of the same request made it
+            why = f"The Secret with its credentials could not be made: {error.message}"
+            patch = build_cancellation(run, requested_by, why)
+            if patch is not None:
+                await self._kube.patch(RUNS, namespace, run.metadata.name, patch)
+            raise
 
     async def request_cancellation(
         self, row: RunRow, requested_by: str, reason: str | None

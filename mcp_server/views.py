@@ -77,6 +77,7 @@ def run_view(row: RunRow, *, prompt_limit: int | None = None) -> RunView:
         prompt=_shortened(spec.prompt, prompt_limit),
         cwd=folder_of(run),
         metadata=spec.metadata or {},
+        remote_ref=_remote_ref(status),
         question=_question(status) if word in ("input_required", "auth_required") else None,
         result=_result(status),
         error=_error(run),
@@ -196,6 +197,11 @@ def _question(status: AgentRunStatus) -> QuestionView | None:
         options=[OptionView(id=option.id, name=option.name) for option in question.options],
         asked_at=timestamp(question.asked_at),
     )
+
+
+def _remote_ref(status: AgentRunStatus) -> dict[str, Any] | None:
+    ref = status.agent.remote_ref if status.agent else None
+    return ref.model_dump() if ref else None
 
 
 def _result(status: AgentRunStatus) -> RunResult | None:

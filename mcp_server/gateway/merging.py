@@ -7,7 +7,9 @@ Server-side apply replaces everything its manager wrote before, so each write ca
 from agentrun.api.v1alpha1 import AgentStatus, Outcome
 
 # A runner that starts again does not know these, and what was true of them stays true.
-_REMEMBERED = ("session_id", "acknowledged_input", "prompt_sent", "usage", "snapshot")
+_REMEMBERED = (
+    "session_id", "acknowledged_input", "prompt_sent", "usage", "snapshot", "remote_ref",
+)  # fmt: skip
 
 
 def merge_state(before: AgentStatus | None, said: AgentStatus, attempt: int) -> AgentStatus:

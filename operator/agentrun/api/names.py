@@ -34,6 +34,19 @@ def pod_name(run: str, attempt: int) -> str:
     return f"{run}-{attempt}"
 
 
+_BACKEND_SECRET = "-agentrun-backend"
+
+
+def backend_secret_name(run: str) -> str:
+    """Name the Secret with what a run was given for its remote agent."""
+    return f"{run}{_BACKEND_SECRET}"
+
+
+def is_backend_secret(name: object) -> bool:
+    """Whether a Secret may be one of those, and no other that somebody names in a run."""
+    return isinstance(name, str) and re.fullmatch(rf"[a-z0-9-]+{_BACKEND_SECRET}", name) is not None
+
+
 def parse_pod_name(name: str) -> tuple[str, int] | None:
     """Read the run and the attempt from a pod's name; None if it is not the name of a run's pod."""
     run, _, attempt = name.rpartition("-")

@@ -11,7 +11,13 @@ from agentrun.api.v1alpha1 import AgentProfileSpec, AgentRun, Workspace
 from agentrun.controller.backends import agent_command, agent_env, defaults_of
 from agentrun.controller.limits import Allowance, Limits
 from agentrun.controller.network import agent_network, from_secret, runner_network, variable
-from agentrun.controller.references import agent_mounts, mount, read_only, runner_mounts
+from agentrun.controller.references import (
+    agent_mounts,
+    backend_volumes,
+    mount,
+    read_only,
+    runner_mounts,
+)
 from agentrun.controller.refusals import session_name
 
 PIPES_SIZE = "8Mi"
@@ -80,6 +86,7 @@ def runner_container(
             *([mount("repository", layout.REPOSITORY)] if clones(run, profile) else []),
             read_only("token", str(PurePosixPath(layout.TOKEN_FILE).parent)),
             *runner_mounts(profile),
+            *[read_only(one["name"], layout.BACKEND_SECRET) for one in backend_volumes(run)],
         ],
     }
 

@@ -31,6 +31,7 @@ from agentrun.controller.actions import (
     SetStatus,
     TakeSession,
 )
+from agentrun.controller.backends import REMOTE
 from agentrun.controller.bounds import Bound, bounds_of, unreachable_at
 from agentrun.controller.limits import allowance
 from agentrun.controller.observed import Failure, Observed, PodObservation, later
@@ -111,12 +112,19 @@ def _stop(run: AgentRun, seen: Observed, why: Bound, now: datetime) -> list[Acti
     )
     if not _left(seen, now):
         phase = Phase.CANCELLED if why.reason in _CANCELS else Phase.FAILED
-        return _finish(run, seen, status, Ending(phase, why.reason, why.message), now)
+        message = " ".join(filter(None, (why.message, _said_of_the_remote(run))))
+        return _finish(run, seen, status, Ending(phase, why.reason, message), now)
     status, lost, ahead = _closing(status, seen, why.reason, why.message, now)
     reason, message = (lost.reason, lost.message) if lost else (why.reason, why.message)
     status = in_phase(run, status, Phase.CANCELLING, reason, message, now)
     deletes = [DeletePod(pod.name, pod.uid) for pod in seen.pods if not pod.is_terminating]
     return [*_set(run, status), *deletes, *ahead]
+
+
+def _said_of_the_remote(run: AgentRun) -> str | None:
+    """Return what became of the task of an agent elsewhere, whose end no pod's end can show."""
+    outcome = outcome_of(run, None)
+    return outcome.message if outcome and run.spec.backend == REMOTE else None
 
 
 def _closing(

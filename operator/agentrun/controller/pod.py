@@ -32,7 +32,12 @@ from agentrun.controller.containers import (
 from agentrun.controller.failures import Manifest, disruption_of, start_failure, start_progress
 from agentrun.controller.limits import allowance
 from agentrun.controller.observed import ContainerObservation, PodObservation
-from agentrun.controller.references import SECRET_MODE, agent_volumes, reference_volumes
+from agentrun.controller.references import (
+    SECRET_MODE,
+    agent_volumes,
+    backend_volumes,
+    reference_volumes,
+)
 from agentrun.controller.refusals import session_name
 
 TOKEN_SECONDS = 3600
@@ -132,6 +137,7 @@ def _volumes(run: AgentRun, profile: AgentProfileSpec) -> list[dict[str, Any]]:
         *_repository_volumes(run, profile),
         {"name": "token", "projected": {"defaultMode": SECRET_MODE, "sources": [_token()]}},
         *reference_volumes(profile),
+        *backend_volumes(run),
     ]
     if run.spec.backend == REMOTE:
         return [volume for volume in volumes if volume["name"] != "agent-tmp"]

@@ -10,7 +10,9 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from agentrun.api import pod_layout as layout
-from agentrun.api.v1alpha1 import AgentProfileSpec, ConfigMapKey, SecretKey
+from agentrun.api.names import is_backend_secret
+from agentrun.api.v1alpha1 import AgentProfileSpec, AgentRun, ConfigMapKey, SecretKey
+from agentrun.controller.backends import REMOTE
 
 # Readable for the pod's group, which is that of both containers.
 SECRET_MODE = 0o440
@@ -29,6 +31,14 @@ def reference_volumes(profile: AgentProfileSpec) -> list[Manifest]:
         *_projected("instructions", [_item(key, _path(key)) for key in _unique(_texts(profile))]),
         *_trust_volumes(profile),
     ]
+
+
+def backend_volumes(run: AgentRun) -> list[Manifest]:
+    """List the volume with what the run was given for its remote agent, if it was."""
+    name = (run.spec.backend_config or {}).get("credentials_secret")
+    if run.spec.backend != REMOTE or not is_backend_secret(name):
+        return []
+    return [{"name": "backend", "secret": {"secretName": name, "defaultMode": SECRET_MODE}}]
 
 
 def runner_mounts(profile: AgentProfileSpec) -> list[Manifest]:

@@ -69,6 +69,8 @@ _WAITING = End(
 class Conversation:
     """One agent, and what it says."""
 
+    stop_words = "The runner was told to stop."
+
     def __init__(
         self,
         pipes: Pipes,

@@ -81,6 +81,11 @@ class Layout:
         return self.at(pod_layout.MCP_SECRETS)
 
     @property
+    def backend_secret(self) -> Path:
+        """The credentials that the run was given for a remote agent: auth_token, headers."""
+        return self.at(pod_layout.BACKEND_SECRET)
+
+    @property
     def instructions(self) -> Path:
         """What instruction files are made from, as CONFIGMAP/KEY."""
         return self.at(pod_layout.INSTRUCTIONS)

@@ -25,10 +25,9 @@ from agentrun.api.v1alpha1 import (
     Result,
     Workspace,
 )
-from agentrun.runner import mcp
 from agentrun.runner.backends import RETRY_SECONDS, key_headers, write_identity
-from agentrun.runner.conversation import Conversation
 from agentrun.runner.delivery import Delivery, author_of
+from agentrun.runner.dialogue import Dialogue
 from agentrun.runner.gateway import Gateway, Refused, RunOver, Unavailable
 from agentrun.runner.git import Git, GitError
 from agentrun.runner.git_credentials import password_hosts
@@ -44,7 +43,14 @@ from agentrun.runner.proxy import ProviderProxy
 from agentrun.runner.questions import Questions
 from agentrun.runner.redact import Redactor
 from agentrun.runner.reporter import Reporter
-from agentrun.runner.secrets import known_secrets, mcp_secret, provider_key, secret_in_url
+from agentrun.runner.secrets import (
+    known_secrets,
+    mcp_secret,
+    provider_key,
+    remote_credentials,
+    remote_credentials_url,
+    secret_in_url,
+)
 from agentrun.runner.snapshot.restore import Origin, Restorer, restore_workspace
 from agentrun.runner.snapshot.take import Moment, SnapshotFailed, Taker
 from agentrun.runner.spool import Spool
@@ -64,6 +70,7 @@ _LAST_RESORT_SECONDS = 15.0
 _MARGIN_SECONDS = 2.0
 _PAUSE = 0.5
 _MAX_TEXT = 32_000
+_REMOTE = "remote_a2a"
 
 log = logging.getLogger(__name__)
 
@@ -141,15 +148,8 @@ class Attempt:
         self._journal = Journal(spool, gateway, redactor, settings.attempt, transcript.event)
         self._reporter = Reporter(gateway)
         self._questions = Questions(self._journal, self._reporter, settings.attempt, settings.idle)
-        self._conversation = Conversation(
-            pipes,
-            self._journal,
-            self._reporter,
-            redactor,
-            str(layout.workspace),
-            settings.backend,
-            self._questions,
-        )
+        self._is_remote = settings.backend == _REMOTE
+        self._conversation = self._make_conversation(pipes)
         self._delivery = Delivery(
             self._journal, gateway, redactor, settings.attempt, layout.termination_log
         )
@@ -166,6 +166,22 @@ class Attempt:
         self._is_announced = not settings.resumes
         self._broken: End | None = None
         """How the run ends because of a helper's error."""
+
+    def _make_conversation(self, pipes: Pipes) -> Dialogue:
+        """Make the conversation, and load what only it needs: each takes much of the memory."""
+        journal, reporter, layout = self._journal, self._reporter, self._layout
+        if self._is_remote:
+            from agentrun.runner.a2a.conversation import RemoteConversation
+
+            key, url = provider_key(layout), self._settings.provider
+            given, given_for = remote_credentials(layout), remote_credentials_url(layout)
+            return RemoteConversation(journal, reporter, url, given, given_for, key)
+        from agentrun.runner.conversation import Conversation
+
+        workspace, backend = str(layout.workspace), self._settings.backend
+        return Conversation(
+            pipes, journal, reporter, self._redactor, workspace, backend, self._questions
+        )
 
     async def live(self) -> None:
         """Live the whole life."""
@@ -212,10 +228,10 @@ class Attempt:
         finally:
             await _cancel(work)
         if work.cancelled() and not self._broken:
-            return End(OutcomeState.INTERRUPTED, None, "The runner was told to stop.")
+            return End(OutcomeState.INTERRUPTED, None, self._conversation.stop_words)
         end = self._broken or _end_of(work)
         if self._stop.is_set() and end.state is not OutcomeState.COMPLETED:
-            return End(OutcomeState.INTERRUPTED, None, "The runner was told to stop.")
+            return End(OutcomeState.INTERRUPTED, None, self._conversation.stop_words)
         return end
 
     async def _wait(self, work: asyncio.Task[Any], stoppable: bool) -> None:
@@ -258,11 +274,8 @@ class Attempt:
             proxy = self._make_proxy()
             if proxy:
                 await stack.enter_async_context(proxy.serve(self._layout.proxy_port))
-            tools = OwnTools(self._gateway)
-            url = await stack.enter_async_context(tools.serve(self._layout.tools_port))
-            peer = Desk(self._pipes, Peer(task, self._gateway, tools).respond)
-            calls = asyncio.create_task(peer.serve())
-            stack.push_async_callback(_cancel, calls)
+            # An agent elsewhere reaches nothing in the pod, and leaves nothing in it.
+            url = None if self._is_remote else await self._serve_tools(task, stack)
             self._origin = await self._restore(task)
             self._let_agent_begin()
             # The agent boots while the workspace is made ready.
@@ -272,11 +285,20 @@ class Attempt:
                 await handshake
             finally:
                 await _cancel(handshake)
-            servers = self._mcp_servers(task, url)
+            servers = self._mcp_servers(task, url) if url else []
             await self._conversation.open(task, cwd, servers, self._origin)
             prompt = task.spec.prompt or "(a message in parts)"
             self._transcript.say("<", self._redactor.text(prompt))
             return await self._conversation.work(task, proxy, self._gateway, self._origin)
+
+    async def _serve_tools(self, task: Task, stack: AsyncExitStack) -> str:
+        """Offer AgentRun's own tools and ``peer`` in the pod; return where the tools are."""
+        tools = OwnTools(self._gateway)
+        url = await stack.enter_async_context(tools.serve(self._layout.tools_port))
+        peer = Desk(self._pipes, Peer(task, self._gateway, tools).respond)
+        calls = asyncio.create_task(peer.serve())
+        stack.push_async_callback(_cancel, calls)
+        return url
 
     def _let_agent_begin(self) -> None:
         """Let the agent's container begin, or end: it waits for that."""
@@ -286,6 +308,8 @@ class Attempt:
 
     async def _restore(self, task: Task) -> Origin | None:
         """Put what an earlier pod has left where the agent will find it."""
+        if self._is_remote:
+            return None
         origin = await self._restorer.find(task)
         if origin is not None:
             kept = origin.manifest
@@ -309,7 +333,7 @@ class Attempt:
             raise Failure(Reason.RUNNER_FAILED, str(error)) from error
 
     def _make_proxy(self) -> ProviderProxy | None:
-        if not self._settings.provider:
+        if not self._settings.provider or self._is_remote:
             return None
         key = provider_key(self._layout)
         headers = key_headers(self._settings.backend, key) if key else {}
@@ -348,7 +372,9 @@ class Attempt:
             )
             raise Failure(Reason.PROFILE_INVALID, message)
 
-    def _mcp_servers(self, task: Task, own: str) -> list[mcp.Server]:
+    def _mcp_servers(self, task: Task, own: str) -> list[Any]:
+        from agentrun.runner import mcp
+
         given = task.profile.mcp_servers
         servers = mcp.acp_servers(given, lambda key: mcp_secret(self._layout, key))
         # A profile's own server of that name stands above ours.

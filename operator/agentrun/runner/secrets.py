@@ -1,5 +1,6 @@
 """The values of the Secrets that the runner can see, and that must not leave the pod."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -19,7 +20,10 @@ def known_secrets(layout: Layout) -> list[str]:
         *(file for file in _files(layout.git_credentials) if file.name not in _PUBLIC),
         *_files(layout.redact),
     ]
+    found_headers = remote_credentials(layout).values()
     found = [text for file in files if (text := _read(file))]
+    # Of "Bearer TOKEN" the token is secret without its scheme, too.
+    found += [word for text in found_headers for word in {text, *text.split()[-1:]}]
     return [*found, *secret_in_url(_read(layout.proxy_url)), *_known_to_mcp_servers(layout)]
 
 
@@ -38,6 +42,18 @@ def secret_in_url(url: str) -> list[str]:
 def provider_key(layout: Layout) -> str:
     """Read the provider's key; empty if the profile names none."""
     return _read(layout.provider_key)
+
+
+def remote_credentials(layout: Layout) -> dict[str, str]:
+    """Read the headers that a remote agent wants; empty if the run was given none."""
+    token = _read(layout.backend_secret / "auth_token")
+    headers: dict[str, str] = json.loads(_read(layout.backend_secret / "headers") or "{}")
+    return {**headers, **({"authorization": f"Bearer {token}"} if token else {})}
+
+
+def remote_credentials_url(layout: Layout) -> str:
+    """Read for which agent they were given."""
+    return _read(layout.backend_secret / "agent_url")
 
 
 def _known_to_mcp_servers(layout: Layout) -> Iterator[str]:

@@ -311,6 +311,21 @@ class Outcome(Model):
     """With Interrupted: the run goes on waiting for a person, without a pod."""
 
 
+class RemoteRef(Model):
+    """The remote agent's side of a run."""
+
+    provider: Token = "a2a"
+    """The protocol it speaks."""
+    agent_url: Annotated[str, Field(max_length=2048)]
+    """The agent's URL, as the run gives it: that of its endpoint is in its card."""
+    agent_name: Line = ""
+    """Its name, as its card says."""
+    context_id: Line | None = None
+    """The conversation's id there."""
+    task_id: Line | None = None
+    """The newest task's id there."""
+
+
 class AgentStatus(Model):
     """What the runner says of its agent. Written by the gateway only."""
 
@@ -328,6 +343,8 @@ class AgentStatus(Model):
     """Whether the agent has been given its task."""
     usage: Usage | None = None
     """What was consumed so far."""
+    remote_ref: RemoteRef | None = None
+    """Where the work is done, for remote_a2a."""
     snapshot: Snapshot | None = None
     """The newest snapshot of the conversation and the workspace."""
     snapshot_error: Text | None = None

@@ -1,0 +1,65 @@
+"""
+Credentials for a remote agent: taken out of spawn_run's arguments, kept in a Secret.
+
+The Secret is owned by the run and by its session from the moment it exists, so the front door
+needs no right but to create it (docs/decisions/0010). Pure.
+"""
+
+import base64
+import json
+from typing import Any
+
+from agentrun.api.names import backend_secret_name
+from agentrun.api.pod_layout import LABEL_RUN
+from agentrun.api.v1alpha1 import API_VERSION, AgentRun, AgentSession
+from mcp_server.schemas import SpawnArguments
+
+CREDENTIALS = ("auth_token", "headers")
+REFERENCE = "credentials_secret"
+"""Under this name `spec.backendConfig` says which Secret holds them."""
+
+
+def credentials_of(arguments: SpawnArguments) -> dict[str, Any]:
+    """Return the credentials among the arguments."""
+    given = arguments.backend_config or {}
+    return {key: given[key] for key in CREDENTIALS if given.get(key)}
+
+
+def without_credentials(arguments: SpawnArguments) -> SpawnArguments:
+    """Return the arguments as everybody who can read runs may see them."""
+    if not arguments.backend_config:
+        return arguments
+    kept = {k: v for k, v in arguments.backend_config.items() if k not in CREDENTIALS}
+    return arguments.model_copy(update={"backend_config": kept})
+
+
+def with_reference(config: dict[str, Any] | None, run_id: str) -> dict[str, Any]:
+    """Say in a run's settings which Secret holds its credentials."""
+    return {**(config or {}), REFERENCE: backend_secret_name(run_id)}
+
+
+def build_secret(
+    credentials: dict[str, Any], agent_url: str, run: AgentRun, session: AgentSession
+) -> dict[str, Any]:
+    """Build the Secret; the agent's URL stands in it, so that it goes nowhere else."""
+    values = {"agent_url": agent_url}
+    if "auth_token" in credentials:
+        values["auth_token"] = credentials["auth_token"]
+    if "headers" in credentials:
+        values["headers"] = json.dumps(credentials["headers"])
+    owners = [("AgentRun", run.metadata), ("AgentSession", session.metadata)]
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "type": "Opaque",
+        "metadata": {
+            "name": backend_secret_name(run.metadata.name),
+            "labels": {LABEL_RUN: run.metadata.name},
+            "ownerReferences": [
+                {"apiVersion": API_VERSION, "kind": kind, "name": of.name, "uid": of.uid}
+                for kind, of in owners
+            ],
+        },
+        "immutable": True,
+        "data": {key: base64.b64encode(text.encode()).decode() for key, text in values.items()},
+    }

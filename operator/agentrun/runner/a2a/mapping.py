@@ -1,0 +1,205 @@
+"""
+From what a remote agent says to events. Pure: it reads the SDK's messages as JSON.
+
+A task's state comes as updates from a stream, or as snapshots of the whole task; both say the
+same here, and what was told once is not told again.
+"""
+
+import json
+from typing import Any
+
+from agentrun.api.events import EventType
+
+Draft = tuple[EventType, dict[str, Any]]
+Raw = dict[str, Any]
+
+ARTIFACT_BOUND = 8 * 1024 * 1024
+"""How much of one artifact is kept, as JSON."""
+
+WAITING = {"input-required": EventType.INPUT_REQUIRED, "auth-required": EventType.AUTH_REQUIRED}
+FINAL = frozenset({"completed", "failed", "canceled", "rejected"})
+_STATUS = {
+    "submitted": "queued", "input-required": "input_required", "auth-required": "auth_required",
+    "completed": "completed", "canceled": "cancelled", "failed": "failed", "rejected": "rejected",
+}  # fmt: skip
+
+
+class Mapper:
+    """Follows one task after the other."""
+
+    def __init__(self, agent_url: str, agent_name: str) -> None:
+        self._agent_url = agent_url
+        self._agent_name = agent_name
+        self.context_id: str | None = None
+        self.task_id: str | None = None
+        self.state = ""
+        self.status_text = ""
+        """What the newest status says in words."""
+        self._replied: str | None = None
+        self._seen: set[str] = set()
+        self._artifacts: dict[str, Raw] = {}
+        self._pending: list[str] = []
+        self._told: dict[str, str] = {}
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether the agent does nothing more by itself."""
+        return self.state in FINAL or self.state in WAITING or self._replied is not None
+
+    @property
+    def remote_ref(self) -> Raw:
+        """Name the remote agent's side of the run."""
+        return {
+            "provider": "a2a", "agent_url": self._agent_url, "agent_name": self._agent_name,
+            "context_id": self.context_id, "task_id": self.task_id,
+        }  # fmt: skip
+
+    @property
+    def final_response(self) -> str | None:
+        """Return the answer: the artifacts' text, else what the agent said last."""
+        parts = [text_of(one.get("parts", [])) for one in self._artifacts.values()]
+        texts = [text for text in parts if text]
+        return "\n\n".join(texts) or self._replied or self.status_text or None
+
+    @property
+    def structured(self) -> Any:
+        """Return the first data part of the artifacts; None if there is none."""
+        for artifact in self._artifacts.values():
+            for part in artifact.get("parts", []):
+                if "data" in part:
+                    return part["data"]
+        return None
+
+    @property
+    def artifacts(self) -> list[Raw]:
+        """Return what the task made, without the content."""
+        return [
+            {"artifact_id": one["artifactId"], "name": one.get("name")}
+            for one in self._artifacts.values()
+        ]
+
+    def begin_turn(self, new_task: bool) -> None:
+        """Prepare for what follows a message: of the same task, or of another one."""
+        self.state, self.status_text, self._replied = "", "", None
+        if new_task:
+            self.task_id = None
+            self._artifacts, self._pending, self._told = {}, [], {}
+
+    def feed(self, event: Raw) -> list[Draft]:
+        """Take one message of the stream, or a snapshot, and return the events it makes."""
+        if "artifactUpdate" in event:
+            return self._artifact(event["artifactUpdate"])
+        drafts = self.flush()
+        if "task" in event:
+            return drafts + self._task(event["task"])
+        if "statusUpdate" in event:
+            update = event["statusUpdate"]
+            self._note_ids(update.get("taskId"), update.get("contextId"))
+            return drafts + self._status(update.get("status", {}))
+        if "message" in event:
+            message = event["message"]
+            self._note_ids(message.get("taskId"), message.get("contextId"))
+            self._replied = text_of(message.get("parts", []))
+            return drafts + self._message(message)
+        return drafts
+
+    def flush(self) -> list[Draft]:
+        """Tell of the artifacts that came in pieces."""
+        pending, self._pending = self._pending, []
+        return [draft for key in pending for draft in self._tell(key, from_snapshot=False)]
+
+    def _note_ids(self, task: str | None, context: str | None) -> None:
+        self.task_id = task or self.task_id
+        self.context_id = context or self.context_id
+
+    def _task(self, task: Raw) -> list[Draft]:
+        self._note_ids(task.get("id"), task.get("contextId"))
+        drafts: list[Draft] = []
+        for message in task.get("history", []):
+            if _role(message) == "agent":
+                drafts += self._message(message)
+        for artifact in task.get("artifacts", []):
+            self._artifacts[artifact.get("artifactId", "")] = {"artifactId": "", **artifact}
+            drafts += self._tell(artifact.get("artifactId", ""), from_snapshot=True)
+        return drafts + self._status(task.get("status", {}))
+
+    def _status(self, status: Raw) -> list[Draft]:
+        state = _state(status.get("state", ""))
+        message = status.get("message")
+        drafts = self._message(message) if message else []
+        self.status_text = text_of(message.get("parts", [])) if message else ""
+        if state != self.state:
+            self.state = state
+            data = {"status": _STATUS.get(state, "running"), "state": state, **self._ids()}
+            drafts.append((EventType.STATUS_CHANGED, {**data, "remote_ref": self.remote_ref}))
+        return drafts
+
+    def _message(self, message: Raw) -> list[Draft]:
+        key = message.get("messageId") or json.dumps(message, sort_keys=True)
+        if key in self._seen:
+            return []
+        self._seen.add(key)
+        text, role = text_of(message.get("parts", [])), _role(message)
+        added = {"message": message, "role": role, "text": text}
+        drafts: list[Draft] = [(EventType.MESSAGE_ADDED, added)]
+        if role == "agent" and text:
+            drafts.append((EventType.AGENT_MESSAGE, {"text": text, **self._ids()}))
+        return drafts
+
+    def _artifact(self, update: Raw) -> list[Draft]:
+        self._note_ids(update.get("taskId"), update.get("contextId"))
+        artifact = {"artifactId": "", "parts": [], **update.get("artifact", {})}
+        key = artifact["artifactId"]
+        drafts = [] if key in self._pending else self.flush()
+        known = self._artifacts.get(key)
+        if update.get("append") and known:
+            _append(known, artifact["parts"])
+        else:
+            self._artifacts[key] = artifact
+        if key not in self._pending:
+            self._pending.append(key)
+        return drafts + (self.flush() if update.get("lastChunk") else [])
+
+    def _tell(self, key: str, from_snapshot: bool) -> list[Draft]:
+        artifact = self._artifacts[key]
+        whole = json.dumps(artifact, sort_keys=True)
+        if self._told.get(key) == whole:
+            return []
+        self._told[key] = whole
+        data = {
+            "artifact_id": key, "name": artifact.get("name"),
+            "description": artifact.get("description"), "parts": artifact["parts"],
+            "text": text_of(artifact["parts"]) or None, **self._ids(),
+            "from_task_snapshot": from_snapshot,
+        }  # fmt: skip
+        if artifact.get("is_cut"):
+            data["truncated"] = True
+        return [(EventType.ARTIFACT_ADDED, {k: v for k, v in data.items() if v is not None})]
+
+    def _ids(self) -> Raw:
+        return {"task_id": self.task_id, "context_id": self.context_id}
+
+
+def text_of(parts: list[Raw]) -> str:
+    """Join the texts of a message or an artifact, as they were said."""
+    return "".join(part["text"] for part in parts if "text" in part)
+
+
+def _append(artifact: Raw, parts: list[Raw]) -> None:
+    if len(json.dumps(artifact)) + len(json.dumps(parts)) > ARTIFACT_BOUND:
+        artifact["is_cut"] = True
+        return
+    for part in parts:
+        last = artifact["parts"][-1] if artifact["parts"] else {}
+        if set(part) == {"text"} and set(last) == {"text"}:
+            last["text"] += part["text"]
+        else:
+            artifact["parts"].append(part)
+
+
+def _state(name: str) -> str:
+    return name.removeprefix("TASK_STATE_").lower().replace("_", "-") or "working"
+
+
+def _role(message: Raw) -> str:
+    return "agent" if message.get("role") == "ROLE_AGENT" else "user"

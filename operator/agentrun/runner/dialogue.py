@@ -1,0 +1,70 @@
+"""What an attempt needs of a conversation, whether its agent is in the pod or elsewhere."""
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from agentrun.api.gateway import Task
+from agentrun.api.v1alpha1 import Usage
+from agentrun.runner.gateway import Gateway
+from agentrun.runner.outcome import End
+from agentrun.runner.proxy import ProviderProxy
+from agentrun.runner.snapshot.restore import Origin
+
+
+class Partner(Protocol):
+    """The agent's side."""
+
+    session_id: str
+    """What the agent can load its conversation by; empty if the pod holds nothing to be kept."""
+    mcp_capabilities: Any
+    """Which MCP servers the agent can be given; None if it takes none."""
+
+    async def handshake(self) -> object:
+        """Wait until the agent is there."""
+
+    async def cancel(self) -> None:
+        """Ask the agent to stop by itself."""
+
+    async def close_session(self, seconds: float) -> None:
+        """Have the agent write down the conversation, before it ends."""
+
+    def end(self) -> None:
+        """End the agent."""
+
+    async def close(self) -> None:
+        """Let go of what the conversation held."""
+
+
+class Dialogue(Protocol):
+    """A conversation with an agent."""
+
+    usage: Usage | None
+    cost: str | None
+    """What the conversation has cost, earlier runs included."""
+    prompt_sent: bool
+    stop_words: str
+    """How the run is said to have been interrupted."""
+
+    @property
+    def agent(self) -> Partner:
+        """The agent's side."""
+
+    async def listen(self) -> None:
+        """Follow the agent, for ever."""
+
+    async def open(
+        self, task: Task, cwd: str, servers: Sequence[Any] = (), origin: Origin | None = None
+    ) -> None:
+        """Open the agent's session, and say that the run has started."""
+
+    async def work(
+        self,
+        task: Task,
+        proxy: ProviderProxy | None,
+        gateway: Gateway,
+        origin: Origin | None = None,
+    ) -> End:
+        """Give the agent its task, and stay with it until it is done."""
+
+    def end_turn(self) -> None:
+        """End whatever the agent still had under way."""

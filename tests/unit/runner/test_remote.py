@@ -1,0 +1,214 @@
+"""Attempts with a remote agent: the real SDK's server on the loopback, and the real runner."""
+
+import asyncio
+import json
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import uvicorn
+
+from agentrun.api import pod_layout
+from agentrun.api.messages import AgentMessage
+from agentrun.api.v1alpha1 import AgentState, Input, OutcomeState
+from dev.a2a.__main__ import Scripted, make_app
+from tests.unit.runner.harness import FakeGateway, Pod, a_gateway, pod, prepare, write
+
+KINDS = [
+    pytest.param({}, id="1.0-streaming"),
+    pytest.param({"streaming": False}, id="1.0-polled"),
+    pytest.param({"old": True}, id="0.3-streaming"),
+    pytest.param({"old": True, "streaming": False}, id="0.3-polled"),
+]
+
+
+@dataclass
+class RemoteAgent:
+    url: str
+    executor: Scripted
+
+
+@asynccontextmanager
+async def remote(**kind: Any) -> AsyncIterator[RemoteAgent]:
+    listener = socket.create_server(("127.0.0.1", 0))
+    url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    executor = Scripted()
+    settings = uvicorn.Config(
+        make_app(f"{url}/rpc", executor, **kind), log_level="error", timeout_graceful_shutdown=1
+    )
+    server = uvicorn.Server(settings)
+    serving = asyncio.create_task(server.serve([listener]))
+    try:
+        yield RemoteAgent(url, executor)
+    finally:
+        server.should_exit = True
+        await serving
+
+
+def asks(url: str, *steps: list[Any], **spec: Any) -> FakeGateway:
+    return a_gateway(*steps, backend="remote_a2a", backendConfig={"agent_url": url}, **spec)
+
+
+@asynccontextmanager
+async def a_pod(root: Path, gateway: FakeGateway) -> AsyncIterator[Pod]:
+    """A pod without an agent: what stands for its container ends at once."""
+    async with pod(root, gateway, ["true"]) as it:
+        yield it
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_task_is_followed_to_its_end(tmp_path: Path, kind: dict[str, Any]) -> None:
+    async with remote(**kind) as agent:
+        gateway = asks(agent.url, ["say", "I begin"], ["artifact", "report", "all is well", 3])
+        async with a_pod(tmp_path, gateway) as it:
+            await it.ended()
+    assert gateway.outcome is not None
+    assert gateway.outcome.state is OutcomeState.COMPLETED, gateway.outcome
+    assert gateway.types[0] == "run_started"
+    assert gateway.types[-1] == "run_completed"
+    assert gateway.data("run_completed")[0]["final_response"] == "all is well"
+    assert [one["text"] for one in gateway.data("artifact_added")] == ["all is well"]
+    assert "I begin" in [one["text"] for one in gateway.data("agent_message")]
+    ref = gateway.data("status_changed")[-1]["remote_ref"]
+    assert ref["agent_name"] == "scripted"
+    assert ref["agent_url"] == agent.url
+    assert ref["task_id"]
+    reported = gateway.states[-1].remote_ref
+    assert reported is not None
+    assert reported.task_id == ref["task_id"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    ("step", "state"),
+    [("ask", AgentState.INPUT_REQUIRED), ("auth", AgentState.AUTH_REQUIRED)],
+)
+async def test_question_is_answered_in_the_same_task(
+    tmp_path: Path, kind: dict[str, Any], step: str, state: AgentState
+) -> None:
+    async with remote(**kind) as agent:
+        gateway = asks(agent.url, [step, "which one?"], ["artifact", "a", "done"])
+        async with a_pod(tmp_path, gateway) as it:
+            await gateway.until(lambda: gateway.states and gateway.states[-1].state is state)
+            question = gateway.states[-1].question
+            assert question is not None
+            assert question.text == "which one?"
+            message = {"parts": [{"type": "text", "text": "the second"}]}
+            gateway.inputs = [Input(seq=1, message=AgentMessage.model_validate(message))]
+            await it.ended()
+        assert agent.executor.heard[-1] == "the second"
+    assert gateway.outcome is not None
+    assert gateway.outcome.state is OutcomeState.COMPLETED, gateway.outcome
+    assert gateway.states[-1].acknowledged_input == 1
+    tasks = {one["task_id"] for one in gateway.data("status_changed") if "task_id" in one}
+    assert len(tasks) == 1
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    ("step", "state", "last"),
+    [
+        ("fail", OutcomeState.FAILED, "run_failed"),
+        ("reject", OutcomeState.REJECTED, "rejected"),
+    ],
+)
+async def test_end_that_is_no_success_says_why(
+    tmp_path: Path, kind: dict[str, Any], step: str, state: OutcomeState, last: str
+) -> None:
+    async with remote(**kind) as agent:
+        gateway = asks(agent.url, [step, "I will not"])
+        async with a_pod(tmp_path, gateway) as it:
+            await it.ended()
+    assert gateway.outcome is not None
+    assert (gateway.outcome.state, gateway.outcome.message) == (state, "I will not")
+    assert gateway.types[-1] == last
+    assert "run_completed" not in gateway.types
+
+
+@pytest.mark.parametrize(
+    ("step", "words"),
+    [
+        ("say", "is canceled"),
+        ("stubborn", "could not be cancelled"),
+        ("deaf", "could not be cancelled: no answer within"),
+    ],
+)
+async def test_stop_reaches_the_remote_task_or_says_that_it_did_not(
+    tmp_path: Path, step: str, words: str
+) -> None:
+    first = [step, "hello"] if step == "say" else [step]
+    async with remote() as agent:
+        gateway = asks(agent.url, first, ["sleep", 60])
+        async with pod(tmp_path, gateway, ["true"], grace=20) as it:
+            await gateway.until(lambda: "status_changed" in gateway.types)
+            it.terminate()
+            await it.ended()
+    assert gateway.outcome is not None
+    assert gateway.outcome.state is OutcomeState.INTERRUPTED
+    assert words in (gateway.outcome.message or "")
+
+
+async def test_structured_answer_is_mended_once(tmp_path: Path) -> None:
+    schema = {"type": "object", "required": ["n"]}
+    async with remote() as agent:
+        gateway = asks(agent.url, ["data", "answer", {"n": 7}], outputSchema=schema)
+        async with a_pod(tmp_path, gateway) as it:
+            await it.ended()
+    assert gateway.data("run_completed")[0]["structured_output"] == {"n": 7}
+
+
+async def test_bearer_is_sent_and_never_told(tmp_path: Path) -> None:
+    prepare(tmp_path)
+    write(tmp_path, f"{pod_layout.BACKEND_SECRET}/auth_token", "s3cr3t-token")
+    async with remote(token="s3cr3t-token") as agent:
+        write(tmp_path, f"{pod_layout.BACKEND_SECRET}/agent_url", agent.url)
+        gateway = asks(agent.url, ["say", "your token is s3cr3t-token"], ["artifact", "a", "ok"])
+        async with a_pod(tmp_path, gateway) as it:
+            log = await it.ended()
+    assert gateway.outcome is not None
+    assert gateway.outcome.state is OutcomeState.COMPLETED, gateway.outcome
+    assert "s3cr3t-token" not in json.dumps(gateway.events) + log
+
+
+async def test_agent_that_wants_a_bearer_is_named(tmp_path: Path) -> None:
+    async with remote(token="s3cr3t-token") as agent:
+        gateway = asks(agent.url, ["say", "hello"])
+        async with a_pod(tmp_path, gateway) as it:
+            await it.ended()
+    assert gateway.outcome is not None
+    assert gateway.outcome.reason == "AuthRequired"
+    assert "backend_config.auth_token" in (gateway.outcome.message or "")
+
+
+async def test_card_that_is_not_there_is_named_with_its_url(tmp_path: Path) -> None:
+    async with remote() as agent:
+        gateway = asks(f"{agent.url}/elsewhere/card.json", ["say", "hello"])
+        async with a_pod(tmp_path, gateway) as it:
+            await it.ended()
+    assert gateway.outcome is not None
+    assert gateway.outcome.reason == "ProviderError"
+    assert "/elsewhere/card.json answered 404" in (gateway.outcome.message or "")
+
+
+async def test_agent_that_cannot_be_reached_is_named(tmp_path: Path) -> None:
+    gateway = asks("http://127.0.0.1:9", ["say", "hello"])
+    async with a_pod(tmp_path, gateway) as it:
+        await it.ended()
+    assert gateway.outcome is not None
+    assert gateway.outcome.reason == "ProviderError"
+    assert "http://127.0.0.1:9/.well-known/agent-card.json" in (gateway.outcome.message or "")
+
+
+async def test_large_artifact_becomes_a_blob_and_memory_stays_small(tmp_path: Path) -> None:
+    async with remote() as agent:
+        gateway = asks(agent.url, ["artifact", "big", "x" * 60_000, 4], ["sleep", 2])
+        async with a_pod(tmp_path, gateway) as it:
+            await gateway.until(lambda: "artifact_added" in gateway.types)
+            resident = it.resident_kilobytes()
+            await it.ended()
+    assert gateway.data("artifact_added")[0]["artifact_refs"]
+    assert resident < 80 * 1024
