@@ -15,20 +15,19 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import acp
-from acp.schema import PermissionOption
 
 from agentrun.api.events import EventType
 from agentrun.api.gateway import Task
-from agentrun.api.messages import render_text
 from agentrun.api.v1alpha1 import AgentState, OutcomeState, Question, Reason, Usage
 from agentrun.runner import mcp
-from agentrun.runner.acp.mapping import FINAL_BOUND, Mapper, permission_text
+from agentrun.runner.acp.mapping import FINAL_BOUND, Mapper
 from agentrun.runner.acp.reading import MAX_DEPTH, is_deep
 from agentrun.runner.acp.transport import Surroundings
 from agentrun.runner.agent import Agent
 from agentrun.runner.backends import ASK, session_mode
 from agentrun.runner.gateway import Gateway
 from agentrun.runner.journal import Journal
+from agentrun.runner.leave import Leave
 from agentrun.runner.mailbox import Mailbox
 from agentrun.runner.outcome import (
     End,
@@ -39,12 +38,6 @@ from agentrun.runner.outcome import (
     is_provider_error,
     usage_of,
     without_cost,
-)
-from agentrun.runner.permission import (
-    chosen_option,
-    names_option,
-    permission_question,
-    refusing_option,
 )
 from agentrun.runner.pipes import Pipes
 from agentrun.runner.prompt import GO_ON, build_answer, build_prompt, build_repair, check_answer
@@ -84,23 +77,16 @@ class Conversation:
         self._journal = journal
         self._backend = backend
         self._reporter = reporter
-        self._workspace = workspace
         self._mapper = Mapper(redactor.text, redactor.safe_length, workspace)
         self._last_update = 0.0
         self._questions = questions
         self._clean = redactor.text
-        self._asking = asyncio.Lock()
+        self._leave = Leave(journal, questions, redactor.text, workspace)
         self._is_replaying = False
-        self._was_refused = False
-        """Whether a person refused something in this turn."""
         self._asked = ""
         """What the turn is about, to be asked again after a person gave leave."""
-        self._follow_ups: list[str] = []
-        """What people said instead of choosing an option: the next prompts."""
-        self._granted: tuple[str, str] | None = None
-        """A question's text and the option chosen when nobody was there to hear it."""
         around = Surroundings(redactor, journal.new_file, journal.room)
-        self.agent = Agent(pipes, self._take, self._note_permission, around)
+        self.agent = Agent(pipes, self._take, self._leave.note, around)
         self._mailbox = Mailbox(self.agent, journal)
         self.usage: Usage | None = None
         self.cost: str | None = None
@@ -121,7 +107,7 @@ class Conversation:
     ) -> None:
         """Open the agent's session, with MCP servers, and say that the run has started."""
         if task.profile.permission_mode == ASK:
-            self.agent.ask_with(self._ask)
+            self.agent.ask_with(self._leave.ask)
         mcp.check_transports(servers, self.agent.mcp_capabilities)
         try:
             await self._open(task, cwd, servers, origin)
@@ -199,10 +185,7 @@ class Conversation:
         await self._questions.taken(answer)
         if question.kind == "auth":
             return build_prompt(task.spec, None)
-        said = render_text(answer.message)
-        if option := names_option(answer.message, question):
-            self._granted = (question.text, option.id)
-            said = option.name or option.id
+        said = self._leave.answered_before(question, answer)
         return build_answer(question.text, said, task.spec.output_schema)
 
     def end_turn(self) -> None:
@@ -213,8 +196,7 @@ class Conversation:
         """Have a turn, and one more for each thing that was said meanwhile."""
         end = await self._turn(prompt, proxy, has_key)
         while end.state is OutcomeState.COMPLETED:
-            more = self._follow_ups.pop(0) if self._follow_ups else None
-            more = more or await self._mailbox.next_turn(end)
+            more = self._leave.next_words() or await self._mailbox.next_turn(end)
             if not more:
                 break
             end = await self._turn(more, proxy, has_key)
@@ -223,7 +205,7 @@ class Conversation:
     async def _turn(self, text: str, proxy: ProviderProxy | None, has_key: bool) -> End:
         self._mapper.begin_turn()
         self._asked = text
-        self._was_refused = False
+        self._leave.begin_turn()
         if proxy:
             proxy.begin_turn()
         await self._announce_prompt()
@@ -244,7 +226,7 @@ class Conversation:
             raise classify(0, "the provider answered with an error", None, seen)
         await self._count(response)
         # Some agents end their turn like that when they were refused something.
-        is_refusal = self._was_refused and response.stop_reason == "cancelled"
+        is_refusal = self._leave.was_refused and response.stop_reason == "cancelled"
         return end_of_turn("end_turn" if is_refusal else response.stop_reason, said)
 
     async def _prompt(self, text: str, ends: Sequence[asyncio.Event]) -> acp.PromptResponse | None:
@@ -333,42 +315,6 @@ class Conversation:
         )
         await self._questions.taken(await self._questions.ask(question))
 
-    async def _ask(self, tool_call: dict[str, Any], options: list[PermissionOption]) -> str | None:
-        """Have a person decide; one thing at a time. None: the agent gets no answer of theirs."""
-        async with self._asking:
-            name = self._questions.new_id("permission")
-            question = permission_question(name, tool_call, options, self._clean, self._workspace)
-            if (granted := self._grant(question, options)) is not None:
-                return granted
-            offered = [one.model_dump(include={"id", "name"}) for one in question.options]
-            try:
-                answer = await self._questions.ask(question, options=offered, tool_call=tool_call)
-            except Expired:
-                # The turn is cancelled now, and that is the answer.
-                return await asyncio.Future()
-            chosen = chosen_option(answer.message, options)
-            if chosen is None:
-                self._follow_ups.append(render_text(answer.message))
-                chosen = refusing_option(options)
-            if chosen is None or chosen.kind.startswith("reject"):
-                self._was_refused = True
-            self._note_permission(tool_call, chosen.name if chosen else "cancelled")
-            await self._questions.taken(answer)
-            return chosen.option_id if chosen else None
-
-    def _grant(self, question: Question, options: list[PermissionOption]) -> str | None:
-        """Answer what was asked, and answered, in an earlier pod: once."""
-        if self._granted is None or self._granted[0] != question.text:
-            return None
-        (_, wanted), self._granted = self._granted, None
-        chosen = next((one for one in options if one.option_id == wanted), None)
-        if chosen is None:
-            return None
-        self._was_refused = self._was_refused or chosen.kind.startswith("reject")
-        text = f"{question.text}. Answered before: {chosen.name}."
-        self._journal.add(EventType.REASONING, {"text": text})
-        return chosen.option_id
-
     async def _count(self, response: acp.PromptResponse) -> None:
         answer = response.model_dump(mode="json", by_alias=True, exclude_none=True)
         used = usage_of(answer, self._mapper.cost)
@@ -387,10 +333,6 @@ class Conversation:
             await asyncio.sleep(PAUSE_SECONDS / 2)
             if time.monotonic() - self._last_update >= PAUSE_SECONDS:
                 self._add(self._mapper.flush())
-
-    def _note_permission(self, tool_call: dict[str, Any], answer: str) -> None:
-        text = permission_text(tool_call, answer, self._workspace)
-        self._journal.add(EventType.REASONING, {"text": text})
 
     def _add(self, drafts: list[tuple[EventType, dict[str, Any]]]) -> None:
         for kind, data in drafts:
