@@ -1,6 +1,7 @@
 """The gateway's paths, as ``agentrun.api.gateway`` says them."""
 
 import asyncio
+import logging
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, nullcontext
@@ -12,7 +13,7 @@ from starlette.routing import Route
 
 from agentrun.api.gateway import BLOB_NAME, SNAPSHOT_FILE, Blob, Head, Inputs, Task, blob_key
 from agentrun.api.v1alpha1 import AgentRun, AgentStatus, Outcome, default_profile
-from agentrun.store.base import BlobStore, JournalHead, RunRow, RunStore
+from agentrun.store.base import BlobStore, JournalHead, RunRow, RunStore, StoreError
 from agentrun.store.paging import session_name
 from mcp_server.door import Door
 from mcp_server.gateway.agent_tools import AgentTools
@@ -46,6 +47,8 @@ _UPLOADS = 4
 _NO_EVENT = 2**62
 # A runner that goes on asking after it was told to stop must not do so thousands of times.
 _PACE_SECONDS = 1.0
+
+log = logging.getLogger(__name__)
 
 
 def build_gateway(
@@ -192,8 +195,16 @@ class _Gateway:
         if await request.is_disconnected():
             # This process was held up. By now the runner has told another something newer.
             raise Refusal("unavailable", "The runner waits no longer. Send the newest state again.")
-        await self._reports.state(speaker, said)
+        if replaced := await self._reports.state(speaker, said):
+            await self._forget(Origin(speaker.uid, replaced))
         return answer(_head(await self._store.head(speaker.uid)))
+
+    async def _forget(self, old: Origin) -> None:
+        """Delete a snapshot. One that cannot be deleted now goes with its run."""
+        try:
+            await self._blobs.delete_prefix(old.key_of(""))
+        except StoreError as error:
+            log.warning("The replaced snapshot %s is still there: %s", old.key_of(""), error)
 
     async def outcome(self, request: Request) -> Response:
         """Take how the attempt ended."""
