@@ -30,7 +30,9 @@ _HEAD = """\
 <!-- Generated from the server by `make generate`; a test holds it to the server. -->
 
 What an MCP client is offered at `/mcp`, as `tools/list` gives it. An argument without a default is
-required. What is refused is answered as an error whose text says what to do instead. While
+required; one that is not listed is refused
+([0011](decisions/0011-unknown-arguments-are-refused.md)). What is refused is answered as an error
+whose text says what to do instead. While
 `poll_events` and `cancel_run` wait, a client that asks for progress hears of it every 5 seconds.
 """
 _FOOT = """\
