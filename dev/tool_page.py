@@ -199,7 +199,9 @@ async def _resources(server: MCPServer) -> str:
     ]
     text = (
         "A client of protocol 2026-07-28 may listen for changes of runs and journals"
-        " (`subscriptions/listen`), at any replica."
+        " (`subscriptions/listen`), at any replica. Older ones have no `resources/subscribe` here"
+        " ([0012](decisions/0012-only-new-clients-hear-of-changes.md)): `poll_events` tells them as"
+        " soon."
     )
     return "\n".join(["## Resources", "", "| URI | what it is |", "|---|---|", *rows, "", text, ""])
 
