@@ -66,10 +66,6 @@ class Door:
         """Return the name of the agent that a message is from, or a mailbox belongs to."""
         return (given or "").strip() or None
 
-    async def wait_for_news(self, uid: str, after_seq: int, seconds: float) -> None:
-        """Wait until something of a run may have changed, time is up, or the process stops."""
-        await self._unless_stopping(self.store.wait(uid, after_seq, seconds))
-
     async def wait_for_message(self, session_uid: str, after_seq: int, seconds: float) -> None:
         """Wait until there may be a message, time is up, or the process stops."""
         await self._unless_stopping(self.store.messages.wait(session_uid, after_seq, seconds))
@@ -87,15 +83,23 @@ class Door:
             await asyncio.gather(news, stop, return_exceptions=True)
 
     async def follow(
-        self, row: RunRow, is_done: Callable[[RunRow], bool], seconds: float
+        self,
+        row: RunRow,
+        is_done: Callable[[RunRow], bool],
+        seconds: float,
+        after_seq: int = _NO_EVENT,
     ) -> RunRow:
-        """Wait until a run is as it should be, time is up, or the process stops; return it."""
+        """
+        Wait until a run is as it should be, time is up, or the process stops; return it.
+
+        It looks when the run changes, and at events after ``after_seq``.
+        """
         clock = asyncio.get_running_loop().time
         deadline, uid = clock() + seconds, row.run.metadata.uid
         while True:
             left = deadline - clock()
             # It listens before it looks: what comes between the two must not be missed.
-            news = asyncio.ensure_future(self.store.wait(uid, _NO_EVENT, max(0.0, left)))
+            news = asyncio.ensure_future(self.store.wait(uid, after_seq, max(0.0, left)))
             stop = asyncio.ensure_future(self.stopping.wait())
             try:
                 await asyncio.sleep(0)

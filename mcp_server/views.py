@@ -48,7 +48,7 @@ def status_of(row: RunRow) -> Any:
     if run.is_cancel_requested or row.deleted_at:
         return Phase.CANCELLING.status
     # A new pod is on its way: what the journal says is of the attempt before.
-    if phase in (Phase.QUEUED, Phase.STARTING) and run.attempts > 1:
+    if phase in (Phase.QUEUED, Phase.STARTING) and row.journal_attempt < run.attempts:
         return phase.status
     return row.journal_status if row.journal_status in _LIVE else phase.status
 

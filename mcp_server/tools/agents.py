@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from typing import Annotated, Any
-from uuid import uuid4
+from uuid import NAMESPACE_OID, uuid4, uuid5
 
 from mcp.server.mcpserver import MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
@@ -13,6 +13,7 @@ from pydantic import Field
 from agentrun.api.messages import AgentMessage
 from agentrun.api.v1alpha1 import AgentSession, Backend
 from agentrun.store.base import NewMessage
+from agentrun.store.letters import write_letter
 from agentrun.store.paging import decode_cursor, encode_cursor
 from mcp_server.agent_schemas import (
     AgentState,
@@ -104,6 +105,13 @@ def add_send_agent_message(server: MCPServer, door: Door) -> None:
                 " message_id that is answered."
             ),
         ] = None,
+        idempotency_key: Annotated[
+            str | None,
+            Field(
+                description="Any unique word. Repeating the call with it sends nothing twice.",
+                max_length=256,
+            ),
+        ] = None,
         cwd: _Folder = None,
         namespace: Namespace = None,
     ) -> SendResult:
@@ -122,8 +130,22 @@ def add_send_agent_message(server: MCPServer, door: Door) -> None:
                 is_agent = door.caller().agent_name is not None
                 sender = await find_agent(door, where, name, None if is_agent else cwd)
             recipient = await find_agent(door, where, to_agent_name, cwd)
-            new = _letter(message, recipient, sender, metadata)
-            return send_result(await door.store.messages.send(new))
+            new = NewMessage(
+                message_id=_message_id(door.caller().username, recipient, idempotency_key),
+                to_session_uid=recipient.metadata.uid,
+                to_agent_name=recipient.metadata.name,
+                body=message,
+                from_session_uid=sender.metadata.uid if sender else None,
+                from_agent_name=sender.metadata.name if sender else None,
+                metadata=metadata,
+            )
+            stored = await door.store.messages.send(new)
+            if not _is_same(stored.sent, new):
+                raise ToolError(
+                    "idempotency_key was used before for another message to"
+                    f" {recipient.metadata.name}, number {stored.seq}. Use another key."
+                )
+            return send_result(stored)
 
 
 def add_fetch_agent_messages(server: MCPServer, door: Door) -> None:
@@ -170,20 +192,17 @@ def add_fetch_agent_messages(server: MCPServer, door: Door) -> None:
             )
 
 
-def _letter(
-    message: AgentMessage,
-    recipient: AgentSession,
-    sender: AgentSession | None,
-    metadata: dict[str, Any] | None,
-) -> NewMessage:
-    return NewMessage(
-        message_id=str(uuid4()),
-        to_session_uid=recipient.metadata.uid,
-        to_agent_name=recipient.metadata.name,
-        body=message,
-        from_session_uid=sender.metadata.uid if sender else None,
-        from_agent_name=sender.metadata.name if sender else None,
-        metadata=metadata,
+def _message_id(caller: str, recipient: AgentSession, key: str | None) -> str:
+    """Name a message: always the same for what ``caller`` sends the recipient with ``key``."""
+    if key is None:
+        return str(uuid4())
+    return str(uuid5(NAMESPACE_OID, "\0".join((caller, recipient.metadata.uid, key))))
+
+
+def _is_same(one: NewMessage, other: NewMessage) -> bool:
+    return (one.from_session_uid, write_letter(one)) == (
+        other.from_session_uid,
+        write_letter(other),
     )
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import shutil
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -40,6 +41,17 @@ QUIET = {
     # Its tools may come later than this on a busy machine; Codex then goes on without them.
     "MCP_TIMEOUT": "90000",
 }
+
+
+# As installers write it.
+_PROGRAM = f"""#!{sys.executable}
+import sys
+
+sys.path.insert(0, "{paths.CHECKOUT}/operator")
+from agentrun.cli.__main__ import main
+
+sys.exit(main())
+"""
 
 
 @dataclass
@@ -126,11 +138,12 @@ def make_laptop(home: Path, kubeconfig: str) -> Laptop:
     (home / ".kube").mkdir()
     (home / ".kube" / "config").write_text(kubeconfig)
     program = home / "bin" / "agentrun"
-    program.write_text(
-        f"#!/bin/sh\nPYTHONPATH={paths.CHECKOUT}/operator"
-        f' exec {sys.executable} -m agentrun.cli "$@"\n'
-    )
+    program.write_text(_PROGRAM)
     program.chmod(0o755)
+    (home / "bin" / "kubectl-agentrun").symlink_to("agentrun")
+    kubectl = shutil.which("kubectl")
+    assert kubectl is not None
+    (home / "bin" / "kubectl").symlink_to(kubectl)
     return Laptop(home, clients.install())
 
 

@@ -6,6 +6,7 @@ import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from secrets import token_hex
 from typing import Any
 
 import httpx2
@@ -22,7 +23,9 @@ from agentrun.cli.options import ConnectionOptions
 from dev import product
 from tests.e2e.agents import script, trivial
 from tests.e2e.bridges import Laptop, make_laptop, read_kubeconfig, user_kubeconfig
-from tests.e2e.cluster import RUNS, SYSTEM, eventually, kubectl, phase_of
+from tests.e2e.checks import check_journal
+from tests.e2e.cluster import RUNS, SYSTEM, Json, eventually, get, kubectl, phase_of
+from tests.e2e.conftest import profile
 from tests.e2e.platform import Platform
 
 pytestmark = pytest.mark.e2e
@@ -47,6 +50,10 @@ async def call(client: Client, tool: str, **arguments: Any) -> dict[str, Any]:
     content = result.structured_content
     assert isinstance(content, dict)
     return content
+
+
+def words(text: str) -> Json:
+    return {"role": "user", "parts": [{"type": "text", "text": text}]}
 
 
 async def spawned(client: Client, *steps: list[Any]) -> str:
@@ -87,6 +94,61 @@ async def test_a_real_client_spawns_follows_and_cancels_a_run(
     assert "cancelled_at" in said
     caller = f"system:serviceaccount:{RUNS}:agentrun-client"
     assert run["spec"]["cancellation"]["requestedBy"] == caller
+
+
+def tool(name: str, until: str = "", **arguments: Any) -> Json:
+    """A step in which the client calls a tool, again until its answer has some words in it."""
+    step = {"tool": f"agentrun/{name}", "arguments": arguments}
+    return step | {"until": until} if until else step
+
+
+def follows(until: str) -> Json:
+    """A step in which the client reads on from where the last page ended."""
+    return tool("poll_events", until, run_id="{{run_id}}", after_seq="{{next_after_seq}}")
+
+
+@pytest.mark.parametrize("program", ["codex", "claude"])
+async def test_a_real_client_answers_a_run_continues_it_and_cancels_what_goes_on(
+    platform: Platform, laptop: Laptop, model: str, program: str
+) -> None:
+    memory = [{"name": "ACP_AGENT_MEMORY", "value": ".trivial"}]
+    await platform.apply(profile("client-asks", env=memory, permissionMode="Ask"))
+    name = f"asked-by-{program}-{token_hex(4)}"
+    asks = trivial(["ask", "May I push it?"], ["say", "So be it."])
+    works_on = trivial(["recall"], ["say", "I go on."], ["sleep", 600])
+    said = await laptop.ask(
+        program,
+        script(
+            tool(
+                "spawn_run", backend="acp", role="worker", profile="client-asks", nickname=name,
+                prompt=asks,
+            ),
+            tool("poll_events", "run_started", run_id="{{run_id}}", after_seq=0, limit=1),
+            follows("input_required"),
+            tool("get_run", run_id="{{run_id}}"),
+            tool("continue_run", run_id="{{run_id}}", input_message=words("Yes")),
+            follows("completed_at"),
+            tool("continue_run", run_id="{{run_id}}", input_message=words(works_on)),
+            tool("poll_events", "run_started", run_id="{{run_id}}", after_seq=0, limit=1),
+            follows("I go on."),
+            tool("cancel_run", run_id="{{run_id}}", wait_ms=30_000),
+            {"say": "It is cancelled."},
+        ),
+        model,
+    )  # fmt: skip
+    assert "It is cancelled." in said
+    assert "May I push it?" in said
+    runs = (await platform.door.call("list_runs", agent_name=name))["runs"]
+    other, first = runs
+    assert [one["status"] for one in runs] == ["cancelled", "completed"], runs
+    assert other["resumed_from_run_id"] == first["run_id"]
+    _, events = await platform.door.finish(first["run_id"])
+    check_journal(events, "completed")
+    assert "So be it." in json.dumps(events)
+    _, events = await platform.door.finish(other["run_id"])
+    check_journal(events, "cancelled")
+    assert "May I push it?" in json.dumps(events), "it goes on with the conversation"
+    assert await get("pod", f"{other['run_id']}-1") is None
 
 
 async def test_the_bridge_offers_exactly_what_the_front_door_offers(

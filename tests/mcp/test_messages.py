@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from agentrun.store.base import MAX_MESSAGE_BYTES
+from mcp_server.auth import Caller
 from mcp_server.kube import SESSIONS
 from tests.mcp.cluster import session
 from tests.mcp.conftest import Bench
@@ -192,3 +193,24 @@ async def test_a_store_that_is_away_is_told(bench: Bench) -> None:
     bench.store.failure = OSError("disk full")
     refusal = await bench.refused("send_agent_message", to_agent_name="bob", message=says())
     assert refusal.startswith("The event store is unavailable")
+
+
+async def test_a_repeated_call_with_a_key_sends_nothing_twice(
+    bench: Bench, agents: dict[str, str]
+) -> None:
+    call: dict[str, Any] = {
+        "to_agent_name": "bob",
+        "from_agent_name": "ada",
+        "idempotency_key": "k",
+    }
+    call |= {"metadata": {"kind": "note"}, "message": says(metadata={"x": [1, None]})}
+    first = await send(bench, **call)
+    assert await send(bench, **call) == first
+    told = await bench.refused("send_agent_message", **{**call, "message": says("Other.")})
+    assert told == (
+        "idempotency_key was used before for another message to bob, number 1. Use another key."
+    )
+    for other in ({"to_agent_name": "ada"}, {"idempotency_key": "other"}):
+        assert (await send(bench, **call | other))["message_id"] != first["message_id"]
+    bench.caller = Caller("system:serviceaccount:team-a:bob")
+    assert (await send(bench, **call))["seq"] == 3

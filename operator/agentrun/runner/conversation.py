@@ -155,7 +155,8 @@ class Conversation:
         acknowledged = own.acknowledged_input if own else task.acknowledged_input
         self._questions.open(gateway, acknowledged)
         has_key = task.profile.provider.key_secret is not None
-        self._mailbox.open(gateway, task.profile.agent_tools.deliver_messages)
+        known = origin.manifest.delivered_message if origin else 0
+        self._mailbox.open(gateway, task.profile.agent_tools.deliver_messages, known)
         try:
             prompt = await self._first_prompt(task, origin, own)
             while True:
@@ -191,6 +192,19 @@ class Conversation:
     def end_turn(self) -> None:
         """End whatever the agent still had under way."""
         self._add(self._mapper.end_turn())
+
+    @property
+    def delivered(self) -> int:
+        """The newest message of the agent's mailbox that it was given."""
+        return self._mailbox.given
+
+    def hears(self, seq: int) -> None:
+        """Note that the agent itself has taken all messages up to ``seq``."""
+        self._mailbox.hears(seq)
+
+    async def acknowledge(self) -> None:
+        """Say which messages the agent was given, now that the conversation is kept."""
+        await self._mailbox.acknowledge()
 
     async def _turns(self, prompt: str, proxy: ProviderProxy | None, has_key: bool) -> End:
         """Have a turn, and one more for each thing that was said meanwhile."""

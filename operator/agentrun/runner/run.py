@@ -295,7 +295,7 @@ class Attempt:
         """Offer AgentRun's own tools and ``peer`` in the pod; return where the tools are."""
         tools = OwnTools(self._gateway)
         url = await stack.enter_async_context(tools.serve(self._layout.tools_port))
-        peer = Desk(self._pipes, Peer(task, self._gateway, tools).respond)
+        peer = Desk(self._pipes, Peer(task, self._gateway, tools, self._conversation).respond)
         calls = asyncio.create_task(peer.serve())
         stack.push_async_callback(_cancel, calls)
         return url
@@ -421,6 +421,7 @@ class Attempt:
             task,
             agent.session_id,
             questions.acknowledged,
+            self._conversation.delivered,
             questions.current,
             self._conversation.usage,
             self._conversation.cost,
@@ -436,6 +437,7 @@ class Attempt:
             return await self._not_kept(end, str(error))
         await self._reporter.update(snapshot=snapshot, snapshot_error=None)
         await self._say_now()
+        await self._conversation.acknowledge()
         return end
 
     async def _not_kept(self, end: End, why: str) -> End:
@@ -446,6 +448,9 @@ class Attempt:
             self._journal.add(EventType.REASONING, {"text": why})
         await self._reporter.update(snapshot_error=why[:_MAX_TEXT])
         await self._say_now()
+        if end.state is OutcomeState.COMPLETED:
+            # No attempt follows, and what the messages asked for is done.
+            await self._conversation.acknowledge()
         if not end.waiting:
             return end
         message = f"Nobody answered in time to keep the pod, and nothing can be resumed: {why}"

@@ -8,7 +8,6 @@ from pathlib import Path
 from tests.unit.cli.fake_door import FakeDoor
 
 ROOT = Path(__file__).parents[3]
-MAIN = "import sys; sys.argv[0] = 'agentrun'; from agentrun.cli.__main__ import main; main()"
 
 
 def completed(line: str, **more: str) -> str:
@@ -18,7 +17,11 @@ def completed(line: str, **more: str) -> str:
         "COMP_CWORD": str(len(line.split(" ")) - 1), **more,
     }  # fmt: skip
     done = subprocess.run(
-        [sys.executable, "-c", MAIN], env=environment, capture_output=True, text=True, timeout=60
+        [sys.executable, "-m", "agentrun.cli"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
     )
     assert done.stderr == ""
     return done.stdout

@@ -71,6 +71,7 @@ class RemoteConversation:
         self._named = asyncio.Event()
         self.usage: Usage | None = None
         self.cost: str | None = None
+        self.delivered = 0
         self.session_id = ""
         self.mcp_capabilities = None
         self.prompt_sent = False
@@ -80,6 +81,12 @@ class RemoteConversation:
     def agent(self) -> "RemoteConversation":
         """The other side; it has no process that would have to be handled apart."""
         return self
+
+    def hears(self, seq: int) -> None:
+        """Do nothing: there is no agent in the pod that could ask."""
+
+    async def acknowledge(self) -> None:
+        """Do nothing: messages of other agents are not put into the conversation."""
 
     async def listen(self) -> None:
         """Do nothing, for ever: a remote agent only speaks when it is asked."""

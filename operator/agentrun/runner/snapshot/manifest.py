@@ -53,6 +53,8 @@ class Manifest(_Kept):
     backend: str
     session_id: str
     acknowledged_input: int = 0
+    delivered_message: int = 0
+    """The newest message of the agent's mailbox that the conversation has in it."""
     taken_at: datetime
     workspace: WorkspaceKind
     """`none`: the workspace is a volume, which stays, or could not be kept."""

@@ -41,6 +41,7 @@ class Moment:
     task: Task
     session_id: str
     acknowledged: int
+    delivered: int
     question: Question | None
     usage: Usage | None
     cost: str | None
@@ -85,6 +86,7 @@ class Taker:
             backend=task.spec.backend,
             session_id=moment.session_id,
             acknowledged_input=moment.acknowledged,
+            delivered_message=moment.delivered,
             taken_at=datetime.now(UTC),
             workspace=_kind(task, base),
             change=await self._change(base) if base else None,
