@@ -9,7 +9,7 @@ from typing import Any
 
 from mcp.server.mcpserver.exceptions import ToolError
 
-from agentrun.api.v1alpha1 import ParentRun
+from agentrun.api.v1alpha1 import AgentRun, ParentRun
 from agentrun.store.base import BlobStore, MailboxFull, RunRow, RunStore, TooLarge, Unavailable
 from mcp_server.auth import Caller, current_caller
 from mcp_server.kube import ApiError, ApiUnavailable
@@ -46,8 +46,15 @@ class Door:
         own = self.caller().namespace
         return requested or (own if own in self.namespaces else None) or self.namespaces[0]
 
+    async def shows(self, row: RunRow) -> bool:
+        """Whether the caller may look into a run. People may look into any."""
+        return True
+
     async def admit(self, row: RunRow) -> None:
         """Refuse a run that the caller may not look into or change. People may any."""
+
+    def admit_answer(self, row: RunRow) -> None:
+        """Refuse to answer what a run asks just now, if that is not for the caller to answer."""
 
     def parent(self) -> ParentRun | None:
         """Return the parent of the run that the caller may ask for: people's runs have none."""
@@ -57,9 +64,16 @@ class Door:
         """Return what to start; an agent is held to its profile."""
         return arguments
 
+    def adopt_another(self, run: AgentRun) -> None:
+        """Refuse one more run like ``run``, if the caller may not start such a run."""
+
     @asynccontextmanager
-    async def room(self, arguments: SpawnArguments | None = None) -> AsyncIterator[None]:
-        """Refuse another run where there is no room for it, and keep the room for the block."""
+    async def room(self, resumed: str = "") -> AsyncIterator[None]:
+        """
+        Refuse another run where there is no room for it, and keep the room for the block.
+
+        It is refused, too, if it would resume a session that is not the caller's.
+        """
         yield
 
     def speaker(self, given: str | None) -> str | None:

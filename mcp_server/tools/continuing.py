@@ -1,5 +1,6 @@
 """The tool that goes on with a run: with an answer, with another task, or from the start."""
 
+from contextlib import nullcontext
 from typing import Annotated
 
 from mcp.server.mcpserver import MCPServer
@@ -13,6 +14,7 @@ from agentrun.api.v1alpha1 import Phase
 from agentrun.store.base import RunRow
 from mcp_server.continuing import check_answer
 from mcp_server.door import Door, told_to_the_model
+from mcp_server.manifests import session_name_of
 from mcp_server.references import AgentName, Cwd, Namespace, RunId, resolve
 from mcp_server.schemas import ContinueResult
 from mcp_server.views import continue_result, status_of
@@ -99,7 +101,11 @@ async def _begin_another(
     namespace = run.metadata.namespace
     run_id = run_id_for_key(namespace, caller, key) if key else new_run_id(door.now())
     parent = door.parent()
-    async with door.room():
+    door.adopt_another(run)
+    is_afresh = from_start or message is None
+    # The same request again is no further run, and needs no room.
+    is_known = key is not None and await door.runs.find(namespace, run_id) is not None
+    async with nullcontext() if is_known else door.room("" if is_afresh else session_name_of(run)):
         if from_start or message is None:
             made = await door.runs.repeat(row, run_id, message, caller, parent)
             return continue_result(made, "from_start", run.metadata.name)
@@ -110,7 +116,13 @@ async def _begin_another(
 async def _answer(
     door: Door, row: RunRow, message: AgentMessage, seconds: float, key: str | None
 ) -> ContinueResult:
-    row, seq = await door.runs.answer(row, message, door.caller().username, _may_be_answered)
+    def may_be_answered(row: RunRow) -> bool:
+        waits = _may_be_answered(row)
+        if waits:
+            door.admit_answer(row)
+        return waits
+
+    row, seq = await door.runs.answer(row, message, door.caller().username, may_be_answered)
     if seq is None:
         # It ended while it was looked at.
         return await _begin_another(door, row, message, False, key)
