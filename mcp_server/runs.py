@@ -162,7 +162,10 @@ class Runs:
         earlier = await self.find(namespace, run_id)
         if earlier is not None:
             return _made_by(earlier, body)
-        check_resumable(run, await self.find_session(namespace, session_name_of(run)))
+        session = await self.find_session(namespace, session_name_of(run))
+        if session and row.session_uid not in ("", session.metadata.uid):
+            session = None  # Another conversation has taken the name.
+        check_resumable(run, session)
         return await self._make(namespace, body, None)
 
     async def repeat(

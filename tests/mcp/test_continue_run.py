@@ -254,6 +254,14 @@ async def test_a_lost_conversation_is_named(bench: Bench) -> None:
     assert error.startswith(f"Unknown session_id: {old}")
 
 
+async def test_a_conversation_of_the_same_name_is_not_taken_for_the_runs_own(bench: Bench) -> None:
+    old = await in_phase(bench, phase="Completed")
+    bench.cluster.remove(SESSIONS, "team-a", old)
+    bench.cluster.add(SESSIONS, "team-a", session(old, **KEPT))
+    error = await bench.refused("continue_run", run_id=old, input_message=YES)
+    assert error.startswith(f"Unknown session_id: {old}")
+
+
 async def test_a_run_has_no_more_answers_than_it_may(bench: Bench) -> None:
     run_id = await in_phase(bench, **WAITS)
     many = [{"seq": seq, "message": NO} for seq in range(1, 101)]
