@@ -129,13 +129,19 @@ class AgentDoor(Door):
         uid, most = who.run.metadata.uid, who.profile.agent_tools.children.max_count
         async with self.locks.setdefault(uid, asyncio.Lock()):
             if await self._count_children(who.run) >= most:
-                raise ToolError(
-                    f"You have asked for {most} runs, the most that profile {who.profile_name}"
-                    " allows. Do the rest of the work yourself."
-                )
+                raise _too_many(who)
             if resumed:
                 await self._check_session(who, resumed)
             yield
+
+    async def keep(self, row: RunRow) -> RunRow:
+        """Give up a run that is one too many: another replica has made one at the same time."""
+        who = speaking.get()
+        if await self._count_children(who.run) <= who.profile.agent_tools.children.max_count:
+            return row
+        told = _too_many(who)
+        await self.runs.request_cancellation(row, self.caller().username, str(told))
+        raise told
 
     async def _check_session(self, who: Speaking, reference: str) -> None:
         """Refuse to go on with a conversation that no run below this one has had."""
@@ -196,6 +202,13 @@ def _check_profile(who: Speaking, chosen: str) -> None:
             f"Profile {who.profile_name} does not let you start runs with profile {chosen}."
             f" Give one of these as profile, with its backend: {', '.join(allowed)}."
         )
+
+
+def _too_many(who: Speaking) -> ToolError:
+    return ToolError(
+        f"You have asked for {who.profile.agent_tools.children.max_count} runs, the most that"
+        f" profile {who.profile_name} allows. Do the rest of the work yourself."
+    )
 
 
 def _profiles_of(who: Speaking) -> list[str]:

@@ -76,6 +76,10 @@ class Door:
         """
         yield
 
+    async def keep(self, row: RunRow) -> RunRow:
+        """Return a run that was just made, if there was room for it after all."""
+        return row
+
     def speaker(self, given: str | None) -> str | None:
         """Return the name of the agent that a message is from, or a mailbox belongs to."""
         return (given or "").strip() or None

@@ -108,9 +108,11 @@ async def _begin_another(
     async with nullcontext() if is_known else door.room("" if is_afresh else session_name_of(run)):
         if from_start or message is None:
             made = await door.runs.repeat(row, run_id, message, caller, parent)
-            return continue_result(made, "from_start", run.metadata.name)
-        made = await door.runs.resume(row, run_id, message, caller, parent)
-        return continue_result(made, "resume", run.metadata.name)
+        else:
+            made = await door.runs.resume(row, run_id, message, caller, parent)
+        if not is_known:
+            made = await door.keep(made)
+    return continue_result(made, "from_start" if is_afresh else "resume", run.metadata.name)
 
 
 async def _answer(

@@ -268,7 +268,8 @@ async def _spawn(door: Door, arguments: SpawnArguments, key: str | None, namespa
         return earlier
     resumed = (arguments.session_id or "") if arguments.session_mode == "resume" else ""
     async with door.room(resumed):
-        return await door.runs.spawn(arguments, namespace, run_id, caller, parent)
+        made = await door.runs.spawn(arguments, namespace, run_id, caller, parent)
+        return await door.keep(made)
 
 
 async def _wait_for_end(door: Door, ctx: Context[Any, Any], row: RunRow, seconds: float) -> RunRow:

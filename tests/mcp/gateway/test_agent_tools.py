@@ -193,6 +193,30 @@ async def test_children_are_counted_also_those_that_are_gone_and_asked_for_at_on
         assert (await desk.spawn(idempotency_key="a"))["run_id"] == first["run_id"]
 
 
+async def test_children_are_counted_also_those_that_another_replica_makes_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    spawn = Runs.spawn
+
+    async def at_once(runs: Runs, *given: Any, **more: Any) -> RunRow:
+        parent = {"name": "run-1", "uid": "uid-1", "depth": 1}
+        await desk.know(desk.cluster.add(RUNS, "team", run("elsewhere", parent=parent)))
+        return await spawn(runs, *given, **more)
+
+    async with a_desk(*EVERYTHING, max_count=1) as desk:
+        monkeypatch.setattr(Runs, "spawn", at_once)
+        told = await desk.refused("spawn_run", backend="codex", role="worker", prompt="x")
+        assert "You have asked for 1 runs, the most" in told
+        made = {
+            name: one
+            for (kind, _, name), one in desk.cluster.objects.items()
+            if kind == "agentruns"
+        }
+        assert made.pop("elsewhere")["spec"].get("desiredState") != "Cancelled"
+        (mine,) = made.values()
+        assert mine["spec"]["desiredState"] == "Cancelled"
+
+
 async def test_an_agent_uses_only_runs_below_its_own() -> None:
     async with a_desk(*EVERYTHING, max_depth=3) as desk:
         child = (await desk.spawn())["run_id"]
