@@ -10,6 +10,7 @@ from typing import Any
 
 from agentrun.api.messages import AgentMessage
 from agentrun.api.pod_layout import (
+    ANSWER_KEY,
     LABEL_BACKEND,
     LABEL_RUN,
     LABEL_SESSION,
@@ -55,8 +56,36 @@ def given_before(run: AgentRun, message: AgentMessage) -> Input | None:
     return next((one for one in on_their_way if one.message == message), None)
 
 
-def build_answer(run: AgentRun, message: AgentMessage) -> tuple[dict[str, Any], int]:
-    """Build the patch that answers ``run``, and say which number the answer has."""
+def digest_of_key(caller: str, key: str) -> str:
+    """Digest an idempotency key: who reads runs must not be able to use it."""
+    return hashlib.sha256("\0".join((caller, key)).encode()).hexdigest()
+
+
+def given_with(run: AgentRun, message: AgentMessage, key: str | None) -> int | None:
+    """
+    Find the number of the answer that was given with the key of that digest before.
+
+    It counts for ever: the run may have asked something else since, or have ended.
+    """
+    for one in run.spec.inputs:
+        if key and run.metadata.annotations.get(f"{ANSWER_KEY}{one.seq}") == key:
+            if one.message != message:
+                raise InvalidArgumentsError(
+                    "idempotency_key was used before with another answer to run"
+                    f" {run.metadata.name}. Use another key for another answer."
+                )
+            return one.seq
+    return None
+
+
+def build_answer(
+    run: AgentRun, message: AgentMessage, key: str | None = None
+) -> tuple[dict[str, Any], int]:
+    """
+    Build the patch that answers ``run``, and say which number the answer has.
+
+    The digest ``key`` is kept with it, to know the same request again.
+    """
     name, inputs = run.metadata.name, run.spec.inputs
     if len(inputs) >= _MAX_INPUTS:
         raise InvalidArgumentsError(
@@ -72,8 +101,13 @@ def build_answer(run: AgentRun, message: AgentMessage) -> tuple[dict[str, Any], 
             " Put large input where the agent can fetch it, and tell it where that is."
         )
     # A list is replaced as a whole: the version keeps an answer that came in between.
-    version = {"uid": run.metadata.uid, "resourceVersion": run.metadata.resource_version}
-    return {"metadata": version, "spec": {"inputs": written}}, seq
+    meta: dict[str, Any] = {
+        "uid": run.metadata.uid,
+        "resourceVersion": run.metadata.resource_version,
+    }
+    if key is not None:
+        meta["annotations"] = {f"{ANSWER_KEY}{seq}": key}
+    return {"metadata": meta, "spec": {"inputs": written}}, seq
 
 
 def check_resumable(run: AgentRun, session: AgentSession | None) -> AgentSession:

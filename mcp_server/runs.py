@@ -23,6 +23,7 @@ from mcp_server.continuing import (
     build_session_for,
     check_resumable,
     given_before,
+    given_with,
 )
 from mcp_server.kube import (
     MERGE_PATCH,
@@ -193,11 +194,13 @@ class Runs:
         message: AgentMessage,
         requested_by: str,
         may_be_answered: Callable[[RunRow], bool],
+        key: str | None = None,
     ) -> tuple[RunRow, int | None]:
         """
         Give a waiting run an answer, and say its number; None if the run has ended.
 
-        ``may_be_answered`` is asked with the run as it is; it may raise.
+        ``may_be_answered`` is asked with the run as it is; it may raise. An answer that was given
+        with the idempotency key of the digest ``key`` is given once.
         """
         meta = row.run.metadata
         for tries_left in reversed(range(_PATCH_TRIES)):
@@ -206,12 +209,14 @@ class Runs:
                 raise InvalidArgumentsError(f"run {meta.name} was deleted. Call spawn_run anew.")
             row = await self._archive.observe(manifest) or row
             run = AgentRun.model_validate(manifest)
+            if (seq := given_with(run, message, key)) is not None:
+                return row, seq
             given = None if run.phase.is_terminal else given_before(run, message)
             if given is not None:
                 return row, given.seq
             if not may_be_answered(replace(row, run=run)):
                 return row, None
-            patch, seq = build_answer(run, message)
+            patch, seq = build_answer(run, message, key)
             try:
                 manifest = await self._kube.patch(RUNS, meta.namespace, meta.name, patch)
             except ApiError as error:

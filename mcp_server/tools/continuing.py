@@ -12,7 +12,7 @@ from agentrun.api.messages import AgentMessage
 from agentrun.api.names import new_run_id, run_id_for_key
 from agentrun.api.v1alpha1 import Phase
 from agentrun.store.base import RunRow
-from mcp_server.continuing import check_answer
+from mcp_server.continuing import check_answer, digest_of_key, given_with
 from mcp_server.door import Door, told_to_the_model
 from mcp_server.manifests import session_name_of
 from mcp_server.references import AgentName, Cwd, Namespace, RunId, resolve
@@ -57,7 +57,8 @@ def add_continue_run(server: MCPServer, door: Door) -> None:
         idempotency_key: Annotated[
             str | None,
             Field(
-                description="Any unique word. Repeating the call with it makes no second run.",
+                description="Any unique word. Repeating the call with it makes no second run, and"
+                " gives no answer twice.",
                 max_length=256,
             ),
         ] = None,
@@ -79,10 +80,14 @@ def add_continue_run(server: MCPServer, door: Door) -> None:
                 check_answer(input_message)
             elif not from_start:
                 raise ToolError("input_message is required unless from_start is true")
-            is_over = row.run.phase.is_terminal
-            if input_message is None or is_over or from_start:
-                return await _begin_another(door, row, input_message, from_start, idempotency_key)
-            return await _answer(door, row, input_message, wait_ms / 1000, idempotency_key)
+            key, seconds = idempotency_key, wait_ms / 1000
+            if input_message is not None and not from_start:
+                given = given_with(row.run, input_message, _digest(door, key))
+                if given is not None:
+                    return await _follow(door, row, given, seconds)
+                if not row.run.phase.is_terminal:
+                    return await _answer(door, row, input_message, seconds, key)
+            return await _begin_another(door, row, input_message, from_start, key)
 
 
 async def _begin_another(
@@ -124,14 +129,25 @@ async def _answer(
             door.admit_answer(row)
         return waits
 
-    row, seq = await door.runs.answer(row, message, door.caller().username, may_be_answered)
+    row, seq = await door.runs.answer(
+        row, message, door.caller().username, may_be_answered, _digest(door, key)
+    )
     if seq is None:
         # It ended while it was looked at.
         return await _begin_another(door, row, message, False, key)
+    return await _follow(door, row, seq, seconds)
+
+
+async def _follow(door: Door, row: RunRow, seq: int, seconds: float) -> ContinueResult:
+    """Wait until the agent has an answer that was given."""
     row = await door.follow(
         row, lambda row: _is_acknowledged(row, seq) or row.run.phase.is_terminal, seconds
     )
     return continue_result(row, "live", None, _status_after(row, seq))
+
+
+def _digest(door: Door, key: str | None) -> str | None:
+    return digest_of_key(door.caller().username, key) if key else None
 
 
 def _may_be_answered(row: RunRow) -> bool:
