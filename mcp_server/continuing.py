@@ -9,27 +9,14 @@ import json
 from typing import Any
 
 from agentrun.api.messages import AgentMessage
-from agentrun.api.pod_layout import (
-    ANSWER_KEY,
-    LABEL_BACKEND,
-    LABEL_RUN,
-    LABEL_SESSION,
-    REQUEST_HASH,
-    REQUESTED_BY,
-)
-from agentrun.api.v1alpha1 import (
-    API_VERSION,
-    AgentRun,
-    AgentRunSpec,
-    AgentSession,
-    AgentSessionSpec,
-    Input,
-    SessionSpec,
-)
+from agentrun.api.pod_layout import ANSWER_KEY
+from agentrun.api.v1alpha1 import AgentRun, AgentRunSpec, AgentSession, Input, SessionSpec
 from mcp_server.manifests import (
     MAX_REQUEST_BYTES,
     InvalidArgumentsError,
     check_message,
+    run_manifest,
+    session_manifest,
     session_name_of,
 )
 
@@ -136,7 +123,7 @@ def build_resumption(
     """Build the run that continues the conversation of one that has ended."""
     session = SessionSpec(mode="resume", name=session_name_of(run))
     spec = _like(run, session, {"prompt": None, "input_message": message})
-    return _manifest(spec, run_id, requested_by, digest_of(run, message, from_start=False))
+    return run_manifest(spec, run_id, requested_by, digest_of(run, message, from_start=False))
 
 
 def build_repetition(
@@ -146,18 +133,12 @@ def build_repetition(
     task = _together(run.spec.input_message, message)
     session = SessionSpec(mode="new", name=run_id)
     spec = _like(run, session, {"input_message": task})
-    return _manifest(spec, run_id, requested_by, digest_of(run, message, from_start=True))
+    return run_manifest(spec, run_id, requested_by, digest_of(run, message, from_start=True))
 
 
 def build_session_for(run: AgentRun, run_id: str) -> dict[str, Any]:
     """Build the new conversation of a task that is done again."""
-    backend = run.spec.backend
-    return {
-        "apiVersion": API_VERSION,
-        "kind": "AgentSession",
-        "metadata": {"name": run_id, "labels": {LABEL_RUN: run_id, LABEL_BACKEND: backend}},
-        "spec": AgentSessionSpec(backend=backend).to_json(),
-    }
+    return session_manifest(run_id, run_id, run.spec.backend)
 
 
 def digest_of(run: AgentRun, message: AgentMessage | None, *, from_start: bool) -> str:
@@ -197,17 +178,3 @@ def _together(task: AgentMessage | None, more: AgentMessage | None) -> AgentMess
             " most. Say it in fewer parts."
         )
     return task.model_copy(update={"parts": parts})
-
-
-def _manifest(spec: AgentRunSpec, run_id: str, requested_by: str, digest: str) -> dict[str, Any]:
-    session = spec.session.name if spec.session else None
-    return {
-        "apiVersion": API_VERSION,
-        "kind": "AgentRun",
-        "metadata": {
-            "name": run_id,
-            "labels": {LABEL_SESSION: session, LABEL_BACKEND: spec.backend},
-            "annotations": {REQUESTED_BY: requested_by, REQUEST_HASH: digest},
-        },
-        "spec": spec.to_json(),
-    }

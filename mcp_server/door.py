@@ -1,11 +1,10 @@
 """What every tool call has at hand: the store, the runs, who is calling, and the time to stop."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
 
 from mcp.server.mcpserver.exceptions import ToolError
 
@@ -16,6 +15,7 @@ from mcp_server.kube import ApiError, ApiUnavailable
 from mcp_server.manifests import InvalidArgumentsError
 from mcp_server.runs import Runs
 from mcp_server.schemas import SpawnArguments
+from mcp_server.waiting import listening
 
 _NO_EVENT = 2**62
 
@@ -86,19 +86,9 @@ class Door:
 
     async def wait_for_message(self, session_uid: str, after_seq: int, seconds: float) -> None:
         """Wait until there may be a message, time is up, or the process stops."""
-        await self._unless_stopping(self.store.messages.wait(session_uid, after_seq, seconds))
-
-    async def _unless_stopping(self, waiting: Coroutine[Any, Any, None]) -> None:
-        news = asyncio.ensure_future(waiting)
-        stop = asyncio.ensure_future(self.stopping.wait())
-        try:
-            await asyncio.wait({news, stop}, return_when=asyncio.FIRST_COMPLETED)
-            if news.done():
-                news.result()
-        finally:
-            news.cancel()
-            stop.cancel()
-            await asyncio.gather(news, stop, return_exceptions=True)
+        news = self.store.messages.wait(session_uid, after_seq, seconds)
+        async with listening(news, self.stopping) as heard:
+            await heard()
 
     async def follow(
         self,
@@ -116,21 +106,12 @@ class Door:
         deadline, uid = clock() + seconds, row.run.metadata.uid
         while True:
             left = deadline - clock()
-            # It listens before it looks: what comes between the two must not be missed.
-            news = asyncio.ensure_future(self.store.wait(uid, after_seq, max(0.0, left)))
-            stop = asyncio.ensure_future(self.stopping.wait())
-            try:
-                await asyncio.sleep(0)
+            news = self.store.wait(uid, after_seq, max(0.0, left))
+            async with listening(news, self.stopping) as heard:
                 row = await self.store.get_run_by_uid(uid) or row
                 if is_done(row) or left <= 0 or self.stopping.is_set():
                     return row
-                await asyncio.wait({news, stop}, return_when=asyncio.FIRST_COMPLETED)
-                if news.done():
-                    news.result()
-            finally:
-                news.cancel()
-                stop.cancel()
-                await asyncio.gather(news, stop, return_exceptions=True)
+                await heard()
 
 
 @contextmanager

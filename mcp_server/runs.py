@@ -6,9 +6,8 @@ compared, not made again.
 """
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Protocol
 
 from agentrun.api.messages import AgentMessage
 from agentrun.api.pod_layout import LABEL_RUN, REQUEST_HASH, REQUESTED_BY
@@ -16,6 +15,7 @@ from agentrun.api.v1alpha1 import AgentProfile, AgentRun, AgentSession, ParentRu
 from agentrun.store.base import RunRow, RunStore
 from mcp_server.archive import Archive
 from mcp_server.backend_secrets import build_secret, credentials_of
+from mcp_server.cluster import Cluster
 from mcp_server.continuing import (
     build_answer,
     build_repetition,
@@ -26,7 +26,6 @@ from mcp_server.continuing import (
     given_with,
 )
 from mcp_server.kube import (
-    MERGE_PATCH,
     PROFILES,
     RUNS,
     SECRETS,
@@ -53,35 +52,6 @@ from mcp_server.schemas import SpawnArguments
 _log = logging.getLogger(__name__)
 
 _PATCH_TRIES = 4
-
-
-class Cluster(Protocol):
-    """What making and cancelling runs asks of the API server."""
-
-    async def get(self, resource: Resource, namespace: str, name: str) -> Object:
-        """Return an object."""
-
-    async def list(self, resource: Resource, namespace: str) -> Object:
-        """Return all objects of a namespace."""
-
-    async def create(self, resource: Resource, namespace: str, body: Object) -> Object:
-        """Create an object and return it."""
-
-    async def patch(
-        self,
-        resource: Resource,
-        namespace: str,
-        name: str,
-        body: Object,
-        *,
-        subresource: str = "",
-        content_type: str = MERGE_PATCH,
-        query: Mapping[str, str] | None = None,
-    ) -> Object:
-        """Patch an object and return it."""
-
-    async def delete(self, resource: Resource, namespace: str, name: str, uid: str) -> None:
-        """Delete the object of that name if it is still the one with ``uid``."""
 
 
 class Runs:
