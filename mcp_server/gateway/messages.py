@@ -16,6 +16,7 @@ from agentrun.store.base import MessageStore, StoredMessage
 from mcp_server.gateway.problems import Refusal, answer
 from mcp_server.gateway.requests import read_model, read_number
 from mcp_server.gateway.speakers import Speaker, Speakers
+from mcp_server.mailboxes import read_mail
 from mcp_server.views import timestamp
 from mcp_server.waiting import listening
 
@@ -72,7 +73,8 @@ class Letterbox:
 
     async def _look(self, uid: str, after: int) -> Messages:
         delivered = (await self._messages.mailbox(uid)).delivered_seq
-        stored = await self._messages.fetch(uid, max(after, delivered), _MOST)
+        after = max(after, delivered)
+        stored = await read_mail(self._messages, uid, after, _MOST, MAX_ANSWER_BYTES)
         mail, size = list[Mail](), 0
         for one in map(mail_of, stored):
             size += len(one.model_dump_json())

@@ -25,6 +25,7 @@ from mcp_server.agent_schemas import (
 )
 from mcp_server.agent_views import agent_views, message_view, send_result
 from mcp_server.door import Door, told_to_the_model
+from mcp_server.mailboxes import read_mail
 from mcp_server.manifests import absolute_cwd
 from mcp_server.references import Namespace, find_agent
 from mcp_server.tools.events import MAX_PAGE_BYTES, within
@@ -213,7 +214,7 @@ async def _next_messages(
     uid, clock = agent.metadata.uid, asyncio.get_running_loop().time
     deadline = clock() + seconds
     while True:
-        found = await door.store.messages.fetch(uid, after_seq, limit)
+        found = await read_mail(door.store.messages, uid, after_seq, limit, MAX_PAGE_BYTES)
         left = deadline - clock()
         if found or left <= 0 or door.stopping.is_set():
             return within(MAX_PAGE_BYTES, [message_view(one) for one in found])
