@@ -172,7 +172,9 @@ def _status_after(row: RunRow, seq: int) -> str:
     """Say where an answered run is: `running` only once its agent has the answer."""
     status = str(status_of(row))
     if not _is_acknowledged(row, seq):
-        return _WAITING[0] if status == "running" else status
+        waits_for = row.run.phase.status
+        still_waits = waits_for if waits_for in _WAITING else _WAITING[0]
+        return still_waits if status == "running" else status
     agent = row.run.status.agent
     asks_again = agent is not None and agent.question is not None
     return "running" if status in (*_WAITING, "queued") and not asks_again else status

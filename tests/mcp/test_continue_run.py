@@ -67,13 +67,19 @@ async def test_running_is_said_only_when_the_agent_has_the_answer(bench: Bench) 
     assert given["message"]["parts"] == YES["parts"]
 
 
-async def test_an_answer_that_is_not_acknowledged_yet_is_not_called_running(bench: Bench) -> None:
-    run_id = await in_phase(bench, **WAITS)
+@pytest.mark.parametrize(
+    ("phase", "status"),
+    [("InputRequired", "input_required"), ("AuthRequired", "auth_required")],
+)
+async def test_an_answer_that_is_not_acknowledged_yet_is_not_called_running(
+    bench: Bench, phase: str, status: str
+) -> None:
+    run_id = await in_phase(bench, **WAITS | {"phase": phase})
     answer = await bench.call("continue_run", run_id=run_id, input_message=YES, wait_ms=0)
-    assert answer["status"] == "input_required"
+    assert answer["status"] == status
     await bench.say(run_id, (EventType.STATUS_CHANGED, {"status": "running"}))
     answer = await bench.call("continue_run", run_id=run_id, input_message=YES, wait_ms=0)
-    assert answer["status"] == "input_required"
+    assert answer["status"] == status
     bench.cluster.set_status("team-a", run_id, phase="Queued", attempts=2)
 
     async def is_queued() -> bool:
