@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from mcp import Client, StdioServerParameters
 
@@ -109,14 +110,14 @@ class Laptop:
         return await self.run(*COMMANDS[program], prompt, **QUIET, **keys)
 
     @asynccontextmanager
-    async def bridge(self, *flags: str) -> AsyncIterator[Client]:
-        """Speak MCP with a bridge of its own."""
+    async def bridge(self, *flags: str, **more: Any) -> AsyncIterator[Client]:
+        """Speak MCP with a bridge of its own; ``more`` is how the client is."""
         server = StdioServerParameters(
             command=str(self.home / "bin" / "agentrun"),
             args=["mcp", *flags],
             env=self.environment,
         )
-        async with Client(server) as client:
+        async with Client(server, **more) as client:
             yield client
 
     def processes(self) -> list[str]:
