@@ -142,6 +142,9 @@ def make_laptop(home: Path, kubeconfig: str) -> Laptop:
     program.write_text(_PROGRAM)
     program.chmod(0o755)
     (home / "bin" / "kubectl-agentrun").symlink_to("agentrun")
+    completing = home / "bin" / "kubectl_complete-agentrun"
+    completing.write_text(_PROGRAM.replace("__main__", "kubectl_complete"))
+    completing.chmod(0o755)
     kubectl = shutil.which("kubectl")
     assert kubectl is not None
     (home / "bin" / "kubectl").symlink_to(kubectl)
