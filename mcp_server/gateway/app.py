@@ -37,6 +37,7 @@ from mcp_server.gateway.snapshots import (
     own_origin,
 )
 from mcp_server.gateway.speakers import Speaker, Speakers, is_over
+from mcp_server.waiting import listening
 
 MAX_WAIT_MS = 30_000
 """The longest that a request for inputs may wait."""
@@ -237,23 +238,14 @@ class _Gateway:
 
     async def _look(self, speaker: Speaker, after: int, seconds: float) -> Inputs | None:
         """Look once for inputs; without any, wait for a change of the run, to look again."""
-        # It listens before it looks: what comes between the two must not be missed.
-        waiting = asyncio.ensure_future(self._store.wait(speaker.uid, _NO_EVENT, seconds))
-        closing = asyncio.ensure_future(self._closing.wait())
-        try:
-            await asyncio.sleep(0)
+        news = self._store.wait(speaker.uid, _NO_EVENT, seconds)
+        async with listening(news, self._closing) as heard:
             row = await self._store.get_run_by_uid(speaker.uid) or speaker.row
             found = inputs_of(row, after)
             if found.inputs or _is_unwanted(row) or seconds <= 0 or self._closing.is_set():
                 return found
-            await asyncio.wait((waiting, closing), return_when=asyncio.FIRST_COMPLETED)
-            if waiting.done():
-                waiting.result()
+            await heard()
             return None
-        finally:
-            waiting.cancel()
-            closing.cancel()
-            await asyncio.gather(waiting, closing, return_exceptions=True)
 
 
 def _is_unwanted(row: RunRow) -> bool:

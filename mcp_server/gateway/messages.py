@@ -17,6 +17,7 @@ from mcp_server.gateway.problems import Refusal, answer
 from mcp_server.gateway.requests import read_model, read_number
 from mcp_server.gateway.speakers import Speaker, Speakers
 from mcp_server.views import timestamp
+from mcp_server.waiting import listening
 
 MAX_WAIT_MS = 30_000
 """The longest that a request for messages may wait."""
@@ -56,7 +57,9 @@ class Letterbox:
             left = until - clock()
             if found.messages or left <= 0 or self._closing.is_set():
                 return answer(found)
-            await self._wait(uid, max(after, found.delivered_seq), left)
+            news = self._messages.wait(uid, max(after, found.delivered_seq), left)
+            async with listening(news, self._closing) as heard:
+                await heard()
 
     async def deliver(self, request: Request) -> Response:
         """Note what the agent was given."""
@@ -77,18 +80,6 @@ class Letterbox:
                 break
             mail.append(one)
         return Messages(messages=mail, delivered_seq=delivered)
-
-    async def _wait(self, uid: str, after: int, seconds: float) -> None:
-        news = asyncio.ensure_future(self._messages.wait(uid, after, seconds))
-        closing = asyncio.ensure_future(self._closing.wait())
-        try:
-            await asyncio.wait({news, closing}, return_when=asyncio.FIRST_COMPLETED)
-            if news.done():
-                news.result()
-        finally:
-            news.cancel()
-            closing.cancel()
-            await asyncio.gather(news, closing, return_exceptions=True)
 
 
 def mail_of(stored: StoredMessage) -> Mail:

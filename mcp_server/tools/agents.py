@@ -23,7 +23,7 @@ from mcp_server.agent_schemas import (
     MessageView,
     SendResult,
 )
-from mcp_server.agent_views import agent_views, has_status, message_view, send_result
+from mcp_server.agent_views import agent_views, message_view, send_result
 from mcp_server.door import Door, told_to_the_model
 from mcp_server.manifests import absolute_cwd
 from mcp_server.references import Namespace, find_agent
@@ -47,8 +47,8 @@ def add_list_agents(server: MCPServer, door: Door) -> None:
         status: Annotated[
             AgentState | None,
             Field(
-                description="Only agents that are there; `idle` are those without an active run,"
-                " which `completed`, `failed` and so on choose from by how the newest run ended."
+                description="Only agents that are there: where the active run is, else how the"
+                " newest ended; `idle` are those that have had no run."
             ),
         ] = None,
         limit: Annotated[int, Field(description="How many agents at most.", ge=1, le=500)] = 100,
@@ -60,8 +60,9 @@ def add_list_agents(server: MCPServer, door: Door) -> None:
         """
         List the agents there are, the one that changed last first, with what each is doing.
 
-        Use it to find whom to write to with `send_agent_message`, or an idle agent whose
-        conversation `spawn_run` can resume. An agent that changes meanwhile moves to the front.
+        Use it to find whom to write to with `send_agent_message`, or an agent without an active
+        run whose conversation `spawn_run` can resume. An agent that changes meanwhile moves to
+        the front.
         """
         with told_to_the_model():
             where = door.namespace(namespace)
@@ -71,7 +72,7 @@ def add_list_agents(server: MCPServer, door: Door) -> None:
                 agent
                 for agent in agent_views(sessions, await door.store.newest_of_sessions(where))
                 if backend in (None, agent.backend)
-                and has_status(agent, status)
+                and status in (None, agent.status)
                 and (not cwd or agent.cwd == absolute_cwd(cwd))
             ]
             return _page(agents, limit, cursor or None)

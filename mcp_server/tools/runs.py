@@ -266,8 +266,10 @@ async def _spawn(door: Door, arguments: SpawnArguments, key: str | None, namespa
     arguments, parent = door.adopt(arguments), door.parent()
     if key and (earlier := await door.runs.find_repeated(arguments, namespace, run_id)):
         return earlier
-    async with door.room(arguments):
-        return await door.runs.spawn(arguments, namespace, run_id, caller, parent)
+    resumed = (arguments.session_id or "") if arguments.session_mode == "resume" else ""
+    async with door.room(resumed):
+        made = await door.runs.spawn(arguments, namespace, run_id, caller, parent)
+        return await door.keep(made)
 
 
 async def _wait_for_end(door: Door, ctx: Context[Any, Any], row: RunRow, seconds: float) -> RunRow:
@@ -311,7 +313,7 @@ async def _list(
                 f"Unknown cursor: {cursor}. Give the next_cursor of an earlier list_runs,"
                 " or leave it out to begin with the newest run."
             ) from error
-        rows = [row for row in page.rows if is_shown(row)]
+        rows = [row for row in page.rows if is_shown(row) and await door.shows(row)]
         cursor = page.cursor
         if rows or cursor is None:
             shown = [run_view(row, prompt_limit=LISTED_PROMPT) for row in rows]

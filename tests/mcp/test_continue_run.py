@@ -95,6 +95,29 @@ async def test_the_same_answer_twice_is_given_once_until_it_is_acknowledged(benc
     assert [one["seq"] for one in inputs(bench, run_id)] == [1, 2]
 
 
+@pytest.mark.parametrize(
+    "since",
+    [
+        pytest.param({"phase": "Running"}, id="it-works"),
+        pytest.param({**WAITS, "agent": {**WAITS["agent"], "acknowledgedInput": 1}}, id="it-asks"),
+        pytest.param({"phase": "Completed"}, id="it-ended"),
+        pytest.param({"phase": "Cancelled"}, id="it-was-cancelled"),
+    ],
+)
+async def test_an_answer_with_a_key_is_given_once_whatever_came_of_it(
+    bench: Bench, since: dict[str, Any]
+) -> None:
+    run_id = await in_phase(bench, **WAITS)
+    call = {"run_id": run_id, "input_message": YES, "idempotency_key": "k", "wait_ms": 0}
+    await bench.call("continue_run", **call)
+    await bench.archive.observe(bench.cluster.set_status("team-a", run_id, **since))
+    again = await bench.call("continue_run", **call)
+    assert (again["run_id"], again["mode"]) == (run_id, "live")
+    assert [one["seq"] for one in inputs(bench, run_id)] == [1]
+    error = await bench.refused("continue_run", **call | {"input_message": NO})
+    assert error.startswith("idempotency_key was used before with another answer")
+
+
 async def test_an_answer_by_kubectl_in_between_is_kept(bench: Bench) -> None:
     run_id = await in_phase(bench, **WAITS)
     other = [{"seq": 1, "questionID": "q1", "message": NO}]
@@ -250,6 +273,14 @@ async def test_a_lost_conversation_is_named(bench: Bench) -> None:
     error = await bench.refused("continue_run", run_id=old, input_message=YES)
     assert "It was too large." in error
     bench.cluster.remove(SESSIONS, "team-a", old)
+    error = await bench.refused("continue_run", run_id=old, input_message=YES)
+    assert error.startswith(f"Unknown session_id: {old}")
+
+
+async def test_a_conversation_of_the_same_name_is_not_taken_for_the_runs_own(bench: Bench) -> None:
+    old = await in_phase(bench, phase="Completed")
+    bench.cluster.remove(SESSIONS, "team-a", old)
+    bench.cluster.add(SESSIONS, "team-a", session(old, **KEPT))
     error = await bench.refused("continue_run", run_id=old, input_message=YES)
     assert error.startswith(f"Unknown session_id: {old}")
 

@@ -254,8 +254,9 @@ class Conversation:
         try:
             await asyncio.wait({asked, *waiting}, return_when=asyncio.FIRST_COMPLETED)
             if self._questions.expired.is_set():
-                with suppress(ConnectionError):
-                    await self.agent.cancel()
+                with suppress(ConnectionError, TimeoutError):
+                    async with asyncio.timeout(_CANCEL_SECONDS):  # it may not read any more
+                        await self.agent.cancel()
                 await asyncio.wait({asked}, timeout=_CANCEL_SECONDS)
                 if asked.done() and asked.exception() is None:
                     await self._count(asked.result())

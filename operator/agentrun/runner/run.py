@@ -162,6 +162,7 @@ class Attempt:
         self._stopped_at = 0.0
         self._helpers: set[asyncio.Task[None]] = set()
         self._shipping: asyncio.Task[None] | None = None
+        self._reporting: asyncio.Task[None] | None = None
         self._is_told = False
         self._is_announced = not settings.resumes
         self._broken: End | None = None
@@ -189,9 +190,10 @@ class Attempt:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._on_signal)
         self._shipping = asyncio.create_task(self._journal.ship())
+        self._reporting = asyncio.create_task(self._reporter.run())
         self._helpers = {
             self._shipping,
-            asyncio.create_task(self._reporter.run()),
+            self._reporting,
             asyncio.create_task(self._conversation.listen()),
         }
         try:
@@ -490,14 +492,9 @@ class Attempt:
 
     async def _deliver(self, end: End, result: Result | None) -> Outcome:
         """Tell how the run ends, once all events are told or nothing tells them any more."""
-        drained = asyncio.create_task(self._journal.drained())
-        ways: set[asyncio.Task[None]] = {drained}
-        if self._shipping:
-            ways.add(self._shipping)
-        try:
-            await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            await _cancel(drained)
+        await _first(self._journal.drained(), self._shipping)
+        # An outcome ends the run: what is not known by then, as its snapshot, never will be.
+        await _first(self._reporter.settled(), self._reporting)
         outcome = self._delivery.outcome(self._end_now(end), result)
         await self._delivery.deliver(outcome)
         self._is_told = True
@@ -579,6 +576,16 @@ def _end_of_error(error: BaseException) -> End:
     log.error("The runner failed", exc_info=error)
     message = f"The runner failed: {type(error).__name__}: {error}"
     return End(OutcomeState.FAILED, Reason.RUNNER_FAILED, message)
+
+
+async def _first(work: Coroutine[Any, Any, None], helper: asyncio.Task[None] | None) -> None:
+    """Wait for ``work``, or until the helper that does it has ended."""
+    done = asyncio.create_task(work)
+    ways = {done, helper} if helper else {done}
+    try:
+        await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        await _cancel(done)
 
 
 async def _cancel(*tasks: asyncio.Task[Any]) -> None:

@@ -4,6 +4,7 @@ import gzip
 import io
 import os
 import tarfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -76,6 +77,29 @@ def test_too_much_is_refused_before_it_is_written(tmp_path: Path) -> None:
     with pytest.raises(TooLarge):
         pack(tmp_path, root, limit=50_000)
     assert sum(one.stat().st_size for one in (tmp_path / "parts").iterdir()) <= 50_000
+
+
+def test_a_hole_of_a_terabyte_is_too_much_though_it_packs_into_little(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    root.mkdir()
+    with (root / "hole").open("wb") as file:
+        file.truncate(2**40)
+    with pytest.raises(TooLarge):
+        pack(tmp_path, root)
+
+
+def test_packing_that_nobody_waits_for_ends(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    root.mkdir()
+    (root / "file").write_text("x")
+    packer = Packer(tmp_path, 10_000)
+
+    def then_give_up() -> Iterator[Path]:
+        packer.give_up()
+        yield root / "file"
+
+    with pytest.raises(CannotKeep, match="nobody waits"):
+        packer.pack([Source("home", root, then_give_up())])
 
 
 def test_a_disk_that_takes_no_more_is_no_file_left_out(tmp_path: Path) -> None:

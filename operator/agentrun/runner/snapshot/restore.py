@@ -3,6 +3,8 @@
 import asyncio
 import hashlib
 import shutil
+import tarfile
+import zlib
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,7 +84,7 @@ class Restorer:
         targets = await self._targets(origin, task)
         try:
             await asyncio.to_thread(unpack, parts, targets)
-        except (Unsafe, OSError, EOFError, ValueError) as error:
+        except (Unsafe, OSError, EOFError, ValueError, tarfile.TarError, zlib.error) as error:
             raise _lost(f"The snapshot cannot be unpacked: {error}") from error
         finally:
             shutil.rmtree(self._folder(), ignore_errors=True)

@@ -63,7 +63,7 @@ class Taker:
         try:
             folder.mkdir(parents=True)
             found = await self._describe(moment, base)
-            found.parts = await asyncio.to_thread(self._pack, moment.task, found, folder)
+            found.parts = await self._pack(moment.task, found, folder)
             await self._store(found, folder)
         except (GatewayError, GitError, CannotKeep, OSError) as error:
             raise SnapshotFailed(f"The conversation could not be kept: {error}") from error
@@ -113,24 +113,29 @@ class Taker:
         args = ("rev-parse", "--verify", "-q", f"{ref}^{{commit}}")
         return (await self.git.run(*args, cwd=base.private)).strip()
 
-    def _pack(self, task: Task, found: Manifest, folder: Path) -> list[Part]:
+    async def _pack(self, task: Task, found: Manifest, folder: Path) -> list[Part]:
         allowed = task.profile.sessions.max_snapshot_size
         packer = Packer(folder, int(parse(allowed)))
         try:
-            parts = packer.pack(self._sources(found))
+            parts = await asyncio.to_thread(packer.pack, self._sources(found))
         except TooLarge as error:
-            sizes = ", ".join(
-                f"{source.name} {size_of(source) / _MIB:.1f} MiB" for source in self._sources(found)
-            )
+            sizes = await asyncio.to_thread(self._sizes, found)
             message = (
                 f"The conversation and its workspace ({sizes}, before compression) are more than"
                 f" {allowed}, the profile's sessions.maxSnapshotSize: nothing was kept, so they"
                 " cannot be resumed. Allow more there, or have the agent leave less behind."
             )
             raise SnapshotFailed(message) from error
+        finally:
+            packer.give_up()
         if packer.left_out:
             log.warning("The snapshot leaves out: %s", "; ".join(packer.left_out))
         return parts
+
+    def _sizes(self, found: Manifest) -> str:
+        return ", ".join(
+            f"{source.name} {size_of(source) / _MIB:.1f} MiB" for source in self._sources(found)
+        )
 
     def _sources(self, found: Manifest) -> Iterator[Source]:
         home = self.layout.home
