@@ -50,6 +50,7 @@ def write_home(
         files[".codex/config.toml"] = codex_config(layout, model, permission_mode)
     if backend == "gemini":
         files[pod_layout.GEMINI_SETTINGS] = json.dumps(GEMINI_SETTINGS, indent=2)
+        files[".gemini/policies/agentrun.toml"] = _GEMINI_POLICY
     for name, text in files.items():
         write_file(layout.home / name, text)
 
@@ -61,6 +62,15 @@ GEMINI_SETTINGS = {
     "telemetry": {"enabled": False},
 }
 """The Gemini CLI's settings: the provider is the runner's proxy, which its environment names."""
+
+
+# Which of AgentRun's own tools there are, the profile says; nobody is asked for them again.
+_GEMINI_POLICY = f"""[[rule]]
+mcpName = "{pod_layout.OWN_SERVER}"
+toolName = "*"
+decision = "allow"
+priority = 500
+"""
 
 
 def write_identity(layout: Layout, name: str, email: str) -> None:

@@ -6,12 +6,11 @@ checked here: the provider's errors, the structured answer.
 """
 
 import asyncio
-import json
 import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 import acp
@@ -22,8 +21,7 @@ from agentrun.api.gateway import Task
 from agentrun.api.messages import render_text
 from agentrun.api.v1alpha1 import AgentState, OutcomeState, Question, Reason, Usage
 from agentrun.runner import mcp
-from agentrun.runner.acp.mapping import FINAL_BOUND, Mapper, permission_text
-from agentrun.runner.acp.reading import MAX_DEPTH, is_deep
+from agentrun.runner.acp.mapping import ANSWER_TOOL, Mapper, permission_text
 from agentrun.runner.acp.transport import Surroundings
 from agentrun.runner.agent import Agent
 from agentrun.runner.backends import ASK, session_mode
@@ -47,20 +45,22 @@ from agentrun.runner.permission import (
     refusing_option,
 )
 from agentrun.runner.pipes import Pipes
-from agentrun.runner.prompt import GO_ON, build_answer, build_prompt, build_repair, check_answer
+from agentrun.runner.prompt import GO_ON, build_answer, build_prompt, build_repair
 from agentrun.runner.proxy import ProviderProxy
 from agentrun.runner.questions import Expired, Questions
 from agentrun.runner.redact import Redactor
 from agentrun.runner.reporter import Reporter
 from agentrun.runner.snapshot.manifest import Manifest
 from agentrun.runner.snapshot.restore import Origin
+from agentrun.runner.structured import find_answer, session_meta
 
 PAUSE_SECONDS = 1.0
 """When the agent pauses for so long, readers get what it has said so far."""
 _PROMPT_SENT_SECONDS = 10.0
 _AUTH_CODES = (-32000, 401, 403)
 _CANCEL_SECONDS = 5.0
-_MINUTE = timedelta(seconds=61)
+_QUIET_SECONDS = 0.5
+_REPLAY_SECONDS = 30.0
 _WAITING = End(
     OutcomeState.INTERRUPTED, None, "Nobody has answered so far; the pod is not kept.", waiting=True
 )
@@ -91,12 +91,16 @@ class Conversation:
         self._clean = redactor.text
         self._asking = asyncio.Lock()
         self._is_replaying = False
+        self._heard = asyncio.Event()
+        """Set when the agent says something."""
         self._was_refused = False
         """Whether a person refused something in this turn."""
         self._asked = ""
         """What the turn is about, to be asked again after a person gave leave."""
         self._follow_ups: list[str] = []
         """What people said instead of choosing an option: the next prompts."""
+        self._answer_tool: str | None = None
+        """The agent's own tool to answer as a schema says, if it has one."""
         self._granted: tuple[str, str] | None = None
         """A question's text and the option chosen when nobody was there to hear it."""
         around = Surroundings(redactor, journal.new_file, journal.room)
@@ -138,13 +142,11 @@ class Conversation:
     async def _open(
         self, task: Task, cwd: str, servers: Sequence[mcp.Server], origin: Origin | None
     ) -> None:
-        mode = session_mode(task.spec.backend, task.profile.permission_mode)
         if origin is None:
-            await self.agent.open_session(cwd, mode, servers)
+            await self._begin(task, cwd, servers)
             return
         if not self.agent.can_load:
             raise _not_resumable("The agent cannot go on with an earlier conversation.")
-        await _minute_passed(origin.manifest)
         self.cost = origin.manifest.cost_usd
         if origin.is_own:
             self.usage = origin.manifest.usage
@@ -153,9 +155,43 @@ class Conversation:
         # What the agent says while it loads was said, and told, before.
         self._is_replaying = True
         try:
-            await self.agent.open_session(cwd, mode, servers, origin.manifest.session_id)
+            await self._begin(task, cwd, servers, origin.manifest.session_id)
+            await self._replayed()
         finally:
             self._is_replaying = False
+
+    async def _begin(
+        self, task: Task, cwd: str, servers: Sequence[mcp.Server], load: str | None = None
+    ) -> None:
+        """Open the session, with the agent's own way to answer as a schema says if it has one."""
+        backend, schema = task.spec.backend, task.spec.output_schema
+        mode = session_mode(backend, task.profile.permission_mode)
+        if meta := session_meta(backend, schema):
+            self._answer_tool = ANSWER_TOOL
+            try:
+                return await self.agent.open_session(cwd, mode, servers, load, meta)
+            except acp.RequestError as error:
+                # It does not know all that a schema may say. The runner does.
+                text = f"The agent answers without its own tool for it: {error}"
+                self._journal.add(EventType.REASONING, {"text": text})
+                self._answer_tool = None
+        await self.agent.open_session(cwd, mode, servers, load)
+
+    async def _replayed(self) -> None:
+        """Wait until the agent pauses: some say that they have loaded it, then what was said."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_REPLAY_SECONDS):
+                while await self._heard_of():
+                    continue
+
+    async def _heard_of(self) -> bool:
+        """Wait for an update for a moment."""
+        self._heard.clear()
+        try:
+            async with asyncio.timeout(_QUIET_SECONDS):
+                return await self._heard.wait()
+        except TimeoutError:
+            return False
 
     async def work(
         self,
@@ -191,19 +227,19 @@ class Conversation:
         if own is None:
             # The conversation has the profile's instructions already.
             instructions = None if origin else task.profile.instructions
-            return build_prompt(task.spec, instructions)
+            return build_prompt(task.spec, instructions, self._answer_tool)
         question = own.question
         if question is None:
             return GO_ON
         answer = await self._questions.wait(question)
         await self._questions.taken(answer)
         if question.kind == "auth":
-            return build_prompt(task.spec, None)
+            return build_prompt(task.spec, None, self._answer_tool)
         said = render_text(answer.message)
         if option := names_option(answer.message, question):
             self._granted = (question.text, option.id)
             said = option.name or option.id
-        return build_answer(question.text, said, task.spec.output_schema)
+        return build_answer(question.text, said, task.spec.output_schema, self._answer_tool)
 
     def end_turn(self) -> None:
         """End whatever the agent still had under way."""
@@ -290,29 +326,17 @@ class Conversation:
         if schema is None or end.state is not OutcomeState.COMPLETED:
             return end
         try:
-            return replace(end, structured=self._check_answer(schema))
+            return replace(end, structured=find_answer(self._mapper, schema))
         except ValueError as problem:
-            repair = build_repair(str(problem), schema)
+            repair = build_repair(str(problem), schema, self._answer_tool)
         end = await self._turn(repair, proxy, has_key)
         if end.state is not OutcomeState.COMPLETED:
             return end
         try:
-            return replace(end, structured=self._check_answer(schema))
+            return replace(end, structured=find_answer(self._mapper, schema))
         except ValueError as problem:
             message = f"The final answer does not satisfy outputSchema: {problem}"
             raise Failure(Reason.OUTPUT_INVALID, message) from problem
-
-    def _check_answer(self, schema: dict[str, Any]) -> Any:
-        if self._mapper.is_cut:
-            raise ValueError(f"it is longer than {FINAL_BOUND} characters")
-        try:
-            answer = check_answer(self._mapper.final_response or "", schema)
-            is_too_deep = is_deep(json.dumps(answer).encode())
-        except RecursionError:
-            is_too_deep = True
-        if is_too_deep:
-            raise ValueError(f"it is more than {MAX_DEPTH} levels deep")
-        return answer
 
     def _refused_key(self, task: Task, failure: Failure) -> Failure:
         """Say which key the provider does not take: waiting would not change it."""
@@ -377,6 +401,7 @@ class Conversation:
         await self._reporter.update(usage=self.usage)
 
     async def _take(self, update: dict[str, Any]) -> None:
+        self._heard.set()
         if self._is_replaying:
             return
         self._last_update = time.monotonic()
@@ -408,10 +433,3 @@ def _not_opened(error: acp.RequestError, origin: Origin | None) -> Failure:
 def _not_resumable(what: str) -> Failure:
     message = f"{what} To do the work without it, start a new run (continue_run with from_start)."
     return Failure(Reason.SESSION_NOT_RESUMABLE, message)
-
-
-async def _minute_passed(kept: Manifest) -> None:
-    """Wait where an agent loses conversations that are loaded in the minute they began in."""
-    if kept.backend == "gemini":
-        left = (kept.taken_at + _MINUTE - datetime.now(UTC)).total_seconds()
-        await asyncio.sleep(min(max(left, 0.0), _MINUTE.total_seconds()))
