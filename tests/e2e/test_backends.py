@@ -95,11 +95,11 @@ async def test_an_agent_edits_a_cloned_repository(
     assert run["usage"]["output_tokens"] > 0
     # Nobody has told these agents what the model costs.
     assert not run["usage"].get("cost_usd")
-    [added] = of_kind(events, "artifact_added")
+    [added] = [event for event in events if event["type"] == "artifact_added"]
+    [path] = added["data"]["artifact_refs"]
     patch = await platform.door.call(
-        "get_event_artifact", run_id=run_id, seq=_seq(events, "artifact_added"),
-        field_path=added["artifact_refs"][0]["field_path"],
-    )  # fmt: skip
+        "get_event_artifact", run_id=run_id, seq=added["seq"], field_path=path
+    )
     assert "+hello" in patch["content"]
     diff = await asyncio.to_thread(
         _diff, platform.repository_from_here, run["branch"], tmp_path / "clone"
@@ -108,10 +108,6 @@ async def test_an_agent_edits_a_cloned_repository(
     assert "+more" in diff
     row = (await kubectl("get", "runs", run_id, "-n", RUNS, "--no-headers")).split()
     assert row[:4] == [run_id, backend, "Completed", "Completed"]
-
-
-def _seq(events: list[Json], kind: str) -> int:
-    return int(next(event["seq"] for event in events if event["type"] == kind))
 
 
 def _diff(url: str, branch: str, folder: Path) -> str:
@@ -200,18 +196,19 @@ async def test_an_error_of_the_provider_ends_the_run_with_its_message(
     provider = like["spec"]["provider"] | {"keySecret": {"name": "wrong-key", "key": "key"}}
     await platform.apply(secret)
     refused = await changed_profile(platform, backend, "refused", provider=provider)
-    runs = [
-        (await spawn(platform, backend, "Hello.", profile=refused), "AuthRequired", "wrong-key"),
-        *[
-            (await spawn(platform, backend, script(_error(code))), "ProviderError", _message(code))
-            for code in (429, 500)
-        ],
-    ]
-    for run_id, reason, message in runs:
-        run, events = await platform.door.finish(run_id)
-        assert (run["status"], run["reason"]) == ("failed", reason), run
-        assert message in run["message"]
-        check_journal(events, "failed")
+    run_id = await spawn(platform, backend, "Hello.", profile=refused)
+    await _fails(platform, run_id, "AuthRequired", "wrong-key")
+    # They are asked again for some seconds, which is time for both.
+    runs = {code: await spawn(platform, backend, script(_error(code))) for code in (429, 500)}
+    for code, run_id in runs.items():
+        await _fails(platform, run_id, "ProviderError", _message(code))
+
+
+async def _fails(platform: Platform, run_id: str, reason: str, message: str) -> None:
+    run, events = await platform.door.finish(run_id)
+    assert (run["status"], run["reason"]) == ("failed", reason), run
+    assert message in run["message"]
+    check_journal(events, "failed")
 
 
 def _error(code: int) -> Json:
@@ -225,11 +222,11 @@ def _message(code: int) -> str:
 async def question_of(platform: Platform, run_id: str) -> Json:
     shown = await eventually(
         lambda: platform.door.call("get_run", run_id=run_id),
-        lambda run: run["status"] == "input_required" or run["status"] == "failed",
+        lambda run: run.get("question") or run["status"] in ("completed", "failed"),
         90,
     )
-    assert shown["status"] == "input_required", shown
     question: Json = shown["question"]
+    assert question, shown
     return question
 
 
@@ -266,26 +263,25 @@ async def test_an_agent_asks_and_does_what_it_is_allowed(platform: Platform, bac
 async def test_an_agent_goes_on_in_other_pods_with_what_it_knows(
     platform: Platform, backend: str
 ) -> None:
-    """A wait without a pod, then two runs of the same session: what each found out is known."""
+    """A wait without a pod, then two runs of the same session: all that was said is known."""
     asks = await changed_profile(platform, backend, "asks", permissionMode="Ask")
-    found = "expr 6 \\* 7 | sed s/^/word-/"
     first = await spawn(
-        platform, backend, script({"say": "word-1"}, {"shell": found}),
+        platform, backend, script({"say": "word-1"}, {"shell": "touch x"}),
         profile=asks, timeouts={"idle_timeout_seconds": 2},
     )  # fmt: skip
     await question_of(platform, first)
     await eventually(lambda: get("pod", f"{first}-1"), lambda pod: pod is None, 90)
     recall = {"recall": r"word-\d+"}
     answered = await platform.door.call(
-        "continue_run", run_id=first, input_message=user(script(recall, {"say": "word-2"})),
-    )  # fmt: skip
+        "continue_run", run_id=first, input_message=user(script(recall, {"say": " word-2"}))
+    )
     assert (answered["mode"], answered["run_id"]) == ("live", first)
     run, events = await platform.door.finish(first)
     assert (run["status"], run["attempts"]) == ("completed", 2), run
     check_journal(events, "completed")
-    assert said(events) == ["word-1", "word-1word-2"], said(events)
+    assert said(events) == ["word-1", "word-1 word-2 word-2"]
     runs = [run]
-    for number, known in ((3, "word-1 word-2"), (4, "word-1 word-2 word-3")):
+    for number, known in ((3, "word-1 word-2 word-3"), (4, "word-1 word-2 word-3 word-4")):
         steps = script(recall, {"say": f" word-{number}"})
         answered = await platform.door.call(
             "continue_run", run_id=runs[-1]["run_id"], input_message=user(steps)

@@ -8,6 +8,7 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from agentrun.api import pod_layout
 from agentrun.runner.layout import Layout
@@ -30,6 +31,26 @@ _GITCONFIG = "[safe]\n\tdirectory = *\n"
 def session_mode(backend: str, permission_mode: str) -> str | None:
     """Return the mode of the agent's session; None for the one it begins with."""
     return (_ASK_MODES if permission_mode == ASK else _BYPASS_MODES).get(backend)
+
+
+def session_meta(
+    backend: str, permission_mode: str, schema: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """
+    Return what only this kind of agent understands of what a session is opened with.
+
+    For a ``schema`` Claude Code has a tool to answer with, whose input satisfies it: an object.
+    """
+    if backend != "claude_code":
+        return {}
+    options: dict[str, Any] = {}
+    if permission_mode == ASK:
+        options["allowedTools"] = [f"mcp__{pod_layout.OWN_SERVER}"]
+    if schema is not None and schema.get("type") == "object":
+        # It knows no other dialect than its default, but most of what schemas of others say.
+        known = {key: value for key, value in schema.items() if key != "$schema"}
+        options["outputFormat"] = {"type": "json_schema", "schema": known}
+    return {"claudeCode": {"options": options}} if options else {}
 
 
 def key_headers(backend: str, key: str) -> dict[str, str]:

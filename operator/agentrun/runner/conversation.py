@@ -21,13 +21,14 @@ from agentrun.api.gateway import Task
 from agentrun.api.messages import render_text
 from agentrun.api.v1alpha1 import AgentState, OutcomeState, Question, Reason, Usage
 from agentrun.runner import mcp
-from agentrun.runner.acp.mapping import ANSWER_TOOL, Mapper, permission_text
+from agentrun.runner.acp.mapping import Mapper, permission_text
 from agentrun.runner.acp.transport import Surroundings
 from agentrun.runner.agent import Agent
-from agentrun.runner.backends import ASK, session_mode
+from agentrun.runner.backends import ASK
 from agentrun.runner.gateway import Gateway
 from agentrun.runner.journal import Journal
 from agentrun.runner.mailbox import Mailbox
+from agentrun.runner.opening import Opening
 from agentrun.runner.outcome import (
     End,
     Failure,
@@ -52,15 +53,12 @@ from agentrun.runner.redact import Redactor
 from agentrun.runner.reporter import Reporter
 from agentrun.runner.snapshot.manifest import Manifest
 from agentrun.runner.snapshot.restore import Origin
-from agentrun.runner.structured import find_answer, session_meta
+from agentrun.runner.structured import find_answer
 
 PAUSE_SECONDS = 1.0
 """When the agent pauses for so long, readers get what it has said so far."""
 _PROMPT_SENT_SECONDS = 10.0
-_AUTH_CODES = (-32000, 401, 403)
 _CANCEL_SECONDS = 5.0
-_QUIET_SECONDS = 0.5
-_REPLAY_SECONDS = 30.0
 _WAITING = End(
     OutcomeState.INTERRUPTED, None, "Nobody has answered so far; the pod is not kept.", waiting=True
 )
@@ -90,21 +88,17 @@ class Conversation:
         self._questions = questions
         self._clean = redactor.text
         self._asking = asyncio.Lock()
-        self._is_replaying = False
-        self._heard = asyncio.Event()
-        """Set when the agent says something."""
         self._was_refused = False
         """Whether a person refused something in this turn."""
         self._asked = ""
         """What the turn is about, to be asked again after a person gave leave."""
         self._follow_ups: list[str] = []
         """What people said instead of choosing an option: the next prompts."""
-        self._answer_tool: str | None = None
-        """The agent's own tool to answer as a schema says, if it has one."""
         self._granted: tuple[str, str] | None = None
         """A question's text and the option chosen when nobody was there to hear it."""
         around = Surroundings(redactor, journal.new_file, journal.room)
         self.agent = Agent(pipes, self._take, self._note_permission, around)
+        self._opening = Opening(self.agent, journal)
         self._mailbox = Mailbox(self.agent, journal)
         self.usage: Usage | None = None
         self.cost: str | None = None
@@ -126,11 +120,9 @@ class Conversation:
         """Open the agent's session, with MCP servers, and say that the run has started."""
         if task.profile.permission_mode == ASK:
             self.agent.ask_with(self._ask)
-        mcp.check_transports(servers, self.agent.mcp_capabilities)
-        try:
-            await self._open(task, cwd, servers, origin)
-        except acp.RequestError as error:
-            raise _not_opened(error, origin) from error
+        if origin is not None:
+            self._take_over(origin)
+        await self._opening.open(task, cwd, servers, origin)
         session = self.agent.session_id
         ids: dict[str, Any] = {"backend_session_id": session}
         if task.spec.backend == "codex":
@@ -139,59 +131,13 @@ class Conversation:
         self._journal.add(EventType.RUN_STARTED, started)
         self._journal.add(EventType.STATUS_CHANGED, {"status": "running", **ids})
 
-    async def _open(
-        self, task: Task, cwd: str, servers: Sequence[mcp.Server], origin: Origin | None
-    ) -> None:
-        if origin is None:
-            await self._begin(task, cwd, servers)
-            return
-        if not self.agent.can_load:
-            raise _not_resumable("The agent cannot go on with an earlier conversation.")
+    def _take_over(self, origin: Origin) -> None:
+        """Count on from what the conversation took so far."""
         self.cost = origin.manifest.cost_usd
         if origin.is_own:
             self.usage = origin.manifest.usage
         else:
             self._cost_before = self.cost
-        # What the agent says while it loads was said, and told, before.
-        self._is_replaying = True
-        try:
-            await self._begin(task, cwd, servers, origin.manifest.session_id)
-            await self._replayed()
-        finally:
-            self._is_replaying = False
-
-    async def _begin(
-        self, task: Task, cwd: str, servers: Sequence[mcp.Server], load: str | None = None
-    ) -> None:
-        """Open the session, with the agent's own way to answer as a schema says if it has one."""
-        backend, schema = task.spec.backend, task.spec.output_schema
-        mode = session_mode(backend, task.profile.permission_mode)
-        if meta := session_meta(backend, schema):
-            self._answer_tool = ANSWER_TOOL
-            try:
-                return await self.agent.open_session(cwd, mode, servers, load, meta)
-            except acp.RequestError as error:
-                # It does not know all that a schema may say. The runner does.
-                text = f"The agent answers without its own tool for it: {error}"
-                self._journal.add(EventType.REASONING, {"text": text})
-                self._answer_tool = None
-        await self.agent.open_session(cwd, mode, servers, load)
-
-    async def _replayed(self) -> None:
-        """Wait until the agent pauses: some say that they have loaded it, then what was said."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(_REPLAY_SECONDS):
-                while await self._heard_of():
-                    continue
-
-    async def _heard_of(self) -> bool:
-        """Wait for an update for a moment."""
-        self._heard.clear()
-        try:
-            async with asyncio.timeout(_QUIET_SECONDS):
-                return await self._heard.wait()
-        except TimeoutError:
-            return False
 
     async def work(
         self,
@@ -227,19 +173,19 @@ class Conversation:
         if own is None:
             # The conversation has the profile's instructions already.
             instructions = None if origin else task.profile.instructions
-            return build_prompt(task.spec, instructions, self._answer_tool)
+            return build_prompt(task.spec, instructions, self._opening.answer_tool)
         question = own.question
         if question is None:
             return GO_ON
         answer = await self._questions.wait(question)
         await self._questions.taken(answer)
         if question.kind == "auth":
-            return build_prompt(task.spec, None, self._answer_tool)
+            return build_prompt(task.spec, None, self._opening.answer_tool)
         said = render_text(answer.message)
         if option := names_option(answer.message, question):
             self._granted = (question.text, option.id)
             said = option.name or option.id
-        return build_answer(question.text, said, task.spec.output_schema, self._answer_tool)
+        return build_answer(question.text, said, task.spec.output_schema, self._opening.answer_tool)
 
     def end_turn(self) -> None:
         """End whatever the agent still had under way."""
@@ -328,7 +274,7 @@ class Conversation:
         try:
             return replace(end, structured=find_answer(self._mapper, schema))
         except ValueError as problem:
-            repair = build_repair(str(problem), schema, self._answer_tool)
+            repair = build_repair(str(problem), schema, self._opening.answer_tool)
         end = await self._turn(repair, proxy, has_key)
         if end.state is not OutcomeState.COMPLETED:
             return end
@@ -401,8 +347,7 @@ class Conversation:
         await self._reporter.update(usage=self.usage)
 
     async def _take(self, update: dict[str, Any]) -> None:
-        self._heard.set()
-        if self._is_replaying:
+        if self._opening.is_replay():
             return
         self._last_update = time.monotonic()
         self._add(self._mapper.feed(update))
@@ -420,16 +365,3 @@ class Conversation:
     def _add(self, drafts: list[tuple[EventType, dict[str, Any]]]) -> None:
         for kind, data in drafts:
             self._journal.add(kind, data)
-
-
-def _not_opened(error: acp.RequestError, origin: Origin | None) -> Failure:
-    if error.code in _AUTH_CODES:
-        return Failure(Reason.AUTH_REQUIRED, f"The agent opened no session: {error}")
-    if origin is not None:
-        return _not_resumable(f"The agent does not find its conversation again: {error}.")
-    return Failure(Reason.PROTOCOL_ERROR, f"The agent opened no session: {error}")
-
-
-def _not_resumable(what: str) -> Failure:
-    message = f"{what} To do the work without it, start a new run (continue_run with from_start)."
-    return Failure(Reason.SESSION_NOT_RESUMABLE, message)

@@ -1,25 +1,11 @@
-"""The answer that has to satisfy a schema: how an agent is asked for it, and where it is found."""
+"""The answer that has to satisfy a schema, and where it is found."""
 
 import json
-from collections.abc import Mapping
 from typing import Any
 
 from agentrun.runner.acp.mapping import FINAL_BOUND, Mapper
 from agentrun.runner.acp.reading import MAX_DEPTH, is_deep
 from agentrun.runner.prompt import check_answer
-
-
-def session_meta(backend: str, schema: Mapping[str, Any] | None) -> dict[str, Any]:
-    """
-    Return what a session is opened with, so that the agent has a way of its own to answer.
-
-    Claude Code then has a tool for the answer, of whose input the schema is one: an object's.
-    """
-    if backend != "claude_code" or schema is None or schema.get("type") != "object":
-        return {}
-    # It knows no other dialect than its default, but most of what schemas of others say.
-    known = {key: value for key, value in schema.items() if key != "$schema"}
-    return {"claudeCode": {"options": {"outputFormat": {"type": "json_schema", "schema": known}}}}
 
 
 def find_answer(mapper: Mapper, schema: dict[str, Any]) -> Any:

@@ -1,15 +1,19 @@
 """Where the answer that satisfies a schema comes from."""
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from agentrun.api.v1alpha1 import OutcomeState
 from agentrun.runner.acp.mapping import Mapper
+from agentrun.runner.backends import session_meta
 from agentrun.runner.prompt import build_repair
 from agentrun.runner.stored_text import StoredText
-from agentrun.runner.structured import find_answer, session_meta
+from agentrun.runner.structured import find_answer
+from tests.unit.runner.harness import a_gateway, pod
 
 SCHEMA: dict[str, Any] = {
     "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -39,7 +43,7 @@ def told(*updates: dict[str, Any]) -> Mapper:
 
 
 def test_claude_code_is_given_the_schema_without_its_dialect() -> None:
-    meta = session_meta("claude_code", SCHEMA)["claudeCode"]["options"]["outputFormat"]
+    meta = session_meta("claude_code", "Bypass", SCHEMA)["claudeCode"]["options"]["outputFormat"]
     assert meta["type"] == "json_schema"
     assert meta["schema"] == {key: value for key, value in SCHEMA.items() if key != "$schema"}
 
@@ -49,7 +53,13 @@ def test_claude_code_is_given_the_schema_without_its_dialect() -> None:
     [("codex", SCHEMA), ("gemini", SCHEMA), ("claude_code", None), ("claude_code", {})],
 )
 def test_others_are_told_in_words(backend: str, schema: dict[str, Any] | None) -> None:
-    assert session_meta(backend, schema) == {}
+    assert session_meta(backend, "Bypass", schema) == {}
+
+
+def test_claude_code_asks_nobody_for_agentruns_own_tools() -> None:
+    options = session_meta("claude_code", "Ask", SCHEMA)["claudeCode"]["options"]
+    assert options["allowedTools"] == ["mcp__agentrun"]
+    assert "outputFormat" in options
 
 
 def test_the_answer_is_what_the_agents_tool_took() -> None:
@@ -94,3 +104,52 @@ def test_the_repair_names_the_tool_where_there_is_one() -> None:
     assert "the tool StructuredOutput" in build_repair("no", SCHEMA, "StructuredOutput")
     assert json.dumps(SCHEMA, indent=2) in build_repair("no", SCHEMA)
     assert "tool" not in build_repair("no", SCHEMA)
+
+
+OWN_WAY = """
+import json, sys
+able = REFUSES
+def send(message):
+    print(json.dumps({"jsonrpc": "2.0", **message}), flush=True)
+def tell(update):
+    send({"method": "session/update", "params": {"sessionId": "s", "update": update}})
+for line in sys.stdin:
+    asked = json.loads(line)
+    meta = (asked["params"].get("_meta") or {}).get("claudeCode")
+    if asked["method"] == "session/new" and meta and not able:
+        error = {"code": -32603, "message": "Internal error", "data": {"details": "no such ref"}}
+        send({"id": asked["id"], "error": error})
+        continue
+    if asked["method"] == "session/prompt":
+        text = asked["params"]["prompt"][0]["text"]
+        assert ("StructuredOutput" in text) == able, text
+        call = {"toolCallId": "t1", "title": "StructuredOutput",
+                "_meta": {"claudeCode": {"toolName": "StructuredOutput"}}}
+        if able:
+            given = {"rawInput": {"answer": "by the tool"}, "status": "pending"}
+            tell({"sessionUpdate": "tool_call", **call, **given})
+            tell({"sessionUpdate": "tool_call_update", **call, "status": "completed"})
+        else:
+            content = {"type": "text", "text": '{"answer": "in words"}'}
+            tell({"sessionUpdate": "agent_message_chunk", "content": content})
+    result = {"protocolVersion": 1, "sessionId": "s", "stopReason": "end_turn"}
+    send({"id": asked["id"], "result": result})
+"""
+
+
+@pytest.mark.parametrize(
+    ("able", "answer"), [(True, "by the tool"), (False, "in words")], ids=["able", "not-able"]
+)
+async def test_an_agent_that_does_not_take_the_schema_is_told_it_in_words(
+    tmp_path: Path, able: bool, answer: str
+) -> None:
+    gateway = a_gateway(backend="claude_code", prompt="Answer.", output_schema=SCHEMA)
+    program = OWN_WAY.replace("REFUSES", str(able))
+    async with pod(tmp_path, gateway, [sys.executable, "-c", program]) as it:
+        await it.ended()
+    assert gateway.outcome is not None
+    assert gateway.outcome.state is OutcomeState.COMPLETED, gateway.outcome
+    [completed] = gateway.data("run_completed")
+    assert completed["structured_output"] == {"answer": answer}
+    told_why = [data["text"] for data in gateway.data("reasoning")]
+    assert [text.endswith("no such ref") for text in told_why] == ([] if able else [True])

@@ -215,7 +215,8 @@ class Tool:
         if self.exit_code is not None:
             return self.exit_code
         raw = _dict(self.raw_output)
-        for code in (raw.get("exit_code"), _dict(raw.get("metadata")).get("exit")):
+        codes = (raw.get("exit_code"), raw.get("exitCode"), _dict(raw.get("metadata")).get("exit"))
+        for code in codes:
             if isinstance(code, int):
                 return code
         said = _EXIT_CODE.search(output)
