@@ -31,6 +31,7 @@ from agentrun.runner.gateway import Gateway
 from agentrun.runner.journal import Journal
 from agentrun.runner.mailbox import Mailbox
 from agentrun.runner.outcome import (
+    WAITING_END,
     End,
     Failure,
     add_usage,
@@ -61,9 +62,6 @@ _PROMPT_SENT_SECONDS = 10.0
 _AUTH_CODES = (-32000, 401, 403)
 _CANCEL_SECONDS = 5.0
 _MINUTE = timedelta(seconds=61)
-_WAITING = End(
-    OutcomeState.INTERRUPTED, None, "Nobody has answered so far; the pod is not kept.", waiting=True
-)
 
 
 class Conversation:
@@ -184,7 +182,7 @@ class Conversation:
                     await self._wait_for_leave(failure)
                     prompt = self._asked
         except Expired:
-            return _WAITING
+            return WAITING_END
 
     async def _first_prompt(self, task: Task, origin: Origin | None, own: Manifest | None) -> str:
         """Return what the agent is told first: its task, or the answer to what it had asked."""

@@ -52,6 +52,8 @@ class Manifest(_Kept):
     attempt: int
     backend: str
     session_id: str
+    remote_task: str | None = None
+    """The remote agent's task; its conversation is kept where it is, so there are no parts."""
     acknowledged_input: int = 0
     taken_at: datetime
     workspace: WorkspaceKind
