@@ -1,6 +1,7 @@
 """Agents that cannot be worked with: what is wrong with each is its path."""
 
 import asyncio
+import json
 from typing import Any
 
 from starlette.requests import Request
@@ -20,6 +21,7 @@ def odd_routes(url: str) -> list[Route]:
         "/grpc": _card(f"{url}/streaming/rpc", "GRPC"),
         "/broken": _card(f"{url}/broken/rpc"),
         "/mute": _card(f"{url}/mute/rpc"),
+        "/forgetful": _card(f"{url}/forgetful/rpc"),
     }
 
     async def card(request: Request) -> Response:
@@ -35,12 +37,23 @@ def odd_routes(url: str) -> list[Route]:
         Route(f"/moved{WELL_KNOWN}", lambda request: RedirectResponse(f"{url}/streaming/")),
         Route("/broken/rpc", lambda request: Response("no", 500), methods=["POST"]),
         Route("/mute/rpc", lambda request: _stream(b""), methods=["POST"]),
+        Route("/forgetful/rpc", _forget, methods=["POST"]),
     ]
 
 
 async def _hang(request: Request) -> Response:
     await asyncio.sleep(3600)
     return Response()
+
+
+async def _forget(request: Request) -> Response:
+    """Begin a task, end the stream, and know nothing of it any more."""
+    asked = await request.json()
+    answer: dict[str, Any] = {"jsonrpc": "2.0", "id": asked["id"]}
+    if asked["method"] != "SendStreamingMessage":
+        return JSONResponse({**answer, "error": {"code": -32001, "message": "Task not found"}})
+    task = {"id": "t1", "contextId": "c1", "status": {"state": "TASK_STATE_WORKING"}}
+    return _stream(f"data: {json.dumps({**answer, 'result': {'task': task}})}\n\n".encode())
 
 
 def _stream(body: bytes) -> Response:

@@ -350,7 +350,8 @@ class Attempt:
         write_identity(self._layout, author.name, author.email)
         write_instructions(self._layout, task.spec.backend, task.profile.instruction_files)
         workspace = task.spec.workspace or task.profile.workspace or Workspace()
-        if workspace.git:
+        # An agent elsewhere cannot reach what would be cloned.
+        if workspace.git and not self._is_remote:
             self._git.send_password_to(password_hosts(task.profile))
             self._redactor.add(*secret_in_url(workspace.git.url))
             self._base = await self._checkout(task, workspace.git)

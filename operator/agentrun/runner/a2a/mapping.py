@@ -19,9 +19,9 @@ ARTIFACTS_BOUND = 4 * 1024 * 1024
 
 WAITING = {"input-required": EventType.INPUT_REQUIRED, "auth-required": EventType.AUTH_REQUIRED}
 FINAL = frozenset({"completed", "failed", "canceled", "rejected"})
+# That a task has ended is not yet that its run has: only the journal's seal says that.
 _STATUS = {
     "submitted": "queued", "input-required": "input_required", "auth-required": "auth_required",
-    "completed": "completed", "canceled": "cancelled", "failed": "failed", "rejected": "rejected",
 }  # fmt: skip
 
 
