@@ -73,6 +73,7 @@ lock: $(BIN)/.ready ## Choose the newest dependencies and pin them by hash.
 	  uv pip compile --quiet --upgrade pyproject.toml --extra $$part $(LOCK_FLAGS) -o requirements-$$part.txt; done
 	@uv pip compile --quiet --upgrade pyproject.toml --all-extras --group dev $(LOCK_FLAGS) -o requirements-dev.txt
 	@uv pip compile --quiet --group stores -c requirements-dev.txt $(LOCK_FLAGS) -o images/stores/requirements.txt
+	@uv pip compile --quiet --group remote -c requirements-dev.txt $(LOCK_FLAGS) -o images/dev/requirements.txt
 LOCK_FLAGS := --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header
 
 .PHONY: clean

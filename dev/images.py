@@ -34,7 +34,14 @@ INPUTS = {
     "agent-more": ("images/agent-more/*",),
     "agent-other": ("images/agent-other/*",),
     "stores": ("images/stores/*", "dev/stores/*"),
-    "dev": ("dev/__init__.py", "dev/agent/*", "dev/git/*", "dev/model/*"),
+    "dev": (
+        "images/dev/*",
+        "dev/__init__.py",
+        "dev/a2a/*",
+        "dev/agent/*",
+        "dev/git/*",
+        "dev/model/*",
+    ),
 }
 TRUST = "/etc/ssl/certs"
 _BUILDAH_OPTIONS = (

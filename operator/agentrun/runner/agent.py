@@ -73,6 +73,8 @@ class Agent:
         self._last_words: deque[str] = deque(maxlen=_STDERR_LINES)
         self._exit_code: int | None = None
         self.session_id = ""
+        self.task_id = ""
+        """Empty: it has no tasks beside its conversation."""
         self.mcp_capabilities: McpCapabilities | None = None
         """How the agent reaches MCP servers; None until the handshake is done."""
         self.can_steer = False

@@ -13,6 +13,8 @@ from typing import Any
 from agentrun.api import pod_layout
 from agentrun.runner.layout import Layout
 
+REMOTE = "remote_a2a"
+"""The backend whose agent is elsewhere."""
 ASK = "Ask"
 """The profile's permissionMode in which a person is asked."""
 _BYPASS_MODES: Mapping[str, str] = {"claude_code": "bypassPermissions"}

@@ -29,6 +29,7 @@ from agentrun.runner.leave import Leave
 from agentrun.runner.mailbox import Mailbox
 from agentrun.runner.opening import Opening
 from agentrun.runner.outcome import (
+    WAITING_END,
     End,
     Failure,
     add_usage,
@@ -52,9 +53,6 @@ PAUSE_SECONDS = 1.0
 """When the agent pauses for so long, readers get what it has said so far."""
 _PROMPT_SENT_SECONDS = 10.0
 _CANCEL_SECONDS = 5.0
-_WAITING = End(
-    OutcomeState.INTERRUPTED, None, "Nobody has answered so far; the pod is not kept.", waiting=True
-)
 
 
 class Conversation:
@@ -153,7 +151,7 @@ class Conversation:
                     await self._wait_for_leave(failure)
                     prompt = self._asked
         except Expired:
-            return _WAITING
+            return WAITING_END
 
     async def _first_prompt(self, task: Task, origin: Origin | None, own: Manifest | None) -> str:
         """Return what the agent is told first: its task, or the answer to what it had asked."""
