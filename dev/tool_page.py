@@ -199,9 +199,9 @@ async def _resources(server: MCPServer) -> str:
     ]
     text = (
         "A client of protocol 2026-07-28 may listen for changes of runs and journals"
-        " (`subscriptions/listen`), at any replica. Older ones have no `resources/subscribe` here"
-        " ([0012](decisions/0012-only-new-clients-hear-of-changes.md)): `poll_events` tells them as"
-        " soon."
+        " (`subscriptions/listen`), at any replica. Older ones subscribe (`resources/subscribe`)"
+        " through the bridge `agentrun mcp`; over HTTP they poll"
+        " ([0012](decisions/0012-the-bridge-keeps-subscriptions.md))."
     )
     return "\n".join(["## Resources", "", "| URI | what it is |", "|---|---|", *rows, "", text, ""])
 

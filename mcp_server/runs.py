@@ -14,7 +14,7 @@ from agentrun.api.pod_layout import LABEL_RUN, REQUEST_HASH, REQUESTED_BY
 from agentrun.api.v1alpha1 import AgentProfile, AgentRun, AgentSession, ParentRun
 from agentrun.store.base import RunRow, RunStore
 from mcp_server.archive import Archive
-from mcp_server.backend_secrets import build_secret, credentials_of
+from mcp_server.backend_secrets import inherit
 from mcp_server.cluster import Cluster
 from mcp_server.continuing import (
     build_answer,
@@ -25,10 +25,10 @@ from mcp_server.continuing import (
     given_before,
     given_with,
 )
+from mcp_server.keeping import keep_credentials
 from mcp_server.kube import (
     PROFILES,
     RUNS,
-    SECRETS,
     SESSIONS,
     ApiError,
     ApiUnavailable,
@@ -96,7 +96,14 @@ class Runs:
     ) -> RunRow | None:
         """Return the run that the same request has made before; refuse another request's."""
         earlier = await self.find(namespace, run_id)
-        return _same_request(earlier, arguments) if earlier else None
+        if earlier is None:
+            return None
+        row = _same_request(earlier, arguments)
+        # Whoever made the run may have died before it made the Secret.
+        session = await self.find_session(namespace, session_name_of(row.run))
+        if session is not None:
+            await keep_credentials(self._kube, arguments, row.run, session)
+        return row
 
     async def spawn(
         self,
@@ -113,9 +120,11 @@ class Runs:
         else:
             session, is_new = await self._create_session(arguments, namespace, run_id)
         body = build_run(arguments, run_id, session.metadata.name, requested_by, profile.spec)
+        if not is_new:
+            await self._inherit_credentials(namespace, body, session)
         _give_parent(body, parent)
         manifest = await self._create(namespace, body, session if is_new else None)
-        await self._keep_credentials(arguments, namespace, manifest, session, requested_by)
+        await keep_credentials(self._kube, arguments, AgentRun.model_validate(manifest), session)
         return await self._record(manifest, body)
 
     async def resume(
@@ -218,32 +227,14 @@ class Runs:
             raise InvalidArgumentsError(f"run {name} exists but cannot be read: see the log")
         return _made_by(row, body)
 
-    async def _keep_credentials(
-        self,
-        arguments: SpawnArguments,
-        namespace: str,
-        manifest: Object,
-        session: AgentSession,
-        requested_by: str,
+    async def _inherit_credentials(
+        self, namespace: str, body: Object, session: AgentSession
     ) -> None:
-        """Make the Secret that the run's pod waits for; without it the run is not wanted."""
-        credentials = credentials_of(arguments)
-        run = AgentRun.model_validate(manifest)
-        if not credentials or run.phase.is_terminal:
-            return
-        url = str((arguments.backend_config or {})["agent_url"])
-        try:
-            await self._kube.create(
-                SECRETS, namespace, build_secret(credentials, url, run, session)
-            )
-        except ApiError as error:
-            if error.status == 409:
-                return  # an earlier try of the same request made it
-            why = f"The Secret with its credentials could not be made: {error.message}"
-            patch = build_cancellation(run, requested_by, why)
-            if patch is not None:
-                await self._kube.patch(RUNS, namespace, run.metadata.name, patch)
-            raise
+        """Give a run that was given no credentials those of the session's newest run."""
+        last = session.status.last_run
+        row = await self.find(namespace, last) if last else None
+        if row is not None:
+            inherit(body["spec"], row.run.spec.backend_config)
 
     async def request_cancellation(
         self, row: RunRow, requested_by: str, reason: str | None

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from mcp import Client, StdioServerParameters
 
@@ -109,14 +110,14 @@ class Laptop:
         return await self.run(*COMMANDS[program], prompt, **QUIET, **keys)
 
     @asynccontextmanager
-    async def bridge(self, *flags: str) -> AsyncIterator[Client]:
-        """Speak MCP with a bridge of its own."""
+    async def bridge(self, *flags: str, **more: Any) -> AsyncIterator[Client]:
+        """Speak MCP with a bridge of its own; ``more`` is how the client is."""
         server = StdioServerParameters(
             command=str(self.home / "bin" / "agentrun"),
             args=["mcp", *flags],
             env=self.environment,
         )
-        async with Client(server) as client:
+        async with Client(server, **more) as client:
             yield client
 
     def processes(self) -> list[str]:
@@ -141,6 +142,9 @@ def make_laptop(home: Path, kubeconfig: str) -> Laptop:
     program.write_text(_PROGRAM)
     program.chmod(0o755)
     (home / "bin" / "kubectl-agentrun").symlink_to("agentrun")
+    completing = home / "bin" / "kubectl_complete-agentrun"
+    completing.write_text(_PROGRAM.replace("__main__", "kubectl_complete"))
+    completing.chmod(0o755)
     kubectl = shutil.which("kubectl")
     assert kubectl is not None
     (home / "bin" / "kubectl").symlink_to(kubectl)

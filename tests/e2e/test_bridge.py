@@ -12,6 +12,8 @@ from typing import Any
 import httpx2
 import pytest
 from mcp import Client
+from mcp.shared.exceptions import MCPDeprecationWarning
+from mcp_types import ResourceUpdatedNotification
 
 from agentrun.cli.connection.discovery import find_service
 from agentrun.cli.connection.forward import PodNetwork
@@ -160,6 +162,25 @@ async def test_the_bridge_offers_exactly_what_the_front_door_offers(
         unknown = await here.call_tool("get_run", {"run_id": "run-unknown"})
         assert unknown == await there.call_tool("get_run", {"run_id": "run-unknown"})
         assert unknown.is_error
+
+
+async def test_an_older_client_subscribes_to_a_run_through_the_bridge(laptop: Laptop) -> None:
+    heard: asyncio.Queue[str] = asyncio.Queue()
+
+    async def note(message: object) -> None:
+        if isinstance(message, ResourceUpdatedNotification):
+            heard.put_nowait(str(message.params.uri))
+
+    async with laptop.bridge(mode="legacy", message_handler=note, cache=None) as client:
+        run_id = await spawned(client, ["say", "I wait."], ["sleep", 600])
+        uri = f"agentrun://{RUNS}/runs/{run_id}"
+        with pytest.warns(MCPDeprecationWarning):
+            await client.session.subscribe_resource(uri)
+        assert await asyncio.wait_for(heard.get(), 60) == uri
+        await call(client, "cancel_run", run_id=run_id, wait_ms=30_000)
+        async with asyncio.timeout(60):
+            while '"status":"cancelled"' not in str(await client.read_resource(uri)):
+                assert await heard.get() == uri
 
 
 async def test_a_rollout_of_the_front_door_ends_neither_bridge_nor_run(

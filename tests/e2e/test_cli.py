@@ -188,6 +188,11 @@ async def test_it_is_a_plugin_of_kubectl(platform: Platform, laptop: Laptop) -> 
     assert (code, run_id in listed) == (0, True)
     code, _, err = await called(laptop, "runs", "show", "no-such-run", program=plugin)
     assert (code, "no-such-run" in err) == (8, True)
+    patient = {"AGENTRUN_COMPLETION_SECONDS": "60"}
+    told = await laptop.run(
+        "kubectl", "__complete", *plugin[1:], "runs", "show", run_id[:-3], **patient
+    )
+    assert told.split() == [run_id, ":4"]
     code, shown, _ = await called(laptop, "runs", "--help", program=plugin)
     assert (code, "Usage: kubectl agentrun runs" in shown) == (0, True)
 

@@ -31,12 +31,12 @@ from agentrun.controller.actions import (
     SetStatus,
     TakeSession,
 )
-from agentrun.controller.backends import REMOTE
 from agentrun.controller.bounds import Bound, bounds_of, unreachable_at
 from agentrun.controller.limits import allowance
 from agentrun.controller.observed import Failure, Observed, PodObservation, later
 from agentrun.controller.outcomes import Ending, ending_of, fault_of, has_ended, outcome_of
 from agentrun.controller.refusals import failure_of
+from agentrun.controller.remote import said_of_the_task, with_the_task
 from agentrun.controller.status import (
     agent_of,
     condition_of,
@@ -112,19 +112,13 @@ def _stop(run: AgentRun, seen: Observed, why: Bound, now: datetime) -> list[Acti
     )
     if not _left(seen, now):
         phase = Phase.CANCELLED if why.reason in _CANCELS else Phase.FAILED
-        message = " ".join(filter(None, (why.message, _said_of_the_remote(run))))
+        message = " ".join(filter(None, (why.message, said_of_the_task(run))))
         return _finish(run, seen, status, Ending(phase, why.reason, message), now)
     status, lost, ahead = _closing(status, seen, why.reason, why.message, now)
     reason, message = (lost.reason, lost.message) if lost else (why.reason, why.message)
     status = in_phase(run, status, Phase.CANCELLING, reason, message, now)
     deletes = [DeletePod(pod.name, pod.uid) for pod in seen.pods if not pod.is_terminating]
     return [*_set(run, status), *deletes, *ahead]
-
-
-def _said_of_the_remote(run: AgentRun) -> str | None:
-    """Return what became of the task of an agent elsewhere, whose end no pod's end can show."""
-    outcome = outcome_of(run, None)
-    return outcome.message if outcome and run.spec.backend == REMOTE else None
 
 
 def _closing(
@@ -240,7 +234,7 @@ def _settle(run: AgentRun, seen: Observed, now: datetime, ahead: list[Action]) -
         ending = unable_to_wait(run)
     status = run.status if seen.pod is None else _of_pod(run.status, seen.pod, now)
     if not ending.lost or not _may_retry(run):
-        return _finish(run, seen, status, ending, now)
+        return _finish(run, seen, status, with_the_task(run, ending), now)
     if left := _left(seen, now):
         status, _, ahead = _closing(status, seen, ending.reason, ending.message, now)
         deletes = [DeletePod(pod.name, pod.uid) for pod in left if not pod.is_terminating]

@@ -14,10 +14,16 @@ from agentrun.runner.snapshot.restore import Origin
 class Partner(Protocol):
     """The agent's side."""
 
-    session_id: str
-    """What the agent can load its conversation by; empty if the pod holds nothing to be kept."""
     mcp_capabilities: Any
     """Which MCP servers the agent can be given; None if it takes none."""
+
+    @property
+    def session_id(self) -> str:
+        """What the conversation can be found by again; empty if it cannot."""
+
+    @property
+    def task_id(self) -> str:
+        """The remote task that the conversation is in, if its agent is elsewhere."""
 
     async def handshake(self) -> object:
         """Wait until the agent is there."""
@@ -42,8 +48,10 @@ class Dialogue(Protocol):
     cost: str | None
     """What the conversation has cost, earlier runs included."""
     prompt_sent: bool
-    stop_words: str
-    """How the run is said to have been interrupted."""
+
+    @property
+    def stop_words(self) -> str:
+        """How the run is said to have been interrupted."""
 
     @property
     def agent(self) -> Partner:

@@ -25,7 +25,7 @@ from agentrun.api.v1alpha1 import (
     Result,
     Workspace,
 )
-from agentrun.runner.backends import RETRY_SECONDS, key_headers, write_identity
+from agentrun.runner.backends import REMOTE, RETRY_SECONDS, key_headers, write_identity
 from agentrun.runner.delivery import Delivery, author_of
 from agentrun.runner.dialogue import Dialogue
 from agentrun.runner.gateway import Gateway, Refused, RunOver, Unavailable
@@ -70,7 +70,6 @@ _LAST_RESORT_SECONDS = 15.0
 _MARGIN_SECONDS = 2.0
 _PAUSE = 0.5
 _MAX_TEXT = 32_000
-_REMOTE = "remote_a2a"
 
 log = logging.getLogger(__name__)
 
@@ -148,7 +147,7 @@ class Attempt:
         self._journal = Journal(spool, gateway, redactor, settings.attempt, transcript.event)
         self._reporter = Reporter(gateway)
         self._questions = Questions(self._journal, self._reporter, settings.attempt, settings.idle)
-        self._is_remote = settings.backend == _REMOTE
+        self._is_remote = settings.backend == REMOTE
         self._conversation = self._make_conversation(pipes)
         self._delivery = Delivery(
             self._journal, gateway, redactor, settings.attempt, layout.termination_log
@@ -173,10 +172,15 @@ class Attempt:
         journal, reporter, layout = self._journal, self._reporter, self._layout
         if self._is_remote:
             from agentrun.runner.a2a.conversation import RemoteConversation
+            from agentrun.runner.a2a.credentials import Given
 
-            key, url = provider_key(layout), self._settings.provider
-            given, given_for = remote_credentials(layout), remote_credentials_url(layout)
-            return RemoteConversation(journal, reporter, url, given, given_for, key)
+            given = Given(
+                remote_credentials(layout), remote_credentials_url(layout),
+                provider_key(layout), self._settings.provider,
+            )  # fmt: skip
+            return RemoteConversation(
+                journal, reporter, self._questions, self._redactor.text, given
+            )
         from agentrun.runner.conversation import Conversation
 
         workspace, backend = str(layout.workspace), self._settings.backend
@@ -310,13 +314,12 @@ class Attempt:
 
     async def _restore(self, task: Task) -> Origin | None:
         """Put what an earlier pod has left where the agent will find it."""
-        if self._is_remote:
-            return None
         origin = await self._restorer.find(task)
         if origin is not None:
             kept = origin.manifest
             self._transcript.say("-", f"going on from attempt {kept.attempt} of {kept.run_id}")
-            await self._restorer.restore(origin, task)
+            if not self._is_remote:
+                await self._restorer.restore(origin, task)
         return origin
 
     async def _fetch_task(self) -> Task:
@@ -349,7 +352,8 @@ class Attempt:
         write_identity(self._layout, author.name, author.email)
         write_instructions(self._layout, task.spec.backend, task.profile.instruction_files)
         workspace = task.spec.workspace or task.profile.workspace or Workspace()
-        if workspace.git:
+        # An agent elsewhere cannot reach what would be cloned.
+        if workspace.git and not self._is_remote:
             self._git.send_password_to(password_hosts(task.profile))
             self._redactor.add(*secret_in_url(workspace.git.url))
             self._base = await self._checkout(task, workspace.git)
@@ -427,6 +431,7 @@ class Attempt:
             questions.current,
             self._conversation.usage,
             self._conversation.cost,
+            agent.task_id or None,
         )
         taker = Taker(self._layout, self._gateway, self._git, self._settings.patience)
         try:

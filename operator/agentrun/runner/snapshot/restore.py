@@ -20,6 +20,7 @@ from agentrun.runner.layout import Layout
 from agentrun.runner.outcome import Failure
 from agentrun.runner.patience import patiently
 from agentrun.runner.snapshot import manifest
+from agentrun.runner.snapshot.gemini import keep_conversation
 from agentrun.runner.snapshot.manifest import KeptChange, Manifest, Part
 from agentrun.runner.snapshot.take import HOME, REPOSITORY, WORKSPACE
 from agentrun.runner.snapshot.unpack import Target, Unsafe, unpack
@@ -88,6 +89,8 @@ class Restorer:
             raise _lost(f"The snapshot cannot be unpacked: {error}") from error
         finally:
             shutil.rmtree(self._folder(), ignore_errors=True)
+        if origin.manifest.backend == "gemini":
+            keep_conversation(self.layout.home, origin.manifest.session_id)
 
     async def _targets(self, origin: Origin, task: Task) -> Mapping[str, Target]:
         targets = {HOME: Target(self.layout.home)}

@@ -12,6 +12,7 @@ from pathlib import Path
 from agentrun.api.gateway import Task
 from agentrun.api.quantities import parse
 from agentrun.api.v1alpha1 import Question, Snapshot, Usage, Workspace
+from agentrun.runner.backends import REMOTE
 from agentrun.runner.gateway import Gateway, GatewayError
 from agentrun.runner.git import Git, GitError
 from agentrun.runner.layout import Layout
@@ -45,6 +46,7 @@ class Moment:
     question: Question | None
     usage: Usage | None
     cost: str | None
+    remote_task: str | None = None
 
 
 @dataclass
@@ -78,17 +80,20 @@ class Taker:
         )
 
     async def _describe(self, moment: Moment, base: Base | None) -> Manifest:
-        task = moment.task
+        task, is_remote = moment.task, moment.task.spec.backend == REMOTE
+        # An agent elsewhere keeps its conversation itself, and has touched no file of the pod.
+        base = None if is_remote else base
         return Manifest(
             run=task.uid,
             run_id=task.run_id,
             attempt=task.attempt,
             backend=task.spec.backend,
             session_id=moment.session_id,
+            remote_task=moment.remote_task,
             acknowledged_input=moment.acknowledged,
             delivered_message=moment.delivered,
             taken_at=datetime.now(UTC),
-            workspace=_kind(task, base),
+            workspace="none" if is_remote else _kind(task, base),
             change=await self._change(base) if base else None,
             question=moment.question,
             usage=moment.usage,
@@ -114,6 +119,8 @@ class Taker:
         return (await self.git.run(*args, cwd=base.private)).strip()
 
     async def _pack(self, task: Task, found: Manifest, folder: Path) -> list[Part]:
+        if found.backend == REMOTE:
+            return []
         allowed = task.profile.sessions.max_snapshot_size
         packer = Packer(folder, int(parse(allowed)))
         try:
