@@ -21,7 +21,7 @@ from mcp_server.door import Door
 from mcp_server.manifests import session_name_of
 from mcp_server.schemas import SpawnArguments
 
-_PAGE = 500
+_PAGE = 100
 _MAX_DEPTH = 16
 
 
