@@ -7,6 +7,7 @@ step                    what happens
 say TEXT                the task is working, with a message
 whisper BASE64          the same, of a text that its task should not show
 artifact ID TEXT [N]    an artifact, in N pieces
+fill ID SIZE N          the same, of so many letters
 data ID OBJECT          an artifact with a data part
 binary ID BYTES         an artifact of so many bytes
 recall                  an artifact with everything the conversation was told
@@ -141,6 +142,7 @@ _STEPS: dict[str, Callable[..., Awaitable[Any]]] = {
     "reject": lambda it, text: it.reject(_agent(text)),
     "sleep": lambda it, seconds: asyncio.sleep(seconds),
     "artifact": _artifact,
+    "fill": lambda it, name, size, pieces: _artifact(it, name, "x" * size, pieces),
     "data": _data,
     "binary": _binary,
 }

@@ -253,6 +253,10 @@ async def test_credentials_are_in_a_secret_of_the_run_and_nowhere_else(
         ended, _ = await platform.door.finish(name)
         assert ended["status"] == "completed", ended
         assert len(await told(remote, "guarded", ended)) == turns
+    for kind, name in (("run", run_id), ("agentsession", run["agent_name"])):
+        assert await get("secret", f"{run_id}-agentrun-backend")
+        await kubectl("delete", kind, name, "-n", RUNS)
+    await platform.gone("secret", f"{run_id}-agentrun-backend")
 
 
 async def test_key_of_the_profile_goes_to_the_profiles_agent(
@@ -317,6 +321,22 @@ async def test_cancel_reaches_the_remote_task_or_says_that_it_could_not(
     assert task in (await seen(remote, agent))["cancelled"]
 
 
+async def test_pod_that_is_deleted_cancels_the_remote_task_and_the_run_says_so(
+    platform: Platform, remote: str
+) -> None:
+    run_id = await spawn(platform, at("streaming"), ["say", "hello"], ["sleep", 300])
+    await eventually(
+        lambda: platform.door.call("get_run", run_id=run_id),
+        lambda run: (run.get("remote_ref") or {}).get("task_id") is not None, 60,
+    )  # fmt: skip
+    await kubectl("delete", "pod", f"{run_id}-1", "-n", RUNS, "--wait=false")
+    run, _ = await platform.door.finish(run_id)
+    assert (run["status"], run["reason"]) == ("failed", "PodDeleted"), run
+    task = run["remote_ref"]["task_id"]
+    assert f"Remote task {task} of {at('streaming')['agent_url']} is canceled." in run["message"]
+    assert task in (await seen(remote, "streaming"))["cancelled"]
+
+
 async def test_cancel_of_a_wait_without_a_pod_says_that_the_remote_was_not_told(
     platform: Platform, remote: str
 ) -> None:
@@ -356,7 +376,7 @@ def test_all_kinds_of_agents_are_used() -> None:
 
 
 async def test_runner_keeps_to_its_bounds_of_memory(platform: Platform, remote: str) -> None:
-    steps = [["sleep", 3], ["artifact", "big", "x" * 3_000_000, 300], ["binary", "b", 3_000_000]]
+    steps = [["sleep", 3], ["fill", "big", 3_000_000, 300], ["binary", "b", 3_000_000]]
     run_id = await spawn(platform, at("streaming"), *steps, ["sleep", 6])
     async with watching(await pod_uid(run_id)) as memory:
         run, _ = await platform.door.finish(run_id)
