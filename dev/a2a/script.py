@@ -5,7 +5,9 @@ The agent: its task is a JSON list of steps, such as `[["say", "hi"], ["artifact
 step                    what happens
 ======================= ========================================================================
 say TEXT                the task is working, with a message
+whisper BASE64          the same, of a text that its task should not show
 artifact ID TEXT [N]    an artifact, in N pieces
+fill ID SIZE N          the same, of so many letters
 data ID OBJECT          an artifact with a data part
 binary ID BYTES         an artifact of so many bytes
 recall                  an artifact with everything the conversation was told
@@ -22,6 +24,7 @@ drop, hush, garble      what `faults` does to the stream at this point
 """
 
 import asyncio
+import base64
 import json
 import uuid
 from collections.abc import Awaitable, Callable
@@ -132,12 +135,14 @@ async def _binary(updater: TaskUpdater, name: str, size: int) -> None:
 
 _STEPS: dict[str, Callable[..., Awaitable[Any]]] = {
     "say": lambda it, text: it.update_status(pb.TaskState.TASK_STATE_WORKING, _agent(text)),
+    "whisper": lambda it, code: _STEPS["say"](it, base64.b64decode(code).decode()),
     "ask": lambda it, text: it.requires_input(_agent(text)),
     "auth": lambda it, text: it.requires_auth(_agent(text)),
     "fail": lambda it, text: it.failed(_agent(text)),
     "reject": lambda it, text: it.reject(_agent(text)),
     "sleep": lambda it, seconds: asyncio.sleep(seconds),
     "artifact": _artifact,
+    "fill": lambda it, name, size, pieces: _artifact(it, name, "x" * size, pieces),
     "data": _data,
     "binary": _binary,
 }

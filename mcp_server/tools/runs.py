@@ -96,7 +96,11 @@ def add_spawn_run(server: MCPServer, door: Door) -> None:
         ] = None,
         backend_config: Annotated[
             dict[str, Any] | None,
-            Field(description="Settings of the backend; remote_a2a needs agent_url."),
+            Field(
+                description="Settings of the backend. remote_a2a needs agent_url, and takes"
+                " agent_card_path, auth_token and headers (both kept in a Secret), history_length,"
+                " accepted_output_modes and blocking."
+            ),
         ] = None,
         timeouts: Annotated[
             TimeoutArguments | None, Field(description="How long things may take.")

@@ -1,6 +1,8 @@
 """Runs whose agent is elsewhere: the A2A agent of the fixtures."""
 
+import asyncio
 import json
+from dataclasses import dataclass, field
 from typing import Any
 
 import httpx2
@@ -34,6 +36,26 @@ async def spawn(platform: Platform, config: Json, *steps: list[Any], **more: Any
         "spawn_run", backend="remote_a2a", backend_config=config, **more
     )
     return str(spawned["run_id"])
+
+
+@dataclass
+class Together:
+    """Runs that are spawned at once when the first of them is asked for: most of it is waiting."""
+
+    wanted: dict[str, tuple[Json, list[list[Any]]]]
+    """What each run says of its agent, and the steps of its task."""
+    more: Json = field(default_factory=dict)
+    runs: dict[str, str] = field(default_factory=dict)
+
+    async def run(self, platform: Platform, key: str) -> str:
+        """Return the id of one of them."""
+        if not self.runs:
+            ids = await asyncio.gather(
+                *(spawn(platform, config, *steps, **self.more)
+                  for config, steps in self.wanted.values())
+            )  # fmt: skip
+            self.runs = dict(zip(self.wanted, ids, strict=True))
+        return self.runs[key]
 
 
 def a_run(name: str, config: Json | None, *steps: list[Any], **more: Any) -> Json:

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from agentrun.api.v1alpha1 import AgentRun
 from agentrun.controller.backends import REMOTE
-from agentrun.controller.outcomes import Ending, outcome_of
+from agentrun.controller.outcomes import Ending, has_ended, outcome_of
 
 
 def said_of_the_task(run: AgentRun) -> str | None:
@@ -24,8 +24,8 @@ def said_of_the_task(run: AgentRun) -> str | None:
 
 
 def with_the_task(run: AgentRun, ending: Ending) -> Ending:
-    """Add that to how a run ends whose pod could not say anything any more."""
-    if outcome_of(run, None) is not None:
+    """Add that to how a run ends that lost its pod: its own end is not that of the task."""
+    if has_ended(outcome_of(run, None)):
         return ending
     message = " ".join(filter(None, (ending.message, said_of_the_task(run))))
     return replace(ending, message=message)

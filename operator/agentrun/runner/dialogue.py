@@ -1,14 +1,16 @@
 """What an attempt needs of a conversation, whether its agent is in the pod or elsewhere."""
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from agentrun.api.gateway import Task
 from agentrun.api.v1alpha1 import Usage
 from agentrun.runner.gateway import Gateway
 from agentrun.runner.outcome import End
-from agentrun.runner.proxy import ProviderProxy
 from agentrun.runner.snapshot.restore import Origin
+
+if TYPE_CHECKING:
+    from agentrun.runner.proxy import ProviderProxy
 
 
 class Partner(Protocol):
@@ -72,7 +74,7 @@ class Dialogue(Protocol):
     async def work(
         self,
         task: Task,
-        proxy: ProviderProxy | None,
+        proxy: "ProviderProxy | None",
         gateway: Gateway,
         origin: Origin | None = None,
     ) -> End:

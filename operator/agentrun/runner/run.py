@@ -11,7 +11,7 @@ import signal
 from collections.abc import Coroutine, Iterator, Mapping
 from contextlib import AsyncExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from agentrun.api import pod_layout
 from agentrun.api.events import EventType
@@ -35,11 +35,7 @@ from agentrun.runner.instructions import write_instructions
 from agentrun.runner.journal import Journal
 from agentrun.runner.layout import Layout
 from agentrun.runner.outcome import End, Failure
-from agentrun.runner.own_tools import NAME, OwnTools
-from agentrun.runner.peer.commands import Peer
-from agentrun.runner.peer.desk import Desk
 from agentrun.runner.pipes import Pipes, announce
-from agentrun.runner.proxy import ProviderProxy
 from agentrun.runner.questions import Questions
 from agentrun.runner.redact import Redactor
 from agentrun.runner.reporter import Reporter
@@ -57,6 +53,9 @@ from agentrun.runner.spool import Spool
 from agentrun.runner.transcript import Transcript, TranscriptHandler
 from agentrun.runner.trust import is_bundle
 from agentrun.runner.workspace import Base, clone, working_folder
+
+if TYPE_CHECKING:
+    from agentrun.runner.proxy import ProviderProxy
 
 PATIENCE_SECONDS = 600.0
 """How long the gateway may be away when nothing but it is waited for."""
@@ -299,6 +298,10 @@ class Attempt:
 
     async def _serve_tools(self, task: Task, stack: AsyncExitStack) -> str:
         """Offer AgentRun's own tools and ``peer`` in the pod; return where the tools are."""
+        from agentrun.runner.own_tools import OwnTools
+        from agentrun.runner.peer.commands import Peer
+        from agentrun.runner.peer.desk import Desk
+
         tools = OwnTools(self._gateway)
         url = await stack.enter_async_context(tools.serve(self._layout.tools_port))
         peer = Desk(self._pipes, Peer(task, self._gateway, tools, self._conversation).respond)
@@ -337,9 +340,11 @@ class Attempt:
         except Refused as error:
             raise Failure(Reason.RUNNER_FAILED, str(error)) from error
 
-    def _make_proxy(self) -> ProviderProxy | None:
+    def _make_proxy(self) -> "ProviderProxy | None":
         if not self._settings.provider or self._is_remote:
             return None
+        from agentrun.runner.proxy import ProviderProxy
+
         key = provider_key(self._layout)
         headers = key_headers(self._settings.backend, key) if key else {}
         patience = RETRY_SECONDS.get(self._settings.backend)
@@ -380,6 +385,7 @@ class Attempt:
 
     def _mcp_servers(self, task: Task, own: str) -> list[Any]:
         from agentrun.runner import mcp
+        from agentrun.runner.own_tools import NAME
 
         given = task.profile.mcp_servers
         servers = mcp.acp_servers(given, lambda key: mcp_secret(self._layout, key))

@@ -22,6 +22,11 @@ def a_remote_run(backend: str = "remote_a2a", **agent: Any) -> AgentRun:
 def test_runner_that_stopped_says_what_became_of_the_task() -> None:
     run = a_remote_run(outcome=an_outcome("Interrupted", message="Remote task t1 is canceled."))
     assert said_of_the_task(run) == "Remote task t1 is canceled."
+    assert with_the_task(run, LOST).message == "The node is gone. Remote task t1 is canceled."
+
+
+def test_end_that_the_runner_tells_needs_no_more_words() -> None:
+    run = a_remote_run(outcome=an_outcome("Failed", message="I cannot."))
     assert with_the_task(run, LOST) == LOST
 
 

@@ -99,15 +99,14 @@ async def test_task_is_followed_to_its_end(tmp_path: Path, kind: dict[str, Any])
     assert reported.task_id == ref["task_id"]
 
 
-@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(
     ("step", "state"),
     [("ask", AgentState.INPUT_REQUIRED), ("auth", AgentState.AUTH_REQUIRED)],
 )
 async def test_question_is_answered_in_the_same_task(
-    tmp_path: Path, kind: dict[str, Any], step: str, state: AgentState
+    tmp_path: Path, step: str, state: AgentState
 ) -> None:
-    async with remote(**kind) as agent:
+    async with remote() as agent:
         gateway = asks(agent.url, [step, "which one?"], ["artifact", "a", "done"])
         async with a_pod(tmp_path, gateway) as it:
             await gateway.until(lambda: gateway.states and gateway.states[-1].state is state)
@@ -125,7 +124,6 @@ async def test_question_is_answered_in_the_same_task(
     assert len(tasks) == 1
 
 
-@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(
     ("step", "state", "last"),
     [
@@ -134,9 +132,9 @@ async def test_question_is_answered_in_the_same_task(
     ],
 )
 async def test_end_that_is_no_success_says_why(
-    tmp_path: Path, kind: dict[str, Any], step: str, state: OutcomeState, last: str
+    tmp_path: Path, step: str, state: OutcomeState, last: str
 ) -> None:
-    async with remote(**kind) as agent:
+    async with remote() as agent:
         gateway = asks(agent.url, [step, "I will not"])
         async with a_pod(tmp_path, gateway) as it:
             await it.ended()
@@ -319,4 +317,6 @@ async def test_large_artifact_becomes_a_blob_and_memory_stays_small(tmp_path: Pa
             resident = it.resident_kilobytes()
             await it.ended()
     assert gateway.data("artifact_added")[0]["artifact_refs"]
-    assert resident < 80 * 1024
+    # httpx loads rich where it finds it; here the command line needs it, the image has none. The
+    # bound of 64 MiB is held in a pod (tests/e2e/test_a2a.py).
+    assert resident < (64 + 4) * 1024

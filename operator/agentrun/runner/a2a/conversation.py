@@ -215,7 +215,7 @@ class RemoteConversation:
 
     def end_turn(self) -> None:
         """Tell of what the agent still had under way."""
-        self._add(self._mapper.flush())
+        self._add(self._mapper.finish())
 
     async def cancel(self) -> None:
         """Cancel the remote task, also one whose id is not known yet; say how that went."""

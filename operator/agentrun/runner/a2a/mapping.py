@@ -42,6 +42,8 @@ class Mapper:
         self._size = 0
         self._pending: list[str] = []
         self._told: dict[str, str] = {}
+        """By artifact, a digest of what was told of it."""
+        self._looked_at: dict[str, str] = {}
 
     @property
     def is_settled(self) -> bool:
@@ -85,7 +87,8 @@ class Mapper:
         self.state, self.status_text, self._replied = "", "", None
         if new_task:
             self.task_id = None
-            self._artifacts, self._size, self._pending, self._told = {}, 0, [], {}
+            self._artifacts, self._size, self._pending = {}, 0, []
+            self._told, self._looked_at = {}, {}
 
     def feed(self, event: Raw) -> list[Draft]:
         """Take one message of the stream, or a snapshot, and return the events it makes."""
@@ -110,6 +113,17 @@ class Mapper:
         pending, self._pending = self._pending, []
         return [draft for key in pending for draft in self._tell(key, from_snapshot=False)]
 
+    def finish(self) -> list[Draft]:
+        """Tell of everything that was not told yet: there will be no more."""
+        keys = [*self._artifacts]
+        return self.flush() + [one for key in keys for one in self._tell(key, from_snapshot=True)]
+
+    def _is_whole(self, key: str) -> bool:
+        """Whether an artifact grows no more, as far as one can know who only sees snapshots."""
+        digest = _digest(self._artifacts[key])
+        is_same, self._looked_at[key] = self._looked_at.get(key) == digest, digest
+        return is_same or self.is_settled
+
     def _note_ids(self, task: str | None, context: str | None) -> None:
         self.task_id = task or self.task_id
         self.context_id = context or self.context_id
@@ -120,9 +134,12 @@ class Mapper:
         for message in task.get("history", []):
             if _role(message) == "agent":
                 drafts += self._message(message)
+        told = self._status(task.get("status", {}))
         for artifact in task.get("artifacts", []):
-            drafts += self._tell(self._keep(artifact), from_snapshot=True)
-        return drafts + self._status(task.get("status", {}))
+            key = self._keep(artifact)
+            if self._is_whole(key):
+                drafts += self._tell(key, from_snapshot=True)
+        return drafts + told
 
     def _status(self, status: Raw) -> list[Draft]:
         state = _state(status.get("state", ""))
@@ -185,11 +202,13 @@ class Mapper:
         """Forget what an artifact holds, once it was told, if all together hold too much."""
         if self._size > ARTIFACTS_BOUND:
             self._size -= _size(artifact["parts"])
-            artifact["parts"] = []
+            artifact |= {"parts": [], "is_gone": True}
 
     def _tell(self, key: str, from_snapshot: bool) -> list[Draft]:
         artifact = self._artifacts[key]
-        whole = hashlib.sha256(json.dumps(artifact, sort_keys=True).encode()).hexdigest()
+        if artifact.get("is_gone"):
+            return []
+        whole = _digest(artifact)
         if self._told.get(key) == whole:
             self._let_go(artifact)
             return []
@@ -212,6 +231,10 @@ class Mapper:
 def text_of(parts: list[Raw]) -> str:
     """Join the texts of a message or an artifact, as they were said."""
     return "".join(part["text"] for part in parts if "text" in part)
+
+
+def _digest(artifact: Raw) -> str:
+    return hashlib.sha256(json.dumps(artifact, sort_keys=True).encode()).hexdigest()
 
 
 def _size(parts: list[Raw]) -> int:

@@ -50,7 +50,8 @@ def test_what_the_stream_told_is_not_told_again_by_a_snapshot() -> None:
     again = fed(mapper, snapshot("WORKING", "hello", artifacts=[whole]))
     assert again == []
     more = {"artifactId": "x", "parts": [{"text": "one"}, {"text": "two"}]}
-    kinds = [kind for kind, _ in fed(mapper, snapshot("WORKING", "hello", artifacts=[more]))]
+    assert fed(mapper, snapshot("WORKING", "hello", artifacts=[more])) == [], "it may still grow"
+    kinds = [kind for kind, _ in fed(mapper, *[snapshot("WORKING", "hello", artifacts=[more])] * 2)]
     assert kinds == [EventType.ARTIFACT_ADDED]
 
 
@@ -77,6 +78,7 @@ def test_large_artifacts_are_told_and_then_let_go(monkeypatch: pytest.MonkeyPatc
     told = fed(mapper, artifact("x", "x" * 200), artifact("y", "small"))
     assert [data["text"] for _, data in told] == ["x" * 200, "small"]
     assert mapper.final_response == "small"
+    assert mapper.finish() == []
 
 
 def test_artifact_that_grows_beyond_the_bound_is_cut_and_says_so(
@@ -88,6 +90,14 @@ def test_artifact_that_grows_beyond_the_bound_is_cut_and_says_so(
     ((_, data),) = fed(mapper, artifact("x", "x"), *pieces)
     assert data["truncated"] is True
     assert len(data["text"]) < 100
+
+
+def test_artifact_that_grew_to_the_end_is_told_when_the_task_is_left() -> None:
+    mapper = Mapper("http://a", "a")
+    half = {"artifactId": "x", "parts": [{"text": "half"}]}
+    assert EventType.ARTIFACT_ADDED not in dict(fed(mapper, snapshot("WORKING", artifacts=[half])))
+    ((kind, data),) = mapper.finish()
+    assert (kind, data["text"]) == (EventType.ARTIFACT_ADDED, "half")
 
 
 def test_another_task_of_the_conversation_begins_with_nothing() -> None:
