@@ -54,12 +54,6 @@ test-cluster: $(BIN)/.ready ## The API server's rules, the end to end proof, and
 	@echo "== API server and end to end"
 	@dev/test-cluster.sh
 
-# Not seen green in a pod yet, so not yet in `test`: CHANGELOG.md says so.
-.PHONY: test-agents
-test-agents: $(BIN)/.ready ## The slower agents, opencode and the Gemini CLI, end to end (not yet in `test`).
-	@echo "== opencode and gemini"
-	@dev/test-agents.sh
-
 .PHONY: format
 format: $(BIN)/.ready ## Put the code into the project's format.
 	@ruff check --fix --quiet $(SOURCES) || true
@@ -79,6 +73,7 @@ lock: $(BIN)/.ready ## Choose the newest dependencies and pin them by hash.
 	  uv pip compile --quiet --upgrade pyproject.toml --extra $$part $(LOCK_FLAGS) -o requirements-$$part.txt; done
 	@uv pip compile --quiet --upgrade pyproject.toml --all-extras --group dev $(LOCK_FLAGS) -o requirements-dev.txt
 	@uv pip compile --quiet --group stores -c requirements-dev.txt $(LOCK_FLAGS) -o images/stores/requirements.txt
+	@uv pip compile --quiet --group remote -c requirements-dev.txt $(LOCK_FLAGS) -o images/dev/requirements.txt
 LOCK_FLAGS := --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header
 
 .PHONY: clean

@@ -1,6 +1,7 @@
-"""What stands in for the world outside: the scripted model, and a git server."""
+"""What stands in for the world outside: the scripted model, a git server, a remote agent."""
 
 import hashlib
+from dataclasses import replace
 from typing import Any
 
 from dev import addons, cluster, images, paths, product, workloads
@@ -12,10 +13,10 @@ VOLUMES = {"tmp": "/tmp", "git": "/srv/git"}
 
 
 def apply(name: str) -> None:
-    """Put the scripted model and the git server into the cluster, and wait until they serve."""
+    """Put them into the cluster, and wait until they serve."""
     with step("applying the fixtures"):
         cluster.kubectl(name, "apply", "-f", "-", stdin=addons.manifest(objects()))
-        for deployment in ("model", "git"):
+        for deployment in ("model", "git", "a2a"):
             what = f"deployment/{deployment}"
             cluster.kubectl(name, "-n", NAMESPACE, "rollout", "status", what, "--timeout=90s")
 
@@ -44,8 +45,10 @@ def objects() -> list[dict[str, Any]]:
         secret,
         workloads.deployment(_program("model", "dev.model", health)),
         workloads.deployment(_program("git", "dev.git", {"tcpSocket": {"port": PORT}})),
+        workloads.deployment(_remote(health)),
         workloads.service("model", "model", PORT, PORT),
         workloads.service("git", "git", PORT, PORT),
+        workloads.service("a2a", "a2a", PORT, PORT),
         # It accepts connections and never answers: a server that hangs.
         workloads.service("silent", "model", PORT, SILENT_PORT),
     ]
@@ -64,9 +67,18 @@ def _program(name: str, module: str, health: dict[str, Any]) -> workloads.Progra
     )
 
 
+def _remote(health: dict[str, Any]) -> workloads.Program:
+    program = _program("a2a", "dev.a2a", health)
+    return replace(
+        program,
+        command=["/opt/venv/bin/python", "-m", "dev.a2a"],
+        environment={"A2A_URL": product.REMOTE},
+    )
+
+
 def _digest() -> str:
     digest = hashlib.sha256()
-    for folder in ("git", "model"):
+    for folder in ("a2a", "git", "model"):
         for file in sorted((paths.DEV / folder).glob("*.*")):
             digest.update(file.read_bytes())
     return digest.hexdigest()[:16]

@@ -36,6 +36,7 @@ MAIN = Release()
 """The one of the demo, and of most tests."""
 SYSTEM, RUNS = MAIN.system, MAIN.runs
 GIT = "http://git.agentrun-dev.svc:8080"
+REMOTE = "http://a2a.agentrun-dev.svc:8080"
 # Known to everybody who reads this: the scripted model and the git server of the development
 # cluster take them, and nothing else does.
 MODEL_KEY = "scripted-model-key"

@@ -38,6 +38,15 @@ def with_reference(config: dict[str, Any] | None, run_id: str) -> dict[str, Any]
     return {**(config or {}), REFERENCE: backend_secret_name(run_id)}
 
 
+def inherit(spec: dict[str, Any], before: dict[str, Any] | None) -> None:
+    """Name the Secret of an earlier run in a run's spec, if both are for the same agent."""
+    config = spec.get("backendConfig") or {}
+    before = before or {}
+    is_same = config.get("agent_url") == before.get("agent_url")
+    if is_same and REFERENCE in before and REFERENCE not in config:
+        spec["backendConfig"] = {**config, REFERENCE: before[REFERENCE]}
+
+
 def build_secret(
     credentials: dict[str, Any], agent_url: str, run: AgentRun, session: AgentSession
 ) -> dict[str, Any]:

@@ -6,16 +6,16 @@ compared, not made again.
 """
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Protocol
 
 from agentrun.api.messages import AgentMessage
 from agentrun.api.pod_layout import LABEL_RUN, REQUEST_HASH, REQUESTED_BY
 from agentrun.api.v1alpha1 import AgentProfile, AgentRun, AgentSession, ParentRun
 from agentrun.store.base import RunRow, RunStore
 from mcp_server.archive import Archive
-from mcp_server.backend_secrets import build_secret, credentials_of
+from mcp_server.backend_secrets import inherit
+from mcp_server.cluster import Cluster
 from mcp_server.continuing import (
     build_answer,
     build_repetition,
@@ -23,12 +23,12 @@ from mcp_server.continuing import (
     build_session_for,
     check_resumable,
     given_before,
+    given_with,
 )
+from mcp_server.keeping import keep_credentials
 from mcp_server.kube import (
-    MERGE_PATCH,
     PROFILES,
     RUNS,
-    SECRETS,
     SESSIONS,
     ApiError,
     ApiUnavailable,
@@ -52,35 +52,6 @@ from mcp_server.schemas import SpawnArguments
 _log = logging.getLogger(__name__)
 
 _PATCH_TRIES = 4
-
-
-class Cluster(Protocol):
-    """What making and cancelling runs asks of the API server."""
-
-    async def get(self, resource: Resource, namespace: str, name: str) -> Object:
-        """Return an object."""
-
-    async def list(self, resource: Resource, namespace: str) -> Object:
-        """Return all objects of a namespace."""
-
-    async def create(self, resource: Resource, namespace: str, body: Object) -> Object:
-        """Create an object and return it."""
-
-    async def patch(
-        self,
-        resource: Resource,
-        namespace: str,
-        name: str,
-        body: Object,
-        *,
-        subresource: str = "",
-        content_type: str = MERGE_PATCH,
-        query: Mapping[str, str] | None = None,
-    ) -> Object:
-        """Patch an object and return it."""
-
-    async def delete(self, resource: Resource, namespace: str, name: str, uid: str) -> None:
-        """Delete the object of that name if it is still the one with ``uid``."""
 
 
 class Runs:
@@ -125,7 +96,14 @@ class Runs:
     ) -> RunRow | None:
         """Return the run that the same request has made before; refuse another request's."""
         earlier = await self.find(namespace, run_id)
-        return _same_request(earlier, arguments) if earlier else None
+        if earlier is None:
+            return None
+        row = _same_request(earlier, arguments)
+        # Whoever made the run may have died before it made the Secret.
+        session = await self.find_session(namespace, session_name_of(row.run))
+        if session is not None:
+            await keep_credentials(self._kube, arguments, row.run, session)
+        return row
 
     async def spawn(
         self,
@@ -142,9 +120,11 @@ class Runs:
         else:
             session, is_new = await self._create_session(arguments, namespace, run_id)
         body = build_run(arguments, run_id, session.metadata.name, requested_by, profile.spec)
+        if not is_new:
+            await self._inherit_credentials(namespace, body, session)
         _give_parent(body, parent)
         manifest = await self._create(namespace, body, session if is_new else None)
-        await self._keep_credentials(arguments, namespace, manifest, session, requested_by)
+        await keep_credentials(self._kube, arguments, AgentRun.model_validate(manifest), session)
         return await self._record(manifest, body)
 
     async def resume(
@@ -162,7 +142,10 @@ class Runs:
         earlier = await self.find(namespace, run_id)
         if earlier is not None:
             return _made_by(earlier, body)
-        check_resumable(run, await self.find_session(namespace, session_name_of(run)))
+        session = await self.find_session(namespace, session_name_of(run))
+        if session and row.session_uid not in ("", session.metadata.uid):
+            session = None  # Another conversation has taken the name.
+        check_resumable(run, session)
         return await self._make(namespace, body, None)
 
     async def repeat(
@@ -190,11 +173,13 @@ class Runs:
         message: AgentMessage,
         requested_by: str,
         may_be_answered: Callable[[RunRow], bool],
+        key: str | None = None,
     ) -> tuple[RunRow, int | None]:
         """
         Give a waiting run an answer, and say its number; None if the run has ended.
 
-        ``may_be_answered`` is asked with the run as it is; it may raise.
+        ``may_be_answered`` is asked with the run as it is; it may raise. An answer that was given
+        with the idempotency key of the digest ``key`` is given once.
         """
         meta = row.run.metadata
         for tries_left in reversed(range(_PATCH_TRIES)):
@@ -203,12 +188,14 @@ class Runs:
                 raise InvalidArgumentsError(f"run {meta.name} was deleted. Call spawn_run anew.")
             row = await self._archive.observe(manifest) or row
             run = AgentRun.model_validate(manifest)
+            if (seq := given_with(run, message, key)) is not None:
+                return row, seq
             given = None if run.phase.is_terminal else given_before(run, message)
             if given is not None:
                 return row, given.seq
             if not may_be_answered(replace(row, run=run)):
                 return row, None
-            patch, seq = build_answer(run, message)
+            patch, seq = build_answer(run, message, key)
             try:
                 manifest = await self._kube.patch(RUNS, meta.namespace, meta.name, patch)
             except ApiError as error:
@@ -240,32 +227,14 @@ class Runs:
             raise InvalidArgumentsError(f"run {name} exists but cannot be read: see the log")
         return _made_by(row, body)
 
-    async def _keep_credentials(
-        self,
-        arguments: SpawnArguments,
-        namespace: str,
-        manifest: Object,
-        session: AgentSession,
-        requested_by: str,
+    async def _inherit_credentials(
+        self, namespace: str, body: Object, session: AgentSession
     ) -> None:
-        """Make the Secret that the run's pod waits for; without it the run is not wanted."""
-        credentials = credentials_of(arguments)
-        run = AgentRun.model_validate(manifest)
-        if not credentials or run.phase.is_terminal:
-            return
-        url = str((arguments.backend_config or {})["agent_url"])
-        try:
-            await self._kube.create(
-                SECRETS, namespace, build_secret(credentials, url, run, session)
-            )
-        except ApiError as error:
-            if error.status == 409:
-                return  # an earlier try of the same request made it
-            why = f"The Secret with its credentials could not be made: {error.message}"
-            patch = build_cancellation(run, requested_by, why)
-            if patch is not None:
-                await self._kube.patch(RUNS, namespace, run.metadata.name, patch)
-            raise
+        """Give a run that was given no credentials those of the session's newest run."""
+        last = session.status.last_run
+        row = await self.find(namespace, last) if last else None
+        if row is not None:
+            inherit(body["spec"], row.run.spec.backend_config)
 
     async def request_cancellation(
         self, row: RunRow, requested_by: str, reason: str | None

@@ -32,7 +32,6 @@ _ENDED = {
     Phase.COMPLETED: "Run completed",
     Phase.FAILED: "Run failed",
     Phase.CANCELLED: "Run cancelled",
-    Phase.REJECTED: "Rejected",
 }
 
 
@@ -141,9 +140,12 @@ def session_id_of(row: RunRow) -> str:
 def summary_of(row: RunRow) -> str:
     """Say in a line what happened last."""
     phase, message = row.run.phase, row.run.status.message
+    if phase is Phase.REJECTED:
+        return f"Rejected: {message}" if message else "Run rejected"
+    if phase is Phase.FAILED and message:
+        return f"Run failed: {message}"
     if phase.is_terminal:
-        tells_why = phase in (Phase.FAILED, Phase.REJECTED) and message
-        return f"{_ENDED[phase]}: {message}" if tells_why else _ENDED[phase]
+        return _ENDED[phase]
     if row.summary:
         return row.summary
     if row.run.status.reason == Reason.SESSION_BUSY:

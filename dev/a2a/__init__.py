@@ -1,1 +1,6 @@
-"""A remote A2A agent for tests, made with the official SDK: it does what its task says."""
+"""
+A remote agent for tests, made with the official SDK, that does what its task says.
+
+It serves several agents (``server.KINDS``), each below a path of its own, and some that cannot be
+worked with (``odd``).
+"""

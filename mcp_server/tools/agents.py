@@ -23,8 +23,9 @@ from mcp_server.agent_schemas import (
     MessageView,
     SendResult,
 )
-from mcp_server.agent_views import agent_views, has_status, message_view, send_result
+from mcp_server.agent_views import agent_views, message_view, send_result
 from mcp_server.door import Door, told_to_the_model
+from mcp_server.mailboxes import read_mail
 from mcp_server.manifests import absolute_cwd
 from mcp_server.references import Namespace, find_agent
 from mcp_server.tools.events import MAX_PAGE_BYTES, within
@@ -47,8 +48,8 @@ def add_list_agents(server: MCPServer, door: Door) -> None:
         status: Annotated[
             AgentState | None,
             Field(
-                description="Only agents that are there; `idle` are those without an active run,"
-                " which `completed`, `failed` and so on choose from by how the newest run ended."
+                description="Only agents that are there: where the active run is, else how the"
+                " newest ended; `idle` are those that have had no run."
             ),
         ] = None,
         limit: Annotated[int, Field(description="How many agents at most.", ge=1, le=500)] = 100,
@@ -60,8 +61,9 @@ def add_list_agents(server: MCPServer, door: Door) -> None:
         """
         List the agents there are, the one that changed last first, with what each is doing.
 
-        Use it to find whom to write to with `send_agent_message`, or an idle agent whose
-        conversation `spawn_run` can resume. An agent that changes meanwhile moves to the front.
+        Use it to find whom to write to with `send_agent_message`, or an agent without an active
+        run whose conversation `spawn_run` can resume. An agent that changes meanwhile moves to
+        the front.
         """
         with told_to_the_model():
             where = door.namespace(namespace)
@@ -71,7 +73,7 @@ def add_list_agents(server: MCPServer, door: Door) -> None:
                 agent
                 for agent in agent_views(sessions, await door.store.newest_of_sessions(where))
                 if backend in (None, agent.backend)
-                and has_status(agent, status)
+                and status in (None, agent.status)
                 and (not cwd or agent.cwd == absolute_cwd(cwd))
             ]
             return _page(agents, limit, cursor or None)
@@ -212,7 +214,7 @@ async def _next_messages(
     uid, clock = agent.metadata.uid, asyncio.get_running_loop().time
     deadline = clock() + seconds
     while True:
-        found = await door.store.messages.fetch(uid, after_seq, limit)
+        found = await read_mail(door.store.messages, uid, after_seq, limit, MAX_PAGE_BYTES)
         left = deadline - clock()
         if found or left <= 0 or door.stopping.is_set():
             return within(MAX_PAGE_BYTES, [message_view(one) for one in found])

@@ -12,6 +12,7 @@ import pytest
 
 from dev import cluster as dev_cluster
 from dev import fixtures, product, registry, team
+from tests.e2e import remotes
 from tests.e2e.agents import script, trivial
 from tests.e2e.checks import check_journal
 from tests.e2e.cluster import RUNS, get, kubectl
@@ -113,6 +114,28 @@ async def test_what_lies_behind_the_proxy_is_reached_through_it(
     if "urlSecret" in proxy:
         assert team.PROXY_ENCODED not in said
         assert "[redacted]" in said
+
+
+async def test_remote_agents_are_reached_through_the_proxy_and_the_teams_authority(
+    platform: Platform, around: Team
+) -> None:
+    network = {"caBundle": CA, "proxy": {"urlSecret": {"name": "team-proxy", "key": "url"}}}
+    # Names in .svc need no proxy, and this is none; the other is known to the proxy only.
+    near = {"agent_url": "http://a2a.agentrun-dev:8080/streaming"}
+    hidden = {"agent_url": f"https://{team.HIDDEN}:{team.HTTPS}"}
+    with made(around.env, remotes.profile("team-remote", network=network)):
+        first, second = [
+            await remotes.spawn(platform, config, ["say", "hello"], profile="team-remote")
+            for config in (near, hidden)
+        ]
+        await finish(platform, first)
+        run, _ = await platform.door.finish(second)
+    # No agent is there, but a server that has shown a certificate of the team's authority.
+    card = f"https://{team.HIDDEN}:{team.HTTPS}/.well-known/agent-card.json"
+    assert f"{card} answered 404" in run["message"], run
+    log = around.logs("proxy")
+    assert "a2a.agentrun-dev:8080" in log
+    assert f"CONNECT {team.HIDDEN}:{team.HTTPS}" in log
 
 
 async def test_a_second_run_finds_what_the_first_has_put_into_the_cache(

@@ -2,11 +2,16 @@
 
 import base64
 import json
+from typing import Any
+
+import pytest
 
 from agentrun.api.v1alpha1 import AgentProfileSpec, AgentRun, AgentSession
 from mcp_server.backend_secrets import build_secret, credentials_of
+from mcp_server.kube import PROFILES, SECRETS, ApiError
 from mcp_server.manifests import build_run, build_session, check_arguments, request_hash
 from mcp_server.schemas import SpawnArguments
+from tests.mcp.conftest import Bench
 
 
 def arguments(token: str) -> SpawnArguments:
@@ -38,3 +43,62 @@ def test_run_names_the_secret_and_holds_no_credentials() -> None:
 
 def test_digest_of_the_request_tells_nothing_of_credentials() -> None:
     assert request_hash(arguments("one")) == request_hash(arguments("two"))
+
+
+CONFIG = {"agent_url": "https://a", "auth_token": "s3cr3t"}
+PROFILE = {"metadata": {"name": "remote-a2a"}, "spec": {"backend": "remote_a2a", "image": "none"}}
+
+
+def secret_of(bench: Bench, run_id: str) -> Any:
+    return bench.cluster.objects.get(("secrets", "team-a", f"{run_id}-agentrun-backend"))
+
+
+async def spawn(bench: Bench, config: dict[str, Any] | None = None, **more: Any) -> str:
+    if ("agentprofiles", "team-a", "remote-a2a") not in bench.cluster.objects:
+        bench.cluster.add(PROFILES, "team-a", PROFILE)
+    spawned = await bench.spawn(backend="remote_a2a", backend_config=config or CONFIG, **more)
+    return str(spawned["run_id"])
+
+
+async def test_the_same_request_makes_the_secret_that_an_earlier_try_could_not(
+    bench: Bench,
+) -> None:
+    run_id = await spawn(bench, idempotency_key="k")
+    bench.cluster.remove(SECRETS, "team-a", f"{run_id}-agentrun-backend")
+    assert await spawn(bench, idempotency_key="k") == run_id
+    assert secret_of(bench, run_id) is not None
+    assert await spawn(bench, idempotency_key="k") == run_id, "and harms nothing where it is there"
+
+
+async def test_a_run_whose_secret_cannot_be_made_is_cancelled(bench: Bench) -> None:
+    run_id = await spawn(bench, idempotency_key="k")
+    bench.cluster.remove(SECRETS, "team-a", f"{run_id}-agentrun-backend")
+    bench.cluster.faults["create", "secrets"] = [ApiError(403, "Forbidden", "no more Secrets")]
+    with pytest.raises(AssertionError, match="no more Secrets"):
+        await spawn(bench, idempotency_key="k")
+    spec = bench.cluster.objects["agentruns", "team-a", run_id]["spec"]
+    assert spec["desiredState"] == "Cancelled"
+    assert "no more Secrets" in spec["cancellation"]["reason"]
+
+
+@pytest.mark.parametrize(
+    ("config", "inherits"),
+    [
+        pytest.param({"agent_url": "https://a"}, True, id="same-agent"),
+        pytest.param({"agent_url": "https://b"}, False, id="another-agent"),
+        pytest.param({"agent_url": "https://a", "auth_token": "new"}, False, id="its-own"),
+    ],
+)
+async def test_a_resumed_session_keeps_its_credentials(
+    bench: Bench, config: dict[str, Any], inherits: bool
+) -> None:
+    first = await spawn(bench, nickname="ada")
+    bench.cluster.objects["agentsessions", "team-a", "ada"]["status"] = {
+        "lastRun": first, "snapshot": "uid/snapshots/1",
+    }  # fmt: skip
+    second = await spawn(bench, config, session_mode="resume", session_id="ada")
+    named = bench.cluster.objects["agentruns", "team-a", second]["spec"]["backendConfig"].get(
+        "credentials_secret"
+    )
+    assert (named == f"{first}-agentrun-backend") is inherits
+    assert (secret_of(bench, second) is not None) is ("auth_token" in config)

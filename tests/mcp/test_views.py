@@ -73,6 +73,7 @@ def test_the_status_is_the_later_of_phase_and_journal(row: RunRow, status: str) 
             a_row("Failed", status={"message": "No quota."}), "Run failed: No quota.", id="why"
         ),
         pytest.param(a_row("Rejected", status={"message": "No."}), "Rejected: No.", id="rejected"),
+        pytest.param(a_row("Rejected"), "Run rejected", id="rejected-without-a-word"),
     ],
 )
 def test_the_summary_says_what_happened_last(row: RunRow, summary: str) -> None:

@@ -6,8 +6,4 @@ One that was used after all has to go from here, and one that is not granted any
 
 from dev.rights import Right
 
-EXCEPTIONS: dict[Right, str] = {
-    Right("mcp", "", "secrets", "create"): (
-        "keeps credentials for remote agents; no end to end test gives a remote agent any yet"
-    ),
-}
+EXCEPTIONS: dict[Right, str] = {}

@@ -31,12 +31,12 @@ from agentrun.controller.actions import (
     SetStatus,
     TakeSession,
 )
-from agentrun.controller.backends import REMOTE
 from agentrun.controller.bounds import Bound, bounds_of, unreachable_at
 from agentrun.controller.limits import allowance
 from agentrun.controller.observed import Failure, Observed, PodObservation, later
 from agentrun.controller.outcomes import Ending, ending_of, fault_of, has_ended, outcome_of
 from agentrun.controller.refusals import failure_of
+from agentrun.controller.remote import said_of_the_task, with_the_task
 from agentrun.controller.status import (
     agent_of,
     condition_of,
@@ -77,7 +77,7 @@ def decide(run: AgentRun, seen: Observed, now: datetime) -> list[Action]:
     if is_past or (seen.pod is not None and seen.pod.finished):
         return _settle(run, seen, now, ahead)
     if seen.pod is None:
-        return _create_pod(seen, now)
+        return _create_pod(seen, now, ahead)
     return _follow(run, seen, seen.pod, now) + ahead
 
 
@@ -112,19 +112,13 @@ def _stop(run: AgentRun, seen: Observed, why: Bound, now: datetime) -> list[Acti
     )
     if not _left(seen, now):
         phase = Phase.CANCELLED if why.reason in _CANCELS else Phase.FAILED
-        message = " ".join(filter(None, (why.message, _said_of_the_remote(run))))
+        message = " ".join(filter(None, (why.message, said_of_the_task(run))))
         return _finish(run, seen, status, Ending(phase, why.reason, message), now)
     status, lost, ahead = _closing(status, seen, why.reason, why.message, now)
     reason, message = (lost.reason, lost.message) if lost else (why.reason, why.message)
     status = in_phase(run, status, Phase.CANCELLING, reason, message, now)
     deletes = [DeletePod(pod.name, pod.uid) for pod in seen.pods if not pod.is_terminating]
     return [*_set(run, status), *deletes, *ahead]
-
-
-def _said_of_the_remote(run: AgentRun) -> str | None:
-    """Return what became of the task of an agent elsewhere, whose end no pod's end can show."""
-    outcome = outcome_of(run, None)
-    return outcome.message if outcome and run.spec.backend == REMOTE else None
 
 
 def _closing(
@@ -216,15 +210,19 @@ def _had_a_pod(run: AgentRun) -> bool:
     return run.status.pod_uid is not None or spoke or outcome_of(run, None) is not None
 
 
-def _create_pod(seen: Observed, now: datetime) -> list[Action]:
+def _create_pod(seen: Observed, now: datetime, ahead: list[Action]) -> list[Action]:
     """Create the pod of an attempt that was counted, once nothing is left of the one before."""
     left = _left(seen, now)
     if not left:
         return [CreatePod()]
+    return [*_rid_of(left, seen, now), *ahead]
+
+
+def _rid_of(left: list[PodObservation], seen: Observed, now: datetime) -> list[Action]:
+    """Delete pods that stay, and look again when those that go are overdue."""
     due = [at for pod in left if (at := unreachable_at(pod, seen)) is not None and at > now]
-    ahead: list[Action] = [LookAgain(min(due))] if due else []
     deletes = [DeletePod(pod.name, pod.uid) for pod in left if not pod.is_terminating]
-    return [*deletes, *ahead]
+    return [*deletes, *([LookAgain(min(due))] if due else [])]
 
 
 def _settle(run: AgentRun, seen: Observed, now: datetime, ahead: list[Action]) -> list[Action]:
@@ -236,7 +234,7 @@ def _settle(run: AgentRun, seen: Observed, now: datetime, ahead: list[Action]) -
         ending = unable_to_wait(run)
     status = run.status if seen.pod is None else _of_pod(run.status, seen.pod, now)
     if not ending.lost or not _may_retry(run):
-        return _finish(run, seen, status, ending, now)
+        return _finish(run, seen, status, with_the_task(run, ending), now)
     if left := _left(seen, now):
         status, _, ahead = _closing(status, seen, ending.reason, ending.message, now)
         deletes = [DeletePod(pod.name, pod.uid) for pod in left if not pod.is_terminating]
@@ -247,7 +245,8 @@ def _settle(run: AgentRun, seen: Observed, now: datetime, ahead: list[Action]) -
 
 def _hold(run: AgentRun, seen: Observed, now: datetime, ahead: list[Action]) -> list[Action]:
     """Wait for a person without a pod; with the answer, go on from the snapshot."""
-    if not seen.pods and has_answer(run):
+    left = _left(seen, now)
+    if not left and has_answer(run):
         message = f"Attempt {run.attempts} waited for an answer; with it, another follows."
         return _next_attempt(run, run.status, message, now, answered=True)
     phase, reason, message = waiting_phase(run)
@@ -256,8 +255,7 @@ def _hold(run: AgentRun, seen: Observed, now: datetime, ahead: list[Action]) -> 
     status = with_condition(status, ConditionType.AGENT_READY, "False", reason, gone, now)
     status = with_condition(status, ConditionType.POD_TERMINATED, "True", reason, gone, now)
     status = in_phase(run, status, phase, reason, message, now)
-    deletes = [DeletePod(pod.name, pod.uid) for pod in seen.pods if not pod.is_terminating]
-    return [*_set(run, status), *deletes, *ahead]
+    return [*_set(run, status), *_rid_of(left, seen, now), *ahead]
 
 
 def _may_retry(run: AgentRun) -> bool:

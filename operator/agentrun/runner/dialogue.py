@@ -1,23 +1,31 @@
 """What an attempt needs of a conversation, whether its agent is in the pod or elsewhere."""
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from agentrun.api.gateway import Task
 from agentrun.api.v1alpha1 import Usage
 from agentrun.runner.gateway import Gateway
 from agentrun.runner.outcome import End
-from agentrun.runner.proxy import ProviderProxy
 from agentrun.runner.snapshot.restore import Origin
+
+if TYPE_CHECKING:
+    from agentrun.runner.proxy import ProviderProxy
 
 
 class Partner(Protocol):
     """The agent's side."""
 
-    session_id: str
-    """What the agent can load its conversation by; empty if the pod holds nothing to be kept."""
     mcp_capabilities: Any
     """Which MCP servers the agent can be given; None if it takes none."""
+
+    @property
+    def session_id(self) -> str:
+        """What the conversation can be found by again; empty if it cannot."""
+
+    @property
+    def task_id(self) -> str:
+        """The remote task that the conversation is in, if its agent is elsewhere."""
 
     async def handshake(self) -> object:
         """Wait until the agent is there."""
@@ -42,8 +50,10 @@ class Dialogue(Protocol):
     cost: str | None
     """What the conversation has cost, earlier runs included."""
     prompt_sent: bool
-    stop_words: str
-    """How the run is said to have been interrupted."""
+
+    @property
+    def stop_words(self) -> str:
+        """How the run is said to have been interrupted."""
 
     @property
     def agent(self) -> Partner:
@@ -64,7 +74,7 @@ class Dialogue(Protocol):
     async def work(
         self,
         task: Task,
-        proxy: ProviderProxy | None,
+        proxy: "ProviderProxy | None",
         gateway: Gateway,
         origin: Origin | None = None,
     ) -> End:

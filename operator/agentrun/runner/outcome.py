@@ -34,6 +34,11 @@ class End:
     """Interrupted, because the pod is not kept for a person's answer."""
 
 
+WAITING_END = End(
+    OutcomeState.INTERRUPTED, None, "Nobody has answered so far; the pod is not kept.", waiting=True
+)
+
+
 @dataclass(frozen=True)
 class ProviderError:
     """What the model's provider answered last, if it was an error."""

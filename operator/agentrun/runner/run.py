@@ -11,7 +11,7 @@ import signal
 from collections.abc import Coroutine, Iterator, Mapping
 from contextlib import AsyncExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from agentrun.api import pod_layout
 from agentrun.api.events import EventType
@@ -25,7 +25,7 @@ from agentrun.api.v1alpha1 import (
     Result,
     Workspace,
 )
-from agentrun.runner.backends import RETRY_SECONDS, key_headers, write_identity
+from agentrun.runner.backends import REMOTE, RETRY_SECONDS, key_headers, write_identity
 from agentrun.runner.delivery import Delivery, author_of
 from agentrun.runner.dialogue import Dialogue
 from agentrun.runner.gateway import Gateway, Refused, RunOver, Unavailable
@@ -35,11 +35,7 @@ from agentrun.runner.instructions import write_instructions
 from agentrun.runner.journal import Journal
 from agentrun.runner.layout import Layout
 from agentrun.runner.outcome import End, Failure
-from agentrun.runner.own_tools import NAME, OwnTools
-from agentrun.runner.peer.commands import Peer
-from agentrun.runner.peer.desk import Desk
 from agentrun.runner.pipes import Pipes, announce
-from agentrun.runner.proxy import ProviderProxy
 from agentrun.runner.questions import Questions
 from agentrun.runner.redact import Redactor
 from agentrun.runner.reporter import Reporter
@@ -58,6 +54,9 @@ from agentrun.runner.transcript import Transcript, TranscriptHandler
 from agentrun.runner.trust import is_bundle
 from agentrun.runner.workspace import Base, clone, working_folder
 
+if TYPE_CHECKING:
+    from agentrun.runner.proxy import ProviderProxy
+
 PATIENCE_SECONDS = 600.0
 """How long the gateway may be away when nothing but it is waited for."""
 IDLE_SECONDS = 1800.0
@@ -70,7 +69,6 @@ _LAST_RESORT_SECONDS = 15.0
 _MARGIN_SECONDS = 2.0
 _PAUSE = 0.5
 _MAX_TEXT = 32_000
-_REMOTE = "remote_a2a"
 
 log = logging.getLogger(__name__)
 
@@ -148,7 +146,7 @@ class Attempt:
         self._journal = Journal(spool, gateway, redactor, settings.attempt, transcript.event)
         self._reporter = Reporter(gateway)
         self._questions = Questions(self._journal, self._reporter, settings.attempt, settings.idle)
-        self._is_remote = settings.backend == _REMOTE
+        self._is_remote = settings.backend == REMOTE
         self._conversation = self._make_conversation(pipes)
         self._delivery = Delivery(
             self._journal, gateway, redactor, settings.attempt, layout.termination_log
@@ -162,6 +160,7 @@ class Attempt:
         self._stopped_at = 0.0
         self._helpers: set[asyncio.Task[None]] = set()
         self._shipping: asyncio.Task[None] | None = None
+        self._reporting: asyncio.Task[None] | None = None
         self._is_told = False
         self._is_announced = not settings.resumes
         self._broken: End | None = None
@@ -172,10 +171,15 @@ class Attempt:
         journal, reporter, layout = self._journal, self._reporter, self._layout
         if self._is_remote:
             from agentrun.runner.a2a.conversation import RemoteConversation
+            from agentrun.runner.a2a.credentials import Given
 
-            key, url = provider_key(layout), self._settings.provider
-            given, given_for = remote_credentials(layout), remote_credentials_url(layout)
-            return RemoteConversation(journal, reporter, url, given, given_for, key)
+            given = Given(
+                remote_credentials(layout), remote_credentials_url(layout),
+                provider_key(layout), self._settings.provider,
+            )  # fmt: skip
+            return RemoteConversation(
+                journal, reporter, self._questions, self._redactor.text, given
+            )
         from agentrun.runner.conversation import Conversation
 
         workspace, backend = str(layout.workspace), self._settings.backend
@@ -189,9 +193,10 @@ class Attempt:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._on_signal)
         self._shipping = asyncio.create_task(self._journal.ship())
+        self._reporting = asyncio.create_task(self._reporter.run())
         self._helpers = {
             self._shipping,
-            asyncio.create_task(self._reporter.run()),
+            self._reporting,
             asyncio.create_task(self._conversation.listen()),
         }
         try:
@@ -293,6 +298,10 @@ class Attempt:
 
     async def _serve_tools(self, task: Task, stack: AsyncExitStack) -> str:
         """Offer AgentRun's own tools and ``peer`` in the pod; return where the tools are."""
+        from agentrun.runner.own_tools import OwnTools
+        from agentrun.runner.peer.commands import Peer
+        from agentrun.runner.peer.desk import Desk
+
         tools = OwnTools(self._gateway)
         url = await stack.enter_async_context(tools.serve(self._layout.tools_port))
         peer = Desk(self._pipes, Peer(task, self._gateway, tools, self._conversation).respond)
@@ -308,13 +317,12 @@ class Attempt:
 
     async def _restore(self, task: Task) -> Origin | None:
         """Put what an earlier pod has left where the agent will find it."""
-        if self._is_remote:
-            return None
         origin = await self._restorer.find(task)
         if origin is not None:
             kept = origin.manifest
             self._transcript.say("-", f"going on from attempt {kept.attempt} of {kept.run_id}")
-            await self._restorer.restore(origin, task)
+            if not self._is_remote:
+                await self._restorer.restore(origin, task)
         return origin
 
     async def _fetch_task(self) -> Task:
@@ -332,9 +340,11 @@ class Attempt:
         except Refused as error:
             raise Failure(Reason.RUNNER_FAILED, str(error)) from error
 
-    def _make_proxy(self) -> ProviderProxy | None:
+    def _make_proxy(self) -> "ProviderProxy | None":
         if not self._settings.provider or self._is_remote:
             return None
+        from agentrun.runner.proxy import ProviderProxy
+
         key = provider_key(self._layout)
         headers = key_headers(self._settings.backend, key) if key else {}
         patience = RETRY_SECONDS.get(self._settings.backend)
@@ -347,7 +357,8 @@ class Attempt:
         write_identity(self._layout, author.name, author.email)
         write_instructions(self._layout, task.spec.backend, task.profile.instruction_files)
         workspace = task.spec.workspace or task.profile.workspace or Workspace()
-        if workspace.git:
+        # An agent elsewhere cannot reach what would be cloned.
+        if workspace.git and not self._is_remote:
             self._git.send_password_to(password_hosts(task.profile))
             self._redactor.add(*secret_in_url(workspace.git.url))
             self._base = await self._checkout(task, workspace.git)
@@ -374,6 +385,7 @@ class Attempt:
 
     def _mcp_servers(self, task: Task, own: str) -> list[Any]:
         from agentrun.runner import mcp
+        from agentrun.runner.own_tools import NAME
 
         given = task.profile.mcp_servers
         servers = mcp.acp_servers(given, lambda key: mcp_secret(self._layout, key))
@@ -425,6 +437,7 @@ class Attempt:
             questions.current,
             self._conversation.usage,
             self._conversation.cost,
+            agent.task_id or None,
         )
         taker = Taker(self._layout, self._gateway, self._git, self._settings.patience)
         try:
@@ -490,14 +503,9 @@ class Attempt:
 
     async def _deliver(self, end: End, result: Result | None) -> Outcome:
         """Tell how the run ends, once all events are told or nothing tells them any more."""
-        drained = asyncio.create_task(self._journal.drained())
-        ways: set[asyncio.Task[None]] = {drained}
-        if self._shipping:
-            ways.add(self._shipping)
-        try:
-            await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            await _cancel(drained)
+        await _first(self._journal.drained(), self._shipping)
+        # An outcome ends the run: what is not known by then, as its snapshot, never will be.
+        await _first(self._reporter.settled(), self._reporting)
         outcome = self._delivery.outcome(self._end_now(end), result)
         await self._delivery.deliver(outcome)
         self._is_told = True
@@ -579,6 +587,16 @@ def _end_of_error(error: BaseException) -> End:
     log.error("The runner failed", exc_info=error)
     message = f"The runner failed: {type(error).__name__}: {error}"
     return End(OutcomeState.FAILED, Reason.RUNNER_FAILED, message)
+
+
+async def _first(work: Coroutine[Any, Any, None], helper: asyncio.Task[None] | None) -> None:
+    """Wait for ``work``, or until the helper that does it has ended."""
+    done = asyncio.create_task(work)
+    ways = {done, helper} if helper else {done}
+    try:
+        await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        await _cancel(done)
 
 
 async def _cancel(*tasks: asyncio.Task[Any]) -> None:

@@ -26,6 +26,9 @@ def test_gemini_finds_its_settings_where_its_environment_says(tmp_path: Path) ->
     settings = json.loads(layout.at(named).read_text())
     assert settings["security"]["auth"]["selectedType"] == "gemini-api-key"
     assert settings["privacy"]["usageStatisticsEnabled"] is False
+    [policy] = (layout.home / ".gemini/policies").glob("*.toml")
+    [rule] = tomllib.loads(policy.read_text())["rule"]
+    assert (rule["mcpName"], rule["decision"]) == ("agentrun", "allow")
 
 
 def test_identity_replaces_the_first_config(layout: Layout) -> None:

@@ -5,6 +5,7 @@ A task's state comes as updates from a stream, or as snapshots of the whole task
 same here, and what was told once is not told again.
 """
 
+import hashlib
 import json
 from typing import Any
 
@@ -13,14 +14,14 @@ from agentrun.api.events import EventType
 Draft = tuple[EventType, dict[str, Any]]
 Raw = dict[str, Any]
 
-ARTIFACT_BOUND = 8 * 1024 * 1024
-"""How much of one artifact is kept, as JSON."""
+ARTIFACTS_BOUND = 4 * 1024 * 1024
+"""How much of a task's artifacts is kept together, as JSON. Each is told of before it is let go."""
 
 WAITING = {"input-required": EventType.INPUT_REQUIRED, "auth-required": EventType.AUTH_REQUIRED}
 FINAL = frozenset({"completed", "failed", "canceled", "rejected"})
+# That a task has ended is not yet that its run has: only the journal's seal says that.
 _STATUS = {
     "submitted": "queued", "input-required": "input_required", "auth-required": "auth_required",
-    "completed": "completed", "canceled": "cancelled", "failed": "failed", "rejected": "rejected",
 }  # fmt: skip
 
 
@@ -38,8 +39,11 @@ class Mapper:
         self._replied: str | None = None
         self._seen: set[str] = set()
         self._artifacts: dict[str, Raw] = {}
+        self._size = 0
         self._pending: list[str] = []
         self._told: dict[str, str] = {}
+        """By artifact, a digest of what was told of it."""
+        self._looked_at: dict[str, str] = {}
 
     @property
     def is_settled(self) -> bool:
@@ -83,7 +87,8 @@ class Mapper:
         self.state, self.status_text, self._replied = "", "", None
         if new_task:
             self.task_id = None
-            self._artifacts, self._pending, self._told = {}, [], {}
+            self._artifacts, self._size, self._pending = {}, 0, []
+            self._told, self._looked_at = {}, {}
 
     def feed(self, event: Raw) -> list[Draft]:
         """Take one message of the stream, or a snapshot, and return the events it makes."""
@@ -108,6 +113,17 @@ class Mapper:
         pending, self._pending = self._pending, []
         return [draft for key in pending for draft in self._tell(key, from_snapshot=False)]
 
+    def finish(self) -> list[Draft]:
+        """Tell of everything that was not told yet: there will be no more."""
+        keys = [*self._artifacts]
+        return self.flush() + [one for key in keys for one in self._tell(key, from_snapshot=True)]
+
+    def _is_whole(self, key: str) -> bool:
+        """Whether an artifact grows no more, as far as one can know who only sees snapshots."""
+        digest = _digest(self._artifacts[key])
+        is_same, self._looked_at[key] = self._looked_at.get(key) == digest, digest
+        return is_same or self.is_settled
+
     def _note_ids(self, task: str | None, context: str | None) -> None:
         self.task_id = task or self.task_id
         self.context_id = context or self.context_id
@@ -118,10 +134,12 @@ class Mapper:
         for message in task.get("history", []):
             if _role(message) == "agent":
                 drafts += self._message(message)
+        told = self._status(task.get("status", {}))
         for artifact in task.get("artifacts", []):
-            self._artifacts[artifact.get("artifactId", "")] = {"artifactId": "", **artifact}
-            drafts += self._tell(artifact.get("artifactId", ""), from_snapshot=True)
-        return drafts + self._status(task.get("status", {}))
+            key = self._keep(artifact)
+            if self._is_whole(key):
+                drafts += self._tell(key, from_snapshot=True)
+        return drafts + told
 
     def _status(self, status: Raw) -> list[Draft]:
         state = _state(status.get("state", ""))
@@ -148,22 +166,51 @@ class Mapper:
 
     def _artifact(self, update: Raw) -> list[Draft]:
         self._note_ids(update.get("taskId"), update.get("contextId"))
-        artifact = {"artifactId": "", "parts": [], **update.get("artifact", {})}
-        key = artifact["artifactId"]
+        artifact = update.get("artifact", {})
+        key = artifact.get("artifactId", "")
         drafts = [] if key in self._pending else self.flush()
-        known = self._artifacts.get(key)
-        if update.get("append") and known:
-            _append(known, artifact["parts"])
+        if update.get("append") and key in self._artifacts:
+            self._append(self._artifacts[key], artifact.get("parts", []))
         else:
-            self._artifacts[key] = artifact
+            self._keep(artifact)
         if key not in self._pending:
             self._pending.append(key)
         return drafts + (self.flush() if update.get("lastChunk") else [])
 
+    def _keep(self, given: Raw) -> str:
+        artifact = {"artifactId": "", "parts": [], **given}
+        key: str = artifact["artifactId"]
+        before = self._artifacts.get(key, {"parts": []})
+        self._size += _size(artifact["parts"]) - _size(before["parts"])
+        self._artifacts[key] = artifact
+        return key
+
+    def _append(self, artifact: Raw, parts: list[Raw]) -> None:
+        size = _size(parts)
+        if artifact.get("is_cut") or self._size + size > ARTIFACTS_BOUND:
+            artifact["is_cut"] = True
+            return
+        self._size += size
+        for part in parts:
+            last = artifact["parts"][-1] if artifact["parts"] else {}
+            if set(part) == {"text"} and set(last) == {"text"}:
+                last["text"] += part["text"]
+            else:
+                artifact["parts"].append(part)
+
+    def _let_go(self, artifact: Raw) -> None:
+        """Forget what an artifact holds, once it was told, if all together hold too much."""
+        if self._size > ARTIFACTS_BOUND:
+            self._size -= _size(artifact["parts"])
+            artifact |= {"parts": [], "is_gone": True}
+
     def _tell(self, key: str, from_snapshot: bool) -> list[Draft]:
         artifact = self._artifacts[key]
-        whole = json.dumps(artifact, sort_keys=True)
+        if artifact.get("is_gone"):
+            return []
+        whole = _digest(artifact)
         if self._told.get(key) == whole:
+            self._let_go(artifact)
             return []
         self._told[key] = whole
         data = {
@@ -174,6 +221,7 @@ class Mapper:
         }  # fmt: skip
         if artifact.get("is_cut"):
             data["truncated"] = True
+        self._let_go(artifact)
         return [(EventType.ARTIFACT_ADDED, {k: v for k, v in data.items() if v is not None})]
 
     def _ids(self) -> Raw:
@@ -185,16 +233,12 @@ def text_of(parts: list[Raw]) -> str:
     return "".join(part["text"] for part in parts if "text" in part)
 
 
-def _append(artifact: Raw, parts: list[Raw]) -> None:
-    if len(json.dumps(artifact)) + len(json.dumps(parts)) > ARTIFACT_BOUND:
-        artifact["is_cut"] = True
-        return
-    for part in parts:
-        last = artifact["parts"][-1] if artifact["parts"] else {}
-        if set(part) == {"text"} and set(last) == {"text"}:
-            last["text"] += part["text"]
-        else:
-            artifact["parts"].append(part)
+def _digest(artifact: Raw) -> str:
+    return hashlib.sha256(json.dumps(artifact, sort_keys=True).encode()).hexdigest()
+
+
+def _size(parts: list[Raw]) -> int:
+    return len(json.dumps(parts))
 
 
 def _state(name: str) -> str:

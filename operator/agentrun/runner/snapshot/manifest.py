@@ -52,6 +52,8 @@ class Manifest(_Kept):
     attempt: int
     backend: str
     session_id: str
+    remote_task: str | None = None
+    """The remote agent's task; its conversation is kept where it is, so there are no parts."""
     acknowledged_input: int = 0
     delivered_message: int = 0
     """The newest message of the agent's mailbox that the conversation has in it."""

@@ -12,6 +12,7 @@ from pathlib import Path
 from agentrun.api.gateway import Task
 from agentrun.api.quantities import parse
 from agentrun.api.v1alpha1 import Question, Snapshot, Usage, Workspace
+from agentrun.runner.backends import REMOTE
 from agentrun.runner.gateway import Gateway, GatewayError
 from agentrun.runner.git import Git, GitError
 from agentrun.runner.layout import Layout
@@ -45,6 +46,7 @@ class Moment:
     question: Question | None
     usage: Usage | None
     cost: str | None
+    remote_task: str | None = None
 
 
 @dataclass
@@ -63,7 +65,7 @@ class Taker:
         try:
             folder.mkdir(parents=True)
             found = await self._describe(moment, base)
-            found.parts = await asyncio.to_thread(self._pack, moment.task, found, folder)
+            found.parts = await self._pack(moment.task, found, folder)
             await self._store(found, folder)
         except (GatewayError, GitError, CannotKeep, OSError) as error:
             raise SnapshotFailed(f"The conversation could not be kept: {error}") from error
@@ -78,17 +80,20 @@ class Taker:
         )
 
     async def _describe(self, moment: Moment, base: Base | None) -> Manifest:
-        task = moment.task
+        task, is_remote = moment.task, moment.task.spec.backend == REMOTE
+        # An agent elsewhere keeps its conversation itself, and has touched no file of the pod.
+        base = None if is_remote else base
         return Manifest(
             run=task.uid,
             run_id=task.run_id,
             attempt=task.attempt,
             backend=task.spec.backend,
             session_id=moment.session_id,
+            remote_task=moment.remote_task,
             acknowledged_input=moment.acknowledged,
             delivered_message=moment.delivered,
             taken_at=datetime.now(UTC),
-            workspace=_kind(task, base),
+            workspace="none" if is_remote else _kind(task, base),
             change=await self._change(base) if base else None,
             question=moment.question,
             usage=moment.usage,
@@ -113,24 +118,31 @@ class Taker:
         args = ("rev-parse", "--verify", "-q", f"{ref}^{{commit}}")
         return (await self.git.run(*args, cwd=base.private)).strip()
 
-    def _pack(self, task: Task, found: Manifest, folder: Path) -> list[Part]:
+    async def _pack(self, task: Task, found: Manifest, folder: Path) -> list[Part]:
+        if found.backend == REMOTE:
+            return []
         allowed = task.profile.sessions.max_snapshot_size
         packer = Packer(folder, int(parse(allowed)))
         try:
-            parts = packer.pack(self._sources(found))
+            parts = await asyncio.to_thread(packer.pack, self._sources(found))
         except TooLarge as error:
-            sizes = ", ".join(
-                f"{source.name} {size_of(source) / _MIB:.1f} MiB" for source in self._sources(found)
-            )
+            sizes = await asyncio.to_thread(self._sizes, found)
             message = (
                 f"The conversation and its workspace ({sizes}, before compression) are more than"
                 f" {allowed}, the profile's sessions.maxSnapshotSize: nothing was kept, so they"
                 " cannot be resumed. Allow more there, or have the agent leave less behind."
             )
             raise SnapshotFailed(message) from error
+        finally:
+            packer.give_up()
         if packer.left_out:
             log.warning("The snapshot leaves out: %s", "; ".join(packer.left_out))
         return parts
+
+    def _sizes(self, found: Manifest) -> str:
+        return ", ".join(
+            f"{source.name} {size_of(source) / _MIB:.1f} MiB" for source in self._sources(found)
+        )
 
     def _sources(self, found: Manifest) -> Iterator[Source]:
         home = self.layout.home

@@ -1,0 +1,148 @@
+"""
+The agent: its task is a JSON list of steps, such as `[["say", "hi"], ["artifact", "a", "done"]]`.
+
+======================= ========================================================================
+step                    what happens
+======================= ========================================================================
+say TEXT                the task is working, with a message
+whisper BASE64          the same, of a text that its task should not show
+artifact ID TEXT [N]    an artifact, in N pieces
+fill ID SIZE N          the same, of so many letters
+data ID OBJECT          an artifact with a data part
+binary ID BYTES         an artifact of so many bytes
+recall                  an artifact with everything the conversation was told
+ask TEXT                input-required; the next message goes on with the steps after it
+auth TEXT               auth-required; the same
+sleep SECONDS           nothing
+fail, reject TEXT       the task ends so; without either, it is completed
+reply TEXT              as the first: the answer is a message, and there is no task
+later STEPS             what the next task of the same conversation does
+stubborn                tasks/cancel is refused with TaskNotCancelable
+deaf                    tasks/cancel is not answered
+drop, hush, garble      what `faults` does to the stream at this point
+======================= ========================================================================
+"""
+
+import asyncio
+import base64
+import json
+import uuid
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from a2a.helpers import new_data_part, new_raw_part, new_text_message, new_text_part
+from a2a.server.agent_execution import AgentExecutor, RequestContext
+from a2a.server.events import EventQueue
+from a2a.server.tasks import TaskUpdater
+from a2a.types import a2a_pb2 as pb
+from a2a.utils.errors import TaskNotCancelableError
+
+from dev.a2a.faults import FAULTS
+
+Steps = list[list[Any]]
+
+
+class Scripted(AgentExecutor):
+    """Does what its tasks say, and remembers what it was told."""
+
+    def __init__(self) -> None:
+        self.left: dict[str, Steps] = {}
+        self.later: dict[str, Steps] = {}
+        self.habits: dict[str, set[str]] = {}
+        self.heard: dict[str, list[str]] = {}
+        """What was said, by conversation."""
+        self.cancelled: list[str] = []
+        """The tasks that it was asked to cancel."""
+
+    async def execute(self, context: RequestContext, event_queue: EventQueue) -> None:
+        """Do the steps of a new task, or those that are left of one that waited."""
+        task, where = context.task_id or "", context.context_id or ""
+        text = context.get_user_input()
+        self.heard.setdefault(where, []).append(text)
+        steps = self.left.pop(task, None) or self.later.pop(where, None)
+        steps = _steps(text) if steps is None else steps
+        if steps[0][0] == "reply":
+            await event_queue.enqueue_event(_agent(steps[0][1], where))
+            return
+        if context.current_task is None:
+            status = pb.TaskStatus(state=pb.TaskState.TASK_STATE_SUBMITTED)
+            await event_queue.enqueue_event(pb.Task(id=task, context_id=where, status=status))
+        updater = TaskUpdater(event_queue, task, where)
+        await updater.start_work()
+        await self._work(updater, task, where, steps)
+
+    async def _work(self, updater: TaskUpdater, task: str, where: str, steps: Steps) -> None:
+        while steps:
+            name, *words = steps.pop(0)
+            if name in ("stubborn", "deaf"):
+                self.habits.setdefault(task, set()).add(name)
+            elif name == "later":
+                self.later[where] = words[0]
+            elif name == "recall":
+                await _artifact(updater, "recall", json.dumps(self.heard[where]))
+            elif name in FAULTS:
+                await _STEPS["say"](updater, f"({name} {uuid.uuid4().hex[:8]})")
+            else:
+                if name in ("ask", "auth"):
+                    self.left[task] = steps
+                await _STEPS[name](updater, *words)
+                if name in ("ask", "auth", "fail", "reject"):
+                    return
+        await updater.complete()
+
+    async def cancel(self, context: RequestContext, event_queue: EventQueue) -> None:
+        """Cancel, unless the task said not to."""
+        self.cancelled.append(context.task_id or "")
+        habits = self.habits.get(context.task_id or "", set())
+        if "stubborn" in habits:
+            raise TaskNotCancelableError
+        if "deaf" in habits:
+            await asyncio.sleep(3600)
+        await TaskUpdater(event_queue, context.task_id or "", context.context_id or "").cancel()
+
+
+def _steps(text: str) -> Steps:
+    try:
+        begin = text.index("[[")
+        found, _ = json.JSONDecoder().raw_decode(text[begin:])
+        return list(found)
+    except ValueError:
+        return [["artifact", "echo", text]]
+
+
+def _agent(text: str, context: str | None = None) -> pb.Message:
+    return new_text_message(text, context_id=context, role=pb.Role.ROLE_AGENT)
+
+
+async def _artifact(updater: TaskUpdater, name: str, text: str, pieces: int = 1) -> None:
+    size = -(-len(text) // pieces)
+    for number in range(pieces):
+        piece = text[number * size : (number + 1) * size]
+        await updater.add_artifact(
+            [new_text_part(piece)], artifact_id=name, name=name, append=number > 0,
+            last_chunk=number == pieces - 1,
+        )  # fmt: skip
+
+
+async def _data(updater: TaskUpdater, name: str, value: Any) -> None:
+    await updater.add_artifact([new_data_part(value)], artifact_id=name, name=name)
+
+
+async def _binary(updater: TaskUpdater, name: str, size: int) -> None:
+    part = new_raw_part(bytes(size), media_type="application/octet-stream")
+    await updater.add_artifact([part], artifact_id=name, name=name)
+
+
+_STEPS: dict[str, Callable[..., Awaitable[Any]]] = {
+    "say": lambda it, text: it.update_status(pb.TaskState.TASK_STATE_WORKING, _agent(text)),
+    "whisper": lambda it, code: _STEPS["say"](it, base64.b64decode(code).decode()),
+    "ask": lambda it, text: it.requires_input(_agent(text)),
+    "auth": lambda it, text: it.requires_auth(_agent(text)),
+    "fail": lambda it, text: it.failed(_agent(text)),
+    "reject": lambda it, text: it.reject(_agent(text)),
+    "sleep": lambda it, seconds: asyncio.sleep(seconds),
+    "artifact": _artifact,
+    "fill": lambda it, name, size, pieces: _artifact(it, name, "x" * size, pieces),
+    "data": _data,
+    "binary": _binary,
+}

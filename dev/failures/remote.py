@@ -1,0 +1,185 @@
+"""What can go wrong with an agent elsewhere (docs/a2a.md)."""
+
+from agentrun.api.v1alpha1 import Phase, Reason
+from dev.failures.row import Failure, Theme
+
+_ONCE = "at once"
+_CARD = r"^The agent's card cannot be read from http\S+/\.well-known/agent-card\.json: "
+_URL = "https://agent.example/.well-known/agent-card.json"
+_SHOWN = f"The agent's card cannot be read from {_URL}: "
+_CHECK = ". Check backend_config.agent_url and agent_card_path, and that pods reach it."
+
+THEME = Theme(
+    "A remote agent",
+    (
+        Failure(
+            key="remote-unreachable",
+            happened="Nothing answers at `agent_url`.",
+            reason=Reason.PROVIDER_ERROR,
+            message=_CARD + r".*and that pods reach it\.$",
+            shows=_SHOWN + "All connection attempts failed" + _CHECK,
+            bound="10 s",
+            remedy="Mend `agent_url`; or let pods reach it (`networkPolicy.extraEgress`).",
+        ),
+        Failure(
+            key="remote-card-missing",
+            happened="The server has no agent card there.",
+            reason=Reason.PROVIDER_ERROR,
+            message=_CARD + r"http\S+ answered 404",
+            shows=f"{_SHOWN}{_URL} answered 404{_CHECK}",
+            bound=_ONCE,
+            remedy="Name where the card is as `agent_card_path`.",
+        ),
+        Failure(
+            key="remote-card-moved",
+            happened="The card's URL redirects.",
+            reason=Reason.PROVIDER_ERROR,
+            message=_CARD + r"http\S+ answered 30\d, which leads to \S+: nothing is sent there",
+            shows=f"{_SHOWN}{_URL} answered 307, which"
+            " leads to http://agent.example/: nothing is sent there unasked" + _CHECK,
+            bound=_ONCE,
+            remedy="Give the URL that it leads to, if it is to be trusted.",
+        ),
+        Failure(
+            key="remote-card-hangs",
+            happened="The server takes the request for the card, and does not answer.",
+            reason=Reason.PROVIDER_ERROR,
+            message=_CARD + r"no answer within 30 s",
+            shows=_SHOWN + "no answer within 30 s" + _CHECK,
+            bound="30 s",
+            remedy="Run it again when the agent is well.",
+        ),
+        Failure(
+            key="remote-card-wrong",
+            happened="What is there is no agent card.",
+            reason=Reason.PROTOCOL_ERROR,
+            message=r"^What http\S+ serves is no A2A agent card: ",
+            shows="What https://agent.example/.well-known/agent-card.json serves is no A2A agent"
+            " card: Expecting value: line 1 column 1 (char 0). Check backend_config.agent_url and"
+            " agent_card_path.",
+            bound=_ONCE,
+            remedy="Mend `agent_url`.",
+        ),
+        Failure(
+            key="remote-interface-unknown",
+            happened="The card names only interfaces that AgentRun does not speak.",
+            reason=Reason.PROTOCOL_ERROR,
+            message=r"offers no interface that AgentRun speaks .*; its card names: GRPC\.$",
+            shows="The agent of https://agent.example offers no interface that AgentRun speaks"
+            " (JSONRPC or HTTP+JSON of A2A 1.0 or 0.3); its card names: GRPC.",
+            bound=_ONCE,
+            remedy="Have the agent offer JSON-RPC or HTTP+JSON.",
+        ),
+        Failure(
+            key="remote-leads-elsewhere",
+            happened="The run has credentials, and the card leads to another host.",
+            reason=Reason.PROVIDER_ERROR,
+            message=r"^The agent's card leads to http\S+, but the credentials were given for http",
+            shows="The agent's card leads to http://other.example/rpc, but the credentials were"
+            " given for https://agent.example. If it is to be trusted, give its URL as"
+            " backend_config.agent_url, and that of the card as agent_card_path.",
+            bound=_ONCE,
+            remedy="As it says. Nothing was sent to the other host.",
+        ),
+        Failure(
+            key="remote-refuses",
+            happened="The agent refuses the credentials, or wants some (401, 403).",
+            reason=Reason.AUTH_REQUIRED,
+            message=r"answered 40[13]\. Give the credentials it wants as backend_config\.auth",
+            shows=f"{_SHOWN}{_URL} answered 401. Give the"
+            " credentials it wants as backend_config.auth_token or headers, or in the Secret that"
+            " the profile names as provider.keySecret.",
+            bound=_ONCE,
+            remedy="As it says.",
+        ),
+        Failure(
+            key="remote-key-of-another",
+            happened="The profile's key is for another agent than the run's.",
+            reason=Reason.PROFILE_INVALID,
+            message=r"^The profile's provider\.keySecret is for provider\.baseURL \(.*\), not for ",
+            shows="The profile's provider.keySecret is for provider.baseURL (https://one.example),"
+            " not for https://other.example. Set provider.baseURL to the agent's URL, or give the"
+            " run its own credentials.",
+            bound=_ONCE,
+            remedy="As it says.",
+        ),
+        Failure(
+            key="remote-secret-of-another",
+            happened="The run names the Secret of a run with another agent.",
+            reason=Reason.PROFILE_INVALID,
+            message=r"^The credentials in the Secret of spec\.backendConfig were given for http\S+,"
+            r" not for http",
+            shows="The credentials in the Secret of spec.backendConfig were given for"
+            " https://one.example, not for https://other.example. Create the run again with"
+            " credentials of its own.",
+            bound=_ONCE,
+            remedy="Spawn the run with its own `auth_token` or `headers`.",
+        ),
+        Failure(
+            key="remote-secret-missing",
+            happened="The Secret that the run names is not there.",
+            reason=Reason.SECRET_MISSING,
+            message=r'secret "[^"]+-agentrun-backend" not found',
+            shows='MountVolume.SetUp failed for volume "backend" : secret'
+            ' "run-06h0gp4gqbn9v1s0q4v4e8tk2c-agentrun-backend" not found',
+            bound="operator.stuckTimeoutSeconds",
+            remedy="Spawn the run again. The Secret goes when its run and its session are gone.",
+        ),
+        Failure(
+            key="remote-url-missing",
+            happened="Neither the run nor its profile names an agent.",
+            reason=Reason.PROFILE_INVALID,
+            message=r"^spec\.backendConfig\.agent_url: ",
+            shows="spec.backendConfig.agent_url: Field required. Create the run again with the URL"
+            " of an A2A agent as backendConfig.agent_url.",
+            bound=_ONCE,
+            remedy="As it says; or name it in the profile, as `provider.baseURL`.",
+        ),
+        Failure(
+            key="remote-broken",
+            happened="The agent answers the task with an error.",
+            reason=Reason.PROVIDER_ERROR,
+            message=r"^The remote agent did not take the task: http\S+ answered 500",
+            shows="The remote agent did not take the task: https://agent.example/rpc answered 500",
+            bound=_ONCE,
+            remedy="Run it again when the agent is well.",
+        ),
+        Failure(
+            key="remote-mute",
+            happened="The agent takes the task, and says nothing.",
+            reason=Reason.PROTOCOL_ERROR,
+            message=r"^The remote agent ended its answer without a message or a task\.$",
+            shows="The remote agent ended its answer without a message or a task.",
+            bound=_ONCE,
+            remedy="Mend the agent.",
+        ),
+        Failure(
+            key="remote-forgets",
+            happened="The stream breaks off, and the agent does not know its task any more.",
+            reason=Reason.PROVIDER_ERROR,
+            message=r"^Remote task \S+ cannot be followed: ",
+            shows="Remote task 7d0c cannot be followed: Task not found",
+            bound="at once; 60 s if the agent is away",
+            remedy="Run it again from the start.",
+        ),
+        Failure(
+            key="remote-failed",
+            happened="The remote task failed: the message is what its agent says.",
+            reason=Reason.PROVIDER_ERROR,
+            message=r"^I cannot$",
+            shows="I cannot",
+            bound=_ONCE,
+            remedy="As the agent says.",
+        ),
+        Failure(
+            key="remote-rejected",
+            happened="The agent rejected the task: the message is what it says.",
+            reason=Reason.REFUSED,
+            phase=Phase.REJECTED,
+            message=r"^I will not$",
+            shows="I will not",
+            bound=_ONCE,
+            remedy="Ask for something else.",
+        ),
+    ),
+)  # fmt: skip

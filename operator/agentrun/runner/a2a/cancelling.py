@@ -1,0 +1,75 @@
+"""Cancelling a remote task: it is done, or the run says that it could not be."""
+
+import asyncio
+
+from agentrun.api.events import EventType
+from agentrun.runner.a2a.client import Remote
+from agentrun.runner.a2a.errors import RemoteError
+from agentrun.runner.a2a.mapping import FINAL, WAITING, Mapper
+from agentrun.runner.gateway import Gateway, GatewayError
+from agentrun.runner.journal import Journal
+
+_ID_SECONDS = 2.0
+_CANCEL_SECONDS = 2.5
+_ASK_SECONDS = 1.5
+_NEWS_MS = 700
+"""The front door may hear of a cancellation later than the pod."""
+
+
+class Canceller:
+    """Cancels the task that a mapper follows."""
+
+    def __init__(self, journal: Journal, mapper: Mapper) -> None:
+        self._journal = journal
+        self._mapper = mapper
+        self.named = asyncio.Event()
+        """Set once the agent has named the task."""
+        self.words = "The runner was told to stop."
+        """What became of the task."""
+
+    @property
+    def _name(self) -> str:
+        return f"Remote task {self._mapper.task_id} of {self._mapper.remote_ref['agent_url']}"
+
+    def leave_waiting(self) -> None:
+        """Say that the task was left to wait."""
+        self.words = f"{self._name} goes on waiting for an answer."
+
+    async def cancel(self, remote: Remote, gateway: Gateway | None, known: int) -> None:
+        """Cancel it, unless it waits for a person and the run goes on waiting without a pod."""
+        is_waiting = self._mapper.state in WAITING
+        if self._mapper.is_settled and not is_waiting:
+            return
+        if is_waiting and await _is_wanted(gateway, known):
+            self.leave_waiting()
+            return
+        if self._mapper.task_id is None:
+            self.words = (
+                "The remote agent had been given the task, but had not named it yet: it may still"
+                " be working."
+            )
+            async with asyncio.timeout(_ID_SECONDS):
+                await self.named.wait()
+        self.words = f"{self._name} did not confirm its end in time: it may still be working."
+        try:
+            async with asyncio.timeout(_CANCEL_SECONDS):
+                drafts = self._mapper.feed(await remote.cancel(self._mapper.task_id or ""))
+        except (RemoteError, TimeoutError) as error:
+            why = str(error) or f"no answer within {_CANCEL_SECONDS} s"
+            self.words = f"{self._name} could not be cancelled: {why}. It may still be working."
+            self._journal.add(EventType.REASONING, {"text": self.words})
+            return
+        for kind, data in drafts:
+            self._journal.add(kind, data)
+        if self._mapper.state in FINAL:
+            self.words = f"{self._name} is {self._mapper.state}."
+
+
+async def _is_wanted(gateway: Gateway | None, known: int) -> bool:
+    """Whether only the pod is to go, and not the run. Who cannot be asked has not said so."""
+    try:
+        async with asyncio.timeout(_ASK_SECONDS):
+            answer = await gateway.inputs(known, _NEWS_MS) if gateway else None
+    except (GatewayError, TimeoutError):
+        return False
+    return answer is not None and answer.desired_state == "Active"

@@ -1,0 +1,96 @@
+"""Reading a remote agent's card, and refusing what cannot be worked with, in words that help."""
+
+import asyncio
+import json
+
+import httpx
+from a2a.client import ClientConfig, ClientFactory
+from a2a.client.card_resolver import parse_agent_card
+from a2a.client.client import Client
+from a2a.types import a2a_pb2
+
+from agentrun.api.v1alpha1 import Reason
+from agentrun.runner.a2a.config import RemoteConfig, card_urls, origin
+from agentrun.runner.a2a.errors import RemoteError, explained
+from agentrun.runner.outcome import Failure
+
+CARD_SECONDS = 30.0
+"""How long an agent may take to show its card."""
+_BINDINGS = ("JSONRPC", "HTTP+JSON")
+_CHECK = "Check backend_config.agent_url and agent_card_path"
+
+
+async def read_card(http: httpx.AsyncClient, config: RemoteConfig) -> a2a_pb2.AgentCard:
+    """Read the card from the first place that has one. Failure if none has."""
+    urls = card_urls(config)
+    for url in urls:
+        try:
+            content = await _fetch(http, url)
+        except RemoteError as error:
+            if error.status != 404 or url == urls[-1]:
+                raise _unreadable(urls[0], error) from error
+            continue
+        return _parse(url, content)
+    raise AssertionError("the last URL returns or raises")
+
+
+def make_client(
+    http: httpx.AsyncClient, card: a2a_pb2.AgentCard, config: RemoteConfig, has_credentials: bool
+) -> Client:
+    """Connect as the card says. Failure if it names nothing that can be spoken."""
+    settings = ClientConfig(httpx_client=http, supported_protocol_bindings=[*_BINDINGS])
+    try:
+        client = ClientFactory(settings).create(card)
+    except (ValueError, KeyError) as error:
+        spoken = ", ".join(one.protocol_binding for one in card.supported_interfaces)
+        message = (
+            f"The agent of {config.agent_url} offers no interface that AgentRun speaks (JSONRPC or"
+            f" HTTP+JSON of A2A 1.0 or 0.3); its card names: {spoken or 'none'}."
+        )
+        raise Failure(Reason.PROTOCOL_ERROR, message) from error
+    if has_credentials:
+        _check_origins(card, config)
+    return client
+
+
+async def _fetch(http: httpx.AsyncClient, url: str) -> bytes:
+    try:
+        with explained():
+            async with asyncio.timeout(CARD_SECONDS):
+                response = await http.get(url)
+            response.raise_for_status()
+            return response.content
+    except RemoteError as error:
+        if isinstance(error.__cause__, TimeoutError | httpx.TimeoutException):
+            raise RemoteError(f"no answer within {CARD_SECONDS:.0f} s") from error
+        raise
+
+
+def _unreadable(url: str, error: RemoteError) -> Failure:
+    failure = error.as_failure(f"The agent's card cannot be read from {url}")
+    if failure.reason is Reason.AUTH_REQUIRED:
+        return failure
+    hint = f"{failure.message}. {_CHECK}, and that pods reach it."
+    return Failure(failure.reason, hint)
+
+
+def _parse(url: str, content: bytes) -> a2a_pb2.AgentCard:
+    try:
+        return parse_agent_card(json.loads(content))
+    except Exception as error:
+        message = f"What {url} serves is no A2A agent card: {error}. {_CHECK}."
+        raise Failure(Reason.PROTOCOL_ERROR, message) from error
+
+
+def _check_origins(card: a2a_pb2.AgentCard, config: RemoteConfig) -> None:
+    """Refuse to work without the credentials, or to show them to whom they were not given for."""
+    spoken = [one.url for one in card.supported_interfaces if one.protocol_binding in _BINDINGS]
+    if all(origin(url) == origin(config.agent_url) for url in spoken):
+        return
+    elsewhere = next(url for url in spoken if origin(url) != origin(config.agent_url))
+    message = (
+        f"The agent's card leads to {elsewhere}, but the credentials were given for"
+        f" {config.agent_url}. If it is to be trusted, give its URL as backend_config.agent_url,"
+        " and that of the card as agent_card_path."
+    )
+    raise Failure(Reason.PROVIDER_ERROR, message)

@@ -1,0 +1,35 @@
+"""What the end of a remote task means for the run. Pure."""
+
+import json
+from typing import Any
+
+from agentrun.api.v1alpha1 import OutcomeState, Reason
+from agentrun.runner.a2a.mapping import Mapper
+from agentrun.runner.outcome import End
+from agentrun.runner.prompt import check_answer
+
+
+def end_of(task: Mapper) -> End:
+    """Say how the run ends."""
+    said, words = task.final_response, task.status_text
+    match task.state:
+        case "failed":
+            message = words or "The remote agent's task failed; it gave no reason."
+            return End(OutcomeState.FAILED, Reason.PROVIDER_ERROR, message, said)
+        case "rejected":
+            message = words or "The remote agent declined the task; it gave no reason."
+            return End(OutcomeState.REJECTED, Reason.REFUSED, message, said)
+        case "canceled":
+            message = words or "The remote agent's task was cancelled there, by somebody else."
+            return End(OutcomeState.FAILED, Reason.PROVIDER_ERROR, message, said)
+    return End(OutcomeState.COMPLETED, Reason.COMPLETED, "", said)
+
+
+def check_structured(task: Mapper, schema: dict[str, Any]) -> Any:
+    """Return the structured answer: a data part, else JSON in the text. ValueError if none fits."""
+    data = task.structured
+    text = json.dumps(data) if data is not None else task.final_response
+    try:
+        return check_answer(text or "", schema)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error

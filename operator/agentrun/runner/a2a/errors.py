@@ -1,0 +1,82 @@
+"""What can go wrong with a remote agent, and whether trying again may help."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import httpx
+from a2a.client.errors import A2AClientError
+from a2a.utils.errors import A2AError, InternalError
+
+from agentrun.api.v1alpha1 import Reason
+from agentrun.runner.outcome import Failure
+
+_REFUSALS = (401, 403)
+_PASSING = (408, 425, 429)
+_MAX_TEXT = 2000
+
+
+class TooLarge(httpx.ReadError):
+    """The agent says more at once than is read."""
+
+
+class RemoteError(Exception):
+    """A request to the remote agent failed."""
+
+    def __init__(
+        self, message: str, status: int | None = None, *, final: bool = False, sent: bool = True
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.is_final = final
+        """Whether the same request would fail again."""
+        self.was_sent = sent
+        """Whether the agent may have had the request."""
+
+    def as_failure(self, what: str) -> Failure:
+        """Say that the run cannot go on because of it."""
+        if self.status in _REFUSALS:
+            message = (
+                f"{what}: {self}. Give the credentials it wants as backend_config.auth_token or"
+                " headers, or in the Secret that the profile names as provider.keySecret."
+            )
+            return Failure(Reason.AUTH_REQUIRED, message)
+        return Failure(Reason.PROVIDER_ERROR, f"{what}: {self}")
+
+
+@contextmanager
+def explained() -> Iterator[None]:
+    """Turn whatever the SDK raises on a foreign answer into a RemoteError."""
+    try:
+        yield
+    except (GeneratorExit, RemoteError):
+        raise
+    except Exception as error:
+        raise _explain(error) from error
+
+
+def _explain(error: Exception) -> RemoteError:
+    text = (str(error) or type(error).__name__)[:_MAX_TEXT]
+    for cause in _causes(error):
+        if isinstance(cause, httpx.HTTPStatusError):
+            return _of_status(cause.response)
+        if isinstance(cause, TooLarge):
+            return RemoteError(str(cause), final=True)
+        if isinstance(cause, httpx.ConnectError | httpx.ConnectTimeout | httpx.ProxyError):
+            return RemoteError(text, sent=False)
+    # The client's errors are those of the connection, the others the agent's own answers.
+    is_answer = isinstance(error, A2AError) and not isinstance(error, A2AClientError)
+    return RemoteError(text, final=is_answer and not isinstance(error, InternalError))
+
+
+def _of_status(response: httpx.Response) -> RemoteError:
+    status, text = response.status_code, f"{response.url} answered {response.status_code}"
+    if response.has_redirect_location:
+        text += f", which leads to {response.headers['location']}: nothing is sent there unasked"
+    is_final = status < 500 and status not in _PASSING
+    return RemoteError(text, status, final=is_final)
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__

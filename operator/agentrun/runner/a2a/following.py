@@ -1,0 +1,136 @@
+"""
+Following a remote task, however often the connection is lost.
+
+A stream that breaks off is taken up again, and an agent that does not stream is asked from time
+to time: either way what counts is the task as the remote has it.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
+from typing import Any
+
+from agentrun.api.v1alpha1 import Reason
+from agentrun.runner.a2a.client import Remote
+from agentrun.runner.a2a.errors import RemoteError
+from agentrun.runner.a2a.mapping import WAITING, Mapper
+from agentrun.runner.outcome import Failure
+
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 5.0
+PATIENCE_SECONDS = 60.0
+"""How long the remote agent may be away while its task goes on."""
+
+log = logging.getLogger(__name__)
+
+
+class Patience:
+    """Pauses between tries, which become longer, and end when nothing has worked for too long."""
+
+    def __init__(self) -> None:
+        self._pause = _FIRST_PAUSE
+        self._failing_since: float | None = None
+
+    def worked(self) -> None:
+        """Note that the agent is there."""
+        self._failing_since = None
+
+    def failed(self, error: RemoteError, what: str) -> None:
+        """Note that it is not. Failure if that is for good, or has been so for too long."""
+        now = asyncio.get_running_loop().time()
+        since = self._failing_since = self._failing_since or now
+        log.warning("%s: %s", what, error)
+        if error.is_final or now - since > PATIENCE_SECONDS:
+            raise error.as_failure(what) from error
+
+    async def pause(self) -> None:
+        """Wait before the next try."""
+        await asyncio.sleep(self._pause)
+        self._pause = min(self._pause * 1.5, _LONGEST_PAUSE)
+
+
+class Follower:
+    """Gives a remote agent messages, and follows what comes of each."""
+
+    def __init__(
+        self, remote: Remote, mapper: Mapper, heard: Callable[[dict[str, Any]], Awaitable[None]]
+    ) -> None:
+        self._remote = remote
+        self._mapper = mapper
+        self._tell = heard
+        self._has_heard = False
+
+    async def turn(self, message: dict[str, Any]) -> None:
+        """Give the agent a message, and follow the task until it rests."""
+        await self._send(message)
+        await self.watch()
+
+    async def watch(self) -> None:
+        """Follow the task until it rests. Failure if it cannot be followed."""
+        patience = Patience()
+        while not self._mapper.is_settled:
+            task = self._mapper.task_id
+            if task is None:
+                message = "The remote agent ended its answer without a message or a task."
+                raise Failure(Reason.PROTOCOL_ERROR, message)
+            try:
+                await self._hear(await self._remote.get(task))
+            except RemoteError as error:
+                patience.failed(error, f"Remote task {task} cannot be followed")
+            else:
+                patience.worked()
+                await self._subscribe(task)
+            if not self._mapper.is_settled:
+                await patience.pause()
+
+    async def _send(self, message: dict[str, Any]) -> None:
+        """Send until the agent has it, and not again when it may have begun with it."""
+        patience = Patience()
+        while True:
+            self._has_heard = False
+            try:
+                await self._follow(self._remote.send(message))
+                return
+            except RemoteError as error:
+                if self._has_heard:
+                    log.warning("The stream broke off: %s", error)
+                    return
+                is_new = self._mapper.task_id is None
+                if is_new and error.was_sent:
+                    raise error.as_failure("The remote agent did not take the task") from error
+                patience.failed(error, "The remote agent does not take the message")
+                if error.was_sent and await self._is_taken():
+                    return
+            await patience.pause()
+
+    async def _is_taken(self) -> bool:
+        """Whether the task has gone on with a message whose answer got lost."""
+        try:
+            await self._hear(await self._remote.get(self._mapper.task_id or ""))
+        except RemoteError as error:
+            log.warning("The remote task cannot be read: %s", error)
+            return False
+        if self._mapper.state not in WAITING:
+            return True
+        self._mapper.begin_turn(new_task=False)
+        return False
+
+    async def _subscribe(self, task: str) -> None:
+        """Take the stream up again. An agent that does not offer that is asked instead."""
+        if not self._remote.is_streaming or self._mapper.is_settled:
+            return
+        try:
+            await self._follow(self._remote.subscribe(task))
+        except RemoteError as error:
+            log.warning("The stream of remote task %s: %s", task, error)
+
+    async def _follow(self, events: AsyncIterator[dict[str, Any]]) -> None:
+        async with aclosing(events) as stream:  # type: ignore[type-var]
+            async for event in stream:
+                await self._hear(event)
+                if self._mapper.is_settled:
+                    return
+
+    async def _hear(self, event: dict[str, Any]) -> None:
+        self._has_heard = True
+        await self._tell(event)

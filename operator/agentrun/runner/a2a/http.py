@@ -1,0 +1,64 @@
+"""
+The HTTP client that the SDK is given.
+
+Credentials go to the agent they were given for, and nowhere else: neither where its card points
+nor where an answer redirects to. The proxy and the authorities are those of the environment, and
+so the profile's.
+"""
+
+import ssl
+from collections.abc import AsyncIterator, Mapping
+
+import httpx
+
+from agentrun.runner.a2a.config import origin
+from agentrun.runner.a2a.errors import TooLarge
+
+MESSAGE_BOUND = 8 * 1024 * 1024
+"""The largest answer, or event of a stream, that is read."""
+_TIMEOUT = httpx.Timeout(60, connect=10)
+
+
+def make_client(credentials: Mapping[str, str], agent_url: str) -> httpx.AsyncClient:
+    """Make a client that follows no redirects and sends credentials to ``agent_url``'s origin."""
+
+    async def identify(request: httpx.Request) -> None:
+        if origin(str(request.url)) == origin(agent_url):
+            request.headers.update(credentials)
+
+    # Not httpx's own list of authorities: the profile's are in the file that OpenSSL reads.
+    return httpx.AsyncClient(
+        verify=ssl.create_default_context(),
+        # An answer that is packed may be a thousand times as large as what was read.
+        headers={"accept-encoding": "identity"},
+        event_hooks={"request": [identify], "response": [_bound]},
+        timeout=_TIMEOUT,
+        follow_redirects=False,
+    )
+
+
+async def _bound(response: httpx.Response) -> None:
+    packed = response.headers.get("content-encoding", "identity")
+    if packed != "identity":
+        raise httpx.DecodingError(f"the answer is packed ({packed}), which was not asked for")
+    assert isinstance(response.stream, httpx.AsyncByteStream)
+    response.stream = _BoundedStream(response.stream)
+
+
+class _BoundedStream(httpx.AsyncByteStream):
+    """Ends with an error at an answer, or a line of a stream, that is larger than the bound."""
+
+    def __init__(self, inner: httpx.AsyncByteStream) -> None:
+        self._inner = inner
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        size = 0
+        async for chunk in self._inner:
+            newline = chunk.rfind(b"\n")
+            size = size + len(chunk) if newline < 0 else len(chunk) - newline
+            if size > MESSAGE_BOUND:
+                raise TooLarge(f"it says more than {MESSAGE_BOUND} bytes at once")
+            yield chunk
+
+    async def aclose(self) -> None:
+        await self._inner.aclose()

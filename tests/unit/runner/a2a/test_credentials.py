@@ -1,0 +1,64 @@
+"""Which credentials a remote agent is shown."""
+
+import pytest
+
+from agentrun.runner.a2a.config import RemoteConfig, card_urls
+from agentrun.runner.a2a.credentials import Given, choose
+from agentrun.runner.outcome import Failure
+
+AGENT = "https://agent.example/team"
+OWN = {"authorization": "Bearer own"}
+
+
+def given(
+    own: dict[str, str] | None = None, own_url: str = "", key: str = "", key_url: str | None = None
+) -> Given:
+    return Given(own or {}, own_url, key, key_url)
+
+
+@pytest.mark.parametrize(
+    ("known", "shown"),
+    [
+        pytest.param(given(), {}, id="none"),
+        pytest.param(given(OWN, AGENT), OWN, id="the-runs-own"),
+        pytest.param(given(OWN, "https://AGENT.example:443/"), OWN, id="same-origin"),
+        pytest.param(given(key="k", key_url=AGENT), {"authorization": "Bearer k"}, id="profiles"),
+        pytest.param(given(OWN, AGENT, "k", AGENT), OWN, id="own-before-the-profiles"),
+    ],
+)
+def test_agent_is_shown_what_was_given_for_it(known: Given, shown: dict[str, str]) -> None:
+    assert choose(known, RemoteConfig(agent_url=AGENT)) == shown
+
+
+@pytest.mark.parametrize(
+    "known",
+    [
+        pytest.param(given(OWN, "https://other.example"), id="another-host"),
+        pytest.param(given(OWN, "http://agent.example/team"), id="another-scheme"),
+        pytest.param(given(OWN, "https://agent.example:8443"), id="another-port"),
+        pytest.param(given(OWN), id="nobody-in-particular"),
+        pytest.param(given(key="k"), id="key-without-an-agent"),
+        pytest.param(given(key="k", key_url="https://other.example"), id="key-of-another"),
+    ],
+)
+def test_agent_is_not_shown_what_was_given_for_another(known: Given) -> None:
+    with pytest.raises(Failure):
+        choose(known, RemoteConfig(agent_url=AGENT))
+
+
+@pytest.mark.parametrize(
+    ("url", "path", "urls"),
+    [
+        pytest.param(
+            "https://a/x", None,
+            ["https://a/x/.well-known/agent-card.json", "https://a/.well-known/agent-card.json"],
+            id="below-it-then-at-its-host",
+        ),
+        pytest.param("https://a/", None, ["https://a/.well-known/agent-card.json"], id="host"),
+        pytest.param("https://a/card.json", None, ["https://a/card.json"], id="the-card-itself"),
+        pytest.param("https://a/x", "card", ["https://a/x/card"], id="relative"),
+        pytest.param("https://a/x", "https://b/card", ["https://b/card"], id="elsewhere"),
+    ],
+)  # fmt: skip
+def test_card_is_sought(url: str, path: str | None, urls: list[str]) -> None:
+    assert card_urls(RemoteConfig(agent_url=url, agent_card_path=path)) == urls
