@@ -36,6 +36,10 @@ for _phase in Phase:
     _PHASES.setdefault(_phase.status, []).append(_phase)
 
 
+_QUESTION_SECONDS = 2.0
+"""How long who asks for a run waits for the question that it is known to have."""
+
+
 def add_spawn_run(server: MCPServer, door: Door) -> None:
     """Offer spawn_run."""
 
@@ -168,7 +172,17 @@ def add_get_run(server: MCPServer, door: Door) -> None:
         are found after their AgentRun has been deleted, too.
         """
         with told_to_the_model():
-            return run_view(await resolve(door, run_id, agent_name, cwd, namespace))
+            row = await resolve(door, run_id, agent_name, cwd, namespace)
+            if not _tells_its_question(row):
+                # The journal says that it asks before its status says what.
+                row = await door.follow(row, _tells_its_question, _QUESTION_SECONDS)
+            return run_view(row)
+
+
+def _tells_its_question(row: RunRow) -> bool:
+    agent = row.run.status.agent
+    waits = status_of(row) in ("input_required", "auth_required")
+    return not waits or bool(agent and agent.question)
 
 
 def add_cancel_run(server: MCPServer, door: Door) -> None:

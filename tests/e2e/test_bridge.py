@@ -69,7 +69,9 @@ async def spawned(client: Client, *steps: list[Any]) -> str:
 async def test_a_real_client_spawns_follows_and_cancels_a_run(
     laptop: Laptop, model: str, program: str
 ) -> None:
-    spawn = {"backend": "codex", "role": "worker", "prompt": "PROMPT", "nickname": f"by-{program}"}
+    # The cluster may have seen this test before, and names stay.
+    name = f"by-{program}-{token_hex(4)}"
+    spawn = {"backend": "codex", "role": "worker", "prompt": "PROMPT", "nickname": name}
     prompt = script(
         {"tool": "agentrun/spawn_run", "arguments": spawn},
         {
@@ -89,7 +91,7 @@ async def test_a_real_client_spawns_follows_and_cancels_a_run(
 
     assert "It is cancelled." in said
     runs = json.loads(await kubectl("get", "runs", "-n", RUNS, "-o", "json"))["items"]
-    [run] = [r for r in runs if r["spec"].get("session", {}).get("name") == f"by-{program}"]
+    [run] = [r for r in runs if r["spec"].get("session", {}).get("name") == name]
     assert run["status"]["phase"] == "Cancelled"
     # What the client printed is the tools' own answer: it passed the bridge.
     assert run["metadata"]["name"] in said
