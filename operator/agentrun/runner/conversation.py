@@ -272,17 +272,22 @@ class Conversation:
         if schema is None or end.state is not OutcomeState.COMPLETED:
             return end
         try:
-            return replace(end, structured=find_answer(self._mapper, schema))
+            return self._answered(end, schema)
         except ValueError as problem:
             repair = build_repair(str(problem), schema, self._opening.answer_tool)
         end = await self._turn(repair, proxy, has_key)
         if end.state is not OutcomeState.COMPLETED:
             return end
         try:
-            return replace(end, structured=find_answer(self._mapper, schema))
+            return self._answered(end, schema)
         except ValueError as problem:
             message = f"The final answer does not satisfy outputSchema: {problem}"
             raise Failure(Reason.OUTPUT_INVALID, message) from problem
+
+    def _answered(self, end: End, schema: dict[str, Any]) -> End:
+        structured = find_answer(self._mapper, schema)
+        said = self._mapper.answer or end.final_response
+        return replace(end, structured=structured, final_response=said)
 
     def _refused_key(self, task: Task, failure: Failure) -> Failure:
         """Say which key the provider does not take: waiting would not change it."""
@@ -305,6 +310,7 @@ class Conversation:
 
     async def _ask(self, tool_call: dict[str, Any], options: list[PermissionOption]) -> str | None:
         """Have a person decide; one thing at a time. None: the agent gets no answer of theirs."""
+        tool_call = self._titled(tool_call)
         async with self._asking:
             name = self._questions.new_id("permission")
             question = permission_question(name, tool_call, options, self._clean, self._workspace)
@@ -358,8 +364,13 @@ class Conversation:
             if time.monotonic() - self._last_update >= PAUSE_SECONDS:
                 self._add(self._mapper.flush())
 
+    def _titled(self, tool_call: dict[str, Any]) -> dict[str, Any]:
+        """Name what leave is asked for as the agent did when it began with it."""
+        title = tool_call.get("title") or self._mapper.title_of(str(tool_call.get("toolCallId")))
+        return {**tool_call, "title": title} if title else tool_call
+
     def _note_permission(self, tool_call: dict[str, Any], answer: str) -> None:
-        text = permission_text(tool_call, answer, self._workspace)
+        text = permission_text(self._titled(tool_call), answer, self._workspace)
         self._journal.add(EventType.REASONING, {"text": text})
 
     def _add(self, drafts: list[tuple[EventType, dict[str, Any]]]) -> None:
