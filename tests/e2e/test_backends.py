@@ -185,6 +185,16 @@ async def test_only_an_answer_that_satisfies_its_schema_is_one(
     assert "structured_output" not in {key for event in events for key in event["data"]}
 
 
+async def test_opencode_without_a_model_is_refused_before_there_is_a_pod(
+    platform: Platform,
+) -> None:
+    name = await changed_profile(platform, "opencode", "no-model", models={})
+    run_id = await spawn(platform, "opencode", "Hello.", profile=name)
+    run, _ = await platform.door.finish(run_id)
+    assert (run["status"], run["reason"], run["pod"]) == ("failed", "ProfileRefused", None), run
+    assert f"models.default of AgentProfile {name}" in run["message"]
+
+
 @pytest.mark.parametrize("backend", BACKENDS)
 async def test_an_error_of_the_provider_ends_the_run_with_its_message(
     platform: Platform, backend: str
