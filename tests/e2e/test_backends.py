@@ -22,7 +22,7 @@ from tests.e2e.conftest import profile
 from tests.e2e.platform import SETTINGS, Platform
 from tests.e2e.test_cancel import ORPHANS, until_event
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
 BACKENDS = ["opencode", "gemini"]
 ENABLED = "profiles.opencode.enabled=true,profiles.gemini.enabled=true"
