@@ -29,7 +29,7 @@ class Leave:
         questions: Questions,
         clean: Callable[[str], str],
         workspace: str,
-        title_of: Callable[[str], str | None],
+        title_of: Callable[[str], str],
     ) -> None:
         self._journal = journal
         self._questions = questions
