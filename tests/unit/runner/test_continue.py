@@ -270,11 +270,9 @@ async def test_structured_answer_of_a_resumed_run_is_checked(tmp_path: Path) -> 
 
 
 LATE = """
-import json, sys, threading
-writing = threading.Lock()
+import json, sys
 def send(message):
-    with writing:
-        print(json.dumps({"jsonrpc": "2.0", **message}), flush=True)
+    print(json.dumps({"jsonrpc": "2.0", **message}), flush=True)
 def say(text):
     content = {"type": "text", "text": text}
     update = {"sessionUpdate": "agent_message_chunk", "content": content}
@@ -288,7 +286,7 @@ for line in sys.stdin:
         "protocolVersion": 1, "sessionId": "s", "agentCapabilities": able, "stopReason": "end_turn"
     }})
     if asked["method"] == "session/load":
-        threading.Timer(0.2, say, ["old"]).start()
+        say("old")
 """
 
 
