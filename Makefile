@@ -54,12 +54,6 @@ test-cluster: $(BIN)/.ready ## The API server's rules, the end to end proof, and
 	@echo "== API server and end to end"
 	@dev/test-cluster.sh
 
-# Not seen green in a pod yet, so not yet in `test`: CHANGELOG.md says so.
-.PHONY: test-agents
-test-agents: $(BIN)/.ready ## The slower agents, opencode and the Gemini CLI, end to end (not yet in `test`).
-	@echo "== opencode and gemini"
-	@dev/test-agents.sh
-
 .PHONY: format
 format: $(BIN)/.ready ## Put the code into the project's format.
 	@ruff check --fix --quiet $(SOURCES) || true

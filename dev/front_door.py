@@ -35,6 +35,12 @@ class FrontDoor:
         ):
             yield client
 
+    @asynccontextmanager
+    async def kept_open(self) -> AsyncIterator["FrontDoor"]:
+        """Speak over one connection, for many calls: connecting costs more than they do."""
+        async with self.client() as client:
+            yield _Connected(self, client)
+
     async def call(self, tool: str, **arguments: Any) -> Json:
         """Call ``tool`` and return its structured result; ToolFailed with its text otherwise."""
         async with self.client() as client:
@@ -60,3 +66,15 @@ class FrontDoor:
         """Wait for the end of a run; return it with all its events."""
         events = [event async for event in self.events(run_id)]
         return await self.call("get_run", run_id=run_id), events
+
+
+class _Connected(FrontDoor):
+    """A front door whose calls go over one connection."""
+
+    def __init__(self, door: FrontDoor, client: Client) -> None:
+        super().__init__(door.url, door.token)
+        self._client = client
+
+    @asynccontextmanager
+    async def client(self) -> AsyncIterator[Client]:
+        yield self._client

@@ -20,7 +20,7 @@ from dev.shell import DevError, attempt, run, say, step
 
 TARGETS = ("operator", "mcp-server", "runner", "agent", "dev")
 """What is built unless something else is asked for."""
-ALL = (*TARGETS, "agent-more", "stores")
+ALL = (*TARGETS, "agent-more", "agent-other", "stores")
 DOCKERFILE = Path("images") / "Dockerfile"
 LABEL = "dev.agentrun.inputs"
 SOURCE = ("pyproject.toml", "README.md", "LICENSE", "crds/*", "operator/**/*", "mcp_server/**/*")
@@ -32,6 +32,7 @@ INPUTS = {
     "runner": (*SOURCE, "requirements-runner.txt"),
     "agent": ("images/agent/*",),
     "agent-more": ("images/agent-more/*",),
+    "agent-other": ("images/agent-other/*",),
     "stores": ("images/stores/*", "dev/stores/*"),
     "dev": (
         "images/dev/*",

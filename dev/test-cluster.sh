@@ -6,9 +6,7 @@ set -euo pipefail
 first=agentrun-test
 second=agentrun-test-2
 # Whatever is not named here is in the first half.
-second_half=(tests/e2e/test_{agent_tools,clocks,continue,failures_*,nodes,profiles,removal,replicas,seldom,upgrade}.py)
-# Their image is not built here: `make test-agents` does that.
-left_out=tests/e2e/test_backends.py
+second_half=(tests/e2e/test_{agent_tools,backends,clocks,continue,failures_*,nodes,profiles,removal,replicas,seldom,upgrade}.py)
 output=$(mktemp)
 other=
 
@@ -27,6 +25,8 @@ for name in $first $second; do
   python -m dev up
   python -m dev images
   python -m dev images stores
+  # What only the slower agents need, where their tests are.
+  [[ $name = "$first" ]] || python -m dev images agent-more agent-other
   python -m dev fixtures
 done
 
@@ -38,7 +38,7 @@ failed=0
 on $second pytest -q --durations=15 ${second_half[@]} >"$output" 2>&1 &
 other=$!
 echo "== first half"
-on $first pytest -q --durations=15 tests/apiserver tests/e2e --ignore=$left_out ${second_half[@]/#/--ignore=} || failed=1
+on $first pytest -q --durations=15 tests/apiserver tests/e2e ${second_half[@]/#/--ignore=} || failed=1
 echo "== second half"
 wait $other || failed=1
 other=

@@ -30,7 +30,9 @@ _HEAD = """\
 <!-- Generated from the server by `make generate`; a test holds it to the server. -->
 
 What an MCP client is offered at `/mcp`, as `tools/list` gives it. An argument without a default is
-required. What is refused is answered as an error whose text says what to do instead. While
+required; one that is not listed is refused
+([0011](decisions/0011-unknown-arguments-are-refused.md)). What is refused is answered as an error
+whose text says what to do instead. While
 `poll_events` and `cancel_run` wait, a client that asks for progress hears of it every 5 seconds.
 """
 _FOOT = """\
@@ -197,7 +199,9 @@ async def _resources(server: MCPServer) -> str:
     ]
     text = (
         "A client of protocol 2026-07-28 may listen for changes of runs and journals"
-        " (`subscriptions/listen`), at any replica."
+        " (`subscriptions/listen`), at any replica. Older ones subscribe (`resources/subscribe`)"
+        " through the bridge `agentrun mcp`; over HTTP they poll"
+        " ([0012](decisions/0012-the-bridge-keeps-subscriptions.md))."
     )
     return "\n".join(["## Resources", "", "| URI | what it is |", "|---|---|", *rows, "", text, ""])
 

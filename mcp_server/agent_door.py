@@ -21,7 +21,7 @@ from mcp_server.door import Door
 from mcp_server.manifests import session_name_of
 from mcp_server.schemas import SpawnArguments
 
-_PAGE = 500
+_PAGE = 100
 _MAX_DEPTH = 16
 
 
@@ -77,13 +77,29 @@ class AgentDoor(Door):
             raise ToolError(f"You are {own}, not {given}. Give your own name, or leave it out.")
         return own
 
+    async def shows(self, row: RunRow) -> bool:
+        """Whether the agent, or a run of its, has asked for a run."""
+        return await self._is_below(row, speaking.get().run.metadata.uid)
+
     async def admit(self, row: RunRow) -> None:
         """Refuse a run that neither the agent nor a run of its has asked for."""
         own = speaking.get().run.metadata
-        if not await self._is_below(row, own.uid):
+        if not await self.shows(row):
             raise ToolError(
                 f"Run {row.run.metadata.name} was not asked for by you or by a run of yours,"
                 f" {own.name}: you may use only the runs that you start with spawn_run."
+            )
+
+    def admit_answer(self, row: RunRow) -> None:
+        """Refuse to give what only people give: leave, and credentials."""
+        name, agent = row.run.metadata.name, row.run.status.agent
+        question = agent.question if agent else None
+        if question is None:
+            raise ToolError(f"What run {name} asks is not known yet. Try again in a second.")
+        if question.kind != "input":
+            raise ToolError(
+                f"Run {name} asks a person: {question.text} You cannot answer that. Wait with"
+                " poll_events until a person has, or cancel the run with cancel_run."
             )
 
     def parent(self) -> ParentRun:
@@ -102,20 +118,30 @@ class AgentDoor(Door):
         """Hold what the agent asks for to the profiles it may use."""
         return arguments.model_copy(update={"profile": _profile(speaking.get(), arguments)})
 
+    def adopt_another(self, run: AgentRun) -> None:
+        """Refuse one more run like ``run`` with a profile that the agent may not use."""
+        _check_profile(speaking.get(), run.spec.profile or default_profile(run.spec.backend))
+
     @asynccontextmanager
-    async def room(self, arguments: SpawnArguments | None = None) -> AsyncIterator[None]:
+    async def room(self, resumed: str = "") -> AsyncIterator[None]:
         """Refuse more children than the profile allows, and conversations of others."""
         who = speaking.get()
         uid, most = who.run.metadata.uid, who.profile.agent_tools.children.max_count
         async with self.locks.setdefault(uid, asyncio.Lock()):
             if await self._count_children(who.run) >= most:
-                raise ToolError(
-                    f"You have asked for {most} runs, the most that profile {who.profile_name}"
-                    " allows. Do the rest of the work yourself."
-                )
-            if arguments and arguments.session_mode == "resume":
-                await self._check_session(who, arguments.session_id or "")
+                raise _too_many(who)
+            if resumed:
+                await self._check_session(who, resumed)
             yield
+
+    async def keep(self, row: RunRow) -> RunRow:
+        """Give up a run that is one too many: another replica has made one at the same time."""
+        who = speaking.get()
+        if await self._count_children(who.run) <= who.profile.agent_tools.children.max_count:
+            return row
+        told = _too_many(who)
+        await self.runs.request_cancellation(row, self.caller().username, str(told))
+        raise told
 
     async def _check_session(self, who: Speaking, reference: str) -> None:
         """Refuse to go on with a conversation that no run below this one has had."""
@@ -161,15 +187,29 @@ class AgentDoor(Door):
 
 def _profile(who: Speaking, arguments: SpawnArguments) -> str:
     """Choose the profile of a child; the parent's own where none is named and it fits."""
-    own = who.profile_name
-    allowed = who.profile.agent_tools.children.profiles or [own]
     default = default_profile(arguments.backend)
-    if not arguments.profile and default not in allowed:
-        default = own if arguments.backend == who.run.spec.backend else default
+    if not arguments.profile and default not in _profiles_of(who):
+        default = who.profile_name if arguments.backend == who.run.spec.backend else default
     chosen = arguments.profile or default
+    _check_profile(who, chosen)
+    return chosen
+
+
+def _check_profile(who: Speaking, chosen: str) -> None:
+    allowed = _profiles_of(who)
     if chosen not in allowed:
         raise ToolError(
-            f"Profile {own} does not let you start runs with profile {chosen}."
+            f"Profile {who.profile_name} does not let you start runs with profile {chosen}."
             f" Give one of these as profile, with its backend: {', '.join(allowed)}."
         )
-    return chosen
+
+
+def _too_many(who: Speaking) -> ToolError:
+    return ToolError(
+        f"You have asked for {who.profile.agent_tools.children.max_count} runs, the most that"
+        f" profile {who.profile_name} allows. Do the rest of the work yourself."
+    )
+
+
+def _profiles_of(who: Speaking) -> list[str]:
+    return who.profile.agent_tools.children.profiles or [who.profile_name]

@@ -9,7 +9,7 @@ from agentrun.api.v1alpha1 import Backend, Role
 from mcp_server.schemas import Status
 
 AgentState = Status | Literal["idle"]
-"""Where an agent is: where its active run is, or `idle`."""
+"""Where an agent is: where its active run is, else how its newest ended; `idle` without a run."""
 
 Body = Annotated[AgentMessage, PlainSerializer(lambda message: message.to_json())]
 
@@ -34,11 +34,11 @@ class AgentView(_Result):
     session_id: str
     """The conversation's id."""
     status: AgentState
-    """Where its active run is; `idle` without one."""
+    """Where its representative run is, also when it has ended; `idle` without one."""
     last_run_id: str | None
     """Its representative run."""
     last_run_status: Status | None = None
-    """Where that run is, also when it has ended."""
+    """The same; null without a run."""
     cwd: str
     """The folder in the workspace where that run works."""
     updated_at: str

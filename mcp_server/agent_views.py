@@ -36,7 +36,6 @@ def agent_views(sessions: Iterable[AgentSession], rows: Iterable[RunRow]) -> lis
 def agent_view(session: AgentSession, row: RunRow | None) -> AgentView:
     """Show an agent; ``row`` is its representative run."""
     meta, last = session.metadata, session.status.updated_at or session.metadata.creation_timestamp
-    is_active = row is not None and not row.run.phase.is_terminal
     return AgentView(
         agent_name=meta.name,
         display_name=session.spec.display_name,
@@ -44,21 +43,12 @@ def agent_view(session: AgentSession, row: RunRow | None) -> AgentView:
         backend=session.spec.backend,
         role=row.run.spec.role if row else None,
         session_id=meta.uid,
-        status=status_of(row) if row and is_active else IDLE,
+        status=status_of(row) if row else IDLE,
         last_run_id=row.run.metadata.name if row else None,
         last_run_status=status_of(row) if row else None,
         cwd=folder_of(row.run) if row else WORKSPACE,
         updated_at=timestamp((row and row.updated_at) or last) or timestamp(_EPOCH) or "",
     )
-
-
-def has_status(agent: AgentView, status: str | None) -> bool:
-    """
-    Say whether an agent is where it is asked to be.
-
-    An idle agent is also found by how its newest run ended.
-    """
-    return status in (None, agent.status, agent.last_run_status)
 
 
 def send_result(stored: StoredMessage) -> SendResult:

@@ -9,26 +9,14 @@ import json
 from typing import Any
 
 from agentrun.api.messages import AgentMessage
-from agentrun.api.pod_layout import (
-    LABEL_BACKEND,
-    LABEL_RUN,
-    LABEL_SESSION,
-    REQUEST_HASH,
-    REQUESTED_BY,
-)
-from agentrun.api.v1alpha1 import (
-    API_VERSION,
-    AgentRun,
-    AgentRunSpec,
-    AgentSession,
-    AgentSessionSpec,
-    Input,
-    SessionSpec,
-)
+from agentrun.api.pod_layout import ANSWER_KEY
+from agentrun.api.v1alpha1 import AgentRun, AgentRunSpec, AgentSession, Input, SessionSpec
 from mcp_server.manifests import (
     MAX_REQUEST_BYTES,
     InvalidArgumentsError,
     check_message,
+    run_manifest,
+    session_manifest,
     session_name_of,
 )
 
@@ -55,8 +43,36 @@ def given_before(run: AgentRun, message: AgentMessage) -> Input | None:
     return next((one for one in on_their_way if one.message == message), None)
 
 
-def build_answer(run: AgentRun, message: AgentMessage) -> tuple[dict[str, Any], int]:
-    """Build the patch that answers ``run``, and say which number the answer has."""
+def digest_of_key(caller: str, key: str) -> str:
+    """Digest an idempotency key: who reads runs must not be able to use it."""
+    return hashlib.sha256("\0".join((caller, key)).encode()).hexdigest()
+
+
+def given_with(run: AgentRun, message: AgentMessage, key: str | None) -> int | None:
+    """
+    Find the number of the answer that was given with the key of that digest before.
+
+    It counts for ever: the run may have asked something else since, or have ended.
+    """
+    for one in run.spec.inputs:
+        if key and run.metadata.annotations.get(f"{ANSWER_KEY}{one.seq}") == key:
+            if one.message != message:
+                raise InvalidArgumentsError(
+                    "idempotency_key was used before with another answer to run"
+                    f" {run.metadata.name}. Use another key for another answer."
+                )
+            return one.seq
+    return None
+
+
+def build_answer(
+    run: AgentRun, message: AgentMessage, key: str | None = None
+) -> tuple[dict[str, Any], int]:
+    """
+    Build the patch that answers ``run``, and say which number the answer has.
+
+    The digest ``key`` is kept with it, to know the same request again.
+    """
     name, inputs = run.metadata.name, run.spec.inputs
     if len(inputs) >= _MAX_INPUTS:
         raise InvalidArgumentsError(
@@ -72,8 +88,13 @@ def build_answer(run: AgentRun, message: AgentMessage) -> tuple[dict[str, Any], 
             " Put large input where the agent can fetch it, and tell it where that is."
         )
     # A list is replaced as a whole: the version keeps an answer that came in between.
-    version = {"uid": run.metadata.uid, "resourceVersion": run.metadata.resource_version}
-    return {"metadata": version, "spec": {"inputs": written}}, seq
+    meta: dict[str, Any] = {
+        "uid": run.metadata.uid,
+        "resourceVersion": run.metadata.resource_version,
+    }
+    if key is not None:
+        meta["annotations"] = {f"{ANSWER_KEY}{seq}": key}
+    return {"metadata": meta, "spec": {"inputs": written}}, seq
 
 
 def check_resumable(run: AgentRun, session: AgentSession | None) -> AgentSession:
@@ -102,7 +123,7 @@ def build_resumption(
     """Build the run that continues the conversation of one that has ended."""
     session = SessionSpec(mode="resume", name=session_name_of(run))
     spec = _like(run, session, {"prompt": None, "input_message": message})
-    return _manifest(spec, run_id, requested_by, digest_of(run, message, from_start=False))
+    return run_manifest(spec, run_id, requested_by, digest_of(run, message, from_start=False))
 
 
 def build_repetition(
@@ -112,18 +133,12 @@ def build_repetition(
     task = _together(run.spec.input_message, message)
     session = SessionSpec(mode="new", name=run_id)
     spec = _like(run, session, {"input_message": task})
-    return _manifest(spec, run_id, requested_by, digest_of(run, message, from_start=True))
+    return run_manifest(spec, run_id, requested_by, digest_of(run, message, from_start=True))
 
 
 def build_session_for(run: AgentRun, run_id: str) -> dict[str, Any]:
     """Build the new conversation of a task that is done again."""
-    backend = run.spec.backend
-    return {
-        "apiVersion": API_VERSION,
-        "kind": "AgentSession",
-        "metadata": {"name": run_id, "labels": {LABEL_RUN: run_id, LABEL_BACKEND: backend}},
-        "spec": AgentSessionSpec(backend=backend).to_json(),
-    }
+    return session_manifest(run_id, run_id, run.spec.backend)
 
 
 def digest_of(run: AgentRun, message: AgentMessage | None, *, from_start: bool) -> str:
@@ -163,17 +178,3 @@ def _together(task: AgentMessage | None, more: AgentMessage | None) -> AgentMess
             " most. Say it in fewer parts."
         )
     return task.model_copy(update={"parts": parts})
-
-
-def _manifest(spec: AgentRunSpec, run_id: str, requested_by: str, digest: str) -> dict[str, Any]:
-    session = spec.session.name if spec.session else None
-    return {
-        "apiVersion": API_VERSION,
-        "kind": "AgentRun",
-        "metadata": {
-            "name": run_id,
-            "labels": {LABEL_SESSION: session, LABEL_BACKEND: spec.backend},
-            "annotations": {REQUESTED_BY: requested_by, REQUEST_HASH: digest},
-        },
-        "spec": spec.to_json(),
-    }

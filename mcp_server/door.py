@@ -1,21 +1,21 @@
 """What every tool call has at hand: the store, the runs, who is calling, and the time to stop."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
 
 from mcp.server.mcpserver.exceptions import ToolError
 
-from agentrun.api.v1alpha1 import ParentRun
+from agentrun.api.v1alpha1 import AgentRun, ParentRun
 from agentrun.store.base import BlobStore, MailboxFull, RunRow, RunStore, TooLarge, Unavailable
 from mcp_server.auth import Caller, current_caller
 from mcp_server.kube import ApiError, ApiUnavailable
 from mcp_server.manifests import InvalidArgumentsError
 from mcp_server.runs import Runs
 from mcp_server.schemas import SpawnArguments
+from mcp_server.waiting import listening
 
 _NO_EVENT = 2**62
 
@@ -46,8 +46,15 @@ class Door:
         own = self.caller().namespace
         return requested or (own if own in self.namespaces else None) or self.namespaces[0]
 
+    async def shows(self, row: RunRow) -> bool:
+        """Whether the caller may look into a run. People may look into any."""
+        return True
+
     async def admit(self, row: RunRow) -> None:
         """Refuse a run that the caller may not look into or change. People may any."""
+
+    def admit_answer(self, row: RunRow) -> None:
+        """Refuse to answer what a run asks just now, if that is not for the caller to answer."""
 
     def parent(self) -> ParentRun | None:
         """Return the parent of the run that the caller may ask for: people's runs have none."""
@@ -57,58 +64,54 @@ class Door:
         """Return what to start; an agent is held to its profile."""
         return arguments
 
+    def adopt_another(self, run: AgentRun) -> None:
+        """Refuse one more run like ``run``, if the caller may not start such a run."""
+
     @asynccontextmanager
-    async def room(self, arguments: SpawnArguments | None = None) -> AsyncIterator[None]:
-        """Refuse another run where there is no room for it, and keep the room for the block."""
+    async def room(self, resumed: str = "") -> AsyncIterator[None]:
+        """
+        Refuse another run where there is no room for it, and keep the room for the block.
+
+        It is refused, too, if it would resume a session that is not the caller's.
+        """
         yield
+
+    async def keep(self, row: RunRow) -> RunRow:
+        """Return a run that was just made, if there was room for it after all."""
+        return row
 
     def speaker(self, given: str | None) -> str | None:
         """Return the name of the agent that a message is from, or a mailbox belongs to."""
         return (given or "").strip() or None
 
-    async def wait_for_news(self, uid: str, after_seq: int, seconds: float) -> None:
-        """Wait until something of a run may have changed, time is up, or the process stops."""
-        await self._unless_stopping(self.store.wait(uid, after_seq, seconds))
-
     async def wait_for_message(self, session_uid: str, after_seq: int, seconds: float) -> None:
         """Wait until there may be a message, time is up, or the process stops."""
-        await self._unless_stopping(self.store.messages.wait(session_uid, after_seq, seconds))
-
-    async def _unless_stopping(self, waiting: Coroutine[Any, Any, None]) -> None:
-        news = asyncio.ensure_future(waiting)
-        stop = asyncio.ensure_future(self.stopping.wait())
-        try:
-            await asyncio.wait({news, stop}, return_when=asyncio.FIRST_COMPLETED)
-            if news.done():
-                news.result()
-        finally:
-            news.cancel()
-            stop.cancel()
-            await asyncio.gather(news, stop, return_exceptions=True)
+        news = self.store.messages.wait(session_uid, after_seq, seconds)
+        async with listening(news, self.stopping) as heard:
+            await heard()
 
     async def follow(
-        self, row: RunRow, is_done: Callable[[RunRow], bool], seconds: float
+        self,
+        row: RunRow,
+        is_done: Callable[[RunRow], bool],
+        seconds: float,
+        after_seq: int = _NO_EVENT,
     ) -> RunRow:
-        """Wait until a run is as it should be, time is up, or the process stops; return it."""
+        """
+        Wait until a run is as it should be, time is up, or the process stops; return it.
+
+        It looks when the run changes, and at events after ``after_seq``.
+        """
         clock = asyncio.get_running_loop().time
         deadline, uid = clock() + seconds, row.run.metadata.uid
         while True:
             left = deadline - clock()
-            # It listens before it looks: what comes between the two must not be missed.
-            news = asyncio.ensure_future(self.store.wait(uid, _NO_EVENT, max(0.0, left)))
-            stop = asyncio.ensure_future(self.stopping.wait())
-            try:
-                await asyncio.sleep(0)
+            news = self.store.wait(uid, after_seq, max(0.0, left))
+            async with listening(news, self.stopping) as heard:
                 row = await self.store.get_run_by_uid(uid) or row
                 if is_done(row) or left <= 0 or self.stopping.is_set():
                     return row
-                await asyncio.wait({news, stop}, return_when=asyncio.FIRST_COMPLETED)
-                if news.done():
-                    news.result()
-            finally:
-                news.cancel()
-                stop.cancel()
-                await asyncio.gather(news, stop, return_exceptions=True)
+                await heard()
 
 
 @contextmanager

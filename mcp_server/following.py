@@ -6,7 +6,7 @@ each run that is listened for is followed in the store, which hears of every rep
 It looks at what is there, not at what happened, so a notice that was missed is harmless.
 
 Only the protocol of 2026-07-28 has ``subscriptions/listen``, whose answer is the stream. Older
-clients subscribe to a session, and this server keeps none; they poll.
+clients subscribe to a session, which only the bridge keeps (``docs/decisions/0012``).
 """
 
 import asyncio

@@ -7,6 +7,7 @@ typed models: those take ten times as long for a list, and know nothing of our k
 
 import json
 import os
+import re
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -27,6 +28,9 @@ _LIST_PAGE = 500
 # The API server sends a bookmark about once a minute; a watch that is silent for longer has
 # died without a word.
 _WATCH_SILENCE = 120
+
+# A DNS subdomain (RFC 1123): what every object of ours is named by.
+_NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 
 
 class ApiError(Exception):
@@ -54,7 +58,14 @@ class Resource:
     plural: str
 
     def path(self, namespace: str, name: str = "", subresource: str = "") -> str:
-        """Return the URL's path of the collection, an object, or a part of it."""
+        """
+        Return the URL's path of the collection, an object, or a part of it.
+
+        Names come from whoever calls a tool: one that is none must not lead to another path.
+        """
+        for given in (namespace, name):
+            if given and not (len(given) < 254 and _NAME.fullmatch(given)):
+                raise ApiError(400, "BadRequest", f"{given[:253]!r} is no name of Kubernetes'.")
         parts = [self.api, "namespaces", namespace, self.plural, name, subresource]
         return "/".join(part for part in parts if part)
 

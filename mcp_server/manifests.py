@@ -35,6 +35,7 @@ from agentrun.api.v1alpha1 import (
     AgentRunSpec,
     AgentSession,
     AgentSessionSpec,
+    Backend,
     SessionSpec,
     Timeouts,
     Workspace,
@@ -177,14 +178,18 @@ def build_session(arguments: SpawnArguments, run_id: str) -> dict[str, Any]:
     """Build the AgentSession of a new conversation; its label says which run began it."""
     name = agent_name(arguments.nickname or "") or run_id
     display = arguments.nickname if arguments.nickname and arguments.nickname != name else None
+    return session_manifest(name, run_id, arguments.backend, display)
+
+
+def session_manifest(
+    name: str, run_id: str, backend: Backend, display: str | None = None
+) -> dict[str, Any]:
+    """Build the AgentSession that the run of that id begins."""
     return {
         "apiVersion": API_VERSION,
         "kind": "AgentSession",
-        "metadata": {
-            "name": name,
-            "labels": {LABEL_RUN: run_id, LABEL_BACKEND: arguments.backend},
-        },
-        "spec": AgentSessionSpec(backend=arguments.backend, display_name=display).to_json(),
+        "metadata": {"name": name, "labels": {LABEL_RUN: run_id, LABEL_BACKEND: backend}},
+        "spec": AgentSessionSpec(backend=backend, display_name=display).to_json(),
     }
 
 
@@ -210,13 +215,19 @@ def build_run(
         backend_config=_public_config(arguments, run_id),
         timeouts=Timeouts(**arguments.timeouts.model_dump()) if arguments.timeouts else None,
     )
+    return run_manifest(spec, run_id, requested_by, request_hash(arguments))
+
+
+def run_manifest(spec: AgentRunSpec, run_id: str, requested_by: str, digest: str) -> dict[str, Any]:
+    """Build an AgentRun; the digest of what was asked for tells the same request again."""
+    session = spec.session.name if spec.session else None
     return {
         "apiVersion": API_VERSION,
         "kind": "AgentRun",
         "metadata": {
             "name": run_id,
-            "labels": {LABEL_SESSION: session, LABEL_BACKEND: arguments.backend},
-            "annotations": {REQUESTED_BY: requested_by, REQUEST_HASH: request_hash(arguments)},
+            "labels": {LABEL_SESSION: session, LABEL_BACKEND: spec.backend},
+            "annotations": {REQUESTED_BY: requested_by, REQUEST_HASH: digest},
         },
         "spec": spec.to_json(),
     }

@@ -6,9 +6,8 @@ compared, not made again.
 """
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Protocol
 
 from agentrun.api.messages import AgentMessage
 from agentrun.api.pod_layout import LABEL_RUN, REQUEST_HASH, REQUESTED_BY
@@ -16,6 +15,7 @@ from agentrun.api.v1alpha1 import AgentProfile, AgentRun, AgentSession, ParentRu
 from agentrun.store.base import RunRow, RunStore
 from mcp_server.archive import Archive
 from mcp_server.backend_secrets import inherit
+from mcp_server.cluster import Cluster
 from mcp_server.continuing import (
     build_answer,
     build_repetition,
@@ -23,10 +23,10 @@ from mcp_server.continuing import (
     build_session_for,
     check_resumable,
     given_before,
+    given_with,
 )
 from mcp_server.keeping import keep_credentials
 from mcp_server.kube import (
-    MERGE_PATCH,
     PROFILES,
     RUNS,
     SESSIONS,
@@ -52,35 +52,6 @@ from mcp_server.schemas import SpawnArguments
 _log = logging.getLogger(__name__)
 
 _PATCH_TRIES = 4
-
-
-class Cluster(Protocol):
-    """What making and cancelling runs asks of the API server."""
-
-    async def get(self, resource: Resource, namespace: str, name: str) -> Object:
-        """Return an object."""
-
-    async def list(self, resource: Resource, namespace: str) -> Object:
-        """Return all objects of a namespace."""
-
-    async def create(self, resource: Resource, namespace: str, body: Object) -> Object:
-        """Create an object and return it."""
-
-    async def patch(
-        self,
-        resource: Resource,
-        namespace: str,
-        name: str,
-        body: Object,
-        *,
-        subresource: str = "",
-        content_type: str = MERGE_PATCH,
-        query: Mapping[str, str] | None = None,
-    ) -> Object:
-        """Patch an object and return it."""
-
-    async def delete(self, resource: Resource, namespace: str, name: str, uid: str) -> None:
-        """Delete the object of that name if it is still the one with ``uid``."""
 
 
 class Runs:
@@ -171,7 +142,10 @@ class Runs:
         earlier = await self.find(namespace, run_id)
         if earlier is not None:
             return _made_by(earlier, body)
-        check_resumable(run, await self.find_session(namespace, session_name_of(run)))
+        session = await self.find_session(namespace, session_name_of(run))
+        if session and row.session_uid not in ("", session.metadata.uid):
+            session = None  # Another conversation has taken the name.
+        check_resumable(run, session)
         return await self._make(namespace, body, None)
 
     async def repeat(
@@ -199,11 +173,13 @@ class Runs:
         message: AgentMessage,
         requested_by: str,
         may_be_answered: Callable[[RunRow], bool],
+        key: str | None = None,
     ) -> tuple[RunRow, int | None]:
         """
         Give a waiting run an answer, and say its number; None if the run has ended.
 
-        ``may_be_answered`` is asked with the run as it is; it may raise.
+        ``may_be_answered`` is asked with the run as it is; it may raise. An answer that was given
+        with the idempotency key of the digest ``key`` is given once.
         """
         meta = row.run.metadata
         for tries_left in reversed(range(_PATCH_TRIES)):
@@ -212,12 +188,14 @@ class Runs:
                 raise InvalidArgumentsError(f"run {meta.name} was deleted. Call spawn_run anew.")
             row = await self._archive.observe(manifest) or row
             run = AgentRun.model_validate(manifest)
+            if (seq := given_with(run, message, key)) is not None:
+                return row, seq
             given = None if run.phase.is_terminal else given_before(run, message)
             if given is not None:
                 return row, given.seq
             if not may_be_answered(replace(row, run=run)):
                 return row, None
-            patch, seq = build_answer(run, message)
+            patch, seq = build_answer(run, message, key)
             try:
                 manifest = await self._kube.patch(RUNS, meta.namespace, meta.name, patch)
             except ApiError as error:

@@ -15,6 +15,7 @@ from starlette.routing import Route
 
 from agentrun import __version__
 from agentrun.store.base import RunStore, StoreError
+from mcp_server.arguments import StrictServer
 from mcp_server.auth import ReviewUnavailableResponse
 from mcp_server.door import Door
 from mcp_server.following import Following
@@ -48,7 +49,7 @@ def build_server(
 ) -> MCPServer:
     """Build the MCP server with its tools; without a verifier, for tests in memory."""
     following = Following(door)
-    server: MCPServer = MCPServer(
+    server = StrictServer(
         "agentrun",
         title="AgentRun",
         version=__version__,

@@ -32,7 +32,6 @@ _ENDED = {
     Phase.COMPLETED: "Run completed",
     Phase.FAILED: "Run failed",
     Phase.CANCELLED: "Run cancelled",
-    Phase.REJECTED: "Rejected",
 }
 
 
@@ -48,7 +47,7 @@ def status_of(row: RunRow) -> Any:
     if run.is_cancel_requested or row.deleted_at:
         return Phase.CANCELLING.status
     # A new pod is on its way: what the journal says is of the attempt before.
-    if phase in (Phase.QUEUED, Phase.STARTING) and run.attempts > 1:
+    if phase in (Phase.QUEUED, Phase.STARTING) and row.journal_attempt < run.attempts:
         return phase.status
     return row.journal_status if row.journal_status in _LIVE else phase.status
 
@@ -141,9 +140,12 @@ def session_id_of(row: RunRow) -> str:
 def summary_of(row: RunRow) -> str:
     """Say in a line what happened last."""
     phase, message = row.run.phase, row.run.status.message
+    if phase is Phase.REJECTED:
+        return f"Rejected: {message}" if message else "Run rejected"
+    if phase is Phase.FAILED and message:
+        return f"Run failed: {message}"
     if phase.is_terminal:
-        tells_why = phase in (Phase.FAILED, Phase.REJECTED) and message
-        return f"{_ENDED[phase]}: {message}" if tells_why else _ENDED[phase]
+        return _ENDED[phase]
     if row.summary:
         return row.summary
     if row.run.status.reason == Reason.SESSION_BUSY:

@@ -16,6 +16,7 @@ A prompt without one plays the first of ``scenarios.json`` whose phrase it conta
     {"structured": OBJECT}                          {"hang": SECONDS}
     {"error": 429, "message": TEXT, "times": 2}     {"cut": true}
     {"tool": "SERVER/TOOL", "arguments": OBJECT, "until": TEXT}
+    {"recall": PATTERN}
 
 A shell or tool step ends an answer, and its result brings the next; so where a script stands
 follows from the conversation alone. Only how often an error was given is remembered. Claude's
@@ -24,4 +25,7 @@ Bash refuses a bare ``sleep N``: make it part of a longer command.
 A tool step calls a tool of an MCP server the agent is connected to; until the agent offers it,
 the model waits. In its arguments ``{{run_id}}`` is the value that the newest result with a
 ``run_id`` has there. With ``until`` it is called again until its result contains that text.
+
+A recall step says what in the whole conversation, as the agent has sent it, matches a regular
+expression: whether the agent still knows what an earlier run has found out.
 """

@@ -11,7 +11,18 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from dev.model import anthropic, chat, gemini, responses
-from dev.model.script import Cut, Data, Event, Pause, Playable, ScriptError, Step, part, steps_of
+from dev.model.script import (
+    Cut,
+    Data,
+    Event,
+    Pause,
+    Playable,
+    ScriptError,
+    Step,
+    part,
+    recalled,
+    steps_of,
+)
 
 Api = anthropic.Request | chat.Request | gemini.Request | responses.Request
 FORMATS: dict[str, Any] = {
@@ -146,7 +157,8 @@ class Handler(BaseHTTPRequestHandler):
         prompt, results = request.prompt_and_results()
         steps = part(steps_of(prompt), results, request.is_call)
         first = request.preparation(steps[-1])
-        return prompt, [first] if first else steps
+        said = json.dumps(request.body)
+        return prompt, [first] if first else [recalled(step, said) for step in steps]
 
     def _has_key(self) -> bool:
         bearer = self.headers.get("authorization", "").removeprefix("Bearer ")

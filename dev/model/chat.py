@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
@@ -18,6 +18,8 @@ __all__ = ["Request", "error", "stream", "whole"]
 _ASIDE = "aside_"
 # opencode's own would end a long command after two minutes.
 _TIMEOUT_MS = 600_000
+_SHELLS = ("bash", "run_shell_command")
+"""opencode's shell, and Qwen Code's."""
 
 
 @dataclass(frozen=True)
@@ -59,9 +61,13 @@ class Request:
 
     def preparation(self, step: Step) -> Step | None:
         """Build the step that waits for a tool whose server is not connected so far."""
-        if "tool" not in step or _tool_name(step) in self.tools:
+        if "tool" not in step or self.tools & set(_tool_names(step)):
             return None
         return {"shell": PAUSE}
+
+    def called(self, names: Sequence[str]) -> str:
+        """Choose of a tool's names, by agent, the one that this agent offers."""
+        return next((name for name in names if name in self.tools), names[0])
 
 
 def stream(request: Request, steps: list[Step]) -> Iterator[Playable]:
@@ -92,7 +98,7 @@ def stream(request: Request, steps: list[Step]) -> Iterator[Playable]:
 def _deltas(request: Request, step: Step) -> Iterator[tuple[Message, Pause | None]]:
     """Split what a step adds to the message into what is sent at once."""
     if request.is_call(step):
-        yield {"tool_calls": [{"index": 0, **_call(step)}]}, None
+        yield {"tool_calls": [{"index": 0, **_call(request, step)}]}, None
     elif "think" in step:
         yield {"reasoning_content": str(step["think"])}, None
     elif "structured" in step:
@@ -106,7 +112,7 @@ def whole(request: Request, steps: list[Step]) -> dict[str, Any]:
     """Build the answer that is not streamed."""
     texts = [text_of(s) or json.dumps(s["structured"]) for s in steps if _speaks(s)]
     message: Message = {"role": "assistant", "content": "\n".join(texts) or None}
-    if calls := [_call(step) for step in steps if request.is_call(step)]:
+    if calls := [_call(request, step) for step in steps if request.is_call(step)]:
         message["tool_calls"] = calls
     reason = _finish_reason(request, steps)
     choice = {"index": 0, "message": message, "finish_reason": reason}
@@ -123,20 +129,22 @@ def _speaks(step: Step) -> bool:
     return text_of(step) is not None or "structured" in step
 
 
-def _call(step: Step) -> dict[str, Any]:
+def _call(request: Request, step: Step) -> dict[str, Any]:
     mark = _ASIDE if step.get("shell") == PAUSE else ""
     if "tool" in step:
-        name, arguments = _tool_name(step), step["arguments"]
+        name, arguments = request.called(_tool_names(step)), step["arguments"]
     else:
+        name = request.called(_SHELLS)
         named = {"command": step["shell"], "description": "Run a command"}
-        name, arguments = "bash", {**named, "timeout": _TIMEOUT_MS}
+        arguments = {**named, "timeout": _TIMEOUT_MS}
     function = {"name": name, "arguments": json.dumps(arguments)}
     return {"id": f"{mark}call_{uuid4().hex}", "type": "function", "function": function}
 
 
-def _tool_name(step: Step) -> str:
-    """Name an MCP server's tool as opencode does."""
-    return str(step["tool"]).replace("/", "_")
+def _tool_names(step: Step) -> tuple[str, ...]:
+    """Name an MCP server's tool as opencode does, and as Qwen Code does."""
+    name = str(step["tool"])
+    return name.replace("/", "_"), f"mcp__{name.replace('/', '__')}"
 
 
 def _finish_reason(request: Request, steps: list[Step]) -> str:

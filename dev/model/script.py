@@ -75,7 +75,10 @@ def parse(text: str) -> list[Step]:
         raise ScriptError(f"the script is not JSON: {error}") from error
     if not isinstance(steps, list) or not all(isinstance(step, dict) for step in steps):
         raise ScriptError("the script is not a list of objects")
-    known = {"say", "say_slowly", "think", "shell", "tool", "structured", "hang", "error", "cut"}
+    known = {
+        "say", "say_slowly", "think", "recall", "shell", "tool", "structured", "hang", "error",
+        "cut",
+    }  # fmt: skip
     for step in steps:
         if not known & step.keys():
             raise ScriptError(f"no such step: {json.dumps(step)}")
@@ -97,6 +100,14 @@ def part(steps: list[Step], results: Sequence[str], is_call: Callable[[Step], bo
         if is_call(step):
             break
     return chosen or [{"say": "Done."}]
+
+
+def recalled(step: Step, conversation: str) -> Step:
+    """Have a recall step say what the agent has sent of the conversation that it looks for."""
+    if "recall" not in step:
+        return step
+    found = dict.fromkeys(re.findall(step["recall"], conversation))
+    return {"say": " ".join(found) or "Nothing."}
 
 
 def _took(step: Step, left: list[str]) -> int:

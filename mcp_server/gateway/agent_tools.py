@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from mcp.server.mcpserver import Context, MCPServer
+from mcp.server.mcpserver import Context
 from mcp.server.mcpserver.exceptions import ToolError
 from mcp.server.transport_security import TransportSecuritySettings
 from mcp_types import CallToolResult, InputRequiredResult, Tool
@@ -21,6 +21,7 @@ from agentrun import __version__
 from agentrun.api.gateway import MAX_MCP_BYTES
 from agentrun.api.v1alpha1 import default_profile
 from mcp_server.agent_door import AgentDoor, Speaking, speaking, speaking_caller
+from mcp_server.arguments import StrictServer
 from mcp_server.door import Door
 from mcp_server.gateway.ports import RunDirectory
 from mcp_server.gateway.problems import Refusal
@@ -35,7 +36,7 @@ see its result with get_run. They are cancelled when you are.
 """
 
 
-class AgentServer(MCPServer):
+class AgentServer(StrictServer):
     """An MCP server that offers each agent the tools its profile allows."""
 
     async def list_tools(self) -> list[Tool]:

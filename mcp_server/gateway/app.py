@@ -1,6 +1,7 @@
 """The gateway's paths, as ``agentrun.api.gateway`` says them."""
 
 import asyncio
+import logging
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, nullcontext
@@ -12,7 +13,7 @@ from starlette.routing import Route
 
 from agentrun.api.gateway import BLOB_NAME, SNAPSHOT_FILE, Blob, Head, Inputs, Task, blob_key
 from agentrun.api.v1alpha1 import AgentRun, AgentStatus, Outcome, default_profile
-from agentrun.store.base import BlobStore, JournalHead, RunRow, RunStore
+from agentrun.store.base import BlobStore, JournalHead, RunRow, RunStore, StoreError
 from agentrun.store.paging import session_name
 from mcp_server.door import Door
 from mcp_server.gateway.agent_tools import AgentTools
@@ -36,6 +37,7 @@ from mcp_server.gateway.snapshots import (
     own_origin,
 )
 from mcp_server.gateway.speakers import Speaker, Speakers, is_over
+from mcp_server.waiting import listening
 
 MAX_WAIT_MS = 30_000
 """The longest that a request for inputs may wait."""
@@ -46,6 +48,8 @@ _UPLOADS = 4
 _NO_EVENT = 2**62
 # A runner that goes on asking after it was told to stop must not do so thousands of times.
 _PACE_SECONDS = 1.0
+
+log = logging.getLogger(__name__)
 
 
 def build_gateway(
@@ -192,8 +196,16 @@ class _Gateway:
         if await request.is_disconnected():
             # This process was held up. By now the runner has told another something newer.
             raise Refusal("unavailable", "The runner waits no longer. Send the newest state again.")
-        await self._reports.state(speaker, said)
+        if replaced := await self._reports.state(speaker, said):
+            await self._forget(Origin(speaker.uid, replaced))
         return answer(_head(await self._store.head(speaker.uid)))
+
+    async def _forget(self, old: Origin) -> None:
+        """Delete a snapshot. One that cannot be deleted now goes with its run."""
+        try:
+            await self._blobs.delete_prefix(old.key_of(""))
+        except StoreError as error:
+            log.warning("The replaced snapshot %s is still there: %s", old.key_of(""), error)
 
     async def outcome(self, request: Request) -> Response:
         """Take how the attempt ended."""
@@ -226,23 +238,14 @@ class _Gateway:
 
     async def _look(self, speaker: Speaker, after: int, seconds: float) -> Inputs | None:
         """Look once for inputs; without any, wait for a change of the run, to look again."""
-        # It listens before it looks: what comes between the two must not be missed.
-        waiting = asyncio.ensure_future(self._store.wait(speaker.uid, _NO_EVENT, seconds))
-        closing = asyncio.ensure_future(self._closing.wait())
-        try:
-            await asyncio.sleep(0)
+        news = self._store.wait(speaker.uid, _NO_EVENT, seconds)
+        async with listening(news, self._closing) as heard:
             row = await self._store.get_run_by_uid(speaker.uid) or speaker.row
             found = inputs_of(row, after)
             if found.inputs or _is_unwanted(row) or seconds <= 0 or self._closing.is_set():
                 return found
-            await asyncio.wait((waiting, closing), return_when=asyncio.FIRST_COMPLETED)
-            if waiting.done():
-                waiting.result()
+            await heard()
             return None
-        finally:
-            waiting.cancel()
-            closing.cancel()
-            await asyncio.gather(waiting, closing, return_exceptions=True)
 
 
 def _is_unwanted(row: RunRow) -> bool:

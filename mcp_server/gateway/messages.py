@@ -16,7 +16,9 @@ from agentrun.store.base import MessageStore, StoredMessage
 from mcp_server.gateway.problems import Refusal, answer
 from mcp_server.gateway.requests import read_model, read_number
 from mcp_server.gateway.speakers import Speaker, Speakers
+from mcp_server.mailboxes import read_mail
 from mcp_server.views import timestamp
+from mcp_server.waiting import listening
 
 MAX_WAIT_MS = 30_000
 """The longest that a request for messages may wait."""
@@ -56,7 +58,9 @@ class Letterbox:
             left = until - clock()
             if found.messages or left <= 0 or self._closing.is_set():
                 return answer(found)
-            await self._wait(uid, max(after, found.delivered_seq), left)
+            news = self._messages.wait(uid, max(after, found.delivered_seq), left)
+            async with listening(news, self._closing) as heard:
+                await heard()
 
     async def deliver(self, request: Request) -> Response:
         """Note what the agent was given."""
@@ -69,7 +73,8 @@ class Letterbox:
 
     async def _look(self, uid: str, after: int) -> Messages:
         delivered = (await self._messages.mailbox(uid)).delivered_seq
-        stored = await self._messages.fetch(uid, max(after, delivered), _MOST)
+        after = max(after, delivered)
+        stored = await read_mail(self._messages, uid, after, _MOST, MAX_ANSWER_BYTES)
         mail, size = list[Mail](), 0
         for one in map(mail_of, stored):
             size += len(one.model_dump_json())
@@ -77,18 +82,6 @@ class Letterbox:
                 break
             mail.append(one)
         return Messages(messages=mail, delivered_seq=delivered)
-
-    async def _wait(self, uid: str, after: int, seconds: float) -> None:
-        news = asyncio.ensure_future(self._messages.wait(uid, after, seconds))
-        closing = asyncio.ensure_future(self._closing.wait())
-        try:
-            await asyncio.wait({news, closing}, return_when=asyncio.FIRST_COMPLETED)
-            if news.done():
-                news.result()
-        finally:
-            news.cancel()
-            closing.cancel()
-            await asyncio.gather(news, closing, return_exceptions=True)
 
 
 def mail_of(stored: StoredMessage) -> Mail:

@@ -9,7 +9,7 @@ conflicts.
 import asyncio
 from weakref import WeakValueDictionary
 
-from agentrun.api.v1alpha1 import AgentRun, AgentStatus, Outcome
+from agentrun.api.v1alpha1 import AgentRun, AgentStatus, Outcome, Snapshot
 from agentrun.store.base import Conflict, Fenced, RunRow, RunStore, Sealed
 from mcp_server.gateway.merging import is_same, is_same_state, merge_outcome, merge_state
 from mcp_server.gateway.ports import Change, RunDirectory, RunGone
@@ -25,14 +25,23 @@ class Reports:
         self._runs = runs
         self._turns = WeakValueDictionary[str, asyncio.Lock]()
 
-    async def state(self, speaker: Speaker, said: AgentStatus) -> None:
-        """Write how the agent is, if it is not known already."""
+    async def state(self, speaker: Speaker, said: AgentStatus) -> Snapshot | None:
+        """
+        Write how the agent is, if it is not known already.
+
+        Returns the snapshot that nobody goes on from any more: a newer one has taken its place.
+        """
         if said.outcome is not None:
             message = "AgentStatus: outcome: an outcome is sent to /v1/outcome, not with the state."
             raise Refusal("invalid", message)
         async with self._turn(speaker.uid):
             run = await self._as_it_is(speaker)
-            await self._change(run, _state_change(speaker, run.status.agent, said))
+            before = run.status.agent
+            await self._change(run, _state_change(speaker, before, said))
+        replaced = before.snapshot if before else None
+        if replaced is None or said.snapshot is None or said.snapshot.name == replaced.name:
+            return None
+        return replaced
 
     async def outcome(self, speaker: Speaker, outcome: Outcome) -> None:
         """Write how the attempt ended, once. The API server has it when this returns."""

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from typing import Annotated, Any
-from uuid import uuid4
+from uuid import NAMESPACE_OID, uuid4, uuid5
 
 from mcp.server.mcpserver import MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
@@ -13,6 +13,7 @@ from pydantic import Field
 from agentrun.api.messages import AgentMessage
 from agentrun.api.v1alpha1 import AgentSession, Backend
 from agentrun.store.base import NewMessage
+from agentrun.store.letters import write_letter
 from agentrun.store.paging import decode_cursor, encode_cursor
 from mcp_server.agent_schemas import (
     AgentState,
@@ -22,8 +23,9 @@ from mcp_server.agent_schemas import (
     MessageView,
     SendResult,
 )
-from mcp_server.agent_views import agent_views, has_status, message_view, send_result
+from mcp_server.agent_views import agent_views, message_view, send_result
 from mcp_server.door import Door, told_to_the_model
+from mcp_server.mailboxes import read_mail
 from mcp_server.manifests import absolute_cwd
 from mcp_server.references import Namespace, find_agent
 from mcp_server.tools.events import MAX_PAGE_BYTES, within
@@ -46,8 +48,8 @@ def add_list_agents(server: MCPServer, door: Door) -> None:
         status: Annotated[
             AgentState | None,
             Field(
-                description="Only agents that are there; `idle` are those without an active run,"
-                " which `completed`, `failed` and so on choose from by how the newest run ended."
+                description="Only agents that are there: where the active run is, else how the"
+                " newest ended; `idle` are those that have had no run."
             ),
         ] = None,
         limit: Annotated[int, Field(description="How many agents at most.", ge=1, le=500)] = 100,
@@ -59,8 +61,9 @@ def add_list_agents(server: MCPServer, door: Door) -> None:
         """
         List the agents there are, the one that changed last first, with what each is doing.
 
-        Use it to find whom to write to with `send_agent_message`, or an idle agent whose
-        conversation `spawn_run` can resume. An agent that changes meanwhile moves to the front.
+        Use it to find whom to write to with `send_agent_message`, or an agent without an active
+        run whose conversation `spawn_run` can resume. An agent that changes meanwhile moves to
+        the front.
         """
         with told_to_the_model():
             where = door.namespace(namespace)
@@ -70,7 +73,7 @@ def add_list_agents(server: MCPServer, door: Door) -> None:
                 agent
                 for agent in agent_views(sessions, await door.store.newest_of_sessions(where))
                 if backend in (None, agent.backend)
-                and has_status(agent, status)
+                and status in (None, agent.status)
                 and (not cwd or agent.cwd == absolute_cwd(cwd))
             ]
             return _page(agents, limit, cursor or None)
@@ -104,6 +107,13 @@ def add_send_agent_message(server: MCPServer, door: Door) -> None:
                 " message_id that is answered."
             ),
         ] = None,
+        idempotency_key: Annotated[
+            str | None,
+            Field(
+                description="Any unique word. Repeating the call with it sends nothing twice.",
+                max_length=256,
+            ),
+        ] = None,
         cwd: _Folder = None,
         namespace: Namespace = None,
     ) -> SendResult:
@@ -122,8 +132,22 @@ def add_send_agent_message(server: MCPServer, door: Door) -> None:
                 is_agent = door.caller().agent_name is not None
                 sender = await find_agent(door, where, name, None if is_agent else cwd)
             recipient = await find_agent(door, where, to_agent_name, cwd)
-            new = _letter(message, recipient, sender, metadata)
-            return send_result(await door.store.messages.send(new))
+            new = NewMessage(
+                message_id=_message_id(door.caller().username, recipient, idempotency_key),
+                to_session_uid=recipient.metadata.uid,
+                to_agent_name=recipient.metadata.name,
+                body=message,
+                from_session_uid=sender.metadata.uid if sender else None,
+                from_agent_name=sender.metadata.name if sender else None,
+                metadata=metadata,
+            )
+            stored = await door.store.messages.send(new)
+            if not _is_same(stored.sent, new):
+                raise ToolError(
+                    "idempotency_key was used before for another message to"
+                    f" {recipient.metadata.name}, number {stored.seq}. Use another key."
+                )
+            return send_result(stored)
 
 
 def add_fetch_agent_messages(server: MCPServer, door: Door) -> None:
@@ -170,20 +194,17 @@ def add_fetch_agent_messages(server: MCPServer, door: Door) -> None:
             )
 
 
-def _letter(
-    message: AgentMessage,
-    recipient: AgentSession,
-    sender: AgentSession | None,
-    metadata: dict[str, Any] | None,
-) -> NewMessage:
-    return NewMessage(
-        message_id=str(uuid4()),
-        to_session_uid=recipient.metadata.uid,
-        to_agent_name=recipient.metadata.name,
-        body=message,
-        from_session_uid=sender.metadata.uid if sender else None,
-        from_agent_name=sender.metadata.name if sender else None,
-        metadata=metadata,
+def _message_id(caller: str, recipient: AgentSession, key: str | None) -> str:
+    """Name a message: always the same for what ``caller`` sends the recipient with ``key``."""
+    if key is None:
+        return str(uuid4())
+    return str(uuid5(NAMESPACE_OID, "\0".join((caller, recipient.metadata.uid, key))))
+
+
+def _is_same(one: NewMessage, other: NewMessage) -> bool:
+    return (one.from_session_uid, write_letter(one)) == (
+        other.from_session_uid,
+        write_letter(other),
     )
 
 
@@ -193,7 +214,7 @@ async def _next_messages(
     uid, clock = agent.metadata.uid, asyncio.get_running_loop().time
     deadline = clock() + seconds
     while True:
-        found = await door.store.messages.fetch(uid, after_seq, limit)
+        found = await read_mail(door.store.messages, uid, after_seq, limit, MAX_PAGE_BYTES)
         left = deadline - clock()
         if found or left <= 0 or door.stopping.is_set():
             return within(MAX_PAGE_BYTES, [message_view(one) for one in found])

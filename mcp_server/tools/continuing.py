@@ -1,5 +1,6 @@
 """The tool that goes on with a run: with an answer, with another task, or from the start."""
 
+from contextlib import nullcontext
 from typing import Annotated
 
 from mcp.server.mcpserver import MCPServer
@@ -11,8 +12,9 @@ from agentrun.api.messages import AgentMessage
 from agentrun.api.names import new_run_id, run_id_for_key
 from agentrun.api.v1alpha1 import Phase
 from agentrun.store.base import RunRow
-from mcp_server.continuing import check_answer
+from mcp_server.continuing import check_answer, digest_of_key, given_with
 from mcp_server.door import Door, told_to_the_model
+from mcp_server.manifests import session_name_of
 from mcp_server.references import AgentName, Cwd, Namespace, RunId, resolve
 from mcp_server.schemas import ContinueResult
 from mcp_server.views import continue_result, status_of
@@ -55,7 +57,8 @@ def add_continue_run(server: MCPServer, door: Door) -> None:
         idempotency_key: Annotated[
             str | None,
             Field(
-                description="Any unique word. Repeating the call with it makes no second run.",
+                description="Any unique word. Repeating the call with it makes no second run, and"
+                " gives no answer twice.",
                 max_length=256,
             ),
         ] = None,
@@ -77,10 +80,14 @@ def add_continue_run(server: MCPServer, door: Door) -> None:
                 check_answer(input_message)
             elif not from_start:
                 raise ToolError("input_message is required unless from_start is true")
-            is_over = row.run.phase.is_terminal
-            if input_message is None or is_over or from_start:
-                return await _begin_another(door, row, input_message, from_start, idempotency_key)
-            return await _answer(door, row, input_message, wait_ms / 1000, idempotency_key)
+            key, seconds = idempotency_key, wait_ms / 1000
+            if input_message is not None and not from_start:
+                given = given_with(row.run, input_message, _digest(door, key))
+                if given is not None:
+                    return await _follow(door, row, given, seconds)
+                if not row.run.phase.is_terminal:
+                    return await _answer(door, row, input_message, seconds, key)
+            return await _begin_another(door, row, input_message, from_start, key)
 
 
 async def _begin_another(
@@ -99,25 +106,48 @@ async def _begin_another(
     namespace = run.metadata.namespace
     run_id = run_id_for_key(namespace, caller, key) if key else new_run_id(door.now())
     parent = door.parent()
-    async with door.room():
+    door.adopt_another(run)
+    is_afresh = from_start or message is None
+    # The same request again is no further run, and needs no room.
+    is_known = key is not None and await door.runs.find(namespace, run_id) is not None
+    async with nullcontext() if is_known else door.room("" if is_afresh else session_name_of(run)):
         if from_start or message is None:
             made = await door.runs.repeat(row, run_id, message, caller, parent)
-            return continue_result(made, "from_start", run.metadata.name)
-        made = await door.runs.resume(row, run_id, message, caller, parent)
-        return continue_result(made, "resume", run.metadata.name)
+        else:
+            made = await door.runs.resume(row, run_id, message, caller, parent)
+        if not is_known:
+            made = await door.keep(made)
+    return continue_result(made, "from_start" if is_afresh else "resume", run.metadata.name)
 
 
 async def _answer(
     door: Door, row: RunRow, message: AgentMessage, seconds: float, key: str | None
 ) -> ContinueResult:
-    row, seq = await door.runs.answer(row, message, door.caller().username, _may_be_answered)
+    def may_be_answered(row: RunRow) -> bool:
+        waits = _may_be_answered(row)
+        if waits:
+            door.admit_answer(row)
+        return waits
+
+    row, seq = await door.runs.answer(
+        row, message, door.caller().username, may_be_answered, _digest(door, key)
+    )
     if seq is None:
         # It ended while it was looked at.
         return await _begin_another(door, row, message, False, key)
+    return await _follow(door, row, seq, seconds)
+
+
+async def _follow(door: Door, row: RunRow, seq: int, seconds: float) -> ContinueResult:
+    """Wait until the agent has an answer that was given."""
     row = await door.follow(
         row, lambda row: _is_acknowledged(row, seq) or row.run.phase.is_terminal, seconds
     )
     return continue_result(row, "live", None, _status_after(row, seq))
+
+
+def _digest(door: Door, key: str | None) -> str | None:
+    return digest_of_key(door.caller().username, key) if key else None
 
 
 def _may_be_answered(row: RunRow) -> bool:
@@ -142,7 +172,9 @@ def _status_after(row: RunRow, seq: int) -> str:
     """Say where an answered run is: `running` only once its agent has the answer."""
     status = str(status_of(row))
     if not _is_acknowledged(row, seq):
-        return _WAITING[0] if status == "running" else status
+        waits_for = row.run.phase.status
+        still_waits = waits_for if waits_for in _WAITING else _WAITING[0]
+        return still_waits if status == "running" else status
     agent = row.run.status.agent
     asks_again = agent is not None and agent.question is not None
     return "running" if status in (*_WAITING, "queued") and not asks_again else status

@@ -47,10 +47,11 @@ def add_poll_events(server: MCPServer, door: Door) -> None:
         """
         Return what a run did after `after_seq`, and wait for something if it did nothing yet.
 
-        Call it again with `after_seq` set to `next_after_seq` until the status is completed,
-        failed, cancelled or rejected and no more events come; the last event of every run is a
-        `status_changed`. No events means that the agent is still thinking: call again. When
-        the status is input_required, `get_run` shows the question.
+        It answers as soon as there is an event or the status changes. Call it again with
+        `after_seq` set to `next_after_seq` until the status is completed, failed, cancelled or
+        rejected and no more events come; the last event of every run is a `status_changed`.
+        No events means that the agent is still thinking: call again. When the status is
+        input_required, `get_run` shows the question.
         """
         with told_to_the_model():
             row = await resolve(door, run_id, agent_name, cwd, namespace)
@@ -71,16 +72,22 @@ async def _next_events(
     limit: int,
     seconds: float,
 ) -> tuple[RunRow, list[Event]]:
-    uid, clock = row.run.metadata.uid, asyncio.get_running_loop().time
+    uid, clock, known = row.run.metadata.uid, asyncio.get_running_loop().time, status_of(row)
     deadline = clock() + seconds
+
+    # Another status than at the call's beginning: a state would have every call answer at once.
+    def is_news(row: RunRow) -> bool:
+        return row.sealed or row.last_seq > after_seq or status_of(row) != known
+
     while True:
-        # The row before the events: whoever reads of the end must get the last event too.
         row = await door.store.get_run_by_uid(uid) or row
-        events = within(MAX_PAGE_BYTES, await door.store.read(uid, after_seq, limit))
+        # What the row knows of, and no more: the status must not be older than the last event.
+        there = min(limit, max(0, row.last_seq - after_seq))
+        events = within(MAX_PAGE_BYTES, await door.store.read(uid, after_seq, there))
         left = deadline - clock()
-        if events or row.sealed or left <= 0 or door.stopping.is_set():
+        if events or is_news(row) or left <= 0 or door.stopping.is_set():
             return row, events
-        await door.wait_for_news(uid, after_seq, min(left, PROGRESS_SECONDS))
+        await door.follow(row, is_news, min(left, PROGRESS_SECONDS), after_seq)
         await told_to_wait(ctx, row, seconds - left, seconds)
 
 

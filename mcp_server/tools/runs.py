@@ -11,7 +11,8 @@ from pydantic import Field
 from agentrun.api.messages import AgentMessage
 from agentrun.api.names import new_run_id, run_id_for_key
 from agentrun.api.v1alpha1 import Backend, Phase, Role
-from agentrun.store.base import RunFilter, RunRow
+from agentrun.store.base import RunFilter, RunPage, RunRow
+from agentrun.store.paging import encode_cursor, place_of
 from mcp_server.door import Door, told_to_the_model
 from mcp_server.manifests import check_arguments
 from mcp_server.progress import PROGRESS_SECONDS, told_to_wait
@@ -26,11 +27,17 @@ from mcp_server.schemas import (
     TimeoutArguments,
     WorkspaceArguments,
 )
+from mcp_server.tools.events import MAX_PAGE_BYTES
 from mcp_server.views import LISTED_PROMPT, cancel_result, run_view, spawn_result, status_of
 
+_ROWS_AT_ONCE = 50
 _PHASES: dict[str, list[Phase]] = {}
 for _phase in Phase:
     _PHASES.setdefault(_phase.status, []).append(_phase)
+
+
+_QUESTION_SECONDS = 2.0
+"""How long who asks for a run waits for the question that it is known to have."""
 
 
 def add_spawn_run(server: MCPServer, door: Door) -> None:
@@ -165,7 +172,17 @@ def add_get_run(server: MCPServer, door: Door) -> None:
         are found after their AgentRun has been deleted, too.
         """
         with told_to_the_model():
-            return run_view(await resolve(door, run_id, agent_name, cwd, namespace))
+            row = await resolve(door, run_id, agent_name, cwd, namespace)
+            if not _tells_its_question(row):
+                # The journal says that it asks before its status says what.
+                row = await door.follow(row, _tells_its_question, _QUESTION_SECONDS)
+            return run_view(row)
+
+
+def _tells_its_question(row: RunRow) -> bool:
+    agent = row.run.status.agent
+    waits = status_of(row) in ("input_required", "auth_required")
+    return not waits or bool(agent and agent.question)
 
 
 def add_cancel_run(server: MCPServer, door: Door) -> None:
@@ -270,8 +287,10 @@ async def _spawn(door: Door, arguments: SpawnArguments, key: str | None, namespa
     arguments, parent = door.adopt(arguments), door.parent()
     if key and (earlier := await door.runs.find_repeated(arguments, namespace, run_id)):
         return earlier
-    async with door.room(arguments):
-        return await door.runs.spawn(arguments, namespace, run_id, caller, parent)
+    resumed = (arguments.session_id or "") if arguments.session_mode == "resume" else ""
+    async with door.room(resumed):
+        made = await door.runs.spawn(arguments, namespace, run_id, caller, parent)
+        return await door.keep(made)
 
 
 async def _wait_for_end(door: Door, ctx: Context[Any, Any], row: RunRow, seconds: float) -> RunRow:
@@ -307,16 +326,29 @@ async def _list(
     limit: int,
     cursor: str | None,
 ) -> ListRunsResult:
+    shown, size, looked_at = list[RunView](), 0, 0
     while True:
-        try:
-            page = await door.store.list_runs(which, limit, cursor)
-        except ValueError as error:
-            raise ToolError(
-                f"Unknown cursor: {cursor}. Give the next_cursor of an earlier list_runs,"
-                " or leave it out to begin with the newest run."
-            ) from error
-        rows = [row for row in page.rows if is_shown(row)]
-        cursor = page.cursor
-        if rows or cursor is None:
-            shown = [run_view(row, prompt_limit=LISTED_PROMPT) for row in rows]
+        page = await _page(door, which, cursor)
+        for index, row in enumerate(page.rows):
+            if not (is_shown(row) and await door.shows(row)):
+                continue
+            view = run_view(row, prompt_limit=LISTED_PROMPT)
+            size += len(view.model_dump_json())
+            if shown and (size > MAX_PAGE_BYTES or len(shown) == limit):
+                before = encode_cursor(place_of(page.rows[index - 1].run)) if index else cursor
+                return ListRunsResult(runs=shown, next_cursor=before)
+            shown.append(view)
+        cursor, looked_at = page.cursor, looked_at + len(page.rows)
+        if cursor is None or (shown and looked_at >= limit):
             return ListRunsResult(runs=shown, next_cursor=cursor)
+
+
+async def _page(door: Door, which: RunFilter, cursor: str | None) -> RunPage:
+    """Read some rows at a time: each may take a megabyte."""
+    try:
+        return await door.store.list_runs(which, _ROWS_AT_ONCE, cursor)
+    except ValueError as error:
+        raise ToolError(
+            f"Unknown cursor: {cursor}. Give the next_cursor of an earlier list_runs,"
+            " or leave it out to begin with the newest run."
+        ) from error

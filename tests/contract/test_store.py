@@ -306,6 +306,19 @@ async def test_the_row_says_what_the_journal_says(store: RunStore) -> None:
     assert sealed == JournalHead(3, sealed=True)
 
 
+async def test_the_status_of_the_journal_is_that_of_the_newest_attempt(store: RunStore) -> None:
+    await store.record_run(a_row())
+    await store.append("uid-1", 1, [an_event(1, type="input_required", text="May I?")])
+    await store.append("uid-1", 2, [an_event(2, type="reasoning", text="I go on.")])
+    row = await store.get_run_by_uid("uid-1")
+    assert row is not None
+    assert (row.journal_status, row.journal_attempt) == (None, 2)
+    await store.append("uid-1", 2, [an_event(3, type="run_started", thread_id="t")])
+    row = await store.get_run_by_uid("uid-1")
+    assert row is not None
+    assert (row.journal_status, row.journal_attempt) == ("running", 2)
+
+
 async def test_updated_at_follows_rows_and_journals_but_not_repeats(store: RunStore) -> None:
     async def updated() -> object:
         row = await store.get_run_by_uid("uid-1")

@@ -3,11 +3,13 @@
 import asyncio
 import json
 import os
+import shutil
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from mcp import Client, StdioServerParameters
 
@@ -40,6 +42,17 @@ QUIET = {
     # Its tools may come later than this on a busy machine; Codex then goes on without them.
     "MCP_TIMEOUT": "90000",
 }
+
+
+# As installers write it.
+_PROGRAM = f"""#!{sys.executable}
+import sys
+
+sys.path.insert(0, "{paths.CHECKOUT}/operator")
+from agentrun.cli.__main__ import main
+
+sys.exit(main())
+"""
 
 
 @dataclass
@@ -97,14 +110,14 @@ class Laptop:
         return await self.run(*COMMANDS[program], prompt, **QUIET, **keys)
 
     @asynccontextmanager
-    async def bridge(self, *flags: str) -> AsyncIterator[Client]:
-        """Speak MCP with a bridge of its own."""
+    async def bridge(self, *flags: str, **more: Any) -> AsyncIterator[Client]:
+        """Speak MCP with a bridge of its own; ``more`` is how the client is."""
         server = StdioServerParameters(
             command=str(self.home / "bin" / "agentrun"),
             args=["mcp", *flags],
             env=self.environment,
         )
-        async with Client(server) as client:
+        async with Client(server, **more) as client:
             yield client
 
     def processes(self) -> list[str]:
@@ -126,11 +139,15 @@ def make_laptop(home: Path, kubeconfig: str) -> Laptop:
     (home / ".kube").mkdir()
     (home / ".kube" / "config").write_text(kubeconfig)
     program = home / "bin" / "agentrun"
-    program.write_text(
-        f"#!/bin/sh\nPYTHONPATH={paths.CHECKOUT}/operator"
-        f' exec {sys.executable} -m agentrun.cli "$@"\n'
-    )
+    program.write_text(_PROGRAM)
     program.chmod(0o755)
+    (home / "bin" / "kubectl-agentrun").symlink_to("agentrun")
+    completing = home / "bin" / "kubectl_complete-agentrun"
+    completing.write_text(_PROGRAM.replace("__main__", "kubectl_complete"))
+    completing.chmod(0o755)
+    kubectl = shutil.which("kubectl")
+    assert kubectl is not None
+    (home / "bin" / "kubectl").symlink_to(kubectl)
     return Laptop(home, clients.install())
 
 

@@ -1,6 +1,7 @@
 """Agents that use AgentRun from their pods: the command peer, and the tools over MCP."""
 
 import json
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -49,6 +50,74 @@ async def test_two_agents_talk_by_the_command_peer(platform: Platform) -> None:
     assert sent == f"sent {message['message_id']} -> {bob} (#{message['seq']})"
     assert who == f"{ada}\trunning\t/workspace"
     assert code == "rc 1"
+
+
+def words(text: str, **more: Any) -> Json:
+    return {"message": {"role": "agent", "parts": [{"type": "text", "text": text}]}, **more}
+
+
+def tool(name: str, until: str = "", **arguments: Any) -> Json:
+    step = {"tool": f"agentrun/{name}", "arguments": arguments}
+    return step | {"until": until} if until else step
+
+
+async def with_tools(platform: Platform, backend: str, **tools: Any) -> str:
+    """Make a profile like the default one of ``backend``, with other ``agentTools``."""
+    like = await get("agentprofile", default_profile(backend))
+    assert like is not None
+    name = unused(f"tools-{backend.replace('_', '-')}")
+    metadata = {"name": name, "namespace": RUNS}
+    await platform.apply(
+        {**like, "metadata": metadata, "spec": like["spec"] | {"agentTools": tools}}
+    )
+    return name
+
+
+ANSWER = "It is port 8443."
+
+
+@pytest.mark.parametrize(("deliver", "how"), [("Pull", []), ("BetweenTurns", ["between_turns"])])
+async def test_two_real_agents_in_two_pods_ask_and_answer_by_their_own_tools(
+    platform: Platform, deliver: str, how: list[str]
+) -> None:
+    door, ada, bob = platform.door, unused("real-ada"), unused("real-bob")
+    question = "Which port is it?"
+    answers = tool("send_agent_message", to_agent_name=ada, **words(ANSWER))
+    if deliver != "Pull":
+        # The turn that the message begins does what it says; fences within fences are escaped.
+        question += f"\nFENCEscript\n{json.dumps([answers, {'say': 'I was asked.'}])}\nFENCE"
+    looks = tool("fetch_agent_messages", "Which port", wait_ms=30_000)
+    listens = [looks, *([answers] if deliver == "Pull" else []), {"say": "I am here."}]
+    asks = [
+        tool("list_agents", bob),
+        tool("send_agent_message", to_agent_name=bob, **words(question)),
+        tool("fetch_agent_messages", ANSWER, wait_ms=30_000),
+        {"say": "Now I know."},
+    ]
+    profiles = [
+        await with_tools(platform, "claude_code", deliverMessages=deliver),
+        await with_tools(platform, "codex"),
+    ]
+    runs = []
+    for backend, profile_name, name, steps in (
+        ("claude_code", profiles[0], bob, listens), ("codex", profiles[1], ada, asks),
+    ):  # fmt: skip
+        prompt = script(*steps).replace("FENCE", "\\u0060" * 3)
+        spawned = await door.call(
+            "spawn_run", backend=backend, role="worker", profile=profile_name, nickname=name,
+            prompt=prompt,
+        )  # fmt: skip
+        runs.append(spawned["run_id"])
+    (listener, heard), (asker, spoken) = [await door.finish(run_id) for run_id in runs]
+    assert [listener["status"], asker["status"]] == ["completed", "completed"], (heard, spoken)
+    assert "Now I know." in json.dumps(spoken)
+    assert ANSWER in "".join(json.dumps(e) for e in spoken if e["type"] == "tool_finished")
+    given = [e["data"] for e in heard if e["type"] == "message_added"]
+    assert [one["delivery"] for one in given] == how
+    for name, sender, said in ((bob, ada, "Which port is it?"), (ada, bob, ANSWER)):
+        (letter,) = (await door.call("fetch_agent_messages", agent_name=name))["messages"]
+        assert letter["from_agent_name"] == sender
+        assert letter["body"]["parts"][0]["text"].startswith(said)
 
 
 async def test_an_agent_that_calls_without_end_takes_no_memory_of_its_runner(

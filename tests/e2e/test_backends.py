@@ -1,28 +1,28 @@
 """
-The other local agents, as real programs in pods: opencode and the Gemini CLI.
+The other local agents, as real programs in pods: opencode, the Gemini CLI, and Qwen Code as one
+that AgentRun knows nothing of.
 
-They are slower and larger than Codex and Claude Code, so they have a lane of their own: `make
-test-agents` builds their image and runs this.
+They are slower and larger than Codex and Claude Code, and their images are built for this alone.
 """
 
 import asyncio
-import json
 import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from dev import product
 from tests.e2e.agents import script
 from tests.e2e.checks import check_journal
-from tests.e2e.cluster import eventually, pod_uid, processes_of
+from tests.e2e.cluster import RUNS, Json, eventually, get, kubectl, pod_uid, processes_of
 from tests.e2e.conftest import profile
 from tests.e2e.platform import SETTINGS, Platform
 from tests.e2e.test_cancel import ORPHANS, until_event
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
 BACKENDS = ["opencode", "gemini"]
 ENABLED = "profiles.opencode.enabled=true,profiles.gemini.enabled=true"
@@ -47,37 +47,67 @@ def offered(platform: Platform) -> Iterator[None]:
     product.install(os.environ["AGENTRUN_CLUSTER"], *SETTINGS)
 
 
+async def spawn(platform: Platform, backend: str, prompt: str, **more: Any) -> str:
+    spawned = await platform.door.call(
+        "spawn_run", backend=backend, role="worker", prompt=prompt, **more
+    )
+    return str(spawned["run_id"])
+
+
+async def changed_profile(platform: Platform, backend: str, name: str, **spec: Any) -> str:
+    """Make a profile like the default one of a backend, but for ``spec``."""
+    like = await get("agentprofile", backend)
+    assert like is not None
+    metadata = {"name": f"{backend}-{name}", "namespace": RUNS}
+    await platform.apply({**like, "metadata": metadata, "spec": {**like["spec"], **spec}})
+    return metadata["name"]
+
+
+def of_kind(events: list[Json], kind: str) -> list[Json]:
+    return [event["data"] for event in events if event["type"] == kind]
+
+
+def said(events: list[Json]) -> list[str]:
+    return [data["text"] for data in of_kind(events, "agent_message")]
+
+
+def user(text: str) -> Json:
+    return {"role": "user", "parts": [{"type": "text", "text": text}]}
+
+
 @pytest.mark.parametrize("backend", BACKENDS)
 async def test_an_agent_edits_a_cloned_repository(
     platform: Platform, tmp_path: Path, backend: str
 ) -> None:
-    spawned = await platform.door.call(
-        "spawn_run",
-        backend=backend,
-        role="worker",
-        prompt=EDIT,
-        workspace={"git": {"url": platform.repository, "ref": "main"}},
-    )
-    run, events = await platform.door.finish(spawned["run_id"])
+    workspace = {"git": {"url": platform.repository, "ref": "main"}}
+    run_id = await spawn(platform, backend, EDIT, workspace=workspace)
+    run, events = await platform.door.finish(run_id)
     assert run["status"] == "completed", run
     check_journal(events, "completed")
-    [finished] = [event["data"] for event in events if event["type"] == "command_finished"]
+    [finished] = of_kind(events, "command_finished")
     assert (finished["status"], finished["is_error"]) == ("completed", False)
     assert "edited" in finished["output"]
-    thoughts = [event["data"]["text"] for event in events if event["type"] == "reasoning"]
-    assert any("Two files." in text for text in thoughts)
-    said = [event["data"]["text"] for event in events if event["type"] == "agent_message"]
-    assert said == ["I will add a file and change another.", "Both are done."]
+    assert any("Two files." in data["text"] for data in of_kind(events, "reasoning"))
+    assert said(events) == ["I will add a file and change another.", "Both are done."]
     assert run["result"]["summary"] == "Both are done."
+    assert (run["result"]["files_changed"], run["result"]["insertions"]) == (2, 2)
     assert run["usage"]["input_tokens"] > 0
     assert run["usage"]["output_tokens"] > 0
     # Nobody has told these agents what the model costs.
     assert not run["usage"].get("cost_usd")
+    [added] = [event for event in events if event["type"] == "artifact_added"]
+    [path] = added["data"]["artifact_refs"]
+    patch = await platform.door.call(
+        "get_event_artifact", run_id=run_id, seq=added["seq"], field_path=path
+    )
+    assert "+hello" in patch["content"]
     diff = await asyncio.to_thread(
         _diff, platform.repository_from_here, run["branch"], tmp_path / "clone"
     )
     assert "+hello" in diff
     assert "+more" in diff
+    row = (await kubectl("get", "runs", run_id, "-n", RUNS, "--no-headers")).split()
+    assert row[:4] == [run_id, backend, "Completed", "Completed"]
 
 
 def _diff(url: str, branch: str, folder: Path) -> str:
@@ -89,49 +119,38 @@ def _diff(url: str, branch: str, folder: Path) -> str:
 
 async def test_any_acp_program_of_any_image_is_an_agent(platform: Platform) -> None:
     """With a provider too: the profile says all that the known backends have for defaults."""
-    config = {
-        "model": "own/some-model",
-        "enabled_providers": ["own"],
-        "permission": {"*": "allow"},
-        "provider": {
-            "own": {
-                "npm": "@ai-sdk/openai-compatible",
-                "options": {"baseURL": "http://127.0.0.1:8790", "apiKey": "none"},
-                "models": {"some-model": {}},
-            }
-        },
-    }
-    provider = {
-        "baseURL": "http://model.agentrun-dev.svc:8080/v1",
-        "keySecret": {"name": "openai-key", "key": "key"},
-    }
+    own = {"OPENAI_BASE_URL": "http://127.0.0.1:8790", "OPENAI_API_KEY": "none",
+           "OPENAI_MODEL": "some-model", "NO_BROWSER": "1"}  # fmt: skip
     made = profile(
-        "own-agent",
-        image="localhost/agentrun/agent-more:dev",
-        command=["opencode", "acp"],
-        env=[{"name": "OPENCODE_CONFIG_CONTENT", "value": json.dumps(config)}],
-        provider=provider,
+        "qwen",
+        image="localhost/agentrun/agent-other:dev",
+        command=["qwen", "--acp", "--yolo"],
+        env=[{"name": name, "value": value} for name, value in own.items()],
+        provider={
+            "baseURL": "http://model.agentrun-dev.svc:8080/v1",
+            "keySecret": {"name": "openai-key", "key": "key"},
+        },
+        git={"credentialsSecret": "git-credentials", "hosts": ["git.agentrun-dev.svc:8080"]},
     )
     await platform.apply(made)
-    spawned = await platform.door.call(
-        "spawn_run",
-        backend="acp",
-        profile="own-agent",
-        role="worker",
-        prompt=script({"shell": "echo worked"}, {"say": "Done by another."}),
-    )
-    run, events = await platform.door.finish(spawned["run_id"])
+    workspace = {"git": {"url": platform.repository, "ref": "main"}}
+    run_id = await spawn(platform, "acp", EDIT, profile="qwen", workspace=workspace)
+    run, events = await platform.door.finish(run_id)
     assert run["status"] == "completed", run
-    assert run["result"]["summary"] == "Done by another."
     check_journal(events, "completed")
+    assert said(events)[-1] == run["result"]["summary"] == "Both are done."
+    assert run["result"]["files_changed"] == 2
+    [finished] = of_kind(events, "command_finished")
+    assert (finished["exit_code"], finished["is_error"]) == (0, False)
+    recall = script({"recall": "edit(?:ed)"})
+    again = await platform.door.call("continue_run", run_id=run_id, input_message=user(recall))
+    run, events = await platform.door.finish(again["run_id"])
+    assert (run["status"], "".join(said(events))) == ("completed", "edited"), run
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
 async def test_nothing_of_a_cancelled_run_is_left(platform: Platform, backend: str) -> None:
-    spawned = await platform.door.call(
-        "spawn_run", backend=backend, role="worker", prompt=script({"shell": ORPHANS})
-    )
-    run_id = spawned["run_id"]
+    run_id = await spawn(platform, backend, script({"shell": ORPHANS}))
     uid = await pod_uid(run_id)
     await until_event(platform, run_id, "command_started")
     await eventually(
@@ -147,51 +166,141 @@ async def test_nothing_of_a_cancelled_run_is_left(platform: Platform, backend: s
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-async def test_structured_output_satisfies_its_schema(platform: Platform, backend: str) -> None:
-    spawned = await platform.door.call(
-        "spawn_run",
-        backend=backend,
-        role="planner",
-        prompt=script({"structured": {"answer": "forty-two"}}),
-        output_schema=SCHEMA,
-    )
-    run, events = await platform.door.finish(spawned["run_id"])
-    assert run["status"] == "completed", run
-    assert run["result"]["structured"] == {"answer": "forty-two"}
-    completed = next(event for event in events if event["type"] == "run_completed")
-    assert completed["data"]["structured_output"] == {"answer": "forty-two"}
-
-
-@pytest.mark.parametrize("backend", BACKENDS)
-async def test_an_answer_that_breaks_the_schema_is_not_passed_on(
+async def test_only_an_answer_that_satisfies_its_schema_is_one(
     platform: Platform, backend: str
 ) -> None:
-    spawned = await platform.door.call(
-        "spawn_run",
-        backend=backend,
-        role="planner",
-        prompt=script({"structured": {"answer": 42}}),
-        output_schema=SCHEMA,
-    )
-    run, events = await platform.door.finish(spawned["run_id"])
+    good, bad = [
+        await spawn(
+            platform, backend, script({"structured": {"answer": value}}), output_schema=SCHEMA
+        )
+        for value in ("forty-two", 42)
+    ]
+    run, events = await platform.door.finish(good)
+    assert run["status"] == "completed", run
+    assert run["result"]["structured"] == {"answer": "forty-two"}
+    [completed] = of_kind(events, "run_completed")
+    assert completed["structured_output"] == {"answer": "forty-two"}
+    run, events = await platform.door.finish(bad)
     assert (run["status"], run["reason"]) == ("failed", "OutputInvalid"), run
     assert "structured_output" not in {key for event in events for key in event["data"]}
 
 
-@pytest.mark.parametrize(
-    ("code", "reason"), [(401, "AuthRequired"), (429, "ProviderError"), (500, "ProviderError")]
-)
+async def test_opencode_without_a_model_is_refused_before_there_is_a_pod(
+    platform: Platform,
+) -> None:
+    name = await changed_profile(platform, "opencode", "no-model", models={})
+    run_id = await spawn(platform, "opencode", "Hello.", profile=name)
+    run, _ = await platform.door.finish(run_id)
+    assert (run["status"], run["reason"], run["pod"]) == ("failed", "ProfileRefused", None), run
+    assert f"models.default of AgentProfile {name}" in run["message"]
+
+
 @pytest.mark.parametrize("backend", BACKENDS)
 async def test_an_error_of_the_provider_ends_the_run_with_its_message(
-    platform: Platform, backend: str, code: int, reason: str
+    platform: Platform, backend: str
 ) -> None:
-    spawned = await platform.door.call(
-        "spawn_run",
-        backend=backend,
-        role="worker",
-        prompt=script({"error": code, "message": f"no luck: {code}"}),
-    )
-    run, events = await platform.door.finish(spawned["run_id"])
+    secret = {"apiVersion": "v1", "kind": "Secret", "stringData": {"key": "not-the-right-key"},
+              "metadata": {"name": "wrong-key", "namespace": RUNS}}  # fmt: skip
+    like = await get("agentprofile", backend)
+    assert like is not None
+    provider = like["spec"]["provider"] | {"keySecret": {"name": "wrong-key", "key": "key"}}
+    await platform.apply(secret)
+    refused = await changed_profile(platform, backend, "refused", provider=provider)
+    run_id = await spawn(platform, backend, "Hello.", profile=refused)
+    await _fails(platform, run_id, "AuthRequired", "wrong-key")
+    # They are asked again for some seconds, which is time for both.
+    runs = {code: await spawn(platform, backend, script(_error(code))) for code in (429, 500)}
+    for code, run_id in runs.items():
+        await _fails(platform, run_id, "ProviderError", _message(code))
+
+
+async def _fails(platform: Platform, run_id: str, reason: str, message: str) -> None:
+    run, events = await platform.door.finish(run_id)
     assert (run["status"], run["reason"]) == ("failed", reason), run
-    assert f"no luck: {code}" in run["message"]
+    assert message in run["message"]
     check_journal(events, "failed")
+
+
+def _error(code: int) -> Json:
+    return {"error": code, "message": _message(code)}
+
+
+def _message(code: int) -> str:
+    return f"no luck: {code}"
+
+
+async def question_of(platform: Platform, run_id: str) -> Json:
+    shown = await eventually(
+        lambda: platform.door.call("get_run", run_id=run_id),
+        lambda run: run.get("question") or run["status"] in ("completed", "failed"),
+        90,
+    )
+    question: Json = shown["question"]
+    assert question, shown
+    return question
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+async def test_an_agent_asks_and_does_what_it_is_allowed(platform: Platform, backend: str) -> None:
+    asks = await changed_profile(platform, backend, "asks", permissionMode="Ask")
+    steps = script(
+        # Of its own tools it asks nobody.
+        {"tool": "agentrun/list_agents", "arguments": {}},
+        {"shell": "printf 'made\\n' > made.txt"},
+        {"say": "That is all."},
+    )
+    workspace = {"git": {"url": platform.repository, "ref": "main"}}
+    run_id = await spawn(platform, backend, steps, profile=asks, workspace=workspace)
+    question = await question_of(platform, run_id)
+    assert "made.txt" in question["text"]
+    [once] = [one for one in question["options"] if one["name"] in ("Allow", "Allow once")]
+    answer = {"role": "user", "parts": [{"type": "data", "data": {"option_id": once["id"]}}]}
+    answered = await platform.door.call(
+        "continue_run", run_id=run_id, input_message=answer, wait_ms=30_000
+    )
+    assert (answered["mode"], answered["run_id"]) == ("live", run_id)
+    run, events = await platform.door.finish(run_id)
+    assert (run["status"], run["attempts"]) == ("completed", 1), run
+    check_journal(events, "completed")
+    assert run["result"]["files_changed"] == 1
+    [tool] = of_kind(events, "tool_finished")
+    assert (tool["status"], tool["is_error"]) == ("completed", False)
+    assert "list_agents" in tool["tool"]
+    assert "agent_name" in tool["output"]
+    assert len(of_kind(events, "input_required")) == 1
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+async def test_an_agent_goes_on_in_other_pods_with_what_it_knows(
+    platform: Platform, backend: str
+) -> None:
+    """A wait without a pod, then two runs of the same session: all that was said is known."""
+    asks = await changed_profile(platform, backend, "asks", permissionMode="Ask")
+    first = await spawn(
+        platform, backend, script({"say": "word-1"}, {"shell": "touch x"}),
+        profile=asks, timeouts={"idle_timeout_seconds": 2},
+    )  # fmt: skip
+    await question_of(platform, first)
+    await eventually(lambda: get("pod", f"{first}-1"), lambda pod: pod is None, 90)
+    recall = {"recall": r"word-\d+"}
+    answered = await platform.door.call(
+        "continue_run", run_id=first, input_message=user(script(recall, {"say": " word-2"}))
+    )
+    assert (answered["mode"], answered["run_id"]) == ("live", first)
+    run, events = await platform.door.finish(first)
+    assert (run["status"], run["attempts"]) == ("completed", 2), run
+    check_journal(events, "completed")
+    assert said(events) == ["word-1", "word-1 word-2 word-2"]
+    runs = [run]
+    for number, known in ((3, "word-1 word-2 word-3"), (4, "word-1 word-2 word-3 word-4")):
+        steps = script(recall, {"say": f" word-{number}"})
+        answered = await platform.door.call(
+            "continue_run", run_id=runs[-1]["run_id"], input_message=user(steps)
+        )
+        assert answered["mode"] == "resume"
+        run, events = await platform.door.finish(answered["run_id"])
+        assert run["status"] == "completed", run
+        assert said(events) == [f"{known} word-{number}"]
+        runs.append(run)
+    ids = [(await get("run", one["run_id"]) or {})["status"]["agent"]["sessionID"] for one in runs]
+    assert len(set(ids)) == 1, "the same conversation"

@@ -6,11 +6,14 @@ import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from secrets import token_hex
 from typing import Any
 
 import httpx2
 import pytest
 from mcp import Client
+from mcp.shared.exceptions import MCPDeprecationWarning
+from mcp_types import ResourceUpdatedNotification
 
 from agentrun.cli.connection.discovery import find_service
 from agentrun.cli.connection.forward import PodNetwork
@@ -22,7 +25,9 @@ from agentrun.cli.options import ConnectionOptions
 from dev import product
 from tests.e2e.agents import script, trivial
 from tests.e2e.bridges import Laptop, make_laptop, read_kubeconfig, user_kubeconfig
-from tests.e2e.cluster import RUNS, SYSTEM, eventually, kubectl, phase_of
+from tests.e2e.checks import check_journal
+from tests.e2e.cluster import RUNS, SYSTEM, Json, eventually, get, kubectl, phase_of
+from tests.e2e.conftest import profile
 from tests.e2e.platform import Platform
 
 pytestmark = pytest.mark.e2e
@@ -49,6 +54,10 @@ async def call(client: Client, tool: str, **arguments: Any) -> dict[str, Any]:
     return content
 
 
+def words(text: str) -> Json:
+    return {"role": "user", "parts": [{"type": "text", "text": text}]}
+
+
 async def spawned(client: Client, *steps: list[Any]) -> str:
     run = await call(
         client, "spawn_run", backend="acp", role="worker", profile="trivial", prompt=trivial(*steps)
@@ -60,7 +69,9 @@ async def spawned(client: Client, *steps: list[Any]) -> str:
 async def test_a_real_client_spawns_follows_and_cancels_a_run(
     laptop: Laptop, model: str, program: str
 ) -> None:
-    spawn = {"backend": "codex", "role": "worker", "prompt": "PROMPT", "nickname": f"by-{program}"}
+    # The cluster may have seen this test before, and names stay.
+    name = f"by-{program}-{token_hex(4)}"
+    spawn = {"backend": "codex", "role": "worker", "prompt": "PROMPT", "nickname": name}
     prompt = script(
         {"tool": "agentrun/spawn_run", "arguments": spawn},
         {
@@ -80,13 +91,68 @@ async def test_a_real_client_spawns_follows_and_cancels_a_run(
 
     assert "It is cancelled." in said
     runs = json.loads(await kubectl("get", "runs", "-n", RUNS, "-o", "json"))["items"]
-    [run] = [r for r in runs if r["spec"].get("session", {}).get("name") == f"by-{program}"]
+    [run] = [r for r in runs if r["spec"].get("session", {}).get("name") == name]
     assert run["status"]["phase"] == "Cancelled"
     # What the client printed is the tools' own answer: it passed the bridge.
     assert run["metadata"]["name"] in said
     assert "cancelled_at" in said
     caller = f"system:serviceaccount:{RUNS}:agentrun-client"
     assert run["spec"]["cancellation"]["requestedBy"] == caller
+
+
+def tool(name: str, until: str = "", **arguments: Any) -> Json:
+    """A step in which the client calls a tool, again until its answer has some words in it."""
+    step = {"tool": f"agentrun/{name}", "arguments": arguments}
+    return step | {"until": until} if until else step
+
+
+def follows(until: str) -> Json:
+    """A step in which the client reads on from where the last page ended."""
+    return tool("poll_events", until, run_id="{{run_id}}", after_seq="{{next_after_seq}}")
+
+
+@pytest.mark.parametrize("program", ["codex", "claude"])
+async def test_a_real_client_answers_a_run_continues_it_and_cancels_what_goes_on(
+    platform: Platform, laptop: Laptop, model: str, program: str
+) -> None:
+    memory = [{"name": "ACP_AGENT_MEMORY", "value": ".trivial"}]
+    await platform.apply(profile("client-asks", env=memory, permissionMode="Ask"))
+    name = f"asked-by-{program}-{token_hex(4)}"
+    asks = trivial(["ask", "May I push it?"], ["say", "So be it."])
+    works_on = trivial(["recall"], ["say", "I go on."], ["sleep", 600])
+    said = await laptop.ask(
+        program,
+        script(
+            tool(
+                "spawn_run", backend="acp", role="worker", profile="client-asks", nickname=name,
+                prompt=asks,
+            ),
+            tool("poll_events", "run_started", run_id="{{run_id}}", after_seq=0, limit=1),
+            follows("input_required"),
+            tool("get_run", run_id="{{run_id}}"),
+            tool("continue_run", run_id="{{run_id}}", input_message=words("Yes")),
+            follows("completed_at"),
+            tool("continue_run", run_id="{{run_id}}", input_message=words(works_on)),
+            tool("poll_events", "run_started", run_id="{{run_id}}", after_seq=0, limit=1),
+            follows("I go on."),
+            tool("cancel_run", run_id="{{run_id}}", wait_ms=30_000),
+            {"say": "It is cancelled."},
+        ),
+        model,
+    )  # fmt: skip
+    assert "It is cancelled." in said
+    assert "May I push it?" in said
+    runs = (await platform.door.call("list_runs", agent_name=name))["runs"]
+    other, first = runs
+    assert [one["status"] for one in runs] == ["cancelled", "completed"], runs
+    assert other["resumed_from_run_id"] == first["run_id"]
+    _, events = await platform.door.finish(first["run_id"])
+    check_journal(events, "completed")
+    assert "So be it." in json.dumps(events)
+    _, events = await platform.door.finish(other["run_id"])
+    check_journal(events, "cancelled")
+    assert "May I push it?" in json.dumps(events), "it goes on with the conversation"
+    assert await get("pod", f"{other['run_id']}-1") is None
 
 
 async def test_the_bridge_offers_exactly_what_the_front_door_offers(
@@ -98,6 +164,25 @@ async def test_the_bridge_offers_exactly_what_the_front_door_offers(
         unknown = await here.call_tool("get_run", {"run_id": "run-unknown"})
         assert unknown == await there.call_tool("get_run", {"run_id": "run-unknown"})
         assert unknown.is_error
+
+
+async def test_an_older_client_subscribes_to_a_run_through_the_bridge(laptop: Laptop) -> None:
+    heard: asyncio.Queue[str] = asyncio.Queue()
+
+    async def note(message: object) -> None:
+        if isinstance(message, ResourceUpdatedNotification):
+            heard.put_nowait(str(message.params.uri))
+
+    async with laptop.bridge(mode="legacy", message_handler=note, cache=None) as client:
+        run_id = await spawned(client, ["say", "I wait."], ["sleep", 600])
+        uri = f"agentrun://{RUNS}/runs/{run_id}"
+        with pytest.warns(MCPDeprecationWarning):
+            await client.session.subscribe_resource(uri)
+        assert await asyncio.wait_for(heard.get(), 60) == uri
+        await call(client, "cancel_run", run_id=run_id, wait_ms=30_000)
+        async with asyncio.timeout(60):
+            while '"status":"cancelled"' not in str(await client.read_resource(uri)):
+                assert await heard.get() == uri
 
 
 async def test_a_rollout_of_the_front_door_ends_neither_bridge_nor_run(

@@ -11,7 +11,8 @@ from secrets import token_hex
 import pytest
 
 from tests.e2e.agents import trivial
-from tests.e2e.bridges import Laptop, make_laptop, read_kubeconfig
+from tests.e2e.bridges import Laptop, make_laptop, read_kubeconfig, user_kubeconfig
+from tests.e2e.cluster import RUNS, SYSTEM, kubectl
 from tests.e2e.conftest import profile
 from tests.e2e.platform import Platform
 from tests.terminals import CTRL_C, Terminal, terminal
@@ -33,11 +34,13 @@ def person(laptop: Laptop, *arguments: str) -> AbstractAsyncContextManager[Termi
     return terminal(["agentrun", *arguments], laptop.environment)
 
 
-async def called(laptop: Laptop, *arguments: str) -> tuple[int, str, str]:
+async def called(
+    laptop: Laptop, *arguments: str, program: tuple[str, ...] = ("agentrun",)
+) -> tuple[int, str, str]:
     """Call it from a script, without a terminal."""
     done = await asyncio.to_thread(
         subprocess.run,
-        [str(laptop.home / "bin" / "agentrun"), *arguments],
+        [str(laptop.home / "bin" / program[0]), *program[1:], *arguments],
         env=laptop.environment,
         stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
@@ -171,3 +174,88 @@ async def test_a_run_that_has_ended_is_continued_and_run_again(
     await platform.door.finish(run_id)
     code, out, err = await called(laptop, "runs", "again", run_id)
     assert (code, "once" in out, f"continues {run_id}" in err) == (0, True, True)
+
+
+async def test_it_is_a_plugin_of_kubectl(platform: Platform, laptop: Laptop) -> None:
+    plugin = ("kubectl", "agentrun")
+    command = [*plugin, "run", "--backend", "acp", "--profile", "trivial", "-p"]
+    async with terminal([*command, trivial(["say", "Hello."])], laptop.environment) as screen:
+        run_id = (await screen.until(" is queued")).split()[0]
+        await screen.until("● Hello.")
+        await screen.until(f"✓ {run_id} completed")
+        assert await screen.ends() == 0
+    code, listed, _ = await called(laptop, "runs", "list", "-n", RUNS, program=plugin)
+    assert (code, run_id in listed) == (0, True)
+    code, _, err = await called(laptop, "runs", "show", "no-such-run", program=plugin)
+    assert (code, "no-such-run" in err) == (8, True)
+    patient = {"AGENTRUN_COMPLETION_SECONDS": "60"}
+    told = await laptop.run(
+        "kubectl", "__complete", *plugin[1:], "runs", "show", run_id[:-3], **patient
+    )
+    assert told.split() == [run_id, ":4"]
+    code, shown, _ = await called(laptop, "runs", "--help", program=plugin)
+    assert (code, "Usage: kubectl agentrun runs" in shown) == (0, True)
+
+
+async def test_tab_completes_a_run_in_a_live_shell(platform: Platform, laptop: Laptop) -> None:
+    run_id = await platform.trivial(["say", "hello"])
+    await platform.door.finish(run_id)
+    # The machine is busier than one that people wait at.
+    patient = {"AGENTRUN_COMPLETION_SECONDS": "60", "PS1": "ready> "}
+    shell = ["bash", "--norc", "-i"]
+    async with terminal(shell, laptop.environment | patient) as screen:
+        await screen.until("ready> ")
+        screen.type("agentrun --install-completion && . ~/.bashrc\n")
+        await screen.until("completion installed")
+        await screen.until("ready> ")
+        screen.type(f"agentrun runs show {run_id[:-3]}\t")
+        await screen.until(f"{run_id} ")
+        screen.type("\n")
+        await screen.until("completed")
+        await screen.until("ready> ")
+        screen.type("agentrun prof\t")
+        await screen.until("profiles ")
+        screen.type("--he\t")
+        await screen.until("--help ")
+        screen.type("\n")
+        await screen.until("See what runs can be started with.")
+        screen.type("exit\n")
+        assert await screen.ends() == 0
+
+
+async def test_a_conversation_that_has_ended_goes_on(platform: Platform, laptop: Laptop) -> None:
+    memory = [{"name": "ACP_AGENT_MEMORY", "value": ".trivial"}]
+    await platform.apply(profile("cli-remembers", env=memory))
+    run_id = await platform.trivial(["say", "once"], profile="cli-remembers")
+    await platform.door.finish(run_id)
+    more = trivial(["recall"], ["say", "And so on."])
+    async with person(laptop, "runs", "continue", run_id, more) as screen:
+        await screen.until(f"continues {run_id}")
+        await screen.until("And so on.")
+        await screen.until(" completed")
+        assert await screen.ends() == 0
+    assert '"once' in screen.text.replace("\\", ""), "the agent remembers"
+
+
+async def test_profiles_are_listed_for_whoever_may_read_but_not_call(
+    platform: Platform, tmp_path: Path
+) -> None:
+    me, role = "--serviceaccount=default:onlooker", "onlooker"
+    await kubectl("create", "serviceaccount", role, "-n", "default")
+    try:
+        reads = ["--verb=get,list", "--resource=agentprofiles.agentrun.dev"]
+        await kubectl("create", "role", role, "-n", RUNS, *reads)
+        await kubectl("create", "rolebinding", role, "-n", RUNS, f"--role={role}", me)
+        await kubectl("create", "rolebinding", role, "-n", SYSTEM, "--role=agentrun-user", me)
+        token = (await kubectl("create", "token", role, "-n", "default")).strip()
+        user = make_laptop(tmp_path / "home", user_kubeconfig(read_kubeconfig(), role, token))
+        code, out, err = await called(user, "profiles", "list", "-n", RUNS)
+        assert (code, err) == (0, "")
+        assert [line for line in out.splitlines() if line.split()[:2] == ["trivial", "acp"]]
+        code, _, err = await called(user, "runs", "list")
+        assert (code, "agentrun-user-token" in err) == (8, True)
+    finally:
+        for namespace in (RUNS, SYSTEM):
+            await kubectl("delete", "rolebinding", role, "-n", namespace, "--ignore-not-found")
+        await kubectl("delete", "role", role, "-n", RUNS, "--ignore-not-found")
+        await kubectl("delete", "serviceaccount", role, "-n", "default")

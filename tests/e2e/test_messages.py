@@ -93,12 +93,12 @@ async def test_two_agents_in_two_pods_get_one_anothers_messages(platform: Platfo
     mailbox = await door.call("fetch_agent_messages", agent_name=ada_name)
     (kept,) = mailbox["messages"]
     assert (kept["from_agent_name"], kept["seq"]) == (bob_name, 1), "it outlives the run"
-    (idle,) = [
+    (listed,) = [
         one
         for one in (await door.call("list_agents", status="completed"))["agents"]
         if one["agent_name"] == ada_name
     ]
-    assert idle["status"] == "idle"
+    assert listed["last_run_status"] == "completed"
 
 
 async def test_many_who_write_to_an_agent_at_once_get_numbers_of_their_own(
@@ -153,3 +153,31 @@ async def test_a_real_agent_hears_a_message_in_the_turn_that_is_under_way(
     assert "Nobody wrote." not in "".join(said(events))
     kinds = [event["type"] for event in events]
     assert kinds.index("message_added") < kinds.index("command_finished")
+
+
+async def test_a_run_that_goes_on_is_not_given_again_what_the_last_was_given(
+    platform: Platform,
+) -> None:
+    door, name = platform.door, unused("remembers")
+    memory = [{"name": "ACP_AGENT_MEMORY", "value": ".trivial"}]
+    tools = {"deliverMessages": "BetweenTurns"}
+    await platform.apply(profile("remembering", env=memory, agentTools=tools))
+
+    async def send(*steps: list[Any]) -> None:
+        await door.call("send_agent_message", to_agent_name=name, message=says(trivial(*steps)))
+
+    first = await platform.trivial(["sleep", 5], agent=name, profile="remembering")
+    await running(door, first)
+    await send(["say", "I heard the first."])
+    run, events = await door.finish(first)
+    assert run["status"] == "completed", run
+    assert [seq for _, seq, _ in given(events)] == [1]
+    await send(["say", "I heard the second."])
+    recalls = {"role": "user", "parts": [{"type": "text", "text": trivial(["recall"])}]}
+    continued = await door.call("continue_run", run_id=first, input_message=recalls)
+    run, events = await door.finish(continued["run_id"])
+    assert run["status"] == "completed", run
+    assert [seq for _, seq, _ in given(events)] == [2]
+    recalled, heard = said(events)
+    assert recalled.count("I heard the first.") == 1, "the conversation has it in it"
+    assert heard == "I heard the second."

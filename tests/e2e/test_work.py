@@ -100,7 +100,7 @@ async def test_structured_output_satisfies_its_schema(platform: Platform, backen
         "spawn_run",
         backend=backend,
         role="planner",
-        prompt=script({"say": '{"answer": "forty-two"}'}),
+        prompt=script({"structured": {"answer": "forty-two"}}),
         output_schema=schema,
     )
     run, events = await platform.door.finish(spawned["run_id"])
@@ -108,6 +108,9 @@ async def test_structured_output_satisfies_its_schema(platform: Platform, backen
     assert run["result"]["structured"] == {"answer": "forty-two"}
     completed = next(event for event in events if event["type"] == "run_completed")
     assert completed["data"]["structured_output"] == {"answer": "forty-two"}
+    # Claude Code has a tool for it, Codex says it.
+    used = [event["data"]["tool"] for event in events if event["type"] == "tool_finished"]
+    assert used == (["StructuredOutput"] if backend == "claude_code" else [])
 
 
 @pytest.mark.parametrize(

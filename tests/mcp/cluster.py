@@ -126,6 +126,8 @@ class FakeCluster:
         ):
             raise ApiError(422, "Invalid", "cancellation is immutable")
         spec |= new
+        noted = stored["metadata"].setdefault("annotations", {})
+        noted |= body["metadata"].get("annotations", {})
         return copy.deepcopy(self._modified(resource.plural, stored))
 
     async def delete(self, resource: Resource, namespace: str, name: str, uid: str) -> None:

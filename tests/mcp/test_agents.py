@@ -53,12 +53,12 @@ async def test_an_agent_without_a_run_is_idle(bench: Bench) -> None:
     assert (agent["cwd"], agent["updated_at"]) == ("/workspace", "2026-11-23T12:00:00.000Z")
 
 
-async def test_an_agent_whose_run_ended_is_idle_and_tells_how(bench: Bench) -> None:
+async def test_an_agent_whose_run_ended_is_where_that_is(bench: Bench) -> None:
     run_id = (await bench.spawn(nickname="ada"))["run_id"]
     await ends(bench, run_id, "Failed")
     (agent,) = (await bench.call("list_agents"))["agents"]
-    assert (agent["status"], agent["last_run_status"]) == ("idle", "failed")
-    assert await names(bench, status="idle") == ["ada"]
+    assert (agent["status"], agent["last_run_status"]) == ("failed", "failed")
+    assert await names(bench, status="idle") == []
     assert await names(bench, status="failed") == ["ada"]
     assert await names(bench, status="completed") == []
 

@@ -67,13 +67,19 @@ async def test_running_is_said_only_when_the_agent_has_the_answer(bench: Bench) 
     assert given["message"]["parts"] == YES["parts"]
 
 
-async def test_an_answer_that_is_not_acknowledged_yet_is_not_called_running(bench: Bench) -> None:
-    run_id = await in_phase(bench, **WAITS)
+@pytest.mark.parametrize(
+    ("phase", "status"),
+    [("InputRequired", "input_required"), ("AuthRequired", "auth_required")],
+)
+async def test_an_answer_that_is_not_acknowledged_yet_is_not_called_running(
+    bench: Bench, phase: str, status: str
+) -> None:
+    run_id = await in_phase(bench, **WAITS | {"phase": phase})
     answer = await bench.call("continue_run", run_id=run_id, input_message=YES, wait_ms=0)
-    assert answer["status"] == "input_required"
+    assert answer["status"] == status
     await bench.say(run_id, (EventType.STATUS_CHANGED, {"status": "running"}))
     answer = await bench.call("continue_run", run_id=run_id, input_message=YES, wait_ms=0)
-    assert answer["status"] == "input_required"
+    assert answer["status"] == status
     bench.cluster.set_status("team-a", run_id, phase="Queued", attempts=2)
 
     async def is_queued() -> bool:
@@ -93,6 +99,29 @@ async def test_the_same_answer_twice_is_given_once_until_it_is_acknowledged(benc
     await bench.archive.observe(bench.cluster.set_status("team-a", run_id, agent=agent))
     await bench.call("continue_run", run_id=run_id, input_message=YES, wait_ms=0)
     assert [one["seq"] for one in inputs(bench, run_id)] == [1, 2]
+
+
+@pytest.mark.parametrize(
+    "since",
+    [
+        pytest.param({"phase": "Running"}, id="it-works"),
+        pytest.param({**WAITS, "agent": {**WAITS["agent"], "acknowledgedInput": 1}}, id="it-asks"),
+        pytest.param({"phase": "Completed"}, id="it-ended"),
+        pytest.param({"phase": "Cancelled"}, id="it-was-cancelled"),
+    ],
+)
+async def test_an_answer_with_a_key_is_given_once_whatever_came_of_it(
+    bench: Bench, since: dict[str, Any]
+) -> None:
+    run_id = await in_phase(bench, **WAITS)
+    call = {"run_id": run_id, "input_message": YES, "idempotency_key": "k", "wait_ms": 0}
+    await bench.call("continue_run", **call)
+    await bench.archive.observe(bench.cluster.set_status("team-a", run_id, **since))
+    again = await bench.call("continue_run", **call)
+    assert (again["run_id"], again["mode"]) == (run_id, "live")
+    assert [one["seq"] for one in inputs(bench, run_id)] == [1]
+    error = await bench.refused("continue_run", **call | {"input_message": NO})
+    assert error.startswith("idempotency_key was used before with another answer")
 
 
 async def test_an_answer_by_kubectl_in_between_is_kept(bench: Bench) -> None:
@@ -250,6 +279,14 @@ async def test_a_lost_conversation_is_named(bench: Bench) -> None:
     error = await bench.refused("continue_run", run_id=old, input_message=YES)
     assert "It was too large." in error
     bench.cluster.remove(SESSIONS, "team-a", old)
+    error = await bench.refused("continue_run", run_id=old, input_message=YES)
+    assert error.startswith(f"Unknown session_id: {old}")
+
+
+async def test_a_conversation_of_the_same_name_is_not_taken_for_the_runs_own(bench: Bench) -> None:
+    old = await in_phase(bench, phase="Completed")
+    bench.cluster.remove(SESSIONS, "team-a", old)
+    bench.cluster.add(SESSIONS, "team-a", session(old, **KEPT))
     error = await bench.refused("continue_run", run_id=old, input_message=YES)
     assert error.startswith(f"Unknown session_id: {old}")
 

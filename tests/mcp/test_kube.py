@@ -75,6 +75,23 @@ async def test_objects_are_read_made_patched_and_deleted(kube: Kube, api: Api) -
     ]
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "../../other/agentruns/r", "..", ".", "r/status", "r?watch=true", "r#x", "%2e%2e", "R",
+        "-r", "r\n", "r/",
+    ],
+)  # fmt: skip
+async def test_a_name_never_leads_to_another_path(kube: Kube, api: Api, name: str) -> None:
+    api.answers = [(200, {})]
+    with pytest.raises(ApiError, match="is no name of Kubernetes'") as refused:
+        await kube.get(RUNS, "team-a", name)
+    assert refused.value.status == 400
+    with pytest.raises(ApiError, match="is no name"):
+        await kube.list(RUNS, name)
+    assert api.asked == []
+
+
 async def test_a_list_is_read_to_its_end(kube: Kube, api: Api) -> None:
     meta = {"resourceVersion": "7"}
     api.answers = [

@@ -1,5 +1,10 @@
 """Listing runs by what they belong to."""
 
+from itertools import chain
+from typing import Any
+
+import pytest
+
 from mcp_server.kube import RUNS
 from tests.mcp.cluster import run
 from tests.mcp.conftest import Bench, eventually
@@ -36,3 +41,39 @@ async def test_the_runs_that_an_agent_asked_for_are_listed_by_the_run_it_works_i
     assert await listed(bench, parent_run_id=parent["run_id"]) == ["child"]
     (shown,) = (await bench.call("list_runs", parent_run_id=parent["run_id"]))["runs"]
     assert shown["parent_run_id"] == parent["run_id"]
+
+
+async def pages(bench: Bench, **arguments: Any) -> list[list[str]]:
+    """Read all pages, and return the runs on each."""
+    found, cursor = list[list[str]](), None
+    while not found or cursor:
+        page = await bench.call("list_runs", **arguments, cursor=cursor)
+        found.append([one["run_id"] for one in page["runs"]])
+        cursor = page["next_cursor"]
+    return found
+
+
+async def test_a_page_of_large_runs_is_no_larger_than_an_answer(bench: Bench) -> None:
+    made = [
+        (await bench.spawn(metadata={"x": "x" * 300_000}, idempotency_key=str(n)))["run_id"]
+        for n in range(7)
+    ]
+    found = await pages(bench)
+    assert [len(page) for page in found] == [3, 3, 1]
+    assert sorted(chain(*found)) == sorted(made)
+
+
+async def test_pages_are_whole_whatever_is_read_at_once(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mcp_server.tools.runs._ROWS_AT_ONCE", 4)
+    cwds = ["docs" if number % 3 == 0 else "src" for number in range(11)]
+    made = [((await bench.spawn(cwd=cwd))["run_id"], cwd) for cwd in cwds]
+    everything = sorted(run_id for run_id, _ in made)
+    for limit in (1, 3, 4, 10, 11, 100):
+        found = await pages(bench, limit=limit)
+        assert sorted(chain(*found)) == everything
+        assert [len(page) for page in found[:-1]] == [limit] * (len(found) - 1)
+        chosen = await pages(bench, limit=limit, cwd="docs")
+        assert sorted(chain(*chosen)) == sorted(one for one, cwd in made if cwd == "docs")
+        assert max(map(len, chosen)) <= limit

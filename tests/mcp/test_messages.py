@@ -5,7 +5,9 @@ from typing import Any
 
 import pytest
 
-from agentrun.store.base import MAX_MESSAGE_BYTES
+from agentrun.store.base import MAX_MESSAGE_BYTES, StoredMessage
+from agentrun.store.memory_messages import MemoryMessages
+from mcp_server.auth import Caller
 from mcp_server.kube import SESSIONS
 from tests.mcp.cluster import session
 from tests.mcp.conftest import Bench
@@ -192,3 +194,52 @@ async def test_a_store_that_is_away_is_told(bench: Bench) -> None:
     bench.store.failure = OSError("disk full")
     refusal = await bench.refused("send_agent_message", to_agent_name="bob", message=says())
     assert refusal.startswith("The event store is unavailable")
+
+
+async def test_a_repeated_call_with_a_key_sends_nothing_twice(
+    bench: Bench, agents: dict[str, str]
+) -> None:
+    call: dict[str, Any] = {
+        "to_agent_name": "bob",
+        "from_agent_name": "ada",
+        "idempotency_key": "k",
+    }
+    call |= {"metadata": {"kind": "note"}, "message": says(metadata={"x": [1, None]})}
+    first = await send(bench, **call)
+    assert await send(bench, **call) == first
+    told = await bench.refused("send_agent_message", **{**call, "message": says("Other.")})
+    assert told == (
+        "idempotency_key was used before for another message to bob, number 1. Use another key."
+    )
+    for other in ({"to_agent_name": "ada"}, {"idempotency_key": "other"}):
+        assert (await send(bench, **call | other))["message_id"] != first["message_id"]
+    bench.caller = Caller("system:serviceaccount:team-a:bob")
+    assert (await send(bench, **call))["seq"] == 3
+
+
+async def test_of_a_full_mailbox_only_about_an_answer_is_read(
+    bench: Bench, agents: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fetch_all, held = MemoryMessages.fetch, list[int]()
+
+    async def counted(store: MemoryMessages, *given: Any) -> list[StoredMessage]:
+        found = await fetch_all(store, *given)
+        held.append(len(found))
+        return found
+
+    for _ in range(40):
+        await send(bench, to_agent_name="bob", message=says(), metadata={"x": "x" * 250_000})
+    monkeypatch.setattr(MemoryMessages, "fetch", counted)
+    page = await fetch(bench, limit=1000)
+    assert [one["seq"] for one in page["messages"]] == [1, 2, 3, 4]
+    assert sum(held) < 10, "all of them would take ten million bytes"
+    rest = await fetch(bench, limit=1000, after_seq=page["next_after_seq"])
+    assert rest["messages"][0]["seq"] == 5
+
+
+async def test_many_small_messages_are_one_answer(bench: Bench, agents: dict[str, str]) -> None:
+    for number in range(150):
+        await send(bench, to_agent_name="bob", message=says(str(number)))
+    for limit, last in ((7, 7), (100, 100), (1000, 150)):
+        page = await fetch(bench, limit=limit)
+        assert [one["seq"] for one in page["messages"]] == list(range(1, last + 1))

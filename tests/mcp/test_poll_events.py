@@ -4,6 +4,7 @@ from typing import Any
 import pytest
 
 from agentrun.api.events import Event, EventType
+from agentrun.store.base import RunRow
 from mcp_server.tools.events import within
 from tests.mcp.conftest import Bench, eventually
 
@@ -74,6 +75,50 @@ async def test_a_poll_wakes_when_the_run_ends_and_has_the_seal(bench: Bench) -> 
         "reason": "ProviderError",
         "message": "no",
     }
+
+
+async def test_a_poll_wakes_when_the_status_changes_without_an_event(bench: Bench) -> None:
+    name = (await bench.spawn())["run_id"]
+    poll = await waiting(bench, name)
+    bench.cluster.set_status("team-a", name, phase="Running")
+    answer = await asyncio.wait_for(poll, 5)
+    assert (answer["status"], answer["events"], answer["next_after_seq"]) == ("running", [], 0)
+
+
+async def test_a_poll_of_a_run_that_waits_for_a_person_waits_too(bench: Bench) -> None:
+    name = (await bench.spawn())["run_id"]
+    await bench.say(name, (EventType.INPUT_REQUIRED, {"text": "May I?"}))
+    poll = await waiting(bench, name, after_seq=1)
+    # It was known: neither the phase that follows nor anything else in the status is news.
+    bench.cluster.set_status("team-a", name, phase="InputRequired", message="It asks: May I?")
+
+    async def is_seen() -> bool:
+        return (await bench.row(name)).run.status.phase == "InputRequired"
+
+    await eventually(is_seen)
+    done, _ = await asyncio.wait({poll}, timeout=0.05)
+    assert not done
+    await bench.say(name, (EventType.STATUS_CHANGED, {"status": "running"}))
+    assert (await asyncio.wait_for(poll, 5))["status"] == "running"
+
+
+async def test_a_page_is_never_ahead_of_its_status(bench: Bench) -> None:
+    name = (await bench.spawn())["run_id"]
+    await bench.say(name, (EventType.RUN_STARTED, {}))
+    look = bench.store.get_run_by_uid
+
+    async def look_just_before_it_asks(uid: str) -> RunRow | None:
+        row = await look(uid)
+        bench.store.get_run_by_uid = look  # type: ignore[method-assign]
+        await bench.say(name, (EventType.INPUT_REQUIRED, {"text": "May I?"}))
+        return row
+
+    bench.store.get_run_by_uid = look_just_before_it_asks  # type: ignore[method-assign]
+    seen = []
+    for after in (0, 1):
+        page = await bench.call("poll_events", run_id=name, after_seq=after, wait_ms=LONG)
+        seen.append((page["status"], [event["type"] for event in page["events"]]))
+    assert seen == [("running", ["run_started"]), ("input_required", ["input_required"])]
 
 
 async def test_a_poll_at_the_end_of_a_run_answers_at_once(bench: Bench) -> None:

@@ -1,3 +1,4 @@
+import asyncio
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -178,6 +179,18 @@ async def test_get_run_shows_all_that_is_known(bench: Bench) -> None:
         "parent_run_id": None,
         "deleted_at": None,
     }
+
+
+async def test_get_run_waits_for_a_question_that_is_known_to_come(bench: Bench) -> None:
+    run_id = (await bench.spawn())["run_id"]
+    await bench.say(run_id, (EventType.INPUT_REQUIRED, {"text": "May I?"}))
+    asking = asyncio.create_task(bench.call("get_run", run_id=run_id))
+    done, _ = await asyncio.wait({asking}, timeout=0.05)
+    assert not done
+    agent = {"state": "InputRequired", "question": {"id": "q1", "text": "May I?"}}
+    bench.cluster.set_status("team-a", run_id, phase="Running", agent=agent)
+    shown = await asyncio.wait_for(asking, 1)
+    assert (shown["status"], shown["question"]["text"]) == ("input_required", "May I?")
 
 
 async def test_get_run_shows_the_question_of_a_waiting_run(bench: Bench) -> None:

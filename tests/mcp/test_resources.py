@@ -6,7 +6,7 @@ from typing import Any
 
 import mcp
 import pytest
-from mcp.shared.exceptions import MCPError
+from mcp.shared.exceptions import MCPDeprecationWarning, MCPError
 from mcp_types import TextResourceContents
 
 from agentrun.api.events import EventType
@@ -114,6 +114,20 @@ async def test_who_listens_hears_of_changes_whoever_writes_them(bench: Bench) ->
         assert str((await anext(heard)).uri) == uri  # type: ignore[union-attr]
         bench.cluster.set_status("team-a", run_id, phase="Completed")
         assert str((await anext(heard)).uri) == uri  # type: ignore[union-attr]
+
+
+async def test_older_clients_are_told_that_they_cannot_subscribe(bench: Bench) -> None:
+    run_id = (await bench.spawn())["run_id"]
+    async with mcp.Client(build_server(bench.door), mode="legacy") as client:
+        capabilities = client.server_capabilities
+        assert capabilities is not None
+        assert capabilities.resources is not None
+        assert not capabilities.resources.subscribe
+        with (
+            pytest.raises(MCPError, match="Method not found"),
+            pytest.warns(MCPDeprecationWarning, match="Client.listen"),
+        ):
+            await client.session.subscribe_resource(f"agentrun://team-a/runs/{run_id}")
 
 
 async def test_nobody_listens_for_a_run_that_is_not_there_or_for_too_many(bench: Bench) -> None:

@@ -48,10 +48,6 @@ async def test_a_run_can_be_shown_at_once(bench: Bench) -> None:
     assert shown["agent_name"] == answer["run_id"]
 
 
-async def test_unknown_arguments_are_ignored(bench: Bench) -> None:
-    assert (await bench.spawn(colour="blue"))["status"] == "queued"
-
-
 async def test_no_argument_reaches_the_secrets_or_the_pod(bench: Bench) -> None:
     secret = {"name": "s", "key": "k"}
     wishes: dict[str, Any] = {
@@ -60,10 +56,11 @@ async def test_no_argument_reaches_the_secrets_or_the_pod(bench: Bench) -> None:
         "caches": [{"claim": "c", "mountPath": "/c"}],
         "workspace": {"git": {"url": "https://h/x", "credentialsSecret": "s"}, "secret": "s"},
     }
-    answer = await bench.spawn(**wishes)
-    made = bench.cluster.objects["agentruns", "team-a", answer["run_id"]]
-    assert not {"env", "image", "caches"} & set(made["spec"])
-    assert made["spec"]["workspace"] == {"git": {"url": "https://h/x", "depth": 1}}
+    given = {"backend": "codex", "role": "worker", "prompt": "Work."}
+    told = await bench.refused("spawn_run", **given, **wishes)
+    for name in ("env", "image", "caches", "workspace.git.credentialsSecret", "workspace.secret"):
+        assert f"Unknown argument {name}." in told
+    assert not [key for key in bench.cluster.objects if key[0] == "agentruns"]
 
 
 async def test_a_folder_alone_is_one_in_the_profiles_workspace(bench: Bench) -> None:

@@ -12,6 +12,7 @@ from tests.mcp.cluster import run
 def a_row(phase: str | None, journal: str | None = None, **more: Any) -> RunRow:
     status = {"phase": phase, "attempts": more.pop("attempts", 1), **more.pop("status", {})}
     spec = more.pop("spec", {})
+    more = {"journal_attempt": status["attempts"]} | more
     made = AgentRun.model_validate(run("run-1", status, **spec))
     return RunRow(made, journal_status=journal, **more)
 
@@ -25,7 +26,14 @@ def a_row(phase: str | None, journal: str | None = None, **more: Any) -> RunRow:
         pytest.param(a_row("Running", "input_required"), "input_required", id="journal-waits"),
         pytest.param(a_row("InputRequired", "running"), "running", id="journal-goes-on"),
         pytest.param(
-            a_row("Starting", "running", attempts=2), "queued", id="journal-is-of-the-pod-before"
+            a_row("Starting", "running", attempts=2, journal_attempt=1),
+            "queued",
+            id="journal-is-of-the-pod-before",
+        ),
+        pytest.param(
+            a_row("Starting", "input_required", attempts=2),
+            "input_required",
+            id="the-next-one-asks",
         ),
         pytest.param(a_row("Running", "completed"), "running", id="a-claim-is-no-end"),
         pytest.param(a_row("Completed", "running"), "completed", id="phase-ends-it"),
@@ -65,6 +73,7 @@ def test_the_status_is_the_later_of_phase_and_journal(row: RunRow, status: str) 
             a_row("Failed", status={"message": "No quota."}), "Run failed: No quota.", id="why"
         ),
         pytest.param(a_row("Rejected", status={"message": "No."}), "Rejected: No.", id="rejected"),
+        pytest.param(a_row("Rejected"), "Run rejected", id="rejected-without-a-word"),
     ],
 )
 def test_the_summary_says_what_happened_last(row: RunRow, summary: str) -> None:

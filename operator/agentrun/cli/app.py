@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated
 
 import httpx2
@@ -72,7 +73,7 @@ def _root(
 def main() -> None:
     """Run a command; ``exits`` says with which codes it ends."""
     try:
-        app()
+        app(prog_name=_program())
     except CliError as error:
         _end(str(error))
     except httpx2.HTTPError as error:
@@ -83,6 +84,12 @@ def main() -> None:
         # Whoever reads has seen enough: `agentrun runs diff RUN | head`.
         sys.stderr.close()
         sys.exit(exits.OK)
+
+
+def _program() -> str:
+    """Name the program as it was called: kubectl finds its plugins by their names."""
+    is_plugin = Path(sys.argv[0]).name == "kubectl-agentrun"
+    return "kubectl agentrun" if is_plugin else "agentrun"
 
 
 def _end(message: str) -> None:

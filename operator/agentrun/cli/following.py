@@ -13,9 +13,6 @@ from agentrun.cli.exits import TERMINAL, WAITING
 
 T = TypeVar("T")
 
-_QUESTIONS = ("input_required", "auth_required")
-_QUESTION_MS = 500
-
 
 class Interrupted(Exception):  # noqa: N818 - what happened; nothing went wrong
     """Ctrl-C was pressed."""
@@ -36,13 +33,11 @@ class Cursor:
         A run that waits is at rest only when the front door says so and has no more events: its
         status may be ahead of, or behind, what was read.
         """
-        has_asked = False
         while True:
-            wait_ms = 0 if self.status in TERMINAL | WAITING else 20_000
-            # The status follows the question, and does not wake whoever waits for events.
-            wait_ms = min(wait_ms, _QUESTION_MS) if has_asked else wait_ms
-            page = await tools.poll_events(self.run_id, self.after_seq, wait_ms=wait_ms)
-            has_asked = page.events[-1].type in _QUESTIONS if page.events else has_asked
+            rests = self.status in TERMINAL | WAITING
+            page = await tools.poll_events(
+                self.run_id, self.after_seq, wait_ms=0 if rests else 20_000
+            )
             self.after_seq, self.status = page.next_after_seq, page.status
             yield page
             if page.status in TERMINAL | WAITING and not page.events:

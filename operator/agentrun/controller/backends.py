@@ -134,5 +134,7 @@ def _opencode_config(model: str, asks: bool) -> dict[str, Any]:
     }
 
 
-# Reading changes nothing; opencode's own notes of what is to do neither.
-_ASKS = {"*": "ask"} | dict.fromkeys(("read", "glob", "grep", "list", "todowrite"), "allow")
+# Reading changes nothing; opencode's own notes of what is to do neither. Which of AgentRun's tools
+# there are, the profile says. The last rule that fits is the one.
+_UNASKED = ("read", "glob", "grep", "list", "todowrite", f"{pod_layout.OWN_SERVER}_*")
+_ASKS = {"*": "ask"} | dict.fromkeys(_UNASKED, "allow")

@@ -14,7 +14,7 @@ from agentrun.controller.limits import Limits, allowance
 from agentrun.controller.observed import Failure, Observed, Patience, PodObservation, later
 from agentrun.controller.outcomes import fault_of, has_ended, outcome_of
 from agentrun.controller.status import agent_of, condition_of
-from agentrun.controller.waits import has_answer, says_it_waits
+from agentrun.controller.waits import has_answer, is_on_hold, says_it_waits
 
 
 @dataclass(frozen=True)
@@ -28,9 +28,10 @@ class Bound:
 
 def bounds_of(run: AgentRun, seen: Observed, failure: Failure | None, now: datetime) -> list[Bound]:
     """List the bounds that hold for a run, those that matter most first."""
-    if has_ended(outcome_of(run, seen.pod)) or (seen.pod and seen.pod.finished):
+    outcome, is_over = outcome_of(run, seen.pod), bool(seen.pod and seen.pod.finished)
+    if has_ended(outcome) or (is_over and not is_on_hold(run, seen.pod)):
         return []
-    if says_it_waits(outcome_of(run, seen.pod)):
+    if is_over or says_it_waits(outcome):
         return list(_working(run, seen, now))
     return [
         *_working(run, seen, now),
@@ -46,7 +47,7 @@ def _working(run: AgentRun, seen: Observed, now: datetime) -> Iterator[Bound]:
     status = run.status
     allowed = allowance(run, seen.profile, seen.limits)
     is_on_its_way = has_answer(run) and (
-        seen.pod is None or says_it_waits(outcome_of(run, seen.pod))
+        seen.pod is None or seen.pod.finished or says_it_waits(outcome_of(run, seen.pod))
     )
     if status.waiting_since is not None and is_on_its_way:
         return  # Somebody answered: the next attempt is about to begin.

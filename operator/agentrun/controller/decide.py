@@ -77,7 +77,7 @@ def decide(run: AgentRun, seen: Observed, now: datetime) -> list[Action]:
     if is_past or (seen.pod is not None and seen.pod.finished):
         return _settle(run, seen, now, ahead)
     if seen.pod is None:
-        return _create_pod(seen, now)
+        return _create_pod(seen, now, ahead)
     return _follow(run, seen, seen.pod, now) + ahead
 
 
@@ -210,15 +210,19 @@ def _had_a_pod(run: AgentRun) -> bool:
     return run.status.pod_uid is not None or spoke or outcome_of(run, None) is not None
 
 
-def _create_pod(seen: Observed, now: datetime) -> list[Action]:
+def _create_pod(seen: Observed, now: datetime, ahead: list[Action]) -> list[Action]:
     """Create the pod of an attempt that was counted, once nothing is left of the one before."""
     left = _left(seen, now)
     if not left:
         return [CreatePod()]
+    return [*_rid_of(left, seen, now), *ahead]
+
+
+def _rid_of(left: list[PodObservation], seen: Observed, now: datetime) -> list[Action]:
+    """Delete pods that stay, and look again when those that go are overdue."""
     due = [at for pod in left if (at := unreachable_at(pod, seen)) is not None and at > now]
-    ahead: list[Action] = [LookAgain(min(due))] if due else []
     deletes = [DeletePod(pod.name, pod.uid) for pod in left if not pod.is_terminating]
-    return [*deletes, *ahead]
+    return [*deletes, *([LookAgain(min(due))] if due else [])]
 
 
 def _settle(run: AgentRun, seen: Observed, now: datetime, ahead: list[Action]) -> list[Action]:
@@ -241,7 +245,8 @@ def _settle(run: AgentRun, seen: Observed, now: datetime, ahead: list[Action]) -
 
 def _hold(run: AgentRun, seen: Observed, now: datetime, ahead: list[Action]) -> list[Action]:
     """Wait for a person without a pod; with the answer, go on from the snapshot."""
-    if not seen.pods and has_answer(run):
+    left = _left(seen, now)
+    if not left and has_answer(run):
         message = f"Attempt {run.attempts} waited for an answer; with it, another follows."
         return _next_attempt(run, run.status, message, now, answered=True)
     phase, reason, message = waiting_phase(run)
@@ -250,8 +255,7 @@ def _hold(run: AgentRun, seen: Observed, now: datetime, ahead: list[Action]) -> 
     status = with_condition(status, ConditionType.AGENT_READY, "False", reason, gone, now)
     status = with_condition(status, ConditionType.POD_TERMINATED, "True", reason, gone, now)
     status = in_phase(run, status, phase, reason, message, now)
-    deletes = [DeletePod(pod.name, pod.uid) for pod in seen.pods if not pod.is_terminating]
-    return [*_set(run, status), *deletes, *ahead]
+    return [*_set(run, status), *_rid_of(left, seen, now), *ahead]
 
 
 def _may_retry(run: AgentRun) -> bool:

@@ -8,7 +8,7 @@ what it last said on its error output; and speaks ACP with it through the librar
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import acp
@@ -118,17 +118,24 @@ class Agent:
         mode: str | None,
         servers: Sequence[mcp.Server] = (),
         load: str | None = None,
+        meta: Mapping[str, Any] | None = None,
     ) -> None:
-        """Open a conversation in ``cwd``: a new one, or go on with the one of the id ``load``."""
+        """
+        Open a conversation in ``cwd``: a new one, or go on with the one of the id ``load``.
+
+        ``meta`` is what only this kind of agent understands.
+        """
+        more = dict(meta or {})
         if load:
             request = self._connection.load_session(
-                cwd=cwd, session_id=load, mcp_servers=[*servers]
+                cwd=cwd, session_id=load, mcp_servers=[*servers], **more
             )
             await self._ask(request, HANDSHAKE_SECONDS)
             self.session_id = load
         else:
             session = await self._ask(
-                self._connection.new_session(cwd=cwd, mcp_servers=[*servers]), HANDSHAKE_SECONDS
+                self._connection.new_session(cwd=cwd, mcp_servers=[*servers], **more),
+                HANDSHAKE_SECONDS,
             )
             self.session_id = session.session_id
         if mode:

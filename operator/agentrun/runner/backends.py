@@ -8,6 +8,7 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from agentrun.api import pod_layout
 from agentrun.runner.layout import Layout
@@ -34,6 +35,26 @@ def session_mode(backend: str, permission_mode: str) -> str | None:
     return (_ASK_MODES if permission_mode == ASK else _BYPASS_MODES).get(backend)
 
 
+def session_meta(
+    backend: str, permission_mode: str, schema: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """
+    Return what only this kind of agent understands of what a session is opened with.
+
+    For a ``schema`` Claude Code has a tool to answer with, whose input satisfies it: an object.
+    """
+    if backend != "claude_code":
+        return {}
+    options: dict[str, Any] = {}
+    if permission_mode == ASK:
+        options["allowedTools"] = [f"mcp__{pod_layout.OWN_SERVER}"]
+    if schema is not None and schema.get("type") == "object":
+        # It knows no other dialect than its default, but most of what schemas of others say.
+        known = {key: value for key, value in schema.items() if key != "$schema"}
+        options["outputFormat"] = {"type": "json_schema", "schema": known}
+    return {"claudeCode": {"options": options}} if options else {}
+
+
 def key_headers(backend: str, key: str) -> dict[str, str]:
     """Return the headers in which the provider of ``backend`` takes its key."""
     if backend == "claude_code":
@@ -52,6 +73,7 @@ def write_home(
         files[".codex/config.toml"] = codex_config(layout, model, permission_mode)
     if backend == "gemini":
         files[pod_layout.GEMINI_SETTINGS] = json.dumps(GEMINI_SETTINGS, indent=2)
+        files[".gemini/policies/agentrun.toml"] = _GEMINI_POLICY
     for name, text in files.items():
         write_file(layout.home / name, text)
 
@@ -65,6 +87,15 @@ GEMINI_SETTINGS = {
 """The Gemini CLI's settings: the provider is the runner's proxy, which its environment names."""
 
 
+# Which of AgentRun's own tools there are, the profile says; nobody is asked for them again.
+_GEMINI_POLICY = f"""[[rule]]
+mcpName = "{pod_layout.OWN_SERVER}"
+toolName = "*"
+decision = "allow"
+priority = 500
+"""
+
+
 def write_identity(layout: Layout, name: str, email: str) -> None:
     """Let the agent commit without having to configure git first."""
     identity = f"[user]\n\tname = {json.dumps(name)}\n\temail = {json.dumps(email)}\n"
@@ -73,9 +104,10 @@ def write_identity(layout: Layout, name: str, email: str) -> None:
 
 def codex_config(layout: Layout, model: str | None, permission_mode: str | None = None) -> str:
     """Write codex's config: the provider is the runner's proxy, and what is asked."""
-    policy, sandbox = "never", "danger-full-access"
+    policy, sandbox, own = "never", "danger-full-access", ""
     if permission_mode == ASK:
         policy, sandbox = "on-request", "read-only"
+        own = _CODEX_OWN_TOOLS.format(port=layout.tools_port)
     # JSON strings are TOML strings.
     chosen = f"model = {json.dumps(model)}\n" if model else ""
     return f"""{chosen}model_provider = "agentrun"
@@ -99,6 +131,15 @@ plugins = false
 
 [projects.{json.dumps(str(layout.workspace))}]
 trust_level = "trusted"
+{own}"""
+
+
+# Which of AgentRun's own tools there are, the profile says; nobody is asked for them again. A
+# server has to be whole here, though the session names it as well.
+_CODEX_OWN_TOOLS = f"""
+[mcp_servers.{pod_layout.OWN_SERVER}]
+url = "http://127.0.0.1:{{port}}/mcp"
+default_tools_approval_mode = "approve"
 """
 
 

@@ -6,30 +6,28 @@ checked here: the provider's errors, the structured answer.
 """
 
 import asyncio
-import json
 import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 import acp
-from acp.schema import PermissionOption
 
 from agentrun.api.events import EventType
 from agentrun.api.gateway import Task
-from agentrun.api.messages import render_text
 from agentrun.api.v1alpha1 import AgentState, OutcomeState, Question, Reason, Usage
 from agentrun.runner import mcp
-from agentrun.runner.acp.mapping import FINAL_BOUND, Mapper, permission_text
-from agentrun.runner.acp.reading import MAX_DEPTH, is_deep
+from agentrun.runner.acp.mapping import Mapper
 from agentrun.runner.acp.transport import Surroundings
 from agentrun.runner.agent import Agent
-from agentrun.runner.backends import ASK, session_mode
+from agentrun.runner.backends import ASK
 from agentrun.runner.gateway import Gateway
 from agentrun.runner.journal import Journal
+from agentrun.runner.leave import Leave
 from agentrun.runner.mailbox import Mailbox
+from agentrun.runner.opening import Opening
 from agentrun.runner.outcome import (
     WAITING_END,
     End,
@@ -41,27 +39,20 @@ from agentrun.runner.outcome import (
     usage_of,
     without_cost,
 )
-from agentrun.runner.permission import (
-    chosen_option,
-    names_option,
-    permission_question,
-    refusing_option,
-)
 from agentrun.runner.pipes import Pipes
-from agentrun.runner.prompt import GO_ON, build_answer, build_prompt, build_repair, check_answer
+from agentrun.runner.prompt import GO_ON, build_answer, build_prompt, build_repair
 from agentrun.runner.proxy import ProviderProxy
 from agentrun.runner.questions import Expired, Questions
 from agentrun.runner.redact import Redactor
 from agentrun.runner.reporter import Reporter
 from agentrun.runner.snapshot.manifest import Manifest
 from agentrun.runner.snapshot.restore import Origin
+from agentrun.runner.structured import find_answer
 
 PAUSE_SECONDS = 1.0
 """When the agent pauses for so long, readers get what it has said so far."""
 _PROMPT_SENT_SECONDS = 10.0
-_AUTH_CODES = (-32000, 401, 403)
 _CANCEL_SECONDS = 5.0
-_MINUTE = timedelta(seconds=61)
 
 
 class Conversation:
@@ -82,23 +73,16 @@ class Conversation:
         self._journal = journal
         self._backend = backend
         self._reporter = reporter
-        self._workspace = workspace
         self._mapper = Mapper(redactor.text, redactor.safe_length, workspace)
         self._last_update = 0.0
         self._questions = questions
         self._clean = redactor.text
-        self._asking = asyncio.Lock()
-        self._is_replaying = False
-        self._was_refused = False
-        """Whether a person refused something in this turn."""
+        self._leave = Leave(journal, questions, redactor.text, workspace, self._mapper.title_of)
         self._asked = ""
         """What the turn is about, to be asked again after a person gave leave."""
-        self._follow_ups: list[str] = []
-        """What people said instead of choosing an option: the next prompts."""
-        self._granted: tuple[str, str] | None = None
-        """A question's text and the option chosen when nobody was there to hear it."""
         around = Surroundings(redactor, journal.new_file, journal.room)
-        self.agent = Agent(pipes, self._take, self._note_permission, around)
+        self.agent = Agent(pipes, self._take, self._leave.note, around)
+        self._opening = Opening(self.agent, journal)
         self._mailbox = Mailbox(self.agent, journal)
         self.usage: Usage | None = None
         self.cost: str | None = None
@@ -119,12 +103,10 @@ class Conversation:
     ) -> None:
         """Open the agent's session, with MCP servers, and say that the run has started."""
         if task.profile.permission_mode == ASK:
-            self.agent.ask_with(self._ask)
-        mcp.check_transports(servers, self.agent.mcp_capabilities)
-        try:
-            await self._open(task, cwd, servers, origin)
-        except acp.RequestError as error:
-            raise _not_opened(error, origin) from error
+            self.agent.ask_with(self._leave.ask)
+        if origin is not None:
+            self._take_over(origin)
+        await self._opening.open(task, cwd, servers, origin)
         session = self.agent.session_id
         ids: dict[str, Any] = {"backend_session_id": session}
         if task.spec.backend == "codex":
@@ -133,27 +115,13 @@ class Conversation:
         self._journal.add(EventType.RUN_STARTED, started)
         self._journal.add(EventType.STATUS_CHANGED, {"status": "running", **ids})
 
-    async def _open(
-        self, task: Task, cwd: str, servers: Sequence[mcp.Server], origin: Origin | None
-    ) -> None:
-        mode = session_mode(task.spec.backend, task.profile.permission_mode)
-        if origin is None:
-            await self.agent.open_session(cwd, mode, servers)
-            return
-        if not self.agent.can_load:
-            raise _not_resumable("The agent cannot go on with an earlier conversation.")
-        await _minute_passed(origin.manifest)
+    def _take_over(self, origin: Origin) -> None:
+        """Count on from what the conversation took so far."""
         self.cost = origin.manifest.cost_usd
         if origin.is_own:
             self.usage = origin.manifest.usage
         else:
             self._cost_before = self.cost
-        # What the agent says while it loads was said, and told, before.
-        self._is_replaying = True
-        try:
-            await self.agent.open_session(cwd, mode, servers, origin.manifest.session_id)
-        finally:
-            self._is_replaying = False
 
     async def work(
         self,
@@ -167,7 +135,8 @@ class Conversation:
         acknowledged = own.acknowledged_input if own else task.acknowledged_input
         self._questions.open(gateway, acknowledged)
         has_key = task.profile.provider.key_secret is not None
-        self._mailbox.open(gateway, task.profile.agent_tools.deliver_messages)
+        known = origin.manifest.delivered_message if origin else 0
+        self._mailbox.open(gateway, task.profile.agent_tools.deliver_messages, known)
         try:
             prompt = await self._first_prompt(task, origin, own)
             while True:
@@ -189,30 +158,39 @@ class Conversation:
         if own is None:
             # The conversation has the profile's instructions already.
             instructions = None if origin else task.profile.instructions
-            return build_prompt(task.spec, instructions)
+            return build_prompt(task.spec, instructions, self._opening.answer_tool)
         question = own.question
         if question is None:
             return GO_ON
         answer = await self._questions.wait(question)
         await self._questions.taken(answer)
         if question.kind == "auth":
-            return build_prompt(task.spec, None)
-        said = render_text(answer.message)
-        if option := names_option(answer.message, question):
-            self._granted = (question.text, option.id)
-            said = option.name or option.id
-        return build_answer(question.text, said, task.spec.output_schema)
+            return build_prompt(task.spec, None, self._opening.answer_tool)
+        said = self._leave.answered_before(question, answer)
+        return build_answer(question.text, said, task.spec.output_schema, self._opening.answer_tool)
 
     def end_turn(self) -> None:
         """End whatever the agent still had under way."""
         self._add(self._mapper.end_turn())
 
+    @property
+    def delivered(self) -> int:
+        """The newest message of the agent's mailbox that it was given."""
+        return self._mailbox.given
+
+    def hears(self, seq: int) -> None:
+        """Note that the agent itself has taken all messages up to ``seq``."""
+        self._mailbox.hears(seq)
+
+    async def acknowledge(self) -> None:
+        """Say which messages the agent was given, now that the conversation is kept."""
+        await self._mailbox.acknowledge()
+
     async def _turns(self, prompt: str, proxy: ProviderProxy | None, has_key: bool) -> End:
         """Have a turn, and one more for each thing that was said meanwhile."""
         end = await self._turn(prompt, proxy, has_key)
         while end.state is OutcomeState.COMPLETED:
-            more = self._follow_ups.pop(0) if self._follow_ups else None
-            more = more or await self._mailbox.next_turn(end)
+            more = self._leave.next_words() or await self._mailbox.next_turn(end)
             if not more:
                 break
             end = await self._turn(more, proxy, has_key)
@@ -221,7 +199,7 @@ class Conversation:
     async def _turn(self, text: str, proxy: ProviderProxy | None, has_key: bool) -> End:
         self._mapper.begin_turn()
         self._asked = text
-        self._was_refused = False
+        self._leave.begin_turn()
         if proxy:
             proxy.begin_turn()
         await self._announce_prompt()
@@ -242,7 +220,7 @@ class Conversation:
             raise classify(0, "the provider answered with an error", None, seen)
         await self._count(response)
         # Some agents end their turn like that when they were refused something.
-        is_refusal = self._was_refused and response.stop_reason == "cancelled"
+        is_refusal = self._leave.was_refused and response.stop_reason == "cancelled"
         return end_of_turn("end_turn" if is_refusal else response.stop_reason, said)
 
     async def _prompt(self, text: str, ends: Sequence[asyncio.Event]) -> acp.PromptResponse | None:
@@ -256,8 +234,9 @@ class Conversation:
         try:
             await asyncio.wait({asked, *waiting}, return_when=asyncio.FIRST_COMPLETED)
             if self._questions.expired.is_set():
-                with suppress(ConnectionError):
-                    await self.agent.cancel()
+                with suppress(ConnectionError, TimeoutError):
+                    async with asyncio.timeout(_CANCEL_SECONDS):  # it may not read any more
+                        await self.agent.cancel()
                 await asyncio.wait({asked}, timeout=_CANCEL_SECONDS)
                 if asked.done() and asked.exception() is None:
                     await self._count(asked.result())
@@ -288,29 +267,22 @@ class Conversation:
         if schema is None or end.state is not OutcomeState.COMPLETED:
             return end
         try:
-            return replace(end, structured=self._check_answer(schema))
+            return self._answered(end, schema)
         except ValueError as problem:
-            repair = build_repair(str(problem), schema)
+            repair = build_repair(str(problem), schema, self._opening.answer_tool)
         end = await self._turn(repair, proxy, has_key)
         if end.state is not OutcomeState.COMPLETED:
             return end
         try:
-            return replace(end, structured=self._check_answer(schema))
+            return self._answered(end, schema)
         except ValueError as problem:
             message = f"The final answer does not satisfy outputSchema: {problem}"
             raise Failure(Reason.OUTPUT_INVALID, message) from problem
 
-    def _check_answer(self, schema: dict[str, Any]) -> Any:
-        if self._mapper.is_cut:
-            raise ValueError(f"it is longer than {FINAL_BOUND} characters")
-        try:
-            answer = check_answer(self._mapper.final_response or "", schema)
-            is_too_deep = is_deep(json.dumps(answer).encode())
-        except RecursionError:
-            is_too_deep = True
-        if is_too_deep:
-            raise ValueError(f"it is more than {MAX_DEPTH} levels deep")
-        return answer
+    def _answered(self, end: End, schema: dict[str, Any]) -> End:
+        structured = find_answer(self._mapper, schema)
+        said = self._mapper.answer or end.final_response
+        return replace(end, structured=structured, final_response=said)
 
     def _refused_key(self, task: Task, failure: Failure) -> Failure:
         """Say which key the provider does not take: waiting would not change it."""
@@ -331,42 +303,6 @@ class Conversation:
         )
         await self._questions.taken(await self._questions.ask(question))
 
-    async def _ask(self, tool_call: dict[str, Any], options: list[PermissionOption]) -> str | None:
-        """Have a person decide; one thing at a time. None: the agent gets no answer of theirs."""
-        async with self._asking:
-            name = self._questions.new_id("permission")
-            question = permission_question(name, tool_call, options, self._clean, self._workspace)
-            if (granted := self._grant(question, options)) is not None:
-                return granted
-            offered = [one.model_dump(include={"id", "name"}) for one in question.options]
-            try:
-                answer = await self._questions.ask(question, options=offered, tool_call=tool_call)
-            except Expired:
-                # The turn is cancelled now, and that is the answer.
-                return await asyncio.Future()
-            chosen = chosen_option(answer.message, options)
-            if chosen is None:
-                self._follow_ups.append(render_text(answer.message))
-                chosen = refusing_option(options)
-            if chosen is None or chosen.kind.startswith("reject"):
-                self._was_refused = True
-            self._note_permission(tool_call, chosen.name if chosen else "cancelled")
-            await self._questions.taken(answer)
-            return chosen.option_id if chosen else None
-
-    def _grant(self, question: Question, options: list[PermissionOption]) -> str | None:
-        """Answer what was asked, and answered, in an earlier pod: once."""
-        if self._granted is None or self._granted[0] != question.text:
-            return None
-        (_, wanted), self._granted = self._granted, None
-        chosen = next((one for one in options if one.option_id == wanted), None)
-        if chosen is None:
-            return None
-        self._was_refused = self._was_refused or chosen.kind.startswith("reject")
-        text = f"{question.text}. Answered before: {chosen.name}."
-        self._journal.add(EventType.REASONING, {"text": text})
-        return chosen.option_id
-
     async def _count(self, response: acp.PromptResponse) -> None:
         answer = response.model_dump(mode="json", by_alias=True, exclude_none=True)
         used = usage_of(answer, self._mapper.cost)
@@ -375,7 +311,7 @@ class Conversation:
         await self._reporter.update(usage=self.usage)
 
     async def _take(self, update: dict[str, Any]) -> None:
-        if self._is_replaying:
+        if self._opening.is_replay():
             return
         self._last_update = time.monotonic()
         self._add(self._mapper.feed(update))
@@ -386,30 +322,6 @@ class Conversation:
             if time.monotonic() - self._last_update >= PAUSE_SECONDS:
                 self._add(self._mapper.flush())
 
-    def _note_permission(self, tool_call: dict[str, Any], answer: str) -> None:
-        text = permission_text(tool_call, answer, self._workspace)
-        self._journal.add(EventType.REASONING, {"text": text})
-
     def _add(self, drafts: list[tuple[EventType, dict[str, Any]]]) -> None:
         for kind, data in drafts:
             self._journal.add(kind, data)
-
-
-def _not_opened(error: acp.RequestError, origin: Origin | None) -> Failure:
-    if error.code in _AUTH_CODES:
-        return Failure(Reason.AUTH_REQUIRED, f"The agent opened no session: {error}")
-    if origin is not None:
-        return _not_resumable(f"The agent does not find its conversation again: {error}.")
-    return Failure(Reason.PROTOCOL_ERROR, f"The agent opened no session: {error}")
-
-
-def _not_resumable(what: str) -> Failure:
-    message = f"{what} To do the work without it, start a new run (continue_run with from_start)."
-    return Failure(Reason.SESSION_NOT_RESUMABLE, message)
-
-
-async def _minute_passed(kept: Manifest) -> None:
-    """Wait where an agent loses conversations that are loaded in the minute they began in."""
-    if kept.backend == "gemini":
-        left = (kept.taken_at + _MINUTE - datetime.now(UTC)).total_seconds()
-        await asyncio.sleep(min(max(left, 0.0), _MINUTE.total_seconds()))

@@ -59,6 +59,10 @@ class Dialogue(Protocol):
     def agent(self) -> Partner:
         """The agent's side."""
 
+    @property
+    def delivered(self) -> int:
+        """The newest message of the agent's mailbox that it was given."""
+
     async def listen(self) -> None:
         """Follow the agent, for ever."""
 
@@ -78,3 +82,9 @@ class Dialogue(Protocol):
 
     def end_turn(self) -> None:
         """End whatever the agent still had under way."""
+
+    def hears(self, seq: int) -> None:
+        """Note that the agent itself has taken all messages up to ``seq``."""
+
+    async def acknowledge(self) -> None:
+        """Say which messages the agent was given, now that the conversation is kept."""

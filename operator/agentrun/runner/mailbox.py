@@ -2,8 +2,8 @@
 Messages from other agents, on their way to this one.
 
 They begin turns of their own after the agent's turn, or are put into the turn that is under way.
-That they were given to the agent is said once the turn is over: an attempt that ends before gives
-them to the next one again, whose conversation does not know them.
+Which of them the conversation has in it is kept with its snapshot, and said only then: an attempt
+that ends before leaves them to the next one, whose conversation does not know them.
 """
 
 import asyncio
@@ -51,16 +51,17 @@ class Mailbox:
         self._journal = journal
         self._gateway: Gateway | None = None
         self._delivery: Delivery = "Pull"
-        self._given = 0
-        """The newest message that the agent has."""
-        self._told = 0
-        """The newest that the gateway knows it has."""
+        self.given = 0
+        """The newest message that the conversation has in it."""
+        self._taken = 0
+        """The newest that was taken out of the mailbox, to be given next."""
         self._turns = 0
         self._handing_over = asyncio.Lock()
 
-    def open(self, gateway: Gateway, delivery: Delivery) -> None:
-        """Deliver messages from now on, as the profile says."""
+    def open(self, gateway: Gateway, delivery: Delivery, known: int = 0) -> None:
+        """Deliver messages after ``known`` from now on, as the profile says."""
         self._gateway, self._delivery = gateway, delivery
+        self.given = self._taken = known
 
     async def next_turn(self, end: End) -> str | None:
         """
@@ -84,7 +85,8 @@ class Mailbox:
 
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[None]:
-        """Deliver during the block, where that can be done; then say what was delivered."""
+        """Deliver during the block, in which the agent is told what began it."""
+        self.given = self._taken
         steering = None
         if self._delivery == "Steer" and self._agent.can_steer:
             steering = asyncio.create_task(self._steer())
@@ -93,7 +95,22 @@ class Mailbox:
         finally:
             if steering:
                 await self._stop(steering)
-            await self._tell()
+
+    def hears(self, seq: int) -> None:
+        """Note that the agent itself has taken all messages up to ``seq``."""
+        self.given = max(self.given, seq)
+        self._taken = max(self._taken, seq)
+
+    async def acknowledge(self) -> None:
+        """Say what was delivered: later attempts and runs of the session are given the rest."""
+        if self._gateway is None or not self.given:
+            return
+        try:
+            async with asyncio.timeout(_LAST_WORD_SECONDS):
+                await self._gateway.delivered(self.given)
+        except (GatewayError, TimeoutError) as error:
+            # Whoever goes on from the snapshot knows it all the same.
+            log.warning("It cannot be said that messages were delivered: %s", error)
 
     async def _steer(self) -> None:
         while True:
@@ -108,6 +125,7 @@ class Mailbox:
             async with self._handing_over:
                 if await self._agent.steer(render(mail)):
                     self._note(mail, "steered")
+                    self.given = self._taken
                     return
             # The turn has not begun, or takes nothing just now; its end ends this.
             await asyncio.sleep(_PAUSE)
@@ -135,7 +153,7 @@ class Mailbox:
         """Ask for messages, again while the gateway is away."""
         while self._gateway:
             try:
-                return await self._gateway.messages(self._given, wait_ms)
+                return await self._gateway.messages(self._taken, wait_ms)
             except Unavailable:
                 await asyncio.sleep(_PAUSE)
             except GatewayError as error:
@@ -145,20 +163,8 @@ class Mailbox:
                 break
         return Messages()
 
-    async def _tell(self) -> None:
-        """Say what was delivered. What cannot be said now is said after the next turn."""
-        if self._gateway is None or self._told >= self._given:
-            return
-        given = self._given
-        try:
-            async with asyncio.timeout(_LAST_WORD_SECONDS):
-                await self._gateway.delivered(given)
-            self._told = given
-        except (GatewayError, TimeoutError) as error:
-            log.warning("It cannot be said that messages were delivered: %s", error)
-
     def _note(self, mail: Mail, how: str) -> None:
-        self._given = max(self._given, mail.seq)
+        self._taken = max(self._taken, mail.seq)
         data = {
             "message": mail.body.to_json(),
             "role": mail.body.role,

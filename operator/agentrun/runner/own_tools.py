@@ -16,11 +16,11 @@ from typing import Any
 import aiohttp
 from aiohttp import web
 
+from agentrun.api import pod_layout
 from agentrun.api.gateway import MAX_MCP_BYTES
 from agentrun.runner.gateway import Gateway, Refused, Unavailable
 
-NAME = "agentrun"
-"""What agents call the server."""
+NAME = pod_layout.OWN_SERVER
 PATH = "/mcp"
 MAX_REPLY = 4 * 1024 * 1024
 """The largest answer that the runner itself reads."""

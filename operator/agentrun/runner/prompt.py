@@ -10,7 +10,9 @@ from agentrun.api.v1alpha1 import AgentRunSpec
 _FENCE = re.compile(r"```[a-zA-Z]*\s*\n(.*?)\n?\s*```", re.DOTALL)
 
 
-def build_prompt(spec: AgentRunSpec, instructions: str | None) -> str:
+def build_prompt(
+    spec: AgentRunSpec, instructions: str | None, answer_tool: str | None = None
+) -> str:
     """Build the prompt: the profile's instructions, the prompt, the message, the schema."""
     parts = []
     if instructions and instructions.strip():
@@ -20,27 +22,33 @@ def build_prompt(spec: AgentRunSpec, instructions: str | None) -> str:
     if spec.input_message:
         parts.append(render_text(spec.input_message))
     if spec.output_schema is not None:
-        parts.append(_schema_request(spec.output_schema))
+        parts.append(_schema_request(spec.output_schema, answer_tool))
     return "\n\n".join(part for part in parts if part.strip())
 
 
 GO_ON = "Your work was interrupted. Go on with it."
 
 
-def build_answer(question: str, answer: str, schema: dict[str, Any] | None) -> str:
+def build_answer(
+    question: str, answer: str, schema: dict[str, Any] | None, answer_tool: str | None = None
+) -> str:
     """Build the prompt with an answer that came when the agent that had asked was gone."""
-    parts = [_schema_request(schema)] if schema is not None else []
+    parts = [_schema_request(schema, answer_tool)] if schema is not None else []
     parts.append(f"You asked: {question}\nThe answer is:\n{answer}")
     return "\n\n".join(parts)
 
 
-def build_repair(problem: str, schema: dict[str, Any]) -> str:
+def build_repair(problem: str, schema: dict[str, Any], answer_tool: str | None = None) -> str:
     """Build the prompt that asks for an answer which satisfies the schema."""
-    return f"Your last message is not what was asked for: {problem}\n\n{_schema_request(schema)}"
+    request = _schema_request(schema, answer_tool)
+    return f"Your answer is not what was asked for: {problem}\n\n{request}"
 
 
-def _schema_request(schema: dict[str, Any]) -> str:
-    return (
+def _schema_request(schema: dict[str, Any], answer_tool: str | None) -> str:
+    first = f"Give your answer with the tool {answer_tool}. Without such a tool: " * bool(
+        answer_tool
+    )
+    return first + (
         "Your last message must be one JSON value and nothing else, no prose and no code fence. "
         "It must satisfy this JSON Schema:\n\n" + json.dumps(schema, indent=2, ensure_ascii=False)
     )

@@ -8,6 +8,8 @@ pod is not kept for it.
 
 import asyncio
 import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 from agentrun.api.events import EventType
@@ -41,6 +43,8 @@ class Questions:
         self._idle = idle
         self._gateway: Gateway | None = None
         self._asked = 0
+        # Two who wait would each pass over, and so lose, the answer to the other's question.
+        self._turn = asyncio.Lock()
         self.acknowledged = 0
         """The newest input that the conversation has in it."""
         self.current: Question | None = None
@@ -60,11 +64,23 @@ class Questions:
     async def ask(self, question: Question, **data: Any) -> Input:
         """Ask, and wait for the answer. Expired if there is none for too long."""
         event = _EVENTS.get(_STATES[question.kind], EventType.INPUT_REQUIRED)
-        self._journal.add(event, {"text": question.text, "question_id": question.id, **data})
-        return await self.wait(question)
+        async with self._one_at_a_time():
+            self._journal.add(event, {"text": question.text, "question_id": question.id, **data})
+            return await self._wait(question)
 
     async def wait(self, question: Question) -> Input:
         """Wait for the answer to a question that was asked before."""
+        async with self._one_at_a_time():
+            return await self._wait(question)
+
+    @asynccontextmanager
+    async def _one_at_a_time(self) -> AsyncIterator[None]:
+        async with self._turn:
+            if self.expired.is_set():
+                raise Expired
+            yield
+
+    async def _wait(self, question: Question) -> Input:
         self.current = question
         await self._reporter.update(state=_STATES[question.kind], question=question)
         try:

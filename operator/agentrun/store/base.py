@@ -67,7 +67,9 @@ class RunRow:
     sealed: bool = False
     """Whether the journal is closed. Read only."""
     journal_status: str | None = None
-    """The status of the newest event that names one. Read only."""
+    """The status of the newest event that names one, of the newest attempt. Read only."""
+    journal_attempt: int = 0
+    """The newest attempt that has written to the journal. Read only."""
     summary: str = ""
     """What the newest event says, in a line. Read only."""
     updated_at: datetime | None = None

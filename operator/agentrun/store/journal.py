@@ -46,6 +46,7 @@ class Journal:
     attempt: int = 0
     """The newest attempt that has appended."""
     status: str | None = None
+    """What the newest attempt has said so far of where the run is."""
     summary: str = ""
 
     @property
@@ -66,6 +67,9 @@ def plan_append(
         raise Sealed("The run is over and its journal is sealed: nothing can be added to it.")
     if attempt < journal.attempt:
         raise Fenced(f"Attempt {journal.attempt} of the run has begun; this is {attempt}.")
+    if attempt > journal.attempt:
+        # Where the pod before had got to says nothing of this one.
+        journal = replace(journal, attempt=attempt, status=None)
     ids, new = dict(taken), list[NewEvent]()
     for event in events:
         at = journal.last_seq
@@ -78,7 +82,7 @@ def plan_append(
         ids[event.seq] = event.event_id
         new.append(event)
         journal = advance(journal, event)
-    return replace(journal, attempt=attempt), new
+    return journal, new
 
 
 def advance(journal: Journal, event: NewEvent) -> Journal:

@@ -39,6 +39,7 @@ class _Kept:
             last_seq=journal.last_seq,
             sealed=journal.sealed,
             journal_status=journal.status,
+            journal_attempt=journal.attempt,
             summary=journal.summary,
         )
 

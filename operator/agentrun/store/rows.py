@@ -62,6 +62,7 @@ def read_run(stored: Row[Any]) -> RunRow:
         last_seq=stored.last_seq,
         sealed=stored.sealed,
         journal_status=stored.journal_status,
+        journal_attempt=stored.attempt,
         summary=stored.summary,
         updated_at=moment(stored.updated),
         deleted_at=moment(stored.deleted),

@@ -33,7 +33,7 @@ from tests.mcp.gateway.fakes import FakeAuthenticator, FakeRuns, a_profile, a_se
 URL = "http://gateway"
 EVERYTHING = (
     "send_agent_message", "fetch_agent_messages", "list_agents", "list_runs", "get_run",
-    "poll_events", "get_event_artifact", "spawn_run", "cancel_run",
+    "poll_events", "get_event_artifact", "spawn_run", "cancel_run", "continue_run",
 )  # fmt: skip
 
 
@@ -69,6 +69,9 @@ class Desk:
         row = await self.store.get_run("team", name)
         assert row is not None
         return row
+
+    async def know(self, manifest: dict[str, Any]) -> None:
+        await self.store.record_run(RunRow(AgentRun.model_validate(manifest)))
 
     async def see(self, own: AgentRun) -> None:
         self.runs.put(own)
@@ -190,6 +193,30 @@ async def test_children_are_counted_also_those_that_are_gone_and_asked_for_at_on
         assert (await desk.spawn(idempotency_key="a"))["run_id"] == first["run_id"]
 
 
+async def test_children_are_counted_also_those_that_another_replica_makes_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    spawn = Runs.spawn
+
+    async def at_once(runs: Runs, *given: Any, **more: Any) -> RunRow:
+        parent = {"name": "run-1", "uid": "uid-1", "depth": 1}
+        await desk.know(desk.cluster.add(RUNS, "team", run("elsewhere", parent=parent)))
+        return await spawn(runs, *given, **more)
+
+    async with a_desk(*EVERYTHING, max_count=1) as desk:
+        monkeypatch.setattr(Runs, "spawn", at_once)
+        told = await desk.refused("spawn_run", backend="codex", role="worker", prompt="x")
+        assert "You have asked for 1 runs, the most" in told
+        made = {
+            name: one
+            for (kind, _, name), one in desk.cluster.objects.items()
+            if kind == "agentruns"
+        }
+        assert made.pop("elsewhere")["spec"].get("desiredState") != "Cancelled"
+        (mine,) = made.values()
+        assert mine["spec"]["desiredState"] == "Cancelled"
+
+
 async def test_an_agent_uses_only_runs_below_its_own() -> None:
     async with a_desk(*EVERYTHING, max_depth=3) as desk:
         child = (await desk.spawn())["run_id"]
@@ -208,6 +235,87 @@ async def test_an_agent_uses_only_runs_below_its_own() -> None:
                 told = await desk.refused(tool, run_id=name)
                 assert f"Run {name} was not asked for by you" in told
         assert (await desk.call("cancel_run", run_id=child, wait_ms=0))["status"] == "cancelling"
+
+
+async def test_an_agent_is_shown_only_runs_below_its_own() -> None:
+    async with a_desk(*EVERYTHING) as desk:
+        child = (await desk.spawn())["run_id"]
+        foreign = desk.cluster.add(RUNS, "team", run("foreign"))
+        await desk.store.record_run(RunRow(AgentRun.model_validate(foreign)))
+        assert [one["run_id"] for one in (await desk.call("list_runs"))["runs"]] == [child]
+
+
+def asking(kind: str | None) -> dict[str, Any]:
+    question = {"id": f"{kind}-1-1", "kind": kind, "text": "May I?"} if kind else None
+    return {"state": "InputRequired", "question": question}
+
+
+@pytest.mark.parametrize(
+    ("kind", "why"),
+    [
+        ("permission", "asks a person: May I? You cannot answer that."),
+        ("auth", "asks a person: May I? You cannot answer that."),
+        (None, "is not known yet. Try again"),
+    ],
+)
+async def test_an_agent_does_not_give_leave_in_a_persons_place(kind: str | None, why: str) -> None:
+    answer = {"role": "user", "parts": [{"type": "text", "text": "allow"}]}
+    async with a_desk(*EVERYTHING) as desk:
+        child = (await desk.spawn())["run_id"]
+        waits: dict[str, Any] = {"phase": "InputRequired", "agent": asking(kind)}
+        await desk.know(desk.cluster.set_status("team", child, **waits))
+        told = await desk.refused("continue_run", run_id=child, input_message=answer)
+        assert why in told
+        assert not desk.cluster.objects["agentruns", "team", child]["spec"].get("inputs")
+
+
+async def test_an_agent_answers_what_a_run_of_its_asks() -> None:
+    answer = {"role": "user", "parts": [{"type": "text", "text": "the first"}]}
+    async with a_desk(*EVERYTHING) as desk:
+        child = (await desk.spawn())["run_id"]
+        waits: dict[str, Any] = {"phase": "InputRequired", "agent": asking("input")}
+        await desk.know(desk.cluster.set_status("team", child, **waits))
+        told = await desk.call("continue_run", run_id=child, input_message=answer, wait_ms=0)
+        assert (told["run_id"], told["mode"]) == (child, "live")
+
+
+MORE = {"role": "user", "parts": [{"type": "text", "text": "And now?"}]}
+
+
+async def test_an_agent_continues_no_run_with_a_profile_that_it_may_not_use() -> None:
+    async with a_desk(*EVERYTHING, max_depth=3) as desk:
+        child = (await desk.spawn())["run_id"]
+        uid = (await desk.row(child)).run.metadata.uid
+        parent = {"name": child, "uid": uid, "depth": 2}
+        spec: dict[str, Any] = {"parent": parent, "profile": "other"}
+        grandchild = run("grandchild", {"phase": "Completed"}, **spec)
+        await desk.know(desk.cluster.add(RUNS, "team", grandchild))
+        for more in ({}, {"from_start": True}):
+            told = await desk.refused(
+                "continue_run", run_id="grandchild", input_message=MORE, **more
+            )
+            assert "does not let you start runs with profile other" in told
+
+
+async def test_an_agent_continues_no_conversation_that_somebody_else_went_on_with() -> None:
+    async with a_desk(*EVERYTHING) as desk:
+        child = await desk.spawn()
+        await desk.know(desk.cluster.set_status("team", child["run_id"], phase="Completed"))
+        taken = run("taken", session={"mode": "resume", "name": child["agent_name"]})
+        await desk.know(desk.cluster.add(RUNS, "team", taken))
+        told = await desk.refused("continue_run", run_id=child["run_id"], input_message=MORE)
+        assert "is not one of yours" in told
+
+
+async def test_continuing_again_needs_no_further_room() -> None:
+    async with a_desk(*EVERYTHING, max_count=2) as desk:
+        child = (await desk.spawn())["run_id"]
+        await desk.know(desk.cluster.set_status("team", child, phase="Completed"))
+        given = {"run_id": child, "from_start": True, "idempotency_key": "again"}
+        first = await desk.call("continue_run", **given)
+        assert await desk.call("continue_run", **given) == first
+        told = await desk.refused("continue_run", **given | {"idempotency_key": "more"})
+        assert "You have asked for 2 runs" in told
 
 
 async def test_an_agent_resumes_no_conversation_of_others() -> None:

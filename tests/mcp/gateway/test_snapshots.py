@@ -108,3 +108,32 @@ def test_a_snapshot_and_its_error_are_remembered_together(said: Any, kept: Any) 
     after = merge_state(before, AgentStatus(**said), 2)
     assert after.snapshot is not None
     assert (after.snapshot.name, after.snapshot_error) == kept
+
+
+async def kept(world: World) -> set[int]:
+    """Which attempts' snapshots are there."""
+    names = {n: blob_key("uid-1", f"snapshots/{n}/manifest.json") for n in (1, 12)}
+    return {number for number, key in names.items() if await world.blobs.size(key) is not None}
+
+
+async def test_a_snapshot_goes_once_a_newer_one_of_its_run_has_its_place(world: World) -> None:
+    await world.see(a_second_attempt(snapshot=OWN))
+    for number in (1, 12):
+        key = blob_key("uid-1", f"snapshots/{number}/manifest.json")
+        await world.blobs.put(key, b"{}", "x/y")
+    for name, left in (("snapshots/1", {1, 12}), ("snapshots/12", {12})):
+        snapshot = OWN.model_copy(update={"name": name})
+        said = {"state": "Working", "snapshot": snapshot.to_json()}
+        assert (await world.call("POST", "/v1/state", said, token=SECOND)).status_code == 200
+        assert await kept(world) == left
+
+
+async def test_a_report_is_taken_though_the_old_snapshot_cannot_be_deleted(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    world.blobs.failure = OSError("The disk is away.")
+    await world.see(a_second_attempt(snapshot=OWN))
+    newer = OWN.model_copy(update={"name": "snapshots/2"})
+    said = {"state": "Working", "snapshot": newer.to_json()}
+    assert (await world.call("POST", "/v1/state", said, token=SECOND)).status_code == 200
+    assert "runs/uid-1/snapshots/1/ is still there" in caplog.text

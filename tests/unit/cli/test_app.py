@@ -35,6 +35,18 @@ def test_help_names_the_commands_and_their_options(tmp_path: Path) -> None:
         assert words in done.stdout
 
 
+@pytest.mark.parametrize(
+    ("program", "called"), [("kubectl-agentrun", "kubectl agentrun"), ("agentrun", "agentrun")]
+)
+def test_it_is_called_as_it_was_called(tmp_path: Path, program: str, called: str) -> None:
+    (tmp_path / program).write_text("from agentrun.cli.__main__ import main\nmain()\n")
+    done = subprocess.run(
+        [sys.executable, str(tmp_path / program), "runs", "--help"],
+        env=environment(tmp_path), capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert f"Usage: {called} runs" in done.stdout
+
+
 @pytest.mark.parametrize("arguments", [["mcp", "--bogus"], ["no-such-command"], []], ids=str)
 def test_a_wrong_call_ends_with_2(tmp_path: Path, arguments: list[str]) -> None:
     done = agentrun(*arguments, folder=tmp_path)

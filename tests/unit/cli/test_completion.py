@@ -5,10 +5,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.unit.cli.fake_door import FakeDoor
 
 ROOT = Path(__file__).parents[3]
-MAIN = "import sys; sys.argv[0] = 'agentrun'; from agentrun.cli.__main__ import main; main()"
 
 
 def completed(line: str, **more: str) -> str:
@@ -18,7 +19,11 @@ def completed(line: str, **more: str) -> str:
         "COMP_CWORD": str(len(line.split(" ")) - 1), **more,
     }  # fmt: skip
     done = subprocess.run(
-        [sys.executable, "-c", MAIN], env=environment, capture_output=True, text=True, timeout=60
+        [sys.executable, "-m", "agentrun.cli"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
     )
     assert done.stderr == ""
     return done.stdout
@@ -38,3 +43,23 @@ def test_the_newest_runs_are_offered(door: FakeDoor) -> None:
 
 def test_nothing_is_offered_and_nothing_said_if_there_is_no_front_door() -> None:
     assert completed("agentrun runs show run-").strip() == ""
+
+
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [
+        (["runs", "c"], ["continue", "cancel"]),
+        (["profiles", ""], ["list"]),
+        (["agents", "list", "--out"], ["--output"]),
+        (["agents", "send", ""], []),
+    ],
+    ids=str,
+)
+def test_kubectl_is_offered_the_same(words: list[str], offered: list[str]) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "agentrun.cli.kubectl_complete", *words],
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT / "operator"), "HOME": "/nowhere"},
+        capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    *found, directive = done.stdout.split()
+    assert (found, directive, done.stderr) == (offered, ":4", "")

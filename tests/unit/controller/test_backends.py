@@ -26,7 +26,8 @@ def test_agent_that_asks_asks_for_what_changes_something() -> None:
 
     assert permission(asks=False) == {"*": "allow"}
     assert permission(asks=True)["*"] == "ask"
-    assert permission(asks=True)["read"] == "allow"
+    assert permission(asks=True)["read"] == permission(asks=True)["agentrun_*"] == "allow"
+    assert next(iter(permission(asks=True))) == "*", "the last rule that fits is the one"
     assert agent_command("gemini", asks=False) == ["gemini", "--acp", "--yolo"]
     assert agent_command("gemini", asks=True) == ["gemini", "--acp"]
 

@@ -85,13 +85,13 @@ from tests.unit.controller.samples import (
         pytest.param(
             a_run(Phase.QUEUED, attempts=2, start_time=ago(1)),
             seen(others=(a_finished_pod(),)),
-            [DELETE],
+            [DELETE, LookAgain(ahead(4 * 3600 - 1))],
             id="the-next-pod-waits-for-the-last-to-be-gone",
         ),
         pytest.param(
             a_run(Phase.QUEUED, attempts=2, start_time=ago(1)),
             seen(others=(a_finished_pod(terminating_until=NOW),)),
-            [LookAgain(ahead(30))],
+            [LookAgain(ahead(30)), LookAgain(ahead(4 * 3600 - 1))],
             id="a-pod-that-goes-is-not-deleted-twice",
         ),
         pytest.param(

@@ -80,8 +80,26 @@ WAITS = ("InputRequired", "Question")
         pytest.param(
             on_hold(),
             seen(pod=a_finished_pod()),
-            [WAITS, DELETE],
+            [WAITS, DELETE, LookAgain(ENDS_AT)],
             id="its-pod-is-deleted",
+        ),
+        pytest.param(
+            on_hold(),
+            seen(pod=a_finished_pod(terminating_until=ago(3600))),
+            [WAITS, LookAgain(ENDS_AT)],
+            id="its-pod-is-over-but-kept-by-a-finalizer",
+        ),
+        pytest.param(
+            on_hold(answers=1),
+            seen(pod=a_finished_pod(terminating_until=ago(3600))),
+            NEXT,
+            id="its-answer-does-not-wait-for-a-pod-that-only-a-finalizer-keeps",
+        ),
+        pytest.param(
+            on_hold(answers=1),
+            seen(pod=a_finished_pod(terminating_until=NOW)),
+            [WAITS, LookAgain(ahead(30))],
+            id="its-answer-waits-for-a-pod-that-goes",
         ),
         pytest.param(
             on_hold(),
@@ -164,7 +182,7 @@ def test_a_run_that_waits(run: AgentRun, observed: Observed, expected: list[Any]
         pytest.param(
             a_waiting_run(snapshot=SNAPSHOT),
             seen(pod=a_finished_pod(disruption=EVICTED)),
-            [WAITS, DELETE],
+            [WAITS, DELETE, LookAgain(ENDS_AT)],
             id="evicted",
         ),
         pytest.param(

@@ -33,6 +33,17 @@ def chunks(answer: Answer) -> list[Json]:
     return [json.loads(line) for line in lines[:-1]]
 
 
+def test_tools_are_called_by_the_names_under_which_they_are_offered(model: Client) -> None:
+    steps = script({"tool": "agentrun/list_agents", "arguments": {}}, {"shell": "ls"})
+    names = ("mcp__agentrun__list_agents", "run_shell_command")
+    tools = tuple({"type": "function", "function": {"name": name}} for name in names)
+    first = message(ask(model, user(steps), tools=tools))
+    [call] = first["tool_calls"]
+    then = message(ask(model, user(steps), first, result(call), tools=tools))
+    called = [one["function"]["name"] for one in (call, *then["tool_calls"])]
+    assert called == list(names)
+
+
 def test_each_result_moves_the_script_on(model: Client) -> None:
     prompt = user(script({"say": "First."}, {"shell": "ls"}, {"say": "End."}))
     first = message(ask(model, prompt))

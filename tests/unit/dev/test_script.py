@@ -1,3 +1,5 @@
+import json
+
 import pytest
 
 from dev.model import script
@@ -23,6 +25,14 @@ def test_part(results: int, expected: list[script.Step]) -> None:
 
 def test_a_script_that_ends_with_a_call_still_gets_a_last_word() -> None:
     assert script.part([{"shell": "a"}], [""], is_call) == [{"say": "Done."}]
+
+
+def test_recall_says_what_was_said_and_not_what_is_looked_for() -> None:
+    step = {"recall": r"word-\d+"}
+    conversation = json.dumps([{"text": "word-42 word-42"}, {"text": json.dumps(step)}])
+    assert script.recalled(step, conversation) == {"say": "word-42"}
+    assert script.recalled(step, "[]") == {"say": "Nothing."}
+    assert script.recalled({"say": "x"}, conversation) == {"say": "x"}
 
 
 @pytest.mark.parametrize("text", ["{", '{"say": "x"}', '["say"]', '[{"sing": "x"}]'])

@@ -73,6 +73,8 @@ class FakeGateway:
     delivered: int = 0
     tools: Callable[[dict[str, Any]], dict[str, Any]] = lambda said: {"result": {}}
     """What a message to the agent's tools is answered with."""
+    asked: list[str] = field(default_factory=list)
+    """Every request that was answered, by method and path."""
     heard: list[bytes] = field(default_factory=list)
     heard_headers: list[dict[str, str]] = field(default_factory=list)
     changed: asyncio.Condition = field(default_factory=asyncio.Condition)
@@ -119,6 +121,7 @@ class FakeGateway:
         if self.sealed and request.method != "GET":
             return _problem(410, "sealed")
         answer: web.StreamResponse = await handler(request)
+        self.asked.append(f"{request.method} {request.path}")
         async with self.changed:
             self.changed.notify_all()
         return answer

@@ -269,6 +269,41 @@ async def test_structured_answer_of_a_resumed_run_is_checked(tmp_path: Path) -> 
     assert again.outcome.result.structured == {"n": 7}
 
 
+LATE = """
+import json, sys, threading
+writing = threading.Lock()
+def send(message):
+    with writing:
+        print(json.dumps({"jsonrpc": "2.0", **message}), flush=True)
+def say(text):
+    content = {"type": "text", "text": text}
+    update = {"sessionUpdate": "agent_message_chunk", "content": content}
+    send({"method": "session/update", "params": {"sessionId": "s", "update": update}})
+for line in sys.stdin:
+    asked = json.loads(line)
+    if asked["method"] == "session/prompt":
+        say("new")
+    able = {"loadSession": True}
+    send({"id": asked["id"], "result": {
+        "protocolVersion": 1, "sessionId": "s", "agentCapabilities": able, "stopReason": "end_turn"
+    }})
+    if asked["method"] == "session/load":
+        threading.Timer(0.2, say, ["old"]).start()
+"""
+
+
+async def test_what_an_agent_repeats_only_after_it_has_loaded_is_not_told_again(
+    tmp_path: Path,
+) -> None:
+    gateway = a_gateway(["say", "first"])
+    async with pod(tmp_path / "first", gateway) as it:
+        await it.ended()
+    again = gateway.next_attempt(session={"mode": "resume", "name": "harness"})
+    async with pod(tmp_path / "second", again, ["python3", "-c", LATE]) as it:
+        await it.ended()
+    assert [data["text"] for data in again.data("agent_message")] == ["new"]
+
+
 async def test_wait_that_no_answer_ends_goes_on_and_what_it_passed_over_is_dealt_with(
     tmp_path: Path,
 ) -> None:

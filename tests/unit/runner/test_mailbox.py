@@ -88,9 +88,9 @@ class Post:
         async with self.changed:
             await asyncio.wait_for(self.changed.wait_for(condition), 10)
 
-    def mailbox(self, delivery: Delivery = "Steer") -> Mailbox:
+    def mailbox(self, delivery: Delivery = "Steer", known: int = 0) -> Mailbox:
         made = Mailbox(self, cast(Journal, self))
-        made.open(cast(Gateway, self), delivery)
+        made.open(cast(Gateway, self), delivery, known)
         return made
 
 
@@ -121,10 +121,20 @@ async def test_messages_that_came_begin_another_turn(post: Post) -> None:
         "delivery": "between_turns",
     }
     assert post.injected == []
+    assert box.given == 0, "only the turn gives them to the agent"
     async with box.turn():
-        assert post.delivered_seqs == [], "only the end of the turn makes it so"
+        pass
+    assert box.given == 2
+    assert post.delivered_seqs == [], "the conversation may still be lost"
+    await box.acknowledge()
     assert post.delivered_seqs == [2]
     assert await box.next_turn(DONE) is None
+
+
+async def test_what_the_conversation_has_in_it_already_is_not_given_again(post: Post) -> None:
+    post.mail += [mail(1), mail(2)]
+    box = post.mailbox("BetweenTurns", known=1)
+    assert await box.next_turn(DONE) == render(mail(2))
 
 
 async def test_nobody_is_asked_if_the_agent_asks_itself(post: Post) -> None:
@@ -133,6 +143,7 @@ async def test_nobody_is_asked_if_the_agent_asks_itself(post: Post) -> None:
     async with box.turn():
         pass
     assert await box.next_turn(DONE) is None
+    await box.acknowledge()
     assert (post.events, post.delivered_seqs, post.injected) == ([], [], [])
 
 
@@ -154,7 +165,7 @@ async def test_the_turns_that_messages_begin_are_bounded(post: Post) -> None:
     post.mail.append(mail(MAX_TURNS + 1))
     assert await box.next_turn(DONE) is None
     assert post.events[-1]["type"] == "reasoning"
-    assert post.delivered_seqs[-1] == MAX_TURNS, "the last waits for the session's next run"
+    assert box.given == MAX_TURNS, "the last waits for the session's next run"
 
 
 async def test_messages_are_put_into_the_turn(post: Post) -> None:
@@ -170,8 +181,17 @@ async def test_messages_are_put_into_the_turn(post: Post) -> None:
         (2, "steered"),
         (3, "steered"),
     ]
-    assert post.delivered_seqs == [3]
+    assert box.given == 3
     assert await box.next_turn(DONE) is None
+
+
+async def test_what_the_agent_took_itself_begins_no_turn(post: Post) -> None:
+    post.mail += [mail(1), mail(2)]
+    box = post.mailbox("BetweenTurns")
+    async with box.turn():
+        box.hears(1)
+    assert await box.next_turn(DONE) == render(mail(2))
+    assert box.given == 1
 
 
 async def test_what_the_agent_does_not_take_yet_is_tried_again(post: Post) -> None:
@@ -188,7 +208,7 @@ async def test_what_no_turn_took_begins_one(post: Post) -> None:
     async with box.turn():
         await post.write(mail(1))
         await post.until(lambda: post.tries >= 2)
-    assert (post.injected, post.delivered_seqs) == ([], [])
+    assert (post.injected, box.given) == ([], 0)
     assert await box.next_turn(DONE) == render(mail(1))
 
 
@@ -210,19 +230,21 @@ async def test_a_turn_that_ends_waits_for_the_answer_of_the_agent(post: Post) ->
             await asyncio.sleep(0)
         assert post.injected == []
     assert post.injected == [render(mail(1))], "not given twice, and not lost"
-    assert post.delivered_seqs == [1]
+    assert box.given == 1
 
 
-async def test_a_turn_that_fails_says_what_was_delivered_too(post: Post) -> None:
+async def test_a_turn_that_fails_has_had_its_messages_too(post: Post) -> None:
+    box = post.mailbox()
+
     async def fail() -> None:
-        async with post.mailbox().turn():
+        async with box.turn():
             await post.write(mail(1))
             await post.until(lambda: len(post.injected) == 1)
             raise RuntimeError("the agent ended")
 
     with pytest.raises(RuntimeError):
         await fail()
-    assert post.delivered_seqs == [1]
+    assert box.given == 1
 
 
 async def test_while_the_gateway_is_away_it_is_asked_again(post: Post) -> None:
@@ -230,13 +252,11 @@ async def test_while_the_gateway_is_away_it_is_asked_again(post: Post) -> None:
     post.mail += [mail(1)]
     box = post.mailbox("BetweenTurns")
     assert await box.next_turn(DONE)
+    async with box.turn():
+        pass
     post.errors = [Unavailable("away")]
-    async with box.turn():
-        pass
-    assert post.delivered_seqs == []
-    async with box.turn():
-        pass
-    assert post.delivered_seqs == [1], "what could not be said was said later"
+    await box.acknowledge()
+    assert post.delivered_seqs == [], "the run ends well without that"
 
 
 async def test_if_the_gateway_stays_away_the_run_goes_on(
@@ -310,3 +330,39 @@ async def test_an_agent_that_asks_itself_is_given_nothing(tmp_path: Path) -> Non
         await it.ended()
     assert "message_added" not in post.types
     assert post.delivered == 0
+
+
+async def test_what_was_delivered_is_said_after_the_snapshot_is_kept(tmp_path: Path) -> None:
+    async with receiving(tmp_path, "BetweenTurns", ["sleep", 1]) as (post, it):
+        await post.write(mail(1, json.dumps([["say", "heard it"]])))
+        await it.ended()
+    kept = post.asked.index("PUT /v1/blobs/snapshots/1/manifest.json")
+    known = max(i for i, one in enumerate(post.asked[:-1]) if one == "POST /v1/state")
+    assert kept < known < post.asked.index("POST /v1/delivered")
+    assert json.loads(post.blobs["snapshots/1/manifest.json"])["delivered_message"] == 1
+
+
+async def test_a_runner_that_dies_in_a_turn_leaves_its_message_to_the_next(tmp_path: Path) -> None:
+    async with receiving(tmp_path / "1", "BetweenTurns", ["say", "first"]) as (post, it):
+        await post.write(mail(1, json.dumps([["run", "true"], ["sleep", 600]])))
+        await post.until(lambda: "command_finished" in post.types)
+        it.runner.kill()
+        await it.runner.wait()
+    assert post.types.count("message_added") == 1
+    assert (post.delivered, post.outcome) == (0, None)
+
+
+async def test_an_attempt_that_goes_on_is_not_given_again_what_it_knows(tmp_path: Path) -> None:
+    async with receiving(tmp_path / "1", "BetweenTurns", ["sleep", 1]) as (post, it):
+        await post.write(mail(1, json.dumps([["say", "heard it"]])))
+        await it.ended()
+    # The acknowledgement got lost; the snapshot is what counts.
+    other = post.next_attempt(prompt=json.dumps([["recall"]]))
+    other.mail = [mail(1, json.dumps([["say", "twice"]])), mail(2, json.dumps([["say", "more"]]))]
+    async with pod(tmp_path / "2", other) as it:
+        await it.ended()
+    assert [one["seq"] for one in other.data("message_added")] == [2]
+    recalled, said = (one["text"] for one in other.data("agent_message"))
+    assert "Message 1 from agent ada" in recalled
+    assert said == "more"
+    assert other.delivered == 2

@@ -55,16 +55,17 @@ class FakeTools:
 @dataclass
 class FakeGateway:
     mail: list[Mail] = field(default_factory=list)
-    given: int = 0
+    delivered: int = 0
+    """What the conversation says of it; the gateway knows only of earlier ones."""
 
     async def messages(self, after: int, wait_ms: int) -> Messages:
-        new = [one for one in self.mail if one.seq > max(after, self.given)]
+        new = [one for one in self.mail if one.seq > after]
         if not new:
             await asyncio.sleep(wait_ms / 1000)
-        return Messages(messages=new, delivered_seq=self.given)
+        return Messages(messages=new, delivered_seq=0)
 
-    async def delivered(self, seq: int) -> None:
-        self.given = seq
+    def hears(self, seq: int) -> None:
+        self.delivered = seq
 
 
 def mail(seq: int, text: str = "Hello.", sender: str | None = "bob") -> Mail:
@@ -78,7 +79,8 @@ def page(*messages: Mail) -> dict[str, Any]:
 
 
 def a_peer(tools: FakeTools, gateway: FakeGateway | None = None, task: Task = TASK) -> Peer:
-    return Peer(task, gateway or FakeGateway(), tools)  # type: ignore[arg-type]
+    gateway = gateway or FakeGateway()
+    return Peer(task, gateway, tools, gateway)  # type: ignore[arg-type]
 
 
 AGENTS = {
@@ -147,7 +149,7 @@ async def test_waiting_after_a_number_leaves_alone_what_was_given() -> None:
     gateway, tools = FakeGateway(), FakeTools({"fetch_agent_messages": page(mail(1))})
     peer = a_peer(tools, gateway)
     assert (await peer.respond(["", "", "wait", "--after", "0"])).text == "[1] bob: Hello."
-    assert gateway.given == 0
+    assert gateway.delivered == 0
     assert tools.calls[0][1]["after_seq"] == 0
 
 

@@ -9,16 +9,18 @@ from typing import Any
 
 import pytest
 
-from agentrun.api.v1alpha1 import Outcome, OutcomeState
+from agentrun.api.v1alpha1 import AgentStatus, Outcome, OutcomeState, Snapshot
 from agentrun.runner.conversation import Conversation
 from agentrun.runner.delivery import Delivery
-from agentrun.runner.gateway import Gateway
+from agentrun.runner.gateway import Gateway, Unavailable
 from agentrun.runner.journal import Journal
 from agentrun.runner.layout import Layout
+from agentrun.runner.outcome import End
 from agentrun.runner.pipes import make_pipes
 from agentrun.runner.redact import Redactor
 from agentrun.runner.reporter import Reporter
-from agentrun.runner.run import Attempt, Settings
+from agentrun.runner.run import Attempt
+from agentrun.runner.settings import Settings
 from agentrun.runner.transcript import Transcript
 from tests.unit.runner.harness import RUN, FakeGateway, a_gateway, prepare, serve
 
@@ -114,3 +116,29 @@ async def test_error_at_the_end_is_the_runs_outcome_too(
 
 def left(root: Path) -> str:
     return (root / "dev/termination-log").read_text()
+
+
+async def test_the_outcome_is_told_after_the_snapshot(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The gateway takes no state for a while: an outcome by then would end the run without it."""
+    taken, tries = Gateway.state, list[None]()
+
+    async def away_at_first(gateway: Gateway, status: AgentStatus) -> Any:
+        tries.append(None)
+        if len(tries) < 3:
+            raise Unavailable("the gateway starts again")
+        return await taken(gateway, status)
+
+    monkeypatch.setattr(Gateway, "state", away_at_first)
+    monkeypatch.setattr("agentrun.runner.reporter._PAUSE", 0.02)
+    gateway = a_gateway()
+    async with an_attempt(tmp_path, gateway) as attempt:
+        reporting = asyncio.create_task(attempt._reporter.run())
+        attempt._reporting = reporting
+        snapshot = Snapshot(name="snapshots/1", session_id="s", acknowledged_input=0)
+        await attempt._reporter.update(snapshot=snapshot)
+        end = End(OutcomeState.INTERRUPTED, None, "Nobody answered.", waiting=True)
+        await attempt._deliver(end, None)
+        reporting.cancel()
+    assert gateway.asked == ["POST /v1/state", "POST /v1/outcome"]

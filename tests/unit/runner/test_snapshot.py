@@ -4,11 +4,13 @@ import gzip
 import io
 import os
 import tarfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from agentrun.runner.snapshot.files import conversation_files
+from agentrun.runner.snapshot.gemini import keep_conversation
 from agentrun.runner.snapshot.pack import CannotKeep, Packer, Source, TooLarge
 from agentrun.runner.snapshot.unpack import Target, Unsafe, unpack
 
@@ -78,6 +80,29 @@ def test_too_much_is_refused_before_it_is_written(tmp_path: Path) -> None:
     assert sum(one.stat().st_size for one in (tmp_path / "parts").iterdir()) <= 50_000
 
 
+def test_a_hole_of_a_terabyte_is_too_much_though_it_packs_into_little(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    root.mkdir()
+    with (root / "hole").open("wb") as file:
+        file.truncate(2**40)
+    with pytest.raises(TooLarge):
+        pack(tmp_path, root)
+
+
+def test_packing_that_nobody_waits_for_ends(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    root.mkdir()
+    (root / "file").write_text("x")
+    packer = Packer(tmp_path, 10_000)
+
+    def then_give_up() -> Iterator[Path]:
+        packer.give_up()
+        yield root / "file"
+
+    with pytest.raises(CannotKeep, match="nobody waits"):
+        packer.pack([Source("home", root, then_give_up())])
+
+
 def test_a_disk_that_takes_no_more_is_no_file_left_out(tmp_path: Path) -> None:
     root = tmp_path / "root"
     root.mkdir()
@@ -145,3 +170,28 @@ def test_a_link_in_place_of_the_agents_folder_leads_nowhere(tmp_path: Path) -> N
     home.mkdir()
     (home / ".claude").symlink_to("../elsewhere")
     assert list(conversation_files("claude_code", home)) == []
+
+
+def test_of_geminis_files_only_the_conversation_is_left_under_the_name_of_another_minute(
+    tmp_path: Path,
+) -> None:
+    chats = tmp_path / ".gemini/tmp/workspace/chats"
+    chats.mkdir(parents=True)
+    (chats / "session-2026-01-02T03-04-0123abcd.jsonl").write_text("what was said\n" * 3)
+    (chats / "session-2026-01-02T03-05-0123abcd.jsonl").write_text("nothing\n")
+    (chats / "session-2026-01-02T03-05-4567cdef.jsonl").write_text("another's\n" * 9)
+    keep_conversation(tmp_path, "0123abcd-4567-4567-4567-0123456789ab")
+    [kept] = chats.iterdir()
+    assert kept.name == "session-2000-01-01T00-00-0123abcd.jsonl"
+    assert kept.read_text() == "what was said\n" * 3
+
+
+def test_nothing_is_touched_where_links_lead(tmp_path: Path) -> None:
+    home, elsewhere = tmp_path / "home", tmp_path / "elsewhere"
+    (home / ".gemini/tmp").mkdir(parents=True)
+    (elsewhere / "chats").mkdir(parents=True)
+    file = elsewhere / "chats/session-2026-01-02T03-04-0123abcd.jsonl"
+    file.write_text("not the agent's")
+    (home / ".gemini/tmp/workspace").symlink_to(elsewhere)
+    keep_conversation(home, "0123abcd-4567")
+    assert file.exists()

@@ -16,7 +16,7 @@ Json = dict[str, Any]
 
 PARSE_ERROR, INVALID_REQUEST, AWAY = -32700, -32600, -32000
 
-_VERSION_META = "io.modelcontextprotocol/protocolVersion"
+VERSION_META = "io.modelcontextprotocol/protocolVersion"
 # Whose name a proxy on the way may want to know, and where it stands.
 _NAMED = {"tools/call": "name", "prompts/get": "name", "resources/read": "uri"}
 _PRINTABLE = re.compile(r"[\x20-\x7E]*")
@@ -59,6 +59,13 @@ class Message:
         return found if isinstance(found, dict) else {}
 
     @property
+    def version(self) -> str:
+        """The protocol's version, where the message itself names it: since 2026-07-28."""
+        meta = self.params.get("_meta")
+        found = meta.get(VERSION_META) if isinstance(meta, dict) else None
+        return found if isinstance(found, str) else ""
+
+    @property
     def cancels(self) -> str | int | None:
         """The id of the request that this message gives up."""
         if self.method != "notifications/cancelled":
@@ -92,9 +99,7 @@ def headers_of(message: Message, negotiated: str) -> dict[str, str]:
         "accept": "application/json, text/event-stream",
         "content-type": "application/json",
     }
-    meta = message.params.get("_meta")
-    own = meta.get(_VERSION_META) if isinstance(meta, dict) else None
-    if isinstance(own, str):
+    if own := message.version:
         headers |= {"mcp-protocol-version": own, "mcp-method": message.method}
         name = message.params.get(_NAMED.get(message.method, ""))
         if isinstance(name, str):

@@ -9,6 +9,7 @@ from typing import Any
 from agentrun.cli.bridge.exchange import PATIENCE, Exchange, Patience
 from agentrun.cli.bridge.messages import AWAY, MalformedError, Message, failure, parse
 from agentrun.cli.bridge.stdio import Wire
+from agentrun.cli.bridge.subscriptions import Subscriptions, announced
 from agentrun.cli.connection import FrontDoor, front_door
 from agentrun.cli.options import ConnectionOptions
 from agentrun.cli.problems import CliError
@@ -40,6 +41,7 @@ class Session:
     def __init__(self, wire: Wire, exchange: Exchange) -> None:
         self._wire = wire
         self._exchange = exchange
+        self._subscriptions = Subscriptions(exchange, wire.send)
         self._requests: dict[str | int, asyncio.Task[None]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -52,6 +54,7 @@ class Session:
             for task in self._tasks:
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
+            await self._subscriptions.close()
 
     def _take(self, line: bytes) -> None:
         try:
@@ -63,6 +66,8 @@ class Session:
             # Over HTTP a request is given up by leaving; a client that cancels wants no answer.
             if task := self._requests.get(message.cancels):
                 task.cancel()
+            return
+        if self._subscriptions.take(message):
             return
         task = self._start(self._carry(message))
         if message.is_request and message.id is not None:
@@ -82,7 +87,7 @@ class Session:
     async def _carry(self, message: Message) -> None:
         try:
             async for reply in self._exchange.carry(message):
-                self._wire.send(reply)
+                self._wire.send(announced(reply) if message.method == "initialize" else reply)
                 if isinstance(reply, dict):
                     _log.warning("%s: %s", message.title, reply["error"]["message"])
         except Exception as error:  # noqa: BLE001 - the session's other messages must not suffer

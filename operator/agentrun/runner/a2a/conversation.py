@@ -61,6 +61,7 @@ class RemoteConversation:
         self._gateway: Gateway | None = None
         self.usage: Usage | None = None
         self.cost: str | None = None
+        self.delivered = 0
         self.mcp_capabilities = None
         self.prompt_sent = False
 
@@ -68,6 +69,12 @@ class RemoteConversation:
     def agent(self) -> "RemoteConversation":
         """The other side; it has no process that would have to be handled apart."""
         return self
+
+    def hears(self, seq: int) -> None:
+        """Do nothing: there is no agent in the pod that could ask."""
+
+    async def acknowledge(self) -> None:
+        """Do nothing: messages of other agents are not put into the conversation."""
 
     @property
     def session_id(self) -> str:

@@ -6,6 +6,7 @@ message that is being said, and the tools that are at work. It reads no clock: w
 says with ``flush`` when words should not wait any longer.
 """
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,8 +19,10 @@ from agentrun.runner.stored_text import StoredText
 Draft = tuple[EventType, dict[str, Any]]
 Update = dict[str, Any]
 
-__all__ = ["FINAL_BOUND", "MAX_OPEN_TOOLS", "Mapper", "permission_text"]
+__all__ = ["ANSWER_TOOL", "FINAL_BOUND", "MAX_OPEN_TOOLS", "Mapper", "permission_text"]
 
+ANSWER_TOOL = "StructuredOutput"
+"""Claude Code's tool for the answer that satisfies a schema."""
 MAX_OPEN_TOOLS = 32
 """The most tools at work at a time; one more ends the oldest."""
 _REMEMBERED = 4096
@@ -52,6 +55,10 @@ class Mapper:
     _finished: dict[str, None] = field(default_factory=dict)
     """The ids of the tools that have, oldest first."""
     _unknown: set[str] = field(default_factory=set)
+    _answers: dict[str, str] = field(default_factory=dict)
+    """What calls of the answer's tool that have not finished hold, as JSON."""
+    answer: str | None = None
+    """What the agent last answered with its own tool for it, as JSON."""
 
     @property
     def final_response(self) -> str | None:
@@ -86,6 +93,11 @@ class Mapper:
             return []
         return self._wonder(str(kind), update)
 
+    def title_of(self, tool_id: str) -> str:
+        """Return the title of a tool at work; empty if it has none."""
+        tool = self._tools.get(tool_id[:_ID])
+        return tool.title if tool else ""
+
     def flush(self) -> list[Draft]:
         """Return what was said and shown so far, as far as it can go in pieces."""
         drafts: list[Draft] = []
@@ -111,7 +123,7 @@ class Mapper:
 
     def begin_turn(self) -> None:
         """Forget the last answer: another is asked for."""
-        self._said = None
+        self._said = self.answer = None
 
     def _say(self, kind: EventType, update: Update) -> list[Draft]:
         text = _text_of(update.get("content"))
@@ -141,6 +153,7 @@ class Mapper:
             tool = self._tools[tool_id] = Tool(tool_id, self.clean, self.safe_length)
         tool.merge(update)
         drafts += tool.advance(update)
+        self._note_answer(tool, update)
         if tool.finished:
             changes = changes_of(tool, self.workspace)
             if changes:
@@ -151,6 +164,19 @@ class Mapper:
         else:
             tool.bound()
         return drafts
+
+    def _note_answer(self, tool: Tool, update: Update) -> None:
+        """Keep the whole of an answer the agent took itself, before the tool's input is bounded."""
+        if tool.name != ANSWER_TOOL:
+            return
+        given = update.get("rawInput")
+        if given and _is_whole(given):
+            self._answers[tool.id] = json.dumps(given)
+        if not tool.finished:
+            return
+        text = self._answers.pop(tool.id, None)
+        if text is not None and tool.status == "completed":
+            self.answer = self.clean(text)
 
     def _forget(self, tool: Tool) -> None:
         """Let go of a tool that is finished; that it is, is kept for a while."""
@@ -188,6 +214,15 @@ class Mapper:
         self._unknown.add(kind)
         text = f"The agent sent an update that the runner does not know: {kind}"
         return [(EventType.REASONING, {"text": text, "raw_message": update})]
+
+
+def _is_whole(value: Any) -> bool:
+    """Whether nothing of it was so large that only its beginning is here."""
+    if isinstance(value, dict):
+        return all(_is_whole(one) for one in value.values())
+    if isinstance(value, list):
+        return all(_is_whole(one) for one in value)
+    return not isinstance(value, StoredText)
 
 
 def permission_text(tool_call: Update, answer: str, workspace: str) -> str:

@@ -32,6 +32,7 @@ _BOUNDED = frozenset({"title", "rawInput", "content", "rawOutput", "claudeCode"}
 _EXIT_CODE = re.compile(
     r"^\s*(?:Error: )?Exit code:? (\d+)|\bCommand exited with code: (\d+)\s*\Z", re.IGNORECASE
 )
+_GEMINIS_MCP_TOOL = re.compile(r"([\w.-]{1,200}) \(([\w.-]{1,200}) MCP Server\)")
 
 
 @dataclass
@@ -161,6 +162,8 @@ class Tool:
         if self.is_mcp:
             server, tool = (str(self.input.get(key) or "")[:_NAME] for key in ("server", "tool"))
             return {"server": server, "tool": tool or self.title, "tool_use_id": self.id}
+        if not self.name and (said := _GEMINIS_MCP_TOOL.fullmatch(self.title)):
+            return {"server": said[2], "tool": said[1], "tool_use_id": self.id}
         return {"tool": self.name or self.title or self.kind or "tool", "tool_use_id": self.id}
 
     def _start(self) -> Draft:
@@ -215,7 +218,8 @@ class Tool:
         if self.exit_code is not None:
             return self.exit_code
         raw = _dict(self.raw_output)
-        for code in (raw.get("exit_code"), _dict(raw.get("metadata")).get("exit")):
+        codes = (raw.get("exit_code"), raw.get("exitCode"), _dict(raw.get("metadata")).get("exit"))
+        for code in codes:
             if isinstance(code, int):
                 return code
         said = _EXIT_CODE.search(output)

@@ -4,7 +4,7 @@ import argparse
 import asyncio
 import json
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Protocol
 
 from agentrun.api.gateway import Mail, Task
 from agentrun.api.messages import AgentMessage, render_text
@@ -19,6 +19,17 @@ _LIMIT = 100
 _FETCH = "fetch_agent_messages"
 
 Json = dict[str, Any]
+
+
+class Heard(Protocol):
+    """Which messages of its mailbox the agent was given."""
+
+    @property
+    def delivered(self) -> int:
+        """The newest of them."""
+
+    def hears(self, seq: int) -> None:
+        """Note that it was given all up to ``seq``."""
 
 
 class _Told(Exception):  # noqa: N818 - a way out of the parser, not an error
@@ -69,8 +80,9 @@ def _make_parser() -> _Parser:
 class Peer:
     """Carries out calls of ``peer`` for one run."""
 
-    def __init__(self, task: Task, gateway: Gateway, tools: OwnTools) -> None:
+    def __init__(self, task: Task, gateway: Gateway, tools: OwnTools, heard: Heard) -> None:
         self._task = task
+        self._heard = heard
         self._gateway = gateway
         self._tools = tools
         self._parser = _make_parser()
@@ -170,11 +182,12 @@ class Peer:
 
     async def _unread(self, limit: int, wait_ms: int) -> Json:
         """Return what the agent was not given yet, and note that now it was."""
-        found = await self._gateway.messages(0, wait_ms)
+        known = self._heard.delivered
+        found = await self._gateway.messages(known, wait_ms)
         messages = found.messages[: max(1, limit)]
         if messages:
-            await self._gateway.delivered(messages[-1].seq)
-        return self._page(messages, found.delivered_seq)
+            self._heard.hears(messages[-1].seq)
+        return self._page(messages, max(known, found.delivered_seq))
 
     def _page(self, messages: Sequence[Mail], after: int) -> Json:
         return {

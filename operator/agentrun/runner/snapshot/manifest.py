@@ -55,6 +55,8 @@ class Manifest(_Kept):
     remote_task: str | None = None
     """The remote agent's task; its conversation is kept where it is, so there are no parts."""
     acknowledged_input: int = 0
+    delivered_message: int = 0
+    """The newest message of the agent's mailbox that the conversation has in it."""
     taken_at: datetime
     workspace: WorkspaceKind
     """`none`: the workspace is a volume, which stays, or could not be kept."""

@@ -11,12 +11,16 @@ import io
 import os
 import stat
 import tarfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
 from agentrun.runner.snapshot.manifest import PART_BYTES, Part
+
+MOST_TIMES = 20
+"""How many times as large as the archive its files may be: a hole of a terabyte packs into little,
+but takes long to read, and fills the disk of whoever unpacks it."""
 
 
 class CannotKeep(Exception):  # noqa: N818
@@ -105,6 +109,13 @@ class Packer:
     left_out: list[str] = field(default_factory=list)
     """The first of what could not be packed."""
 
+    _read: int = 0
+    _is_given_up: bool = False
+
+    def give_up(self) -> None:
+        """End the packing, which is in a thread of its own, if it is still under way."""
+        self._is_given_up = True
+
     def pack(self, sources: Iterable[Source]) -> list[Part]:
         """Pack everything. TooLarge if it is too much."""
         writer = PartWriter(self.folder, self.limit, self.part_bytes)
@@ -148,33 +159,41 @@ class Packer:
             info.type = tarfile.DIRTYPE
             archive.addfile(info)
         elif stat.S_ISREG(status.st_mode):
-            _add_file(archive, info, path)
+            self._add_file(archive, info, path)
         else:
             self._leave_out(f"{path.relative_to(source.root)}: no file, folder or link")
         # The library remembers every one for a list that nobody asks for.
         archive.members.clear()  # type: ignore[attr-defined]
+
+    def _add_file(self, archive: tarfile.TarFile, info: tarfile.TarInfo, path: Path) -> None:
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        with open(os.open(path, flags), "rb") as file:  # noqa: PTH123
+            info.size = os.fstat(file.fileno()).st_size
+            self._read += info.size
+            if self._read > self.limit * MOST_TIMES:
+                raise TooLarge
+            archive.addfile(info, _Exactly(file, info.size, self._check))
+
+    def _check(self) -> None:
+        if self._is_given_up:
+            raise CannotKeep("nobody waits for the archive any more")
 
     def _leave_out(self, what: str) -> None:
         if len(self.left_out) < 10:
             self.left_out.append(what)
 
 
-def _add_file(archive: tarfile.TarFile, info: tarfile.TarInfo, path: Path) -> None:
-    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-    with open(os.open(path, flags), "rb") as file:  # noqa: PTH123
-        info.size = os.fstat(file.fileno()).st_size
-        archive.addfile(info, _Exactly(file, info.size))
-
-
 class _Exactly(io.RawIOBase):
     """A file of exactly so many bytes, should it change while it is read."""
 
-    def __init__(self, file: BinaryIO, size: int) -> None:
+    def __init__(self, file: BinaryIO, size: int, check: Callable[[], None]) -> None:
         self._file = file
         self._left = size
+        self._check = check
 
     def read(self, size: int = -1) -> bytes:
         """Read; what has gone meanwhile is zeros."""
+        self._check()
         wanted = self._left if size < 0 else min(size, self._left)
         data = self._file.read(wanted)
         data += bytes(wanted - len(data))

@@ -3,6 +3,8 @@
 import asyncio
 import hashlib
 import shutil
+import tarfile
+import zlib
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +20,7 @@ from agentrun.runner.layout import Layout
 from agentrun.runner.outcome import Failure
 from agentrun.runner.patience import patiently
 from agentrun.runner.snapshot import manifest
+from agentrun.runner.snapshot.gemini import keep_conversation
 from agentrun.runner.snapshot.manifest import KeptChange, Manifest, Part
 from agentrun.runner.snapshot.take import HOME, REPOSITORY, WORKSPACE
 from agentrun.runner.snapshot.unpack import Target, Unsafe, unpack
@@ -82,10 +85,12 @@ class Restorer:
         targets = await self._targets(origin, task)
         try:
             await asyncio.to_thread(unpack, parts, targets)
-        except (Unsafe, OSError, EOFError, ValueError) as error:
+        except (Unsafe, OSError, EOFError, ValueError, tarfile.TarError, zlib.error) as error:
             raise _lost(f"The snapshot cannot be unpacked: {error}") from error
         finally:
             shutil.rmtree(self._folder(), ignore_errors=True)
+        if origin.manifest.backend == "gemini":
+            keep_conversation(self.layout.home, origin.manifest.session_id)
 
     async def _targets(self, origin: Origin, task: Task) -> Mapping[str, Target]:
         targets = {HOME: Target(self.layout.home)}

@@ -42,6 +42,7 @@ class Moment:
     task: Task
     session_id: str
     acknowledged: int
+    delivered: int
     question: Question | None
     usage: Usage | None
     cost: str | None
@@ -64,7 +65,7 @@ class Taker:
         try:
             folder.mkdir(parents=True)
             found = await self._describe(moment, base)
-            found.parts = await asyncio.to_thread(self._pack, moment.task, found, folder)
+            found.parts = await self._pack(moment.task, found, folder)
             await self._store(found, folder)
         except (GatewayError, GitError, CannotKeep, OSError) as error:
             raise SnapshotFailed(f"The conversation could not be kept: {error}") from error
@@ -90,6 +91,7 @@ class Taker:
             session_id=moment.session_id,
             remote_task=moment.remote_task,
             acknowledged_input=moment.acknowledged,
+            delivered_message=moment.delivered,
             taken_at=datetime.now(UTC),
             workspace="none" if is_remote else _kind(task, base),
             change=await self._change(base) if base else None,
@@ -116,26 +118,31 @@ class Taker:
         args = ("rev-parse", "--verify", "-q", f"{ref}^{{commit}}")
         return (await self.git.run(*args, cwd=base.private)).strip()
 
-    def _pack(self, task: Task, found: Manifest, folder: Path) -> list[Part]:
+    async def _pack(self, task: Task, found: Manifest, folder: Path) -> list[Part]:
         if found.backend == REMOTE:
             return []
         allowed = task.profile.sessions.max_snapshot_size
         packer = Packer(folder, int(parse(allowed)))
         try:
-            parts = packer.pack(self._sources(found))
+            parts = await asyncio.to_thread(packer.pack, self._sources(found))
         except TooLarge as error:
-            sizes = ", ".join(
-                f"{source.name} {size_of(source) / _MIB:.1f} MiB" for source in self._sources(found)
-            )
+            sizes = await asyncio.to_thread(self._sizes, found)
             message = (
                 f"The conversation and its workspace ({sizes}, before compression) are more than"
                 f" {allowed}, the profile's sessions.maxSnapshotSize: nothing was kept, so they"
                 " cannot be resumed. Allow more there, or have the agent leave less behind."
             )
             raise SnapshotFailed(message) from error
+        finally:
+            packer.give_up()
         if packer.left_out:
             log.warning("The snapshot leaves out: %s", "; ".join(packer.left_out))
         return parts
+
+    def _sizes(self, found: Manifest) -> str:
+        return ", ".join(
+            f"{source.name} {size_of(source) / _MIB:.1f} MiB" for source in self._sources(found)
+        )
 
     def _sources(self, found: Manifest) -> Iterator[Source]:
         home = self.layout.home

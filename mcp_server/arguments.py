@@ -1,0 +1,101 @@
+"""
+Arguments that a tool does not know: refused, and named, where the SDK would drop them.
+
+An argument that vanishes is worse than an error: ``workspace.git.brach`` would have a run begin
+from another branch, and nobody hear of it. ``docs/decisions/0011`` has why.
+"""
+
+from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
+from typing import Any
+
+from mcp.server.mcpserver import Context, MCPServer
+from mcp.server.mcpserver.exceptions import ToolError
+from mcp_types import CallToolResult, InputRequiredResult, Tool
+
+Schema = Mapping[str, Any]
+
+
+class StrictServer(MCPServer):
+    """An MCP server whose tools take the arguments that they publish, and no others."""
+
+    _schemas: Mapping[str, Schema] = {}
+
+    async def list_tools(self) -> list[Tool]:
+        """List the tools; their schemas say that they are closed."""
+        return [
+            tool.model_copy(update={"input_schema": closed(tool.input_schema)})
+            for tool in await super().list_tools()
+        ]
+
+    async def call_tool(
+        self, name: str, arguments: dict[str, Any], context: Context[Any, Any] | None = None
+    ) -> CallToolResult | InputRequiredResult:
+        """Call a tool, if it knows all of its arguments."""
+        if told := refusal(name, await self._schema(name), arguments):
+            raise ToolError(told)
+        return await super().call_tool(name, arguments, context)
+
+    async def _schema(self, name: str) -> Schema:
+        if name not in self._schemas:
+            # Not the method above: which tools somebody is offered is not asked here.
+            self._schemas = {
+                tool.name: tool.input_schema for tool in await MCPServer.list_tools(self)
+            }
+        return self._schemas.get(name, {})
+
+
+def closed(schema: Any) -> Any:
+    """Return a schema whose objects with named fields have no others."""
+    if isinstance(schema, list):
+        return [closed(one) for one in schema]
+    if not isinstance(schema, dict):
+        return schema
+    made = {key: closed(value) for key, value in schema.items()}
+    if isinstance(schema.get("properties"), dict) and schema.get("type") == "object":
+        made.setdefault("additionalProperties", False)
+    return made
+
+
+def refusal(tool: str, schema: Schema, arguments: Mapping[str, Any]) -> str:
+    """Say what is wrong with arguments that ``tool`` does not know; nothing if it knows all."""
+    return " ".join(
+        _told(tool, path, name, known)
+        for path, name, known in _unknown(schema, schema.get("$defs", {}), arguments, ())
+    )
+
+
+def _told(tool: str, path: tuple[str, ...], name: str, known: list[str]) -> str:
+    near = get_close_matches(name, known, 1)
+    guess = f" Did you mean {'.'.join((*path, near[0]))}?" if near else ""
+    whole = ".".join((*path, name))
+    return f"Unknown argument {whole}.{guess} {'.'.join((tool, *path))} takes: {', '.join(known)}."
+
+
+def _unknown(
+    schema: Schema, definitions: Schema, value: Any, path: tuple[str, ...]
+) -> Iterator[tuple[tuple[str, ...], str, list[str]]]:
+    """Yield where an unknown field is, its name, and the fields that are known there."""
+    schema = _resolved(schema, definitions)
+    if isinstance(value, list):
+        for index, one in enumerate(value):
+            yield from _unknown(schema.get("items", {}), definitions, one, (*path, str(index)))
+    if not isinstance(value, dict) or "properties" not in schema:
+        return
+    fields: Schema = schema["properties"]
+    for name, inner in value.items():
+        if name in fields:
+            yield from _unknown(fields[name], definitions, inner, (*path, name))
+        else:
+            yield path, name, list(fields)
+
+
+def _resolved(schema: Schema, definitions: Schema) -> Schema:
+    """Follow references, and of alternatives the one that is an object or a list."""
+    if "$ref" in schema:
+        return _resolved(definitions[schema["$ref"].rpartition("/")[2]], definitions)
+    for one in schema.get("anyOf", ()):
+        found = _resolved(one, definitions)
+        if found.get("type") in ("object", "array"):
+            return found
+    return schema

@@ -1,0 +1,35 @@
+"""What the front door's writes ask of the API server, so that a fake can stand in for it."""
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from mcp_server.kube import MERGE_PATCH, Object, Resource
+
+
+class Cluster(Protocol):
+    """What making and cancelling runs asks of the API server."""
+
+    async def get(self, resource: Resource, namespace: str, name: str) -> Object:
+        """Return an object."""
+
+    async def list(self, resource: Resource, namespace: str) -> Object:
+        """Return all objects of a namespace."""
+
+    async def create(self, resource: Resource, namespace: str, body: Object) -> Object:
+        """Create an object and return it."""
+
+    async def patch(
+        self,
+        resource: Resource,
+        namespace: str,
+        name: str,
+        body: Object,
+        *,
+        subresource: str = "",
+        content_type: str = MERGE_PATCH,
+        query: Mapping[str, str] | None = None,
+    ) -> Object:
+        """Patch an object and return it."""
+
+    async def delete(self, resource: Resource, namespace: str, name: str, uid: str) -> None:
+        """Delete the object of that name if it is still the one with ``uid``."""

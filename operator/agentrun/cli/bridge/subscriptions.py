@@ -1,0 +1,131 @@
+"""
+Subscriptions of older clients, carried over as those of the newer protocol.
+
+Up to 2025-11-25 a client subscribes to a resource in its session. The front door keeps no sessions
+and tells of changes only in the answer to ``subscriptions/listen``. The bridge has one session, its
+client's, and can stand between the two.
+"""
+
+import asyncio
+import json
+import logging
+from collections.abc import AsyncIterator, Callable
+from itertools import count
+
+from agentrun import __version__
+from agentrun.cli.bridge.exchange import Exchange
+from agentrun.cli.bridge.messages import (
+    AWAY,
+    INVALID_REQUEST,
+    VERSION_META,
+    Json,
+    Message,
+    failure,
+)
+
+MAX_SUBSCRIPTIONS = 64
+"""How many resources a client may subscribe to: each is a connection."""
+_SUBSCRIBE, _UNSUBSCRIBE = "resources/subscribe", "resources/unsubscribe"
+_ACKNOWLEDGED = "notifications/subscriptions/acknowledged"
+_UPDATED = "notifications/resources/updated"
+_PAUSES = (0.5, 1.0, 2.0, 5.0, 15.0)
+_META = {
+    VERSION_META: "2026-07-28",
+    "io.modelcontextprotocol/clientInfo": {"name": "agentrun", "version": __version__},
+    "io.modelcontextprotocol/clientCapabilities": {},
+}
+
+_log = logging.getLogger(__name__)
+
+
+class Subscriptions:
+    """What the client is subscribed to."""
+
+    def __init__(self, exchange: Exchange, send: Callable[[Json], None]) -> None:
+        self._exchange = exchange
+        self._send = send
+        self._numbers = count(1)
+        self._followed: dict[str, asyncio.Task[None]] = {}
+
+    def take(self, message: Message) -> bool:
+        """Deal with a message, if it is an older client's about a subscription."""
+        uri = message.params.get("uri")
+        if not message.is_request or message.version or not isinstance(uri, str):
+            return False
+        if message.method == _SUBSCRIBE:
+            self._begin(message, uri)
+        elif message.method == _UNSUBSCRIBE:
+            if task := self._followed.pop(uri, None):
+                task.cancel()
+            self._send(_answer(message))
+        return message.method in (_SUBSCRIBE, _UNSUBSCRIBE)
+
+    async def close(self) -> None:
+        """Follow nothing any more."""
+        tasks = list(self._followed.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _begin(self, message: Message, uri: str) -> None:
+        if uri in self._followed:
+            self._send(_answer(message))
+        elif len(self._followed) >= MAX_SUBSCRIPTIONS:
+            text = f"{MAX_SUBSCRIPTIONS} subscriptions are the most. Unsubscribe from others first."
+            self._send(failure(message.id, INVALID_REQUEST, text))
+        else:
+            task = asyncio.create_task(self._follow(message, uri))
+            task.add_done_callback(lambda done: self._miss(message, uri, done))
+            self._followed[uri] = task
+
+    def _miss(self, message: Message, uri: str, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()):
+            _log.error("%s %s failed", message.method, uri, exc_info=error)
+            self._followed.pop(uri, None)
+            self._send(failure(message.id, AWAY, f"the bridge failed: {error!r}"))
+
+    async def _follow(self, message: Message, uri: str) -> None:
+        """Answer once the front door tells of changes, and pass them on for ever."""
+        is_answered, tries = False, 0
+        while True:
+            async for reply in self._listen(uri):
+                if reply.get("method") == _ACKNOWLEDGED:
+                    # The second time something may have happened while nobody listened.
+                    self._send(_updated(uri) if is_answered else _answer(message))
+                    is_answered, tries = True, 0
+                elif reply.get("method") == _UPDATED:
+                    self._send(_updated(uri))
+                elif "error" in reply and not is_answered:
+                    del self._followed[uri]
+                    self._send({**reply, "id": message.id})
+                    return
+            await asyncio.sleep(_PAUSES[min(tries, len(_PAUSES) - 1)])
+            tries += 1
+
+    async def _listen(self, uri: str) -> AsyncIterator[Json]:
+        params = {"notifications": {"resourceSubscriptions": [uri]}, "_meta": _META}
+        asked = {"jsonrpc": "2.0", "id": f"agentrun-{next(self._numbers)}", "params": params}
+        async for reply in self._exchange.carry(
+            Message({**asked, "method": "subscriptions/listen"})
+        ):
+            yield json.loads(reply) if isinstance(reply, str) else reply
+
+
+def announced(reply: str | Json) -> str | Json:
+    """Say in the answer to an older client's ``initialize`` that it may subscribe."""
+    told = json.loads(reply) if isinstance(reply, str) else reply
+    result = told.get("result")
+    capabilities = result.get("capabilities") if isinstance(result, dict) else None
+    resources = capabilities.get("resources") if isinstance(capabilities, dict) else None
+    if not isinstance(resources, dict):
+        return reply
+    resources["subscribe"] = True
+    return json.dumps(told, ensure_ascii=False)
+
+
+def _answer(message: Message) -> Json:
+    return {"jsonrpc": "2.0", "id": message.id, "result": {}}
+
+
+def _updated(uri: str) -> Json:
+    return {"jsonrpc": "2.0", "method": _UPDATED, "params": {"uri": uri}}

@@ -1,0 +1,34 @@
+"""
+What kubectl asks when Tab is pressed behind ``kubectl agentrun``.
+
+It calls the program ``kubectl_complete-agentrun`` with the words so far, and reads a candidate a
+line, and at last what a shell should make of them.
+"""
+
+import os
+import shlex
+import sys
+
+_NO_FILES = ":4"
+
+
+def main() -> None:
+    """Print what may stand in the place of the last word."""
+    from agentrun.cli.app import app
+
+    *words, last = sys.argv[1:] or [""]
+    told = shlex.join(["agentrun", *words, *([last] if last else [])])
+    position = str(len(words) + 1)
+    os.environ |= {
+        "_AGENTRUN_COMPLETE": "complete_bash", "COMP_WORDS": told, "COMP_CWORD": position,
+    }  # fmt: skip
+    try:
+        app(prog_name="agentrun")
+    except SystemExit as end:
+        if end.code:
+            raise
+    sys.stdout.write(f"{_NO_FILES}\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,120 @@
+"""What an agent may do by itself is its profile's say; for the rest it asks a person for leave."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from acp.schema import PermissionOption
+
+from agentrun.api.events import EventType
+from agentrun.api.messages import render_text
+from agentrun.api.v1alpha1 import Input, Question
+from agentrun.runner.acp.mapping import permission_text
+from agentrun.runner.journal import Journal
+from agentrun.runner.permission import (
+    chosen_option,
+    names_option,
+    permission_question,
+    refusing_option,
+)
+from agentrun.runner.questions import Expired, Questions
+
+
+class Leave:
+    """Asks for leave, and remembers what was said to it."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        questions: Questions,
+        clean: Callable[[str], str],
+        workspace: str,
+        title_of: Callable[[str], str],
+    ) -> None:
+        self._journal = journal
+        self._questions = questions
+        self._clean = clean
+        self._workspace = workspace
+        self._title_of = title_of
+        self._asking = asyncio.Lock()
+        self._granted: tuple[str, str] | None = None
+        """A question's text and the option chosen when nobody was there to hear it."""
+        self._said: list[str] = []
+        self.was_refused = False
+        """Whether a person refused something in this turn."""
+
+    def begin_turn(self) -> None:
+        """Forget what was refused in the turn before."""
+        self.was_refused = False
+
+    def next_words(self) -> str | None:
+        """Return what a person said instead of choosing an option: the agent's next prompt."""
+        return self._said.pop(0) if self._said else None
+
+    async def ask(self, tool_call: dict[str, Any], options: list[PermissionOption]) -> str | None:
+        """Have a person decide; one thing at a time. None: the agent gets no answer of theirs."""
+        tool_call = self._titled(tool_call)
+        async with self._asking:
+            name = self._questions.new_id("permission")
+            question = permission_question(name, tool_call, options, self._clean, self._workspace)
+            if (granted := self._grant(question, options)) is not None:
+                return granted
+            offered = [one.model_dump(include={"id", "name"}) for one in question.options]
+            try:
+                answer = await self._questions.ask(question, options=offered, tool_call=tool_call)
+            except Expired:
+                # The turn is cancelled now, and that is the answer.
+                return await asyncio.Future()
+            chosen = self._chosen(answer, options)
+            self.note(tool_call, chosen.name if chosen else "cancelled")
+            await self._questions.taken(answer)
+            return chosen.option_id if chosen else None
+
+    def answered_before(self, question: Question, answer: Input) -> str:
+        """
+        Take the answer to what was asked in an earlier pod, and return it in words.
+
+        If it gives leave, and the agent asks for the same again, it is given once without asking.
+        """
+        option = names_option(answer.message, question)
+        if option is None:
+            return render_text(answer.message)
+        self._granted = (question.text, option.id)
+        return option.name or option.id
+
+    def note(self, tool_call: dict[str, Any], answer: str) -> None:
+        """Put into the journal what was asked for and what the answer was."""
+        text = permission_text(self._titled(tool_call), answer, self._workspace)
+        self._journal.add(EventType.REASONING, {"text": text})
+
+    def _titled(self, tool_call: dict[str, Any]) -> dict[str, Any]:
+        """Name what leave is asked for as the agent did when it began with it."""
+        title = tool_call.get("title") or self._title_of(str(tool_call.get("toolCallId")))
+        return {**tool_call, "title": title} if title else tool_call
+
+    def _chosen(
+        self, answer: Input, options: Sequence[PermissionOption]
+    ) -> PermissionOption | None:
+        chosen = chosen_option(answer.message, options)
+        if chosen is None:
+            self._said.append(render_text(answer.message))
+            chosen = refusing_option(options)
+        if chosen is None or _refuses(chosen):
+            self.was_refused = True
+        return chosen
+
+    def _grant(self, question: Question, options: Sequence[PermissionOption]) -> str | None:
+        if self._granted is None or self._granted[0] != question.text:
+            return None
+        (_, wanted), self._granted = self._granted, None
+        chosen = next((one for one in options if one.option_id == wanted), None)
+        if chosen is None:
+            return None
+        self.was_refused = self.was_refused or _refuses(chosen)
+        text = f"{question.text}. Answered before: {chosen.name}."
+        self._journal.add(EventType.REASONING, {"text": text})
+        return chosen.option_id
+
+
+def _refuses(option: PermissionOption) -> bool:
+    return option.kind.startswith("reject")

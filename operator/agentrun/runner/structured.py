@@ -1,0 +1,23 @@
+"""The answer that has to satisfy a schema, and where it is found."""
+
+import json
+from typing import Any
+
+from agentrun.runner.acp.mapping import FINAL_BOUND, Mapper
+from agentrun.runner.acp.reading import MAX_DEPTH, is_deep
+from agentrun.runner.prompt import check_answer
+
+
+def find_answer(mapper: Mapper, schema: dict[str, Any]) -> Any:
+    """Return the turn's answer. ValueError says why there is none that satisfies the schema."""
+    if mapper.answer is None and mapper.is_cut:
+        raise ValueError(f"it is longer than {FINAL_BOUND} characters")
+    text = mapper.final_response if mapper.answer is None else mapper.answer
+    try:
+        answer = check_answer(text or "", schema)
+        is_too_deep = is_deep(json.dumps(answer).encode())
+    except RecursionError:
+        is_too_deep = True
+    if is_too_deep:
+        raise ValueError(f"it is more than {MAX_DEPTH} levels deep")
+    return answer

@@ -1,0 +1,156 @@
+"""Where the answer that satisfies a schema comes from."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agentrun.api.v1alpha1 import OutcomeState
+from agentrun.runner.acp.mapping import Mapper
+from agentrun.runner.backends import session_meta
+from agentrun.runner.prompt import build_repair
+from agentrun.runner.stored_text import StoredText
+from agentrun.runner.structured import find_answer
+from tests.unit.runner.harness import a_gateway, pod
+
+SCHEMA: dict[str, Any] = {
+    "$schema": "https://json-schema.org/draft/2020-12/schema",
+    "type": "object",
+    "properties": {"answer": {"type": "string"}},
+    "required": ["answer"],
+}
+NAMED = {"claudeCode": {"toolName": "StructuredOutput"}}
+
+
+def call(status: str | None, **more: Any) -> dict[str, Any]:
+    return {"sessionUpdate": "tool_call_update", "toolCallId": "t1", "status": status,
+            "_meta": NAMED, **more}  # fmt: skip
+
+
+def words(text: str) -> dict[str, Any]:
+    content = {"type": "text", "text": text}
+    return {"sessionUpdate": "agent_message_chunk", "content": content}
+
+
+def told(*updates: dict[str, Any]) -> Mapper:
+    mapper = Mapper()
+    for update in updates:
+        mapper.feed(update)
+    mapper.end_turn()
+    return mapper
+
+
+def test_claude_code_is_given_the_schema_without_its_dialect() -> None:
+    meta = session_meta("claude_code", "Bypass", SCHEMA)["claudeCode"]["options"]["outputFormat"]
+    assert meta["type"] == "json_schema"
+    assert meta["schema"] == {key: value for key, value in SCHEMA.items() if key != "$schema"}
+
+
+@pytest.mark.parametrize(
+    ("backend", "schema"),
+    [("codex", SCHEMA), ("gemini", SCHEMA), ("claude_code", None), ("claude_code", {})],
+)
+def test_others_are_told_in_words(backend: str, schema: dict[str, Any] | None) -> None:
+    assert session_meta(backend, "Bypass", schema) == {}
+
+
+def test_claude_code_asks_nobody_for_agentruns_own_tools() -> None:
+    options = session_meta("claude_code", "Ask", SCHEMA)["claudeCode"]["options"]
+    assert options["allowedTools"] == ["mcp__agentrun"]
+    assert "outputFormat" in options
+
+
+def test_the_answer_is_what_the_agents_tool_took() -> None:
+    mapper = told(
+        words("Here it is:"), call("pending", rawInput={}), call(None, rawInput={"answer": "x"}),
+        call("completed"), words('{"answer": "y"}'),
+    )  # fmt: skip
+    assert find_answer(mapper, SCHEMA) == {"answer": "x"}
+    mapper.begin_turn()
+    mapper.feed(words('{"answer": "y"}'))
+    assert find_answer(mapper, SCHEMA) == {"answer": "y"}
+
+
+def test_what_its_tool_did_not_take_is_no_answer() -> None:
+    mapper = told(call("pending", rawInput={"answer": "x"}), call("failed"))
+    with pytest.raises(ValueError, match="holds no JSON"):
+        find_answer(mapper, SCHEMA)
+
+
+def test_what_its_tool_took_is_checked_all_the_same() -> None:
+    mapper = told(call("completed", rawInput={"answer": 42}))
+    with pytest.raises(ValueError, match="is not of type 'string'"):
+        find_answer(mapper, SCHEMA)
+
+
+def test_a_long_answer_is_whole_and_the_beginning_of_one_is_none() -> None:
+    long = "x" * 100_000
+    mapper = told(call("pending", rawInput={"answer": long}), call("completed"))
+    assert find_answer(mapper, SCHEMA) == {"answer": long}
+    beginning = StoredText.of("x", Path("x"), 10, 10, "text/plain")
+    cut = told(call("pending", rawInput={"answer": beginning}), call("completed"))
+    assert cut.answer is None
+
+
+def test_an_answer_is_without_secrets() -> None:
+    mapper = Mapper(clean=lambda text: text.replace("s3cr3t", "[redacted]"))
+    mapper.feed(call("completed", rawInput={"answer": "s3cr3t"}))
+    assert find_answer(mapper, SCHEMA) == {"answer": "[redacted]"}
+
+
+def test_the_repair_names_the_tool_where_there_is_one() -> None:
+    assert "the tool StructuredOutput" in build_repair("no", SCHEMA, "StructuredOutput")
+    assert json.dumps(SCHEMA, indent=2) in build_repair("no", SCHEMA)
+    assert "tool" not in build_repair("no", SCHEMA)
+
+
+OWN_WAY = """
+import json, sys
+able = REFUSES
+def send(message):
+    print(json.dumps({"jsonrpc": "2.0", **message}), flush=True)
+def tell(update):
+    send({"method": "session/update", "params": {"sessionId": "s", "update": update}})
+for line in sys.stdin:
+    asked = json.loads(line)
+    meta = (asked["params"].get("_meta") or {}).get("claudeCode")
+    if asked["method"] == "session/new" and meta and not able:
+        error = {"code": -32603, "message": "Internal error", "data": {"details": "no such ref"}}
+        send({"id": asked["id"], "error": error})
+        continue
+    if asked["method"] == "session/prompt":
+        text = asked["params"]["prompt"][0]["text"]
+        assert ("StructuredOutput" in text) == able, text
+        call = {"toolCallId": "t1", "title": "StructuredOutput",
+                "_meta": {"claudeCode": {"toolName": "StructuredOutput"}}}
+        if able:
+            given = {"rawInput": {"answer": "by the tool"}, "status": "pending"}
+            tell({"sessionUpdate": "tool_call", **call, **given})
+            tell({"sessionUpdate": "tool_call_update", **call, "status": "completed"})
+        else:
+            content = {"type": "text", "text": '{"answer": "in words"}'}
+            tell({"sessionUpdate": "agent_message_chunk", "content": content})
+    result = {"protocolVersion": 1, "sessionId": "s", "stopReason": "end_turn"}
+    send({"id": asked["id"], "result": result})
+"""
+
+
+@pytest.mark.parametrize(
+    ("able", "answer"), [(True, "by the tool"), (False, "in words")], ids=["able", "not-able"]
+)
+async def test_an_agent_that_does_not_take_the_schema_is_told_it_in_words(
+    tmp_path: Path, able: bool, answer: str
+) -> None:
+    gateway = a_gateway(backend="claude_code", prompt="Answer.", output_schema=SCHEMA)
+    program = OWN_WAY.replace("REFUSES", str(able))
+    async with pod(tmp_path, gateway, [sys.executable, "-c", program]) as it:
+        await it.ended()
+    assert gateway.outcome is not None
+    assert gateway.outcome.state is OutcomeState.COMPLETED, gateway.outcome
+    [completed] = gateway.data("run_completed")
+    assert completed["structured_output"] == {"answer": answer}
+    assert json.loads(completed["final_response"]) == {"answer": answer}
+    told_why = [data["text"] for data in gateway.data("reasoning")]
+    assert [text.endswith("no such ref") for text in told_why] == ([] if able else [True])
