@@ -82,10 +82,11 @@ async def test_task_is_followed_to_its_end(tmp_path: Path, kind: dict[str, Any])
     async with remote(**kind) as agent:
         gateway = asks(agent.url, ["say", "I begin"], ["artifact", "report", "all is well", 3])
         async with a_pod(tmp_path, gateway) as it:
-            await it.ended()
+            log = await it.ended()
     assert gateway.outcome is not None
     assert gateway.outcome.state is OutcomeState.COMPLETED, gateway.outcome
     assert gateway.types[0] == "run_started"
+    assert "+ artifact report\n" in log
     assert gateway.types[-1] == "run_completed"
     assert gateway.data("run_completed")[0]["final_response"] == "all is well"
     assert [one["text"] for one in gateway.data("artifact_added")] == ["all is well"]
