@@ -22,7 +22,7 @@ from tests.e2e.conftest import profile
 from tests.e2e.platform import SETTINGS, Platform
 from tests.e2e.test_cancel import ORPHANS, until_event
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
 BACKENDS = ["opencode", "gemini"]
 ENABLED = "profiles.opencode.enabled=true,profiles.gemini.enabled=true"
@@ -145,7 +145,7 @@ async def test_any_acp_program_of_any_image_is_an_agent(platform: Platform) -> N
     recall = script({"recall": "edit(?:ed)"})
     again = await platform.door.call("continue_run", run_id=run_id, input_message=user(recall))
     run, events = await platform.door.finish(again["run_id"])
-    assert (run["status"], said(events)) == ("completed", ["edited"]), run
+    assert (run["status"], "".join(said(events))) == ("completed", "edited"), run
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -183,6 +183,16 @@ async def test_only_an_answer_that_satisfies_its_schema_is_one(
     run, events = await platform.door.finish(bad)
     assert (run["status"], run["reason"]) == ("failed", "OutputInvalid"), run
     assert "structured_output" not in {key for event in events for key in event["data"]}
+
+
+async def test_opencode_without_a_model_is_refused_before_there_is_a_pod(
+    platform: Platform,
+) -> None:
+    name = await changed_profile(platform, "opencode", "no-model", models={})
+    run_id = await spawn(platform, "opencode", "Hello.", profile=name)
+    run, _ = await platform.door.finish(run_id)
+    assert (run["status"], run["reason"], run["pod"]) == ("failed", "ProfileRefused", None), run
+    assert f"models.default of AgentProfile {name}" in run["message"]
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

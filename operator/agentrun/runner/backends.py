@@ -104,9 +104,10 @@ def write_identity(layout: Layout, name: str, email: str) -> None:
 
 def codex_config(layout: Layout, model: str | None, permission_mode: str | None = None) -> str:
     """Write codex's config: the provider is the runner's proxy, and what is asked."""
-    policy, sandbox = "never", "danger-full-access"
+    policy, sandbox, own = "never", "danger-full-access", ""
     if permission_mode == ASK:
         policy, sandbox = "on-request", "read-only"
+        own = _CODEX_OWN_TOOLS.format(port=layout.tools_port)
     # JSON strings are TOML strings.
     chosen = f"model = {json.dumps(model)}\n" if model else ""
     return f"""{chosen}model_provider = "agentrun"
@@ -130,6 +131,15 @@ plugins = false
 
 [projects.{json.dumps(str(layout.workspace))}]
 trust_level = "trusted"
+{own}"""
+
+
+# Which of AgentRun's own tools there are, the profile says; nobody is asked for them again. A
+# server has to be whole here, though the session names it as well.
+_CODEX_OWN_TOOLS = f"""
+[mcp_servers.{pod_layout.OWN_SERVER}]
+url = "http://127.0.0.1:{{port}}/mcp"
+default_tools_approval_mode = "approve"
 """
 
 

@@ -77,7 +77,7 @@ class Conversation:
         self._last_update = 0.0
         self._questions = questions
         self._clean = redactor.text
-        self._leave = Leave(journal, questions, redactor.text, workspace)
+        self._leave = Leave(journal, questions, redactor.text, workspace, self._mapper.title_of)
         self._asked = ""
         """What the turn is about, to be asked again after a person gave leave."""
         around = Surroundings(redactor, journal.new_file, journal.room)
@@ -267,17 +267,22 @@ class Conversation:
         if schema is None or end.state is not OutcomeState.COMPLETED:
             return end
         try:
-            return replace(end, structured=find_answer(self._mapper, schema))
+            return self._answered(end, schema)
         except ValueError as problem:
             repair = build_repair(str(problem), schema, self._opening.answer_tool)
         end = await self._turn(repair, proxy, has_key)
         if end.state is not OutcomeState.COMPLETED:
             return end
         try:
-            return replace(end, structured=find_answer(self._mapper, schema))
+            return self._answered(end, schema)
         except ValueError as problem:
             message = f"The final answer does not satisfy outputSchema: {problem}"
             raise Failure(Reason.OUTPUT_INVALID, message) from problem
+
+    def _answered(self, end: End, schema: dict[str, Any]) -> End:
+        structured = find_answer(self._mapper, schema)
+        said = self._mapper.answer or end.final_response
+        return replace(end, structured=structured, final_response=said)
 
     def _refused_key(self, task: Task, failure: Failure) -> Failure:
         """Say which key the provider does not take: waiting would not change it."""

@@ -24,12 +24,18 @@ class Leave:
     """Asks for leave, and remembers what was said to it."""
 
     def __init__(
-        self, journal: Journal, questions: Questions, clean: Callable[[str], str], workspace: str
+        self,
+        journal: Journal,
+        questions: Questions,
+        clean: Callable[[str], str],
+        workspace: str,
+        title_of: Callable[[str], str],
     ) -> None:
         self._journal = journal
         self._questions = questions
         self._clean = clean
         self._workspace = workspace
+        self._title_of = title_of
         self._asking = asyncio.Lock()
         self._granted: tuple[str, str] | None = None
         """A question's text and the option chosen when nobody was there to hear it."""
@@ -47,6 +53,7 @@ class Leave:
 
     async def ask(self, tool_call: dict[str, Any], options: list[PermissionOption]) -> str | None:
         """Have a person decide; one thing at a time. None: the agent gets no answer of theirs."""
+        tool_call = self._titled(tool_call)
         async with self._asking:
             name = self._questions.new_id("permission")
             question = permission_question(name, tool_call, options, self._clean, self._workspace)
@@ -77,8 +84,13 @@ class Leave:
 
     def note(self, tool_call: dict[str, Any], answer: str) -> None:
         """Put into the journal what was asked for and what the answer was."""
-        text = permission_text(tool_call, answer, self._workspace)
+        text = permission_text(self._titled(tool_call), answer, self._workspace)
         self._journal.add(EventType.REASONING, {"text": text})
+
+    def _titled(self, tool_call: dict[str, Any]) -> dict[str, Any]:
+        """Name what leave is asked for as the agent did when it began with it."""
+        title = tool_call.get("title") or self._title_of(str(tool_call.get("toolCallId")))
+        return {**tool_call, "title": title} if title else tool_call
 
     def _chosen(
         self, answer: Input, options: Sequence[PermissionOption]

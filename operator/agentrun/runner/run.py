@@ -9,58 +9,32 @@ import asyncio
 import logging
 import signal
 from collections.abc import Coroutine, Iterator, Mapping
-from contextlib import AsyncExitStack, contextmanager, suppress
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, contextmanager, suppress
+from dataclasses import replace
+from typing import Any, TypeVar
 
 from agentrun.api import pod_layout
 from agentrun.api.events import EventType
 from agentrun.api.gateway import Task
-from agentrun.api.v1alpha1 import (
-    AgentState,
-    GitSource,
-    Outcome,
-    OutcomeState,
-    Reason,
-    Result,
-    Workspace,
-)
-from agentrun.runner.backends import REMOTE, RETRY_SECONDS, key_headers, write_identity
-from agentrun.runner.delivery import Delivery, author_of
-from agentrun.runner.dialogue import Dialogue
+from agentrun.api.v1alpha1 import AgentState, Outcome, OutcomeState, Reason, Result
+from agentrun.runner.delivery import Delivery
+from agentrun.runner.equipment import make_conversation, make_proxy, mcp_servers, served_tools
 from agentrun.runner.gateway import Gateway, Refused, RunOver, Unavailable
 from agentrun.runner.git import Git, GitError
-from agentrun.runner.git_credentials import password_hosts
-from agentrun.runner.instructions import write_instructions
 from agentrun.runner.journal import Journal
 from agentrun.runner.layout import Layout
 from agentrun.runner.outcome import End, Failure
 from agentrun.runner.pipes import Pipes, announce
+from agentrun.runner.preparing import Preparing
 from agentrun.runner.questions import Questions
 from agentrun.runner.redact import Redactor
 from agentrun.runner.reporter import Reporter
-from agentrun.runner.secrets import (
-    known_secrets,
-    mcp_secret,
-    provider_key,
-    remote_credentials,
-    remote_credentials_url,
-    secret_in_url,
-)
-from agentrun.runner.snapshot.restore import Origin, Restorer, restore_workspace
+from agentrun.runner.secrets import known_secrets
+from agentrun.runner.settings import Settings
 from agentrun.runner.snapshot.take import Moment, SnapshotFailed, Taker
 from agentrun.runner.spool import Spool
 from agentrun.runner.transcript import Transcript, TranscriptHandler
-from agentrun.runner.trust import is_bundle
-from agentrun.runner.workspace import Base, clone, working_folder
 
-if TYPE_CHECKING:
-    from agentrun.runner.proxy import ProviderProxy
-
-PATIENCE_SECONDS = 600.0
-"""How long the gateway may be away when nothing but it is waited for."""
-IDLE_SECONDS = 1800.0
-"""How long a pod is kept for a person's answer, if the operator does not say."""
 _CANCEL_SECONDS = 5.0
 _SNAPSHOT_SECONDS = 600.0
 _SETTLE_SECONDS = 10.0
@@ -73,37 +47,6 @@ _MAX_TEXT = 32_000
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What the operator says in the environment."""
-
-    gateway_url: str
-    run: str
-    attempt: int
-    backend: str
-    provider: str | None
-    grace: float
-    patience: float = PATIENCE_SECONDS
-    idle: float = IDLE_SECONDS
-    resumes: bool = False
-    """Whether the agent has to wait for what an earlier pod has left."""
-
-    @classmethod
-    def of(cls, env: Mapping[str, str]) -> "Settings":
-        """Read the environment."""
-        return cls(
-            gateway_url=env[pod_layout.ENV_GATEWAY],
-            run=env[pod_layout.ENV_RUN],
-            attempt=int(env[pod_layout.ENV_ATTEMPT]),
-            backend=env[pod_layout.ENV_BACKEND],
-            provider=env.get(pod_layout.ENV_PROVIDER),
-            grace=float(env.get(pod_layout.ENV_GRACE, "30")),
-            patience=float(env.get(pod_layout.ENV_PATIENCE, PATIENCE_SECONDS)),
-            idle=float(env.get(pod_layout.ENV_IDLE, IDLE_SECONDS)),
-            resumes=bool(env.get(pod_layout.ENV_RESUMES)),
-        )
 
 
 def run_attempt(layout: Layout, pipes: Pipes, env: Mapping[str, str]) -> int:
@@ -146,16 +89,15 @@ class Attempt:
         self._journal = Journal(spool, gateway, redactor, settings.attempt, transcript.event)
         self._reporter = Reporter(gateway)
         self._questions = Questions(self._journal, self._reporter, settings.attempt, settings.idle)
-        self._is_remote = settings.backend == REMOTE
-        self._conversation = self._make_conversation(pipes)
+        self._conversation = make_conversation(
+            settings, layout, pipes, self._journal, self._reporter, self._questions, redactor
+        )
         self._delivery = Delivery(
             self._journal, gateway, redactor, settings.attempt, layout.termination_log
         )
         self._git = Git(layout.spool / "git", layout.git_credentials, redactor)
-        self._restorer = Restorer(layout, gateway, self._git, settings.patience)
+        self._ready = Preparing(layout, settings, gateway, self._git, redactor, transcript)
         self._task: Task | None = None
-        self._origin: Origin | None = None
-        self._base: Base | None = None
         self._stop = asyncio.Event()
         self._stopped_at = 0.0
         self._helpers: set[asyncio.Task[None]] = set()
@@ -165,27 +107,6 @@ class Attempt:
         self._is_announced = not settings.resumes
         self._broken: End | None = None
         """How the run ends because of a helper's error."""
-
-    def _make_conversation(self, pipes: Pipes) -> Dialogue:
-        """Make the conversation, and load what only it needs: each takes much of the memory."""
-        journal, reporter, layout = self._journal, self._reporter, self._layout
-        if self._is_remote:
-            from agentrun.runner.a2a.conversation import RemoteConversation
-            from agentrun.runner.a2a.credentials import Given
-
-            given = Given(
-                remote_credentials(layout), remote_credentials_url(layout),
-                provider_key(layout), self._settings.provider,
-            )  # fmt: skip
-            return RemoteConversation(
-                journal, reporter, self._questions, self._redactor.text, given
-            )
-        from agentrun.runner.conversation import Conversation
-
-        workspace, backend = str(layout.workspace), self._settings.backend
-        return Conversation(
-            pipes, journal, reporter, self._redactor, workspace, backend, self._questions
-        )
 
     async def live(self) -> None:
         """Live the whole life."""
@@ -276,54 +197,37 @@ class Attempt:
             state=AgentState.PREPARING, acknowledged_input=task.acknowledged_input or None
         )
         async with AsyncExitStack() as stack:
-            proxy = self._make_proxy()
+            proxy = make_proxy(self._settings, self._layout)
             if proxy:
                 await stack.enter_async_context(proxy.serve(self._layout.proxy_port))
             # An agent elsewhere reaches nothing in the pod, and leaves nothing in it.
-            url = None if self._is_remote else await self._serve_tools(task, stack)
-            self._origin = await self._restore(task)
+            has_pod = not self._settings.is_remote
+            url = await stack.enter_async_context(self._tools(task)) if has_pod else None
+            await self._ready.restore(task)
             self._let_agent_begin()
             # The agent boots while the workspace is made ready.
             handshake = asyncio.create_task(self._conversation.agent.handshake())
             try:
-                cwd = await self._prepare(task)
+                cwd = await self._ready.workspace(task)
                 await handshake
             finally:
                 await _cancel(handshake)
-            servers = self._mcp_servers(task, url) if url else []
-            await self._conversation.open(task, cwd, servers, self._origin)
+            can = self._conversation.agent.mcp_capabilities
+            servers = mcp_servers(task, self._layout, url, can) if url else []
+            origin = self._ready.origin
+            await self._conversation.open(task, cwd, servers, origin)
             prompt = task.spec.prompt or "(a message in parts)"
             self._transcript.say("<", self._redactor.text(prompt))
-            return await self._conversation.work(task, proxy, self._gateway, self._origin)
+            return await self._conversation.work(task, proxy, self._gateway, origin)
 
-    async def _serve_tools(self, task: Task, stack: AsyncExitStack) -> str:
-        """Offer AgentRun's own tools and ``peer`` in the pod; return where the tools are."""
-        from agentrun.runner.own_tools import OwnTools
-        from agentrun.runner.peer.commands import Peer
-        from agentrun.runner.peer.desk import Desk
-
-        tools = OwnTools(self._gateway)
-        url = await stack.enter_async_context(tools.serve(self._layout.tools_port))
-        peer = Desk(self._pipes, Peer(task, self._gateway, tools, self._conversation).respond)
-        calls = asyncio.create_task(peer.serve())
-        stack.push_async_callback(_cancel, calls)
-        return url
+    def _tools(self, task: Task) -> AbstractAsyncContextManager[str]:
+        return served_tools(task, self._layout, self._pipes, self._gateway, self._conversation)
 
     def _let_agent_begin(self) -> None:
         """Let the agent's container begin, or end: it waits for that."""
         if not self._is_announced:
             self._is_announced = True
             announce(self._layout)
-
-    async def _restore(self, task: Task) -> Origin | None:
-        """Put what an earlier pod has left where the agent will find it."""
-        origin = await self._restorer.find(task)
-        if origin is not None:
-            kept = origin.manifest
-            self._transcript.say("-", f"going on from attempt {kept.attempt} of {kept.run_id}")
-            if not self._is_remote:
-                await self._restorer.restore(origin, task)
-        return origin
 
     async def _fetch_task(self) -> Task:
         try:
@@ -339,60 +243,6 @@ class Attempt:
             raise Failure(Reason.STORE_UNAVAILABLE, message) from error
         except Refused as error:
             raise Failure(Reason.RUNNER_FAILED, str(error)) from error
-
-    def _make_proxy(self) -> "ProviderProxy | None":
-        if not self._settings.provider or self._is_remote:
-            return None
-        from agentrun.runner.proxy import ProviderProxy
-
-        key = provider_key(self._layout)
-        headers = key_headers(self._settings.backend, key) if key else {}
-        patience = RETRY_SECONDS.get(self._settings.backend)
-        return ProviderProxy(self._settings.provider, headers, patience)
-
-    async def _prepare(self, task: Task) -> str:
-        """Make the workspace ready, and return the folder the agent works in."""
-        self._check_bundle(task)
-        author = author_of(task)
-        write_identity(self._layout, author.name, author.email)
-        write_instructions(self._layout, task.spec.backend, task.profile.instruction_files)
-        workspace = task.spec.workspace or task.profile.workspace or Workspace()
-        # An agent elsewhere cannot reach what would be cloned.
-        if workspace.git and not self._is_remote:
-            self._git.send_password_to(password_hosts(task.profile))
-            self._redactor.add(*secret_in_url(workspace.git.url))
-            self._base = await self._checkout(task, workspace.git)
-            self._transcript.say("-", f"on branch {self._base.branch}, {self._base.commit[:12]}")
-        return str(working_folder(self._layout.workspace, workspace.cwd))
-
-    async def _checkout(self, task: Task, source: GitSource) -> Base:
-        kept = self._origin.kept_change(task) if self._origin else None
-        if self._origin and kept:
-            return await restore_workspace(self._git, kept, self._origin, task, self._layout)
-        self._transcript.say("-", self._redactor.text(f"cloning {source.url}"))
-        return await clone(
-            self._git, source, task.run_id, self._layout.workspace, self._layout.repository
-        )
-
-    def _check_bundle(self, task: Task) -> None:
-        bundle = task.profile.network.ca_bundle
-        if bundle and not is_bundle(self._layout):
-            message = (
-                f"The profile's network.caBundle, ConfigMap {bundle.name}, key {bundle.key}, holds"
-                " no certificates in PEM form."
-            )
-            raise Failure(Reason.PROFILE_INVALID, message)
-
-    def _mcp_servers(self, task: Task, own: str) -> list[Any]:
-        from agentrun.runner import mcp
-        from agentrun.runner.own_tools import NAME
-
-        given = task.profile.mcp_servers
-        servers = mcp.acp_servers(given, lambda key: mcp_secret(self._layout, key))
-        # A profile's own server of that name stands above ours.
-        if task.profile.agent_tools.allowed and NAME not in {one.name for one in given}:
-            servers += mcp.own_server(NAME, own, self._conversation.agent.mcp_capabilities)
-        return servers
 
     async def _finish(self, end: End) -> None:
         """Stop the agent, collect, tell, and leave."""
@@ -425,7 +275,8 @@ class Attempt:
         """Keep conversation and workspace for whoever goes on. A run ends well without that."""
         task, agent = self._task, self._conversation.agent
         # A conversation that was restored is there without a prompt as well.
-        is_begun = self._conversation.prompt_sent or (self._origin and self._origin.is_own)
+        origin = self._ready.origin
+        is_begun = self._conversation.prompt_sent or (origin and origin.is_own)
         if task is None or not agent.session_id or not is_begun:
             return end
         questions = self._questions
@@ -442,7 +293,7 @@ class Attempt:
         taker = Taker(self._layout, self._gateway, self._git, self._settings.patience)
         try:
             snapshot = await self._bounded(
-                taker.take(moment, self._base), _SNAPSHOT_SECONDS, share=0.5
+                taker.take(moment, self._ready.base), _SNAPSHOT_SECONDS, share=0.5
             )
         except TimeoutError:
             return await self._not_kept(end, "The conversation could not be kept: it took too long")
@@ -513,7 +364,7 @@ class Attempt:
 
     async def _collect(self, end: End) -> tuple[End, Result | None]:
         """Collect the change, whatever the end: a failed run's work is work."""
-        task, base = self._task, self._base
+        task, base = self._task, self._ready.base
         if task is None or base is None or not self._conversation.prompt_sent:
             return end, None
         work = self._delivery.change(self._git, base, self._layout.workspace, task, end)

@@ -77,6 +77,11 @@ def _plan(data: dict[str, Any]) -> str:
     return "plan\n" + "\n".join(boxes)
 
 
+def _artifact(data: dict[str, Any]) -> str:
+    size = f" ({data['size']} bytes)" if "size" in data else ""
+    return f"artifact {data.get('name') or data.get('artifact_id')}{size}"
+
+
 def _command_end(data: dict[str, Any]) -> str:
     code = data.get("exit_code")
     ended = "interrupted" if data.get("interrupted") else f"exit code {code}"
@@ -97,9 +102,7 @@ _TOLD: dict[EventType, tuple[str, Callable[[dict[str, Any]], str]]] = {
     ),
     EventType.FILE_CHANGED: ("#", _changes),
     EventType.TODO_UPDATED: ("-", _plan),
-    EventType.ARTIFACT_ADDED: (
-        "+", lambda data: f"artifact {data.get('name')} ({data.get('size')} bytes)"
-    ),
+    EventType.ARTIFACT_ADDED: ("+", _artifact),
     EventType.AUTH_REQUIRED: ("!", lambda data: str(data.get("text") or "authentication required")),
 }  # fmt: skip
 

@@ -3,7 +3,7 @@ from dev import fixtures
 
 def test_the_fixtures_comply_with_the_restricted_standard() -> None:
     deployments = [o for o in fixtures.objects() if o["kind"] == "Deployment"]
-    assert [d["metadata"]["name"] for d in deployments] == ["model", "git"]
+    assert [d["metadata"]["name"] for d in deployments] == ["model", "git", "a2a"]
     for deployment in deployments:
         pod = deployment["spec"]["template"]["spec"]
         assert pod["securityContext"]["runAsNonRoot"]

@@ -76,6 +76,9 @@ def test_codex_is_told_whether_to_ask(tmp_path: Path, mode: str | None, policy: 
     write_home(made, "codex", None, mode)
     config = tomllib.loads((made.home / ".codex/config.toml").read_text())
     assert config["approval_policy"] == policy
+    # What AgentRun offers itself, it has the profile's leave for.
+    own = config.get("mcp_servers", {}).get("agentrun", {})
+    assert own.get("default_tools_approval_mode") == ("approve" if mode == "Ask" else None)
 
 
 def test_modes_of_sessions_are_those_of_the_agents() -> None:

@@ -77,6 +77,12 @@ def test_exit_code_is_read_where_agents_say_it(output: str, code: int | None) ->
     assert Mapper().feed(done)[-1][1]["exit_code"] == code
 
 
+def test_tool_at_work_is_known_by_its_title() -> None:
+    mapper = Mapper()
+    mapper.feed({"sessionUpdate": "tool_call", "toolCallId": "t1", "title": "mcp.agentrun.x"})
+    assert (mapper.title_of("t1"), mapper.title_of("t2")) == ("mcp.agentrun.x", "")
+
+
 def test_geminis_tool_of_a_server_has_the_names_of_both() -> None:
     title = "list_agents (agentrun MCP Server)"
     tool = {"toolCallId": "t1", "kind": "other", "title": title, "content": []}

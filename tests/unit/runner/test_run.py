@@ -19,7 +19,8 @@ from agentrun.runner.outcome import End
 from agentrun.runner.pipes import make_pipes
 from agentrun.runner.redact import Redactor
 from agentrun.runner.reporter import Reporter
-from agentrun.runner.run import Attempt, Settings
+from agentrun.runner.run import Attempt
+from agentrun.runner.settings import Settings
 from agentrun.runner.transcript import Transcript
 from tests.unit.runner.harness import RUN, FakeGateway, a_gateway, prepare, serve
 

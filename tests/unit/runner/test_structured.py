@@ -151,5 +151,6 @@ async def test_an_agent_that_does_not_take_the_schema_is_told_it_in_words(
     assert gateway.outcome.state is OutcomeState.COMPLETED, gateway.outcome
     [completed] = gateway.data("run_completed")
     assert completed["structured_output"] == {"answer": answer}
+    assert json.loads(completed["final_response"]) == {"answer": answer}
     told_why = [data["text"] for data in gateway.data("reasoning")]
     assert [text.endswith("no such ref") for text in told_why] == ([] if able else [True])

@@ -93,6 +93,11 @@ class Mapper:
             return []
         return self._wonder(str(kind), update)
 
+    def title_of(self, tool_id: str) -> str:
+        """Return the title of a tool at work; empty if it has none."""
+        tool = self._tools.get(tool_id[:_ID])
+        return tool.title if tool else ""
+
     def flush(self) -> list[Draft]:
         """Return what was said and shown so far, as far as it can go in pieces."""
         drafts: list[Draft] = []

@@ -1,0 +1,48 @@
+"""What the operator says in the environment."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from agentrun.api import pod_layout
+from agentrun.runner.backends import REMOTE
+
+PATIENCE_SECONDS = 600.0
+"""How long the gateway may be away when nothing but it is waited for."""
+IDLE_SECONDS = 1800.0
+"""How long a pod is kept for a person's answer, if the operator does not say."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the operator says in the environment."""
+
+    gateway_url: str
+    run: str
+    attempt: int
+    backend: str
+    provider: str | None
+    grace: float
+    patience: float = PATIENCE_SECONDS
+    idle: float = IDLE_SECONDS
+    resumes: bool = False
+    """Whether the agent has to wait for what an earlier pod has left."""
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether the agent is elsewhere, and not in the pod."""
+        return self.backend == REMOTE
+
+    @classmethod
+    def of(cls, env: Mapping[str, str]) -> "Settings":
+        """Read the environment."""
+        return cls(
+            gateway_url=env[pod_layout.ENV_GATEWAY],
+            run=env[pod_layout.ENV_RUN],
+            attempt=int(env[pod_layout.ENV_ATTEMPT]),
+            backend=env[pod_layout.ENV_BACKEND],
+            provider=env.get(pod_layout.ENV_PROVIDER),
+            grace=float(env.get(pod_layout.ENV_GRACE, "30")),
+            patience=float(env.get(pod_layout.ENV_PATIENCE, PATIENCE_SECONDS)),
+            idle=float(env.get(pod_layout.ENV_IDLE, IDLE_SECONDS)),
+            resumes=bool(env.get(pod_layout.ENV_RESUMES)),
+        )
