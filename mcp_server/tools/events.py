@@ -19,6 +19,8 @@ _T = TypeVar("_T", bound=BaseModel)
 
 MAX_PAGE_BYTES = 1024 * 1024
 """How much one answer holds, so that a talkative agent does not flood its reader."""
+_SEAL_SECONDS = 2.0
+"""How long a run that has ended is waited for to be sealed, whatever the caller would wait."""
 
 
 def add_poll_events(server: MCPServer, door: Door) -> None:
@@ -73,22 +75,24 @@ async def _next_events(
     seconds: float,
 ) -> tuple[RunRow, list[Event]]:
     uid, clock, known = row.run.metadata.uid, asyncio.get_running_loop().time, status_of(row)
-    deadline = clock() + seconds
+    deadline, sealed_by = clock() + seconds, clock() + max(seconds, _SEAL_SECONDS)
 
     # Another status than at the call's beginning: a state would have every call answer at once.
+    # And an end is news with its event only: who reads of it and finds none asks no more.
     def is_news(row: RunRow) -> bool:
-        return row.sealed or row.last_seq > after_seq or status_of(row) != known
+        has_changed = status_of(row) != known and not row.run.phase.is_terminal
+        return row.sealed or row.last_seq > after_seq or has_changed
 
     while True:
         row = await door.store.get_run_by_uid(uid) or row
         # What the row knows of, and no more: the status must not be older than the last event.
         there = min(limit, max(0, row.last_seq - after_seq))
         events = within(MAX_PAGE_BYTES, await door.store.read(uid, after_seq, there))
-        left = deadline - clock()
+        left = (sealed_by if row.run.phase.is_terminal else deadline) - clock()
         if events or is_news(row) or left <= 0 or door.stopping.is_set():
             return row, events
         await door.follow(row, is_news, min(left, PROGRESS_SECONDS), after_seq)
-        await told_to_wait(ctx, row, seconds - left, seconds)
+        await told_to_wait(ctx, row, seconds - (deadline - clock()), seconds)
 
 
 def within(most: int, items: list[_T]) -> list[_T]:

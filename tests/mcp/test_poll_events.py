@@ -121,6 +121,31 @@ async def test_a_page_is_never_ahead_of_its_status(bench: Bench) -> None:
     assert seen == [("running", ["run_started"]), ("input_required", ["input_required"])]
 
 
+@pytest.mark.parametrize("wait_ms", [LONG, 0])
+async def test_the_end_is_told_with_its_event_only(bench: Bench, wait_ms: int) -> None:
+    name = (await bench.spawn())["run_id"]
+    seal, may_seal = bench.store.seal, asyncio.Event()
+
+    async def seal_late(*given: Any) -> Any:
+        await may_seal.wait()
+        return await seal(*given)
+
+    bench.store.seal = seal_late  # type: ignore[method-assign, assignment]
+    poll = await waiting(bench, name) if wait_ms else None
+    bench.cluster.set_status("team-a", name, phase="Completed")
+
+    async def is_over() -> bool:
+        return (await bench.row(name)).run.phase.is_terminal
+
+    await eventually(is_over)
+    poll = poll or await waiting(bench, name, wait_ms=0)
+    done, _ = await asyncio.wait({poll}, timeout=0.05)
+    assert not done
+    may_seal.set()
+    answer = await asyncio.wait_for(poll, 5)
+    assert (answer["status"], len(answer["events"])) == ("completed", 1)
+
+
 async def test_a_poll_at_the_end_of_a_run_answers_at_once(bench: Bench) -> None:
     name = (await bench.spawn())["run_id"]
     await bench.archive.observe(bench.cluster.set_status("team-a", name, phase="Completed"))
