@@ -66,9 +66,10 @@ class FakeNode:
         return self._kubectl("get", "node", self.name, "-o", query) == "True"
 
     def profile(self, name: str, **spec: Any) -> Json:
-        """Make a profile for this node; its pods are given up as soon as the node is lost."""
+        """Make a profile for this node; its pods are given up soon after the node is lost."""
         tolerations: list[Json] = [{"key": _TAINT["key"], "operator": "Exists"}]
-        patience = spec.pop("patience", 1)
+        # The taints of a node that is back go some seconds after pods are bound to it again.
+        patience = spec.pop("patience", 15)
         tolerations += [
             {"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": patience}
             for key in _LOST

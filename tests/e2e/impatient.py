@@ -13,7 +13,7 @@ BOUNDS = {
     "startTimeoutSeconds": 40,
     "stuckTimeoutSeconds": 8,
     "unschedulableTimeoutSeconds": 20,
-    "gatewayTimeoutSeconds": 8,
+    "gatewayTimeoutSeconds": 20,
     "resyncSeconds": 10,
 }
 

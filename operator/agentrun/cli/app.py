@@ -77,7 +77,7 @@ def main() -> None:
     except CliError as error:
         _end(str(error))
     except httpx2.HTTPError as error:
-        _end(f"the connection to AgentRun broke: {error or type(error).__name__}; try again")
+        _end(f"the connection to AgentRun broke: {str(error) or type(error).__name__}; try again")
     except KeyboardInterrupt:
         sys.exit(exits.INTERRUPTED)
     except BrokenPipeError:

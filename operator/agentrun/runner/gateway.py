@@ -117,7 +117,7 @@ class Gateway:
                     async for chunk in response.content.iter_chunked(_CHUNK):
                         file.write(chunk)
         except (TimeoutError, aiohttp.ClientError, ConnectionError) as error:
-            raise Unavailable(f"GET {url}: {error or type(error).__name__}") from error
+            raise Unavailable(f"GET {url}: {str(error) or type(error).__name__}") from error
 
     @asynccontextmanager
     async def mcp(
@@ -133,7 +133,7 @@ class Gateway:
             ) as response:
                 yield response
         except (OSError, TimeoutError, aiohttp.ClientError) as error:
-            raise Unavailable(f"POST /v1/mcp: {error or type(error).__name__}") from error
+            raise Unavailable(f"POST /v1/mcp: {str(error) or type(error).__name__}") from error
 
     def _authorization(self) -> dict[str, str]:
         # The kubelet renews the file; reading it each time is how one notices.
@@ -160,7 +160,7 @@ class Gateway:
                     return answer
                 raise _refusal(response.status, answer)
         except (OSError, TimeoutError, aiohttp.ClientError) as error:
-            raise Unavailable(f"{method} {path}: {error or type(error).__name__}") from error
+            raise Unavailable(f"{method} {path}: {str(error) or type(error).__name__}") from error
 
 
 def _refusal(status: int, body: bytes) -> GatewayError:

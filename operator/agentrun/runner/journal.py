@@ -25,6 +25,8 @@ from agentrun.runner.stored_text import StoredText
 
 SPOOL_BOUND = 64 * 1024 * 1024
 """Beyond this the agent is not listened to until the gateway has caught up."""
+SILENT = "it did not answer in time."
+"""Why something could not be told, when no request has failed so far."""
 _BATCH_BYTES = 1024 * 1024
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 5.0
 

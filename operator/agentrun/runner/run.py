@@ -21,7 +21,7 @@ from agentrun.runner.delivery import Delivery
 from agentrun.runner.equipment import make_conversation, make_proxy, mcp_servers, served_tools
 from agentrun.runner.gateway import Gateway, Refused, RunOver, Unavailable
 from agentrun.runner.git import Git, GitError
-from agentrun.runner.journal import Journal
+from agentrun.runner.journal import SILENT, Journal
 from agentrun.runner.layout import Layout
 from agentrun.runner.outcome import End, Failure
 from agentrun.runner.pipes import Pipes, announce
@@ -239,7 +239,7 @@ class Attempt:
                         self._journal.last_error = str(error)
                         await asyncio.sleep(_PAUSE)
         except TimeoutError as error:
-            message = f"The gateway was away: {self._journal.last_error}"
+            message = f"The gateway was away: {self._journal.last_error or SILENT}"
             raise Failure(Reason.STORE_UNAVAILABLE, message) from error
         except Refused as error:
             raise Failure(Reason.RUNNER_FAILED, str(error)) from error
