@@ -19,12 +19,11 @@ from starlette.types import Receive, Scope, Send
 
 from agentrun import __version__
 from agentrun.api.gateway import MAX_MCP_BYTES
-from agentrun.api.v1alpha1 import default_profile
 from mcp_server.agent_door import AgentDoor, Speaking, speaking, speaking_caller
 from mcp_server.arguments import StrictServer
 from mcp_server.door import Door
 from mcp_server.gateway.ports import RunDirectory
-from mcp_server.gateway.problems import Refusal
+from mcp_server.gateway.profiles import profile_of
 from mcp_server.gateway.speakers import Speakers
 from mcp_server.tools import ALL_TOOLS
 
@@ -105,13 +104,8 @@ class AgentTools:
 
     async def _who(self, request: Request) -> Speaking:
         speaker = await self._speakers.identify_writer(request)
-        run, namespace = speaker.run, speaker.run.metadata.namespace
-        name = run.spec.profile or default_profile(run.spec.backend)
-        profile = await self._runs.profile(namespace, name)
-        if profile is None:
-            message = f"Namespace {namespace} has no AgentProfile {name}. Create it, then try."
-            raise Refusal("not_found", message)
-        return Speaking(run, speaker.row.session_uid, profile.spec)
+        profile = await profile_of(self._runs, speaker.run)
+        return Speaking(speaker.run, speaker.row.session_uid, profile.spec)
 
 
 class _Endpoint:

@@ -12,7 +12,7 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from agentrun.api.gateway import BLOB_NAME, SNAPSHOT_FILE, Blob, Head, Inputs, Task, blob_key
-from agentrun.api.v1alpha1 import AgentRun, AgentStatus, Outcome, default_profile
+from agentrun.api.v1alpha1 import AgentRun, AgentStatus, Outcome
 from agentrun.store.base import BlobStore, JournalHead, RunRow, RunStore, StoreError
 from agentrun.store.paging import session_name
 from mcp_server.door import Door
@@ -20,6 +20,7 @@ from mcp_server.gateway.agent_tools import AgentTools
 from mcp_server.gateway.messages import Letterbox
 from mcp_server.gateway.ports import PodAuthenticator, RunDirectory
 from mcp_server.gateway.problems import HANDLERS, Refusal, answer
+from mcp_server.gateway.profiles import profile_of
 from mcp_server.gateway.reports import Reports
 from mcp_server.gateway.requests import (
     MAX_STATUS_BYTES,
@@ -111,18 +112,12 @@ class _Gateway:
     async def task(self, request: Request) -> Response:
         """Say what the runner is to do, unless the run is over."""
         speaker = await self.speakers.identify_writer(request)
-        run, namespace = speaker.run, speaker.run.metadata.namespace
-        name = run.spec.profile or default_profile(run.spec.backend)
-        profile = await self._runs.profile(namespace, name)
-        if profile is None:
-            message = (
-                f"Namespace {namespace} has no AgentProfile {name}. Create it, then try again."
-            )
-            raise Refusal("not_found", message)
+        run = speaker.run
+        profile = await profile_of(self._runs, run)
         origin = await self._origin(run)
         task = Task(
             run_id=run.metadata.name,
-            namespace=namespace,
+            namespace=run.metadata.namespace,
             uid=speaker.uid,
             attempt=speaker.attempt,
             session_id=speaker.row.session_uid,

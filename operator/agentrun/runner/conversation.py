@@ -48,10 +48,10 @@ from agentrun.runner.reporter import Reporter
 from agentrun.runner.snapshot.manifest import Manifest
 from agentrun.runner.snapshot.restore import Origin
 from agentrun.runner.structured import find_answer
+from agentrun.runner.tasks import cancel
 
 PAUSE_SECONDS = 1.0
 """When the agent pauses for so long, readers get what it has said so far."""
-_PROMPT_SENT_SECONDS = 10.0
 _CANCEL_SECONDS = 5.0
 
 
@@ -243,9 +243,7 @@ class Conversation:
                 raise Expired
             return await asked if asked.done() else None
         finally:
-            for one in (asked, *waiting):
-                one.cancel()
-            await asyncio.gather(asked, *waiting, return_exceptions=True)
+            await cancel(asked, *waiting)
 
     async def _announce_prompt(self) -> None:
         """Say that the prompt goes out, before it does: an attempt after that is another one."""
@@ -254,11 +252,7 @@ class Conversation:
             state=AgentState.WORKING, session_id=self.agent.session_id, prompt_sent=True,
             question=None,
         )  # fmt: skip
-        try:
-            async with asyncio.timeout(_PROMPT_SENT_SECONDS):
-                await self._reporter.settled()
-        except TimeoutError:
-            return  # the gateway is away; the reporter goes on trying
+        await self._reporter.settled_soon()
 
     async def _structured(
         self, end: End, schema: dict[str, Any] | None, proxy: ProviderProxy | None, has_key: bool

@@ -18,7 +18,7 @@ from agentrun.api.v1alpha1 import Outcome, OutcomeState, Reason, Result, Usage
 from agentrun.runner.change import Author, Change, Collector
 from agentrun.runner.gateway import Conflict, Gateway, Refused, Unavailable
 from agentrun.runner.git import Git, GitError
-from agentrun.runner.journal import SILENT, Journal
+from agentrun.runner.journal import Journal
 from agentrun.runner.outcome import End, build_outcome, termination_message
 from agentrun.runner.redact import Redactor
 from agentrun.runner.spool import StoredBlob, encode
@@ -130,8 +130,7 @@ class Delivery:
         """Say that the events are not with the gateway, unless the run was to stop anyway."""
         if outcome.state is OutcomeState.INTERRUPTED:
             return outcome
-        why = self.journal.last_error or SILENT
-        message = f"The events could not be delivered: {why}"
+        message = f"The events could not be delivered: {self.journal.trouble}"
         return outcome.model_copy(
             update={
                 "state": OutcomeState.FAILED,

@@ -26,6 +26,7 @@ from agentrun.runner.secrets import (
     remote_credentials_url,
 )
 from agentrun.runner.settings import Settings
+from agentrun.runner.tasks import cancel
 
 if TYPE_CHECKING:
     from agentrun.runner.proxy import ProviderProxy
@@ -83,8 +84,7 @@ async def served_tools(
         try:
             yield url
         finally:
-            calls.cancel()
-            await asyncio.gather(calls, return_exceptions=True)
+            await cancel(calls)
 
 
 def mcp_servers(task: Task, layout: Layout, own: str, capabilities: Any) -> list[Any]:

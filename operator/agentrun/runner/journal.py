@@ -25,8 +25,6 @@ from agentrun.runner.stored_text import StoredText
 
 SPOOL_BOUND = 64 * 1024 * 1024
 """Beyond this the agent is not listened to until the gateway has caught up."""
-SILENT = "it did not answer in time."
-"""Why something could not be told, when no request has failed so far."""
 _BATCH_BYTES = 1024 * 1024
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 5.0
 
@@ -52,6 +50,11 @@ class Journal:
         self._changed = asyncio.Condition()
         self.last_error = ""
         """Why the last request failed; empty when it did not."""
+
+    @property
+    def trouble(self) -> str:
+        """Why something could not be told, also when no request has failed so far."""
+        return self.last_error or "it did not answer in time."
 
     def start_after(self, last_seq: int) -> None:
         """Continue a journal whose head is ``last_seq``."""

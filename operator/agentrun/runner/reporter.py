@@ -2,12 +2,14 @@
 
 import asyncio
 import logging
+from contextlib import suppress
 from typing import Any
 
 from agentrun.api.v1alpha1 import AgentStatus
 from agentrun.runner.gateway import Conflict, Gateway, Refused, Unavailable
 
 _PAUSE = 1.0
+_SOON_SECONDS = 10.0
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +33,12 @@ class Reporter:
         """Wait until the gateway knows the newest state."""
         async with self._changed:
             await self._changed.wait_for(lambda: self._posted == self._status)
+
+    async def settled_soon(self) -> None:
+        """Wait for that, but not for long: if the gateway is away, ``run`` goes on trying."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_SOON_SECONDS):
+                await self.settled()
 
     async def run(self) -> None:
         """Post what changes, for ever."""

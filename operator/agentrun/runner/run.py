@@ -21,7 +21,7 @@ from agentrun.runner.delivery import Delivery
 from agentrun.runner.equipment import make_conversation, make_proxy, mcp_servers, served_tools
 from agentrun.runner.gateway import Gateway, Refused, RunOver, Unavailable
 from agentrun.runner.git import Git, GitError
-from agentrun.runner.journal import SILENT, Journal
+from agentrun.runner.journal import Journal
 from agentrun.runner.layout import Layout
 from agentrun.runner.outcome import End, Failure
 from agentrun.runner.pipes import Pipes, announce
@@ -33,6 +33,7 @@ from agentrun.runner.secrets import known_secrets
 from agentrun.runner.settings import Settings
 from agentrun.runner.snapshot.take import Moment, SnapshotFailed, Taker
 from agentrun.runner.spool import Spool
+from agentrun.runner.tasks import cancel, first
 from agentrun.runner.transcript import Transcript, TranscriptHandler
 
 _CANCEL_SECONDS = 5.0
@@ -130,7 +131,7 @@ class Attempt:
         finally:
             self._conversation.agent.end()
             self._let_agent_begin()
-            await _cancel(*self._helpers)
+            await cancel(*self._helpers)
             await self._conversation.agent.close()
 
     def _on_signal(self) -> None:
@@ -152,7 +153,7 @@ class Attempt:
             if not work.done() and not self._broken:
                 await self._interrupt(work)
         finally:
-            await _cancel(work)
+            await cancel(work)
         if work.cancelled() and not self._broken:
             return End(OutcomeState.INTERRUPTED, None, self._conversation.stop_words)
         end = self._broken or _end_of(work)
@@ -211,7 +212,7 @@ class Attempt:
                 cwd = await self._ready.workspace(task)
                 await handshake
             finally:
-                await _cancel(handshake)
+                await cancel(handshake)
             can = self._conversation.agent.mcp_capabilities
             servers = mcp_servers(task, self._layout, url, can) if url else []
             origin = self._ready.origin
@@ -239,7 +240,7 @@ class Attempt:
                         self._journal.last_error = str(error)
                         await asyncio.sleep(_PAUSE)
         except TimeoutError as error:
-            message = f"The gateway was away: {self._journal.last_error or SILENT}"
+            message = f"The gateway was away: {self._journal.trouble}"
             raise Failure(Reason.STORE_UNAVAILABLE, message) from error
         except Refused as error:
             raise Failure(Reason.RUNNER_FAILED, str(error)) from error
@@ -354,9 +355,9 @@ class Attempt:
 
     async def _deliver(self, end: End, result: Result | None) -> Outcome:
         """Tell how the run ends, once all events are told or nothing tells them any more."""
-        await _first(self._journal.drained(), self._shipping)
+        await first(self._journal.drained(), self._shipping)
         # An outcome ends the run: what is not known by then, as its snapshot, never will be.
-        await _first(self._reporter.settled(), self._reporting)
+        await first(self._reporter.settled(), self._reporting)
         outcome = self._delivery.outcome(self._end_now(end), result)
         await self._delivery.deliver(outcome)
         self._is_told = True
@@ -387,7 +388,7 @@ class Attempt:
                         while not running.done():
                             await self._wait(running, stoppable=False)
         finally:
-            await _cancel(running)
+            await cancel(running)
         return running.result()
 
     def _tell(self, end: End) -> None:
@@ -438,19 +439,3 @@ def _end_of_error(error: BaseException) -> End:
     log.error("The runner failed", exc_info=error)
     message = f"The runner failed: {type(error).__name__}: {error}"
     return End(OutcomeState.FAILED, Reason.RUNNER_FAILED, message)
-
-
-async def _first(work: Coroutine[Any, Any, None], helper: asyncio.Task[None] | None) -> None:
-    """Wait for ``work``, or until the helper that does it has ended."""
-    done = asyncio.create_task(work)
-    ways = {done, helper} if helper else {done}
-    try:
-        await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        await _cancel(done)
-
-
-async def _cancel(*tasks: asyncio.Task[Any]) -> None:
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal
 
 from agentrun.api.events import EventType
 from agentrun.api.gateway import Task
@@ -31,7 +31,6 @@ from agentrun.runner.reporter import Reporter
 from agentrun.runner.snapshot.manifest import Manifest
 from agentrun.runner.snapshot.restore import Origin
 
-_PROMPT_SENT_SECONDS = 10.0
 _MAX_QUESTION = 32_000
 _MAX_NAME = 256
 
@@ -204,11 +203,11 @@ class RemoteConversation:
 
     def _question(self) -> Question:
         is_auth = WAITING[self._mapper.state] is EventType.AUTH_REQUIRED
-        kind = "auth" if is_auth else "input"
+        kind: Literal["auth", "input"] = "auth" if is_auth else "input"
         text = self._clean(self._mapper.status_text)[:_MAX_QUESTION]
         return Question(
             id=self._questions.new_id(kind),
-            kind="auth" if is_auth else "input",
+            kind=kind,
             text=text or "The remote agent does not say what it needs.",
             asked_at=datetime.now(UTC),
         )
@@ -235,11 +234,7 @@ class RemoteConversation:
         """Say that the prompt goes out, before it does: an attempt after that is another one."""
         self.prompt_sent = True
         await self._report(AgentState.WORKING, prompt_sent=True, question=None)
-        try:
-            async with asyncio.timeout(_PROMPT_SENT_SECONDS):
-                await self._reporter.settled()
-        except TimeoutError:
-            return  # the gateway is away; the reporter goes on trying
+        await self._reporter.settled_soon()
 
     async def _report(self, state: AgentState, **more: Any) -> None:
         ref = {key: self._clean(text) if text else text for key, text in

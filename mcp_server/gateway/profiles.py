@@ -1,0 +1,16 @@
+"""The profile that a run is made by."""
+
+from agentrun.api.v1alpha1 import AgentProfile, AgentRun, default_profile
+from mcp_server.gateway.ports import RunDirectory
+from mcp_server.gateway.problems import Refusal
+
+
+async def profile_of(runs: RunDirectory, run: AgentRun) -> AgentProfile:
+    """Return it. Refusal if it is not there."""
+    namespace = run.metadata.namespace
+    name = run.spec.profile or default_profile(run.spec.backend)
+    profile = await runs.profile(namespace, name)
+    if profile is None:
+        message = f"Namespace {namespace} has no AgentProfile {name}. Create it, then try again."
+        raise Refusal("not_found", message)
+    return profile
