@@ -50,7 +50,7 @@ def pid_of(uid: str, program: str) -> int | None:
     """Find the process of a program in a pod."""
     for line in processes_of(uid):
         pid, _, command = line.partition(" ")
-        if program in command and "python" in command:
+        if program in command and command.startswith("python"):
             return int(pid)
     return None
 

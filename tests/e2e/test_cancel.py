@@ -10,6 +10,7 @@ from dev.front_door import ToolFailed
 from tests.e2e.agents import script
 from tests.e2e.checks import check_journal
 from tests.e2e.cluster import RUNS, eventually, get, kubectl, pod_uid, processes_of
+from tests.e2e.memory import pid_of
 from tests.e2e.platform import Platform
 
 pytestmark = pytest.mark.e2e
@@ -90,6 +91,18 @@ async def test_cancelling_while_the_image_is_missing(platform: Platform) -> None
     answer = await platform.door.call("cancel_run", run_id=run_id, wait_ms=30_000)
     assert answer["status"] == "cancelled"
     assert await get("pod", f"{run_id}-1") is None
+
+
+async def test_cancelling_while_the_runner_starts(platform: Platform) -> None:
+    # A first process takes no signal that it has not asked for, and the runner asks late.
+    run_id = await platform.trivial(["sleep", 60])
+    uid = await pod_uid(run_id)
+    await eventually(
+        lambda: asyncio.to_thread(pid_of, uid, "agentrun.runner"), lambda pid: pid is not None
+    )
+    answer = await platform.door.call("cancel_run", run_id=run_id, wait_ms=20_000)
+    assert answer["status"] == "cancelled"
+    assert processes_of(uid) == []
 
 
 async def test_cancelling_while_cloning(platform: Platform) -> None:

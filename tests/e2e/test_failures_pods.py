@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.cluster import apply, eventually, get, kubectl, processes_of
+from tests.e2e.cluster import apply, eventually, get, kubectl
 from tests.e2e.conftest import profile
 from tests.e2e.failing import Place, promised
 from tests.e2e.impatient import RELEASE
+from tests.e2e.memory import pid_of
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
@@ -89,11 +90,11 @@ async def _runner_of(place: Place, run_id: str) -> int:
     """Find the runner's process."""
     uid = (await place.run(run_id))["status"]["podUID"]
 
-    async def found() -> list[int]:
-        lines = await asyncio.to_thread(processes_of, uid)
-        return [int(line.split()[0]) for line in lines if "agentrun.runner" in line]
-
-    return (await eventually(found, bool))[0]
+    pid = await eventually(
+        lambda: asyncio.to_thread(pid_of, uid, "agentrun.runner"), lambda pid: pid is not None
+    )
+    assert pid is not None
+    return pid
 
 
 @promised("runner-killed")

@@ -2,12 +2,14 @@
 
 import asyncio
 import re
+from pathlib import Path
 
 import pytest
 
 from dev.front_door import ToolFailed
 from tests.e2e.checks import check_journal
 from tests.e2e.cluster import RUNS, eventually, kubectl, pod_uid, processes_of
+from tests.e2e.memory import STEADY, pid_of
 from tests.e2e.platform import Platform
 
 pytestmark = pytest.mark.e2e
@@ -81,19 +83,11 @@ async def test_the_runner_stays_small(platform: Platform) -> None:
     async for event in platform.door.events(run_id):
         if event["data"].get("text") == "message 300":
             break
-    sizes = []
-    for line in processes_of(uid):
-        if "agentrun.runner" in line:
-            status = await asyncio.to_thread(_status, line.split()[0])
-            sizes.append(int(re.findall(r"VmRSS:\s+(\d+) kB", status)[0]))
+    pid = await asyncio.to_thread(pid_of, uid, "agentrun.runner")
+    status = await asyncio.to_thread(Path(f"/proc/{pid}/status").read_text, encoding="utf-8")
+    resident = int(re.findall(r"VmRSS:\s+(\d+) kB", status)[0]) * 1024
     await platform.door.call("cancel_run", run_id=run_id)
-    assert sizes
-    assert max(sizes) <= 64 * 1024
-
-
-def _status(pid: str) -> str:
-    with open(f"/proc/{pid}/status", encoding="utf-8") as file:  # noqa: PTH123 - not a path of ours
-        return file.read()
+    assert resident <= STEADY
 
 
 @pytest.mark.parametrize(

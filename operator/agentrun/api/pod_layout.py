@@ -88,6 +88,8 @@ _API_VARIABLES = [f"KUBERNETES_{name}" for name in _API_SERVER] + [
 AGENT_BOOTSTRAP = (
     # The kubelet tells every container where the API server is: nothing an agent has to know.
     f"unset {' '.join(_API_VARIABLES)}; PATH=$PATH:{BIN}; export PATH; "
+    # A container's first process takes no signal that it has not asked for.
+    "trap 'exit 143' TERM; "
     f'until [ -e {READY} ]; do sleep 0.1; done; exec {INIT} -s -e 137 -- /bin/sh {SUPERVISE} "$@"'
 )
 """The agent container's ``sh -c`` script; its arguments are the agent's ACP command."""

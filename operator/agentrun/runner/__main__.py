@@ -1,6 +1,7 @@
 """Starting the runner: first the pipes, then everything that takes time to load."""
 
 import os
+import signal
 import sys
 from collections.abc import Mapping
 
@@ -8,11 +9,15 @@ from agentrun.api import pod_layout
 from agentrun.runner.backends import write_home
 from agentrun.runner.layout import Layout
 from agentrun.runner.pipes import announce, make_pipes
+from agentrun.runner.stop_signals import STOP_SIGNALS
 from agentrun.runner.trust import write_roots
 
 
 def main(layout: Layout, env: Mapping[str, str]) -> int:
     """Run one attempt of one run, and return the exit code of the process."""
+    # What tells it to stop waits until somebody listens: an end between the pipes and their first
+    # use would leave the agent's container waiting at them.
+    signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
     pipes = make_pipes(layout)
     write_home(
         layout,

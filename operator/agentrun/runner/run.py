@@ -33,6 +33,7 @@ from agentrun.runner.secrets import known_secrets
 from agentrun.runner.settings import Settings
 from agentrun.runner.snapshot.take import Moment, SnapshotFailed, Taker
 from agentrun.runner.spool import Spool
+from agentrun.runner.stop_signals import STOP_SIGNALS
 from agentrun.runner.tasks import cancel, first
 from agentrun.runner.transcript import Transcript, TranscriptHandler
 
@@ -112,8 +113,10 @@ class Attempt:
     async def live(self) -> None:
         """Live the whole life."""
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in STOP_SIGNALS:
             loop.add_signal_handler(number, self._on_signal)
+        # One that came while the runner was loading has waited for this.
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
         self._shipping = asyncio.create_task(self._journal.ship())
         self._reporting = asyncio.create_task(self._reporter.run())
         self._helpers = {

@@ -1,6 +1,9 @@
 """The whole life of an attempt, against a scripted agent and a gateway in memory."""
 
+import asyncio
 import json
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -170,6 +173,42 @@ async def test_told_to_stop_it_interrupts_and_ships_the_tail(tmp_path: Path) -> 
     assert gateway.outcome.state is OutcomeState.INTERRUPTED
     assert gateway.types[-1] == "command_finished"
     assert "run_failed" not in gateway.types
+
+
+async def test_told_to_stop_while_it_loads_it_ends_the_pod(tmp_path: Path) -> None:
+    gateway = a_gateway(["hang"])
+    async with pod(tmp_path, gateway) as it:
+        await gateway.until(lambda: (tmp_path / "agentrun/pipes/calls").exists())
+        it.terminate()
+        await it.ended(10)
+    assert gateway.outcome is not None
+    assert gateway.outcome.state is OutcomeState.INTERRUPTED
+
+
+async def test_told_to_stop_before_there_is_a_runner_the_agents_container_ends(
+    tmp_path: Path,
+) -> None:
+    sleep = tmp_path / "sleep"
+    sleep.write_text("#!/bin/sh\necho waiting; exec /bin/sleep $1\n")
+    sleep.chmod(0o755)
+    script = pod_layout.AGENT_BOOTSTRAP.replace(pod_layout.PIPES, str(tmp_path / "pipes"))
+    # The first process of a process namespace is what a container's is: it takes no signal that
+    # it has not asked for.
+    unshare = await asyncio.create_subprocess_exec(
+        "unshare", "--pid", "--fork", "--kill-child", "/bin/sh", "-c", script, "agent", "true",
+        env={"PATH": f"{tmp_path}:/usr/bin:/bin"}, stdout=subprocess.PIPE,
+    )  # fmt: skip
+    try:
+        assert unshare.stdout
+        assert await unshare.stdout.readline() == b"waiting\n"
+        children = Path(f"/proc/{unshare.pid}/task/{unshare.pid}/children")
+        os.kill(int(await asyncio.to_thread(children.read_text, encoding="ascii")), signal.SIGTERM)
+        async with asyncio.timeout(5):
+            assert await unshare.wait() == 143
+    finally:
+        if unshare.returncode is None:
+            unshare.kill()
+            await unshare.wait()
 
 
 async def test_told_to_stop_with_the_gateway_away_it_ends_in_time(tmp_path: Path) -> None:
