@@ -381,5 +381,5 @@ async def test_runner_keeps_to_its_bounds_of_memory(platform: Platform, remote: 
     async with watching(await pod_uid(run_id)) as memory:
         run, _ = await platform.door.finish(run_id)
     assert run["status"] == "completed", run
-    # Large artifacts leave it above the 64 MiB of other runs (docs/a2a.md).
-    memory.check(steady=80 * 1024 * 1024)
+    # A large event stays until the next one, above the 64 MiB of other runs (docs/a2a.md).
+    memory.check(steady=96 * 1024 * 1024)
