@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ import pytest
 
 from agentrun.api import pod_layout
 from agentrun.api.v1alpha1 import AgentState, OutcomeState
+from agentrun.runner.layout import Layout
+from agentrun.runner.pipes import announce, make_pipes
 from tests.unit.runner.harness import a_gateway, pod, prepare, write
 
 STRUCTURED = """
@@ -209,6 +212,24 @@ async def test_told_to_stop_before_there_is_a_runner_the_agents_container_ends(
         if unshare.returncode is None:
             unshare.kill()
             await unshare.wait()
+
+
+async def test_agents_container_ends_though_its_runner_went_before_it_began(tmp_path: Path) -> None:
+    prepare(tmp_path)
+    layout = Layout(root=tmp_path, init_program=tmp_path / "tini")
+    pipes = make_pipes(layout)
+    announce(layout)
+    for end in astuple(pipes):
+        os.close(end)
+    script = pod_layout.AGENT_BOOTSTRAP.replace(pod_layout.PIPES, str(layout.pipes))
+    container = await asyncio.create_subprocess_exec("/bin/sh", "-c", script, "agent", "true")
+    try:
+        async with asyncio.timeout(5):
+            assert await container.wait() != 0
+    finally:
+        if container.returncode is None:
+            container.kill()
+            await container.wait()
 
 
 async def test_told_to_stop_with_the_gateway_away_it_ends_in_time(tmp_path: Path) -> None:
