@@ -136,5 +136,16 @@ THEME = Theme(
             remedy="Make a Secret of type kubernetes.io/dockerconfigjson and name it in the"
             " profile's `imagePullSecrets`.",
         ),
+        Failure(
+            key="pull-secret-missing",
+            happened="A Secret of the profile's `imagePullSecrets` does not exist.",
+            reason=Reason.IMAGE_PULL_FAILED,
+            message=r"^Container agent: Unable to retrieve some image pull secrets \(\S+\)\. .*"
+            r"(no basic auth|authorization failed|401|denied)",
+            shows="Container agent: Unable to retrieve some image pull secrets (team-pull). failed"
+            ' to pull and unpack image "registry.example/agent:1": … 401 Unauthorized',
+            bound=_PASSING,
+            remedy="Create the Secret in the run's namespace, or mend the profile.",
+        ),
     ),
 )

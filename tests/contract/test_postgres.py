@@ -64,7 +64,7 @@ async def eventually_appends(store: RunStore, first: int, last: int) -> None:
             await store.append("uid-1", 1, events(first, last))
             return
         except Unavailable:
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(0.05)  # Tries again: it comes back when it will.
 
 
 async def unavailable(store: RunStore) -> str:

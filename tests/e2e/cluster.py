@@ -14,6 +14,8 @@ Json = dict[str, Any]
 T = TypeVar("T")
 SYSTEM = "agentrun-system"
 RUNS = "agents"
+RUNNER = "agentrun.runner"
+"""The runner's program, as its command line names it."""
 
 
 async def kubectl(*arguments: str, stdin: str | None = None) -> str:
@@ -61,7 +63,7 @@ async def eventually(
         if is_so(seen):
             return seen
         assert time.monotonic() < end, f"not so after {seconds} s; last seen: {seen}"
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(0.05)  # Looks again, within the bound.
 
 
 async def phase_of(run_id: str) -> str:
@@ -95,6 +97,24 @@ def processes_of(uid: str) -> list[str]:
         except (FileNotFoundError, ProcessLookupError):
             continue  # It ended while we looked.
     return found
+
+
+def pid_of(uid: str, program: str) -> int | None:
+    """Find the process of a Python program in a pod."""
+    for line in processes_of(uid):
+        pid, _, command = line.partition(" ")
+        if program in command and command.startswith("python"):
+            return int(pid)
+    return None
+
+
+async def runner_of(uid: str) -> int:
+    """Wait for the runner of a pod to be there, and return its process."""
+    pid = await eventually(
+        lambda: asyncio.to_thread(pid_of, uid, RUNNER), lambda pid: pid is not None
+    )
+    assert pid is not None
+    return pid
 
 
 async def kill_component(component: str) -> None:

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.e2e.cluster import processes_of
+from tests.e2e.cluster import RUNNER, pid_of
 
 STEADY = 64 * 1024 * 1024
 """What a runner may take while it works."""
@@ -46,17 +46,8 @@ class Memory:
         return f"<steady {steady}, peak {peak}, container {group}>"
 
 
-def pid_of(uid: str, program: str) -> int | None:
-    """Find the process of a program in a pod."""
-    for line in processes_of(uid):
-        pid, _, command = line.partition(" ")
-        if program in command and command.startswith("python"):
-            return int(pid)
-    return None
-
-
 @asynccontextmanager
-async def watching(uid: str, program: str = "agentrun.runner") -> AsyncIterator[Memory]:
+async def watching(uid: str, program: str = RUNNER) -> AsyncIterator[Memory]:
     """Watch the memory of a pod's program while it runs."""
     memory = Memory()
     task = asyncio.create_task(_watch(uid, program, memory))
@@ -77,16 +68,23 @@ async def _watch(uid: str, program: str, memory: Memory) -> None:
                 await asyncio.to_thread(_look, pid, memory)
             except (FileNotFoundError, ProcessLookupError):
                 return
-        await asyncio.sleep(_PAUSE)
+        await asyncio.sleep(_PAUSE)  # Between two samples.
+
+
+def resident_of(pid: int) -> dict[str, int]:
+    """
+    Read what a process takes now (``VmRSS``) and took at most (``VmHWM``), in bytes.
+
+    A process that is ending has neither any more.
+    """
+    status = Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
+    found = re.findall(r"^(VmRSS|VmHWM):\s+(\d+) kB", status, re.MULTILINE)
+    return {name: int(kilobytes) * 1024 for name, kilobytes in found}
 
 
 def _look(pid: int, memory: Memory) -> None:
-    status = Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
-    resident = {
-        name: int(kilobytes) * 1024
-        for name, kilobytes in re.findall(r"^(VmRSS|VmHWM):\s+(\d+) kB", status, re.MULTILINE)
-    }
-    if resident:  # a process that is ending has none any more
+    resident = resident_of(pid)
+    if resident:
         memory.seen.append(resident["VmRSS"])
         memory.peak = max(memory.peak, resident["VmHWM"])
         memory.group = max(memory.group, _group(pid))

@@ -11,7 +11,9 @@ from tests.e2e import cluster
 from tests.e2e.agents import trivial
 
 SETTINGS = (
-    "--set", "operator.stuckTimeoutSeconds=12",
+    # More than the 10 to 15 s after which the kubelet tries again what failed once: on a busy
+    # machine it does not always get a new Secret in time, and pulls without.
+    "--set", "operator.stuckTimeoutSeconds=30",
     "--set", "operator.unschedulableTimeoutSeconds=15",
     "--set", "operator.resyncSeconds=10",
 )  # fmt: skip

@@ -9,8 +9,7 @@ import pytest
 from dev.front_door import ToolFailed
 from tests.e2e.agents import script
 from tests.e2e.checks import check_journal
-from tests.e2e.cluster import RUNS, eventually, get, kubectl, pod_uid, processes_of
-from tests.e2e.memory import pid_of
+from tests.e2e.cluster import RUNS, eventually, get, kubectl, pod_uid, processes_of, runner_of
 from tests.e2e.platform import Platform
 
 pytestmark = pytest.mark.e2e
@@ -97,9 +96,7 @@ async def test_cancelling_while_the_runner_starts(platform: Platform) -> None:
     # A first process takes no signal that it has not asked for, and the runner asks late.
     run_id = await platform.trivial(["sleep", 60])
     uid = await pod_uid(run_id)
-    await eventually(
-        lambda: asyncio.to_thread(pid_of, uid, "agentrun.runner"), lambda pid: pid is not None
-    )
+    await runner_of(uid)
     answer = await platform.door.call("cancel_run", run_id=run_id, wait_ms=20_000)
     assert answer["status"] == "cancelled"
     assert processes_of(uid) == []

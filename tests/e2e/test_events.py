@@ -17,9 +17,9 @@ from agentrun.runner.lines import MAX_LINE
 from agentrun.runner.sanitize import MAX_EVENT_BYTES
 from dev.agent.acp_agent import large_text
 from tests.e2e.checks import check_journal
-from tests.e2e.cluster import RUNS, SYSTEM, eventually, items, kubectl, pod_uid
+from tests.e2e.cluster import RUNNER, RUNS, SYSTEM, eventually, items, kubectl, pid_of, pod_uid
 from tests.e2e.conftest import profile
-from tests.e2e.memory import Memory, pid_of, watching
+from tests.e2e.memory import Memory, watching
 from tests.e2e.platform import Platform
 
 pytestmark = pytest.mark.e2e
@@ -92,7 +92,7 @@ async def ask_now_and_then(platform: Platform, run_id: str, took: list[float]) -
             answer = await client.call_tool("poll_events", asked)
             assert not answer.is_error, answer
             took.append(time.monotonic() - begin)
-            await asyncio.sleep(0.5)
+            await asyncio.sleep(0.5)  # Between two samples.
 
 
 @pytest.mark.timeout(300)
@@ -269,13 +269,13 @@ async def _scale(replicas: int) -> None:
 
 async def _held_up(uid: str, memory: Memory) -> int:
     """Wait until the spool is full and stays as it is; return its size."""
-    pid = await asyncio.to_thread(pid_of, uid, "agentrun.runner")
+    pid = await asyncio.to_thread(pid_of, uid, RUNNER)
     assert pid, f"the runner is gone; {memory}"
     folder = Path(f"/proc/{pid}/root{pod_layout.SPOOL}/events")
 
     async def size() -> tuple[int, bool]:
         before = await asyncio.to_thread(_size, folder)
-        await asyncio.sleep(2)
+        await asyncio.sleep(2)  # How long it must stay as it is.
         after = await asyncio.to_thread(_size, folder)
         return after, before == after
 

@@ -58,6 +58,7 @@ PROFILES: dict[str, dict[str, Any]] = {
     "agent-foreign": python(*FOREIGN),
     "agent-exits-early": python("sys.exit(0)"),
     "agent-killed": python("os.kill(os.getpid(), 9)"),
+    # The sleeps here are agents that say nothing more, which is what is tried.
     "agent-mute": python("time.sleep(1e6)"),
     "agent-garbage": python("print('Welcome to the agent!', flush=True)", "time.sleep(1e6)"),
     "agent-no-session": python(

@@ -26,6 +26,7 @@ SCHEMA = {
     "properties": {"answer": {"type": "string"}},
     "required": ["answer"],
 }
+# It says nothing, and is ended by the test.
 AGENT_THAT_FORKS = python("os.fork() and os._exit(0)", "time.sleep(1e6)")
 # A shell gives up at the first process that it cannot start.
 MANY = "for i in $(seq 2000); do sleep 30 >/dev/null 2>&1 & done; echo all"

@@ -11,11 +11,10 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.cluster import apply, eventually, get, kubectl
+from tests.e2e.cluster import apply, eventually, get, kubectl, runner_of
 from tests.e2e.conftest import profile
 from tests.e2e.failing import Place, promised
 from tests.e2e.impatient import RELEASE
-from tests.e2e.memory import pid_of
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
@@ -87,14 +86,7 @@ async def test_a_tool_that_takes_too_much_memory(place: Place) -> None:
 
 
 async def _runner_of(place: Place, run_id: str) -> int:
-    """Find the runner's process."""
-    uid = (await place.run(run_id))["status"]["podUID"]
-
-    pid = await eventually(
-        lambda: asyncio.to_thread(pid_of, uid, "agentrun.runner"), lambda pid: pid is not None
-    )
-    assert pid is not None
-    return pid
+    return await runner_of((await place.run(run_id))["status"]["podUID"])
 
 
 @promised("runner-killed")

@@ -1,15 +1,13 @@
 """Many runs, and agents that misbehave."""
 
 import asyncio
-import re
-from pathlib import Path
 
 import pytest
 
 from dev.front_door import ToolFailed
 from tests.e2e.checks import check_journal
-from tests.e2e.cluster import RUNS, eventually, kubectl, pod_uid, processes_of
-from tests.e2e.memory import STEADY, pid_of
+from tests.e2e.cluster import RUNS, eventually, kubectl, pod_uid, processes_of, runner_of
+from tests.e2e.memory import STEADY, resident_of
 from tests.e2e.platform import Platform
 
 pytestmark = pytest.mark.e2e
@@ -83,11 +81,9 @@ async def test_the_runner_stays_small(platform: Platform) -> None:
     async for event in platform.door.events(run_id):
         if event["data"].get("text") == "message 300":
             break
-    pid = await asyncio.to_thread(pid_of, uid, "agentrun.runner")
-    status = await asyncio.to_thread(Path(f"/proc/{pid}/status").read_text, encoding="utf-8")
-    resident = int(re.findall(r"VmRSS:\s+(\d+) kB", status)[0]) * 1024
+    resident = await asyncio.to_thread(resident_of, await runner_of(uid))
     await platform.door.call("cancel_run", run_id=run_id)
-    assert resident <= STEADY
+    assert resident["VmRSS"] <= STEADY
 
 
 @pytest.mark.parametrize(

@@ -393,7 +393,7 @@ def private_image(around: Team, platform: Platform) -> Iterator[str]:
             yield f"{registry.HOST}/team/agent:{tag}"
 
 
-@pytest.mark.failure("image-refused")
+@pytest.mark.failure("image-refused", "pull-secret-missing")
 async def test_a_private_image_is_pulled_with_the_profiles_secret_and_not_without(
     platform: Platform, around: Team, private_image: str
 ) -> None:
@@ -403,9 +403,11 @@ async def test_a_private_image_is_pulled_with_the_profiles_secret_and_not_withou
     with (
         made(around.env, pull),
         offered(around, "team-refused", **image),
+        offered(around, "team-unready", **image, imagePullSecrets=["no-such-secret"]),
         offered(around, "team-pulled", **image, imagePullSecrets=["team-pull"]),
     ):
         without = await platform.trivial(["say", "x"], profile="team-refused")
+        unready = await platform.trivial(["say", "x"], profile="team-unready")
         pulled = await platform.trivial(["say", "pulled"], profile="team-pulled")
         run, _ = await finish(platform, pulled)
         assert run["result"]["summary"] == "pulled"
@@ -413,3 +415,4 @@ async def test_a_private_image_is_pulled_with_the_profiles_secret_and_not_withou
                               f"involvedObject.name={pulled}-1,reason=Pulled")  # fmt: skip
         assert f'Successfully pulled image \\"{private_image}\\"' in story
         await check_failure(platform.door, without, "image-refused")
+        await check_failure(platform.door, unready, "pull-secret-missing")

@@ -47,7 +47,7 @@ async def follow(door: FrontDoor, run_id: str, *bearing: type[Exception]) -> lis
         try:
             page = await door.call("poll_events", run_id=run_id, after_seq=after)
         except bearing:
-            await asyncio.sleep(0.2)
+            await asyncio.sleep(0.2)  # Tries again, as a client does.
             continue
         events += page["events"]
         if page["status"] in TERMINAL and not page["events"]:

@@ -80,7 +80,7 @@ class Reader:
                     if isinstance(error, ToolFailed) and "unavailable" not in str(error):
                         raise
                     self.refusals.append(repr(error))
-                    await asyncio.sleep(0.2)
+                    await asyncio.sleep(0.2)  # Tries again, as a client does.
                     continue
                 self.events += page["events"]
                 cursor = page["next_after_seq"]

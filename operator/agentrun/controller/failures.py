@@ -1,12 +1,13 @@
 """
 Naming what keeps a pod from starting, and what the cluster did to it.
 
-Some errors stand in the pod's own status; that a Secret to be mounted is missing, only in the
-kubelet's Events about the pod.
+Some errors stand in the pod's own status; that a Secret to be mounted, or to pull with, is missing,
+only in the kubelet's Events about the pod.
 """
 
 import re
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from agentrun.api.v1alpha1 import Reason
@@ -45,6 +46,10 @@ _NOISE = re.compile(
     r"|rpc error: code = \w+ desc = |Back-off pulling image \"[^\"]*\": ErrImagePull: )"
 )
 _LONGEST = 1000
+_UNREAD = "FailedToRetrieveImagePullSecret"
+# Between the kubelet's look for the Secrets and the pull; it waits longer between two pulls.
+_SAME_PULL = timedelta(seconds=5)
+_LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
 
 def start_failure(pod: Manifest, events: Sequence[Manifest] = ()) -> Failure | None:
@@ -55,7 +60,7 @@ def start_failure(pod: Manifest, events: Sequence[Manifest] = ()) -> Failure | N
         halted = state.get("waiting") or state.get("terminated") or {}
         reason = _HALTED.get(halted.get("reason", ""))
         if reason:
-            return _of_container(reason, container["name"], halted)
+            return _of_container(reason, container["name"], halted, events)
     for condition in status.get("conditions", []):
         is_refused = condition.get("type") == "PodScheduled" and condition.get("status") == "False"
         if is_refused and condition.get("reason") == "Unschedulable":
@@ -121,13 +126,31 @@ def _disrupted(reason: str, message: str) -> Failure:
     return Failure(Reason.EVICTED, said if reason in _EVICTIONS else f"{reason}: {said}")
 
 
-def _of_container(reason: Reason, container: str, halted: Manifest) -> Failure:
-    said = halted.get("message") or halted.get("reason") or ""
+def _of_container(
+    reason: Reason, container: str, halted: Manifest, events: Sequence[Manifest]
+) -> Failure:
+    said = readable(halted.get("message") or halted.get("reason") or "")
     if reason is Reason.SECRET_MISSING and not _SECRET.search(said):
         reason = Reason.CONTAINER_START_FAILED
+    if reason is Reason.IMAGE_PULL_FAILED:
+        said = _without_credentials(events) + said
     # A container that has ended is not started again.
     patience = Patience.NONE if "exitCode" in halted else Patience.STUCK
-    return Failure(reason, f"Container {container}: {readable(said)}", patience)
+    return Failure(reason, readable(f"Container {container}: {said}"), patience)
+
+
+def _without_credentials(events: Sequence[Manifest]) -> str:
+    """
+    Say that the newest pull went without Secrets that the pod names, if it did.
+
+    The kubelet says so just before it pulls, and pulls all the same: the registry's refusal, which
+    is all that the pod's status shows, does not tell that a Secret is missing.
+    """
+    unread = _newest([one for one in events if one.get("reason") == _UNREAD])
+    pulling = _newest([one for one in events if one.get("reason") == "Pulling"])
+    if unread is None or (pulling and _seen_at(pulling) - _seen_at(unread) > _SAME_PULL):
+        return ""
+    return f"{str(unread.get('message', '')).split(';')[0]}. "
 
 
 def _node_failure(event: Manifest) -> Failure | None:
@@ -150,9 +173,14 @@ def _times(event: Manifest) -> int:
 def _newest(events: Sequence[Manifest]) -> Manifest | None:
     """Find the newest Event; of two in the same second, the one that is no warning."""
 
-    def age(event: Manifest) -> tuple[str, bool]:
-        series = event.get("series") or {}
-        at = series.get("lastObservedTime") or event.get("lastTimestamp") or event.get("eventTime")
-        return (at or "")[:19], event.get("type") != "Warning"
+    def age(event: Manifest) -> tuple[datetime, bool]:
+        return _seen_at(event), event.get("type") != "Warning"
 
     return max(events, key=age, default=None)
+
+
+def _seen_at(event: Manifest) -> datetime:
+    """Say in which second an Event was last seen; one without a time is older than any."""
+    series = event.get("series") or {}
+    at = series.get("lastObservedTime") or event.get("lastTimestamp") or event.get("eventTime")
+    return datetime.fromisoformat(at).replace(microsecond=0) if at else _LONG_AGO

@@ -16,6 +16,7 @@ from agentrun.api.v1alpha1 import (
     AgentSession,
     DesiredState,
     Phase,
+    Reason,
 )
 from agentrun.controller.caches import Caches, Key, key_of, owner_of, uid_of
 from agentrun.controller.kube import ApiError, Kind, KubeApi, Object
@@ -208,6 +209,7 @@ def is_pod_of(pod: Object, uid: str) -> bool:
 
 
 def is_held_up(pod: PodObservation) -> bool:
-    """Whether a container of a pod with a node has not started, and its status says not why."""
+    """Whether a container of a pod with a node has not started, and its status says not all why."""
     is_waiting = bool(pod.node and pod.not_started)
-    return is_waiting and not (pod.finished or pod.failure or pod.is_terminating)
+    is_told = pod.failure is not None and pod.failure.reason is not Reason.IMAGE_PULL_FAILED
+    return is_waiting and not (pod.finished or is_told or pod.is_terminating)

@@ -15,8 +15,8 @@ from agentrun.runner.trust import write_roots
 
 def main(layout: Layout, env: Mapping[str, str]) -> int:
     """Run one attempt of one run, and return the exit code of the process."""
-    # What tells it to stop waits until somebody listens: an end between the pipes and their first
-    # use would leave the agent's container waiting at them.
+    # What tells it to stop waits until somebody listens, so that also a run that is ended while
+    # this loads says that it was interrupted, and is not taken for one whose runner crashed.
     signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
     pipes = make_pipes(layout)
     write_home(

@@ -1,5 +1,6 @@
 """How an attempt ends, and the forms in which that is told."""
 
+import logging
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -10,6 +11,8 @@ from agentrun.api.v1alpha1 import Outcome, OutcomeState, Reason, Result, Usage
 MAX_TERMINATION_BYTES = 2048
 """What the kubelet keeps of a termination message is little more than this."""
 _MAX_TEXT = 32_000
+
+log = logging.getLogger(__name__)
 
 
 class Failure(Exception):  # noqa: N818 - what it is, not that it is an error
@@ -106,6 +109,15 @@ def end_of_turn(stop_reason: str, final_response: str | None) -> End:
             return End(OutcomeState.FAILED, Reason.LIMIT_REACHED, message, final_response)
     message = f"The agent ended its turn as {stop_reason!r}, which nobody asked for."
     return End(OutcomeState.FAILED, Reason.PROTOCOL_ERROR, message, final_response)
+
+
+def end_of_error(error: BaseException) -> End:
+    """Say how an attempt ends with an error; one that nobody foresaw goes to the log, whole."""
+    if isinstance(error, Failure):
+        return End(OutcomeState.FAILED, error.reason, error.message)
+    log.error("The runner failed", exc_info=error)
+    message = f"The runner failed: {type(error).__name__}: {error}"
+    return End(OutcomeState.FAILED, Reason.RUNNER_FAILED, message)
 
 
 def build_outcome(end: End, result: Result | None, attempt: int, now: datetime) -> Outcome:

@@ -7,11 +7,9 @@ the agent said is with the gateway, and then the outcome. SIGTERM only puts a bo
 
 import asyncio
 import logging
-import signal
-from collections.abc import Coroutine, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, contextmanager, suppress
 from dataclasses import replace
-from typing import Any, TypeVar
 
 from agentrun.api import pod_layout
 from agentrun.api.events import EventType
@@ -23,7 +21,7 @@ from agentrun.runner.gateway import Gateway, Refused, RunOver, Unavailable
 from agentrun.runner.git import Git, GitError
 from agentrun.runner.journal import Journal
 from agentrun.runner.layout import Layout
-from agentrun.runner.outcome import End, Failure
+from agentrun.runner.outcome import End, Failure, end_of_error
 from agentrun.runner.pipes import Pipes, announce
 from agentrun.runner.preparing import Preparing
 from agentrun.runner.questions import Questions
@@ -33,7 +31,7 @@ from agentrun.runner.secrets import known_secrets
 from agentrun.runner.settings import Settings
 from agentrun.runner.snapshot.take import Moment, SnapshotFailed, Taker
 from agentrun.runner.spool import Spool
-from agentrun.runner.stop_signals import STOP_SIGNALS
+from agentrun.runner.supervisor import Supervisor
 from agentrun.runner.tasks import cancel, first
 from agentrun.runner.transcript import Transcript, TranscriptHandler
 
@@ -42,13 +40,10 @@ _SNAPSHOT_SECONDS = 600.0
 _SETTLE_SECONDS = 10.0
 _COLLECT_SECONDS = float(pod_layout.COLLECT_SECONDS)
 _LAST_RESORT_SECONDS = 15.0
-_MARGIN_SECONDS = 2.0
 _PAUSE = 0.5
 _MAX_TEXT = 32_000
 
 log = logging.getLogger(__name__)
-
-T = TypeVar("T")
 
 
 def run_attempt(layout: Layout, pipes: Pipes, env: Mapping[str, str]) -> int:
@@ -100,30 +95,19 @@ class Attempt:
         self._git = Git(layout.spool / "git", layout.git_credentials, redactor)
         self._ready = Preparing(layout, settings, gateway, self._git, redactor, transcript)
         self._task: Task | None = None
-        self._stop = asyncio.Event()
-        self._stopped_at = 0.0
-        self._helpers: set[asyncio.Task[None]] = set()
+        self._supervisor = Supervisor(settings.grace, transcript)
         self._shipping: asyncio.Task[None] | None = None
         self._reporting: asyncio.Task[None] | None = None
         self._is_told = False
         self._is_announced = not settings.resumes
-        self._broken: End | None = None
-        """How the run ends because of a helper's error."""
 
     async def live(self) -> None:
         """Live the whole life."""
-        loop = asyncio.get_running_loop()
-        for number in STOP_SIGNALS:
-            loop.add_signal_handler(number, self._on_signal)
-        # One that came while the runner was loading has waited for this.
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
+        self._supervisor.listen()
         self._shipping = asyncio.create_task(self._journal.ship())
         self._reporting = asyncio.create_task(self._reporter.run())
-        self._helpers = {
-            self._shipping,
-            self._reporting,
-            asyncio.create_task(self._conversation.listen()),
-        }
+        listening = asyncio.create_task(self._conversation.listen())
+        self._supervisor.mind(self._shipping, self._reporting, listening)
         try:
             await self._finish(await self._until_end())
         except RunOver as over:
@@ -134,59 +118,28 @@ class Attempt:
         finally:
             self._conversation.agent.end()
             self._let_agent_begin()
-            await cancel(*self._helpers)
+            await self._supervisor.dismiss()
             await self._conversation.agent.close()
-
-    def _on_signal(self) -> None:
-        if not self._stop.is_set():
-            self._stopped_at = asyncio.get_running_loop().time()
-            self._transcript.say("!", "told to stop")
-        self._stop.set()
-
-    def _seconds_left(self) -> float:
-        """Return how long until the kubelet kills, with a margin; only after a stop."""
-        deadline = self._stopped_at + self._settings.grace - _MARGIN_SECONDS
-        return max(0.5, deadline - asyncio.get_running_loop().time())
 
     async def _until_end(self) -> End:
         """Work until the agent is done, something fails, or the runner is told to stop."""
         work = asyncio.create_task(self._work())
         try:
-            await self._wait(work, stoppable=True)
-            if not work.done() and not self._broken:
+            await self._supervisor.wait(work, stoppable=True)
+            if not work.done() and not self._supervisor.broken:
                 await self._interrupt(work)
         finally:
             await cancel(work)
-        if work.cancelled() and not self._broken:
+        if work.cancelled() and not self._supervisor.broken:
             return End(OutcomeState.INTERRUPTED, None, self._conversation.stop_words)
-        end = self._broken or _end_of(work)
-        if self._stop.is_set() and end.state is not OutcomeState.COMPLETED:
+        end = self._supervisor.broken or _end_of(work)
+        if self._supervisor.is_stopped and end.state is not OutcomeState.COMPLETED:
             return End(OutcomeState.INTERRUPTED, None, self._conversation.stop_words)
         return end
 
-    async def _wait(self, work: asyncio.Task[Any], stoppable: bool) -> None:
-        """Wait for ``work``, for the stop, or for a helper to end."""
-        stop = asyncio.create_task(self._stop.wait())
-        others: set[asyncio.Task[Any]] = {stop} if stoppable else set()
-        try:
-            await asyncio.wait({work, *others, *self._helpers}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            stop.cancel()
-        self._miss_helpers()
-
-    def _miss_helpers(self) -> None:
-        """Note which helpers have ended: that is an error, and the run's end."""
-        for helper in [one for one in self._helpers if one.done()]:
-            self._helpers.discard(helper)
-            error = helper.exception() or RuntimeError("a helper ended")
-            if isinstance(error, RunOver):
-                raise error
-            end = _end_of_error(error)
-            self._broken = self._broken or end
-
     async def _interrupt(self, work: asyncio.Task[End]) -> None:
         """Ask the agent to stop by itself, and give it a moment."""
-        seconds = min(_CANCEL_SECONDS, self._seconds_left() / 3)
+        seconds = min(_CANCEL_SECONDS, self._supervisor.seconds_left / 3)
         with suppress(TimeoutError, ConnectionError):
             async with asyncio.timeout(seconds):
                 await self._conversation.agent.cancel()
@@ -263,14 +216,18 @@ class Attempt:
             self._delivery.last_words(end, self._conversation.usage)
         self._ship_again()
         try:
-            outcome = await self._bounded(self._deliver(end, result), self._settings.patience)
+            outcome = await self._supervisor.bounded(
+                self._deliver(end, result), self._settings.patience
+            )
         except TimeoutError:
             outcome = self._delivery.undelivered(self._delivery.outcome(self._end_now(end), result))
         self._leave(outcome)
 
     async def _close_session(self) -> None:
         """Have the agent write down the conversation, before it ends."""
-        seconds = min(3.0, self._seconds_left() / 4) if self._stop.is_set() else 3.0
+        seconds = (
+            min(3.0, self._supervisor.seconds_left / 4) if self._supervisor.is_stopped else 3.0
+        )
         if self._conversation.prompt_sent:
             with suppress(ConnectionError, RuntimeError):
                 await self._conversation.agent.close_session(seconds)
@@ -296,7 +253,7 @@ class Attempt:
         )
         taker = Taker(self._layout, self._gateway, self._git, self._settings.patience)
         try:
-            snapshot = await self._bounded(
+            snapshot = await self._supervisor.bounded(
                 taker.take(moment, self._ready.base), _SNAPSHOT_SECONDS, share=0.5
             )
         except TimeoutError:
@@ -327,27 +284,27 @@ class Attempt:
     async def _say_now(self) -> None:
         """Wait for the gateway to know it: whoever sees the outcome looks for it."""
         with suppress(TimeoutError):
-            await self._bounded(self._reporter.settled(), _SETTLE_SECONDS, share=0.3)
+            await self._supervisor.bounded(self._reporter.settled(), _SETTLE_SECONDS, share=0.3)
 
     def _end_now(self, end: End) -> End:
         """Return how the run ends, after what the helpers have met since."""
-        self._miss_helpers()
-        if self._broken is None or end.state is not OutcomeState.COMPLETED:
+        self._supervisor.miss_helpers()
+        if self._supervisor.broken is None or end.state is not OutcomeState.COMPLETED:
             return end
-        return replace(self._broken, final_response=end.final_response)
+        return replace(self._supervisor.broken, final_response=end.final_response)
 
     def _ship_again(self) -> None:
         """Give the last events another chance, if it was an error that kept them here."""
         if self._shipping is None or self._shipping.done():
             self._shipping = asyncio.create_task(self._journal.ship())
-            self._helpers.add(self._shipping)
+            self._supervisor.mind(self._shipping)
 
     async def _fail(self, error: Exception) -> None:
         """End the run though not even its end went well: a full disk, an error of our own."""
         if self._is_told:
             log.error("The runner failed after its outcome was told", exc_info=error)
             return
-        end = _end_of_error(error)
+        end = end_of_error(error)
         self._tell(end)
         outcome = self._delivery.outcome(end, None)
         # First where nothing else has to work.
@@ -373,26 +330,11 @@ class Attempt:
             return end, None
         work = self._delivery.change(self._git, base, self._layout.workspace, task, end)
         try:
-            return await self._bounded(work, _COLLECT_SECONDS, share=0.5)
+            return await self._supervisor.bounded(work, _COLLECT_SECONDS, share=0.5)
         except TimeoutError:
             return _not_collected(end, "it took too long"), None
         except (GitError, OSError) as error:
             return _not_collected(end, str(error)), None
-
-    async def _bounded(self, work: Coroutine[Any, Any, T], seconds: float, share: float = 1) -> T:
-        """Await ``work``. TimeoutError after a bound, which a stop makes shorter."""
-        running = asyncio.create_task(work)
-        try:
-            async with asyncio.timeout(seconds):
-                while not running.done() and not self._stop.is_set():
-                    await self._wait(running, stoppable=True)
-                if not running.done():
-                    async with asyncio.timeout(self._seconds_left() * share):
-                        while not running.done():
-                            await self._wait(running, stoppable=False)
-        finally:
-            await cancel(running)
-        return running.result()
 
     def _tell(self, end: End) -> None:
         words = f"{end.state.value}{f' ({end.reason})' if end.reason else ''}"
@@ -433,12 +375,4 @@ def _end_of(work: asyncio.Task[End]) -> End:
         return work.result()
     if isinstance(error, RunOver):
         raise error
-    return _end_of_error(error)
-
-
-def _end_of_error(error: BaseException) -> End:
-    if isinstance(error, Failure):
-        return End(OutcomeState.FAILED, error.reason, error.message)
-    log.error("The runner failed", exc_info=error)
-    message = f"The runner failed: {type(error).__name__}: {error}"
-    return End(OutcomeState.FAILED, Reason.RUNNER_FAILED, message)
+    return end_of_error(error)

@@ -153,7 +153,7 @@ def build(door: FakeDoor) -> MCPServer:  # noqa: C901 - a function for each tool
         if wait_ms and after_seq >= len(found.events):
             if not found.later:
                 # Nothing will come: a person would wait.
-                time.sleep(min(wait_ms / 1000, 0.2))
+                time.sleep(min(wait_ms / 1000, 0.2))  # It is the wait that the client asks for.
             found.step()
         page = found.events[after_seq : after_seq + limit]
         return {
@@ -277,7 +277,7 @@ def serving(door: FakeDoor) -> Iterator[FakeDoor]:
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     while not server.started:
-        time.sleep(0.01)
+        time.sleep(0.01)  # Looks again: the server tells nobody that it started.
     port = server.servers[0].sockets[0].getsockname()[1]
     door.url = f"http://127.0.0.1:{port}"
     try:

@@ -132,7 +132,7 @@ async def test_a_cancelled_call_is_given_up_and_not_answered(cluster: FakeCluste
         message = await request.json()
         if message["method"] == "tools/call":
             begun.set()
-            await asyncio.sleep(60)
+            await asyncio.sleep(60)  # A tool that does not answer.
         return web.json_response(reply(message))
 
     cluster.answer = answer
@@ -258,7 +258,7 @@ async def test_the_bridge_ends_with_its_client_in_the_middle_of_a_call(
 
     async def answer(request: web.Request) -> web.StreamResponse:
         begun.set()
-        await asyncio.sleep(60)
+        await asyncio.sleep(60)  # A front door that does not answer.
         raise AssertionError
 
     cluster.answer = answer

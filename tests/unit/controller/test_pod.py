@@ -364,6 +364,41 @@ def test_what_only_events_tell(
     assert (pod.failure.reason if pod.failure else None, pod.waiting_for) == (reason, doing)
 
 
+UNREAD = "Unable to retrieve some image pull secrets (s); attempting to pull may not succeed."
+
+
+@pytest.mark.parametrize(
+    ("events", "says"),
+    [
+        pytest.param([], "Container agent: 401 Unauthorized", id="with-its-secrets"),
+        pytest.param(
+            [
+                an_event("FailedToRetrieveImagePullSecret", UNREAD, 5),
+                an_event("Pulling", "Pulling image", 4, "Normal"),
+                an_event("BackOff", "Back-off pulling image", 1),
+            ],
+            "Container agent: Unable to retrieve some image pull secrets (s). 401 Unauthorized",
+            id="a-secret-is-missing",
+        ),
+        pytest.param(
+            [
+                an_event("FailedToRetrieveImagePullSecret", UNREAD, 15),
+                an_event("Pulling", "Pulling image", 1, "Normal"),
+            ],
+            "Container agent: 401 Unauthorized",
+            id="the-secret-came-and-is-wrong",
+        ),
+    ],
+)
+def test_whether_an_image_was_pulled_without_its_secrets(
+    events: list[dict[str, Any]], says: str
+) -> None:
+    refused = states(halted("ErrImagePull", "401 Unauthorized"), CREATING)
+    pod = observe_pod(a_manifest(phase="Pending", containerStatuses=refused), events)
+    assert pod.failure is not None
+    assert (pod.failure.reason, pod.failure.message) == (Reason.IMAGE_PULL_FAILED, says)
+
+
 @pytest.mark.parametrize(
     ("status", "reason"),
     [

@@ -335,28 +335,38 @@ async def pod(
             env[pod_layout.ENV_RESUMES] = "true"
         if provider:
             env[pod_layout.ENV_PROVIDER] = provider
+        home = {
+            "ACP_AGENT_MEMORY": ".trivial", **os.environ,
+            "HOME": str(root / pod_layout.HOME.lstrip("/")),
+        }  # fmt: skip
+        agent = container_command(root / "agentrun/pipes", *(command or AGENT))
+        begin = (sys.executable, "-c", _START, str(root), str(port))
         with (root / "runner.log").open("wb") as log:
-            runner = await asyncio.create_subprocess_exec(
-                sys.executable, "-c", _START, str(root), str(port),
-                env=env, stdout=log, stderr=subprocess.STDOUT,
-            )  # fmt: skip
-        script = pod_layout.AGENT_BOOTSTRAP.replace(pod_layout.PIPES, str(root / "agentrun/pipes"))
-        container = await asyncio.create_subprocess_exec(
-            "/bin/sh", "-c", script, "agent", *(command or AGENT), start_new_session=True,
-            env={
-                "ACP_AGENT_MEMORY": ".trivial", **os.environ,
-                "HOME": str(root / pod_layout.HOME.lstrip("/")),
-            },
-        )  # fmt: skip
-        try:
-            yield Pod(root, gateway, runner, container)
-        finally:
-            for process in (runner, container):
-                if process.returncode is None:
-                    process.kill()
-                    await process.wait()
-            with suppress(ProcessLookupError):
-                os.killpg(container.pid, signal.SIGKILL)
+            async with (
+                running(*begin, env=env, stdout=log, stderr=subprocess.STDOUT) as runner,
+                running(*agent, env=home) as container,
+            ):
+                yield Pod(root, gateway, runner, container)
+
+
+def container_command(pipes: Path, *agent: str) -> list[str]:
+    """Build what the agent's container is started with, its pipes in a folder of the test's."""
+    script = pod_layout.AGENT_BOOTSTRAP.replace(pod_layout.PIPES, str(pipes))
+    return ["/bin/sh", "-c", script, "agent", *agent]
+
+
+@asynccontextmanager
+async def running(*command: str, **options: Any) -> AsyncIterator[asyncio.subprocess.Process]:
+    """Run a command in a session of its own; in the end neither it nor its children are left."""
+    process = await asyncio.create_subprocess_exec(*command, start_new_session=True, **options)
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 def an_answer(text: str) -> AgentMessage:

@@ -160,6 +160,7 @@ async def test_line_that_is_no_exit_code_is_passed_over(
     async with listening(pipes, tmp_path) as (agent, _):
         for part in (line, b"x", b"\nstarted\n3\n"):
             os.write(pipes.exit, part)
+            # So that each part is read by itself, which no reader tells.
             await asyncio.sleep(0.05)
         with pytest.raises(Failure, match="exit code 3"):
             await asyncio.wait_for(agent.handshake(), 5)
@@ -180,7 +181,7 @@ async def put(fd: int, data: bytes) -> None:
         try:
             data = data[os.write(fd, data) :]
         except BlockingIOError:
-            await asyncio.sleep(0.001)
+            await asyncio.sleep(0.001)  # Full: looks again, as the reader tells nobody.
 
 
 async def test_large_message_arrives_with_its_texts_in_files(pipes: Pipes, tmp_path: Path) -> None:

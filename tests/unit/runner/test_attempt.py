@@ -16,7 +16,14 @@ from agentrun.api import pod_layout
 from agentrun.api.v1alpha1 import AgentState, OutcomeState
 from agentrun.runner.layout import Layout
 from agentrun.runner.pipes import announce, make_pipes
-from tests.unit.runner.harness import a_gateway, pod, prepare, write
+from tests.unit.runner.harness import (
+    a_gateway,
+    container_command,
+    pod,
+    prepare,
+    running,
+    write,
+)
 
 STRUCTURED = """
 import json, sys
@@ -194,24 +201,17 @@ async def test_told_to_stop_before_there_is_a_runner_the_agents_container_ends(
     sleep = tmp_path / "sleep"
     sleep.write_text("#!/bin/sh\necho waiting; exec /bin/sleep $1\n")
     sleep.chmod(0o755)
-    script = pod_layout.AGENT_BOOTSTRAP.replace(pod_layout.PIPES, str(tmp_path / "pipes"))
     # The first process of a process namespace is what a container's is: it takes no signal that
     # it has not asked for.
-    unshare = await asyncio.create_subprocess_exec(
-        "unshare", "--pid", "--fork", "--kill-child", "/bin/sh", "-c", script, "agent", "true",
-        env={"PATH": f"{tmp_path}:/usr/bin:/bin"}, stdout=subprocess.PIPE,
-    )  # fmt: skip
-    try:
+    command = ("unshare", "--pid", "--fork", *container_command(tmp_path / "pipes", "true"))
+    env = {"PATH": f"{tmp_path}:/usr/bin:/bin"}
+    async with running(*command, env=env, stdout=subprocess.PIPE) as unshare:
         assert unshare.stdout
         assert await unshare.stdout.readline() == b"waiting\n"
         children = Path(f"/proc/{unshare.pid}/task/{unshare.pid}/children")
         os.kill(int(await asyncio.to_thread(children.read_text, encoding="ascii")), signal.SIGTERM)
         async with asyncio.timeout(5):
             assert await unshare.wait() == 143
-    finally:
-        if unshare.returncode is None:
-            unshare.kill()
-            await unshare.wait()
 
 
 async def test_agents_container_ends_though_its_runner_went_before_it_began(tmp_path: Path) -> None:
@@ -221,15 +221,9 @@ async def test_agents_container_ends_though_its_runner_went_before_it_began(tmp_
     announce(layout)
     for end in astuple(pipes):
         os.close(end)
-    script = pod_layout.AGENT_BOOTSTRAP.replace(pod_layout.PIPES, str(layout.pipes))
-    container = await asyncio.create_subprocess_exec("/bin/sh", "-c", script, "agent", "true")
-    try:
+    async with running(*container_command(layout.pipes, "true")) as container:
         async with asyncio.timeout(5):
             assert await container.wait() != 0
-    finally:
-        if container.returncode is None:
-            container.kill()
-            await container.wait()
 
 
 async def test_told_to_stop_with_the_gateway_away_it_ends_in_time(tmp_path: Path) -> None:

@@ -71,7 +71,7 @@ class Post:
     async def steer(self, text: str) -> bool:
         self.tries += 1
         if self.is_slow:
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(0.05)  # The slow agent of the test.
         is_taken = self.answers.pop(0) if self.answers else True
         if is_taken:
             self.injected.append(text)

@@ -61,7 +61,7 @@ class FakeGateway:
     async def messages(self, after: int, wait_ms: int) -> Messages:
         new = [one for one in self.mail if one.seq > after]
         if not new:
-            await asyncio.sleep(wait_ms / 1000)
+            await asyncio.sleep(wait_ms / 1000)  # As the gateway does when no mail comes.
         return Messages(messages=new, delivered_seq=0)
 
     def hears(self, seq: int) -> None:
@@ -229,7 +229,7 @@ async def test_many_calls_at_once_are_all_answered_and_leave_nothing(tmp_path: P
         assert {code for code, _, _ in results} <= {0}
         async with asyncio.timeout(10):
             while list((place.pipes / "calls").iterdir()):  # noqa: ASYNC110 - sets no event
-                await asyncio.sleep(0.01)
+                await asyncio.sleep(0.01)  # Looks again, within a bound.
 
 
 async def test_what_is_too_large_is_refused(

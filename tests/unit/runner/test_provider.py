@@ -268,7 +268,7 @@ async def _stands_still(passed: list[int]) -> int:
     """Wait until no more passes, and return how much did."""
     while True:
         before = sum(passed)
-        await asyncio.sleep(0.3)
+        await asyncio.sleep(0.3)  # Nothing tells that nothing happens.
         if sum(passed) == before > 0:
             return before
 
