@@ -47,7 +47,7 @@ from agentrun.runner.redact import Redactor
 from agentrun.runner.reporter import Reporter
 from agentrun.runner.snapshot.manifest import Manifest
 from agentrun.runner.snapshot.restore import Origin
-from agentrun.runner.structured import find_answer
+from agentrun.runner.structured import find_answer, invalid
 from agentrun.runner.tasks import cancel
 
 PAUSE_SECONDS = 1.0
@@ -270,8 +270,7 @@ class Conversation:
         try:
             return self._answered(end, schema)
         except ValueError as problem:
-            message = f"The final answer does not satisfy outputSchema: {problem}"
-            raise Failure(Reason.OUTPUT_INVALID, message) from problem
+            raise invalid(problem) from problem
 
     def _answered(self, end: End, schema: dict[str, Any]) -> End:
         structured = find_answer(self._mapper, schema)

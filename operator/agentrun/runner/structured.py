@@ -3,8 +3,10 @@
 import json
 from typing import Any
 
+from agentrun.api.v1alpha1 import Reason
 from agentrun.runner.acp.mapping import FINAL_BOUND, Mapper
 from agentrun.runner.acp.reading import MAX_DEPTH, is_deep
+from agentrun.runner.outcome import Failure
 from agentrun.runner.prompt import check_answer
 
 
@@ -13,11 +15,22 @@ def find_answer(mapper: Mapper, schema: dict[str, Any]) -> Any:
     if mapper.answer is None and mapper.is_cut:
         raise ValueError(f"it is longer than {FINAL_BOUND} characters")
     text = mapper.final_response if mapper.answer is None else mapper.answer
+    return read_answer(text or "", schema)
+
+
+def read_answer(text: str, schema: dict[str, Any]) -> Any:
+    """Return the answer in ``text``. ValueError if it does not satisfy, or cannot be passed on."""
     try:
-        answer = check_answer(text or "", schema)
+        answer = check_answer(text, schema)
         is_too_deep = is_deep(json.dumps(answer).encode())
     except RecursionError:
         is_too_deep = True
     if is_too_deep:
         raise ValueError(f"it is more than {MAX_DEPTH} levels deep")
     return answer
+
+
+def invalid(problem: ValueError) -> Failure:
+    """Say that also the mended answer does not satisfy the schema."""
+    message = f"The final answer does not satisfy outputSchema: {problem}"
+    return Failure(Reason.OUTPUT_INVALID, message)

@@ -30,6 +30,7 @@ from agentrun.runner.questions import Expired, Questions
 from agentrun.runner.reporter import Reporter
 from agentrun.runner.snapshot.manifest import Manifest
 from agentrun.runner.snapshot.restore import Origin
+from agentrun.runner.structured import invalid
 
 _MAX_QUESTION = 32_000
 _MAX_NAME = 256
@@ -179,8 +180,7 @@ class RemoteConversation:
                 return replace(end, structured=check_structured(self._mapper, schema))
             except ValueError as problem:
                 if is_mended:
-                    message = f"The final answer does not satisfy outputSchema: {problem}"
-                    raise Failure(Reason.OUTPUT_INVALID, message) from problem
+                    raise invalid(problem) from problem
                 repair = text_parts(build_repair(str(problem), schema))
             is_mended = True
             # A task that has ended takes no more messages: its context goes on.

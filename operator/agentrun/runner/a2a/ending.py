@@ -6,7 +6,7 @@ from typing import Any
 from agentrun.api.v1alpha1 import OutcomeState, Reason
 from agentrun.runner.a2a.mapping import Mapper
 from agentrun.runner.outcome import End
-from agentrun.runner.prompt import check_answer
+from agentrun.runner.structured import read_answer
 
 
 def end_of(task: Mapper) -> End:
@@ -29,7 +29,4 @@ def check_structured(task: Mapper, schema: dict[str, Any]) -> Any:
     """Return the structured answer: a data part, else JSON in the text. ValueError if none fits."""
     data = task.structured
     text = json.dumps(data) if data is not None else task.final_response
-    try:
-        return check_answer(text or "", schema)
-    except RecursionError as error:
-        raise ValueError("it is nested too deeply") from error
+    return read_answer(text or "", schema)
