@@ -31,8 +31,8 @@ _HEAD = """\
 
 What an MCP client is offered at `/mcp`, as `tools/list` gives it. An argument without a default is
 required; one that is not listed is refused
-([0011](decisions/0011-unknown-arguments-are-refused.md)). What is refused is answered as an error
-whose text says what to do instead. While
+([0011](decisions/0011-unknown-arguments-are-refused.md)). What is refused is answered as an error,
+`isError` with one text that begins with `Error: ` and says what to do instead. While
 `poll_events` and `cancel_run` wait, a client that asks for progress hears of it every 5 seconds.
 """
 _FOOT = """\

@@ -1,8 +1,9 @@
 """
-Arguments that a tool does not know: refused, and named, where the SDK would drop them.
+Arguments that a tool does not take: refused, and named.
 
-An argument that vanishes is worse than an error: ``workspace.git.brach`` would have a run begin
-from another branch, and nobody hear of it. ``docs/decisions/0011`` has why.
+One that it does not know, the SDK would drop. An argument that vanishes is worse than an error:
+``workspace.git.brach`` would have a run begin from another branch, and nobody hear of it.
+``docs/decisions/0011`` has why.
 """
 
 from collections.abc import Iterator, Mapping
@@ -10,8 +11,9 @@ from difflib import get_close_matches
 from typing import Any
 
 from mcp.server.mcpserver import Context, MCPServer
-from mcp.server.mcpserver.exceptions import ToolError
+from mcp.server.mcpserver.exceptions import ToolError, UnexpectedToolError
 from mcp_types import CallToolResult, InputRequiredResult, Tool
+from pydantic import ValidationError
 
 Schema = Mapping[str, Any]
 
@@ -31,10 +33,15 @@ class StrictServer(MCPServer):
     async def call_tool(
         self, name: str, arguments: dict[str, Any], context: Context[Any, Any] | None = None
     ) -> CallToolResult | InputRequiredResult:
-        """Call a tool, if it knows all of its arguments."""
+        """Call a tool, if it knows all of its arguments. What it refuses begins with `Error: `."""
         if told := refusal(name, await self._schema(name), arguments):
-            raise ToolError(told)
-        return await super().call_tool(name, arguments, context)
+            raise ToolError(f"Error: {told}")
+        try:
+            return await super().call_tool(name, arguments, context)
+        except UnexpectedToolError:
+            raise  # The SDK logs it, and tells nothing of it.
+        except ToolError as error:
+            raise ToolError(f"Error: {_in_words(name, error)}") from error
 
     async def _schema(self, name: str) -> Schema:
         if name not in self._schemas:
@@ -43,6 +50,20 @@ class StrictServer(MCPServer):
                 tool.name: tool.input_schema for tool in await MCPServer.list_tools(self)
             }
         return self._schemas.get(name, {})
+
+
+def problems(error: ValidationError) -> str:
+    """Say in one line which values are wrong, and why."""
+    found = error.errors(include_url=False, include_context=False, include_input=False)
+    return "; ".join(f"{'.'.join(map(str, one['loc'])) or 'value'}: {one['msg']}" for one in found)
+
+
+def _in_words(tool: str, error: ToolError) -> str:
+    """Take off what the SDK puts before a tool's own words, and what only programmers read."""
+    cause = error.__cause__
+    if isinstance(cause, ValidationError):
+        return f"Invalid arguments for tool {tool}: {problems(cause)}"
+    return str(cause or error)
 
 
 def closed(schema: Any) -> Any:

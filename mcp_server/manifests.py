@@ -14,6 +14,7 @@ from typing import Any
 
 from jsonschema import SchemaError
 from jsonschema.validators import validator_for
+from pydantic import ValidationError
 
 from agentrun.api.messages import AgentMessage, MessagePart
 from agentrun.api.names import agent_name
@@ -41,6 +42,7 @@ from agentrun.api.v1alpha1 import (
     Workspace,
     default_profile,
 )
+from mcp_server.arguments import problems
 from mcp_server.backend_secrets import (
     CREDENTIALS,
     credentials_of,
@@ -200,21 +202,24 @@ def build_run(
     requested_by: str,
     profile: AgentProfileSpec,
 ) -> dict[str, Any]:
-    """Build the AgentRun that ``arguments`` ask for."""
-    spec = AgentRunSpec(
-        backend=arguments.backend,
-        role=arguments.role,
-        prompt=arguments.prompt if (arguments.prompt or "").strip() else None,
-        input_message=arguments.input_message,
-        profile=profile_name(arguments),
-        model=arguments.model or None,
-        workspace=_workspace(arguments, profile),
-        session=SessionSpec(mode=arguments.session_mode, name=session),
-        output_schema=arguments.output_schema,
-        metadata=arguments.metadata,
-        backend_config=_public_config(arguments, run_id),
-        timeouts=Timeouts(**arguments.timeouts.model_dump()) if arguments.timeouts else None,
-    )
+    """Build the AgentRun that ``arguments`` ask for; InvalidArgumentsError if none can be."""
+    try:
+        spec = AgentRunSpec(
+            backend=arguments.backend,
+            role=arguments.role,
+            prompt=arguments.prompt if (arguments.prompt or "").strip() else None,
+            input_message=arguments.input_message,
+            profile=profile_name(arguments),
+            model=arguments.model or None,
+            workspace=_workspace(arguments, profile),
+            session=SessionSpec(mode=arguments.session_mode, name=session),
+            output_schema=arguments.output_schema,
+            metadata=arguments.metadata,
+            backend_config=_public_config(arguments, run_id),
+            timeouts=Timeouts(**arguments.timeouts.model_dump()) if arguments.timeouts else None,
+        )
+    except ValidationError as error:
+        raise InvalidArgumentsError(f"This cannot be a run: {problems(error)}") from error
     return run_manifest(spec, run_id, requested_by, request_hash(arguments))
 
 
@@ -263,13 +268,15 @@ def _workspace(arguments: SpawnArguments, profile: AgentProfileSpec) -> Workspac
     return (profile.workspace or Workspace()).model_copy(update={"cwd": cwd})
 
 
-def check_message(message: AgentMessage) -> None:
-    """Refuse a message with a part that says nothing."""
+def check_message(message: AgentMessage, field: str = "input_message") -> None:
+    """Refuse a message that says nothing, or has a part that does not; ``field`` names it."""
     for index, part in enumerate(message.parts):
         if not _is_complete(part):
             raise InvalidArgumentsError(
-                f"input_message.parts[{index}] is of type {part.type} but has no {part.type}"
+                f"{field}.parts[{index}] is of type {part.type} but has no {part.type}"
             )
+    if all(part.type == "text" and not (part.text or "").strip() for part in message.parts):
+        raise InvalidArgumentsError(f"{field} says nothing: give it a part with words or data.")
 
 
 def _is_complete(part: MessagePart) -> bool:

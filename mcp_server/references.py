@@ -1,6 +1,6 @@
 """Which run a call means: by its run_id, or by the name of its agent."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import Annotated
 
@@ -30,7 +30,9 @@ Namespace = Annotated[
     str | None, Field(description="The Kubernetes namespace. Default: the caller's own.")
 ]
 
-_LIVE_PHASES = tuple(phase for phase in Phase if phase not in TERMINAL_PHASES)
+_ACTIVE_PHASES = tuple(
+    phase for phase in Phase if phase not in TERMINAL_PHASES and phase is not Phase.QUEUED
+)
 _FIRST_CHOICE = ("running", "input_required", "auth_required", "cancelling")
 _EPOCH = datetime.fromtimestamp(0, UTC)
 _NEWEST = 100
@@ -91,9 +93,14 @@ async def find_agent(door: Door, namespace: str, agent: str, cwd: str | None) ->
     agent, folder = agent.strip(), (cwd or "").strip()
     session = await _find_session(door, namespace, agent)
     if session is not None and folder:
-        rows = await _runs_of(door, namespace, session.metadata.name)
-        own = (row for row in rows if row.session_uid in ("", session.metadata.uid))
-        session = session if any(is_in(row, folder) for row in own) else None
+        uids = ("", session.metadata.uid)
+        rows = await _runs_of(
+            door,
+            namespace,
+            session.metadata.name,
+            lambda row: row.session_uid in uids and is_in(row, folder),
+        )
+        session = session if rows else None
     if session is None:
         raise _unknown_agent(namespace, agent, _in(folder))
     return session
@@ -127,20 +134,29 @@ def _unknown_agent(namespace: str, agent: str, where: str) -> ToolError:
 
 async def _resolve_agent(door: Door, namespace: str, agent: str, cwd: str) -> RunRow:
     session = await session_called(door, namespace, agent, _in(cwd))
-    rows = await _runs_of(door, namespace, session)
-    chosen = choose(row for row in rows if is_in(row, cwd))
+    chosen = choose(await _runs_of(door, namespace, session, lambda row: is_in(row, cwd)))
     if chosen is None:
         raise ToolError(f"No runs found for agent_name{_in(cwd)}: {agent}")
     return chosen
 
 
-async def _runs_of(door: Door, namespace: str, session: str) -> list[RunRow]:
-    """Return a session's live runs, or if there are none the newest of the others."""
-    for phases in (_LIVE_PHASES, None):
+async def _runs_of(
+    door: Door,
+    namespace: str,
+    session: str,
+    is_meant: Callable[[RunRow], bool] = lambda _: True,
+) -> list[RunRow]:
+    """
+    Return those of a session's runs that may be meant.
+
+    Its active ones; if there are none its queued ones; if there are none the newest of the others.
+    One at a time: a long queue must not hide the run that everybody waits for.
+    """
+    for phases in (_ACTIVE_PHASES, (Phase.QUEUED,), None):
         which = RunFilter(namespaces=[namespace], session_name=session, phases=phases)
         page = await door.store.list_runs(which, _NEWEST)
-        if page.rows:
-            return page.rows
+        if found := [row for row in page.rows if is_meant(row)]:
+            return found
     return []
 
 

@@ -117,9 +117,15 @@ class Runs:
         profile = await self._profile(arguments, namespace)
         if arguments.session_mode == "resume":
             session, is_new = await self._session_to_resume(arguments, namespace), False
+            body = build_run(arguments, run_id, session.metadata.name, requested_by, profile.spec)
         else:
-            session, is_new = await self._create_session(arguments, namespace, run_id)
-        body = build_run(arguments, run_id, session.metadata.name, requested_by, profile.spec)
+            fresh = build_session(arguments, run_id)
+            name = fresh["metadata"]["name"]
+            # Before the session is made: what cannot be a run must not use its name up.
+            body = build_run(arguments, run_id, name, requested_by, profile.spec)
+            session, is_new = await self._create_or_find_session(
+                namespace, fresh, run_id, arguments.nickname
+            )
         if not is_new:
             await self._inherit_credentials(namespace, body, session)
         _give_parent(body, parent)
@@ -278,12 +284,6 @@ class Runs:
             raise InvalidArgumentsError(f"Unknown session_id: {reference}")
         check_session(arguments, session)
         return session
-
-    async def _create_session(
-        self, arguments: SpawnArguments, namespace: str, run_id: str
-    ) -> tuple[AgentSession, bool]:
-        body = build_session(arguments, run_id)
-        return await self._create_or_find_session(namespace, body, run_id, arguments.nickname)
 
     async def _create_or_find_session(
         self, namespace: str, body: Object, run_id: str, nickname: str | None = None

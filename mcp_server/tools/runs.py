@@ -81,7 +81,8 @@ def add_spawn_run(server: MCPServer, door: Door) -> None:
             Field(description="The AgentProfile to use. Leave it out unless told to name one."),
         ] = None,
         model: Annotated[
-            str | None, Field(description="The model; the profile says which are allowed.")
+            str | None,
+            Field(description="The model; the profile says which are allowed.", max_length=256),
         ] = None,
         workspace: Annotated[
             WorkspaceArguments | None,
@@ -89,7 +90,10 @@ def add_spawn_run(server: MCPServer, door: Door) -> None:
         ] = None,
         cwd: Annotated[
             str | None,
-            Field(description="The folder to work in: relative, or absolute below /workspace."),
+            Field(
+                description="The folder to work in: relative, or absolute below /workspace.",
+                max_length=1000,
+            ),
         ] = None,
         output_schema: Annotated[
             dict[str, Any] | None,

@@ -21,7 +21,7 @@ from tests.mcp.cluster import FakeCluster, profile
 
 NOW = datetime(2026, 11, 23, 12, 0, 5, tzinfo=UTC)
 ALICE = Caller("system:serviceaccount:team-a:alice")
-PREFIX = "Error executing tool "
+PREFIX = "Error: "
 
 
 @dataclass
@@ -49,7 +49,8 @@ class Bench:
         assert result.is_error, result.structured_content
         (content,) = result.content
         assert isinstance(content, TextContent)
-        return content.text.removeprefix(f"{PREFIX}{tool}: ")
+        assert content.text.startswith(PREFIX), content.text
+        return content.text.removeprefix(PREFIX)
 
     async def spawn(self, **arguments: Any) -> dict[str, Any]:
         """Start a run with as little as possible."""

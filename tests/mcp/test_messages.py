@@ -182,6 +182,23 @@ async def test_agents_of_another_namespace_are_not_found(bench: Bench) -> None:
 
 
 @pytest.mark.usefixtures("agents")
+@pytest.mark.parametrize(
+    ("part", "told"),
+    [
+        ({"type": "text"}, "message.parts[0] is of type text but has no text"),
+        ({"type": "text", "text": " "}, "message says nothing"),
+    ],
+)
+async def test_a_message_that_says_nothing_is_refused(
+    bench: Bench, part: dict[str, Any], told: str
+) -> None:
+    message = {"parts": [part]}
+    refusal = await bench.refused("send_agent_message", to_agent_name="bob", message=message)
+    assert refusal.startswith(told)
+    assert (await fetch(bench))["messages"] == []
+
+
+@pytest.mark.usefixtures("agents")
 async def test_a_message_too_large_is_refused_with_the_sizes(bench: Bench) -> None:
     message = says("x" * 130_000)
     message["parts"] *= 3

@@ -7,6 +7,7 @@ import pytest
 from agentrun.api.events import EventType
 from agentrun.api.v1alpha1 import AgentRun
 from agentrun.store.base import RunRow
+from mcp_server import references
 from mcp_server.kube import RUNS, SESSIONS
 from mcp_server.references import choose
 from tests.mcp.cluster import run, session
@@ -100,6 +101,31 @@ async def test_a_folder_chooses_among_an_agents_runs(bench: Bench) -> None:
     made = await bench.spawn(nickname="bob", cwd="docs")
     shown = await bench.call("get_run", agent_name="bob", cwd="/workspace/docs/")
     assert (shown["run_id"], shown["cwd"]) == (made["run_id"], "/workspace/docs")
+
+
+async def a_run_of_bob(bench: Bench, name: str, phase: str, cwd: str = "/workspace") -> None:
+    made = run(name, {"phase": phase}, session={"name": "bob"}, workspace={"cwd": cwd})
+    await bench.archive.observe(bench.cluster.add(RUNS, "team-a", made))
+
+
+async def test_a_live_run_elsewhere_hides_none_in_the_folder(bench: Bench) -> None:
+    bench.cluster.add(SESSIONS, "team-a", session("bob"))
+    await a_run_of_bob(bench, "run-1", "Completed", "/workspace/docs")
+    await a_run_of_bob(bench, "run-2", "Running", "/workspace/src")
+    assert (await bench.call("get_run", agent_name="bob", cwd="docs"))["run_id"] == "run-1"
+    message = {"parts": [{"type": "text", "text": "Hello."}]}
+    sent = await bench.call("send_agent_message", to_agent_name="bob", cwd="docs", message=message)
+    assert sent["to_agent_name"] == "bob"
+
+
+async def test_a_long_queue_does_not_hide_the_active_run(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(references, "_NEWEST", 2)
+    await a_run_of_bob(bench, "run-1", "Running")
+    for number in (2, 3, 4):
+        await a_run_of_bob(bench, f"run-{number}", "Queued")
+    assert (await bench.call("get_run", agent_name="bob"))["run_id"] == "run-1"
 
 
 async def test_a_run_of_kubectl_is_found_before_the_watch_tells_of_it(bench: Bench) -> None:

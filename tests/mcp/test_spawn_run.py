@@ -1,9 +1,12 @@
 import asyncio
+from functools import partial
 from typing import Any
 
 import pytest
 
 from agentrun.api.pod_layout import LABEL_BACKEND, LABEL_SESSION, REQUESTED_BY
+from agentrun.api.v1alpha1 import AgentRunSpec
+from mcp_server import manifests
 from mcp_server.auth import Caller
 from mcp_server.kube import PROFILES, RUNS, SESSIONS, ApiError, ApiUnavailable
 from tests.mcp.cluster import profile, session
@@ -78,6 +81,16 @@ async def test_a_folder_alone_is_one_in_the_profiles_workspace(bench: Bench) -> 
         pytest.param({}, "Either prompt or input_message is required", id="nothing-to-do"),
         pytest.param(
             {"prompt": "  "}, "Either prompt or input_message is required", id="blank-prompt"
+        ),
+        pytest.param(
+            {"input_message": {"parts": [{"type": "text", "text": " \n"}]}},
+            "input_message says nothing",
+            id="blank-message",
+        ),
+        pytest.param(
+            {"prompt": "x", "model": "m" * 300},
+            "Invalid arguments for tool spawn_run: model: String should have at most 256 char",
+            id="long-model",
         ),
         pytest.param(
             {"prompt": "x", "session_mode": "resume"},
@@ -186,6 +199,17 @@ async def test_a_run_that_the_api_server_refuses_burns_no_name(bench: Bench) -> 
     text = await bench.refused("spawn_run", **ASK, prompt="x", nickname="bob")
     assert text == f"The Kubernetes API server refused this: {invalid}"
     assert (await bench.spawn(nickname="bob"))["agent_name"] == "bob"
+
+
+async def test_what_cannot_be_a_run_burns_no_name(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As if the resource's bounds were narrower than the tool's.
+    narrow = partial(AgentRunSpec, model="m" * 300)
+    monkeypatch.setattr(manifests, "AgentRunSpec", lambda model, **more: narrow(**more))
+    text = await bench.refused("spawn_run", **ASK, prompt="x", nickname="bob")
+    assert text.startswith("This cannot be a run: model: String should have at most")
+    assert not [key for key in bench.cluster.objects if key[0] == "agentsessions"]
 
 
 async def test_an_api_server_that_is_away_is_told_from_a_refusal(bench: Bench) -> None:

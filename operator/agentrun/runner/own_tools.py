@@ -142,6 +142,7 @@ def _result_in(content: bytes) -> dict[str, Any]:
 
 def _structured(result: dict[str, Any]) -> dict[str, Any]:
     if result.get("isError"):
-        raise ToolFailed("\n".join(part.get("text", "") for part in result["content"]))
+        told = "\n".join(part.get("text", "") for part in result["content"])
+        raise ToolFailed(told.removeprefix("Error: "))
     structured: dict[str, Any] = result["structuredContent"]
     return structured

@@ -68,6 +68,8 @@ class FakeDoor:
     runs: dict[str, FakeRun] = field(default_factory=dict)
     next_run: FakeRun | None = None
     agents: list[Json] = field(default_factory=list)
+    next_cursor: str | None = None
+    """That of the page of agents."""
     mailbox: list[Json] = field(default_factory=list)
     profiles: list[Json] | None = field(default_factory=list)
     artifacts: dict[tuple[int, str], bytes] = field(default_factory=dict)
@@ -222,7 +224,7 @@ def build(door: FakeDoor) -> MCPServer:  # noqa: C901 - a function for each tool
         cursor: str | None = None, namespace: str | None = None,
     ) -> Json:  # fmt: skip
         log("list_agents", locals())
-        return {"agents": door.agents}
+        return {"agents": door.agents, "next_cursor": door.next_cursor}
 
     @server.tool()
     def send_agent_message(

@@ -179,6 +179,9 @@ def test_following_has_a_bound(door: FakeDoor) -> None:
 def test_agents_are_listed_and_written_to(door: FakeDoor) -> None:
     door.agents = [{"agent_name": "ada", "role": None, "status": "idle", "updated_at": START}]
     assert "ada" in call(door, "agents", "list").out
+    door.next_cursor = "c1"
+    assert "--cursor c1" in call(door, "agents", "list", "--cursor", "c0").err
+    assert door.calls[-1][1]["cursor"] == "c0"
     done = call(door, "agents", "send", "ada", "Look", "here", "--from", "bo")
     assert (done.code, done.out) == (0, "sent to ada as its message 3\n")
     assert door.argument("send_agent_message") == {

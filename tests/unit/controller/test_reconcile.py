@@ -21,7 +21,7 @@ from tests.unit.controller.operators import (
     pod_is,
     started,
 )
-from tests.unit.controller.samples import NOW, stamp
+from tests.unit.controller.samples import NOW, ago, stamp
 
 
 @pytest.fixture
@@ -63,9 +63,23 @@ async def test_a_session_is_taken_for_the_run_and_left_after_it(operator: Operat
     assert session["status"]["lastRun"] == "r"
 
 
-async def test_runs_of_a_session_are_active_one_at_a_time_in_the_order_of_their_names(
+async def test_runs_of_a_session_go_in_the_order_in_which_they_were_made(
     operator: Operator,
 ) -> None:
+    # A run that was asked for with an idempotency key has a name without a time in it.
+    for name, age in (("z", 2), ("b", 1), ("a", 1)):
+        made = a_run_object(name, session={"name": "s"})
+        made["metadata"]["creationTimestamp"] = stamp(ago(age))
+        operator.api.put(Kind.RUN, made)
+    for name in ("a", "b", "z"):
+        await operator.turn(("ns", name))
+    assert [operator.run(name).attempts for name in ("z", "a", "b")] == [1, 0, 0]
+    assert operator.caches.runs_of(("ns", "s")) == [
+        operator.api.find(Kind.RUN, name) for name in ("z", "a", "b")
+    ]
+
+
+async def test_runs_of_a_session_are_active_one_at_a_time(operator: Operator) -> None:
     for name in ("b", "a"):
         operator.api.put(Kind.RUN, a_run_object(name, session={"name": "s"}))
     for _ in range(2):

@@ -4,7 +4,7 @@ import asyncio
 import json
 import os
 import subprocess
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -128,6 +128,25 @@ async def test_a_message_says_what_it_is_and_what_it_answers() -> None:
     ((_, given),) = tools.calls
     assert given["metadata"] == {"kind": "note", "reply_to": "m0"}
     assert given["message"]["parts"] == [{"type": "text", "text": "a b"}]
+
+
+async def test_all_agents_are_listed_also_those_of_later_pages() -> None:
+    pages: Iterator[dict[str, Any]] = iter(
+        [
+            {"agents": AGENTS["agents"][:1], "next_cursor": "c1"},
+            {"agents": AGENTS["agents"][1:], "next_cursor": None},
+        ]
+    )
+
+    class Paged(FakeTools):
+        async def call(self, tool: str, arguments: dict[str, Any]) -> dict[str, Any]:
+            self.calls.append((tool, arguments))
+            return next(pages)
+
+    tools = Paged()
+    answer = await a_peer(tools).respond(["ada", "/workspace", "list"])
+    assert answer.text == "ada\tworker\trunning\nbob\t-\tidle"
+    assert [given.get("cursor") for _, given in tools.calls] == [None, "c1"]
 
 
 async def test_what_a_tool_refuses_is_an_error() -> None:

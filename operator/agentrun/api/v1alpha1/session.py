@@ -34,7 +34,7 @@ class AgentSessionStatus(Model):
     """Where the conversation stands. Written by the operator."""
 
     active_run: ActiveRun | None = None
-    """The run that is active; the session's other runs wait in the order of their names."""
+    """The run that is active; the session's other runs wait, the oldest first."""
     last_run: Name | None = None
     """The newest run that was active."""
     session_id: Token | None = None

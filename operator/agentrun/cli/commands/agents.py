@@ -23,12 +23,15 @@ def list_(
     status: Annotated[str, typer.Option(help="Only agents that are there: idle, running, …")] = "",
     backend: Annotated[str, typer.Option(help="Only agents of this kind.")] = "",
     limit: Annotated[int, typer.Option(min=1, max=500, help="How many at most.")] = 50,
+    cursor: Annotated[str, typer.Option(help="The next_cursor of the page before.")] = "",
     output: OutputOption = Output.TEXT,
 ) -> None:
     """List agents, those that did something last first."""
 
     async def work(tools: Tools) -> None:
-        page = await tools.list_agents(status=status or None, backend=backend or None, limit=limit)
+        filters = {"status": status, "backend": backend, "cursor": cursor}
+        given = {name: value for name, value in filters.items() if value}
+        page = await tools.list_agents(**given, limit=limit)
         screen = Screen()
         match output:
             case Output.JSON:
@@ -45,6 +48,8 @@ def list_(
                         agent.role or "-", age(agent.updated_at, now()), agent.last_run_id or "-",
                     )  # fmt: skip
                 screen.show(made)
+        if page.next_cursor and output is not Output.JSON:
+            screen.note(f"There are more: --limit N, or --cursor {page.next_cursor}")
 
     with_tools(connection, work)
 

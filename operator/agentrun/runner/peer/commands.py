@@ -134,6 +134,9 @@ class Peer:
 
     async def _list(self, given: Any) -> str:
         found = await self._call("list_agents", {"cwd": given.cwd})
+        while cursor := found.pop("next_cursor", None):
+            more = await self._call("list_agents", {"cwd": given.cwd, "cursor": cursor})
+            found = {**more, "agents": found["agents"] + more["agents"]}
         lines = [
             "\t".join((one["agent_name"], one["role"] or "-", one["status"]))
             for one in found["agents"]
