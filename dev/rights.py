@@ -27,6 +27,13 @@ COMPONENTS = {
 PEOPLE = "users"
 """The component of which no program is: its roles are for people with `agentrun mcp`."""
 
+_RELEASE = "agentrun-system"
+_WHERE = {
+    "cluster": "the whole cluster",
+    "namespace": "the namespaces of runs",
+    "release": "the release's namespace",
+}
+
 BEGIN, END = "<!-- rights: begin -->", "<!-- rights: end -->"
 
 
@@ -40,7 +47,7 @@ class Right:
     """With the subresource after a slash."""
     verb: str
     scope: str = "namespace"
-    """``namespace``: in the namespaces of the runs. ``cluster``: everywhere."""
+    """``namespace``: in those of the runs. ``release``: in the chart's. ``cluster``: everywhere."""
 
     def __str__(self) -> str:
         """Say it as a person would write the rule."""
@@ -52,7 +59,7 @@ def rendered(*flags: str) -> list[Mapping[str, Any]]:
     """Render the chart with its default values; hooks are included."""
     tools.build(tuple(one for one in tools.CLIENTS if one.name == "helm"))
     chart = paths.CHECKOUT / "charts" / "agentrun"
-    helm = [paths.binaries() / "helm", "template", "agentrun", chart, "-n", "agentrun-system"]
+    helm = [paths.binaries() / "helm", "template", "agentrun", chart, "-n", _RELEASE]
     text = run([*helm, "--kube-version", tools.KUBERNETES, *flags])
     return [one for one in yaml.safe_load_all(text) if one]
 
@@ -73,7 +80,8 @@ def _rights(role: Mapping[str, Any], rule: Mapping[str, Any]) -> Iterator[Right]
     # A namespace that is named in a rule for the whole cluster is still one of the runs'.
     is_named = rule["resources"] == ["namespaces"] and rule.get("resourceNames")
     is_wide = role["kind"] == "ClusterRole" and not is_named
-    scope = "cluster" if is_wide else "namespace"
+    near = "release" if role["metadata"].get("namespace") == _RELEASE else "namespace"
+    scope = "cluster" if is_wide else near
     for group in rule["apiGroups"]:
         for resource in rule["resources"]:
             for verb in rule["verbs"]:
@@ -86,9 +94,7 @@ def table(rights: Iterable[Right]) -> str:
     order = ["get", "list", "watch", "create", "patch", "update", "delete"]
     for right in sorted(rights):
         resource = f"{right.resource}.{right.group}" if right.group else right.resource
-        own = "the release's namespace and those of runs"
-        near = own if right.component == PEOPLE else "the namespaces of runs"
-        where = "the whole cluster" if right.scope == "cluster" else near
+        where = _WHERE[right.scope]
         cells.setdefault(
             (right.component, COMPONENTS[right.component], resource, where), []
         ).append(right.verb)

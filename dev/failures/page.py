@@ -16,6 +16,9 @@ such as `operator.stuckTimeoutSeconds` are values of the chart.
 A run that shows no phase at all is seen by no operator: is its namespace one of the chart's
 `runNamespaces`, and does the operator run? A run that waits with `SessionBusy` waits for the run
 that its message names, which has bounds of its own.
+
+Bounds are counted by the API server's clock: a node or an operator whose clock is wrong, by hours
+even, ends no run early or late.
 """
 _COLUMNS = "| what happened | reason | message, for example | how soon | what to do |"
 _FOOT = """\

@@ -8,7 +8,7 @@ import pytest
 
 from agentrun.api.v1alpha1 import default_profile
 from tests.e2e.agents import script, trivial
-from tests.e2e.cluster import RUNS, Json, eventually, get, pod_uid
+from tests.e2e.cluster import RUNS, Json, eventually, get, pod_uid, processes_of
 from tests.e2e.conftest import profile
 from tests.e2e.memory import watching
 from tests.e2e.platform import Platform
@@ -184,6 +184,33 @@ async def test_a_real_agent_uses_the_tools_and_starts_a_run_within_its_bounds(
     assert made["spec"]["parent"] == {
         "name": spawned["run_id"], "uid": (await eventually_uid(spawned["run_id"])), "depth": 1,
     }  # fmt: skip
+
+
+async def test_cancelling_a_run_cancels_what_its_agent_has_started(platform: Platform) -> None:
+    children = {"profiles": ["tools-child"], "maxCount": 1}
+    lead = await with_tools(platform, "claude_code", allowed=EVERYTHING, children=children)
+    await platform.apply(profile("tools-child"))
+    child = {
+        "backend": "acp", "role": "worker", "profile": "tools-child",
+        "prompt": trivial(["sleep", 600]),
+    }  # fmt: skip
+    spawned = await platform.door.call(
+        "spawn_run", backend="claude_code", role="worker", profile=lead,
+        prompt=script(tool("spawn_run", **child), {"shell": "sleep 600"}),
+    )  # fmt: skip
+    run_id = spawned["run_id"]
+
+    async def started() -> list[Json]:
+        listed = (await platform.door.call("list_runs", limit=20))["runs"]
+        return [one for one in listed if one["requested_by"] == f"run/{run_id}"]
+
+    (below,) = await eventually(started, lambda found: len(found) == 1)
+    uid = await pod_uid(below["run_id"])
+    await eventually(lambda: platform.phase(below["run_id"]), lambda phase: phase == "Running")
+    answer = await platform.door.call("cancel_run", run_id=run_id, wait_ms=30_000)
+    assert answer["status"] == "cancelled"
+    await eventually(lambda: platform.phase(below["run_id"]), lambda phase: phase == "Cancelled")
+    assert processes_of(uid) == []
 
 
 async def eventually_uid(run_id: str) -> str:

@@ -220,6 +220,21 @@ async def _read_up_to(client: Client, run_id: str, words: str) -> int:
                 return int(rest["next_after_seq"])
 
 
+async def test_who_waits_hears_that_it_goes_on(laptop: Laptop) -> None:
+    heard: list[str | None] = []
+
+    async def hear(done: float, total: float | None, words: str | None) -> None:
+        heard.append(words)
+
+    async with laptop.bridge() as client:
+        run_id = await spawned(client, ["sleep", 600])
+        await eventually(lambda: phase_of(run_id), lambda phase: phase == "Running")
+        arguments = {"run_id": run_id, "after_seq": 1000, "wait_ms": 11_000}
+        await client.call_tool("poll_events", arguments, progress_callback=hear)
+        assert heard, "nothing was heard in 11 seconds"
+        assert (await call(client, "cancel_run", run_id=run_id))["status"] == "cancelled"
+
+
 async def test_two_bridges_of_one_user_work_at_once(laptop: Laptop) -> None:
     async with laptop.bridge() as one, laptop.bridge() as other:
         run_id = await spawned(one, ["sleep", 600])

@@ -22,6 +22,8 @@ from tests.e2e.replicas import RELEASE, Replicas, gateway_of, installed, kill, p
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(420)]
 
 WAIT_SECONDS = 20
+AT_ONCE_SECONDS = 3
+"""Within which a reader at another replica must have heard."""
 AWAY = (httpx2.TransportError, httpx2.HTTPStatusError, MCPError, ToolFailed, ExceptionGroup)
 """What a client may meet while a front door or the database has just died."""
 
@@ -85,7 +87,8 @@ async def test_many_who_write_to_an_agent_through_all_replicas_get_numbers_of_th
             for door in doors * 10
         ]
         seqs = [sent["seq"] for sent in await asyncio.gather(*sending)]
-        assert (await waiting)["messages"]
+        async with asyncio.timeout(AT_ONCE_SECONDS):
+            assert (await waiting)["messages"]
         assert sorted(seqs) == list(range(1, len(sending) + 1))
         for door in doors:
             page = await door.call("fetch_agent_messages", agent_name="popular")
@@ -119,10 +122,11 @@ async def test_an_event_wakes_readers_at_every_replica_at_once(
         journals = await asyncio.gather(*(read(door) for door in doors))
     await check(replicas, run_id, journals, 3)
     # The runner speaks to one replica; had the others not been told, their readers would have
-    # got the event when their time was over.
+    # got the event when the replica looks again by itself, which it does every 5 seconds: with
+    # three seconds between two events, at least one of them later than this.
     assert len(lags) == 9
     record_property("event to reader", f"median {median(lags):.3f} s, most {max(lags):.3f} s")
-    assert max(lags) < WAIT_SECONDS / 4
+    assert max(lags) < AT_ONCE_SECONDS
 
 
 async def test_a_run_and_its_artifacts_are_the_same_through_any_replica(

@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import os
+import signal
 from datetime import datetime
 from typing import Any
 
@@ -9,7 +11,16 @@ import pytest
 
 from tests.e2e.agents import trivial
 from tests.e2e.checks import check_journal
-from tests.e2e.cluster import RUNS, Json, apply, eventually, get, kill_component, kubectl
+from tests.e2e.cluster import (
+    RUNS,
+    Json,
+    apply,
+    eventually,
+    get,
+    kill_component,
+    kubectl,
+    runner_of,
+)
 from tests.e2e.conftest import profile
 from tests.e2e.platform import Platform
 
@@ -46,6 +57,22 @@ async def asking(platform: Platform, idle: int = 600) -> str:
 async def without_a_pod(platform: Platform, run_id: str, attempt: int = 1) -> None:
     await eventually(lambda: get("pod", f"{run_id}-{attempt}"), lambda found: found is None, 90)
     assert await platform.phase(run_id) == "InputRequired"
+
+
+async def until_asked(run_id: str, question: str, attempt: int) -> Json:
+    """Wait until an attempt asks for that, and return the run's status."""
+
+    def is_asked(run: Json | None) -> bool:
+        status: Json = (run or {}).get("status", {})
+        asked = status.get("agent", {}).get("question", {}).get("text", "")
+        return (status.get("phase"), status.get("attempts"), question in asked) == (
+            "InputRequired", attempt, True,
+        )  # fmt: skip
+
+    run = await eventually(lambda: get("run", run_id), is_asked, 120)
+    assert run is not None
+    status: Json = run["status"]
+    return status
 
 
 async def answer_with_kubectl(run_id: str, words: str) -> None:
@@ -140,6 +167,68 @@ async def test_an_answer_is_neither_lost_nor_doubled_when_a_part_dies(
     assert (run["status"], run["attempts"]) == ("completed", 2), run
     check_journal(events, "completed")
     assert len(recalled(events)) == 2
+
+
+async def test_an_answer_whose_pod_is_gone_before_it_was_kept_is_given_again_once(
+    platform: Platform,
+) -> None:
+    run_id = await asking(platform)
+    await kubectl("delete", "pod", f"{run_id}-1", "-n", RUNS, "--wait=false")
+    await without_a_pod(platform, run_id)
+    again = json.dumps([["ask", "Again?"], ["recall"], ["say", "done"]])
+    await answer_with_kubectl(run_id, again)
+    status = await until_asked(run_id, "Again?", attempt=2)
+    assert status["agent"]["acknowledgedInput"] == 1
+    # Acknowledged, and in no snapshot: a runner that is stopped makes none as its pod goes.
+    os.kill(await runner_of(status["podUID"]), signal.SIGSTOP)
+    await kubectl("delete", "pod", f"{run_id}-2", "-n", RUNS, "--grace-period=0", "--force")
+    await until_asked(run_id, "Again?", attempt=3)
+    await answer_with_kubectl(run_id, "yes")
+    ended, events = await platform.door.finish(run_id)
+    assert (ended["status"], ended["attempts"]) == ("completed", 3), ended
+    check_journal(events, "completed")
+    assert len(recalled(events)) == 2, "the first prompt, and the answer once"
+
+
+async def test_a_call_whose_front_door_dies_is_repeated_and_answers_once(
+    platform: Platform,
+) -> None:
+    run_id = await asking(platform)
+    words = {"input_message": text(json.dumps([["recall"]])), "idempotency_key": "once"}
+    calling = asyncio.create_task(
+        platform.door.call("continue_run", run_id=run_id, wait_ms=30_000, **words)
+    )
+    await kill_component("mcp")
+    await asyncio.gather(calling, return_exceptions=True)
+    await platform.ready()
+    await platform.door.call("continue_run", run_id=run_id, **words)
+    run, events = await platform.door.finish(run_id)
+    assert (run["status"], run["attempts"]) == ("completed", 1), run
+    check_journal(events, "completed")
+    made = await get("run", run_id)
+    assert made is not None
+    assert len(made["spec"]["inputs"]) == 1
+    assert len(recalled(events)) == 2
+
+
+async def test_a_failed_run_goes_on_and_is_done_again(platform: Platform) -> None:
+    schema = {"type": "object", "required": ["n"]}
+    first = await platform.trivial(
+        ["say", "first"], ["fail", "no luck"],
+        profile=REMEMBERS, metadata={"ticket": 7}, output_schema=schema,
+    )  # fmt: skip
+    run, _ = await platform.door.finish(first)
+    assert (run["status"], run["reason"]) == ("failed", "ProviderError"), run
+    words = json.dumps([["recall"], ["say", '{"n": 7}']])
+    answer = await platform.door.call("continue_run", run_id=first, input_message=text(words))
+    run, events = await platform.door.finish(answer["run_id"])
+    assert (run["status"], run["metadata"]) == ("completed", {"ticket": 7}), run
+    assert run["result"]["structured"] == {"n": 7}
+    assert "first" in recalled(events)[0]
+    again = await platform.door.call("continue_run", run_id=first, from_start=True)
+    run, events = await platform.door.finish(again["run_id"])
+    assert (run["status"], said(events)) == ("failed", ["first"]), run
+    assert run["resumed_from_run_id"] == first
 
 
 async def test_a_completed_run_is_continued_by_another_with_its_memory(
