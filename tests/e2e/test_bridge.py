@@ -223,8 +223,8 @@ async def _read_up_to(client: Client, run_id: str, words: str) -> int:
 async def test_who_waits_hears_that_it_goes_on(laptop: Laptop) -> None:
     heard: list[str | None] = []
 
-    async def hear(done: float, total: float | None, words: str | None) -> None:
-        heard.append(words)
+    async def hear(progress: float, total: float | None, message: str | None) -> None:
+        heard.append(message)
 
     async with laptop.bridge() as client:
         run_id = await spawned(client, ["sleep", 600])
