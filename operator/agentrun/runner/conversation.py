@@ -102,6 +102,7 @@ class Conversation:
         origin: Origin | None = None,
     ) -> None:
         """Open the agent's session, with MCP servers, and say that the run has started."""
+        self._mapper.attempt = task.attempt
         if task.profile.permission_mode == ASK:
             self.agent.ask_with(self._leave.ask)
         if origin is not None:

@@ -27,7 +27,7 @@ _STRUCTURES = ("/raw_tool_use_result", "/arguments", "/result", "/error", "/chan
 _PROTECTED = frozenset({
     "/tool", "/tool_use_id", "/exit_code", "/status", "/is_error", "/interrupted",
     "/backend_session_id", "/thread_id", "/context_id", "/task_id", "/agent_url", "/agent_name",
-    "/conversation_id", "/artifact_refs", "/command", "/file_path",
+    "/conversation_id", "/message_id", "/artifact_refs", "/command", "/file_path",
 })  # fmt: skip
 # These are kept whole while anything else can go, but they have no bound of their own.
 _LAST_RESORT = ("/command", "/file_path", "/tool")

@@ -123,6 +123,58 @@ def test_secret_that_is_cut_by_a_pause_waits_for_its_end() -> None:
     assert [redactor.text(data["text"]) for _, data in mapper.flush()] == ["[redacted]!"]
 
 
+def said_by(drafts: list[Any], kind: str = "agent_message") -> dict[str, str]:
+    """Join the pieces of each message."""
+    whole: dict[str, str] = {}
+    for one, data in drafts:
+        if one == kind:
+            whole[data["message_id"]] = whole.get(data["message_id"], "") + data["text"]
+    return whole
+
+
+@pytest.mark.parametrize("kind", ["agent_message", "reasoning"])
+@pytest.mark.parametrize("given", ["msg_1", None])
+def test_pieces_of_a_message_join_to_what_was_said(given: str | None, kind: str) -> None:
+    mapper = Mapper(attempt=2)
+    update = "agent_message_chunk" if kind == "agent_message" else "agent_thought_chunk"
+    texts = ["Hello ", "\n\n", " \n", "world", "x" * 10_000, "\t", "\n" * 9000, "end"]
+    drafts = []
+    for text in texts:
+        drafts += mapper.feed(chunk(text, given, update)) + mapper.flush()
+    drafts += mapper.end_turn()
+    assert len(drafts) > 4
+    assert said_by(drafts, kind) == {given or "m2.1": "".join(texts)}
+
+
+def test_each_message_has_an_id_of_its_own() -> None:
+    mapper = Mapper()
+    tool = {"sessionUpdate": "tool_call", "toolCallId": "t1", "kind": "search"}
+    drafts = mapper.feed(chunk("first")) + mapper.feed({**tool, "status": "completed"})
+    drafts += mapper.feed(chunk("thought", kind="agent_thought_chunk"))
+    drafts += mapper.feed(chunk("second")) + mapper.feed(chunk("third", "msg_3"))
+    drafts += mapper.end_turn()
+    assert said_by(drafts) == {"m1.1": "first", "m1.3": "second", "msg_3": "third"}
+    assert said_by(drafts, "reasoning") == {"m1.2": "thought"}
+
+
+def test_message_goes_on_after_a_tool_with_the_white_space_before_it() -> None:
+    mapper, drafts = Mapper(), list[Any]()
+    tool = {"sessionUpdate": "tool_call", "toolCallId": "t1", "kind": "search"}
+    for update in (chunk("one", "m"), chunk("\n", "m"), {**tool, "status": "completed"}):
+        drafts += mapper.feed(update) + mapper.flush()
+    drafts += mapper.feed(chunk("two", "m")) + mapper.end_turn()
+    assert said_by(drafts) == {"m": "one\ntwo"}
+    assert mapper.feed(chunk(" \n", "n")) + mapper.end_turn() == []
+
+
+def test_white_space_before_a_large_text_is_kept() -> None:
+    mapper, large = Mapper(), a_stored_text(16_000_000)
+    drafts = mapper.feed(chunk("one", "m")) + mapper.flush() + mapper.feed(chunk("\n", "m"))
+    drafts += mapper.feed(chunk(large, "m"))
+    assert [data["text"] for _, data in drafts] == ["one", "\n", large]
+    assert {data["message_id"] for _, data in drafts} == {"m"}
+
+
 def test_plan_becomes_a_checklist() -> None:
     entries = [
         {"content": "look", "status": "completed", "priority": "high"},
