@@ -49,6 +49,9 @@ What to do next: [clients.md](clients.md) connects a client; `agentrun mcp --che
 AgentRun is reached.
 """
 
+_MORE = {"poll_events": "[events.md](events.md) says what `data` holds, by the event's type."}
+"""What is said below a tool's tables."""
+
 
 class _Nowhere:
     """A cluster that is not asked anything: the tools are described, not called."""
@@ -100,6 +103,7 @@ def _section(tool: Tool) -> str:
     parts += ["Answer:", "", *_table("field", answer), ""]
     for name, inner in {**given.inner, **answer.inner}.items():
         parts += [f"`{name}`: {inner.text}", "", *_table("field", inner), ""]
+    parts += [_MORE[tool.name], ""] if tool.name in _MORE else []
     return "\n".join(parts)
 
 

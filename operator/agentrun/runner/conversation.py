@@ -102,6 +102,7 @@ class Conversation:
         origin: Origin | None = None,
     ) -> None:
         """Open the agent's session, with MCP servers, and say that the run has started."""
+        self._mapper.attempt = task.attempt
         if task.profile.permission_mode == ASK:
             self.agent.ask_with(self._leave.ask)
         if origin is not None:
@@ -147,7 +148,7 @@ class Conversation:
                     if failure.reason is not Reason.AUTH_REQUIRED:
                         raise
                     if has_key:
-                        raise self._refused_key(task, failure) from failure
+                        raise _refused_key(task, failure) from failure
                     await self._wait_for_leave(failure)
                     prompt = self._asked
         except Expired:
@@ -277,14 +278,6 @@ class Conversation:
         said = self._mapper.answer or end.final_response
         return replace(end, structured=structured, final_response=said)
 
-    def _refused_key(self, task: Task, failure: Failure) -> Failure:
-        """Say which key the provider does not take: waiting would not change it."""
-        key = task.profile.provider.key_secret
-        where = f"Secret {key.name}, key {key.key}" if key else "the profile's Secret"
-        text = f"The model's provider refuses the key in {where}: {failure.message}"
-        self._journal.add(EventType.AUTH_REQUIRED, {"text": text})
-        return Failure(Reason.AUTH_REQUIRED, text)
-
     async def _wait_for_leave(self, failure: Failure) -> None:
         """Ask a person for other credentials, and wait until they say that there are some."""
         text = f"The model's provider refuses the agent's credentials: {failure.message}"
@@ -318,3 +311,11 @@ class Conversation:
     def _add(self, drafts: list[tuple[EventType, dict[str, Any]]]) -> None:
         for kind, data in drafts:
             self._journal.add(kind, data)
+
+
+def _refused_key(task: Task, failure: Failure) -> Failure:
+    """Say which key the provider does not take: waiting would not change it."""
+    key = task.profile.provider.key_secret
+    where = f"Secret {key.name}, key {key.key}" if key else "the profile's Secret"
+    text = f"The model's provider refuses the key in {where}: {failure.message}"
+    return Failure(Reason.AUTH_REQUIRED, text)

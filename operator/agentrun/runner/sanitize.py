@@ -27,7 +27,7 @@ _STRUCTURES = ("/raw_tool_use_result", "/arguments", "/result", "/error", "/chan
 _PROTECTED = frozenset({
     "/tool", "/tool_use_id", "/exit_code", "/status", "/is_error", "/interrupted",
     "/backend_session_id", "/thread_id", "/context_id", "/task_id", "/agent_url", "/agent_name",
-    "/conversation_id", "/artifact_refs", "/command", "/file_path",
+    "/conversation_id", "/message_id", "/artifact_refs", "/command", "/file_path",
 })  # fmt: skip
 # These are kept whole while anything else can go, but they have no bound of their own.
 _LAST_RESORT = ("/command", "/file_path", "/tool")
@@ -141,15 +141,13 @@ def _extract_stored(work: _Work, pointer: str, text: StoredText) -> None:
 
 
 def _extract(work: _Work, pointer: str, text: str, media_type: str, **more: int) -> None:
-    suffix = ".txt" if media_type == "text/plain" else ".json"
-    stem = re.sub(r"[^A-Za-z0-9._-]", "_", pointer.strip("/").replace("/", "."))[:100]
-    name = f"{work.prefix}/{stem.lstrip('._-') or 'data'}{suffix}"
-    if any(blob.name == name for blob in work.blobs):
-        name = f"{name.removesuffix(suffix)}-{len(work.blobs)}{suffix}"
-    work.blobs.append(Blob(name, text, media_type))
+    blob = next((one for one in work.blobs if one.text is text), None)
+    if blob is None:
+        blob = Blob(_name(work, pointer, media_type), text, media_type)
+        work.blobs.append(blob)
     work.refs[pointer] = {
         "field_path": pointer,
-        "relpath": name,
+        "relpath": blob.name,
         "mime": media_type,
         "encoding": "utf-8",
         "total_bytes": len(text) if text.isascii() else len(text.encode()),
@@ -157,6 +155,15 @@ def _extract(work: _Work, pointer: str, text: str, media_type: str, **more: int)
         "chunk_count": 1,
         "truncated": True,
     }
+
+
+def _name(work: _Work, pointer: str, media_type: str) -> str:
+    suffix = ".txt" if media_type == "text/plain" else ".json"
+    stem = re.sub(r"[^A-Za-z0-9._-]", "_", pointer.strip("/").replace("/", "."))[:100]
+    name = f"{work.prefix}/{stem.lstrip('._-') or 'data'}{suffix}"
+    if any(blob.name == name for blob in work.blobs):
+        return f"{name.removesuffix(suffix)}-{len(work.blobs)}{suffix}"
+    return name
 
 
 def _summary(value: dict[str, Any] | list[Any]) -> dict[str, Any]:

@@ -118,7 +118,7 @@ async def test_idle_run_ends_its_pod_and_another_goes_on_with_the_answer(tmp_pat
     origin = a_repository(tmp_path / "origin.git")
     gateway = a_gateway(
         ["run", "echo half > half.txt; git add half.txt; git commit -qm half"],
-        ["run", "echo kept > loose.txt"], ["ask", "the rest"],
+        ["run", "echo kept > loose.txt"], ["say", "half"], ["ask", "the rest"],
         ["run", "git log --format=%s; git status --short; cat loose.txt"], ["recall"],
         workspace={"git": {"url": f"file://{origin}"}}, profile_spec=ASK,
     )  # fmt: skip
@@ -141,6 +141,9 @@ async def test_idle_run_ends_its_pod_and_another_goes_on_with_the_answer(tmp_pat
     shown = again.data("command_finished")[0]["output"]
     assert shown.splitlines() == ["half", "first", "?? loose.txt", "kept"]
     assert "input_required" not in again.types
+    ids = [{said["message_id"] for said in one.data("agent_message")} for one in (gateway, again)]
+    assert [bool(one) for one in ids] == [True, True]
+    assert not ids[0] & ids[1]
     assert "The answer is:\\\\nYes" in texts(again)
     assert "half.txt" in texts(again)
     assert again.outcome.result is not None

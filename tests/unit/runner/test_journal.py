@@ -185,9 +185,11 @@ async def test_text_in_a_file_becomes_a_blob_that_outlives_the_file(tmp_path: Pa
     async with shipping(tmp_path / "spool") as (journal, gateway):
         path = tmp_path / "text"
         path.write_text("x" * 100_000)
-        text = StoredText.of("x" * 5000, path, 100_000, 100_000, "text/plain")
+        text, other = (
+            StoredText.of("x" * 5000, path, 100_000, 100_000, "text/plain") for _ in range(2)
+        )
         gateway.answers = [Unavailable("away")]
-        journal.add(EventType.COMMAND_FINISHED, {"output": text, "stdout": text})
+        journal.add(EventType.COMMAND_FINISHED, {"output": text, "stdout": other, "again": text})
         path.unlink()
         await journal.drained()
     names = [f"artifacts/000001-command_finished-1/{name}.txt" for name in ("stdout", "output")]

@@ -8,6 +8,7 @@ import pytest
 
 from agentrun.runner.acp.mapping import MAX_OPEN_TOOLS, Mapper
 from agentrun.runner.redact import Redactor
+from agentrun.runner.sanitize import sanitize
 from agentrun.runner.stored_text import StoredText
 
 FIXTURES = Path(__file__).parent / "fixtures"
@@ -121,6 +122,58 @@ def test_secret_that_is_cut_by_a_pause_waits_for_its_end() -> None:
     assert [data["text"] for _, data in mapper.flush()] == ["the key is "]
     mapper.feed(chunk("t-value!", "m1"))
     assert [redactor.text(data["text"]) for _, data in mapper.flush()] == ["[redacted]!"]
+
+
+def said_by(drafts: list[Any], kind: str = "agent_message") -> dict[str, str]:
+    """Join the pieces of each message."""
+    whole: dict[str, str] = {}
+    for one, data in drafts:
+        if one == kind:
+            whole[data["message_id"]] = whole.get(data["message_id"], "") + data["text"]
+    return whole
+
+
+@pytest.mark.parametrize("kind", ["agent_message", "reasoning"])
+@pytest.mark.parametrize("given", ["msg_1", None])
+def test_pieces_of_a_message_join_to_what_was_said(given: str | None, kind: str) -> None:
+    mapper = Mapper(attempt=2)
+    update = "agent_message_chunk" if kind == "agent_message" else "agent_thought_chunk"
+    texts = ["Hello ", "\n\n", " \n", "world", "x" * 10_000, "\t", "\n" * 9000, "end"]
+    drafts = []
+    for text in texts:
+        drafts += mapper.feed(chunk(text, given, update)) + mapper.flush()
+    drafts += mapper.end_turn()
+    assert len(drafts) > 4
+    assert said_by(drafts, kind) == {given or "m2.1": "".join(texts)}
+
+
+def test_each_message_has_an_id_of_its_own() -> None:
+    mapper = Mapper()
+    tool = {"sessionUpdate": "tool_call", "toolCallId": "t1", "kind": "search"}
+    drafts = mapper.feed(chunk("first")) + mapper.feed({**tool, "status": "completed"})
+    drafts += mapper.feed(chunk("thought", kind="agent_thought_chunk"))
+    drafts += mapper.feed(chunk("second")) + mapper.feed(chunk("third", "msg_3"))
+    drafts += mapper.end_turn()
+    assert said_by(drafts) == {"m1.1": "first", "m1.3": "second", "msg_3": "third"}
+    assert said_by(drafts, "reasoning") == {"m1.2": "thought"}
+
+
+def test_message_goes_on_after_a_tool_with_the_white_space_before_it() -> None:
+    mapper, drafts = Mapper(), list[Any]()
+    tool = {"sessionUpdate": "tool_call", "toolCallId": "t1", "kind": "search"}
+    for update in (chunk("one", "m"), chunk("\n", "m"), {**tool, "status": "completed"}):
+        drafts += mapper.feed(update) + mapper.flush()
+    drafts += mapper.feed(chunk("two", "m")) + mapper.end_turn()
+    assert said_by(drafts) == {"m": "one\ntwo"}
+    assert mapper.feed(chunk(" \n", "n")) + mapper.end_turn() == []
+
+
+def test_white_space_before_a_large_text_is_kept() -> None:
+    mapper, large = Mapper(), a_stored_text(16_000_000)
+    drafts = mapper.feed(chunk("one", "m")) + mapper.flush() + mapper.feed(chunk("\n", "m"))
+    drafts += mapper.feed(chunk(large, "m"))
+    assert [data["text"] for _, data in drafts] == ["one", "\n", large]
+    assert {data["message_id"] for _, data in drafts} == {"m"}
 
 
 def test_plan_becomes_a_checklist() -> None:
@@ -355,35 +408,108 @@ def test_structure_that_could_not_be_read_is_kept() -> None:
     assert drafts[-1][0] == "tool_finished"
 
 
+CODEXS_CALL = {
+    # As codex-acp 2.6.0 sends it.
+    "sessionUpdate": "tool_call",
+    "toolCallId": "exec-1",
+    "kind": "execute",
+    "title": "mcp.stock.stock_of",
+    "status": "in_progress",
+    "rawInput": {"server": "stock", "tool": "stock_of", "arguments": {"article": "nut"}},
+    "_meta": {"is_mcp_tool_call": True},
+}
+END = {"sessionUpdate": "tool_call_update", "toolCallId": "exec-1", "status": "completed"}
+PIECES = [{"type": "text", "text": "21 pieces"}]
+
+
 @pytest.mark.parametrize(
     ("raw", "said"),
     [
-        (
-            {"result": {"content": [{"type": "text", "text": "21 pieces"}]}, "error": None},
-            "21 pieces",
+        pytest.param({"result": {"content": PIECES}, "error": None}, "21 pieces", id="text"),
+        pytest.param(
+            {"result": {"content": [], "structuredContent": {"pieces": 21}}, "error": None}, "",
+            id="structure",
         ),
-        ({"result": None, "error": {"message": "no such article"}}, "no such article"),
+        pytest.param({"result": None, "error": {"message": "none"}}, "none", id="error"),
     ],
-)
+)  # fmt: skip
 def test_a_tool_of_an_mcp_server_is_no_command_though_codex_says_so(
     raw: dict[str, Any], said: str
 ) -> None:
     mapper = Mapper()
-    # As codex-acp 2.6.0 sends them.
-    call = {
-        "sessionUpdate": "tool_call",
-        "toolCallId": "exec-1",
-        "kind": "execute",
-        "title": "mcp.stock.stock_of",
-        "status": "in_progress",
-        "rawInput": {"server": "stock", "tool": "stock_of", "arguments": {"article": "nut"}},
-        "_meta": {"is_mcp_tool_call": True},
-    }
-    end = {"sessionUpdate": "tool_call_update", "toolCallId": "exec-1", "status": "completed"}
-    [(kind, started)] = mapper.feed(call)
+    [(kind, started)] = mapper.feed(CODEXS_CALL)
     assert kind.value == "tool_started"
     assert (started["server"], started["tool"]) == ("stock", "stock_of")
     assert started["arguments"] == {"article": "nut"}
-    [(kind, finished)] = mapper.feed({**end, "rawOutput": raw})
+    [(kind, finished)] = mapper.feed({**END, "rawOutput": raw})
     assert kind.value == "tool_finished"
     assert (finished["tool"], finished["output"]) == ("stock_of", said)
+    assert finished["arguments"] == {"article": "nut"}
+    assert {"result": finished["result"], "error": finished["error"]} == raw
+
+
+@pytest.mark.parametrize("raw", [PIECES, "21 pieces", None], ids=["blocks", "text", "nothing"])
+def test_claudes_tool_of_an_mcp_server_is_told_as_one(raw: Any) -> None:
+    mapper = Mapper()
+    # As claude-agent-acp 0.101.0 sends them.
+    call = {
+        "sessionUpdate": "tool_call", "toolCallId": "exec-1", "name": "mcp__stock__stock_of",
+        "kind": "other", "title": "mcp__stock__stock_of", "status": "pending",
+    }  # fmt: skip
+    [(_, started)] = mapper.feed({**call, "rawInput": {"article": "nut"}})
+    assert (started["server"], started["tool"]) == ("stock", "mcp__stock__stock_of")
+    assert started["input"] == started["arguments"] == {"article": "nut"}
+    [(_, finished)] = mapper.feed({**END, "rawOutput": raw, "content": content_of(PIECES)})
+    assert (finished["server"], finished["output"]) == ("stock", "21 pieces")
+    assert finished["arguments"] == {"article": "nut"}
+    assert (finished["result"], finished["error"]) == ({"content": PIECES}, None)
+    mapper.feed(call)
+    failed = mapper.feed({**END, "status": "failed", "rawOutput": "no such article"})[-1][1]
+    assert (failed["result"], failed["error"]) == (None, {"message": "no such article"})
+
+
+def content_of(blocks: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{"type": "content", "content": block} for block in blocks]
+
+
+def test_call_of_an_mcp_server_that_is_cut_off_has_no_answer() -> None:
+    mapper = Mapper()
+    mapper.feed(CODEXS_CALL)
+    [(_, finished)] = mapper.end_turn()
+    assert (finished["result"], finished["error"]) == (None, None)
+    assert finished["arguments"] == {"article": "nut"}
+
+
+def test_large_answer_of_an_mcp_server_is_kept_once() -> None:
+    mapper, large = Mapper(), a_stored_text(16_000_000)
+    mapper.feed(CODEXS_CALL)
+    result = {"content": [{"type": "text", "text": large}]}
+    [(_, finished)] = mapper.feed({**END, "rawOutput": {"result": result, "error": None}})
+    assert finished["output"] is finished["result"]["content"][0]["text"] is large
+    small, blobs = sanitize(finished, "artifacts/000001-tool_finished-1")
+    assert [blob.text for blob in blobs] == [large]
+    refs = small["artifact_refs"]
+    assert refs["/output"]["relpath"] == refs["/result/content/0/text"]["relpath"] == blobs[0].name
+
+
+@pytest.mark.parametrize("kind", ["search", "execute"])
+@pytest.mark.parametrize(
+    ("raw", "content", "is_given"),
+    [
+        pytest.param({"matches": [1, 2]}, None, True, id="no-known-key"),
+        pytest.param({"error": {"code": 3}}, None, True, id="known-key-of-another-type"),
+        pytest.param([{"line": 1}], None, True, id="list"),
+        pytest.param(0, None, True, id="number"),
+        pytest.param({"matches": [1]}, content_of(PIECES), False, id="text-as-well"),
+        pytest.param({"output": "", "exit_code": 0}, None, False, id="nothing-more"),
+        pytest.param({}, None, False, id="nothing"),
+    ],
+)
+def test_what_a_tool_returns_without_a_text_is_given_as_it_is(
+    raw: Any, content: Any, is_given: bool, kind: str
+) -> None:
+    tool = {"sessionUpdate": "tool_call", "toolCallId": "t1", "kind": kind, "title": "find"}
+    finished = Mapper().feed({**tool, "status": "completed", "rawOutput": raw, "content": content})
+    data = finished[-1][1]
+    assert data["output"] == ("21 pieces" if content else "")
+    assert data.get("raw_tool_use_result") == (raw if is_given else None)

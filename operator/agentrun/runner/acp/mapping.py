@@ -45,11 +45,17 @@ class Mapper:
     safe_length: Callable[[str], int] = len
     """How much of a text can go without cutting a secret that is just beginning."""
     workspace: str = "/workspace"
+    attempt: int = 1
+    """Which of the run's attempts it is: each numbers the messages that the agent does not name."""
     cost: dict[str, Any] | None = None
     """What the agent last said the conversation costs."""
     _speech: Speech | None = None
     _said: Speech | None = None
     """The agent's last message."""
+    _messages: int = 0
+    """How many messages and thoughts the agent has not named."""
+    _rests: dict[EventType, tuple[str, str]] = field(default_factory=dict)
+    """The last message and the last thought, with the white space at their ends."""
     _tools: dict[str, Tool] = field(default_factory=dict)
     """The tools that have not finished, oldest first."""
     _finished: dict[str, None] = field(default_factory=dict)
@@ -110,7 +116,11 @@ class Mapper:
     def end_speech(self) -> list[Draft]:
         """End the message that is being said, and return what is left of it."""
         speech, self._speech = self._speech, None
-        return speech.flush(len) if speech else []
+        if speech is None:
+            return []
+        drafts = speech.flush(len)
+        self._rests[speech.kind] = (speech.given_id, speech.waiting)
+        return drafts
 
     def end_turn(self) -> list[Draft]:
         """End everything that is under way: each tool that has started also finishes."""
@@ -130,14 +140,22 @@ class Mapper:
         if not text:
             return []
         drafts: list[Draft] = []
-        message_id = str(update.get("messageId"))[:_ID]
+        given_id = str(update.get("messageId") or "")[:_ID]
         speech = self._speech
-        if speech is None or (speech.kind, speech.message_id) != (kind, message_id):
+        if speech is None or (speech.kind, speech.given_id) != (kind, given_id):
             drafts += self.end_speech()
-            speech = self._speech = Speech(kind, message_id)
+            speech = self._speech = self._begin(kind, given_id)
         if kind is EventType.AGENT_MESSAGE:
             self._said = speech
         return [*drafts, *speech.add(text, self.safe_length)]
+
+    def _begin(self, kind: EventType, given_id: str) -> Speech:
+        """Begin a message, or go on with one that something else came between."""
+        if not given_id:
+            self._messages += 1
+            return Speech(kind, f"m{self.attempt}.{self._messages}")
+        last_id, rest = self._rests.get(kind, ("", ""))
+        return Speech(kind, given_id, given_id, rest if last_id == given_id else "")
 
     def _tool(self, update: Update) -> list[Draft]:
         tool_id = str(update.get("toolCallId") or "")[:_ID]

@@ -1,8 +1,9 @@
 """
 What an agent says, while it says it.
 
-Messages and thoughts come in chunks of any size. Events are made of as many as fit well into one;
-the whole of a message is kept as well, for the end of the turn, up to a bound.
+Messages and thoughts come in chunks of any size. Events are made of as many as fit well into one,
+and name the message, so that whoever joins them has what the agent said. The whole of a message
+is kept as well, for the end of the turn, up to a bound.
 """
 
 from collections.abc import Callable
@@ -25,6 +26,8 @@ class Speech:
 
     kind: EventType
     message_id: str
+    given_id: str = ""
+    """What the agent itself calls it; empty if it gives it no id."""
     waiting: str = ""
     """What no event has said yet."""
     left_out: int = 0
@@ -47,15 +50,23 @@ class Speech:
         if self.kind is EventType.AGENT_MESSAGE:
             self._keep(text, safe_length)
         if isinstance(text, StoredText):
-            return [*self.flush(len), (self.kind, {"text": text})]
+            return [*self._take(len(self.waiting)), self._draft(text)]
         self.waiting += text
         return self.flush(safe_length) if len(self.waiting) >= FLUSH_CHARACTERS else []
 
     def flush(self, safe_length: Callable[[str], int]) -> list[Draft]:
-        """Return what no event has said yet, as far as it can go."""
+        """Return what no event has said yet, as far as it can go. White space alone waits."""
         length = safe_length(self.waiting)
+        if not self.waiting[:length].strip() and length < FLUSH_CHARACTERS:
+            return []
+        return self._take(length)
+
+    def _take(self, length: int) -> list[Draft]:
         text, self.waiting = self.waiting[:length], self.waiting[length:]
-        return [(self.kind, {"text": text})] if text.strip() else []
+        return [self._draft(text)] if text else []
+
+    def _draft(self, text: str) -> Draft:
+        return self.kind, {"text": text, "message_id": self.message_id}
 
     def _keep(self, text: str, safe_length: Callable[[str], int]) -> None:
         self._total += text.total_chars if isinstance(text, StoredText) else len(text)

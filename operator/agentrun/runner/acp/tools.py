@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from agentrun.api.events import EventType
+from agentrun.runner.acp.mcp_calls import Call, answer_of, call_of, codexs_call, texts_of_answer
 from agentrun.runner.acp.output import FLUSH_CHARACTERS, Output, join, texts_of
 from agentrun.runner.stored_text import StoredText
 
@@ -32,7 +33,8 @@ _BOUNDED = frozenset({"title", "rawInput", "content", "rawOutput", "claudeCode"}
 _EXIT_CODE = re.compile(
     r"^\s*(?:Error: )?Exit code:? (\d+)|\bCommand exited with code: (\d+)\s*\Z", re.IGNORECASE
 )
-_GEMINIS_MCP_TOOL = re.compile(r"([\w.-]{1,200}) \(([\w.-]{1,200}) MCP Server\)")
+_OUTPUTS = ("formatted_output", "aggregated_output", "output", "stdout", "error")
+_EXIT_CODES = ("exit_code", "exitCode")
 
 
 @dataclass
@@ -68,6 +70,15 @@ class Tool:
     def is_command(self) -> bool:
         """Whether it runs a command in a shell."""
         return self.kind == "execute" and not self.is_mcp
+
+    @property
+    def call(self) -> Call | None:
+        """What it calls, if it is a tool of an MCP server."""
+        if self.is_mcp:
+            return codexs_call(self.input, self.title)
+        if self.is_command:
+            return None
+        return call_of(self.name, self.title, self.input)
 
     @property
     def is_error(self) -> bool:
@@ -159,11 +170,8 @@ class Tool:
         if self.is_command:
             command = self.command or self.title
             return {"command": command, "tool": self.name or "shell", "tool_use_id": self.id}
-        if self.is_mcp:
-            server, tool = (str(self.input.get(key) or "")[:_NAME] for key in ("server", "tool"))
-            return {"server": server, "tool": tool or self.title, "tool_use_id": self.id}
-        if not self.name and (said := _GEMINIS_MCP_TOOL.fullmatch(self.title)):
-            return {"server": said[2], "tool": said[1], "tool_use_id": self.id}
+        if call := self.call:
+            return {"server": call.server, "tool": call.tool, "tool_use_id": self.id}
         return {"tool": self.name or self.title or self.kind or "tool", "tool_use_id": self.id}
 
     def _start(self) -> Draft:
@@ -171,14 +179,17 @@ class Tool:
         if self.is_command:
             data |= _present(cwd=self.input.get("cwd"), description=self.input.get("description"))
             return EventType.COMMAND_STARTED, data
+        if call := self.call:
+            data |= _present(arguments=call.arguments)
         if self.is_mcp:
-            return EventType.TOOL_STARTED, data | {"arguments": _dict(self.input.get("arguments"))}
+            return EventType.TOOL_STARTED, data
         return EventType.TOOL_STARTED, data | {"input": self.input, "title": self.title}
 
     def _finish(self) -> Draft:
         self.finished = True
         output = self._output()
         data: dict[str, Any] = {**self._names(), "status": self.status, "output": output}
+        data |= self._returned(output)
         if not self.is_command:
             data |= {"title": self.title, "is_error": self.is_error, **self._parts()}
             return EventType.TOOL_FINISHED, data
@@ -201,12 +212,24 @@ class Tool:
         if isinstance(raw, str):
             return raw
         if self.is_mcp:
-            return join(_mcp_texts(_dict(raw)))
-        for name in ("formatted_output", "aggregated_output", "output", "stdout", "error"):
+            return join(texts_of_answer(_dict(raw)))
+        for name in _OUTPUTS:
             text = _dict(raw).get(name)
             if isinstance(text, str) and text:
                 return text
         return join(texts_of(self.content))
+
+    def _returned(self, output: str) -> dict[str, Any]:
+        """Give what it returned beside its texts, or where it has none."""
+        raw = self.raw_output
+        if call := self.call:
+            answer = answer_of(raw, self.content, self.is_error, output)
+            return _present(arguments=call.arguments) | answer
+        parts = [raw]
+        if isinstance(raw, dict):
+            parts = [value for key, value in raw.items() if key not in _EXIT_CODES]
+        is_told = output or all(part in (None, "", []) for part in parts)
+        return {} if is_told else {"raw_tool_use_result": raw}
 
     def _parts(self) -> dict[str, Any]:
         """Name the texts one by one that are too large to be joined."""
@@ -218,8 +241,8 @@ class Tool:
         if self.exit_code is not None:
             return self.exit_code
         raw = _dict(self.raw_output)
-        codes = (raw.get("exit_code"), raw.get("exitCode"), _dict(raw.get("metadata")).get("exit"))
-        for code in codes:
+        codes = [raw.get(name) for name in _EXIT_CODES]
+        for code in (*codes, _dict(raw.get("metadata")).get("exit")):
             if isinstance(code, int):
                 return code
         said = _EXIT_CODE.search(output)
@@ -277,16 +300,6 @@ class _Trimmer:
 
 
 _NOTE = {"type": "content", "content": {"type": "text", "text": _LEFT_OUT}}
-
-
-def _mcp_texts(raw: dict[str, Any]) -> list[str]:
-    """List the texts of an MCP tool's result, or of its error."""
-    content = _dict(raw.get("result")).get("content")
-    blocks = content if isinstance(content, list) else []
-    error = raw.get("error")
-    said = _dict(error).get("message") if isinstance(error, dict) else error
-    texts = (*(_dict(block).get("text") for block in blocks), said)
-    return [text for text in texts if isinstance(text, str) and text]
 
 
 def changes_of(tool: Tool, workspace: str) -> list[dict[str, Any]]:
