@@ -2,10 +2,12 @@
 
 import asyncio
 import random
+import re
 from dataclasses import replace
 
 import pytest
 
+from dev.failures import find
 from dev.front_door import ToolFailed
 from tests.e2e.agents import script
 from tests.e2e.checks import check_journal
@@ -146,6 +148,7 @@ async def test_deleting_a_live_run_ends_it(platform: Platform) -> None:
     await kubectl("delete", "run", run_id, "-n", RUNS)
     run, events = await platform.door.finish(run_id)
     assert (run["status"], run["reason"]) == ("cancelled", "Deleted")
+    assert re.search(find("run-deleted").message, run["message"])
     assert processes_of(uid) == []
     check_journal(events, "cancelled")
 

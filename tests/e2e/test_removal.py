@@ -1,11 +1,13 @@
 """Removing the product, or parts of what it stands on: nothing hangs, and what is kept is found."""
 
 import json
+import re
 from collections.abc import Iterator
 
 import pytest
 
 from dev import product
+from dev.failures import find
 from tests.e2e.checks import check_journal
 from tests.e2e.cluster import Json, eventually, get, items, kubectl
 from tests.e2e.installations import FRONT_DOOR, OPERATOR, Installation
@@ -83,6 +85,7 @@ async def ends(installation: Installation, expected: dict[str, str]) -> None:
             check_journal(events, status)
             if status == "cancelled":
                 assert run["reason"] == "Deleted", run
+                assert re.search(find("namespace-deleted").message, run["message"]), run
 
 
 async def test_uninstalling_leaves_runs_alone_and_another_installation_takes_them_up(
