@@ -20,6 +20,9 @@ down() {
 }
 trap down EXIT
 
+# Also what only some tests need: no test's time is to be spent on building it.
+python -m dev tools >/dev/null
+
 for name in $first $second; do
   export AGENTRUN_CLUSTER=$name
   python -m dev up
