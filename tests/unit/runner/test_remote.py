@@ -18,6 +18,7 @@ from agentrun.api.v1alpha1 import AgentState, Input, OutcomeState
 from dev.a2a.script import Scripted
 from dev.a2a.server import Kind, make_app
 from tests.unit.runner.harness import (
+    RUN,
     FakeGateway,
     Pod,
     a_gateway,
@@ -266,6 +267,18 @@ async def test_parts_of_a_message_reach_the_agent_as_they_are(tmp_path: Path) ->
         async with a_pod(tmp_path, gateway) as it:
             await it.ended()
     assert told(agent) == ["see here\nlook"]
+
+
+async def test_each_message_has_its_own_metadata(tmp_path: Path) -> None:
+    first = {"role": "user", "parts": [{"type": "text", "text": "x"}], "metadata": {"of": "task"}}
+    async with remote() as agent:
+        gateway = asks(agent.url, ["ask", "which one?"], inputMessage=first)
+        answer = {"parts": [{"type": "text", "text": "this"}], "metadata": {"of": "answer"}}
+        gateway.inputs = [Input(seq=1, message=AgentMessage.model_validate(answer))]
+        async with a_pod(tmp_path, gateway) as it:
+            await it.ended()
+    assert [one["of"] for one in agent.executor.metadata] == ["task", "answer"]
+    assert {one["agentrun"]["run_id"] for one in agent.executor.metadata} == {RUN}
 
 
 async def test_bearer_is_sent_and_never_told(tmp_path: Path) -> None:

@@ -160,7 +160,9 @@ class RemoteConversation:
         if own is None:
             await self._announce_prompt()
             instructions = task.profile.instructions if is_new else None
-            await follower.turn(self._message(_first_parts(task, instructions), task))
+            parts, told = _first_parts(task, instructions), task.spec.input_message
+            metadata = told.metadata if told else None
+            await follower.turn(self._message(parts, task, metadata))
         elif self._mapper.state in WAITING and own.question is not None:
             await self._answer(follower, task, own.question, was_asked=True)
         else:
@@ -199,7 +201,8 @@ class RemoteConversation:
         self.prompt_sent = True
         self._mapper.begin_turn(new_task=False)
         await self._questions.taken(answer)
-        await follower.turn(self._message(parts_of(answer.message), task))
+        said = answer.message
+        await follower.turn(self._message(parts_of(said), task, said.metadata))
 
     def _question(self) -> Question:
         is_auth = WAITING[self._mapper.state] is EventType.AUTH_REQUIRED
@@ -245,9 +248,9 @@ class RemoteConversation:
         more["remote_ref"] = RemoteRef.model_validate(ref)
         await self._reporter.update(state=state, session_id=session, **more)
 
-    def _message(self, parts: list[Raw], task: Task) -> Raw:
+    def _message(self, parts: list[Raw], task: Task, metadata: Raw | None = None) -> Raw:
         ids = (self._mapper.context_id, self._mapper.task_id)
-        return build_message(uuid.uuid4().hex, parts, task, *ids)
+        return build_message(uuid.uuid4().hex, parts, task, *ids, metadata)
 
     def _add(self, drafts: list[tuple[EventType, Raw]]) -> None:
         for kind, data in drafts:
