@@ -89,13 +89,16 @@ async def test_task_is_followed_to_its_end(tmp_path: Path, kind: dict[str, Any])
     assert gateway.types[0] == "run_started"
     assert "+ artifact report\n" in log
     assert gateway.types[-1] == "run_completed"
-    assert gateway.data("run_completed")[0]["final_response"] == "all is well"
+    end = gateway.data("run_completed")[0]
+    assert end["final_response"] == "all is well"
+    assert end["artifacts"] == [{"artifact_id": "report", "name": "report"}]
     assert [one["text"] for one in gateway.data("artifact_added")] == ["all is well"]
     assert "I begin" in [one["text"] for one in gateway.data("agent_message")]
     ref = gateway.data("status_changed")[-1]["remote_ref"]
     assert ref["agent_name"] == "scripted"
     assert ref["agent_url"] == agent.url
     assert ref["task_id"]
+    assert {end[key] == ref[key] for key in ("agent_url", "context_id", "task_id")} == {True}
     reported = gateway.states[-1].remote_ref
     assert reported is not None
     assert reported.task_id == ref["task_id"]
@@ -321,6 +324,7 @@ async def test_agent_that_cannot_be_reached_is_named(tmp_path: Path) -> None:
     assert gateway.outcome is not None
     assert gateway.outcome.reason == "ProviderError"
     assert "http://127.0.0.1:9/.well-known/agent-card.json" in (gateway.outcome.message or "")
+    assert gateway.data("run_failed")[0]["agent_url"] == "http://127.0.0.1:9"
 
 
 async def test_large_artifact_becomes_a_blob_and_memory_stays_small(tmp_path: Path) -> None:

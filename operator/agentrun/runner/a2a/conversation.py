@@ -17,7 +17,7 @@ from agentrun.runner.a2a.cancelling import Canceller
 from agentrun.runner.a2a.client import Remote, connect
 from agentrun.runner.a2a.config import read_config
 from agentrun.runner.a2a.credentials import Given, choose
-from agentrun.runner.a2a.ending import check_structured, end_of
+from agentrun.runner.a2a.ending import check_structured, end_of, last_words
 from agentrun.runner.a2a.errors import RemoteError
 from agentrun.runner.a2a.following import Follower
 from agentrun.runner.a2a.mapping import WAITING, Mapper
@@ -86,6 +86,10 @@ class RemoteConversation:
         """The newest task's id there."""
         return self._mapper.task_id or ""
 
+    def last_words(self, state: OutcomeState) -> Raw:
+        """Return what the last event of a run that ends so says of the task."""
+        return last_words(self._mapper, state)
+
     @property
     def stop_words(self) -> str:
         """What became of the remote task when the run was told to stop."""
@@ -113,6 +117,7 @@ class RemoteConversation:
     ) -> None:
         """Read the agent's card, find an earlier task again, and say that the run has started."""
         config = read_config(task.spec.backend_config, self._given.key_url)
+        self._mapper.agent_url = config.agent_url
         headers = choose(self._given, config)
         self._remote = remote = await self._stack.enter_async_context(connect(config, headers))
         self._mapper = mapper = Mapper(config.agent_url, remote.name)

@@ -25,6 +25,15 @@ def end_of(task: Mapper) -> End:
     return End(OutcomeState.COMPLETED, Reason.COMPLETED, "", said)
 
 
+def last_words(task: Mapper, state: OutcomeState) -> dict[str, Any]:
+    """Return what the run's last event says of the task, as far as it is known."""
+    told: dict[str, Any] = {"task_id": task.task_id, "context_id": task.context_id}
+    if state is not OutcomeState.REJECTED:
+        told["agent_url"] = task.agent_url
+    told = {key: value for key, value in told.items() if value}
+    return {**told, "artifacts": task.artifacts} if state is OutcomeState.COMPLETED else told
+
+
 def check_structured(task: Mapper, schema: dict[str, Any]) -> Any:
     """Return the structured answer: a data part, else JSON in the text. ValueError if none fits."""
     data = task.structured

@@ -29,7 +29,7 @@ class Mapper:
     """Follows one task after the other."""
 
     def __init__(self, agent_url: str, agent_name: str) -> None:
-        self._agent_url = agent_url
+        self.agent_url = agent_url
         self._agent_name = agent_name
         self.context_id: str | None = None
         self.task_id: str | None = None
@@ -54,7 +54,7 @@ class Mapper:
     def remote_ref(self) -> Raw:
         """Name the remote agent's side of the run."""
         return {
-            "provider": "a2a", "agent_url": self._agent_url, "agent_name": self._agent_name,
+            "provider": "a2a", "agent_url": self.agent_url, "agent_name": self._agent_name,
             "context_id": self.context_id, "task_id": self.task_id,
         }  # fmt: skip
 
@@ -77,8 +77,9 @@ class Mapper:
     @property
     def artifacts(self) -> list[Raw]:
         """Return what the task made, without the content."""
+        names = {"artifact_id": "artifactId", "name": "name", "description": "description"}
         return [
-            {"artifact_id": one["artifactId"], "name": one.get("name")}
+            {name: one[key] for name, key in names.items() if one.get(key)}
             for one in self._artifacts.values()
         ]
 
