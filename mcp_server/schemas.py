@@ -89,7 +89,7 @@ class RunResult(_Result):
     summary: str | None = None
     """The agent's final answer."""
     structured: Any = None
-    """The answer that satisfies the output_schema."""
+    """The answer that satisfies the output_schema; without one, a remote agent's first data."""
     branch: str | None = None
     """The git branch that holds the change."""
     commit: str | None = None

@@ -181,6 +181,18 @@ async def test_data_part_is_the_structured_answer(tmp_path: Path) -> None:
     assert gateway.data("run_completed")[0]["structured_output"] == {"n": 7}
 
 
+async def test_data_alone_is_an_answer_without_a_schema(tmp_path: Path) -> None:
+    async with remote() as agent:
+        gateway = asks(agent.url, ["data", "answer", {"n": 7}])
+        async with a_pod(tmp_path, gateway) as it:
+            await it.ended()
+    end = gateway.data("run_completed")[0]
+    assert (json.loads(end["final_response"]), end["structured_output"]) == ({"n": 7}, {"n": 7})
+    assert gateway.outcome is not None
+    assert gateway.outcome.result is not None
+    assert gateway.outcome.result.structured == {"n": 7}
+
+
 async def test_structured_answer_is_mended_once(tmp_path: Path) -> None:
     schema = {"type": "object", "required": ["n"]}
     mended = ["later", [["artifact", "answer", '{"n": 7}']]]

@@ -71,7 +71,7 @@ class Result(Model):
     structured: Annotated[
         Any, Field(json_schema_extra={"x-kubernetes-preserve-unknown-fields": True})
     ] = None
-    """The answer that satisfies `spec.outputSchema`."""
+    """The answer that satisfies `spec.outputSchema`; without one, a remote agent's first data."""
     branch: Annotated[str, Field(max_length=255)] | None = None
     """The branch that holds the change."""
     commit: Annotated[str, Field(max_length=64)] | None = None

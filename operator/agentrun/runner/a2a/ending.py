@@ -6,7 +6,7 @@ from typing import Any
 from agentrun.api.v1alpha1 import OutcomeState, Reason
 from agentrun.runner.a2a.mapping import Mapper
 from agentrun.runner.outcome import End
-from agentrun.runner.structured import read_answer
+from agentrun.runner.structured import can_be_passed_on, read_answer
 
 
 def end_of(task: Mapper) -> End:
@@ -22,7 +22,9 @@ def end_of(task: Mapper) -> End:
         case "canceled":
             message = words or "The remote agent's task was cancelled there, by somebody else."
             return End(OutcomeState.FAILED, Reason.PROVIDER_ERROR, message, said)
-    return End(OutcomeState.COMPLETED, Reason.COMPLETED, "", said)
+    data = task.structured
+    structured = data if can_be_passed_on(data) else None
+    return End(OutcomeState.COMPLETED, Reason.COMPLETED, "", said, structured)
 
 
 def last_words(task: Mapper, state: OutcomeState) -> dict[str, Any]:

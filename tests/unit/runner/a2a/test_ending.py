@@ -42,6 +42,30 @@ def test_how_the_run_ends(
     assert message in end.message
 
 
+def nested(depth: int) -> Any:
+    value: Any = "x"
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+@pytest.mark.parametrize(
+    ("parts", "structured"),
+    [
+        pytest.param([{"text": "so"}, {"data": {"n": 7}}, {"data": 8}], {"n": 7}, id="first"),
+        pytest.param([{"text": '{"n": 7}'}], None, id="text-is-none"),
+        pytest.param([{"data": nested(150)}], None, id="too-deep-to-be-passed-on"),
+    ],
+)
+def test_data_is_the_structured_answer_also_without_a_schema(
+    parts: list[dict[str, Any]], structured: Any
+) -> None:
+    end = end_of(ended("COMPLETED", *parts))
+    assert end.structured == structured
+    assert end.final_response
+    assert end_of(ended("FAILED", *parts)).structured is None
+
+
 @pytest.mark.parametrize(
     "parts",
     [
