@@ -95,13 +95,13 @@ async def test_task_is_followed_to_its_end(tmp_path: Path, kind: dict[str, Any])
     assert [one["text"] for one in gateway.data("artifact_added")] == ["all is well"]
     assert "I begin" in [one["text"] for one in gateway.data("agent_message")]
     ref = gateway.data("status_changed")[-1]["remote_ref"]
-    assert ref["agent_name"] == "scripted"
+    assert (ref["provider"], ref["agent_name"]) == ("remote_a2a", "scripted")
     assert ref["agent_url"] == agent.url
     assert ref["task_id"]
     assert {end[key] == ref[key] for key in ("agent_url", "context_id", "task_id")} == {True}
     reported = gateway.states[-1].remote_ref
     assert reported is not None
-    assert reported.task_id == ref["task_id"]
+    assert (reported.provider, reported.task_id) == ("remote_a2a", ref["task_id"])
 
 
 @pytest.mark.parametrize(

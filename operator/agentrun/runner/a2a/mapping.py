@@ -55,7 +55,7 @@ class Mapper:
     def remote_ref(self) -> Raw:
         """Name the remote agent's side of the run."""
         return {
-            "provider": "a2a", "agent_url": self.agent_url, "agent_name": self._agent_name,
+            "provider": "remote_a2a", "agent_url": self.agent_url, "agent_name": self._agent_name,
             "context_id": self.context_id, "task_id": self.task_id,
         }  # fmt: skip
 
