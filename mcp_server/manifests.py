@@ -26,6 +26,7 @@ from agentrun.api.pod_layout import (
     REQUESTED_BY,
     WORKSPACE,
 )
+from agentrun.api.remote import read_remote_config
 from agentrun.api.v1alpha1 import (
     API_VERSION,
     GIT_URL,
@@ -292,6 +293,7 @@ def _check_backend_config(arguments: SpawnArguments) -> None:
             "backend_config.agent_url is required when backend is remote_a2a"
         )
     if arguments.backend == "remote_a2a":
+        _check_remote_config(given)
         _check_credentials(given)
         return
     for key in CREDENTIALS:
@@ -300,6 +302,13 @@ def _check_backend_config(arguments: SpawnArguments) -> None:
                 f"backend_config.{key} is not accepted: everybody who can read runs would see"
                 " it. Credentials belong in a Secret that the profile names."
             )
+
+
+def _check_remote_config(given: dict[str, Any]) -> None:
+    try:
+        read_remote_config(given)
+    except ValueError as error:
+        raise InvalidArgumentsError(f"backend_config.{error}") from error
 
 
 def _check_credentials(given: dict[str, Any]) -> None:

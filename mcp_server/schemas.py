@@ -89,7 +89,7 @@ class RunResult(_Result):
     summary: str | None = None
     """The agent's final answer."""
     structured: Any = None
-    """The answer that satisfies the output_schema."""
+    """The answer that satisfies the output_schema; without one, a remote agent's first data."""
     branch: str | None = None
     """The git branch that holds the change."""
     commit: str | None = None
@@ -156,6 +156,23 @@ class ConditionView(_Result):
     """Why, in a sentence."""
 
 
+class RemoteRefView(_Result):
+    """The run as its agent knows it."""
+
+    provider: str
+    """The run's backend."""
+    conversation_id: str | None = None
+    """The agent's own id of the conversation."""
+    agent_url: str | None = None
+    """The remote agent's URL, as the run gives it; this and the rest only for remote_a2a."""
+    agent_name: str | None = None
+    """Its name, as its card says."""
+    context_id: str | None = None
+    """The conversation's id there."""
+    task_id: str | None = None
+    """The newest task's id there."""
+
+
 class RunView(_Result):
     """A run: what was asked, where it is, what came of it."""
 
@@ -195,8 +212,8 @@ class RunView(_Result):
     """The folder in the workspace the agent works in."""
     metadata: dict[str, Any]
     """What spawn_run was given as metadata."""
-    remote_ref: dict[str, Any] | None = None
-    """The remote agent's own ids, for remote_a2a."""
+    remote_ref: RemoteRefView | None = None
+    """The agent's own ids, once it has told them."""
     question: QuestionView | None = None
     """What it waits for, while its status is input_required or auth_required."""
     result: RunResult | None = None

@@ -18,6 +18,7 @@ from mcp_server.schemas import (
     ContinueResult,
     OptionView,
     QuestionView,
+    RemoteRefView,
     RunResult,
     RunView,
     SpawnResult,
@@ -76,7 +77,7 @@ def run_view(row: RunRow, *, prompt_limit: int | None = None) -> RunView:
         prompt=_shortened(spec.prompt, prompt_limit),
         cwd=folder_of(run),
         metadata=spec.metadata or {},
-        remote_ref=_remote_ref(status),
+        remote_ref=_remote_ref(run),
         question=_question(status) if word in ("input_required", "auth_required") else None,
         result=_result(status),
         error=_error(run),
@@ -201,9 +202,13 @@ def _question(status: AgentRunStatus) -> QuestionView | None:
     )
 
 
-def _remote_ref(status: AgentRunStatus) -> dict[str, Any] | None:
-    ref = status.agent.remote_ref if status.agent else None
-    return ref.model_dump() if ref else None
+def _remote_ref(run: AgentRun) -> RemoteRefView | None:
+    agent = run.status.agent
+    if agent is None or not (agent.session_id or agent.remote_ref):
+        return None
+    # What an older runner calls the provider is not the backend.
+    there = agent.remote_ref.model_dump(exclude={"provider"}) if agent.remote_ref else {}
+    return RemoteRefView(provider=run.spec.backend, conversation_id=agent.session_id, **there)
 
 
 def _result(status: AgentRunStatus) -> RunResult | None:

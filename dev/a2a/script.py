@@ -36,6 +36,7 @@ from a2a.server.events import EventQueue
 from a2a.server.tasks import TaskUpdater
 from a2a.types import a2a_pb2 as pb
 from a2a.utils.errors import TaskNotCancelableError
+from google.protobuf.json_format import MessageToDict
 
 from dev.a2a.faults import FAULTS
 
@@ -51,6 +52,8 @@ class Scripted(AgentExecutor):
         self.habits: dict[str, set[str]] = {}
         self.heard: dict[str, list[str]] = {}
         """What was said, by conversation."""
+        self.metadata: list[dict[str, Any]] = []
+        """That of each message."""
         self.cancelled: list[str] = []
         """The tasks that it was asked to cancel."""
 
@@ -59,6 +62,7 @@ class Scripted(AgentExecutor):
         task, where = context.task_id or "", context.context_id or ""
         text = context.get_user_input()
         self.heard.setdefault(where, []).append(text)
+        self.metadata.append(MessageToDict(context.message.metadata) if context.message else {})
         steps = self.left.pop(task, None) or self.later.pop(where, None)
         steps = _steps(text) if steps is None else steps
         if steps[0][0] == "reply":

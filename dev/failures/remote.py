@@ -129,9 +129,10 @@ THEME = Theme(
             key="remote-url-missing",
             happened="Neither the run nor its profile names an agent.",
             reason=Reason.PROFILE_INVALID,
-            message=r"^spec\.backendConfig\.agent_url: ",
-            shows="spec.backendConfig.agent_url: Field required. Create the run again with the URL"
-            " of an A2A agent as backendConfig.agent_url.",
+            message=r"^spec\.backendConfig\.agent_url must be ",
+            shows="spec.backendConfig.agent_url must be an http or https URL of at most 2048"
+            " characters. Create the run again with the URL of an A2A agent as"
+            " backendConfig.agent_url.",
             bound=_ONCE,
             remedy="As it says; or name it in the profile, as `provider.baseURL`.",
         ),

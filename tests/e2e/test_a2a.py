@@ -103,6 +103,7 @@ async def test_task_is_followed_to_its_end(platform: Platform, remote: str, agen
     assert "I begin" in [one["text"] for one in data(events, "agent_message")]
     assert (await told(remote, agent, run))[1:] == ["the second", "it is me"]
     ref = run["remote_ref"]
+    assert (ref["provider"], ref["conversation_id"]) == ("remote_a2a", ref["context_id"])
     assert (ref["agent_name"], ref["agent_url"]) == ("scripted", at(agent)["agent_url"])
     tasks = {one["task_id"] for one in data(events, "status_changed") if one.get("task_id")}
     assert tasks == {ref["task_id"]}

@@ -13,6 +13,7 @@ from tests.mcp.cluster import profile, session
 from tests.mcp.conftest import Bench
 
 ASK = {"backend": "codex", "role": "worker"}
+REMOTE = {"agent_url": "https://agent.example"}
 
 
 async def test_a_run_is_created_with_its_session_and_answered_as_queued(bench: Bench) -> None:
@@ -106,6 +107,16 @@ async def test_a_folder_alone_is_one_in_the_profiles_workspace(bench: Bench) -> 
             {"prompt": "x", "backend": "remote_a2a"},
             "backend_config.agent_url is required when backend is remote_a2a",
             id="no-agent-url",
+        ),
+        pytest.param(
+            {"prompt": "x", "backend": "remote_a2a", "backend_config": {"agent_url": 5}},
+            "backend_config.agent_url must be an http or https URL",
+            id="agent-url-that-is-none",
+        ),
+        pytest.param(
+            {"prompt": "x", "backend": "remote_a2a", "backend_config": REMOTE | {"blocking": "x"}},
+            "backend_config.blocking must be true or false",
+            id="remote-setting-that-is-wrong",
         ),
         pytest.param(
             {"prompt": "x", "backend_config": {"auth_token": "s3cret"}},

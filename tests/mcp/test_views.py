@@ -5,7 +5,7 @@ import pytest
 
 from agentrun.api.v1alpha1 import AgentRun
 from agentrun.store.base import RunRow
-from mcp_server.views import status_of, summary_of, timestamp
+from mcp_server.views import run_view, status_of, summary_of, timestamp
 from tests.mcp.cluster import run
 
 
@@ -78,6 +78,34 @@ def test_the_status_is_the_later_of_phase_and_journal(row: RunRow, status: str) 
 )
 def test_the_summary_says_what_happened_last(row: RunRow, summary: str) -> None:
     assert summary_of(row) == summary
+
+
+AGENT = {"agentURL": "https://a.example", "agentName": "a", "contextID": "c", "taskID": "t"}
+
+
+@pytest.mark.parametrize(
+    ("backend", "agent", "ref"),
+    [
+        pytest.param("codex", {"state": "Preparing"}, None, id="not-known-yet"),
+        pytest.param(
+            "codex", {"sessionID": "s"}, {"provider": "codex", "conversation_id": "s"}, id="acp"
+        ),
+        pytest.param(
+            "remote_a2a",
+            {"sessionID": "c", "remoteRef": {"provider": "a2a", **AGENT}},
+            {
+                "provider": "remote_a2a", "conversation_id": "c", "context_id": "c",
+                "task_id": "t", "agent_url": "https://a.example", "agent_name": "a",
+            },
+            id="remote",
+        ),
+    ],
+)  # fmt: skip
+def test_the_agents_own_ids_are_named(
+    backend: str, agent: dict[str, Any], ref: dict[str, Any] | None
+) -> None:
+    row = a_row("Running", spec={"backend": backend}, status={"agent": agent})
+    assert run_view(row).model_dump(exclude_none=True).get("remote_ref") == ref
 
 
 def test_a_time_is_written_in_utc_with_milliseconds() -> None:

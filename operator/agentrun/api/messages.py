@@ -1,11 +1,13 @@
 """Messages: what people and agents say to an agent, in parts."""
 
 import json
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
 from agentrun.api.base import Json, Line, Model, Text
+
+_JSON = json.JSONEncoder(indent=2, ensure_ascii=False)
 
 
 class MessagePart(Model):
@@ -45,11 +47,27 @@ def render_text(message: AgentMessage) -> str:
     return "\n\n".join(_render_part(part) for part in message.parts).strip()
 
 
+def render_data(data: Any, limit: int | None = None) -> str:
+    """Render data as JSON for people, of which no more than ``limit`` characters are made."""
+    pieces, size = list[str](), 0
+    for piece in _JSON.iterencode(data):
+        pieces.append(piece)
+        size += len(piece)
+        if limit is not None and size > limit:
+            return "".join(pieces)[:limit] + "…"
+    return "".join(pieces)
+
+
+def render_file(uri: str | None, name: str | None) -> str:
+    """Name a file, or its bytes if it is nowhere else."""
+    if uri:
+        return f"Attached file: {name or uri}"
+    return f"Attached file bytes: {name}" if name else "Attached file bytes"
+
+
 def _render_part(part: MessagePart) -> str:
     if part.type == "text":
         return part.text or ""
     if part.type == "data":
-        return json.dumps(part.data or {}, indent=2, ensure_ascii=False)
-    if part.uri:
-        return f"Attached file: {part.name or part.uri}"
-    return f"Attached file bytes: {part.name}" if part.name else "Attached file bytes"
+        return render_data(part.data or {})
+    return render_file(part.uri, part.name)

@@ -174,6 +174,10 @@ class Conversation:
         """End whatever the agent still had under way."""
         self._add(self._mapper.end_turn())
 
+    def last_words(self, state: OutcomeState) -> dict[str, Any]:
+        """Return nothing: the run's first events name the conversation."""
+        return {}
+
     @property
     def delivered(self) -> int:
         """The newest message of the agent's mailbox that it was given."""

@@ -7,6 +7,7 @@ within a bound, the container's termination message is all that tells of it.
 
 import asyncio
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -75,9 +76,9 @@ class Delivery:
             return failed, change.result(False)
         return end, change.result(True)
 
-    def last_words(self, end: End, usage: Usage | None) -> None:
+    def last_words(self, end: End, usage: Usage | None, more: Mapping[str, Any]) -> None:
         """Add the agent's claim to the journal: the seal, not this, is what ends it."""
-        data: dict[str, Any] = {}
+        data = dict(more)
         if usage:
             data["usage"] = usage.model_dump(exclude_none=True)
         match end.state:

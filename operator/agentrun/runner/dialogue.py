@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from agentrun.api.gateway import Task
-from agentrun.api.v1alpha1 import Usage
+from agentrun.api.v1alpha1 import OutcomeState, Usage
 from agentrun.runner.gateway import Gateway
 from agentrun.runner.outcome import End
 from agentrun.runner.snapshot.restore import Origin
@@ -58,6 +58,9 @@ class Dialogue(Protocol):
     @property
     def agent(self) -> Partner:
         """The agent's side."""
+
+    def last_words(self, state: OutcomeState) -> dict[str, Any]:
+        """Return what the last event of a run that ends so says of the conversation."""
 
     @property
     def delivered(self) -> int:

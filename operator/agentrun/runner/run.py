@@ -213,7 +213,8 @@ class Attempt:
         end = self._end_now(end)
         self._tell(end)
         with _noting_a_full_disk():
-            self._delivery.last_words(end, self._conversation.usage)
+            more = self._conversation.last_words(end.state)
+            self._delivery.last_words(end, self._conversation.usage, more)
         self._ship_again()
         try:
             outcome = await self._supervisor.bounded(

@@ -22,12 +22,20 @@ def read_answer(text: str, schema: dict[str, Any]) -> Any:
     """Return the answer in ``text``. ValueError if it does not satisfy, or cannot be passed on."""
     try:
         answer = check_answer(text, schema)
-        is_too_deep = is_deep(json.dumps(answer).encode())
+        is_passed_on = can_be_passed_on(answer)
     except RecursionError:
-        is_too_deep = True
-    if is_too_deep:
+        is_passed_on = False
+    if not is_passed_on:
         raise ValueError(f"it is more than {MAX_DEPTH} levels deep")
     return answer
+
+
+def can_be_passed_on(answer: Any) -> bool:
+    """Whether an answer is not too deep for those who read events and outcomes."""
+    try:
+        return not is_deep(json.dumps(answer).encode())
+    except RecursionError:
+        return False
 
 
 def invalid(problem: ValueError) -> Failure:

@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+import pytest
+
 from agentrun.api.v1alpha1 import Outcome, OutcomeState, Reason, Result
 from agentrun.runner.delivery import Delivery
 from agentrun.runner.gateway import Gateway
@@ -47,6 +49,24 @@ def test_patch_keeps_its_bytes_but_for_secrets(tmp_path: Path) -> None:
     assert size == len(clean.read_bytes())
 
 
+@pytest.mark.parametrize(
+    ("state", "kind"),
+    [
+        (OutcomeState.COMPLETED, "run_completed"),
+        (OutcomeState.FAILED, "run_failed"),
+        (OutcomeState.REJECTED, "rejected"),
+    ],
+)
+def test_last_event_has_what_the_conversation_says(
+    tmp_path: Path, state: OutcomeState, kind: str
+) -> None:
+    delivery = a_delivery(tmp_path)
+    delivery.last_words(End(state, None, "so"), None, {"task_id": "t"})
+    [event] = delivery.journal._spool.peek(1, 1)
+    told = json.loads(event.body)
+    assert (told["type"], told["data"]["task_id"]) == (kind, "t")
+
+
 def test_structured_answer_that_is_too_large_for_the_status_is_named(tmp_path: Path) -> None:
     delivery = a_delivery(tmp_path)
     answer = ["x" * 1000] * 600
@@ -57,7 +77,7 @@ def test_structured_answer_that_is_too_large_for_the_status_is_named(tmp_path: P
     assert outcome.state is OutcomeState.COMPLETED
     assert "artifact /structured_output" in (outcome.message or "")
     assert len(outcome.model_dump_json()) < 100_000
-    delivery.last_words(end, None)
+    delivery.last_words(end, None, {})
     [event] = delivery.journal._spool.peek(1, 1)
     [blob] = event.blobs
     assert json.loads(blob.path.read_bytes()) == answer

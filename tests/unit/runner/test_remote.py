@@ -18,6 +18,7 @@ from agentrun.api.v1alpha1 import AgentState, Input, OutcomeState
 from dev.a2a.script import Scripted
 from dev.a2a.server import Kind, make_app
 from tests.unit.runner.harness import (
+    RUN,
     FakeGateway,
     Pod,
     a_gateway,
@@ -88,16 +89,19 @@ async def test_task_is_followed_to_its_end(tmp_path: Path, kind: dict[str, Any])
     assert gateway.types[0] == "run_started"
     assert "+ artifact report\n" in log
     assert gateway.types[-1] == "run_completed"
-    assert gateway.data("run_completed")[0]["final_response"] == "all is well"
+    end = gateway.data("run_completed")[0]
+    assert end["final_response"] == "all is well"
+    assert end["artifacts"] == [{"artifact_id": "report", "name": "report"}]
     assert [one["text"] for one in gateway.data("artifact_added")] == ["all is well"]
     assert "I begin" in [one["text"] for one in gateway.data("agent_message")]
     ref = gateway.data("status_changed")[-1]["remote_ref"]
-    assert ref["agent_name"] == "scripted"
+    assert (ref["provider"], ref["agent_name"]) == ("remote_a2a", "scripted")
     assert ref["agent_url"] == agent.url
     assert ref["task_id"]
+    assert {end[key] == ref[key] for key in ("agent_url", "context_id", "task_id")} == {True}
     reported = gateway.states[-1].remote_ref
     assert reported is not None
-    assert reported.task_id == ref["task_id"]
+    assert (reported.provider, reported.task_id) == ("remote_a2a", ref["task_id"])
 
 
 @pytest.mark.parametrize(
@@ -175,6 +179,18 @@ async def test_data_part_is_the_structured_answer(tmp_path: Path) -> None:
         async with a_pod(tmp_path, gateway) as it:
             await it.ended()
     assert gateway.data("run_completed")[0]["structured_output"] == {"n": 7}
+
+
+async def test_data_alone_is_an_answer_without_a_schema(tmp_path: Path) -> None:
+    async with remote() as agent:
+        gateway = asks(agent.url, ["data", "answer", {"n": 7}])
+        async with a_pod(tmp_path, gateway) as it:
+            await it.ended()
+    end = gateway.data("run_completed")[0]
+    assert (json.loads(end["final_response"]), end["structured_output"]) == ({"n": 7}, {"n": 7})
+    assert gateway.outcome is not None
+    assert gateway.outcome.result is not None
+    assert gateway.outcome.result.structured == {"n": 7}
 
 
 async def test_structured_answer_is_mended_once(tmp_path: Path) -> None:
@@ -268,6 +284,18 @@ async def test_parts_of_a_message_reach_the_agent_as_they_are(tmp_path: Path) ->
     assert told(agent) == ["see here\nlook"]
 
 
+async def test_each_message_has_its_own_metadata(tmp_path: Path) -> None:
+    first = {"role": "user", "parts": [{"type": "text", "text": "x"}], "metadata": {"of": "task"}}
+    async with remote() as agent:
+        gateway = asks(agent.url, ["ask", "which one?"], inputMessage=first)
+        answer = {"parts": [{"type": "text", "text": "this"}], "metadata": {"of": "answer"}}
+        gateway.inputs = [Input(seq=1, message=AgentMessage.model_validate(answer))]
+        async with a_pod(tmp_path, gateway) as it:
+            await it.ended()
+    assert [one["of"] for one in agent.executor.metadata] == ["task", "answer"]
+    assert {one["agentrun"]["run_id"] for one in agent.executor.metadata} == {RUN}
+
+
 async def test_bearer_is_sent_and_never_told(tmp_path: Path) -> None:
     prepare(tmp_path)
     write(tmp_path, f"{pod_layout.BACKEND_SECRET}/auth_token", "s3cr3t-token")
@@ -308,6 +336,7 @@ async def test_agent_that_cannot_be_reached_is_named(tmp_path: Path) -> None:
     assert gateway.outcome is not None
     assert gateway.outcome.reason == "ProviderError"
     assert "http://127.0.0.1:9/.well-known/agent-card.json" in (gateway.outcome.message or "")
+    assert gateway.data("run_failed")[0]["agent_url"] == "http://127.0.0.1:9"
 
 
 async def test_large_artifact_becomes_a_blob_and_memory_stays_small(tmp_path: Path) -> None:

@@ -71,7 +71,7 @@ class Result(Model):
     structured: Annotated[
         Any, Field(json_schema_extra={"x-kubernetes-preserve-unknown-fields": True})
     ] = None
-    """The answer that satisfies `spec.outputSchema`."""
+    """The answer that satisfies `spec.outputSchema`; without one, a remote agent's first data."""
     branch: Annotated[str, Field(max_length=255)] | None = None
     """The branch that holds the change."""
     commit: Annotated[str, Field(max_length=64)] | None = None
@@ -108,8 +108,8 @@ class Outcome(Model):
 class RemoteRef(Model):
     """The remote agent's side of a run."""
 
-    provider: Token = "a2a"
-    """The protocol it speaks."""
+    provider: Token = "remote_a2a"
+    """The run's backend."""
     agent_url: Annotated[str, Field(max_length=2048)]
     """The agent's URL, as the run gives it: that of its endpoint is in its card."""
     agent_name: Line = ""

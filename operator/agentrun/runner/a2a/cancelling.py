@@ -29,7 +29,7 @@ class Canceller:
 
     @property
     def _name(self) -> str:
-        return f"Remote task {self._mapper.task_id} of {self._mapper.remote_ref['agent_url']}"
+        return f"Remote task {self._mapper.task_id} of {self._mapper.agent_url}"
 
     def leave_waiting(self) -> None:
         """Say that the task was left to wait."""

@@ -9,8 +9,9 @@ from a2a.client.card_resolver import parse_agent_card
 from a2a.client.client import Client
 from a2a.types import a2a_pb2
 
+from agentrun.api.remote import RemoteConfig
 from agentrun.api.v1alpha1 import Reason
-from agentrun.runner.a2a.config import RemoteConfig, card_urls, origin
+from agentrun.runner.a2a.config import card_urls, origin
 from agentrun.runner.a2a.errors import RemoteError, explained
 from agentrun.runner.outcome import Failure
 

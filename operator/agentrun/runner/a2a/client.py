@@ -12,8 +12,8 @@ from a2a.client.client import Client, ClientCallContext
 from a2a.types import a2a_pb2
 from google.protobuf.json_format import MessageToDict, ParseDict
 
+from agentrun.api.remote import RemoteConfig
 from agentrun.runner.a2a import card, http
-from agentrun.runner.a2a.config import RemoteConfig
 from agentrun.runner.a2a.errors import explained
 
 _STREAM_TIMEOUT = 300.0

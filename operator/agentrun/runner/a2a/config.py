@@ -1,39 +1,24 @@
-"""What a run says of its remote agent (`spec.backendConfig`), and where the agent's card may be."""
+"""Which remote agent a run is for, and where the agent's card may be."""
 
-from typing import Annotated, Any
+from typing import Any
 from urllib.parse import urljoin, urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-
+from agentrun.api.remote import RemoteConfig, read_remote_config
 from agentrun.api.v1alpha1 import Reason
 from agentrun.runner.outcome import Failure
 
 _WELL_KNOWN = ".well-known/agent-card.json"
 
 
-class RemoteConfig(BaseModel):
-    """Settings of the backend `remote_a2a`."""
-
-    model_config = ConfigDict(extra="ignore")
-
-    agent_url: Annotated[str, Field(pattern=r"^https?://[^\s/]+", max_length=2048)]
-    agent_card_path: Annotated[str, Field(max_length=1024)] | None = None
-    history_length: Annotated[int, Field(ge=0, le=1000)] | None = None
-    blocking: bool = False
-    accepted_output_modes: Annotated[list[str], Field(max_length=32)] = []
-
-
 def read_config(given: dict[str, Any] | None, default_url: str | None) -> RemoteConfig:
     """Read the run's settings; the profile may name the agent's URL in its place."""
     values = {**({"agent_url": default_url} if default_url else {}), **(given or {})}
     try:
-        return RemoteConfig.model_validate(values)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
+        return read_remote_config(values)
+    except ValueError as error:
         message = (
-            f"spec.backendConfig.{where}: {first['msg']}. Create the run again with the URL of an"
-            " A2A agent as backendConfig.agent_url."
+            f"spec.backendConfig.{error}. Create the run again with the URL of an A2A agent as"
+            " backendConfig.agent_url."
         )
         raise Failure(Reason.PROFILE_INVALID, message) from error
 

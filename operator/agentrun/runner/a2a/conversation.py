@@ -17,7 +17,7 @@ from agentrun.runner.a2a.cancelling import Canceller
 from agentrun.runner.a2a.client import Remote, connect
 from agentrun.runner.a2a.config import read_config
 from agentrun.runner.a2a.credentials import Given, choose
-from agentrun.runner.a2a.ending import check_structured, end_of
+from agentrun.runner.a2a.ending import check_structured, end_of, last_words
 from agentrun.runner.a2a.errors import RemoteError
 from agentrun.runner.a2a.following import Follower
 from agentrun.runner.a2a.mapping import WAITING, Mapper
@@ -86,6 +86,10 @@ class RemoteConversation:
         """The newest task's id there."""
         return self._mapper.task_id or ""
 
+    def last_words(self, state: OutcomeState) -> Raw:
+        """Return what the last event of a run that ends so says of the task."""
+        return last_words(self._mapper, state)
+
     @property
     def stop_words(self) -> str:
         """What became of the remote task when the run was told to stop."""
@@ -113,6 +117,7 @@ class RemoteConversation:
     ) -> None:
         """Read the agent's card, find an earlier task again, and say that the run has started."""
         config = read_config(task.spec.backend_config, self._given.key_url)
+        self._mapper.agent_url = config.agent_url
         headers = choose(self._given, config)
         self._remote = remote = await self._stack.enter_async_context(connect(config, headers))
         self._mapper = mapper = Mapper(config.agent_url, remote.name)
@@ -160,7 +165,9 @@ class RemoteConversation:
         if own is None:
             await self._announce_prompt()
             instructions = task.profile.instructions if is_new else None
-            await follower.turn(self._message(_first_parts(task, instructions), task))
+            parts, told = _first_parts(task, instructions), task.spec.input_message
+            metadata = told.metadata if told else None
+            await follower.turn(self._message(parts, task, metadata))
         elif self._mapper.state in WAITING and own.question is not None:
             await self._answer(follower, task, own.question, was_asked=True)
         else:
@@ -199,7 +206,8 @@ class RemoteConversation:
         self.prompt_sent = True
         self._mapper.begin_turn(new_task=False)
         await self._questions.taken(answer)
-        await follower.turn(self._message(parts_of(answer.message), task))
+        said = answer.message
+        await follower.turn(self._message(parts_of(said), task, said.metadata))
 
     def _question(self) -> Question:
         is_auth = WAITING[self._mapper.state] is EventType.AUTH_REQUIRED
@@ -245,9 +253,9 @@ class RemoteConversation:
         more["remote_ref"] = RemoteRef.model_validate(ref)
         await self._reporter.update(state=state, session_id=session, **more)
 
-    def _message(self, parts: list[Raw], task: Task) -> Raw:
+    def _message(self, parts: list[Raw], task: Task, metadata: Raw | None = None) -> Raw:
         ids = (self._mapper.context_id, self._mapper.task_id)
-        return build_message(uuid.uuid4().hex, parts, task, *ids)
+        return build_message(uuid.uuid4().hex, parts, task, *ids, metadata)
 
     def _add(self, drafts: list[tuple[EventType, Raw]]) -> None:
         for kind, data in drafts:

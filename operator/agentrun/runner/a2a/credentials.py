@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from agentrun.api.remote import RemoteConfig
 from agentrun.api.v1alpha1 import Reason
-from agentrun.runner.a2a.config import RemoteConfig, origin
+from agentrun.runner.a2a.config import origin
 from agentrun.runner.outcome import Failure
 
 

@@ -6,7 +6,7 @@ from typing import Any
 from agentrun.api.v1alpha1 import OutcomeState, Reason
 from agentrun.runner.a2a.mapping import Mapper
 from agentrun.runner.outcome import End
-from agentrun.runner.structured import read_answer
+from agentrun.runner.structured import can_be_passed_on, read_answer
 
 
 def end_of(task: Mapper) -> End:
@@ -22,7 +22,18 @@ def end_of(task: Mapper) -> End:
         case "canceled":
             message = words or "The remote agent's task was cancelled there, by somebody else."
             return End(OutcomeState.FAILED, Reason.PROVIDER_ERROR, message, said)
-    return End(OutcomeState.COMPLETED, Reason.COMPLETED, "", said)
+    data = task.structured
+    structured = data if can_be_passed_on(data) else None
+    return End(OutcomeState.COMPLETED, Reason.COMPLETED, "", said, structured)
+
+
+def last_words(task: Mapper, state: OutcomeState) -> dict[str, Any]:
+    """Return what the run's last event says of the task, as far as it is known."""
+    told: dict[str, Any] = {"task_id": task.task_id, "context_id": task.context_id}
+    if state is not OutcomeState.REJECTED:
+        told["agent_url"] = task.agent_url
+    told = {key: value for key, value in told.items() if value}
+    return {**told, "artifacts": task.artifacts} if state is OutcomeState.COMPLETED else told
 
 
 def check_structured(task: Mapper, schema: dict[str, Any]) -> Any:

@@ -10,6 +10,7 @@ import json
 from typing import Any
 
 from agentrun.api.events import EventType
+from agentrun.runner.a2a.rendering import render, render_made, text_of
 
 Draft = tuple[EventType, dict[str, Any]]
 Raw = dict[str, Any]
@@ -29,7 +30,7 @@ class Mapper:
     """Follows one task after the other."""
 
     def __init__(self, agent_url: str, agent_name: str) -> None:
-        self._agent_url = agent_url
+        self.agent_url = agent_url
         self._agent_name = agent_name
         self.context_id: str | None = None
         self.task_id: str | None = None
@@ -54,15 +55,17 @@ class Mapper:
     def remote_ref(self) -> Raw:
         """Name the remote agent's side of the run."""
         return {
-            "provider": "a2a", "agent_url": self._agent_url, "agent_name": self._agent_name,
+            "provider": "remote_a2a", "agent_url": self.agent_url, "agent_name": self._agent_name,
             "context_id": self.context_id, "task_id": self.task_id,
         }  # fmt: skip
 
     @property
     def final_response(self) -> str | None:
-        """Return the answer: the artifacts' text, else what the agent said last."""
-        parts = [text_of(one.get("parts", [])) for one in self._artifacts.values()]
-        texts = [text for text in parts if text]
+        """Return the answer: what the artifacts say, else what the agent said last."""
+        made = [one.get("parts", []) for one in self._artifacts.values()]
+        texts = [text for parts in made if (text := text_of(parts))]
+        if not texts:
+            texts = [render([part for parts in made for part in parts])]
         return "\n\n".join(texts) or self._replied or self.status_text or None
 
     @property
@@ -77,8 +80,9 @@ class Mapper:
     @property
     def artifacts(self) -> list[Raw]:
         """Return what the task made, without the content."""
+        names = {"artifact_id": "artifactId", "name": "name", "description": "description"}
         return [
-            {"artifact_id": one["artifactId"], "name": one.get("name")}
+            {name: one[key] for name, key in names.items() if one.get(key)}
             for one in self._artifacts.values()
         ]
 
@@ -104,7 +108,7 @@ class Mapper:
         if "message" in event:
             message = event["message"]
             self._note_ids(message.get("taskId"), message.get("contextId"))
-            self._replied = text_of(message.get("parts", []))
+            self._replied = render(message.get("parts", []))
             return drafts + self._message(message)
         return drafts
 
@@ -145,7 +149,7 @@ class Mapper:
         state = _state(status.get("state", ""))
         message = status.get("message")
         drafts = self._message(message) if message else []
-        self.status_text = text_of(message.get("parts", [])) if message else ""
+        self.status_text = render(message.get("parts", [])) if message else ""
         if state != self.state:
             self.state = state
             data = {"status": _STATUS.get(state, "running"), "state": state, **self._ids()}
@@ -157,7 +161,7 @@ class Mapper:
         if key in self._seen:
             return []
         self._seen.add(key)
-        text, role = text_of(message.get("parts", [])), _role(message)
+        text, role = render(message.get("parts", [])), _role(message)
         added = {"message": message, "role": role, "text": text}
         drafts: list[Draft] = [(EventType.MESSAGE_ADDED, added)]
         if role == "agent" and text:
@@ -216,7 +220,7 @@ class Mapper:
         data = {
             "artifact_id": key, "name": artifact.get("name"),
             "description": artifact.get("description"), "parts": artifact["parts"],
-            "text": text_of(artifact["parts"]) or None, **self._ids(),
+            "text": render_made(artifact["parts"]) or None, **self._ids(),
             "from_task_snapshot": from_snapshot,
         }  # fmt: skip
         if artifact.get("is_cut"):
@@ -226,11 +230,6 @@ class Mapper:
 
     def _ids(self) -> Raw:
         return {"task_id": self.task_id, "context_id": self.context_id}
-
-
-def text_of(parts: list[Raw]) -> str:
-    """Join the texts of a message or an artifact, as they were said."""
-    return "".join(part["text"] for part in parts if "text" in part)
 
 
 def _digest(artifact: Raw) -> str:

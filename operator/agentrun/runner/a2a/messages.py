@@ -19,14 +19,19 @@ def parts_of(message: AgentMessage) -> list[Raw]:
 
 
 def build_message(
-    name: str, parts: list[Raw], task: Task, context: str | None, remote_task: str | None
+    name: str,
+    parts: list[Raw],
+    task: Task,
+    context: str | None,
+    remote_task: str | None,
+    metadata: Raw | None = None,
 ) -> Raw:
-    """Build a message of a conversation, and of a task of it that goes on."""
-    given = (task.spec.input_message.metadata if task.spec.input_message else None) or {}
+    """Build a message of a conversation, with its sender's metadata, and of a task of it."""
     own = {"run_id": task.run_id, "session_id": task.session_id, "agent_name": task.agent_name}
     message = {
         "messageId": name, "role": "ROLE_USER", "parts": parts,
-        "metadata": {**given, "agentrun": own}, "contextId": context, "taskId": remote_task,
+        "metadata": {**(metadata or {}), "agentrun": own},
+        "contextId": context, "taskId": remote_task,
     }  # fmt: skip
     return {key: value for key, value in message.items() if value}
 

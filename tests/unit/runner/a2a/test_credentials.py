@@ -2,7 +2,8 @@
 
 import pytest
 
-from agentrun.runner.a2a.config import RemoteConfig, card_urls
+from agentrun.api.remote import RemoteConfig
+from agentrun.runner.a2a.config import card_urls, read_config
 from agentrun.runner.a2a.credentials import Given, choose
 from agentrun.runner.outcome import Failure
 
@@ -62,3 +63,8 @@ def test_agent_is_not_shown_what_was_given_for_another(known: Given) -> None:
 )  # fmt: skip
 def test_card_is_sought(url: str, path: str | None, urls: list[str]) -> None:
     assert card_urls(RemoteConfig(agent_url=url, agent_card_path=path)) == urls
+
+
+def test_settings_that_are_wrong_are_named() -> None:
+    with pytest.raises(Failure, match=r"^spec\.backendConfig\.blocking must be true or false\."):
+        read_config({"blocking": "maybe"}, AGENT)

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from agentrun.api.v1alpha1 import OutcomeState, Reason
-from agentrun.runner.a2a.ending import check_structured, end_of
+from agentrun.runner.a2a.ending import check_structured, end_of, last_words
 from agentrun.runner.a2a.mapping import Mapper
 
 NUMBER = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
@@ -42,6 +42,30 @@ def test_how_the_run_ends(
     assert message in end.message
 
 
+def nested(depth: int) -> Any:
+    value: Any = "x"
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+@pytest.mark.parametrize(
+    ("parts", "structured"),
+    [
+        pytest.param([{"text": "so"}, {"data": {"n": 7}}, {"data": 8}], {"n": 7}, id="first"),
+        pytest.param([{"text": '{"n": 7}'}], None, id="text-is-none"),
+        pytest.param([{"data": nested(150)}], None, id="too-deep-to-be-passed-on"),
+    ],
+)
+def test_data_is_the_structured_answer_also_without_a_schema(
+    parts: list[dict[str, Any]], structured: Any
+) -> None:
+    end = end_of(ended("COMPLETED", *parts))
+    assert end.structured == structured
+    assert end.final_response
+    assert end_of(ended("FAILED", *parts)).structured is None
+
+
 @pytest.mark.parametrize(
     "parts",
     [
@@ -67,3 +91,20 @@ def test_answer_that_is_not_taken(text: str, problem: str) -> None:
     schema = {} if text.startswith("[") else NUMBER
     with pytest.raises(ValueError, match=problem):
         check_structured(ended("COMPLETED", {"text": text}), schema)
+
+
+def test_last_event_names_the_task_and_what_it_made() -> None:
+    task = ended("COMPLETED", {"text": "x"})
+    ids = {"task_id": "t", "context_id": "c"}
+    named = {**ids, "agent_url": "http://agent"}
+    assert last_words(task, OutcomeState.COMPLETED) == {
+        **named,
+        "artifacts": [{"artifact_id": "a"}],
+    }
+    assert last_words(task, OutcomeState.FAILED) == named
+    assert last_words(task, OutcomeState.REJECTED) == ids
+
+
+def test_last_event_leaves_out_what_is_not_known() -> None:
+    task = Mapper("http://agent", "")
+    assert last_words(task, OutcomeState.FAILED) == {"agent_url": "http://agent"}

@@ -72,6 +72,26 @@ def test_answer_is_what_was_said_last_where_there_is_no_artifact() -> None:
     assert mapper.final_response == "two"
 
 
+def test_answer_is_the_artifacts_text_else_what_else_they_say() -> None:
+    mapper = Mapper("http://a", "a")
+    data = {"artifactUpdate": {"artifact": {"artifactId": "d", "parts": [{"data": {"n": 1}}]}}}
+    told = fed(mapper, update("WORKING", "I begin"), data)
+    rendered = '{\n  "n": 1\n}'
+    assert (told[-1][1]["text"], mapper.final_response) == (rendered, rendered)
+    fed(mapper, artifact("x", "one"))
+    assert mapper.final_response == "one"
+
+
+def test_question_and_message_in_data_are_said() -> None:
+    mapper = Mapper("http://a", "a")
+    asked = update("INPUT_REQUIRED", "x")
+    asked["statusUpdate"]["status"]["message"]["parts"] = [{"data": {"which": [1, 2]}}]
+    told = dict(fed(mapper, asked))
+    assert '"which": [' in mapper.status_text
+    assert told[EventType.AGENT_MESSAGE]["text"] == mapper.status_text
+    assert told[EventType.MESSAGE_ADDED]["text"] == mapper.status_text
+
+
 def test_large_artifacts_are_told_and_then_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mapping, "ARTIFACTS_BOUND", 100)
     mapper = Mapper("http://a", "a")
