@@ -196,7 +196,7 @@ async def test_cancelling_a_run_cancels_what_its_agent_has_started(platform: Pla
     }  # fmt: skip
     spawned = await platform.door.call(
         "spawn_run", backend="claude_code", role="worker", profile=lead,
-        prompt=script(tool("spawn_run", **child), {"shell": "sleep 600"}),
+        prompt=script(tool("spawn_run", **child), {"shell": "while :; do sleep 1; done"}),
     )  # fmt: skip
     run_id = spawned["run_id"]
 
