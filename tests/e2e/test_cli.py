@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import subprocess
 from collections.abc import Iterator
 from contextlib import AbstractAsyncContextManager
@@ -58,7 +59,7 @@ async def test_a_run_is_watched_and_its_change_seen(
     command = ["run", "--backend", "acp", "--profile", "trivial", "--repo", platform.repository]
     async with person(laptop, *command, "--ref", "main", "-p", EDIT) as screen:
         run_id = (await screen.until(" is queued")).split()[0]
-        await screen.until(f"{run_id} running")
+        await screen.until("= running")
         await screen.until("● I add a file.")
         await screen.until("$ echo hello > hello.txt")
         await screen.until("● Done.")
@@ -66,6 +67,7 @@ async def test_a_run_is_watched_and_its_change_seen(
         await screen.until("1 file, +1 -0")
         await screen.until(f"agentrun runs diff {run_id}")
         assert await screen.ends() == 0
+    assert re.search(rf"[⠁-⣿] {run_id} \w+ \d+s", screen.text), "it has a line that is alive"
     async with person(laptop, "runs", "diff", run_id) as screen:
         await screen.until("+hello")
         assert await screen.ends() == 0

@@ -26,8 +26,21 @@ class LiveLine:
         self._run_id = run_id
         self._begun = time.monotonic() - passed
         self._spinner = Spinner("dots", style="cyan")
-        self.status = "queued"
+        self._status = "queued"
+        self._live: Live | None = None
         self.doing = ""
+
+    @property
+    def status(self) -> str:
+        """The run's status."""
+        return self._status
+
+    @status.setter
+    def status(self, status: str) -> None:
+        changed, self._status = status != self._status, status
+        if changed and self._live is not None:
+            # What is printed above redraws the line as it was drawn last: with the old status.
+            self._live.refresh()
 
     def notice(self, event: Event) -> None:
         """Take up what the agent does."""
@@ -48,7 +61,11 @@ class LiveLine:
             redirect_stderr=False,
         )
         with live:
-            yield
+            self._live = live
+            try:
+                yield
+            finally:
+                self._live = None
 
     def _render(self) -> RenderableType:
         status = self.status.replace("_", " ")

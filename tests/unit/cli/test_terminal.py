@@ -42,6 +42,7 @@ async def test_a_working_run_has_a_line_with_its_time_and_what_it_is_at(door: Fa
         await screen.until("✓ run-1 completed")
         assert await screen.ends() == 0
     assert "\x1b[32m" in screen.raw
+    assert "run-1 queued" not in screen.text.partition("$ make test")[2], "the line is not behind"
 
 
 async def test_a_question_is_answered_where_it_is_asked(door: FakeDoor) -> None:

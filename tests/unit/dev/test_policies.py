@@ -8,6 +8,7 @@ import pytest
 
 from dev.policies.rules import ruleset
 from dev.policies.select import Pod, World, matches, peer_ranges, read_world
+from dev.tools import DEBIAN, install_packages
 
 RUN = Pod("agents", {"run": "a"}, ("10.0.0.1",))
 OTHER = Pod("agents", {"run": "b"}, ("10.0.0.2",))
@@ -159,6 +160,7 @@ def test_only_pods_that_live_in_a_network_of_their_own_are_meant() -> None:
 
 
 def test_nftables_takes_the_rules() -> None:
+    install_packages({"nft": DEBIAN["nft"]})
     spec = {
         "policyTypes": ["Ingress", "Egress"],
         "egress": [{"to": [{"ipBlock": {"cidr": "0.0.0.0/0", "except": ["10.0.0.0/8"]}}]}],
