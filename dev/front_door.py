@@ -1,5 +1,6 @@
 """Reaching an installed AgentRun the way a user's MCP client does."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -66,6 +67,15 @@ class FrontDoor:
         """Wait for the end of a run; return it with all its events."""
         events = [event async for event in self.events(run_id)]
         return await self.call("get_run", run_id=run_id), events
+
+
+    async def cancel(self, run_id: str, seconds: float = 120, **more: Any) -> Json:
+        """Call cancel_run, again while it answers ``cancelling``; return its last answer."""
+        async with asyncio.timeout(seconds):
+            while True:
+                answer = await self.call("cancel_run", run_id=run_id, wait_ms=30_000, **more)
+                if answer["status"] != "cancelling":
+                    return answer
 
 
 class _Connected(FrontDoor):

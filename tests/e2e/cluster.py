@@ -3,12 +3,16 @@
 import asyncio
 import json
 import os
+import re
 import signal
 import subprocess
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
+
+from tests.e2e.agents import GO
 
 Json = dict[str, Any]
 T = TypeVar("T")
@@ -18,16 +22,32 @@ RUNNER = "agentrun.runner"
 """The runner's program, as its command line names it."""
 
 
+_AWAY = re.compile(
+    "TLS handshake timeout|connection refused|i/o timeout|EOF|etcdserver: request timed out"
+)
+"""What kubectl says of an API server that a busy machine keeps from answering."""
+
+
 async def kubectl(*arguments: str, stdin: str | None = None) -> str:
-    """Run kubectl; an error of it is an error of the test, with what it said."""
-    done = await asyncio.to_thread(
-        subprocess.run,
-        ["kubectl", *arguments],
-        input=stdin,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    """
+    Run kubectl; an error of it is an error of the test, with what it said.
+
+    What only reads is repeated for a minute while the API server is away.
+    """
+    end = time.monotonic() + (60 if arguments[0] == "get" else 0)
+    while True:
+        done = await asyncio.to_thread(
+            subprocess.run,
+            ["kubectl", *arguments],
+            input=stdin,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        is_away = done.returncode != 0 and _AWAY.search(done.stderr)
+        if not is_away or time.monotonic() > end:
+            break
+        await asyncio.sleep(1)  # Between two tries, within the bound.
     assert done.returncode == 0, f"kubectl {' '.join(arguments)}: {done.stderr}"
     return done.stdout
 
@@ -54,7 +74,7 @@ async def items(kind: str, *selection: str, namespace: str = RUNS) -> list[Json]
 
 
 async def eventually(
-    look: Callable[[], Awaitable[T]], is_so: Callable[[T], bool], seconds: float = 60
+    look: Callable[[], Awaitable[T]], is_so: Callable[[T], bool], seconds: float = 120
 ) -> T:
     """Look until ``is_so``; fail with what was last seen."""
     end = time.monotonic() + seconds
@@ -77,7 +97,7 @@ async def phase_of(run_id: str) -> str:
 async def pod_uid(run_id: str, attempt: int = 1) -> str:
     """Wait for the pod of an attempt and return its uid."""
     pod = await eventually(
-        lambda: get("pod", f"{run_id}-{attempt}"), lambda found: found is not None, 60
+        lambda: get("pod", f"{run_id}-{attempt}"), lambda found: found is not None
     )
     assert pod is not None
     uid: str = pod["metadata"]["uid"]
@@ -117,15 +137,26 @@ async def runner_of(uid: str) -> int:
     return pid
 
 
+async def let_go(run_id: str, attempt: int = 1) -> None:
+    """Let an agent go on that waits with ``agents.UNTIL_GO``."""
+    pod = f"{run_id}-{attempt}"
+    await kubectl("exec", pod, "-n", RUNS, "-c", "agent", "--", "touch", GO)
+
+
 async def kill_component(component: str) -> None:
     """Kill every process of a component's pod with SIGKILL, as a crash would."""
     pods = await items("pods", "-l", f"app.kubernetes.io/component={component}", namespace=SYSTEM)
-    alive = [pod for pod in pods if pod["status"]["phase"] == "Running"]
+    alive = [
+        pod
+        for pod in pods
+        if pod["status"]["phase"] == "Running" and "deletionTimestamp" not in pod["metadata"]
+    ]
     assert alive, f"no pod of {component} runs"
     for line in processes_of(alive[0]["metadata"]["uid"]):
         pid, _, command = line.partition(" ")
         if "python" in command:
-            os.kill(int(pid), signal.SIGKILL)
+            with suppress(ProcessLookupError):  # The kernel ended it with its pod's first process.
+                os.kill(int(pid), signal.SIGKILL)
 
 
 async def dev(*arguments: str) -> None:

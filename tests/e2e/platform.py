@@ -14,7 +14,7 @@ SETTINGS = (
     # More than the 10 to 15 s after which the kubelet tries again what failed once: on a busy
     # machine it does not always get a new Secret in time, and pulls without.
     "--set", "operator.stuckTimeoutSeconds=30",
-    "--set", "operator.unschedulableTimeoutSeconds=15",
+    "--set", "operator.unschedulableTimeoutSeconds=30",
     "--set", "operator.resyncSeconds=10",
 )  # fmt: skip
 """How the release of the tests is installed: impatient, but not beyond what a busy machine does."""
