@@ -68,7 +68,6 @@ class FrontDoor:
         events = [event async for event in self.events(run_id)]
         return await self.call("get_run", run_id=run_id), events
 
-
     async def cancel(self, run_id: str, seconds: float = 120, **more: Any) -> Json:
         """Call cancel_run, again while it answers ``cancelling``; return its last answer."""
         async with asyncio.timeout(seconds):

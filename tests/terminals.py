@@ -1,6 +1,7 @@
 """A real terminal, with a person at it who reads and types."""
 
 import asyncio
+import codecs
 import fcntl
 import os
 import pty
@@ -26,6 +27,9 @@ class Terminal:
     """All that was written, with what only a terminal understands."""
     _news: asyncio.Event = field(default_factory=asyncio.Event)
     _read_to: int = 0
+    _decoder: codecs.IncrementalDecoder = field(
+        default_factory=lambda: codecs.getincrementaldecoder("utf-8")("replace")
+    )
 
     @property
     def text(self) -> str:
@@ -34,17 +38,24 @@ class Terminal:
 
     async def until(self, words: str, seconds: float = 60.0) -> str:
         """Read on until ``words`` come, and return what came up to there."""
+        begin = self._read_to
+        found = await self.matches(re.escape(words), seconds)
+        return self.text[begin : found.start()]
+
+    async def matches(self, pattern: str, seconds: float = 60.0) -> re.Match[str]:
+        """Read on until the pattern comes, and return its match."""
+        compiled = re.compile(pattern)
         try:
             async with asyncio.timeout(seconds):
-                while (at := self.text.find(words, self._read_to)) < 0:
+                while (found := compiled.search(self.text, self._read_to)) is None:
                     self._news.clear()
                     if self.process.returncode is not None and not self._read():
-                        raise AssertionError(f"it ended without {words!r}:\n{self.text}")
+                        raise AssertionError(f"it ended without {pattern!r}:\n{self.text}")
                     await self._news.wait()
         except TimeoutError:
-            raise AssertionError(f"{words!r} did not come:\n{self.text}") from None
-        came, self._read_to = self.text[self._read_to : at], at + len(words)
-        return came
+            raise AssertionError(f"{pattern!r} did not come:\n{self.text}") from None
+        self._read_to = found.end()
+        return found
 
     def type(self, keys: str) -> None:
         """Press keys."""
@@ -62,7 +73,7 @@ class Terminal:
             data = os.read(self.descriptor, 65536)
         except (BlockingIOError, OSError):
             data = b""
-        self.raw += data.decode(errors="replace")
+        self.raw += self._decoder.decode(data)
         self._news.set()
         return bool(data)
 

@@ -4,6 +4,7 @@ import asyncio
 from typing import Annotated, Any, TypeVar
 
 from mcp.server.mcpserver import Context, MCPServer
+from mcp.server.mcpserver.exceptions import ToolError
 from mcp_types import ToolAnnotations
 from pydantic import BaseModel, Field
 
@@ -12,14 +13,14 @@ from agentrun.store.base import RunRow
 from mcp_server.door import Door, told_to_the_model
 from mcp_server.progress import PROGRESS_SECONDS, told_to_wait
 from mcp_server.references import AgentName, Cwd, Namespace, RunId, resolve
-from mcp_server.schemas import PollResult
+from mcp_server.schemas import PollResult, Status
 from mcp_server.views import status_of
 
 _T = TypeVar("_T", bound=BaseModel)
 
 MAX_PAGE_BYTES = 1024 * 1024
 """How much one answer holds, so that a talkative agent does not flood its reader."""
-_SEAL_SECONDS = 2.0
+_SEAL_SECONDS = 10.0
 """How long a run that has ended is waited for to be sealed, whatever the caller would wait."""
 
 
@@ -57,10 +58,12 @@ def add_poll_events(server: MCPServer, door: Door) -> None:
         """
         with told_to_the_model():
             row = await resolve(door, run_id, agent_name, cwd, namespace)
-            row, events = await _next_events(door, ctx, row, after_seq, limit, wait_ms / 1000)
+            row, events, status = await _next_events(
+                door, ctx, row, after_seq, limit, wait_ms / 1000
+            )
             return PollResult(
                 run_id=row.run.metadata.name,
-                status=status_of(row),
+                status=status,
                 events=events,
                 next_after_seq=events[-1].seq if events else after_seq,
             )
@@ -73,9 +76,9 @@ async def _next_events(
     after_seq: int,
     limit: int,
     seconds: float,
-) -> tuple[RunRow, list[Event]]:
+) -> tuple[RunRow, list[Event], Status]:
     uid, clock, known = row.run.metadata.uid, asyncio.get_running_loop().time, status_of(row)
-    deadline, sealed_by = clock() + seconds, clock() + max(seconds, _SEAL_SECONDS)
+    was_over, deadline, sealed_by = row.run.phase.is_terminal, clock() + seconds, 0.0
 
     # Another status than at the call's beginning: a state would have every call answer at once.
     # And an end is news with its event only: who reads of it and finds none asks no more.
@@ -88,9 +91,21 @@ async def _next_events(
         # What the row knows of, and no more: the status must not be older than the last event.
         there = min(limit, max(0, row.last_seq - after_seq))
         events = within(MAX_PAGE_BYTES, await door.store.read(uid, after_seq, there))
-        left = (sealed_by if row.run.phase.is_terminal else deadline) - clock()
-        if events or is_news(row) or left <= 0 or door.stopping.is_set():
-            return row, events
+        is_closing = row.run.phase.is_terminal and not row.sealed
+        if is_closing:
+            # From when the end was seen: it may have come in the last moment of a long wait.
+            sealed_by = sealed_by or max(deadline, clock() + _SEAL_SECONDS)
+        left = (sealed_by if is_closing else deadline) - clock()
+        if events or is_news(row):
+            return row, events, status_of(row)
+        if left <= 0 or door.stopping.is_set():
+            if is_closing and was_over:
+                name = row.run.metadata.name
+                raise ToolError(
+                    f"The end of run {name} is still being recorded. Call again with the same"
+                    " after_seq."
+                )
+            return row, events, known if is_closing else status_of(row)
         await door.follow(row, is_news, min(left, PROGRESS_SECONDS), after_seq)
         await told_to_wait(ctx, row, seconds - (deadline - clock()), seconds)
 

@@ -36,7 +36,7 @@ for _phase in Phase:
     _PHASES.setdefault(_phase.status, []).append(_phase)
 
 
-_QUESTION_SECONDS = 2.0
+_QUESTION_SECONDS = 10.0
 """How long who asks for a run waits for the question that it is known to have."""
 
 

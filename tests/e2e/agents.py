@@ -3,7 +3,6 @@
 import json
 from typing import Any
 
-
 GO = "/tmp/go"
 """The file in the agent's container whose coming lets an agent go on."""
 UNTIL_GO = f"until [ -e {GO} ]; do sleep 0.1; done"

@@ -67,7 +67,7 @@ class Place:
         assert found is not None, f"{run_id} is gone"
         return found
 
-    async def until(self, run_id: str, phase: str, reason: str = "", seconds: float = 60) -> Json:
+    async def until(self, run_id: str, phase: str, reason: str = "", seconds: float = 120) -> Json:
         """Wait until a run is in a phase, for a reason."""
 
         def is_so(run: Json) -> bool:
@@ -95,7 +95,7 @@ class Place:
             await eventually(
                 lambda: asyncio.to_thread(processes_of, uid),
                 lambda left: all("/pause" in one for one in left),
-                20,
+                60,
             )
         return run
 
@@ -108,7 +108,7 @@ class Place:
 
         start = f"{row.phase}: "
         await eventually(
-            told, lambda found: any(one["message"].startswith(start) for one in found), 20
+            told, lambda found: any(one["message"].startswith(start) for one in found), 60
         )
 
 

@@ -10,10 +10,10 @@ from tests.e2e.failing import Place
 
 RELEASE = product.Release("impatient", "impatient-system", "impatient")
 BOUNDS = {
-    "startTimeoutSeconds": 40,
+    "startTimeoutSeconds": 90,
     "stuckTimeoutSeconds": 8,
     "unschedulableTimeoutSeconds": 20,
-    "gatewayTimeoutSeconds": 20,
+    "gatewayTimeoutSeconds": 40,
     "resyncSeconds": 10,
 }
 

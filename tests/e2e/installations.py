@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import httpx2
+
 from dev import cluster as dev_cluster
 from dev import images, product, volumes
 from dev.front_door import FrontDoor
@@ -96,6 +98,9 @@ class Installation:
             lambda: items("pods", "-l", selector, namespace=self.release.system),
             lambda pods: len(pods) == replicas,
         )
+        if component == FRONT_DOOR and replicas:
+            with self.door() as door:
+                await ready(door)
 
     def remove(self) -> None:
         """Take everything of it away, and offer its volume again."""
@@ -111,6 +116,19 @@ class Installation:
         )  # fmt: skip
         if found := dev_cluster.find(self.cluster):
             volumes.recycle(found)
+
+
+async def ready(door: FrontDoor) -> None:
+    """Wait until a front door answers at its Service, which a rollout may be a moment ahead of."""
+
+    async def status() -> int:
+        try:
+            async with httpx2.AsyncClient(timeout=2) as http:
+                return (await http.get(f"{door.url.removesuffix('/mcp')}/readyz")).status_code
+        except httpx2.TransportError:
+            return 0
+
+    await eventually(status, lambda code: code == 200)
 
 
 def tagged(tag: str, *targets: str) -> list[str]:

@@ -6,7 +6,7 @@ import json
 import os
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -108,7 +108,8 @@ def kill(pod: Json) -> None:
     """Kill every process of a pod, as a crash would; the kubelet starts its container again."""
     for line in processes_of(pod["metadata"]["uid"]):
         if "/pause" not in line:
-            os.kill(int(line.split()[0]), signal.SIGKILL)
+            with suppress(ProcessLookupError):  # The kernel ended it with its pod's first process.
+                os.kill(int(line.split()[0]), signal.SIGKILL)
 
 
 async def gateway_of(run_id: str, pods: list[Json]) -> Json:

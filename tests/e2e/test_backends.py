@@ -157,7 +157,7 @@ async def test_nothing_of_a_cancelled_run_is_left(platform: Platform, backend: s
         lambda: asyncio.to_thread(processes_of, uid),
         lambda found: any("SIG_IGN" in line for line in found),
     )
-    answer = await platform.door.call("cancel_run", run_id=run_id, wait_ms=30_000)
+    answer = await platform.door.cancel(run_id)
     left = processes_of(uid)
     assert answer["status"] == "cancelled", answer
     assert left == []
@@ -278,7 +278,7 @@ async def test_an_agent_goes_on_in_other_pods_with_what_it_knows(
     asks = await changed_profile(platform, backend, "asks", permissionMode="Ask")
     first = await spawn(
         platform, backend, script({"say": "word-1"}, {"shell": "touch x"}),
-        profile=asks, timeouts={"idle_timeout_seconds": 2},
+        profile=asks, timeouts={"idle_timeout_seconds": 20},
     )  # fmt: skip
     await question_of(platform, first)
     await eventually(lambda: get("pod", f"{first}-1"), lambda pod: pod is None, 90)
@@ -290,7 +290,8 @@ async def test_an_agent_goes_on_in_other_pods_with_what_it_knows(
     run, events = await platform.door.finish(first)
     assert (run["status"], run["attempts"]) == ("completed", 2), run
     check_journal(events, "completed")
-    assert said(events) == ["word-1", "word-1 word-2 word-2"]
+    # What is recalled and what is said after it may come as one event or as two.
+    assert "".join(said(events)) == "word-1" + "word-1 word-2 word-2"
     runs = [run]
     for number, known in ((3, "word-1 word-2 word-3"), (4, "word-1 word-2 word-3 word-4")):
         steps = script(recall, {"say": f" word-{number}"})
@@ -300,7 +301,7 @@ async def test_an_agent_goes_on_in_other_pods_with_what_it_knows(
         assert answered["mode"] == "resume"
         run, events = await platform.door.finish(answered["run_id"])
         assert run["status"] == "completed", run
-        assert said(events) == [f"{known} word-{number}"]
+        assert "".join(said(events)) == f"{known} word-{number}"
         runs.append(run)
     ids = [(await get("run", one["run_id"]) or {})["status"]["agent"]["sessionID"] for one in runs]
     assert len(set(ids)) == 1, "the same conversation"

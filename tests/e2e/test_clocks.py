@@ -18,12 +18,12 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(420)]
 
 RELEASE = product.Release("agentrun-clocks", "clocks-system", "clocks-runs")
 NO_DEFAULTS = ("--set", "profiles.codex.enabled=false,profiles.claudeCode.enabled=false")
-BOUNDS = ("--set", "operator.stuckTimeoutSeconds=6,operator.resyncSeconds=10")
+BOUNDS = ("--set", "operator.stuckTimeoutSeconds=30,operator.resyncSeconds=10")
 TAG = "skewed"
 HOURS = {"operator": 5, "runner": -5}
-SLACK = timedelta(seconds=20)
-"""What a busy machine may add."""
-BREAK = timedelta(seconds=3)
+SLACK = timedelta(minutes=3)
+"""What a busy machine may add; the error that is looked for is of hours."""
+BREAK = timedelta(seconds=7)
 """Times have no fractions, and the operator does not correct less than a few seconds."""
 
 
@@ -93,9 +93,9 @@ async def test_the_clocks_are_off_indeed(installation: Installation) -> None:
     # And a cancellation is none the slower.
     begin, now = time.monotonic(), datetime.now(UTC)
     with installation.door() as door:
-        answer = await door.call("cancel_run", run_id=name, wait_ms=30_000)
+        answer = await door.cancel(name)
     assert answer["status"] == "cancelled", answer
-    assert time.monotonic() - begin < 30
+    assert time.monotonic() - begin < 120
     status = await ended(installation, name, "Cancelled", "CancelRequested")
     assert now - BREAK <= at(status, "cancelledAt") <= datetime.now(UTC) + BREAK
     check_times(status, now - timedelta(minutes=3))
@@ -122,9 +122,11 @@ async def test_the_wait_for_a_person_counts_real_seconds(installation: Installat
     now, begin = datetime.now(UTC), time.monotonic()
     wait = {"input_timeout_seconds": 5}
     name = await installation.spawn(["fail", "sign in first", -32000], timeouts=wait)
-    await installation.reaches(name, "AuthRequired")
     status = await ended(installation, name, "Failed", "InputTimeout")
     took = timedelta(seconds=time.monotonic() - begin)
+    with installation.door() as door:
+        _, events = await door.finish(name)
+    assert "auth_required" in {event["type"] for event in events}
     assert timedelta(seconds=5) <= took <= timedelta(seconds=15) + SLACK, took
     check_times(status, now)
 
@@ -138,8 +140,8 @@ async def test_the_operators_patience_counts_real_seconds(installation: Installa
     async def reason() -> str:
         return str((await installation.run(name)).get("status", {}).get("reason"))
 
-    await eventually(reason, lambda found: found == "ImagePullFailed", 30)
+    await eventually(reason, lambda found: found == "ImagePullFailed", 120)
     status = await ended(installation, name, "Failed", "ImagePullFailed")
     took = timedelta(seconds=time.monotonic() - begin)
-    assert timedelta(seconds=6) <= took <= timedelta(seconds=10) + SLACK, took
+    assert timedelta(seconds=29) <= took <= timedelta(seconds=34) + SLACK, took
     check_times(status, now)

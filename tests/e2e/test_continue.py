@@ -11,7 +11,7 @@ from tests.e2e.cluster import RUNS, Json, eventually, get, kubectl
 from tests.e2e.conftest import profile
 from tests.e2e.platform import Platform
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(420)]
 
 MEMORY = [{"name": "ACP_AGENT_MEMORY", "value": ".trivial"}]
 GOES_ON = "goes-on"
@@ -112,7 +112,7 @@ async def test_a_real_agent_that_is_refused_leaves_a_run_that_completes(
 async def test_a_real_agent_goes_on_in_another_pod_with_what_it_was_told(
     platform: Platform, backend: str
 ) -> None:
-    run_id = await a_real_run(platform, backend, timeouts={"idle_timeout_seconds": 2})
+    run_id = await a_real_run(platform, backend, timeouts={"idle_timeout_seconds": 20})
     question = await question_of(platform, run_id)
     await eventually(lambda: get("pod", f"{run_id}-1"), lambda found: found is None, 90)
     again = script({"shell": "ls", "escalated": True}, {"say": "The end."})
@@ -159,7 +159,7 @@ async def test_answer_is_worked_with_on_the_workspace_as_it_was(platform: Platfo
     run_id = await platform.trivial(
         ["run", "echo half > half.txt; git add half.txt"], ["run", "mkdir d; echo x > d/loose"],
         ["ask", "May I?"], ["run", "git status --short -uall; git branch --show-current"],
-        profile=GOES_ON, timeouts={"idle_timeout_seconds": 2},
+        profile=GOES_ON, timeouts={"idle_timeout_seconds": 20},
         workspace={"git": {"url": platform.repository, "ref": "main"}},
     )  # fmt: skip
     question = await question_of(platform, run_id)

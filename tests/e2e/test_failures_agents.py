@@ -12,7 +12,7 @@ from tests.e2e.conftest import profile
 from tests.e2e.failing import Place, promised
 from tests.e2e.impatient import RELEASE
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(420)]
 
 NAMESPACE = RELEASE.runs
 

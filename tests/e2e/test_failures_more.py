@@ -17,7 +17,7 @@ from tests.e2e.failing import Place, promised
 from tests.e2e.impatient import RELEASE
 from tests.e2e.test_failures_agents import doing, python
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(420)]
 
 NAMESPACE = RELEASE.runs
 FINALIZER = "example.org/held"

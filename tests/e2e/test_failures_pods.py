@@ -11,10 +11,12 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.cluster import apply, eventually, get, kubectl, runner_of
+from tests.e2e.agents import GO, UNTIL_GO
+from tests.e2e.cluster import apply, eventually, get, items, kubectl, runner_of
 from tests.e2e.conftest import profile
 from tests.e2e.failing import Place, promised
 from tests.e2e.impatient import RELEASE
+from tests.e2e.installations import FRONT_DOOR, ready
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
@@ -162,8 +164,9 @@ async def test_what_fills_the_disk_is_evicted(place: Place, key: str) -> None:
 
 
 @pytest.mark.failure("gateway-away")
+@pytest.mark.timeout(600)
 async def test_a_gateway_that_stays_away(place: Place) -> None:
-    begun = await place.spawn("trivial", ["say", "one"], ["sleep", 8])
+    begun = await place.spawn("trivial", ["say", "one"], ["run", UNTIL_GO])
     await place.until(begun, "Running")
     new = {
         "apiVersion": "agentrun.dev/v1alpha1",
@@ -173,11 +176,18 @@ async def test_a_gateway_that_stays_away(place: Place) -> None:
     }
     await kubectl("scale", DEPLOYMENT, "-n", RELEASE.system, "--replicas=0")
     try:
+        # Only then the agent ends: while it works, nobody misses the front door.
+        selector = f"app.kubernetes.io/component={FRONT_DOOR}"
+        await eventually(
+            lambda: items("pods", "-l", selector, namespace=RELEASE.system), lambda pods: not pods
+        )
+        await kubectl("exec", f"{begun}-1", "-n", NAMESPACE, "-c", "agent", "--", "touch", GO)
         await apply(new)
         for run_id in (begun, "meets-no-gateway"):
-            await place.until(run_id, "Failed", "StoreUnavailable", 90)
+            await place.until(run_id, "Failed", "StoreUnavailable", 150)
     finally:
         await kubectl("scale", DEPLOYMENT, "-n", RELEASE.system, "--replicas=1")
         await kubectl("rollout", "status", DEPLOYMENT, "-n", RELEASE.system, "--timeout=90s")
+        await ready(place.door)
     for run_id in (begun, "meets-no-gateway"):
         await place.check(run_id, "gateway-away")

@@ -97,10 +97,12 @@ async def test_what_lies_behind_the_proxy_is_reached_through_it(
     server = f"https://{team.HIDDEN}:{team.HTTPS}"
     network = {"caBundle": CA, "proxy": proxy}
     before = around.logs("proxy").count(f"CONNECT {team.HIDDEN}:{team.HTTPS}")
-    with offered(around, "team-proxied", git=ACCESS, network=network):
+    # Each has a name of its own: the operator may still see the one that was deleted before.
+    name = f"team-{'-'.join(proxy).lower()}-proxied"
+    with offered(around, name, git=ACCESS, network=network):
         run_id = await platform.trivial(
             ["run", f"{REACH.format(url=f'{server}/demo.git')}; echo $HTTPS_PROXY; echo x > x.txt"],
-            profile="team-proxied",
+            profile=name,
             workspace={"git": {"url": f"{server}/private/demo.git"}},
         )
         run, said = await finish(platform, run_id)
@@ -356,8 +358,9 @@ async def test_ssh_clones_and_pushes_and_the_agent_sees_no_key(
         " find / -xdev -name '*ssh-*' -o -name known_hosts 2>/dev/null; ls /var/run/secrets;"
         " echo from-ssh > ssh.txt"
     )
-    with offered(around, "team-ssh", **over_ssh(secret_name), pod={"runAsUser": user}):
-        run_id = await platform.trivial(["run", look], profile="team-ssh")
+    # The profile is named like its Secret, so that each has a name of its own.
+    with offered(around, secret_name, **over_ssh(secret_name), pod={"runAsUser": user}):
+        run_id = await platform.trivial(["run", look], profile=secret_name)
         run, said = await finish(platform, run_id)
     assert run["result"]["pushed"] is True, run
     assert f"\\n{user}\\n" in said

@@ -17,7 +17,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(420)]
 
 RELEASE = product.Release("agentrun-removal", "removal-system", "removal-runs")
 NO_DEFAULTS = ("--set", "profiles.codex.enabled=false,profiles.claudeCode.enabled=false")
-TALK = ["talk", 150, 0.1]
+TALK = ["talk", 300, 0.1]
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +97,7 @@ async def test_uninstalling_leaves_runs_alone_and_another_installation_takes_the
     await installation.reaches(working, "Running")
     before = await installation.pod(working)
 
-    done = await installation.helm("uninstall", "--wait", "--timeout", "60s")
+    done = await installation.helm("uninstall", "--wait", "--timeout", "180s")
     assert done.returncode == 0, done.stderr
     assert await installation.own_pods() == {}
     for kind, name, namespace in (
@@ -131,7 +131,7 @@ async def test_a_namespace_goes_with_all_its_runs_and_can_be_made_again(
     expected = await runs_in_every_stage(installation)
     pods = await installation.own_pods()
     assert await finalizers(RELEASE.runs) == {}
-    await kubectl("delete", "namespace", RELEASE.runs, "--timeout=60s")
+    await kubectl("delete", "namespace", RELEASE.runs, "--timeout=180s")
     await ends(installation, expected)
     assert await installation.own_pods() == pods
     logs = await kubectl(
@@ -154,7 +154,7 @@ async def test_a_namespace_goes_also_with_the_product_away_and_its_runs_are_clos
     expected = await runs_in_every_stage(installation)
     await installation.scale(OPERATOR, 0)
     await installation.scale(FRONT_DOOR, 0)
-    await kubectl("delete", "namespace", RELEASE.runs, "--timeout=60s")
+    await kubectl("delete", "namespace", RELEASE.runs, "--timeout=180s")
     await installation.scale(FRONT_DOOR, 1)
     await ends(installation, expected)
 

@@ -146,6 +146,35 @@ async def test_the_end_is_told_with_its_event_only(bench: Bench, wait_ms: int) -
     assert (answer["status"], len(answer["events"])) == ("completed", 1)
 
 
+async def test_an_end_that_is_not_recorded_in_time_is_not_told(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mcp_server.tools.events._SEAL_SECONDS", 0.2)
+    name = (await bench.spawn())["run_id"]
+    seal, may_seal = bench.store.seal, asyncio.Event()
+
+    async def seal_late(*given: Any) -> Any:
+        await may_seal.wait()
+        return await seal(*given)
+
+    bench.store.seal = seal_late  # type: ignore[method-assign, assignment]
+    poll = await waiting(bench, name, wait_ms=100)
+    bench.cluster.set_status("team-a", name, phase="Completed")
+    # It was queued as the call began: the end comes with its event, in a later call.
+    answer = await asyncio.wait_for(poll, 10)
+    assert (answer["status"], answer["events"]) == ("queued", [])
+
+    async def is_over() -> bool:
+        return (await bench.row(name)).run.phase.is_terminal
+
+    await eventually(is_over)
+    error = await bench.refused("poll_events", run_id=name, after_seq=0, wait_ms=0)
+    assert f"The end of run {name} is still being recorded. Call again" in error
+    may_seal.set()
+    answer = await bench.call("poll_events", run_id=name, after_seq=0, wait_ms=LONG)
+    assert (answer["status"], len(answer["events"])) == ("completed", 1)
+
+
 async def test_a_poll_at_the_end_of_a_run_answers_at_once(bench: Bench) -> None:
     name = (await bench.spawn())["run_id"]
     await bench.archive.observe(bench.cluster.set_status("team-a", name, phase="Completed"))

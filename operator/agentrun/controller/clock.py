@@ -13,8 +13,9 @@ from email.utils import parsedate_to_datetime
 
 logger = logging.getLogger(__name__)
 
-# An answer's date has no fractions of a second, and the answer took its time.
 _TOLERANCE = timedelta(seconds=5)
+_FRACTION = timedelta(seconds=1)
+"""What a date leaves out: it has whole seconds."""
 
 
 def _local() -> datetime:
@@ -28,15 +29,26 @@ class ServerClock:
         self._local = local
         self._offset = timedelta(0)
 
-    def note(self, date: str | None) -> None:
-        """Learn from the Date header of an answer (RFC 9110, section 6.6.1)."""
+    def asked(self) -> datetime:
+        """Note the local time before a request, for ``note``."""
+        return self._local()
+
+    def note(self, date: str | None, asked: datetime) -> None:
+        """
+        Learn from the Date header of an answer (RFC 9110, section 6.6.1).
+
+        The answer was given between ``asked`` and now, and may have waited for its reader since:
+        so it tells no more than between which bounds the difference of the clocks is.
+        """
         try:
-            offset = parsedate_to_datetime(date or "") - self._local()
+            there = parsedate_to_datetime(date or "")
+            least, most = there - self._local(), there + _FRACTION - asked
         except (TypeError, ValueError):
             return  # A proxy left it out, or it names no time zone.
-        if abs(offset - self._offset) <= _TOLERANCE:
+        if least - _TOLERANCE <= self._offset <= most + _TOLERANCE:
             return
-        self._offset = offset if abs(offset) > _TOLERANCE else timedelta(0)
+        is_right = least - _TOLERANCE <= timedelta(0) <= most + _TOLERANCE
+        self._offset = timedelta(0) if is_right else least
         if self._offset:
             seconds = self._offset.total_seconds()
             logger.warning("the clock here differs from the API server's by %.0f s", seconds)

@@ -162,10 +162,11 @@ class Kube:
             body=body,
             auth_settings=["BearerToken"],
         )
+        asked = self.clock.asked()
         try:
             response = await self._api.call_api(*parts, _request_timeout=_TIMEOUT)
             raw = await response.read()
-            self.clock.note(response.headers.get("Date"))
+            self.clock.note(response.headers.get("Date"), asked)
         except (aiohttp.ClientError, TimeoutError) as error:
             raise ApiError(0, f"the API server cannot be reached: {error!r}") from error
         return _parse(response.status, raw)

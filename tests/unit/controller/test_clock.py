@@ -16,20 +16,29 @@ def header(at: datetime) -> str:
 @pytest.mark.parametrize("local", [ago(5 * 3600), ahead(5 * 3600)], ids=["behind", "ahead"])
 def test_a_clock_that_is_off_by_hours_is_corrected(local: datetime) -> None:
     clock = ServerClock(lambda: local)
-    clock.note(header(NOW))
+    clock.note(header(NOW), clock.asked())
     assert clock.now() == NOW
 
 
 @pytest.mark.parametrize("date", [None, "", "yesterday", header(ahead(2))])
 def test_small_differences_and_missing_dates_change_nothing(date: str | None) -> None:
     clock = ServerClock(lambda: NOW)
-    clock.note(date)
+    clock.note(date, clock.asked())
+    assert clock.now() == NOW
+
+
+@pytest.mark.parametrize("seconds", [3, 10, 3600])
+def test_an_answer_that_is_read_late_is_no_other_clock(seconds: int) -> None:
+    times = [ago(seconds), NOW, NOW]
+    clock = ServerClock(lambda: times.pop(0))
+    asked = clock.asked()
+    clock.note(header(ago(seconds)), asked)
     assert clock.now() == NOW
 
 
 def test_a_clock_that_was_set_right_is_followed_again() -> None:
-    times = [ahead(9000), NOW, NOW]
+    times = [ahead(9000), ahead(9000), NOW, NOW, NOW]
     clock = ServerClock(lambda: times.pop(0))
-    clock.note(header(NOW))
-    clock.note(header(ago(1)))
+    clock.note(header(NOW), clock.asked())
+    clock.note(header(ago(1)), clock.asked())
     assert clock.now() == NOW

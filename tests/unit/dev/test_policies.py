@@ -159,6 +159,7 @@ def test_only_pods_that_live_in_a_network_of_their_own_are_meant() -> None:
     assert [one.addresses for one in read_world(pods, []).pods] == [("10.0.0.1",)]
 
 
+@pytest.mark.timeout(900)  # The package may have to be installed.
 def test_nftables_takes_the_rules() -> None:
     install_packages({"nft": DEBIAN["nft"]})
     spec = {

@@ -194,11 +194,11 @@ class FakeGateway:
         return other
 
     async def _inputs(self, request: web.Request) -> web.Response:
-        after = int(request.query["after"])
+        after, wait = int(request.query["after"]), int(request.query.get("wait_ms", 0))
         async with self.changed:
             waiting = self.changed.wait_for(lambda: any(i.seq > after for i in self.inputs))
             try:
-                await asyncio.wait_for(waiting, 0.5)
+                await asyncio.wait_for(waiting, 0.5 if wait > 1000 else 0.01)
             except TimeoutError:
                 return _json(Inputs(inputs=[], desired_state="Active"))
         new = [one for one in self.inputs if one.seq > after]
@@ -318,7 +318,7 @@ async def pod(
     command: list[str] | None = None,
     provider: str | None = None,
     port: int = 0,
-    grace: int = 8,
+    grace: int = 60,
     idle: float = 60,
 ) -> AsyncIterator[Pod]:
     """Start both containers of a pod."""

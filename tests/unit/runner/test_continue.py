@@ -107,7 +107,7 @@ async def test_stop_while_a_question_is_open_answers_it(tmp_path: Path) -> None:
     async with pod(tmp_path, gateway) as it:
         await asked(gateway)
         it.terminate()
-        await it.ended(10)
+        await it.ended()
     assert gateway.outcome is not None
     assert gateway.outcome.state is OutcomeState.INTERRUPTED
     assert not gateway.outcome.waiting

@@ -292,10 +292,12 @@ async def receiving(
 
 
 async def test_an_agent_answers_messages_in_turns_of_their_own(tmp_path: Path) -> None:
-    steps = (["run", "true"], ["sleep", 1], ["say", "first"])
+    go = tmp_path / "go"
+    steps = (["run", f"until [ -e {go} ]; do sleep 0.05; done"], ["say", "first"])
     async with receiving(tmp_path, "BetweenTurns", *steps) as (post, it):
-        await post.until(lambda: "command_finished" in post.types)
+        await post.until(lambda: "command_started" in post.types)
         await post.write(mail(1, json.dumps([["say", "second"]])))
+        go.touch()
         await it.ended()
     assert [one["text"] for one in post.data("agent_message")] == ["first", "second"]
     assert post.types.index("message_added") == post.types.index("agent_message") + 1

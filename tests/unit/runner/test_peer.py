@@ -196,7 +196,7 @@ class Place:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
         )
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             out, err = await process.communicate()
         assert process.returncode is not None
         return process.returncode, out.decode(), err.decode()
@@ -248,6 +248,24 @@ async def test_many_calls_at_once_are_all_answered_and_leave_nothing(tmp_path: P
         assert {code for code, _, _ in results} <= {0}
         async with asyncio.timeout(10):
             while list((place.pipes / "calls").iterdir()):  # noqa: ASYNC110 - sets no event
+                await asyncio.sleep(0.01)  # Looks again, within a bound.
+
+
+async def test_a_command_that_was_held_up_is_told_to_ask_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(desk, "_READ_SECONDS", 0.1)
+    async with a_place(tmp_path, Answer("ok")) as place:
+        call, answer = place.pipes / "calls/7-0", place.pipes / "calls/7-0.answer"
+        call.write_bytes(b"x\0")
+        await asyncio.to_thread((place.pipes / "call").write_text, "7-0\n")
+        async with asyncio.timeout(10):
+            while not answer.exists() or "not read in time" not in answer.read_text():  # noqa: ASYNC110 - sets no event
+                await asyncio.sleep(0.01)  # Looks again, within a bound.
+        assert answer.read_text().startswith("1\nError: ")
+        await asyncio.to_thread((place.pipes / "call").write_text, "-7-0\n")
+        async with asyncio.timeout(10):
+            while answer.exists():  # noqa: ASYNC110 - sets no event
                 await asyncio.sleep(0.01)  # Looks again, within a bound.
 
 

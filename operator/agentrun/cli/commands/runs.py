@@ -83,6 +83,8 @@ def cancel(
         found, screen = await tools.find_run(run), Screen()
         wait = 0 if detach else 30_000
         answer = await tools.cancel_run(found.run_id, wait_ms=wait, reason=reason or None)
+        while not detach and answer.status == "cancelling":
+            answer = await tools.cancel_run(found.run_id, wait_ms=wait, reason=reason or None)
         if _printed(screen, output, answer.raw()):
             return
         if answer.status == "cancelled":

@@ -11,7 +11,7 @@ from agentrun.runner.journal import Journal
 
 _ID_SECONDS = 2.0
 _CANCEL_SECONDS = 2.5
-_ASK_SECONDS = 1.5
+_ASK_SECONDS = 2.2
 _NEWS_MS = 700
 """The front door may hear of a cancellation later than the pod."""
 

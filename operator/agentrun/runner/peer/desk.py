@@ -10,6 +10,7 @@ import logging
 import os
 import re
 import stat
+from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -25,6 +26,8 @@ _SLOTS = 4
 _QUEUE = 256
 _READ_SECONDS = 10.0
 """How long an answer is kept for the command to read it."""
+_KEPT = 256
+"""How many words to commands that did not read in time are kept."""
 _LINE = 256
 _NAME = re.compile(rb"[0-9]{1,10}-[0-9]{1,4}")
 
@@ -39,6 +42,9 @@ class Answer:
     code: int = 0
 
 
+_EXPIRED = Answer("Error: the answer was not read in time. Ask again.", 1)
+
+
 class Desk:
     """Where the agent's calls arrive."""
 
@@ -50,6 +56,7 @@ class Desk:
         # Longer than the slots: behind the calls, the pipe tells which answers were read.
         self._queue = asyncio.Semaphore(_QUEUE)
         self._unread: dict[str, asyncio.Event] = {}
+        self._expired: deque[str] = deque()
 
     async def serve(self) -> None:
         """Answer calls, some at a time, for ever."""
@@ -85,13 +92,27 @@ class Desk:
                 await read.wait()
         except TimeoutError:
             log.debug("Nobody has read the answer to call %s of peer", name)
+            self._expire(name)
+        else:
+            os.unlink(f"{name}.answer", dir_fd=self._folder)
         finally:
             self._unread.pop(name, None)
-            os.unlink(f"{name}.answer", dir_fd=self._folder)
+
+    def _expire(self, name: str) -> None:
+        """Put a word in an answer's place: a command that was held up would wait for ever."""
+        self._write(name, _EXPIRED)
+        self._expired.append(name)
+        if len(self._expired) > _KEPT:
+            with suppress(FileNotFoundError):
+                os.unlink(f"{self._expired.popleft()}.answer", dir_fd=self._folder)
 
     def _note_read(self, name: str) -> None:
         if name in self._unread:
             self._unread[name].set()
+        elif name in self._expired:
+            self._expired.remove(name)
+            with suppress(FileNotFoundError):
+                os.unlink(f"{name}.answer", dir_fd=self._folder)
 
     async def _answer(self, name: str) -> Answer:
         arguments = self._read(name)
