@@ -84,7 +84,7 @@ class Laptop:
             stderr=asyncio.subprocess.PIPE,
         )
         try:
-            async with asyncio.timeout(110):
+            async with asyncio.timeout(270):
                 out, err = await process.communicate()
         except TimeoutError:
             process.kill()

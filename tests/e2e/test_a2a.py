@@ -295,7 +295,7 @@ CANCELLED = {
     "unanswered": (["deaf"], "could not be cancelled: no answer within"),
 }
 ALL_CANCELLED = Together({
-    f"{key}-{agent}": (at(agent), [step, ["sleep", 300]])
+    f"{key}-{agent}": (at(agent), [step, ["sleep", 3600]])
     for key, (step, _) in CANCELLED.items()
     for agent in ("streaming", "old-polled")
 })  # fmt: skip
@@ -311,7 +311,7 @@ async def test_cancel_reaches_the_remote_task_or_says_that_it_could_not(
         await waiting(platform, run_id)
     await eventually(
         lambda: platform.door.call("get_run", run_id=run_id),
-        lambda run: (run.get("remote_ref") or {}).get("task_id") is not None, 60,
+        lambda run: (run.get("remote_ref") or {}).get("task_id") is not None, 150,
     )  # fmt: skip
     await platform.door.call("cancel_run", run_id=run_id, wait_ms=30_000)
     run, _ = await platform.door.finish(run_id)
@@ -328,7 +328,7 @@ async def test_pod_that_is_deleted_cancels_the_remote_task_and_the_run_says_so(
     run_id = await spawn(platform, at("streaming"), ["say", "hello"], ["sleep", 300])
     await eventually(
         lambda: platform.door.call("get_run", run_id=run_id),
-        lambda run: (run.get("remote_ref") or {}).get("task_id") is not None, 60,
+        lambda run: (run.get("remote_ref") or {}).get("task_id") is not None, 150,
     )  # fmt: skip
     await kubectl("delete", "pod", f"{run_id}-1", "-n", RUNS, "--wait=false")
     run, _ = await platform.door.finish(run_id)

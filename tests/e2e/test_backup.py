@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+from tests.e2e.agents import UNTIL_GO
 from tests.e2e.checks import check_journal
-from tests.e2e.cluster import SYSTEM, eventually, kubectl
+from tests.e2e.cluster import SYSTEM, eventually, kubectl, let_go
 from tests.e2e.platform import Platform
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
@@ -80,7 +81,7 @@ async def test_a_restored_store_shows_its_journals_and_takes_up_the_live_runs(
     before = await platform.trivial(["say", "before the backup"])
     await platform.door.finish(before)
     kept = await journal(platform, before)
-    live = await platform.trivial(["talk", 300, 0.1])
+    live = await platform.trivial(["talk", 300, 0.1], ["run", UNTIL_GO], ["say", "message 301"])
     await eventually(lambda: journal(platform, live), lambda events: len(events) > 10)
 
     said = await shell(backup, tmp_path)
@@ -92,6 +93,7 @@ async def test_a_restored_store_shows_its_journals_and_takes_up_the_live_runs(
 
     assert "agentrun: restore of" in await shell(restore, tmp_path)
     await platform.ready()
+    await let_go(live)
 
     assert await journal(platform, before) == kept
     # What was recorded after the backup is known from the cluster; what it said is lost.
@@ -108,5 +110,5 @@ async def test_a_restored_store_shows_its_journals_and_takes_up_the_live_runs(
     assert notes[0]["seq"] <= backed_up + 1
     texts = [event["data"]["text"] for event in events if event["type"] == "agent_message"]
     numbers = [int(text.removeprefix("message ")) for text in texts]
-    assert (numbers[0], numbers[-1]) == (1, 300)
+    assert (numbers[0], numbers[-1]) == (1, 301)
     assert numbers == sorted(set(numbers)), "what is not gone is there once"

@@ -23,6 +23,7 @@ from agentrun.cli.connection.tokens import BearerAuth, RequestedToken
 from agentrun.cli.connection.transport import NetworkTransport
 from agentrun.cli.options import ConnectionOptions
 from dev import product
+from dev.shell import wait_until
 from tests.e2e.agents import script, trivial
 from tests.e2e.bridges import Laptop, make_laptop, read_kubeconfig, user_kubeconfig
 from tests.e2e.checks import check_journal
@@ -37,7 +38,8 @@ pytestmark = pytest.mark.e2e
 def laptop(platform: Platform, tmp_path: Path) -> Iterator[Laptop]:
     made = make_laptop(tmp_path / "home", read_kubeconfig())
     yield made
-    assert made.processes() == []
+    # Whoever started a bridge has it end, and does not always wait for it.
+    wait_until("no process is left", lambda: made.processes() == [], 30)
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +56,15 @@ async def call(client: Client, tool: str, **arguments: Any) -> dict[str, Any]:
     return content
 
 
+async def cancel(client: Client, run_id: str) -> None:
+    """Cancel a run as clients are told to: again, while it is on its way."""
+    async with asyncio.timeout(120):
+        status = "cancelling"
+        while status == "cancelling":
+            status = (await call(client, "cancel_run", run_id=run_id, wait_ms=30_000))["status"]
+    assert status == "cancelled"
+
+
 def words(text: str) -> Json:
     return {"role": "user", "parts": [{"type": "text", "text": text}]}
 
@@ -65,9 +76,10 @@ async def spawned(client: Client, *steps: list[Any]) -> str:
     return str(run["run_id"])
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("program", ["codex", "claude"])
 async def test_a_real_client_spawns_follows_and_cancels_a_run(
-    laptop: Laptop, model: str, program: str
+    platform: Platform, laptop: Laptop, model: str, program: str
 ) -> None:
     # The cluster may have seen this test before, and names stay.
     name = f"by-{program}-{token_hex(4)}"
@@ -92,7 +104,8 @@ async def test_a_real_client_spawns_follows_and_cancels_a_run(
     assert "It is cancelled." in said
     runs = json.loads(await kubectl("get", "runs", "-n", RUNS, "-o", "json"))["items"]
     [run] = [r for r in runs if r["spec"].get("session", {}).get("name") == name]
-    assert run["status"]["phase"] == "Cancelled"
+    ended, _ = await platform.door.finish(run["metadata"]["name"])
+    assert ended["status"] == "cancelled"
     # What the client printed is the tools' own answer: it passed the bridge.
     assert run["metadata"]["name"] in said
     assert "cancelled_at" in said
@@ -111,6 +124,7 @@ def follows(until: str) -> Json:
     return tool("poll_events", until, run_id="{{run_id}}", after_seq="{{next_after_seq}}")
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("program", ["codex", "claude"])
 async def test_a_real_client_answers_a_run_continues_it_and_cancels_what_goes_on(
     platform: Platform, laptop: Laptop, model: str, program: str
@@ -142,6 +156,8 @@ async def test_a_real_client_answers_a_run_continues_it_and_cancels_what_goes_on
     )  # fmt: skip
     assert "It is cancelled." in said
     assert "May I push it?" in said
+    for one in (await platform.door.call("list_runs", agent_name=name))["runs"]:
+        await platform.door.finish(one["run_id"])
     runs = (await platform.door.call("list_runs", agent_name=name))["runs"]
     other, first = runs
     assert [one["status"] for one in runs] == ["cancelled", "completed"], runs
@@ -200,9 +216,7 @@ async def test_a_rollout_of_the_front_door_ends_neither_bridge_nor_run(
         await kubectl(
             "rollout", "status", "deployment/agentrun-mcp", "-n", SYSTEM, "--timeout=120s"
         )
-        answer = await client.call_tool("cancel_run", {"run_id": run_id, "wait_ms": 30_000})
-        assert answer.structured_content is not None
-        assert answer.structured_content["status"] == "cancelled"
+        await cancel(client, run_id)
     await platform.ready()
 
 
@@ -232,7 +246,7 @@ async def test_who_waits_hears_that_it_goes_on(laptop: Laptop) -> None:
         arguments = {"run_id": run_id, "after_seq": 1000, "wait_ms": 11_000}
         await client.call_tool("poll_events", arguments, progress_callback=hear)
         assert heard, "nothing was heard in 11 seconds"
-        assert (await call(client, "cancel_run", run_id=run_id))["status"] == "cancelled"
+        await cancel(client, run_id)
 
 
 async def test_two_bridges_of_one_user_work_at_once(laptop: Laptop) -> None:
@@ -242,7 +256,7 @@ async def test_two_bridges_of_one_user_work_at_once(laptop: Laptop) -> None:
             call(client, "poll_events", run_id=run_id, after_seq=0) for client in (one, other) * 4
         ]
         assert len({str(page["run_id"]) for page in await asyncio.gather(*polls)}) == 1
-        assert (await call(other, "cancel_run", run_id=run_id))["status"] == "cancelled"
+        await cancel(other, run_id)
 
 
 async def test_a_call_that_the_client_cancels_ends_and_others_go_on(laptop: Laptop) -> None:
@@ -254,7 +268,7 @@ async def test_a_call_that_the_client_cancels_ends_and_others_go_on(laptop: Lapt
         await asyncio.sleep(0)
         poll.cancel()
         await asyncio.gather(poll, return_exceptions=True)
-        assert (await call(client, "cancel_run", run_id=run_id))["status"] == "cancelled"
+        await cancel(client, run_id)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -269,7 +283,8 @@ async def test_a_signal_in_the_middle_of_a_poll_ends_the_bridge_at_once(
     )  # fmt: skip
     assert bridge.stdin is not None
     assert bridge.stdout is not None
-    poll = {"name": "poll_events", "arguments": {"run_id": run_id, "after_seq": 1000}}
+    arguments = {"run_id": run_id, "after_seq": 1000, "wait_ms": 30_000}
+    poll = {"name": "poll_events", "arguments": arguments}
     for request_id, method, params in ((1, "tools/list", {}), (2, "tools/call", poll)):
         message = {"jsonrpc": "2.0", "id": request_id, "method": method, "params": params}
         bridge.stdin.write(json.dumps(message).encode() + b"\n")
@@ -277,9 +292,9 @@ async def test_a_signal_in_the_middle_of_a_poll_ends_the_bridge_at_once(
             await asyncio.wait_for(bridge.stdout.readuntil(b"\n"), 60)
     sent = asyncio.get_running_loop().time()
     bridge.send_signal(number)
-    assert await asyncio.wait_for(bridge.wait(), 15) == 128 + number
-    # A poll waits for 20 s; the bridge does not.
-    assert asyncio.get_running_loop().time() - sent < 10
+    assert await asyncio.wait_for(bridge.wait(), 28) == 128 + number
+    # A poll waits for 30 s; the bridge does not.
+    assert asyncio.get_running_loop().time() - sent < 25
     assert [path.name for path in laptop.home.iterdir() if path.name.startswith("tmp")] == []
     await platform.door.call("cancel_run", run_id=run_id)
 

@@ -48,7 +48,7 @@ async def test_nothing_of_a_cancelled_run_is_left(platform: Platform, backend: s
             and any("SIG_IGN" in line for line in found)
         ),
     )
-    answer = await platform.door.call("cancel_run", run_id=run_id, wait_ms=30_000)
+    answer = await platform.door.cancel(run_id)
     left = processes_of(uid)
 
     assert answer["status"] == "cancelled", answer
@@ -80,7 +80,7 @@ async def test_cancelling_before_the_pod_exists(platform: Platform) -> None:
     }
     await platform.apply(manifest)
     await eventually(lambda: platform.reason("waits-behind"), lambda why: why == "SessionBusy")
-    answer = await platform.door.call("cancel_run", run_id="waits-behind")
+    answer = await platform.door.cancel("waits-behind")
     assert answer["status"] == "cancelled"
     assert await get("pod", "waits-behind-1") is None
     await platform.door.call("cancel_run", run_id=first)
@@ -89,7 +89,7 @@ async def test_cancelling_before_the_pod_exists(platform: Platform) -> None:
 async def test_cancelling_while_the_image_is_missing(platform: Platform) -> None:
     run_id = await platform.trivial(["say", "x"], profile="no-image")
     await eventually(lambda: platform.reason(run_id), lambda why: why == "ImagePullFailed")
-    answer = await platform.door.call("cancel_run", run_id=run_id, wait_ms=30_000)
+    answer = await platform.door.cancel(run_id)
     assert answer["status"] == "cancelled"
     assert await get("pod", f"{run_id}-1") is None
 
@@ -99,7 +99,7 @@ async def test_cancelling_while_the_runner_starts(platform: Platform) -> None:
     run_id = await platform.trivial(["sleep", 60])
     uid = await pod_uid(run_id)
     await runner_of(uid)
-    answer = await platform.door.call("cancel_run", run_id=run_id, wait_ms=20_000)
+    answer = await platform.door.call("cancel_run", run_id=run_id, wait_ms=25_000)
     assert answer["status"] == "cancelled"
     assert processes_of(uid) == []
 
@@ -114,7 +114,7 @@ async def test_cancelling_while_cloning(platform: Platform) -> None:
         lambda: asyncio.to_thread(processes_of, uid),
         lambda found: any("git fetch" in line for line in found),
     )
-    answer = await platform.door.call("cancel_run", run_id=run_id, wait_ms=30_000)
+    answer = await platform.door.cancel(run_id)
     assert answer["status"] == "cancelled"
     assert processes_of(uid) == []
 
@@ -122,9 +122,7 @@ async def test_cancelling_while_cloning(platform: Platform) -> None:
 async def test_cancelling_twice_at_once(platform: Platform) -> None:
     run_id = await platform.trivial(["sleep", 60])
     await eventually(lambda: platform.phase(run_id), lambda phase: phase == "Running")
-    answers = await asyncio.gather(
-        *(platform.door.call("cancel_run", run_id=run_id, wait_ms=30_000) for _ in range(2))
-    )
+    answers = await asyncio.gather(*(platform.door.cancel(run_id) for _ in range(2)))
     assert [answer["status"] for answer in answers] == ["cancelled", "cancelled"]
     assert answers[0] == answers[1]
 
@@ -160,7 +158,7 @@ async def _cancel_around_the_end(platform: Platform, pause: float) -> str:
             break
     await asyncio.sleep(pause)  # The race is the point: it is run at many instants.
     try:
-        answer = await door.call("cancel_run", run_id=run_id, wait_ms=30_000)
+        answer = await door.cancel(run_id)
         told = answer["status"]
     except ToolFailed as error:
         told = str(error).rpartition("already terminal: ")[2].split(".")[0]

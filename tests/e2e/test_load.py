@@ -6,7 +6,7 @@ import pytest
 
 from dev.front_door import ToolFailed
 from tests.e2e.checks import check_journal
-from tests.e2e.cluster import RUNS, eventually, kubectl, pod_uid, processes_of, runner_of
+from tests.e2e.cluster import RUNS, eventually, get, kubectl, pod_uid, processes_of, runner_of
 from tests.e2e.memory import STEADY, resident_of
 from tests.e2e.platform import Platform
 
@@ -58,8 +58,10 @@ async def test_an_agent_that_is_not_in_the_image_is_named(platform: Platform) ->
 @pytest.mark.failure("deadline")
 async def test_an_agent_that_hangs_is_ended_by_the_deadline(platform: Platform) -> None:
     run_id = await platform.trivial(["hang"], timeouts={"active_deadline_seconds": 5})
-    uid = await pod_uid(run_id)
     run, events = await platform.door.finish(run_id)
+    ended = await get("run", run_id)
+    assert ended is not None
+    uid = ended["status"]["podUID"]
     assert (run["status"], run["reason"]) == ("failed", "DeadlineExceeded"), run
     assert processes_of(uid) == []
     check_journal(events, "failed")
@@ -75,7 +77,7 @@ async def test_a_hundred_megabytes_in_one_line_end_the_agent_and_not_the_runner(
 
 
 async def test_the_runner_stays_small(platform: Platform) -> None:
-    run_id = await platform.trivial(["talk", 300, 0.02], ["sleep", 5])
+    run_id = await platform.trivial(["talk", 300, 0.02], ["sleep", 600])
     uid = await pod_uid(run_id)
     await eventually(lambda: platform.phase(run_id), lambda phase: phase == "Running")
     async for event in platform.door.events(run_id):
@@ -123,7 +125,7 @@ async def test_a_pod_that_cannot_start_says_why_at_once_and_ends(
     platform: Platform, profile: str, reason: str, saying: str
 ) -> None:
     run_id = await platform.trivial(["say", "x"], profile=profile)
-    await eventually(lambda: platform.reason(run_id), lambda why: why == reason, 20)
+    await eventually(lambda: platform.reason(run_id), lambda why: why == reason)
     run, events = await platform.door.finish(run_id)
     assert (run["status"], run["reason"]) == ("failed", reason), run
     assert saying in run["message"]

@@ -10,9 +10,9 @@ import pytest
 
 from agentrun.api.v1alpha1 import default_profile
 from dev.front_door import FrontDoor
-from tests.e2e.agents import script, trivial
+from tests.e2e.agents import UNTIL_GO, script, trivial
 from tests.e2e.checks import check_journal
-from tests.e2e.cluster import RUNS, Json, eventually, get
+from tests.e2e.cluster import RUNS, Json, eventually, get, let_go
 from tests.e2e.conftest import profile
 from tests.e2e.platform import Platform
 
@@ -57,7 +57,8 @@ async def test_two_agents_in_two_pods_get_one_anothers_messages(platform: Platfo
     await platform.apply(profile("correspondent", agentTools=tools))
     names = ada_name, bob_name = unused("ada"), unused("bob")
     runs = [
-        await platform.trivial(["sleep", 10], agent=name, profile="correspondent") for name in names
+        await platform.trivial(["run", UNTIL_GO], agent=name, profile="correspondent")
+        for name in names
     ]
     await asyncio.gather(*(running(door, run_id) for run_id in runs))
     agents = {one["agent_name"]: one for one in (await door.call("list_agents"))["agents"]}
@@ -80,6 +81,7 @@ async def test_two_agents_in_two_pods_get_one_anothers_messages(platform: Platfo
     assert await send(ada_name, bob_name, ["say", "Bob heard of Ada."]) == 1
     assert [one["seq"] for one in (await waiting)["messages"]] == [1]
     assert await send(bob_name, ada_name, ["say", "Ada heard of Bob."]) == 1
+    await asyncio.gather(*(let_go(run_id) for run_id in runs))
 
     (ada, ada_events), (bob, bob_events) = [await door.finish(run_id) for run_id in runs]
     for run, events in ((ada, ada_events), (bob, bob_events)):
@@ -137,7 +139,7 @@ async def test_a_real_agent_hears_a_message_in_the_turn_that_is_under_way(
         role="worker",
         profile=metadata["name"],
         nickname=name,
-        prompt=script({"shell": "sleep 8"}, {"say": "Nobody wrote."}),
+        prompt=script({"shell": UNTIL_GO}, {"say": "Nobody wrote."}),
     )
     run_id = spawned["run_id"]
     await has(door, run_id, lambda event: event["type"] == "command_started")
@@ -146,6 +148,8 @@ async def test_a_real_agent_hears_a_message_in_the_turn_that_is_under_way(
         to_agent_name=name,
         message=says(script({"say": "I heard it in my turn."})),
     )
+    await has(door, run_id, lambda event: event["type"] == "message_added")
+    await let_go(run_id)
     run, events = await door.finish(run_id)
     assert run["status"] == "completed", run
     assert given(events) == [(None, 1, "steered")], json.dumps(events)
@@ -166,9 +170,10 @@ async def test_a_run_that_goes_on_is_not_given_again_what_the_last_was_given(
     async def send(*steps: list[Any]) -> None:
         await door.call("send_agent_message", to_agent_name=name, message=says(trivial(*steps)))
 
-    first = await platform.trivial(["sleep", 5], agent=name, profile="remembering")
+    first = await platform.trivial(["run", UNTIL_GO], agent=name, profile="remembering")
     await running(door, first)
     await send(["say", "I heard the first."])
+    await let_go(first)
     run, events = await door.finish(first)
     assert run["status"] == "completed", run
     assert [seq for _, seq, _ in given(events)] == [1]

@@ -5,7 +5,7 @@ import itertools
 import json
 import os
 import signal
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -28,6 +28,8 @@ from tests.e2e.platform import Platform
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(400)]
 
 MEMORY = [{"name": "ACP_AGENT_MEMORY", "value": ".trivial"}]
+WATCH_LAG = timedelta(seconds=2)
+"""How much later than it was made the operator may first see a run."""
 ASKS = "asks"
 REMEMBERS = "remembers"
 IDLE = 2
@@ -137,7 +139,7 @@ async def test_a_run_waits_without_its_pod_and_finishes_with_the_answer(
 async def test_a_waiting_run_without_a_pod_is_cancelled_at_once(platform: Platform) -> None:
     run_id = await asking(platform, IDLE)
     await without_a_pod(platform, run_id)
-    answer = await platform.door.call("cancel_run", run_id=run_id, wait_ms=10_000)
+    answer = await platform.door.call("cancel_run", run_id=run_id, wait_ms=30_000)
     assert answer["status"] == "cancelled"
 
 
@@ -267,6 +269,7 @@ def moment(run: Json, *path: str) -> datetime:
     return datetime.fromisoformat(value)
 
 
+@pytest.mark.timeout(1200)
 async def test_thirty_continues_in_the_instant_of_completion_all_run_in_order(
     platform: Platform,
 ) -> None:
@@ -297,11 +300,12 @@ async def test_thirty_continues_in_the_instant_of_completion_all_run_in_order(
     for (*_, ended), chosen in itertools.pairwise(began):
         assert ended <= chosen[2], "one is active at a time"
         # Whoever was there when the place became free, and was made earlier, had been served.
-        waited = [run for run in made if run[0] < ended and run[2] > chosen[2]]
+        waited = [run for run in made if run[0] + WATCH_LAG < ended and run[2] > chosen[2]]
         assert [run for run in waited if run < chosen] == [], "first come, first served"
-    session = await get("agentsession", first)
-    assert session is not None
-    assert "activeRun" not in session["status"]
+    await eventually(
+        lambda: get("agentsession", first),
+        lambda session: session is not None and "activeRun" not in session["status"],
+    )
 
 
 async def test_children_are_cancelled_with_their_parent(platform: Platform) -> None:
@@ -324,7 +328,7 @@ async def test_children_are_cancelled_with_their_parent(platform: Platform) -> N
         }
     )
     await eventually(lambda: platform.phase(name), lambda phase: phase == "Running", 90)
-    answer = await platform.door.call("cancel_run", run_id=parent, wait_ms=30_000)
+    answer = await platform.door.cancel(run_id=parent)
     assert answer["status"] == "cancelled"
     run, _ = await platform.door.finish(name)
     assert (run["status"], run["reason"]) == ("cancelled", "CancelRequested"), run
