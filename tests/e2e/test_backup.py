@@ -81,7 +81,7 @@ async def test_a_restored_store_shows_its_journals_and_takes_up_the_live_runs(
     before = await platform.trivial(["say", "before the backup"])
     await platform.door.finish(before)
     kept = await journal(platform, before)
-    live = await platform.trivial(["talk", 300, 0.1], ["run", UNTIL_GO], ["say", "message 301"])
+    live = await platform.trivial(["talk", 600, 0.1], ["run", UNTIL_GO], ["say", "message 601"])
     await eventually(lambda: journal(platform, live), lambda events: len(events) > 10)
 
     said = await shell(backup, tmp_path)
@@ -110,5 +110,5 @@ async def test_a_restored_store_shows_its_journals_and_takes_up_the_live_runs(
     assert notes[0]["seq"] <= backed_up + 1
     texts = [event["data"]["text"] for event in events if event["type"] == "agent_message"]
     numbers = [int(text.removeprefix("message ")) for text in texts]
-    assert (numbers[0], numbers[-1]) == (1, 301)
+    assert (numbers[0], numbers[-1]) == (1, 601)
     assert numbers == sorted(set(numbers)), "what is not gone is there once"

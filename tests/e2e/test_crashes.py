@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from tests.e2e.agents import UNTIL_GO
 from tests.e2e.checks import check_journal
 from tests.e2e.cluster import (
     SYSTEM,
@@ -14,6 +15,7 @@ from tests.e2e.cluster import (
     items,
     kill_component,
     kubectl,
+    let_go,
     processes_of,
 )
 from tests.e2e.platform import Platform
@@ -85,8 +87,8 @@ async def test_a_killed_front_door_loses_and_doubles_nothing(platform: Platform)
 
 
 async def test_runs_survive_a_restart_of_the_api_server(platform: Platform) -> None:
-    working = await platform.trivial(["talk", 100, 0.1])
-    cancelled = await platform.trivial(["sleep", 120])
+    working = await platform.trivial(["talk", 100, 0.1], ["run", UNTIL_GO])
+    cancelled = await platform.trivial(["sleep", 600])
     for run_id in (working, cancelled):
         await eventually(
             lambda run_id=run_id: platform.phase(run_id),  # type: ignore[misc]
@@ -96,6 +98,7 @@ async def test_runs_survive_a_restart_of_the_api_server(platform: Platform) -> N
     await platform.ready()
     answer = await platform.door.cancel(cancelled)
     assert answer["status"] == "cancelled"
+    await let_go(working)
     run, events = await platform.door.finish(working)
     assert (run["status"], run["attempts"]) == ("completed", 1), run
     check_journal(events, "completed")

@@ -257,8 +257,8 @@ async def test_agent_is_held_up_while_the_front_door_is_away_and_nothing_is_lost
     await eventually(lambda: platform.phase(run_id), lambda phase: phase == "Running")
     async with watching(uid) as memory:
         await _scale(0)
-        await let_go(run_id)
         try:
+            await let_go(run_id)
             held = await _held_up(uid, memory)
         finally:
             await _scale(1)
