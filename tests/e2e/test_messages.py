@@ -149,7 +149,9 @@ async def test_a_real_agent_hears_a_message_in_the_turn_that_is_under_way(
         message=says(script({"say": "I heard it in my turn."})),
     )
     await has(door, run_id, lambda event: event["type"] == "message_added")
-    await let_go(run_id)
+    if backend == "claude_code":
+        # Codex waits for a command no longer once it hears something.
+        await let_go(run_id)
     run, events = await door.finish(run_id)
     assert run["status"] == "completed", run
     assert given(events) == [(None, 1, "steered")], json.dumps(events)
