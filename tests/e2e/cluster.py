@@ -12,6 +12,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
+import httpx2
+
 from tests.e2e.agents import GO
 
 Json = dict[str, Any]
@@ -86,6 +88,19 @@ async def eventually(
         await asyncio.sleep(0.05)  # Looks again, within the bound.
 
 
+async def answers(url: str, seconds: float) -> None:
+    """Wait until the front door at ``url`` says that it is ready."""
+
+    async def status() -> int:
+        try:
+            async with httpx2.AsyncClient(timeout=2) as http:
+                return (await http.get(f"{url}/readyz")).status_code
+        except httpx2.TransportError:
+            return 0
+
+    await eventually(status, lambda code: code == 200, seconds)
+
+
 async def phase_of(run_id: str) -> str:
     """Return a run's phase; empty before the operator saw it."""
     run = await get("run", run_id)
@@ -137,10 +152,9 @@ async def runner_of(uid: str) -> int:
     return pid
 
 
-async def let_go(run_id: str, attempt: int = 1) -> None:
-    """Let an agent go on that waits with ``agents.UNTIL_GO``."""
-    pod = f"{run_id}-{attempt}"
-    await kubectl("exec", pod, "-n", RUNS, "-c", "agent", "--", "touch", GO)
+async def let_go(run_id: str, namespace: str = RUNS) -> None:
+    """Let an agent go on that waits with ``agents.UNTIL_GO`` in its run's first pod."""
+    await kubectl("exec", f"{run_id}-1", "-n", namespace, "-c", "agent", "--", "touch", GO)
 
 
 async def kill_component(component: str) -> None:

@@ -8,13 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import httpx2
-
 from dev import cluster as dev_cluster
 from dev import images, product, volumes
 from dev.front_door import FrontDoor
 from tests.e2e.agents import trivial
-from tests.e2e.cluster import Json, eventually, get, items, kubectl
+from tests.e2e.cluster import Json, answers, eventually, get, items, kubectl
 from tests.e2e.conftest import profile
 
 OPERATOR, FRONT_DOOR = "operator", "mcp"
@@ -120,15 +118,7 @@ class Installation:
 
 async def ready(door: FrontDoor) -> None:
     """Wait until a front door answers at its Service, which a rollout may be a moment ahead of."""
-
-    async def status() -> int:
-        try:
-            async with httpx2.AsyncClient(timeout=2) as http:
-                return (await http.get(f"{door.url.removesuffix('/mcp')}/readyz")).status_code
-        except httpx2.TransportError:
-            return 0
-
-    await eventually(status, lambda code: code == 200)
+    await answers(door.url.removesuffix("/mcp"), 120)
 
 
 def tagged(tag: str, *targets: str) -> list[str]:

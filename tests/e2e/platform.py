@@ -3,8 +3,6 @@
 from dataclasses import dataclass
 from typing import Any
 
-import httpx2
-
 from dev import product
 from dev.front_door import FrontDoor
 from tests.e2e import cluster
@@ -78,12 +76,4 @@ class Platform:
 
     async def ready(self) -> None:
         """Wait until the front door is ready again."""
-
-        async def status() -> int:
-            try:
-                async with httpx2.AsyncClient(timeout=2) as http:
-                    return (await http.get(f"{self.base_url}/readyz")).status_code
-            except httpx2.TransportError:
-                return 0
-
-        await cluster.eventually(status, lambda code: code == 200, 90)
+        await cluster.answers(self.base_url, 90)

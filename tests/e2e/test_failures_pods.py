@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.agents import GO, UNTIL_GO
-from tests.e2e.cluster import apply, eventually, get, items, kubectl, runner_of
+from tests.e2e.agents import UNTIL_GO
+from tests.e2e.cluster import apply, eventually, get, items, kubectl, let_go, runner_of
 from tests.e2e.conftest import profile
 from tests.e2e.failing import Place, promised
 from tests.e2e.impatient import RELEASE
@@ -181,7 +181,7 @@ async def test_a_gateway_that_stays_away(place: Place) -> None:
         await eventually(
             lambda: items("pods", "-l", selector, namespace=RELEASE.system), lambda pods: not pods
         )
-        await kubectl("exec", f"{begun}-1", "-n", NAMESPACE, "-c", "agent", "--", "touch", GO)
+        await let_go(begun, NAMESPACE)
         await apply(new)
         for run_id in (begun, "meets-no-gateway"):
             await place.until(run_id, "Failed", "StoreUnavailable", 150)

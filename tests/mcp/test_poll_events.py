@@ -102,6 +102,18 @@ async def test_a_poll_of_a_run_that_waits_for_a_person_waits_too(bench: Bench) -
     assert (await asyncio.wait_for(poll, 5))["status"] == "running"
 
 
+def sealing_late(bench: Bench) -> asyncio.Event:
+    """Have no journal sealed before the event that is returned is set."""
+    seal, may_seal = bench.store.seal, asyncio.Event()
+
+    async def seal_late(*given: Any) -> Any:
+        await may_seal.wait()
+        return await seal(*given)
+
+    bench.store.seal = seal_late  # type: ignore[method-assign, assignment]
+    return may_seal
+
+
 async def test_a_page_is_never_ahead_of_its_status(bench: Bench) -> None:
     name = (await bench.spawn())["run_id"]
     await bench.say(name, (EventType.RUN_STARTED, {}))
@@ -124,13 +136,7 @@ async def test_a_page_is_never_ahead_of_its_status(bench: Bench) -> None:
 @pytest.mark.parametrize("wait_ms", [LONG, 0])
 async def test_the_end_is_told_with_its_event_only(bench: Bench, wait_ms: int) -> None:
     name = (await bench.spawn())["run_id"]
-    seal, may_seal = bench.store.seal, asyncio.Event()
-
-    async def seal_late(*given: Any) -> Any:
-        await may_seal.wait()
-        return await seal(*given)
-
-    bench.store.seal = seal_late  # type: ignore[method-assign, assignment]
+    may_seal = sealing_late(bench)
     poll = await waiting(bench, name) if wait_ms else None
     bench.cluster.set_status("team-a", name, phase="Completed")
 
@@ -151,13 +157,7 @@ async def test_an_end_that_is_not_recorded_in_time_is_not_told(
 ) -> None:
     monkeypatch.setattr("mcp_server.tools.events._SEAL_SECONDS", 0.2)
     name = (await bench.spawn())["run_id"]
-    seal, may_seal = bench.store.seal, asyncio.Event()
-
-    async def seal_late(*given: Any) -> Any:
-        await may_seal.wait()
-        return await seal(*given)
-
-    bench.store.seal = seal_late  # type: ignore[method-assign, assignment]
+    may_seal = sealing_late(bench)
     poll = await waiting(bench, name, wait_ms=100)
     bench.cluster.set_status("team-a", name, phase="Completed")
     # It was queued as the call began: the end comes with its event, in a later call.

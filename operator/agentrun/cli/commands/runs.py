@@ -82,9 +82,10 @@ def cancel(
     async def work(tools: Tools) -> None:
         found, screen = await tools.find_run(run), Screen()
         wait = 0 if detach else 30_000
-        answer = await tools.cancel_run(found.run_id, wait_ms=wait, reason=reason or None)
-        while not detach and answer.status == "cancelling":
+        while True:
             answer = await tools.cancel_run(found.run_id, wait_ms=wait, reason=reason or None)
+            if detach or answer.status != "cancelling":
+                break
         if _printed(screen, output, answer.raw()):
             return
         if answer.status == "cancelled":

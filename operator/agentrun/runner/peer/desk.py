@@ -94,7 +94,7 @@ class Desk:
             log.debug("Nobody has read the answer to call %s of peer", name)
             self._expire(name)
         else:
-            os.unlink(f"{name}.answer", dir_fd=self._folder)
+            self._remove(name)
         finally:
             self._unread.pop(name, None)
 
@@ -103,16 +103,19 @@ class Desk:
         self._write(name, _EXPIRED)
         self._expired.append(name)
         if len(self._expired) > _KEPT:
-            with suppress(FileNotFoundError):
-                os.unlink(f"{self._expired.popleft()}.answer", dir_fd=self._folder)
+            self._remove(self._expired.popleft())
+
+    def _remove(self, name: str) -> None:
+        # The agent may have removed it: the folder is its own as well.
+        with suppress(FileNotFoundError):
+            os.unlink(f"{name}.answer", dir_fd=self._folder)
 
     def _note_read(self, name: str) -> None:
         if name in self._unread:
             self._unread[name].set()
         elif name in self._expired:
             self._expired.remove(name)
-            with suppress(FileNotFoundError):
-                os.unlink(f"{name}.answer", dir_fd=self._folder)
+            self._remove(name)
 
     async def _answer(self, name: str) -> Answer:
         arguments = self._read(name)
