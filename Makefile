@@ -28,7 +28,13 @@ demo: $(BIN)/.ready ## The main job: a cluster, the chart, real agents, a cancel
 	@python -m dev demo
 
 .PHONY: test
-test: lint test-unit test-contract test-cluster ## Everything, in stages.
+test: $(BIN)/.ready ## Everything CI runs, its stages side by side.
+	@dev/test.sh $(STAGES)
+
+.PHONY: test-full
+test-full: $(BIN)/.ready ## What takes too long for each time: full-size volume, the slower agents.
+	@dev/test.sh full
+	@python -m dev.full record
 
 .PHONY: lint
 lint: $(BIN)/.ready ## Format, lint, types, import rules, generated files.
@@ -49,10 +55,46 @@ test-contract: $(BIN)/.ready ## What the stores promise, on every store.
 	@echo "== contract"
 	@pytest -q tests/contract
 
-.PHONY: test-cluster
-test-cluster: $(BIN)/.ready ## The API server's rules, the end to end proof, and which rights it all took.
-	@echo "== API server and end to end"
-	@dev/test-cluster.sh
+# The stages of dev/test.sh. Two clusters: on the first, tests run side by side; on the second, those
+# that would disturb others run one after the other.
+STAGES := lint unit contract images cluster-1 cluster-2 apiserver e2e disruptive rights
+STAGE = python -m dev.stages run $(@:stage-%=%)
+ON_1 = python -m dev --name agentrun-test run --
+ON_2 = python -m dev --name agentrun-test-2 run --
+# They mostly wait, so there are more of them than cores.
+E2E_WORKERS ?= 4
+
+.PHONY: $(STAGES:%=stage-%) stage-full
+stage-lint:
+	@$(STAGE) $(MAKE) lint
+stage-unit:
+	@$(STAGE) $(MAKE) test-unit
+stage-contract:
+	@$(STAGE) $(MAKE) test-contract
+stage-images:
+	@$(STAGE) python -m dev images --build-only all
+stage-cluster-1: stage-images
+	@$(STAGE) dev/test-cluster.sh agentrun-test operator mcp-server runner dev agent agent-more agent-other
+stage-cluster-2: stage-images
+	@$(STAGE) dev/test-cluster.sh agentrun-test-2 operator mcp-server runner dev stores skewed
+stage-apiserver: stage-cluster-1
+	@$(STAGE) $(ON_1) pytest -q tests/apiserver
+stage-e2e: stage-cluster-1
+	@$(STAGE) $(ON_1) pytest -q -n $(E2E_WORKERS) --dist loadgroup -m "not disruptive and not full" tests/e2e
+stage-disruptive: stage-cluster-2
+	@$(STAGE) $(ON_2) pytest -q -m "disruptive and not full" tests/e2e
+stage-rights: stage-apiserver stage-e2e stage-disruptive
+	@AGENTRUN_AUDITED="agentrun-test agentrun-test-2" $(STAGE) $(ON_1) pytest -q tests/rights
+stage-full: stage-cluster-1
+	@$(STAGE) $(ON_1) pytest -q -n $(E2E_WORKERS) --dist loadgroup -m full tests/e2e
+
+.PHONY: cluster
+cluster: $(BIN)/.ready ## The cluster of the tests, to run some of them on; it stays until `make clean`.
+	@dev/test-cluster.sh agentrun-test all
+
+.PHONY: test-some
+test-some: $(BIN)/.ready ## Run T=... (as pytest is told) on the cluster that `make cluster` keeps up.
+	@$(ON_1) pytest $(T)
 
 .PHONY: format
 format: $(BIN)/.ready ## Put the code into the project's format.

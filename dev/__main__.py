@@ -6,11 +6,12 @@ import subprocess
 import sys
 from collections.abc import Callable
 
-from dev import cluster, fixtures, images, kind, paths, product, tools, volumes
+from dev import cluster, fixtures, images, kind, paths, product, skewed, tools, volumes
 from dev.components import COMPONENTS, Cluster, Component, component
 from dev.shell import DevError, run, say
 
 Arguments = argparse.Namespace
+EVERY_IMAGE = (*images.ALL, skewed.TAG)
 
 
 def main() -> int:
@@ -82,6 +83,18 @@ def _restart(a: Arguments) -> None:
     cluster.start(*_component(a))
 
 
+def _images(a: Arguments) -> None:
+    """Build the images, and load into the cluster those that changed."""
+    wanted = EVERY_IMAGE if a.targets == ["all"] else a.targets or images.TARGETS
+    targets = [target for target in wanted if target != skewed.TAG]
+    images.build(targets, a.tag)
+    built = [images.name_of(target, a.tag) for target in targets]
+    if skewed.TAG in wanted:
+        built += skewed.build()
+    if not a.build_only:
+        images.load(a.name, built)
+
+
 def _volumes(a: Arguments) -> None:
     """Empty the volumes that no claim holds, and offer them again."""
     found = cluster.find(a.name)
@@ -141,13 +154,10 @@ def _parser() -> argparse.ArgumentParser:
     command("kubeconfig", lambda a: say(str(cluster.kubeconfig(a.name))), "Print its path.")
     command("bin", lambda _: say(str(paths.binaries())), "Print the folder of kubectl and helm.")
     command("volumes", _volumes)
-    sub = command(
-        "images",
-        lambda a: images.build(a.name, a.targets or images.TARGETS, a.tag),
-        "Build the images, and load into the cluster those that changed.",
-    )
-    sub.add_argument("targets", nargs="*", help=f"out of {', '.join(images.ALL)}")
+    sub = command("images", _images)
+    sub.add_argument("targets", nargs="*", help=f"all, or some of {', '.join(EVERY_IMAGE)}")
     sub.add_argument("--tag", default="dev")
+    sub.add_argument("--build-only", action="store_true", help="load them nowhere")
     sub = command(
         "load-image",
         lambda a: images.load(a.name, a.images),

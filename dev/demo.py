@@ -24,7 +24,7 @@ LONG = "Start the development server in the background and keep watching its log
 
 def play(name: str) -> None:
     """Do the main job on the cluster ``name``, which is up."""
-    images.build(name, list(images.TARGETS), "dev")
+    images.provide(name, *images.TARGETS)
     fixtures.apply(name)
     product.install(name)
     with (
@@ -32,8 +32,15 @@ def play(name: str) -> None:
         product.service_url(name, "agentrun-dev", "git", 8080) as git,
     ):
         door = FrontDoor(f"{url}/mcp", product.token(name))
-        asyncio.run(_story(name, door, git))
+        asyncio.run(_told(name, door, git))
     _say_next(name)
+
+
+async def _told(name: str, door: FrontDoor, git: str) -> None:
+    try:
+        await _story(name, door, git)
+    finally:
+        await door.close()
 
 
 async def _story(name: str, door: FrontDoor, git: str) -> None:

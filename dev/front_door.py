@@ -2,9 +2,11 @@
 
 import asyncio
 import json
+import ssl
+import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from typing import Any
+from contextlib import asynccontextmanager, suppress
+from typing import Any, ClassVar
 
 import httpx2
 from mcp import Client
@@ -12,6 +14,8 @@ from mcp.client.streamable_http import streamable_http_client
 
 Json = dict[str, Any]
 TERMINAL = frozenset({"completed", "failed", "cancelled", "rejected"})
+# Made once: to read all authorities of the machine takes longer than most calls.
+_TRUST = ssl.create_default_context()
 
 
 class ToolFailed(Exception):  # noqa: N818 - what happened, in the tool's own words
@@ -19,37 +23,57 @@ class ToolFailed(Exception):  # noqa: N818 - what happened, in the tool's own wo
 
 
 class FrontDoor:
-    """The MCP tools as methods. Every call is a connection of its own, as the server is stateless,
-    so it also works right after the server came back."""
+    """
+    The MCP tools as methods.
 
-    def __init__(self, url: str, token: str) -> None:
+    Calls go over one connection, which is opened with the first of them and, when one has failed,
+    anew with the next: to connect takes ten times as long as to call. ``anew`` gives a front door
+    whose every call is a connection of its own.
+    """
+
+    _spawned: ClassVar[list[tuple[float, str]]] = []
+
+    def __init__(self, url: str, token: str, is_kept: bool = True) -> None:
         self.url = url
         self.token = token
+        self._is_kept = is_kept
+        self._connection: _Connection | None = None
+
+    @classmethod
+    def spawned(cls, since: float) -> set[str]:
+        """Name the runs that this process has asked for since a time."""
+        return {run_id for when, run_id in cls._spawned if when >= since}
+
+    def anew(self) -> "FrontDoor":
+        """Return the same front door, with a connection for each call."""
+        return FrontDoor(self.url, self.token, is_kept=False)
 
     @asynccontextmanager
     async def client(self) -> AsyncIterator[Client]:
         """Connect once."""
         headers = {"Authorization": f"Bearer {self.token}"}
         async with (
-            httpx2.AsyncClient(headers=headers, timeout=60) as http,
+            httpx2.AsyncClient(headers=headers, timeout=60, verify=_TRUST) as http,
             Client(streamable_http_client(self.url, http_client=http)) as client,
         ):
             yield client
 
-    @asynccontextmanager
-    async def kept_open(self) -> AsyncIterator["FrontDoor"]:
-        """Speak over one connection, for many calls: connecting costs more than they do."""
-        async with self.client() as client:
-            yield _Connected(self, client)
+    async def close(self) -> None:
+        """Close the connection, if one is open."""
+        if self._connection:
+            connection, self._connection = self._connection, None
+            await connection.close()
 
     async def call(self, tool: str, **arguments: Any) -> Json:
         """Call ``tool`` and return its structured result; ToolFailed with its text otherwise."""
-        async with self.client() as client:
+        async with self._connected() as client:
             result = await client.call_tool(tool, arguments)
         if result.is_error:
             raise ToolFailed(" ".join(getattr(part, "text", "") for part in result.content))
         content = result.structured_content
         if isinstance(content, dict):
+            if tool in ("spawn_run", "continue_run"):
+                self._spawned.append((time.time(), str(content.get("run_id"))))
             return content
         raise ToolFailed(f"{tool} gave no structured result: {json.dumps(content)}")
 
@@ -76,14 +100,69 @@ class FrontDoor:
                 if answer["status"] != "cancelling":
                     return answer
 
-
-class _Connected(FrontDoor):
-    """A front door whose calls go over one connection."""
-
-    def __init__(self, door: FrontDoor, client: Client) -> None:
-        super().__init__(door.url, door.token)
-        self._client = client
+    @asynccontextmanager
+    async def kept_open(self) -> AsyncIterator["FrontDoor"]:
+        yield self
 
     @asynccontextmanager
-    async def client(self) -> AsyncIterator[Client]:
-        yield self._client
+    async def _connected(self) -> AsyncIterator[Client]:
+        if not self._is_kept:
+            async with self.client() as client:
+                yield client
+            return
+        used = self._connection = self._connection or _Connection(self)
+        try:
+            async with used.used() as client:
+                yield client
+        except Exception:
+            # Whatever went wrong: nothing else is to be asked over it.
+            if self._connection is used:
+                self._connection = None
+            used.end()
+            raise
+
+
+class _Connection:
+    """An open connection, in a task of its own: who opens one has to be who closes it."""
+
+    def __init__(self, door: FrontDoor) -> None:
+        self._opened: asyncio.Future[Client] = asyncio.get_running_loop().create_future()
+        self._calls = 0
+        self._is_ending = False
+        self._unused = asyncio.Event()
+        self._task = asyncio.create_task(self._keep(door))
+
+    @asynccontextmanager
+    async def used(self) -> AsyncIterator[Client]:
+        """Wait until it is open, for a call; raises whatever keeps it from that."""
+        self._calls += 1
+        try:
+            yield await asyncio.shield(self._opened)
+        finally:
+            self._calls -= 1
+            self._look()
+
+    def end(self) -> None:
+        """Have it closed once no call is under way over it."""
+        self._is_ending = True
+        self._look()
+
+    async def close(self) -> None:
+        """Close it."""
+        self.end()
+        with suppress(Exception):  # It broke off: it is closed all the same.
+            await self._task
+
+    def _look(self) -> None:
+        if self._is_ending and not self._calls:
+            self._unused.set()
+
+    async def _keep(self, door: FrontDoor) -> None:
+        try:
+            async with door.client() as client:
+                self._opened.set_result(client)
+                await self._unused.wait()
+        except Exception as error:  # noqa: BLE001 - it is told to whoever waits, whatever it is
+            if self._opened.done():
+                return  # Whoever called over it has heard of it.
+            self._opened.set_exception(error)

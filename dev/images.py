@@ -67,8 +67,8 @@ def digest_of(target: str, base: str) -> str:
     return digest.hexdigest()
 
 
-def build(name: str, targets: Sequence[str] = TARGETS, tag: str = "dev") -> None:
-    """Build the images, and load into the cluster those that changed."""
+def build(targets: Sequence[str] = TARGETS, tag: str = "dev") -> None:
+    """Build the images that changed."""
     unknown = set(targets) - set(ALL)
     if unknown:
         raise DevError(f"{', '.join(sorted(unknown))}: not among {', '.join(ALL)}")
@@ -77,8 +77,13 @@ def build(name: str, targets: Sequence[str] = TARGETS, tag: str = "dev") -> None
     for target in targets:
         with step(f"building {name_of(target, tag)}"):
             builder(target, tag)
-    load(name, [name_of(target, tag) for target in targets])
     say(f"{len(targets)} images in {time.monotonic() - began:.1f} s")
+
+
+def provide(name: str, *targets: str) -> None:
+    """Build the images that changed, and have them in the cluster."""
+    build(targets)
+    load(name, [name_of(target) for target in targets])
 
 
 def load(name: str, images: Sequence[str]) -> None:
@@ -108,8 +113,8 @@ def retag(name: str, target: str, tag: str) -> None:
     run([*_containerd(found), "images", "tag", "--force", old, new])
 
 
-def vary(name: str, target: str, tag: str, *instructions: str) -> None:
-    """Build an image on that of a target, as a test wants it, and load it into the cluster."""
+def vary(target: str, tag: str, *instructions: str) -> None:
+    """Build an image on that of a target, as a test wants it, unless it is there already."""
     base, new = name_of(target), name_of(target, tag)
     text = "\n".join((f"FROM {base}", *instructions, ""))
     with step(f"building {new}"), tempfile.TemporaryDirectory() as folder:
@@ -117,10 +122,13 @@ def vary(name: str, target: str, tag: str, *instructions: str) -> None:
         file.write_text(text, encoding="utf-8")
         if kind.available():
             run(["docker", "build", "--quiet", "-t", new, folder])
-        else:
-            command = [*_buildah(), "bud", *_BUILDAH_OPTIONS, "--pull=never", "-f", file]
-            run([*command, "-t", new, folder])
-    load(name, [new])
+            return
+        id_of_base = json.loads(run([*_buildah(), "images", "--json", base]))[0]["id"]
+        digest = hashlib.sha256(f"{id_of_base}\n{text}".encode()).hexdigest()
+        if _is_built(new, digest):
+            return
+        command = [*_buildah(), "bud", *_BUILDAH_OPTIONS, "--pull=never", "-f", file]
+        run([*command, "--label", f"{LABEL}={digest}", "-t", new, folder])
 
 
 def _build_with_docker(target: str, tag: str) -> None:
@@ -132,14 +140,18 @@ def _build_with_buildah(target: str, tag: str) -> None:
     base = _base()
     # buildah would find out by itself that nothing changed, but takes seconds for it.
     digest = digest_of(target, base)
-    shown = attempt([*_buildah(), "inspect", "--type", "image", name_of(target, tag)])
-    if f'"{LABEL}": "{digest}"' in shown.stdout:
+    if _is_built(name_of(target, tag), digest):
         return
     options = [*_BUILDAH_OPTIONS, "--build-arg", f"BASE={base}"]
     options += ["--label", f"{LABEL}={digest}"]
     options += ["--ignorefile", f"{DOCKERFILE}.dockerignore"]
     command = [*_buildah(), "bud", *options, "-f", DOCKERFILE, "--target", target]
     run([*command, "-t", name_of(target, tag), "."], cwd=paths.CHECKOUT)
+
+
+def _is_built(image: str, digest: str) -> bool:
+    shown = attempt([*_buildah(), "inspect", "--type", "image", image])
+    return f'"{LABEL}": "{digest}"' in shown.stdout
 
 
 def _base() -> str:
@@ -154,26 +166,41 @@ def _base() -> str:
 
 
 def _load(found: Cluster, image: str) -> None:
-    listed = json.loads(run([*_buildah(), "images", "--json", image]))[0]
+    layout, size = _exported(image)
     containerd = _containerd(found)
-    layout = oci.Layout(paths.cache() / "oci")
-    mark = layout.folder / "pushed" / re.sub("[/:]", "_", image)
-    if not mark.exists() or mark.read_text(encoding="ascii") != listed["id"]:
-        with step(f"exporting {image}"):
-            # The layout takes no uncompressed layers, and this is the quickest compression.
-            push = ["push", "--quiet", "--compression-format", "zstd", "--compression-level", "1"]
-            run([*_buildah(), *push, image, f"oci:{layout.folder}:{image}"])
-            layout.prune()
-            mark.parent.mkdir(exist_ok=True)
-            mark.write_text(listed["id"], encoding="ascii")
     manifest = layout.manifest_of(image) or {}
     there = run([*containerd, "images", "list", f"name=={image}"])
     if manifest.get("digest", "?") in there:
-        say(f"{image} is loaded, {listed['size']}")
+        say(f"{image} is loaded, {size}")
         return
-    with step(f"loading {image}, {listed['size']}"):
+    with step(f"loading {image}, {size}"):
         present = run([*containerd, "content", "list", "--quiet"]).split()
         oci.load(layout, image, containerd, present)
+
+
+def _exported(image: str) -> tuple[oci.Layout, str]:
+    """Have the image as files, as every cluster takes it; return where, and its size."""
+    layout = oci.Layout(paths.cache() / "oci")
+    # Two clusters that come up at once take it from the same place.
+    with cluster.alone("images"):
+        listed = json.loads(run([*_buildah(), "images", "--json", image]))[0]
+        mark = layout.folder / "pushed" / re.sub("[/:]", "_", image)
+        if not mark.exists() or mark.read_text(encoding="ascii") != listed["id"]:
+            with step(f"exporting {image}"):
+                # The layout takes no uncompressed layers, and this is the quickest compression.
+                push = [
+                    "push",
+                    "--quiet",
+                    "--compression-format",
+                    "zstd",
+                    "--compression-level",
+                    "1",
+                ]
+                run([*_buildah(), *push, image, f"oci:{layout.folder}:{image}"])
+                layout.prune()
+                mark.parent.mkdir(exist_ok=True)
+                mark.write_text(listed["id"], encoding="ascii")
+    return layout, listed["size"]
 
 
 def _containerd(found: Cluster) -> list[object]:

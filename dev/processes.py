@@ -21,6 +21,9 @@ from dev.shell import wait_until
 
 CGROUPS = Path("/sys/fs/cgroup")
 PROC = Path("/proc")
+# In the place of one: what a cluster weighs beside a process, and its API server, kubelet and the
+# like beside its pods, which the kubelet gives two, one for each core.
+_CLUSTER, _NODE = 8, 3
 
 
 @dataclass(frozen=True)
@@ -63,10 +66,11 @@ def load(record: Path) -> Process | None:
 
 def start(command: Sequence[object], record: Path, log: Path, cgroup: str, netns: str) -> None:
     """Start ``command`` in the background, in its network namespace and control group."""
-    # A shell moves itself into the group first, so that no child is ever born outside. nsenter,
+    # A shell moves itself into the groups first, so that no child is ever born outside. nsenter,
     # because `ip netns exec` mounts a new /sys, in which the kubelet finds no control groups.
-    enter = 'echo $$ > "$0" && exec nsenter --net="$1" -- "${@:2}"'
-    joined = [str(part) for part in (tracked(cgroup) / "node" / "cgroup.procs", netns, *command)]
+    enter = 'for group in $0; do echo $$ > "$group"; done; exec nsenter --net="$1" -- "${@:2}"'
+    groups = [folder / "node" / "cgroup.procs" for folder in (tracked(cgroup), weighed(cgroup))]
+    joined = [" ".join(map(str, dict.fromkeys(groups))), netns, *map(str, command)]
     with log.open("ab") as output:
         child = subprocess.Popen(
             ["bash", "-c", enter, *joined],
@@ -116,11 +120,33 @@ def tracked(cgroup: str) -> Path:
     return root / cgroup
 
 
+def weighed(cgroup: str) -> Path:
+    """Name the folder that says how much of the CPU ``cgroup`` gets while it is short."""
+    root = CGROUPS if (CGROUPS / "cgroup.controllers").exists() else CGROUPS / "cpu"
+    return root / cgroup
+
+
 def make_cgroup(cgroup: str) -> None:
-    """Make ``cgroup`` in every hierarchy, as the kubelet asks of a root it is given."""
+    """
+    Make ``cgroup`` in every hierarchy, as the kubelet asks of a root it is given.
+
+    Without a weight of its own the whole cluster would get as much of a busy CPU as any one
+    process beside it, and all of its pods together no more than one.
+    """
     for root in hierarchies():
         (root / cgroup).mkdir(exist_ok=True)
+    for folder, weight in ((weighed(cgroup), _CLUSTER), (weighed(cgroup) / "node", _NODE)):
+        folder.mkdir(exist_ok=True)
+        _weigh(folder, weight)
     (tracked(cgroup) / "node").mkdir(exist_ok=True)
+
+
+def _weigh(folder: Path, weight: int) -> None:
+    """Give a group so many times the weight of an ordinary process, as its hierarchy counts."""
+    for name, unit in (("cpu.shares", 1024), ("cpu.weight", 100)):
+        file = folder / name
+        if file.exists():
+            file.write_text(str(weight * unit), encoding="ascii")
 
 
 def members(cgroup: str) -> list[Process]:

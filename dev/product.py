@@ -24,6 +24,13 @@ class Release:
     """The namespace of operator and front door."""
     runs: str = "agents"
     """The namespace of the runs."""
+    more: tuple[str, ...] = ()
+    """Other namespaces of runs."""
+
+    @property
+    def namespaces(self) -> tuple[str, ...]:
+        """All namespaces of runs."""
+        return (self.runs, *self.more)
 
     @property
     def service(self) -> str:
@@ -55,10 +62,11 @@ def install(name: str, *extra: str, release: Release = MAIN, chart: Path = CHART
     Only the main release brings the CustomResourceDefinitions: there is one set in a cluster.
     """
     env = environment(name)
-    apply(env, _namespace(release))
-    apply(env, *_secrets(release))
+    apply(env, *(_namespace(release, namespace) for namespace in release.namespaces))
+    apply(env, *(one for namespace in release.namespaces for one in _secrets(namespace)))
     if release != MAIN:
-        extra = ("--set", f"crds.enabled=false,runNamespaces={{{release.runs}}}", *extra)
+        names = ",".join(release.namespaces)
+        extra = ("--set", f"crds.enabled=false,runNamespaces={{{names}}}", *extra)
     command = [
         "helm", "upgrade", "--install", release.name, chart,
         "--namespace", release.system, "--create-namespace", "--wait", "--timeout", "180s",
@@ -86,7 +94,8 @@ def token(name: str, release: Release = MAIN) -> str:
 def environment(name: str) -> dict[str, str]:
     """Return the environment in which kubectl and helm speak to the cluster."""
     path = f"{paths.binaries()}:{os.environ['PATH']}"
-    return {**os.environ, "KUBECONFIG": str(cluster.kubeconfig(name)), "PATH": path}
+    of_cluster = {"AGENTRUN_CLUSTER": name, "KUBECONFIG": str(cluster.kubeconfig(name))}
+    return {**os.environ, **of_cluster, "PATH": path}
 
 
 def kube(env: dict[str, str], *arguments: str, stdin: str | None = None) -> str:
@@ -151,13 +160,13 @@ def _answers(url: str) -> bool:
     return attempt(["curl", "--silent", "--output", "/dev/null", url]).returncode == 0
 
 
-def _namespace(release: Release) -> dict[str, Any]:
-    """The namespace of the runs, marked so that Helm takes it over: its Secrets come first."""
+def _namespace(release: Release, name: str) -> dict[str, Any]:
+    """A namespace of runs, marked so that Helm takes it over: its Secrets come first."""
     return {
         "apiVersion": "v1",
         "kind": "Namespace",
         "metadata": {
-            "name": release.runs,
+            "name": name,
             "labels": {
                 "app.kubernetes.io/managed-by": "Helm",
                 "pod-security.kubernetes.io/enforce": "restricted",
@@ -170,19 +179,19 @@ def _namespace(release: Release) -> dict[str, Any]:
     }
 
 
-def _secrets(release: Release) -> list[dict[str, Any]]:
+def _secrets(namespace: str) -> list[dict[str, Any]]:
     """The providers' keys, and the credentials of the git server."""
     return [
         *(
             _secret(
-                release,
+                namespace,
                 f"{variable.split('_')[0].lower()}-key",
                 key=os.environ.get(variable) or MODEL_KEY,
             )
             for variable in REAL_KEYS.values()
         ),
         _secret(
-            release,
+            namespace,
             "git-credentials",
             "kubernetes.io/basic-auth",
             username=GIT_USER,
@@ -191,12 +200,12 @@ def _secrets(release: Release) -> list[dict[str, Any]]:
     ]
 
 
-def _secret(release: Release, name: str, kind: str = "Opaque", **values: str) -> dict[str, Any]:
+def _secret(namespace: str, name: str, kind: str = "Opaque", **values: str) -> dict[str, Any]:
     return {
         "apiVersion": "v1",
         "kind": "Secret",
         "type": kind,
-        "metadata": {"name": name, "namespace": release.runs},
+        "metadata": {"name": name, "namespace": namespace},
         "data": {key: base64.b64encode(value.encode()).decode() for key, value in values.items()},
     }
 

@@ -28,7 +28,7 @@ _IN = ("-n", workloads.NAMESPACE)
 
 def apply(name: str) -> None:
     """Build their image, put them into the cluster, and wait until they serve."""
-    images.build(name, ["stores"])
+    images.provide(name, "stores")
     with step("applying the stores"):
         cluster.kubectl(
             name, "apply", "-f", "-", stdin=addons.manifest(objects(_certificates(name)))

@@ -29,6 +29,7 @@ LISTED_PROMPT = 200
 """How much of a prompt a list of runs shows."""
 
 _LIVE = ("running", "input_required", "auth_required")
+_CLAIMED = ("completed", "failed", "rejected")
 _ENDED = {
     Phase.COMPLETED: "Run completed",
     Phase.FAILED: "Run failed",
@@ -50,6 +51,9 @@ def status_of(row: RunRow) -> Any:
     # A new pod is on its way: what the journal says is of the attempt before.
     if phase in (Phase.QUEUED, Phase.STARTING) and row.journal_attempt < run.attempts:
         return phase.status
+    if row.journal_status in _CLAIMED and row.journal_attempt == run.attempts:
+        # The agent came to its end, so it ran, though the operator has not said so yet.
+        return Phase.RUNNING.status
     return row.journal_status if row.journal_status in _LIVE else phase.status
 
 

@@ -9,9 +9,11 @@ import re
 import signal
 import struct
 import termios
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass, field
+
+from tests.forked import Process
 
 _CONTROLS = re.compile(r"\x1b(\[[0-9;?]*[a-zA-Z]|\][^\x07]*\x07)")
 CTRL_C, CTRL_D = "\x03", "\x04"
@@ -21,7 +23,7 @@ CTRL_C, CTRL_D = "\x03", "\x04"
 class Terminal:
     """A program that runs in a terminal of 100 columns."""
 
-    process: asyncio.subprocess.Process
+    process: Process
     descriptor: int
     raw: str = ""
     """All that was written, with what only a terminal understands."""
@@ -36,13 +38,13 @@ class Terminal:
         """All that was written, without colours and the like."""
         return _CONTROLS.sub("", self.raw).replace("\r", "")
 
-    async def until(self, words: str, seconds: float = 60.0) -> str:
+    async def until(self, words: str, seconds: float = 90.0) -> str:
         """Read on until ``words`` come, and return what came up to there."""
         begin = self._read_to
         found = await self.matches(re.escape(words), seconds)
         return self.text[begin : found.start()]
 
-    async def matches(self, pattern: str, seconds: float = 60.0) -> re.Match[str]:
+    async def matches(self, pattern: str, seconds: float = 90.0) -> re.Match[str]:
         """Read on until the pattern comes, and return its match."""
         compiled = re.compile(pattern)
         try:
@@ -61,7 +63,7 @@ class Terminal:
         """Press keys."""
         os.write(self.descriptor, keys.encode())
 
-    async def ends(self, seconds: float = 60.0) -> int:
+    async def ends(self, seconds: float = 90.0) -> int:
         """Wait for the program's end and return its exit code."""
         async with asyncio.timeout(seconds):
             code = await self.process.wait()
@@ -78,22 +80,38 @@ class Terminal:
         return bool(data)
 
 
-@asynccontextmanager
-async def terminal(
+SETTINGS = {"TERM": "xterm-256color", "LANG": "C.UTF-8"}
+
+
+def terminal(
     command: Sequence[str], environment: Mapping[str, str]
-) -> AsyncIterator[Terminal]:
+) -> AbstractAsyncContextManager[Terminal]:
     """Run a program in a terminal of its own."""
+
+    # It must be the terminal's foreground process, or Ctrl-C is nobody's: setsid makes it so.
+    def start(theirs: int) -> Awaitable[Process]:
+        return asyncio.create_subprocess_exec(
+            "setsid", "--ctty", "--wait", *command,
+            stdin=theirs, stdout=theirs, stderr=theirs,
+            env={**SETTINGS, **environment}, start_new_session=True,
+        )  # fmt: skip
+
+    return at_terminal(start)
+
+
+@asynccontextmanager
+async def at_terminal(start: Callable[[int], Awaitable[Process]]) -> AsyncIterator[Terminal]:
+    """Run what is started with the other end of a new terminal, as its foreground process."""
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 100, 0, 0))
     os.set_blocking(ours, False)
-    # It must be the terminal's foreground process, or Ctrl-C is nobody's: setsid makes it so.
-    process = await asyncio.create_subprocess_exec(
-        "setsid", "--ctty", "--wait", *command,
-        stdin=theirs, stdout=theirs, stderr=theirs,
-        env={"TERM": "xterm-256color", "LANG": "C.UTF-8", **environment},
-        start_new_session=True,
-    )  # fmt: skip
-    os.close(theirs)
+    try:
+        process = await start(theirs)
+    except BaseException:
+        os.close(ours)
+        raise
+    finally:
+        os.close(theirs)
     made = Terminal(process, ours)
     loop = asyncio.get_running_loop()
 
@@ -102,6 +120,9 @@ async def terminal(
             loop.remove_reader(ours)
 
     loop.add_reader(ours, read)
+    # Whoever reads on hears of the end too: the last words may have come long before.
+    ended = asyncio.create_task(process.wait())
+    ended.add_done_callback(lambda _: made._news.set())
     try:
         yield made
     finally:
@@ -109,5 +130,5 @@ async def terminal(
         if process.returncode is None:
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
-            await process.wait()
+        await ended
         os.close(ours)

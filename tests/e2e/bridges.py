@@ -7,13 +7,15 @@ import shutil
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from secrets import token_hex
 from typing import Any
 
 from mcp import Client, StdioServerParameters
 
 from dev import clients, paths, product
+from tests.e2e.cluster import Json, apply, delete, kubectl
 
 CODEX = """
 model = "scripted"
@@ -44,6 +46,9 @@ QUIET = {
 }
 
 
+ACCOUNTS = "default"
+"""The namespace of the users' ServiceAccounts: neither AgentRun nor a run is there."""
+
 # As installers write it.
 _PROGRAM = f"""#!{sys.executable}
 import sys
@@ -60,18 +65,21 @@ class Laptop:
     """A user's machine: a HOME with a kubeconfig, and `agentrun` on PATH."""
 
     home: Path
-    programs: Path
 
     @property
     def environment(self) -> dict[str, str]:
         """What the user's shell has; nothing of the tests'."""
         return {
             "HOME": str(self.home),
-            "PATH": f"{self.home / 'bin'}:{self.programs}:/usr/local/bin:/usr/bin:/bin",
+            "PATH": self._path(),
             "LANG": "C.UTF-8",
             # Other tests have releases of their own, and this user may see them all.
             "AGENTRUN_SYSTEM_NAMESPACE": product.SYSTEM,
         }
+
+    def _path(self, *more: Path) -> str:
+        system = ("/usr/local/bin", "/usr/bin", "/bin")
+        return ":".join(map(str, (self.home / "bin", *more, *system)))
 
     async def run(self, *command: str, **more: str) -> str:
         """Run a program to its end and return what it printed."""
@@ -97,17 +105,18 @@ class Laptop:
 
     async def ask(self, program: str, prompt: str, model: str) -> str:
         """Give a prompt to `claude` or `codex`, which asks the scripted model what to do."""
+        more = {**QUIET, "PATH": self._path(await asyncio.to_thread(clients.install))}
         (self.home / ".codex").mkdir(exist_ok=True)
         config = self.home / ".codex" / "config.toml"
         if program == "codex":
             config.write_text(CODEX.format(url=model))
-        await self.run(program, "mcp", "add", "agentrun", "--", "agentrun", "mcp", **QUIET)
+        await self.run(program, "mcp", "add", "agentrun", "--", "agentrun", "mcp", **more)
         keys = {
             "ANTHROPIC_BASE_URL": model,
             "ANTHROPIC_API_KEY": product.MODEL_KEY,
             "SCRIPTED_KEY": product.MODEL_KEY,
         }
-        return await self.run(*COMMANDS[program], prompt, **QUIET, **keys)
+        return await self.run(*COMMANDS[program], prompt, **more, **keys)
 
     @asynccontextmanager
     async def bridge(self, *flags: str, **more: Any) -> AsyncIterator[Client]:
@@ -148,7 +157,68 @@ def make_laptop(home: Path, kubeconfig: str) -> Laptop:
     kubectl = shutil.which("kubectl")
     assert kubectl is not None
     (home / "bin" / "kubectl").symlink_to(kubectl)
-    return Laptop(home, clients.install())
+    return Laptop(home)
+
+
+@dataclass(frozen=True)
+class User:
+    """Somebody who has a token, and may do only what they are given."""
+
+    name: str
+    kubeconfig: str = field(repr=False)
+    _given: list[Json] = field(default_factory=list, init=False, repr=False)
+
+    async def may(self, role: str, namespace: str) -> None:
+        """Bind them to a Role of a namespace."""
+        group = "rbac.authorization.k8s.io"
+        subject = {"kind": "ServiceAccount", "name": self.name, "namespace": ACCOUNTS}
+        await self._give(
+            {
+                "apiVersion": f"{group}/v1",
+                "kind": "RoleBinding",
+                "metadata": {"name": f"{self.name}-{role}", "namespace": namespace},
+                "roleRef": {"apiGroup": group, "kind": "Role", "name": role},
+                "subjects": [subject],
+            }
+        )
+
+    async def may_read(self, group: str, resource: str, namespace: str) -> None:
+        """Give them a Role of their own, with which they read objects of one kind."""
+        rule = {"apiGroups": [group], "resources": [resource], "verbs": ["get", "list"]}
+        await self._give(
+            {
+                "apiVersion": "rbac.authorization.k8s.io/v1",
+                "kind": "Role",
+                "metadata": {"name": self.name, "namespace": namespace},
+                "rules": [rule],
+            }
+        )
+        await self.may(self.name, namespace)
+
+    async def take_away(self) -> None:
+        """Take away all that they were given."""
+        for one in self._given:
+            names = one["metadata"]
+            await delete(one["kind"], names["name"], namespace=names["namespace"])
+
+    async def _give(self, one: Json) -> None:
+        self._given.append(one)
+        await apply(one)
+
+
+@asynccontextmanager
+async def a_user() -> AsyncIterator[User]:
+    """Make somebody whom nobody has given a right yet."""
+    name = f"user-{token_hex(4)}"
+    names = {"name": name, "namespace": ACCOUNTS}
+    await apply({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": names})
+    token = (await kubectl("create", "token", name, "-n", ACCOUNTS)).strip()
+    user = User(name, user_kubeconfig(read_kubeconfig(), name, token))
+    try:
+        yield user
+    finally:
+        await user.take_away()
+        await delete("serviceaccount", name, namespace=ACCOUNTS)
 
 
 def user_kubeconfig(admin: str, user: str, token: str) -> str:

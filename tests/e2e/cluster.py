@@ -1,7 +1,12 @@
-"""The cluster as the tests see it: objects through kubectl, processes through /proc."""
+"""
+The cluster as the tests see it: objects through the API server, processes through /proc.
+
+Waits are of two kinds. ``until`` waits for an object, by the watch of its kind, and is what nearly
+every test needs. ``eventually`` looks again and again, for what no watch tells of: processes,
+files, answers of a server.
+"""
 
 import asyncio
-import json
 import os
 import re
 import signal
@@ -14,20 +19,36 @@ from typing import Any, TypeVar
 
 import httpx2
 
+from dev import product
 from tests.e2e.agents import GO
+from tests.e2e.kube import ApiError, Json, Kube
 
-Json = dict[str, Any]
+__all__ = ["ApiError", "Json"]
+
 T = TypeVar("T")
-SYSTEM = "agentrun-system"
-RUNS = "agents"
+SYSTEM = product.SYSTEM
+RUNS = product.RUNS
 RUNNER = "agentrun.runner"
 """The runner's program, as its command line names it."""
-
+LABEL_RUN = "agentrun.dev/run"
 
 _AWAY = re.compile(
     "TLS handshake timeout|connection refused|i/o timeout|EOF|etcdserver: request timed out"
 )
 """What kubectl says of an API server that a busy machine keeps from answering."""
+_LOOK_SECONDS = 0.1
+_connected: list[Kube] = []
+
+
+def connect(kube: Kube) -> None:
+    """Have everything below speak to this API server."""
+    _connected[:] = [kube]
+
+
+def api() -> Kube:
+    """Return the API server of the tests' cluster."""
+    assert _connected, "only tests below tests/e2e have a cluster"
+    return _connected[0]
 
 
 async def kubectl(*arguments: str, stdin: str | None = None) -> str:
@@ -38,14 +59,7 @@ async def kubectl(*arguments: str, stdin: str | None = None) -> str:
     """
     end = time.monotonic() + (60 if arguments[0] == "get" else 0)
     while True:
-        done = await asyncio.to_thread(
-            subprocess.run,
-            ["kubectl", *arguments],
-            input=stdin,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        done = await called("kubectl", *arguments, stdin=stdin)
         is_away = done.returncode != 0 and _AWAY.search(done.stderr)
         if not is_away or time.monotonic() > end:
             break
@@ -54,25 +68,63 @@ async def kubectl(*arguments: str, stdin: str | None = None) -> str:
     return done.stdout
 
 
+async def called(*command: str, stdin: str | None = None) -> "subprocess.CompletedProcess[str]":
+    """Run a program to its end, and return what it printed and how it ended."""
+    return await asyncio.to_thread(
+        subprocess.run, command, input=stdin, capture_output=True, text=True, check=False
+    )
+
+
 async def apply(*objects: Json) -> None:
     """Create or change objects."""
-    document = json.dumps({"apiVersion": "v1", "kind": "List", "items": list(objects)})
-    await kubectl("apply", "-f", "-", stdin=document)
+    await api().apply(*objects)
 
 
 async def get(kind: str, name: str, namespace: str = RUNS) -> Json | None:
-    """Return an object, or None if it is not there."""
-    text = await kubectl("get", kind, name, "-n", namespace, "--ignore-not-found", "-o", "json")
-    found: Json | None = json.loads(text) if text.strip() else None
+    """Return an object as it is now, or None if it is not there."""
+    return await api().get(kind, name, namespace)
+
+
+async def items(
+    kind: str, *, labels: str = "", fields: str = "", namespace: str = RUNS
+) -> list[Json]:
+    """Return the objects of a namespace that selectors choose, as they are now."""
+    return await api().items(kind, namespace, labels, fields)
+
+
+async def delete(kind: str, *names: str, namespace: str = RUNS) -> None:
+    """Delete objects and wait for nothing; what is not there is no error."""
+    await asyncio.gather(*(api().delete(kind, name, namespace) for name in names))
+
+
+async def merge(
+    kind: str, name: str, body: Json, namespace: str = RUNS, subresource: str = ""
+) -> None:
+    """Merge ``body`` into an object, or into its subresource."""
+    await api().merge(kind, name, namespace, body, subresource)
+
+
+async def until(
+    kind: str,
+    name: str,
+    is_so: Callable[[Json | None], bool],
+    namespace: str = RUNS,
+    seconds: float = 120,
+) -> Json | None:
+    """Wait until that is so of an object (None while it is not there), and return it."""
+    return await api().until(kind, name, is_so, namespace, seconds)
+
+
+async def there(kind: str, name: str, namespace: str = RUNS, seconds: float = 120) -> Json:
+    """Wait until an object is there, and return it."""
+    found = await until(kind, name, lambda seen: seen is not None, namespace, seconds)
+    assert found is not None
     return found
 
 
-async def items(kind: str, *selection: str, namespace: str = RUNS) -> list[Json]:
-    """Return the objects that ``selection`` (kubectl's flags) chooses."""
-    found: list[Json] = json.loads(
-        await kubectl("get", kind, "-n", namespace, "-o", "json", *selection)
-    )["items"]
-    return found
+async def gone(kind: str, name: str, namespace: str = RUNS, seconds: float = 120) -> None:
+    """Wait until an object is gone."""
+    await until(kind, name, lambda seen: seen is None, namespace, seconds)
 
 
 async def eventually(
@@ -85,37 +137,30 @@ async def eventually(
         if is_so(seen):
             return seen
         assert time.monotonic() < end, f"not so after {seconds} s; last seen: {seen}"
-        await asyncio.sleep(0.05)  # Looks again, within the bound.
+        await asyncio.sleep(_LOOK_SECONDS)  # Looks again, within the bound.
 
 
 async def answers(url: str, seconds: float) -> None:
     """Wait until the front door at ``url`` says that it is ready."""
+    async with httpx2.AsyncClient(timeout=2, verify=False) as http:
 
-    async def status() -> int:
-        try:
-            async with httpx2.AsyncClient(timeout=2) as http:
+        async def status() -> int:
+            try:
                 return (await http.get(f"{url}/readyz")).status_code
-        except httpx2.TransportError:
-            return 0
+            except httpx2.TransportError:
+                return 0
 
-    await eventually(status, lambda code: code == 200, seconds)
-
-
-async def phase_of(run_id: str) -> str:
-    """Return a run's phase; empty before the operator saw it."""
-    run = await get("run", run_id)
-    assert run is not None, f"{run_id} is gone"
-    phase: str = run.get("status", {}).get("phase", "")
-    return phase
+        await eventually(status, lambda code: code == 200, seconds)
 
 
-async def pod_uid(run_id: str, attempt: int = 1) -> str:
+async def pod_of(run_id: str, attempt: int = 1, namespace: str = RUNS) -> Json:
+    """Wait for the pod of an attempt and return it."""
+    return await there("pod", f"{run_id}-{attempt}", namespace)
+
+
+async def pod_uid(run_id: str, attempt: int = 1, namespace: str = RUNS) -> str:
     """Wait for the pod of an attempt and return its uid."""
-    pod = await eventually(
-        lambda: get("pod", f"{run_id}-{attempt}"), lambda found: found is not None
-    )
-    assert pod is not None
-    uid: str = pod["metadata"]["uid"]
+    uid: str = (await pod_of(run_id, attempt, namespace))["metadata"]["uid"]
     return uid
 
 
@@ -132,6 +177,13 @@ def processes_of(uid: str) -> list[str]:
         except (FileNotFoundError, ProcessLookupError):
             continue  # It ended while we looked.
     return found
+
+
+async def until_processes(
+    uid: str, is_so: Callable[[list[str]], bool], seconds: float = 120
+) -> list[str]:
+    """Wait until that is so of the processes of a pod, and return them."""
+    return await eventually(lambda: asyncio.to_thread(processes_of, uid), is_so, seconds)
 
 
 def pid_of(uid: str, program: str) -> int | None:
@@ -157,29 +209,21 @@ async def let_go(run_id: str, namespace: str = RUNS) -> None:
     await kubectl("exec", f"{run_id}-1", "-n", namespace, "-c", "agent", "--", "touch", GO)
 
 
-async def kill_component(component: str) -> None:
-    """Kill every process of a component's pod with SIGKILL, as a crash would."""
-    pods = await items("pods", "-l", f"app.kubernetes.io/component={component}", namespace=SYSTEM)
-    alive = [
-        pod
-        for pod in pods
-        if pod["status"]["phase"] == "Running" and "deletionTimestamp" not in pod["metadata"]
-    ]
-    assert alive, f"no pod of {component} runs"
-    for line in processes_of(alive[0]["metadata"]["uid"]):
-        pid, _, command = line.partition(" ")
-        if "python" in command:
+def kill(pod: Json) -> None:
+    """Kill every process of a pod, as a crash would; the kubelet starts its containers again."""
+    for line in processes_of(pod["metadata"]["uid"]):
+        if "/pause" not in line:
             with suppress(ProcessLookupError):  # The kernel ended it with its pod's first process.
-                os.kill(int(pid), signal.SIGKILL)
+                os.kill(int(line.split()[0]), signal.SIGKILL)
 
 
 async def dev(*arguments: str) -> None:
     """Run the development tool, for instance to restart a component of the cluster."""
-    done = await asyncio.to_thread(
-        subprocess.run,
-        ["python", "-m", "dev", *arguments],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = await called("python", "-m", "dev", *arguments)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def status_of(run: Json | None) -> dict[str, Any]:
+    """Return a run's status; empty before the operator saw it."""
+    status: dict[str, Any] = (run or {}).get("status", {})
+    return status

@@ -1,78 +1,97 @@
-"""The product, installed once on the tests' cluster by its own chart."""
+"""
+The tests' cluster: one API server client, one set of watches and one event loop for all tests.
 
+Tests run side by side, in processes of their own, on one cluster. Whoever disturbs others (kills a
+part of the product or of the cluster, or changes a release that others use) is marked
+``disruptive``, and runs alone on a second one.
+"""
+
+import asyncio
 import os
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+import pytest_asyncio
 
 from dev import product
 from dev.front_door import FrontDoor
-from tests.e2e.cluster import RUNS
-from tests.e2e.failing import Place
-from tests.e2e.impatient import installed
-from tests.e2e.platform import SETTINGS, Platform
-
-DEV_IMAGE = "localhost/agentrun/dev:dev"
-AGENT = ["python3", "/opt/agentrun-dev/agent/acp_agent.py"]
-
-
-def profile(name: str, namespace: str = RUNS, **spec: Any) -> dict[str, Any]:
-    """A profile of the trivial agent."""
-    return {
-        "apiVersion": "agentrun.dev/v1alpha1",
-        "kind": "AgentProfile",
-        "metadata": {"name": name, "namespace": namespace},
-        "spec": {
-            "backend": "acp",
-            "image": DEV_IMAGE,
-            "imagePullPolicy": "Never",
-            "command": AGENT,
-            "resources": {"requests": {"cpu": "10m", "memory": "32Mi"}},
-        }
-        | spec,
-    }
-
+from tests.e2e import evidence
+from tests.e2e.cluster import apply, connect
+from tests.e2e.installation import Installation, profile, reached
+from tests.e2e.kube import connected
+from tests.e2e.releases import IMPATIENT, IMPATIENT_FLAGS, SETTINGS, installed
 
 PROFILES = [
     profile("trivial"),
     profile("no-image", image="localhost/agentrun/no-such-image:1", imagePullPolicy="IfNotPresent"),
     profile("no-program", command=["no-such-agent"]),
-    profile(
-        "no-secret",
-        env=[{"name": "KEY", "secret": {"name": "no-such-secret", "key": "key"}}],
-    ),
-    profile("no-node", pod={"nodeSelector": {"no-such": "node"}}),
-    profile(
-        "too-large", resources={"requests": {"memory": "900Gi"}, "limits": {"memory": "900Gi"}}
-    ),
 ]
 
-QUOTA = {
-    "apiVersion": "v1",
-    "kind": "ResourceQuota",
-    "metadata": {"name": "runs", "namespace": RUNS},
-    "spec": {"hard": {"requests.memory": "200Gi"}},
-}
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run all tests of a process in one event loop, which holds the connections and watches."""
+    here = str(Path(__file__).parent)
+    for item in items:
+        if str(item.path).startswith(here) and asyncio.iscoroutinefunction(
+            getattr(item, "function", None)
+        ):
+            item.add_marker(pytest.mark.asyncio(loop_scope="session"), append=False)
 
 
-@pytest.fixture(scope="session")
-def platform() -> Iterator[Platform]:
+@pytest.hookimpl(trylast=True)
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Refuse to run where pytest-xdist does not keep groups together: it says nothing of it."""
+    if not session.config.getoption("loadgroup", False):
+        return
+    apart = [
+        item.nodeid
+        for item in session.items
+        if item.get_closest_marker("xdist_group") and "@" not in item.nodeid
+    ]
+    if apart:
+        raise pytest.UsageError(f"this pytest and pytest-xdist lose the groups of {apart[:3]}")
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session", autouse=True)
+async def kube() -> AsyncIterator[None]:
+    async with connected(os.environ["KUBECONFIG"]) as made:
+        connect(made)
+        yield
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def platform(kube: None) -> AsyncIterator[Installation]:
+    """The release that nearly all tests use."""
     name = os.environ["AGENTRUN_CLUSTER"]
-    product.install(name, *SETTINGS)
-    env = product.environment(name)
-    for made in [*PROFILES, QUOTA]:
-        product.apply(env, made)
-    with (
-        product.service_url(name, product.SYSTEM, product.MAIN.service, 8080) as url,
-        product.service_url(name, "agentrun-dev", "git", 8080) as git,
-    ):
+    await asyncio.to_thread(installed, name, product.MAIN, *SETTINGS)
+    await apply(*PROFILES)
+    with reached(name, product.MAIN) as url:
         door = FrontDoor(f"{url}/mcp", product.token(name))
-        yield Platform(cluster=name, door=door, base_url=url, git_url=git)
+        yield Installation(name, product.MAIN, door)
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def impatient(platform: Installation) -> AsyncIterator[Installation]:
+    """A second release, with short bounds and namespaces that tests may spoil."""
+    await asyncio.to_thread(installed, platform.cluster, IMPATIENT, *IMPATIENT_FLAGS)
+    with reached(platform.cluster, IMPATIENT) as url:
+        door = FrontDoor(f"{url}/mcp", platform.door.token)
+        yield Installation(platform.cluster, IMPATIENT, door)
 
 
 @pytest.fixture(scope="session")
-def impatient(platform: Platform) -> Iterator[Place]:
-    """A second release, with short bounds and a namespace that tests may spoil."""
-    with installed() as place:
-        yield place
+def git_url(platform: Installation) -> Iterator[str]:
+    """The git server, as this machine reaches it."""
+    with product.service_url(platform.cluster, "agentrun-dev", "git", 8080) as url:
+        yield url
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Any:
+    """Put what the cluster knows of a failed test beside its traceback."""
+    report = yield
+    if report.failed:
+        report.sections.append(evidence.of(item, call, str(report.longrepr)))
+    return report

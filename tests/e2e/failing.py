@@ -1,22 +1,37 @@
 """Holding runs that go wrong to what the catalogue of failures promises of them."""
 
-import asyncio
 import json
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 import pytest
 
+from agentrun.api.v1alpha1 import Phase
 from dev.failures import find
 from dev.failures.row import Failure
-from dev.front_door import FrontDoor
-from tests.e2e.agents import trivial
 from tests.e2e.checks import check_journal
-from tests.e2e.cluster import RUNS, Json, eventually, get, items, kubectl, processes_of
+from tests.e2e.cluster import (
+    ApiError,
+    Json,
+    api,
+    apply,
+    delete,
+    eventually,
+    items,
+    until_processes,
+)
+from tests.e2e.installation import Installation, profile
 
 LONGEST_MESSAGE = 4096
+ENDS = tuple(phase for phase in Phase if phase.is_terminal)
+PAUSE = "localhost/agentrun/pause:dev"
+"""An image with one program and nothing beside it."""
+# What `kubectl get` asks for: the API server itself makes the columns that it prints.
+_TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io"
+# Far more than any bound of the release that is used for failures.
+_END_SECONDS = 300
 
 T = TypeVar("T", bound=Callable[..., Any])
 
@@ -28,93 +43,162 @@ def promised(*keys: str) -> Callable[[T], T]:
     return mark
 
 
-@dataclass
-class Place:
-    """A front door and a namespace of runs behind it."""
-
-    door: FrontDoor
-    namespace: str = RUNS
-    runs: dict[str, str] = field(default_factory=dict)
-    """Runs that were spawned together, by the row that each is held to."""
-
-    async def spawn(self, profile: str, *steps: list[Any], **more: Any) -> str:
-        """Spawn a run of the trivial agent and return its id."""
-        prompt = trivial(*(steps or [["say", "hello"]]))
-        spawned = await self.door.call(
-            "spawn_run", backend="acp", role="worker", profile=profile, prompt=prompt, **more
-        )
-        return str(spawned["run_id"])
-
-    async def spawn_all(self, wanted: dict[str, dict[str, Any]]) -> None:
-        """
-        Spawn a run for each row, all at once, so that they wait for their bounds together.
-
-        ``steps`` is what the trivial agent does; the rest are arguments of spawn_run, of which
-        the profile is named like the row unless it is told.
-        """
-
-        async def spawn(profile: str, steps: Sequence[list[Any]] = (), **more: Any) -> str:
-            return await self.spawn(profile, *steps, **more)
-
-        ids = await asyncio.gather(
-            *(spawn(**{"profile": key, **more}) for key, more in wanted.items())
-        )
-        self.runs |= dict(zip(wanted, ids, strict=True))
-
-    async def run(self, run_id: str) -> Json:
-        """Return the AgentRun."""
-        found = await get("run", run_id, self.namespace)
-        assert found is not None, f"{run_id} is gone"
-        return found
-
-    async def until(self, run_id: str, phase: str, reason: str = "", seconds: float = 120) -> Json:
-        """Wait until a run is in a phase, for a reason."""
-
-        def is_so(run: Json) -> bool:
-            status = run.get("status", {})
-            return status.get("phase") == phase and reason in ("", status.get("reason"))
-
-        return await eventually(lambda: self.run(run_id), is_so, seconds)
-
-    async def check(self, run_id: str, key: str) -> Json:
-        """
-        Wait for a run's end and compare all that its users see with the row of ``key``.
-
-        Returns what get_run answers.
-        """
-        row = find(key)
-        run, events = await self.door.finish(run_id)
-        found = await self.run(run_id)
-        _compare(row, found["status"], run)
-        check_journal(events, row.phase.status)
-        line = await kubectl("get", "run", run_id, "-n", self.namespace, "--no-headers")
-        assert {row.phase, row.reason} <= set(line.split()), line
-        await self._is_told(row, run_id)
-        if uid := found["status"].get("podUID"):
-            # The kubelet takes the pod's empty sandbox down a moment after its containers ended.
-            await eventually(
-                lambda: asyncio.to_thread(processes_of, uid),
-                lambda left: all("/pause" in one for one in left),
-                60,
-            )
-        return run
-
-    async def _is_told(self, row: Failure, run_id: str) -> None:
-        """Find the Kubernetes Event that tells of the end."""
-
-        async def told() -> list[Json]:
-            chosen = f"involvedObject.name={run_id},reason={row.reason}"
-            return await items("events", "--field-selector", chosen, namespace=self.namespace)
-
-        start = f"{row.phase}: "
-        await eventually(
-            told, lambda found: any(one["message"].startswith(start) for one in found), 60
-        )
+# Making runs go wrong
 
 
-async def check_failure(door: FrontDoor, run_id: str, key: str, namespace: str = RUNS) -> Json:
-    """Hold a run to the row of ``key``, as ``Place.check`` does."""
-    return await Place(door, namespace).check(run_id, key)
+def doing(*steps: list[Any], **more: Any) -> dict[str, Any]:
+    """A run of the trivial agent, as ``Installation.spawn_all`` takes it."""
+    return {"profile": "trivial", "steps": steps, **more}
+
+
+def python(*lines: str) -> dict[str, Any]:
+    """A profile's command: a program in Python."""
+    return {"command": ["python3", "-c", "\n".join(("import os, sys, time", *lines))]}
+
+
+def offered(namespace: str, profiles: dict[str, dict[str, Any]]) -> list[Json]:
+    """The profile of the trivial agent, and others; none lets an agent take long to end."""
+    brief = {"terminationGracePeriodSeconds": 5}
+    wanted: dict[str, dict[str, Any]] = {"trivial": {}, **profiles}
+    return [
+        profile(name, namespace, **spec | {"timeouts": brief | spec.get("timeouts", {})})
+        for name, spec in wanted.items()
+    ]
+
+
+def bare_pod(name: str, namespace: str, memory: str = "1Mi", **spec: Any) -> Json:
+    """A pod that is nobody's, and that a namespace of runs takes."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": name, "namespace": namespace},
+        "spec": {
+            "securityContext": {
+                "runAsNonRoot": True,
+                "runAsUser": 1000,
+                "seccompProfile": {"type": "RuntimeDefault"},
+            },
+            "containers": [
+                {
+                    "name": "c",
+                    "image": PAUSE,
+                    "resources": {"requests": {"memory": memory}, "limits": {"memory": memory}},
+                    "securityContext": {
+                        "allowPrivilegeEscalation": False,
+                        "capabilities": {"drop": ["ALL"]},
+                    },
+                }
+            ],
+        }
+        | spec,
+    }
+
+
+def bound_claim(name: str, namespace: str, **source: Any) -> tuple[Json, Json]:
+    """A volume, and the one claim that it is for."""
+    claim = a_claim(name, namespace, storageClassName="agentrun-test", volumeName=name)
+    volume = {
+        "apiVersion": "v1",
+        "kind": "PersistentVolume",
+        "metadata": {"name": name},
+        "spec": {
+            "accessModes": ["ReadWriteOnce"],
+            "capacity": {"storage": "1Mi"},
+            "storageClassName": "agentrun-test",
+            "persistentVolumeReclaimPolicy": "Retain",
+            "claimRef": {"name": name, "namespace": namespace},
+            **source,
+        },
+    }
+    return claim, volume
+
+
+def a_claim(name: str, namespace: str, **spec: Any) -> Json:
+    """A claim of a small volume."""
+    return {
+        "apiVersion": "v1",
+        "kind": "PersistentVolumeClaim",
+        "metadata": {"name": name, "namespace": namespace},
+        "spec": {
+            "accessModes": ["ReadWriteOnce"],
+            "resources": {"requests": {"storage": "1Mi"}},
+            **spec,
+        },
+    }
+
+
+@asynccontextmanager
+async def held(*objects: Json) -> AsyncIterator[None]:
+    """Have some objects for a while."""
+    try:
+        await apply(*objects)
+        yield
+    finally:
+        for made in objects:
+            namespace = made["metadata"].get("namespace", "")
+            await delete(made["kind"], made["metadata"]["name"], namespace=namespace)
+
+
+async def refusal(obj: Json) -> str:
+    """Say why the API server would not have an object made; nothing if it would."""
+    try:
+        await api().create(obj, dry_run=True)
+    except ApiError as error:
+        return str(error)
+    return ""
+
+
+async def refused(obj: Json, why: str) -> None:
+    """Wait until the API server, which takes a moment to heed what is new, refuses an object."""
+    await eventually(lambda: refusal(obj), lambda said: why in said)
+
+
+# What is promised of them
+
+
+async def check_failure(installation: Installation, run_id: str, key: str) -> Json:
+    """
+    Wait for a run's end and compare all that its users see with the row of ``key``.
+
+    Returns what get_run answers.
+    """
+    row, namespace = find(key), installation.namespace
+    await installation.reaches(run_id, *ENDS, seconds=_END_SECONDS)
+    run, events = await installation.door.finish(run_id)
+    status = await installation.status(run_id)
+    _compare(row, status, run)
+    check_journal(events, row.phase.status)
+    columns = await _columns(run_id, namespace)
+    assert {row.phase, row.reason} <= set(columns), columns
+    await _is_told(row, run_id, namespace)
+    if uid := status.get("podUID"):
+        # The kubelet takes the pod's empty sandbox down a moment after its containers ended.
+        await until_processes(uid, lambda left: all("/pause" in one for one in left), 60)
+    return run
+
+
+async def _columns(run_id: str, namespace: str) -> list[Any]:
+    """Return what ``kubectl get run`` prints."""
+    path = (await api().resource("run")).path(namespace, run_id)
+    table = await api().request("GET", path, accept=_TABLE)
+    cells = zip(table["columnDefinitions"], table["rows"][0]["cells"], strict=True)
+    # The others are for `kubectl get -o wide`.
+    return [cell for column, cell in cells if not column.get("priority")]
+
+
+async def _is_told(row: Failure, run_id: str, namespace: str) -> None:
+    """
+    Find the Kubernetes Event that tells of the end.
+
+    It is posted with the end and nearly always there by now, so no watch is worth its while.
+    """
+    fields = f"involvedObject.name={run_id},reason={row.reason}"
+    start = f"{row.phase}: "
+    await eventually(
+        lambda: items("events", fields=fields, namespace=namespace),
+        lambda found: any(one["message"].startswith(start) for one in found),
+        60,
+    )
 
 
 def _compare(row: Failure, status: Json, run: Json) -> None:

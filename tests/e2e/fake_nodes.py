@@ -1,6 +1,6 @@
 """Nodes that are none: kwok plays their kubelets, so that they can be lost and come back."""
 
-import json
+import asyncio
 import os
 import subprocess
 from dataclasses import dataclass, field
@@ -8,9 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dev import paths, product, tools
-from dev.shell import wait_until
-
-Json = dict[str, Any]
+from tests.e2e.cluster import Json, apply, delete, merge, until
 
 _TAINT = {"key": "agentrun.dev/fake", "value": "true", "effect": "NoSchedule"}
 _LOST = ("node.kubernetes.io/unreachable", "node.kubernetes.io/not-ready")
@@ -24,34 +22,29 @@ class FakeNode:
     cpu: str = "64"
     _kubelet: "subprocess.Popen[bytes] | None" = field(default=None, repr=False)
 
-    def create(self) -> None:
+    async def create(self) -> None:
         """Make the node, with nothing of the cluster's own on it, and start its kubelet."""
-        product.apply(self._env, self._manifest())
+        await apply(
+            {
+                "apiVersion": "v1",
+                "kind": "Node",
+                "metadata": {"name": self.name, "labels": {"kubernetes.io/hostname": self.name}},
+                "spec": {"taints": [_TAINT]},
+            }
+        )
         size = {"cpu": self.cpu, "memory": "256Gi", "pods": "100", "ephemeral-storage": "1Ti"}
-        status = json.dumps({"status": {"capacity": size, "allocatable": size}})
-        self._kubectl("patch", "node", self.name, "--subresource=status", "-p", status)
-        self.start()
-        wait_until(f"{self.name} is ready", self.is_ready)
+        await self._merge({"status": {"capacity": size, "allocatable": size}}, "status")
+        await self.start()
+        await until("node", self.name, is_ready, namespace="", seconds=60)
 
-    def delete(self) -> None:
+    async def delete(self) -> None:
         """Remove what is left of the node."""
         self.stop()
-        self._kubectl("delete", "node", self.name, "--ignore-not-found")
+        await delete("node", self.name, namespace="")
 
-    def start(self) -> None:
+    async def start(self) -> None:
         """Start the kubelet: it lets go of the pods that were deleted meanwhile."""
-        log = Path("/tmp") / f"kwok-{os.environ['AGENTRUN_CLUSTER']}-{self.name}.log"
-        tools.build((tools.KWOK,))
-        with log.open("ab") as output:
-            self._kubelet = subprocess.Popen(
-                [
-                    paths.binaries() / "kwok",
-                    f"--manage-single-node={self.name}",
-                    # With less, its nodes flap.
-                    "--node-lease-duration-seconds=40",
-                ],
-                env=self._env, stdout=output, stderr=output,
-            )  # fmt: skip
+        await asyncio.to_thread(self._start)
 
     def stop(self) -> None:
         """End the kubelet as a power cut would: nobody answers for the node any more."""
@@ -60,10 +53,9 @@ class FakeNode:
             self._kubelet.wait()
             self._kubelet = None
 
-    def is_ready(self) -> bool:
-        """Whether the API server believes the node to work."""
-        query = 'jsonpath={.status.conditions[?(@.type=="Ready")].status}'
-        return self._kubectl("get", "node", self.name, "-o", query) == "True"
+    async def reopen(self) -> None:
+        """Take pods again, after the node was drained or tainted."""
+        await self._merge({"spec": {"taints": [_TAINT], "unschedulable": None}})
 
     def profile(self, name: str, **spec: Any) -> Json:
         """Make a profile for this node; its pods are given up soon after the node is lost."""
@@ -89,17 +81,26 @@ class FakeNode:
             },
         }
 
-    def _manifest(self) -> Json:
-        return {
-            "apiVersion": "v1",
-            "kind": "Node",
-            "metadata": {"name": self.name, "labels": {"kubernetes.io/hostname": self.name}},
-            "spec": {"taints": [_TAINT]},
-        }
+    def _start(self) -> None:
+        cluster = os.environ["AGENTRUN_CLUSTER"]
+        log = Path("/tmp") / f"kwok-{cluster}-{self.name}.log"
+        tools.build((tools.KWOK,))
+        with log.open("ab") as output:
+            self._kubelet = subprocess.Popen(
+                [
+                    paths.binaries() / "kwok",
+                    f"--manage-single-node={self.name}",
+                    # With less, its nodes flap.
+                    "--node-lease-duration-seconds=40",
+                ],
+                env=product.environment(cluster), stdout=output, stderr=output,
+            )  # fmt: skip
 
-    @property
-    def _env(self) -> dict[str, str]:
-        return product.environment(os.environ["AGENTRUN_CLUSTER"])
+    async def _merge(self, body: Json, subresource: str = "") -> None:
+        await merge("node", self.name, body, namespace="", subresource=subresource)
 
-    def _kubectl(self, *arguments: str) -> str:
-        return product.kube(self._env, *arguments)
+
+def is_ready(node: Json | None) -> bool:
+    """Whether the API server believes a node to work."""
+    conditions = (node or {}).get("status", {}).get("conditions", [])
+    return any((one["type"], one["status"]) == ("Ready", "True") for one in conditions)

@@ -2,16 +2,20 @@
 
 import asyncio
 import json
+from collections.abc import Callable, Coroutine, Hashable, Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import httpx2
 
 from dev import product
 from tests.e2e.cluster import RUNS, Json
-from tests.e2e.platform import Platform
+from tests.e2e.installation import Installation
 
 PROFILE = "remote-a2a"
+
+K = TypeVar("K", bound=Hashable)
+T = TypeVar("T")
 
 
 def profile(name: str = PROFILE, **spec: Any) -> Json:
@@ -29,33 +33,40 @@ def at(agent: str, **more: Any) -> Json:
     return {"agent_url": f"{product.REMOTE}/{agent}", **more}
 
 
-async def spawn(platform: Platform, config: Json, *steps: list[Any], **more: Any) -> str:
+async def spawn(platform: Installation, config: Json, *steps: list[Any], **more: Any) -> str:
     """Spawn a run of an agent elsewhere and return its id."""
-    more = {"role": "worker", "prompt": f"do {json.dumps(steps)}", **more}
-    spawned = await platform.door.call(
-        "spawn_run", backend="remote_a2a", backend_config=config, **more
-    )
-    return str(spawned["run_id"])
+    prompt = f"do {json.dumps(steps)}"
+    return await platform.spawn("remote_a2a", prompt, backend_config=config, **more)
 
 
 @dataclass
-class Together:
-    """Runs that are spawned at once when the first of them is asked for: most of it is waiting."""
+class Together(Generic[K, T]):
+    """
+    What is begun when the first of it is asked for: most of it is waiting.
 
-    wanted: dict[str, tuple[Json, list[list[Any]]]]
-    """What each run says of its agent, and the steps of its task."""
-    more: Json = field(default_factory=dict)
-    runs: dict[str, str] = field(default_factory=dict)
+    ``make`` begins one, by its key, and returns what its test goes on with. No more than
+    ``at_once`` are made at a time, in the order of ``keys``: pods that start keep everybody else
+    on a small machine from theirs.
+    """
 
-    async def run(self, platform: Platform, key: str) -> str:
-        """Return the id of one of them."""
-        if not self.runs:
-            ids = await asyncio.gather(
-                *(spawn(platform, config, *steps, **self.more)
-                  for config, steps in self.wanted.values())
-            )  # fmt: skip
-            self.runs = dict(zip(self.wanted, ids, strict=True))
-        return self.runs[key]
+    make: Callable[[Installation, K], Coroutine[Any, Any, T]]
+    keys: Iterable[K]
+    at_once: int = 4
+    _begun: "dict[K, asyncio.Task[T]]" = field(default_factory=dict)
+
+    async def of(self, platform: Installation, key: K) -> T:
+        """Return what was made of a key."""
+        if not self._begun:
+            free = asyncio.Semaphore(self.at_once)
+            self._begun = {
+                one: asyncio.create_task(self._made(platform, one, free))
+                for one in dict.fromkeys(self.keys)
+            }
+        return await self._begun[key]
+
+    async def _made(self, platform: Installation, key: K, free: asyncio.Semaphore) -> T:
+        async with free:
+            return await self.make(platform, key)
 
 
 def a_run(name: str, config: Json | None, *steps: list[Any], **more: Any) -> Json:
@@ -69,8 +80,15 @@ def a_run(name: str, config: Json | None, *steps: list[Any], **more: Any) -> Jso
     }
 
 
+def task_of(status: Json) -> str | None:
+    """Return the id of a run's remote task, once the agent has named it."""
+    ref = (status.get("agent") or {}).get("remoteRef") or {}
+    task: str | None = ref.get("taskId")
+    return task
+
+
 async def seen(url: str, agent: str) -> Json:
     """Ask an agent what it was told, by conversation, and which tasks it was to cancel."""
-    async with httpx2.AsyncClient(timeout=10) as http:
+    async with httpx2.AsyncClient(timeout=10, verify=False) as http:
         found: Json = (await http.get(f"{url}/{agent}/seen")).json()
     return found

@@ -1,21 +1,17 @@
-"""A second installation: three front doors on PostgreSQL and S3."""
+"""An installation with three front doors, on PostgreSQL and S3."""
 
 import asyncio
 import base64
 import json
-import os
-import signal
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import Any
 
 from dev import product, store_fixtures
 from dev.front_door import FrontDoor
-from dev.shell import run
-from tests.e2e.agents import trivial
-from tests.e2e.cluster import Json, eventually, items, kubectl, processes_of
+from tests.e2e.cluster import Json, apply, delete, eventually, gone, items, pod_of, processes_of
+from tests.e2e.installation import FRONT_DOOR, Installation
+from tests.e2e.pods import is_ready
 
 RELEASE = product.Release("agentrun-replicas", "agentrun-replicas", "agents-replicas")
 REPLICAS = 3
@@ -32,102 +28,64 @@ FLAGS = {
     "mcpServer.blobs.region": "us-east-1",
     "mcpServer.blobs.credentialsSecret": "bucket",
 }
+GATEWAY_PORT = ":1F91 "
+"""8081, as the kernel's tables have it."""
+
+
+@asynccontextmanager
+async def installed(main: Installation) -> AsyncIterator[Installation]:
+    """Install the release beside the main one, and remove everything of it afterwards."""
+    made = Installation(main.cluster, RELEASE, main.door)
+    # An earlier one may still be going: nobody waited for that.
+    for namespace in (RELEASE.system, RELEASE.runs):
+        await gone("namespace", namespace, "")
+    try:
+        await asyncio.to_thread(store_fixtures.apply, main.cluster)
+        await apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": RELEASE.system}})
+        await apply(*_secrets(main.cluster))
+        flags = ",".join(f"{name}={value}" for name, value in FLAGS.items())
+        yield await made.install("--set", flags)
+    finally:
+        await made.helm("uninstall", "--ignore-not-found")
+        await delete("namespace", RELEASE.runs, RELEASE.system, namespace="")
+        await asyncio.to_thread(store_fixtures.remove, main.cluster)
+
+
+async def serving(installation: Installation) -> list[Json]:
+    """Return the front doors that are ready and not about to end."""
+    return [pod for pod in await installation.pods(FRONT_DOOR) if is_ready(pod)]
+
+
+async def all_serving(installation: Installation) -> list[Json]:
+    """Wait until there are as many front doors as there should be."""
+    return await eventually(lambda: serving(installation), lambda pods: len(pods) == REPLICAS)
 
 
 @contextmanager
-def installed(cluster: str, profile: Json) -> Iterator["Replicas"]:
-    """Install the release beside the main one, and remove everything of it afterwards."""
-    store_fixtures.apply(cluster)
-    env = product.environment(cluster)
-    try:
-        product.apply(env, _namespace(), *_secrets(cluster))
-        flags = ",".join(f"{name}={value}" for name, value in FLAGS.items())
-        product.install(cluster, "--set", flags, release=RELEASE)
-        product.apply(env, profile)
-        with product.service_url(cluster, RELEASE.system, RELEASE.service, 8080) as url:
-            yield Replicas(cluster, url, product.token(cluster, RELEASE))
-    finally:
-        run(
-            ["helm", "uninstall", RELEASE.name, "-n", RELEASE.system, "--ignore-not-found"], env=env
-        )
-        product.kube(env, "delete", "namespace", RELEASE.runs, RELEASE.system, "--ignore-not-found")
-        store_fixtures.remove(cluster)
-
-
-@dataclass
-class Replicas:
-    """The front doors of the release."""
-
-    cluster: str
-    url: str
-    """The Service's, behind which all of them are."""
-    token: str
-
-    @property
-    def door(self) -> FrontDoor:
-        """Any of them, and with each call perhaps another."""
-        return FrontDoor(f"{self.url}/mcp", self.token)
-
-    async def pods(self) -> list[Json]:
-        """Return the pods of all that are ready and not about to end."""
-        return [pod for pod in await mcp_pods() if _is_serving(pod)]
-
-    async def all_ready(self) -> list[Json]:
-        """Wait until there are as many as there should be."""
-        return await eventually(self.pods, lambda pods: len(pods) == REPLICAS, 120)
-
-    @contextmanager
-    def door_of(self, pod: Json) -> Iterator[FrontDoor]:
-        """Give one of them, reached past the Service."""
-        name = pod["metadata"]["name"]
-        with product.pod_url(self.cluster, RELEASE.system, name, 8080) as url:
-            yield FrontDoor(f"{url}/mcp", self.token)
-
-    async def spawn(self, *steps: list[Any], **more: Any) -> str:
-        """Spawn a run of the trivial agent and return its id."""
-        task = {"backend": "acp", "role": "worker", "profile": "trivial", "prompt": trivial(*steps)}
-        run_id: str = (await self.door.call("spawn_run", **task, **more))["run_id"]
-        return run_id
-
-    async def status(self, run_id: str) -> Json:
-        """Return what the tools say of a run."""
-        return await self.door.call("get_run", run_id=run_id)
-
-    async def running(self, run_id: str) -> None:
-        """Wait until a run's agent works."""
-        await eventually(lambda: self.status(run_id), lambda run: run["status"] == "running")
-
-
-async def mcp_pods() -> list[Json]:
-    """Return the pods of the release's front doors."""
-    which = ("-l", "app.kubernetes.io/component=mcp")
-    return await items("pods", *which, namespace=RELEASE.system)
-
-
-def kill(pod: Json) -> None:
-    """Kill every process of a pod, as a crash would; the kubelet starts its container again."""
-    for line in processes_of(pod["metadata"]["uid"]):
-        if "/pause" not in line:
-            with suppress(ProcessLookupError):  # The kernel ended it with its pod's first process.
-                os.kill(int(line.split()[0]), signal.SIGKILL)
+def door_of(installation: Installation, pod: Json) -> Iterator[FrontDoor]:
+    """Give one of the front doors, reached past the Service."""
+    name = pod["metadata"]["name"]
+    with product.pod_url(installation.cluster, RELEASE.system, name, 8080) as url:
+        yield FrontDoor(f"{url}/mcp", installation.door.token)
 
 
 async def gateway_of(run_id: str, pods: list[Json]) -> Json:
     """Find the front door to which the runner of a run's first attempt is connected."""
-    found = await eventually(lambda: _connected(run_id, pods), lambda pod: pod is not None, 30)
+    address: str = (await pod_of(run_id, namespace=RELEASE.runs))["status"]["podIP"]
+    found = await eventually(
+        lambda: asyncio.to_thread(_connected, address, pods), lambda pod: pod is not None, 30
+    )
     assert found is not None
     return found
 
 
-async def _connected(run_id: str, pods: list[Json]) -> Json | None:
-    query = ("pod", f"{run_id}-1", "-n", RELEASE.runs, "-o", "jsonpath={.status.podIP}")
-    address = await kubectl("get", *query)
+def _connected(address: str, pods: list[Json]) -> Json | None:
     # The kernel's table has addresses and ports in hexadecimal, an address's last byte first.
     remote = "".join(f"{int(part):02X}" for part in reversed(address.split(".")))
     for pod in pods:
         for line in processes_of(pod["metadata"]["uid"]):
-            tables = await asyncio.to_thread(_tcp_tables, line.split()[0])
-            if any(remote in entry and ":1F91 " in entry for entry in tables):
+            tables = _tcp_tables(line.split()[0])
+            if any(remote in entry and GATEWAY_PORT in entry for entry in tables):
                 return pod
     return None
 
@@ -139,16 +97,6 @@ def _tcp_tables(pid: str) -> list[str]:
         line for name in ("tcp", "tcp6") for line in (folder / name).read_text().splitlines()
     ]
     return [line for line in entries if established in line]
-
-
-def _is_serving(pod: Json) -> bool:
-    conditions = {one["type"]: one["status"] for one in pod["status"].get("conditions", [])}
-    is_leaving = "deletionTimestamp" in pod["metadata"]
-    return conditions.get("Ready") == "True" and not is_leaving
-
-
-def _namespace() -> Json:
-    return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": RELEASE.system}}
 
 
 def _secrets(cluster: str) -> list[Json]:
@@ -165,7 +113,7 @@ def _secret(name: str, **values: str) -> Json:
     return {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "data": data}
 
 
-async def pod_manifests() -> str:
+async def manifests() -> str:
     """Return everything that the API server tells of the front doors' pods and Deployment."""
-    what = ("deployment,replicaset,pod", "-n", RELEASE.system, "-o", "json")
-    return json.dumps(json.loads(await kubectl("get", *what)))
+    kinds = ("deployment", "replicaset", "pod")
+    return json.dumps([await items(kind, namespace=RELEASE.system) for kind in kinds])

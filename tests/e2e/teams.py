@@ -1,17 +1,15 @@
 """What surrounds a team's cluster, for the tests of profiles: made once, and removed at the end."""
 
-import json
-import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from dev import fixtures, paths, product, team
-from tests.e2e.cluster import RUNS
+from dev import fixtures, paths, product, registry, team
+from tests.e2e.cluster import RUNS, Json, apply, delete, gone, kubectl, until
+from tests.e2e.pods import is_ready
 
-Json = dict[str, Any]
 CLAIM = "team-cache"
 MCP_SERVER = paths.DEV / "agent" / "mcp_server.py"
 
@@ -20,40 +18,54 @@ MCP_SERVER = paths.DEV / "agent" / "mcp_server.py"
 class Team:
     """The servers, and the keys that open them."""
 
-    env: dict[str, str]
     keys: Path
 
     def key(self, name: str) -> str:
         """Return one of the keys made for the test."""
         return (self.keys / name).read_text(encoding="ascii")
 
-    def logs(self, container: str) -> str:
+    async def logs(self, container: str) -> str:
         """Return what a server has written down."""
-        where = ("-n", fixtures.NAMESPACE, team.NAME, "-c", container)
-        return product.kube(self.env, "logs", *where)
+        return await kubectl("logs", team.NAME, "-n", fixtures.NAMESPACE, "-c", container)
 
 
-@contextmanager
-def made(env: dict[str, str], *objects: Json) -> Iterator[None]:
+@asynccontextmanager
+async def made(*objects: Json) -> AsyncIterator[None]:
     """Create objects, and remove them at the end."""
-    product.apply(env, *objects)
+    # In their order: what a pod mounts has to be there before it.
+    for one in objects:
+        await apply(one)
     try:
         yield
     finally:
-        document = json.dumps({"apiVersion": "v1", "kind": "List", "items": list(objects)})
-        flags = ("--ignore-not-found", "--wait=false", "-f", "-")
-        product.kube(env, "delete", *flags, stdin=document)
+        await asyncio.gather(
+            *(
+                delete(one["kind"], one["metadata"]["name"], namespace=one["metadata"]["namespace"])
+                for one in objects
+            )
+        )
 
 
-@contextmanager
-def surroundings(cluster: str, folder: Path) -> Iterator[Team]:
+async def serves(pod: str) -> None:
+    """Wait until a pod of the fixtures is ready."""
+    await until("pod", pod, is_ready, fixtures.NAMESPACE, 90)
+
+
+@asynccontextmanager
+async def surroundings(folder: Path) -> AsyncIterator[Team]:
     """Make the servers, and what profiles name of them in the runs' namespace."""
-    env = product.environment(cluster)
-    team.make_keys(folder)
-    there = Team(env, folder)
-    with made(env, *team.objects(folder), *_named_by_profiles(there)):
-        ready = ("--for=condition=Ready", f"pod/{team.NAME}", "--timeout=90s")
-        product.kube(env, "wait", "-n", fixtures.NAMESPACE, *ready)
+    await asyncio.to_thread(team.make_keys, folder)
+    there = Team(folder)
+    # What an earlier test run left goes first: its servers have other keys.
+    await delete("pod", team.NAME, registry.NAME, namespace=fixtures.NAMESPACE)
+    await delete("persistentvolumeclaim", CLAIM)
+    await asyncio.gather(
+        gone("pod", team.NAME, fixtures.NAMESPACE),
+        gone("pod", registry.NAME, fixtures.NAMESPACE),
+        gone("persistentvolumeclaim", CLAIM),
+    )
+    async with made(*team.objects(folder), *_named_by_profiles(there)):
+        await serves(team.NAME)
         yield there
 
 
@@ -111,12 +123,3 @@ def secret(name: str, kind: str, **data: str) -> Json:
     names = {"name": name, "namespace": RUNS}
     return {"apiVersion": "v1", "kind": "Secret", "type": kind, "metadata": names,
             "stringData": data}  # fmt: skip
-
-
-def clone(url: str, folder: Path) -> str:
-    """Clone a branch as a person would, and return its log."""
-    subprocess.run(["git", "clone", "-q", url, str(folder)], check=True, capture_output=True)
-    done = subprocess.run(
-        ["git", "-C", str(folder), "log", "--all", "-p"], check=True, capture_output=True, text=True
-    )
-    return done.stdout

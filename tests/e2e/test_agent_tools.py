@@ -1,5 +1,6 @@
 """Agents that use AgentRun from their pods: the command peer, and the tools over MCP."""
 
+import asyncio
 import json
 from typing import Any
 from uuid import uuid4
@@ -8,10 +9,9 @@ import pytest
 
 from agentrun.api.v1alpha1 import default_profile
 from tests.e2e.agents import script, trivial
-from tests.e2e.cluster import RUNS, Json, eventually, get, pod_uid, processes_of
-from tests.e2e.conftest import profile
+from tests.e2e.cluster import RUNS, Json, apply, get, pod_uid, processes_of
+from tests.e2e.installation import Installation
 from tests.e2e.memory import watching
-from tests.e2e.platform import Platform
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
@@ -22,7 +22,7 @@ EVERYTHING = [
 
 
 def unused(name: str) -> str:
-    """Name an agent as no earlier test on this cluster did."""
+    """Name an agent or a profile as no other test on this cluster did."""
     return f"{name}-{uuid4().hex[:8]}"
 
 
@@ -32,14 +32,14 @@ def printed(events: list[Json]) -> str:
     )
 
 
-async def test_two_agents_talk_by_the_command_peer(platform: Platform) -> None:
+async def test_two_agents_talk_by_the_command_peer(platform: Installation) -> None:
     door = platform.door
     ada, bob = unused("tools-ada"), unused("tools-bob")
     waits = "peer wait --timeout 60000 --json; echo $PEER_NAME $PEER_SESSION_ID $PEER_CWD"
     listener = await platform.trivial(["run", waits], agent=bob)
     says = f"peer send {bob} 'Are you there?' --kind question; peer whoami; peer fly; echo rc $?"
     speaker = await platform.trivial(["run", says], agent=ada)
-    (_, heard), (_, spoken) = [await door.finish(run_id) for run_id in (listener, speaker)]
+    (_, heard), (_, spoken) = await asyncio.gather(door.finish(listener), door.finish(speaker))
     line, identity = printed(heard).strip().splitlines()
     (message,) = json.loads(line)["messages"]
     assert message["from_agent_name"] == ada
@@ -61,16 +61,19 @@ def tool(name: str, until: str = "", **arguments: Any) -> Json:
     return step | {"until": until} if until else step
 
 
-async def with_tools(platform: Platform, backend: str, **tools: Any) -> str:
+async def with_tools(platform: Installation, backend: str, **tools: Any) -> str:
     """Make a profile like the default one of ``backend``, with other ``agentTools``."""
     like = await get("agentprofile", default_profile(backend))
     assert like is not None
     name = unused(f"tools-{backend.replace('_', '-')}")
     metadata = {"name": name, "namespace": RUNS}
-    await platform.apply(
-        {**like, "metadata": metadata, "spec": like["spec"] | {"agentTools": tools}}
-    )
+    await apply({**like, "metadata": metadata, "spec": like["spec"] | {"agentTools": tools}})
     return name
+
+
+async def started_by(platform: Installation, run_id: str) -> list[Json]:
+    """Return the runs that the agent of a run has asked for."""
+    return await platform.find_runs(lambda one: one["requested_by"] == f"run/{run_id}")
 
 
 ANSWER = "It is port 8443."
@@ -78,7 +81,7 @@ ANSWER = "It is port 8443."
 
 @pytest.mark.parametrize(("deliver", "how"), [("Pull", []), ("BetweenTurns", ["between_turns"])])
 async def test_two_real_agents_in_two_pods_ask_and_answer_by_their_own_tools(
-    platform: Platform, deliver: str, how: list[str]
+    platform: Installation, deliver: str, how: list[str]
 ) -> None:
     door, ada, bob = platform.door, unused("real-ada"), unused("real-bob")
     question = "Which port is it?"
@@ -103,12 +106,9 @@ async def test_two_real_agents_in_two_pods_ask_and_answer_by_their_own_tools(
         ("claude_code", profiles[0], bob, listens), ("codex", profiles[1], ada, asks),
     ):  # fmt: skip
         prompt = script(*steps).replace("FENCE", "\\u0060" * 3)
-        spawned = await door.call(
-            "spawn_run", backend=backend, role="worker", profile=profile_name, nickname=name,
-            prompt=prompt,
-        )  # fmt: skip
-        runs.append(spawned["run_id"])
-    (listener, heard), (asker, spoken) = [await door.finish(run_id) for run_id in runs]
+        run_id = await platform.spawn(backend, prompt, profile=profile_name, nickname=name)
+        runs.append(run_id)
+    (listener, heard), (asker, spoken) = await asyncio.gather(*map(door.finish, runs))
     assert [listener["status"], asker["status"]] == ["completed", "completed"], (heard, spoken)
     assert "Now I know." in json.dumps(spoken)
     assert ANSWER in "".join(json.dumps(e) for e in spoken if e["type"] == "tool_finished")
@@ -121,7 +121,7 @@ async def test_two_real_agents_in_two_pods_ask_and_answer_by_their_own_tools(
 
 
 async def test_an_agent_that_calls_without_end_takes_no_memory_of_its_runner(
-    platform: Platform,
+    platform: Installation,
 ) -> None:
     calls = "for j in $(seq 20); do peer list --json >/dev/null; done"
     loop = f"for i in $(seq 8); do ({calls}) & done; wait"
@@ -133,90 +133,60 @@ async def test_an_agent_that_calls_without_end_takes_no_memory_of_its_runner(
     memory.check()
 
 
+def a_child(*steps: list[Any]) -> Json:
+    """What an agent says of a run that it asks for."""
+    prompt = trivial(*steps)
+    return {"backend": "acp", "role": "worker", "profile": "trivial", "prompt": prompt}
+
+
 @pytest.mark.parametrize("backend", ["codex", "claude_code"])
 async def test_a_real_agent_uses_the_tools_and_starts_a_run_within_its_bounds(
-    platform: Platform, backend: str
+    platform: Installation, backend: str
 ) -> None:
-    door, name = platform.door, unused(f"tools-{backend.replace('_', '-')}")
-    like = await get("agentprofile", default_profile(backend))
-    assert like is not None
-    tools = {"allowed": EVERYTHING, "children": {"profiles": ["tools-child"], "maxCount": 1}}
-    metadata = {"name": name, "namespace": RUNS}
-    await platform.apply(
-        {**like, "metadata": metadata, "spec": like["spec"] | {"agentTools": tools}},
-        profile("tools-child"),
-    )
-    child = {
-        "backend": "acp", "role": "worker", "profile": "tools-child",
-        "prompt": trivial(["say", "I am a child."]),
-    }  # fmt: skip
-    hello = {"role": "agent", "parts": [{"type": "text", "text": "Hello."}]}
+    door, children = platform.door, {"profiles": ["trivial"], "maxCount": 1}
+    name = await with_tools(platform, backend, allowed=EVERYTHING, children=children)
+    child = a_child(["say", "I am a child."])
     steps = script(
-        {"tool": "agentrun/list_agents", "arguments": {}},
-        {
-            "tool": "agentrun/send_agent_message",
-            "arguments": {"to_agent_name": name, "message": hello},
-        },
-        {"tool": "agentrun/spawn_run", "arguments": child},
-        {
-            "tool": "agentrun/poll_events",
-            "arguments": {"run_id": "{{run_id}}", "after_seq": 0},
-            "until": "run_completed",
-        },
-        {"tool": "agentrun/spawn_run", "arguments": child},
+        tool("list_agents"),
+        tool("send_agent_message", to_agent_name=name, **words("Hello.")),
+        tool("spawn_run", **child),
+        tool("poll_events", "run_completed", run_id="{{run_id}}", after_seq=0),
+        tool("spawn_run", **child),
         {"say": "done"},
     )
-    spawned = await door.call(
-        "spawn_run", backend=backend, role="worker", profile=name, nickname=name, prompt=steps
-    )
-    run, events = await door.finish(spawned["run_id"])
+    run_id = await platform.spawn(backend, steps, profile=name, nickname=name)
+    run, events = await door.finish(run_id)
     said = json.dumps(events)
     assert run["status"] == "completed", said
     assert "I am a child." in said, said
     assert "You have asked for 1 runs" in said, said
     (letter,) = (await door.call("fetch_agent_messages", agent_name=name))["messages"]
     assert letter["from_agent_name"] == name
-    listed = (await door.call("list_runs", limit=20))["runs"]
-    own = [one for one in listed if one["requested_by"] == f"run/{spawned['run_id']}"]
-    assert len(own) == 1, own
-    below, _ = await door.finish(own[0]["run_id"])
+    (own,) = await started_by(platform, run_id)
+    below, _ = await door.finish(own["run_id"])
     assert below["status"] == "completed", below
-    made = await get("run", own[0]["run_id"])
-    assert made is not None
+    parent, made = await platform.run(run_id), await platform.run(own["run_id"])
     assert made["spec"]["parent"] == {
-        "name": spawned["run_id"], "uid": (await eventually_uid(spawned["run_id"])), "depth": 1,
+        "name": run_id, "uid": parent["metadata"]["uid"], "depth": 1,
     }  # fmt: skip
 
 
-async def test_cancelling_a_run_cancels_what_its_agent_has_started(platform: Platform) -> None:
-    children = {"profiles": ["tools-child"], "maxCount": 1}
+async def test_cancelling_a_run_cancels_what_its_agent_has_started(
+    platform: Installation,
+) -> None:
+    children = {"profiles": ["trivial"], "maxCount": 1}
     lead = await with_tools(platform, "claude_code", allowed=EVERYTHING, children=children)
-    await platform.apply(profile("tools-child"))
-    child = {
-        "backend": "acp", "role": "worker", "profile": "tools-child",
-        "prompt": trivial(["sleep", 600]),
-    }  # fmt: skip
-    spawned = await platform.door.call(
-        "spawn_run", backend="claude_code", role="worker", profile=lead,
-        prompt=script(tool("spawn_run", **child), {"shell": "while :; do sleep 1; done"}),
-    )  # fmt: skip
-    run_id = spawned["run_id"]
-
-    async def started() -> list[Json]:
-        listed = (await platform.door.call("list_runs", limit=20))["runs"]
-        return [one for one in listed if one["requested_by"] == f"run/{run_id}"]
-
-    (below,) = await eventually(started, lambda found: len(found) == 1)
+    endless = "while :; do sleep 1; done"
+    prompt = script(tool("spawn_run", **a_child(["sleep", 600])), {"shell": endless})
+    run_id = await platform.spawn("claude_code", prompt, profile=lead)
+    async for event in platform.door.events(run_id):
+        # It has asked for its child before that.
+        if event["type"] == "command_started" and endless in event["data"]["command"]:
+            break
+    (below,) = await started_by(platform, run_id)
     uid = await pod_uid(below["run_id"])
-    await eventually(lambda: platform.phase(below["run_id"]), lambda phase: phase == "Running")
+    await platform.reaches(below["run_id"], "Running")
     answer = await platform.door.cancel(run_id)
     assert answer["status"] == "cancelled"
-    await eventually(lambda: platform.phase(below["run_id"]), lambda phase: phase == "Cancelled")
+    await platform.reaches(below["run_id"], "Cancelled")
     assert processes_of(uid) == []
-
-
-async def eventually_uid(run_id: str) -> str:
-    run = await eventually(lambda: get("run", run_id), lambda found: found is not None)
-    assert run is not None
-    uid: str = run["metadata"]["uid"]
-    return uid

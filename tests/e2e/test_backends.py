@@ -6,26 +6,33 @@ They are slower and larger than Codex and Claude Code, and their images are buil
 """
 
 import asyncio
-import os
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from dev import product
+from dev.front_door import TERMINAL
 from tests.e2e.agents import script
 from tests.e2e.checks import check_journal
-from tests.e2e.cluster import RUNS, Json, eventually, get, kubectl, pod_uid, processes_of
-from tests.e2e.conftest import profile
-from tests.e2e.platform import SETTINGS, Platform
-from tests.e2e.test_cancel import ORPHANS, until_event
+from tests.e2e.cluster import (
+    RUNS,
+    Json,
+    apply,
+    eventually,
+    get,
+    kubectl,
+    pod_uid,
+    processes_of,
+    until_processes,
+)
+from tests.e2e.installation import REPOSITORY, Installation, profile
+from tests.e2e.orphans import ORPHANS, until_event
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
 BACKENDS = ["opencode", "gemini"]
-ENABLED = "profiles.opencode.enabled=true,profiles.gemini.enabled=true"
+WORKSPACE = {"git": {"url": REPOSITORY, "ref": "main"}}
 EDIT = script(
     {"think": "Two files."},
     {"say": "I will add a file and change another."},
@@ -39,27 +46,16 @@ SCHEMA = {
 }
 
 
-@pytest.fixture(scope="module", autouse=True)
-def offered(platform: Platform) -> Iterator[None]:
-    """Offer the two beside the default profiles."""
-    product.install(os.environ["AGENTRUN_CLUSTER"], *SETTINGS, "--set", ENABLED)
-    yield
-    product.install(os.environ["AGENTRUN_CLUSTER"], *SETTINGS)
+async def changed_profile(backend: str, name: str, **spec: Any) -> str:
+    """
+    Make a profile like the default one of a backend, but for ``spec``.
 
-
-async def spawn(platform: Platform, backend: str, prompt: str, **more: Any) -> str:
-    spawned = await platform.door.call(
-        "spawn_run", backend=backend, role="worker", prompt=prompt, **more
-    )
-    return str(spawned["run_id"])
-
-
-async def changed_profile(platform: Platform, backend: str, name: str, **spec: Any) -> str:
-    """Make a profile like the default one of a backend, but for ``spec``."""
+    Whoever makes it again makes the same.
+    """
     like = await get("agentprofile", backend)
     assert like is not None
     metadata = {"name": f"{backend}-{name}", "namespace": RUNS}
-    await platform.apply({**like, "metadata": metadata, "spec": {**like["spec"], **spec}})
+    await apply({**like, "metadata": metadata, "spec": {**like["spec"], **spec}})
     return metadata["name"]
 
 
@@ -77,10 +73,9 @@ def user(text: str) -> Json:
 
 @pytest.mark.parametrize("backend", BACKENDS)
 async def test_an_agent_edits_a_cloned_repository(
-    platform: Platform, tmp_path: Path, backend: str
+    platform: Installation, git_url: str, tmp_path: Path, backend: str
 ) -> None:
-    workspace = {"git": {"url": platform.repository, "ref": "main"}}
-    run_id = await spawn(platform, backend, EDIT, workspace=workspace)
+    run_id = await platform.spawn(backend, EDIT, workspace=WORKSPACE)
     run, events = await platform.door.finish(run_id)
     assert run["status"] == "completed", run
     check_journal(events, "completed")
@@ -101,9 +96,7 @@ async def test_an_agent_edits_a_cloned_repository(
         "get_event_artifact", run_id=run_id, seq=added["seq"], field_path=path
     )
     assert "+hello" in patch["content"]
-    diff = await asyncio.to_thread(
-        _diff, platform.repository_from_here, run["branch"], tmp_path / "clone"
-    )
+    diff = await asyncio.to_thread(_diff, f"{git_url}/demo.git", run["branch"], tmp_path / "clone")
     assert "+hello" in diff
     assert "+more" in diff
     row = (await kubectl("get", "runs", run_id, "-n", RUNS, "--no-headers")).split()
@@ -117,7 +110,7 @@ def _diff(url: str, branch: str, folder: Path) -> str:
     return subprocess.run(show, check=True, capture_output=True, text=True).stdout
 
 
-async def test_any_acp_program_of_any_image_is_an_agent(platform: Platform) -> None:
+async def test_any_acp_program_of_any_image_is_an_agent(platform: Installation) -> None:
     """With a provider too: the profile says all that the known backends have for defaults."""
     own = {"OPENAI_BASE_URL": "http://127.0.0.1:8790", "OPENAI_API_KEY": "none",
            "OPENAI_MODEL": "some-model", "NO_BROWSER": "1"}  # fmt: skip
@@ -132,9 +125,8 @@ async def test_any_acp_program_of_any_image_is_an_agent(platform: Platform) -> N
         },
         git={"credentialsSecret": "git-credentials", "hosts": ["git.agentrun-dev.svc:8080"]},
     )
-    await platform.apply(made)
-    workspace = {"git": {"url": platform.repository, "ref": "main"}}
-    run_id = await spawn(platform, "acp", EDIT, profile="qwen", workspace=workspace)
+    await apply(made)
+    run_id = await platform.spawn("acp", EDIT, profile="qwen", workspace=WORKSPACE)
     run, events = await platform.door.finish(run_id)
     assert run["status"] == "completed", run
     check_journal(events, "completed")
@@ -149,14 +141,11 @@ async def test_any_acp_program_of_any_image_is_an_agent(platform: Platform) -> N
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-async def test_nothing_of_a_cancelled_run_is_left(platform: Platform, backend: str) -> None:
-    run_id = await spawn(platform, backend, script({"shell": ORPHANS}))
+async def test_nothing_of_a_cancelled_run_is_left(platform: Installation, backend: str) -> None:
+    run_id = await platform.spawn(backend, script({"shell": ORPHANS}))
     uid = await pod_uid(run_id)
     await until_event(platform, run_id, "command_started")
-    await eventually(
-        lambda: asyncio.to_thread(processes_of, uid),
-        lambda found: any("SIG_IGN" in line for line in found),
-    )
+    await until_processes(uid, lambda found: any("SIG_IGN" in line for line in found))
     answer = await platform.door.cancel(run_id)
     left = processes_of(uid)
     assert answer["status"] == "cancelled", answer
@@ -165,16 +154,15 @@ async def test_nothing_of_a_cancelled_run_is_left(platform: Platform, backend: s
     check_journal(events, "cancelled")
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("backend", BACKENDS)
 async def test_only_an_answer_that_satisfies_its_schema_is_one(
-    platform: Platform, backend: str
+    platform: Installation, backend: str
 ) -> None:
-    good, bad = [
-        await spawn(
-            platform, backend, script({"structured": {"answer": value}}), output_schema=SCHEMA
-        )
-        for value in ("forty-two", 42)
-    ]
+    prompts = [script({"structured": {"answer": value}}) for value in ("forty-two", 42)]
+    good, bad = await asyncio.gather(
+        *(platform.spawn(backend, prompt, output_schema=SCHEMA) for prompt in prompts)
+    )
     run, events = await platform.door.finish(good)
     assert run["status"] == "completed", run
     assert run["result"]["structured"] == {"answer": "forty-two"}
@@ -186,35 +174,40 @@ async def test_only_an_answer_that_satisfies_its_schema_is_one(
 
 
 async def test_opencode_without_a_model_is_refused_before_there_is_a_pod(
-    platform: Platform,
+    platform: Installation,
 ) -> None:
-    name = await changed_profile(platform, "opencode", "no-model", models={})
-    run_id = await spawn(platform, "opencode", "Hello.", profile=name)
+    name = await changed_profile("opencode", "no-model", models={})
+    run_id = await platform.spawn("opencode", "Hello.", profile=name)
     run, _ = await platform.door.finish(run_id)
     assert (run["status"], run["reason"], run["pod"]) == ("failed", "ProfileRefused", None), run
     assert f"models.default of AgentProfile {name}" in run["message"]
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("backend", BACKENDS)
 async def test_an_error_of_the_provider_ends_the_run_with_its_message(
-    platform: Platform, backend: str
+    platform: Installation, backend: str
 ) -> None:
     secret = {"apiVersion": "v1", "kind": "Secret", "stringData": {"key": "not-the-right-key"},
-              "metadata": {"name": "wrong-key", "namespace": RUNS}}  # fmt: skip
+              "metadata": {"name": "backends-wrong-key", "namespace": RUNS}}  # fmt: skip
     like = await get("agentprofile", backend)
     assert like is not None
-    provider = like["spec"]["provider"] | {"keySecret": {"name": "wrong-key", "key": "key"}}
-    await platform.apply(secret)
-    refused = await changed_profile(platform, backend, "refused", provider=provider)
-    run_id = await spawn(platform, backend, "Hello.", profile=refused)
-    await _fails(platform, run_id, "AuthRequired", "wrong-key")
-    # They are asked again for some seconds, which is time for both.
-    runs = {code: await spawn(platform, backend, script(_error(code))) for code in (429, 500)}
-    for code, run_id in runs.items():
-        await _fails(platform, run_id, "ProviderError", _message(code))
+    provider = like["spec"]["provider"] | {
+        "keySecret": {"name": "backends-wrong-key", "key": "key"}
+    }
+    await apply(secret)
+    stranger = await changed_profile(backend, "refused", provider=provider)
+    # The provider is asked again for some seconds, which is time for all three.
+    refused, busy, broken = await asyncio.gather(
+        platform.spawn(backend, "Hello.", profile=stranger),
+        *(platform.spawn(backend, script(_error(code))) for code in (429, 500)),
+    )
+    await _fails(platform, refused, "AuthRequired", "backends-wrong-key")
+    await _fails(platform, busy, "ProviderError", _message(429))
+    await _fails(platform, broken, "ProviderError", _message(500))
 
 
-async def _fails(platform: Platform, run_id: str, reason: str, message: str) -> None:
+async def _fails(platform: Installation, run_id: str, reason: str, message: str) -> None:
     run, events = await platform.door.finish(run_id)
     assert (run["status"], run["reason"]) == ("failed", reason), run
     assert message in run["message"]
@@ -229,28 +222,32 @@ def _message(code: int) -> str:
     return f"no luck: {code}"
 
 
-async def question_of(platform: Platform, run_id: str) -> Json:
+async def question_of(platform: Installation, run_id: str) -> Json:
+    await platform.reaches(run_id, "InputRequired", "Completed", "Failed")
+    # The front door hears of it a moment later.
     shown = await eventually(
         lambda: platform.door.call("get_run", run_id=run_id),
-        lambda run: run.get("question") or run["status"] in ("completed", "failed"),
-        90,
+        lambda run: run.get("question") or run["status"] in TERMINAL,
+        30,
     )
     question: Json = shown["question"]
     assert question, shown
     return question
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("backend", BACKENDS)
-async def test_an_agent_asks_and_does_what_it_is_allowed(platform: Platform, backend: str) -> None:
-    asks = await changed_profile(platform, backend, "asks", permissionMode="Ask")
+async def test_an_agent_asks_and_does_what_it_is_allowed(
+    platform: Installation, backend: str
+) -> None:
+    asks = await changed_profile(backend, "asks", permissionMode="Ask")
     steps = script(
         # Of its own tools it asks nobody.
         {"tool": "agentrun/list_agents", "arguments": {}},
         {"shell": "printf 'made\\n' > made.txt"},
         {"say": "That is all."},
     )
-    workspace = {"git": {"url": platform.repository, "ref": "main"}}
-    run_id = await spawn(platform, backend, steps, profile=asks, workspace=workspace)
+    run_id = await platform.spawn(backend, steps, profile=asks, workspace=WORKSPACE)
     question = await question_of(platform, run_id)
     assert "made.txt" in question["text"]
     [once] = [one for one in question["options"] if one["name"] in ("Allow", "Allow once")]
@@ -270,18 +267,19 @@ async def test_an_agent_asks_and_does_what_it_is_allowed(platform: Platform, bac
     assert len(of_kind(events, "input_required")) == 1
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("backend", BACKENDS)
 async def test_an_agent_goes_on_in_other_pods_with_what_it_knows(
-    platform: Platform, backend: str
+    platform: Installation, backend: str
 ) -> None:
     """A wait without a pod, then two runs of the same session: all that was said is known."""
-    asks = await changed_profile(platform, backend, "asks", permissionMode="Ask")
-    first = await spawn(
-        platform, backend, script({"say": "word-1"}, {"shell": "touch x"}),
-        profile=asks, timeouts={"idle_timeout_seconds": 20},
+    asks = await changed_profile(backend, "asks", permissionMode="Ask")
+    first = await platform.spawn(
+        backend, script({"say": "word-1"}, {"shell": "touch x"}),
+        profile=asks, timeouts={"idle_timeout_seconds": 5},
     )  # fmt: skip
     await question_of(platform, first)
-    await eventually(lambda: get("pod", f"{first}-1"), lambda pod: pod is None, 90)
+    await platform.gone("pod", f"{first}-1")
     recall = {"recall": r"word-\d+"}
     answered = await platform.door.call(
         "continue_run", run_id=first, input_message=user(script(recall, {"say": " word-2"}))
@@ -303,5 +301,5 @@ async def test_an_agent_goes_on_in_other_pods_with_what_it_knows(
         assert run["status"] == "completed", run
         assert "".join(said(events)) == f"{known} word-{number}"
         runs.append(run)
-    ids = [(await get("run", one["run_id"]) or {})["status"]["agent"]["sessionID"] for one in runs]
+    ids = [(await platform.status(one["run_id"]))["agent"]["sessionID"] for one in runs]
     assert len(set(ids)) == 1, "the same conversation"

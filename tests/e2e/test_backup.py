@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import pytest_asyncio
 
 from tests.e2e.agents import UNTIL_GO
 from tests.e2e.checks import check_journal
 from tests.e2e.cluster import SYSTEM, eventually, kubectl, let_go
-from tests.e2e.platform import Platform
+from tests.e2e.installation import FRONT_DOOR, Installation
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.e2e, pytest.mark.disruptive, pytest.mark.timeout(300)]
 
 PAGE = Path(__file__).parents[2] / "docs" / "operations.md"
 SECTION = "### Backup and restore: SQLite and a folder"
@@ -53,7 +54,7 @@ async def shell(script: str, folder: Path) -> str:
     return done.stderr
 
 
-async def journal(platform: Platform, run_id: str) -> list[dict[str, Any]]:
+async def journal(platform: Installation, run_id: str) -> list[dict[str, Any]]:
     """Read what there is of a journal."""
     page = await platform.door.call(
         "poll_events", run_id=run_id, after_seq=0, limit=1000, wait_ms=0
@@ -62,26 +63,27 @@ async def journal(platform: Platform, run_id: str) -> list[dict[str, Any]]:
     return events
 
 
-@pytest.fixture
-async def nothing_left(platform: Platform) -> AsyncIterator[None]:
+@pytest_asyncio.fixture(loop_scope="session")
+async def nothing_left(platform: Installation) -> AsyncIterator[None]:
     yield
     await kubectl("delete", "pod", "agentrun-restore", "-n", SYSTEM, "--ignore-not-found", "--now")
-    await kubectl("scale", "deployment/agentrun-mcp", "-n", SYSTEM, "--replicas=1")
-    await kubectl("rollout", "status", "deployment/agentrun-mcp", "-n", SYSTEM, "--timeout=90s")
+    await platform.scale(FRONT_DOOR, 1)
     remove = ("rm", "-rf", "/data/old")
-    await kubectl("exec", "deployment/agentrun-mcp", "-n", SYSTEM, "--", *remove)
-    await platform.ready()
+    await kubectl("exec", platform.deployment(FRONT_DOOR), "-n", SYSTEM, "--", *remove)
 
 
 @pytest.mark.usefixtures("nothing_left")
 async def test_a_restored_store_shows_its_journals_and_takes_up_the_live_runs(
-    platform: Platform, tmp_path: Path
+    platform: Installation, tmp_path: Path
 ) -> None:
     backup, restore = documented()
-    before = await platform.trivial(["say", "before the backup"])
+    # It still speaks when the store is restored, and is held until that is done.
+    talk = (["talk", 400, 0.1], ["run", UNTIL_GO], ["say", "message 401"])
+    before, live = await asyncio.gather(
+        platform.trivial(["say", "before the backup"]), platform.trivial(*talk)
+    )
     await platform.door.finish(before)
     kept = await journal(platform, before)
-    live = await platform.trivial(["talk", 600, 0.1], ["run", UNTIL_GO], ["say", "message 601"])
     await eventually(lambda: journal(platform, live), lambda events: len(events) > 10)
 
     said = await shell(backup, tmp_path)
@@ -110,5 +112,5 @@ async def test_a_restored_store_shows_its_journals_and_takes_up_the_live_runs(
     assert notes[0]["seq"] <= backed_up + 1
     texts = [event["data"]["text"] for event in events if event["type"] == "agent_message"]
     numbers = [int(text.removeprefix("message ")) for text in texts]
-    assert (numbers[0], numbers[-1]) == (1, 601)
+    assert (numbers[0], numbers[-1]) == (1, 401)
     assert numbers == sorted(set(numbers)), "what is not gone is there once"

@@ -4,13 +4,14 @@ import asyncio
 import json
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from secrets import token_hex
 from typing import Any
 
 import httpx2
 import pytest
+import pytest_asyncio
 from mcp import Client
 from mcp.shared.exceptions import MCPDeprecationWarning
 from mcp_types import ResourceUpdatedNotification
@@ -25,25 +26,41 @@ from agentrun.cli.options import ConnectionOptions
 from dev import product
 from dev.shell import wait_until
 from tests.e2e.agents import script, trivial
-from tests.e2e.bridges import Laptop, make_laptop, read_kubeconfig, user_kubeconfig
+from tests.e2e.bridges import Laptop, a_user, make_laptop, read_kubeconfig
 from tests.e2e.checks import check_journal
-from tests.e2e.cluster import RUNS, SYSTEM, Json, eventually, get, kubectl, phase_of
-from tests.e2e.conftest import profile
-from tests.e2e.platform import Platform
+from tests.e2e.cluster import RUNS, SYSTEM, Json, apply, eventually, get
+from tests.e2e.installation import FRONT_DOOR, Installation, profile
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
 
 @pytest.fixture
-def laptop(platform: Platform, tmp_path: Path) -> Iterator[Laptop]:
+def laptop(platform: Installation, tmp_path: Path) -> Iterator[Laptop]:
     made = make_laptop(tmp_path / "home", read_kubeconfig())
     yield made
     # Whoever started a bridge has it end, and does not always wait for it.
     wait_until("no process is left", lambda: made.processes() == [], 30)
 
 
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def busy(platform: Installation) -> AsyncIterator[str]:
+    """A run that goes on for longer than anybody here waits for news of it."""
+    run_id = await platform.trivial(["sleep", 600])
+    # As the front door has it: a poll also ends when the run's status is another.
+    await platform.reaches(run_id, "Running")
+    await eventually(
+        lambda: platform.door.call("get_run", run_id=run_id), lambda run: run["status"] == "running"
+    )
+    yield run_id
+    await platform.door.cancel(run_id)
+
+
+waits_for_a_busy_run = pytest.mark.xdist_group("bridge")
+"""One run is enough for all of them."""
+
+
 @pytest.fixture(scope="module")
-def model(platform: Platform) -> Iterator[str]:
+def model(platform: Installation) -> Iterator[str]:
     with product.service_url(platform.cluster, "agentrun-dev", "model", 8080) as url:
         yield url
 
@@ -76,10 +93,11 @@ async def spawned(client: Client, *steps: list[Any]) -> str:
     return str(run["run_id"])
 
 
-@pytest.mark.timeout(300)
+# The first of them also installs both programs.
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("program", ["codex", "claude"])
 async def test_a_real_client_spawns_follows_and_cancels_a_run(
-    platform: Platform, laptop: Laptop, model: str, program: str
+    platform: Installation, laptop: Laptop, model: str, program: str
 ) -> None:
     # The cluster may have seen this test before, and names stay.
     name = f"by-{program}-{token_hex(4)}"
@@ -102,13 +120,14 @@ async def test_a_real_client_spawns_follows_and_cancels_a_run(
     said = await laptop.ask(program, prompt, model)
 
     assert "It is cancelled." in said
-    runs = json.loads(await kubectl("get", "runs", "-n", RUNS, "-o", "json"))["items"]
-    [run] = [r for r in runs if r["spec"].get("session", {}).get("name") == name]
-    ended, _ = await platform.door.finish(run["metadata"]["name"])
+    [listed] = (await platform.door.call("list_runs", agent_name=name))["runs"]
+    ended, _ = await platform.door.finish(listed["run_id"])
     assert ended["status"] == "cancelled"
     # What the client printed is the tools' own answer: it passed the bridge.
-    assert run["metadata"]["name"] in said
+    assert listed["run_id"] in said
     assert "cancelled_at" in said
+    run = await platform.run(listed["run_id"])
+    assert run["spec"]["session"]["name"] == name
     caller = f"system:serviceaccount:{RUNS}:agentrun-client"
     assert run["spec"]["cancellation"]["requestedBy"] == caller
 
@@ -124,13 +143,14 @@ def follows(until: str) -> Json:
     return tool("poll_events", until, run_id="{{run_id}}", after_seq="{{next_after_seq}}")
 
 
-@pytest.mark.timeout(300)
+# The first of them also installs both programs.
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("program", ["codex", "claude"])
 async def test_a_real_client_answers_a_run_continues_it_and_cancels_what_goes_on(
-    platform: Platform, laptop: Laptop, model: str, program: str
+    platform: Installation, laptop: Laptop, model: str, program: str
 ) -> None:
     memory = [{"name": "ACP_AGENT_MEMORY", "value": ".trivial"}]
-    await platform.apply(profile("client-asks", env=memory, permissionMode="Ask"))
+    await apply(profile("client-asks", env=memory, permissionMode="Ask"))
     name = f"asked-by-{program}-{token_hex(4)}"
     asks = trivial(["ask", "May I push it?"], ["say", "So be it."])
     works_on = trivial(["recall"], ["say", "I go on."], ["sleep", 600])
@@ -172,7 +192,7 @@ async def test_a_real_client_answers_a_run_continues_it_and_cancels_what_goes_on
 
 
 async def test_the_bridge_offers_exactly_what_the_front_door_offers(
-    platform: Platform, laptop: Laptop
+    platform: Installation, laptop: Laptop
 ) -> None:
     async with laptop.bridge() as here, platform.door.client() as there:
         assert here.instructions == there.instructions
@@ -201,21 +221,20 @@ async def test_an_older_client_subscribes_to_a_run_through_the_bridge(laptop: La
                 assert await heard.get() == uri
 
 
+@pytest.mark.disruptive
 async def test_a_rollout_of_the_front_door_ends_neither_bridge_nor_run(
-    platform: Platform, laptop: Laptop
+    platform: Installation, laptop: Laptop
 ) -> None:
     async with laptop.bridge() as client:
         run_id = await spawned(client, ["say", "I wait."], ["sleep", 600])
         after = await _read_up_to(client, run_id, "I wait.")
         arguments = {"run_id": run_id, "after_seq": after, "wait_ms": 30_000}
-        waiting = asyncio.create_task(client.call_tool("poll_events", arguments))
-        await kubectl("rollout", "restart", "deployment/agentrun-mcp", "-n", SYSTEM)
+        async with asyncio.TaskGroup() as both:
+            poll = client.call_tool("poll_events", arguments)
+            waiting = both.create_task(asyncio.wait_for(poll, 60))
+            both.create_task(platform.restart(FRONT_DOOR))
         # The front door that goes answers what waits, and the next call finds the one that comes.
-        answer = await asyncio.wait_for(waiting, 60)
-        assert not answer.is_error
-        await kubectl(
-            "rollout", "status", "deployment/agentrun-mcp", "-n", SYSTEM, "--timeout=120s"
-        )
+        assert not waiting.result().is_error
         await cancel(client, run_id)
     await platform.ready()
 
@@ -234,22 +253,27 @@ async def _read_up_to(client: Client, run_id: str, words: str) -> int:
                 return int(rest["next_after_seq"])
 
 
-async def test_who_waits_hears_that_it_goes_on(laptop: Laptop) -> None:
-    heard: list[str | None] = []
+@waits_for_a_busy_run
+async def test_who_waits_hears_that_it_goes_on_and_may_wait_no_longer(
+    laptop: Laptop, busy: str
+) -> None:
+    heard = asyncio.Event()
 
     async def hear(progress: float, total: float | None, message: str | None) -> None:
-        heard.append(message)
+        heard.set()
 
     async with laptop.bridge() as client:
-        run_id = await spawned(client, ["sleep", 600])
-        # As the front door has it: a poll also ends when the run's status is another.
-        await eventually(
-            lambda: call(client, "get_run", run_id=run_id), lambda run: run["status"] == "running"
+        arguments = {"run_id": busy, "after_seq": 1000, "wait_ms": 30_000}
+        poll = asyncio.create_task(
+            client.call_tool("poll_events", arguments, progress_callback=hear)
         )
-        arguments = {"run_id": run_id, "after_seq": 1000, "wait_ms": 11_000}
-        await client.call_tool("poll_events", arguments, progress_callback=hear)
-        assert heard, "nothing was heard in 11 seconds"
-        await cancel(client, run_id)
+        # The front door tells it every 5 s, and the poll would go on for 30.
+        await asyncio.wait_for(heard.wait(), 20)
+        poll.cancel()
+        await asyncio.gather(poll, return_exceptions=True)
+        # The call that the client cancels ends, and others go on.
+        run = await asyncio.wait_for(call(client, "get_run", run_id=busy), 15)
+        assert run["status"] == "running"
 
 
 async def test_two_bridges_of_one_user_work_at_once(laptop: Laptop) -> None:
@@ -262,23 +286,11 @@ async def test_two_bridges_of_one_user_work_at_once(laptop: Laptop) -> None:
         await cancel(other, run_id)
 
 
-async def test_a_call_that_the_client_cancels_ends_and_others_go_on(laptop: Laptop) -> None:
-    async with laptop.bridge() as client:
-        run_id = await spawned(client, ["sleep", 600])
-        await eventually(lambda: phase_of(run_id), lambda phase: phase == "Running")
-        arguments = {"run_id": run_id, "after_seq": 1000, "wait_ms": 30_000}
-        poll = asyncio.create_task(client.call_tool("poll_events", arguments))
-        await asyncio.sleep(0)
-        poll.cancel()
-        await asyncio.gather(poll, return_exceptions=True)
-        await cancel(client, run_id)
-
-
+@waits_for_a_busy_run
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 async def test_a_signal_in_the_middle_of_a_poll_ends_the_bridge_at_once(
-    platform: Platform, laptop: Laptop, number: signal.Signals
+    laptop: Laptop, busy: str, number: signal.Signals
 ) -> None:
-    run_id = await platform.trivial(["sleep", 600])
     bridge = await asyncio.create_subprocess_exec(
         str(laptop.home / "bin" / "agentrun"), "mcp",
         env={**laptop.environment, "TMPDIR": str(laptop.home)},
@@ -286,7 +298,7 @@ async def test_a_signal_in_the_middle_of_a_poll_ends_the_bridge_at_once(
     )  # fmt: skip
     assert bridge.stdin is not None
     assert bridge.stdout is not None
-    arguments = {"run_id": run_id, "after_seq": 1000, "wait_ms": 30_000}
+    arguments = {"run_id": busy, "after_seq": 1000, "wait_ms": 30_000}
     poll = {"name": "poll_events", "arguments": arguments}
     for request_id, method, params in ((1, "tools/list", {}), (2, "tools/call", poll)):
         message = {"jsonrpc": "2.0", "id": request_id, "method": method, "params": params}
@@ -299,36 +311,21 @@ async def test_a_signal_in_the_middle_of_a_poll_ends_the_bridge_at_once(
     # A poll waits for 30 s; the bridge does not.
     assert asyncio.get_running_loop().time() - sent < 25
     assert [path.name for path in laptop.home.iterdir() if path.name.startswith("tmp")] == []
-    await platform.door.call("cancel_run", run_id=run_id)
 
 
 async def test_a_user_with_the_charts_roles_alone_gets_through(
-    platform: Platform, tmp_path: Path
+    platform: Installation, tmp_path: Path
 ) -> None:
-    await kubectl("create", "serviceaccount", "developer", "-n", "default")
-    subject = "--serviceaccount=default:developer"
-    try:
-        token = (await kubectl("create", "token", "developer", "-n", "default")).strip()
-        kubeconfig = user_kubeconfig(read_kubeconfig(), "developer", token)
-        user = make_laptop(tmp_path / "home", kubeconfig)
-        refused = await _check(user)
+    async with a_user() as developer:
+        theirs = make_laptop(tmp_path / "home", developer.kubeconfig)
+        refused = await _check(theirs)
         assert "Role agentrun-user of its chart in agentrun-system" in refused
-        await kubectl(
-            "create", "rolebinding", "developer", "-n", SYSTEM, "--role=agentrun-user", subject
-        )
-        refused = await _check(user)
+        await developer.may("agentrun-user", SYSTEM)
+        refused = await _check(theirs)
         assert "kubectl create rolebinding agentrun-user-token -n agents" in refused
-        await kubectl(
-            "create", "rolebinding", "developer", "-n", RUNS, "--role=agentrun-user-token", subject
-        )
-        async with user.bridge() as client:
+        await developer.may("agentrun-user-token", RUNS)
+        async with theirs.bridge() as client:
             assert "runs" in await call(client, "list_runs")
-    finally:
-        for namespace in (SYSTEM, RUNS):
-            await kubectl(
-                "delete", "rolebinding", "developer", "-n", namespace, "--ignore-not-found"
-            )
-        await kubectl("delete", "serviceaccount", "developer", "-n", "default")
 
 
 async def _check(laptop: Laptop) -> str:
@@ -342,7 +339,7 @@ async def _check(laptop: Laptop) -> str:
     return err.decode()
 
 
-async def test_tokens_are_renewed_while_calls_go_on(platform: Platform) -> None:
+async def test_tokens_are_renewed_while_calls_go_on(platform: Installation) -> None:
     kube = await Kube.connect(os.environ["KUBECONFIG"], "")
     try:
         service = await find_service(kube, ConnectionOptions(system_namespace=product.SYSTEM))

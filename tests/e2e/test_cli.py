@@ -12,20 +12,21 @@ from secrets import token_hex
 import pytest
 
 from tests.e2e.agents import trivial
-from tests.e2e.bridges import Laptop, make_laptop, read_kubeconfig, user_kubeconfig
-from tests.e2e.cluster import RUNS, SYSTEM, kubectl
-from tests.e2e.conftest import profile
-from tests.e2e.platform import Platform
+from tests.e2e.bridges import Laptop, a_user, make_laptop, read_kubeconfig
+from tests.e2e.cluster import RUNS, SYSTEM, apply
+from tests.e2e.installation import REPOSITORY, Installation, profile
 from tests.terminals import CTRL_C, Terminal, terminal
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
-ASKS = "cli-asks"
+ASKS, REMEMBERS = "cli-asks", "cli-remembers"
+MANY = ("--limit", "500")
+"""More than the others' tests start meanwhile."""
 EDIT = trivial(["say", "I add a file."], ["run", "echo hello > hello.txt"], ["say", "Done."])
 
 
 @pytest.fixture
-def laptop(platform: Platform, tmp_path: Path) -> Iterator[Laptop]:
+def laptop(platform: Installation, tmp_path: Path) -> Iterator[Laptop]:
     made = make_laptop(tmp_path / "home", read_kubeconfig())
     yield made
     assert made.processes() == []
@@ -54,9 +55,9 @@ def apply_patch(folder: Path, patch: str) -> None:
 
 
 async def test_a_run_is_watched_and_its_change_seen(
-    platform: Platform, laptop: Laptop, tmp_path: Path
+    platform: Installation, laptop: Laptop, tmp_path: Path
 ) -> None:
-    command = ["run", "--backend", "acp", "--profile", "trivial", "--repo", platform.repository]
+    command = ["run", "--backend", "acp", "--profile", "trivial", "--repo", REPOSITORY]
     async with person(laptop, *command, "--ref", "main", "-p", EDIT) as screen:
         run_id = (await screen.until(" is queued")).split()[0]
         await screen.until("= running")
@@ -79,7 +80,7 @@ async def test_a_run_is_watched_and_its_change_seen(
     await asyncio.to_thread(apply_patch, tmp_path / "r", patch)
     assert (tmp_path / "r" / "hello.txt").read_text() == "hello\n"
 
-    code, listed, _ = await called(laptop, "runs", "list")
+    code, listed, _ = await called(laptop, "runs", "list", *MANY)
     assert code == 0
     assert [line for line in listed.splitlines() if line.startswith(run_id)]
     code, shown, _ = await called(laptop, "runs", "show", run_id, "-o", "json")
@@ -88,7 +89,7 @@ async def test_a_run_is_watched_and_its_change_seen(
     assert (code, json.loads(told.splitlines()[-1])["type"]) == (0, "run_summary")
 
 
-async def test_ctrl_c_cancels_a_run_for_certain(platform: Platform, laptop: Laptop) -> None:
+async def test_ctrl_c_cancels_a_run_for_certain(platform: Installation, laptop: Laptop) -> None:
     command = ["run", "--backend", "acp", "--profile", "trivial", "-p"]
     async with person(laptop, *command, trivial(["say", "I wait."], ["sleep", 600])) as screen:
         run_id = (await screen.until(" is queued")).split()[0]
@@ -102,7 +103,7 @@ async def test_ctrl_c_cancels_a_run_for_certain(platform: Platform, laptop: Lapt
 
 
 async def test_a_detached_run_is_waited_for_and_cancelled(
-    platform: Platform, laptop: Laptop
+    platform: Installation, laptop: Laptop
 ) -> None:
     command = ["run", "--backend", "acp", "--profile", "trivial", "--detach", "-p"]
     code, out, _ = await called(laptop, *command, trivial(["say", "I wait."], ["sleep", 600]))
@@ -118,7 +119,7 @@ async def test_a_detached_run_is_waited_for_and_cancelled(
         assert await screen.ends() == 6
 
 
-async def test_exit_codes_tell_a_script_how_it_went(platform: Platform, laptop: Laptop) -> None:
+async def test_exit_codes_tell_a_script_how_it_went(platform: Installation, laptop: Laptop) -> None:
     command = ["run", "--backend", "acp", "--profile", "trivial", "-p"]
     code, out, _ = await called(laptop, *command, trivial(["fail", "no luck"]))
     assert (code, "no luck" in out) == (5, True)
@@ -130,9 +131,9 @@ async def test_exit_codes_tell_a_script_how_it_went(platform: Platform, laptop: 
 
 
 async def test_a_question_is_answered_in_the_terminal_or_by_a_script(
-    platform: Platform, laptop: Laptop
+    platform: Installation, laptop: Laptop
 ) -> None:
-    await platform.apply(profile(ASKS, permissionMode="Ask"))
+    await apply(profile(ASKS, permissionMode="Ask"))
     command = ["ask", "--backend", "acp", "--profile", ASKS, "-p"]
     prompt = trivial(["ask", "Push it?"], ["say", "So be it."])
     async with person(laptop, *command, prompt) as screen:
@@ -153,7 +154,7 @@ async def test_a_question_is_answered_in_the_terminal_or_by_a_script(
 
 
 async def test_agents_and_profiles_are_listed_and_written_to(
-    platform: Platform, laptop: Laptop
+    platform: Installation, laptop: Laptop
 ) -> None:
     # The cluster may have seen this test before, and names stay.
     reader = f"cli-reader-{token_hex(4)}"
@@ -161,7 +162,7 @@ async def test_agents_and_profiles_are_listed_and_written_to(
     code, out, _ = await called(laptop, "profiles", "list")
     assert code == 0
     assert [line for line in out.splitlines() if line.split()[:2] == ["trivial", "acp"]]
-    code, out, _ = await called(laptop, "agents", "list", "-o", "json")
+    code, out, _ = await called(laptop, "agents", "list", *MANY, "-o", "json")
     assert reader in [agent["agent_name"] for agent in json.loads(out)["agents"]]
     code, out, _ = await called(laptop, "agents", "send", reader, "Look", "here")
     assert (code, out.startswith(f"sent to {reader}")) == (0, True)
@@ -170,38 +171,47 @@ async def test_agents_and_profiles_are_listed_and_written_to(
 
 
 async def test_a_run_that_has_ended_is_continued_and_run_again(
-    platform: Platform, laptop: Laptop
+    platform: Installation, laptop: Laptop
 ) -> None:
-    run_id = await platform.trivial(["say", "once"])
+    memory = [{"name": "ACP_AGENT_MEMORY", "value": ".trivial"}]
+    await apply(profile(REMEMBERS, env=memory))
+    run_id = await platform.trivial(["say", "once"], profile=REMEMBERS)
     await platform.door.finish(run_id)
+    more = trivial(["recall"], ["say", "And so on."])
+    async with person(laptop, "runs", "continue", run_id, more) as screen:
+        await screen.until(f"continues {run_id}")
+        await screen.until("And so on.")
+        await screen.until(" completed")
+        assert await screen.ends() == 0
+    assert '"once' in screen.text.replace("\\", ""), "the agent remembers"
+
     code, out, err = await called(laptop, "runs", "again", run_id)
     assert (code, "once" in out, f"continues {run_id}" in err) == (0, True, True)
 
 
-async def test_it_is_a_plugin_of_kubectl(platform: Platform, laptop: Laptop) -> None:
+async def test_it_is_a_plugin_of_kubectl(platform: Installation, laptop: Laptop) -> None:
     plugin = ("kubectl", "agentrun")
     command = [*plugin, "run", "--backend", "acp", "--profile", "trivial", "-p"]
     async with terminal([*command, trivial(["say", "Hello."])], laptop.environment) as screen:
         run_id = (await screen.until(" is queued")).split()[0]
+        # While it is new: Tab offers the newest runs, and others' tests start some too.
+        patient = {"AGENTRUN_COMPLETION_SECONDS": "60"}
+        told = await laptop.run(
+            "kubectl", "__complete", *plugin[1:], "runs", "show", run_id[:-3], **patient
+        )
+        assert told.split() == [run_id, ":4"]
         await screen.until("● Hello.")
         await screen.until(f"✓ {run_id} completed")
         assert await screen.ends() == 0
-    code, listed, _ = await called(laptop, "runs", "list", "-n", RUNS, program=plugin)
+    code, listed, _ = await called(laptop, "runs", "list", "-n", RUNS, *MANY, program=plugin)
     assert (code, run_id in listed) == (0, True)
     code, _, err = await called(laptop, "runs", "show", "no-such-run", program=plugin)
     assert (code, "no-such-run" in err) == (8, True)
-    patient = {"AGENTRUN_COMPLETION_SECONDS": "60"}
-    told = await laptop.run(
-        "kubectl", "__complete", *plugin[1:], "runs", "show", run_id[:-3], **patient
-    )
-    assert told.split() == [run_id, ":4"]
     code, shown, _ = await called(laptop, "runs", "--help", program=plugin)
     assert (code, "Usage: kubectl agentrun runs" in shown) == (0, True)
 
 
-async def test_tab_completes_a_run_in_a_live_shell(platform: Platform, laptop: Laptop) -> None:
-    run_id = await platform.trivial(["say", "hello"])
-    await platform.door.finish(run_id)
+async def test_tab_completes_a_run_in_a_live_shell(platform: Installation, laptop: Laptop) -> None:
     # The machine is busier than one that people wait at.
     patient = {"AGENTRUN_COMPLETION_SECONDS": "60", "PS1": "ready> "}
     shell = ["bash", "--norc", "-i"]
@@ -210,8 +220,11 @@ async def test_tab_completes_a_run_in_a_live_shell(platform: Platform, laptop: L
         screen.type("agentrun --install-completion && . ~/.bashrc\n")
         await screen.until("completion installed")
         await screen.until("ready> ")
+        # Only now: Tab offers the newest runs, and others' tests start some too.
+        run_id = await platform.trivial(["say", "hello"])
         screen.type(f"agentrun runs show {run_id[:-3]}\t")
         await screen.until(f"{run_id} ")
+        await platform.door.finish(run_id)
         screen.type("\n")
         await screen.until("completed")
         await screen.until("ready> ")
@@ -225,39 +238,15 @@ async def test_tab_completes_a_run_in_a_live_shell(platform: Platform, laptop: L
         assert await screen.ends() == 0
 
 
-async def test_a_conversation_that_has_ended_goes_on(platform: Platform, laptop: Laptop) -> None:
-    memory = [{"name": "ACP_AGENT_MEMORY", "value": ".trivial"}]
-    await platform.apply(profile("cli-remembers", env=memory))
-    run_id = await platform.trivial(["say", "once"], profile="cli-remembers")
-    await platform.door.finish(run_id)
-    more = trivial(["recall"], ["say", "And so on."])
-    async with person(laptop, "runs", "continue", run_id, more) as screen:
-        await screen.until(f"continues {run_id}")
-        await screen.until("And so on.")
-        await screen.until(" completed")
-        assert await screen.ends() == 0
-    assert '"once' in screen.text.replace("\\", ""), "the agent remembers"
-
-
 async def test_profiles_are_listed_for_whoever_may_read_but_not_call(
-    platform: Platform, tmp_path: Path
+    platform: Installation, tmp_path: Path
 ) -> None:
-    me, role = "--serviceaccount=default:onlooker", "onlooker"
-    await kubectl("create", "serviceaccount", role, "-n", "default")
-    try:
-        reads = ["--verb=get,list", "--resource=agentprofiles.agentrun.dev"]
-        await kubectl("create", "role", role, "-n", RUNS, *reads)
-        await kubectl("create", "rolebinding", role, "-n", RUNS, f"--role={role}", me)
-        await kubectl("create", "rolebinding", role, "-n", SYSTEM, "--role=agentrun-user", me)
-        token = (await kubectl("create", "token", role, "-n", "default")).strip()
-        user = make_laptop(tmp_path / "home", user_kubeconfig(read_kubeconfig(), role, token))
-        code, out, err = await called(user, "profiles", "list", "-n", RUNS)
+    async with a_user() as onlooker:
+        await onlooker.may_read("agentrun.dev", "agentprofiles", RUNS)
+        await onlooker.may("agentrun-user", SYSTEM)
+        theirs = make_laptop(tmp_path / "home", onlooker.kubeconfig)
+        code, out, err = await called(theirs, "profiles", "list", "-n", RUNS)
         assert (code, err) == (0, "")
         assert [line for line in out.splitlines() if line.split()[:2] == ["trivial", "acp"]]
-        code, _, err = await called(user, "runs", "list")
+        code, _, err = await called(theirs, "runs", "list")
         assert (code, "agentrun-user-token" in err) == (8, True)
-    finally:
-        for namespace in (RUNS, SYSTEM):
-            await kubectl("delete", "rolebinding", role, "-n", namespace, "--ignore-not-found")
-        await kubectl("delete", "role", role, "-n", RUNS, "--ignore-not-found")
-        await kubectl("delete", "serviceaccount", role, "-n", "default")

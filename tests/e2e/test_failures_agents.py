@@ -2,22 +2,29 @@
 
 import asyncio
 import json
+import secrets
 from typing import Any
 
 import pytest
+import pytest_asyncio
 
 from dev import product
-from tests.e2e.cluster import apply
-from tests.e2e.conftest import profile
-from tests.e2e.failing import Place, promised
-from tests.e2e.impatient import RELEASE
+from tests.e2e.cluster import Json, apply
+from tests.e2e.failing import ENDS, check_failure, doing, offered, promised, python
+from tests.e2e.installation import REPOSITORY, SILENT_REPOSITORY, Installation, a_run
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(420)]
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.timeout(420),
+    pytest.mark.xdist_group("failures-agents"),
+]
 
-NAMESPACE = RELEASE.runs
+NAMESPACE = "impatient-agents"
+AT_ONCE = 8
+"""So many pods come to work side by side; more keep one another from starting in time."""
 
 
-def nobody(namespace: str) -> dict[str, Any]:
+def nobody(namespace: str) -> Json:
     """A Service behind which nobody is."""
     return {
         "apiVersion": "v1",
@@ -35,13 +42,6 @@ WRONG = {
     "stringData": {"username": "somebody", "password": "wrong-password"},
 }
 INITIALIZED = json.dumps({"jsonrpc": "2.0", "id": 0, "result": {"protocolVersion": 1}})
-
-
-def python(*lines: str) -> dict[str, Any]:
-    """A profile's command: a program in Python."""
-    return {"command": ["python3", "-c", "\n".join(("import os, sys, time", *lines))]}
-
-
 FOREIGN = (
     "program = bytearray(open(sys.executable, 'rb').read())",
     "program[18:20] = bytes([8, 0])",
@@ -71,59 +71,73 @@ def cloning(url: str, **more: Any) -> dict[str, Any]:
     return {"profile": "trivial", "workspace": {"git": {"url": url, **more}}}
 
 
-def doing(*steps: list[Any], **more: Any) -> dict[str, Any]:
-    return {"profile": "trivial", "steps": steps, **more}
-
-
-RUNS: dict[str, dict[str, Any]] = {
-    "clone-ref": cloning(f"{product.GIT}/demo.git", ref="no-such-branch"),
+QUICK: dict[str, dict[str, Any]] = {
+    "clone-ref": cloning(REPOSITORY, ref="no-such-branch"),
     "clone-no-account": cloning(f"{product.GIT}/private/demo.git"),
+    "clone-refused": {},
     "clone-missing": cloning(f"{product.GIT}/no-such.git"),
     "clone-not-git": cloning("http://model.agentrun-dev.svc:8080/v1/models"),
     "clone-unknown-host": cloning("http://no-such-host.invalid/x.git"),
     "clone-closed-host": cloning("http://nobody.agentrun-dev.svc:8080/x.git"),
-    # Runs may not reach one another's namespace.
-    "clone-blocked-host": cloning(f"http://nobody.{NAMESPACE}.svc:8080/x.git"),
-    "clone-silent-host": cloning("http://silent.agentrun-dev.svc:8080/x.git"),
+    "agent-missing": {},
+    "agent-foreign": {},
+    "agent-exits-early": {},
+    "agent-killed": {},
     "agent-exits-in-turn": doing(["exit", 3]),
     "agent-exits-silently": doing(["run", "kill -9 $PPID"]),
     "agent-line-too-long": doing(["line", 40_000_000]),
     "agent-answers-error": doing(["fail", "the agent cannot go on"]),
     "deadline": doing(["hang"], timeouts={"active_deadline_seconds": 5}),
 }
-# spawn_run refuses it at once, so it comes by kubectl.
-OUTSIDE = {
-    "apiVersion": "agentrun.dev/v1alpha1",
-    "kind": "AgentRun",
-    "metadata": {"name": "works-outside", "namespace": NAMESPACE},
-    "spec": {
-        "backend": "acp",
-        "profile": "trivial",
-        "prompt": "never",
-        "workspace": {"cwd": "../etc"},
-    },
+LONG: dict[str, dict[str, Any]] = {
+    # A minute each, by bounds of the runner and of git.
+    "agent-mute": {},
+    "agent-garbage": {},
+    "agent-no-session": {},
+    "clone-silent-host": cloning(SILENT_REPOSITORY),
+    # Runs may not reach one another's namespace.
+    "clone-blocked-host": cloning(f"http://nobody.{NAMESPACE}.svc:8080/x.git"),
 }
 
 
-@pytest.fixture(scope="module")
-def place(impatient: Place) -> Place:
-    async def prepare() -> None:
-        profiles = [profile(name, NAMESPACE, **spec) for name, spec in PROFILES.items()]
-        await apply(*profiles, profile("trivial", NAMESPACE), WRONG)
-        await apply(nobody(NAMESPACE), nobody("agentrun-dev"))
-        await impatient.spawn_all({key: {} for key in PROFILES} | RUNS)
-
-    asyncio.run(prepare())
-    return impatient
+# spawn_run refuses it at once, so it comes by kubectl.
+OUTSIDE = a_run(
+    f"works-outside-{secrets.token_hex(4)}", NAMESPACE, prompt="never", workspace={"cwd": "../etc"}
+)
 
 
-@promised(*PROFILES, *RUNS)
-async def test_what_goes_wrong_in_the_pod_ends_the_run_and_says_why(place: Place, key: str) -> None:
-    run = await place.check(place.runs[key], key)
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def place(impatient: Installation) -> Installation:
+    await apply(*offered(NAMESPACE, PROFILES), WRONG, nobody(NAMESPACE), nobody("agentrun-dev"))
+    return await asyncio.to_thread(impatient.within, NAMESPACE)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def runs(place: Installation) -> dict[str, str]:
+    """A run for each row: those that wait longest first, and the others while they do."""
+    ids = await place.spawn_all(LONG)
+    await apply(OUTSIDE)
+    ids["folder-outside"] = OUTSIDE["metadata"]["name"]
+    keys = list(QUICK)
+    for start in range(0, len(keys), AT_ONCE):
+        some = await place.spawn_all({key: QUICK[key] for key in keys[start : start + AT_ONCE]})
+        # One that does not end is an error of its own test, not of all.
+        ends = (place.reaches(run_id, *ENDS, seconds=60) for run_id in some.values())
+        await asyncio.gather(*ends, return_exceptions=True)
+        ids |= some
+    return ids
+
+
+@promised(*QUICK, *LONG)
+async def test_what_goes_wrong_in_the_pod_ends_the_run_and_says_why(
+    place: Installation, runs: dict[str, str], key: str
+) -> None:
+    run = await check_failure(place, runs[key], key)
     assert "wrong-password" not in str(run)
 
 
 @promised("folder-outside")
-async def test_a_folder_outside_of_the_workspace_is_refused(place: Place, key: str) -> None:
-    await apply(OUTSIDE)
-    await place.check("works-outside", key)
+async def test_a_folder_outside_of_the_workspace_is_refused(
+    place: Installation, runs: dict[str, str], key: str
+) -> None:
+    await check_failure(place, runs[key], key)

@@ -2,24 +2,39 @@
 
 import asyncio
 import json
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+import secrets
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+import pytest_asyncio
 import yaml
 
 from dev import paths, product
-from tests.e2e.cluster import Json, apply, eventually, get, kubectl
-from tests.e2e.conftest import profile
-from tests.e2e.failing import Place, promised
-from tests.e2e.impatient import RELEASE
-from tests.e2e.test_failures_agents import doing, python
+from tests.e2e.cluster import Json, apply, delete, eventually, get, kubectl, merge, status_of, until
+from tests.e2e.failing import (
+    bare_pod,
+    bound_claim,
+    check_failure,
+    doing,
+    held,
+    offered,
+    promised,
+    python,
+    refusal,
+    refused,
+)
+from tests.e2e.installation import Installation, a_run
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(420)]
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.timeout(420),
+    pytest.mark.xdist_group("failures-more"),
+]
 
-NAMESPACE = RELEASE.runs
+NAMESPACE = "impatient-more"
+TAG = secrets.token_hex(4)
+"""What tells this test run's objects from those of one before."""
 FINALIZER = "example.org/held"
 SCHEMA = {
     "type": "object",
@@ -47,7 +62,7 @@ PROFILES: dict[str, dict[str, Any]] = {
     "picky": {"models": {"allowed": ["one", "two"]}, "volumes": ["ours"]},
     "no-command": {"command": []},
     "forks": AGENT_THAT_FORKS,
-    "unattached": {"workspace": {"volume": "unattached"}},
+    "unattached": {"workspace": {"volume": f"unattached-{TAG}"}},
     "asks": {"timeouts": {"inputTimeoutSeconds": 3}},
     "protected": of_git("protected"),
     "read-only": of_git("read-only"),
@@ -56,7 +71,6 @@ CHANGES = ["run", f'python3 -c "{HELD}"']
 SPAWNED: dict[str, dict[str, Any]] = {
     "agent-leaves-children": {"profile": "forks"},
     "fork-bomb": doing(["run", MANY], ["say", "it was refused"]),
-    "start-slow": {"profile": "unattached"},
     "refused": doing(["say", "I would rather not"], ["stop", "refusal"]),
     "limit-tokens": doing(["stop", "max_tokens"]),
     "limit-turns": doing(["stop", "max_turn_requests"]),
@@ -79,16 +93,17 @@ PUSHED: dict[str, dict[str, Any]] = {
     )
     | {"profile": "protected"},
 }
+# Nobody attaches the volumes of a driver that is not there, and nobody says so for two minutes.
+LONG: dict[str, dict[str, Any]] = {"start-slow": {"profile": "unattached"}}
+STOPPED: dict[str, dict[str, Any]] = {
+    "cancelled": doing(["hang"]),
+    "pod-held": doing(["sleep", 600], timeouts={"termination_grace_period_seconds": 1}),
+}
 
 
-def a_run(name: str, **spec: Any) -> Json:
-    """A run as kubectl makes it: spawn_run would say at once what is wrong with it."""
-    return {
-        "apiVersion": "agentrun.dev/v1alpha1",
-        "kind": "AgentRun",
-        "metadata": {"name": name, "namespace": NAMESPACE},
-        "spec": {"backend": "acp", "profile": "trivial", "prompt": "do\n[]"} | spec,
-    }
+def made(name: str, **spec: Any) -> Json:
+    """A run that kubectl makes: spawn_run would say at once what is wrong with it."""
+    return a_run(f"{name}-{TAG}", NAMESPACE, **spec)
 
 
 def resuming(session: str) -> dict[str, Any]:
@@ -96,175 +111,133 @@ def resuming(session: str) -> dict[str, Any]:
 
 
 MADE: dict[str, Json] = {
-    "profile-missing": a_run("asks-in-vain", profile="no-such-profile"),
-    "profile-other-backend": a_run("asks-another", backend="codex"),
-    "profile-model": a_run("asks-model", profile="picky", model="three"),
-    "profile-volume": a_run("asks-volume", profile="picky", workspace={"volume": "theirs"}),
-    "profile-no-command": a_run("asks-nothing", profile="no-command"),
-    "run-misnamed": a_run("has.a.dot"),
-    "pod-name-taken": a_run("is-taken"),
-    "session-missing": a_run("resumes-nothing", **resuming("no-such-session")),
-    "session-other-backend": a_run("resumes-another", **resuming("of-codex")),
-    "session-empty": a_run("resumes-empty", **resuming("empty")),
+    "profile-missing": made("asks-in-vain", profile="no-such-profile"),
+    "profile-other-backend": made("asks-another", backend="codex"),
+    "profile-model": made("asks-model", profile="picky", model="three"),
+    "profile-volume": made("asks-volume", profile="picky", workspace={"volume": "theirs"}),
+    "profile-no-command": made("asks-nothing", profile="no-command"),
+    "run-misnamed": made("has.a.dot"),
+    "pod-name-taken": made("is-taken"),
+    "session-missing": made("resumes-nothing", **resuming("no-such-session")),
+    "session-other-backend": made("resumes-another", **resuming(f"of-codex-{TAG}")),
+    "session-empty": made("resumes-empty", **resuming(f"empty-{TAG}")),
 }
-TAKEN = {
-    "apiVersion": "v1",
-    "kind": "Pod",
-    "metadata": {"name": "is-taken-1", "namespace": NAMESPACE},
-    "spec": {
-        "nodeSelector": {"no-such": "node"},
-        "securityContext": {
-            "runAsNonRoot": True,
-            "runAsUser": 1000,
-            "seccompProfile": {"type": "RuntimeDefault"},
-        },
-        "containers": [
-            {
-                "name": "c",
-                "image": "localhost/agentrun/pause:dev",
-                "resources": {"requests": {"memory": "1Mi"}},
-                "securityContext": {
-                    "allowPrivilegeEscalation": False,
-                    "capabilities": {"drop": ["ALL"]},
-                },
-            }
-        ],
-    },
-}
+TAKEN = bare_pod(f"is-taken-{TAG}-1", NAMESPACE, nodeSelector={"no-such": "node"})
 
 
 def session(name: str, backend: str) -> Json:
     return {
         "apiVersion": "agentrun.dev/v1alpha1",
         "kind": "AgentSession",
-        "metadata": {"name": name, "namespace": NAMESPACE},
+        "metadata": {"name": f"{name}-{TAG}", "namespace": NAMESPACE},
         "spec": {"backend": backend},
     }
 
 
-# Nobody attaches the volumes of a driver that is not there, and nobody says so for two minutes.
-VOLUME = {
-    "apiVersion": "v1",
-    "kind": "PersistentVolume",
-    "metadata": {"name": "agentrun-test-unattached"},
-    "spec": {
-        "accessModes": ["ReadWriteOnce"],
-        "capacity": {"storage": "1Mi"},
-        "storageClassName": "agentrun-test",
-        "persistentVolumeReclaimPolicy": "Retain",
-        "claimRef": {"name": "unattached", "namespace": NAMESPACE},
-        "csi": {"driver": "no-such-driver.example.org", "volumeHandle": "one"},
-    },
-}
-CLAIM = {
-    "apiVersion": "v1",
-    "kind": "PersistentVolumeClaim",
-    "metadata": {"name": "unattached", "namespace": NAMESPACE},
-    "spec": {
-        "accessModes": ["ReadWriteOnce"],
-        "resources": {"requests": {"storage": "1Mi"}},
-        "storageClassName": "agentrun-test",
-        "volumeName": "agentrun-test-unattached",
-    },
-}
+CLAIM, VOLUME = bound_claim(
+    f"unattached-{TAG}",
+    NAMESPACE,
+    csi={"driver": "no-such-driver.example.org", "volumeHandle": "one"},
+)
 
 
-@pytest.fixture(scope="module")
-def place(impatient: Place) -> Iterator[Place]:
-    async def prepare() -> None:
-        profiles = [profile(name, NAMESPACE, **spec) for name, spec in PROFILES.items()]
-        await apply(
-            *profiles,
-            profile("trivial", NAMESPACE),
-            session("of-codex", "codex"),
-            session("empty", "acp"),
-            VOLUME,
-            CLAIM,
-            TAKEN,
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def place(impatient: Installation) -> Installation:
+    await apply(*offered(NAMESPACE, PROFILES))
+    return await asyncio.to_thread(impatient.within, NAMESPACE)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def runs(place: Installation) -> AsyncIterator[dict[str, str]]:
+    """A run for each row. What waits longest is spawned first, and looked at last."""
+    async with held(CLAIM, VOLUME, TAKEN):
+        await until(
+            "pvc",
+            f"unattached-{TAG}",
+            lambda claim: status_of(claim).get("phase") == "Bound",
+            NAMESPACE,
         )
+        ids = await place.spawn_all(LONG)
+        await apply(session("of-codex", "codex"), session("empty", "acp"))
         await apply(*MADE.values())
-        await eventually(
-            lambda: get("pvc", "unattached", NAMESPACE),
-            lambda found: (found or {}).get("status", {}).get("phase") == "Bound",
-        )
-        impatient.runs |= {key: made["metadata"]["name"] for key, made in MADE.items()}
-        await impatient.spawn_all(SPAWNED | PUSHED)
-
-    env = product.environment(os.environ["AGENTRUN_CLUSTER"])
-    try:
-        asyncio.run(prepare())
-        yield impatient
-    finally:
-        for kind, name in (("pv", "agentrun-test-unattached"), ("pod", "is-taken-1")):
-            product.kube(
-                env, "delete", kind, name, "-n", NAMESPACE, "--wait=false", "--ignore-not-found"
-            )
+        ids |= {key: run["metadata"]["name"] for key, run in MADE.items()}
+        ids |= await place.spawn_all(SPAWNED | PUSHED | STOPPED)
+        yield ids
 
 
 @promised(*MADE)
-async def test_what_is_not_to_be_had_ends_the_run_and_says_why(place: Place, key: str) -> None:
-    await place.check(place.runs[key], key)
+async def test_what_is_not_to_be_had_ends_the_run_and_says_why(
+    place: Installation, runs: dict[str, str], key: str
+) -> None:
+    await check_failure(place, runs[key], key)
 
 
 @promised(*SPAWNED)
-async def test_what_was_not_asked_for_ends_the_run_and_says_why(place: Place, key: str) -> None:
-    await place.check(place.runs[key], key)
+async def test_what_was_not_asked_for_ends_the_run_and_says_why(
+    place: Installation, runs: dict[str, str], key: str
+) -> None:
+    await check_failure(place, runs[key], key)
 
 
 @promised(*PUSHED)
-async def test_a_change_that_cannot_be_pushed_is_kept(place: Place, key: str) -> None:
-    run = await place.check(place.runs[key], key)
+async def test_a_change_that_cannot_be_pushed_is_kept(
+    place: Installation, runs: dict[str, str], key: str
+) -> None:
+    run = await check_failure(place, runs[key], key)
     assert run["result"]["pushed"] is False
     assert run["commit"]
-    events = [event async for event in place.door.events(place.runs[key])]
+    events = [event async for event in place.door.events(runs[key])]
     kept = [event for event in events if event["type"] == "artifact_added"]
     assert len(kept) == 1, events
     assert product.GIT_PASSWORD not in json.dumps([run, events])
 
 
 @promised("cancelled")
-async def test_a_run_that_is_cancelled(place: Place, key: str) -> None:
-    run_id = await place.spawn("trivial", ["hang"])
-    await place.until(run_id, "Running")
-    await place.door.call("cancel_run", run_id=run_id, wait_ms=30_000)
-    await place.check(run_id, key)
+async def test_a_run_that_is_cancelled(place: Installation, runs: dict[str, str], key: str) -> None:
+    await place.reaches(runs[key], "Running")
+    await place.door.call("cancel_run", run_id=runs[key], wait_ms=30_000)
+    await check_failure(place, runs[key], key)
 
 
 @promised("pod-held")
-async def test_a_pod_that_is_held_by_a_finalizer_holds_no_run(place: Place, key: str) -> None:
-    brief = {"termination_grace_period_seconds": 1}
-    run_id = await place.spawn("trivial", ["sleep", 600], timeouts=brief)
-    await place.until(run_id, "Running")
-    pod = ("patch", "pod", f"{run_id}-1", "-n", NAMESPACE, "--type=merge", "-p")
-    await kubectl(*pod, json.dumps({"metadata": {"finalizers": [FINALIZER]}}))
+async def test_a_pod_that_is_held_by_a_finalizer_holds_no_run(
+    place: Installation, runs: dict[str, str], key: str
+) -> None:
+    run_id = runs[key]
+    await place.reaches(run_id, "Running")
+    pod = f"{run_id}-1"
+    await merge("pod", pod, {"metadata": {"finalizers": [FINALIZER]}}, NAMESPACE)
     try:
         await place.door.call("cancel_run", run_id=run_id, wait_ms=1_000)
-        await place.until(run_id, "Cancelled", seconds=90)
-        assert await get("pod", f"{run_id}-1", NAMESPACE), "nothing held it"
-        await place.check(run_id, key)
+        await place.reaches(run_id, "Cancelled", seconds=120)
+        assert await get("pod", pod, NAMESPACE), "nothing held it"
+        await check_failure(place, run_id, key)
     finally:
-        await kubectl(*pod, json.dumps({"metadata": {"finalizers": None}}))
+        await merge("pod", pod, {"metadata": {"finalizers": None}}, NAMESPACE)
+
+
+NO_SESSIONS: Json = {
+    "apiVersion": "v1",
+    "kind": "ResourceQuota",
+    "metadata": {"name": "no-sessions", "namespace": NAMESPACE},
+    "spec": {"hard": {"count/agentsessions.agentrun.dev": "0"}},
+}
 
 
 @promised("session-refused")
-async def test_a_session_that_the_api_server_does_not_let_be_made(place: Place, key: str) -> None:
-    quota = {
-        "apiVersion": "v1",
-        "kind": "ResourceQuota",
-        "metadata": {"name": "no-sessions", "namespace": NAMESPACE},
-        "spec": {"hard": {"count/agentsessions.agentrun.dev": "0"}},
-    }
-    with held(quota):
-        await eventually(
-            lambda: get("resourcequota", "no-sessions", NAMESPACE),
-            lambda found: bool(found and found.get("status", {}).get("used")),
-        )
-        await apply(a_run("has-no-session"))
-        await place.until("has-no-session", "Queued", "QuotaExceeded")
-        await place.check("has-no-session", key)
+async def test_a_session_that_the_api_server_does_not_let_be_made(
+    place: Installation, key: str
+) -> None:
+    new = made("has-no-session")
+    name = new["metadata"]["name"]
+    async with held(NO_SESSIONS):
+        await refused(session("probe", "acp"), "exceeded quota")
+        await apply(new)
+        await place.reaches(name, "Queued", reason="QuotaExceeded")
+        await check_failure(place, name, key)
 
 
-DENIES: dict[str, Any] = {
+DENIES: Json = {
     "apiVersion": "admissionregistration.k8s.io/v1",
     "kind": "ValidatingAdmissionPolicy",
     "metadata": {"name": "agentrun-test-no-accounts"},
@@ -284,7 +257,7 @@ DENIES: dict[str, Any] = {
         "validations": [{"expression": "false", "message": "no more accounts"}],
     },
 }
-DENIES_HERE = {
+DENIES_HERE: Json = {
     "apiVersion": "admissionregistration.k8s.io/v1",
     "kind": "ValidatingAdmissionPolicyBinding",
     "metadata": {"name": "agentrun-test-no-accounts"},
@@ -292,44 +265,33 @@ DENIES_HERE = {
 }
 
 
-@contextmanager
-def held(*objects: Json) -> Iterator[None]:
-    """Have some objects for the length of a test."""
-    env = product.environment(os.environ["AGENTRUN_CLUSTER"])
-    product.apply(env, *objects)
-    try:
-        yield
-    finally:
-        for made in objects:
-            kind, name = made["kind"], made["metadata"]["name"]
-            product.kube(env, "delete", kind, name, "-n", NAMESPACE, "--ignore-not-found")
+def account(name: str) -> Json:
+    return {
+        "apiVersion": "v1",
+        "kind": "ServiceAccount",
+        "metadata": {"name": name, "namespace": NAMESPACE},
+    }
 
 
 @promised("account-missing")
-async def test_a_namespace_without_its_default_account(place: Place, key: str) -> None:
-    probe = ("create", "serviceaccount", "probe", "-n", NAMESPACE, "--dry-run=server")
-
-    async def is_denied() -> bool:
-        try:
-            await kubectl(*probe)
-        except AssertionError as error:
-            return "no more accounts" in str(error)
-        return False
-
-    with held(DENIES, DENIES_HERE):
-        await eventually(is_denied, bool, 30)
-        await kubectl("delete", "serviceaccount", "default", "-n", NAMESPACE)
-        run_id = await place.spawn("trivial")
-        await place.check(run_id, key)
-    # The policy is enforced for a moment longer; then there is to be an account again.
-    await eventually(is_denied, lambda denied: not denied, 30)
-    account = {"kind": "ServiceAccount", "metadata": {"name": "default", "namespace": NAMESPACE}}
-    await apply({"apiVersion": "v1", **account})
+async def test_a_namespace_without_its_default_account(place: Installation, key: str) -> None:
+    probe = account("probe")
+    try:
+        async with held(DENIES, DENIES_HERE):
+            await refused(probe, "no more accounts")
+            await delete("serviceaccount", "default", namespace=NAMESPACE)
+            await refused(bare_pod("probe", NAMESPACE), 'serviceaccount "default" not found')
+            run_id = await place.trivial(["say", "hello"])
+            await check_failure(place, run_id, key)
+    finally:
+        # The policy is enforced for a moment longer; then there is to be an account again.
+        await eventually(lambda: refusal(probe), lambda said: not said, 30)
+        await apply(account("default"))
 
 
 @pytest.mark.parametrize("pod", ["everything", "plain", "remote"])
 async def test_every_pod_that_is_made_satisfies_the_restricted_standard(
-    place: Place, pod: str
+    place: Installation, pod: str
 ) -> None:
     namespace = await get("namespace", NAMESPACE, "")
     assert namespace is not None
@@ -340,5 +302,13 @@ async def test_every_pod_that_is_made_satisfies_the_restricted_standard(
     manifest["metadata"] |= {"namespace": NAMESPACE, "ownerReferences": []}
     for key in ("runtimeClassName", "priorityClassName"):
         manifest["spec"].pop(key, None)
+    # By kubectl, which also refuses what no pod has.
     created = await kubectl("create", "--dry-run=server", "-f", "-", stdin=json.dumps(manifest))
     assert "created" in created
+
+
+@promised(*LONG)
+async def test_a_pod_that_does_not_start_ends_its_run_in_time(
+    place: Installation, runs: dict[str, str], key: str
+) -> None:
+    await check_failure(place, runs[key], key)

@@ -1,8 +1,8 @@
 """Runs whose pod, or a part of it, is killed, evicted or deleted under them."""
 
 import asyncio
-import json
 import os
+import secrets
 import signal
 import subprocess
 import sys
@@ -10,18 +10,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import pytest_asyncio
 
 from tests.e2e.agents import UNTIL_GO
-from tests.e2e.cluster import apply, eventually, get, items, kubectl, let_go, runner_of
-from tests.e2e.conftest import profile
-from tests.e2e.failing import Place, promised
-from tests.e2e.impatient import RELEASE
-from tests.e2e.installations import FRONT_DOOR, ready
+from tests.e2e.cluster import api, apply, delete, let_go, pod_of, runner_of
+from tests.e2e.failing import check_failure, doing, offered, promised
+from tests.e2e.installation import FRONT_DOOR, SILENT_REPOSITORY, Installation, a_run
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.timeout(420),
+    pytest.mark.xdist_group("failures-pods"),
+]
 
-NAMESPACE = RELEASE.runs
-DEPLOYMENT = f"deployment/{RELEASE.service}"
+NAMESPACE = "impatient-pods"
 MEMORY = Path("/sys/fs/cgroup/memory")
 ON_CGROUP_V1 = MEMORY.exists()
 SMALL = {"requests": {"cpu": "10m", "memory": "32Mi"}, "limits": {"memory": "100Mi"}}
@@ -47,64 +49,74 @@ PROFILES: dict[str, dict[str, Any]] = {
     "small-workspace": {"pod": {"workspaceSize": "10Mi"}},
     "little-disk": {"resources": LITTLE_DISK, "pod": {"readOnlyRootFilesystem": False}},
 }
+# They fill a disk and stay; the kubelet measures when it pleases.
+FULL: dict[str, dict[str, Any]] = {
+    "workspace-full": {
+        "profile": "small-workspace",
+        "steps": [["run", FILL.format("/workspace/f")]],
+    },
+    "disk-full": {
+        "profile": "little-disk",
+        "steps": [["run", FILL.format("/home/agentrun/f")]],
+    },
+}
+GREEDY = {
+    "memory-agent": {"profile": "grows"},
+    "memory-tool": doing(["run", f'python3 -c "{GROW}"'], ["say", "it was killed"])
+    | {"profile": "small"},
+}
+DISTURBED = {
+    key: doing(["sleep", 600])
+    for key in ("runner-killed", "memory-runner", "evicted", "pod-deleted")
+}
 
 
-@pytest.fixture(scope="module")
-def place(impatient: Place) -> Place:
-    async def prepare() -> None:
-        profiles = [profile(name, NAMESPACE, **spec) for name, spec in PROFILES.items()]
-        await apply(*profiles, profile("trivial", NAMESPACE))
-        # What takes the kubelet a while goes on while the other tests run.
-        await impatient.spawn_all(
-            {
-                "workspace-full": {
-                    "profile": "small-workspace",
-                    "steps": [["run", FILL.format("/workspace/f")]],
-                },
-                "disk-full": {
-                    "profile": "little-disk",
-                    "steps": [["run", FILL.format("/home/agentrun/f")]],
-                },
-                "memory-agent": {"profile": "grows"},
-            }
-        )
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def place(impatient: Installation) -> Installation:
+    await apply(*offered(NAMESPACE, PROFILES))
+    return await asyncio.to_thread(impatient.within, NAMESPACE)
 
-    asyncio.run(prepare())
-    return impatient
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def runs(place: Installation) -> dict[str, str]:
+    """A run for each row. What waits longest is spawned first, and looked at last."""
+    return await place.spawn_all(FULL | GREEDY | DISTURBED)
 
 
 @promised("memory-agent")
-async def test_an_agent_that_takes_too_much_memory(place: Place, key: str) -> None:
-    await place.check(place.runs[key], key)
+async def test_an_agent_that_takes_too_much_memory(
+    place: Installation, runs: dict[str, str], key: str
+) -> None:
+    await check_failure(place, runs[key], key)
 
 
 @pytest.mark.failure("memory-tool")
-async def test_a_tool_that_takes_too_much_memory(place: Place) -> None:
-    run_id = await place.spawn("small", ["run", f'python3 -c "{GROW}"'], ["say", "it was killed"])
+async def test_a_tool_that_takes_too_much_memory(place: Installation, runs: dict[str, str]) -> None:
     # With cgroup v2 the kubelet has the whole container killed, agent and all.
-    run = await place.check(run_id, "memory-tool" if ON_CGROUP_V1 else "memory-agent")
+    key = "memory-tool" if ON_CGROUP_V1 else "memory-agent"
+    run = await check_failure(place, runs["memory-tool"], key)
     if ON_CGROUP_V1:
         assert run["result"]["summary"] == "it was killed"
 
 
-async def _runner_of(place: Place, run_id: str) -> int:
-    return await runner_of((await place.run(run_id))["status"]["podUID"])
+async def _runner_of(place: Installation, run_id: str) -> int:
+    """Wait for a run to work, and return the process of its runner."""
+    return await runner_of((await place.reaches(run_id, "Running"))["podUID"])
 
 
 @promised("runner-killed")
-async def test_a_runner_that_is_killed(place: Place, key: str) -> None:
-    run_id = await place.spawn("trivial", ["sleep", 600])
-    await place.until(run_id, "Running")
-    os.kill(await _runner_of(place, run_id), signal.SIGKILL)
-    await place.check(run_id, key)
+async def test_a_runner_that_is_killed(place: Installation, runs: dict[str, str], key: str) -> None:
+    os.kill(await _runner_of(place, runs[key]), signal.SIGKILL)
+    await check_failure(place, runs[key], key)
 
 
 @promised("memory-runner")
-async def test_a_runner_that_takes_too_much_memory(place: Place, key: str) -> None:
-    run_id = await place.spawn("trivial", ["sleep", 600])
-    await place.until(run_id, "Running")
-    await asyncio.to_thread(_fill_memory_of, await _runner_of(place, run_id))
-    await place.check(run_id, key)
+async def test_a_runner_that_takes_too_much_memory(
+    place: Installation, runs: dict[str, str], key: str
+) -> None:
+    runner = await _runner_of(place, runs[key])
+    await asyncio.to_thread(_fill_memory_of, runner)
+    await check_failure(place, runs[key], key)
 
 
 def _fill_memory_of(pid: int) -> None:
@@ -119,75 +131,71 @@ def _fill_memory_of(pid: int) -> None:
     wanted = ":memory:" if ON_CGROUP_V1 else "0::"
     group = next(line.split(":")[2] for line in groups if wanted in line).lstrip("/")
     members = (MEMORY if ON_CGROUP_V1 else MEMORY.parent) / group / "cgroup.procs"
-    subprocess.run([sys.executable, "-c", GUEST, str(members)], check=False, timeout=60)
+    subprocess.run([sys.executable, "-c", GUEST, str(members)], check=False, timeout=120)
 
 
 @promised("evicted")
-async def test_a_pod_that_is_evicted_by_the_api_as_by_a_drain(place: Place, key: str) -> None:
-    run_id = await place.spawn("trivial", ["sleep", 600])
-    await place.until(run_id, "Running")
+async def test_a_pod_that_is_evicted_by_the_api_as_by_a_drain(
+    place: Installation, runs: dict[str, str], key: str
+) -> None:
+    await place.reaches(runs[key], "Running")
+    pod = f"{runs[key]}-1"
     eviction = {
         "apiVersion": "policy/v1",
         "kind": "Eviction",
-        "metadata": {"name": f"{run_id}-1", "namespace": NAMESPACE},
+        "metadata": {"name": pod, "namespace": NAMESPACE},
     }
-    path = f"/api/v1/namespaces/{NAMESPACE}/pods/{run_id}-1/eviction"
-    await kubectl("create", "--raw", path, "-f", "-", stdin=json.dumps(eviction))
-    await place.check(run_id, key)
+    path = (await api().resource("pod")).path(NAMESPACE, pod, "eviction")
+    await api().request("POST", path, body=eviction)
+    await check_failure(place, runs[key], key)
 
 
 @promised("pod-deleted")
-async def test_a_pod_that_is_deleted_while_its_agent_works(place: Place, key: str) -> None:
-    run_id = await place.spawn("trivial", ["sleep", 600])
-    await place.until(run_id, "Running")
-    await kubectl("delete", "pod", f"{run_id}-1", "-n", NAMESPACE, "--wait=false")
-    await place.check(run_id, key)
+async def test_a_pod_that_is_deleted_while_its_agent_works(
+    place: Installation, runs: dict[str, str], key: str
+) -> None:
+    await place.reaches(runs[key], "Running")
+    await delete("pod", f"{runs[key]}-1", namespace=NAMESPACE)
+    await check_failure(place, runs[key], key)
 
 
 async def test_a_pod_that_is_deleted_before_its_agent_had_the_task_is_replaced(
-    place: Place,
+    place: Installation,
 ) -> None:
-    silent = {"git": {"url": "http://silent.agentrun-dev.svc:8080/x.git"}}
-    run_id = await place.spawn("trivial", workspace=silent)
-    await place.until(run_id, "Starting", "Preparing")
-    await kubectl("delete", "pod", f"{run_id}-1", "-n", NAMESPACE, "--wait=false")
-    second = await eventually(
-        lambda: get("pod", f"{run_id}-2", NAMESPACE), lambda found: found is not None
-    )
-    assert second is not None
-    await place.door.call("cancel_run", run_id=run_id, wait_ms=30_000)
+    # The server is silent for a minute before git gives up, and so is the run.
+    run_id = await place.trivial(["say", "hello"], workspace={"git": {"url": SILENT_REPOSITORY}})
+    await place.reaches(run_id, "Starting", reason="Preparing")
+    await delete("pod", f"{run_id}-1", namespace=NAMESPACE)
+    await pod_of(run_id, 2, NAMESPACE)
+    await place.door.cancel(run_id)
 
 
-@promised("workspace-full", "disk-full")
-async def test_what_fills_the_disk_is_evicted(place: Place, key: str) -> None:
-    await place.check(place.runs[key], key)
+@promised(*FULL)
+async def test_what_fills_the_disk_is_evicted(
+    place: Installation, runs: dict[str, str], key: str
+) -> None:
+    await check_failure(place, runs[key], key)
 
 
 @pytest.mark.failure("gateway-away")
-@pytest.mark.timeout(600)
-async def test_a_gateway_that_stays_away(place: Place) -> None:
-    begun = await place.spawn("trivial", ["say", "one"], ["run", UNTIL_GO])
-    await place.until(begun, "Running")
-    new = {
-        "apiVersion": "agentrun.dev/v1alpha1",
-        "kind": "AgentRun",
-        "metadata": {"name": "meets-no-gateway", "namespace": NAMESPACE},
-        "spec": {"backend": "acp", "profile": "trivial", "prompt": "never"},
-    }
-    await kubectl("scale", DEPLOYMENT, "-n", RELEASE.system, "--replicas=0")
+@pytest.mark.disruptive
+async def test_a_gateway_that_stays_away(place: Installation) -> None:
+    begun = await place.trivial(["say", "one"], ["run", UNTIL_GO])
+    new = a_run(f"meets-no-gateway-{secrets.token_hex(4)}", NAMESPACE, prompt="never")
+    both = (begun, new["metadata"]["name"])
+    await place.reaches(begun, "Running")
     try:
         # Only then the agent ends: while it works, nobody misses the front door.
-        selector = f"app.kubernetes.io/component={FRONT_DOOR}"
-        await eventually(
-            lambda: items("pods", "-l", selector, namespace=RELEASE.system), lambda pods: not pods
-        )
+        await place.scale(FRONT_DOOR, 0)
         await let_go(begun, NAMESPACE)
         await apply(new)
-        for run_id in (begun, "meets-no-gateway"):
-            await place.until(run_id, "Failed", "StoreUnavailable", 150)
+        await asyncio.gather(
+            *(
+                place.reaches(run_id, "Failed", reason="StoreUnavailable", seconds=150)
+                for run_id in both
+            )
+        )
     finally:
-        await kubectl("scale", DEPLOYMENT, "-n", RELEASE.system, "--replicas=1")
-        await kubectl("rollout", "status", DEPLOYMENT, "-n", RELEASE.system, "--timeout=90s")
-        await ready(place.door)
-    for run_id in (begun, "meets-no-gateway"):
-        await place.check(run_id, "gateway-away")
+        await place.scale(FRONT_DOOR, 1)
+    for run_id in both:
+        await check_failure(place, run_id, "gateway-away")

@@ -2,52 +2,71 @@
 
 import asyncio
 import base64
-import json
-import os
-from collections.abc import Iterator
+import secrets
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+import pytest_asyncio
 
-from dev import product
-from tests.e2e.cluster import apply, eventually, get, kubectl
-from tests.e2e.conftest import profile
-from tests.e2e.failing import Place, promised
-from tests.e2e.impatient import RELEASE
+from tests.e2e.cluster import Json, apply, status_of, until
+from tests.e2e.failing import (
+    PAUSE,
+    a_claim,
+    bare_pod,
+    bound_claim,
+    check_failure,
+    held,
+    offered,
+    promised,
+    refused,
+)
+from tests.e2e.installation import Installation
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(420)]
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.timeout(420),
+    pytest.mark.xdist_group("failures-start"),
+]
 
-NAMESPACE = RELEASE.runs
+NAMESPACE = "impatient"
+TAG = secrets.token_hex(4)
+"""What tells this test run's volumes from those of one before, which may be on their way out."""
 GREAT = {"requests": {"memory": "60Gi"}, "limits": {"memory": "60Gi"}}
 GREATER = {"requests": {"memory": "150Gi"}, "limits": {"memory": "150Gi"}}
-PAUSE = "localhost/agentrun/pause:dev"
 PULLED = {"imagePullPolicy": "IfNotPresent"}
+HUSHED = "nobody-may-read-this"
 KEY = {"name": "KEY", "secret": {"name": "some-secret", "key": "no-such-key"}}
 
+# In the order in which they end.
 PROFILES: dict[str, dict[str, Any]] = {
-    "quota": {"resources": GREAT},
+    # At once, or after `stuckTimeoutSeconds`.
+    "no-shell": {"image": PAUSE},
     "limit-range": {"resources": GREATER},
     "admission-policy": {"pod": {"nodeSelector": {"denied": "by-policy"}}},
     "webhook-away": {"pod": {"nodeSelector": {"asks": "webhook"}}},
     "runtime-class-missing": {"pod": {"runtimeClassName": "no-such-class"}},
     "priority-class-missing": {"pod": {"priorityClassName": "no-such-class"}},
-    "unschedulable": {"pod": {"nodeSelector": {"no-such": "node"}}},
     "claim-missing": {"workspace": {"volume": "no-such-claim"}},
-    "claim-unbound": {"workspace": {"volume": "unbound"}},
-    "mount-fails": {"workspace": {"volume": "broken"}},
     "image-missing": {"image": "localhost/agentrun/no-such-image:1", **PULLED},
-    "registry-unknown": {"image": "registry.invalid/agent:1", **PULLED},
     "image-never": {"image": "localhost/agentrun/no-such-image:1"},
     "image-misnamed": {"image": "No Such Name"},
     "secret-missing": {"env": [KEY | {"secret": {"name": "no-such-secret", "key": "key"}}]},
     "key-missing": {"env": [KEY]},
     "sandbox": {"pod": {"runtimeClassName": "no-such-handler"}},
-    "no-shell": {"image": PAUSE},
+    "registry-unknown": {"image": "registry.invalid/agent:1", **PULLED},
+    # After `unschedulableTimeoutSeconds`.
+    "quota": {"resources": GREAT},
+    "unschedulable": {"pod": {"nodeSelector": {"no-such": "node"}}},
+    "claim-unbound": {"workspace": {"volume": f"unbound-{TAG}"}},
+    # After `startTimeoutSeconds`.
+    "mount-fails": {"workspace": {"volume": f"broken-{TAG}"}},
 }
 
+# Whatever is the whole cluster's is about this namespace only.
 IN_NAMESPACE = {"matchLabels": {"kubernetes.io/metadata.name": NAMESPACE}}
 PODS = {"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["pods"]}
-POLICY: dict[str, Any] = {
+POLICY: Json = {
     "apiVersion": "admissionregistration.k8s.io/v1",
     "kind": "ValidatingAdmissionPolicy",
     "metadata": {"name": "agentrun-test-denies"},
@@ -63,13 +82,13 @@ POLICY: dict[str, Any] = {
         ],
     },
 }
-BINDING = {
+BINDING: Json = {
     "apiVersion": "admissionregistration.k8s.io/v1",
     "kind": "ValidatingAdmissionPolicyBinding",
     "metadata": {"name": "agentrun-test-denies"},
     "spec": {"policyName": "agentrun-test-denies", "validationActions": ["Deny"]},
 }
-WEBHOOK = {
+WEBHOOK: Json = {
     "apiVersion": "admissionregistration.k8s.io/v1",
     "kind": "ValidatingWebhookConfiguration",
     "metadata": {"name": "agentrun-test-asks"},
@@ -94,138 +113,72 @@ WEBHOOK = {
         }
     ],
 }
-RUNTIME_CLASS = {
+RUNTIME_CLASS: Json = {
     "apiVersion": "node.k8s.io/v1",
     "kind": "RuntimeClass",
     "metadata": {"name": "no-such-handler"},
     "handler": "no-such-handler",
 }
-QUOTA: dict[str, Any] = {
+QUOTA: Json = {
     "apiVersion": "v1",
     "kind": "ResourceQuota",
     "metadata": {"name": "small", "namespace": NAMESPACE},
     "spec": {"hard": {"requests.memory": "50Gi"}},
 }
-RANGE: dict[str, Any] = {
+RANGE: Json = {
     "apiVersion": "v1",
     "kind": "LimitRange",
     "metadata": {"name": "moderate", "namespace": NAMESPACE},
     "spec": {"limits": [{"type": "Container", "max": {"memory": "100Gi"}}]},
 }
-SECRET = {
+SECRET: Json = {
     "apiVersion": "v1",
     "kind": "Secret",
     "metadata": {"name": "some-secret", "namespace": NAMESPACE},
-    "data": {"key": base64.b64encode(b"value").decode()},
+    "data": {"key": base64.b64encode(HUSHED.encode()).decode()},
 }
+UNBOUND = a_claim(f"unbound-{TAG}", NAMESPACE, storageClassName="no-such-class")
+BROKEN, BROKEN_VOLUME = bound_claim(
+    f"broken-{TAG}",
+    NAMESPACE,
+    hostPath={"path": "/no/such/folder/on/the/node", "type": "Directory"},
+)
+OBJECTS = (
+    POLICY, BINDING, WEBHOOK, RUNTIME_CLASS, QUOTA, RANGE, SECRET, UNBOUND, BROKEN, BROKEN_VOLUME,
+)  # fmt: skip
 
 
-def claim(name: str, volume: str, storage_class: str) -> dict[str, Any]:
-    return {
-        "apiVersion": "v1",
-        "kind": "PersistentVolumeClaim",
-        "metadata": {"name": name, "namespace": NAMESPACE},
-        "spec": {
-            "accessModes": ["ReadWriteOnce"],
-            "resources": {"requests": {"storage": "1Mi"}},
-            "storageClassName": storage_class,
-            "volumeName": volume,
-        },
-    }
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def place(impatient: Installation) -> AsyncIterator[Installation]:
+    """A namespace where much is refused, and nothing is to be had."""
+    await apply(*offered(NAMESPACE, PROFILES))
+    async with held(*OBJECTS):
+        # The API server and others take a moment to heed them.
+        await asyncio.gather(
+            refused(bare_pod("probe", NAMESPACE, nodeSelector={"denied": "x"}), "node pool"),
+            refused(bare_pod("probe", NAMESPACE, nodeSelector={"asks": "x"}), "webhook"),
+            refused(bare_pod("probe", NAMESPACE, memory="150Gi"), "maximum memory usage"),
+            refused(bare_pod("probe", NAMESPACE, memory="60Gi"), "exceeded quota"),
+            until(
+                "pvc",
+                f"broken-{TAG}",
+                lambda claim: status_of(claim).get("phase") == "Bound",
+                NAMESPACE,
+            ),
+        )
+        yield await asyncio.to_thread(impatient.within, NAMESPACE)
 
 
-BROKEN_VOLUME = {
-    "apiVersion": "v1",
-    "kind": "PersistentVolume",
-    "metadata": {"name": "agentrun-test-broken"},
-    "spec": {
-        "accessModes": ["ReadWriteOnce"],
-        "capacity": {"storage": "1Mi"},
-        "storageClassName": "agentrun-test",
-        "persistentVolumeReclaimPolicy": "Retain",
-        "claimRef": {"name": "broken", "namespace": NAMESPACE},
-        "hostPath": {"path": "/no/such/folder/on/the/node", "type": "Directory"},
-    },
-}
-OF_THE_CLUSTER: list[dict[str, Any]] = [POLICY, BINDING, WEBHOOK, RUNTIME_CLASS, BROKEN_VOLUME]
-OBJECTS: list[dict[str, Any]] = [
-    *OF_THE_CLUSTER,
-    QUOTA,
-    RANGE,
-    SECRET,
-    claim("broken", "agentrun-test-broken", "agentrun-test"),
-    claim("unbound", "", "no-such-class"),
-]
-
-
-async def _prepare(place: Place) -> None:
-    profiles = [profile(name, NAMESPACE, **spec) for name, spec in PROFILES.items()]
-    await apply(*profiles, *OBJECTS, profile("trivial", NAMESPACE))
-    # The API server takes a moment to enforce them.
-    for selector in ("denied", "asks"):
-        await eventually(lambda selector=selector: _refused(selector), bool, 30)  # type: ignore[misc]
-    await eventually(
-        lambda: get("resourcequota", "small", NAMESPACE),
-        lambda found: bool(found and found.get("status", {}).get("hard")),
-    )
-    await eventually(
-        lambda: get("pvc", "broken", NAMESPACE),
-        lambda found: bool(found and found.get("status", {}).get("phase") == "Bound"),
-    )
-    await place.spawn_all({key: {} for key in PROFILES})
-
-
-async def _refused(selector: str) -> bool:
-    """Whether a pod with a node selector is refused by now."""
-    pod = {
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": {"name": "probe", "namespace": NAMESPACE},
-        "spec": {
-            "nodeSelector": {selector: "x"},
-            # The namespace wants `restricted`, which is asked before policies and webhooks are.
-            "securityContext": {
-                "runAsNonRoot": True,
-                "runAsUser": 1000,
-                "seccompProfile": {"type": "RuntimeDefault"},
-            },
-            "containers": [
-                {
-                    "name": "c",
-                    "image": PAUSE,
-                    "resources": {"requests": {"memory": "1Mi"}},
-                    "securityContext": {
-                        "allowPrivilegeEscalation": False,
-                        "capabilities": {"drop": ["ALL"]},
-                    },
-                }
-            ],
-        },
-    }
-    try:
-        await kubectl("create", "--dry-run=server", "-f", "-", stdin=json.dumps(pod))
-    except AssertionError as error:
-        return "node pool" in str(error) or "webhook" in str(error)
-    return False
-
-
-@pytest.fixture(scope="module")
-def place(impatient: Place) -> Iterator[Place]:
-    env = product.environment(os.environ["AGENTRUN_CLUSTER"])
-    try:
-        asyncio.run(_prepare(impatient))
-        yield impatient
-    finally:
-        for made in [*OF_THE_CLUSTER, QUOTA, RANGE]:
-            name, kind = made["metadata"]["name"], made["kind"]
-            product.kube(
-                env, "delete", kind, name, "-n", NAMESPACE, "--wait=false", "--ignore-not-found"
-            )
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def runs(place: Installation) -> dict[str, str]:
+    """A run for each row. What waits longest is spawned first, and looked at last."""
+    return await place.spawn_all({key: {} for key in reversed(PROFILES)})
 
 
 @promised(*PROFILES)
 async def test_a_pod_that_cannot_come_to_work_ends_its_run_and_says_why(
-    place: Place, key: str
+    place: Installation, runs: dict[str, str], key: str
 ) -> None:
-    run = await place.check(place.runs[key], key)
-    assert "c29tZ" not in str(run), "a Secret's data"
+    run = await check_failure(place, runs[key], key)
+    assert HUSHED not in str(run), "a Secret's data"
+    assert SECRET["data"]["key"] not in str(run), "a Secret's data"

@@ -1,22 +1,37 @@
 """What a run can reach over the network, and that the Kubernetes API is no part of it."""
 
+import asyncio
 import json
+import re
 import ssl
 import subprocess
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import httpx2
 import pytest
+import pytest_asyncio
 
 from agentrun.api.pod_layout import AGENT, RUNNER, TOKEN_FILE
 from dev import cluster as dev_cluster
 from dev.components import Cluster
-from tests.e2e.cluster import RUNS, SYSTEM, eventually, get, items, kubectl
-from tests.e2e.platform import Platform
+from tests.e2e.cluster import (
+    LABEL_RUN,
+    RUNS,
+    SYSTEM,
+    Json,
+    eventually,
+    items,
+    kubectl,
+    pod_of,
+    pod_uid,
+    until_processes,
+)
+from tests.e2e.installation import Installation
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
+# The address of the metadata server is of the node, and the runs are there for all tests.
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240), pytest.mark.xdist_group("isolation")]
 
 # Prints which of the addresses given as HOST:PORT take a connection.
 PROBE = """
@@ -34,6 +49,9 @@ with ThreadPoolExecutor(32) as pool:
 """
 METADATA = "169.254.169.254"
 LISTENING = "python3 -m http.server 9000 --directory /tmp >/tmp/listening.log 2>&1"
+LOOK = "env; echo; find / -path /proc -prune -o -name 'token*' -path '*secrets*' -print; true"
+# As the kernel writes it of a socket that listens on port 9000.
+LISTENS = re.compile(":2328 0+:0000 0A")
 
 
 @dataclass(frozen=True)
@@ -56,7 +74,7 @@ class Place:
 
 
 @pytest.fixture
-def cluster(platform: Platform) -> Cluster:
+def cluster(platform: Installation) -> Cluster:
     found = dev_cluster.find(platform.cluster)
     assert found is not None, "needs the native cluster"
     return found
@@ -76,22 +94,34 @@ def metadata_server(cluster: Cluster) -> Iterator[str]:
     subprocess.run([*inside, "ip", "addr", "del", f"{METADATA}/32", "dev", "lo"], check=True)
 
 
-@asynccontextmanager
-async def listening_run(platform: Platform) -> AsyncIterator[tuple[str, str]]:
-    """Have a run whose agent listens on port 9000; give its pod's name and address."""
-    run_id = await platform.trivial(["run", LISTENING])
-    pod = f"{run_id}-1"
-    here = Place(RUNS, pod, AGENT)
-    await eventually(lambda: platform.phase(run_id), lambda phase: phase == "Running")
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def listening(platform: Installation) -> AsyncIterator[list[Json]]:
+    """The pods of two runs, whose agents have looked around and listen on port 9000."""
+    runs = await asyncio.gather(
+        *(platform.trivial(["run", LOOK], ["run", LISTENING]) for _ in range(2))
+    )
+    yield await asyncio.gather(*(_listening_pod(run_id) for run_id in runs))
+    await asyncio.gather(*(platform.door.cancel(run_id) for run_id in runs))
 
-    async def is_listening() -> bool:
-        return bool(await here.reached("127.0.0.1:9000"))
 
-    await eventually(is_listening, bool)
-    found = await get("pod", pod)
-    assert found is not None
-    yield pod, found["status"]["podIP"]
-    await platform.door.call("cancel_run", run_id=run_id, wait_ms=30_000)
+async def _listening_pod(run_id: str) -> Json:
+    uid = await pod_uid(run_id)
+    found = await until_processes(uid, lambda seen: any(map(_is_server, seen)))
+    pid = next(filter(_is_server, found)).split()[0]
+    await eventually(lambda: asyncio.to_thread(_listens, pid), bool)
+    pod = await pod_of(run_id)
+    assert pod["status"]["podIP"]
+    return pod
+
+
+def _is_server(process: str) -> bool:
+    command = process.partition(" ")[2]
+    return command.startswith("python3") and "http.server 9000" in command
+
+
+def _listens(pid: str) -> bool:
+    tables = (Path(f"/proc/{pid}/net/{name}") for name in ("tcp", "tcp6"))
+    return any(LISTENS.search(table.read_text("ascii")) for table in tables if table.exists())
 
 
 async def cut_off(here: Place, address: str) -> None:
@@ -101,12 +131,12 @@ async def cut_off(here: Place, address: str) -> None:
 
 async def ordinary_pod() -> Place:
     """A pod that no policy is about: the scripted model's."""
-    pods = await items("pods", "-l", "app=model", namespace="agentrun-dev")
+    pods = await items("pods", labels="app=model", namespace="agentrun-dev")
     return Place("agentrun-dev", pods[0]["metadata"]["name"], "model")
 
 
 async def test_a_run_reaches_what_it_needs_and_nothing_else(
-    platform: Platform, cluster: Cluster, metadata_server: str
+    cluster: Cluster, metadata_server: str, listening: list[Json]
 ) -> None:
     net = cluster.network
     needed = {
@@ -127,38 +157,43 @@ async def test_a_run_reaches_what_it_needs_and_nothing_else(
     await eventually(
         lambda: outside.reached(*needed, *forbidden), lambda reached: reached == needed | forbidden
     )
+    one, other = (f"{pod['status']['podIP']}:9000" for pod in listening)
 
-    async with listening_run(platform) as (pod, address), listening_run(platform) as (_, other):
-        for here in (Place(RUNS, pod, AGENT), Place(RUNS, pod, RUNNER)):
-            await cut_off(here, f"{net.api}:443")
-            assert await here.reached(*needed, *forbidden, f"{other}:9000") == needed
-        for one in (address, other):
-            await cut_off(outside, f"{one}:9000")
+    async def check(here: Place) -> None:
+        await cut_off(here, f"{net.api}:443")
+        assert await here.reached(*needed, *forbidden, other) == needed
+
+    pod = listening[0]["metadata"]["name"]
+    await asyncio.gather(
+        *(check(Place(RUNS, pod, container)) for container in (AGENT, RUNNER)),
+        *(cut_off(outside, address) for address in (one, other)),
+    )
 
 
 async def test_the_agent_has_nothing_to_speak_to_the_kubernetes_api_with(
-    platform: Platform,
+    platform: Installation, listening: list[Json]
 ) -> None:
-    look = "env; echo; find / -path /proc -prune -o -name 'token*' -path '*secrets*' -print; true"
-    run_id = await platform.trivial(["run", look])
-    run, events = await platform.door.finish(run_id)
-    assert run["status"] == "completed", run
-    printed = next(e for e in events if e["type"] in ("command_finished", "tool_finished"))
-    environment, _, found = str(printed["data"]["output"]).partition("\n\n")
+    run_id = listening[0]["metadata"]["labels"][LABEL_RUN]
+    async for event in platform.door.events(run_id):
+        if event["type"] in ("command_finished", "tool_finished"):
+            break
+    environment, _, found = str(event["data"]["output"]).partition("\n\n")
     assert "HOME=" in environment
     assert "KUBERNETES" not in environment
     assert found.strip() == ""
 
 
-async def test_the_api_server_takes_no_token_of_a_run(platform: Platform, cluster: Cluster) -> None:
-    async with listening_run(platform) as (pod, _):
-        assert "No such file" in await Place(RUNS, pod, AGENT).run(
-            "sh", "-c", f"cat {TOKEN_FILE} 2>&1; ls /var/run/secrets 2>&1; true"
-        )
-        runner = Place(RUNS, pod, RUNNER)
-        token = await runner.run("cat", TOKEN_FILE)
-        mounted = await runner.run("find", "/var/run/secrets", "-name", "*token*", "-type", "l")
-        assert mounted.split() == [TOKEN_FILE]
+async def test_the_api_server_takes_no_token_of_a_run(
+    cluster: Cluster, listening: list[Json]
+) -> None:
+    pod = listening[0]["metadata"]["name"]
+    assert "No such file" in await Place(RUNS, pod, AGENT).run(
+        "sh", "-c", f"cat {TOKEN_FILE} 2>&1; ls /var/run/secrets 2>&1; true"
+    )
+    runner = Place(RUNS, pod, RUNNER)
+    token = await runner.run("cat", TOKEN_FILE)
+    mounted = await runner.run("find", "/var/run/secrets", "-name", "*token*", "-type", "l")
+    assert mounted.split() == [TOKEN_FILE]
     wishes = (
         "/api", "/version", "/healthz", "/openapi/v2",
         f"/api/v1/namespaces/{RUNS}/pods/{pod}",

@@ -12,15 +12,14 @@ from agentrun.api.v1alpha1 import default_profile
 from dev.front_door import FrontDoor
 from tests.e2e.agents import UNTIL_GO, script, trivial
 from tests.e2e.checks import check_journal
-from tests.e2e.cluster import RUNS, Json, eventually, get, let_go
-from tests.e2e.conftest import profile
-from tests.e2e.platform import Platform
+from tests.e2e.cluster import RUNS, Json, apply, eventually, get, let_go
+from tests.e2e.installation import Installation, profile
 
 pytestmark = pytest.mark.e2e
 
 
 def unused(name: str) -> str:
-    """Name an agent as no earlier test on this cluster did."""
+    """Name an agent or a profile as no other test on this cluster did."""
     return f"{name}-{uuid4().hex[:8]}"
 
 
@@ -28,10 +27,13 @@ def says(text: str) -> Json:
     return {"role": "agent", "parts": [{"type": "text", "text": text}]}
 
 
-async def running(door: FrontDoor, run_id: str) -> None:
-    await eventually(
-        lambda: door.call("get_run", run_id=run_id), lambda run: run["status"] == "running"
+async def listed(door: FrontDoor, *names: str, **more: Any) -> dict[str, Json]:
+    """Return what list_agents says of some agents, once it lists them all."""
+    found = await eventually(
+        lambda: door.call("list_agents", limit=500, **more),
+        lambda page: set(names) <= {one["agent_name"] for one in page["agents"]},
     )
+    return {one["agent_name"]: one for one in found["agents"] if one["agent_name"] in names}
 
 
 async def has(door: FrontDoor, run_id: str, is_it: Callable[[Json], bool]) -> None:
@@ -51,17 +53,17 @@ def said(events: list[Json]) -> list[str]:
     return [event["data"]["text"] for event in events if event["type"] == "agent_message"]
 
 
-async def test_two_agents_in_two_pods_get_one_anothers_messages(platform: Platform) -> None:
+async def test_two_agents_in_two_pods_get_one_anothers_messages(platform: Installation) -> None:
     door = platform.door
-    tools = {"deliverMessages": "BetweenTurns"}
-    await platform.apply(profile("correspondent", agentTools=tools))
+    correspondent, tools = unused("correspondent"), {"deliverMessages": "BetweenTurns"}
+    await apply(profile(correspondent, agentTools=tools))
     names = ada_name, bob_name = unused("ada"), unused("bob")
     runs = [
-        await platform.trivial(["run", UNTIL_GO], agent=name, profile="correspondent")
+        await platform.trivial(["run", UNTIL_GO], agent=name, profile=correspondent)
         for name in names
     ]
-    await asyncio.gather(*(running(door, run_id) for run_id in runs))
-    agents = {one["agent_name"]: one for one in (await door.call("list_agents"))["agents"]}
+    await asyncio.gather(*(platform.reaches(run_id, "Running") for run_id in runs))
+    agents = await listed(door, *names, status="running")
     assert [agents[name]["status"] for name in names] == ["running", "running"]
     assert [agents[name]["last_run_id"] for name in names] == runs
 
@@ -83,7 +85,7 @@ async def test_two_agents_in_two_pods_get_one_anothers_messages(platform: Platfo
     assert await send(bob_name, ada_name, ["say", "Ada heard of Bob."]) == 1
     await asyncio.gather(*(let_go(run_id) for run_id in runs))
 
-    (ada, ada_events), (bob, bob_events) = [await door.finish(run_id) for run_id in runs]
+    (ada, ada_events), (bob, bob_events) = await asyncio.gather(*map(door.finish, runs))
     for run, events in ((ada, ada_events), (bob, bob_events)):
         assert run["status"] == "completed", run
         check_journal(events, "completed")
@@ -95,16 +97,12 @@ async def test_two_agents_in_two_pods_get_one_anothers_messages(platform: Platfo
     mailbox = await door.call("fetch_agent_messages", agent_name=ada_name)
     (kept,) = mailbox["messages"]
     assert (kept["from_agent_name"], kept["seq"]) == (bob_name, 1), "it outlives the run"
-    (listed,) = [
-        one
-        for one in (await door.call("list_agents", status="completed"))["agents"]
-        if one["agent_name"] == ada_name
-    ]
-    assert listed["last_run_status"] == "completed"
+    agents = await listed(door, ada_name, status="completed")
+    assert agents[ada_name]["last_run_status"] == "completed"
 
 
 async def test_many_who_write_to_an_agent_at_once_get_numbers_of_their_own(
-    platform: Platform,
+    platform: Installation,
 ) -> None:
     name = unused("popular")
     run_id = await platform.trivial(["say", "here"], agent=name)
@@ -125,23 +123,16 @@ async def test_many_who_write_to_an_agent_at_once_get_numbers_of_their_own(
 
 @pytest.mark.parametrize("backend", ["codex", "claude_code"])
 async def test_a_real_agent_hears_a_message_in_the_turn_that_is_under_way(
-    platform: Platform, backend: str
+    platform: Installation, backend: str
 ) -> None:
     door, name = platform.door, unused(default_profile(backend))
     like = await get("agentprofile", default_profile(backend))
     assert like is not None
     spec = like["spec"] | {"agentTools": {"deliverMessages": "Steer"}}
-    metadata = {"name": f"{default_profile(backend)}-steered", "namespace": RUNS}
-    await platform.apply({**like, "metadata": metadata, "spec": spec})
-    spawned = await door.call(
-        "spawn_run",
-        backend=backend,
-        role="worker",
-        profile=metadata["name"],
-        nickname=name,
-        prompt=script({"shell": UNTIL_GO}, {"say": "Nobody wrote."}),
-    )
-    run_id = spawned["run_id"]
+    metadata = {"name": unused(f"{default_profile(backend)}-steered"), "namespace": RUNS}
+    await apply({**like, "metadata": metadata, "spec": spec})
+    prompt = script({"shell": UNTIL_GO}, {"say": "Nobody wrote."})
+    run_id = await platform.spawn(backend, prompt, profile=metadata["name"], nickname=name)
     await has(door, run_id, lambda event: event["type"] == "command_started")
     await door.call(
         "send_agent_message",
@@ -162,18 +153,18 @@ async def test_a_real_agent_hears_a_message_in_the_turn_that_is_under_way(
 
 
 async def test_a_run_that_goes_on_is_not_given_again_what_the_last_was_given(
-    platform: Platform,
+    platform: Installation,
 ) -> None:
     door, name = platform.door, unused("remembers")
     memory = [{"name": "ACP_AGENT_MEMORY", "value": ".trivial"}]
-    tools = {"deliverMessages": "BetweenTurns"}
-    await platform.apply(profile("remembering", env=memory, agentTools=tools))
+    remembering, tools = unused("remembering"), {"deliverMessages": "BetweenTurns"}
+    await apply(profile(remembering, env=memory, agentTools=tools))
 
     async def send(*steps: list[Any]) -> None:
         await door.call("send_agent_message", to_agent_name=name, message=says(trivial(*steps)))
 
-    first = await platform.trivial(["run", UNTIL_GO], agent=name, profile="remembering")
-    await running(door, first)
+    first = await platform.trivial(["run", UNTIL_GO], agent=name, profile=remembering)
+    await platform.reaches(first, "Running")
     await send(["say", "I heard the first."])
     await let_go(first)
     run, events = await door.finish(first)

@@ -2,24 +2,39 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack
 from datetime import datetime
 from statistics import median
 
 import httpx2
 import pytest
+import pytest_asyncio
 from mcp.shared.exceptions import MCPError
 
-from dev import product, store_fixtures
+from dev import store_fixtures
 from dev.front_door import TERMINAL, FrontDoor, ToolFailed
 from tests.e2e.checks import check_journal
-from tests.e2e.cluster import Json, items, kubectl
-from tests.e2e.conftest import profile
-from tests.e2e.platform import Platform
-from tests.e2e.replicas import RELEASE, Replicas, gateway_of, installed, kill, pod_manifests
+from tests.e2e.cluster import Json, items, kill, kubectl, let_go, until
+from tests.e2e.installation import FRONT_DOOR, REPOSITORY, Installation
+from tests.e2e.pods import is_ready, restarts_of
+from tests.e2e.replicas import (
+    RELEASE,
+    all_serving,
+    door_of,
+    gateway_of,
+    installed,
+    manifests,
+    serving,
+)
+from tests.e2e.talks import Talk, said_in
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(420)]
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.disruptive,
+    pytest.mark.xdist_group("replicas"),
+    pytest.mark.timeout(420),
+]
 
 WAIT_SECONDS = 20
 AT_ONCE_SECONDS = 3
@@ -30,17 +45,15 @@ AWAY = (httpx2.TransportError, httpx2.HTTPStatusError, MCPError, ToolFailed, Exc
 """What a client may meet while a front door or the database has just died."""
 
 
-@pytest.fixture(scope="module")
-def replicas(platform: Platform) -> Iterator[Replicas]:
-    trivial = profile("trivial")
-    trivial["metadata"]["namespace"] = RELEASE.runs
-    with installed(platform.cluster, trivial) as made:
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def replicas(platform: Installation) -> AsyncIterator[Installation]:
+    async with installed(platform) as made:
         yield made
 
 
-@pytest.fixture(autouse=True)
-async def _all_there(replicas: Replicas) -> None:
-    await replicas.all_ready()
+@pytest_asyncio.fixture(autouse=True, loop_scope="session")
+async def _all_there(replicas: Installation) -> None:
+    await all_serving(replicas)
 
 
 async def follow(door: FrontDoor, run_id: str, *bearing: type[Exception]) -> list[Json]:
@@ -58,44 +71,39 @@ async def follow(door: FrontDoor, run_id: str, *bearing: type[Exception]) -> lis
             return events
 
 
-async def said_by(events: list[Json]) -> list[str]:
-    return [event["data"]["text"] for event in events if event["type"] == "agent_message"]
-
-
-async def status(replicas: Replicas, run_id: str, *bearing: type[Exception]) -> Json:
+async def outcome(replicas: Installation, run_id: str, *bearing: type[Exception]) -> Json:
     """Ask for a run; of errors, bear only those of these kinds."""
     while True:
         try:
-            return await replicas.status(run_id)
+            return await replicas.door.call("get_run", run_id=run_id)
         except bearing:
             await asyncio.sleep(0.2)  # Tries again, as a client does.
 
 
 async def check(
-    replicas: Replicas,
+    replicas: Installation,
     run_id: str,
     journals: list[list[Json]],
-    count: int,
+    texts: list[str],
     *bearing: type[Exception],
 ) -> None:
     """The run was neither restarted nor disturbed, and every reader saw the same, once."""
-    run = await status(replicas, run_id, *bearing)
+    run = await outcome(replicas, run_id, *bearing)
     assert (run["status"], run["attempts"]) == ("completed", 1), run
     for events in journals:
         check_journal(events, "completed")
         assert events == journals[0]
-    wanted = [f"message {number}" for number in range(1, count + 1)]
-    assert await said_by(journals[0]) == wanted
+    assert said_in(journals[0]) == texts
 
 
 async def test_many_who_write_to_an_agent_through_all_replicas_get_numbers_of_their_own(
-    replicas: Replicas,
+    replicas: Installation,
 ) -> None:
-    run_id = await replicas.spawn(["say", "here"], nickname="popular")
+    run_id = await replicas.trivial(["say", "here"], agent="popular")
     await follow(replicas.door, run_id)
     message = {"role": "agent", "parts": [{"type": "text", "text": "Hello."}]}
     with ExitStack() as stack:
-        doors = [stack.enter_context(replicas.door_of(pod)) for pod in await replicas.pods()]
+        doors = [stack.enter_context(door_of(replicas, pod)) for pod in await serving(replicas)]
         seqs: list[int] = []
         took: list[float] = []
         while not took or (took[-1] >= AT_ONCE_SECONDS and len(took) < TRIES):
@@ -123,7 +131,7 @@ async def test_many_who_write_to_an_agent_through_all_replicas_get_numbers_of_th
 
 
 async def test_an_event_wakes_readers_at_every_replica_at_once(
-    replicas: Replicas, record_property: Callable[[str, object], None]
+    replicas: Installation, record_property: Callable[[str, object], None]
 ) -> None:
     tries: list[list[float]] = []
     while not tries or (max(tries[-1]) >= AT_ONCE_SECONDS and len(tries) < TRIES):
@@ -133,9 +141,9 @@ async def test_an_event_wakes_readers_at_every_replica_at_once(
     assert max(lags) < AT_ONCE_SECONDS, tries
 
 
-async def _lags(replicas: Replicas) -> list[float]:
+async def _lags(replicas: Installation) -> list[float]:
     """Read a run at every replica, and say after how long each reader had each message."""
-    run_id = await replicas.spawn(["sleep", 2], ["talk", 3, 3])
+    run_id = await replicas.trivial(["sleep", 2], ["talk", 2, 3], ["talk", 1, 1])
     lags: list[float] = []
 
     async def read(door: FrontDoor) -> list[Json]:
@@ -155,9 +163,9 @@ async def _lags(replicas: Replicas) -> list[float]:
                 return events
 
     with ExitStack() as stack:
-        doors = [stack.enter_context(replicas.door_of(pod)) for pod in await replicas.pods()]
+        doors = [stack.enter_context(door_of(replicas, pod)) for pod in await serving(replicas)]
         journals = await asyncio.gather(*(read(door) for door in doors))
-    await check(replicas, run_id, journals, 3)
+    await check(replicas, run_id, journals, ["message 1", "message 2", "message 1"])
     # The runner speaks to one replica; had the others not been told, their readers would have
     # got the event when the replica looks again by itself, which it does every 5 seconds: with
     # three seconds between two events, at least one of them later than this.
@@ -166,17 +174,17 @@ async def _lags(replicas: Replicas) -> list[float]:
 
 
 async def test_a_run_and_its_artifacts_are_the_same_through_any_replica(
-    replicas: Replicas,
+    replicas: Installation,
 ) -> None:
-    workspace = {"git": {"url": f"{product.GIT}/demo.git"}}
-    run_id = await replicas.spawn(["run", "echo hello > greeting.txt"], workspace=workspace)
+    workspace = {"git": {"url": REPOSITORY}}
+    run_id = await replicas.trivial(["run", "echo hello > greeting.txt"], workspace=workspace)
     events = await follow(replicas.door, run_id)
     check_journal(events, "completed")
     (patch,) = (event for event in events if event["type"] == "artifact_added")
     which = {"run_id": run_id, "seq": patch["seq"], "field_path": "/patch"}
     answers = []
-    for pod in await replicas.pods():
-        with replicas.door_of(pod) as door:
+    for pod in await serving(replicas):
+        with door_of(replicas, pod) as door:
             assert [event async for event in door.events(run_id)] == events
             run = await door.call("get_run", run_id=run_id)
             answers.append((run, await door.call("get_event_artifact", **which)))
@@ -184,54 +192,61 @@ async def test_a_run_and_its_artifacts_are_the_same_through_any_replica(
     assert "+hello" in answers[0][1]["content"]
 
 
-async def test_a_killed_replica_loses_and_doubles_nothing(replicas: Replicas) -> None:
-    run_id = await replicas.spawn(["talk", 300, 0.1])
+async def test_a_killed_replica_loses_and_doubles_nothing(replicas: Installation) -> None:
+    talk = Talk(100)
+    run_id = await replicas.trivial(*talk.steps)
     readers = [asyncio.create_task(follow(replicas.door, run_id, *AWAY)) for _ in range(4)]
-    await replicas.running(run_id)
-    kill(await gateway_of(run_id, await replicas.pods()))
-    await check(replicas, run_id, await asyncio.gather(*readers), 300, *AWAY)
+    await replicas.reaches(run_id, "Running")
+    kill(await gateway_of(run_id, await serving(replicas)))
+    await let_go(run_id, RELEASE.runs)
+    await check(replicas, run_id, await asyncio.gather(*readers), talk.texts, *AWAY)
 
 
-async def test_a_rolling_restart_refuses_nobody(replicas: Replicas) -> None:
-    before = {pod["metadata"]["uid"] for pod in await replicas.pods()}
-    run_id = await replicas.spawn(["talk", 400, 0.1])
+async def test_a_rolling_restart_refuses_nobody(replicas: Installation) -> None:
+    before = {pod["metadata"]["uid"] for pod in await serving(replicas)}
+    talk = Talk(200)
+    run_id = await replicas.trivial(*talk.steps)
     # They bear nothing: every one of their requests must be answered.
     readers = [asyncio.create_task(follow(replicas.door, run_id)) for _ in range(4)]
-    await replicas.running(run_id)
-    deployment = f"deployment/{RELEASE.service}"
-    await kubectl("rollout", "restart", deployment, "-n", RELEASE.system)
-    await kubectl("rollout", "status", deployment, "-n", RELEASE.system, "--timeout=180s")
-    late = await replicas.spawn(["say", "message 1"])
-    await check(replicas, run_id, await asyncio.gather(*readers), 400)
-    await check(replicas, late, [await follow(replicas.door, late)], 1)
-    pods = await replicas.all_ready()
+    await replicas.reaches(run_id, "Running")
+    await replicas.restart(FRONT_DOOR)
+    late = await replicas.trivial(["say", "message 1"])
+    await let_go(run_id, RELEASE.runs)
+    await check(replicas, run_id, await asyncio.gather(*readers), talk.texts)
+    await check(replicas, late, [await follow(replicas.door, late)], ["message 1"])
+    pods = await all_serving(replicas)
     assert before.isdisjoint(pod["metadata"]["uid"] for pod in pods)
 
 
-async def test_a_restart_of_the_database_loses_nothing(replicas: Replicas) -> None:
+async def test_a_restart_of_the_database_loses_nothing(replicas: Installation) -> None:
     restarts = await _restarts(replicas)
-    run_id = await replicas.spawn(["talk", 200, 0.15])
+    talk = Talk(100)
+    run_id = await replicas.trivial(*talk.steps)
     readers = [asyncio.create_task(follow(replicas.door, run_id, *AWAY)) for _ in range(4)]
-    await replicas.running(run_id)
-    (database,) = await items("pods", "-l", "app=postgres", namespace="agentrun-dev")
+    await replicas.reaches(run_id, "Running")
+    (database,) = await items("pods", labels="app=postgres", namespace="agentrun-dev")
     kill(database)
-    await check(replicas, run_id, await asyncio.gather(*readers), 200, *AWAY)
+    await until(
+        "pod",
+        database["metadata"]["name"],
+        lambda pod: is_ready(pod) and pod is not None and restarts_of(pod) > restarts_of(database),
+        "agentrun-dev",
+    )
+    await let_go(run_id, RELEASE.runs)
+    await check(replicas, run_id, await asyncio.gather(*readers), talk.texts, *AWAY)
     assert await _restarts(replicas) == restarts
 
 
-async def _restarts(replicas: Replicas) -> dict[str, int]:
+async def _restarts(replicas: Installation) -> dict[str, int]:
     """Count the restarts of each front door; those that an earlier rollout ends are none."""
-    return {
-        pod["metadata"]["uid"]: pod["status"]["containerStatuses"][0]["restartCount"]
-        for pod in await replicas.all_ready()
-    }
+    return {pod["metadata"]["uid"]: restarts_of(pod) for pod in await all_serving(replicas)}
 
 
-async def test_no_credential_is_in_a_manifest_or_a_log(replicas: Replicas) -> None:
+async def test_no_credential_is_in_a_manifest_or_a_log(replicas: Installation) -> None:
     selected = ("-l", "app.kubernetes.io/component=mcp", "--tail=-1", "--prefix")
     logs = await kubectl("logs", "-n", RELEASE.system, *selected)
     assert "serving namespaces" in logs
     secrets = (store_fixtures.PASSWORD, store_fixtures.S3_CREDENTIALS["AWS_SECRET_ACCESS_KEY"])
-    for text in (logs, await pod_manifests()):
+    for text in (logs, await manifests()):
         for secret in secrets:
             assert secret not in text

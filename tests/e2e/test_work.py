@@ -1,17 +1,20 @@
 """The main job: real agents edit a repository, and everybody sees the same."""
 
 import asyncio
+import json
 import subprocess
 from pathlib import Path
-from typing import Any
+from uuid import uuid4
 
 import pytest
+import pytest_asyncio
 
+from dev import product
 from tests.e2e.agents import script, trivial
 from tests.e2e.checks import check_journal
-from tests.e2e.cluster import RUNS, get, kubectl
-from tests.e2e.failing import check_failure
-from tests.e2e.platform import Platform
+from tests.e2e.cluster import RUNS, apply, get, kubectl
+from tests.e2e.failing import check_failure, promised
+from tests.e2e.installation import REPOSITORY, Installation, a_run
 
 pytestmark = pytest.mark.e2e
 
@@ -24,14 +27,14 @@ EDIT = script(
 
 @pytest.mark.parametrize("backend", ["codex", "claude_code"])
 async def test_an_agent_edits_a_cloned_repository(
-    platform: Platform, tmp_path: Path, backend: str
+    platform: Installation, git_url: str, tmp_path: Path, backend: str
 ) -> None:
     spawned = await platform.door.call(
         "spawn_run",
         backend=backend,
         role="worker",
         prompt=EDIT,
-        workspace={"git": {"url": platform.repository, "ref": "main"}},
+        workspace={"git": {"url": REPOSITORY, "ref": "main"}},
         metadata={"ticket": 7},
     )
     assert spawned["status"] == "queued"
@@ -53,16 +56,13 @@ async def test_an_agent_edits_a_cloned_repository(
     assert run["usage"]["output_tokens"] > 0
 
     assert run["branch"] == f"agentrun/{run_id}"
-    log = await asyncio.to_thread(
-        _clone_and_show, platform.repository_from_here, run["branch"], tmp_path / "clone"
-    )
+    url = f"{git_url}/demo.git"
+    log = await asyncio.to_thread(_clone_and_show, url, run["branch"], tmp_path / "clone")
     assert run["commit"] in log
     assert "+hello" in log
     assert "+more" in log
 
-    seen = await get("run", run_id)
-    assert seen is not None
-    status = seen["status"]
+    status = await platform.status(run_id)
     assert status["phase"] == "Completed"
     assert status["result"]["commit"] == run["commit"]
     assert (status["result"]["filesChanged"], status["result"]["insertions"]) == (2, 2)
@@ -91,20 +91,15 @@ def _clone_and_show(url: str, branch: str, folder: Path) -> str:
 
 
 @pytest.mark.parametrize("backend", ["codex", "claude_code"])
-async def test_structured_output_satisfies_its_schema(platform: Platform, backend: str) -> None:
+async def test_structured_output_satisfies_its_schema(platform: Installation, backend: str) -> None:
     schema = {
         "type": "object",
         "properties": {"answer": {"type": "string"}},
         "required": ["answer"],
     }
-    spawned = await platform.door.call(
-        "spawn_run",
-        backend=backend,
-        role="planner",
-        prompt=script({"structured": {"answer": "forty-two"}}),
-        output_schema=schema,
-    )
-    run, events = await platform.door.finish(spawned["run_id"])
+    prompt = script({"structured": {"answer": "forty-two"}})
+    run_id = await platform.spawn(backend, prompt, role="planner", output_schema=schema)
+    run, events = await platform.door.finish(run_id)
     assert run["status"] == "completed", run
     assert run["result"]["structured"] == {"answer": "forty-two"}
     completed = next(event for event in events if event["type"] == "run_completed")
@@ -114,87 +109,67 @@ async def test_structured_output_satisfies_its_schema(platform: Platform, backen
     assert used == (["StructuredOutput"] if backend == "claude_code" else [])
 
 
-@pytest.mark.parametrize(
-    ("code", "key"),
-    [
-        pytest.param(
-            401,
-            "provider-refuses-key",
-            id="key-refused",
-            marks=pytest.mark.failure("provider-refuses-key"),
-        ),
-        pytest.param(
-            500, "provider-broken", id="broken", marks=pytest.mark.failure("provider-broken")
-        ),
-        pytest.param(
-            429, "provider-limits", id="limits", marks=pytest.mark.failure("provider-limits")
-        ),
-    ],
-)
+CODES: dict[str, int] = {
+    "provider-refuses-key": 401,
+    "provider-broken": 500,
+    "provider-limits": 429,
+}
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def in_vain(platform: Installation) -> dict[tuple[str, str], str]:
+    """A run for each backend and error, all at once: agents ask their provider again for long."""
+    wanted = [(backend, key) for backend in ("codex", "claude_code") for key in CODES]
+    prompts = {
+        key: script({"error": code, "message": f"no luck: {code}"}) for key, code in CODES.items()
+    }
+    runs = await asyncio.gather(*(platform.spawn(backend, prompts[key]) for backend, key in wanted))
+    return dict(zip(wanted, runs, strict=True))
+
+
+@promised(*CODES)
 @pytest.mark.parametrize("backend", ["codex", "claude_code"])
+@pytest.mark.xdist_group("provider-errors")
+@pytest.mark.timeout(240)
 async def test_an_error_of_the_provider_ends_the_run_with_its_message(
-    platform: Platform, backend: str, code: int, key: str
+    platform: Installation, in_vain: dict[tuple[str, str], str], backend: str, key: str
 ) -> None:
-    spawned = await platform.door.call(
-        "spawn_run",
-        backend=backend,
-        role="worker",
-        prompt=script({"error": code, "message": f"no luck: {code}"}),
-    )
-    run = await check_failure(platform.door, spawned["run_id"], key)
-    assert f"no luck: {code}" in run["message"]
-    _, events = await platform.door.finish(spawned["run_id"])
+    run_id = in_vain[backend, key]
+    run = await check_failure(platform, run_id, key)
+    assert f"no luck: {CODES[key]}" in run["message"]
+    _, events = await platform.door.finish(run_id)
     # The event would ask a person, and nobody would read the answer.
     assert "auth_required" not in {event["type"] for event in events}
 
 
-async def test_a_run_made_with_kubectl_is_a_run_like_any_other(platform: Platform) -> None:
-    manifest: dict[str, Any] = {
-        "apiVersion": "agentrun.dev/v1alpha1",
-        "kind": "AgentRun",
-        "metadata": {"name": "by-hand", "namespace": RUNS},
-        "spec": {"backend": "acp", "profile": "trivial", "prompt": trivial(["say", "hello"])},
-    }
-    await platform.apply(manifest)
-    run, events = await platform.door.finish("by-hand")
+async def test_a_run_made_with_kubectl_is_a_run_like_any_other(platform: Installation) -> None:
+    name = f"by-hand-{uuid4().hex[:8]}"
+    manifest = a_run(name, prompt=trivial(["say", "hello"]))
+    await kubectl("apply", "-f", "-", stdin=json.dumps(manifest))
+    run, events = await platform.door.finish(name)
     assert run["status"] == "completed"
     assert run["result"]["summary"] == "hello"
     check_journal(events, "completed")
-    assert await get("agentsession", "by-hand")
+    assert await get("agentsession", name)
 
 
-async def test_a_run_is_found_after_its_object_is_gone(platform: Platform) -> None:
-    manifest: dict[str, Any] = {
-        "apiVersion": "agentrun.dev/v1alpha1",
-        "kind": "AgentRun",
-        "metadata": {"name": "short-lived", "namespace": RUNS},
-        "spec": {
-            "backend": "acp",
-            "profile": "trivial",
-            "prompt": trivial(["say", "remember me"]),
-            "ttlSecondsAfterFinished": 0,
-        },
-    }
-    await platform.apply(manifest)
-    run, events = await platform.door.finish("short-lived")
-    await platform.gone("run", "short-lived")
-    again, same = await platform.door.finish("short-lived")
+async def test_a_run_is_found_after_its_object_is_gone(platform: Installation) -> None:
+    name = f"short-lived-{uuid4().hex[:8]}"
+    await apply(a_run(name, prompt=trivial(["say", "remember me"]), ttlSecondsAfterFinished=0))
+    run, events = await platform.door.finish(name)
+    await platform.gone("run", name)
+    again, same = await platform.door.finish(name)
     assert (again["status"], same) == ("completed", events)
     assert again["result"] == run["result"]
-    listed = await platform.door.call("list_runs", limit=50)
-    assert "short-lived" in [entry["run_id"] for entry in listed["runs"]]
+    assert await platform.find_runs(lambda entry: entry["run_id"] == name)
 
 
-async def test_the_key_of_the_provider_is_in_the_runner_only(platform: Platform) -> None:
-    spawned = await platform.door.call(
-        "spawn_run",
-        backend="codex",
-        role="worker",
-        prompt=script({"shell": "env; cat /var/run/secrets/*/* 2>&1; true"}, {"say": "looked"}),
-    )
-    run, events = await platform.door.finish(spawned["run_id"])
+async def test_the_key_of_the_provider_is_in_the_runner_only(platform: Installation) -> None:
+    look = {"shell": "env; cat /var/run/secrets/*/* 2>&1; true"}
+    run_id = await platform.spawn("codex", script(look, {"say": "looked"}))
+    run, events = await platform.door.finish(run_id)
     assert run["status"] == "completed", run
-    assert platform.model_key not in str(events)
+    assert product.MODEL_KEY not in str(events)
     pod = await get("pod", run["pod"])
     assert pod is not None
     agent = next(c for c in pod["spec"]["containers"] if c["name"] == "agent")

@@ -36,6 +36,13 @@ def a_row(phase: str | None, journal: str | None = None, **more: Any) -> RunRow:
             id="the-next-one-asks",
         ),
         pytest.param(a_row("Running", "completed"), "running", id="a-claim-is-no-end"),
+        pytest.param(a_row("Queued", "completed"), "running", id="a-claim-is-of-one-that-ran"),
+        pytest.param(a_row("InputRequired", "failed"), "running", id="a-claim-asks-nothing"),
+        pytest.param(
+            a_row("InputRequired", "failed", attempts=2, journal_attempt=1),
+            "input_required",
+            id="a-claim-of-the-pod-before",
+        ),
         pytest.param(a_row("Completed", "running"), "completed", id="phase-ends-it"),
         pytest.param(a_row("Cancelled", "completed"), "cancelled", id="phase-beats-the-claim"),
         pytest.param(a_row("Cancelling", "running"), "cancelling", id="cancelling"),

@@ -3,12 +3,12 @@
 import os
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from agentrun.api import pod_layout
 from agentrun.runner.backends import write_home
 from agentrun.runner.layout import Layout
-from agentrun.runner.pipes import announce, make_pipes
+from agentrun.runner.pipes import Pipes, announce, make_pipes
 from agentrun.runner.stop_signals import STOP_SIGNALS
 from agentrun.runner.trust import write_roots
 
@@ -31,7 +31,12 @@ def main(layout: Layout, env: Mapping[str, str]) -> int:
     # Some of what is imported next reads it once and for all.
     write_roots(layout)
 
-    # The agent boots from here on; these imports take most of a second.
+    # The agent boots from here on.
+    return load()(layout, pipes, env)
+
+
+def load() -> Callable[[Layout, Pipes, Mapping[str, str]], int]:
+    """Import what runs an attempt; that takes most of a second."""
     from pydantic import BaseModel
 
     # The ACP library defines hundreds of models, of which the runner uses a dozen: they are built
@@ -40,7 +45,7 @@ def main(layout: Layout, env: Mapping[str, str]) -> int:
 
     from agentrun.runner.run import run_attempt
 
-    return run_attempt(layout, pipes, env)
+    return run_attempt
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, TypeVar
 
 import acp
@@ -35,6 +36,8 @@ HANDSHAKE_SECONDS = 60.0
 """How long the agent may take to answer each step before the prompt."""
 STEER_SECONDS = 30.0
 """How long it may take to answer whether it takes a text into its turn."""
+_LAST_WORDS_SECONDS = 1.0
+"""How long a program that has ended is listened to: what it left behind may speak for ever."""
 _STDERR_LINES = 20
 _STDERR_LINE = 64 * 1024
 _EXIT_DIGITS = 10
@@ -65,12 +68,14 @@ class Agent:
         self._pipes = pipes
         self._clean = around.redactor.text
         self._stdout = LineReader(pipes.stdout)
+        self._stderr = LineReader(pipes.stderr, _STDERR_LINE)
         self._transport = PipeTransport(self._stdout, pipes.stdin, on_update, around)
         self._client = _Client(on_permission)
         # A Protocol of the library's; what is not offered is left out of the class.
         self._connection = acp.connect_to_agent(self._client, self._transport)  # type: ignore[arg-type]
         self._started = asyncio.Event()
         self._last_words: deque[str] = deque(maxlen=_STDERR_LINES)
+        self._is_heard_out = asyncio.Event()
         self._exit_code: int | None = None
         self.session_id = ""
         self.task_id = ""
@@ -84,7 +89,7 @@ class Agent:
         self._can_close = False
 
     async def listen(self) -> None:
-        """Follow the program's life and its error output, for ever."""
+        """Follow the program's life, for ever, and its error output up to its end."""
         await asyncio.gather(self._follow(), self._overhear())
 
     async def handshake(self, seconds: float = HANDSHAKE_SECONDS) -> acp.InitializeResponse:
@@ -240,16 +245,23 @@ class Agent:
             elif line and line.isdigit() and len(line) <= _EXIT_DIGITS:
                 self._exit_code = int(line)
                 self._started.set()
+                # Who hears of its end tells its last words, which may still lie in their pipe.
+                self._stderr.end()
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(_LAST_WORDS_SECONDS):
+                        await self._is_heard_out.wait()
                 self._stdout.end()
 
     async def _overhear(self) -> None:
-        reader = LineReader(self._pipes.stderr, _STDERR_LINE)
         while True:
             try:
-                line = await reader.readline()
+                line = await self._stderr.readline()
             except LineTooLong:
-                line = await reader.skip()
-            if line and line.strip():
+                line = await self._stderr.skip()
+            if line is None:
+                self._is_heard_out.set()
+                return
+            if line.strip():
                 # Cut after the secrets are taken out, or half of one would be left.
                 self._last_words.append(self._clean(line.decode(errors="replace"))[:2000])
 

@@ -1,7 +1,9 @@
 """Helm, as the tests run it: nothing here needs a cluster."""
 
 import json
+import pickle
 import subprocess
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +33,9 @@ def run(program: str, *arguments: str | Path, stdin: str = "") -> subprocess.Com
     )  # fmt: skip
 
 
+@cache
 def template(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    """Render the chart, with more arguments for ``helm template``."""
+    """Render the chart, with more arguments for ``helm template``: the same once is enough."""
     return run(
         "helm", "template", "agentrun", CHART,
         "--namespace", "agentrun-system", "--kube-version", KUBERNETES, *arguments,
@@ -40,10 +43,17 @@ def template(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
 
 
 def render(*arguments: str | Path) -> list[Object]:
-    """Render the chart and return its objects; it must render."""
+    """Render the chart and return its objects, which are the caller's; it must render."""
+    objects: list[Object] = pickle.loads(_rendered(*arguments))
+    return objects
+
+
+@cache
+def _rendered(*arguments: str | Path) -> bytes:
     done = template(*arguments)
     assert done.returncode == 0, done.stderr
-    return [one for one in yaml.safe_load_all(done.stdout) if one]
+    # The one in C is the same, and five times as fast.
+    return pickle.dumps([one for one in yaml.load_all(done.stdout, yaml.CSafeLoader) if one])
 
 
 def find(objects: list[Object], kind: str, name: str, namespace: str | None = None) -> Object:

@@ -3,12 +3,11 @@
 import os
 import sys
 from contextlib import AbstractAsyncContextManager
-from pathlib import Path
 
-from tests.terminals import CTRL_C, CTRL_D, Terminal, terminal
+from tests.terminals import CTRL_C, CTRL_D, SETTINGS, Terminal, at_terminal, terminal
 from tests.unit.cli.fake_door import FakeDoor, Json, ending
+from tests.unit.cli.programs import PROGRAM, ROOT, SERVER
 
-ROOT = Path(__file__).parents[3]
 OPTIONS = [{"id": "yes", "name": "Yes, you may"}, {"id": "no", "name": "No"}]
 WORKS: Json = {
     "events": [("command_started", {"command": "make test"})], "view": {"status": "running"},
@@ -21,14 +20,22 @@ ASKS = ending(
 )
 
 
-def person(door: FakeDoor, *arguments: str) -> AbstractAsyncContextManager[Terminal]:
-    return terminal(
-        [sys.executable, "-m", "agentrun.cli", *arguments],
-        {
-            "PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT / "operator"), "HOME": "/nowhere",
-            "AGENTRUN_URL": door.url, "AGENTRUN_TOKEN": "token",
-        },
-    )  # fmt: skip
+def person(
+    door: FakeDoor, *arguments: str, is_new: bool = False
+) -> AbstractAsyncContextManager[Terminal]:
+    """Call the command line; if ``is_new``, as a process that was not forked."""
+    environment = {
+        "PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT / "operator"), "HOME": "/nowhere",
+        "AGENTRUN_URL": door.url, "AGENTRUN_TOKEN": "token",
+    }  # fmt: skip
+    if is_new:
+        return terminal([sys.executable, *PROGRAM, *arguments], environment)
+    env = {**SETTINGS, **environment}
+    return at_terminal(
+        lambda theirs: SERVER.fork(
+            *PROGRAM, *arguments, env=env, stdin=theirs, stdout=theirs, stderr=theirs
+        )
+    )
 
 
 async def test_a_working_run_has_a_line_with_its_time_and_what_it_is_at(door: FakeDoor) -> None:
@@ -82,7 +89,7 @@ async def test_a_question_may_be_left_waiting(door: FakeDoor) -> None:
 
 async def test_ctrl_c_asks_and_a_second_one_leaves_the_run_alone(door: FakeDoor) -> None:
     door.upcoming(WORKS)
-    async with person(door, "run", "Go") as screen:
+    async with person(door, "run", "Go", is_new=True) as screen:
         await screen.until("$ make test")
         screen.type(CTRL_C)
         await screen.until("d = leave it running, c = cancel it, Enter = keep watching:")

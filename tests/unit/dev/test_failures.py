@@ -16,6 +16,7 @@ from dev.failures.row import Failure
 
 TESTS = paths.CHECKOUT / "tests"
 VALUES = paths.CHECKOUT / "charts" / "agentrun" / "values.yaml"
+CHART_VALUES = yaml.safe_load(VALUES.read_text(encoding="utf-8"))
 
 MARKS = ("pytest.mark.failure", "promised")
 
@@ -81,9 +82,8 @@ def test_the_message_that_is_shown_is_the_one_that_is_tested(row: Failure) -> No
 
 @every_row
 def test_every_setting_that_is_named_exists(row: Failure) -> None:
-    values = yaml.safe_load(VALUES.read_text(encoding="utf-8"))
     for section, name in re.findall(r"`(operator|mcpServer)\.(\w+)`", row.bound + row.remedy):
-        assert name in values[section], row
+        assert name in CHART_VALUES[section], row
 
 
 def test_the_page_is_the_generated_one() -> None:

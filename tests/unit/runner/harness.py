@@ -7,10 +7,9 @@ import asyncio
 import json
 import os
 import signal
-import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,13 +28,15 @@ from agentrun.api.v1alpha1 import (
     Question,
     Snapshot,
 )
+from tests.forked import ForkServer, Process, ended
 
 RUN = "run-harness"
 AGENT = [sys.executable, str(Path(__file__).parents[3] / "dev/agent/acp_agent.py")]
 REPOSITORY = Path(__file__).parents[3]
 _INIT = '#!/bin/sh\nwhile [ "$1" != -- ]; do shift; done; shift; exec "$@"\n'
 _START = """
-import os, sys
+import json, os, sys
+from importlib import import_module
 from pathlib import Path
 from agentrun.runner.__main__ import main
 from agentrun.runner.layout import Layout
@@ -43,8 +44,28 @@ root = Path(sys.argv[1])
 layout = Layout(
     root=root, init_program=root / "tini", proxy_port=int(sys.argv[2]), tools_port=0
 )
+for name, seconds in json.loads(sys.argv[3]).items():
+    module, _, constant = name.rpartition(".")
+    getattr(import_module(module), constant)
+    setattr(import_module(module), constant, seconds)
 sys.exit(main(layout, os.environ))
 """
+_LOAD = """
+from agentrun.runner.__main__ import load
+load()
+import agentrun.runner.conversation, agentrun.runner.mcp, agentrun.runner.own_tools
+import agentrun.runner.peer.commands, agentrun.runner.peer.desk
+"""
+_LOAD_REMOTE = """
+from agentrun.runner.__main__ import load
+load()
+import agentrun.runner.a2a.conversation, agentrun.runner.a2a.credentials
+"""
+_SERVERS = {
+    is_remote: ForkServer(code, REPOSITORY / "operator")
+    for is_remote, code in ((False, _LOAD), (True, _LOAD_REMOTE))
+}
+"""What runners are forked from; each has loaded what its runners load as they begin."""
 
 
 @dataclass
@@ -249,7 +270,7 @@ class Pod:
 
     root: Path
     gateway: FakeGateway
-    runner: asyncio.subprocess.Process
+    runner: Process
     container: asyncio.subprocess.Process
 
     async def ended(self, seconds: float = 30) -> str:
@@ -320,8 +341,16 @@ async def pod(
     port: int = 0,
     grace: int = 60,
     idle: float = 60,
+    is_new: bool = False,
+    bounds: Mapping[str, float] | None = None,
 ) -> AsyncIterator[Pod]:
-    """Start both containers of a pod."""
+    """
+    Start both containers of a pod.
+
+    The runner is forked from one that has loaded everything. If ``is_new``, it is a new process:
+    for tests of how it loads, and of the memory that it takes. ``bounds`` are other values for
+    what it waits for at most, by the names of these constants.
+    """
     if not (root / "tini").exists():
         prepare(root)
     async with serve(gateway.app()) as url:
@@ -340,13 +369,27 @@ async def pod(
             "HOME": str(root / pod_layout.HOME.lstrip("/")),
         }  # fmt: skip
         agent = container_command(root / "agentrun/pipes", *(command or AGENT))
-        begin = (sys.executable, "-c", _START, str(root), str(port))
-        with (root / "runner.log").open("wb") as log:
-            async with (
-                running(*begin, env=env, stdout=log, stderr=subprocess.STDOUT) as runner,
-                running(*agent, env=home) as container,
-            ):
-                yield Pod(root, gateway, runner, container)
+        begin = ("-c", _START, str(root), str(port), json.dumps(bounds or {}))
+        async with (
+            _runner(root / "runner.log", *begin, env=env, is_new=is_new) as runner,
+            running(*agent, env=home) as container,
+        ):
+            yield Pod(root, gateway, runner, container)
+
+
+@asynccontextmanager
+async def _runner(
+    output: Path, *command: str, env: dict[str, str], is_new: bool
+) -> AsyncIterator[Process]:
+    server = _SERVERS[env[pod_layout.ENV_BACKEND] == "remote_a2a"]
+    with output.open("wb") as log:
+        if is_new:
+            new = running(sys.executable, *command, env=env, stdout=log, stderr=log)
+            async with new as process:
+                yield process
+        else:
+            async with ended(server.fork(*command, env=env, stdout=log, stderr=log)) as forked:
+                yield forked
 
 
 def container_command(pipes: Path, *agent: str) -> list[str]:
@@ -355,18 +398,11 @@ def container_command(pipes: Path, *agent: str) -> list[str]:
     return ["/bin/sh", "-c", script, "agent", *agent]
 
 
-@asynccontextmanager
-async def running(*command: str, **options: Any) -> AsyncIterator[asyncio.subprocess.Process]:
+def running(
+    *command: str, **options: Any
+) -> AbstractAsyncContextManager[asyncio.subprocess.Process]:
     """Run a command in a session of its own; in the end neither it nor its children are left."""
-    process = await asyncio.create_subprocess_exec(*command, start_new_session=True, **options)
-    try:
-        yield process
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
+    return ended(asyncio.create_subprocess_exec(*command, start_new_session=True, **options))
 
 
 def an_answer(text: str) -> AgentMessage:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from agentrun.runner import agent as agent_module
 from agentrun.runner.acp.transport import Surroundings
 from agentrun.runner.agent import Agent
 from agentrun.runner.layout import Layout
@@ -263,6 +264,36 @@ async def test_last_words_hold_no_half_of_a_secret(pipes: Pipes, tmp_path: Path)
             await agent.handshake()
     assert "s3c" not in raised.value.message
     assert "ret-value" not in raised.value.message
+
+
+@pytest.mark.parametrize("turns", range(10))
+async def test_what_it_said_at_last_is_heard_before_its_end(
+    pipes: Pipes, tmp_path: Path, turns: int
+) -> None:
+    async with listening(pipes, tmp_path) as (agent, _):
+        asked = asyncio.create_task(agent.handshake())
+        for _turn in range(20):
+            await asyncio.sleep(0)
+        os.write(pipes.exit, b"started\n")
+        # It ends while the runner is about to hear that it has begun.
+        for _turn in range(turns):
+            await asyncio.sleep(0)
+        os.write(pipes.stderr, b"Exec format error\n")
+        os.write(pipes.exit, b"126\n")
+        with pytest.raises(Failure, match="another kind of machine"):
+            await asked
+
+
+async def test_who_speaks_on_does_not_hide_that_it_ended(
+    pipes: Pipes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(agent_module, "_LAST_WORDS_SECONDS", 0.1)
+    async with listening(pipes, tmp_path) as (agent, _):
+        speaking = asyncio.create_task(put(pipes.stderr, b"and on\n" * 10_000_000))
+        os.write(pipes.exit, b"1\n")
+        with pytest.raises(Failure, match="exit code 1"):
+            await asyncio.wait_for(agent.handshake(), 30)
+        speaking.cancel()
 
 
 @pytest.mark.parametrize(

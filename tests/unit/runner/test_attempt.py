@@ -25,6 +25,8 @@ from tests.unit.runner.harness import (
     write,
 )
 
+QUICK = {"agentrun.runner.run._CANCEL_SECONDS": 0.5}
+"""For agents that do not end their turn, however long they are given."""
 STRUCTURED = """
 import json, sys
 answers = iter(['no number', '{"n": 7}'])
@@ -43,7 +45,7 @@ for line in sys.stdin:
 
 async def test_run_ships_what_the_agent_says_and_reports_its_outcome(tmp_path: Path) -> None:
     gateway = a_gateway(["run", "echo hello"], ["say", "done"])
-    async with pod(tmp_path, gateway) as it:
+    async with pod(tmp_path, gateway, is_new=True) as it:
         log = await it.ended()
     assert gateway.types == [
         "run_started", "status_changed", "command_started", "command_finished",
@@ -175,7 +177,7 @@ async def test_child_that_holds_the_output_does_not_hold_the_run(tmp_path: Path)
 
 async def test_told_to_stop_it_interrupts_and_ships_the_tail(tmp_path: Path) -> None:
     gateway = a_gateway(["say", "begin"], ["run", "echo partial; sleep 60"])
-    async with pod(tmp_path, gateway) as it:
+    async with pod(tmp_path, gateway, bounds=QUICK) as it:
         await gateway.until(lambda: "command_started" in gateway.types)
         it.terminate()
         await it.ended()
@@ -187,7 +189,7 @@ async def test_told_to_stop_it_interrupts_and_ships_the_tail(tmp_path: Path) -> 
 
 async def test_told_to_stop_while_it_loads_it_ends_the_pod(tmp_path: Path) -> None:
     gateway, calls = a_gateway(["hang"]), tmp_path / "agentrun/pipes/calls"
-    async with pod(tmp_path, gateway) as it:
+    async with pod(tmp_path, gateway, is_new=True) as it:
         async with asyncio.timeout(30):
             while not calls.exists():  # noqa: ASYNC110 - sets no event
                 await asyncio.sleep(0.001)  # Looks again, within the bound.
@@ -230,7 +232,7 @@ async def test_agents_container_ends_though_its_runner_went_before_it_began(tmp_
 
 async def test_told_to_stop_with_the_gateway_away_it_ends_in_time(tmp_path: Path) -> None:
     gateway = a_gateway(["say", "begin"], ["hang"])
-    async with pod(tmp_path, gateway, grace=5) as it:
+    async with pod(tmp_path, gateway, grace=3) as it:
         await gateway.until(lambda: "agent_message" in gateway.types)
         gateway.away = True
         it.terminate()
@@ -260,10 +262,11 @@ async def test_permission_is_granted_and_told(tmp_path: Path) -> None:
 
 
 async def test_runner_stays_small_while_the_agent_talks(tmp_path: Path) -> None:
-    gateway = a_gateway(["talk", 20_000, 0], ["say", "done"], ["sleep", 1], ["say", "bye"])
-    async with pod(tmp_path, gateway) as it:
+    gateway = a_gateway(["talk", 20_000, 0], ["say", "done"], ["sleep", 60])
+    async with pod(tmp_path, gateway, is_new=True) as it:
         await gateway.until(lambda: len(gateway.events) > 20_000)
         resident = it.resident_kilobytes()
+        gateway.sealed = True
         await it.ended()
     assert resident < 64 * 1024
 
@@ -315,7 +318,7 @@ async def test_told_to_stop_the_change_so_far_is_kept(tmp_path: Path) -> None:
         ["run", "echo half > half.txt"], ["run", "sleep 60"],
         workspace={"git": {"url": f"file://{origin}"}},
     )  # fmt: skip
-    async with pod(tmp_path, gateway) as it:
+    async with pod(tmp_path, gateway, bounds=QUICK) as it:
         await gateway.until(lambda: gateway.types.count("command_started") == 2)
         it.terminate()
         await it.ended()

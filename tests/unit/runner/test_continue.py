@@ -9,7 +9,7 @@ import pytest
 from agentrun.api import pod_layout
 from agentrun.api.messages import AgentMessage
 from agentrun.api.v1alpha1 import AgentState, OutcomeState
-from tests.unit.runner.harness import FakeGateway, a_gateway, an_answer, pod
+from tests.unit.runner.harness import AGENT, FakeGateway, a_gateway, an_answer, pod
 from tests.unit.runner.test_attempt import STRUCTURED, a_repository, git
 
 ASK = {"permission_mode": "Ask"}
@@ -123,7 +123,7 @@ async def test_idle_run_ends_its_pod_and_another_goes_on_with_the_answer(tmp_pat
         workspace={"git": {"url": f"file://{origin}"}}, profile_spec=ASK,
     )  # fmt: skip
     first = tmp_path / "first"
-    async with pod(first, gateway, idle=1) as it:
+    async with pod(first, gateway, idle=0.2) as it:
         await it.ended()
     assert gateway.outcome is not None
     assert (gateway.outcome.state, gateway.outcome.waiting) == (OutcomeState.INTERRUPTED, True)
@@ -165,7 +165,7 @@ async def test_another_run_resumes_conversation_and_repository(tmp_path: Path) -
     session = {"mode": "resume", "name": "harness"}
     again = gateway.next_attempt(prompt=prompt, session=session)
     second = tmp_path / "second"
-    async with pod(second, again) as it:
+    async with pod(second, again, is_new=True) as it:
         await it.ended()
     assert again.outcome is not None
     assert again.outcome.state is OutcomeState.COMPLETED, again.outcome
@@ -245,7 +245,7 @@ async def test_agent_that_cannot_load_is_named(tmp_path: Path) -> None:
     command = [
         "env",
         "ACP_AGENT_MEMORY=",
-        *__import__("tests.unit.runner.harness").unit.runner.harness.AGENT,
+        *AGENT,
     ]
     async with pod(second, again, command) as it:
         await it.ended()
@@ -309,7 +309,7 @@ async def test_wait_that_no_answer_ends_goes_on_and_what_it_passed_over_is_dealt
     tmp_path: Path,
 ) -> None:
     gateway = a_gateway(["ask", "the rest"], ["say", "done"], profile_spec=ASK)
-    async with pod(tmp_path / "first", gateway, idle=1) as it:
+    async with pod(tmp_path / "first", gateway, idle=0.2) as it:
         await it.ended()
     await gateway.give(an_answer("yes"), "permission-9-9")
     second = gateway.next_attempt()

@@ -335,7 +335,7 @@ async def test_an_agent_that_asks_itself_is_given_nothing(tmp_path: Path) -> Non
 
 
 async def test_what_was_delivered_is_said_after_the_snapshot_is_kept(tmp_path: Path) -> None:
-    async with receiving(tmp_path, "BetweenTurns", ["sleep", 1]) as (post, it):
+    async with receiving(tmp_path, "BetweenTurns", ["run", "true"]) as (post, it):
         await post.write(mail(1, json.dumps([["say", "heard it"]])))
         await it.ended()
     kept = post.asked.index("PUT /v1/blobs/snapshots/1/manifest.json")
@@ -355,7 +355,7 @@ async def test_a_runner_that_dies_in_a_turn_leaves_its_message_to_the_next(tmp_p
 
 
 async def test_an_attempt_that_goes_on_is_not_given_again_what_it_knows(tmp_path: Path) -> None:
-    async with receiving(tmp_path / "1", "BetweenTurns", ["sleep", 1]) as (post, it):
+    async with receiving(tmp_path / "1", "BetweenTurns", ["run", "true"]) as (post, it):
         await post.write(mail(1, json.dumps([["say", "heard it"]])))
         await it.ended()
     # The acknowledgement got lost; the snapshot is what counts.

@@ -37,6 +37,9 @@ KINDS = [
 ]
 
 
+WAITS = {"agentrun.runner.run._CANCEL_SECONDS": 2.0}
+"""For what does not end, however long it is given."""
+DEAF = WAITS | {"agentrun.runner.a2a.cancelling._CANCEL_SECONDS": 0.2}
 BEARER = {"authorization": "Bearer s3cr3t-token"}
 
 
@@ -161,9 +164,10 @@ async def test_stop_reaches_the_remote_task_or_says_that_it_did_not(
     tmp_path: Path, step: str, words: str
 ) -> None:
     first = [step, "hello"] if step == "say" else [step]
+    bounds = DEAF if step == "deaf" else None
     async with remote() as agent:
         gateway = asks(agent.url, first, ["sleep", 60])
-        async with pod(tmp_path, gateway, ["true"], grace=20) as it:
+        async with pod(tmp_path, gateway, ["true"], grace=20, bounds=bounds) as it:
             await gateway.until(lambda: "status_changed" in gateway.types)
             it.terminate()
             await it.ended()
@@ -258,7 +262,7 @@ async def test_stop_while_it_waits_leaves_the_task_if_the_run_is_still_wanted(
 ) -> None:
     async with remote() as agent:
         gateway = asks(agent.url, ["ask", "which?"])
-        async with pod(tmp_path, gateway, ["true"], grace=20) as it:
+        async with pod(tmp_path, gateway, ["true"], grace=20, bounds=WAITS) as it:
             await gateway.until(lambda: gateway.question)
             it.terminate()
             await it.ended()
@@ -341,10 +345,11 @@ async def test_agent_that_cannot_be_reached_is_named(tmp_path: Path) -> None:
 
 async def test_large_artifact_becomes_a_blob_and_memory_stays_small(tmp_path: Path) -> None:
     async with remote() as agent:
-        gateway = asks(agent.url, ["artifact", "big", "x" * 60_000, 4], ["sleep", 2])
-        async with a_pod(tmp_path, gateway) as it:
+        gateway = asks(agent.url, ["artifact", "big", "x" * 60_000, 4], ["ask", "go on?"])
+        async with pod(tmp_path, gateway, ["true"], is_new=True) as it:
             await gateway.until(lambda: "artifact_added" in gateway.types)
             resident = it.resident_kilobytes()
+            await gateway.give(an_answer("yes"))
             await it.ended()
     assert gateway.data("artifact_added")[0]["artifact_refs"]
     # httpx loads rich where it finds it; here the command line needs it, the image has none. The

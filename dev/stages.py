@@ -1,0 +1,130 @@
+"""
+The stages of ``make test``, which run side by side: one is run, or all are summed up.
+
+Each leaves its output in NAME.log below AGENTRUN_RESULTS, and says in one line how it ended; what
+a stage that failed has printed is shown whole. A summary is all that is left to read at the end.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from xml.etree import ElementTree
+
+from dev.shell import say
+
+SLOWEST = 10
+_BAD = ("failure", "error")
+
+
+@dataclass
+class Stage:
+    """How a stage ended."""
+
+    name: str
+    seconds: float
+    code: int
+    passed: int = 0
+    failed: list[str] = field(default_factory=list)
+    """The tests that failed."""
+    skipped: int = 0
+    slowest: list[tuple[float, str]] = field(default_factory=list)
+
+    @property
+    def counted(self) -> str:
+        """What its tests came to, in words."""
+        if not (self.passed or self.failed):
+            return ""
+        return f"{self.passed} passed, {len(self.failed)} failed" + (
+            f", {self.skipped} skipped" if self.skipped else ""
+        )
+
+
+def main() -> int:
+    """Run a stage, or sum up."""
+    parser = argparse.ArgumentParser(prog="python -m dev.stages", description=__doc__)
+    commands = parser.add_subparsers(required=True, dest="action")
+    running = commands.add_parser("run", help="run a stage's command")
+    running.add_argument("name")
+    running.add_argument("command", nargs=argparse.REMAINDER)
+    summing = commands.add_parser("sum-up", help="print what stages came to")
+    summing.add_argument("names", nargs="+")
+    arguments = parser.parse_args()
+    folder = Path(os.environ["AGENTRUN_RESULTS"])
+    if arguments.action == "run":
+        return run(folder, arguments.name, arguments.command)
+    return sum_up(folder, arguments.names)
+
+
+def run(folder: Path, name: str, command: list[str]) -> int:
+    """Run a stage's command; show its output if it fails."""
+    log, report = folder / f"{name}.log", folder / f"{name}.xml"
+    flags = f"{os.environ.get('PYTEST_ADDOPTS', '')} --junitxml={report} -o junit_family=xunit1"
+    env = {**os.environ, "PYTEST_ADDOPTS": flags.strip(), "PYTHONUNBUFFERED": "1"}
+    begin = time.monotonic()
+    with log.open("wb") as output:
+        code = subprocess.run(
+            command, env=env, stdin=subprocess.DEVNULL, stdout=output, stderr=output, check=False
+        ).returncode
+    stage = Stage(name, round(time.monotonic() - begin, 1), code)
+    if report.exists():
+        _read(report, stage)
+    (folder / f"{name}.json").write_text(json.dumps(asdict(stage)), encoding="utf-8")
+    if code:
+        say(f"== {name}: FAILED after {stage.seconds:.0f} s; it printed:")
+        say(log.read_text(encoding="utf-8", errors="replace"))
+    say(f"== {name}: {'FAILED' if code else 'ok'} after {stage.seconds:.0f} s. {stage.counted}")
+    return code
+
+
+def sum_up(folder: Path, names: list[str]) -> int:
+    """Print what all stages came to; the last line counts their tests."""
+    stages = {name: _load(folder / f"{name}.json") for name in names}
+    say(f"\n{'stage':14} {'seconds':>8}  tests")
+    for name, stage in stages.items():
+        how = "" if stage and not stage.code else " FAILED" if stage else " NOT RUN"
+        say(
+            f"{name:14} {stage.seconds if stage else 0:8.0f}  {stage.counted if stage else ''}{how}"
+        )
+    done = [stage for stage in stages.values() if stage]
+    say("\nthe slowest tests")
+    for seconds, test in sorted((s for stage in done for s in stage.slowest), reverse=True)[
+        :SLOWEST
+    ]:
+        say(f"{seconds:8.1f} s  {test}")
+    failed = [test for stage in done for test in stage.failed]
+    # A stage that failed without a test of its own, or could not run, is one failure.
+    failed += [f"stage {n}" for n, s in stages.items() if not s or (s.code and not s.failed)]
+    if failed:
+        say(f"\nwhat failed; their output is above and in {folder}")
+        for test in failed:
+            say(f"  {test}")
+    say(f"\n{sum(stage.passed for stage in done)} passed, {len(failed)} failed")
+    return 1 if failed else 0
+
+
+def _load(file: Path) -> Stage | None:
+    return Stage(**json.loads(file.read_text(encoding="utf-8"))) if file.exists() else None
+
+
+def _read(report: Path, stage: Stage) -> None:
+    """Take the tests of a JUnit report."""
+    times: list[tuple[float, str]] = []
+    for case in ElementTree.parse(report).getroot().iter("testcase"):
+        name = f"{case.get('file', case.get('classname', ''))}::{case.get('name')}"
+        times.append((float(case.get("time", 0)), name))
+        if any(case.find(kind) is not None for kind in _BAD):
+            stage.failed.append(name)
+        elif case.find("skipped") is not None:
+            stage.skipped += 1
+        else:
+            stage.passed += 1
+    stage.slowest = sorted(times, reverse=True)[:SLOWEST]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,207 @@
+"""What comes in the instant in which a run ends: a cancellation, and those who continue it."""
+
+import asyncio
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+from kubernetes import client
+
+from dev.front_door import ToolFailed
+from tests.apiserver.played import (
+    Pod,
+    Product,
+    Site,
+    Step,
+    active_in,
+    installed,
+    is_over,
+    phase_of,
+    played,
+)
+from tests.e2e.checks import check_journal
+from tests.e2e.kube import Json
+
+pytestmark = [pytest.mark.apiserver, pytest.mark.timeout(300)]
+
+import os, sys; sys.path.insert(0,'/tmp/races'); import cpu, time
+RACES = int(os.environ.get('N','500'))
+STATS={}
+SIDE_BY_SIDE = 25
+SESSIONS, CONTINUES = 10, 10
+FIRST_AIM = 0.05
+
+CLOSE = [Step.RUNNER] * 3
+"""After that step it is a matter of milliseconds who comes first, so it is taken more often."""
+WAYS = ["asked", "deleted", "free", "free"]
+
+
+@pytest.fixture(scope="module")
+def product(api: client.ApiClient, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
+    core, name = client.CoreV1Api(api), f"races-{uuid4().hex[:8]}"
+    core.create_namespace(client.V1Namespace(metadata=client.V1ObjectMeta(name=name)))
+    try:
+        with installed(name, tmp_path_factory.mktemp("product")) as made:
+            yield made
+    finally:
+        core.delete_namespace(name)
+
+
+@dataclass
+class Race:
+    """When a run is cancelled: at a step of its end, or, without one, when it has ended."""
+
+    name: str
+    step: Step | None
+    way: str
+    """What the run waits for before it takes the step: `free`, it does not wait."""
+    ends_by_halves: bool
+    is_at_the_step: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def before(self, site: Site, pod: Pod, step: Step) -> None:
+        """Have the run come to its end."""
+        pod.ends_by_halves = self.ends_by_halves
+        if step is not self.step:
+            return
+        self.is_at_the_step.set()
+        if self.way == "asked":
+            await site.runs.until(self.name, lambda run: "cancellation" in run["spec"])
+        if self.way == "deleted":
+            await pod.deleted()
+
+    async def run(self, site: Site, pause: float) -> str:
+        """Run the race, and say how the run ended."""
+        await site.start(self.name)
+        if self.step is None:
+            await site.runs.until(self.name, is_over)
+        else:
+            await self.is_at_the_step.wait()
+            if self.way == "free":
+                await asyncio.sleep(pause)  # The race is the point: it is run at many instants.
+        try:
+            told = str((await site.door.cancel(self.name))["status"])
+        except ToolFailed as error:
+            told = str(error).rpartition("already terminal: ")[2].split(".")[0]
+        if told == "cancelled":
+            assert not site.node.alive[self.name], "nothing of a cancelled run is left"
+        await self._check(site, told)
+        return told
+
+    async def _check(self, site: Site, told: str) -> None:
+        seen = await site.runs.until(self.name, is_over)
+        events = await site.journal(self.name)
+        run = await site.door.call("get_run", run_id=self.name)
+        assert told == run["status"] == phase_of(seen).lower(), (self, told, run, seen)
+        check_journal(events, told)
+        assert run["last_seq"] == len(events), "nothing comes after the end"
+        if self.step is None:
+            assert told == "completed", self
+        elif self.way != "free":
+            assert told == "cancelled", self
+        await site.sessions.until(self.name, lambda session: not active_in(session))
+
+
+async def test_cancelling_in_the_instant_of_completion_is_always_consistent(
+    product: Product, tmp_path: Path
+) -> None:
+    chance = random.Random(7)
+    races = {
+        name: Race(
+            name, chance.choice([*Step, *CLOSE, None]), chance.choice(WAYS), chance.random() < 0.3
+        )
+        for name in (f"race-{number:03}" for number in range(RACES))
+    }
+    side_by_side, aim = asyncio.Semaphore(SIDE_BY_SIDE), FIRST_AIM
+
+    async def before(pod: Pod, step: Step) -> None:
+        await races[pod.run].before(site, pod, step)
+
+    async def run(race: Race) -> str:
+        nonlocal aim
+        async with side_by_side:
+            end = await race.run(site, aim * chance.uniform(0, 2))
+        if race.step is Step.RUNNER and race.way == "free":
+            # Nearer to that instant with each, however busy the machine is.
+            aim *= 1.2 if end == "cancelled" else 0.8
+        return end
+
+    async with played(product, f"{product.namespace}-cancel", tmp_path, before) as site:
+        S=cpu.snap(); t0=time.monotonic()
+        ends = await asyncio.gather(*(run(race) for race in races.values()))
+        cpu.diff(S,cpu.snap(),RACES); print("wall", time.monotonic()-t0, Path("/proc/loadavg").read_text(), "aim", aim)
+    import collections
+    for k,v in sorted(collections.Counter((str(r.step), r.way, e) for r,e in zip(races.values(), ends)).items()): print(k,v)
+    assert set(ends) == {"completed", "cancelled"}, "the race was never close"
+
+
+async def continued(site: Site, first: str) -> str:
+    """Continue a run that is about to end, and return the name of the run that goes on."""
+    message = {"role": "user", "parts": [{"type": "text", "text": "Go on."}]}
+    try:
+        answer = await site.door.call("continue_run", run_id=first, input_message=message)
+    except ToolFailed as error:
+        assert "run is not awaiting additional input: " in str(error)
+        await site.runs.until(first, is_over)
+        answer = await site.door.call("continue_run", run_id=first, input_message=message)
+    return str(answer["run_id"])
+
+
+async def test_continues_in_the_instant_of_completion_all_run_one_after_the_other_in_order(
+    product: Product, tmp_path: Path
+) -> None:
+    chance = random.Random(7)
+    ending = {f"first-{number:02}": asyncio.Event() for number in range(SESSIONS)}
+
+    async def before(pod: Pod, step: Step) -> None:
+        if pod.run in ending and step is Step.OUTCOME:
+            ending[pod.run].set()
+
+    async def go_on(first: str) -> str:
+        await ending[first].wait()
+        await asyncio.sleep(chance.uniform(0, 4 * FIRST_AIM))  # Around the end, and after it.
+        return await continued(site, first)
+
+    async def run(first: str) -> None:
+        await site.start(first)
+        names = await asyncio.gather(*(go_on(first) for _ in range(CONTINUES)))
+        assert len(set(names)) == CONTINUES
+        for run in await asyncio.gather(*(site.runs.until(name, is_over) for name in names)):
+            assert phase_of(run) == "Completed", run
+        await site.sessions.until(first, lambda session: not active_in(session))
+        await check_order(site, first, names)
+
+    async with played(product, f"{product.namespace}-continue", tmp_path, before) as site:
+        S=cpu.snap(); t0=time.monotonic()
+        await asyncio.gather(*(run(first) for first in ending))
+        n=SESSIONS*(CONTINUES+1); cpu.diff(S,cpu.snap(),n); print("wall", time.monotonic()-t0, Path("/proc/loadavg").read_text())
+
+
+async def check_order(site: Site, first: str, names: list[str]) -> None:
+    """Check that the runs of a session came one after the other, first come, first served."""
+    pods = site.node.begun[first]
+    assert sorted(pod.run for pod in pods) == sorted([first, *names]), "each began once"
+    for earlier, later in pairwise(pods):
+        assert later.went_on_from == earlier.run, "each goes on from what the last has left"
+    taken = [(version, run) for version, run in site.sessions.history[first] if run]
+    assert [run for _, run in taken] == [pod.run for pod in pods]
+    made = {name: made_of(await site.runs.until(name, is_over)) for name in names}
+    left = set(names)
+    for version, chosen in taken[1:]:
+        left.remove(chosen)
+        # Those to whom the operator had said that they wait.
+        waiting = [name for name in left if queued_at(site, name) < version]
+        assert not [name for name in waiting if made[name] < made[chosen]], "first come"
+
+
+def made_of(run: Json) -> tuple[str, str]:
+    """Say when a run was made. Within a second the names decide, which begin with the time."""
+    return run["metadata"]["creationTimestamp"], run["metadata"]["name"]
+
+
+def queued_at(site: Site, name: str) -> int:
+    """Return the version with which the operator first said where a run is."""
+    return next(version for version, phase in site.runs.history[name] if phase)

@@ -1,0 +1,381 @@
+"""
+The API server, as the tests use it: over one connection pool, with one set of watches.
+
+Whoever waits for an object waits for the watch of its kind, and costs nothing meanwhile: a kubectl
+that is started again and again takes 45 ms of CPU each time, of which a machine with two cores
+has none to spare. kubectl is for the tests that are about kubectl.
+"""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlencode
+
+import aiohttp
+from kubernetes.aio import client, config
+
+Json = dict[str, Any]
+Key = tuple[str, str]
+"""Namespace and name; the namespace is empty for what has none."""
+
+_TIMEOUT = 30
+_RETRY_SECONDS = 0.2
+_AWAY_SECONDS = 60.0
+"""How long a read bears an API server that is away: a busy machine keeps it from answering."""
+_APPLIED = ("name", "namespace", "labels", "annotations", "ownerReferences", "finalizers")
+"""What of an object's metadata is whoever applies it to say."""
+_DISCOVERY = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
+
+
+class ApiError(Exception):
+    """The API server refused a request."""
+
+    def __init__(self, code: int, message: str) -> None:
+        super().__init__(f"{code}: {message}")
+        self.code = code
+
+
+@dataclass(frozen=True)
+class Resource:
+    """Where objects of one kind are."""
+
+    prefix: str
+    plural: str
+    is_namespaced: bool
+
+    def path(self, namespace: str = "", name: str = "", subresource: str = "") -> str:
+        """Return the path of an object, of the objects in a namespace, or of all there are."""
+        within = ("namespaces", namespace) if self.is_namespaced and namespace else ()
+        return "/".join(
+            part for part in (self.prefix, *within, self.plural, name, subresource) if part
+        )
+
+
+def version_of(obj: Json) -> int:
+    """Return an object's resource version, as a number that grows."""
+    return int(obj["metadata"]["resourceVersion"])
+
+
+@dataclass
+class _Subscriber:
+    """Somebody who waits for one object."""
+
+    key: Key
+    news: "asyncio.Queue[tuple[int, Json | None]]" = field(default_factory=asyncio.Queue)
+    """Its versions, each with its number; None when it is gone."""
+
+
+class _Watch:
+    """All objects of one kind, as they change."""
+
+    def __init__(self, kube: "Kube", resource: Resource) -> None:
+        self._kube = kube
+        self._resource = resource
+        self._known: dict[Key, Json] = {}
+        self._subscribers: list[_Subscriber] = []
+        self._listed = asyncio.Event()
+        self._task = asyncio.create_task(self._run())
+
+    async def close(self) -> None:
+        """End the watch."""
+        self._task.cancel()
+        with suppress(asyncio.CancelledError):
+            await self._task
+
+    @asynccontextmanager
+    async def subscribed(self, key: Key) -> AsyncIterator[_Subscriber]:
+        """Give what tells of every change of an object from now on."""
+        while not self._listed.is_set():
+            done, _ = await asyncio.wait(
+                {asyncio.ensure_future(self._listed.wait()), self._task},
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+            if self._task in done:
+                self._task.result()
+        subscriber = _Subscriber(key)
+        self._subscribers.append(subscriber)
+        try:
+            yield subscriber
+        finally:
+            self._subscribers.remove(subscriber)
+
+    async def _run(self) -> None:
+        while True:
+            try:
+                version = await self._list()
+                self._listed.set()
+                await self._follow(version)
+            except (aiohttp.ClientError, TimeoutError, ApiError):
+                # The API server is away, or has forgotten the version: it is listed again.
+                await asyncio.sleep(_RETRY_SECONDS)
+
+    async def _list(self) -> int:
+        listed = await self._kube.request("GET", self._resource.path())
+        version = version_of(listed)
+        found = {_key(item): item for item in listed["items"]}
+        for key in self._known.keys() - found.keys():
+            self._tell(key, version, None)
+        self._known = found
+        for key, item in found.items():
+            self._tell(key, version_of(item), item)
+        return version
+
+    async def _follow(self, version: int) -> None:
+        query = {"watch": "true", "resourceVersion": str(version), "timeoutSeconds": "240"}
+        async for event in self._kube.stream(self._resource.path(), query):
+            item = event["object"]
+            if event["type"] == "ERROR":
+                raise ApiError(int(item.get("code", 0)), str(item.get("message")))
+            is_gone = event["type"] == "DELETED"
+            self._known[_key(item)] = item
+            if is_gone:
+                del self._known[_key(item)]
+            self._tell(_key(item), version_of(item), None if is_gone else item)
+
+    def _tell(self, key: Key, version: int, item: Json | None) -> None:
+        for subscriber in self._subscribers:
+            if subscriber.key == key:
+                subscriber.news.put_nowait((version, item))
+
+
+class Kube:
+    """The API server of the tests' cluster, for the event loop that all tests share."""
+
+    def __init__(self, api: client.ApiClient) -> None:
+        self._api = api
+        self._resources: dict[str, Resource] = {}
+        self._watches: dict[Resource, _Watch] = {}
+
+    async def close(self) -> None:
+        """End the watches."""
+        for watch in self._watches.values():
+            await watch.close()
+
+    async def resource(self, kind: str) -> Resource:
+        """Find a kind by any name that kubectl knows it by."""
+        if kind.lower() not in self._resources:
+            # Anew each time: CustomResourceDefinitions come while tests run.
+            self._resources = dict(await self._discover())
+        return self._resources[kind.lower()]
+
+    async def get(self, kind: str, name: str, namespace: str = "") -> Json | None:
+        """Return an object as it is now, or None if it is not there."""
+        resource = await self.resource(kind)
+        try:
+            return await self._read(resource.path(namespace, name))
+        except ApiError as error:
+            if error.code == 404:
+                return None
+            raise
+
+    async def items(
+        self, kind: str, namespace: str = "", labels: str = "", fields: str = ""
+    ) -> list[Json]:
+        """Return the objects that are selected, as they are now."""
+        resource = await self.resource(kind)
+        return (await self._listed(resource, namespace, labels, fields))[0]
+
+    async def create(self, body: Json, path: str = "", dry_run: bool = False) -> Json:
+        """Create an object, at ``path`` where that is not its kind's own."""
+        if path:
+            where = path
+        else:
+            resource = await self.resource(_kind_of(body))
+            where = resource.path(body["metadata"].get("namespace", ""))
+        return await self.request("POST", where, {"dryRun": "All"} if dry_run else {}, body)
+
+    async def apply(self, *objects: Json) -> None:
+        """Create or change objects, by server-side apply."""
+        await asyncio.gather(*(self._apply(one) for one in objects))
+
+    async def merge(
+        self, kind: str, name: str, namespace: str, body: Json, subresource: str = ""
+    ) -> Json:
+        """Merge ``body`` into an object, or into its subresource."""
+        path = (await self.resource(kind)).path(namespace, name, subresource)
+        return await self.request("PATCH", path, {}, body, "application/merge-patch+json")
+
+    async def delete(
+        self, kind: str, name: str, namespace: str = "", grace_seconds: int | None = None
+    ) -> None:
+        """Delete an object and wait for nothing; that it is not there is no error."""
+        path = (await self.resource(kind)).path(namespace, name)
+        query = {"propagationPolicy": "Background"}
+        if grace_seconds is not None:
+            query["gracePeriodSeconds"] = str(grace_seconds)
+        try:
+            await self.request("DELETE", path, query)
+        except ApiError as error:
+            if error.code != 404:
+                raise
+
+    async def until(
+        self,
+        kind: str,
+        name: str,
+        is_so: Callable[[Json | None], bool],
+        namespace: str = "",
+        seconds: float = 120,
+    ) -> Json | None:
+        """
+        Wait until ``is_so`` of an object, or of None while it is not there, and return it.
+
+        What it is now counts, and every version after: none is passed over, and none of before.
+        """
+        resource = await self.resource(kind)
+        watch = self._watches.get(resource) or _Watch(self, resource)
+        self._watches[resource] = watch
+        seen: Json | None = None
+        try:
+            async with asyncio.timeout(seconds), watch.subscribed((namespace, name)) as subscriber:
+                found, version = await self._listed(
+                    resource, namespace, "", f"metadata.name={name}"
+                )
+                seen = found[0] if found else None
+                while not is_so(seen):
+                    newer, item = await subscriber.news.get()
+                    if newer > version:
+                        version, seen = newer, item
+        except TimeoutError:
+            raise AssertionError(
+                f"{kind} {namespace}/{name}: not so after {seconds} s; last seen: {seen}"
+            ) from None
+        return seen
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        query: Json | None = None,
+        body: Json | None = None,
+        content_type: str = "application/json",
+        accept: str = "application/json",
+    ) -> Json:
+        """Send one request and return the answer's JSON."""
+        async with self._sent(method, path, query, body, content_type, accept) as response:
+            answer: Json = json.loads(await response.read())
+            return answer
+
+    async def stream(self, path: str, query: Json) -> AsyncIterator[Json]:
+        """Yield the lines of an answer that goes on."""
+        async with self._sent("GET", path, query) as response:
+            line = b""
+            async for chunk in response.content.iter_any():
+                *lines, line = (line + chunk).split(b"\n")
+                for one in lines:
+                    yield json.loads(one)
+
+    @asynccontextmanager
+    async def _sent(
+        self,
+        method: str,
+        path: str,
+        query: Json | None = None,
+        body: Json | None = None,
+        content_type: str = "application/json",
+        accept: str = "application/json",
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        parts = await self._api.param_serialize(
+            method,
+            path + (f"?{urlencode(query)}" if query else ""),
+            header_params={"Accept": accept, "Content-Type": content_type},
+            body=body,
+            auth_settings=["BearerToken"],
+        )
+        timeout = None if query and query.get("watch") else _TIMEOUT
+        answered = await self._api.call_api(*parts, _request_timeout=timeout)
+        response: aiohttp.ClientResponse = answered.response
+        try:
+            if response.status >= 400:
+                raise ApiError(response.status, _message(await response.read()))
+            yield response
+        finally:
+            response.close() if timeout is None else response.release()
+
+    async def _read(self, path: str, query: Json | None = None) -> Json:
+        """Read; what cannot be answered just now is asked again for a minute."""
+        end = asyncio.get_running_loop().time() + _AWAY_SECONDS
+        while True:
+            try:
+                return await self.request("GET", path, query)
+            except (aiohttp.ClientError, TimeoutError, ApiError) as error:
+                is_refusal = isinstance(error, ApiError) and error.code < 500 and error.code != 429
+                if is_refusal or asyncio.get_running_loop().time() > end:
+                    raise
+            await asyncio.sleep(_RETRY_SECONDS)
+
+    async def _listed(
+        self, resource: Resource, namespace: str, labels: str, fields: str
+    ) -> tuple[list[Json], int]:
+        query = {"labelSelector": labels, "fieldSelector": fields}
+        listed = await self._read(
+            resource.path(namespace), {name: value for name, value in query.items() if value}
+        )
+        return listed["items"], version_of(listed)
+
+    async def _apply(self, obj: Json) -> None:
+        resource = await self.resource(_kind_of(obj))
+        metadata = obj["metadata"]
+        path = resource.path(metadata.get("namespace", ""), metadata["name"])
+        kept = {name: metadata[name] for name in _APPLIED if name in metadata}
+        await self.request(
+            "PATCH",
+            path,
+            {"fieldManager": "agentrun-tests", "force": "true"},
+            {**obj, "metadata": kept},
+            "application/apply-patch+yaml",
+        )
+
+    async def _discover(self) -> Iterable[tuple[str, Resource]]:
+        found: list[tuple[str, Resource]] = []
+        # The core group comes first, and its names win.
+        for root in ("/apis", "/api"):
+            groups = await self.request("GET", root, accept=_DISCOVERY)
+            for group in reversed(groups["items"]):
+                name = group["metadata"].get("name", "")
+                for version in reversed(group["versions"]):
+                    prefix = f"/apis/{name}" if name else "/api"
+                    for one in version.get("resources", []):
+                        resource = Resource(
+                            f"{prefix}/{version['version']}", one["resource"],
+                            one["scope"] == "Namespaced",
+                        )  # fmt: skip
+                        names = [
+                            one["resource"], one.get("singularResource", ""),
+                            one["responseKind"]["kind"].lower(), *one.get("shortNames", []),
+                        ]  # fmt: skip
+                        found += [(name.lower(), resource) for name in names if name]
+        return found
+
+
+@asynccontextmanager
+async def connected(kubeconfig: str) -> AsyncIterator[Kube]:
+    """Connect to the API server that a kubeconfig names."""
+    settings = client.Configuration()
+    await config.load_kube_config(config_file=kubeconfig, client_configuration=settings)
+    # As many as there are waits and calls of a test at once.
+    settings.connection_pool_maxsize = 100
+    async with client.ApiClient(settings) as api:
+        kube = Kube(api)
+        try:
+            yield kube
+        finally:
+            await kube.close()
+
+
+def _key(item: Json) -> Key:
+    return item["metadata"].get("namespace", ""), item["metadata"]["name"]
+
+
+def _kind_of(obj: Json) -> str:
+    return str(obj["kind"]).lower()
+
+
+def _message(body: bytes) -> str:
+    try:
+        return str(json.loads(body).get("message", ""))
+    except ValueError:
+        return body[:300].decode(errors="replace")

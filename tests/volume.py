@@ -1,0 +1,158 @@
+"""
+What must hold of a runner whose agent says very much: its memory, its spool, and its events.
+
+``tests/unit/runner/test_volume.py`` asks it of a runner alone, in full, and
+``tests/e2e/test_events.py`` of everything that is installed, with less.
+"""
+
+import asyncio
+import hashlib
+import re
+import statistics
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from agentrun.runner.journal import SPOOL_BOUND
+
+Json = dict[str, Any]
+
+MEGABYTE = 1024 * 1024
+STEADY = 64 * MEGABYTE
+"""What a runner may take while it works."""
+WORST = 128 * MEGABYTE
+"""What it may take for a moment."""
+MORE_THAN_FITS = 80
+"""Messages of a megabyte, of which the spool takes some and the agent must wait with the rest."""
+UNDER_WAY = 8 * MEGABYTE
+"""What may be on its way into a full spool: a message or two, each twice for a moment."""
+PAUSE = 0.1
+"""Between two samples."""
+
+
+@dataclass
+class Memory:
+    """Resident memory in bytes, as it was seen."""
+
+    seen: list[int] = field(default_factory=list)
+    """Of the program."""
+    peak: int = 0
+    """The most the program ever took, as the kernel counts."""
+    group: int = 0
+    """The most that everything in its container was seen to take, the page cache left out."""
+
+    @property
+    def steady(self) -> int:
+        """What the program took most of the time."""
+        return int(statistics.median(self.seen))
+
+    def look(self, pid: int) -> None:
+        """Take a sample; a process that is ending gives none any more."""
+        if resident := _resident_of(pid):
+            self.seen.append(resident["VmRSS"])
+            self.peak = max(self.peak, resident["VmHWM"])
+
+    def check(self, steady: int = STEADY) -> None:
+        """Hold a runner to its bounds."""
+        assert self.seen, "the runner was never seen"
+        assert self.steady <= steady, self
+        assert self.peak <= WORST, self
+        assert self.group <= WORST, self
+
+    def __repr__(self) -> str:
+        if not self.seen:
+            return "<never seen>"
+        figures = (self.steady, self.peak, self.group)
+        steady, peak, group = (f"{figure / MEGABYTE:.1f} MiB" for figure in figures)
+        return f"<steady {steady}, peak {peak}, container {group}>"
+
+
+@asynccontextmanager
+async def watching_process(pid: int) -> AsyncIterator[Memory]:
+    """Watch the memory of a process while it runs."""
+    memory = Memory()
+
+    async def watch() -> None:
+        with suppress(FileNotFoundError, ProcessLookupError):  # It has ended.
+            while True:
+                memory.look(pid)
+                await asyncio.sleep(PAUSE)  # Between two samples.
+
+    task = asyncio.create_task(watch())
+    try:
+        yield memory
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+
+def _resident_of(pid: int) -> dict[str, int]:
+    """
+    Read what a process takes now (``VmRSS``) and took at most (``VmHWM``), in bytes.
+
+    A process that is ending has neither any more.
+    """
+    status = Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
+    found = re.findall(r"^(VmRSS|VmHWM):\s+(\d+) kB", status, re.MULTILINE)
+    return {name: int(kilobytes) * 1024 for name, kilobytes in found}
+
+
+async def check_held_up(spool: Path, seconds: float = 90) -> None:
+    """Wait until a spool is full and stays as it is, though its agent has more to say."""
+    before = 0
+    async with asyncio.timeout(seconds):
+        while True:
+            held = await asyncio.to_thread(_size, spool)
+            if held == before and held > SPOOL_BOUND * 0.9:
+                break
+            before = held
+            await asyncio.sleep(1)  # How long it must stay as it is.
+    assert held <= SPOOL_BOUND + UNDER_WAY < MORE_THAN_FITS * MEGABYTE
+
+
+def _size(folder: Path) -> int:
+    total = 0
+    for path in folder.iterdir():
+        with suppress(FileNotFoundError):  # Large messages are there for a moment only.
+            total += path.stat().st_size
+    return total
+
+
+def of(events: list[Json], kind: str) -> list[Json]:
+    """Return the data of all events of a kind."""
+    return [event["data"] for event in events if event["type"] == kind]
+
+
+def said(events: list[Json]) -> list[str]:
+    """Return all that the agent said."""
+    return [data["text"] for data in of(events, "agent_message")]
+
+
+def paced(count: int) -> list[str]:
+    """Return what the trivial agent says at a pace."""
+    texts = (f"message {number}" for number in range(1, count + 1))
+    return [f"{one} {hashlib.sha256(one.encode()).hexdigest()}" for one in texts]
+
+
+def shown(events: list[Json]) -> int:
+    """Return how many bytes the agent's terminals showed that no event has room for."""
+    refs = (data.get("artifact_refs", {}).get("/output") for data in of(events, "command_updated"))
+    return sum(ref["total_bytes"] for ref in refs if ref)
+
+
+def check_tools(events: list[Json], count: int) -> None:
+    """All of so many tools were told of, each begins once before it ends, and none is left."""
+    commands = {data["command"] for data in of(events, "command_started")}
+    assert {f"make {number}" for number in range(count) if number % 7} <= commands
+    at_work: set[str] = set()
+    for event in events:
+        name = event["data"].get("tool_use_id")
+        if event["type"] == "command_started":
+            assert name not in at_work, event
+            at_work.add(name)
+        elif event["type"] == "command_finished":
+            at_work.remove(name)
+    assert at_work == set()
