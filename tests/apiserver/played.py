@@ -44,6 +44,8 @@ from mcp_server.auth import AUDIENCE
 from tests.e2e.kube import Json, Kube, connected, version_of
 
 _LABEL = "agentrun.dev/played"
+_WITH_THE_TESTS = ("setpriv", "--pdeathsig", "KILL", "--")
+"""What ends a program with its parent, also where the parent is killed."""
 _START_SECONDS = 60
 _SEEN_SECONDS = 90
 _LOOK_SECONDS = 0.05
@@ -151,7 +153,10 @@ class _Part:
         env = os.environ | {f"AGENTRUN_{name}": str(value) for name, value in told.items()}
         with self._log.open("wb") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", self.module], env=env, stdout=log, stderr=log
+                [*_WITH_THE_TESTS, sys.executable, "-m", self.module],
+                env=env,
+                stdout=log,
+                stderr=log,
             )
         try:
             yield
@@ -444,7 +449,7 @@ class Site:
 
     @asynccontextmanager
     async def furnished(self) -> AsyncIterator[None]:
-        """Make the node, which takes nothing of the cluster's own, and a profile that leads there."""
+        """Make the node, which takes nothing of the cluster's, and a profile that leads to it."""
         name, labels = self.node.name, {_LABEL: self.node.name}
         taint = {"key": _LABEL, "effect": "NoSchedule"}
         size = {"cpu": "1k", "memory": "10Ti", "pods": "10k", "ephemeral-storage": "100Ti"}
@@ -476,23 +481,23 @@ async def played(product: Product, name: str, folder: Path, before: Before) -> A
     objects = f"/apis/{API_VERSION}/namespaces/{namespace}"
     async with connected(os.environ["KUBECONFIG"]) as kube:
         door = FrontDoor(product.mcp_url, await token(kube, namespace, AUDIENCE))
-        async with door.kept_open() as kept:
-            site = Site(
-                kube,
-                Node(kube, product, name, folder, before),
-                Seen(kube, f"{objects}/agentruns", phase_of),
-                Seen(kube, f"{objects}/agentsessions", active_in),
-                kept,
-                namespace,
-            )
-            async with site.furnished(), asyncio.TaskGroup() as playing:
-                tasks = [
-                    playing.create_task(one)
-                    for one in (site.node.run(), site.runs.follow(), site.sessions.follow())
-                ]
-                yield site
-                for task in tasks:
-                    task.cancel()
+        site = Site(
+            kube,
+            Node(kube, product, name, folder, before),
+            Seen(kube, f"{objects}/agentruns", phase_of),
+            Seen(kube, f"{objects}/agentsessions", active_in),
+            door,
+            namespace,
+        )
+        async with site.furnished(), asyncio.TaskGroup() as playing:
+            tasks = [
+                playing.create_task(one)
+                for one in (site.node.run(), site.runs.follow(), site.sessions.follow())
+            ]
+            yield site
+            for task in tasks:
+                task.cancel()
+        await door.close()
 
 
 def phase_of(run: Json) -> str:

@@ -28,11 +28,9 @@ from tests.e2e.kube import Json
 
 pytestmark = [pytest.mark.apiserver, pytest.mark.timeout(300)]
 
-import os, sys; sys.path.insert(0,'/tmp/races'); import cpu, time
-RACES = int(os.environ.get('N','500'))
-STATS={}
+RACES = 200
 SIDE_BY_SIDE = 25
-SESSIONS, CONTINUES = 10, 10
+SESSIONS, CONTINUES = 6, 8
 FIRST_AIM = 0.05
 
 CLOSE = [Step.RUNNER] * 3
@@ -130,11 +128,7 @@ async def test_cancelling_in_the_instant_of_completion_is_always_consistent(
         return end
 
     async with played(product, f"{product.namespace}-cancel", tmp_path, before) as site:
-        S=cpu.snap(); t0=time.monotonic()
         ends = await asyncio.gather(*(run(race) for race in races.values()))
-        cpu.diff(S,cpu.snap(),RACES); print("wall", time.monotonic()-t0, Path("/proc/loadavg").read_text(), "aim", aim)
-    import collections
-    for k,v in sorted(collections.Counter((str(r.step), r.way, e) for r,e in zip(races.values(), ends)).items()): print(k,v)
     assert set(ends) == {"completed", "cancelled"}, "the race was never close"
 
 
@@ -144,9 +138,12 @@ async def continued(site: Site, first: str) -> str:
     try:
         answer = await site.door.call("continue_run", run_id=first, input_message=message)
     except ToolFailed as error:
-        assert "run is not awaiting additional input: " in str(error)
+        if "run is not awaiting additional input: " not in str(error):
+            raise
         await site.runs.until(first, is_over)
-        answer = await site.door.call("continue_run", run_id=first, input_message=message)
+    else:
+        return str(answer["run_id"])
+    answer = await site.door.call("continue_run", run_id=first, input_message=message)
     return str(answer["run_id"])
 
 
@@ -175,9 +172,7 @@ async def test_continues_in_the_instant_of_completion_all_run_one_after_the_othe
         await check_order(site, first, names)
 
     async with played(product, f"{product.namespace}-continue", tmp_path, before) as site:
-        S=cpu.snap(); t0=time.monotonic()
         await asyncio.gather(*(run(first) for first in ending))
-        n=SESSIONS*(CONTINUES+1); cpu.diff(S,cpu.snap(),n); print("wall", time.monotonic()-t0, Path("/proc/loadavg").read_text())
 
 
 async def check_order(site: Site, first: str, names: list[str]) -> None:

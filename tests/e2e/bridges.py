@@ -110,7 +110,9 @@ class Laptop:
         config = self.home / ".codex" / "config.toml"
         if program == "codex":
             config.write_text(CODEX.format(url=model))
-        await self.run(program, "mcp", "add", "agentrun", "--", "agentrun", "mcp", **more)
+        # Codex gives its servers little of the environment it has.
+        bridge = ("agentrun", "mcp", "--system-namespace", product.SYSTEM)
+        await self.run(program, "mcp", "add", "agentrun", "--", *bridge, **more)
         keys = {
             "ANTHROPIC_BASE_URL": model,
             "ANTHROPIC_API_KEY": product.MODEL_KEY,

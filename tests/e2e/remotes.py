@@ -83,7 +83,7 @@ def a_run(name: str, config: Json | None, *steps: list[Any], **more: Any) -> Jso
 def task_of(status: Json) -> str | None:
     """Return the id of a run's remote task, once the agent has named it."""
     ref = (status.get("agent") or {}).get("remoteRef") or {}
-    task: str | None = ref.get("taskId")
+    task: str | None = ref.get("taskID")
     return task
 
 

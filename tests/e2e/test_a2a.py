@@ -349,7 +349,7 @@ async def wait_without_a_pod(platform: Installation, key: str) -> str:
     """Spawn a run whose agent asks something, and wait until its pod has gone meanwhile."""
     run_id = await spawn(
         platform, at("streaming"), ["artifact", "first", "one"], ["ask", "Which one?"], ["recall"],
-        timeouts={"idle_timeout_seconds": 1},
+        timeouts={"idle_timeout_seconds": 5},
     )  # fmt: skip
     await platform.reaches(run_id, "InputRequired")
     await platform.gone("pod", f"{run_id}-1")

@@ -19,6 +19,8 @@ from tests.terminals import CTRL_C, Terminal, terminal
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
+# Only the newest runs are offered: many others at the same time would take the place of the test's.
+ALONE = pytest.mark.disruptive
 ASKS, REMEMBERS = "cli-asks", "cli-remembers"
 MANY = ("--limit", "500")
 """More than the others' tests start meanwhile."""
@@ -189,6 +191,7 @@ async def test_a_run_that_has_ended_is_continued_and_run_again(
     assert (code, "once" in out, f"continues {run_id}" in err) == (0, True, True)
 
 
+@ALONE
 async def test_it_is_a_plugin_of_kubectl(platform: Installation, laptop: Laptop) -> None:
     plugin = ("kubectl", "agentrun")
     command = [*plugin, "run", "--backend", "acp", "--profile", "trivial", "-p"]
@@ -211,6 +214,7 @@ async def test_it_is_a_plugin_of_kubectl(platform: Installation, laptop: Laptop)
     assert (code, "Usage: kubectl agentrun runs" in shown) == (0, True)
 
 
+@ALONE
 async def test_tab_completes_a_run_in_a_live_shell(platform: Installation, laptop: Laptop) -> None:
     # The machine is busier than one that people wait at.
     patient = {"AGENTRUN_COMPLETION_SECONDS": "60", "PS1": "ready> "}

@@ -18,7 +18,7 @@ GOES_ON = "goes-on"
 SMALL = "small-snapshots"
 AGENTS = {"codex": "codex", "claude_code": "claude-code"}
 WORKSPACE = {"git": {"url": REPOSITORY, "ref": "main"}}
-BRIEF = {"idle_timeout_seconds": 2}
+BRIEF = {"idle_timeout_seconds": 5}
 """For a wait whose pod is to end."""
 LESS_BRIEF = {"idle_timeout_seconds": 8}
 """For a run that asks once more, and is answered while that pod lives."""

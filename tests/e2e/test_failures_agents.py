@@ -10,7 +10,7 @@ import pytest_asyncio
 
 from dev import product
 from tests.e2e.cluster import Json, apply
-from tests.e2e.failing import ENDS, check_failure, doing, offered, promised, python
+from tests.e2e.failing import check_failure, doing, offered, promised, python
 from tests.e2e.installation import REPOSITORY, SILENT_REPOSITORY, Installation, a_run
 
 pytestmark = [
@@ -20,8 +20,6 @@ pytestmark = [
 ]
 
 NAMESPACE = "impatient-agents"
-AT_ONCE = 8
-"""So many pods come to work side by side; more keep one another from starting in time."""
 
 
 def nobody(namespace: str) -> Json:
@@ -118,14 +116,7 @@ async def runs(place: Installation) -> dict[str, str]:
     ids = await place.spawn_all(LONG)
     await apply(OUTSIDE)
     ids["folder-outside"] = OUTSIDE["metadata"]["name"]
-    keys = list(QUICK)
-    for start in range(0, len(keys), AT_ONCE):
-        some = await place.spawn_all({key: QUICK[key] for key in keys[start : start + AT_ONCE]})
-        # One that does not end is an error of its own test, not of all.
-        ends = (place.reaches(run_id, *ENDS, seconds=60) for run_id in some.values())
-        await asyncio.gather(*ends, return_exceptions=True)
-        ids |= some
-    return ids
+    return ids | await place.spawn_all(QUICK)
 
 
 @promised(*QUICK, *LONG)

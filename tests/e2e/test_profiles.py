@@ -411,7 +411,11 @@ async def real(
     """A run of each real agent, whose profile names all that there is."""
     defaults = {backend: await get("aprofile", backend.replace("_", "-")) for backend in REAL}
     profiles = {
-        backend: profile(named(backend.replace("_", "-")), **(default["spec"] | ALL_OF_IT))
+        backend: {
+            # Not the trivial agent's own: theirs has no command.
+            **profile(named(backend.replace("_", "-"))),
+            "spec": default["spec"] | ALL_OF_IT,
+        }
         for backend, default in defaults.items()
         if default is not None
     }

@@ -34,7 +34,7 @@ WATCH_LAG = timedelta(seconds=2)
 """How much later than it was made the operator may first see a run."""
 ASKS = "asks"
 REMEMBERS = "remembers"
-IDLE = 2
+IDLE = 5
 """How many seconds the pod of a wait is kept, where a test does not want to wait for it."""
 GRACE = 6
 """How many seconds a run that is cancelled has; an agent that hears nothing gets a part of them."""

@@ -83,7 +83,7 @@ async def eventually(is_so: Callable[[], Awaitable[bool]]) -> None:
     """Give the other tasks turns until something is so."""
     async with asyncio.timeout(30):
         turns = 0
-        while not await is_so():  # noqa: ASYNC110 - what is waited for sets no event
+        while not await is_so():
             turns += 1
             # Who needs that many waits for time to pass.
             await asyncio.sleep(0 if turns < 100 else 0.001)

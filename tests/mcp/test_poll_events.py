@@ -59,7 +59,7 @@ async def test_a_poll_wakes_when_something_happens(bench: Bench) -> None:
     name = (await bench.spawn())["run_id"]
     poll = await waiting(bench, name)
     await bench.say(name, (EventType.STATUS_CHANGED, {"status": "running"}))
-    answer = await asyncio.wait_for(poll, 5)
+    answer = await asyncio.wait_for(poll, 20)
     assert (answer["status"], len(answer["events"])) == ("running", 1)
 
 
@@ -67,7 +67,7 @@ async def test_a_poll_wakes_when_the_run_ends_and_has_the_seal(bench: Bench) -> 
     name = (await bench.spawn())["run_id"]
     poll = await waiting(bench, name)
     bench.cluster.set_status("team-a", name, phase="Failed", reason="ProviderError", message="no")
-    answer = await asyncio.wait_for(poll, 5)
+    answer = await asyncio.wait_for(poll, 20)
     assert answer["status"] == "failed"
     assert [event["type"] for event in answer["events"]] == ["status_changed"]
     assert answer["events"][0]["data"] == {
@@ -81,7 +81,7 @@ async def test_a_poll_wakes_when_the_status_changes_without_an_event(bench: Benc
     name = (await bench.spawn())["run_id"]
     poll = await waiting(bench, name)
     bench.cluster.set_status("team-a", name, phase="Running")
-    answer = await asyncio.wait_for(poll, 5)
+    answer = await asyncio.wait_for(poll, 20)
     assert (answer["status"], answer["events"], answer["next_after_seq"]) == ("running", [], 0)
 
 
@@ -99,7 +99,7 @@ async def test_a_poll_of_a_run_that_waits_for_a_person_waits_too(bench: Bench) -
     done, _ = await asyncio.wait({poll}, timeout=0.05)
     assert not done
     await bench.say(name, (EventType.STATUS_CHANGED, {"status": "running"}))
-    assert (await asyncio.wait_for(poll, 5))["status"] == "running"
+    assert (await asyncio.wait_for(poll, 20))["status"] == "running"
 
 
 def sealing_late(bench: Bench) -> asyncio.Event:
@@ -148,7 +148,7 @@ async def test_the_end_is_told_with_its_event_only(bench: Bench, wait_ms: int) -
     done, _ = await asyncio.wait({poll}, timeout=0.05)
     assert not done
     may_seal.set()
-    answer = await asyncio.wait_for(poll, 5)
+    answer = await asyncio.wait_for(poll, 20)
     assert (answer["status"], len(answer["events"])) == ("completed", 1)
 
 
@@ -161,7 +161,7 @@ async def test_an_end_that_is_not_recorded_in_time_is_not_told(
     poll = await waiting(bench, name, wait_ms=100)
     bench.cluster.set_status("team-a", name, phase="Completed")
     # It was queued as the call began: the end comes with its event, in a later call.
-    answer = await asyncio.wait_for(poll, 10)
+    answer = await asyncio.wait_for(poll, 20)
     assert (answer["status"], answer["events"]) == ("queued", [])
 
     async def is_over() -> bool:
@@ -179,7 +179,7 @@ async def test_a_poll_at_the_end_of_a_run_answers_at_once(bench: Bench) -> None:
     name = (await bench.spawn())["run_id"]
     await bench.archive.observe(bench.cluster.set_status("team-a", name, phase="Completed"))
     asking = bench.call("poll_events", run_id=name, after_seq=1, wait_ms=LONG)
-    answer = await asyncio.wait_for(asking, 5)
+    answer = await asyncio.wait_for(asking, 20)
     assert (answer["status"], answer["events"]) == ("completed", [])
 
 
@@ -200,7 +200,7 @@ async def test_polls_end_when_the_process_stops(bench: Bench) -> None:
     name = (await bench.spawn())["run_id"]
     poll = await waiting(bench, name)
     bench.door.stopping.set()
-    assert (await asyncio.wait_for(poll, 5))["events"] == []
+    assert (await asyncio.wait_for(poll, 20))["events"] == []
 
 
 async def test_a_poll_tells_when_the_store_goes_away_and_goes_on_when_it_is_back(

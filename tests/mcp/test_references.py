@@ -215,7 +215,7 @@ async def test_get_run_waits_for_a_question_that_is_known_to_come(bench: Bench) 
     assert not done
     agent = {"state": "InputRequired", "question": {"id": "q1", "text": "May I?"}}
     bench.cluster.set_status("team-a", run_id, phase="Running", agent=agent)
-    shown = await asyncio.wait_for(asking, 1)
+    shown = await asyncio.wait_for(asking, 5)
     assert (shown["status"], shown["question"]["text"]) == ("input_required", "May I?")
 
 

@@ -59,7 +59,7 @@ async def bridged(
         yield client
     finally:
         client.leave()
-        await asyncio.wait_for(serving, 10)
+        await asyncio.wait_for(serving, 30)
         os.close(to_bridge[0])
         os.close(to_client[1])
         client.close()

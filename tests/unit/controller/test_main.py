@@ -77,6 +77,6 @@ async def test_watches_that_kopf_gives_up_begin_again_once_everything_is_served(
     monkeypatch.setattr(main, "_SETTLING_SECONDS", 0)
     settings = Settings(("ns",), PodSettings("http://gateway", "runner:1"))
     await sync.start()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         await keep_watching(caches, sync, settings, stopping)
     assert begun == ["", ""]

@@ -226,6 +226,7 @@ def left_alone(world: World) -> str:
     return ""
 
 
+@pytest.mark.slow
 def test_no_run_is_stranded() -> None:
     stranded = [name for name, world in worlds() if not left_alone(world)]
     assert not stranded, f"{len(stranded)} of {_SAMPLE}: {stranded[:5]}"
@@ -242,6 +243,7 @@ def test_a_pod_that_is_over_and_only_kept_by_a_finalizer_holds_up_nothing(
         assert left_alone(world), outcome
 
 
+@pytest.mark.slow
 def test_what_is_over_stays_over() -> None:
     for name, world in worlds():
         left_alone(world)

@@ -42,7 +42,7 @@ class Client:
     port: int
 
     def request(self, method: str, path: str, body: Json | None = None, **headers: str) -> Answer:
-        connection = HTTPConnection("127.0.0.1", self.port, timeout=10)
+        connection = HTTPConnection("127.0.0.1", self.port, timeout=60)
         try:
             content = None if body is None else json.dumps(body)
             connection.request(method, path, content, headers)

@@ -1,8 +1,10 @@
 import re
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
-from dev import kind, tools
+from dev import kind, paths, tools
 
 
 @pytest.mark.parametrize("program", [*tools.ALL, tools.KIND], ids=lambda program: program.name)
@@ -31,3 +33,27 @@ def test_what_is_cached_depends_on_how_it_is_built() -> None:
     kubelet = next(program for program in tools.CLUSTER if program.name == "kubelet")
     other = tools.Program(kubelet.name, kubelet.module, kubelet.package, "-X other=1")
     assert tools.cached(kubelet) != tools.cached(other)
+
+
+def test_who_needs_another_module_does_not_wait_for_a_build(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(paths, "cache", lambda: tmp_path)
+    monkeypatch.setattr(tools, "_build", build_nothing)
+    kubelet = next(program for program in tools.CLUSTER if program.name == "kubelet")
+    with ThreadPoolExecutor() as others, tools.alone("build-kubernetes"):
+        others.submit(tools.build, (tools.KIND_CONFIG,)).result(60)
+        assert (paths.binaries() / "kindconfig").exists()
+        waits = others.submit(tools.build, (kubelet,))
+        with pytest.raises(TimeoutError):
+            waits.result(0.1)
+        # Who had to wait finds it done.
+        build_nothing(kubelet, tools.cached(kubelet))
+        monkeypatch.setattr(tools, "_build", None)
+    waits.result(60)
+    assert (paths.binaries() / "kubelet").exists()
+
+
+def build_nothing(_: tools.Program, binary: Path) -> None:
+    binary.parent.mkdir(parents=True, exist_ok=True)
+    binary.touch()

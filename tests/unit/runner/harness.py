@@ -61,6 +61,8 @@ from agentrun.runner.__main__ import load
 load()
 import agentrun.runner.a2a.conversation, agentrun.runner.a2a.credentials
 """
+may_start = True
+"""Whether the test is marked as slow, as one must be that starts a pod."""
 _SERVERS = {
     is_remote: ForkServer(code, REPOSITORY / "operator")
     for is_remote, code in ((False, _LOAD), (True, _LOAD_REMOTE))
@@ -109,7 +111,7 @@ class FakeGateway:
 
     async def until(self, condition: Any) -> None:
         async with self.changed:
-            await asyncio.wait_for(self.changed.wait_for(condition), 30)
+            await asyncio.wait_for(self.changed.wait_for(condition), 90)
 
     async def until_refused(self, times: int) -> None:
         """Wait until so many more requests came while the gateway was away."""
@@ -273,7 +275,7 @@ class Pod:
     runner: Process
     container: asyncio.subprocess.Process
 
-    async def ended(self, seconds: float = 30) -> str:
+    async def ended(self, seconds: float = 90) -> str:
         """Wait for both containers to end, and return the runner's log."""
         try:
             async with asyncio.timeout(seconds):
@@ -351,6 +353,7 @@ async def pod(
     for tests of how it loads, and of the memory that it takes. ``bounds`` are other values for
     what it waits for at most, by the names of these constants.
     """
+    assert may_start, "mark the test with pytest.mark.slow: it starts processes"
     if not (root / "tini").exists():
         prepare(root)
     async with serve(gateway.app()) as url:

@@ -164,7 +164,7 @@ async def test_line_that_is_no_exit_code_is_passed_over(
             # So that each part is read by itself, which no reader tells.
             await asyncio.sleep(0.05)
         with pytest.raises(Failure, match="exit code 3"):
-            await asyncio.wait_for(agent.handshake(), 5)
+            await asyncio.wait_for(agent.handshake(), 30)
 
 
 def left_in(folder: Path) -> list[Path]:

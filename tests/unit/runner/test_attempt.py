@@ -25,6 +25,7 @@ from tests.unit.runner.harness import (
     write,
 )
 
+pytestmark = pytest.mark.slow
 QUICK = {"agentrun.runner.run._CANCEL_SECONDS": 0.5}
 """For agents that do not end their turn, however long they are given."""
 STRUCTURED = """

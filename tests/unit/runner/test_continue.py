@@ -12,6 +12,7 @@ from agentrun.api.v1alpha1 import AgentState, OutcomeState
 from tests.unit.runner.harness import AGENT, FakeGateway, a_gateway, an_answer, pod
 from tests.unit.runner.test_attempt import STRUCTURED, a_repository, git
 
+pytestmark = pytest.mark.slow
 ASK = {"permission_mode": "Ask"}
 
 

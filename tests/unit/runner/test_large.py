@@ -155,6 +155,7 @@ async def test_marks_cannot_be_forged(tmp_path: Path) -> None:
     assert left_in(tmp_path) == []
 
 
+@pytest.mark.slow
 async def test_sixteen_megabytes_take_hardly_any_memory(tmp_path: Path) -> None:
     path = tmp_path / "line"
     line = json.dumps(update(text="ünï\n" * 3_000_000, more=[[]] * 10_000)).encode()

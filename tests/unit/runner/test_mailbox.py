@@ -86,7 +86,7 @@ class Post:
 
     async def until(self, condition: Any) -> None:
         async with self.changed:
-            await asyncio.wait_for(self.changed.wait_for(condition), 10)
+            await asyncio.wait_for(self.changed.wait_for(condition), 30)
 
     def mailbox(self, delivery: Delivery = "Steer", known: int = 0) -> Mailbox:
         made = Mailbox(self, cast(Journal, self))
@@ -291,6 +291,7 @@ async def receiving(
         yield gateway, it
 
 
+@pytest.mark.slow
 async def test_an_agent_answers_messages_in_turns_of_their_own(tmp_path: Path) -> None:
     go = tmp_path / "go"
     steps = (["run", f"until [ -e {go} ]; do sleep 0.05; done"], ["say", "first"])
@@ -307,6 +308,7 @@ async def test_an_agent_answers_messages_in_turns_of_their_own(tmp_path: Path) -
     assert post.delivered == 1
 
 
+@pytest.mark.slow
 async def test_an_agent_that_can_be_steered_hears_messages_in_its_turn(tmp_path: Path) -> None:
     steps = (["run", "true"], ["hear", 20])
     async with receiving(tmp_path, "Steer", *steps, ACP_AGENT_STEERING="yes") as (post, it):
@@ -318,6 +320,7 @@ async def test_an_agent_that_can_be_steered_hears_messages_in_its_turn(tmp_path:
     assert post.delivered == 1
 
 
+@pytest.mark.slow
 async def test_an_agent_that_cannot_be_steered_gets_a_turn_instead(tmp_path: Path) -> None:
     async with receiving(tmp_path, "Steer", ["say", "first"]) as (post, it):
         await post.write(mail(1, json.dumps([["say", "second"]])))
@@ -326,6 +329,7 @@ async def test_an_agent_that_cannot_be_steered_gets_a_turn_instead(tmp_path: Pat
     assert [one["text"] for one in post.data("agent_message")] == ["first", "second"]
 
 
+@pytest.mark.slow
 async def test_an_agent_that_asks_itself_is_given_nothing(tmp_path: Path) -> None:
     async with receiving(tmp_path, "Pull", ["say", "first"]) as (post, it):
         await post.write(mail(1))
@@ -334,6 +338,7 @@ async def test_an_agent_that_asks_itself_is_given_nothing(tmp_path: Path) -> Non
     assert post.delivered == 0
 
 
+@pytest.mark.slow
 async def test_what_was_delivered_is_said_after_the_snapshot_is_kept(tmp_path: Path) -> None:
     async with receiving(tmp_path, "BetweenTurns", ["run", "true"]) as (post, it):
         await post.write(mail(1, json.dumps([["say", "heard it"]])))
@@ -344,6 +349,7 @@ async def test_what_was_delivered_is_said_after_the_snapshot_is_kept(tmp_path: P
     assert json.loads(post.blobs["snapshots/1/manifest.json"])["delivered_message"] == 1
 
 
+@pytest.mark.slow
 async def test_a_runner_that_dies_in_a_turn_leaves_its_message_to_the_next(tmp_path: Path) -> None:
     async with receiving(tmp_path / "1", "BetweenTurns", ["say", "first"]) as (post, it):
         await post.write(mail(1, json.dumps([["run", "true"], ["sleep", 600]])))
@@ -354,6 +360,7 @@ async def test_a_runner_that_dies_in_a_turn_leaves_its_message_to_the_next(tmp_p
     assert (post.delivered, post.outcome) == (0, None)
 
 
+@pytest.mark.slow
 async def test_an_attempt_that_goes_on_is_not_given_again_what_it_knows(tmp_path: Path) -> None:
     async with receiving(tmp_path / "1", "BetweenTurns", ["run", "true"]) as (post, it):
         await post.write(mail(1, json.dumps([["say", "heard it"]])))

@@ -151,6 +151,7 @@ def test_agents_that_take_servers_over_http_get_the_tools(
         ),
     ],
 )
+@pytest.mark.slow
 async def test_the_agent_is_told_of_them(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,

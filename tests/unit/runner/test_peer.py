@@ -246,7 +246,7 @@ async def test_many_calls_at_once_are_all_answered_and_leave_nothing(tmp_path: P
     async with a_place(tmp_path, Answer("ok")) as place:
         results = await asyncio.gather(*(place.peer("x") for _ in range(20)))
         assert {code for code, _, _ in results} <= {0}
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while list((place.pipes / "calls").iterdir()):  # noqa: ASYNC110 - sets no event
                 await asyncio.sleep(0.01)  # Looks again, within a bound.
 
@@ -259,12 +259,12 @@ async def test_a_command_that_was_held_up_is_told_to_ask_again(
         call, answer = place.pipes / "calls/7-0", place.pipes / "calls/7-0.answer"
         call.write_bytes(b"x\0")
         await asyncio.to_thread((place.pipes / "call").write_text, "7-0\n")
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while not answer.exists() or "not read in time" not in answer.read_text():  # noqa: ASYNC110 - sets no event
                 await asyncio.sleep(0.01)  # Looks again, within a bound.
         assert answer.read_text().startswith("1\nError: ")
         await asyncio.to_thread((place.pipes / "call").write_text, "-7-0\n")
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while answer.exists():  # noqa: ASYNC110 - sets no event
                 await asyncio.sleep(0.01)  # Looks again, within a bound.
 
@@ -298,6 +298,7 @@ async def test_no_trick_in_the_folder_reaches_another_file(tmp_path: Path) -> No
         assert place.asked[0] == []
 
 
+@pytest.mark.slow
 async def test_an_agent_in_its_pod_finds_peer_on_its_path(tmp_path: Path) -> None:
     gateway = a_gateway(["run", "peer list; peer whoami --json; peer fly; echo rc $?"])
     gateway.tools = lambda _: {"result": {"structuredContent": AGENTS}}

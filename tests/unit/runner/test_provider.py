@@ -220,6 +220,7 @@ def a_run(**profile: Any) -> FakeGateway:
     return gateway
 
 
+@pytest.mark.slow
 async def test_refused_key_of_a_secret_ends_the_run_and_names_the_secret(tmp_path: Path) -> None:
     prepare(tmp_path)
     write(tmp_path, pod_layout.PROVIDER_KEY_FILE, "wrong-key")
@@ -241,6 +242,7 @@ async def test_refused_key_of_a_secret_ends_the_run_and_names_the_secret(tmp_pat
     assert (failed["reason"], failed["message"]) == ("AuthRequired", gateway.outcome.message)
 
 
+@pytest.mark.slow
 async def test_refused_key_of_the_agents_own_is_asked_for(tmp_path: Path) -> None:
     gateway, provider, port = a_run(), Provider(), free_port()
     provider.key = "other"

@@ -28,6 +28,7 @@ from tests.unit.runner.harness import (
     write,
 )
 
+pytestmark = pytest.mark.slow
 KINDS = [
     pytest.param({}, id="1.0-streaming"),
     pytest.param({"streaming": False}, id="1.0-polled"),

@@ -140,6 +140,7 @@ for line in sys.stdin:
 @pytest.mark.parametrize(
     ("able", "answer"), [(True, "by the tool"), (False, "in words")], ids=["able", "not-able"]
 )
+@pytest.mark.slow
 async def test_an_agent_that_does_not_take_the_schema_is_told_it_in_words(
     tmp_path: Path, able: bool, answer: str
 ) -> None:

@@ -32,6 +32,8 @@ from tests.volume import (
     watching_process,
 )
 
+pytestmark = pytest.mark.slow
+
 
 class QuickGateway(FakeGateway):
     """Takes events as fast as they come: whether they are valid, other tests ask."""

@@ -164,6 +164,7 @@ async def test_change_applies_to_what_was_cloned(place: Place) -> None:
     assert (place.origin / "picture").read_bytes() == bytes(range(256))
 
 
+@pytest.mark.slow
 async def test_large_files_do_not_take_the_runners_memory(
     tmp_path: Path, origin: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
