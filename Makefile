@@ -31,11 +31,11 @@ demo: $(BIN)/.ready ## The main job: a cluster, the chart, real agents, a cancel
 
 .PHONY: test
 test: $(BIN)/.ready ## Everything CI runs, its stages side by side.
-	@dev/test.sh $(STAGES)
+	@dev/test.sh "lint unit cluster-1 cluster-2" "contract apiserver" "e2e disruptive" rights
 
 .PHONY: test-full
 test-full: $(BIN)/.ready ## What takes too long for each time: full-size volume, the slower agents.
-	@dev/test.sh full
+	@dev/test.sh cluster-1 full
 	@python -m dev.full record
 
 .PHONY: lint
@@ -71,16 +71,16 @@ test-contract: $(BIN)/.ready ## What the stores promise, on every store.
 	@echo "== contract"
 	@pytest -q tests/contract
 
-# The stages of dev/test.sh. Two clusters: on the first, tests run side by side; on the second, those
-# that would disturb others run one after the other.
-STAGES := lint unit contract images cluster-1 cluster-2 apiserver e2e disruptive rights
+# The stages of dev/test.sh, which says which of them run side by side. Two clusters: on the first,
+# tests run side by side; on the second, those that would disturb others one after the other.
+STAGES := lint unit contract images cluster-1 cluster-2 apiserver e2e disruptive rights full
 STAGE = python -m dev.stages run $(@:stage-%=%)
 ON_1 = python -m dev --name agentrun-test run --
 ON_2 = python -m dev --name agentrun-test-2 run --
 # They mostly wait, so there are more of them than cores.
-E2E_WORKERS ?= 4
+E2E_WORKERS ?= 3
 
-.PHONY: $(STAGES:%=stage-%) stage-full
+.PHONY: $(STAGES:%=stage-%)
 stage-lint:
 	@$(STAGE) $(MAKE) lint
 stage-unit:
@@ -93,15 +93,15 @@ stage-cluster-1: stage-images
 	@$(STAGE) dev/test-cluster.sh agentrun-test operator mcp-server runner dev agent agent-more agent-other
 stage-cluster-2: stage-images
 	@$(STAGE) dev/test-cluster.sh agentrun-test-2 operator mcp-server runner dev stores skewed
-stage-apiserver: stage-cluster-1
+stage-apiserver:
 	@$(STAGE) $(ON_1) pytest -q tests/apiserver
-stage-e2e: stage-cluster-1
+stage-e2e:
 	@$(STAGE) $(ON_1) pytest -q -n $(E2E_WORKERS) --dist loadgroup -m "not disruptive and not full" tests/e2e
-stage-disruptive: stage-cluster-2
+stage-disruptive:
 	@$(STAGE) $(ON_2) pytest -q -m "disruptive and not full" tests/e2e
-stage-rights: stage-apiserver stage-e2e stage-disruptive
+stage-rights:
 	@AGENTRUN_AUDITED="agentrun-test agentrun-test-2" $(STAGE) $(ON_1) pytest -q tests/rights
-stage-full: stage-cluster-1
+stage-full:
 	@$(STAGE) $(ON_1) pytest -q -n $(E2E_WORKERS) --dist loadgroup -m full tests/e2e
 
 .PHONY: cluster

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Run stages of the proof side by side (the Makefile says which comes after which), sum them up, and
-# leave nothing running. AGENTRUN_RESULTS gets what each printed, and what there is to see of each
-# test that failed.
+# Run stages of the proof, sum them up, and leave nothing running. Each argument names stages that run
+# side by side: what a group has is enough for two cores, and more at once would only be slower.
+# AGENTRUN_RESULTS gets what each stage printed, and what there is to see of each test that failed.
 set -euo pipefail
-stages=("$@")
+groups=("$@")
 
 export AGENTRUN_RESULTS=${AGENTRUN_RESULTS:-$AGENTRUN_CACHE/results}
 rm -rf "$AGENTRUN_RESULTS"
@@ -23,5 +23,10 @@ trap 'trap - INT TERM; kill 0; wait' INT TERM
 # Also what only some tests need: no stage's time is to be spent on building it.
 python -m dev tools
 
-make --no-print-directory --jobs=6 --keep-going "${stages[@]/#/stage-}" || true
-python -m dev.stages sum-up "${stages[@]}"
+for group in "${groups[@]}"; do
+  read -ra stages <<<"$group"
+  # A stage that fails keeps none of the others from showing what they have to show.
+  make --no-print-directory --jobs=6 --keep-going "${stages[@]/#/stage-}" || true
+done
+# shellcheck disable=SC2086 - several names in each
+python -m dev.stages sum-up images ${groups[*]}

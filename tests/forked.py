@@ -129,7 +129,8 @@ class ForkServer:
     def _end(self, server: "subprocess.Popen[bytes]") -> None:
         if self._orders is not None:
             self._orders.close()
-        server.wait()
+        with suppress(subprocess.TimeoutExpired):
+            server.wait(10)
 
 
 def _number(file: File) -> int:

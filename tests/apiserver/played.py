@@ -46,7 +46,7 @@ from tests.e2e.kube import Json, Kube, connected, version_of
 _LABEL = "agentrun.dev/played"
 _WITH_THE_TESTS = ("setpriv", "--pdeathsig", "KILL", "--")
 """What ends a program with its parent, also where the parent is killed."""
-_START_SECONDS = 60
+_START_SECONDS = 180
 _SEEN_SECONDS = 90
 _LOOK_SECONDS = 0.05
 _PAUSE = 0.1

@@ -28,9 +28,9 @@ from tests.e2e.kube import Json
 
 pytestmark = [pytest.mark.apiserver, pytest.mark.timeout(300)]
 
-RACES = 200
+RACES = 150
 SIDE_BY_SIDE = 25
-SESSIONS, CONTINUES = 6, 8
+SESSIONS, CONTINUES = 6, 6
 FIRST_AIM = 0.05
 
 CLOSE = [Step.RUNNER] * 3
