@@ -69,7 +69,7 @@ quick-tests: $(BIN)/.ready
 .PHONY: test-contract
 test-contract: $(BIN)/.ready ## What the stores promise, on every store.
 	@echo "== contract"
-	@pytest -q tests/contract
+	@$(PYTEST) tests/contract
 
 # The stages of dev/test.sh, which says which of them run side by side. Two clusters: on the first,
 # tests run side by side; on the second, those that would disturb others one after the other.

@@ -13,7 +13,7 @@ import pytest
 
 from tests.e2e.agents import trivial
 from tests.e2e.bridges import Laptop, a_user, make_laptop, read_kubeconfig
-from tests.e2e.cluster import RUNS, SYSTEM, apply
+from tests.e2e.cluster import RUNS, SYSTEM, apply, eventually
 from tests.e2e.installation import REPOSITORY, Installation, profile
 from tests.terminals import CTRL_C, Terminal, terminal
 
@@ -197,12 +197,15 @@ async def test_it_is_a_plugin_of_kubectl(platform: Installation, laptop: Laptop)
     command = [*plugin, "run", "--backend", "acp", "--profile", "trivial", "-p"]
     async with terminal([*command, trivial(["say", "Hello."])], laptop.environment) as screen:
         run_id = (await screen.until(" is queued")).split()[0]
-        # While it is new: Tab offers the newest runs, and others' tests start some too.
         patient = {"AGENTRUN_COMPLETION_SECONDS": "60"}
-        told = await laptop.run(
-            "kubectl", "__complete", *plugin[1:], "runs", "show", run_id[:-3], **patient
-        )
-        assert told.split() == [run_id, ":4"]
+        asked = ("kubectl", "__complete", *plugin[1:], "runs", "show", run_id[:-3])
+
+        async def offered() -> list[str]:
+            return (await laptop.run(*asked, **patient)).split()
+
+        # A completion that cannot be had is none, and says nothing: who needs it presses again.
+        told = await eventually(offered, lambda words: words != [":4"])
+        assert told == [run_id, ":4"]
         await screen.until("● Hello.")
         await screen.until(f"✓ {run_id} completed")
         assert await screen.ends() == 0
@@ -224,8 +227,12 @@ async def test_tab_completes_a_run_in_a_live_shell(platform: Installation, lapto
         screen.type("agentrun --install-completion && . ~/.bashrc\n")
         await screen.until("completion installed")
         await screen.until("ready> ")
-        # Only now: Tab offers the newest runs, and others' tests start some too.
         run_id = await platform.trivial(["say", "hello"])
+        # What is listed is offered; a run is listed a moment after it was asked for.
+        await eventually(
+            lambda: platform.door.call("list_runs", limit=30),
+            lambda page: run_id in [run["run_id"] for run in page["runs"]],
+        )
         screen.type(f"agentrun runs show {run_id[:-3]}\t")
         await screen.until(f"{run_id} ")
         await platform.door.finish(run_id)
