@@ -111,6 +111,8 @@ def _api_server(c: Cluster) -> list[object]:
         f"--service-account-signing-key-file={c.pki('sa.key')}",
         f"--audit-policy-file={paths.MANIFESTS / 'audit' / 'policy.yaml'}",
         f"--audit-log-path={c.folder / 'logs' / 'audit.log'}",
+        # Nobody looks for older ones, and each list of Events reads all there are from etcd.
+        "--event-ttl=15m",
         # All of it is kept: what a part may do is compared with all that it did.
         *("--audit-log-maxsize=200", "--audit-log-maxbackup=0"),
     ]

@@ -10,7 +10,7 @@ SETTINGS = (
     # More than the 10 to 15 s after which the kubelet tries again what failed once: on a busy
     # machine it does not always get a new Secret in time, and pulls without.
     "--set", "operator.stuckTimeoutSeconds=30",
-    "--set", "operator.resyncSeconds=10",
+    "--set", "operator.resyncSeconds=30",
     "--set", "profiles.opencode.enabled=true,profiles.gemini.enabled=true",
 )  # fmt: skip
 """How the main release is installed: impatient, but not beyond what a busy machine does."""
@@ -25,7 +25,7 @@ IMPATIENT_FLAGS = tuple(
         "operator.stuckTimeoutSeconds=15",
         "operator.unschedulableTimeoutSeconds=60",
         "operator.gatewayTimeoutSeconds=40",
-        "operator.resyncSeconds=10",
+        "operator.resyncSeconds=30",
         "profiles.codex.enabled=false,profiles.claudeCode.enabled=false",
     )
     for flag in ("--set", setting)

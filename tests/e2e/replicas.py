@@ -16,7 +16,7 @@ from tests.e2e.pods import is_ready
 RELEASE = product.Release("agentrun-replicas", "agentrun-replicas", "agents-replicas")
 REPLICAS = 3
 FLAGS = {
-    "operator.resyncSeconds": "10",
+    "operator.resyncSeconds": "30",
     "profiles.codex.enabled": "false",
     "profiles.claudeCode.enabled": "false",
     "mcpServer.replicas": str(REPLICAS),
