@@ -22,6 +22,8 @@ trap 'trap - INT TERM; kill 0; wait' INT TERM
 
 # Also what only some tests need: no stage's time is to be spent on building it.
 python -m dev tools
+# What a run that was interrupted has left is of no use.
+down
 
 for group in "${groups[@]}"; do
   read -ra stages <<<"$group"
