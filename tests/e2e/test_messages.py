@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 from uuid import uuid4
 
@@ -141,8 +142,10 @@ async def test_a_real_agent_hears_a_message_in_the_turn_that_is_under_way(
     )
     await has(door, run_id, lambda event: event["type"] == "message_added")
     if backend == "claude_code":
-        # Codex waits for a command no longer once it hears something.
-        await let_go(run_id)
+        # Codex waits for a command no longer once it hears something. Claude Code moves it to the
+        # background after some seconds, and may have ended by itself.
+        with suppress(AssertionError):
+            await let_go(run_id)
     run, events = await door.finish(run_id)
     assert run["status"] == "completed", run
     assert given(events) == [(None, 1, "steered")], json.dumps(events)
