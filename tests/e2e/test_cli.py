@@ -197,18 +197,18 @@ async def test_it_is_a_plugin_of_kubectl(platform: Installation, laptop: Laptop)
     command = [*plugin, "run", "--backend", "acp", "--profile", "trivial", "-p"]
     async with terminal([*command, trivial(["say", "Hello."])], laptop.environment) as screen:
         run_id = (await screen.until(" is queued")).split()[0]
-        patient = {"AGENTRUN_COMPLETION_SECONDS": "60"}
-        asked = ("kubectl", "__complete", *plugin[1:], "runs", "show", run_id[:-3])
-
-        async def offered() -> list[str]:
-            return (await laptop.run(*asked, **patient)).split()
-
-        # A completion that cannot be had is none, and says nothing: who needs it presses again.
-        told = await eventually(offered, lambda words: words != [":4"])
-        assert told == [run_id, ":4"]
         await screen.until("● Hello.")
         await screen.until(f"✓ {run_id} completed")
         assert await screen.ends() == 0
+    patient = {"AGENTRUN_COMPLETION_SECONDS": "60"}
+    asked = ("kubectl", "__complete", *plugin[1:], "runs", "show", run_id[:-3])
+
+    async def offered() -> list[str]:
+        return (await laptop.run(*asked, **patient)).split()
+
+    # A completion that cannot be had is none, and says nothing: who needs it presses again.
+    told = await eventually(offered, lambda words: words != [":4"])
+    assert told == [run_id, ":4"]
     code, listed, _ = await called(laptop, "runs", "list", "-n", RUNS, *MANY, program=plugin)
     assert (code, run_id in listed) == (0, True)
     code, _, err = await called(laptop, "runs", "show", "no-such-run", program=plugin)
