@@ -5,7 +5,6 @@ Every step makes what is missing and leaves the rest, so that starting a cluster
 running, and repairing it after a crash are the same few lines.
 """
 
-import fcntl
 import json
 import os
 import shutil
@@ -13,12 +12,11 @@ import ssl
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from dev import addons, dns, network, one_file_image, paths, pki, processes, tools, volumes
+from dev import addons, dns, network, one_file_image, paths, pki, processes, shell, tools, volumes
 from dev.components import COMPONENTS, DNS_IMAGE, PAUSE_IMAGE, Cluster, Component, configurations
 from dev.shell import DevError, attempt, run, say, step, wait_until
 
@@ -242,10 +240,6 @@ def _write(file: Path, content: str) -> None:
     file.chmod(0o600)
 
 
-@contextmanager
-def alone(name: str) -> Iterator[None]:
+def alone(name: str) -> AbstractContextManager[None]:
     """Keep two commands from changing the same cluster at once."""
-    lock = paths.state(name).with_name(f"{name}.lock")
-    with lock.open("w", encoding="utf-8") as held:
-        fcntl.flock(held, fcntl.LOCK_EX)
-        yield
+    return shell.alone(paths.state(name).with_name(f"{name}.lock"))

@@ -14,7 +14,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from dev import base_image, cluster, kind, oci, paths
+from dev import base_image, cluster, kind, oci, paths, tools
 from dev.components import Cluster
 from dev.shell import DevError, attempt, run, say, step
 
@@ -182,20 +182,13 @@ def _exported(image: str) -> tuple[oci.Layout, str]:
     """Have the image as files, as every cluster takes it; return where, and its size."""
     layout = oci.Layout(paths.cache() / "oci")
     # Two clusters that come up at once take it from the same place.
-    with cluster.alone("images"):
+    with tools.alone("images"):
         listed = json.loads(run([*_buildah(), "images", "--json", image]))[0]
         mark = layout.folder / "pushed" / re.sub("[/:]", "_", image)
         if not mark.exists() or mark.read_text(encoding="ascii") != listed["id"]:
             with step(f"exporting {image}"):
                 # The layout takes no uncompressed layers, and this is the quickest compression.
-                push = [
-                    "push",
-                    "--quiet",
-                    "--compression-format",
-                    "zstd",
-                    "--compression-level",
-                    "1",
-                ]
+                push = ("push", "--quiet", "--compression-format", "zstd", "--compression-level", 1)
                 run([*_buildah(), *push, image, f"oci:{layout.folder}:{image}"])
                 layout.prune()
                 mark.parent.mkdir(exist_ok=True)

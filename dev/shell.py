@@ -1,5 +1,6 @@
 """Running other programs, and saying what is being waited for."""
 
+import fcntl
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -27,6 +28,15 @@ def step(title: str) -> Iterator[None]:
         say(f"failed after {time.monotonic() - began:.1f} s")
         raise
     say(f"{time.monotonic() - began:.1f} s")
+
+
+@contextmanager
+def alone(lock: Path) -> Iterator[None]:
+    """Hold a file's lock: processes that do the same thing do it one after the other."""
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with lock.open("w", encoding="utf-8") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        yield
 
 
 def run(

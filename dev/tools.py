@@ -6,17 +6,16 @@ What Debian has comes from Debian. The rest is written in Go, and built from the
 it is kept in is named by a hash of all that goes into it.
 """
 
-import fcntl
 import hashlib
 import os
 import shutil
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
-from dev import paths
+from dev import paths, shell
 from dev.shell import DevError, attempt, run, say, step
 
 TOOLCHAIN = paths.DEV / "toolchain"
@@ -192,10 +191,6 @@ def _install_go(home: Path) -> None:
     part.rename(home)
 
 
-@contextmanager
-def alone(what: str) -> Iterator[None]:
+def alone(what: str) -> AbstractContextManager[None]:
     """Keep two builds of the same thing from running side by side."""
-    paths.cache().mkdir(parents=True, exist_ok=True)
-    with (paths.cache() / f"{what}.lock").open("w", encoding="utf-8") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+    return shell.alone(paths.cache() / f"{what}.lock")

@@ -9,15 +9,13 @@ import asyncio
 import hashlib
 import re
 import statistics
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from agentrun.runner.journal import SPOOL_BOUND
-
-Json = dict[str, Any]
+from tests.events import Json, data_of
 
 MEGABYTE = 1024 * 1024
 STEADY = 64 * MEGABYTE
@@ -70,14 +68,14 @@ class Memory:
 
 
 @asynccontextmanager
-async def watching_process(pid: int) -> AsyncIterator[Memory]:
-    """Watch the memory of a process while it runs."""
+async def sampled(look: Callable[[Memory], Awaitable[None]]) -> AsyncIterator[Memory]:
+    """Look at the memory of a process now and then, until the process or the block ends."""
     memory = Memory()
 
     async def watch() -> None:
         with suppress(FileNotFoundError, ProcessLookupError):  # It has ended.
             while True:
-                memory.look(pid)
+                await look(memory)
                 await asyncio.sleep(PAUSE)  # Between two samples.
 
     task = asyncio.create_task(watch())
@@ -87,6 +85,15 @@ async def watching_process(pid: int) -> AsyncIterator[Memory]:
         task.cancel()
         with suppress(asyncio.CancelledError):
             await task
+
+
+def watching_process(pid: int) -> AbstractAsyncContextManager[Memory]:
+    """Watch the memory of a process while it runs."""
+
+    async def look(memory: Memory) -> None:
+        memory.look(pid)
+
+    return sampled(look)
 
 
 def _resident_of(pid: int) -> dict[str, int]:
@@ -121,16 +128,6 @@ def _size(folder: Path) -> int:
     return total
 
 
-def of(events: list[Json], kind: str) -> list[Json]:
-    """Return the data of all events of a kind."""
-    return [event["data"] for event in events if event["type"] == kind]
-
-
-def said(events: list[Json]) -> list[str]:
-    """Return all that the agent said."""
-    return [data["text"] for data in of(events, "agent_message")]
-
-
 def paced(count: int) -> list[str]:
     """Return what the trivial agent says at a pace."""
     texts = (f"message {number}" for number in range(1, count + 1))
@@ -139,13 +136,15 @@ def paced(count: int) -> list[str]:
 
 def shown(events: list[Json]) -> int:
     """Return how many bytes the agent's terminals showed that no event has room for."""
-    refs = (data.get("artifact_refs", {}).get("/output") for data in of(events, "command_updated"))
+    refs = (
+        data.get("artifact_refs", {}).get("/output") for data in data_of(events, "command_updated")
+    )
     return sum(ref["total_bytes"] for ref in refs if ref)
 
 
 def check_tools(events: list[Json], count: int) -> None:
     """All of so many tools were told of, each begins once before it ends, and none is left."""
-    commands = {data["command"] for data in of(events, "command_started")}
+    commands = {data["command"] for data in data_of(events, "command_started")}
     assert {f"make {number}" for number in range(count) if number % 7} <= commands
     at_work: set[str] = set()
     for event in events:

@@ -405,7 +405,7 @@ async def _told(tell: Callable[[], Coroutine[Any, Any, Any]]) -> None:
         with suppress(Unavailable):
             await tell()
             return
-        await asyncio.sleep(_PAUSE)
+        await asyncio.sleep(_PAUSE)  # Nothing tells when the gateway can take it again.
 
 
 def _now() -> str:

@@ -20,7 +20,7 @@ async def test_a_long_journal_is_followed_while_it_is_written(store: RunStore) -
     async def write() -> None:
         for first in range(1, EVENTS, MAX_BATCH):
             await store.append("uid-1", 1, events(first, first + MAX_BATCH - 1))
-            await asyncio.sleep(0)
+            await asyncio.sleep(0)  # As a server answers others between two batches.
 
     async def follow() -> list[int]:
         seen: list[int] = []
@@ -37,7 +37,7 @@ async def test_a_long_journal_is_followed_while_it_is_written(store: RunStore) -
         # Whose run says little is heard all the same.
         assert len(await store.read("other", 0, PAGE)) == 3
         asked += 1
-        await asyncio.sleep(0)
+        await asyncio.sleep(0)  # A store in memory answers without a turn of the loop.
     await writing
     assert await following == list(range(1, EVENTS + 1))
     assert (await store.head("uid-1")).last_seq == EVENTS

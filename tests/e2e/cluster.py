@@ -12,8 +12,8 @@ import re
 import signal
 import subprocess
 import time
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -95,6 +95,20 @@ async def items(
 async def delete(kind: str, *names: str, namespace: str = RUNS) -> None:
     """Delete objects and wait for nothing; what is not there is no error."""
     await asyncio.gather(*(api().delete(kind, name, namespace) for name in names))
+
+
+@asynccontextmanager
+async def held(*objects: Json) -> AsyncIterator[None]:
+    """Have some objects for a while; they are deleted at the end, and nobody waits for that."""
+    try:
+        # In their order: what a pod mounts has to be there before it.
+        for one in objects:
+            await apply(one)
+        yield
+    finally:
+        for one in objects:
+            metadata = one["metadata"]
+            await delete(one["kind"], metadata["name"], namespace=metadata.get("namespace", ""))
 
 
 async def merge(

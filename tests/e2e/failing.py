@@ -2,8 +2,7 @@
 
 import json
 import re
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import pytest
@@ -16,8 +15,6 @@ from tests.e2e.cluster import (
     ApiError,
     Json,
     api,
-    apply,
-    delete,
     eventually,
     items,
     until_processes,
@@ -125,18 +122,6 @@ def a_claim(name: str, namespace: str, **spec: Any) -> Json:
             **spec,
         },
     }
-
-
-@asynccontextmanager
-async def held(*objects: Json) -> AsyncIterator[None]:
-    """Have some objects for a while."""
-    try:
-        await apply(*objects)
-        yield
-    finally:
-        for made in objects:
-            namespace = made["metadata"].get("namespace", "")
-            await delete(made["kind"], made["metadata"]["name"], namespace=namespace)
 
 
 async def refusal(obj: Json) -> str:

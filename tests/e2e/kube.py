@@ -109,7 +109,8 @@ class _Watch:
                 self._listed.set()
                 await self._follow(version)
             except (aiohttp.ClientError, TimeoutError, ApiError):
-                # The API server is away, or has forgotten the version: it is listed again.
+                # The API server is away, or has forgotten the version: it is listed again, not at
+                # once, for nothing tells when it is back.
                 await asyncio.sleep(_RETRY_SECONDS)
 
     async def _list(self) -> int:
@@ -305,7 +306,7 @@ class Kube:
                 is_refusal = isinstance(error, ApiError) and error.code < 500 and error.code != 429
                 if is_refusal or asyncio.get_running_loop().time() > end:
                     raise
-            await asyncio.sleep(_RETRY_SECONDS)
+            await asyncio.sleep(_RETRY_SECONDS)  # Nothing tells when the API server is back.
 
     async def _listed(
         self, resource: Resource, namespace: str, labels: str, fields: str

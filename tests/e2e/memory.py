@@ -1,38 +1,25 @@
 """How much memory the processes of a pod take."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 from tests.e2e.cluster import RUNNER, pid_of
-from tests.volume import PAUSE, Memory
+from tests.volume import Memory, sampled
 
 
-@asynccontextmanager
-async def watching(uid: str, program: str = RUNNER) -> AsyncIterator[Memory]:
+def watching(uid: str, program: str = RUNNER) -> AbstractAsyncContextManager[Memory]:
     """Watch the memory of a pod's program while it runs."""
-    memory = Memory()
-    task = asyncio.create_task(_watch(uid, program, memory))
-    try:
-        yield memory
-    finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
-
-
-async def _watch(uid: str, program: str, memory: Memory) -> None:
     pid: int | None = None
-    while True:
+
+    async def look(memory: Memory) -> None:
+        nonlocal pid
         pid = pid or await asyncio.to_thread(pid_of, uid, program)
         if pid:
-            try:
-                memory.look(pid)
-                memory.group = max(memory.group, _group(pid))
-            except (FileNotFoundError, ProcessLookupError):
-                return
-        await asyncio.sleep(PAUSE)  # Between two samples.
+            memory.look(pid)
+            memory.group = max(memory.group, _group(pid))
+
+    return sampled(look)
 
 
 def _group(pid: int) -> int:

@@ -1,9 +1,8 @@
 """The releases that tests share: each is installed once, by whoever needs it first."""
 
-import fcntl
 import hashlib
 
-from dev import images, paths, product
+from dev import images, paths, product, shell
 from dev.product import Release
 
 SETTINGS = (
@@ -40,8 +39,7 @@ def installed(cluster: str, release: Release, *flags: str) -> None:
     """
     folder = paths.state(cluster)
     mark = folder / f"installed-{release.name}"
-    with (folder / "installing.lock").open("w", encoding="utf-8") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with shell.alone(folder / "installing.lock"):
         wanted = _digest(flags)
         if mark.exists() and mark.read_text(encoding="ascii") == wanted:
             return

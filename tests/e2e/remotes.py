@@ -9,6 +9,7 @@ from typing import Any, Generic, TypeVar
 import httpx2
 
 from dev import product
+from tests.e2e import installation
 from tests.e2e.cluster import RUNS, Json
 from tests.e2e.installation import Installation
 
@@ -70,14 +71,11 @@ class Together(Generic[K, T]):
 
 
 def a_run(name: str, config: Json | None, *steps: list[Any], **more: Any) -> Json:
-    """An AgentRun as kubectl makes it."""
-    spec = {"backend": "remote_a2a", "prompt": json.dumps(steps), "profile": PROFILE, **more}
-    return {
-        "apiVersion": "agentrun.dev/v1alpha1",
-        "kind": "AgentRun",
-        "metadata": {"name": name, "namespace": RUNS},
-        "spec": {**spec, **({"backendConfig": config} if config else {})},
-    }
+    """An AgentRun of a remote agent, as kubectl makes it."""
+    spec: Json = {"backend": "remote_a2a", "prompt": json.dumps(steps), "profile": PROFILE}
+    if config:
+        spec["backendConfig"] = config
+    return installation.a_run(name, **spec | more)
 
 
 def task_of(status: Json) -> str | None:

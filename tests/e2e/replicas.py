@@ -44,7 +44,9 @@ async def installed(main: Installation) -> AsyncIterator[Installation]:
         await apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": RELEASE.system}})
         await apply(*_secrets(main.cluster))
         flags = ",".join(f"{name}={value}" for name, value in FLAGS.items())
-        yield await made.install("--set", flags)
+        there = await made.install("--set", flags)
+        # A connection for each call, so that each may come to another of them.
+        yield there.through(there.door.anew())
     finally:
         await made.helm("uninstall", "--ignore-not-found")
         await delete("namespace", RELEASE.runs, RELEASE.system, namespace="")

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from tests.e2e.agents import UNTIL_GO
-from tests.e2e.cluster import Json
 
 _PAUSE = 0.1
 _LAST = 20
@@ -34,8 +33,3 @@ class Talk:
             for count in (self.messages, _LAST)
             for number in range(1, count + 1)
         ]
-
-
-def said_in(events: list[Json]) -> list[str]:
-    """Return the texts of all messages of the agent, as a reader has got them."""
-    return [event["data"]["text"] for event in events if event["type"] == "agent_message"]

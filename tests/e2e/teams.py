@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dev import fixtures, paths, product, registry, team
-from tests.e2e.cluster import RUNS, Json, apply, delete, gone, kubectl, until
+from tests.e2e.cluster import RUNS, Json, delete, gone, held, kubectl, until
 from tests.e2e.pods import is_ready
 
 CLAIM = "team-cache"
@@ -29,23 +29,6 @@ class Team:
         return await kubectl("logs", team.NAME, "-n", fixtures.NAMESPACE, "-c", container)
 
 
-@asynccontextmanager
-async def made(*objects: Json) -> AsyncIterator[None]:
-    """Create objects, and remove them at the end."""
-    # In their order: what a pod mounts has to be there before it.
-    for one in objects:
-        await apply(one)
-    try:
-        yield
-    finally:
-        await asyncio.gather(
-            *(
-                delete(one["kind"], one["metadata"]["name"], namespace=one["metadata"]["namespace"])
-                for one in objects
-            )
-        )
-
-
 async def serves(pod: str) -> None:
     """Wait until a pod of the fixtures is ready."""
     await until("pod", pod, is_ready, fixtures.NAMESPACE, 90)
@@ -64,7 +47,7 @@ async def surroundings(folder: Path) -> AsyncIterator[Team]:
         gone("pod", registry.NAME, fixtures.NAMESPACE),
         gone("persistentvolumeclaim", CLAIM),
     )
-    async with made(*team.objects(folder), *_named_by_profiles(there)):
+    async with held(*team.objects(folder), *_named_by_profiles(there)):
         await serves(team.NAME)
         yield there
 

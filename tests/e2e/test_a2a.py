@@ -32,6 +32,7 @@ from tests.e2e.failing import check_failure, promised
 from tests.e2e.installation import Installation
 from tests.e2e.memory import watching
 from tests.e2e.remotes import Together, a_run, at, profile, seen, spawn, task_of
+from tests.events import data_of, said
 
 pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("a2a"), pytest.mark.timeout(300)]
 
@@ -58,14 +59,6 @@ async def told(remote: str, agent: str, run: Json) -> list[str]:
     """Say what the agent was told in a run's conversation."""
     heard: dict[str, list[str]] = (await seen(remote, agent))["heard"]
     return heard[run["remote_ref"]["context_id"]]
-
-
-def data(events: list[Json], kind: str) -> list[Json]:
-    return [event["data"] for event in events if event["type"] == kind]
-
-
-def said(events: list[Json]) -> list[str]:
-    return [one["text"] for one in data(events, "agent_message")]
 
 
 def says(words: str) -> Json:
@@ -122,13 +115,13 @@ async def test_task_is_followed_to_its_end(platform: Installation, remote: str, 
     assert talked.asked["question"]["text"] == "Which one?"
     assert run["status"] == "completed", run
     check_journal(events, "completed")
-    assert data(events, "run_completed")[0]["final_response"].startswith("all is well\n\nx")
+    assert data_of(events, "run_completed")[0]["final_response"].startswith("all is well\n\nx")
     assert "I begin" in said(events)
     assert (await told(remote, agent, run))[1:] == ["the second", "it is me"]
     ref = run["remote_ref"]
     assert (ref["provider"], ref["conversation_id"]) == ("remote_a2a", ref["context_id"])
     assert (ref["agent_name"], ref["agent_url"]) == ("scripted", at(agent)["agent_url"])
-    tasks = {one["task_id"] for one in data(events, "status_changed") if one.get("task_id")}
+    tasks = {one["task_id"] for one in data_of(events, "status_changed") if one.get("task_id")}
     assert tasks == {ref["task_id"]}
     assert ref["task_id"] in await kubectl("describe", "run", run["run_id"], "-n", RUNS)
     await check_artifacts(platform, run["run_id"], events)
@@ -180,7 +173,7 @@ async def test_stream_that_breaks_off_is_taken_up_again(
     run, events = talked.run, talked.events
     assert run["status"] == "completed", run
     check_journal(events, "completed")
-    assert data(events, "run_completed")[0]["final_response"] == "after"
+    assert data_of(events, "run_completed")[0]["final_response"] == "after"
     assert said(events).count("before") == 1
     marks = [text.partition(" ")[0] for text in said(events) if text.startswith("(")]
     assert marks == ["(drop", "(hush", "(garble"], "each is told of once"
@@ -215,7 +208,7 @@ ALL_DONE = Together(finish, DONE)
 async def test_slow_card_and_answer_without_a_task(platform: Installation, remote: str) -> None:
     run, events = await ALL_DONE.of(platform, "slow")
     assert run["status"] == "completed", run
-    assert data(events, "run_completed")[0]["final_response"] == "just so"
+    assert data_of(events, "run_completed")[0]["final_response"] == "just so"
 
 
 async def test_key_of_the_profile_goes_to_the_profiles_agent(
@@ -371,7 +364,7 @@ async def test_run_waits_without_its_pod_and_the_same_task_goes_on(
     assert (run["status"], run["attempts"]) == ("completed", 2), run
     check_journal(events, "completed")
     assert run["remote_ref"] == before["remote_ref"]
-    assert [one["artifact_id"] for one in data(events, "artifact_added")] == ["first", "recall"]
+    assert [one["artifact_id"] for one in data_of(events, "artifact_added")] == ["first", "recall"]
     assert (await told(remote, "streaming", run))[1:] == ["the second"]
 
 

@@ -28,6 +28,7 @@ from tests.e2e.cluster import (
 )
 from tests.e2e.installation import REPOSITORY, Installation, profile
 from tests.e2e.orphans import ORPHANS, until_event
+from tests.events import data_of, said
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
@@ -59,14 +60,6 @@ async def changed_profile(backend: str, name: str, **spec: Any) -> str:
     return metadata["name"]
 
 
-def of_kind(events: list[Json], kind: str) -> list[Json]:
-    return [event["data"] for event in events if event["type"] == kind]
-
-
-def said(events: list[Json]) -> list[str]:
-    return [data["text"] for data in of_kind(events, "agent_message")]
-
-
 def user(text: str) -> Json:
     return {"role": "user", "parts": [{"type": "text", "text": text}]}
 
@@ -79,10 +72,10 @@ async def test_an_agent_edits_a_cloned_repository(
     run, events = await platform.door.finish(run_id)
     assert run["status"] == "completed", run
     check_journal(events, "completed")
-    [finished] = of_kind(events, "command_finished")
+    [finished] = data_of(events, "command_finished")
     assert (finished["status"], finished["is_error"]) == ("completed", False)
     assert "edited" in finished["output"]
-    assert any("Two files." in data["text"] for data in of_kind(events, "reasoning"))
+    assert any("Two files." in data["text"] for data in data_of(events, "reasoning"))
     assert said(events) == ["I will add a file and change another.", "Both are done."]
     assert run["result"]["summary"] == "Both are done."
     assert (run["result"]["files_changed"], run["result"]["insertions"]) == (2, 2)
@@ -132,7 +125,7 @@ async def test_any_acp_program_of_any_image_is_an_agent(platform: Installation) 
     check_journal(events, "completed")
     assert said(events)[-1] == run["result"]["summary"] == "Both are done."
     assert run["result"]["files_changed"] == 2
-    [finished] = of_kind(events, "command_finished")
+    [finished] = data_of(events, "command_finished")
     assert (finished["exit_code"], finished["is_error"]) == (0, False)
     recall = script({"recall": "edit(?:ed)"})
     again = await platform.door.call("continue_run", run_id=run_id, input_message=user(recall))
@@ -166,7 +159,7 @@ async def test_only_an_answer_that_satisfies_its_schema_is_one(
     run, events = await platform.door.finish(good)
     assert run["status"] == "completed", run
     assert run["result"]["structured"] == {"answer": "forty-two"}
-    [completed] = of_kind(events, "run_completed")
+    [completed] = data_of(events, "run_completed")
     assert completed["structured_output"] == {"answer": "forty-two"}
     run, events = await platform.door.finish(bad)
     assert (run["status"], run["reason"]) == ("failed", "OutputInvalid"), run
@@ -260,11 +253,11 @@ async def test_an_agent_asks_and_does_what_it_is_allowed(
     assert (run["status"], run["attempts"]) == ("completed", 1), run
     check_journal(events, "completed")
     assert run["result"]["files_changed"] == 1
-    [tool] = of_kind(events, "tool_finished")
+    [tool] = data_of(events, "tool_finished")
     assert (tool["status"], tool["is_error"]) == ("completed", False)
     assert "list_agents" in tool["tool"]
     assert "agent_name" in tool["output"]
-    assert len(of_kind(events, "input_required")) == 1
+    assert len(data_of(events, "input_required")) == 1
 
 
 @pytest.mark.full

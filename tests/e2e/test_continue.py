@@ -10,6 +10,7 @@ from tests.e2e.agents import script
 from tests.e2e.checks import check_journal
 from tests.e2e.cluster import RUNS, Json, apply, get, merge
 from tests.e2e.installation import REPOSITORY, Installation, profile
+from tests.events import said
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(420)]
 
@@ -43,10 +44,6 @@ async def profiles(platform: Installation) -> None:
             }
         )
     await apply(*made)
-
-
-def said(events: list[Json]) -> str:
-    return "\n".join(e["data"]["text"] for e in events if e["type"] == "agent_message")
 
 
 async def question_of(platform: Installation, run_id: str, name: str = "permission-1-1") -> Json:
@@ -123,7 +120,7 @@ async def test_a_real_agent_goes_on_in_another_pod_with_what_it_was_told(
     run, events = await platform.door.finish(run_id)
     assert (run["status"], run["attempts"]) == ("completed", 2), run
     check_journal(events, "completed")
-    assert "The end." in said(events)
+    assert "The end." in "\n".join(said(events))
 
 
 @pytest.mark.parametrize("backend", sorted(AGENTS))
@@ -141,7 +138,7 @@ async def test_a_real_agent_is_continued_where_it_ended(
     run, events = await platform.door.finish(continued["run_id"])
     assert run["status"] == "completed", run
     check_journal(events, "completed")
-    assert "First." not in said(events)
+    assert "First." not in "\n".join(said(events))
     shown = [e["data"] for e in events if e["type"] == "command_finished"]
     assert [one["exit_code"] for one in shown] == [0]
     assert "one" in shown[0]["output"]

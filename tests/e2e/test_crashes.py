@@ -9,6 +9,7 @@ from tests.e2e.agents import UNTIL_GO
 from tests.e2e.checks import check_journal
 from tests.e2e.cluster import LABEL_RUN, Json, dev, items, let_go, pod_uid, processes_of
 from tests.e2e.installation import FRONT_DOOR, OPERATOR, Installation
+from tests.events import said
 
 pytestmark = [pytest.mark.e2e, pytest.mark.disruptive, pytest.mark.timeout(300)]
 
@@ -38,10 +39,6 @@ def deaths_of(pod: Json) -> int:
 async def _one_pod_at_a_time(run_id: str) -> None:
     pods = await items("pods", labels=f"{LABEL_RUN}={run_id}")
     assert len(pods) <= 1, [pod["metadata"]["name"] for pod in pods]
-
-
-def said(events: list[Json]) -> list[str]:
-    return [event["data"]["text"] for event in events if event["type"] == "agent_message"]
 
 
 def messages(count: int) -> list[str]:

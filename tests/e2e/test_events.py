@@ -30,14 +30,13 @@ from tests.e2e.checks import check_journal
 from tests.e2e.cluster import RUNS, Json, apply, kubectl, let_go, pod_uid, runner_of, until
 from tests.e2e.installation import FRONT_DOOR, Installation, profile
 from tests.e2e.memory import watching
+from tests.events import data_of, said
 from tests.volume import (
     MEGABYTE,
     MORE_THAN_FITS,
     check_held_up,
     check_tools,
-    of,
     paced,
-    said,
     shown,
 )
 
@@ -123,7 +122,8 @@ async def test_a_thousand_events_a_second_all_arrive_in_order(
     check_journal(events, "completed")
     assert said(events) == paced(seconds * RATE)
     assert memory.peak <= FRONT_DOOR_BOUND, memory
-    assert len(took) > 5
+    # The other client asks again when it has its answer: one in three seconds, were each slow.
+    assert len(took) > max(5, seconds // 3)
     # A pause of the whole machine is nobody's fault; who is starved waits each time.
     assert sorted(took)[len(took) * 9 // 10] < RESPONSIVE
 
@@ -204,7 +204,7 @@ async def _log(pod: str) -> str:
 async def test_structure_without_end_is_kept_as_json(platform: Installation) -> None:
     run, events = await ended(platform, ["deep", 50_000], ["deep", 500_000], ["say", "after"])
     assert run["status"] == "completed", run
-    kept = [data for data in of(events, "reasoning") if "raw_message" in data]
+    kept = [data for data in data_of(events, "reasoning") if "raw_message" in data]
     sizes = [data["artifact_refs"]["/raw_message"]["total_bytes"] for data in kept]
     assert sizes == [100_000, 1_000_000]
     assert said(events) == ["after"]
@@ -259,7 +259,7 @@ async def test_agent_is_held_up_while_the_front_door_is_away_and_nothing_is_lost
     memory.check()
     assert run["status"] == "completed", run
     assert said(events) == ["before", "after"]
-    assert len(of(events, "command_started")) == len(of(events, "command_finished"))
+    assert len(data_of(events, "command_started")) == len(data_of(events, "command_finished"))
     assert shown(events) == MORE_THAN_FITS * MEGABYTE
 
 

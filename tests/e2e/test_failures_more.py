@@ -11,13 +11,23 @@ import pytest_asyncio
 import yaml
 
 from dev import paths, product
-from tests.e2e.cluster import Json, apply, delete, eventually, get, kubectl, merge, status_of, until
+from tests.e2e.cluster import (
+    Json,
+    apply,
+    delete,
+    eventually,
+    get,
+    held,
+    kubectl,
+    merge,
+    status_of,
+    until,
+)
 from tests.e2e.failing import (
     bare_pod,
     bound_claim,
     check_failure,
     doing,
-    held,
     offered,
     promised,
     python,

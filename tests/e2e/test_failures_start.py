@@ -9,14 +9,13 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from tests.e2e.cluster import Json, apply, status_of, until
+from tests.e2e.cluster import Json, apply, held, status_of, until
 from tests.e2e.failing import (
     PAUSE,
     a_claim,
     bare_pod,
     bound_claim,
     check_failure,
-    held,
     offered,
     promised,
     refused,

@@ -15,6 +15,7 @@ from tests.e2e.agents import UNTIL_GO, script, trivial
 from tests.e2e.checks import check_journal
 from tests.e2e.cluster import RUNS, Json, apply, eventually, get, let_go
 from tests.e2e.installation import Installation, profile
+from tests.events import said
 
 pytestmark = pytest.mark.e2e
 
@@ -48,10 +49,6 @@ async def has(door: FrontDoor, run_id: str, is_it: Callable[[Json], bool]) -> No
 def given(events: list[Json]) -> list[tuple[str | None, int, str]]:
     added = [event["data"] for event in events if event["type"] == "message_added"]
     return [(one["from_agent_name"], one["seq"], one["delivery"]) for one in added]
-
-
-def said(events: list[Json]) -> list[str]:
-    return [event["data"]["text"] for event in events if event["type"] == "agent_message"]
 
 
 async def test_two_agents_in_two_pods_get_one_anothers_messages(platform: Installation) -> None:

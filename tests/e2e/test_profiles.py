@@ -19,10 +19,10 @@ from dev import fixtures, images, product, registry, team
 from tests.e2e import remotes
 from tests.e2e.agents import script, trivial
 from tests.e2e.checks import check_journal
-from tests.e2e.cluster import Json, called, get, items, pod_of
+from tests.e2e.cluster import Json, called, get, held, items, pod_of
 from tests.e2e.failing import check_failure
 from tests.e2e.installation import REPOSITORY, Installation, a_run, profile
-from tests.e2e.teams import CLAIM, Team, made, secret, serves, surroundings
+from tests.e2e.teams import CLAIM, Team, secret, serves, surroundings
 
 pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("profiles"), pytest.mark.timeout(300)]
 
@@ -91,7 +91,7 @@ class Use:
 @asynccontextmanager
 async def in_use(platform: Installation, uses: dict[str, Use]) -> AsyncIterator[dict[str, str]]:
     """Offer profiles meanwhile, and spawn a run of each; return these by the profiles' keys."""
-    async with made(*(profile(named(key), **use.spec) for key, use in uses.items())):
+    async with held(*(profile(named(key), **use.spec) for key, use in uses.items())):
         ids = await asyncio.gather(*(use.spawn(platform, named(key)) for key, use in uses.items()))
         yield dict(zip(uses, ids, strict=True))
 
@@ -228,7 +228,7 @@ async def test_remote_agents_are_reached_through_the_proxy_and_the_teams_authori
     near = {"agent_url": "http://a2a.agentrun-dev:8080/streaming"}
     hidden = {"agent_url": HIDDEN_SERVER}
     name = named("remote")
-    async with made(remotes.profile(name, network=network)):
+    async with held(remotes.profile(name, network=network)):
         first, second = await asyncio.gather(
             *(
                 remotes.spawn(platform, config, ["say", "hello"], profile=name)
@@ -345,7 +345,7 @@ async def attempted(around: Team) -> AsyncIterator[None]:
     prompt = trivial(["say", "x"])
     profiles = [profile(named(key), **spec) for key, spec in ATTEMPTS.items()]
     runs = [a_run(named(key), profile=named(key), prompt=prompt) for key in ATTEMPTS]
-    async with made(*profiles), made(*runs):
+    async with held(*profiles), held(*runs):
         yield
 
 
@@ -354,7 +354,7 @@ async def private_image(around: Team, platform: Installation) -> AsyncIterator[s
     """The image of the trivial agent, where one has to say who one is."""
     found = dev_cluster.find(platform.cluster)
     assert found is not None, "needs the native cluster"
-    async with made(*registry.objects()):
+    async with held(*registry.objects()):
         await serves(registry.NAME)
         with product.service_url(
             platform.cluster, fixtures.NAMESPACE, registry.NAME, registry.PORT
@@ -380,7 +380,7 @@ async def pulling(
         "unready": Use(image | {"imagePullSecrets": ["no-such-secret"]}, (["say", "x"],)),
         "pulled": Use(image | {"imagePullSecrets": ["team-pull"]}, (["say", "pulled"],)),
     }
-    async with made(pull), in_use(platform, uses) as runs:
+    async with held(pull), in_use(platform, uses) as runs:
         yield runs
 
 
@@ -419,7 +419,7 @@ async def real(
         for backend, default in defaults.items()
         if default is not None
     }
-    async with made(*profiles.values()):
+    async with held(*profiles.values()):
         ids = await asyncio.gather(
             *(
                 platform.spawn(

@@ -46,7 +46,8 @@ from tests.e2e.life import (
     runs_in_every_stage,
 )
 from tests.e2e.releases import SETTINGS
-from tests.e2e.talks import Talk, said_in
+from tests.e2e.talks import Talk
+from tests.events import said
 
 pytestmark = [
     pytest.mark.e2e,
@@ -91,11 +92,11 @@ async def test_an_upgrade_restarts_no_run_and_loses_no_event(
     talk = Talk(200)
     working = await installation.trivial(*talk.steps, agent="talker")
     tag = f"later-{uuid4().hex[:8]}"
-    said = trivial(["say", "hi"])
+    hello = trivial(["say", "hi"])
     await apply(
         profile("late", RELEASE.runs, image=images.name_of("dev", tag)),
-        a_run("waits", RELEASE.runs, prompt=said, session={"name": "talker"}),
-        a_run("starts", RELEASE.runs, prompt=said, profile="late"),
+        a_run("waits", RELEASE.runs, prompt=hello, session={"name": "talker"}),
+        a_run("starts", RELEASE.runs, prompt=hello, profile="late"),
     )
     await asyncio.gather(
         installation.reaches(working, "Running"),
@@ -117,7 +118,7 @@ async def test_an_upgrade_restarts_no_run_and_loses_no_event(
         await let_go(working, RELEASE.runs)
 
     check_journal(reader.events, "completed")
-    assert said_in(reader.events) == talk.texts
+    assert said(reader.events) == talk.texts
     assert reader.refusals, "the front door was never away: what was upgraded?"
     await asyncio.gather(*(installation.reaches(run, "Completed") for run in ("starts", "waits")))
     for name, pod in before.items():
@@ -126,7 +127,7 @@ async def test_an_upgrade_restarts_no_run_and_loses_no_event(
         assert runner_image(after).endswith(f"runner:{OLD}")
     assert runner_image(await only_pod("waits")).endswith(f"runner:{NEW}")
     assert await is_known("mood")
-    await apply(a_run("newer", RELEASE.runs, prompt=said, mood="calm"))
+    await apply(a_run("newer", RELEASE.runs, prompt=hello, mood="calm"))
     assert (await installation.run("newer"))["spec"]["mood"] == "calm"
 
 
@@ -157,7 +158,7 @@ async def test_a_rollback_restarts_no_run_and_loses_no_event(installation: Insta
         assert done.returncode == 0, done.stderr
         await let_go(working, RELEASE.runs)
     check_journal(reader.events, "completed")
-    assert said_in(reader.events) == talk.texts
+    assert said(reader.events) == talk.texts
     assert (await only_pod(working))["metadata"]["uid"] == pod["metadata"]["uid"]
     later = await installation.trivial(["say", "as before"])
     await installation.reaches(later, "Completed")
@@ -218,7 +219,7 @@ async def test_uninstalling_leaves_runs_alone_and_another_installation_takes_the
     run, events = await installation.door.finish(working)
     assert (run["status"], run["attempts"]) == ("completed", 1), run
     check_journal(events, "completed")
-    assert said_in(events) == talk.texts
+    assert said(events) == talk.texts
     run, events = await installation.door.finish(over)
     assert run["status"] == "completed"
     check_journal(events, "completed")

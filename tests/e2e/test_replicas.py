@@ -27,7 +27,8 @@ from tests.e2e.replicas import (
     manifests,
     serving,
 )
-from tests.e2e.talks import Talk, said_in
+from tests.e2e.talks import Talk
+from tests.events import said
 
 pytestmark = [
     pytest.mark.e2e,
@@ -93,7 +94,7 @@ async def check(
     for events in journals:
         check_journal(events, "completed")
         assert events == journals[0]
-    assert said_in(journals[0]) == texts
+    assert said(journals[0]) == texts
 
 
 async def test_many_who_write_to_an_agent_through_all_replicas_get_numbers_of_their_own(

@@ -26,6 +26,7 @@ from tests.e2e.cluster import (
     until,
 )
 from tests.e2e.installation import FRONT_DOOR, OPERATOR, Installation, a_run, profile
+from tests.events import said
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(400)]
 
@@ -102,10 +103,6 @@ async def answer(
         await kubectl("patch", *where, "--type=merge", "-p", json.dumps(patch))
     else:
         await merge("run", run_id, patch)
-
-
-def said(events: list[Json]) -> list[str]:
-    return [event["data"]["text"] for event in events if event["type"] == "agent_message"]
 
 
 def recalled(events: list[Json]) -> list[str]:

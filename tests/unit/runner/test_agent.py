@@ -48,7 +48,7 @@ async def test_lines_come_one_by_one_however_they_are_cut(pipes: Pipes) -> None:
     os.write(pipes.stdout, b"one\ntw")
     assert await reader.readline() == b"one"
     waiting = asyncio.create_task(reader.readline())
-    await asyncio.sleep(0)
+    await asyncio.sleep(0)  # So that it waits.
     os.write(pipes.stdout, b"o\nrest")
     assert await waiting == b"two"
     reader.end()

@@ -20,6 +20,7 @@ from agentrun.api.gateway import Head
 from agentrun.api.v1alpha1 import OutcomeState
 from agentrun.runner.sanitize import MAX_EVENT_BYTES
 from dev.agent.acp_agent import large_text
+from tests.events import said
 from tests.unit.runner.harness import FakeGateway, Pod, a_gateway, pod
 from tests.volume import (
     MEGABYTE,
@@ -27,7 +28,6 @@ from tests.volume import (
     check_held_up,
     check_tools,
     paced,
-    said,
     shown,
     watching_process,
 )
