@@ -31,7 +31,7 @@ demo: $(BIN)/.ready ## The main job: a cluster, the chart, real agents, a cancel
 
 .PHONY: test
 test: $(BIN)/.ready ## Everything CI runs, its stages side by side.
-	@dev/test.sh "lint unit cluster-1 cluster-2" "contract apiserver" "e2e disruptive" rights
+	@dev/test.sh "lint unit contract cluster-1 cluster-2" "e2e disruptive apiserver" rights
 
 .PHONY: test-full
 test-full: $(BIN)/.ready ## What takes too long for each time: full-size volume, the slower agents.

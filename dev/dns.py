@@ -65,7 +65,7 @@ def _deployment() -> dict[str, Any]:
         "args": ["-conf", "/etc/coredns/Corefile"],
         "ports": [{"containerPort": 53, "protocol": p, "name": n} for n, p in _PORTS],
         "readinessProbe": {"httpGet": {"path": "/ready", "port": 8181}, "periodSeconds": 1},
-        "resources": {"requests": {"cpu": "20m", "memory": "32Mi"}},
+        "resources": {"requests": {"cpu": "100m", "memory": "32Mi"}},
         "securityContext": {
             "allowPrivilegeEscalation": False,
             "readOnlyRootFilesystem": True,

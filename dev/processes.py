@@ -13,7 +13,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -144,6 +144,27 @@ def make_cgroup(cgroup: str) -> None:
     (tracked(cgroup) / "node").mkdir(exist_ok=True)
 
 
+@contextlib.contextmanager
+def weighing(group: str, weight: int) -> Iterator[Callable[[], None]]:
+    """
+    Give what moves a new process into a group that weighs so much, as clusters weigh eight.
+
+    Whatever is left in it at the end is killed.
+    """
+    folder = weighed(group)
+    folder.mkdir(exist_ok=True)
+    _weigh(folder, weight)
+    try:
+        yield lambda: _enter(folder)
+    finally:
+        kill(_inside(folder))
+        wait_until(f"{folder} is empty", lambda: _removed(folder))
+
+
+def _enter(folder: Path) -> None:
+    (folder / "cgroup.procs").write_text(str(os.getpid()), encoding="ascii")
+
+
 def _weigh(folder: Path, weight: int) -> None:
     """Give a group so many times the weight of an ordinary process, as its hierarchy counts."""
     for name, unit in (("cpu.shares", 1024), ("cpu.weight", 100)):
@@ -154,8 +175,12 @@ def _weigh(folder: Path, weight: int) -> None:
 
 def members(cgroup: str) -> list[Process]:
     """List every process in ``cgroup``, however it came there."""
+    return _inside(tracked(cgroup))
+
+
+def _inside(folder: Path) -> list[Process]:
     found = []
-    for file in tracked(cgroup).rglob("cgroup.procs"):
+    for file in folder.rglob("cgroup.procs"):
         for pid in map(int, _lines(file)):
             began = started(pid)
             if began is not None:

@@ -77,7 +77,7 @@ def _pod(program: Program) -> dict[str, Any]:
         "env": [{"name": name, "value": value} for name, value in program.environment.items()],
         "envFrom": [{"secretRef": {"name": program.secret}}],
         "readinessProbe": {**program.probe, "periodSeconds": 1},
-        "resources": {"requests": {"cpu": "20m", "memory": "32Mi"}},
+        "resources": {"requests": {"cpu": "30m", "memory": "32Mi"}},
         "securityContext": {
             "allowPrivilegeEscalation": False,
             "readOnlyRootFilesystem": True,

@@ -172,10 +172,10 @@ async def pod_of(run_id: str, attempt: int = 1, namespace: str = RUNS) -> Json:
     return await there("pod", f"{run_id}-{attempt}", namespace)
 
 
-async def pod_uid(run_id: str, attempt: int = 1, namespace: str = RUNS) -> str:
-    """Wait for the pod of an attempt and return its uid."""
-    uid: str = (await pod_of(run_id, attempt, namespace))["metadata"]["uid"]
-    return uid
+async def pod_uid(run_id: str) -> str:
+    """Wait until a run has a pod, and return its uid, which the run keeps when the pod is gone."""
+    run = await until("run", run_id, lambda run: bool(status_of(run).get("podUID")))
+    return str(status_of(run)["podUID"])
 
 
 def processes_of(uid: str) -> list[str]:

@@ -64,8 +64,20 @@ class _Subscriber:
     """Somebody who waits for one object."""
 
     key: Key
-    news: "asyncio.Queue[tuple[int, Json | None]]" = field(default_factory=asyncio.Queue)
-    """Its versions, each with its number; None when it is gone."""
+    _news: "asyncio.Queue[tuple[int, Json | None] | Exception]" = field(
+        default_factory=asyncio.Queue
+    )
+
+    async def next(self) -> tuple[int, Json | None]:
+        """Wait for a version and its number, None when it is gone; raise why there are no more."""
+        news = await self._news.get()
+        if isinstance(news, Exception):
+            raise news
+        return news
+
+    def tell(self, news: tuple[int, Json | None] | Exception) -> None:
+        """Say how it is now, or why nothing more will be said."""
+        self._news.put_nowait(news)
 
 
 class _Watch:
@@ -88,13 +100,11 @@ class _Watch:
     @asynccontextmanager
     async def subscribed(self, key: Key) -> AsyncIterator[_Subscriber]:
         """Give what tells of every change of an object from now on."""
-        while not self._listed.is_set():
-            done, _ = await asyncio.wait(
-                {asyncio.ensure_future(self._listed.wait()), self._task},
-                return_when=asyncio.FIRST_COMPLETED,
-            )
-            if self._task in done:
-                self._task.result()
+        listed = asyncio.ensure_future(self._listed.wait())
+        await asyncio.wait({listed, self._task}, return_when=asyncio.FIRST_COMPLETED)
+        listed.cancel()
+        if self._task.done():
+            self._task.result()
         subscriber = _Subscriber(key)
         self._subscribers.append(subscriber)
         try:
@@ -112,6 +122,10 @@ class _Watch:
                 # The API server is away, or has forgotten the version: it is listed again, not at
                 # once, for nothing tells when it is back.
                 await asyncio.sleep(_RETRY_SECONDS)
+            except Exception as error:
+                for subscriber in self._subscribers:
+                    subscriber.tell(error)
+                raise
 
     async def _list(self) -> int:
         listed = await self._kube.request("GET", self._resource.path())
@@ -139,7 +153,7 @@ class _Watch:
     def _tell(self, key: Key, version: int, item: Json | None) -> None:
         for subscriber in self._subscribers:
             if subscriber.key == key:
-                subscriber.news.put_nowait((version, item))
+                subscriber.tell((version, item))
 
 
 class Kube:
@@ -237,7 +251,7 @@ class Kube:
                 )
                 seen = found[0] if found else None
                 while not is_so(seen):
-                    newer, item = await subscriber.news.get()
+                    newer, item = await subscriber.next()
                     if newer > version:
                         version, seen = newer, item
         except TimeoutError:

@@ -30,7 +30,7 @@ from tests.e2e.orphans import ORPHANS, until_event
 
 pytestmark = pytest.mark.e2e
 
-RACES = 15
+RACES = 10
 MOST_RACES = 60
 """So many if need be, until both ends were seen."""
 

@@ -39,7 +39,7 @@ IDLE = 5
 """How many seconds the pod of a wait is kept, where a test does not want to wait for it."""
 GRACE = 6
 """How many seconds a run that is cancelled has; an agent that hears nothing gets a part of them."""
-CONTINUES = 8
+CONTINUES = 5
 """How many continue one run at once; the lane of the API server orders many more."""
 
 

@@ -63,3 +63,13 @@ def test_stop_ends_a_process_whether_it_listens_or_not(tmp_path: Path, command: 
     assert child.wait() in {-signal.SIGTERM, -signal.SIGKILL}
     assert child.stdin is not None
     child.stdin.close()
+
+
+def test_what_is_left_in_a_weighed_group_ends_with_it() -> None:
+    name = f"agentrun-unit-{os.getpid()}"
+    with processes.weighing(name, 4) as enter:
+        program = subprocess.Popen(["sleep", "1000"], preexec_fn=enter)  # noqa: PLW1509
+        inside = (processes.weighed(name) / "cgroup.procs").read_text(encoding="ascii").split()
+        assert inside == [str(program.pid)]
+    assert program.wait() == -signal.SIGKILL
+    assert not processes.weighed(name).exists()
