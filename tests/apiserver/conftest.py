@@ -75,7 +75,8 @@ def kubectl(*arguments: str) -> str:
 @pytest.fixture(scope="session")
 def api() -> Iterator[client.ApiClient]:
     kubeconfig = os.environ.get("KUBECONFIG")
-    assert kubeconfig, "KUBECONFIG is not set: run `make cluster`, then `make test-some T=tests/apiserver`"
+    how = "`make cluster`, then `make test-some T=tests/apiserver`"
+    assert kubeconfig, f"KUBECONFIG is not set: {how}"
     kubectl("apply", "--server-side", "--force-conflicts", "-f", str(ROOT / "crds"))
     kubectl("wait", "--for=condition=Established", "--timeout=30s", "-f", str(ROOT / "crds"))
     with config.new_client_from_config(kubeconfig) as connection:

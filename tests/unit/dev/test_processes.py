@@ -68,7 +68,7 @@ def test_stop_ends_a_process_whether_it_listens_or_not(tmp_path: Path, command: 
 def test_what_is_left_in_a_weighed_group_ends_with_it() -> None:
     name = f"agentrun-unit-{os.getpid()}"
     with processes.weighing(name, 4) as enter:
-        program = subprocess.Popen(["sleep", "1000"], preexec_fn=enter)  # noqa: PLW1509
+        program = subprocess.Popen(["sleep", "1000"], preexec_fn=enter)
         inside = (processes.weighed(name) / "cgroup.procs").read_text(encoding="ascii").split()
         assert inside == [str(program.pid)]
     assert program.wait() == -signal.SIGKILL
