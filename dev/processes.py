@@ -23,7 +23,7 @@ CGROUPS = Path("/sys/fs/cgroup")
 PROC = Path("/proc")
 # In the place of one: what a cluster weighs beside a process, and its API server, kubelet and the
 # like beside its pods, which the kubelet gives two, one for each core.
-_CLUSTER, _NODE = 8, 3
+_CLUSTER, _NODE = int(os.environ.get("AGENTRUN_CLUSTER_WEIGHT", "8")), 3
 # Nearly all of them are written in Go, and memory is not what is short.
 _ENVIRONMENT = {"GOGC": "400"}
 
