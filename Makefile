@@ -31,11 +31,11 @@ demo: $(BIN)/.ready ## The main job: a cluster, the chart, real agents, a cancel
 
 .PHONY: test
 test: $(BIN)/.ready ## Everything CI runs, its stages side by side.
-	@dev/test.sh "lint unit contract cluster-1 cluster-2" "e2e disruptive apiserver" rights
+	@dev/test.sh "cluster-2 disruptive lint unit contract cluster-1 e2e apiserver" rights
 
 .PHONY: test-full
 test-full: $(BIN)/.ready ## What takes too long for each time: full-size volume, the slower agents.
-	@dev/test.sh cluster-1 full
+	@dev/test.sh "cluster-1 full"
 	@python -m dev.full record
 
 .PHONY: lint
@@ -95,15 +95,15 @@ stage-cluster-1: stage-images
 	@$(STAGE) dev/test-cluster.sh agentrun-test operator mcp-server runner dev agent agent-more agent-other
 stage-cluster-2: stage-images
 	@$(STAGE) dev/test-cluster.sh agentrun-test-2 operator mcp-server runner dev stores skewed
-stage-apiserver:
+stage-apiserver: stage-cluster-1
 	@$(STAGE) $(ON_1) pytest -q tests/apiserver
-stage-e2e:
+stage-e2e: stage-cluster-1
 	@$(STAGE) $(ON_1) pytest -q -n $(E2E_WORKERS) --dist loadgroup -m "not disruptive and not full" tests/e2e
-stage-disruptive:
+stage-disruptive: stage-cluster-2
 	@$(STAGE) $(ON_2) pytest -q -m "disruptive and not full" tests/e2e
 stage-rights:
 	@AGENTRUN_AUDITED="agentrun-test agentrun-test-2" $(STAGE) $(ON_1) pytest -q tests/rights
-stage-full:
+stage-full: stage-cluster-1
 	@$(STAGE) $(ON_1) pytest -q -n $(E2E_WORKERS) --dist loadgroup -m full tests/e2e
 
 .PHONY: cluster

@@ -14,6 +14,8 @@ from mcp.client.streamable_http import streamable_http_client
 
 Json = dict[str, Any]
 TERMINAL = frozenset({"completed", "failed", "cancelled", "rejected"})
+# A call that waits may take 30 s by itself, and a busy machine has more to do.
+_SILENCE = 240
 # Made once: to read all authorities of the machine takes longer than most calls.
 _TRUST = ssl.create_default_context()
 
@@ -53,7 +55,7 @@ class FrontDoor:
         """Connect once."""
         headers = {"Authorization": f"Bearer {self.token}"}
         async with (
-            httpx2.AsyncClient(headers=headers, timeout=60, verify=_TRUST) as http,
+            httpx2.AsyncClient(headers=headers, timeout=_SILENCE, verify=_TRUST) as http,
             Client(streamable_http_client(self.url, http_client=http)) as client,
         ):
             yield client

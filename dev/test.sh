@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Run stages of the proof, sum them up, and leave nothing running. Each argument names stages that run
-# side by side: what a group has is enough for two cores, and more at once would only be slower.
+# side by side, in the order in which they are begun; the Makefile says what a stage waits for.
 # AGENTRUN_RESULTS gets what each stage printed, and what there is to see of each test that failed.
 set -euo pipefail
 groups=("$@")

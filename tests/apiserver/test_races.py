@@ -29,7 +29,7 @@ from tests.e2e.kube import Json
 pytestmark = [pytest.mark.apiserver, pytest.mark.timeout(300)]
 
 RACES = 150
-SIDE_BY_SIDE = 25
+SIDE_BY_SIDE = 12
 SESSIONS, CONTINUES = 6, 6
 FIRST_AIM = 0.05
 

@@ -17,18 +17,19 @@ def watching(uid: str, program: str = RUNNER) -> AbstractAsyncContextManager[Mem
         pid = pid or await asyncio.to_thread(pid_of, uid, program)
         if pid:
             memory.look(pid)
-            memory.group = max(memory.group, _group(pid))
+            memory.group = max(memory.group, _group(pid, uid))
 
     return sampled(look)
 
 
-def _group(pid: int) -> int:
-    """Read what is not page cache in the control group of a process, version 1 or 2."""
+def _group(pid: int, uid: str) -> int:
+    """Read what is not page cache in the control group of a pod's process, version 1 or 2."""
     groups = Path(f"/proc/{pid}/cgroup").read_text(encoding="utf-8").splitlines()
     for line in groups:
         _, controllers, path = line.split(":", 2)
         root = "/sys/fs/cgroup/memory" if controllers == "memory" else "/sys/fs/cgroup"
-        if controllers in ("memory", ""):
+        # A process that has ended, and is not waited for yet, counts to the whole machine.
+        if controllers in ("memory", "") and uid in path:
             file = Path(f"{root}{path}/memory.stat")
             if file.exists():
                 stat = dict(line.split() for line in file.read_text(encoding="ascii").splitlines())

@@ -51,6 +51,9 @@ def make_conversation(
             provider_key(layout), settings.provider,
         )  # fmt: skip
         return RemoteConversation(journal, reporter, questions, redactor.text, given)
+    from agentrun.runner.acp import library
+
+    library.load()
     from agentrun.runner.conversation import Conversation
 
     workspace, backend = str(layout.workspace), settings.backend

@@ -53,6 +53,8 @@ sys.exit(main(layout, os.environ))
 _LOAD = """
 from agentrun.runner.__main__ import load
 load()
+from agentrun.runner.acp import library
+library.load()
 import agentrun.runner.conversation, agentrun.runner.mcp, agentrun.runner.own_tools
 import agentrun.runner.peer.commands, agentrun.runner.peer.desk
 """

@@ -2,6 +2,7 @@
 
 import ssl
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -196,3 +197,20 @@ def test_what_holds_no_certificate_is_no_bundle(tmp_path: Path, text: str, autho
     assert not is_bundle(layout)
     write(tmp_path, pod_layout.CA_FILE, authority)
     assert is_bundle(layout)
+
+
+LOADS_ACP = """
+import linecache, pydantic
+read, linecache.updatecache = [], lambda file, *_: read.append(file) or []
+from agentrun.runner.acp import library
+library.load()
+import acp.schema
+assert acp.schema.PermissionOption.model_fields["name"].description is None
+assert not [file for file in read if "acp" in file], read
+assert pydantic.ConfigDict(use_attribute_docstrings=True) == {"use_attribute_docstrings": True}
+"""
+
+
+@pytest.mark.slow
+def test_the_acp_library_is_loaded_without_its_source() -> None:
+    subprocess.run([sys.executable, "-c", LOADS_ACP], check=True)
