@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 import ssl
 import time
 from collections.abc import AsyncIterator
@@ -11,6 +12,8 @@ from typing import Any, ClassVar
 import httpx2
 from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
+
+_log = logging.getLogger(__name__)
 
 Json = dict[str, Any]
 TERMINAL = frozenset({"completed", "failed", "cancelled", "rejected"})
@@ -162,5 +165,7 @@ class _Connection:
                 await self._unused.wait()
         except Exception as error:  # noqa: BLE001 - it is told to whoever waits, whatever it is
             if self._opened.done():
-                return  # Whoever called over it has heard of it.
+                # Whoever called over it hears that it is closed, but not why.
+                _log.warning("the connection to %s broke off", door.url, exc_info=error)
+                return
             self._opened.set_exception(error)

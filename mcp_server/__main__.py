@@ -34,6 +34,9 @@ from mcp_server.shutdown import CloseWhenLeaving, Shutdown
 _log = logging.getLogger("mcp_server")
 
 _SHUTDOWN_SECONDS = 5
+# Longer than clients and proxies keep a connection that is idle (httpx 5 s, many proxies 60 s): who
+# closes it first has to be who would send the next request, or that request meets a closed door.
+_IDLE_SECONDS = 75
 
 
 class _Server(uvicorn.Server):
@@ -116,6 +119,7 @@ def _server(app: ASGIApp, host: str, port: int) -> _Server:
             log_config=None,
             access_log=False,
             server_header=False,
+            timeout_keep_alive=_IDLE_SECONDS,
             timeout_graceful_shutdown=_SHUTDOWN_SECONDS,
         )
     )

@@ -3,9 +3,10 @@
 from pathlib import Path
 
 import pytest
+from starlette.applications import Starlette
 
 from agentrun.store.base import Unavailable
-from mcp_server.__main__ import _open
+from mcp_server.__main__ import _open, _server
 from mcp_server.settings import Settings, SettingsError
 
 
@@ -32,3 +33,8 @@ async def test_a_front_door_starts_again_on_what_it_has_written(tmp_path: Path) 
         store, blobs = await _open(settings)
         assert await blobs.size("start/check") == 0
         await store.close()
+
+
+def test_an_idle_connection_is_kept_for_longer_than_clients_and_proxies_keep_it() -> None:
+    # The defaults of nginx and of AWS' load balancers are the longest that are widely used.
+    assert _server(Starlette(), "127.0.0.1", 0).config.timeout_keep_alive > 60
