@@ -241,3 +241,16 @@ async def test_many_open_a_file_of_the_rollback_mode_at_once(tmp_path: Path) -> 
         await asyncio.gather(*(asyncio.to_thread(database._create) for database in databases))
         with closing(sqlite3.connect(file)) as connection:
             assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+
+
+async def test_a_reader_that_goes_away_costs_no_connection(store: SqlRunStore) -> None:
+    closed: list[object] = []
+    event.listen(store._database.reader.sync_engine, "close", lambda *_: closed.append(None))
+    for turns in range(20):
+        reading = asyncio.create_task(store.read("uid-1", 0, 10))
+        for _ in range(turns):
+            await asyncio.sleep(0)  # It goes away at another step each time.
+        reading.cancel()
+        await asyncio.gather(reading, return_exceptions=True)
+        assert await store.head("uid-1") == JournalHead(0)
+    assert closed == []

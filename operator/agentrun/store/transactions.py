@@ -5,7 +5,7 @@ Whatever the database, its driver, its network or its disk say against it is ``U
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
@@ -23,17 +23,21 @@ class Transactions:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._writing = set[asyncio.Task[Any]]()
+        self._working = set[asyncio.Task[Any]]()
         self._closed = False
 
     async def read(self, query: Select[Any]) -> Sequence[Row[Any]]:
-        """Return all rows of ``query``."""
+        """
+        Return all rows of ``query``.
+
+        It ends also if the caller goes away meanwhile, for to break off costs the connection.
+        """
 
         async def fetch(connection: AsyncConnection) -> Sequence[Row[Any]]:
             found: Sequence[Row[Any]] = (await connection.execute(query)).all()
             return found
 
-        return await self._run(self._database.reader, fetch)
+        return await self._finished(self._run(self._database.reader, fetch))
 
     async def write(
         self, work: Callable[[AsyncConnection], Awaitable[_T]], wake: Callable[[_T], None]
@@ -50,18 +54,21 @@ class Transactions:
                 wake(result)
                 return result
 
-        task = asyncio.create_task(write())
-        self._writing.add(task)
-        task.add_done_callback(self._written)
-        return await asyncio.shield(task)
+        return await self._finished(write())
 
     async def close(self) -> None:
-        """Let what is being written finish, and begin nothing more."""
+        """Let what is under way finish, and begin nothing more."""
         self._closed = True
-        await asyncio.gather(*self._writing, return_exceptions=True)
+        await asyncio.gather(*self._working, return_exceptions=True)
 
-    def _written(self, task: "asyncio.Task[Any]") -> None:
-        self._writing.discard(task)
+    async def _finished(self, work: Coroutine[Any, Any, _T]) -> _T:
+        task = asyncio.create_task(work)
+        self._working.add(task)
+        task.add_done_callback(self._done)
+        return await asyncio.shield(task)
+
+    def _done(self, task: "asyncio.Task[Any]") -> None:
+        self._working.discard(task)
         if not task.cancelled():
             task.exception()  # A caller that went away does not ask for it.
 
