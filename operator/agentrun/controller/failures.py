@@ -75,7 +75,7 @@ def start_progress(events: Sequence[Manifest]) -> str:
     return readable(str(last.get("message", ""))) if last else ""
 
 
-def disruption_of(pod: Manifest) -> Failure | None:
+def disruption_of(pod: Manifest, events: Sequence[Manifest] = ()) -> Failure | None:
     """Say what the cluster did to ``pod``, if it did anything."""
     status = pod.get("status", {})
     for condition in status.get("conditions", []):
@@ -87,7 +87,10 @@ def disruption_of(pod: Manifest) -> Failure | None:
     if status.get("phase") == "Failed" and status.get("reason"):
         message = f"{status['reason']}: {status.get('message', '')}"
         return Failure(Reason.EVICTED, readable(message))
-    return None
+    # The kubelet ends the containers first. If they are done before it has written down why, it
+    # writes of the pod only that it has ended, and its Event is all that tells.
+    evicted = [one for one in events if one.get("reason") == "Evicted"]
+    return Failure(Reason.EVICTED, readable(evicted[-1].get("message", ""))) if evicted else None
 
 
 def refusal(code: int, message: str) -> Failure | None:

@@ -56,7 +56,7 @@ class Observer:
         """Look at what there is of ``run``; the run that comes back may be a newer version."""
         key = run.metadata.namespace, run.metadata.name
         pods = [
-            await self._observe_pod(pod)
+            await self._observe_pod(pod, is_told=run.phase.is_terminal)
             for pod in self.caches.pods_of(key)
             if is_pod_of(pod, run.metadata.uid)
         ]
@@ -136,16 +136,17 @@ class Observer:
         newest = AgentRun.model_validate(fresh)
         return newest if newest.attempts == run.attempts else run
 
-    async def _observe_pod(self, pod: Object) -> PodObservation:
+    async def _observe_pod(self, pod: Object, is_told: bool = False) -> PodObservation:
         seen = observe_pod(pod)
-        if not is_held_up(seen):
+        # How a run ended is told once, and not looked for again.
+        if not is_held_up(seen) and (is_told or not is_ended_by_nobody(seen)):
             return seen
         namespace, _ = key_of(pod)
         fields = f"involvedObject.uid={seen.uid}"
         try:
             events, _ = await self.kube.list(Kind.EVENT, namespace, fields=fields)
         except ApiError as error:
-            # Events only explain; without them, the bound on starting still holds.
+            # Events only explain; without them, the bounds still hold.
             logger.warning("pod %s: its Events cannot be read: %s", seen.name, error)
             return seen
         return observe_pod(pod, events)
@@ -213,3 +214,9 @@ def is_held_up(pod: PodObservation) -> bool:
     is_waiting = bool(pod.node and pod.not_started)
     is_told = pod.failure is not None and pod.failure.reason is not Reason.IMAGE_PULL_FAILED
     return is_waiting and not (pod.finished or is_told or pod.is_terminating)
+
+
+def is_ended_by_nobody(pod: PodObservation) -> bool:
+    """Whether a pod has ended without an outcome, and its status does not say why."""
+    is_told = has_ended(pod.outcome) or pod.disruption is not None or pod.is_terminating
+    return pod.finished and not is_told

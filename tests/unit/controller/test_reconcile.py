@@ -337,6 +337,25 @@ async def test_events_that_cannot_be_read_hold_nothing_up(operator: Operator) ->
     assert operator.run().status.node_name == "n"
 
 
+async def test_an_eviction_that_only_an_event_tells_of_is_named(operator: Operator) -> None:
+    await started(operator)
+    interrupted = {"attempt": 1, "state": "Interrupted"}
+    agent_says(operator.api, state="Working", promptSent=True, outcome=interrupted)
+    finished(operator.api)
+    pod = operator.api.find(Kind.POD, "r-1") or {}
+    why = 'Usage of EmptyDir volume "workspace" exceeds the limit "10Mi".'
+    evicted = {
+        "metadata": {"name": "r-1.1", "namespace": "ns"},
+        "involvedObject": {"uid": pod["metadata"]["uid"]},
+        "reason": "Evicted",
+        "message": why,
+    }
+    operator.api.put(Kind.EVENT, evicted)
+    await operator.turn()
+    status = operator.run().status
+    assert (status.phase, status.reason, status.message) == ("Failed", "Evicted", why)
+
+
 async def test_what_was_deleted_unseen_is_found_by_comparing(operator: Operator) -> None:
     await started(operator)
     operator.api.drop(Kind.POD, "r-1")
