@@ -187,9 +187,9 @@ def refuses_a_stranger(answer: httpx2.Response) -> None:
     assert "mcpServer.access.subjects" in words
 
 
-def answered(answer: httpx2.Response) -> Json:
+def answered(answer: httpx2.Response, status: int = 200) -> Json:
     """Read the answer to a JSON-RPC request, whichever form it has."""
-    assert answer.status_code == 200, answer.text
+    assert answer.status_code == status, answer.text
     lines = [line for line in answer.text.splitlines() if line.startswith("data: {")]
     text = lines[-1].removeprefix("data: ") if lines else answer.text
     found: Json = json.loads(text)
@@ -353,6 +353,9 @@ async def test_tools_and_resources_ask_the_door_however_they_are_reached() -> No
         for uri in RESOURCES.values():
             refused = answered(await site.call(STRANGER, "resources/read", {"uri": uri}))
             assert "does not let you in" in refused["error"]["message"], uri
+        version, params = METHODS["subscriptions/listen"]
+        refused = answered(await site.call(STRANGER, "subscriptions/listen", params, version), 400)
+        assert "does not let you in" in refused["error"]["message"]
 
 
 async def test_a_resource_is_read_only_by_who_is_let_in() -> None:
