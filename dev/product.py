@@ -42,6 +42,8 @@ class Release:
 MAIN = Release()
 """The one of the demo, and of most tests."""
 SYSTEM, RUNS = MAIN.system, MAIN.runs
+CLIENT = "agentrun-client"
+"""The ServiceAccount that the chart makes for clients, in each namespace of runs."""
 GIT = "http://git.agentrun-dev.svc:8080"
 REMOTE = "http://a2a.agentrun-dev.svc:8080"
 # Known to everybody who reads this: the scripted model and the git server of the development
@@ -66,13 +68,13 @@ def install(name: str, *extra: str, release: Release = MAIN, chart: Path = CHART
     apply(env, *(one for namespace in release.namespaces for one in _secrets(namespace)))
     if release != MAIN:
         names = ",".join(release.namespaces)
-        extra = ("--set", f"crds.enabled=false,runNamespaces={{{names}}}", *extra)
+        extra = ("--set", f"crds.enabled=false,runNamespaces={{{names}}}", *_main_client(), *extra)
     command = [
         "helm", "upgrade", "--install", release.name, chart,
         "--namespace", release.system, "--create-namespace", "--wait", "--timeout", "180s",
         # What tests applied before, such as the CRDs, becomes the chart's.
         "--take-ownership",
-        "--values", paths.DEV / "values.yaml", *_real_providers(), *extra,
+        "--values", paths.DEV / "values.yaml", *_this_machine(name), *_real_providers(), *extra,
     ]  # fmt: skip
     with step("installing the chart"):
         run(command, env=env)
@@ -86,7 +88,7 @@ def real_providers() -> list[str]:
 def token(name: str, release: Release = MAIN) -> str:
     """Make a short-lived token for a user of the front door."""
     return kube(
-        environment(name), "create", "token", "agentrun-client", "-n", release.runs,
+        environment(name), "create", "token", CLIENT, "-n", release.runs,
         "--audience", "agentrun", "--duration", "2h",
     ).strip()  # fmt: skip
 
@@ -130,15 +132,24 @@ def _url(name: str, namespace: str, target: str, address: str, port: int) -> Ite
 
     The native cluster's addresses have a route; with kind, a port-forward is kept meanwhile.
     """
-    env = environment(name)
     if not kind.available():
-        found = kube(env, "get", target, "-n", namespace, "-o", f"jsonpath={address}")
+        found = kube(environment(name), "get", target, "-n", namespace, "-o", f"jsonpath={address}")
         yield f"http://{found}:{port}"
         return
     local = port if target.startswith("service/") else _free_port()
+    with forwarded_url(name, namespace, target, port, local) as url:
+        yield url
+
+
+@contextmanager
+def forwarded_url(
+    name: str, namespace: str, target: str, port: int, local: int = 0
+) -> Iterator[str]:
+    """Give a URL at which a port-forward leads to ``target``, whatever NetworkPolicies say."""
+    local = local or _free_port()
     forward = subprocess.Popen(
         ["kubectl", "port-forward", "-n", namespace, target, f"{local}:{port}"],
-        env=env, stdout=subprocess.DEVNULL,
+        env=environment(name), stdout=subprocess.DEVNULL,
     )  # fmt: skip
     try:
         url = f"http://localhost:{local}"
@@ -208,6 +219,21 @@ def _secret(namespace: str, name: str, kind: str = "Opaque", **values: str) -> d
         "metadata": {"name": name, "namespace": namespace},
         "data": {key: base64.b64encode(value.encode()).decode() for key, value in values.items()},
     }
+
+
+def _main_client() -> list[str]:
+    """Let the main release's client into another release: it outlives that one's namespaces."""
+    client = {"kind": "ServiceAccount", "name": CLIENT, "namespace": MAIN.runs}
+    subject = "mcpServer.access.subjects[0]"
+    return ["--set", ",".join(f"{subject}.{key}={value}" for key, value in client.items())]
+
+
+def _this_machine(name: str) -> list[str]:
+    """Let this machine reach the front door over its route into a native cluster."""
+    found = cluster.find(name)
+    if found is None:
+        return []
+    return ["--set", f"networkPolicy.ownPods.clients[0].ipBlock.cidr={found.network.host}/32"]
 
 
 def _real_providers() -> list[str]:

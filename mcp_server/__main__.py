@@ -19,6 +19,7 @@ from starlette.types import ASGIApp
 from agentrun.store.base import BlobStore, RunStore, StoreError
 from agentrun.store.blobs import open_blobs
 from agentrun.store.sql import open_store
+from mcp_server.access import NOBODY
 from mcp_server.archive import Archive
 from mcp_server.auth import KubernetesTokenVerifier
 from mcp_server.door import Door
@@ -79,7 +80,12 @@ async def _serve(
 ) -> None:
     archive = Archive(kube, store, settings.namespaces)
     runs = Runs(kube, store, archive)
-    door = Door(store, blobs, runs, settings.namespaces, shutdown.stopping, shutdown.leaving)
+    door = Door(
+        store, blobs, runs, settings.namespaces, shutdown.stopping, shutdown.leaving,
+        access=settings.access,
+    )  # fmt: skip
+    if settings.access == NOBODY:
+        _log.warning("nobody may call the tools: AGENTRUN_ACCESS names no subject")
     front = build_app(door, KubernetesTokenVerifier(kube), settings, lambda: archive.is_ready)
     directory, authenticator = KubernetesRunDirectory(kube), TokenReviewAuthenticator(kube)
     gateway = build_gateway(store, blobs, directory, authenticator, shutdown.stopping, door)

@@ -16,6 +16,7 @@ from mcp.server.mcpserver.exceptions import ToolError
 
 from agentrun.api.v1alpha1 import AgentProfileSpec, AgentRun, ParentRun, default_profile
 from agentrun.store.base import RunFilter, RunRow
+from mcp_server.access import Forbidden
 from mcp_server.auth import Caller
 from mcp_server.door import Door
 from mcp_server.manifests import session_name_of
@@ -61,13 +62,25 @@ class AgentDoor(Door):
     locks: WeakValueDictionary[str, asyncio.Lock] = field(default_factory=WeakValueDictionary)
     """Held while a run's children are counted and one more is made."""
 
-    def namespace(self, requested: str | None) -> str:
+    async def authorize(
+        self, caller: Caller, namespace: str | None = None, row: RunRow | None = None
+    ) -> None:
+        """Refuse a run that neither the agent nor a run of its has asked for."""
+        own = speaking.get().run.metadata
+        if row is not None and not await self._is_below(row, own.uid):
+            raise Forbidden(
+                f"Run {row.run.metadata.name} was not asked for by you or by a run of yours,"
+                f" {own.name}: you may use only the runs that you start with spawn_run."
+            )
+
+    async def namespace(self, requested: str | None) -> str:
         """Return the run's namespace: an agent has no other."""
         own = speaking.get().run.metadata.namespace
         if requested and requested != own:
             raise ToolError(
                 f"Namespace {requested} is not yours; yours is {own}. Leave namespace out."
             )
+        await self.authorize(self.caller(), own)
         return own
 
     def speaker(self, given: str | None) -> str | None:
@@ -76,19 +89,6 @@ class AgentDoor(Door):
         if (given or "").strip() not in ("", own, speaking.get().session_uid):
             raise ToolError(f"You are {own}, not {given}. Give your own name, or leave it out.")
         return own
-
-    async def shows(self, row: RunRow) -> bool:
-        """Whether the agent, or a run of its, has asked for a run."""
-        return await self._is_below(row, speaking.get().run.metadata.uid)
-
-    async def admit(self, row: RunRow) -> None:
-        """Refuse a run that neither the agent nor a run of its has asked for."""
-        own = speaking.get().run.metadata
-        if not await self.shows(row):
-            raise ToolError(
-                f"Run {row.run.metadata.name} was not asked for by you or by a run of yours,"
-                f" {own.name}: you may use only the runs that you start with spawn_run."
-            )
 
     def admit_answer(self, row: RunRow) -> None:
         """Refuse to give what only people give: leave, and credentials."""

@@ -2,7 +2,8 @@
 Who is calling: Kubernetes tokens, checked by the API server.
 
 A token must have been issued for the audience ``agentrun``, so that a token a pod holds for
-another purpose opens nothing here.
+another purpose opens nothing here. Who it speaks for is all that it says: whether they may call is
+for ``mcp_server.access``.
 """
 
 import hashlib
@@ -26,7 +27,8 @@ _REMEMBER_SECONDS = 60.0
 _REMEMBER_REFUSAL_SECONDS = 5.0
 _REMEMBER_MOST = 4096
 
-_SERVICE_ACCOUNT = "system:serviceaccount:"
+SERVICE_ACCOUNT = "system:serviceaccount:"
+"""How the username of a ServiceAccount begins; its namespace, a colon and its name follow."""
 
 
 @dataclass(frozen=True)
@@ -41,9 +43,9 @@ class Caller:
     @property
     def namespace(self) -> str | None:
         """The namespace of a service account; None for anybody else."""
-        if not self.username.startswith(_SERVICE_ACCOUNT):
+        if not self.username.startswith(SERVICE_ACCOUNT):
             return None
-        return self.username.removeprefix(_SERVICE_ACCOUNT).partition(":")[0]
+        return self.username.removeprefix(SERVICE_ACCOUNT).partition(":")[0]
 
 
 class TokenReviewer(Protocol):
@@ -110,6 +112,11 @@ def current_caller() -> Caller:
     token = get_access_token()
     if token is None:
         raise ToolError("Nobody is authenticated: call with a Kubernetes token as bearer token.")
+    return caller_of(token)
+
+
+def caller_of(token: AccessToken) -> Caller:
+    """Return whom a token speaks for that ``KubernetesTokenVerifier`` has let pass."""
     return Caller(token.client_id, tuple((token.claims or {}).get("groups", [])))
 
 

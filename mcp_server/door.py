@@ -10,6 +10,7 @@ from mcp.server.mcpserver.exceptions import ToolError
 
 from agentrun.api.v1alpha1 import AgentRun, ParentRun
 from agentrun.store.base import BlobStore, MailboxFull, RunRow, RunStore, TooLarge, Unavailable
+from mcp_server.access import NOBODY, Access, Forbidden
 from mcp_server.auth import Caller, current_caller
 from mcp_server.kube import ApiError, ApiUnavailable
 from mcp_server.manifests import InvalidArgumentsError
@@ -33,25 +34,46 @@ class Door:
     """Set when the process ends: whoever waits answers at once with what there is."""
     leaving: asyncio.Event = field(default_factory=asyncio.Event)
     """Set some time before: other replicas answer new requests."""
+    access: Access = NOBODY
+    """Who may call."""
     caller: Callable[[], Caller] = current_caller
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
 
-    def namespace(self, requested: str | None) -> str:
-        """Return the namespace that a call is about."""
+    async def authorize(
+        self, caller: Caller, namespace: str | None = None, row: RunRow | None = None
+    ) -> None:
+        """
+        Refuse what ``caller`` may not do, with Forbidden. It is the one place that decides.
+
+        It is asked of every request before anything is read of it, then of the namespace that the
+        call turns out to be about, and of each run that it would show or change.
+        """
+        self.access.check(caller)
+
+    async def namespace(self, requested: str | None) -> str:
+        """Return the namespace that a call is about, if the caller may use it."""
         if requested and requested not in self.namespaces:
             raise ToolError(
                 f"Namespace {requested} is not served here."
                 f" Served: {', '.join(self.namespaces)}. Leave namespace out for the default."
             )
-        own = self.caller().namespace
-        return requested or (own if own in self.namespaces else None) or self.namespaces[0]
+        caller = self.caller()
+        own = caller.namespace
+        chosen = requested or (own if own in self.namespaces else None) or self.namespaces[0]
+        await self.authorize(caller, chosen)
+        return chosen
 
     async def shows(self, row: RunRow) -> bool:
-        """Whether the caller may look into a run. People may look into any."""
+        """Whether the caller may look into a run."""
+        try:
+            await self.admit(row)
+        except Forbidden:
+            return False
         return True
 
     async def admit(self, row: RunRow) -> None:
-        """Refuse a run that the caller may not look into or change. People may any."""
+        """Refuse a run that the caller may not look into or change."""
+        await self.authorize(self.caller(), row.run.metadata.namespace, row)
 
     def admit_answer(self, row: RunRow) -> None:
         """Refuse to answer what a run asks just now, if that is not for the caller to answer."""

@@ -58,7 +58,7 @@ async def _find(
     cwd: str | None,
     namespace: str | None,
 ) -> RunRow:
-    where = door.namespace(namespace)
+    where = await door.namespace(namespace)
     name, agent = (run_id or "").strip(), (agent_name or "").strip()
     if name:
         row = await door.runs.find(where, name)

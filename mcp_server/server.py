@@ -4,11 +4,13 @@ import asyncio
 from collections.abc import Callable
 
 from mcp.server.auth.provider import TokenVerifier
+from mcp.server.auth.routes import build_resource_metadata_url
 from mcp.server.auth.settings import AuthSettings
 from mcp.server.mcpserver import MCPServer
 from mcp.server.transport_security import TransportSecuritySettings
 from pydantic import AnyHttpUrl
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -19,6 +21,7 @@ from mcp_server.arguments import StrictServer
 from mcp_server.auth import ReviewUnavailableResponse
 from mcp_server.door import Door
 from mcp_server.following import Following
+from mcp_server.guard import Guard
 from mcp_server.hosts import HostCheck
 from mcp_server.prompts import add_prompts
 from mcp_server.resources import add_resources
@@ -89,9 +92,16 @@ def build_app(
         transport_security=TransportSecuritySettings(enable_dns_rebinding_protection=False),
     )
     app.router.routes.extend(_probes(door, is_watching))
+    # The last is the innermost: it is asked once it is known who calls.
+    app.user_middleware.append(Middleware(Guard, door=door, metadata_url=_metadata_url(settings)))
     app.add_middleware(ReviewUnavailableResponse)
     app.add_middleware(HostCheck, allowed=settings.allowed_hosts)
     return app
+
+
+def _metadata_url(settings: Settings) -> AnyHttpUrl | None:
+    resource = auth_settings(settings).resource_server_url
+    return build_resource_metadata_url(resource) if resource else None
 
 
 def _probes(door: Door, is_watching: Callable[[], bool]) -> list[Route]:

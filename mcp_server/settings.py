@@ -6,6 +6,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from agentrun.store import urls
+from mcp_server.access import NOBODY, Access, parse_access
 
 _POD_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
@@ -22,6 +23,8 @@ class Settings:
 
     namespaces: tuple[str, ...] = ("default",)
     """The namespaces whose runs are served; the first is the default."""
+    access: Access = NOBODY
+    """Who may call the tools."""
     store_url: str = urls.STORE_URL
     blobs_url: str = urls.BLOBS_URL
     allowed_hosts: tuple[str, ...] = ()
@@ -47,6 +50,7 @@ def load_settings(environment: Mapping[str, str]) -> Settings:
         hosts = (*hosts, urlsplit(public_url).hostname or "")
     return Settings(
         namespaces=_names(environment.get("AGENTRUN_NAMESPACES", "")) or (_own_namespace(),),
+        access=_access(environment),
         store_url=environment.get("AGENTRUN_STORE_URL") or default.store_url,
         blobs_url=environment.get("AGENTRUN_BLOBS_URL") or default.blobs_url,
         allowed_hosts=hosts,
@@ -62,6 +66,16 @@ def load_settings(environment: Mapping[str, str]) -> Settings:
 
 def _names(value: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(part.strip() for part in value.split(",") if part.strip()))
+
+
+def _access(environment: Mapping[str, str]) -> Access:
+    try:
+        return parse_access(environment.get("AGENTRUN_ACCESS", ""))
+    except ValueError as error:
+        raise SettingsError(
+            f"AGENTRUN_ACCESS must be a JSON list of subjects, each with kind (User, Group or"
+            f" ServiceAccount), name and, of a ServiceAccount, namespace: {error}"
+        ) from error
 
 
 def _own_namespace() -> str:

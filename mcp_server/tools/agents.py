@@ -66,7 +66,7 @@ def add_list_agents(server: MCPServer, door: Door) -> None:
         the front.
         """
         with told_to_the_model():
-            where = door.namespace(namespace)
+            where = await door.namespace(namespace)
             # The runs after the sessions: whoever has a run is not shown without it.
             sessions = await door.runs.list_sessions(where)
             agents = [
@@ -126,7 +126,7 @@ def add_send_agent_message(server: MCPServer, door: Door) -> None:
         """
         with told_to_the_model():
             check_message(message, "message")
-            where = door.namespace(namespace)
+            where = await door.namespace(namespace)
             sender = None
             if name := door.speaker(from_agent_name):
                 # An agent is itself wherever it works; cwd is about the recipient then.
@@ -180,7 +180,7 @@ def add_fetch_agent_messages(server: MCPServer, door: Door) -> None:
         what comes later; with `wait_ms` it waits for that. Answer with `send_agent_message`.
         """
         with told_to_the_model():
-            where, name = door.namespace(namespace), door.speaker(agent_name)
+            where, name = await door.namespace(namespace), door.speaker(agent_name)
             if name is None:
                 raise ToolError(
                     f"Provide agent_name. Call list_agents to see the agents in namespace {where}."

@@ -149,7 +149,7 @@ def add_spawn_run(server: MCPServer, door: Door) -> None:
         )
         with told_to_the_model():
             check_arguments(arguments)
-            row = await _spawn(door, arguments, idempotency_key, door.namespace(namespace))
+            row = await _spawn(door, arguments, idempotency_key, await door.namespace(namespace))
             return spawn_result(row)
 
 
@@ -267,7 +267,7 @@ def add_list_runs(server: MCPServer, door: Door) -> None:
         `get_run` for the whole of one of them.
         """
         with told_to_the_model():
-            where = door.namespace(namespace)
+            where = await door.namespace(namespace)
             agent = (agent_name or "").strip()
             which = RunFilter(
                 namespaces=[where],

@@ -7,6 +7,7 @@ test. So the test says in which instant a pod ends, and hundreds of them end in 
 """
 
 import asyncio
+import json
 import os
 import signal
 import socket
@@ -121,6 +122,7 @@ def installed(namespace: str, folder: Path) -> Iterator[Product]:
             "mcp_server", mcp, folder,
             {
                 "HOST": "127.0.0.1", "PORT": mcp, "GATEWAY_PORT": gateway,
+                "ACCESS": json.dumps([_client(namespace)]),
                 "STORE_URL": f"sqlite:///{folder}/agentrun.db", "BLOBS_URL": f"file://{folder}/b",
             },
         ),
@@ -412,9 +414,15 @@ def _now() -> str:
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
+def _client(namespace: str) -> Json:
+    """The service account of which ``token`` makes tokens."""
+    return {"kind": "ServiceAccount", "name": "default", "namespace": namespace}
+
+
 async def token(kube: Kube, namespace: str, audience: str, **more: Any) -> str:
     """Ask for a token of the namespace's own service account."""
-    path = f"/api/v1/namespaces/{namespace}/serviceaccounts/default/token"
+    account = _client(namespace)["name"]
+    path = f"/api/v1/namespaces/{namespace}/serviceaccounts/{account}/token"
     body = {"spec": {"audiences": [audience], "expirationSeconds": 3600, **more}}
     answer = await kube.request("POST", path, {}, body)
     return str(answer["status"]["token"])

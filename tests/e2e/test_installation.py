@@ -49,8 +49,8 @@ async def test_each_installed_backend_has_a_default_profile(
 
 @pytest.fixture(scope="module")
 def gateway(platform: Installation) -> Iterator[str]:
-    """The gateway of the runners, as this machine reaches it."""
-    with product.service_url(platform.cluster, SYSTEM, "agentrun-mcp", 8081) as url:
+    """The gateway of the runners, by a port-forward: over the network only runs reach it."""
+    with product.forwarded_url(platform.cluster, SYSTEM, "service/agentrun-mcp", 8081) as url:
         yield url
 
 

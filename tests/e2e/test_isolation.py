@@ -1,12 +1,10 @@
 """What a run can reach over the network, and that the Kubernetes API is no part of it."""
 
 import asyncio
-import json
 import re
 import ssl
 import subprocess
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import httpx2
@@ -22,55 +20,21 @@ from tests.e2e.cluster import (
     SYSTEM,
     Json,
     eventually,
-    items,
-    kubectl,
     pod_of,
     pod_uid,
     until_processes,
 )
 from tests.e2e.installation import Installation
+from tests.e2e.places import Place, ordinary_pod
 
 # The address of the metadata server is of the node, and the runs are there for all tests.
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240), pytest.mark.xdist_group("isolation")]
 
-# Prints which of the addresses given as HOST:PORT take a connection.
-PROBE = """
-import json, socket, sys
-from concurrent.futures import ThreadPoolExecutor
-def answers(address):
-    host, _, port = address.rpartition(":")
-    try:
-        socket.create_connection((host, int(port)), timeout=3).close()
-        return True
-    except OSError:
-        return False
-with ThreadPoolExecutor(32) as pool:
-    print(json.dumps(dict(zip(sys.argv[1:], pool.map(answers, sys.argv[1:])))))
-"""
 METADATA = "169.254.169.254"
 LISTENING = "python3 -m http.server 9000 --directory /tmp >/tmp/listening.log 2>&1"
 LOOK = "env; echo; find / -path /proc -prune -o -name 'token*' -path '*secrets*' -print; true"
 # As the kernel writes it of a socket that listens on port 9000.
 LISTENS = re.compile(":2328 0+:0000 0A")
-
-
-@dataclass(frozen=True)
-class Place:
-    """A container to look out from."""
-
-    namespace: str
-    pod: str
-    container: str
-
-    async def run(self, *command: str) -> str:
-        """Run a command there."""
-        where = ("-n", self.namespace, self.pod, "-c", self.container)
-        return await kubectl("exec", *where, "--", *command)
-
-    async def reached(self, *addresses: str) -> set[str]:
-        """Say which of ``addresses`` take a connection from there."""
-        answers = json.loads(await self.run("python3", "-c", PROBE, *addresses))
-        return {address for address, answered in answers.items() if answered}
 
 
 @pytest.fixture
@@ -129,34 +93,28 @@ async def cut_off(here: Place, address: str) -> None:
     await eventually(lambda: here.reached(address), lambda reached: not reached)
 
 
-async def ordinary_pod() -> Place:
-    """A pod that no policy is about: the scripted model's."""
-    pods = await items("pods", labels="app=model", namespace="agentrun-dev")
-    return Place("agentrun-dev", pods[0]["metadata"]["name"], "model")
-
-
 async def test_a_run_reaches_what_it_needs_and_nothing_else(
     cluster: Cluster, metadata_server: str, listening: list[Json]
 ) -> None:
     net = cluster.network
+    gateway = f"agentrun-mcp.{SYSTEM}.svc:8081"
     needed = {
-        f"agentrun-mcp.{SYSTEM}.svc:8081",
+        gateway,
         "model.agentrun-dev.svc:8080",
         "git.agentrun-dev.svc:8080",
     }
-    forbidden = {
+    own = {f"agentrun-mcp.{SYSTEM}.svc:8080", f"agentrun-operator.{SYSTEM}.svc:8080"}
+    elsewhere = {
         "kubernetes.default.svc:443",
         f"{net.node}:6443",
         f"{net.node}:10250",
-        f"agentrun-mcp.{SYSTEM}.svc:8080",
-        f"agentrun-operator.{SYSTEM}.svc:8080",
         metadata_server,
     }
+    forbidden = elsewhere | own
     outside = await ordinary_pod()
-    # So that what a run does not reach is there to be reached.
-    await eventually(
-        lambda: outside.reached(*needed, *forbidden), lambda reached: reached == needed | forbidden
-    )
+    # So that what a run does not reach is there to be reached; `test_access` does it for our own.
+    there = elsewhere | needed - {gateway}
+    await eventually(lambda: outside.reached(*needed, *forbidden), lambda reached: reached == there)
     one, other = (f"{pod['status']['podIP']}:9000" for pod in listening)
 
     async def check(here: Place) -> None:

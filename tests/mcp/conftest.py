@@ -11,6 +11,7 @@ from mcp_types import TextContent
 from agentrun.api.events import EventType, NewEvent
 from agentrun.store.base import RunRow
 from agentrun.store.memory import MemoryBlobStore, MemoryRunStore
+from mcp_server.access import Access
 from mcp_server.archive import Archive
 from mcp_server.auth import Caller
 from mcp_server.door import Door
@@ -21,6 +22,9 @@ from tests.mcp.cluster import FakeCluster, profile
 
 NOW = datetime(2026, 11, 23, 12, 0, 5, tzinfo=UTC)
 ALICE = Caller("system:serviceaccount:team-a:alice")
+BOB = Caller("system:serviceaccount:team-a:bob")
+PERSON = Caller("alice@example.test")
+LET_IN = Access(users=frozenset({one.username for one in (ALICE, BOB, PERSON)}))
 PREFIX = "Error: "
 
 
@@ -127,6 +131,7 @@ async def bench(any_door: AnyDoor) -> AsyncIterator[Bench]:
         blobs,
         Runs(cluster, store, archive),
         namespaces,
+        access=LET_IN,
         caller=lambda: made.caller,
         now=lambda: NOW,
     )

@@ -13,6 +13,7 @@ from agentrun.cli.commands.profiles import read_profiles
 from agentrun.cli.connection import FrontDoor
 from agentrun.cli.options import ConnectionOptions
 from agentrun.cli.problems import CliError
+from tests.mcp.test_auth import ALICE
 from tests.mcp.test_http import HEADERS, URL, a_site
 
 SPAWN: dict[str, Any] = {"backend": "codex", "role": "worker", "prompt": "Work."}
@@ -60,6 +61,18 @@ async def test_what_a_tool_refuses_is_told_in_its_own_words() -> None:
             await tools.continue_run(run_id, from_start=True)
         with pytest.raises(CliError, match=r"^No artifacts found for seq 1"):
             await tools.get_event_artifact(run_id, 1, "/patch")
+
+
+async def test_who_is_not_let_in_is_told_so_in_the_front_doors_words() -> None:
+    async with a_site() as site, site.client(authorization=HEADERS["authorization"]) as http:
+        user = {"username": "system:serviceaccount:sec-a:nobody"}
+        site.cluster.reviews["token"] = {**ALICE, "user": user}
+        tools = Tools(FrontDoor(http, f"{URL}/mcp", "here"))
+        words = rf"^here refuses this \(403\): You are {user['username']}, .*does not let you in"
+        with pytest.raises(CliError, match=words):
+            await tools.list_runs()
+        with pytest.raises(CliError, match=words):
+            await tools.read_resource("agentrun://team-a/profiles")
 
 
 async def test_a_tool_that_an_older_front_door_lacks_is_named() -> None:

@@ -11,6 +11,7 @@ from mcp.client.streamable_http import streamable_http_client
 from starlette.applications import Starlette
 
 from agentrun.store.memory import MemoryBlobStore, MemoryRunStore
+from mcp_server.access import Access
 from mcp_server.archive import Archive
 from mcp_server.auth import KubernetesTokenVerifier
 from mcp_server.door import Door
@@ -54,7 +55,9 @@ async def a_site(**settings: Any) -> AsyncIterator[Site]:
     cluster.reviews["token"] = ALICE
     cluster.add(PROFILES, "team-a", profile())
     archive = Archive(cluster, store, ["team-a"])
-    door = Door(store, MemoryBlobStore(), Runs(cluster, store, archive), ["team-a"])
+    runs = Runs(cluster, store, archive)
+    access = Access(groups=frozenset({"g"}))
+    door = Door(store, MemoryBlobStore(), runs, ["team-a"], access=access)
     verifier = KubernetesTokenVerifier(cluster)
     app = build_app(door, verifier, Settings(**settings), lambda: site.watching)
     site = Site(app, cluster, store, door)

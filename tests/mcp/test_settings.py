@@ -1,5 +1,6 @@
 import pytest
 
+from mcp_server.access import Access
 from mcp_server.settings import Settings, SettingsError, load_settings
 
 
@@ -10,6 +11,7 @@ def test_without_an_environment_the_defaults_hold() -> None:
 def test_everything_can_be_set() -> None:
     environment = {
         "AGENTRUN_NAMESPACES": "a, b,,a",
+        "AGENTRUN_ACCESS": '[{"kind": "User", "name": "jane"}]',
         "AGENTRUN_STORE_URL": "sqlite:////tmp/x.db",
         "AGENTRUN_BLOBS_URL": "file:///tmp/blobs",
         "AGENTRUN_ALLOWED_HOSTS": "runs.test",
@@ -23,6 +25,7 @@ def test_everything_can_be_set() -> None:
     }
     assert load_settings(environment) == Settings(
         namespaces=("a", "b"),
+        access=Access(users=frozenset({"jane"})),
         store_url="sqlite:////tmp/x.db",
         blobs_url="file:///tmp/blobs",
         allowed_hosts=("runs.test", "agents.test"),
@@ -39,6 +42,7 @@ def test_everything_can_be_set() -> None:
 @pytest.mark.parametrize(
     ("name", "value"),
     [
+        ("AGENTRUN_ACCESS", "JSON"),
         ("AGENTRUN_PORT", "http"),
         ("AGENTRUN_GATEWAY_PORT", "70000"),
         ("AGENTRUN_PUBLIC_URL", "runs.test"),

@@ -194,11 +194,14 @@ class Tools:
         if isinstance(error, (httpx2.HTTPError, OSError)):
             why = str(error) or type(error).__name__
             return AwayError(f"{place} cannot be reached: {why}; check the URL and the network")
-        if self._status in (401, 403):
+        if self._status == 401:
             return CliError(
-                f"{place} does not accept the token ({self._status}): give another one with"
-                " --token or AGENTRUN_TOKEN, or leave it out to have one made by your kubeconfig"
+                f"{place} does not accept the token (401): give another one with --token or"
+                " AGENTRUN_TOKEN, or leave it out to have one made by your kubeconfig"
             )
+        if self._status == 403:
+            # The token is good: only the front door can say whom it does not let in, and why.
+            return CliError(f"{place} refuses this (403): {error.message}")
         if self._status in _AWAY or error.code == _CONNECTION_CLOSED:
             return AwayError(f"{place} cannot answer just now ({self._status}); try again")
         if self._status == 404 and error.message == "Not Found":

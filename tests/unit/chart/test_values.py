@@ -81,6 +81,11 @@ def keys_of(schema: dict[str, Any]) -> set[str]:
         pytest.param(
             DEFAULTS["networkPolicy"], SCHEMA["properties"]["networkPolicy"], id="networkPolicy"
         ),
+        pytest.param(
+            DEFAULTS["networkPolicy"]["ownPods"],
+            SCHEMA["properties"]["networkPolicy"]["properties"]["ownPods"],
+            id="ownPods",
+        ),
     ],
 )
 def test_values_yaml_lists_what_the_schema_knows(

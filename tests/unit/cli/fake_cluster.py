@@ -94,6 +94,7 @@ class FakeCluster:
     def front(self) -> web.Application:
         app = web.Application()
         app.router.add_post("/mcp", self._message)
+        app.router.add_get("/readyz", _ready)
         return app
 
     @web.middleware
@@ -176,6 +177,10 @@ class FakeCluster:
 
 def reply(message: Json, **result: Any) -> Json:
     return {"jsonrpc": "2.0", "id": message["id"], "result": result or message.get("params", {})}
+
+
+async def _ready(_: web.Request) -> web.Response:
+    return web.json_response({"status": "ok"})
 
 
 async def _copy_back(reader: asyncio.StreamReader, socket: web.WebSocketResponse) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import uvicorn
 from mcp.server.mcpserver import MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
+from starlette.responses import JSONResponse
 
 Json = dict[str, Any]
 START = "2026-11-25T12:00:00.000Z"
@@ -75,11 +76,14 @@ class FakeDoor:
     artifacts: dict[tuple[int, str], bytes] = field(default_factory=dict)
     failures: list[int] = field(default_factory=list)
     """HTTP statuses to answer the next requests with."""
+    refusal: str = ""
+    """What to say with a 403, as the front door does."""
     calls: list[tuple[str, Json]] = field(default_factory=list)
 
     def reset(self) -> None:
         self.runs, self.agents, self.mailbox, self.artifacts = {}, [], [], {}
         self.next_run, self.profiles, self.failures, self.calls = None, [], [], []
+        self.refusal = ""
 
     def add(self, run_id: str = "run-1", status: str = "running", **more: Any) -> FakeRun:
         made = FakeRun(run_id, view(run_id, status, **more))
@@ -266,6 +270,11 @@ class _Failing:
             await self._app(scope, receive, send)
             return
         status = self._door.failures.pop(0)
+        if status == 403 and self._door.refusal:
+            error = {"code": 403, "message": self._door.refusal}
+            told = JSONResponse({"jsonrpc": "2.0", "id": None, "error": error}, status)
+            await told(scope, receive, send)
+            return
         await send({"type": "http.response.start", "status": status, "headers": []})
         await send({"type": "http.response.body", "body": b"no"})
 

@@ -7,15 +7,24 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+import pytest
 from aiohttp import web
 
 from agentrun.cli.bridge.exchange import PATIENCE, Patience
 from agentrun.cli.bridge.session import serve
 from agentrun.cli.bridge.stdio import Wire
+from agentrun.cli.commands.mcp import _check
 from agentrun.cli.options import ConnectionOptions
+from agentrun.cli.problems import CliError
 from tests.unit.cli.fake_cluster import FakeCluster, Json, pod, reply
 
+WORDS = "You are jane, and this AgentRun does not let you in"
 INITIALIZE = {"protocolVersion": "2025-06-18", "capabilities": {}}
+
+
+async def not_let_in(_: web.Request) -> web.StreamResponse:
+    error = {"code": 403, "message": WORDS}
+    return web.json_response({"jsonrpc": "2.0", "id": None, "error": error}, status=403)
 
 
 class Client:
@@ -220,6 +229,26 @@ async def test_a_given_token_that_is_refused_is_told(cluster: FakeCluster) -> No
         refused = await client.call("tools/list")
     assert "does not accept the token" in refused["error"]["message"]
     assert "AGENTRUN_TOKEN" in refused["error"]["message"]
+
+
+@pytest.mark.parametrize("method", ["initialize", "tools/call"])
+async def test_who_is_not_let_in_is_told_so_in_the_front_doors_words(
+    cluster: FakeCluster, method: str
+) -> None:
+    cluster.answer = not_let_in
+    async with bridged(cluster.options()) as client:
+        assert (await client.call(method))["error"]["message"] == WORDS
+    assert cluster.tokens_made == 1
+
+
+async def test_a_check_finds_out_who_is_not_let_in(
+    cluster: FakeCluster, capsys: pytest.CaptureFixture[str]
+) -> None:
+    await _check(cluster.options())
+    assert "AgentRun is ready" in capsys.readouterr().out
+    cluster.answer = not_let_in
+    with pytest.raises(CliError, match=f"is ready, but refuses you: {WORDS}"):
+        await _check(cluster.options())
 
 
 async def test_an_error_of_the_server_passes_as_it_is(cluster: FakeCluster) -> None:

@@ -221,6 +221,15 @@ def test_a_refused_token_says_what_to_do(door: FakeDoor) -> None:
     assert len(done.err.splitlines()) == 1
 
 
+def test_who_is_not_let_in_is_told_so_in_the_front_doors_words(door: FakeDoor) -> None:
+    door.failures, door.refusal = [403] * 4, "You are jane, and this AgentRun does not let you in."
+    done = call(door, "runs", "list")
+    assert (done.code, done.out) == (8, "")
+    assert f"refuses this (403): {door.refusal}" in done.err
+    assert "token" not in done.err
+    assert len(done.err.splitlines()) == 1
+
+
 def test_no_front_door_at_all_says_so(door: FakeDoor, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("agentrun.cli.client.PATIENCE_SECONDS", 0.0)
     done = call(door, "runs", "list", AGENTRUN_URL="http://127.0.0.1:1")

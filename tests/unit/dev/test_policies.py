@@ -100,6 +100,12 @@ def test_a_policy_without_rules_cuts_its_pods_off_and_nobody_else() -> None:
     assert chain(text, "egress-0") == chain(text, "ingress-0") == ["drop"]
 
 
+def test_what_the_node_sends_itself_is_never_held_back() -> None:
+    """Its kubelet probes pods that nobody else reaches."""
+    hooks = re.findall(r"hook (\w+)", ruleset([policy({"podSelector": {}})], WORLD))
+    assert sorted(hooks) == ["forward", "input"]
+
+
 def test_what_a_rule_allows_is_a_peer_and_a_port_together() -> None:
     to = [{"namespaceSelector": {"matchLabels": {"name": "system"}}}, {"podSelector": {}}]
     ports = [{"port": 53, "protocol": "UDP"}, {"port": 80, "endPort": 90}]

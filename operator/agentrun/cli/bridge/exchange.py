@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import httpx2
 
+from agentrun import __version__
 from agentrun.cli.bridge.messages import AWAY, Json, Message, failure, headers_of
 from agentrun.cli.connection import FrontDoor
 from agentrun.cli.problems import AwayError, CliError
@@ -105,6 +106,25 @@ class Exchange:
             result = reply.get("result")
             if isinstance(result, dict):
                 self.version = str(result.get("protocolVersion", ""))
+
+
+async def refusal(door: FrontDoor) -> str | None:
+    """Greet the front door as a client does; return what it says against that, if anything."""
+
+    async def connect() -> FrontDoor:
+        return door
+
+    params = {
+        "protocolVersion": "2025-11-25",
+        "capabilities": {},
+        "clientInfo": {"name": "agentrun", "version": __version__},
+    }
+    hello = {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": params}
+    async for reply in Exchange(connect).carry(Message(hello)):
+        told = json.loads(reply) if isinstance(reply, str) else reply
+        if error := told.get("error"):
+            return str(error.get("message") or error)
+    return None
 
 
 async def _read(

@@ -64,6 +64,7 @@ async def _bridge(connection: ConnectionOptions) -> int:
 
 
 async def _check(connection: ConnectionOptions) -> None:
+    from agentrun.cli.bridge.exchange import refusal
     from agentrun.cli.connection import front_door
 
     async with AsyncExitStack() as stack:
@@ -71,4 +72,7 @@ async def _check(connection: ConnectionOptions) -> None:
         answer = await door.http.get(door.url.removesuffix("/mcp") + "/readyz")
         if not answer.is_success:
             raise CliError(f"{door.place} is not ready: {answer.text.strip()[:300]}")
+        # Whether it is well, it tells everybody.
+        if why := await refusal(door):
+            raise CliError(f"{door.place} is ready, but refuses you: {why}")
         typer.echo(f"AgentRun is ready: {door.place}")

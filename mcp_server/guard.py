@@ -1,0 +1,72 @@
+"""
+The guard of port 8080: nothing is answered to whom the door does not let in.
+
+It stands before the routes, so that a route, a method or a tool that is added is closed without
+anybody having to think of it. Open is only what ``OPEN`` lists.
+"""
+
+import logging
+
+from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser, RequireAuthMiddleware
+from pydantic import AnyHttpUrl
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.websockets import WebSocketClose
+
+from mcp_server.access import Forbidden
+from mcp_server.auth import caller_of
+from mcp_server.door import Door
+
+OPEN = ("/healthz", "/readyz", "/.well-known/")
+"""What everybody is answered: the probes, and where clients ask how to authenticate."""
+
+FORBIDDEN = 403
+"""The status, and the code of the JSON-RPC error: clients show its message to people."""
+
+_log = logging.getLogger(__name__)
+
+
+class Guard:
+    """Answer 401 to who is not known, 403 to who is not let in, and hand the rest on."""
+
+    def __init__(self, app: ASGIApp, door: Door, metadata_url: AnyHttpUrl | None) -> None:
+        self._app = app
+        self._door = door
+        self._metadata_url = metadata_url
+        self._known = RequireAuthMiddleware(self._authorized, [], metadata_url)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Check a request, then hand it on."""
+        if scope["type"] == "websocket":
+            await WebSocketClose()(scope, receive, send)
+        elif scope["type"] == "http" and not is_open_path(scope["path"]):
+            await self._known(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
+
+    async def _authorized(self, scope: Scope, receive: Receive, send: Send) -> None:
+        user = scope["user"]
+        assert isinstance(user, AuthenticatedUser)
+        try:
+            await self._door.authorize(caller_of(user.access_token))
+        except Forbidden as refusal:
+            _log.info("refused %r: the access list does not name it", user.access_token.client_id)
+            await self._forbid(str(refusal))(scope, receive, send)
+            return
+        await self._app(scope, receive, send)
+
+    def _forbid(self, words: str) -> JSONResponse:
+        # RFC 6750. The words are in the body: a username may hold what no header can.
+        challenge = 'Bearer error="insufficient_scope"'
+        if self._metadata_url:
+            challenge += f', resource_metadata="{self._metadata_url}"'
+        return JSONResponse(
+            {"jsonrpc": "2.0", "id": None, "error": {"code": FORBIDDEN, "message": words}},
+            status_code=FORBIDDEN,
+            headers={"WWW-Authenticate": challenge},
+        )
+
+
+def is_open_path(path: str) -> bool:
+    """Say whether a path is answered to everybody."""
+    return any(path.startswith(one) if one.endswith("/") else path == one for one in OPEN)
