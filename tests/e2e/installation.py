@@ -13,7 +13,7 @@ from typing import Any
 
 from dev import cluster as dev_cluster
 from dev import images, product, volumes
-from dev.front_door import FrontDoor
+from dev.front_door import TERMINAL, FrontDoor
 from tests.e2e.agents import trivial
 from tests.e2e.cluster import (
     Json,
@@ -21,6 +21,7 @@ from tests.e2e.cluster import (
     apply,
     called,
     delete,
+    eventually,
     get,
     gone,
     items,
@@ -116,6 +117,18 @@ class Installation:
             with suppress(AssertionError):
                 await self.until(run_id, _has_started, START_SECONDS)
             return run_id
+
+    async def shown(self, run_id: str, is_so: Callable[[Json], Any], seconds: float = 60) -> Json:
+        """
+        Wait until get_run, which hears of all a moment later, shows a run so, or that it is over.
+
+        Returns what it shows.
+        """
+        return await eventually(
+            lambda: self.door.call("get_run", run_id=run_id),
+            lambda run: is_so(run) or run["status"] in TERMINAL,
+            seconds,
+        )
 
     async def run(self, run_id: str) -> Json:
         """Return an AgentRun as it is now."""

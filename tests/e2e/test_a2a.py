@@ -88,8 +88,7 @@ class Talk:
 async def talk(platform: Installation, agent: str, *steps: list[Any]) -> Talk:
     """Spawn a run, answer what its agent asks, and wait for its end."""
     run_id = await spawn(platform, at(agent), *steps)
-    await platform.reaches(run_id, "InputRequired")
-    asked = await platform.door.call("get_run", run_id=run_id)
+    asked = await platform.shown(run_id, lambda run: run["question"])
     await answer(platform, run_id, "the second")
     await platform.reaches(run_id, "AuthRequired")
     await answer(platform, run_id, "it is me")
@@ -358,7 +357,7 @@ async def test_run_waits_without_its_pod_and_the_same_task_goes_on(
     platform: Installation, remote: str, by: str
 ) -> None:
     run_id = await WAITING.of(platform, by)
-    before = await platform.door.call("get_run", run_id=run_id)
+    before = await platform.shown(run_id, lambda run: run["remote_ref"])
     await answer(platform, run_id, "the second", by)
     run, events = await platform.door.finish(run_id)
     assert (run["status"], run["attempts"]) == ("completed", 2), run

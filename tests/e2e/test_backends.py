@@ -12,14 +12,12 @@ from typing import Any
 
 import pytest
 
-from dev.front_door import TERMINAL
 from tests.e2e.agents import script
 from tests.e2e.checks import check_journal
 from tests.e2e.cluster import (
     RUNS,
     Json,
     apply,
-    eventually,
     get,
     kubectl,
     pod_uid,
@@ -217,12 +215,7 @@ def _message(code: int) -> str:
 
 async def question_of(platform: Installation, run_id: str) -> Json:
     await platform.reaches(run_id, "InputRequired", "Completed", "Failed")
-    # The front door hears of it a moment later.
-    shown = await eventually(
-        lambda: platform.door.call("get_run", run_id=run_id),
-        lambda run: run.get("question") or run["status"] in TERMINAL,
-        30,
-    )
+    shown = await platform.shown(run_id, lambda run: run["question"])
     question: Json = shown["question"]
     assert question, shown
     return question

@@ -28,7 +28,7 @@ from dev.shell import wait_until
 from tests.e2e.agents import script, trivial
 from tests.e2e.bridges import Laptop, a_user, make_laptop, read_kubeconfig
 from tests.e2e.checks import check_journal
-from tests.e2e.cluster import RUNS, SYSTEM, Json, apply, eventually, get
+from tests.e2e.cluster import RUNS, SYSTEM, Json, apply, get
 from tests.e2e.installation import FRONT_DOOR, Installation, profile
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
@@ -48,9 +48,7 @@ async def busy(platform: Installation) -> AsyncIterator[str]:
     run_id = await platform.trivial(["sleep", 600])
     # As the front door has it: a poll also ends when the run's status is another.
     await platform.reaches(run_id, "Running")
-    await eventually(
-        lambda: platform.door.call("get_run", run_id=run_id), lambda run: run["status"] == "running"
-    )
+    await platform.shown(run_id, lambda run: run["status"] == "running")
     yield run_id
     await platform.door.cancel(run_id)
 

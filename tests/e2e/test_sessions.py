@@ -115,7 +115,7 @@ def recalled(events: list[Json]) -> list[str]:
 
 async def test_a_run_that_waits_is_answered_while_its_pod_lives(platform: Installation) -> None:
     run_id = await asking(platform)
-    shown = await platform.door.call("get_run", run_id=run_id)
+    shown = await platform.shown(run_id, lambda run: run["question"])
     assert shown["status"] == "input_required"
     assert [option["name"] for option in shown["question"]["options"]] == ["Yes", "No"]
     taken = await platform.door.call(
