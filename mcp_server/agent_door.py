@@ -14,6 +14,7 @@ from weakref import WeakValueDictionary
 
 from mcp.server.mcpserver.exceptions import ToolError
 
+from agentrun.api.quarantine import Quarantined
 from agentrun.api.v1alpha1 import AgentProfileSpec, AgentRun, ParentRun, default_profile
 from agentrun.store.base import RunFilter, RunRow
 from mcp_server.auth import Caller
@@ -80,6 +81,10 @@ class AgentDoor(Door):
     async def shows(self, row: RunRow) -> bool:
         """Whether the agent, or a run of its, has asked for a run."""
         return await self._is_below(row, speaking.get().run.metadata.uid)
+
+    def unreadable(self, namespace: str) -> list[Quarantined]:
+        """Return none: whose runs they are cannot be told."""
+        return []
 
     async def admit(self, row: RunRow) -> None:
         """Refuse a run that neither the agent nor a run of its has asked for."""

@@ -16,10 +16,12 @@ are far below what Python's parsers can take (200 in pydantic's, some 900 in the
 import json
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import count
 from typing import Any
+
+from pydantic import BaseModel
 
 
 @dataclass(frozen=True)
@@ -30,12 +32,18 @@ class Bounds:
     """How many objects and lists may stand in one another."""
     values: int
     """How many values it may have, at all levels together."""
+    any_text: bool = False
+    """Whether its texts may hold NUL and halves of surrogate pairs, as escapes."""
 
 
 HANDED_IN = Bounds(depth=64, values=100_000)
 """For what somebody hands in: a request, a message of an agent, an answer."""
 KEPT = Bounds(depth=96, values=200_000)
 """For what is there already: an object of the cluster, a row of the store."""
+STORED = Bounds(depth=96, values=200_000, any_text=True)
+"""For what a store keeps: its texts are escaped, so that they come back as they were."""
+SENT = Bounds(depth=58, values=90_000)
+"""For what a runner sends of a run: it stands some levels deeper in what it hands in."""
 FIELD_DEPTH = 48
 """For one field of what a runner sends, which stands in an event, which stands in a batch."""
 
@@ -97,7 +105,7 @@ def mended(value: Any, what: str, bounds: Bounds = KEPT) -> tuple[Any, str]:
     why = fault_of(value, what, bounds)
     if not why:
         return value, ""
-    value = _rebuilt(value, bounds.depth)
+    value = _rebuilt(value, bounds.depth, _as_it_is if bounds.any_text else _clean)
     return (_thinned(value, bounds.values) if _size(value) > bounds.values else value), why
 
 
@@ -112,24 +120,31 @@ def _is_sound(value: Any, bounds: Bounds) -> bool:
     for depth in count(1):
         inner: list[Any] = []
         for one in level:
-            if isinstance(one, str):
-                if not _is_sound_text(one):
-                    return False
-            elif isinstance(one, (dict, list, tuple)):
+            if isinstance(one, (dict, list, tuple, BaseModel)):
                 if depth > bounds.depth:
                     return False
-                size += len(one)
-                inner.extend(one)
-                if isinstance(one, dict):
-                    inner.extend(one.values())
-            elif not _is_sound_number(one):
+                inner.extend(_inside(one))
+            elif not _is_sound_scalar(one, bounds):
                 return False
-        if size > bounds.values:
-            return False
-        if not inner:
-            return True
+        size += len(inner)
+        if size > bounds.values or not inner:
+            return size <= bounds.values
         level = inner
     raise AssertionError("count never ends")
+
+
+def _inside(value: Any) -> Iterable[Any]:
+    if isinstance(value, dict):
+        # All keys at once, and only what is wrong with them goes on: they are no values.
+        names = "".join(map(str, value))
+        return value.values() if _is_sound_text(names) else [*value.values(), names]
+    return vars(value).values() if isinstance(value, BaseModel) else value
+
+
+def _is_sound_scalar(value: Any, bounds: Bounds) -> bool:
+    if isinstance(value, str):
+        return bounds.any_text or _is_sound_text(value)
+    return _is_sound_number(value)
 
 
 def _is_sound_text(text: str) -> bool:
@@ -145,9 +160,9 @@ def _is_sound_number(value: Any) -> bool:
 def _explained(value: Any, what: str, bounds: Bounds) -> str:
     for path, one, depth in _walk(value):
         where = f"{what}: {path}" if path else what
-        if isinstance(one, (dict, list, tuple)) and depth > bounds.depth:
+        if isinstance(one, (dict, list, tuple, BaseModel)) and depth > bounds.depth:
             return _too_deep(where, bounds)
-        if isinstance(one, str) and not _is_sound_text(one):
+        if isinstance(one, str) and not _is_sound_scalar(one, bounds):
             kind = "a NUL character" if "\0" in one else "half of a surrogate pair"
             return f"{where} holds {kind}, which cannot be kept."
         if not isinstance(one, str) and not _is_sound_number(one):
@@ -169,6 +184,8 @@ def _walk(value: Any) -> Iterator[tuple[str, Any, int]]:
             for key, inner in one.items():
                 place = _below(path, _clean(str(key)))
                 waiting += [(place, inner, depth + 1), (place, str(key), depth + 1)]
+        elif isinstance(one, BaseModel):
+            waiting += [(_below(path, key), inner, depth + 1) for key, inner in vars(one).items()]
         elif isinstance(one, (list, tuple)):
             waiting += [(_below(path, str(at)), two, depth + 1) for at, two in enumerate(one)]
 
@@ -181,20 +198,25 @@ def _below(path: str, name: str) -> str:
     return place if len(place) <= _PATH_CHARS else f"{place[:_PATH_CHARS]}…"
 
 
-def _rebuilt(value: Any, left: int) -> Any:
+def _rebuilt(value: Any, left: int, clean: Callable[[str], str]) -> Any:
+    if isinstance(value, (dict, list, tuple)) and not left:
+        return CUT
     if isinstance(value, dict):
-        if not left:
-            return CUT
-        return {_clean(str(key)): _rebuilt(inner, left - 1) for key, inner in value.items()}
+        pairs = value.items()
+        return {clean(str(key)): _rebuilt(inner, left - 1, clean) for key, inner in pairs}
     if isinstance(value, (list, tuple)):
-        return [_rebuilt(inner, left - 1) for inner in value] if left else CUT
+        return [_rebuilt(inner, left - 1, clean) for inner in value]
     if isinstance(value, str):
-        return _clean(value)
+        return clean(value)
     return value if _is_sound_number(value) else None
 
 
+def _as_it_is(text: str) -> str:
+    return text
+
+
 def _clean(text: str) -> str:
-    return _REPLACED.sub("\ufffd", text)
+    return text if _is_sound_text(text) else _REPLACED.sub("\ufffd", text)
 
 
 def _size(value: Any) -> int:

@@ -8,17 +8,20 @@ log, in ``/readyz`` and in ``list_runs``.
 """
 
 import logging
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from agentrun.api.base import GROUP
-from agentrun.api.bounded_json import mended
+from agentrun.api.bounded_json import KEPT, Bounds, mended
 
 UNREADABLE = f"{GROUP}/unreadable"
 """The annotation that an object is handed on with; the API server never sees it."""
 
 _REASON_CHARS = 500
+# The words hold names that strangers chose, and go to logs and terminals.
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+")
 _TOLD = 3
 
 _log = logging.getLogger(__name__)
@@ -57,7 +60,8 @@ class Quarantine:
     def add(self, kind: str, namespace: str, obj: Any, reason: str) -> None:
         """Keep an object's name and the reason; the log hears of what is new."""
         name, uid = named(obj)
-        self._keep(Quarantined(kind, namespace, name, uid, reason[:_REASON_CHARS]))
+        plain = _CONTROL.sub(" ", reason[: 2 * _REASON_CHARS])[:_REASON_CHARS]
+        self._keep(Quarantined(kind, namespace, name, uid, plain))
 
     def release(self, kind: str, namespace: str, name: str) -> None:
         """Take note that an object is gone, or can be read."""
@@ -99,7 +103,7 @@ def named(obj: Any) -> tuple[str, str]:
     return str(meta.get("name") or ""), str(meta.get("uid") or "")
 
 
-def readable(obj: Any) -> Any:
+def readable(obj: Any, bounds: Bounds = KEPT) -> Any:
     """
     Return what of an object of the cluster can be read, with a mark if that is not all.
 
@@ -108,16 +112,11 @@ def readable(obj: Any) -> Any:
     """
     if isinstance(obj, dict) and isinstance(obj.get("metadata"), dict):
         obj["metadata"].pop("managedFields", None)
-    whole, why = mended(obj, "The object")
-    if not isinstance(whole, dict) or not isinstance(whole.get("metadata"), dict):
-        return whole
-    meta = whole["metadata"]
-    noted = meta.get("annotations")
-    if why:
+    whole, why = mended(obj, "The object", bounds)
+    if why and isinstance(whole, dict) and isinstance(whole.get("metadata"), dict):
+        meta = whole["metadata"]
+        noted = meta.get("annotations")
         meta["annotations"] = {**(noted if isinstance(noted, dict) else {}), UNREADABLE: why}
-    elif isinstance(noted, dict) and UNREADABLE in noted:
-        # Not ours to believe: somebody wrote it.
-        meta["annotations"] = {key: one for key, one in noted.items() if key != UNREADABLE}
     return whole
 
 

@@ -17,8 +17,8 @@ from agentrun.controller.kube import read_answer
 
 def read_within_bounds() -> None:
     """Have kopf read so, from now on. Saying it twice is harmless."""
-    api.get = _get
-    api.json = SimpleNamespace(loads=_loads)
+    for name, ours in (("get", _get), ("json", SimpleNamespace(loads=_loads))):
+        setattr(api, name, ours)
 
 
 async def _get(url: str, **options: Any) -> Any:
