@@ -17,7 +17,7 @@ from sqlalchemy import text
 
 from agentrun.api.quarantine import UNREADABLE, readable
 from agentrun.api.v1alpha1 import AgentRun, Phase
-from agentrun.store.base import NotStorable, RunFilter, RunStore, UnknownRun
+from agentrun.store.base import NotStorable, RunFilter, RunRow, RunStore, UnknownRun
 from agentrun.store.blobs import open_blobs
 from agentrun.store.forget import ForgetError, Request, forget
 from agentrun.store.sql import SqlRunStore, open_store
@@ -63,7 +63,8 @@ async def test_a_row_that_cannot_be_read_stands_as_a_name_until_it_is_recorded_a
     await database.record_run(a_row("bad", phase=phase, workspace={"cwd": "src"}))
     statement = "UPDATE runs SET document = :document WHERE uid = 'bad'"
     await change(database, statement, document=document)
-    found = [await database.get_run_by_uid("bad"), await database.get_run("team", "run-bad")]
+    found: list[RunRow | None] = [await database.get_run_by_uid("bad")]
+    found.append(await database.get_run("team", "run-bad"))
     found += (await database.list_runs(RunFilter(), 10)).rows
     found += await database.open_runs()
     found += await database.newest_of_sessions("team")

@@ -12,6 +12,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 from kopf._cogs.clients import api, auth, fetching, watching
 from kopf._cogs.structs import credentials
+from kopf._cogs.structs.references import NamespaceName
 
 from agentrun.api.quarantine import mark_of
 from agentrun.controller.kopf_reading import read_within_bounds
@@ -61,15 +62,16 @@ async def test_kopf_lists_and_watches_beside_an_object_that_is_too_deep(session:
     read_within_bounds()
     settings, logger = kopf.OperatorSettings(), logging.getLogger("kopf")
     found: list[Any] = []
+    namespace = NamespaceName("ns")
     chunks = fetching.fetch_objs(
-        settings=settings, resource=RESOURCE, namespace="ns", logger=logger
+        settings=settings, resource=RESOURCE, namespace=namespace, logger=logger
     )
     async for chunk, _ in chunks:
         found += chunk
     stream = watching.watch_objs(
         settings=settings,
         resource=RESOURCE,
-        namespace="ns",
+        namespace=namespace,
         since="5",
         operator_pause_waiter=asyncio.Future(),
     )
