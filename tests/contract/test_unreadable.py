@@ -76,9 +76,9 @@ async def test_a_row_that_cannot_be_read_stands_as_a_name_until_it_is_recorded_a
     await database.append("bad", 1, events(1, 2))
     mended = a_row("bad", phase=phase, version=7)
     await database.record_run(mended)
-    row = await database.get_run_by_uid("bad")
-    assert row is not None
-    assert row.run == mended.run
+    again = await database.get_run_by_uid("bad")
+    assert again is not None
+    assert again.run == mended.run
 
 
 async def test_a_deep_row_of_an_earlier_version_is_read_but_for_what_is_too_deep(
