@@ -221,6 +221,8 @@ class Archive:
         try:
             open_runs = await self._store.open_runs()
             if await self._is_namespace_gone(namespace):
+                for name in self.quarantine.names(RUNS.plural, namespace):
+                    self.quarantine.release(RUNS.plural, namespace, name)
                 for row in open_runs:
                     if row.run.metadata.namespace == namespace:
                         await self._observe_end(row)

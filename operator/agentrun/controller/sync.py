@@ -116,6 +116,10 @@ class Sync:
                 error,
             )
         self.closed.add(namespace)
+        # Nobody can mend there what is set aside; what is still there is found when it is open.
+        for kind in WATCHED:
+            for name in self.caches.quarantine.names(kind.value.plural, namespace):
+                self.caches.quarantine.release(kind.value.plural, namespace, name)
 
     async def _relist(self, kind: Kind, namespace: str) -> None:
         labels = LABEL_RUN if kind is Kind.POD else ""
