@@ -75,15 +75,15 @@ async def _chunks(request: Request, limit: int, what: str) -> AsyncIterator[byte
 
 async def read_model(request: Request, model: type[_M], limit: int) -> _M:
     """Read a body of JSON."""
-    what = f"The {model.__name__}"
-    body = await read_body(request, limit, what)
+    body = await read_body(request, limit, f"The {model.__name__}")
     try:
-        read(body, what)
-        return model.model_validate_json(body)
+        found = model.model_validate_json(body)
+        read(body, model.__name__)
     except ValidationError as error:
         raise explain(error, model.__name__) from error
     except UnreadableJson as error:
         raise Refusal("invalid", f"{error} Correct it and send it again.") from error
+    return found
 
 
 async def read_events(request: Request) -> list[NewEvent]:
