@@ -14,6 +14,7 @@ from weakref import WeakValueDictionary
 
 from mcp.server.mcpserver.exceptions import ToolError
 
+from agentrun.api.quarantine import Quarantined
 from agentrun.api.v1alpha1 import AgentProfileSpec, AgentRun, ParentRun, default_profile
 from agentrun.store.base import RunFilter, RunRow
 from mcp_server.access import Forbidden
@@ -89,6 +90,10 @@ class AgentDoor(Door):
         if (given or "").strip() not in ("", own, speaking.get().session_uid):
             raise ToolError(f"You are {own}, not {given}. Give your own name, or leave it out.")
         return own
+
+    def unreadable(self, namespace: str) -> list[Quarantined]:
+        """Return none: whose runs they are cannot be told."""
+        return []
 
     def admit_answer(self, row: RunRow) -> None:
         """Refuse to give what only people give: leave, and credentials."""

@@ -10,6 +10,9 @@ be elected, and none is missed when it goes.
 
 A namespace may be closed to the front door: it was deleted, and the rights in it with it. The
 other namespaces are served as before, and what ran in it is recorded as deleted.
+
+A run that cannot be read as it is, is set aside with its name and the reason, until it is gone or
+mended. Whatever else goes wrong in a namespace is an outage of that namespace, and of no other.
 """
 
 import asyncio
@@ -22,8 +25,9 @@ from typing import Protocol
 from pydantic import ValidationError
 
 from agentrun.api.names import pod_name
+from agentrun.api.quarantine import Quarantine, named, readable
 from agentrun.api.v1alpha1 import AgentRun
-from agentrun.store.base import RunRow, RunStore, StoreError
+from agentrun.store.base import RunRow, RunStore, StoreError, Unavailable
 from mcp_server.kube import NAMESPACES, PODS, RUNS, SESSIONS, ApiError, Object, Resource
 from mcp_server.manifests import session_name_of
 from mcp_server.views import ended_by_deletion, seal_data, timestamp
@@ -74,6 +78,8 @@ class Archive:
         # Between reading a row and writing it nobody else may: rows never go back.
         self._lock = asyncio.Lock()
         self._burials: dict[str, asyncio.Task[None]] = {}
+        self.quarantine = Quarantine()
+        """The objects that cannot be read as they are."""
 
     @property
     def is_ready(self) -> bool:
@@ -91,15 +97,57 @@ class Archive:
                 task.cancel()
 
     async def observe(self, manifest: Object, *, deleted: bool = False) -> RunRow | None:
-        """Record a run as the API server has it; return its row, None for what is no run."""
+        """
+        Record a run as the API server has it; return its row, None for what is no run.
+
+        It raises only what is an outage: of the API server, or of the store. What is wrong with
+        the run itself is kept in ``quarantine``.
+        """
+        namespace = _namespace_of(manifest)
         try:
+            manifest = readable(manifest)
             run = AgentRun.model_validate(manifest)
-        except ValidationError as error:
-            name = manifest.get("metadata", {}).get("name")
-            _log.warning("run %s is not understood and not recorded: %s", name, error)
+            row = await self._take(run, deleted)
+        except (ApiError, Unavailable):
+            raise
+        except Exception as error:  # noqa: BLE001 - one run's trouble must not stop the others
+            await self._set_aside(namespace, manifest, error, deleted)
             return None
+        if deleted:
+            self.quarantine.release(RUNS.plural, namespace, run.metadata.name)
+        else:
+            self.quarantine.see(RUNS.plural, namespace, manifest)
+        return row
+
+    async def _take(self, run: AgentRun, deleted: bool) -> RunRow | None:
         async with self._lock:
             return await self._record(run, deleted)
+
+    async def _set_aside(
+        self, namespace: str, manifest: Object, error: Exception, deleted: bool
+    ) -> None:
+        name, uid = named(manifest)
+        if not isinstance(error, ValidationError):
+            _log.error("run %s cannot be recorded", name, exc_info=error)
+        if not deleted:
+            why = f"it cannot be recorded: {error}"
+            self.quarantine.add(RUNS.plural, namespace, manifest, why)
+            return
+        self.quarantine.release(RUNS.plural, namespace, name)
+        known = await self._store.get_run_by_uid(uid) if uid else None
+        if known is not None:
+            await self._observe_end(known)
+
+    async def _observe_end(self, row: RunRow) -> None:
+        """Record that the AgentRun of a row is gone."""
+        meta = row.run.metadata
+        try:
+            await self._take(row.run, True)
+        except (ApiError, Unavailable):
+            raise
+        except Exception:  # noqa: BLE001 - one run's trouble must not stop the others
+            _log.exception("the end of run %s (uid %s) cannot be recorded", meta.name, meta.uid)
+        self.quarantine.release(RUNS.plural, meta.namespace, meta.name)
 
     async def _record(self, run: AgentRun, deleted: bool) -> RunRow | None:
         uid = run.metadata.uid
@@ -154,6 +202,15 @@ class Archive:
                     error,
                 )
                 await asyncio.sleep(delay)
+            except Exception:  # noqa: BLE001
+                # Nobody knows what it is: an outage of this namespace, and of no other.
+                self._answered.discard(namespace)
+                delay = self._backoff[min(failures, len(self._backoff) - 1)]
+                failures += 1
+                _log.exception(
+                    "runs of namespace %s cannot be followed, next try in %g s", namespace, delay
+                )
+                await asyncio.sleep(delay)
 
     async def _take_note(self, namespace: str, error: ApiError | StoreError) -> None:
         """Note what it means that a namespace cannot be followed."""
@@ -164,10 +221,12 @@ class Archive:
         try:
             open_runs = await self._store.open_runs()
             if await self._is_namespace_gone(namespace):
+                for name in self.quarantine.names(RUNS.plural, namespace):
+                    self.quarantine.release(RUNS.plural, namespace, name)
                 for row in open_runs:
                     if row.run.metadata.namespace == namespace:
-                        await self.observe(row.run.to_json(), deleted=True)
-        except StoreError as problem:
+                        await self._observe_end(row)
+        except (ApiError, StoreError) as problem:
             _log.warning("the end of namespace %s cannot be recorded: %s", namespace, problem)
 
     async def _is_namespace_gone(self, namespace: str) -> bool:
@@ -181,8 +240,11 @@ class Archive:
     async def _relist(self, namespace: str) -> str:
         listed = await self._kube.list(RUNS, namespace)
         for manifest in listed["items"]:
-            await self.observe(manifest)
-        there = {manifest["metadata"]["uid"] for manifest in listed["items"]}
+            await self.observe(_within(namespace, manifest))
+        there = {named(manifest)[1] for manifest in listed["items"]}
+        names = {named(manifest)[0] for manifest in listed["items"]}
+        for name in self.quarantine.names(RUNS.plural, namespace) - names:
+            self.quarantine.release(RUNS.plural, namespace, name)
         version = int(listed["metadata"]["resourceVersion"])
         for row in await self._store.open_runs():
             if row.run.metadata.namespace == namespace and row.run.metadata.uid not in there:
@@ -192,7 +254,7 @@ class Archive:
     async def _observe_absence(self, row: RunRow, listed_at: int) -> None:
         """Record as deleted what a list no longer holds, unless it is younger than the list."""
         if _version(row.run) <= listed_at:
-            await self.observe(row.run.to_json(), deleted=True)
+            await self._observe_end(row)
 
     async def _watch(self, namespace: str, version: str) -> None:
         async for event in self._kube.watch(RUNS, namespace, version, _WATCH_SECONDS):
@@ -202,7 +264,7 @@ class Archive:
                 _log.debug("the watch of namespace %s ended: %s", namespace, manifest)
                 return
             if kind != "BOOKMARK":
-                await self.observe(manifest, deleted=kind == "DELETED")
+                await self.observe(_within(namespace, manifest), deleted=kind == "DELETED")
 
     def _bury(self, run: AgentRun) -> None:
         """Wait in the background until the pod of a deleted run is gone, then close its record."""
@@ -225,6 +287,8 @@ class Archive:
                     return
             except (ApiError, StoreError) as error:
                 _log.warning("deleted run %s cannot be closed yet: %s", run.metadata.name, error)
+            except Exception:  # noqa: BLE001 - the run waits for it, and nobody else sees it
+                _log.exception("deleted run %s cannot be closed yet", run.metadata.name)
             await asyncio.sleep(_POD_GONE_BACKOFF[min(tries, len(_POD_GONE_BACKOFF) - 1)])
             tries += 1
 
@@ -259,12 +323,27 @@ class Archive:
                 return not await self._is_namespace_gone(run.metadata.namespace)
             raise
         owners = pod["metadata"].get("ownerReferences", [])
-        return any(owner["uid"] == run.metadata.uid for owner in owners)
+        return any(owner.get("uid") == run.metadata.uid for owner in owners)
+
+
+def _namespace_of(manifest: Object) -> str:
+    meta = manifest.get("metadata") if isinstance(manifest, dict) else None
+    return str(meta.get("namespace") or "") if isinstance(meta, dict) else ""
+
+
+def _within(namespace: str, manifest: Object) -> Object:
+    """Return what stands in the list or the watch of a namespace, which it need not name itself."""
+    if _namespace_of(manifest) or not isinstance(manifest, dict):
+        return manifest
+    meta = manifest.get("metadata")
+    return {**manifest, "metadata": {**(meta if isinstance(meta, dict) else {}),
+                                     "namespace": namespace}}  # fmt: skip
 
 
 def _version(run: AgentRun) -> int:
     # The API server promises since 1.35, and etcd always did, that versions are comparable.
-    return int(run.metadata.resource_version or 0)
+    version = run.metadata.resource_version
+    return int(version) if version.isdecimal() else 0
 
 
 def _is_news(known: RunRow | None, run: AgentRun, deleted: bool) -> bool:

@@ -6,14 +6,19 @@ One that it does not know, the SDK would drop. An argument that vanishes is wors
 ``docs/decisions/0011`` has why.
 """
 
+import json
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from typing import Any
 
+from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
 from mcp.server.mcpserver import Context, MCPServer
 from mcp.server.mcpserver.exceptions import ToolError, UnexpectedToolError
-from mcp_types import CallToolResult, InputRequiredResult, Tool
+from mcp.shared.exceptions import MCPError
+from mcp_types import INVALID_PARAMS, CallToolResult, InputRequiredResult, Tool
 from pydantic import ValidationError
+
+from agentrun.api.bounded_json import fault_of
 
 Schema = Mapping[str, Any]
 
@@ -34,7 +39,9 @@ class StrictServer(MCPServer):
         self, name: str, arguments: dict[str, Any], context: Context[Any, Any] | None = None
     ) -> CallToolResult | InputRequiredResult:
         """Call a tool, if it knows all of its arguments. What it refuses begins with `Error: `."""
-        if told := refusal(name, await self._schema(name), arguments):
+        schema = await self._schema(name)
+        told = _beyond_bounds(schema, arguments) or refusal(name, schema, arguments)
+        if told:
             raise ToolError(f"Error: {told}")
         try:
             return await super().call_tool(name, arguments, context)
@@ -50,6 +57,36 @@ class StrictServer(MCPServer):
                 tool.name: tool.input_schema for tool in await MCPServer.list_tools(self)
             }
         return self._schemas.get(name, {})
+
+
+async def within_bounds(ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
+    """Refuse a request that is too deep, or holds what cannot be kept. Tools say it themselves."""
+    if ctx.method != "tools/call" and (why := fault_of(ctx.params, "The params")):
+        raise MCPError(INVALID_PARAMS, f"{why} Correct it and ask again.")
+    return await call_next(ctx)
+
+
+def _beyond_bounds(schema: Schema, arguments: Mapping[str, Any]) -> str:
+    """Say what of the arguments goes beyond the bounds of JSON that is handed in."""
+    why = fault_of(arguments, "The arguments")
+    for name, value in arguments.items():
+        if isinstance(value, str) and not why and _is_structure(schema, name):
+            # The SDK takes the object or the list in the string.
+            why = fault_of(_within(value), name)
+    return f"{why} Correct it and call again." if why else ""
+
+
+def _is_structure(schema: Schema, name: str) -> bool:
+    fields, definitions = schema.get("properties", {}), schema.get("$defs", {})
+    found = _resolved(fields.get(name, {}), definitions)
+    return found.get("type") in ("object", "array")
+
+
+def _within(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
 
 
 def problems(error: ValidationError) -> str:

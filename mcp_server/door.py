@@ -8,11 +8,20 @@ from datetime import UTC, datetime
 
 from mcp.server.mcpserver.exceptions import ToolError
 
+from agentrun.api.quarantine import Quarantined
 from agentrun.api.v1alpha1 import AgentRun, ParentRun
-from agentrun.store.base import BlobStore, MailboxFull, RunRow, RunStore, TooLarge, Unavailable
+from agentrun.store.base import (
+    BlobStore,
+    MailboxFull,
+    NotStorable,
+    RunRow,
+    RunStore,
+    TooLarge,
+    Unavailable,
+)
 from mcp_server.access import NOBODY, Access, Forbidden
 from mcp_server.auth import Caller, current_caller
-from mcp_server.kube import ApiError, ApiUnavailable
+from mcp_server.kube import RUNS, ApiError, ApiUnavailable
 from mcp_server.manifests import InvalidArgumentsError
 from mcp_server.runs import Runs
 from mcp_server.schemas import SpawnArguments
@@ -70,6 +79,10 @@ class Door:
         except Forbidden:
             return False
         return True
+
+    def unreadable(self, namespace: str) -> list[Quarantined]:
+        """Return the runs that cannot be read as they are, as far as the caller may know."""
+        return self.runs.quarantine.of(RUNS.plural, (namespace,))
 
     async def admit(self, row: RunRow) -> None:
         """Refuse a run that the caller may not look into or change."""
@@ -141,7 +154,7 @@ def told_to_the_model() -> Iterator[None]:
     """Turn what can go wrong into words that tell a model what to do next."""
     try:
         yield
-    except (InvalidArgumentsError, TooLarge, MailboxFull) as error:
+    except (InvalidArgumentsError, TooLarge, MailboxFull, NotStorable) as error:
         raise ToolError(str(error)) from error
     except Unavailable as error:
         raise ToolError(

@@ -3,9 +3,11 @@ The little of the Kubernetes API that the front door needs, as plain JSON object
 
 It sits on the official client's connection (TLS, credentials and their rotation) but not on its
 typed models: those take ten times as long for a list, and know nothing of our kinds.
+
+What of an object cannot be read is left out of that object, which says so by a mark
+(``agentrun.api.quarantine``): it keeps no other object of a list from being read.
 """
 
-import json
 import os
 import re
 from collections.abc import AsyncIterator, Mapping
@@ -15,6 +17,8 @@ from typing import Any
 import aiohttp
 from kubernetes.aio import client, config
 
+from agentrun.api.bounded_json import read_kept
+from agentrun.api.quarantine import readable
 from agentrun.api.v1alpha1 import GROUP, VERSION
 
 Object = dict[str, Any]
@@ -109,7 +113,7 @@ class Kube:
         query = {"limit": str(_LIST_PAGE)}
         while True:
             page = await self._json("GET", resource.path(namespace), query)
-            items.extend(page.get("items", []))
+            items.extend(readable(one) for one in page.get("items", []))
             token = page.get("metadata", {}).get("continue")
             if not token:
                 return {**page, "items": items}
@@ -168,8 +172,9 @@ class Kube:
             async for chunk in response.content.iter_any():
                 *lines, buffer = (buffer + chunk).split(b"\n")
                 for line in lines:
-                    yield json.loads(line)
-        except (TimeoutError, aiohttp.ClientError) as error:
+                    event = read_kept(line)
+                    yield {**event, "object": readable(event["object"])}
+        except (TimeoutError, aiohttp.ClientError, ValueError) as error:
             raise ApiUnavailable(f"the watch broke off: {error!r}") from error
         finally:
             response.close()
@@ -184,8 +189,9 @@ class Kube:
     ) -> Object:
         response = await self._send(method, path, query, body, content_type)
         try:
-            answer: Object = await response.json()
-            return answer
+            answer: Object = read_kept(await response.read())
+            is_list = isinstance(answer, dict) and "items" in answer
+            return answer if is_list else readable(answer)
         except (TimeoutError, aiohttp.ClientError, ValueError) as error:
             raise ApiUnavailable(f"the API server's answer broke off: {error!r}") from error
 
@@ -220,7 +226,7 @@ class Kube:
 def _refusal(status: int, text: str) -> ApiError:
     """Read the API server's Status object, which says more than the HTTP status."""
     try:
-        problem = json.loads(text)
+        problem = read_kept(text)
     except ValueError:
         problem = {}
     if not isinstance(problem, dict):

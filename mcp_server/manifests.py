@@ -16,6 +16,7 @@ from jsonschema import SchemaError
 from jsonschema.validators import validator_for
 from pydantic import ValidationError
 
+from agentrun.api.bounded_json import fault_of
 from agentrun.api.messages import AgentMessage, MessagePart
 from agentrun.api.names import agent_name
 from agentrun.api.pod_layout import (
@@ -62,6 +63,7 @@ class InvalidArgumentsError(ValueError):
 
 def check_arguments(arguments: SpawnArguments) -> None:
     """Refuse what cannot become a run whatever the cluster holds."""
+    check_bounds(arguments, "The arguments")
     size = len(arguments.model_dump_json(exclude_none=True).encode())
     if size > MAX_REQUEST_BYTES:
         raise InvalidArgumentsError(
@@ -85,8 +87,15 @@ def check_arguments(arguments: SpawnArguments) -> None:
         _check_output_schema(arguments.output_schema)
 
 
+def check_bounds(value: Any, what: str) -> None:
+    """Refuse what is too deep, or holds what cannot be kept; ``what`` names it."""
+    if why := fault_of(value, what):
+        raise InvalidArgumentsError(f"{why} Correct it and call again.")
+
+
 def absolute_cwd(cwd: str | None) -> str:
     """Return the folder in the workspace that ``cwd`` means."""
+    check_bounds(cwd, "cwd")
     path = posixpath.normpath(posixpath.join(WORKSPACE, (cwd or "").strip()))
     if path != WORKSPACE and not path.startswith(WORKSPACE + "/"):
         raise InvalidArgumentsError(
@@ -271,6 +280,7 @@ def _workspace(arguments: SpawnArguments, profile: AgentProfileSpec) -> Workspac
 
 def check_message(message: AgentMessage, field: str = "input_message") -> None:
     """Refuse a message that says nothing, or has a part that does not; ``field`` names it."""
+    check_bounds(message, field)
     for index, part in enumerate(message.parts):
         if not _is_complete(part):
             raise InvalidArgumentsError(

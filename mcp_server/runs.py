@@ -8,9 +8,14 @@ compared, not made again.
 import logging
 from collections.abc import Callable
 from dataclasses import replace
+from typing import TypeVar
 
+from pydantic import ValidationError
+
+from agentrun.api.base import Model
 from agentrun.api.messages import AgentMessage
 from agentrun.api.pod_layout import LABEL_RUN, REQUEST_HASH, REQUESTED_BY
+from agentrun.api.quarantine import Quarantine, named, readable
 from agentrun.api.v1alpha1 import AgentProfile, AgentRun, AgentSession, ParentRun
 from agentrun.store.base import RunRow, RunStore
 from mcp_server.archive import Archive
@@ -52,6 +57,7 @@ from mcp_server.schemas import SpawnArguments
 _log = logging.getLogger(__name__)
 
 _PATCH_TRIES = 4
+_M = TypeVar("_M", bound=Model)
 
 
 class Runs:
@@ -61,6 +67,11 @@ class Runs:
         self._kube = kube
         self._store = store
         self._archive = archive
+
+    @property
+    def quarantine(self) -> Quarantine:
+        """The objects that cannot be read as they are."""
+        return self._archive.quarantine
 
     async def find(self, namespace: str, name: str) -> RunRow | None:
         """Return a run, whether it is still in the cluster or only in the store."""
@@ -76,20 +87,46 @@ class Runs:
         manifest = await self._get(SESSIONS, namespace, reference)
         if manifest is None:
             listed = await self._kube.list(SESSIONS, namespace)
-            of_uid = (one for one in listed["items"] if one["metadata"]["uid"] == reference)
+            of_uid = (one for one in listed["items"] if named(one)[1] == reference)
             manifest = next(of_uid, None)
-        return AgentSession.model_validate(manifest) if manifest else None
+        return self._one(AgentSession, SESSIONS, manifest) if manifest else None
 
     async def list_sessions(self, namespace: str) -> list[AgentSession]:
         """Return all sessions of a namespace."""
         listed = await self._kube.list(SESSIONS, namespace)
-        return [AgentSession.model_validate(one) for one in listed["items"]]
+        return self._all(AgentSession, SESSIONS, namespace, listed)
 
     async def list_profiles(self, namespace: str) -> list[AgentProfile]:
         """Return all profiles of a namespace, by name."""
         listed = await self._kube.list(PROFILES, namespace)
-        found = [AgentProfile.model_validate(one) for one in listed["items"]]
+        found = self._all(AgentProfile, PROFILES, namespace, listed)
         return sorted(found, key=lambda one: one.metadata.name)
+
+    def _one(self, model: type[_M], resource: Resource, manifest: Object) -> _M:
+        """Read an object; InvalidArgumentsError for one that cannot be read."""
+        try:
+            return model.model_validate(readable(manifest))
+        except ValidationError as error:
+            name = named(manifest)[0]
+            raise InvalidArgumentsError(
+                f"{resource.plural} {name} cannot be read: {error.errors()[0]['msg']}."
+                f" Correct or delete it: kubectl edit {resource.plural} {name}."
+            ) from error
+
+    def _all(self, model: type[_M], resource: Resource, namespace: str, listed: Object) -> list[_M]:
+        """Read the objects of a list, and set aside those that cannot be read."""
+        quarantine, found = self.quarantine, list[_M]()
+        for manifest in listed["items"]:
+            whole = readable(manifest)
+            try:
+                found.append(model.model_validate(whole))
+                quarantine.see(resource.plural, namespace, whole)
+            except ValidationError as error:
+                quarantine.add(resource.plural, namespace, manifest, f"it cannot be read: {error}")
+        there = {named(manifest)[0] for manifest in listed["items"]}
+        for name in quarantine.names(resource.plural, namespace) - there:
+            quarantine.release(resource.plural, namespace, name)
+        return found
 
     async def find_repeated(
         self, arguments: SpawnArguments, namespace: str, run_id: str
@@ -193,7 +230,7 @@ class Runs:
             if manifest is None or manifest["metadata"]["uid"] != meta.uid:
                 raise InvalidArgumentsError(f"run {meta.name} was deleted. Call spawn_run anew.")
             row = await self._archive.observe(manifest) or row
-            run = AgentRun.model_validate(manifest)
+            run = self._one(AgentRun, RUNS, manifest)
             if (seq := given_with(run, message, key)) is not None:
                 return row, seq
             given = None if run.phase.is_terminal else given_before(run, message)
@@ -230,7 +267,9 @@ class Runs:
         row = await self._archive.observe(manifest)
         if row is None:
             name = body["metadata"]["name"]
-            raise InvalidArgumentsError(f"run {name} exists but cannot be read: see the log")
+            raise InvalidArgumentsError(
+                f"run {name} exists but cannot be read: list_runs says why in `unreadable`."
+            )
         return _made_by(row, body)
 
     async def _inherit_credentials(
@@ -251,7 +290,7 @@ class Runs:
             manifest = await self._get(RUNS, namespace, name)
             if manifest is None or manifest["metadata"]["uid"] != row.run.metadata.uid:
                 return row
-            run = AgentRun.model_validate(manifest)
+            run = self._one(AgentRun, RUNS, manifest)
             patch = None if run.phase.is_terminal else build_cancellation(run, requested_by, reason)
             if patch is None:
                 return await self._archive.observe(manifest) or row
@@ -271,9 +310,9 @@ class Runs:
         manifest = await self._get(PROFILES, namespace, name)
         if manifest is None:
             listed = await self._kube.list(PROFILES, namespace)
-            offered = [AgentProfile.model_validate(one) for one in listed["items"]]
+            offered = self._all(AgentProfile, PROFILES, namespace, listed)
             raise unknown_profile(name, offered)
-        profile = AgentProfile.model_validate(manifest)
+        profile = self._one(AgentProfile, PROFILES, manifest)
         check_profile(arguments, profile)
         return profile
 
@@ -298,7 +337,7 @@ class Runs:
         # An earlier try of the same request may have got no further than its session.
         existing = await self._get(SESSIONS, namespace, name)
         if existing and existing["metadata"].get("labels", {}).get(LABEL_RUN) == run_id:
-            return AgentSession.model_validate(existing), False
+            return self._one(AgentSession, SESSIONS, existing), False
         raise InvalidArgumentsError(
             f"Agent name is already in use: {nickname or name}. Choose another nickname,"
             " or continue that agent's conversation with session_mode resume."

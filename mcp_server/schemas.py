@@ -242,6 +242,21 @@ class RunView(_Result):
     """The run whose agent asked for it."""
     deleted_at: str | None = None
     """When its AgentRun was gone from the cluster; its record and events stay."""
+    unreadable: str | None = None
+    """Why what is shown is not all of it: the run holds what cannot be read."""
+
+
+class UnreadableView(_Result):
+    """A run that cannot be read as it is. Delete or mend it with kubectl."""
+
+    run_id: str
+    """The name of its AgentRun."""
+    namespace: str
+    """The Kubernetes namespace it lives in."""
+    uid: str | None = None
+    """Its uid."""
+    reason: str
+    """What is wrong with it."""
 
 
 class ListRunsResult(_Result):
@@ -251,6 +266,8 @@ class ListRunsResult(_Result):
     """The runs."""
     next_cursor: str | None = None
     """Give it as `cursor` to get the next page; null at the end."""
+    unreadable: list[UnreadableView] = []
+    """On the first page: the runs in the cluster that cannot be read as they are."""
 
 
 class PollResult(_Result):

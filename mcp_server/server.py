@@ -17,7 +17,7 @@ from starlette.routing import Route
 
 from agentrun import __version__
 from agentrun.store.base import RunStore, StoreError
-from mcp_server.arguments import StrictServer
+from mcp_server.arguments import StrictServer, within_bounds
 from mcp_server.auth import ReviewUnavailableResponse
 from mcp_server.door import Door
 from mcp_server.following import Following
@@ -60,7 +60,7 @@ def build_server(
         token_verifier=verifier,
         auth=auth,
         subscriptions=following.bus,
-        middleware=[following.middleware],
+        middleware=[within_bounds, following.middleware],
     )
     add_resources(server, door)
     add_prompts(server)
@@ -117,7 +117,8 @@ def _probes(door: Door, is_watching: Callable[[], bool]) -> list[Route]:
         why = [reason for reason, holds in missing.items() if holds]
         if why:
             return JSONResponse({"status": "not ready", "why": why}, status_code=503)
-        return JSONResponse({"status": "ok"})
+        note = door.runs.quarantine.words()
+        return JSONResponse({"status": "ok", "note": note} if note else {"status": "ok"})
 
     return [Route("/healthz", healthz), Route("/readyz", readyz)]
 

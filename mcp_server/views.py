@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from agentrun.api.pod_layout import REQUESTED_BY
+from agentrun.api.quarantine import UNREADABLE, Quarantined
 from agentrun.api.v1alpha1 import AgentRun, AgentRunStatus, Phase, Question, Reason
 from agentrun.store.base import RunRow
 from mcp_server.manifests import folder_of, session_name_of
@@ -22,6 +23,7 @@ from mcp_server.schemas import (
     RunResult,
     RunView,
     SpawnResult,
+    UnreadableView,
     UsageView,
 )
 
@@ -99,6 +101,14 @@ def run_view(row: RunRow, *, prompt_limit: int | None = None) -> RunView:
         resumed_from_run_id=spec.resumed_from,
         parent_run_id=spec.parent.name if spec.parent else None,
         deleted_at=timestamp(row.deleted_at),
+        unreadable=run.metadata.annotations.get(UNREADABLE),
+    )
+
+
+def unreadable_view(one: Quarantined) -> UnreadableView:
+    """Show what is known of a run that cannot be read."""
+    return UnreadableView(
+        run_id=one.name, namespace=one.namespace, uid=one.uid or None, reason=one.reason
     )
 
 

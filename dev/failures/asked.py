@@ -57,6 +57,17 @@ THEME = Theme(
             remedy="Add `command` to the profile.",
         ),
         Failure(
+            key="run-unreadable",
+            happened="The AgentRun holds what cannot be read: more than 96 levels, or a NUL.",
+            reason=Reason.UNREADABLE,
+            message=r"^The AgentRun cannot be read as it is\. The object: \S+ .+\.$",
+            shows="The AgentRun cannot be read as it is. The object: spec.metadata.a.a.a.a… is"
+            " nested deeper than 96 levels.",
+            bound=_ONCE,
+            remedy="Delete it, and make it again without what the message names. The MCP tools take"
+            " no such run.",
+        ),
+        Failure(
             key="run-misnamed",
             happened="The name of the AgentRun cannot be that of a pod with its attempt.",
             reason=Reason.POD_REJECTED,

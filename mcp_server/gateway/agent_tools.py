@@ -20,7 +20,7 @@ from starlette.types import Receive, Scope, Send
 from agentrun import __version__
 from agentrun.api.gateway import MAX_MCP_BYTES
 from mcp_server.agent_door import AgentDoor, Speaking, speaking, speaking_caller
-from mcp_server.arguments import StrictServer
+from mcp_server.arguments import StrictServer, within_bounds
 from mcp_server.door import Door
 from mcp_server.gateway.ports import RunDirectory
 from mcp_server.gateway.profiles import profile_of
@@ -72,6 +72,7 @@ class AgentTools:
             version=__version__,
             instructions=INSTRUCTIONS,
             subscriptions=False,
+            middleware=[within_bounds],
         )
         for add in ALL_TOOLS:
             add(server, own)

@@ -1,8 +1,12 @@
 """The gateway's view of the cluster, through the API server."""
 
 import logging
-from typing import Any
+from typing import Any, TypeVar
 
+from pydantic import ValidationError
+
+from agentrun.api.base import Model
+from agentrun.api.quarantine import named, readable
 from agentrun.api.v1alpha1 import API_VERSION, AgentProfile, AgentRun, AgentSession, AgentStatus
 from mcp_server.gateway.ports import Change, ClusterUnavailable, RunGone, StatusRefused
 from mcp_server.kube import (
@@ -21,6 +25,7 @@ _log = logging.getLogger(__name__)
 FIELD_MANAGER = "agentrun-gateway"
 """The owner of ``status.agent``, as ``kubectl get --show-managed-fields`` names it."""
 
+_M = TypeVar("_M", bound=Model)
 _INVALID = (400, 413, 422)
 # The operator and other replicas write the same object; each round reads what they wrote.
 _TRIES = 5
@@ -35,17 +40,17 @@ class KubernetesRunDirectory:
     async def get(self, namespace: str, name: str) -> AgentRun | None:
         """See ``RunDirectory``."""
         found = await self._get(RUNS, namespace, name)
-        return None if found is None else AgentRun.model_validate(found)
+        return None if found is None else _as(AgentRun, found)
 
     async def profile(self, namespace: str, name: str) -> AgentProfile | None:
         """See ``RunDirectory``."""
         found = await self._get(PROFILES, namespace, name)
-        return None if found is None else AgentProfile.model_validate(found)
+        return None if found is None else _as(AgentProfile, found)
 
     async def session(self, namespace: str, name: str) -> AgentSession | None:
         """See ``RunDirectory``."""
         found = await self._get(SESSIONS, namespace, name)
-        return None if found is None else AgentSession.model_validate(found)
+        return None if found is None else _as(AgentSession, found)
 
     async def change_agent_status(self, run: AgentRun, change: Change) -> AgentRun:
         """See ``RunDirectory``."""
@@ -84,7 +89,7 @@ class KubernetesRunDirectory:
             content_type=APPLY_PATCH,
             query={"fieldManager": FIELD_MANAGER, "force": "true"},
         )
-        return AgentRun.model_validate(applied)
+        return _as(AgentRun, applied)
 
     async def _newest(self, run: AgentRun) -> AgentRun:
         """Read a run that changed since it was read; RunGone if it is another by now."""
@@ -100,6 +105,15 @@ class KubernetesRunDirectory:
             if error.status == 404:
                 return None
             raise _unavailable(error, f"reading {resource.plural}/{name}") from error
+
+
+def _as(model: type[_M], found: dict[str, Any]) -> _M:
+    """Read an object; one that cannot be read is waited for, until somebody mends it."""
+    try:
+        return model.model_validate(readable(found))
+    except ValidationError as error:
+        what = f"{model.__name__} {named(found)[0]}"
+        raise ClusterUnavailable(f"{what} cannot be read: {error.errors()[0]['msg']}.") from error
 
 
 def _unavailable(error: ApiError, doing: str) -> ClusterUnavailable:

@@ -10,7 +10,14 @@ from starlette.responses import Response
 from starlette.types import ExceptionHandler
 
 from agentrun.api.gateway import Problem, ProblemCode
-from agentrun.store.base import Conflict, Fenced, Sealed, Unavailable, UnknownRun
+from agentrun.store.base import (
+    Conflict,
+    Fenced,
+    NotStorable,
+    Sealed,
+    Unavailable,
+    UnknownRun,
+)
 from mcp_server.gateway.ports import ClusterUnavailable, RunGone, StatusRefused, Unauthenticated
 
 _log = logging.getLogger(__name__)
@@ -73,6 +80,8 @@ def _refusal_for(error: Exception) -> Refusal:
             return Refusal("sealed", f"{error} {_OVER}")
         case Fenced() | UnknownRun():
             return Refusal("fenced", f"{error} {_OVER}")
+        case NotStorable():
+            return Refusal("invalid", f"{error} Correct it and send it again.")
         case StatusRefused():
             return Refusal("invalid", f"{error} Send a status that the AgentRun may hold.")
         case _:
@@ -108,6 +117,7 @@ HANDLERS: dict[Any, ExceptionHandler] = {
             Fenced,
             UnknownRun,
             StatusRefused,
+            NotStorable,
             Unavailable,
             ClusterUnavailable,
         ),

@@ -10,6 +10,7 @@ from anyio import SpooledTemporaryFile
 from pydantic import BaseModel, ValidationError
 from starlette.requests import ClientDisconnect, Request
 
+from agentrun.api.bounded_json import UnreadableJson, read
 from agentrun.api.events import MAX_EVENT_BYTES, NewEvent
 from agentrun.api.gateway import MAX_APPEND_BYTES, Append
 from mcp_server.gateway.problems import Refusal, explain
@@ -76,9 +77,13 @@ async def read_model(request: Request, model: type[_M], limit: int) -> _M:
     """Read a body of JSON."""
     body = await read_body(request, limit, f"The {model.__name__}")
     try:
-        return model.model_validate_json(body)
+        found = model.model_validate_json(body)
+        read(body, model.__name__)
     except ValidationError as error:
         raise explain(error, model.__name__) from error
+    except UnreadableJson as error:
+        raise Refusal("invalid", f"{error} Correct it and send it again.") from error
+    return found
 
 
 async def read_events(request: Request) -> list[NewEvent]:

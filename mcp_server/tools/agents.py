@@ -26,7 +26,7 @@ from mcp_server.agent_schemas import (
 from mcp_server.agent_views import agent_views, message_view, send_result
 from mcp_server.door import Door, told_to_the_model
 from mcp_server.mailboxes import read_mail
-from mcp_server.manifests import absolute_cwd, check_message
+from mcp_server.manifests import absolute_cwd, check_bounds, check_message
 from mcp_server.references import Namespace, find_agent
 from mcp_server.tools.events import MAX_PAGE_BYTES, within
 
@@ -126,6 +126,7 @@ def add_send_agent_message(server: MCPServer, door: Door) -> None:
         """
         with told_to_the_model():
             check_message(message, "message")
+            check_bounds(metadata, "metadata")
             where = await door.namespace(namespace)
             sender = None
             if name := door.speaker(from_agent_name):

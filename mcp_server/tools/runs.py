@@ -6,13 +6,14 @@ from typing import Annotated, Any, Literal
 from mcp.server.mcpserver import Context, MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
 from mcp_types import ToolAnnotations
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from agentrun.api.messages import AgentMessage
 from agentrun.api.names import new_run_id, run_id_for_key
 from agentrun.api.v1alpha1 import Backend, Phase, Role
 from agentrun.store.base import RunFilter, RunPage, RunRow
 from agentrun.store.paging import encode_cursor, place_of
+from mcp_server.arguments import problems
 from mcp_server.door import Door, told_to_the_model
 from mcp_server.manifests import check_arguments
 from mcp_server.progress import PROGRESS_SECONDS, told_to_wait
@@ -25,10 +26,18 @@ from mcp_server.schemas import (
     SpawnResult,
     Status,
     TimeoutArguments,
+    UnreadableView,
     WorkspaceArguments,
 )
 from mcp_server.tools.events import MAX_PAGE_BYTES
-from mcp_server.views import LISTED_PROMPT, cancel_result, run_view, spawn_result, status_of
+from mcp_server.views import (
+    LISTED_PROMPT,
+    cancel_result,
+    run_view,
+    spawn_result,
+    status_of,
+    unreadable_view,
+)
 
 _ROWS_AT_ONCE = 50
 _PHASES: dict[str, list[Phase]] = {}
@@ -331,20 +340,33 @@ async def _list(
     cursor: str | None,
 ) -> ListRunsResult:
     shown, size, looked_at = list[RunView](), 0, 0
+    namespaces = which.namespaces or () if cursor is None else ()
+    unreadable = [unreadable_view(one) for where in namespaces for one in door.unreadable(where)]
     while True:
         page = await _page(door, which, cursor)
         for index, row in enumerate(page.rows):
             if not (is_shown(row) and await door.shows(row)):
                 continue
-            view = run_view(row, prompt_limit=LISTED_PROMPT)
+            try:
+                view = run_view(row, prompt_limit=LISTED_PROMPT)
+            except ValidationError as error:
+                unreadable.append(_not_shown(row, error))
+                continue
             size += len(view.model_dump_json())
             if shown and (size > MAX_PAGE_BYTES or len(shown) == limit):
                 before = encode_cursor(place_of(page.rows[index - 1].run)) if index else cursor
-                return ListRunsResult(runs=shown, next_cursor=before)
+                return ListRunsResult(runs=shown, next_cursor=before, unreadable=unreadable)
             shown.append(view)
         cursor, looked_at = page.cursor, looked_at + len(page.rows)
         if cursor is None or (shown and looked_at >= limit):
-            return ListRunsResult(runs=shown, next_cursor=cursor)
+            return ListRunsResult(runs=shown, next_cursor=cursor, unreadable=unreadable)
+
+
+def _not_shown(row: RunRow, error: ValidationError) -> UnreadableView:
+    meta = row.run.metadata
+    return UnreadableView(
+        run_id=meta.name, namespace=meta.namespace, uid=meta.uid, reason=problems(error)
+    )
 
 
 async def _page(door: Door, which: RunFilter, cursor: str | None) -> RunPage:

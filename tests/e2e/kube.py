@@ -17,6 +17,8 @@ from urllib.parse import urlencode
 import aiohttp
 from kubernetes.aio import client, config
 
+from agentrun.api.bounded_json import read_kept
+
 Json = dict[str, Any]
 Key = tuple[str, str]
 """Namespace and name; the namespace is empty for what has none."""
@@ -271,7 +273,7 @@ class Kube:
     ) -> Json:
         """Send one request and return the answer's JSON."""
         async with self._sent(method, path, query, body, content_type, accept) as response:
-            answer: Json = json.loads(await response.read())
+            answer: Json = read_kept(await response.read())
             return answer
 
     async def stream(self, path: str, query: Json) -> AsyncIterator[Json]:
@@ -281,7 +283,7 @@ class Kube:
             async for chunk in response.content.iter_any():
                 *lines, line = (line + chunk).split(b"\n")
                 for one in lines:
-                    yield json.loads(one)
+                    yield read_kept(one)
 
     @asynccontextmanager
     async def _sent(

@@ -35,6 +35,7 @@ from tests.e2e.failing import (
     refused,
 )
 from tests.e2e.installation import Installation, a_run
+from tests.objects import nested
 
 pytestmark = [
     pytest.mark.e2e,
@@ -127,6 +128,7 @@ MADE: dict[str, Json] = {
     "profile-volume": made("asks-volume", profile="picky", workspace={"volume": "theirs"}),
     "profile-no-command": made("asks-nothing", profile="no-command"),
     "run-misnamed": made("has.a.dot"),
+    "run-unreadable": made("is-too-deep", metadata=nested(205)),
     "pod-name-taken": made("is-taken"),
     "session-missing": made("resumes-nothing", **resuming("no-such-session")),
     "session-other-backend": made("resumes-another", **resuming(f"of-codex-{TAG}")),

@@ -18,6 +18,10 @@ _DROPPED = frozenset(
     {"title", "$defs", "const", "discriminator", "examples", "additionalProperties"}
 )
 _PRESERVE = "x-kubernetes-preserve-unknown-fields"
+# What no database keeps as text, and no program takes as an argument. The API server's regular
+# expressions are Go's, where this also matches a text of many lines.
+_NO_NUL = r"^[^\x00]*$"
+_HELD = frozenset({"pattern", "enum", "format"})
 # One named like a kind would make `kubectl get agentrun NAME` ambiguous.
 _CATEGORIES = ["all"]
 _HEADER = "# Generated from operator/agentrun/api by `make generate`. Do not edit.\n"
@@ -137,6 +141,8 @@ def _node(node: Any, definitions: dict[str, Any]) -> dict[str, Any]:
         result = _renamed(result, {"maxLength": "maxProperties"})
     if free:
         result[_PRESERVE] = True
+    if result.get("type") == "string" and not _HELD & set(result):
+        result["pattern"] = _NO_NUL
     if not _is_useful_default(result):
         result.pop("default", None)
     return result

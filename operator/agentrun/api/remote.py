@@ -14,7 +14,7 @@ class RemoteConfig(BaseModel):
     agent_url: Annotated[
         str,
         Field(
-            pattern=r"^https?://[^\s/]+",
+            pattern=r"^https?://[^\s/\x00]+",
             max_length=2048,
             description="an http or https URL of at most 2048 characters",
         ),

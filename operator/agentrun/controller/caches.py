@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from agentrun.api.pod_layout import LABEL_RUN
+from agentrun.api.quarantine import Quarantine, named
 from agentrun.controller.kube import Kind, Object
 
 Key = tuple[str, str]
@@ -88,7 +89,7 @@ class Cache:
 
     def missing_from(self, namespace: str, listed: Iterable[Object], version: str) -> list[Object]:
         """Say which cached objects of a namespace a list of that version shows to be gone."""
-        uids = {uid_of(obj) for obj in listed}
+        uids = {named(obj)[1] for obj in listed}
         newest = int(version) if version.isdecimal() else 0
         return [
             obj
@@ -103,6 +104,8 @@ class Caches:
     def __init__(self) -> None:
         self.on_news: Callable[[Kind, Object], None] = lambda kind, obj: None
         """Called with every object that is new, changed or gone, wherever the news is from."""
+        self.quarantine = Quarantine()
+        """The objects that cannot be read as they are."""
         self._by_kind = {kind: Cache() for kind in Kind}
         self._pods: dict[Key, dict[str, Object]] = {}
         self._sessions: dict[Key, set[Key]] = {}
@@ -112,10 +115,36 @@ class Caches:
         """Return the cache of a kind."""
         return self._by_kind[kind]
 
+    def hear(self, kind: Kind, namespace: str, obj: Any, *, is_gone: bool = False) -> None:
+        """Take in what a watch or a list tells. What is no object of that kind is set aside."""
+        try:
+            if is_gone:
+                self.remove(kind, obj)
+            else:
+                self.put(kind, obj)
+        except Exception as error:  # noqa: BLE001 - one object's trouble must not stop the others
+            if is_gone:
+                self.quarantine.release(kind.value.plural, namespace, named(obj)[0])
+            else:
+                why = f"it is not as its kind says: {error!r}"
+                self.quarantine.add(kind.value.plural, namespace, obj, why)
+
+    def compare(self, kind: Kind, namespace: str, listed: list[Any], version: str) -> None:
+        """Take in a whole list: what is cached, or set aside, and not in it, is gone."""
+        for obj in listed:
+            self.hear(kind, namespace, obj)
+        for obj in self.of(kind).missing_from(namespace, listed, version):
+            self.hear(kind, namespace, obj, is_gone=True)
+        there = {named(obj)[0] for obj in listed}
+        for name in self.quarantine.names(kind.value.plural, namespace) - there:
+            if self.of(kind).get((namespace, name)) is None:
+                self.quarantine.release(kind.value.plural, namespace, name)
+
     def put(self, kind: Kind, obj: Object) -> bool:
         """Take a version of an object in; False if it is no news."""
         if not self._by_kind[kind].put(obj):
             return False
+        self.quarantine.see(kind.value.plural, key_of(obj)[0], obj)
         if kind is Kind.POD and (run := run_of_pod(obj)):
             self._pods.setdefault(run, {})[obj["metadata"]["name"]] = obj
         if kind is Kind.RUN:
@@ -129,6 +158,7 @@ class Caches:
         """Take note that an object is gone; False if that is no news."""
         if not self._by_kind[kind].remove(obj):
             return False
+        self.quarantine.release(kind.value.plural, *key_of(obj))
         if kind is Kind.POD and (run := run_of_pod(obj)):
             self._drop(self._pods, run, obj["metadata"]["name"])
         if kind is Kind.RUN:

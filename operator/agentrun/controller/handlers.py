@@ -76,10 +76,8 @@ def feed_into(caches: Caches, kind: Kind) -> Callable[..., None]:
 
     async def feed(event: kopf.RawEvent, **_: Any) -> None:
         obj: Object = dict(event["object"])
-        obj["metadata"] = dict(obj["metadata"])
-        if event["type"] == "DELETED":
-            caches.remove(kind, obj)
-        else:
-            caches.put(kind, obj)
+        meta = obj["metadata"] = dict(obj["metadata"])
+        is_gone = event["type"] == "DELETED"
+        caches.hear(kind, str(meta.get("namespace", "")), obj, is_gone=is_gone)
 
     return feed  # type: ignore[return-value]

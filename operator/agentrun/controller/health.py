@@ -13,16 +13,23 @@ from aiohttp import web
 
 @asynccontextmanager
 async def serve_health(
-    port: int, is_alive: Callable[[], bool], waits_for: Callable[[], str]
+    port: int,
+    is_alive: Callable[[], bool],
+    waits_for: Callable[[], str],
+    note: Callable[[], str] = lambda: "",
 ) -> AsyncIterator[None]:
-    """Answer on ``port``: alive or not, and ready unless there is something to wait for."""
+    """
+    Answer on ``port``: alive or not, and ready unless there is something to wait for.
+
+    A ``note`` is told by an operator that is ready: it works, and there is something to look at.
+    """
 
     async def healthz(_: web.Request) -> web.Response:
         why = "" if is_alive() else "the operator has not looked at the cluster for too long"
         return _answer(why)
 
     async def readyz(_: web.Request) -> web.Response:
-        return _answer(waits_for())
+        return _answer(waits_for(), note())
 
     app = web.Application()
     app.add_routes([web.get("/healthz", healthz), web.get("/readyz", readyz)])
@@ -35,6 +42,7 @@ async def serve_health(
         await runner.cleanup()
 
 
-def _answer(why: str) -> web.Response:
-    body = {"status": "not ready", "why": why} if why else {"status": "ok"}
+def _answer(why: str, note: str = "") -> web.Response:
+    fine = {"status": "ok", "note": note} if note else {"status": "ok"}
+    body = {"status": "not ready", "why": why} if why else fine
     return web.json_response(body, status=503 if why else 200)

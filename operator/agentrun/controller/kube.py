@@ -5,7 +5,6 @@ A thin layer over the official client: objects are the JSON they are on the wire
 one exception with the API server's code and message.
 """
 
-import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -17,6 +16,8 @@ import aiohttp
 from kubernetes.aio import client, config
 
 from agentrun.api.base import GROUP, VERSION
+from agentrun.api.bounded_json import read_kept
+from agentrun.api.quarantine import readable
 from agentrun.controller.clock import ServerClock
 
 Object = dict[str, Any]
@@ -189,9 +190,25 @@ def _path(kind: Kind, namespace: str, name: str = "", subresource: str = "") -> 
     return "/".join(part for part in parts if part)
 
 
+def read_answer(raw: bytes) -> Any:
+    """
+    Read what the API server sends: an object, a list, or an event of a watch. ValueError if none.
+
+    What of an object cannot be read is left out of that object, which says so by a mark.
+    """
+    body = read_kept(raw)
+    if not isinstance(body, dict):
+        return body
+    if isinstance(body.get("items"), list):
+        return {**body, "items": [readable(one) for one in body["items"]]}
+    if isinstance(body.get("object"), dict) and "type" in body:
+        return {**body, "object": readable(body["object"])}
+    return readable(body)
+
+
 def _parse(code: int, raw: bytes) -> Object:
     try:
-        body = json.loads(raw)
+        body = read_answer(raw)
     except ValueError:
         body = {"message": raw[:200].decode(errors="replace")}
     if not isinstance(body, dict):

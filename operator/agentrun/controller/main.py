@@ -22,6 +22,7 @@ from agentrun.controller.caches import Caches, Key
 from agentrun.controller.events import EventPoster
 from agentrun.controller.handlers import build_registry, build_settings, is_news
 from agentrun.controller.health import serve_health
+from agentrun.controller.kopf_reading import read_within_bounds
 from agentrun.controller.kube import Kind, Kube, Object, connect
 from agentrun.controller.observe import Observer
 from agentrun.controller.queue import WorkQueue
@@ -45,7 +46,10 @@ async def operate(settings: Settings) -> None:
         sync = Sync(kube, caches, settings.namespaces, queue.add, time.monotonic)
         caches.on_news = lambda kind, obj: _enqueue(caches, queue, kind, obj)
         async with serve_health(
-            settings.health_port, lambda: _is_alive(sync, settings), lambda: sync.waits_for
+            settings.health_port,
+            lambda: _is_alive(sync, settings),
+            lambda: sync.waits_for,
+            caches.quarantine.words,
         ):
             _stop_on_signals(stopping)
             await run_together([stopping.wait()], sync.start())
@@ -98,6 +102,7 @@ async def keep_watching(
     kopf gives all of them up when one of the kinds is gone: then they begin again when it is back.
     """
     registry = build_registry(caches)
+    read_within_bounds()
     while not stopping.is_set():
         try:
             await kopf.operator(

@@ -7,7 +7,11 @@ hangs on it, the API server is asked: a watch may lag behind.
 
 import logging
 from dataclasses import dataclass
+from typing import TypeVar
 
+from pydantic import ValidationError
+
+from agentrun.api.base import Model
 from agentrun.api.names import pod_name
 from agentrun.api.v1alpha1 import (
     TERMINAL_PHASES,
@@ -27,6 +31,26 @@ from agentrun.controller.pod import observe_pod
 from agentrun.controller.refusals import profile_name, session_name
 
 logger = logging.getLogger(__name__)
+
+
+_M = TypeVar("_M", bound=Model)
+
+
+class NotOfItsKind(Exception):  # noqa: N818 - what it is
+    """An object that the API server has, and that is not as its kind says."""
+
+    def __init__(self, kind: Kind, obj: Object, message: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+        self.obj = obj
+
+
+def of_its_kind(model: type[_M], kind: Kind, obj: Object) -> _M:
+    """Read an object of the API server. Raises NotOfItsKind."""
+    try:
+        return model.model_validate(obj)
+    except ValidationError as error:
+        raise NotOfItsKind(kind, obj, f"it is not as its kind says: {error}") from error
 
 
 @dataclass(frozen=True)
@@ -133,7 +157,7 @@ class Observer:
         fresh = await self.fetch(Kind.RUN, (run.metadata.namespace, run.metadata.name))
         if fresh is None or uid_of(fresh) != run.metadata.uid:
             return run
-        newest = AgentRun.model_validate(fresh)
+        newest = of_its_kind(AgentRun, Kind.RUN, fresh)
         return newest if newest.attempts == run.attempts else run
 
     async def _observe_pod(self, pod: Object, is_told: bool = False) -> PodObservation:
@@ -155,7 +179,7 @@ class Observer:
         if run.phase.is_terminal:
             return None
         profile = await self.find(Kind.PROFILE, (run.metadata.namespace, profile_name(run)))
-        return AgentProfile.model_validate(profile) if profile else None
+        return of_its_kind(AgentProfile, Kind.PROFILE, profile) if profile else None
 
     async def _session(self, run: AgentRun) -> SessionObservation:
         name = session_name(run)
@@ -166,7 +190,7 @@ class Observer:
             obj = await self.find(Kind.SESSION, key)
         if obj is None:
             return SessionObservation(name)
-        session = AgentSession.model_validate(obj)
+        session = of_its_kind(AgentSession, Kind.SESSION, obj)
         active = session.status.active_run
         return SessionObservation(
             name=name,

@@ -10,10 +10,9 @@ from datetime import datetime
 from pathlib import PurePosixPath
 from typing import Any
 
-from pydantic import ValidationError
-
 from agentrun.api import pod_layout as layout
 from agentrun.api.base import API_VERSION
+from agentrun.api.bounded_json import read
 from agentrun.api.gateway import TOKEN_AUDIENCE
 from agentrun.api.names import parse_pod_name, pod_name
 from agentrun.api.v1alpha1 import AgentProfile, AgentProfileSpec, AgentRun, Outcome
@@ -211,8 +210,8 @@ def _observe_container(status: Manifest) -> ContainerObservation:
 def _parse_outcome(message: str) -> Outcome | None:
     """Read the outcome in a termination message; other text there is a message for people."""
     try:
-        return Outcome.model_validate_json(message)
-    except ValidationError:
+        return Outcome.model_validate(read(message, "The termination message"))
+    except ValueError:
         return None
 
 

@@ -10,13 +10,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from agentrun.api.quarantine import named
 from agentrun.api.v1alpha1 import AgentRun
 from agentrun.controller.act import Actor, Stale
 from agentrun.controller.actions import Action, LookAgain, SetStatus
 from agentrun.controller.caches import Key, key_of, owner_of, uid_of
 from agentrun.controller.decide import decide
 from agentrun.controller.kube import ApiError, Kind, Object
-from agentrun.controller.observe import Observer, is_held_up
+from agentrun.controller.observe import NotOfItsKind, Observer, is_held_up, of_its_kind
 from agentrun.controller.observed import Observed
 from agentrun.controller.queue import TryAgain, WorkQueue
 
@@ -43,7 +44,13 @@ class Reconciler:
             run = await self.observer.find(Kind.RUN, key)
             await self._clear(key, run)
             if run is not None:
-                await self._advance(key, AgentRun.model_validate(run))
+                await self._advance(key, of_its_kind(AgentRun, Kind.RUN, run))
+        except NotOfItsKind as error:
+            odd = error.obj
+            self.observer.caches.quarantine.add(error.kind.value.plural, key[0], odd, str(error))
+            # A run that is mended, or gone, is news; of what a run needs, it has to ask.
+            if error.kind is not Kind.RUN:
+                raise TryAgain(f"{error.kind.value.plural} {named(odd)[0]}: {error}") from error
         except Stale as reason:
             logger.debug("run %s: deciding again: %s", key[1], reason)
             await self._refresh(key, run)
@@ -68,7 +75,7 @@ class Reconciler:
         stored = self.observer.caches.of(Kind.RUN).get(key)
         if stored is None or seen.refusal is None:
             return
-        run, now = AgentRun.model_validate(stored), self.clock()
+        run, now = of_its_kind(AgentRun, Kind.RUN, stored), self.clock()
         actions = decide(run, seen, now)
         self._plan(key, run, seen, actions, now)
         await self.actor.act(actions, run, seen.profile, now)

@@ -3,6 +3,7 @@
 import re
 
 from agentrun.api.names import MAX_RUN_NAME
+from agentrun.api.quarantine import UNREADABLE
 from agentrun.api.v1alpha1 import AgentProfile, AgentRun, Reason, default_profile
 from agentrun.controller.backends import REMOTE, defaults_of
 from agentrun.controller.observed import Failure, Observed, Patience
@@ -26,8 +27,20 @@ def failure_of(run: AgentRun, seen: Observed) -> Failure | None:
     if seen.pod is not None:
         return seen.pod.failure
     return (
-        seen.refusal or _misnamed(run) or _by_profile(run, seen.profile) or _by_session(run, seen)
+        seen.refusal
+        or _unreadable(run)
+        or _misnamed(run)
+        or _by_profile(run, seen.profile)
+        or _by_session(run, seen)
     )
+
+
+def _unreadable(run: AgentRun) -> Failure | None:
+    why = run.metadata.annotations.get(UNREADABLE)
+    if not why:
+        return None
+    message = f"The AgentRun cannot be read as it is. {why}"
+    return Failure(Reason.UNREADABLE, message, Patience.NONE)
 
 
 def _misnamed(run: AgentRun) -> Failure | None:

@@ -60,6 +60,9 @@ class Sync:
             except ApiError as error:
                 self.waits_for = _what(error)
                 logger.warning("waiting: %s", self.waits_for)
+            except Exception as error:
+                self.waits_for = f"the cluster cannot be looked at: {error!r}"
+                logger.exception("waiting: %s", self.waits_for)
             await asyncio.sleep(pause)
             pause = min(_LONGEST_PAUSE, pause * 2)
 
@@ -72,6 +75,9 @@ class Sync:
                 await self.relist()
             except ApiError as error:
                 logger.warning("the caches could not be compared, next time: %s", error)
+            except Exception:
+                # Whatever it is, it must not end the operator: watches and turns go on.
+                logger.exception("the caches could not be compared, next time")
 
     async def reopen_forever(self) -> None:
         """Look after the namespaces that are closed, more often than at the others."""
@@ -82,6 +88,8 @@ class Sync:
                     await self._compare(namespace)
                 except ApiError as error:
                     logger.debug("namespace %s is still closed: %s", namespace, error)
+                except Exception:
+                    logger.exception("namespace %s cannot be looked at, next time", namespace)
 
     async def _compare(self, namespace: str) -> None:
         try:
@@ -108,14 +116,15 @@ class Sync:
                 error,
             )
         self.closed.add(namespace)
+        # Nobody can mend there what is set aside; what is still there is found when it is open.
+        for kind in WATCHED:
+            for name in self.caches.quarantine.names(kind.value.plural, namespace):
+                self.caches.quarantine.release(kind.value.plural, namespace, name)
 
     async def _relist(self, kind: Kind, namespace: str) -> None:
         labels = LABEL_RUN if kind is Kind.POD else ""
         listed, version = await self.kube.list(kind, namespace, labels=labels)
-        for obj in listed:
-            self.caches.put(kind, obj)
-        for obj in self.caches.of(kind).missing_from(namespace, listed, version):
-            self.caches.remove(kind, obj)
+        self.caches.compare(kind, namespace, listed, version)
 
 
 def _what(error: ApiError) -> str:

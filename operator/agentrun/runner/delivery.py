@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from agentrun.api.bounded_json import SENT, mended
 from agentrun.api.events import EventType
 from agentrun.api.gateway import MAX_BLOB_BYTES, Task
 from agentrun.api.v1alpha1 import Outcome, OutcomeState, Reason, Result, Usage
@@ -98,7 +99,7 @@ class Delivery:
         # What stands for a secret may be longer than it, so texts are cut after that.
         clean = Result.model_validate(self.redactor.data((result or Result()).model_dump()))
         clean.summary = self.redactor.text(end.final_response or "")[:_SUMMARY] or None
-        clean.structured = self.redactor.data(end.structured)
+        clean.structured, _ = mended(self.redactor.data(end.structured), "The answer", SENT)
         size = len(encode(clean.structured))
         if size > MAX_STRUCTURED_BYTES:
             clean.structured = None

@@ -5,15 +5,17 @@ It knows the protocol of ``agentrun.api.gateway`` and sorts refusals by what the
 about them. Repeating is for its callers.
 """
 
+import json
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import aiohttp
 from pydantic import BaseModel, ValidationError
 
+from agentrun.api.bounded_json import SENT, mended
 from agentrun.api.gateway import Delivered, Head, Inputs, Messages, Problem, Task
 from agentrun.api.v1alpha1 import AgentStatus, Outcome
 
@@ -188,9 +190,9 @@ def _read(model: type[_M], body: bytes) -> _M:
         raise Refused(f"the gateway's {model.__name__} cannot be read: {error}") from error
 
 
-def _json(model: Any) -> bytes:
-    text: str = model.model_dump_json(by_alias=True, exclude_none=True)
-    return text.encode()
+def _json(model: BaseModel) -> bytes:
+    said, _ = mended(model.model_dump(mode="json", by_alias=True, exclude_none=True), "It", SENT)
+    return json.dumps(said, separators=(",", ":")).encode()
 
 
 async def _stream(path: Path) -> AsyncIterator[bytes]:

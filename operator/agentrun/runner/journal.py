@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from agentrun.api.bounded_json import SENT, mended
 from agentrun.api.events import EventType
 from agentrun.api.gateway import MAX_BATCH, MAX_BLOB_BYTES
 from agentrun.runner.gateway import Conflict, Gateway, Refused, RunOver, Unavailable
@@ -62,7 +63,8 @@ class Journal:
 
     def add(self, kind: EventType, data: dict[str, Any], *files: StoredBlob) -> None:
         """Make an event, without secrets and small enough, and keep it until it is acknowledged."""
-        clean = self._redactor.data(data)
+        # Whoever made it: an agent's field, a remote agent's, a tool's. The gateway takes no more.
+        clean, _ = mended(self._redactor.data(data), "data", SENT)
         self._listen(kind, clean)
         seq = self._next + self._spool.pending
         small, blobs = sanitize(clean, f"artifacts/{seq:06d}-{kind}-{self._attempt}")

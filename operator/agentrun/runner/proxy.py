@@ -16,6 +16,7 @@ from contextlib import asynccontextmanager, contextmanager
 import aiohttp
 from aiohttp import web
 
+from agentrun.api.bounded_json import read
 from agentrun.runner.outcome import ProviderError
 
 _HOP_BY_HOP = frozenset({
@@ -179,7 +180,7 @@ def _agent_may_leave() -> Iterator[None]:
 def _message_in(body: bytes) -> str:
     """Read the message in a provider's error; all of them put it in nearly the same place."""
     try:
-        value = json.loads(body)
+        value = read(body, "The provider's error")
     except ValueError:
         return body.decode(errors="replace").strip()[:500]
     if isinstance(value, list) and value:

@@ -1,5 +1,6 @@
 """
-The command line of the store: ``python -m agentrun.store backup > FILE``, and ``restore < FILE``.
+The command line of the store: ``python -m agentrun.store backup > FILE``, ``restore < FILE``, and
+``forget RUN``, which removes all that is kept of a run.
 
 It runs where the front door runs, with the same environment.
 """
@@ -8,31 +9,62 @@ import argparse
 import asyncio
 import os
 import sys
+from typing import IO
 
 from agentrun.store.backup import back_up, restore
 from agentrun.store.base import StoreError
-from agentrun.store.blobs import open_blobs
+from agentrun.store.blobs import ObjectBlobStore, open_blobs
+from agentrun.store.forget import Request, forget
 from agentrun.store.urls import BLOBS_URL, STORE_URL
 
 
 def main() -> int:
-    """Back up or restore; the exit code says whether it was done."""
+    """Do what is asked; the exit code says whether it was done."""
     parser = argparse.ArgumentParser(prog="python -m agentrun.store", description=__doc__)
-    parser.add_argument("command", choices=("backup", "restore"))
-    command = parser.parse_args().command
-    stream = sys.stdout.buffer if command == "backup" else sys.stdin.buffer
-    if stream.isatty():
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("backup", help="write database and blobs to the output, as a tar archive")
+    commands.add_parser("restore", help="put back what backup wrote, from the input")
+    forgets = commands.add_parser("forget", help="remove a run's row, journal, messages and blobs")
+    forgets.add_argument("run", help="the run's name, or its uid")
+    forgets.add_argument("--namespace", help="its namespace, where several have one so named")
+    forgets.add_argument("--deleted", action="store_true", help="its AgentRun is gone: I looked")
+    given = parser.parse_args()
+    if given.command != "forget" and _stream(given.command).isatty():
         parser.error("the archive goes through a pipe or a file, not through a terminal")
-    work = back_up if command == "backup" else restore
     store_url = os.environ.get("AGENTRUN_STORE_URL") or STORE_URL
     try:
         blobs = open_blobs(os.environ.get("AGENTRUN_BLOBS_URL") or BLOBS_URL)
-        runs, count = asyncio.run(work(store_url, blobs, stream))
+        told = asyncio.run(_forget(store_url, blobs, given) if given.command == "forget"
+                           else _archive(store_url, blobs, given.command))  # fmt: skip
     except (StoreError, ValueError, OSError) as error:
-        sys.stderr.write(f"agentrun: {command}: {error}\n")
+        sys.stderr.write(f"agentrun: {given.command}: {error}\n")
         return 1
-    sys.stderr.write(f"agentrun: {command} of {runs} runs and {count} blobs is done\n")
+    sys.stderr.write(f"agentrun: {told}\n")
     return 0
+
+
+def _stream(command: str) -> IO[bytes]:
+    return sys.stdout.buffer if command == "backup" else sys.stdin.buffer
+
+
+async def _archive(store_url: str, blobs: ObjectBlobStore, command: str) -> str:
+    work = back_up if command == "backup" else restore
+    runs, count = await work(store_url, blobs, _stream(command))
+    return f"{command} of {runs} runs and {count} blobs is done"
+
+
+async def _forget(store_url: str, blobs: ObjectBlobStore, given: argparse.Namespace) -> str:
+    request = Request(given.run, given.namespace, given.deleted)
+    row, removed = await forget(store_url, blobs, request)
+    meta = row.run.metadata
+    told = (
+        f"run {meta.name} (uid {meta.uid}, namespace {meta.namespace}) is forgotten: its row, its"
+        f" blobs, {removed.events} events, {removed.messages} messages to its agent, and the words"
+        f" of {removed.sent} that its agent had sent"
+    )
+    if removed.keeps_session:
+        told += "; messages of its session stay, for other runs of the session are known"
+    return f"{told}. Backups still hold what they held."
 
 
 if __name__ == "__main__":

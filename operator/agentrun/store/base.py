@@ -50,6 +50,10 @@ class MailboxFull(StoreError):  # noqa: N818
     """A mailbox holds as much as it may."""
 
 
+class NotStorable(StoreError, ValueError):  # noqa: N818
+    """What was given cannot be kept, or asked for: it says why. Trying again does not help."""
+
+
 class TooNew(StoreError):  # noqa: N818
     """A version of AgentRun that this one cannot follow has changed the database."""
 
@@ -105,6 +109,22 @@ class JournalHead:
     last_seq: int = 0
     sealed: bool = False
 
+
+@dataclass(frozen=True)
+class Forgotten:
+    """What was removed of a run."""
+
+    events: int = 0
+    messages: int = 0
+    """How many were in the mailbox."""
+    sent: int = 0
+    """How many messages in others' mailboxes have lost their words."""
+    keeps_session: bool = False
+    """Whether the session's messages stay, because other runs of it are known."""
+
+
+FORGOTTEN = "[This message was removed.]"
+"""What stands in the place of a message whose sender is forgotten."""
 
 MAX_MESSAGE_BYTES = 256 * 1024
 """The largest message, with its metadata, as JSON."""
@@ -177,7 +197,13 @@ class MessageStore(Protocol):
 
 
 class RunStore(Protocol):
-    """Runs and their journals. Every method may raise ``Unavailable``."""
+    """
+    Runs and their journals. Every method may raise ``Unavailable``, and ``NotStorable`` for what
+    no database takes.
+
+    A row, an event or a message that is there and cannot be read keeps no other from being read:
+    it is returned with its name, or its number, and the reason.
+    """
 
     @property
     def messages(self) -> MessageStore:
@@ -188,7 +214,8 @@ class RunStore(Protocol):
         Insert or update the row of ``row.run.metadata.uid``.
 
         A terminal phase once recorded is never replaced by another phase, nor ``deleted_at`` or
-        ``session_uid`` by nothing.
+        ``session_uid`` by nothing. What could not be read back is left out, and the row says so by
+        the annotation of ``agentrun.api.quarantine``.
         """
 
     async def get_run(self, namespace: str, name: str) -> RunRow | None:
@@ -231,6 +258,14 @@ class RunStore(Protocol):
         Close the journal with a last ``status_changed`` event, in one transaction.
 
         A sealed journal stays as it is. Raises UnknownRun.
+        """
+
+    async def forget(self, uid: str) -> Forgotten:
+        """
+        Remove a run's row and its journal for good, and messages that only it may have had.
+
+        Those are the mailbox of its session, and the words of what the session has sent to others,
+        if no other run of that session is known. Raises UnknownRun.
         """
 
     async def wait(self, uid: str, after_seq: int, seconds: float) -> None:

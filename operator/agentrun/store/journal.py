@@ -5,7 +5,6 @@ Pure: both the SQL store and the fake carry out what is decided here, so that th
 where they keep things and in nothing else.
 """
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,6 +13,7 @@ from typing import Any
 from agentrun.api.events import EventType, NewEvent
 from agentrun.api.v1alpha1 import AgentRun, Phase
 from agentrun.store.base import Conflict, Fenced, JournalHead, RunRow, Sealed
+from agentrun.store.documents import is_stub, write_data
 
 STATUSES = frozenset(phase.status for phase in Phase)
 TERMINAL_STATUSES = frozenset(phase.status for phase in Phase if phase.is_terminal)
@@ -169,7 +169,7 @@ def _line(text: str, limit: int) -> str:
 
 def dump(data: Mapping[str, Any]) -> str:
     """Write an event's data as JSON. Escapes keep what a database's text cannot hold."""
-    return json.dumps(data, separators=(",", ":"), allow_nan=False)
+    return write_data(data)
 
 
 def merge_row(stored: RunRow | None, seen: RunRow) -> RunRow:
@@ -195,6 +195,8 @@ def _replaces(stored: AgentRun, seen: AgentRun) -> bool:
         return seen.phase.is_terminal
     if stored.phase.is_terminal and stored.phase is not seen.phase:
         return False
+    if is_stub(stored):
+        return True
     old, new = stored.metadata.resource_version, seen.metadata.resource_version
     if old.isdecimal() and new.isdecimal() and new != old:
         return int(new) > int(old)

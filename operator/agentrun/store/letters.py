@@ -4,10 +4,9 @@ Writing messages as text for a database, and reading them.
 Pure: the SQL store and the fake share it, so that both take the same messages.
 """
 
-import json
 from typing import Any
 
-from agentrun.api.messages import AgentMessage
+from agentrun.api.messages import AgentMessage, MessagePart
 from agentrun.store.base import (
     MAX_MAILBOX_BYTES,
     MAX_MESSAGE_BYTES,
@@ -15,7 +14,10 @@ from agentrun.store.base import (
     NewMessage,
     TooLarge,
 )
+from agentrun.store.documents import read_data
 from agentrun.store.journal import dump
+
+_REASON_CHARS = 500
 
 
 def write_letter(message: NewMessage) -> str:
@@ -30,9 +32,18 @@ def write_letter(message: NewMessage) -> str:
 
 
 def read_letter(text: str) -> tuple[AgentMessage, dict[str, Any] | None]:
-    """Read what ``write_letter`` wrote."""
-    found = json.loads(text)
-    return AgentMessage.model_validate(found["body"]), found["metadata"]
+    """Read what ``write_letter`` wrote; of what cannot be read, the reason."""
+    try:
+        found = read_data(text)
+        return AgentMessage.model_validate(found["body"]), found["metadata"]
+    except (ValueError, TypeError, KeyError) as error:
+        # It must not hide the messages after it.
+        return words(f"[This message cannot be read: {error}]"[:_REASON_CHARS]), None
+
+
+def words(text: str) -> AgentMessage:
+    """Make a message that says just that."""
+    return AgentMessage(role="system", parts=[MessagePart(type="text", text=text)])
 
 
 def check_room(message: NewMessage, held: int, size: int) -> None:

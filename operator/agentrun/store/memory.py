@@ -10,6 +10,7 @@ from typing import Any
 from agentrun.api.events import Event, EventType, NewEvent
 from agentrun.store.base import (
     Conflict,
+    Forgotten,
     JournalHead,
     RunFilter,
     RunPage,
@@ -17,6 +18,7 @@ from agentrun.store.base import (
     Unavailable,
     UnknownRun,
 )
+from agentrun.store.documents import storable
 from agentrun.store.journal import Journal, advance, dump, merge_row, plan_append
 from agentrun.store.memory_messages import MemoryMessages
 from agentrun.store.paging import cwd_of, decode_cursor, encode_cursor, place_of, session_name
@@ -66,6 +68,7 @@ class MemoryRunStore:
         """See ``RunStore``."""
         self._check()
         uid = row.run.metadata.uid
+        row = replace(row, run=storable(row.run))
         kept = self._runs.get(uid)
         merged = merge_row(kept.row if kept else None, row)
         merged = replace(merged, run=merged.run.model_copy(deep=True))
@@ -162,6 +165,19 @@ class MemoryRunStore:
             self._keep(kept, replace(advance(kept.journal, last), sealed=True), [last])
             self._wakeups.changed(uid)
         return kept.journal.head
+
+    async def forget(self, uid: str) -> Forgotten:
+        """See ``RunStore``."""
+        self._check()
+        gone = self._kept(uid)
+        del self._runs[uid]
+        self._wakeups.changed(uid)
+        session = gone.row.session_uid
+        others = any(kept.row.session_uid == session for kept in self._runs.values())
+        if not session or others:
+            return Forgotten(events=len(gone.events), keeps_session=bool(session))
+        messages, sent = self._messages.forget(session)
+        return Forgotten(events=len(gone.events), messages=messages, sent=sent)
 
     async def wait(self, uid: str, after_seq: int, seconds: float) -> None:
         """See ``RunStore``."""

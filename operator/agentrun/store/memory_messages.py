@@ -3,11 +3,11 @@
 from collections import defaultdict
 from collections.abc import Callable
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from agentrun.store.base import Mailbox, NewMessage, StoredMessage
-from agentrun.store.letters import check_room, write_letter
+from agentrun.store.base import FORGOTTEN, Mailbox, NewMessage, StoredMessage
+from agentrun.store.letters import check_room, words, write_letter
 from agentrun.store.wakeups import Wakeups
 
 
@@ -59,6 +59,17 @@ class MemoryMessages:
         self._check()
         box = self._boxes[session_uid]
         box.delivered = max(box.delivered, min(seq, len(box.messages)))
+
+    def forget(self, session_uid: str) -> tuple[int, int]:
+        """Remove a mailbox, and the words of what its session has sent; say how many each."""
+        gone, sent = self._boxes.pop(session_uid, _Box()), 0
+        for box in self._boxes.values():
+            for at, one in enumerate(box.messages):
+                if one.sent.from_session_uid == session_uid:
+                    blank = replace(one.sent, body=words(FORGOTTEN), metadata=None)
+                    box.messages[at] = replace(one, sent=blank)
+                    sent += 1
+        return len(gone.messages), sent
 
     async def wait(self, session_uid: str, after_seq: int, seconds: float) -> None:
         """See ``MessageStore``."""

@@ -8,6 +8,7 @@ meanwhile move nothing.
 import base64
 import json
 
+from agentrun.api.bounded_json import read
 from agentrun.api.v1alpha1 import AgentRun
 
 Place = tuple[int, str, str]
@@ -38,7 +39,8 @@ def encode_cursor(place: Place) -> str:
 def decode_cursor(cursor: str) -> Place:
     """Read a cursor. ValueError for anything that ``encode_cursor`` did not make."""
     try:
-        created, name, uid = json.loads(base64.b64decode(cursor, altchars=b"-_", validate=True))
+        text = base64.b64decode(cursor, altchars=b"-_", validate=True)
+        created, name, uid = read(text, "The cursor")
         place = (created, name, uid)
     except (ValueError, TypeError) as error:
         raise ValueError(f"This is no cursor of list_runs: {cursor!r}") from error

@@ -1,6 +1,5 @@
 """Translating between what the store promises and the columns of its tables."""
 
-import json
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -8,11 +7,13 @@ from typing import Any
 from sqlalchemy import Row
 
 from agentrun.api.events import Event, NewEvent
-from agentrun.api.v1alpha1 import AgentRun
+from agentrun.store import documents
 from agentrun.store.base import RunRow
+from agentrun.store.documents import RunName, plain, read_data, write_run
 from agentrun.store.journal import Journal, dump
 from agentrun.store.paging import cwd_of, place_of, session_name
 
+_REASON_CHARS = 500
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -35,10 +36,10 @@ def run_columns(row: RunRow) -> dict[str, Any]:
         "created": place_of(run)[0],
         "phase": run.phase.value,
         "backend": run.spec.backend,
-        "cwd": cwd_of(run),
+        "cwd": None if (cwd := cwd_of(run)) is None else plain(cwd),
         "session_name": session_name(run),
         "session_uid": row.session_uid,
-        "document": json.dumps(run.to_json(), separators=(",", ":")),
+        "document": write_run(run),
         "deleted": None if row.deleted_at is None else micros(row.deleted_at),
     }
 
@@ -55,9 +56,19 @@ def journal_columns(journal: Journal) -> dict[str, Any]:
 
 
 def read_run(stored: Row[Any]) -> RunRow:
-    """Read a row of ``runs``."""
+    """Read a row of ``runs``. It never fails: a document that cannot be read stands as a name."""
+    name = RunName(
+        uid=stored.uid,
+        namespace=stored.namespace,
+        name=stored.name,
+        created=stored.created,
+        phase=stored.phase,
+        backend=stored.backend,
+        cwd=stored.cwd,
+        session_name=stored.session_name,
+    )
     return RunRow(
-        run=AgentRun.model_validate_json(stored.document),
+        run=documents.read_run(stored.document, name),
         session_uid=stored.session_uid,
         last_seq=stored.last_seq,
         sealed=stored.sealed,
@@ -96,13 +107,21 @@ def event_columns(
 
 
 def read_event(stored: Row[Any]) -> Event:
-    """Read an event, with what its run says of it."""
-    return Event(
-        seq=stored.seq,
-        ts=stored.ts,
-        run_id=stored.name,
-        session_id=stored.session_uid,
-        backend=stored.backend,
-        type=stored.type,
-        data=json.loads(stored.data),
-    )
+    """
+    Read an event, with what its run says of it.
+
+    It never fails: an event that cannot be read stands in its place with the reason, or those who
+    read the journal would not get beyond it.
+    """
+    whole = {
+        "seq": stored.seq,
+        "ts": stored.ts,
+        "run_id": stored.name,
+        "session_id": stored.session_uid,
+        "backend": stored.backend,
+    }
+    try:
+        return Event.model_validate({**whole, "type": stored.type, "data": read_data(stored.data)})
+    except ValueError as error:
+        reason = f"This event cannot be read: {error}"[:_REASON_CHARS]
+        return Event.model_validate({**whole, "type": "unreadable", "data": {"reason": reason}})

@@ -10,13 +10,14 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Row, Select, exc, func, insert, select, tuple_, update
+from sqlalchemy import Row, Select, delete, exc, func, insert, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from agentrun.api.events import Event, EventType, NewEvent
 from agentrun.api.v1alpha1 import TERMINAL_PHASES
-from agentrun.store.base import JournalHead, RunFilter, RunPage, RunRow, UnknownRun
+from agentrun.store.base import Forgotten, JournalHead, RunFilter, RunPage, RunRow, UnknownRun
 from agentrun.store.database import Database, open_database
+from agentrun.store.documents import storable
 from agentrun.store.journal import Journal, advance, merge_row, plan_append
 from agentrun.store.migrations import upgrade
 from agentrun.store.paging import decode_cursor, encode_cursor, place_of
@@ -29,7 +30,7 @@ from agentrun.store.rows import (
     read_run,
     run_columns,
 )
-from agentrun.store.sql_messages import SqlMessages
+from agentrun.store.sql_messages import SqlMessages, forget_session
 from agentrun.store.tables import events as event_table
 from agentrun.store.tables import runs as run_table
 from agentrun.store.transactions import Transactions, translated
@@ -80,12 +81,14 @@ class SqlRunStore:
     async def record_run(self, row: RunRow) -> None:
         """See ``RunStore``."""
 
+        seen = replace(row, run=storable(row.run))
+
         async def record(connection: AsyncConnection) -> bool:
             uid = row.run.metadata.uid
             found = await _locked(connection, uid)
             stored = read_run(found) if found else None
-            columns = run_columns(merge_row(stored, row))
-            if stored is not None and columns == run_columns(stored):
+            columns = run_columns(merge_row(stored, seen))
+            if stored is not None and columns == {key: getattr(found, key) for key in columns}:
                 return False
             if stored is None:
                 await connection.execute(insert(run_table).values(**self._first(uid), **columns))
@@ -210,6 +213,35 @@ class SqlRunStore:
             self._wakeups.changed(uid)
 
         return (await self._transactions.write(write, wake)).head
+
+    async def named(self, reference: str, namespace: str | None = None) -> list[RunRow]:
+        """Return the runs of that uid; if there is none, those of that name, the newest first."""
+        row = await self.get_run_by_uid(reference)
+        if row is not None:
+            return [row]
+        query = select(run_table).where(run_table.c.name == reference)
+        if namespace is not None:
+            query = query.where(run_table.c.namespace == namespace)
+        newest = query.order_by(run_table.c.created.desc(), run_table.c.first_seen.desc())
+        return [read_run(stored) for stored in await self._transactions.read(newest)]
+
+    async def forget(self, uid: str) -> Forgotten:
+        """See ``RunStore``."""
+
+        async def write(connection: AsyncConnection) -> Forgotten:
+            found = await _known(connection, uid)
+            doomed = delete(event_table).where(event_table.c.run_uid == uid)
+            removed = (await connection.execute(doomed)).rowcount
+            await connection.execute(delete(run_table).where(run_table.c.uid == uid))
+            await self._database.tell(connection, uid, None)
+            session = found.session_uid
+            others = select(run_table.c.uid).where(run_table.c.session_uid == session).limit(1)
+            if not session or (await connection.execute(others)).first() is not None:
+                return Forgotten(events=removed, keeps_session=bool(session))
+            messages, sent = await forget_session(connection, session)
+            return Forgotten(events=removed, messages=messages, sent=sent)
+
+        return await self._transactions.write(write, lambda _: self._wakeups.changed(uid))
 
     async def wait(self, uid: str, after_seq: int, seconds: float) -> None:
         """See ``RunStore``."""

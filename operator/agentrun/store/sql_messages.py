@@ -9,12 +9,13 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Row, exc, insert, select, update
+from sqlalchemy import Row, delete, exc, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from agentrun.store.base import Mailbox, NewMessage, StoredMessage
+from agentrun.store.base import FORGOTTEN, Mailbox, NewMessage, StoredMessage
 from agentrun.store.database import Database
-from agentrun.store.letters import check_room, read_letter, write_letter
+from agentrun.store.journal import dump
+from agentrun.store.letters import check_room, read_letter, words, write_letter
 from agentrun.store.rows import micros, moment
 from agentrun.store.tables import mailboxes, messages
 from agentrun.store.transactions import Transactions
@@ -91,6 +92,21 @@ class SqlMessages:
         with self._wakeups.subscribe(session_uid, after_seq) as subscription:
             if (await self.mailbox(session_uid)).last_seq <= after_seq:
                 await subscription.wait(seconds)
+
+
+async def forget_session(connection: AsyncConnection, uid: str) -> tuple[int, int]:
+    """
+    Remove a session's mailbox, and the words of what it has sent to others; say how many each.
+
+    What was sent keeps its place: the numbers of a mailbox have no gaps.
+    """
+    removed = (
+        await connection.execute(delete(messages).where(_letters.session_uid == uid))
+    ).rowcount
+    await connection.execute(delete(mailboxes).where(_boxes.session_uid == uid))
+    text = dump({"body": words(FORGOTTEN).to_json(), "metadata": None})
+    blanked = update(messages).where(_letters.from_session_uid == uid).values(body=text)
+    return removed, (await connection.execute(blanked)).rowcount
 
 
 async def _locked(connection: AsyncConnection, uid: str) -> Row[Any] | None:

@@ -33,6 +33,8 @@ _PRAGMAS = (
     "PRAGMA foreign_keys = ON",
     _WAL,
     "PRAGMA synchronous = FULL",
+    # What is removed is gone from the file, not only from its lists.
+    "PRAGMA secure_delete = ON",
     # After a burst the log shrinks again, instead of keeping its largest size for ever.
     "PRAGMA journal_size_limit = 67108864",
 )

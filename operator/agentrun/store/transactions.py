@@ -12,10 +12,13 @@ from typing import Any, TypeVar
 from sqlalchemy import Row, Select, exc
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from agentrun.store.base import Unavailable
+from agentrun.store.base import NotStorable, Unavailable
 from agentrun.store.database import Database
+from agentrun.store.postgres_errors import sqlstate_of
 
 _T = TypeVar("_T")
+_DATA = "22"
+"""PostgreSQL's class of errors that are of the data."""
 
 
 class Transactions:
@@ -101,6 +104,16 @@ async def translated(database: Database) -> AsyncIterator[None]:
         yield
     except Exception as error:
         why = database.explain(error)
-        if why is None:
-            raise
-        raise Unavailable(why) from error
+        if why is not None:
+            raise Unavailable(why) from error
+        if _is_of_the_input(error):
+            cause = str(getattr(error, "orig", None) or error).partition("\n")[0]
+            raise NotStorable(f"{database.name} does not take this: {cause}") from error
+        raise
+
+
+def _is_of_the_input(error: BaseException) -> bool:
+    """Whether what was given is what no database takes: a NUL, a number or a text too large."""
+    if isinstance(error, (UnicodeError, OverflowError, exc.DataError)):
+        return True
+    return (sqlstate_of(error) or "").startswith(_DATA)

@@ -75,7 +75,7 @@ async def test_a_conflict_tells_the_head(world: World, body: Any) -> None:
         pytest.param(
             b'{"events":[{"seq":1,"event_id":"e","ts":"%s","type":"reasoning","data":{"n":NaN}}]}'
             % TS.encode(),
-            "Event 1",
+            "Append: events.0.data.n is a number",
             id="nan",
         ),
     ],

@@ -1,4 +1,6 @@
+import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -50,3 +52,24 @@ def test_every_field_of_every_kind_is_described() -> None:
         for part in ("spec", "status"):
             walk(schema["properties"].get(part, {}), f"{made['spec']['names']['kind']}.{part}")
     assert undescribed == []
+
+
+def test_no_string_of_any_kind_takes_a_nul() -> None:
+    taken = []
+
+    def walk(node: dict[str, Any], path: str) -> None:
+        for name, child in (node.get("properties") or {}).items():
+            walk(child, f"{path}.{name}")
+        for part in ("items", "additionalProperties"):
+            if isinstance(node.get(part), dict):
+                walk(node[part], f"{path}[]")
+        if node.get("type") == "string" and not {"enum", "format"} & set(node):
+            tried = ("a\0b", "\0", "https://a/\0", "1\0", "snapshots/1\0")
+            if any(re.search(node.get("pattern", ""), text) for text in tried):
+                taken.append(path)
+
+    for made in crd.crds():
+        schema = made["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+        for part in ("spec", "status"):
+            walk(schema["properties"].get(part, {}), f"{made['spec']['names']['kind']}.{part}")
+    assert taken == []

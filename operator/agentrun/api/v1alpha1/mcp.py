@@ -43,7 +43,7 @@ class McpServer(Model):
     """The program's arguments."""
     env: Annotated[list[EnvVar], Field(max_length=32)] = []  # noqa: RUF012
     """The program's environment, besides what the agent passes on of its own."""
-    url: Annotated[str, Field(max_length=2048, pattern=r"^https?://\S+$")] | None = None
+    url: Annotated[str, Field(max_length=2048, pattern=r"^https?://[^\s\x00]+$")] | None = None
     """A server that is reached over HTTP."""
     transport: Literal["http", "sse"] = "http"
     """How the server at `url` is spoken to: `http` (streamable HTTP), or the older `sse`."""

@@ -26,7 +26,7 @@ class Proxy(Model):
     is redacted from events.
     """
     no_proxy: Annotated[
-        list[Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[^,\s]+$")]],
+        list[Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[^,\s\x00]+$")]],
         Field(max_length=64),
     ] = []  # noqa: RUF012
     """

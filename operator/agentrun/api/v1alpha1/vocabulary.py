@@ -146,6 +146,8 @@ class Reason(StrEnum):
     """The profile does not allow what the run asks for (model, volume, backend)."""
     PROFILE_INVALID = "ProfileInvalid"
     """The profile asks for what cannot be done (a CA bundle without certificates, say)."""
+    UNREADABLE = "Unreadable"
+    """The AgentRun holds what cannot be read: it is nested too deep, or holds a NUL."""
     SESSION_NOT_FOUND = "SessionNotFound"
     """The run resumes an AgentSession that does not exist."""
     SESSION_NOT_RESUMABLE = "SessionNotResumable"

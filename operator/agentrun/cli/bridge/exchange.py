@@ -166,7 +166,7 @@ def _reason(answer: Json, body: str) -> str:
 def _object(text: str) -> Json:
     try:
         found = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         found = None
     return found if isinstance(found, dict) else {}
 

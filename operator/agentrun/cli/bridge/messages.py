@@ -84,7 +84,7 @@ def parse(line: bytes) -> Message:
     """Read one line of the client; MalformedError if it is no message."""
     try:
         content = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise MalformedError(PARSE_ERROR, f"this line is not JSON: {error}") from error
     if not isinstance(content, dict) or content.get("jsonrpc") != "2.0":
         raise MalformedError(INVALID_REQUEST, "a line must hold one JSON-RPC 2.0 message")

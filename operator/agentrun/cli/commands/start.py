@@ -174,7 +174,7 @@ def _schema(file: Path | None) -> dict[str, Any] | None:
         return None
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise typer.BadParameter(f"--schema {file} cannot be read as JSON: {error}") from error
     if not isinstance(content, dict):
         raise typer.BadParameter(f"--schema {file} must hold a JSON object, a JSON Schema")

@@ -6,12 +6,12 @@ that was kept over that hangs. Credentials are read again when the API server re
 those of many clouds last for minutes and a client's session for days.
 """
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
 import aiohttp
 
+from agentrun.api.bounded_json import read_kept
 from agentrun.cli.connection.kubeconfig import Login, log_in
 from agentrun.cli.problems import AwayError, CliError, RefusedError
 
@@ -86,7 +86,7 @@ class Kube:
             await self._renew_login()
             status, text = await self._send(method, path, query, body)
         try:
-            answer = json.loads(text)
+            answer = read_kept(text)
         except ValueError:
             answer = {"message": text[:300] or f"HTTP {status}"}
         if status < 400 and isinstance(answer, dict):

@@ -1,7 +1,6 @@
 """Reading a remote agent's card, and refusing what cannot be worked with, in words that help."""
 
 import asyncio
-import json
 
 import httpx
 from a2a.client import ClientConfig, ClientFactory
@@ -9,6 +8,7 @@ from a2a.client.card_resolver import parse_agent_card
 from a2a.client.client import Client
 from a2a.types import a2a_pb2
 
+from agentrun.api.bounded_json import read
 from agentrun.api.remote import RemoteConfig
 from agentrun.api.v1alpha1 import Reason
 from agentrun.runner.a2a.config import card_urls, origin
@@ -77,7 +77,7 @@ def _unreadable(url: str, error: RemoteError) -> Failure:
 
 def _parse(url: str, content: bytes) -> a2a_pb2.AgentCard:
     try:
-        return parse_agent_card(json.loads(content))
+        return parse_agent_card(read(content, "The card"))
     except Exception as error:
         message = f"What {url} serves is no A2A agent card: {error}. {_CHECK}."
         raise Failure(Reason.PROTOCOL_ERROR, message) from error

@@ -10,7 +10,9 @@ import math
 import re
 from typing import Any
 
-MAX_DEPTH = 100
+from agentrun.api.bounded_json import FIELD_DEPTH
+
+MAX_DEPTH = FIELD_DEPTH
 """How deep a message may be to be read as a whole."""
 _MAX_DIGITS = 300
 _TOKEN = re.compile(rb'"(?:[^"\\]++|\\.)*+"?|[\[{]|[\]}]', re.DOTALL)

@@ -1,0 +1,305 @@
+"""
+Reading JSON that somebody else wrote, within bounds.
+
+Everything that comes from outside is read here, or is checked here once it is read: how deep it
+is, how many values it has, and whether it holds what cannot be kept (NUL, halves of surrogate
+pairs, numbers that no double holds). There are two manners. Where somebody asks, ``read`` and
+``check`` refuse, with words that name the place and the bound. Where there is nobody to refuse,
+because the cluster or the store holds it already, ``read_kept`` reads all that is around what goes
+beyond, and ``mended`` leaves out just that, and says so.
+
+What is handed in may be 64 levels deep; what is kept, 96: a value that was taken stands some levels
+deeper in the object, the row or the answer that holds it, and must be readable there as well. Both
+are far below what Python's parsers can take (200 in pydantic's, some 900 in the standard one).
+"""
+
+import json
+import math
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from itertools import count
+from typing import Any
+
+from pydantic import BaseModel
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """How much one document may be."""
+
+    depth: int
+    """How many objects and lists may stand in one another."""
+    values: int
+    """How many values it may have, at all levels together."""
+    any_text: bool = False
+    """Whether its texts may hold NUL and halves of surrogate pairs, as escapes."""
+
+
+HANDED_IN = Bounds(depth=64, values=100_000)
+"""For what somebody hands in: a request, a message of an agent, an answer."""
+KEPT = Bounds(depth=96, values=200_000)
+"""For what is there already: an object of the cluster, a row of the store."""
+STORED = Bounds(depth=96, values=200_000, any_text=True)
+"""For what a store keeps: its texts are escaped, so that they come back as they were."""
+SENT = Bounds(depth=58, values=90_000)
+"""For what a runner sends of a run: it stands some levels deeper in what it hands in."""
+FIELD_DEPTH = 48
+"""For one field of what a runner sends, which stands in an event, which stands in a batch."""
+
+CUT = "[left out: nested too deep]"
+"""What ``mended`` puts in the place of what is too deep."""
+
+# Where the text itself is cut: above what is kept, with the list or the event around the object.
+_CUT_DEPTH = 128
+_LEVELS_ABOVE = 2
+_TOKENS = re.compile(r'"(?:[^"\\]++|\\.)*+"|[\[\]{}]', re.DOTALL)
+_DECODER = json.JSONDecoder()
+_REPLACED = re.compile("[\0\ud800-\udfff]")
+_DOUBLE_BITS = 1023
+_PATH_CHARS = 120
+
+
+class UnreadableJson(ValueError):  # noqa: N818 - what it is
+    """JSON that is none, or goes beyond its bounds. It says where, and which."""
+
+
+def read(text: bytes | str, what: str, bounds: Bounds = HANDED_IN) -> Any:
+    """Read JSON that somebody hands in. UnreadableJson calls it ``what``."""
+    try:
+        value = json.loads(text)
+    except RecursionError:
+        raise UnreadableJson(_too_deep(what, bounds)) from None
+    except ValueError as error:
+        raise UnreadableJson(f"{what} is no JSON: {error}.") from error
+    check(value, what, bounds)
+    return value
+
+
+def check(value: Any, what: str, bounds: Bounds = HANDED_IN) -> None:
+    """Refuse a value that goes beyond its bounds. UnreadableJson calls it ``what``."""
+    if why := fault_of(value, what, bounds):
+        raise UnreadableJson(why)
+
+
+def read_kept(text: bytes | str) -> Any:
+    """
+    Read JSON that is there already, however deep some of it is. ValueError if it is no JSON.
+
+    One value that is too deep for any parser does not keep the others of a list from being read.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError:
+        whole = text.decode() if isinstance(text, bytes) else text
+        pieces = _Piecewise(whole)
+        return pieces.value(len(whole) - len(whole.lstrip()), _LEVELS_ABOVE)[0]
+
+
+def mended(value: Any, what: str, bounds: Bounds = KEPT) -> tuple[Any, str]:
+    """
+    Return what of ``value`` is within the bounds, and why that is not all of it.
+
+    A value that is within them is returned as it is, with no word.
+    """
+    why = fault_of(value, what, bounds)
+    if not why:
+        return value, ""
+    value = _rebuilt(value, bounds.depth, _as_it_is if bounds.any_text else _clean)
+    return (_thinned(value, bounds.values) if _size(value) > bounds.values else value), why
+
+
+def fault_of(value: Any, what: str, bounds: Bounds = HANDED_IN) -> str:
+    """Say what of a value goes beyond its bounds, and where; nothing if all is well."""
+    return "" if _is_sound(value, bounds) else _explained(value, what, bounds)
+
+
+def _is_sound(value: Any, bounds: Bounds) -> bool:
+    """Look at a value level by level: it takes no stack, and names no place."""
+    level, size = [value], 1
+    for depth in count(1):
+        inner: list[Any] = []
+        for one in level:
+            if isinstance(one, (dict, list, tuple, BaseModel)):
+                if depth > bounds.depth:
+                    return False
+                inner.extend(_inside(one))
+            elif not _is_sound_scalar(one, bounds):
+                return False
+        size += len(inner)
+        if size > bounds.values or not inner:
+            return size <= bounds.values
+        level = inner
+    raise AssertionError("count never ends")
+
+
+def _inside(value: Any) -> Iterable[Any]:
+    if isinstance(value, dict):
+        # All keys at once, and only what is wrong with them goes on: they are no values.
+        names = "".join(map(str, value))
+        return value.values() if _is_sound_text(names) else [*value.values(), names]
+    return vars(value).values() if isinstance(value, BaseModel) else value
+
+
+def _is_sound_scalar(value: Any, bounds: Bounds) -> bool:
+    if isinstance(value, str):
+        return bounds.any_text or _is_sound_text(value)
+    return _is_sound_number(value)
+
+
+def _is_sound_text(text: str) -> bool:
+    return "\0" not in text if text.isascii() else _REPLACED.search(text) is None
+
+
+def _is_sound_number(value: Any) -> bool:
+    if isinstance(value, float):
+        return math.isfinite(value)
+    return not isinstance(value, int) or value.bit_length() <= _DOUBLE_BITS
+
+
+def _explained(value: Any, what: str, bounds: Bounds) -> str:
+    for path, one, depth in _walk(value):
+        where = f"{what}: {path}" if path else what
+        if isinstance(one, (dict, list, tuple, BaseModel)) and depth > bounds.depth:
+            return _too_deep(where, bounds)
+        if isinstance(one, str) and not _is_sound_scalar(one, bounds):
+            kind = "a NUL character" if "\0" in one else "half of a surrogate pair"
+            return f"{where} holds {kind}, which cannot be kept."
+        if not isinstance(one, str) and not _is_sound_number(one):
+            return f"{where} is a number that JSON cannot hold."
+    return f"{what} has more than {bounds.values} values."
+
+
+def _too_deep(where: str, bounds: Bounds) -> str:
+    return f"{where} is nested deeper than {bounds.depth} levels."
+
+
+def _walk(value: Any) -> Iterator[tuple[str, Any, int]]:
+    """Yield every value with its place, and the depth that it has if it is an object or a list."""
+    waiting: list[tuple[str, Any, int]] = [("", value, 1)]
+    while waiting:
+        path, one, depth = waiting.pop()
+        yield path, one, depth
+        if isinstance(one, dict):
+            for key, inner in one.items():
+                place = _below(path, _clean(str(key)))
+                waiting += [(place, inner, depth + 1), (place, str(key), depth + 1)]
+        elif isinstance(one, BaseModel):
+            waiting += [(_below(path, key), inner, depth + 1) for key, inner in vars(one).items()]
+        elif isinstance(one, (list, tuple)):
+            waiting += [(_below(path, str(at)), two, depth + 1) for at, two in enumerate(one)]
+
+
+def _below(path: str, name: str) -> str:
+    """Name a place, from its beginning only where that is long enough."""
+    if path.endswith("…"):
+        return path
+    place = f"{path}.{name}" if path else name
+    return place if len(place) <= _PATH_CHARS else f"{place[:_PATH_CHARS]}…"
+
+
+def _rebuilt(value: Any, left: int, clean: Callable[[str], str]) -> Any:
+    if isinstance(value, (dict, list, tuple)) and not left:
+        return CUT
+    if isinstance(value, dict):
+        pairs = value.items()
+        return {clean(str(key)): _rebuilt(inner, left - 1, clean) for key, inner in pairs}
+    if isinstance(value, (list, tuple)):
+        return [_rebuilt(inner, left - 1, clean) for inner in value]
+    if isinstance(value, str):
+        return clean(value)
+    return value if _is_sound_number(value) else None
+
+
+def _as_it_is(text: str) -> str:
+    return text
+
+
+def _clean(text: str) -> str:
+    return text if _is_sound_text(text) else _REPLACED.sub("\ufffd", text)
+
+
+def _size(value: Any) -> int:
+    return sum(1 for _ in _walk(value))
+
+
+def _thinned(value: Any, most: int, left: int = 2) -> Any:
+    """Empty the largest parts of an object: those two levels down, such as ``spec.metadata``."""
+    if isinstance(value, dict) and left:
+        return {key: _thinned(inner, most // 8, left - 1) for key, inner in value.items()}
+    if isinstance(value, (dict, list)) and _size(value) > most:
+        return type(value)()
+    return value
+
+
+@dataclass
+class _Piecewise:
+    """
+    Reads a text that is too deep for the parser, some pieces of it.
+
+    The parser is given one piece after the other, down to the items of a list: only the piece that
+    is too deep is read more slowly.
+    """
+
+    text: str
+
+    def value(self, at: int, levels: int) -> tuple[Any, int]:
+        """Read the value that begins at ``at``, and say where it ends."""
+        try:
+            return _DECODER.raw_decode(self.text, at)
+        except RecursionError:
+            if not levels:
+                end = self._end(at)
+                return json.loads(_shallow(self.text[at:end])), end
+            return self._object(at, levels) if self.text[at] == "{" else self._list(at, levels)
+
+    def _object(self, at: int, levels: int) -> tuple[dict[str, Any], int]:
+        found: dict[str, Any] = {}
+        at = self._skip(at + 1)
+        while self._not(at, "}"):
+            name, at = _DECODER.raw_decode(self.text, at)
+            found[name], at = self.value(self._skip(at, ":"), levels - 1)
+            at = self._skip(at, ",")
+        return found, at + 1
+
+    def _list(self, at: int, levels: int) -> tuple[list[Any], int]:
+        found: list[Any] = []
+        at = self._skip(at + 1)
+        while self._not(at, "]"):
+            one, at = self.value(at, levels - 1)
+            found.append(one)
+            at = self._skip(at, ",")
+        return found, at + 1
+
+    def _skip(self, at: int, sign: str = "") -> int:
+        while at < len(self.text) and (self.text[at].isspace() or self.text[at] == sign):
+            at += 1
+        return at
+
+    def _not(self, at: int, sign: str) -> bool:
+        if at >= len(self.text):
+            raise ValueError("the JSON breaks off")
+        return self.text[at] != sign
+
+    def _end(self, at: int) -> int:
+        depth = 0
+        for token in _TOKENS.finditer(self.text, at):
+            depth += (token[0] in "[{") - (token[0] in "]}")
+            if not depth:
+                return token.end()
+        raise ValueError("the JSON breaks off")
+
+
+def _shallow(text: str) -> str:
+    """Put ``null`` in the place of everything deeper than any bound, in one pass over the text."""
+    pieces, depth, kept_from = list[str](), 0, 0
+    for token in _TOKENS.finditer(text):
+        if token[0] in "[{":
+            depth += 1
+            if depth == _CUT_DEPTH + 1:
+                pieces += [text[kept_from : token.start()], "null"]
+        elif token[0] in "]}":
+            if depth == _CUT_DEPTH + 1:
+                kept_from = token.end()
+            depth -= 1
+    return "".join([*pieces, text[kept_from:]])

@@ -1,0 +1,31 @@
+"""
+Having kopf read what the API server sends as we do.
+
+kopf's own reading ends all watches, of all namespaces, when one object is nested deeper than the
+standard parser can take. kopf has no setting for it, so two names of one of its modules are
+replaced: ``get``, which lists, and ``json``, with which ``stream`` reads the lines of a watch. A
+test lists and watches through kopf, so that a kopf that has changed is noticed there.
+"""
+
+from types import SimpleNamespace
+from typing import Any
+
+from kopf._cogs.clients import api
+
+from agentrun.controller.kube import read_answer
+
+
+def read_within_bounds() -> None:
+    """Have kopf read so, from now on. Saying it twice is harmless."""
+    for name, ours in (("get", _get), ("json", SimpleNamespace(loads=_loads))):
+        setattr(api, name, ours)
+
+
+async def _get(url: str, **options: Any) -> Any:
+    response = await api.request(method="get", url=url, **options)
+    async with response:
+        return read_answer(await response.read())
+
+
+def _loads(line: str) -> Any:
+    return read_answer(line.encode())

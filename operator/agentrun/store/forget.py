@@ -1,0 +1,69 @@
+"""
+Removing for good what is kept of a run, while the front door goes on.
+
+For what must not have been recorded: a leaked secret, a person's data, a row that nobody needs. A
+run whose AgentRun may still be in the cluster is refused: the front door would record it again with
+the next thing that happens to it, and an agent that works would have nowhere to write to.
+"""
+
+from dataclasses import dataclass
+
+from agentrun.api.gateway import blob_key
+from agentrun.store.base import BlobStore, Forgotten, RunRow, StoreError
+from agentrun.store.database import open_database
+from agentrun.store.sql import SqlRunStore
+
+
+class ForgetError(StoreError):
+    """A run that cannot be forgotten. It says what to do."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """Which run is to be forgotten."""
+
+    run: str
+    """Its name or its uid."""
+    namespace: str | None = None
+    is_deleted: bool = False
+    """Whether the caller knows that its AgentRun is gone."""
+
+
+async def forget(store_url: str, blobs: BlobStore, request: Request) -> tuple[RunRow, Forgotten]:
+    """Remove a run's blobs, row, journal and messages; return what was there."""
+    # Its tables are the front door's to make and to change.
+    store = SqlRunStore(open_database(store_url))
+    try:
+        row = _one(await store.named(request.run, request.namespace), request)
+        _check(row, request)
+        uid = row.run.metadata.uid
+        # The blobs first: once the row is gone, nobody knows whose they were.
+        await blobs.delete_prefix(blob_key(uid, ""))
+        return row, await store.forget(uid)
+    finally:
+        await store.close()
+
+
+def _one(found: list[RunRow], request: Request) -> RunRow:
+    where = f" in namespace {request.namespace}" if request.namespace else ""
+    if not found:
+        raise ForgetError(f"No run {request.run}{where} is known. Give its name or its uid.")
+    if len(found) > 1:
+        metas = [row.run.metadata for row in found]
+        told = ", ".join(f"{meta.uid} (namespace {meta.namespace})" for meta in metas)
+        raise ForgetError(f"{len(found)} runs are named {request.run}: give one's uid: {told}.")
+    return found[0]
+
+
+def _check(row: RunRow, request: Request) -> None:
+    meta = row.run.metadata
+    if row.deleted_at is None and not request.is_deleted:
+        raise ForgetError(
+            f"The AgentRun {meta.name} was not seen to be deleted: while it is there, it would be"
+            f" recorded again. Delete it (kubectl delete agentrun {meta.name} -n {meta.namespace});"
+            " if there is none any more, say so with --deleted."
+        )
+    if not row.sealed and not request.is_deleted:
+        raise ForgetError(
+            f"The end of run {meta.name} is still being recorded. Try again in some seconds."
+        )

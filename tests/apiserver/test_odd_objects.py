@@ -1,0 +1,144 @@
+"""
+Objects that the API server takes, however odd: a good run beside them goes on.
+
+They are made from the CRDs' own schemas and applied as text, for no encoder writes the deepest of
+them. The operator and the front door are real processes, as in ``test_races``.
+"""
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import httpx2
+import pytest
+from hypothesis import given
+from kubernetes import client
+from kubernetes.client import ApiException
+
+from agentrun.api.v1alpha1 import GROUP, VERSION
+from tests.apiserver.played import Pod, Product, Site, Step, installed, is_over, played
+from tests.objects import KINDS, QUIETLY, nested, objects, written
+
+pytestmark = [pytest.mark.apiserver, pytest.mark.timeout(600)]
+
+
+@pytest.fixture(scope="module")
+def product(api: client.ApiClient, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
+    core, name = client.CoreV1Api(api), f"odd-{uuid4().hex[:8]}"
+    core.create_namespace(client.V1Namespace(metadata=client.V1ObjectMeta(name=name)))
+    try:
+        with installed(name, tmp_path_factory.mktemp("product")) as made:
+            yield made
+    finally:
+        core.delete_namespace(name)
+
+
+def apply(api: client.ApiClient, namespace: str, plural: str, made: dict[str, Any]) -> str:
+    """Make an object; nothing is returned if the API server refuses it."""
+    name = f"odd-{uuid4().hex[:8]}"
+    body = {
+        "apiVersion": f"{GROUP}/{VERSION}",
+        "kind": KINDS[plural].__name__,
+        "metadata": {"name": name},
+        **made,
+    }
+    path = f"/apis/{GROUP}/{VERSION}/namespaces/{namespace}/{plural}"
+    headers = {"Content-Type": "application/json", "Accept": "application/json"}
+    url = api.configuration.host + path
+    api.update_params_for_auth(headers, [], ["BearerToken"], url, "POST", None)
+    answer = api.rest_client.pool_manager.request(
+        "POST", url, body=written(body).encode(), headers=headers
+    )
+    return name if answer.status == 201 else ""
+
+
+async def test_a_good_run_goes_on_beside_whatever_the_api_server_takes(
+    api: client.ApiClient, product: Product, tmp_path: Path
+) -> None:
+    taken: list[str] = []
+
+    def fill() -> None:
+        for plural in KINDS:
+
+            @QUIETLY
+            @given(objects(plural))
+            def one(made: dict[str, Any], plural: str = plural) -> None:
+                if name := apply(api, product.namespace, plural, made):
+                    taken.append(name)
+
+            one()
+        for depth in (205, 260, 900, 1100, 3000):
+            spec = {"backend": "codex", "prompt": "p", "metadata": nested(depth)}
+            name = apply(api, product.namespace, "agentruns", {"spec": spec})
+            assert name, f"the API server does not take {depth} levels"
+            taken.append(name)
+
+    await asyncio.to_thread(fill)
+    assert taken
+
+    async def before(_: Pod, __: Step) -> None:
+        """Let each step be taken at once."""
+
+    async with played(product, f"{product.namespace}-node", tmp_path, before) as site:
+        await _goes_on(site)
+
+
+async def _goes_on(site: Site) -> None:
+    name = f"good-{uuid4().hex[:8]}"
+    await site.start(name)
+    await site.runs.until(name, is_over)
+
+
+async def test_what_is_set_aside_is_told_and_gone_once_it_is_deleted(
+    api: client.ApiClient, product: Product
+) -> None:
+    spec = {"backend": "codex", "prompt": "p", "metadata": nested(1500)}
+    name = await asyncio.to_thread(apply, api, product.namespace, "agentruns", {"spec": spec})
+    ready = product.mcp_url.replace("/mcp", "/readyz")
+    async with httpx2.AsyncClient() as http_client:
+
+        async def note() -> str:
+            answer = await http_client.get(ready)
+            assert answer.status_code == 200
+            found: str = answer.json().get("note", "")
+            return found
+
+        async with asyncio.timeout(60):
+            while "cannot be read" not in await note():  # noqa: ASYNC110
+                await asyncio.sleep(0.1)  # No event tells of another process.
+        objects_api = client.CustomObjectsApi(api)
+        await asyncio.to_thread(
+            objects_api.delete_collection_namespaced_custom_object,
+            GROUP, VERSION, product.namespace, "agentruns",
+        )  # fmt: skip
+        async with asyncio.timeout(60):
+            while await note():  # noqa: ASYNC110
+                await asyncio.sleep(0.1)
+    assert name
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {"prompt": "a\0b"},
+        {"prompt": "p", "workspace": {"cwd": "a\0b"}},
+        {"prompt": "p", "cancellation": {"reason": "\0"}, "desiredState": "Cancelled"},
+        {"inputMessage": {"parts": [{"type": "text", "text": "\0"}]}},
+    ],
+)
+def test_a_nul_is_refused_by_the_kinds_own_rules(
+    api: client.ApiClient, product: Product, spec: dict[str, Any]
+) -> None:
+    body = {
+        "apiVersion": f"{GROUP}/{VERSION}",
+        "kind": "AgentRun",
+        "metadata": {"name": f"nul-{uuid4().hex[:8]}"},
+        "spec": {"backend": "codex", **spec},
+    }
+    with pytest.raises(ApiException) as refused:
+        client.CustomObjectsApi(api).create_namespaced_custom_object(
+            GROUP, VERSION, product.namespace, "agentruns", body
+        )
+    assert refused.value.status == 422

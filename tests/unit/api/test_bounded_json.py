@@ -1,0 +1,117 @@
+"""Reading JSON that somebody else wrote: what is refused, and what is left out."""
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+
+from agentrun.api.bounded_json import (
+    CUT,
+    HANDED_IN,
+    KEPT,
+    Bounds,
+    UnreadableJson,
+    fault_of,
+    mended,
+    read,
+    read_kept,
+)
+from agentrun.api.messages import AgentMessage
+from agentrun.api.quarantine import Quarantine, mark_of, readable
+from tests.objects import QUIETLY, free, nested, written
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        pytest.param(written(nested(65)), "nested deeper than 64 levels", id="deep"),
+        pytest.param(written(nested(5000)), "nested deeper than 64 levels", id="bottomless"),
+        pytest.param("[" * 5000, "nested deeper than 64 levels", id="never-closed"),
+        pytest.param('{"x":["y","\\u0000"]}', "It: x.1 holds a NUL character", id="nul"),
+        pytest.param('{"a\\u0000":1}', "holds a NUL character", id="nul-in-a-name"),
+        pytest.param('{"x":"\\ud800"}', "It: x holds half of a surrogate pair", id="surrogate"),
+        pytest.param("[" + "0," * 100_000 + "0]", "more than 100000 values", id="many"),
+        pytest.param("[1e999]", "It: 0 is a number that JSON cannot hold", id="infinite"),
+        pytest.param("NaN", "is a number that JSON cannot hold", id="nan"),
+        pytest.param("9" * 5000, "It is no JSON", id="endless-digits"),
+        pytest.param("{", "It is no JSON", id="broken"),
+        pytest.param(b"\xff", "It is no JSON", id="no-text"),
+    ],
+)
+def test_what_goes_beyond_the_bounds_is_refused_with_its_place(
+    text: str | bytes, said: str
+) -> None:
+    with pytest.raises(UnreadableJson, match=said.replace(".", r"\.")):
+        read(text, "It")
+
+
+@pytest.mark.parametrize("text", [written(nested(64)), '"\\ud83d\\ude80 ü"', "[1.5, -3, null]"])
+def test_what_is_within_the_bounds_is_read_as_it_is(text: str) -> None:
+    assert read(text, "It") == json.loads(text)
+
+
+def test_a_model_is_looked_through_as_an_object_is() -> None:
+    part = {"type": "data", "data": nested(62)}
+    message = AgentMessage.model_validate({"parts": [part]})
+    assert "input_message: parts.0.data.a.a" in fault_of(message, "input_message", HANDED_IN)
+    assert fault_of(message, "input_message", Bounds(depth=70, values=1000)) == ""
+
+
+@pytest.mark.parametrize("depth", [200, 999, 1100, 50_000])
+def test_one_object_that_is_too_deep_keeps_no_other_of_a_list_from_being_read(depth: int) -> None:
+    good = {"metadata": {"name": "good"}, "spec": {"prompt": 'a "quoted" { [ brace'}}
+    deep = '{"metadata":{"name":"deep"},"spec":{"metadata":' + written(nested(depth)) + "}}"
+    text = f' {{"items": [{json.dumps(good)} , {deep},{json.dumps(good)}] , "kind":"L"}}'
+    for given_text in (text, text.encode()):
+        found = read_kept(given_text)
+        assert found["kind"] == "L"
+        assert [found["items"][0], found["items"][2]] == [good, good]
+        whole = readable(found["items"][1])
+        assert whole["metadata"]["name"] == "deep"
+        assert "deeper than 96 levels" in mark_of(whole)
+        assert json.loads(json.dumps(whole)) == whole
+
+
+def test_what_breaks_off_is_no_json_however_deep_it_is() -> None:
+    with pytest.raises(ValueError, match=r"breaks off|Expecting"):
+        read_kept('{"items":[' + '{"a":' * 5000)
+
+
+def test_what_is_too_much_is_left_out_and_the_rest_stays() -> None:
+    value = {"spec": {"deep": nested(200), "text": "a\0b\ud800", "odd": float("inf"), "n": 1}}
+    found, why = mended(value, "The object")
+    assert "spec.deep" in why or "spec.text" in why or "spec.odd" in why
+    assert found["spec"]["text"] == "a\ufffdb\ufffd"
+    assert (found["spec"]["odd"], found["spec"]["n"]) == (None, 1)
+    assert CUT in json.dumps(found)
+    many = {"spec": {"metadata": {"a": [0] * 300_000}, "prompt": "p"}, "metadata": {"name": "n"}}
+    found, why = mended(many, "The object")
+    assert "more than 200000 values" in why
+    assert found == {"spec": {"metadata": {}, "prompt": "p"}, "metadata": {"name": "n"}}
+
+
+@QUIETLY
+@given(free())
+def test_whatever_is_mended_is_sound_and_can_be_written_and_read(value: Any) -> None:
+    found, _ = mended(value, "It")
+    assert fault_of(found, "It", KEPT) == ""
+    assert read(json.dumps(found), "It", KEPT) == found
+
+
+def test_the_quarantine_says_who_is_in_it_and_why_and_lets_go_of_who_is_mended(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO")
+    quarantine = Quarantine()
+    odd = {"metadata": {"name": "r", "uid": "u"}, "spec": {"x\n\x1b[31m": "a\0b"}}
+    quarantine.see("agentruns", "ns", readable(odd))
+    assert quarantine.words() == ("1 objects cannot be read: agentruns ns/r. The log says why.")
+    (one,) = quarantine.of("agentruns", ["ns"])
+    assert (one.name, one.uid) == ("r", "u")
+    assert "\n" not in one.reason
+    assert "\x1b" not in one.reason
+    quarantine.see("agentruns", "ns", readable({"metadata": {"name": "r", "uid": "u"}}))
+    assert quarantine.words() == ""
+    assert [record.quarantined for record in caplog.records] == [1, 0]  # type: ignore[attr-defined]
+    assert "quarantined=1" in caplog.text

@@ -1,0 +1,84 @@
+"""Objects that the API server has and the operator cannot read: everything else goes on."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+
+from agentrun.controller.caches import Caches
+from agentrun.controller.kube import Kind, read_answer
+from tests.objects import QUIETLY, nested, objects, written
+from tests.unit.controller.operators import Operator, a_profile_object, a_run_object
+
+BAD = ("ns", "bad")
+
+
+@pytest.mark.parametrize(
+    "metadata", [nested(205), nested(3000), {"a": "b\0c"}], ids=["deep", "bottomless", "nul"]
+)
+async def test_a_run_that_cannot_be_read_is_rejected_and_the_others_go_on(metadata: Any) -> None:
+    operator = Operator()
+    operator.api.put(Kind.PROFILE, a_profile_object())
+    operator.api.put(Kind.RUN, a_run_object("good"))
+    bad = read_answer(written(a_run_object("bad") | _with(metadata)).encode())
+    operator.api.put(Kind.RUN, bad)
+    await operator.turn(BAD)
+    await operator.turn(("ns", "good"))
+    status = operator.run("bad").status
+    assert (status.phase, status.reason) == ("Failed", "Unreadable")
+    assert "cannot be read as it is" in (status.message or "")
+    assert operator.run("good").status.phase == "Starting"
+    assert "agentruns ns/bad" in operator.caches.quarantine.words()
+    operator.close()
+
+
+def _with(metadata: Any) -> dict[str, Any]:
+    return {"spec": {"backend": "codex", "prompt": "p", "metadata": metadata}}
+
+
+@pytest.mark.parametrize("kind", [Kind.RUN, Kind.SESSION, Kind.PROFILE, Kind.POD])
+def test_what_is_no_object_is_set_aside_until_it_is_gone(kind: Kind) -> None:
+    caches = Caches()
+    odd = {"metadata": {"name": "odd", "namespace": "ns"}, "spec": 7}
+    good = {"metadata": {"name": "good", "namespace": "ns", "uid": "g"}, "spec": {"backend": "x"}}
+    caches.compare(kind, "ns", [odd, None, good], "5")
+    assert caches.of(kind).get(("ns", "good")) is not None
+    assert caches.quarantine.names(kind.value.plural, "ns") == {"odd", ""}
+    caches.compare(kind, "ns", [good], "6")
+    assert not len(caches.quarantine)
+
+
+async def test_a_profile_that_is_not_as_its_kind_says_holds_up_only_its_own_runs() -> None:
+    operator = Operator()
+    operator.api.put(Kind.PROFILE, a_profile_object())
+    other = {"metadata": {"name": "other"}, "spec": {"backend": 7}}
+    operator.api.put(Kind.PROFILE, other)
+    operator.api.put(Kind.RUN, a_run_object("good"))
+    operator.api.put(Kind.RUN, a_run_object("held", profile="other"))
+    await operator.turn(("ns", "held"))
+    await operator.turn(("ns", "good"))
+    assert operator.run("good").status.phase == "Starting"
+    assert "agentprofiles" in operator.caches.quarantine.words()
+    operator.close()
+
+
+@pytest.mark.parametrize("plural", ["agentruns", "agentsessions", "agentprofiles"])
+def test_whatever_the_schema_allows_is_taken_in_or_set_aside(plural: str) -> None:
+    kind = {"agentruns": Kind.RUN, "agentsessions": Kind.SESSION}.get(plural, Kind.PROFILE)
+
+    @QUIETLY
+    @given(objects(plural))
+    def take(made: dict[str, Any]) -> None:
+        caches, told = Caches(), list[str]()
+        caches.on_news = lambda _, obj: told.append(obj["metadata"]["name"])
+        meta = {"namespace": "ns", "resourceVersion": "1"}
+        listed = {
+            "items": [
+                {"metadata": {**meta, "name": "odd", "uid": "o"}, **made},
+                {"metadata": {**meta, "name": "good", "uid": "g"}, "spec": {"backend": "codex"}},
+            ]
+        }
+        caches.compare(kind, "ns", read_answer(written(listed).encode())["items"], "5")
+        assert "good" in told
+
+    take()
