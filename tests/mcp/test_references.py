@@ -204,6 +204,7 @@ async def test_get_run_shows_all_that_is_known(bench: Bench) -> None:
         "resumed_from_run_id": None,
         "parent_run_id": None,
         "deleted_at": None,
+        "unreadable": None,
     }
 
 
