@@ -11,7 +11,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AsyncExitStack, contextmanager
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -47,15 +47,19 @@ class _Server(uvicorn.Server):
 
 async def serve(settings: Settings, shutdown: Shutdown) -> None:
     """Serve until ``shutdown`` is over, or something that must not end has ended."""
-    kube = await Kube.connect()
-    try:
+    async with AsyncExitStack() as stack:
+        kube = await _connect(stack)
+        # Guessed tokens must not take the connections on which outcomes are written.
+        reviewer = await _connect(stack)
         store, blobs = await _open(settings)
-        try:
-            await _serve(settings, shutdown, kube, store, blobs)
-        finally:
-            await store.close()
-    finally:
-        await kube.close()
+        stack.push_async_callback(store.close)
+        await _serve(settings, shutdown, kube, reviewer, store, blobs)
+
+
+async def _connect(stack: AsyncExitStack) -> Kube:
+    kube = await Kube.connect()
+    stack.push_async_callback(kube.close)
+    return kube
 
 
 async def _open(settings: Settings) -> tuple[RunStore, BlobStore]:
@@ -72,13 +76,18 @@ async def _open(settings: Settings) -> tuple[RunStore, BlobStore]:
 
 
 async def _serve(
-    settings: Settings, shutdown: Shutdown, kube: Kube, store: RunStore, blobs: BlobStore
+    settings: Settings,
+    shutdown: Shutdown,
+    kube: Kube,
+    reviewer: Kube,
+    store: RunStore,
+    blobs: BlobStore,
 ) -> None:
     archive = Archive(kube, store, settings.namespaces)
     runs = Runs(kube, store, archive)
     door = Door(store, blobs, runs, settings.namespaces, shutdown.stopping, shutdown.leaving)
-    front = build_app(door, KubernetesTokenVerifier(kube), settings, lambda: archive.is_ready)
-    directory, authenticator = KubernetesRunDirectory(kube), TokenReviewAuthenticator(kube)
+    front = build_app(door, KubernetesTokenVerifier(reviewer), settings, lambda: archive.is_ready)
+    directory, authenticator = KubernetesRunDirectory(kube), TokenReviewAuthenticator(reviewer)
     gateway = build_gateway(store, blobs, directory, authenticator, shutdown.stopping, door)
     servers = [
         _server(CloseWhenLeaving(app, shutdown.leaving), settings.host, port)
