@@ -21,6 +21,7 @@ from agentrun.store.blobs import open_blobs
 from agentrun.store.sql import open_store
 from mcp_server.archive import Archive
 from mcp_server.auth import KubernetesTokenVerifier
+from mcp_server.connections import CLIENTS, RUNNERS, Bounded, Bounds, protocol_with
 from mcp_server.door import Door
 from mcp_server.gateway import build_gateway
 from mcp_server.gateway.auth import TokenReviewAuthenticator
@@ -90,8 +91,11 @@ async def _serve(
     directory, authenticator = KubernetesRunDirectory(kube), TokenReviewAuthenticator(reviewer)
     gateway = build_gateway(store, blobs, directory, authenticator, shutdown.stopping, door)
     servers = [
-        _server(CloseWhenLeaving(app, shutdown.leaving), settings.host, port)
-        for app, port in ((front, settings.port), (gateway, settings.gateway_port))
+        _server(CloseWhenLeaving(app, shutdown.leaving), settings.host, port, bounds)
+        for app, port, bounds in (
+            (front, settings.port, CLIENTS),
+            (gateway, settings.gateway_port, RUNNERS),
+        )
     ]
     following = asyncio.create_task(archive.run(), name="archive")
     serving = [asyncio.create_task(server.serve()) for server in servers]
@@ -116,10 +120,11 @@ async def _serve(
     _raise_first(results, may_be_cancelled=is_following)
 
 
-def _server(app: ASGIApp, host: str, port: int) -> _Server:
+def _server(app: ASGIApp, host: str, port: int, bounds: Bounds) -> _Server:
     return _Server(
         uvicorn.Config(
-            app,
+            Bounded(app, bounds),
+            http=protocol_with(bounds),
             host=host,
             port=port,
             log_config=None,

@@ -5,9 +5,11 @@ Everything here can be repeated: names are decided by the caller, and what exist
 compared, not made again.
 """
 
+import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 from agentrun.api.messages import AgentMessage
 from agentrun.api.pod_layout import LABEL_RUN, REQUEST_HASH, REQUESTED_BY
@@ -48,10 +50,13 @@ from mcp_server.manifests import (
     unknown_profile,
 )
 from mcp_server.schemas import SpawnArguments
+from mcp_server.shared_lists import SharedList
 
 _log = logging.getLogger(__name__)
 
 _PATCH_TRIES = 4
+_AT_ONCE = 100
+"""How many sessions are read before others have their turns."""
 
 
 class Runs:
@@ -61,6 +66,7 @@ class Runs:
         self._kube = kube
         self._store = store
         self._archive = archive
+        self._sessions: dict[str, SharedList[list[AgentSession]]] = {}
 
     async def find(self, namespace: str, name: str) -> RunRow | None:
         """Return a run, whether it is still in the cluster or only in the store."""
@@ -74,16 +80,27 @@ class Runs:
     async def find_session(self, namespace: str, reference: str) -> AgentSession | None:
         """Return a session by its name or its uid."""
         manifest = await self._get(SESSIONS, namespace, reference)
-        if manifest is None:
-            listed = await self._kube.list(SESSIONS, namespace)
-            of_uid = (one for one in listed["items"] if one["metadata"]["uid"] == reference)
-            manifest = next(of_uid, None)
-        return AgentSession.model_validate(manifest) if manifest else None
+        if manifest is not None:
+            return AgentSession.model_validate(manifest)
+        sessions = await self.list_sessions(namespace)
+        return next((one for one in sessions if one.metadata.uid == reference), None)
 
     async def list_sessions(self, namespace: str) -> list[AgentSession]:
-        """Return all sessions of a namespace."""
+        """Return all sessions of a namespace, as they are after this was called."""
+        shared = self._sessions.get(namespace)
+        if shared is None:
+            shared = SharedList(partial(self._list_sessions, namespace))
+            self._sessions[namespace] = shared
+        return await shared.get()
+
+    async def _list_sessions(self, namespace: str) -> list[AgentSession]:
         listed = await self._kube.list(SESSIONS, namespace)
-        return [AgentSession.model_validate(one) for one in listed["items"]]
+        sessions = []
+        for number, one in enumerate(listed["items"], start=1):
+            sessions.append(AgentSession.model_validate(one))
+            if number % _AT_ONCE == 0:
+                await asyncio.sleep(0)  # Others have their turns.
+        return sessions
 
     async def list_profiles(self, namespace: str) -> list[AgentProfile]:
         """Return all profiles of a namespace, by name."""
