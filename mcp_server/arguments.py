@@ -91,9 +91,7 @@ def closed(schema: Any) -> Any:
 
 def refusal(tool: str, schema: Schema, arguments: Mapping[str, Any]) -> str:
     """Say what is wrong with arguments that ``tool`` does not know; nothing if it knows all."""
-    found = list(
-        islice(_unknown(schema, schema.get("$defs", {}), arguments, ()), _MOST_TOLD + 1)
-    )
+    found = list(islice(_unknown(schema, schema.get("$defs", {}), arguments, ()), _MOST_TOLD + 1))
     told = " ".join(_told(tool, path, name, known) for path, name, known in found[:_MOST_TOLD])
     return f"{told} There are more." if len(found) > _MOST_TOLD else told
 

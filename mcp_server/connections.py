@@ -2,9 +2,9 @@
 What a connection may cost before anybody knows who is there.
 
 Whoever reaches the port can open connections, say half of a request and be silent. So there is a
-bound on connections, for each peer and for all, and on the time until a request's headers are there,
-which holds for each request of a connection; and ``Bounded`` bounds the requests of a peer that are
-under way, their bodies, and the time these take.
+bound on connections, for each peer and for all, and on the time until the headers of a request are
+there, each of a connection; and ``Bounded`` bounds the requests of a peer that are under way, their
+bodies, and the time these take.
 """
 
 import asyncio
@@ -69,62 +69,61 @@ class Open:
             del self.of_peer[address]
 
 
+class _Protocol(H11Protocol):
+    opened: Open
+
+    _address: str | None = None
+    _late: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        address = self.client[0] if self.client else ""
+        if not self.opened.admit(address):
+            _log.debug("a connection of %s is one too many", address)
+            transport.abort()
+            return
+        self._address = address
+        self._wait_for_headers()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._headers_are_there()
+        if self._address is not None:
+            self.opened.leave(self._address)
+            self._address = None
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        if self._address is None:
+            return
+        super().data_received(data)
+
+    def handle_events(self) -> None:
+        before = self.cycle
+        super().handle_events()
+        if self.cycle is not before:
+            self._headers_are_there()
+
+    def on_response_complete(self) -> None:
+        self._wait_for_headers()
+        super().on_response_complete()
+
+    def _wait_for_headers(self) -> None:
+        self._headers_are_there()
+        self._late = self.loop.call_later(self.opened.bounds.header_seconds, self._end_if_late)
+
+    def _headers_are_there(self) -> None:
+        if self._late is not None:
+            self._late.cancel()
+            self._late = None
+
+    def _end_if_late(self) -> None:
+        if self.conn.their_state is h11.IDLE and not self.transport.is_closing():
+            self.transport.abort()
+
+
 def protocol_with(bounds: Bounds) -> type[H11Protocol]:
-    """Return what uvicorn is to speak HTTP with, for one port."""
-    opened = Open(bounds)
-
-    class Protocol(H11Protocol):
-        """HTTP/1.1, within bounds."""
-
-        _address: str | None = None
-        _late: asyncio.TimerHandle | None = None
-
-        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-            super().connection_made(transport)
-            address = self.client[0] if self.client else ""
-            if not opened.admit(address):
-                _log.debug("a connection of %s is one too many", address)
-                transport.abort()
-                return
-            self._address = address
-            self._wait_for_headers()
-
-        def connection_lost(self, exc: Exception | None) -> None:
-            self._headers_are_there()
-            if self._address is not None:
-                opened.leave(self._address)
-                self._address = None
-            super().connection_lost(exc)
-
-        def data_received(self, data: bytes) -> None:
-            if self._address is None:
-                return
-            super().data_received(data)
-
-        def handle_events(self) -> None:
-            before = self.cycle
-            super().handle_events()
-            if self.cycle is not before:
-                self._headers_are_there()
-
-        def on_response_complete(self) -> None:
-            self._wait_for_headers()
-            super().on_response_complete()
-
-        def _wait_for_headers(self) -> None:
-            self._headers_are_there()
-            self._late = self.loop.call_later(bounds.header_seconds, self._end_if_late)
-
-        def _headers_are_there(self) -> None:
-            if self._late is not None:
-                self._late.cancel()
-                self._late = None
-
-        def _end_if_late(self) -> None:
-            if self.conn.their_state is h11.IDLE and not self.transport.is_closing():
-                self.transport.abort()
-
-    return Protocol
+    """Return what uvicorn is to speak HTTP/1.1 with, for one port."""
+    return type("Protocol", (_Protocol,), {"opened": Open(bounds)})
 
 
 class Bounded:

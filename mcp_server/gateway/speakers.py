@@ -2,9 +2,9 @@
 Knowing who speaks: which run and which attempt a request comes from.
 
 Only the token says so. It stays valid for some seconds after its pod is deleted, so it is not
-what keeps an old attempt out: the number of attempts, the pod's uid and the seal do. Anybody who may
-make pods can make one that is named like a run's: so nobody speaks before the operator has written
-down the uid of the pod that it made.
+what keeps an old attempt out: the number of attempts, the pod's uid and the seal do. Anybody who
+may make pods can make one that is named like a run's: so nobody speaks before the operator has
+written down the uid of the pod that it made.
 """
 
 from dataclasses import dataclass, replace

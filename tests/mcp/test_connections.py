@@ -54,8 +54,8 @@ async def serving(bounds: Bounds = TIGHT) -> AsyncIterator[tuple[App, int]]:
     )  # fmt: skip
     server = uvicorn.Server(config)
     task = asyncio.create_task(server._serve())
-    while not server.started:
-        await asyncio.sleep(0.01)  # uvicorn has nothing to wait for.
+    while not server.started:  # noqa: ASYNC110 - it sets no event
+        await asyncio.sleep(0.01)
     try:
         async with asyncio.timeout(60):
             yield app, server.servers[0].sockets[0].getsockname()[1]
@@ -171,7 +171,7 @@ async def test_a_body_that_is_too_large_or_too_slow_is_not_read() -> None:
         chunked = head + b"transfer-encoding: chunked\r\n\r\n" + b"3e8\r\n" + b"x" * 1000 + b"\r\n"
         await said(port, chunked + b"1\r\nx\r\n")
         await said(port, head + b"content-length: 10\r\n\r\nx")
-        while app.left < 2:
-            await asyncio.sleep(0.01)  # It notes that they left.
+        while app.left < 2:  # noqa: ASYNC110 - it sets no event
+            await asyncio.sleep(0.01)
         fine = await said(port, head + b"content-length: 1000\r\n\r\n" + b"x" * 1000)
         assert await status_of(fine) == b"200"

@@ -21,7 +21,7 @@ from tests.mcp.conftest import AnyDoor, Bench
 LIMIT_SECONDS = 0.2
 STRING = {"type": "string"}
 WORK: dict[str, Any] = {"backend": "codex", "role": "worker", "prompt": "Work."}
-SCHEMAS = {
+SCHEMAS: dict[str, dict[str, Any]] = {
     "properties": {"properties": {f"a{n}": STRING for n in range(1990)}},
     "all-of": {"allOf": [STRING] * 1990},
     "any-of": {"anyOf": [{"properties": {"a": STRING}}] * 900},
@@ -36,7 +36,7 @@ DEAR: list[Any] = [
     pytest.param("get_run", {"agent_name": "no-such-agent"}, id="get"),
     pytest.param("poll_events", {"agent_name": "no-such-agent", "after_seq": 0}, id="poll"),
     pytest.param("cancel_run", {"agent_name": "no-such-agent"}, id="cancel"),
-    pytest.param("continue_run", {"agent_name": "no-such-agent", "input_message": PARTS}, id="go-on"),
+    pytest.param("continue_run", {"agent_name": "nobody", "input_message": PARTS}, id="go-on"),
     pytest.param("list_runs", {"cwd": "/workspace/nowhere", "limit": 500}, id="runs"),
     pytest.param("list_agents", {"limit": 500}, id="agents"),
     pytest.param("send_agent_message", {"to_agent_name": "nobody", "message": PARTS}, id="send"),
@@ -61,7 +61,7 @@ async def polled(client: mcp.Client, run_id: str) -> AsyncIterator[list[float]]:
 
     polling = asyncio.create_task(poll())
     try:
-        while len(took) < 20:
+        while len(took) < 20:  # noqa: ASYNC110 - it sets no event
             await asyncio.sleep(0)
         yield took
     finally:
@@ -125,5 +125,3 @@ async def test_few_schemas_wait_to_be_checked() -> None:
     many = (checks.check(SCHEMAS["all-of"]) for _ in range(AT_ONCE + WAITING + 5))
     results = await asyncio.gather(*many, return_exceptions=True)
     assert sum("too many are" in str(one) for one in results) == 5
-
-

@@ -71,7 +71,7 @@ async def test_made_up_tokens_do_not_each_become_a_review() -> None:
 
 
 async def test_one_peers_guesses_are_not_anothers() -> None:
-    server, reviews = made()
+    _, reviews = made()
     peer.set("10.0.0.1")
     await guess(reviews, 100)
     peer.set("10.0.0.2")
@@ -108,7 +108,7 @@ async def test_good_tokens_are_neither_pushed_out_nor_held_up_by_guesses() -> No
 
 async def test_who_was_refused_often_may_try_again_later() -> None:
     clock = Clock()
-    server, reviews = made(clock)
+    _, reviews = made(clock)
     await guess(reviews, 100)
     with pytest.raises(TooManyReviews):
         await reviews.of("good-new")
@@ -148,7 +148,7 @@ async def test_few_reviews_are_under_way_and_a_bounded_number_waits() -> None:
 
 
 async def test_what_is_remembered_is_bounded_and_holds_no_token() -> None:
-    server, reviews = made()
+    _, reviews = made()
     for number in range(5000):
         await reviews.of(f"good-{number}")
     assert len(reviews._good) <= 4096

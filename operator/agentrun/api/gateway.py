@@ -45,7 +45,7 @@ from agentrun.api.v1alpha1 import AgentProfileSpec, AgentRunSpec, Input, Snapsho
 
 TOKEN_AUDIENCE = "agentrun-gateway"
 RUNNER_ACCOUNT = "default"
-"""The ServiceAccount that a pod has which names none: that of runs; tokens of others are refused."""
+"""The ServiceAccount of pods that name none, as those of runs: tokens of others are refused."""
 """The audience of runners' tokens."""
 
 MAX_APPEND_BYTES = 4 * 1024 * 1024

@@ -18,18 +18,21 @@ MAX_DEPTH = 32
 MAX_APPLIED = 10_000
 """How many subschemas may apply to one and the same value, those of references included."""
 
-# What has subschemas: for the same value, or for a part of it.
-_ONE_SAME = ("not", "if", "then", "else")
-_MANY_SAME = ("allOf", "anyOf", "oneOf")
-_NAMED_SAME = ("dependentSchemas", "dependencies")
-_ONE = (
-    "items", "additionalItems", "contains", "additionalProperties", "propertyNames",
-    "unevaluatedItems", "unevaluatedProperties", "contentSchema",
-)  # fmt: skip
-_MANY = ("prefixItems", "items")
-_NAMED = ("properties", "patternProperties", "$defs", "definitions")
+# What has subschemas: one, a list, or some by names.
+_ONE = frozenset({
+    "not", "if", "then", "else", "items", "additionalItems", "contains", "additionalProperties",
+    "propertyNames", "unevaluatedItems", "unevaluatedProperties", "contentSchema",
+})  # fmt: skip
+_MANY = frozenset({"allOf", "anyOf", "oneOf", "prefixItems", "items"})
+_NAMED = frozenset({
+    "dependentSchemas", "dependencies", "properties", "patternProperties", "$defs", "definitions",
+})  # fmt: skip
+_KEYWORDS = _ONE | _MANY | _NAMED
+_SAME = frozenset({
+    "not", "if", "then", "else", "allOf", "anyOf", "oneOf", "dependentSchemas", "dependencies",
+})  # fmt: skip
+"""Those whose subschemas are for the same value, not for a part of it."""
 _REFERENCES = ("$ref", "$dynamicRef", "$recursiveRef")
-_KEYWORDS = frozenset((*_ONE_SAME, *_MANY_SAME, *_NAMED_SAME, *_ONE, *_MANY, *_NAMED))
 _SHOWN = 200
 
 
@@ -62,7 +65,9 @@ def _check_size(schema: dict[str, Any]) -> None:
             left.extend((one, depth + 1) for one in value.values())
         elif isinstance(value, list):
             left.extend((one, depth + 1) for one in value)
-    size = len(json.dumps(schema, ensure_ascii=False, separators=(",", ":")).encode(errors="replace"))
+    size = len(
+        json.dumps(schema, ensure_ascii=False, separators=(",", ":")).encode(errors="replace")
+    )
     if size > MAX_BYTES:
         raise ValueError(f"it is {size} bytes, more than {MAX_BYTES}")
 
@@ -85,7 +90,9 @@ class _Walk:
             where = f"{pointer or '/'} has {keyword} {_short(target)}"
             led = self._resolve(target)
             if led is None:
-                raise ValueError(f"{where}, which leads nowhere: refer to a schema in it, as #/$defs/X")
+                raise ValueError(
+                    f"{where}, which leads nowhere: refer to a schema in it, as #/$defs/X"
+                )
             if led not in self.found:
                 self.find(led)
             self.same[pointer].append(led)
@@ -102,7 +109,9 @@ class _Walk:
             if len(self.found) > MAX_SUBSCHEMAS:
                 raise ValueError(f"it has more than {MAX_SUBSCHEMAS} subschemas")
             if depth > MAX_DEPTH:
-                raise ValueError(f"it is more than {MAX_DEPTH} subschemas deep, at {_short(pointer)}")
+                raise ValueError(
+                    f"it is more than {MAX_DEPTH} subschemas deep, at {_short(pointer)}"
+                )
             self.same[pointer] = []
             if not isinstance(schema, dict):
                 continue
@@ -146,6 +155,8 @@ class _Walk:
         value: Any = self.schema
         for part in pointer.split("/")[1:]:
             key = part.replace("~1", "/").replace("~0", "~")
+            if isinstance(value, list) and not (key.isascii() and key.isdecimal()):
+                raise KeyError(key)
             value = value[int(key)] if isinstance(value, list) else value[key]
         return value
 
@@ -165,8 +176,8 @@ class _Walk:
                     for child in self.same[pointer]:
                         if child in on_the_way:
                             raise ValueError(
-                                f"{_short(pointer) or '/'} leads back to {_short(child) or '/'} without"
-                                " going into the value: such a schema is never done"
+                                f"{_short(pointer) or '/'} leads back to {_short(child) or '/'}"
+                                " without going into the value: such a schema is never done"
                             )
                         if child not in applied:
                             left.append(child)
@@ -176,28 +187,25 @@ class _Walk:
                 applied[pointer] = 1 + sum(applied[child] for child in self.same[pointer])
                 if applied[pointer] > MAX_APPLIED:
                     raise ValueError(
-                        f"{_short(pointer) or '/'} applies more than {MAX_APPLIED} subschemas to one"
-                        " value"
+                        f"{_short(pointer) or '/'} applies more than {MAX_APPLIED} subschemas to"
+                        " one value"
                     )
 
 
 def _children(pointer: str, schema: dict[str, Any]) -> Iterator[tuple[str, Any, bool]]:
     """Yield the subschemas of one, and whether they are for the same value."""
-    for names, is_same in ((_ONE_SAME, True), (_ONE, False)):
-        for name in names:
-            if isinstance(schema.get(name), (dict, bool)):
-                yield f"{pointer}/{name}", schema[name], is_same
-    for names, is_same in ((_MANY_SAME, True), (_MANY, False)):
-        for name in names:
-            if isinstance(schema.get(name), list):
-                for index, one in enumerate(schema[name]):
-                    yield f"{pointer}/{name}/{index}", one, is_same
-    for names, is_same in ((_NAMED_SAME, True), (_NAMED, False)):
-        for name in names:
-            if isinstance(schema.get(name), dict):
-                for key, one in schema[name].items():
-                    if isinstance(one, (dict, bool)):
-                        yield f"{pointer}/{name}/{_escaped(key)}", one, is_same
+    for name in _KEYWORDS & schema.keys():
+        value, where = schema[name], f"{pointer}/{_escaped(name)}"
+        is_same = name in _SAME
+        if name in _NAMED and isinstance(value, dict):
+            for key, one in value.items():
+                if isinstance(one, (dict, bool)):
+                    yield f"{where}/{_escaped(key)}", one, is_same
+        elif name in _MANY and isinstance(value, list):
+            for index, one in enumerate(value):
+                yield f"{where}/{index}", one, is_same
+        elif name in _ONE and isinstance(value, (dict, bool)):
+            yield where, value, is_same
 
 
 def _depth(value: Any) -> int:

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, TextIO
 
-from rich.console import Console, ConsoleOptions, ConsoleRenderable, RenderResult
+from rich.console import Console, ConsoleOptions, ConsoleRenderable, RenderHook, RenderResult
 from rich.segment import Segment
 
 from agentrun.api.printable import printable
@@ -48,7 +48,7 @@ def printable_streams() -> Iterator[None]:
     """Have all that goes to stdout and stderr pass through a ``PrintableStream`` meanwhile."""
     before: tuple[TextIO, TextIO] = sys.stdout, sys.stderr
     out, err = (PrintableStream(beneath(stream)) for stream in before)
-    sys.stdout, sys.stderr = out, err  # type: ignore[assignment]
+    sys.stdout, sys.stderr = out, err
     yield
     # After a failure they stay: its traceback is written when everything else has ended.
     sys.stdout, sys.stderr = before
@@ -93,7 +93,7 @@ def _json_character(character: str) -> str:
     return f"\\u{0xD800 + high:04x}\\u{0xDC00 + low:04x}"
 
 
-class _Hook:
+class _Hook(RenderHook):
     """A hook of Rich: whatever is printed is seen before it becomes characters."""
 
     def process_renderables(self, renderables: list[ConsoleRenderable]) -> list[ConsoleRenderable]:

@@ -14,7 +14,11 @@ EXTRA = {
 
 
 def a_review(**more: Any) -> dict[str, Any]:
-    user = {"username": "system:serviceaccount:team:default", "extra": EXTRA, **more.pop("user", {})}
+    user = {
+        "username": "system:serviceaccount:team:default",
+        "extra": EXTRA,
+        **more.pop("user", {}),
+    }
     return {"authenticated": True, "audiences": [TOKEN_AUDIENCE], "user": user, **more}
 
 

@@ -26,9 +26,7 @@ class Person:
         return self.answer
 
 
-async def found(
-    cluster: FakeCluster, person: Person | None = None, **options: str
-) -> Service:
+async def found(cluster: FakeCluster, person: Person | None = None, **options: str) -> Service:
     kube = await Kube.connect(str(cluster.kubeconfig), "")
     try:
         return await find_service(kube, cluster.options(**options), person or Person(None))

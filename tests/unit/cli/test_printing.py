@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from rich.text import Text
 
-from agentrun.cli.asking import answer_to
 from agentrun.cli.answers import Option, Question
+from agentrun.cli.asking import answer_to
 from agentrun.cli.terminal import PrintableStream, json_text, open_console
 from tests.unit.cli.fake_door import START, FakeDoor, view
 from tests.unit.cli.programs import PROGRAM, ROOT, called
@@ -31,7 +31,9 @@ def hostile(value: Any) -> Any:
     if isinstance(value, str):
         return value + EVIL
     if isinstance(value, dict):
-        return {key + EVIL if key == "metadata" else key: hostile(one) for key, one in value.items()}
+        return {
+            key + EVIL if key == "metadata" else key: hostile(one) for key, one in value.items()
+        }
     return [hostile(one) for one in value] if isinstance(value, list) else value
 
 
@@ -125,7 +127,7 @@ def test_stream_writes_escapes() -> None:
     made = io.StringIO()
     stream = PrintableStream(made)
     stream.writelines([EVIL, "\n"])
-    print(EVIL, file=stream)  # noqa: T201 - what a careless library does
+    print(EVIL, file=stream)
     assert_harmless(made.getvalue())
 
 

@@ -2,11 +2,11 @@
 
 from rich.text import Text
 
+from agentrun.api.printable import printable
 from agentrun.cli.client import Tools
 from agentrun.cli.commands.common import Ref, with_tools
 from agentrun.cli.options import ConnectionOptions
 from agentrun.cli.reading import find_patch, read_field
-from agentrun.cli.render.text import printable
 from agentrun.cli.screen import Screen
 
 _STYLES = (

@@ -2,14 +2,15 @@
 Finding the front door's Service in a cluster.
 
 It is where the user says, or where the chart's documentation puts it. Whoever may list Services
-everywhere need not know more: the chart's labels say it. But anybody who may make a Service can give
-it these labels, and what is found gets a token: so a namespace that the user has not named is used
-only with their consent.
+everywhere need not know more: the chart's labels say it. But anybody who may make a Service can
+give it these labels, and what is found gets a token: so a namespace that the user has not named is
+used only with their consent.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
+from agentrun.cli.connection.consent import ask_person
 from agentrun.cli.connection.kube import Kube, Object
 from agentrun.cli.options import ConnectionOptions
 from agentrun.cli.problems import CliError, RefusedError
@@ -48,7 +49,9 @@ class Service:
         return f"{self.role}-token"
 
 
-async def find_service(kube: Kube, options: ConnectionOptions, consent: Consent) -> Service:
+async def find_service(
+    kube: Kube, options: ConnectionOptions, consent: Consent = ask_person
+) -> Service:
     """Return the one front door that the options leave possible."""
     namespace, name = options.system_namespace, options.service
     if namespace and name:
@@ -111,8 +114,9 @@ async def _agree(kube: Kube, service: Service, consent: Consent) -> None:
     flag = f"--system-namespace {service.namespace} (or AGENTRUN_SYSTEM_NAMESPACE)"
     why = "nobody is here to be asked" if answer is None else "you did not want it"
     raise CliError(
-        f"there is no AgentRun in {_SYSTEM} of {kube.place}, and {place} was not used: {why}. Whoever"
-        f" may make a Service can label it as AgentRun's. If this is yours, say so with {flag}"
+        f"there is no AgentRun in {_SYSTEM} of {kube.place}, and {place} was not used: {why}."
+        " Whoever may make a Service can label it as AgentRun's."
+        f" If this is yours, say so with {flag}"
     )
 
 
