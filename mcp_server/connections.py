@@ -13,7 +13,6 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-import h11
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -41,7 +40,14 @@ class Bounds:
 
 
 CLIENTS = Bounds()
-RUNNERS = Bounds(of_peer=128, requests_of_peer=96, body_bytes=None, body_seconds=None)
+RUNNERS = Bounds(
+    of_peer=128,
+    requests_of_peer=96,
+    body_bytes=None,
+    # The gateway is less patient, and says more about it.
+    body_silence_seconds=60.0,
+    body_seconds=None,
+)
 """A pod has an address of its own. The gateway bounds bodies itself, path by path."""
 
 
@@ -117,7 +123,7 @@ class _Protocol(H11Protocol):
             self._late = None
 
     def _end_if_late(self) -> None:
-        if self.conn.their_state is h11.IDLE and not self.transport.is_closing():
+        if not self.transport.is_closing():
             self.transport.abort()
 
 
