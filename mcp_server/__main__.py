@@ -11,7 +11,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AsyncExitStack, contextmanager
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -22,6 +22,7 @@ from agentrun.store.sql import open_store
 from mcp_server.access import NOBODY
 from mcp_server.archive import Archive
 from mcp_server.auth import KubernetesTokenVerifier
+from mcp_server.connections import CLIENTS, RUNNERS, Bounded, Bounds, protocol_with
 from mcp_server.door import Door
 from mcp_server.gateway import build_gateway
 from mcp_server.gateway.auth import TokenReviewAuthenticator
@@ -51,15 +52,19 @@ class _Server(uvicorn.Server):
 
 async def serve(settings: Settings, shutdown: Shutdown) -> None:
     """Serve until ``shutdown`` is over, or something that must not end has ended."""
-    kube = await Kube.connect()
-    try:
+    async with AsyncExitStack() as stack:
+        kube = await _connect(stack)
+        # Guessed tokens must not take the connections on which outcomes are written.
+        reviewer = await _connect(stack)
         store, blobs = await _open(settings)
-        try:
-            await _serve(settings, shutdown, kube, store, blobs)
-        finally:
-            await store.close()
-    finally:
-        await kube.close()
+        stack.push_async_callback(store.close)
+        await _serve(settings, shutdown, kube, reviewer, store, blobs)
+
+
+async def _connect(stack: AsyncExitStack) -> Kube:
+    kube = await Kube.connect()
+    stack.push_async_callback(kube.close)
+    return kube
 
 
 async def _open(settings: Settings) -> tuple[RunStore, BlobStore]:
@@ -76,7 +81,12 @@ async def _open(settings: Settings) -> tuple[RunStore, BlobStore]:
 
 
 async def _serve(
-    settings: Settings, shutdown: Shutdown, kube: Kube, store: RunStore, blobs: BlobStore
+    settings: Settings,
+    shutdown: Shutdown,
+    kube: Kube,
+    reviewer: Kube,
+    store: RunStore,
+    blobs: BlobStore,
 ) -> None:
     archive = Archive(kube, store, settings.namespaces)
     runs = Runs(kube, store, archive)
@@ -86,12 +96,15 @@ async def _serve(
     )  # fmt: skip
     if settings.access == NOBODY:
         _log.warning("nobody may call the tools: AGENTRUN_ACCESS names no subject")
-    front = build_app(door, KubernetesTokenVerifier(kube), settings, lambda: archive.is_ready)
-    directory, authenticator = KubernetesRunDirectory(kube), TokenReviewAuthenticator(kube)
+    front = build_app(door, KubernetesTokenVerifier(reviewer), settings, lambda: archive.is_ready)
+    directory, authenticator = KubernetesRunDirectory(kube), TokenReviewAuthenticator(reviewer)
     gateway = build_gateway(store, blobs, directory, authenticator, shutdown.stopping, door)
     servers = [
-        _server(CloseWhenLeaving(app, shutdown.leaving), settings.host, port)
-        for app, port in ((front, settings.port), (gateway, settings.gateway_port))
+        _server(CloseWhenLeaving(app, shutdown.leaving), settings.host, port, bounds)
+        for app, port, bounds in (
+            (front, settings.port, CLIENTS),
+            (gateway, settings.gateway_port, RUNNERS),
+        )
     ]
     following = asyncio.create_task(archive.run(), name="archive")
     serving = [asyncio.create_task(server.serve()) for server in servers]
@@ -116,10 +129,11 @@ async def _serve(
     _raise_first(results, may_be_cancelled=is_following)
 
 
-def _server(app: ASGIApp, host: str, port: int) -> _Server:
+def _server(app: ASGIApp, host: str, port: int, bounds: Bounds) -> _Server:
     return _Server(
         uvicorn.Config(
-            app,
+            Bounded(app, bounds),
+            http=protocol_with(bounds),
             host=host,
             port=port,
             log_config=None,

@@ -9,6 +9,7 @@ One that it does not know, the SDK would drop. An argument that vanishes is wors
 import json
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
+from itertools import islice
 from typing import Any
 
 from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
@@ -21,6 +22,11 @@ from pydantic import ValidationError
 from agentrun.api.bounded_json import fault_of
 
 Schema = Mapping[str, Any]
+
+_MOST_TOLD = 5
+"""How many of the wrong arguments are named: a million may be."""
+_LONGEST = 100
+"""How much of a name is told that somebody made up."""
 
 
 class StrictServer(MCPServer):
@@ -92,7 +98,12 @@ def _within(text: str) -> Any:
 def problems(error: ValidationError) -> str:
     """Say in one line which values are wrong, and why."""
     found = error.errors(include_url=False, include_context=False, include_input=False)
-    return "; ".join(f"{'.'.join(map(str, one['loc'])) or 'value'}: {one['msg']}" for one in found)
+    told = "; ".join(
+        f"{_cut('.'.join(map(str, one['loc']))) or 'value'}: {_cut(one['msg'], 500)}"
+        for one in found[:_MOST_TOLD]
+    )
+    more = len(found) - _MOST_TOLD
+    return f"{told}; and {more} more" if more > 0 else told
 
 
 def _in_words(tool: str, error: ToolError) -> str:
@@ -117,17 +128,20 @@ def closed(schema: Any) -> Any:
 
 def refusal(tool: str, schema: Schema, arguments: Mapping[str, Any]) -> str:
     """Say what is wrong with arguments that ``tool`` does not know; nothing if it knows all."""
-    return " ".join(
-        _told(tool, path, name, known)
-        for path, name, known in _unknown(schema, schema.get("$defs", {}), arguments, ())
-    )
+    found = list(islice(_unknown(schema, schema.get("$defs", {}), arguments, ()), _MOST_TOLD + 1))
+    told = " ".join(_told(tool, path, name, known) for path, name, known in found[:_MOST_TOLD])
+    return f"{told} There are more." if len(found) > _MOST_TOLD else told
 
 
 def _told(tool: str, path: tuple[str, ...], name: str, known: list[str]) -> str:
-    near = get_close_matches(name, known, 1)
+    near = get_close_matches(name, known, 1) if len(name) <= _LONGEST else []
     guess = f" Did you mean {'.'.join((*path, near[0]))}?" if near else ""
-    whole = ".".join((*path, name))
+    whole = _cut(".".join((*path, name)))
     return f"Unknown argument {whole}.{guess} {'.'.join((tool, *path))} takes: {', '.join(known)}."
+
+
+def _cut(text: str, most: int = _LONGEST) -> str:
+    return text if len(text) <= most else f"{text[:most]}…"
 
 
 def _unknown(

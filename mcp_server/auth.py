@@ -8,9 +8,9 @@ for ``mcp_server.access``.
 
 import hashlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from mcp.server.auth.middleware.auth_context import get_access_token
 from mcp.server.auth.provider import AccessToken, TokenVerifier
@@ -19,13 +19,10 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from mcp_server.kube import ApiError
+from mcp_server.reviews import Reviews, TokenRefused, TokenReviewer, TooManyReviews
 
 AUDIENCE = "agentrun"
 """The audience of clients' tokens: ``kubectl create token NAME --audience agentrun``."""
-
-_REMEMBER_SECONDS = 60.0
-_REMEMBER_REFUSAL_SECONDS = 5.0
-_REMEMBER_MOST = 4096
 
 SERVICE_ACCOUNT = "system:serviceaccount:"
 """How the username of a ServiceAccount begins; its namespace, a colon and its name follow."""
@@ -48,13 +45,6 @@ class Caller:
         return self.username.removeprefix(SERVICE_ACCOUNT).partition(":")[0]
 
 
-class TokenReviewer(Protocol):
-    """Whoever can say whom a token speaks for: the API server."""
-
-    async def review_token(self, token: str, audience: str) -> dict[str, Any]:
-        """Return the status of a TokenReview."""
-
-
 class ReviewUnavailable(Exception):  # noqa: N818 - what it is, not that it is an error
     """The API server cannot be asked about a token just now."""
 
@@ -65,46 +55,35 @@ class KubernetesTokenVerifier(TokenVerifier):
     def __init__(
         self, reviewer: TokenReviewer, monotonic: Callable[[], float] = time.monotonic
     ) -> None:
-        self._reviewer = reviewer
-        self._monotonic = monotonic
-        # By digest: a dump of this process must not hold its clients' tokens.
-        self._remembered: dict[bytes, tuple[float, Caller | None]] = {}
+        self._reviews = Reviews(reviewer, AUDIENCE, _caller, monotonic)
 
     async def verify_token(self, token: str) -> AccessToken | None:
-        """Return whom ``token`` speaks for, None for a token that is not valid here."""
-        digest = hashlib.sha256(token.encode()).digest()
-        until, caller = self._remembered.get(digest, (0.0, None))
-        if until <= self._monotonic():
-            caller = await self._review(token)
-            self._remember(digest, caller)
-        if caller is None:
+        """
+        Return whom ``token`` speaks for, None for a token that is not valid here.
+
+        Raises ReviewUnavailable.
+        """
+        try:
+            caller = await self._reviews.of(token)
+        except TokenRefused:
             return None
+        except (ApiError, TooManyReviews) as error:
+            raise ReviewUnavailable(str(error)) from error
         return AccessToken(
-            token=digest.hex(),
+            token=hashlib.sha256(token.encode()).hexdigest(),
             client_id=caller.username,
             subject=caller.username,
             scopes=[],
             claims={"groups": list(caller.groups)},
         )
 
-    async def _review(self, token: str) -> Caller | None:
-        try:
-            status = await self._reviewer.review_token(token, AUDIENCE)
-        except ApiError as error:
-            raise ReviewUnavailable(str(error)) from error
-        # An API server that does not know audiences answers without them.
-        if not status.get("authenticated") or AUDIENCE not in status.get("audiences", []):
-            return None
-        user = status.get("user", {})
-        return Caller(str(user.get("username", "")), tuple(user.get("groups", [])))
 
-    def _remember(self, digest: bytes, caller: Caller | None) -> None:
-        now = self._monotonic()
-        if len(self._remembered) >= _REMEMBER_MOST:
-            fresh = {key: entry for key, entry in self._remembered.items() if entry[0] > now}
-            self._remembered = fresh if len(fresh) < _REMEMBER_MOST else {}
-        seconds = _REMEMBER_SECONDS if caller else _REMEMBER_REFUSAL_SECONDS
-        self._remembered[digest] = (now + seconds, caller)
+def _caller(status: Mapping[str, Any]) -> Caller:
+    # An API server that does not know audiences answers without them.
+    if not status.get("authenticated") or AUDIENCE not in (status.get("audiences") or []):
+        raise TokenRefused(f"it is expired, or not for the audience {AUDIENCE}")
+    user = status.get("user", {})
+    return Caller(str(user.get("username", "")), tuple(user.get("groups", [])))
 
 
 def current_caller() -> Caller:

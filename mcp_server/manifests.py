@@ -12,13 +12,12 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from jsonschema import SchemaError
-from jsonschema.validators import validator_for
 from pydantic import ValidationError
 
 from agentrun.api.bounded_json import fault_of
 from agentrun.api.messages import AgentMessage, MessagePart
 from agentrun.api.names import agent_name
+from agentrun.api.output_schema import check_bounds as check_schema_bounds
 from agentrun.api.pod_layout import (
     LABEL_BACKEND,
     LABEL_RUN,
@@ -84,7 +83,10 @@ def check_arguments(arguments: SpawnArguments) -> None:
             f"nickname needs at least one letter or digit: {arguments.nickname}"
         )
     if arguments.output_schema is not None:
-        _check_output_schema(arguments.output_schema)
+        try:
+            check_schema_bounds(arguments.output_schema)
+        except ValueError as error:
+            raise InvalidArgumentsError(f"output_schema is refused: {error}") from error
 
 
 def check_bounds(value: Any, what: str) -> None:
@@ -334,12 +336,3 @@ def _check_repository(arguments: SpawnArguments) -> None:
     given = arguments.workspace.git if arguments.workspace else None
     if given and not re.match(GIT_URL, given.url):
         raise InvalidArgumentsError(f"workspace.git.url {given.url!r}: {GIT_URL_REFUSED}")
-
-
-def _check_output_schema(schema: dict[str, Any]) -> None:
-    try:
-        validator_for(schema).check_schema(schema)
-    except SchemaError as error:
-        raise InvalidArgumentsError(
-            f"output_schema is not a valid JSON Schema: {error.message}"
-        ) from error

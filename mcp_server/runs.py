@@ -5,9 +5,11 @@ Everything here can be repeated: names are decided by the caller, and what exist
 compared, not made again.
 """
 
+import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import TypeVar
 
 from pydantic import ValidationError
@@ -53,11 +55,14 @@ from mcp_server.manifests import (
     unknown_profile,
 )
 from mcp_server.schemas import SpawnArguments
+from mcp_server.shared_lists import SharedList
 
 _log = logging.getLogger(__name__)
 
 _PATCH_TRIES = 4
 _M = TypeVar("_M", bound=Model)
+_AT_ONCE = 100
+"""How many objects are read before others have their turns."""
 
 
 class Runs:
@@ -67,6 +72,7 @@ class Runs:
         self._kube = kube
         self._store = store
         self._archive = archive
+        self._sessions: dict[str, SharedList[list[AgentSession]]] = {}
 
     @property
     def quarantine(self) -> Quarantine:
@@ -85,21 +91,27 @@ class Runs:
     async def find_session(self, namespace: str, reference: str) -> AgentSession | None:
         """Return a session by its name or its uid."""
         manifest = await self._get(SESSIONS, namespace, reference)
-        if manifest is None:
-            listed = await self._kube.list(SESSIONS, namespace)
-            of_uid = (one for one in listed["items"] if named(one)[1] == reference)
-            manifest = next(of_uid, None)
-        return self._one(AgentSession, SESSIONS, manifest) if manifest else None
+        if manifest is not None:
+            return self._one(AgentSession, SESSIONS, manifest)
+        sessions = await self.list_sessions(namespace)
+        return next((one for one in sessions if one.metadata.uid == reference), None)
 
     async def list_sessions(self, namespace: str) -> list[AgentSession]:
-        """Return all sessions of a namespace."""
+        """Return all sessions of a namespace, as they are after this was called."""
+        shared = self._sessions.get(namespace)
+        if shared is None:
+            shared = SharedList(partial(self._list_sessions, namespace))
+            self._sessions[namespace] = shared
+        return await shared.get()
+
+    async def _list_sessions(self, namespace: str) -> list[AgentSession]:
         listed = await self._kube.list(SESSIONS, namespace)
-        return self._all(AgentSession, SESSIONS, namespace, listed)
+        return await self._all(AgentSession, SESSIONS, namespace, listed)
 
     async def list_profiles(self, namespace: str) -> list[AgentProfile]:
         """Return all profiles of a namespace, by name."""
         listed = await self._kube.list(PROFILES, namespace)
-        found = self._all(AgentProfile, PROFILES, namespace, listed)
+        found = await self._all(AgentProfile, PROFILES, namespace, listed)
         return sorted(found, key=lambda one: one.metadata.name)
 
     def _one(self, model: type[_M], resource: Resource, manifest: Object) -> _M:
@@ -113,10 +125,14 @@ class Runs:
                 f" Correct or delete it: kubectl edit {resource.plural} {name}."
             ) from error
 
-    def _all(self, model: type[_M], resource: Resource, namespace: str, listed: Object) -> list[_M]:
+    async def _all(
+        self, model: type[_M], resource: Resource, namespace: str, listed: Object
+    ) -> list[_M]:
         """Read the objects of a list, and set aside those that cannot be read."""
         quarantine, found = self.quarantine, list[_M]()
-        for manifest in listed["items"]:
+        for number, manifest in enumerate(listed["items"], start=1):
+            if number % _AT_ONCE == 0:
+                await asyncio.sleep(0)  # Others have their turns.
             whole = readable(manifest)
             try:
                 found.append(model.model_validate(whole))
@@ -310,7 +326,7 @@ class Runs:
         manifest = await self._get(PROFILES, namespace, name)
         if manifest is None:
             listed = await self._kube.list(PROFILES, namespace)
-            offered = self._all(AgentProfile, PROFILES, namespace, listed)
+            offered = await self._all(AgentProfile, PROFILES, namespace, listed)
             raise unknown_profile(name, offered)
         profile = self._one(AgentProfile, PROFILES, manifest)
         check_profile(arguments, profile)

@@ -1,58 +1,50 @@
 """
 Which pod a token belongs to, as the API server knows it.
 
-Only tokens that are bound to a pod and made for the gateway's audience count. What was found
-valid is remembered for a minute, by digest; what was not is asked again each time.
+Only tokens count that are bound to a pod, made for the gateway's audience, and of the account that
+the pods of runs have.
 """
 
-import hashlib
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from agentrun.api.gateway import TOKEN_AUDIENCE
-from mcp_server.auth import TokenReviewer
+from agentrun.api.gateway import RUNNER_ACCOUNT, TOKEN_AUDIENCE
 from mcp_server.gateway.ports import ClusterUnavailable, PodIdentity, Unauthenticated
 from mcp_server.kube import ApiError
+from mcp_server.reviews import Reviews, TokenRefused, TokenReviewer, TooManyReviews
 
-_REMEMBER_SECONDS = 60.0
-_REMEMBER_MOST = 4096
 _SERVICE_ACCOUNT = "system:serviceaccount:"
 _POD_NAME = "authentication.kubernetes.io/pod-name"
 _POD_UID = "authentication.kubernetes.io/pod-uid"
 
 
 class TokenReviewAuthenticator:
-    """A PodAuthenticator that asks the API server."""
+    """A PodAuthenticator that asks the API server, and remembers the answer for a minute."""
 
     def __init__(
         self, reviewer: TokenReviewer, monotonic: Callable[[], float] = time.monotonic
     ) -> None:
-        self._reviewer = reviewer
-        self._monotonic = monotonic
-        self._remembered: dict[bytes, tuple[float, PodIdentity]] = {}
+        self._reviews = Reviews(reviewer, TOKEN_AUDIENCE, _read, monotonic)
 
     async def authenticate(self, token: str) -> PodIdentity:
         """See ``PodAuthenticator``."""
-        digest = hashlib.sha256(token.encode()).digest()
-        until, pod = self._remembered.get(digest, (0.0, None))
-        if pod is not None and self._monotonic() < until:
-            return pod
         try:
-            status = await self._reviewer.review_token(token, TOKEN_AUDIENCE)
+            return await self._reviews.of(token)
+        except TokenRefused as refusal:
+            raise Unauthenticated(str(refusal)) from refusal
         except ApiError as error:
             message = f"The API server cannot check the token: {error.message}."
             raise ClusterUnavailable(message) from error
-        pod = read_identity(status)
-        self._remember(digest, pod)
-        return pod
+        except TooManyReviews as error:
+            raise ClusterUnavailable(f"The token cannot be checked just now: {error}.") from error
 
-    def _remember(self, digest: bytes, pod: PodIdentity) -> None:
-        now = self._monotonic()
-        if len(self._remembered) >= _REMEMBER_MOST:
-            fresh = {key: entry for key, entry in self._remembered.items() if entry[0] > now}
-            self._remembered = fresh if len(fresh) < _REMEMBER_MOST else {}
-        self._remembered[digest] = (now + _REMEMBER_SECONDS, pod)
+
+def _read(status: Mapping[str, Any]) -> PodIdentity:
+    try:
+        return read_identity(status)
+    except Unauthenticated as error:
+        raise TokenRefused(str(error)) from error
 
 
 def read_identity(status: Mapping[str, Any]) -> PodIdentity:
@@ -69,5 +61,8 @@ def read_identity(status: Mapping[str, Any]) -> PodIdentity:
     is_service_account = username.startswith(_SERVICE_ACCOUNT) and namespace
     if len(names) != 1 or len(uids) != 1 or not is_service_account:
         message = f"The token of {username or 'nobody'} is not bound to a pod."
+        raise Unauthenticated(f"{message} Use the one that is mounted into the runner.")
+    if username != f"{_SERVICE_ACCOUNT}{namespace}:{RUNNER_ACCOUNT}":
+        message = f"The token is one of {username}, but pods of runs have {RUNNER_ACCOUNT}."
         raise Unauthenticated(f"{message} Use the one that is mounted into the runner.")
     return PodIdentity(namespace, str(names[0]), str(uids[0]))

@@ -2,7 +2,9 @@
 Knowing who speaks: which run and which attempt a request comes from.
 
 Only the token says so. It stays valid for some seconds after its pod is deleted, so it is not
-what keeps an old attempt out: the number of attempts, the pod's uid and the seal do.
+what keeps an old attempt out: the number of attempts, the pod's uid and the seal do. Anybody who
+may make pods can make one that is named like a run's: so nobody speaks before the operator has
+written down the uid of the pod that it made.
 """
 
 from dataclasses import dataclass, replace
@@ -13,7 +15,13 @@ from agentrun.api.names import parse_pod_name, pod_name
 from agentrun.api.v1alpha1 import AgentRun
 from agentrun.store.base import Fenced, RunRow, RunStore, Sealed
 from agentrun.store.paging import session_name
-from mcp_server.gateway.ports import PodAuthenticator, PodIdentity, RunDirectory, Unauthenticated
+from mcp_server.gateway.ports import (
+    ClusterUnavailable,
+    PodAuthenticator,
+    PodIdentity,
+    RunDirectory,
+    Unauthenticated,
+)
 
 
 @dataclass(frozen=True)
@@ -51,14 +59,15 @@ def fence(run: AgentRun, attempt: int, pod: PodIdentity) -> str | None:
         return f"Attempt {run.attempts} of run {name} has begun; this is {attempt}."
     if attempt > run.attempts:
         return f"Run {name} has had {run.attempts} attempts; there is no attempt {attempt}."
-    if _is_named(run, pod) and run.status.pod_uid not in (None, pod.pod_uid):
+    if is_known(run, pod) and run.status.pod_uid != pod.pod_uid:
         return f"Another pod named {pod.pod_name} belongs to run {name}; this is {pod.pod_uid}."
     return None
 
 
-def _is_named(run: AgentRun, pod: PodIdentity) -> bool:
+def is_known(run: AgentRun, pod: PodIdentity) -> bool:
+    """Whether it is written down which pod of that name belongs to ``run``."""
     # Until the pod of a new attempt was seen, the status may still name that of the last.
-    return run.status.pod_name in (None, pod.pod_name)
+    return run.status.pod_name == pod.pod_name and run.status.pod_uid is not None
 
 
 class Speakers:
@@ -72,7 +81,11 @@ class Speakers:
         self._authenticator = authenticator
 
     async def identify(self, request: Request) -> Speaker:
-        """Return who sent ``request``. Raises Unauthenticated and Fenced."""
+        """
+        Return who sent ``request``. Raises Unauthenticated and Fenced.
+
+        Raises ClusterUnavailable as well until it is known which pod belongs to the run.
+        """
         pod = await self._authenticator.authenticate(_bearer(request))
         parsed = parse_pod_name(pod.pod_name)
         if parsed is None or pod_name(*parsed) != pod.pod_name:
@@ -85,6 +98,9 @@ class Speakers:
             raise Fenced(f"Namespace {pod.namespace} has no run {name}.")
         if reason := fence(row.run, attempt, pod):
             raise Fenced(reason)
+        if not is_known(row.run, pod):
+            message = f"It is not known yet which pod {pod.pod_name} belongs to run {name}."
+            raise ClusterUnavailable(f"{message} The operator writes it down.")
         return Speaker(await self._with_session(row), attempt)
 
     async def identify_writer(self, request: Request) -> Speaker:
@@ -96,7 +112,7 @@ class Speakers:
 
     def _is_doubtful(self, row: RunRow, attempt: int, pod: PodIdentity) -> bool:
         """Whether what is stored may be older than the pod, or about an earlier run so named."""
-        if fence(row.run, attempt, pod):
+        if fence(row.run, attempt, pod) or not is_known(row.run, pod):
             return True
         is_this_pod = row.run.status.pod_uid == pod.pod_uid
         return not is_this_pod and (is_over(row) or row.deleted_at is not None)

@@ -18,6 +18,7 @@ from mcp_server.door import Door, told_to_the_model
 from mcp_server.manifests import check_arguments
 from mcp_server.progress import PROGRESS_SECONDS, told_to_wait
 from mcp_server.references import AgentName, Cwd, Namespace, RunId, is_in, resolve, session_called
+from mcp_server.schema_checks import SchemaChecks
 from mcp_server.schemas import (
     CancelResult,
     ListRunsResult,
@@ -40,6 +41,8 @@ from mcp_server.views import (
 )
 
 _ROWS_AT_ONCE = 50
+_MOST_ROWS = 2000
+"""How many rows a call looks at; what it finds no place for is behind its next_cursor."""
 _PHASES: dict[str, list[Phase]] = {}
 for _phase in Phase:
     _PHASES.setdefault(_phase.status, []).append(_phase)
@@ -51,6 +54,7 @@ _QUESTION_SECONDS = 10.0
 
 def add_spawn_run(server: MCPServer, door: Door) -> None:
     """Offer spawn_run."""
+    schemas = SchemaChecks()
 
     @server.tool(
         title="Start a run",
@@ -106,7 +110,10 @@ def add_spawn_run(server: MCPServer, door: Door) -> None:
         ] = None,
         output_schema: Annotated[
             dict[str, Any] | None,
-            Field(description="A JSON Schema that the final answer must satisfy."),
+            Field(
+                description="A JSON Schema that the final answer must satisfy: at most 64 KiB,"
+                " 2,000 subschemas, 32 deep, with references within itself only."
+            ),
         ] = None,
         metadata: Annotated[
             dict[str, Any] | None, Field(description="Kept and returned, never interpreted.")
@@ -158,6 +165,8 @@ def add_spawn_run(server: MCPServer, door: Door) -> None:
         )
         with told_to_the_model():
             check_arguments(arguments)
+            if arguments.output_schema is not None:
+                await schemas.check(arguments.output_schema)
             row = await _spawn(door, arguments, idempotency_key, await door.namespace(namespace))
             return spawn_result(row)
 
@@ -273,7 +282,8 @@ def add_list_runs(server: MCPServer, door: Door) -> None:
         List runs, newest first, also those that ended or were deleted.
 
         Use it to find a run whose run_id is not known, or to see what is going on. Call
-        `get_run` for the whole of one of them.
+        `get_run` for the whole of one of them. A page may be short, even empty, while there are
+        more: go on with its next_cursor.
         """
         with told_to_the_model():
             where = await door.namespace(namespace)
@@ -358,7 +368,7 @@ async def _list(
                 return ListRunsResult(runs=shown, next_cursor=before, unreadable=unreadable)
             shown.append(view)
         cursor, looked_at = page.cursor, looked_at + len(page.rows)
-        if cursor is None or (shown and looked_at >= limit):
+        if cursor is None or (shown and looked_at >= limit) or looked_at >= _MOST_ROWS:
             return ListRunsResult(runs=shown, next_cursor=cursor, unreadable=unreadable)
 
 

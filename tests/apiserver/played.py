@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import IntEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx2
 
@@ -51,6 +51,7 @@ _START_SECONDS = 180
 _SEEN_SECONDS = 90
 _LOOK_SECONDS = 0.05
 _PAUSE = 0.1
+T = TypeVar("T")
 _STRATEGIC = "application/strategic-merge-patch+json"
 
 
@@ -317,7 +318,8 @@ class Node:
             await token(self._kube, self._product.namespace, TOKEN_AUDIENCE, boundObjectRef=bound)
         )
         async with Gateway(self._product.gateway_url, file, lambda _: None) as gateway:
-            task = await gateway.task()
+            # The operator may not have written down yet which pod is the run's.
+            task = await _told(gateway.task)
             pod.went_on_from = task.resume_session_id
             journal = _Journal(gateway)
             await journal.add(
@@ -401,12 +403,11 @@ class _Journal:
         self._last_seq += len(made)
 
 
-async def _told(tell: Callable[[], Coroutine[Any, Any, Any]]) -> None:
+async def _told(tell: Callable[[], Coroutine[Any, Any, T]]) -> T:
     """Tell the gateway, again as long as it cannot take it just now, as every runner does."""
     while True:
         with suppress(Unavailable):
-            await tell()
-            return
+            return await tell()
         await asyncio.sleep(_PAUSE)  # Nothing tells when the gateway can take it again.
 
 

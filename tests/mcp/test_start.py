@@ -7,6 +7,7 @@ from starlette.applications import Starlette
 
 from agentrun.store.base import Unavailable
 from mcp_server.__main__ import _open, _server
+from mcp_server.connections import CLIENTS, RUNNERS
 from mcp_server.settings import Settings, SettingsError
 
 
@@ -37,4 +38,6 @@ async def test_a_front_door_starts_again_on_what_it_has_written(tmp_path: Path) 
 
 def test_an_idle_connection_is_kept_for_longer_than_clients_and_proxies_keep_it() -> None:
     # The defaults of nginx and of AWS' load balancers are the longest that are widely used.
-    assert _server(Starlette(), "127.0.0.1", 0).config.timeout_keep_alive > 60
+    for bounds in (CLIENTS, RUNNERS):
+        server = _server(Starlette(), "127.0.0.1", 0, bounds)
+        assert server.config.timeout_keep_alive > 60

@@ -47,3 +47,23 @@ app.kubernetes.io/version: {{ $root.Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ $root.Release.Service }}
 helm.sh/chart: {{ $root.Chart.Name }}-{{ $root.Chart.Version | replace "+" "_" }}
 {{- end }}
+
+{{/* The names of the admission policies, asked for with the root and what they are about. */}}
+{{- define "agentrun.admission" -}}
+{{- $root := first . -}}
+{{ $root.Release.Namespace }}-{{ include "agentrun.name" $root }}-{{ last . }}
+{{- end }}
+
+{{/* Where the admission policies hold. */}}
+{{- define "agentrun.inRunNamespaces" -}}
+namespaceSelector:
+  matchExpressions:
+    - key: kubernetes.io/metadata.name
+      operator: In
+      values: {{ toJson .Values.runNamespaces }}
+{{- end }}
+
+{{/* In CEL: whether it is the front door that asks. */}}
+{{- define "agentrun.asksFrontDoor" -}}
+request.userInfo.username == 'system:serviceaccount:{{ .Release.Namespace }}:{{ include "agentrun.mcp" . }}'
+{{- end }}

@@ -44,6 +44,8 @@ from agentrun.api.messages import AgentMessage
 from agentrun.api.v1alpha1 import AgentProfileSpec, AgentRunSpec, Input, Snapshot
 
 TOKEN_AUDIENCE = "agentrun-gateway"
+RUNNER_ACCOUNT = "default"
+"""The ServiceAccount of pods that name none, as those of runs: tokens of others are refused."""
 """The audience of runners' tokens."""
 
 MAX_APPEND_BYTES = 4 * 1024 * 1024

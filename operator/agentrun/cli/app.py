@@ -14,6 +14,7 @@ from agentrun.cli.commands import agents, artifacts, diff, events, profiles, run
 from agentrun.cli.commands.mcp import mcp
 from agentrun.cli.options import with_connection
 from agentrun.cli.problems import CliError
+from agentrun.cli.terminal import printable_streams
 
 
 def _group(text: str) -> typer.Typer:
@@ -72,6 +73,11 @@ def _root(
 
 def main() -> None:
     """Run a command; ``exits`` says with which codes it ends."""
+    with printable_streams():
+        _run()
+
+
+def _run() -> None:
     try:
         app(prog_name=_program())
     except CliError as error:

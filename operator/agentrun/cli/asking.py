@@ -6,13 +6,13 @@ from typing import Any
 
 from agentrun.cli.answers import Question
 from agentrun.cli.following import Interrupts
-from agentrun.cli.screen import Screen, write
+from agentrun.cli.screen import Screen
 
 
 async def ask_line(screen: Screen, prompt: str, interrupts: Interrupts) -> str | None:
     """Return the line that is typed; None at the end of input."""
     # Not by input() in a thread: nothing could end that before the process does.
-    write(prompt)
+    screen.ask(prompt)
     loop = asyncio.get_running_loop()
     typed: asyncio.Future[str] = loop.create_future()
 
@@ -26,7 +26,7 @@ async def ask_line(screen: Screen, prompt: str, interrupts: Interrupts) -> str |
     finally:
         loop.remove_reader(sys.stdin.fileno())
     if not line:
-        write("\n")
+        screen.ask("\n")
         return None
     return line.strip()
 
@@ -38,9 +38,11 @@ def answer_to(question: Question | None, typed: str) -> dict[str, Any]:
     A number or the id or name of an option chooses it; anything else is said as it is.
     """
     options = question.options if question else []
-    for number, option in enumerate(options, start=1):
-        if typed.casefold() in (str(number), option.id.casefold(), option.name.casefold()):
-            return {"role": "user", "parts": [{"type": "data", "data": {"option_id": option.id}}]}
+    # The number is this program's; ids and names are the agent's, and might be numbers, too.
+    numbered = [one for number, one in enumerate(options, start=1) if typed == str(number)]
+    named = [one for one in options if typed.casefold() in (one.id.casefold(), one.name.casefold())]
+    for option in numbered or named:
+        return {"role": "user", "parts": [{"type": "data", "data": {"option_id": option.id}}]}
     return text_message(typed)
 
 

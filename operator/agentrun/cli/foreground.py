@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from agentrun.api.printable import printable
 from agentrun.cli import exits
 from agentrun.cli.answers import Page, Run
 from agentrun.cli.asking import answer_to, ask_line
@@ -11,7 +12,7 @@ from agentrun.cli.following import Cursor, Interrupted, Interrupts, follow
 from agentrun.cli.live import LiveLine
 from agentrun.cli.render.events import render_event
 from agentrun.cli.render.runs import end_line, live_steps, next_steps, options_of, question_text
-from agentrun.cli.render.text import now, printable, seconds_between
+from agentrun.cli.render.text import now, seconds_between
 from agentrun.cli.screen import Output, Screen
 
 _LEAVE = "d = leave it running, c = cancel it, Enter = keep watching: "

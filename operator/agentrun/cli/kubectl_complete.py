@@ -15,6 +15,7 @@ _NO_FILES = ":4"
 def main() -> None:
     """Print what may stand in the place of the last word."""
     from agentrun.cli.app import app
+    from agentrun.cli.terminal import printable_streams
 
     *words, last = sys.argv[1:] or [""]
     told = shlex.join(["agentrun", *words, *([last] if last else [])])
@@ -22,12 +23,13 @@ def main() -> None:
     os.environ |= {
         "_AGENTRUN_COMPLETE": "complete_bash", "COMP_WORDS": told, "COMP_CWORD": position,
     }  # fmt: skip
-    try:
-        app(prog_name="agentrun")
-    except SystemExit as end:
-        if end.code:
-            raise
-    sys.stdout.write(f"{_NO_FILES}\n")
+    with printable_streams():
+        try:
+            app(prog_name="agentrun")
+        except SystemExit as end:
+            if end.code:
+                raise
+        sys.stdout.write(f"{_NO_FILES}\n")
 
 
 if __name__ == "__main__":

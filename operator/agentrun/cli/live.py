@@ -9,10 +9,11 @@ from rich.live import Live
 from rich.spinner import Spinner
 from rich.text import Text
 
+from agentrun.api.printable import printable
 from agentrun.cli.answers import Event
 from agentrun.cli.render.events import activity
 from agentrun.cli.render.runs import STYLES
-from agentrun.cli.render.text import duration, printable
+from agentrun.cli.render.text import duration
 from agentrun.cli.screen import Screen
 
 _FRAMES_PER_SECOND = 8

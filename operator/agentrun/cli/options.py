@@ -58,7 +58,7 @@ class ConnectionOptions:
         _option(
             "--system-namespace",
             variable="AGENTRUN_SYSTEM_NAMESPACE",
-            text="The namespace AgentRun is installed in. Default: found by the chart's labels.",
+            text="The namespace AgentRun is installed in. Default: agentrun-system; else it asks.",
         ),
     ] = ""
     service: Annotated[

@@ -1,14 +1,16 @@
 """Where answers go: stdout for what was asked for, stderr for what to do next."""
 
-import json
 import sys
 from collections.abc import Iterable
 from enum import StrEnum
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console, RenderableType
+from rich.console import RenderableType
 from rich.text import Text
+
+from agentrun.api.printable import printable
+from agentrun.cli.terminal import beneath, json_text, open_console
 
 
 class Output(StrEnum):
@@ -26,15 +28,13 @@ OutputOption = Annotated[
     ),
 ]
 
-_UNBOUNDED = 100_000
-
 
 class Screen:
     """The two streams of a command; colours and the terminal's width only on a terminal."""
 
     def __init__(self) -> None:
-        self.out = _console(sys.stdout)
-        self.err = _console(sys.stderr)
+        self.out = open_console(sys.stdout)
+        self.err = open_console(sys.stderr)
 
     @property
     def is_live(self) -> bool:
@@ -52,11 +52,11 @@ class Screen:
 
     def json(self, value: Any) -> None:
         """Print JSON for programs: readable as a whole."""
-        write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+        _write(json_text(value, indent=2) + "\n")
 
     def jsonl(self, *values: Any) -> None:
         """Print JSON for programs: an object a line."""
-        write("".join(json.dumps(value, ensure_ascii=False) + "\n" for value in values))
+        _write("".join(json_text(value) + "\n" for value in values))
 
     def note(self, text: str | Text) -> None:
         """Say something that is no part of the answer."""
@@ -69,26 +69,26 @@ class Screen:
         for command, purpose in rows:
             self.note(Text(f"  {command:<{width}}   {purpose}", style="dim"))
 
+    def line(self, what: RenderableType) -> None:
+        """Print a line of the answer as long as it is, also on a terminal."""
+        self.out.print(what, soft_wrap=True)
 
-def write(text: str | bytes) -> None:
-    """Write exactly this to stdout."""
-    stream = sys.stdout
-    if isinstance(text, bytes):
+    def ask(self, prompt: str) -> None:
+        """Print what stands before the place where a person types."""
+        _write(printable(prompt))
+
+    def pass_on(self, data: bytes) -> None:
+        """Write bytes of somebody else: exactly these into a pipe, as text on a terminal."""
+        if self.out.is_terminal:
+            _write(printable(data.decode(errors="replace")))
+            return
+        stream = beneath(sys.stdout)
         stream.flush()
-        stream.buffer.write(text)
+        stream.buffer.write(data)
         stream.buffer.flush()
-        return
+
+
+def _write(text: str) -> None:
+    stream = beneath(sys.stdout)
     stream.write(text)
     stream.flush()
-
-
-def _console(stream: Any) -> Console:
-    is_terminal = stream.isatty()
-    return Console(
-        file=stream,
-        force_terminal=is_terminal,
-        width=None if is_terminal else _UNBOUNDED,
-        highlight=False,
-        markup=False,
-        emoji=False,
-    )

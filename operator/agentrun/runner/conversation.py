@@ -77,7 +77,7 @@ class Conversation:
         self._last_update = 0.0
         self._questions = questions
         self._clean = redactor.text
-        self._leave = Leave(journal, questions, redactor.text, workspace, self._mapper.title_of)
+        self._leave = Leave(journal, questions, redactor.text, workspace, self._mapper.announced)
         self._asked = ""
         """What the turn is about, to be asked again after a person gave leave."""
         around = Surroundings(redactor, journal.new_file, journal.room)
@@ -163,11 +163,11 @@ class Conversation:
         question = own.question
         if question is None:
             return GO_ON
-        answer = await self._questions.wait(question)
+        answer = await self._questions.wait(question, call=own.question_call)
         await self._questions.taken(answer)
         if question.kind == "auth":
             return build_prompt(task.spec, None, self._opening.answer_tool)
-        said = self._leave.answered_before(question, answer)
+        said = self._leave.answered_before(question, answer, own.question_call)
         return build_answer(question.text, said, task.spec.output_schema, self._opening.answer_tool)
 
     def end_turn(self) -> None:

@@ -49,6 +49,8 @@ class Questions:
         """The newest input that the conversation has in it."""
         self.current: Question | None = None
         """What is waited for."""
+        self.current_call: str | None = None
+        """A digest of the call that leave is waited for."""
         self.expired = asyncio.Event()
         """Set once nobody has answered for too long."""
 
@@ -61,17 +63,21 @@ class Questions:
         self._asked += 1
         return f"{kind}-{self._attempt}-{self._asked}"
 
-    async def ask(self, question: Question, **data: Any) -> Input:
-        """Ask, and wait for the answer. Expired if there is none for too long."""
+    async def ask(self, question: Question, *, call: str | None = None, **data: Any) -> Input:
+        """
+        Ask, and wait for the answer. Expired if there is none for too long.
+
+        ``call`` is the digest of what leave is asked for.
+        """
         event = _EVENTS.get(_STATES[question.kind], EventType.INPUT_REQUIRED)
         async with self._one_at_a_time():
             self._journal.add(event, {"text": question.text, "question_id": question.id, **data})
-            return await self._wait(question)
+            return await self._wait(question, call)
 
-    async def wait(self, question: Question) -> Input:
+    async def wait(self, question: Question, *, call: str | None = None) -> Input:
         """Wait for the answer to a question that was asked before."""
         async with self._one_at_a_time():
-            return await self._wait(question)
+            return await self._wait(question, call)
 
     @asynccontextmanager
     async def _one_at_a_time(self) -> AsyncIterator[None]:
@@ -80,8 +86,8 @@ class Questions:
                 raise Expired
             yield
 
-    async def _wait(self, question: Question) -> Input:
-        self.current = question
+    async def _wait(self, question: Question, call: str | None) -> Input:
+        self.current, self.current_call = question, call
         await self._reporter.update(state=_STATES[question.kind], question=question)
         try:
             async with asyncio.timeout(self._idle):
@@ -92,7 +98,7 @@ class Questions:
 
     async def taken(self, answer: Input) -> None:
         """Say that the agent was given the answer, and goes on."""
-        self.current = None
+        self.current = self.current_call = None
         self.acknowledged = max(self.acknowledged, answer.seq)
         self._journal.add(EventType.STATUS_CHANGED, {"status": "running", "reason": "continue_run"})
         await self._reporter.update(

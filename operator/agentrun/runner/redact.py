@@ -1,5 +1,7 @@
 """
-Keeping the values of Secrets out of everything that leaves the pod.
+Keeping the values of Secrets out of what an agent says by accident.
+
+It is no boundary: an agent that wants to tell a value tells it in another form.
 
 A value is looked for as it is, in base64 at each of the three alignments, URL-encoded, as it
 reads inside a JSON string, and as its UTF-8 reads in Latin-1, for files of any bytes. Text arrives

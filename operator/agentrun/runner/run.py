@@ -248,6 +248,7 @@ class Attempt:
             questions.acknowledged,
             self._conversation.delivered,
             questions.current,
+            questions.current_call,
             self._conversation.usage,
             self._conversation.cost,
             agent.task_id or None,

@@ -14,7 +14,11 @@ EXTRA = {
 
 
 def a_review(**more: Any) -> dict[str, Any]:
-    user = {"username": "system:serviceaccount:team:runner", "extra": EXTRA, **more.pop("user", {})}
+    user = {
+        "username": "system:serviceaccount:team:default",
+        "extra": EXTRA,
+        **more.pop("user", {}),
+    }
     return {"authenticated": True, "audiences": [TOKEN_AUDIENCE], "user": user, **more}
 
 
@@ -57,12 +61,18 @@ async def test_the_token_says_which_pod_it_is_bound_to() -> None:
         pytest.param(a_review(user={"extra": {**EXTRA, next(iter(EXTRA)): []}}), id="no-pod-name"),
         pytest.param(a_review(user={"username": "jane"}), id="a-person"),
         pytest.param(a_review(user={"username": "system:serviceaccount:"}), id="no-namespace"),
+        pytest.param(
+            a_review(user={"username": "system:serviceaccount:team:deploy"}), id="another-account"
+        ),
     ],
 )
-async def test_other_tokens_are_refused_each_time(status: dict[str, Any]) -> None:
-    reviewer = Reviewer(status)
-    authenticator = TokenReviewAuthenticator(reviewer)
-    for _ in range(2):
+async def test_other_tokens_are_refused_and_asked_about_again_some_seconds_later(
+    status: dict[str, Any],
+) -> None:
+    reviewer, clock = Reviewer(status), Clock()
+    authenticator = TokenReviewAuthenticator(reviewer, clock)
+    for seconds in (0, 1, 5):
+        clock.now += seconds
         with pytest.raises(Unauthenticated):
             await authenticator.authenticate("token")
     assert len(reviewer.asked) == 2
@@ -86,8 +96,9 @@ async def test_tokens_are_remembered_by_digest_and_not_without_end() -> None:
     authenticator = TokenReviewAuthenticator(Reviewer(a_review()))
     for number in range(5000):
         await authenticator.authenticate(f"token-{number}")
-    assert len(authenticator._remembered) <= 4096
-    assert all(isinstance(key, bytes) and len(key) == 32 for key in authenticator._remembered)
+    remembered = authenticator._reviews._good
+    assert len(remembered) <= 4096
+    assert all(isinstance(key, bytes) and len(key) == 32 for key in remembered)
 
 
 @pytest.mark.parametrize("error", [ApiUnavailable("away"), ApiError(403, "Forbidden", "no")])

@@ -76,7 +76,6 @@ async def test_an_older_attempt_is_fenced_and_told_why(world: World) -> None:
     answer = await world.call("GET", "/v1/head")
     assert answer.status_code == 403
     assert "Attempt 2 of run run-1 has begun; this is 1." in answer.json()["message"]
-    assert (await world.call("GET", "/v1/head", token="team/run-1-2/pod-2")).status_code == 200
 
 
 async def test_a_new_attempt_is_known_before_the_watch_brings_it(world: World) -> None:
@@ -87,14 +86,35 @@ async def test_a_new_attempt_is_known_before_the_watch_brings_it(world: World) -
     assert (await world.call("GET", "/v1/head")).status_code == 403
 
 
-async def test_the_uid_of_the_last_attempts_pod_does_not_fence_the_next(world: World) -> None:
-    await world.see(the_run(attempts=2))
+@pytest.mark.parametrize(
+    "status",
+    [
+        pytest.param({"pod_name": "run-1-2", "pod_uid": None}, id="no-uid-yet"),
+        pytest.param({}, id="that-of-the-last-attempt"),
+        pytest.param({"pod_name": None, "pod_uid": None}, id="nothing"),
+    ],
+)
+@pytest.mark.parametrize(("method", "path", "body"), CALLS)
+async def test_nobody_speaks_before_it_is_known_which_pod_is_the_runs(
+    world: World, method: str, path: str, body: Any, status: dict[str, Any]
+) -> None:
+    await world.see(the_run(attempts=2, **status))
+    answer = await world.call(method, path, body, "team/run-1-2/pod-of-a-stranger")
+    assert answer.status_code == 503
+    assert "not known yet which pod run-1-2 belongs" in answer.json()["message"]
+    assert await is_empty(world)
+    run = the_run(attempts=2, pod_name="run-1-2", pod_uid="pod-2")
+    run.metadata.resource_version = "11"
+    # The watch has not brought it; the API server knows.
+    world.runs.put(run)
     assert (await world.call("GET", "/v1/head", token="team/run-1-2/pod-2")).status_code == 200
+    stranger = await world.call(method, path, body, "team/run-1-2/pod-of-a-stranger")
+    assert stranger.status_code == 403
 
 
 async def test_a_run_that_the_store_has_not_seen_is_recorded(world: World) -> None:
     run = a_run("uid-2", "run-2", version=3)
-    run.status.attempts = 1
+    run.status.attempts, run.status.pod_name, run.status.pod_uid = 1, "run-2-1", "pod-x"
     world.runs.put(run)
     answer = await world.call("GET", "/v1/head", token="team/run-2-1/pod-x")
     assert answer.status_code == 200
@@ -130,7 +150,8 @@ async def test_a_run_that_is_over_still_tells_its_head_while_the_cluster_is_away
 async def test_a_name_that_is_used_again_is_the_new_run(world: World) -> None:
     await world.store.record_run(replace(RunRow(the_run(phase=Phase.CANCELLED)), deleted_at=BEGIN))
     again = a_run("uid-new", "run-1", minute=5, version=20)
-    again.status.attempts = 1
+    again.status.attempts, again.status.pod_name = 1, "run-1-1"
+    again.status.pod_uid = "pod-new"
     world.runs.put(again)
     answer = await world.call("POST", "/v1/events", {"events": [EVENT]}, "team/run-1-1/pod-new")
     assert answer.status_code == 200

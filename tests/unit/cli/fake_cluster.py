@@ -52,6 +52,8 @@ class FakeCluster:
     pods: list[Json] = field(default_factory=lambda: [pod()])
     denied: set[str] = field(default_factory=set)
     """Words of paths that are forbidden."""
+    cannot_list: bool = False
+    """Services may be read, but not listed."""
     refusing: set[str] = field(default_factory=set)
     """Pods to which no connection can be made."""
     answer: Handler | None = None
@@ -106,6 +108,8 @@ class FakeCluster:
         return await handler(request)
 
     async def _services(self, request: web.Request) -> web.Response:
+        if self.cannot_list:
+            return _status(403, "services is forbidden")
         wanted = request.match_info.get("namespace")
         found = [s for s in self.services if wanted in (None, s["metadata"]["namespace"])]
         return web.json_response({"items": found})

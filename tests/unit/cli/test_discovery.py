@@ -14,26 +14,77 @@ from agentrun.cli.problems import CliError
 from tests.unit.cli.fake_cluster import FakeCluster, pod, service
 
 
-async def found(cluster: FakeCluster, **options: str) -> Service:
+class Person:
+    """Somebody who is asked, and answers always the same."""
+
+    def __init__(self, answer: bool | None) -> None:
+        self.answer = answer
+        self.asked: list[str] = []
+
+    async def __call__(self, question: str) -> bool | None:
+        self.asked.append(question)
+        return self.answer
+
+
+async def found(cluster: FakeCluster, person: Person | None = None, **options: str) -> Service:
     kube = await Kube.connect(str(cluster.kubeconfig), "")
     try:
-        return await find_service(kube, cluster.options(**options))
+        return await find_service(kube, cluster.options(**options), person or Person(None))
     finally:
         await kube.close()
 
 
-async def problem(cluster: FakeCluster, **options: str) -> str:
+async def problem(cluster: FakeCluster, person: Person | None = None, **options: str) -> str:
     with pytest.raises(CliError) as error:
-        await found(cluster, **options)
+        await found(cluster, person, **options)
     return str(error.value)
 
 
-async def test_the_only_one_is_found_wherever_it_is(cluster: FakeCluster) -> None:
+async def test_the_only_one_is_found_wherever_it_is_if_the_user_agrees(
+    cluster: FakeCluster,
+) -> None:
     cluster.services = [service("far-away", "our-agentrun-mcp")]
-    one = await found(cluster)
+    person = Person(True)
+    one = await found(cluster, person)
+    [question] = person.asked
+    assert "far-away/our-agentrun-mcp" in question
+    assert "team-a, team-b" in question
     assert (one.namespace, one.name) == ("far-away", "our-agentrun-mcp")
     assert one.run_namespaces == ("team-a", "team-b")
     assert one.role == "our-agentrun-user"
+
+
+@pytest.mark.parametrize("answer", [None, False], ids=["nobody-is-there", "no"])
+async def test_nothing_goes_to_a_namespace_that_nobody_has_named(
+    cluster: FakeCluster, answer: bool | None
+) -> None:
+    cluster.services = [service("mallory")]
+    text = await problem(cluster, Person(answer))
+    assert "--system-namespace mallory" in text
+    with pytest.raises(CliError):
+        async with front_door(cluster.options(), Person(answer)) as door:
+            await door.http.get(door.url)
+    assert (cluster.tokens_made, cluster.forwards) == (0, [])
+    assert (await found(cluster, system_namespace="mallory")).namespace == "mallory"
+
+
+@pytest.mark.parametrize("denied", [set(), {"/api/v1/services"}])
+async def test_services_that_others_label_change_nothing(
+    cluster: FakeCluster, denied: set[str]
+) -> None:
+    cluster.denied = denied
+    foreign = [service("mallory"), service("eve", "agentrun-mcp"), service("zoe", "x")]
+    cluster.services = [*foreign, service(), service("another")]
+    person = Person(True)
+    assert (await found(cluster, person)).namespace == "agentrun-system"
+    assert (await found(cluster, person, service="agentrun-mcp")).namespace == "agentrun-system"
+    assert person.asked == []
+
+
+async def test_whoever_may_only_read_the_usual_service_finds_it(cluster: FakeCluster) -> None:
+    cluster.cannot_list = True
+    cluster.services = [service("mallory"), service()]
+    assert (await found(cluster)).namespace == "agentrun-system"
 
 
 async def test_none_is_an_error_that_says_where_was_looked(cluster: FakeCluster) -> None:

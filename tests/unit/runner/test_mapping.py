@@ -81,7 +81,8 @@ def test_exit_code_is_read_where_agents_say_it(output: str, code: int | None) ->
 def test_tool_at_work_is_known_by_its_title() -> None:
     mapper = Mapper()
     mapper.feed({"sessionUpdate": "tool_call", "toolCallId": "t1", "title": "mcp.agentrun.x"})
-    assert (mapper.title_of("t1"), mapper.title_of("t2")) == ("mcp.agentrun.x", "")
+    assert mapper.announced("t1").call["title"] == "mcp.agentrun.x"
+    assert mapper.announced("t2").call == {}
 
 
 def test_geminis_tool_of_a_server_has_the_names_of_both() -> None:

@@ -6,13 +6,14 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
+from agentrun.api.printable import printable
 from agentrun.cli.asking import text_message
 from agentrun.cli.client import Tools
 from agentrun.cli.commands.common import with_tools
 from agentrun.cli.options import ConnectionOptions
 from agentrun.cli.render.runs import status_text
 from agentrun.cli.render.tables import Columns
-from agentrun.cli.render.text import age, clock, line_of, now, printable
+from agentrun.cli.render.text import age, clock, line_of, now
 from agentrun.cli.screen import Output, OutputOption, Screen
 
 Name = Annotated[str, typer.Argument(metavar="AGENT", help="The agent's name.")]

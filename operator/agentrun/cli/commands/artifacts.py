@@ -10,8 +10,7 @@ from agentrun.cli.commands.common import Ref, with_tools
 from agentrun.cli.options import ConnectionOptions
 from agentrun.cli.problems import CliError
 from agentrun.cli.reading import read_field
-from agentrun.cli.render.text import printable
-from agentrun.cli.screen import Screen, write
+from agentrun.cli.screen import Screen
 
 
 def get(
@@ -39,8 +38,7 @@ def get(
         screen = Screen()
         if output_file is None:
             async for part in parts:
-                is_shown = screen.out.is_terminal
-                write(printable(part.decode(errors="replace")) if is_shown else part)
+                screen.pass_on(part)
             return
         size = 0
         try:

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import re
 
 import typer
 
@@ -11,6 +12,7 @@ from agentrun.cli.options import ConnectionOptions
 _PATIENCE = "AGENTRUN_COMPLETION_SECONDS"
 """The variable that says for how long Tab may wait for the front door; 3 seconds without it."""
 _NEWEST = 30
+_RUN_ID = re.compile(r"[a-z0-9][a-z0-9.-]*")
 _FIELDS = ("url", "token", "kubeconfig", "context", "namespace")
 
 
@@ -27,7 +29,13 @@ def complete_run(ctx: typer.Context, incomplete: str) -> list[tuple[str, str]]:
 
 async def _newest(options: ConnectionOptions) -> list[tuple[str, str]]:
     from agentrun.cli.client import open_tools
+    from agentrun.cli.render.text import line_of
 
     async with open_tools(options) as tools:
         page = await tools.list_runs(limit=_NEWEST)
-    return [(run.run_id, f"{run.status} {run.agent_name}") for run in page.runs]
+    return [
+        (run.run_id, line_of(f"{run.status} {run.agent_name}"))
+        for run in page.runs
+        # A candidate ends up in a command line.
+        if _RUN_ID.fullmatch(run.run_id)
+    ]

@@ -2,12 +2,12 @@
 
 from rich.text import Text
 
+from agentrun.api.printable import printable
 from agentrun.cli.client import Tools
 from agentrun.cli.commands.common import Ref, with_tools
 from agentrun.cli.options import ConnectionOptions
 from agentrun.cli.reading import find_patch, read_field
-from agentrun.cli.render.text import printable
-from agentrun.cli.screen import Screen, write
+from agentrun.cli.screen import Screen
 
 _STYLES = (
     ("+++", "bold"), ("---", "bold"), ("diff ", "bold"), ("index ", "dim"),
@@ -30,14 +30,14 @@ def diff(connection: ConnectionOptions, run: Ref) -> None:
         patch = b""
         async for part in read_field(tools, found.run_id, event.seq, "/patch"):
             if not screen.out.is_terminal:
-                write(part)
+                screen.pass_on(part)
                 continue
             # Lines are coloured as wholes.
             *lines, patch = (patch + part).split(b"\n")
             for line in lines:
-                screen.out.print(_coloured(line), soft_wrap=True)
+                screen.line(_coloured(line))
         if patch:
-            screen.out.print(_coloured(patch), soft_wrap=True)
+            screen.line(_coloured(patch))
 
     with_tools(connection, work)
 

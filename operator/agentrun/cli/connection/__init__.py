@@ -12,7 +12,8 @@ from urllib.parse import urlsplit
 
 import httpx2
 
-from agentrun.cli.connection.discovery import Service, find_service
+from agentrun.cli.connection.consent import ask_person
+from agentrun.cli.connection.discovery import Consent, Service, find_service
 from agentrun.cli.connection.forward import PodNetwork
 from agentrun.cli.connection.kube import Kube
 from agentrun.cli.connection.pods import Pods, missing_right
@@ -44,8 +45,14 @@ class FrontDoor:
 
 
 @asynccontextmanager
-async def front_door(options: ConnectionOptions) -> AsyncIterator[FrontDoor]:
-    """Find the front door and the way to it; CliError says why that is not possible."""
+async def front_door(
+    options: ConnectionOptions, consent: Consent = ask_person
+) -> AsyncIterator[FrontDoor]:
+    """
+    Find the front door and the way to it; CliError says why that is not possible.
+
+    ``consent`` is asked before anything goes to a namespace that nobody has named.
+    """
     async with AsyncExitStack() as stack:
         if options.url and options.token:
             yield await _by_url(stack, options, GivenToken(options.token))
@@ -55,7 +62,7 @@ async def front_door(options: ConnectionOptions) -> AsyncIterator[FrontDoor]:
         if options.url:
             yield await _by_url(stack, options, _tokens(kube, options, None))
             return
-        service = await find_service(kube, options)
+        service = await find_service(kube, options, consent)
         tokens = _tokens(kube, options, service)
         network = PodNetwork(kube, Pods(kube, service), missing_right(service))
         http = httpx2.AsyncClient(
@@ -70,11 +77,21 @@ async def _by_url(
     stack: AsyncExitStack, options: ConnectionOptions, tokens: TokenSource
 ) -> FrontDoor:
     url = options.url.rstrip("/").removesuffix("/mcp")
-    if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname:
+    if not _is_url(url):
         raise CliError(f"--url must be an http or https URL, not {options.url!r}")
     http = httpx2.AsyncClient(auth=BearerAuth(tokens), timeout=TIMEOUT)
     await stack.enter_async_context(http)
     return FrontDoor(http, f"{url}/mcp", url)
+
+
+def _is_url(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        is_complete = parts.scheme in ("http", "https") and bool(parts.hostname)
+        httpx2.URL(url)
+    except (ValueError, httpx2.InvalidURL):
+        return False
+    return is_complete
 
 
 def _tokens(kube: Kube, options: ConnectionOptions, service: Service | None) -> TokenSource:

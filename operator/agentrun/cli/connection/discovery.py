@@ -1,13 +1,16 @@
 """
 Finding the front door's Service in a cluster.
 
-Whoever may list Services everywhere need not know where AgentRun is: the chart's labels say it.
-Whoever may not, names it, or it is where the chart's documentation puts it.
+It is where the user says, or where the chart's documentation puts it. Whoever may list Services
+everywhere need not know more: the chart's labels say it. But anybody who may make a Service can
+give it these labels, and what is found gets a token: so a namespace that the user has not named is
+used only with their consent.
 """
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
+from agentrun.cli.connection.consent import ask_person
 from agentrun.cli.connection.kube import Kube, Object
 from agentrun.cli.options import ConnectionOptions
 from agentrun.cli.problems import CliError, RefusedError
@@ -19,6 +22,9 @@ RUN_NAMESPACES = "agentrun.dev/run-namespaces"
 _SYSTEM, _SERVICE, _RUNS = "agentrun-system", "agentrun-mcp", "agents"
 _PORT = "mcp"
 _FORBIDDEN, _MISSING = 403, 404
+
+Consent = Callable[[str], Awaitable[bool | None]]
+"""Whoever can be asked a yes-or-no question; None for an answer if nobody is there."""
 
 
 @dataclass(frozen=True)
@@ -43,20 +49,75 @@ class Service:
         return f"{self.role}-token"
 
 
-async def find_service(kube: Kube, options: ConnectionOptions) -> Service:
+async def find_service(
+    kube: Kube, options: ConnectionOptions, consent: Consent = ask_person
+) -> Service:
     """Return the one front door that the options leave possible."""
     namespace, name = options.system_namespace, options.service
     if namespace and name:
         return await _named(kube, namespace, name)
+    if namespace:
+        found = await _labelled(kube, namespace)
+        if found is None:
+            return await _named(kube, namespace, name or _SERVICE)
+        return choose(found, name, _looked_in(kube.place, namespace))
+    # Whatever else is labelled in the cluster: the usual place is nobody else's.
+    usual = await _usual(kube, name)
+    if usual:
+        return choose(usual, name, _looked_in(kube.place, _SYSTEM))
+    everywhere = await _labelled(kube, "")
+    if everywhere is None:
+        return await _named(kube, _SYSTEM, name or _SERVICE)
+    service = choose(everywhere, name, _looked_in(kube.place, ""))
+    if service.namespace != _SYSTEM:
+        await _agree(kube, service, consent)
+    return service
+
+
+async def _usual(kube: Kube, name: str) -> list[Service]:
+    """Return what is called so in the usual place."""
+    found = await _labelled(kube, _SYSTEM)
+    if found is not None:
+        return [service for service in found if name in ("", service.name)]
+    try:
+        path = f"/api/v1/namespaces/{_SYSTEM}/services/{name or _SERVICE}"
+        return [read_service(await kube.get(path))]
+    except RefusedError as error:
+        if error.status not in (_FORBIDDEN, _MISSING):
+            raise
+        return []
+
+
+async def _labelled(kube: Kube, namespace: str) -> list[Service] | None:
+    """Return the Services with the chart's labels; None if they may not be listed."""
     where = f"/namespaces/{namespace}" if namespace else ""
     try:
         found = await kube.get(f"/api/v1{where}/services", {"labelSelector": SELECTOR})
     except RefusedError as error:
         if error.status != _FORBIDDEN:
             raise
-        return await _named(kube, namespace or _SYSTEM, name or _SERVICE)
-    services = [read_service(item) for item in found["items"]]
-    return choose(services, name, _looked_in(kube.place, namespace))
+        return None
+    return [read_service(item) for item in found["items"]]
+
+
+async def _agree(kube: Kube, service: Service, consent: Consent) -> None:
+    """Have the user agree to a place they have not named. CliError if they do not."""
+    place = f"{service.namespace}/{service.name} of {kube.place}"
+    runs = ", ".join(service.run_namespaces) or "no namespace"
+    question = (
+        f"There is no AgentRun in {_SYSTEM}. {place}, for runs in {runs}, says that it is one; it"
+        " would get a token of yours. Use it?"
+    )
+    answer = await consent(question)
+    if answer:
+        return
+    flag = f"--system-namespace {service.namespace} (or AGENTRUN_SYSTEM_NAMESPACE)"
+    why = "nobody is here to be asked" if answer is None else "you did not want it"
+    raise CliError(
+        f"there is no AgentRun in {_SYSTEM} of {kube.place}, and {place} was not used: {why}."
+        " Whoever may make a Service can label it as AgentRun's."
+        f" If this is yours, say so with {flag}"
+    )
 
 
 def choose(services: Sequence[Service], name: str, looked_in: str) -> Service:

@@ -8,8 +8,9 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.containers import Lines
 from rich.text import Text
 
+from agentrun.api.printable import printable
 from agentrun.cli.answers import Event
-from agentrun.cli.render.text import clock, line_of, printable
+from agentrun.cli.render.text import clock, line_of
 
 _MAX_LINES = 12
 _MAX_LINE = 400

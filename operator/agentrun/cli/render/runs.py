@@ -7,10 +7,11 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from agentrun.api.printable import printable
 from agentrun.cli.answers import Question, Run
 from agentrun.cli.exits import WAITING
 from agentrun.cli.render.tables import Columns
-from agentrun.cli.render.text import age, duration, line_of, printable, seconds_between
+from agentrun.cli.render.text import age, duration, line_of, seconds_between
 
 STYLES = {
     "completed": "green",

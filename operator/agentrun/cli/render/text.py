@@ -1,22 +1,10 @@
 """Words, times and durations, safe and short enough for a terminal."""
 
 from datetime import UTC, datetime
-from unicodedata import category
 
-_KEPT = "\n\t\u200d"
+from agentrun.api.printable import printable
+
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
-
-
-def printable(text: str) -> str:
-    """
-    Write what a terminal would obey as an escape.
-
-    Agents choose what is printed here; without this they could paint over what is shown, or set
-    the clipboard.
-    """
-    if text.isprintable():
-        return text
-    return "".join(map(_printable, text.replace("\r\n", "\n")))
 
 
 def line_of(text: str, width: int = 120) -> str:
@@ -69,9 +57,3 @@ def clock(timestamp: str) -> str:
 def now() -> datetime:
     """Return the time."""
     return datetime.now(UTC)
-
-
-def _printable(character: str) -> str:
-    if character.isprintable() or character in _KEPT or category(character) == "Zs":
-        return character
-    return character.encode("unicode_escape").decode()

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from agentrun.api.events import EventType
 from agentrun.api.gateway import Task
+from agentrun.api.printable import printable
 from agentrun.api.v1alpha1 import AgentState, OutcomeState, Question, Reason, RemoteRef, Usage
 from agentrun.runner.a2a.cancelling import Canceller
 from agentrun.runner.a2a.client import Remote, connect
@@ -212,7 +213,10 @@ class RemoteConversation:
     def _question(self) -> Question:
         is_auth = WAITING[self._mapper.state] is EventType.AUTH_REQUIRED
         kind: Literal["auth", "input"] = "auth" if is_auth else "input"
-        text = self._clean(self._mapper.status_text)[:_MAX_QUESTION]
+        text = printable(self._clean(self._mapper.status_text))
+        if len(text) > _MAX_QUESTION:
+            left_out = f"{len(text) - _MAX_QUESTION} of {len(text)} characters are not shown"
+            text = f"{text[:_MAX_QUESTION]}\n[{left_out}]"
         return Question(
             id=self._questions.new_id(kind),
             kind=kind,

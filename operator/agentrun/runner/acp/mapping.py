@@ -19,7 +19,7 @@ from agentrun.runner.stored_text import StoredText
 Draft = tuple[EventType, dict[str, Any]]
 Update = dict[str, Any]
 
-__all__ = ["ANSWER_TOOL", "FINAL_BOUND", "MAX_OPEN_TOOLS", "Mapper", "permission_text"]
+__all__ = ["ANSWER_TOOL", "FINAL_BOUND", "MAX_OPEN_TOOLS", "Announced", "Mapper", "permission_text"]
 
 ANSWER_TOOL = "StructuredOutput"
 """Claude Code's tool for the answer that satisfies a schema."""
@@ -34,6 +34,15 @@ _IGNORED = frozenset({
     "available_commands_update", "config_option_update", "current_mode_update",
     "session_info_update", "user_message_chunk",
 })  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Announced:
+    """What an agent has said of a tool, under the names that ACP has for it."""
+
+    call: dict[str, Any]
+    is_whole: bool = True
+    """Whether nothing was left out of it."""
 
 
 @dataclass
@@ -99,10 +108,15 @@ class Mapper:
             return []
         return self._wonder(str(kind), update)
 
-    def title_of(self, tool_id: str) -> str:
-        """Return the title of a tool at work; empty if it has none."""
+    def announced(self, tool_id: str) -> Announced:
+        """Return what the agent has said so far of a tool at work."""
         tool = self._tools.get(tool_id[:_ID])
-        return tool.title if tool else ""
+        if tool is None:
+            return Announced({})
+        told = {
+            "title": tool.title, "kind": tool.kind, "rawInput": tool.input, "content": tool.content,
+        }  # fmt: skip
+        return Announced({name: value for name, value in told.items() if value}, not tool.is_cut)
 
     def flush(self) -> list[Draft]:
         """Return what was said and shown so far, as far as it can go in pieces."""

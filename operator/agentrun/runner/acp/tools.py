@@ -58,6 +58,8 @@ class Tool:
     """What its terminal shows."""
     is_bounded: bool = True
     """Whether ``bound`` has seen what it holds."""
+    is_cut: bool = False
+    """Whether something of what it holds was left out."""
     is_mcp: bool = False
     """Whether Codex's adapter says that it is a tool of an MCP server; it calls that execution."""
     started: bool = False
@@ -153,10 +155,16 @@ class Tool:
         """Keep only the first part of what is too much to be held until it finishes."""
         if self.is_bounded:
             return
+        trimmers = [_Trimmer(self.safe_length) for _ in range(5)]
         self.title, self.input, self.content, self.raw_output, self.response = (
-            _Trimmer(self.safe_length).trim(value)
-            for value in (self.title, self.input, self.content, self.raw_output, self.response)
+            trimmer.trim(value)
+            for trimmer, value in zip(
+                trimmers,
+                (self.title, self.input, self.content, self.raw_output, self.response),
+                strict=True,
+            )
         )
+        self.is_cut = self.is_cut or any(trimmer.has_cut for trimmer in trimmers)
         self.is_bounded = True
 
     def interrupt(self) -> list[Draft]:
@@ -258,6 +266,8 @@ class _Trimmer:
     def __init__(self, safe_length: Callable[[str], int]) -> None:
         self._safe_length = safe_length
         self._room = _KEPT_BOUND
+        self.has_cut = False
+        """Whether something was left out."""
 
     def trim(self, value: Any, depth: int = 0) -> Any:
         """Return the first part of ``value``, of the same type."""
@@ -275,6 +285,7 @@ class _Trimmer:
         self._room -= len(text)
         if len(text) <= room and not isinstance(text, StoredText):
             return text
+        self.has_cut = True
         first = text[:room]
         return first[: self._safe_length(first)] + _LEFT_OUT
 
@@ -283,6 +294,7 @@ class _Trimmer:
         for key, item in value.items():
             self._room -= len(key)
             if self._room <= 0 or depth >= _DEEPEST:
+                self.has_cut = True
                 kept["..."] = _LEFT_OUT
                 break
             kept[key] = self.trim(item, depth + 1)
@@ -292,6 +304,7 @@ class _Trimmer:
         kept: list[Any] = []
         for item in value:
             if self._room <= 0 or depth >= _DEEPEST:
+                self.has_cut = True
                 # Items of a tool's content are looked at one by one, and these are objects.
                 kept.append(_NOTE if isinstance(item, dict) else _LEFT_OUT)
                 break

@@ -63,6 +63,8 @@ class Manifest(_Kept):
     change: KeptChange | None = None
     question: Question | None = None
     """What the run was waiting for."""
+    question_call: str | None = None
+    """A digest of the call that a question for permission was about."""
     usage: Usage | None = None
     """What the run had consumed."""
     cost_usd: str | None = None

@@ -44,6 +44,7 @@ class Moment:
     acknowledged: int
     delivered: int
     question: Question | None
+    question_call: str | None
     usage: Usage | None
     cost: str | None
     remote_task: str | None = None
@@ -96,6 +97,7 @@ class Taker:
             workspace="none" if is_remote else _kind(task, base),
             change=await self._change(base) if base else None,
             question=moment.question,
+            question_call=moment.question_call,
             usage=moment.usage,
             cost_usd=moment.cost,
         )

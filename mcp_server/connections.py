@@ -1,0 +1,211 @@
+"""
+What a connection may cost before anybody knows who is there.
+
+Whoever reaches the port can open connections, say half of a request and be silent. So there is a
+bound on connections, for each peer and for all, and on the time until the headers of a request are
+there, each of a connection; and ``Bounded`` bounds the requests of a peer that are under way, their
+bodies, and the time these take.
+"""
+
+import asyncio
+import logging
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from mcp_server.reviews import peer
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """How much one port takes."""
+
+    connections: int = 4096
+    """From everybody together."""
+    of_peer: int = 1024
+    """From one address. Behind an ingress or a port-forward many clients have the same."""
+    requests_of_peer: int = 512
+    """Under way at once, those that wait included."""
+    header_seconds: float = 15.0
+    body_bytes: int | None = 4 * 1024 * 1024
+    """None where each path has a bound of its own."""
+    body_silence_seconds: float = 20.0
+    body_seconds: float | None = 120.0
+
+
+CLIENTS = Bounds()
+RUNNERS = Bounds(
+    of_peer=128,
+    requests_of_peer=96,
+    body_bytes=None,
+    # The gateway is less patient, and says more about it.
+    body_silence_seconds=60.0,
+    body_seconds=None,
+)
+"""A pod has an address of its own. The gateway bounds bodies itself, path by path."""
+
+
+@dataclass
+class Open:
+    """The connections of one port that are open."""
+
+    bounds: Bounds
+    of_peer: Counter[str] = field(default_factory=Counter)
+
+    def admit(self, address: str) -> bool:
+        """Count one more, if there is room for it."""
+        is_full = self.of_peer.total() >= self.bounds.connections
+        if is_full or self.of_peer[address] >= self.bounds.of_peer:
+            if not self.of_peer[address]:
+                del self.of_peer[address]
+            return False
+        self.of_peer[address] += 1
+        return True
+
+    def leave(self, address: str) -> None:
+        """Count one less."""
+        self.of_peer[address] -= 1
+        if self.of_peer[address] <= 0:
+            del self.of_peer[address]
+
+
+class _Protocol(H11Protocol):
+    opened: Open
+
+    _address: str | None = None
+    _late: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        address = self.client[0] if self.client else ""
+        if not self.opened.admit(address):
+            _log.debug("a connection of %s is one too many", address)
+            transport.abort()
+            return
+        self._address = address
+        self._wait_for_headers()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._headers_are_there()
+        if self._address is not None:
+            self.opened.leave(self._address)
+            self._address = None
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        if self._address is None:
+            return
+        super().data_received(data)
+
+    def handle_events(self) -> None:
+        before = self.cycle
+        super().handle_events()
+        if self.cycle is not before:
+            self._headers_are_there()
+
+    def on_response_complete(self) -> None:
+        self._wait_for_headers()
+        super().on_response_complete()
+
+    def _wait_for_headers(self) -> None:
+        self._headers_are_there()
+        self._late = self.loop.call_later(self.opened.bounds.header_seconds, self._end_if_late)
+
+    def _headers_are_there(self) -> None:
+        if self._late is not None:
+            self._late.cancel()
+            self._late = None
+
+    def _end_if_late(self) -> None:
+        if not self.transport.is_closing():
+            self.transport.abort()
+
+
+def protocol_with(bounds: Bounds) -> type[H11Protocol]:
+    """Return what uvicorn is to speak HTTP/1.1 with, for one port."""
+    return type("Protocol", (_Protocol,), {"opened": Open(bounds)})
+
+
+class Bounded:
+    """Holds each peer to its requests at once, and these to their bodies."""
+
+    def __init__(self, app: ASGIApp, bounds: Bounds) -> None:
+        self._app = app
+        self._bounds = bounds
+        self._under_way: Counter[str] = Counter()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Hand a request on, if there is room for it."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        address = (scope.get("client") or ("",))[0]
+        if self._under_way[address] >= self._bounds.requests_of_peer:
+            await _refuse(scope, receive, send, 429, "Too many requests of yours are under way.")
+            return
+        if self._is_too_large(scope):
+            most = self._bounds.body_bytes
+            await _refuse(scope, receive, send, 413, f"A request's body has at most {most} bytes.")
+            return
+        peer.set(address)
+        self._under_way[address] += 1
+        try:
+            await self._app(scope, _Body(receive, self._bounds).receive, send)
+        finally:
+            self._under_way[address] -= 1
+            if not self._under_way[address]:
+                del self._under_way[address]
+
+    def _is_too_large(self, scope: Scope) -> bool:
+        most = self._bounds.body_bytes
+        declared = dict(scope["headers"]).get(b"content-length", b"0")
+        return most is not None and declared.isdigit() and int(declared[:20]) > most
+
+
+class _Body:
+    """A request's body. What is too large or too slow is as if the client had left."""
+
+    def __init__(self, receive: Receive, bounds: Bounds) -> None:
+        self._receive = receive
+        self._bounds = bounds
+        self._size = 0
+        self._is_over = False
+        self._end: float | None = None
+
+    async def receive(self) -> Message:
+        """Return the next message."""
+        if self._is_over:
+            return await self._receive()
+        seconds = self._bounds.body_silence_seconds
+        if self._bounds.body_seconds is not None:
+            now = asyncio.get_running_loop().time()
+            self._end = self._end or now + self._bounds.body_seconds
+            seconds = min(seconds, self._end - now)
+        try:
+            async with asyncio.timeout(seconds):
+                message = await self._receive()
+        except TimeoutError:
+            return self._leave()
+        self._is_over = message["type"] != "http.request" or not message.get("more_body")
+        self._size += len(message.get("body") or b"")
+        most = self._bounds.body_bytes
+        return self._leave() if most is not None and self._size > most else message
+
+    def _leave(self) -> Message:
+        self._is_over = True
+        return {"type": "http.disconnect"}
+
+
+async def _refuse(scope: Scope, receive: Receive, send: Send, status: int, why: str) -> None:
+    content: dict[str, Any] = {
+        "error": "unavailable" if status == 429 else "too_large",
+        "message": f"{why} Try again later." if status == 429 else f"{why} Send less.",
+    }
+    headers = {"Retry-After": "2"} if status == 429 else {}
+    await JSONResponse(content, status, headers)(scope, receive, send)

@@ -1,0 +1,84 @@
+"""
+Checking callers' schemas where it holds up nobody else.
+
+What is small is checked at once. What is not takes seconds of CPU: another process does it, for so
+long and no longer, and few at a time.
+"""
+
+import asyncio
+import json
+import os
+import sys
+from typing import Any
+
+from jsonschema import SchemaError
+from jsonschema.validators import validator_for
+
+from agentrun.api.output_schema import count_subschemas
+from mcp_server.manifests import InvalidArgumentsError
+
+SMALL = 8
+"""How many subschemas are checked at once: each takes some milliseconds."""
+AT_ONCE = 2
+WAITING = 16
+SECONDS = 30.0
+_INVALID = "output_schema is not a valid JSON Schema"
+
+
+class SchemaChecks:
+    """Checks schemas; two that are not small at a time."""
+
+    def __init__(self, seconds: float = SECONDS) -> None:
+        self._seconds = seconds
+        self._turns = asyncio.Semaphore(AT_ONCE)
+        self._asked = 0
+
+    async def check(self, schema: dict[str, Any]) -> None:
+        """Refuse a schema within its bounds that is none. Raises InvalidArgumentsError."""
+        if count_subschemas(schema) <= SMALL:
+            _check_here(schema)
+            return
+        if self._asked >= AT_ONCE + WAITING:
+            raise InvalidArgumentsError(
+                "output_schema cannot be checked just now: too many are. Try again in some seconds."
+            )
+        self._asked += 1
+        try:
+            async with self._turns:
+                problem = await self._elsewhere(json.dumps(schema).encode())
+        finally:
+            self._asked -= 1
+        if problem:
+            raise InvalidArgumentsError(f"{_INVALID}: {problem}")
+
+    async def _elsewhere(self, schema: bytes) -> str:
+        """Check a schema in a process of its own; return what is wrong with it."""
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "mcp_server.schema_worker",
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(part for part in sys.path if part)},
+        )  # fmt: skip
+        try:
+            async with asyncio.timeout(self._seconds):
+                said, complained = await process.communicate(schema)
+        except TimeoutError as error:
+            raise InvalidArgumentsError(
+                f"output_schema could not be checked within {self._seconds:.0f} s: make it smaller."
+            ) from error
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+        if process.returncode:
+            last = complained.decode(errors="replace").strip().splitlines()[-1:]
+            raise RuntimeError(f"the check of a schema failed ({process.returncode}): {last}")
+        return said.decode(errors="replace")
+
+
+def _check_here(schema: dict[str, Any]) -> None:
+    try:
+        validator_for(schema).check_schema(schema)
+    except SchemaError as error:
+        raise InvalidArgumentsError(f"{_INVALID}: {error.message[:500]}") from error

@@ -1,0 +1,232 @@
+"""
+How large and how winding a caller's JSON Schema may be.
+
+Whoever checks an answer follows the schema: so its bounds, and that each of its references leads
+somewhere and to an end, are looked at before it is taken. Pure, and quick for whatever it is given.
+"""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import unquote
+
+MAX_BYTES = 64 * 1024
+"""As JSON without white space."""
+MAX_SUBSCHEMAS = 2000
+MAX_DEPTH = 32
+"""How many subschemas may be within one another, and how deep other values may be."""
+MAX_APPLIED = 10_000
+"""How many subschemas may apply to one and the same value, those of references included."""
+
+# What has subschemas: one, a list, or some by names.
+_ONE = frozenset({
+    "not", "if", "then", "else", "items", "additionalItems", "contains", "additionalProperties",
+    "propertyNames", "unevaluatedItems", "unevaluatedProperties", "contentSchema",
+})  # fmt: skip
+_MANY = frozenset({"allOf", "anyOf", "oneOf", "prefixItems", "items"})
+_NAMED = frozenset({
+    "dependentSchemas", "dependencies", "properties", "patternProperties", "$defs", "definitions",
+})  # fmt: skip
+_KEYWORDS = _ONE | _MANY | _NAMED
+_SAME = frozenset({
+    "not", "if", "then", "else", "allOf", "anyOf", "oneOf", "dependentSchemas", "dependencies",
+})  # fmt: skip
+"""Those whose subschemas are for the same value, not for a part of it."""
+_REFERENCES = ("$ref", "$dynamicRef", "$recursiveRef")
+_SHOWN = 200
+
+
+def check_bounds(schema: dict[str, Any]) -> None:
+    """Refuse a schema that is too large, or has a reference to nowhere; ValueError says where."""
+    _check_size(schema)
+    _Walk(schema).check()
+
+
+def count_subschemas(schema: dict[str, Any]) -> int:
+    """Count the subschemas of a schema that is within its bounds."""
+    walk = _Walk(schema)
+    walk.find()
+    return len(walk.found)
+
+
+def _check_size(schema: dict[str, Any]) -> None:
+    """Look at the size without reading more than the bound allows."""
+    left: list[tuple[Any, int]] = [(schema, 0)]
+    values = 0
+    while left:
+        value, depth = left.pop()
+        values += 1
+        # Each value takes a byte at least. Between two subschemas there may be a map or a list.
+        if values > MAX_BYTES:
+            raise ValueError(f"it is larger than {MAX_BYTES} bytes")
+        if depth > 3 * MAX_DEPTH:
+            raise ValueError(f"it is more than {MAX_DEPTH} levels deep")
+        if isinstance(value, dict):
+            left.extend((one, depth + 1) for one in value.values())
+        elif isinstance(value, list):
+            left.extend((one, depth + 1) for one in value)
+    size = len(
+        json.dumps(schema, ensure_ascii=False, separators=(",", ":")).encode(errors="replace")
+    )
+    if size > MAX_BYTES:
+        raise ValueError(f"it is {size} bytes, more than {MAX_BYTES}")
+
+
+class _Walk:
+    """All subschemas of a schema, by their JSON Pointers, and what applies to the same value."""
+
+    def __init__(self, schema: dict[str, Any]) -> None:
+        self.schema = schema
+        self.found: dict[str, Any] = {}
+        self.same: dict[str, list[str]] = {}
+        self.anchors: dict[str, str] = {}
+        self.references: list[tuple[str, str, Any]] = []
+
+    def check(self) -> None:
+        """Find everything, and refuse what is wrong."""
+        self.find()
+        # What a reference leads to is a schema, wherever it stands.
+        for pointer, keyword, target in self.references:
+            where = f"{pointer or '/'} has {keyword} {_short(target)}"
+            led = self._resolve(target)
+            if led is None:
+                raise ValueError(
+                    f"{where}, which leads nowhere: refer to a schema in it, as #/$defs/X"
+                )
+            if led not in self.found:
+                self.find(led)
+            self.same[pointer].append(led)
+        self._check_loops()
+
+    def find(self, start: str = "") -> None:
+        """Find the subschemas from one on."""
+        left = [(start, self._at(start), 1)]
+        while left:
+            pointer, schema, depth = left.pop()
+            if pointer in self.found:
+                continue
+            self.found[pointer] = schema
+            if len(self.found) > MAX_SUBSCHEMAS:
+                raise ValueError(f"it has more than {MAX_SUBSCHEMAS} subschemas")
+            if depth > MAX_DEPTH:
+                raise ValueError(
+                    f"it is more than {MAX_DEPTH} subschemas deep, at {_short(pointer)}"
+                )
+            self.same[pointer] = []
+            if not isinstance(schema, dict):
+                continue
+            self._note(pointer, schema)
+            for child, one, is_same in _children(pointer, schema):
+                if is_same:
+                    self.same[pointer].append(child)
+                left.append((child, one, depth + 1))
+
+    def _note(self, pointer: str, schema: dict[str, Any]) -> None:
+        if pointer and isinstance(schema.get("$id"), str):
+            raise ValueError(f"{_short(pointer)} has an $id: only the whole may have one")
+        for name in ("$anchor", "$dynamicAnchor"):
+            if isinstance(anchor := schema.get(name), str):
+                self.anchors[anchor] = pointer
+        for name in _REFERENCES:
+            if name in schema:
+                self.references.append((pointer, name, schema[name]))
+        for name, value in schema.items():
+            if name not in _KEYWORDS and _depth(value) > MAX_DEPTH:
+                where = _short(f"{pointer}/{_escaped(name)}")
+                raise ValueError(f"{where} is more than {MAX_DEPTH} levels deep")
+
+    def _resolve(self, target: Any) -> str | None:
+        """Return the pointer that a reference means; None if there is no schema."""
+        if not isinstance(target, str):
+            return None
+        document, _, fragment = target.partition("#")
+        if document and document != str(self.schema.get("$id", "")).partition("#")[0]:
+            return None
+        fragment = unquote(fragment)
+        if fragment and not fragment.startswith("/"):
+            return self.anchors.get(fragment)
+        try:
+            found = self._at(fragment)
+        except (KeyError, IndexError, ValueError, TypeError):
+            return None
+        return fragment if isinstance(found, (dict, bool)) else None
+
+    def _at(self, pointer: str) -> Any:
+        value: Any = self.schema
+        for part in pointer.split("/")[1:]:
+            key = part.replace("~1", "/").replace("~0", "~")
+            if isinstance(value, list) and not (key.isascii() and key.isdecimal()):
+                raise KeyError(key)
+            value = value[int(key)] if isinstance(value, list) else value[key]
+        return value
+
+    def _check_loops(self) -> None:
+        """Refuse what would be applied to one value without an end, or nearly so."""
+        applied: dict[str, int] = {}
+        on_the_way: set[str] = set()
+        for start in self.found:
+            left = [start]
+            while left:
+                pointer = left[-1]
+                if pointer in applied:
+                    left.pop()
+                    continue
+                if pointer not in on_the_way:
+                    on_the_way.add(pointer)
+                    for child in self.same[pointer]:
+                        if child in on_the_way:
+                            raise ValueError(
+                                f"{_short(pointer) or '/'} leads back to {_short(child) or '/'}"
+                                " without going into the value: such a schema is never done"
+                            )
+                        if child not in applied:
+                            left.append(child)
+                    continue
+                left.pop()
+                on_the_way.discard(pointer)
+                applied[pointer] = 1 + sum(applied[child] for child in self.same[pointer])
+                if applied[pointer] > MAX_APPLIED:
+                    raise ValueError(
+                        f"{_short(pointer) or '/'} applies more than {MAX_APPLIED} subschemas to"
+                        " one value"
+                    )
+
+
+def _children(pointer: str, schema: dict[str, Any]) -> Iterator[tuple[str, Any, bool]]:
+    """Yield the subschemas of one, and whether they are for the same value."""
+    for name in _KEYWORDS & schema.keys():
+        value, where = schema[name], f"{pointer}/{_escaped(name)}"
+        is_same = name in _SAME
+        if name in _NAMED and isinstance(value, dict):
+            for key, one in value.items():
+                if isinstance(one, (dict, bool)):
+                    yield f"{where}/{_escaped(key)}", one, is_same
+        elif name in _MANY and isinstance(value, list):
+            for index, one in enumerate(value):
+                yield f"{where}/{index}", one, is_same
+        elif name in _ONE and isinstance(value, (dict, bool)):
+            yield where, value, is_same
+
+
+def _depth(value: Any) -> int:
+    """Return how deep a value is; more than the bound is not looked into."""
+    level, depth = [value], 0
+    while level and depth <= MAX_DEPTH:
+        inner: list[Any] = []
+        for one in level:
+            if isinstance(one, dict):
+                inner.extend(one.values())
+            elif isinstance(one, list):
+                inner.extend(one)
+        depth += any(isinstance(one, (dict, list)) for one in level)
+        level = inner
+    return depth
+
+
+def _escaped(key: str) -> str:
+    return key.replace("~", "~0").replace("/", "~1")
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"

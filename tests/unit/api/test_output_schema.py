@@ -1,0 +1,111 @@
+"""Which schemas of callers are taken."""
+
+import time
+from typing import Any
+
+import pytest
+
+from agentrun.api.output_schema import check_bounds
+
+Json = dict[str, Any]
+STRING: Json = {"type": "string"}
+
+
+def nested(levels: int, key: str = "items") -> Json:
+    schema: Json = {}
+    for _ in range(levels - 1):
+        schema = {key: schema} if key != "properties" else {key: {"a": schema}}
+    return schema
+
+
+TREE: Json = {
+    "$defs": {"node": {"properties": {"children": {"items": {"$ref": "#/$defs/node"}}}}},
+    "$ref": "#/$defs/node",
+}
+DOUBLING: Json = {
+    "$defs": {
+        **{f"a{n}": {"allOf": [{"$ref": f"#/$defs/a{n + 1}"}] * 2} for n in range(30)},
+        "a30": STRING,
+    },
+    "$ref": "#/$defs/a0",
+}
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        pytest.param({}, id="empty"),
+        pytest.param(TREE, id="recursion"),
+        pytest.param({"properties": {"next": {"$ref": "#"}}}, id="recursion-of-the-whole"),
+        pytest.param({"$defs": {"a": {"$anchor": "x"}}, "items": {"$ref": "#x"}}, id="anchor"),
+        pytest.param(
+            {"$id": "https://e.com/s", "$defs": {"a": {}}, "$ref": "https://e.com/s#/$defs/a"},
+            id="own-id",
+        ),
+        pytest.param(
+            {
+                "$defs": {"a/b~c": {}, "d e": {}},
+                "allOf": [{"$ref": "#/$defs/a~1b~0c"}, {"$ref": "#/$defs/d%20e"}],
+            },
+            id="escapes",
+        ),
+        pytest.param({"x-mine": {"a": STRING}, "$ref": "#/x-mine/a"}, id="anywhere-in-it"),
+        pytest.param(
+            {"const": {"$ref": "#/nowhere"}, "enum": [{"allOf": 1}]}, id="values-are-no-schemas"
+        ),
+        pytest.param({"properties": {"$ref": STRING, "not": STRING}}, id="names-are-no-keywords"),
+        pytest.param(nested(32), id="as-deep-as-may-be"),
+        pytest.param(nested(32, "properties"), id="as-deep-with-names"),
+        pytest.param({"properties": {str(n): {} for n in range(1999)}}, id="as-many-as-may-be"),
+    ],
+)
+def test_what_ends_is_taken(schema: Json) -> None:
+    check_bounds(schema)
+
+
+@pytest.mark.parametrize(
+    ("schema", "why"),
+    [
+        pytest.param({"description": "x" * 65_536}, "bytes", id="large"),
+        pytest.param({"enum": list(range(60_000))}, "bytes", id="many-values"),
+        pytest.param(nested(33), "32 subschemas deep", id="deep"),
+        pytest.param(nested(33, "properties"), "32 subschemas deep", id="deep-with-names"),
+        pytest.param(nested(900), "levels deep", id="very-deep"),
+        pytest.param({"const": nested(40)}, "/const is more than 32 levels", id="deep-value"),
+        pytest.param(
+            {"properties": {str(n): {} for n in range(2000)}}, "2000 subschemas", id="many"
+        ),
+        pytest.param(
+            {"items": {"$ref": "#/$defs/x"}}, "/items has \\$ref #/\\$defs/x", id="dangling"
+        ),
+        pytest.param({"not": {"$ref": "#x"}}, "/not has \\$ref #x", id="no-such-anchor"),
+        pytest.param({"$ref": "https://example.com/x"}, "leads nowhere", id="elsewhere"),
+        pytest.param({"$ref": "file:///etc/passwd#/a"}, "leads nowhere", id="file"),
+        pytest.param({"$ref": 7}, "leads nowhere", id="number"),
+        pytest.param({"$dynamicRef": "#gone"}, "dynamicRef #gone", id="dynamic"),
+        pytest.param({"type": "object", "$ref": "#/type"}, "leads nowhere", id="no-schema-there"),
+        pytest.param({"$ref": "#"}, "leads back", id="itself"),
+        pytest.param(
+            {"$defs": {"a": {"$ref": "#/$defs/b"}, "b": {"anyOf": [{"$ref": "#/$defs/a"}]}}},
+            "leads back",
+            id="two",
+        ),
+        pytest.param({"not": {"if": {"$ref": "#"}}}, "leads back", id="through-keywords"),
+        pytest.param({"dependentSchemas": {"a": {"$ref": "#"}}}, "leads back", id="dependent"),
+        pytest.param({"x": {"not": {"$ref": "#/x"}}, "$ref": "#/x"}, "leads back", id="outside"),
+        pytest.param(DOUBLING, "applies more than", id="doubling"),
+        pytest.param({"items": {"$id": "https://e.com/x"}}, "has an \\$id", id="other-document"),
+    ],
+)
+def test_what_is_too_much_or_never_ends_is_refused_with_its_place(schema: Json, why: str) -> None:
+    begin = time.process_time()
+    with pytest.raises(ValueError, match=why):
+        check_bounds(schema)
+    assert time.process_time() - begin < 1
+
+
+def test_millions_of_values_are_not_all_looked_at() -> None:
+    begin = time.process_time()
+    with pytest.raises(ValueError, match="larger than"):
+        check_bounds({"enum": [[]] * 2_000_000})
+    assert time.process_time() - begin < 2
