@@ -101,6 +101,8 @@ class _Protocol(H11Protocol):
     def data_received(self, data: bytes) -> None:
         if self._address is None:
             return
+        if self._late is None and self._is_between_requests():
+            self._wait_for_headers()
         super().data_received(data)
 
     def handle_events(self) -> None:
@@ -110,8 +112,13 @@ class _Protocol(H11Protocol):
             self._headers_are_there()
 
     def on_response_complete(self) -> None:
-        self._wait_for_headers()
         super().on_response_complete()
+        # A connection that is idle is uvicorn's to close; what is begun already has its time.
+        if self._is_between_requests() and self.conn.trailing_data[0]:
+            self._wait_for_headers()
+
+    def _is_between_requests(self) -> bool:
+        return self.cycle is None or self.cycle.response_complete
 
     def _wait_for_headers(self) -> None:
         self._headers_are_there()

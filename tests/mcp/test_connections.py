@@ -127,6 +127,15 @@ async def test_the_second_request_of_a_connection_has_no_more_time() -> None:
         assert await is_ended(reader)
 
 
+async def test_a_connection_that_is_idle_between_requests_is_kept() -> None:
+    async with serving() as (_, port):
+        reader, writer = await said(port, GET)
+        await reader.readuntil(b"\r\n\r\n0")
+        await asyncio.sleep(3 * TIGHT.header_seconds)  # The bound must not be there.
+        writer.write(GET)
+        assert await status_of((reader, writer)) == b"200"
+
+
 async def test_who_waits_for_an_answer_is_not_ended() -> None:
     async with serving() as (app, port):
         streams = await said(port, GET.replace(b"/ ", b"/wait "))
