@@ -11,13 +11,12 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from agentrun.api.gateway import TOKEN_AUDIENCE
-from mcp_server.auth import TokenReviewer
+from mcp_server.auth import SERVICE_ACCOUNT, TokenReviewer
 from mcp_server.gateway.ports import ClusterUnavailable, PodIdentity, Unauthenticated
 from mcp_server.kube import ApiError
 
 _REMEMBER_SECONDS = 60.0
 _REMEMBER_MOST = 4096
-_SERVICE_ACCOUNT = "system:serviceaccount:"
 _POD_NAME = "authentication.kubernetes.io/pod-name"
 _POD_UID = "authentication.kubernetes.io/pod-uid"
 
@@ -65,8 +64,8 @@ def read_identity(status: Mapping[str, Any]) -> PodIdentity:
     extra = user.get("extra") or {}
     names, uids = extra.get(_POD_NAME) or [], extra.get(_POD_UID) or []
     username = str(user.get("username", ""))
-    namespace = username.removeprefix(_SERVICE_ACCOUNT).partition(":")[0]
-    is_service_account = username.startswith(_SERVICE_ACCOUNT) and namespace
+    namespace = username.removeprefix(SERVICE_ACCOUNT).partition(":")[0]
+    is_service_account = username.startswith(SERVICE_ACCOUNT) and namespace
     if len(names) != 1 or len(uids) != 1 or not is_service_account:
         message = f"The token of {username or 'nobody'} is not bound to a pod."
         raise Unauthenticated(f"{message} Use the one that is mounted into the runner.")
