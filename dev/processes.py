@@ -157,7 +157,7 @@ def weighing(group: str, weight: int) -> Iterator[Callable[[], None]]:
     try:
         yield lambda: _enter(folder)
     finally:
-        kill(_inside(folder))
+        _end_all(folder)
         wait_until(f"{folder} is empty", lambda: _removed(folder))
 
 
@@ -190,12 +190,17 @@ def _inside(folder: Path) -> list[Process]:
 
 def remove_cgroup(cgroup: str) -> None:
     """Kill whatever is left in ``cgroup``, and remove it."""
-    while left := members(cgroup):
-        kill(left)
+    _end_all(tracked(cgroup))
     for root in hierarchies():
         for folder, _, _ in os.walk(root / cgroup, topdown=False):
             # The kernel lets go of a group a moment after its last process.
             wait_until(f"{folder} is empty", lambda folder=folder: _removed(Path(folder)))  # type: ignore[misc]
+
+
+def _end_all(folder: Path) -> None:
+    # Again, until none has started another meanwhile.
+    while left := _inside(folder):
+        kill(left)
 
 
 def _removed(folder: Path) -> bool:

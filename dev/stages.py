@@ -8,6 +8,7 @@ a stage that failed has printed is shown whole. A summary is all that is left to
 import argparse
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -62,6 +63,8 @@ def main() -> int:
     summing = commands.add_parser("sum-up", help="print what stages came to")
     summing.add_argument("names", nargs="+")
     arguments = parser.parse_args()
+    # Who is told to end leaves nothing behind either.
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     folder = Path(os.environ["AGENTRUN_RESULTS"])
     if arguments.action == "run":
         return run(folder, arguments.name, arguments.command)

@@ -10,11 +10,11 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from agentrun.api.gateway import RUNNER_ACCOUNT, TOKEN_AUDIENCE
+from mcp_server.auth import SERVICE_ACCOUNT
 from mcp_server.gateway.ports import ClusterUnavailable, PodIdentity, Unauthenticated
 from mcp_server.kube import ApiError
 from mcp_server.reviews import Reviews, TokenRefused, TokenReviewer, TooManyReviews
 
-_SERVICE_ACCOUNT = "system:serviceaccount:"
 _POD_NAME = "authentication.kubernetes.io/pod-name"
 _POD_UID = "authentication.kubernetes.io/pod-uid"
 
@@ -57,12 +57,12 @@ def read_identity(status: Mapping[str, Any]) -> PodIdentity:
     extra = user.get("extra") or {}
     names, uids = extra.get(_POD_NAME) or [], extra.get(_POD_UID) or []
     username = str(user.get("username", ""))
-    namespace = username.removeprefix(_SERVICE_ACCOUNT).partition(":")[0]
-    is_service_account = username.startswith(_SERVICE_ACCOUNT) and namespace
+    namespace = username.removeprefix(SERVICE_ACCOUNT).partition(":")[0]
+    is_service_account = username.startswith(SERVICE_ACCOUNT) and namespace
     if len(names) != 1 or len(uids) != 1 or not is_service_account:
         message = f"The token of {username or 'nobody'} is not bound to a pod."
         raise Unauthenticated(f"{message} Use the one that is mounted into the runner.")
-    if username != f"{_SERVICE_ACCOUNT}{namespace}:{RUNNER_ACCOUNT}":
+    if username != f"{SERVICE_ACCOUNT}{namespace}:{RUNNER_ACCOUNT}":
         message = f"The token is one of {username}, but pods of runs have {RUNNER_ACCOUNT}."
         raise Unauthenticated(f"{message} Use the one that is mounted into the runner.")
     return PodIdentity(namespace, str(names[0]), str(uids[0]))

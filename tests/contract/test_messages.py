@@ -23,7 +23,7 @@ from tests.contract.waiting import LONG
 async def begin_waiting(store: RunStore, uid: str, after_seq: int) -> asyncio.Task[None]:
     waiting = asyncio.create_task(store.messages.wait(uid, after_seq, LONG))
     for _ in range(3):
-        await asyncio.sleep(0)
+        await asyncio.sleep(0)  # So that it waits, each time a step further.
         await store.messages.mailbox(uid)
     assert not waiting.done()
     return waiting

@@ -23,7 +23,7 @@ class Replicas:
 async def replicas(postgres_url: str) -> AsyncIterator[Replicas]:
     opened = Replicas(await open_store(postgres_url), await open_store(postgres_url))
     heard = asyncio.create_task(opened.there.wait("uid-1", 0, LONG))
-    await asyncio.sleep(0)
+    await asyncio.sleep(0)  # So that it waits.
     await opened.here.record_run(a_row())
     await heard
     yield opened
@@ -107,7 +107,7 @@ async def test_a_message_wakes_those_who_wait_for_it_elsewhere(replicas: Replica
     there = replicas.there.messages
     waiting = asyncio.create_task(there.wait("s-1", 0, LONG))
     for _ in range(3):
-        await asyncio.sleep(0)
+        await asyncio.sleep(0)  # So that it waits, each time a step further.
         await there.mailbox("s-1")
     assert not waiting.done()
     await replicas.here.messages.send(a_message())

@@ -31,7 +31,7 @@ async def main():
         head = await store.append("uid-1", 1, events(first, first + 3))
         print(head.last_seq, flush=True)
     asyncio.create_task(store.append("uid-1", 1, events(41, 44)))
-    await asyncio.sleep(0)
+    await asyncio.sleep(0)  # So that it has begun.
     os.kill(os.getpid(), signal.SIGKILL)
 
 asyncio.run(main())

@@ -371,7 +371,7 @@ async def test_a_seal_among_appends_ends_the_journal_without_gap_or_loss(store: 
         while True:
             head = await store.append("uid-1", 1, events(acknowledged + 1, acknowledged + 3))
             acknowledged = head.last_seq
-            await asyncio.sleep(0)
+            await asyncio.sleep(0)  # Who seals has a turn, also of a store in memory.
 
     async def seal() -> JournalHead:
         while acknowledged < 9:
@@ -420,7 +420,7 @@ async def test_an_append_whose_caller_goes_away_is_stored_and_wakes_readers(
     await store.record_run(a_row())
     waiting = await begin_waiting(store, "uid-1", 0)
     appending = asyncio.create_task(store.append("uid-1", 1, events(1, 1)))
-    await asyncio.sleep(0)
+    await asyncio.sleep(0)  # So that it has begun.
     appending.cancel()
     await asyncio.wait_for(waiting, LONG)
     assert await store.head("uid-1") == JournalHead(1)

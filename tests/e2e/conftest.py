@@ -15,7 +15,9 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from dev import cluster as dev_cluster
 from dev import product
+from dev.components import Cluster
 from dev.front_door import FrontDoor
 from tests.e2e import evidence
 from tests.e2e.cluster import apply, connect
@@ -79,6 +81,14 @@ async def impatient(platform: Installation) -> AsyncIterator[Installation]:
     with reached(platform.cluster, IMPATIENT) as url:
         door = FrontDoor(f"{url}/mcp", platform.door.token)
         yield Installation(platform.cluster, IMPATIENT, door)
+
+
+@pytest.fixture(scope="session")
+def cluster(platform: Installation) -> Cluster:
+    """The processes and the network of the cluster, which only the native one shows."""
+    found = dev_cluster.find(platform.cluster)
+    assert found is not None, "needs the native cluster"
+    return found
 
 
 @pytest.fixture(scope="session")

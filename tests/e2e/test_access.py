@@ -13,7 +13,6 @@ import httpx2
 import pytest
 import pytest_asyncio
 
-from dev import cluster as dev_cluster
 from dev.components import Cluster
 from mcp_server.auth import AUDIENCE
 from tests.e2e.cluster import RUNS, SYSTEM, eventually, held, items, kubectl, until
@@ -43,13 +42,6 @@ class Stranger:
     def username(self) -> str:
         """Who the API server says it is."""
         return f"system:serviceaccount:{self.place.namespace}:default"
-
-
-@pytest.fixture
-def cluster(platform: Installation) -> Cluster:
-    found = dev_cluster.find(platform.cluster)
-    assert found is not None, "needs the native cluster"
-    return found
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")

@@ -12,7 +12,6 @@ import pytest
 import pytest_asyncio
 
 from agentrun.api.pod_layout import AGENT, RUNNER, TOKEN_FILE
-from dev import cluster as dev_cluster
 from dev.components import Cluster
 from tests.e2e.cluster import (
     LABEL_RUN,
@@ -35,13 +34,6 @@ LISTENING = "python3 -m http.server 9000 --directory /tmp >/tmp/listening.log 2>
 LOOK = "env; echo; find / -path /proc -prune -o -name 'token*' -path '*secrets*' -print; true"
 # As the kernel writes it of a socket that listens on port 9000.
 LISTENS = re.compile(":2328 0+:0000 0A")
-
-
-@pytest.fixture
-def cluster(platform: Installation) -> Cluster:
-    found = dev_cluster.find(platform.cluster)
-    assert found is not None, "needs the native cluster"
-    return found
 
 
 @pytest.fixture

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from dev import cluster as dev_cluster
 from dev import fixtures, images, product, registry, team
+from dev.components import Cluster
 from tests.e2e import remotes
 from tests.e2e.agents import script, trivial
 from tests.e2e.checks import check_journal
@@ -350,16 +350,16 @@ async def attempted(around: Team) -> AsyncIterator[None]:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def private_image(around: Team, platform: Installation) -> AsyncIterator[str]:
+async def private_image(
+    around: Team, platform: Installation, cluster: Cluster
+) -> AsyncIterator[str]:
     """The image of the trivial agent, where one has to say who one is."""
-    found = dev_cluster.find(platform.cluster)
-    assert found is not None, "needs the native cluster"
     async with held(*registry.objects()):
         await serves(registry.NAME)
         with product.service_url(
             platform.cluster, fixtures.NAMESPACE, registry.NAME, registry.PORT
         ) as url:
-            registry.introduce(found, url)
+            registry.introduce(cluster, url)
             # Of its own each time, so that the node cannot have it from an earlier one.
             tag = str(time.time_ns())
             image = images.name_of("dev")

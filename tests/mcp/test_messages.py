@@ -117,7 +117,7 @@ async def test_a_page_is_bounded_in_bytes(bench: Bench) -> None:
 async def test_who_waits_for_a_message_wakes_at_once(bench: Bench) -> None:
     waiting = asyncio.create_task(fetch(bench, wait_ms=30_000))
     for _ in range(50):
-        await asyncio.sleep(0)
+        await asyncio.sleep(0)  # Until it waits.
     assert not waiting.done()
     await send(bench, to_agent_name="bob")
     assert len((await waiting)["messages"]) == 1
@@ -127,7 +127,7 @@ async def test_who_waits_for_a_message_wakes_at_once(bench: Bench) -> None:
 async def test_who_waits_is_answered_when_the_process_stops(bench: Bench) -> None:
     waiting = asyncio.create_task(fetch(bench, wait_ms=30_000))
     for _ in range(50):
-        await asyncio.sleep(0)
+        await asyncio.sleep(0)  # Until it waits.
     bench.door.stopping.set()
     assert (await waiting)["messages"] == []
 

@@ -30,7 +30,7 @@ async def test_a_process_stops_some_time_after_it_began_to_leave() -> None:
     shutdown = Shutdown(drain_seconds=0.02)
     running = asyncio.create_task(shutdown.run())
     shutdown.leaving.set()
-    await asyncio.sleep(0)
+    await asyncio.sleep(0)  # So that it has begun to leave.
     assert not shutdown.stopping.is_set()
     await running
     assert shutdown.stopping.is_set()

@@ -358,24 +358,25 @@ async def test_tools_and_resources_ask_the_door_however_they_are_reached() -> No
         assert "does not let you in" in refused["error"]["message"]
 
 
+async def check_only_clients_may(site: Site, method: str, params: Json) -> None:
+    """Whoever is let in is answered; nobody else is at the front door, and no agent at its own."""
+    await site.refuses_at_the_front(method, params)
+    assert "result" in answered(await site.call(CLIENT, method, params)), params
+    of_agent = await site.call(AGENT, method, params, path="/v1/mcp")
+    assert "error" in answered(of_agent), params
+
+
 async def test_a_resource_is_read_only_by_who_is_let_in() -> None:
     async with a_site() as site:
         for uri in RESOURCES.values():
-            params = {"uri": uri}
-            await site.refuses_at_the_front("resources/read", params)
-            assert "result" in answered(await site.call(CLIENT, "resources/read", params)), uri
-            of_agent = await site.call(AGENT, "resources/read", params, path="/v1/mcp")
-            assert "error" in answered(of_agent), uri
+            await check_only_clients_may(site, "resources/read", {"uri": uri})
 
 
 async def test_a_prompt_is_given_only_to_who_is_let_in() -> None:
     async with a_site() as site:
         for name in PROMPTS:
             params = {"name": name, "arguments": {"task": "Think."}}
-            await site.refuses_at_the_front("prompts/get", params)
-            assert "result" in answered(await site.call(CLIENT, "prompts/get", params)), name
-            of_agent = await site.call(AGENT, "prompts/get", params, path="/v1/mcp")
-            assert "error" in answered(of_agent), name
+            await check_only_clients_may(site, "prompts/get", params)
 
 
 async def test_the_gateway_serves_the_pods_of_runs_only() -> None:

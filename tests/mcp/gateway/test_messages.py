@@ -36,7 +36,7 @@ async def deliver(world: World, seq: int) -> httpx2.Response:
 async def begin_asking(world: World, after: int = 0) -> "asyncio.Task[list[int]]":
     asking = asyncio.create_task(ask(world, after, LONG))
     for _ in range(50):
-        await asyncio.sleep(0)
+        await asyncio.sleep(0)  # Until it waits.
     assert not asking.done()
     return asking
 
@@ -73,7 +73,7 @@ async def test_a_message_that_comes_wakes_who_waits(world: World) -> None:
     await deliver(world, 1)
     asking = await begin_asking(world)
     await send(world, 2, to="session-2")
-    await asyncio.sleep(0)
+    await asyncio.sleep(0)  # So that it could wake.
     await send(world, 2)
     assert await asking == [2]
 

@@ -43,7 +43,7 @@ async def ask(world: World, after: int = 0, wait_ms: int = 0) -> tuple[list[int]
 async def begin_asking(world: World, after: int = 0) -> "asyncio.Task[tuple[list[int], str]]":
     asking = asyncio.create_task(ask(world, after, LONG))
     for _ in range(50):
-        await asyncio.sleep(0)
+        await asyncio.sleep(0)  # Until it waits.
     assert not asking.done()
     return asking
 
@@ -183,7 +183,7 @@ async def test_a_store_that_closes_under_a_waiting_runner_is_unavailable(world: 
 
     asking = asyncio.create_task(asked())
     for _ in range(50):
-        await asyncio.sleep(0)
+        await asyncio.sleep(0)  # Until it waits.
     await world.store.close()
     assert (await asking).status_code == 503
 

@@ -32,7 +32,7 @@ async def test_what_runs_beside_ends_with_the_watches() -> None:
     beside = Stopped()
 
     async def watches() -> None:
-        await asyncio.sleep(0)
+        await asyncio.sleep(0)  # What is beside begins first.
 
     await run_together([beside.forever()], watches())
     assert beside.is_stopped
@@ -42,7 +42,7 @@ async def test_trouble_beside_ends_the_watches() -> None:
     watches = Stopped()
 
     async def fail() -> None:
-        await asyncio.sleep(0)
+        await asyncio.sleep(0)  # What is beside begins first.
         raise RuntimeError("wedged")
 
     with pytest.raises(RuntimeError, match="wedged"):
@@ -54,7 +54,7 @@ async def test_trouble_with_the_watches_is_raised() -> None:
     beside = Stopped()
 
     async def fail() -> None:
-        await asyncio.sleep(0)
+        await asyncio.sleep(0)  # What is beside begins first.
         raise RuntimeError("no watch")
 
     with pytest.raises(RuntimeError, match="no watch"):

@@ -45,7 +45,7 @@ class Recorder:
 
     async def drain(self) -> list[str]:
         for _ in range(20):
-            await asyncio.sleep(0)
+            await asyncio.sleep(0)  # Until all that has a turn has had it.
         return [self.turns.get_nowait() for _ in range(self.turns.qsize())]
 
 

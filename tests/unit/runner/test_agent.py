@@ -71,7 +71,7 @@ async def test_who_talks_without_a_pause_lets_others_take_their_turn(pipes: Pipe
         nonlocal turns
         while True:
             turns += 1
-            await asyncio.sleep(0)
+            await asyncio.sleep(0)  # Counts the turns that others have.
 
     other = asyncio.create_task(others())
     # What is read is written again at once: there is always more.
@@ -92,7 +92,7 @@ async def listening(
         updates.append(update)
 
     async def room() -> None:
-        await asyncio.sleep(0)
+        await asyncio.sleep(0)  # As waiting for room gives others a turn.
 
     files = (tmp_path / f"large{number}" for number in count())
     around = Surroundings(Redactor(["s3cr3t-value"]), lambda: next(files), room)
@@ -273,11 +273,11 @@ async def test_what_it_said_at_last_is_heard_before_its_end(
     async with listening(pipes, tmp_path) as (agent, _):
         asked = asyncio.create_task(agent.handshake())
         for _turn in range(20):
-            await asyncio.sleep(0)
+            await asyncio.sleep(0)  # Until it waits.
         os.write(pipes.exit, b"started\n")
         # It ends while the runner is about to hear that it has begun.
         for _turn in range(turns):
-            await asyncio.sleep(0)
+            await asyncio.sleep(0)  # Another instant each time.
         os.write(pipes.stderr, b"Exec format error\n")
         os.write(pipes.exit, b"126\n")
         with pytest.raises(Failure, match="another kind of machine"):

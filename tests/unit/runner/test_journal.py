@@ -29,7 +29,7 @@ class FakeGateway(Gateway):
         self.refuses: Callable[[dict[str, Any]], bool] = lambda event: False
 
     async def append(self, body: bytes) -> Head:
-        await asyncio.sleep(0)
+        await asyncio.sleep(0)  # As a request gives others a turn.
         if self.answers:
             raise self.answers.pop(0)
         events = json.loads(body)["events"]
@@ -169,7 +169,7 @@ async def test_agent_waits_while_the_spool_is_full(
     journal = Journal(Spool(tmp_path), gateway, Redactor(), 1, lambda kind, data: None)
     say(journal, "x" * 600)
     room = asyncio.create_task(journal.room())
-    await asyncio.sleep(0)
+    await asyncio.sleep(0)  # So that it waits.
     assert not room.done()
     ship = asyncio.create_task(journal.ship())
     await room
