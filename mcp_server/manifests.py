@@ -16,6 +16,7 @@ from jsonschema import SchemaError
 from jsonschema.validators import validator_for
 from pydantic import ValidationError
 
+from agentrun.api.git_access import branch_refusal, repository_refusal
 from agentrun.api.messages import AgentMessage, MessagePart
 from agentrun.api.names import agent_name
 from agentrun.api.pod_layout import (
@@ -134,6 +135,12 @@ def check_profile(arguments: SpawnArguments, profile: AgentProfile) -> None:
             f"Profile {name} does not allow volume {volume}."
             f" Allowed: {', '.join(spec.volumes) or 'none'}."
         )
+    source = arguments.workspace.git if arguments.workspace else None
+    refusal = source and (
+        repository_refusal(spec, name, source.url) or branch_refusal(spec, name, source)
+    )
+    if refusal:
+        raise InvalidArgumentsError(refusal)
 
 
 def check_session(arguments: SpawnArguments, session: AgentSession) -> None:
