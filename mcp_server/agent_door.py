@@ -215,9 +215,10 @@ def _check_repository(who: Speaking, url: str) -> None:
     allowed = who.profile.agent_tools.children.repositories
     if (own and is_same(url, own)) or is_covered(url, allowed):
         return
+    offered = ", ".join([*([own] if own else []), *allowed])
     raise ToolError(
         f"Profile {who.profile_name} does not let you start runs on repository {url}. Give one of"
-        f" these, or leave workspace out: {', '.join([*([own] if own else []), *allowed]) or 'none'}."
+        f" these, or leave workspace out: {offered or 'none'}."
     )
 
 

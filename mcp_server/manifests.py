@@ -47,6 +47,7 @@ from agentrun.api.v1alpha1 import (
 from mcp_server.arguments import problems
 from mcp_server.backend_secrets import (
     CREDENTIALS,
+    REFERENCE,
     credentials_of,
     with_reference,
     without_credentials,
@@ -295,6 +296,11 @@ def _is_complete(part: MessagePart) -> bool:
 
 def _check_backend_config(arguments: SpawnArguments) -> None:
     given = arguments.backend_config or {}
+    if REFERENCE in given:
+        raise InvalidArgumentsError(
+            f"backend_config.{REFERENCE} is not accepted: which Secret a run uses is not for its"
+            " caller to say. Give the credentials as auth_token or headers."
+        )
     if arguments.backend == "remote_a2a" and not given.get("agent_url"):
         raise InvalidArgumentsError(
             "backend_config.agent_url is required when backend is remote_a2a"

@@ -81,8 +81,8 @@ def is_covered(url: str, listed: Iterable[str]) -> bool:
 
 def is_same(url: str, other: str) -> bool:
     """Whether two URLs are of one repository."""
-    address = address_of(url)
-    return address is not None and address == address_of(other)
+    one, two = address_of(url), address_of(other)
+    return one is not None and two is not None and one.covers(two) and two.covers(one)
 
 
 def is_secret_on_the_way(url: str) -> bool:

@@ -23,6 +23,7 @@ from agentrun.runner.secrets import (
     mcp_secret,
     provider_key,
     remote_credentials,
+    remote_credentials_card,
     remote_credentials_url,
 )
 from agentrun.runner.settings import Settings
@@ -48,7 +49,7 @@ def make_conversation(
 
         given = Given(
             remote_credentials(layout), remote_credentials_url(layout),
-            provider_key(layout), settings.provider,
+            remote_credentials_card(layout), provider_key(layout), settings.provider,
         )  # fmt: skip
         return RemoteConversation(journal, reporter, questions, redactor.text, given)
     from agentrun.runner.acp import library

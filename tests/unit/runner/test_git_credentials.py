@@ -130,7 +130,7 @@ def test_a_password_goes_over_http_only_where_the_profile_says_so() -> None:
     [
         ("git@h:team/x.git", "ssh://git@h/team/x", True),
         ("git@h:team/x.git", "ssh://git@h:22/team/x/", True),
-        ("h:team/x", "ssh://git@h/team/x", False),
+        ("h:team/x", "ssh://git@h/team/x", True),
         ("git@h:team/x", "root@h:team/x", False),
         ("https://u:p@H/x.git", "https://h:443/x", True),
         ("https://h/x", "http://h/x", False),
