@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from jsonschema import SchemaError
+from jsonschema import FormatChecker, SchemaError
 from jsonschema.validators import validator_for
 from pydantic import ValidationError
 
@@ -341,7 +341,8 @@ def _check_repository(arguments: SpawnArguments) -> None:
 
 def _check_output_schema(schema: dict[str, Any]) -> None:
     try:
-        validator_for(schema).check_schema(schema)
+        # Without formats: Python would compile patterns, which are JavaScript's and may be large.
+        validator_for(schema).check_schema(schema, format_checker=FormatChecker(formats=()))  # type: ignore[call-arg]
     except SchemaError as error:
         raise InvalidArgumentsError(
             f"output_schema is not a valid JSON Schema: {error.message}"

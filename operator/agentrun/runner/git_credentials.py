@@ -62,7 +62,8 @@ def is_ssh(url: str) -> bool:
 def password_env(credentials: Path, repositories: Iterable[str]) -> dict[str, str]:
     """Make what lets git ask for user and password, for ``repositories`` alone."""
     root = Path(agentrun.__file__).parents[1]
-    words = ["env", f"PYTHONPATH={root}", sys.executable, "-m", credential_helper.__name__]
+    # -P: git may run it in a folder of the agent's, from which nothing must be loaded.
+    words = ["env", f"PYTHONPATH={root}", sys.executable, "-P", "-m", credential_helper.__name__]
     # As on the command line: above the configuration of any repository, and first of all without
     # the helpers that one may name.
     config = {

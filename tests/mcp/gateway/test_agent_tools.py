@@ -368,7 +368,10 @@ async def test_an_agent_speaks_through_its_runner(
         url = f"http://127.0.0.1:{listening.getsockname()[1]}"
         async with Gateway(url, token, lambda _: None) as gateway:
             tools = OwnTools(gateway)
-            async with tools.serve(0, "/secret/mcp") as relay, mcp.Client(relay, mode=mode) as client:
+            async with (
+                tools.serve(0, "/secret/mcp") as relay,
+                mcp.Client(relay, mode=mode) as client,
+            ):
                 listed = {tool.name for tool in (await client.list_tools()).tools}
                 assert listed == set(EVERYTHING)
                 heard: list[float] = []

@@ -106,6 +106,13 @@ def test_a_repositorys_own_helper_is_not_asked_or_told(tmp_path: Path) -> None:
     assert not told.exists()
 
 
+def test_the_helper_loads_nothing_from_the_agents_folder(tmp_path: Path) -> None:
+    for name in ("agentrun", "pathlib"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('the agent was here')")
+    done = ask(tmp_path, "https://git.example.com/team/x", password="secret")
+    assert "password=secret" in done.stdout, done.stderr
+
+
 def test_a_token_alone_is_enough(tmp_path: Path) -> None:
     done = ask(tmp_path, "https://git.example.com/team/x", password="token")
     assert {"username=git", "password=token"} <= {*done.stdout.splitlines()}
