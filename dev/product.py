@@ -45,6 +45,10 @@ SYSTEM, RUNS = MAIN.system, MAIN.runs
 CLIENT = "agentrun-client"
 """The ServiceAccount that the chart makes for clients, in each namespace of runs."""
 GIT = "http://git.agentrun-dev.svc:8080"
+GIT_ACCESS: dict[str, Any] = {
+    "credentialsSecret": "git-credentials", "repositories": [GIT], "plaintextCredentials": True,
+}  # fmt: skip
+"""What a profile says of git, for runs that work with the development git server."""
 REMOTE = "http://a2a.agentrun-dev.svc:8080"
 # Known to everybody who reads this: the scripted model and the git server of the development
 # cluster take them, and nothing else does.

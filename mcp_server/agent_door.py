@@ -15,6 +15,7 @@ from weakref import WeakValueDictionary
 from mcp.server.mcpserver.exceptions import ToolError
 
 from agentrun.api.quarantine import Quarantined
+from agentrun.api.repositories import is_covered, is_same
 from agentrun.api.v1alpha1 import AgentProfileSpec, AgentRun, ParentRun, default_profile
 from agentrun.store.base import RunFilter, RunRow
 from mcp_server.access import Forbidden
@@ -120,7 +121,10 @@ class AgentDoor(Door):
         return ParentRun(name=who.run.metadata.name, uid=who.run.metadata.uid, depth=depth)
 
     def adopt(self, arguments: SpawnArguments) -> SpawnArguments:
-        """Hold what the agent asks for to the profiles it may use."""
+        """Hold what the agent asks for to the profiles and repositories it may use."""
+        source = arguments.workspace.git if arguments.workspace else None
+        if source is not None:
+            _check_repository(speaking.get(), source.url)
         return arguments.model_copy(update={"profile": _profile(speaking.get(), arguments)})
 
     def adopt_another(self, run: AgentRun) -> None:
@@ -207,6 +211,20 @@ def _check_profile(who: Speaking, chosen: str) -> None:
             f"Profile {who.profile_name} does not let you start runs with profile {chosen}."
             f" Give one of these as profile, with its backend: {', '.join(allowed)}."
         )
+
+
+def _check_repository(who: Speaking, url: str) -> None:
+    """Refuse a repository that the agent does not work on itself: what it read may be hostile."""
+    workspace = who.run.spec.workspace or who.profile.workspace
+    own = workspace.git.url if workspace and workspace.git else None
+    allowed = who.profile.agent_tools.children.repositories
+    if (own and is_same(url, own)) or is_covered(url, allowed):
+        return
+    offered = ", ".join([*([own] if own else []), *allowed])
+    raise ToolError(
+        f"Profile {who.profile_name} does not let you start runs on repository {url}. Give one of"
+        f" these, or leave workspace out: {offered or 'none'}."
+    )
 
 
 def _too_many(who: Speaking) -> ToolError:

@@ -9,14 +9,16 @@ import base64
 import json
 from typing import Any
 
-from agentrun.api.names import backend_secret_name
+from agentrun.api.names import backend_secret_name, giver_of
 from agentrun.api.pod_layout import LABEL_RUN
 from agentrun.api.v1alpha1 import API_VERSION, AgentRun, AgentSession
 from mcp_server.schemas import SpawnArguments
 
 CREDENTIALS = ("auth_token", "headers")
 REFERENCE = "credentials_secret"
-"""Under this name `spec.backendConfig` says which Secret holds them."""
+"""Under this name `spec.backendConfig` says which Secret holds them; no caller may."""
+WHO = ("agent_url", "agent_card_path")
+"""What says which agent the credentials are for."""
 
 
 def credentials_of(arguments: SpawnArguments) -> dict[str, Any]:
@@ -42,16 +44,27 @@ def inherit(spec: dict[str, Any], before: dict[str, Any] | None) -> None:
     """Name the Secret of an earlier run in a run's spec, if both are for the same agent."""
     config = spec.get("backendConfig") or {}
     before = before or {}
-    is_same = config.get("agent_url") == before.get("agent_url")
+    is_same = all(config.get(key) == before.get(key) for key in WHO)
     if is_same and REFERENCE in before and REFERENCE not in config:
         spec["backendConfig"] = {**config, REFERENCE: before[REFERENCE]}
 
 
+def inherited_from(spec: dict[str, Any], run_id: str) -> str | None:
+    """Name the run whose credentials a run would use that was given none of its own."""
+    giver = giver_of((spec.get("backendConfig") or {}).get(REFERENCE))
+    return giver if giver != run_id else None
+
+
+def disinherit(spec: dict[str, Any]) -> None:
+    """Leave out of a run's spec the Secret that was given by somebody else."""
+    spec["backendConfig"] = {k: v for k, v in spec["backendConfig"].items() if k != REFERENCE}
+
+
 def build_secret(
-    credentials: dict[str, Any], agent_url: str, run: AgentRun, session: AgentSession
+    credentials: dict[str, Any], config: dict[str, Any], run: AgentRun, session: AgentSession
 ) -> dict[str, Any]:
-    """Build the Secret; the agent's URL stands in it, so that it goes nowhere else."""
-    values = {"agent_url": agent_url}
+    """Build the Secret; in it stands which agent it is for, so that it goes nowhere else."""
+    values = {key: str(config.get(key) or "") for key in WHO}
     if "auth_token" in credentials:
         values["auth_token"] = credentials["auth_token"]
     if "headers" in credentials:

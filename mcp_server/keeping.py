@@ -31,9 +31,9 @@ async def keep_credentials(
     credentials = credentials_of(arguments)
     if not credentials or run.phase.is_terminal:
         return
-    namespace, url = run.metadata.namespace, str((arguments.backend_config or {})["agent_url"])
+    namespace, config = run.metadata.namespace, arguments.backend_config or {}
     try:
-        await kube.create(SECRETS, namespace, build_secret(credentials, url, run, session))
+        await kube.create(SECRETS, namespace, build_secret(credentials, config, run, session))
     except ApiError as error:
         if error.status == 409:
             return  # an earlier try of the same request made it

@@ -15,6 +15,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from agentrun.api.bounded_json import fault_of
+from agentrun.api.git_access import branch_refusal, repository_refusal
 from agentrun.api.messages import AgentMessage, MessagePart
 from agentrun.api.names import agent_name
 from agentrun.api.output_schema import check_bounds as check_schema_bounds
@@ -46,6 +47,7 @@ from agentrun.api.v1alpha1 import (
 from mcp_server.arguments import problems
 from mcp_server.backend_secrets import (
     CREDENTIALS,
+    REFERENCE,
     credentials_of,
     with_reference,
     without_credentials,
@@ -145,6 +147,12 @@ def check_profile(arguments: SpawnArguments, profile: AgentProfile) -> None:
             f"Profile {name} does not allow volume {volume}."
             f" Allowed: {', '.join(spec.volumes) or 'none'}."
         )
+    source = arguments.workspace.git if arguments.workspace else None
+    refusal = source and (
+        repository_refusal(spec, name, source.url) or branch_refusal(spec, name, source)
+    )
+    if refusal:
+        raise InvalidArgumentsError(refusal)
 
 
 def check_session(arguments: SpawnArguments, session: AgentSession) -> None:
@@ -300,6 +308,11 @@ def _is_complete(part: MessagePart) -> bool:
 
 def _check_backend_config(arguments: SpawnArguments) -> None:
     given = arguments.backend_config or {}
+    if REFERENCE in given:
+        raise InvalidArgumentsError(
+            f"backend_config.{REFERENCE} is not accepted: which Secret a run uses is not for its"
+            " caller to say. Give the credentials as auth_token or headers."
+        )
     if arguments.backend == "remote_a2a" and not given.get("agent_url"):
         raise InvalidArgumentsError(
             "backend_config.agent_url is required when backend is remote_a2a"

@@ -21,7 +21,7 @@ from agentrun.api.quarantine import Quarantine, named, readable
 from agentrun.api.v1alpha1 import AgentProfile, AgentRun, AgentSession, ParentRun
 from agentrun.store.base import RunRow, RunStore
 from mcp_server.archive import Archive
-from mcp_server.backend_secrets import inherit
+from mcp_server.backend_secrets import disinherit, inherit, inherited_from
 from mcp_server.cluster import Cluster
 from mcp_server.continuing import (
     build_answer,
@@ -181,6 +181,7 @@ class Runs:
             )
         if not is_new:
             await self._inherit_credentials(namespace, body, session)
+        await self._hold_credentials(namespace, body)
         _give_parent(body, parent)
         manifest = await self._create(namespace, body, session if is_new else None)
         await keep_credentials(self._kube, arguments, AgentRun.model_validate(manifest), session)
@@ -205,6 +206,7 @@ class Runs:
         if session and row.session_uid not in ("", session.metadata.uid):
             session = None  # Another conversation has taken the name.
         check_resumable(run, session)
+        await self._hold_credentials(namespace, body)
         return await self._make(namespace, body, None)
 
     async def repeat(
@@ -222,6 +224,7 @@ class Runs:
         earlier = await self.find(namespace, run_id)
         if earlier is not None:
             return _made_by(earlier, body)
+        await self._hold_credentials(namespace, body)
         fresh = build_session_for(row.run, run_id)
         session, is_new = await self._create_or_find_session(namespace, fresh, run_id)
         return await self._make(namespace, body, session if is_new else None)
@@ -296,6 +299,18 @@ class Runs:
         row = await self.find(namespace, last) if last else None
         if row is not None:
             inherit(body["spec"], row.run.spec.backend_config)
+
+    async def _hold_credentials(self, namespace: str, body: Object) -> None:
+        """Leave out credentials that another caller gave: they are not this one's to use."""
+        meta = body["metadata"]
+        giver = inherited_from(body["spec"], meta["name"])
+        if giver is None:
+            return
+        row = await self.find(namespace, giver)
+        given_by = row.run.metadata.annotations.get(REQUESTED_BY) if row else None
+        if given_by != meta["annotations"][REQUESTED_BY]:
+            _log.info("run %s: does not go on with the credentials of %s", meta["name"], giver)
+            disinherit(body["spec"])
 
     async def request_cancellation(
         self, row: RunRow, requested_by: str, reason: str | None

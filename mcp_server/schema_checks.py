@@ -12,10 +12,10 @@ import sys
 from typing import Any
 
 from jsonschema import SchemaError
-from jsonschema.validators import validator_for
 
 from agentrun.api.output_schema import count_subschemas
 from mcp_server.manifests import InvalidArgumentsError
+from mcp_server.schema_worker import check_schema
 
 SMALL = 8
 """How many subschemas are checked at once: each takes some milliseconds."""
@@ -79,6 +79,6 @@ class SchemaChecks:
 
 def _check_here(schema: dict[str, Any]) -> None:
     try:
-        validator_for(schema).check_schema(schema)
+        check_schema(schema)
     except SchemaError as error:
         raise InvalidArgumentsError(f"{_INVALID}: {error.message[:500]}") from error

@@ -48,6 +48,16 @@ THEME = Theme(
             remedy="Add the claim to the profile's `volumes`." + _SPAWNED,
         ),
         Failure(
+            key="profile-repository",
+            happened="The profile does not allow the repository.",
+            reason=Reason.PROFILE_REFUSED,
+            message=r"^AgentProfile \S+ does not allow repository \S+\. It allows ",
+            shows="AgentProfile codex does not allow repository https://git.example/shop.git. It"
+            " allows (git.repositories): https://git.example/team.",
+            bound=_ONCE,
+            remedy="Add the repository to the profile's `git.repositories`." + _SPAWNED,
+        ),
+        Failure(
             key="profile-no-command",
             happened="Neither the profile nor its backend names the agent's program.",
             reason=Reason.PROFILE_REFUSED,

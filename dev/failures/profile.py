@@ -32,15 +32,16 @@ THEME = Theme(
         ),
         Failure(
             key="git-host-not-named",
-            happened="The run's repository is on a server that the profile does not name.",
+            happened="The run's repository is none that the profile's credentials are for.",
             reason=Reason.CLONE_FAILED,
             message=_CLONE
             + r"The server asks for a user and password, and those in .* are not for",
             shows="Cannot clone https://evil.example/x.git: The server asks for a user and"
-            " password, and those in the profile's git.credentialsSecret are not for evil.example:"
-            " the profile's git.hosts says where they may be sent. git says: …",
+            " password, and those in the profile's git.credentialsSecret are not for"
+            " https://evil.example/x.git: the profile's git.repositories says what they are for,"
+            " and they are never sent over http. git says: …",
             bound=_ONCE,
-            remedy="If the server may see the password, add it to the profile's `git.hosts`.",
+            remedy="If runs may work with it, add its URL to the profile's `git.repositories`.",
         ),
         Failure(
             key="git-authority-unknown",

@@ -82,6 +82,19 @@ THEME = Theme(
             + _KEPT,
         ),
         Failure(
+            key="push-refused",
+            happened="The profile does not allow the change to be pushed there: its credentials are"
+            " for other repositories, or its branches are others, or it would go over http.",
+            reason=Reason.PUSH_REFUSED,
+            message=r"^The change is not pushed: .*git\.(repositories|branches)|in clear",
+            shows="The change is not pushed: the profile's git.branches does not allow main:"
+            " agentrun/*. It is kept as a patch.",
+            bound=_ONCE,
+            remedy="Name a branch and a repository that the profile allows, or extend its"
+            " `git.branches` or `git.repositories`; set `git.push` to false where nothing is to be"
+            " pushed." + _KEPT,
+        ),
+        Failure(
             key="push-branch-taken",
             happened="The branch is there already, with other commits.",
             reason=Reason.PUSH_FAILED,

@@ -72,12 +72,12 @@ def create(manifest: Json, *arguments: str, as_front_door: bool = False) -> str:
     return tried("create", "-f", "-", *who, *arguments, stdin=json.dumps(manifest))
 
 
-def a_run(namespace: str, *, parent: bool = False) -> Json:
+def a_run(namespace: str, *, parent: bool = False, **more: Any) -> Json:
     above = {"parent": {"name": "run-above", "uid": "u", "depth": 1}} if parent else {}
     return {
         "apiVersion": "agentrun.dev/v1alpha1", "kind": "AgentRun",
         "metadata": {"name": f"t-{uuid4().hex[:12]}", "namespace": namespace},
-        "spec": {"backend": "codex", "prompt": "say hello", **above},
+        "spec": {"backend": "codex", "prompt": "say hello", **above, **more},
     }  # fmt: skip
 
 
@@ -98,6 +98,18 @@ def test_only_the_front_door_says_whose_child_a_run_is(place: str) -> None:
     assert "set by AgentRun's front door only" in create(a_run(place, parent=True))
     assert create(a_run(place)) == ""
     assert create(a_run(place, parent=True), as_front_door=True) == ""
+
+
+def test_only_the_front_door_says_whose_credentials_a_run_has(place: str) -> None:
+    config = {"agent_url": "https://agents.example.com/a"}
+    of_another = {**config, "credentials_secret": "run-of-another-agentrun-backend"}
+    refused = create(a_run(place, backend="a2a", backendConfig=of_another))
+    assert "credentials_secret is set by AgentRun's front door only" in refused
+    assert create(a_run(place, backend="a2a", backendConfig=config)) == ""
+    run = a_run(place, backend="a2a", backendConfig=of_another)
+    assert create(run, as_front_door=True) == ""
+    cancel = '{"spec":{"desiredState":"Cancelled"}}'
+    kubectl("patch", "agentrun", run["metadata"]["name"], "-n", place, "--type=merge", "-p", cancel)
 
 
 def test_a_child_can_be_cancelled_and_labelled_by_others(place: str) -> None:

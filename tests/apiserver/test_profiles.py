@@ -30,7 +30,16 @@ def test_a_profile_that_says_everything_is_kept_as_it_is(profiles: Objects) -> N
             "caBundle": SECRET,
             "proxy": {"http": "http://p:1", "https": "http://p:1", "noProxy": [".example.com"]},
         },
-        "git": {"credentialsSecret": "g", "hosts": ["git.example.com", "git:8443"]},
+        "git": {
+            "credentialsSecret": "g",
+            "repositories": ["https://git.example.com/team", "git@h:x", "ssh://git@h:22/x/y.git"],
+            "branches": ["agentrun/*", "fix-*", "main"],
+        },
+        "provider": {
+            "paths": ["GET /files/*/content", "POST /v1beta/models/m:embedContent"],
+            "headers": ["OpenAI-Project"],
+            "storedObjects": True,
+        },
     }
     kept = profiles.create(spec)["spec"]
     assert kept["network"] == spec["network"]
@@ -145,7 +154,19 @@ def test_a_caches_path_is_plain(profiles: Objects, path: str) -> None:
         pytest.param(
             {"network": {"caBundle": {"name": "a", "key": "../x"}}}, "key", id="key-that-climbs"
         ),
-        pytest.param({"git": {"hosts": ["https://h"]}}, "hosts", id="url-for-a-host"),
+        pytest.param(
+            {"git": {"repositories": ["git.example.com"]}}, "with its scheme", id="no-scheme"
+        ),
+        pytest.param(
+            {"git": {"repositories": ["https://h/x?y"]}}, "with its scheme", id="url-with-a-query"
+        ),
+        pytest.param({"git": {"repositories": ["file:///x"]}}, "with its scheme", id="a-folder"),
+        pytest.param({"git": {"branches": ["a b"]}}, "a branch's name", id="no-branch"),
+        pytest.param({"git": {"branches": ["a\\b"]}}, "a branch's name", id="backslash-branch"),
+        pytest.param({"provider": {"paths": ["/files"]}}, "paths", id="path-without-a-method"),
+        pytest.param({"provider": {"paths": ["GET /a/%2e"]}}, "paths", id="encoded-path"),
+        pytest.param({"provider": {"paths": ["GET /a//b"]}}, "paths", id="empty-segment"),
+        pytest.param({"provider": {"headers": ["a: b"]}}, "headers", id="header-with-a-value"),
     ],
 )
 def test_what_a_profile_cannot_mean_is_refused(

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from dev import product
 from tests.e2e.agents import script
 from tests.e2e.checks import check_journal
 from tests.e2e.cluster import (
@@ -114,7 +115,7 @@ async def test_any_acp_program_of_any_image_is_an_agent(platform: Installation) 
             "baseURL": "http://model.agentrun-dev.svc:8080/v1",
             "keySecret": {"name": "openai-key", "key": "key"},
         },
-        git={"credentialsSecret": "git-credentials", "hosts": ["git.agentrun-dev.svc:8080"]},
+        git=product.GIT_ACCESS,
     )
     await apply(made)
     run_id = await platform.spawn("acp", EDIT, profile="qwen", workspace=WORKSPACE)

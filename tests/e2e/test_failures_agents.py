@@ -49,7 +49,7 @@ FOREIGN = (
 )
 PROFILES: dict[str, dict[str, Any]] = {
     "clone-refused": {
-        "git": {"credentialsSecret": "wrong-account"},
+        "git": {"credentialsSecret": "wrong-account", "plaintextCredentials": True},
         "workspace": {"git": {"url": f"{product.GIT}/private/demo.git"}},
     },
     "agent-missing": {"command": ["no-such-agent"]},

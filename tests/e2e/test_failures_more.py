@@ -64,13 +64,17 @@ HELD = (
 
 def of_git(repository: str) -> dict[str, Any]:
     return {
-        "git": {"credentialsSecret": "git-credentials"},
+        "git": {**product.GIT_ACCESS, "repositories": [], "branches": ["agentrun/*", "taken"]},
         "workspace": {"git": {"url": f"{product.GIT}/private/{repository}.git"}},
     }
 
 
 PROFILES: dict[str, dict[str, Any]] = {
-    "picky": {"models": {"allowed": ["one", "two"]}, "volumes": ["ours"]},
+    "picky": {
+        "models": {"allowed": ["one", "two"]},
+        "volumes": ["ours"],
+        "git": {"repositories": ["https://git.example.com/team"]},
+    },
     "no-command": {"command": []},
     "forks": AGENT_THAT_FORKS,
     "unattached": {"workspace": {"volume": f"unattached-{TAG}"}},
@@ -92,6 +96,9 @@ SPAWNED: dict[str, dict[str, Any]] = {
 PUSHED: dict[str, dict[str, Any]] = {
     "push-hook": doing(CHANGES) | {"profile": "protected"},
     "push-read-only": doing(CHANGES) | {"profile": "read-only"},
+    # A repository that the profile's credentials are not for: cloned by anybody, pushed to by none.
+    "push-refused": doing(CHANGES, workspace={"git": {"url": f"{product.GIT}/demo.git"}})
+    | {"profile": "protected"},
     "push-branch-taken": doing(
         CHANGES,
         workspace={
@@ -126,6 +133,9 @@ MADE: dict[str, Json] = {
     "profile-other-backend": made("asks-another", backend="codex"),
     "profile-model": made("asks-model", profile="picky", model="three"),
     "profile-volume": made("asks-volume", profile="picky", workspace={"volume": "theirs"}),
+    "profile-repository": made(
+        "asks-repository", profile="picky", workspace={"git": {"url": f"{product.GIT}/demo.git"}}
+    ),
     "profile-no-command": made("asks-nothing", profile="no-command"),
     "run-misnamed": made("has.a.dot"),
     "run-unreadable": made("is-too-deep", metadata=nested(205)),

@@ -29,7 +29,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("profiles"), pytest.mark.
 CA = {"name": "team-ca", "key": "ca.pem"}
 ACCESS = {
     "credentialsSecret": "team-password",
-    "hosts": [f"{host}:{team.HTTPS}" for host in (team.HOST, team.HIDDEN)],
+    "repositories": [f"https://{host}:{team.HTTPS}/private" for host in (team.HOST, team.HIDDEN)],
 }
 STOCK = {"name": "stock", "url": f"http://{team.HOST}:{team.MCP}/mcp"}
 STOCK_HEADER = {"name": "Authorization", "secret": {"name": "team-mcp", "key": "authorization"}}
@@ -167,7 +167,7 @@ USES: dict[str, Use] = {
         (["servers"], ["run", "cat ~/notes/*; ls -la /var/run /var/run/secrets 2>&1"]),
     ),
     "elsewhere": Use(
-        {"git": {"credentialsSecret": "team-password", "hosts": ["git.example.com"]}},
+        {"git": {"credentialsSecret": "team-password"}},
         (["say", "x"],),
         f"http://{team.HOST}:{team.HTTP}/private/demo.git",
     ),
@@ -318,16 +318,13 @@ async def test_ssh_clones_and_pushes_and_the_agent_sees_no_key(
 def over_https(**spec: Any) -> Json:
     url = f"https://{team.HOST}:{team.HTTPS}/private/demo.git"
     network = {"caBundle": CA}
-    hosts = [f"{team.HOST}:{team.HTTPS}"]
-    git = {"credentialsSecret": "team-password", "hosts": hosts}
+    git = {"credentialsSecret": "team-password"}
     return {"workspace": {"git": {"url": url}}, "network": network, "git": git, **spec}
 
 
 ATTEMPTS: dict[str, Json] = {
     "git-password-missing": over_https(git={}),
-    "git-password-refused": over_https(
-        git={"credentialsSecret": "team-wrong", "hosts": [f"{team.HOST}:{team.HTTPS}"]}
-    ),
+    "git-password-refused": over_https(git={"credentialsSecret": "team-wrong"}),
     "git-authority-unknown": over_https(network={}),
     "git-key-refused": over_ssh("team-ssh-stranger"),
     "git-key-locked": over_ssh("team-ssh-locked"),

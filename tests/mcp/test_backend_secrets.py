@@ -9,7 +9,13 @@ import pytest
 from agentrun.api.v1alpha1 import AgentProfileSpec, AgentRun, AgentSession
 from mcp_server.backend_secrets import build_secret, credentials_of
 from mcp_server.kube import PROFILES, SECRETS, ApiError
-from mcp_server.manifests import build_run, build_session, check_arguments, request_hash
+from mcp_server.manifests import (
+    InvalidArgumentsError,
+    build_run,
+    build_session,
+    check_arguments,
+    request_hash,
+)
 from mcp_server.schemas import SpawnArguments
 from tests.mcp.conftest import Bench
 
@@ -33,7 +39,7 @@ def test_run_names_the_secret_and_holds_no_credentials() -> None:
     session = build_session(given, "run-a")
     session["metadata"]["uid"] = "session-uid"
     run, of = AgentRun.model_validate(body), AgentSession.model_validate(session)
-    secret = build_secret(credentials_of(given), "https://a", run, of)
+    secret = build_secret(credentials_of(given), given.backend_config or {}, run, of)
     read = {key: base64.b64decode(text).decode() for key, text in secret["data"].items()}
     assert read["auth_token"] == "s3cr3t"
     assert json.loads(read["headers"]) == {"x-key": "h1dden"}
@@ -102,3 +108,39 @@ async def test_a_resumed_session_keeps_its_credentials(
     )
     assert (named == f"{first}-agentrun-backend") is inherits
     assert (secret_of(bench, second) is not None) is ("auth_token" in config)
+
+
+NAMED = "spawned-by-alice-agentrun-backend"
+
+
+@pytest.mark.parametrize("backend", ["remote_a2a", "codex"])
+def test_no_caller_names_a_secret(backend: Any) -> None:
+    config = {"agent_url": "https://a", "credentials_secret": NAMED}
+    given = SpawnArguments(backend=backend, role="worker", prompt="x", backend_config=config)
+    with pytest.raises(InvalidArgumentsError, match="credentials_secret is not accepted"):
+        check_arguments(given)
+
+
+@pytest.mark.parametrize("giver", ["somebody-else", None])
+@pytest.mark.parametrize("way", ["spawn_run", "continue_run", "from_start"])
+async def test_only_who_gave_credentials_goes_on_with_them(
+    bench: Bench, giver: str | None, way: str
+) -> None:
+    first = await spawn(bench, nickname="ada")
+    if giver:
+        annotations = bench.cluster.objects["agentruns", "team-a", first]["metadata"]["annotations"]
+        annotations["agentrun.dev/requested-by"] = giver
+    await bench.archive.observe(bench.cluster.set_status("team-a", first, phase="Completed"))
+    bench.cluster.objects["agentsessions", "team-a", "ada"]["status"] = {
+        "lastRun": first, "snapshot": "uid/snapshots/1",
+    }  # fmt: skip
+    if way == "spawn_run":
+        config = {"agent_url": "https://a"}
+        second = await spawn(bench, config, session_mode="resume", session_id="ada")
+    else:
+        message = {"parts": [{"type": "text", "text": "more"}]}
+        more = {"from_start": True} if way == "from_start" else {"input_message": message}
+        second = (await bench.call("continue_run", run_id=first, **more))["run_id"]
+    named = bench.cluster.objects["agentruns", "team-a", second]["spec"]["backendConfig"]
+    assert ("credentials_secret" in named) is (giver is None)
+    assert named["agent_url"] == "https://a"

@@ -343,3 +343,29 @@ async def test_a_caller_from_elsewhere_gets_the_first_namespace(bench: Bench) ->
     bench.cluster.add(PROFILES, "team-b", profile())
     answer = await bench.spawn()
     assert ("agentruns", "team-b", answer["run_id"]) in bench.cluster.objects
+
+
+CLOSED = {
+    "credentialsSecret": "git",
+    "repositories": ["https://git.test/team"],
+    "branches": ["agentrun/*", "fix-*"],
+}
+
+
+@pytest.mark.parametrize(
+    ("git", "told"),
+    [
+        ({"url": "https://git.test/other/a.git"}, "does not allow repository"),
+        ({"url": "https://git.test/team/../other/a.git"}, "does not allow repository"),
+        ({"url": "http://git.test/team/a.git"}, "does not allow repository"),
+        ({"url": "https://git.test/team/a.git", "branch": "main"}, "push branch main"),
+    ],
+)
+async def test_repository_and_branch_are_those_that_the_profile_allows(
+    bench: Bench, git: dict[str, Any], told: str
+) -> None:
+    bench.cluster.add(PROFILES, "team-a", profile("closed", git=CLOSED))
+    given = {"backend": "codex", "role": "worker", "prompt": "x", "profile": "closed"}
+    assert told in await bench.refused("spawn_run", **given, workspace={"git": git})
+    allowed = {"url": "https://git.test/team/a.git", "branch": "fix-1"}
+    await bench.spawn(profile="closed", workspace={"git": allowed})

@@ -47,6 +47,12 @@ def is_backend_secret(name: object) -> bool:
     return isinstance(name, str) and re.fullmatch(rf"[a-z0-9-]+{_BACKEND_SECRET}", name) is not None
 
 
+def giver_of(secret: object) -> str | None:
+    """Name the run that was given what such a Secret holds; None if it is none of those."""
+    is_one = isinstance(secret, str) and is_backend_secret(secret)
+    return str(secret).removesuffix(_BACKEND_SECRET) if is_one else None
+
+
 def parse_pod_name(name: str) -> tuple[str, int] | None:
     """Read the run and the attempt from a pod's name; None if it is not the name of a run's pod."""
     run, _, attempt = name.rpartition("-")

@@ -6,6 +6,8 @@ and HOME. Only the runner has the gateway's token, git's and the provider's cred
 spool.
 """
 
+from collections.abc import Sequence
+
 AGENT = "agent"
 """The container with the agent program."""
 RUNNER = "runner"
@@ -29,6 +31,8 @@ BIN = f"{PIPES}/bin"
 """On the agent's PATH, behind what its image has there: the command ``peer``."""
 CALL, CALLS = f"{PIPES}/call", f"{PIPES}/calls"
 """The FIFO on which ``peer`` names a call, and the folder of the calls and their answers."""
+CAPABILITY = f"{PIPES}/capability"
+"""What the paths on the pod's loopback begin with, and a newline; there before ``ready``."""
 
 WORKSPACE = "/workspace"
 HOME = "/home/agent"
@@ -76,6 +80,8 @@ SYSTEM_ROOTS = (
 
 PROXY_PORT = 8790
 """The runner's reverse proxy to the model's provider, on the pod's loopback."""
+PROXY_URL = f"http://127.0.0.1:{PROXY_PORT}"
+"""What stands in the agent's environment for it; the bootstrap puts the capability behind it."""
 TOOLS_PORT = 8791
 """The runner's way to AgentRun's own tools, for the agent: MCP over HTTP, on the loopback."""
 
@@ -85,14 +91,33 @@ _API_VARIABLES = [f"KUBERNETES_{name}" for name in _API_SERVER] + [
     f"KUBERNETES_PORT_443_TCP_{name}" for name in _API_PORT
 ]
 
-AGENT_BOOTSTRAP = (
+_AGENT_BEGIN = (
     # The kubelet tells every container where the API server is: nothing an agent has to know.
     f"unset {' '.join(_API_VARIABLES)}; PATH=$PATH:{BIN}; export PATH; "
     # A container's first process takes no signal that it has not asked for.
     "trap 'exit 143' TERM; "
-    f'until [ -e {READY} ]; do sleep 0.1; done; exec {INIT} -s -e 137 -- /bin/sh {SUPERVISE} "$@"'
+    f"until [ -e {READY} ]; do sleep 0.1; done; "
+    # In the pod's spec, whoever may read pods would see it.
+    f"read -r capability <{CAPABILITY}; "
 )
-"""The agent container's ``sh -c`` script; its arguments are the agent's ACP command."""
+_AGENT_EXEC = f'exec {INIT} -s -e 137 -- /bin/sh {SUPERVISE} "$@"'
+_COMPLETE = (
+    f"complete() {{ left=$1; made=; while :; do case $left in *{PROXY_URL}*) "
+    f"made=$made${{left%%{PROXY_URL}*}}{PROXY_URL}/$capability; left=${{left#*{PROXY_URL}}};; "
+    "*) break;; esac; done; made=$made$left; }; "
+)
+
+
+def agent_bootstrap(variables: Sequence[str] = ()) -> str:
+    """
+    Build the agent container's ``sh -c`` script; its arguments are the agent's ACP command.
+
+    In each of ``variables``, the proxy's URL is completed with what only this pod's agent knows.
+    """
+    filled = "".join(f'complete "${name}"; export {name}="$made"; ' for name in variables)
+    unset = "unset capability left made; "
+    return _AGENT_BEGIN + (_COMPLETE + filled if filled else "") + unset + _AGENT_EXEC
+
 
 COLLECT_SECONDS = 300
 """How long the runner may take to collect the change."""

@@ -18,7 +18,7 @@ REMOTE = "remote_a2a"
 PLACEHOLDER_KEY = "held-by-the-runner"
 """What agents get where they insist on an API key."""
 
-_PROXY = f"http://127.0.0.1:{pod_layout.PROXY_PORT}"
+_PROXY = pod_layout.PROXY_URL
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,8 @@ class BackendDefaults:
     """What of it is different for an agent that asks."""
     model_variable: str | None = None
     """The variable in which the agent looks for the model's name."""
+    aside_variables: Sequence[str] = ()
+    """Where it looks for the model that it asks aside, for a title say."""
     config_variable: str | None = None
     """The variable that holds its whole configuration, which has to name a model."""
     provider: str | None = None
@@ -61,6 +63,7 @@ _DEFAULTS = {
             "CLAUDE_CODE_TMPDIR": "/tmp",
         },
         model_variable="ANTHROPIC_MODEL",
+        aside_variables=("ANTHROPIC_SMALL_FAST_MODEL", "ANTHROPIC_DEFAULT_HAIKU_MODEL"),
         provider="https://api.anthropic.com",
     ),
     "opencode": BackendDefaults(
@@ -104,12 +107,20 @@ def agent_command(backend: str, asks: bool) -> list[str]:
     return [*defaults.command, *(() if asks else defaults.bypass)]
 
 
-def agent_env(backend: str, model: str | None, asks: bool) -> dict[str, str]:
-    """Return the environment of an agent of ``backend``: one that asks, or one that does not."""
+def agent_env(
+    backend: str, model: str | None, asks: bool, only_that_model: bool = False
+) -> dict[str, str]:
+    """
+    Return the environment of an agent of ``backend``: one that asks, or one that does not.
+
+    With ``only_that_model``, it asks the same one aside: its own choice may not be allowed.
+    """
     defaults = defaults_of(backend)
     env = {**defaults.env, **(defaults.ask_env if asks else {})}
     if model and defaults.model_variable:
         env[defaults.model_variable] = model
+    if model and only_that_model:
+        env |= dict.fromkeys(defaults.aside_variables, model)
     if model and defaults.config_variable:
         env[defaults.config_variable] = json.dumps(_opencode_config(model, asks))
     return env

@@ -52,7 +52,8 @@ def agent_container(
 ) -> dict[str, Any]:
     """Build the container with the agent program: it waits for the runner's pipes."""
     command = profile.command or agent_command(run.spec.backend, asks(profile))
-    script = layout.AGENT_BOOTSTRAP
+    env = _agent_env(run, profile, settings)
+    script = layout.agent_bootstrap(_leading_to_the_provider(env))
     if profile.network.ca_bundle:
         script = layout.AGENT_ROOTS_BOOTSTRAP + script
     return {
@@ -61,7 +62,7 @@ def agent_container(
         "imagePullPolicy": profile.image_pull_policy,
         "command": ["/bin/sh", "-c", script, "agent", *command],
         "workingDir": layout.WORKSPACE,
-        "env": _agent_env(run, profile, settings),
+        "env": env,
         "resources": _agent_resources(run, profile),
         "securityContext": _security_context(profile.pod.read_only_root_filesystem),
         "volumeMounts": [*_shared_mounts(), mount("agent-tmp", "/tmp"), *agent_mounts(profile)],
@@ -130,7 +131,8 @@ def _agent_env(
 ) -> list[dict[str, Any]]:
     """Make the agent's environment: the profile's word stands above the backend's defaults."""
     identity = _identity(run, profile)
-    defaults = agent_env(run.spec.backend, model_of(run, profile), asks(profile))
+    is_held = bool(profile.models.allowed)
+    defaults = agent_env(run.spec.backend, model_of(run, profile), asks(profile), is_held)
     plain = {"HOME": layout.HOME, "TMPDIR": "/tmp", **identity, **defaults}
     own = [
         from_secret(one.name, one.secret) if one.secret else variable(one.name, one.value or "")
@@ -139,6 +141,11 @@ def _agent_env(
     network = agent_network(profile, settings.gateway_url)
     made = [*(variable(name, value) for name, value in plain.items()), *network, *own]
     return list({one["name"]: one for one in made}.values())
+
+
+def _leading_to_the_provider(env: list[dict[str, Any]]) -> list[str]:
+    """Name the variables that hold, or in a Secret may hold, the URL of the runner's proxy."""
+    return [one["name"] for one in env if layout.PROXY_URL in one.get("value", layout.PROXY_URL)]
 
 
 def _identity(run: AgentRun, profile: AgentProfileSpec) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 import re
 
+from agentrun.api.git_access import repository_refusal
 from agentrun.api.names import MAX_RUN_NAME
 from agentrun.api.quarantine import UNREADABLE
 from agentrun.api.v1alpha1 import AgentProfile, AgentRun, Reason, default_profile
@@ -72,6 +73,11 @@ def _by_profile(run: AgentRun, profile: AgentProfile | None) -> Failure | None:
     volume = spec.workspace.volume if spec.workspace else None
     if volume and volume not in offered.volumes:
         return _refused(f"AgentProfile {name} does not allow volume {volume}.")
+    workspace = spec.workspace or offered.workspace
+    if workspace and workspace.git:
+        refusal = repository_refusal(offered, name, workspace.git.url)
+        if refusal:
+            return _refused(refusal)
     if spec.backend != REMOTE and not offered.command and not defaults_of(spec.backend).command:
         return _refused(f"AgentProfile {name} names no command, and {spec.backend} has none.")
     return _without_model(run, profile)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 
 from agentrun.api import pod_layout
 from agentrun.runner.backends import write_home
+from agentrun.runner.capability import with_capability
 from agentrun.runner.layout import Layout
 from agentrun.runner.pipes import Pipes, announce, make_pipes
 from agentrun.runner.stop_signals import STOP_SIGNALS
@@ -19,6 +20,7 @@ def main(layout: Layout, env: Mapping[str, str]) -> int:
     # this loads says that it was interrupted, and is not taken for one whose runner crashed.
     signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
     pipes = make_pipes(layout)
+    layout = with_capability(layout)
     write_home(
         layout,
         env[pod_layout.ENV_BACKEND],

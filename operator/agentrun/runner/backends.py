@@ -107,7 +107,7 @@ def codex_config(layout: Layout, model: str | None, permission_mode: str | None 
     policy, sandbox, own = "never", "danger-full-access", ""
     if permission_mode == ASK:
         policy, sandbox = "on-request", "read-only"
-        own = _CODEX_OWN_TOOLS.format(port=layout.tools_port)
+        own = _CODEX_OWN_TOOLS.format(port=layout.tools_port, path=layout.tools_path)
     # JSON strings are TOML strings.
     chosen = f"model = {json.dumps(model)}\n" if model else ""
     return f"""{chosen}model_provider = "agentrun"
@@ -117,7 +117,7 @@ check_for_update_on_startup = false
 
 [model_providers.agentrun]
 name = "AgentRun"
-base_url = "http://127.0.0.1:{layout.proxy_port}"
+base_url = "{layout.provider_url}"
 env_key = "OPENAI_API_KEY"
 wire_api = "responses"
 request_max_retries = 2
@@ -138,7 +138,7 @@ trust_level = "trusted"
 # server has to be whole here, though the session names it as well.
 _CODEX_OWN_TOOLS = f"""
 [mcp_servers.{pod_layout.OWN_SERVER}]
-url = "http://127.0.0.1:{{port}}/mcp"
+url = "http://127.0.0.1:{{port}}{{path}}"
 default_tools_approval_mode = "approve"
 """
 

@@ -83,7 +83,8 @@ def _cause(complaint: str, credentials: Credentials) -> str:
     if host:
         return (
             f"The server asks for a user and password, and those in {_FIELD} are not for"
-            f" {host[1]}: the profile's git.hosts says where they may be sent."
+            f" {host[1]}: the profile's git.repositories says what they are for, and they are never"
+            " sent over http."
         )
     if _ASKED.search(complaint) and credentials in _WANTED:
         return _WANTED[credentials]

@@ -266,19 +266,19 @@ class Conversation:
         if schema is None or end.state is not OutcomeState.COMPLETED:
             return end
         try:
-            return self._answered(end, schema)
+            return await self._answered(end, schema)
         except ValueError as problem:
             repair = build_repair(str(problem), schema, self._opening.answer_tool)
         end = await self._turn(repair, proxy, has_key)
         if end.state is not OutcomeState.COMPLETED:
             return end
         try:
-            return self._answered(end, schema)
+            return await self._answered(end, schema)
         except ValueError as problem:
             raise invalid(problem) from problem
 
-    def _answered(self, end: End, schema: dict[str, Any]) -> End:
-        structured = find_answer(self._mapper, schema)
+    async def _answered(self, end: End, schema: dict[str, Any]) -> End:
+        structured = await find_answer(self._mapper, schema)
         said = self._mapper.answer or end.final_response
         return replace(end, structured=structured, final_response=said)
 

@@ -16,6 +16,7 @@ from typing import Any
 from agentrun.api.bounded_json import SENT, mended
 from agentrun.api.events import EventType
 from agentrun.api.gateway import MAX_BLOB_BYTES, Task
+from agentrun.api.git_access import push_refusal
 from agentrun.api.v1alpha1 import Outcome, OutcomeState, Reason, Result, Usage
 from agentrun.runner.change import Author, Change, Collector
 from agentrun.runner.gateway import Conflict, Gateway, Refused, Unavailable
@@ -64,8 +65,16 @@ class Delivery:
         if change.is_empty:
             return end, change.result(None)
         await self._keep_patch(collector, change)
-        is_wanted = task.profile.git.push and git.has_credentials_for(base.url)
+        is_wanted = task.profile.git.push and git.has_credentials
         if not is_wanted or end.state is not OutcomeState.COMPLETED:
+            return end, change.result(None)
+        if refusal := push_refusal(task.profile, base.url, base.branch):
+            message = f"The change is not pushed: {refusal}. It is kept as a patch."
+            refused = replace(
+                end, state=OutcomeState.FAILED, reason=Reason.PUSH_REFUSED, message=message
+            )
+            return refused, change.result(False)
+        if not git.fits(base.url):
             return end, change.result(None)
         try:
             await collector.push(change)

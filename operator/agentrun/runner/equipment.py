@@ -23,6 +23,7 @@ from agentrun.runner.secrets import (
     mcp_secret,
     provider_key,
     remote_credentials,
+    remote_credentials_card,
     remote_credentials_url,
 )
 from agentrun.runner.settings import Settings
@@ -48,7 +49,7 @@ def make_conversation(
 
         given = Given(
             remote_credentials(layout), remote_credentials_url(layout),
-            provider_key(layout), settings.provider,
+            remote_credentials_card(layout), provider_key(layout), settings.provider,
         )  # fmt: skip
         return RemoteConversation(journal, reporter, questions, redactor.text, given)
     from agentrun.runner.acp import library
@@ -60,15 +61,18 @@ def make_conversation(
     return Conversation(pipes, journal, reporter, redactor, workspace, backend, questions)
 
 
-def make_proxy(settings: Settings, layout: Layout) -> "ProviderProxy | None":
+def make_proxy(settings: Settings, layout: Layout, task: Task) -> "ProviderProxy | None":
     """Make what stands between the agent and the model's provider, and holds the key."""
     if not settings.provider or settings.is_remote:
         return None
+    from agentrun.runner.provider.rules import Rules
     from agentrun.runner.proxy import ProviderProxy
 
     key = provider_key(layout)
     headers = key_headers(settings.backend, key) if key else {}
-    return ProviderProxy(settings.provider, headers, RETRY_SECONDS.get(settings.backend))
+    rules = Rules.of(task.profile, task.spec.model)
+    patience = RETRY_SECONDS.get(settings.backend)
+    return ProviderProxy(settings.provider, headers, rules, layout.capability, patience)
 
 
 @asynccontextmanager
@@ -81,7 +85,7 @@ async def served_tools(
     from agentrun.runner.peer.desk import Desk
 
     tools = OwnTools(gateway)
-    async with tools.serve(layout.tools_port) as url:
+    async with tools.serve(layout.tools_port, layout.tools_path) as url:
         desk = Desk(pipes, Peer(task, gateway, tools, conversation).respond)
         calls = asyncio.create_task(desk.serve())
         try:

@@ -11,17 +11,18 @@ nothing for a minute is given up: git itself would wait for ever.
 import asyncio
 import os
 import signal
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from agentrun.api.repositories import is_covered
 from agentrun.runner.complaints import KEYS, Credentials, explain
 from agentrun.runner.git_credentials import (
     is_ssh,
+    is_web,
     kind_of,
     password_env,
     ssh_env,
-    web_host,
 )
 from agentrun.runner.redact import Redactor
 
@@ -77,7 +78,6 @@ class Git:
         self._redactor = redactor
         self._credentials = credentials
         self._kind = kind_of(credentials)
-        self._hosts: set[str] = set()
         (folder / "config").write_text(_CONFIG, encoding="utf-8")
         self._env = {
             "PATH": os.environ.get("PATH", os.defpath),
@@ -88,22 +88,26 @@ class Git:
             "GIT_TERMINAL_PROMPT": "0",
             "GIT_OPTIONAL_LOCKS": "0",
             **_network(),
-            **ssh_env(folder, credentials),
+            **ssh_env(folder, credentials, with_key=False),
         }
 
-    def send_password_to(self, hosts: set[str]) -> None:
-        """Let git give the Secret's user and password to ``hosts``. Until then, to nobody."""
-        self._hosts = hosts
+    def show_credentials_to(self, repositories: Sequence[str], url: str) -> None:
+        """Let git show the Secret to ``repositories``, as it works on ``url``. Before, to none."""
         if self._kind is Credentials.PASSWORD:
-            self._env |= password_env(self._folder, self._credentials, hosts)
+            self._env |= password_env(self._credentials, repositories)
+        is_shown = is_covered(url, repositories)
+        self._env |= ssh_env(self._folder, self._credentials, with_key=is_shown)
 
-    def has_credentials_for(self, url: str) -> bool:
-        """Whether there is something to show to the server of ``url``."""
-        if host := web_host(url):
-            return self._kind is Credentials.PASSWORD and host in self._hosts
-        if is_ssh(url):
-            return self._kind in KEYS
+    @property
+    def has_credentials(self) -> bool:
+        """Whether the Secret holds anything that opens repositories."""
         return self._kind is not Credentials.NONE
+
+    def fits(self, url: str) -> bool:
+        """Whether what the Secret holds is of use with the server of ``url``."""
+        if is_web(url):
+            return self._kind is Credentials.PASSWORD
+        return self._kind in KEYS if is_ssh(url) else self.has_credentials
 
     async def run(
         self,

@@ -2,39 +2,22 @@
 How git gets the credentials of the profile's Secret, and to whom it may show them.
 
 A run names the repository, and its server may be anybody's. So a password is given out for the
-hosts that the profile names and no others, wherever a server redirects to; and ssh speaks only to
-servers whose key is known.
+repositories that the profile names and no others, wherever a server redirects to; the ssh key is
+there for those alone, and ssh speaks only to servers whose key is known.
 """
 
 import base64
 import os
 import pwd
+import shlex
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from agentrun.api.v1alpha1 import AgentProfileSpec
+import agentrun
+from agentrun.runner import credential_helper
 from agentrun.runner.complaints import Credentials
-
-_WEB_PORTS = (":443", ":80")
-
-# git asks "Username for 'https://HOST': " and "Password for 'https://USER@HOST': ".
-_ASKPASS = """#!/bin/sh
-url=${1%\\'*}
-host=${url#*://}
-host=${host%%/*}
-host=$(printf %s "${host##*@}" | tr A-Z a-z)
-case " $AGENTRUN_GIT_HOSTS " in
-*" $host "*) ;;
-*) echo "the password is not for $host" >&2; exit 1 ;;
-esac
-cd "$AGENTRUN_GIT_CREDENTIALS" || exit 1
-case $1 in
-# A token is enough of a password for most servers, whatever the user.
-Username*) if [ -e username ]; then cat username; else echo git; fi ;;
-*) cat password ;;
-esac
-"""
 
 # Nothing but what is said here: no config, no agent, no other way in, no question.
 _SSH = (
@@ -66,18 +49,9 @@ def has_passphrase(key: str) -> bool:
     return raw.startswith(magic) and not raw.startswith(magic + cipher)
 
 
-def password_hosts(profile: AgentProfileSpec) -> set[str]:
-    """List the hosts that the user and password may be sent to, as they stand in URLs."""
-    own = profile.workspace.git.url if profile.workspace and profile.workspace.git else ""
-    named = {host.lower() for host in (*profile.git.hosts, web_host(own)) if host}
-    plain = {host.removesuffix(port) for host in named for port in _WEB_PORTS}
-    return named | plain | {h + port for h in plain if ":" not in h for port in _WEB_PORTS}
-
-
-def web_host(url: str) -> str:
-    """Return the host, with its port, of an http or https URL; empty for any other."""
-    parts = urlsplit(url)
-    return parts.netloc.rpartition("@")[2].lower() if parts.scheme in ("http", "https") else ""
+def is_web(url: str) -> bool:
+    """Whether git reaches ``url`` over http or https."""
+    return urlsplit(url).scheme.lower() in ("http", "https")
 
 
 def is_ssh(url: str) -> bool:
@@ -85,23 +59,36 @@ def is_ssh(url: str) -> bool:
     return url.startswith("ssh://") or ("://" not in url and ":" in url.partition("/")[0])
 
 
-def password_env(own: Path, credentials: Path, hosts: Iterable[str]) -> dict[str, str]:
-    """Make what lets git ask for user and password, in the runner's ``own`` folder."""
-    askpass = own / "askpass"
-    askpass.write_text(_ASKPASS, encoding="utf-8")
-    askpass.chmod(0o700)
+def password_env(credentials: Path, repositories: Iterable[str]) -> dict[str, str]:
+    """Make what lets git ask for user and password, for ``repositories`` alone."""
+    root = Path(agentrun.__file__).parents[1]
+    # -P: git may run it in a folder of the agent's, from which nothing must be loaded.
+    words = ["env", f"PYTHONPATH={root}", sys.executable, "-P", "-m", credential_helper.__name__]
+    # As on the command line: above the configuration of any repository, and first of all without
+    # the helpers that one may name.
+    config = {
+        "credential.helper": ["", f"!{shlex.join(words)}"],
+        "credential.useHttpPath": ["true"],
+    }
+    pairs = [(key, value) for key, values in config.items() for value in values]
+    numbered = {
+        f"GIT_CONFIG_{kind}_{number}": text
+        for number, pair in enumerate(pairs)
+        for kind, text in zip(("KEY", "VALUE"), pair, strict=True)
+    }
     return {
-        "GIT_ASKPASS": str(askpass),
-        "AGENTRUN_GIT_CREDENTIALS": str(credentials),
-        "AGENTRUN_GIT_HOSTS": " ".join(sorted(hosts)),
+        "GIT_CONFIG_COUNT": str(len(pairs)),
+        **numbered,
+        credential_helper.CREDENTIALS: str(credentials),
+        credential_helper.REPOSITORIES: " ".join(repositories),
     }
 
 
-def ssh_env(own: Path, credentials: Path) -> dict[str, str]:
-    """Make what lets git use ssh: with the Secret's key, to the Secret's hosts."""
+def ssh_env(own: Path, credentials: Path, with_key: bool) -> dict[str, str]:
+    """Make what lets git use ssh: to the Secret's hosts, and ``with_key`` with its key."""
     known = credentials / "known_hosts"
     words = [_SSH, f"-o UserKnownHostsFile={known if known.exists() else '/dev/null'}"]
-    if (credentials / "ssh-privatekey").exists():
+    if with_key and (credentials / "ssh-privatekey").exists():
         words.append(f"-i {_private_key(own, credentials)}")
     return {"GIT_SSH_COMMAND": " ".join([*_account(own), *words])}
 

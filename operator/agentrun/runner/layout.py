@@ -20,6 +20,8 @@ class Layout:
     """The static init that the runner's image brings along for the agent's container."""
     proxy_port: int = pod_layout.PROXY_PORT
     tools_port: int = pod_layout.TOOLS_PORT
+    capability: str = ""
+    """What paths on the loopback begin with; made when the runner starts, told to the agent."""
 
     def at(self, path: str) -> Path:
         """Place an absolute path of the pod below the root."""
@@ -29,6 +31,21 @@ class Layout:
     def pipes(self) -> Path:
         """The folder of the FIFOs."""
         return self.at(pod_layout.PIPES)
+
+    @property
+    def capability_file(self) -> Path:
+        """Where the agent's container reads the capability."""
+        return self.at(pod_layout.CAPABILITY)
+
+    @property
+    def provider_url(self) -> str:
+        """The way to the model's provider, for the agent."""
+        return f"http://127.0.0.1:{self.proxy_port}/{self.capability}"
+
+    @property
+    def tools_path(self) -> str:
+        """The path of AgentRun's own tools, on their port."""
+        return f"/{self.capability}/mcp"
 
     @property
     def workspace(self) -> Path:

@@ -48,11 +48,13 @@ class ProviderError:
 
     status: int
     message: str
+    is_own: bool = False
+    """Whether the provider was not asked at all, since the profile does not allow it."""
 
     @property
     def is_refusal(self) -> bool:
         """Whether it refused the credentials."""
-        return self.status in (401, 403)
+        return self.status in (401, 403) and not self.is_own
 
 
 _ACP_AUTH_REQUIRED = -32000

@@ -21,7 +21,6 @@ from agentrun.api.gateway import MAX_MCP_BYTES
 from agentrun.runner.gateway import Gateway, Refused, Unavailable
 
 NAME = pod_layout.OWN_SERVER
-PATH = "/mcp"
 MAX_REPLY = 4 * 1024 * 1024
 """The largest answer that the runner itself reads."""
 _AT_ONCE = 8
@@ -51,15 +50,19 @@ class OwnTools:
         self._unmeasured = asyncio.Lock()
 
     @asynccontextmanager
-    async def serve(self, port: int) -> AsyncIterator[str]:
-        """Listen on the pod's loopback during the block, and yield the URL."""
+    async def serve(self, port: int, path: str) -> AsyncIterator[str]:
+        """
+        Listen on the pod's loopback during the block, and yield the URL.
+
+        Its ``path`` is only the agent's to know: who else reaches the port gets nothing.
+        """
         app = web.Application(client_max_size=MAX_MCP_BYTES)
-        app.router.add_post(PATH, self._handle)
+        app.router.add_post(path, self._handle)
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.5)
         await runner.setup()
         try:
             await web.TCPSite(runner, "127.0.0.1", port).start()
-            yield f"http://127.0.0.1:{runner.addresses[0][1]}{PATH}"
+            yield f"http://127.0.0.1:{runner.addresses[0][1]}{path}"
         finally:
             await runner.cleanup()
 

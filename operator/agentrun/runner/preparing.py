@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 
 from agentrun.api.gateway import Task
-from agentrun.api.v1alpha1 import GitSource, Reason, Workspace
+from agentrun.api.git_access import repository_refusal, shown_to
+from agentrun.api.v1alpha1 import GitSource, Reason, Workspace, default_profile
 from agentrun.runner.backends import write_identity
 from agentrun.runner.delivery import author_of
 from agentrun.runner.gateway import Gateway
 from agentrun.runner.git import Git
-from agentrun.runner.git_credentials import password_hosts
 from agentrun.runner.instructions import write_instructions
 from agentrun.runner.layout import Layout
 from agentrun.runner.outcome import Failure
@@ -55,7 +55,8 @@ class Preparing:
         workspace = task.spec.workspace or task.profile.workspace or Workspace()
         # An agent elsewhere cannot reach what would be cloned.
         if workspace.git and not self.settings.is_remote:
-            self.git.send_password_to(password_hosts(task.profile))
+            self._check_repository(task, workspace.git.url)
+            self.git.show_credentials_to(shown_to(task.profile), workspace.git.url)
             self.redactor.add(*secret_in_url(workspace.git.url))
             self.base = await self._checkout(task, workspace.git)
             self.transcript.say("-", f"on branch {self.base.branch}, {self.base.commit[:12]}")
@@ -69,6 +70,11 @@ class Preparing:
         return await clone(
             self.git, source, task.run_id, self.layout.workspace, self.layout.repository
         )
+
+    def _check_repository(self, task: Task, url: str) -> None:
+        name = task.spec.profile or default_profile(task.spec.backend)
+        if refusal := repository_refusal(task.profile, name, url):
+            raise Failure(Reason.PROFILE_REFUSED, self.redactor.text(refusal))
 
     def _check_bundle(self, task: Task) -> None:
         bundle = task.profile.network.ca_bundle

@@ -2,29 +2,37 @@
 The way to the model's provider.
 
 The agent speaks to this proxy on the pod's loopback with a placeholder for a key; the real key
-is put in here, so the agent never holds it. Nothing is buffered. The last error is remembered:
-agents tell of it in many ways, the provider in one.
+is put in here, so the agent never holds it, and only into requests that the profile's rules let
+through. The URL's path begins with what only the agent was told: who reaches the port otherwise
+is nobody. Answers are not buffered; a request lies on disk until its body was read. The last error
+is remembered: agents tell of it in many ways, the provider in one.
 """
 
 import asyncio
+import hmac
 import json
 import logging
+import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
+from mmap import ACCESS_READ, mmap
+from typing import IO
 
 import aiohttp
 from aiohttp import web
+from yarl import URL
 
 from agentrun.api.bounded_json import read
 from agentrun.runner.outcome import ProviderError
+from agentrun.runner.provider.bodies import Named, Unreadable, read
+from agentrun.runner.provider.paths import Asked, NotOffered, find
+from agentrun.runner.provider.rules import Refused, Rules, error_body, needs_json
 
 _HOP_BY_HOP = frozenset({
     "connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "te", "trailer",
     "transfer-encoding", "upgrade", "host",
 })  # fmt: skip
-_CREDENTIALS = frozenset({"authorization", "x-api-key", "x-goog-api-key"})
-_WORK = ("/messages", "/responses", "/chat/completions", "streamGenerateContent", "generateContent")
 _ERROR_BYTES = 64 * 1024
 _CHUNK = 64 * 1024
 _FEWEST_FAILURES = 3
@@ -32,6 +40,12 @@ _FEWEST_FAILURES = 3
 _BAD_GATEWAY = 502
 # nginx's number for it; nobody is there to read it.
 _CLIENT_CLOSED_REQUEST = 499
+_AT_ONCE = 32
+"""So many requests of one agent may be under way; its helpers ask beside it."""
+MAX_BODY_BYTES = 32 * 1024 * 1024
+"""The largest request; no provider's API takes a larger one for its models."""
+_BODY_SECONDS = 120.0
+"""How long an agent may take to send it."""
 
 log = logging.getLogger(__name__)
 
@@ -43,11 +57,16 @@ class ProviderProxy:
         self,
         provider: str,
         credentials: Mapping[str, str],
+        rules: Rules,
+        capability: str,
         patience: float | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._provider = provider.rstrip("/")
         self._credentials = credentials
+        self._rules = rules
+        self._capability = capability
+        self._under_way = 0
         self._patience = patience
         self._clock = clock
         self._failures = 0
@@ -75,9 +94,10 @@ class ProviderProxy:
         """Listen on the pod's loopback."""
         # A model may think for long before its first word; the run's deadline bounds that.
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=30)
-        app = web.Application()
-        app.router.add_route("*", "/{path:.*}", self._handle)
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.5)
+        # No router, which knows paths with line ends as none. What is packed is refused: to unpack
+        # it would be to send something else than was asked.
+        server = web.Server(self._handle, access_log=None, auto_decompress=False)
+        runner = web.ServerRunner(server, shutdown_timeout=0.5)
         async with aiohttp.ClientSession(
             timeout=timeout, auto_decompress=False, trust_env=True
         ) as self._session:
@@ -88,35 +108,89 @@ class ProviderProxy:
             finally:
                 await runner.cleanup()
 
-    async def _handle(self, request: web.Request) -> web.StreamResponse:
-        if self._session is None:
-            raise web.HTTPServiceUnavailable
-        if not request.raw_path.startswith("/"):
-            # "pany://x" would make another host of the provider's, and send the key there.
-            raise web.HTTPBadRequest(text="Ask for a path, without scheme and host.")
-        dropped = _HOP_BY_HOP | (_CREDENTIALS if self._credentials else frozenset())
-        headers = {k: v for k, v in request.headers.items() if k.lower() not in dropped}
-        headers |= self._credentials
+    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         try:
-            async with self._session.request(
-                request.method,
-                self._provider + request.raw_path,
-                headers=headers,
-                data=request.content if request.body_exists else None,
-                allow_redirects=False,
-            ) as answer:
-                return await self._answer(request, answer)
+            path = self._admitted(request.raw_path)
+            asked = find(self._rules.routes, request.method, path)
+        except NotOffered as refusal:
+            return self._refuse(404, str(refusal))
+        if self._under_way >= _AT_ONCE:
+            message = f"{_AT_ONCE} requests to the provider are under way: wait for one to end."
+            return self._refuse(429, message, asked)
+        self._under_way += 1
+        try:
+            return await self._ask(request, asked)
         except _AgentLeft:
-            log.debug("the agent did not wait for the end of the answer to %s", request.path)
+            log.debug("the agent did not wait for the end of the answer to %s", asked.target)
             return web.Response(status=_CLIENT_CLOSED_REQUEST)
+        except _BadRequest as error:
+            return self._refuse(error.status, str(error), asked)
+        except Refused as refusal:
+            return self._refuse(403, str(refusal), asked)
         except aiohttp.ClientConnectionError as error:
             message = f"{self._provider} cannot be reached: {error}"
-            self._note(request, _BAD_GATEWAY, message)
-            body = {"error": {"type": "provider_unreachable", "message": message}}
+            self._note(asked, ProviderError(_BAD_GATEWAY, message))
+            body = error_body(asked.route.form, _BAD_GATEWAY, message)
             return web.json_response(body, status=_BAD_GATEWAY)
+        finally:
+            self._under_way -= 1
+
+    def _admitted(self, raw: str) -> str:
+        """Return the path behind what only the agent knows. NotOffered without it."""
+        # "pany://x" would make another host of the provider's, and send the key there.
+        first, _, rest = raw.removeprefix("/").partition("/")
+        first, mark, query = first.partition("?")
+        given = first.encode(errors="replace") if raw.startswith("/") else b""
+        if not hmac.compare_digest(given, self._capability.encode()):
+            raise NotOffered(
+                "This is not the way to the provider: its URL is in the agent's environment, and"
+                " has a secret of the pod in its path."
+            )
+        return f"/{mark}{query}" if mark else f"/{rest}"
+
+    def _refuse(self, status: int, message: str, asked: Asked | None = None) -> web.Response:
+        """Answer as the provider would, but for a reason of the profile's or the runner's own."""
+        log.warning("A request to the model's provider is refused: %s", message[:500])
+        if asked:
+            self._note(asked, ProviderError(status, message[:4000], is_own=True))
+        form = asked.route.form if asked else self._rules.form
+        headers = {"retry-after": "1"} if status == 429 else None
+        return web.json_response(error_body(form, status, message), status=status, headers=headers)
+
+    async def _ask(self, request: web.BaseRequest, asked: Asked) -> web.StreamResponse:
+        if self._session is None:
+            raise web.HTTPServiceUnavailable
+        headers = self._rules.passed(request.headers.items(), bool(self._credentials))
+        with tempfile.TemporaryFile() as body:
+            size = await _receive(request, body)
+            await asyncio.to_thread(self._check, asked, headers, body, size)
+            async with self._session.request(
+                request.method,
+                URL(self._provider + asked.target, encoded=True),
+                headers={**headers, **self._credentials},
+                data=body if size else None,
+                allow_redirects=False,
+            ) as answer:
+                return await self._answer(request, asked, answer)
+
+    def _check(self, asked: Asked, headers: Mapping[str, str], body: IO[bytes], size: int) -> None:
+        """Hold the body to the profile. Refused, or _BadRequest if it cannot be read."""
+        named = Named(frozenset())
+        if asked.route.is_work or (size and needs_json(asked, headers)):
+            if not size:
+                raise _BadRequest(400, "The request has no body.")
+            body.seek(0)
+            try:
+                with mmap(body.fileno(), size, access=ACCESS_READ) as held:
+                    named = read(held)
+            except Unreadable as error:
+                message = f"The request's body cannot be passed on: {error}."
+                raise _BadRequest(400, message) from error
+        self._rules.check(asked, named)
+        body.seek(0)
 
     async def _answer(
-        self, request: web.Request, answer: aiohttp.ClientResponse
+        self, request: web.BaseRequest, asked: Asked, answer: aiohttp.ClientResponse
     ) -> web.StreamResponse:
         headers = {k: v for k, v in answer.headers.items() if k.lower() not in _HOP_BY_HOP}
         response = web.StreamResponse(status=answer.status, reason=answer.reason, headers=headers)
@@ -125,7 +199,8 @@ class ProviderProxy:
             # Known before the agent hears of it, since it may act on it, or leave, at once.
             while len(beginning) < _ERROR_BYTES and (more := await answer.content.read(_CHUNK)):
                 beginning += more
-            self._note(request, answer.status, _message_in(beginning) or str(answer.reason))
+            message = _message_in(beginning) or str(answer.reason)
+            self._note(asked, ProviderError(answer.status, message[:4000]))
         with _agent_may_leave():
             await response.prepare(request)
             await response.write(beginning)
@@ -133,23 +208,22 @@ class ProviderProxy:
             with _agent_may_leave():
                 await response.write(chunk)
         if answer.status < 400:
-            self._note(request, answer.status, "")
+            self._note(asked, None)
         with _agent_may_leave():
             await response.write_eof()
         return response
 
-    def _note(self, request: web.Request, status: int, message: str) -> None:
+    def _note(self, asked: Asked, error: ProviderError | None) -> None:
         """Remember an error; forget it when the provider does its work again."""
-        if request.method != "POST" or not request.path.endswith(_WORK):
+        if not asked.route.is_work:
             return
-        if status < 400:
-            self.error = None
+        self.error = error
+        if error is None:
             self._failures = 0
             return
-        self.error = ProviderError(status, message[:4000])
-        log.warning("The model's provider answered %s: %s", status, message[:500])
-        if self.error.is_refusal:
-            self.refusal = self.error
+        log.warning("The model's provider answered %s: %s", error.status, error.message[:500])
+        if error.is_refusal:
+            self.refusal = error
             self.refused.set()
         self._lose_patience()
 
@@ -162,6 +236,39 @@ class ProviderProxy:
         is_long = self._patience is not None and now - self._failing_since >= self._patience
         if is_long and self._failures >= _FEWEST_FAILURES:
             self.failed.set()
+
+
+class _BadRequest(Exception):  # noqa: N818 - what it is, not that it is an error
+    """A request that no provider could be asked."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+async def _receive(request: web.BaseRequest, body: IO[bytes]) -> int:
+    """Read the request's body into a file, and return its size. _BadRequest beyond the bounds."""
+    packed = request.headers.get("content-encoding", "identity").lower()
+    if packed != "identity":
+        message = f"The request's body is packed ({packed}), so it cannot be checked. Send it as it"
+        raise _BadRequest(415, f"{message} is.")
+    size = 0
+    try:
+        async with asyncio.timeout(_BODY_SECONDS):
+            async for chunk in request.content.iter_chunked(_CHUNK):
+                size += len(chunk)
+                if size > MAX_BODY_BYTES:
+                    message = f"The request is larger than {MAX_BODY_BYTES} bytes, the most there"
+                    raise _BadRequest(413, f"{message} may be.")
+                await asyncio.to_thread(body.write, chunk)
+    except TimeoutError as error:
+        message = f"The request's body did not arrive within {_BODY_SECONDS:.0f} s."
+        raise _BadRequest(408, message) from error
+    except (ConnectionError, web.RequestPayloadError) as error:
+        raise _AgentLeft from error
+    # What follows reads the file by its descriptor.
+    await asyncio.to_thread(body.flush)
+    return size
 
 
 class _AgentLeft(Exception):  # noqa: N818 - what happened; nothing is wrong with it

@@ -54,7 +54,7 @@ def run_attempt(layout: Layout, pipes: Pipes, env: Mapping[str, str]) -> int:
 
 async def _run(layout: Layout, pipes: Pipes, settings: Settings) -> None:
     transcript = Transcript()
-    redactor = Redactor(known_secrets(layout))
+    redactor = Redactor([*known_secrets(layout), layout.capability])
     logging.basicConfig(
         handlers=[TranscriptHandler(transcript, redactor.text)], format="%(message)s"
     )
@@ -154,7 +154,7 @@ class Attempt:
             state=AgentState.PREPARING, acknowledged_input=task.acknowledged_input or None
         )
         async with AsyncExitStack() as stack:
-            proxy = make_proxy(self._settings, self._layout)
+            proxy = make_proxy(self._settings, self._layout, task)
             if proxy:
                 await stack.enter_async_context(proxy.serve(self._layout.proxy_port))
             # An agent elsewhere reaches nothing in the pod, and leaves nothing in it.

@@ -56,6 +56,12 @@ def remote_credentials_url(layout: Layout) -> str:
     return _read(layout.backend_secret / "agent_url")
 
 
+def remote_credentials_card(layout: Layout) -> str | None:
+    """Read where that agent's card is; None if the Secret does not say."""
+    file = layout.backend_secret / "agent_card_path"
+    return _read(file) if file.is_file() else None
+
+
 def _known_to_mcp_servers(layout: Layout) -> Iterator[str]:
     for folder in _files(layout.mcp_secrets):
         for text in map(_read, _files(folder)):

@@ -5,29 +5,22 @@ from typing import Any
 
 from agentrun.api.v1alpha1 import Reason
 from agentrun.runner.acp.mapping import FINAL_BOUND, Mapper
-from agentrun.runner.acp.reading import MAX_DEPTH, is_deep
+from agentrun.runner.acp.reading import is_deep
+from agentrun.runner.answer_check import check_apart
 from agentrun.runner.outcome import Failure
-from agentrun.runner.prompt import check_answer
 
 
-def find_answer(mapper: Mapper, schema: dict[str, Any]) -> Any:
+async def find_answer(mapper: Mapper, schema: dict[str, Any]) -> Any:
     """Return the turn's answer. ValueError says why there is none that satisfies the schema."""
     if mapper.answer is None and mapper.is_cut:
         raise ValueError(f"it is longer than {FINAL_BOUND} characters")
     text = mapper.final_response if mapper.answer is None else mapper.answer
-    return read_answer(text or "", schema)
+    return await read_answer(text or "", schema)
 
 
-def read_answer(text: str, schema: dict[str, Any]) -> Any:
+async def read_answer(text: str, schema: dict[str, Any]) -> Any:
     """Return the answer in ``text``. ValueError if it does not satisfy, or cannot be passed on."""
-    try:
-        answer = check_answer(text, schema)
-        is_passed_on = can_be_passed_on(answer)
-    except RecursionError:
-        is_passed_on = False
-    if not is_passed_on:
-        raise ValueError(f"it is more than {MAX_DEPTH} levels deep")
-    return answer
+    return await check_apart(text, schema)
 
 
 def can_be_passed_on(answer: Any) -> bool:

@@ -168,6 +168,16 @@ async def test_a_child_uses_a_profile_that_its_parents_names(
         assert why in told
 
 
+async def test_a_child_works_on_its_parents_repository_or_those_of_the_profile() -> None:
+    given = {"backend": "codex", "role": "worker", "prompt": "x"}
+    listed = ["https://git.test/shared"]
+    async with a_desk("spawn_run", repositories=listed) as desk:
+        for url in ("https://git.test/other.git", "https://git.test/shared/../other.git"):
+            told = await desk.refused("spawn_run", **given, workspace={"git": {"url": url}})
+            assert f"does not let you start runs on repository {url}" in told
+        await desk.spawn(workspace={"git": {"url": "https://git.test/shared/a.git"}})
+
+
 async def test_children_have_so_many_generations() -> None:
     async with a_desk(*EVERYTHING, max_depth=2) as desk:
         await desk.spawn()
@@ -358,7 +368,10 @@ async def test_an_agent_speaks_through_its_runner(
         url = f"http://127.0.0.1:{listening.getsockname()[1]}"
         async with Gateway(url, token, lambda _: None) as gateway:
             tools = OwnTools(gateway)
-            async with tools.serve(0) as relay, mcp.Client(relay, mode=mode) as client:
+            async with (
+                tools.serve(0, "/secret/mcp") as relay,
+                mcp.Client(relay, mode=mode) as client,
+            ):
                 listed = {tool.name for tool in (await client.list_tools()).tools}
                 assert listed == set(EVERYTHING)
                 heard: list[float] = []

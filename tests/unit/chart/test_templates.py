@@ -36,6 +36,18 @@ def test_every_golden_file_belongs_to_a_set_of_values() -> None:
     assert sorted(path.stem for path in helm.GOLDEN.glob("*.yaml")) == SETS
 
 
+def test_runs_are_not_where_users_may_forward_ports() -> None:
+    here = "runNamespaces={agentrun-system,others}"
+    who = "users.subjects[0].kind=Group,users.subjects[0].name=developers"
+    done = helm.template("--set", here, "--set", who)
+    assert done.returncode != 0
+    assert "users.subjects may forward ports" in done.stderr
+    done = helm.template("--set", here)
+    assert done.returncode == 0, done.stderr
+    assert "portforward" not in done.stdout
+    assert "portforward" in helm.template("--set", who).stdout
+
+
 def test_lint_finds_nothing() -> None:
     done = helm.run("helm", "lint", "--strict", "--kube-version", helm.KUBERNETES, helm.CHART)
     assert done.returncode == 0, done.stdout + done.stderr

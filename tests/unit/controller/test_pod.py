@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from agentrun.api.pod_layout import AGENT_BOOTSTRAP, AGENT_ROOTS_BOOTSTRAP
+from agentrun.api.pod_layout import AGENT_ROOTS_BOOTSTRAP, agent_bootstrap
 from agentrun.api.quantities import total
 from agentrun.api.v1alpha1 import AgentProfile, AgentRun, Reason
 from agentrun.controller.containers import PodSettings
@@ -94,18 +94,26 @@ REMOTE = (a_run(attempts=1, spec={"backend": "remote_a2a"}), a_profile(backend="
 
 
 @pytest.mark.parametrize(
-    ("name", "run", "profile"),
+    ("name", "run", "profile", "leading"),
     [
-        pytest.param("plain", *PLAIN, id="a-run-that-asks-for-nothing"),
-        pytest.param("everything", *EVERYTHING, id="a-profile-that-says-everything"),
-        pytest.param("remote", *REMOTE, id="an-agent-that-runs-elsewhere"),
+        pytest.param("plain", *PLAIN, [], id="a-run-that-asks-for-nothing"),
+        pytest.param(
+            # A Secret may hold the way to the provider as well.
+            "everything", *EVERYTHING,
+            ["ANTHROPIC_BASE_URL", "HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy",
+             "NPM_TOKEN"],
+            id="a-profile-that-says-everything",
+        ),
+        pytest.param("remote", *REMOTE, [], id="an-agent-that-runs-elsewhere"),
     ],
-)
-def test_the_whole_manifest(name: str, run: AgentRun, profile: AgentProfile) -> None:
+)  # fmt: skip
+def test_the_whole_manifest(
+    name: str, run: AgentRun, profile: AgentProfile, leading: list[str]
+) -> None:
     text = (GOLDEN / f"pod-{name}.yaml").read_text(encoding="utf-8")
-    script = AGENT_ROOTS_BOOTSTRAP + AGENT_BOOTSTRAP
-    text = text.replace("ROOTS_BOOTSTRAP", json.dumps(script))
-    expected = yaml.safe_load(text.replace("BOOTSTRAP", json.dumps(AGENT_BOOTSTRAP)))
+    bootstrap = agent_bootstrap(leading)
+    text = text.replace("ROOTS_BOOTSTRAP", json.dumps(AGENT_ROOTS_BOOTSTRAP + bootstrap))
+    expected = yaml.safe_load(text.replace("BOOTSTRAP", json.dumps(bootstrap)))
     assert build_pod(run, profile, SETTINGS) == expected
 
 

@@ -31,6 +31,8 @@ from agentrun.api.v1alpha1 import (
 from tests.forked import ForkServer, Process, ended
 
 RUN = "run-harness"
+PROVIDER_URL = "PROVIDER_URL"
+"""The variable in which an agent of these tests finds the way to its provider."""
 AGENT = [sys.executable, str(Path(__file__).parents[3] / "dev/agent/acp_agent.py")]
 REPOSITORY = Path(__file__).parents[3]
 _INIT = '#!/bin/sh\nwhile [ "$1" != -- ]; do shift; done; shift; exec "$@"\n'
@@ -372,8 +374,9 @@ async def pod(
         home = {
             "ACP_AGENT_MEMORY": ".trivial", **os.environ,
             "HOME": str(root / pod_layout.HOME.lstrip("/")),
+            PROVIDER_URL: proxy_url(port),
         }  # fmt: skip
-        agent = container_command(root / "agentrun/pipes", *(command or AGENT))
+        agent = container_command(root / "agentrun/pipes", *(command or AGENT), port=port)
         begin = ("-c", _START, str(root), str(port), json.dumps(bounds or {}))
         async with (
             _runner(root / "runner.log", *begin, env=env, is_new=is_new) as runner,
@@ -397,9 +400,15 @@ async def _runner(
                 yield forked
 
 
-def container_command(pipes: Path, *agent: str) -> list[str]:
+def proxy_url(port: int) -> str:
+    """Return what stands in the agent's environment for the runner's proxy."""
+    return pod_layout.PROXY_URL.replace(str(pod_layout.PROXY_PORT), str(port))
+
+
+def container_command(pipes: Path, *agent: str, port: int = 0) -> list[str]:
     """Build what the agent's container is started with, its pipes in a folder of the test's."""
-    script = pod_layout.AGENT_BOOTSTRAP.replace(pod_layout.PIPES, str(pipes))
+    script = pod_layout.agent_bootstrap([PROVIDER_URL]).replace(pod_layout.PIPES, str(pipes))
+    script = script.replace(pod_layout.PROXY_URL, proxy_url(port))
     return ["/bin/sh", "-c", script, "agent", *agent]
 
 

@@ -280,6 +280,7 @@ async def test_change_of_a_git_workspace_is_kept_and_pushed(tmp_path: Path) -> N
     gateway = a_gateway(
         ["run", "echo p4ssw0rd-of-git > new.txt"],
         workspace={"git": {"url": f"file://{origin}", "branch": "work"}},
+        profile_spec={"git": {"repositories": [f"file://{tmp_path}"], "branches": ["work"]}},
     )
     async with pod(tmp_path, gateway) as it:
         log = await it.ended()
@@ -302,7 +303,9 @@ async def test_push_that_is_refused_fails_the_run_and_keeps_the_patch(tmp_path: 
     git(origin, "config", "receive.hideRefs", "refs/heads/agentrun")
     write(tmp_path, f"{pod_layout.GIT_CREDENTIALS}/password", "p4ssw0rd-of-git")
     gateway = a_gateway(
-        ["run", "echo new > new.txt"], workspace={"git": {"url": f"file://{origin}"}}
+        ["run", "echo new > new.txt"],
+        workspace={"git": {"url": f"file://{origin}"}},
+        profile_spec={"git": {"repositories": [f"file://{origin}"]}},
     )
     async with pod(tmp_path, gateway) as it:
         await it.ended()
@@ -310,6 +313,51 @@ async def test_push_that_is_refused_fails_the_run_and_keeps_the_patch(tmp_path: 
     assert gateway.outcome.reason == "PushFailed"
     assert "hidden ref" in (gateway.outcome.message or "")
     assert gateway.data("artifact_added")
+
+
+@pytest.mark.parametrize(
+    ("listed", "branch", "why"),
+    [
+        pytest.param("origin.git", "main", "git.branches does not allow main", id="branch"),
+        pytest.param(None, "agentrun/x", "credentials are not for", id="repository"),
+    ],
+)
+async def test_push_that_the_profile_does_not_allow_is_refused_and_the_patch_kept(
+    tmp_path: Path, listed: str | None, branch: str, why: str
+) -> None:
+    prepare(tmp_path)
+    origin = a_repository(tmp_path / "origin.git")
+    before = git(origin, "for-each-ref")
+    write(tmp_path, f"{pod_layout.GIT_CREDENTIALS}/password", "p4ssw0rd-of-git")
+    gateway = a_gateway(
+        ["run", "mkdir -p .github/workflows; echo evil > .github/workflows/x.yml"],
+        workspace={"git": {"url": f"file://{origin}", "branch": branch}},
+        profile_spec={"git": {"repositories": [f"file://{tmp_path / listed}"] if listed else []}},
+    )
+    async with pod(tmp_path, gateway) as it:
+        await it.ended()
+    assert gateway.outcome is not None
+    assert gateway.outcome.reason == "PushRefused"
+    assert why in (gateway.outcome.message or "")
+    assert gateway.outcome.result is not None
+    assert gateway.outcome.result.pushed is False
+    assert git(origin, "for-each-ref") == before
+    [artifact] = gateway.data("artifact_added")
+    assert "+evil" in gateway.blobs[artifact["relpath"]].decode()
+
+
+async def test_repository_that_the_profile_does_not_list_is_not_cloned(tmp_path: Path) -> None:
+    origin = a_repository(tmp_path / "origin.git")
+    gateway = a_gateway(
+        ["say", "never"],
+        workspace={"git": {"url": f"file://{origin}"}},
+        profile_spec={"git": {"repositories": ["https://git.example.com/team"]}},
+    )
+    async with pod(tmp_path / "pod", gateway) as it:
+        await it.ended()
+    assert gateway.outcome is not None
+    assert gateway.outcome.reason == "ProfileRefused"
+    assert not any(state.prompt_sent for state in gateway.states)
 
 
 async def test_told_to_stop_the_change_so_far_is_kept(tmp_path: Path) -> None:

@@ -1,43 +1,55 @@
 """Who gets to see the profile's git credentials, and what git's complaints are turned into."""
 
+import os
 import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from agentrun.api.git_access import shown_to
+from agentrun.api.repositories import is_branch_in, is_covered, is_same
 from agentrun.api.v1alpha1 import AgentProfileSpec
 from agentrun.runner.complaints import Credentials, explain
 from agentrun.runner.git import Git
 from agentrun.runner.git_credentials import (
     has_passphrase,
     is_ssh,
+    is_web,
     password_env,
-    password_hosts,
     ssh_env,
-    web_host,
 )
 from agentrun.runner.redact import Redactor
 
 
-def a_profile(hosts: list[str], url: str | None = None) -> AgentProfileSpec:
+def a_profile(repositories: list[str], url: str | None = None, **git: Any) -> AgentProfileSpec:
     workspace: dict[str, Any] | None = {"git": {"url": url}} if url else None
+    more = {"repositories": repositories, **git}
     return AgentProfileSpec.model_validate(
-        {"backend": "acp", "image": "i", "git": {"hosts": hosts}, "workspace": workspace}
+        {"backend": "acp", "image": "i", "git": more, "workspace": workspace}
     )
 
 
-def ask(tmp_path: Path, question: str, **files: str) -> subprocess.CompletedProcess[str]:
-    """Let the helper answer a question of git's."""
+LISTED = ["https://Git.Example.com/team", "https://git.internal:8443/a/b.git", "http://old/x"]
+
+
+def ask(
+    tmp_path: Path, url: str, config: str = "", **files: str
+) -> subprocess.CompletedProcess[str]:
+    """Let git itself ask for a password, in a repository whose configuration is the agent's."""
     credentials = tmp_path / "credentials"
     credentials.mkdir()
     for name, text in files.items():
         (credentials / name).write_text(text)
-    hosts = password_hosts(a_profile(["Git.Example.com", "git.internal:8443"]))
-    env = password_env(tmp_path, credentials, hosts)
+    subprocess.run(["git", "init", "-q", tmp_path], check=True)
+    with (tmp_path / ".git/config").open("a") as file:
+        file.write(config)
+    env = password_env(credentials, shown_to(a_profile(LISTED)))
     return subprocess.run(
-        [env["GIT_ASKPASS"], question],
-        env={"PATH": "/usr/bin:/bin", **env},
+        ["git", "credential", "fill"],
+        cwd=tmp_path,
+        input=f"url={url}\n\n",
+        env={"PATH": os.environ["PATH"], "GIT_TERMINAL_PROMPT": "0", "HOME": "/", **env},
         capture_output=True,
         text=True,
         check=False,
@@ -45,92 +57,166 @@ def ask(tmp_path: Path, question: str, **files: str) -> subprocess.CompletedProc
 
 
 @pytest.mark.parametrize(
-    ("question", "answer"),
+    "url",
     [
-        pytest.param("Username for 'https://git.example.com': ", "ada", id="user"),
-        pytest.param("Password for 'https://ada@git.example.com': ", "secret", id="password"),
-        pytest.param("Password for 'https://ada@GIT.example.com': ", "secret", id="case"),
-        pytest.param("Password for 'https://ada@git.example.com:443': ", "secret", id="port-of-it"),
-        pytest.param("Password for 'https://ada@git.internal:8443/a/b': ", "secret", id="port"),
+        pytest.param("https://git.example.com/team/shop.git", id="in-the-folder"),
+        pytest.param("https://GIT.example.com:443/team/deep/er", id="case-and-port"),
+        pytest.param("https://ada@git.example.com/team/shop", id="user"),
+        pytest.param("https://git.internal:8443/a/b", id="the-repository"),
     ],
 )
-def test_the_password_goes_to_hosts_of_the_profile(
-    tmp_path: Path, question: str, answer: str
-) -> None:
-    assert ask(tmp_path, question, username="ada", password="secret").stdout.strip() == answer
+def test_the_password_is_for_the_profiles_repositories(tmp_path: Path, url: str) -> None:
+    said = ask(tmp_path, url, username="ada", password="secret\n").stdout.splitlines()
+    assert {"username=ada", "password=secret"} <= {*said}
 
 
 @pytest.mark.parametrize(
     "url",
     [
-        "https://evil.example",
-        "https://git.example.com.evil.example",
-        "https://git.example.com@evil.example",
-        "https://git.example.com'@evil.example",
-        "https://evil.example/git.example.com",
-        "https://git.example.com:8443",
-        "https://git.internal",
-        "https://*",
-        "https://",
+        "https://evil.example/team/shop.git",
+        "https://git.example.com/other/shop.git",
+        "https://git.example.com/teammates/shop.git",
+        "https://git.example.com/team/../other/shop.git",
+        "https://git.example.com/team/%2e%2e/other/shop.git",
+        "https://git.example.com/team/%252e%252e/other/shop.git",
+        "https://git.example.com/team//x",
+        "https://git.example.com/",
+        "https://git.example.com/team?x=/team",
+        "https://git.example.com.evil.example/team/shop.git",
+        "https://git.example.com@evil.example/team/shop.git",
+        "https://git.example.com:8443/team/shop.git",
+        "https://git.internal/a/b",
+        "https://git.internal:8443/a/b-secret",
+        "http://git.example.com/team/shop.git",
+        "http://old/x",
     ],
 )
-def test_the_password_goes_to_nobody_else(tmp_path: Path, url: str) -> None:
-    done = ask(tmp_path, f"Password for '{url}': ", password="secret")
-    assert (done.returncode, done.stdout) == (1, "")
+def test_the_password_is_for_nothing_else(tmp_path: Path, url: str) -> None:
+    done = ask(tmp_path, url, password="secret")
+    assert done.returncode != 0
+    assert "secret" not in done.stdout.replace("b-secret", "")
     assert "the password is not for" in done.stderr
 
 
+def test_a_repositorys_own_helper_is_not_asked_or_told(tmp_path: Path) -> None:
+    told = tmp_path / "told"
+    config = f'[credential]\n\thelper = "!cat >>{told}; #"\n'
+    done = ask(tmp_path, "https://git.example.com/team/x", config, password="secret")
+    assert "password=secret" in done.stdout
+    assert not told.exists()
+
+
+def test_the_helper_loads_nothing_from_the_agents_folder(tmp_path: Path) -> None:
+    for name in ("agentrun", "pathlib"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('the agent was here')")
+    done = ask(tmp_path, "https://git.example.com/team/x", password="secret")
+    assert "password=secret" in done.stdout, done.stderr
+
+
 def test_a_token_alone_is_enough(tmp_path: Path) -> None:
-    done = ask(tmp_path, "Username for 'https://git.example.com': ", password="token")
-    assert done.stdout == "git\n"
+    done = ask(tmp_path, "https://git.example.com/team/x", password="token")
+    assert {"username=git", "password=token"} <= {*done.stdout.splitlines()}
 
 
-def test_the_profiles_own_repository_is_on_a_host_of_the_profile() -> None:
-    assert "git.example.com" in password_hosts(a_profile([], "https://u@git.example.com/x.git"))
-    assert password_hosts(a_profile([], "git@git.example.com:x.git")) == set()
+def test_without_a_list_the_password_is_for_the_profiles_own_repository() -> None:
+    url = "https://u@git.example.com/team/x.git"
+    profile = a_profile([], url)
+    assert is_covered("https://git.example.com/team/x", shown_to(profile))
+    assert not is_covered("https://git.example.com/team/y", shown_to(profile))
+    assert shown_to(a_profile([])) == []
+
+
+def test_a_password_goes_over_http_only_where_the_profile_says_so() -> None:
+    url = "http://git.example.com/x"
+    assert shown_to(a_profile([url])) == []
+    assert shown_to(a_profile([url], plaintextCredentials=True)) == [url]
 
 
 @pytest.mark.parametrize(
-    ("url", "host", "ssh"),
+    ("one", "other", "same"),
     [
-        ("https://Git.example.com/x", "git.example.com", False),
-        ("http://u:p@git.example.com:8080/x", "git.example.com:8080", False),
-        ("ssh://git@git.example.com/x", "", True),
-        ("git@git.example.com:x/y", "", True),
-        ("git://git.example.com/x", "", False),
-        ("/srv/a:b", "", False),
+        ("git@h:team/x.git", "ssh://git@h/team/x", True),
+        ("git@h:team/x.git", "ssh://git@h:22/team/x/", True),
+        ("h:team/x", "ssh://git@h/team/x", True),
+        ("git@h:team/x", "root@h:team/x", False),
+        ("https://u:p@H/x.git", "https://h:443/x", True),
+        ("https://h/x", "http://h/x", False),
+        ("https://h/x", "https://h/X", False),
+        ("git@h:a/../x", "git@h:a/../x", False),
     ],
 )
-def test_urls_are_told_apart(url: str, host: str, ssh: bool) -> None:
-    assert (web_host(url), is_ssh(url)) == (host, ssh)
+def test_a_repository_is_known_by_its_address(one: str, other: str, same: bool) -> None:
+    assert is_same(one, other) is same
 
 
 @pytest.mark.parametrize(
-    ("secret", "url", "known"),
+    ("branch", "patterns", "fits"),
+    [
+        ("agentrun/run-1", ["agentrun/*"], True),
+        ("main", ["agentrun/*"], False),
+        ("agentrun", ["agentrun/*"], False),
+        ("x/agentrun/y", ["agentrun/*"], False),
+        ("refs/heads/main", ["main"], False),
+        ("fix/a.b", ["fix/a.b", "x"], True),
+        ("fix/a-b", ["fix/a.b"], False),
+        ("anything", ["*"], True),
+        ("main", [], False),
+    ],
+)
+def test_branches_are_matched_whole(branch: str, patterns: list[str], fits: bool) -> None:
+    assert is_branch_in(branch, patterns) is fits
+
+
+@pytest.mark.parametrize(
+    ("url", "web", "ssh"),
+    [
+        ("https://Git.example.com/x", True, False),
+        ("HTTP://u:p@git.example.com:8080/x", True, False),
+        ("ssh://git@git.example.com/x", False, True),
+        ("git@git.example.com:x/y", False, True),
+        ("git://git.example.com/x", False, False),
+        ("/srv/a:b", False, False),
+    ],
+)
+def test_urls_are_told_apart(url: str, web: bool, ssh: bool) -> None:
+    assert (is_web(url), is_ssh(url)) == (web, ssh)
+
+
+@pytest.mark.parametrize(
+    ("secret", "url", "fits"),
     [
         ({"password": "x"}, "https://git.example.com/x", True),
-        ({"password": "x"}, "https://evil.example/x", False),
         ({"password": "x"}, "git@git.example.com:x", False),
         ({"ssh-privatekey": "x"}, "git@git.example.com:x", True),
         ({"ssh-privatekey": "x"}, "https://git.example.com/x", False),
         ({}, "https://git.example.com/x", False),
     ],
 )
-def test_there_are_credentials_only_for_urls_they_fit(
-    tmp_path: Path, secret: dict[str, str], url: str, known: bool
+def test_credentials_are_of_use_only_where_they_fit(
+    tmp_path: Path, secret: dict[str, str], url: str, fits: bool
 ) -> None:
     for name, text in secret.items():
         (tmp_path / name).write_text(text)
+    assert Git(tmp_path / "own", tmp_path, Redactor()).fits(url) is fits
+
+
+def test_the_ssh_key_is_there_for_the_profiles_repositories_alone(tmp_path: Path) -> None:
+    (tmp_path / "ssh-privatekey").write_text("key")
     git = Git(tmp_path / "own", tmp_path, Redactor())
-    git.send_password_to(password_hosts(a_profile(["git.example.com"])))
-    assert git.has_credentials_for(url) is known
+    for url, has_key in (("git@h:other/x", False), ("git@h:team/x", True)):
+        assert not (tmp_path / "own/ssh-key").exists()
+        git.show_credentials_to(["git@h:team"], url)
+        assert (tmp_path / "own/ssh-key").exists() is has_key
 
 
 def test_ssh_knows_nobody_but_the_hosts_of_the_secret(tmp_path: Path) -> None:
     (tmp_path / "ssh-privatekey").write_text("line\r\nline")
-    assert "UserKnownHostsFile=/dev/null" in ssh_env(tmp_path, tmp_path)["GIT_SSH_COMMAND"]
+    assert (
+        "UserKnownHostsFile=/dev/null"
+        in ssh_env(tmp_path, tmp_path, with_key=True)["GIT_SSH_COMMAND"]
+    )
     (tmp_path / "known_hosts").touch()
-    command = ssh_env(tmp_path, tmp_path)["GIT_SSH_COMMAND"]
+    command = ssh_env(tmp_path, tmp_path, with_key=True)["GIT_SSH_COMMAND"]
     assert f"UserKnownHostsFile={tmp_path / 'known_hosts'}" in command
     assert "StrictHostKeyChecking=yes" in command
     key = tmp_path / "ssh-key"
@@ -153,7 +239,7 @@ def test_ssh_knows_nobody_but_the_hosts_of_the_secret(tmp_path: Path) -> None:
         (
             Credentials.PASSWORD,
             "the password is not for evil.example\nfatal: could not read Username",
-            "not for evil.example: the profile's git.hosts",
+            "not for evil.example: the profile's git.repositories",
         ),
         (
             Credentials.PASSWORD,

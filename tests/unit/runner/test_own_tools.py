@@ -35,7 +35,7 @@ async def test_what_the_agent_says_goes_to_the_gateway_as_it_is(tmp_path: Path) 
     headers = {"Mcp-Protocol-Version": "2025-06-18", "Authorization": "Bearer mine", "Cookie": "a"}
     async with (
         tools_at(gateway, tmp_path) as tools,
-        tools.serve(0) as url,
+        tools.serve(0, "/secret/mcp") as url,
         aiohttp.ClientSession() as http,
         http.post(url, data=body, headers=headers) as answer,
     ):
@@ -53,7 +53,7 @@ async def test_only_what_is_posted_is_passed_on(tmp_path: Path) -> None:
     gateway = a_gateway()
     async with (
         tools_at(gateway, tmp_path) as tools,
-        tools.serve(0) as url,
+        tools.serve(0, "/secret/mcp") as url,
         aiohttp.ClientSession() as http,
     ):
         assert (await http.get(url)).status == 405
@@ -71,7 +71,7 @@ async def test_a_message_has_a_bound(tmp_path: Path, in_chunks: bool) -> None:
     gateway = a_gateway()
     async with (
         tools_at(gateway, tmp_path) as tools,
-        tools.serve(0) as url,
+        tools.serve(0, "/secret/mcp") as url,
         aiohttp.ClientSession() as http,
     ):
         body = endless() if in_chunks else io.BytesIO(b"x" * (MAX_MCP_BYTES + 1))
@@ -85,7 +85,7 @@ async def test_a_gateway_that_is_away_is_told_with_what_to_do(tmp_path: Path) ->
     token.write_text("x")
     async with (
         Gateway("http://127.0.0.1:1", token, lambda _: None) as client,
-        OwnTools(client).serve(0) as url,
+        OwnTools(client).serve(0, "/secret/mcp") as url,
         aiohttp.ClientSession() as http,
         http.post(url, json=SAYS) as answer,
     ):
@@ -97,7 +97,7 @@ async def test_the_agent_is_not_told_to_log_in(tmp_path: Path) -> None:
     gateway = a_gateway()
     async with tools_at(gateway, tmp_path) as tools, aiohttp.ClientSession() as http:
         (tmp_path / "token").write_text("another")
-        async with tools.serve(0) as url, http.post(url, json=SAYS) as answer:
+        async with tools.serve(0, "/secret/mcp") as url, http.post(url, json=SAYS) as answer:
             assert answer.status == 502
 
 

@@ -1,5 +1,6 @@
 """Where the answer that satisfies a schema comes from."""
 
+import asyncio
 import json
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 
 from agentrun.api.v1alpha1 import OutcomeState
 from agentrun.runner.acp.mapping import Mapper
+from agentrun.runner.answer_check import check_apart
 from agentrun.runner.backends import session_meta
 from agentrun.runner.prompt import build_repair
 from agentrun.runner.stored_text import StoredText
@@ -62,42 +64,100 @@ def test_claude_code_asks_nobody_for_agentruns_own_tools() -> None:
     assert "outputFormat" in options
 
 
-def test_the_answer_is_what_the_agents_tool_took() -> None:
+@pytest.mark.slow
+async def test_the_answer_is_what_the_agents_tool_took() -> None:
     mapper = told(
         words("Here it is:"), call("pending", rawInput={}), call(None, rawInput={"answer": "x"}),
         call("completed"), words('{"answer": "y"}'),
     )  # fmt: skip
-    assert find_answer(mapper, SCHEMA) == {"answer": "x"}
+    assert await find_answer(mapper, SCHEMA) == {"answer": "x"}
     mapper.begin_turn()
     mapper.feed(words('{"answer": "y"}'))
-    assert find_answer(mapper, SCHEMA) == {"answer": "y"}
+    assert await find_answer(mapper, SCHEMA) == {"answer": "y"}
 
 
-def test_what_its_tool_did_not_take_is_no_answer() -> None:
+@pytest.mark.slow
+async def test_what_its_tool_did_not_take_is_no_answer() -> None:
     mapper = told(call("pending", rawInput={"answer": "x"}), call("failed"))
     with pytest.raises(ValueError, match="holds no JSON"):
-        find_answer(mapper, SCHEMA)
+        await find_answer(mapper, SCHEMA)
 
 
-def test_what_its_tool_took_is_checked_all_the_same() -> None:
+@pytest.mark.slow
+async def test_what_its_tool_took_is_checked_all_the_same() -> None:
     mapper = told(call("completed", rawInput={"answer": 42}))
     with pytest.raises(ValueError, match="is not of type 'string'"):
-        find_answer(mapper, SCHEMA)
+        await find_answer(mapper, SCHEMA)
 
 
-def test_a_long_answer_is_whole_and_the_beginning_of_one_is_none() -> None:
+@pytest.mark.slow
+async def test_a_long_answer_is_whole_and_the_beginning_of_one_is_none() -> None:
     long = "x" * 100_000
     mapper = told(call("pending", rawInput={"answer": long}), call("completed"))
-    assert find_answer(mapper, SCHEMA) == {"answer": long}
+    assert await find_answer(mapper, SCHEMA) == {"answer": long}
     beginning = StoredText.of("x", Path("x"), 10, 10, "text/plain")
     cut = told(call("pending", rawInput={"answer": beginning}), call("completed"))
     assert cut.answer is None
 
 
-def test_an_answer_is_without_secrets() -> None:
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("schema", "answer", "problem"),
+    [
+        pytest.param({"pattern": "^\\p{L}+$"}, "äb", None, id="unicode-classes"),
+        pytest.param({"pattern": "^(?<a>x)\\k<a>$"}, "xx", None, id="named-groups"),
+        pytest.param({"pattern": "^\\d$"}, "\u0663", "does not match", id="digits-are-ascii"),
+        pytest.param({"pattern": "a\\-b"}, "a-b", None, id="needless-escape"),
+        pytest.param({"pattern": "(?P<a>x)"}, "x", "pattern", id="pythons-own"),
+        pytest.param({"pattern": "("}, "x", "pattern", id="no-pattern"),
+        pytest.param(
+            {"patternProperties": {"^\\p{Lu}": {"type": "null"}}, "additionalProperties": False},
+            {"A": None}, None, id="names-of-properties",
+        ),
+    ],
+)  # fmt: skip
+async def test_patterns_are_those_of_javascript(
+    schema: dict[str, Any], answer: Any, problem: str | None
+) -> None:
+    checked = check_apart(json.dumps(answer), schema)
+    if problem is None:
+        assert await checked == answer
+        return
+    with pytest.raises(ValueError, match=problem):
+        await checked
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("schema", "answer"),
+    [
+        pytest.param({"pattern": "^(a+)+$"}, "a" * 40 + "!", id="pattern"),
+        pytest.param(
+            {"additionalProperties": False, "patternProperties": {"^(a+)+$": {}}},
+            {"a" * 40 + "!": 1},
+            id="names-of-properties",
+        ),
+    ],
+)
+async def test_a_pattern_without_an_end_stops_nothing_else(
+    monkeypatch: pytest.MonkeyPatch, schema: dict[str, Any], answer: Any
+) -> None:
+    monkeypatch.setattr("agentrun.runner.answer_check.SECONDS", 3.0)
+    checking = asyncio.create_task(check_apart(json.dumps(answer), schema))
+    ticks = 0
+    while not checking.done():
+        await asyncio.wait({checking}, timeout=0.1)
+        ticks += 1
+    assert ticks > 10
+    with pytest.raises(ValueError, match="a pattern in outputSchema"):
+        await checking
+
+
+@pytest.mark.slow
+async def test_an_answer_is_without_secrets() -> None:
     mapper = Mapper(clean=lambda text: text.replace("s3cr3t", "[redacted]"))
     mapper.feed(call("completed", rawInput={"answer": "s3cr3t"}))
-    assert find_answer(mapper, SCHEMA) == {"answer": "[redacted]"}
+    assert await find_answer(mapper, SCHEMA) == {"answer": "[redacted]"}
 
 
 def test_the_repair_names_the_tool_where_there_is_one() -> None:

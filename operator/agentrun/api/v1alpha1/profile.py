@@ -7,6 +7,7 @@ from pydantic import Field
 
 from agentrun.api import pod_layout
 from agentrun.api.base import API_VERSION, Line, Model, Name, Text, Token
+from agentrun.api.repositories import BRANCHES, REPOSITORY
 from agentrun.api.v1alpha1.mcp import McpServer
 from agentrun.api.v1alpha1.meta import ConfigMapKey, EnvVar, ObjectMeta, ObjectName, SecretKey
 from agentrun.api.v1alpha1.network import Network
@@ -16,6 +17,10 @@ from agentrun.api.v1alpha1.vocabulary import Backend
 Quantity = Annotated[
     str, Field(max_length=32, pattern=r"^[0-9]+(\.[0-9]+)?([numkMGTPE]|[KMGTPE]i)?$")
 ]
+# A backslash in CEL's strings is two.
+_IN_CEL = {text: text.replace("\\", "\\\\") for text in (REPOSITORY, BRANCHES)}
+PROVIDER_PATH = r"^(GET|HEAD|POST|PUT|PATCH|DELETE) (/[A-Za-z0-9._~:@*-]+)+$"
+"""The form of an entry of `provider.paths`."""
 _PRESERVE: Any = {"x-kubernetes-preserve-unknown-fields": True}
 
 # What a mount may neither hide nor lie in: the pod's own folders, and what a program needs to run.
@@ -38,7 +43,10 @@ class Models(Model):
     default: Token | None = None
     """The model of a run that names none. Default: the agent's own choice."""
     allowed: Annotated[list[Token], Field(max_length=100)] = []  # noqa: RUF012
-    """The models a run may name; empty for any."""
+    """
+    The models a run may name, and its agent ask for: also those that it asks for aside. Besides
+    them, `default`. Empty for any.
+    """
 
 
 class Provider(Model):
@@ -48,6 +56,27 @@ class Provider(Model):
     """The provider's API. Default: the backend's own (Anthropic's, OpenAI's)."""
     key_secret: SecretKey | None = None
     """The Secret that holds the API key."""
+    paths: Annotated[
+        list[Annotated[str, Field(max_length=512, pattern=PROVIDER_PATH)]], Field(max_length=64)
+    ] = []  # noqa: RUF012
+    """
+    What agents may ask of the provider beyond what the backend's agent needs, each a method and a
+    path below `baseURL`, such as `POST /embeddings`; `*` stands for the rest of a segment. The
+    key opens whatever lies there.
+    """
+    headers: Annotated[
+        list[Annotated[str, Field(max_length=128, pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]],
+        Field(max_length=32),
+    ] = []  # noqa: RUF012
+    """
+    Headers of the agent's requests that are passed on besides those that every client sends,
+    such as one that chooses a project. Never those with a key.
+    """
+    stored_objects: bool = False
+    """
+    Whether requests may refer to what is stored in the provider's account: files, earlier answers,
+    conversations. The key may open what others have stored there.
+    """
 
 
 class GitSettings(Model):
@@ -55,14 +84,23 @@ class GitSettings(Model):
 
     credentials_secret: Name | None = None
     """A Secret of type kubernetes.io/basic-auth or ssh-auth. Only the runner sees it."""
-    hosts: Annotated[
-        list[Annotated[str, Field(max_length=260, pattern=r"^[A-Za-z0-9.-]+(:[0-9]+)?$")]],
-        Field(max_length=32),
+    repositories: Annotated[
+        list[Annotated[str, Field(min_length=1, max_length=2048)]], Field(max_length=64)
     ] = []  # noqa: RUF012
     """
-    The hosts, as HOST or HOST:PORT, that the Secret's user and password may be sent to, besides
-    that of the profile's own `workspace`. A run names the repository: without this it could name
-    a server that collects passwords. An ssh key goes to the hosts in the Secret's known_hosts.
+    The repositories that runs may name, and the Secret is for, besides that of the profile's own
+    `workspace`: URLs with their scheme, each of a repository or of a folder of them, such as
+    `https://git.example.com/team`. Empty: runs may name any, and those are cloned without the
+    Secret and never pushed to.
+    """
+    branches: Annotated[
+        list[Annotated[str, Field(min_length=1, max_length=255)]], Field(max_length=64)
+    ] = ["agentrun/*"]  # noqa: RUF012
+    """The branches that changes may be pushed to; `*` stands for anything."""
+    plaintext_credentials: bool = False
+    """
+    Send the user and password over http as well, where everybody on the way can read them. For
+    development clusters.
     """
     push: bool = True
     """Push the change's branch, where there are credentials."""
@@ -70,6 +108,18 @@ class GitSettings(Model):
     """The author of the runner's commits. Default: AgentRun."""
     author_email: Line | None = None
     """Their address."""
+
+    RULES: ClassVar[Sequence[dict[str, str]]] = [
+        {
+            "rule": f"self.repositories.all(one, one.matches('{_IN_CEL[REPOSITORY]}'))",
+            "message": "each of repositories must be a URL with its scheme (https://, ssh://,"
+            " http:// or git://), or have the form USER@HOST:PATH",
+        },
+        {
+            "rule": f"self.branches.all(one, one.matches('{_IN_CEL[BRANCHES]}'))",
+            "message": "each of branches must be a branch's name, in which * stands for anything",
+        },
+    ]
 
 
 class Cache(Model):
@@ -180,6 +230,13 @@ class Children(Model):
     """How many generations of runs there may be below a run that a person asked for."""
     max_count: Annotated[int, Field(ge=0, le=1000)] = 10
     """How many runs each may ask for."""
+    repositories: Annotated[
+        list[Annotated[str, Field(min_length=1, max_length=2048)]], Field(max_length=64)
+    ] = []  # noqa: RUF012
+    """
+    The repositories they may name for these runs besides the one they work on themselves, as in
+    `git.repositories`.
+    """
 
 
 class AgentTools(Model):

@@ -33,6 +33,28 @@ def card_urls(config: RemoteConfig) -> list[str]:
     return list(dict.fromkeys([urljoin(base, _WELL_KNOWN), urljoin(base, f"/{_WELL_KNOWN}")]))
 
 
+def is_one_agent(url: str, other: str) -> bool:
+    """Whether two URLs are of the same agent: a host may have several, of several owners."""
+    return _whole(url) == _whole(other)
+
+
+def is_cards_owner(config: RemoteConfig) -> bool:
+    """Whether the card is the agent's own to show, and not another's that the run names."""
+    if config.agent_card_path is None:
+        return True
+    [card] = card_urls(config)
+    folder = urlsplit(config.agent_url).path.rstrip("/") + "/"
+    path = urlsplit(card).path
+    is_plain = not any(one in path for one in ("/../", "/./", "%", "\\", "//"))
+    is_below = path.startswith(folder) or is_one_agent(card, config.agent_url)
+    return is_plain and is_below and origin(card) == origin(config.agent_url)
+
+
+def _whole(url: str) -> tuple[object, ...]:
+    parts = urlsplit(url)
+    return (*origin(url), parts.path.rstrip("/"), parts.query)
+
+
 def origin(url: str) -> tuple[str, str, int | None]:
     """Return what says to whom a URL belongs."""
     parts = urlsplit(url)

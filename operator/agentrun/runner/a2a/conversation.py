@@ -185,7 +185,8 @@ class RemoteConversation:
             if schema is None or end.state is not OutcomeState.COMPLETED:
                 return end
             try:
-                return replace(end, structured=check_structured(self._mapper, schema))
+                structured = await check_structured(self._mapper, schema)
+                return replace(end, structured=structured)
             except ValueError as problem:
                 if is_mended:
                     raise invalid(problem) from problem

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from agentrun.api.remote import RemoteConfig
 from agentrun.api.v1alpha1 import Reason
-from agentrun.runner.a2a.config import origin
+from agentrun.runner.a2a.config import is_cards_owner, is_one_agent
 from agentrun.runner.outcome import Failure
 
 
@@ -17,6 +17,8 @@ class Given:
     """The run's own headers, from its Secret."""
     own_url: str
     """The agent that they were given for."""
+    own_card: str | None
+    """Where its card is, as was said with them; empty for the usual places, None if unknown."""
     key: str
     """The profile's key; empty if it names none."""
     key_url: str | None
@@ -26,15 +28,18 @@ class Given:
 def choose(given: Given, config: RemoteConfig) -> dict[str, str]:
     """Choose the headers for an agent. Failure if they were given for another."""
     if given.own:
-        if origin(given.own_url) != origin(config.agent_url):
+        is_card = given.own_card in (None, config.agent_card_path or "")
+        if not is_one_agent(given.own_url, config.agent_url) or not is_card:
             raise _for_another(given.own_url, config)
         return dict(given.own)
     if not given.key:
         return {}
-    if given.key_url is None or origin(given.key_url) != origin(config.agent_url):
+    is_its = given.key_url is not None and is_one_agent(given.key_url, config.agent_url)
+    if not is_its or not is_cards_owner(config):
         message = (
             "The profile's provider.keySecret is for provider.baseURL"
-            f" ({given.key_url or 'which is not set'}), not for {config.agent_url}."
+            f" ({given.key_url or 'which is not set'}), not for {config.agent_url}"
+            f"{f' with card {config.agent_card_path}' if is_its else ''}."
             " Set provider.baseURL to the agent's URL, or give the run its own credentials."
         )
         raise Failure(Reason.PROFILE_INVALID, message)
@@ -44,7 +49,8 @@ def choose(given: Given, config: RemoteConfig) -> dict[str, str]:
 def _for_another(given_for: str, config: RemoteConfig) -> Failure:
     message = (
         "The credentials in the Secret of spec.backendConfig were given for"
-        f" {given_for or 'no agent_url'}, not for {config.agent_url}."
+        f" {given_for or 'no agent_url'}, not for {config.agent_url} with the card that the run"
+        " names."
         " Create the run again with credentials of its own."
     )
     return Failure(Reason.PROFILE_INVALID, message)

@@ -36,8 +36,8 @@ def last_words(task: Mapper, state: OutcomeState) -> dict[str, Any]:
     return {**told, "artifacts": task.artifacts} if state is OutcomeState.COMPLETED else told
 
 
-def check_structured(task: Mapper, schema: dict[str, Any]) -> Any:
+async def check_structured(task: Mapper, schema: dict[str, Any]) -> Any:
     """Return the structured answer: a data part, else JSON in the text. ValueError if none fits."""
     data = task.structured
     text = json.dumps(data) if data is not None else task.final_response
-    return read_answer(text or "", schema)
+    return await read_answer(text or "", schema)

@@ -12,9 +12,13 @@ OWN = {"authorization": "Bearer own"}
 
 
 def given(
-    own: dict[str, str] | None = None, own_url: str = "", key: str = "", key_url: str | None = None
+    own: dict[str, str] | None = None,
+    own_url: str = "",
+    key: str = "",
+    key_url: str | None = None,
+    card: str | None = "",
 ) -> Given:
-    return Given(own or {}, own_url, key, key_url)
+    return Given(own or {}, own_url, card, key, key_url)
 
 
 @pytest.mark.parametrize(
@@ -22,7 +26,7 @@ def given(
     [
         pytest.param(given(), {}, id="none"),
         pytest.param(given(OWN, AGENT), OWN, id="the-runs-own"),
-        pytest.param(given(OWN, "https://AGENT.example:443/"), OWN, id="same-origin"),
+        pytest.param(given(OWN, "https://AGENT.example:443/team/"), OWN, id="same-agent"),
         pytest.param(given(key="k", key_url=AGENT), {"authorization": "Bearer k"}, id="profiles"),
         pytest.param(given(OWN, AGENT, "k", AGENT), OWN, id="own-before-the-profiles"),
     ],
@@ -37,6 +41,12 @@ def test_agent_is_shown_what_was_given_for_it(known: Given, shown: dict[str, str
         pytest.param(given(OWN, "https://other.example"), id="another-host"),
         pytest.param(given(OWN, "http://agent.example/team"), id="another-scheme"),
         pytest.param(given(OWN, "https://agent.example:8443"), id="another-port"),
+        pytest.param(given(OWN, "https://agent.example/mallory"), id="another-on-the-host"),
+        pytest.param(given(OWN, "https://agent.example/"), id="the-whole-host"),
+        pytest.param(given(OWN, f"{AGENT}?agent=ada"), id="another-query"),
+        pytest.param(given(OWN, f"{AGENT}/x/.."), id="dots"),
+        pytest.param(given(OWN, AGENT, card="/cards/ada"), id="another-card"),
+        pytest.param(given(key="k", key_url="https://agent.example/ada"), id="key-on-the-host"),
         pytest.param(given(OWN), id="nobody-in-particular"),
         pytest.param(given(key="k"), id="key-without-an-agent"),
         pytest.param(given(key="k", key_url="https://other.example"), id="key-of-another"),
@@ -45,6 +55,27 @@ def test_agent_is_shown_what_was_given_for_it(known: Given, shown: dict[str, str
 def test_agent_is_not_shown_what_was_given_for_another(known: Given) -> None:
     with pytest.raises(Failure):
         choose(known, RemoteConfig(agent_url=AGENT))
+
+
+@pytest.mark.parametrize(
+    ("card", "shown"),
+    [
+        (None, True), ("card.json", True), (f"{AGENT}/card.json", True), ("v1/../card", True),
+        ("/mallory/card.json", False), ("../mallory/card.json", False),
+        ("https://agent.example/team/..%2fmallory", False), ("https://evil.example/team/c", False),
+        ("https://agent.example/team/./../mallory", False),
+    ],
+)  # fmt: skip
+def test_the_profiles_key_is_not_shown_where_anothers_card_leads(
+    card: str | None, shown: bool
+) -> None:
+    config = RemoteConfig(agent_url=AGENT, agent_card_path=card)
+    known = given(key="k", key_url=AGENT)
+    if shown:
+        assert choose(known, config)
+        return
+    with pytest.raises(Failure, match="with card"):
+        choose(known, config)
 
 
 @pytest.mark.parametrize(

@@ -74,8 +74,9 @@ def test_data_is_the_structured_answer_also_without_a_schema(
         pytest.param([{"text": '{"n": 8}'}, {"data": {"n": 7}}], id="data-goes-before-text"),
     ],
 )
-def test_answer_that_satisfies(parts: list[dict[str, Any]]) -> None:
-    assert check_structured(ended("COMPLETED", *parts), NUMBER) == {"n": 7}
+@pytest.mark.slow
+async def test_answer_that_satisfies(parts: list[dict[str, Any]]) -> None:
+    assert await check_structured(ended("COMPLETED", *parts), NUMBER) == {"n": 7}
 
 
 @pytest.mark.parametrize(
@@ -87,10 +88,11 @@ def test_answer_that_satisfies(parts: list[dict[str, Any]]) -> None:
         pytest.param("[" * 50_000 + "]" * 50_000, "levels deep", id="too-deep-to-be-read"),
     ],
 )
-def test_answer_that_is_not_taken(text: str, problem: str) -> None:
+@pytest.mark.slow
+async def test_answer_that_is_not_taken(text: str, problem: str) -> None:
     schema = {} if text.startswith("[") else NUMBER
     with pytest.raises(ValueError, match=problem):
-        check_structured(ended("COMPLETED", {"text": text}), schema)
+        await check_structured(ended("COMPLETED", {"text": text}), schema)
 
 
 def test_last_event_names_the_task_and_what_it_made() -> None:

@@ -1,0 +1,190 @@
+"""
+What the body of a request to the provider names: models, and what lies in the account. Pure.
+
+It is read token by token where it lies, so that it takes no memory, whatever an agent sends; and
+each place that could be meant counts, since a repeated key, or one in other letters, is read by
+one server so and by another otherwise.
+"""
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from mmap import mmap
+
+MAX_DEPTH = 200
+MAX_TOKENS = 4_000_000
+
+_TOKEN = re.compile(
+    rb'[ \t\r\n]*+(?:("(?:[^"\\\x00-\x1f]++|\\.)*+")|([\[\]{},:])'
+    rb"|(-?(?:0|[1-9][0-9]*+)(?:\.[0-9]++)?(?:[eE][-+]?[0-9]++)?|true|false|null))"
+)
+_SPACE = re.compile(rb"[ \t\r\n]*+")
+_MOST_KEY = 128
+_MOST_VALUE = 1024
+
+# Below the top, the values of these are what a tool is given or answers, or a schema: an agent's
+# own words, in which any key may stand.
+_FREE = frozenset({
+    "input", "arguments", "args", "response", "parameters", "parametersjsonschema", "inputschema",
+    "schema", "responseschema", "responsejsonschema", "output",
+})  # fmt: skip
+_MODEL = "model"
+_MODELS = frozenset({"models", "fallbacks", "fallbackmodels"})
+"""At the top, with gateways to several providers: what to use instead."""
+_STORED = frozenset({
+    "previousresponseid", "fileid", "fileids", "vectorstoreids", "fileuri", "cachedcontent",
+    "connectorid", "skillid", "filesearchstorenames",
+})  # fmt: skip
+_STORED_WHOLE = frozenset({"conversation", "container"})
+"""Where a string names something stored; as an object, its ``id`` does."""
+_STORED_BY_ID = frozenset({"conversation", "container", "prompt", "audio"})
+_REFERENCE = "item_reference"
+
+
+class Unreadable(ValueError):  # noqa: N818 - what it is, not that it is an error
+    """The body is no JSON object, or larger than is read. The text says which."""
+
+
+@dataclass(frozen=True)
+class Named:
+    """What a body names."""
+
+    models: frozenset[str]
+    stored: str = ""
+    """The first key that refers to something in the provider's account; empty for none."""
+
+
+@dataclass
+class _Level:
+    is_object: bool
+    key: str
+    """The key whose value it is; a list's items have the list's."""
+    is_free: bool
+    current: str = ""
+    """In an object: the key whose value comes next."""
+
+
+@dataclass
+class _Reading:
+    models: set[str] = field(default_factory=set)
+    stored: str = ""
+    levels: list[_Level] = field(default_factory=list)
+
+    def value(self, text: str | None) -> None:
+        """Note a value: a string, or None for anything else that is no container and not null."""
+        level = self.levels[-1]
+        if level.is_free:
+            return
+        key = level.current if level.is_object else level.key
+        depth = len(self.levels)
+        if key == _MODEL or (key in _MODELS and depth <= 2):
+            self.models.add(text if text is not None else "")
+        in_list = "" if level.is_object else level.key
+        is_named = (
+            key in _STORED
+            or in_list in _STORED
+            or (key in _STORED_WHOLE and text is not None)
+            or (key == "id" and level.key in _STORED_BY_ID)
+            or (key == "type" and text == _REFERENCE)
+        )
+        if is_named and text != "":
+            self.stored = self.stored or (level.key if key == "id" else key)
+
+    def open(self, is_object: bool) -> None:
+        """Go down into an object or a list."""
+        if len(self.levels) >= MAX_DEPTH:
+            raise Unreadable(f"it is more than {MAX_DEPTH} levels deep")
+        if not self.levels:
+            self.levels.append(_Level(is_object, "", False))
+            return
+        above = self.levels[-1]
+        key = above.current if above.is_object else above.key
+        if key == _MODEL and is_object and not above.is_free:
+            self.models.add("")
+        is_below = len(self.levels) > 1 and above.is_object
+        is_free = above.is_free or (is_below and key in _FREE)
+        self.levels.append(_Level(is_object, key, is_free))
+
+
+def read(body: bytes | mmap) -> Named:
+    """Read what a body names. Unreadable if it is no JSON object within the bounds."""
+    reading = _Reading()
+    tokens = _tokens(body)
+    kind, _ = next(tokens, (b"", b""))
+    if kind != b"{":
+        raise Unreadable("it is not a JSON object")
+    reading.open(True)
+    state = "key or end"
+    for kind, raw in tokens:
+        if not reading.levels:
+            raise Unreadable("something follows the JSON object")
+        state = _step(reading, state, kind, raw)
+    if reading.levels:
+        raise Unreadable("the JSON object has no end")
+    return Named(frozenset(reading.models), reading.stored)
+
+
+def _step(reading: _Reading, state: str, kind: bytes, raw: bytes) -> str:
+    level = reading.levels[-1]
+    if kind in (b"}", b"]") and state in ("key or end", "value or end", "comma or end"):
+        if level.is_object != (kind == b"}"):
+            raise Unreadable("its brackets do not fit")
+        reading.levels.pop()
+        return "comma or end"
+    if state == "comma or end" and kind == b",":
+        return "key" if level.is_object else "value"
+    if state in ("key", "key or end") and kind == b'"':
+        level.current = _folded(raw)
+        return "colon"
+    if state == "colon" and kind == b":":
+        return "value"
+    if state in ("value", "value or end") and kind in (b"{", b"[", b'"', b"0"):
+        return _value(reading, kind, raw)
+    raise Unreadable("it is not JSON")
+
+
+def _value(reading: _Reading, kind: bytes, raw: bytes) -> str:
+    if kind in (b"{", b"["):
+        reading.open(kind == b"{")
+        return "key or end" if kind == b"{" else "value or end"
+    if kind == b'"':
+        reading.value(_text(raw) if len(raw) <= _MOST_VALUE else raw[:64].decode("latin-1"))
+    elif raw != b"null":
+        reading.value(None)
+    return "comma or end"
+
+
+def _tokens(body: bytes | mmap) -> Iterator[tuple[bytes, bytes]]:
+    """Yield each token's kind (a bracket, a sign, a quote for a string, 0 for others) and text."""
+    position, end = 0, len(body)
+    for _ in range(MAX_TOKENS):
+        found = _TOKEN.match(body, position)
+        if found is None:
+            rest = _SPACE.match(body, position)
+            if rest is None or rest.end() != end:
+                raise Unreadable("it is not JSON")
+            return
+        position = found.end()
+        string, sign, other = found.groups()
+        if string is not None:
+            yield b'"', string
+        elif sign is not None:
+            yield sign, sign
+        else:
+            yield b"0", other
+    raise Unreadable(f"it holds more than {MAX_TOKENS} JSON tokens")
+
+
+def _folded(raw: bytes) -> str:
+    """Write a key as one that any server may take for it: in small letters, without ``_``."""
+    if len(raw) > _MOST_KEY:
+        return ""
+    return _text(raw).casefold().replace("_", "").replace("-", "")
+
+
+def _text(raw: bytes) -> str:
+    try:
+        return str(json.loads(raw))
+    except ValueError as error:
+        raise Unreadable("it holds a string that is not JSON") from error

@@ -1,0 +1,121 @@
+"""What of a request is passed on to the provider: decided by profile and backend. Pure."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from agentrun.api.v1alpha1 import AgentProfileSpec
+from agentrun.runner.provider.bodies import Named
+from agentrun.runner.provider.paths import Asked, Form, Route, form_of, routes_of
+
+# Closed: a header that is not known may choose an organisation, a project, another method.
+_PASSED = frozenset({
+    "accept", "accept-encoding", "accept-language", "content-type", "user-agent",
+    "anthropic-version", "anthropic-beta", "anthropic-dangerous-direct-browser-access",
+    "openai-beta", "x-app", "x-goog-api-client", "x-client-request-id", "x-request-id",
+    "originator", "version", "session_id", "conversation_id", "session-id", "thread-id",
+    "traceparent", "tracestate",
+})  # fmt: skip
+_PASSED_PREFIXES = ("x-stainless-", "x-codex-", "x-claude-code-")
+NEVER_PASSED = frozenset({
+    "authorization", "x-api-key", "x-goog-api-key", "api-key", "cookie", "host", "content-length",
+    "connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "te", "trailer",
+    "transfer-encoding", "upgrade", "content-encoding", "expect",
+})  # fmt: skip
+"""Headers that the runner makes itself, or that concern one connection."""
+_MEDIA = ("multipart/", "application/octet-stream")
+
+
+class Refused(Exception):  # noqa: N818 - what it is, not that it is an error
+    """The profile does not allow what a request asks for. The text says what would help."""
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What the agents of a profile may ask of their provider."""
+
+    routes: Sequence[Route]
+    form: Form = Form.OPENAI
+    models: frozenset[str] = frozenset()
+    """The models that may be asked for; empty for any."""
+    headers: frozenset[str] = frozenset()
+    """Headers that the profile lets through besides the known ones, in small letters."""
+    may_name_stored: bool = False
+    """Whether requests may refer to what lies in the provider's account."""
+
+    @classmethod
+    def of(cls, profile: AgentProfileSpec, model: str | None) -> "Rules":
+        """Make the rules of a run of ``profile`` that was given ``model``."""
+        allowed = profile.models.allowed
+        own = [one for one in (profile.models.default, model) if one]
+        provider = profile.provider
+        return cls(
+            routes_of(profile.backend, provider.paths),
+            form_of(profile.backend),
+            frozenset(map(_bare, [*allowed, *own])) if allowed else frozenset(),
+            frozenset(name.lower() for name in provider.headers),
+            provider.stored_objects,
+        )
+
+    def passed(self, headers: Iterable[tuple[str, str]], with_key: bool) -> dict[str, str]:
+        """Choose the headers that are passed on; the agent's own key where the runner has none."""
+        keys = frozenset() if with_key else frozenset({"authorization", "x-api-key"})
+        return {
+            name: value
+            for name, value in headers
+            if (low := name.lower()) in keys | ({"x-goog-api-key"} if keys else set())
+            or (low not in NEVER_PASSED and self._is_passed(low))
+        }
+
+    def _is_passed(self, name: str) -> bool:
+        return name in _PASSED or name.startswith(_PASSED_PREFIXES) or name in self.headers
+
+    def check(self, asked: Asked, named: Named) -> None:
+        """Hold what a request names to the profile. Refused if that does not offer it."""
+        models = named.models | ({asked.model} if asked.model else set())
+        if self.models and asked.route.is_work and not models:
+            raise Refused("The request names no model, and the profile allows only some.")
+        others = sorted(one for one in models if _bare(one) not in self.models)
+        if self.models and others:
+            raise Refused(
+                f"The profile does not allow model {others[0][:200]!r}. It allows: "
+                f"{', '.join(sorted(self.models))}. Add it to models.allowed of the AgentProfile,"
+                " or have the agent use one of these."
+            )
+        if named.stored and not self.may_name_stored:
+            raise Refused(
+                f"The request refers to something that is stored at the provider ({named.stored})."
+                " The key may open what others have stored there, so the AgentProfile has to allow"
+                " that with provider.storedObjects."
+            )
+
+
+def needs_json(asked: Asked, headers: Mapping[str, str]) -> bool:
+    """Whether the body must be JSON: of a path that the profile adds, a file need not be."""
+    kind = next((v for k, v in headers.items() if k.lower() == "content-type"), "")
+    return not (asked.route.is_added and kind.strip().lower().startswith(_MEDIA))
+
+
+def error_body(form: Form, status: int, message: str) -> dict[str, Any]:
+    """Write an error as the provider of ``form`` would, for its clients to understand."""
+    kind, code = _ERRORS.get(status, ("invalid_request_error", "INVALID_ARGUMENT"))
+    if form is Form.ANTHROPIC:
+        return {"type": "error", "error": {"type": kind, "message": message}}
+    if form is Form.GEMINI:
+        return {"error": {"code": status, "message": message, "status": code}}
+    return {"error": {"message": message, "type": kind, "param": None, "code": kind}}
+
+
+_ERRORS = {
+    403: ("permission_error", "PERMISSION_DENIED"),
+    404: ("not_found_error", "NOT_FOUND"),
+    408: ("timeout_error", "DEADLINE_EXCEEDED"),
+    413: ("request_too_large", "INVALID_ARGUMENT"),
+    429: ("rate_limit_error", "RESOURCE_EXHAUSTED"),
+    502: ("provider_unreachable", "UNAVAILABLE"),
+}
+
+
+def _bare(model: str) -> str:
+    """Write a model's name as the other form of it is compared: Gemini's may say ``models/``."""
+    return model.removeprefix("models/")
