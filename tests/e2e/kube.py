@@ -17,6 +17,8 @@ from urllib.parse import urlencode
 import aiohttp
 from kubernetes.aio import client, config
 
+from tests.waiting import LATE_SECONDS
+
 Json = dict[str, Any]
 Key = tuple[str, str]
 """Namespace and name; the namespace is empty for what has none."""
@@ -233,7 +235,7 @@ class Kube:
         name: str,
         is_so: Callable[[Json | None], bool],
         namespace: str = "",
-        seconds: float = 120,
+        seconds: float = LATE_SECONDS,
     ) -> Json | None:
         """
         Wait until ``is_so`` of an object, or of None while it is not there, and return it.

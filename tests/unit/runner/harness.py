@@ -29,6 +29,7 @@ from agentrun.api.v1alpha1 import (
     Snapshot,
 )
 from tests.forked import ForkServer, Process, ended
+from tests.waiting import LATE_SECONDS
 
 RUN = "run-harness"
 AGENT = [sys.executable, str(Path(__file__).parents[3] / "dev/agent/acp_agent.py")]
@@ -113,7 +114,7 @@ class FakeGateway:
 
     async def until(self, condition: Any) -> None:
         async with self.changed:
-            await asyncio.wait_for(self.changed.wait_for(condition), 90)
+            await asyncio.wait_for(self.changed.wait_for(condition), LATE_SECONDS)
 
     async def until_refused(self, times: int) -> None:
         """Wait until so many more requests came while the gateway was away."""

@@ -18,6 +18,7 @@ from agentrun.api.v1alpha1 import AgentProfileSpec, AgentState, Input, OutcomeSt
 from agentrun.runner.outcome import ProviderError, classify, is_provider_error
 from agentrun.runner.proxy import ProviderProxy
 from tests.unit.runner.harness import FakeGateway, a_gateway, pod, prepare, serve, write
+from tests.waiting import LATE_SECONDS
 
 # What the sockets of two connections may hold between them.
 _SOCKETS = 32 * 1024 * 1024
@@ -138,7 +139,7 @@ async def test_agent_that_does_not_wait_for_the_end_is_no_error_of_the_provider(
             async with session.post(f"{url}/endless/messages", json={}) as answer:
                 assert await answer.content.readexactly(65_536)
                 answer.close()
-            await asyncio.wait_for(provider.left.wait(), 10)
+            await asyncio.wait_for(provider.left.wait(), LATE_SECONDS)
         assert proxy.error is None
 
 
@@ -294,7 +295,7 @@ async def test_answer_that_nobody_reads_is_not_buffered() -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1024)
         writer.write(b"GET /endless HTTP/1.1\r\nHost: x\r\n\r\n")
         await reader.readline()
-        assert await asyncio.wait_for(_stands_still(passed), 30) < _SOCKETS
+        assert await asyncio.wait_for(_stands_still(passed), LATE_SECONDS) < _SOCKETS
         writer.close()
 
 
@@ -318,6 +319,6 @@ async def test_request_that_the_provider_does_not_read_is_not_buffered() -> None
         aiohttp.ClientSession() as session,
     ):
         asking = asyncio.create_task(session.post(f"http://127.0.0.1:{port}/waits", data=body()))
-        assert await asyncio.wait_for(_stands_still(passed), 30) < _SOCKETS
+        assert await asyncio.wait_for(_stands_still(passed), LATE_SECONDS) < _SOCKETS
         asking.cancel()
         over.set()
