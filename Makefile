@@ -78,26 +78,27 @@ STAGE = python -m dev.stages run $(@:stage-%=%)
 ON_1 = python -m dev --name agentrun-test run --
 ON_2 = python -m dev --name agentrun-test-2 run --
 # dev/stages.py says why; a test that repairs the cluster keeps it so.
-stage-cluster-2 stage-disruptive: export AGENTRUN_CLUSTER_WEIGHT := 16
+stage-cluster-1 stage-cluster-2 stage-disruptive: export AGENTRUN_CLUSTER_WEIGHT := 16
 # They mostly wait, so there are more of them than cores.
 E2E_WORKERS ?= 3
 
 .PHONY: $(STAGES:%=stage-%)
 stage-lint:
 	@$(STAGE) $(MAKE) lint
+# What follows a stage only so as not to run beside it does so, too, when that has failed.
 stage-unit:
-	@$(STAGE) $(MAKE) test-unit
-stage-contract:
-	@$(STAGE) $(MAKE) test-contract
+	-@$(STAGE) $(MAKE) test-unit
+stage-contract: stage-unit
+	-@$(STAGE) $(MAKE) test-contract
 stage-images:
 	@$(STAGE) python -m dev images --build-only all
 stage-cluster-1: stage-images
 	@$(STAGE) dev/test-cluster.sh agentrun-test operator mcp-server runner dev agent agent-more agent-other
 stage-cluster-2: stage-images
 	@$(STAGE) dev/test-cluster.sh agentrun-test-2 operator mcp-server runner dev stores skewed
-stage-apiserver: stage-cluster-1
+stage-apiserver: stage-cluster-1 stage-contract
 	@$(STAGE) $(ON_1) pytest -q tests/apiserver
-stage-e2e: stage-cluster-1
+stage-e2e: stage-cluster-1 stage-contract
 	@$(STAGE) $(ON_1) pytest -q -n $(E2E_WORKERS) --dist loadgroup -m "not disruptive and not full" tests/e2e
 stage-disruptive: stage-cluster-2
 	@$(STAGE) $(ON_2) pytest -q -m "disruptive and not full" tests/e2e

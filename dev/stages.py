@@ -20,12 +20,11 @@ from dev import processes
 from dev.shell import say
 
 SLOWEST = 10
-WEIGHT, WEIGHTS = 4, {"disruptive": 8}
+WEIGHT = 8
 """
-What a stage gets of a CPU that is short, where its cluster gets twice as much.
+What a stage gets of a CPU that is short, where a cluster gets twice as much.
 
-The disruptive tests come one after the other, and mostly wait: they are the last to be done,
-however many cores there are, so they and their cluster come first.
+As one of the machine's processes, a test that waits for a cluster would starve beside it.
 """
 _BAD = ("failure", "error")
 
@@ -77,8 +76,7 @@ def run(folder: Path, name: str, command: list[str]) -> int:
     flags = f"{os.environ.get('PYTEST_ADDOPTS', '')} --junitxml={report} -o junit_family=xunit1"
     env = {**os.environ, "PYTEST_ADDOPTS": flags.strip(), "PYTHONUNBUFFERED": "1"}
     begin = time.monotonic()
-    weighed = processes.weighing(f"agentrun-stage-{name}", WEIGHTS.get(name, WEIGHT))
-    # As one of the machine's processes, a test that waits for a cluster would starve beside it.
+    weighed = processes.weighing(f"agentrun-stage-{name}", WEIGHT)
     with log.open("wb") as output, weighed as enter:
         code = subprocess.run(
             command,

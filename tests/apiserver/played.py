@@ -43,6 +43,7 @@ from agentrun.runner.gateway import Gateway, Unavailable
 from dev.front_door import FrontDoor
 from mcp_server.auth import AUDIENCE
 from tests.e2e.kube import Json, Kube, connected, version_of
+from tests.waiting import LATE_SECONDS
 
 _LABEL = "agentrun.dev/played"
 _WITH_THE_TESTS = ("setpriv", "--pdeathsig", "KILL", "--")
@@ -165,7 +166,7 @@ class _Part:
             yield
         finally:
             self.process.send_signal(signal.SIGTERM)
-            self.process.wait(30)
+            self.process.wait(LATE_SECONDS)
 
     def wait_until_ready(self) -> None:
         """Wait until it serves."""
@@ -338,7 +339,9 @@ class Node:
                     (EventType.RUN_COMPLETED, {"final_response": "Done."}),
                 )
             await self._before(pod, Step.OUTCOME)
-            await _told(lambda: gateway.outcome(_outcome(task, is_done)))
+            outcome = _outcome(task, is_done)
+            # The same each time: what the gateway has taken already is no other one.
+            await _told(lambda: gateway.outcome(outcome))
             return is_done
 
     async def _report(

@@ -22,6 +22,7 @@ import httpx2
 from dev import product
 from tests.e2e.agents import GO
 from tests.e2e.kube import ApiError, Json, Kube
+from tests.waiting import LATE_SECONDS
 
 __all__ = ["ApiError", "Json"]
 
@@ -123,26 +124,26 @@ async def until(
     name: str,
     is_so: Callable[[Json | None], bool],
     namespace: str = RUNS,
-    seconds: float = 120,
+    seconds: float = LATE_SECONDS,
 ) -> Json | None:
     """Wait until that is so of an object (None while it is not there), and return it."""
     return await api().until(kind, name, is_so, namespace, seconds)
 
 
-async def there(kind: str, name: str, namespace: str = RUNS, seconds: float = 120) -> Json:
+async def there(kind: str, name: str, namespace: str = RUNS, seconds: float = LATE_SECONDS) -> Json:
     """Wait until an object is there, and return it."""
     found = await until(kind, name, lambda seen: seen is not None, namespace, seconds)
     assert found is not None
     return found
 
 
-async def gone(kind: str, name: str, namespace: str = RUNS, seconds: float = 120) -> None:
+async def gone(kind: str, name: str, namespace: str = RUNS, seconds: float = LATE_SECONDS) -> None:
     """Wait until an object is gone."""
     await until(kind, name, lambda seen: seen is None, namespace, seconds)
 
 
 async def eventually(
-    look: Callable[[], Awaitable[T]], is_so: Callable[[T], bool], seconds: float = 120
+    look: Callable[[], Awaitable[T]], is_so: Callable[[T], bool], seconds: float = LATE_SECONDS
 ) -> T:
     """Look until ``is_so``; fail with what was last seen."""
     end = time.monotonic() + seconds
@@ -194,7 +195,7 @@ def processes_of(uid: str) -> list[str]:
 
 
 async def until_processes(
-    uid: str, is_so: Callable[[list[str]], bool], seconds: float = 120
+    uid: str, is_so: Callable[[list[str]], bool], seconds: float = LATE_SECONDS
 ) -> list[str]:
     """Wait until that is so of the processes of a pod, and return them."""
     return await eventually(lambda: asyncio.to_thread(processes_of, uid), is_so, seconds)

@@ -158,7 +158,7 @@ async def check_failure(installation: Installation, run_id: str, key: str) -> Js
     await _is_told(row, run_id, namespace)
     if uid := status.get("podUID"):
         # The kubelet takes the pod's empty sandbox down a moment after its containers ended.
-        await until_processes(uid, lambda left: all("/pause" in one for one in left), 60)
+        await until_processes(uid, lambda left: all("/pause" in one for one in left))
     return run
 
 
@@ -182,7 +182,6 @@ async def _is_told(row: Failure, run_id: str, namespace: str) -> None:
     await eventually(
         lambda: items("events", fields=fields, namespace=namespace),
         lambda found: any(one["message"].startswith(start) for one in found),
-        60,
     )
 
 

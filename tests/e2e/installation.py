@@ -30,6 +30,7 @@ from tests.e2e.cluster import (
     status_of,
     until,
 )
+from tests.waiting import LATE_SECONDS
 
 OPERATOR, FRONT_DOOR = "operator", "mcp"
 REPOSITORY = f"{product.GIT}/demo.git"
@@ -38,7 +39,7 @@ SILENT_REPOSITORY = "http://silent.agentrun-dev.svc:8080/x.git"
 AT_ONCE = 3
 """How many pods of a batch may start at the same time: on two cores more only hold one another up,
 until the bounds that other runs are held to end them."""
-START_SECONDS = 15.0
+START_SECONDS = 30.0
 LOADING = {None, "Accepted", "SessionBusy", "PodPending", "Preparing"}
 """Reasons of runs whose pod is yet to start, or starts."""
 COMPONENT = "app.kubernetes.io/component"
@@ -144,7 +145,9 @@ class Installation:
         """Return a run's phase; empty before the operator saw it."""
         return str((await self.status(run_id)).get("phase", ""))
 
-    async def until(self, run_id: str, is_so: Callable[[Json], bool], seconds: float = 120) -> Json:
+    async def until(
+        self, run_id: str, is_so: Callable[[Json], bool], seconds: float = LATE_SECONDS
+    ) -> Json:
         """Wait until that is so of a run's status, and return the status."""
         run = await until(
             "run", run_id, lambda seen: is_so(status_of(seen)), self.namespace, seconds
@@ -152,7 +155,7 @@ class Installation:
         return status_of(run)
 
     async def reaches(
-        self, run_id: str, *phases: str, reason: str = "", seconds: float = 120
+        self, run_id: str, *phases: str, reason: str = "", seconds: float = LATE_SECONDS
     ) -> Json:
         """Wait until a run is in one of some phases, for a reason, and return its status."""
         return await self.until(
@@ -161,11 +164,11 @@ class Installation:
             seconds,
         )
 
-    async def stands_for(self, run_id: str, reason: str, seconds: float = 120) -> Json:
+    async def stands_for(self, run_id: str, reason: str, seconds: float = LATE_SECONDS) -> Json:
         """Wait until a run is where it is for a reason, and return its status."""
         return await self.until(run_id, lambda status: status.get("reason") == reason, seconds)
 
-    async def gone(self, kind: str, name: str, seconds: float = 120) -> None:
+    async def gone(self, kind: str, name: str, seconds: float = LATE_SECONDS) -> None:
         """Wait until an object beside the runs is gone."""
         await gone(kind, name, self.namespace, seconds)
 
@@ -182,7 +185,7 @@ class Installation:
 
     # Its own pods
 
-    async def ready(self, seconds: float = 120) -> None:
+    async def ready(self, seconds: float = LATE_SECONDS) -> None:
         """Wait until the front door answers at its Service."""
         await answers(self.url, seconds)
 

@@ -17,7 +17,11 @@ from urllib.parse import urlencode
 import aiohttp
 from kubernetes.aio import client, config
 
+<<<<<<< HEAD
 from agentrun.api.bounded_json import read_kept
+=======
+from tests.waiting import LATE_SECONDS
+>>>>>>> main
 
 Json = dict[str, Any]
 Key = tuple[str, str]
@@ -235,7 +239,7 @@ class Kube:
         name: str,
         is_so: Callable[[Json | None], bool],
         namespace: str = "",
-        seconds: float = 120,
+        seconds: float = LATE_SECONDS,
     ) -> Json | None:
         """
         Wait until ``is_so`` of an object, or of None while it is not there, and return it.

@@ -22,7 +22,7 @@ IMPATIENT_FLAGS = tuple(
     for setting in (
         "operator.startTimeoutSeconds=90",
         "operator.stuckTimeoutSeconds=15",
-        "operator.unschedulableTimeoutSeconds=60",
+        "operator.unschedulableTimeoutSeconds=120",
         "operator.gatewayTimeoutSeconds=40",
         "operator.resyncSeconds=30",
         "profiles.codex.enabled=false,profiles.claudeCode.enabled=false",

@@ -75,7 +75,7 @@ async def gateway_of(run_id: str, pods: list[Json]) -> Json:
     """Find the front door to which the runner of a run's first attempt is connected."""
     address: str = (await pod_of(run_id, namespace=RELEASE.runs))["status"]["podIP"]
     found = await eventually(
-        lambda: asyncio.to_thread(_connected, address, pods), lambda pod: pod is not None, 30
+        lambda: asyncio.to_thread(_connected, address, pods), lambda pod: pod is not None
     )
     assert found is not None
     return found

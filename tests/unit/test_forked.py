@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from tests.forked import ForkServer, Process, ended
+from tests.waiting import LATE_SECONDS
 
 ROOT = Path(__file__).parents[2]
 SERVER = ForkServer("import json, signal, threading", ROOT / "operator")
@@ -79,7 +80,7 @@ async def test_it_can_be_stopped(tmp_path: Path) -> None:
     program = "import signal; print('ready', flush=True); signal.pause()"
     with (tmp_path / "output").open("wb") as output:
         starting = SERVER.fork("-c", program, env={}, stdout=output, stderr=output)
-        async with asyncio.timeout(30), ended(starting) as process:
+        async with asyncio.timeout(LATE_SECONDS), ended(starting) as process:
             while not (tmp_path / "output").stat().st_size:  # noqa: ASYNC110
                 await asyncio.sleep(0.001)  # Looks again: a file tells nobody.
             process.send_signal(signal.SIGINT)

@@ -9,6 +9,7 @@ from tempfile import TemporaryFile
 from typing import IO
 
 from tests.forked import ForkServer, ended
+from tests.waiting import LATE_SECONDS
 
 ROOT = Path(__file__).parents[3]
 PROGRAM = ("-m", "agentrun.cli")
@@ -24,7 +25,7 @@ async def called(*command: str, env: Mapping[str, str]) -> "subprocess.Completed
     """Do what ``python COMMAND`` does, and return what it printed."""
     with TemporaryFile() as out, TemporaryFile() as err:
         async with (
-            asyncio.timeout(60),
+            asyncio.timeout(LATE_SECONDS),
             ended(SERVER.fork(*command, env=env, stdout=out, stderr=err)) as process,
         ):
             code = await process.wait()

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.unit.cli.programs import PROGRAM, ROOT, called
+from tests.waiting import LATE_SECONDS
 
 
 def agentrun(
@@ -16,7 +17,7 @@ def agentrun(
 ) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
         [sys.executable, "-m", "agentrun.cli", *arguments],
-        env=environment(folder), input=stdin, capture_output=True, text=True, timeout=60,
+        env=environment(folder), input=stdin, capture_output=True, text=True, timeout=LATE_SECONDS,
     )  # fmt: skip
 
 

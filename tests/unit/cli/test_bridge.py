@@ -17,6 +17,7 @@ from agentrun.cli.commands.mcp import _check
 from agentrun.cli.options import ConnectionOptions
 from agentrun.cli.problems import CliError
 from tests.unit.cli.fake_cluster import FakeCluster, Json, pod, reply
+from tests.waiting import LATE_SECONDS
 
 WORDS = "You are jane, and this AgentRun does not let you in"
 INITIALIZE = {"protocolVersion": "2025-06-18", "capabilities": {}}
@@ -41,7 +42,7 @@ class Client:
         os.write(self._writing, json.dumps(message).encode() + b"\n")
 
     async def receive(self) -> Json:
-        line = await asyncio.wait_for(asyncio.to_thread(self._file.readline), 20)
+        line = await asyncio.wait_for(asyncio.to_thread(self._file.readline), LATE_SECONDS)
         found: Json = json.loads(line)
         return found
 
@@ -68,7 +69,7 @@ async def bridged(
         yield client
     finally:
         client.leave()
-        await asyncio.wait_for(serving, 30)
+        await asyncio.wait_for(serving, LATE_SECONDS)
         os.close(to_bridge[0])
         os.close(to_client[1])
         client.close()
@@ -147,9 +148,9 @@ async def test_a_cancelled_call_is_given_up_and_not_answered(cluster: FakeCluste
     cluster.answer = answer
     async with bridged(cluster.options()) as client:
         client.send("tools/call", 7)
-        await asyncio.wait_for(begun.wait(), 10)
+        await asyncio.wait_for(begun.wait(), LATE_SECONDS)
         client.send("notifications/cancelled", requestId=7)
-        await asyncio.wait_for(cluster.given_up.wait(), 10)
+        await asyncio.wait_for(cluster.given_up.wait(), LATE_SECONDS)
         assert (await client.call("ping", 8))["id"] == 8
 
 
@@ -179,7 +180,7 @@ async def test_another_pod_is_used_when_one_does_not_answer(cluster: FakeCluster
         cluster.refusing = {"front-2"}
         client.send("ping", 3)
         for _ in range(2):
-            assert await asyncio.wait_for(cluster.refused.get(), 10) == "front-2"
+            assert await asyncio.wait_for(cluster.refused.get(), LATE_SECONDS) == "front-2"
         cluster.refusing = set()
         assert (await client.receive())["result"] == {}
     assert [one["id"] for one in cluster.messages] == [1, 2, 3]
@@ -293,5 +294,5 @@ async def test_the_bridge_ends_with_its_client_in_the_middle_of_a_call(
     cluster.answer = answer
     async with bridged(cluster.options()) as client:
         client.send("tools/call", 1)
-        await asyncio.wait_for(begun.wait(), 10)
-    await asyncio.wait_for(cluster.given_up.wait(), 10)
+        await asyncio.wait_for(begun.wait(), LATE_SECONDS)
+    await asyncio.wait_for(cluster.given_up.wait(), LATE_SECONDS)

@@ -7,6 +7,7 @@ from aiohttp import web
 
 from tests.unit.cli.fake_cluster import FakeCluster, Json, reply
 from tests.unit.cli.test_bridge import INITIALIZE, bridged
+from tests.waiting import LATE_SECONDS
 
 URI = "agentrun://agents/runs/run-1"
 UPDATED = {
@@ -55,7 +56,7 @@ async def test_a_subscription_is_listened_for_until_it_is_given_up(cluster: Fake
         assert cluster.headers[-1]["mcp-method"] == "subscriptions/listen"
         assert (await client.call("resources/subscribe", 3, uri=URI))["result"] == {}
         assert (await client.call("resources/unsubscribe", 4, uri=URI))["result"] == {}
-        await asyncio.wait_for(cluster.given_up.wait(), 10)
+        await asyncio.wait_for(cluster.given_up.wait(), LATE_SECONDS)
     assert len(cluster.messages) == 2, "subscribed to twice is listened for once"
 
 

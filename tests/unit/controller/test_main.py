@@ -13,6 +13,7 @@ from agentrun.controller.main import keep_watching, run_together
 from agentrun.controller.settings import Settings
 from agentrun.controller.sync import Sync
 from tests.unit.controller.fake_api import FakeApi
+from tests.waiting import LATE_SECONDS
 
 
 class Stopped:
@@ -77,6 +78,6 @@ async def test_watches_that_kopf_gives_up_begin_again_once_everything_is_served(
     monkeypatch.setattr(main, "_SETTLING_SECONDS", 0)
     settings = Settings(("ns",), PodSettings("http://gateway", "runner:1"))
     await sync.start()
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(LATE_SECONDS):
         await keep_watching(caches, sync, settings, stopping)
     assert begun == ["", ""]

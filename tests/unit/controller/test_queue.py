@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from agentrun.controller.queue import TryAgain, WorkQueue
+from tests.waiting import LATE_SECONDS
 
 Turn = Callable[[str], Awaitable[None]]
 
@@ -41,7 +42,7 @@ class Recorder:
         self.at_once -= 1
 
     async def next(self) -> str:
-        return await asyncio.wait_for(self.turns.get(), 5)
+        return await asyncio.wait_for(self.turns.get(), LATE_SECONDS)
 
     async def drain(self) -> list[str]:
         for _ in range(20):
@@ -100,7 +101,7 @@ async def test_a_turn_that_fails_is_repeated_and_stops_nobody_else() -> None:
     async with working(queue, turn, workers=1):
         queue.add("bad")
         queue.add("good")
-        turns = [await asyncio.wait_for(seen.get(), 5) for _ in range(4)]
+        turns = [await asyncio.wait_for(seen.get(), LATE_SECONDS) for _ in range(4)]
     assert sorted(turns) == ["bad", "bad", "bad", "good"]
     assert turns[:2] == ["bad", "good"]
 
@@ -126,10 +127,10 @@ async def test_pauses_double_with_each_failure_and_start_anew_after_a_success(
     monkeypatch.setattr(queue, "add_after", add_after)
     async with working(queue, turn, workers=1):
         queue.add("a")
-        await asyncio.wait_for(finished.wait(), 5)
+        await asyncio.wait_for(finished.wait(), LATE_SECONDS)
         finished.clear()
         queue.add("a")
-        await asyncio.wait_for(finished.wait(), 5)
+        await asyncio.wait_for(finished.wait(), LATE_SECONDS)
     assert pauses == [0.1, 0.2, 0.4, 0.1]
 
 
@@ -151,7 +152,7 @@ async def test_the_longest_pause_is_bounded(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(queue, "add_after", add_after)
     async with working(queue, turn, workers=1):
         queue.add("a")
-        await asyncio.wait_for(enough.wait(), 5)
+        await asyncio.wait_for(enough.wait(), LATE_SECONDS)
     assert max(pauses) == 30.0
 
 

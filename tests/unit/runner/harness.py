@@ -29,6 +29,7 @@ from agentrun.api.v1alpha1 import (
     Snapshot,
 )
 from tests.forked import ForkServer, Process, ended
+from tests.waiting import LATE_SECONDS
 
 RUN = "run-harness"
 PROVIDER_URL = "PROVIDER_URL"
@@ -115,7 +116,7 @@ class FakeGateway:
 
     async def until(self, condition: Any) -> None:
         async with self.changed:
-            await asyncio.wait_for(self.changed.wait_for(condition), 90)
+            await asyncio.wait_for(self.changed.wait_for(condition), LATE_SECONDS)
 
     async def until_refused(self, times: int) -> None:
         """Wait until so many more requests came while the gateway was away."""

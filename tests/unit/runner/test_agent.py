@@ -20,6 +20,7 @@ from agentrun.runner.outcome import Failure
 from agentrun.runner.pipes import NAMES, Pipes, announce, make_pipes
 from agentrun.runner.redact import Redactor
 from agentrun.runner.stored_text import StoredText
+from tests.waiting import LATE_SECONDS
 
 
 @pytest.fixture
@@ -164,7 +165,7 @@ async def test_line_that_is_no_exit_code_is_passed_over(
             # So that each part is read by itself, which no reader tells.
             await asyncio.sleep(0.05)
         with pytest.raises(Failure, match="exit code 3"):
-            await asyncio.wait_for(agent.handshake(), 30)
+            await asyncio.wait_for(agent.handshake(), LATE_SECONDS)
 
 
 def left_in(folder: Path) -> list[Path]:
@@ -292,7 +293,7 @@ async def test_who_speaks_on_does_not_hide_that_it_ended(
         speaking = asyncio.create_task(put(pipes.stderr, b"and on\n" * 10_000_000))
         os.write(pipes.exit, b"1\n")
         with pytest.raises(Failure, match="exit code 1"):
-            await asyncio.wait_for(agent.handshake(), 30)
+            await asyncio.wait_for(agent.handshake(), LATE_SECONDS)
         speaking.cancel()
 
 

@@ -24,6 +24,7 @@ from tests.unit.runner.harness import (
     running,
     write,
 )
+from tests.waiting import LATE_SECONDS
 
 pytestmark = pytest.mark.slow
 QUICK = {"agentrun.runner.run._CANCEL_SECONDS": 0.5}
@@ -191,7 +192,7 @@ async def test_told_to_stop_it_interrupts_and_ships_the_tail(tmp_path: Path) -> 
 async def test_told_to_stop_while_it_loads_it_ends_the_pod(tmp_path: Path) -> None:
     gateway, calls = a_gateway(["hang"]), tmp_path / "agentrun/pipes/calls"
     async with pod(tmp_path, gateway, is_new=True) as it:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(LATE_SECONDS):
             while not calls.exists():  # noqa: ASYNC110 - sets no event
                 await asyncio.sleep(0.001)  # Looks again, within the bound.
         it.terminate()
@@ -215,7 +216,7 @@ async def test_told_to_stop_before_there_is_a_runner_the_agents_container_ends(
         assert await unshare.stdout.readline() == b"waiting\n"
         children = Path(f"/proc/{unshare.pid}/task/{unshare.pid}/children")
         os.kill(int(await asyncio.to_thread(children.read_text, encoding="ascii")), signal.SIGTERM)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(LATE_SECONDS):
             assert await unshare.wait() == 143
 
 
@@ -227,7 +228,7 @@ async def test_agents_container_ends_though_its_runner_went_before_it_began(tmp_
     for end in astuple(pipes):
         os.close(end)
     async with running(*container_command(layout.pipes, "true")) as container:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(LATE_SECONDS):
             assert await container.wait() != 0
 
 

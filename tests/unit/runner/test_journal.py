@@ -17,6 +17,7 @@ from agentrun.runner.journal import Journal
 from agentrun.runner.redact import Redactor
 from agentrun.runner.spool import Spool
 from agentrun.runner.stored_text import StoredText
+from tests.waiting import LATE_SECONDS
 
 
 class FakeGateway(Gateway):
@@ -135,7 +136,7 @@ async def test_note_of_a_lost_event_whose_answer_is_lost_is_there_once(
         monkeypatch.setattr(gateway, "append", append)
         gateway.refuses = lambda event: event["data"]["text"] == "bad"
         say(journal, "bad")
-        await asyncio.wait_for(journal.drained(), 5)
+        await asyncio.wait_for(journal.drained(), LATE_SECONDS)
     [note] = gateway.taken
     assert "An event was lost" in note["data"]["text"]
 

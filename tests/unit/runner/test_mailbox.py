@@ -18,6 +18,7 @@ from agentrun.runner.journal import Journal
 from agentrun.runner.mailbox import MAX_TURNS, Delivery, Mailbox, render
 from agentrun.runner.outcome import End
 from tests.unit.runner.harness import AGENT, FakeGateway, a_gateway, pod
+from tests.waiting import LATE_SECONDS
 
 DONE = End(OutcomeState.COMPLETED, None, "")
 
@@ -86,7 +87,7 @@ class Post:
 
     async def until(self, condition: Any) -> None:
         async with self.changed:
-            await asyncio.wait_for(self.changed.wait_for(condition), 30)
+            await asyncio.wait_for(self.changed.wait_for(condition), LATE_SECONDS)
 
     def mailbox(self, delivery: Delivery = "Steer", known: int = 0) -> Mailbox:
         made = Mailbox(self, cast(Journal, self))

@@ -22,6 +22,7 @@ from agentrun.runner.peer.commands import Peer
 from agentrun.runner.peer.desk import Answer, Desk
 from agentrun.runner.pipes import make_pipes
 from tests.unit.runner.harness import a_gateway, pod
+from tests.waiting import LATE_SECONDS
 
 TASK = Task(
     run_id="run-1",
@@ -196,7 +197,7 @@ class Place:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
         )
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(LATE_SECONDS):
             out, err = await process.communicate()
         assert process.returncode is not None
         return process.returncode, out.decode(), err.decode()
@@ -246,7 +247,7 @@ async def test_many_calls_at_once_are_all_answered_and_leave_nothing(tmp_path: P
     async with a_place(tmp_path, Answer("ok")) as place:
         results = await asyncio.gather(*(place.peer("x") for _ in range(20)))
         assert {code for code, _, _ in results} <= {0}
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(LATE_SECONDS):
             while list((place.pipes / "calls").iterdir()):  # noqa: ASYNC110 - sets no event
                 await asyncio.sleep(0.01)  # Looks again, within a bound.
 
@@ -259,12 +260,12 @@ async def test_a_command_that_was_held_up_is_told_to_ask_again(
         call, answer = place.pipes / "calls/7-0", place.pipes / "calls/7-0.answer"
         call.write_bytes(b"x\0")
         await asyncio.to_thread((place.pipes / "call").write_text, "7-0\n")
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(LATE_SECONDS):
             while not answer.exists() or "not read in time" not in answer.read_text():  # noqa: ASYNC110 - sets no event
                 await asyncio.sleep(0.01)  # Looks again, within a bound.
         assert answer.read_text().startswith("1\nError: ")
         await asyncio.to_thread((place.pipes / "call").write_text, "-7-0\n")
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(LATE_SECONDS):
             while answer.exists():  # noqa: ASYNC110 - sets no event
                 await asyncio.sleep(0.01)  # Looks again, within a bound.
 

@@ -19,6 +19,7 @@ from agentrun.runner.outcome import ProviderError, classify, is_provider_error
 from agentrun.runner.provider.rules import Rules
 from agentrun.runner.proxy import ProviderProxy
 from tests.unit.runner.harness import FakeGateway, a_gateway, pod, prepare, serve, write
+from tests.waiting import LATE_SECONDS
 
 # What the sockets of two connections may hold between them.
 _SOCKETS = 32 * 1024 * 1024
@@ -148,7 +149,7 @@ async def test_agent_that_does_not_wait_for_the_end_is_no_error_of_the_provider(
             async with session.post(f"{url}/count_tokens", json={}) as answer:
                 assert await answer.content.readexactly(65_536)
                 answer.close()
-            await asyncio.wait_for(provider.left.wait(), 10)
+            await asyncio.wait_for(provider.left.wait(), LATE_SECONDS)
         assert proxy.error is None
 
 
@@ -304,7 +305,7 @@ async def test_answer_that_nobody_reads_is_not_buffered() -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1024)
         writer.write(f"GET /{CAPABILITY}/v1/models HTTP/1.1\r\nHost: x\r\n\r\n".encode())
         await reader.readline()
-        assert await asyncio.wait_for(_stands_still(passed), 30) < _SOCKETS
+        assert await asyncio.wait_for(_stands_still(passed), LATE_SECONDS) < _SOCKETS
         writer.close()
 
 

@@ -9,6 +9,7 @@ from agentrun.api.gateway import Inputs
 from agentrun.api.v1alpha1 import Input, Question
 from agentrun.runner.questions import Expired, Questions
 from tests.unit.runner.harness import an_answer
+from tests.waiting import LATE_SECONDS
 
 
 class People:
@@ -40,7 +41,7 @@ class People:
         self._changed.set()
 
     async def until_asked(self, question: str) -> None:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(LATE_SECONDS):
             while question not in self.asked:  # noqa: ASYNC110 - it sets no event
                 await asyncio.sleep(0)
 
@@ -71,7 +72,7 @@ async def test_two_who_ask_at_once_each_get_their_answer() -> None:
     people.answer("permission-1-1")
     await people.until_asked("auth-1-2")
     people.answer("auth-1-2")
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(LATE_SECONDS):
         assert list(await asyncio.gather(first, second)) == [1, 2]
     assert (people.open, questions.current, questions.acknowledged) == (None, None, 2)
 

@@ -23,6 +23,7 @@ from agentrun.runner.run import Attempt
 from agentrun.runner.settings import Settings
 from agentrun.runner.transcript import Transcript
 from tests.unit.runner.harness import RUN, FakeGateway, a_gateway, prepare, serve
+from tests.waiting import LATE_SECONDS
 
 
 @asynccontextmanager
@@ -65,7 +66,7 @@ async def test_error_of_a_helper_is_the_runs_outcome(
     monkeypatch.setattr(part, name, broken)
     gateway = a_gateway(["say", "never"])
     async with an_attempt(tmp_path, gateway) as attempt:
-        await asyncio.wait_for(attempt.live(), 10)
+        await asyncio.wait_for(attempt.live(), LATE_SECONDS)
     assert gateway.outcome is not None
     assert (gateway.outcome.state, gateway.outcome.reason) == (OutcomeState.FAILED, "RunnerFailed")
     assert "ValueError: nobody expected this" in (gateway.outcome.message or "")
@@ -87,7 +88,7 @@ async def test_helper_that_fails_at_the_very_end_holds_nothing_up(
     gateway = a_gateway(["say", "never"])
     async with an_attempt(tmp_path, gateway) as attempt:
         (tmp_path / "agentrun/pipes/exit").write_text("started\n3\n")
-        await asyncio.wait_for(attempt.live(), 10)
+        await asyncio.wait_for(attempt.live(), LATE_SECONDS)
     assert gateway.outcome is not None
     assert gateway.outcome.reason == "AgentExited"
     assert gateway.outcome == Outcome.model_validate_json(left(tmp_path))
@@ -107,7 +108,7 @@ async def test_error_at_the_end_is_the_runs_outcome_too(
     gateway = a_gateway(["say", "never"])
     async with an_attempt(tmp_path, gateway) as attempt:
         (tmp_path / "agentrun/pipes/exit").write_text("started\n3\n")
-        await asyncio.wait_for(attempt.live(), 10)
+        await asyncio.wait_for(attempt.live(), LATE_SECONDS)
     assert gateway.outcome is not None
     assert gateway.outcome.reason == "RunnerFailed"
     assert "nobody expected this" in (gateway.outcome.message or "")
