@@ -14,7 +14,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from agentrun.api.bounded_json import fault_of
+from agentrun.api.bounded_json import ASKED, fault_of
 from agentrun.api.git_access import branch_refusal, repository_refusal
 from agentrun.api.messages import AgentMessage, MessagePart
 from agentrun.api.names import agent_name
@@ -92,8 +92,8 @@ def check_arguments(arguments: SpawnArguments) -> None:
 
 
 def check_bounds(value: Any, what: str) -> None:
-    """Refuse what is too deep, or holds what cannot be kept; ``what`` names it."""
-    if why := fault_of(value, what):
+    """Refuse what is too deep or has too many values, or holds what cannot be kept; ``what`` names it."""
+    if why := fault_of(value, what, ASKED):
         raise InvalidArgumentsError(f"{why} Correct it and call again.")
 
 

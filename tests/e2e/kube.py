@@ -17,11 +17,8 @@ from urllib.parse import urlencode
 import aiohttp
 from kubernetes.aio import client, config
 
-<<<<<<< HEAD
 from agentrun.api.bounded_json import read_kept
-=======
 from tests.waiting import LATE_SECONDS
->>>>>>> main
 
 Json = dict[str, Any]
 Key = tuple[str, str]

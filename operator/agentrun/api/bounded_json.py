@@ -36,6 +36,8 @@ class Bounds:
     """Whether its texts may hold NUL and halves of surrogate pairs, as escapes."""
 
 
+ASKED = Bounds(depth=64, values=10_000)
+"""For what a call of a tool hands in: others wait while it is copied, checked and written."""
 HANDED_IN = Bounds(depth=64, values=100_000)
 """For what somebody hands in: a request, a message of an agent, an answer."""
 KEPT = Bounds(depth=96, values=200_000)

@@ -55,16 +55,15 @@ def _check_size(schema: dict[str, Any]) -> None:
     values = 0
     while left:
         value, depth = left.pop()
-        values += 1
+        inside = value.values() if isinstance(value, dict) else value
+        inside = inside if isinstance(value, dict | list) else ()
+        values += 1 + len(inside)
         # Each value takes a byte at least. Between two subschemas there may be a map or a list.
-        if values > MAX_BYTES:
+        if values > 2 * MAX_BYTES:
             raise ValueError(f"it is larger than {MAX_BYTES} bytes")
         if depth > 3 * MAX_DEPTH:
             raise ValueError(f"it is more than {MAX_DEPTH} levels deep")
-        if isinstance(value, dict):
-            left.extend((one, depth + 1) for one in value.values())
-        elif isinstance(value, list):
-            left.extend((one, depth + 1) for one in value)
+        left.extend((one, depth + 1) for one in inside)
     size = len(
         json.dumps(schema, ensure_ascii=False, separators=(",", ":")).encode(errors="replace")
     )

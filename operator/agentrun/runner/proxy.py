@@ -25,7 +25,7 @@ from yarl import URL
 
 from agentrun.api.bounded_json import read
 from agentrun.runner.outcome import ProviderError
-from agentrun.runner.provider.bodies import Named, Unreadable, read
+from agentrun.runner.provider.bodies import Named, Unreadable, names_in
 from agentrun.runner.provider.paths import Asked, NotOffered, find
 from agentrun.runner.provider.rules import Refused, Rules, error_body, needs_json
 
@@ -182,7 +182,7 @@ class ProviderProxy:
             body.seek(0)
             try:
                 with mmap(body.fileno(), size, access=ACCESS_READ) as held:
-                    named = read(held)
+                    named = names_in(held)
             except Unreadable as error:
                 message = f"The request's body cannot be passed on: {error}."
                 raise _BadRequest(400, message) from error

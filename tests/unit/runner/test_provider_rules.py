@@ -13,7 +13,7 @@ from yarl import URL
 
 from agentrun.api import pod_layout
 from agentrun.api.v1alpha1 import AgentProfileSpec
-from agentrun.runner.provider.bodies import MAX_DEPTH, Named, Unreadable, read
+from agentrun.runner.provider.bodies import MAX_DEPTH, Named, Unreadable, names_in
 from agentrun.runner.provider.paths import NotOffered, canonical_path, find, routes_of
 from agentrun.runner.provider.rules import Rules, error_body
 from agentrun.runner.proxy import ProviderProxy
@@ -113,7 +113,7 @@ def test_a_profile_adds_paths() -> None:
     ],
 )
 def test_every_model_that_a_body_may_mean_is_seen(body: bytes) -> None:
-    assert "m" in read(body).models
+    assert "m" in names_in(body).models
 
 
 @pytest.mark.parametrize(
@@ -137,7 +137,7 @@ def test_every_model_that_a_body_may_mean_is_seen(body: bytes) -> None:
     ids=json.dumps,
 )
 def test_what_lies_in_the_providers_account_is_seen(body: dict[str, Any]) -> None:
-    assert read(json.dumps(body).encode()).stored
+    assert names_in(json.dumps(body).encode()).stored
 
 
 def test_what_tools_are_given_may_have_any_names() -> None:
@@ -156,7 +156,7 @@ def test_what_tools_are_given_may_have_any_names() -> None:
             {"type": "code_interpreter", "container": {"type": "auto"}},
         ],
     }
-    named = read(json.dumps(body).encode())
+    named = names_in(json.dumps(body).encode())
     assert named == Named(frozenset({"m"}))
 
 
@@ -172,7 +172,7 @@ def test_what_tools_are_given_may_have_any_names() -> None:
 )  # fmt: skip
 def test_body_that_servers_may_read_differently_is_refused(body: bytes) -> None:
     with pytest.raises(Unreadable):
-        read(body)
+        names_in(body)
 
 
 def test_body_is_json_as_python_reads_it() -> None:
@@ -185,7 +185,7 @@ def test_body_is_json_as_python_reads_it() -> None:
         json.dumps(body, indent=1),
         json.dumps(body, ensure_ascii=False),
     ):
-        assert read(text.encode()).models == frozenset()
+        assert names_in(text.encode()).models == frozenset()
 
 
 @asynccontextmanager

@@ -107,7 +107,7 @@ class _Reading:
         self.levels.append(_Level(is_object, key, is_free))
 
 
-def read(body: bytes | mmap) -> Named:
+def names_in(body: bytes | mmap) -> Named:
     """Read what a body names. Unreadable if it is no JSON object within the bounds."""
     reading = _Reading()
     tokens = _tokens(body)
