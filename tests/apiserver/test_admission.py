@@ -81,11 +81,13 @@ def a_run(namespace: str, *, parent: bool = False, **more: Any) -> Json:
     }  # fmt: skip
 
 
-def a_secret(namespace: str, name: str, *, owner: str | None = None, **more: Any) -> Json:
+def a_secret(
+    namespace: str, name: str, *, owner: str | None = None, uid: str = "u", **more: Any
+) -> Json:
     metadata: Json = {"name": name, "namespace": namespace}
     if owner:
         metadata["ownerReferences"] = [
-            {"apiVersion": "agentrun.dev/v1alpha1", "kind": "AgentRun", "name": owner, "uid": "u"}
+            {"apiVersion": "agentrun.dev/v1alpha1", "kind": "AgentRun", "name": owner, "uid": uid}
         ]
     data = {"auth_token": base64.b64encode(b"x").decode()}
     return {
@@ -103,10 +105,10 @@ def test_only_the_front_door_says_whose_child_a_run_is(place: str) -> None:
 def test_only_the_front_door_says_whose_credentials_a_run_has(place: str) -> None:
     config = {"agent_url": "https://agents.example.com/a"}
     of_another = {**config, "credentials_secret": "run-of-another-agentrun-backend"}
-    refused = create(a_run(place, backend="a2a", backendConfig=of_another))
+    refused = create(a_run(place, backend="remote_a2a", backendConfig=of_another))
     assert "credentials_secret is set by AgentRun's front door only" in refused
-    assert create(a_run(place, backend="a2a", backendConfig=config)) == ""
-    run = a_run(place, backend="a2a", backendConfig=of_another)
+    assert create(a_run(place, backend="remote_a2a", backendConfig=config)) == ""
+    run = a_run(place, backend="remote_a2a", backendConfig=of_another)
     assert create(run, as_front_door=True) == ""
     cancel = '{"spec":{"desiredState":"Cancelled"}}'
     kubectl("patch", "agentrun", run["metadata"]["name"], "-n", place, "--type=merge", "-p", cancel)
@@ -148,6 +150,11 @@ def test_nobody_else_makes_a_secret_like_those_of_the_front_door(place: str) -> 
 
 
 def test_what_is_not_secret_about_them_may_change(place: str) -> None:
-    made = a_secret(place, "run-d-agentrun-backend", owner="run-d")
-    assert create(made, as_front_door=True) == ""
-    kubectl("label", "secret", "run-d-agentrun-backend", "-n", place, "a=b")
+    run = a_run(place)
+    name = run["metadata"]["name"]
+    assert create(run) == ""
+    # Or the garbage collector takes it away.
+    uid = kubectl("get", "agentrun", name, "-n", place, "-o", "jsonpath={.metadata.uid}")
+    secret = f"{name}-agentrun-backend"
+    assert create(a_secret(place, secret, owner=name, uid=uid), as_front_door=True) == ""
+    kubectl("label", "secret", secret, "-n", place, "a=b")

@@ -18,6 +18,7 @@ from kubernetes import client
 from kubernetes.client import ApiException
 
 from agentrun.api.v1alpha1 import GROUP, VERSION
+from tests.apiserver.conftest import kubectl
 from tests.apiserver.played import Pod, Product, Site, Step, installed, is_over, played
 from tests.objects import KINDS, QUIETLY, nested, objects, written
 
@@ -59,16 +60,18 @@ async def test_a_good_run_goes_on_beside_whatever_the_api_server_takes(
 ) -> None:
     taken: list[str] = []
 
+    def fill_with(plural: str) -> None:
+        @QUIETLY
+        @given(objects(plural))
+        def one(made: dict[str, Any]) -> None:
+            if name := apply(api, product.namespace, plural, made):
+                taken.append(name)
+
+        one()
+
     def fill() -> None:
         for plural in KINDS:
-
-            @QUIETLY
-            @given(objects(plural))
-            def one(made: dict[str, Any], plural: str = plural) -> None:
-                if name := apply(api, product.namespace, plural, made):
-                    taken.append(name)
-
-            one()
+            fill_with(plural)
         for depth in (205, 260, 900, 1100, 3000):
             spec = {"backend": "codex", "prompt": "p", "metadata": nested(depth)}
             name = apply(api, product.namespace, "agentruns", {"spec": spec})
@@ -108,11 +111,9 @@ async def test_what_is_set_aside_is_told_and_gone_once_it_is_deleted(
         async with asyncio.timeout(60):
             while "cannot be read" not in await note():  # noqa: ASYNC110
                 await asyncio.sleep(0.1)  # No event tells of another process.
-        objects_api = client.CustomObjectsApi(api)
-        await asyncio.to_thread(
-            objects_api.delete_collection_namespaced_custom_object,
-            GROUP, VERSION, product.namespace, "agentruns",
-        )  # fmt: skip
+        # Python's client cannot read the answer.
+        where = ("-n", product.namespace, "--wait=false")
+        await asyncio.to_thread(kubectl, "delete", "agentruns", "--all", *where)
         async with asyncio.timeout(60):
             while await note():  # noqa: ASYNC110
                 await asyncio.sleep(0.1)
