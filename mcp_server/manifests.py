@@ -92,7 +92,7 @@ def check_arguments(arguments: SpawnArguments) -> None:
 
 
 def check_bounds(value: Any, what: str) -> None:
-    """Refuse what is too deep or has too many values, or holds what cannot be kept; ``what`` names it."""
+    """Refuse what is too deep or too much, or holds what cannot be kept; ``what`` names it."""
     if why := fault_of(value, what, ASKED):
         raise InvalidArgumentsError(f"{why} Correct it and call again.")
 

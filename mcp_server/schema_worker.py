@@ -12,12 +12,16 @@ from typing import Any
 
 
 def check_schema(schema: dict[str, Any]) -> None:
-    """Raise SchemaError for what is no schema of its dialect."""
+    """Raise SchemaError for what is no schema of its dialect; its patterns are ECMA-262's."""
     from jsonschema import FormatChecker
     from jsonschema.validators import validator_for
 
-    # Without formats: Python would compile patterns, which are JavaScript's and may be large.
-    validator_for(schema).check_schema(schema, format_checker=FormatChecker(formats=()))  # type: ignore[call-arg]
+    from agentrun import ecma
+
+    # Not those of the library: it has Python's patterns.
+    formats = FormatChecker(formats=())  # type: ignore[call-arg]
+    formats.checks("regex", raises=ValueError)(ecma.is_pattern)
+    validator_for(schema).check_schema(schema, format_checker=formats)
 
 
 def main() -> None:

@@ -134,6 +134,15 @@ async def test_a_large_schema_is_checked_as_a_small_one_is() -> None:
 
 
 @pytest.mark.slow
+async def test_patterns_are_those_of_json_schema() -> None:
+    checks = SchemaChecks()
+    await checks.check({"pattern": r"(?<year>\d{4})-\p{L}", "patternProperties": {r"\-": STRING}})
+    for wrong in ({"pattern": "("}, {"patternProperties": {"[": {}}}):
+        with pytest.raises(InvalidArgumentsError, match="is not a 'regex'"):
+            await checks.check(wrong)
+
+
+@pytest.mark.slow
 async def test_few_schemas_wait_to_be_checked() -> None:
     checks = SchemaChecks(seconds=0.05)
     many = (checks.check(SCHEMAS["all-of"]) for _ in range(AT_ONCE + WAITING + 5))

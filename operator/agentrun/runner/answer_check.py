@@ -67,7 +67,7 @@ def main() -> None:
     """Read text and schema, and print the verdict."""
     # Should nobody be left to end it.
     resource.setrlimit(resource.RLIMIT_CPU, (int(SECONDS), int(SECONDS)))
-    from agentrun.runner import ecma
+    from agentrun import ecma
 
     ecma.use()
     text, schema = json.load(sys.stdin)

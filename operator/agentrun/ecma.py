@@ -22,6 +22,13 @@ class _Expressions:
             raise ValueError(f"the pattern {pattern[:200]!r} is none: {error}") from error
 
 
+def is_pattern(pattern: object) -> bool:
+    """Say that a text is a pattern, or is no text. ValueError says why it is none."""
+    if isinstance(pattern, str):
+        _Expressions().search(pattern, "")
+    return True
+
+
 def _compiled(pattern: str) -> regress.Regex:
     try:
         return regress.Regex(pattern, "u")
