@@ -137,7 +137,8 @@ async def test_a_large_schema_is_checked_as_a_small_one_is() -> None:
 async def test_patterns_are_those_of_json_schema() -> None:
     checks = SchemaChecks()
     await checks.check({"pattern": r"(?<year>\d{4})-\p{L}", "patternProperties": {r"\-": STRING}})
-    for wrong in ({"pattern": "("}, {"patternProperties": {"[": {}}}):
+    broken: list[dict[str, Any]] = [{"pattern": "("}, {"patternProperties": {"[": {}}}]
+    for wrong in broken:
         with pytest.raises(InvalidArgumentsError, match="is not a 'regex'"):
             await checks.check(wrong)
 
