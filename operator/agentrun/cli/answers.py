@@ -93,6 +93,15 @@ class Run(Answer):
     attempts: int = 0
     requested_by: str | None = None
     deleted_at: str | None = None
+    unreadable: str | None = None
+
+
+class Unreadable(Answer):
+    """A run that cannot be read as it is."""
+
+    run_id: str
+    namespace: str = ""
+    reason: str = ""
 
 
 class Runs(Answer):
@@ -100,6 +109,7 @@ class Runs(Answer):
 
     runs: list[Run]
     next_cursor: str | None = None
+    unreadable: list[Unreadable] = Field(default_factory=list)
 
 
 class Event(Answer):

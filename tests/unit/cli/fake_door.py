@@ -72,6 +72,7 @@ class FakeDoor:
     next_cursor: str | None = None
     """That of the page of agents."""
     mailbox: list[Json] = field(default_factory=list)
+    unreadable: list[Json] = field(default_factory=list)
     profiles: list[Json] | None = field(default_factory=list)
     artifacts: dict[tuple[int, str], bytes] = field(default_factory=dict)
     failures: list[int] = field(default_factory=list)
@@ -82,6 +83,7 @@ class FakeDoor:
 
     def reset(self) -> None:
         self.runs, self.agents, self.mailbox, self.artifacts = {}, [], [], {}
+        self.unreadable = []
         self.next_run, self.profiles, self.failures, self.calls = None, [], [], []
         self.refusal = ""
 
@@ -187,7 +189,8 @@ def build(door: FakeDoor) -> MCPServer:  # noqa: C901 - a function for each tool
     ) -> Json:  # fmt: skip
         log("list_runs", locals())
         rows = [run.view for run in door.runs.values() if status in (None, run.view["status"])]
-        return {"runs": rows[:limit], "next_cursor": "more" if len(rows) > limit else None}
+        more = "more" if len(rows) > limit else None
+        return {"runs": rows[:limit], "next_cursor": more, "unreadable": door.unreadable}
 
     @server.tool()
     def continue_run(

@@ -41,6 +41,15 @@ def test_an_empty_list_says_so(door: FakeDoor) -> None:
     assert "There are no messages for ada" in call(door, "agents", "inbox", "ada").err
 
 
+def test_runs_that_cannot_be_read_are_told_of_beside_the_others(door: FakeDoor) -> None:
+    door.add("run-1", unreadable="status.agent is left out")
+    door.unreadable = [{"run_id": "odd", "namespace": "team-a", "reason": "spec is too deep"}]
+    done = call(door, "runs", "list")
+    assert done.out.splitlines()[1].startswith("run-1")
+    assert "team-a/odd cannot be read: spec is too deep" in done.err
+    assert "status.agent is left out" in call(door, "runs", "show", "run-1").out
+
+
 def test_more_runs_than_fit_are_told_of(door: FakeDoor) -> None:
     for number in range(3):
         door.add(f"run-{number}")

@@ -50,6 +50,9 @@ def list_(
                 screen.note(f"There are {what}: `agentrun run PROMPT` starts one.")
             case Output.TEXT:
                 screen.show(run_table(page.runs, now()))
+        if output is not Output.JSON:
+            for one in page.unreadable:
+                screen.note(f"{one.namespace}/{one.run_id} cannot be read: {one.reason}")
         if page.next_cursor and output is not Output.JSON:
             screen.note(f"There are more: --limit N, or --cursor {page.next_cursor}")
 

@@ -70,6 +70,7 @@ def _facts(run: Run, now: datetime) -> Iterable[tuple[str, str]]:
         ("took", took if run.completed_at else f"{took} so far"),
         ("pod", " on ".join(part for part in (run.pod, run.node) if part)),
         ("deleted", run.deleted_at or ""),
+        ("unreadable", run.unreadable or ""),
         ("prompt", run.prompt or ""),
         ("error", run.error or ""),
         ("question", question_text(run.question) if run.question else ""),
