@@ -260,3 +260,17 @@ def test_a_profile_needs_a_backend_and_an_image(profiles: Objects) -> None:
     assert profiles.create({"backend": "codex", "image": "i"})["spec"]["imagePullPolicy"]
     with refused("spec.image: Required"):
         profiles.create({"backend": "codex"})
+
+
+def test_a_profile_lists_repositories_as_urls_and_branches_by_name(profiles: Objects) -> None:
+    def made(**git: Any) -> Any:
+        return profiles.create({"backend": "codex", "image": "i", "git": git})
+
+    assert made(credentialsSecret="one")["spec"]["git"]["branches"] == ["agentrun/*"]
+    made(repositories=["https://git.example.com/team", "git@git.example.com:team/one.git"])
+    made(branches=["agentrun/*", "releases/1.2"])
+    for wrong in ("git.example.com/team", "ext::sh -c x", "file:///etc"):
+        with refused("each of repositories must be a URL with its scheme"):
+            made(repositories=[wrong])
+    with refused("each of branches must be a branch's name"):
+        made(branches=["-x"])

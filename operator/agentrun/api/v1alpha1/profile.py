@@ -111,12 +111,14 @@ class GitSettings(Model):
 
     RULES: ClassVar[Sequence[dict[str, str]]] = [
         {
-            "rule": f"self.repositories.all(one, one.matches('{_IN_CEL[REPOSITORY]}'))",
+            "rule": "!has(self.repositories)"
+            f" || self.repositories.all(one, one.matches('{_IN_CEL[REPOSITORY]}'))",
             "message": "each of repositories must be a URL with its scheme (https://, ssh://,"
             " http:// or git://), or have the form USER@HOST:PATH",
         },
         {
-            "rule": f"self.branches.all(one, one.matches('{_IN_CEL[BRANCHES]}'))",
+            "rule": "!has(self.branches)"
+            f" || self.branches.all(one, one.matches('{_IN_CEL[BRANCHES]}'))",
             "message": "each of branches must be a branch's name, in which * stands for anything",
         },
     ]
