@@ -121,8 +121,8 @@ class Collector:
         """Put what the agent changed, left or removed into the index."""
         names = self._base.private / "agentrun-names"
         await self._git.run(
-            "ls-files", "-z", "--deduplicate", "--modified", "--deleted", "--others", "--exclude-standard",
-            "--", ":(top)", *excluded,
+            "ls-files", "-z", "--deduplicate", "--modified", "--deleted", "--others",
+            "--exclude-standard", "--", ":(top)", *excluded,
             repository=self._base.private, work_tree=self._workspace, reads=[self._workspace],
             env=self._env, output=names,
         )  # fmt: skip

@@ -77,7 +77,11 @@ class Child:
     """A program, run once."""
 
     def __init__(
-        self, command: Sequence[str], reach: Reach | AllBut | None, env: Mapping[str, str], cwd: Path
+        self,
+        command: Sequence[str],
+        reach: Reach | AllBut | None,
+        env: Mapping[str, str],
+        cwd: Path,
     ) -> None:
         self._command = command
         self._reach = reach
@@ -107,7 +111,8 @@ class Child:
     def _run(self, stdin: bytes | BinaryIO | None, output: BinaryIO | None) -> Done:
         if self._reach is not None:
             self._reach.confine()
-        has_input = isinstance(stdin, bytes)
+        told = stdin if isinstance(stdin, bytes) else None
+        file = None if isinstance(stdin, bytes) else stdin
         with self._lock:
             if self._is_ended:
                 return Done(-signal.SIGKILL, b"", b"")
@@ -115,13 +120,13 @@ class Child:
                 self._command,
                 cwd=self._cwd,
                 env=self._env,
-                stdin=subprocess.PIPE if has_input else stdin or subprocess.DEVNULL,
+                stdin=subprocess.PIPE if told is not None else file or subprocess.DEVNULL,
                 stdout=output or subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 start_new_session=True,
             )
         with process:
-            printed, complaint = process.communicate(stdin if has_input else None)
+            printed, complaint = process.communicate(told)
             return Done(process.returncode, printed or b"", complaint)
 
     def _end(self) -> None:

@@ -50,7 +50,10 @@ class Folder:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
     ) -> None:
         """Close it."""
         os.close(self.descriptor)
@@ -133,7 +136,7 @@ class Folder:
         above, _, name = path.rpartition("/")
         try:
             with self.folder(above) as parent:
-                entry = parent._entry(above, name)  # noqa: SLF001 - of the same class
+                entry = parent._entry(above, name)
                 yield entry
         except OSError as error:
             failed(path, error)

@@ -12,6 +12,7 @@ There are two halves. What speaks with a server has the run's credentials, and n
 folder of the agent's. What touches one has neither credentials nor network.
 """
 
+import asyncio
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -124,7 +125,7 @@ class Git:
 
     async def init(self, private: Path) -> None:
         """Make a private repository, which holds the runner's settings as well."""
-        private.mkdir(parents=True, exist_ok=True)
+        await asyncio.to_thread(private.mkdir, parents=True, exist_ok=True)
         await self.run("init", "-q", "--bare", "--template=", str(private), writes=[private])
         with (private / "config").open("a", encoding="utf-8") as config:
             config.write(_as_file())

@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 _OPENAT2, _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 437, 444, 445, 446
 _NO_MAGICLINKS, _NO_SYMLINKS, _BENEATH = 0x02, 0x04, 0x08
 _NOT_THERE = (errno.ENOSYS, errno.EPERM, errno.EINVAL, errno.E2BIG, errno.EAGAIN)
-"""No such call, forbidden by a seccomp profile, or (EAGAIN) unsure because of a rename elsewhere."""
+"""No such call, forbidden by seccomp, or (EAGAIN) unsure because of a rename elsewhere."""
 
 _VERSION_FLAG = 1
 _PATH_BENEATH = 1

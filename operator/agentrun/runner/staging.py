@@ -86,9 +86,12 @@ class Stage:
             if status.st_size <= _LARGE:
                 above, _, name = path.rpartition("/")
                 mode = 0o700 if is_program else 0o600
-                with Folder.at(self._files) as files, files.folder(above, make=True) as folder:
-                    with folder.create(name, mode) as copy:
-                        self._bytes += folders.copy_file(file, copy)
+                with (
+                    Folder.at(self._files) as files,
+                    files.folder(above, make=True) as folder,
+                    folder.create(name, mode) as copy,
+                ):
+                    self._bytes += folders.copy_file(file, copy)
                 self._copies.append(path)
                 self._count += 1
                 return

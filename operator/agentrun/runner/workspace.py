@@ -103,7 +103,9 @@ def working_folder(workspace: Path, cwd: str | None) -> Path:
             with opened.folder("/".join(parts), make=True):
                 return workspace.joinpath(*parts)
         except LeadsOut as error:
-            message = f"workspace.cwd {cwd!r} is outside the workspace: name a folder in /workspace."
+            message = (
+                f"workspace.cwd {cwd!r} is outside the workspace: name a folder in /workspace."
+            )
             raise Failure(Reason.CLONE_FAILED, message) from error
         except OSError as error:
             message = f"workspace.cwd {cwd!r} cannot be made: {error}. Name a folder in /workspace."
@@ -207,9 +209,7 @@ async def _fetch(git: Git, source: GitSource, private: Path) -> str:
 
 async def _fetch_all(git: Git, origin: list[str], commit: str, private: Path) -> str:
     """Look for a commit that the server does not hand out by itself, or that is abbreviated."""
-    await git.transfer(
-        *origin, "fetch", "-q", "origin", repository=private, seconds=CLONE_SECONDS
-    )
+    await git.transfer(*origin, "fetch", "-q", "origin", repository=private, seconds=CLONE_SECONDS)
     try:
         await _commit_of(git, commit, private)
     except GitError as error:

@@ -71,7 +71,15 @@ def main() -> None:
     job = json.load(sys.stdin)
     try:
         answer = {"pack": pack, "unpack": take_out}[job["do"]](job)
-    except (CannotKeep, Unsafe, OSError, EOFError, ValueError, tarfile.TarError, zlib.error) as error:
+    except (
+        CannotKeep,
+        Unsafe,
+        OSError,
+        EOFError,
+        ValueError,
+        tarfile.TarError,
+        zlib.error,
+    ) as error:
         answer = {"failed": str(error) or type(error).__name__}
     json.dump(answer, sys.stdout)
 
