@@ -161,6 +161,6 @@ def _beside(hidden: Iterable[Path]) -> Iterable[Path]:
     above = {parent for one in hidden for parent in one.parents}
     for folder in sorted(above):
         with suppress(OSError):
-            yield from (
-                one for one in sorted(folder.iterdir()) if one not in above and one not in hidden
-            )
+            # A link may lead above what is hidden.
+            entries = (one for one in sorted(folder.iterdir()) if not one.is_symlink())
+            yield from (one for one in entries if one not in above and one not in hidden)

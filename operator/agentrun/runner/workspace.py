@@ -48,6 +48,10 @@ _ADVICE = [
             _REACHED,
         ),
         (
+            r"fsck error|fsckObjects",
+            "The repository holds objects that git calls broken: git fsck in a clone names them.",
+        ),
+        (
             r"not found|is this a git repository|does not appear to be a git repository",
             "Is the URL right, and does the Secret in the profile's git.credentialsSecret open it?",
         ),
