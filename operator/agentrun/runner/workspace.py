@@ -134,7 +134,7 @@ async def clone(git: Git, source: GitSource, run: str, workspace: Path, private:
         await hand_over(git, private, workspace, source.url, branch, commit)
     except FileExistsError as error:
         raise Failure(Reason.CLONE_FAILED, _HELD) from error
-    except GitError as error:
+    except (GitError, OSError) as error:
         message = f"Cannot clone {source.url}: {error}"
         advice = next((words for said, words in _ADVICE if said.search(message)), "")
         raise Failure(Reason.CLONE_FAILED, f"{message}\n{advice}".strip()) from error

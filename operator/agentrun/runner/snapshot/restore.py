@@ -172,7 +172,7 @@ async def restore_workspace(
         await git.run("update-ref", BASE, commit, repository=private)
     except FileExistsError as error:
         raise _lost("The git workspace cannot be made again: there is one already.") from error
-    except GitError as error:
+    except (GitError, OSError) as error:
         raise _lost(f"The git workspace cannot be made again: {error}") from error
     return Base(source.url, branch, commit, private)
 
