@@ -27,6 +27,8 @@ _BATCH_FILES = 1000
 _BATCH_BYTES = 64 * 1024 * 1024
 _CHUNK = 256 * 1024
 _LOGGED = 10
+_DEEPEST = 200
+"""How many folders deep a file may be."""
 _ATTRIBUTES = ".gitattributes"
 _GONE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 """Not there, or only behind a link: for git the same."""
@@ -59,6 +61,9 @@ class Stage:
             log.warning("Some files are not part of the change: %s", "; ".join(self._left_out))
 
     async def _take(self, workspace: Folder, path: str) -> None:
+        if path.count("/") > _DEEPEST:
+            self._leave_out(path[:_DEEPEST], f"more than {_DEEPEST} folders deep")
+            return
         try:
             status = workspace.status(path)
             if stat.S_ISLNK(status.st_mode):
