@@ -24,7 +24,10 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 # The whole word stands in no prompt: what looks for it puts it together.
 MARK, LOOKED_FOR = "canary-", 'can""ary-'
 PROGRAM = (Path(__file__).parent / "hostile.py").read_bytes()
-BE_HOSTILE = f"echo {base64.b64encode(PROGRAM).decode()} | base64 -d >/tmp/h.py; python3 /tmp/h.py"
+BE_HOSTILE = (
+    f"echo {base64.b64encode(PROGRAM).decode()} | base64 -d >/tmp/h.py;"
+    " python3 /tmp/h.py >/dev/null 2>&1"
+)
 # -r follows no links: who resumes may make them, and finds nothing behind them.
 LOOK = (
     f'grep -rlaE "{LOOKED_FOR}|development-""only" /workspace "$HOME" 2>/dev/null;'

@@ -5,12 +5,11 @@ Standard library only, since the files must lie there before the agent begins.
 """
 
 import json
-import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from agentrun.api import pod_layout
+from agentrun.runner.folders import Folder
 from agentrun.runner.layout import Layout
 
 REMOTE = "remote_a2a"
@@ -74,8 +73,9 @@ def write_home(
     if backend == "gemini":
         files[pod_layout.GEMINI_SETTINGS] = json.dumps(GEMINI_SETTINGS, indent=2)
         files[".gemini/policies/agentrun.toml"] = _GEMINI_POLICY
-    for name, text in files.items():
-        write_file(layout.home / name, text)
+    with Folder.at(layout.home, make=True) as home:
+        for name, text in files.items():
+            home.replace(name, text.encode())
 
 
 GEMINI_SETTINGS = {
@@ -99,7 +99,8 @@ priority = 500
 def write_identity(layout: Layout, name: str, email: str) -> None:
     """Let the agent commit without having to configure git first."""
     identity = f"[user]\n\tname = {json.dumps(name)}\n\temail = {json.dumps(email)}\n"
-    write_file(layout.home / ".gitconfig", _GITCONFIG + identity)
+    with Folder.at(layout.home, make=True) as home:
+        home.replace(".gitconfig", (_GITCONFIG + identity).encode())
 
 
 def codex_config(layout: Layout, model: str | None, permission_mode: str | None = None) -> str:
@@ -141,17 +142,3 @@ _CODEX_OWN_TOOLS = f"""
 url = "http://127.0.0.1:{{port}}{{path}}"
 default_tools_approval_mode = "approve"
 """
-
-
-def write_file(path: Path, text: str) -> None:
-    """Replace what is at ``path``, which may be anything: the agent's home is its own."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    new = path.with_name(f"{path.name}.{os.urandom(8).hex()}")
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    with open(os.open(new, flags, 0o600), "w", encoding="utf-8") as file:  # noqa: PTH123
-        file.write(text)
-    try:
-        new.replace(path)
-    except OSError:
-        new.unlink(missing_ok=True)
-        raise

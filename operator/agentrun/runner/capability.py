@@ -9,6 +9,7 @@ environment that stands in the pod's spec, and no two pods have the same.
 import secrets
 from dataclasses import replace
 
+from agentrun.runner.folders import Folder
 from agentrun.runner.layout import Layout
 
 _BYTES = 32
@@ -18,7 +19,6 @@ def with_capability(layout: Layout) -> Layout:
     """Make the secret and leave it for the agent. Before the agent may begin."""
     capability = secrets.token_hex(_BYTES)
     file = layout.capability_file
-    file.unlink(missing_ok=True)
-    file.touch(0o600, exist_ok=False)
-    file.write_text(f"{capability}\n", encoding="ascii")
+    with Folder.at(file.parent) as folder:
+        folder.replace(file.name, f"{capability}\n".encode())
     return replace(layout, capability=capability)

@@ -1,29 +1,27 @@
 """
 Telling what the agent changed.
 
-The workspace belongs to the agent by now, and nothing in it is trusted: its objects are fetched,
-its files are read, and its config, hooks, filters and nested repositories are left alone, for
-the runner holds credentials. Everything happens in the runner's private repository.
+The workspace belongs to the agent by now, and nothing in it is trusted: its objects are fetched as
+from a stranger, and its config, hooks, filters and nested repositories are left alone. Everything
+happens in the runner's private repository. git only names the files that changed; what is in them
+is read from open folders, so that no link leads git to what the agent may not see.
 """
 
 import asyncio
-import logging
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from agentrun.api.v1alpha1 import Result
-from agentrun.runner.git import Git, GitError
-from agentrun.runner.workspace import AGENT_HEAD, Base
-
-log = logging.getLogger(__name__)
+from agentrun.runner.folders import Folder
+from agentrun.runner.git import UPLOAD_PACK, Git, GitError
+from agentrun.runner.staging import Stage
+from agentrun.runner.workspace import AGENT_HEAD, INDEX, Base
 
 _MESSAGE = "Keep what the agent left uncommitted\n\nRun: {run}\n"
 _DIFF = ("--no-ext-diff", "--no-textconv", "--no-color", "--submodule=short")
 # git holds both versions of a file in memory for a patch, and what it makes of them.
 _PATCHED_BYTES = 16 * 1024 * 1024
-_UNREADABLE = re.compile(r"Permission denied|can only add regular files|unsupported file type")
-"""What git says of files without rights, and of pipes and sockets where files were."""
 _SUBMODULE = re.compile(r"160000 [0-9a-f]+ 0\t([^\0]+)\0")
 
 
@@ -69,7 +67,6 @@ class Collector:
         self._git = git
         self._base = base
         self._workspace = workspace
-        self._index = base.private / "agentrun-index"
 
     async def collect(self, run: str, author: Author) -> Change:
         """Gather the agent's commits and, in one more, what it left uncommitted."""
@@ -85,22 +82,25 @@ class Collector:
         large = await self._large_files(change)
         excluded = [f":(exclude,literal,top){path}" for path in large]
         args = ["diff", *_DIFF, "--binary", "--full-index", change.base.commit, change.head]
-        await self._git.run(*args, "--", ":(top)", *excluded, cwd=self._base.private, output=file)
+        args += ["--", ":(top)", *excluded]
+        await self._git.run(*args, repository=self._base.private, output=file)
         return large
 
     async def push(self, change: Change) -> None:
         """Push the change's branch to where the workspace was cloned from."""
         refspec = f"{change.head}:refs/heads/{self._base.branch}"
-        await self._git.run(
-            "push", "-q", "--no-verify", self._base.url, refspec,
-            cwd=self._base.private, seconds=300,
-        )  # fmt: skip
+        args = ("push", "-q", "--no-verify", self._base.url, refspec)
+        await self._git.transfer(*args, repository=self._base.private, seconds=300)
 
     async def _fetch_commits(self) -> str:
         """Fetch the agent's HEAD; the base, where the agent has no usable repository left."""
         args = ("fetch", "-q", "--no-tags", "--no-write-fetch-head", "--update-shallow")
+        place = (f"--upload-pack={UPLOAD_PACK}", str(self._workspace))
         try:
-            await self._private(*args, str(self._workspace), f"+HEAD:{AGENT_HEAD}")
+            await self._git.run(
+                *args, *place, f"+HEAD:{AGENT_HEAD}",
+                repository=self._base.private, reads=[self._workspace],
+            )  # fmt: skip
         except GitError:
             return self._base.commit
         return await self._private("rev-parse", "--verify", f"{AGENT_HEAD}^{{commit}}")
@@ -114,18 +114,22 @@ class Collector:
         excluded = [f":(exclude,literal,top){path}" for path in {*modules, *kept}]
         await self._remove(modules)
         await self._add(excluded)
-        await self._remove(_SUBMODULE.findall(await self._private("ls-files", "-s", "-z")))
         await self._restore(head, modules)
         return await self._private("write-tree")
 
     async def _add(self, excluded: list[str]) -> None:
-        try:
-            await self._private("add", "-A", "--ignore-errors", "--", ":(top)", *excluded)
-        except GitError as error:
-            # What cannot be read cannot be kept; everything else was added all the same.
-            if not _UNREADABLE.search(str(error)):
-                raise
-            log.warning("Some files are not part of the change: %s", error)
+        """Put what the agent changed, left or removed into the index."""
+        names = self._base.private / "agentrun-names"
+        await self._git.run(
+            "ls-files", "-z", "--deduplicate", "--modified", "--deleted", "--others",
+            "--exclude-standard", "--", ":(top)", *excluded,
+            repository=self._base.private, work_tree=self._workspace, reads=[self._workspace],
+            env=self._env, output=names,
+        )  # fmt: skip
+        stage = Stage(self._git, self._base.private, self._env)
+        with Folder.at(self._workspace) as workspace:
+            await stage.add(workspace, names)
+        names.unlink()
 
     async def _remove(self, paths: list[str]) -> None:
         if paths:
@@ -146,7 +150,7 @@ class Collector:
             "GIT_COMMITTER_NAME": author.name, "GIT_COMMITTER_EMAIL": author.email,
         }  # fmt: skip
         args = ("commit-tree", tree, "-p", parent, "-m", message)
-        return (await self._git.run(*args, cwd=self._base.private, env=env)).strip()
+        return (await self._git.run(*args, repository=self._base.private, env=env)).strip()
 
     async def _measure(self, head: str) -> Change:
         args = ("diff", *_DIFF, "--numstat", "-z", "--no-renames", self._base.commit, head)
@@ -178,31 +182,35 @@ class Collector:
         large = {one for one, size in sizes if size.isdecimal() and int(size) > _PATCHED_BYTES}
         return [path for both, path in changed if large.intersection(both)]
 
+    @property
+    def _env(self) -> dict[str, str]:
+        return {"GIT_INDEX_FILE": str(self._base.private / INDEX)}
+
     async def _private(self, *args: str, stdin: bytes | None = None) -> str:
-        """Run git on the private repository with the workspace's files, and strip its answer."""
-        env = {
-            "GIT_DIR": str(self._base.private),
-            "GIT_WORK_TREE": str(self._workspace),
-            "GIT_INDEX_FILE": str(self._index),
-        }
-        printed = await self._git.run(*args, cwd=self._workspace, env=env, seconds=300, stdin=stdin)
+        """Run git on the private repository and its index alone, and strip its answer."""
+        # Without any file, what .gitattributes say is taken from the index.
+        empty = self._base.private / "agentrun-empty"
+        empty.mkdir(exist_ok=True)
+        printed = await self._git.run(
+            *args, repository=self._base.private, work_tree=empty, env=self._env, stdin=stdin
+        )
         return printed.strip("\n")
 
 
 def nested_repositories(workspace: Path) -> list[str]:
     """List the folders below ``workspace`` that are repositories of their own."""
     found: list[str] = []
-    stack = [workspace]
-    while stack:
-        folder = stack.pop()
-        try:
-            names = list(folder.iterdir())
-        except OSError:
-            continue  # unreadable for us, and so for git, which then says so
-        if folder != workspace and any(name.name == ".git" for name in names):
-            found.append(str(folder.relative_to(workspace)))
-            continue
-        stack += [
-            one for one in names if one.name != ".git" and one.is_dir() and not one.is_symlink()
-        ]
+    stack = [""]
+    with Folder.at(workspace) as opened:
+        while stack:
+            path = stack.pop()
+            try:
+                with opened.folder(path) as folder:
+                    entries = list(folder.entries(path))
+            except OSError:
+                continue  # unreadable for us, and so for git, which then says so
+            if path and any(entry.name == ".git" for entry in entries):
+                found.append(path)
+                continue
+            stack += [one.path for one in entries if one.is_folder and one.name != ".git"]
     return found

@@ -2,20 +2,24 @@
 Running git, so that nothing but the runner's own settings decides what it does.
 
 Whatever repository it works on: no hooks, no file-system monitor, no prompts, no config of the
-machine or of a user. Whatever URL it is given: only transports that are named here, for git's
-``ext::`` runs any command, and ``protocol.allow = user`` would let it. And of large files nothing
-is compared or compressed in memory, of which the runner's container has little. A server that says
-nothing for a minute is given up: git itself would wait for ever.
+machine or of a user, and no search for a repository: it is always named. Whatever URL it is given:
+only transports that are named here, for git's ``ext::`` runs any command, and ``protocol.allow =
+user`` would let it. And of large files nothing is compared or compressed in memory, of which the
+runner's container has little. A server that says nothing for a minute is given up: git itself would
+wait for ever.
+
+There are two halves. What speaks with a server has the run's credentials, and never touches a
+folder of the agent's. What touches one has neither credentials nor network.
 """
 
 import asyncio
 import os
-import signal
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from agentrun.api.repositories import is_covered
+from agentrun.runner.children import AllBut, Child, Reach
 from agentrun.runner.complaints import KEYS, Credentials, explain
 from agentrun.runner.git_credentials import (
     is_ssh,
@@ -26,43 +30,42 @@ from agentrun.runner.git_credentials import (
 )
 from agentrun.runner.redact import Redactor
 
-_CONFIG = """[core]
-\thooksPath = /dev/null
-\tfsmonitor = false
-\tfileMode = true
-\tbigFileThreshold = 8m
-[safe]
-\tdirectory = *
-[diff]
-\tignoreSubmodules = dirty
-[submodule]
-\trecurse = false
-[fetch]
-\trecurseSubmodules = false
-[protocol]
-\tallow = never
-[protocol "https"]
-\tallow = user
-[protocol "http"]
-\tallow = user
-[protocol "ssh"]
-\tallow = user
-[protocol "git"]
-\tallow = user
-[protocol "file"]
-\tallow = user
-[http]
-	lowSpeedLimit = 1
-	lowSpeedTime = 60
-[advice]
-\tdetachedHead = false
-[gc]
-\tauto = 0
-[maintenance]
-\tauto = false
-[transfer]
-\tbundleURI = false
-"""
+_SETTINGS = {
+    "core.hooksPath": "/dev/null",
+    "core.fsmonitor": "false",
+    "core.attributesFile": "/dev/null",
+    "core.excludesFile": "/dev/null",
+    "core.fileMode": "true",
+    "core.bigFileThreshold": "8m",
+    "safe.directory": "*",
+    "diff.ignoreSubmodules": "dirty",
+    "submodule.recurse": "false",
+    "fetch.recurseSubmodules": "false",
+    "protocol.allow": "never",
+    "protocol.https.allow": "user",
+    "protocol.http.allow": "user",
+    "protocol.ssh.allow": "user",
+    "protocol.git.allow": "user",
+    "protocol.file.allow": "user",
+    "http.lowSpeedLimit": "1",
+    "http.lowSpeedTime": "60",
+    "advice.detachedHead": "false",
+    "gc.auto": "0",
+    "maintenance.auto": "false",
+    "transfer.bundleURI": "false",
+    "transfer.fsckObjects": "true",
+}
+# What old programs wrote into the history of well-known repositories, and does no harm.
+_HARMLESS = (
+    "badDate", "badDateOverflow", "badEmail", "badTimezone", "missingEmail",
+    "missingNameBeforeEmail", "missingSpaceBeforeDate", "missingSpaceBeforeEmail",
+    "multipleAuthors", "zeroPaddedDate", "zeroPaddedFilemode",
+)  # fmt: skip
+_ALL = {**_SETTINGS, **{f"fetch.fsck.{one}": "ignore" for one in _HARMLESS}}
+_FORCED = [word for key, value in _ALL.items() for word in ("-c", f"{key}={value}")]
+"""On the command line: above what any repository says."""
+UPLOAD_PACK = " ".join(["git", *_FORCED, "upload-pack"])
+"""What hands out an agent's repository: git keeps its own command line from it."""
 
 
 class GitError(Exception):
@@ -78,18 +81,29 @@ class Git:
         self._redactor = redactor
         self._credentials = credentials
         self._kind = kind_of(credentials)
-        (folder / "config").write_text(_CONFIG, encoding="utf-8")
-        self._env = {
+        self._hidden: tuple[Path, ...] = ()
+        self._config = folder / "config"
+        self._config.write_text(_as_file(), encoding="utf-8")
+        self._own = {
             "PATH": os.environ.get("PATH", os.defpath),
-            "HOME": str(folder),
             "LANG": "C.UTF-8",
             "GIT_CONFIG_NOSYSTEM": "1",
-            "GIT_CONFIG_GLOBAL": str(folder / "config"),
+            "GIT_CONFIG_GLOBAL": str(self._config),
+            "GIT_ATTR_NOSYSTEM": "1",
             "GIT_TERMINAL_PROMPT": "0",
             "GIT_OPTIONAL_LOCKS": "0",
+            "GIT_NO_LAZY_FETCH": "1",
+        }
+        self._env = {
+            **self._own,
+            "HOME": str(folder),
             **_network(),
             **ssh_env(folder, credentials, with_key=False),
         }
+
+    def keep_from(self, *folders: Path) -> None:
+        """Keep what has the credentials from the agent's folders, where the kernel can."""
+        self._hidden = folders
 
     def show_credentials_to(self, repositories: Sequence[str], url: str) -> None:
         """Let git show the Secret to ``repositories``, as it works on ``url``. Before, to none."""
@@ -109,45 +123,85 @@ class Git:
             return self._kind is Credentials.PASSWORD
         return self._kind in KEYS if is_ssh(url) else self.has_credentials
 
+    async def init(self, private: Path) -> None:
+        """Make a private repository, which holds the runner's settings as well."""
+        await asyncio.to_thread(private.mkdir, parents=True, exist_ok=True)
+        await self.run("init", "-q", "--bare", "--template=", str(private), writes=[private])
+        with (private / "config").open("a", encoding="utf-8") as config:
+            config.write(_as_file())
+
+    async def transfer(self, *args: str, repository: Path, seconds: float) -> str:
+        """Run git with credentials and network on a private repository, and return its answer."""
+        reach = AllBut(self._hidden) if self._hidden else None
+        env = self._env | {"GIT_DIR": str(repository)}
+        child = Child(["git", *_FORCED, *args], reach, env, repository)
+        return await self._finish(child, args[0], seconds, None, None)
+
     async def run(
         self,
         *args: str,
-        cwd: Path | None = None,
+        repository: Path | None = None,
+        work_tree: Path | None = None,
+        reads: Sequence[Path] = (),
+        writes: Sequence[Path] = (),
         env: Mapping[str, str] | None = None,
-        seconds: float = 120,
-        stdin: bytes | None = None,
+        seconds: float = 300,
+        stdin: bytes | BinaryIO | None = None,
         output: Path | None = None,
     ) -> str:
-        """Run git and return what it printed; with ``output``, it is printed into that file."""
+        """
+        Run git without credentials and network, and return what it printed.
+
+        It reaches its repository, and ``reads`` and ``writes``, where the kernel can hold it to
+        that. With ``output``, it prints into that file.
+        """
+        # git looks for a repository unless one is named.
+        place = {"GIT_DIR": str(repository)} if repository else {"GIT_CEILING_DIRECTORIES": "/"}
+        if work_tree:
+            place["GIT_WORK_TREE"] = str(work_tree)
+        own = [repository] if repository else []
+        reach = Reach((self._config, *reads), (*own, *writes))
+        home = {"HOME": "/nonexistent"}
+        cwd = repository or self._folder
+        child = Child(
+            ["git", *_FORCED, *args], reach, {**self._own, **home, **place, **(env or {})}, cwd
+        )
+        return await self._finish(child, args[0], seconds, stdin, output)
+
+    async def _finish(
+        self,
+        child: Child,
+        name: str,
+        seconds: float,
+        stdin: bytes | BinaryIO | None,
+        output: Path | None,
+    ) -> str:
         target = output.open("wb") if output else None
         try:
-            process = await asyncio.create_subprocess_exec(
-                "git", *args,
-                cwd=cwd or self._folder,
-                env=self._env | dict(env or {}),
-                stdin=asyncio.subprocess.PIPE if stdin is not None else asyncio.subprocess.DEVNULL,
-                stdout=target or asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.PIPE,
-                start_new_session=True,
-            )  # fmt: skip
+            done = await child.run(seconds, stdin, target)
+        except TimeoutError as error:
+            raise GitError(f"git {name} took longer than {seconds:.0f} s") from error
         finally:
             if target:
                 target.close()
-        try:
-            async with asyncio.timeout(seconds):
-                printed, complaint = await process.communicate(stdin)
-        except TimeoutError as error:
-            raise GitError(f"git {args[0]} took longer than {seconds:.0f} s") from error
-        finally:
-            await _reap(process)
-        if process.returncode:
-            raise GitError(self._said(complaint) or f"git {args[0]} failed: {process.returncode}")
-        return (printed or b"").decode(errors="surrogateescape")
+        if done.code:
+            raise GitError(self._said(done.complaint) or f"git {name} failed: {done.code}")
+        return done.printed.decode(errors="surrogateescape")
 
     def _said(self, complaint: bytes) -> str:
         """Return the end of what git complained of, where the reason is, and what it means."""
         text = self._redactor.text(complaint.decode(errors="replace").strip())
         return explain(text[-2000:], self._kind) if text else ""
+
+
+def _as_file() -> str:
+    sections: dict[str, list[str]] = {}
+    for key, value in _ALL.items():
+        section, _, name = key.rpartition(".")
+        first, _, second = section.partition(".")
+        header = f'[{first} "{second}"]' if second else f"[{first}]"
+        sections.setdefault(header, []).append(f"\t{name} = {value}\n")
+    return "".join(f"{header}\n{''.join(lines)}" for header, lines in sections.items())
 
 
 def _network() -> dict[str, str]:
@@ -160,12 +214,3 @@ def _network() -> dict[str, str]:
         "git_ssl_cainfo",
     )
     return {name: value for name, value in os.environ.items() if name.lower() in names}
-
-
-async def _reap(process: asyncio.subprocess.Process) -> None:
-    """End git and the helpers it started, should they still be alive."""
-    if process.returncode is not None:
-        return
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    await process.wait()

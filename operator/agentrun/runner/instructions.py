@@ -1,10 +1,9 @@
 """Placing a profile's instruction files, where agents look for them by themselves."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from agentrun.api.v1alpha1 import InstructionFile, Reason
-from agentrun.runner.backends import write_file
+from agentrun.runner.folders import Folder, LeadsOut
 from agentrun.runner.layout import Layout
 from agentrun.runner.outcome import Failure
 
@@ -23,18 +22,24 @@ def write_instructions(layout: Layout, backend: str, files: Sequence[Instruction
         path = file.path or _DEFAULT_PATHS.get(backend)
         if path is None:
             raise _invalid(f"An instruction file for backend {backend} needs a path.")
+        path = "/".join(part for part in path.split("/") if part)
         try:
-            write_file(_inside(layout.home, path), _text(layout, file))
+            text = _text(layout, file)
+            with Folder.at(layout.home, make=True) as home:
+                _check(home, path)
+                home.replace(path, text.encode())
+        except LeadsOut as error:
+            message = f"Instruction file {path} would lie outside of the agent's home: a link."
+            raise _invalid(message) from error
         except (OSError, UnicodeDecodeError) as error:
             raise _invalid(f"Instruction file {path} cannot be written: {error}") from error
 
 
-def _inside(home: Path, path: str) -> Path:
-    """Place ``path`` in the home; the agent's program may have made links there by now."""
-    target = home / path
-    if not target.parent.resolve().is_relative_to(home.resolve()):
-        raise _invalid(f"Instruction file {path} would lie outside of the agent's home.")
-    return target
+def _check(home: Folder, path: str) -> None:
+    """LeadsOut if a folder on the way is a link: the agent's program may have made it one."""
+    above = path.rpartition("/")[0]
+    if "/".join(home.resolve(above)) != above:
+        raise LeadsOut(path)
 
 
 def _text(layout: Layout, file: InstructionFile) -> str:

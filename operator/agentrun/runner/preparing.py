@@ -36,6 +36,10 @@ class Preparing:
     base: Base | None = None
     """Where the git workspace was when the agent was given it; None if it has none."""
 
+    def __post_init__(self) -> None:
+        """Keep git's credentials and the agent's folders apart, from the beginning."""
+        self.git.keep_from(self.layout.workspace, self.layout.home)
+
     async def restore(self, task: Task) -> None:
         """Put what an earlier pod has left where the agent will find it."""
         restorer = Restorer(self.layout, self.gateway, self.git, self.settings.patience)

@@ -1,26 +1,34 @@
 """
 Preparing the agent's working folder.
 
-A git workspace gets an ordinary repository that the agent may do anything with. Beside it, out of
-the agent's reach, the runner keeps a private one with the same beginning, from which it later
-tells what has changed.
+Everything is fetched into a private repository, out of the agent's reach, from which the runner
+later tells what has changed. From there the files are checked out, and last of all the agent is
+given an ordinary repository that it may do anything with: git never works with that one.
 """
 
 import asyncio
 import hashlib
-import os
 import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 from agentrun.api.v1alpha1 import GitSource, Reason
+from agentrun.runner import folders
+from agentrun.runner.folders import Folder, LeadsOut
 from agentrun.runner.git import Git, GitError
 from agentrun.runner.outcome import Failure
 
 CLONE_SECONDS = 900.0
 AGENT_HEAD = "refs/agentrun/agent"
 """The commit the agent was on, in the private repository once the change was collected."""
+BASE = "refs/agentrun/base"
+"""The commit that the agent starts from, in the private repository."""
+INDEX = "agentrun-index"
+"""The index of what is checked out, in the private repository."""
+_MADE = "agentrun-made"
+_HANDED_ON = ("refs/remotes", "refs/tags")
+_TRACKED = "+refs/heads/*:refs/remotes/origin/*"
 _COMMIT = re.compile(r"[0-9a-f]{7,64}")
 _MISSING = re.compile(r"couldn't find remote ref|not our ref|no such remote ref", re.IGNORECASE)
 
@@ -40,12 +48,23 @@ _ADVICE = [
             _REACHED,
         ),
         (
+            r"fsck error|fsckObjects",
+            "The repository holds objects that git calls broken: git fsck in a clone names them.",
+        ),
+        (
             r"not found|is this a git repository|does not appear to be a git repository",
             "Is the URL right, and does the Secret in the profile's git.credentialsSecret open it?",
         ),
     ]
 ]
 """What to do about what git says, in words that people can act on."""
+
+
+# Its config and hooks are an earlier agent's.
+_HELD = (
+    "The volume holds a repository already. Use an empty one, or leave workspace.git out"
+    " to work on what is there."
+)
 
 
 @dataclass(frozen=True)
@@ -80,12 +99,21 @@ def working_folder(workspace: Path, cwd: str | None) -> Path:
     if not cwd:
         return workspace
     inside = cwd.removeprefix("/workspace").lstrip("/") if cwd.startswith("/workspace") else cwd
-    folder = (workspace / inside).resolve()
-    if not folder.is_relative_to(workspace.resolve()):
-        message = f"workspace.cwd {cwd!r} is outside the workspace: name a folder in /workspace."
-        raise Failure(Reason.CLONE_FAILED, message)
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
+    with Folder.at(workspace, make=True) as opened:
+        try:
+            if inside.startswith("/"):
+                raise LeadsOut(inside)
+            parts = opened.resolve(inside)
+            with opened.folder("/".join(parts), make=True):
+                return workspace.joinpath(*parts)
+        except LeadsOut as error:
+            message = (
+                f"workspace.cwd {cwd!r} is outside the workspace: name a folder in /workspace."
+            )
+            raise Failure(Reason.CLONE_FAILED, message) from error
+        except OSError as error:
+            message = f"workspace.cwd {cwd!r} cannot be made: {error}. Name a folder in /workspace."
+            raise Failure(Reason.CLONE_FAILED, message) from error
 
 
 async def clone(git: Git, source: GitSource, run: str, workspace: Path, private: Path) -> Base:
@@ -97,69 +125,102 @@ async def clone(git: Git, source: GitSource, run: str, workspace: Path, private:
         message = f"workspace.git.branch {branch!r} is no name for a branch."
         raise Failure(Reason.CLONE_FAILED, message) from error
     if _holds_repository(workspace):
-        # Its config and hooks are an earlier agent's, and git would obey them beside the runner's
-        # credentials.
-        message = (
-            "The volume holds a repository already. Use an empty one, or leave workspace.git out"
-            " to work on what is there."
-        )
-        raise Failure(Reason.CLONE_FAILED, message)
+        raise Failure(Reason.CLONE_FAILED, _HELD)
     try:
-        await git.run("init", "-q", "-b", branch, str(workspace))
-        await git.run("remote", "add", "origin", source.url, cwd=workspace)
-        commit = await _fetch(git, source, workspace)
-        await git.run("checkout", "-q", "-B", branch, commit, cwd=workspace, seconds=CLONE_SECONDS)
-        await _copy(git, workspace, private, commit)
-    except GitError as error:
+        await git.init(private)
+        commit = await _fetch(git, source, private)
+        await git.run("update-ref", BASE, commit, repository=private)
+        await check_out(git, private, workspace, commit)
+        await hand_over(git, private, workspace, source.url, branch, commit)
+    except FileExistsError as error:
+        raise Failure(Reason.CLONE_FAILED, _HELD) from error
+    except (GitError, OSError) as error:
         message = f"Cannot clone {source.url}: {error}"
         advice = next((words for said, words in _ADVICE if said.search(message)), "")
         raise Failure(Reason.CLONE_FAILED, f"{message}\n{advice}".strip()) from error
     return Base(source.url, branch, commit, private)
 
 
+async def check_out(git: Git, private: Path, workspace: Path, commit: str) -> None:
+    """Write a commit's files into the workspace, and what they are into the private index."""
+    (private / INDEX).unlink(missing_ok=True)
+    await git.run(
+        "read-tree", "-m", "-u", commit,
+        repository=private, work_tree=workspace, writes=[workspace],
+        env={"GIT_INDEX_FILE": str(private / INDEX)}, seconds=CLONE_SECONDS,
+    )  # fmt: skip
+
+
+async def hand_over(
+    git: Git, private: Path, workspace: Path, url: str, branch: str, head: str
+) -> None:
+    """
+    Make the agent's repository, on ``branch`` at ``head``, with the private index.
+
+    FileExistsError if there is one already.
+    """
+    made = private / _MADE
+    shutil.rmtree(made, ignore_errors=True)
+    await git.run("init", "-q", "-b", branch, str(made), writes=[private])
+    own = made / ".git"
+    await git.run("remote", "add", "origin", url, repository=own)
+    form = "--format=%(objectname) %(refname)"
+    refs = await git.run("for-each-ref", form, *_HANDED_ON, repository=private)
+    lines = f"{head} refs/heads/{branch}\n{refs}"
+    (own / "packed-refs").write_text(lines, encoding="utf-8", errors="surrogateescape")
+    shutil.copyfile(private / INDEX, own / "index")
+    if (private / "shallow").exists():
+        shutil.copyfile(private / "shallow", own / "shallow")
+    await asyncio.to_thread(_copy, own, private / "objects", workspace)
+    shutil.rmtree(made)
+
+
+def _copy(made: Path, objects: Path, workspace: Path) -> None:
+    with Folder.at(workspace, make=True) as opened:
+        opened.make_folder(".git")
+        with opened.folder(".git") as target, Folder.at(made) as first, Folder.at(objects) as rest:
+            folders.copy(rest, target.folder("objects", make=True))
+            folders.copy(first, target)
+
+
 def _holds_repository(workspace: Path) -> bool:
-    # A link that leads nowhere here may still lead somewhere later.
-    return os.path.lexists(workspace / ".git")
+    with Folder.at(workspace, make=True) as opened:
+        # A link that leads nowhere here may still lead somewhere later.
+        return ".git" in opened.names()
 
 
-async def _fetch(git: Git, source: GitSource, workspace: Path) -> str:
+async def _fetch(git: Git, source: GitSource, private: Path) -> str:
     depth = [f"--depth={source.depth}"] if source.depth else []
     ref = source.ref or "HEAD"
     if ref.startswith("-"):
         raise GitError(f"{ref!r} is no branch, tag or commit")
+    origin = ["-c", f"remote.origin.url={source.url}", "-c", f"remote.origin.fetch={_TRACKED}"]
     try:
-        await git.run(
-            "fetch", "-q", "--no-tags", *depth, "origin", ref,
-            cwd=workspace, seconds=CLONE_SECONDS,
+        await git.transfer(
+            *origin, "fetch", "-q", "--no-tags", *depth, "origin", ref,
+            repository=private, seconds=CLONE_SECONDS,
         )  # fmt: skip
         found = "FETCH_HEAD"
     except GitError as error:
         if source.ref and _COMMIT.fullmatch(ref):
-            found = await _fetch_all(git, ref, workspace)
+            found = await _fetch_all(git, origin, ref, private)
         elif source.ref and _MISSING.search(str(error)):
             raise GitError(f"there is no branch, tag or commit {ref!r}") from error
         else:
             raise
-    return (await git.run("rev-parse", "--verify", f"{found}^{{commit}}", cwd=workspace)).strip()
+    return await _commit_of(git, found, private)
 
 
-async def _fetch_all(git: Git, commit: str, workspace: Path) -> str:
+async def _fetch_all(git: Git, origin: list[str], commit: str, private: Path) -> str:
     """Look for a commit that the server does not hand out by itself, or that is abbreviated."""
-    await git.run("fetch", "-q", "origin", cwd=workspace, seconds=CLONE_SECONDS)
+    await git.transfer(*origin, "fetch", "-q", "origin", repository=private, seconds=CLONE_SECONDS)
     try:
-        await git.run("rev-parse", "--verify", "-q", f"{commit}^{{commit}}", cwd=workspace)
+        await _commit_of(git, commit, private)
     except GitError as error:
         raise GitError(f"there is no branch, tag or commit {commit!r}") from error
     return commit
 
 
-async def _copy(git: Git, workspace: Path, private: Path, commit: str) -> None:
-    """Copy what was cloned, so that it is there whatever the agent does to its repository."""
-    await git.run("init", "-q", "--bare", str(private))
-    cloned = workspace / ".git"
-    await asyncio.to_thread(
-        shutil.copytree, cloned / "objects", private / "objects", dirs_exist_ok=True
-    )
-    if (cloned / "shallow").exists():
-        shutil.copyfile(cloned / "shallow", private / "shallow")
-    await git.run("update-ref", "refs/agentrun/base", commit, cwd=private)
+async def _commit_of(git: Git, name: str, private: Path) -> str:
+    args = ("rev-parse", "--verify", "-q", f"{name}^{{commit}}")
+    return (await git.run(*args, repository=private)).strip()

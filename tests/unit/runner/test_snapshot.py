@@ -4,11 +4,11 @@ import gzip
 import io
 import os
 import tarfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from agentrun.runner.folders import Folder
 from agentrun.runner.snapshot.files import conversation_files
 from agentrun.runner.snapshot.gemini import keep_conversation
 from agentrun.runner.snapshot.pack import CannotKeep, Packer, Source, TooLarge
@@ -19,7 +19,8 @@ def pack(tmp_path: Path, root: Path, limit: int = 10_000_000) -> tuple[Packer, l
     folder = tmp_path / "parts"
     folder.mkdir()
     packer = Packer(folder, limit, part_bytes=10_000)
-    parts = packer.pack([Source("home", root, sorted(root.iterdir()))])
+    with Folder.at(root) as opened:
+        parts = packer.pack([Source("home", opened, opened.names())])
     assert [part.size for part in parts[:-1]] == [10_000] * (len(parts) - 1)
     return packer, [folder / part.name for part in parts]
 
@@ -30,6 +31,10 @@ def an_archive(tmp_path: Path, *members: tarfile.TarInfo) -> list[Path]:
         for member in members:
             archive.addfile(member, io.BytesIO(b"x" * member.size))
     return [file]
+
+
+def a_target(path: Path, outer_links: bool = False) -> Target:
+    return Target(Folder.at(path, make=True), outer_links)
 
 
 def member(
@@ -54,7 +59,7 @@ def test_files_come_out_as_they_went_in(tmp_path: Path) -> None:
     packer, parts = pack(tmp_path, root)
     assert packer.left_out == ["pipe: no file, folder or link"]
     out = tmp_path / "out"
-    unpack(parts, {"home": Target(out)})
+    unpack(parts, {"home": a_target(out)})
     assert (out / "a/b/random").read_bytes() == (root / "a/b/random").read_bytes()
     assert (out / "a/run").stat().st_mode & 0o7777 == 0o755
     assert {one.name for one in out.iterdir()} == {"a", "inside"}
@@ -89,26 +94,12 @@ def test_a_hole_of_a_terabyte_is_too_much_though_it_packs_into_little(tmp_path: 
         pack(tmp_path, root)
 
 
-def test_packing_that_nobody_waits_for_ends(tmp_path: Path) -> None:
-    root = tmp_path / "root"
-    root.mkdir()
-    (root / "file").write_text("x")
-    packer = Packer(tmp_path, 10_000)
-
-    def then_give_up() -> Iterator[Path]:
-        packer.give_up()
-        yield root / "file"
-
-    with pytest.raises(CannotKeep, match="nobody waits"):
-        packer.pack([Source("home", root, then_give_up())])
-
-
 def test_a_disk_that_takes_no_more_is_no_file_left_out(tmp_path: Path) -> None:
     root = tmp_path / "root"
     root.mkdir()
     (root / "file").write_text("x")
-    with pytest.raises(CannotKeep):
-        Packer(tmp_path / "no-such-folder", 10_000).pack([Source("home", root, [root / "file"])])
+    with Folder.at(root) as opened, pytest.raises(CannotKeep):
+        Packer(tmp_path / "no-such-folder", 10_000, 100).pack([Source("home", opened, ["file"])])
 
 
 @pytest.mark.parametrize(
@@ -125,7 +116,7 @@ def test_nothing_is_unpacked_that_no_snapshot_holds(
     tmp_path: Path, members: list[tarfile.TarInfo]
 ) -> None:
     with pytest.raises(Unsafe):
-        unpack(an_archive(tmp_path, *members), {"home": Target(tmp_path / "out")})
+        unpack(an_archive(tmp_path, *members), {"home": a_target(tmp_path / "out")})
     assert not (tmp_path / "x").exists()
 
 
@@ -134,14 +125,14 @@ def test_nothing_is_written_through_a_link_that_is_there(tmp_path: Path) -> None
     (tmp_path / "out").mkdir()
     (tmp_path / "out/a").symlink_to("../elsewhere")
     with pytest.raises(Unsafe, match="below a link"):
-        unpack(an_archive(tmp_path, member("home/a/f")), {"home": Target(tmp_path / "out")})
+        unpack(an_archive(tmp_path, member("home/a/f")), {"home": a_target(tmp_path / "out")})
     assert not list((tmp_path / "elsewhere").iterdir())
 
 
 def test_a_link_in_the_archive_is_made_last(tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir()
     members = [member("home/a", tarfile.SYMTYPE, str(tmp_path / "elsewhere")), member("home/a/f")]
-    target = Target(tmp_path / "out", outer_links=True)
+    target = a_target(tmp_path / "out", outer_links=True)
     with pytest.raises(IsADirectoryError):
         unpack(an_archive(tmp_path, *members), {"home": target})
     assert not list((tmp_path / "elsewhere").iterdir())
@@ -155,7 +146,8 @@ def test_conversations_are_found_by_backend(tmp_path: Path) -> None:
         (tmp_path / name).touch()
 
     def found(backend: str) -> list[str]:
-        return [str(one.relative_to(tmp_path)) for one in conversation_files(backend, tmp_path)]
+        with Folder.at(tmp_path) as home:
+            return list(conversation_files(backend, home))
 
     assert found("codex") == [
         ".codex/sessions", ".codex/state_5.sqlite", ".codex/state_5.sqlite-wal",
@@ -169,7 +161,8 @@ def test_a_link_in_place_of_the_agents_folder_leads_nowhere(tmp_path: Path) -> N
     home = tmp_path / "home"
     home.mkdir()
     (home / ".claude").symlink_to("../elsewhere")
-    assert list(conversation_files("claude_code", home)) == []
+    with Folder.at(home) as opened:
+        assert list(conversation_files("claude_code", opened)) == []
 
 
 def test_of_geminis_files_only_the_conversation_is_left_under_the_name_of_another_minute(
@@ -180,7 +173,7 @@ def test_of_geminis_files_only_the_conversation_is_left_under_the_name_of_anothe
     (chats / "session-2026-01-02T03-04-0123abcd.jsonl").write_text("what was said\n" * 3)
     (chats / "session-2026-01-02T03-05-0123abcd.jsonl").write_text("nothing\n")
     (chats / "session-2026-01-02T03-05-4567cdef.jsonl").write_text("another's\n" * 9)
-    keep_conversation(tmp_path, "0123abcd-4567-4567-4567-0123456789ab")
+    keep_conversation(Folder.at(tmp_path), "0123abcd-4567-4567-4567-0123456789ab")
     [kept] = chats.iterdir()
     assert kept.name == "session-2000-01-01T00-00-0123abcd.jsonl"
     assert kept.read_text() == "what was said\n" * 3
@@ -193,5 +186,5 @@ def test_nothing_is_touched_where_links_lead(tmp_path: Path) -> None:
     file = elsewhere / "chats/session-2026-01-02T03-04-0123abcd.jsonl"
     file.write_text("not the agent's")
     (home / ".gemini/tmp/workspace").symlink_to(elsewhere)
-    keep_conversation(home, "0123abcd-4567")
+    keep_conversation(Folder.at(home), "0123abcd-4567")
     assert file.exists()

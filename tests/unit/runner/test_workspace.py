@@ -86,6 +86,49 @@ async def test_clone_checks_the_ref_out_on_a_branch_of_its_own(
     assert git(place.workspace, "rev-parse", "HEAD") == base.commit
 
 
+async def test_the_agent_finds_an_ordinary_repository(place: Place) -> None:
+    base = await place.clone("main")
+    assert git(place.workspace, "status", "--porcelain") == ""
+    assert git(place.workspace, "remote", "get-url", "origin") == f"file://{place.origin}"
+    assert git(place.workspace, "rev-parse", "origin/main") == base.commit
+    assert git(place.workspace, "fsck") == ""
+    assert not (place.private / "agentrun-made").exists()
+
+
+async def test_line_ends_and_ignored_files_are_as_the_repository_says(place: Place) -> None:
+    base = await place.clone()
+    (place.workspace / ".gitattributes").write_text("*.txt text\n")
+    (place.workspace / ".gitignore").write_text("build/\n")
+    (place.workspace / "build").mkdir()
+    (place.workspace / "build/out").write_text("left out\n")
+    (place.workspace / "windows.txt").write_bytes(b"a\r\nb\r\n")
+    (place.workspace / "program").write_text("#!/bin/sh\n")
+    (place.workspace / "program").chmod(0o755)
+    change, _ = await place.collect(base)
+    listed = git(place.private, "ls-tree", "-r", "--format=%(objectmode) %(path)", change.head)
+    assert set(listed.splitlines()) == {
+        "100644 .gitattributes", "100644 .gitignore", "100644 a.txt", "100644 b.txt",
+        "100755 program", "100644 windows.txt",
+    }  # fmt: skip
+    assert git(place.private, "cat-file", "-s", f"{change.head}:windows.txt") == "4"
+
+
+async def test_a_file_becomes_a_folder_and_a_folder_a_file(place: Place) -> None:
+    (place.origin / "d").mkdir()
+    (place.origin / "d/x").write_text("x\n")
+    git(place.origin, "add", "-A")
+    git(place.origin, "commit", "-qm", "third")
+    base = await place.clone()
+    (place.workspace / "a.txt").unlink()
+    (place.workspace / "a.txt").mkdir()
+    (place.workspace / "a.txt/inner").write_text("1\n")
+    shutil.rmtree(place.workspace / "d")
+    (place.workspace / "d").write_text("2\n")
+    change, _ = await place.collect(base)
+    listed = git(place.private, "ls-tree", "-r", "--name-only", change.head)
+    assert listed.splitlines() == ["a.txt/inner", "b.txt", "d"]
+
+
 @pytest.mark.parametrize("length", [pytest.param(40, id="full"), pytest.param(9, id="short")])
 async def test_clone_finds_a_commit(place: Place, length: int) -> None:
     commit = git(place.origin, "rev-parse", "v1")

@@ -1,8 +1,9 @@
 """Which files of an agent's home hold its conversations, by backend."""
 
-import os
+import fnmatch
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+
+from agentrun.runner.folders import Folder
 
 _CONVERSATIONS: Mapping[str, Sequence[str]] = {
     "codex": (
@@ -20,18 +21,18 @@ _CACHES = frozenset({".cache", ".npm", ".cargo", ".rustup", ".gradle", ".m2", "n
 """What an unknown agent's home holds beside conversations, and any pod can get again."""
 
 
-def conversation_files(backend: str, home: Path) -> Iterator[Path]:
+def conversation_files(backend: str, home: Folder) -> Iterator[str]:
     """Name the files and folders of ``home`` to keep; what is below the folders goes with them."""
     patterns = _CONVERSATIONS.get(backend)
     if patterns is None:
         left_out = _CACHES | _WRITTEN_BY_THE_RUNNER
-        yield from (one for one in sorted(home.iterdir()) if one.name not in left_out)
+        yield from (name for name in home.names() if name not in left_out)
         return
     for pattern in patterns:
-        yield from (one for one in sorted(home.glob(pattern)) if not _leads_away(one, home))
-
-
-def _leads_away(path: Path, home: Path) -> bool:
-    """Whether a folder between the home and ``path`` is a link: the agent may have made it one."""
-    real = Path(os.path.realpath(home)) / path.parent.relative_to(home)
-    return os.path.realpath(path.parent) != str(real)
+        above, _, last = pattern.rpartition("/")
+        try:
+            with home.folder(above) as folder:
+                names = fnmatch.filter(folder.names(), last)
+        except OSError:
+            continue  # not there, or behind a link, which leads away
+        yield from (f"{above}/{name}" if above else name for name in names)

@@ -1,8 +1,8 @@
 """
 Packing files into an archive of parts, on disk.
 
-What is packed belongs to the agent: no link is followed, and only files, folders and links are
-taken. Whatever its size, little of it is in memory.
+What is packed belongs to the agent: it is reached from open folders, no link is followed, and only
+files, folders and links are taken. Whatever its size, little of it is in memory.
 """
 
 import gzip
@@ -11,12 +11,12 @@ import io
 import os
 import stat
 import tarfile
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
-from agentrun.runner.snapshot.manifest import PART_BYTES, Part
+from agentrun.runner.folders import Entry, Folder
 
 MOST_TIMES = 20
 """How many times as large as the archive its files may be: a hole of a terabyte packs into little,
@@ -37,15 +37,24 @@ class Source:
 
     name: str
     """The folder that they are in within the archive."""
-    root: Path
-    paths: Iterable[Path]
+    root: Folder
+    paths: Iterable[str]
     """What of ``root`` is packed, each with all that is below it."""
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A part of the archive that has been written."""
+
+    name: str
+    size: int
+    sha256: str
 
 
 class PartWriter(io.RawIOBase):
     """A file in parts of a fixed size, which are counted and digested as they are written."""
 
-    def __init__(self, folder: Path, limit: int, part_bytes: int = PART_BYTES) -> None:
+    def __init__(self, folder: Path, limit: int, part_bytes: int) -> None:
         self._folder = folder
         self._limit = limit
         self._part_bytes = part_bytes
@@ -53,7 +62,7 @@ class PartWriter(io.RawIOBase):
         self._digest = hashlib.sha256()
         self._size = 0
         self._total = 0
-        self.parts: list[Part] = []
+        self.parts: list[Piece] = []
 
     def writable(self) -> bool:
         """Say that it can be written to."""
@@ -81,7 +90,7 @@ class PartWriter(io.RawIOBase):
             return
         self._file.close()
         name = Path(self._file.name).name
-        self.parts.append(Part(name=name, size=self._size, sha256=self._digest.hexdigest()))
+        self.parts.append(Piece(name=name, size=self._size, sha256=self._digest.hexdigest()))
         self._file, self._size, self._digest = None, 0, hashlib.sha256()
 
     def _append(self, piece: memoryview) -> None:
@@ -105,18 +114,13 @@ class Packer:
     folder: Path
     limit: int
     """How many bytes the parts may have together."""
-    part_bytes: int = PART_BYTES
+    part_bytes: int
     left_out: list[str] = field(default_factory=list)
     """The first of what could not be packed."""
 
     _read: int = 0
-    _is_given_up: bool = False
 
-    def give_up(self) -> None:
-        """End the packing, which is in a thread of its own, if it is still under way."""
-        self._is_given_up = True
-
-    def pack(self, sources: Iterable[Source]) -> list[Part]:
+    def pack(self, sources: Iterable[Source]) -> list[Piece]:
         """Pack everything. TooLarge if it is too much."""
         writer = PartWriter(self.folder, self.limit, self.part_bytes)
         try:
@@ -134,49 +138,41 @@ class Packer:
                 for path in source.paths:
                     self._add(archive, source, path)
 
-    def _add(self, archive: tarfile.TarFile, source: Source, path: Path) -> None:
-        stack = [path]
-        while stack:
-            one = stack.pop()
+    def _add(self, archive: tarfile.TarFile, source: Source, path: str) -> None:
+        for entry in source.root.walk(path, self._cannot):
             try:
-                status = one.lstat()
-                if stat.S_ISDIR(status.st_mode):
-                    stack += sorted(one.iterdir(), reverse=True)
-                self._add_one(archive, source, one, status)
+                self._add_one(archive, source, entry)
             except OSError as error:
-                self._leave_out(f"{one.relative_to(source.root)}: {error.strerror or error}")
+                self._cannot(entry.path, error)
 
-    def _add_one(
-        self, archive: tarfile.TarFile, source: Source, path: Path, status: os.stat_result
-    ) -> None:
-        info = tarfile.TarInfo(f"{source.name}/{path.relative_to(source.root)}")
-        info.mode = stat.S_IMODE(status.st_mode) & 0o777
-        info.mtime = int(status.st_mtime)
-        if stat.S_ISLNK(status.st_mode):
-            info.type, info.linkname = tarfile.SYMTYPE, os.readlink(path)  # noqa: PTH115
+    def _add_one(self, archive: tarfile.TarFile, source: Source, entry: Entry) -> None:
+        info = tarfile.TarInfo(f"{source.name}/{entry.path}")
+        mode = entry.status.st_mode
+        info.mode = stat.S_IMODE(mode) & 0o777
+        info.mtime = int(entry.status.st_mtime)
+        if stat.S_ISLNK(mode):
+            info.type, info.linkname = tarfile.SYMTYPE, entry.folder.link(entry.name)
             archive.addfile(info)
-        elif stat.S_ISDIR(status.st_mode):
+        elif stat.S_ISDIR(mode):
             info.type = tarfile.DIRTYPE
             archive.addfile(info)
-        elif stat.S_ISREG(status.st_mode):
-            self._add_file(archive, info, path)
+        elif stat.S_ISREG(mode):
+            self._add_file(archive, info, entry)
         else:
-            self._leave_out(f"{path.relative_to(source.root)}: no file, folder or link")
+            self._leave_out(f"{entry.path}: no file, folder or link")
         # The library remembers every one for a list that nobody asks for.
         archive.members.clear()  # type: ignore[attr-defined]
 
-    def _add_file(self, archive: tarfile.TarFile, info: tarfile.TarInfo, path: Path) -> None:
-        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-        with open(os.open(path, flags), "rb") as file:  # noqa: PTH123
+    def _add_file(self, archive: tarfile.TarFile, info: tarfile.TarInfo, entry: Entry) -> None:
+        with entry.folder.read(entry.name) as file:
             info.size = os.fstat(file.fileno()).st_size
             self._read += info.size
             if self._read > self.limit * MOST_TIMES:
                 raise TooLarge
-            archive.addfile(info, _Exactly(file, info.size, self._check))
+            archive.addfile(info, _Exactly(file, info.size))
 
-    def _check(self) -> None:
-        if self._is_given_up:
-            raise CannotKeep("nobody waits for the archive any more")
+    def _cannot(self, path: str, error: OSError) -> None:
+        self._leave_out(f"{path}: {error.strerror or error}")
 
     def _leave_out(self, what: str) -> None:
         if len(self.left_out) < 10:
@@ -186,14 +182,12 @@ class Packer:
 class _Exactly(io.RawIOBase):
     """A file of exactly so many bytes, should it change while it is read."""
 
-    def __init__(self, file: BinaryIO, size: int, check: Callable[[], None]) -> None:
+    def __init__(self, file: BinaryIO, size: int) -> None:
         self._file = file
         self._left = size
-        self._check = check
 
     def read(self, size: int = -1) -> bytes:
         """Read; what has gone meanwhile is zeros."""
-        self._check()
         wanted = self._left if size < 0 else min(size, self._left)
         data = self._file.read(wanted)
         data += bytes(wanted - len(data))
@@ -203,13 +197,9 @@ class _Exactly(io.RawIOBase):
 
 def size_of(source: Source) -> int:
     """Add up how large the files of a source are."""
-    total, stack = 0, list(source.paths)
-    while stack:
-        one = stack.pop()
-        try:
-            status = one.lstat()
-            total += status.st_size if stat.S_ISREG(status.st_mode) else 0
-            stack += one.iterdir() if stat.S_ISDIR(status.st_mode) else ()
-        except OSError:
-            continue  # gone, or unreadable, and so not packed either
-    return total
+
+    def failed(path: str, error: OSError) -> None:
+        """Pass it over: it is gone, or unreadable, and so not packed either."""
+
+    entries = (entry for path in source.paths for entry in source.root.walk(path, failed))
+    return sum(one.status.st_size for one in entries if stat.S_ISREG(one.status.st_mode))

@@ -3,8 +3,6 @@
 import asyncio
 import hashlib
 import shutil
-import tarfile
-import zlib
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,17 +12,25 @@ from pydantic import ValidationError
 
 from agentrun.api.gateway import Task
 from agentrun.api.v1alpha1 import Reason, Workspace
+from agentrun.runner.children import ChildFailed, Reach, ask_module
 from agentrun.runner.gateway import Conflict, Gateway, Refused, Unavailable
 from agentrun.runner.git import Git, GitError
 from agentrun.runner.layout import Layout
 from agentrun.runner.outcome import Failure
 from agentrun.runner.patience import patiently
-from agentrun.runner.snapshot import manifest
-from agentrun.runner.snapshot.gemini import keep_conversation
+from agentrun.runner.snapshot import manifest, worker
 from agentrun.runner.snapshot.manifest import KeptChange, Manifest, Part
-from agentrun.runner.snapshot.take import HOME, REPOSITORY, WORKSPACE
-from agentrun.runner.snapshot.unpack import Target, Unsafe, unpack
-from agentrun.runner.workspace import Base, branch_of, digest_of
+from agentrun.runner.snapshot.worker import HOME, REPOSITORY, WORKSPACE
+from agentrun.runner.workspace import (
+    BASE,
+    CLONE_SECONDS,
+    INDEX,
+    Base,
+    branch_of,
+    check_out,
+    digest_of,
+    hand_over,
+)
 
 _AGAIN = (
     "To do the work without what was said before, start a new run without session.mode: resume"
@@ -83,22 +89,36 @@ class Restorer:
         """Put the conversation's files, and those of the workspace, where they were."""
         parts = [await self._fetch(part) for part in origin.manifest.parts]
         targets = await self._targets(origin, task)
+        is_gemini = origin.manifest.backend == "gemini"
+        job = {
+            "do": "unpack",
+            "parts": [str(one) for one in parts],
+            "targets": {name: (str(path), outer) for name, (path, outer) in targets.items()},
+            "gemini_session": origin.manifest.session_id if is_gemini else None,
+        }
+        # Each part is removed once it was read.
+        reach = Reach(writes=(self._folder(), *(path for path, _ in targets.values())))
         try:
-            await asyncio.to_thread(unpack, parts, targets)
-        except (Unsafe, OSError, EOFError, ValueError, tarfile.TarError, zlib.error) as error:
+            answer = await ask_module(worker.__name__, job, reach)
+        except ChildFailed as error:
             raise _lost(f"The snapshot cannot be unpacked: {error}") from error
         finally:
             shutil.rmtree(self._folder(), ignore_errors=True)
-        if origin.manifest.backend == "gemini":
-            keep_conversation(self.layout.home, origin.manifest.session_id)
+        if "failed" in answer:
+            raise _lost(f"The snapshot cannot be unpacked: {answer['failed']}")
 
-    async def _targets(self, origin: Origin, task: Task) -> Mapping[str, Target]:
-        targets = {HOME: Target(self.layout.home)}
+    async def _targets(self, origin: Origin, task: Task) -> Mapping[str, tuple[Path, bool]]:
+        """Say where what the archive has goes, and whether links may lead out of there."""
+        layout, workspace = self.layout, _workspace(task)
+        targets = {HOME: (layout.home, False)}
         if origin.kept_change(task):
-            await self.git.run("init", "-q", "--bare", str(self.layout.repository))
-            targets[REPOSITORY] = Target(self.layout.repository)
-        elif not _workspace(task).git and not _workspace(task).volume:
-            targets[WORKSPACE] = Target(self.layout.workspace, outer_links=True)
+            await self.git.init(layout.repository)
+            targets[REPOSITORY] = (layout.repository, False)
+        elif not workspace.git and not workspace.volume:
+            # As files they do no harm.
+            targets[WORKSPACE] = (layout.workspace, True)
+        for path, _ in targets.values():
+            path.mkdir(parents=True, exist_ok=True)
         return targets
 
     async def _fetch(self, part: Part) -> Path:
@@ -141,20 +161,30 @@ async def restore_workspace(
     branch = kept.branch if origin.is_own else branch_of(source, task.run_id)
     commit = kept.base if origin.is_own else kept.head
     try:
-        await git.run("init", "-q", "-b", branch, str(workspace))
-        await git.run("remote", "add", "origin", source.url, cwd=workspace)
-        await asyncio.to_thread(
-            shutil.copytree, private / "objects", workspace / ".git/objects", dirs_exist_ok=True
-        )
-        if (private / "shallow").exists():
-            shutil.copyfile(private / "shallow", workspace / ".git/shallow")
-        await git.run("checkout", "-q", "-B", branch, kept.head, cwd=workspace, seconds=900)
+        # None is of ours: objects that are elsewhere would be read from there.
+        (private / "objects/info/alternates").unlink(missing_ok=True)
+        await check_out(git, private, workspace, kept.head)
+        at = kept.head
         if origin.is_own:
-            await git.run("reset", "-q", "--mixed", kept.agent_head, cwd=workspace, seconds=900)
-        await git.run("update-ref", "refs/agentrun/base", commit, cwd=private)
-    except GitError as error:
+            at = kept.agent_head
+            await _reset_index(git, private, workspace, at)
+        await hand_over(git, private, workspace, source.url, branch, at)
+        await git.run("update-ref", BASE, commit, repository=private)
+    except FileExistsError as error:
+        raise _lost("The git workspace cannot be made again: there is one already.") from error
+    except (GitError, OSError) as error:
         raise _lost(f"The git workspace cannot be made again: {error}") from error
     return Base(source.url, branch, commit, private)
+
+
+async def _reset_index(git: Git, private: Path, workspace: Path, commit: str) -> None:
+    """Have what differs from ``commit`` uncommitted."""
+    env = {"GIT_INDEX_FILE": str(private / INDEX)}
+    await git.run("read-tree", commit, repository=private, env=env)
+    await git.run(
+        "update-index", "-q", "--refresh",
+        repository=private, work_tree=workspace, reads=[workspace], env=env, seconds=CLONE_SECONDS,
+    )  # fmt: skip
 
 
 def _workspace(task: Task) -> Workspace:

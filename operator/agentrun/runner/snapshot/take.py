@@ -1,10 +1,7 @@
 """Taking a snapshot: the conversation's files and the workspace, packed and stored as blobs."""
 
-import asyncio
 import logging
-import os
 import shutil
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,19 +10,16 @@ from agentrun.api.gateway import Task
 from agentrun.api.quantities import parse
 from agentrun.api.v1alpha1 import Question, Snapshot, Usage, Workspace
 from agentrun.runner.backends import REMOTE
+from agentrun.runner.children import ChildFailed, Reach, ask_module
 from agentrun.runner.gateway import Gateway, GatewayError
 from agentrun.runner.git import Git, GitError
 from agentrun.runner.layout import Layout
 from agentrun.runner.patience import patiently
-from agentrun.runner.snapshot import manifest
-from agentrun.runner.snapshot.files import conversation_files
+from agentrun.runner.snapshot import manifest, worker
 from agentrun.runner.snapshot.manifest import KeptChange, Manifest, Part, WorkspaceKind
-from agentrun.runner.snapshot.pack import CannotKeep, Packer, Source, TooLarge, size_of
+from agentrun.runner.snapshot.worker import HOME, REPOSITORY, WORKSPACE
 from agentrun.runner.workspace import AGENT_HEAD, Base
 
-HOME, WORKSPACE, REPOSITORY = "home", "workspace", "repository"
-"""What the archive has of each."""
-REPOSITORY_FILES = ("objects", "refs", "packed-refs", "shallow")
 _MIB = 1024 * 1024
 
 log = logging.getLogger(__name__)
@@ -52,7 +46,7 @@ class Moment:
 
 @dataclass
 class Taker:
-    """Takes snapshots. The agent has ended by then: nothing changes the files any more."""
+    """Takes snapshots. The agent should have ended by then; what it changes does no harm."""
 
     layout: Layout
     gateway: Gateway
@@ -68,7 +62,7 @@ class Taker:
             found = await self._describe(moment, base)
             found.parts = await self._pack(moment.task, found, folder)
             await self._store(found, folder)
-        except (GatewayError, GitError, CannotKeep, OSError) as error:
+        except (GatewayError, GitError, ChildFailed, OSError) as error:
             raise SnapshotFailed(f"The conversation could not be kept: {error}") from error
         finally:
             shutil.rmtree(folder, ignore_errors=True)
@@ -118,43 +112,46 @@ class Taker:
 
     async def _commit(self, base: Base, ref: str) -> str:
         args = ("rev-parse", "--verify", "-q", f"{ref}^{{commit}}")
-        return (await self.git.run(*args, cwd=base.private)).strip()
+        return (await self.git.run(*args, repository=base.private)).strip()
 
     async def _pack(self, task: Task, found: Manifest, folder: Path) -> list[Part]:
         if found.backend == REMOTE:
             return []
         allowed = task.profile.sessions.max_snapshot_size
-        packer = Packer(folder, int(parse(allowed)))
-        try:
-            parts = await asyncio.to_thread(packer.pack, self._sources(found))
-        except TooLarge as error:
-            sizes = await asyncio.to_thread(self._sizes, found)
+        sources = self._sources(found)
+        job = {
+            "do": "pack",
+            "folder": str(folder),
+            "limit": int(parse(allowed)),
+            "part_bytes": manifest.PART_BYTES,
+            "backend": found.backend,
+            "sources": {name: str(path) for name, path in sources.items()},
+        }
+        reach = Reach(reads=tuple(sources.values()), writes=(folder,))
+        answer = await ask_module(worker.__name__, job, reach)
+        if "failed" in answer:
+            raise SnapshotFailed(f"The conversation could not be kept: {answer['failed']}")
+        if "too_large" in answer:
+            sizes = ", ".join(
+                f"{name} {size / _MIB:.1f} MiB" for name, size in answer["too_large"].items()
+            )
             message = (
                 f"The conversation and its workspace ({sizes}, before compression) are more than"
                 f" {allowed}, the profile's sessions.maxSnapshotSize: nothing was kept, so they"
                 " cannot be resumed. Allow more there, or have the agent leave less behind."
             )
-            raise SnapshotFailed(message) from error
-        finally:
-            packer.give_up()
-        if packer.left_out:
-            log.warning("The snapshot leaves out: %s", "; ".join(packer.left_out))
-        return parts
+            raise SnapshotFailed(message)
+        if answer["left_out"]:
+            log.warning("The snapshot leaves out: %s", "; ".join(answer["left_out"]))
+        return [Part.model_validate(one) for one in answer["parts"]]
 
-    def _sizes(self, found: Manifest) -> str:
-        return ", ".join(
-            f"{source.name} {size_of(source) / _MIB:.1f} MiB" for source in self._sources(found)
-        )
-
-    def _sources(self, found: Manifest) -> Iterator[Source]:
-        home = self.layout.home
-        yield Source(HOME, home, conversation_files(found.backend, home))
+    def _sources(self, found: Manifest) -> dict[str, Path]:
+        sources = {HOME: self.layout.home}
         if found.workspace == "files":
-            yield Source(WORKSPACE, self.layout.workspace, self.layout.workspace.iterdir())
+            sources[WORKSPACE] = self.layout.workspace
         if found.workspace == "git":
-            private = self.layout.repository
-            files = (private / name for name in REPOSITORY_FILES)
-            yield Source(REPOSITORY, private, (one for one in files if os.path.lexists(one)))
+            sources[REPOSITORY] = self.layout.repository
+        return sources
 
     async def _store(self, found: Manifest, folder: Path) -> None:
         # The manifest comes last: what it lists is there.

@@ -1,18 +1,23 @@
 """
 Unpacking an archive of parts.
 
-Nothing is written outside of the folders that it is meant for, nothing through a link, and
-nothing that is no file, folder or link is made.
+Nothing is written outside of the folders that it is meant for, nothing through a link, whenever it
+was made, and nothing that is no file, folder or link is made.
 """
 
+import errno
 import gzip
 import io
 import os
+import posixpath
 import tarfile
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
+
+from agentrun.runner.folders import Folder
 
 
 class Unsafe(Exception):  # noqa: N818 - what it is, not that it is an error
@@ -23,15 +28,15 @@ class Unsafe(Exception):  # noqa: N818 - what it is, not that it is an error
 class Target:
     """Where what the archive has under a name goes."""
 
-    folder: Path
+    folder: Folder
     outer_links: bool = False
     """Whether links may lead out of the folder: as files they do no harm."""
 
 
 def unpack(parts: Sequence[Path], targets: Mapping[str, Target]) -> None:
     """Unpack; what has no target is passed over. Each part is removed once it was read."""
-    links: list[tuple[Path, str]] = []
-    modes: list[tuple[Path, int]] = []
+    links: list[tuple[Folder, str, str]] = []
+    modes: list[tuple[Folder, str, int]] = []
     with (
         io.BufferedReader(_Joined(parts)) as joined,
         gzip.GzipFile(fileobj=joined, mode="rb") as packed,
@@ -44,56 +49,68 @@ def unpack(parts: Sequence[Path], targets: Mapping[str, Target]) -> None:
                 continue
             target, path = found
             if info.issym():
-                if target.outer_links or _stays_inside(path, info.linkname, target.folder):
-                    links.append((path, info.linkname))
+                if target.outer_links or _stays_inside(path, info.linkname):
+                    links.append((target.folder, path, info.linkname))
             elif info.isdir():
-                path.mkdir(parents=True, exist_ok=True)
-                modes.append((path, info.mode))
+                with _below(target.folder, path):
+                    modes.append((target.folder, path, info.mode))
             elif info.isreg():
-                _write(archive, info, path)
+                _write(archive, info, target.folder, path)
             else:
                 raise Unsafe(f"{info.name} is no file, folder or link")
     # Last of all, so that nothing is written through them, nor into folders that forbid it.
-    for path, leads_to in links:
-        path.unlink(missing_ok=True)
-        path.symlink_to(leads_to)
-    for path, mode in reversed(modes):
-        path.chmod(mode & 0o777 | 0o700)
+    for folder, path, leads_to in links:
+        above, _, name = path.rpartition("/")
+        with _below(folder, above) as parent:
+            parent.remove(name)
+            parent.make_link(name, leads_to)
+    for folder, path, mode in reversed(modes):
+        with _below(folder, path) as opened:
+            os.fchmod(opened.descriptor, mode & 0o777 | 0o700)
 
 
-def _place(name: str, targets: Mapping[str, Target]) -> tuple[Target, Path] | None:
+def _place(name: str, targets: Mapping[str, Target]) -> tuple[Target, str] | None:
     first, *rest = name.split("/")
     if first not in targets:
         return None
-    if ".." in rest or "" in rest or name.startswith("/"):
+    if ".." in rest or "." in rest or "" in rest or not rest:
         raise Unsafe(f"{name} is outside of its folder")
-    target = targets[first]
-    path = target.folder.joinpath(*rest)
-    real = Path(os.path.realpath(target.folder)).joinpath(*rest[:-1])
-    if rest and os.path.realpath(path.parent) != str(real):
-        raise Unsafe(f"{name} is below a link")
-    return target, path
+    return targets[first], "/".join(rest)
 
 
-def _stays_inside(path: Path, leads_to: str, folder: Path) -> bool:
+def _stays_inside(path: str, leads_to: str) -> bool:
     if leads_to.startswith("/"):
         return False
-    end = os.path.normpath(path.parent / leads_to)
-    return Path(end).is_relative_to(os.path.normpath(folder))
+    end = posixpath.normpath(posixpath.join(posixpath.dirname(path), leads_to))
+    return end != ".." and not end.startswith("../")
 
 
-def _write(archive: tarfile.TarFile, info: tarfile.TarInfo, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.unlink(missing_ok=True)
+@contextmanager
+def _below(folder: Folder, path: str) -> Iterator[Folder]:
+    """Open a folder, and make it if it is not there."""
+    try:
+        opened = folder.folder(path, make=True)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENOTDIR):
+            raise Unsafe(f"{path} is below a link, or no folder") from error
+        raise
+    with opened:
+        yield opened
+
+
+def _write(archive: tarfile.TarFile, info: tarfile.TarInfo, folder: Folder, path: str) -> None:
     source = archive.extractfile(info)
     if source is None:
         raise Unsafe(f"{info.name} has no content")
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    with open(os.open(path, flags, 0o600), "wb") as file:  # noqa: PTH123
-        while chunk := source.read(256 * 1024):
-            file.write(chunk)
-        os.fchmod(file.fileno(), info.mode & 0o777 | 0o400)
-    os.utime(path, (info.mtime, info.mtime), follow_symlinks=False)
+    above, _, name = path.rpartition("/")
+    with _below(folder, above) as parent:
+        parent.remove(name)
+        with parent.create(name) as file:
+            while chunk := source.read(256 * 1024):
+                file.write(chunk)
+            file.flush()
+            os.fchmod(file.fileno(), info.mode & 0o777 | 0o400)
+            os.utime(file.fileno(), (info.mtime, info.mtime))
 
 
 class _Joined(io.RawIOBase):

@@ -1,0 +1,166 @@
+"""
+Starting programs that reach only what they need.
+
+git and the packer work on what an agent has left. Where the kernel has Landlock, each is started by
+a thread of its own that has first confined itself: what it starts inherits that, and nothing more
+has to happen between fork and exec. They are shown no credentials in their environment either.
+"""
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import agentrun
+from agentrun.runner.kernel import confine_thread
+
+PACKAGES = Path(agentrun.__file__).parents[1]
+"""Where Python finds the runner's own modules."""
+_PROGRAMS = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64")
+_READ = (
+    "/etc/ld.so.cache", "/etc/passwd", "/etc/group", "/etc/nsswitch.conf", "/etc/localtime",
+    "/dev/urandom",
+)  # fmt: skip
+_WRITTEN = ("/dev/null",)
+
+
+@dataclass(frozen=True)
+class Reach:
+    """What a program may open besides the system's own programs, with all that is below it."""
+
+    reads: tuple[Path, ...] = ()
+    writes: tuple[Path, ...] = ()
+    has_network: bool = False
+
+    def confine(self) -> None:
+        """Confine the calling thread, for good."""
+        searched = os.environ.get("PATH", os.defpath).split(os.pathsep)
+        own = [sys.prefix, sys.base_prefix, str(PACKAGES)]
+        runs = [Path(one) for one in (*_PROGRAMS, *searched, *own) if one.startswith("/")]
+        confine_thread(
+            [*map(Path, _READ), *self.reads], [*map(Path, _WRITTEN), *self.writes], runs,
+            self.has_network,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class AllBut:
+    """Everything except some folders: for what needs the network and the credentials."""
+
+    hidden: tuple[Path, ...]
+
+    def confine(self) -> None:
+        """Confine the calling thread, for good."""
+        beside = list(_beside([one.absolute() for one in self.hidden]))
+        confine_thread([], beside, beside, has_network=True)
+
+
+@dataclass(frozen=True)
+class Done:
+    """How a program ended."""
+
+    code: int
+    printed: bytes
+    complaint: bytes
+
+
+class Child:
+    """A program, run once."""
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        reach: Reach | AllBut | None,
+        env: Mapping[str, str],
+        cwd: Path,
+    ) -> None:
+        self._command = command
+        self._reach = reach
+        self._env = dict(env)
+        self._cwd = cwd
+        self._lock = threading.Lock()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._is_ended = False
+
+    async def run(
+        self,
+        seconds: float | None,
+        stdin: bytes | BinaryIO | None = None,
+        output: BinaryIO | None = None,
+    ) -> Done:
+        """Run it to its end. TimeoutError, and it is ended, if that takes longer."""
+        executor = ThreadPoolExecutor(1, "child")
+        work = asyncio.wrap_future(executor.submit(self._run, stdin, output))
+        try:
+            async with asyncio.timeout(seconds):
+                return await asyncio.shield(work)
+        finally:
+            self._end()
+            await asyncio.wait({work})
+            executor.shutdown(wait=False)
+
+    def _run(self, stdin: bytes | BinaryIO | None, output: BinaryIO | None) -> Done:
+        if self._reach is not None:
+            self._reach.confine()
+        told = stdin if isinstance(stdin, bytes) else None
+        file = None if isinstance(stdin, bytes) else stdin
+        with self._lock:
+            if self._is_ended:
+                return Done(-signal.SIGKILL, b"", b"")
+            process = self._process = subprocess.Popen(
+                self._command,
+                cwd=self._cwd,
+                env=self._env,
+                stdin=subprocess.PIPE if told is not None else file or subprocess.DEVNULL,
+                stdout=output or subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                start_new_session=True,
+            )
+        with process:
+            printed, complaint = process.communicate(told)
+            return Done(process.returncode, printed or b"", complaint)
+
+    def _end(self) -> None:
+        """End it, and the helpers that it started, should they still be alive."""
+        with self._lock:
+            self._is_ended = True
+            if self._process is not None and self._process.returncode is None:
+                with suppress(ProcessLookupError):
+                    os.killpg(self._process.pid, signal.SIGKILL)
+
+
+class ChildFailed(Exception):  # noqa: N818 - what it is, not that it is an error
+    """A program of ours ended without an answer."""
+
+
+async def ask_module(module: str, job: Mapping[str, Any], reach: Reach) -> dict[str, Any]:
+    """Have one of our modules, which needs the standard library alone, answer a job: JSON both."""
+    env = {"PYTHONPATH": str(PACKAGES), "LANG": "C.UTF-8", "PYTHONDONTWRITEBYTECODE": "1"}
+    # -P: nothing is loaded from the folder that it is started in; -S, -s: nor from site-packages.
+    command = [sys.executable, "-P", "-S", "-s", "-m", module]
+    done = await Child(command, reach, env, Path("/")).run(None, json.dumps(job).encode())
+    if done.code:
+        said = done.complaint.decode(errors="replace").strip().rpartition("\n")[2]
+        raise ChildFailed(f"{module} ended with {done.code}: {said}")
+    answer: dict[str, Any] = json.loads(done.printed)
+    return answer
+
+
+def _beside(hidden: Iterable[Path]) -> Iterable[Path]:
+    """List folders that together are everything but the hidden ones."""
+    hidden = list(hidden)
+    above = {parent for one in hidden for parent in one.parents}
+    for folder in sorted(above):
+        with suppress(OSError):
+            # A link may lead above what is hidden.
+            entries = (one for one in sorted(folder.iterdir()) if not one.is_symlink())
+            yield from (one for one in entries if one not in above and one not in hidden)

@@ -1,0 +1,88 @@
+"""
+The program that packs and unpacks, beside the runner.
+
+It is started with nothing of the runner's credentials within reach. Standard library only, so that
+it takes little time and memory.
+"""
+
+import json
+import sys
+import tarfile
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from agentrun.runner.folders import Folder
+from agentrun.runner.snapshot.files import conversation_files
+from agentrun.runner.snapshot.gemini import keep_conversation
+from agentrun.runner.snapshot.pack import CannotKeep, Packer, Source, TooLarge, size_of
+from agentrun.runner.snapshot.unpack import Target, Unsafe, unpack
+
+HOME, WORKSPACE, REPOSITORY = "home", "workspace", "repository"
+"""What the archive has of each."""
+REPOSITORY_FILES = ("objects", "refs", "packed-refs", "shallow")
+
+
+def pack(job: Mapping[str, Any]) -> dict[str, Any]:
+    """Pack what ``job`` names, and say of what parts the archive is."""
+    packer = Packer(Path(job["folder"]), job["limit"], job["part_bytes"])
+    with ExitStack() as stack:
+        opened = {
+            name: stack.enter_context(Folder.at(Path(path)))
+            for name, path in job["sources"].items()
+        }
+        try:
+            parts = packer.pack(_sources(opened, job["backend"]))
+        except TooLarge:
+            sizes = {one.name: size_of(one) for one in _sources(opened, job["backend"])}
+            return {"too_large": sizes}
+    return {"parts": [asdict(one) for one in parts], "left_out": packer.left_out}
+
+
+def take_out(job: Mapping[str, Any]) -> dict[str, Any]:
+    """Unpack the parts that ``job`` names to where it says."""
+    with ExitStack() as stack:
+        targets = {
+            name: Target(stack.enter_context(Folder.at(Path(path), make=True)), outer_links)
+            for name, (path, outer_links) in job["targets"].items()
+        }
+        unpack([Path(one) for one in job["parts"]], targets)
+        if job["gemini_session"]:
+            keep_conversation(targets[HOME].folder, job["gemini_session"])
+    return {}
+
+
+def _sources(opened: Mapping[str, Folder], backend: str) -> Iterator[Source]:
+    for name, folder in opened.items():
+        if name == HOME:
+            yield Source(name, folder, conversation_files(backend, folder))
+        elif name == REPOSITORY:
+            there = folder.names()
+            yield Source(name, folder, [one for one in REPOSITORY_FILES if one in there])
+        else:
+            yield Source(name, folder, folder.names())
+
+
+def main() -> None:
+    """Do what standard input says, and answer on standard output: both JSON."""
+    job = json.load(sys.stdin)
+    try:
+        answer = {"pack": pack, "unpack": take_out}[job["do"]](job)
+    except (
+        CannotKeep,
+        Unsafe,
+        OSError,
+        EOFError,
+        ValueError,
+        tarfile.TarError,
+        zlib.error,
+    ) as error:
+        answer = {"failed": str(error) or type(error).__name__}
+    json.dump(answer, sys.stdout)
+
+
+if __name__ == "__main__":
+    main()
