@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ import pytest
 
 from agentrun.api import pod_layout
 from agentrun.api.v1alpha1 import AgentState, OutcomeState
+from agentrun.runner.capability import with_capability
 from agentrun.runner.layout import Layout
 from agentrun.runner.pipes import announce, make_pipes
 from tests.unit.runner.harness import (
@@ -190,7 +190,7 @@ async def test_told_to_stop_it_interrupts_and_ships_the_tail(tmp_path: Path) -> 
 
 
 async def test_told_to_stop_while_it_loads_it_ends_the_pod(tmp_path: Path) -> None:
-    gateway, calls = a_gateway(["hang"]), tmp_path / "agentrun/pipes/calls"
+    gateway, calls = a_gateway(["hang"]), tmp_path / "agentrun/calls"
     async with pod(tmp_path, gateway, is_new=True) as it:
         async with asyncio.timeout(LATE_SECONDS):
             while not calls.exists():  # noqa: ASYNC110 - sets no event
@@ -209,7 +209,7 @@ async def test_told_to_stop_before_there_is_a_runner_the_agents_container_ends(
     sleep.chmod(0o755)
     # The first process of a process namespace is what a container's is: it takes no signal that
     # it has not asked for.
-    command = ("unshare", "--pid", "--fork", *container_command(tmp_path / "pipes", "true"))
+    command = container_command(Layout(root=tmp_path), "true")
     env = {"PATH": f"{tmp_path}:/usr/bin:/bin"}
     async with running(*command, env=env, stdout=subprocess.PIPE) as unshare:
         assert unshare.stdout
@@ -222,12 +222,12 @@ async def test_told_to_stop_before_there_is_a_runner_the_agents_container_ends(
 
 async def test_agents_container_ends_though_its_runner_went_before_it_began(tmp_path: Path) -> None:
     prepare(tmp_path)
-    layout = Layout(root=tmp_path, init_program=tmp_path / "tini")
+    layout = Layout(root=tmp_path, init_program=tmp_path / "init")
     pipes = make_pipes(layout)
+    with_capability(layout)
     announce(layout)
-    for end in astuple(pipes):
-        os.close(end)
-    async with running(*container_command(layout.pipes, "true")) as container:
+    pipes.close()
+    async with running(*container_command(layout, "true")) as container:
         async with asyncio.timeout(LATE_SECONDS):
             assert await container.wait() != 0
 
