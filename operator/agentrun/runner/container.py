@@ -35,9 +35,11 @@ class Container:
 
     async def lines(self) -> AsyncIterator[bytes]:
         """Yield what the container's first process says, until it is gone."""
-        connection = await self._meet()
         loop = asyncio.get_running_loop()
+        connection, _ = await loop.sock_accept(self._pipes.control)
         kernel = await _introduction(connection)
+        # It has opened what it needs; nobody else is to.
+        self._pipes.hide()
         if kernel is not None:
             loop.add_reader(kernel, self._on_end, kernel)
         try:
@@ -89,13 +91,6 @@ class Container:
         finally:
             await cancel(*ways)
         return self._is_over.is_set()
-
-    async def _meet(self) -> socket.socket:
-        """Take the one connection there is to be, and remove the names by which others could."""
-        loop = asyncio.get_running_loop()
-        connection, _ = await loop.sock_accept(self._pipes.control)
-        self._pipes.hide()
-        return connection
 
     def _say(self, word: bytes) -> None:
         if self._connection is not None:

@@ -85,8 +85,10 @@ async def test_helper_that_fails_at_the_very_end_holds_nothing_up(
     monkeypatch.setattr(Delivery, "last_words", then_break)
     gateway = a_gateway(["say", "never"])
     async with an_attempt(tmp_path, gateway) as attempt:
-        PlayedInit(tmp_path / "agentrun/pipes").say("started", "3", "end")
+        init = PlayedInit(tmp_path / "agentrun/pipes")
+        init.say("started", "3", "end")
         await asyncio.wait_for(attempt.live(), LATE_SECONDS)
+        init.close()
     assert gateway.outcome is not None
     assert gateway.outcome.reason == "AgentExited"
     assert gateway.outcome == Outcome.model_validate_json(left(tmp_path))
@@ -105,8 +107,10 @@ async def test_error_at_the_end_is_the_runs_outcome_too(
     monkeypatch.setattr(Delivery, part, fail)
     gateway = a_gateway(["say", "never"])
     async with an_attempt(tmp_path, gateway) as attempt:
-        PlayedInit(tmp_path / "agentrun/pipes").say("started", "3", "end")
+        init = PlayedInit(tmp_path / "agentrun/pipes")
+        init.say("started", "3", "end")
         await asyncio.wait_for(attempt.live(), LATE_SECONDS)
+        init.close()
     assert gateway.outcome is not None
     assert gateway.outcome.reason == "RunnerFailed"
     assert "nobody expected this" in (gateway.outcome.message or "")
