@@ -68,12 +68,16 @@ def make_pipes(layout: Layout) -> Pipes:
     peer.write_text(_peer(layout), encoding="utf-8")
     peer.chmod(0o755)
     layout.calls.mkdir(exist_ok=True)
-    ends = [
-        os.open(folder / name, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
-        for name in (*STREAMS, CALL)
-    ]
     opened = _folder(folder)
-    return Pipes(*ends, _folder(layout.calls), opened, _listen(opened))
+    return Pipes(
+        stdin=_both_ends(folder / "in"),
+        stdout=_both_ends(folder / "out"),
+        stderr=_both_ends(folder / "err"),
+        call=_both_ends(folder / CALL),
+        calls=_folder(layout.calls),
+        folder=opened,
+        control=_listen(opened),
+    )
 
 
 def announce(layout: Layout) -> None:
@@ -81,6 +85,10 @@ def announce(layout: Layout) -> None:
     ready = layout.pipes / "ready"
     ready.with_suffix(".new").touch()
     ready.with_suffix(".new").rename(ready)
+
+
+def _both_ends(fifo: Path) -> int:
+    return os.open(fifo, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
 
 
 def _folder(path: Path) -> int:

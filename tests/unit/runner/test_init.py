@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -342,7 +343,7 @@ async def test_an_end_that_neither_it_nor_the_kernel_tells_of_is_not_certain(
 ) -> None:
     introduction = container_module._introduction
 
-    async def without_the_kernel(connection: container_module.socket.socket) -> None:
+    async def without_the_kernel(connection: socket.socket) -> None:
         descriptor = await introduction(connection)
         assert descriptor is not None
         os.close(descriptor)
@@ -362,7 +363,7 @@ async def test_all_end_when_the_runner_is_gone(root: Path) -> None:
         assert await place.output() == "x"
         namespace = namespace_of(place.init)
         assert place.container._connection is not None
-        place.container._connection.shutdown(container_module.socket.SHUT_WR)
+        place.container._connection.shutdown(socket.SHUT_WR)
         await place.until_said(b"end")
         assert await asyncio.wait_for(place.process.wait(), LATE_SECONDS) == 0
         assert living_in(namespace) == []
