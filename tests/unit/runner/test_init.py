@@ -199,8 +199,11 @@ def syscall(*words):
 def connect():
     one = socket.socket(socket.AF_UNIX)
     one.connect(sys.argv[1] + "/control")
-tried("trace", lambda: syscall(101, 16, 1, 0, 0))
-tried("seize", lambda: syscall(101, 0x4206, 1, 0, 0))
+def trace(request):
+    if libc.ptrace(request, 1, None, None) < 0:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+tried("trace", lambda: trace(16))
+tried("seize", lambda: trace(0x4206))
 init = syscall(434, 1, 0)
 for number in range(16):
     tried("descriptor-%d" % number, lambda: syscall(438, init, number, 0))
