@@ -29,7 +29,7 @@ INPUTS = {
     "all": ("images/*",),
     "operator": (*SOURCE, "requirements-operator.txt"),
     "mcp-server": (*SOURCE, "requirements-server.txt"),
-    "runner": (*SOURCE, "requirements-runner.txt"),
+    "runner": (*SOURCE, "requirements-runner.txt", "images/init/*"),
     "agent": ("images/agent/*",),
     "agent-more": ("images/agent-more/*",),
     "agent-other": ("images/agent-other/*",),

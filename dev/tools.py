@@ -89,6 +89,9 @@ DEBIAN = {
 # Of the server: clients may be there without it.
 POSTGRESQL = {"pg_ctlcluster": "postgresql", "pgbouncer": "pgbouncer"}
 
+# With the C library's headers, and its static form.
+COMPILER = {"gcc": "build-essential"}
+
 
 def install() -> None:
     """Install or build whatever is missing."""

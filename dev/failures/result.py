@@ -59,6 +59,18 @@ THEME = Theme(
             remedy="Ask for a simpler answer, or use a better model; the events have the answer.",
         ),
         Failure(
+            key="agent-not-ended",
+            happened="Some process of the agent cannot be killed: it waits for a file server that"
+            " has gone, say.",
+            reason=Reason.RUNNER_FAILED,
+            message=r"^The agent finished, but its change could not be collected: it is not"
+            r" certain that all of the agent's processes have ended",
+            shows="The agent finished, but its change could not be collected: it is not certain"
+            " that all of the agent's processes have ended",
+            bound="a minute after the agent's last turn; less when the run is cancelled",
+            remedy="Look at the node and at the volumes that the profile mounts; run it again.",
+        ),
+        Failure(
             key="push-hook",
             happened="The git server does not take the branch: it is protected, or a hook says no.",
             reason=Reason.PUSH_FAILED,

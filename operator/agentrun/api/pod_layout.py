@@ -14,22 +14,18 @@ RUNNER = "runner"
 """The container that drives it."""
 
 PIPES = "/agentrun/pipes"
-"""The folder of the FIFOs; the runner also puts the init and the supervising script there."""
+"""The folder of the FIFOs and of the init; the agent may only read it."""
 READY = f"{PIPES}/ready"
 """Exists once everything in the pipes folder is in place."""
 INIT = f"{PIPES}/init"
-"""A static init (tini); the container's process 1."""
-SUPERVISE = f"{PIPES}/supervise"
-"""The script that runs the agent's command between the FIFOs."""
+"""The container's process 1 (images/init): runs the agent's command, and ends all there is."""
 STDIN, STDOUT, STDERR = f"{PIPES}/in", f"{PIPES}/out", f"{PIPES}/err"
-"""FIFOs of the agent's standard streams."""
-EXIT = f"{PIPES}/exit"
-"""FIFO on which the script reports the agent's exit code, a decimal number and a newline."""
-STOP = f"{PIPES}/stop"
-"""FIFO the runner holds open; a line, or its end, ends the agent's container."""
+"""FIFOs of the agent's standard streams; their names are gone before the agent begins."""
+CONTROL = f"{PIPES}/control"
+"""The socket on which runner and init speak; its name is gone before the agent begins."""
 BIN = f"{PIPES}/bin"
 """On the agent's PATH, behind what its image has there: the command ``peer``."""
-CALL, CALLS = f"{PIPES}/call", f"{PIPES}/calls"
+CALL, CALLS = f"{PIPES}/call", "/agentrun/calls"
 """The FIFO on which ``peer`` names a call, and the folder of the calls and their answers."""
 CAPABILITY = f"{PIPES}/capability"
 """What the paths on the pod's loopback begin with, and a newline; there before ``ready``."""
@@ -100,7 +96,7 @@ _AGENT_BEGIN = (
     # In the pod's spec, whoever may read pods would see it.
     f"read -r capability <{CAPABILITY}; "
 )
-_AGENT_EXEC = f'exec {INIT} -s -e 137 -- /bin/sh {SUPERVISE} "$@"'
+_AGENT_EXEC = f'exec {INIT} {PIPES} {WORKSPACE} "$@"'
 _COMPLETE = (
     f"complete() {{ left=$1; made=; while :; do case $left in *{PROXY_URL}*) "
     f"made=$made${{left%%{PROXY_URL}*}}{PROXY_URL}/$capability; left=${{left#*{PROXY_URL}}};; "
@@ -150,8 +146,6 @@ ENV_IDLE = "AGENTRUN_IDLE_SECONDS"
 """How long the runner keeps the pod of a run that waits for a person."""
 ENV_PERMISSION_MODE = "AGENTRUN_PERMISSION_MODE"
 """The profile's permissionMode, which decides what is written to the agent's home."""
-ENV_RESUMES = "AGENTRUN_RESUMES"
-"""Set if there may be an earlier conversation to go on with: the agent begins when it is there."""
 
 # Labels of a run's pod.
 LABEL_RUN = "agentrun.dev/run"

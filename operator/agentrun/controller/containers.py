@@ -20,7 +20,8 @@ from agentrun.controller.references import (
 )
 from agentrun.controller.refusals import session_name
 
-PIPES_SIZE = "8Mi"
+PIPES_SIZE = "2Mi"
+CALLS_SIZE = "8Mi"
 HOME_SIZE = "4Gi"
 TMP_SIZE = "2Gi"
 SPOOL_SIZE = "2Gi"
@@ -65,7 +66,12 @@ def agent_container(
         "env": env,
         "resources": _agent_resources(run, profile),
         "securityContext": _security_context(profile.pod.read_only_root_filesystem),
-        "volumeMounts": [*_shared_mounts(), mount("agent-tmp", "/tmp"), *agent_mounts(profile)],
+        "volumeMounts": [
+            read_only("pipes", layout.PIPES),
+            *_shared_mounts(),
+            mount("agent-tmp", "/tmp"),
+            *agent_mounts(profile),
+        ],
     }
 
 
@@ -81,6 +87,7 @@ def runner_container(
         "resources": _runner_resources(run, profile),
         "securityContext": _security_context(read_only=True),
         "volumeMounts": [
+            mount("pipes", layout.PIPES),
             *_shared_mounts(),
             mount("runner-tmp", "/tmp"),
             mount("spool", layout.SPOOL),
@@ -107,12 +114,6 @@ def workspace_of(run: AgentRun, profile: AgentProfileSpec) -> Workspace:
     return run.spec.workspace or profile.workspace or Workspace()
 
 
-def resumes(run: AgentRun) -> bool:
-    """Whether the run's pod may go on with what an earlier one has left."""
-    session = run.spec.session
-    return run.attempts > 1 or (session is not None and session.mode == "resume")
-
-
 def clones(run: AgentRun, profile: AgentProfileSpec) -> bool:
     """Whether the runner keeps a private repository beside the workspace."""
     return workspace_of(run, profile).git is not None
@@ -120,7 +121,7 @@ def clones(run: AgentRun, profile: AgentProfileSpec) -> bool:
 
 def _shared_mounts() -> list[dict[str, Any]]:
     return [
-        mount("pipes", layout.PIPES),
+        mount("calls", layout.CALLS),
         mount("workspace", layout.WORKSPACE),
         mount("home", layout.HOME),
     ]
@@ -175,7 +176,6 @@ def _runner_env(
         layout.ENV_IDLE: str(allowed.idle),
         layout.ENV_PATIENCE: str(settings.limits.gateway),
         layout.ENV_PERMISSION_MODE: "Ask" if asks(profile) else None,
-        layout.ENV_RESUMES: "true" if resumes(run) else None,
     }
     plain = [variable(name, value) for name, value in values.items() if value]
     return [*plain, *runner_network(profile, settings.gateway_url)]

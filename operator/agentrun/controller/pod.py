@@ -18,6 +18,7 @@ from agentrun.api.names import parse_pod_name, pod_name
 from agentrun.api.v1alpha1 import AgentProfile, AgentProfileSpec, AgentRun, Outcome
 from agentrun.controller.backends import REMOTE
 from agentrun.controller.containers import (
+    CALLS_SIZE,
     HOME_SIZE,
     PIPES_SIZE,
     SPOOL_SIZE,
@@ -128,6 +129,7 @@ def _volumes(run: AgentRun, profile: AgentProfileSpec) -> list[dict[str, Any]]:
     )
     volumes = [
         {"name": "pipes", "emptyDir": {"medium": "Memory", "sizeLimit": PIPES_SIZE}},
+        {"name": "calls", "emptyDir": {"medium": "Memory", "sizeLimit": CALLS_SIZE}},
         {"name": "workspace", **workspace},
         {"name": "home", "emptyDir": {"sizeLimit": HOME_SIZE}},
         {"name": "agent-tmp", "emptyDir": {"sizeLimit": TMP_SIZE}},

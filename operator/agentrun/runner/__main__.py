@@ -27,13 +27,11 @@ def main(layout: Layout, env: Mapping[str, str]) -> int:
         env.get(pod_layout.ENV_MODEL),
         env.get(pod_layout.ENV_PERMISSION_MODE),
     )
-    if not env.get(pod_layout.ENV_RESUMES):
-        # Else an earlier conversation must lie there before the agent begins.
-        announce(layout)
+    announce(layout)
     # Some of what is imported next reads it once and for all.
     write_roots(layout)
 
-    # The agent boots from here on.
+    # The agent's container starts meanwhile; its program begins when ``Attempt`` says so.
     return load()(layout, pipes, env)
 
 

@@ -1,8 +1,8 @@
 """
 The agent's program on the other end of the pipes.
 
-It knows that the program has started and that it has ended, which the supervising script tells;
-what it last said on its error output; and speaks ACP with it through the library.
+It knows that the program has started and that it has ended, which the first process of its
+container tells; what it last said on its error output; and speaks ACP with it through the library.
 """
 
 import asyncio
@@ -28,6 +28,7 @@ from agentrun.api.exits import exit_words
 from agentrun.api.v1alpha1 import Reason
 from agentrun.runner import mcp
 from agentrun.runner.acp.transport import OnUpdate, PipeTransport, Surroundings
+from agentrun.runner.container import Container
 from agentrun.runner.lines import LineReader, LineTooLong
 from agentrun.runner.outcome import Failure
 from agentrun.runner.pipes import Pipes
@@ -40,8 +41,6 @@ _LAST_WORDS_SECONDS = 1.0
 """How long a program that has ended is listened to: what it left behind may speak for ever."""
 _STDERR_LINES = 20
 _STDERR_LINE = 64 * 1024
-_EXIT_DIGITS = 10
-"""An exit code has three; the agent can write to its FIFO, and int() bounds what it reads."""
 _NOT_EXECUTABLE, _NOT_FOUND = 126, 127
 """A shell's exit codes for these (POSIX, Shell Command Language, 2.8.2)."""
 _ANSWERS = ("allow_always", "allow_once")
@@ -65,7 +64,7 @@ class Agent:
         on_permission: OnPermission,
         around: Surroundings,
     ) -> None:
-        self._pipes = pipes
+        self._container = Container(pipes)
         self._clean = around.redactor.text
         self._stdout = LineReader(pipes.stdout)
         self._stderr = LineReader(pipes.stderr, _STDERR_LINE)
@@ -91,6 +90,10 @@ class Agent:
     async def listen(self) -> None:
         """Follow the program's life, for ever, and its error output up to its end."""
         await asyncio.gather(self._follow(), self._overhear())
+
+    async def begin(self) -> None:
+        """Let the program begin, once its container is there."""
+        await self._container.begin()
 
     async def handshake(self, seconds: float = HANDSHAKE_SECONDS) -> acp.InitializeResponse:
         """Agree on the protocol. The time counts from the program's start."""
@@ -194,7 +197,11 @@ class Agent:
 
     def end(self) -> None:
         """End the program's container, and with it everything the program started."""
-        self._pipes.end_agent()
+        self._container.end()
+
+    async def ended(self) -> bool:
+        """Wait until it is certain that nothing of it lives; False if that will never be known."""
+        return await self._container.ended()
 
     async def close(self) -> None:
         """Stop speaking."""
@@ -233,16 +240,10 @@ class Agent:
         return f"Its last words: {lines}" if lines else ""
 
     async def _follow(self) -> None:
-        reader = LineReader(self._pipes.exit, _STDERR_LINE)
-        while True:
-            try:
-                line = await reader.readline()
-            except LineTooLong:
-                await reader.skip()  # no exit code is so long
-                continue
+        async for line in self._container.lines():
             if line == b"started":
                 self._started.set()
-            elif line and line.isdigit() and len(line) <= _EXIT_DIGITS:
+            elif line.isdigit():
                 self._exit_code = int(line)
                 self._started.set()
                 # Who hears of its end tells its last words, which may still lie in their pipe.
@@ -251,6 +252,8 @@ class Agent:
                     async with asyncio.timeout(_LAST_WORDS_SECONDS):
                         await self._is_heard_out.wait()
                 self._stdout.end()
+        # Whoever minds this expects it to go on for as long as the attempt.
+        await asyncio.Event().wait()
 
     async def _overhear(self) -> None:
         while True:

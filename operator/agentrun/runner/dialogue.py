@@ -27,6 +27,9 @@ class Partner(Protocol):
     def task_id(self) -> str:
         """The remote task that the conversation is in, if its agent is elsewhere."""
 
+    async def begin(self) -> None:
+        """Let the agent begin: what it finds is ready."""
+
     async def handshake(self) -> object:
         """Wait until the agent is there."""
 
@@ -38,6 +41,9 @@ class Partner(Protocol):
 
     def end(self) -> None:
         """End the agent."""
+
+    async def ended(self) -> bool:
+        """Wait until it is certain that nothing of it lives; False if that will never be known."""
 
     async def close(self) -> None:
         """Let go of what the conversation held."""

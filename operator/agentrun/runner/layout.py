@@ -16,7 +16,7 @@ class Layout:
     """The files of the pod, below ``root``."""
 
     root: Path = Path("/")
-    init_program: Path = Path("/usr/bin/tini-static")
+    init_program: Path = Path("/usr/lib/agentrun/init")
     """The static init that the runner's image brings along for the agent's container."""
     proxy_port: int = pod_layout.PROXY_PORT
     tools_port: int = pod_layout.TOOLS_PORT
@@ -31,6 +31,11 @@ class Layout:
     def pipes(self) -> Path:
         """The folder of the FIFOs."""
         return self.at(pod_layout.PIPES)
+
+    @property
+    def calls(self) -> Path:
+        """The folder of the calls of ``peer``."""
+        return self.at(pod_layout.CALLS)
 
     @property
     def capability_file(self) -> Path:

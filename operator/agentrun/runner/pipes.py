@@ -1,21 +1,26 @@
 """
 Making the pipes between runner and agent.
 
-This runs before anything heavy is imported, so that the agent boots while the runner loads:
-standard library only. Each FIFO is opened once, right here, for reading and writing: so no open
-blocks, no end of file arrives while a stray child holds a pipe, and the agent, which can write
-to this folder, cannot make the runner open something else later.
+This runs before anything heavy is imported, so that the agent's container starts while the runner
+loads: standard library only. Each FIFO is opened once, right here, for reading and writing: so no
+open blocks, and no end of file arrives while a stray child holds a pipe. The agent may not write
+to this folder, and what only the container's first process is to open has lost its name before the
+agent begins.
 """
 
 import os
 import shlex
 import shutil
+import socket
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from agentrun.runner.layout import Layout
 
-NAMES = ("in", "out", "err", "exit", "stop", "call")
+STREAMS = ("in", "out", "err")
+CONTROL = "control"
+CALL = "call"
 
 
 @dataclass(frozen=True)
@@ -25,39 +30,54 @@ class Pipes:
     stdin: int
     stdout: int
     stderr: int
-    exit: int
-    stop: int
     call: int
     """Where ``peer`` says that a call of it waits."""
     calls: int
     """The folder of those calls."""
+    folder: int
+    """The folder of the pipes."""
+    control: socket.socket
+    """Where the container's first process connects to, once."""
 
-    def end_agent(self) -> None:
-        """End the agent's container. Harmless if it has ended, and when repeated."""
-        try:
-            os.write(self.stop, b"\n")
-        except BlockingIOError:
-            return  # the pipe is full of earlier requests to stop
+    def hide(self) -> None:
+        """Remove the names of what only the container's first process may open; it has."""
+        self.control.close()
+        for name in (CONTROL, *STREAMS):
+            with suppress(FileNotFoundError):
+                os.unlink(name, dir_fd=self.folder)
+
+    def close(self) -> None:
+        """Close all of them."""
+        self.control.close()
+        for end in (self.stdin, self.stdout, self.stderr, self.call, self.calls, self.folder):
+            os.close(end)
 
 
 def make_pipes(layout: Layout) -> Pipes:
-    """Make the FIFOs, the init and the supervising script. ``announce`` lets the agent begin."""
+    """Make the FIFOs, the socket and the init. ``announce`` lets the agent's container begin."""
     folder = layout.pipes
     folder.mkdir(parents=True, exist_ok=True)
-    for name in NAMES:
+    (folder / CONTROL).unlink(missing_ok=True)
+    for name in (*STREAMS, CALL):
         (folder / name).unlink(missing_ok=True)
         os.mkfifo(folder / name, 0o600)
     shutil.copyfile(layout.init_program, folder / "init")
     (folder / "init").chmod(0o755)
-    (folder / "supervise").write_text(_script(layout), encoding="utf-8")
     (folder / "bin").mkdir(exist_ok=True)
     peer = folder / "bin/peer"
     peer.write_text(_peer(layout), encoding="utf-8")
     peer.chmod(0o755)
-    (folder / "calls").mkdir(exist_ok=True)
-    calls = os.open(folder / "calls", os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    ends = [os.open(folder / name, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC) for name in NAMES]
-    return Pipes(*[*ends, calls])
+    layout.calls.mkdir(exist_ok=True)
+    opened = _folder(folder)
+    return Pipes(
+        stdin=_both_ends(folder / "in"),
+        stdout=_both_ends(folder / "out"),
+        stderr=_both_ends(folder / "err"),
+        call=_both_ends(folder / CALL),
+        calls=_folder(layout.calls),
+        folder=opened,
+        control=_listen(opened),
+    )
 
 
 def announce(layout: Layout) -> None:
@@ -67,11 +87,24 @@ def announce(layout: Layout) -> None:
     ready.with_suffix(".new").rename(ready)
 
 
-def _script(layout: Layout) -> str:
-    source = Path(__file__).with_name("supervise.sh").read_text(encoding="utf-8")
-    return source.replace("@WORKSPACE@", shlex.quote(str(layout.workspace)))
+def _both_ends(fifo: Path) -> int:
+    return os.open(fifo, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+
+
+def _folder(path: Path) -> int:
+    return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+
+
+def _listen(folder: int) -> socket.socket:
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    # A socket's address is short, and the folder's path may be long.
+    listener.bind(f"/proc/self/fd/{folder}/{CONTROL}")
+    listener.listen(1)
+    listener.setblocking(False)
+    return listener
 
 
 def _peer(layout: Layout) -> str:
     source = Path(__file__).with_name("peer").joinpath("peer.sh").read_text(encoding="utf-8")
-    return source.replace("@PIPES@", shlex.quote(str(layout.pipes)))
+    call = shlex.quote(str(layout.pipes / CALL))
+    return source.replace("@CALL@", call).replace("@CALLS@", shlex.quote(str(layout.calls)))

@@ -1,8 +1,9 @@
 """
 The life of one attempt, from the task to the outcome.
 
-Whatever happens, it ends the same way: the agent is stopped, the change is collected, everything
-the agent said is with the gateway, and then the outcome. SIGTERM only puts a bound on that.
+Whatever happens, it ends the same way: the agent is stopped, the change is collected once nothing
+of the agent lives, everything the agent said is with the gateway, and then the outcome. SIGTERM
+only puts a bound on that.
 """
 
 import asyncio
@@ -22,7 +23,7 @@ from agentrun.runner.git import Git, GitError
 from agentrun.runner.journal import Journal
 from agentrun.runner.layout import Layout
 from agentrun.runner.outcome import End, Failure, end_of_error
-from agentrun.runner.pipes import Pipes, announce
+from agentrun.runner.pipes import Pipes
 from agentrun.runner.preparing import Preparing
 from agentrun.runner.questions import Questions
 from agentrun.runner.redact import Redactor
@@ -36,12 +37,15 @@ from agentrun.runner.tasks import cancel, first
 from agentrun.runner.transcript import Transcript, TranscriptHandler
 
 _CANCEL_SECONDS = 5.0
+_END_SECONDS = 60.0
+"""How long it may take until nothing of the agent lives, once it was told to end."""
 _SNAPSHOT_SECONDS = 600.0
 _SETTLE_SECONDS = 10.0
 _COLLECT_SECONDS = float(pod_layout.COLLECT_SECONDS)
 _LAST_RESORT_SECONDS = 15.0
 _PAUSE = 0.5
 _MAX_TEXT = 32_000
+_ALIVE = "it is not certain that all of the agent's processes have ended"
 
 log = logging.getLogger(__name__)
 
@@ -99,7 +103,6 @@ class Attempt:
         self._shipping: asyncio.Task[None] | None = None
         self._reporting: asyncio.Task[None] | None = None
         self._is_told = False
-        self._is_announced = not settings.resumes
 
     async def live(self) -> None:
         """Live the whole life."""
@@ -117,7 +120,6 @@ class Attempt:
             await self._fail(error)
         finally:
             self._conversation.agent.end()
-            self._let_agent_begin()
             await self._supervisor.dismiss()
             await self._conversation.agent.close()
 
@@ -161,14 +163,10 @@ class Attempt:
             has_pod = not self._settings.is_remote
             url = await stack.enter_async_context(self._tools(task)) if has_pod else None
             await self._ready.restore(task)
-            self._let_agent_begin()
-            # The agent boots while the workspace is made ready.
-            handshake = asyncio.create_task(self._conversation.agent.handshake())
-            try:
-                cwd = await self._ready.workspace(task)
-                await handshake
-            finally:
-                await cancel(handshake)
+            cwd = await self._ready.workspace(task)
+            # Nothing of the agent lives before: it would have a hand in what is made ready.
+            await self._conversation.agent.begin()
+            await self._conversation.agent.handshake()
             can = self._conversation.agent.mcp_capabilities
             servers = mcp_servers(task, self._layout, url, can) if url else []
             origin = self._ready.origin
@@ -179,12 +177,6 @@ class Attempt:
 
     def _tools(self, task: Task) -> AbstractAsyncContextManager[str]:
         return served_tools(task, self._layout, self._pipes, self._gateway, self._conversation)
-
-    def _let_agent_begin(self) -> None:
-        """Let the agent's container begin, or end: it waits for that."""
-        if not self._is_announced:
-            self._is_announced = True
-            announce(self._layout)
 
     async def _fetch_task(self) -> Task:
         try:
@@ -206,10 +198,14 @@ class Attempt:
         with _noting_a_full_disk():
             self._conversation.end_turn()
         await self._close_session()
-        # From here on nothing changes the workspace any more.
         self._conversation.agent.end()
-        end, result = await self._collect(end)
-        end = await self._keep(end)
+        result = None
+        if await self._has_ended():
+            # From here on nothing changes the workspace any more.
+            end, result = await self._collect(end)
+            end = await self._keep(end)
+        else:
+            end = await self._leave_alone(end)
         end = self._end_now(end)
         self._tell(end)
         with _noting_a_full_disk():
@@ -223,6 +219,29 @@ class Attempt:
         except TimeoutError:
             outcome = self._delivery.undelivered(self._delivery.outcome(self._end_now(end), result))
         self._leave(outcome)
+
+    async def _has_ended(self) -> bool:
+        """Wait until it is certain that nothing of the agent lives."""
+        try:
+            return await self._supervisor.bounded(
+                self._conversation.agent.ended(), _END_SECONDS, share=0.3
+            )
+        except TimeoutError:
+            return False
+
+    async def _leave_alone(self, end: End) -> End:
+        """Look at nothing that the agent could still change, and say so."""
+        why = f"The workspace was not looked at: {_ALIVE}. No change was collected."
+        if self._has_change and end.state is OutcomeState.COMPLETED:
+            end = _not_collected(end, _ALIVE)
+        else:
+            end = replace(end, message=f"{end.message} {why}".strip())
+        return await self._not_kept(end, why)
+
+    @property
+    def _has_change(self) -> bool:
+        """Whether there may be a change to collect."""
+        return bool(self._task and self._ready.base and self._conversation.prompt_sent)
 
     async def _close_session(self) -> None:
         """Have the agent write down the conversation, before it ends."""

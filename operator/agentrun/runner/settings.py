@@ -24,8 +24,6 @@ class Settings:
     grace: float
     patience: float = PATIENCE_SECONDS
     idle: float = IDLE_SECONDS
-    resumes: bool = False
-    """Whether the agent has to wait for what an earlier pod has left."""
 
     @property
     def is_remote(self) -> bool:
@@ -44,5 +42,4 @@ class Settings:
             grace=float(env.get(pod_layout.ENV_GRACE, "30")),
             patience=float(env.get(pod_layout.ENV_PATIENCE, PATIENCE_SECONDS)),
             idle=float(env.get(pod_layout.ENV_IDLE, IDLE_SECONDS)),
-            resumes=bool(env.get(pod_layout.ENV_RESUMES)),
         )

@@ -130,20 +130,12 @@ def test_codex_asks_where_its_profile_says_so() -> None:
     assert {"name": "AGENTRUN_PERMISSION_MODE", "value": "Ask"} in runner["env"]
 
 
-@pytest.mark.parametrize(
-    ("attempts", "session", "resumes"),
-    [
-        pytest.param(1, None, False, id="begins"),
-        pytest.param(2, None, True, id="goes-on"),
-        pytest.param(1, {"mode": "resume", "name": "s"}, True, id="resumes-a-session"),
-    ],
-)
-def test_the_agent_waits_for_a_conversation_only_where_there_may_be_one(
-    attempts: int, session: dict[str, str] | None, resumes: bool
-) -> None:
-    run = a_run(attempts=attempts, spec={"session": session} if session else {})
-    runner = build_pod(run, a_profile(), SETTINGS)["spec"]["containers"][1]
-    assert ({"name": "AGENTRUN_RESUMES", "value": "true"} in runner["env"]) is resumes
+def test_the_agent_may_not_write_where_its_first_process_comes_from() -> None:
+    agent, runner = build_pod(*EVERYTHING, SETTINGS)["spec"]["containers"]
+    pipes = {"name": "pipes", "mountPath": "/agentrun/pipes"}
+    assert pipes in runner["volumeMounts"]
+    assert {**pipes, "readOnly": True} in agent["volumeMounts"]
+    assert not build_pod(*EVERYTHING, SETTINGS)["spec"]["shareProcessNamespace"]
 
 
 def test_only_the_runner_has_credentials() -> None:

@@ -1,12 +1,13 @@
 """
 A pod without a cluster: a gateway in memory, the runner as a process of its own, and the agent's
-container as a shell, with every path of the pod below a temporary folder.
+container as a process namespace, with every path of the pod below a temporary folder.
 """
 
 import asyncio
 import json
 import os
 import signal
+import socket
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
@@ -28,6 +29,8 @@ from agentrun.api.v1alpha1 import (
     Question,
     Snapshot,
 )
+from agentrun.runner.layout import Layout
+from dev import agent_init
 from tests.forked import ForkServer, Process, ended
 from tests.waiting import LATE_SECONDS
 
@@ -36,7 +39,6 @@ PROVIDER_URL = "PROVIDER_URL"
 """The variable in which an agent of these tests finds the way to its provider."""
 AGENT = [sys.executable, str(Path(__file__).parents[3] / "dev/agent/acp_agent.py")]
 REPOSITORY = Path(__file__).parents[3]
-_INIT = '#!/bin/sh\nwhile [ "$1" != -- ]; do shift; done; shift; exec "$@"\n'
 _START = """
 import json, os, sys
 from importlib import import_module
@@ -45,7 +47,7 @@ from agentrun.runner.__main__ import main
 from agentrun.runner.layout import Layout
 root = Path(sys.argv[1])
 layout = Layout(
-    root=root, init_program=root / "tini", proxy_port=int(sys.argv[2]), tools_port=0
+    root=root, init_program=root / "init", proxy_port=int(sys.argv[2]), tools_port=0
 )
 for name, seconds in json.loads(sys.argv[3]).items():
     module, _, constant = name.rpartition(".")
@@ -313,7 +315,7 @@ class Pod:
 def prepare(root: Path) -> None:
     """Make the folders that the kubelet would mount."""
     root.mkdir(exist_ok=True)
-    (root / "tini").write_text(_INIT)
+    (root / "init").symlink_to(agent_init.program())
     for path in (pod_layout.WORKSPACE, pod_layout.HOME, pod_layout.SPOOL, "/dev"):
         (root / path.lstrip("/")).mkdir(parents=True)
     write(root, pod_layout.TOKEN_FILE, "token-of-the-pod")
@@ -359,7 +361,7 @@ async def pod(
     what it waits for at most, by the names of these constants.
     """
     assert may_start, "mark the test with pytest.mark.slow: it starts processes"
-    if not (root / "tini").exists():
+    if not (root / "init").exists():
         prepare(root)
     async with serve(gateway.app()) as url:
         env = {
@@ -368,8 +370,6 @@ async def pod(
             pod_layout.ENV_ATTEMPT: str(gateway.attempt),
             pod_layout.ENV_BACKEND: gateway.spec.backend, pod_layout.ENV_GRACE: str(grace),
         }  # fmt: skip
-        if gateway.snapshot:
-            env[pod_layout.ENV_RESUMES] = "true"
         if provider:
             env[pod_layout.ENV_PROVIDER] = provider
         home = {
@@ -377,7 +377,7 @@ async def pod(
             "HOME": str(root / pod_layout.HOME.lstrip("/")),
             PROVIDER_URL: proxy_url(port),
         }  # fmt: skip
-        agent = container_command(root / "agentrun/pipes", *(command or AGENT), port=port)
+        agent = container_command(Layout(root=root), *(command or AGENT), port=port)
         begin = ("-c", _START, str(root), str(port), json.dumps(bounds or {}))
         async with (
             _runner(root / "runner.log", *begin, env=env, is_new=is_new) as runner,
@@ -406,11 +406,38 @@ def proxy_url(port: int) -> str:
     return pod_layout.PROXY_URL.replace(str(pod_layout.PROXY_PORT), str(port))
 
 
-def container_command(pipes: Path, *agent: str, port: int = 0) -> list[str]:
-    """Build what the agent's container is started with, its pipes in a folder of the test's."""
-    script = pod_layout.agent_bootstrap([PROVIDER_URL]).replace(pod_layout.PIPES, str(pipes))
+def container_command(layout: Layout, *agent: str, port: int = 0) -> list[str]:
+    """Build what the agent's container is started with, its folders below the test's."""
+    script = pod_layout.agent_bootstrap([PROVIDER_URL])
+    script = script.replace(pod_layout.PIPES, str(layout.pipes))
+    script = script.replace(pod_layout.WORKSPACE, str(layout.workspace))
     script = script.replace(pod_layout.PROXY_URL, proxy_url(port))
-    return ["/bin/sh", "-c", script, "agent", *agent]
+    # What is killed by the test takes all of the namespace with it.
+    namespace = ("unshare", "--pid", "--fork", "--kill-child")
+    return [*namespace, "/bin/sh", "-c", script, "agent", *agent]
+
+
+class PlayedInit:
+    """What the first process of the agent's container says, at a test's word."""
+
+    def __init__(self, folder: Path) -> None:
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        # A socket's address is short, and a test's folder may be long.
+        opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        self._socket.connect(f"/proc/self/fd/{opened}/control")
+        os.close(opened)
+        self.say("init")
+
+    def say(self, *lines: str) -> None:
+        self._socket.sendall("".join(f"{line}\n" for line in lines).encode())
+
+    async def hear(self) -> bytes:
+        """Wait for the runner's next word."""
+        self._socket.setblocking(False)
+        return await asyncio.get_running_loop().sock_recv(self._socket, 1)
+
+    def close(self) -> None:
+        self._socket.close()
 
 
 def running(

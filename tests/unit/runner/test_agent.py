@@ -17,31 +17,39 @@ from agentrun.runner.agent import Agent
 from agentrun.runner.layout import Layout
 from agentrun.runner.lines import LineReader, LineTooLong
 from agentrun.runner.outcome import Failure
-from agentrun.runner.pipes import NAMES, Pipes, announce, make_pipes
+from agentrun.runner.pipes import CALL, CONTROL, STREAMS, Pipes, announce, make_pipes
 from agentrun.runner.redact import Redactor
 from agentrun.runner.stored_text import StoredText
+from tests.unit.runner.harness import PlayedInit
 from tests.waiting import LATE_SECONDS
 
 
 @pytest.fixture
 def pipes(tmp_path: Path) -> Iterator[Pipes]:
-    (tmp_path / "tini").write_text("init")
-    made = make_pipes(Layout(root=tmp_path, init_program=tmp_path / "tini"))
+    (tmp_path / "init").write_text("init")
+    made = make_pipes(Layout(root=tmp_path, init_program=tmp_path / "init"))
     yield made
-    for fd in (made.stdin, made.stdout, made.stderr, made.exit, made.stop):
-        os.close(fd)
+    made.close()
+
+
+@pytest.fixture
+def init(pipes: Pipes, tmp_path: Path) -> Iterator[PlayedInit]:
+    played = PlayedInit(Layout(root=tmp_path).pipes)
+    yield played
+    played.close()
 
 
 def test_pipes_are_ready_only_when_announced(tmp_path: Path) -> None:
-    (tmp_path / "tini").write_text("init")
-    layout = Layout(root=tmp_path, init_program=tmp_path / "tini")
-    make_pipes(layout)
+    (tmp_path / "init").write_text("init")
+    layout = Layout(root=tmp_path, init_program=tmp_path / "init")
+    pipes = make_pipes(layout)
     assert not (layout.pipes / "ready").exists()
     announce(layout)
     assert {path.name for path in layout.pipes.iterdir()} == {
-        *NAMES, "init", "supervise", "ready", "bin", "calls",
+        *STREAMS, CALL, CONTROL, "init", "ready", "bin",
     }  # fmt: skip
     assert os.access(layout.pipes / "init", os.X_OK)
+    pipes.close()
 
 
 async def test_lines_come_one_by_one_however_they_are_cut(pipes: Pipes) -> None:
@@ -107,65 +115,51 @@ async def listening(
         await agent.close()
 
 
-async def test_agent_that_hangs_in_the_handshake_is_named(pipes: Pipes, tmp_path: Path) -> None:
+async def test_agent_that_hangs_in_the_handshake_is_named(
+    pipes: Pipes, init: PlayedInit, tmp_path: Path
+) -> None:
     async with listening(pipes, tmp_path) as (agent, _):
-        os.write(pipes.exit, b"started\n")
+        init.say("started")
         os.write(pipes.stderr, b"loading the universe\n")
         with pytest.raises(Failure, match="loading the universe") as raised:
             await agent.handshake(seconds=0.2)
     assert raised.value.reason == "AgentUnresponsive"
 
 
-async def test_agent_that_has_not_started_is_waited_for(pipes: Pipes, tmp_path: Path) -> None:
+async def test_agent_that_has_not_started_is_waited_for(
+    pipes: Pipes, init: PlayedInit, tmp_path: Path
+) -> None:
     async with listening(pipes, tmp_path) as (agent, _):
         handshake = asyncio.create_task(agent.handshake(seconds=0.05))
         done, _pending = await asyncio.wait({handshake}, timeout=0.2)
         assert not done
-        os.write(pipes.exit, b"started\n")
+        init.say("started")
         with pytest.raises(Failure):
             await handshake
 
 
 async def test_output_that_is_no_protocol_is_an_error_in_the_end(
-    pipes: Pipes, tmp_path: Path
+    pipes: Pipes, init: PlayedInit, tmp_path: Path
 ) -> None:
     async with listening(pipes, tmp_path) as (agent, _):
-        os.write(pipes.exit, b"started\n")
+        init.say("started")
         os.write(pipes.stdout, b"not json \xff\n" * 101)
         with pytest.raises(Failure, match="are no messages") as raised:
             await agent.handshake()
     assert raised.value.reason == "ProtocolError"
 
 
-async def test_updates_arrive_in_order_and_as_valid_text(pipes: Pipes, tmp_path: Path) -> None:
+async def test_updates_arrive_in_order_and_as_valid_text(
+    pipes: Pipes, init: PlayedInit, tmp_path: Path
+) -> None:
     frame = '{"method":"session/update","params":{"update":{"n":%d,"t":"\\ud800x"}}}\n'
     async with listening(pipes, tmp_path) as (agent, updates):
         os.write(pipes.stdout, b"".join((frame % n).encode() for n in range(50)))
-        os.write(pipes.exit, b"0\n")
+        init.say("0")
         with pytest.raises(Failure, match="exit code 0"):
             await agent.handshake()
     assert [update["n"] for update in updates] == list(range(50))
     assert updates[0]["t"] == "\ufffdx"
-
-
-@pytest.mark.parametrize(
-    "line",
-    [
-        pytest.param(b"7" * 5000 + b"\n", id="digits"),
-        pytest.param(b"7" * 65_000 + b"\n", id="many-digits"),
-        pytest.param(b"x" * 65_536, id="no-end"),
-    ],
-)
-async def test_line_that_is_no_exit_code_is_passed_over(
-    pipes: Pipes, tmp_path: Path, line: bytes
-) -> None:
-    async with listening(pipes, tmp_path) as (agent, _):
-        for part in (line, b"x", b"\nstarted\n3\n"):
-            os.write(pipes.exit, part)
-            # So that each part is read by itself, which no reader tells.
-            await asyncio.sleep(0.05)
-        with pytest.raises(Failure, match="exit code 3"):
-            await asyncio.wait_for(agent.handshake(), LATE_SECONDS)
 
 
 def left_in(folder: Path) -> list[Path]:
@@ -186,11 +180,13 @@ async def put(fd: int, data: bytes) -> None:
             await asyncio.sleep(0.001)  # Full: looks again, as the reader tells nobody.
 
 
-async def test_large_message_arrives_with_its_texts_in_files(pipes: Pipes, tmp_path: Path) -> None:
+async def test_large_message_arrives_with_its_texts_in_files(
+    pipes: Pipes, init: PlayedInit, tmp_path: Path
+) -> None:
     async with listening(pipes, tmp_path) as (agent, updates):
         await put(pipes.stdout, a_line(n=1) + a_line(n=2, t="ü s3cr3t-value" * 100_000))
         await put(pipes.stdout, a_line(n=3))
-        os.write(pipes.exit, b"0\n")
+        init.say("0")
         with pytest.raises(Failure, match="exit code 0"):
             await agent.handshake()
     assert [update["n"] for update in updates] == [1, 2, 3]
@@ -215,22 +211,22 @@ async def test_large_message_arrives_with_its_texts_in_files(pipes: Pipes, tmp_p
     ],
 )
 async def test_line_that_is_no_message_is_passed_over(
-    pipes: Pipes, tmp_path: Path, line: bytes
+    pipes: Pipes, init: PlayedInit, tmp_path: Path, line: bytes
 ) -> None:
     async with listening(pipes, tmp_path) as (agent, updates):
         await put(pipes.stdout, line + a_line(t="\xa0a\u2028b\r")[:-1] + b"\r\n")
-        os.write(pipes.exit, b"0\n")
+        init.say("0")
         with pytest.raises(Failure, match="exit code 0"):
             await agent.handshake()
     assert updates == [{"t": "\xa0a\u2028b\r"}]
 
 
 async def test_line_without_end_names_the_limit_and_its_size(
-    pipes: Pipes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    pipes: Pipes, init: PlayedInit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(LineReader.store, "__defaults__", (1_000_000,))
     async with listening(pipes, tmp_path) as (agent, _):
-        os.write(pipes.exit, b"started\n")
+        init.say("started")
         asked = asyncio.create_task(agent.handshake())
         writing = asyncio.create_task(put(pipes.stdout, b'{"a":"' + b"x" * 3_000_000))
         with pytest.raises(
@@ -241,9 +237,11 @@ async def test_line_without_end_names_the_limit_and_its_size(
     assert left_in(tmp_path) == []
 
 
-async def test_answers_to_many_requests_do_not_mix(pipes: Pipes, tmp_path: Path) -> None:
+async def test_answers_to_many_requests_do_not_mix(
+    pipes: Pipes, init: PlayedInit, tmp_path: Path
+) -> None:
     async with listening(pipes, tmp_path) as (agent, _):
-        os.write(pipes.exit, b"started\n")
+        init.say("started")
         asked = asyncio.create_task(agent.handshake())
         request = '{"jsonrpc":"2.0","id":%d,"method":"fs/read","params":{"x":"%s"}}\n'
         lines = "".join(request % (number, "y" * 500) for number in range(1000))
@@ -256,11 +254,13 @@ async def test_answers_to_many_requests_do_not_mix(pipes: Pipes, tmp_path: Path)
     assert {answer["id"] for answer in answers[1:]} == set(range(1000))
 
 
-async def test_last_words_hold_no_half_of_a_secret(pipes: Pipes, tmp_path: Path) -> None:
+async def test_last_words_hold_no_half_of_a_secret(
+    pipes: Pipes, init: PlayedInit, tmp_path: Path
+) -> None:
     async with listening(pipes, tmp_path) as (agent, _):
         await put(pipes.stderr, b"x" * 1995 + b"s3cr3t-value\n" + b"\xff\x00" * 200_000 + b"\n")
         await put(pipes.stderr, b"the end\n" + b"\n" * 70_000)
-        os.write(pipes.exit, b"1\n")
+        init.say("1")
         with pytest.raises(Failure, match="the end") as raised:
             await agent.handshake()
     assert "s3c" not in raised.value.message
@@ -269,29 +269,29 @@ async def test_last_words_hold_no_half_of_a_secret(pipes: Pipes, tmp_path: Path)
 
 @pytest.mark.parametrize("turns", range(10))
 async def test_what_it_said_at_last_is_heard_before_its_end(
-    pipes: Pipes, tmp_path: Path, turns: int
+    pipes: Pipes, init: PlayedInit, tmp_path: Path, turns: int
 ) -> None:
     async with listening(pipes, tmp_path) as (agent, _):
         asked = asyncio.create_task(agent.handshake())
         for _turn in range(20):
             await asyncio.sleep(0)  # Until it waits.
-        os.write(pipes.exit, b"started\n")
+        init.say("started")
         # It ends while the runner is about to hear that it has begun.
         for _turn in range(turns):
             await asyncio.sleep(0)  # Another instant each time.
         os.write(pipes.stderr, b"Exec format error\n")
-        os.write(pipes.exit, b"126\n")
+        init.say("126")
         with pytest.raises(Failure, match="another kind of machine"):
             await asked
 
 
 async def test_who_speaks_on_does_not_hide_that_it_ended(
-    pipes: Pipes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    pipes: Pipes, init: PlayedInit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(agent_module, "_LAST_WORDS_SECONDS", 0.1)
     async with listening(pipes, tmp_path) as (agent, _):
         speaking = asyncio.create_task(put(pipes.stderr, b"and on\n" * 10_000_000))
-        os.write(pipes.exit, b"1\n")
+        init.say("1")
         with pytest.raises(Failure, match="exit code 1"):
             await asyncio.wait_for(agent.handshake(), LATE_SECONDS)
         speaking.cancel()
@@ -308,10 +308,10 @@ async def test_who_speaks_on_does_not_hide_that_it_ended(
     ],
 )
 async def test_an_agent_says_whether_it_can_be_steered(
-    pipes: Pipes, tmp_path: Path, meta: dict[str, Any] | None, can_steer: bool
+    pipes: Pipes, init: PlayedInit, tmp_path: Path, meta: dict[str, Any] | None, can_steer: bool
 ) -> None:
     async with listening(pipes, tmp_path) as (agent, _):
-        os.write(pipes.exit, b"started\n")
+        init.say("started")
         asked = asyncio.create_task(agent.handshake())
         question = json.loads(await LineReader(pipes.stdin).readline() or b"")
         result = {"protocolVersion": 1} | ({"_meta": meta} if meta is not None else {})
@@ -333,7 +333,7 @@ async def test_an_agent_says_whether_it_can_be_steered(
     ],
 )
 async def test_only_what_the_agent_takes_into_its_turn_is_delivered(
-    pipes: Pipes, tmp_path: Path, answer: dict[str, Any] | None, is_taken: bool
+    pipes: Pipes, init: PlayedInit, tmp_path: Path, answer: dict[str, Any] | None, is_taken: bool
 ) -> None:
     async with listening(pipes, tmp_path) as (agent, _):
         agent.session_id = "s-1"
@@ -348,7 +348,7 @@ async def test_only_what_the_agent_takes_into_its_turn_is_delivered(
             },
         )
         if answer is None:
-            os.write(pipes.exit, b"1\n")
+            init.say("1")
         else:
             line = json.dumps({"jsonrpc": "2.0", "id": asked["id"], **answer})
             await put(pipes.stdout, line.encode() + b"\n")

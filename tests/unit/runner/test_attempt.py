@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ import pytest
 
 from agentrun.api import pod_layout
 from agentrun.api.v1alpha1 import AgentState, OutcomeState
+from agentrun.runner.capability import with_capability
 from agentrun.runner.layout import Layout
 from agentrun.runner.pipes import announce, make_pipes
 from tests.unit.runner.harness import (
@@ -27,6 +27,24 @@ from tests.unit.runner.harness import (
 from tests.waiting import LATE_SECONDS
 
 pytestmark = pytest.mark.slow
+DEAF_INIT = """
+import os, socket, sys
+_, folder, workspace, *command = sys.argv
+os.chdir(folder)
+runner = socket.socket(socket.AF_UNIX)
+runner.connect("control")
+streams = [os.open(name, os.O_RDWR) for name in ("in", "out", "err")]
+runner.sendall(b"init\\n")
+assert runner.recv(1) == b"b"
+runner.sendall(b"started\\n")
+if os.fork() == 0:
+    os.chdir(workspace)
+    for number, stream in enumerate(streams):
+        os.dup2(stream, number)
+    os.execvp(command[0], command)
+while True:  # It hears no stop.
+    runner.recv(1)
+"""
 QUICK = {"agentrun.runner.run._CANCEL_SECONDS": 0.5}
 """For agents that do not end their turn, however long they are given."""
 STRUCTURED = """
@@ -190,7 +208,7 @@ async def test_told_to_stop_it_interrupts_and_ships_the_tail(tmp_path: Path) -> 
 
 
 async def test_told_to_stop_while_it_loads_it_ends_the_pod(tmp_path: Path) -> None:
-    gateway, calls = a_gateway(["hang"]), tmp_path / "agentrun/pipes/calls"
+    gateway, calls = a_gateway(["hang"]), tmp_path / "agentrun/calls"
     async with pod(tmp_path, gateway, is_new=True) as it:
         async with asyncio.timeout(LATE_SECONDS):
             while not calls.exists():  # noqa: ASYNC110 - sets no event
@@ -209,7 +227,7 @@ async def test_told_to_stop_before_there_is_a_runner_the_agents_container_ends(
     sleep.chmod(0o755)
     # The first process of a process namespace is what a container's is: it takes no signal that
     # it has not asked for.
-    command = ("unshare", "--pid", "--fork", *container_command(tmp_path / "pipes", "true"))
+    command = container_command(Layout(root=tmp_path), "true")
     env = {"PATH": f"{tmp_path}:/usr/bin:/bin"}
     async with running(*command, env=env, stdout=subprocess.PIPE) as unshare:
         assert unshare.stdout
@@ -222,12 +240,12 @@ async def test_told_to_stop_before_there_is_a_runner_the_agents_container_ends(
 
 async def test_agents_container_ends_though_its_runner_went_before_it_began(tmp_path: Path) -> None:
     prepare(tmp_path)
-    layout = Layout(root=tmp_path, init_program=tmp_path / "tini")
+    layout = Layout(root=tmp_path, init_program=tmp_path / "init")
     pipes = make_pipes(layout)
+    with_capability(layout)
     announce(layout)
-    for end in astuple(pipes):
-        os.close(end)
-    async with running(*container_command(layout.pipes, "true")) as container:
+    pipes.close()
+    async with running(*container_command(layout, "true")) as container:
         async with asyncio.timeout(LATE_SECONDS):
             assert await container.wait() != 0
 
@@ -359,6 +377,86 @@ async def test_repository_that_the_profile_does_not_list_is_not_cloned(tmp_path:
     assert gateway.outcome is not None
     assert gateway.outcome.reason == "ProfileRefused"
     assert not any(state.prompt_sent for state in gateway.states)
+
+
+async def test_nothing_of_the_agent_lives_while_the_workspace_is_made_ready(tmp_path: Path) -> None:
+    asked, answer = asyncio.Event(), asyncio.Event()
+
+    async def be_silent(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.set()
+        await answer.wait()
+        writer.close()
+
+    server = await asyncio.start_server(be_silent, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/repository.git"
+    gateway = a_gateway(["say", "never"], workspace={"git": {"url": url}})
+    begun = tmp_path / "begun"
+    async with server, pod(tmp_path, gateway, ["/bin/sh", "-c", f"touch {begun}"]) as it:
+        await asyncio.wait_for(asked.wait(), LATE_SECONDS)
+        ready = tmp_path / "agentrun/pipes/ready"
+        async with asyncio.timeout(LATE_SECONDS):
+            # Its names go once the container is there, which waits for the word to begin.
+            while not ready.exists() or (tmp_path / "agentrun/pipes/control").exists():  # noqa: ASYNC110
+                await asyncio.sleep(0.05)  # Looks again, within the bound.
+        children = Path(f"/proc/{it.container.pid}/task/{it.container.pid}/children")
+        init = int(await asyncio.to_thread(children.read_text, encoding="ascii"))
+        below = Path(f"/proc/{init}/task/{init}/children")
+        assert await asyncio.to_thread(below.read_text, encoding="ascii") == ""
+        assert not begun.exists()
+        answer.set()
+        await it.ended()
+    assert gateway.outcome is not None
+    assert gateway.outcome.reason == "CloneFailed"
+    assert not begun.exists()
+
+
+@pytest.mark.failure("agent-not-ended")
+@pytest.mark.parametrize("has_git", [True, False], ids=["git", "no-git"])
+async def test_without_a_certain_end_of_the_agent_nothing_is_collected_or_kept(
+    tmp_path: Path, has_git: bool
+) -> None:
+    prepare(tmp_path)
+    (tmp_path / "init").unlink()
+    (tmp_path / "init").write_text(f"#!{sys.executable}{DEAF_INIT}")
+    workspace = {}
+    if has_git:
+        origin = a_repository(tmp_path / "origin.git")
+        workspace = {"workspace": {"git": {"url": f"file://{origin}"}}}
+    gateway = a_gateway(["run", "echo new > new.txt"], ["say", "done"], **workspace)
+    bounds = {"agentrun.runner.run._END_SECONDS": 0.3}
+    async with pod(tmp_path, gateway, bounds=bounds) as it:
+        await asyncio.wait_for(it.runner.wait(), LATE_SECONDS)
+    outcome = gateway.outcome
+    assert outcome is not None
+    why = "it is not certain that all of the agent's processes have ended"
+    assert why in (outcome.message or "")
+    assert outcome.state is (OutcomeState.FAILED if has_git else OutcomeState.COMPLETED)
+    assert outcome.result is None or outcome.result.commit is None
+    assert any(why in data.get("text", "") for data in gateway.data("reasoning"))
+    assert why in (gateway.states[-1].snapshot_error or "")
+    assert gateway.blobs == {}
+
+
+async def test_what_outlives_the_turn_is_dead_before_the_change_is_collected(
+    tmp_path: Path,
+) -> None:
+    prepare(tmp_path)
+    origin = a_repository(tmp_path / "origin.git")
+    # It kills all that it may, and changes the workspace for as long as it lives.
+    busy = "kill -9 1; trap '' TERM INT HUP; while :; do i=$((i+1)); echo $i >m; mv m n; done"
+    gateway = a_gateway(
+        ["detach", busy], ["run", "until [ -s n ]; do sleep 0.1; done"], ["say", "done"],
+        workspace={"git": {"url": f"file://{origin}"}},
+    )  # fmt: skip
+    async with pod(tmp_path, gateway) as it:
+        await gateway.until(lambda: "artifact_added" in gateway.types)
+        then = (tmp_path / "workspace/n").read_text()
+        await it.ended()
+    assert gateway.outcome is not None
+    assert gateway.outcome.state is OutcomeState.COMPLETED
+    [artifact] = gateway.data("artifact_added")
+    assert f"+{then}" in gateway.blobs[artifact["relpath"]].decode()
+    assert (tmp_path / "workspace/n").read_text() == then
 
 
 async def test_told_to_stop_the_change_so_far_is_kept(tmp_path: Path) -> None:

@@ -187,6 +187,7 @@ class Place:
     """The agent's side of a desk."""
 
     pipes: Path
+    calls: Path
     asked: list[Sequence[str]]
 
     async def peer(self, *arguments: str, **env: str) -> tuple[int, str, str]:
@@ -205,8 +206,8 @@ class Place:
 
 @asynccontextmanager
 async def a_place(tmp_path: Path, answer: Answer | Exception) -> AsyncIterator[Place]:
-    (tmp_path / "tini").write_text("")
-    layout = Layout(root=tmp_path, init_program=tmp_path / "tini")
+    (tmp_path / "init").write_text("")
+    layout = Layout(root=tmp_path, init_program=tmp_path / "init")
     asked: list[Sequence[str]] = []
 
     async def respond(call: Sequence[str]) -> Answer:
@@ -215,12 +216,14 @@ async def a_place(tmp_path: Path, answer: Answer | Exception) -> AsyncIterator[P
             raise answer
         return answer
 
-    serving = asyncio.create_task(Desk(make_pipes(layout), respond).serve())
+    pipes = make_pipes(layout)
+    serving = asyncio.create_task(Desk(pipes, respond).serve())
     try:
-        yield Place(layout.pipes, asked)
+        yield Place(layout.pipes, layout.calls, asked)
     finally:
         serving.cancel()
         await asyncio.gather(serving, return_exceptions=True)
+        pipes.close()
 
 
 async def test_arguments_and_answers_arrive_as_they_are(tmp_path: Path) -> None:
@@ -248,7 +251,7 @@ async def test_many_calls_at_once_are_all_answered_and_leave_nothing(tmp_path: P
         results = await asyncio.gather(*(place.peer("x") for _ in range(20)))
         assert {code for code, _, _ in results} <= {0}
         async with asyncio.timeout(LATE_SECONDS):
-            while list((place.pipes / "calls").iterdir()):  # noqa: ASYNC110 - sets no event
+            while list(place.calls.iterdir()):  # noqa: ASYNC110 - sets no event
                 await asyncio.sleep(0.01)  # Looks again, within a bound.
 
 
@@ -257,7 +260,7 @@ async def test_a_command_that_was_held_up_is_told_to_ask_again(
 ) -> None:
     monkeypatch.setattr(desk, "_READ_SECONDS", 0.1)
     async with a_place(tmp_path, Answer("ok")) as place:
-        call, answer = place.pipes / "calls/7-0", place.pipes / "calls/7-0.answer"
+        call, answer = place.calls / "7-0", place.calls / "7-0.answer"
         call.write_bytes(b"x\0")
         await asyncio.to_thread((place.pipes / "call").write_text, "7-0\n")
         async with asyncio.timeout(LATE_SECONDS):
@@ -284,7 +287,7 @@ async def test_no_trick_in_the_folder_reaches_another_file(tmp_path: Path) -> No
     secret = tmp_path / "secret"
     secret.write_text("a\0b\0c\0")
     async with a_place(tmp_path, Answer("written")) as place:
-        calls = place.pipes / "calls"
+        calls = place.calls
         (calls / "1-0").symlink_to(secret)
         os.mkfifo(calls / "2-0")
         (calls / "3-0").mkdir()

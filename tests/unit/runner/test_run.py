@@ -1,7 +1,6 @@
 """What an attempt makes of the errors of its own parts."""
 
 import asyncio
-import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -22,7 +21,7 @@ from agentrun.runner.reporter import Reporter
 from agentrun.runner.run import Attempt
 from agentrun.runner.settings import Settings
 from agentrun.runner.transcript import Transcript
-from tests.unit.runner.harness import RUN, FakeGateway, a_gateway, prepare, serve
+from tests.unit.runner.harness import RUN, FakeGateway, PlayedInit, a_gateway, prepare, serve
 from tests.waiting import LATE_SECONDS
 
 
@@ -30,7 +29,7 @@ from tests.waiting import LATE_SECONDS
 async def an_attempt(root: Path, gateway: FakeGateway) -> AsyncIterator[Attempt]:
     """Make an attempt in this process, whose agent never starts."""
     prepare(root)
-    layout = Layout(root=root, init_program=root / "tini")
+    layout = Layout(root=root, init_program=root / "init")
     pipes = make_pipes(layout)
     redactor = Redactor()
     async with (
@@ -39,8 +38,7 @@ async def an_attempt(root: Path, gateway: FakeGateway) -> AsyncIterator[Attempt]
     ):
         settings = Settings(url, RUN, 1, "acp", None, grace=8, patience=5)
         yield Attempt(layout, pipes, settings, Transcript(), redactor, client)
-    for fd in (pipes.stdin, pipes.stdout, pipes.stderr, pipes.exit, pipes.stop):
-        os.close(fd)
+    pipes.close()
 
 
 async def broken(*_: Any) -> None:
@@ -87,8 +85,10 @@ async def test_helper_that_fails_at_the_very_end_holds_nothing_up(
     monkeypatch.setattr(Delivery, "last_words", then_break)
     gateway = a_gateway(["say", "never"])
     async with an_attempt(tmp_path, gateway) as attempt:
-        (tmp_path / "agentrun/pipes/exit").write_text("started\n3\n")
+        init = PlayedInit(tmp_path / "agentrun/pipes")
+        init.say("started", "3", "end")
         await asyncio.wait_for(attempt.live(), LATE_SECONDS)
+        init.close()
     assert gateway.outcome is not None
     assert gateway.outcome.reason == "AgentExited"
     assert gateway.outcome == Outcome.model_validate_json(left(tmp_path))
@@ -107,8 +107,10 @@ async def test_error_at_the_end_is_the_runs_outcome_too(
     monkeypatch.setattr(Delivery, part, fail)
     gateway = a_gateway(["say", "never"])
     async with an_attempt(tmp_path, gateway) as attempt:
-        (tmp_path / "agentrun/pipes/exit").write_text("started\n3\n")
+        init = PlayedInit(tmp_path / "agentrun/pipes")
+        init.say("started", "3", "end")
         await asyncio.wait_for(attempt.live(), LATE_SECONDS)
+        init.close()
     assert gateway.outcome is not None
     assert gateway.outcome.reason == "RunnerFailed"
     assert "nobody expected this" in (gateway.outcome.message or "")

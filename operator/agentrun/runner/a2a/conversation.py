@@ -100,6 +100,9 @@ class RemoteConversation:
         """Do nothing, for ever: a remote agent only speaks when it is asked."""
         await asyncio.Event().wait()
 
+    async def begin(self) -> None:
+        """Do nothing: a remote agent is there."""
+
     async def handshake(self) -> None:
         """Do nothing: the card is read once the task is known."""
 
@@ -108,6 +111,10 @@ class RemoteConversation:
 
     def end(self) -> None:
         """Do nothing: there is no process to end."""
+
+    async def ended(self) -> bool:
+        """Return at once: nothing of it is in the pod."""
+        return True
 
     async def close(self) -> None:
         """Close the connection."""

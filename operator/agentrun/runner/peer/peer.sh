@@ -1,8 +1,8 @@
 #!/bin/sh
 # Hands its arguments to the runner, and shows what that answers. It uses nothing but what every
 # shell has built in, and sleep, which the container's start needs as well.
-pipes=@PIPES@
-calls=$pipes/calls
+calls=@CALLS@
+pipe=@CALL@
 
 number=0
 while [ -e "$calls/$$-$number" ] || [ -e "$calls/$$-$number.answer" ]; do
@@ -15,7 +15,7 @@ if ! printf '%s\0' "${PEER_NAME-}" "${PEER_CWD-$PWD}" "$@" >"$calls/$call"; then
   echo "Error: there is no room for the request in $calls: remove what you have put there." >&2
   exit 1
 fi
-echo "$call" >"$pipes/call"
+echo "$call" >"$pipe"
 until [ -e "$calls/$call.answer" ]; do sleep 0.1; done
 
 show() {
@@ -25,5 +25,5 @@ show() {
   read -r code
   if [ "$code" = 0 ]; then show; else show >&2; fi
 } <"$calls/$call.answer"
-echo "-$call" >"$pipes/call"
+echo "-$call" >"$pipe"
 exit "$code"
