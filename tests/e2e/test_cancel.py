@@ -151,7 +151,7 @@ async def test_cancelling_while_cloning(platform: Installation) -> None:
     # The address takes connections and never answers, so the clone hangs.
     run_id = await platform.trivial(["say", "x"], workspace={"git": {"url": SILENT_REPOSITORY}})
     uid = await pod_uid(run_id)
-    await until_processes(uid, lambda found: any("git fetch" in line for line in found))
+    await until_processes(uid, lambda found: any(" fetch " in line for line in found))
     answer = await platform.door.cancel(run_id)
     assert answer["status"] == "cancelled"
     assert processes_of(uid) == []
