@@ -21,6 +21,8 @@ from tests.mcp.conftest import AnyDoor, Bench
 LIMIT_SECONDS = 0.2
 USUAL_SECONDS = 0.03
 """What `slowness` takes on a quiet machine."""
+TRIES = 4
+"""A machine may be slow in any instant; a call that holds up others does so each time."""
 STRING = {"type": "string"}
 WORK: dict[str, Any] = {"backend": "codex", "role": "worker", "prompt": "Work."}
 SCHEMAS: dict[str, dict[str, Any]] = {
@@ -108,11 +110,16 @@ async def test_a_dear_call_holds_up_no_other_callers_poll(
         assert made.structured_content is not None
         async with polled(other, made.structured_content["run_id"]) as took:
             quiet = sorted(took)[len(took) // 2]
-            begun = len(took)
-            async with asyncio.timeout(60):
-                answer = await client.call_tool(tool, arguments)
-            worst = max(took[begun:], default=0.0)
-        assert worst - quiet < LIMIT_SECONDS * slowness(), (worst, quiet)
+            late = []
+            while len(late) < TRIES:
+                begun = len(took)
+                async with asyncio.timeout(60):
+                    answer = await client.call_tool(tool, arguments)
+                late.append(max(took[begun:], default=0.0) - quiet)
+                if late[-1] < LIMIT_SECONDS * slowness():
+                    break
+            else:
+                pytest.fail(f"each time, a poll took so many seconds longer: {late}")
         assert len(json.dumps(answer.model_dump(mode="json"))) < 600_000
 
 
