@@ -16,6 +16,7 @@ from agentrun.store.memory import MemoryBlobStore, MemoryRunStore
 from agentrun.store.sql import open_store
 from dev import postgres
 from dev.postgres import PostgresServer
+from tests.waiting import LATE_SECONDS
 
 _NUMBERS = count(1)
 _TEMPLATE = "agentrun_template"
@@ -48,6 +49,13 @@ def databases() -> Iterator[Databases]:
         asyncio.run(_make_tables(server.url(_TEMPLATE)))
         server.sql(f"CREATE DATABASE {_SHARED} TEMPLATE {_TEMPLATE}")
         yield Databases(server)
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is promised does not hang on how long a busy machine takes for a statement."""
+    for bound in ("_CONNECT_SECONDS", "_STATEMENT_SECONDS", "_POOL_SECONDS"):
+        monkeypatch.setattr(f"agentrun.store.postgres.{bound}", LATE_SECONDS)
 
 
 @pytest.fixture

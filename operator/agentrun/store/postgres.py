@@ -63,7 +63,7 @@ class PostgresDatabase:
     @asynccontextmanager
     async def migration(self) -> AsyncIterator[AsyncConnection]:
         """See ``Database``."""
-        engine = self._engine(seconds=None, poolclass=NullPool)
+        engine = self._engine(is_bounded=False, poolclass=NullPool)
         try:
             async with engine.begin() as connection:
                 await connection.execute(text("SET LOCAL lock_timeout = 0"))
@@ -94,9 +94,9 @@ class PostgresDatabase:
             await self._listener.stop()
         await self.reader.dispose()
 
-    def _engine(self, *, seconds: float | None = _STATEMENT_SECONDS, **pool: Any) -> AsyncEngine:
+    def _engine(self, *, is_bounded: bool = True, **pool: Any) -> AsyncEngine:
         async def connect() -> Connection:
-            return await self._connect(seconds)
+            return await self._connect(is_bounded)
 
         # It connects by itself, so SQLAlchemy has no password that it could print.
         engine = create_async_engine(
@@ -109,13 +109,13 @@ class PostgresDatabase:
         event.listen(engine.sync_engine, "handle_error", _let_go_of_a_standby)
         return engine
 
-    async def _connect(self, seconds: float | None = _STATEMENT_SECONDS) -> Connection:
+    async def _connect(self, is_bounded: bool = True) -> Connection:
         named = None if "application_name=" in self._dsn else {"application_name": "agentrun"}
         try:
             connection = await asyncpg.connect(
                 self._dsn,
                 timeout=_CONNECT_SECONDS,
-                command_timeout=seconds,
+                command_timeout=_STATEMENT_SECONDS if is_bounded else None,
                 server_settings=named,
             )
         except ValueError:
