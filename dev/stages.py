@@ -20,11 +20,12 @@ from dev import processes
 from dev.shell import say
 
 SLOWEST = 10
-WEIGHT = 8
+WEIGHT, WEIGHTS = 8, {"unit": 32, "contract": 32}
 """
-What a stage gets of a CPU that is short, where a cluster gets twice as much.
+What a stage gets of a CPU that is short, where a cluster gets 16.
 
-As one of the machine's processes, a test that waits for a cluster would starve beside it.
+As one of the machine's processes, a test that waits for a cluster would starve beside it. The
+longest of all stages waits for unit and contract, so they come first.
 """
 _BAD = ("failure", "error")
 
@@ -76,7 +77,7 @@ def run(folder: Path, name: str, command: list[str]) -> int:
     flags = f"{os.environ.get('PYTEST_ADDOPTS', '')} --junitxml={report} -o junit_family=xunit1"
     env = {**os.environ, "PYTEST_ADDOPTS": flags.strip(), "PYTHONUNBUFFERED": "1"}
     begin = time.monotonic()
-    weighed = processes.weighing(f"agentrun-stage-{name}", WEIGHT)
+    weighed = processes.weighing(f"agentrun-stage-{name}", WEIGHTS.get(name, WEIGHT))
     with log.open("wb") as output, weighed as enter:
         code = subprocess.run(
             command,
