@@ -110,7 +110,7 @@ async def test_a_dear_call_holds_up_no_other_callers_poll(
         assert made.structured_content is not None
         async with polled(other, made.structured_content["run_id"]) as took:
             quiet = sorted(took)[len(took) // 2]
-            late = []
+            late: list[float] = []
             while len(late) < TRIES:
                 begun = len(took)
                 async with asyncio.timeout(60):
