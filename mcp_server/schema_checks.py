@@ -35,7 +35,9 @@ class SchemaChecks:
 
     async def check(self, schema: dict[str, Any]) -> None:
         """Refuse a schema within its bounds that is none. Raises InvalidArgumentsError."""
-        if count_subschemas(schema) <= SMALL and not _has_patterns(schema):
+        text = json.dumps(schema)
+        # How long a pattern takes is not for us to say.
+        if count_subschemas(schema) <= SMALL and '"pattern' not in text:
             _check_here(schema)
             return
         if self._asked >= AT_ONCE + WAITING:
@@ -45,7 +47,7 @@ class SchemaChecks:
         self._asked += 1
         try:
             async with self._turns:
-                problem = await self._elsewhere(json.dumps(schema).encode())
+                problem = await self._elsewhere(text.encode())
         finally:
             self._asked -= 1
         if problem:
@@ -75,11 +77,6 @@ class SchemaChecks:
             last = complained.decode(errors="replace").strip().splitlines()[-1:]
             raise RuntimeError(f"the check of a schema failed ({process.returncode}): {last}")
         return said.decode(errors="replace")
-
-
-def _has_patterns(schema: dict[str, Any]) -> bool:
-    """Say whether something might be a pattern: how long those take is not for us to say."""
-    return '"pattern' in json.dumps(schema)
 
 
 def _check_here(schema: dict[str, Any]) -> None:

@@ -5,6 +5,7 @@ jsonschema has Python's module in each place where it looks for a pattern, and n
 otherwise. For use in a process that does nothing else.
 """
 
+from contextlib import suppress
 from typing import Any
 
 import regress
@@ -16,25 +17,24 @@ class _Expressions:
 
     def search(self, pattern: str, text: str) -> Any:
         """Find the pattern in the text. ValueError if it is none."""
-        try:
-            return _compiled(pattern).find(text)
-        except regress.RegressError as error:
-            raise ValueError(f"the pattern {pattern[:200]!r} is none: {error}") from error
+        return _compiled(pattern).find(text)
 
 
 def is_pattern(pattern: object) -> bool:
     """Say that a text is a pattern, or is no text. ValueError says why it is none."""
     if isinstance(pattern, str):
-        _Expressions().search(pattern, "")
+        _compiled(pattern)
     return True
 
 
 def _compiled(pattern: str) -> regress.Regex:
-    try:
+    # Escapes that mean nothing, such as \-, are errors there, and common.
+    with suppress(regress.RegressError):
         return regress.Regex(pattern, "u")
-    except regress.RegressError:
-        # Escapes that mean nothing, such as \-, are errors there, and common.
+    try:
         return regress.Regex(pattern)
+    except regress.RegressError as error:
+        raise ValueError(f"the pattern {pattern[:200]!r} is none: {error}") from error
 
 
 def use() -> None:

@@ -22,8 +22,10 @@ from datetime import UTC, datetime
 from enum import IntEnum
 from pathlib import Path
 from typing import Any, TypeVar
+from uuid import uuid4
 
 import httpx2
+from kubernetes import client
 
 from agentrun.api.base import API_VERSION
 from agentrun.api.events import EventType, NewEvent
@@ -137,6 +139,18 @@ def installed(namespace: str, folder: Path) -> Iterator[Product]:
         yield made
     for part in parts:
         part.check()
+
+
+@contextmanager
+def installed_anew(api: client.ApiClient, prefix: str, folder: Path) -> Iterator[Product]:
+    """Install the product for a namespace of its own, and take both away."""
+    core, name = client.CoreV1Api(api), f"{prefix}-{uuid4().hex[:8]}"
+    core.create_namespace(client.V1Namespace(metadata=client.V1ObjectMeta(name=name)))
+    try:
+        with installed(name, folder) as made:
+            yield made
+    finally:
+        core.delete_namespace(name)
 
 
 @dataclass

@@ -19,7 +19,7 @@ from kubernetes.client import ApiException
 
 from agentrun.api.v1alpha1 import GROUP, VERSION
 from tests.apiserver.conftest import kubectl
-from tests.apiserver.played import Pod, Product, Site, Step, installed, is_over, played
+from tests.apiserver.played import Pod, Product, Site, Step, installed_anew, is_over, played
 from tests.objects import KINDS, QUIETLY, nested, objects, written
 
 pytestmark = [pytest.mark.apiserver, pytest.mark.timeout(600)]
@@ -27,13 +27,8 @@ pytestmark = [pytest.mark.apiserver, pytest.mark.timeout(600)]
 
 @pytest.fixture(scope="module")
 def product(api: client.ApiClient, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
-    core, name = client.CoreV1Api(api), f"odd-{uuid4().hex[:8]}"
-    core.create_namespace(client.V1Namespace(metadata=client.V1ObjectMeta(name=name)))
-    try:
-        with installed(name, tmp_path_factory.mktemp("product")) as made:
-            yield made
-    finally:
-        core.delete_namespace(name)
+    with installed_anew(api, "odd", tmp_path_factory.mktemp("product")) as made:
+        yield made
 
 
 def apply(api: client.ApiClient, namespace: str, plural: str, made: dict[str, Any]) -> str:

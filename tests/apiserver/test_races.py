@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
-from uuid import uuid4
 
 import pytest
 from kubernetes import client
@@ -18,7 +17,7 @@ from tests.apiserver.played import (
     Site,
     Step,
     active_in,
-    installed,
+    installed_anew,
     is_over,
     phase_of,
     played,
@@ -40,13 +39,8 @@ WAYS = ["asked", "deleted", "free", "free"]
 
 @pytest.fixture(scope="module")
 def product(api: client.ApiClient, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
-    core, name = client.CoreV1Api(api), f"races-{uuid4().hex[:8]}"
-    core.create_namespace(client.V1Namespace(metadata=client.V1ObjectMeta(name=name)))
-    try:
-        with installed(name, tmp_path_factory.mktemp("product")) as made:
-            yield made
-    finally:
-        core.delete_namespace(name)
+    with installed_anew(api, "races", tmp_path_factory.mktemp("product")) as made:
+        yield made
 
 
 @dataclass

@@ -52,17 +52,19 @@ def count_subschemas(schema: dict[str, Any]) -> int:
 def _check_size(schema: dict[str, Any]) -> None:
     """Look at the size without reading more than the bound allows."""
     left: list[tuple[Any, int]] = [(schema, 0)]
-    values = 0
+    values = 1
     while left:
         value, depth = left.pop()
-        inside = value.values() if isinstance(value, dict) else value
-        inside = inside if isinstance(value, dict | list) else ()
-        values += 1 + len(inside)
-        # Each value takes a byte at least. Between two subschemas there may be a map or a list.
-        if values > 2 * MAX_BYTES:
-            raise ValueError(f"it is larger than {MAX_BYTES} bytes")
+        # Between two subschemas there may be a map or a list.
         if depth > 3 * MAX_DEPTH:
             raise ValueError(f"it is more than {MAX_DEPTH} levels deep")
+        if not isinstance(value, dict | list):
+            continue
+        inside = value.values() if isinstance(value, dict) else value
+        # Each value takes a byte at least.
+        values += len(inside)
+        if values > MAX_BYTES:
+            raise ValueError(f"it is larger than {MAX_BYTES} bytes")
         left.extend((one, depth + 1) for one in inside)
     size = len(
         json.dumps(schema, ensure_ascii=False, separators=(",", ":")).encode(errors="replace")

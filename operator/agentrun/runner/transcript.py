@@ -10,14 +10,13 @@ import sys
 import time
 from collections.abc import Callable
 from typing import Any, TextIO
-from unicodedata import category
 
 from agentrun.api.events import EventType
+from agentrun.api.printable import printable
 
 _MAX_LINES = 25
 _MAX_LINE = 400
 _INDENT = " " * 11
-_SHOWN = "\t\u200d"
 
 
 class Transcript:
@@ -46,17 +45,6 @@ class Transcript:
         line = describe(kind, data)
         if line:
             self.say(*line)
-
-
-def printable(line: str) -> str:
-    """Write what a terminal would obey, or not show, as an escape."""
-    return line if line.isprintable() else "".join(map(_printable, line))
-
-
-def _printable(character: str) -> str:
-    if character.isprintable() or character in _SHOWN or category(character) == "Zs":
-        return character
-    return character.encode("unicode_escape").decode()
 
 
 def describe(kind: EventType, data: dict[str, Any]) -> tuple[str, str] | None:
