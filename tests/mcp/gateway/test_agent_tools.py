@@ -21,12 +21,12 @@ from agentrun.runner.gateway import Gateway
 from agentrun.runner.own_tools import OwnTools, ToolFailed
 from agentrun.store.base import RunRow
 from agentrun.store.memory import MemoryBlobStore, MemoryRunStore
-from mcp_server.archive import Archive
 from mcp_server.door import Door
 from mcp_server.gateway import build_gateway
 from mcp_server.kube import PROFILES, RUNS, SESSIONS
 from mcp_server.runs import Runs
 from tests.mcp.cluster import FakeCluster, profile, run, session
+from tests.mcp.conftest import cached
 from tests.mcp.gateway.conftest import POD, the_run
 from tests.mcp.gateway.fakes import FakeAuthenticator, FakeRuns, a_profile, a_session
 
@@ -91,20 +91,20 @@ async def a_desk(*allowed: str, **children: Any) -> AsyncIterator[Desk]:
         cluster.add(PROFILES, "team", profile(name))
     for name in ("run-1", "bob"):
         cluster.add(SESSIONS, "team", session(name))
-    door = Door(
-        store, MemoryBlobStore(), Runs(cluster, store, Archive(cluster, store, ["team"])), ["team"]
-    )
-    app = build_gateway(store, door.blobs, runs, FakeAuthenticator(), door.stopping, door)
-    transport = httpx2.ASGITransport(app=app, raise_app_exceptions=False)
-    headers = {"authorization": f"Bearer {POD}"}
-    async with (
-        app.router.lifespan_context(app),
-        httpx2.AsyncClient(transport=transport, base_url=URL, headers=headers) as http,
-    ):
-        await store.record_run(RunRow(the_run(), "session-1"))
-        runs.put(the_run())
-        async with mcp.Client(streamable_http_client(f"{URL}/v1/mcp", http_client=http)) as client:
-            yield Desk(cluster, store, runs, client, http, app)
+    async with cached(cluster, store, "team") as watched:
+        door = Door(store, MemoryBlobStore(), Runs(cluster, store, watched), ["team"])
+        app = build_gateway(store, door.blobs, runs, FakeAuthenticator(), door.stopping, door)
+        transport = httpx2.ASGITransport(app=app, raise_app_exceptions=False)
+        headers = {"authorization": f"Bearer {POD}"}
+        async with (
+            app.router.lifespan_context(app),
+            httpx2.AsyncClient(transport=transport, base_url=URL, headers=headers) as http,
+        ):
+            await store.record_run(RunRow(the_run(), "session-1"))
+            runs.put(the_run())
+            at_the_door = streamable_http_client(f"{URL}/v1/mcp", http_client=http)
+            async with mcp.Client(at_the_door) as client:
+                yield Desk(cluster, store, runs, client, http, app)
 
 
 async def test_an_agent_is_offered_what_its_profile_allows() -> None:
