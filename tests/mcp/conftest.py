@@ -107,7 +107,11 @@ class Bench:
         await eventually(is_gone)
 
     def _cache(self, resource: Resource) -> ObjectCache[Any]:
-        return {SESSIONS: self.watched.sessions, PROFILES: self.watched.profiles}[resource]
+        caches: dict[Resource, ObjectCache[Any]] = {
+            SESSIONS: self.watched.sessions,
+            PROFILES: self.watched.profiles,
+        }
+        return caches[resource]
 
     async def row(self, run_id: str, namespace: str = "team-a") -> RunRow:
         """Return a run's row."""

@@ -65,9 +65,9 @@ async def test_what_nobody_expects_is_an_outage_of_one_namespace(
     def fail(archive: Archive, namespace: str, items: list[Any], version: int) -> Any:
         if namespace == "team-b":
             raise LookupError("nobody expects this")
-        return listed(archive, namespace, items, version)
+        return take(archive, namespace, items, version)
 
-    listed = Archive.listed
+    take = Archive.listed
     monkeypatch.setattr(Archive, "listed", fail)
     bench.cluster.forget_history()
     bench.cluster.add(RUNS, "team-a", run())
