@@ -17,10 +17,10 @@ from mcp_types import Tool
 
 from agentrun.api.v1alpha1 import AgentTools
 from agentrun.store.memory import MemoryBlobStore, MemoryRunStore
-from mcp_server.archive import Archive
 from mcp_server.door import Door
 from mcp_server.runs import Runs
 from mcp_server.server import build_server
+from mcp_server.watched import Watched
 
 Schema = Mapping[str, Any]
 
@@ -67,7 +67,7 @@ def page() -> str:
 
 def _server() -> MCPServer:
     store, nowhere = MemoryRunStore(), _Nowhere()
-    runs = Runs(nowhere, store, Archive(nowhere, store, ["agents"]))
+    runs = Runs(nowhere, store, Watched(nowhere, store, ["agents"]))
     return build_server(Door(store, MemoryBlobStore(), runs, ["agents"]))
 
 

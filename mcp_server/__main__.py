@@ -1,5 +1,5 @@
 """
-The front door's process: two servers and the archive in one event loop.
+The front door's process: two servers and the watches in one event loop.
 
 Port 8080 is for MCP clients, port 8081 for runners. On SIGTERM the process leaves, then stops, as
 ``mcp_server.shutdown`` says.
@@ -20,7 +20,6 @@ from agentrun.store.base import BlobStore, RunStore, StoreError
 from agentrun.store.blobs import open_blobs
 from agentrun.store.sql import open_store
 from mcp_server.access import NOBODY
-from mcp_server.archive import Archive
 from mcp_server.auth import KubernetesTokenVerifier
 from mcp_server.connections import CLIENTS, RUNNERS, Bounded, Bounds, protocol_with
 from mcp_server.door import Door
@@ -32,6 +31,7 @@ from mcp_server.runs import Runs
 from mcp_server.server import build_app
 from mcp_server.settings import Settings, SettingsError, load_settings
 from mcp_server.shutdown import CloseWhenLeaving, Shutdown
+from mcp_server.watched import Watched
 
 _log = logging.getLogger("mcp_server")
 
@@ -88,15 +88,15 @@ async def _serve(
     store: RunStore,
     blobs: BlobStore,
 ) -> None:
-    archive = Archive(kube, store, settings.namespaces)
-    runs = Runs(kube, store, archive)
+    watched = Watched(kube, store, settings.namespaces)
+    runs = Runs(kube, store, watched)
     door = Door(
         store, blobs, runs, settings.namespaces, shutdown.stopping, shutdown.leaving,
         access=settings.access,
     )  # fmt: skip
     if settings.access == NOBODY:
         _log.warning("nobody may call the tools: AGENTRUN_ACCESS names no subject")
-    front = build_app(door, KubernetesTokenVerifier(reviewer), settings, lambda: archive.is_ready)
+    front = build_app(door, KubernetesTokenVerifier(reviewer), settings, lambda: watched.is_ready)
     directory, authenticator = KubernetesRunDirectory(kube), TokenReviewAuthenticator(reviewer)
     gateway = build_gateway(store, blobs, directory, authenticator, shutdown.stopping, door)
     servers = [
@@ -106,7 +106,7 @@ async def _serve(
             (gateway, settings.gateway_port, RUNNERS),
         )
     ]
-    following = asyncio.create_task(archive.run(), name="archive")
+    following = asyncio.create_task(watched.run(), name="watches")
     serving = [asyncio.create_task(server.serve()) for server in servers]
     stop = asyncio.create_task(shutdown.run())
     _log.info(

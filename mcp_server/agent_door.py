@@ -17,15 +17,16 @@ from mcp.server.mcpserver.exceptions import ToolError
 from agentrun.api.quarantine import Quarantined
 from agentrun.api.repositories import is_covered, is_same
 from agentrun.api.v1alpha1 import AgentProfileSpec, AgentRun, ParentRun, default_profile
-from agentrun.store.base import RunFilter, RunRow
+from agentrun.store.base import RunRow
 from mcp_server.access import Forbidden
 from mcp_server.auth import Caller
 from mcp_server.door import Door
 from mcp_server.manifests import session_name_of
 from mcp_server.schemas import SpawnArguments
 
-_PAGE = 100
 _MAX_DEPTH = 16
+_MOST_PARENTS = 32
+"""Of how many agents a conversation's runs may be: each is looked for among its ancestors."""
 
 
 @dataclass(frozen=True)
@@ -153,44 +154,43 @@ class AgentDoor(Door):
         raise told
 
     async def _check_session(self, who: Speaking, reference: str) -> None:
-        """Refuse to go on with a conversation that no run below this one has had."""
+        """Refuse to go on with a conversation, unless it is one of runs below this one alone."""
         namespace = who.run.metadata.namespace
         session = await self.runs.find_session(namespace, reference.strip())
         if session is None:
             return  # who makes the run says so
-        which = RunFilter(namespaces=[namespace], session_name=session.metadata.name)
-        for row in (await self.store.list_runs(which, _PAGE)).rows:
-            if not await self._is_below(row, who.run.metadata.uid):
-                raise ToolError(
-                    f"Session {reference} is not one of yours: you may resume only the"
-                    " conversations of runs that you started."
-                )
+        name, own = session.metadata.name, who.run.metadata.uid
+        parents = await self.store.parents_in_session(namespace, name, _MOST_PARENTS + 1)
+        if len(parents) > _MOST_PARENTS:
+            raise ToolError(
+                f"Session {reference} has had runs of more than {_MOST_PARENTS} agents, too many"
+                " to look whether they are yours. Begin another conversation: session_mode new."
+            )
+        # One that nobody is known to have had may be about to begin, and be somebody else's.
+        if not parents or not all([await self._is_from(uid, own) for uid in parents]):
+            raise ToolError(
+                f"Session {reference} is not one of yours: you may resume only the"
+                " conversations of runs that you started."
+            )
 
     async def _count_children(self, run: AgentRun) -> int:
-        """Count the runs that ``run`` has ever asked for: all of them are younger than it."""
-        which = RunFilter(namespaces=[run.metadata.namespace])
-        count, cursor, born = 0, None, run.created
-        while True:
-            page = await self.store.list_runs(which, _PAGE, cursor)
-            for row in page.rows:
-                if born and row.run.created and row.run.created < born:
-                    return count
-                parent = row.run.spec.parent
-                count += parent is not None and parent.uid == run.metadata.uid
-            cursor = page.cursor
-            if cursor is None:
-                return count
+        """Count the runs that ``run`` has ever asked for, also those that are gone."""
+        return await self.store.count_children(run.metadata.namespace, run.metadata.uid)
 
     async def _is_below(self, row: RunRow, uid: str) -> bool:
         """Say whether a run descends from that of ``uid``."""
+        parent = row.run.spec.parent
+        return parent is not None and await self._is_from(parent.uid, uid)
+
+    async def _is_from(self, asked: str, uid: str) -> bool:
+        """Say whether ``asked`` is the run of ``uid``, or descends from it."""
         for _ in range(_MAX_DEPTH):
-            parent = row.run.spec.parent
-            if parent is None or parent.uid == uid:
-                return parent is not None
-            above = await self.store.get_run_by_uid(parent.uid)
-            if above is None:
+            if asked == uid:
+                return True
+            row = await self.store.get_run_by_uid(asked) if asked else None
+            if row is None or row.run.spec.parent is None:
                 return False
-            row = above
+            asked = row.run.spec.parent.uid
         return False
 
 

@@ -1,9 +1,8 @@
 """
 Keeping the store's rows as the cluster has them, and sealing the journals of runs that are over.
 
-Each served namespace is listed and then watched; whenever a watch ends or breaks, it is listed
-again, so an event that was missed is harmless. What the list no longer holds was deleted while
-nobody looked. The rows are what every tool reads.
+Each served namespace is listed and then watched (``list_watch``). What a list no longer holds was
+deleted while nobody looked. The rows are what every tool reads.
 
 Every replica does all of it: whoever comes first writes, the others find it done. So none has to
 be elected, and none is missed when it goes.
@@ -17,7 +16,7 @@ mended. Whatever else goes wrong in a namespace is an outage of that namespace, 
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Protocol
@@ -28,33 +27,23 @@ from agentrun.api.names import pod_name
 from agentrun.api.quarantine import Quarantine, named, readable
 from agentrun.api.v1alpha1 import AgentRun
 from agentrun.store.base import RunRow, RunStore, StoreError, Unavailable
-from mcp_server.kube import NAMESPACES, PODS, RUNS, SESSIONS, ApiError, Object, Resource
+from mcp_server.kube import FORBIDDEN, NAMESPACES, PODS, RUNS, SESSIONS, ApiError, Object, Resource
+from mcp_server.list_watch import BACKOFF, Source, follow
 from mcp_server.manifests import session_name_of
 from mcp_server.views import ended_by_deletion, seal_data, timestamp
 
 _log = logging.getLogger(__name__)
 
-_WATCH_SECONDS = 240
-_BACKOFF = (0.5, 1.0, 2.0, 5.0, 10.0)
 _POD_GONE_BACKOFF = (0.5, 1.0, 2.0, 5.0)
 # A run that was deleted while this process was down may have had more pods than its row says.
 _ATTEMPTS_MISSED = 2
-_FORBIDDEN = 403
 
 
-class ClusterReader(Protocol):
+class ClusterReader(Source, Protocol):
     """What the archive asks of the API server."""
 
     async def get(self, resource: Resource, namespace: str, name: str) -> Object:
         """Return an object."""
-
-    async def list(self, resource: Resource, namespace: str) -> Object:
-        """Return all objects of a namespace."""
-
-    def watch(
-        self, resource: Resource, namespace: str, resource_version: str, seconds: int
-    ) -> AsyncIterator[Object]:
-        """Yield what changes after ``resource_version``."""
 
 
 class Archive:
@@ -67,7 +56,8 @@ class Archive:
         namespaces: Sequence[str],
         *,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
-        backoff: Sequence[float] = _BACKOFF,
+        backoff: Sequence[float] = BACKOFF,
+        quarantine: Quarantine | None = None,
     ) -> None:
         self._kube = kube
         self._store = store
@@ -78,7 +68,7 @@ class Archive:
         # Between reading a row and writing it nobody else may: rows never go back.
         self._lock = asyncio.Lock()
         self._burials: dict[str, asyncio.Task[None]] = {}
-        self.quarantine = Quarantine()
+        self.quarantine = Quarantine() if quarantine is None else quarantine
         """The objects that cannot be read as they are."""
 
     @property
@@ -91,7 +81,8 @@ class Archive:
         try:
             async with asyncio.TaskGroup() as tasks:
                 for namespace in self._namespaces:
-                    tasks.create_task(self._follow(namespace), name=f"watch {namespace}")
+                    following = follow(self._kube, RUNS, namespace, self, self._backoff)
+                    tasks.create_task(following, name=f"watch {namespace}")
         finally:
             for task in self._burials.values():
                 task.cancel()
@@ -182,39 +173,26 @@ class Archive:
         stamp = timestamp(self._now()) or ""
         await self._store.seal(uid, f"seal-{uid}", stamp, seal_data(run))
 
-    async def _follow(self, namespace: str) -> None:
-        failures = 0
-        while True:
-            try:
-                version = await self._relist(namespace)
-                self._answered.add(namespace)
-                failures = 0
-                await self._watch(namespace, version)
-                await asyncio.sleep(self._backoff[0])
-            except (ApiError, StoreError) as error:
-                await self._take_note(namespace, error)
-                delay = self._backoff[min(failures, len(self._backoff) - 1)]
-                failures += 1
-                _log.warning(
-                    "runs of namespace %s cannot be followed, next try in %g s: %s",
-                    namespace,
-                    delay,
-                    error,
-                )
-                await asyncio.sleep(delay)
-            except Exception:  # noqa: BLE001
-                # Nobody knows what it is: an outage of this namespace, and of no other.
-                self._answered.discard(namespace)
-                delay = self._backoff[min(failures, len(self._backoff) - 1)]
-                failures += 1
-                _log.exception(
-                    "runs of namespace %s cannot be followed, next try in %g s", namespace, delay
-                )
-                await asyncio.sleep(delay)
+    async def listed(self, namespace: str, items: list[Object], version: int) -> None:
+        """Record the runs that are there, and the end of those that are not any more."""
+        for manifest in items:
+            await self.observe(manifest)
+        there = {named(manifest) for manifest in items}
+        names, uids = {name for name, _ in there}, {uid for _, uid in there}
+        for name in self.quarantine.names(RUNS.plural, namespace) - names:
+            self.quarantine.release(RUNS.plural, namespace, name)
+        for row in await self._store.open_runs():
+            if row.run.metadata.namespace == namespace and row.run.metadata.uid not in uids:
+                await self._observe_absence(row, version)
+        self._answered.add(namespace)
 
-    async def _take_note(self, namespace: str, error: ApiError | StoreError) -> None:
+    async def changed(self, namespace: str, manifest: Object, is_deleted: bool) -> None:
+        """Record what became of a run."""
+        await self.observe(manifest, deleted=is_deleted)
+
+    async def failed(self, namespace: str, error: Exception) -> None:
         """Note what it means that a namespace cannot be followed."""
-        if not isinstance(error, ApiError) or error.status != _FORBIDDEN:
+        if not isinstance(error, ApiError) or error.status != FORBIDDEN:
             self._answered.discard(namespace)
             return
         self._answered.add(namespace)
@@ -237,34 +215,10 @@ class Archive:
             return error.status == 404
         return False
 
-    async def _relist(self, namespace: str) -> str:
-        listed = await self._kube.list(RUNS, namespace)
-        for manifest in listed["items"]:
-            await self.observe(_within(namespace, manifest))
-        there = {named(manifest)[1] for manifest in listed["items"]}
-        names = {named(manifest)[0] for manifest in listed["items"]}
-        for name in self.quarantine.names(RUNS.plural, namespace) - names:
-            self.quarantine.release(RUNS.plural, namespace, name)
-        version = int(listed["metadata"]["resourceVersion"])
-        for row in await self._store.open_runs():
-            if row.run.metadata.namespace == namespace and row.run.metadata.uid not in there:
-                await self._observe_absence(row, version)
-        return str(version)
-
     async def _observe_absence(self, row: RunRow, listed_at: int) -> None:
         """Record as deleted what a list no longer holds, unless it is younger than the list."""
-        if _version(row.run) <= listed_at:
+        if row.run.metadata.version <= listed_at:
             await self._observe_end(row)
-
-    async def _watch(self, namespace: str, version: str) -> None:
-        async for event in self._kube.watch(RUNS, namespace, version, _WATCH_SECONDS):
-            kind, manifest = event["type"], event["object"]
-            if kind == "ERROR":
-                # 410: the version is too old. A new list puts everything right.
-                _log.debug("the watch of namespace %s ended: %s", namespace, manifest)
-                return
-            if kind != "BOOKMARK":
-                await self.observe(_within(namespace, manifest), deleted=kind == "DELETED")
 
     def _bury(self, run: AgentRun) -> None:
         """Wait in the background until the pod of a deleted run is gone, then close its record."""
@@ -319,7 +273,7 @@ class Archive:
         except ApiError as error:
             if error.status == 404:
                 return False
-            if error.status == _FORBIDDEN:
+            if error.status == FORBIDDEN:
                 return not await self._is_namespace_gone(run.metadata.namespace)
             raise
         owners = pod["metadata"].get("ownerReferences", [])
@@ -331,23 +285,8 @@ def _namespace_of(manifest: Object) -> str:
     return str(meta.get("namespace") or "") if isinstance(meta, dict) else ""
 
 
-def _within(namespace: str, manifest: Object) -> Object:
-    """Return what stands in the list or the watch of a namespace, which it need not name itself."""
-    if _namespace_of(manifest) or not isinstance(manifest, dict):
-        return manifest
-    meta = manifest.get("metadata")
-    return {**manifest, "metadata": {**(meta if isinstance(meta, dict) else {}),
-                                     "namespace": namespace}}  # fmt: skip
-
-
-def _version(run: AgentRun) -> int:
-    # The API server promises since 1.35, and etcd always did, that versions are comparable.
-    version = run.metadata.resource_version
-    return int(version) if version.isdecimal() else 0
-
-
 def _is_news(known: RunRow | None, run: AgentRun, deleted: bool) -> bool:
-    if known is None or _version(run) > _version(known.run):
+    if known is None or run.metadata.version > known.run.metadata.version:
         return True
     return (deleted and known.deleted_at is None) or not known.session_uid
 

@@ -24,6 +24,9 @@ from agentrun.api.v1alpha1 import GROUP, VERSION
 Object = dict[str, Any]
 """An API object, or a list of them, as the API server sends it."""
 
+FORBIDDEN = 403
+"""The status of what the caller may not do: also of everything in a namespace that is gone."""
+
 MERGE_PATCH = "application/merge-patch+json"
 APPLY_PATCH = "application/apply-patch+yaml"
 

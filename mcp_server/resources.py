@@ -97,7 +97,7 @@ def add_resources(server: MCPServer, door: Door) -> None:
     )
     async def profiles(namespace: str) -> str:
         with _not_found():
-            listed = await door.runs.list_profiles(await door.namespace(namespace))
+            listed = door.runs.list_profiles(await door.namespace(namespace))
             views = [
                 ProfileView(
                     name=one.metadata.name,

@@ -5,11 +5,9 @@ Everything here can be repeated: names are decided by the caller, and what exist
 compared, not made again.
 """
 
-import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 from typing import TypeVar
 
 from pydantic import ValidationError
@@ -20,7 +18,6 @@ from agentrun.api.pod_layout import LABEL_RUN, REQUEST_HASH, REQUESTED_BY
 from agentrun.api.quarantine import Quarantine, named, readable
 from agentrun.api.v1alpha1 import AgentProfile, AgentRun, AgentSession, ParentRun
 from agentrun.store.base import RunRow, RunStore
-from mcp_server.archive import Archive
 from mcp_server.backend_secrets import disinherit, inherit, inherited_from
 from mcp_server.cluster import Cluster
 from mcp_server.continuing import (
@@ -55,24 +52,28 @@ from mcp_server.manifests import (
     unknown_profile,
 )
 from mcp_server.schemas import SpawnArguments
-from mcp_server.shared_lists import SharedList
+from mcp_server.watched import Watched
 
 _log = logging.getLogger(__name__)
 
 _PATCH_TRIES = 4
 _M = TypeVar("_M", bound=Model)
-_AT_ONCE = 100
-"""How many objects are read before others have their turns."""
 
 
 class Runs:
     """The runs of the cluster. What is written is recorded in the store at once."""
 
-    def __init__(self, kube: Cluster, store: RunStore, archive: Archive) -> None:
+    def __init__(
+        self,
+        kube: Cluster,
+        store: RunStore,
+        watched: Watched,
+    ) -> None:
         self._kube = kube
         self._store = store
-        self._archive = archive
-        self._sessions: dict[str, SharedList[list[AgentSession]]] = {}
+        self._archive = watched.archive
+        self._sessions = watched.sessions
+        self._profiles = watched.profiles
 
     @property
     def quarantine(self) -> Quarantine:
@@ -93,26 +94,15 @@ class Runs:
         manifest = await self._get(SESSIONS, namespace, reference)
         if manifest is not None:
             return self._one(AgentSession, SESSIONS, manifest)
-        sessions = await self.list_sessions(namespace)
-        return next((one for one in sessions if one.metadata.uid == reference), None)
+        return await self._sessions.of_uid(namespace, reference)
 
-    async def list_sessions(self, namespace: str) -> list[AgentSession]:
-        """Return all sessions of a namespace, as they are after this was called."""
-        shared = self._sessions.get(namespace)
-        if shared is None:
-            shared = SharedList(partial(self._list_sessions, namespace))
-            self._sessions[namespace] = shared
-        return await shared.get()
+    def list_sessions(self, namespace: str) -> list[AgentSession]:
+        """Return all sessions of a namespace, as the watch has told of them."""
+        return self._sessions.all(namespace)
 
-    async def _list_sessions(self, namespace: str) -> list[AgentSession]:
-        listed = await self._kube.list(SESSIONS, namespace)
-        return await self._all(AgentSession, SESSIONS, namespace, listed)
-
-    async def list_profiles(self, namespace: str) -> list[AgentProfile]:
-        """Return all profiles of a namespace, by name."""
-        listed = await self._kube.list(PROFILES, namespace)
-        found = await self._all(AgentProfile, PROFILES, namespace, listed)
-        return sorted(found, key=lambda one: one.metadata.name)
+    def list_profiles(self, namespace: str) -> list[AgentProfile]:
+        """Return all profiles of a namespace by name, as the watch has told of them."""
+        return sorted(self._profiles.all(namespace), key=lambda one: one.metadata.name)
 
     def _one(self, model: type[_M], resource: Resource, manifest: Object) -> _M:
         """Read an object; InvalidArgumentsError for one that cannot be read."""
@@ -124,25 +114,6 @@ class Runs:
                 f"{resource.plural} {name} cannot be read: {error.errors()[0]['msg']}."
                 f" Correct or delete it: kubectl edit {resource.plural} {name}."
             ) from error
-
-    async def _all(
-        self, model: type[_M], resource: Resource, namespace: str, listed: Object
-    ) -> list[_M]:
-        """Read the objects of a list, and set aside those that cannot be read."""
-        quarantine, found = self.quarantine, list[_M]()
-        for number, manifest in enumerate(listed["items"], start=1):
-            if number % _AT_ONCE == 0:
-                await asyncio.sleep(0)  # Others have their turns.
-            whole = readable(manifest)
-            try:
-                found.append(model.model_validate(whole))
-                quarantine.see(resource.plural, namespace, whole)
-            except ValidationError as error:
-                quarantine.add(resource.plural, namespace, manifest, f"it cannot be read: {error}")
-        there = {named(manifest)[0] for manifest in listed["items"]}
-        for name in quarantine.names(resource.plural, namespace) - there:
-            quarantine.release(resource.plural, namespace, name)
-        return found
 
     async def find_repeated(
         self, arguments: SpawnArguments, namespace: str, run_id: str
@@ -340,9 +311,7 @@ class Runs:
         name = profile_name(arguments)
         manifest = await self._get(PROFILES, namespace, name)
         if manifest is None:
-            listed = await self._kube.list(PROFILES, namespace)
-            offered = await self._all(AgentProfile, PROFILES, namespace, listed)
-            raise unknown_profile(name, offered)
+            raise unknown_profile(name, self.list_profiles(namespace))
         profile = self._one(AgentProfile, PROFILES, manifest)
         check_profile(arguments, profile)
         return profile
@@ -361,7 +330,9 @@ class Runs:
         name = body["metadata"]["name"]
         try:
             created = await self._kube.create(SESSIONS, namespace, body)
-            return AgentSession.model_validate(created), True
+            made = AgentSession.model_validate(created)
+            self._sessions.take(made)
+            return made, True
         except ApiError as error:
             if error.status != 409:
                 raise
@@ -379,6 +350,7 @@ class Runs:
         name = session.metadata.name
         try:
             await self._kube.delete(SESSIONS, namespace, name, session.metadata.uid)
+            self._sessions.drop(session)
         except ApiError as error:
             _log.warning("session %s of a run that was refused stays: %s", name, error)
 

@@ -68,7 +68,7 @@ def add_list_agents(server: MCPServer, door: Door) -> None:
         with told_to_the_model():
             where = await door.namespace(namespace)
             # The runs after the sessions: whoever has a run is not shown without it.
-            sessions = await door.runs.list_sessions(where)
+            sessions = door.runs.list_sessions(where)
             agents = [
                 agent
                 for agent in agent_views(sessions, await door.store.newest_of_sessions(where))

@@ -10,23 +10,27 @@ import shutil
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import Connection
+from sqlalchemy import Connection, event, insert, text
 
-from agentrun.store import migrations
+from agentrun.store import migrations, parents
 from agentrun.store.base import Mailbox, RunFilter, StoreError, TooNew
+from agentrun.store.rows import run_columns
 from agentrun.store.sql import SqlRunStore, open_store
-from agentrun.store.tables import metadata
+from agentrun.store.tables import metadata, runs
 from dev import postgres
 from dev.shell import run
 from tests.contract.builders import TS, a_message, a_row, events
 from tests.contract.conftest import Databases
 
 SCHEMAS = Path(__file__).parent / "schemas"
+SPEC = '"spec":{'
+SPEC_OF_A_CHILD = SPEC + '"parent":{"name":"one","uid":"u1","depth":1},'
 STEP = """
 import sqlalchemy as sa
 from alembic import op
@@ -67,7 +71,7 @@ def new_url(kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> str:
     return databases.make(template="template0")
 
 
-@pytest.fixture(params=["0001", "0002"])
+@pytest.fixture(params=["0001", "0002", "0003"])
 def old(request: pytest.FixtureRequest, kind: str, tmp_path: Path) -> Old:
     dump = SCHEMAS / f"{request.param}-{kind}.sql"
     if kind == "sqlite":
@@ -148,7 +152,7 @@ async def test_todays_program_goes_on_with_what_an_older_one_kept(old: Old) -> N
     await store.close()
 
 
-@pytest.mark.parametrize("old", ["0002"], indirect=True)
+@pytest.mark.parametrize("old", ["0002", "0003"], indirect=True)
 async def test_messages_of_an_older_version_stay_and_are_numbered_on(old: Old) -> None:
     store = await open_store(old.url)
     box = store.messages
@@ -159,6 +163,81 @@ async def test_messages_of_an_older_version_stay_and_are_numbered_on(old: Old) -
     assert (await box.send(a_message("m-3"))).seq == 3
     assert (await box.send(a_message("m-2"))).seq == 2
     await store.close()
+
+
+@pytest.mark.parametrize("old", ["0001", "0002"], indirect=True)
+async def test_children_that_an_older_version_recorded_are_counted(
+    old: Old, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parents, "_BATCH", 1)
+    child = f"replace(document, '{SPEC}', '{SPEC_OF_A_CHILD}')"
+    for uid, document in (("u2", child), ("u3", "'{'")):
+        _change(old, f"UPDATE runs SET document = {document} WHERE uid = '{uid}'")
+    stores = await asyncio.gather(*(open_store(old.url) for _ in range(3)))
+    assert old.query("SELECT uid FROM runs WHERE parent_uid IS NULL") == ""
+    assert await stores[0].count_children("team", "u1") == 1
+    assert await stores[0].parents_in_session("team", "one", 10) == {""}
+    assert await stores[0].parents_in_session("team", "three", 10) == {""}
+    await asyncio.gather(*(store.close() for store in stores))
+
+
+@pytest.mark.parametrize("old", ["0003"], indirect=True)
+async def test_children_that_were_counted_stay_so(old: Old) -> None:
+    store = await open_store(old.url)
+    assert await store.count_children("team", "u1") == 1
+    assert await store.count_children("team", "u2") == 0
+    await store.close()
+
+
+@pytest.mark.parametrize("old", ["0002"], indirect=True)
+async def test_a_child_that_the_version_before_records_meanwhile_is_counted(old: Old) -> None:
+    store = await open_store(old.url)
+    parent = {"name": "one", "uid": "u1", "depth": 1}
+    known: dict[str, Any] = {"session": {"name": "talk"}, "parent": parent}
+    for number in range(3):
+        row = a_row(f"old-{number}", **known)
+        columns = {**store._first(row.run.metadata.uid), **run_columns(row)}
+        del columns["parent_uid"]  # The version before knows no such column.
+        async with store._database.writer.begin() as connection:
+            await connection.execute(insert(runs).values(columns))
+        if number < 2:
+            assert await store.count_children("team", "u1") == number + 1
+    assert await store.parents_in_session("team", "talk", 10) == {"u1"}
+    changed = old.query("SELECT count(*) FROM runs WHERE updated != first_seen AND uid LIKE 'old%'")
+    assert changed == "0", "nobody hears of what is no news"
+    await store.close()
+
+
+async def test_children_are_counted_by_one_statement_that_an_index_answers(new_url: str) -> None:
+    store = await open_store(new_url)
+    for number in range(30):
+        await store.record_run(a_row(f"u{number}"))
+    said = list[str]()
+
+    def note(connection: object, cursor: object, statement: str, *_: object) -> None:
+        said.append(statement)
+
+    engine = store._database.reader.sync_engine
+    event.listen(engine, "before_cursor_execute", note)
+    assert await store.count_children("team", "u1") == 0
+    event.remove(engine, "before_cursor_execute", note)
+    assert len([one for one in said if "SELECT" in one]) == 1
+    async with store._database.reader.connect() as connection:
+        plan = await connection.run_sync(_plan_of_counting)
+    assert plan.count("runs_by_parent") == 2, plan
+    await store.close()
+
+
+def _plan_of_counting(connection: Connection) -> str:
+    is_sqlite = connection.dialect.name == "sqlite"
+    if not is_sqlite:
+        # A table of a few rows is read as a whole.
+        connection.execute(text("SET enable_seqscan = off"))
+    explain = "EXPLAIN QUERY PLAN " if is_sqlite else "EXPLAIN "
+    query = parents.counting("team", "u1").compile(
+        dialect=connection.dialect, compile_kwargs={"literal_binds": True}
+    )
+    return "\n".join(map(str, connection.exec_driver_sql(explain + str(query))))
 
 
 @pytest.mark.usefixtures("next_step")
@@ -198,7 +277,7 @@ async def test_an_older_program_goes_on_beside_a_step_that_only_adds(
 
 
 async def test_a_step_that_fails_changes_nothing(old: Old, next_step: Path) -> None:
-    good = STEP.replace("{newest}", "0002")
+    good = STEP.replace("{newest}", "0003")
     write(next_step, good + "    op.execute('UPDATE nothing SET no = 1')")
     with pytest.raises(StoreError):
         await open_store(old.url)
@@ -213,7 +292,7 @@ async def test_a_database_that_a_version_too_new_has_changed_is_refused(old: Old
     store = await open_store(old.url)
     await store.close()
     _change(old, "UPDATE alembic_version SET version_num = '1000'")
-    with pytest.raises(TooNew, match=r"to 1000; this one knows 0002.*restore the backup"):
+    with pytest.raises(TooNew, match=r"to 1000; this one knows 0003.*restore the backup"):
         await open_store(old.url)
     assert old.query("SELECT version_num FROM alembic_version") == "1000"
 

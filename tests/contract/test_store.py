@@ -183,6 +183,60 @@ async def test_a_strange_cursor_is_an_error(store: RunStore, cursor: str) -> Non
         await store.list_runs(RunFilter(), 2, cursor)
 
 
+# Children
+
+
+def asked_by(uid: str, **more: Any) -> dict[str, Any]:
+    return {"parent": {"name": "above", "uid": uid, "depth": 1}, **more}
+
+
+async def test_children_are_counted_also_when_they_are_over_or_gone(store: RunStore) -> None:
+    await store.record_run(a_row("lead"))
+    assert await store.count_children("team", "lead") == 0
+    await store.record_run(a_row("a", **asked_by("lead")))
+    await store.record_run(a_row("b", **asked_by("lead"), phase=Phase.FAILED))
+    gone = a_row("c", **asked_by("lead"), phase=Phase.COMPLETED)
+    await store.record_run(replace(gone, deleted_at=BEGIN))
+    await store.seal("c", "seal", TS, {"status": "completed"})
+    await store.record_run(a_row("d", **asked_by("a")))
+    await store.record_run(a_row("a", **asked_by("lead"), version=2, phase=Phase.RUNNING))
+    assert await store.count_children("team", "lead") == 3
+    assert await store.count_children("team", "a") == 1
+    await store.forget("c")
+    assert await store.count_children("team", "lead") == 2
+
+
+async def test_who_has_no_parent_is_nobodys_child(store: RunStore) -> None:
+    await store.record_run(a_row("a"))
+    assert await store.count_children("team", "") == 0
+
+
+async def test_runs_of_another_namespace_are_no_children(store: RunStore) -> None:
+    await store.record_run(a_row("a", namespace="other", **asked_by("lead")))
+    assert await store.count_children("team", "lead") == 0
+
+
+async def test_a_parents_uid_may_be_as_odd_and_as_long_as_the_api_takes(store: RunStore) -> None:
+    await store.record_run(a_row("long", **asked_by("x" * 256)))
+    await store.record_run(a_row("nul", **asked_by("a\0b")))
+    assert await store.count_children("team", "x" * 256) == 1
+    assert len(await store.open_runs()) == 2
+
+
+async def test_a_session_has_the_parents_of_all_its_runs(store: RunStore) -> None:
+    talk: dict[str, Any] = {"session": {"name": "talk"}}
+    assert await store.parents_in_session("team", "talk", 10) == set()
+    await store.record_run(a_row("0", minute=0, **talk))
+    for number in range(1, 5):
+        parent = asked_by("odd" if number % 2 else "even", **talk)
+        await store.record_run(a_row(f"{number}", minute=number, **parent))
+    await store.record_run(a_row("5", **asked_by("other")))
+    await store.record_run(a_row("6", namespace="other", **asked_by("other", **talk)))
+    assert await store.parents_in_session("team", "talk", 10) == {"", "even", "odd"}
+    assert len(await store.parents_in_session("team", "talk", 2)) == 2
+    assert await store.parents_in_session("team", "run-5", 10) == {"other"}
+
+
 async def test_open_runs_are_those_without_a_seal_oldest_first(store: RunStore) -> None:
     for number in range(3):
         await store.record_run(a_row(f"u{number}", minute=9 - number))

@@ -1,5 +1,6 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, cast
@@ -9,15 +10,17 @@ import pytest
 from mcp_types import TextContent
 
 from agentrun.api.events import EventType, NewEvent
-from agentrun.store.base import RunRow
+from agentrun.store.base import RunRow, RunStore
 from agentrun.store.memory import MemoryBlobStore, MemoryRunStore
 from mcp_server.access import Access
 from mcp_server.archive import Archive
 from mcp_server.auth import Caller
 from mcp_server.door import Door
-from mcp_server.kube import PROFILES
+from mcp_server.kube import PROFILES, RUNS, SESSIONS, Object, Resource
+from mcp_server.object_cache import ObjectCache
 from mcp_server.runs import Runs
 from mcp_server.server import build_server
+from mcp_server.watched import Watched
 from tests.mcp.cluster import FakeCluster, profile
 
 NOW = datetime(2026, 11, 23, 12, 0, 5, tzinfo=UTC)
@@ -26,6 +29,7 @@ BOB = Caller("system:serviceaccount:team-a:bob")
 PERSON = Caller("alice@example.test")
 LET_IN = Access(users=frozenset({one.username for one in (ALICE, BOB, PERSON)}))
 PREFIX = "Error: "
+WATCHED = (RUNS, SESSIONS, PROFILES)
 
 
 @dataclass
@@ -35,7 +39,7 @@ class Bench:
     cluster: FakeCluster
     store: MemoryRunStore
     blobs: MemoryBlobStore
-    archive: Archive
+    watched: Watched
     door: Door
     client: mcp.Client = field(init=False)
     caller: Caller = ALICE
@@ -76,6 +80,39 @@ class Bench:
         ]
         await self.store.append(row.run.metadata.uid, 1, new)
 
+    @property
+    def archive(self) -> Archive:
+        """What keeps the rows of the runs."""
+        return self.watched.archive
+
+    async def add(self, resource: Resource, namespace: str, body: Object) -> Object:
+        """Put an object there as others do, and wait until the watch has told of it."""
+        made = self.cluster.add(resource, namespace, body)
+        uid, cache = made["metadata"]["uid"], self._cache(resource)
+
+        async def is_known() -> bool:
+            return await cache.of_uid(namespace, uid) is not None
+
+        await eventually(is_known)
+        return made
+
+    async def remove(self, resource: Resource, namespace: str, name: str) -> None:
+        """Delete an object as others do, and wait until the watch has told of it."""
+        self.cluster.remove(resource, namespace, name)
+        cache = self._cache(resource)
+
+        async def is_gone() -> bool:
+            return name not in {one.metadata.name for one in cache.all(namespace)}
+
+        await eventually(is_gone)
+
+    def _cache(self, resource: Resource) -> ObjectCache[Any]:
+        caches: dict[Resource, ObjectCache[Any]] = {
+            SESSIONS: self.watched.sessions,
+            PROFILES: self.watched.profiles,
+        }
+        return caches[resource]
+
     async def row(self, run_id: str, namespace: str = "team-a") -> RunRow:
         """Return a run's row."""
         row = await self.store.get_run(namespace, run_id)
@@ -91,6 +128,23 @@ async def eventually(is_so: Callable[[], Awaitable[bool]]) -> None:
             turns += 1
             # Who needs that many waits for time to pass.
             await asyncio.sleep(0 if turns < 100 else 0.001)
+
+
+@asynccontextmanager
+async def cached(cluster: FakeCluster, store: RunStore, namespace: str) -> AsyncIterator[Watched]:
+    """Follow the sessions and profiles of a namespace; its runs only as they are recorded."""
+    watched = Watched(cluster, store, [namespace])
+    caches = watched.sessions, watched.profiles
+    tasks = [asyncio.create_task(cache.run()) for cache in caches]
+
+    async def is_ready() -> bool:
+        return all(cache.is_ready for cache in caches)
+
+    await eventually(is_ready)
+    yield watched
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 class AnyDoor:
@@ -124,24 +178,24 @@ def any_door() -> AnyDoor:
 async def bench(any_door: AnyDoor) -> AsyncIterator[Bench]:
     cluster, store = FakeCluster(), MemoryRunStore()
     namespaces = ("team-b", "team-a")
-    archive = Archive(cluster, store, namespaces, now=lambda: NOW, backoff=(0.0,))
+    watched = Watched(cluster, store, namespaces, now=lambda: NOW, backoff=(0.0,))
     blobs = MemoryBlobStore()
     door = Door(
         store,
         blobs,
-        Runs(cluster, store, archive),
+        Runs(cluster, store, watched),
         namespaces,
         access=LET_IN,
         caller=lambda: made.caller,
         now=lambda: NOW,
     )
-    made = Bench(cluster, store, blobs, archive, door)
+    made = Bench(cluster, store, blobs, watched, door)
     any_door.door = door
     cluster.add(PROFILES, "team-a", profile())
-    following = asyncio.create_task(archive.run())
+    following = asyncio.create_task(watched.run())
 
     async def is_ready() -> bool:
-        return archive.is_ready and cluster.watches == len(namespaces)
+        return watched.is_ready and cluster.watches == len(WATCHED) * len(namespaces)
 
     await eventually(is_ready)
     connected, leave = asyncio.Event(), asyncio.Event()

@@ -9,6 +9,8 @@ from mcp_server.kube import RUNS, SESSIONS, ApiUnavailable
 from tests.mcp.cluster import run, session
 from tests.mcp.conftest import Bench, eventually
 
+HELLO = {"parts": [{"type": "text", "text": "Hi."}]}
+
 
 async def names(bench: Bench, **arguments: Any) -> list[str]:
     return [one["agent_name"] for one in (await bench.call("list_agents", **arguments))["agents"]]
@@ -47,7 +49,7 @@ async def test_an_agent_shows_its_run(bench: Bench) -> None:
 
 
 async def test_an_agent_without_a_run_is_idle(bench: Bench) -> None:
-    bench.cluster.add(SESSIONS, "team-a", session("quiet"))
+    await bench.add(SESSIONS, "team-a", session("quiet"))
     (agent,) = (await bench.call("list_agents"))["agents"]
     assert (agent["status"], agent["role"], agent["last_run_id"]) == ("idle", None, None)
     assert (agent["cwd"], agent["updated_at"]) == ("/workspace", "2026-11-23T12:00:00.000Z")
@@ -67,7 +69,7 @@ async def test_an_active_run_stands_for_its_agent_before_a_newer_one_that_ended(
     bench: Bench,
 ) -> None:
     first = await bench.spawn(nickname="ada")
-    bench.cluster.add(SESSIONS, "team-a", session("other"))
+    await bench.add(SESSIONS, "team-a", session("other"))
     made = bench.cluster.add(
         RUNS, "team-a", run("run-x", {"phase": "Completed"}, session={"name": "ada"})
     )
@@ -86,16 +88,16 @@ async def test_a_session_that_was_made_again_does_not_show_the_runs_of_the_first
 ) -> None:
     run_id = (await bench.spawn(nickname="ada"))["run_id"]
     await ends(bench, run_id, "Completed")
-    bench.cluster.remove(SESSIONS, "team-a", "ada")
+    await bench.remove(SESSIONS, "team-a", "ada")
     assert await names(bench) == []
-    bench.cluster.add(SESSIONS, "team-a", session("ada"))
+    await bench.add(SESSIONS, "team-a", session("ada"))
     (agent,) = (await bench.call("list_agents"))["agents"]
     assert (agent["last_run_id"], agent["last_run_status"]) == (None, None)
 
 
 async def test_agents_are_chosen_by_kind_folder_status_and_namespace(bench: Bench) -> None:
-    bench.cluster.add(SESSIONS, "team-b", session("far"))
-    bench.cluster.add(SESSIONS, "team-a", session("claude", "claude_code"))
+    await bench.add(SESSIONS, "team-b", session("far"))
+    await bench.add(SESSIONS, "team-a", session("claude", "claude_code"))
     await bench.spawn(nickname="ada", cwd="src")
     assert await names(bench, namespace="team-b") == ["far"]
     assert await names(bench, backend="claude_code") == ["claude"]
@@ -108,7 +110,7 @@ async def test_agents_are_chosen_by_kind_folder_status_and_namespace(bench: Benc
 
 async def test_pages_of_agents_follow_one_another(bench: Bench) -> None:
     for number in range(5):
-        bench.cluster.add(SESSIONS, "team-a", session(f"agent-{number}"))
+        await bench.add(SESSIONS, "team-a", session(f"agent-{number}"))
     found, cursor = [], None
     for _ in range(3):
         page = await bench.call("list_agents", limit=2, cursor=cursor)
@@ -123,6 +125,27 @@ async def test_a_cursor_of_nowhere_is_refused(bench: Bench, cursor: str) -> None
     assert refusal.startswith(f"Unknown cursor: {cursor}. Give the next_cursor of an earlier")
 
 
-async def test_without_the_api_server_the_model_is_told_to_try_again(bench: Bench) -> None:
+async def test_without_the_api_server_the_agents_are_listed_as_they_were(bench: Bench) -> None:
+    await bench.add(SESSIONS, "team-a", session("quiet"))
     await bench.cluster.begin_outage(ApiUnavailable("connection refused"))
-    assert "Try again" in await bench.refused("list_agents")
+    (agent,) = (await bench.call("list_agents"))["agents"]
+    assert agent["agent_name"] == "quiet"
+    said = await bench.refused("send_agent_message", to_agent_name="quiet", message=HELLO)
+    assert "Try again" in said
+
+
+async def test_no_call_lists_the_sessions_or_the_profiles_at_the_api_server(bench: Bench) -> None:
+    await bench.spawn(nickname="ada")
+    bench.cluster.requests.clear()
+    for number in range(3):
+        agents = (await bench.call("list_agents"))["agents"]
+        by_id = {"to_agent_name": agents[0]["session_id"], "message": HELLO}
+        await bench.call("send_agent_message", **by_id)
+        unknown = f"00000000-0000-4000-8000-00000000000{number}"
+        assert "Unknown" in await bench.refused("fetch_agent_messages", agent_name=unknown)
+        assert "Unknown" in await bench.refused("get_run", agent_name="nobody")
+        refused = await bench.refused(
+            "spawn_run", backend="codex", role="worker", prompt="Work.", profile="none-such"
+        )
+        assert "codex (codex)" in refused
+    assert "list" not in {verb for verb, _ in bench.cluster.requests}

@@ -61,7 +61,7 @@ def secret_of(bench: Bench, run_id: str) -> Any:
 
 async def spawn(bench: Bench, config: dict[str, Any] | None = None, **more: Any) -> str:
     if ("agentprofiles", "team-a", "remote-a2a") not in bench.cluster.objects:
-        bench.cluster.add(PROFILES, "team-a", PROFILE)
+        await bench.add(PROFILES, "team-a", PROFILE)
     spawned = await bench.spawn(backend="remote_a2a", backend_config=config or CONFIG, **more)
     return str(spawned["run_id"])
 

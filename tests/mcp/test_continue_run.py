@@ -278,15 +278,15 @@ async def test_a_lost_conversation_is_named(bench: Bench) -> None:
     leave(bench, old, **KEPT, snapshotError="It was too large.")
     error = await bench.refused("continue_run", run_id=old, input_message=YES)
     assert "It was too large." in error
-    bench.cluster.remove(SESSIONS, "team-a", old)
+    await bench.remove(SESSIONS, "team-a", old)
     error = await bench.refused("continue_run", run_id=old, input_message=YES)
     assert error.startswith(f"Unknown session_id: {old}")
 
 
 async def test_a_conversation_of_the_same_name_is_not_taken_for_the_runs_own(bench: Bench) -> None:
     old = await in_phase(bench, phase="Completed")
-    bench.cluster.remove(SESSIONS, "team-a", old)
-    bench.cluster.add(SESSIONS, "team-a", session(old, **KEPT))
+    await bench.remove(SESSIONS, "team-a", old)
+    await bench.add(SESSIONS, "team-a", session(old, **KEPT))
     error = await bench.refused("continue_run", run_id=old, input_message=YES)
     assert error.startswith(f"Unknown session_id: {old}")
 
@@ -310,6 +310,6 @@ async def test_a_lost_answer_of_the_api_server_makes_no_second_answer(bench: Ben
 async def test_a_run_made_by_kubectl_without_a_question_id_is_answered(bench: Bench) -> None:
     status = {"phase": "InputRequired", "agent": {"state": "InputRequired"}}
     bench.cluster.add(RUNS, "team-a", run("plain", status))
-    bench.cluster.add(SESSIONS, "team-a", session("plain"))
+    await bench.add(SESSIONS, "team-a", session("plain"))
     await bench.call("continue_run", run_id="plain", input_message=YES, wait_ms=0)
     assert "questionID" not in inputs(bench, "plain")[0]

@@ -103,7 +103,7 @@ async def test_a_dear_call_holds_up_no_other_callers_poll(
     bench: Bench, any_door: AnyDoor, tool: str, arguments: dict[str, Any]
 ) -> None:
     for number in range(300):
-        bench.cluster.add(SESSIONS, "team-a", session(f"agent-{number}"))
+        await bench.add(SESSIONS, "team-a", session(f"agent-{number}"))
     client = bench.client
     async with mcp.Client(any_door.server) as other:
         made = await client.call_tool("spawn_run", WORK)

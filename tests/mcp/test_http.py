@@ -12,7 +12,6 @@ from starlette.applications import Starlette
 
 from agentrun.store.memory import MemoryBlobStore, MemoryRunStore
 from mcp_server.access import Access
-from mcp_server.archive import Archive
 from mcp_server.auth import KubernetesTokenVerifier
 from mcp_server.door import Door
 from mcp_server.kube import PROFILES, ApiUnavailable
@@ -20,6 +19,7 @@ from mcp_server.runs import Runs
 from mcp_server.server import build_app
 from mcp_server.settings import Settings
 from tests.mcp.cluster import FakeCluster, profile
+from tests.mcp.conftest import cached
 from tests.mcp.test_auth import ALICE
 
 URL = "http://agentrun-mcp.agentrun-system.svc:8080"
@@ -54,15 +54,15 @@ async def a_site(**settings: Any) -> AsyncIterator[Site]:
     cluster, store = FakeCluster(), MemoryRunStore()
     cluster.reviews["token"] = ALICE
     cluster.add(PROFILES, "team-a", profile())
-    archive = Archive(cluster, store, ["team-a"])
-    runs = Runs(cluster, store, archive)
     access = Access(groups=frozenset({"g"}))
-    door = Door(store, MemoryBlobStore(), runs, ["team-a"], access=access)
-    verifier = KubernetesTokenVerifier(cluster)
-    app = build_app(door, verifier, Settings(**settings), lambda: site.watching)
-    site = Site(app, cluster, store, door)
-    async with app.router.lifespan_context(app):
-        yield site
+    async with cached(cluster, store, "team-a") as watched:
+        runs = Runs(cluster, store, watched)
+        door = Door(store, MemoryBlobStore(), runs, ["team-a"], access=access)
+        verifier = KubernetesTokenVerifier(cluster)
+        app = build_app(door, verifier, Settings(**settings), lambda: site.watching)
+        site = Site(app, cluster, store, door)
+        async with app.router.lifespan_context(app):
+            yield site
 
 
 async def test_a_client_calls_tools_with_its_token() -> None:

@@ -20,7 +20,7 @@ def says(text: str = "Hello.", **more: Any) -> dict[str, Any]:
 @pytest.fixture
 async def agents(bench: Bench) -> dict[str, str]:
     """Two agents, and their session ids."""
-    made = [bench.cluster.add(SESSIONS, "team-a", session(name)) for name in ("ada", "bob")]
+    made = [await bench.add(SESSIONS, "team-a", session(name)) for name in ("ada", "bob")]
     return {one["metadata"]["name"]: one["metadata"]["uid"] for one in made}
 
 
@@ -141,8 +141,8 @@ async def test_many_who_write_at_once_leave_neither_gaps_nor_duplicates(bench: B
 @pytest.mark.usefixtures("agents")
 async def test_a_session_that_was_made_again_has_an_empty_mailbox(bench: Bench) -> None:
     await send(bench, to_agent_name="bob")
-    bench.cluster.remove(SESSIONS, "team-a", "bob")
-    bench.cluster.add(SESSIONS, "team-a", session("bob"))
+    await bench.remove(SESSIONS, "team-a", "bob")
+    await bench.add(SESSIONS, "team-a", session("bob"))
     assert (await fetch(bench))["messages"] == []
     assert (await send(bench, to_agent_name="bob"))["seq"] == 1
 

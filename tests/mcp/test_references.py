@@ -78,7 +78,7 @@ def test_an_agents_name_means_its_active_run(rows: list[RunRow], chosen: str | N
 async def test_a_reference_to_nothing_is_refused(
     bench: Bench, tool: str, reference: dict[str, Any], text: str
 ) -> None:
-    bench.cluster.add(SESSIONS, "team-a", session("idle"))
+    await bench.add(SESSIONS, "team-a", session("idle"))
     await bench.spawn(nickname="bob")
     more = {"after_seq": 0} if tool == "poll_events" else {}
     assert (await bench.refused(tool, **reference, **more)).startswith(text)
@@ -109,7 +109,7 @@ async def a_run_of_bob(bench: Bench, name: str, phase: str, cwd: str = "/workspa
 
 
 async def test_a_live_run_elsewhere_hides_none_in_the_folder(bench: Bench) -> None:
-    bench.cluster.add(SESSIONS, "team-a", session("bob"))
+    await bench.add(SESSIONS, "team-a", session("bob"))
     await a_run_of_bob(bench, "run-1", "Completed", "/workspace/docs")
     await a_run_of_bob(bench, "run-2", "Running", "/workspace/src")
     assert (await bench.call("get_run", agent_name="bob", cwd="docs"))["run_id"] == "run-1"

@@ -54,7 +54,7 @@ async def test_a_journal_shows_its_last_events_or_those_after_a_number(bench: Be
 
 
 async def test_profiles_are_listed_with_their_models(bench: Bench) -> None:
-    bench.cluster.add(
+    await bench.add(
         PROFILES,
         "team-a",
         profile("big", description="For hard things.", models={"allowed": ["m1"]}),

@@ -69,7 +69,7 @@ async def test_no_argument_reaches_the_secrets_or_the_pod(bench: Bench) -> None:
 
 async def test_a_folder_alone_is_one_in_the_profiles_workspace(bench: Bench) -> None:
     git = {"url": "https://git.test/a.git"}
-    bench.cluster.add(PROFILES, "team-a", profile("with-git", workspace={"git": git}))
+    await bench.add(PROFILES, "team-a", profile("with-git", workspace={"git": git}))
     answer = await bench.spawn(profile="with-git", cwd="/workspace/sub")
     made = bench.cluster.objects["agentruns", "team-a", answer["run_id"]]
     assert made["spec"]["workspace"]["git"]["url"] == git["url"]
@@ -193,7 +193,7 @@ async def test_a_folder_alone_is_one_in_the_profiles_workspace(bench: Bench) -> 
 async def test_what_cannot_become_a_run_is_refused_with_the_reason(
     bench: Bench, arguments: dict[str, Any], text: str
 ) -> None:
-    bench.cluster.add(PROFILES, "team-a", profile("small", models={"allowed": ["mini"]}))
+    await bench.add(PROFILES, "team-a", profile("small", models={"allowed": ["mini"]}))
     assert (await bench.refused("spawn_run", **(ASK | arguments))).startswith(text)
     assert not any(kind in ("agentruns", "agentsessions") for kind, *_ in bench.cluster.objects)
 
@@ -296,7 +296,7 @@ async def test_a_request_that_got_no_further_than_its_session_can_be_repeated(
 
 @pytest.mark.parametrize("by", ["name", "uid"])
 async def test_a_session_is_resumed_by_its_name_or_its_uid(bench: Bench, by: str) -> None:
-    made = bench.cluster.add(SESSIONS, "team-a", session("bob", snapshot="s-1"))
+    made = await bench.add(SESSIONS, "team-a", session("bob", snapshot="s-1"))
     answer = await bench.spawn(session_mode="resume", session_id=made["metadata"][by])
     stored = bench.cluster.objects["agentruns", "team-a", answer["run_id"]]
     assert stored["spec"]["session"] == {"mode": "resume", "name": "bob"}
@@ -326,21 +326,21 @@ async def test_a_session_is_resumed_by_its_name_or_its_uid(bench: Bench, by: str
 async def test_a_session_that_cannot_take_the_run_is_not_resumed(
     bench: Bench, made: dict[str, Any], arguments: dict[str, Any], text: str
 ) -> None:
-    bench.cluster.add(SESSIONS, "team-a", made)
+    await bench.add(SESSIONS, "team-a", made)
     ask = ASK | {"prompt": "x", "session_mode": "resume", "session_id": "bob"} | arguments
     assert (await bench.refused("spawn_run", **ask)).startswith(text)
 
 
 async def test_a_session_under_way_takes_another_run(bench: Bench) -> None:
     active = {"name": "run-0", "uid": "u"}
-    bench.cluster.add(SESSIONS, "team-a", session("bob", activeRun=active))
+    await bench.add(SESSIONS, "team-a", session("bob", activeRun=active))
     answer = await bench.spawn(session_mode="resume", session_id="bob", nickname="Bob")
     assert answer["agent_name"] == "bob"
 
 
 async def test_a_caller_from_elsewhere_gets_the_first_namespace(bench: Bench) -> None:
     bench.caller = Caller("alice@example.test")
-    bench.cluster.add(PROFILES, "team-b", profile())
+    await bench.add(PROFILES, "team-b", profile())
     answer = await bench.spawn()
     assert ("agentruns", "team-b", answer["run_id"]) in bench.cluster.objects
 
@@ -364,7 +364,7 @@ CLOSED = {
 async def test_repository_and_branch_are_those_that_the_profile_allows(
     bench: Bench, git: dict[str, Any], told: str
 ) -> None:
-    bench.cluster.add(PROFILES, "team-a", profile("closed", git=CLOSED))
+    await bench.add(PROFILES, "team-a", profile("closed", git=CLOSED))
     given = {"backend": "codex", "role": "worker", "prompt": "x", "profile": "closed"}
     assert told in await bench.refused("spawn_run", **given, workspace={"git": git})
     allowed = {"url": "https://git.test/team/a.git", "branch": "fix-1"}

@@ -62,13 +62,13 @@ async def test_a_run_that_cannot_be_read_is_named_until_it_is_gone_and_all_else_
 async def test_what_nobody_expects_is_an_outage_of_one_namespace(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def fail(_: Archive, namespace: str) -> Any:
+    def fail(archive: Archive, namespace: str, items: list[Any], version: int) -> Any:
         if namespace == "team-b":
             raise LookupError("nobody expects this")
-        return relist(bench.archive, namespace)
+        return take(archive, namespace, items, version)
 
-    relist = Archive._relist
-    monkeypatch.setattr(Archive, "_relist", fail)
+    take = Archive.listed
+    monkeypatch.setattr(Archive, "listed", fail)
     bench.cluster.forget_history()
     bench.cluster.add(RUNS, "team-a", run())
     await until_phase(bench, "run-1", "Queued")
@@ -129,8 +129,8 @@ async def test_a_session_and_a_profile_that_cannot_be_read_hide_no_others(bench:
         (SESSIONS, session("good"), session("odd", backend="unheard-of")),
         (PROFILES, profile("good"), profile("odd", backend="unheard-of")),
     ):
-        bench.cluster.add(resource, "team-a", good)
         bench.cluster.add(resource, "team-a", odd)
+        await bench.add(resource, "team-a", good)
     agents = (await bench.call("list_agents"))["agents"]
     assert [agent["agent_name"] for agent in agents] == ["good"]
     said = await bench.refused("spawn_run", backend="codex", role="worker", prompt="x", profile="x")

@@ -22,7 +22,6 @@ from agentrun.api.v1alpha1 import AgentRun, AgentTools
 from agentrun.store.base import RunRow
 from agentrun.store.memory import MemoryBlobStore, MemoryRunStore
 from mcp_server.access import ServiceAccount, access_of
-from mcp_server.archive import Archive
 from mcp_server.auth import AUDIENCE, KubernetesTokenVerifier
 from mcp_server.door import Door
 from mcp_server.gateway import build_gateway
@@ -33,6 +32,7 @@ from mcp_server.runs import Runs
 from mcp_server.server import build_app, build_server
 from mcp_server.settings import Settings
 from tests.mcp.cluster import FakeCluster, profile, run, session
+from tests.mcp.conftest import cached
 from tests.mcp.gateway.conftest import the_run
 from tests.mcp.gateway.fakes import FakeRuns, a_profile, a_session
 
@@ -232,22 +232,22 @@ async def a_site() -> AsyncIterator[Site]:
     runs.put(own)
     await store.record_run(RunRow(own, "session-1"))
     await store.record_run(RunRow(others, "session-2"))
-    archive = Archive(cluster, store, ["team"])
     subjects = [ServiceAccount(kind="ServiceAccount", name="agentrun-client", namespace="team")]
-    door = Door(
-        store, MemoryBlobStore(), Runs(cluster, store, archive), ["team"],
-        access=access_of(subjects),
-    )  # fmt: skip
     settings = Settings(public_url="https://runs.test")
-    front = build_app(door, KubernetesTokenVerifier(cluster), settings, lambda: True)
-    gateway = build_gateway(
-        store, door.blobs, runs, TokenReviewAuthenticator(cluster), asyncio.Event(), door
-    )
-    async with (
-        front.router.lifespan_context(front),
-        gateway.router.lifespan_context(gateway),
-    ):
-        yield Site(front, gateway, door, runs)
+    async with cached(cluster, store, "team") as watched:
+        door = Door(
+            store, MemoryBlobStore(), Runs(cluster, store, watched), ["team"],
+            access=access_of(subjects),
+        )  # fmt: skip
+        front = build_app(door, KubernetesTokenVerifier(cluster), settings, lambda: True)
+        gateway = build_gateway(
+            store, door.blobs, runs, TokenReviewAuthenticator(cluster), asyncio.Event(), door
+        )
+        async with (
+            front.router.lifespan_context(front),
+            gateway.router.lifespan_context(gateway),
+        ):
+            yield Site(front, gateway, door, runs)
 
 
 def paths_of(app: Starlette) -> dict[str, Route]:

@@ -235,6 +235,16 @@ class RunStore(Protocol):
         Runs of one session name whose sessions have different uids have different sessions.
         """
 
+    async def count_children(self, namespace: str, uid: str) -> int:
+        """Count the runs of ``namespace`` that the agent of run ``uid`` has ever asked for."""
+
+    async def parents_in_session(self, namespace: str, session_name: str, limit: int) -> set[str]:
+        """
+        Return whose agents asked for the runs of a session, by uid: up to ``limit`` of them.
+
+        The empty uid stands for runs that no agent asked for. Without any run there is none.
+        """
+
     async def open_runs(self) -> list[RunRow]:
         """Return the runs whose journal is not sealed, oldest first."""
 

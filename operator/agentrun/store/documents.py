@@ -26,6 +26,7 @@ from agentrun.api.v1alpha1 import (
 from agentrun.store.base import NotStorable
 
 _REASON_CHARS = 500
+_UID_CHARS = 256
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,15 @@ def read_run(document: str, name: RunName) -> AgentRun:
     except (ValueError, RecursionError):
         # Seldom: it is looked at more closely, which takes longer.
         return _read_in_part(document, name)
+
+
+def read_parent_uid(document: str) -> str:
+    """Read whose agent asked for a run, and no more of it; nothing if that cannot be read."""
+    try:
+        uid = read_kept(document)["spec"]["parent"]["uid"]
+    except (ValueError, RecursionError, LookupError, TypeError):
+        return ""
+    return plain(uid) if isinstance(uid, str) and len(uid) <= _UID_CHARS else ""
 
 
 def _read_in_part(document: str, name: RunName) -> AgentRun:

@@ -197,9 +197,9 @@ def _replaces(stored: AgentRun, seen: AgentRun) -> bool:
         return False
     if is_stub(stored):
         return True
-    old, new = stored.metadata.resource_version, seen.metadata.resource_version
-    if old.isdecimal() and new.isdecimal() and new != old:
-        return int(new) > int(old)
+    old, new = stored.metadata.version, seen.metadata.version
+    if old and new and new != old:
+        return new > old
     # A run that was deleted ends without a new version; of several replicas that say so, each
     # with a time of its own, the first is right.
     return not stored.phase.is_terminal

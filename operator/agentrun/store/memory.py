@@ -21,7 +21,14 @@ from agentrun.store.base import (
 from agentrun.store.documents import storable
 from agentrun.store.journal import Journal, advance, dump, merge_row, plan_append
 from agentrun.store.memory_messages import MemoryMessages
-from agentrun.store.paging import cwd_of, decode_cursor, encode_cursor, place_of, session_name
+from agentrun.store.paging import (
+    cwd_of,
+    decode_cursor,
+    encode_cursor,
+    parent_uid,
+    place_of,
+    session_name,
+)
 from agentrun.store.wakeups import Wakeups
 
 
@@ -122,6 +129,21 @@ class MemoryRunStore:
             ):
                 chosen[session] = row
         return list(chosen.values())
+
+    async def count_children(self, namespace: str, uid: str) -> int:
+        """See ``RunStore``."""
+        self._check()
+        runs = [kept.row.run for kept in self._runs.values()]
+        of_it = [run for run in runs if uid and parent_uid(run) == uid]
+        return sum(run.metadata.namespace == namespace for run in of_it)
+
+    async def parents_in_session(self, namespace: str, session_name: str, limit: int) -> set[str]:
+        """See ``RunStore``."""
+        self._check()
+        which = RunFilter(namespaces=[namespace], session_name=session_name)
+        rows = [kept.row for kept in self._runs.values()]
+        found = {parent_uid(row.run) for row in rows if _matches(which, row)}
+        return set(sorted(found)[:limit])
 
     async def open_runs(self) -> list[RunRow]:
         """See ``RunStore``."""

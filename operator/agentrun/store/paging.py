@@ -31,6 +31,11 @@ def cwd_of(run: AgentRun) -> str | None:
     return run.spec.workspace.cwd if run.spec.workspace else None
 
 
+def parent_uid(run: AgentRun) -> str:
+    """Return the uid of the run whose agent asked for ``run``; nothing if no agent did."""
+    return run.spec.parent.uid if run.spec.parent else ""
+
+
 def encode_cursor(place: Place) -> str:
     """Make the cursor of what comes after ``place``."""
     return base64.urlsafe_b64encode(json.dumps(place).encode()).decode()

@@ -11,7 +11,7 @@ from agentrun.store import documents
 from agentrun.store.base import RunRow
 from agentrun.store.documents import RunName, plain, read_data, write_run
 from agentrun.store.journal import Journal, dump
-from agentrun.store.paging import cwd_of, place_of, session_name
+from agentrun.store.paging import cwd_of, parent_uid, place_of, session_name
 
 _REASON_CHARS = 500
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -41,6 +41,7 @@ def run_columns(row: RunRow) -> dict[str, Any]:
         "session_uid": row.session_uid,
         "document": write_run(run),
         "deleted": None if row.deleted_at is None else micros(row.deleted_at),
+        "parent_uid": plain(parent_uid(run)),
     }
 
 

@@ -21,6 +21,7 @@ from agentrun.store.documents import storable
 from agentrun.store.journal import Journal, advance, merge_row, plan_append
 from agentrun.store.migrations import upgrade
 from agentrun.store.paging import decode_cursor, encode_cursor, place_of
+from agentrun.store.parents import SqlParents
 from agentrun.store.rows import (
     event_columns,
     journal_columns,
@@ -51,6 +52,7 @@ async def open_store(url: str) -> "SqlRunStore":
             async with database.migration() as connection:
                 await connection.run_sync(upgrade)
             await store.follow()
+            await store.fill()
     except BaseException:
         await store.close()
         raise
@@ -67,6 +69,7 @@ class SqlRunStore:
         self._now = now
         self._transactions = Transactions(database)
         self._wakeups = Wakeups()
+        self._parents = SqlParents(self._transactions)
         self._messages = SqlMessages(database, self._transactions, self._wakeups, now)
 
     @property
@@ -77,6 +80,10 @@ class SqlRunStore:
     async def follow(self) -> None:
         """Hear, from now on, what other processes write to the database."""
         await self._database.follow(self._wakeups)
+
+    async def fill(self) -> None:
+        """Note beside each run what another version, which recorded it, did not."""
+        await self._parents.fill()
 
     async def record_run(self, row: RunRow) -> None:
         """See ``RunStore``."""
@@ -143,6 +150,14 @@ class SqlRunStore:
         chosen = select(run_table).join(ranks, ranks.c.uid == columns.uid)
         found = await self._transactions.read(chosen.where(ranks.c.place == 1))
         return [read_run(stored) for stored in found]
+
+    async def count_children(self, namespace: str, uid: str) -> int:
+        """See ``RunStore``."""
+        return await self._parents.count_children(namespace, uid)
+
+    async def parents_in_session(self, namespace: str, session_name: str, limit: int) -> set[str]:
+        """See ``RunStore``."""
+        return await self._parents.parents_in_session(namespace, session_name, limit)
 
     async def open_runs(self) -> list[RunRow]:
         """See ``RunStore``."""

@@ -50,11 +50,14 @@ runs = Table(
     Column("summary", Text, nullable=False),
     Column("updated", BigInteger, nullable=False),
     Column("deleted", BigInteger),
+    # Empty where no agent asked for the run; NULL where a version that does not know it wrote.
+    Column("parent_uid", _name(256)),
 )
 Index("runs_by_name", runs.c.namespace, runs.c.name)
 Index("runs_by_age", runs.c.created, runs.c.name, runs.c.uid)
 Index("runs_by_seal", runs.c.sealed, runs.c.created)
 Index("runs_by_session", runs.c.namespace, runs.c.session_name)
+Index("runs_by_parent", runs.c.parent_uid, runs.c.namespace)
 
 events = Table(
     "events",

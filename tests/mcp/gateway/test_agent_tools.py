@@ -19,14 +19,14 @@ from starlette.applications import Starlette
 from agentrun.api.v1alpha1 import AgentRun, AgentTools, ParentRun, Phase
 from agentrun.runner.gateway import Gateway
 from agentrun.runner.own_tools import OwnTools, ToolFailed
-from agentrun.store.base import RunRow
+from agentrun.store.base import RunFilter, RunRow
 from agentrun.store.memory import MemoryBlobStore, MemoryRunStore
-from mcp_server.archive import Archive
 from mcp_server.door import Door
 from mcp_server.gateway import build_gateway
 from mcp_server.kube import PROFILES, RUNS, SESSIONS
 from mcp_server.runs import Runs
 from tests.mcp.cluster import FakeCluster, profile, run, session
+from tests.mcp.conftest import cached
 from tests.mcp.gateway.conftest import POD, the_run
 from tests.mcp.gateway.fakes import FakeAuthenticator, FakeRuns, a_profile, a_session
 
@@ -73,6 +73,16 @@ class Desk:
     async def know(self, manifest: dict[str, Any]) -> None:
         await self.store.record_run(RunRow(AgentRun.model_validate(manifest)))
 
+    async def have(self, name: str, **spec: Any) -> str:
+        """Have a run in cluster and store; return its uid."""
+        manifest = self.cluster.add(RUNS, "team", run(name, **spec))
+        await self.know(manifest)
+        return str(manifest["metadata"]["uid"])
+
+    def make_resumable(self, name: str) -> None:
+        """Let a session have something that could be gone on with."""
+        self.cluster.objects["agentsessions", "team", name]["status"] = {"snapshot": "u/s"}
+
     async def see(self, own: AgentRun) -> None:
         self.runs.put(own)
         await self.store.record_run(RunRow(own, "session-1"))
@@ -91,20 +101,20 @@ async def a_desk(*allowed: str, **children: Any) -> AsyncIterator[Desk]:
         cluster.add(PROFILES, "team", profile(name))
     for name in ("run-1", "bob"):
         cluster.add(SESSIONS, "team", session(name))
-    door = Door(
-        store, MemoryBlobStore(), Runs(cluster, store, Archive(cluster, store, ["team"])), ["team"]
-    )
-    app = build_gateway(store, door.blobs, runs, FakeAuthenticator(), door.stopping, door)
-    transport = httpx2.ASGITransport(app=app, raise_app_exceptions=False)
-    headers = {"authorization": f"Bearer {POD}"}
-    async with (
-        app.router.lifespan_context(app),
-        httpx2.AsyncClient(transport=transport, base_url=URL, headers=headers) as http,
-    ):
-        await store.record_run(RunRow(the_run(), "session-1"))
-        runs.put(the_run())
-        async with mcp.Client(streamable_http_client(f"{URL}/v1/mcp", http_client=http)) as client:
-            yield Desk(cluster, store, runs, client, http, app)
+    async with cached(cluster, store, "team") as watched:
+        door = Door(store, MemoryBlobStore(), Runs(cluster, store, watched), ["team"])
+        app = build_gateway(store, door.blobs, runs, FakeAuthenticator(), door.stopping, door)
+        transport = httpx2.ASGITransport(app=app, raise_app_exceptions=False)
+        headers = {"authorization": f"Bearer {POD}"}
+        async with (
+            app.router.lifespan_context(app),
+            httpx2.AsyncClient(transport=transport, base_url=URL, headers=headers) as http,
+        ):
+            await store.record_run(RunRow(the_run(), "session-1"))
+            runs.put(the_run())
+            at_the_door = streamable_http_client(f"{URL}/v1/mcp", http_client=http)
+            async with mcp.Client(at_the_door) as client:
+                yield Desk(cluster, store, runs, client, http, app)
 
 
 async def test_an_agent_is_offered_what_its_profile_allows() -> None:
@@ -227,6 +237,34 @@ async def test_children_are_counted_also_those_that_another_replica_makes_at_onc
         assert mine["spec"]["desiredState"] == "Cancelled"
 
 
+async def test_children_are_counted_by_one_question_however_many_other_runs_there_are(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with a_desk("spawn_run", max_count=1) as desk:
+        for number in range(300):
+            await desk.have(f"other-{number}", parent=a_parent("bob"))
+        asked = list[str]()
+        for name in ("list_runs", "newest_of_sessions", "open_runs", "count_children"):
+            monkeypatch.setattr(desk.store, name, noting(asked, getattr(desk.store, name)))
+        await desk.spawn()
+        told = await desk.refused("spawn_run", backend="codex", role="worker", prompt="x")
+        assert "You have asked for 1 runs" in told
+        # Before the first is made, and after; before the second.
+        assert asked == ["count_children"] * 3
+
+
+def a_parent(name: str, depth: int = 1) -> dict[str, Any]:
+    return {"name": f"run-{name}", "uid": f"uid-{name}", "depth": depth}
+
+
+def noting(asked: list[str], method: Any) -> Any:
+    async def noted(*given: Any) -> Any:
+        asked.append(method.__name__)
+        return await method(*given)
+
+    return noted
+
+
 async def test_an_agent_uses_only_runs_below_its_own() -> None:
     async with a_desk(*EVERYTHING, max_depth=3) as desk:
         child = (await desk.spawn())["run_id"]
@@ -335,6 +373,47 @@ async def test_an_agent_resumes_no_conversation_of_others() -> None:
         given = {"backend": "codex", "role": "worker", "prompt": "x", "session_mode": "resume"}
         told = await desk.refused("spawn_run", **given, session_id="bob")
         assert "Session bob is not one of yours" in told
+
+
+RESUME: dict[str, Any] = {
+    "backend": "codex", "role": "worker", "prompt": "x", "session_mode": "resume",
+}  # fmt: skip
+
+
+async def test_a_foreign_run_is_seen_however_many_of_ones_own_came_after_it() -> None:
+    async with a_desk(*EVERYTHING, max_count=1000) as desk:
+        own = a_parent("1")
+        talk = {"name": "bob", "mode": "resume"}
+        await desk.have("foreign", session={"name": "bob"})
+        for number in range(300):
+            await desk.have(f"mine-{number:03}", parent=own, session=talk)
+        desk.make_resumable("bob")
+        # The foreign one is the oldest: a list of the newest runs does not show it.
+        newest = await desk.store.list_runs(RunFilter(session_name="bob"), 100)
+        assert all(row.run.spec.parent for row in newest.rows)
+        told = await desk.refused("spawn_run", **RESUME, session_id="bob")
+        assert "Session bob is not one of yours" in told
+
+
+async def test_an_agent_resumes_no_conversation_that_nobody_is_known_to_have_had() -> None:
+    async with a_desk(*EVERYTHING) as desk:
+        desk.make_resumable("bob")
+        told = await desk.refused("spawn_run", **RESUME, session_id="bob")
+        assert "Session bob is not one of yours" in told
+
+
+async def test_a_conversation_is_ones_own_also_where_descendants_took_part_in_it() -> None:
+    async with a_desk(*EVERYTHING, max_depth=16) as desk:
+        above = await desk.have("one", parent=a_parent("1"))
+        for number in range(32):
+            parent = {"name": "one", "uid": above, "depth": 2}
+            uid = await desk.have(f"child-{number}", parent=parent)
+            parent = {"name": f"child-{number}", "uid": uid, "depth": 3}
+            await desk.have(f"talk-{number}", parent=parent, session={"name": "bob"})
+        desk.make_resumable("bob")
+        assert (await desk.call("spawn_run", **RESUME, session_id="bob"))["agent_name"] == "bob"
+        told = await desk.refused("spawn_run", **RESUME, session_id="bob")
+        assert "Session bob has had runs of more than 32 agents" in told
 
 
 async def test_who_may_not_speak_for_a_run_gets_no_tools() -> None:

@@ -33,6 +33,15 @@ class ObjectMeta(Model):
     annotations: dict[str, str] = {}  # noqa: RUF012
     owner_references: list[OwnerReference] = []  # noqa: RUF012
 
+    @property
+    def version(self) -> int:
+        """
+        The resource version as a number, by which an object's states compare; 0 if it has none.
+
+        The API server promises since 1.35, and etcd always did, that versions are comparable.
+        """
+        return int(self.resource_version) if self.resource_version.isdecimal() else 0
+
 
 class Condition(Model):
     """One fact about an object, in the form of metav1.Condition."""

@@ -1,0 +1,201 @@
+"""
+The objects of one kind in some namespaces, kept in memory as a watch tells of them.
+
+A call that looks for one costs the API server nothing, however many there are. What this process
+makes is there at once; what another one makes, as soon as the watch tells of it.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any, Generic, Protocol, Self, TypeVar
+from uuid import UUID
+
+from pydantic import ValidationError
+
+from agentrun.api.quarantine import Quarantine, named, readable
+from agentrun.api.v1alpha1.meta import ObjectMeta
+from mcp_server.kube import FORBIDDEN, ApiError, ApiUnavailable, Object, Resource
+from mcp_server.list_watch import BACKOFF, Source, follow
+
+_SEEN_SECONDS = 1.0
+"""How long the watch may take to tell of an object that another replica has just named."""
+_AT_ONCE = 100
+"""How many objects are read before others have their turns."""
+
+
+class Named(Protocol):
+    """An object as its model has it."""
+
+    @property
+    def metadata(self) -> ObjectMeta:
+        """Who it is."""
+
+    @classmethod
+    def model_validate(cls, obj: Any) -> Self:
+        """Read an object; ValidationError for one that cannot be read."""
+
+
+M = TypeVar("M", bound=Named)
+
+
+class ObjectCache(Generic[M]):
+    """The objects there are. Those that cannot be read are in ``quarantine`` instead."""
+
+    def __init__(
+        self,
+        source: Source,
+        resource: Resource,
+        model: type[M],
+        namespaces: Sequence[str],
+        quarantine: Quarantine,
+        *,
+        backoff: Sequence[float] = BACKOFF,
+    ) -> None:
+        self._source = source
+        self._resource = resource
+        self._model = model
+        self._quarantine = quarantine
+        self._backoff = backoff
+        self._kept: dict[str, _Kept[M]] = {}
+        self._problems: dict[str, Exception | None] = dict.fromkeys(namespaces)
+        self._changed = asyncio.Event()
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether those of every namespace are known, but for those that are closed."""
+        return all(
+            namespace in self._kept or is_closed(problem)
+            for namespace, problem in self._problems.items()
+        )
+
+    async def run(self) -> None:
+        """Follow all namespaces until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            for namespace in self._problems:
+                following = follow(self._source, self._resource, namespace, self, self._backoff)
+                tasks.create_task(following, name=f"watch {self._resource.plural} of {namespace}")
+
+    def all(self, namespace: str) -> list[M]:
+        """Return those of a namespace; ApiError if they are not known."""
+        return list(self._known(namespace).objects.values())
+
+    async def of_uid(self, namespace: str, uid: str) -> M | None:
+        """Return the one of a uid; ApiError if those of the namespace are not known."""
+        # Another replica may have told of it before the watch has.
+        wait = _SEEN_SECONDS if _is_uuid(uid) else 0.0
+        with suppress(TimeoutError):
+            async with asyncio.timeout(wait):
+                while uid not in self._known(namespace).names:
+                    await self._changed.wait()
+        kept = self._known(namespace)
+        return kept.objects[kept.names[uid]] if uid in kept.names else None
+
+    def take(self, made: M) -> None:
+        """Take in an object that was just made, before the watch tells of it."""
+        if (kept := self._kept.get(made.metadata.namespace)) is not None:
+            kept.put(made)
+            self._tell()
+
+    def drop(self, deleted: M) -> None:
+        """Take note that an object was deleted."""
+        if (kept := self._kept.get(deleted.metadata.namespace)) is not None:
+            kept.drop(deleted.metadata.name, deleted.metadata.uid)
+
+    async def listed(self, namespace: str, items: list[Object], version: int) -> None:
+        """Keep what is there, and nothing else that is not younger."""
+        fresh = _Kept[M]()
+        for number, manifest in enumerate(items, start=1):
+            if number % _AT_ONCE == 0:
+                await asyncio.sleep(0)  # Others have their turns.
+            self._read(namespace, manifest, fresh)
+        there = {named(manifest)[0] for manifest in items}
+        for name in self._quarantine.names(self._resource.plural, namespace) - there:
+            self._quarantine.release(self._resource.plural, namespace, name)
+        for known in self._kept.get(namespace, _Kept[M]()).objects.values():
+            if known.metadata.version > version:
+                fresh.put(known)
+        self._kept[namespace] = fresh
+        self._problems[namespace] = None
+        self._tell()
+
+    async def changed(self, namespace: str, manifest: Object, is_deleted: bool) -> None:
+        """Keep an object as it is now."""
+        name, uid = named(manifest)
+        if is_deleted:
+            self._quarantine.release(self._resource.plural, namespace, name)
+            self._known(namespace).drop(name, uid)
+        else:
+            self._read(namespace, manifest, self._known(namespace))
+        self._tell()
+
+    async def failed(self, namespace: str, error: Exception) -> None:
+        """Go on with what is known; of a namespace that is closed, nothing is."""
+        self._problems[namespace] = error
+        if is_closed(error):
+            self._kept.pop(namespace, None)
+
+    def _known(self, namespace: str) -> "_Kept[M]":
+        if namespace in self._kept:
+            return self._kept[namespace]
+        problem = self._problems.get(namespace)
+        if isinstance(problem, ApiError):
+            raise problem
+        raise ApiUnavailable(
+            f"the {self._resource.plural} of namespace {namespace} are not known yet"
+        )
+
+    def _read(self, namespace: str, manifest: Object, kept: "_Kept[M]") -> None:
+        whole = readable(manifest)
+        try:
+            kept.put(self._model.model_validate(whole))
+            self._quarantine.see(self._resource.plural, namespace, whole)
+        except ValidationError as error:
+            kept.drop(*named(manifest))
+            why = f"it cannot be read: {error}"
+            self._quarantine.add(self._resource.plural, namespace, manifest, why)
+
+    def _tell(self) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+
+@dataclass
+class _Kept(Generic[M]):
+    """The objects of one namespace."""
+
+    objects: dict[str, M] = field(default_factory=dict)
+    names: dict[str, str] = field(default_factory=dict)
+    """By uid, the name."""
+
+    def put(self, obj: M) -> None:
+        """Keep an object, unless a younger state of it is kept."""
+        meta = obj.metadata
+        known = self.objects.get(meta.name)
+        if known is not None:
+            if known.metadata.version > meta.version:
+                return
+            self.names.pop(known.metadata.uid, None)
+        self.objects[meta.name] = obj
+        self.names[meta.uid] = meta.name
+
+    def drop(self, name: str, uid: str) -> None:
+        """Forget an object, but not another one that has its name now."""
+        known = self.objects.get(name)
+        if known is not None and uid in ("", known.metadata.uid):
+            del self.objects[name]
+            self.names.pop(known.metadata.uid, None)
+
+
+def is_closed(problem: Exception | None) -> bool:
+    """Whether a namespace is closed to the front door: it was deleted, and its rights with it."""
+    return isinstance(problem, ApiError) and problem.status == FORBIDDEN
+
+
+def _is_uuid(text: str) -> bool:
+    try:
+        UUID(text)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,49 @@
+"""What this process follows of the cluster: the runs into the store, the rest in memory."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+
+from agentrun.api.quarantine import Quarantine
+from agentrun.api.v1alpha1 import AgentProfile, AgentSession
+from agentrun.store.base import RunStore
+from mcp_server.archive import Archive, ClusterReader
+from mcp_server.kube import PROFILES, SESSIONS
+from mcp_server.list_watch import BACKOFF
+from mcp_server.object_cache import ObjectCache
+
+
+class Watched:
+    """The runs, sessions and profiles of some namespaces."""
+
+    def __init__(
+        self,
+        kube: ClusterReader,
+        store: RunStore,
+        namespaces: Sequence[str],
+        *,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        backoff: Sequence[float] = BACKOFF,
+    ) -> None:
+        self.quarantine = Quarantine()
+        """The objects that cannot be read as they are."""
+        self.archive = Archive(
+            kube, store, namespaces, now=now, backoff=backoff, quarantine=self.quarantine
+        )
+        self.sessions = ObjectCache(
+            kube, SESSIONS, AgentSession, namespaces, self.quarantine, backoff=backoff
+        )
+        self.profiles = ObjectCache(
+            kube, PROFILES, AgentProfile, namespaces, self.quarantine, backoff=backoff
+        )
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether everything is being watched, but for namespaces that are closed."""
+        return self.archive.is_ready and self.sessions.is_ready and self.profiles.is_ready
+
+    async def run(self) -> None:
+        """Follow all of it until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            for followed in (self.archive, self.sessions, self.profiles):
+                tasks.create_task(followed.run())

@@ -1,0 +1,141 @@
+"""The sessions that the MCP server keeps in memory: as fresh as the watch, and as own writes."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from agentrun.api.quarantine import Quarantine
+from agentrun.api.v1alpha1 import AgentSession
+from mcp_server.kube import SESSIONS, ApiError, ApiUnavailable, Object
+from mcp_server.object_cache import ObjectCache
+from tests.mcp.cluster import FakeCluster, session
+from tests.mcp.conftest import eventually
+
+Cache = ObjectCache[AgentSession]
+UID = "6d3f0d6a-6a5e-4d1c-9d4d-3f4f0f6b2a11"
+
+
+@pytest.fixture
+def cluster() -> FakeCluster:
+    return FakeCluster()
+
+
+def a_cache(cluster: FakeCluster) -> Cache:
+    return ObjectCache(cluster, SESSIONS, AgentSession, ["team-a"], Quarantine(), backoff=(0.0,))
+
+
+@pytest.fixture
+async def cache(cluster: FakeCluster) -> AsyncIterator[Cache]:
+    made = a_cache(cluster)
+    following = asyncio.create_task(made.run())
+    yield made
+    following.cancel()
+    await asyncio.gather(following, return_exceptions=True)
+
+
+def names(cache: Cache) -> list[str]:
+    return [one.metadata.name for one in cache.all("team-a")]
+
+
+def made_of(manifest: Object, **metadata: str) -> AgentSession:
+    return AgentSession.model_validate(
+        {**manifest, "metadata": {**manifest["metadata"], **metadata}}
+    )
+
+
+async def until_ready(cache: Cache) -> None:
+    async def is_ready() -> bool:
+        return cache.is_ready
+
+    await eventually(is_ready)
+
+
+async def until(cache: Cache, *wanted: str) -> None:
+    async def is_so() -> bool:
+        return names(cache) == list(wanted)
+
+    await eventually(is_so)
+
+
+def test_before_the_first_list_it_says_that_it_does_not_know(cluster: FakeCluster) -> None:
+    cache = a_cache(cluster)
+    with pytest.raises(ApiUnavailable, match="agentsessions of namespace team-a are not known yet"):
+        cache.all("team-a")
+    assert not cache.is_ready
+
+
+async def test_it_follows_what_others_make_change_and_delete(
+    cluster: FakeCluster, cache: Cache
+) -> None:
+    cluster.add(SESSIONS, "team-a", session("ada"))
+    await until_ready(cache)
+    await until(cache, "ada")
+    uid = cluster.add(SESSIONS, "team-a", session("bob"))["metadata"]["uid"]
+    await until(cache, "ada", "bob")
+    found = await cache.of_uid("team-a", uid)
+    assert found is not None
+    assert found.metadata.name == "bob"
+    cluster.remove(SESSIONS, "team-a", "bob")
+    await until(cache, "ada")
+    assert await cache.of_uid("team-a", uid) is None
+
+
+async def test_a_watch_that_broke_off_leaves_nothing_behind(
+    cluster: FakeCluster, cache: Cache
+) -> None:
+    cluster.add(SESSIONS, "team-a", session("ada"))
+    await until_ready(cache)
+    del cluster.objects[SESSIONS.plural, "team-a", "ada"]  # The watch never tells of it.
+    cluster.forget_history()
+    await until(cache)
+
+
+async def test_what_this_process_makes_is_there_at_once_and_is_not_taken_back(
+    cluster: FakeCluster, cache: Cache
+) -> None:
+    await until_ready(cache)
+    own = made_of(session("own"), namespace="team-a", uid=UID, resourceVersion="9000")
+    cache.take(own)
+    assert names(cache) == ["own"]
+    cluster.forget_history()  # The next list is older than what was written.
+    cluster.add(SESSIONS, "team-a", session("ada"))
+    await until(cache, "ada", "own")
+    cache.take(made_of(session("own"), namespace="team-a", uid="older", resourceVersion="8000"))
+    assert await cache.of_uid("team-a", UID) == own
+    cache.drop(own)
+    assert names(cache) == ["ada"]
+
+
+async def test_another_replicas_session_is_waited_for_by_its_id(
+    cluster: FakeCluster, cache: Cache
+) -> None:
+    await until_ready(cache)
+    looking = asyncio.create_task(cache.of_uid("team-a", UID))
+    await asyncio.sleep(0)
+    assert not looking.done()
+    cache.take(made_of(session("late"), namespace="team-a", uid=UID, resourceVersion="9000"))
+    found = await looking
+    assert found is not None
+    assert found.metadata.name == "late"
+
+
+async def test_it_goes_on_with_what_it_knows_but_not_of_a_namespace_that_is_closed(
+    cluster: FakeCluster, cache: Cache
+) -> None:
+    cluster.add(SESSIONS, "team-a", session("ada"))
+    await until_ready(cache)
+    await until(cache, "ada")
+    await cluster.begin_outage(ApiUnavailable("connection refused"))
+    assert names(cache) == ["ada"]
+    cluster.outage = ApiError(403, "Forbidden", "may not list agentsessions")
+
+    async def is_closed() -> bool:
+        try:
+            cache.all("team-a")
+        except ApiError as error:
+            return error.status == 403
+        return False
+
+    await eventually(is_closed)
+    assert cache.is_ready
