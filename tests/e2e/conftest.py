@@ -103,7 +103,5 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     """Put what the cluster knows of a failed test beside its traceback."""
     report = yield
     if report.failed:
-        # What is left of its time is not for this, and a test runner that is interrupted here ends.
-        item.ihook.pytest_timeout_cancel_timer(item=item)
         report.sections.append(evidence.of(item, call, str(report.longrepr)))
     return report
