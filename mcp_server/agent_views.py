@@ -5,37 +5,49 @@ Pure, as ``views`` is.
 """
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from agentrun.api.pod_layout import WORKSPACE
 from agentrun.api.v1alpha1 import AgentSession
-from agentrun.store.base import RunRow, StoredMessage
+from agentrun.store.base import RunRow, SessionRun, StoredMessage
 from mcp_server.agent_schemas import AgentView, MessageView, SendResult
-from mcp_server.manifests import folder_of, session_name_of
+from mcp_server.manifests import folder_of
 from mcp_server.views import status_of, timestamp
 
 _EPOCH = datetime.fromtimestamp(0, UTC)
 IDLE = "idle"
 
 
-def agent_views(sessions: Iterable[AgentSession], rows: Iterable[RunRow]) -> list[AgentView]:
-    """Show each session as an agent, with the run among ``rows`` that stands for it."""
-    standing: dict[tuple[str, str], RunRow] = {}
-    for row in rows:
-        standing[session_name_of(row.run), row.session_uid] = row
-    views = []
+@dataclass(frozen=True)
+class Agent:
+    """A session, the run that stands for it, and its place in the list of agents."""
+
+    session: AgentSession
+    run_uid: str
+    """Empty if there is none."""
+    place: tuple[str, str]
+    """When it last changed, and its name; times of one form compare as texts."""
+
+
+def newest_first(sessions: Iterable[AgentSession], runs: Iterable[SessionRun]) -> list[Agent]:
+    """Put sessions in order, the one that changed last first."""
+    standing = {(run.session_name, run.session_uid): run for run in runs}
+    agents = []
     for session in sessions:
         meta = session.metadata
         # Until the front door has seen the session of a run, its row does not name it.
         found = [standing.get((meta.name, uid)) for uid in (meta.uid, "")]
-        chosen = max((row for row in found if row), key=_rank, default=None)
-        views.append(agent_view(session, chosen))
-    return views
+        chosen = max((run for run in found if run), key=lambda run: run.rank, default=None)
+        changed = chosen.updated_at if chosen else _changed(session)
+        place = timestamp(changed) or "", meta.name
+        agents.append(Agent(session, chosen.uid if chosen else "", place))
+    return sorted(agents, key=lambda agent: agent.place, reverse=True)
 
 
 def agent_view(session: AgentSession, row: RunRow | None) -> AgentView:
     """Show an agent; ``row`` is its representative run."""
-    meta, last = session.metadata, session.status.updated_at or session.metadata.creation_timestamp
+    meta = session.metadata
     return AgentView(
         agent_name=meta.name,
         display_name=session.spec.display_name,
@@ -47,7 +59,7 @@ def agent_view(session: AgentSession, row: RunRow | None) -> AgentView:
         last_run_id=row.run.metadata.name if row else None,
         last_run_status=status_of(row) if row else None,
         cwd=folder_of(row.run) if row else WORKSPACE,
-        updated_at=timestamp((row and row.updated_at) or last) or timestamp(_EPOCH) or "",
+        updated_at=timestamp((row and row.updated_at) or _changed(session)) or "",
     )
 
 
@@ -78,6 +90,5 @@ def message_view(stored: StoredMessage) -> MessageView:
     )
 
 
-def _rank(row: RunRow) -> tuple[bool, datetime, datetime]:
-    run = row.run
-    return not run.phase.is_terminal, row.updated_at or _EPOCH, run.created or _EPOCH
+def _changed(session: AgentSession) -> datetime:
+    return session.status.updated_at or session.metadata.creation_timestamp or _EPOCH

@@ -12,6 +12,7 @@ from typing import Any
 
 from agentrun.api.events import Event
 from agentrun.store.base import BlobStore
+from mcp_server.answer_size import MAX_BYTES, sent_bytes
 
 MAX_SLICE = 262_144
 """The most bytes that one slice has."""
@@ -49,7 +50,11 @@ def reference(events: list[Event], seq: int, field_path: str) -> Mapping[str, An
 
 
 async def read_slice(blobs: BlobStore, key: str, offset: int, limit: int) -> Slice:
-    """Read up to ``limit`` bytes of a blob, whole characters of them. KeyError if it is absent."""
+    """
+    Read up to ``limit`` bytes of a blob, whole characters of them. KeyError if it is absent.
+
+    Of a text that takes more room in an answer than it has bytes, fewer are read.
+    """
     total = await blobs.size(key)
     if total is None:
         raise KeyError(key)
@@ -65,6 +70,8 @@ async def read_slice(blobs: BlobStore, key: str, offset: int, limit: int) -> Sli
     except UnicodeDecodeError:
         begin, end = first - start, last - start
         content, encoding = base64.b64encode(raw[begin:end]).decode("ascii"), "base64"
+    if (size := sent_bytes(content)) > MAX_BYTES:
+        return await read_slice(blobs, key, offset, limit * MAX_BYTES // size)
     return Slice(content, encoding, start + begin, start + end, total)
 
 

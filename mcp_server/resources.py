@@ -16,9 +16,9 @@ from mcp.server.mcpserver.exceptions import ResourceNotFoundError, ToolError
 from mcp_types import Annotations
 from pydantic import BaseModel
 
+from mcp_server.answer_size import within
 from mcp_server.door import Door, told_to_the_model
 from mcp_server.references import resolve
-from mcp_server.tools.events import MAX_PAGE_BYTES, within
 from mcp_server.views import run_view, status_of
 
 RUN_URI = "agentrun://{namespace}/runs/{run_id}"
@@ -76,7 +76,7 @@ def add_resources(server: MCPServer, door: Door) -> None:
             most = min(max(1, _number("limit", limit)), MAX_EVENTS)
             after = _number("after_seq", after_seq) if after_seq else max(0, row.last_seq - most)
             found = await door.store.read(row.run.metadata.uid, after, most)
-            events = within(MAX_PAGE_BYTES, found)
+            events = within(found)
             return json.dumps(
                 {
                     "run_id": run_id,

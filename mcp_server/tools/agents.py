@@ -1,7 +1,7 @@
 """The tools by which agents, and people, find agents and write to them."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any
 from uuid import NAMESPACE_OID, uuid4, uuid5
 
@@ -12,7 +12,7 @@ from pydantic import Field
 
 from agentrun.api.messages import AgentMessage
 from agentrun.api.v1alpha1 import AgentSession, Backend
-from agentrun.store.base import NewMessage
+from agentrun.store.base import NewMessage, RunStore
 from agentrun.store.letters import write_letter
 from agentrun.store.paging import decode_cursor, encode_cursor
 from mcp_server.agent_schemas import (
@@ -23,16 +23,18 @@ from mcp_server.agent_schemas import (
     MessageView,
     SendResult,
 )
-from mcp_server.agent_views import agent_views, message_view, send_result
+from mcp_server.agent_views import Agent, agent_view, message_view, newest_first, send_result
+from mcp_server.answer_size import MAX_BYTES, sent_bytes, within
 from mcp_server.door import Door, told_to_the_model
 from mcp_server.mailboxes import read_mail
 from mcp_server.manifests import absolute_cwd, check_bounds, check_message
 from mcp_server.references import Namespace, find_agent
-from mcp_server.tools.events import MAX_PAGE_BYTES, within
 
 _Folder = Annotated[
     str | None, Field(description="Only an agent that works, or has worked, in this folder.")
 ]
+_READ_AT_ONCE = 100
+"""How many runs are read before others have their turns."""
 _READS = ToolAnnotations(read_only_hint=True, idempotent_hint=True, open_world_hint=False)
 
 
@@ -67,16 +69,23 @@ def add_list_agents(server: MCPServer, door: Door) -> None:
         """
         with told_to_the_model():
             where = await door.namespace(namespace)
+            before = _place_in(cursor) if cursor else None
+            folder = absolute_cwd(cwd) if cwd else None
+
+            def is_asked_for(agent: AgentView) -> bool:
+                return status in (None, agent.status) and folder in (None, agent.cwd)
+
             # The runs after the sessions: whoever has a run is not shown without it.
-            sessions = door.runs.list_sessions(where)
-            agents = [
-                agent
-                for agent in agent_views(sessions, await door.store.newest_of_sessions(where))
-                if backend in (None, agent.backend)
-                and status in (None, agent.status)
-                and (not cwd or agent.cwd == absolute_cwd(cwd))
+            sessions = [
+                session
+                for session in door.runs.list_sessions(where)
+                if backend in (None, session.spec.backend)
             ]
-            return _page(agents, limit, cursor or None)
+            runs = await door.store.newest_of_sessions(where)
+            agents = newest_first(sessions, runs)
+            if before is not None:
+                agents = [agent for agent in agents if agent.place < before]
+            return await _page(door.store, agents, limit, is_asked_for)
 
 
 def add_send_agent_message(server: MCPServer, door: Door) -> None:
@@ -216,31 +225,43 @@ async def _next_messages(
     uid, clock = agent.metadata.uid, asyncio.get_running_loop().time
     deadline = clock() + seconds
     while True:
-        found = await read_mail(door.store.messages, uid, after_seq, limit, MAX_PAGE_BYTES)
+        # An answer holds each twice.
+        found = await read_mail(door.store.messages, uid, after_seq, limit, MAX_BYTES // 2)
         left = deadline - clock()
         if found or left <= 0 or door.stopping.is_set():
-            return within(MAX_PAGE_BYTES, [message_view(one) for one in found])
+            return within([message_view(one) for one in found])
         await door.wait_for_message(uid, after_seq, left)
 
 
-def _page(agents: Sequence[AgentView], limit: int, cursor: str | None) -> ListAgentsResult:
-    # Times of one form compare as texts.
-    agents = sorted(agents, key=_place, reverse=True)
-    if cursor is not None:
-        try:
-            _, *before = decode_cursor(cursor)
-        except ValueError as error:
-            raise ToolError(
-                f"Unknown cursor: {cursor}. Give the next_cursor of an earlier list_agents,"
-                " or leave it out to begin with the agent that changed last."
-            ) from error
-        agents = [agent for agent in agents if _place(agent) < tuple(before)]
-    shown = list(agents[:limit])
-    more = len(agents) > limit
-    return ListAgentsResult(
-        agents=shown, next_cursor=encode_cursor((0, *_place(shown[-1]))) if more else None
-    )
+async def _page(
+    store: RunStore, agents: Sequence[Agent], limit: int, is_asked_for: Callable[[AgentView], bool]
+) -> ListAgentsResult:
+    """Show the first of ``agents`` that are asked for, reading no more of their runs than that."""
+    shown: list[AgentView] = []
+    last: tuple[str, str] | None = None
+    size = 0
+    for start in range(0, len(agents), _READ_AT_ONCE):
+        some = agents[start : start + _READ_AT_ONCE]
+        rows = await store.get_runs([agent.run_uid for agent in some if agent.run_uid])
+        by_uid = {row.run.metadata.uid: row for row in rows}
+        for agent in some:
+            view = agent_view(agent.session, by_uid.get(agent.run_uid))
+            if not is_asked_for(view):
+                continue
+            size += sent_bytes(view)
+            if last is not None and (len(shown) == limit or size > MAX_BYTES):
+                return ListAgentsResult(agents=shown, next_cursor=encode_cursor((0, *last)))
+            shown.append(view)
+            last = agent.place
+    return ListAgentsResult(agents=shown, next_cursor=None)
 
 
-def _place(agent: AgentView) -> tuple[str, str]:
-    return agent.updated_at, agent.agent_name
+def _place_in(cursor: str) -> tuple[str, str]:
+    try:
+        _, when, name = decode_cursor(cursor)
+    except ValueError as error:
+        raise ToolError(
+            f"Unknown cursor: {cursor}. Give the next_cursor of an earlier list_agents,"
+            " or leave it out to begin with the agent that changed last."
+        ) from error
+    return when, name

@@ -1,25 +1,22 @@
 """The tool that follows a run's events."""
 
 import asyncio
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 from mcp.server.mcpserver import Context, MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
 from mcp_types import ToolAnnotations
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from agentrun.api.events import Event
 from agentrun.store.base import RunRow
+from mcp_server.answer_size import within
 from mcp_server.door import Door, told_to_the_model
 from mcp_server.progress import PROGRESS_SECONDS, told_to_wait
 from mcp_server.references import AgentName, Cwd, Namespace, RunId, resolve
 from mcp_server.schemas import PollResult, Status
 from mcp_server.views import status_of
 
-_T = TypeVar("_T", bound=BaseModel)
-
-MAX_PAGE_BYTES = 1024 * 1024
-"""How much one answer holds, so that a talkative agent does not flood its reader."""
 _SEAL_SECONDS = 10.0
 """How long a run that has ended is waited for to be sealed, whatever the caller would wait."""
 
@@ -90,7 +87,7 @@ async def _next_events(
         row = await door.store.get_run_by_uid(uid) or row
         # What the row knows of, and no more: the status must not be older than the last event.
         there = min(limit, max(0, row.last_seq - after_seq))
-        events = within(MAX_PAGE_BYTES, await door.store.read(uid, after_seq, there))
+        events = within(await door.store.read(uid, after_seq, there))
         is_closing = row.run.phase.is_terminal and not row.sealed
         if is_closing:
             # From when the end was seen: it may have come in the last moment of a long wait.
@@ -108,13 +105,3 @@ async def _next_events(
             return row, events, known if is_closing else status_of(row)
         await door.follow(row, is_news, min(left, PROGRESS_SECONDS), after_seq)
         await told_to_wait(ctx, row, seconds - (deadline - clock()), seconds)
-
-
-def within(most: int, items: list[_T]) -> list[_T]:
-    """Return the first of ``items`` that take at most ``most`` bytes; one in any case."""
-    size = 0
-    for index, item in enumerate(items):
-        size += len(item.model_dump_json())
-        if size > most:
-            return items[: max(1, index)]
-    return items

@@ -13,6 +13,7 @@ from agentrun.api.names import new_run_id, run_id_for_key
 from agentrun.api.v1alpha1 import Backend, Phase, Role
 from agentrun.store.base import RunFilter, RunPage, RunRow
 from agentrun.store.paging import encode_cursor, place_of
+from mcp_server.answer_size import MAX_BYTES, sent_bytes
 from mcp_server.arguments import problems
 from mcp_server.door import Door, told_to_the_model
 from mcp_server.manifests import check_arguments
@@ -30,7 +31,6 @@ from mcp_server.schemas import (
     UnreadableView,
     WorkspaceArguments,
 )
-from mcp_server.tools.events import MAX_PAGE_BYTES
 from mcp_server.views import (
     LISTED_PROMPT,
     cancel_result,
@@ -362,8 +362,8 @@ async def _list(
             except ValidationError as error:
                 unreadable.append(_not_shown(row, error))
                 continue
-            size += len(view.model_dump_json())
-            if shown and (size > MAX_PAGE_BYTES or len(shown) == limit):
+            size += sent_bytes(view)
+            if shown and (size > MAX_BYTES or len(shown) == limit):
                 before = encode_cursor(place_of(page.rows[index - 1].run)) if index else cursor
                 return ListRunsResult(runs=shown, next_cursor=before, unreadable=unreadable)
             shown.append(view)

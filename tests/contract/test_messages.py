@@ -146,7 +146,13 @@ TALK: Any = {"session": {"name": "talk"}}
 
 
 async def standing(store: RunStore, namespace: str = "team") -> list[str]:
-    rows = await store.newest_of_sessions(namespace)
+    standing = await store.newest_of_sessions(namespace)
+    rows = await store.get_runs([one.uid for one in standing])
+    names = {row.run.metadata.uid: row for row in rows}
+    for one in standing:
+        row = names[one.uid]
+        assert one.has_ended == row.run.phase.is_terminal
+        assert (one.session_uid, one.updated_at) == (row.session_uid, row.updated_at)
     return sorted(row.run.metadata.name for row in rows)
 
 

@@ -244,12 +244,18 @@ class Installation:
 
     # The release
 
-    async def install(self, *flags: str, chart: Path = product.CHART) -> "Installation":
-        """Install or upgrade it, offer the trivial agent, and return it as it is reached now."""
+    async def install(
+        self, *flags: str, chart: Path = product.CHART, grace_seconds: int = 5
+    ) -> "Installation":
+        """
+        Install or upgrade it, offer the trivial agent, and return it as it is reached now.
+
+        A pod that is still there so long after its run has ended is deleted.
+        """
         await asyncio.to_thread(
             product.install, self.cluster, *flags, release=self.release, chart=chart
         )
-        grace = {"timeouts": {"terminationGracePeriodSeconds": 5}}
+        grace = {"timeouts": {"terminationGracePeriodSeconds": grace_seconds}}
         await apply(profile("trivial", self.namespace, **grace))
         with reached(self.cluster, self.release) as url:
             return self.through(FrontDoor(f"{url}/mcp", self.door.token))

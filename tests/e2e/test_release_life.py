@@ -58,6 +58,8 @@ pytestmark = [
 
 OLD, NEW = "before", "after"
 FLAGS = ("--set", "operator.stuckTimeoutSeconds=600")
+GRACE_SECONDS = 120
+"""Pods are looked at after their runs have ended: that nobody may have deleted them so far."""
 SWITCHED_OFF = "claude-code"
 """The profile that the newer version does not have."""
 NO_DEFAULTS = ("--set", "profiles.codex.enabled=false,profiles.claudeCode.enabled=false")
@@ -72,7 +74,7 @@ async def standing(platform: Installation) -> AsyncIterator[Installation]:
     for tag in (OLD, NEW):
         await asyncio.to_thread(provide, platform.cluster, tag)
     try:
-        yield await made.install(*FLAGS, *tagged(OLD))
+        yield await made.install(*FLAGS, *tagged(OLD), grace_seconds=GRACE_SECONDS)
     finally:
         # The kinds are the main release's again, and as it has them.
         restored = asyncio.to_thread(product.install, platform.cluster, *SETTINGS)
@@ -112,7 +114,7 @@ async def test_an_upgrade_restarts_no_run_and_loses_no_event(
             *FLAGS, *tagged(NEW),
             "--set", "crds.enabled=true", "--set", "operator.resyncSeconds=11",
             "--set", "profiles.claudeCode.enabled=false",
-            chart=newer_chart(tmp_path),
+            chart=newer_chart(tmp_path), grace_seconds=GRACE_SECONDS,
         )  # fmt: skip
         await asyncio.to_thread(images.retag, installation.cluster, "dev", tag)
         await let_go(working, RELEASE.runs)

@@ -106,7 +106,7 @@ async def test_messages_are_read_from_a_cursor_on_and_stay(bench: Bench) -> None
 @pytest.mark.usefixtures("agents")
 async def test_a_page_is_bounded_in_bytes(bench: Bench) -> None:
     for _ in range(10):
-        await send(bench, to_agent_name="bob", message=says("x" * 130_000))
+        await send(bench, to_agent_name="bob", message=says("x" * 65_000))
     page = await fetch(bench)
     assert 5 <= len(page["messages"]) < 10
     rest = await fetch(bench, after_seq=page["next_after_seq"])
@@ -245,11 +245,11 @@ async def test_of_a_full_mailbox_only_about_an_answer_is_read(
         return found
 
     for _ in range(40):
-        await send(bench, to_agent_name="bob", message=says(), metadata={"x": "x" * 250_000})
+        await send(bench, to_agent_name="bob", message=says(), metadata={"x": "x" * 110_000})
     monkeypatch.setattr(MemoryMessages, "fetch", counted)
     page = await fetch(bench, limit=1000)
     assert [one["seq"] for one in page["messages"]] == [1, 2, 3, 4]
-    assert sum(held) < 10, "all of them would take ten million bytes"
+    assert sum(held) < 15, "all of them would take nine million bytes"
     rest = await fetch(bench, limit=1000, after_seq=page["next_after_seq"])
     assert rest["messages"][0]["seq"] == 5
 

@@ -3,9 +3,8 @@ from typing import Any
 
 import pytest
 
-from agentrun.api.events import Event, EventType
+from agentrun.api.events import EventType
 from agentrun.store.base import RunRow
-from mcp_server.tools.events import within
 from tests.mcp.conftest import Bench, eventually
 
 MESSAGE = (EventType.AGENT_MESSAGE, {"text": "Hello."})
@@ -229,23 +228,3 @@ async def test_arguments_out_of_bounds_are_refused(bench: Bench, arguments: dict
     told = await bench.refused("poll_events", run_id="x", **arguments)
     assert told.startswith("Invalid arguments for tool poll_events: ")
     assert "\n" not in told
-
-
-@pytest.mark.parametrize(
-    ("most", "kept"),
-    [pytest.param(1, 1, id="one-in-any-case"), pytest.param(10_000, 3, id="all-that-fit")],
-)
-def test_a_page_is_bounded_in_bytes(most: int, kept: int) -> None:
-    events = [
-        Event(
-            seq=seq,
-            ts="",
-            run_id="r",
-            session_id="s",
-            backend="codex",
-            type=EventType.REASONING,
-            data={"text": "x" * 100},
-        )
-        for seq in (1, 2, 3)
-    ]
-    assert within(most, events) == events[:kept]

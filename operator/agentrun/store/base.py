@@ -95,6 +95,26 @@ class RunFilter:
 
 
 @dataclass(frozen=True)
+class SessionRun:
+    """The run that stands for a session, by what lists of sessions are ordered by."""
+
+    uid: str
+    """The run's."""
+    session_name: str
+    session_uid: str
+    """Empty until the session's uid is known."""
+    has_ended: bool
+    updated_at: datetime
+    created: int
+    """Seconds since 1970."""
+
+    @property
+    def rank(self) -> tuple[bool, datetime, int]:
+        """Of two runs of a session, the one of the higher rank stands for it."""
+        return not self.has_ended, self.updated_at, self.created
+
+
+@dataclass(frozen=True)
 class RunPage:
     """A page of runs, newest creation first, and the cursor of the next page."""
 
@@ -224,15 +244,19 @@ class RunStore(Protocol):
     async def get_run_by_uid(self, uid: str) -> RunRow | None:
         """Return the run of that uid."""
 
+    async def get_runs(self, uids: Sequence[str]) -> list[RunRow]:
+        """Return the runs of those uids that there are, in no order."""
+
     async def list_runs(self, which: RunFilter, limit: int, cursor: str | None = None) -> RunPage:
         """Return up to ``limit`` runs, newest first. ValueError for a cursor it did not make."""
 
-    async def newest_of_sessions(self, namespace: str) -> list[RunRow]:
+    async def newest_of_sessions(self, namespace: str) -> list[SessionRun]:
         """
-        Return one run of each session of ``namespace``, in no order: of those that have not
-        ended the one that changed last, else of the others.
+        Return which run stands for each session of ``namespace``, in no order: of those that have
+        not ended the one that changed last, else of the others.
 
-        Runs of one session name whose sessions have different uids have different sessions.
+        Runs of one session name whose sessions have different uids have different sessions. No
+        run is read for it: ``get_runs`` reads those that are shown.
         """
 
     async def count_children(self, namespace: str, uid: str) -> int:

@@ -15,6 +15,7 @@ from agentrun.store.base import (
     RunFilter,
     RunPage,
     RunRow,
+    SessionRun,
     Unavailable,
     UnknownRun,
 )
@@ -118,16 +119,22 @@ class MemoryRunStore:
         rows = found[:limit]
         return RunPage(rows, encode_cursor(place_of(rows[-1].run)) if more and rows else None)
 
-    async def newest_of_sessions(self, namespace: str) -> list[RunRow]:
+    async def get_runs(self, uids: Sequence[str]) -> list[RunRow]:
         """See ``RunStore``."""
         self._check()
-        chosen: dict[tuple[str, str], RunRow] = {}
+        return [self._runs[uid].seen() for uid in set(uids) if uid in self._runs]
+
+    async def newest_of_sessions(self, namespace: str) -> list[SessionRun]:
+        """See ``RunStore``."""
+        self._check()
+        chosen: dict[tuple[str, str], SessionRun] = {}
         for row in (kept.seen() for kept in self._runs.values()):
-            session = (session_name(row.run), row.session_uid)
-            if row.run.metadata.namespace == namespace and (
-                session not in chosen or _stands_before(row, chosen[session])
-            ):
-                chosen[session] = row
+            if row.run.metadata.namespace != namespace:
+                continue
+            one = _session_run(row)
+            session = one.session_name, one.session_uid
+            if session not in chosen or one.rank > chosen[session].rank:
+                chosen[session] = one
         return list(chosen.values())
 
     async def count_children(self, namespace: str, uid: str) -> int:
@@ -248,11 +255,15 @@ class MemoryRunStore:
             self._wakeups.appended(run.metadata.uid, journal.last_seq)
 
 
-def _stands_before(row: RunRow, other: RunRow) -> bool:
-    def rank(one: RunRow) -> tuple[bool, Any, int]:
-        return not one.run.phase.is_terminal, one.updated_at, place_of(one.run)[0]
-
-    return rank(row) > rank(other)
+def _session_run(row: RunRow) -> SessionRun:
+    return SessionRun(
+        uid=row.run.metadata.uid,
+        session_name=session_name(row.run),
+        session_uid=row.session_uid,
+        has_ended=row.run.phase.is_terminal,
+        updated_at=row.updated_at or row.run.created or datetime.fromtimestamp(0, UTC),
+        created=place_of(row.run)[0],
+    )
 
 
 def _matches(which: RunFilter, row: RunRow) -> bool:

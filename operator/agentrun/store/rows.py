@@ -8,7 +8,7 @@ from sqlalchemy import Row
 
 from agentrun.api.events import Event, NewEvent
 from agentrun.store import documents
-from agentrun.store.base import RunRow
+from agentrun.store.base import RunRow, SessionRun
 from agentrun.store.documents import RunName, plain, read_data, write_run
 from agentrun.store.journal import Journal, dump
 from agentrun.store.paging import cwd_of, parent_uid, place_of, session_name
@@ -78,6 +78,18 @@ def read_run(stored: Row[Any]) -> RunRow:
         summary=stored.summary,
         updated_at=moment(stored.updated),
         deleted_at=moment(stored.deleted),
+    )
+
+
+def read_session_run(stored: Row[Any]) -> SessionRun:
+    """Read which run stands for a session."""
+    return SessionRun(
+        uid=stored.uid,
+        session_name=stored.session_name,
+        session_uid=stored.session_uid,
+        has_ended=bool(stored.has_ended),
+        updated_at=moment(stored.updated) or _EPOCH,
+        created=stored.created,
     )
 
 

@@ -15,7 +15,15 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from agentrun.api.events import Event, EventType, NewEvent
 from agentrun.api.v1alpha1 import TERMINAL_PHASES
-from agentrun.store.base import Forgotten, JournalHead, RunFilter, RunPage, RunRow, UnknownRun
+from agentrun.store.base import (
+    Forgotten,
+    JournalHead,
+    RunFilter,
+    RunPage,
+    RunRow,
+    SessionRun,
+    UnknownRun,
+)
 from agentrun.store.database import Database, open_database
 from agentrun.store.documents import storable
 from agentrun.store.journal import Journal, advance, merge_row, plan_append
@@ -29,6 +37,7 @@ from agentrun.store.rows import (
     read_event,
     read_journal,
     read_run,
+    read_session_run,
     run_columns,
 )
 from agentrun.store.sql_messages import SqlMessages, forget_session
@@ -137,7 +146,12 @@ class SqlRunStore:
         more = len(found) > limit and rows
         return RunPage(rows, encode_cursor(place_of(rows[-1].run)) if more else None)
 
-    async def newest_of_sessions(self, namespace: str) -> list[RunRow]:
+    async def get_runs(self, uids: Sequence[str]) -> list[RunRow]:
+        """See ``RunStore``."""
+        found = await self._transactions.read(select(run_table).where(run_table.c.uid.in_(uids)))
+        return [read_run(stored) for stored in found]
+
+    async def newest_of_sessions(self, namespace: str) -> list[SessionRun]:
         """See ``RunStore``."""
         columns = run_table.c
         has_ended = columns.phase.in_([phase.value for phase in TERMINAL_PHASES])
@@ -145,11 +159,12 @@ class SqlRunStore:
             partition_by=(columns.session_name, columns.session_uid),
             order_by=(has_ended, columns.updated.desc(), columns.created.desc(), columns.uid),
         )
-        ranked = select(columns.uid, place.label("place")).where(columns.namespace == namespace)
-        ranks = ranked.subquery()
-        chosen = select(run_table).join(ranks, ranks.c.uid == columns.uid)
-        found = await self._transactions.read(chosen.where(ranks.c.place == 1))
-        return [read_run(stored) for stored in found]
+        ranked = select(
+            columns.uid, columns.session_name, columns.session_uid, has_ended.label("has_ended"),
+            columns.updated, columns.created, place.label("place"),
+        ).where(columns.namespace == namespace).subquery()  # fmt: skip
+        found = await self._transactions.read(select(ranked).where(ranked.c.place == 1))
+        return [read_session_run(stored) for stored in found]
 
     async def count_children(self, namespace: str, uid: str) -> int:
         """See ``RunStore``."""
