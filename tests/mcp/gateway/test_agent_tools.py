@@ -253,6 +253,19 @@ async def test_children_are_counted_by_one_question_however_many_other_runs_ther
         assert asked == ["count_children"] * 3
 
 
+async def test_the_parents_of_runs_are_read_once_however_many_children_they_have(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with a_desk("list_runs") as desk:
+        parent = a_parent("bob") | {"uid": await desk.have("bob")}
+        for number in range(40):
+            await desk.have(f"other-{number}", parent=parent)
+        asked = list[str]()
+        monkeypatch.setattr(desk.store, "get_run_by_uid", noting(asked, desk.store.get_run_by_uid))
+        assert [one["run_id"] for one in (await desk.call("list_runs"))["runs"]] == []
+        assert len(asked) < 10
+
+
 def a_parent(name: str, depth: int = 1) -> dict[str, Any]:
     return {"name": f"run-{name}", "uid": f"uid-{name}", "depth": depth}
 
