@@ -1,6 +1,5 @@
 """How much of a list fits into one answer."""
 
-import json
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
@@ -25,7 +24,7 @@ def sent_bytes(part: Any) -> int:
     line breaks, within a JSON string. There each quote and each line break takes more than itself.
     """
     text = to_json([[part]], indent=2).decode()
-    return len(to_json(part)) + len(json.dumps(text, ensure_ascii=False).encode())
+    return len(to_json(part)) + len(to_json(text))
 
 
 def within(items: Sequence[_T], most: int = MAX_BYTES) -> list[_T]:

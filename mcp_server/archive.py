@@ -27,7 +27,7 @@ from agentrun.api.names import pod_name
 from agentrun.api.quarantine import Quarantine, named, readable
 from agentrun.api.v1alpha1 import AgentRun
 from agentrun.store.base import RunRow, RunStore, StoreError, Unavailable
-from mcp_server.kube import FORBIDDEN, NAMESPACES, PODS, RUNS, SESSIONS, ApiError, Object, Resource
+from mcp_server.kube import NAMESPACES, PODS, RUNS, SESSIONS, ApiError, Object, Resource, is_closed
 from mcp_server.list_watch import BACKOFF, Source, follow
 from mcp_server.manifests import session_name_of
 from mcp_server.views import ended_by_deletion, seal_data, timestamp
@@ -179,8 +179,7 @@ class Archive:
             await self.observe(manifest)
         there = {named(manifest) for manifest in items}
         names, uids = {name for name, _ in there}, {uid for _, uid in there}
-        for name in self.quarantine.names(RUNS.plural, namespace) - names:
-            self.quarantine.release(RUNS.plural, namespace, name)
+        self.quarantine.keep_only(RUNS.plural, namespace, names)
         for row in await self._store.open_runs():
             if row.run.metadata.namespace == namespace and row.run.metadata.uid not in uids:
                 await self._observe_absence(row, version)
@@ -192,15 +191,14 @@ class Archive:
 
     async def failed(self, namespace: str, error: Exception) -> None:
         """Note what it means that a namespace cannot be followed."""
-        if not isinstance(error, ApiError) or error.status != FORBIDDEN:
+        if not is_closed(error):
             self._answered.discard(namespace)
             return
         self._answered.add(namespace)
         try:
             open_runs = await self._store.open_runs()
             if await self._is_namespace_gone(namespace):
-                for name in self.quarantine.names(RUNS.plural, namespace):
-                    self.quarantine.release(RUNS.plural, namespace, name)
+                self.quarantine.keep_only(RUNS.plural, namespace, ())
                 for row in open_runs:
                     if row.run.metadata.namespace == namespace:
                         await self._observe_end(row)
@@ -273,7 +271,7 @@ class Archive:
         except ApiError as error:
             if error.status == 404:
                 return False
-            if error.status == FORBIDDEN:
+            if is_closed(error):
                 return not await self._is_namespace_gone(run.metadata.namespace)
             raise
         owners = pod["metadata"].get("ownerReferences", [])

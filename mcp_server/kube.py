@@ -57,6 +57,11 @@ class ApiUnavailable(ApiError):  # noqa: N818 - what it is, not that it is an er
         super().__init__(0, "Unavailable", message)
 
 
+def is_closed(problem: Exception | None) -> bool:
+    """Whether a namespace is closed to the front door: it was deleted, and its rights with it."""
+    return isinstance(problem, ApiError) and problem.status == FORBIDDEN
+
+
 @dataclass(frozen=True)
 class Resource:
     """A kind of objects, as its URL has it."""

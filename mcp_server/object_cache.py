@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from agentrun.api.quarantine import Quarantine, named, readable
 from agentrun.api.v1alpha1.meta import ObjectMeta
-from mcp_server.kube import FORBIDDEN, ApiError, ApiUnavailable, Object, Resource
+from mcp_server.kube import ApiError, ApiUnavailable, Object, Resource, is_closed
 from mcp_server.list_watch import BACKOFF, Source, follow
 
 _SEEN_SECONDS = 1.0
@@ -111,8 +111,7 @@ class ObjectCache(Generic[M]):
                 await asyncio.sleep(0)  # Others have their turns.
             self._read(namespace, manifest, fresh)
         there = {named(manifest)[0] for manifest in items}
-        for name in self._quarantine.names(self._resource.plural, namespace) - there:
-            self._quarantine.release(self._resource.plural, namespace, name)
+        self._quarantine.keep_only(self._resource.plural, namespace, there)
         for known in self._kept.get(namespace, _Kept[M]()).objects.values():
             if known.metadata.version > version:
                 fresh.put(known)
@@ -186,11 +185,6 @@ class _Kept(Generic[M]):
         if known is not None and uid in ("", known.metadata.uid):
             del self.objects[name]
             self.names.pop(known.metadata.uid, None)
-
-
-def is_closed(problem: Exception | None) -> bool:
-    """Whether a namespace is closed to the front door: it was deleted, and its rights with it."""
-    return isinstance(problem, ApiError) and problem.status == FORBIDDEN
 
 
 def _is_uuid(text: str) -> bool:

@@ -25,16 +25,15 @@ class Watched:
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         backoff: Sequence[float] = BACKOFF,
     ) -> None:
-        self.quarantine = Quarantine()
-        """The objects that cannot be read as they are."""
+        quarantine = Quarantine()
         self.archive = Archive(
-            kube, store, namespaces, now=now, backoff=backoff, quarantine=self.quarantine
+            kube, store, namespaces, now=now, backoff=backoff, quarantine=quarantine
         )
         self.sessions = ObjectCache(
-            kube, SESSIONS, AgentSession, namespaces, self.quarantine, backoff=backoff
+            kube, SESSIONS, AgentSession, namespaces, quarantine, backoff=backoff
         )
         self.profiles = ObjectCache(
-            kube, PROFILES, AgentProfile, namespaces, self.quarantine, backoff=backoff
+            kube, PROFILES, AgentProfile, namespaces, quarantine, backoff=backoff
         )
 
     @property

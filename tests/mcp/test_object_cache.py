@@ -53,7 +53,7 @@ async def until_ready(cache: Cache) -> None:
 
 async def until(cache: Cache, *wanted: str) -> None:
     async def is_so() -> bool:
-        return names(cache) == list(wanted)
+        return cache.is_ready and names(cache) == list(wanted)
 
     await eventually(is_so)
 
@@ -69,7 +69,6 @@ async def test_it_follows_what_others_make_change_and_delete(
     cluster: FakeCluster, cache: Cache
 ) -> None:
     cluster.add(SESSIONS, "team-a", session("ada"))
-    await until_ready(cache)
     await until(cache, "ada")
     uid = cluster.add(SESSIONS, "team-a", session("bob"))["metadata"]["uid"]
     await until(cache, "ada", "bob")
@@ -124,7 +123,6 @@ async def test_it_goes_on_with_what_it_knows_but_not_of_a_namespace_that_is_clos
     cluster: FakeCluster, cache: Cache
 ) -> None:
     cluster.add(SESSIONS, "team-a", session("ada"))
-    await until_ready(cache)
     await until(cache, "ada")
     await cluster.begin_outage(ApiUnavailable("connection refused"))
     assert names(cache) == ["ada"]

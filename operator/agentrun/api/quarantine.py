@@ -9,7 +9,7 @@ log, in ``/readyz`` and in ``list_runs``.
 
 import logging
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -69,6 +69,11 @@ class Quarantine:
             # One form for both lines, from which a metric can be read.
             _log.info("quarantine: %s %s/%s is left; quarantined=%d", kind, namespace, name,
                       len(self), extra={"quarantined": len(self), "uid": one.uid})  # fmt: skip
+
+    def keep_only(self, kind: str, namespace: str, names: Collection[str]) -> None:
+        """Let go of those of a kind in a namespace that are not among ``names``: they are gone."""
+        for name in self.names(kind, namespace).difference(names):
+            self.release(kind, namespace, name)
 
     def see(self, kind: str, namespace: str, obj: Any) -> None:
         """Take in or let go what was read, as its mark says."""

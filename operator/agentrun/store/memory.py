@@ -140,9 +140,8 @@ class MemoryRunStore:
     async def count_children(self, namespace: str, uid: str) -> int:
         """See ``RunStore``."""
         self._check()
-        runs = [kept.row.run for kept in self._runs.values()]
-        of_it = [run for run in runs if uid and parent_uid(run) == uid]
-        return sum(run.metadata.namespace == namespace for run in of_it)
+        runs = [kept.row.run for kept in self._runs.values()] if uid else []
+        return sum((run.metadata.namespace, parent_uid(run)) == (namespace, uid) for run in runs)
 
     async def parents_in_session(self, namespace: str, session_name: str, limit: int) -> set[str]:
         """See ``RunStore``."""
