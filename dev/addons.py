@@ -15,6 +15,16 @@ def manifest(objects: list[dict[str, Any]]) -> str:
     return json.dumps({"apiVersion": "v1", "kind": "List", "items": objects})
 
 
+def ready_once(handler: dict[str, Any]) -> dict[str, Any]:
+    """
+    Build the probe of a container that is ready from its first good answer on.
+
+    Asked again, it would fall out of its Service while the machine is too busy to answer within a
+    second, and cost as much as all of an idle cluster's own programs.
+    """
+    return {"startupProbe": {**handler, "periodSeconds": 1, "failureThreshold": 120}}
+
+
 def policies_role() -> list[dict[str, Any]]:
     """Build what lets the enforcer of NetworkPolicies look at what they are about."""
     core = {"apiGroups": [""], "resources": ["pods", "namespaces"], "verbs": ["list", "watch"]}

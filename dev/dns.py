@@ -64,7 +64,7 @@ def _deployment() -> dict[str, Any]:
         "imagePullPolicy": "Never",
         "args": ["-conf", "/etc/coredns/Corefile"],
         "ports": [{"containerPort": 53, "protocol": p, "name": n} for n, p in _PORTS],
-        "readinessProbe": {"httpGet": {"path": "/ready", "port": 8181}, "periodSeconds": 1},
+        **addons.ready_once({"httpGet": {"path": "/ready", "port": 8181}}),
         "resources": {"requests": {"cpu": "100m", "memory": "32Mi"}},
         "securityContext": {
             "allowPrivilegeEscalation": False,

@@ -6,7 +6,7 @@ from typing import Any
 
 import httpx2
 
-from dev import fixtures, images, oci, paths
+from dev import addons, fixtures, images, oci, paths
 from dev.components import Cluster
 
 NAME = "registry"
@@ -34,7 +34,7 @@ def objects() -> list[dict[str, Any]]:
         "image": images.name_of("dev"),
         "imagePullPolicy": "Never",
         "command": ["docker-registry", "serve", "/config/config.yml"],
-        "readinessProbe": {"tcpSocket": {"port": PORT}, "periodSeconds": 1},
+        **addons.ready_once({"tcpSocket": {"port": PORT}}),
         "resources": {"requests": {"cpu": "10m", "memory": "32Mi"}},
         "securityContext": {
             "allowPrivilegeEscalation": False,

@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from dev import fixtures, images, pki, product
+from dev import addons, fixtures, images, pki, product
 from dev.shell import run
 
 NAME = "team"
@@ -126,7 +126,7 @@ def _container(name: str, port: int, *command: str, **env: str) -> dict[str, Any
         "imagePullPolicy": "Never",
         "command": list(command),
         "env": [{"name": key, "value": value} for key, value in env.items()],
-        "readinessProbe": {"tcpSocket": {"port": port}, "periodSeconds": 1},
+        **addons.ready_once({"tcpSocket": {"port": port}}),
         "resources": {"requests": {"cpu": "10m", "memory": "16Mi"}},
         "securityContext": {
             "allowPrivilegeEscalation": False,

@@ -24,6 +24,7 @@ trap 'trap - INT TERM; kill 0; wait' INT TERM
 python -m dev tools
 # What a run that was interrupted has left is of no use.
 down
+python -m dev.memory
 
 for group in "${groups[@]}"; do
   read -ra stages <<<"$group"

@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+from dev import addons
+
 NAMESPACE = "agentrun-dev"
 
 
@@ -14,7 +16,7 @@ class Program:
     image: str
     command: list[str]
     probe: dict[str, Any]
-    """When it serves, in the form of a readiness probe."""
+    """When it serves, in the form of a probe."""
     folders: dict[str, str]
     """Where it may write: a volume's name and its path. They last as long as the pod."""
     secret: str
@@ -76,7 +78,7 @@ def _pod(program: Program) -> dict[str, Any]:
         "command": program.command,
         "env": [{"name": name, "value": value} for name, value in program.environment.items()],
         "envFrom": [{"secretRef": {"name": program.secret}}],
-        "readinessProbe": {**program.probe, "periodSeconds": 1},
+        **addons.ready_once(program.probe),
         "resources": {"requests": {"cpu": "30m", "memory": "32Mi"}},
         "securityContext": {
             "allowPrivilegeEscalation": False,

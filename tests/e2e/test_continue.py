@@ -118,7 +118,9 @@ async def test_a_real_agent_goes_on_in_another_pod_with_what_it_was_told(
         question = await question_of(platform, run_id, "permission-2-1")
         await answer(platform, run_id, question, type="text", text=question["options"][0]["id"])
     run, events = await platform.door.finish(run_id)
-    assert (run["status"], run["attempts"]) == ("completed", 2), run
+    assert run["status"] == "completed", run
+    # On a busy machine the answer to its second question comes after its pod is gone, too.
+    assert run["attempts"] == 2 or (backend, run["attempts"]) == ("codex", 3), run
     check_journal(events, "completed")
     assert "The end." in "\n".join(said(events))
 

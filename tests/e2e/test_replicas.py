@@ -170,7 +170,8 @@ async def _lags(replicas: Installation) -> list[float]:
     # The runner speaks to one replica; had the others not been told, their readers would have
     # got the event when the replica looks again by itself, which it does every 5 seconds: with
     # three seconds between two events, at least one of them later than this.
-    assert len(lags) == 9
+    # A message may come in more than one event (docs/events.md): each is told as fast.
+    assert len(lags) >= 9
     return lags
 
 

@@ -7,6 +7,7 @@ hangs on it, the API server is asked: a watch may lag behind.
 
 import logging
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TypeVar
 
 from pydantic import ValidationError
@@ -25,13 +26,20 @@ from agentrun.api.v1alpha1 import (
 from agentrun.controller.caches import Caches, Key, key_of, owner_of, uid_of
 from agentrun.controller.kube import ApiError, Kind, KubeApi, Object
 from agentrun.controller.limits import Limits
-from agentrun.controller.observed import Observed, PodObservation, SessionObservation
+from agentrun.controller.observed import Observed, PodObservation, SessionObservation, later
 from agentrun.controller.outcomes import has_ended, outcome_of
 from agentrun.controller.pod import observe_pod
 from agentrun.controller.refusals import profile_name, session_name
 
 logger = logging.getLogger(__name__)
 
+HELD_UP_SECONDS = 2
+"""
+How old a pod is when its Events are first asked for what holds it up; and how often from then on.
+
+Most pods have started by then. To list Events costs the API server as much as there are in the
+namespace, for it keeps none of them in memory.
+"""
 
 _M = TypeVar("_M", bound=Model)
 
@@ -76,11 +84,11 @@ class Observer:
         self.caches.put(kind, obj)
         return obj
 
-    async def observe(self, run: AgentRun) -> tuple[AgentRun, Observed]:
+    async def observe(self, run: AgentRun, now: datetime) -> tuple[AgentRun, Observed]:
         """Look at what there is of ``run``; the run that comes back may be a newer version."""
         key = run.metadata.namespace, run.metadata.name
         pods = [
-            await self._observe_pod(pod, is_told=run.phase.is_terminal)
+            await self._observe_pod(pod, now, is_told=run.phase.is_terminal)
             for pod in self.caches.pods_of(key)
             if is_pod_of(pod, run.metadata.uid)
         ]
@@ -88,7 +96,7 @@ class Observer:
         current = next((pod for pod in pods if pod.name == name), None)
         others = tuple(pod for pod in pods if pod.name != name)
         if current is None and run.attempts > 0 and not run.phase.is_terminal:
-            current = await self._look_for_pod(run, name)
+            current = await self._look_for_pod(run, name, now)
         run = await self._with_last_words(run, current)
         seen = Observed(
             session=await self._session(run),
@@ -139,11 +147,11 @@ class Observer:
             for run in self.caches.children_of(key)
         )
 
-    async def _look_for_pod(self, run: AgentRun, name: str) -> PodObservation | None:
+    async def _look_for_pod(self, run: AgentRun, name: str, now: datetime) -> PodObservation | None:
         pod = await self.fetch(Kind.POD, (run.metadata.namespace, name))
         if pod is None or not is_pod_of(pod, run.metadata.uid):
             return None
-        return await self._observe_pod(pod)
+        return await self._observe_pod(pod, now)
 
     async def _with_last_words(self, run: AgentRun, pod: PodObservation | None) -> AgentRun:
         """
@@ -160,10 +168,14 @@ class Observer:
         newest = of_its_kind(AgentRun, Kind.RUN, fresh)
         return newest if newest.attempts == run.attempts else run
 
-    async def _observe_pod(self, pod: Object, is_told: bool = False) -> PodObservation:
+    async def _observe_pod(
+        self, pod: Object, now: datetime, is_told: bool = False
+    ) -> PodObservation:
         seen = observe_pod(pod)
+        is_new = seen.created is not None and now < later(seen.created, HELD_UP_SECONDS)
         # How a run ended is told once, and not looked for again.
-        if not is_held_up(seen) and (is_told or not is_ended_by_nobody(seen)):
+        is_unexplained = is_ended_by_nobody(seen) and not is_told
+        if not is_unexplained and (is_new or not is_held_up(seen)):
             return seen
         namespace, _ = key_of(pod)
         fields = f"involvedObject.uid={seen.uid}"

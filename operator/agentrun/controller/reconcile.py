@@ -17,14 +17,18 @@ from agentrun.controller.actions import Action, LookAgain, SetStatus
 from agentrun.controller.caches import Key, key_of, owner_of, uid_of
 from agentrun.controller.decide import decide
 from agentrun.controller.kube import ApiError, Kind, Object
-from agentrun.controller.observe import NotOfItsKind, Observer, is_held_up, of_its_kind
+from agentrun.controller.observe import (
+    HELD_UP_SECONDS,
+    NotOfItsKind,
+    Observer,
+    is_held_up,
+    of_its_kind,
+)
 from agentrun.controller.observed import Observed
 from agentrun.controller.queue import TryAgain, WorkQueue
 
 logger = logging.getLogger(__name__)
 
-_POD_EVENTS_SECONDS = 2.0
-"""How often the Events about a pod that does not start are looked at."""
 _FORBIDDEN = 403
 
 
@@ -62,7 +66,7 @@ class Reconciler:
                 raise TryAgain(str(error)) from error
 
     async def _advance(self, key: Key, run: AgentRun) -> None:
-        run, seen = await self.observer.observe(run)
+        run, seen = await self.observer.observe(run, self.clock())
         now = self.clock()
         actions = decide(run, seen, now)
         self._plan(key, run, seen, actions, now)
@@ -95,7 +99,7 @@ class Reconciler:
             else:
                 logger.info("run %s: %s", key[1], action)
         if seen.pod is not None and is_held_up(seen.pod):
-            self.queue.add_after(key, _POD_EVENTS_SECONDS)
+            self.queue.add_after(key, HELD_UP_SECONDS)
 
     async def _clear(self, key: Key, run: Object | None) -> None:
         """Delete the pods of runs that are gone, and free the sessions they held."""

@@ -15,6 +15,7 @@ from agentrun.runner.dialogue import Dialogue
 from agentrun.runner.gateway import Gateway
 from agentrun.runner.journal import Journal
 from agentrun.runner.layout import Layout
+from agentrun.runner.loading import quickly
 from agentrun.runner.pipes import Pipes
 from agentrun.runner.questions import Questions
 from agentrun.runner.redact import Redactor
@@ -52,10 +53,8 @@ def make_conversation(
             remote_credentials_card(layout), provider_key(layout), settings.provider,
         )  # fmt: skip
         return RemoteConversation(journal, reporter, questions, redactor.text, given)
-    from agentrun.runner.acp import library
-
-    library.load()
-    from agentrun.runner.conversation import Conversation
+    with quickly():
+        from agentrun.runner.conversation import Conversation
 
     workspace, backend = str(layout.workspace), settings.backend
     return Conversation(pipes, journal, reporter, redactor, workspace, backend, questions)

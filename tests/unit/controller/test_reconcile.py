@@ -8,6 +8,7 @@ import pytest
 
 from agentrun.controller.actions import SetStatus
 from agentrun.controller.kube import ApiError, Kind
+from agentrun.controller.observe import HELD_UP_SECONDS
 from agentrun.controller.queue import TryAgain
 from tests.unit.controller.fake_api import FakeApi
 from tests.unit.controller.operators import (
@@ -17,6 +18,7 @@ from tests.unit.controller.operators import (
     a_run_object,
     agent_says,
     cancel,
+    change,
     finished,
     pod_is,
     started,
@@ -335,6 +337,21 @@ async def test_events_that_cannot_be_read_hold_nothing_up(operator: Operator) ->
     operator.api.before = forbidden
     await operator.turn()
     assert operator.run().status.node_name == "n"
+
+
+async def test_events_are_listed_only_for_a_pod_that_is_held_up(operator: Operator) -> None:
+    asked = ("list", Kind.EVENT, "")
+    operator.api.put(Kind.RUN, a_run_object())
+    await operator.turn()
+    pod_is(operator.api, phase="Pending", waiting={"reason": "ContainerCreating"})
+    pod = operator.api.find(Kind.POD, "r-1") or {}
+    made = {**pod["metadata"], "creationTimestamp": stamp(NOW)}
+    change(operator.api, Kind.POD, "r-1", metadata=made)
+    await operator.turn()
+    assert asked not in operator.api.calls
+    operator.now += timedelta(seconds=HELD_UP_SECONDS)
+    await operator.turn()
+    assert asked in operator.api.calls
 
 
 async def test_an_eviction_that_only_an_event_tells_of_is_named(operator: Operator) -> None:

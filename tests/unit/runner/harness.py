@@ -57,10 +57,11 @@ sys.exit(main(layout, os.environ))
 """
 _LOAD = """
 from agentrun.runner.__main__ import load
+from agentrun.runner.loading import quickly
 load()
-from agentrun.runner.acp import library
-library.load()
-import agentrun.runner.conversation, agentrun.runner.mcp, agentrun.runner.own_tools
+with quickly():
+    import agentrun.runner.conversation
+import agentrun.runner.mcp, agentrun.runner.own_tools
 import agentrun.runner.peer.commands, agentrun.runner.peer.desk
 """
 _LOAD_REMOTE = """

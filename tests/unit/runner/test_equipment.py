@@ -199,18 +199,23 @@ def test_what_holds_no_certificate_is_no_bundle(tmp_path: Path, text: str, autho
     assert is_bundle(layout)
 
 
-LOADS_ACP = """
-import linecache, pydantic
+LOADS = """
+import gc, linecache, pydantic
 read, linecache.updatecache = [], lambda file, *_: read.append(file) or []
-from agentrun.runner.acp import library
-library.load()
-import acp.schema
-assert acp.schema.PermissionOption.model_fields["name"].description is None
-assert not [file for file in read if "acp" in file], read
+from agentrun.runner.__main__ import load
+from agentrun.runner.loading import quickly
+load()
+with quickly():
+    import agentrun.runner.conversation
+import acp.schema, agentrun.api.v1alpha1
+for model in (acp.schema.PermissionOption, agentrun.api.v1alpha1.AgentRunSpec):
+    assert not [one for one in model.model_fields.values() if one.description], model
+assert not [file for file in read if "acp" in file or "agentrun" in file], read
 assert pydantic.ConfigDict(use_attribute_docstrings=True) == {"use_attribute_docstrings": True}
+assert gc.isenabled() and gc.get_freeze_count() > 10_000
 """
 
 
 @pytest.mark.slow
-def test_the_acp_library_is_loaded_without_its_source() -> None:
-    subprocess.run([sys.executable, "-c", LOADS_ACP], check=True)
+def test_what_the_runner_loads_is_loaded_without_its_source() -> None:
+    subprocess.run([sys.executable, "-c", LOADS], check=True)
