@@ -91,7 +91,7 @@ stage-unit:
 stage-contract: stage-unit
 	-@$(STAGE) $(MAKE) test-contract
 stage-images:
-	@$(STAGE) python -m dev images --build-only all
+	@$(STAGE) python -m dev images --prepare all
 stage-cluster-1: stage-images
 	@$(STAGE) dev/test-cluster.sh agentrun-test operator mcp-server runner dev agent agent-more agent-other
 stage-cluster-2: stage-images

@@ -91,7 +91,9 @@ def _images(a: Arguments) -> None:
     built = [images.name_of(target, a.tag) for target in targets]
     if skewed.TAG in wanted:
         built += skewed.build()
-    if not a.build_only:
+    if a.prepare:
+        images.unpack(built)
+    else:
         images.load(a.name, built)
 
 
@@ -157,7 +159,9 @@ def _parser() -> argparse.ArgumentParser:
     sub = command("images", _images)
     sub.add_argument("targets", nargs="*", help=f"all, or some of {', '.join(EVERY_IMAGE)}")
     sub.add_argument("--tag", default="dev")
-    sub.add_argument("--build-only", action="store_true", help="load them nowhere")
+    sub.add_argument(
+        "--prepare", action="store_true", help="unpack them for new clusters, load them into none"
+    )
     sub = command(
         "load-image",
         lambda a: images.load(a.name, a.images),

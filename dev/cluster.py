@@ -16,7 +16,19 @@ from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from dev import addons, dns, network, one_file_image, paths, pki, processes, shell, tools, volumes
+from dev import (
+    addons,
+    dns,
+    network,
+    one_file_image,
+    paths,
+    pki,
+    processes,
+    shell,
+    tools,
+    unpacked,
+    volumes,
+)
 from dev.components import COMPONENTS, DNS_IMAGE, PAUSE_IMAGE, Cluster, Component, configurations
 from dev.shell import DevError, attempt, run, say, step, wait_until
 
@@ -76,6 +88,7 @@ def _start(name: str, found: Cluster | None) -> Cluster:
         processes.make_cgroup(cluster.cgroup)
     with step("certificates"):
         _make_certificates(cluster)
+    unpacked.seed(cluster.folder / "containerd")
     for component in COMPONENTS:
         start(cluster, component)
         if component.name == "kube-apiserver":

@@ -14,7 +14,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from dev import base_image, cluster, kind, oci, paths, tools
+from dev import base_image, cluster, kind, oci, paths, tools, unpacked
 from dev.components import Cluster
 from dev.shell import DevError, attempt, run, say, step
 
@@ -97,7 +97,16 @@ def load(name: str, images: Sequence[str]) -> None:
         say(f"cluster {name} is not there, so the images were loaded nowhere")
         return
     for image in images:
-        _load(found, image)
+        _load(_containerd(found), image)
+
+
+def unpack(images: Sequence[str]) -> None:
+    """Have images unpacked once and for all, so that a new cluster has them from the beginning."""
+    if kind.available():
+        return
+    with tools.alone("unpacked"), unpacked.containerd() as containerd:
+        for image in images:
+            _load(containerd, image)
 
 
 def retag(name: str, target: str, tag: str) -> None:
@@ -165,9 +174,8 @@ def _base() -> str:
     return name
 
 
-def _load(found: Cluster, image: str) -> None:
+def _load(containerd: list[object], image: str) -> None:
     layout, size = _exported(image)
-    containerd = _containerd(found)
     manifest = layout.manifest_of(image) or {}
     there = run([*containerd, "images", "list", f"name=={image}"])
     if manifest.get("digest", "?") in there:

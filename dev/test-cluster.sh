@@ -5,3 +5,5 @@ export AGENTRUN_CLUSTER=$1
 python -m dev up
 python -m dev images "${@:2}"
 python -m dev fixtures
+# The images are unpacked, and what they were unpacked from is not read again.
+python -m dev.memory
