@@ -15,6 +15,7 @@ from agentrun.store.base import (
     RunFilter,
     RunPage,
     RunRow,
+    SessionKey,
     SessionRun,
     Unavailable,
     UnknownRun,
@@ -22,7 +23,10 @@ from agentrun.store.base import (
 from agentrun.store.documents import storable
 from agentrun.store.journal import Journal, advance, dump, merge_row, plan_append
 from agentrun.store.memory_messages import MemoryMessages
+from agentrun.store.moments import EPOCH
+from agentrun.store.ordered import Ordered
 from agentrun.store.paging import (
+    Place,
     cwd_of,
     decode_cursor,
     encode_cursor,
@@ -62,6 +66,10 @@ class MemoryRunStore:
         self._runs: dict[str, _Kept] = {}
         self._wakeups = Wakeups()
         self._order = count()
+        self._changed: dict[str, Ordered[str, Place]] = {}
+        """By namespace, the runs by when they changed."""
+        self._ranked: dict[tuple[str, str, str], Ordered[str, tuple[Any, ...]]] = {}
+        """By namespace and session, its runs by rank."""
         self._closed = False
         self.failure: Exception | None = None
         """Set it, and every call fails as if the database were away for this reason."""
@@ -82,8 +90,9 @@ class MemoryRunStore:
         merged = replace(merged, run=merged.run.model_copy(deep=True))
         if kept is None:
             self._runs[uid] = _Kept(replace(merged, updated_at=self._now()), next(self._order))
+            self._order_in(self._runs[uid].row)
         elif merged != kept.row:
-            kept.row = replace(merged, updated_at=self._now())
+            self._change(kept, replace(merged, updated_at=self._now()))
         else:
             return
         self._wakeups.changed(uid)
@@ -124,18 +133,27 @@ class MemoryRunStore:
         self._check()
         return [self._runs[uid].seen() for uid in set(uids) if uid in self._runs]
 
-    async def newest_of_sessions(self, namespace: str) -> list[SessionRun]:
+    async def changed_runs(
+        self, namespace: str, limit: int, before: Place | None = None
+    ) -> list[SessionRun]:
         """See ``RunStore``."""
         self._check()
-        chosen: dict[tuple[str, str], SessionRun] = {}
-        for row in (kept.seen() for kept in self._runs.values()):
-            if row.run.metadata.namespace != namespace:
-                continue
-            one = _session_run(row)
-            session = one.session_name, one.session_uid
-            if session not in chosen or one.rank > chosen[session].rank:
-                chosen[session] = one
-        return list(chosen.values())
+        uids = self._changed[namespace].last(limit, before) if namespace in self._changed else []
+        return [_session_run(self._runs[uid].row) for uid in uids]
+
+    async def standing_runs(
+        self, namespace: str, sessions: Sequence[SessionKey]
+    ) -> dict[SessionKey, SessionRun]:
+        """See ``RunStore``."""
+        self._check()
+        standing = {}
+        for name, uid in sessions:
+            keys = [(namespace, name, of) for of in {uid, ""}]
+            uids = [self._ranked[key].last(1)[0] for key in keys if key in self._ranked]
+            runs = [_session_run(self._runs[uid].row) for uid in uids]
+            if runs:
+                standing[name, uid] = max(runs, key=lambda run: run.rank)
+        return standing
 
     async def count_children(self, namespace: str, uid: str) -> int:
         """See ``RunStore``."""
@@ -199,6 +217,7 @@ class MemoryRunStore:
         self._check()
         gone = self._kept(uid)
         del self._runs[uid]
+        self._order_out(gone.row)
         self._wakeups.changed(uid)
         session = gone.row.session_uid
         others = any(kept.row.session_uid == session for kept in self._runs.values())
@@ -231,6 +250,25 @@ class MemoryRunStore:
             raise UnknownRun(f"No run with uid {uid} was ever recorded.")
         return self._runs[uid]
 
+    def _change(self, kept: _Kept, row: RunRow) -> None:
+        self._order_out(kept.row)
+        kept.row = row
+        self._order_in(row)
+
+    def _order_in(self, row: RunRow) -> None:
+        run, where = _session_run(row), row.run.metadata.namespace
+        self._changed.setdefault(where, Ordered()).put(run.uid, run.place)
+        key = (where, run.session_name, run.session_uid)
+        self._ranked.setdefault(key, Ordered()).put(run.uid, run.rank)
+
+    def _order_out(self, row: RunRow) -> None:
+        run, where = _session_run(row), row.run.metadata.namespace
+        self._changed[where].drop(run.uid)
+        key = (where, run.session_name, run.session_uid)
+        self._ranked[key].drop(run.uid)
+        if not len(self._ranked[key]):
+            del self._ranked[key]
+
     def _keep(self, kept: _Kept, journal: Journal, new: list[NewEvent]) -> None:
         run = kept.row.run
         for event in new:
@@ -250,7 +288,7 @@ class MemoryRunStore:
         kept.ids |= {event.seq: event.event_id for event in new}
         kept.journal = journal
         if new:
-            kept.row = replace(kept.row, updated_at=self._now())
+            self._change(kept, replace(kept.row, updated_at=self._now()))
             self._wakeups.appended(run.metadata.uid, journal.last_seq)
 
 
@@ -259,8 +297,9 @@ def _session_run(row: RunRow) -> SessionRun:
         uid=row.run.metadata.uid,
         session_name=session_name(row.run),
         session_uid=row.session_uid,
-        has_ended=row.run.phase.is_terminal,
-        updated_at=row.updated_at or row.run.created or datetime.fromtimestamp(0, UTC),
+        phase=row.run.phase.value,
+        cwd=cwd_of(row.run),
+        updated_at=row.updated_at or EPOCH,
         created=place_of(row.run)[0],
     )
 
