@@ -237,7 +237,7 @@ async def fill(store: SqlRunStore, count: int) -> None:
     rows = []
     for number in range(count):
         phase = Phase.RUNNING if number % 2 else Phase.COMPLETED
-        talk = {"session": {"name": "one" if number % 100 == 0 else "talk"}}
+        talk: dict[str, Any] = {"session": {"name": "one" if number % 100 == 0 else "talk"}}
         columns = run_columns(a_row(f"uid-{number}", phase=phase, **talk))
         first = store._first(f"uid-{number}")
         rows.append({**first, **columns, "updated": micros(BEGIN) + number})

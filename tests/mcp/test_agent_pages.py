@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from agentrun.api.events import EventType, NewEvent
 from agentrun.api.quarantine import Quarantine
-from agentrun.api.v1alpha1 import AgentRun, AgentRunStatus, AgentSession, Phase, SessionSpec
+from agentrun.api.v1alpha1 import AgentRun, AgentSession
 from agentrun.store.base import RunRow, SessionKey, SessionRun
-from agentrun.store.memory import MemoryRunStore, _Kept
+from agentrun.store.memory import MemoryRunStore
 from agentrun.store.paging import Place, decode_cursor, session_name
 from mcp_server import agent_pages
 from mcp_server.agent_pages import page_of_agents
@@ -231,7 +231,8 @@ async def test_agents_that_do_not_change_meanwhile_are_seen_once() -> None:
 class Counting(MemoryRunStore):
     """A store that counts what is asked of it."""
 
-    looked_at = asked = read = 0
+    looked_at = asked = documents = 0
+    template: RunRow | None = None
 
     async def changed_runs(
         self, namespace: str, limit: int, before: Place | None = None
@@ -247,8 +248,14 @@ class Counting(MemoryRunStore):
         return await super().standing_runs(namespace, sessions)
 
     async def get_runs(self, uids: Sequence[str]) -> list[RunRow]:
-        self.read += len(uids)
-        return await super().get_runs(uids)
+        self.documents += len(uids)
+        return [self._like(uid) for uid in uids] if self.template else await super().get_runs(uids)
+
+    def _like(self, uid: str) -> RunRow:
+        assert self.template is not None
+        run = self.template.run
+        meta = run.metadata.model_copy(update={"uid": uid})
+        return replace(self.template, run=run.model_copy(update={"metadata": meta}))
 
 
 class Crowd(Team):
@@ -261,31 +268,27 @@ class Crowd(Team):
 
     async def fill(self, sessions: int, rows: int) -> None:
         await self.begin()
-        one, two = self.a_session("one"), self.store
+        one, store = self.a_session("one"), self.counting
         for number in range(sessions):
             uid = f"s-{number}"
             meta = one.metadata.model_copy(update={"name": f"agent-{number}", "uid": uid})
             self.cache.take(one.model_copy(update={"metadata": meta}))
         await self.record("template", "agent-0", "s-0", "Completed", None)
-        (kept,) = two._runs.values()
-        await two.forget(kept.row.run.metadata.uid)
-        ended = kept.row.run
-        queued = ended.model_copy(update={"status": AgentRunStatus(phase=Phase.QUEUED)})
+        (store.template,) = await store.get_runs(["uid-template"])
+        await store.forget("uid-template")
         for number in range(rows):
             # A tenth of the runs are of sessions that are gone, and half of one that is not.
             talk = number % sessions if number % 2 else 7
-            uid = "gone" if number % 10 == 1 else f"s-{talk}"
-            run = queued if number % 1000 == 0 else ended
-            meta = run.metadata.model_copy(update={"name": f"run-{number}", "uid": f"u{number:07}"})
-            name = SessionSpec(name=f"agent-{talk}")
-            spec = run.spec.model_copy(update={"session": name})
-            row = RunRow(
-                run.model_copy(update={"metadata": meta, "spec": spec}),
-                session_uid=uid,
+            light = SessionRun(
+                uid=f"u{number:07}",
+                session_name=f"agent-{talk}",
+                session_uid="gone" if number % 10 == 1 else f"s-{talk}",
+                phase="Completed" if number % 1000 else "Queued",
+                cwd=None,
                 updated_at=self.moment + timedelta(seconds=number),
+                created=0,
             )
-            two._runs[meta.uid] = _Kept(row, number)
-            two._order_in(row)
+            store._place("team", light)
 
     def changed_sessions(
         self, namespace: str, limit: int, before: Place | None
@@ -305,15 +308,15 @@ async def test_a_call_looks_at_few_of_many_runs_and_sessions() -> None:
     )  # fmt: skip
     for one in wanted:
         for limit in (1, 100, 500):
-            store.looked_at = store.asked = store.read = team.sessions = 0
+            store.looked_at = store.asked = store.documents = team.sessions = 0
             page = await page_of_agents(store, team, "team", one, limit)
             assert len(page.agents) <= limit
             assert page.next_cursor is not None
             # One stretch may go beyond, and what comes of a stretch is read again.
             most = 2 * agent_pages._MOST_LOOKED_AT
             assert max(store.looked_at, team.sessions, store.asked) <= most
-            assert store.read <= agent_pages._MOST_READ + agent_pages._READ_AT_ONCE
+            assert store.documents <= agent_pages._MOST_READ + agent_pages._READ_AT_ONCE
             if one == Wanted():
                 assert len(page.agents) == limit
-                assert store.read == limit
+                assert store.documents == limit
                 assert store.looked_at <= 5 * limit + 20

@@ -66,6 +66,7 @@ class MemoryRunStore:
         self._runs: dict[str, _Kept] = {}
         self._wakeups = Wakeups()
         self._order = count()
+        self._lights: dict[str, SessionRun] = {}
         self._changed: dict[str, Ordered[str, Place]] = {}
         """By namespace, the runs by when they changed."""
         self._ranked: dict[tuple[str, str, str], Ordered[str, tuple[Any, ...]]] = {}
@@ -89,12 +90,10 @@ class MemoryRunStore:
         merged = merge_row(kept.row if kept else None, row)
         merged = replace(merged, run=merged.run.model_copy(deep=True))
         if kept is None:
-            self._runs[uid] = _Kept(replace(merged, updated_at=self._now()), next(self._order))
-            self._order_in(self._runs[uid].row)
-        elif merged != kept.row:
-            self._change(kept, replace(merged, updated_at=self._now()))
-        else:
+            kept = self._runs[uid] = _Kept(merged, next(self._order))
+        elif merged == kept.row:
             return
+        self._change(kept, merged)
         self._wakeups.changed(uid)
 
     async def get_run(self, namespace: str, name: str) -> RunRow | None:
@@ -139,7 +138,7 @@ class MemoryRunStore:
         """See ``RunStore``."""
         self._check()
         uids = self._changed[namespace].last(limit, before) if namespace in self._changed else []
-        return [_session_run(self._runs[uid].row) for uid in uids]
+        return [self._lights[uid] for uid in uids]
 
     async def standing_runs(
         self, namespace: str, sessions: Sequence[SessionKey]
@@ -149,9 +148,11 @@ class MemoryRunStore:
         standing = {}
         for name, uid in sessions:
             keys = [(namespace, name, of) for of in {uid, ""}]
-            uids = [self._ranked[key].last(1)[0] for key in keys if key in self._ranked]
-            runs = [_session_run(self._runs[uid].row) for uid in uids]
-            if runs:
+            found = [
+                run for key in keys if key in self._ranked for run in self._ranked[key].last(1)
+            ]
+            if found:
+                runs = [self._lights[run] for run in found]
                 standing[name, uid] = max(runs, key=lambda run: run.rank)
         return standing
 
@@ -217,7 +218,7 @@ class MemoryRunStore:
         self._check()
         gone = self._kept(uid)
         del self._runs[uid]
-        self._order_out(gone.row)
+        self._displace(gone.row.run.metadata.namespace, uid)
         self._wakeups.changed(uid)
         session = gone.row.session_uid
         others = any(kept.row.session_uid == session for kept in self._runs.values())
@@ -251,23 +252,21 @@ class MemoryRunStore:
         return self._runs[uid]
 
     def _change(self, kept: _Kept, row: RunRow) -> None:
-        self._order_out(kept.row)
-        kept.row = row
-        self._order_in(row)
+        kept.row = replace(row, updated_at=self._now())
+        self._place(row.run.metadata.namespace, _session_run(kept.row))
 
-    def _order_in(self, row: RunRow) -> None:
-        run, where = _session_run(row), row.run.metadata.namespace
-        self._changed.setdefault(where, Ordered()).put(run.uid, run.place)
-        key = (where, run.session_name, run.session_uid)
-        self._ranked.setdefault(key, Ordered()).put(run.uid, run.rank)
+    def _place(self, namespace: str, run: SessionRun) -> None:
+        self._displace(namespace, run.uid)
+        self._lights[run.uid] = run
+        self._changed.setdefault(namespace, Ordered()).put(run.uid, run.place)
+        session = (namespace, run.session_name, run.session_uid)
+        self._ranked.setdefault(session, Ordered()).put(run.uid, run.rank)
 
-    def _order_out(self, row: RunRow) -> None:
-        run, where = _session_run(row), row.run.metadata.namespace
-        self._changed[where].drop(run.uid)
-        key = (where, run.session_name, run.session_uid)
-        self._ranked[key].drop(run.uid)
-        if not len(self._ranked[key]):
-            del self._ranked[key]
+    def _displace(self, namespace: str, uid: str) -> None:
+        run = self._lights.pop(uid, None)
+        if run is not None:
+            self._changed[namespace].drop(uid)
+            self._ranked[namespace, run.session_name, run.session_uid].drop(uid)
 
     def _keep(self, kept: _Kept, journal: Journal, new: list[NewEvent]) -> None:
         run = kept.row.run
@@ -288,7 +287,7 @@ class MemoryRunStore:
         kept.ids |= {event.seq: event.event_id for event in new}
         kept.journal = journal
         if new:
-            self._change(kept, replace(kept.row, updated_at=self._now()))
+            self._change(kept, kept.row)
             self._wakeups.appended(run.metadata.uid, journal.last_seq)
 
 

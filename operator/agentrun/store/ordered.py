@@ -31,6 +31,3 @@ class Ordered(Generic[K, P]):
         """Return up to ``limit`` keys, those of the greatest places, all less than ``before``."""
         end = len(self._order) if before is None else bisect_left(self._order, (before,))
         return [key for _, key in reversed(self._order[max(0, end - limit) : end])]
-
-    def __len__(self) -> int:
-        return len(self._order)
