@@ -141,7 +141,7 @@ STEPS = st.builds(
 WANTED = st.builds(
     Wanted,
     backend=st.sampled_from([None, None, "codex", "claude_code"]),
-    status=st.sampled_from([None, None, None, "idle", "queued", "running", "completed"]),
+    status=st.sampled_from([None, None, "idle", "queued", "running", "completed", "failed"]),
     folder=st.sampled_from([None, None, None, "/workspace", "/workspace/src"]),
 )
 
@@ -184,7 +184,7 @@ def bounds(request: pytest.FixtureRequest) -> Iterator[str]:
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
-@given(steps=st.lists(STEPS, max_size=40), wanted=WANTED)
+@given(steps=st.lists(STEPS, min_size=12, max_size=60), wanted=WANTED)
 def test_whoever_reads_all_pages_sees_what_looking_at_everything_shows(
     bounds: str, steps: list[Step], wanted: Wanted
 ) -> None:
