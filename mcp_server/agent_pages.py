@@ -115,10 +115,13 @@ class _Walk:
     async def _look_further(self) -> list[Agent]:
         count = self._at_once
         self._at_once = _LOOKED_AT_ONCE
-        runs = await self._store.changed_runs(self._namespace, count, self.place)
+        runs, sessions = list[SessionRun](), list[AgentSession]()
+        if self._wanted.some_with_runs:
+            runs = await self._store.changed_runs(self._namespace, count, self.place)
         # The sessions after the runs, and whether these stand for them after both: whoever has a
         # run is not shown without it.
-        sessions = self._sessions.changed_sessions(self._namespace, count, self.place)
+        if self._wanted.some_without_runs:
+            sessions = self._sessions.changed_sessions(self._namespace, count, self.place)
         ends = [runs[-1].place] if len(runs) == count else []
         ends += [place_of_session(sessions[-1])] if len(sessions) == count else []
         end = max(ends, default=None)
@@ -126,26 +129,16 @@ class _Walk:
             # Where one list ends, the other may go on with what comes between.
             runs = [run for run in runs if run.place >= end]
             sessions = [one for one in sessions if place_of_session(one) >= end]
-        agents = await self._agents(runs, sessions)
         self._looked_at += len(runs) + len(sessions)
         self.place, self.has_more = end, end is not None
-        return sorted(filter(self._wanted.may_be, agents), key=_place, reverse=True)
-
-    async def _agents(
-        self, runs: Sequence[SessionRun], sessions: Sequence[AgentSession]
-    ) -> list[Agent]:
-        """Return the agents whose places are those of some of ``runs`` and ``sessions``."""
-        of_runs = [(run, session) for run in runs if (session := self._session_of(run))]
-        await self._ask([session for _, session in of_runs] + list(sessions))
-        agents = []
-        for run, session in of_runs:
-            standing = self._standing.get(session.metadata.uid)
-            if standing is not None and standing.uid == run.uid:
-                agents.append(Agent(session, run, run.place))
-        for session in sessions:
-            if self._standing.get(session.metadata.uid, ...) is None:
-                agents.append(Agent(session, None, place_of_session(session)))
-        return agents
+        candidates = [Agent(one, None, place_of_session(one)) for one in sessions]
+        candidates += [
+            Agent(session, run, run.place) for run in runs if (session := self._session_of(run))
+        ]
+        # Few are asked about: what is not wanted need not stand for anything.
+        wanted = list(filter(self._wanted.may_be, candidates))
+        await self._ask([agent.session for agent in wanted])
+        return sorted(filter(self._stands, wanted), key=_place, reverse=True)
 
     def _session_of(self, run: SessionRun) -> AgentSession | None:
         session = self._sessions.known_session(self._namespace, run.session_name)
@@ -155,14 +148,14 @@ class _Walk:
         return session
 
     async def _ask(self, sessions: Sequence[AgentSession]) -> None:
-        keys = {
-            (one.metadata.name, one.metadata.uid)
-            for one in sessions
-            if one.metadata.uid not in self._standing
-            and self._wanted.backend in (None, one.spec.backend)
-        }
-        found = await self._store.standing_runs(self._namespace, sorted(keys))
+        names = {(one.metadata.name, one.metadata.uid) for one in sessions}
+        keys = sorted(key for key in names if key[1] not in self._standing)
+        found = await self._store.standing_runs(self._namespace, keys)
         self._standing |= {key[1]: found.get(key) for key in keys}
+
+    def _stands(self, agent: Agent) -> bool:
+        standing = self._standing[agent.session.metadata.uid]
+        return (standing and standing.uid) == (agent.run and agent.run.uid)
 
 
 def _place(agent: Agent) -> Place:

@@ -37,12 +37,22 @@ class Wanted:
     status: AgentState | None = None
     folder: str | None = None
 
+    @property
+    def some_with_runs(self) -> bool:
+        """Whether agents that have had runs may be asked for."""
+        return self.status != IDLE
+
+    @property
+    def some_without_runs(self) -> bool:
+        """Whether agents that have had no run may be asked for."""
+        return self.status in (None, IDLE) and self.folder in (None, WORKSPACE)
+
     def may_be(self, agent: Agent) -> bool:
-        """Whether an agent may be asked for, as far as that is known without its run."""
+        """Whether an agent may be asked for, as far as that is known without its run's document."""
         if self.backend not in (None, agent.session.spec.backend):
             return False
         if agent.run is None:
-            return self.status in (None, IDLE) and self.folder in (None, WORKSPACE)
+            return self.some_without_runs
         return self._may_be_in(agent.run) and self.folder in (None, folder_named(agent.run.cwd))
 
     def _may_be_in(self, run: SessionRun) -> bool:
