@@ -51,7 +51,7 @@ class ListAgentsResult(_Result):
     agents: list[AgentView]
     """The agents."""
     next_cursor: str | None = None
-    """Give it as `cursor` to get the next page; null at the end."""
+    """Give it as `cursor` to get the next page; null only when nothing is left."""
 
 
 class SendResult(_Result):

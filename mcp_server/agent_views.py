@@ -4,18 +4,19 @@ Sessions, runs and messages become what the tools about agents say.
 Pure, as ``views`` is.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 
 from agentrun.api.pod_layout import WORKSPACE
-from agentrun.api.v1alpha1 import AgentSession
+from agentrun.api.v1alpha1 import AgentSession, Backend, Phase
 from agentrun.store.base import RunRow, SessionRun, StoredMessage
-from mcp_server.agent_schemas import AgentView, MessageView, SendResult
-from mcp_server.manifests import folder_of
+from agentrun.store.journal import TERMINAL_STATUSES
+from agentrun.store.moments import EPOCH, micros
+from agentrun.store.paging import Place
+from mcp_server.agent_schemas import AgentState, AgentView, MessageView, SendResult
+from mcp_server.manifests import folder_named, folder_of
 from mcp_server.views import status_of, timestamp
 
-_EPOCH = datetime.fromtimestamp(0, UTC)
 IDLE = "idle"
 
 
@@ -24,25 +25,53 @@ class Agent:
     """A session, the run that stands for it, and its place in the list of agents."""
 
     session: AgentSession
-    run_uid: str
-    """Empty if there is none."""
-    place: tuple[str, str]
-    """When it last changed, and its name; times of one form compare as texts."""
+    run: SessionRun | None
+    place: Place
 
 
-def newest_first(sessions: Iterable[AgentSession], runs: Iterable[SessionRun]) -> list[Agent]:
-    """Put sessions in order, the one that changed last first."""
-    standing = {(run.session_name, run.session_uid): run for run in runs}
-    agents = []
-    for session in sessions:
-        meta = session.metadata
-        # Until the front door has seen the session of a run, its row does not name it.
-        found = [standing.get((meta.name, uid)) for uid in (meta.uid, "")]
-        chosen = max((run for run in found if run), key=lambda run: run.rank, default=None)
-        changed = chosen.updated_at if chosen else _changed(session)
-        place = timestamp(changed) or "", meta.name
-        agents.append(Agent(session, chosen.uid if chosen else "", place))
-    return sorted(agents, key=lambda agent: agent.place, reverse=True)
+@dataclass(frozen=True)
+class Wanted:
+    """Which agents are asked for."""
+
+    backend: Backend | None = None
+    status: AgentState | None = None
+    folder: str | None = None
+
+    @property
+    def some_with_runs(self) -> bool:
+        """Whether agents that have had runs may be asked for."""
+        return self.status != IDLE
+
+    @property
+    def some_without_runs(self) -> bool:
+        """Whether agents that have had no run may be asked for."""
+        return self.status in (None, IDLE) and self.folder in (None, WORKSPACE)
+
+    def may_be(self, agent: Agent) -> bool:
+        """Whether an agent may be asked for, as far as that is known without its run's document."""
+        if self.backend not in (None, agent.session.spec.backend):
+            return False
+        if agent.run is None:
+            return self.some_without_runs
+        return self._may_be_in(agent.run) and self.folder in (None, folder_named(agent.run.cwd))
+
+    def _may_be_in(self, run: SessionRun) -> bool:
+        if self.status is None:
+            return True
+        if run.has_ended:
+            return self.status == Phase(run.phase).status
+        # What a run that goes on is doing is in its document and its journal.
+        return self.status not in TERMINAL_STATUSES | {IDLE}
+
+    def is_asked_for(self, view: AgentView) -> bool:
+        """Whether an agent is asked for."""
+        chosen = (self.backend, view.backend), (self.status, view.status), (self.folder, view.cwd)
+        return all(wanted in (None, found) for wanted, found in chosen)
+
+
+def place_of_session(session: AgentSession) -> Place:
+    """Return the place of a session that no run stands for."""
+    return micros(_changed(session)), session.metadata.name, ""
 
 
 def agent_view(session: AgentSession, row: RunRow | None) -> AgentView:
@@ -91,4 +120,4 @@ def message_view(stored: StoredMessage) -> MessageView:
 
 
 def _changed(session: AgentSession) -> datetime:
-    return session.status.updated_at or session.metadata.creation_timestamp or _EPOCH
+    return session.status.updated_at or session.metadata.creation_timestamp or EPOCH

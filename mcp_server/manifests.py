@@ -110,8 +110,12 @@ def absolute_cwd(cwd: str | None) -> str:
 
 
 def folder_of(run: AgentRun) -> str:
-    """Name the folder a run works in. One that kubectl set outside of the workspace stays as is."""
-    cwd = run.spec.workspace.cwd if run.spec.workspace else None
+    """Name the folder a run works in."""
+    return folder_named(run.spec.workspace.cwd if run.spec.workspace else None)
+
+
+def folder_named(cwd: str | None) -> str:
+    """Name the folder of a run's ``cwd``. One that kubectl set outside of the workspace stays."""
     try:
         return absolute_cwd(cwd)
     except InvalidArgumentsError:

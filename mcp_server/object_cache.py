@@ -6,7 +6,7 @@ makes is there at once; what another one makes, as soon as the watch tells of it
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, Self, TypeVar
@@ -16,6 +16,8 @@ from pydantic import ValidationError
 
 from agentrun.api.quarantine import Quarantine, named, readable
 from agentrun.api.v1alpha1.meta import ObjectMeta
+from agentrun.store.ordered import Ordered
+from agentrun.store.paging import Place
 from mcp_server.kube import ApiError, ApiUnavailable, Object, Resource, is_closed
 from mcp_server.list_watch import BACKOFF, Source, follow
 
@@ -41,7 +43,11 @@ M = TypeVar("M", bound=Named)
 
 
 class ObjectCache(Generic[M]):
-    """The objects there are. Those that cannot be read are in ``quarantine`` instead."""
+    """
+    The objects there are. Those that cannot be read are in ``quarantine`` instead.
+
+    With ``place_of`` they are kept in the order of their places.
+    """
 
     def __init__(
         self,
@@ -52,12 +58,14 @@ class ObjectCache(Generic[M]):
         quarantine: Quarantine,
         *,
         backoff: Sequence[float] = BACKOFF,
+        place_of: Callable[[M], Place] | None = None,
     ) -> None:
         self._source = source
         self._resource = resource
         self._model = model
         self._quarantine = quarantine
         self._backoff = backoff
+        self._place_of = place_of
         self._kept: dict[str, _Kept[M]] = {}
         self._problems: dict[str, Exception | None] = dict.fromkeys(namespaces)
         self._changed = asyncio.Event()
@@ -80,6 +88,18 @@ class ObjectCache(Generic[M]):
     def all(self, namespace: str) -> list[M]:
         """Return those of a namespace; ApiError if they are not known."""
         return list(self._known(namespace).objects.values())
+
+    def named(self, namespace: str, name: str) -> M | None:
+        """Return the one of a name; ApiError if those of the namespace are not known."""
+        return self._known(namespace).objects.get(name)
+
+    def last(self, namespace: str, limit: int, before: Place | None = None) -> list[M]:
+        """
+        Return up to ``limit`` of a namespace, those of the greatest places, all less than
+        ``before``, without looking at the others; ApiError if they are not known.
+        """
+        kept = self._known(namespace)
+        return [kept.objects[name] for name in kept.order.last(limit, before)]
 
     async def of_uid(self, namespace: str, uid: str) -> M | None:
         """Return the one of a uid; ApiError if those of the namespace are not known."""
@@ -105,14 +125,15 @@ class ObjectCache(Generic[M]):
 
     async def listed(self, namespace: str, items: list[Object], version: int) -> None:
         """Keep what is there, and nothing else that is not younger."""
-        fresh = _Kept[M]()
+        fresh = _Kept[M](self._place_of)
         for number, manifest in enumerate(items, start=1):
             if number % _AT_ONCE == 0:
                 await asyncio.sleep(0)  # Others have their turns.
             self._read(namespace, manifest, fresh)
         there = {named(manifest)[0] for manifest in items}
         self._quarantine.keep_only(self._resource.plural, namespace, there)
-        for known in self._kept.get(namespace, _Kept[M]()).objects.values():
+        before = self._kept.get(namespace)
+        for known in before.objects.values() if before else ():
             if known.metadata.version > version:
                 fresh.put(known)
         self._kept[namespace] = fresh
@@ -164,9 +185,12 @@ class ObjectCache(Generic[M]):
 class _Kept(Generic[M]):
     """The objects of one namespace."""
 
+    place_of: Callable[[M], Place] | None
     objects: dict[str, M] = field(default_factory=dict)
     names: dict[str, str] = field(default_factory=dict)
     """By uid, the name."""
+    order: Ordered[str, Place] = field(default_factory=Ordered)
+    """The names by the objects' places, if these have any."""
 
     def put(self, obj: M) -> None:
         """Keep an object, unless a younger state of it is kept."""
@@ -178,6 +202,8 @@ class _Kept(Generic[M]):
             self.names.pop(known.metadata.uid, None)
         self.objects[meta.name] = obj
         self.names[meta.uid] = meta.name
+        if self.place_of is not None:
+            self.order.put(meta.name, self.place_of(obj))
 
     def drop(self, name: str, uid: str) -> None:
         """Forget an object, but not another one that has its name now."""
@@ -185,6 +211,7 @@ class _Kept(Generic[M]):
         if known is not None and uid in ("", known.metadata.uid):
             del self.objects[name]
             self.names.pop(known.metadata.uid, None)
+            self.order.drop(name)
 
 
 def _is_uuid(text: str) -> bool:

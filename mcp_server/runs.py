@@ -18,6 +18,7 @@ from agentrun.api.pod_layout import LABEL_RUN, REQUEST_HASH, REQUESTED_BY
 from agentrun.api.quarantine import Quarantine, named, readable
 from agentrun.api.v1alpha1 import AgentProfile, AgentRun, AgentSession, ParentRun
 from agentrun.store.base import RunRow, RunStore
+from agentrun.store.paging import Place
 from mcp_server.backend_secrets import disinherit, inherit, inherited_from
 from mcp_server.cluster import Cluster
 from mcp_server.continuing import (
@@ -96,9 +97,18 @@ class Runs:
             return self._one(AgentSession, SESSIONS, manifest)
         return await self._sessions.of_uid(namespace, reference)
 
-    def list_sessions(self, namespace: str) -> list[AgentSession]:
-        """Return all sessions of a namespace, as the watch has told of them."""
-        return self._sessions.all(namespace)
+    def changed_sessions(
+        self, namespace: str, limit: int, before: Place | None
+    ) -> list[AgentSession]:
+        """
+        Return up to ``limit`` sessions of a namespace, the one that changed last first, as the
+        watch has told of them: those whose place is less than ``before``.
+        """
+        return self._sessions.last(namespace, limit, before)
+
+    def known_session(self, namespace: str, name: str) -> AgentSession | None:
+        """Return the session of a name, as the watch has told of it."""
+        return self._sessions.named(namespace, name)
 
     def list_profiles(self, namespace: str) -> list[AgentProfile]:
         """Return all profiles of a namespace by name, as the watch has told of them."""

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from agentrun.api.quarantine import Quarantine
 from agentrun.api.v1alpha1 import AgentProfile, AgentSession
 from agentrun.store.base import RunStore
+from mcp_server.agent_views import place_of_session
 from mcp_server.archive import Archive, ClusterReader
 from mcp_server.kube import PROFILES, SESSIONS
 from mcp_server.list_watch import BACKOFF
@@ -30,7 +31,13 @@ class Watched:
             kube, store, namespaces, now=now, backoff=backoff, quarantine=quarantine
         )
         self.sessions = ObjectCache(
-            kube, SESSIONS, AgentSession, namespaces, quarantine, backoff=backoff
+            kube,
+            SESSIONS,
+            AgentSession,
+            namespaces,
+            quarantine,
+            backoff=backoff,
+            place_of=place_of_session,
         )
         self.profiles = ObjectCache(
             kube, PROFILES, AgentProfile, namespaces, quarantine, backoff=backoff

@@ -1,7 +1,6 @@
 """The tools by which agents, and people, find agents and write to them."""
 
 import asyncio
-from collections.abc import Callable, Sequence
 from typing import Annotated, Any
 from uuid import NAMESPACE_OID, uuid4, uuid5
 
@@ -12,19 +11,19 @@ from pydantic import Field
 
 from agentrun.api.messages import AgentMessage
 from agentrun.api.v1alpha1 import AgentSession, Backend
-from agentrun.store.base import NewMessage, RunStore
+from agentrun.store.base import NewMessage
 from agentrun.store.letters import write_letter
-from agentrun.store.paging import decode_cursor, encode_cursor
+from agentrun.store.paging import Place, decode_cursor
+from mcp_server.agent_pages import page_of_agents
 from mcp_server.agent_schemas import (
     AgentState,
-    AgentView,
     FetchResult,
     ListAgentsResult,
     MessageView,
     SendResult,
 )
-from mcp_server.agent_views import Agent, agent_view, message_view, newest_first, send_result
-from mcp_server.answer_size import MAX_BYTES, sent_bytes, within
+from mcp_server.agent_views import Wanted, message_view, send_result
+from mcp_server.answer_size import MAX_BYTES, within
 from mcp_server.door import Door, told_to_the_model
 from mcp_server.mailboxes import read_mail
 from mcp_server.manifests import absolute_cwd, check_bounds, check_message
@@ -33,8 +32,6 @@ from mcp_server.references import Namespace, find_agent
 _Folder = Annotated[
     str | None, Field(description="Only an agent that works, or has worked, in this folder.")
 ]
-_READ_AT_ONCE = 100
-"""How many runs are read before others have their turns."""
 _READS = ToolAnnotations(read_only_hint=True, idempotent_hint=True, open_world_hint=False)
 
 
@@ -65,27 +62,15 @@ def add_list_agents(server: MCPServer, door: Door) -> None:
 
         Use it to find whom to write to with `send_agent_message`, or an agent without an active
         run whose conversation `spawn_run` can resume. An agent that changes meanwhile moves to
-        the front.
+        the front. A page may have fewer agents than `limit`, or none, and yet a `next_cursor`:
+        give that as `cursor` to look further.
         """
         with told_to_the_model():
             where = await door.namespace(namespace)
             before = _place_in(cursor) if cursor else None
             folder = absolute_cwd(cwd) if cwd else None
-
-            def is_asked_for(agent: AgentView) -> bool:
-                return status in (None, agent.status) and folder in (None, agent.cwd)
-
-            # The runs after the sessions: whoever has a run is not shown without it.
-            sessions = [
-                session
-                for session in door.runs.list_sessions(where)
-                if backend in (None, session.spec.backend)
-            ]
-            runs = await door.store.newest_of_sessions(where)
-            agents = newest_first(sessions, runs)
-            if before is not None:
-                agents = [agent for agent in agents if agent.place < before]
-            return await _page(door.store, agents, limit, is_asked_for)
+            wanted = Wanted(backend, status, folder)
+            return await page_of_agents(door.store, door.runs, where, wanted, limit, before)
 
 
 def add_send_agent_message(server: MCPServer, door: Door) -> None:
@@ -233,35 +218,15 @@ async def _next_messages(
         await door.wait_for_message(uid, after_seq, left)
 
 
-async def _page(
-    store: RunStore, agents: Sequence[Agent], limit: int, is_asked_for: Callable[[AgentView], bool]
-) -> ListAgentsResult:
-    """Show the first of ``agents`` that are asked for, reading no more of their runs than that."""
-    shown: list[AgentView] = []
-    last: tuple[str, str] | None = None
-    size = 0
-    for start in range(0, len(agents), _READ_AT_ONCE):
-        some = agents[start : start + _READ_AT_ONCE]
-        rows = await store.get_runs([agent.run_uid for agent in some if agent.run_uid])
-        by_uid = {row.run.metadata.uid: row for row in rows}
-        for agent in some:
-            view = agent_view(agent.session, by_uid.get(agent.run_uid))
-            if not is_asked_for(view):
-                continue
-            size += sent_bytes(view)
-            if last is not None and (len(shown) == limit or size > MAX_BYTES):
-                return ListAgentsResult(agents=shown, next_cursor=encode_cursor((0, *last)))
-            shown.append(view)
-            last = agent.place
-    return ListAgentsResult(agents=shown, next_cursor=None)
-
-
-def _place_in(cursor: str) -> tuple[str, str]:
+def _place_in(cursor: str) -> Place:
     try:
-        _, when, name = decode_cursor(cursor)
+        place = decode_cursor(cursor)
+        if ":" in place[1]:
+            # Those of the version before have a time where the name is now.
+            raise ValueError("no name of an agent")
     except ValueError as error:
         raise ToolError(
             f"Unknown cursor: {cursor}. Give the next_cursor of an earlier list_agents,"
             " or leave it out to begin with the agent that changed last."
         ) from error
-    return when, name
+    return place

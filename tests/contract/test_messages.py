@@ -1,11 +1,9 @@
-"""What a MessageStore promises, and the choice of the runs that stand for their sessions."""
+"""What a MessageStore promises."""
 
 import asyncio
-from typing import Any
 
 import pytest
 
-from agentrun.api.v1alpha1 import Phase
 from agentrun.store.base import (
     MAX_MAILBOX_BYTES,
     MAX_MESSAGE_BYTES,
@@ -16,7 +14,7 @@ from agentrun.store.base import (
     Unavailable,
 )
 from agentrun.store.sql import open_store
-from tests.contract.builders import a_message, a_row, events
+from tests.contract.builders import a_message
 from tests.contract.waiting import LONG
 
 
@@ -137,48 +135,3 @@ async def test_messages_outlive_the_process(store_url: str) -> None:
     assert await after.messages.fetch("s-1", 0, 10) == [sent]
     assert await after.messages.mailbox("s-1") == Mailbox(1, 1)
     await after.close()
-
-
-# The runs that stand for their sessions
-
-
-TALK: Any = {"session": {"name": "talk"}}
-
-
-async def standing(store: RunStore, namespace: str = "team") -> list[str]:
-    standing = await store.newest_of_sessions(namespace)
-    rows = await store.get_runs([one.uid for one in standing])
-    names = {row.run.metadata.uid: row for row in rows}
-    for one in standing:
-        row = names[one.uid]
-        assert one.has_ended == row.run.phase.is_terminal
-        assert (one.session_uid, one.updated_at) == (row.session_uid, row.updated_at)
-    return sorted(row.run.metadata.name for row in rows)
-
-
-async def test_a_session_is_stood_for_by_the_run_that_changed_last(store: RunStore) -> None:
-    await store.record_run(a_row("uid-1", "one", minute=1, phase=Phase.RUNNING, **TALK))
-    await store.record_run(a_row("uid-2", "two", minute=2, phase=Phase.RUNNING, **TALK))
-    assert await standing(store) == ["two"]
-    await store.append("uid-1", 1, events(1, 1))
-    assert await standing(store) == ["one"]
-
-
-async def test_a_run_that_has_not_ended_stands_before_one_that_has(store: RunStore) -> None:
-    await store.record_run(a_row("uid-1", "one", phase=Phase.QUEUED, **TALK))
-    await store.record_run(a_row("uid-2", "two", phase=Phase.COMPLETED, **TALK))
-    assert await standing(store) == ["one"]
-    await store.record_run(a_row("uid-1", "one", phase=Phase.FAILED, version=2, **TALK))
-    assert await standing(store) == ["one"]
-    await store.record_run(a_row("uid-3", "three", **TALK))
-    assert await standing(store) == ["three"], "one without a phase has not ended"
-
-
-async def test_sessions_are_told_apart_by_namespace_and_uid(store: RunStore) -> None:
-    await store.record_run(a_row("uid-1", "one", **TALK))
-    await store.record_run(a_row("uid-2", "two", "s-2", **TALK))
-    await store.record_run(a_row("uid-3", "three"))
-    await store.record_run(a_row("uid-4", "four", namespace="other"))
-    assert await standing(store) == ["one", "three", "two"]
-    assert await standing(store, "other") == ["four"]
-    assert await standing(store, "nobody") == []

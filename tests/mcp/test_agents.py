@@ -5,6 +5,9 @@ from typing import Any
 import pytest
 
 from agentrun.api.events import EventType
+from agentrun.api.v1alpha1 import AgentRun
+from agentrun.store.base import RunRow
+from agentrun.store.paging import encode_cursor
 from mcp_server.kube import RUNS, SESSIONS, ApiUnavailable
 from tests.mcp.cluster import run, session
 from tests.mcp.conftest import Bench, eventually
@@ -119,7 +122,43 @@ async def test_pages_of_agents_follow_one_another(bench: Bench) -> None:
     assert (found, cursor) == ([f"agent-{number}" for number in (4, 3, 2, 1, 0)], None)
 
 
-@pytest.mark.parametrize("cursor", ["x", "WyJhIl0="])
+async def test_a_page_may_be_short_and_yet_lead_on(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, bound in {"_LOOKED_AT_ONCE": 2, "_READ_AT_ONCE": 1, "_MOST_LOOKED_AT": 4}.items():
+        monkeypatch.setattr(f"mcp_server.agent_pages.{name}", bound)
+    for number in range(5):
+        await bench.spawn(nickname=f"agent-{number}", cwd="docs" if number == 0 else "src")
+        await bench.add(SESSIONS, "team-a", session(f"quiet-{number}"))
+    pages, cursor = list[list[str]](), None
+    while not pages or cursor:
+        page = await bench.call("list_agents", cwd="docs", cursor=cursor)
+        pages.append([one["agent_name"] for one in page["agents"]])
+        cursor = page["next_cursor"]
+    assert [page for page in pages if page] == [["agent-0"]]
+    assert [] in pages[:-1]
+
+
+async def test_a_run_that_does_not_know_its_session_is_not_that_of_an_earlier_one(
+    bench: Bench,
+) -> None:
+    """The earlier session's run goes on, and would stand for both."""
+    await bench.spawn(nickname="ada")
+    await bench.remove(SESSIONS, "team-a", "ada")
+    await bench.add(SESSIONS, "team-a", session("ada"))
+    status = {"phase": "Completed"}
+    made = bench.cluster.add(RUNS, "team-a", run("run-x", status, session={"name": "ada"}))
+    row = RunRow(AgentRun.model_validate(made))
+    await bench.store.record_run(row)
+    (agent,) = (await bench.call("list_agents"))["agents"]
+    assert (agent["last_run_id"], agent["status"]) == ("run-x", "completed")
+
+
+# What the version before gave names a time where the name is now.
+BEFORE = encode_cursor((0, "2026-11-23T12:00:00.000Z", "ada"))
+
+
+@pytest.mark.parametrize("cursor", ["x", "WyJhIl0=", BEFORE])
 async def test_a_cursor_of_nowhere_is_refused(bench: Bench, cursor: str) -> None:
     refusal = await bench.refused("list_agents", cursor=cursor)
     assert refusal.startswith(f"Unknown cursor: {cursor}. Give the next_cursor of an earlier")

@@ -7,6 +7,7 @@ import pytest
 
 from agentrun.api.quarantine import Quarantine
 from agentrun.api.v1alpha1 import AgentSession
+from mcp_server.agent_views import place_of_session
 from mcp_server.kube import SESSIONS, ApiError, ApiUnavailable, Object
 from mcp_server.object_cache import ObjectCache
 from tests.mcp.cluster import FakeCluster, session
@@ -137,3 +138,43 @@ async def test_it_goes_on_with_what_it_knows_but_not_of_a_namespace_that_is_clos
 
     await eventually(is_closed)
     assert cache.is_ready
+
+
+async def test_objects_stand_in_the_order_of_when_they_changed(cluster: FakeCluster) -> None:
+    cache = ObjectCache(
+        cluster, SESSIONS, AgentSession, ["team-a"], Quarantine(), place_of=place_of_session
+    )
+
+    def a_session(name: str, second: int, version: int = 1, uid: str = "") -> Object:
+        updated = f"2026-11-23T12:00:{second:02}Z"
+        meta = {"namespace": "team-a", "uid": uid or f"uid-{name}", "resourceVersion": str(version)}
+        body = session(name, updatedAt=updated)
+        return {**body, "metadata": {**body["metadata"], **meta}}
+
+    def newest(limit: int = 9, before: AgentSession | None = None) -> list[str]:
+        place = place_of_session(before) if before else None
+        return [one.metadata.name for one in cache.last("team-a", limit, place)]
+
+    with pytest.raises(ApiUnavailable, match="not known yet"):
+        cache.last("team-a", 1)
+    await cache.listed(
+        "team-a", [a_session(name, at) for name, at in zip("abc", (3, 1, 2), strict=True)], 1
+    )
+    assert newest() == ["a", "c", "b"]
+    assert newest(1) == ["a"]
+    await cache.changed("team-a", a_session("b", 9, 2), False)
+    assert newest() == ["b", "a", "c"]
+    await cache.changed("team-a", a_session("b", 0, 1), False)  # An older state comes late.
+    assert newest() == ["b", "a", "c"]
+    assert newest(9, cache.named("team-a", "b")) == ["a", "c"]
+    cache.take(made_of(a_session("d", 2, 3)))
+    await cache.changed("team-a", a_session("a", 3, 4), True)
+    assert newest() == ["b", "d", "c"]
+    cache.take(made_of(a_session("c", 0, 5, "another")))
+    assert newest() == ["b", "d", "c"]
+    broken = a_session("b", 9, 6) | {"spec": {}}
+    await cache.changed("team-a", broken, False)
+    assert newest() == ["d", "c"]
+    await cache.listed("team-a", [a_session("e", 5)], 4)
+    assert newest() == ["e", "c"]
+    assert cache.named("team-a", "d") is None

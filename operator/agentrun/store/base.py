@@ -11,7 +11,9 @@ from typing import Any, Protocol
 
 from agentrun.api.events import Event, NewEvent
 from agentrun.api.messages import AgentMessage
-from agentrun.api.v1alpha1 import AgentRun, Phase
+from agentrun.api.v1alpha1 import TERMINAL_PHASES, AgentRun, Phase
+from agentrun.store.moments import micros
+from agentrun.store.paging import Place
 
 
 class StoreError(Exception):
@@ -96,22 +98,38 @@ class RunFilter:
 
 @dataclass(frozen=True)
 class SessionRun:
-    """The run that stands for a session, by what lists of sessions are ordered by."""
+    """A run without its document: what lists of sessions are ordered and chosen by."""
 
     uid: str
     """The run's."""
     session_name: str
     session_uid: str
     """Empty until the session's uid is known."""
-    has_ended: bool
+    phase: str
+    """A version that is newer than this one may have other phases."""
+    cwd: str | None
     updated_at: datetime
     created: int
     """Seconds since 1970."""
 
     @property
-    def rank(self) -> tuple[bool, datetime, int]:
-        """Of two runs of a session, the one of the higher rank stands for it."""
-        return not self.has_ended, self.updated_at, self.created
+    def has_ended(self) -> bool:
+        """Whether the run is over."""
+        return self.phase in TERMINAL_PHASES
+
+    @property
+    def place(self) -> Place:
+        """Where it stands among the runs of its namespace: when it changed, its session, itself."""
+        return micros(self.updated_at), self.session_name, self.uid
+
+    @property
+    def rank(self) -> tuple[bool, datetime, int, str]:
+        """Of the runs of a session, the one of the highest rank stands for it."""
+        return not self.has_ended, self.updated_at, self.created, self.uid
+
+
+SessionKey = tuple[str, str]
+"""A session's name and its uid."""
 
 
 @dataclass(frozen=True)
@@ -250,13 +268,26 @@ class RunStore(Protocol):
     async def list_runs(self, which: RunFilter, limit: int, cursor: str | None = None) -> RunPage:
         """Return up to ``limit`` runs, newest first. ValueError for a cursor it did not make."""
 
-    async def newest_of_sessions(self, namespace: str) -> list[SessionRun]:
+    async def changed_runs(
+        self, namespace: str, limit: int, before: Place | None = None
+    ) -> list[SessionRun]:
         """
-        Return which run stands for each session of ``namespace``, in no order: of those that have
-        not ended the one that changed last, else of the others.
+        Return up to ``limit`` runs of ``namespace``, the one that changed last first: those whose
+        place is less than ``before``.
 
-        Runs of one session name whose sessions have different uids have different sessions. No
-        run is read for it: ``get_runs`` reads those that are shown.
+        What it costs depends on ``limit`` alone, not on how many runs there are.
+        """
+
+    async def standing_runs(
+        self, namespace: str, sessions: Sequence[SessionKey]
+    ) -> dict[SessionKey, SessionRun]:
+        """
+        Return which run stands for each of ``sessions``: of those that have not ended the one that
+        changed last, else of the others. A session without any run is left out.
+
+        A run belongs to the session of its session's name and uid; while it does not know the
+        uid, to the one of the name that is asked about. What it costs depends on how many sessions
+        are asked about alone, not on how many runs they have.
         """
 
     async def count_children(self, namespace: str, uid: str) -> int:

@@ -27,6 +27,13 @@ class Database(Protocol):
         """Where reading transactions begin."""
 
     @property
+    def index_reader(self) -> AsyncEngine:
+        """
+        Where transactions begin whose statements are answered by indexes, in the order of these,
+        also where the database believes that to read and sort many rows were faster.
+        """
+
+    @property
     def writer(self) -> AsyncEngine:
         """Where writing transactions begin."""
 

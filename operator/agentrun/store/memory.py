@@ -15,6 +15,7 @@ from agentrun.store.base import (
     RunFilter,
     RunPage,
     RunRow,
+    SessionKey,
     SessionRun,
     Unavailable,
     UnknownRun,
@@ -22,7 +23,10 @@ from agentrun.store.base import (
 from agentrun.store.documents import storable
 from agentrun.store.journal import Journal, advance, dump, merge_row, plan_append
 from agentrun.store.memory_messages import MemoryMessages
+from agentrun.store.moments import EPOCH
+from agentrun.store.ordered import Ordered
 from agentrun.store.paging import (
+    Place,
     cwd_of,
     decode_cursor,
     encode_cursor,
@@ -62,6 +66,11 @@ class MemoryRunStore:
         self._runs: dict[str, _Kept] = {}
         self._wakeups = Wakeups()
         self._order = count()
+        self._lights: dict[str, SessionRun] = {}
+        self._changed: dict[str, Ordered[str, Place]] = {}
+        """By namespace, the runs by when they changed."""
+        self._ranked: dict[tuple[str, str, str], Ordered[str, tuple[Any, ...]]] = {}
+        """By namespace and session, its runs by rank."""
         self._closed = False
         self.failure: Exception | None = None
         """Set it, and every call fails as if the database were away for this reason."""
@@ -81,11 +90,10 @@ class MemoryRunStore:
         merged = merge_row(kept.row if kept else None, row)
         merged = replace(merged, run=merged.run.model_copy(deep=True))
         if kept is None:
-            self._runs[uid] = _Kept(replace(merged, updated_at=self._now()), next(self._order))
-        elif merged != kept.row:
-            kept.row = replace(merged, updated_at=self._now())
-        else:
+            kept = self._runs[uid] = _Kept(merged, next(self._order))
+        elif merged == kept.row:
             return
+        self._change(kept, merged)
         self._wakeups.changed(uid)
 
     async def get_run(self, namespace: str, name: str) -> RunRow | None:
@@ -124,18 +132,29 @@ class MemoryRunStore:
         self._check()
         return [self._runs[uid].seen() for uid in set(uids) if uid in self._runs]
 
-    async def newest_of_sessions(self, namespace: str) -> list[SessionRun]:
+    async def changed_runs(
+        self, namespace: str, limit: int, before: Place | None = None
+    ) -> list[SessionRun]:
         """See ``RunStore``."""
         self._check()
-        chosen: dict[tuple[str, str], SessionRun] = {}
-        for row in (kept.seen() for kept in self._runs.values()):
-            if row.run.metadata.namespace != namespace:
-                continue
-            one = _session_run(row)
-            session = one.session_name, one.session_uid
-            if session not in chosen or one.rank > chosen[session].rank:
-                chosen[session] = one
-        return list(chosen.values())
+        uids = self._changed[namespace].last(limit, before) if namespace in self._changed else []
+        return [self._lights[uid] for uid in uids]
+
+    async def standing_runs(
+        self, namespace: str, sessions: Sequence[SessionKey]
+    ) -> dict[SessionKey, SessionRun]:
+        """See ``RunStore``."""
+        self._check()
+        standing = {}
+        for name, uid in sessions:
+            keys = [(namespace, name, of) for of in {uid, ""}]
+            found = [
+                run for key in keys if key in self._ranked for run in self._ranked[key].last(1)
+            ]
+            if found:
+                runs = [self._lights[run] for run in found]
+                standing[name, uid] = max(runs, key=lambda run: run.rank)
+        return standing
 
     async def count_children(self, namespace: str, uid: str) -> int:
         """See ``RunStore``."""
@@ -199,6 +218,7 @@ class MemoryRunStore:
         self._check()
         gone = self._kept(uid)
         del self._runs[uid]
+        self._displace(gone.row.run.metadata.namespace, uid)
         self._wakeups.changed(uid)
         session = gone.row.session_uid
         others = any(kept.row.session_uid == session for kept in self._runs.values())
@@ -231,6 +251,23 @@ class MemoryRunStore:
             raise UnknownRun(f"No run with uid {uid} was ever recorded.")
         return self._runs[uid]
 
+    def _change(self, kept: _Kept, row: RunRow) -> None:
+        kept.row = replace(row, updated_at=self._now())
+        self._place(row.run.metadata.namespace, _session_run(kept.row))
+
+    def _place(self, namespace: str, run: SessionRun) -> None:
+        self._displace(namespace, run.uid)
+        self._lights[run.uid] = run
+        self._changed.setdefault(namespace, Ordered()).put(run.uid, run.place)
+        session = (namespace, run.session_name, run.session_uid)
+        self._ranked.setdefault(session, Ordered()).put(run.uid, run.rank)
+
+    def _displace(self, namespace: str, uid: str) -> None:
+        run = self._lights.pop(uid, None)
+        if run is not None:
+            self._changed[namespace].drop(uid)
+            self._ranked[namespace, run.session_name, run.session_uid].drop(uid)
+
     def _keep(self, kept: _Kept, journal: Journal, new: list[NewEvent]) -> None:
         run = kept.row.run
         for event in new:
@@ -250,7 +287,7 @@ class MemoryRunStore:
         kept.ids |= {event.seq: event.event_id for event in new}
         kept.journal = journal
         if new:
-            kept.row = replace(kept.row, updated_at=self._now())
+            self._change(kept, kept.row)
             self._wakeups.appended(run.metadata.uid, journal.last_seq)
 
 
@@ -259,8 +296,9 @@ def _session_run(row: RunRow) -> SessionRun:
         uid=row.run.metadata.uid,
         session_name=session_name(row.run),
         session_uid=row.session_uid,
-        has_ended=row.run.phase.is_terminal,
-        updated_at=row.updated_at or row.run.created or datetime.fromtimestamp(0, UTC),
+        phase=row.run.phase.value,
+        cwd=cwd_of(row.run),
+        updated_at=row.updated_at or EPOCH,
         created=place_of(row.run)[0],
     )
 

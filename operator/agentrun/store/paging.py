@@ -1,5 +1,5 @@
 """
-Cursors of run lists.
+Cursors of lists of runs and agents.
 
 A cursor names the last run of a page by what the list is sorted by, so that runs which begin
 meanwhile move nothing.
@@ -12,11 +12,16 @@ from agentrun.api.bounded_json import read
 from agentrun.api.v1alpha1 import AgentRun
 
 Place = tuple[int, str, str]
-"""Where a run stands in the list: when it was created, its name, its uid."""
+"""
+Where something stands in a list: a number, a name, a uid.
+
+For lists of runs the number is the second at which the run was created, for lists of agents the
+microsecond at which something changed.
+"""
 
 
 def place_of(run: AgentRun) -> Place:
-    """Return where ``run`` stands."""
+    """Return where ``run`` stands in a list of runs."""
     created = run.created
     return (int(created.timestamp()) if created else 0, run.metadata.name, run.metadata.uid)
 
@@ -48,7 +53,7 @@ def decode_cursor(cursor: str) -> Place:
         created, name, uid = read(text, "The cursor")
         place = (created, name, uid)
     except (ValueError, TypeError) as error:
-        raise ValueError(f"This is no cursor of list_runs: {cursor!r}") from error
+        raise ValueError(f"This is no cursor: {cursor!r}") from error
     if [type(part) for part in place] != [int, str, str] or abs(place[0]) >= 2**63:
-        raise ValueError(f"This is no cursor of list_runs: {cursor!r}")
+        raise ValueError(f"This is no cursor: {cursor!r}")
     return place

@@ -1,7 +1,6 @@
 """Translating between what the store promises and the columns of its tables."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Row
@@ -11,20 +10,10 @@ from agentrun.store import documents
 from agentrun.store.base import RunRow, SessionRun
 from agentrun.store.documents import RunName, plain, read_data, write_run
 from agentrun.store.journal import Journal, dump
+from agentrun.store.moments import EPOCH, micros, moment
 from agentrun.store.paging import cwd_of, parent_uid, place_of, session_name
 
 _REASON_CHARS = 500
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-
-
-def micros(moment: datetime) -> int:
-    """Write a point in time as microseconds since 1970."""
-    return (moment - _EPOCH) // timedelta(microseconds=1)
-
-
-def moment(stored: int | None) -> datetime | None:
-    """Read a point in time."""
-    return None if stored is None else _EPOCH + timedelta(microseconds=stored)
 
 
 def run_columns(row: RunRow) -> dict[str, Any]:
@@ -82,13 +71,14 @@ def read_run(stored: Row[Any]) -> RunRow:
 
 
 def read_session_run(stored: Row[Any]) -> SessionRun:
-    """Read which run stands for a session."""
+    """Read what is known of a run without its document."""
     return SessionRun(
         uid=stored.uid,
         session_name=stored.session_name,
         session_uid=stored.session_uid,
-        has_ended=bool(stored.has_ended),
-        updated_at=moment(stored.updated) or _EPOCH,
+        phase=stored.phase,
+        cwd=stored.cwd,
+        updated_at=moment(stored.updated) or EPOCH,
         created=stored.created,
     )
 

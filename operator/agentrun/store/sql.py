@@ -10,34 +10,34 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Row, Select, delete, exc, func, insert, select, tuple_, update
+from sqlalchemy import Row, Select, delete, exc, insert, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from agentrun.api.events import Event, EventType, NewEvent
-from agentrun.api.v1alpha1 import TERMINAL_PHASES
 from agentrun.store.base import (
     Forgotten,
     JournalHead,
     RunFilter,
     RunPage,
     RunRow,
+    SessionKey,
     SessionRun,
     UnknownRun,
 )
+from agentrun.store.changes import SqlChanges
 from agentrun.store.database import Database, open_database
 from agentrun.store.documents import storable
 from agentrun.store.journal import Journal, advance, merge_row, plan_append
 from agentrun.store.migrations import upgrade
-from agentrun.store.paging import decode_cursor, encode_cursor, place_of
+from agentrun.store.moments import micros
+from agentrun.store.paging import Place, decode_cursor, encode_cursor, place_of
 from agentrun.store.parents import SqlParents
 from agentrun.store.rows import (
     event_columns,
     journal_columns,
-    micros,
     read_event,
     read_journal,
     read_run,
-    read_session_run,
     run_columns,
 )
 from agentrun.store.sql_messages import SqlMessages, forget_session
@@ -79,6 +79,7 @@ class SqlRunStore:
         self._transactions = Transactions(database)
         self._wakeups = Wakeups()
         self._parents = SqlParents(self._transactions)
+        self._changes = SqlChanges(self._transactions)
         self._messages = SqlMessages(database, self._transactions, self._wakeups, now)
 
     @property
@@ -151,20 +152,17 @@ class SqlRunStore:
         found = await self._transactions.read(select(run_table).where(run_table.c.uid.in_(uids)))
         return [read_run(stored) for stored in found]
 
-    async def newest_of_sessions(self, namespace: str) -> list[SessionRun]:
+    async def changed_runs(
+        self, namespace: str, limit: int, before: Place | None = None
+    ) -> list[SessionRun]:
         """See ``RunStore``."""
-        columns = run_table.c
-        has_ended = columns.phase.in_([phase.value for phase in TERMINAL_PHASES])
-        place = func.row_number().over(
-            partition_by=(columns.session_name, columns.session_uid),
-            order_by=(has_ended, columns.updated.desc(), columns.created.desc(), columns.uid),
-        )
-        ranked = select(
-            columns.uid, columns.session_name, columns.session_uid, has_ended.label("has_ended"),
-            columns.updated, columns.created, place.label("place"),
-        ).where(columns.namespace == namespace).subquery()  # fmt: skip
-        found = await self._transactions.read(select(ranked).where(ranked.c.place == 1))
-        return [read_session_run(stored) for stored in found]
+        return await self._changes.changed_runs(namespace, limit, before)
+
+    async def standing_runs(
+        self, namespace: str, sessions: Sequence[SessionKey]
+    ) -> dict[SessionKey, SessionRun]:
+        """See ``RunStore``."""
+        return await self._changes.standing_runs(namespace, sessions)
 
     async def count_children(self, namespace: str, uid: str) -> int:
         """See ``RunStore``."""

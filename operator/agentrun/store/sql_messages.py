@@ -16,7 +16,7 @@ from agentrun.store.base import FORGOTTEN, Mailbox, NewMessage, StoredMessage
 from agentrun.store.database import Database
 from agentrun.store.journal import dump
 from agentrun.store.letters import check_room, read_letter, words, write_letter
-from agentrun.store.rows import micros, moment
+from agentrun.store.moments import micros, moment
 from agentrun.store.tables import mailboxes, messages
 from agentrun.store.transactions import Transactions
 from agentrun.store.wakeups import Wakeups

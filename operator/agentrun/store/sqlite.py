@@ -49,6 +49,8 @@ class SqliteDatabase:
         self._path = file_of(url)
         self.name = f"The database {self._path}"
         self.reader = self._engine()
+        # It uses indexes wherever it can: nobody has told it what is in its tables.
+        self.index_reader = self.reader
         self.writer = self.reader.execution_options(**_WRITES)
         self._turn = asyncio.Lock()
 

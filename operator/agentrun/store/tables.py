@@ -58,6 +58,12 @@ Index("runs_by_age", runs.c.created, runs.c.name, runs.c.uid)
 Index("runs_by_seal", runs.c.sealed, runs.c.created)
 Index("runs_by_session", runs.c.namespace, runs.c.session_name)
 Index("runs_by_parent", runs.c.parent_uid, runs.c.namespace)
+Index("runs_by_change", runs.c.namespace, runs.c.updated, runs.c.session_name, runs.c.uid)
+Index(
+    "runs_by_standing",
+    *(runs.c.namespace, runs.c.session_name, runs.c.session_uid, runs.c.phase),
+    *(runs.c.updated, runs.c.created, runs.c.uid),
+)
 
 events = Table(
     "events",

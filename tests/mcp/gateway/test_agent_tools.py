@@ -244,7 +244,7 @@ async def test_children_are_counted_by_one_question_however_many_other_runs_ther
         for number in range(300):
             await desk.have(f"other-{number}", parent=a_parent("bob"))
         asked = list[str]()
-        for name in ("list_runs", "newest_of_sessions", "open_runs", "count_children"):
+        for name in ("list_runs", "changed_runs", "open_runs", "count_children"):
             monkeypatch.setattr(desk.store, name, noting(asked, getattr(desk.store, name)))
         await desk.spawn()
         told = await desk.refused("spawn_run", backend="codex", role="worker", prompt="x")

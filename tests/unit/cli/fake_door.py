@@ -85,7 +85,7 @@ class FakeDoor:
         self.runs, self.agents, self.mailbox, self.artifacts = {}, [], [], {}
         self.unreadable = []
         self.next_run, self.profiles, self.failures, self.calls = None, [], [], []
-        self.refusal = ""
+        self.refusal, self.next_cursor = "", None
 
     def add(self, run_id: str = "run-1", status: str = "running", **more: Any) -> FakeRun:
         made = FakeRun(run_id, view(run_id, status, **more))

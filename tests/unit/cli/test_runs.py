@@ -185,6 +185,14 @@ def test_following_has_a_bound(door: FakeDoor) -> None:
     assert (done.code, "events tail run-1 --after 0` goes on" in done.err) == (8, True)
 
 
+def test_an_empty_page_of_agents_does_not_say_that_there_are_none(door: FakeDoor) -> None:
+    door.next_cursor = "c1"
+    told = call(door, "agents", "list", "--status", "idle").err
+    assert "none among the agents that were looked at" in told
+    assert "--cursor c1" in told
+    assert "There are no agents" not in told
+
+
 def test_agents_are_listed_and_written_to(door: FakeDoor) -> None:
     door.agents = [{"agent_name": "ada", "role": None, "status": "idle", "updated_at": START}]
     assert "ada" in call(door, "agents", "list").out

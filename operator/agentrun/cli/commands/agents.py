@@ -39,6 +39,8 @@ def list_(
                 screen.json(page.raw())
             case Output.JSONL:
                 screen.jsonl(*(agent.raw() for agent in page.agents))
+            case Output.TEXT if not page.agents and page.next_cursor:
+                screen.note("There are none among the agents that were looked at.")
             case Output.TEXT if not page.agents:
                 screen.note("There are no agents: `agentrun run --name NAME PROMPT` makes one.")
             case Output.TEXT:

@@ -45,6 +45,8 @@ def list_(
                 screen.json(page.raw())
             case Output.JSONL:
                 screen.jsonl(*(run.raw() for run in page.runs))
+            case Output.TEXT if not page.runs and page.next_cursor:
+                screen.note("There are none among the runs that were looked at.")
             case Output.TEXT if not page.runs:
                 what = "no runs like that" if status or backend or cwd else "no runs yet"
                 screen.note(f"There are {what}: `agentrun run PROMPT` starts one.")

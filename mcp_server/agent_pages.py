@@ -1,0 +1,162 @@
+"""
+Pages of agents, the one that changed last first, at a cost that does not depend on how many there
+are.
+
+Two lists, each in the order of when its things changed, become one: the runs, of which those count
+that stand for a session that is there, and the sessions, of which those count that have had no run.
+Each is read in stretches, from the place where the page before ended.
+"""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from agentrun.api.v1alpha1 import AgentSession
+from agentrun.store.base import RunStore, SessionRun
+from agentrun.store.paging import Place, encode_cursor
+from mcp_server.agent_schemas import AgentView, ListAgentsResult
+from mcp_server.agent_views import Agent, Wanted, agent_view, place_of_session
+from mcp_server.answer_size import MAX_BYTES, sent_bytes
+
+_LOOKED_AT_ONCE = 200
+"""How many runs, and how many sessions, are looked at before others have their turns."""
+_MOST_LOOKED_AT = 5000
+"""How many of both a call looks at."""
+_READ_AT_ONCE = 10
+"""How many runs are read with their documents before others have their turns."""
+_MOST_READ = 500
+"""How many of them a call reads: as many as the largest page shows."""
+
+
+class Sessions(Protocol):
+    """The sessions there are, as they are known without asking anybody."""
+
+    def changed_sessions(
+        self, namespace: str, limit: int, before: Place | None
+    ) -> list[AgentSession]:
+        """Return up to ``limit`` below the place ``before``, the one that changed last first."""
+
+    def known_session(self, namespace: str, name: str) -> AgentSession | None:
+        """Return the one of a name."""
+
+
+async def page_of_agents(
+    store: RunStore,
+    sessions: Sessions,
+    namespace: str,
+    wanted: Wanted,
+    limit: int,
+    before: Place | None = None,
+) -> ListAgentsResult:
+    """
+    Return up to ``limit`` agents below the place ``before``.
+
+    The work is bounded: a page may have fewer agents, or none, and yet a cursor to go on with.
+    Without one, nothing is left.
+    """
+    walk = _Walk(store, sessions, namespace, wanted, limit, before)
+    shown: list[AgentView] = []
+    size = read = 0
+    passed = before
+    while agents := await walk.next(min(_READ_AT_ONCE, max(1, limit - len(shown)))):
+        if len(shown) == limit or read >= _MOST_READ:
+            return _page(shown, passed)
+        rows = await store.get_runs([agent.run.uid for agent in agents if agent.run])
+        read += len(rows)
+        by_uid = {row.run.metadata.uid: row for row in rows}
+        for agent in agents:
+            view = agent_view(agent.session, by_uid.get(agent.run.uid) if agent.run else None)
+            if wanted.is_asked_for(view):
+                size += sent_bytes(view)
+                if shown and size > MAX_BYTES:
+                    return _page(shown, passed)
+                shown.append(view)
+            passed = agent.place
+    return _page(shown, walk.place if walk.has_more else None)
+
+
+def _page(shown: list[AgentView], place: Place | None) -> ListAgentsResult:
+    cursor = encode_cursor(place) if place is not None else None
+    return ListAgentsResult(agents=shown, next_cursor=cursor)
+
+
+class _Walk:
+    """The agents below a place that may be wanted, in order, as far as one call looks."""
+
+    def __init__(
+        self,
+        store: RunStore,
+        sessions: Sessions,
+        namespace: str,
+        wanted: Wanted,
+        limit: int,
+        before: Place | None,
+    ) -> None:
+        self._store = store
+        self._sessions = sessions
+        self._namespace = namespace
+        self._wanted = wanted
+        self._at_once = min(_LOOKED_AT_ONCE, max(_READ_AT_ONCE, limit + 1))
+        self._looked_at = 0
+        self._ahead: list[Agent] = []
+        self._standing: dict[str, SessionRun | None] = {}
+        """By the uid of a session, the run that stands for it."""
+        self.place = before
+        """All above it, and what is at it, was looked at."""
+        self.has_more = True
+        """Whether there may be agents below ``place``."""
+
+    async def next(self, limit: int) -> list[Agent]:
+        """Return up to ``limit`` agents; none if there are no more, or enough was looked at."""
+        while not self._ahead and self.has_more and self._looked_at < _MOST_LOOKED_AT:
+            self._ahead = await self._look_further()
+        some, self._ahead = self._ahead[:limit], self._ahead[limit:]
+        return some
+
+    async def _look_further(self) -> list[Agent]:
+        count = self._at_once
+        self._at_once = _LOOKED_AT_ONCE
+        runs, sessions = list[SessionRun](), list[AgentSession]()
+        if self._wanted.some_with_runs:
+            runs = await self._store.changed_runs(self._namespace, count, self.place)
+        # The sessions after the runs, and whether these stand for them after both: whoever has a
+        # run is not shown without it.
+        if self._wanted.some_without_runs:
+            sessions = self._sessions.changed_sessions(self._namespace, count, self.place)
+        ends = [runs[-1].place] if len(runs) == count else []
+        ends += [place_of_session(sessions[-1])] if len(sessions) == count else []
+        end = max(ends, default=None)
+        if end is not None:
+            # Where one list ends, the other may go on with what comes between.
+            runs = [run for run in runs if run.place >= end]
+            sessions = [one for one in sessions if place_of_session(one) >= end]
+        self._looked_at += len(runs) + len(sessions)
+        self.place, self.has_more = end, end is not None
+        candidates = [Agent(one, None, place_of_session(one)) for one in sessions]
+        candidates += [
+            Agent(session, run, run.place) for run in runs if (session := self._session_of(run))
+        ]
+        # Few are asked about: what is not wanted need not stand for anything.
+        wanted = list(filter(self._wanted.may_be, candidates))
+        await self._ask([agent.session for agent in wanted])
+        return sorted(filter(self._stands, wanted), key=_place, reverse=True)
+
+    def _session_of(self, run: SessionRun) -> AgentSession | None:
+        session = self._sessions.known_session(self._namespace, run.session_name)
+        # Until the front door has seen the session of a run, its row does not name it.
+        if session is None or run.session_uid not in ("", session.metadata.uid):
+            return None
+        return session
+
+    async def _ask(self, sessions: Sequence[AgentSession]) -> None:
+        names = {(one.metadata.name, one.metadata.uid) for one in sessions}
+        keys = sorted(key for key in names if key[1] not in self._standing)
+        found = await self._store.standing_runs(self._namespace, keys)
+        self._standing |= {key[1]: found.get(key) for key in keys}
+
+    def _stands(self, agent: Agent) -> bool:
+        standing = self._standing[agent.session.metadata.uid]
+        return (standing and standing.uid) == (agent.run and agent.run.uid)
+
+
+def _place(agent: Agent) -> Place:
+    return agent.place
