@@ -1,6 +1,7 @@
 """What strangers can do to a port, before anybody knows who they are."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
@@ -23,13 +24,14 @@ class App:
 
     def __init__(self) -> None:
         self.go = asyncio.Event()
-        self.left = 0
+        self.asked = self.left = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             return
         size = 0
         while True:
+            self.asked += 1
             message = await receive()
             if message["type"] == "http.disconnect":
                 self.left += 1
@@ -184,3 +186,23 @@ async def test_a_body_that_is_too_large_or_too_slow_is_not_read() -> None:
             await asyncio.sleep(0.01)
         fine = await said(port, head + b"content-length: 1000\r\n\r\n" + b"x" * 1000)
         assert await status_of(fine) == b"200"
+
+
+async def test_a_body_that_comes_while_the_server_has_no_cpu_has_come_in_time() -> None:
+    async with serving() as (app, port):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\n")
+        await reading(app)
+        writer.write(b"abc")
+        # The loop of client and server stands still for longer than a body may be silent.
+        time.sleep(TIGHT.body_silence_seconds * 2)  # noqa: ASYNC251
+        answer = await reader.read(100)
+        assert answer.startswith(b"HTTP/1.1 200"), answer
+        writer.close()
+    assert app.left == 0
+
+
+async def reading(app: App) -> None:
+    """Wait until the app has asked for a body."""
+    while not app.asked:  # noqa: ASYNC110 - it sets no event
+        await asyncio.sleep(0.01)
