@@ -74,7 +74,7 @@ async def test_a_page_is_sought_among_no_more_runs_than_the_bound(store: RunStor
     # Within the session, the run is found at once.
     of_talk = RunFilter(namespaces=["team"], phases=[Phase.RUNNING], session_name="talk")
     assert await all_pages(store, of_talk, 2) == [["u0"]]
-    assert (await store.list_runs(TEAM, 1)).looked_at == 1
+    assert (await store.list_runs(TEAM, 1)).looked_at <= 2
 
 
 async def test_of_each_phase_of_a_session_the_run_that_changed_last_is_foremost(
