@@ -1,7 +1,6 @@
 """Which run a call means: by its run_id, or by the name of its agent."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Annotated
 
@@ -9,7 +8,7 @@ from mcp.server.mcpserver.exceptions import ToolError
 from pydantic import Field
 
 from agentrun.api.names import agent_name as normalised
-from agentrun.api.v1alpha1 import AgentSession, Phase
+from agentrun.api.v1alpha1 import TERMINAL_PHASES, AgentSession, Phase
 from agentrun.store.base import RunFilter, RunRow
 from mcp_server.door import Door
 from mcp_server.manifests import absolute_cwd, folder_of
@@ -31,11 +30,12 @@ Namespace = Annotated[
     str | None, Field(description="The Kubernetes namespace. Default: the caller's own.")
 ]
 
+_ACTIVE_PHASES = tuple(
+    phase for phase in Phase if phase not in TERMINAL_PHASES and phase is not Phase.QUEUED
+)
 _FIRST_CHOICE = ("running", "input_required", "auth_required", "cancelling")
 _EPOCH = datetime.fromtimestamp(0, UTC)
-_AT_ONCE = 10
 _NEWEST = 100
-"""How many runs are read where one in a folder is sought, each time some."""
 
 
 async def resolve(
@@ -94,13 +94,13 @@ async def find_agent(door: Door, namespace: str, agent: str, cwd: str | None) ->
     session = await _find_session(door, namespace, agent)
     if session is not None and folder:
         uids = ("", session.metadata.uid)
-        found = await _run_of(
+        rows = await _runs_of(
             door,
             namespace,
             session.metadata.name,
             lambda row: row.session_uid in uids and is_in(row, folder),
         )
-        session = session if found else None
+        session = session if rows else None
     if session is None:
         raise _unknown_agent(namespace, agent, _in(folder))
     return session
@@ -109,8 +109,7 @@ async def find_agent(door: Door, namespace: str, agent: str, cwd: str | None) ->
 async def session_called(door: Door, namespace: str, agent: str, where: str = "") -> str:
     """Name the session of an agent: by its name, as it was given or as it became, or its id."""
     session = normalised(agent)
-    which = RunFilter(namespaces=[namespace], session_name=session)
-    if session and (await door.store.list_runs(which, 1)).rows:
+    if session and await _runs_of(door, namespace, session):
         return session
     known = await _find_session(door, namespace, agent)
     if known is None:
@@ -135,68 +134,30 @@ def _unknown_agent(namespace: str, agent: str, where: str) -> ToolError:
 
 async def _resolve_agent(door: Door, namespace: str, agent: str, cwd: str) -> RunRow:
     session = await session_called(door, namespace, agent, _in(cwd))
-    chosen = await _run_of(door, namespace, session, lambda row: is_in(row, cwd))
+    chosen = choose(await _runs_of(door, namespace, session, lambda row: is_in(row, cwd)))
     if chosen is None:
         raise ToolError(f"No runs found for agent_name{_in(cwd)}: {agent}")
     return chosen
 
 
-async def _run_of(
+async def _runs_of(
     door: Door,
     namespace: str,
     session: str,
     is_meant: Callable[[RunRow], bool] = lambda _: True,
-) -> RunRow | None:
+) -> list[RunRow]:
     """
-    Choose the run that a session's name means, of those that may be meant.
+    Return those of a session's runs that may be meant.
 
-    Few are read, however many the session has: a long queue must not hide the run that everybody
-    waits for.
+    Its active ones; if there are none its queued ones; if there are none the newest of the others.
+    One at a time: a long queue must not hide the run that everybody waits for.
     """
-    found = await door.store.foremost_runs(
-        namespace, (session, await _uid(door, namespace, session))
-    )
-    found.sort(key=lambda run: run.rank, reverse=True)
-    queued = [run.uid for run in found if run.phase == Phase.QUEUED]
-    ended = [run.uid for run in found if run.has_ended]
-    active = [run.uid for run in found if run.uid not in (*queued, *ended)]
-    if chosen := choose(filter(is_meant, await door.store.get_runs(active))):
-        return chosen
-    which = RunFilter(namespaces=[namespace], session_name=session)
-    for uids, phases in ((queued, (Phase.QUEUED,)), (ended, None)):
-        for uid in uids:
-            row = await door.store.get_run_by_uid(uid)
-            if row is not None and is_meant(row):
-                return row
-        # Those of an earlier session of the name are none of its foremost.
-        if uids or phases is None:
-            row = await _newest(door, replace(which, phases=phases), is_meant)
-            if row is not None:
-                return row
-    return None
-
-
-async def _uid(door: Door, namespace: str, session: str) -> str:
-    """Return the uid of the session of a name; if it is gone, as its newest run knows it."""
-    if known := door.runs.known_session(namespace, session):
-        return known.metadata.uid
-    which = RunFilter(namespaces=[namespace], session_name=session)
-    return "".join(row.session_uid for row in (await door.store.list_runs(which, 1)).rows)
-
-
-async def _newest(
-    door: Door, which: RunFilter, is_meant: Callable[[RunRow], bool]
-) -> RunRow | None:
-    """Choose among the newest runs that may be meant; those before are not read."""
-    cursor, read = None, 0
-    while read < _NEWEST:
-        page = await door.store.list_runs(which, _AT_ONCE, cursor)
-        if chosen := choose(filter(is_meant, page.rows)):
-            return chosen
-        cursor, read = page.cursor, read + len(page.rows)
-        if cursor is None or len(page.rows) < _AT_ONCE:
-            break
-    return None
+    for phases in (_ACTIVE_PHASES, (Phase.QUEUED,), None):
+        which = RunFilter(namespaces=[namespace], session_name=session, phases=phases)
+        page = await door.store.list_runs(which, _NEWEST)
+        if found := [row for row in page.rows if is_meant(row)]:
+            return found
+    return []
 
 
 def _in(cwd: str) -> str:

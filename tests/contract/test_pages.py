@@ -10,7 +10,7 @@ from agentrun.api.v1alpha1 import Phase
 from agentrun.store import pages
 from agentrun.store.base import RunFilter, RunStore
 from agentrun.store.sql import SqlRunStore
-from tests.contract.builders import BEGIN, a_row, events
+from tests.contract.builders import BEGIN, a_row
 from tests.contract.test_changes import FULL, PAGES, fill, only_sql, plan_of
 
 TALK: Any = {"session": {"name": "talk"}}
@@ -75,26 +75,6 @@ async def test_a_page_is_sought_among_no_more_runs_than_the_bound(store: RunStor
     of_talk = RunFilter(namespaces=["team"], phases=[Phase.RUNNING], session_name="talk")
     assert await all_pages(store, of_talk, 2) == [["u0"]]
     assert (await store.list_runs(TEAM, 1)).looked_at <= 2
-
-
-async def test_of_each_phase_of_a_session_the_run_that_changed_last_is_foremost(
-    store: RunStore,
-) -> None:
-    async def foremost(name: str, uid: str) -> list[str]:
-        return sorted(run.uid for run in await store.foremost_runs("team", (name, uid)))
-
-    for uid in ("a", "b", "c"):
-        await store.record_run(a_row(uid, phase=Phase.COMPLETED, **TALK))
-    await store.record_run(a_row("d", phase=Phase.QUEUED, **TALK))
-    await store.record_run(a_row("e", session_uid="", phase=Phase.QUEUED, **TALK))
-    await store.record_run(a_row("f", session_uid="s-2", phase=Phase.QUEUED, **TALK))
-    await store.record_run(a_row("g", namespace="other", phase=Phase.FAILED, **TALK))
-    assert await foremost("talk", "s-1") == ["c", "d", "e"]
-    await store.append("b", 1, events(1, 1))
-    assert await foremost("talk", "s-1") == ["b", "d", "e"]
-    assert await foremost("talk", "s-2") == ["e", "f"]
-    assert await foremost("talk", "") == ["e"]
-    assert await foremost("nobody", "s-1") == []
 
 
 @only_sql

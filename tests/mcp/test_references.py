@@ -1,5 +1,4 @@
 import asyncio
-from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -7,7 +6,7 @@ import pytest
 
 from agentrun.api.events import EventType
 from agentrun.api.v1alpha1 import AgentRun
-from agentrun.store.base import RunPage, RunRow
+from agentrun.store.base import RunRow
 from mcp_server import references
 from mcp_server.kube import RUNS, SESSIONS
 from mcp_server.references import choose
@@ -127,37 +126,6 @@ async def test_a_long_queue_does_not_hide_the_active_run(
     for number in (2, 3, 4):
         await a_run_of_bob(bench, f"run-{number}", "Queued")
     assert (await bench.call("get_run", agent_name="bob"))["run_id"] == "run-1"
-
-
-@pytest.mark.parametrize("has_session", [True, False])
-async def test_few_runs_are_read_to_find_the_active_one_behind_a_long_queue(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch, has_session: bool
-) -> None:
-    if has_session:
-        await bench.add(SESSIONS, "team-a", session("bob"))
-    await a_run_of_bob(bench, "run-0", "Completed", "/workspace/docs")
-    await a_run_of_bob(bench, "run-1", "Running")
-    for number in range(2, 150):
-        await a_run_of_bob(bench, f"run-{number}", "Queued")
-    read = list[str]()
-    listed, got = bench.store.list_runs, bench.store.get_runs
-
-    async def list_runs(*given: Any) -> RunPage:
-        page = await listed(*given)
-        read.extend(row.run.metadata.name for row in page.rows)
-        return page
-
-    async def get_runs(uids: Sequence[str]) -> list[RunRow]:
-        read.extend(uids)
-        return await got(uids)
-
-    monkeypatch.setattr(bench.store, "list_runs", list_runs)
-    monkeypatch.setattr(bench.store, "get_runs", get_runs)
-    assert (await bench.call("get_run", agent_name="bob"))["run_id"] == "run-1"
-    assert len(read) <= 3
-    assert (await bench.call("get_run", agent_name="bob", cwd="docs"))["run_id"] == "run-0"
-    await a_run_of_bob(bench, "run-1", "Completed", "/workspace/src")
-    assert (await bench.call("get_run", agent_name="bob"))["status"] == "queued"
 
 
 async def test_a_run_of_kubectl_is_found_before_the_watch_tells_of_it(bench: Bench) -> None:

@@ -301,14 +301,6 @@ class RunStore(Protocol):
         are asked about alone, not on how many runs they have.
         """
 
-    async def foremost_runs(self, namespace: str, session: SessionKey) -> list[SessionRun]:
-        """
-        Return, of each phase that runs of ``session`` are in, the one that changed last.
-
-        Where there are runs of the session's name that do not know its uid, theirs are returned
-        beside those that do. What it costs does not depend on how many runs the session has.
-        """
-
     async def count_children(self, namespace: str, uid: str) -> int:
         """Count the runs of ``namespace`` that the agent of run ``uid`` has ever asked for."""
 

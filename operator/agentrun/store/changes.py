@@ -65,11 +65,6 @@ class SqlChanges:
                 standing[name, uid] = max(found, key=_rank)
         return standing
 
-    async def foremost_runs(self, namespace: str, session: SessionKey) -> list[SessionRun]:
-        """See ``RunStore``."""
-        found = await self._transactions.read(foremost(namespace, [session]), by_index=True)
-        return [read_session_run(stored) for stored in found]
-
 
 def changed(namespace: str, limit: int, before: Place | None) -> Select[Any]:
     """Ask for the runs that changed last. ``runs_by_change`` has them in this order."""

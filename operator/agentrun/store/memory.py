@@ -166,18 +166,6 @@ class MemoryRunStore:
                 standing[name, uid] = max(runs, key=lambda run: run.rank)
         return standing
 
-    async def foremost_runs(self, namespace: str, session: SessionKey) -> list[SessionRun]:
-        """See ``RunStore``."""
-        self._check()
-        name, uid = session
-        foremost: dict[tuple[str, str], SessionRun] = {}
-        for key in [(namespace, name, of) for of in {uid, ""}]:
-            ranked = self._ranked[key].last(len(self._runs)) if key in self._ranked else []
-            # Within a phase, the one of the highest rank is the one that changed last.
-            for run in reversed([self._lights[one] for one in ranked]):
-                foremost[run.session_uid, run.phase] = run
-        return list(foremost.values())
-
     async def count_children(self, namespace: str, uid: str) -> int:
         """See ``RunStore``."""
         self._check()

@@ -159,10 +159,6 @@ class SqlRunStore:
         """See ``RunStore``."""
         return await self._changes.standing_runs(namespace, sessions)
 
-    async def foremost_runs(self, namespace: str, session: SessionKey) -> list[SessionRun]:
-        """See ``RunStore``."""
-        return await self._changes.foremost_runs(namespace, session)
-
     async def count_children(self, namespace: str, uid: str) -> int:
         """See ``RunStore``."""
         return await self._parents.count_children(namespace, uid)
