@@ -11,7 +11,7 @@ from pydantic import Field, ValidationError
 from agentrun.api.messages import AgentMessage
 from agentrun.api.names import new_run_id, run_id_for_key
 from agentrun.api.v1alpha1 import Backend, Phase, Role
-from agentrun.store.base import RunFilter, RunPage, RunRow
+from agentrun.store.base import MOST_LOOKED_AT, RunFilter, RunPage, RunRow
 from agentrun.store.paging import encode_cursor, place_of
 from mcp_server.answer_size import MAX_BYTES, sent_bytes
 from mcp_server.arguments import problems
@@ -42,7 +42,7 @@ from mcp_server.views import (
 
 _ROWS_AT_ONCE = 50
 _MOST_ROWS = 2000
-"""How many rows a call looks at; what it finds no place for is behind its next_cursor."""
+"""How many rows a call reads; what it finds no place for is behind its next_cursor."""
 _PHASES: dict[str, list[Phase]] = {}
 for _phase in Phase:
     _PHASES.setdefault(_phase.status, []).append(_phase)
@@ -349,7 +349,7 @@ async def _list(
     limit: int,
     cursor: str | None,
 ) -> ListRunsResult:
-    shown, size, looked_at = list[RunView](), 0, 0
+    shown, size, read, looked_at = list[RunView](), 0, 0, 0
     namespaces = which.namespaces or () if cursor is None else ()
     unreadable = [unreadable_view(one) for where in namespaces for one in door.unreadable(where)]
     while True:
@@ -367,8 +367,9 @@ async def _list(
                 before = encode_cursor(place_of(page.rows[index - 1].run)) if index else cursor
                 return ListRunsResult(runs=shown, next_cursor=before, unreadable=unreadable)
             shown.append(view)
-        cursor, looked_at = page.cursor, looked_at + len(page.rows)
-        if cursor is None or (shown and looked_at >= limit) or looked_at >= _MOST_ROWS:
+        cursor, read, looked_at = page.cursor, read + len(page.rows), looked_at + page.looked_at
+        is_enough = (shown and read >= limit) or read >= _MOST_ROWS or looked_at >= MOST_LOOKED_AT
+        if cursor is None or is_enough:
             return ListRunsResult(runs=shown, next_cursor=cursor, unreadable=unreadable)
 
 

@@ -239,6 +239,7 @@ async def fill(store: SqlRunStore, count: int) -> None:
         phase = Phase.RUNNING if number % 2 else Phase.COMPLETED
         talk: dict[str, Any] = {"session": {"name": "one" if number % 100 == 0 else "talk"}}
         columns = run_columns(a_row(f"uid-{number}", phase=phase, **talk))
+        columns["created"] += number
         first = store._first(f"uid-{number}")
         rows.append({**first, **columns, "updated": micros(BEGIN) + number})
     async with store._database.writer.begin() as connection:

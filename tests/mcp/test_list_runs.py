@@ -77,3 +77,16 @@ async def test_pages_are_whole_whatever_is_read_at_once(
         chosen = await pages(bench, limit=limit, cwd="docs")
         assert sorted(chain(*chosen)) == sorted(one for one, cwd in made if cwd == "docs")
         assert max(map(len, chosen)) <= limit
+
+
+async def test_a_call_passes_a_bounded_number_of_runs_that_are_not_wanted(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    setattr(bench.store, "_most_looked_at", 3)  # noqa: B010 - no part of the promise
+    monkeypatch.setattr("mcp_server.tools.runs.MOST_LOOKED_AT", 5)
+    made = [(await bench.spawn(nickname=f"agent-{number}"))["run_id"] for number in range(15)]
+    ended = bench.cluster.set_status("team-a", made[0], phase="Completed")
+    await bench.archive.observe(ended)
+    assert await pages(bench, status="completed") == [[], [], [made[0]]]
+    assert await pages(bench, status="completed", agent_name="agent-0") == [[made[0]]]
+    assert sorted(chain(*await pages(bench, status="queued"))) == sorted(made[1:])

@@ -138,6 +138,8 @@ class RunPage:
 
     rows: list[RunRow] = field(default_factory=list)
     cursor: str | None = None
+    looked_at: int = 0
+    """How many runs were passed to find these, at most."""
 
 
 @dataclass(frozen=True)
@@ -164,6 +166,8 @@ class Forgotten:
 FORGOTTEN = "[This message was removed.]"
 """What stands in the place of a message whose sender is forgotten."""
 
+MOST_LOOKED_AT = 20_000
+"""How many runs a page is sought among."""
 MAX_MESSAGE_BYTES = 256 * 1024
 """The largest message, with its metadata, as JSON."""
 MAX_MAILBOX_BYTES = 64 * 1024 * 1024
@@ -266,7 +270,14 @@ class RunStore(Protocol):
         """Return the runs of those uids that there are, in no order."""
 
     async def list_runs(self, which: RunFilter, limit: int, cursor: str | None = None) -> RunPage:
-        """Return up to ``limit`` runs, newest first. ValueError for a cursor it did not make."""
+        """
+        Return up to ``limit`` runs, newest first. ValueError for a cursor it did not make.
+
+        It looks at ``MOST_LOOKED_AT`` runs: those of the session, if ``which`` names it and one
+        namespace; those of the namespace, if it names one; else all. Where there are more, the page
+        may be short, even empty, and has a cursor to go on with. A page without one is the last.
+        Whoever follows the cursors gets every run once.
+        """
 
     async def changed_runs(
         self, namespace: str, limit: int, before: Place | None = None

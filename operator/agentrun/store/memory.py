@@ -9,6 +9,7 @@ from typing import Any
 
 from agentrun.api.events import Event, EventType, NewEvent
 from agentrun.store.base import (
+    MOST_LOOKED_AT,
     Conflict,
     Forgotten,
     JournalHead,
@@ -63,6 +64,7 @@ class MemoryRunStore:
 
     def __init__(self, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         self._now = now
+        self._most_looked_at = MOST_LOOKED_AT
         self._runs: dict[str, _Kept] = {}
         self._wakeups = Wakeups()
         self._order = count()
@@ -117,15 +119,23 @@ class MemoryRunStore:
         """See ``RunStore``."""
         self._check()
         before = decode_cursor(cursor) if cursor is not None else None
-        found = [
-            kept.seen()
-            for kept in self._runs.values()
-            if _matches(which, kept.row) and (before is None or place_of(kept.row.run) < before)
-        ]
-        found.sort(key=lambda row: place_of(row.run), reverse=True)
-        more = len(found) > limit
-        rows = found[:limit]
-        return RunPage(rows, encode_cursor(place_of(rows[-1].run)) if more and rows else None)
+        among = RunFilter()
+        if which.namespaces is not None and len(which.namespaces) == 1:
+            among = RunFilter(namespaces=which.namespaces, session_name=which.session_name)
+        runs = {place_of(kept.row.run): kept for kept in self._runs.values()}
+        places = sorted(runs, reverse=True)
+        places = [one for one in places if _matches(among, runs[one].row)]
+        below = [one for one in places if before is None or one < before]
+        rows = list[RunRow]()
+        for looked_at, place in enumerate(below[: self._most_looked_at], 1):
+            is_wanted = _matches(which, runs[place].row)
+            if is_wanted and len(rows) == limit:
+                return RunPage(rows, encode_cursor(place_of(rows[-1].run)), looked_at)
+            if is_wanted:
+                rows.append(runs[place].seen())
+            if looked_at == self._most_looked_at:
+                return RunPage(rows, encode_cursor(place), looked_at)
+        return RunPage(rows, None, len(below))
 
     async def get_runs(self, uids: Sequence[str]) -> list[RunRow]:
         """See ``RunStore``."""

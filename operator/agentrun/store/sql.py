@@ -10,11 +10,12 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Row, Select, delete, exc, insert, select, tuple_, update
+from sqlalchemy import Row, Select, delete, exc, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from agentrun.api.events import Event, EventType, NewEvent
 from agentrun.store.base import (
+    MOST_LOOKED_AT,
     Forgotten,
     JournalHead,
     RunFilter,
@@ -30,7 +31,8 @@ from agentrun.store.documents import storable
 from agentrun.store.journal import Journal, advance, merge_row, plan_append
 from agentrun.store.migrations import upgrade
 from agentrun.store.moments import micros
-from agentrun.store.paging import Place, decode_cursor, encode_cursor, place_of
+from agentrun.store.pages import SqlPages
+from agentrun.store.paging import Place
 from agentrun.store.parents import SqlParents
 from agentrun.store.rows import (
     event_columns,
@@ -78,6 +80,8 @@ class SqlRunStore:
         self._now = now
         self._transactions = Transactions(database)
         self._wakeups = Wakeups()
+        self._most_looked_at = MOST_LOOKED_AT
+        self._pages = SqlPages(self._transactions)
         self._parents = SqlParents(self._transactions)
         self._changes = SqlChanges(self._transactions)
         self._messages = SqlMessages(database, self._transactions, self._wakeups, now)
@@ -136,16 +140,7 @@ class SqlRunStore:
 
     async def list_runs(self, which: RunFilter, limit: int, cursor: str | None = None) -> RunPage:
         """See ``RunStore``."""
-        place = tuple_(run_table.c.created, run_table.c.name, run_table.c.uid)
-        query = _filtered(select(run_table), which)
-        if cursor is not None:
-            query = query.where(place < tuple_(*decode_cursor(cursor)))
-        columns = run_table.c
-        newest_first = (columns.created.desc(), columns.name.desc(), columns.uid.desc())
-        found = await self._transactions.read(query.order_by(*newest_first).limit(limit + 1))
-        rows = [read_run(stored) for stored in found[:limit]]
-        more = len(found) > limit and rows
-        return RunPage(rows, encode_cursor(place_of(rows[-1].run)) if more else None)
+        return await self._pages.list_runs(which, limit, cursor, self._most_looked_at)
 
     async def get_runs(self, uids: Sequence[str]) -> list[RunRow]:
         """See ``RunStore``."""
@@ -330,19 +325,3 @@ async def _ids(
         .where(columns.seq <= max(event.seq for event in events))
     )
     return {stored.seq: stored.event_id for stored in found}
-
-
-def _filtered(query: Select[Any], which: RunFilter) -> Select[Any]:
-    columns = run_table.c
-    if which.namespaces is not None:
-        query = query.where(columns.namespace.in_(which.namespaces))
-    if which.phases is not None:
-        query = query.where(columns.phase.in_([phase.value for phase in which.phases]))
-    for column, wanted in (
-        (columns.backend, which.backend),
-        (columns.cwd, which.cwd),
-        (columns.session_name, which.session_name),
-    ):
-        if wanted is not None:
-            query = query.where(column == wanted)
-    return query

@@ -56,8 +56,12 @@ runs = Table(
 Index("runs_by_name", runs.c.namespace, runs.c.name)
 Index("runs_by_age", runs.c.created, runs.c.name, runs.c.uid)
 Index("runs_by_seal", runs.c.sealed, runs.c.created)
-Index("runs_by_session", runs.c.namespace, runs.c.session_name)
 Index("runs_by_parent", runs.c.parent_uid, runs.c.namespace)
+# What lists are ordered by, and what they are chosen by; but a folder may be too long for an index.
+_PLACE = (runs.c.created, runs.c.name, runs.c.uid)
+_CHOSEN = (runs.c.phase, runs.c.backend)
+Index("runs_by_place", runs.c.namespace, *_PLACE, *_CHOSEN)
+Index("runs_by_session", runs.c.namespace, runs.c.session_name, *_PLACE, *_CHOSEN)
 Index("runs_by_change", runs.c.namespace, runs.c.updated, runs.c.session_name, runs.c.uid)
 Index(
     "runs_by_standing",

@@ -79,8 +79,9 @@ CREATE INDEX runs_by_age ON public.runs USING btree (created, name, uid);
 CREATE INDEX runs_by_change ON public.runs USING btree (namespace, updated, session_name, uid);
 CREATE INDEX runs_by_name ON public.runs USING btree (namespace, name);
 CREATE INDEX runs_by_parent ON public.runs USING btree (parent_uid, namespace);
+CREATE INDEX runs_by_place ON public.runs USING btree (namespace, created, name, uid, phase, backend);
 CREATE INDEX runs_by_seal ON public.runs USING btree (sealed, created);
-CREATE INDEX runs_by_session ON public.runs USING btree (namespace, session_name);
+CREATE INDEX runs_by_session ON public.runs USING btree (namespace, session_name, created, name, uid, phase, backend);
 CREATE INDEX runs_by_standing ON public.runs USING btree (namespace, session_name, session_uid, phase, updated, created, uid);
 ALTER TABLE ONLY public.events
     ADD CONSTRAINT events_run_uid_fkey FOREIGN KEY (run_uid) REFERENCES public.runs(uid);

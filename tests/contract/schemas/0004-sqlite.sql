@@ -74,8 +74,9 @@ INSERT INTO "runs" VALUES('u3','team','three',1795435380,1795488109130844,'Queue
 CREATE INDEX runs_by_name ON runs (namespace, name);
 CREATE INDEX runs_by_age ON runs (created, name, uid);
 CREATE INDEX runs_by_seal ON runs (sealed, created);
-CREATE INDEX runs_by_session ON runs (namespace, session_name);
 CREATE INDEX runs_by_parent ON runs (parent_uid, namespace);
+CREATE INDEX runs_by_place ON runs (namespace, created, name, uid, phase, backend);
+CREATE INDEX runs_by_session ON runs (namespace, session_name, created, name, uid, phase, backend);
 CREATE INDEX runs_by_change ON runs (namespace, updated, session_name, uid);
 CREATE INDEX runs_by_standing ON runs (namespace, session_name, session_uid, phase, updated, created, uid);
 COMMIT;

@@ -49,6 +49,8 @@ async def _namespace(tools: Tools, connection: ConnectionOptions) -> str:
     if not connection.url:
         return await _first_namespace(connection)
     page = await tools.list_runs(limit=1)
+    while page.next_cursor and not page.runs:
+        page = await tools.list_runs(limit=1, cursor=page.next_cursor)
     if page.runs:
         return page.runs[0].namespace
     raise CliError("it is not known which namespace is yours: give --namespace")

@@ -1,0 +1,88 @@
+"""
+Pages of the runs of a SQL database, newest first, at a bounded cost.
+
+An index holds the runs in this order, with what they are chosen by, so that those which are not
+wanted are passed without reading them.
+"""
+
+from typing import Any
+
+from sqlalchemy import ColumnElement, Select, and_, func, or_, select, true, tuple_
+
+from agentrun.store.base import RunFilter, RunPage
+from agentrun.store.paging import Place, decode_cursor, encode_cursor
+from agentrun.store.rows import read_run
+from agentrun.store.tables import runs as run_table
+from agentrun.store.transactions import Transactions
+
+_C = run_table.c
+
+
+class SqlPages:
+    """Lists the runs of a SQL store."""
+
+    def __init__(self, transactions: Transactions) -> None:
+        self._transactions = transactions
+
+    async def list_runs(
+        self, which: RunFilter, limit: int, cursor: str | None, most: int
+    ) -> RunPage:
+        """See ``RunStore``. It looks at ``most`` runs."""
+        before = None if cursor is None else decode_cursor(cursor)
+        query = walk(which, limit, before, most)
+        found = await self._transactions.read(query, by_index=True)
+        wanted = [one for one in found if one.is_wanted]
+        last = None
+        if len(wanted) > limit:
+            last = wanted[limit - 1]
+        elif found and found[-1].number == most:
+            last = found[-1]
+        uids = [one.uid for one in wanted[:limit]]
+        query = select(run_table).where(_C.uid.in_(uids), *_wanted(which))
+        rows = {row.uid: row for row in await self._transactions.read(query)} if uids else {}
+        # What was forgotten meanwhile, or is no longer wanted, is left out.
+        return RunPage(
+            rows=[read_run(rows[uid]) for uid in uids if uid in rows],
+            cursor=encode_cursor((last.created, last.name, last.uid)) if last else None,
+            looked_at=last.number if last else most,
+        )
+
+
+def walk(which: RunFilter, limit: int, before: Place | None, most: int) -> Select[Any]:
+    """
+    Ask for the first ``limit`` wanted runs of the next ``most`` below ``before``, and for one more.
+
+    The last of the ``most`` comes also if it is not wanted: with it, all were looked at.
+    ``runs_by_place`` has the runs of a namespace in order, ``runs_by_session`` those of a session,
+    and ``runs_by_age`` all. The rows come as the inner query orders them, one after the other: to
+    ask for the order again would make SQLite read all of the ``most`` before it returns the first.
+    """
+    place = (_C.created, _C.name, _C.uid)
+    newest_first = [column.desc() for column in place]
+    number = func.row_number().over(order_by=newest_first).label("number")
+    looked_at = select(*place, and_(true(), *_wanted(which)).label("is_wanted"), number)
+    if which.namespaces is not None and len(which.namespaces) == 1:
+        looked_at = looked_at.where(_C.namespace == which.namespaces[0])
+        if which.session_name is not None:
+            looked_at = looked_at.where(_C.session_name == which.session_name)
+    if before is not None:
+        looked_at = looked_at.where(tuple_(*place) < tuple_(*before))
+    of = looked_at.order_by(*newest_first).limit(most).subquery("looked_at")
+    query = select(of).where(or_(of.c.is_wanted, of.c.number == most))
+    return query.limit(limit + 1)
+
+
+def _wanted(which: RunFilter) -> list[ColumnElement[bool]]:
+    wanted: list[ColumnElement[bool]] = []
+    if which.namespaces is not None:
+        wanted.append(_C.namespace.in_(which.namespaces))
+    if which.phases is not None:
+        wanted.append(_C.phase.in_([phase.value for phase in which.phases]))
+    for column, value in (
+        (_C.backend, which.backend),
+        (_C.cwd, which.cwd),
+        (_C.session_name, which.session_name),
+    ):
+        if value is not None:
+            wanted.append(column == value)
+    return wanted
