@@ -233,14 +233,15 @@ async def test_indexes_alone_answer_however_many_runs_there_are(store: SqlRunSto
     assert (await store.standing_runs("team", asked))["talk", "s-1"].uid == "uid-2999"
 
 
-async def fill(store: SqlRunStore, count: int) -> None:
+async def fill(store: SqlRunStore, count: int, namespace: str = "team", of: str = "uid") -> None:
     rows = []
     for number in range(count):
         phase = Phase.RUNNING if number % 2 else Phase.COMPLETED
         talk: dict[str, Any] = {"session": {"name": "one" if number % 100 == 0 else "talk"}}
-        columns = run_columns(a_row(f"uid-{number}", phase=phase, **talk))
+        uid = f"{of}-{number}"
+        columns = run_columns(a_row(uid, namespace=namespace, phase=phase, **talk))
         columns["created"] += number
-        first = store._first(f"uid-{number}")
+        first = store._first(uid)
         rows.append({**first, **columns, "updated": micros(BEGIN) + number})
     async with store._database.writer.begin() as connection:
         await connection.execute(insert(runs), rows)

@@ -7,7 +7,7 @@ wanted are passed without reading them.
 
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, func, or_, select, true, tuple_
+from sqlalchemy import Column, ColumnElement, Select, and_, func, or_, select, true, tuple_
 
 from agentrun.store.base import RunFilter, RunPage
 from agentrun.store.paging import Place, decode_cursor, encode_cursor
@@ -57,19 +57,30 @@ def walk(which: RunFilter, limit: int, before: Place | None, most: int) -> Selec
     and ``runs_by_age`` all. The rows come as the inner query orders them, one after the other: to
     ask for the order again would make SQLite read all of the ``most`` before it returns the first.
     """
-    place = (_C.created, _C.name, _C.uid)
-    newest_first = [column.desc() for column in place]
+    place, among = (_C.created, _C.name, _C.uid), _among(which)
+    order = (*among, *place)
+    newest_first = [column.desc() for column in order]
     number = func.row_number().over(order_by=newest_first).label("number")
     looked_at = select(*place, and_(true(), *_wanted(which)).label("is_wanted"), number)
-    if which.namespaces is not None and len(which.namespaces) == 1:
-        looked_at = looked_at.where(_C.namespace == which.namespaces[0])
-        if which.session_name is not None:
-            looked_at = looked_at.where(_C.session_name == which.session_name)
+    # Bounds in the place of equality: with that, PostgreSQL may take ``runs_by_age``, which has all
+    # others in between.
+    if among:
+        looked_at = looked_at.where(tuple_(*among) >= tuple_(*among.values()))
     if before is not None:
-        looked_at = looked_at.where(tuple_(*place) < tuple_(*before))
+        looked_at = looked_at.where(tuple_(*order) < tuple_(*among.values(), *before))
+    elif among:
+        looked_at = looked_at.where(tuple_(*among) <= tuple_(*among.values()))
     of = looked_at.order_by(*newest_first).limit(most).subquery("looked_at")
     query = select(of).where(or_(of.c.is_wanted, of.c.number == most))
     return query.limit(limit + 1)
+
+
+def _among(which: RunFilter) -> dict[Column[str], str]:
+    """Say what all of the runs that are looked at have in common."""
+    if which.namespaces is None or len(which.namespaces) != 1:
+        return {}
+    session = {} if which.session_name is None else {_C.session_name: which.session_name}
+    return {_C.namespace: which.namespaces[0], **session}
 
 
 def _wanted(which: RunFilter) -> list[ColumnElement[bool]]:
