@@ -20,6 +20,7 @@ from dev import (
     addons,
     dns,
     network,
+    oci,
     one_file_image,
     paths,
     pki,
@@ -148,7 +149,7 @@ def is_healthy(cluster: Cluster, component: Component) -> bool:
     if not is_running(cluster, component):
         raise DevError(f"{component.name} ended right after its start")
     if component.health is None:
-        return attempt(["ctr", "--address", cluster.socket, "version"]).returncode == 0
+        return attempt([*oci.ctr(cluster.socket), "version"]).returncode == 0
     url = "http" + component.health.format(node=cluster.network.node)
     # A health page proves nothing about who serves it, and needs no proof.
     unchecked = ssl._create_unverified_context()
@@ -215,7 +216,7 @@ def _make_certificates(cluster: Cluster) -> None:
 
 def _import_images(cluster: Cluster) -> None:
     """Import the images that consist of one program each."""
-    containerd = ["ctr", "--address", cluster.socket, "--namespace", "k8s.io"]
+    containerd = oci.ctr(cluster.socket)
     for image, program, user in ((PAUSE_IMAGE, "pause", "65535:65535"), (DNS_IMAGE, "coredns", "")):
         archive = cluster.folder / f"{program}.tar"
         if not archive.exists():

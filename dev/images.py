@@ -15,7 +15,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dev import base_image, cluster, kind, oci, paths, tools, unpacked
-from dev.components import Cluster
 from dev.shell import DevError, attempt, run, say, step
 
 TARGETS = ("operator", "mcp-server", "runner", "agent", "dev")
@@ -96,8 +95,9 @@ def load(name: str, images: Sequence[str]) -> None:
     if found is None:
         say(f"cluster {name} is not there, so the images were loaded nowhere")
         return
+    containerd = oci.ctr(found.socket)
     for image in images:
-        _load(_containerd(found), image)
+        _load(containerd, image)
 
 
 def unpack(images: Sequence[str]) -> None:
@@ -119,7 +119,7 @@ def retag(name: str, target: str, tag: str) -> None:
     found = cluster.find(name)
     if found is None:
         raise DevError(f"cluster {name} is not there: run `python -m dev up`")
-    run([*_containerd(found), "images", "tag", "--force", old, new])
+    run([*oci.ctr(found.socket), "images", "tag", "--force", old, new])
 
 
 def vary(target: str, tag: str, *instructions: str) -> None:
@@ -202,10 +202,6 @@ def _exported(image: str) -> tuple[oci.Layout, str]:
                 mark.parent.mkdir(exist_ok=True)
                 mark.write_text(listed["id"], encoding="ascii")
     return layout, listed["size"]
-
-
-def _containerd(found: Cluster) -> list[object]:
-    return ["ctr", "--address", found.socket, "--namespace", "k8s.io"]
 
 
 def _buildah() -> list[object]:

@@ -55,6 +55,11 @@ class Layout:
                 blob.unlink()
 
 
+def ctr(socket: Path) -> list[object]:
+    """Begin a command to the containerd at ``socket``, about what its pods are made of."""
+    return ["ctr", "--address", socket, "--namespace", "k8s.io"]
+
+
 def load(layout: Layout, name: str, containerd: list[object], present: Iterable[str]) -> None:
     """Import an image of ``layout``; the blobs in ``present`` are there already."""
     manifest = layout.manifest_of(name)

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from dev import paths, tools
+from dev import oci, paths, tools
 from dev.shell import attempt, run, say, step, wait_until
 
 _DATABASES = "*/*.db"
@@ -40,14 +40,14 @@ def containerd() -> Iterator[list[object]]:
     folder.mkdir(parents=True, exist_ok=True)
     configuration = folder / "containerd.toml"
     configuration.write_text(_CONFIGURATION.format(folder=folder), encoding="utf-8")
-    ctr = ["ctr", "--address", folder / "containerd.sock", "--namespace", "k8s.io"]
+    ctr = oci.ctr(folder / "containerd.sock")
     # What it mounts for a moment ends with it.
     command = ["unshare", "--mount", "containerd", "--config", configuration]
     with (folder / "containerd.log").open("wb") as log:
         process = subprocess.Popen(list(map(str, command)), stdout=log, stderr=log)
     try:
         wait_until("containerd works", lambda: attempt([*ctr, "version"]).returncode == 0)
-        yield list(ctr)
+        yield ctr
     finally:
         process.terminate()
         process.wait(30)
