@@ -29,7 +29,7 @@ python -m dev.memory
 for group in "${groups[@]}"; do
   read -ra stages <<<"$group"
   # A stage that fails keeps none of the others from showing what they have to show.
-  make --no-print-directory --jobs=6 --keep-going "${stages[@]/#/stage-}" || true
+  make --no-print-directory --jobs=7 --keep-going "${stages[@]/#/stage-}" || true
 done
 # shellcheck disable=SC2086 - several names in each
 python -m dev.stages sum-up images ${groups[*]}

@@ -103,6 +103,8 @@ class Kube:
         configuration = client.Configuration()
         if os.environ.get("KUBERNETES_SERVICE_HOST"):
             config.load_incluster_config(client_configuration=configuration)
+            # Its account is all that it logs in with: no netrc file is read for each request.
+            configuration.client_session_kwargs = {"trust_env": False}
         else:
             await config.load_kube_config(client_configuration=configuration)
         return cls(client.ApiClient(configuration))

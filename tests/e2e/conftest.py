@@ -3,7 +3,9 @@ The tests' cluster: one API server client, one set of watches and one event loop
 
 Tests run side by side, in processes of their own, on one cluster. Whoever disturbs others (kills a
 part of the product or of the cluster, or changes a release that others use) is marked
-``disruptive``, and runs alone on a second one.
+``disruptive``, and runs on a second one: those of a kind one after the other. Beside them run
+those that disturb only a release of their own (``own_release``), but where a part of the cluster
+itself is taken away (``alone``).
 """
 
 import asyncio
@@ -16,7 +18,7 @@ import pytest
 import pytest_asyncio
 
 from dev import cluster as dev_cluster
-from dev import product
+from dev import paths, product
 from dev.components import Cluster
 from dev.front_door import FrontDoor
 from tests.e2e import evidence
@@ -24,6 +26,7 @@ from tests.e2e.cluster import apply, connect
 from tests.e2e.installation import Installation, profile, reached
 from tests.e2e.kube import connected
 from tests.e2e.releases import IMPATIENT, IMPATIENT_FLAGS, SETTINGS, installed
+from tests.e2e.turns import turn
 
 PROFILES = [
     profile("trivial"),
@@ -96,6 +99,15 @@ def git_url(platform: Installation) -> Iterator[str]:
     """The git server, as this machine reaches it."""
     with product.service_url(platform.cluster, "agentrun-dev", "git", 8080) as url:
         yield url
+
+
+# First of all: to wait for a turn is no part of the time that a test may take.
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Any:
+    """Wait for the test's turn, with the fixtures that it is the first or last to use."""
+    folder = paths.state(os.environ["AGENTRUN_CLUSTER"])
+    with turn(folder, alone=item.get_closest_marker("alone") is not None):
+        return (yield)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -90,6 +90,7 @@ async def test_a_killed_front_door_loses_and_doubles_nothing(platform: Installat
     assert said(events) == messages(400)
 
 
+@pytest.mark.alone
 async def test_runs_survive_a_restart_of_the_api_server(platform: Installation) -> None:
     working, cancelled = await asyncio.gather(
         platform.trivial(["talk", 100, 0.1], ["run", UNTIL_GO]), platform.trivial(["sleep", 600])

@@ -284,6 +284,7 @@ async def test_a_pod_that_was_lost_before_the_agent_had_its_task_is_replaced(
         await delete("run", run)
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("component", ["kubelet", "containerd"])
 async def test_a_run_goes_on_while_parts_of_its_node_are_restarted(
     platform: Installation, component: str

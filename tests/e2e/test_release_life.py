@@ -51,8 +51,7 @@ from tests.events import said
 
 pytestmark = [
     pytest.mark.e2e,
-    pytest.mark.disruptive,
-    pytest.mark.xdist_group("release-life"),
+    pytest.mark.own_release,
     pytest.mark.timeout(600),
 ]
 
@@ -76,9 +75,7 @@ async def standing(platform: Installation) -> AsyncIterator[Installation]:
     try:
         yield await made.install(*FLAGS, *tagged(OLD), grace_seconds=GRACE_SECONDS)
     finally:
-        # The kinds are the main release's again, and as it has them.
-        restored = asyncio.to_thread(product.install, platform.cluster, *SETTINGS)
-        await asyncio.gather(made.remove(), restored)
+        await made.remove()
 
 
 @pytest.fixture
@@ -357,3 +354,15 @@ async def test_the_operators_patience_counts_real_seconds(
     life = await lives["patience"]
     assert timedelta(seconds=29) <= life.took <= timedelta(seconds=34) + SLACK, life.took
     life.check_times()
+
+
+# The main release is upgraded, of which others scale parts meanwhile.
+@pytest.mark.alone
+async def test_a_release_beside_it_takes_its_kinds_back_and_restarts_nothing(
+    platform: Installation,
+) -> None:
+    assert await is_known("mood"), "there is nothing to take back"
+    before = await platform.own_pods()
+    await asyncio.to_thread(product.install, platform.cluster, *SETTINGS)
+    assert not await is_known("mood")
+    assert await platform.own_pods() == before

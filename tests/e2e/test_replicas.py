@@ -32,8 +32,7 @@ from tests.events import said
 
 pytestmark = [
     pytest.mark.e2e,
-    pytest.mark.disruptive,
-    pytest.mark.xdist_group("replicas"),
+    pytest.mark.own_release,
     pytest.mark.timeout(420),
 ]
 

@@ -1,11 +1,12 @@
 import json
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
-from kubernetes.aio import client
+from kubernetes.aio import client, config
 
 from mcp_server.kube import APPLY_PATCH, PODS, RUNS, ApiError, ApiUnavailable, Kube
 
@@ -18,6 +19,7 @@ class Api:
     def __init__(self) -> None:
         self.asked: list[tuple[str, str, str, Any]] = []
         self.answers: list[tuple[int, Any]] = []
+        self.tokens: list[str] = []
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         body = await request.text()
@@ -28,6 +30,7 @@ class Api:
             body and json.loads(body),
         )
         self.asked.append(asked)
+        self.tokens.append(request.headers.get("Authorization", ""))
         status, answer = self.answers.pop(0)
         if not isinstance(answer, list):
             text = answer if isinstance(answer, str) else json.dumps(answer)
@@ -152,3 +155,26 @@ async def test_an_answer_that_is_no_json_is_unavailable(kube: Kube, api: Api) ->
     api.answers = [(200, "{")]
     with pytest.raises(ApiUnavailable, match="broke off"):
         await kube.get(RUNS, "team-a", "r")
+
+
+async def test_a_pod_logs_in_with_its_account_whatever_a_netrc_file_says(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, api: Api
+) -> None:
+    netrc = tmp_path / "netrc"
+    netrc.write_text("default login somebody password else\n")
+    monkeypatch.setenv("NETRC", str(netrc))
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", api.handle)
+    async with TestServer(app) as server:
+
+        def load(client_configuration: client.Configuration) -> None:
+            client_configuration.host = str(server.make_url("")).rstrip("/")
+            client_configuration.api_key = {"BearerToken": "Bearer of-the-account"}
+
+        monkeypatch.setattr(config, "load_incluster_config", load)
+        api.answers = [(200, {"n": 1})]
+        kube = await Kube.connect()
+        assert await kube.get(PODS, "team-a", "p") == {"n": 1}
+        await kube.close()
+    assert api.tokens == ["Bearer of-the-account"]

@@ -179,6 +179,8 @@ async def connect() -> AsyncIterator[Kube]:
     settings = client.Configuration()
     try:
         config.load_incluster_config(client_configuration=settings)
+        # Its account is all that it logs in with: no netrc file is read for each request.
+        settings.client_session_kwargs = {"trust_env": False}
     except config.ConfigException:
         await config.load_kube_config(client_configuration=settings)
     async with client.ApiClient(settings) as api:

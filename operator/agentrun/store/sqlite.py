@@ -163,9 +163,10 @@ def file_of(url: str) -> Path:
 
 def _begin(connection: Connection) -> None:
     """
-    Begin a transaction, which Python's own driver would put off until the first change.
+    Begin a writer's transaction, which Python's own driver would put off until the first change.
 
-    A writer takes the lock at once: a reader that becomes a writer is refused without waiting.
+    It takes the lock at once: a reader that becomes a writer is refused without waiting. Readers
+    need none: each asks one question, and SQLite answers each from one state of the file.
     """
-    writes = connection.get_execution_options().get("agentrun_writes")
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+    if connection.get_execution_options().get("agentrun_writes"):
+        connection.exec_driver_sql("BEGIN IMMEDIATE")

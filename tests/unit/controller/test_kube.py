@@ -1,14 +1,16 @@
 """Talking to an API server over HTTP."""
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
-from kubernetes.aio import client
+from kubernetes.aio import client, config
 
-from agentrun.controller.kube import ApiError, Kind, Kube
+
+from agentrun.controller.kube import ApiError, Kind, Kube, connect
 
 PODS = "/api/v1/namespaces/ns/pods"
 RUN = "/apis/agentrun.dev/v1alpha1/namespaces/ns/agentruns/r"
@@ -20,10 +22,12 @@ class Server:
     def __init__(self) -> None:
         self.answers: list[tuple[int, Any]] = []
         self.asked: list[tuple[str, str, dict[str, str], str, Any]] = []
+        self.tokens: list[str] = []
 
     async def answer(self, request: web.Request) -> web.Response:
         body = await request.json() if request.can_read_body else None
         kind = request.headers.get("Content-Type", "")
+        self.tokens.append(request.headers.get("Authorization", ""))
         self.asked.append((request.method, request.path, dict(request.query), kind, body))
         status, answer = self.answers.pop(0)
         if isinstance(answer, str):
@@ -116,3 +120,24 @@ async def test_an_api_server_that_is_away_is_an_error_like_others() -> None:
 )
 def test_which_refusals_mean_that_something_has_changed(code: int, stale: bool) -> None:
     assert ApiError(code, "").is_stale is stale
+
+
+async def test_a_pod_logs_in_with_its_account_whatever_a_netrc_file_says(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    netrc = tmp_path / "netrc"
+    netrc.write_text("default login somebody password else\n")
+    monkeypatch.setenv("NETRC", str(netrc))
+    app, fake = web.Application(), Server()
+    app.router.add_route("*", "/{path:.*}", fake.answer)
+    async with TestServer(app) as running:
+
+        def load(client_configuration: client.Configuration) -> None:
+            client_configuration.host = str(running.make_url("")).rstrip("/")
+            client_configuration.api_key = {"BearerToken": "Bearer of-the-account"}
+
+        monkeypatch.setattr(config, "load_incluster_config", load)
+        fake.answers = [(200, {"n": 1})]
+        async with connect() as kube:
+            assert await kube.get(Kind.RUN, "ns", "r") == {"n": 1}
+    assert fake.tokens == ["Bearer of-the-account"]
