@@ -9,7 +9,6 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 from kubernetes.aio import client, config
 
-
 from agentrun.controller.kube import ApiError, Kind, Kube, connect
 
 PODS = "/api/v1/namespaces/ns/pods"
