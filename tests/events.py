@@ -10,6 +10,21 @@ def data_of(events: list[Json], kind: str) -> list[Json]:
     return [event["data"] for event in events if event["type"] == kind]
 
 
+def check_order(events: list[Json]) -> None:
+    """Events are in order, without gap or double, and what has ended had begun, once."""
+    assert [event["seq"] for event in events] == list(range(1, len(events) + 1))
+    for kind in ("command", "tool"):
+        started = _ids(events, f"{kind}_started")
+        finished = _ids(events, f"{kind}_finished")
+        assert len(started) == len(set(started))
+        assert len(finished) == len(set(finished))
+        assert set(finished) <= set(started)
+
+
+def _ids(events: list[Json], kind: str) -> list[str | None]:
+    return [data.get("tool_use_id") for data in data_of(events, kind)]
+
+
 def said(events: list[Json]) -> list[str]:
     """
     Return the texts of all messages of the agent, as a reader has got them.

@@ -98,7 +98,8 @@ THEME = Theme(
             key="agent-line-too-long",
             happened="The program writes a line beyond any bound.",
             reason=Reason.PROTOCOL_ERROR,
-            message=r"^The agent broke the protocol: a line .* has \d+ bytes .* limit of \d+",
+            message=r"^The agent broke the protocol: a line .* has \d+ bytes .* limit of"
+            r" 33554432\.$",
             shows="The agent broke the protocol: a line of its output has 33619968 bytes or more,"
             " beyond the limit of 33554432.",
             bound="at once",

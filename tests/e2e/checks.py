@@ -2,10 +2,12 @@
 
 from typing import Any
 
+from tests.events import check_order
+
 
 def check_journal(events: list[dict[str, Any]], status: str) -> None:
     """A finished run's events are in order, without gap or double, and end with the seal."""
-    assert [event["seq"] for event in events] == list(range(1, len(events) + 1))
+    check_order(events)
     last = events[-1]
     assert (last["type"], last["data"]["status"]) == ("status_changed", status)
     sealed = [
@@ -15,13 +17,3 @@ def check_journal(events: list[dict[str, Any]], status: str) -> None:
         and event["data"].get("status") in ("completed", "failed", "cancelled", "rejected")
     ]
     assert sealed == [last]
-    for kind in ("command", "tool"):
-        started = _ids(events, f"{kind}_started")
-        finished = _ids(events, f"{kind}_finished")
-        assert len(started) == len(set(started))
-        assert len(finished) == len(set(finished))
-        assert set(finished) <= set(started)
-
-
-def _ids(events: list[dict[str, Any]], kind: str) -> list[str]:
-    return [event["data"].get("tool_use_id") for event in events if event["type"] == kind]

@@ -1,11 +1,7 @@
 """Holding runs that go wrong to what the catalogue of failures promises of them."""
 
 import json
-import re
-from collections.abc import Callable
-from typing import Any, TypeVar
-
-import pytest
+from typing import Any
 
 from agentrun.api.v1alpha1 import Phase
 from dev.failures import find
@@ -20,8 +16,8 @@ from tests.e2e.cluster import (
     until_processes,
 )
 from tests.e2e.installation import Installation, profile
+from tests.failures import check_end
 
-LONGEST_MESSAGE = 4096
 ENDS = tuple(phase for phase in Phase if phase.is_terminal)
 PAUSE = "localhost/agentrun/pause:dev"
 """An image with one program and nothing beside it."""
@@ -29,16 +25,6 @@ PAUSE = "localhost/agentrun/pause:dev"
 _TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io"
 # Far more than any bound of the release that is used for failures.
 _END_SECONDS = 300
-
-T = TypeVar("T", bound=Callable[..., Any])
-
-
-def promised(*keys: str) -> Callable[[T], T]:
-    """Hold the decorated test, with its argument ``key``, to each of these rows."""
-    params = [pytest.param(key, id=key, marks=pytest.mark.failure(key)) for key in keys]
-    mark: Callable[[T], T] = pytest.mark.parametrize("key", params)
-    return mark
-
 
 # Making runs go wrong
 
@@ -188,9 +174,7 @@ async def _is_told(row: Failure, run_id: str, namespace: str) -> None:
 def _compare(row: Failure, status: Json, run: Json) -> None:
     seen = json.dumps({"status": status, "get_run": run}, indent=1)
     message = status.get("message", "")
-    assert (status["phase"], status["reason"]) == (row.phase, row.reason), f"{row}\n{seen}"
-    assert re.search(row.message, message, re.DOTALL), f"{row.message!r} is not in\n{seen}"
-    assert len(message) <= LONGEST_MESSAGE, seen
+    check_end(row, status["phase"], status["reason"], message, seen)
     assert (run["status"], run["reason"]) == (row.phase.status, row.reason), seen
     assert run["message"] == message, seen
     if row.phase.status == "failed":

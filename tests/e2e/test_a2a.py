@@ -28,11 +28,12 @@ from tests.e2e.cluster import (
     pod_of,
     pod_uid,
 )
-from tests.e2e.failing import check_failure, promised
+from tests.e2e.failing import check_failure
 from tests.e2e.installation import Installation
 from tests.e2e.memory import watching
 from tests.e2e.remotes import Together, a_run, at, profile, seen, spawn, task_of
 from tests.events import data_of, said
+from tests.failures import promised
 
 pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("a2a"), pytest.mark.timeout(300)]
 

@@ -1,7 +1,10 @@
-"""Runs whose workspace cannot be prepared, or whose agent program misbehaves."""
+"""
+Runs whose workspace cannot be prepared, or whose agent program is not to be had, killed or hangs.
+
+What else an agent program does wrong is seen within its pod: tests/unit/runner/test_failures.py.
+"""
 
 import asyncio
-import json
 import secrets
 from typing import Any
 
@@ -10,8 +13,9 @@ import pytest_asyncio
 
 from dev import product
 from tests.e2e.cluster import Json, apply
-from tests.e2e.failing import check_failure, doing, offered, promised, python
+from tests.e2e.failing import check_failure, doing, offered, python
 from tests.e2e.installation import REPOSITORY, SILENT_REPOSITORY, Installation, a_run
+from tests.failures import promised
 
 pytestmark = [
     pytest.mark.e2e,
@@ -39,29 +43,13 @@ WRONG = {
     "metadata": {"name": "wrong-account", "namespace": NAMESPACE},
     "stringData": {"username": "somebody", "password": "wrong-password"},
 }
-INITIALIZED = json.dumps({"jsonrpc": "2.0", "id": 0, "result": {"protocolVersion": 1}})
-FOREIGN = (
-    "program = bytearray(open(sys.executable, 'rb').read())",
-    "program[18:20] = bytes([8, 0])",
-    "open('/tmp/agent', 'wb').write(program)",
-    "os.chmod('/tmp/agent', 0o755)",
-    "os.execv('/bin/sh', ['sh', '-c', 'exec /tmp/agent'])",
-)
 PROFILES: dict[str, dict[str, Any]] = {
     "clone-refused": {
         "git": {"credentialsSecret": "wrong-account", "plaintextCredentials": True},
         "workspace": {"git": {"url": f"{product.GIT}/private/demo.git"}},
     },
     "agent-missing": {"command": ["no-such-agent"]},
-    "agent-foreign": python(*FOREIGN),
-    "agent-exits-early": python("sys.exit(0)"),
     "agent-killed": python("os.kill(os.getpid(), 9)"),
-    # The sleeps here are agents that say nothing more, which is what is tried.
-    "agent-mute": python("time.sleep(1e6)"),
-    "agent-garbage": python("print('Welcome to the agent!', flush=True)", "time.sleep(1e6)"),
-    "agent-no-session": python(
-        "sys.stdin.readline()", f"print({INITIALIZED!r}, flush=True)", "time.sleep(1e6)"
-    ),
 }
 
 
@@ -78,20 +66,11 @@ QUICK: dict[str, dict[str, Any]] = {
     "clone-unknown-host": cloning("http://no-such-host.invalid/x.git"),
     "clone-closed-host": cloning("http://nobody.agentrun-dev.svc:8080/x.git"),
     "agent-missing": {},
-    "agent-foreign": {},
-    "agent-exits-early": {},
     "agent-killed": {},
-    "agent-exits-in-turn": doing(["exit", 3]),
-    "agent-exits-silently": doing(["run", "kill -9 $PPID"]),
-    "agent-line-too-long": doing(["line", 40_000_000]),
-    "agent-answers-error": doing(["fail", "the agent cannot go on"]),
     "deadline": doing(["hang"], timeouts={"active_deadline_seconds": 5}),
 }
 LONG: dict[str, dict[str, Any]] = {
-    # A minute each, by bounds of the runner and of git.
-    "agent-mute": {},
-    "agent-garbage": {},
-    "agent-no-session": {},
+    # A minute each, by bounds of git.
     "clone-silent-host": cloning(SILENT_REPOSITORY),
     # Runs may not reach one another's namespace.
     "clone-blocked-host": cloning(f"http://nobody.{NAMESPACE}.svc:8080/x.git"),

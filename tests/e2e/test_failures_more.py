@@ -29,12 +29,12 @@ from tests.e2e.failing import (
     check_failure,
     doing,
     offered,
-    promised,
     python,
     refusal,
     refused,
 )
 from tests.e2e.installation import Installation, a_run
+from tests.failures import promised
 from tests.objects import nested
 
 pytestmark = [
@@ -47,11 +47,6 @@ NAMESPACE = "impatient-more"
 TAG = secrets.token_hex(4)
 """What tells this test run's objects from those of one before."""
 FINALIZER = "example.org/held"
-SCHEMA = {
-    "type": "object",
-    "properties": {"answer": {"type": "string"}},
-    "required": ["answer"],
-}
 # It says nothing, and is ended by the test.
 AGENT_THAT_FORKS = python("os.fork() and os._exit(0)", "time.sleep(1e6)")
 # A shell gives up at the first process that it cannot start.
@@ -86,11 +81,6 @@ CHANGES = ["run", f'python3 -c "{HELD}"']
 SPAWNED: dict[str, dict[str, Any]] = {
     "agent-leaves-children": {"profile": "forks"},
     "fork-bomb": doing(["run", MANY], ["say", "it was refused"]),
-    "refused": doing(["say", "I would rather not"], ["stop", "refusal"]),
-    "limit-tokens": doing(["stop", "max_tokens"]),
-    "limit-turns": doing(["stop", "max_turn_requests"]),
-    "turn-cancelled": doing(["stop", "cancelled"]),
-    "output-invalid": doing(["say", '{"answer": 42}'], output_schema=SCHEMA),
     "input-timeout": doing(["fail", "sign in first", -32000]) | {"profile": "asks"},
 }
 PUSHED: dict[str, dict[str, Any]] = {

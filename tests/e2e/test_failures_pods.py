@@ -14,8 +14,9 @@ import pytest_asyncio
 
 from tests.e2e.agents import UNTIL_GO
 from tests.e2e.cluster import api, apply, delete, let_go, pod_of, runner_of
-from tests.e2e.failing import check_failure, doing, offered, promised
+from tests.e2e.failing import check_failure, doing, offered
 from tests.e2e.installation import FRONT_DOOR, SILENT_REPOSITORY, Installation, a_run
+from tests.failures import promised
 
 pytestmark = [
     pytest.mark.e2e,

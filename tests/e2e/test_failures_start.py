@@ -17,10 +17,10 @@ from tests.e2e.failing import (
     bound_claim,
     check_failure,
     offered,
-    promised,
     refused,
 )
 from tests.e2e.installation import Installation
+from tests.failures import promised
 
 pytestmark = [
     pytest.mark.e2e,

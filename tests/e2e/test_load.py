@@ -36,8 +36,8 @@ async def test_a_child_that_holds_the_agents_output_does_not_hold_the_run(
     check_journal(events, "completed")
 
 
-# How agents fail, and what their users are told, test_failures_agents.py tries one by one. These
-# two ask more of it.
+# How agents fail, and what their users are told, tests/unit/runner/test_failures.py and
+# test_failures_agents.py try one by one. These two ask more of it.
 
 
 async def test_the_last_words_of_an_agent_that_exits_early_are_in_the_message(

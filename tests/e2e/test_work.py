@@ -13,8 +13,9 @@ from dev import product
 from tests.e2e.agents import script, trivial
 from tests.e2e.checks import check_journal
 from tests.e2e.cluster import RUNS, apply, get, kubectl
-from tests.e2e.failing import check_failure, promised
+from tests.e2e.failing import check_failure
 from tests.e2e.installation import REPOSITORY, Installation, a_run
+from tests.failures import promised
 
 pytestmark = pytest.mark.e2e
 

@@ -41,8 +41,8 @@ AGENT = [sys.executable, str(Path(__file__).parents[3] / "dev/agent/acp_agent.py
 REPOSITORY = Path(__file__).parents[3]
 _START = """
 import json, os, sys
-from importlib import import_module
 from pathlib import Path
+from pkgutil import resolve_name
 from agentrun.runner.__main__ import main
 from agentrun.runner.layout import Layout
 root = Path(sys.argv[1])
@@ -50,9 +50,13 @@ layout = Layout(
     root=root, init_program=root / "init", proxy_port=int(sys.argv[2]), tools_port=0
 )
 for name, seconds in json.loads(sys.argv[3]).items():
-    module, _, constant = name.rpartition(".")
-    getattr(import_module(module), constant)
-    setattr(import_module(module), constant, seconds)
+    place, _, bound = name.rpartition(".")
+    found = getattr(resolve_name(place), bound)
+    if callable(found):
+        [_] = found.__defaults__
+        found.__defaults__ = (seconds,)
+    else:
+        setattr(resolve_name(place), bound, seconds)
 sys.exit(main(layout, os.environ))
 """
 _LOAD = """
@@ -307,6 +311,18 @@ class Pod:
                 return int(line.split()[1])
         raise AssertionError("the runner is gone")
 
+    def processes(self) -> list[str]:
+        """The command lines of what lives of the agent: its environment names the pod's folder."""
+        mine = f"{self.root}/".encode()
+        found = []
+        for process in Path("/proc").glob("[0-9]*"):
+            # It has ended since, or belongs to somebody else.
+            with suppress(FileNotFoundError, ProcessLookupError, PermissionError):
+                command = (process / "cmdline").read_bytes()
+                if mine in command + (process / "environ").read_bytes():
+                    found.append(command.replace(b"\0", b" ").decode(errors="replace"))
+        return found
+
     @property
     def termination(self) -> Outcome:
         path = self.root / pod_layout.TERMINATION_LOG.lstrip("/")
@@ -359,7 +375,8 @@ async def pod(
 
     The runner is forked from one that has loaded everything. If ``is_new``, it is a new process:
     for tests of how it loads, and of the memory that it takes. ``bounds`` are other values for
-    what it waits for at most, by the names of these constants.
+    what it waits for at most, by the names of these constants, or of functions that take no
+    other argument by default.
     """
     assert may_start, "mark the test with pytest.mark.slow: it starts processes"
     if not (root / "init").exists():

@@ -1,0 +1,134 @@
+"""
+Rows of the catalogue of failures that begin and end in the runner: what an agent does wrong.
+
+How the reason and the message come through to all that users see, other rows show end to end.
+"""
+
+import json
+import sys
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agentrun.api.v1alpha1 import AgentRun, AgentRunStatus, AgentStatus, Phase
+from agentrun.controller.outcomes import ending_of
+from agentrun.runner.agent import HANDSHAKE_SECONDS, Agent
+from dev.failures import find
+from dev.failures.row import Failure
+from tests.events import check_order
+from tests.failures import check_end, promised
+from tests.unit.runner.harness import FakeGateway, a_gateway, pod
+
+pytestmark = pytest.mark.slow
+
+ENDS = {Phase.COMPLETED: "run_completed", Phase.FAILED: "run_failed", Phase.REJECTED: "rejected"}
+"""The event with which the runner tells each end."""
+INITIALIZED = json.dumps({"jsonrpc": "2.0", "id": 0, "result": {"protocolVersion": 1}})
+SCHEMA = {
+    "type": "object",
+    "properties": {"answer": {"type": "string"}},
+    "required": ["answer"],
+}
+WAITS = 1.0
+"""Seconds, in the place of the minute for which the runner waits for an answer."""
+BOUNDS = dict.fromkeys(
+    ("agentrun.runner.agent.HANDSHAKE_SECONDS", "agentrun.runner.agent.Agent.handshake"), WAITS
+)
+
+
+def doing(*steps: list[Any], **spec: Any) -> dict[str, Any]:
+    """A run of the trivial agent, as ``a_gateway`` takes it."""
+    return {"prompt": json.dumps(steps), **spec}
+
+
+def python(*lines: str) -> list[str]:
+    """An agent program in Python."""
+    return [sys.executable, "-c", "\n".join(("import sys, time", *lines))]
+
+
+TURNS: dict[str, dict[str, Any]] = {
+    "agent-exits-in-turn": doing(["exit", 3]),
+    "agent-exits-silently": doing(["run", "kill -9 $PPID"]),
+    "agent-line-too-long": doing(["line", 40_000_000]),
+    "agent-answers-error": doing(["fail", "the agent cannot go on"]),
+    "refused": doing(["say", "I would rather not"], ["stop", "refusal"]),
+    "limit-tokens": doing(["stop", "max_tokens"]),
+    "limit-turns": doing(["stop", "max_turn_requests"]),
+    "turn-cancelled": doing(["stop", "cancelled"]),
+    "output-invalid": doing(["say", '{"answer": 42}'], output_schema=SCHEMA),
+}
+# The sleeps here are agents that say nothing more, which is what is tried.
+SILENT: dict[str, list[str]] = {
+    "agent-mute": python("time.sleep(1e6)"),
+    "agent-garbage": python("print('Welcome to the agent!', flush=True)", "time.sleep(1e6)"),
+    "agent-no-session": python(
+        "sys.stdin.readline()", f"print({INITIALIZED!r}, flush=True)", "time.sleep(1e6)"
+    ),
+}
+
+
+async def check_failure(
+    root: Path,
+    row: Failure,
+    gateway: FakeGateway,
+    command: list[str] | None = None,
+    bounds: Mapping[str, float] | None = None,
+) -> None:
+    """Run a pod to its end, and compare all that it says with the row."""
+    async with pod(root, gateway, command, bounds=bounds) as it:
+        await it.ended()
+        assert it.processes() == []
+    outcome = gateway.outcome
+    assert outcome is not None
+    assert it.termination == outcome
+    status = AgentRunStatus(attempts=1, agent=AgentStatus(outcome=outcome))
+    end = ending_of(AgentRun(spec=gateway.spec, status=status), None)
+    check_end(row, end.phase, end.reason, end.message)
+    check_order(gateway.events)
+    ends = [event for event in gateway.events if event["type"] in ENDS.values()]
+    assert ends == [gateway.events[-1]]
+    assert ends[0]["type"] == ENDS[row.phase]
+    assert ends[0]["data"]["message"] == outcome.message
+
+
+@promised(*TURNS)
+async def test_a_turn_that_goes_wrong_ends_the_run_and_says_why(tmp_path: Path, key: str) -> None:
+    await check_failure(tmp_path, find(key), a_gateway(**TURNS[key]))
+
+
+@promised(*SILENT)
+async def test_an_agent_that_does_not_answer_ends_the_run_in_time(tmp_path: Path, key: str) -> None:
+    row = find(key)
+    assert Agent.handshake.__defaults__ == (HANDSHAKE_SECONDS,)
+    promise = f"{HANDSHAKE_SECONDS:.0f} s"
+    assert promise in row.message
+    sooner = replace(row, message=row.message.replace(promise, f"{WAITS:.0f} s"))
+    await check_failure(tmp_path, sooner, a_gateway(["say", "never"]), SILENT[key], BOUNDS)
+
+
+@promised("agent-exits-early")
+async def test_a_program_that_ends_at_once_ends_the_run_and_says_why(
+    tmp_path: Path, key: str
+) -> None:
+    gateway = a_gateway(["say", "never"])
+    await check_failure(tmp_path, find(key), gateway, python("sys.exit(0)"))
+
+
+@promised("agent-foreign")
+async def test_a_program_for_another_machine_ends_the_run_and_says_why(
+    tmp_path: Path, key: str
+) -> None:
+    foreign = for_mips(tmp_path / "agent")
+    await check_failure(tmp_path, find(key), a_gateway(["say", "never"]), [str(foreign)])
+
+
+def for_mips(file: Path) -> Path:
+    """Make a program that no machine of ours can execute."""
+    program = bytearray(Path(sys.executable).read_bytes())
+    program[18:20] = b"\x08\x00"  # e_machine of the ELF header
+    file.write_bytes(program)
+    file.chmod(0o755)
+    return file
