@@ -37,12 +37,22 @@ def newer_chart(folder: Path) -> Path:
     return chart
 
 
+async def owner_of_kinds() -> str:
+    """Name the release whose the kind AgentRun is, to Helm."""
+    owner: str = (await _crd())["metadata"]["annotations"]["meta.helm.sh/release-name"]
+    return owner
+
+
 async def is_known(field_name: str) -> bool:
     """Whether the API server knows a field of an AgentRun's spec."""
+    schema: Any = (await _crd())["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+    return field_name in schema["properties"]["spec"]["properties"]
+
+
+async def _crd() -> Json:
     crd = await get("crd", "agentruns.agentrun.dev", "")
     assert crd is not None
-    schema: Any = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
-    return field_name in schema["properties"]["spec"]["properties"]
+    return crd
 
 
 async def only_pod(name: str) -> Json:

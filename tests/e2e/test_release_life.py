@@ -41,6 +41,7 @@ from tests.e2e.life import (
     is_known,
     newer_chart,
     only_pod,
+    owner_of_kinds,
     reading,
     runner_image,
     runs_in_every_stage,
@@ -361,8 +362,8 @@ async def test_the_operators_patience_counts_real_seconds(
 async def test_a_release_beside_it_takes_its_kinds_back_and_restarts_nothing(
     platform: Installation,
 ) -> None:
-    assert await is_known("mood"), "there is nothing to take back"
+    assert await owner_of_kinds() == RELEASE.name
     before = await platform.own_pods()
     await asyncio.to_thread(product.install, platform.cluster, *SETTINGS)
-    assert not await is_known("mood")
+    assert await owner_of_kinds() == platform.release.name
     assert await platform.own_pods() == before
