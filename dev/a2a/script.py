@@ -52,8 +52,8 @@ class Scripted(AgentExecutor):
         self.habits: dict[str, set[str]] = {}
         self.heard: dict[str, list[str]] = {}
         """What was said, by conversation."""
-        self.metadata: list[dict[str, Any]] = []
-        """That of each message."""
+        self.metadata: dict[str, list[dict[str, Any]]] = {}
+        """That of each message, by conversation."""
         self.cancelled: list[str] = []
         """The tasks that it was asked to cancel."""
 
@@ -62,7 +62,8 @@ class Scripted(AgentExecutor):
         task, where = context.task_id or "", context.context_id or ""
         text = context.get_user_input()
         self.heard.setdefault(where, []).append(text)
-        self.metadata.append(MessageToDict(context.message.metadata) if context.message else {})
+        metadata = MessageToDict(context.message.metadata) if context.message else {}
+        self.metadata.setdefault(where, []).append(metadata)
         steps = self.left.pop(task, None) or self.later.pop(where, None)
         steps = _steps(text) if steps is None else steps
         if steps[0][0] == "reply":

@@ -1,5 +1,6 @@
 """The agents' server: each kind below a path, with what it has seen at `/KIND/seen`."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from a2a.server.request_handlers import DefaultRequestHandler
@@ -74,11 +75,12 @@ def make_app(url: str, agent: Scripted, kind: Kind) -> ASGIApp:
     return Faults(_Guard(Starlette(routes=routes), kind.wants))
 
 
-def make_all(url: str) -> Starlette:
-    """Make the server of all kinds."""
-    agents = [Mount(f"/{name}", make_app(f"{url}/{name}", Scripted(), kind)) for name, kind in
-              KINDS.items()]  # fmt: skip
-    return Starlette(routes=[Route("/healthz", _healthy), *agents, *odd_routes(url)])
+def make_all(url: str, agents: Mapping[str, Scripted] | None = None) -> Starlette:
+    """Make the server of all kinds; ``agents`` has one for each, if they are to be looked into."""
+    agents = agents or {name: Scripted() for name in KINDS}
+    mounted = [Mount(f"/{name}", make_app(f"{url}/{name}", agents[name], kind)) for name, kind in
+               KINDS.items()]  # fmt: skip
+    return Starlette(routes=[Route("/healthz", _healthy), *mounted, *odd_routes(url)])
 
 
 def _healthy(request: Request) -> PlainTextResponse:

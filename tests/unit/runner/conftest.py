@@ -1,6 +1,9 @@
-import pytest
+from collections.abc import AsyncIterator
 
-from tests.unit.runner import harness
+import pytest
+import pytest_asyncio
+
+from tests.unit.runner import harness, remotes
 
 
 @pytest.fixture(autouse=True)
@@ -10,3 +13,10 @@ def quick_tests_start_no_pods(
     """Keep `make test-quick` quick: what starts a pod is left out of it."""
     is_slow = request.node.get_closest_marker("slow") is not None
     monkeypatch.setattr(harness, "may_start", is_slow)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def agents() -> AsyncIterator[remotes.Agents]:
+    """Serve the remote agents to a module, whose tests are in its loop."""
+    async with remotes.serving() as served:
+        yield served

@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from aiohttp import web
 
@@ -93,6 +93,8 @@ class FakeGateway:
     states: list[AgentStatus] = field(default_factory=list)
     outcome: Outcome | None = None
     inputs: list[Input] = field(default_factory=list)
+    desired_state: Literal["Active", "Cancelled"] = "Active"
+    """Whether the run is still wanted."""
     away: bool = False
     refused: int = 0
     sealed: bool = False
@@ -235,9 +237,9 @@ class FakeGateway:
             try:
                 await asyncio.wait_for(waiting, 0.5 if wait > 1000 else 0.01)
             except TimeoutError:
-                return _json(Inputs(inputs=[], desired_state="Active"))
+                return _json(Inputs(inputs=[], desired_state=self.desired_state))
         new = [one for one in self.inputs if one.seq > after]
-        return _json(Inputs(inputs=new, desired_state="Active"))
+        return _json(Inputs(inputs=new, desired_state=self.desired_state))
 
     async def _mcp(self, request: web.Request) -> web.Response:
         """Answer a call of a tool with what the test says, in a stream as the gateway does."""
