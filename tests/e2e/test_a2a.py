@@ -208,7 +208,7 @@ HELLO = ["say", "hello"]
 WRONG: dict[str, tuple[Json, list[Any]]] = {
     "remote-unreachable": ({"agent_url": "http://a2a.agentrun-dev.svc:9/"}, HELLO),
     "remote-leads-elsewhere": (at("foreign", **CREDENTIALS), HELLO),
-    "remote-failed": (at("streaming"), ["fail", "I cannot"]),
+    "remote-rejected": (at("old-polled"), ["reject", "I will not"]),
 }
 FRONT_DOOR = "system:serviceaccount:agentrun-system:agentrun-mcp"
 ELSEWHERE = {"agent_url": "http://a2a.elsewhere.example"}

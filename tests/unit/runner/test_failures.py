@@ -13,19 +13,15 @@ from typing import Any
 
 import pytest
 
-from agentrun.api.v1alpha1 import AgentRun, AgentRunStatus, AgentStatus, Phase
-from agentrun.controller.outcomes import ending_of
 from agentrun.runner.agent import HANDSHAKE_SECONDS, Agent
 from dev.failures import find
 from dev.failures.row import Failure
-from tests.events import check_order
-from tests.failures import check_end, promised
+from tests.failures import promised
+from tests.unit.runner.ends import check_told
 from tests.unit.runner.harness import FakeGateway, a_gateway, pod
 
 pytestmark = pytest.mark.slow
 
-ENDS = {Phase.COMPLETED: "run_completed", Phase.FAILED: "run_failed", Phase.REJECTED: "rejected"}
-"""The event with which the runner tells each end."""
 INITIALIZED = json.dumps({"jsonrpc": "2.0", "id": 0, "result": {"protocolVersion": 1}})
 SCHEMA = {
     "type": "object",
@@ -81,17 +77,8 @@ async def check_failure(
     async with pod(root, gateway, command, bounds=bounds) as it:
         await it.ended()
         assert it.processes() == []
-    outcome = gateway.outcome
-    assert outcome is not None
-    assert it.termination == outcome
-    status = AgentRunStatus(attempts=1, agent=AgentStatus(outcome=outcome))
-    end = ending_of(AgentRun(spec=gateway.spec, status=status), None)
-    check_end(row, end.phase, end.reason, end.message)
-    check_order(gateway.events)
-    ends = [event for event in gateway.events if event["type"] in ENDS.values()]
-    assert ends == [gateway.events[-1]]
-    assert ends[0]["type"] == ENDS[row.phase]
-    assert ends[0]["data"]["message"] == outcome.message
+    assert it.termination == gateway.outcome
+    check_told(row, gateway)
 
 
 @promised(*TURNS)

@@ -1,0 +1,25 @@
+"""Holding what a runner tells of its end to a row of the catalogue of failures."""
+
+from agentrun.api.v1alpha1 import AgentRun, AgentRunStatus, AgentStatus, Phase
+from agentrun.controller.outcomes import ending_of
+from dev.failures.row import Failure
+from tests.events import check_order
+from tests.failures import check_end
+from tests.unit.runner.harness import FakeGateway
+
+ENDS = {Phase.COMPLETED: "run_completed", Phase.FAILED: "run_failed", Phase.REJECTED: "rejected"}
+"""The event with which the runner tells each end."""
+
+
+def check_told(row: Failure, gateway: FakeGateway) -> None:
+    """Compare the outcome, and the run's end that the operator makes of it, with the row."""
+    outcome = gateway.outcome
+    assert outcome is not None
+    status = AgentRunStatus(attempts=1, agent=AgentStatus(outcome=outcome))
+    end = ending_of(AgentRun(spec=gateway.spec, status=status), None)
+    check_end(row, end.phase, end.reason, end.message)
+    check_order(gateway.events)
+    ends = [event for event in gateway.events if event["type"] in ENDS.values()]
+    assert ends == [gateway.events[-1]]
+    assert ends[0]["type"] == ENDS[row.phase]
+    assert ends[0]["data"]["message"] == outcome.message
