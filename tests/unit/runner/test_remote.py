@@ -29,17 +29,20 @@ PATIENT = dict.fromkeys(DEAF, 30.0)
 async def talk(root: Path, gateway: FakeGateway) -> str:
     """Live a run whose agent asks which one, and then who it is that speaks; return its log."""
     async with a_pod(root, gateway) as it:
-        await gateway.until(lambda: gateway.states and gateway.states[-1].question)
-        asked = gateway.states[-1]
-        assert asked.question is not None
-        assert (asked.state, asked.question.text) == (AgentState.INPUT_REQUIRED, "Which one?")
-        await gateway.give(an_answer("the second"), asked.question.id)
-        await gateway.until(lambda: gateway.states[-1].state is AgentState.AUTH_REQUIRED)
-        asked = gateway.states[-1]
-        assert asked.question is not None
-        assert asked.question.text == "Who are you?"
-        await gateway.give(an_answer("it is me"), asked.question.id)
+        await answer(gateway, AgentState.INPUT_REQUIRED, "Which one?", "the second")
+        await answer(gateway, AgentState.AUTH_REQUIRED, "Who are you?", "it is me")
         return await it.ended()
+
+
+async def answer(gateway: FakeGateway, state: AgentState, asked: str, words: str) -> None:
+    """Wait until a run asks something, or has ended without it, and answer."""
+    await gateway.until(
+        lambda: gateway.outcome or (gateway.states and gateway.states[-1].state is state)
+    )
+    assert gateway.outcome is None, gateway.outcome
+    assert gateway.question is not None
+    assert gateway.question.text == asked
+    await gateway.give(an_answer(words), gateway.question.id)
 
 
 def check_completed(gateway: FakeGateway) -> dict[str, Any]:
