@@ -80,7 +80,7 @@ ON_2 = python -m dev --name agentrun-test-2 run --
 # dev/stages.py says why; a test that repairs the cluster keeps it so.
 stage-cluster-1 stage-cluster-2 stage-disruptive stage-releases: export AGENTRUN_CLUSTER_WEIGHT := 16
 # They mostly wait, so there are more of them than cores.
-E2E_WORKERS ?= 3
+E2E_WORKERS ?= 4
 
 .PHONY: $(STAGES:%=stage-%)
 stage-lint:

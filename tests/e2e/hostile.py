@@ -23,7 +23,7 @@ FOLDERS = {
     "agentrun-redact": ("canary", "proxy-url"),
     "agentrun-mcp": ("canary",),
 }
-LARGE = 64 * 1024 * 1024
+LARGE = 16 * 1024 * 1024
 PTRACE_SEIZE = 0x4206
 STEAL = f"cat {SECRETS}/*/* {SECRETS}/*/*/* >{WORKSPACE}/stolen-$$ 2>/dev/null; cat"
 SETTINGS = f"""

@@ -14,8 +14,8 @@ SETTINGS = (
 )  # fmt: skip
 """How the main release is installed: impatient, but not beyond what a busy machine does."""
 
-SPOILED = ("impatient", "impatient-agents", "impatient-more", "impatient-pods")
-"""A namespace for each file of failures: quotas, policies and the like are of a namespace."""
+SPOILED = ("impatient", "impatient-agents", "impatient-more", "impatient-pods", "impatient-full")
+"""A namespace for each file of failures, and one in which no session may be made."""
 IMPATIENT = Release("impatient", "impatient-system", *SPOILED[:1], more=SPOILED[1:])
 IMPATIENT_FLAGS = tuple(
     flag

@@ -43,7 +43,7 @@ pytestmark = [
     pytest.mark.xdist_group("failures-more"),
 ]
 
-NAMESPACE = "impatient-more"
+NAMESPACE, FULL = "impatient-more", "impatient-full"
 TAG = secrets.token_hex(4)
 """What tells this test run's objects from those of one before."""
 FINALIZER = "example.org/held"
@@ -109,9 +109,9 @@ STOPPED: dict[str, dict[str, Any]] = {
 }
 
 
-def made(name: str, **spec: Any) -> Json:
+def made(name: str, namespace: str = NAMESPACE, **spec: Any) -> Json:
     """A run that kubectl makes: spawn_run would say at once what is wrong with it."""
-    return a_run(f"{name}-{TAG}", NAMESPACE, **spec)
+    return a_run(f"{name}-{TAG}", namespace, **spec)
 
 
 def resuming(session: str) -> dict[str, Any]:
@@ -137,11 +137,11 @@ MADE: dict[str, Json] = {
 TAKEN = bare_pod(f"is-taken-{TAG}-1", NAMESPACE, nodeSelector={"no-such": "node"})
 
 
-def session(name: str, backend: str) -> Json:
+def session(name: str, backend: str, namespace: str = NAMESPACE) -> Json:
     return {
         "apiVersion": "agentrun.dev/v1alpha1",
         "kind": "AgentSession",
-        "metadata": {"name": f"{name}-{TAG}", "namespace": NAMESPACE},
+        "metadata": {"name": f"{name}-{TAG}", "namespace": namespace},
         "spec": {"backend": backend},
     }
 
@@ -159,8 +159,30 @@ async def place(impatient: Installation) -> Installation:
     return await asyncio.to_thread(impatient.within, NAMESPACE)
 
 
+NO_SESSIONS: Json = {
+    "apiVersion": "v1",
+    "kind": "ResourceQuota",
+    "metadata": {"name": "no-sessions", "namespace": FULL},
+    "spec": {"hard": {"count/agentsessions.agentrun.dev": "0"}},
+}
+
+
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def runs(place: Installation) -> AsyncIterator[dict[str, str]]:
+async def without_session(impatient: Installation) -> AsyncIterator[tuple[Installation, str]]:
+    """A run that may have no session. It waits long for one, and so do the other runs meanwhile."""
+    there = await asyncio.to_thread(impatient.within, FULL)
+    async with held(NO_SESSIONS):
+        await refused(session("probe", "acp", FULL), "exceeded quota")
+        run = made("has-no-session", FULL)
+        await apply(*offered(FULL, {}), run)
+        await there.reaches(run["metadata"]["name"], "Queued", reason="QuotaExceeded")
+        yield there, run["metadata"]["name"]
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def runs(
+    place: Installation, without_session: tuple[Installation, str]
+) -> AsyncIterator[dict[str, str]]:
     """A run for each row. What waits longest is spawned first, and looked at last."""
     async with held(CLAIM, VOLUME, TAKEN):
         await until(
@@ -228,25 +250,12 @@ async def test_a_pod_that_is_held_by_a_finalizer_holds_no_run(
         await merge("pod", pod, {"metadata": {"finalizers": None}}, NAMESPACE)
 
 
-NO_SESSIONS: Json = {
-    "apiVersion": "v1",
-    "kind": "ResourceQuota",
-    "metadata": {"name": "no-sessions", "namespace": NAMESPACE},
-    "spec": {"hard": {"count/agentsessions.agentrun.dev": "0"}},
-}
-
-
 @promised("session-refused")
 async def test_a_session_that_the_api_server_does_not_let_be_made(
-    place: Installation, key: str
+    without_session: tuple[Installation, str], key: str
 ) -> None:
-    new = made("has-no-session")
-    name = new["metadata"]["name"]
-    async with held(NO_SESSIONS):
-        await refused(session("probe", "acp"), "exceeded quota")
-        await apply(new)
-        await place.reaches(name, "Queued", reason="QuotaExceeded")
-        await check_failure(place, name, key)
+    there, run_id = without_session
+    await check_failure(there, run_id, key)
 
 
 DENIES: Json = {
