@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 from dev import cluster, fixtures, images, kind, paths, product, skewed, tools, volumes
 from dev.components import COMPONENTS, Cluster, Component, component
@@ -46,7 +47,7 @@ def _down(a: Arguments) -> None:
     if kind.available():
         kind.down(a.name)
     else:
-        cluster.down(a.name)
+        cluster.down(a.name, Path(a.logs) if a.logs else None)
 
 
 def _status(a: Arguments) -> int:
@@ -149,7 +150,8 @@ def _parser() -> argparse.ArgumentParser:
 
     command("tools", lambda _: tools.install(), "Install or build whatever is missing.")
     command("up", _up)
-    command("down", _down)
+    sub = command("down", _down)
+    sub.add_argument("--logs", metavar="FOLDER", help="where to keep its logs")
     command("status", _status)
     for name, action in (("start", _start), ("stop", _stop), ("restart", _restart)):
         command(name, action).add_argument("component")

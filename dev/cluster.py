@@ -174,14 +174,14 @@ def kubectl(name: str, *arguments: str, stdin: str | None = None) -> str:
     return run(command, stdin=stdin)
 
 
-def down(name: str) -> None:
-    """Stop the cluster and remove everything of it, whatever state it is in."""
+def down(name: str, logs: Path | None = None) -> None:
+    """Stop the cluster and remove everything of it, whatever state it is in, but for its logs."""
     with alone(name):
-        tear_down(name)
+        tear_down(name, logs)
 
 
-def tear_down(name: str) -> None:
-    """Remove every process, mount, device and file of a cluster."""
+def tear_down(name: str, logs: Path | None = None) -> None:
+    """Remove every process, mount, device and file of a cluster; ``logs`` is given its logs."""
     about = _about(name)
     cluster = Cluster(name, network.network_of(name, about.slot if about else None))
     # From the outside in: what would start processes again goes first. Nothing of it is needed
@@ -196,6 +196,8 @@ def tear_down(name: str) -> None:
     for mount in reversed(_mounts(cluster.folder)):
         run(["umount", "--lazy", mount])
     network.delete(cluster.network)
+    if logs is not None and (written := cluster.folder / "logs").exists():
+        shutil.copytree(written, logs, dirs_exist_ok=True)
     if cluster.folder.exists():
         with step(f"removing {cluster.folder}"):
             shutil.rmtree(cluster.folder)

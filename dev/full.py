@@ -24,6 +24,7 @@ ABOUT = (
     "dev/model/*",
     "tests/e2e/test_backends.py",
     "tests/e2e/test_events.py",
+    "tests/e2e/test_load.py",
 )
 """What full-size volume goes through, and what the slower agents are driven by."""
 

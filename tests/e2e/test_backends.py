@@ -132,6 +132,7 @@ async def test_any_acp_program_of_any_image_is_an_agent(platform: Installation) 
     assert (run["status"], "".join(said(events))) == ("completed", "edited"), run
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("backend", BACKENDS)
 async def test_nothing_of_a_cancelled_run_is_left(platform: Installation, backend: str) -> None:
     run_id = await platform.spawn(backend, script({"shell": ORPHANS}))

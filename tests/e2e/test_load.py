@@ -13,9 +13,10 @@ pytestmark = pytest.mark.e2e
 
 
 @pytest.mark.timeout(300)
-async def test_twenty_runs_at_once_all_complete(platform: Installation) -> None:
+@pytest.mark.parametrize("count", [10, pytest.param(20, marks=pytest.mark.full)])
+async def test_many_runs_at_once_all_complete(platform: Installation, count: int) -> None:
     runs = await asyncio.gather(
-        *(platform.trivial(["say", f"I am {number}"], ["sleep", 3]) for number in range(20))
+        *(platform.trivial(["say", f"I am {number}"], ["sleep", 3]) for number in range(count))
     )
     ends = await asyncio.gather(*(platform.door.finish(run_id) for run_id in runs))
     for number, (run, events) in enumerate(ends):

@@ -240,7 +240,8 @@ async def test_permission_is_granted_and_told(tmp_path: Path) -> None:
 
 
 async def test_runner_stays_small_while_the_agent_talks(tmp_path: Path) -> None:
-    gateway = a_gateway(["talk", 20_000, 0], ["say", "done"], ["sleep", 60])
+    # It goes on talking, so that the runner hears at once that the run is over.
+    gateway = a_gateway(["talk", 20_000, 0], ["talk", 600, 0.1])
     async with pod(tmp_path, gateway, is_new=True) as it:
         await gateway.until(lambda: len(gateway.events) > 20_000)
         resident = it.resident_kilobytes()
