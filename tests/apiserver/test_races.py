@@ -179,12 +179,17 @@ async def check_order(site: Site, first: str, names: list[str]) -> None:
     taken = [(version, run) for version, run in site.sessions.history[first] if run]
     assert [run for _, run in taken] == [pod.run for pod in pods]
     made = {name: made_of(await site.runs.until(name, is_over)) for name in names}
-    left = set(names)
-    for version, chosen in taken[1:]:
-        left.remove(chosen)
-        # Those to whom the operator had said that they wait.
-        waiting = [name for name in left if queued_at(site, name) < version]
-        assert not [name for name in waiting if made[name] < made[chosen]], "first come"
+    left, free_since = set(names), 0
+    for version, chosen in site.sessions.history[first]:
+        if not chosen:
+            free_since = version
+        elif chosen != first:
+            left.remove(chosen)
+            # Those to whom the operator had said that they wait when it saw the session free. One
+            # that it says so to later may have come when the next was chosen already.
+            waiting = [name for name in left if queued_at(site, name) < free_since]
+            assert not [name for name in waiting if made[name] < made[chosen]], "first come"
+    assert not left
 
 
 def made_of(run: Json) -> tuple[str, str]:
