@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from dev import fixtures, images, product
-from dev.front_door import FrontDoor
+from dev.mcp_client import McpClient
 from dev.shell import attempt, run, say
 
 PROMPTS = {
@@ -31,35 +31,35 @@ def play(name: str) -> None:
         product.service_url(name, product.SYSTEM, product.MAIN.service, 8080) as url,
         product.service_url(name, "agentrun-dev", "git", 8080) as git,
     ):
-        door = FrontDoor(f"{url}/mcp", product.token(name))
-        asyncio.run(_told(name, door, git))
+        client = McpClient(f"{url}/mcp", product.token(name))
+        asyncio.run(_told(name, client, git))
     _say_next(name)
 
 
-async def _told(name: str, door: FrontDoor, git: str) -> None:
+async def _told(name: str, client: McpClient, git: str) -> None:
     try:
-        await _story(name, door, git)
+        await _story(name, client, git)
     finally:
-        await door.close()
+        await client.close()
 
 
-async def _story(name: str, door: FrontDoor, git: str) -> None:
+async def _story(name: str, client: McpClient, git: str) -> None:
     _title("Two agents work on the same repository")
     began = time.monotonic()
     runs = await asyncio.gather(
-        *(_work(door, backend, prompt, began) for backend, prompt in PROMPTS.items())
+        *(_work(client, backend, prompt, began) for backend, prompt in PROMPTS.items())
     )
     for finished in runs:
         _title(f"What {finished['backend']} changed ({finished['branch']})")
         say(_diff(f"{git}/demo.git", finished["branch"]))
     _title("A run that is cancelled while its agent runs a tool")
-    await _cancelled(name, door)
+    await _cancelled(name, client)
     _title("kubectl get runs")
     say(product.kube(product.environment(name), "get", "runs", "-n", product.RUNS))
 
 
-async def _work(door: FrontDoor, backend: str, prompt: str, began: float) -> dict[str, Any]:
-    spawned = await door.call(
+async def _work(client: McpClient, backend: str, prompt: str, began: float) -> dict[str, Any]:
+    spawned = await client.call(
         "spawn_run",
         backend=backend,
         role="worker",
@@ -67,20 +67,20 @@ async def _work(door: FrontDoor, backend: str, prompt: str, began: float) -> dic
         workspace={"git": {"url": f"{product.GIT}/demo.git", "ref": "main"}},
     )
     say(f"{backend:12} spawned {spawned['run_id']}: {prompt}")
-    async for event in door.events(spawned["run_id"]):
+    async for event in client.events(spawned["run_id"]):
         say(f"{time.monotonic() - began:6.1f} s  {backend:12} {_line(event)}")
-    return await door.call("get_run", run_id=spawned["run_id"])
+    return await client.call("get_run", run_id=spawned["run_id"])
 
 
-async def _cancelled(name: str, door: FrontDoor) -> None:
-    spawned = await door.call("spawn_run", backend="codex", role="worker", prompt=LONG)
+async def _cancelled(name: str, client: McpClient) -> None:
+    spawned = await client.call("spawn_run", backend="codex", role="worker", prompt=LONG)
     run_id = spawned["run_id"]
     began = time.monotonic()
-    async for event in door.events(run_id):
+    async for event in client.events(run_id):
         say(f"{time.monotonic() - began:6.1f} s  {_line(event)}")
         if event["type"] == "command_started":
             break
-    answer = await door.call("cancel_run", run_id=run_id, wait_ms=30_000, reason="demo")
+    answer = await client.call("cancel_run", run_id=run_id, wait_ms=30_000, reason="demo")
     say(f"cancel_run answered: {answer['status']} at {answer['cancelled_at']}")
     env = product.environment(name)
     say(product.kube(env, "describe", "run", run_id, "-n", product.RUNS))

@@ -21,7 +21,7 @@ class Release:
 
     name: str = "agentrun"
     system: str = "agentrun-system"
-    """The namespace of operator and front door."""
+    """The namespace of operator and MCP server."""
     runs: str = "agents"
     """The namespace of the runs."""
     more: tuple[str, ...] = ()
@@ -34,7 +34,7 @@ class Release:
 
     @property
     def service(self) -> str:
-        """The front door's Service."""
+        """The MCP server's Service."""
         # As the chart's templates/_names.tpl has it.
         return f"{self.name if 'agentrun' in self.name else f'{self.name}-agentrun'}-mcp"
 
@@ -90,7 +90,7 @@ def real_providers() -> list[str]:
 
 
 def token(name: str, release: Release = MAIN) -> str:
-    """Make a short-lived token for a user of the front door."""
+    """Make a short-lived token for a user of the MCP server."""
     return kube(
         environment(name), "create", "token", CLIENT, "-n", release.runs,
         "--audience", "agentrun", "--duration", "2h",
@@ -233,7 +233,7 @@ def _main_client() -> list[str]:
 
 
 def _this_machine(name: str) -> list[str]:
-    """Let this machine reach the front door over its route into a native cluster."""
+    """Let this machine reach the MCP server over its route into a native cluster."""
     found = cluster.find(name)
     if found is None:
         return []

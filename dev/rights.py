@@ -17,7 +17,7 @@ from dev.shell import DevError, run
 
 COMPONENTS = {
     "operator": "operator",
-    "mcp": "front door",
+    "mcp": "MCP server",
     "profiles": "profiles hook",
     "runs": "`agentrun-client`",
     "test": "`helm test`",

@@ -1,5 +1,5 @@
 """
-PostgreSQL and S3 in the cluster, for the tests of several front doors.
+PostgreSQL and S3 in the cluster, for the tests of several MCP servers.
 
 They are not part of the ordinary fixtures: nothing else needs them. The data lives as long as the
 pods; a process that is killed finds it again.

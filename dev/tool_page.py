@@ -17,9 +17,9 @@ from mcp_types import Tool
 
 from agentrun.api.v1alpha1 import AgentTools
 from agentrun.store.memory import MemoryBlobStore, MemoryRunStore
-from mcp_server.door import Door
 from mcp_server.runs import Runs
 from mcp_server.server import build_server
+from mcp_server.tool_context import ToolContext
 from mcp_server.watched import Watched
 
 Schema = Mapping[str, Any]
@@ -68,7 +68,7 @@ def page() -> str:
 def _server() -> MCPServer:
     store, nowhere = MemoryRunStore(), _Nowhere()
     runs = Runs(nowhere, store, Watched(nowhere, store, ["agents"]))
-    return build_server(Door(store, MemoryBlobStore(), runs, ["agents"]))
+    return build_server(ToolContext(store, MemoryBlobStore(), runs, ["agents"]))
 
 
 async def _page(server: MCPServer) -> str:

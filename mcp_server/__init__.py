@@ -1,1 +1,1 @@
-"""The front door: MCP for clients, the gateway for runners; the only part with the store."""
+"""The MCP server: MCP for clients, the gateway for runners; the only part with the store."""

@@ -1,5 +1,5 @@
 """
-The front door's process: two servers and the watches in one event loop.
+The MCP server's process: two servers and the watches in one event loop.
 
 Port 8080 is for MCP clients, port 8081 for runners. On SIGTERM the process leaves, then stops, as
 ``mcp_server.shutdown`` says.
@@ -22,7 +22,6 @@ from agentrun.store.sql import open_store
 from mcp_server.access import NOBODY
 from mcp_server.auth import KubernetesTokenVerifier
 from mcp_server.connections import CLIENTS, RUNNERS, Bounded, Bounds, protocol_with
-from mcp_server.door import Door
 from mcp_server.gateway import build_gateway
 from mcp_server.gateway.auth import TokenReviewAuthenticator
 from mcp_server.gateway.kube import KubernetesRunDirectory
@@ -31,6 +30,7 @@ from mcp_server.runs import Runs
 from mcp_server.server import build_app
 from mcp_server.settings import Settings, SettingsError, load_settings
 from mcp_server.shutdown import CloseWhenLeaving, Shutdown
+from mcp_server.tool_context import ToolContext
 from mcp_server.watched import Watched
 
 _log = logging.getLogger("mcp_server")
@@ -90,15 +90,17 @@ async def _serve(
 ) -> None:
     watched = Watched(kube, store, settings.namespaces)
     runs = Runs(kube, store, watched)
-    door = Door(
+    context = ToolContext(
         store, blobs, runs, settings.namespaces, shutdown.stopping, shutdown.leaving,
         access=settings.access,
     )  # fmt: skip
     if settings.access == NOBODY:
         _log.warning("nobody may call the tools: AGENTRUN_ACCESS names no subject")
-    front = build_app(door, KubernetesTokenVerifier(reviewer), settings, lambda: watched.is_ready)
+    front = build_app(
+        context, KubernetesTokenVerifier(reviewer), settings, lambda: watched.is_ready
+    )
     directory, authenticator = KubernetesRunDirectory(kube), TokenReviewAuthenticator(reviewer)
-    gateway = build_gateway(store, blobs, directory, authenticator, shutdown.stopping, door)
+    gateway = build_gateway(store, blobs, directory, authenticator, shutdown.stopping, context)
     servers = [
         _server(CloseWhenLeaving(app, shutdown.leaving), settings.host, port, bounds)
         for app, port, bounds in (
@@ -172,7 +174,7 @@ async def _main(settings: Settings) -> None:
 
 
 def main() -> int:
-    """Run the front door; the exit code says whether it ended as it was asked to."""
+    """Run the MCP server; the exit code says whether it ended as it was asked to."""
     try:
         settings = load_settings(os.environ)
         _configure_logging(settings.log_level)
@@ -182,7 +184,7 @@ def main() -> int:
         return 2
     except StoreError as error:
         # It names the database; its URL may hold a password.
-        _log.error("the front door cannot start without its store: %s", error)
+        _log.error("the MCP server cannot start without its store: %s", error)
         return 1
     return 0
 

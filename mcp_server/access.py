@@ -1,5 +1,5 @@
 """
-Who may call the front door: subjects, as RBAC names them.
+Who may call the MCP server: subjects, as RBAC names them.
 
 The API server says who a token speaks for; it cannot say whether that is anybody to this server,
 since any pod of the cluster may have a token for any audience. So whoever is not named is refused.
@@ -50,7 +50,7 @@ Subject = Annotated[User | Group | ServiceAccount, Field(discriminator="kind")]
 _SUBJECTS: TypeAdapter[list[Subject]] = TypeAdapter(list[Subject])
 
 
-class Forbidden(ToolError):  # noqa: N818 - what it is, not that it is an error
+class ForbiddenError(ToolError):
     """Somebody whom the API server knows may not do this here. The words are for them."""
 
 
@@ -68,7 +68,7 @@ class Access:
     def check(self, caller: Caller) -> None:
         """Refuse ``caller``, unless it is one of them."""
         if not self.admits(caller):
-            raise Forbidden(
+            raise ForbiddenError(
                 f"You are {caller.username or 'nobody'}, and this AgentRun does not let you in:"
                 f" the value {VALUE} of its Helm release names who may call. Ask an administrator"
                 f" to add {_entry(caller)} to it, or use a token of a ServiceAccount that it names."

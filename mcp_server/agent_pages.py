@@ -138,11 +138,11 @@ class _Walk:
         # Few are asked about: what is not wanted need not stand for anything.
         wanted = list(filter(self._wanted.may_be, candidates))
         await self._ask([agent.session for agent in wanted])
-        return sorted(filter(self._stands, wanted), key=_place, reverse=True)
+        return sorted(filter(self._represents, wanted), key=_place, reverse=True)
 
     def _session_of(self, run: SessionRun) -> AgentSession | None:
         session = self._sessions.known_session(self._namespace, run.session_name)
-        # Until the front door has seen the session of a run, its row does not name it.
+        # Until the MCP server has seen the session of a run, its row does not name it.
         if session is None or run.session_uid not in ("", session.metadata.uid):
             return None
         return session
@@ -153,7 +153,7 @@ class _Walk:
         found = await self._store.standing_runs(self._namespace, keys)
         self._standing |= {key[1]: found.get(key) for key in keys}
 
-    def _stands(self, agent: Agent) -> bool:
+    def _represents(self, agent: Agent) -> bool:
         standing = self._standing[agent.session.metadata.uid]
         return (standing and standing.uid) == (agent.run and agent.run.uid)
 

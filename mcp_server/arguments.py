@@ -54,7 +54,7 @@ class StrictServer(MCPServer):
         except UnexpectedToolError:
             raise  # The SDK logs it, and tells nothing of it.
         except ToolError as error:
-            raise ToolError(f"Error: {_in_words(name, error)}") from error
+            raise ToolError(f"Error: {_describe(name, error)}") from error
 
     async def _schema(self, name: str) -> Schema:
         if name not in self._schemas:
@@ -106,7 +106,7 @@ def problems(error: ValidationError) -> str:
     return f"{told}; and {more} more" if more > 0 else told
 
 
-def _in_words(tool: str, error: ToolError) -> str:
+def _describe(tool: str, error: ToolError) -> str:
     """Take off what the SDK puts before a tool's own words, and what only programmers read."""
     cause = error.__cause__
     if isinstance(cause, ValidationError):
@@ -129,11 +129,11 @@ def closed(schema: Any) -> Any:
 def refusal(tool: str, schema: Schema, arguments: Mapping[str, Any]) -> str:
     """Say what is wrong with arguments that ``tool`` does not know; nothing if it knows all."""
     found = list(islice(_unknown(schema, schema.get("$defs", {}), arguments, ()), _MOST_TOLD + 1))
-    told = " ".join(_told(tool, path, name, known) for path, name, known in found[:_MOST_TOLD])
+    told = " ".join(_quoted(tool, path, name, known) for path, name, known in found[:_MOST_TOLD])
     return f"{told} There are more." if len(found) > _MOST_TOLD else told
 
 
-def _told(tool: str, path: tuple[str, ...], name: str, known: list[str]) -> str:
+def _quoted(tool: str, path: tuple[str, ...], name: str, known: list[str]) -> str:
     near = get_close_matches(name, known, 1) if len(name) <= _LONGEST else []
     guess = f" Did you mean {'.'.join((*path, near[0]))}?" if near else ""
     whole = _cut(".".join((*path, name)))

@@ -19,7 +19,7 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from mcp_server.kube import ApiError
-from mcp_server.reviews import Reviews, TokenRefused, TokenReviewer, TooManyReviews
+from mcp_server.reviews import Reviews, TokenRefusedError, TokenReviewer, TooManyReviewsError
 
 AUDIENCE = "agentrun"
 """The audience of clients' tokens: ``kubectl create token NAME --audience agentrun``."""
@@ -45,7 +45,7 @@ class Caller:
         return self.username.removeprefix(SERVICE_ACCOUNT).partition(":")[0]
 
 
-class ReviewUnavailable(Exception):  # noqa: N818 - what it is, not that it is an error
+class ReviewUnavailableError(Exception):
     """The API server cannot be asked about a token just now."""
 
 
@@ -65,10 +65,10 @@ class KubernetesTokenVerifier(TokenVerifier):
         """
         try:
             caller = await self._reviews.of(token)
-        except TokenRefused:
+        except TokenRefusedError:
             return None
-        except (ApiError, TooManyReviews) as error:
-            raise ReviewUnavailable(str(error)) from error
+        except (ApiError, TooManyReviewsError) as error:
+            raise ReviewUnavailableError(str(error)) from error
         return AccessToken(
             token=hashlib.sha256(token.encode()).hexdigest(),
             client_id=caller.username,
@@ -81,7 +81,7 @@ class KubernetesTokenVerifier(TokenVerifier):
 def _caller(status: Mapping[str, Any]) -> Caller:
     # An API server that does not know audiences answers without them.
     if not status.get("authenticated") or AUDIENCE not in (status.get("audiences") or []):
-        raise TokenRefused(f"it is expired, or not for the audience {AUDIENCE}")
+        raise TokenRefusedError(f"it is expired, or not for the audience {AUDIENCE}")
     user = status.get("user", {})
     return Caller(str(user.get("username", "")), tuple(user.get("groups", [])))
 
@@ -109,7 +109,7 @@ class ReviewUnavailableResponse:
         """Hand the request on; tokens are checked before any answer has begun."""
         try:
             await self._app(scope, receive, send)
-        except ReviewUnavailable as error:
+        except ReviewUnavailableError as error:
             response = JSONResponse(
                 {
                     "error": "temporarily_unavailable",

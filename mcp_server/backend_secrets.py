@@ -1,7 +1,7 @@
 """
 Credentials for a remote agent: taken out of spawn_run's arguments, kept in a Secret.
 
-The Secret is owned by the run and by its session from the moment it exists, so the front door
+The Secret is owned by the run and by its session from the moment it exists, so the MCP server
 needs no right but to create it (docs/decisions/0010). Pure.
 """
 

@@ -1,4 +1,4 @@
-"""What the front door's writes ask of the API server, so that a fake can stand in for it."""
+"""What the MCP server's writes ask of the API server, so that a fake can stand in for it."""
 
 from collections.abc import Mapping
 from typing import Protocol

@@ -59,7 +59,7 @@ class Open:
     bounds: Bounds
     of_peer: Counter[str] = field(default_factory=Counter)
 
-    def admit(self, address: str) -> bool:
+    def acquire(self, address: str) -> bool:
         """Count one more, if there is room for it."""
         is_full = self.of_peer.total() >= self.bounds.connections
         if is_full or self.of_peer[address] >= self.bounds.of_peer:
@@ -69,7 +69,7 @@ class Open:
         self.of_peer[address] += 1
         return True
 
-    def leave(self, address: str) -> None:
+    def release(self, address: str) -> None:
         """Count one less."""
         self.of_peer[address] -= 1
         if self.of_peer[address] <= 0:
@@ -85,7 +85,7 @@ class _Protocol(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         address = self.client[0] if self.client else ""
-        if not self.opened.admit(address):
+        if not self.opened.acquire(address):
             _log.debug("a connection of %s is one too many", address)
             transport.abort()
             return
@@ -95,7 +95,7 @@ class _Protocol(H11Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._headers_are_there()
         if self._address is not None:
-            self.opened.leave(self._address)
+            self.opened.release(self._address)
             self._address = None
         super().connection_lost(exc)
 
@@ -197,11 +197,11 @@ class _Body:
             seconds = min(seconds, self._end - now)
         message = await self._next(seconds)
         if message is None:
-            return self._leave()
+            return self._release()
         self._is_over = message["type"] != "http.request" or not message.get("more_body")
         self._size += len(message.get("body") or b"")
         most = self._bounds.body_bytes
-        return self._leave() if most is not None and self._size > most else message
+        return self._release() if most is not None and self._size > most else message
 
     async def _next(self, seconds: float) -> Message | None:
         # Twice: what comes while this process itself gets no CPU is seen at its end, together with
@@ -212,7 +212,7 @@ class _Body:
                     return await self._receive()
         return None
 
-    def _leave(self) -> Message:
+    def _release(self) -> Message:
         self._is_over = True
         return {"type": "http.disconnect"}
 

@@ -35,7 +35,7 @@ def check_answer(message: AgentMessage) -> None:
         )
 
 
-def given_before(run: AgentRun, message: AgentMessage) -> Input | None:
+def earlier_answer(run: AgentRun, message: AgentMessage) -> Input | None:
     """Find the same answer on its way: a repeated call gives it no second time."""
     asked, agent = _question_of(run), run.status.agent
     known = (agent.acknowledged_input if agent else None) or 0
@@ -48,7 +48,7 @@ def digest_of_key(caller: str, key: str) -> str:
     return hashlib.sha256("\0".join((caller, key)).encode()).hexdigest()
 
 
-def given_with(run: AgentRun, message: AgentMessage, key: str | None) -> int | None:
+def with_answer(run: AgentRun, message: AgentMessage, key: str | None) -> int | None:
     """
     Find the number of the answer that was given with the key of that digest before.
 
@@ -122,7 +122,7 @@ def build_resumption(
 ) -> dict[str, Any]:
     """Build the run that continues the conversation of one that has ended."""
     session = SessionSpec(mode="resume", name=session_name_of(run))
-    spec = _like(run, session, {"prompt": None, "input_message": message})
+    spec = _copy_of(run, session, {"prompt": None, "input_message": message})
     return run_manifest(spec, run_id, requested_by, digest_of(run, message, from_start=False))
 
 
@@ -132,7 +132,7 @@ def build_repetition(
     """Build the run that does the task of another again; a message is added to the task."""
     task = _together(run.spec.input_message, message)
     session = SessionSpec(mode="new", name=run_id)
-    spec = _like(run, session, {"input_message": task})
+    spec = _copy_of(run, session, {"input_message": task})
     return run_manifest(spec, run_id, requested_by, digest_of(run, message, from_start=True))
 
 
@@ -153,7 +153,7 @@ def _question_of(run: AgentRun) -> str | None:
     return question.id if question else None
 
 
-def _like(run: AgentRun, session: SessionSpec, changed: dict[str, Any]) -> AgentRunSpec:
+def _copy_of(run: AgentRun, session: SessionSpec, changed: dict[str, Any]) -> AgentRunSpec:
     """Ask for what ``run`` asked for. Who asked for that one does not stand above this one."""
     fresh = AgentRunSpec.model_fields["inputs"].default
     update = {

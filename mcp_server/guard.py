@@ -13,9 +13,9 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocketClose
 
-from mcp_server.access import Forbidden
+from mcp_server.access import ForbiddenError
 from mcp_server.auth import caller_of
-from mcp_server.door import Door
+from mcp_server.tool_context import ToolContext
 
 OPEN = ("/healthz", "/readyz", "/.well-known/")
 """What everybody is answered: the probes, and where clients ask how to authenticate."""
@@ -29,9 +29,9 @@ _log = logging.getLogger(__name__)
 class Guard:
     """Answer 401 to who is not known, 403 to who is not let in, and hand the rest on."""
 
-    def __init__(self, app: ASGIApp, door: Door, metadata_url: AnyHttpUrl | None) -> None:
+    def __init__(self, app: ASGIApp, context: ToolContext, metadata_url: AnyHttpUrl | None) -> None:
         self._app = app
-        self._door = door
+        self._door = context
         self._metadata_url = metadata_url
         self._known = RequireAuthMiddleware(self._authorized, [], metadata_url)
 
@@ -49,7 +49,7 @@ class Guard:
         assert isinstance(user, AuthenticatedUser)
         try:
             await self._door.authorize(caller_of(user.access_token))
-        except Forbidden as refusal:
+        except ForbiddenError as refusal:
             _log.info("refused %r: the access list does not name it", user.access_token.client_id)
             await self._forbid(str(refusal))(scope, receive, send)
             return

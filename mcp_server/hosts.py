@@ -1,5 +1,5 @@
 """
-Which Host and Origin headers the front door answers to.
+Which Host and Origin headers the MCP server answers to.
 
 A page in a browser can make its own name point at any address (DNS rebinding), so only names
 are answered that nobody outside can own: addresses, localhost, names without a dot, and the

@@ -1,5 +1,5 @@
 """
-The little of the Kubernetes API that the front door needs, as plain JSON objects.
+The little of the Kubernetes API that the MCP server needs, as plain JSON objects.
 
 It sits on the official client's connection (TLS, credentials and their rotation) but not on its
 typed models: those take ten times as long for a list, and know nothing of our kinds.
@@ -50,7 +50,7 @@ class ApiError(Exception):
         self.message = message
 
 
-class ApiUnavailable(ApiError):  # noqa: N818 - what it is, not that it is an error
+class ApiUnavailableError(ApiError):
     """The API server could not be reached, or could not answer. Trying again may help."""
 
     def __init__(self, message: str) -> None:
@@ -58,7 +58,7 @@ class ApiUnavailable(ApiError):  # noqa: N818 - what it is, not that it is an er
 
 
 def is_closed(problem: Exception | None) -> bool:
-    """Whether a namespace is closed to the front door: it was deleted, and its rights with it."""
+    """Whether a namespace is closed to the MCP server: it was deleted, and its rights with it."""
     return isinstance(problem, ApiError) and problem.status == FORBIDDEN
 
 
@@ -185,7 +185,7 @@ class Kube:
                     event = read_kept(line)
                     yield {**event, "object": readable(event["object"])}
         except (TimeoutError, aiohttp.ClientError, ValueError) as error:
-            raise ApiUnavailable(f"the watch broke off: {error!r}") from error
+            raise ApiUnavailableError(f"the watch broke off: {error!r}") from error
         finally:
             response.close()
 
@@ -203,7 +203,7 @@ class Kube:
             is_list = isinstance(answer, dict) and "items" in answer
             return answer if is_list else readable(answer)
         except (TimeoutError, aiohttp.ClientError, ValueError) as error:
-            raise ApiUnavailable(f"the API server's answer broke off: {error!r}") from error
+            raise ApiUnavailableError(f"the API server's answer broke off: {error!r}") from error
 
     async def _send(
         self,
@@ -229,7 +229,7 @@ class Kube:
                 return response
             text = await response.text()
         except (TimeoutError, OSError, aiohttp.ClientError) as error:
-            raise ApiUnavailable(f"the API server cannot be reached: {error!r}") from error
+            raise ApiUnavailableError(f"the API server cannot be reached: {error!r}") from error
         raise _refusal(response.status, text)
 
 
@@ -243,5 +243,5 @@ def _refusal(status: int, text: str) -> ApiError:
         problem = {}
     message = str(problem.get("message") or text[:500] or f"HTTP {status}")
     if status == 429 or status >= 500:
-        return ApiUnavailable(message)
+        return ApiUnavailableError(message)
     return ApiError(status, str(problem.get("reason") or ""), message)

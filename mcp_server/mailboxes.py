@@ -1,7 +1,7 @@
 """Reading mailboxes, and never much more of one than an answer holds."""
 
 from agentrun.store.base import MessageStore, StoredMessage
-from agentrun.store.letters import write_letter
+from agentrun.store.message_text import encode_message
 
 _FIRST, _MOST = 8, 64
 
@@ -22,6 +22,6 @@ async def read_mail(
         found += more
         if len(more) < wanted:
             break
-        size += sum(len(write_letter(one.sent)) for one in more)
+        size += sum(len(encode_message(one.sent)) for one in more)
         batch = min(2 * batch, _MOST)
     return found

@@ -18,7 +18,7 @@ from agentrun.api.quarantine import Quarantine, named, readable
 from agentrun.api.v1alpha1.meta import ObjectMeta
 from agentrun.store.ordered import Ordered
 from agentrun.store.paging import Place
-from mcp_server.kube import ApiError, ApiUnavailable, Object, Resource, is_closed
+from mcp_server.kube import ApiError, ApiUnavailableError, Object, Resource, is_closed
 from mcp_server.list_watch import BACKOFF, Source, follow
 
 _SEEN_SECONDS = 1.0
@@ -116,7 +116,7 @@ class ObjectCache(Generic[M]):
         """Take in an object that was just made, before the watch tells of it."""
         if (kept := self._kept.get(made.metadata.namespace)) is not None:
             kept.put(made)
-            self._tell()
+            self._notify()
 
     def drop(self, deleted: M) -> None:
         """Take note that an object was deleted."""
@@ -138,7 +138,7 @@ class ObjectCache(Generic[M]):
                 fresh.put(known)
         self._kept[namespace] = fresh
         self._problems[namespace] = None
-        self._tell()
+        self._notify()
 
     async def changed(self, namespace: str, manifest: Object, is_deleted: bool) -> None:
         """Keep an object as it is now."""
@@ -148,7 +148,7 @@ class ObjectCache(Generic[M]):
             self._known(namespace).drop(name, uid)
         else:
             self._read(namespace, manifest, self._known(namespace))
-        self._tell()
+        self._notify()
 
     async def failed(self, namespace: str, error: Exception) -> None:
         """Go on with what is known; of a namespace that is closed, nothing is."""
@@ -162,7 +162,7 @@ class ObjectCache(Generic[M]):
         problem = self._problems.get(namespace)
         if isinstance(problem, ApiError):
             raise problem
-        raise ApiUnavailable(
+        raise ApiUnavailableError(
             f"the {self._resource.plural} of namespace {namespace} are not known yet"
         )
 
@@ -176,7 +176,7 @@ class ObjectCache(Generic[M]):
             why = f"it cannot be read: {error}"
             self._quarantine.add(self._resource.plural, namespace, manifest, why)
 
-    def _tell(self) -> None:
+    def _notify(self) -> None:
         self._changed.set()
         self._changed = asyncio.Event()
 

@@ -17,8 +17,8 @@ from mcp_types import Annotations
 from pydantic import BaseModel
 
 from mcp_server.answer_size import within
-from mcp_server.door import Door, told_to_the_model
-from mcp_server.references import resolve
+from mcp_server.run_lookup import resolve
+from mcp_server.tool_context import ToolContext, tool_errors
 from mcp_server.views import run_view, status_of
 
 RUN_URI = "agentrun://{namespace}/runs/{run_id}"
@@ -46,7 +46,7 @@ def run_of(uri: str) -> tuple[str, str] | None:
     return (found[1], found[2]) if found else None
 
 
-def add_resources(server: MCPServer, door: Door) -> None:
+def add_resources(server: MCPServer, context: ToolContext) -> None:
     """Offer the resources."""
 
     @server.resource(
@@ -59,7 +59,7 @@ def add_resources(server: MCPServer, door: Door) -> None:
     )
     async def run(namespace: str, run_id: str) -> str:
         with _not_found():
-            return run_view(await resolve(door, run_id, None, None, namespace)).model_dump_json()
+            return run_view(await resolve(context, run_id, None, None, namespace)).model_dump_json()
 
     @server.resource(
         JOURNAL_URI,
@@ -72,10 +72,10 @@ def add_resources(server: MCPServer, door: Door) -> None:
         namespace: str, run_id: str, after_seq: str = "", limit: str = str(LAST_EVENTS)
     ) -> str:
         with _not_found():
-            row = await resolve(door, run_id, None, None, namespace)
+            row = await resolve(context, run_id, None, None, namespace)
             most = min(max(1, _number("limit", limit)), MAX_EVENTS)
             after = _number("after_seq", after_seq) if after_seq else max(0, row.last_seq - most)
-            found = await door.store.read(row.run.metadata.uid, after, most)
+            found = await context.store.read(row.run.metadata.uid, after, most)
             events = within(found)
             return json.dumps(
                 {
@@ -97,7 +97,7 @@ def add_resources(server: MCPServer, door: Door) -> None:
     )
     async def profiles(namespace: str) -> str:
         with _not_found():
-            listed = door.runs.list_profiles(await door.namespace(namespace))
+            listed = context.runs.list_profiles(await context.namespace(namespace))
             views = [
                 ProfileView(
                     name=one.metadata.name,
@@ -120,7 +120,7 @@ def _number(name: str, text: str) -> int:
 def _not_found() -> Iterator[None]:
     """Answer with what a tool would have said."""
     try:
-        with told_to_the_model():
+        with tool_errors():
             yield
     except ToolError as told:
         raise ResourceNotFoundError(str(told)) from told

@@ -44,11 +44,11 @@ class TokenReviewer(Protocol):
         """Return the status of a TokenReview."""
 
 
-class TooManyReviews(Exception):  # noqa: N818 - what it is, not that it is an error
+class TooManyReviewsError(Exception):
     """A token cannot be asked about just now; trying again helps."""
 
 
-class TokenRefused(Exception):  # noqa: N818
+class TokenRefusedError(Exception):
     """The API server does not take a token, or it is not for this purpose. Says why."""
 
 
@@ -81,7 +81,7 @@ class Reviews(Generic[T]):
         Raises TokenRefused, TooManyReviews, and whatever the reviewer raises.
         """
         if len(token) > _LONGEST:
-            raise TokenRefused(f"it is longer than {_LONGEST} characters")
+            raise TokenRefusedError(f"it is longer than {_LONGEST} characters")
         digest = hashlib.sha256(token.encode(errors="replace")).digest()
         now = self._monotonic()
         until, found = self._good.get(digest, (0.0, None))
@@ -90,7 +90,7 @@ class Reviews(Generic[T]):
             return found
         refused_until, why = self._refused.get(digest, (0.0, ""))
         if now < refused_until:
-            raise TokenRefused(why)
+            raise TokenRefusedError(why)
         task = self._under_way.get(digest)
         if task is None:
             task = self._begin(token, digest)
@@ -104,9 +104,9 @@ class Reviews(Generic[T]):
         # Taken beforehand, so that many at once are no way around it; a good one gives it back.
         buckets = () if was_good else (mine, self._all)
         if not all(bucket.has_room(now) for bucket in buckets):
-            raise TooManyReviews("Too many tokens were refused")
+            raise TooManyReviewsError("Too many tokens were refused")
         if len(self._under_way) >= AT_ONCE + WAITING:
-            raise TooManyReviews("Too many tokens wait to be checked")
+            raise TooManyReviewsError("Too many tokens wait to be checked")
         for bucket in buckets:
             bucket.take()
         task = asyncio.create_task(self._review(token, digest, buckets))
@@ -126,18 +126,18 @@ class Reviews(Generic[T]):
             async with self._turns, asyncio.timeout(_REVIEW_SECONDS):
                 status = await self._reviewer.review_token(token, self._audience)
             found = self._read(status)
-        except TokenRefused as refusal:
+        except TokenRefusedError as refusal:
             is_refused = True
             self._good.pop(digest, None)
             _remember(self._refused, digest, (self._monotonic() + REFUSED_SECONDS, str(refusal)))
             raise
         except TimeoutError as error:
             message = f"The API server said nothing of a token within {_REVIEW_SECONDS:.0f} s"
-            raise TooManyReviews(message) from error
+            raise TooManyReviewsError(message) from error
         finally:
             if not is_refused:
                 for bucket in buckets:
-                    bucket.give_back()
+                    bucket.refund()
         self._refused.pop(digest, None)
         _remember(self._good, digest, (self._monotonic() + GOOD_SECONDS, found))
         return found
@@ -167,7 +167,7 @@ class _Bucket:
         """Take one."""
         self._left -= 1
 
-    def give_back(self) -> None:
+    def refund(self) -> None:
         """Give one back."""
         self._left = min(self._size, self._left + 1)
 

@@ -1,5 +1,5 @@
 """
-Making, cancelling and finding runs: the front door's writes to the cluster.
+Making, cancelling and finding runs: the MCP server's writes to the cluster.
 
 Everything here can be repeated: names are decided by the caller, and what exists already is
 compared, not made again.
@@ -27,16 +27,16 @@ from mcp_server.continuing import (
     build_resumption,
     build_session_for,
     check_resumable,
-    given_before,
-    given_with,
+    earlier_answer,
+    with_answer,
 )
-from mcp_server.keeping import keep_credentials
+from mcp_server.credentials import store_credentials
 from mcp_server.kube import (
     PROFILES,
     RUNS,
     SESSIONS,
     ApiError,
-    ApiUnavailable,
+    ApiUnavailableError,
     Object,
     Resource,
 )
@@ -72,7 +72,7 @@ class Runs:
     ) -> None:
         self._kube = kube
         self._store = store
-        self._archive = watched.archive
+        self._archive = watched.run_sync
         self._sessions = watched.sessions
         self._profiles = watched.profiles
 
@@ -136,7 +136,7 @@ class Runs:
         # Whoever made the run may have died before it made the Secret.
         session = await self.find_session(namespace, session_name_of(row.run))
         if session is not None:
-            await keep_credentials(self._kube, arguments, row.run, session)
+            await store_credentials(self._kube, arguments, row.run, session)
         return row
 
     async def spawn(
@@ -163,9 +163,9 @@ class Runs:
         if not is_new:
             await self._inherit_credentials(namespace, body, session)
         await self._hold_credentials(namespace, body)
-        _give_parent(body, parent)
+        _with_parent(body, parent)
         manifest = await self._create(namespace, body, session if is_new else None)
-        await keep_credentials(self._kube, arguments, AgentRun.model_validate(manifest), session)
+        await store_credentials(self._kube, arguments, AgentRun.model_validate(manifest), session)
         return await self._record(manifest, body)
 
     async def resume(
@@ -179,7 +179,7 @@ class Runs:
         """Make the run of that id, which continues the conversation of one that has ended."""
         run, namespace = row.run, row.run.metadata.namespace
         body = build_resumption(run, run_id, message, requested_by)
-        _give_parent(body, parent)
+        _with_parent(body, parent)
         earlier = await self.find(namespace, run_id)
         if earlier is not None:
             return _made_by(earlier, body)
@@ -201,7 +201,7 @@ class Runs:
         """Make the run of that id, which does the task of another again."""
         namespace = row.run.metadata.namespace
         body = build_repetition(row.run, run_id, message, requested_by)
-        _give_parent(body, parent)
+        _with_parent(body, parent)
         earlier = await self.find(namespace, run_id)
         if earlier is not None:
             return _made_by(earlier, body)
@@ -231,9 +231,9 @@ class Runs:
                 raise InvalidArgumentsError(f"run {meta.name} was deleted. Call spawn_run anew.")
             row = await self._archive.observe(manifest) or row
             run = self._one(AgentRun, RUNS, manifest)
-            if (seq := given_with(run, message, key)) is not None:
+            if (seq := with_answer(run, message, key)) is not None:
                 return row, seq
-            given = None if run.phase.is_terminal else given_before(run, message)
+            given = None if run.phase.is_terminal else earlier_answer(run, message)
             if given is not None:
                 return row, given.seq
             if not may_be_answered(replace(row, run=run)):
@@ -373,7 +373,7 @@ class Runs:
         except ApiError as error:
             # 409: a twin of this request was faster. No answer: it may have been made all the
             # same.
-            if error.status != 409 and not isinstance(error, ApiUnavailable):
+            if error.status != 409 and not isinstance(error, ApiUnavailableError):
                 raise
             existing = await self._get(RUNS, namespace, name)
             if existing is None:
@@ -390,7 +390,7 @@ class Runs:
             raise
 
 
-def _give_parent(body: Object, parent: ParentRun | None) -> None:
+def _with_parent(body: Object, parent: ParentRun | None) -> None:
     if parent is not None:
         body["spec"]["parent"] = parent.to_json()
 

@@ -19,13 +19,13 @@ from agentrun import __version__
 from agentrun.store.base import RunStore, StoreError
 from mcp_server.arguments import StrictServer, within_bounds
 from mcp_server.auth import ReviewUnavailableResponse
-from mcp_server.door import Door
-from mcp_server.following import Following
 from mcp_server.guard import Guard
 from mcp_server.hosts import HostCheck
 from mcp_server.prompts import add_prompts
+from mcp_server.resource_subscriptions import ResourceSubscriptions
 from mcp_server.resources import add_resources
 from mcp_server.settings import Settings
+from mcp_server.tool_context import ToolContext
 from mcp_server.tools import ALL_TOOLS
 
 INSTRUCTIONS = """\
@@ -48,10 +48,10 @@ _PROBE_SECONDS = 3
 
 
 def build_server(
-    door: Door, verifier: TokenVerifier | None = None, auth: AuthSettings | None = None
+    context: ToolContext, verifier: TokenVerifier | None = None, auth: AuthSettings | None = None
 ) -> MCPServer:
     """Build the MCP server with its tools; without a verifier, for tests in memory."""
-    following = Following(door)
+    following = ResourceSubscriptions(context)
     server = StrictServer(
         "agentrun",
         title="AgentRun",
@@ -62,10 +62,10 @@ def build_server(
         subscriptions=following.bus,
         middleware=[within_bounds, following.middleware],
     )
-    add_resources(server, door)
+    add_resources(server, context)
     add_prompts(server)
     for add in ALL_TOOLS:
-        add(server, door)
+        add(server, context)
     return server
 
 
@@ -81,19 +81,24 @@ def auth_settings(settings: Settings) -> AuthSettings:
 
 
 def build_app(
-    door: Door, verifier: TokenVerifier, settings: Settings, is_watching: Callable[[], bool]
+    context: ToolContext,
+    verifier: TokenVerifier,
+    settings: Settings,
+    is_watching: Callable[[], bool],
 ) -> Starlette:
     """Build what port 8080 serves: /mcp, /healthz and /readyz."""
-    server = build_server(door, verifier, auth_settings(settings))
+    server = build_server(context, verifier, auth_settings(settings))
     app: Starlette = server.streamable_http_app(
         streamable_http_path="/mcp",
         stateless_http=True,
         # HostCheck does it, for every route and with addresses.
         transport_security=TransportSecuritySettings(enable_dns_rebinding_protection=False),
     )
-    app.router.routes.extend(_probes(door, is_watching))
+    app.router.routes.extend(_probes(context, is_watching))
     # The last is the innermost: it is asked once it is known who calls.
-    app.user_middleware.append(Middleware(Guard, door=door, metadata_url=_metadata_url(settings)))
+    app.user_middleware.append(
+        Middleware(Guard, context=context, metadata_url=_metadata_url(settings))
+    )
     app.add_middleware(ReviewUnavailableResponse)
     app.add_middleware(HostCheck, allowed=settings.allowed_hosts)
     return app
@@ -104,20 +109,20 @@ def _metadata_url(settings: Settings) -> AnyHttpUrl | None:
     return build_resource_metadata_url(resource) if resource else None
 
 
-def _probes(door: Door, is_watching: Callable[[], bool]) -> list[Route]:
+def _probes(context: ToolContext, is_watching: Callable[[], bool]) -> list[Route]:
     async def healthz(_: Request) -> Response:
         return JSONResponse({"status": "ok"})
 
     async def readyz(_: Request) -> Response:
         missing = {
-            "stopping": door.leaving.is_set(),
-            "the event store cannot be read": not await _is_readable(door.store),
+            "stopping": context.leaving.is_set(),
+            "the event store cannot be read": not await _is_readable(context.store),
             "the runs of the cluster are not being watched": not is_watching(),
         }
         why = [reason for reason, holds in missing.items() if holds]
         if why:
             return JSONResponse({"status": "not ready", "why": why}, status_code=503)
-        note = door.runs.quarantine.words()
+        note = context.runs.quarantine.describe()
         return JSONResponse({"status": "ok", "note": note} if note else {"status": "ok"})
 
     return [Route("/healthz", healthz), Route("/readyz", readyz)]

@@ -1,4 +1,4 @@
-"""What the front door is told by its environment."""
+"""What the MCP server is told by its environment."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -8,10 +8,10 @@ from agentrun.api.quarantine import Quarantine
 from agentrun.api.v1alpha1 import AgentProfile, AgentSession
 from agentrun.store.base import RunStore
 from mcp_server.agent_views import place_of_session
-from mcp_server.archive import Archive, ClusterReader
 from mcp_server.kube import PROFILES, SESSIONS
 from mcp_server.list_watch import BACKOFF
 from mcp_server.object_cache import ObjectCache
+from mcp_server.run_sync import ClusterReader, RunSync
 
 
 class Watched:
@@ -27,7 +27,7 @@ class Watched:
         backoff: Sequence[float] = BACKOFF,
     ) -> None:
         quarantine = Quarantine()
-        self.archive = Archive(
+        self.run_sync = RunSync(
             kube, store, namespaces, now=now, backoff=backoff, quarantine=quarantine
         )
         self.sessions = ObjectCache(
@@ -46,10 +46,10 @@ class Watched:
     @property
     def is_ready(self) -> bool:
         """Whether everything is being watched, but for namespaces that are closed."""
-        return self.archive.is_ready and self.sessions.is_ready and self.profiles.is_ready
+        return self.run_sync.is_ready and self.sessions.is_ready and self.profiles.is_ready
 
     async def run(self) -> None:
         """Follow all of it until cancelled."""
         async with asyncio.TaskGroup() as tasks:
-            for followed in (self.archive, self.sessions, self.profiles):
+            for followed in (self.run_sync, self.sessions, self.profiles):
                 tasks.create_task(followed.run())

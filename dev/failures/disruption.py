@@ -37,14 +37,14 @@ THEME = Theme(
         ),
         Failure(
             key="gateway-away",
-            happened="The front door stays away when its answer is needed.",
+            happened="The MCP server stays away when its answer is needed.",
             reason=Reason.STORE_UNAVAILABLE,
             message=r"^(The events could not be delivered|The gateway was away): \S+",
             shows="The events could not be delivered: POST /v1/events: Cannot connect to "
             "host agentrun-mcp.agentrun-system.svc:8081",
             bound="after `operator.gatewayTimeoutSeconds`; while the agent works it may be "
             "away for ever",
-            remedy="Look at the front door: `kubectl get pods -n agentrun-system`.",
+            remedy="Look at the MCP server: `kubectl get pods -n agentrun-system`.",
         ),
     ),
 )

@@ -2,7 +2,7 @@
 The tools for a run's own agent, over MCP: ``POST /v1/mcp``.
 
 The run's runner relays what the agent says. The token says which run speaks, and the run's profile
-which tools it is offered; ``mcp_server.agent_door`` what each may do.
+which tools it is offered; ``mcp_server.agent_tool_context`` what each may do.
 """
 
 from collections.abc import AsyncIterator
@@ -19,12 +19,17 @@ from starlette.types import Receive, Scope, Send
 
 from agentrun import __version__
 from agentrun.api.gateway import MAX_MCP_BYTES
-from mcp_server.agent_door import AgentDoor, Speaking, speaking, speaking_caller
+from mcp_server.agent_tool_context import (
+    AgentCaller,
+    AgentToolContext,
+    agent_caller,
+    agent_caller_var,
+)
 from mcp_server.arguments import StrictServer, within_bounds
-from mcp_server.door import Door
 from mcp_server.gateway.ports import RunDirectory
 from mcp_server.gateway.profiles import profile_of
-from mcp_server.gateway.speakers import Speakers
+from mcp_server.gateway.runner_identity import RunnerAuthenticator
+from mcp_server.tool_context import ToolContext
 from mcp_server.tools import ALL_TOOLS
 
 INSTRUCTIONS = """\
@@ -40,14 +45,14 @@ class AgentServer(StrictServer):
 
     async def list_tools(self) -> list[Tool]:
         """List the tools that the calling agent is offered."""
-        allowed = speaking.get().allowed
+        allowed = agent_caller_var.get().allowed
         return [tool for tool in await super().list_tools() if tool.name in allowed]
 
     async def call_tool(
         self, name: str, arguments: dict[str, Any], context: Context[Any, Any] | None = None
     ) -> CallToolResult | InputRequiredResult:
         """Call a tool, if it is offered."""
-        who = speaking.get()
+        who = agent_caller_var.get()
         if name not in who.allowed:
             raise ToolError(
                 f"Profile {who.profile_name} does not offer you {name}."
@@ -59,12 +64,15 @@ class AgentServer(StrictServer):
 class AgentTools:
     """The path /v1/mcp."""
 
-    def __init__(self, door: Door, speakers: Speakers, runs: RunDirectory) -> None:
-        self._speakers = speakers
+    def __init__(
+        self, context: ToolContext, runners: RunnerAuthenticator, runs: RunDirectory
+    ) -> None:
+        self._runners = runners
         self._runs = runs
-        own = AgentDoor(
-            door.store, door.blobs, door.runs, door.namespaces, door.stopping, door.leaving,
-            caller=speaking_caller, now=door.now,
+        own = AgentToolContext(
+            context.store, context.blobs, context.runs, context.namespaces, context.stopping,
+            context.leaving,
+            caller=agent_caller, now=context.now,
         )  # fmt: skip
         server = AgentServer(
             "agentrun",
@@ -97,16 +105,16 @@ class AgentTools:
 
     async def serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer an agent."""
-        token = speaking.set(await self._who(Request(scope, receive)))
+        token = agent_caller_var.set(await self._caller(Request(scope, receive)))
         try:
             await self._manager.handle_request(scope, receive, send)
         finally:
-            speaking.reset(token)
+            agent_caller_var.reset(token)
 
-    async def _who(self, request: Request) -> Speaking:
-        speaker = await self._speakers.identify_writer(request)
-        profile = await profile_of(self._runs, speaker.run)
-        return Speaking(speaker.run, speaker.row.session_uid, profile.spec)
+    async def _caller(self, request: Request) -> AgentCaller:
+        runner = await self._runners.identify_writer(request)
+        profile = await profile_of(self._runs, runner.run)
+        return AgentCaller(runner.run, runner.row.session_uid, profile.spec)
 
 
 class _Endpoint:

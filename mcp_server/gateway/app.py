@@ -15,11 +15,10 @@ from agentrun.api.gateway import BLOB_NAME, SNAPSHOT_FILE, Blob, Head, Inputs, T
 from agentrun.api.v1alpha1 import AgentRun, AgentStatus, Outcome
 from agentrun.store.base import BlobStore, JournalHead, RunRow, RunStore, StoreError
 from agentrun.store.paging import session_name
-from mcp_server.door import Door
 from mcp_server.gateway.agent_tools import AgentTools
-from mcp_server.gateway.messages import Letterbox
+from mcp_server.gateway.messages import Mailboxes
 from mcp_server.gateway.ports import PodAuthenticator, RunDirectory
-from mcp_server.gateway.problems import HANDLERS, Refusal, answer
+from mcp_server.gateway.problems import HANDLERS, RequestError, answer
 from mcp_server.gateway.profiles import profile_of
 from mcp_server.gateway.reports import Reports
 from mcp_server.gateway.requests import (
@@ -29,15 +28,16 @@ from mcp_server.gateway.requests import (
     read_number,
     received,
 )
+from mcp_server.gateway.runner_identity import RunnerAuthenticator, RunnerIdentity, is_over
 from mcp_server.gateway.snapshots import (
     BYTES,
-    Origin,
+    SnapshotSource,
     acknowledged_before,
     most_bytes_of,
     origin_in,
     own_origin,
 )
-from mcp_server.gateway.speakers import Speaker, Speakers, is_over
+from mcp_server.tool_context import ToolContext
 from mcp_server.waiting import listening
 
 MAX_WAIT_MS = 30_000
@@ -59,15 +59,15 @@ def build_gateway(
     runs: RunDirectory,
     authenticator: PodAuthenticator,
     closing: asyncio.Event | None = None,
-    door: Door | None = None,
+    context: ToolContext | None = None,
 ) -> Starlette:
     """
     Make the ASGI application. Setting ``closing`` ends the requests that wait for inputs.
 
-    With a ``door``, agents are offered tools; without one, /v1/mcp is not there.
+    With a ``context``, agents are offered tools; without one, /v1/mcp is not there.
     """
     gateway = _Gateway(store, blobs, runs, authenticator, closing or asyncio.Event())
-    tools = AgentTools(door, gateway.speakers, runs) if door else None
+    tools = AgentTools(context, gateway.runners, runs) if context else None
     routes = [
         Route("/v1/task", gateway.task, methods=["GET"]),
         Route("/v1/head", gateway.head, methods=["GET"]),
@@ -103,52 +103,52 @@ class _Gateway:
         self._store = store
         self._blobs = blobs
         self._runs = runs
-        self.speakers = Speakers(store, runs, authenticator)
+        self.runners = RunnerAuthenticator(store, runs, authenticator)
         self._reports = Reports(store, runs)
-        self.letterbox = Letterbox(store.messages, self.speakers, closing)
+        self.letterbox = Mailboxes(store.messages, self.runners, closing)
         self._closing = closing
         self._uploads = asyncio.Semaphore(_UPLOADS)
 
     async def task(self, request: Request) -> Response:
         """Say what the runner is to do, unless the run is over."""
-        speaker = await self.speakers.identify_writer(request)
-        run = speaker.run
+        runner = await self.runners.identify_writer(request)
+        run = runner.run
         profile = await profile_of(self._runs, run)
         origin = await self._origin(run)
         task = Task(
             run_id=run.metadata.name,
             namespace=run.metadata.namespace,
-            uid=speaker.uid,
-            attempt=speaker.attempt,
-            session_id=speaker.row.session_uid,
+            uid=runner.uid,
+            attempt=runner.attempt,
+            session_id=runner.row.session_uid,
             agent_name=session_name(run),
             spec=run.spec,
             profile=profile.spec,
             acknowledged_input=acknowledged_before(run),
             resume_session_id=origin.snapshot.session_id if origin else None,
             snapshot=origin.snapshot if origin else None,
-            head=_head(await self._store.head(speaker.uid)),
+            head=_head(await self._store.head(runner.uid)),
         )
         return answer(task)
 
     async def head(self, request: Request) -> Response:
         """Say where the journal ends."""
-        speaker = await self.speakers.identify(request)
-        return answer(_head(await self._store.head(speaker.uid)))
+        runner = await self.runners.identify(request)
+        return answer(_head(await self._store.head(runner.uid)))
 
     async def append(self, request: Request) -> Response:
         """Append events; once this answers, they are stored for good."""
-        speaker = await self.speakers.identify_writer(request)
+        runner = await self.runners.identify_writer(request)
         events = await read_events(request)
-        return answer(_head(await self._store.append(speaker.uid, speaker.attempt, events)))
+        return answer(_head(await self._store.append(runner.uid, runner.attempt, events)))
 
     async def put_blob(self, request: Request) -> Response:
         """Store a blob of the run."""
-        speaker = await self.speakers.identify_writer(request)
+        runner = await self.runners.identify_writer(request)
         name = request.path_params["name"]
         if not re.fullmatch(BLOB_NAME, name):
             message = f"name: {name[:160]!r} is not one of up to four parts of letters, digits,"
-            raise Refusal("invalid", f"{message} '.', '_' and '-', none of them hidden.")
+            raise RequestError("invalid", f"{message} '.', '_' and '-', none of them hidden.")
         media_type = request.headers.get("content-type", BYTES)
         async with (
             received(request, most_bytes_of(name), f"Blob {name}") as file,
@@ -156,26 +156,26 @@ class _Gateway:
             self._uploads,
         ):
             body = await file.read()
-            digest = await self._blobs.put(blob_key(speaker.uid, name), body, media_type)
+            digest = await self._blobs.put(blob_key(runner.uid, name), body, media_type)
         return answer(Blob(name=name, size=len(body), sha256=digest))
 
     async def snapshot(self, request: Request) -> Response:
         """Give a file of the snapshot that the run goes on from."""
-        speaker = await self.speakers.identify_writer(request)
-        run, name = speaker.run, request.path_params["name"]
+        runner = await self.runners.identify_writer(request)
+        run, name = runner.run, request.path_params["name"]
         origin = await self._origin(run)
         if origin is None or not re.fullmatch(SNAPSHOT_FILE, name):
-            raise Refusal(
+            raise RequestError(
                 "not_found", f"Run {run.metadata.name} goes on from no file {name[:64]!r}."
             )
         key = origin.key_of(name)
         size = await self._blobs.size(key)
         if size is None:
-            raise Refusal("not_found", f"The snapshot's file {key} is not kept any more.")
+            raise RequestError("not_found", f"The snapshot's file {key} is not kept any more.")
         headers = {"Content-Length": str(size)}
         return StreamingResponse(self._blobs.read(key), headers=headers, media_type=BYTES)
 
-    async def _origin(self, run: AgentRun) -> Origin | None:
+    async def _origin(self, run: AgentRun) -> SnapshotSource | None:
         """Find what a run goes on from: its own snapshot, else that of the session it resumes."""
         if own := own_origin(run):
             return own
@@ -186,16 +186,18 @@ class _Gateway:
 
     async def state(self, request: Request) -> Response:
         """Take how the agent is."""
-        speaker = await self.speakers.identify_writer(request)
+        runner = await self.runners.identify_writer(request)
         said = await read_model(request, AgentStatus, MAX_STATUS_BYTES)
         if await request.is_disconnected():
             # This process was held up. By now the runner has told another something newer.
-            raise Refusal("unavailable", "The runner waits no longer. Send the newest state again.")
-        if replaced := await self._reports.state(speaker, said):
-            await self._forget(Origin(speaker.uid, replaced))
-        return answer(_head(await self._store.head(speaker.uid)))
+            raise RequestError(
+                "unavailable", "The runner waits no longer. Send the newest state again."
+            )
+        if replaced := await self._reports.state(runner, said):
+            await self._forget(SnapshotSource(runner.uid, replaced))
+        return answer(_head(await self._store.head(runner.uid)))
 
-    async def _forget(self, old: Origin) -> None:
+    async def _forget(self, old: SnapshotSource) -> None:
         """Delete a snapshot. One that cannot be deleted now goes with its run."""
         try:
             await self._blobs.delete_prefix(old.key_of(""))
@@ -204,23 +206,23 @@ class _Gateway:
 
     async def outcome(self, request: Request) -> Response:
         """Take how the attempt ended."""
-        speaker = await self.speakers.identify_writer(request)
+        runner = await self.runners.identify_writer(request)
         outcome = await read_model(request, Outcome, MAX_STATUS_BYTES)
-        await self._reports.outcome(speaker, outcome)
-        return answer(_head(await self._store.head(speaker.uid)))
+        await self._reports.outcome(runner, outcome)
+        return answer(_head(await self._store.head(runner.uid)))
 
     async def inputs(self, request: Request) -> Response:
         """Wait for answers, or for the wish that the run stop."""
-        speaker = await self.speakers.identify(request)
+        runner = await self.runners.identify(request)
         after = read_number(request, "after", _MAX_INPUT)
         seconds = read_number(request, "wait_ms", MAX_WAIT_MS) / 1000
         clock = asyncio.get_running_loop().time
         until = clock() + seconds
-        if _is_unwanted(speaker.row):
+        if _is_unwanted(runner.row):
             until = min(until, clock() + _PACE_SECONDS)
             await self._pause(until - clock())
         while True:
-            found = await self._look(speaker, after, until - clock())
+            found = await self._look(runner, after, until - clock())
             if found is not None:
                 return answer(found)
 
@@ -231,11 +233,11 @@ class _Gateway:
         except TimeoutError:
             return
 
-    async def _look(self, speaker: Speaker, after: int, seconds: float) -> Inputs | None:
+    async def _look(self, runner: RunnerIdentity, after: int, seconds: float) -> Inputs | None:
         """Look once for inputs; without any, wait for a change of the run, to look again."""
-        news = self._store.wait(speaker.uid, _NO_EVENT, seconds)
+        news = self._store.wait(runner.uid, _NO_EVENT, seconds)
         async with listening(news, self._closing) as heard:
-            row = await self._store.get_run_by_uid(speaker.uid) or speaker.row
+            row = await self._store.get_run_by_uid(runner.uid) or runner.row
             found = inputs_of(row, after)
             if found.inputs or _is_unwanted(row) or seconds <= 0 or self._closing.is_set():
                 return found

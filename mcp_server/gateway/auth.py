@@ -11,9 +11,9 @@ from typing import Any
 
 from agentrun.api.gateway import RUNNER_ACCOUNT, TOKEN_AUDIENCE
 from mcp_server.auth import SERVICE_ACCOUNT
-from mcp_server.gateway.ports import ClusterUnavailable, PodIdentity, Unauthenticated
+from mcp_server.gateway.ports import ClusterUnavailableError, PodIdentity, UnauthenticatedError
 from mcp_server.kube import ApiError
-from mcp_server.reviews import Reviews, TokenRefused, TokenReviewer, TooManyReviews
+from mcp_server.reviews import Reviews, TokenRefusedError, TokenReviewer, TooManyReviewsError
 
 _POD_NAME = "authentication.kubernetes.io/pod-name"
 _POD_UID = "authentication.kubernetes.io/pod-uid"
@@ -31,20 +31,22 @@ class TokenReviewAuthenticator:
         """See ``PodAuthenticator``."""
         try:
             return await self._reviews.of(token)
-        except TokenRefused as refusal:
-            raise Unauthenticated(str(refusal)) from refusal
+        except TokenRefusedError as refusal:
+            raise UnauthenticatedError(str(refusal)) from refusal
         except ApiError as error:
             message = f"The API server cannot check the token: {error.message}."
-            raise ClusterUnavailable(message) from error
-        except TooManyReviews as error:
-            raise ClusterUnavailable(f"The token cannot be checked just now: {error}.") from error
+            raise ClusterUnavailableError(message) from error
+        except TooManyReviewsError as error:
+            raise ClusterUnavailableError(
+                f"The token cannot be checked just now: {error}."
+            ) from error
 
 
 def _read(status: Mapping[str, Any]) -> PodIdentity:
     try:
         return read_identity(status)
-    except Unauthenticated as error:
-        raise TokenRefused(str(error)) from error
+    except UnauthenticatedError as error:
+        raise TokenRefusedError(str(error)) from error
 
 
 def read_identity(status: Mapping[str, Any]) -> PodIdentity:
@@ -52,7 +54,9 @@ def read_identity(status: Mapping[str, Any]) -> PodIdentity:
     # An API server that does not know audiences answers without them.
     if not status.get("authenticated") or TOKEN_AUDIENCE not in (status.get("audiences") or []):
         reason = status.get("error") or f"it is expired, or not for the audience {TOKEN_AUDIENCE}"
-        raise Unauthenticated(f"The token is not valid: {reason}. Read it from its file again.")
+        raise UnauthenticatedError(
+            f"The token is not valid: {reason}. Read it from its file again."
+        )
     user = status.get("user") or {}
     extra = user.get("extra") or {}
     names, uids = extra.get(_POD_NAME) or [], extra.get(_POD_UID) or []
@@ -61,8 +65,8 @@ def read_identity(status: Mapping[str, Any]) -> PodIdentity:
     is_service_account = username.startswith(SERVICE_ACCOUNT) and namespace
     if len(names) != 1 or len(uids) != 1 or not is_service_account:
         message = f"The token of {username or 'nobody'} is not bound to a pod."
-        raise Unauthenticated(f"{message} Use the one that is mounted into the runner.")
+        raise UnauthenticatedError(f"{message} Use the one that is mounted into the runner.")
     if username != f"{SERVICE_ACCOUNT}{namespace}:{RUNNER_ACCOUNT}":
         message = f"The token is one of {username}, but pods of runs have {RUNNER_ACCOUNT}."
-        raise Unauthenticated(f"{message} Use the one that is mounted into the runner.")
+        raise UnauthenticatedError(f"{message} Use the one that is mounted into the runner.")
     return PodIdentity(namespace, str(names[0]), str(uids[0]))

@@ -8,14 +8,19 @@ from pydantic import ValidationError
 from agentrun.api.base import Model
 from agentrun.api.quarantine import named, readable
 from agentrun.api.v1alpha1 import API_VERSION, AgentProfile, AgentRun, AgentSession, AgentStatus
-from mcp_server.gateway.ports import Change, ClusterUnavailable, RunGone, StatusRefused
+from mcp_server.gateway.ports import (
+    Change,
+    ClusterUnavailableError,
+    RunGoneError,
+    StatusRefusedError,
+)
 from mcp_server.kube import (
     APPLY_PATCH,
     PROFILES,
     RUNS,
     SESSIONS,
     ApiError,
-    ApiUnavailable,
+    ApiUnavailableError,
     Kube,
     Resource,
 )
@@ -64,11 +69,11 @@ class KubernetesRunDirectory:
             except ApiError as error:
                 if error.status in _INVALID:
                     message = f"The API server does not take the status of run {name}:"
-                    raise StatusRefused(f"{message} {error.message}") from error
+                    raise StatusRefusedError(f"{message} {error.message}") from error
                 if error.status not in (404, 409):
                     raise _unavailable(error, f"applying the status of run {name}") from error
             run = await self._newest(run)
-        raise ClusterUnavailable(f"Run {name} changed {_TRIES} times while it was written.")
+        raise ClusterUnavailableError(f"Run {name} changed {_TRIES} times while it was written.")
 
     async def _apply(self, run: AgentRun, status: AgentStatus) -> AgentRun:
         meta = run.metadata
@@ -95,7 +100,7 @@ class KubernetesRunDirectory:
         """Read a run that changed since it was read; RunGone if it is another by now."""
         now = await self.get(run.metadata.namespace, run.metadata.name)
         if now is None or now.metadata.uid != run.metadata.uid:
-            raise RunGone(f"Run {run.metadata.name} was deleted.")
+            raise RunGoneError(f"Run {run.metadata.name} was deleted.")
         return now
 
     async def _get(self, resource: Resource, namespace: str, name: str) -> dict[str, Any] | None:
@@ -113,11 +118,13 @@ def _as(model: type[_M], found: dict[str, Any]) -> _M:
         return model.model_validate(readable(found))
     except ValidationError as error:
         what = f"{model.__name__} {named(found)[0]}"
-        raise ClusterUnavailable(f"{what} cannot be read: {error.errors()[0]['msg']}.") from error
+        raise ClusterUnavailableError(
+            f"{what} cannot be read: {error.errors()[0]['msg']}."
+        ) from error
 
 
-def _unavailable(error: ApiError, doing: str) -> ClusterUnavailable:
-    if not isinstance(error, ApiUnavailable):
+def _unavailable(error: ApiError, doing: str) -> ClusterUnavailableError:
+    if not isinstance(error, ApiUnavailableError):
         # It will not go away by itself: rights are missing, or the CRDs.
         _log.error("%s in the cluster failed: %s", doing, error.message)
-    return ClusterUnavailable(f"The API server failed at {doing}: {error.message}.")
+    return ClusterUnavailableError(f"The API server failed at {doing}: {error.message}.")

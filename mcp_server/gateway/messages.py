@@ -11,11 +11,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from agentrun.api.gateway import Delivered, Mail, Messages
+from agentrun.api.gateway import Delivered, MailboxMessage, Messages
 from agentrun.store.base import MessageStore, StoredMessage
-from mcp_server.gateway.problems import Refusal, answer
+from mcp_server.gateway.problems import RequestError, answer
 from mcp_server.gateway.requests import read_model, read_number
-from mcp_server.gateway.speakers import Speaker, Speakers
+from mcp_server.gateway.runner_identity import RunnerAuthenticator, RunnerIdentity
 from mcp_server.mailboxes import read_mail
 from mcp_server.views import timestamp
 from mcp_server.waiting import listening
@@ -30,12 +30,14 @@ _MAX_BODY = 4096
 _MOST = 100
 
 
-class Letterbox:
+class Mailboxes:
     """The answers to runners about messages."""
 
-    def __init__(self, messages: MessageStore, speakers: Speakers, closing: asyncio.Event) -> None:
+    def __init__(
+        self, messages: MessageStore, runners: RunnerAuthenticator, closing: asyncio.Event
+    ) -> None:
         self._messages = messages
-        self._speakers = speakers
+        self._runners = runners
         self._closing = closing
 
     @property
@@ -48,10 +50,10 @@ class Letterbox:
 
     async def fetch(self, request: Request) -> Response:
         """Wait for messages."""
-        speaker = await self._speakers.identify_writer(request)
+        runner = await self._runners.identify_writer(request)
         after = read_number(request, "after", _MAX_SEQ)
         seconds = read_number(request, "wait_ms", MAX_WAIT_MS) / 1000
-        uid, clock = _session_of(speaker), asyncio.get_running_loop().time
+        uid, clock = _session_of(runner), asyncio.get_running_loop().time
         until = clock() + seconds
         while True:
             found = await self._look(uid, after)
@@ -64,9 +66,9 @@ class Letterbox:
 
     async def deliver(self, request: Request) -> Response:
         """Note what the agent was given."""
-        speaker = await self._speakers.identify_writer(request)
+        runner = await self._runners.identify_writer(request)
         said = await read_model(request, Delivered, _MAX_BODY)
-        uid = _session_of(speaker)
+        uid = _session_of(runner)
         await self._messages.deliver(uid, said.seq)
         box = await self._messages.mailbox(uid)
         return answer(Messages(delivered_seq=box.delivered_seq))
@@ -75,7 +77,7 @@ class Letterbox:
         delivered = (await self._messages.mailbox(uid)).delivered_seq
         after = max(after, delivered)
         stored = await read_mail(self._messages, uid, after, _MOST, MAX_ANSWER_BYTES)
-        mail, size = list[Mail](), 0
+        mail, size = list[MailboxMessage](), 0
         for one in map(mail_of, stored):
             size += len(one.model_dump_json())
             if mail and size > MAX_ANSWER_BYTES:
@@ -84,10 +86,10 @@ class Letterbox:
         return Messages(messages=mail, delivered_seq=delivered)
 
 
-def mail_of(stored: StoredMessage) -> Mail:
+def mail_of(stored: StoredMessage) -> MailboxMessage:
     """Show a message to its recipient's runner."""
     sent = stored.sent
-    return Mail(
+    return MailboxMessage(
         message_id=sent.message_id,
         seq=stored.seq,
         body=sent.body,
@@ -98,8 +100,8 @@ def mail_of(stored: StoredMessage) -> Mail:
     )
 
 
-def _session_of(speaker: Speaker) -> str:
-    if not speaker.row.session_uid:
-        name = speaker.run.metadata.name
-        raise Refusal("unavailable", f"The session of run {name} is not known yet. Try again.")
-    return speaker.row.session_uid
+def _session_of(runner: RunnerIdentity) -> str:
+    if not runner.row.session_uid:
+        name = runner.run.metadata.name
+        raise RequestError("unavailable", f"The session of run {name} is not known yet. Try again.")
+    return runner.row.session_uid

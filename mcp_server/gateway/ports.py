@@ -7,19 +7,19 @@ from typing import Protocol
 from agentrun.api.v1alpha1 import AgentProfile, AgentRun, AgentSession, AgentStatus
 
 
-class Unauthenticated(Exception):  # noqa: N818 - what it is, not that it is an error
+class UnauthenticatedError(Exception):
     """The token does not say which pod speaks."""
 
 
-class ClusterUnavailable(Exception):  # noqa: N818
+class ClusterUnavailableError(Exception):
     """The API server cannot answer just now; trying again may help."""
 
 
-class RunGone(Exception):  # noqa: N818
+class RunGoneError(Exception):
     """The AgentRun no longer exists, or its name belongs to another by now."""
 
 
-class StatusRefused(Exception):  # noqa: N818
+class StatusRefusedError(Exception):
     """The API server will not take this status, now or later."""
 
 

@@ -11,14 +11,19 @@ from starlette.types import ExceptionHandler
 
 from agentrun.api.gateway import Problem, ProblemCode
 from agentrun.store.base import (
-    Conflict,
-    Fenced,
-    NotStorable,
-    Sealed,
-    Unavailable,
-    UnknownRun,
+    ConflictError,
+    FencedError,
+    NotStorableError,
+    SealedError,
+    StoreUnavailableError,
+    UnknownRunError,
 )
-from mcp_server.gateway.ports import ClusterUnavailable, RunGone, StatusRefused, Unauthenticated
+from mcp_server.gateway.ports import (
+    ClusterUnavailableError,
+    RunGoneError,
+    StatusRefusedError,
+    UnauthenticatedError,
+)
 
 _log = logging.getLogger(__name__)
 
@@ -40,7 +45,7 @@ _HEADERS: dict[ProblemCode, dict[str, str]] = {
 _OVER = "Stop: nothing that is sent will be kept."
 
 
-class Refusal(Exception):  # noqa: N818 - what it is, not that it is an error
+class RequestError(Exception):
     """A request that is refused."""
 
     def __init__(self, error: ProblemCode, message: str, last_seq: int | None = None) -> None:
@@ -54,39 +59,39 @@ def answer(model: BaseModel, status: int = 200, headers: dict[str, str] | None =
     return Response(body, status, headers, media_type="application/json")
 
 
-def explain(error: ValidationError, what: str) -> Refusal:
+def explain(error: ValidationError, what: str) -> RequestError:
     """Say which field of a request is wrong."""
     first = error.errors(include_url=False, include_context=False, include_input=False)[0]
     field = ".".join(str(part) for part in first["loc"])
     more = f" ({error.error_count() - 1} more)" if error.error_count() > 1 else ""
     where = f"{what}: {field}" if field else what
-    return Refusal("invalid", f"{where}: {first['msg']}{more}. Correct it and send it again.")
+    return RequestError("invalid", f"{where}: {first['msg']}{more}. Correct it and send it again.")
 
 
 def _refused(_: Request, error: Exception) -> Response:
-    refusal = error if isinstance(error, Refusal) else _refusal_for(error)
+    refusal = error if isinstance(error, RequestError) else _refusal_for(error)
     code = refusal.problem.error
     return answer(refusal.problem, _STATUS[code], _HEADERS.get(code))
 
 
-def _refusal_for(error: Exception) -> Refusal:
+def _refusal_for(error: Exception) -> RequestError:
     """Say what an error of the store or the cluster means to a runner."""
     match error:
-        case Unauthenticated():
-            return Refusal("unauthenticated", str(error))
-        case Conflict():
-            return Refusal("conflict", str(error), error.last_seq)
-        case Sealed() | RunGone():
-            return Refusal("sealed", f"{error} {_OVER}")
-        case Fenced() | UnknownRun():
-            return Refusal("fenced", f"{error} {_OVER}")
-        case NotStorable():
-            return Refusal("invalid", f"{error} Correct it and send it again.")
-        case StatusRefused():
-            return Refusal("invalid", f"{error} Send a status that the AgentRun may hold.")
+        case UnauthenticatedError():
+            return RequestError("unauthenticated", str(error))
+        case ConflictError():
+            return RequestError("conflict", str(error), error.last_seq)
+        case SealedError() | RunGoneError():
+            return RequestError("sealed", f"{error} {_OVER}")
+        case FencedError() | UnknownRunError():
+            return RequestError("fenced", f"{error} {_OVER}")
+        case NotStorableError():
+            return RequestError("invalid", f"{error} Correct it and send it again.")
+        case StatusRefusedError():
+            return RequestError("invalid", f"{error} Send a status that the AgentRun may hold.")
         case _:
             _log.warning("refused a runner's request for now: %s", error)
-            return Refusal("unavailable", f"{error} Keep everything and try again.")
+            return RequestError("unavailable", f"{error} Keep everything and try again.")
 
 
 def _of_http(_: Request, error: Exception) -> Response:
@@ -109,17 +114,17 @@ def _unexpected(_: Request, __: Exception) -> Response:
 HANDLERS: dict[Any, ExceptionHandler] = {
     **dict.fromkeys(
         (
-            Refusal,
-            Unauthenticated,
-            Conflict,
-            Sealed,
-            RunGone,
-            Fenced,
-            UnknownRun,
-            StatusRefused,
-            NotStorable,
-            Unavailable,
-            ClusterUnavailable,
+            RequestError,
+            UnauthenticatedError,
+            ConflictError,
+            SealedError,
+            RunGoneError,
+            FencedError,
+            UnknownRunError,
+            StatusRefusedError,
+            NotStorableError,
+            StoreUnavailableError,
+            ClusterUnavailableError,
         ),
         _refused,
     ),

@@ -2,7 +2,7 @@
 
 from agentrun.api.v1alpha1 import AgentProfile, AgentRun, default_profile
 from mcp_server.gateway.ports import RunDirectory
-from mcp_server.gateway.problems import Refusal
+from mcp_server.gateway.problems import RequestError
 
 
 async def profile_of(runs: RunDirectory, run: AgentRun) -> AgentProfile:
@@ -12,5 +12,5 @@ async def profile_of(runs: RunDirectory, run: AgentRun) -> AgentProfile:
     profile = await runs.profile(namespace, name)
     if profile is None:
         message = f"Namespace {namespace} has no AgentProfile {name}. Create it, then try again."
-        raise Refusal("not_found", message)
+        raise RequestError("not_found", message)
     return profile

@@ -10,11 +10,11 @@ import asyncio
 from weakref import WeakValueDictionary
 
 from agentrun.api.v1alpha1 import AgentRun, AgentStatus, Outcome, Snapshot
-from agentrun.store.base import Conflict, Fenced, RunRow, RunStore, Sealed
+from agentrun.store.base import ConflictError, FencedError, RunRow, RunStore, SealedError
 from mcp_server.gateway.merging import is_same, is_same_state, merge_outcome, merge_state
-from mcp_server.gateway.ports import Change, RunDirectory, RunGone
-from mcp_server.gateway.problems import Refusal
-from mcp_server.gateway.speakers import Speaker
+from mcp_server.gateway.ports import Change, RunDirectory, RunGoneError
+from mcp_server.gateway.problems import RequestError
+from mcp_server.gateway.runner_identity import RunnerIdentity
 
 
 class Reports:
@@ -25,7 +25,7 @@ class Reports:
         self._runs = runs
         self._turns = WeakValueDictionary[str, asyncio.Lock]()
 
-    async def state(self, speaker: Speaker, said: AgentStatus) -> Snapshot | None:
+    async def state(self, runner: RunnerIdentity, said: AgentStatus) -> Snapshot | None:
         """
         Write how the agent is, if it is not known already.
 
@@ -33,32 +33,32 @@ class Reports:
         """
         if said.outcome is not None:
             message = "AgentStatus: outcome: an outcome is sent to /v1/outcome, not with the state."
-            raise Refusal("invalid", message)
-        async with self._turn(speaker.uid):
-            run = await self._as_it_is(speaker)
+            raise RequestError("invalid", message)
+        async with self._turn(runner.uid):
+            run = await self._as_it_is(runner)
             before = run.status.agent
-            await self._change(run, _state_change(speaker, before, said))
+            await self._change(run, _state_change(runner, before, said))
         replaced = before.snapshot if before else None
         if replaced is None or said.snapshot is None or said.snapshot.name == replaced.name:
             return None
         return replaced
 
-    async def outcome(self, speaker: Speaker, outcome: Outcome) -> None:
+    async def outcome(self, runner: RunnerIdentity, outcome: Outcome) -> None:
         """Write how the attempt ended, once. The API server has it when this returns."""
-        if outcome.attempt != speaker.attempt:
-            message = f"Outcome: attempt: it is {outcome.attempt}, but attempt {speaker.attempt}"
-            raise Refusal("invalid", f"{message} speaks. Send the attempt's own outcome.")
-        async with self._turn(speaker.uid):
-            run = await self._as_it_is(speaker)
-            head = await self._store.head(speaker.uid)
-            await self._change(run, _outcome_change(speaker, outcome, head.last_seq))
+        if outcome.attempt != runner.attempt:
+            message = f"Outcome: attempt: it is {outcome.attempt}, but attempt {runner.attempt}"
+            raise RequestError("invalid", f"{message} speaks. Send the attempt's own outcome.")
+        async with self._turn(runner.uid):
+            run = await self._as_it_is(runner)
+            head = await self._store.head(runner.uid)
+            await self._change(run, _outcome_change(runner, outcome, head.last_seq))
 
-    async def _as_it_is(self, speaker: Speaker) -> AgentRun:
+    async def _as_it_is(self, runner: RunnerIdentity) -> AgentRun:
         """Read the run from the API server: the store may not have seen what was written last."""
-        name = speaker.run.metadata.name
-        run = await self._runs.get(speaker.run.metadata.namespace, name)
-        if run is None or run.metadata.uid != speaker.uid:
-            raise RunGone(f"Run {name} was deleted.")
+        name = runner.run.metadata.name
+        run = await self._runs.get(runner.run.metadata.namespace, name)
+        if run is None or run.metadata.uid != runner.uid:
+            raise RunGoneError(f"Run {name} was deleted.")
         return run
 
     async def _change(self, run: AgentRun, change: Change) -> None:
@@ -70,24 +70,24 @@ class Reports:
         return self._turns.setdefault(uid, asyncio.Lock())
 
 
-def _state_change(speaker: Speaker, heard: AgentStatus | None, said: AgentStatus) -> Change:
+def _state_change(runner: RunnerIdentity, heard: AgentStatus | None, said: AgentStatus) -> Change:
     def change(run: AgentRun) -> AgentStatus | None:
-        _check_alive(run, speaker)
+        _check_alive(run, runner)
         before = run.status.agent
         if not is_same_state(before, heard):
             # A runner reports one state after the other: it gave this request up, and told
             # another replica. Which of the two is newer, only the runner knows.
             message = f"Another report of run {run.metadata.name} came in between."
-            raise Refusal("unavailable", f"{message} Send the newest state again.")
-        after = merge_state(before, said, speaker.attempt)
+            raise RequestError("unavailable", f"{message} Send the newest state again.")
+        after = merge_state(before, said, runner.attempt)
         return None if is_same(before, after) else after
 
     return change
 
 
-def _outcome_change(speaker: Speaker, outcome: Outcome, last_seq: int) -> Change:
+def _outcome_change(runner: RunnerIdentity, outcome: Outcome, last_seq: int) -> Change:
     def change(run: AgentRun) -> AgentStatus | None:
-        _check_alive(run, speaker)
+        _check_alive(run, runner)
         known = run.status.agent.outcome if run.status.agent else None
         if known is None or known.attempt != outcome.attempt:
             return merge_outcome(run.status.agent, outcome)
@@ -95,14 +95,14 @@ def _outcome_change(speaker: Speaker, outcome: Outcome, last_seq: int) -> Change
             return None
         name = run.metadata.name
         message = f"Attempt {outcome.attempt} of run {name} has another outcome already."
-        raise Conflict(message, last_seq)
+        raise ConflictError(message, last_seq)
 
     return change
 
 
-def _check_alive(run: AgentRun, speaker: Speaker) -> None:
+def _check_alive(run: AgentRun, runner: RunnerIdentity) -> None:
     name = run.metadata.name
     if run.phase.is_terminal:
-        raise Sealed(f"Run {name} is over.")
-    if run.attempts > speaker.attempt:
-        raise Fenced(f"Attempt {run.attempts} of run {name} has begun.")
+        raise SealedError(f"Run {name} is over.")
+    if run.attempts > runner.attempt:
+        raise FencedError(f"Attempt {run.attempts} of run {name} has begun.")

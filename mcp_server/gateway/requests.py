@@ -10,10 +10,10 @@ from anyio import SpooledTemporaryFile
 from pydantic import BaseModel, ValidationError
 from starlette.requests import ClientDisconnect, Request
 
-from agentrun.api.bounded_json import UnreadableJson, read
+from agentrun.api.bounded_json import UnreadableJsonError, read
 from agentrun.api.events import MAX_EVENT_BYTES, NewEvent
 from agentrun.api.gateway import MAX_APPEND_BYTES, Append
-from mcp_server.gateway.problems import Refusal, explain
+from mcp_server.gateway.problems import RequestError, explain
 
 MAX_STATUS_BYTES = 512 * 1024
 """The largest state or outcome: with the spec it must fit what the API server stores."""
@@ -46,11 +46,13 @@ async def received(
             await file.seek(0)
             yield file
     except OSError as error:
-        raise Refusal("unavailable", f"{what} cannot be kept: {error}. Try again.") from error
+        raise RequestError("unavailable", f"{what} cannot be kept: {error}. Try again.") from error
 
 
 async def _chunks(request: Request, limit: int, what: str) -> AsyncIterator[bytes]:
-    too_large = Refusal("too_large", f"{what} is larger than {limit} bytes. Send less at once.")
+    too_large = RequestError(
+        "too_large", f"{what} is larger than {limit} bytes. Send less at once."
+    )
     declared = request.headers.get("content-length", "")
     if declared.isdecimal() and int(declared) > limit:
         raise too_large
@@ -68,9 +70,9 @@ async def _chunks(request: Request, limit: int, what: str) -> AsyncIterator[byte
             yield chunk
     except TimeoutError as error:
         message = f"{what} stopped arriving, or took longer than {_BODY_SECONDS} s. Try again."
-        raise Refusal("unavailable", message) from error
+        raise RequestError("unavailable", message) from error
     except ClientDisconnect as error:
-        raise Refusal("invalid", f"{what} broke off. Send it again.") from error
+        raise RequestError("invalid", f"{what} broke off. Send it again.") from error
 
 
 async def read_model(request: Request, model: type[_M], limit: int) -> _M:
@@ -81,8 +83,8 @@ async def read_model(request: Request, model: type[_M], limit: int) -> _M:
         read(body, model.__name__)
     except ValidationError as error:
         raise explain(error, model.__name__) from error
-    except UnreadableJson as error:
-        raise Refusal("invalid", f"{error} Correct it and send it again.") from error
+    except UnreadableJsonError as error:
+        raise RequestError("invalid", f"{error} Correct it and send it again.") from error
     return found
 
 
@@ -96,7 +98,7 @@ async def read_events(request: Request) -> list[NewEvent]:
                 f"Event {event.seq} is {size} bytes of JSON, more than {MAX_EVENT_BYTES}."
                 " Move its large parts into blobs and send the batch again."
             )
-            raise Refusal("too_large", message)
+            raise RequestError("too_large", message)
     return events
 
 
@@ -110,7 +112,7 @@ def _size(event: NewEvent) -> int:
         )
     except ValueError as error:
         message = f"Event {event.seq}: data holds a number that JSON does not have ({error})."
-        raise Refusal("invalid", f"{message} Correct it and send the batch again.") from error
+        raise RequestError("invalid", f"{message} Correct it and send the batch again.") from error
     return len(text.encode())
 
 
@@ -119,5 +121,5 @@ def read_number(request: Request, name: str, most: int) -> int:
     value = request.query_params.get(name, "0")
     if not (value.isascii() and value.isdecimal()) or len(value) > 12 or int(value) > most:
         message = f"{name} must be a whole number from 0 to {most}, not {value[:64]!r}."
-        raise Refusal("invalid", f"{message} Correct it and ask again.")
+        raise RequestError("invalid", f"{message} Correct it and ask again.")
     return int(value)

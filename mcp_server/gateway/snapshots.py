@@ -17,7 +17,7 @@ _FOLDER = "snapshots/"
 
 
 @dataclass(frozen=True)
-class Origin:
+class SnapshotSource:
     """A snapshot, and the run among whose blobs it is."""
 
     uid: str
@@ -28,15 +28,15 @@ class Origin:
         return blob_key(self.uid, f"{self.snapshot.name}/{file}")
 
 
-def own_origin(run: AgentRun) -> Origin | None:
+def own_origin(run: AgentRun) -> SnapshotSource | None:
     """Return the snapshot that an earlier attempt of ``run`` has left."""
     agent = run.status.agent
     if agent is None or agent.kept is None:
         return None
-    return Origin(run.metadata.uid, agent.kept)
+    return SnapshotSource(run.metadata.uid, agent.kept)
 
 
-def origin_in(session: AgentSession) -> Origin | None:
+def origin_in(session: AgentSession) -> SnapshotSource | None:
     """Return the snapshot in a session; None if it holds none that can be resumed."""
     status = session.status
     uid, _, name = (status.snapshot or "").partition("/")
@@ -44,7 +44,9 @@ def origin_in(session: AgentSession) -> Origin | None:
         return None
     try:
         # What the run that left it was told is nothing that this run's inputs hold.
-        return Origin(uid, Snapshot(name=name, session_id=status.session_id, acknowledged_input=0))
+        return SnapshotSource(
+            uid, Snapshot(name=name, session_id=status.session_id, acknowledged_input=0)
+        )
     except ValidationError:
         return None
 

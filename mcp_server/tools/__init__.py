@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from mcp.server.mcpserver import MCPServer
 
-from mcp_server.door import Door
+from mcp_server.tool_context import ToolContext
 from mcp_server.tools.agents import (
     add_fetch_agent_messages,
     add_list_agents,
@@ -15,7 +15,7 @@ from mcp_server.tools.continuing import add_continue_run
 from mcp_server.tools.events import add_poll_events
 from mcp_server.tools.runs import add_cancel_run, add_get_run, add_list_runs, add_spawn_run
 
-ALL_TOOLS: tuple[Callable[[MCPServer, Door], None], ...] = (
+ALL_TOOLS: tuple[Callable[[MCPServer, ToolContext], None], ...] = (
     add_spawn_run,
     add_get_run,
     add_poll_events,

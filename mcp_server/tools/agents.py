@@ -12,7 +12,7 @@ from pydantic import Field
 from agentrun.api.messages import AgentMessage
 from agentrun.api.v1alpha1 import AgentSession, Backend
 from agentrun.store.base import NewMessage
-from agentrun.store.letters import write_letter
+from agentrun.store.message_text import encode_message
 from agentrun.store.paging import Place, decode_cursor
 from mcp_server.agent_pages import page_of_agents
 from mcp_server.agent_schemas import (
@@ -24,10 +24,10 @@ from mcp_server.agent_schemas import (
 )
 from mcp_server.agent_views import Wanted, message_view, send_result
 from mcp_server.answer_size import MAX_BYTES, within
-from mcp_server.door import Door, told_to_the_model
 from mcp_server.mailboxes import read_mail
 from mcp_server.manifests import absolute_cwd, check_bounds, check_message
-from mcp_server.references import Namespace, find_agent
+from mcp_server.run_lookup import Namespace, find_agent
+from mcp_server.tool_context import ToolContext, tool_errors
 
 _Folder = Annotated[
     str | None, Field(description="Only an agent that works, or has worked, in this folder.")
@@ -35,7 +35,7 @@ _Folder = Annotated[
 _READS = ToolAnnotations(read_only_hint=True, idempotent_hint=True, open_world_hint=False)
 
 
-def add_list_agents(server: MCPServer, door: Door) -> None:
+def add_list_agents(server: MCPServer, context: ToolContext) -> None:
     """Offer list_agents."""
 
     @server.tool(title="List agents", annotations=_READS)
@@ -65,15 +65,15 @@ def add_list_agents(server: MCPServer, door: Door) -> None:
         the front. A page may have fewer agents than `limit`, or none, and yet a `next_cursor`:
         give that as `cursor` to look further.
         """
-        with told_to_the_model():
-            where = await door.namespace(namespace)
+        with tool_errors():
+            where = await context.namespace(namespace)
             before = _place_in(cursor) if cursor else None
             folder = absolute_cwd(cwd) if cwd else None
             wanted = Wanted(backend, status, folder)
-            return await page_of_agents(door.store, door.runs, where, wanted, limit, before)
+            return await page_of_agents(context.store, context.runs, where, wanted, limit, before)
 
 
-def add_send_agent_message(server: MCPServer, door: Door) -> None:
+def add_send_agent_message(server: MCPServer, context: ToolContext) -> None:
     """Offer send_agent_message."""
 
     @server.tool(
@@ -118,18 +118,18 @@ def add_send_agent_message(server: MCPServer, door: Door) -> None:
         turns if its profile says so. An agent without an active run gets it when it has one
         again: `spawn_run` with session_mode `resume` begins it.
         """
-        with told_to_the_model():
+        with tool_errors():
             check_message(message, "message")
             check_bounds(metadata, "metadata")
-            where = await door.namespace(namespace)
+            where = await context.namespace(namespace)
             sender = None
-            if name := door.speaker(from_agent_name):
+            if name := context.agent_name_of(from_agent_name):
                 # An agent is itself wherever it works; cwd is about the recipient then.
-                is_agent = door.caller().agent_name is not None
-                sender = await find_agent(door, where, name, None if is_agent else cwd)
-            recipient = await find_agent(door, where, to_agent_name, cwd)
+                is_agent = context.caller().agent_name is not None
+                sender = await find_agent(context, where, name, None if is_agent else cwd)
+            recipient = await find_agent(context, where, to_agent_name, cwd)
             new = NewMessage(
-                message_id=_message_id(door.caller().username, recipient, idempotency_key),
+                message_id=_message_id(context.caller().username, recipient, idempotency_key),
                 to_session_uid=recipient.metadata.uid,
                 to_agent_name=recipient.metadata.name,
                 body=message,
@@ -137,7 +137,7 @@ def add_send_agent_message(server: MCPServer, door: Door) -> None:
                 from_agent_name=sender.metadata.name if sender else None,
                 metadata=metadata,
             )
-            stored = await door.store.messages.send(new)
+            stored = await context.store.messages.send(new)
             if not _is_same(stored.sent, new):
                 raise ToolError(
                     "idempotency_key was used before for another message to"
@@ -146,7 +146,7 @@ def add_send_agent_message(server: MCPServer, door: Door) -> None:
             return send_result(stored)
 
 
-def add_fetch_agent_messages(server: MCPServer, door: Door) -> None:
+def add_fetch_agent_messages(server: MCPServer, context: ToolContext) -> None:
     """Offer fetch_agent_messages."""
 
     @server.tool(title="Read an agent's messages", annotations=_READS)
@@ -174,14 +174,14 @@ def add_fetch_agent_messages(server: MCPServer, door: Door) -> None:
         Reading takes nothing away. Call it again with `after_seq` set to `next_after_seq` for
         what comes later; with `wait_ms` it waits for that. Answer with `send_agent_message`.
         """
-        with told_to_the_model():
-            where, name = await door.namespace(namespace), door.speaker(agent_name)
+        with tool_errors():
+            where, name = await context.namespace(namespace), context.agent_name_of(agent_name)
             if name is None:
                 raise ToolError(
                     f"Provide agent_name. Call list_agents to see the agents in namespace {where}."
                 )
-            agent = await find_agent(door, where, name, cwd)
-            messages = await _next_messages(door, agent, after_seq, limit, wait_ms / 1000)
+            agent = await find_agent(context, where, name, cwd)
+            messages = await _next_messages(context, agent, after_seq, limit, wait_ms / 1000)
             return FetchResult(
                 agent_name=agent.metadata.name,
                 session_id=agent.metadata.uid,
@@ -198,24 +198,24 @@ def _message_id(caller: str, recipient: AgentSession, key: str | None) -> str:
 
 
 def _is_same(one: NewMessage, other: NewMessage) -> bool:
-    return (one.from_session_uid, write_letter(one)) == (
+    return (one.from_session_uid, encode_message(one)) == (
         other.from_session_uid,
-        write_letter(other),
+        encode_message(other),
     )
 
 
 async def _next_messages(
-    door: Door, agent: AgentSession, after_seq: int, limit: int, seconds: float
+    context: ToolContext, agent: AgentSession, after_seq: int, limit: int, seconds: float
 ) -> list[MessageView]:
     uid, clock = agent.metadata.uid, asyncio.get_running_loop().time
     deadline = clock() + seconds
     while True:
         # An answer holds each twice.
-        found = await read_mail(door.store.messages, uid, after_seq, limit, MAX_BYTES // 2)
+        found = await read_mail(context.store.messages, uid, after_seq, limit, MAX_BYTES // 2)
         left = deadline - clock()
-        if found or left <= 0 or door.stopping.is_set():
+        if found or left <= 0 or context.stopping.is_set():
             return within([message_view(one) for one in found])
-        await door.wait_for_message(uid, after_seq, left)
+        await context.wait_for_message(uid, after_seq, left)
 
 
 def _place_in(cursor: str) -> Place:

@@ -9,12 +9,12 @@ from pydantic import Field
 
 from agentrun.api.gateway import blob_key
 from mcp_server.artifacts import MAX_SLICE, NoArtifactError, read_slice, reference
-from mcp_server.door import Door, told_to_the_model
-from mcp_server.references import AgentName, Cwd, Namespace, RunId, resolve
+from mcp_server.run_lookup import AgentName, Cwd, Namespace, RunId, resolve
 from mcp_server.schemas import ArtifactResult
+from mcp_server.tool_context import ToolContext, tool_errors
 
 
-def add_get_event_artifact(server: MCPServer, door: Door) -> None:
+def add_get_event_artifact(server: MCPServer, context: ToolContext) -> None:
     """Offer get_event_artifact."""
 
     @server.tool(
@@ -44,16 +44,16 @@ def add_get_event_artifact(server: MCPServer, door: Door) -> None:
         Events show which fields those are in `data.artifact_refs`. While `has_more` is true, call
         it again with `offset` set to `offset + returned_bytes` of the answer.
         """
-        with told_to_the_model():
-            row = await resolve(door, run_id, agent_name, cwd, namespace)
+        with tool_errors():
+            row = await resolve(context, run_id, agent_name, cwd, namespace)
             uid, name = row.run.metadata.uid, row.run.metadata.name
             try:
-                ref = reference(await door.store.read(uid, seq - 1, 1), seq, field_path)
+                ref = reference(await context.store.read(uid, seq - 1, 1), seq, field_path)
             except NoArtifactError as error:
                 raise ToolError(str(error)) from error
             relpath = str(ref["relpath"])
             try:
-                part = await read_slice(door.blobs, blob_key(uid, relpath), offset, limit)
+                part = await read_slice(context.blobs, blob_key(uid, relpath), offset, limit)
             except KeyError as error:
                 raise ToolError(
                     f"The bytes of {field_path} of seq {seq} were not kept:"

@@ -12,18 +12,18 @@ from agentrun.api.messages import AgentMessage
 from agentrun.api.names import new_run_id, run_id_for_key
 from agentrun.api.v1alpha1 import Phase
 from agentrun.store.base import RunRow
-from mcp_server.continuing import check_answer, digest_of_key, given_with
-from mcp_server.door import Door, told_to_the_model
+from mcp_server.continuing import check_answer, digest_of_key, with_answer
 from mcp_server.manifests import session_name_of
-from mcp_server.references import AgentName, Cwd, Namespace, RunId, resolve
+from mcp_server.run_lookup import AgentName, Cwd, Namespace, RunId, resolve
 from mcp_server.schemas import ContinueResult
+from mcp_server.tool_context import ToolContext, tool_errors
 from mcp_server.views import continue_result, status_of
 
 _WAITING = ("input_required", "auth_required")
 _RESUMABLE = (Phase.COMPLETED, Phase.FAILED)
 
 
-def add_continue_run(server: MCPServer, door: Door) -> None:
+def add_continue_run(server: MCPServer, context: ToolContext) -> None:
     """Offer continue_run."""
 
     @server.tool(
@@ -74,26 +74,30 @@ def add_continue_run(server: MCPServer, door: Door) -> None:
         is answered at once: call `poll_events` for that one. With from_start true its task is done
         again without the conversation.
         """
-        with told_to_the_model():
-            row = await resolve(door, run_id, agent_name, cwd, namespace)
+        with tool_errors():
+            row = await resolve(context, run_id, agent_name, cwd, namespace)
             if input_message is not None:
                 check_answer(input_message)
             elif not from_start:
                 raise ToolError("input_message is required unless from_start is true")
             key, seconds = idempotency_key, wait_ms / 1000
             if input_message is not None and not from_start:
-                given = given_with(row.run, input_message, _digest(door, key))
+                given = with_answer(row.run, input_message, _digest(context, key))
                 if given is not None:
-                    return await _follow(door, row, given, seconds)
+                    return await _follow(context, row, given, seconds)
                 if not row.run.phase.is_terminal:
-                    return await _answer(door, row, input_message, seconds, key)
-            return await _begin_another(door, row, input_message, from_start, key)
+                    return await _answer(context, row, input_message, seconds, key)
+            return await _begin_another(context, row, input_message, from_start, key)
 
 
 async def _begin_another(
-    door: Door, row: RunRow, message: AgentMessage | None, from_start: bool, key: str | None
+    context: ToolContext,
+    row: RunRow,
+    message: AgentMessage | None,
+    from_start: bool,
+    key: str | None,
 ) -> ContinueResult:
-    run, caller = row.run, door.caller().username
+    run, caller = row.run, context.caller().username
     if from_start and not run.phase.is_terminal:
         raise ToolError(
             f"run is not over yet: {status_of(row)}. Call cancel_run first, or wait for its end."
@@ -104,50 +108,54 @@ async def _begin_another(
             " do its task again, or spawn_run with session_mode resume to go on with its agent."
         )
     namespace = run.metadata.namespace
-    run_id = run_id_for_key(namespace, caller, key) if key else new_run_id(door.now())
-    parent = door.parent()
-    door.adopt_another(run)
+    run_id = run_id_for_key(namespace, caller, key) if key else new_run_id(context.now())
+    parent = context.parent()
+    context.check_may_repeat(run)
     is_afresh = from_start or message is None
     # The same request again is no further run, and needs no room.
-    is_known = key is not None and await door.runs.find(namespace, run_id) is not None
-    async with nullcontext() if is_known else door.room("" if is_afresh else session_name_of(run)):
+    is_known = key is not None and await context.runs.find(namespace, run_id) is not None
+    async with (
+        nullcontext()
+        if is_known
+        else context.reserve_child("" if is_afresh else session_name_of(run))
+    ):
         if from_start or message is None:
-            made = await door.runs.repeat(row, run_id, message, caller, parent)
+            made = await context.runs.repeat(row, run_id, message, caller, parent)
         else:
-            made = await door.runs.resume(row, run_id, message, caller, parent)
+            made = await context.runs.resume(row, run_id, message, caller, parent)
         if not is_known:
-            made = await door.keep(made)
+            made = await context.confirm_child(made)
     return continue_result(made, "from_start" if is_afresh else "resume", run.metadata.name)
 
 
 async def _answer(
-    door: Door, row: RunRow, message: AgentMessage, seconds: float, key: str | None
+    context: ToolContext, row: RunRow, message: AgentMessage, seconds: float, key: str | None
 ) -> ContinueResult:
     def may_be_answered(row: RunRow) -> bool:
         waits = _may_be_answered(row)
         if waits:
-            door.admit_answer(row)
+            context.check_may_answer(row)
         return waits
 
-    row, seq = await door.runs.answer(
-        row, message, door.caller().username, may_be_answered, _digest(door, key)
+    row, seq = await context.runs.answer(
+        row, message, context.caller().username, may_be_answered, _digest(context, key)
     )
     if seq is None:
         # It ended while it was looked at.
-        return await _begin_another(door, row, message, False, key)
-    return await _follow(door, row, seq, seconds)
+        return await _begin_another(context, row, message, False, key)
+    return await _follow(context, row, seq, seconds)
 
 
-async def _follow(door: Door, row: RunRow, seq: int, seconds: float) -> ContinueResult:
+async def _follow(context: ToolContext, row: RunRow, seq: int, seconds: float) -> ContinueResult:
     """Wait until the agent has an answer that was given."""
-    row = await door.follow(
+    row = await context.follow(
         row, lambda row: _is_acknowledged(row, seq) or row.run.phase.is_terminal, seconds
     )
     return continue_result(row, "live", None, _status_after(row, seq))
 
 
-def _digest(door: Door, key: str | None) -> str | None:
-    return digest_of_key(door.caller().username, key) if key else None
+def _digest(context: ToolContext, key: str | None) -> str | None:
+    return digest_of_key(context.caller().username, key) if key else None
 
 
 def _may_be_answered(row: RunRow) -> bool:

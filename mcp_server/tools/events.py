@@ -11,17 +11,17 @@ from pydantic import Field
 from agentrun.api.events import Event
 from agentrun.store.base import RunRow
 from mcp_server.answer_size import within
-from mcp_server.door import Door, told_to_the_model
-from mcp_server.progress import PROGRESS_SECONDS, told_to_wait
-from mcp_server.references import AgentName, Cwd, Namespace, RunId, resolve
+from mcp_server.progress import PROGRESS_SECONDS, report_wait
+from mcp_server.run_lookup import AgentName, Cwd, Namespace, RunId, resolve
 from mcp_server.schemas import PollResult, Status
+from mcp_server.tool_context import ToolContext, tool_errors
 from mcp_server.views import status_of
 
 _SEAL_SECONDS = 10.0
 """How long a run that has ended is waited for to be sealed, whatever the caller would wait."""
 
 
-def add_poll_events(server: MCPServer, door: Door) -> None:
+def add_poll_events(server: MCPServer, context: ToolContext) -> None:
     """Offer poll_events."""
 
     @server.tool(
@@ -53,10 +53,10 @@ def add_poll_events(server: MCPServer, door: Door) -> None:
         No events means that the agent is still thinking: call again. When the status is
         input_required, `get_run` shows the question.
         """
-        with told_to_the_model():
-            row = await resolve(door, run_id, agent_name, cwd, namespace)
+        with tool_errors():
+            row = await resolve(context, run_id, agent_name, cwd, namespace)
             row, events, status = await _next_events(
-                door, ctx, row, after_seq, limit, wait_ms / 1000
+                context, ctx, row, after_seq, limit, wait_ms / 1000
             )
             return PollResult(
                 run_id=row.run.metadata.name,
@@ -67,7 +67,7 @@ def add_poll_events(server: MCPServer, door: Door) -> None:
 
 
 async def _next_events(
-    door: Door,
+    context: ToolContext,
     ctx: Context[Any, Any],
     row: RunRow,
     after_seq: int,
@@ -84,10 +84,10 @@ async def _next_events(
         return row.sealed or row.last_seq > after_seq or has_changed
 
     while True:
-        row = await door.store.get_run_by_uid(uid) or row
+        row = await context.store.get_run_by_uid(uid) or row
         # What the row knows of, and no more: the status must not be older than the last event.
         there = min(limit, max(0, row.last_seq - after_seq))
-        events = within(await door.store.read(uid, after_seq, there))
+        events = within(await context.store.read(uid, after_seq, there))
         is_closing = row.run.phase.is_terminal and not row.sealed
         if is_closing:
             # From when the end was seen: it may have come in the last moment of a long wait.
@@ -95,7 +95,7 @@ async def _next_events(
         left = (sealed_by if is_closing else deadline) - clock()
         if events or is_news(row):
             return row, events, status_of(row)
-        if left <= 0 or door.stopping.is_set():
+        if left <= 0 or context.stopping.is_set():
             if is_closing and was_over:
                 name = row.run.metadata.name
                 raise ToolError(
@@ -103,5 +103,5 @@ async def _next_events(
                     " after_seq."
                 )
             return row, events, known if is_closing else status_of(row)
-        await door.follow(row, is_news, min(left, PROGRESS_SECONDS), after_seq)
-        await told_to_wait(ctx, row, seconds - (deadline - clock()), seconds)
+        await context.follow(row, is_news, min(left, PROGRESS_SECONDS), after_seq)
+        await report_wait(ctx, row, seconds - (deadline - clock()), seconds)

@@ -15,10 +15,9 @@ from agentrun.store.base import MOST_LOOKED_AT, RunFilter, RunPage, RunRow
 from agentrun.store.paging import encode_cursor, place_of
 from mcp_server.answer_size import MAX_BYTES, sent_bytes
 from mcp_server.arguments import problems
-from mcp_server.door import Door, told_to_the_model
 from mcp_server.manifests import check_arguments
-from mcp_server.progress import PROGRESS_SECONDS, told_to_wait
-from mcp_server.references import AgentName, Cwd, Namespace, RunId, is_in, resolve, session_called
+from mcp_server.progress import PROGRESS_SECONDS, report_wait
+from mcp_server.run_lookup import AgentName, Cwd, Namespace, RunId, is_in, resolve, session_called
 from mcp_server.schema_checks import SchemaChecks
 from mcp_server.schemas import (
     CancelResult,
@@ -31,6 +30,7 @@ from mcp_server.schemas import (
     UnreadableView,
     WorkspaceArguments,
 )
+from mcp_server.tool_context import ToolContext, tool_errors
 from mcp_server.views import (
     LISTED_PROMPT,
     cancel_result,
@@ -52,7 +52,7 @@ _QUESTION_SECONDS = 10.0
 """How long who asks for a run waits for the question that it is known to have."""
 
 
-def add_spawn_run(server: MCPServer, door: Door) -> None:
+def add_spawn_run(server: MCPServer, context: ToolContext) -> None:
     """Offer spawn_run."""
     schemas = SchemaChecks()
 
@@ -163,15 +163,17 @@ def add_spawn_run(server: MCPServer, door: Door) -> None:
             backend_config=backend_config,
             timeouts=timeouts,
         )
-        with told_to_the_model():
+        with tool_errors():
             check_arguments(arguments)
             if arguments.output_schema is not None:
                 await schemas.check(arguments.output_schema)
-            row = await _spawn(door, arguments, idempotency_key, await door.namespace(namespace))
+            row = await _spawn(
+                context, arguments, idempotency_key, await context.namespace(namespace)
+            )
             return spawn_result(row)
 
 
-def add_get_run(server: MCPServer, door: Door) -> None:
+def add_get_run(server: MCPServer, context: ToolContext) -> None:
     """Offer get_run."""
 
     @server.tool(
@@ -193,21 +195,21 @@ def add_get_run(server: MCPServer, door: Door) -> None:
         that is still working, call `poll_events` instead of calling this again and again. Runs
         are found after their AgentRun has been deleted, too.
         """
-        with told_to_the_model():
-            row = await resolve(door, run_id, agent_name, cwd, namespace)
-            if not _tells_its_question(row):
+        with tool_errors():
+            row = await resolve(context, run_id, agent_name, cwd, namespace)
+            if not _has_question(row):
                 # The journal says that it asks before its status says what.
-                row = await door.follow(row, _tells_its_question, _QUESTION_SECONDS)
+                row = await context.follow(row, _has_question, _QUESTION_SECONDS)
             return run_view(row)
 
 
-def _tells_its_question(row: RunRow) -> bool:
+def _has_question(row: RunRow) -> bool:
     agent = row.run.status.agent
     waits = status_of(row) in ("input_required", "auth_required")
     return not waits or bool(agent and agent.question)
 
 
-def add_cancel_run(server: MCPServer, door: Door) -> None:
+def add_cancel_run(server: MCPServer, context: ToolContext) -> None:
     """Offer cancel_run."""
 
     @server.tool(
@@ -240,12 +242,12 @@ def add_cancel_run(server: MCPServer, door: Door) -> None:
         is still being stopped: call `cancel_run` again to wait on, or `get_run` to look.
         Cancelling twice is harmless; a run that ended otherwise cannot be cancelled.
         """
-        with told_to_the_model():
-            row = await resolve(door, run_id, agent_name, cwd, namespace)
+        with tool_errors():
+            row = await resolve(context, run_id, agent_name, cwd, namespace)
             if not row.run.phase.is_terminal:
-                caller = door.caller().username
-                row = await door.runs.request_cancellation(row, caller, reason)
-                row = await _wait_for_end(door, ctx, row, wait_ms / 1000)
+                caller = context.caller().username
+                row = await context.runs.request_cancellation(row, caller, reason)
+                row = await _wait_for_end(context, ctx, row, wait_ms / 1000)
             if row.run.phase.is_terminal and row.run.phase is not Phase.CANCELLED:
                 raise ToolError(
                     f"run is already terminal: {status_of(row)}. Call get_run for its result."
@@ -253,7 +255,7 @@ def add_cancel_run(server: MCPServer, door: Door) -> None:
             return cancel_result(row)
 
 
-def add_list_runs(server: MCPServer, door: Door) -> None:
+def add_list_runs(server: MCPServer, context: ToolContext) -> None:
     """Offer list_runs."""
 
     @server.tool(
@@ -285,14 +287,14 @@ def add_list_runs(server: MCPServer, door: Door) -> None:
         `get_run` for the whole of one of them. A page may be short, even empty, while there are
         more: go on with its next_cursor.
         """
-        with told_to_the_model():
-            where = await door.namespace(namespace)
+        with tool_errors():
+            where = await context.namespace(namespace)
             agent = (agent_name or "").strip()
             which = RunFilter(
                 namespaces=[where],
                 phases=_phases(status),
                 backend=backend,
-                session_name=await session_called(door, where, agent) if agent else None,
+                session_name=await session_called(context, where, agent) if agent else None,
             )
             above = (parent_run_id or "").strip() or None
 
@@ -301,31 +303,35 @@ def add_list_runs(server: MCPServer, door: Door) -> None:
                 is_below = above is None or (parent is not None and parent.name == above)
                 return is_in(row, cwd) and is_below and status in (None, status_of(row))
 
-            return await _list(door, which, is_shown, limit, cursor or None)
+            return await _list(context, which, is_shown, limit, cursor or None)
 
 
-async def _spawn(door: Door, arguments: SpawnArguments, key: str | None, namespace: str) -> RunRow:
-    caller = door.caller().username
-    run_id = run_id_for_key(namespace, caller, key) if key else new_run_id(door.now())
-    arguments, parent = door.adopt(arguments), door.parent()
-    if key and (earlier := await door.runs.find_repeated(arguments, namespace, run_id)):
+async def _spawn(
+    context: ToolContext, arguments: SpawnArguments, key: str | None, namespace: str
+) -> RunRow:
+    caller = context.caller().username
+    run_id = run_id_for_key(namespace, caller, key) if key else new_run_id(context.now())
+    arguments, parent = context.restrict(arguments), context.parent()
+    if key and (earlier := await context.runs.find_repeated(arguments, namespace, run_id)):
         return earlier
     resumed = (arguments.session_id or "") if arguments.session_mode == "resume" else ""
-    async with door.room(resumed):
-        made = await door.runs.spawn(arguments, namespace, run_id, caller, parent)
-        return await door.keep(made)
+    async with context.reserve_child(resumed):
+        made = await context.runs.spawn(arguments, namespace, run_id, caller, parent)
+        return await context.confirm_child(made)
 
 
-async def _wait_for_end(door: Door, ctx: Context[Any, Any], row: RunRow, seconds: float) -> RunRow:
+async def _wait_for_end(
+    context: ToolContext, ctx: Context[Any, Any], row: RunRow, seconds: float
+) -> RunRow:
     """Wait for a run's end, and tell a client that listens that it is still waited for."""
     waited = 0.0
     while True:
         more = min(PROGRESS_SECONDS, seconds - waited)
-        row = await door.follow(row, _is_over, more)
+        row = await context.follow(row, _is_over, more)
         waited += more
-        if _is_over(row) or waited >= seconds or door.stopping.is_set():
+        if _is_over(row) or waited >= seconds or context.stopping.is_set():
             return row
-        await told_to_wait(ctx, row, waited, seconds)
+        await report_wait(ctx, row, waited, seconds)
 
 
 def _is_over(row: RunRow) -> bool:
@@ -343,7 +349,7 @@ def _phases(status: Status | None) -> list[Phase] | None:
 
 
 async def _list(
-    door: Door,
+    context: ToolContext,
     which: RunFilter,
     is_shown: Callable[[RunRow], bool],
     limit: int,
@@ -351,11 +357,11 @@ async def _list(
 ) -> ListRunsResult:
     shown, size, read, looked_at = list[RunView](), 0, 0, 0
     namespaces = which.namespaces or () if cursor is None else ()
-    unreadable = [unreadable_view(one) for where in namespaces for one in door.unreadable(where)]
+    unreadable = [unreadable_view(one) for where in namespaces for one in context.unreadable(where)]
     while True:
-        page = await _page(door, which, cursor)
+        page = await _page(context, which, cursor)
         for index, row in enumerate(page.rows):
-            if not (is_shown(row) and await door.shows(row)):
+            if not (is_shown(row) and await context.may_read(row)):
                 continue
             try:
                 view = run_view(row, prompt_limit=LISTED_PROMPT)
@@ -380,10 +386,10 @@ def _not_shown(row: RunRow, error: ValidationError) -> UnreadableView:
     )
 
 
-async def _page(door: Door, which: RunFilter, cursor: str | None) -> RunPage:
+async def _page(context: ToolContext, which: RunFilter, cursor: str | None) -> RunPage:
     """Read some rows at a time: each may take a megabyte."""
     try:
-        return await door.store.list_runs(which, _ROWS_AT_ONCE, cursor)
+        return await context.store.list_runs(which, _ROWS_AT_ONCE, cursor)
     except ValueError as error:
         raise ToolError(
             f"Unknown cursor: {cursor}. Give the next_cursor of an earlier list_runs,"

@@ -1,7 +1,7 @@
 """
 Runs whose pods end as a test says.
 
-The operator and the front door are real processes on this machine, the API server and the scheduler
+The operator and the MCP server are real processes on this machine, the API server and the scheduler
 are real, and only the kubelet of one node and the runners of its pods are played, by tasks of the
 test. So the test says in which instant a pod ends, and hundreds of them end in a minute.
 """
@@ -41,8 +41,8 @@ from agentrun.api.v1alpha1 import (
     Result,
     Snapshot,
 )
-from agentrun.runner.gateway import Gateway, Unavailable
-from dev.front_door import FrontDoor
+from agentrun.runner.gateway import Gateway, GatewayUnavailableError
+from dev.mcp_client import McpClient
 from mcp_server.auth import AUDIENCE
 from tests.e2e.kube import Json, Kube, connected, version_of
 from tests.waiting import LATE_SECONDS
@@ -105,7 +105,7 @@ Before = Callable[[Pod, Step], Awaitable[None]]
 
 @dataclass(frozen=True)
 class Product:
-    """The operator and the front door, looking after one namespace."""
+    """The operator and the MCP server, looking after one namespace."""
 
     namespace: str
     mcp_url: str
@@ -423,7 +423,7 @@ class _Journal:
 async def _told(tell: Callable[[], Coroutine[Any, Any, T]]) -> T:
     """Tell the gateway, again as long as it cannot take it just now, as every runner does."""
     while True:
-        with suppress(Unavailable):
+        with suppress(GatewayUnavailableError):
             return await tell()
         await asyncio.sleep(_PAUSE)  # Nothing tells when the gateway can take it again.
 
@@ -454,7 +454,7 @@ class Site:
     node: Node
     runs: Seen
     sessions: Seen
-    door: FrontDoor
+    client: McpClient
     namespace: str
 
     async def start(self, name: str) -> None:
@@ -469,7 +469,7 @@ class Site:
         """Read all events of a run that has ended."""
         events: list[Json] = []
         while not events or events[-1]["data"].get("status") not in _ENDS:
-            page = await self.door.call("poll_events", run_id=name, after_seq=len(events))
+            page = await self.client.call("poll_events", run_id=name, after_seq=len(events))
             events += page["events"]
         return events
 
@@ -506,13 +506,13 @@ async def played(product: Product, name: str, folder: Path, before: Before) -> A
     namespace = product.namespace
     objects = f"/apis/{API_VERSION}/namespaces/{namespace}"
     async with connected(os.environ["KUBECONFIG"]) as kube:
-        door = FrontDoor(product.mcp_url, await token(kube, namespace, AUDIENCE))
+        client = McpClient(product.mcp_url, await token(kube, namespace, AUDIENCE))
         site = Site(
             kube,
             Node(kube, product, name, folder, before),
             Seen(kube, f"{objects}/agentruns", phase_of),
             Seen(kube, f"{objects}/agentsessions", active_in),
-            door,
+            client,
             namespace,
         )
         async with site.furnished(), asyncio.TaskGroup() as playing:
@@ -523,7 +523,7 @@ async def played(product: Product, name: str, folder: Path, before: Before) -> A
             yield site
             for task in tasks:
                 task.cancel()
-        await door.close()
+        await client.close()
 
 
 def phase_of(run: Json) -> str:

@@ -15,14 +15,14 @@ from tests.apiserver.conftest import kubectl
 from tests.unit.chart import helm
 
 SYSTEM = "agentrun-system"
-FRONT_DOOR = f"system:serviceaccount:{SYSTEM}:agentrun-mcp"
+MCP_SERVER = f"system:serviceaccount:{SYSTEM}:agentrun-mcp"
 KINDS = ("ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding")
 Json = dict[str, Any]
 
 
 @pytest.fixture(scope="module")
 def place(api: client.ApiClient) -> Iterator[str]:
-    """A namespace where the policies hold; the front door's account may do what its role says."""
+    """A namespace where the policies hold; the MCP server's account may do what its role says."""
     helm.install_tools()
     name = f"admitted-{uuid4().hex[:8]}"
     objects = helm.render("--set", f"crds.enabled=false,runNamespaces={{{name}}}")
@@ -67,8 +67,8 @@ def tried(*arguments: str, stdin: str, check: bool = False) -> str:
     return done.stderr if done.returncode else ""
 
 
-def create(manifest: Json, *arguments: str, as_front_door: bool = False) -> str:
-    who = ("--as", FRONT_DOOR) if as_front_door else ()
+def create(manifest: Json, *arguments: str, as_mcp_server: bool = False) -> str:
+    who = ("--as", MCP_SERVER) if as_mcp_server else ()
     return tried("create", "-f", "-", *who, *arguments, stdin=json.dumps(manifest))
 
 
@@ -96,20 +96,20 @@ def a_secret(
     }  # fmt: skip
 
 
-def test_only_the_front_door_says_whose_child_a_run_is(place: str) -> None:
-    assert "set by AgentRun's front door only" in create(a_run(place, parent=True))
+def test_only_the_mcp_server_says_whose_child_a_run_is(place: str) -> None:
+    assert "set by AgentRun's MCP server only" in create(a_run(place, parent=True))
     assert create(a_run(place)) == ""
-    assert create(a_run(place, parent=True), as_front_door=True) == ""
+    assert create(a_run(place, parent=True), as_mcp_server=True) == ""
 
 
-def test_only_the_front_door_says_whose_credentials_a_run_has(place: str) -> None:
+def test_only_the_mcp_server_says_whose_credentials_a_run_has(place: str) -> None:
     config = {"agent_url": "https://agents.example.com/a"}
     of_another = {**config, "credentials_secret": "run-of-another-agentrun-backend"}
     refused = create(a_run(place, backend="remote_a2a", backendConfig=of_another))
-    assert "credentials_secret is set by AgentRun's front door only" in refused
+    assert "credentials_secret is set by AgentRun's MCP server only" in refused
     assert create(a_run(place, backend="remote_a2a", backendConfig=config)) == ""
     run = a_run(place, backend="remote_a2a", backendConfig=of_another)
-    assert create(run, as_front_door=True) == ""
+    assert create(run, as_mcp_server=True) == ""
     cancel = '{"spec":{"desiredState":"Cancelled"}}'
     kubectl("patch", "agentrun", run["metadata"]["name"], "-n", place, "--type=merge", "-p", cancel)
 
@@ -117,15 +117,15 @@ def test_only_the_front_door_says_whose_credentials_a_run_has(place: str) -> Non
 def test_a_child_can_be_cancelled_and_labelled_by_others(place: str) -> None:
     run = a_run(place, parent=True)
     name = run["metadata"]["name"]
-    assert create(run, as_front_door=True) == ""
+    assert create(run, as_mcp_server=True) == ""
     kubectl("label", "agentrun", name, "-n", place, "a=b")
     cancel = '{"spec":{"desiredState":"Cancelled"}}'
     kubectl("patch", "agentrun", name, "-n", place, "--type=merge", "-p", cancel)
 
 
-def test_the_front_door_creates_no_secret_but_its_own(place: str) -> None:
+def test_the_mcp_server_creates_no_secret_but_its_own(place: str) -> None:
     right = a_secret(place, "run-a-agentrun-backend", owner="run-a")
-    assert create(right, as_front_door=True) == ""
+    assert create(right, as_mcp_server=True) == ""
     for wrong in (
         a_secret(place, "openai-key", owner="run-a"),
         a_secret(place, "run-b-agentrun-backend", owner="run-a"),
@@ -135,12 +135,12 @@ def test_the_front_door_creates_no_secret_but_its_own(place: str) -> None:
             place, "run-b-agentrun-backend", owner="run-b", type="example.com/of-somebody-else"
         ),
     ):
-        assert "The front door only creates" in create(wrong, as_front_door=True), wrong
+        assert "The MCP server only creates" in create(wrong, as_mcp_server=True), wrong
 
 
-def test_nobody_else_makes_a_secret_like_those_of_the_front_door(place: str) -> None:
+def test_nobody_else_makes_a_secret_like_those_of_the_mcp_server(place: str) -> None:
     forged = a_secret(place, "run-c-agentrun-backend", owner="run-c")
-    assert "made by AgentRun's front door only" in create(forged)
+    assert "made by AgentRun's MCP server only" in create(forged)
     for fine in (
         a_secret(place, "openai-key"),
         a_secret(place, "some-other"),
@@ -156,5 +156,5 @@ def test_what_is_not_secret_about_them_may_change(place: str) -> None:
     # Or the garbage collector takes it away.
     uid = kubectl("get", "agentrun", name, "-n", place, "-o", "jsonpath={.metadata.uid}")
     secret = f"{name}-agentrun-backend"
-    assert create(a_secret(place, secret, owner=name, uid=uid), as_front_door=True) == ""
+    assert create(a_secret(place, secret, owner=name, uid=uid), as_mcp_server=True) == ""
     kubectl("label", "secret", secret, "-n", place, "a=b")

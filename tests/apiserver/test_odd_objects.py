@@ -2,7 +2,7 @@
 Objects that the API server takes, however odd: a good run beside them goes on.
 
 They are made from the CRDs' own schemas and applied as text, for no encoder writes the deepest of
-them. The operator and the front door are real processes, as in ``test_races``.
+them. The operator and the MCP server are real processes, as in ``test_races``.
 """
 
 import asyncio

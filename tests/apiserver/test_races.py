@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from kubernetes import client
 
-from dev.front_door import ToolFailed
+from dev.mcp_client import ToolCallError
 from tests.apiserver.played import (
     Pod,
     Product,
@@ -76,8 +76,8 @@ class Race:
             if self.way == "free":
                 await asyncio.sleep(pause)  # The race is the point: it is run at many instants.
         try:
-            told = str((await site.door.cancel(self.name))["status"])
-        except ToolFailed as error:
+            told = str((await site.client.cancel(self.name))["status"])
+        except ToolCallError as error:
             told = str(error).rpartition("already terminal: ")[2].split(".")[0]
         if told == "cancelled":
             assert not site.node.alive[self.name], "nothing of a cancelled run is left"
@@ -87,7 +87,7 @@ class Race:
     async def _check(self, site: Site, told: str) -> None:
         seen = await site.runs.until(self.name, is_over)
         events = await site.journal(self.name)
-        run = await site.door.call("get_run", run_id=self.name)
+        run = await site.client.call("get_run", run_id=self.name)
         assert told == run["status"] == phase_of(seen).lower(), (self, told, run, seen)
         check_journal(events, told)
         assert run["last_seq"] == len(events), "nothing comes after the end"
@@ -131,14 +131,14 @@ async def continued(site: Site, first: str) -> str:
     """Continue a run that is about to end, and return the name of the run that goes on."""
     message = {"role": "user", "parts": [{"type": "text", "text": "Go on."}]}
     try:
-        answer = await site.door.call("continue_run", run_id=first, input_message=message)
-    except ToolFailed as error:
+        answer = await site.client.call("continue_run", run_id=first, input_message=message)
+    except ToolCallError as error:
         if "run is not awaiting additional input: " not in str(error):
             raise
         await site.runs.until(first, is_over)
     else:
         return str(answer["run_id"])
-    answer = await site.door.call("continue_run", run_id=first, input_message=message)
+    answer = await site.client.call("continue_run", run_id=first, input_message=message)
     return str(answer["run_id"])
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from agentrun.store.backup import BackupError, back_up, restore
-from agentrun.store.base import Conflict, RunFilter, Unavailable
+from agentrun.store.base import ConflictError, RunFilter, StoreUnavailableError
 from agentrun.store.blobs import ObjectBlobStore, open_blobs
 from agentrun.store.sql import SqlRunStore, open_store
 from dev import postgres
@@ -28,7 +28,7 @@ ROOT = Path(__file__).parents[2]
 
 @dataclass
 class Busy:
-    """A store that is written to all the time, as a front door with a live run does."""
+    """A store that is written to all the time, as a MCP server with a live run does."""
 
     url: str
     blobs_url: str
@@ -82,7 +82,7 @@ async def check_restored(before: int, url: str, blobs: ObjectBlobStore) -> None:
 
 
 def command(name: str, folder: Path, archive: bytes = b"") -> "subprocess.CompletedProcess[bytes]":
-    """Run what ``kubectl exec`` runs in the front door's container."""
+    """Run what ``kubectl exec`` runs in the MCP server's container."""
     return subprocess.run(
         [sys.executable, "-m", "agentrun.store", name],
         input=archive,
@@ -98,7 +98,7 @@ def command(name: str, folder: Path, archive: bytes = b"") -> "subprocess.Comple
     )
 
 
-async def test_a_backup_of_a_busy_front_door_is_restored_whole(busy: Busy, tmp_path: Path) -> None:
+async def test_a_backup_of_a_busy_mcp_server_is_restored_whole(busy: Busy, tmp_path: Path) -> None:
     before = busy.acknowledged
     done = await asyncio.to_thread(command, "backup", tmp_path / "a")
     assert done.returncode == 0, done.stderr
@@ -115,12 +115,12 @@ async def test_a_backup_replaces_nothing(busy: Busy, tmp_path: Path) -> None:
     archive = io.BytesIO()
     await back_up(busy.url, busy.blobs, archive)
     archive.seek(0)
-    with pytest.raises(BackupError, match=r"is there already\. Stop the front door"):
+    with pytest.raises(BackupError, match=r"is there already\. Stop the MCP server"):
         await restore(busy.url, busy.blobs, archive)
     archive.seek(0)
     blobs = open_blobs(f"file://{tmp_path}/b/blobs")
     await blobs.put("runs/uid-1/artifacts/1", b"other", "text/plain")
-    with pytest.raises(Conflict):
+    with pytest.raises(ConflictError):
         await restore(f"sqlite:///{tmp_path}/b/x.db", blobs, archive)
     assert not (tmp_path / "b" / "x.db").exists(), "the database comes last"
 
@@ -198,7 +198,7 @@ async def test_a_run_goes_on_after_the_head_that_was_restored(tmp_path: Path, bu
     await restore(url, open_blobs(f"file://{tmp_path}/b/blobs"), archive)
     store = await open_store(url)
     ahead = busy.acknowledged + 1
-    with pytest.raises(Conflict, match="leaves a gap") as conflict:
+    with pytest.raises(ConflictError, match="leaves a gap") as conflict:
         await store.append("uid-1", 1, [an_event(ahead)])
     assert before <= conflict.value.last_seq < ahead - 1
     head = conflict.value.last_seq
@@ -213,9 +213,9 @@ def empty(path: Path) -> None:
         connection.execute("VACUUM")
 
 
-async def test_a_database_that_was_emptied_under_the_front_door_is_told(
+async def test_a_database_that_was_emptied_under_the_mcp_server_is_told(
     busy: Busy, tmp_path: Path
 ) -> None:
     empty(tmp_path / "a" / "agentrun.db")
-    with pytest.raises(Unavailable, match="emptied or replaced while in use"):
+    with pytest.raises(StoreUnavailableError, match="emptied or replaced while in use"):
         await busy.store.head("uid-1")

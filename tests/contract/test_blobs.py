@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from agentrun.store.base import BlobStore, Conflict, Unavailable
+from agentrun.store.base import BlobStore, ConflictError, StoreUnavailableError
 from agentrun.store.blobs import open_blobs
 
 BODY = bytes(range(256)) * 4096
@@ -48,7 +48,7 @@ async def test_a_part_is_read(blobs: BlobStore, offset: int, limit: int | None) 
 async def test_the_same_again_is_harmless_and_other_bytes_are_a_conflict(blobs: BlobStore) -> None:
     first = await blobs.put("runs/u/k", b"one", "text/plain")
     assert await blobs.put("runs/u/k", b"one", "text/plain") == first
-    with pytest.raises(Conflict):
+    with pytest.raises(ConflictError):
         await blobs.put("runs/u/k", b"two", "text/plain")
     assert await read(blobs, "runs/u/k") == b"one"
 
@@ -56,7 +56,7 @@ async def test_the_same_again_is_harmless_and_other_bytes_are_a_conflict(blobs: 
 @pytest.mark.parametrize("key", ["runs/u/file/below", "runs/u"], ids=["below-a-blob", "above-one"])
 async def test_a_key_is_never_a_folder_and_a_blob(blobs: BlobStore, key: str) -> None:
     await blobs.put("runs/u/file", b"one", "text/plain")
-    with pytest.raises(Conflict):
+    with pytest.raises(ConflictError):
         await blobs.put(key, b"two", "text/plain")
     assert await read(blobs, "runs/u/file") == b"one"
 
@@ -90,7 +90,7 @@ async def test_a_folder_that_cannot_be_written_is_unavailable_until_it_can(tmp_p
     blobs = open_blobs(f"file://{tmp_path}/blobs")
     (tmp_path / "blobs").rmdir()
     (tmp_path / "blobs").write_text("in the way")
-    with pytest.raises(Unavailable) as error:
+    with pytest.raises(StoreUnavailableError) as error:
         await blobs.put("runs/u/a", b"one", "text/plain")
     assert error.value.__cause__ is not None
     (tmp_path / "blobs").unlink()
@@ -139,7 +139,7 @@ async def test_a_disk_that_fails_leaves_no_blob(
     blobs = open_blobs(f"file://{tmp_path}/blobs")
     with monkeypatch.context() as full:
         full.setattr(os, "fsync", fail)
-        with pytest.raises(Unavailable, match="No space left"):
+        with pytest.raises(StoreUnavailableError, match="No space left"):
             await blobs.put("runs/u/a", b"one", "text/plain")
     assert await blobs.size("runs/u/a") is None
     assert list((tmp_path / "blobs" / ".incoming").iterdir()) == []

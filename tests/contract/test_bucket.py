@@ -8,7 +8,7 @@ import obstore
 import pytest
 from obstore.store import S3Store
 
-from agentrun.store.base import Conflict, Unavailable
+from agentrun.store.base import ConflictError, StoreUnavailableError
 from agentrun.store.blobs import open_blobs
 from tests.contract.test_blobs import read
 
@@ -33,7 +33,7 @@ async def test_of_many_who_put_other_bytes_at_once_one_wins(
         *(blobs.put("runs/u/before", b"%d" % writer, "text/plain") for writer in range(5)),
         return_exceptions=True,
     )
-    assert all(isinstance(result, Conflict) for result in results)
+    assert all(isinstance(result, ConflictError) for result in results)
     assert await read(blobs, "runs/u/before") == b"first"
     if conditional == "etag":
         results = await asyncio.gather(
@@ -41,7 +41,7 @@ async def test_of_many_who_put_other_bytes_at_once_one_wins(
             return_exceptions=True,
         )
         assert sum(isinstance(result, str) for result in results) == 1
-        assert sum(isinstance(result, Conflict) for result in results) == 4
+        assert sum(isinstance(result, ConflictError) for result in results) == 4
 
 
 async def test_a_server_that_is_away_is_unavailable(
@@ -52,16 +52,16 @@ async def test_a_server_that_is_away_is_unavailable(
         monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{taken.getsockname()[1]}")
         blobs = open_blobs(bucket)
         async with asyncio.timeout(60):
-            with pytest.raises(Unavailable, match=bucket) as error:
+            with pytest.raises(StoreUnavailableError, match=bucket) as error:
                 await blobs.put("runs/u/a", b"one", "text/plain")
-            with pytest.raises(Unavailable):
+            with pytest.raises(StoreUnavailableError):
                 await blobs.size("runs/u/a")
     assert "s3cret-access-key" not in str(error.value)
 
 
 async def test_a_bucket_that_is_not_there_is_unavailable_until_it_is(bucket: str, s3: str) -> None:
     blobs = open_blobs("s3://not-there")
-    with pytest.raises(Unavailable, match="bucket does not exist"):
+    with pytest.raises(StoreUnavailableError, match="bucket does not exist"):
         await blobs.put("runs/u/a", b"one", "text/plain")
     (await asyncio.to_thread(urlopen, Request(f"{s3}/not-there", method="PUT"))).close()
     await blobs.put("runs/u/a", b"one", "text/plain")

@@ -8,10 +8,10 @@ from agentrun.store.base import (
     MAX_MAILBOX_BYTES,
     MAX_MESSAGE_BYTES,
     Mailbox,
-    MailboxFull,
+    MailboxFullError,
     RunStore,
-    TooLarge,
-    Unavailable,
+    StoreUnavailableError,
+    TooLargeError,
 )
 from agentrun.store.sql import open_store
 from tests.contract.builders import a_message
@@ -70,7 +70,7 @@ async def test_a_message_may_be_large_but_not_too_large(store: RunStore) -> None
     fits.body.parts.append(fits.body.parts[0])
     await store.messages.send(fits)
     fits.body.parts.append(fits.body.parts[0])
-    with pytest.raises(TooLarge, match=rf"more than {MAX_MESSAGE_BYTES}.*send where it is"):
+    with pytest.raises(TooLargeError, match=rf"more than {MAX_MESSAGE_BYTES}.*send where it is"):
         await store.messages.send(fits)
     assert (await store.messages.mailbox("s-1")).last_seq == 1
 
@@ -79,9 +79,9 @@ async def test_a_full_mailbox_takes_no_more(
     store: RunStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert MAX_MAILBOX_BYTES > 200 * MAX_MESSAGE_BYTES
-    monkeypatch.setattr("agentrun.store.letters.MAX_MAILBOX_BYTES", 1000)
+    monkeypatch.setattr("agentrun.store.message_text.MAX_MAILBOX_BYTES", 1000)
     await store.messages.send(a_message("m-1", "x" * 400))
-    with pytest.raises(MailboxFull, match=r"mailbox of one is full.*Start another agent"):
+    with pytest.raises(MailboxFullError, match=r"mailbox of one is full.*Start another agent"):
         await store.messages.send(a_message("m-2", "x" * 600))
     assert (await store.messages.send(a_message("m-3", "x" * 100))).seq == 2, "no gap"
 
@@ -121,7 +121,7 @@ async def test_closing_wakes_those_who_wait_for_messages(store: RunStore) -> Non
     waiting = await begin_waiting(store, "s-1", 0)
     await store.close()
     await waiting
-    with pytest.raises(Unavailable):
+    with pytest.raises(StoreUnavailableError):
         await store.messages.send(a_message())
 
 

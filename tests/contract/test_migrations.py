@@ -19,7 +19,7 @@ from alembic.migration import MigrationContext
 from sqlalchemy import Connection, event, insert, text
 
 from agentrun.store import migrations, parents
-from agentrun.store.base import Mailbox, RunFilter, StoreError, TooNew
+from agentrun.store.base import Mailbox, RunFilter, StoreError, TooNewError
 from agentrun.store.rows import run_columns
 from agentrun.store.sql import SqlRunStore, open_store
 from agentrun.store.tables import metadata, runs
@@ -293,7 +293,7 @@ async def test_a_database_that_a_version_too_new_has_changed_is_refused(old: Old
     store = await open_store(old.url)
     await store.close()
     _change(old, "UPDATE alembic_version SET version_num = '1000'")
-    with pytest.raises(TooNew, match=r"to 1000; this one knows 0004.*restore the backup"):
+    with pytest.raises(TooNewError, match=r"to 1000; this one knows 0004.*restore the backup"):
         await open_store(old.url)
     assert old.query("SELECT version_num FROM alembic_version") == "1000"
 

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from agentrun.store.base import JournalHead, RunStore, Unavailable
+from agentrun.store.base import JournalHead, RunStore, StoreUnavailableError
 from agentrun.store.postgres_url import dsn_of, name_of
 from agentrun.store.sql import open_store
 from dev import postgres
@@ -63,13 +63,13 @@ async def eventually_appends(store: RunStore, first: int, last: int) -> None:
         try:
             await store.append("uid-1", 1, events(first, last))
             return
-        except Unavailable:
+        except StoreUnavailableError:
             await asyncio.sleep(0.05)  # Tries again: it comes back when it will.
 
 
 async def unavailable(store: RunStore) -> str:
     """Return why nothing can be appended."""
-    with pytest.raises(Unavailable) as error:
+    with pytest.raises(StoreUnavailableError) as error:
         await store.append("uid-1", 1, events(1, 1))
     assert PASSWORD not in f"{error.value} {error.value.__cause__}"
     return str(error.value)
@@ -119,7 +119,7 @@ async def test_a_server_that_is_away_is_unavailable_until_it_is_back(
     try:
         for _ in range(20):
             assert "127.0.0.1" in await unavailable(store)
-        with pytest.raises(Unavailable, match=r"cannot be reached.*127\.0\.0\.1"):
+        with pytest.raises(StoreUnavailableError, match=r"cannot be reached.*127\.0\.0\.1"):
             await open_store(url)
         # Nobody waits for ever for what cannot be heard.
         await asyncio.wait_for(waiting, 30)
@@ -156,7 +156,7 @@ async def test_a_server_that_crashes_amid_appends_keeps_all_it_acknowledged(
 
 async def refused(url: str) -> str:
     """Return why a database cannot be opened."""
-    with pytest.raises(Unavailable) as error:
+    with pytest.raises(StoreUnavailableError) as error:
         await open_store(url)
     assert PASSWORD not in f"{error.value} {error.value.__cause__}"
     return str(error.value)

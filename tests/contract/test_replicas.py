@@ -1,4 +1,4 @@
-"""Two front doors on one PostgreSQL database. SQLite has one: see ``sqlite``."""
+"""Two MCP servers on one PostgreSQL database. SQLite has one: see ``sqlite``."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -7,7 +7,14 @@ from dataclasses import dataclass, replace
 import pytest
 
 from agentrun.api.v1alpha1 import Phase
-from agentrun.store.base import Conflict, Fenced, JournalHead, RunFilter, RunStore, Sealed
+from agentrun.store.base import (
+    ConflictError,
+    FencedError,
+    JournalHead,
+    RunFilter,
+    RunStore,
+    SealedError,
+)
 from agentrun.store.sql import open_store
 from tests.contract.builders import BEGIN, TS, a_message, a_row, an_event, events
 from tests.contract.waiting import LONG, begin_waiting
@@ -73,7 +80,7 @@ async def test_a_new_version_of_a_run_wakes_those_who_wait_elsewhere(replicas: R
 async def test_what_is_refused_or_repeated_wakes_nobody_elsewhere(replicas: Replicas) -> None:
     await replicas.here.append("uid-1", 1, events(1, 1))
     waiting = await begin_waiting(replicas.there, "uid-1", 1000)
-    with pytest.raises(Conflict):
+    with pytest.raises(ConflictError):
         await replicas.here.append("uid-1", 1, events(7, 7))
     await replicas.here.append("uid-1", 1, events(1, 1))
     await replicas.here.record_run(a_row())
@@ -141,7 +148,7 @@ async def test_two_writers_of_one_seq_on_two_replicas_leave_one_event(replicas: 
             return_exceptions=True,
         )
         assert sum(isinstance(result, JournalHead) for result in results) == 1
-        conflicts = [result for result in results if isinstance(result, Conflict)]
+        conflicts = [result for result in results if isinstance(result, ConflictError)]
         assert [conflict.last_seq for conflict in conflicts] == [seq] * 5
     assert [event.seq for event in await replicas.here.read("uid-1", 0, 100)] == list(range(1, 11))
 
@@ -161,7 +168,7 @@ async def test_a_newer_attempt_on_one_replica_fences_the_older_on_the_other(
 ) -> None:
     await replicas.here.append("uid-1", 1, events(1, 2))
     await replicas.there.append("uid-1", 2, events(3, 3))
-    with pytest.raises(Fenced):
+    with pytest.raises(FencedError):
         await replicas.here.append("uid-1", 1, events(4, 4))
 
 
@@ -175,7 +182,7 @@ async def test_attempts_that_race_leave_no_event_of_the_older_after_the_newer(
                 batch = [an_event(head + 1, f"{attempt}-{head + 1}", attempt=attempt)]
                 head = (await store.append("uid-1", attempt, batch)).last_seq
                 told.append(attempt)
-            except Conflict as conflict:
+            except ConflictError as conflict:
                 head = conflict.last_seq
 
     told: list[int] = []
@@ -183,7 +190,7 @@ async def test_attempts_that_race_leave_no_event_of_the_older_after_the_newer(
     old = asyncio.create_task(talk(replicas.here, 1, lambda: False))
     await replicas.there.wait("uid-1", 5, LONG)
     await talk(replicas.there, 2, lambda: told.count(2) >= 20)
-    with pytest.raises(Fenced):
+    with pytest.raises(FencedError):
         await old
     attempts = [event.data["attempt"] for event in await replicas.here.read("uid-1", 0, 10_000)]
     assert attempts == sorted(attempts)
@@ -216,7 +223,7 @@ async def test_a_seal_on_one_replica_ends_the_appends_on_the_other(replicas: Rep
     appending = asyncio.create_task(append_until_sealed())
     await replicas.there.wait("uid-1", 9, LONG)
     head = await replicas.there.seal("uid-1", "seal", TS, {"status": "cancelled"})
-    with pytest.raises(Sealed):
+    with pytest.raises(SealedError):
         await appending
     journal = await replicas.there.read("uid-1", 0, 10_000)
     assert [event.seq for event in journal] == list(range(1, head.last_seq + 1))

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import event
 
-from agentrun.store.base import JournalHead, Unavailable
+from agentrun.store.base import JournalHead, StoreUnavailableError
 from agentrun.store.sql import SqlRunStore, open_store
 from agentrun.store.sqlite import SqliteDatabase
 from tests.contract.builders import TS, a_row, an_event, events
@@ -123,10 +123,10 @@ async def test_a_full_disk_is_unavailable_until_there_is_room(store: SqlRunStore
 
     event.listen(store._database.reader.sync_engine, "checkout", limit)
     pages = 1  # SQLite takes the present size for a smaller one.
-    with pytest.raises(Unavailable, match="full") as error:
+    with pytest.raises(StoreUnavailableError, match="full") as error:
         await fill(store)
     assert error.value.__cause__ is not None
-    with pytest.raises(Unavailable, match="full"):
+    with pytest.raises(StoreUnavailableError, match="full"):
         await store.record_run(a_row("uid-2", prompt="y" * 120_000))
     head = await store.head("uid-1")
     assert len(await store.read("uid-1", 0, 1000)) == head.last_seq
@@ -148,7 +148,7 @@ async def test_a_locked_database_is_unavailable_until_it_is_free(
     other = sqlite3.connect(path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     for _ in range(20):  # More often than there are connections to lose.
-        with pytest.raises(Unavailable, match="locked"):
+        with pytest.raises(StoreUnavailableError, match="locked"):
             await store.append("uid-1", 1, events(3, 4))
     assert len(await store.read("uid-1", 0, 10)) == 2, "reading does not wait for writing"
     other.execute("COMMIT")
@@ -162,9 +162,9 @@ async def test_a_file_that_is_gone_is_unavailable_until_it_is_back(
     await store.append("uid-1", 1, events(1, 2))
     move(path, path.with_suffix(".away"))
     for _ in range(20):
-        with pytest.raises(Unavailable, match=r"agentrun\.db"):
+        with pytest.raises(StoreUnavailableError, match=r"agentrun\.db"):
             await store.append("uid-1", 1, events(3, 4))
-        with pytest.raises(Unavailable, match=r"agentrun\.db"):
+        with pytest.raises(StoreUnavailableError, match=r"agentrun\.db"):
             await store.head("uid-1")
     move(path.with_suffix(".away"), path)
     await recovers(store, 2)
@@ -186,13 +186,13 @@ async def test_a_file_that_was_replaced_is_the_one_that_counts(
 
 async def test_a_damaged_file_is_unavailable(path: Path) -> None:
     put(path, b"this is no database, whatever its name says" * 100)
-    with pytest.raises(Unavailable, match="not a database"):
+    with pytest.raises(StoreUnavailableError, match="not a database"):
         await open_store(f"sqlite:///{path}")
 
 
 async def test_a_folder_that_cannot_be_made_is_unavailable(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(Unavailable):
+    with pytest.raises(StoreUnavailableError):
         await open_store(f"sqlite:///{tmp_path}/file/agentrun.db")
 
 

@@ -8,15 +8,15 @@ import pytest
 from agentrun.api.events import MAX_EVENT_BYTES
 from agentrun.api.v1alpha1 import Phase
 from agentrun.store.base import (
-    Conflict,
-    Fenced,
+    ConflictError,
+    FencedError,
     JournalHead,
     RunFilter,
     RunRow,
     RunStore,
-    Sealed,
-    Unavailable,
-    UnknownRun,
+    SealedError,
+    StoreUnavailableError,
+    UnknownRunError,
 )
 from tests.contract.builders import BEGIN, TS, a_row, a_run, an_event, events
 from tests.contract.waiting import LONG, begin_waiting
@@ -311,7 +311,7 @@ async def test_conflicts_store_nothing_and_tell_the_head(
 ) -> None:
     await store.record_run(a_row())
     await store.append("uid-1", 1, events(1, 3))
-    with pytest.raises(Conflict) as conflict:
+    with pytest.raises(ConflictError) as conflict:
         await store.append("uid-1", 1, batch)  # type: ignore[arg-type]
     assert conflict.value.last_seq == 3
     assert await store.head("uid-1") == JournalHead(3)
@@ -323,7 +323,7 @@ async def test_an_older_attempt_is_fenced_once_a_newer_has_appended(store: RunSt
     await store.append("uid-1", 1, events(1, 2))
     await store.append("uid-1", 2, events(2, 3))
     for batch in (events(1, 2), events(4, 4), []):
-        with pytest.raises(Fenced):
+        with pytest.raises(FencedError):
             await store.append("uid-1", 1, batch)
     assert await store.head("uid-1") == JournalHead(3)
 
@@ -332,16 +332,16 @@ async def test_a_newer_attempt_fences_though_it_only_repeats(store: RunStore) ->
     await store.record_run(a_row())
     await store.append("uid-1", 1, events(1, 2))
     await store.append("uid-1", 2, events(2, 2))
-    with pytest.raises(Fenced):
+    with pytest.raises(FencedError):
         await store.append("uid-1", 1, events(3, 3))
 
 
 async def test_a_run_that_was_never_recorded_has_an_empty_journal(store: RunStore) -> None:
     assert await store.head("nobody") == JournalHead(0)
     assert await store.read("nobody", 0, 10) == []
-    with pytest.raises(UnknownRun):
+    with pytest.raises(UnknownRunError):
         await store.append("nobody", 1, events(1, 1))
-    with pytest.raises(UnknownRun):
+    with pytest.raises(UnknownRunError):
         await store.seal("nobody", "seal", TS, {"status": "failed"})
 
 
@@ -399,7 +399,7 @@ async def test_a_seal_is_the_last_event(store: RunStore) -> None:
     data = {"status": "cancelled", "reason": "CancelRequested"}
     assert await store.seal("uid-1", "seal", TS, data) == JournalHead(3, sealed=True)
     for batch in (events(1, 1), [an_event(4)]):
-        with pytest.raises(Sealed):
+        with pytest.raises(SealedError):
             await store.append("uid-1", 1, batch)
     last = (await store.read("uid-1", 2, 10))[0]
     assert (last.seq, last.type, last.data) == (3, "status_changed", data)
@@ -433,7 +433,7 @@ async def test_a_seal_among_appends_ends_the_journal_without_gap_or_loss(store: 
         return await store.seal("uid-1", "seal", TS, {"status": "cancelled"})
 
     appending, head = asyncio.create_task(append_until_sealed()), await seal()
-    with pytest.raises(Sealed):
+    with pytest.raises(SealedError):
         await appending
     journal = await store.read("uid-1", 0, 10_000)
     assert [event.seq for event in journal] == list(range(1, head.last_seq + 1))
@@ -464,7 +464,7 @@ async def test_two_writers_of_one_seq_leave_one_event(store: RunStore) -> None:
         return_exceptions=True,
     )
     assert sum(isinstance(result, JournalHead) for result in results) == 1
-    assert sum(isinstance(result, Conflict) for result in results) == 4
+    assert sum(isinstance(result, ConflictError) for result in results) == 4
     assert len(await store.read("uid-1", 0, 10)) == 1
 
 
@@ -541,9 +541,9 @@ async def test_closing_wakes_everybody(store: RunStore) -> None:
 async def test_a_closed_store_says_so(store: RunStore) -> None:
     await store.record_run(a_row())
     await store.close()
-    with pytest.raises(Unavailable):
+    with pytest.raises(StoreUnavailableError):
         await store.head("uid-1")
-    with pytest.raises(Unavailable):
+    with pytest.raises(StoreUnavailableError):
         await store.append("uid-1", 1, events(1, 1))
 
 

@@ -17,7 +17,7 @@ from sqlalchemy import text
 
 from agentrun.api.quarantine import UNREADABLE, readable
 from agentrun.api.v1alpha1 import AgentRun, Phase
-from agentrun.store.base import NotStorable, RunFilter, RunRow, RunStore, UnknownRun
+from agentrun.store.base import NotStorableError, RunFilter, RunRow, RunStore, UnknownRunError
 from agentrun.store.blobs import open_blobs
 from agentrun.store.forget import ForgetError, Request, forget
 from agentrun.store.sql import SqlRunStore, open_store
@@ -141,9 +141,9 @@ async def test_what_cannot_be_read_back_is_refused_by_the_journal_and_by_mailbox
     store: RunStore,
 ) -> None:
     await store.record_run(a_row())
-    with pytest.raises(NotStorable, match="deeper than 96"):
+    with pytest.raises(NotStorableError, match="deeper than 96"):
         await store.append("uid-1", 1, [an_event(1, a=nested(100))])
-    with pytest.raises(NotStorable, match="deeper than 96"):
+    with pytest.raises(NotStorableError, match="deeper than 96"):
         await store.messages.send(a_message(metadata=nested(100)))
     assert await store.read("uid-1", 0, 10) == []
 
@@ -153,7 +153,7 @@ async def test_what_no_database_takes_is_the_askers_fault_and_not_an_outage(
 ) -> None:
     is_sqlite = "sqlite" in database._database.reader.dialect.name
     for name in ("\ud800",) if is_sqlite else ("a\0b", "\ud800"):
-        with pytest.raises(NotStorable, match="does not take this"):
+        with pytest.raises(NotStorableError, match="does not take this"):
             await database.get_run("team", name)
 
 
@@ -232,7 +232,7 @@ async def test_a_forgotten_run_is_gone_with_all_that_was_kept_of_it_and_no_other
     assert len(await kept.store.read("two", 0, 10)) == 2
     with pytest.raises(ForgetError, match="No run run-one"):
         await kept.forget("run-one")
-    with pytest.raises(UnknownRun):
+    with pytest.raises(UnknownRunError):
         await kept.store.forget("one")
 
 

@@ -52,7 +52,7 @@ async def ended(
     installation: Installation, name: str, phase: str, reason: str, since: datetime, begin: float
 ) -> Life:
     """Wait for a run's end, with its journal."""
-    run, events = await installation.door.finish(name)
+    run, events = await installation.client.finish(name)
     took = timedelta(seconds=time.monotonic() - begin)
     assert (run["status"], run["reason"]) == (phase.lower(), reason), run
     check_journal(events, phase.lower())

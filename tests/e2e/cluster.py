@@ -156,7 +156,7 @@ async def eventually(
 
 
 async def answers(url: str, seconds: float) -> None:
-    """Wait until the front door at ``url`` says that it is ready."""
+    """Wait until the MCP server at ``url`` says that it is ready."""
     async with httpx2.AsyncClient(timeout=2, verify=False) as http:
 
         async def status() -> int:

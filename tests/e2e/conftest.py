@@ -20,7 +20,7 @@ import pytest_asyncio
 from dev import cluster as dev_cluster
 from dev import paths, product
 from dev.components import Cluster
-from dev.front_door import FrontDoor
+from dev.mcp_client import McpClient
 from tests.e2e import evidence
 from tests.e2e.cluster import apply, connect
 from tests.e2e.installation import Installation, profile, reached
@@ -73,8 +73,8 @@ async def platform(kube: None) -> AsyncIterator[Installation]:
     await asyncio.to_thread(installed, name, product.MAIN, *SETTINGS)
     await apply(*PROFILES)
     with reached(name, product.MAIN) as url:
-        door = FrontDoor(f"{url}/mcp", product.token(name))
-        yield Installation(name, product.MAIN, door)
+        client = McpClient(f"{url}/mcp", product.token(name))
+        yield Installation(name, product.MAIN, client)
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
@@ -82,8 +82,8 @@ async def impatient(platform: Installation) -> AsyncIterator[Installation]:
     """A second release, with short bounds and namespaces that tests may spoil."""
     await asyncio.to_thread(installed, platform.cluster, IMPATIENT, *IMPATIENT_FLAGS)
     with reached(platform.cluster, IMPATIENT) as url:
-        door = FrontDoor(f"{url}/mcp", platform.door.token)
-        yield Installation(platform.cluster, IMPATIENT, door)
+        client = McpClient(f"{url}/mcp", platform.client.token)
+        yield Installation(platform.cluster, IMPATIENT, client)
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from dev.front_door import FrontDoor
+from dev.mcp_client import McpClient
 
 _RUNS_SHOWN = 5
 _LINES = 80
@@ -47,7 +47,7 @@ def _sections(start: float, traceback: str) -> Iterator[str]:
         "custom-columns=:metadata.namespace,:metadata.name",
     )
     known = [tuple(line.split()) for line in listed.splitlines() if len(line.split()) == 2]
-    spawned = FrontDoor.spawned(start)
+    spawned = McpClient.spawned(start)
     wanted = [one for one in known if one[1] in spawned or one[1] in traceback]
     for namespace, name in wanted[-_RUNS_SHOWN:]:
         yield from _about_run(namespace, name)

@@ -135,7 +135,7 @@ async def check_failure(installation: Installation, run_id: str, key: str) -> Js
     """
     row, namespace = find(key), installation.namespace
     await installation.reaches(run_id, *ENDS, seconds=_END_SECONDS)
-    run, events = await installation.door.finish(run_id)
+    run, events = await installation.client.finish(run_id)
     status = await installation.status(run_id)
     _compare(row, status, run)
     check_journal(events, row.phase.status)

@@ -13,7 +13,7 @@ from typing import Any
 
 from dev import cluster as dev_cluster
 from dev import images, product, volumes
-from dev.front_door import TERMINAL, FrontDoor
+from dev.mcp_client import TERMINAL, McpClient
 from tests.e2e.agents import trivial
 from tests.e2e.cluster import (
     Json,
@@ -32,7 +32,7 @@ from tests.e2e.cluster import (
 )
 from tests.waiting import LATE_SECONDS
 
-OPERATOR, FRONT_DOOR = "operator", "mcp"
+OPERATOR, MCP_SERVER = "operator", "mcp"
 REPOSITORY = f"{product.GIT}/demo.git"
 SILENT_REPOSITORY = "http://silent.agentrun-dev.svc:8080/x.git"
 """It takes connections and never answers."""
@@ -51,7 +51,7 @@ class Installation:
 
     cluster: str
     release: product.Release
-    door: FrontDoor = field(repr=False)
+    client: McpClient = field(repr=False)
     """The MCP tools, called by the client of the namespace."""
     starting: asyncio.Semaphore = field(
         default_factory=lambda: asyncio.Semaphore(AT_ONCE), repr=False, compare=False
@@ -64,8 +64,8 @@ class Installation:
 
     @property
     def url(self) -> str:
-        """Where this machine reaches the front door."""
-        return self.door.url.removesuffix("/mcp")
+        """Where this machine reaches the MCP server."""
+        return self.client.url.removesuffix("/mcp")
 
     @property
     def env(self) -> dict[str, str]:
@@ -75,12 +75,12 @@ class Installation:
     def within(self, namespace: str) -> "Installation":
         """Return the same release, seen from another of its namespaces."""
         release = replace(self.release, runs=namespace)
-        door = FrontDoor(self.door.url, product.token(self.cluster, release))
-        return replace(self, release=release, door=door)
+        client = McpClient(self.client.url, product.token(self.cluster, release))
+        return replace(self, release=release, client=client)
 
-    def through(self, door: FrontDoor) -> "Installation":
+    def through(self, client: McpClient) -> "Installation":
         """Return the same release, reached by another connection."""
-        return replace(self, door=door)
+        return replace(self, client=client)
 
     # Runs
 
@@ -95,7 +95,7 @@ class Installation:
     async def spawn(self, backend: str, prompt: str, **more: Any) -> str:
         """Spawn a run and return its id."""
         arguments = {"role": "worker", "backend": backend, "prompt": prompt, **more}
-        run_id: str = (await self.door.call("spawn_run", **arguments))["run_id"]
+        run_id: str = (await self.client.call("spawn_run", **arguments))["run_id"]
         return run_id
 
     async def spawn_all(self, wanted: dict[str, dict[str, Any]]) -> dict[str, str]:
@@ -126,7 +126,7 @@ class Installation:
         Returns what it shows.
         """
         return await eventually(
-            lambda: self.door.call("get_run", run_id=run_id),
+            lambda: self.client.call("get_run", run_id=run_id),
             lambda run: is_so(run) or run["status"] in TERMINAL,
             seconds,
         )
@@ -177,7 +177,7 @@ class Installation:
         found: list[Json] = []
         cursor: dict[str, str] = {}
         while True:
-            page = await self.door.call("list_runs", limit=100, **cursor)
+            page = await self.client.call("list_runs", limit=100, **cursor)
             found += filter(is_wanted, page["runs"])
             if not page.get("next_cursor"):
                 return found
@@ -186,7 +186,7 @@ class Installation:
     # Its own pods
 
     async def ready(self, seconds: float = LATE_SECONDS) -> None:
-        """Wait until the front door answers at its Service."""
+        """Wait until the MCP server answers at its Service."""
         await answers(self.url, seconds)
 
     async def pods(self, component: str) -> list[Json]:
@@ -197,10 +197,10 @@ class Installation:
         return [pod for pod in found if "deletionTimestamp" not in pod["metadata"]]
 
     async def own_pods(self) -> dict[str, str]:
-        """Return the uids of operator and front door, by component."""
+        """Return the uids of operator and MCP server, by component."""
         return {
             component: pod["metadata"]["uid"]
-            for component in (OPERATOR, FRONT_DOOR)
+            for component in (OPERATOR, MCP_SERVER)
             for pod in await self.pods(component)
         }
 
@@ -226,12 +226,12 @@ class Installation:
         for pod in await items("pods", labels=labels, namespace=self.release.system):
             if not replicas or "deletionTimestamp" in pod["metadata"]:
                 await gone("pod", pod["metadata"]["name"], self.release.system)
-        if component == FRONT_DOOR and replicas:
+        if component == MCP_SERVER and replicas:
             await self.ready()
 
     def deployment(self, component: str) -> str:
         """Name the Deployment of a component, as kubectl does."""
-        full = self.release.service.removesuffix(f"-{FRONT_DOOR}")
+        full = self.release.service.removesuffix(f"-{MCP_SERVER}")
         return f"deployment/{full}-{component}"
 
     async def _rolled_out(self, component: str) -> None:
@@ -258,7 +258,7 @@ class Installation:
         grace = {"timeouts": {"terminationGracePeriodSeconds": grace_seconds}}
         await apply(profile("trivial", self.namespace, **grace))
         with reached(self.cluster, self.release) as url:
-            return self.through(FrontDoor(f"{url}/mcp", self.door.token))
+            return self.through(McpClient(f"{url}/mcp", self.client.token))
 
     async def helm(self, verb: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
         """Run helm on the release, and say how it went."""
@@ -281,7 +281,7 @@ def _has_started(status: Json) -> bool:
 
 @contextmanager
 def reached(cluster: str, release: product.Release) -> Iterator[str]:
-    """Give the URL at which this machine reaches the front door of a release."""
+    """Give the URL at which this machine reaches the MCP server of a release."""
     with product.service_url(cluster, release.system, release.service, 8080) as url:
         yield url
 

@@ -14,7 +14,7 @@ import yaml
 
 from dev import product
 from dev.failures import find
-from dev.front_door import TERMINAL, FrontDoor, ToolFailed
+from dev.mcp_client import TERMINAL, McpClient, ToolCallError
 from tests.e2e.checks import check_journal
 from tests.e2e.cluster import LABEL_RUN, Json, apply, delete, get, gone, items
 from tests.e2e.installation import Installation, a_run, profile
@@ -88,7 +88,7 @@ async def delete_namespace() -> None:
 class Reader:
     """Polls a run as a client does that only knows to try again."""
 
-    door: FrontDoor
+    client: McpClient
     run_id: str
     events: list[Json] = field(default_factory=list)
     refusals: list[str] = field(default_factory=list)
@@ -99,10 +99,10 @@ class Reader:
         while True:
             arguments: Json = {"run_id": self.run_id, "after_seq": cursor, "wait_ms": 10_000}
             try:
-                page = await self.door.call("poll_events", **arguments)
+                page = await self.client.call("poll_events", **arguments)
             # Whatever the connection breaks with: the next call must work.
             except Exception as error:
-                if isinstance(error, ToolFailed) and "unavailable" not in str(error):
+                if isinstance(error, ToolCallError) and "unavailable" not in str(error):
                     raise
                 self.refusals.append(repr(error))
                 await asyncio.sleep(0.2)  # Tries again, as a client does.
@@ -118,9 +118,9 @@ class Reader:
 
 
 @asynccontextmanager
-async def reading(door: FrontDoor, run_id: str) -> AsyncIterator[Reader]:
+async def reading(client: McpClient, run_id: str) -> AsyncIterator[Reader]:
     """Have a reader poll a run meanwhile; at the end it has read all of it."""
-    reader = Reader(door, run_id)
+    reader = Reader(client, run_id)
     task = asyncio.create_task(reader.read())
     try:
         yield reader
@@ -164,7 +164,7 @@ async def check_ends(installation: Installation, expected: dict[str, str]) -> No
 
 
 async def _check_end(installation: Installation, name: str, status: str) -> None:
-    run, events = await installation.door.finish(name)
+    run, events = await installation.client.finish(name)
     assert run["status"] == status, run
     check_journal(events, status)
     if status == "cancelled":

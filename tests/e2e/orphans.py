@@ -13,7 +13,7 @@ ORPHANS = (
 
 async def until_event(platform: Installation, run_id: str, kind: str) -> None:
     """Wait until the journal of a run has an event of a kind."""
-    async for event in platform.door.events(run_id):
+    async for event in platform.client.events(run_id):
         if event["type"] == kind:
             return
     raise AssertionError(f"{run_id} ended without {kind}")

@@ -1,4 +1,4 @@
-"""An installation with three front doors, on PostgreSQL and S3."""
+"""An installation with three MCP servers, on PostgreSQL and S3."""
 
 import asyncio
 import base64
@@ -8,9 +8,9 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 from dev import product, store_fixtures
-from dev.front_door import FrontDoor
+from dev.mcp_client import McpClient
 from tests.e2e.cluster import Json, apply, delete, eventually, gone, items, pod_of, processes_of
-from tests.e2e.installation import FRONT_DOOR, Installation
+from tests.e2e.installation import MCP_SERVER, Installation
 from tests.e2e.pods import is_ready
 
 RELEASE = product.Release("agentrun-replicas", "agentrun-replicas", "agents-replicas")
@@ -35,7 +35,7 @@ GATEWAY_PORT = ":1F91 "
 @asynccontextmanager
 async def installed(main: Installation) -> AsyncIterator[Installation]:
     """Install the release beside the main one, and remove everything of it afterwards."""
-    made = Installation(main.cluster, RELEASE, main.door)
+    made = Installation(main.cluster, RELEASE, main.client)
     # An earlier one may still be going: nobody waited for that.
     for namespace in (RELEASE.system, RELEASE.runs):
         await gone("namespace", namespace, "")
@@ -46,7 +46,7 @@ async def installed(main: Installation) -> AsyncIterator[Installation]:
         flags = ",".join(f"{name}={value}" for name, value in FLAGS.items())
         there = await made.install("--set", flags)
         # A connection for each call, so that each may come to another of them.
-        yield there.through(there.door.anew())
+        yield there.through(there.client.anew())
     finally:
         await made.helm("uninstall", "--ignore-not-found")
         await delete("namespace", RELEASE.runs, RELEASE.system, namespace="")
@@ -54,25 +54,25 @@ async def installed(main: Installation) -> AsyncIterator[Installation]:
 
 
 async def serving(installation: Installation) -> list[Json]:
-    """Return the front doors that are ready and not about to end."""
-    return [pod for pod in await installation.pods(FRONT_DOOR) if is_ready(pod)]
+    """Return the MCP servers that are ready and not about to end."""
+    return [pod for pod in await installation.pods(MCP_SERVER) if is_ready(pod)]
 
 
 async def all_serving(installation: Installation) -> list[Json]:
-    """Wait until there are as many front doors as there should be."""
+    """Wait until there are as many MCP servers as there should be."""
     return await eventually(lambda: serving(installation), lambda pods: len(pods) == REPLICAS)
 
 
 @contextmanager
-def door_of(installation: Installation, pod: Json) -> Iterator[FrontDoor]:
-    """Give one of the front doors, reached past the Service."""
+def client_of(installation: Installation, pod: Json) -> Iterator[McpClient]:
+    """Give one of the MCP servers, reached past the Service."""
     name = pod["metadata"]["name"]
     with product.pod_url(installation.cluster, RELEASE.system, name, 8080) as url:
-        yield FrontDoor(f"{url}/mcp", installation.door.token)
+        yield McpClient(f"{url}/mcp", installation.client.token)
 
 
 async def gateway_of(run_id: str, pods: list[Json]) -> Json:
-    """Find the front door to which the runner of a run's first attempt is connected."""
+    """Find the MCP server to which the runner of a run's first attempt is connected."""
     address: str = (await pod_of(run_id, namespace=RELEASE.runs))["status"]["podIP"]
     found = await eventually(
         lambda: asyncio.to_thread(_connected, address, pods), lambda pod: pod is not None
@@ -116,6 +116,6 @@ def _secret(name: str, **values: str) -> Json:
 
 
 async def manifests() -> str:
-    """Return everything that the API server tells of the front doors' pods and Deployment."""
+    """Return everything that the API server tells of the MCP servers' pods and Deployment."""
     kinds = ("deployment", "replicaset", "pod")
     return json.dumps([await items(kind, namespace=RELEASE.system) for kind in kinds])

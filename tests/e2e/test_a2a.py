@@ -73,7 +73,7 @@ def says(words: str) -> Json:
 
 async def answer(platform: Installation, run_id: str, words: str, by: str = "mcp") -> None:
     if by == "mcp":
-        await platform.door.call("continue_run", run_id=run_id, input_message=says(words))
+        await platform.client.call("continue_run", run_id=run_id, input_message=says(words))
         return
     # As kubectl does it.
     question = (await platform.status(run_id))["agent"]["question"]["id"]
@@ -98,7 +98,7 @@ async def talk(platform: Installation, agent: str, *steps: list[Any]) -> Talk:
     await answer(platform, run_id, "the second")
     await platform.reaches(run_id, "AuthRequired")
     await answer(platform, run_id, "it is me")
-    return Talk(asked, *await platform.door.finish(run_id))
+    return Talk(asked, *await platform.client.finish(run_id))
 
 
 async def follow(platform: Installation, agent: str) -> Talk:
@@ -148,7 +148,7 @@ async def check_artifacts(platform: Installation, run_id: str, events: list[Json
 async def whole(platform: Installation, run_id: str, event: Json, field: str) -> str:
     content, offset = "", 0
     while True:
-        page = await platform.door.call(
+        page = await platform.client.call(
             "get_event_artifact", run_id=run_id, seq=event["seq"], field_path=field, offset=offset,
             limit=262_144,
         )  # fmt: skip
@@ -185,7 +185,7 @@ DONE: dict[str, tuple[Json, list[Any], Json]] = {
 
 async def finish(platform: Installation, key: str) -> Json:
     config, step, more = DONE[key]
-    run, _ = await platform.door.finish(await spawn(platform, config, step, **more))
+    run, _ = await platform.client.finish(await spawn(platform, config, step, **more))
     return run
 
 
@@ -210,7 +210,7 @@ WRONG: dict[str, tuple[Json, list[Any]]] = {
     "remote-leads-elsewhere": (at("foreign", **CREDENTIALS), HELLO),
     "remote-rejected": (at("old-polled"), ["reject", "I will not"]),
 }
-FRONT_DOOR = "system:serviceaccount:agentrun-system:agentrun-mcp"
+MCP_SERVER = "system:serviceaccount:agentrun-system:agentrun-mcp"
 ELSEWHERE = {"agent_url": "http://a2a.elsewhere.example"}
 PAST_THE_TOOLS: dict[str, tuple[Json | None, Json]] = {
     "remote-secret-of-another": (ELSEWHERE, {}),
@@ -234,7 +234,7 @@ async def go_wrong(platform: Installation, key: str) -> str:
         run_id = f"a-{key}-{token_hex(4)}"
         run = a_run(run_id, given, ["say", "x"], **more)
         # Nobody else may name a Secret there: what is tried is what holds should somebody.
-        await kubectl("create", "-f", "-", "--as", FRONT_DOOR, stdin=json.dumps(run))
+        await kubectl("create", "-f", "-", "--as", MCP_SERVER, stdin=json.dumps(run))
     await platform.reaches(run_id, *TERMINAL_PHASES, seconds=200)
     return run_id
 
@@ -261,7 +261,7 @@ async def test_credentials_are_in_a_secret_of_the_run_and_nowhere_else(
     secrets = base64.b64encode(f"you said {TOKEN} and {TEAM}".encode()).decode()
     run_id = await spawn(platform, at("guarded", **CREDENTIALS), ["whisper", secrets])
     pod = await pod_of(run_id)
-    run, events = await platform.door.finish(run_id)
+    run, events = await platform.client.finish(run_id)
     assert run["status"] == "completed", run
     assert any(text.startswith("you said") for text in said(events))
     name = f"{run_id}-agentrun-backend"
@@ -281,19 +281,19 @@ async def test_credentials_are_in_a_secret_of_the_run_and_nowhere_else(
         text = json.dumps(where)
         assert TOKEN not in text
         assert TEAM not in text
-    again = await platform.door.call(
+    again = await platform.client.call(
         "continue_run", run_id=run_id, input_message=says('[["recall"]]')
     )
     assert again["mode"] == "resume"
-    resumed, events = await platform.door.finish(again["run_id"])
+    resumed, events = await platform.client.finish(again["run_id"])
     assert resumed["status"] == "completed", resumed
     assert resumed["remote_ref"]["context_id"] == run["remote_ref"]["context_id"]
     assert len(await told(remote, "guarded", resumed)) == 2
     third = await spawn(
         platform, at("guarded"), ["recall"], session_mode="resume", session_id=run["session_id"]
     )
-    fresh = await platform.door.call("continue_run", run_id=run_id, from_start=True)
-    ends = await asyncio.gather(*(platform.door.finish(one) for one in (third, fresh["run_id"])))
+    fresh = await platform.client.call("continue_run", run_id=run_id, from_start=True)
+    ends = await asyncio.gather(*(platform.client.finish(one) for one in (third, fresh["run_id"])))
     for (ended, _), turns in zip(ends, (3, 1), strict=True):
         assert ended["status"] == "completed", ended
         assert len(await told(remote, "guarded", ended)) == turns
@@ -326,7 +326,7 @@ async def test_run_waits_without_its_pod_and_the_same_task_goes_on(
     run_id = await WAITING.of(platform, by)
     before = await platform.shown(run_id, lambda run: run["remote_ref"])
     await answer(platform, run_id, "the second", by)
-    run, events = await platform.door.finish(run_id)
+    run, events = await platform.client.finish(run_id)
     assert (run["status"], run["attempts"]) == ("completed", 2), run
     check_journal(events, "completed")
     assert run["remote_ref"] == before["remote_ref"]
@@ -338,8 +338,8 @@ async def test_cancel_of_a_wait_without_a_pod_says_that_the_remote_was_not_told(
     platform: Installation, remote: str
 ) -> None:
     run_id = await WAITING.of(platform, "cancelled")
-    await platform.door.cancel(run_id)
-    run, _ = await platform.door.finish(run_id)
+    await platform.client.cancel(run_id)
+    run, _ = await platform.client.finish(run_id)
     assert run["status"] == "cancelled", run
     assert "was not cancelled" in run["message"], run
     assert run["remote_ref"]["task_id"] in run["message"]
@@ -380,8 +380,8 @@ async def test_cancel_reaches_the_remote_task_or_says_that_it_could_not(
     platform: Installation, remote: str, agent: str, how: str
 ) -> None:
     run_id, (_, words) = await WORKING.of(platform, (agent, how)), CANCELLED[agent, how]
-    await platform.door.cancel(run_id)
-    run, _ = await platform.door.finish(run_id)
+    await platform.client.cancel(run_id)
+    run, _ = await platform.client.finish(run_id)
     assert run["status"] == "cancelled", run
     task = run["remote_ref"]["task_id"]
     assert f"Remote task {task}" in run["message"]
@@ -394,7 +394,7 @@ async def test_pod_that_is_deleted_cancels_the_remote_task_and_the_run_says_so(
 ) -> None:
     run_id = await WORKING.of(platform, POD_DELETED)
     await delete("pod", f"{run_id}-1")
-    run, _ = await platform.door.finish(run_id)
+    run, _ = await platform.client.finish(run_id)
     assert (run["status"], run["reason"]) == ("failed", "PodDeleted"), run
     task = run["remote_ref"]["task_id"]
     assert f"Remote task {task} of {at('streaming')['agent_url']} " in run["message"]
@@ -406,7 +406,7 @@ async def test_runner_keeps_to_its_bounds_of_memory(platform: Installation, remo
     steps = [["fill", "big", 3_000_000, 300], ["binary", "b", 3_000_000], ["sleep", 5]]
     run_id = await spawn(platform, at("streaming"), *steps)
     async with watching(await pod_uid(run_id)) as memory:
-        run, _ = await platform.door.finish(run_id)
+        run, _ = await platform.client.finish(run_id)
     assert run["status"] == "completed", run
     # A large event stays until the next one, above the 64 MiB of other runs (docs/a2a.md).
     memory.check(steady=96 * 1024 * 1024)

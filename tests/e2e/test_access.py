@@ -33,7 +33,7 @@ CALL: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Stranger:
-    """A pod with nobody's rights in a namespace of its own, and its token for the front door."""
+    """A pod with nobody's rights in a namespace of its own, and its token for the MCP server."""
 
     place: Place
     token: str
@@ -70,7 +70,7 @@ async def call(platform: Installation, token: str) -> httpx2.Response:
         "mcp-protocol-version": "2025-06-18",
     }
     async with httpx2.AsyncClient(timeout=30) as http:
-        return await http.post(platform.door.url, json=CALL, headers=headers)
+        return await http.post(platform.client.url, json=CALL, headers=headers)
 
 
 async def test_a_token_of_a_foreign_service_account_opens_nothing(
@@ -82,7 +82,7 @@ async def test_a_token_of_a_foreign_service_account_opens_nothing(
     words = answer.json()["error"]["message"]
     assert f"You are {stranger.username}" in words
     assert "mcpServer.access.subjects" in words
-    assert (await call(platform, platform.door.token)).status_code == 200
+    assert (await call(platform, platform.client.token)).status_code == 200
 
 
 async def test_another_account_of_the_namespace_of_runs_is_not_let_in(

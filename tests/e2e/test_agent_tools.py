@@ -33,13 +33,13 @@ def printed(events: list[Json]) -> str:
 
 
 async def test_two_agents_talk_by_the_command_peer(platform: Installation) -> None:
-    door = platform.door
+    client = platform.client
     ada, bob = unused("tools-ada"), unused("tools-bob")
     waits = "peer wait --timeout 60000 --json; echo $PEER_NAME $PEER_SESSION_ID $PEER_CWD"
     listener = await platform.trivial(["run", waits], agent=bob)
     says = f"peer send {bob} 'Are you there?' --kind question; peer whoami; peer fly; echo rc $?"
     speaker = await platform.trivial(["run", says], agent=ada)
-    (_, heard), (_, spoken) = await asyncio.gather(door.finish(listener), door.finish(speaker))
+    (_, heard), (_, spoken) = await asyncio.gather(client.finish(listener), client.finish(speaker))
     line, identity = printed(heard).strip().splitlines()
     (message,) = json.loads(line)["messages"]
     assert message["from_agent_name"] == ada
@@ -83,7 +83,7 @@ ANSWER = "It is port 8443."
 async def test_two_real_agents_in_two_pods_ask_and_answer_by_their_own_tools(
     platform: Installation, deliver: str, how: list[str]
 ) -> None:
-    door, ada, bob = platform.door, unused("real-ada"), unused("real-bob")
+    client, ada, bob = platform.client, unused("real-ada"), unused("real-bob")
     question = "Which port is it?"
     answers = tool("send_agent_message", to_agent_name=ada, **words(ANSWER))
     if deliver != "Pull":
@@ -108,14 +108,14 @@ async def test_two_real_agents_in_two_pods_ask_and_answer_by_their_own_tools(
         prompt = script(*steps).replace("FENCE", "\\u0060" * 3)
         run_id = await platform.spawn(backend, prompt, profile=profile_name, nickname=name)
         runs.append(run_id)
-    (listener, heard), (asker, spoken) = await asyncio.gather(*map(door.finish, runs))
+    (listener, heard), (asker, spoken) = await asyncio.gather(*map(client.finish, runs))
     assert [listener["status"], asker["status"]] == ["completed", "completed"], (heard, spoken)
     assert "Now I know." in json.dumps(spoken)
     assert ANSWER in "".join(json.dumps(e) for e in spoken if e["type"] == "tool_finished")
     given = [e["data"] for e in heard if e["type"] == "message_added"]
     assert [one["delivery"] for one in given] == how
     for name, sender, said in ((bob, ada, "Which port is it?"), (ada, bob, ANSWER)):
-        (letter,) = (await door.call("fetch_agent_messages", agent_name=name))["messages"]
+        (letter,) = (await client.call("fetch_agent_messages", agent_name=name))["messages"]
         assert letter["from_agent_name"] == sender
         assert letter["body"]["parts"][0]["text"].startswith(said)
 
@@ -127,7 +127,7 @@ async def test_an_agent_that_calls_without_end_takes_no_memory_of_its_runner(
     loop = f"for i in $(seq 8); do ({calls}) & done; wait"
     run_id = await platform.trivial(["run", loop], ["run", "peer whoami"])
     async with watching(await pod_uid(run_id)) as memory:
-        run, events = await platform.door.finish(run_id)
+        run, events = await platform.client.finish(run_id)
     assert run["status"] == "completed", run
     assert f"{run_id}\trunning" in printed(events)
     memory.check()
@@ -143,7 +143,7 @@ def a_child(*steps: list[Any]) -> Json:
 async def test_a_real_agent_uses_the_tools_and_starts_a_run_within_its_bounds(
     platform: Installation, backend: str
 ) -> None:
-    door, children = platform.door, {"profiles": ["trivial"], "maxCount": 1}
+    client, children = platform.client, {"profiles": ["trivial"], "maxCount": 1}
     name = await with_tools(platform, backend, allowed=EVERYTHING, children=children)
     child = a_child(["say", "I am a child."])
     steps = script(
@@ -155,15 +155,15 @@ async def test_a_real_agent_uses_the_tools_and_starts_a_run_within_its_bounds(
         {"say": "done"},
     )
     run_id = await platform.spawn(backend, steps, profile=name, nickname=name)
-    run, events = await door.finish(run_id)
+    run, events = await client.finish(run_id)
     said = json.dumps(events)
     assert run["status"] == "completed", said
     assert "I am a child." in said, said
     assert "You have asked for 1 runs" in said, said
-    (letter,) = (await door.call("fetch_agent_messages", agent_name=name))["messages"]
+    (letter,) = (await client.call("fetch_agent_messages", agent_name=name))["messages"]
     assert letter["from_agent_name"] == name
     (own,) = await started_by(platform, run_id)
-    below, _ = await door.finish(own["run_id"])
+    below, _ = await client.finish(own["run_id"])
     assert below["status"] == "completed", below
     parent, made = await platform.run(run_id), await platform.run(own["run_id"])
     assert made["spec"]["parent"] == {
@@ -179,14 +179,14 @@ async def test_cancelling_a_run_cancels_what_its_agent_has_started(
     endless = "while :; do sleep 1; done"
     prompt = script(tool("spawn_run", **a_child(["sleep", 600])), {"shell": endless})
     run_id = await platform.spawn("claude_code", prompt, profile=lead)
-    async for event in platform.door.events(run_id):
+    async for event in platform.client.events(run_id):
         # It has asked for its child before that.
         if event["type"] == "command_started" and endless in event["data"]["command"]:
             break
     (below,) = await started_by(platform, run_id)
     uid = await pod_uid(below["run_id"])
     await platform.reaches(below["run_id"], "Running")
-    answer = await platform.door.cancel(run_id)
+    answer = await platform.client.cancel(run_id)
     assert answer["status"] == "cancelled"
     await platform.reaches(below["run_id"], "Cancelled")
     assert processes_of(uid) == []

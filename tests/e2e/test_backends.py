@@ -68,7 +68,7 @@ async def test_an_agent_edits_a_cloned_repository(
     platform: Installation, git_url: str, tmp_path: Path, backend: str
 ) -> None:
     run_id = await platform.spawn(backend, EDIT, workspace=WORKSPACE)
-    run, events = await platform.door.finish(run_id)
+    run, events = await platform.client.finish(run_id)
     assert run["status"] == "completed", run
     check_journal(events, "completed")
     [finished] = data_of(events, "command_finished")
@@ -84,7 +84,7 @@ async def test_an_agent_edits_a_cloned_repository(
     assert not run["usage"].get("cost_usd")
     [added] = [event for event in events if event["type"] == "artifact_added"]
     [path] = added["data"]["artifact_refs"]
-    patch = await platform.door.call(
+    patch = await platform.client.call(
         "get_event_artifact", run_id=run_id, seq=added["seq"], field_path=path
     )
     assert "+hello" in patch["content"]
@@ -119,7 +119,7 @@ async def test_any_acp_program_of_any_image_is_an_agent(platform: Installation) 
     )
     await apply(made)
     run_id = await platform.spawn("acp", EDIT, profile="qwen", workspace=WORKSPACE)
-    run, events = await platform.door.finish(run_id)
+    run, events = await platform.client.finish(run_id)
     assert run["status"] == "completed", run
     check_journal(events, "completed")
     assert said(events)[-1] == run["result"]["summary"] == "Both are done."
@@ -127,8 +127,8 @@ async def test_any_acp_program_of_any_image_is_an_agent(platform: Installation) 
     [finished] = data_of(events, "command_finished")
     assert (finished["exit_code"], finished["is_error"]) == (0, False)
     recall = script({"recall": "edit(?:ed)"})
-    again = await platform.door.call("continue_run", run_id=run_id, input_message=user(recall))
-    run, events = await platform.door.finish(again["run_id"])
+    again = await platform.client.call("continue_run", run_id=run_id, input_message=user(recall))
+    run, events = await platform.client.finish(again["run_id"])
     assert (run["status"], "".join(said(events))) == ("completed", "edited"), run
 
 
@@ -139,11 +139,11 @@ async def test_nothing_of_a_cancelled_run_is_left(platform: Installation, backen
     uid = await pod_uid(run_id)
     await until_event(platform, run_id, "command_started")
     await until_processes(uid, lambda found: any("SIG_IGN" in line for line in found))
-    answer = await platform.door.cancel(run_id)
+    answer = await platform.client.cancel(run_id)
     left = processes_of(uid)
     assert answer["status"] == "cancelled", answer
     assert left == []
-    _, events = await platform.door.finish(run_id)
+    _, events = await platform.client.finish(run_id)
     check_journal(events, "cancelled")
 
 
@@ -156,12 +156,12 @@ async def test_only_an_answer_that_satisfies_its_schema_is_one(
     good, bad = await asyncio.gather(
         *(platform.spawn(backend, prompt, output_schema=SCHEMA) for prompt in prompts)
     )
-    run, events = await platform.door.finish(good)
+    run, events = await platform.client.finish(good)
     assert run["status"] == "completed", run
     assert run["result"]["structured"] == {"answer": "forty-two"}
     [completed] = data_of(events, "run_completed")
     assert completed["structured_output"] == {"answer": "forty-two"}
-    run, events = await platform.door.finish(bad)
+    run, events = await platform.client.finish(bad)
     assert (run["status"], run["reason"]) == ("failed", "OutputInvalid"), run
     assert "structured_output" not in {key for event in events for key in event["data"]}
 
@@ -171,7 +171,7 @@ async def test_opencode_without_a_model_is_refused_before_there_is_a_pod(
 ) -> None:
     name = await changed_profile("opencode", "no-model", models={})
     run_id = await platform.spawn("opencode", "Hello.", profile=name)
-    run, _ = await platform.door.finish(run_id)
+    run, _ = await platform.client.finish(run_id)
     assert (run["status"], run["reason"], run["pod"]) == ("failed", "ProfileRefused", None), run
     assert f"models.default of AgentProfile {name}" in run["message"]
 
@@ -201,7 +201,7 @@ async def test_an_error_of_the_provider_ends_the_run_with_its_message(
 
 
 async def _fails(platform: Installation, run_id: str, reason: str, message: str) -> None:
-    run, events = await platform.door.finish(run_id)
+    run, events = await platform.client.finish(run_id)
     assert (run["status"], run["reason"]) == ("failed", reason), run
     assert message in run["message"]
     check_journal(events, "failed")
@@ -240,11 +240,11 @@ async def test_an_agent_asks_and_does_what_it_is_allowed(
     assert "made.txt" in question["text"]
     [once] = [one for one in question["options"] if one["name"] in ("Allow", "Allow once")]
     answer = {"role": "user", "parts": [{"type": "data", "data": {"option_id": once["id"]}}]}
-    answered = await platform.door.call(
+    answered = await platform.client.call(
         "continue_run", run_id=run_id, input_message=answer, wait_ms=30_000
     )
     assert (answered["mode"], answered["run_id"]) == ("live", run_id)
-    run, events = await platform.door.finish(run_id)
+    run, events = await platform.client.finish(run_id)
     assert (run["status"], run["attempts"]) == ("completed", 1), run
     check_journal(events, "completed")
     assert run["result"]["files_changed"] == 1
@@ -269,11 +269,11 @@ async def test_an_agent_goes_on_in_other_pods_with_what_it_knows(
     await question_of(platform, first)
     await platform.gone("pod", f"{first}-1")
     recall = {"recall": r"word-\d+"}
-    answered = await platform.door.call(
+    answered = await platform.client.call(
         "continue_run", run_id=first, input_message=user(script(recall, {"say": " word-2"}))
     )
     assert (answered["mode"], answered["run_id"]) == ("live", first)
-    run, events = await platform.door.finish(first)
+    run, events = await platform.client.finish(first)
     assert (run["status"], run["attempts"]) == ("completed", 2), run
     check_journal(events, "completed")
     # What is recalled and what is said after it may come as one event or as two.
@@ -281,11 +281,11 @@ async def test_an_agent_goes_on_in_other_pods_with_what_it_knows(
     runs = [run]
     for number, known in ((3, "word-1 word-2 word-3"), (4, "word-1 word-2 word-3 word-4")):
         steps = script(recall, {"say": f" word-{number}"})
-        answered = await platform.door.call(
+        answered = await platform.client.call(
             "continue_run", run_id=runs[-1]["run_id"], input_message=user(steps)
         )
         assert answered["mode"] == "resume"
-        run, events = await platform.door.finish(answered["run_id"])
+        run, events = await platform.client.finish(answered["run_id"])
         assert run["status"] == "completed", run
         assert "".join(said(events)) == f"{known} word-{number}"
         runs.append(run)

@@ -12,7 +12,7 @@ import pytest_asyncio
 from tests.e2e.agents import UNTIL_GO
 from tests.e2e.checks import check_journal
 from tests.e2e.cluster import SYSTEM, eventually, kubectl, let_go
-from tests.e2e.installation import FRONT_DOOR, Installation
+from tests.e2e.installation import MCP_SERVER, Installation
 
 pytestmark = [pytest.mark.e2e, pytest.mark.disruptive, pytest.mark.timeout(300)]
 
@@ -56,7 +56,7 @@ async def shell(script: str, folder: Path) -> str:
 
 async def journal(platform: Installation, run_id: str) -> list[dict[str, Any]]:
     """Read what there is of a journal."""
-    page = await platform.door.call(
+    page = await platform.client.call(
         "poll_events", run_id=run_id, after_seq=0, limit=1000, wait_ms=0
     )
     events: list[dict[str, Any]] = page["events"]
@@ -67,9 +67,9 @@ async def journal(platform: Installation, run_id: str) -> list[dict[str, Any]]:
 async def nothing_left(platform: Installation) -> AsyncIterator[None]:
     yield
     await kubectl("delete", "pod", "agentrun-restore", "-n", SYSTEM, "--ignore-not-found", "--now")
-    await platform.scale(FRONT_DOOR, 1)
+    await platform.scale(MCP_SERVER, 1)
     remove = ("rm", "-rf", "/data/old")
-    await kubectl("exec", platform.deployment(FRONT_DOOR), "-n", SYSTEM, "--", *remove)
+    await kubectl("exec", platform.deployment(MCP_SERVER), "-n", SYSTEM, "--", *remove)
 
 
 @pytest.mark.usefixtures("nothing_left")
@@ -82,7 +82,7 @@ async def test_a_restored_store_shows_its_journals_and_takes_up_the_live_runs(
     before, live = await asyncio.gather(
         platform.trivial(["say", "before the backup"]), platform.trivial(*talk)
     )
-    await platform.door.finish(before)
+    await platform.client.finish(before)
     kept = await journal(platform, before)
     await eventually(lambda: journal(platform, live), lambda events: len(events) > 10)
 
@@ -90,7 +90,7 @@ async def test_a_restored_store_shows_its_journals_and_takes_up_the_live_runs(
     assert "agentrun: backup of" in said
     backed_up = len(await journal(platform, live))
     after = await platform.trivial(["say", "after the backup"])
-    await platform.door.finish(after)
+    await platform.client.finish(after)
     await eventually(lambda: journal(platform, live), lambda events: len(events) > backed_up + 10)
 
     assert "agentrun: restore of" in await shell(restore, tmp_path)
@@ -99,11 +99,11 @@ async def test_a_restored_store_shows_its_journals_and_takes_up_the_live_runs(
 
     assert await journal(platform, before) == kept
     # What was recorded after the backup is known from the cluster; what it said is lost.
-    run = await platform.door.call("get_run", run_id=after)
+    run = await platform.client.call("get_run", run_id=after)
     assert run["status"] == "completed"
     assert [event["type"] for event in await journal(platform, after)] == ["status_changed"]
 
-    run, events = await platform.door.finish(live)
+    run, events = await platform.client.finish(live)
     assert (run["status"], run["attempts"]) == ("completed", 1), run
     check_journal(events, "completed")
     notes = [event for event in events if event["type"] == "reasoning"]

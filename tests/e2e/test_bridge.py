@@ -1,4 +1,4 @@
-"""The bridge on a user's machine: real clients, a front door that is replaced, tokens that end."""
+"""The bridge on a user's machine: real clients, a MCP server that is replaced, tokens that end."""
 
 import asyncio
 import json
@@ -30,7 +30,7 @@ from tests.e2e.agents import script, trivial
 from tests.e2e.bridges import Laptop, a_user, make_laptop, read_kubeconfig
 from tests.e2e.checks import check_journal
 from tests.e2e.cluster import RUNS, SYSTEM, Json, apply, get
-from tests.e2e.installation import FRONT_DOOR, Installation, profile
+from tests.e2e.installation import MCP_SERVER, Installation, profile
 from tests.waiting import LATE_SECONDS
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
@@ -50,11 +50,11 @@ def laptop(platform: Installation, tmp_path: Path) -> Iterator[Laptop]:
 async def busy(platform: Installation) -> AsyncIterator[str]:
     """A run that goes on for longer than anybody here waits for news of it."""
     run_id = await platform.trivial(["sleep", 600])
-    # As the front door has it: a poll also ends when the run's status is another.
+    # As the MCP server has it: a poll also ends when the run's status is another.
     await platform.reaches(run_id, "Running")
     await platform.shown(run_id, lambda run: run["status"] == "running")
     yield run_id
-    await platform.door.cancel(run_id)
+    await platform.client.cancel(run_id)
 
 
 waits_for_a_busy_run = pytest.mark.xdist_group("bridge")
@@ -122,8 +122,8 @@ async def test_a_real_client_spawns_follows_and_cancels_a_run(
     said = await laptop.ask(program, prompt, model)
 
     assert "It is cancelled." in said
-    [listed] = (await platform.door.call("list_runs", agent_name=name))["runs"]
-    ended, _ = await platform.door.finish(listed["run_id"])
+    [listed] = (await platform.client.call("list_runs", agent_name=name))["runs"]
+    ended, _ = await platform.client.finish(listed["run_id"])
     assert ended["status"] == "cancelled"
     # What the client printed is the tools' own answer: it passed the bridge.
     assert listed["run_id"] in said
@@ -178,26 +178,26 @@ async def test_a_real_client_answers_a_run_continues_it_and_cancels_what_goes_on
     )  # fmt: skip
     assert "It is cancelled." in said
     assert "May I push it?" in said
-    for one in (await platform.door.call("list_runs", agent_name=name))["runs"]:
-        await platform.door.finish(one["run_id"])
-    runs = (await platform.door.call("list_runs", agent_name=name))["runs"]
+    for one in (await platform.client.call("list_runs", agent_name=name))["runs"]:
+        await platform.client.finish(one["run_id"])
+    runs = (await platform.client.call("list_runs", agent_name=name))["runs"]
     other, first = runs
     assert [one["status"] for one in runs] == ["cancelled", "completed"], runs
     assert other["resumed_from_run_id"] == first["run_id"]
-    _, events = await platform.door.finish(first["run_id"])
+    _, events = await platform.client.finish(first["run_id"])
     check_journal(events, "completed")
     assert "So be it." in json.dumps(events)
-    _, events = await platform.door.finish(other["run_id"])
+    _, events = await platform.client.finish(other["run_id"])
     check_journal(events, "cancelled")
     assert "May I push it?" in json.dumps(events), "it goes on with the conversation"
     assert await get("pod", f"{other['run_id']}-1") is None
 
 
-async def test_the_bridge_offers_exactly_what_the_front_door_offers(
+async def test_the_bridge_offers_exactly_what_the_mcp_server_offers(
     platform: Installation, laptop: Laptop
 ) -> None:
     # A client gives the first answer ten seconds; a bridge may take longer to start.
-    async with laptop.bridge(mode=LATEST_MODERN_VERSION) as here, platform.door.client() as there:
+    async with laptop.bridge(mode=LATEST_MODERN_VERSION) as here, platform.client.client() as there:
         assert await here.list_tools() == await there.list_tools()
         offered = [await one.session.send_discover(LATEST_MODERN_VERSION) for one in (here, there)]
         assert offered[0] == offered[1]
@@ -226,7 +226,7 @@ async def test_an_older_client_subscribes_to_a_run_through_the_bridge(laptop: La
 
 
 @pytest.mark.disruptive
-async def test_a_rollout_of_the_front_door_ends_neither_bridge_nor_run(
+async def test_a_rollout_of_the_mcp_server_ends_neither_bridge_nor_run(
     platform: Installation, laptop: Laptop
 ) -> None:
     async with laptop.bridge() as client:
@@ -236,8 +236,8 @@ async def test_a_rollout_of_the_front_door_ends_neither_bridge_nor_run(
         async with asyncio.TaskGroup() as both:
             poll = client.call_tool("poll_events", arguments)
             waiting = both.create_task(asyncio.wait_for(poll, 60))
-            both.create_task(platform.restart(FRONT_DOOR))
-        # The front door that goes answers what waits, and the next call finds the one that comes.
+            both.create_task(platform.restart(MCP_SERVER))
+        # The MCP server that goes answers what waits, and the next call finds the one that comes.
         assert not waiting.result().is_error
         await cancel(client, run_id)
     await platform.ready()
@@ -271,7 +271,7 @@ async def test_who_waits_hears_that_it_goes_on_and_may_wait_no_longer(
         poll = asyncio.create_task(
             client.call_tool("poll_events", arguments, progress_callback=hear)
         )
-        # The front door tells it every 5 s, and the poll would go on for 30.
+        # The MCP server tells it every 5 s, and the poll would go on for 30.
         await asyncio.wait_for(heard.wait(), 20)
         poll.cancel()
         await asyncio.gather(poll, return_exceptions=True)

@@ -9,7 +9,7 @@ from uuid import uuid4
 import pytest
 
 from dev.failures import find
-from dev.front_door import ToolFailed
+from dev.mcp_client import ToolCallError
 from tests.e2e.agents import script
 from tests.e2e.checks import check_journal
 from tests.e2e.cluster import (
@@ -47,16 +47,16 @@ async def test_nothing_of_a_cancelled_run_is_left(platform: Installation, backen
             and any("SIG_IGN" in line for line in found)
         ),
     )
-    answer = await platform.door.cancel(run_id)
+    answer = await platform.client.cancel(run_id)
     left = processes_of(uid)
 
     assert answer["status"] == "cancelled", answer
     assert left == []
     assert answer["cancelled_at"]
-    run, events = await platform.door.finish(run_id)
+    run, events = await platform.client.finish(run_id)
     assert run["status"] == "cancelled"
     check_journal(events, "cancelled")
-    again = await platform.door.call("cancel_run", run_id=run_id)
+    again = await platform.client.call("cancel_run", run_id=run_id)
     assert again == answer
     seen = await platform.run(run_id)
     assert seen["spec"]["cancellation"]["requestedBy"].startswith("system:serviceaccount:")
@@ -68,10 +68,10 @@ async def test_cancelling_before_the_pod_exists(platform: Installation) -> None:
     await platform.reaches(first, "Starting", "Running")
     await apply(a_run(behind, prompt="never run", session={"name": agent}))
     await platform.stands_for(behind, "SessionBusy")
-    answer = await platform.door.cancel(behind)
+    answer = await platform.client.cancel(behind)
     assert answer["status"] == "cancelled"
     assert await get("pod", f"{behind}-1") is None
-    await platform.door.call("cancel_run", run_id=first)
+    await platform.client.call("cancel_run", run_id=first)
 
 
 SCARCE = "agentrun-test-scarce"
@@ -126,7 +126,7 @@ async def test_a_pod_that_cannot_start_says_why_while_it_waits_and_is_cancelled(
     stories = await asyncio.gather(
         *(kubectl("describe", "run", run_id, "-n", RUNS) for run_id in runs.values())
     )
-    answers = await asyncio.gather(*(platform.door.cancel(one) for one in runs.values()))
+    answers = await asyncio.gather(*(platform.client.cancel(one) for one in runs.values()))
     pods = [await get("pod", f"{run_id}-1") for run_id in runs.values()]
 
     for (reason, saying), status, story in zip(WHY.values(), waiting, stories, strict=True):
@@ -142,7 +142,7 @@ async def test_cancelling_while_the_runner_starts(platform: Installation) -> Non
     run_id = await platform.trivial(["sleep", 60])
     uid = await pod_uid(run_id)
     await runner_of(uid)
-    answer = await platform.door.call("cancel_run", run_id=run_id, wait_ms=25_000)
+    answer = await platform.client.call("cancel_run", run_id=run_id, wait_ms=25_000)
     assert answer["status"] == "cancelled"
     assert processes_of(uid) == []
 
@@ -152,7 +152,7 @@ async def test_cancelling_while_cloning(platform: Installation) -> None:
     run_id = await platform.trivial(["say", "x"], workspace={"git": {"url": SILENT_REPOSITORY}})
     uid = await pod_uid(run_id)
     await until_processes(uid, lambda found: any(" fetch " in line for line in found))
-    answer = await platform.door.cancel(run_id)
+    answer = await platform.client.cancel(run_id)
     assert answer["status"] == "cancelled"
     assert processes_of(uid) == []
 
@@ -160,7 +160,7 @@ async def test_cancelling_while_cloning(platform: Installation) -> None:
 async def test_cancelling_twice_at_once(platform: Installation) -> None:
     run_id = await platform.trivial(["sleep", 60])
     await platform.reaches(run_id, "Running")
-    answers = await asyncio.gather(*(platform.door.cancel(run_id) for _ in range(2)))
+    answers = await asyncio.gather(*(platform.client.cancel(run_id) for _ in range(2)))
     assert [answer["status"] for answer in answers] == ["cancelled", "cancelled"]
     assert answers[0] == answers[1]
 
@@ -182,7 +182,7 @@ async def test_deleting_a_live_run_ends_it(platform: Installation) -> None:
     uid = await pod_uid(run_id)
     await platform.reaches(run_id, "Running")
     await kubectl("delete", "run", run_id, "-n", RUNS)
-    run, events = await platform.door.finish(run_id)
+    run, events = await platform.client.finish(run_id)
     assert (run["status"], run["reason"]) == ("cancelled", "Deleted")
     assert re.search(find("run-deleted").message, run["message"])
     assert processes_of(uid) == []
@@ -190,15 +190,15 @@ async def test_deleting_a_live_run_ends_it(platform: Installation) -> None:
 
 
 async def _cancel_around_the_end(platform: Installation, pause: float) -> str:
-    door, run_id = platform.door, await platform.trivial(["say", "done"])
+    client, run_id = platform.client, await platform.trivial(["say", "done"])
     await until_event(platform, run_id, "agent_message")
     await asyncio.sleep(pause)  # The race is the point: it is run at many instants.
     try:
-        answer = await door.cancel(run_id)
+        answer = await client.cancel(run_id)
         told = answer["status"]
-    except ToolFailed as error:
+    except ToolCallError as error:
         told = str(error).rpartition("already terminal: ")[2].split(".")[0]
-    run, events = await door.finish(run_id)
+    run, events = await client.finish(run_id)
     seen = await platform.run(run_id)
     assert told == run["status"] == seen["status"]["phase"].lower(), (run_id, told, run, seen)
     check_journal(events, told)

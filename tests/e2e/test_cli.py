@@ -178,7 +178,7 @@ async def test_a_run_that_has_ended_is_continued_and_run_again(
     memory = [{"name": "ACP_AGENT_MEMORY", "value": ".trivial"}]
     await apply(profile(REMEMBERS, env=memory))
     run_id = await platform.trivial(["say", "once"], profile=REMEMBERS)
-    await platform.door.finish(run_id)
+    await platform.client.finish(run_id)
     more = trivial(["recall"], ["say", "And so on."])
     async with person(laptop, "runs", "continue", run_id, more) as screen:
         await screen.until(f"continues {run_id}")
@@ -230,12 +230,12 @@ async def test_tab_completes_a_run_in_a_live_shell(platform: Installation, lapto
         run_id = await platform.trivial(["say", "hello"])
         # What is listed is offered; a run is listed a moment after it was asked for.
         await eventually(
-            lambda: platform.door.call("list_runs", limit=30),
+            lambda: platform.client.call("list_runs", limit=30),
             lambda page: run_id in [run["run_id"] for run in page["runs"]],
         )
         screen.type(f"agentrun runs show {run_id[:-3]}\t")
         await screen.until(f"{run_id} ")
-        await platform.door.finish(run_id)
+        await platform.client.finish(run_id)
         screen.type("\n")
         await screen.until("completed")
         await screen.until("ready> ")

@@ -84,7 +84,7 @@ async def test_a_real_agent_asks_and_does_what_it_is_allowed(
     assert "made.txt" in question["text"]
     allowed = next(o for o in question["options"] if o["name"].startswith("Yes"))
     await answer(platform, run_id, question, type="data", data={"option_id": allowed["id"]})
-    run, events = await platform.door.finish(run_id)
+    run, events = await platform.client.finish(run_id)
     assert (run["status"], run["attempts"]) == ("completed", 1), run
     check_journal(events, "completed")
     assert run["result"]["files_changed"] == 1
@@ -98,7 +98,7 @@ async def test_a_real_agent_that_is_refused_leaves_a_run_that_completes(
     question = await question_of(platform, run_id)
     refusing = next(o for o in question["options"] if o["name"].startswith("No"))
     await answer(platform, run_id, question, type="text", text=refusing["name"])
-    run, events = await platform.door.finish(run_id)
+    run, events = await platform.client.finish(run_id)
     assert run["status"] == "completed", run
     check_journal(events, "completed")
     assert not run["result"].get("files_changed")
@@ -117,7 +117,7 @@ async def test_a_real_agent_goes_on_in_another_pod_with_what_it_was_told(
         # It asks for leave again, for another thing.
         question = await question_of(platform, run_id, "permission-2-1")
         await answer(platform, run_id, question, type="text", text=question["options"][0]["id"])
-    run, events = await platform.door.finish(run_id)
+    run, events = await platform.client.finish(run_id)
     assert run["status"] == "completed", run
     # On a busy machine the answer to its second question comes after its pod is gone, too.
     assert run["attempts"] == 2 or (backend, run["attempts"]) == ("codex", 3), run
@@ -130,14 +130,16 @@ async def test_a_real_agent_is_continued_where_it_ended(
     platform: Installation, backend: str
 ) -> None:
     edit = script({"shell": "printf 'one\\n' > one.txt"}, {"say": "First."})
-    first, _ = await platform.door.finish(await platform.spawn(backend, edit, workspace=WORKSPACE))
+    first, _ = await platform.client.finish(
+        await platform.spawn(backend, edit, workspace=WORKSPACE)
+    )
     assert first["status"] == "completed", first
     more = script({"shell": "cat one.txt && printf 'two\\n' > two.txt"}, {"say": "Second."})
-    continued = await platform.door.call(
+    continued = await platform.client.call(
         "continue_run", run_id=first["run_id"],
         input_message={"role": "user", "parts": [{"type": "text", "text": more}]},
     )  # fmt: skip
-    run, events = await platform.door.finish(continued["run_id"])
+    run, events = await platform.client.finish(continued["run_id"])
     assert run["status"] == "completed", run
     check_journal(events, "completed")
     assert "First." not in "\n".join(said(events))
@@ -159,7 +161,7 @@ async def test_answer_is_worked_with_on_the_workspace_as_it_was(platform: Instal
     question = await question_of(platform, run_id)
     await platform.gone("pod", f"{run_id}-1")
     await answer(platform, run_id, question, type="text", text="yes")
-    run, events = await platform.door.finish(run_id)
+    run, events = await platform.client.finish(run_id)
     assert (run["status"], run["attempts"]) == ("completed", 2), run
     check_journal(events, "completed")
     shown = [e["data"]["output"] for e in events if e["type"] == "command_finished"][-1]
@@ -173,7 +175,7 @@ async def test_snapshot_that_is_too_large_is_named_and_the_run_completes(
     run_id = await platform.trivial(
         ["run", "head -c 200000 /dev/urandom > large"], ["say", "done"], profile=SMALL
     )
-    run, events = await platform.door.finish(run_id)
+    run, events = await platform.client.finish(run_id)
     assert run["status"] == "completed", run
     status = await platform.status(run_id)
     assert "sessions.maxSnapshotSize" in status["agent"]["snapshotError"]

@@ -8,7 +8,7 @@ import pytest_asyncio
 from tests.e2e.agents import UNTIL_GO
 from tests.e2e.checks import check_journal
 from tests.e2e.cluster import LABEL_RUN, Json, dev, items, let_go, pod_uid, processes_of
-from tests.e2e.installation import FRONT_DOOR, OPERATOR, Installation
+from tests.e2e.installation import MCP_SERVER, OPERATOR, Installation
 from tests.events import said
 
 pytestmark = [pytest.mark.e2e, pytest.mark.disruptive, pytest.mark.timeout(300)]
@@ -25,7 +25,7 @@ The kubelet starts a container again at once, after the next death when 10 s hav
 @pytest_asyncio.fixture(autouse=True, loop_scope="session")
 async def without_backoff(platform: Installation) -> None:
     """Begin with new pods of what the kubelet would restart only after a long time."""
-    for component in (OPERATOR, FRONT_DOOR):
+    for component in (OPERATOR, MCP_SERVER):
         if any(deaths_of(pod) >= DEATHS for pod in await platform.pods(component)):
             await platform.restart(component)
     await platform.ready()
@@ -56,7 +56,7 @@ async def test_a_killed_operator_takes_up_its_runs_again(platform: Installation)
     new = await platform.trivial(talk)
     await platform.kill(OPERATOR)
     runs = (at_work, starting, new)
-    for run, events in await asyncio.gather(*(platform.door.finish(run_id) for run_id in runs)):
+    for run, events in await asyncio.gather(*(platform.client.finish(run_id) for run_id in runs)):
         assert (run["status"], run["attempts"]) == ("completed", 1), run
         check_journal(events, "completed")
         assert said(events) == messages(40)
@@ -67,11 +67,11 @@ async def test_a_killed_operator_finishes_a_cancellation(platform: Installation)
     run_id = await platform.trivial(["hang"])
     await platform.reaches(run_id, "Running")
     uid = await pod_uid(run_id)
-    asking = asyncio.create_task(platform.door.call("cancel_run", run_id=run_id, wait_ms=30_000))
+    asking = asyncio.create_task(platform.client.call("cancel_run", run_id=run_id, wait_ms=30_000))
     await platform.reaches(run_id, "Cancelling", "Cancelled")
     await platform.kill(OPERATOR)
     await asking
-    run, events = await platform.door.finish(run_id)
+    run, events = await platform.client.finish(run_id)
     assert run["status"] == "cancelled"
     # The kubelet takes the empty sandbox down a moment after its containers.
     left = await asyncio.to_thread(processes_of, uid)
@@ -79,12 +79,12 @@ async def test_a_killed_operator_finishes_a_cancellation(platform: Installation)
     check_journal(events, "cancelled")
 
 
-async def test_a_killed_front_door_loses_and_doubles_nothing(platform: Installation) -> None:
+async def test_a_killed_mcp_server_loses_and_doubles_nothing(platform: Installation) -> None:
     run_id = await platform.trivial(["talk", 400, 0.01])
     await platform.reaches(run_id, "Running")
-    await platform.kill(FRONT_DOOR)
+    await platform.kill(MCP_SERVER)
     await platform.ready()
-    run, events = await platform.door.finish(run_id)
+    run, events = await platform.client.finish(run_id)
     assert run["status"] == "completed", run
     check_journal(events, "completed")
     assert said(events) == messages(400)
@@ -98,12 +98,12 @@ async def test_runs_survive_a_restart_of_the_api_server(platform: Installation) 
     await asyncio.gather(*(platform.reaches(one, "Running") for one in (working, cancelled)))
     await dev("restart", "kube-apiserver")
     await platform.ready()
-    answer = await platform.door.cancel(cancelled)
+    answer = await platform.client.cancel(cancelled)
     assert answer["status"] == "cancelled"
     await let_go(working)
-    run, events = await platform.door.finish(working)
+    run, events = await platform.client.finish(working)
     assert (run["status"], run["attempts"]) == ("completed", 1), run
     check_journal(events, "completed")
     later = await platform.trivial(["say", "still here"])
-    run, _ = await platform.door.finish(later)
+    run, _ = await platform.client.finish(later)
     assert run["status"] == "completed"

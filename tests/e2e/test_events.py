@@ -20,15 +20,15 @@ from typing import Any
 import pytest
 
 from agentrun.api import pod_layout
-from agentrun.runner.conversation import PAUSE_SECONDS
-from agentrun.runner.lines import MAX_LINE
+from agentrun.runner.acp_driver import PAUSE_SECONDS
+from agentrun.runner.pipe_reader import MAX_LINE
 from agentrun.runner.sanitize import MAX_EVENT_BYTES
 from dev.agent.acp_agent import large_text
-from dev.front_door import TERMINAL
+from dev.mcp_client import TERMINAL
 from tests.e2e.agents import UNTIL_GO
 from tests.e2e.checks import check_journal
 from tests.e2e.cluster import RUNS, Json, apply, kubectl, let_go, pod_uid, runner_of, until
-from tests.e2e.installation import FRONT_DOOR, Installation, profile
+from tests.e2e.installation import MCP_SERVER, Installation, profile
 from tests.e2e.memory import watching
 from tests.events import data_of, said
 from tests.volume import (
@@ -64,10 +64,10 @@ async def collect(platform: Installation, run_id: str) -> tuple[Json, list[Json]
     while True:
         after = events[-1]["seq"] if events else 0
         asked = {"run_id": run_id, "after_seq": after, "limit": 1000}
-        page = await platform.door.call("poll_events", **asked)
+        page = await platform.client.call("poll_events", **asked)
         events += page["events"]
         if page["status"] in TERMINAL and not page["events"]:
-            return await platform.door.call("get_run", run_id=run_id), events
+            return await platform.client.call("get_run", run_id=run_id), events
 
 
 def base64_of(data: bytes) -> str:
@@ -93,7 +93,7 @@ async def another_client(platform: Installation) -> AsyncIterator[list[float]]:
     async def ask() -> None:
         while not is_over.is_set():
             begin = time.monotonic()
-            await platform.door.call("poll_events", run_id=run_id, after_seq=0, wait_ms=0)
+            await platform.client.call("poll_events", run_id=run_id, after_seq=0, wait_ms=0)
             took.append(time.monotonic() - begin)
             await asyncio.sleep(0.1)  # Between two samples.
 
@@ -112,10 +112,10 @@ async def another_client(platform: Installation) -> AsyncIterator[list[float]]:
 async def test_a_thousand_events_a_second_all_arrive_in_order(
     platform: Installation, seconds: int
 ) -> None:
-    [door] = await platform.pods(FRONT_DOOR)
+    [client] = await platform.pods(MCP_SERVER)
     async with (
         another_client(platform) as took,
-        watching(door["metadata"]["uid"], "mcp_server") as memory,
+        watching(client["metadata"]["uid"], "mcp_server") as memory,
     ):
         run, events = await ended(platform, ["pace", seconds * RATE, RATE])
     assert run["status"] == "completed", run
@@ -132,7 +132,7 @@ async def artifact(platform: Installation, run_id: str, event: Json, field: str)
     """Read an artifact as a client does, piece by piece."""
     content, offset = bytearray(), 0
     while True:
-        page = await platform.door.call(
+        page = await platform.client.call(
             "get_event_artifact", run_id=run_id, seq=event["seq"], field_path=field,
             offset=offset, limit=256 * 1024,
         )  # fmt: skip
@@ -239,7 +239,7 @@ async def test_tools_in_every_disorder_start_and_finish(
 
 @pytest.mark.disruptive
 @pytest.mark.timeout(240)
-async def test_agent_is_held_up_while_the_front_door_is_away_and_nothing_is_lost(
+async def test_agent_is_held_up_while_the_mcp_server_is_away_and_nothing_is_lost(
     platform: Installation,
 ) -> None:
     run_id = await platform.trivial(
@@ -248,13 +248,13 @@ async def test_agent_is_held_up_while_the_front_door_is_away_and_nothing_is_lost
     uid = await pod_uid(run_id)
     await platform.reaches(run_id, "Running")
     async with watching(uid) as memory:
-        await platform.scale(FRONT_DOOR, 0)
+        await platform.scale(MCP_SERVER, 0)
         try:
             await let_go(run_id)
             pid = await runner_of(uid)
             await check_held_up(Path(f"/proc/{pid}/root{pod_layout.SPOOL}/events"))
         finally:
-            await platform.scale(FRONT_DOOR, 1)
+            await platform.scale(MCP_SERVER, 1)
         run, events = await collect(platform, run_id)
     memory.check()
     assert run["status"] == "completed", run

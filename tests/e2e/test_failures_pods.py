@@ -15,7 +15,7 @@ import pytest_asyncio
 from tests.e2e.agents import UNTIL_GO
 from tests.e2e.cluster import api, apply, delete, let_go, pod_of, runner_of
 from tests.e2e.failing import check_failure, doing, offered
-from tests.e2e.installation import FRONT_DOOR, SILENT_REPOSITORY, Installation, a_run
+from tests.e2e.installation import MCP_SERVER, SILENT_REPOSITORY, Installation, a_run
 from tests.failures import promised
 
 pytestmark = [
@@ -168,7 +168,7 @@ async def test_a_pod_that_is_deleted_before_its_agent_had_the_task_is_replaced(
     await place.reaches(run_id, "Starting", reason="Preparing")
     await delete("pod", f"{run_id}-1", namespace=NAMESPACE)
     await pod_of(run_id, 2, NAMESPACE)
-    await place.door.cancel(run_id)
+    await place.client.cancel(run_id)
 
 
 @promised(*FULL)
@@ -186,8 +186,8 @@ async def test_a_gateway_that_stays_away(place: Installation) -> None:
     both = (begun, new["metadata"]["name"])
     await place.reaches(begun, "Running")
     try:
-        # Only then the agent ends: while it works, nobody misses the front door.
-        await place.scale(FRONT_DOOR, 0)
+        # Only then the agent ends: while it works, nobody misses the MCP server.
+        await place.scale(MCP_SERVER, 0)
         await let_go(begun, NAMESPACE)
         await apply(new)
         await asyncio.gather(
@@ -197,6 +197,6 @@ async def test_a_gateway_that_stays_away(place: Installation) -> None:
             )
         )
     finally:
-        await place.scale(FRONT_DOOR, 1)
+        await place.scale(MCP_SERVER, 1)
     for run_id in both:
         await check_failure(place, run_id, "gateway-away")

@@ -97,7 +97,7 @@ async def test_nothing_of_the_runners_secrets_comes_out(
     token = await _token_of(first)
     wanted = [*canaries, token]
     seen = [await _finished(platform, first)]
-    run = await platform.door.call("get_run", run_id=first)
+    run = await platform.client.call("get_run", run_id=first)
     # Its traps are in the snapshot, and the second springs them once more.
     second = await _continued(platform, first, ["run", LOOK], ["run", BE_HOSTILE])
     wanted.append(await _token_of(second))
@@ -111,7 +111,7 @@ async def test_nothing_of_the_runners_secrets_comes_out(
             ("status", await kubectl("get", "runs,agentsessions", "-n", RUNS, "-o", "json")),
             ("events", await kubectl("get", "events", "-n", RUNS, "-o", "json")),
             ("operator", await _log("operator")),
-            ("front door", await _log("mcp")),
+            ("MCP server", await _log("mcp")),
             ("commits", await asyncio.to_thread(_commits, git_url, tmp_path / "clone")),
         ]
     )
@@ -138,18 +138,18 @@ async def _token_of(run_id: str) -> str:
 
 async def _continued(platform: Installation, run_id: str, *steps: list[Any]) -> str:
     message = {"role": "user", "parts": [{"type": "text", "text": f"go on\n{json.dumps(steps)}"}]}
-    answer = await platform.door.call("continue_run", run_id=run_id, input_message=message)
+    answer = await platform.client.call("continue_run", run_id=run_id, input_message=message)
     return str(answer["run_id"])
 
 
 async def _finished(platform: Installation, run_id: str) -> tuple[str, str]:
     """Wait for a run's end, and return all that its user and its pod's reader see."""
-    run, events = await platform.door.finish(run_id)
+    run, events = await platform.client.finish(run_id)
     assert run["status"] == "completed", run
     shown = [json.dumps(run), *map(json.dumps, events)]
     for event in events:
         for field in event["data"].get("artifact_refs") or ():
-            page = await platform.door.call(
+            page = await platform.client.call(
                 "get_event_artifact", run_id=run_id, seq=event["seq"], field_path=field,
                 limit=256 * 1024,
             )  # fmt: skip

@@ -81,7 +81,7 @@ async def test_nobody_gets_in_without_the_right_token(
 async def test_a_users_token_does_not_open_the_gateway(
     platform: Installation, gateway: str
 ) -> None:
-    headers = {"Authorization": f"Bearer {platform.door.token}"}
+    headers = {"Authorization": f"Bearer {platform.client.token}"}
     async with httpx2.AsyncClient(timeout=10) as http:
         answer = await http.post(f"{gateway}/v1/events", headers=headers, json={"events": []})
     assert answer.status_code == 401

@@ -57,7 +57,7 @@ async def listening(platform: Installation) -> AsyncIterator[list[Json]]:
         *(platform.trivial(["run", LOOK], ["run", LISTENING]) for _ in range(2))
     )
     yield await asyncio.gather(*(_listening_pod(run_id) for run_id in runs))
-    await asyncio.gather(*(platform.door.cancel(run_id) for run_id in runs))
+    await asyncio.gather(*(platform.client.cancel(run_id) for run_id in runs))
 
 
 async def _listening_pod(run_id: str) -> Json:
@@ -124,7 +124,7 @@ async def test_the_agent_has_nothing_to_speak_to_the_kubernetes_api_with(
     platform: Installation, listening: list[Json]
 ) -> None:
     run_id = listening[0]["metadata"]["labels"][LABEL_RUN]
-    async for event in platform.door.events(run_id):
+    async for event in platform.client.events(run_id):
         if event["type"] in ("command_finished", "tool_finished"):
             break
     environment, _, found = str(event["data"]["output"]).partition("\n\n")

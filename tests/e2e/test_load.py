@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from dev.front_door import ToolFailed
+from dev.mcp_client import ToolCallError
 from tests.e2e.checks import check_journal
 from tests.e2e.cluster import pod_uid, processes_of
 from tests.e2e.installation import Installation
@@ -18,7 +18,7 @@ async def test_many_runs_at_once_all_complete(platform: Installation, count: int
     runs = await asyncio.gather(
         *(platform.trivial(["say", f"I am {number}"], ["sleep", 3]) for number in range(count))
     )
-    ends = await asyncio.gather(*(platform.door.finish(run_id) for run_id in runs))
+    ends = await asyncio.gather(*(platform.client.finish(run_id) for run_id in runs))
     for number, (run, events) in enumerate(ends):
         assert run["status"] == "completed", run
         assert run["result"]["summary"] == f"I am {number}"
@@ -30,7 +30,7 @@ async def test_a_child_that_holds_the_agents_output_does_not_hold_the_run(
 ) -> None:
     run_id = await platform.trivial(["detach", "sleep 3600"], ["say", "left one behind"])
     uid = await pod_uid(run_id)
-    run, events = await platform.door.finish(run_id)
+    run, events = await platform.client.finish(run_id)
     assert run["status"] == "completed", run
     # The kubelet takes the pod's empty sandbox down a moment after its containers ended.
     assert [line for line in processes_of(uid) if "/pause" not in line] == []
@@ -44,7 +44,7 @@ async def test_a_child_that_holds_the_agents_output_does_not_hold_the_run(
 async def test_the_last_words_of_an_agent_that_exits_early_are_in_the_message(
     platform: Installation,
 ) -> None:
-    run, events = await platform.door.finish(await platform.trivial(["exit", 3]))
+    run, events = await platform.client.finish(await platform.trivial(["exit", 3]))
     assert (run["status"], run["reason"]) == ("failed", "AgentExited"), run
     assert "exit code 3" in run["message"]
     assert "the agent gives up" in run["message"]
@@ -56,7 +56,7 @@ async def test_nothing_is_left_of_an_agent_that_hangs_when_its_deadline_has_ende
 ) -> None:
     run_id = await platform.trivial(["hang"], timeouts={"active_deadline_seconds": 8})
     uid = await pod_uid(run_id)
-    run, events = await platform.door.finish(run_id)
+    run, events = await platform.client.finish(run_id)
     left = processes_of(uid)
     assert (run["status"], run["reason"]) == ("failed", "DeadlineExceeded"), run
     assert left == []
@@ -66,5 +66,5 @@ async def test_nothing_is_left_of_an_agent_that_hangs_when_its_deadline_has_ende
 async def test_a_profile_that_is_missing_is_named_before_a_run_is_made(
     platform: Installation,
 ) -> None:
-    with pytest.raises(ToolFailed, match=r"nowhere.*trivial"):
+    with pytest.raises(ToolCallError, match=r"nowhere.*trivial"):
         await platform.trivial(["say", "x"], profile="nowhere")

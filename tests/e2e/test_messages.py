@@ -10,7 +10,7 @@ from uuid import uuid4
 import pytest
 
 from agentrun.api.v1alpha1 import default_profile
-from dev.front_door import FrontDoor
+from dev.mcp_client import McpClient
 from tests.e2e.agents import UNTIL_GO, script, trivial
 from tests.e2e.checks import check_journal
 from tests.e2e.cluster import RUNS, Json, apply, eventually, get, let_go
@@ -29,18 +29,18 @@ def says(text: str) -> Json:
     return {"role": "agent", "parts": [{"type": "text", "text": text}]}
 
 
-async def listed(door: FrontDoor, *names: str, **more: Any) -> dict[str, Json]:
+async def listed(client: McpClient, *names: str, **more: Any) -> dict[str, Json]:
     """Return what list_agents says of some agents, once it lists them all."""
     found = await eventually(
-        lambda: door.call("list_agents", limit=500, **more),
+        lambda: client.call("list_agents", limit=500, **more),
         lambda page: set(names) <= {one["agent_name"] for one in page["agents"]},
     )
     return {one["agent_name"]: one for one in found["agents"] if one["agent_name"] in names}
 
 
-async def has(door: FrontDoor, run_id: str, is_it: Callable[[Json], bool]) -> None:
+async def has(client: McpClient, run_id: str, is_it: Callable[[Json], bool]) -> None:
     """Wait for an event of a run."""
-    async for event in door.events(run_id):
+    async for event in client.events(run_id):
         if is_it(event):
             return
     raise AssertionError(f"{run_id} ended without it")
@@ -52,7 +52,7 @@ def given(events: list[Json]) -> list[tuple[str | None, int, str]]:
 
 
 async def test_two_agents_in_two_pods_get_one_anothers_messages(platform: Installation) -> None:
-    door = platform.door
+    client = platform.client
     correspondent, tools = unused("correspondent"), {"deliverMessages": "BetweenTurns"}
     await apply(profile(correspondent, agentTools=tools))
     names = ada_name, bob_name = unused("ada"), unused("bob")
@@ -61,12 +61,12 @@ async def test_two_agents_in_two_pods_get_one_anothers_messages(platform: Instal
         for name in names
     ]
     await asyncio.gather(*(platform.reaches(run_id, "Running") for run_id in runs))
-    agents = await listed(door, *names, status="running")
+    agents = await listed(client, *names, status="running")
     assert [agents[name]["status"] for name in names] == ["running", "running"]
     assert [agents[name]["last_run_id"] for name in names] == runs
 
     async def send(sender: str, recipient: str, *steps: list[Any]) -> int:
-        sent = await door.call(
+        sent = await client.call(
             "send_agent_message",
             to_agent_name=recipient,
             from_agent_name=sender,
@@ -76,14 +76,14 @@ async def test_two_agents_in_two_pods_get_one_anothers_messages(platform: Instal
         return seq
 
     waiting = asyncio.create_task(
-        door.call("fetch_agent_messages", agent_name=bob_name, wait_ms=30_000)
+        client.call("fetch_agent_messages", agent_name=bob_name, wait_ms=30_000)
     )
     assert await send(ada_name, bob_name, ["say", "Bob heard of Ada."]) == 1
     assert [one["seq"] for one in (await waiting)["messages"]] == [1]
     assert await send(bob_name, ada_name, ["say", "Ada heard of Bob."]) == 1
     await asyncio.gather(*(let_go(run_id) for run_id in runs))
 
-    (ada, ada_events), (bob, bob_events) = await asyncio.gather(*map(door.finish, runs))
+    (ada, ada_events), (bob, bob_events) = await asyncio.gather(*map(client.finish, runs))
     for run, events in ((ada, ada_events), (bob, bob_events)):
         assert run["status"] == "completed", run
         check_journal(events, "completed")
@@ -92,10 +92,10 @@ async def test_two_agents_in_two_pods_get_one_anothers_messages(platform: Instal
     assert said(ada_events) == [ada["result"]["summary"]] == ["Ada heard of Bob."]
     assert said(bob_events) == [bob["result"]["summary"]] == ["Bob heard of Ada."]
 
-    mailbox = await door.call("fetch_agent_messages", agent_name=ada_name)
+    mailbox = await client.call("fetch_agent_messages", agent_name=ada_name)
     (kept,) = mailbox["messages"]
     assert (kept["from_agent_name"], kept["seq"]) == (bob_name, 1), "it outlives the run"
-    agents = await listed(door, ada_name, status="completed")
+    agents = await listed(client, ada_name, status="completed")
     assert agents[ada_name]["last_run_status"] == "completed"
 
 
@@ -104,10 +104,10 @@ async def test_many_who_write_to_an_agent_at_once_get_numbers_of_their_own(
 ) -> None:
     name = unused("popular")
     run_id = await platform.trivial(["say", "here"], agent=name)
-    await platform.door.finish(run_id)
+    await platform.client.finish(run_id)
 
     async def send(number: int) -> int:
-        sent = await platform.door.call(
+        sent = await platform.client.call(
             "send_agent_message",
             to_agent_name=name,
             message=says(f"Message {number}"),
@@ -123,7 +123,7 @@ async def test_many_who_write_to_an_agent_at_once_get_numbers_of_their_own(
 async def test_a_real_agent_hears_a_message_in_the_turn_that_is_under_way(
     platform: Installation, backend: str
 ) -> None:
-    door, name = platform.door, unused(default_profile(backend))
+    client, name = platform.client, unused(default_profile(backend))
     like = await get("agentprofile", default_profile(backend))
     assert like is not None
     spec = like["spec"] | {"agentTools": {"deliverMessages": "Steer"}}
@@ -131,19 +131,19 @@ async def test_a_real_agent_hears_a_message_in_the_turn_that_is_under_way(
     await apply({**like, "metadata": metadata, "spec": spec})
     prompt = script({"shell": UNTIL_GO}, {"say": "Nobody wrote."})
     run_id = await platform.spawn(backend, prompt, profile=metadata["name"], nickname=name)
-    await has(door, run_id, lambda event: event["type"] == "command_started")
-    await door.call(
+    await has(client, run_id, lambda event: event["type"] == "command_started")
+    await client.call(
         "send_agent_message",
         to_agent_name=name,
         message=says(script({"say": "I heard it in my turn."})),
     )
-    await has(door, run_id, lambda event: event["type"] == "message_added")
+    await has(client, run_id, lambda event: event["type"] == "message_added")
     if backend == "claude_code":
         # Codex waits for a command no longer once it hears something. Claude Code moves it to the
         # background after some seconds, and may have ended by itself.
         with suppress(AssertionError):
             await let_go(run_id)
-    run, events = await door.finish(run_id)
+    run, events = await client.finish(run_id)
     assert run["status"] == "completed", run
     assert given(events) == [(None, 1, "steered")], json.dumps(events)
     assert "I heard it in my turn." in said(events)[-1], said(events)
@@ -155,25 +155,25 @@ async def test_a_real_agent_hears_a_message_in_the_turn_that_is_under_way(
 async def test_a_run_that_goes_on_is_not_given_again_what_the_last_was_given(
     platform: Installation,
 ) -> None:
-    door, name = platform.door, unused("remembers")
+    client, name = platform.client, unused("remembers")
     memory = [{"name": "ACP_AGENT_MEMORY", "value": ".trivial"}]
     remembering, tools = unused("remembering"), {"deliverMessages": "BetweenTurns"}
     await apply(profile(remembering, env=memory, agentTools=tools))
 
     async def send(*steps: list[Any]) -> None:
-        await door.call("send_agent_message", to_agent_name=name, message=says(trivial(*steps)))
+        await client.call("send_agent_message", to_agent_name=name, message=says(trivial(*steps)))
 
     first = await platform.trivial(["run", UNTIL_GO], agent=name, profile=remembering)
     await platform.reaches(first, "Running")
     await send(["say", "I heard the first."])
     await let_go(first)
-    run, events = await door.finish(first)
+    run, events = await client.finish(first)
     assert run["status"] == "completed", run
     assert [seq for _, seq, _ in given(events)] == [1]
     await send(["say", "I heard the second."])
     recalls = {"role": "user", "parts": [{"type": "text", "text": trivial(["recall"])}]}
-    continued = await door.call("continue_run", run_id=first, input_message=recalls)
-    run, events = await door.finish(continued["run_id"])
+    continued = await client.call("continue_run", run_id=first, input_message=recalls)
+    run, events = await client.finish(continued["run_id"])
     assert run["status"] == "completed", run
     assert [seq for _, seq, _ in given(events)] == [2]
     recalled, heard = said(events)

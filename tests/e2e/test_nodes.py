@@ -18,7 +18,7 @@ from uuid import uuid4
 import pytest
 import pytest_asyncio
 
-from dev.front_door import TERMINAL
+from dev.mcp_client import TERMINAL
 from tests.e2e.agents import GO, UNTIL_GO
 from tests.e2e.cluster import (
     LABEL_RUN,
@@ -59,7 +59,7 @@ TIMES = 180
 
 
 def new() -> str:
-    """Make a part of a name: the front door also remembers the runs of before by theirs."""
+    """Make a part of a name: the MCP server also remembers the runs of before by theirs."""
     return uuid4().hex[:8]
 
 
@@ -258,7 +258,7 @@ async def test_a_pod_that_matters_more_takes_the_place_of_a_run(
     try:
         await check_failure(platform, busy, "preempted")
     finally:
-        await platform.door.cancel(rival)
+        await platform.client.cancel(rival)
         await delete("run", rival)
         await delete("aprofile", "fake-first")
         await delete("priorityclass", "matters-more", namespace="")
@@ -277,7 +277,7 @@ async def test_a_pod_that_was_lost_before_the_agent_had_its_task_is_replaced(
         await platform.gone("pod", f"{run}-1")
         await pod_of(run, 2)
         assert await pods_of(run) == [f"{run}-2"]
-        answer = await platform.door.cancel(run)
+        answer = await platform.client.cancel(run)
         assert answer["status"] == "cancelled"
     finally:
         await node.reopen()
@@ -296,7 +296,7 @@ async def test_a_run_goes_on_while_parts_of_its_node_are_restarted(
     # The kubelet and containerd find each other again a moment after they work by themselves.
     go = ("kubectl", "exec", f"{run_id}-1", "-n", RUNS, "-c", "agent", "--", "touch", GO)
     await eventually(lambda: called(*go), lambda done: done.returncode == 0, 60)
-    run, events = await platform.door.finish(run_id)
+    run, events = await platform.client.finish(run_id)
     assert (run["status"], run["attempts"]) == ("completed", 1), run
     assert (await platform.status(run_id))["podUID"] == uid
     said = [event["data"]["text"] for event in events if event["type"] == "agent_message"]
@@ -330,7 +330,7 @@ async def test_a_cancelled_run_stays_cancelling_until_its_pod_is_known_to_be_gon
     platform: Installation, lost: Loss
 ) -> None:
     run = lost.run("cancelled")
-    answer = await platform.door.call("cancel_run", run_id=run, wait_ms=2_000)
+    answer = await platform.client.call("cancel_run", run_id=run, wait_ms=2_000)
     assert answer["status"] not in TERMINAL
     status = await platform.reaches(run, "Cancelling")
     assert (status["phase"], status["reason"]) == ("Cancelling", "NodeLost")
@@ -377,7 +377,7 @@ async def test_a_lost_run_ends_when_its_node_is_back(platform: Installation, bac
 async def test_a_cancelled_run_is_cancelled_when_its_node_is_back(
     platform: Installation, back: Loss
 ) -> None:
-    run, _ = await platform.door.finish(back.run("cancelled"))
+    run, _ = await platform.client.finish(back.run("cancelled"))
     assert run["status"] == "cancelled"
     assert await pods_of(back.run("cancelled")) == []
 
@@ -392,7 +392,7 @@ async def test_a_lost_pod_is_replaced_when_it_is_gone(platform: Installation, ba
 
 
 async def test_then_the_next_run_of_the_session_begins(platform: Installation, back: Loss) -> None:
-    await platform.door.finish(back.run("plain"))
+    await platform.client.finish(back.run("plain"))
     run = back.run(NEXT)
     await pod_of(run)
     assert await pods_of(run) == [f"{run}-1"]
@@ -407,5 +407,5 @@ async def test_a_run_goes_on_if_its_node_is_back_in_time(
     status = await platform.status(run)
     assert (status["phase"], status["reason"], status["attempts"]) == ("Running", "Working", 1)
     assert status["podUID"] == pod["metadata"]["uid"]
-    answer = await platform.door.cancel(run)
+    answer = await platform.client.cancel(run)
     assert answer["status"] == "cancelled"

@@ -65,7 +65,7 @@ async def around(
 
 async def finish(platform: Installation, run_id: str) -> tuple[Json, str]:
     """Wait for a run to complete, and return it with all that its events say."""
-    run, events = await platform.door.finish(run_id)
+    run, events = await platform.client.finish(run_id)
     said = json.dumps(events)
     assert run["status"] == "completed", (run, said)
     check_journal(events, "completed")
@@ -236,7 +236,7 @@ async def test_remote_agents_are_reached_through_the_proxy_and_the_teams_authori
             )
         )
         await finish(platform, first)
-        run, _ = await platform.door.finish(second)
+        run, _ = await platform.client.finish(second)
     # No agent is there, but a server that has shown a certificate of the team's authority.
     card = f"{HIDDEN_SERVER}/.well-known/agent-card.json"
     assert f"{card} answered 404" in run["message"], run

@@ -18,13 +18,13 @@ import pytest
 import pytest_asyncio
 
 from dev import images, product, skewed
-from dev.front_door import FrontDoor
+from dev.mcp_client import McpClient
 from tests.e2e.agents import trivial
 from tests.e2e.checks import check_journal
 from tests.e2e.clocks import BREAK, SLACK, Life, ended, lived
 from tests.e2e.cluster import apply, eventually, get, kubectl, let_go, pod_of
 from tests.e2e.installation import (
-    FRONT_DOOR,
+    MCP_SERVER,
     OPERATOR,
     Installation,
     a_run,
@@ -70,7 +70,7 @@ BOUNDS = ("--set", "operator.stuckTimeoutSeconds=30,operator.resyncSeconds=10")
 async def standing(platform: Installation) -> AsyncIterator[Installation]:
     """The version before, which brings no kinds of its own."""
     # Its client is the main release's: that one outlives the namespaces here.
-    made = Installation(platform.cluster, RELEASE, platform.door)
+    made = Installation(platform.cluster, RELEASE, platform.client)
     for tag in (OLD, NEW):
         await asyncio.to_thread(provide, platform.cluster, tag)
     try:
@@ -83,7 +83,7 @@ async def standing(platform: Installation) -> AsyncIterator[Installation]:
 def installation(standing: Installation) -> Iterator[Installation]:
     """The release as it is reached now: its Service comes and goes with it."""
     with reached(standing.cluster, standing.release) as url:
-        yield standing.through(FrontDoor(f"{url}/mcp", standing.door.token))
+        yield standing.through(McpClient(f"{url}/mcp", standing.client.token))
 
 
 async def test_an_upgrade_restarts_no_run_and_loses_no_event(
@@ -106,7 +106,7 @@ async def test_an_upgrade_restarts_no_run_and_loses_no_event(
     )
     before = {name: await only_pod(name) for name in (working, "starts")}
 
-    async with reading(installation.door, working) as reader:
+    async with reading(installation.client, working) as reader:
         await eventually(reader.seen, lambda count: count > 10)
         await installation.install(
             *FLAGS, *tagged(NEW),
@@ -119,7 +119,7 @@ async def test_an_upgrade_restarts_no_run_and_loses_no_event(
 
     check_journal(reader.events, "completed")
     assert said(reader.events) == talk.texts
-    assert reader.refusals, "the front door was never away: what was upgraded?"
+    assert reader.refusals, "the MCP server was never away: what was upgraded?"
     await asyncio.gather(*(installation.reaches(run, "Completed") for run in ("starts", "waits")))
     for name, pod in before.items():
         after = await only_pod(name)
@@ -152,7 +152,7 @@ async def test_a_rollback_restarts_no_run_and_loses_no_event(installation: Insta
     await installation.reaches(working, "Running")
     pod = await only_pod(working)
     assert runner_image(pod).endswith(f"runner:{NEW}")
-    async with reading(installation.door, working) as reader:
+    async with reading(installation.client, working) as reader:
         await eventually(reader.seen, lambda count: count > 10)
         done = await installation.helm("rollback", "1", "--wait")
         assert done.returncode == 0, done.stderr
@@ -216,11 +216,11 @@ async def test_uninstalling_leaves_runs_alone_and_another_installation_takes_the
 
     installation = await installation.install(*NO_DEFAULTS)
     await let_go(working, RELEASE.runs)
-    run, events = await installation.door.finish(working)
+    run, events = await installation.client.finish(working)
     assert (run["status"], run["attempts"]) == ("completed", 1), run
     check_journal(events, "completed")
     assert said(events) == talk.texts
-    run, events = await installation.door.finish(over)
+    run, events = await installation.client.finish(over)
     assert run["status"] == "completed"
     check_journal(events, "completed")
 
@@ -244,7 +244,7 @@ async def test_a_namespace_goes_with_all_its_runs_and_can_be_made_again(
     installation = await installation.install(*NO_DEFAULTS)
     assert await installation.own_pods() == pods
     again = await installation.trivial(["say", "back"])
-    run, _ = await installation.door.finish(again)
+    run, _ = await installation.client.finish(again)
     assert run["status"] == "completed", run
 
 
@@ -252,9 +252,9 @@ async def test_a_namespace_goes_also_with_the_product_away_and_its_runs_are_clos
     installation: Installation,
 ) -> None:
     expected = await runs_in_every_stage(installation)
-    await asyncio.gather(installation.scale(OPERATOR, 0), installation.scale(FRONT_DOOR, 0))
+    await asyncio.gather(installation.scale(OPERATOR, 0), installation.scale(MCP_SERVER, 0))
     await delete_namespace()
-    await installation.scale(FRONT_DOOR, 1)
+    await installation.scale(MCP_SERVER, 1)
     await check_ends(installation, expected)
 
     # The operator starts, too, where the only namespace that it looks after is not there.
@@ -318,7 +318,7 @@ async def test_clocks_are_hours_off_and_a_cancellation_is_none_the_slower(
         logs
     )
     begin, now = time.monotonic(), datetime.now(UTC)
-    answer = await off_hours.door.cancel(name)
+    answer = await off_hours.client.cancel(name)
     assert answer["status"] == "cancelled", answer
     assert time.monotonic() - begin < 120
     life = await ended(off_hours, name, "Cancelled", "CancelRequested", since, begin)

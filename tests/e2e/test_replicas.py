@@ -1,4 +1,4 @@
-"""Three front doors on one PostgreSQL and one S3: whoever dies, the others go on."""
+"""Three MCP servers on one PostgreSQL and one S3: whoever dies, the others go on."""
 
 import asyncio
 import time
@@ -13,15 +13,15 @@ import pytest_asyncio
 from mcp.shared.exceptions import MCPError
 
 from dev import store_fixtures
-from dev.front_door import TERMINAL, FrontDoor, ToolFailed
+from dev.mcp_client import TERMINAL, McpClient, ToolCallError
 from tests.e2e.checks import check_journal
 from tests.e2e.cluster import Json, items, kill, kubectl, let_go, until
-from tests.e2e.installation import FRONT_DOOR, REPOSITORY, Installation
+from tests.e2e.installation import MCP_SERVER, REPOSITORY, Installation
 from tests.e2e.pods import is_ready, restarts_of
 from tests.e2e.replicas import (
     RELEASE,
     all_serving,
-    door_of,
+    client_of,
     gateway_of,
     installed,
     manifests,
@@ -41,8 +41,8 @@ AT_ONCE_SECONDS = 3
 """Within which a reader at another replica must have heard."""
 TRIES = 3
 """A busy machine may be slow once; replicas that are not told are late each time."""
-AWAY = (httpx2.TransportError, httpx2.HTTPStatusError, MCPError, ToolFailed, ExceptionGroup)
-"""What a client may meet while a front door or the database has just died."""
+AWAY = (httpx2.TransportError, httpx2.HTTPStatusError, MCPError, ToolCallError, ExceptionGroup)
+"""What a client may meet while a MCP server or the database has just died."""
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
@@ -56,13 +56,13 @@ async def _all_there(replicas: Installation) -> None:
     await all_serving(replicas)
 
 
-async def follow(door: FrontDoor, run_id: str, *bearing: type[Exception]) -> list[Json]:
+async def follow(client: McpClient, run_id: str, *bearing: type[Exception]) -> list[Json]:
     """Read a run to its end; of errors, bear only those of these kinds."""
     events: list[Json] = []
     while True:
         after = events[-1]["seq"] if events else 0
         try:
-            page = await door.call("poll_events", run_id=run_id, after_seq=after)
+            page = await client.call("poll_events", run_id=run_id, after_seq=after)
         except bearing:
             await asyncio.sleep(0.2)  # Tries again, as a client does.
             continue
@@ -75,7 +75,7 @@ async def outcome(replicas: Installation, run_id: str, *bearing: type[Exception]
     """Ask for a run; of errors, bear only those of these kinds."""
     while True:
         try:
-            return await replicas.door.call("get_run", run_id=run_id)
+            return await replicas.client.call("get_run", run_id=run_id)
         except bearing:
             await asyncio.sleep(0.2)  # Tries again, as a client does.
 
@@ -100,15 +100,15 @@ async def test_many_who_write_to_an_agent_through_all_replicas_get_numbers_of_th
     replicas: Installation,
 ) -> None:
     run_id = await replicas.trivial(["say", "here"], agent="popular")
-    await follow(replicas.door, run_id)
+    await follow(replicas.client, run_id)
     message = {"role": "agent", "parts": [{"type": "text", "text": "Hello."}]}
     with ExitStack() as stack:
-        doors = [stack.enter_context(door_of(replicas, pod)) for pod in await serving(replicas)]
+        clients = [stack.enter_context(client_of(replicas, pod)) for pod in await serving(replicas)]
         seqs: list[int] = []
         took: list[float] = []
         while not took or (took[-1] >= AT_ONCE_SECONDS and len(took) < TRIES):
             waiting = asyncio.create_task(
-                doors[1].call(
+                clients[1].call(
                     "fetch_agent_messages",
                     agent_name="popular",
                     after_seq=len(seqs),
@@ -116,8 +116,8 @@ async def test_many_who_write_to_an_agent_through_all_replicas_get_numbers_of_th
                 )
             )
             sending = [
-                door.call("send_agent_message", to_agent_name="popular", message=message)
-                for door in doors * 10
+                client.call("send_agent_message", to_agent_name="popular", message=message)
+                for client in clients * 10
             ]
             seqs += [sent["seq"] for sent in await asyncio.gather(*sending)]
             begin = time.monotonic()
@@ -125,8 +125,8 @@ async def test_many_who_write_to_an_agent_through_all_replicas_get_numbers_of_th
             took.append(time.monotonic() - begin)
         assert took[-1] < AT_ONCE_SECONDS, took
         assert sorted(seqs) == list(range(1, len(seqs) + 1))
-        for door in doors:
-            page = await door.call("fetch_agent_messages", agent_name="popular")
+        for client in clients:
+            page = await client.call("fetch_agent_messages", agent_name="popular")
             assert [one["seq"] for one in page["messages"]] == sorted(seqs)
 
 
@@ -146,10 +146,10 @@ async def _lags(replicas: Installation) -> list[float]:
     run_id = await replicas.trivial(["sleep", 2], ["talk", 2, 3], ["talk", 1, 1])
     lags: list[float] = []
 
-    async def read(door: FrontDoor) -> list[Json]:
+    async def read(client: McpClient) -> list[Json]:
         events: list[Json] = []
         while True:
-            page = await door.call(
+            page = await client.call(
                 "poll_events",
                 run_id=run_id,
                 after_seq=len(events),
@@ -163,8 +163,8 @@ async def _lags(replicas: Installation) -> list[float]:
                 return events
 
     with ExitStack() as stack:
-        doors = [stack.enter_context(door_of(replicas, pod)) for pod in await serving(replicas)]
-        journals = await asyncio.gather(*(read(door) for door in doors))
+        clients = [stack.enter_context(client_of(replicas, pod)) for pod in await serving(replicas)]
+        journals = await asyncio.gather(*(read(client) for client in clients))
     await check(replicas, run_id, journals, ["message 1", "message 2", "message 1"])
     # The runner speaks to one replica; had the others not been told, their readers would have
     # got the event when the replica looks again by itself, which it does every 5 seconds: with
@@ -179,16 +179,16 @@ async def test_a_run_and_its_artifacts_are_the_same_through_any_replica(
 ) -> None:
     workspace = {"git": {"url": REPOSITORY}}
     run_id = await replicas.trivial(["run", "echo hello > greeting.txt"], workspace=workspace)
-    events = await follow(replicas.door, run_id)
+    events = await follow(replicas.client, run_id)
     check_journal(events, "completed")
     (patch,) = (event for event in events if event["type"] == "artifact_added")
     which = {"run_id": run_id, "seq": patch["seq"], "field_path": "/patch"}
     answers = []
     for pod in await serving(replicas):
-        with door_of(replicas, pod) as door:
-            assert [event async for event in door.events(run_id)] == events
-            run = await door.call("get_run", run_id=run_id)
-            answers.append((run, await door.call("get_event_artifact", **which)))
+        with client_of(replicas, pod) as client:
+            assert [event async for event in client.events(run_id)] == events
+            run = await client.call("get_run", run_id=run_id)
+            answers.append((run, await client.call("get_event_artifact", **which)))
     assert answers == [answers[0]] * 3
     assert "+hello" in answers[0][1]["content"]
 
@@ -196,7 +196,7 @@ async def test_a_run_and_its_artifacts_are_the_same_through_any_replica(
 async def test_a_killed_replica_loses_and_doubles_nothing(replicas: Installation) -> None:
     talk = Talk(100)
     run_id = await replicas.trivial(*talk.steps)
-    readers = [asyncio.create_task(follow(replicas.door, run_id, *AWAY)) for _ in range(4)]
+    readers = [asyncio.create_task(follow(replicas.client, run_id, *AWAY)) for _ in range(4)]
     await replicas.reaches(run_id, "Running")
     kill(await gateway_of(run_id, await serving(replicas)))
     await let_go(run_id, RELEASE.runs)
@@ -208,13 +208,13 @@ async def test_a_rolling_restart_refuses_nobody(replicas: Installation) -> None:
     talk = Talk(200)
     run_id = await replicas.trivial(*talk.steps)
     # They bear nothing: every one of their requests must be answered.
-    readers = [asyncio.create_task(follow(replicas.door, run_id)) for _ in range(4)]
+    readers = [asyncio.create_task(follow(replicas.client, run_id)) for _ in range(4)]
     await replicas.reaches(run_id, "Running")
-    await replicas.restart(FRONT_DOOR)
+    await replicas.restart(MCP_SERVER)
     late = await replicas.trivial(["say", "message 1"])
     await let_go(run_id, RELEASE.runs)
     await check(replicas, run_id, await asyncio.gather(*readers), talk.texts)
-    await check(replicas, late, [await follow(replicas.door, late)], ["message 1"])
+    await check(replicas, late, [await follow(replicas.client, late)], ["message 1"])
     pods = await all_serving(replicas)
     assert before.isdisjoint(pod["metadata"]["uid"] for pod in pods)
 
@@ -223,7 +223,7 @@ async def test_a_restart_of_the_database_loses_nothing(replicas: Installation) -
     restarts = await _restarts(replicas)
     talk = Talk(100)
     run_id = await replicas.trivial(*talk.steps)
-    readers = [asyncio.create_task(follow(replicas.door, run_id, *AWAY)) for _ in range(4)]
+    readers = [asyncio.create_task(follow(replicas.client, run_id, *AWAY)) for _ in range(4)]
     await replicas.reaches(run_id, "Running")
     (database,) = await items("pods", labels="app=postgres", namespace="agentrun-dev")
     kill(database)
@@ -239,7 +239,7 @@ async def test_a_restart_of_the_database_loses_nothing(replicas: Installation) -
 
 
 async def _restarts(replicas: Installation) -> dict[str, int]:
-    """Count the restarts of each front door; those that an earlier rollout ends are none."""
+    """Count the restarts of each MCP server; those that an earlier rollout ends are none."""
     return {pod["metadata"]["uid"]: restarts_of(pod) for pod in await all_serving(replicas)}
 
 

@@ -26,7 +26,7 @@ from tests.e2e.cluster import (
     there,
     until,
 )
-from tests.e2e.installation import FRONT_DOOR, OPERATOR, Installation, a_run, profile
+from tests.e2e.installation import MCP_SERVER, OPERATOR, Installation, a_run, profile
 from tests.events import said
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(400)]
@@ -93,7 +93,7 @@ async def until_asked(platform: Installation, run_id: str, question: str, attemp
 async def answer(
     platform: Installation, run_id: str, words: str, *, with_kubectl: bool = False
 ) -> None:
-    """Answer the open question of a run in the run itself, without the front door."""
+    """Answer the open question of a run in the run itself, without the MCP server."""
     run = await platform.run(run_id)
     question = run["status"]["agent"]["question"]["id"]
     inputs = run["spec"].get("inputs", [])
@@ -119,11 +119,11 @@ async def test_a_run_that_waits_is_answered_while_its_pod_lives(platform: Instal
     shown = await platform.shown(run_id, lambda run: run["question"])
     assert shown["status"] == "input_required"
     assert [option["name"] for option in shown["question"]["options"]] == ["Yes", "No"]
-    taken = await platform.door.call(
+    taken = await platform.client.call(
         "continue_run", run_id=run_id, input_message=text("yes"), wait_ms=30_000
     )
     assert (taken["mode"], taken["status"]) in [("live", "running"), ("live", "completed")]
-    run, events = await platform.door.finish(run_id)
+    run, events = await platform.client.finish(run_id)
     assert (run["status"], run["attempts"]) == ("completed", 1), run
     check_journal(events, "completed")
     assert any('"optionId": "yes"' in words for words in said(events))
@@ -137,13 +137,13 @@ async def test_a_run_waits_without_its_pod_and_finishes_with_the_answer(
     await without_a_pod(platform, run_id)
     words = json.dumps([["recall"], ["say", "done"]])
     if by == "mcp":
-        taken = await platform.door.call(
+        taken = await platform.client.call(
             "continue_run", run_id=run_id, input_message=text(words), wait_ms=30_000
         )
         assert (taken["mode"], taken["run_id"]) == ("live", run_id)
     else:
         await answer(platform, run_id, words, with_kubectl=True)
-    run, events = await platform.door.finish(run_id)
+    run, events = await platform.client.finish(run_id)
     assert (run["status"], run["attempts"]) == ("completed", 2), run
     check_journal(events, "completed")
     assert len(recalled(events)) == 2, "the first prompt, and the answer once"
@@ -153,7 +153,7 @@ async def test_a_run_waits_without_its_pod_and_finishes_with_the_answer(
 async def test_a_waiting_run_without_a_pod_is_cancelled_at_once(platform: Installation) -> None:
     run_id = await asking(platform, IDLE)
     await without_a_pod(platform, run_id)
-    cancelled = await platform.door.call("cancel_run", run_id=run_id, wait_ms=30_000)
+    cancelled = await platform.client.call("cancel_run", run_id=run_id, wait_ms=30_000)
     assert cancelled["status"] == "cancelled"
 
 
@@ -164,7 +164,7 @@ async def test_a_pod_that_is_deleted_while_its_run_waits_takes_nothing_with_it(
     await delete("pod", f"{run_id}-1")
     await without_a_pod(platform, run_id)
     await answer(platform, run_id, json.dumps([["recall"]]))
-    run, events = await platform.door.finish(run_id)
+    run, events = await platform.client.finish(run_id)
     assert (run["status"], run["attempts"]) == ("completed", 2), run
     assert len(recalled(events)) == 2
 
@@ -184,26 +184,26 @@ async def test_an_answer_whose_pod_is_gone_before_it_was_kept_is_given_again_onc
     await api().delete("pod", f"{run_id}-2", platform.namespace, grace_seconds=0)
     await until_asked(platform, run_id, "Again?", attempt=3)
     await answer(platform, run_id, "yes")
-    ended, events = await platform.door.finish(run_id)
+    ended, events = await platform.client.finish(run_id)
     assert (ended["status"], ended["attempts"]) == ("completed", 3), ended
     check_journal(events, "completed")
     assert len(recalled(events)) == 2, "the first prompt, and the answer once"
 
 
 @pytest.mark.disruptive
-async def test_a_call_whose_front_door_dies_is_repeated_and_answers_once(
+async def test_a_call_whose_mcp_server_dies_is_repeated_and_answers_once(
     platform: Installation,
 ) -> None:
     run_id = await asking(platform)
     words = {"input_message": text(json.dumps([["recall"]])), "idempotency_key": uuid4().hex}
     calling = asyncio.create_task(
-        platform.door.call("continue_run", run_id=run_id, wait_ms=30_000, **words)
+        platform.client.call("continue_run", run_id=run_id, wait_ms=30_000, **words)
     )
-    await platform.kill(FRONT_DOOR)
+    await platform.kill(MCP_SERVER)
     await asyncio.gather(calling, return_exceptions=True)
     await platform.ready()
-    await platform.door.call("continue_run", run_id=run_id, **words)
-    run, events = await platform.door.finish(run_id)
+    await platform.client.call("continue_run", run_id=run_id, **words)
+    run, events = await platform.client.finish(run_id)
     assert (run["status"], run["attempts"]) == ("completed", 1), run
     check_journal(events, "completed")
     assert len((await platform.run(run_id))["spec"]["inputs"]) == 1
@@ -211,7 +211,7 @@ async def test_a_call_whose_front_door_dies_is_repeated_and_answers_once(
 
 
 @pytest.mark.disruptive
-@pytest.mark.parametrize("component", [OPERATOR, FRONT_DOOR])
+@pytest.mark.parametrize("component", [OPERATOR, MCP_SERVER])
 async def test_an_answer_is_neither_lost_nor_doubled_when_a_part_dies(
     platform: Installation, component: str
 ) -> None:
@@ -224,7 +224,7 @@ async def test_an_answer_is_neither_lost_nor_doubled_when_a_part_dies(
     await there("pod", f"{run_id}-2")
     await platform.kill(component)
     await platform.ready()
-    run, events = await platform.door.finish(run_id)
+    run, events = await platform.client.finish(run_id)
     assert (run["status"], run["attempts"]) == ("completed", 2), run
     check_journal(events, "completed")
     assert len(recalled(events)) == 2
@@ -236,16 +236,16 @@ async def test_a_failed_run_goes_on_and_is_done_again(platform: Installation) ->
         ["say", "first"], ["fail", "no luck"],
         profile=REMEMBERS, metadata={"ticket": 7}, output_schema=schema,
     )  # fmt: skip
-    run, _ = await platform.door.finish(first)
+    run, _ = await platform.client.finish(first)
     assert (run["status"], run["reason"]) == ("failed", "ProviderError"), run
     words = json.dumps([["recall"], ["say", '{"n": 7}']])
-    continued = await platform.door.call("continue_run", run_id=first, input_message=text(words))
-    run, events = await platform.door.finish(continued["run_id"])
+    continued = await platform.client.call("continue_run", run_id=first, input_message=text(words))
+    run, events = await platform.client.finish(continued["run_id"])
     assert (run["status"], run["metadata"]) == ("completed", {"ticket": 7}), run
     assert run["result"]["structured"] == {"n": 7}
     assert "first" in recalled(events)[0]
-    again = await platform.door.call("continue_run", run_id=first, from_start=True)
-    run, events = await platform.door.finish(again["run_id"])
+    again = await platform.client.call("continue_run", run_id=first, from_start=True)
+    run, events = await platform.client.finish(again["run_id"])
     assert (run["status"], said(events)) == ("failed", ["first"]), run
     assert run["resumed_from_run_id"] == first
 
@@ -254,16 +254,16 @@ async def test_a_completed_run_is_continued_by_another_with_its_memory(
     platform: Installation,
 ) -> None:
     first = await platform.trivial(["say", "first"], profile=REMEMBERS, metadata={"ticket": 7})
-    await platform.door.finish(first)
-    continued = await platform.door.call(
+    await platform.client.finish(first)
+    continued = await platform.client.call(
         "continue_run", run_id=first, input_message=text(json.dumps([["recall"]]))
     )
     assert (continued["mode"], continued["resumed_from_run_id"]) == ("resume", first)
-    run, events = await platform.door.finish(continued["run_id"])
+    run, events = await platform.client.finish(continued["run_id"])
     assert (run["status"], run["metadata"]) == ("completed", {"ticket": 7}), run
     assert recalled(events)[0] == trivial(["say", "first"])
-    again = await platform.door.call("continue_run", run_id=first, from_start=True)
-    run, events = await platform.door.finish(again["run_id"])
+    again = await platform.client.call("continue_run", run_id=first, from_start=True)
+    run, events = await platform.client.finish(again["run_id"])
     assert (run["status"], said(events)) == ("completed", ["first"])
 
 
@@ -271,11 +271,11 @@ async def test_a_conversation_that_cannot_be_restored_is_not_made_up(
     platform: Installation,
 ) -> None:
     first = await platform.trivial(["say", "first"])
-    await platform.door.finish(first)
-    continued = await platform.door.call(
+    await platform.client.finish(first)
+    continued = await platform.client.call(
         "continue_run", run_id=first, input_message=text(json.dumps([["say", "second"]]))
     )
-    run, events = await platform.door.finish(continued["run_id"])
+    run, events = await platform.client.finish(continued["run_id"])
     assert (run["status"], run["reason"]) == ("failed", "SessionNotResumable"), run
     assert said(events) == []
 
@@ -295,13 +295,13 @@ async def test_continues_in_the_instant_of_completion_all_run_in_order(
     words = text(json.dumps([["say", "hello"]]))
     answers = await asyncio.gather(
         *(
-            platform.door.call("continue_run", run_id=first, input_message=words)
+            platform.client.call("continue_run", run_id=first, input_message=words)
             for _ in range(CONTINUES)
         )
     )
     names = sorted(one["run_id"] for one in answers)
     assert len(set(names)) == CONTINUES
-    ends = await asyncio.gather(*(platform.door.finish(name) for name in names))
+    ends = await asyncio.gather(*(platform.client.finish(name) for name in names))
     assert [run["status"] for run, _ in ends] == ["completed"] * CONTINUES
     assert [said(events) for _, events in ends] == [["hello"]] * CONTINUES
     runs = [await platform.run(name) for name in names]
@@ -336,13 +336,13 @@ async def test_children_are_cancelled_with_their_parent(platform: Installation) 
         timeouts={"terminationGracePeriodSeconds": GRACE},
     )
     name = child["metadata"]["name"]
-    # Only the front door says whose child a run is.
+    # Only the MCP server says whose child a run is.
     account = f"system:serviceaccount:{product.SYSTEM}:{product.MAIN.service}"
     await kubectl("create", "-f", "-", "--as", account, stdin=json.dumps(child))
     await platform.reaches(name, "Running")
-    cancelled = await platform.door.cancel(run_id=parent)
+    cancelled = await platform.client.cancel(run_id=parent)
     assert cancelled["status"] == "cancelled"
-    run, _ = await platform.door.finish(name)
+    run, _ = await platform.client.finish(name)
     assert (run["status"], run["reason"]) == ("cancelled", "CancelRequested"), run
     assert run["message"] == f"Its parent, run {parent}, was cancelled."
     assert run["parent_run_id"] == parent

@@ -30,7 +30,7 @@ EDIT = script(
 async def test_an_agent_edits_a_cloned_repository(
     platform: Installation, git_url: str, tmp_path: Path, backend: str
 ) -> None:
-    spawned = await platform.door.call(
+    spawned = await platform.client.call(
         "spawn_run",
         backend=backend,
         role="worker",
@@ -40,7 +40,7 @@ async def test_an_agent_edits_a_cloned_repository(
     )
     assert spawned["status"] == "queued"
     run_id = spawned["run_id"]
-    run, events = await platform.door.finish(run_id)
+    run, events = await platform.client.finish(run_id)
 
     assert run["status"] == "completed", run
     check_journal(events, "completed")
@@ -100,7 +100,7 @@ async def test_structured_output_satisfies_its_schema(platform: Installation, ba
     }
     prompt = script({"structured": {"answer": "forty-two"}})
     run_id = await platform.spawn(backend, prompt, role="planner", output_schema=schema)
-    run, events = await platform.door.finish(run_id)
+    run, events = await platform.client.finish(run_id)
     assert run["status"] == "completed", run
     assert run["result"]["structured"] == {"answer": "forty-two"}
     completed = next(event for event in events if event["type"] == "run_completed")
@@ -138,7 +138,7 @@ async def test_an_error_of_the_provider_ends_the_run_with_its_message(
     run_id = in_vain[backend, key]
     run = await check_failure(platform, run_id, key)
     assert f"no luck: {CODES[key]}" in run["message"]
-    _, events = await platform.door.finish(run_id)
+    _, events = await platform.client.finish(run_id)
     # The event would ask a person, and nobody would read the answer.
     assert "auth_required" not in {event["type"] for event in events}
 
@@ -147,7 +147,7 @@ async def test_a_run_made_with_kubectl_is_a_run_like_any_other(platform: Install
     name = f"by-hand-{uuid4().hex[:8]}"
     manifest = a_run(name, prompt=trivial(["say", "hello"]))
     await kubectl("apply", "-f", "-", stdin=json.dumps(manifest))
-    run, events = await platform.door.finish(name)
+    run, events = await platform.client.finish(name)
     assert run["status"] == "completed"
     assert run["result"]["summary"] == "hello"
     check_journal(events, "completed")
@@ -157,9 +157,9 @@ async def test_a_run_made_with_kubectl_is_a_run_like_any_other(platform: Install
 async def test_a_run_is_found_after_its_object_is_gone(platform: Installation) -> None:
     name = f"short-lived-{uuid4().hex[:8]}"
     await apply(a_run(name, prompt=trivial(["say", "remember me"]), ttlSecondsAfterFinished=0))
-    run, events = await platform.door.finish(name)
+    run, events = await platform.client.finish(name)
     await platform.gone("run", name)
-    again, same = await platform.door.finish(name)
+    again, same = await platform.client.finish(name)
     assert (again["status"], same) == ("completed", events)
     assert again["result"] == run["result"]
     assert await platform.find_runs(lambda entry: entry["run_id"] == name)
@@ -168,7 +168,7 @@ async def test_a_run_is_found_after_its_object_is_gone(platform: Installation) -
 async def test_the_key_of_the_provider_is_in_the_runner_only(platform: Installation) -> None:
     look = {"shell": "env; cat /var/run/secrets/*/* 2>&1; true"}
     run_id = await platform.spawn("codex", script(look, {"say": "looked"}))
-    run, events = await platform.door.finish(run_id)
+    run, events = await platform.client.finish(run_id)
     assert run["status"] == "completed", run
     assert product.MODEL_KEY not in str(events)
     pod = await get("pod", run["pod"])

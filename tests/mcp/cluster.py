@@ -1,4 +1,4 @@
-"""An API server in memory: as much of one as the front door can tell from the real one."""
+"""An API server in memory: as much of one as the MCP server can tell from the real one."""
 
 import asyncio
 import copy
@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from itertools import count
 from typing import Any
 
-from mcp_server.kube import RUNS, ApiError, ApiUnavailable, Object, Resource
+from mcp_server.kube import RUNS, ApiError, ApiUnavailableError, Object, Resource
 
 TERMINAL = ("Completed", "Failed", "Cancelled", "Rejected")
 CREATED = "2026-11-23T12:00:00Z"
@@ -75,7 +75,7 @@ class FakeCluster:
         self.oldest = next(self._versions)
         self._record("COMPACTED", "", {"metadata": {"namespace": ""}})
 
-    # What the front door asks.
+    # What the MCP server asks.
 
     async def get(self, resource: Resource, namespace: str, name: str) -> Object:
         """Return an object."""
@@ -100,7 +100,7 @@ class FakeCluster:
             raise ApiError(409, "AlreadyExists", f'{resource.plural} "{name}" already exists')
         created = self.add(resource, namespace, body)
         if ("create", resource.plural) in self.lost_answers:
-            raise ApiUnavailable("connection reset")
+            raise ApiUnavailableError("connection reset")
         return created
 
     async def patch(

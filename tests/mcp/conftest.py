@@ -13,13 +13,13 @@ from agentrun.api.events import EventType, NewEvent
 from agentrun.store.base import RunRow, RunStore
 from agentrun.store.memory import MemoryBlobStore, MemoryRunStore
 from mcp_server.access import Access
-from mcp_server.archive import Archive
 from mcp_server.auth import Caller
-from mcp_server.door import Door
 from mcp_server.kube import PROFILES, RUNS, SESSIONS, Object, Resource
 from mcp_server.object_cache import ObjectCache
+from mcp_server.run_sync import RunSync
 from mcp_server.runs import Runs
 from mcp_server.server import build_server
+from mcp_server.tool_context import ToolContext
 from mcp_server.watched import Watched
 from tests.mcp.cluster import FakeCluster, profile
 
@@ -34,13 +34,13 @@ WATCHED = (RUNS, SESSIONS, PROFILES)
 
 @dataclass
 class Bench:
-    """A front door on a fake cluster, and a client at it."""
+    """A MCP server on a fake cluster, and a client at it."""
 
     cluster: FakeCluster
     store: MemoryRunStore
     blobs: MemoryBlobStore
     watched: Watched
-    door: Door
+    tool_context: ToolContext
     client: mcp.Client = field(init=False)
     caller: Caller = ALICE
 
@@ -81,9 +81,9 @@ class Bench:
         await self.store.append(row.run.metadata.uid, 1, new)
 
     @property
-    def archive(self) -> Archive:
+    def run_sync(self) -> RunSync:
         """What keeps the rows of the runs."""
-        return self.watched.archive
+        return self.watched.run_sync
 
     async def add(self, resource: Resource, namespace: str, body: Object) -> Object:
         """Put an object there as others do, and wait until the watch has told of it."""
@@ -147,7 +147,7 @@ async def cached(cluster: FakeCluster, store: RunStore, namespace: str) -> Async
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
-class AnyDoor:
+class AnyContext:
     """
     The door of the test that runs just now.
 
@@ -156,31 +156,31 @@ class AnyDoor:
     """
 
     def __init__(self) -> None:
-        self.door: Door | None = None
-        self.server = build_server(cast(Door, self))
+        self.tool_context: ToolContext | None = None
+        self.server = build_server(cast(ToolContext, self))
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self.door, name)
+        return getattr(self.tool_context, name)
 
 
 @pytest.fixture(autouse=True)
 def quick_burials(monkeypatch: pytest.MonkeyPatch) -> None:
     """Look again for a pod sooner than the API server would like."""
-    monkeypatch.setattr("mcp_server.archive._POD_GONE_BACKOFF", (0.05,))
+    monkeypatch.setattr("mcp_server.run_sync._POD_GONE_BACKOFF", (0.05,))
 
 
 @pytest.fixture(scope="session")
-def any_door() -> AnyDoor:
-    return AnyDoor()
+def any_context() -> AnyContext:
+    return AnyContext()
 
 
 @pytest.fixture
-async def bench(any_door: AnyDoor) -> AsyncIterator[Bench]:
+async def bench(any_context: AnyContext) -> AsyncIterator[Bench]:
     cluster, store = FakeCluster(), MemoryRunStore()
     namespaces = ("team-b", "team-a")
     watched = Watched(cluster, store, namespaces, now=lambda: NOW, backoff=(0.0,))
     blobs = MemoryBlobStore()
-    door = Door(
+    tool_context = ToolContext(
         store,
         blobs,
         Runs(cluster, store, watched),
@@ -189,8 +189,8 @@ async def bench(any_door: AnyDoor) -> AsyncIterator[Bench]:
         caller=lambda: made.caller,
         now=lambda: NOW,
     )
-    made = Bench(cluster, store, blobs, watched, door)
-    any_door.door = door
+    made = Bench(cluster, store, blobs, watched, tool_context)
+    any_context.tool_context = tool_context
     cluster.add(PROFILES, "team-a", profile())
     following = asyncio.create_task(watched.run())
 
@@ -202,7 +202,7 @@ async def bench(any_door: AnyDoor) -> AsyncIterator[Bench]:
 
     async def connect() -> None:
         # One task opens and closes the client: a fixture's two halves run in two tasks.
-        async with mcp.Client(any_door.server) as made.client:
+        async with mcp.Client(any_context.server) as made.client:
             connected.set()
             await leave.wait()
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from mcp_server.access import NOBODY, Access, Forbidden, parse_access
+from mcp_server.access import NOBODY, Access, ForbiddenError, parse_access
 from mcp_server.auth import Caller
 
 SUBJECTS = """[
@@ -35,7 +35,7 @@ def test_who_is_named_is_let_in_and_nobody_else(caller: Caller, is_in: bool) -> 
     assert access.admits(caller) is is_in
     assert not NOBODY.admits(caller)
     if not is_in:
-        with pytest.raises(Forbidden):
+        with pytest.raises(ForbiddenError):
             access.check(caller)
 
 
@@ -82,7 +82,7 @@ def test_a_subject_that_makes_no_sense_is_named_in_one_line(text: str, why: str)
 def test_who_is_refused_hears_who_they_are_and_what_would_let_them_in(
     username: str, entry: str
 ) -> None:
-    with pytest.raises(Forbidden) as caught:
+    with pytest.raises(ForbiddenError) as caught:
         NOBODY.check(Caller(username))
     for words in (
         f"You are {username},",

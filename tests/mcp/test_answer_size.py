@@ -11,7 +11,7 @@ from mcp_server.answer_size import sent_bytes, within
 from mcp_server.kube import RUNS, SESSIONS
 from tests.mcp.cluster import run, session
 from tests.mcp.conftest import Bench
-from tests.mcp.test_archive import until_phase
+from tests.mcp.test_run_sync import until_phase
 
 CLIENTS_TAKE = 1024 * 1024
 COUNT = 100

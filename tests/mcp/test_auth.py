@@ -2,8 +2,8 @@ from typing import Any
 
 import pytest
 
-from mcp_server.auth import AUDIENCE, Caller, KubernetesTokenVerifier, ReviewUnavailable
-from mcp_server.kube import ApiUnavailable
+from mcp_server.auth import AUDIENCE, Caller, KubernetesTokenVerifier, ReviewUnavailableError
+from mcp_server.kube import ApiUnavailableError
 from tests.mcp.cluster import FakeCluster
 
 ALICE = {
@@ -67,8 +67,8 @@ async def test_a_refusal_is_soon_asked_about_again() -> None:
 
 async def test_an_api_server_that_is_away_refuses_nobody() -> None:
     cluster = FakeCluster()
-    cluster.outage = ApiUnavailable("connection refused")
-    with pytest.raises(ReviewUnavailable, match="connection refused"):
+    cluster.outage = ApiUnavailableError("connection refused")
+    with pytest.raises(ReviewUnavailableError, match="connection refused"):
         await KubernetesTokenVerifier(cluster).verify_token("token")
 
 

@@ -130,7 +130,7 @@ async def test_only_who_gave_credentials_goes_on_with_them(
     if giver:
         annotations = bench.cluster.objects["agentruns", "team-a", first]["metadata"]["annotations"]
         annotations["agentrun.dev/requested-by"] = giver
-    await bench.archive.observe(bench.cluster.set_status("team-a", first, phase="Completed"))
+    await bench.run_sync.observe(bench.cluster.set_status("team-a", first, phase="Completed"))
     bench.cluster.objects["agentsessions", "team-a", "ada"]["status"] = {
         "lastRun": first, "snapshot": "uid/snapshots/1",
     }  # fmt: skip

@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from mcp_server.kube import RUNS, ApiUnavailable
+from mcp_server.kube import RUNS, ApiUnavailableError
 from tests.mcp.cluster import pod
 from tests.mcp.conftest import Bench, eventually
 
@@ -80,7 +80,7 @@ async def test_a_cancellation_that_kubectl_explained_is_kept(bench: Bench) -> No
 @pytest.mark.parametrize("phase", ["Completed", "Failed", "Rejected"])
 async def test_a_run_that_ended_otherwise_cannot_be_cancelled(bench: Bench, phase: str) -> None:
     name = (await bench.spawn())["run_id"]
-    await bench.archive.observe(bench.cluster.set_status("team-a", name, phase=phase))
+    await bench.run_sync.observe(bench.cluster.set_status("team-a", name, phase=phase))
     text = await bench.refused("cancel_run", run_id=name)
     assert text.startswith(f"run is already terminal: {phase.lower()}")
     assert ("patch", "agentruns") not in bench.cluster.requests
@@ -122,12 +122,12 @@ async def test_a_cancel_ends_its_wait_when_the_process_stops(bench: Bench) -> No
     name = (await bench.spawn())["run_id"]
     cancelling = asyncio.create_task(bench.call("cancel_run", run_id=name, wait_ms=LONG))
     await asked_for(bench, name)
-    bench.door.stopping.set()
+    bench.tool_context.stopping.set()
     assert (await asyncio.wait_for(cancelling, 20))["status"] == "cancelling"
 
 
 async def test_a_cancel_without_an_api_server_says_so(bench: Bench) -> None:
     name = (await bench.spawn())["run_id"]
-    bench.cluster.faults["patch", "agentruns"] = [ApiUnavailable("connection refused")]
+    bench.cluster.faults["patch", "agentruns"] = [ApiUnavailableError("connection refused")]
     text = await bench.refused("cancel_run", run_id=name)
     assert text.startswith("The Kubernetes API server is unavailable: connection refused")

@@ -10,7 +10,7 @@ from agentrun.cli.answers import Run
 from agentrun.cli.asking import text_message
 from agentrun.cli.client import Tools
 from agentrun.cli.commands.profiles import read_profiles
-from agentrun.cli.connection import FrontDoor
+from agentrun.cli.connection import ServerEndpoint
 from agentrun.cli.options import ConnectionOptions
 from agentrun.cli.problems import CliError
 from tests.mcp.test_auth import ALICE
@@ -22,7 +22,7 @@ SPAWN: dict[str, Any] = {"backend": "codex", "role": "worker", "prompt": "Work."
 @asynccontextmanager
 async def reached() -> AsyncIterator[Tools]:
     async with a_site() as site, site.client(authorization=HEADERS["authorization"]) as http:
-        yield Tools(FrontDoor(http, f"{URL}/mcp", "here"))
+        yield Tools(ServerEndpoint(http, f"{URL}/mcp", "here"))
 
 
 async def test_a_run_is_found_by_its_id_and_by_its_agent() -> None:
@@ -63,11 +63,11 @@ async def test_what_a_tool_refuses_is_told_in_its_own_words() -> None:
             await tools.get_event_artifact(run_id, 1, "/patch")
 
 
-async def test_who_is_not_let_in_is_told_so_in_the_front_doors_words() -> None:
+async def test_who_is_not_let_in_is_told_so_in_the_mcp_servers_words() -> None:
     async with a_site() as site, site.client(authorization=HEADERS["authorization"]) as http:
         user = {"username": "system:serviceaccount:sec-a:nobody"}
         site.cluster.reviews["token"] = {**ALICE, "user": user}
-        tools = Tools(FrontDoor(http, f"{URL}/mcp", "here"))
+        tools = Tools(ServerEndpoint(http, f"{URL}/mcp", "here"))
         words = rf"^here refuses this \(403\): You are {user['username']}, .*does not let you in"
         with pytest.raises(CliError, match=words):
             await tools.list_runs()
@@ -75,7 +75,7 @@ async def test_who_is_not_let_in_is_told_so_in_the_front_doors_words() -> None:
             await tools.read_resource("agentrun://team-a/profiles")
 
 
-async def test_a_tool_that_an_older_front_door_lacks_is_named() -> None:
+async def test_a_tool_that_an_older_mcp_server_lacks_is_named() -> None:
     async with reached() as tools:
         with pytest.raises(CliError, match="here does not offer no_such_tool: it is older"):
             await tools._call(Run, "no_such_tool", {})
@@ -90,7 +90,7 @@ async def test_messages_are_sent_and_read() -> None:
         assert (letter.seq, letter.body.parts[0]["text"]) == (1, "Look.")
 
 
-async def test_profiles_are_read_from_the_front_door() -> None:
+async def test_profiles_are_read_from_the_mcp_server() -> None:
     async with reached() as tools:
         tools.namespace = "team-a"
         [profile] = await read_profiles(tools, ConnectionOptions(url=URL, token="token"))

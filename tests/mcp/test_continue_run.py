@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from agentrun.api.events import EventType
-from mcp_server.kube import RUNS, SESSIONS, ApiError, ApiUnavailable
+from mcp_server.kube import RUNS, SESSIONS, ApiError, ApiUnavailableError
 from tests.mcp.cluster import run, session
 from tests.mcp.conftest import Bench, eventually
 
@@ -36,7 +36,7 @@ def leave(bench: Bench, name: str, **status: Any) -> None:
 async def in_phase(bench: Bench, **status: Any) -> str:
     made = await bench.spawn()
     run_id: str = made["run_id"]
-    await bench.archive.observe(bench.cluster.set_status("team-a", run_id, **status))
+    await bench.run_sync.observe(bench.cluster.set_status("team-a", run_id, **status))
     return run_id
 
 
@@ -96,7 +96,7 @@ async def test_the_same_answer_twice_is_given_once_until_it_is_acknowledged(benc
         await bench.call("continue_run", run_id=run_id, input_message=YES, wait_ms=0)
     assert [one["seq"] for one in inputs(bench, run_id)] == [1]
     agent = {**WAITS["agent"], "acknowledgedInput": 1}
-    await bench.archive.observe(bench.cluster.set_status("team-a", run_id, agent=agent))
+    await bench.run_sync.observe(bench.cluster.set_status("team-a", run_id, agent=agent))
     await bench.call("continue_run", run_id=run_id, input_message=YES, wait_ms=0)
     assert [one["seq"] for one in inputs(bench, run_id)] == [1, 2]
 
@@ -116,7 +116,7 @@ async def test_an_answer_with_a_key_is_given_once_whatever_came_of_it(
     run_id = await in_phase(bench, **WAITS)
     call = {"run_id": run_id, "input_message": YES, "idempotency_key": "k", "wait_ms": 0}
     await bench.call("continue_run", **call)
-    await bench.archive.observe(bench.cluster.set_status("team-a", run_id, **since))
+    await bench.run_sync.observe(bench.cluster.set_status("team-a", run_id, **since))
     again = await bench.call("continue_run", **call)
     assert (again["run_id"], again["mode"]) == (run_id, "live")
     assert [one["seq"] for one in inputs(bench, run_id)] == [1]
@@ -135,7 +135,7 @@ async def test_an_answer_by_kubectl_in_between_is_kept(bench: Bench) -> None:
 async def test_an_agent_is_answered_by_its_name(bench: Bench) -> None:
     made = await bench.spawn(nickname="Bob")
     status = bench.cluster.set_status("team-a", made["run_id"], **WAITS)
-    await bench.archive.observe(status)
+    await bench.run_sync.observe(status)
     answer = await bench.call("continue_run", agent_name="Bob", input_message=YES, wait_ms=0)
     assert (answer["run_id"], answer["agent_name"]) == (made["run_id"], "bob")
 
@@ -152,7 +152,7 @@ async def test_a_run_that_has_ended_is_continued_by_another(bench: Bench, phase:
     }
     old = (await bench.spawn(**given))["run_id"]
     leave(bench, "bob", **KEPT)
-    await bench.archive.observe(bench.cluster.set_status("team-a", old, phase=phase))
+    await bench.run_sync.observe(bench.cluster.set_status("team-a", old, phase=phase))
     answer = await bench.call("continue_run", run_id=old, input_message=YES)
     assert (answer["status"], answer["mode"]) == ("queued", "resume")
     assert (answer["resumed_from_run_id"], answer["agent_name"]) == (old, "bob")
@@ -301,7 +301,7 @@ async def test_a_run_has_no_more_answers_than_it_may(bench: Bench) -> None:
 
 async def test_a_lost_answer_of_the_api_server_makes_no_second_answer(bench: Bench) -> None:
     run_id = await in_phase(bench, **WAITS)
-    bench.cluster.faults["patch", "agentruns"] = [ApiUnavailable("connection reset")]
+    bench.cluster.faults["patch", "agentruns"] = [ApiUnavailableError("connection reset")]
     await bench.refused("continue_run", run_id=run_id, input_message=YES)
     await bench.call("continue_run", run_id=run_id, input_message=YES, wait_ms=0)
     assert [one["seq"] for one in inputs(bench, run_id)] == [1]

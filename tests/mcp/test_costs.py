@@ -16,7 +16,7 @@ from mcp_server.kube import SESSIONS
 from mcp_server.manifests import InvalidArgumentsError
 from mcp_server.schema_checks import AT_ONCE, WAITING, SchemaChecks
 from tests.mcp.cluster import session
-from tests.mcp.conftest import AnyDoor, Bench
+from tests.mcp.conftest import AnyContext, Bench
 
 LIMIT_SECONDS = 0.2
 USUAL_SECONDS = 0.03
@@ -100,12 +100,12 @@ def quick_copies(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("quick_copies")
 @pytest.mark.parametrize(("tool", "arguments"), DEAR)
 async def test_a_dear_call_holds_up_no_other_callers_poll(
-    bench: Bench, any_door: AnyDoor, tool: str, arguments: dict[str, Any]
+    bench: Bench, any_context: AnyContext, tool: str, arguments: dict[str, Any]
 ) -> None:
     for number in range(300):
         await bench.add(SESSIONS, "team-a", session(f"agent-{number}"))
     client = bench.client
-    async with mcp.Client(any_door.server) as other:
+    async with mcp.Client(any_context.server) as other:
         made = await client.call_tool("spawn_run", WORK)
         assert made.structured_content is not None
         async with polled(other, made.structured_content["run_id"]) as took:

@@ -13,11 +13,11 @@ from starlette.applications import Starlette
 from agentrun.store.memory import MemoryBlobStore, MemoryRunStore
 from mcp_server.access import Access
 from mcp_server.auth import KubernetesTokenVerifier
-from mcp_server.door import Door
-from mcp_server.kube import PROFILES, ApiUnavailable
+from mcp_server.kube import PROFILES, ApiUnavailableError
 from mcp_server.runs import Runs
 from mcp_server.server import build_app
 from mcp_server.settings import Settings
+from mcp_server.tool_context import ToolContext
 from tests.mcp.cluster import FakeCluster, profile
 from tests.mcp.conftest import cached
 from tests.mcp.test_auth import ALICE
@@ -41,7 +41,7 @@ class Site:
     app: Starlette
     cluster: FakeCluster
     store: MemoryRunStore
-    door: Door
+    tool_context: ToolContext
     watching: bool = True
 
     def client(self, **headers: str) -> httpx2.AsyncClient:
@@ -57,10 +57,10 @@ async def a_site(**settings: Any) -> AsyncIterator[Site]:
     access = Access(groups=frozenset({"g"}))
     async with cached(cluster, store, "team-a") as watched:
         runs = Runs(cluster, store, watched)
-        door = Door(store, MemoryBlobStore(), runs, ["team-a"], access=access)
+        tool_context = ToolContext(store, MemoryBlobStore(), runs, ["team-a"], access=access)
         verifier = KubernetesTokenVerifier(cluster)
-        app = build_app(door, verifier, Settings(**settings), lambda: site.watching)
-        site = Site(app, cluster, store, door)
+        app = build_app(tool_context, verifier, Settings(**settings), lambda: site.watching)
+        site = Site(app, cluster, store, tool_context)
         async with app.router.lifespan_context(app):
             yield site
 
@@ -98,7 +98,7 @@ async def test_nobody_gets_in_without_a_valid_token(headers: dict[str, str]) -> 
 
 async def test_tokens_that_cannot_be_checked_are_answered_with_503() -> None:
     async with a_site() as site, site.client(**HEADERS) as http:
-        site.cluster.outage = ApiUnavailable("connection refused")
+        site.cluster.outage = ApiUnavailableError("connection refused")
         answer = await http.post("/mcp", json=INITIALIZE)
         assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
         assert "connection refused" in answer.json()["error_description"]
@@ -142,7 +142,7 @@ async def test_what_is_not_ready_says_why_and_stays_alive(what: str, why: str) -
         site.store.failure = OSError("disk full") if what == "store" else None
         site.watching = what != "watch"
         if what == "stop":
-            site.door.leaving.set()
+            site.tool_context.leaving.set()
         answer = await http.get("/readyz")
         assert (answer.status_code, answer.json()["why"]) == (503, [why])
         assert (await http.get("/healthz")).status_code == 200

@@ -8,7 +8,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 from kubernetes.aio import client, config
 
-from mcp_server.kube import APPLY_PATCH, PODS, RUNS, ApiError, ApiUnavailable, Kube
+from mcp_server.kube import APPLY_PATCH, PODS, RUNS, ApiError, ApiUnavailableError, Kube
 
 PATH = "/apis/agentrun.dev/v1alpha1/namespaces/team-a/agentruns"
 
@@ -129,8 +129,8 @@ async def test_a_watch_yields_an_object_for_each_line(kube: Kube, api: Api) -> N
         pytest.param(422, {"message": "too long"}, ApiError, "too long", id="invalid"),
         pytest.param(403, "no json", ApiError, "no json", id="proxy-in-between"),
         pytest.param(404, [1], ApiError, "", id="no-status-object"),
-        pytest.param(429, {"message": "slow"}, ApiUnavailable, "slow", id="too-many-requests"),
-        pytest.param(503, "", ApiUnavailable, "HTTP 503", id="no-words"),
+        pytest.param(429, {"message": "slow"}, ApiUnavailableError, "slow", id="too-many-requests"),
+        pytest.param(503, "", ApiUnavailableError, "HTTP 503", id="no-words"),
     ],
 )
 async def test_a_refusal_says_what_the_api_server_said(
@@ -141,19 +141,19 @@ async def test_a_refusal_says_what_the_api_server_said(
         await kube.get(RUNS, "team-a", "r")
     assert type(refused.value) is kind
     assert message in refused.value.message
-    assert refused.value.status == (0 if kind is ApiUnavailable else status)
+    assert refused.value.status == (0 if kind is ApiUnavailableError else status)
 
 
 async def test_an_api_server_that_is_not_there_is_unavailable() -> None:
     kube = Kube(client.ApiClient(client.Configuration(host="http://127.0.0.1:1")))
-    with pytest.raises(ApiUnavailable, match="cannot be reached"):
+    with pytest.raises(ApiUnavailableError, match="cannot be reached"):
         await kube.get(RUNS, "team-a", "r")
     await kube.close()
 
 
 async def test_an_answer_that_is_no_json_is_unavailable(kube: Kube, api: Api) -> None:
     api.answers = [(200, "{")]
-    with pytest.raises(ApiUnavailable, match="broke off"):
+    with pytest.raises(ApiUnavailableError, match="broke off"):
         await kube.get(RUNS, "team-a", "r")
 
 

@@ -86,7 +86,7 @@ async def test_a_call_passes_a_bounded_number_of_runs_that_are_not_wanted(
     monkeypatch.setattr("mcp_server.tools.runs.MOST_LOOKED_AT", 5)
     made = [(await bench.spawn(nickname=f"agent-{number}"))["run_id"] for number in range(15)]
     ended = bench.cluster.set_status("team-a", made[0], phase="Completed")
-    await bench.archive.observe(ended)
+    await bench.run_sync.observe(ended)
     # Which of the pages it is on is by chance: all began in the same second.
     assert sorted(await pages(bench, status="completed")) == [[], [], [made[0]]]
     assert await pages(bench, status="completed", agent_name="agent-0") == [[made[0]]]

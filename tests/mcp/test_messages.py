@@ -128,7 +128,7 @@ async def test_who_waits_is_answered_when_the_process_stops(bench: Bench) -> Non
     waiting = asyncio.create_task(fetch(bench, wait_ms=30_000))
     for _ in range(50):
         await asyncio.sleep(0)  # Until it waits.
-    bench.door.stopping.set()
+    bench.tool_context.stopping.set()
     assert (await waiting)["messages"] == []
 
 

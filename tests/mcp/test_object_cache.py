@@ -8,7 +8,7 @@ import pytest
 from agentrun.api.quarantine import Quarantine
 from agentrun.api.v1alpha1 import AgentSession
 from mcp_server.agent_views import place_of_session
-from mcp_server.kube import SESSIONS, ApiError, ApiUnavailable, Object
+from mcp_server.kube import SESSIONS, ApiError, ApiUnavailableError, Object
 from mcp_server.object_cache import ObjectCache
 from tests.mcp.cluster import FakeCluster, session
 from tests.mcp.conftest import eventually
@@ -61,7 +61,9 @@ async def until(cache: Cache, *wanted: str) -> None:
 
 def test_before_the_first_list_it_says_that_it_does_not_know(cluster: FakeCluster) -> None:
     cache = a_cache(cluster)
-    with pytest.raises(ApiUnavailable, match="agentsessions of namespace team-a are not known yet"):
+    with pytest.raises(
+        ApiUnavailableError, match="agentsessions of namespace team-a are not known yet"
+    ):
         cache.all("team-a")
     assert not cache.is_ready
 
@@ -125,7 +127,7 @@ async def test_it_goes_on_with_what_it_knows_but_not_of_a_namespace_that_is_clos
 ) -> None:
     cluster.add(SESSIONS, "team-a", session("ada"))
     await until(cache, "ada")
-    await cluster.begin_outage(ApiUnavailable("connection refused"))
+    await cluster.begin_outage(ApiUnavailableError("connection refused"))
     assert names(cache) == ["ada"]
     cluster.outage = ApiError(403, "Forbidden", "may not list agentsessions")
 
@@ -155,7 +157,7 @@ async def test_objects_stand_in_the_order_of_when_they_changed(cluster: FakeClus
         place = place_of_session(before) if before else None
         return [one.metadata.name for one in cache.last("team-a", limit, place)]
 
-    with pytest.raises(ApiUnavailable, match="not known yet"):
+    with pytest.raises(ApiUnavailableError, match="not known yet"):
         cache.last("team-a", 1)
     await cache.listed(
         "team-a", [a_session(name, at) for name, at in zip("abc", (3, 1, 2), strict=True)], 1

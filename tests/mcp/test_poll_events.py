@@ -176,7 +176,7 @@ async def test_an_end_that_is_not_recorded_in_time_is_not_told(
 
 async def test_a_poll_at_the_end_of_a_run_answers_at_once(bench: Bench) -> None:
     name = (await bench.spawn())["run_id"]
-    await bench.archive.observe(bench.cluster.set_status("team-a", name, phase="Completed"))
+    await bench.run_sync.observe(bench.cluster.set_status("team-a", name, phase="Completed"))
     asking = bench.call("poll_events", run_id=name, after_seq=1, wait_ms=LONG)
     answer = await asyncio.wait_for(asking, 20)
     assert (answer["status"], answer["events"]) == ("completed", [])
@@ -198,7 +198,7 @@ async def test_the_agents_claim_is_not_the_end(bench: Bench) -> None:
 async def test_polls_end_when_the_process_stops(bench: Bench) -> None:
     name = (await bench.spawn())["run_id"]
     poll = await waiting(bench, name)
-    bench.door.stopping.set()
+    bench.tool_context.stopping.set()
     assert (await asyncio.wait_for(poll, 20))["events"] == []
 
 

@@ -106,7 +106,7 @@ async def test_who_listens_hears_of_changes_whoever_writes_them(bench: Bench) ->
     uri = f"agentrun://team-a/runs/{run_id}/journal"
     async with (
         asyncio.timeout(20),
-        mcp.Client(build_server(bench.door), mode="2026-07-28") as client,
+        mcp.Client(build_server(bench.tool_context), mode="2026-07-28") as client,
         client.listen(resource_subscriptions=[uri]) as updates,
     ):
         heard = aiter(updates)
@@ -118,7 +118,7 @@ async def test_who_listens_hears_of_changes_whoever_writes_them(bench: Bench) ->
 
 async def test_older_clients_are_told_that_they_cannot_subscribe(bench: Bench) -> None:
     run_id = (await bench.spawn())["run_id"]
-    async with mcp.Client(build_server(bench.door), mode="legacy") as client:
+    async with mcp.Client(build_server(bench.tool_context), mode="legacy") as client:
         capabilities = client.server_capabilities
         assert capabilities is not None
         assert capabilities.resources is not None
@@ -131,7 +131,7 @@ async def test_older_clients_are_told_that_they_cannot_subscribe(bench: Bench) -
 
 
 async def test_nobody_listens_for_a_run_that_is_not_there_or_for_too_many(bench: Bench) -> None:
-    async with mcp.Client(build_server(bench.door), mode="2026-07-28") as client:
+    async with mcp.Client(build_server(bench.tool_context), mode="2026-07-28") as client:
         for uris, why in (
             (["agentrun://team-a/runs/nope"], "Unknown run_id: nope"),
             ([f"agentrun://team-a/runs/{n}" for n in range(65)], "64 is the most"),

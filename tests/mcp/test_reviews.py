@@ -12,8 +12,8 @@ from mcp_server.reviews import (
     PEER_REFUSALS,
     WAITING,
     Reviews,
-    TokenRefused,
-    TooManyReviews,
+    TokenRefusedError,
+    TooManyReviewsError,
     peer,
 )
 
@@ -48,7 +48,7 @@ class ApiServer:
 
 def read(status: Mapping[str, Any]) -> str:
     if not status["authenticated"]:
-        raise TokenRefused("no")
+        raise TokenRefusedError("no")
     return str(status["name"])
 
 
@@ -59,7 +59,7 @@ def made(clock: Clock | None = None) -> tuple[ApiServer, Reviews[str]]:
 
 async def guess(reviews: Reviews[str], number: int) -> None:
     for one in range(number):
-        with pytest.raises((TokenRefused, TooManyReviews)):
+        with pytest.raises((TokenRefusedError, TooManyReviewsError)):
             await reviews.of(f"made-up-{one}")
 
 
@@ -82,7 +82,7 @@ async def test_all_peers_together_are_bounded() -> None:
     server, reviews = made()
     for number in range(1000):
         peer.set(f"10.0.{number // 256}.{number % 256}")
-        with pytest.raises((TokenRefused, TooManyReviews)):
+        with pytest.raises((TokenRefusedError, TooManyReviewsError)):
             await reviews.of(f"made-up-{number}")
     assert len(server.asked) == ALL_REFUSALS
 
@@ -110,7 +110,7 @@ async def test_who_was_refused_often_may_try_again_later() -> None:
     clock = Clock()
     _, reviews = made(clock)
     await guess(reviews, 100)
-    with pytest.raises(TooManyReviews):
+    with pytest.raises(TooManyReviewsError):
         await reviews.of("good-new")
     clock.now += 10
     assert await reviews.of("good-new") == "good-new"
@@ -144,7 +144,7 @@ async def test_few_reviews_are_under_way_and_a_bounded_number_waits() -> None:
         results = await asyncio.gather(*tasks, return_exceptions=True)
     assert server.most == AT_ONCE
     assert sum(isinstance(one, str) for one in results) == AT_ONCE + WAITING
-    assert {type(one) for one in results} == {str, TooManyReviews}
+    assert {type(one) for one in results} == {str, TooManyReviewsError}
 
 
 async def test_what_is_remembered_is_bounded_and_holds_no_token() -> None:
@@ -157,6 +157,6 @@ async def test_what_is_remembered_is_bounded_and_holds_no_token() -> None:
 
 async def test_a_token_of_a_megabyte_is_not_passed_on() -> None:
     server, reviews = made()
-    with pytest.raises(TokenRefused, match="longer than"):
+    with pytest.raises(TokenRefusedError, match="longer than"):
         await reviews.of("good" * 300_000)
     assert server.asked == []

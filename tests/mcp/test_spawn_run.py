@@ -8,7 +8,7 @@ from agentrun.api.pod_layout import LABEL_BACKEND, LABEL_SESSION, REQUESTED_BY
 from agentrun.api.v1alpha1 import AgentRunSpec
 from mcp_server import manifests
 from mcp_server.auth import Caller
-from mcp_server.kube import PROFILES, RUNS, SESSIONS, ApiError, ApiUnavailable
+from mcp_server.kube import PROFILES, RUNS, SESSIONS, ApiError, ApiUnavailableError
 from tests.mcp.cluster import profile, session
 from tests.mcp.conftest import Bench
 
@@ -224,7 +224,7 @@ async def test_what_cannot_be_a_run_burns_no_name(
 
 
 async def test_an_api_server_that_is_away_is_told_from_a_refusal(bench: Bench) -> None:
-    bench.cluster.faults["get", "agentprofiles"] = [ApiUnavailable("connection refused")]
+    bench.cluster.faults["get", "agentprofiles"] = [ApiUnavailableError("connection refused")]
     text = await bench.refused("spawn_run", **ASK, prompt="x")
     assert text.startswith("The Kubernetes API server is unavailable: connection refused")
 
@@ -247,7 +247,7 @@ async def test_a_store_that_is_away_is_told_and_found_again(bench: Bench) -> Non
 async def test_the_same_key_gives_the_same_run(bench: Bench) -> None:
     first = await bench.spawn(idempotency_key="k", nickname="bob")
     bench.cluster.set_status("team-a", first["run_id"], phase="Completed")
-    await bench.archive.observe(bench.cluster.objects["agentruns", "team-a", first["run_id"]])
+    await bench.run_sync.observe(bench.cluster.objects["agentruns", "team-a", first["run_id"]])
     again = await bench.spawn(idempotency_key="k", nickname="bob")
     assert again == first | {"status": "completed"}
     assert (await bench.spawn(idempotency_key="other"))["run_id"] != first["run_id"]
@@ -257,9 +257,9 @@ async def test_the_same_key_gives_the_same_run_after_its_deletion(bench: Bench) 
     first = await bench.spawn(idempotency_key="k")
     name = first["run_id"]
     ended = bench.cluster.set_status("team-a", name, phase="Completed")
-    await bench.archive.observe(ended)
+    await bench.run_sync.observe(ended)
     bench.cluster.remove(RUNS, "team-a", name)
-    await bench.archive.observe(ended, deleted=True)
+    await bench.run_sync.observe(ended, deleted=True)
     assert (await bench.spawn(idempotency_key="k"))["run_id"] == name
     assert ("agentruns", "team-a", name) not in bench.cluster.objects
 
@@ -287,7 +287,7 @@ async def test_twins_of_a_request_make_one_run(bench: Bench) -> None:
 async def test_a_request_that_got_no_further_than_its_session_can_be_repeated(
     bench: Bench,
 ) -> None:
-    away = ApiUnavailable("gone")
+    away = ApiUnavailableError("gone")
     bench.cluster.faults = {("create", "agentruns"): [away], ("delete", "agentsessions"): [away]}
     ask = ASK | {"prompt": "Work.", "nickname": "bob", "idempotency_key": "k"}
     assert "unavailable" in await bench.refused("spawn_run", **ask)

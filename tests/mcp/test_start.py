@@ -1,11 +1,11 @@
-"""What is said when the front door cannot start."""
+"""What is said when the MCP server cannot start."""
 
 from pathlib import Path
 
 import pytest
 from starlette.applications import Starlette
 
-from agentrun.store.base import Unavailable
+from agentrun.store.base import StoreUnavailableError
 from mcp_server.__main__ import _open, _server
 from mcp_server.connections import CLIENTS, RUNNERS
 from mcp_server.settings import Settings, SettingsError
@@ -22,11 +22,11 @@ async def test_a_url_that_is_none_is_named_by_its_variable_and_not_repeated(tmp_
 
 async def test_blobs_that_cannot_be_written_are_told_at_once(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(Unavailable, match="blobs"):
+    with pytest.raises(StoreUnavailableError, match="blobs"):
         await _open(Settings(blobs_url=f"file://{tmp_path}/file/blobs"))
 
 
-async def test_a_front_door_starts_again_on_what_it_has_written(tmp_path: Path) -> None:
+async def test_a_mcp_server_starts_again_on_what_it_has_written(tmp_path: Path) -> None:
     settings = Settings(
         store_url=f"sqlite:///{tmp_path}/agentrun.db", blobs_url=f"file://{tmp_path}/blobs"
     )

@@ -11,13 +11,13 @@ from mcp.shared.exceptions import MCPError
 from agentrun.api.v1alpha1 import AgentRun
 from agentrun.store.base import RunFilter
 from agentrun.store.memory import MemoryRunStore
-from mcp_server.archive import Archive
 from mcp_server.kube import PROFILES, RUNS, SESSIONS
+from mcp_server.run_sync import RunSync
 from tests.mcp.cluster import FakeCluster, profile, run, session
 from tests.mcp.conftest import Bench, eventually
-from tests.mcp.test_archive import until_phase
 from tests.mcp.test_continue_run import WAITS, in_phase
 from tests.mcp.test_http import a_site
+from tests.mcp.test_run_sync import until_phase
 from tests.objects import QUIETLY, nested, objects
 
 ODD: dict[str, dict[str, Any]] = {
@@ -40,7 +40,7 @@ async def test_a_run_that_cannot_be_read_is_named_until_it_is_gone_and_all_else_
     bench.cluster.add(RUNS, "team-a", run("good"))
     await until_phase(bench, "good", "Queued")
     assert await listed(bench) == ["odd"]
-    assert "agentruns team-a/odd" in bench.archive.quarantine.words()
+    assert "agentruns team-a/odd" in bench.run_sync.quarantine.describe()
     found = {one["run_id"]: one for one in (await bench.call("list_runs"))["runs"]}
     assert found["good"]["unreadable"] is None
     if "odd" in found:
@@ -56,32 +56,32 @@ async def test_a_run_that_cannot_be_read_is_named_until_it_is_gone_and_all_else_
         return await listed(bench) == []
 
     await eventually(is_forgotten)
-    assert bench.archive.is_ready
+    assert bench.run_sync.is_ready
 
 
 async def test_what_nobody_expects_is_an_outage_of_one_namespace(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def fail(archive: Archive, namespace: str, items: list[Any], version: int) -> Any:
+    def fail(run_sync: RunSync, namespace: str, items: list[Any], version: int) -> Any:
         if namespace == "team-b":
             raise LookupError("nobody expects this")
-        return take(archive, namespace, items, version)
+        return take(run_sync, namespace, items, version)
 
-    take = Archive.listed
-    monkeypatch.setattr(Archive, "listed", fail)
+    take = RunSync.listed
+    monkeypatch.setattr(RunSync, "listed", fail)
     bench.cluster.forget_history()
     bench.cluster.add(RUNS, "team-a", run())
     await until_phase(bench, "run-1", "Queued")
 
     async def is_told() -> bool:
-        return "nobody expects this" in caplog.text and not bench.archive.is_ready
+        return "nobody expects this" in caplog.text and not bench.run_sync.is_ready
 
     await eventually(is_told)
     assert "Traceback" in caplog.text
     monkeypatch.undo()
 
     async def is_ready() -> bool:
-        return bench.archive.is_ready
+        return bench.run_sync.is_ready
 
     await eventually(is_ready)
 
@@ -135,15 +135,15 @@ async def test_a_session_and_a_profile_that_cannot_be_read_hide_no_others(bench:
     assert [agent["agent_name"] for agent in agents] == ["good"]
     said = await bench.refused("spawn_run", backend="codex", role="worker", prompt="x", profile="x")
     assert "good (codex)" in said
-    words = bench.archive.quarantine.words()
-    assert "agentsessions team-a/odd" in words
-    assert "agentprofiles team-a/odd" in words
+    describe = bench.run_sync.quarantine.describe()
+    assert "agentsessions team-a/odd" in describe
+    assert "agentprofiles team-a/odd" in describe
 
 
 async def test_readyz_says_what_cannot_be_read_and_stays_ready() -> None:
     async with a_site() as site, site.client() as http:
         made = site.cluster.add(RUNS, "team-a", run("odd", metadata=nested(205)))
-        await site.door.runs.find("team-a", "odd")
+        await site.tool_context.runs.find("team-a", "odd")
         answer = await http.get("/readyz")
         assert answer.status_code == 200
         assert "agentruns team-a/odd" in answer.json()["note"]
@@ -159,11 +159,11 @@ async def test_whatever_the_schema_allows_is_recorded_or_set_aside() -> None:
 
     async def take(made: dict[str, Any]) -> None:
         store = MemoryRunStore()
-        archive = Archive(FakeCluster(), store, ["team-a"])
+        run_sync = RunSync(FakeCluster(), store, ["team-a"])
         meta = {"namespace": "team-a", "resourceVersion": "1"}
-        await archive.observe({"metadata": {**meta, "name": "odd", "uid": "o"}, **made})
+        await run_sync.observe({"metadata": {**meta, "name": "odd", "uid": "o"}, **made})
         good = {**run("good"), "metadata": {**meta, "name": "good", "uid": "g"}}
-        assert await archive.observe(good) is not None
+        assert await run_sync.observe(good) is not None
         rows = (await store.list_runs(RunFilter(), 10)).rows
         assert "good" in [row.run.metadata.name for row in rows]
         for row in rows:

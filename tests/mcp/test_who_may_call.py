@@ -23,7 +23,6 @@ from agentrun.store.base import RunRow
 from agentrun.store.memory import MemoryBlobStore, MemoryRunStore
 from mcp_server.access import ServiceAccount, access_of
 from mcp_server.auth import AUDIENCE, KubernetesTokenVerifier
-from mcp_server.door import Door
 from mcp_server.gateway import build_gateway
 from mcp_server.gateway.auth import TokenReviewAuthenticator
 from mcp_server.guard import Guard
@@ -31,6 +30,7 @@ from mcp_server.kube import PROFILES, RUNS, SESSIONS
 from mcp_server.runs import Runs
 from mcp_server.server import build_app, build_server
 from mcp_server.settings import Settings
+from mcp_server.tool_context import ToolContext
 from tests.mcp.cluster import FakeCluster, profile, run, session
 from tests.mcp.conftest import cached
 from tests.mcp.gateway.conftest import the_run
@@ -138,7 +138,7 @@ class Site:
 
     front: Starlette
     gateway: Starlette
-    door: Door
+    tool_context: ToolContext
     runs: FakeRuns
 
     async def ask(
@@ -235,19 +235,24 @@ async def a_site() -> AsyncIterator[Site]:
     subjects = [ServiceAccount(kind="ServiceAccount", name="agentrun-client", namespace="team")]
     settings = Settings(public_url="https://runs.test")
     async with cached(cluster, store, "team") as watched:
-        door = Door(
+        tool_context = ToolContext(
             store, MemoryBlobStore(), Runs(cluster, store, watched), ["team"],
             access=access_of(subjects),
         )  # fmt: skip
-        front = build_app(door, KubernetesTokenVerifier(cluster), settings, lambda: True)
+        front = build_app(tool_context, KubernetesTokenVerifier(cluster), settings, lambda: True)
         gateway = build_gateway(
-            store, door.blobs, runs, TokenReviewAuthenticator(cluster), asyncio.Event(), door
+            store,
+            tool_context.blobs,
+            runs,
+            TokenReviewAuthenticator(cluster),
+            asyncio.Event(),
+            tool_context,
         )
         async with (
             front.router.lifespan_context(front),
             gateway.router.lifespan_context(gateway),
         ):
-            yield Site(front, gateway, door, runs)
+            yield Site(front, gateway, tool_context, runs)
 
 
 def paths_of(app: Starlette) -> dict[str, Route]:
@@ -265,7 +270,7 @@ async def test_everything_has_its_row() -> None:
             for method in (route.methods or {"ANY"}) - {"HEAD"}
         }
         assert of_gateway == set(GATEWAY)
-        server = build_server(site.door)
+        server = build_server(site.tool_context)
     registered = server._lowlevel_server._request_handlers
     assert {*registered, "initialize"} == set(METHODS)
     assert not server._lowlevel_server._notification_handlers
@@ -310,7 +315,7 @@ async def test_what_is_not_there_or_is_added_is_closed() -> None:
 async def test_a_method_answers_only_who_is_let_in() -> None:
     async with a_site() as site:
         # The answer to subscriptions/listen is a stream, which ends when the server does.
-        site.door.leaving.set()
+        site.tool_context.leaving.set()
         for method, (version, params) in METHODS.items():
             await site.refuses_at_the_front(method, params)
             answer = answered(await site.call(CLIENT, method, params, version))
@@ -359,7 +364,7 @@ async def test_tools_and_resources_ask_the_door_however_they_are_reached() -> No
 
 
 async def check_only_clients_may(site: Site, method: str, params: Json) -> None:
-    """Whoever is let in is answered; nobody else is at the front door, and no agent at its own."""
+    """Whoever is let in is answered; nobody else is at the MCP server, and no agent at its own."""
     await site.refuses_at_the_front(method, params)
     assert "result" in answered(await site.call(CLIENT, method, params)), params
     of_agent = await site.call(AGENT, method, params, path="/v1/mcp")

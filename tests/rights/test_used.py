@@ -77,7 +77,7 @@ def test_only_token_reviews_are_granted_beyond_the_namespaces_of_runs(granted: s
 def test_no_account_of_the_runs_asked_the_kubernetes_api_anything(
     requests: list[audit.Request],
 ) -> None:
-    """Neither the pods of runs nor the tokens of users: the front door speaks for them."""
+    """Neither the pods of runs nor the tokens of users: the MCP server speaks for them."""
     asked = {
         f"{one.namespace}/{one.account}: {one.verb} {one.uri}"
         for one in requests

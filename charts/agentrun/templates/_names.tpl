@@ -63,7 +63,7 @@ namespaceSelector:
       values: {{ toJson .Values.runNamespaces }}
 {{- end }}
 
-{{/* In CEL: whether it is the front door that asks. */}}
+{{/* In CEL: whether it is the MCP server that asks. */}}
 {{- define "agentrun.asksFrontDoor" -}}
 request.userInfo.username == 'system:serviceaccount:{{ .Release.Namespace }}:{{ include "agentrun.mcp" . }}'
 {{- end }}

@@ -62,7 +62,7 @@ _DOUBLE_BITS = 1023
 _PATH_CHARS = 120
 
 
-class UnreadableJson(ValueError):  # noqa: N818 - what it is
+class UnreadableJsonError(ValueError):
     """JSON that is none, or goes beyond its bounds. It says where, and which."""
 
 
@@ -71,9 +71,9 @@ def read(text: bytes | str, what: str, bounds: Bounds = HANDED_IN) -> Any:
     try:
         value = json.loads(text)
     except RecursionError:
-        raise UnreadableJson(_too_deep(what, bounds)) from None
+        raise UnreadableJsonError(_too_deep(what, bounds)) from None
     except ValueError as error:
-        raise UnreadableJson(f"{what} is no JSON: {error}.") from error
+        raise UnreadableJsonError(f"{what} is no JSON: {error}.") from error
     check(value, what, bounds)
     return value
 
@@ -81,7 +81,7 @@ def read(text: bytes | str, what: str, bounds: Bounds = HANDED_IN) -> Any:
 def check(value: Any, what: str, bounds: Bounds = HANDED_IN) -> None:
     """Refuse a value that goes beyond its bounds. UnreadableJson calls it ``what``."""
     if why := fault_of(value, what, bounds):
-        raise UnreadableJson(why)
+        raise UnreadableJsonError(why)
 
 
 def read_kept(text: bytes | str) -> Any:

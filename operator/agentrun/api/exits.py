@@ -3,7 +3,7 @@
 import signal
 
 
-def exit_words(code: int | None) -> str:
+def describe_exit(code: int | None) -> str:
     """Say what an exit code means: codes above 128 are those of programs that a signal ended."""
     if code is None:
         return "no exit code"

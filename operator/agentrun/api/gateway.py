@@ -137,7 +137,7 @@ class Inputs(_Message):
     desired_state: Literal["Active", "Cancelled"]
 
 
-class Mail(_Message):
+class MailboxMessage(_Message):
     """A message from another agent, or from a person."""
 
     message_id: str
@@ -158,7 +158,7 @@ class Messages(_Message):
     more than one answer holds.
     """
 
-    messages: list[Mail] = []
+    messages: list[MailboxMessage] = []
     delivered_seq: int = 0
     """Up to here they were delivered."""
 

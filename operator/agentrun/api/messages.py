@@ -14,7 +14,7 @@ class MessagePart(Model):
     """One part of a message: text, structured data, or a file."""
 
     # One flat model rather than a tagged union: a Kubernetes structural schema has no
-    # discriminators, and the front door and kubectl must accept the same thing.
+    # discriminators, and the MCP server and kubectl must accept the same thing.
     type: Literal["text", "data", "file"]
     """What the part is: `text`, `data` or `file`."""
     text: Annotated[str, Field(min_length=1, max_length=131_072)] | None = None

@@ -82,7 +82,7 @@ class Quarantine:
         elif self._objects:
             self.release(kind, namespace, named(obj)[0])
 
-    def words(self) -> str:
+    def describe(self) -> str:
         """Say in a sentence how many there are and which; nothing if there are none."""
         if not self._objects:
             return ""

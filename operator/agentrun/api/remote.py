@@ -1,4 +1,4 @@
-"""What a run says of its remote agent (`spec.backendConfig`); front door and runner read it."""
+"""What a run says of its remote agent (`spec.backendConfig`); MCP server and runner read it."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any

@@ -1,5 +1,5 @@
 """
-The front door's answers, read loosely.
+The MCP server's answers, read loosely.
 
 It may be newer than this program, or a little older: what is not known is kept as it came, and
 what is missing gets a value that says nothing. So only what the commands use is named here.

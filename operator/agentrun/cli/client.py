@@ -1,9 +1,9 @@
 """
-The front door's tools, as methods.
+The MCP server's tools, as methods.
 
 Each call is a connection of its own: the server keeps no sessions, so a call also works right
-after a front door was replaced. Calls that may be repeated are repeated for a while when the
-connection breaks or the front door is away; the others never are, as they may have been carried
+after a MCP server was replaced. Calls that may be repeated are repeated for a while when the
+connection breaks or the MCP server is away; the others never are, as they may have been carried
 out. What goes wrong is a ``CliError`` in every case.
 """
 
@@ -26,7 +26,7 @@ from agentrun.cli.problems import AwayError, CliError, ToolRefusedError
 if TYPE_CHECKING:
     from mcp import Client
 
-    from agentrun.cli.connection import FrontDoor
+    from agentrun.cli.connection import ServerEndpoint
 
 A = TypeVar("A", bound=Answer)
 
@@ -39,14 +39,14 @@ _CONNECTION_CLOSED = -32000
 
 
 class Tools:
-    """The tools of one front door, in one namespace."""
+    """The tools of one MCP server, in one namespace."""
 
-    def __init__(self, door: "FrontDoor", namespace: str = "") -> None:
-        self.door = door
+    def __init__(self, endpoint: "ServerEndpoint", namespace: str = "") -> None:
+        self.endpoint = endpoint
         self.namespace = namespace
         self._mode: Any = "auto"
         self._status = 0
-        door.http.event_hooks["response"].append(self._note)
+        endpoint.http.event_hooks["response"].append(self._note)
 
     async def spawn_run(self, **arguments: Any) -> answers.Spawned:
         """Start a run. With an idempotency_key it may be repeated."""
@@ -134,7 +134,7 @@ class Tools:
         except ValidationError as error:
             wrong = ".".join(str(part) for part in error.errors()[0]["loc"])
             raise CliError(
-                f"{self.door.place} answered {tool} in a form that this agentrun {__version__}"
+                f"{self.endpoint.place} answered {tool} in a form that this agentrun {__version__}"
                 f" does not read ({wrong}): install the version that is in the cluster"
             ) from error
 
@@ -152,7 +152,7 @@ class Tools:
                 continue
             if result.is_error:
                 text = " ".join(getattr(part, "text", "") for part in result.content)
-                raise _refused(tool, text, self.door.place)
+                raise _refused(tool, text, self.endpoint.place)
             return result.structured_content
         raise AssertionError  # _endless has no end
 
@@ -166,7 +166,7 @@ class Tools:
 
         self._status = 0
         transport = streamable_http_client(
-            self.door.url, http_client=self.door.http, max_sse_event_size=None
+            self.endpoint.url, http_client=self.endpoint.http, max_sse_event_size=None
         )
         try:
             async with Client(transport, mode=self._mode, cache=None) as client:
@@ -177,16 +177,16 @@ class Tools:
         except (Exception, BaseExceptionGroup) as error:
             # Errors of the transport's tasks come in groups.
             known = next(_leaves(error), error)
-            raise self._told(known) from error
+            raise self._explained(known) from error
 
     async def _note(self, response: httpx2.Response) -> None:
         # The SDK does not tell which status an error had.
         self._status = response.status_code
 
-    def _told(self, error: BaseException) -> BaseException:
+    def _explained(self, error: BaseException) -> BaseException:
         from mcp import MCPError
 
-        place = self.door.place
+        place = self.endpoint.place
         if isinstance(error, CliError) or not isinstance(
             error, (MCPError, httpx2.HTTPError, OSError)
         ):
@@ -200,7 +200,7 @@ class Tools:
                 " AGENTRUN_TOKEN, or leave it out to have one made by your kubeconfig"
             )
         if self._status == 403:
-            # The token is good: only the front door can say whom it does not let in, and why.
+            # The token is good: only the MCP server can say whom it does not let in, and why.
             return CliError(f"{place} refuses this (403): {error.message}")
         if self._status in _AWAY or error.code == _CONNECTION_CLOSED:
             return AwayError(f"{place} cannot answer just now ({self._status}); try again")
@@ -212,18 +212,18 @@ class Tools:
 
 
 class UnknownError(CliError):
-    """The front door does not know what was asked for."""
+    """The MCP server does not know what was asked for."""
 
 
 @asynccontextmanager
 async def open_tools(options: ConnectionOptions) -> AsyncIterator[Tools]:
-    """Reach the front door."""
-    from agentrun.cli.connection import front_door
+    """Reach the MCP server."""
+    from agentrun.cli.connection import server_endpoint
 
     # The SDK logs what is raised here as well.
     logging.getLogger("mcp").setLevel(logging.CRITICAL)
-    async with front_door(options) as door:
-        yield Tools(door, options.namespace)
+    async with server_endpoint(options) as endpoint:
+        yield Tools(endpoint, options.namespace)
 
 
 def _refused(tool: str, text: str, place: str) -> CliError:

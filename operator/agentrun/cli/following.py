@@ -14,7 +14,7 @@ from agentrun.cli.exits import TERMINAL, WAITING
 T = TypeVar("T")
 
 
-class Interrupted(Exception):  # noqa: N818 - what happened; nothing went wrong
+class InterruptedByUserError(Exception):
     """Ctrl-C was pressed."""
 
 
@@ -30,7 +30,7 @@ class Cursor:
         """
         Yield pages, also empty ones, until the run rests and all that happened is told.
 
-        A run that waits is at rest only when the front door says so and has no more events: its
+        A run that waits is at rest only when the MCP server says so and has no more events: its
         status may be ahead of, or behind, what was read.
         """
         while True:
@@ -74,7 +74,7 @@ class Interrupts:
             if task.done():
                 return task.result()
             self._pressed.clear()
-            raise Interrupted
+            raise InterruptedByUserError
         finally:
             for one in (task, pressed):
                 one.cancel()

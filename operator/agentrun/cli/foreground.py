@@ -8,7 +8,7 @@ from agentrun.cli.answers import Page, Run
 from agentrun.cli.asking import answer_to, ask_line
 from agentrun.cli.client import Tools
 from agentrun.cli.exits import WAITING
-from agentrun.cli.following import Cursor, Interrupted, Interrupts, follow
+from agentrun.cli.following import Cursor, InterruptedByUserError, Interrupts, follow
 from agentrun.cli.live import LiveLine
 from agentrun.cli.render.events import render_event
 from agentrun.cli.render.runs import end_line, live_steps, next_steps, options_of, question_text
@@ -48,7 +48,7 @@ class Foreground:
             while True:
                 try:
                     code = await self._step()
-                except Interrupted:
+                except InterruptedByUserError:
                     code = await self._interrupted()
                 if code is not None:
                     return code
@@ -122,7 +122,7 @@ class Foreground:
             self._tools.continue_run(run.run_id, input_message=message)
         )
         self.answered = question.id if question else ""
-        # Until the front door says otherwise: else the question would be asked again.
+        # Until the MCP server says otherwise: else the question would be asked again.
         self._cursor.status = "running"
         if answered.status in WAITING:
             self._screen.note("The answer is on its way; the run has not taken it yet.")
@@ -132,23 +132,23 @@ class Foreground:
         """Ask what Ctrl-C was meant to do; a second one leaves."""
         run_id = self._cursor.run_id
         if not self._can_ask:
-            self._left()
+            self._detached()
             return exits.INTERRUPTED
         self._screen.show("")
         try:
             typed = await ask_line(self._screen, f"{run_id} is at work. {_LEAVE}", self._interrupts)
-        except Interrupted:
+        except InterruptedByUserError:
             self._screen.show("")
-            self._left()
+            self._detached()
             return exits.INTERRUPTED
         if typed is None or typed.casefold().startswith("d"):
-            self._left()
+            self._detached()
             return exits.OK
         if typed.casefold().startswith("c"):
             await self._interrupts.guard(self._tools.cancel_run(run_id, reason="Ctrl-C"))
         return None
 
-    def _left(self) -> None:
+    def _detached(self) -> None:
         self._screen.note(f"{self._cursor.run_id} goes on:")
         self._screen.steps(live_steps(self._cursor.run_id))
 

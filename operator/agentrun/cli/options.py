@@ -21,14 +21,14 @@ def _option(*flags: str, variable: str, text: str) -> Any:
 
 @dataclass(frozen=True)
 class ConnectionOptions:
-    """How to reach the front door; empty means: find out."""
+    """How to reach the MCP server; empty means: find out."""
 
     url: Annotated[
         str,
         _option(
             "--url",
             variable="AGENTRUN_URL",
-            text="Where the front door is reached without a port-forward, without /mcp.",
+            text="Where the MCP server is reached without a port-forward, without /mcp.",
         ),
     ] = ""
     token: Annotated[
@@ -66,7 +66,7 @@ class ConnectionOptions:
         _option(
             "--service",
             variable="AGENTRUN_SERVICE",
-            text="The front door's Service. Default: found by the chart's labels.",
+            text="The MCP server's Service. Default: found by the chart's labels.",
         ),
     ] = ""
     namespace: Annotated[

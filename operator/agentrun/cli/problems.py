@@ -18,4 +18,4 @@ class RefusedError(CliError):
 
 
 class ToolRefusedError(CliError):
-    """A tool of the front door refused, in its own words."""
+    """A tool of the MCP server refused, in its own words."""

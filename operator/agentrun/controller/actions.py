@@ -37,7 +37,7 @@ class CreateSession:
 
 
 @dataclass(frozen=True)
-class TakeSession:
+class AcquireSession:
     """Make the run the one that holds its session."""
 
     name: str
@@ -45,7 +45,7 @@ class TakeSession:
 
 
 @dataclass(frozen=True)
-class LeaveSession:
+class ReleaseSession:
     """Free the run's session for the next."""
 
     name: str
@@ -58,7 +58,7 @@ class DeleteRun:
 
 
 @dataclass(frozen=True)
-class LookAgain:
+class RequeueAt:
     """Decide again at a time at which something is due."""
 
     at: datetime
@@ -69,8 +69,8 @@ Action = (
     | CreatePod
     | DeletePod
     | CreateSession
-    | TakeSession
-    | LeaveSession
+    | AcquireSession
+    | ReleaseSession
     | DeleteRun
-    | LookAgain
+    | RequeueAt
 )

@@ -35,7 +35,7 @@ def version_of(obj: Object) -> int:
     return int(version) if version.isdecimal() else 0
 
 
-def _made(obj: Object) -> tuple[str, str]:
+def _creation_order(obj: Object) -> tuple[str, str]:
     """
     Order objects as they were made.
 
@@ -102,7 +102,7 @@ class Caches:
     """The caches of all kinds, and the ways from one to another."""
 
     def __init__(self) -> None:
-        self.on_news: Callable[[Kind, Object], None] = lambda kind, obj: None
+        self.on_change: Callable[[Kind, Object], None] = lambda kind, obj: None
         """Called with every object that is new, changed or gone, wherever the news is from."""
         self.quarantine = Quarantine()
         """The objects that cannot be read as they are."""
@@ -115,7 +115,7 @@ class Caches:
         """Return the cache of a kind."""
         return self._by_kind[kind]
 
-    def hear(self, kind: Kind, namespace: str, obj: Any, *, is_gone: bool = False) -> None:
+    def observe_event(self, kind: Kind, namespace: str, obj: Any, *, is_gone: bool = False) -> None:
         """Take in what a watch or a list tells. What is no object of that kind is set aside."""
         try:
             if is_gone:
@@ -132,9 +132,9 @@ class Caches:
     def compare(self, kind: Kind, namespace: str, listed: list[Any], version: str) -> None:
         """Take in a whole list: what is cached, or set aside, and not in it, is gone."""
         for obj in listed:
-            self.hear(kind, namespace, obj)
+            self.observe_event(kind, namespace, obj)
         for obj in self.of(kind).missing_from(namespace, listed, version):
-            self.hear(kind, namespace, obj, is_gone=True)
+            self.observe_event(kind, namespace, obj, is_gone=True)
         there = {named(obj)[0] for obj in listed}
         for name in self.quarantine.names(kind.value.plural, namespace) - there:
             if self.of(kind).get((namespace, name)) is None:
@@ -151,7 +151,7 @@ class Caches:
             self._sessions.setdefault(session_of(obj), set()).add(key_of(obj))
             if parent := parent_of(obj):
                 self._children.setdefault(parent, set()).add(key_of(obj))
-        self.on_news(kind, obj)
+        self.on_change(kind, obj)
         return True
 
     def remove(self, kind: Kind, obj: Object) -> bool:
@@ -165,7 +165,7 @@ class Caches:
             self._forget(self._sessions, session_of(obj), key_of(obj))
             if parent := parent_of(obj):
                 self._forget(self._children, parent, key_of(obj))
-        self.on_news(kind, obj)
+        self.on_change(kind, obj)
         return True
 
     def pods_of(self, run: Key) -> list[Object]:
@@ -182,7 +182,7 @@ class Caches:
 
     def _named(self, keys: set[Key]) -> list[Object]:
         found = (self._by_kind[Kind.RUN].get(key) for key in keys)
-        return sorted((run for run in found if run is not None), key=_made)
+        return sorted((run for run in found if run is not None), key=_creation_order)
 
     @staticmethod
     def _forget(index: dict[Key, set[Key]], key: Key, member: Key) -> None:

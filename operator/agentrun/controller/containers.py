@@ -9,8 +9,7 @@ from agentrun.api import pod_layout as layout
 from agentrun.api.quantities import total
 from agentrun.api.v1alpha1 import AgentProfileSpec, AgentRun, Workspace
 from agentrun.controller.backends import agent_command, agent_env, defaults_of
-from agentrun.controller.limits import Allowance, Limits
-from agentrun.controller.network import agent_network, from_secret, runner_network, variable
+from agentrun.controller.env import agent_network, from_secret, runner_network, variable
 from agentrun.controller.references import (
     agent_mounts,
     backend_volumes,
@@ -18,7 +17,8 @@ from agentrun.controller.references import (
     read_only,
     runner_mounts,
 )
-from agentrun.controller.refusals import session_name
+from agentrun.controller.timeouts import OperatorTimeouts, RunTimeouts
+from agentrun.controller.validation import session_name
 
 PIPES_SIZE = "2Mi"
 CALLS_SIZE = "8Mi"
@@ -45,7 +45,7 @@ class PodSettings:
     gateway_url: str
     runner_image: str
     runner_image_pull_policy: str = "IfNotPresent"
-    limits: Limits = field(default_factory=Limits)
+    limits: OperatorTimeouts = field(default_factory=OperatorTimeouts)
 
 
 def agent_container(
@@ -54,7 +54,7 @@ def agent_container(
     """Build the container with the agent program: it waits for the runner's pipes."""
     command = profile.command or agent_command(run.spec.backend, asks(profile))
     env = _agent_env(run, profile, settings)
-    script = layout.agent_bootstrap(_leading_to_the_provider(env))
+    script = layout.agent_bootstrap(_provider_url_variables(env))
     if profile.network.ca_bundle:
         script = layout.AGENT_ROOTS_BOOTSTRAP + script
     return {
@@ -76,7 +76,7 @@ def agent_container(
 
 
 def runner_container(
-    run: AgentRun, profile: AgentProfileSpec, settings: PodSettings, allowed: Allowance
+    run: AgentRun, profile: AgentProfileSpec, settings: PodSettings, allowed: RunTimeouts
 ) -> dict[str, Any]:
     """Build the container that drives the agent: it alone holds credentials."""
     return {
@@ -144,7 +144,7 @@ def _agent_env(
     return list({one["name"]: one for one in made}.values())
 
 
-def _leading_to_the_provider(env: list[dict[str, Any]]) -> list[str]:
+def _provider_url_variables(env: list[dict[str, Any]]) -> list[str]:
     """Name the variables that hold, or in a Secret may hold, the URL of the runner's proxy."""
     return [one["name"] for one in env if layout.PROXY_URL in one.get("value", layout.PROXY_URL)]
 
@@ -160,7 +160,7 @@ def _identity(run: AgentRun, profile: AgentProfileSpec) -> dict[str, str]:
 
 
 def _runner_env(
-    run: AgentRun, profile: AgentProfileSpec, settings: PodSettings, allowed: Allowance
+    run: AgentRun, profile: AgentProfileSpec, settings: PodSettings, allowed: RunTimeouts
 ) -> list[dict[str, Any]]:
     values = {
         # Not the agent's HOME: what the agent leaves there must not configure the runner.

@@ -21,22 +21,20 @@ from agentrun.api.v1alpha1 import (
     Reason,
 )
 from agentrun.controller.actions import (
+    AcquireSession,
     Action,
     CreatePod,
     CreateSession,
     DeletePod,
     DeleteRun,
-    LeaveSession,
-    LookAgain,
+    ReleaseSession,
+    RequeueAt,
     SetStatus,
-    TakeSession,
 )
-from agentrun.controller.bounds import Bound, bounds_of, unreachable_at
-from agentrun.controller.limits import allowance
-from agentrun.controller.observed import Failure, Observed, PodObservation, later
+from agentrun.controller.deadlines import Deadline, deadlines_of, unreachable_at
+from agentrun.controller.observed import Failure, Observed, PodObservation, seconds_after
 from agentrun.controller.outcomes import Ending, ending_of, fault_of, has_ended, outcome_of
-from agentrun.controller.refusals import failure_of
-from agentrun.controller.remote import said_of_the_task, with_the_task
+from agentrun.controller.remote import remote_task_message, with_remote_task
 from agentrun.controller.status import (
     agent_of,
     condition_of,
@@ -44,58 +42,60 @@ from agentrun.controller.status import (
     phase_of,
     with_condition,
 )
+from agentrun.controller.timeouts import timeouts_of
+from agentrun.controller.validation import validation_failure
 from agentrun.controller.waits import (
-    has_answer,
-    has_begun,
-    is_on_hold,
-    says_it_waits,
-    unable_to_wait,
+    has_pending_input,
+    has_unsaved_progress,
+    is_waiting_outcome,
+    not_resumable_ending,
     waiting_phase,
+    waits_without_pod,
 )
 
 _CANCELS = frozenset({Reason.CANCEL_REQUESTED, Reason.DELETED})
 
 
-def decide(run: AgentRun, seen: Observed, now: datetime) -> list[Action]:
+def decide(run: AgentRun, observed: Observed, now: datetime) -> list[Action]:
     """Decide which actions bring ``run`` closer to what its spec asks for."""
     if run.phase.is_terminal:
-        return _after_the_end(run, seen, now)
+        return _after_the_end(run, observed, now)
     # Once there was a pod, what it left decides, whatever has become of its profile.
-    is_past = seen.pod is None and _had_a_pod(run)
-    outcome = outcome_of(run, seen.pod)
-    is_known = is_past or has_ended(outcome) or says_it_waits(outcome)
-    failure = None if is_known else failure_of(run, seen)
-    bounds = bounds_of(run, seen, failure, now)
-    stop = _asked_to_stop(run, seen, now) or next((one for one in bounds if one.at <= now), None)
+    is_past = observed.pod is None and _had_a_pod(run)
+    outcome = outcome_of(run, observed.pod)
+    is_known = is_past or has_ended(outcome) or is_waiting_outcome(outcome)
+    failure = None if is_known else validation_failure(run, observed)
+    bounds = deadlines_of(run, observed, failure, now)
+    stop = _stop_request(run, observed, now) or next((one for one in bounds if one.at <= now), None)
     if stop is not None:
-        return _stop(run, seen, stop, now)
-    ahead: list[Action] = [LookAgain(min(one.at for one in bounds))] if bounds else []
+        return _stop(run, observed, stop, now)
+    ahead: list[Action] = [RequeueAt(min(one.at for one in bounds))] if bounds else []
     if failure is not None:
-        return _wait_out(run, seen, failure, now) + ahead
+        return _wait_for_recovery(run, observed, failure, now) + ahead
     if run.attempts == 0:
-        return _begin(run, seen, now)
-    if is_past or (seen.pod is not None and seen.pod.finished):
-        return _settle(run, seen, now, ahead)
-    if seen.pod is None:
-        return _create_pod(seen, now, ahead)
-    return _follow(run, seen, seen.pod, now) + ahead
+        return _acquire_session(run, observed, now)
+    if is_past or (observed.pod is not None and observed.pod.finished):
+        return _conclude_attempt(run, observed, now, ahead)
+    if observed.pod is None:
+        return _create_pod(observed, now, ahead)
+    return _report_progress(run, observed, observed.pod, now) + ahead
 
 
-def _asked_to_stop(run: AgentRun, seen: Observed, now: datetime) -> Bound | None:
+def _stop_request(run: AgentRun, observed: Observed, now: datetime) -> Deadline | None:
     """Say why ``run`` is to be stopped at once: on request, or because it was decided before."""
     if run.is_cancel_requested:
-        return Bound(now, Reason.CANCEL_REQUESTED, _cancellation(run))
+        return Deadline(now, Reason.CANCEL_REQUESTED, _cancellation(run))
     if run.metadata.deletion_timestamp is not None:
-        return Bound(now, Reason.DELETED, "The AgentRun is being deleted.")
-    if seen.namespace_ends:
+        return Deadline(now, Reason.DELETED, "The AgentRun is being deleted.")
+    if observed.namespace_ends:
         where = run.metadata.namespace
-        return Bound(now, Reason.DELETED, f"Namespace {where} is being deleted.")
-    if seen.orphaned:
-        return Bound(now, Reason.CANCEL_REQUESTED, seen.orphaned)
+        return Deadline(now, Reason.DELETED, f"Namespace {where} is being deleted.")
+    if observed.orphaned:
+        return Deadline(now, Reason.CANCEL_REQUESTED, observed.orphaned)
     before = condition_of(run.status, ConditionType.CANCEL_REQUESTED)
     if before is None or before.status != "True":
         return None
-    return Bound(now, Reason(before.reason), before.message)
+    return Deadline(now, Reason(before.reason), before.message)
 
 
 def _cancellation(run: AgentRun) -> str:
@@ -105,32 +105,32 @@ def _cancellation(run: AgentRun) -> str:
     return f"Cancellation was requested{who}{why}"
 
 
-def _stop(run: AgentRun, seen: Observed, why: Bound, now: datetime) -> list[Action]:
+def _stop(run: AgentRun, observed: Observed, why: Deadline, now: datetime) -> list[Action]:
     """End a run that must not go on: first its pods, then its status."""
     status = with_condition(
         run.status, ConditionType.CANCEL_REQUESTED, "True", why.reason, why.message, now
     )
-    if not _left(seen, now):
+    if not _remaining_pods(observed, now):
         phase = Phase.CANCELLED if why.reason in _CANCELS else Phase.FAILED
-        message = " ".join(filter(None, (why.message, said_of_the_task(run))))
-        return _finish(run, seen, status, Ending(phase, why.reason, message), now)
-    status, lost, ahead = _closing(status, seen, why.reason, why.message, now)
+        message = " ".join(filter(None, (why.message, remote_task_message(run))))
+        return _finish(run, observed, status, Ending(phase, why.reason, message), now)
+    status, lost, ahead = _terminating(status, observed, why.reason, why.message, now)
     reason, message = (lost.reason, lost.message) if lost else (why.reason, why.message)
     status = in_phase(run, status, Phase.CANCELLING, reason, message, now)
-    deletes = [DeletePod(pod.name, pod.uid) for pod in seen.pods if not pod.is_terminating]
-    return [*_set(run, status), *deletes, *ahead]
+    deletes = [DeletePod(pod.name, pod.uid) for pod in observed.pods if not pod.is_terminating]
+    return [*_set_status(run, status), *deletes, *ahead]
 
 
-def _closing(
-    status: AgentRunStatus, seen: Observed, reason: str, message: str, now: datetime
+def _terminating(
+    status: AgentRunStatus, observed: Observed, reason: str, message: str, now: datetime
 ) -> tuple[AgentRunStatus, Failure | None, list[Action]]:
     """Note that pods are going, or, when their node does not let them go, that nobody knows."""
-    times = [(unreachable_at(pod, seen), pod) for pod in _left(seen, now)]
+    times = [(unreachable_at(pod, observed), pod) for pod in _remaining_pods(observed, now)]
     due = [(at, pod) for at, pod in times if at is not None]
     overdue = next((pod for at, pod in due if at <= now), None)
     kind = ConditionType.POD_TERMINATED
     if overdue is None:
-        ahead: list[Action] = [LookAgain(min(at for at, _ in due))] if due else []
+        ahead: list[Action] = [RequeueAt(min(at for at, _ in due))] if due else []
         return with_condition(status, kind, "False", reason, message, now), None, ahead
     where = f"Node {overdue.node}" if overdue.node else "The node"
     lost = Failure(
@@ -139,7 +139,7 @@ def _closing(
     return with_condition(status, kind, "Unknown", lost.reason, lost.message, now), lost, []
 
 
-def _left(seen: Observed, now: datetime) -> list[PodObservation]:
+def _remaining_pods(observed: Observed, now: datetime) -> list[PodObservation]:
     """
     List the pods that are still to be waited for.
 
@@ -147,38 +147,42 @@ def _left(seen: Observed, now: datetime) -> list[PodObservation]:
     """
 
     def is_kept(pod: PodObservation) -> bool:
-        due = unreachable_at(pod, seen)
+        due = unreachable_at(pod, observed)
         return pod.finished and due is not None and due <= now
 
-    return [pod for pod in seen.pods if not is_kept(pod)]
+    return [pod for pod in observed.pods if not is_kept(pod)]
 
 
-def _wait_out(run: AgentRun, seen: Observed, failure: Failure, now: datetime) -> list[Action]:
+def _wait_for_recovery(
+    run: AgentRun, observed: Observed, failure: Failure, now: datetime
+) -> list[Action]:
     """Say what keeps the run from going on, and try again if trying may help."""
     status = with_condition(
         run.status, ConditionType.AGENT_READY, "False", failure.reason, failure.message, now
     )
-    if seen.pod is not None:
-        status = _of_pod(status, seen.pod, now)
-    phase = Phase.QUEUED if seen.pod is None else Phase.STARTING
-    return _set(run, in_phase(run, status, phase, failure.reason, failure.message, now))
+    if observed.pod is not None:
+        status = _with_pod(status, observed.pod, now)
+    phase = Phase.QUEUED if observed.pod is None else Phase.STARTING
+    return _set_status(run, in_phase(run, status, phase, failure.reason, failure.message, now))
 
 
-def _begin(run: AgentRun, seen: Observed, now: datetime) -> list[Action]:
+def _acquire_session(run: AgentRun, observed: Observed, now: datetime) -> list[Action]:
     """Get the session for the run, then its first pod."""
-    session, uid = seen.session, run.metadata.uid
+    session, uid = observed.session, run.metadata.uid
     if not session.exists:
         return [CreateSession(session.name, run.spec.backend)]
     if session.is_held_by(uid):
         return _next_attempt(run, run.status, "The pod is being created.", now)
     if session.holder_is_over:
         # Whoever comes first puts into the session what its last run has left.
-        return [LeaveSession(session.name, session.resource_version)]
+        return [ReleaseSession(session.name, session.resource_version)]
     if session.active is None and session.first_in_line in ("", run.metadata.name):
-        return [TakeSession(session.name, session.resource_version)]
+        return [AcquireSession(session.name, session.resource_version)]
     ahead = session.first_in_line if session.active is None else session.active.name
     message = f"Run {ahead} of session {session.name} comes first."
-    return _set(run, in_phase(run, run.status, Phase.QUEUED, Reason.SESSION_BUSY, message, now))
+    return _set_status(
+        run, in_phase(run, run.status, Phase.QUEUED, Reason.SESSION_BUSY, message, now)
+    )
 
 
 def _next_attempt(
@@ -210,43 +214,49 @@ def _had_a_pod(run: AgentRun) -> bool:
     return run.status.pod_uid is not None or spoke or outcome_of(run, None) is not None
 
 
-def _create_pod(seen: Observed, now: datetime, ahead: list[Action]) -> list[Action]:
+def _create_pod(observed: Observed, now: datetime, ahead: list[Action]) -> list[Action]:
     """Create the pod of an attempt that was counted, once nothing is left of the one before."""
-    left = _left(seen, now)
+    left = _remaining_pods(observed, now)
     if not left:
         return [CreatePod()]
-    return [*_rid_of(left, seen, now), *ahead]
+    return [*_delete_remaining(left, observed, now), *ahead]
 
 
-def _rid_of(left: list[PodObservation], seen: Observed, now: datetime) -> list[Action]:
+def _delete_remaining(
+    left: list[PodObservation], observed: Observed, now: datetime
+) -> list[Action]:
     """Delete pods that stay, and look again when those that go are overdue."""
-    due = [at for pod in left if (at := unreachable_at(pod, seen)) is not None and at > now]
+    due = [at for pod in left if (at := unreachable_at(pod, observed)) is not None and at > now]
     deletes = [DeletePod(pod.name, pod.uid) for pod in left if not pod.is_terminating]
-    return [*deletes, *([LookAgain(min(due))] if due else [])]
+    return [*deletes, *([RequeueAt(min(due))] if due else [])]
 
 
-def _settle(run: AgentRun, seen: Observed, now: datetime, ahead: list[Action]) -> list[Action]:
+def _conclude_attempt(
+    run: AgentRun, observed: Observed, now: datetime, ahead: list[Action]
+) -> list[Action]:
     """End an attempt of which nothing runs any more: end the run, wait on, or try again."""
-    if is_on_hold(run, seen.pod):
-        return _hold(run, seen, now, ahead)
-    ending = ending_of(run, seen.pod)
-    if says_it_waits(outcome_of(run, seen.pod)):
-        ending = unable_to_wait(run)
-    status = run.status if seen.pod is None else _of_pod(run.status, seen.pod, now)
+    if waits_without_pod(run, observed.pod):
+        return _wait_for_input(run, observed, now, ahead)
+    ending = ending_of(run, observed.pod)
+    if is_waiting_outcome(outcome_of(run, observed.pod)):
+        ending = not_resumable_ending(run)
+    status = run.status if observed.pod is None else _with_pod(run.status, observed.pod, now)
     if not ending.lost or not _may_retry(run):
-        return _finish(run, seen, status, with_the_task(run, ending), now)
-    if left := _left(seen, now):
-        status, _, ahead = _closing(status, seen, ending.reason, ending.message, now)
+        return _finish(run, observed, status, with_remote_task(run, ending), now)
+    if left := _remaining_pods(observed, now):
+        status, _, ahead = _terminating(status, observed, ending.reason, ending.message, now)
         deletes = [DeletePod(pod.name, pod.uid) for pod in left if not pod.is_terminating]
-        return [*_set(run, status), *deletes, *ahead]
+        return [*_set_status(run, status), *deletes, *ahead]
     message = f"Attempt {run.attempts} lost its pod, another follows. {ending.message}"
     return _next_attempt(run, status, message, now)
 
 
-def _hold(run: AgentRun, seen: Observed, now: datetime, ahead: list[Action]) -> list[Action]:
+def _wait_for_input(
+    run: AgentRun, observed: Observed, now: datetime, ahead: list[Action]
+) -> list[Action]:
     """Wait for a person without a pod; with the answer, go on from the snapshot."""
-    left = _left(seen, now)
-    if not left and has_answer(run):
+    left = _remaining_pods(observed, now)
+    if not left and has_pending_input(run):
         message = f"Attempt {run.attempts} waited for an answer; with it, another follows."
         return _next_attempt(run, run.status, message, now, answered=True)
     phase, reason, message = waiting_phase(run)
@@ -255,32 +265,36 @@ def _hold(run: AgentRun, seen: Observed, now: datetime, ahead: list[Action]) -> 
     status = with_condition(status, ConditionType.AGENT_READY, "False", reason, gone, now)
     status = with_condition(status, ConditionType.POD_TERMINATED, "True", reason, gone, now)
     status = in_phase(run, status, phase, reason, message, now)
-    return [*_set(run, status), *_rid_of(left, seen, now), *ahead]
+    return [*_set_status(run, status), *_delete_remaining(left, observed, now), *ahead]
 
 
 def _may_retry(run: AgentRun) -> bool:
     """Whether a lost pod is replaced: as the spec says, else once if nothing was begun."""
     limit = run.spec.retry.limit if run.spec.retry else None
     if limit is None:
-        limit = 0 if has_begun(run) else 1
+        limit = 0 if has_unsaved_progress(run) else 1
     return run.attempts - (run.status.continuations or 0) <= limit
 
 
-def _follow(run: AgentRun, seen: Observed, pod: PodObservation, now: datetime) -> list[Action]:
+def _report_progress(
+    run: AgentRun, observed: Observed, pod: PodObservation, now: datetime
+) -> list[Action]:
     """Tell how the run is doing while its pod lives, and see that a pod that is done ends."""
-    status, actions = _of_pod(run.status, pod, now), list[Action]()
+    status, actions = _with_pod(run.status, pod, now), list[Action]()
     outcome = outcome_of(run, pod)
-    if says_it_waits(outcome):
-        return _close(run, seen, pod, in_phase(run, status, *waiting_phase(run), now), now)
+    if is_waiting_outcome(outcome):
+        return _await_pod_end(
+            run, observed, pod, in_phase(run, status, *waiting_phase(run), now), now
+        )
     if has_ended(outcome):
         message = "The agent has finished; its pod is being closed."
         status = in_phase(run, status, Phase.RUNNING, Reason.FINISHING, message, now)
-        return _close(run, seen, pod, status, now)
+        return _await_pod_end(run, observed, pod, status, now)
     agent = agent_of(run)
     phase, reason, message = phase_of(agent)
     if pod.is_terminating:
         why = pod.disruption or Failure(Reason.POD_DELETED, f"Pod {pod.name} was deleted.")
-        status, lost, actions = _closing(status, seen, why.reason, why.message, now)
+        status, lost, actions = _terminating(status, observed, why.reason, why.message, now)
         reason, message = (lost or why).reason, (lost or why).message
     is_ready = agent is not None and (bool(agent.prompt_sent) or phase is not Phase.STARTING)
     if pod.not_started and not pod.is_terminating:
@@ -296,27 +310,27 @@ def _follow(run: AgentRun, seen: Observed, pod: PodObservation, now: datetime) -
         )
     elif condition_of(status, ConditionType.AGENT_READY):
         status = with_condition(status, ConditionType.AGENT_READY, "Unknown", reason, message, now)
-    return [*_set(run, in_phase(run, status, phase, reason, message, now)), *actions]
+    return [*_set_status(run, in_phase(run, status, phase, reason, message, now)), *actions]
 
 
-def _close(
-    run: AgentRun, seen: Observed, pod: PodObservation, status: AgentRunStatus, now: datetime
+def _await_pod_end(
+    run: AgentRun, observed: Observed, pod: PodObservation, status: AgentRunStatus, now: datetime
 ) -> list[Action]:
     """Wait for the pod of an attempt whose outcome is known; delete it if it stays."""
     phase, reason = status.phase or Phase.RUNNING, status.reason or Reason.FINISHING
-    status, lost, actions = _closing(status, seen, reason, status.message or "", now)
+    status, lost, actions = _terminating(status, observed, reason, status.message or "", now)
     if lost is not None:
         status = in_phase(run, status, phase, reason, lost.message, now)
     if pod.is_terminating:
-        return [*_set(run, status), *actions]
+        return [*_set_status(run, status), *actions]
     condition = condition_of(status, ConditionType.POD_TERMINATED)
     since = (condition.last_transition_time if condition else None) or now
-    at = later(since, allowance(run, seen.profile, seen.limits).grace)
-    enough: Action = DeletePod(pod.name, pod.uid) if at <= now else LookAgain(at)
-    return [*_set(run, status), enough]
+    at = seconds_after(since, timeouts_of(run, observed.profile, observed.limits).grace)
+    enough: Action = DeletePod(pod.name, pod.uid) if at <= now else RequeueAt(at)
+    return [*_set_status(run, status), enough]
 
 
-def _of_pod(status: AgentRunStatus, pod: PodObservation, now: datetime) -> AgentRunStatus:
+def _with_pod(status: AgentRunStatus, pod: PodObservation, now: datetime) -> AgentRunStatus:
     """Write down what is worth knowing of a pod."""
     status = status.model_copy(
         update={"pod_name": pod.name, "pod_uid": pod.uid, "node_name": pod.node or None}
@@ -330,10 +344,10 @@ def _of_pod(status: AgentRunStatus, pod: PodObservation, now: datetime) -> Agent
 
 
 def _finish(
-    run: AgentRun, seen: Observed, status: AgentRunStatus, ending: Ending, now: datetime
+    run: AgentRun, observed: Observed, status: AgentRunStatus, ending: Ending, now: datetime
 ) -> list[Action]:
     """Make ``status`` the last one."""
-    outcome = outcome_of(run, seen.pod)
+    outcome = outcome_of(run, observed.pod)
     status = in_phase(run, status, ending.phase, ending.reason, ending.message, now)
     update = {
         "completion_time": now,
@@ -346,29 +360,29 @@ def _finish(
     status = with_condition(
         status, ConditionType.FINISHED, "True", ending.phase, ending.message, now
     )
-    return _set(run, status, guarded=True)
+    return _set_status(run, status, guarded=True)
 
 
-def _after_the_end(run: AgentRun, seen: Observed, now: datetime) -> list[Action]:
+def _after_the_end(run: AgentRun, observed: Observed, now: datetime) -> list[Action]:
     """Free the session, see that nothing of the run lives, and delete the run in its time."""
     actions: list[Action] = []
-    if seen.session.is_held_by(run.metadata.uid):
-        actions.append(LeaveSession(seen.session.name, seen.session.resource_version))
-    alive = [pod for pod in seen.pods if not pod.finished]
+    if observed.session.is_held_by(run.metadata.uid):
+        actions.append(ReleaseSession(observed.session.name, observed.session.resource_version))
+    alive = [pod for pod in observed.pods if not pod.finished]
     actions += [DeletePod(pod.name, pod.uid) for pod in alive if not pod.is_terminating]
     ttl = run.spec.ttl_seconds_after_finished
     ended = run.status.completion_time
     if ended is None or run.metadata.deletion_timestamp is not None:
         return actions
-    at = later(ended, seen.limits.ttl if ttl is None else ttl)
+    at = seconds_after(ended, observed.limits.ttl if ttl is None else ttl)
     if at > now:
-        return [*actions, LookAgain(at)]
+        return [*actions, RequeueAt(at)]
     if actions:
-        return [*actions, LookAgain(later(now, 1))]
+        return [*actions, RequeueAt(seconds_after(now, 1))]
     # Its going would tell its children that they are not wanted.
-    return [] if seen.has_live_children else [DeleteRun()]
+    return [] if observed.has_live_children else [DeleteRun()]
 
 
-def _set(run: AgentRun, status: AgentRunStatus, guarded: bool = False) -> list[Action]:
+def _set_status(run: AgentRun, status: AgentRunStatus, guarded: bool = False) -> list[Action]:
     """Write ``status`` if it says anything new."""
     return [] if status == run.status else [SetStatus(status, guarded)]

@@ -29,11 +29,11 @@ _CALM = frozenset({"Accepted", "PodPending", "SessionBusy"})
 class EventSink(Protocol):
     """Where the news of runs goes."""
 
-    def tell(self, run: Object) -> None:
+    def record(self, run: Object) -> None:
         """Tell people of the status of ``run``."""
 
 
-class EventPoster:
+class EventRecorder:
     """Posts Events in the background."""
 
     def __init__(self, kube: KubeApi, source: str, clock: Callable[[], datetime]) -> None:
@@ -42,7 +42,7 @@ class EventPoster:
         self._clock = clock
         self._news: asyncio.Queue[Object] = asyncio.Queue(_BACKLOG)
 
-    def tell(self, run: Object) -> None:
+    def record(self, run: Object) -> None:
         """Tell people of the status of ``run``; dropped if there is too much to tell."""
         try:
             self._news.put_nowait(build_event(run, self._source, self._clock()))
@@ -110,5 +110,7 @@ def is_trouble(status: Object) -> bool:
     if status["phase"] in _TROUBLE or status.get("reason") in _LOSSES:
         return True
     conditions = {one["type"]: one["status"] for one in status.get("conditions", [])}
-    is_held_up = conditions.get("AgentReady") == "False" and status.get("reason") not in _CALM
-    return is_held_up or conditions.get("PodTerminated") == "Unknown"
+    is_stuck_starting = (
+        conditions.get("AgentReady") == "False" and status.get("reason") not in _CALM
+    )
+    return is_stuck_starting or conditions.get("PodTerminated") == "Unknown"

@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from agentrun.api.v1alpha1 import Reason
-from agentrun.controller.observed import Failure, Patience
+from agentrun.controller.observed import Failure, WaitClass
 
 Manifest = Mapping[str, Any]
 
@@ -64,7 +64,7 @@ def start_failure(pod: Manifest, events: Sequence[Manifest] = ()) -> Failure | N
     for condition in status.get("conditions", []):
         is_refused = condition.get("type") == "PodScheduled" and condition.get("status") == "False"
         if is_refused and condition.get("reason") == "Unschedulable":
-            return _unplaced(condition.get("message", ""))
+            return _unschedulable(condition.get("message", ""))
     last = _newest(events)
     return _node_failure(last) if last else None
 
@@ -72,7 +72,7 @@ def start_failure(pod: Manifest, events: Sequence[Manifest] = ()) -> Failure | N
 def start_progress(events: Sequence[Manifest]) -> str:
     """Say what the kubelet is doing about a pod that has not started yet."""
     last = _newest(events)
-    return readable(str(last.get("message", ""))) if last else ""
+    return shortened(str(last.get("message", ""))) if last else ""
 
 
 def disruption_of(pod: Manifest, events: Sequence[Manifest] = ()) -> Failure | None:
@@ -86,43 +86,43 @@ def disruption_of(pod: Manifest, events: Sequence[Manifest] = ()) -> Failure | N
     # The kubelet itself says why it ended, or would not take, a whole pod.
     if status.get("phase") == "Failed" and status.get("reason"):
         message = f"{status['reason']}: {status.get('message', '')}"
-        return Failure(Reason.EVICTED, readable(message))
+        return Failure(Reason.EVICTED, shortened(message))
     # The kubelet ends the containers first. If they are done before it has written down why, it
     # writes of the pod only that it has ended, and its Event is all that tells.
     evicted = [one for one in events if one.get("reason") == "Evicted"]
-    return Failure(Reason.EVICTED, readable(evicted[-1].get("message", ""))) if evicted else None
+    return Failure(Reason.EVICTED, shortened(evicted[-1].get("message", ""))) if evicted else None
 
 
-def refusal(code: int, message: str) -> Failure | None:
+def rejection_failure(code: int, message: str) -> Failure | None:
     """Name the API server's refusal of a pod or a session; None if it refused something else."""
     if code == 403 and _ENDING in message:
         return None  # The run goes with its namespace.
     if code == 403 and "exceeded quota" in message:
-        return Failure(Reason.QUOTA_EXCEEDED, readable(message), Patience.ROOM)
+        return Failure(Reason.QUOTA_EXCEEDED, shortened(message), WaitClass.ROOM)
     if code == 403 and _RANGE.search(message):
-        return Failure(Reason.QUOTA_EXCEEDED, readable(message))
+        return Failure(Reason.QUOTA_EXCEEDED, shortened(message))
     if code in (400, 403, 422) or (code == 500 and "webhook" in message):
-        return Failure(Reason.POD_REJECTED, readable(message))
+        return Failure(Reason.POD_REJECTED, shortened(message))
     return None
 
 
-def readable(message: str) -> str:
+def shortened(message: str) -> str:
     """Shorten what Kubernetes says: one line, without what tells people nothing."""
     line = _NOISE.sub("", " ".join(message.split())).strip()
     return line if len(line) <= _LONGEST else line[: _LONGEST - 1] + "…"
 
 
-def _unplaced(message: str) -> Failure:
-    said = readable(message)
+def _unschedulable(message: str) -> Failure:
+    said = shortened(message)
     if _CLAIM.search(message):
         # A claim that exists may get its volume yet.
-        patience = Patience.STUCK if _NO_CLAIM.search(message) else Patience.ROOM
-        return Failure(Reason.VOLUME_UNAVAILABLE, said, patience)
-    return Failure(Reason.UNSCHEDULABLE, f"No node takes it: {said}", Patience.ROOM)
+        wait_class = WaitClass.STUCK if _NO_CLAIM.search(message) else WaitClass.ROOM
+        return Failure(Reason.VOLUME_UNAVAILABLE, said, wait_class)
+    return Failure(Reason.UNSCHEDULABLE, f"No node takes it: {said}", WaitClass.ROOM)
 
 
 def _disrupted(reason: str, message: str) -> Failure:
-    said = readable(message or reason)
+    said = shortened(message or reason)
     if reason in _NODE_LOSSES:
         return Failure(Reason.NODE_LOST, said)
     # Reasons that later versions of Kubernetes may add disrupt a pod all the same.
@@ -132,14 +132,14 @@ def _disrupted(reason: str, message: str) -> Failure:
 def _of_container(
     reason: Reason, container: str, halted: Manifest, events: Sequence[Manifest]
 ) -> Failure:
-    said = readable(halted.get("message") or halted.get("reason") or "")
+    said = shortened(halted.get("message") or halted.get("reason") or "")
     if reason is Reason.SECRET_MISSING and not _SECRET.search(said):
         reason = Reason.CONTAINER_START_FAILED
     if reason is Reason.IMAGE_PULL_FAILED:
         said = _without_credentials(events) + said
     # A container that has ended is not started again.
-    patience = Patience.NONE if "exitCode" in halted else Patience.STUCK
-    return Failure(reason, readable(f"Container {container}: {said}"), patience)
+    wait_class = WaitClass.NONE if "exitCode" in halted else WaitClass.STUCK
+    return Failure(reason, shortened(f"Container {container}: {said}"), wait_class)
 
 
 def _without_credentials(events: Sequence[Manifest]) -> str:
@@ -159,12 +159,12 @@ def _without_credentials(events: Sequence[Manifest]) -> str:
 def _node_failure(event: Manifest) -> Failure | None:
     message, kind = str(event.get("message", "")), event.get("reason")
     if kind == "FailedMount" and _MISSING.search(message):
-        return Failure(Reason.SECRET_MISSING, readable(message))
+        return Failure(Reason.SECRET_MISSING, shortened(message))
     # Once is nothing: a mount often works the second time.
     if kind in ("FailedMount", "FailedAttachVolume") and _times(event) > 1:
-        return Failure(Reason.VOLUME_UNAVAILABLE, readable(message), Patience.START)
+        return Failure(Reason.VOLUME_UNAVAILABLE, shortened(message), WaitClass.START)
     if kind == "FailedCreatePodSandBox":
-        return Failure(Reason.CONTAINER_START_FAILED, readable(message))
+        return Failure(Reason.CONTAINER_START_FAILED, shortened(message))
     return None
 
 

@@ -49,7 +49,7 @@ def build_registry(caches: Caches) -> kopf.OperatorRegistry:
     return registry
 
 
-def is_news(record: logging.LogRecord) -> bool:
+def is_worth_logging(record: logging.LogRecord) -> bool:
     """Whether a line of the log is more than kopf's word that it tries once more."""
     tried = _ATTEMPT.match(record.getMessage())
     return tried is None or tried[1] == "1"
@@ -78,6 +78,6 @@ def feed_into(caches: Caches, kind: Kind) -> Callable[..., None]:
         obj: Object = dict(event["object"])
         meta = obj["metadata"] = dict(obj["metadata"])
         is_gone = event["type"] == "DELETED"
-        caches.hear(kind, str(meta.get("namespace", "")), obj, is_gone=is_gone)
+        caches.observe_event(kind, str(meta.get("namespace", "")), obj, is_gone=is_gone)
 
     return feed  # type: ignore[return-value]

@@ -15,7 +15,7 @@ from aiohttp import web
 async def serve_health(
     port: int,
     is_alive: Callable[[], bool],
-    waits_for: Callable[[], str],
+    not_ready_reason: Callable[[], str],
     note: Callable[[], str] = lambda: "",
 ) -> AsyncIterator[None]:
     """
@@ -29,7 +29,7 @@ async def serve_health(
         return _answer(why)
 
     async def readyz(_: web.Request) -> web.Response:
-        return _answer(waits_for(), note())
+        return _answer(not_ready_reason(), note())
 
     app = web.Application()
     app.add_routes([web.get("/healthz", healthz), web.get("/readyz", readyz)])

@@ -17,10 +17,10 @@ from typing import Any
 
 import kopf
 
-from agentrun.controller.act import Actor
+from agentrun.controller.apply import Applier
 from agentrun.controller.caches import Caches, Key
-from agentrun.controller.events import EventPoster
-from agentrun.controller.handlers import build_registry, build_settings, is_news
+from agentrun.controller.events import EventRecorder
+from agentrun.controller.handlers import build_registry, build_settings, is_worth_logging
 from agentrun.controller.health import serve_health
 from agentrun.controller.kopf_reading import read_within_bounds
 from agentrun.controller.kube import Kind, Kube, Object, connect
@@ -29,7 +29,7 @@ from agentrun.controller.queue import WorkQueue
 from agentrun.controller.reconcile import Reconciler
 from agentrun.controller.settings import Settings, SettingsError, settings_from
 from agentrun.controller.sync import Sync
-from agentrun.controller.triggers import runs_concerned
+from agentrun.controller.triggers import affected_runs
 
 logger = logging.getLogger(__name__)
 
@@ -44,34 +44,34 @@ async def operate(settings: Settings) -> None:
     async with connect() as kube:
         caches, queue = Caches(), WorkQueue[Key]()
         sync = Sync(kube, caches, settings.namespaces, queue.add, time.monotonic)
-        caches.on_news = lambda kind, obj: _enqueue(caches, queue, kind, obj)
+        caches.on_change = lambda kind, obj: _enqueue(caches, queue, kind, obj)
         async with serve_health(
             settings.health_port,
             lambda: _is_alive(sync, settings),
-            lambda: sync.waits_for,
-            caches.quarantine.words,
+            lambda: sync.not_ready_reason,
+            caches.quarantine.describe,
         ):
             _stop_on_signals(stopping)
             await run_together([stopping.wait()], sync.start())
             if stopping.is_set():
                 return
-            poster = EventPoster(kube, settings.identity, kube.clock.now)
-            reconciler = _reconciler(kube, caches, queue, poster, settings)
+            recorder = EventRecorder(kube, settings.identity, kube.clock.now)
+            reconciler = _reconciler(kube, caches, queue, recorder, settings)
             background = [
                 sync.run_forever(settings.resync_seconds),
                 sync.reopen_forever(),
-                poster.post_forever(),
-                *(queue.work(reconciler.turn) for _ in range(settings.workers)),
+                recorder.post_forever(),
+                *(queue.work(reconciler.reconcile) for _ in range(settings.workers)),
             ]
             logger.info("looking after runs in %s", ", ".join(settings.namespaces))
             try:
-                await run_together(background, keep_watching(caches, sync, settings, stopping))
+                await run_together(background, run_watches(caches, sync, settings, stopping))
             finally:
                 queue.close()
 
 
 def _is_alive(sync: Sync, settings: Settings) -> bool:
-    return time.monotonic() - sync.beat < _SILENCES * max(settings.resync_seconds, 30)
+    return time.monotonic() - sync.last_relist < _SILENCES * max(settings.resync_seconds, 30)
 
 
 def _stop_on_signals(stopping: asyncio.Event) -> None:
@@ -81,19 +81,19 @@ def _stop_on_signals(stopping: asyncio.Event) -> None:
 
 
 def _reconciler(
-    kube: Kube, caches: Caches, queue: WorkQueue[Key], poster: EventPoster, settings: Settings
+    kube: Kube, caches: Caches, queue: WorkQueue[Key], recorder: EventRecorder, settings: Settings
 ) -> Reconciler:
     observer = Observer(kube, caches, settings.pod.limits)
-    actor = Actor(kube, caches, settings.pod, poster)
+    actor = Applier(kube, caches, settings.pod, recorder)
     return Reconciler(observer, actor, queue, kube.clock.now)
 
 
 def _enqueue(caches: Caches, queue: WorkQueue[Key], kind: Kind, obj: Object) -> None:
-    for key in runs_concerned(caches, kind, obj):
+    for key in affected_runs(caches, kind, obj):
         queue.add(key)
 
 
-async def keep_watching(
+async def run_watches(
     caches: Caches, sync: Sync, settings: Settings, stopping: asyncio.Event
 ) -> None:
     """
@@ -115,7 +115,7 @@ async def keep_watching(
             return
         except Exception as error:  # noqa: BLE001 - kopf's own errors are not public
             logger.warning("the watches ended, they begin again: %s", error)
-            sync.waits_for = f"the watches ended: {error}"
+            sync.not_ready_reason = f"the watches ended: {error}"
         _stop_on_signals(stopping)
         # A kind that was made a moment ago is served before kopf can find it.
         await run_together([stopping.wait()], asyncio.sleep(_SETTLING_SECONDS))
@@ -146,7 +146,7 @@ def main() -> None:
     # kopf tells of every event it hands over.
     logging.getLogger("kopf").setLevel(logging.WARNING)
     for handler in logging.getLogger().handlers:
-        handler.addFilter(is_news)
+        handler.addFilter(is_worth_logging)
     try:
         settings = settings_from(os.environ)
     except SettingsError as error:

@@ -25,15 +25,15 @@ from agentrun.api.v1alpha1 import (
 )
 from agentrun.controller.caches import Caches, Key, key_of, owner_of, uid_of
 from agentrun.controller.kube import ApiError, Kind, KubeApi, Object
-from agentrun.controller.limits import Limits
-from agentrun.controller.observed import Observed, PodObservation, SessionObservation, later
+from agentrun.controller.observed import Observed, PodObservation, SessionObservation, seconds_after
 from agentrun.controller.outcomes import has_ended, outcome_of
 from agentrun.controller.pod import observe_pod
-from agentrun.controller.refusals import profile_name, session_name
+from agentrun.controller.timeouts import OperatorTimeouts
+from agentrun.controller.validation import profile_name, session_name
 
 logger = logging.getLogger(__name__)
 
-HELD_UP_SECONDS = 2
+STUCK_STARTING_SECONDS = 2
 """
 How old a pod is when its Events are first asked for what holds it up; and how often from then on.
 
@@ -44,7 +44,7 @@ namespace, for it keeps none of them in memory.
 _M = TypeVar("_M", bound=Model)
 
 
-class NotOfItsKind(Exception):  # noqa: N818 - what it is
+class MalformedObjectError(Exception):
     """An object that the API server has, and that is not as its kind says."""
 
     def __init__(self, kind: Kind, obj: Object, message: str) -> None:
@@ -53,12 +53,12 @@ class NotOfItsKind(Exception):  # noqa: N818 - what it is
         self.obj = obj
 
 
-def of_its_kind(model: type[_M], kind: Kind, obj: Object) -> _M:
+def parse_object(model: type[_M], kind: Kind, obj: Object) -> _M:
     """Read an object of the API server. Raises NotOfItsKind."""
     try:
         return model.model_validate(obj)
     except ValidationError as error:
-        raise NotOfItsKind(kind, obj, f"it is not as its kind says: {error}") from error
+        raise MalformedObjectError(kind, obj, f"it is not as its kind says: {error}") from error
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class Observer:
 
     kube: KubeApi
     caches: Caches
-    limits: Limits
+    limits: OperatorTimeouts
 
     async def find(self, kind: Kind, key: Key) -> Object | None:
         """Return an object: from the cache, else from the API server."""
@@ -97,8 +97,8 @@ class Observer:
         others = tuple(pod for pod in pods if pod.name != name)
         if current is None and run.attempts > 0 and not run.phase.is_terminal:
             current = await self._look_for_pod(run, name, now)
-        run = await self._with_last_words(run, current)
-        seen = Observed(
+        run = await self._with_reported_outcome(run, current)
+        observed = Observed(
             session=await self._session(run),
             profile=await self._profile(run),
             pod=current,
@@ -108,7 +108,7 @@ class Observer:
             namespace_ends=await self._loses_its_namespace(run, current),
             limits=self.limits,
         )
-        return run, seen
+        return run, observed
 
     async def _loses_its_namespace(self, run: AgentRun, pod: PodObservation | None) -> bool:
         """Look, where a pod went and nobody here deleted it, whether all of its namespace goes."""
@@ -153,7 +153,7 @@ class Observer:
             return None
         return await self._observe_pod(pod, now)
 
-    async def _with_last_words(self, run: AgentRun, pod: PodObservation | None) -> AgentRun:
+    async def _with_reported_outcome(self, run: AgentRun, pod: PodObservation | None) -> AgentRun:
         """
         Make sure of the newest word of the runner before its pod's end is judged.
 
@@ -165,33 +165,35 @@ class Observer:
         fresh = await self.fetch(Kind.RUN, (run.metadata.namespace, run.metadata.name))
         if fresh is None or uid_of(fresh) != run.metadata.uid:
             return run
-        newest = of_its_kind(AgentRun, Kind.RUN, fresh)
+        newest = parse_object(AgentRun, Kind.RUN, fresh)
         return newest if newest.attempts == run.attempts else run
 
     async def _observe_pod(
         self, pod: Object, now: datetime, is_told: bool = False
     ) -> PodObservation:
-        seen = observe_pod(pod)
-        is_new = seen.created is not None and now < later(seen.created, HELD_UP_SECONDS)
+        observed = observe_pod(pod)
+        is_new = observed.created is not None and now < seconds_after(
+            observed.created, STUCK_STARTING_SECONDS
+        )
         # How a run ended is told once, and not looked for again.
-        is_unexplained = is_ended_by_nobody(seen) and not is_told
-        if not is_unexplained and (is_new or not is_held_up(seen)):
-            return seen
+        is_unexplained = is_ended_by_nobody(observed) and not is_told
+        if not is_unexplained and (is_new or not is_stuck_starting(observed)):
+            return observed
         namespace, _ = key_of(pod)
-        fields = f"involvedObject.uid={seen.uid}"
+        fields = f"involvedObject.uid={observed.uid}"
         try:
             events, _ = await self.kube.list(Kind.EVENT, namespace, fields=fields)
         except ApiError as error:
             # Events only explain; without them, the bounds still hold.
-            logger.warning("pod %s: its Events cannot be read: %s", seen.name, error)
-            return seen
+            logger.warning("pod %s: its Events cannot be read: %s", observed.name, error)
+            return observed
         return observe_pod(pod, events)
 
     async def _profile(self, run: AgentRun) -> AgentProfile | None:
         if run.phase.is_terminal:
             return None
         profile = await self.find(Kind.PROFILE, (run.metadata.namespace, profile_name(run)))
-        return of_its_kind(AgentProfile, Kind.PROFILE, profile) if profile else None
+        return parse_object(AgentProfile, Kind.PROFILE, profile) if profile else None
 
     async def _session(self, run: AgentRun) -> SessionObservation:
         name = session_name(run)
@@ -202,7 +204,7 @@ class Observer:
             obj = await self.find(Kind.SESSION, key)
         if obj is None:
             return SessionObservation(name)
-        session = of_its_kind(AgentSession, Kind.SESSION, obj)
+        session = parse_object(AgentSession, Kind.SESSION, obj)
         active = session.status.active_run
         return SessionObservation(
             name=name,
@@ -245,7 +247,7 @@ def is_pod_of(pod: Object, uid: str) -> bool:
     return owner is not None and owner[1] == uid
 
 
-def is_held_up(pod: PodObservation) -> bool:
+def is_stuck_starting(pod: PodObservation) -> bool:
     """Whether a container of a pod with a node has not started, and its status says not all why."""
     is_waiting = bool(pod.node and pod.not_started)
     is_told = pod.failure is not None and pod.failure.reason is not Reason.IMAGE_PULL_FAILED

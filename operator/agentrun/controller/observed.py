@@ -11,10 +11,10 @@ from enum import Enum
 
 from agentrun.api.pod_layout import AGENT, RUNNER
 from agentrun.api.v1alpha1 import ActiveRun, AgentProfile, Outcome, Reason
-from agentrun.controller.limits import Limits
+from agentrun.controller.timeouts import OperatorTimeouts
 
 
-class Patience(Enum):
+class WaitClass(Enum):
     """How long an error is waited out: each is a bound of the operator's settings."""
 
     NONE = "none"
@@ -33,7 +33,7 @@ class Failure:
 
     reason: Reason
     message: str
-    patience: Patience = Patience.STUCK
+    wait_class: WaitClass = WaitClass.STUCK
 
 
 @dataclass(frozen=True)
@@ -163,7 +163,7 @@ class Observed:
     """Whether runs that its agent asked for are not over."""
     namespace_ends: bool = False
     """Whether the run has lost its pod because its namespace is being deleted."""
-    limits: Limits = field(default_factory=Limits)
+    limits: OperatorTimeouts = field(default_factory=OperatorTimeouts)
 
     @property
     def pods(self) -> tuple[PodObservation, ...]:
@@ -171,6 +171,6 @@ class Observed:
         return self.others if self.pod is None else (self.pod, *self.others)
 
 
-def later(since: datetime, seconds: int) -> datetime:
+def seconds_after(since: datetime, seconds: int) -> datetime:
     """Say when ``seconds`` after ``since`` is."""
     return since + timedelta(seconds=seconds)

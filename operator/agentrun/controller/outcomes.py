@@ -8,7 +8,7 @@ nothing that befalls the pod afterwards undoes the work.
 
 from dataclasses import dataclass
 
-from agentrun.api.exits import exit_words
+from agentrun.api.exits import describe_exit
 from agentrun.api.v1alpha1 import (
     AgentRun,
     ConditionType,
@@ -58,12 +58,12 @@ def ending_of(run: AgentRun, pod: PodObservation | None) -> Ending:
     """Tell how the newest attempt ended, of whose pod nothing runs any more."""
     outcome = outcome_of(run, pod)
     if outcome is not None and outcome.state in _FINISHED:
-        return _said(outcome, _FINISHED[outcome.state])
+        return _message_of(outcome, _FINISHED[outcome.state])
     disruption = pod.disruption if pod else _remembered(run)
     if disruption is not None:
         return _lost(disruption)
     if outcome is not None and has_ended(outcome):
-        return _said(_with_cause(outcome, pod), Phase.FAILED)
+        return _message_of(_with_cause(outcome, pod), Phase.FAILED)
     if pod is None or pod.is_terminating or outcome is not None:
         return _lost(Failure(Reason.POD_DELETED, f"The pod of attempt {run.attempts} was deleted."))
     return fault_of(pod)
@@ -83,13 +83,13 @@ def fault_of(pod: PodObservation) -> Ending:
     if code is None:
         return _failed(
             Reason.AGENT_EXITED,
-            f"The agent's container of pod {pod.name} ended ({exit_words(pod.agent.exit_code)}),"
+            f"The agent's container of pod {pod.name} ended ({describe_exit(pod.agent.exit_code)}),"
             " and its runner did not say how.",
         )
     said = pod.runner.message.strip()
     return _failed(
         Reason.RUNNER_FAILED,
-        f"The runner of pod {pod.name} ended ({exit_words(code)}) and left no outcome."
+        f"The runner of pod {pod.name} ended ({describe_exit(code)}) and left no outcome."
         + (f" {said}" if said else ""),
     )
 
@@ -116,7 +116,7 @@ def _memory(container: str, pod: PodObservation) -> str:
     return f"Container {container} of pod {pod.name} exceeded its memory limit."
 
 
-def _said(outcome: Outcome, phase: Phase) -> Ending:
+def _message_of(outcome: Outcome, phase: Phase) -> Ending:
     reason = outcome.reason or _DEFAULT_REASON[phase]
     default = "The agent finished." if phase is Phase.COMPLETED else "The runner gave no message."
     return Ending(phase, reason, outcome.message or default)

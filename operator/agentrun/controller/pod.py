@@ -30,7 +30,6 @@ from agentrun.controller.containers import (
     workspace_of,
 )
 from agentrun.controller.failures import Manifest, disruption_of, start_failure, start_progress
-from agentrun.controller.limits import allowance
 from agentrun.controller.observed import ContainerObservation, PodObservation
 from agentrun.controller.references import (
     SECRET_MODE,
@@ -38,7 +37,8 @@ from agentrun.controller.references import (
     backend_volumes,
     reference_volumes,
 )
-from agentrun.controller.refusals import session_name
+from agentrun.controller.timeouts import timeouts_of
+from agentrun.controller.validation import session_name
 
 TOKEN_SECONDS = 3600
 """How long a runner's token lives before the kubelet renews it."""
@@ -47,7 +47,7 @@ TOKEN_SECONDS = 3600
 def build_pod(run: AgentRun, profile: AgentProfile, settings: PodSettings) -> dict[str, Any]:
     """Build the manifest of the pod that executes the newest attempt of ``run``."""
     offered = profile.spec
-    allowed = allowance(run, profile, settings.limits)
+    allowed = timeouts_of(run, profile, settings.limits)
     runner = runner_container(run, offered, settings, allowed)
     has_agent = run.spec.backend != REMOTE
     containers = [agent_container(run, offered, settings), runner] if has_agent else [runner]

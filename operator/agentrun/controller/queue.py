@@ -21,7 +21,7 @@ FIRST_PAUSE = 0.1
 LONGEST_PAUSE = 30.0
 
 
-class TryAgain(Exception):  # noqa: N818 - a request, not an error
+class RequeueError(Exception):
     """The turn achieved what it could for now: give the key another one after a pause."""
 
 
@@ -55,15 +55,15 @@ class WorkQueue(Generic[Key]):
             timer.cancel()
         self._timers[key] = loop.call_at(at, self._on_time, key)
 
-    async def work(self, turn: Callable[[Key], Awaitable[None]]) -> None:
+    async def work(self, reconcile: Callable[[Key], Awaitable[None]]) -> None:
         """Take turns for ever. Any number of these may run at once."""
         while True:
             key = await self._waiting.get()
             self._dirty.discard(key)
             self._busy.add(key)
             try:
-                await turn(key)
-            except TryAgain as reason:
+                await reconcile(key)
+            except RequeueError as reason:
                 logger.debug("%s: trying again: %s", key, reason)
                 self._retry(key)
             except Exception:

@@ -12,20 +12,20 @@ from datetime import datetime
 
 from agentrun.api.quarantine import named
 from agentrun.api.v1alpha1 import AgentRun
-from agentrun.controller.act import Actor, Stale
-from agentrun.controller.actions import Action, LookAgain, SetStatus
+from agentrun.controller.actions import Action, RequeueAt, SetStatus
+from agentrun.controller.apply import Applier, ConflictError
 from agentrun.controller.caches import Key, key_of, owner_of, uid_of
 from agentrun.controller.decide import decide
 from agentrun.controller.kube import ApiError, Kind, Object
 from agentrun.controller.observe import (
-    HELD_UP_SECONDS,
-    NotOfItsKind,
+    STUCK_STARTING_SECONDS,
+    MalformedObjectError,
     Observer,
-    is_held_up,
-    of_its_kind,
+    is_stuck_starting,
+    parse_object,
 )
 from agentrun.controller.observed import Observed
-from agentrun.controller.queue import TryAgain, WorkQueue
+from agentrun.controller.queue import RequeueError, WorkQueue
 
 logger = logging.getLogger(__name__)
 
@@ -37,60 +37,60 @@ class Reconciler:
     """Gives runs their turns."""
 
     observer: Observer
-    actor: Actor
+    actor: Applier
     queue: WorkQueue[Key]
     clock: Callable[[], datetime]
 
-    async def turn(self, key: Key) -> None:
+    async def reconcile(self, key: Key) -> None:
         """Bring the run of that name closer to what is asked of it."""
         run: Object | None = None
         try:
             run = await self.observer.find(Kind.RUN, key)
             await self._clear(key, run)
             if run is not None:
-                await self._advance(key, of_its_kind(AgentRun, Kind.RUN, run))
-        except NotOfItsKind as error:
+                await self._advance(key, parse_object(AgentRun, Kind.RUN, run))
+        except MalformedObjectError as error:
             odd = error.obj
             self.observer.caches.quarantine.add(error.kind.value.plural, key[0], odd, str(error))
             # A run that is mended, or gone, is news; of what a run needs, it has to ask.
             if error.kind is not Kind.RUN:
-                raise TryAgain(f"{error.kind.value.plural} {named(odd)[0]}: {error}") from error
-        except Stale as reason:
+                raise RequeueError(f"{error.kind.value.plural} {named(odd)[0]}: {error}") from error
+        except ConflictError as reason:
             logger.debug("run %s: deciding again: %s", key[1], reason)
             await self._refresh(key, run)
-            raise TryAgain(str(reason)) from reason
+            raise RequeueError(str(reason)) from reason
         except ApiError as error:
             logger.warning("run %s: %s", key[1], error)
             # Rights do not come from asking again: the next comparison of the caches looks.
             if error.code != _FORBIDDEN:
-                raise TryAgain(str(error)) from error
+                raise RequeueError(str(error)) from error
 
     async def _advance(self, key: Key, run: AgentRun) -> None:
-        run, seen = await self.observer.observe(run, self.clock())
+        run, observed = await self.observer.observe(run, self.clock())
         now = self.clock()
-        actions = decide(run, seen, now)
-        self._plan(key, run, seen, actions, now)
-        refusal = await self.actor.act(actions, run, seen.profile, now)
+        actions = decide(run, observed, now)
+        self._plan(key, run, observed, actions, now)
+        refusal = await self.actor.apply(actions, run, observed.profile, now)
         if refusal is not None:
-            await self._say_refused(key, replace(seen, refusal=refusal))
+            await self._report_malformed(key, replace(observed, refusal=refusal))
 
-    async def _say_refused(self, key: Key, seen: Observed) -> None:
+    async def _report_malformed(self, key: Key, observed: Observed) -> None:
         """Decide on what the API server did not let be made, and come back later to try again."""
         stored = self.observer.caches.of(Kind.RUN).get(key)
-        if stored is None or seen.refusal is None:
+        if stored is None or observed.refusal is None:
             return
-        run, now = of_its_kind(AgentRun, Kind.RUN, stored), self.clock()
-        actions = decide(run, seen, now)
-        self._plan(key, run, seen, actions, now)
-        await self.actor.act(actions, run, seen.profile, now)
-        raise TryAgain(seen.refusal.message)
+        run, now = parse_object(AgentRun, Kind.RUN, stored), self.clock()
+        actions = decide(run, observed, now)
+        self._plan(key, run, observed, actions, now)
+        await self.actor.apply(actions, run, observed.profile, now)
+        raise RequeueError(observed.refusal.message)
 
     def _plan(
-        self, key: Key, run: AgentRun, seen: Observed, actions: list[Action], now: datetime
+        self, key: Key, run: AgentRun, observed: Observed, actions: list[Action], now: datetime
     ) -> None:
         """Log what changes, and keep the times at which the run needs another turn."""
         for action in actions:
-            if isinstance(action, LookAgain):
+            if isinstance(action, RequeueAt):
                 self.queue.add_after(key, (action.at - now).total_seconds() + 0.01)
             elif isinstance(action, SetStatus):
                 status = action.status
@@ -98,8 +98,8 @@ class Reconciler:
                     logger.info("run %s: %s (%s)", key[1], status.phase, status.reason)
             else:
                 logger.info("run %s: %s", key[1], action)
-        if seen.pod is not None and is_held_up(seen.pod):
-            self.queue.add_after(key, HELD_UP_SECONDS)
+        if observed.pod is not None and is_stuck_starting(observed.pod):
+            self.queue.add_after(key, STUCK_STARTING_SECONDS)
 
     async def _clear(self, key: Key, run: Object | None) -> None:
         """Delete the pods of runs that are gone, and free the sessions they held."""
@@ -119,7 +119,7 @@ class Reconciler:
             for session in self.observer.caches.of(Kind.SESSION):
                 active = session.get("status", {}).get("activeRun")
                 if active and (session["metadata"]["namespace"], active["name"]) == key:
-                    await self.actor.free_session(session)
+                    await self.actor.release_session(session)
 
     async def _refresh(self, key: Key, run: Object | None) -> None:
         """Look up what a decision was refused for."""

@@ -7,7 +7,7 @@ from agentrun.controller.backends import REMOTE
 from agentrun.controller.outcomes import Ending, has_ended, outcome_of
 
 
-def said_of_the_task(run: AgentRun) -> str | None:
+def remote_task_message(run: AgentRun) -> str | None:
     """Return what the runner says of the remote task; else, that nobody told it of the end."""
     if run.spec.backend != REMOTE:
         return None
@@ -23,9 +23,9 @@ def said_of_the_task(run: AgentRun) -> str | None:
     )
 
 
-def with_the_task(run: AgentRun, ending: Ending) -> Ending:
+def with_remote_task(run: AgentRun, ending: Ending) -> Ending:
     """Add that to how a run ends that lost its pod: its own end is not that of the task."""
     if has_ended(outcome_of(run, None)):
         return ending
-    message = " ".join(filter(None, (ending.message, said_of_the_task(run))))
+    message = " ".join(filter(None, (ending.message, remote_task_message(run))))
     return replace(ending, message=message)

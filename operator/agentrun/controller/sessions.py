@@ -12,14 +12,14 @@ from agentrun.api.v1alpha1 import AgentRun, AgentSessionStatus
 from agentrun.controller.status import agent_of
 
 
-def legacy_of(run: AgentRun) -> dict[str, Any]:
+def session_status_after(run: AgentRun) -> dict[str, Any]:
     """Make the patch of a session's status with what ``run`` has left; null takes a field away."""
     name, agent = run.metadata.name, run.status.agent
     status = AgentSessionStatus(last_run=name).to_json()
     if agent is None or not agent.prompt_sent:
         return status  # Nothing was said: the conversation stands where it stood.
     kept = agent.kept
-    if kept is None or not _is_all_kept(run):
+    if kept is None or not _is_fully_snapshotted(run):
         why = agent.snapshot_error or "the pod ended before the conversation was kept."
         return status | {"snapshotError": f"Of run {name} there is no snapshot: {why}"}
     return status | {
@@ -29,12 +29,12 @@ def legacy_of(run: AgentRun) -> dict[str, Any]:
     }
 
 
-def written(at: datetime) -> str:
+def format_time(at: datetime) -> str:
     """Write a point in time as the API server does."""
     return str(AgentSessionStatus(updated_at=at).to_json()["updatedAt"])
 
 
-def _is_all_kept(run: AgentRun) -> bool:
+def _is_fully_snapshotted(run: AgentRun) -> bool:
     """Whether no answer was given after the newest snapshot was taken."""
     agent = run.status.agent
     if agent is None or agent.kept is None:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from agentrun.controller.containers import PodSettings
-from agentrun.controller.limits import Limits
+from agentrun.controller.timeouts import OperatorTimeouts
 
 PREFIX = "AGENTRUN_"
 
@@ -36,8 +36,8 @@ def settings_from(env: Mapping[str, str]) -> Settings:
     namespaces = tuple(name for name in _text(env, "NAMESPACES").replace(",", " ").split() if name)
     if not namespaces:
         raise SettingsError(f"{PREFIX}NAMESPACES names no namespace: set it to one or more.")
-    defaults = Limits()
-    limits = Limits(
+    defaults = OperatorTimeouts()
+    limits = OperatorTimeouts(
         start=_seconds(env, "START_TIMEOUT_SECONDS", defaults.start),
         stuck=_seconds(env, "STUCK_TIMEOUT_SECONDS", defaults.stuck),
         unschedulable=_seconds(env, "UNSCHEDULABLE_TIMEOUT_SECONDS", defaults.unschedulable),

@@ -17,7 +17,7 @@ from agentrun.api.base import GROUP
 from agentrun.api.pod_layout import LABEL_RUN
 from agentrun.controller.caches import Caches, Key, key_of
 from agentrun.controller.kube import ApiError, Kind, KubeApi
-from agentrun.controller.triggers import is_over
+from agentrun.controller.triggers import is_finished
 
 logger = logging.getLogger(__name__)
 
@@ -36,11 +36,11 @@ class Sync:
     namespaces: tuple[str, ...]
     add: Callable[[Key], None]
     clock: Callable[[], float]
-    beat: float = field(default=0.0)
+    last_relist: float = field(default=0.0)
     """When a relist last began or ended: while this advances, the operator is not wedged."""
-    waits_for: str = "the operator has not looked at the cluster yet"
+    not_ready_reason: str = "the operator has not looked at the cluster yet"
     """What keeps the operator from working, if anything does."""
-    closed: set[str] = field(default_factory=set)
+    forbidden_namespaces: set[str] = field(default_factory=set)
     """The namespaces in which the operator has no rights just now."""
 
     async def relist(self) -> None:
@@ -52,24 +52,24 @@ class Sync:
         """Fill the caches, however long the API server, or the kinds, take to be there."""
         pause = _FIRST_PAUSE
         while True:
-            self.beat = self.clock()
+            self.last_relist = self.clock()
             try:
                 await self.relist()
-                self.waits_for = ""
+                self.not_ready_reason = ""
                 return
             except ApiError as error:
-                self.waits_for = _what(error)
-                logger.warning("waiting: %s", self.waits_for)
+                self.not_ready_reason = _not_ready_reason(error)
+                logger.warning("waiting: %s", self.not_ready_reason)
             except Exception as error:
-                self.waits_for = f"the cluster cannot be looked at: {error!r}"
-                logger.exception("waiting: %s", self.waits_for)
+                self.not_ready_reason = f"the cluster cannot be looked at: {error!r}"
+                logger.exception("waiting: %s", self.not_ready_reason)
             await asyncio.sleep(pause)
             pause = min(_LONGEST_PAUSE, pause * 2)
 
     async def run_forever(self, seconds: float) -> None:
         """Compare every so many seconds."""
         while True:
-            self.beat = self.clock()
+            self.last_relist = self.clock()
             await asyncio.sleep(seconds)
             try:
                 await self.relist()
@@ -83,7 +83,7 @@ class Sync:
         """Look after the namespaces that are closed, more often than at the others."""
         while True:
             await asyncio.sleep(_LONGEST_PAUSE)
-            for namespace in sorted(self.closed):
+            for namespace in sorted(self.forbidden_namespaces):
                 try:
                     await self._compare(namespace)
                 except ApiError as error:
@@ -100,22 +100,22 @@ class Sync:
                 raise
             self._close(namespace, error)
             return
-        if namespace in self.closed:
+        if namespace in self.forbidden_namespaces:
             logger.info("namespace %s is open again", namespace)
-            self.closed.discard(namespace)
+            self.forbidden_namespaces.discard(namespace)
         for run in self.caches.of(Kind.RUN):
-            if key_of(run)[0] == namespace and not is_over(run):
+            if key_of(run)[0] == namespace and not is_finished(run):
                 self.add(key_of(run))
 
     def _close(self, namespace: str, error: ApiError) -> None:
-        if namespace not in self.closed:
+        if namespace not in self.forbidden_namespaces:
             logger.warning(
                 "namespace %s is closed to the operator: if it was deleted, `helm upgrade` makes"
                 " it again, with the operator's rights: %s",
                 namespace,
                 error,
             )
-        self.closed.add(namespace)
+        self.forbidden_namespaces.add(namespace)
         # Nobody can mend there what is set aside; what is still there is found when it is open.
         for kind in WATCHED:
             for name in self.caches.quarantine.names(kind.value.plural, namespace):
@@ -127,7 +127,7 @@ class Sync:
         self.caches.compare(kind, namespace, listed, version)
 
 
-def _what(error: ApiError) -> str:
+def _not_ready_reason(error: ApiError) -> str:
     """Say what is waited for."""
     if error.code == _UNKNOWN:
         return f"the API server does not serve {GROUP}: are its CRDs installed? {error}".strip()

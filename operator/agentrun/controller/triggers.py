@@ -7,12 +7,12 @@ from agentrun.controller.caches import Caches, Key, key_of, parent_of, run_of_po
 from agentrun.controller.kube import Kind, Object
 
 
-def runs_concerned(caches: Caches, kind: Kind, obj: Object) -> Iterator[Key]:
+def affected_runs(caches: Caches, kind: Kind, obj: Object) -> Iterator[Key]:
     """Name the runs that should get a turn because of news of ``obj``."""
     if kind is Kind.RUN:
         yield key_of(obj)
         is_gone = caches.of(Kind.RUN).get(key_of(obj)) is None
-        if is_gone or is_over(obj):
+        if is_gone or is_finished(obj):
             yield from _waiting(caches, session_of(obj))
             if parent := parent_of(obj):
                 yield parent
@@ -30,13 +30,13 @@ def runs_concerned(caches: Caches, kind: Kind, obj: Object) -> Iterator[Key]:
         yield from (key_of(run) for run in caches.of(Kind.RUN) if _uses(run, obj))
 
 
-def is_over(run: Object) -> bool:
+def is_finished(run: Object) -> bool:
     """Whether a run is finished."""
     return run.get("status", {}).get("phase") in TERMINAL_PHASES
 
 
 def _waiting(caches: Caches, session: Key) -> Iterator[Key]:
-    return (key_of(run) for run in caches.runs_of(session) if not is_over(run))
+    return (key_of(run) for run in caches.runs_of(session) if not is_finished(run))
 
 
 def _waiting_for(caches: Caches, run: Key) -> Iterator[Key]:
@@ -51,4 +51,4 @@ def _uses(run: Object, profile: Object) -> bool:
     namespace, name = key_of(profile)
     spec = run["spec"]
     wanted = spec.get("profile") or default_profile(spec["backend"])
-    return key_of(run)[0] == namespace and wanted == name and not is_over(run)
+    return key_of(run)[0] == namespace and wanted == name and not is_finished(run)

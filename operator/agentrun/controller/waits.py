@@ -13,18 +13,18 @@ from agentrun.controller.status import agent_of
 _WAITING = (AgentState.INPUT_REQUIRED, AgentState.AUTH_REQUIRED)
 
 
-def says_it_waits(outcome: Outcome | None) -> bool:
+def is_waiting_outcome(outcome: Outcome | None) -> bool:
     """Whether a runner ended its attempt in order to wait without a pod."""
     is_interrupted = outcome is not None and outcome.state is OutcomeState.INTERRUPTED
     return bool(is_interrupted and outcome and outcome.waiting)
 
 
-def is_on_hold(run: AgentRun, pod: PodObservation | None) -> bool:
+def waits_without_pod(run: AgentRun, pod: PodObservation | None) -> bool:
     """Whether the run, of whose newest pod nothing runs any more, goes on waiting without one."""
     outcome, agent = outcome_of(run, pod), agent_of(run)
     if has_ended(outcome) or agent is None or agent.kept is None:
         return False
-    if says_it_waits(outcome):
+    if is_waiting_outcome(outcome):
         return True
     if agent.state not in _WAITING:
         return False
@@ -33,7 +33,7 @@ def is_on_hold(run: AgentRun, pod: PodObservation | None) -> bool:
     return ending_of(run, pod).lost or is_all_in_it
 
 
-def has_answer(run: AgentRun) -> bool:
+def has_pending_input(run: AgentRun) -> bool:
     """Whether there is an answer that is not in what the next attempt goes on from."""
     agent = run.status.agent
     known = agent.acknowledged_input if agent else None
@@ -42,7 +42,7 @@ def has_answer(run: AgentRun) -> bool:
     return run.newest_input > (known or 0)
 
 
-def has_begun(run: AgentRun) -> bool:
+def has_unsaved_progress(run: AgentRun) -> bool:
     """Whether the newest attempt has told its agent anything that is not in the snapshot."""
     agent = run.status.agent
     if agent is None or not agent.prompt_sent:
@@ -64,7 +64,7 @@ def waiting_phase(run: AgentRun) -> tuple[Phase, Reason, str]:
     return Phase.INPUT_REQUIRED, Reason.QUESTION, text or "The agent waits for an answer."
 
 
-def unable_to_wait(run: AgentRun) -> Ending:
+def not_resumable_ending(run: AgentRun) -> Ending:
     """Say why a run cannot wait without a pod: an answer would find nobody who knows of it."""
     said = run.status.agent.snapshot_error if run.status.agent else None
     why = said or "Its runner left no snapshot of the conversation."

@@ -24,13 +24,13 @@ from acp.schema import (
     ToolCallUpdate,
 )
 
-from agentrun.api.exits import exit_words
+from agentrun.api.exits import describe_exit
 from agentrun.api.v1alpha1 import Reason
 from agentrun.runner import mcp
-from agentrun.runner.acp.transport import OnUpdate, PipeTransport, Surroundings
+from agentrun.runner.acp.transport import OnUpdate, PipeTransport, TransportContext
 from agentrun.runner.container import Container
-from agentrun.runner.lines import LineReader, LineTooLong
-from agentrun.runner.outcome import Failure
+from agentrun.runner.outcome import AttemptError
+from agentrun.runner.pipe_reader import LineTooLongError, PipeReader
 from agentrun.runner.pipes import Pipes
 
 HANDSHAKE_SECONDS = 60.0
@@ -62,12 +62,12 @@ class Agent:
         pipes: Pipes,
         on_update: OnUpdate,
         on_permission: OnPermission,
-        around: Surroundings,
+        around: TransportContext,
     ) -> None:
         self._container = Container(pipes)
         self._clean = around.redactor.text
-        self._stdout = LineReader(pipes.stdout)
-        self._stderr = LineReader(pipes.stderr, _STDERR_LINE)
+        self._stdout = PipeReader(pipes.stdout)
+        self._stderr = PipeReader(pipes.stderr, _STDERR_LINE)
         self._transport = PipeTransport(self._stdout, pipes.stdin, on_update, around)
         self._client = _Client(on_permission)
         # A Protocol of the library's; what is not offered is left out of the class.
@@ -89,7 +89,7 @@ class Agent:
 
     async def listen(self) -> None:
         """Follow the program's life, for ever, and its error output up to its end."""
-        await asyncio.gather(self._follow(), self._overhear())
+        await asyncio.gather(self._follow(), self._read_stderr())
 
     async def begin(self) -> None:
         """Let the program begin, once its container is there."""
@@ -107,7 +107,7 @@ class Agent:
             answer = await self._ask(request, seconds)
         except acp.RequestError as error:
             message = f"The agent refused the protocol's handshake: {error}"
-            raise Failure(Reason.PROTOCOL_ERROR, message) from error
+            raise AttemptError(Reason.PROTOCOL_ERROR, message) from error
         capabilities = answer.agent_capabilities
         self.mcp_capabilities = capabilities.mcp_capabilities if capabilities else None
         self.can_steer = _says_it_steers(answer.field_meta)
@@ -171,7 +171,7 @@ class Agent:
         request = self._connection.ext_method("session/steering", params)
         try:
             answer = await self._ask(request, STEER_SECONDS)
-        except (acp.RequestError, Failure) as error:
+        except (acp.RequestError, AttemptError) as error:
             log.info("The agent takes no text into its turn: %s", self._clean(str(error)))
             return False
         return isinstance(answer, dict) and answer.get("outcome") == "injected"
@@ -192,7 +192,7 @@ class Agent:
         try:
             request = self._connection.close_session(session_id=self.session_id)
             await self._ask(request, seconds)
-        except (acp.RequestError, Failure) as error:
+        except (acp.RequestError, AttemptError) as error:
             log.info("The agent does not close its session: %s", self._clean(str(error)))
 
     def end(self) -> None:
@@ -213,14 +213,14 @@ class Agent:
                 return await request
         except TimeoutError as error:
             message = f"The agent did not answer within {seconds:.0f} s. {self._words()}".strip()
-            raise Failure(Reason.AGENT_UNRESPONSIVE, message) from error
+            raise AttemptError(Reason.AGENT_UNRESPONSIVE, message) from error
         except ConnectionError as error:
             raise self._fault() from error
         except ValueError as error:  # pydantic's, of an answer that breaks the schema
             message = self._clean(f"The agent's answer is not what the protocol says: {error}")
-            raise Failure(Reason.PROTOCOL_ERROR, message[:2000]) from error
+            raise AttemptError(Reason.PROTOCOL_ERROR, message[:2000]) from error
 
-    def _fault(self) -> Failure:
+    def _fault(self) -> AttemptError:
         """Say why the agent can no longer be spoken to."""
         code = self._exit_code
         if self._transport.fault:
@@ -228,12 +228,12 @@ class Agent:
         words = self._words()
         if code == _NOT_EXECUTABLE and "Exec format error" in words:
             message = "The agent program is built for another kind of machine than the node."
-            return Failure(Reason.AGENT_NOT_FOUND, f"{message} {words}")
+            return AttemptError(Reason.AGENT_NOT_FOUND, f"{message} {words}")
         if code in (_NOT_EXECUTABLE, _NOT_FOUND):
             message = "The image has no such agent program, or it cannot be executed."
-            return Failure(Reason.AGENT_NOT_FOUND, f"{message} {words}".strip())
-        message = f"The agent program ended ({exit_words(code)}) before its turn did."
-        return Failure(Reason.AGENT_EXITED, f"{message} {words}".strip())
+            return AttemptError(Reason.AGENT_NOT_FOUND, f"{message} {words}".strip())
+        message = f"The agent program ended ({describe_exit(code)}) before its turn did."
+        return AttemptError(Reason.AGENT_EXITED, f"{message} {words}".strip())
 
     def _words(self) -> str:
         lines = "\n".join(self._last_words)[-2000:].strip()
@@ -255,11 +255,11 @@ class Agent:
         # Whoever minds this expects it to go on for as long as the attempt.
         await asyncio.Event().wait()
 
-    async def _overhear(self) -> None:
+    async def _read_stderr(self) -> None:
         while True:
             try:
                 line = await self._stderr.readline()
-            except LineTooLong:
+            except LineTooLongError:
                 line = await self._stderr.skip()
             if line is None:
                 self._is_heard_out.set()

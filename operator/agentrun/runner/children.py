@@ -138,7 +138,7 @@ class Child:
                     os.killpg(self._process.pid, signal.SIGKILL)
 
 
-class ChildFailed(Exception):  # noqa: N818 - what it is, not that it is an error
+class ChildError(Exception):
     """A program of ours ended without an answer."""
 
 
@@ -150,7 +150,7 @@ async def ask_module(module: str, job: Mapping[str, Any], reach: Reach) -> dict[
     done = await Child(command, reach, env, Path("/")).run(None, json.dumps(job).encode())
     if done.code:
         said = done.complaint.decode(errors="replace").strip().rpartition("\n")[2]
-        raise ChildFailed(f"{module} ended with {done.code}: {said}")
+        raise ChildError(f"{module} ended with {done.code}: {said}")
     answer: dict[str, Any] = json.loads(done.printed)
     return answer
 

@@ -46,7 +46,7 @@ class Container:
             self._connection = connection
             self._is_connected.set()
             if self._is_to_end:
-                self._say(_STOP)
+                self._send(_STOP)
             buffer = b""
             while chunk := await _receive(connection):
                 *whole, buffer = (buffer + chunk).split(b"\n")
@@ -69,12 +69,12 @@ class Container:
         await self._is_connected.wait()
         if not self._is_to_end:
             self._has_begun = True
-            self._say(_BEGIN)
+            self._send(_BEGIN)
 
     def end(self) -> None:
         """Have everything in the container killed. Harmless if it has ended, and when repeated."""
         self._is_to_end = True
-        self._say(_STOP)
+        self._send(_STOP)
 
     async def ended(self) -> bool:
         """
@@ -92,7 +92,7 @@ class Container:
             await cancel(*ways)
         return self._is_over.is_set()
 
-    def _say(self, word: bytes) -> None:
+    def _send(self, word: bytes) -> None:
         if self._connection is not None:
             # Gone already, or full of earlier words: it cannot be missed then.
             with suppress(BrokenPipeError, ConnectionResetError, BlockingIOError):

@@ -28,7 +28,7 @@ _MOST_LINKS = 40
 _CHUNK = 1024 * 1024
 
 
-class LeadsOut(OSError):  # noqa: N818 - what it is, not that it is an error
+class OutsideFolderError(OSError):
     """A path that leads out of the folder."""
 
 
@@ -166,7 +166,7 @@ class Folder:
                 continue
             if part == "..":
                 if not found:
-                    raise LeadsOut(errno.EXDEV, "Leads out of the folder", path)
+                    raise OutsideFolderError(errno.EXDEV, "Leads out of the folder", path)
                 found.pop()
                 continue
             found.append(part)
@@ -174,7 +174,7 @@ class Folder:
                 continue
             links += 1
             if links > _MOST_LINKS or leads_to.startswith("/"):
-                raise LeadsOut(errno.EXDEV, "Leads out of the folder", path)
+                raise OutsideFolderError(errno.EXDEV, "Leads out of the folder", path)
             found.pop()
             wanted += leads_to.split("/")[::-1]
         return found
@@ -280,5 +280,5 @@ def _parts(path: str) -> list[str]:
 
 def _name(part: str) -> str:
     if part in ("", ".", "..") or "/" in part:
-        raise LeadsOut(errno.EXDEV, "Leads out of the folder", part)
+        raise OutsideFolderError(errno.EXDEV, "Leads out of the folder", part)
     return part

@@ -31,15 +31,15 @@ class GatewayError(Exception):
     """The gateway did not take a request."""
 
 
-class Unavailable(GatewayError):  # noqa: N818 - what it is, not that it is an error
+class GatewayUnavailableError(GatewayError):
     """The gateway, or what it stands on, is away: keep everything and try again."""
 
 
-class RunOver(GatewayError):  # noqa: N818
+class RunFinishedError(GatewayError):
     """The run is sealed, or a newer attempt has begun: nothing that is sent will be kept."""
 
 
-class Conflict(GatewayError):  # noqa: N818
+class GatewayConflictError(GatewayError):
     """Something else stands there already."""
 
     def __init__(self, message: str, last_seq: int | None) -> None:
@@ -47,7 +47,7 @@ class Conflict(GatewayError):  # noqa: N818
         self.last_seq = last_seq
 
 
-class Refused(GatewayError):  # noqa: N818
+class GatewayRefusedError(GatewayError):
     """The request itself is wrong: sending it again will not help."""
 
 
@@ -119,7 +119,9 @@ class Gateway:
                     async for chunk in response.content.iter_chunked(_CHUNK):
                         file.write(chunk)
         except (TimeoutError, aiohttp.ClientError, ConnectionError) as error:
-            raise Unavailable(f"GET {url}: {str(error) or type(error).__name__}") from error
+            raise GatewayUnavailableError(
+                f"GET {url}: {str(error) or type(error).__name__}"
+            ) from error
 
     @asynccontextmanager
     async def mcp(
@@ -135,7 +137,9 @@ class Gateway:
             ) as response:
                 yield response
         except (OSError, TimeoutError, aiohttp.ClientError) as error:
-            raise Unavailable(f"POST /v1/mcp: {str(error) or type(error).__name__}") from error
+            raise GatewayUnavailableError(
+                f"POST /v1/mcp: {str(error) or type(error).__name__}"
+            ) from error
 
     def _authorization(self) -> dict[str, str]:
         # The kubelet renews the file; reading it each time is how one notices.
@@ -162,7 +166,9 @@ class Gateway:
                     return answer
                 raise _refusal(response.status, answer)
         except (OSError, TimeoutError, aiohttp.ClientError) as error:
-            raise Unavailable(f"{method} {path}: {str(error) or type(error).__name__}") from error
+            raise GatewayUnavailableError(
+                f"{method} {path}: {str(error) or type(error).__name__}"
+            ) from error
 
 
 def _refusal(status: int, body: bytes) -> GatewayError:
@@ -170,24 +176,28 @@ def _refusal(status: int, body: bytes) -> GatewayError:
     try:
         problem = Problem.model_validate_json(body)
     except ValidationError:
-        return Unavailable(f"the gateway answered {status}: {body[:200].decode(errors='replace')}")
+        return GatewayUnavailableError(
+            f"the gateway answered {status}: {body[:200].decode(errors='replace')}"
+        )
     message = f"the gateway answered {status} {problem.error}: {problem.message}"
     match problem.error:
         case "fenced" | "sealed":
-            return RunOver(message)
+            return RunFinishedError(message)
         case "conflict":
-            return Conflict(message, problem.last_seq)
+            return GatewayConflictError(message, problem.last_seq)
         case "invalid" | "not_found" | "too_large":
-            return Refused(message)
+            return GatewayRefusedError(message)
         case _:
-            return Unavailable(message)
+            return GatewayUnavailableError(message)
 
 
 def _read(model: type[_M], body: bytes) -> _M:
     try:
         return model.model_validate_json(body)
     except ValidationError as error:
-        raise Refused(f"the gateway's {model.__name__} cannot be read: {error}") from error
+        raise GatewayRefusedError(
+            f"the gateway's {model.__name__} cannot be read: {error}"
+        ) from error
 
 
 def _json(model: BaseModel) -> bytes:

@@ -20,7 +20,6 @@ from typing import BinaryIO
 
 from agentrun.api.repositories import is_covered
 from agentrun.runner.children import AllBut, Child, Reach
-from agentrun.runner.complaints import KEYS, Credentials, explain
 from agentrun.runner.git_credentials import (
     is_ssh,
     is_web,
@@ -28,6 +27,7 @@ from agentrun.runner.git_credentials import (
     password_env,
     ssh_env,
 )
+from agentrun.runner.git_errors import KEYS, Credentials, explain
 from agentrun.runner.redact import Redactor
 
 _SETTINGS = {
@@ -185,10 +185,10 @@ class Git:
             if target:
                 target.close()
         if done.code:
-            raise GitError(self._said(done.complaint) or f"git {name} failed: {done.code}")
+            raise GitError(self._stderr_of(done.complaint) or f"git {name} failed: {done.code}")
         return done.printed.decode(errors="surrogateescape")
 
-    def _said(self, complaint: bytes) -> str:
+    def _stderr_of(self, complaint: bytes) -> str:
         """Return the end of what git complained of, where the reason is, and what it means."""
         text = self._redactor.text(complaint.decode(errors="replace").strip())
         return explain(text[-2000:], self._kind) if text else ""

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 import agentrun
 from agentrun.runner import credential_helper
-from agentrun.runner.complaints import Credentials
+from agentrun.runner.git_errors import Credentials
 
 # Nothing but what is said here: no config, no agent, no other way in, no question.
 _SSH = (

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 
 from agentrun.api.v1alpha1 import InstructionFile, Reason
-from agentrun.runner.folders import Folder, LeadsOut
+from agentrun.runner.folders import Folder, OutsideFolderError
 from agentrun.runner.layout import Layout
-from agentrun.runner.outcome import Failure
+from agentrun.runner.outcome import AttemptError
 
 _DEFAULT_PATHS = {
     "codex": ".codex/AGENTS.md",
@@ -28,7 +28,7 @@ def write_instructions(layout: Layout, backend: str, files: Sequence[Instruction
             with Folder.at(layout.home, make=True) as home:
                 _check(home, path)
                 home.replace(path, text.encode())
-        except LeadsOut as error:
+        except OutsideFolderError as error:
             message = f"Instruction file {path} would lie outside of the agent's home: a link."
             raise _invalid(message) from error
         except (OSError, UnicodeDecodeError) as error:
@@ -39,7 +39,7 @@ def _check(home: Folder, path: str) -> None:
     """LeadsOut if a folder on the way is a link: the agent's program may have made it one."""
     above = path.rpartition("/")[0]
     if "/".join(home.resolve(above)) != above:
-        raise LeadsOut(path)
+        raise OutsideFolderError(path)
 
 
 def _text(layout: Layout, file: InstructionFile) -> str:
@@ -55,5 +55,5 @@ def _text(layout: Layout, file: InstructionFile) -> str:
     return mounted.read_text(encoding="utf-8")
 
 
-def _invalid(message: str) -> Failure:
-    return Failure(Reason.PROFILE_INVALID, message)
+def _invalid(message: str) -> AttemptError:
+    return AttemptError(Reason.PROFILE_INVALID, message)

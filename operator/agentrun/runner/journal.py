@@ -18,11 +18,17 @@ from typing import Any
 from agentrun.api.bounded_json import SENT, mended
 from agentrun.api.events import EventType
 from agentrun.api.gateway import MAX_BATCH, MAX_BLOB_BYTES
-from agentrun.runner.gateway import Conflict, Gateway, Refused, RunOver, Unavailable
+from agentrun.runner.gateway import (
+    Gateway,
+    GatewayConflictError,
+    GatewayRefusedError,
+    GatewayUnavailableError,
+    RunFinishedError,
+)
+from agentrun.runner.large_text import LargeText
 from agentrun.runner.redact import Redactor
 from agentrun.runner.sanitize import sanitize
 from agentrun.runner.spool import Spool, SpooledEvent, StoredBlob, encode
-from agentrun.runner.stored_text import StoredText
 
 SPOOL_BOUND = 64 * 1024 * 1024
 """Beyond this the agent is not listened to until the gateway has caught up."""
@@ -97,7 +103,7 @@ class Journal:
                 continue
             try:
                 await self._send(batch)
-            except Unavailable as error:
+            except GatewayUnavailableError as error:
                 if not self.last_error:
                     log.warning("The gateway is away; events are kept: %s", error)
                 self.last_error = str(error)
@@ -117,15 +123,15 @@ class Journal:
             for event in batch:
                 await self._send_blobs(event)
             await self._gateway.append(_body(batch, self._next))
-        except Conflict as conflict:
+        except GatewayConflictError as conflict:
             self._renumber(conflict)
             return False
-        except Refused as refused:
+        except GatewayRefusedError as refused:
             return await self._send_singly(batch, refused)
         await self._acknowledge(len(batch))
         return True
 
-    def _renumber(self, conflict: Conflict) -> None:
+    def _renumber(self, conflict: GatewayConflictError) -> None:
         """
         Continue after the head that the gateway named.
 
@@ -134,7 +140,7 @@ class Journal:
         a backup, and events that it had acknowledged are gone: readers are told.
         """
         if conflict.last_seq is None or conflict.last_seq + 1 == self._next:
-            raise Unavailable(str(conflict))
+            raise GatewayUnavailableError(str(conflict))
         log.warning("The journal goes on after %s: %s", conflict.last_seq, conflict)
         if conflict.last_seq + 1 < self._next:
             text = (
@@ -145,7 +151,9 @@ class Journal:
             self._notice = SpooledEvent(encode(notice), ())
         self._next = conflict.last_seq + 1
 
-    async def _send_singly(self, batch: Sequence[SpooledEvent], refused: Refused) -> bool:
+    async def _send_singly(
+        self, batch: Sequence[SpooledEvent], refused: GatewayRefusedError
+    ) -> bool:
         """Find the event that is refused, and say in its place that there was one."""
         if len(batch) > 1:
             for event in batch:
@@ -159,11 +167,11 @@ class Journal:
         notice["event_id"] = _notice_id(batch[0])
         try:
             await self._gateway.append(_body([SpooledEvent(encode(notice), ())], self._next))
-        except Conflict as conflict:
+        except GatewayConflictError as conflict:
             self._renumber(conflict)
             return False
-        except Refused as again:
-            raise RunOver(f"the gateway takes no events: {again}") from again
+        except GatewayRefusedError as again:
+            raise RunFinishedError(f"the gateway takes no events: {again}") from again
         await self._acknowledge(1)
         return True
 
@@ -179,14 +187,14 @@ class Journal:
                 continue
             try:
                 await self._gateway.put_blob(blob.name, blob.path, blob.size, blob.media_type)
-            except (Conflict, Refused) as error:
+            except (GatewayConflictError, GatewayRefusedError) as error:
                 # The event says more without its blob than the blob without its event.
                 log.error("The gateway does not keep %s: %s", blob.name, error)
             blob.path.unlink()
 
     def _store(self, name: str, text: str, media_type: str) -> StoredBlob:
         path = self._spool.new_file()
-        if isinstance(text, StoredText):
+        if isinstance(text, LargeText):
             path.hardlink_to(text.path)
             return StoredBlob(name, path, media_type, text.total_bytes)
         raw = text.encode(errors="replace")[:MAX_BLOB_BYTES]

@@ -13,10 +13,10 @@ from contextlib import asynccontextmanager, suppress
 from typing import Literal, Protocol
 
 from agentrun.api.events import EventType
-from agentrun.api.gateway import Mail, Messages
+from agentrun.api.gateway import MailboxMessage, Messages
 from agentrun.api.messages import render_text
 from agentrun.api.v1alpha1 import OutcomeState
-from agentrun.runner.gateway import Gateway, GatewayError, Unavailable
+from agentrun.runner.gateway import Gateway, GatewayError, GatewayUnavailableError
 from agentrun.runner.journal import Journal
 from agentrun.runner.outcome import End
 
@@ -71,7 +71,7 @@ class Mailbox:
         """
         if self._delivery == "Pull" or end.state is not OutcomeState.COMPLETED:
             return None
-        mail = await self._look()
+        mail = await self._poll()
         if not mail:
             return None
         if self._turns >= MAX_TURNS:
@@ -96,7 +96,7 @@ class Mailbox:
             if steering:
                 await self._stop(steering)
 
-    def hears(self, seq: int) -> None:
+    def note_read(self, seq: int) -> None:
         """Note that the agent itself has taken all messages up to ``seq``."""
         self.given = max(self.given, seq)
         self._taken = max(self._taken, seq)
@@ -120,7 +120,7 @@ class Mailbox:
             if self._delivery == "Pull":
                 return
 
-    async def _inject(self, mail: Mail) -> None:
+    async def _inject(self, mail: MailboxMessage) -> None:
         while True:
             async with self._handing_over:
                 if await self._agent.steer(render(mail)):
@@ -140,7 +140,7 @@ class Mailbox:
         if isinstance(ended, Exception):
             log.error("Messages can no longer be put into turns", exc_info=ended)
 
-    async def _look(self) -> Sequence[Mail]:
+    async def _poll(self) -> Sequence[MailboxMessage]:
         """Return what is there now; nothing if the gateway stays away."""
         try:
             async with asyncio.timeout(_PATIENCE_SECONDS):
@@ -154,7 +154,7 @@ class Mailbox:
         while self._gateway:
             try:
                 return await self._gateway.messages(self._taken, wait_ms)
-            except Unavailable:
+            except GatewayUnavailableError:
                 await asyncio.sleep(_PAUSE)
             except GatewayError as error:
                 # An older gateway has none; and if the run is over, others will see that.
@@ -163,7 +163,7 @@ class Mailbox:
                 break
         return Messages()
 
-    def _note(self, mail: Mail, how: str) -> None:
+    def _note(self, mail: MailboxMessage, how: str) -> None:
         self._taken = max(self._taken, mail.seq)
         data = {
             "message": mail.body.to_json(),
@@ -177,7 +177,7 @@ class Mailbox:
         self._journal.add(EventType.MESSAGE_ADDED, data)
 
 
-def render(mail: Mail) -> str:
+def render(mail: MailboxMessage) -> str:
     """Render a message as the agent is told it: who sent it, then what it says."""
     sender = f"agent {mail.from_agent_name}" if mail.from_agent_name else "an unnamed sender"
     head = f"Message {mail.seq} from {sender} (message_id {mail.message_id}):"

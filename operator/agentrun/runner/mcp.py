@@ -12,7 +12,7 @@ from acp.schema import (
 )
 
 from agentrun.api.v1alpha1 import McpServer, Reason, SecretKey
-from agentrun.runner.outcome import Failure
+from agentrun.runner.outcome import AttemptError
 
 Server = HttpMcpServer | SseMcpServer | McpServerStdio
 ReadSecret = Callable[[SecretKey], str | None]
@@ -42,7 +42,7 @@ def check_transports(servers: Sequence[Server], offered: McpCapabilities | None)
                 f"The agent cannot reach MCP server {server.name} of its profile: it takes none"
                 f" over {server.type}. Offer the server as a command, or use another agent."
             )
-            raise Failure(Reason.PROFILE_INVALID, message)
+            raise AttemptError(Reason.PROFILE_INVALID, message)
 
 
 def _server(server: McpServer, read: ReadSecret) -> Server:
@@ -55,7 +55,7 @@ def _server(server: McpServer, read: ReadSecret) -> Server:
                 f"MCP server {server.name} needs Secret {secret.name}, key {secret.key}, which is"
                 " not in the pod: the profile has changed since the pod was made. Start again."
             )
-            raise Failure(Reason.PROFILE_INVALID, message)
+            raise AttemptError(Reason.PROFILE_INVALID, message)
         return found
 
     if server.command is not None:

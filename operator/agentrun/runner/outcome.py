@@ -15,7 +15,7 @@ _MAX_TEXT = 32_000
 log = logging.getLogger(__name__)
 
 
-class Failure(Exception):  # noqa: N818 - what it is, not that it is an error
+class AttemptError(Exception):
     """The attempt cannot succeed. Says why, in a word and in a sentence."""
 
     def __init__(self, reason: Reason, message: str) -> None:
@@ -60,17 +60,17 @@ class ProviderError:
 _ACP_AUTH_REQUIRED = -32000
 
 
-def classify(code: int, message: str, data: Any, provider: ProviderError | None) -> Failure:
+def classify(code: int, message: str, data: Any, provider: ProviderError | None) -> AttemptError:
     """Say what an agent's error answer means: what the provider said goes before its own words."""
     if provider and provider.is_refusal:
-        return Failure(Reason.AUTH_REQUIRED, f"{provider.status}: {provider.message}")
+        return AttemptError(Reason.AUTH_REQUIRED, f"{provider.status}: {provider.message}")
     if provider:
-        return Failure(Reason.PROVIDER_ERROR, f"{provider.status}: {provider.message}")
+        return AttemptError(Reason.PROVIDER_ERROR, f"{provider.status}: {provider.message}")
     details = _details(data)
     text = f"{message}: {details}" if details and details not in message else message
     if code in (_ACP_AUTH_REQUIRED, 401, 403):
-        return Failure(Reason.AUTH_REQUIRED, text)
-    return Failure(Reason.PROVIDER_ERROR, text)
+        return AttemptError(Reason.AUTH_REQUIRED, text)
+    return AttemptError(Reason.PROVIDER_ERROR, text)
 
 
 def _details(data: Any) -> str:
@@ -115,7 +115,7 @@ def end_of_turn(stop_reason: str, final_response: str | None) -> End:
 
 def end_of_error(error: BaseException) -> End:
     """Say how an attempt ends with an error; one that nobody foresaw goes to the log, whole."""
-    if isinstance(error, Failure):
+    if isinstance(error, AttemptError):
         return End(OutcomeState.FAILED, error.reason, error.message)
     log.error("The runner failed", exc_info=error)
     message = f"The runner failed: {type(error).__name__}: {error}"

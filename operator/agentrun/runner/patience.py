@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from agentrun.runner.gateway import Unavailable
+from agentrun.runner.gateway import GatewayUnavailableError
 
 _PAUSE = 0.5
 
@@ -13,14 +13,16 @@ T = TypeVar("T")
 
 async def patiently(ask: Callable[[], Awaitable[T]], seconds: float) -> T:
     """Ask until there is an answer. Unavailable, as it was last, after so many seconds."""
-    last: Unavailable | None = None
+    last: GatewayUnavailableError | None = None
     try:
         async with asyncio.timeout(seconds):
             while True:
                 try:
                     return await ask()
-                except Unavailable as error:
+                except GatewayUnavailableError as error:
                     last = error
                     await asyncio.sleep(_PAUSE)
     except TimeoutError as error:
-        raise last or Unavailable(f"there was no answer within {seconds:.0f} s") from error
+        raise last or GatewayUnavailableError(
+            f"there was no answer within {seconds:.0f} s"
+        ) from error

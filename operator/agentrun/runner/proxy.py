@@ -25,9 +25,9 @@ from yarl import URL
 
 from agentrun.api.bounded_json import read
 from agentrun.runner.outcome import ProviderError
-from agentrun.runner.provider.bodies import Named, Unreadable, names_in
-from agentrun.runner.provider.paths import Asked, NotOffered, find
-from agentrun.runner.provider.rules import Refused, Rules, error_body, needs_json
+from agentrun.runner.provider.bodies import Named, UnreadableBodyError, names_in
+from agentrun.runner.provider.paths import NotOfferedError, ProviderRequest, find
+from agentrun.runner.provider.rules import RequestRefusedError, Rules, error_body, needs_json
 
 _HOP_BY_HOP = frozenset({
     "connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "te", "trailer",
@@ -112,7 +112,7 @@ class ProviderProxy:
         try:
             path = self._admitted(request.raw_path)
             asked = find(self._rules.routes, request.method, path)
-        except NotOffered as refusal:
+        except NotOfferedError as refusal:
             return self._refuse(404, str(refusal))
         if self._under_way >= _AT_ONCE:
             message = f"{_AT_ONCE} requests to the provider are under way: wait for one to end."
@@ -120,12 +120,12 @@ class ProviderProxy:
         self._under_way += 1
         try:
             return await self._ask(request, asked)
-        except _AgentLeft:
+        except _AgentDisconnectedError:
             log.debug("the agent did not wait for the end of the answer to %s", asked.target)
             return web.Response(status=_CLIENT_CLOSED_REQUEST)
-        except _BadRequest as error:
+        except _BadRequestError as error:
             return self._refuse(error.status, str(error), asked)
-        except Refused as refusal:
+        except RequestRefusedError as refusal:
             return self._refuse(403, str(refusal), asked)
         except aiohttp.ClientConnectionError as error:
             message = f"{self._provider} cannot be reached: {error}"
@@ -142,13 +142,15 @@ class ProviderProxy:
         first, mark, query = first.partition("?")
         given = first.encode(errors="replace") if raw.startswith("/") else b""
         if not hmac.compare_digest(given, self._capability.encode()):
-            raise NotOffered(
+            raise NotOfferedError(
                 "This is not the way to the provider: its URL is in the agent's environment, and"
                 " has a secret of the pod in its path."
             )
         return f"/{mark}{query}" if mark else f"/{rest}"
 
-    def _refuse(self, status: int, message: str, asked: Asked | None = None) -> web.Response:
+    def _refuse(
+        self, status: int, message: str, asked: ProviderRequest | None = None
+    ) -> web.Response:
         """Answer as the provider would, but for a reason of the profile's or the runner's own."""
         log.warning("A request to the model's provider is refused: %s", message[:500])
         if asked:
@@ -157,7 +159,7 @@ class ProviderProxy:
         headers = {"retry-after": "1"} if status == 429 else None
         return web.json_response(error_body(form, status, message), status=status, headers=headers)
 
-    async def _ask(self, request: web.BaseRequest, asked: Asked) -> web.StreamResponse:
+    async def _ask(self, request: web.BaseRequest, asked: ProviderRequest) -> web.StreamResponse:
         if self._session is None:
             raise web.HTTPServiceUnavailable
         headers = self._rules.passed(request.headers.items(), bool(self._credentials))
@@ -173,24 +175,26 @@ class ProviderProxy:
             ) as answer:
                 return await self._answer(request, asked, answer)
 
-    def _check(self, asked: Asked, headers: Mapping[str, str], body: IO[bytes], size: int) -> None:
+    def _check(
+        self, asked: ProviderRequest, headers: Mapping[str, str], body: IO[bytes], size: int
+    ) -> None:
         """Hold the body to the profile. Refused, or _BadRequest if it cannot be read."""
         named = Named(frozenset())
         if asked.route.is_work or (size and needs_json(asked, headers)):
             if not size:
-                raise _BadRequest(400, "The request has no body.")
+                raise _BadRequestError(400, "The request has no body.")
             body.seek(0)
             try:
                 with mmap(body.fileno(), size, access=ACCESS_READ) as held:
                     named = names_in(held)
-            except Unreadable as error:
+            except UnreadableBodyError as error:
                 message = f"The request's body cannot be passed on: {error}."
-                raise _BadRequest(400, message) from error
+                raise _BadRequestError(400, message) from error
         self._rules.check(asked, named)
         body.seek(0)
 
     async def _answer(
-        self, request: web.BaseRequest, asked: Asked, answer: aiohttp.ClientResponse
+        self, request: web.BaseRequest, asked: ProviderRequest, answer: aiohttp.ClientResponse
     ) -> web.StreamResponse:
         headers = {k: v for k, v in answer.headers.items() if k.lower() not in _HOP_BY_HOP}
         response = web.StreamResponse(status=answer.status, reason=answer.reason, headers=headers)
@@ -201,19 +205,19 @@ class ProviderProxy:
                 beginning += more
             message = _message_in(beginning) or str(answer.reason)
             self._note(asked, ProviderError(answer.status, message[:4000]))
-        with _agent_may_leave():
+        with _agent_may_disconnect():
             await response.prepare(request)
             await response.write(beginning)
         async for chunk in answer.content.iter_chunked(_CHUNK):
-            with _agent_may_leave():
+            with _agent_may_disconnect():
                 await response.write(chunk)
         if answer.status < 400:
             self._note(asked, None)
-        with _agent_may_leave():
+        with _agent_may_disconnect():
             await response.write_eof()
         return response
 
-    def _note(self, asked: Asked, error: ProviderError | None) -> None:
+    def _note(self, asked: ProviderRequest, error: ProviderError | None) -> None:
         """Remember an error; forget it when the provider does its work again."""
         if not asked.route.is_work:
             return
@@ -225,9 +229,9 @@ class ProviderProxy:
         if error.is_refusal:
             self.refusal = error
             self.refused.set()
-        self._lose_patience()
+        self._time_out()
 
-    def _lose_patience(self) -> None:
+    def _time_out(self) -> None:
         """Give up on a provider that goes on failing, for an agent that would ask for minutes."""
         now = self._clock()
         if self._failures == 0:
@@ -238,7 +242,7 @@ class ProviderProxy:
             self.failed.set()
 
 
-class _BadRequest(Exception):  # noqa: N818 - what it is, not that it is an error
+class _BadRequestError(Exception):
     """A request that no provider could be asked."""
 
     def __init__(self, status: int, message: str) -> None:
@@ -251,7 +255,7 @@ async def _receive(request: web.BaseRequest, body: IO[bytes]) -> int:
     packed = request.headers.get("content-encoding", "identity").lower()
     if packed != "identity":
         message = f"The request's body is packed ({packed}), so it cannot be checked. Send it as it"
-        raise _BadRequest(415, f"{message} is.")
+        raise _BadRequestError(415, f"{message} is.")
     size = 0
     try:
         async with asyncio.timeout(_BODY_SECONDS):
@@ -259,29 +263,29 @@ async def _receive(request: web.BaseRequest, body: IO[bytes]) -> int:
                 size += len(chunk)
                 if size > MAX_BODY_BYTES:
                     message = f"The request is larger than {MAX_BODY_BYTES} bytes, the most there"
-                    raise _BadRequest(413, f"{message} may be.")
+                    raise _BadRequestError(413, f"{message} may be.")
                 await asyncio.to_thread(body.write, chunk)
     except TimeoutError as error:
         message = f"The request's body did not arrive within {_BODY_SECONDS:.0f} s."
-        raise _BadRequest(408, message) from error
+        raise _BadRequestError(408, message) from error
     except (ConnectionError, web.RequestPayloadError) as error:
-        raise _AgentLeft from error
+        raise _AgentDisconnectedError from error
     # What follows reads the file by its descriptor.
     await asyncio.to_thread(body.flush)
     return size
 
 
-class _AgentLeft(Exception):  # noqa: N818 - what happened; nothing is wrong with it
+class _AgentDisconnectedError(Exception):
     """The agent closed its connection before the answer's end, as it may."""
 
 
 @contextmanager
-def _agent_may_leave() -> Iterator[None]:
+def _agent_may_disconnect() -> Iterator[None]:
     """Tell the agent's side of a connection from the provider's: aiohttp's errors are the same."""
     try:
         yield
     except ConnectionError as error:
-        raise _AgentLeft from error
+        raise _AgentDisconnectedError from error
 
 
 def _message_in(body: bytes) -> str:

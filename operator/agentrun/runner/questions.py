@@ -14,9 +14,9 @@ from typing import Any
 
 from agentrun.api.events import EventType
 from agentrun.api.v1alpha1 import AgentState, Input, Question
-from agentrun.runner.gateway import Gateway, Refused, Unavailable
+from agentrun.runner.gateway import Gateway, GatewayRefusedError, GatewayUnavailableError
 from agentrun.runner.journal import Journal
-from agentrun.runner.reporter import Reporter
+from agentrun.runner.status_reporter import StatusReporter
 
 _PAUSE = 1.0
 _STATES = {
@@ -29,14 +29,16 @@ _EVENTS = {AgentState.AUTH_REQUIRED: EventType.AUTH_REQUIRED}
 log = logging.getLogger(__name__)
 
 
-class Expired(Exception):  # noqa: N818 - what it is, not that it is an error
+class QuestionExpiredError(Exception):
     """Nobody answered for so long that the pod is not kept."""
 
 
 class Questions:
     """Asks, and waits for answers."""
 
-    def __init__(self, journal: Journal, reporter: Reporter, attempt: int, idle: float) -> None:
+    def __init__(
+        self, journal: Journal, reporter: StatusReporter, attempt: int, idle: float
+    ) -> None:
         self._journal = journal
         self._reporter = reporter
         self._attempt = attempt
@@ -83,7 +85,7 @@ class Questions:
     async def _one_at_a_time(self) -> AsyncIterator[None]:
         async with self._turn:
             if self.expired.is_set():
-                raise Expired
+                raise QuestionExpiredError
             yield
 
     async def _wait(self, question: Question, call: str | None) -> Input:
@@ -94,9 +96,9 @@ class Questions:
                 return await self._answer(question)
         except TimeoutError as error:
             self.expired.set()
-            raise Expired from error
+            raise QuestionExpiredError from error
 
-    async def taken(self, answer: Input) -> None:
+    async def acknowledge(self, answer: Input) -> None:
         """Say that the agent was given the answer, and goes on."""
         self.current = self.current_call = None
         self.acknowledged = max(self.acknowledged, answer.seq)
@@ -110,7 +112,7 @@ class Questions:
             for one in await self._inputs(self.acknowledged):
                 if one.question_id in (None, question.id):
                     return one
-                self._pass_over(one, question)
+                self._ignore(one, question)
 
     async def _inputs(self, after: int) -> list[Input]:
         if self._gateway is None:
@@ -118,14 +120,14 @@ class Questions:
         while True:
             try:
                 inputs = (await self._gateway.inputs(after)).inputs
-            except (Unavailable, Refused) as error:
+            except (GatewayUnavailableError, GatewayRefusedError) as error:
                 log.warning("The gateway gives no answers: %s", error)
                 await asyncio.sleep(_PAUSE)
                 continue
             if inputs:
                 return sorted(inputs, key=lambda one: one.seq)
 
-    def _pass_over(self, one: Input, question: Question) -> None:
+    def _ignore(self, one: Input, question: Question) -> None:
         # Dealt with: another attempt need not look at it.
         self.acknowledged = one.seq
         text = (

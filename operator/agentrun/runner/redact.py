@@ -16,7 +16,7 @@ from functools import lru_cache
 from typing import Any
 from urllib.parse import quote, quote_plus
 
-from agentrun.runner.stored_text import StoredText
+from agentrun.runner.large_text import LargeText
 
 REDACTED = "[redacted]"
 _SHORTEST = 6
@@ -50,7 +50,7 @@ class Redactor:
 
     def data(self, value: Any) -> Any:
         """Return a copy of a JSON value without the values, in keys as well."""
-        if isinstance(value, StoredText):
+        if isinstance(value, LargeText):
             return value
         if isinstance(value, str):
             return self.text(value)

@@ -16,25 +16,30 @@ from agentrun.api import pod_layout
 from agentrun.api.events import EventType
 from agentrun.api.gateway import Task
 from agentrun.api.v1alpha1 import AgentState, Outcome, OutcomeState, Reason, Result
-from agentrun.runner.delivery import Delivery
-from agentrun.runner.equipment import make_conversation, make_proxy, mcp_servers, served_tools
-from agentrun.runner.gateway import Gateway, Refused, RunOver, Unavailable
+from agentrun.runner.gateway import (
+    Gateway,
+    GatewayRefusedError,
+    GatewayUnavailableError,
+    RunFinishedError,
+)
 from agentrun.runner.git import Git, GitError
 from agentrun.runner.journal import Journal
 from agentrun.runner.layout import Layout
-from agentrun.runner.outcome import End, Failure, end_of_error
+from agentrun.runner.outcome import AttemptError, End, end_of_error
+from agentrun.runner.outcome_reporter import OutcomeReporter
 from agentrun.runner.pipes import Pipes
-from agentrun.runner.preparing import Preparing
+from agentrun.runner.preparer import Preparer
 from agentrun.runner.questions import Questions
 from agentrun.runner.redact import Redactor
-from agentrun.runner.reporter import Reporter
 from agentrun.runner.secrets import known_secrets
 from agentrun.runner.settings import Settings
-from agentrun.runner.snapshot.take import Moment, SnapshotFailed, Taker
+from agentrun.runner.snapshot.take import DriverState, SnapshotError, SnapshotWriter
 from agentrun.runner.spool import Spool
+from agentrun.runner.status_reporter import StatusReporter
 from agentrun.runner.supervisor import Supervisor
 from agentrun.runner.tasks import cancel, first
 from agentrun.runner.transcript import Transcript, TranscriptHandler
+from agentrun.runner.wiring import make_driver, make_proxy, mcp_servers, served_tools
 
 _CANCEL_SECONDS = 5.0
 _END_SECONDS = 60.0
@@ -62,10 +67,10 @@ async def _run(layout: Layout, pipes: Pipes, settings: Settings) -> None:
     logging.basicConfig(
         handlers=[TranscriptHandler(transcript, redactor.text)], format="%(message)s"
     )
-    transcript.say("-", f"{settings.run}, attempt {settings.attempt}, {settings.backend}")
+    transcript.log("-", f"{settings.run}, attempt {settings.attempt}, {settings.backend}")
     async with Gateway(settings.gateway_url, layout.token, redactor.add) as gateway:
         attempt = Attempt(layout, pipes, settings, transcript, redactor, gateway)
-        await attempt.live()
+        await attempt.run()
 
 
 class Attempt:
@@ -88,39 +93,39 @@ class Attempt:
         self._gateway = gateway
         spool = Spool(layout.spool / "events")
         self._journal = Journal(spool, gateway, redactor, settings.attempt, transcript.event)
-        self._reporter = Reporter(gateway)
+        self._reporter = StatusReporter(gateway)
         self._questions = Questions(self._journal, self._reporter, settings.attempt, settings.idle)
-        self._conversation = make_conversation(
+        self._conversation = make_driver(
             settings, layout, pipes, self._journal, self._reporter, self._questions, redactor
         )
-        self._delivery = Delivery(
+        self._delivery = OutcomeReporter(
             self._journal, gateway, redactor, settings.attempt, layout.termination_log
         )
         self._git = Git(layout.spool / "git", layout.git_credentials, redactor)
-        self._ready = Preparing(layout, settings, gateway, self._git, redactor, transcript)
+        self._ready = Preparer(layout, settings, gateway, self._git, redactor, transcript)
         self._task: Task | None = None
         self._supervisor = Supervisor(settings.grace, transcript)
         self._shipping: asyncio.Task[None] | None = None
         self._reporting: asyncio.Task[None] | None = None
-        self._is_told = False
+        self._is_outcome_delivered = False
 
-    async def live(self) -> None:
+    async def run(self) -> None:
         """Live the whole life."""
         self._supervisor.listen()
         self._shipping = asyncio.create_task(self._journal.ship())
         self._reporting = asyncio.create_task(self._reporter.run())
         listening = asyncio.create_task(self._conversation.listen())
-        self._supervisor.mind(self._shipping, self._reporting, listening)
+        self._supervisor.watch(self._shipping, self._reporting, listening)
         try:
             await self._finish(await self._until_end())
-        except RunOver as over:
+        except RunFinishedError as over:
             # The operator has moved on; whatever this attempt says is no longer wanted.
-            self._transcript.say("!", f"the run is over: {self._redactor.text(str(over))}")
+            self._transcript.log("!", f"the run is over: {self._redactor.text(str(over))}")
         except Exception as error:  # noqa: BLE001 - whatever it is, the run's users must hear of it
             await self._fail(error)
         finally:
             self._conversation.agent.end()
-            await self._supervisor.dismiss()
+            await self._supervisor.stop()
             await self._conversation.agent.close()
 
     async def _until_end(self) -> End:
@@ -133,10 +138,10 @@ class Attempt:
         finally:
             await cancel(work)
         if work.cancelled() and not self._supervisor.broken:
-            return End(OutcomeState.INTERRUPTED, None, self._conversation.stop_words)
+            return End(OutcomeState.INTERRUPTED, None, self._conversation.stop_message)
         end = self._supervisor.broken or _end_of(work)
         if self._supervisor.is_stopped and end.state is not OutcomeState.COMPLETED:
-            return End(OutcomeState.INTERRUPTED, None, self._conversation.stop_words)
+            return End(OutcomeState.INTERRUPTED, None, self._conversation.stop_message)
         return end
 
     async def _interrupt(self, work: asyncio.Task[End]) -> None:
@@ -172,7 +177,7 @@ class Attempt:
             origin = self._ready.origin
             await self._conversation.open(task, cwd, servers, origin)
             prompt = task.spec.prompt or "(a message in parts)"
-            self._transcript.say("<", self._redactor.text(prompt))
+            self._transcript.log("<", self._redactor.text(prompt))
             return await self._conversation.work(task, proxy, self._gateway, origin)
 
     def _tools(self, task: Task) -> AbstractAsyncContextManager[str]:
@@ -184,14 +189,14 @@ class Attempt:
                 while True:
                     try:
                         return await self._gateway.task()
-                    except Unavailable as error:
+                    except GatewayUnavailableError as error:
                         self._journal.last_error = str(error)
                         await asyncio.sleep(_PAUSE)
         except TimeoutError as error:
             message = f"The gateway was away: {self._journal.trouble}"
-            raise Failure(Reason.STORE_UNAVAILABLE, message) from error
-        except Refused as error:
-            raise Failure(Reason.RUNNER_FAILED, str(error)) from error
+            raise AttemptError(Reason.STORE_UNAVAILABLE, message) from error
+        except GatewayRefusedError as error:
+            raise AttemptError(Reason.RUNNER_FAILED, str(error)) from error
 
     async def _finish(self, end: End) -> None:
         """Stop the agent, collect, tell, and leave."""
@@ -203,22 +208,24 @@ class Attempt:
         if await self._has_ended():
             # From here on nothing changes the workspace any more.
             end, result = await self._collect(end)
-            end = await self._keep(end)
+            end = await self._take_snapshot(end)
         else:
-            end = await self._leave_alone(end)
-        end = self._end_now(end)
-        self._tell(end)
+            end = await self._skip_collection(end)
+        end = self._current_end(end)
+        self._log_end(end)
         with _noting_a_full_disk():
-            more = self._conversation.last_words(end.state)
-            self._delivery.last_words(end, self._conversation.usage, more)
+            more = self._conversation.final_data(end.state)
+            self._delivery.final_events(end, self._conversation.usage, more)
         self._ship_again()
         try:
             outcome = await self._supervisor.bounded(
                 self._deliver(end, result), self._settings.patience
             )
         except TimeoutError:
-            outcome = self._delivery.undelivered(self._delivery.outcome(self._end_now(end), result))
-        self._leave(outcome)
+            outcome = self._delivery.undelivered(
+                self._delivery.outcome(self._current_end(end), result)
+            )
+        self._report_termination(outcome)
 
     async def _has_ended(self) -> bool:
         """Wait until it is certain that nothing of the agent lives."""
@@ -229,14 +236,14 @@ class Attempt:
         except TimeoutError:
             return False
 
-    async def _leave_alone(self, end: End) -> End:
+    async def _skip_collection(self, end: End) -> End:
         """Look at nothing that the agent could still change, and say so."""
         why = f"The workspace was not looked at: {_ALIVE}. No change was collected."
         if self._has_change and end.state is OutcomeState.COMPLETED:
             end = _not_collected(end, _ALIVE)
         else:
             end = replace(end, message=f"{end.message} {why}".strip())
-        return await self._not_kept(end, why)
+        return await self._report_no_snapshot(end, why)
 
     @property
     def _has_change(self) -> bool:
@@ -252,7 +259,7 @@ class Attempt:
             with suppress(ConnectionError, RuntimeError):
                 await self._conversation.agent.close_session(seconds)
 
-    async def _keep(self, end: End) -> End:
+    async def _take_snapshot(self, end: End) -> End:
         """Keep conversation and workspace for whoever goes on. A run ends well without that."""
         task, agent = self._task, self._conversation.agent
         # A conversation that was restored is there without a prompt as well.
@@ -261,7 +268,7 @@ class Attempt:
         if task is None or not agent.session_id or not is_begun:
             return end
         questions = self._questions
-        moment = Moment(
+        moment = DriverState(
             task,
             agent.session_id,
             questions.acknowledged,
@@ -272,28 +279,30 @@ class Attempt:
             self._conversation.cost,
             agent.task_id or None,
         )
-        taker = Taker(self._layout, self._gateway, self._git, self._settings.patience)
+        taker = SnapshotWriter(self._layout, self._gateway, self._git, self._settings.patience)
         try:
             snapshot = await self._supervisor.bounded(
                 taker.take(moment, self._ready.base), _SNAPSHOT_SECONDS, share=0.5
             )
         except TimeoutError:
-            return await self._not_kept(end, "The conversation could not be kept: it took too long")
-        except SnapshotFailed as error:
-            return await self._not_kept(end, str(error))
+            return await self._report_no_snapshot(
+                end, "The conversation could not be kept: it took too long"
+            )
+        except SnapshotError as error:
+            return await self._report_no_snapshot(end, str(error))
         await self._reporter.update(snapshot=snapshot, snapshot_error=None)
-        await self._say_now()
+        await self._flush_status()
         await self._conversation.acknowledge()
         return end
 
-    async def _not_kept(self, end: End, why: str) -> End:
+    async def _report_no_snapshot(self, end: End, why: str) -> End:
         """Tell that there is no snapshot: a run that would wait without a pod cannot."""
         why = self._redactor.text(why)
-        self._transcript.say("!", why)
+        self._transcript.log("!", why)
         with _noting_a_full_disk():
             self._journal.add(EventType.REASONING, {"text": why})
         await self._reporter.update(snapshot_error=why[:_MAX_TEXT])
-        await self._say_now()
+        await self._flush_status()
         if end.state is OutcomeState.COMPLETED:
             # No attempt follows, and what the messages asked for is done.
             await self._conversation.acknowledge()
@@ -302,14 +311,14 @@ class Attempt:
         message = f"Nobody answered in time to keep the pod, and nothing can be resumed: {why}"
         return End(OutcomeState.FAILED, Reason.SESSION_NOT_RESUMABLE, message)
 
-    async def _say_now(self) -> None:
+    async def _flush_status(self) -> None:
         """Wait for the gateway to know it: whoever sees the outcome looks for it."""
         with suppress(TimeoutError):
             await self._supervisor.bounded(self._reporter.settled(), _SETTLE_SECONDS, share=0.3)
 
-    def _end_now(self, end: End) -> End:
+    def _current_end(self, end: End) -> End:
         """Return how the run ends, after what the helpers have met since."""
-        self._supervisor.miss_helpers()
+        self._supervisor.check_helpers()
         if self._supervisor.broken is None or end.state is not OutcomeState.COMPLETED:
             return end
         return replace(self._supervisor.broken, final_response=end.final_response)
@@ -318,19 +327,19 @@ class Attempt:
         """Give the last events another chance, if it was an error that kept them here."""
         if self._shipping is None or self._shipping.done():
             self._shipping = asyncio.create_task(self._journal.ship())
-            self._supervisor.mind(self._shipping)
+            self._supervisor.watch(self._shipping)
 
     async def _fail(self, error: Exception) -> None:
         """End the run though not even its end went well: a full disk, an error of our own."""
-        if self._is_told:
+        if self._is_outcome_delivered:
             log.error("The runner failed after its outcome was told", exc_info=error)
             return
         end = end_of_error(error)
-        self._tell(end)
+        self._log_end(end)
         outcome = self._delivery.outcome(end, None)
         # First where nothing else has to work.
-        self._leave(outcome)
-        with suppress(TimeoutError, RunOver):
+        self._report_termination(outcome)
+        with suppress(TimeoutError, RunFinishedError):
             async with asyncio.timeout(_LAST_RESORT_SECONDS):
                 await self._delivery.deliver(outcome)
 
@@ -339,9 +348,9 @@ class Attempt:
         await first(self._journal.drained(), self._shipping)
         # An outcome ends the run: what is not known by then, as its snapshot, never will be.
         await first(self._reporter.settled(), self._reporting)
-        outcome = self._delivery.outcome(self._end_now(end), result)
+        outcome = self._delivery.outcome(self._current_end(end), result)
         await self._delivery.deliver(outcome)
-        self._is_told = True
+        self._is_outcome_delivered = True
         return outcome
 
     async def _collect(self, end: End) -> tuple[End, Result | None]:
@@ -357,15 +366,15 @@ class Attempt:
         except (GitError, OSError) as error:
             return _not_collected(end, str(error)), None
 
-    def _tell(self, end: End) -> None:
+    def _log_end(self, end: End) -> None:
         words = f"{end.state.value}{f' ({end.reason})' if end.reason else ''}"
-        self._transcript.say("-", self._redactor.text(f"{words} {end.message}".strip()))
+        self._transcript.log("-", self._redactor.text(f"{words} {end.message}".strip()))
 
-    def _leave(self, outcome: Outcome) -> None:
-        self._delivery.leave(outcome)
+    def _report_termination(self, outcome: Outcome) -> None:
+        self._delivery.write_termination_message(outcome)
         result = outcome.result
         if result and result.commit:
-            self._transcript.say(
+            self._transcript.log(
                 "-",
                 f"{result.files_changed} files changed, +{result.insertions} "
                 f"-{result.deletions}, {result.branch} at {result.commit[:12]}",
@@ -394,6 +403,6 @@ def _end_of(work: asyncio.Task[End]) -> End:
     error = work.exception()
     if error is None:
         return work.result()
-    if isinstance(error, RunOver):
+    if isinstance(error, RunFinishedError):
         raise error
     return end_of_error(error)

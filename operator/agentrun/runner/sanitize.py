@@ -12,7 +12,7 @@ from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any
 
-from agentrun.runner.stored_text import StoredText
+from agentrun.runner.large_text import LargeText
 
 MAX_EVENT_BYTES = 16_384
 """What an event may take as JSON, its envelope included."""
@@ -69,7 +69,7 @@ def sanitize(data: dict[str, Any], prefix: str) -> tuple[dict[str, Any], list[Bl
 
     The blobs' names begin with ``prefix``. Ids, states and exit codes are never touched.
     """
-    stored = [pointer for pointer, value in _walk("", data) if isinstance(value, StoredText)]
+    stored = [pointer for pointer, value in _walk("", data) if isinstance(value, LargeText)]
     if not stored and _json_bytes(data) <= _SMALL:
         return data, []
     work = _Work(deepcopy(data), prefix)
@@ -108,7 +108,7 @@ def _summarized(data: dict[str, Any], prefix: str) -> _Work:
     work = _Work({**kept, "artifact_summary": _summary(data)}, prefix)
     _extract(work, "/", _compact(data), "application/json")
     for pointer, value in _walk("", data):
-        if isinstance(value, StoredText) and len(work.refs) < _MOST_REFS:
+        if isinstance(value, LargeText) and len(work.refs) < _MOST_REFS:
             _extract_stored(work, pointer, value)
     return work
 
@@ -118,7 +118,7 @@ def _shrink(work: _Work, pointer: str, string_limit: int, structure_limit: int |
     if holder is None or pointer in work.refs:
         return
     value = holder[key]
-    if isinstance(value, StoredText):
+    if isinstance(value, LargeText):
         beginning = value.beginning.encode()[:string_limit]
         holder[key] = beginning.decode(errors="ignore") + _CUT
         _extract_stored(work, pointer, value)
@@ -134,7 +134,7 @@ def _shrink(work: _Work, pointer: str, string_limit: int, structure_limit: int |
             _extract(work, pointer, text, "application/json")
 
 
-def _extract_stored(work: _Work, pointer: str, text: StoredText) -> None:
+def _extract_stored(work: _Work, pointer: str, text: LargeText) -> None:
     is_text = text.media_type == "text/plain"
     more = {"total_chars": text.total_chars} if is_text else {}
     _extract(work, pointer, text, text.media_type, total_bytes=text.total_bytes, **more)

@@ -7,7 +7,7 @@ from agentrun.api.v1alpha1 import Reason
 from agentrun.runner.acp.mapping import FINAL_BOUND, Mapper
 from agentrun.runner.acp.reading import is_deep
 from agentrun.runner.answer_check import check_apart
-from agentrun.runner.outcome import Failure
+from agentrun.runner.outcome import AttemptError
 
 
 async def find_answer(mapper: Mapper, schema: dict[str, Any]) -> Any:
@@ -31,7 +31,7 @@ def can_be_passed_on(answer: Any) -> bool:
         return False
 
 
-def invalid(problem: ValueError) -> Failure:
+def invalid(problem: ValueError) -> AttemptError:
     """Say that also the mended answer does not satisfy the schema."""
     message = f"The final answer does not satisfy outputSchema: {problem}"
-    return Failure(Reason.OUTPUT_INVALID, message)
+    return AttemptError(Reason.OUTPUT_INVALID, message)

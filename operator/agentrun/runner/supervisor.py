@@ -5,7 +5,7 @@ import signal
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
-from agentrun.runner.gateway import RunOver
+from agentrun.runner.gateway import RunFinishedError
 from agentrun.runner.outcome import End, end_of_error
 from agentrun.runner.stop_signals import STOP_SIGNALS
 from agentrun.runner.tasks import cancel
@@ -47,20 +47,20 @@ class Supervisor:
             loop.add_signal_handler(number, self._on_signal)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
 
-    def mind(self, *helpers: asyncio.Task[None]) -> None:
+    def watch(self, *helpers: asyncio.Task[None]) -> None:
         """Watch tasks that are to run as long as the attempt: that one ends is an error."""
         self._helpers.update(helpers)
 
-    async def dismiss(self) -> None:
+    async def stop(self) -> None:
         """Cancel the helpers."""
         await cancel(*self._helpers)
 
-    def miss_helpers(self) -> None:
+    def check_helpers(self) -> None:
         """Note which helpers have ended. RunOver if that is what ended one."""
         for helper in [one for one in self._helpers if one.done()]:
             self._helpers.discard(helper)
             error = helper.exception() or RuntimeError("a helper ended")
-            if isinstance(error, RunOver):
+            if isinstance(error, RunFinishedError):
                 raise error
             end = end_of_error(error)
             self.broken = self.broken or end
@@ -73,7 +73,7 @@ class Supervisor:
             await asyncio.wait({work, *others, *self._helpers}, return_when=asyncio.FIRST_COMPLETED)
         finally:
             stop.cancel()
-        self.miss_helpers()
+        self.check_helpers()
 
     async def bounded(self, work: Coroutine[Any, Any, T], seconds: float, share: float = 1) -> T:
         """
@@ -97,5 +97,5 @@ class Supervisor:
     def _on_signal(self) -> None:
         if not self.is_stopped:
             self._stopped_at = asyncio.get_running_loop().time()
-            self._transcript.say("!", "told to stop")
+            self._transcript.log("!", "told to stop")
         self._stop.set()

@@ -29,7 +29,7 @@ class Transcript:
         self._clock = clock
         self._begin = clock()
 
-    def say(self, mark: str, text: str) -> None:
+    def log(self, mark: str, text: str) -> None:
         """Write a text after its mark, further lines indented."""
         minutes, seconds = divmod(self._clock() - self._begin, 60)
         lines = [printable(line[:_MAX_LINE]) for line in text.rstrip().splitlines()] or [""]
@@ -44,7 +44,7 @@ class Transcript:
         """Write an event, if it tells a person something."""
         line = describe(kind, data)
         if line:
-            self.say(*line)
+            self.log(*line)
 
 
 def describe(kind: EventType, data: dict[str, Any]) -> tuple[str, str] | None:
@@ -105,4 +105,4 @@ class TranscriptHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write a record."""
-        self._transcript.say("!", self._clean(self.format(record)))
+        self._transcript.log("!", self._clean(self.format(record)))

@@ -15,9 +15,9 @@ from pathlib import Path
 
 from agentrun.api.v1alpha1 import GitSource, Reason
 from agentrun.runner import folders
-from agentrun.runner.folders import Folder, LeadsOut
+from agentrun.runner.folders import Folder, OutsideFolderError
 from agentrun.runner.git import Git, GitError
-from agentrun.runner.outcome import Failure
+from agentrun.runner.outcome import AttemptError
 
 CLONE_SECONDS = 900.0
 AGENT_HEAD = "refs/agentrun/agent"
@@ -102,18 +102,18 @@ def working_folder(workspace: Path, cwd: str | None) -> Path:
     with Folder.at(workspace, make=True) as opened:
         try:
             if inside.startswith("/"):
-                raise LeadsOut(inside)
+                raise OutsideFolderError(inside)
             parts = opened.resolve(inside)
             with opened.folder("/".join(parts), make=True):
                 return workspace.joinpath(*parts)
-        except LeadsOut as error:
+        except OutsideFolderError as error:
             message = (
                 f"workspace.cwd {cwd!r} is outside the workspace: name a folder in /workspace."
             )
-            raise Failure(Reason.CLONE_FAILED, message) from error
+            raise AttemptError(Reason.CLONE_FAILED, message) from error
         except OSError as error:
             message = f"workspace.cwd {cwd!r} cannot be made: {error}. Name a folder in /workspace."
-            raise Failure(Reason.CLONE_FAILED, message) from error
+            raise AttemptError(Reason.CLONE_FAILED, message) from error
 
 
 async def clone(git: Git, source: GitSource, run: str, workspace: Path, private: Path) -> Base:
@@ -123,9 +123,9 @@ async def clone(git: Git, source: GitSource, run: str, workspace: Path, private:
         await git.run("check-ref-format", "--branch", branch)
     except GitError as error:
         message = f"workspace.git.branch {branch!r} is no name for a branch."
-        raise Failure(Reason.CLONE_FAILED, message) from error
+        raise AttemptError(Reason.CLONE_FAILED, message) from error
     if _holds_repository(workspace):
-        raise Failure(Reason.CLONE_FAILED, _HELD)
+        raise AttemptError(Reason.CLONE_FAILED, _HELD)
     try:
         await git.init(private)
         commit = await _fetch(git, source, private)
@@ -133,11 +133,11 @@ async def clone(git: Git, source: GitSource, run: str, workspace: Path, private:
         await check_out(git, private, workspace, commit)
         await hand_over(git, private, workspace, source.url, branch, commit)
     except FileExistsError as error:
-        raise Failure(Reason.CLONE_FAILED, _HELD) from error
+        raise AttemptError(Reason.CLONE_FAILED, _HELD) from error
     except (GitError, OSError) as error:
         message = f"Cannot clone {source.url}: {error}"
         advice = next((words for said, words in _ADVICE if said.search(message)), "")
-        raise Failure(Reason.CLONE_FAILED, f"{message}\n{advice}".strip()) from error
+        raise AttemptError(Reason.CLONE_FAILED, f"{message}\n{advice}".strip()) from error
     return Base(source.url, branch, commit, private)
 
 

@@ -1,1 +1,1 @@
-"""A row for every run ever seen, journals of events, blobs. Only the front door uses it."""
+"""A row for every run ever seen, journals of events, blobs. Only the MCP server uses it."""

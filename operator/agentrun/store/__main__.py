@@ -2,7 +2,7 @@
 The command line of the store: ``python -m agentrun.store backup > FILE``, ``restore < FILE``, and
 ``forget RUN``, which removes all that is kept of a run.
 
-It runs where the front door runs, with the same environment.
+It runs where the MCP server runs, with the same environment.
 """
 
 import argparse

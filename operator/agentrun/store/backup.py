@@ -1,5 +1,5 @@
 """
-Backing up a SQLite database with the blobs it refers to, while the front door goes on.
+Backing up a SQLite database with the blobs it refers to, while the MCP server goes on.
 
 A backup is one tar archive. The database is copied first, as it is at one moment, then the blobs:
 a blob is stored before the event that refers to it and is never changed, so every blob that the
@@ -60,7 +60,7 @@ async def restore(store_url: str, blobs: BlobStore, source: IO[bytes]) -> tuple[
     for there in (path, *(path.with_name(path.name + end) for end in ("-wal", "-shm"))):
         if there.exists():
             raise BackupError(
-                f"{there} is there already. Stop the front door, move the database away together"
+                f"{there} is there already. Stop the MCP server, move the database away together"
                 " with its -wal and -shm files, and restore again."
             )
     path.parent.mkdir(parents=True, exist_ok=True)

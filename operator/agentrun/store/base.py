@@ -20,7 +20,7 @@ class StoreError(Exception):
     """Something the store will not, or cannot, do."""
 
 
-class Conflict(StoreError):  # noqa: N818 - what it is, not that it is an error
+class ConflictError(StoreError):
     """Another event, or other bytes, stand where these should go. Carries the journal's head."""
 
     def __init__(self, message: str, last_seq: int = 0) -> None:
@@ -28,35 +28,35 @@ class Conflict(StoreError):  # noqa: N818 - what it is, not that it is an error
         self.last_seq = last_seq
 
 
-class Sealed(StoreError):  # noqa: N818
+class SealedError(StoreError):
     """The journal is sealed: the run is over."""
 
 
-class Fenced(StoreError):  # noqa: N818
+class FencedError(StoreError):
     """A newer attempt of the run has written already."""
 
 
-class UnknownRun(StoreError):  # noqa: N818
+class UnknownRunError(StoreError):
     """The run was never recorded, so it has no journal to write to."""
 
 
-class Unavailable(StoreError):  # noqa: N818
+class StoreUnavailableError(StoreError):
     """The database or its disk cannot be written or read just now; trying again may help."""
 
 
-class TooLarge(StoreError):  # noqa: N818
+class TooLargeError(StoreError):
     """A message is larger than a message may be. It says how large both are."""
 
 
-class MailboxFull(StoreError):  # noqa: N818
+class MailboxFullError(StoreError):
     """A mailbox holds as much as it may."""
 
 
-class NotStorable(StoreError, ValueError):  # noqa: N818
+class NotStorableError(StoreError, ValueError):
     """What was given cannot be kept, or asked for: it says why. Trying again does not help."""
 
 
-class TooNew(StoreError):  # noqa: N818
+class TooNewError(StoreError):
     """A version of AgentRun that this one cannot follow has changed the database."""
 
 
@@ -212,7 +212,7 @@ class Mailbox:
 class MessageStore(Protocol):
     """
     The messages of agents. A mailbox belongs to an AgentSession's uid, needs no making, and
-    outlives the session's runs. Every method may raise ``Unavailable``.
+    outlives the session's runs. Every method may raise ``StoreUnavailableError``.
     """
 
     async def send(self, message: NewMessage) -> StoredMessage:
@@ -240,8 +240,8 @@ class MessageStore(Protocol):
 
 class RunStore(Protocol):
     """
-    Runs and their journals. Every method may raise ``Unavailable``, and ``NotStorable`` for what
-    no database takes.
+    Runs and their journals. Every method may raise ``StoreUnavailableError``, and
+    ``NotStorableError`` for what no database accepts.
 
     A row, an event or a message that is there and cannot be read keeps no other from being read:
     it is returned with its name, or its number, and the reason.

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 from obstore.exceptions import BaseError
 
-from agentrun.store.base import Unavailable
+from agentrun.store.base import StoreUnavailableError
 
 _SAID = re.compile(r"<Code>(.*?)</Code>.*?<Message>(.*?)</Message>", re.DOTALL)
 
@@ -17,7 +17,9 @@ def translated(where: str) -> Iterator[None]:
     try:
         yield
     except (BaseError, OSError) as error:
-        raise Unavailable(f"The blobs at {where} cannot be used just now: {_why(error)}") from error
+        raise StoreUnavailableError(
+            f"The blobs at {where} cannot be used just now: {_why(error)}"
+        ) from error
 
 
 def _why(error: Exception) -> str:

@@ -9,7 +9,7 @@ import obstore
 from obstore.exceptions import BaseError
 from obstore.store import ObjectStore
 
-from agentrun.store.base import Conflict
+from agentrun.store.base import ConflictError
 from agentrun.store.blob_errors import translated
 from agentrun.store.bucket import open_bucket
 from agentrun.store.folder import open_folder
@@ -113,7 +113,7 @@ class ObjectBlobStore:
         if await self.size(key) is None:
             raise _folder_and_blob(key)
         if await self._digest(key) != digest:
-            raise Conflict(f"Other bytes are stored as {key}.")
+            raise ConflictError(f"Other bytes are stored as {key}.")
 
     async def _digest(self, key: str) -> str:
         digest = hashlib.sha256()
@@ -130,5 +130,5 @@ class ObjectBlobStore:
         return bool(await obstore.list(self._objects, prefix=key, chunk_size=1).collect_async())
 
 
-def _folder_and_blob(key: str) -> Conflict:
-    return Conflict(f"{key} would be a folder and a blob at once.")
+def _folder_and_blob(key: str) -> ConflictError:
+    return ConflictError(f"{key} would be a folder and a blob at once.")

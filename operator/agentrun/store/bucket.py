@@ -21,7 +21,7 @@ import obstore
 from obstore.exceptions import AlreadyExistsError
 from obstore.store import S3Store
 
-from agentrun.store.base import Conflict
+from agentrun.store.base import ConflictError
 from agentrun.store.keys import above
 
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
@@ -52,7 +52,7 @@ class Bucket:
             self._has(key), self._is_folder(key), *(self._has(name) for name in above(key))
         )
         if is_folder or any(through):
-            raise Conflict(f"{key} would be a folder and a blob at once.")
+            raise ConflictError(f"{key} would be a folder and a blob at once.")
         if has_it:
             return False
         try:

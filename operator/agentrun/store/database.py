@@ -10,9 +10,9 @@ from urllib.parse import urlsplit
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from agentrun.store.notifier import Notifier
 from agentrun.store.postgres import PostgresDatabase
 from agentrun.store.sqlite import SqliteDatabase
-from agentrun.store.wakeups import Wakeups
 
 
 class Database(Protocol):
@@ -43,10 +43,10 @@ class Database(Protocol):
     def migration(self) -> AbstractAsyncContextManager[AsyncConnection]:
         """Begin the transaction that changes the tables. No other process does at the same time."""
 
-    async def follow(self, wakeups: Wakeups) -> None:
+    async def follow(self, notifier: Notifier) -> None:
         """Wake readers when another process writes, from now on until ``close``."""
 
-    async def tell(self, connection: AsyncConnection, uid: str, last_seq: int | None) -> None:
+    async def notify(self, connection: AsyncConnection, uid: str, last_seq: int | None) -> None:
         """Tell other processes, once the transaction of ``connection`` is committed."""
 
     def explain(self, error: BaseException) -> str | None:

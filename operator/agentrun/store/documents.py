@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from agentrun.api.bounded_json import STORED, UnreadableJson, check, mended, read, read_kept
+from agentrun.api.bounded_json import STORED, UnreadableJsonError, check, mended, read, read_kept
 from agentrun.api.quarantine import UNREADABLE, mark_of, readable
 from agentrun.api.v1alpha1 import (
     AgentRun,
@@ -23,7 +23,7 @@ from agentrun.api.v1alpha1 import (
     SessionSpec,
     Workspace,
 )
-from agentrun.store.base import NotStorable
+from agentrun.store.base import NotStorableError
 
 _REASON_CHARS = 500
 _UID_CHARS = 256
@@ -120,8 +120,8 @@ def write_data(data: Any) -> str:
     """Write an event's data, or a message, as JSON. NotStorable for what cannot be read back."""
     try:
         check(data, "What is to be kept", STORED)
-    except UnreadableJson as error:
-        raise NotStorable(str(error)) from error
+    except UnreadableJsonError as error:
+        raise NotStorableError(str(error)) from error
     return json.dumps(data, separators=(",", ":"), allow_nan=False)
 
 

@@ -4,7 +4,7 @@ Blobs in a folder.
 A runner throws its copy away once a blob is acknowledged, so it must be on disk by then, and so
 must every folder on the way to it. obstore does not wait for the disk; here a blob is written
 under another name, made durable, and only then linked to its own: what bears a key is whole, also
-after the power has failed. One front door uses a folder; see ``bucket`` for several.
+after the power has failed. One MCP server uses a folder; see ``bucket`` for several.
 """
 
 import asyncio

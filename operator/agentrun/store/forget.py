@@ -1,8 +1,8 @@
 """
-Removing for good what is kept of a run, while the front door goes on.
+Removing for good what is kept of a run, while the MCP server goes on.
 
 For what must not have been recorded: a leaked secret, a person's data, a row that nobody needs. A
-run whose AgentRun may still be in the cluster is refused: the front door would record it again with
+run whose AgentRun may still be in the cluster is refused: the MCP server would record it again with
 the next thing that happens to it, and an agent that works would have nowhere to write to.
 """
 
@@ -31,7 +31,7 @@ class Request:
 
 async def forget(store_url: str, blobs: BlobStore, request: Request) -> tuple[RunRow, Forgotten]:
     """Remove a run's blobs, row, journal and messages; return what was there."""
-    # Its tables are the front door's to make and to change.
+    # Its tables are the MCP server's to make and to change.
     store = SqlRunStore(open_database(store_url))
     try:
         row = _one(await store.named(request.run, request.namespace), request)

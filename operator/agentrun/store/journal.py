@@ -12,7 +12,7 @@ from typing import Any
 
 from agentrun.api.events import EventType, NewEvent
 from agentrun.api.v1alpha1 import AgentRun, Phase
-from agentrun.store.base import Conflict, Fenced, JournalHead, RunRow, Sealed
+from agentrun.store.base import ConflictError, FencedError, JournalHead, RunRow, SealedError
 from agentrun.store.documents import is_stub, write_data
 
 STATUSES = frozenset(phase.status for phase in Phase)
@@ -64,9 +64,9 @@ def plan_append(
     ``taken`` holds the event ids of the stored seqs that ``events`` name.
     """
     if journal.sealed:
-        raise Sealed("The run is over and its journal is sealed: nothing can be added to it.")
+        raise SealedError("The run is over and its journal is sealed: nothing can be added to it.")
     if attempt < journal.attempt:
-        raise Fenced(f"Attempt {journal.attempt} of the run has begun; this is {attempt}.")
+        raise FencedError(f"Attempt {journal.attempt} of the run has begun; this is {attempt}.")
     if attempt > journal.attempt:
         # Where the pod before had got to says nothing of this one.
         journal = replace(journal, attempt=attempt, status=None)
@@ -75,10 +75,12 @@ def plan_append(
         at = journal.last_seq
         if event.seq <= at:
             if ids[event.seq] != event.event_id:
-                raise Conflict(f"Another event is stored at seq {event.seq}.", at - len(new))
+                raise ConflictError(f"Another event is stored at seq {event.seq}.", at - len(new))
             continue
         if event.seq != at + 1:
-            raise Conflict(f"Seq {event.seq} leaves a gap: the next is {at + 1}.", at - len(new))
+            raise ConflictError(
+                f"Seq {event.seq} leaves a gap: the next is {at + 1}.", at - len(new)
+            )
         ids[event.seq] = event.event_id
         new.append(event)
         journal = advance(journal, event)

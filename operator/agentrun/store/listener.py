@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import asyncpg
 
-from agentrun.store.base import Unavailable
+from agentrun.store.base import StoreUnavailableError
 from agentrun.store.notices import decode
+from agentrun.store.notifier import Notifier
 from agentrun.store.postgres_errors import explain
-from agentrun.store.wakeups import Wakeups
 
 if TYPE_CHECKING:
     Connection: TypeAlias = asyncpg.Connection[asyncpg.Record]
@@ -43,13 +43,13 @@ class Listener:
         self,
         connect: Callable[[], Awaitable[Connection]],
         sender: str,
-        wakeups: Wakeups,
+        notifier: Notifier,
         name: str,
         check_seconds: float = _CHECK_SECONDS,
     ) -> None:
         self._connect = connect
         self._sender = sender
-        self._wakeups = wakeups
+        self._wakeups = notifier
         self._name = name
         self._check_seconds = check_seconds
         self._echo = asyncio.Event()
@@ -67,7 +67,7 @@ class Listener:
         if self._task:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
-        self._let_go()
+        self._release()
 
     async def _follow(self) -> None:
         while True:
@@ -78,7 +78,7 @@ class Listener:
 
     async def _listen(self) -> None:
         """Open the connection, and make sure that it hears."""
-        self._let_go()
+        self._release()
         self._connection = connection = await self._connect()
         self._lost.clear()
         connection.add_termination_listener(self._on_lost)
@@ -105,7 +105,7 @@ class Listener:
         finally:
             other.terminate()
 
-    def _let_go(self) -> None:
+    def _release(self) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.terminate()
@@ -149,8 +149,8 @@ class Listener:
         except TimeoutError:
             raise self._deaf() from None
 
-    def _deaf(self) -> Unavailable:
-        return Unavailable(
+    def _deaf(self) -> StoreUnavailableError:
+        return StoreUnavailableError(
             f"{self._name} cannot be listened to: a pooler that lends a connection for one"
             " transaction passes no notifications on. Connect to PostgreSQL itself, or have the"
             " pooler lend connections for a session (PgBouncer: pool_mode=session)."
@@ -173,4 +173,4 @@ class Listener:
 
     def _warn(self, error: Exception) -> None:
         why = explain(self._name, error) or repr(error)
-        _log.warning("what other front doors write is heard late: %s", why)
+        _log.warning("what other MCP servers write is heard late: %s", why)

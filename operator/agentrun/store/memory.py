@@ -10,7 +10,7 @@ from typing import Any
 from agentrun.api.events import Event, EventType, NewEvent
 from agentrun.store.base import (
     MOST_LOOKED_AT,
-    Conflict,
+    ConflictError,
     Forgotten,
     JournalHead,
     RunFilter,
@@ -18,13 +18,14 @@ from agentrun.store.base import (
     RunRow,
     SessionKey,
     SessionRun,
-    Unavailable,
-    UnknownRun,
+    StoreUnavailableError,
+    UnknownRunError,
 )
 from agentrun.store.documents import storable
 from agentrun.store.journal import Journal, advance, dump, merge_row, plan_append
 from agentrun.store.memory_messages import MemoryMessages
 from agentrun.store.moments import EPOCH
+from agentrun.store.notifier import Notifier
 from agentrun.store.ordered import Ordered
 from agentrun.store.paging import (
     Place,
@@ -35,7 +36,6 @@ from agentrun.store.paging import (
     place_of,
     session_name,
 )
-from agentrun.store.wakeups import Wakeups
 
 
 @dataclass
@@ -66,7 +66,7 @@ class MemoryRunStore:
         self._now = now
         self._most_looked_at = MOST_LOOKED_AT
         self._runs: dict[str, _Kept] = {}
-        self._wakeups = Wakeups()
+        self._wakeups = Notifier()
         self._order = count()
         self._lights: dict[str, SessionRun] = {}
         self._changed: dict[str, Ordered[str, Place]] = {}
@@ -252,13 +252,13 @@ class MemoryRunStore:
 
     def _check(self) -> None:
         if self._closed:
-            raise Unavailable("The store is closed.")
+            raise StoreUnavailableError("The store is closed.")
         if self.failure is not None:
-            raise Unavailable(f"The database is away: {self.failure}") from self.failure
+            raise StoreUnavailableError(f"The database is away: {self.failure}") from self.failure
 
     def _kept(self, uid: str) -> _Kept:
         if uid not in self._runs:
-            raise UnknownRun(f"No run with uid {uid} was ever recorded.")
+            raise UnknownRunError(f"No run with uid {uid} was ever recorded.")
         return self._runs[uid]
 
     def _change(self, kept: _Kept, row: RunRow) -> None:
@@ -338,9 +338,9 @@ class MemoryBlobStore:
         """See ``BlobStore``."""
         self._check()
         if any(other.startswith(f"{key}/") or key.startswith(f"{other}/") for other in self._blobs):
-            raise Conflict(f"{key} would be a folder and a blob at once.")
+            raise ConflictError(f"{key} would be a folder and a blob at once.")
         if self._blobs.setdefault(key, bytes(body)) != body:
-            raise Conflict(f"Other bytes are stored as {key}.")
+            raise ConflictError(f"Other bytes are stored as {key}.")
         return hashlib.sha256(body).hexdigest()
 
     async def size(self, key: str) -> int | None:
@@ -364,4 +364,6 @@ class MemoryBlobStore:
 
     def _check(self) -> None:
         if self.failure is not None:
-            raise Unavailable(f"The blobs cannot be reached: {self.failure}") from self.failure
+            raise StoreUnavailableError(
+                f"The blobs cannot be reached: {self.failure}"
+            ) from self.failure

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from agentrun.store.base import FORGOTTEN, Mailbox, NewMessage, StoredMessage
-from agentrun.store.letters import check_room, words, write_letter
-from agentrun.store.wakeups import Wakeups
+from agentrun.store.message_text import check_room, encode_message, words
+from agentrun.store.notifier import Notifier
 
 
 @dataclass
@@ -22,9 +22,9 @@ class MemoryMessages:
     """A MessageStore in memory."""
 
     def __init__(
-        self, wakeups: Wakeups, now: Callable[[], datetime], check: Callable[[], None]
+        self, notifier: Notifier, now: Callable[[], datetime], check: Callable[[], None]
     ) -> None:
-        self._wakeups = wakeups
+        self._wakeups = notifier
         self._now = now
         self._check = check
         self._boxes = defaultdict[str, _Box](_Box)
@@ -32,7 +32,7 @@ class MemoryMessages:
     async def send(self, message: NewMessage) -> StoredMessage:
         """See ``MessageStore``."""
         self._check()
-        size, box = len(write_letter(message)), self._boxes[message.to_session_uid]
+        size, box = len(encode_message(message)), self._boxes[message.to_session_uid]
         for known in box.messages:
             if known.sent.message_id == message.message_id:
                 return deepcopy(known)

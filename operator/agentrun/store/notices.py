@@ -1,4 +1,4 @@
-"""What one front door tells the others about a run, in the few bytes of a NOTIFY."""
+"""What one MCP server tells the others about a run, in the few bytes of a NOTIFY."""
 
 from dataclasses import dataclass
 

@@ -1,5 +1,5 @@
 """
-A PostgreSQL database, which several front doors may share.
+A PostgreSQL database, which several MCP servers may share.
 
 The row of a run is locked by whoever writes, so writers of different runs need not wait for one
 another. What a transaction changes is told to the other processes with NOTIFY, which PostgreSQL
@@ -17,12 +17,12 @@ from sqlalchemy import ExceptionContext, event, func, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
-from agentrun.store.base import Unavailable
+from agentrun.store.base import StoreUnavailableError
 from agentrun.store.listener import CHANNEL, Connection, Listener
 from agentrun.store.notices import Notice
+from agentrun.store.notifier import Notifier
 from agentrun.store.postgres_errors import READ_ONLY, explain, sqlstate_of
 from agentrun.store.postgres_url import URL_ADVICE, dsn_of, name_of
-from agentrun.store.wakeups import Wakeups
 
 CONNECTIONS = 10
 """The most that one process has open, beside the one that listens."""
@@ -84,12 +84,12 @@ class PostgresDatabase:
         finally:
             await engine.dispose()
 
-    async def follow(self, wakeups: Wakeups) -> None:
+    async def follow(self, notifier: Notifier) -> None:
         """See ``Database``."""
-        self._listener = Listener(self._connect, self._sender, wakeups, self.name)
+        self._listener = Listener(self._connect, self._sender, notifier, self.name)
         await self._listener.start()
 
-    async def tell(self, connection: AsyncConnection, uid: str, last_seq: int | None) -> None:
+    async def notify(self, connection: AsyncConnection, uid: str, last_seq: int | None) -> None:
         """See ``Database``."""
         notice = Notice(self._sender, uid, last_seq).encode()
         said = text("SELECT pg_notify(:channel, :notice)")
@@ -117,7 +117,7 @@ class PostgresDatabase:
             hide_parameters=True,
             **pool,
         )
-        event.listen(engine.sync_engine, "handle_error", _let_go_of_a_standby)
+        event.listen(engine.sync_engine, "handle_error", _release_standby)
         event.listen(engine.sync_engine, "begin", _begin)
         return engine
 
@@ -132,7 +132,7 @@ class PostgresDatabase:
             )
         except ValueError:
             # asyncpg repeats what it does not understand, which may be the password.
-            raise Unavailable(URL_ADVICE) from None
+            raise StoreUnavailableError(URL_ADVICE) from None
         try:
             await connection.execute(_SESSION)
         except BaseException:
@@ -146,7 +146,7 @@ def _begin(connection: SyncConnection) -> None:
         connection.execute(_PREFER_INDEXES)
 
 
-def _let_go_of_a_standby(context: ExceptionContext) -> None:
+def _release_standby(context: ExceptionContext) -> None:
     """Open new connections when a primary has become a standby: they may lead to the new one."""
     if sqlstate_of(context.original_exception) == READ_ONLY:
         context.is_disconnect = True

@@ -10,7 +10,7 @@ from sqlalchemy import exc
 READ_ONLY = "25006"
 _TABLES = (
     "The tables are not those of this version of AgentRun. Restore the database from a backup, or"
-    " restart the front door, which makes the tables that are missing."
+    " restart the MCP server, which makes the tables that are missing."
 )
 _ADVICE = {
     "28P01": "Check the user and the password in the store's URL.",

@@ -23,7 +23,7 @@ from agentrun.store.base import (
     RunRow,
     SessionKey,
     SessionRun,
-    UnknownRun,
+    UnknownRunError,
 )
 from agentrun.store.changes import SqlChanges
 from agentrun.store.database import Database, open_database
@@ -31,6 +31,7 @@ from agentrun.store.documents import storable
 from agentrun.store.journal import Journal, advance, merge_row, plan_append
 from agentrun.store.migrations import upgrade
 from agentrun.store.moments import micros
+from agentrun.store.notifier import Notifier
 from agentrun.store.pages import SqlPages
 from agentrun.store.paging import Place
 from agentrun.store.parents import SqlParents
@@ -46,7 +47,6 @@ from agentrun.store.sql_messages import SqlMessages, forget_session
 from agentrun.store.tables import events as event_table
 from agentrun.store.tables import runs as run_table
 from agentrun.store.transactions import Transactions, translated
-from agentrun.store.wakeups import Wakeups
 
 
 async def open_store(url: str) -> "SqlRunStore":
@@ -79,7 +79,7 @@ class SqlRunStore:
         self._database = database
         self._now = now
         self._transactions = Transactions(database)
-        self._wakeups = Wakeups()
+        self._wakeups = Notifier()
         self._most_looked_at = MOST_LOOKED_AT
         self._pages = SqlPages(self._transactions)
         self._parents = SqlParents(self._transactions)
@@ -115,7 +115,7 @@ class SqlRunStore:
                 await connection.execute(insert(run_table).values(**self._first(uid), **columns))
             else:
                 await self._update(connection, uid, columns)
-            await self._database.tell(connection, uid, None)
+            await self._database.notify(connection, uid, None)
             return True
 
         def wake(changed: bool) -> None:
@@ -185,7 +185,7 @@ class SqlRunStore:
             if after != before:
                 await self._store(connection, found, after, new)
             if new:
-                await self._database.tell(connection, uid, after.last_seq)
+                await self._database.notify(connection, uid, after.last_seq)
             return after
 
         def wake(journal: Journal) -> None:
@@ -229,7 +229,7 @@ class SqlRunStore:
             )
             journal = replace(advance(journal, last), sealed=True)
             await self._store(connection, found, journal, [last])
-            await self._database.tell(connection, uid, None)
+            await self._database.notify(connection, uid, None)
             return journal
 
         def wake(_: Journal) -> None:
@@ -256,7 +256,7 @@ class SqlRunStore:
             doomed = delete(event_table).where(event_table.c.run_uid == uid)
             removed = (await connection.execute(doomed)).rowcount
             await connection.execute(delete(run_table).where(run_table.c.uid == uid))
-            await self._database.tell(connection, uid, None)
+            await self._database.notify(connection, uid, None)
             session = found.session_uid
             others = select(run_table.c.uid).where(run_table.c.session_uid == session).limit(1)
             if not session or (await connection.execute(others)).first() is not None:
@@ -308,7 +308,7 @@ async def _locked(connection: AsyncConnection, uid: str) -> Row[Any] | None:
 async def _known(connection: AsyncConnection, uid: str) -> Row[Any]:
     found = await _locked(connection, uid)
     if found is None:
-        raise UnknownRun(f"No run with uid {uid} was ever recorded.")
+        raise UnknownRunError(f"No run with uid {uid} was ever recorded.")
     return found
 
 

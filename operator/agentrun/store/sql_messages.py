@@ -15,11 +15,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from agentrun.store.base import FORGOTTEN, Mailbox, NewMessage, StoredMessage
 from agentrun.store.database import Database
 from agentrun.store.journal import dump
-from agentrun.store.letters import check_room, read_letter, words, write_letter
+from agentrun.store.message_text import check_room, decode_message, encode_message, words
 from agentrun.store.moments import micros, moment
+from agentrun.store.notifier import Notifier
 from agentrun.store.tables import mailboxes, messages
 from agentrun.store.transactions import Transactions
-from agentrun.store.wakeups import Wakeups
 
 _boxes, _letters = mailboxes.c, messages.c
 
@@ -31,17 +31,17 @@ class SqlMessages:
         self,
         database: Database,
         transactions: Transactions,
-        wakeups: Wakeups,
+        notifier: Notifier,
         now: Callable[[], datetime],
     ) -> None:
         self._database = database
         self._transactions = transactions
-        self._wakeups = wakeups
+        self._wakeups = notifier
         self._now = now
 
     async def send(self, message: NewMessage) -> StoredMessage:
         """See ``MessageStore``."""
-        text, uid = write_letter(message), message.to_session_uid
+        text, uid = encode_message(message), message.to_session_uid
 
         async def write(connection: AsyncConnection) -> StoredMessage:
             box = await _locked(connection, uid) or await _made(connection, uid)
@@ -52,7 +52,7 @@ class SqlMessages:
             await connection.execute(insert(messages).values(_columns(stored, text)))
             changed = {"last_seq": stored.seq, "bytes": box.bytes + len(text)}
             await _change(connection, uid, changed)
-            await self._database.tell(connection, uid, stored.seq)
+            await self._database.notify(connection, uid, stored.seq)
             return stored
 
         def wake(stored: StoredMessage) -> None:
@@ -148,7 +148,7 @@ def _columns(stored: StoredMessage, text: str) -> dict[str, Any]:
 
 
 def _read(row: Row[Any]) -> StoredMessage:
-    body, metadata = read_letter(row.body)
+    body, metadata = decode_message(row.body)
     sent = NewMessage(
         message_id=row.message_id,
         to_session_uid=row.session_uid,

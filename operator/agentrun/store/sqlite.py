@@ -23,7 +23,7 @@ from urllib.parse import quote
 from sqlalchemy import URL, Connection, event, exc, make_url
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from agentrun.store.wakeups import Wakeups
+from agentrun.store.notifier import Notifier
 
 _WRITES = {"agentrun_writes": True}
 _BUSY_SECONDS = 5
@@ -66,10 +66,10 @@ class SqliteDatabase:
         async with self.writer.begin() as connection:
             yield connection
 
-    async def follow(self, wakeups: Wakeups) -> None:
+    async def follow(self, notifier: Notifier) -> None:
         """See ``Database``."""
 
-    async def tell(self, connection: AsyncConnection, uid: str, last_seq: int | None) -> None:
+    async def notify(self, connection: AsyncConnection, uid: str, last_seq: int | None) -> None:
         """See ``Database``."""
 
     def explain(self, error: BaseException) -> str | None:
@@ -81,7 +81,7 @@ class SqliteDatabase:
             return (
                 f"{self.name} does not have the tables of this version of AgentRun ({cause}): it"
                 " was emptied or replaced while in use. Restore it from a backup, or restart the"
-                " front door to go on with what is there."
+                " MCP server to go on with what is there."
             )
         if isinstance(error, (exc.SQLAlchemyError, sqlite3.Error)):
             return f"{self.name} cannot be used just now: {cause}"

@@ -1,7 +1,8 @@
 """
 Transactions of a database, each whole or not at all, whatever becomes of the caller.
 
-Whatever the database, its driver, its network or its disk say against it is ``Unavailable``.
+An error of the database, its driver, its network or its disk is raised as
+``StoreUnavailableError``.
 """
 
 import asyncio
@@ -12,7 +13,7 @@ from typing import Any, TypeVar
 from sqlalchemy import Row, Select, exc
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from agentrun.store.base import NotStorable, Unavailable
+from agentrun.store.base import NotStorableError, StoreUnavailableError
 from agentrun.store.database import Database
 from agentrun.store.postgres_errors import sqlstate_of
 
@@ -93,7 +94,7 @@ class Transactions:
         self, engine: AsyncEngine, work: Callable[[AsyncConnection], Awaitable[_T]]
     ) -> _T:
         if self._closed:
-            raise Unavailable("The store is closed.")
+            raise StoreUnavailableError("The store is closed.")
         async with engine.begin() as connection:
             return await work(connection)
 
@@ -106,10 +107,10 @@ async def translated(database: Database) -> AsyncIterator[None]:
     except Exception as error:
         why = database.explain(error)
         if why is not None:
-            raise Unavailable(why) from error
+            raise StoreUnavailableError(why) from error
         if _is_of_the_input(error):
             cause = str(getattr(error, "orig", None) or error).partition("\n")[0]
-            raise NotStorable(f"{database.name} does not take this: {cause}") from error
+            raise NotStorableError(f"{database.name} does not take this: {cause}") from error
         raise
 
 

@@ -1,4 +1,4 @@
-"""Where the front door keeps everything, if nobody says where."""
+"""Where the MCP server keeps everything, if nobody says where."""
 
 STORE_URL = "sqlite:////data/agentrun.db"
 BLOBS_URL = "file:///data/blobs"

@@ -15,10 +15,10 @@ from agentrun.api.v1alpha1 import (
 )
 from mcp_server.gateway.ports import (
     Change,
-    ClusterUnavailable,
+    ClusterUnavailableError,
     PodIdentity,
-    RunGone,
-    Unauthenticated,
+    RunGoneError,
+    UnauthenticatedError,
 )
 from mcp_server.kube import APPLY_PATCH, ApiError, Kube, Resource
 
@@ -31,10 +31,10 @@ class FakeAuthenticator:
 
     async def authenticate(self, token: str) -> PodIdentity:
         if self.away:
-            raise ClusterUnavailable("The API server is away.")
+            raise ClusterUnavailableError("The API server is away.")
         parts = token.split("/")
         if len(parts) != 3:
-            raise Unauthenticated("The token is not valid.")
+            raise UnauthenticatedError("The token is not valid.")
         return PodIdentity(*parts)
 
 
@@ -76,7 +76,7 @@ class FakeRuns:
             raise self.refusal
         stored = self.runs.get(run.metadata.name)
         if stored is None or stored.metadata.uid != run.metadata.uid:
-            raise RunGone(f"Run {run.metadata.name} was deleted.")
+            raise RunGoneError(f"Run {run.metadata.name} was deleted.")
         self.applied.append(status)
         version = str(int(stored.metadata.resource_version) + 1)
         stored = stored.model_copy(deep=True)
@@ -87,7 +87,7 @@ class FakeRuns:
 
     def _check(self) -> None:
         if self.away:
-            raise ClusterUnavailable("The API server is away.")
+            raise ClusterUnavailableError("The API server is away.")
 
 
 class FakeKube(Kube):

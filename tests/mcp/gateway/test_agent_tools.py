@@ -18,13 +18,13 @@ from starlette.applications import Starlette
 
 from agentrun.api.v1alpha1 import AgentRun, AgentTools, ParentRun, Phase
 from agentrun.runner.gateway import Gateway
-from agentrun.runner.own_tools import OwnTools, ToolFailed
+from agentrun.runner.mcp_relay import McpRelay, ToolCallError
 from agentrun.store.base import RunFilter, RunRow
 from agentrun.store.memory import MemoryBlobStore, MemoryRunStore
-from mcp_server.door import Door
 from mcp_server.gateway import build_gateway
 from mcp_server.kube import PROFILES, RUNS, SESSIONS
 from mcp_server.runs import Runs
+from mcp_server.tool_context import ToolContext
 from tests.mcp.cluster import FakeCluster, profile, run, session
 from tests.mcp.conftest import cached
 from tests.mcp.gateway.conftest import POD, the_run
@@ -102,8 +102,17 @@ async def a_desk(*allowed: str, **children: Any) -> AsyncIterator[Desk]:
     for name in ("run-1", "bob"):
         cluster.add(SESSIONS, "team", session(name))
     async with cached(cluster, store, "team") as watched:
-        door = Door(store, MemoryBlobStore(), Runs(cluster, store, watched), ["team"])
-        app = build_gateway(store, door.blobs, runs, FakeAuthenticator(), door.stopping, door)
+        tool_context = ToolContext(
+            store, MemoryBlobStore(), Runs(cluster, store, watched), ["team"]
+        )
+        app = build_gateway(
+            store,
+            tool_context.blobs,
+            runs,
+            FakeAuthenticator(),
+            tool_context.stopping,
+            tool_context,
+        )
         transport = httpx2.ASGITransport(app=app, raise_app_exceptions=False)
         headers = {"authorization": f"Bearer {POD}"}
         async with (
@@ -459,7 +468,7 @@ async def test_an_agent_speaks_through_its_runner(
         serving = asyncio.create_task(server.serve([listening]))
         url = f"http://127.0.0.1:{listening.getsockname()[1]}"
         async with Gateway(url, token, lambda _: None) as gateway:
-            tools = OwnTools(gateway)
+            tools = McpRelay(gateway)
             async with (
                 tools.serve(0, "/secret/mcp") as relay,
                 mcp.Client(relay, mode=mode) as client,
@@ -479,7 +488,7 @@ async def test_an_agent_speaks_through_its_runner(
                 assert not polled.is_error
                 assert heard, "what comes before the answer is passed on"
             assert (await tools.call("fetch_agent_messages", {}))["agent_name"] == "run-1"
-            with pytest.raises(ToolFailed, match="Call list_agents"):
+            with pytest.raises(ToolCallError, match="Call list_agents"):
                 await tools.call(
                     "fetch_agent_messages", {"agent_name": "run-1", "cwd": "/workspace/x"}
                 )

@@ -4,8 +4,8 @@ import pytest
 
 from agentrun.api.gateway import TOKEN_AUDIENCE
 from mcp_server.gateway.auth import TokenReviewAuthenticator
-from mcp_server.gateway.ports import ClusterUnavailable, PodIdentity, Unauthenticated
-from mcp_server.kube import ApiError, ApiUnavailable
+from mcp_server.gateway.ports import ClusterUnavailableError, PodIdentity, UnauthenticatedError
+from mcp_server.kube import ApiError, ApiUnavailableError
 
 EXTRA = {
     "authentication.kubernetes.io/pod-name": ["run-1-1"],
@@ -73,7 +73,7 @@ async def test_other_tokens_are_refused_and_asked_about_again_some_seconds_later
     authenticator = TokenReviewAuthenticator(reviewer, clock)
     for seconds in (0, 1, 5):
         clock.now += seconds
-        with pytest.raises(Unauthenticated):
+        with pytest.raises(UnauthenticatedError):
             await authenticator.authenticate("token")
     assert len(reviewer.asked) == 2
 
@@ -101,7 +101,7 @@ async def test_tokens_are_remembered_by_digest_and_not_without_end() -> None:
     assert all(isinstance(key, bytes) and len(key) == 32 for key in remembered)
 
 
-@pytest.mark.parametrize("error", [ApiUnavailable("away"), ApiError(403, "Forbidden", "no")])
+@pytest.mark.parametrize("error", [ApiUnavailableError("away"), ApiError(403, "Forbidden", "no")])
 async def test_an_api_server_that_does_not_answer_is_unavailable(error: ApiError) -> None:
-    with pytest.raises(ClusterUnavailable):
+    with pytest.raises(ClusterUnavailableError):
         await TokenReviewAuthenticator(Reviewer(error)).authenticate("token")

@@ -2,8 +2,8 @@ import pytest
 
 from agentrun.api.v1alpha1 import AgentRun, AgentState, AgentStatus
 from mcp_server.gateway.kube import KubernetesRunDirectory
-from mcp_server.gateway.ports import ClusterUnavailable, RunGone, StatusRefused
-from mcp_server.kube import ApiError, ApiUnavailable
+from mcp_server.gateway.ports import ClusterUnavailableError, RunGoneError, StatusRefusedError
+from mcp_server.kube import ApiError, ApiUnavailableError
 from tests.mcp.gateway.conftest import the_run
 from tests.mcp.gateway.fakes import FakeKube, a_profile, a_session
 
@@ -76,24 +76,24 @@ async def test_a_change_that_is_none_writes_nothing(kube: FakeKube) -> None:
 async def test_a_later_run_of_the_same_name_is_left_alone(kube: FakeKube) -> None:
     old = the_run()
     old.metadata.uid, old.metadata.resource_version = "uid-0", "5"
-    with pytest.raises(RunGone):
+    with pytest.raises(RunGoneError):
         await KubernetesRunDirectory(kube).change_agent_status(old, always_working)
     assert kube.patches == []
 
 
 async def test_a_run_that_was_deleted_is_gone(kube: FakeKube) -> None:
     kube.objects.clear()
-    with pytest.raises(RunGone):
+    with pytest.raises(RunGoneError):
         await KubernetesRunDirectory(kube).change_agent_status(the_run(), always_working)
 
 
 @pytest.mark.parametrize(
     ("error", "expected"),
     [
-        pytest.param(ApiUnavailable("away"), ClusterUnavailable, id="away"),
-        pytest.param(ApiError(403, "Forbidden", "no"), ClusterUnavailable, id="no-rights"),
-        pytest.param(ApiError(422, "Invalid", "no"), StatusRefused, id="invalid"),
-        pytest.param(ApiError(413, "TooLarge", "no"), StatusRefused, id="too-large"),
+        pytest.param(ApiUnavailableError("away"), ClusterUnavailableError, id="away"),
+        pytest.param(ApiError(403, "Forbidden", "no"), ClusterUnavailableError, id="no-rights"),
+        pytest.param(ApiError(422, "Invalid", "no"), StatusRefusedError, id="invalid"),
+        pytest.param(ApiError(413, "TooLarge", "no"), StatusRefusedError, id="too-large"),
     ],
 )
 async def test_refusals_are_sorted_by_whether_trying_again_helps(
@@ -104,10 +104,10 @@ async def test_refusals_are_sorted_by_whether_trying_again_helps(
         await KubernetesRunDirectory(kube).change_agent_status(the_run(), always_working)
 
 
-@pytest.mark.parametrize("error", [ApiUnavailable("away"), ApiError(403, "Forbidden", "no")])
+@pytest.mark.parametrize("error", [ApiUnavailableError("away"), ApiError(403, "Forbidden", "no")])
 async def test_reading_fails_as_unavailable(kube: FakeKube, error: ApiError) -> None:
     kube.error = error
-    with pytest.raises(ClusterUnavailable):
+    with pytest.raises(ClusterUnavailableError):
         await KubernetesRunDirectory(kube).get("team", "run-1")
 
 
@@ -118,7 +118,7 @@ async def test_a_run_that_never_rests_is_worth_another_try(kube: FakeKube) -> No
             run.metadata.resource_version = "stale"
             return run
 
-    with pytest.raises(ClusterUnavailable):
+    with pytest.raises(ClusterUnavailableError):
         await Restless(kube).change_agent_status(
             await Restless(kube).get("", "") or the_run(), always_working
         )

@@ -3,16 +3,16 @@
 import pytest
 
 from agentrun.api.v1alpha1 import AgentState, AgentStatus, Outcome, OutcomeState
-from agentrun.store.base import Conflict, RunRow, Sealed
+from agentrun.store.base import ConflictError, RunRow, SealedError
 from agentrun.store.memory import MemoryRunStore
 from mcp_server.gateway.kube import KubernetesRunDirectory
-from mcp_server.gateway.problems import Refusal
+from mcp_server.gateway.problems import RequestError
 from mcp_server.gateway.reports import Reports
-from mcp_server.gateway.speakers import Speaker
+from mcp_server.gateway.runner_identity import RunnerIdentity
 from tests.mcp.gateway.conftest import the_run
 from tests.mcp.gateway.fakes import FakeKube
 
-SPEAKER = Speaker(RunRow(the_run()), 1)
+SPEAKER = RunnerIdentity(RunRow(the_run()), 1)
 DONE = Outcome(attempt=1, state=OutcomeState.COMPLETED)
 WORKING = AgentStatus(state=AgentState.WORKING)
 ANSWERED = AgentStatus(state=AgentState.WORKING, acknowledged_input=3)
@@ -53,7 +53,7 @@ async def test_a_state_in_between_is_not_lost(pair: Pair) -> None:
 
 async def test_of_two_states_the_one_that_is_not_written_is_not_acknowledged(pair: Pair) -> None:
     pair.kube.before_patch.append(lambda: pair.other.state(SPEAKER, ANSWERED))
-    with pytest.raises(Refusal, match="Send the newest state again") as refused:
+    with pytest.raises(RequestError, match="Send the newest state again") as refused:
         await pair.one.state(SPEAKER, WORKING)
     assert refused.value.problem.error == "unavailable"
     assert pair.agent.acknowledged_input == 3
@@ -61,7 +61,7 @@ async def test_of_two_states_the_one_that_is_not_written_is_not_acknowledged(pai
 
 async def test_of_two_different_outcomes_the_first_stays(pair: Pair) -> None:
     pair.kube.before_patch.append(lambda: pair.other.outcome(SPEAKER, DONE))
-    with pytest.raises(Conflict):
+    with pytest.raises(ConflictError):
         await pair.one.outcome(SPEAKER, DONE.model_copy(update={"state": OutcomeState.FAILED}))
     assert pair.agent.outcome == DONE
 
@@ -73,6 +73,6 @@ async def test_an_end_in_between_refuses_the_report(pair: Pair) -> None:
         pair.kube.objects["agentruns", "run-1"] = ended.to_json()
 
     pair.kube.before_patch.append(end)
-    with pytest.raises(Sealed):
+    with pytest.raises(SealedError):
         await pair.one.outcome(SPEAKER, DONE)
     assert pair.kube.patches == []

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from agentrun.api.v1alpha1 import AgentStatus, Phase
-from mcp_server.gateway.ports import ClusterUnavailable, StatusRefused
+from mcp_server.gateway.ports import ClusterUnavailableError, StatusRefusedError
 from tests.mcp.gateway.conftest import World, the_run
 
 OUTCOME = {
@@ -147,8 +147,8 @@ async def test_what_makes_no_sense_is_named_and_not_written(
 @pytest.mark.parametrize(
     ("refusal", "status", "code"),
     [
-        (ClusterUnavailable("The API server is away."), 503, "unavailable"),
-        (StatusRefused("status.agent is too long."), 400, "invalid"),
+        (ClusterUnavailableError("The API server is away."), 503, "unavailable"),
+        (StatusRefusedError("status.agent is too long."), 400, "invalid"),
     ],
 )
 @pytest.mark.parametrize(

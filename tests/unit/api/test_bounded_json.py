@@ -11,7 +11,7 @@ from agentrun.api.bounded_json import (
     HANDED_IN,
     KEPT,
     Bounds,
-    UnreadableJson,
+    UnreadableJsonError,
     fault_of,
     mended,
     read,
@@ -42,7 +42,7 @@ from tests.objects import QUIETLY, free, nested, written
 def test_what_goes_beyond_the_bounds_is_refused_with_its_place(
     text: str | bytes, said: str
 ) -> None:
-    with pytest.raises(UnreadableJson, match=said.replace(".", r"\.")):
+    with pytest.raises(UnreadableJsonError, match=said.replace(".", r"\.")):
         read(text, "It")
 
 
@@ -106,12 +106,12 @@ def test_the_quarantine_says_who_is_in_it_and_why_and_lets_go_of_who_is_mended(
     quarantine = Quarantine()
     odd = {"metadata": {"name": "r", "uid": "u"}, "spec": {"x\n\x1b[31m": "a\0b"}}
     quarantine.see("agentruns", "ns", readable(odd))
-    assert quarantine.words() == ("1 objects cannot be read: agentruns ns/r. The log says why.")
+    assert quarantine.describe() == ("1 objects cannot be read: agentruns ns/r. The log says why.")
     (one,) = quarantine.of("agentruns", ["ns"])
     assert (one.name, one.uid) == ("r", "u")
     assert "\n" not in one.reason
     assert "\x1b" not in one.reason
     quarantine.see("agentruns", "ns", readable({"metadata": {"name": "r", "uid": "u"}}))
-    assert quarantine.words() == ""
+    assert quarantine.describe() == ""
     assert [record.quarantined for record in caplog.records] == [1, 0]  # type: ignore[attr-defined]
     assert "quarantined=1" in caplog.text

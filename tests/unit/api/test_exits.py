@@ -2,7 +2,7 @@
 
 import pytest
 
-from agentrun.api.exits import exit_words
+from agentrun.api.exits import describe_exit
 
 
 @pytest.mark.parametrize(
@@ -16,4 +16,4 @@ from agentrun.api.exits import exit_words
     ],
 )
 def test_what_an_exit_code_means(code: int | None, words: str) -> None:
-    assert exit_words(code) == words
+    assert describe_exit(code) == words

@@ -188,7 +188,7 @@ def test_each_port_of_ours_is_reached_by_who_needs_it_and_nobody_else() -> None:
     }
 
 
-def test_an_ingress_controller_reaches_the_front_door_when_it_is_named() -> None:
+def test_an_ingress_controller_reaches_the_mcp_server_when_it_is_named() -> None:
     selector = '{"matchLabels": {"kubernetes.io/metadata.name": "ingress-nginx"}}'
     clients = f'networkPolicy.ownPods.clients=[{{"namespaceSelector": {selector}}}]'
     open_to = reached("--set-json", clients)
@@ -196,7 +196,7 @@ def test_an_ingress_controller_reaches_the_front_door_when_it_is_named() -> None
     assert open_to["foreign"] == set()
 
 
-def test_runs_in_the_releases_own_namespace_do_not_reach_the_front_door() -> None:
+def test_runs_in_the_releases_own_namespace_do_not_reach_the_mcp_server() -> None:
     objects = helm.render("--set", f"runNamespaces={{{SYSTEM}}}")
     policy = helm.find(objects, "NetworkPolicy", "agentrun-mcp")["spec"]
     world = World(

@@ -1,4 +1,4 @@
-"""Where the front door keeps things: what is refused, what is made, what stays secret."""
+"""Where the MCP server keeps things: what is refused, what is made, what stays secret."""
 
 from typing import Any
 
@@ -83,7 +83,7 @@ def test_several_replicas_are_spread_and_never_all_away() -> None:
     assert load_settings(helm.environment(pod)).drain_seconds > 0
 
 
-def test_one_front_door_has_no_budget_and_ends_at_once() -> None:
+def test_one_mcp_server_has_no_budget_and_ends_at_once() -> None:
     objects = helm.render()
     assert "PodDisruptionBudget" not in {one["kind"] for one in objects}
     spec = helm.pod_specs(objects)["agentrun-mcp"]

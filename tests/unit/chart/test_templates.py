@@ -105,7 +105,7 @@ def test_no_role_says_anything_or_reads_secrets() -> None:
         for rule in one.get("rules") or []:
             words = {*rule["verbs"], *rule["resources"], *rule["apiGroups"]}
             assert not words & {"*", "escalate", "bind", "impersonate"}
-            # The front door makes Secrets, and sees none (docs/decisions/0010).
+            # The MCP server makes Secrets, and sees none (docs/decisions/0010).
             if "secrets" in rule["resources"]:
                 assert (rule["resources"], rule["verbs"]) == (["secrets"], ["create"])
 

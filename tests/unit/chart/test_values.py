@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import yaml
 
-from agentrun.controller.limits import Limits
 from agentrun.controller.settings import settings_from
+from agentrun.controller.timeouts import OperatorTimeouts
 from mcp_server.hosts import is_allowed_host
 from mcp_server.settings import Settings, load_settings
 from tests.unit.chart import helm
@@ -109,10 +109,10 @@ def test_operator_understands_the_environment_it_gets() -> None:
 def test_defaults_are_the_operators_own() -> None:
     spec = helm.pod_specs(helm.render())
     settings = settings_from(helm.environment(spec["agentrun-operator"]))
-    assert asdict(settings.pod.limits) == asdict(Limits())
+    assert asdict(settings.pod.limits) == asdict(OperatorTimeouts())
 
 
-def test_front_door_understands_the_environment_it_gets() -> None:
+def test_mcp_server_understands_the_environment_it_gets() -> None:
     spec = helm.pod_specs(helm.render("--values", helm.VALUES / "everything.yaml"))
     settings = load_settings(helm.environment(spec["agentrun-mcp"]))
     assert settings.namespaces == ("team-a", "team-b")
@@ -137,7 +137,7 @@ def test_every_name_of_the_service_is_answered() -> None:
         assert is_allowed_host(f"agentrun-mcp{name}:8080", settings.allowed_hosts)
 
 
-def test_front_door_keeps_its_data_on_the_volume() -> None:
+def test_mcp_server_keeps_its_data_on_the_volume() -> None:
     spec = helm.pod_specs(helm.render())["agentrun-mcp"]
     settings = load_settings(helm.environment(spec))
     assert (settings.store_url, settings.blobs_url) == (

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from tests.unit.cli.fake_cluster import FakeCluster, a_cluster
-from tests.unit.cli.fake_door import FakeDoor, serving
+from tests.unit.cli.fake_server import FakeServer, serving
 
 
 @pytest.fixture
@@ -14,12 +14,12 @@ async def cluster(tmp_path: Path) -> AsyncIterator[FakeCluster]:
 
 
 @pytest.fixture(scope="session")
-def served() -> Iterator[FakeDoor]:
-    with serving(FakeDoor()) as made:
+def served() -> Iterator[FakeServer]:
+    with serving(FakeServer()) as made:
         yield made
 
 
 @pytest.fixture
-def door(served: FakeDoor) -> FakeDoor:
+def fake(served: FakeServer) -> FakeServer:
     served.reset()
     return served

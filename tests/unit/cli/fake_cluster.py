@@ -1,4 +1,4 @@
-"""An API server as far as the command line sees one, and a front door behind its port-forward."""
+"""An API server as far as the command line sees one, and a MCP server behind its port-forward."""
 
 import asyncio
 import json
@@ -57,7 +57,7 @@ class FakeCluster:
     refusing: set[str] = field(default_factory=set)
     """Pods to which no connection can be made."""
     answer: Handler | None = None
-    """What the front door does with a message; by default it echoes its parameters."""
+    """What the MCP server does with a message; by default it echoes its parameters."""
     messages: list[Json] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
     forwards: list[str] = field(default_factory=list)

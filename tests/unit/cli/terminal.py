@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from agentrun.cli.app import app
 from agentrun.cli.problems import CliError
-from tests.unit.cli.fake_door import FakeDoor
+from tests.unit.cli.fake_server import FakeServer
 
 
 @dataclass
@@ -20,10 +20,10 @@ class Done:
     err: str
 
 
-def call(door: FakeDoor, *arguments: str, stdin: str = "", **environment: str) -> Done:
-    """Run a command against ``door``; a problem becomes what ``main`` makes of it."""
+def call(fake: FakeServer, *arguments: str, stdin: str = "", **environment: str) -> Done:
+    """Run a command against ``fake``; a problem becomes what ``main`` makes of it."""
     env = {
-        "AGENTRUN_URL": door.url, "AGENTRUN_TOKEN": "token", "COLUMNS": "100",
+        "AGENTRUN_URL": fake.url, "AGENTRUN_TOKEN": "token", "COLUMNS": "100",
         "AGENTRUN_NAMESPACE": "", "AGENTRUN_BACKEND": "", "AGENTRUN_PROFILE": "",
     } | environment  # fmt: skip
     done = CliRunner().invoke(app, arguments, input=stdin, env=env)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from agentrun.cli.bridge.exchange import PATIENCE, Patience
+from agentrun.cli.bridge.exchange import PATIENCE, RetryPolicy
 from agentrun.cli.bridge.session import serve
 from agentrun.cli.bridge.stdio import Wire
 from agentrun.cli.commands.mcp import _check
@@ -59,7 +59,7 @@ class Client:
 
 @asynccontextmanager
 async def bridged(
-    options: ConnectionOptions, patience: Patience = PATIENCE
+    options: ConnectionOptions, patience: RetryPolicy = PATIENCE
 ) -> AsyncIterator[Client]:
     """Run the bridge, and see that it ends when its client does."""
     to_bridge, to_client = os.pipe(), os.pipe()
@@ -186,9 +186,9 @@ async def test_another_pod_is_used_when_one_does_not_answer(cluster: FakeCluster
     assert [one["id"] for one in cluster.messages] == [1, 2, 3]
 
 
-async def test_a_front_door_that_is_not_ready_is_told_after_a_while(cluster: FakeCluster) -> None:
+async def test_a_mcp_server_that_is_not_ready_is_told_after_a_while(cluster: FakeCluster) -> None:
     cluster.pods = [pod(conditions=[])]
-    async with bridged(cluster.options(), Patience(start=0.1)) as client:
+    async with bridged(cluster.options(), RetryPolicy(start=0.1)) as client:
         refused = await client.call("initialize", **INITIALIZE)
         cluster.pods = [pod()]
         assert (await client.call("initialize", 2, **INITIALIZE))["result"] == INITIALIZE
@@ -233,7 +233,7 @@ async def test_a_given_token_that_is_refused_is_told(cluster: FakeCluster) -> No
 
 
 @pytest.mark.parametrize("method", ["initialize", "tools/call"])
-async def test_who_is_not_let_in_is_told_so_in_the_front_doors_words(
+async def test_who_is_not_let_in_is_told_so_in_the_mcp_servers_words(
     cluster: FakeCluster, method: str
 ) -> None:
     cluster.answer = not_let_in
@@ -288,7 +288,7 @@ async def test_the_bridge_ends_with_its_client_in_the_middle_of_a_call(
 
     async def answer(request: web.Request) -> web.StreamResponse:
         begun.set()
-        await asyncio.sleep(60)  # A front door that does not answer.
+        await asyncio.sleep(60)  # A MCP server that does not answer.
         raise AssertionError
 
     cluster.answer = answer

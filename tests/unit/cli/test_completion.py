@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from tests.unit.cli.fake_door import FakeDoor
+from tests.unit.cli.fake_server import FakeServer
 from tests.unit.cli.programs import PROGRAM, called
 
 ENVIRONMENT = {"PATH": os.environ["PATH"], "HOME": "/nowhere"}
@@ -25,15 +25,15 @@ async def test_commands_are_offered() -> None:
     assert (await completed("agentrun runs c")).split() == ["continue", "cancel"]
 
 
-async def test_the_newest_runs_are_offered(door: FakeDoor) -> None:
-    door.add("run-1")
-    door.add("run-22", "failed")
-    patient = {"AGENTRUN_URL": door.url, "AGENTRUN_TOKEN": "t", "AGENTRUN_COMPLETION_SECONDS": "50"}
+async def test_the_newest_runs_are_offered(fake: FakeServer) -> None:
+    fake.add("run-1")
+    fake.add("run-22", "failed")
+    patient = {"AGENTRUN_URL": fake.url, "AGENTRUN_TOKEN": "t", "AGENTRUN_COMPLETION_SECONDS": "50"}
     found = await completed("agentrun runs show run-", **patient)
     assert found.split() == ["run-1", "run-22"]
 
 
-async def test_nothing_is_offered_and_nothing_said_if_there_is_no_front_door() -> None:
+async def test_nothing_is_offered_and_nothing_said_if_there_is_no_mcp_server() -> None:
     assert (await completed("agentrun runs show run-")).strip() == ""
 
 

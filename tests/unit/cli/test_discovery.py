@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from agentrun.cli.connection import front_door
+from agentrun.cli.connection import server_endpoint
 from agentrun.cli.connection.discovery import Service, find_service, read_service
 from agentrun.cli.connection.kube import Kube
 from agentrun.cli.connection.kubeconfig import log_in
@@ -62,8 +62,8 @@ async def test_nothing_goes_to_a_namespace_that_nobody_has_named(
     text = await problem(cluster, Person(answer))
     assert "--system-namespace mallory" in text
     with pytest.raises(CliError):
-        async with front_door(cluster.options(), Person(answer)) as door:
-            await door.http.get(door.url)
+        async with server_endpoint(cluster.options(), Person(answer)) as fake:
+            await fake.http.get(fake.url)
     assert (cluster.tokens_made, cluster.forwards) == (0, [])
     assert (await found(cluster, system_namespace="mallory")).namespace == "mallory"
 
@@ -171,7 +171,7 @@ async def test_a_broken_kubeconfig_is_one_clear_error(tmp_path: Path, content: s
 
 async def test_a_url_that_is_none_is_refused(cluster: FakeCluster) -> None:
     with pytest.raises(CliError, match="--url must be"):
-        async with front_door(replace(cluster.options(), url="agentrun", token="t")):
+        async with server_endpoint(replace(cluster.options(), url="agentrun", token="t")):
             pass
 
 

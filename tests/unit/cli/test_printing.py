@@ -13,7 +13,7 @@ from rich.text import Text
 from agentrun.cli.answers import Option, Question
 from agentrun.cli.asking import answer_to
 from agentrun.cli.terminal import PrintableStream, json_text, open_console
-from tests.unit.cli.fake_door import START, FakeDoor, view
+from tests.unit.cli.fake_server import START, FakeServer, view
 from tests.unit.cli.programs import PROGRAM, ROOT, called
 from tests.unit.cli.terminal import call
 
@@ -27,7 +27,7 @@ def assert_harmless(text: str) -> None:
 
 
 def hostile(value: Any) -> Any:
-    """Put something into each text that a front door answers with."""
+    """Put something into each text that a MCP server answers with."""
     if isinstance(value, str):
         return value + EVIL
     if isinstance(value, dict):
@@ -37,7 +37,7 @@ def hostile(value: Any) -> Any:
     return [hostile(one) for one in value] if isinstance(value, list) else value
 
 
-def a_hostile_run(door: FakeDoor) -> None:
+def a_hostile_run(fake: FakeServer) -> None:
     more = {
         "question": {"id": "q", "text": "May I?", "options": [{"id": "yes", "name": "Yes"}]},
         "prompt": "Do", "error": "no", "message": "m", "pod": "p", "node": "n", "reason": "R",
@@ -47,7 +47,7 @@ def a_hostile_run(door: FakeDoor) -> None:
     made = hostile(view("run-1", "input_required", **more))
     for name in ("started_at", "updated_at"):
         made[name] = START
-    run = door.add("run-1")
+    run = fake.add("run-1")
     run.view |= made | {"run_id": "run-1", "status": "input_required"}
     for kind, data in (
         ("agent_message", {"text": "said"}), ("command_started", {"command": "ls"}),
@@ -57,14 +57,14 @@ def a_hostile_run(door: FakeDoor) -> None:
         ("file_changed", {"changes": [{"path": "p", "kind": "add"}]}),
     ):  # fmt: skip
         run.add(kind, **hostile(data))
-    door.agents = [
+    fake.agents = [
         hostile({"agent_name": "ada", "status": "idle", "role": "worker", "last_run_id": "r"})
     ]
-    door.next_cursor = f"more{EVIL}"
+    fake.next_cursor = f"more{EVIL}"
     body = {"parts": [{"type": "text", "text": "hello"}, {"type": "data", "data": {"a": "b"}}]}
-    door.mailbox = [{"seq": 1, **hostile({"from_agent_name": "ada", "body": body})}]
-    door.profiles = [hostile({"name": "p", "backend": "codex", "description": "d"})]
-    door.artifacts[1, "/patch"] = EVIL.encode()
+    fake.mailbox = [{"seq": 1, **hostile({"from_agent_name": "ada", "body": body})}]
+    fake.profiles = [hostile({"name": "p", "backend": "codex", "description": "d"})]
+    fake.artifacts[1, "/patch"] = EVIL.encode()
 
 
 COMMANDS = (
@@ -76,17 +76,17 @@ COMMANDS = (
 
 @pytest.mark.parametrize("output", ["text", "json", "jsonl"])
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
-def test_no_answer_is_obeyed(door: FakeDoor, command: tuple[str, ...], output: str) -> None:
-    a_hostile_run(door)
-    done = call(door, *command, "-o", output)
+def test_no_answer_is_obeyed(fake: FakeServer, command: tuple[str, ...], output: str) -> None:
+    a_hostile_run(fake)
+    done = call(fake, *command, "-o", output)
     assert done.out
     assert_harmless(done.out + done.err)
 
 
-async def test_no_error_is_obeyed(door: FakeDoor, tmp_path: Path) -> None:
+async def test_no_error_is_obeyed(fake: FakeServer, tmp_path: Path) -> None:
     environment = {
         "PATH": os.environ["PATH"], "HOME": str(tmp_path), "PYTHONPATH": str(ROOT / "operator"),
-        "AGENTRUN_URL": door.url, "AGENTRUN_TOKEN": "token",
+        "AGENTRUN_URL": fake.url, "AGENTRUN_TOKEN": "token",
     }  # fmt: skip
     for command in (
         ("runs", "show", f"unknown{EVIL}"),

@@ -6,23 +6,23 @@ from pathlib import Path
 import pytest
 
 from agentrun.cli.render.text import duration, line_of
-from tests.unit.cli.fake_door import START, FakeDoor, ending
+from tests.unit.cli.fake_server import START, FakeServer, ending
 from tests.unit.cli.terminal import call
 
 PATCH = b"diff --git a/x b/x\n--- a/x\n+++ b/x\n@@ -1 +1 @@\n-old\n+new\n" * 40
 
 
-def with_patch(door: FakeDoor) -> None:
-    run = door.add("run-1", "completed")
+def with_patch(fake: FakeServer) -> None:
+    run = fake.add("run-1", "completed")
     run.add("agent_message", text="Done.")
     run.add("artifact_added", name="patch.diff", artifact_refs={"/patch": {"total_bytes": 1}})
-    door.artifacts[2, "/patch"] = PATCH
+    fake.artifacts[2, "/patch"] = PATCH
 
 
-def test_runs_are_listed_in_columns(door: FakeDoor) -> None:
-    door.add("run-1", "completed", completed_at="2026-11-25T12:02:10.000Z", summary="All\ngood")
-    door.add("run-22", "input_required", agent_name="a-long-name")
-    done = call(door, "runs", "list")
+def test_runs_are_listed_in_columns(fake: FakeServer) -> None:
+    fake.add("run-1", "completed", completed_at="2026-11-25T12:02:10.000Z", summary="All\ngood")
+    fake.add("run-22", "input_required", agent_name="a-long-name")
+    done = call(fake, "runs", "list")
     head, first, second = done.out.splitlines()
     assert head.split() == [
         "RUN", "STATUS", "BACKEND", "AGENT", "AGE", "TOOK", "SUMMARY",
@@ -32,99 +32,99 @@ def test_runs_are_listed_in_columns(door: FakeDoor) -> None:
     assert first.index("completed") == second.index("input_required") == head.index("STATUS")
 
 
-def test_an_empty_list_says_so(door: FakeDoor) -> None:
-    done = call(door, "runs", "list")
+def test_an_empty_list_says_so(fake: FakeServer) -> None:
+    done = call(fake, "runs", "list")
     assert (done.code, done.out) == (0, "")
     assert "There are no runs yet: `agentrun run PROMPT` starts one." in done.err
-    assert "no runs like that" in call(door, "runs", "list", "--status", "failed").err
-    assert "There are no agents" in call(door, "agents", "list").err
-    assert "There are no messages for ada" in call(door, "agents", "inbox", "ada").err
+    assert "no runs like that" in call(fake, "runs", "list", "--status", "failed").err
+    assert "There are no agents" in call(fake, "agents", "list").err
+    assert "There are no messages for ada" in call(fake, "agents", "inbox", "ada").err
 
 
-def test_runs_that_cannot_be_read_are_told_of_beside_the_others(door: FakeDoor) -> None:
-    door.add("run-1", unreadable="status.agent is left out")
-    door.unreadable = [{"run_id": "odd", "namespace": "team-a", "reason": "spec is too deep"}]
-    done = call(door, "runs", "list")
+def test_runs_that_cannot_be_read_are_told_of_beside_the_others(fake: FakeServer) -> None:
+    fake.add("run-1", unreadable="status.agent is left out")
+    fake.unreadable = [{"run_id": "odd", "namespace": "team-a", "reason": "spec is too deep"}]
+    done = call(fake, "runs", "list")
     assert done.out.splitlines()[1].startswith("run-1")
     assert "team-a/odd cannot be read: spec is too deep" in done.err
-    assert "status.agent is left out" in call(door, "runs", "show", "run-1").out
+    assert "status.agent is left out" in call(fake, "runs", "show", "run-1").out
 
 
-def test_more_runs_than_fit_are_told_of(door: FakeDoor) -> None:
+def test_more_runs_than_fit_are_told_of(fake: FakeServer) -> None:
     for number in range(3):
-        door.add(f"run-{number}")
-    assert "--cursor more" in call(door, "runs", "list", "--limit", "2").err
-    assert json.loads(call(door, "runs", "list", "--limit", "2", "-o", "json").out)["next_cursor"]
-    assert len(call(door, "runs", "list", "-o", "jsonl").out.splitlines()) == 3
+        fake.add(f"run-{number}")
+    assert "--cursor more" in call(fake, "runs", "list", "--limit", "2").err
+    assert json.loads(call(fake, "runs", "list", "--limit", "2", "-o", "json").out)["next_cursor"]
+    assert len(call(fake, "runs", "list", "-o", "jsonl").out.splitlines()) == 3
 
 
-def test_a_run_is_shown_by_its_id_or_its_agent(door: FakeDoor) -> None:
-    door.add("run-1", "failed", error="no luck", prompt="Fix it", reason="AgentError")
-    by_id, by_name = call(door, "runs", "show", "run-1"), call(door, "runs", "show", "ada")
+def test_a_run_is_shown_by_its_id_or_its_agent(fake: FakeServer) -> None:
+    fake.add("run-1", "failed", error="no luck", prompt="Fix it", reason="AgentError")
+    by_id, by_name = call(fake, "runs", "show", "run-1"), call(fake, "runs", "show", "ada")
     assert by_id == by_name
     for words in ("failed (AgentError)", "no luck", "Fix it", "ada · codex · worker"):
         assert words in by_id.out
     assert "agentrun runs again run-1" in by_id.err
 
 
-def test_an_unknown_run_is_one_line_that_says_what_to_do(door: FakeDoor) -> None:
-    done = call(door, "runs", "show", "nobody")
+def test_an_unknown_run_is_one_line_that_says_what_to_do(fake: FakeServer) -> None:
+    done = call(fake, "runs", "show", "nobody")
     assert (done.code, done.out) == (8, "")
     assert done.err.startswith(
         "agentrun: there is no run and no agent nobody: `agentrun runs list`"
     )
 
 
-def test_a_piped_diff_is_the_patch_byte_by_byte(door: FakeDoor) -> None:
-    with_patch(door)
-    done = call(door, "runs", "diff", "ada")
+def test_a_piped_diff_is_the_patch_byte_by_byte(fake: FakeServer) -> None:
+    with_patch(fake)
+    done = call(fake, "runs", "diff", "ada")
     assert done.out.encode() == PATCH
 
 
-def test_a_run_without_a_patch_says_why(door: FakeDoor) -> None:
-    door.add("run-1", "completed")
-    assert "changed nothing" in call(door, "runs", "diff", "run-1").err
-    door.add("run-1", "running")
-    done = call(door, "runs", "diff", "run-1")
+def test_a_run_without_a_patch_says_why(fake: FakeServer) -> None:
+    fake.add("run-1", "completed")
+    assert "changed nothing" in call(fake, "runs", "diff", "run-1").err
+    fake.add("run-1", "running")
+    done = call(fake, "runs", "diff", "run-1")
     assert (done.code, "agentrun runs wait run-1" in done.err) == (8, True)
 
 
-def test_a_field_is_read_as_a_whole_or_in_part(door: FakeDoor, tmp_path: Path) -> None:
-    with_patch(door)
-    assert call(door, "artifacts", "get", "ada", "2", "/patch").out.encode() == PATCH
-    some = call(door, "artifacts", "get", "ada", "2", "/patch", "--offset", "5", "--limit", "3")
+def test_a_field_is_read_as_a_whole_or_in_part(fake: FakeServer, tmp_path: Path) -> None:
+    with_patch(fake)
+    assert call(fake, "artifacts", "get", "ada", "2", "/patch").out.encode() == PATCH
+    some = call(fake, "artifacts", "get", "ada", "2", "/patch", "--offset", "5", "--limit", "3")
     assert some.out.encode() == PATCH[5:8]
     file = tmp_path / "patch"
-    done = call(door, "artifacts", "get", "ada", "2", "/patch", "--output-file", str(file))
+    done = call(fake, "artifacts", "get", "ada", "2", "/patch", "--output-file", str(file))
     assert (done.code, file.read_bytes()) == (0, PATCH)
-    done = call(door, "artifacts", "get", "ada", "9", "/x")
+    done = call(fake, "artifacts", "get", "ada", "9", "/x")
     assert (done.code, done.err) == (8, "agentrun: No artifacts found for seq 9\n")
 
 
-def test_cancelling_says_that_nothing_is_left(door: FakeDoor) -> None:
-    door.add("run-1")
-    done = call(door, "runs", "cancel", "ada", "--reason", "enough")
+def test_cancelling_says_that_nothing_is_left(fake: FakeServer) -> None:
+    fake.add("run-1")
+    done = call(fake, "runs", "cancel", "ada", "--reason", "enough")
     assert (done.code, done.out) == (0, "run-1 is cancelled: nothing of it is left\n")
-    assert door.argument("cancel_run") == {"run_id": "run-1", "wait_ms": 30000, "reason": "enough"}
-    door.add("run-2", "completed", agent_name="bo")
-    done = call(door, "runs", "cancel", "run-2")
+    assert fake.argument("cancel_run") == {"run_id": "run-1", "wait_ms": 30000, "reason": "enough"}
+    fake.add("run-2", "completed", agent_name="bo")
+    done = call(fake, "runs", "cancel", "run-2")
     assert (done.code, "already terminal: completed" in done.err) == (8, True)
 
 
-def test_waiting_ends_with_the_run(door: FakeDoor) -> None:
-    door.add("run-1").later = [ending("failed", error="no luck")]
-    done = call(door, "runs", "wait", "run-1")
+def test_waiting_ends_with_the_run(fake: FakeServer) -> None:
+    fake.add("run-1").later = [ending("failed", error="no luck")]
+    done = call(fake, "runs", "wait", "run-1")
     assert done.code == 5
     assert "✗ run-1 failed" in done.out
     assert "no luck" in done.out
 
 
-def test_waiting_has_a_bound_that_leaves_the_run_alone(door: FakeDoor) -> None:
-    door.add("run-1")
-    done = call(door, "runs", "wait", "run-1", "--timeout", "1s")
+def test_waiting_has_a_bound_that_leaves_the_run_alone(fake: FakeServer) -> None:
+    fake.add("run-1")
+    done = call(fake, "runs", "wait", "run-1", "--timeout", "1s")
     assert done.code == 8
     assert "run-1 is still running after 1s; `agentrun runs wait run-1` waits on" in done.err
-    assert "cancel_run" not in [name for name, _ in door.calls]
+    assert "cancel_run" not in [name for name, _ in fake.calls]
 
 
 @pytest.mark.parametrize(
@@ -139,117 +139,117 @@ def test_waiting_has_a_bound_that_leaves_the_run_alone(door: FakeDoor) -> None:
     ids=str,
 )
 def test_a_waiting_run_is_answered_and_followed(
-    door: FakeDoor, typed: list[str], part: dict[str, object]
+    fake: FakeServer, typed: list[str], part: dict[str, object]
 ) -> None:
     options = [{"id": "yes", "name": "Yes, you may"}, {"id": "no", "name": "No"}]
-    run = door.add("run-1", "input_required", question={"id": "q", "text": "?", "options": options})
+    run = fake.add("run-1", "input_required", question={"id": "q", "text": "?", "options": options})
     run.later = [ending("completed")]
-    done = call(door, "runs", "continue", "run-1", *typed)
+    done = call(fake, "runs", "continue", "run-1", *typed)
     assert done.code == 0
-    assert door.argument("continue_run")["input_message"] == {"role": "user", "parts": [part]}
+    assert fake.argument("continue_run")["input_message"] == {"role": "user", "parts": [part]}
 
 
-def test_a_run_that_has_ended_goes_on_as_another(door: FakeDoor) -> None:
-    door.add("run-0", "completed")
-    door.upcoming(ending("completed", ("agent_message", {"text": "More."})))
-    done = call(door, "runs", "continue", "run-0", "And", "now?")
+def test_a_run_that_has_ended_goes_on_as_another(fake: FakeServer) -> None:
+    fake.add("run-0", "completed")
+    fake.upcoming(ending("completed", ("agent_message", {"text": "More."})))
+    done = call(fake, "runs", "continue", "run-0", "And", "now?")
     assert done.code == 0
     assert "run-1 continues run-0" in done.err
     assert "More." in done.out
 
 
-def test_a_run_is_run_again_from_the_start(door: FakeDoor) -> None:
-    door.add("run-0", "failed")
-    done = call(door, "runs", "again", "run-0", "--detach")
+def test_a_run_is_run_again_from_the_start(fake: FakeServer) -> None:
+    fake.add("run-0", "failed")
+    done = call(fake, "runs", "again", "run-0", "--detach")
     assert (done.code, done.out) == (0, "run-1\n")
-    assert door.argument("continue_run") == {"run_id": "run-0", "from_start": True}
+    assert fake.argument("continue_run") == {"run_id": "run-0", "from_start": True}
 
 
-def test_events_are_printed_and_followed_to_the_end(door: FakeDoor) -> None:
-    run = door.add("run-1")
+def test_events_are_printed_and_followed_to_the_end(fake: FakeServer) -> None:
+    run = fake.add("run-1")
     run.add("agent_message", text="One.")
     run.later = [ending("completed", ("agent_message", {"text": "Two."}))]
-    done = call(door, "events", "tail", "ada")
+    done = call(fake, "events", "tail", "ada")
     assert done.code == 0
     assert done.out.index("One.") < done.out.index("Two.") < done.out.index("✓ run-1")
-    told = json.loads(call(door, "events", "tail", "ada", "--after", "1", "-o", "json").out)
+    told = json.loads(call(fake, "events", "tail", "ada", "--after", "1", "-o", "json").out)
     assert [event["seq"] for event in told["events"]] == [2, 3]
     assert told["next_after_seq"] == 3
-    done = call(door, "events", "tail", "ada", "--limit", "1", "-o", "jsonl")
+    done = call(fake, "events", "tail", "ada", "--limit", "1", "-o", "jsonl")
     assert [json.loads(line)["data"]["text"] for line in done.out.splitlines()] == ["One."]
 
 
-def test_following_has_a_bound(door: FakeDoor) -> None:
-    door.add("run-1")
-    done = call(door, "events", "tail", "run-1", "--timeout", "1s")
+def test_following_has_a_bound(fake: FakeServer) -> None:
+    fake.add("run-1")
+    done = call(fake, "events", "tail", "run-1", "--timeout", "1s")
     assert (done.code, "events tail run-1 --after 0` goes on" in done.err) == (8, True)
 
 
-def test_an_empty_page_of_agents_does_not_say_that_there_are_none(door: FakeDoor) -> None:
-    door.next_cursor = "c1"
-    told = call(door, "agents", "list", "--status", "idle").err
+def test_an_empty_page_of_agents_does_not_say_that_there_are_none(fake: FakeServer) -> None:
+    fake.next_cursor = "c1"
+    told = call(fake, "agents", "list", "--status", "idle").err
     assert "none among the agents that were looked at" in told
     assert "--cursor c1" in told
     assert "There are no agents" not in told
 
 
-def test_agents_are_listed_and_written_to(door: FakeDoor) -> None:
-    door.agents = [{"agent_name": "ada", "role": None, "status": "idle", "updated_at": START}]
-    assert "ada" in call(door, "agents", "list").out
-    door.next_cursor = "c1"
-    assert "--cursor c1" in call(door, "agents", "list", "--cursor", "c0").err
-    assert door.calls[-1][1]["cursor"] == "c0"
-    done = call(door, "agents", "send", "ada", "Look", "here", "--from", "bo")
+def test_agents_are_listed_and_written_to(fake: FakeServer) -> None:
+    fake.agents = [{"agent_name": "ada", "role": None, "status": "idle", "updated_at": START}]
+    assert "ada" in call(fake, "agents", "list").out
+    fake.next_cursor = "c1"
+    assert "--cursor c1" in call(fake, "agents", "list", "--cursor", "c0").err
+    assert fake.calls[-1][1]["cursor"] == "c0"
+    done = call(fake, "agents", "send", "ada", "Look", "here", "--from", "bo")
     assert (done.code, done.out) == (0, "sent to ada as its message 3\n")
-    assert door.argument("send_agent_message") == {
+    assert fake.argument("send_agent_message") == {
         "to_agent_name": "ada", "from_agent_name": "bo",
         "message": {"role": "user", "parts": [{"type": "text", "text": "Look here"}]},
     }  # fmt: skip
     body = {"role": "user", "parts": [{"type": "text", "text": "Look here"}]}
-    door.mailbox = [{"seq": 3, "from_agent_name": None, "created_at": START, "body": body}]
-    done = call(door, "agents", "inbox", "ada", "--after", "2")
+    fake.mailbox = [{"seq": 3, "from_agent_name": None, "created_at": START, "body": body}]
+    done = call(fake, "agents", "inbox", "ada", "--after", "2")
     assert done.out.startswith("[3] ")
     assert done.out.endswith("system: Look here\n")
-    assert door.argument("fetch_agent_messages")["after_seq"] == 2
+    assert fake.argument("fetch_agent_messages")["after_seq"] == 2
 
 
-def test_profiles_are_listed_with_their_models(door: FakeDoor) -> None:
+def test_profiles_are_listed_with_their_models(fake: FakeServer) -> None:
     models = {"default": "m1", "allowed": ["m1", "m2"]}
-    door.profiles = [{"name": "fast", "backend": "codex", "models": models, "description": "Quick"}]
-    done = call(door, "profiles", "list", "--namespace", "team-a")
+    fake.profiles = [{"name": "fast", "backend": "codex", "models": models, "description": "Quick"}]
+    done = call(fake, "profiles", "list", "--namespace", "team-a")
     assert done.out.splitlines()[1].split("  ")[0] == "fast"
     assert "m1 (default), m2" in done.out
     assert "Quick" in done.out
-    done = call(door, "profiles", "list")
+    done = call(fake, "profiles", "list")
     assert (done.code, "give --namespace" in done.err) == (8, True)
 
 
-def test_a_call_survives_a_front_door_that_is_away_for_a_moment(door: FakeDoor) -> None:
-    door.add("run-1")
-    door.failures = [503, 502]
-    assert call(door, "runs", "show", "run-1").code == 0
+def test_a_call_survives_a_mcp_server_that_is_away_for_a_moment(fake: FakeServer) -> None:
+    fake.add("run-1")
+    fake.failures = [503, 502]
+    assert call(fake, "runs", "show", "run-1").code == 0
 
 
-def test_a_refused_token_says_what_to_do(door: FakeDoor) -> None:
-    door.failures = [401] * 4
-    done = call(door, "runs", "list")
+def test_a_refused_token_says_what_to_do(fake: FakeServer) -> None:
+    fake.failures = [401] * 4
+    done = call(fake, "runs", "list")
     assert (done.code, done.out) == (8, "")
     assert "does not accept the token (401): give another one with --token" in done.err
     assert len(done.err.splitlines()) == 1
 
 
-def test_who_is_not_let_in_is_told_so_in_the_front_doors_words(door: FakeDoor) -> None:
-    door.failures, door.refusal = [403] * 4, "You are jane, and this AgentRun does not let you in."
-    done = call(door, "runs", "list")
+def test_who_is_not_let_in_is_told_so_in_the_mcp_servers_words(fake: FakeServer) -> None:
+    fake.failures, fake.refusal = [403] * 4, "You are jane, and this AgentRun does not let you in."
+    done = call(fake, "runs", "list")
     assert (done.code, done.out) == (8, "")
-    assert f"refuses this (403): {door.refusal}" in done.err
+    assert f"refuses this (403): {fake.refusal}" in done.err
     assert "token" not in done.err
     assert len(done.err.splitlines()) == 1
 
 
-def test_no_front_door_at_all_says_so(door: FakeDoor, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_mcp_server_at_all_says_so(fake: FakeServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("agentrun.cli.client.PATIENCE_SECONDS", 0.0)
-    done = call(door, "runs", "list", AGENTRUN_URL="http://127.0.0.1:1")
+    done = call(fake, "runs", "list", AGENTRUN_URL="http://127.0.0.1:1")
     assert done.code == 8
     assert "http://127.0.0.1:1 cannot be reached" in done.err
     assert len(done.err.splitlines()) == 1

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.cli.fake_door import FakeDoor, ending
+from tests.unit.cli.fake_server import FakeServer, ending
 from tests.unit.cli.terminal import call
 
 WORKS = {
@@ -18,18 +18,18 @@ RAN = ("command_finished", {"command": "ls", "output": "a\nb", "exit_code": 2})
 @pytest.mark.parametrize(
     ("command", "role"), [("ask", "planner"), ("run", "worker"), ("review", "reviewer")]
 )
-def test_each_command_has_its_role(door: FakeDoor, command: str, role: str) -> None:
-    door.upcoming(ending("completed"))
-    assert call(door, command, "Fix", "it").code == 0
-    given = door.argument("spawn_run")
+def test_each_command_has_its_role(fake: FakeServer, command: str, role: str) -> None:
+    fake.upcoming(ending("completed"))
+    assert call(fake, command, "Fix", "it").code == 0
+    given = fake.argument("spawn_run")
     assert (given["role"], given["backend"], given["prompt"]) == (role, "codex", "Fix it")
     assert "input_message" not in given
 
 
-def test_a_run_is_shown_as_it_works_and_what_came_of_it(door: FakeDoor) -> None:
+def test_a_run_is_shown_as_it_works_and_what_came_of_it(fake: FakeServer) -> None:
     result = {"files_changed": 2, "insertions": 3, "deletions": 1, "branch": "agentrun/run-1"}
-    door.upcoming(WORKS, ending("completed", RAN, result=result))
-    done = call(door, "run", "Fix it")
+    fake.upcoming(WORKS, ending("completed", RAN, result=result))
+    done = call(fake, "run", "Fix it")
     assert done.code == 0
     # An agent's words cannot give orders to the terminal.
     assert "● I look.\\x1b]52;c;eA==\\x07" in done.out
@@ -46,42 +46,42 @@ def test_a_run_is_shown_as_it_works_and_what_came_of_it(door: FakeDoor) -> None:
         ("input_required", 7), ("auth_required", 7),
     ],
 )  # fmt: skip
-def test_the_exit_code_says_how_a_run_ended(door: FakeDoor, status: str, code: int) -> None:
-    door.upcoming(WORKS, ending(status, error="no luck"))
-    assert call(door, "run", "Fix it").code == code
+def test_the_exit_code_says_how_a_run_ended(fake: FakeServer, status: str, code: int) -> None:
+    fake.upcoming(WORKS, ending(status, error="no luck"))
+    assert call(fake, "run", "Fix it").code == code
 
 
-def test_a_question_that_nobody_can_answer_here_is_shown_and_left(door: FakeDoor) -> None:
+def test_a_question_that_nobody_can_answer_here_is_shown_and_left(fake: FakeServer) -> None:
     question = {"id": "q", "text": "May I?", "options": [{"id": "yes", "name": "Yes, you may"}]}
     asks = ("input_required", {"text": "May I?"})
-    door.upcoming(WORKS, ending("input_required", asks, question=question))
-    done = call(door, "run", "Fix it")
+    fake.upcoming(WORKS, ending("input_required", asks, question=question))
+    done = call(fake, "run", "Fix it")
     assert done.code == 7
     assert "1) Yes, you may" in done.err
     assert "agentrun runs continue run-1 ANSWER" in done.err
-    assert [name for name, _ in door.calls if name in ("cancel_run", "continue_run")] == []
+    assert [name for name, _ in fake.calls if name in ("cancel_run", "continue_run")] == []
 
 
-def test_detach_takes_no_word_of_the_prompt(door: FakeDoor) -> None:
-    done = call(door, "run", "--detach", "Fix", "it")
+def test_detach_takes_no_word_of_the_prompt(fake: FakeServer) -> None:
+    done = call(fake, "run", "--detach", "Fix", "it")
     assert (done.code, done.out) == (0, "run-1\n")
-    assert door.argument("spawn_run")["prompt"] == "Fix it"
+    assert fake.argument("spawn_run")["prompt"] == "Fix it"
     assert "agentrun runs wait run-1" in done.err
 
 
-def test_what_is_piped_in_follows_the_task(door: FakeDoor) -> None:
-    call(door, "ask", "-p", "What is this?", "--detach", stdin="some\nlog\n")
-    given = door.argument("spawn_run")
+def test_what_is_piped_in_follows_the_task(fake: FakeServer) -> None:
+    call(fake, "ask", "-p", "What is this?", "--detach", stdin="some\nlog\n")
+    given = fake.argument("spawn_run")
     assert given["prompt"] == "What is this?"
     assert given["input_message"]["parts"] == [{"type": "text", "text": "some\nlog"}]
 
 
-def test_what_is_piped_in_may_be_the_task(door: FakeDoor) -> None:
-    call(door, "ask", "--detach", stdin="Say hello.")
-    assert door.argument("spawn_run")["prompt"] == "Say hello."
+def test_what_is_piped_in_may_be_the_task(fake: FakeServer) -> None:
+    call(fake, "ask", "--detach", stdin="Say hello.")
+    assert fake.argument("spawn_run")["prompt"] == "Say hello."
 
 
-def test_every_option_reaches_the_front_door(door: FakeDoor, tmp_path: Path) -> None:
+def test_every_option_reaches_the_mcp_server(fake: FakeServer, tmp_path: Path) -> None:
     schema = tmp_path / "schema.json"
     schema.write_text('{"type": "object"}')
     options = {
@@ -91,8 +91,8 @@ def test_every_option_reaches_the_front_door(door: FakeDoor, tmp_path: Path) -> 
     }  # fmt: skip
     flat = [word for pair in options.items() for word in pair]
     more = ["--metadata", "a=1", "--metadata", "b=x=y", "--detach"]
-    assert call(door, "run", "Go", *flat, *more).code == 0
-    assert door.argument("spawn_run") == {
+    assert call(fake, "run", "Go", *flat, *more).code == 0
+    assert fake.argument("spawn_run") == {
         "role": "worker", "prompt": "Go", "backend": "claude_code", "profile": "fast",
         "model": "m", "workspace": {"git": {"url": "https://g/r", "ref": "main", "branch": "b"}},
         "cwd": "sub", "nickname": "ada", "session_mode": "new",
@@ -102,21 +102,21 @@ def test_every_option_reaches_the_front_door(door: FakeDoor, tmp_path: Path) -> 
     }  # fmt: skip
 
 
-def test_a_remote_agent_is_named_by_its_url(door: FakeDoor) -> None:
-    call(door, "ask", "Hi", "--agent-url", "https://a2a.example", "--detach")
-    given = door.argument("spawn_run")
+def test_a_remote_agent_is_named_by_its_url(fake: FakeServer) -> None:
+    call(fake, "ask", "Hi", "--agent-url", "https://a2a.example", "--detach")
+    given = fake.argument("spawn_run")
     assert given["backend"] == "remote_a2a"
     assert given["backend_config"] == {"agent_url": "https://a2a.example"}
 
 
-def test_a_profile_and_a_conversation_bring_their_backend(door: FakeDoor) -> None:
-    door.profiles = [{"name": "slow", "backend": "gemini"}]
-    call(door, "ask", "Hi", "--profile", "slow", "--namespace", "team-a", "--detach")
-    assert door.argument("spawn_run")["backend"] == "gemini"
-    door.reset()
-    door.add("run-0", "completed", agent_name="bo", backend="opencode")
-    call(door, "ask", "Hi", "--resume", "bo", "--detach")
-    given = door.argument("spawn_run")
+def test_a_profile_and_a_conversation_bring_their_backend(fake: FakeServer) -> None:
+    fake.profiles = [{"name": "slow", "backend": "gemini"}]
+    call(fake, "ask", "Hi", "--profile", "slow", "--namespace", "team-a", "--detach")
+    assert fake.argument("spawn_run")["backend"] == "gemini"
+    fake.reset()
+    fake.add("run-0", "completed", agent_name="bo", backend="opencode")
+    call(fake, "ask", "Hi", "--resume", "bo", "--detach")
+    given = fake.argument("spawn_run")
     assert (given["backend"], given["session_mode"], given["session_id"]) == (
         "opencode", "resume", "bo",
     )  # fmt: skip
@@ -138,33 +138,33 @@ def test_a_profile_and_a_conversation_bring_their_backend(door: FakeDoor) -> Non
     ],
 )
 def test_a_wrong_call_ends_with_2_and_asks_nobody(
-    door: FakeDoor, arguments: list[str], words: str
+    fake: FakeServer, arguments: list[str], words: str
 ) -> None:
-    done = call(door, *arguments)
+    done = call(fake, *arguments)
     assert done.code == 2
     assert words in done.err
-    assert door.calls == []
+    assert fake.calls == []
 
 
 @pytest.mark.parametrize("command", [[], ["ask"], ["run"], ["runs"], ["runs", "list"], ["events"]])
-def test_help_ends_with_0(door: FakeDoor, command: list[str]) -> None:
-    done = call(door, *command, "--help")
+def test_help_ends_with_0(fake: FakeServer, command: list[str]) -> None:
+    done = call(fake, *command, "--help")
     assert (done.code, done.err) == (0, "")
     assert "Usage:" in done.out
 
 
-def test_json_tells_all_of_it_at_the_end(door: FakeDoor) -> None:
-    door.upcoming(WORKS, ending("completed", result={"summary": "Done."}))
-    done = call(door, "run", "Go", "-o", "json")
+def test_json_tells_all_of_it_at_the_end(fake: FakeServer) -> None:
+    fake.upcoming(WORKS, ending("completed", result={"summary": "Done."}))
+    done = call(fake, "run", "Go", "-o", "json")
     told = json.loads(done.out)
     assert (told["spawn"]["run_id"], told["run"]["status"]) == ("run-1", "completed")
     assert told["result"] == {"summary": "Done."}
     assert told["run"]["of_the_next_version"] == {"kept": True}
 
 
-def test_jsonl_tells_each_event_as_it_comes(door: FakeDoor) -> None:
-    door.upcoming(WORKS, ending("failed", error="no luck"))
-    done = call(door, "run", "Go", "-o", "jsonl")
+def test_jsonl_tells_each_event_as_it_comes(fake: FakeServer) -> None:
+    fake.upcoming(WORKS, ending("failed", error="no luck"))
+    done = call(fake, "run", "Go", "-o", "jsonl")
     lines = [json.loads(line) for line in done.out.splitlines()]
     assert [line["type"] for line in lines] == [
         "run_started", "agent_message", "status_changed", "run_summary",
@@ -173,8 +173,8 @@ def test_jsonl_tells_each_event_as_it_comes(door: FakeDoor) -> None:
     assert done.code == 5
 
 
-def test_what_the_front_door_refuses_is_one_line_and_ends_with_8(door: FakeDoor) -> None:
-    done = call(door, "run", "Go", "--profile", "unknown", "--backend", "codex")
+def test_what_the_mcp_server_refuses_is_one_line_and_ends_with_8(fake: FakeServer) -> None:
+    done = call(fake, "run", "Go", "--profile", "unknown", "--backend", "codex")
     assert done.code == 8
     assert done.err == (
         "agentrun: Unknown profile: unknown. Profiles in this namespace: codex (codex).\n"

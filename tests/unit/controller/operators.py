@@ -4,16 +4,16 @@ from datetime import datetime
 from typing import Any
 
 from agentrun.api.v1alpha1 import AgentRun
-from agentrun.controller.act import Actor
+from agentrun.controller.apply import Applier
 from agentrun.controller.caches import Caches, Key
 from agentrun.controller.containers import PodSettings
 from agentrun.controller.kube import Kind, Object
-from agentrun.controller.limits import Limits
 from agentrun.controller.observe import Observer
-from agentrun.controller.queue import TryAgain, WorkQueue
+from agentrun.controller.queue import RequeueError, WorkQueue
 from agentrun.controller.reconcile import Reconciler
 from agentrun.controller.sync import Sync
-from agentrun.controller.triggers import runs_concerned
+from agentrun.controller.timeouts import OperatorTimeouts
+from agentrun.controller.triggers import affected_runs
 from tests.unit.controller.fake_api import FakeApi
 from tests.unit.controller.samples import NOW, stamp
 
@@ -26,7 +26,7 @@ class News:
     def __init__(self) -> None:
         self.told: list[str] = []
 
-    def tell(self, run: Object) -> None:
+    def record(self, run: Object) -> None:
         self.told.append(run["status"]["reason"])
 
 
@@ -38,13 +38,13 @@ class Operator:
         self.caches, self.queue, self.news = Caches(), WorkQueue[Key](), News()
         self.now = NOW
         self.added: list[Key] = []
-        self.caches.on_news = lambda kind, obj: self.added.extend(
-            runs_concerned(self.caches, kind, obj)
+        self.caches.on_change = lambda kind, obj: self.added.extend(
+            affected_runs(self.caches, kind, obj)
         )
-        limits = Limits()
+        limits = OperatorTimeouts()
         settings = PodSettings("http://gateway", "runner:1", limits=limits)
         observer = Observer(self.api, self.caches, limits)
-        actor = Actor(self.api, self.caches, settings, self.news)
+        actor = Applier(self.api, self.caches, settings, self.news)
         self.reconciler = Reconciler(observer, actor, self.queue, self.clock)
         self.sync = Sync(self.api, self.caches, ("ns",), self.added.append, lambda: 0.0)
 
@@ -55,13 +55,13 @@ class Operator:
         """Take in everything there is, as the watches would."""
         await self.sync.relist()
 
-    async def turn(self, key: Key = KEY, times: int = 8) -> None:
+    async def reconcile(self, key: Key = KEY, times: int = 8) -> None:
         """Give a run turns until nothing changes any more, seeing all news in between."""
         for _ in range(times):
             await self.see()
             try:
-                await self.reconciler.turn(key)
-            except TryAgain:
+                await self.reconciler.reconcile(key)
+            except RequeueError:
                 continue
 
     def run(self, name: str = "r") -> AgentRun:
@@ -110,7 +110,7 @@ def cancel(api: FakeApi, name: str = "r") -> None:
 
 async def started(operator: Operator) -> None:
     operator.api.put(Kind.RUN, a_run_object())
-    await operator.turn()
+    await operator.reconcile()
     pod_is(operator.api, running={"startedAt": stamp(NOW)})
     agent_says(operator.api, state="Working", promptSent=True)
-    await operator.turn()
+    await operator.reconcile()

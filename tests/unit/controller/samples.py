@@ -13,20 +13,20 @@ from agentrun.api.v1alpha1 import (
     Reason,
 )
 from agentrun.controller.actions import Action, DeletePod, SetStatus
-from agentrun.controller.limits import Limits
 from agentrun.controller.observed import (
     ContainerObservation,
     Failure,
     Observed,
-    Patience,
     PodObservation,
     SessionObservation,
+    WaitClass,
 )
+from agentrun.controller.timeouts import OperatorTimeouts
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 UID = "11111111-1111-1111-1111-111111111111"
 POD_UID = "22222222-2222-2222-2222-222222222222"
-LIMITS = Limits()
+LIMITS = OperatorTimeouts()
 
 
 def ago(seconds: float) -> datetime:
@@ -173,8 +173,10 @@ def outcome(**more: Any) -> Outcome:
     return Outcome.model_validate(an_outcome(**more))
 
 
-def a_failure(reason: Reason, message: str = "why", patience: Patience = Patience.STUCK) -> Failure:
-    return Failure(reason, message, patience)
+def a_failure(
+    reason: Reason, message: str = "why", wait_class: WaitClass = WaitClass.STUCK
+) -> Failure:
+    return Failure(reason, message, wait_class)
 
 
 DELETE = DeletePod("r-1", POD_UID)

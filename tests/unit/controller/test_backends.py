@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from agentrun.controller.backends import PLACEHOLDER_KEY, agent_command, agent_env
-from agentrun.controller.refusals import failure_of
+from agentrun.controller.validation import validation_failure
 from tests.unit.controller.samples import a_profile, a_run, seen
 
 
@@ -56,6 +56,8 @@ def test_run_of_opencode_needs_a_model(
     run: dict[str, Any], profile: dict[str, Any], is_refused: bool
 ) -> None:
     made = a_run(spec={"backend": "opencode", "profile": "codex", **run})
-    failure = failure_of(made, seen(profile=a_profile(backend="opencode", **profile), pod=None))
+    failure = validation_failure(
+        made, seen(profile=a_profile(backend="opencode", **profile), pod=None)
+    )
     refusal = failure.message if failure else ""
     assert ("models.default of AgentProfile codex" in refusal) == is_refused

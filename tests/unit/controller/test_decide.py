@@ -6,14 +6,14 @@ import pytest
 
 from agentrun.api.v1alpha1 import AgentRun, Phase, Reason
 from agentrun.controller.actions import (
+    AcquireSession,
     CreatePod,
     CreateSession,
-    LeaveSession,
-    LookAgain,
-    TakeSession,
+    ReleaseSession,
+    RequeueAt,
 )
 from agentrun.controller.decide import decide
-from agentrun.controller.observed import ContainerObservation, Observed, Patience
+from agentrun.controller.observed import ContainerObservation, Observed, WaitClass
 from tests.unit.controller.samples import (
     DELETE,
     FRESH,
@@ -49,13 +49,13 @@ from tests.unit.controller.samples import (
         pytest.param(
             a_run(),
             seen(session=a_session(held_by=None)),
-            [TakeSession("r", "3")],
+            [AcquireSession("r", "3")],
             id="a-run-takes-a-free-session",
         ),
         pytest.param(
             a_run(),
             seen(session=a_session(held_by="other", holder_is_over=True)),
-            [LeaveSession("r", "3")],
+            [ReleaseSession("r", "3")],
             id="a-run-sees-that-one-that-is-over-leaves-their-session",
         ),
         pytest.param(
@@ -85,13 +85,13 @@ from tests.unit.controller.samples import (
         pytest.param(
             a_run(Phase.QUEUED, attempts=2, start_time=ago(1)),
             seen(others=(a_finished_pod(),)),
-            [DELETE, LookAgain(ahead(4 * 3600 - 1))],
+            [DELETE, RequeueAt(ahead(4 * 3600 - 1))],
             id="the-next-pod-waits-for-the-last-to-be-gone",
         ),
         pytest.param(
             a_run(Phase.QUEUED, attempts=2, start_time=ago(1)),
             seen(others=(a_finished_pod(terminating_until=NOW),)),
-            [LookAgain(ahead(30)), LookAgain(ahead(4 * 3600 - 1))],
+            [RequeueAt(ahead(30)), RequeueAt(ahead(4 * 3600 - 1))],
             id="a-pod-that-goes-is-not-deleted-twice",
         ),
         pytest.param(
@@ -112,7 +112,7 @@ def test_how_a_run_begins(run: AgentRun, observed: Observed, expected: list[Any]
         pytest.param(
             a_run(),
             seen(profile=None),
-            [("Queued", "ProfileNotFound"), LookAgain(ahead(60))],
+            [("Queued", "ProfileNotFound"), RequeueAt(ahead(60))],
             id="a-missing-profile-is-named-at-once",
         ),
         pytest.param(
@@ -187,7 +187,7 @@ def test_how_a_run_begins(run: AgentRun, observed: Observed, expected: list[Any]
         pytest.param(
             a_run(Phase.QUEUED, attempts=1, start_time=ago(1)),
             seen(refusal=a_failure(Reason.QUOTA_EXCEEDED)),
-            [("Queued", "QuotaExceeded"), LookAgain(ahead(60))],
+            [("Queued", "QuotaExceeded"), RequeueAt(ahead(60))],
             id="a-refused-pod-is-told-at-once",
         ),
         pytest.param(
@@ -203,7 +203,7 @@ def test_how_a_run_begins(run: AgentRun, observed: Observed, expected: list[Any]
         ),
         pytest.param(
             a_run(Phase.QUEUED, attempts=1, start_time=ago(1)),
-            seen(refusal=a_failure(Reason.POD_NAME_TAKEN, patience=Patience.NONE)),
+            seen(refusal=a_failure(Reason.POD_NAME_TAKEN, wait_class=WaitClass.NONE)),
             [("Failed", "PodNameTaken")],
             id="a-name-that-is-taken-fails-the-run-at-once",
         ),
@@ -221,13 +221,13 @@ def test_what_keeps_a_run_from_beginning(
         pytest.param(
             a_run(Phase.QUEUED, attempts=1, start_time=ago(10)),
             seen(pod=a_pending_pod()),
-            [("Starting", "PodPending"), LookAgain(ahead(300))],
+            [("Starting", "PodPending"), RequeueAt(ahead(300))],
             id="a-pod-was-created",
         ),
         pytest.param(
             a_started_run(Phase.STARTING, **FRESH),
             seen(pod=a_pending_pod(node="")),
-            [("Starting", "PodPending"), LookAgain(ahead(590))],
+            [("Starting", "PodPending"), RequeueAt(ahead(590))],
             id="a-pod-without-a-node-is-waited-for",
         ),
         pytest.param(
@@ -240,22 +240,22 @@ def test_what_keeps_a_run_from_beginning(
             a_started_run(Phase.STARTING, **FRESH),
             seen(
                 pod=a_pending_pod(
-                    node="", failure=a_failure(Reason.UNSCHEDULABLE, patience=Patience.ROOM)
+                    node="", failure=a_failure(Reason.UNSCHEDULABLE, wait_class=WaitClass.ROOM)
                 )
             ),
-            [("Starting", "Unschedulable"), LookAgain(ahead(600))],
+            [("Starting", "Unschedulable"), RequeueAt(ahead(600))],
             id="room-is-waited-for-longer",
         ),
         pytest.param(
             a_started_run(agent={"state": "Preparing"}),
             seen(pod=a_pod()),
-            [("Starting", "Preparing"), LookAgain(ahead(4 * 3600 - 10))],
+            [("Starting", "Preparing"), RequeueAt(ahead(4 * 3600 - 10))],
             id="the-workspace-is-prepared",
         ),
         pytest.param(
             a_started_run(Phase.STARTING, **FRESH),
             seen(pod=a_pending_pod(failure=a_failure(Reason.IMAGE_PULL_FAILED))),
-            [("Starting", "ImagePullFailed"), LookAgain(ahead(60))],
+            [("Starting", "ImagePullFailed"), RequeueAt(ahead(60))],
             id="a-pod-that-cannot-start-names-the-error-at-once",
         ),
         pytest.param(
@@ -285,7 +285,7 @@ def test_what_keeps_a_run_from_beginning(
         pytest.param(
             a_started_run(Phase.STARTING, conditions=[on_a_node(ago(300))], **FRESH),
             seen(pod=a_pod()),
-            [("Starting", "PodPending"), LookAgain(ahead(630))],
+            [("Starting", "PodPending"), RequeueAt(ahead(630))],
             id="a-runner-has-time-to-say-that-the-gateway-is-away",
         ),
         pytest.param(
@@ -297,7 +297,7 @@ def test_what_keeps_a_run_from_beginning(
         pytest.param(
             a_started_run(Phase.STARTING, conditions=[on_a_node(ago(9))], **FRESH),
             seen(pod=a_pending_pod(created=ago(9e6))),
-            [("Starting", "PodPending"), LookAgain(ahead(291))],
+            [("Starting", "PodPending"), RequeueAt(ahead(291))],
             id="a-pod-that-waited-long-for-its-node-has-time-to-start",
         ),
     ],
@@ -312,25 +312,25 @@ def test_how_a_pod_starts(run: AgentRun, observed: Observed, expected: list[Any]
         pytest.param(
             a_started_run(Phase.STARTING),
             seen(pod=a_pod()),
-            [("Running", "Working"), LookAgain(ahead(4 * 3600 - 10))],
+            [("Running", "Working"), RequeueAt(ahead(4 * 3600 - 10))],
             id="the-agent-works",
         ),
         pytest.param(
             a_started_run(**WAITING),
             seen(pod=a_pod()),
-            [("InputRequired", "Question"), LookAgain(ahead(4 * 3600 - 10))],
+            [("InputRequired", "Question"), RequeueAt(ahead(4 * 3600 - 10))],
             id="the-agent-asks",
         ),
         pytest.param(
             a_started_run(agent={"state": "AuthRequired", "promptSent": True}),
             seen(pod=a_pod()),
-            [("AuthRequired", "AuthRequired"), LookAgain(ahead(4 * 3600 - 10))],
+            [("AuthRequired", "AuthRequired"), RequeueAt(ahead(4 * 3600 - 10))],
             id="the-agent-needs-credentials",
         ),
         pytest.param(
             a_started_run(agent={"state": "Finished", "promptSent": True}),
             seen(pod=a_pod()),
-            [("Running", "Finishing"), LookAgain(ahead(4 * 3600 - 10))],
+            [("Running", "Finishing"), RequeueAt(ahead(4 * 3600 - 10))],
             id="the-agent-has-finished-and-its-outcome-is-on-its-way",
         ),
         pytest.param(
@@ -341,7 +341,7 @@ def test_how_a_pod_starts(run: AgentRun, observed: Observed, expected: list[Any]
                 agent={"attempt": 1, "state": "Working", "promptSent": True},
             ),
             seen(pod=a_pending_pod(name="r-2")),
-            [("Starting", "PodPending"), LookAgain(ahead(300))],
+            [("Starting", "PodPending"), RequeueAt(ahead(300))],
             id="what-the-last-attempt-said-is-not-said-by-the-next",
         ),
     ],

@@ -7,8 +7,8 @@ import pytest
 from agentrun.api.v1alpha1 import AgentRun, Phase
 from agentrun.controller.actions import (
     DeleteRun,
-    LeaveSession,
-    LookAgain,
+    ReleaseSession,
+    RequeueAt,
 )
 from agentrun.controller.decide import decide
 from agentrun.controller.observed import Observed
@@ -32,25 +32,25 @@ from tests.unit.controller.samples import (
         pytest.param(
             a_run(Phase.COMPLETED, completion_time=ago(1)),
             seen(session=a_session(held_by="other")),
-            [LookAgain(ahead(604_799))],
+            [RequeueAt(ahead(604_799))],
             id="a-finished-run-is-kept",
         ),
         pytest.param(
             a_run(Phase.COMPLETED, completion_time=ago(1)),
             seen(),
-            [LeaveSession("r", "3"), LookAgain(ahead(604_799))],
+            [ReleaseSession("r", "3"), RequeueAt(ahead(604_799))],
             id="a-finished-run-leaves-its-session",
         ),
         pytest.param(
             a_run(Phase.FAILED, completion_time=ago(1)),
             seen(pod=a_pod(), session=a_session(held_by=None)),
-            [DELETE, LookAgain(ahead(604_799))],
+            [DELETE, RequeueAt(ahead(604_799))],
             id="nothing-of-a-finished-run-lives",
         ),
         pytest.param(
             a_run(Phase.COMPLETED, completion_time=ago(1)),
             seen(pod=a_finished_pod(), session=a_session(held_by=None)),
-            [LookAgain(ahead(604_799))],
+            [RequeueAt(ahead(604_799))],
             id="the-finished-pod-of-a-finished-run-is-kept-for-its-logs",
         ),
         pytest.param(
@@ -68,7 +68,7 @@ from tests.unit.controller.samples import (
         pytest.param(
             a_run(Phase.COMPLETED, completion_time=ago(604_800)),
             seen(),
-            [LeaveSession("r", "3"), LookAgain(ahead(1))],
+            [ReleaseSession("r", "3"), RequeueAt(ahead(1))],
             id="a-finished-run-leaves-its-session-before-it-goes",
         ),
         pytest.param(

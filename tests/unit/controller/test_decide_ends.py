@@ -8,7 +8,7 @@ from agentrun.api.v1alpha1 import AgentRun, Phase, Reason
 from agentrun.controller.actions import (
     CreatePod,
     DeletePod,
-    LookAgain,
+    RequeueAt,
 )
 from agentrun.controller.decide import decide
 from agentrun.controller.observed import Observed
@@ -45,7 +45,7 @@ from tests.unit.controller.samples import (
         pytest.param(
             a_started_run(**DONE),
             seen(pod=a_pod()),
-            [("Running", "Finishing"), LookAgain(ahead(30))],
+            [("Running", "Finishing"), RequeueAt(ahead(30))],
             id="a-finished-turn-waits-for-its-pod",
         ),
         pytest.param(
@@ -59,7 +59,7 @@ from tests.unit.controller.samples import (
         pytest.param(
             a_started_run(**DONE),
             seen(pod=a_pod(terminating_until=ahead(5))),
-            [("Running", "Finishing"), LookAgain(ahead(35))],
+            [("Running", "Finishing"), RequeueAt(ahead(35))],
             id="a-pod-that-goes-after-its-turn-is-waited-for",
         ),
         pytest.param(
@@ -131,7 +131,7 @@ from tests.unit.controller.samples import (
         pytest.param(
             a_started_run(),
             seen(pod=a_pod(runner=ended(1, "Error", at=ago(9e6)))),
-            [("Running", "Working"), LookAgain(ahead(30))],
+            [("Running", "Working"), RequeueAt(ahead(30))],
             id="the-nodes-clock-does-not-count",
         ),
         pytest.param(
@@ -143,7 +143,7 @@ from tests.unit.controller.samples import (
         pytest.param(
             a_started_run(**not_ready(ago(30))),
             seen(pod=a_pod(agent=ended(1, "Error"))),
-            [("Running", "Working"), LookAgain(ahead(900))],
+            [("Running", "Working"), RequeueAt(ahead(900))],
             id="a-runner-without-its-agent-has-time-to-ship",
         ),
         pytest.param(
@@ -173,7 +173,7 @@ from tests.unit.controller.samples import (
         pytest.param(
             a_started_run(start_time=ago(4 * 3600), waited_seconds=100),
             seen(pod=a_pod()),
-            [("Running", "Working"), LookAgain(ahead(100))],
+            [("Running", "Working"), RequeueAt(ahead(100))],
             id="time-spent-waiting-does-not-count",
         ),
         pytest.param(
@@ -203,7 +203,7 @@ from tests.unit.controller.samples import (
         pytest.param(
             a_started_run(spec=cancelled()),
             seen(pod=a_finished_pod(terminating_until=ago(29))),
-            [("Cancelling", "CancelRequested"), LookAgain(ahead(1))],
+            [("Cancelling", "CancelRequested"), RequeueAt(ahead(1))],
             id="a-stopped-run-waits-for-its-pod-to-be-gone",
         ),
         pytest.param(
@@ -300,13 +300,13 @@ def test_how_a_run_ends(run: AgentRun, observed: Observed, expected: list[Any]) 
         pytest.param(
             a_started_run(),
             seen(pod=a_pod(terminating_until=ahead(5))),
-            [("Running", "PodDeleted"), LookAgain(ahead(35)), LookAgain(ahead(4 * 3600 - 10))],
+            [("Running", "PodDeleted"), RequeueAt(ahead(35)), RequeueAt(ahead(4 * 3600 - 10))],
             id="a-pod-that-somebody-deletes-is-watched-going",
         ),
         pytest.param(
             a_started_run(),
             seen(pod=a_pod(terminating_until=ago(30))),
-            [("Running", "NodeLost"), LookAgain(ahead(4 * 3600 - 10))],
+            [("Running", "NodeLost"), RequeueAt(ahead(4 * 3600 - 10))],
             id="a-pod-that-does-not-go-is-on-a-lost-node",
         ),
     ],
@@ -341,7 +341,7 @@ def test_how_a_lost_pod_is_dealt_with(
         pytest.param(
             a_started_run(spec=cancelled()),
             seen(pod=a_pod(terminating_until=ahead(30))),
-            [("Cancelling", "CancelRequested"), LookAgain(ahead(60))],
+            [("Cancelling", "CancelRequested"), RequeueAt(ahead(60))],
             id="cancelling-waits-for-the-pod-to-be-gone",
         ),
         pytest.param(

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from agentrun.controller.events import EventPoster, build_event
+from agentrun.controller.events import EventRecorder, build_event
 from agentrun.controller.kube import ApiError, Kind, Object
 from tests.unit.controller.fake_api import FakeApi
 from tests.unit.controller.samples import NOW, ahead
@@ -51,26 +51,26 @@ def test_the_same_news_is_the_same_event() -> None:
 
 async def test_news_that_repeats_is_one_event_with_a_newer_time() -> None:
     api = FakeApi()
-    poster = EventPoster(api, "operator", lambda: NOW)
-    poster.tell(a_run())
-    poster.tell(a_run())
+    recorder = EventRecorder(api, "operator", lambda: NOW)
+    recorder.record(a_run())
+    recorder.record(a_run())
     for _ in range(2):
-        await poster.post_next()
+        await recorder.post_next()
     assert api.verbs(Kind.EVENT) == ["create", "create", "patch"]
     assert len(api.objects) == 1
 
 
 async def test_an_event_that_cannot_be_posted_stops_no_other() -> None:
     api = FakeApi()
-    poster = EventPoster(api, "operator", lambda: NOW)
+    recorder = EventRecorder(api, "operator", lambda: NOW)
 
     def refuse(verb: str, kind: Kind, name: str) -> None:
         api.before = lambda verb, kind, name: None
         raise ApiError(403, "forbidden")
 
     api.before = refuse
-    poster.tell(a_run())
-    poster.tell(a_run("Completed", "Completed"))
+    recorder.record(a_run())
+    recorder.record(a_run("Completed", "Completed"))
     for _ in range(2):
-        await poster.post_next()
+        await recorder.post_next()
     assert [obj["reason"] for obj in api.objects.values()] == ["Completed"]

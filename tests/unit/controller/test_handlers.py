@@ -9,7 +9,7 @@ import pytest
 
 from agentrun.api.pod_layout import LABEL_RUN
 from agentrun.controller.caches import Caches
-from agentrun.controller.handlers import Pauses, build_settings, feed_into, is_news
+from agentrun.controller.handlers import Pauses, build_settings, feed_into, is_worth_logging
 from agentrun.controller.kube import Kind, Object
 
 
@@ -65,4 +65,4 @@ def test_the_api_server_is_waited_for_without_end_and_with_ever_new_patience() -
 )
 def test_an_outage_is_told_once_for_each_watch(said: str, is_told: bool) -> None:
     record = logging.LogRecord("kopf", logging.ERROR, "", 0, said, None, None)
-    assert is_news(record) == is_told
+    assert is_worth_logging(record) == is_told

@@ -19,13 +19,13 @@ async def test_an_operator_that_waits_is_alive_and_says_what_for() -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    alive, waits_for = [True], ["404: no such kind"]
-    async with serve_health(port, lambda: alive[0], lambda: waits_for[0]):
+    alive, not_ready_reason = [True], ["404: no such kind"]
+    async with serve_health(port, lambda: alive[0], lambda: not_ready_reason[0]):
         assert (await ask(port, "/healthz"))[0] == 200
         status, body = await ask(port, "/readyz")
         assert status == 503
         assert "no such kind" in body
-        waits_for[0] = ""
+        not_ready_reason[0] = ""
         assert (await ask(port, "/readyz"))[0] == 200
         alive[0] = False
         assert (await ask(port, "/healthz"))[0] == 503

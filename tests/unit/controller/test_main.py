@@ -9,7 +9,7 @@ import pytest
 from agentrun.controller import main
 from agentrun.controller.caches import Caches
 from agentrun.controller.containers import PodSettings
-from agentrun.controller.main import keep_watching, run_together
+from agentrun.controller.main import run_together, run_watches
 from agentrun.controller.settings import Settings
 from agentrun.controller.sync import Sync
 from tests.unit.controller.fake_api import FakeApi
@@ -70,7 +70,7 @@ async def test_watches_that_kopf_gives_up_begin_again_once_everything_is_served(
     sync = Sync(FakeApi(), caches, ("ns",), lambda _: None, lambda: 0.0)
 
     async def operator(**_: Any) -> None:
-        begun.append(sync.waits_for)
+        begun.append(sync.not_ready_reason)
         if len(begun) == 1:
             raise RuntimeError("404 page not found")
 
@@ -79,5 +79,5 @@ async def test_watches_that_kopf_gives_up_begin_again_once_everything_is_served(
     settings = Settings(("ns",), PodSettings("http://gateway", "runner:1"))
     await sync.start()
     async with asyncio.timeout(LATE_SECONDS):
-        await keep_watching(caches, sync, settings, stopping)
+        await run_watches(caches, sync, settings, stopping)
     assert begun == ["", ""]

@@ -22,13 +22,13 @@ async def test_a_run_that_cannot_be_read_is_rejected_and_the_others_go_on(metada
     operator.api.put(Kind.RUN, a_run_object("good"))
     bad = read_answer(written(a_run_object("bad") | _with(metadata)).encode())
     operator.api.put(Kind.RUN, bad)
-    await operator.turn(BAD)
-    await operator.turn(("ns", "good"))
+    await operator.reconcile(BAD)
+    await operator.reconcile(("ns", "good"))
     status = operator.run("bad").status
     assert (status.phase, status.reason) == ("Failed", "Unreadable")
     assert "cannot be read as it is" in (status.message or "")
     assert operator.run("good").status.phase == "Starting"
-    assert "agentruns ns/bad" in operator.caches.quarantine.words()
+    assert "agentruns ns/bad" in operator.caches.quarantine.describe()
     operator.close()
 
 
@@ -55,10 +55,10 @@ async def test_a_profile_that_is_not_as_its_kind_says_holds_up_only_its_own_runs
     operator.api.put(Kind.PROFILE, other)
     operator.api.put(Kind.RUN, a_run_object("good"))
     operator.api.put(Kind.RUN, a_run_object("held", profile="other"))
-    await operator.turn(("ns", "held"))
-    await operator.turn(("ns", "good"))
+    await operator.reconcile(("ns", "held"))
+    await operator.reconcile(("ns", "good"))
     assert operator.run("good").status.phase == "Starting"
-    assert "agentprofiles" in operator.caches.quarantine.words()
+    assert "agentprofiles" in operator.caches.quarantine.describe()
     operator.close()
 
 
@@ -70,7 +70,7 @@ def test_whatever_the_schema_allows_is_taken_in_or_set_aside(plural: str) -> Non
     @given(objects(plural))
     def take(made: dict[str, Any]) -> None:
         caches, told = Caches(), list[str]()
-        caches.on_news = lambda _, obj: told.append(obj["metadata"]["name"])
+        caches.on_change = lambda _, obj: told.append(obj["metadata"]["name"])
         meta = {"namespace": "ns", "resourceVersion": "1"}
         listed = {
             "items": [

@@ -11,8 +11,8 @@ from agentrun.api.pod_layout import AGENT_ROOTS_BOOTSTRAP, agent_bootstrap
 from agentrun.api.quantities import total
 from agentrun.api.v1alpha1 import AgentProfile, AgentRun, Reason
 from agentrun.controller.containers import PodSettings
-from agentrun.controller.failures import readable, refusal
-from agentrun.controller.observed import Patience
+from agentrun.controller.failures import rejection_failure, shortened
+from agentrun.controller.observed import WaitClass
 from agentrun.controller.pod import build_pod, observe_pod
 from tests.unit.controller.samples import NOW, POD_UID, a_profile, a_run, ago, an_outcome, stamp
 
@@ -252,12 +252,12 @@ def unplaced(message: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("manifest", "reason", "patience"),
+    ("manifest", "reason", "wait_class"),
     [
         pytest.param(
             a_manifest(phase="Pending", containerStatuses=states(halted(said, message), CREATING)),
             reason,
-            Patience.STUCK,
+            WaitClass.STUCK,
             id=said,
         )
         for said, message, reason in [
@@ -275,42 +275,42 @@ def unplaced(message: str) -> dict[str, Any]:
         pytest.param(
             a_manifest(containerStatuses=states(over(128, reason="StartError"), RUNS)),
             Reason.CONTAINER_START_FAILED,
-            Patience.NONE,
+            WaitClass.NONE,
             id="a-container-that-never-ran-never-will",
         ),
         pytest.param(
             unplaced("no node"),
             Reason.UNSCHEDULABLE,
-            Patience.ROOM,
+            WaitClass.ROOM,
             id="unschedulable",
         ),
         pytest.param(
             unplaced('0/1 nodes are available: persistentvolumeclaim "c" not found.'),
             Reason.VOLUME_UNAVAILABLE,
-            Patience.STUCK,
+            WaitClass.STUCK,
             id="claim-missing",
         ),
         pytest.param(
             unplaced("pod has unbound immediate PersistentVolumeClaims"),
             Reason.VOLUME_UNAVAILABLE,
-            Patience.ROOM,
+            WaitClass.ROOM,
             id="claim-unbound",
         ),
         pytest.param(
             # As the scheduler says it, whatever it means by the end.
             unplaced("0/1 nodes: pod has unbound immediate PersistentVolumeClaims. not found"),
             Reason.VOLUME_UNAVAILABLE,
-            Patience.ROOM,
+            WaitClass.ROOM,
             id="claim-unbound-and-not-found",
         ),
     ],
 )
 def test_why_a_pod_cannot_start(
-    manifest: dict[str, Any], reason: Reason, patience: Patience
+    manifest: dict[str, Any], reason: Reason, wait_class: WaitClass
 ) -> None:
     failure = observe_pod(manifest).failure
     assert failure is not None
-    assert (failure.reason, failure.patience) == (reason, patience)
+    assert (failure.reason, failure.wait_class) == (reason, wait_class)
 
 
 @pytest.mark.parametrize(
@@ -471,7 +471,7 @@ def test_a_pod_that_is_being_deleted_says_until_when() -> None:
     ],
 )
 def test_why_the_api_server_refuses_a_pod(code: int, message: str, reason: Reason | None) -> None:
-    failure = refusal(code, message)
+    failure = rejection_failure(code, message)
     assert (failure.reason if failure else None) == reason
 
 
@@ -495,4 +495,4 @@ def test_why_the_api_server_refuses_a_pod(code: int, message: str, reason: Reaso
     ],
 )
 def test_what_kubernetes_says_is_shortened_for_people(said: str, shown: str) -> None:
-    assert readable(said) == shown
+    assert shortened(said) == shown

@@ -15,9 +15,14 @@ from typing import Any
 import pytest
 
 from agentrun.api.v1alpha1 import ActiveRun, AgentRun, Phase, Reason
-from agentrun.controller.actions import DeletePod, DeleteRun, LookAgain, SetStatus
+from agentrun.controller.actions import DeletePod, DeleteRun, RequeueAt, SetStatus
 from agentrun.controller.decide import decide
-from agentrun.controller.observed import ContainerObservation, Observed, PodObservation, later
+from agentrun.controller.observed import (
+    ContainerObservation,
+    Observed,
+    PodObservation,
+    seconds_after,
+)
 from tests.unit.controller.samples import (
     NOW,
     POD_UID,
@@ -121,12 +126,12 @@ class World:
     seen: Observed
     now: datetime = NOW
 
-    def turn(self) -> tuple[bool, datetime | None]:
+    def reconcile(self) -> tuple[bool, datetime | None]:
         """Decide and act; say whether that leads on, and else when to look again."""
         times, leads_on = [], False
         for action in decide(self.run, self.seen, self.now):
             match action:
-                case LookAgain():
+                case RequeueAt():
                     times.append(action.at)
                 case SetStatus():
                     self.run = self.run.model_copy(update={"status": action.status})
@@ -137,7 +142,7 @@ class World:
         return leads_on, min(times, default=None)
 
     def _delete(self, uid: str) -> None:
-        due = later(self.now, 30)
+        due = seconds_after(self.now, 30)
 
         def deleted(pod: PodObservation) -> PodObservation:
             return replace(pod, terminating_until=due) if pod.uid == uid else pod
@@ -146,7 +151,7 @@ class World:
         self.seen = replace(self.seen, pod=pod, others=tuple(map(deleted, self.seen.others)))
 
     @property
-    def waits_for(self) -> str:
+    def not_ready_reason(self) -> str:
         """What the run waits for that no rule of its own brings: '' for nothing."""
         if self.run.phase.is_terminal:
             return "nothing: it is over"
@@ -213,15 +218,15 @@ def left_alone(world: World) -> str:
     """Let time go by; say how it goes on."""
     for _ in range(_TURNS):
         before = world.run.status
-        leads_on, at = world.turn()
+        leads_on, at = world.reconcile()
         if leads_on:
             return "it goes on"
         if world.run.phase.is_terminal:
-            return world.waits_for
+            return world.not_ready_reason
         if world.run.status != before:
             continue  # what it wrote gives it another turn
         if at is None:
-            return world.waits_for
+            return world.not_ready_reason
         world.now = max(at, world.now)
     return ""
 
@@ -250,7 +255,7 @@ def test_what_is_over_stays_over() -> None:
         if world.run.phase.is_terminal:
             end = world.run.status
             assert not any(isinstance(one, SetStatus) for one in _decided(world)), name
-            world.now = later(world.now, 10 * 365 * 86_400)
+            world.now = seconds_after(world.now, 10 * 365 * 86_400)
             alive = any(not pod.finished for pod in world.seen.pods)
             held = world.seen.session.is_held_by(UID)
             is_deleted = any(isinstance(one, DeleteRun) for one in _decided(world))

@@ -6,15 +6,15 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from agentrun.controller.queue import TryAgain, WorkQueue
+from agentrun.controller.queue import RequeueError, WorkQueue
 from tests.waiting import LATE_SECONDS
 
 Turn = Callable[[str], Awaitable[None]]
 
 
 @asynccontextmanager
-async def working(queue: WorkQueue[str], turn: Turn, workers: int = 2) -> AsyncIterator[None]:
-    tasks = [asyncio.create_task(queue.work(turn)) for _ in range(workers)]
+async def working(queue: WorkQueue[str], reconcile: Turn, workers: int = 2) -> AsyncIterator[None]:
+    tasks = [asyncio.create_task(queue.work(reconcile)) for _ in range(workers)]
     try:
         yield
     finally:
@@ -92,13 +92,13 @@ async def test_a_turn_that_fails_is_repeated_and_stops_nobody_else() -> None:
     queue, seen = WorkQueue[str](), asyncio.Queue[str]()
     failing = {"bad": 2}
 
-    async def turn(key: str) -> None:
+    async def reconcile(key: str) -> None:
         seen.put_nowait(key)
         if failing.get(key, 0):
             failing[key] -= 1
             raise RuntimeError("no")
 
-    async with working(queue, turn, workers=1):
+    async with working(queue, reconcile, workers=1):
         queue.add("bad")
         queue.add("good")
         turns = [await asyncio.wait_for(seen.get(), LATE_SECONDS) for _ in range(4)]
@@ -111,21 +111,23 @@ async def test_pauses_double_with_each_failure_and_start_anew_after_a_success(
 ) -> None:
     queue = WorkQueue[str](jitter=lambda: 1.0)
     pauses: list[float] = []
-    outcomes = iter([TryAgain("1"), TryAgain("2"), TryAgain("3"), None, TryAgain("4"), None])
+    outcomes = iter(
+        [RequeueError("1"), RequeueError("2"), RequeueError("3"), None, RequeueError("4"), None]
+    )
     finished = asyncio.Event()
 
     def add_after(key: str, seconds: float) -> None:
         pauses.append(seconds)
         queue.add(key)
 
-    async def turn(key: str) -> None:
+    async def reconcile(key: str) -> None:
         outcome = next(outcomes)
         if outcome is not None:
             raise outcome
         finished.set()
 
     monkeypatch.setattr(queue, "add_after", add_after)
-    async with working(queue, turn, workers=1):
+    async with working(queue, reconcile, workers=1):
         queue.add("a")
         await asyncio.wait_for(finished.wait(), LATE_SECONDS)
         finished.clear()
@@ -146,11 +148,11 @@ async def test_the_longest_pause_is_bounded(monkeypatch: pytest.MonkeyPatch) -> 
         else:
             enough.set()
 
-    async def turn(key: str) -> None:
-        raise TryAgain("never")
+    async def reconcile(key: str) -> None:
+        raise RequeueError("never")
 
     monkeypatch.setattr(queue, "add_after", add_after)
-    async with working(queue, turn, workers=1):
+    async with working(queue, reconcile, workers=1):
         queue.add("a")
         await asyncio.wait_for(enough.wait(), LATE_SECONDS)
     assert max(pauses) == 30.0

@@ -8,8 +8,8 @@ import pytest
 
 from agentrun.controller.actions import SetStatus
 from agentrun.controller.kube import ApiError, Kind
-from agentrun.controller.observe import HELD_UP_SECONDS
-from agentrun.controller.queue import TryAgain
+from agentrun.controller.observe import STUCK_STARTING_SECONDS
+from agentrun.controller.queue import RequeueError
 from tests.unit.controller.fake_api import FakeApi
 from tests.unit.controller.operators import (
     KEY,
@@ -44,7 +44,7 @@ async def test_a_run_from_spec_to_completion(operator: Operator) -> None:
         outcome={"attempt": 1, "state": "Completed", "result": {"summary": "Fixed."}},
     )
     finished(operator.api)
-    await operator.turn()
+    await operator.reconcile()
     status = operator.run().status
     assert (status.phase, status.completion_time) == ("Completed", NOW)
     assert status.result is not None
@@ -57,9 +57,9 @@ async def test_a_session_is_taken_for_the_run_and_left_after_it(operator: Operat
     session = operator.api.find(Kind.SESSION, "r") or {}
     assert session["status"]["activeRun"]["uid"] == operator.run().metadata.uid
     cancel(operator.api)
-    await operator.turn()
+    await operator.reconcile()
     operator.api.drop(Kind.POD, "r-1")
-    await operator.turn()
+    await operator.reconcile()
     session = operator.api.find(Kind.SESSION, "r") or {}
     assert "activeRun" not in session["status"]
     assert session["status"]["lastRun"] == "r"
@@ -74,7 +74,7 @@ async def test_runs_of_a_session_go_in_the_order_in_which_they_were_made(
         made["metadata"]["creationTimestamp"] = stamp(ago(age))
         operator.api.put(Kind.RUN, made)
     for name in ("a", "b", "z"):
-        await operator.turn(("ns", name))
+        await operator.reconcile(("ns", name))
     assert [operator.run(name).attempts for name in ("z", "a", "b")] == [1, 0, 0]
     assert operator.caches.runs_of(("ns", "s")) == [
         operator.api.find(Kind.RUN, name) for name in ("z", "a", "b")
@@ -85,16 +85,16 @@ async def test_runs_of_a_session_are_active_one_at_a_time(operator: Operator) ->
     for name in ("b", "a"):
         operator.api.put(Kind.RUN, a_run_object(name, session={"name": "s"}))
     for _ in range(2):
-        await operator.turn(("ns", "b"))
-        await operator.turn(("ns", "a"))
+        await operator.reconcile(("ns", "b"))
+        await operator.reconcile(("ns", "a"))
     assert (operator.run("a").attempts, operator.run("b").status.reason) == (1, "SessionBusy")
     cancel(operator.api, "a")
-    await operator.turn(("ns", "a"))
+    await operator.reconcile(("ns", "a"))
     assert operator.run("b").attempts == 0
     operator.api.drop(Kind.POD, "a-1")
-    await operator.turn(("ns", "a"))
+    await operator.reconcile(("ns", "a"))
     assert ("ns", "b") in operator.added
-    await operator.turn(("ns", "b"))
+    await operator.reconcile(("ns", "b"))
     assert operator.run("b").attempts == 1
 
 
@@ -103,21 +103,21 @@ async def test_a_session_whose_holder_was_deleted_is_free_once_its_pod_is_gone(
 ) -> None:
     for name in ("a", "b"):
         operator.api.put(Kind.RUN, a_run_object(name, session={"name": "s"}))
-        await operator.turn(("ns", name))
+        await operator.reconcile(("ns", name))
     operator.api.drop(Kind.RUN, "a")
-    await operator.turn(("ns", "a"))
-    await operator.turn(("ns", "b"))
+    await operator.reconcile(("ns", "a"))
+    await operator.reconcile(("ns", "b"))
     assert operator.run("b").status.reason == "SessionBusy"
     operator.api.drop(Kind.POD, "a-1")
-    await operator.turn(("ns", "a"))
-    await operator.turn(("ns", "b"))
+    await operator.reconcile(("ns", "a"))
+    await operator.reconcile(("ns", "b"))
     assert operator.run("b").attempts == 1
 
 
 async def test_nothing_is_written_when_nothing_changed(operator: Operator) -> None:
     await started(operator)
     operator.api.calls.clear()
-    await operator.turn()
+    await operator.reconcile()
     assert [operator.api.verbs(kind) for kind in Kind] == [[]] * len(Kind)
 
 
@@ -129,7 +129,7 @@ async def test_status_agent_is_never_touched(operator: Operator) -> None:
         "promptSent": True,
     }
     agent_says(operator.api, **agent)
-    await operator.turn()
+    await operator.reconcile()
     stored = operator.api.find(Kind.RUN, "r") or {}
     assert stored["status"]["agent"] == agent
     assert stored["status"]["phase"] == "InputRequired"
@@ -149,11 +149,11 @@ async def test_a_crash_at_any_request_is_harmless(calls: int) -> None:
 
     api.before = crash
     with pytest.raises(asyncio.CancelledError):
-        await crashing.turn(times=100)
+        await crashing.reconcile(times=100)
     crashing.close()
     api.before = lambda verb, kind, name: None
     successor = Operator(api)
-    await successor.turn()
+    await successor.reconcile()
     assert successor.run().attempts == 1
     assert [name for kind, _, name in api.objects if kind is Kind.POD] == ["r-1"]
     successor.close()
@@ -168,7 +168,7 @@ async def test_a_pod_that_exists_already_is_the_runs_own(operator: Operator) -> 
             raise ApiError(0, "the connection broke")
 
     operator.api.before = lose_the_answer
-    await operator.turn()
+    await operator.reconcile()
     assert operator.run().status.pod_uid is not None
     assert operator.run().attempts == 1
 
@@ -176,7 +176,7 @@ async def test_a_pod_that_exists_already_is_the_runs_own(operator: Operator) -> 
 async def test_a_pod_of_somebody_else_is_left_alone(operator: Operator) -> None:
     operator.api.put(Kind.POD, {"metadata": {"name": "r-1"}, "spec": {"containers": []}})
     operator.api.put(Kind.RUN, a_run_object())
-    await operator.turn()
+    await operator.reconcile()
     assert operator.run().status.reason == "PodNameTaken"
     assert operator.run().status.phase == "Failed"
     assert "delete" not in operator.api.verbs(Kind.POD)
@@ -192,12 +192,12 @@ async def test_a_refused_pod_is_told_retried_and_created_when_it_is_not_refused_
             raise ApiError(403, "exceeded quota: q")
 
     operator.api.before = refuse
-    await operator.turn()
+    await operator.reconcile()
     status = operator.run().status
     assert (status.phase, status.reason, status.attempts) == ("Queued", "QuotaExceeded", 1)
     assert status.message == "exceeded quota: q"
     operator.api.before = lambda verb, kind, name: None
-    await operator.turn()
+    await operator.reconcile()
     assert operator.run().status.reason == "PodPending"
 
 
@@ -209,9 +209,9 @@ async def test_a_pod_that_stays_refused_fails_the_run(operator: Operator) -> Non
             raise ApiError(422, "invalid")
 
     operator.api.before = refuse
-    await operator.turn()
+    await operator.reconcile()
     operator.now += timedelta(seconds=61)
-    await operator.turn()
+    await operator.reconcile()
     assert (operator.run().status.phase, operator.run().status.reason) == ("Failed", "PodRejected")
 
 
@@ -223,11 +223,11 @@ async def test_a_session_that_stays_refused_fails_the_run(operator: Operator) ->
             raise ApiError(403, "sessions are forbidden: exceeded quota: objects")
 
     operator.api.before = refuse
-    await operator.turn()
+    await operator.reconcile()
     status = operator.run().status
     assert (status.phase, status.reason) == ("Queued", "QuotaExceeded")
     operator.now += timedelta(seconds=601)
-    await operator.turn()
+    await operator.reconcile()
     status = operator.run().status
     assert (status.phase, status.reason) == ("Failed", "QuotaExceeded")
 
@@ -244,10 +244,10 @@ async def test_a_cancel_that_comes_while_completion_is_written_wins(operator: Op
 
     await operator.see()
     operator.api.before = cancel_first
-    await operator.turn()
+    await operator.reconcile()
     assert operator.run().status.phase == "Cancelling"
     operator.api.drop(Kind.POD, "r-1")
-    await operator.turn()
+    await operator.reconcile()
     assert operator.run().status.phase == "Cancelled"
 
 
@@ -259,7 +259,7 @@ async def test_the_outcome_is_looked_up_before_a_pods_end_is_judged(operator: Op
     # Only the news of the pod has come over the watches.
     operator.caches.put(Kind.POD, operator.api.find(Kind.POD, "r-1") or {})
     assert "outcome" not in run["status"]["agent"]
-    await operator.reconciler.turn(KEY)
+    await operator.reconciler.reconcile(KEY)
     assert operator.run().status.phase == "Completed"
 
 
@@ -268,14 +268,14 @@ async def test_a_pod_that_the_cache_does_not_know_is_not_taken_for_gone(operator
     pod = operator.api.find(Kind.POD, "r-1") or {}
     operator.caches.of(Kind.POD).remove(pod)
     operator.caches._pods.clear()
-    await operator.reconciler.turn(KEY)
+    await operator.reconciler.reconcile(KEY)
     assert operator.run().status.phase == "Running"
 
 
 async def test_a_deleted_run_takes_its_pod_with_it(operator: Operator) -> None:
     await started(operator)
     operator.api.drop(Kind.RUN, "r")
-    await operator.turn()
+    await operator.reconcile()
     assert (operator.api.find(Kind.POD, "r-1") or {})["metadata"]["deletionTimestamp"]
 
 
@@ -283,11 +283,11 @@ async def test_the_pod_of_an_earlier_run_of_that_name_goes_first(operator: Opera
     await started(operator)
     operator.api.drop(Kind.RUN, "r")
     operator.api.put(Kind.RUN, a_run_object())
-    await operator.turn()
+    await operator.reconcile()
     assert operator.run().status.phase == "Queued"
     assert (operator.api.find(Kind.POD, "r-1") or {})["metadata"]["deletionTimestamp"]
     operator.api.drop(Kind.POD, "r-1")
-    await operator.turn()
+    await operator.reconcile()
     assert operator.run().status.reason == "PodPending"
     owner = (operator.api.find(Kind.POD, "r-1") or {})["metadata"]["ownerReferences"][0]
     assert owner["uid"] == operator.run().metadata.uid
@@ -297,16 +297,16 @@ async def test_a_pod_that_only_carries_the_label_is_left_alone(operator: Operato
     labels = {"agentrun.dev/run": "r"}
     bystander = {"metadata": {"name": "x", "labels": labels}, "spec": {"containers": []}}
     operator.api.put(Kind.POD, bystander)
-    await operator.turn()
+    await operator.reconcile()
     assert operator.api.verbs(Kind.POD) == []
 
 
 async def test_a_finished_run_goes_after_its_time(operator: Operator) -> None:
     operator.api.put(Kind.RUN, a_run_object(ttlSecondsAfterFinished=60, desiredState="Cancelled"))
-    await operator.turn()
+    await operator.reconcile()
     assert operator.run().status.phase == "Cancelled"
     operator.now += timedelta(seconds=60)
-    await operator.turn()
+    await operator.reconcile()
     assert operator.api.find(Kind.RUN, "r") is None
 
 
@@ -318,16 +318,16 @@ async def test_an_api_server_that_is_away_is_tried_again(operator: Operator) -> 
         raise ApiError(0, "connection refused")
 
     operator.api.before = away
-    with pytest.raises(TryAgain, match="connection refused"):
-        await operator.reconciler.turn(KEY)
+    with pytest.raises(RequeueError, match="connection refused"):
+        await operator.reconciler.reconcile(KEY)
     operator.api.before = lambda verb, kind, name: None
-    await operator.turn()
+    await operator.reconcile()
     assert operator.run().status.reason == "PodPending"
 
 
 async def test_events_that_cannot_be_read_hold_nothing_up(operator: Operator) -> None:
     operator.api.put(Kind.RUN, a_run_object())
-    await operator.turn()
+    await operator.reconcile()
     pod_is(operator.api, phase="Pending", waiting={"reason": "ContainerCreating"})
 
     def forbidden(verb: str, kind: Kind, name: str) -> None:
@@ -335,22 +335,22 @@ async def test_events_that_cannot_be_read_hold_nothing_up(operator: Operator) ->
             raise ApiError(403, "forbidden")
 
     operator.api.before = forbidden
-    await operator.turn()
+    await operator.reconcile()
     assert operator.run().status.node_name == "n"
 
 
 async def test_events_are_listed_only_for_a_pod_that_is_held_up(operator: Operator) -> None:
     asked = ("list", Kind.EVENT, "")
     operator.api.put(Kind.RUN, a_run_object())
-    await operator.turn()
+    await operator.reconcile()
     pod_is(operator.api, phase="Pending", waiting={"reason": "ContainerCreating"})
     pod = operator.api.find(Kind.POD, "r-1") or {}
     made = {**pod["metadata"], "creationTimestamp": stamp(NOW)}
     change(operator.api, Kind.POD, "r-1", metadata=made)
-    await operator.turn()
+    await operator.reconcile()
     assert asked not in operator.api.calls
-    operator.now += timedelta(seconds=HELD_UP_SECONDS)
-    await operator.turn()
+    operator.now += timedelta(seconds=STUCK_STARTING_SECONDS)
+    await operator.reconcile()
     assert asked in operator.api.calls
 
 
@@ -368,7 +368,7 @@ async def test_an_eviction_that_only_an_event_tells_of_is_named(operator: Operat
         "message": why,
     }
     operator.api.put(Kind.EVENT, evicted)
-    await operator.turn()
+    await operator.reconcile()
     status = operator.run().status
     assert (status.phase, status.reason, status.message) == ("Failed", "Evicted", why)
 
@@ -404,13 +404,13 @@ async def test_a_profile_that_comes_gives_the_runs_that_wait_for_it_a_turn() -> 
     operator = Operator()
     for name, profile in (("a", "codex"), ("b", "other")):
         operator.api.put(Kind.RUN, a_run_object(name, profile=profile))
-        await operator.turn(("ns", name))
+        await operator.reconcile(("ns", name))
     assert operator.run("a").status.reason == "ProfileNotFound"
     offered = operator.api.put(Kind.PROFILE, a_profile_object())
     operator.added.clear()
     operator.caches.put(Kind.PROFILE, offered)
     assert operator.added == [("ns", "a")]
-    await operator.turn(("ns", "a"))
+    await operator.reconcile(("ns", "a"))
     assert operator.run("a").status.reason == "PodPending"
     operator.close()
 
@@ -440,10 +440,10 @@ async def test_a_namespace_without_rights_stops_no_other_and_is_taken_up_again()
     operator = Operator(api)
     operator.sync.namespaces = ("gone", "ns")
     api.put(Kind.RUN, a_run_object())
-    closed = ["gone"]
+    forbidden_namespaces = ["gone"]
 
     async def list_in(namespace: str) -> None:
-        if namespace in closed:
+        if namespace in forbidden_namespaces:
             raise ApiError(403, "forbidden")
 
     answer = api.list
@@ -454,12 +454,12 @@ async def test_a_namespace_without_rights_stops_no_other_and_is_taken_up_again()
 
     api.list = forbidding  # type: ignore[method-assign]
     await operator.sync.start()
-    assert operator.sync.waits_for == ""
-    assert operator.sync.closed == {"gone"}
+    assert operator.sync.not_ready_reason == ""
+    assert operator.sync.forbidden_namespaces == {"gone"}
     assert KEY in operator.added
-    closed.clear()
+    forbidden_namespaces.clear()
     await operator.sync.relist()
-    assert operator.sync.closed == set()
+    assert operator.sync.forbidden_namespaces == set()
     operator.close()
 
 
@@ -467,7 +467,7 @@ async def test_a_run_whose_pod_goes_with_its_namespace_is_cancelled(operator: Op
     await started(operator)
     operator.api.put(Kind.NAMESPACE, {"metadata": {"name": "", "deletionTimestamp": stamp(NOW)}})
     operator.api.drop(Kind.POD, "r-1")
-    await operator.turn()
+    await operator.reconcile()
     status = operator.run().status
     assert (status.phase, status.reason) == ("Cancelled", "Deleted")
     assert "Namespace ns" in (status.message or "")
@@ -483,7 +483,7 @@ async def test_a_pod_that_a_dying_namespace_refuses_is_no_failure(operator: Oper
             )
 
     operator.api.before = dying
-    await operator.turn()
+    await operator.reconcile()
     status = operator.run().status
     assert (status.phase, status.reason) == ("Queued", "Accepted")
 
@@ -495,7 +495,7 @@ async def test_a_run_in_a_namespace_without_rights_is_not_asked_for_again_and_ag
         raise ApiError(403, "forbidden")
 
     operator.api.before = forbid
-    await operator.reconciler.turn(KEY)
+    await operator.reconciler.reconcile(KEY)
     assert len(operator.api.calls) == 1
 
 
@@ -508,6 +508,6 @@ async def test_a_write_takes_back_nothing_that_another_operator_has_written_sinc
     await operator.api.patch(Kind.RUN, "ns", "r", newer, "status")
     await operator.see()
     status = decided_on.status.model_copy(update={"message": "The pod runs."})
-    await operator.reconciler.actor.act([SetStatus(status)], decided_on, None, NOW)
+    await operator.reconciler.actor.apply([SetStatus(status)], decided_on, None, NOW)
     stored = operator.run().status
     assert (stored.attempts, stored.pod_name, stored.message) == (2, "r-2", "The pod runs.")

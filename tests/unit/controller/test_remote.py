@@ -6,7 +6,7 @@ import pytest
 
 from agentrun.api.v1alpha1 import AgentRun, Phase
 from agentrun.controller.outcomes import Ending
-from agentrun.controller.remote import said_of_the_task, with_the_task
+from agentrun.controller.remote import remote_task_message, with_remote_task
 from tests.unit.controller.samples import a_started_run, an_outcome
 
 REF = {"agentURL": "https://agent.example", "taskID": "t1"}
@@ -21,13 +21,13 @@ def a_remote_run(backend: str = "remote_a2a", **agent: Any) -> AgentRun:
 
 def test_runner_that_stopped_says_what_became_of_the_task() -> None:
     run = a_remote_run(outcome=an_outcome("Interrupted", message="Remote task t1 is canceled."))
-    assert said_of_the_task(run) == "Remote task t1 is canceled."
-    assert with_the_task(run, LOST).message == "The node is gone. Remote task t1 is canceled."
+    assert remote_task_message(run) == "Remote task t1 is canceled."
+    assert with_remote_task(run, LOST).message == "The node is gone. Remote task t1 is canceled."
 
 
 def test_end_that_the_runner_tells_needs_no_more_words() -> None:
     run = a_remote_run(outcome=an_outcome("Failed", message="I cannot."))
-    assert with_the_task(run, LOST) == LOST
+    assert with_remote_task(run, LOST) == LOST
 
 
 @pytest.mark.parametrize(
@@ -41,11 +41,11 @@ def test_end_that_the_runner_tells_needs_no_more_words() -> None:
     ],
 )
 def test_task_that_nobody_could_cancel_is_named(agent: dict[str, Any]) -> None:
-    assert (said_of_the_task(a_remote_run(**agent)) or "").startswith(NOT_TOLD)
+    assert (remote_task_message(a_remote_run(**agent)) or "").startswith(NOT_TOLD)
 
 
 def test_lost_pod_leaves_the_task_to_itself_and_the_message_says_so() -> None:
-    message = with_the_task(a_remote_run(), LOST).message
+    message = with_remote_task(a_remote_run(), LOST).message
     assert message.startswith(f"The node is gone. {NOT_TOLD}")
 
 
@@ -57,5 +57,5 @@ def test_lost_pod_leaves_the_task_to_itself_and_the_message_says_so() -> None:
     ],
 )
 def test_where_there_is_no_remote_task_nothing_is_said(run: AgentRun) -> None:
-    assert said_of_the_task(run) is None
-    assert with_the_task(run, LOST) == LOST
+    assert remote_task_message(run) is None
+    assert with_remote_task(run, LOST) == LOST

@@ -7,8 +7,8 @@ import pytest
 
 from agentrun.api.v1alpha1 import Phase
 from agentrun.controller.kube import Kind, Object
-from agentrun.controller.queue import TryAgain
-from agentrun.controller.sessions import legacy_of
+from agentrun.controller.queue import RequeueError
+from agentrun.controller.sessions import session_status_after
 from tests.unit.controller.fake_api import FakeApi
 from tests.unit.controller.operators import (
     Operator,
@@ -41,8 +41,8 @@ async def work(operator: Operator) -> None:
         while key in operator.added:
             operator.added.remove(key)
         try:
-            await operator.reconciler.turn(key)
-        except TryAgain:
+            await operator.reconciler.reconcile(key)
+        except RequeueError:
             operator.added.append(key)
 
 
@@ -90,14 +90,14 @@ async def test_a_run_leaves_what_it_has_said_even_when_another_looks_first(
     operator: Operator,
 ) -> None:
     operator.api.put(Kind.RUN, a_run_object("a", session={"name": "s"}))
-    await operator.turn(("ns", "a"))
+    await operator.reconcile(("ns", "a"))
     operator.api.put(Kind.RUN, a_run_object("b", session=RESUMES))
     run = operator.api.find(Kind.RUN, "a") or {}
     agent = {"attempt": 1, "promptSent": True, "snapshot": SNAPSHOT}
     status = {**run["status"], "phase": "Completed", "agent": agent}
     change(operator.api, Kind.RUN, "a", status=status)
     operator.api.drop(Kind.POD, "a-1")
-    await operator.turn(("ns", "b"))
+    await operator.reconcile(("ns", "b"))
     assert session(operator)["snapshot"] == f"{run['metadata']['uid']}/snapshots/1"
     assert session(operator)["activeRun"]["name"] == "b"
     assert operator.run("b").attempts == 1
@@ -169,7 +169,7 @@ async def test_a_run_resumes_no_conversation_that_was_lost(operator: Operator) -
     ],
 )
 def test_what_a_run_leaves_in_its_session(agent: Any, left: dict[str, Any]) -> None:
-    assert legacy_of(a_started_run(agent=agent)) == {"lastRun": "r", **left}
+    assert session_status_after(a_started_run(agent=agent)) == {"lastRun": "r", **left}
 
 
 async def test_children_go_with_their_parent(operator: Operator) -> None:
@@ -220,7 +220,7 @@ async def test_a_parent_goes_in_its_time_once_its_children_are_over(operator: Op
         complete(operator, name)
     await operator.see()
     await work(operator)
-    await operator.turn(("ns", "p"))
+    await operator.reconcile(("ns", "p"))
     assert operator.api.find(Kind.RUN, "p") is None
 
 
@@ -248,14 +248,14 @@ async def test_an_answer_begins_one_attempt_whenever_the_operator_is_killed(call
 
     api.before = crash
     with pytest.raises(asyncio.CancelledError):
-        await crashing.turn(times=100)
+        await crashing.reconcile(times=100)
     crashing.close()
     api.before = lambda verb, kind, name: None
     successor = Operator(api)
-    await successor.turn()
+    await successor.reconcile()
     if api.find(Kind.POD, "r-1"):
         api.drop(Kind.POD, "r-1")
-        await successor.turn()
+        await successor.reconcile()
     assert (successor.run().attempts, successor.run().status.continuations) == (2, 1)
     assert [name for kind, _, name in api.objects if kind is Kind.POD] == ["r-2"]
     assert (api.find(Kind.SESSION, "r") or {})["status"]["activeRun"]["name"] == "r"

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from agentrun.api.v1alpha1 import AgentRun, Phase, Reason
-from agentrun.controller.actions import CreatePod, DeletePod, LookAgain
+from agentrun.controller.actions import CreatePod, DeletePod, RequeueAt
 from agentrun.controller.decide import decide
 from agentrun.controller.observed import Failure, Observed
 from tests.unit.controller.samples import (
@@ -68,25 +68,25 @@ WAITS = ("InputRequired", "Question")
         pytest.param(
             on_hold(),
             seen(pod=a_pod()),
-            [WAITS, LookAgain(ahead(30)), LookAgain(ENDS_AT)],
+            [WAITS, RequeueAt(ahead(30)), RequeueAt(ENDS_AT)],
             id="a-pod-that-is-not-needed-any-more-gets-time-to-end",
         ),
         pytest.param(
             on_hold(),
             seen(pod=a_pod(runner=ended())),
-            [WAITS, LookAgain(ahead(30)), LookAgain(ENDS_AT)],
+            [WAITS, RequeueAt(ahead(30)), RequeueAt(ENDS_AT)],
             id="an-agent-that-outlives-its-runner-then-is-no-fault",
         ),
         pytest.param(
             on_hold(),
             seen(pod=a_finished_pod()),
-            [WAITS, DELETE, LookAgain(ENDS_AT)],
+            [WAITS, DELETE, RequeueAt(ENDS_AT)],
             id="its-pod-is-deleted",
         ),
         pytest.param(
             on_hold(),
             seen(pod=a_finished_pod(terminating_until=ago(3600))),
-            [WAITS, LookAgain(ENDS_AT)],
+            [WAITS, RequeueAt(ENDS_AT)],
             id="its-pod-is-over-but-kept-by-a-finalizer",
         ),
         pytest.param(
@@ -98,19 +98,19 @@ WAITS = ("InputRequired", "Question")
         pytest.param(
             on_hold(answers=1),
             seen(pod=a_finished_pod(terminating_until=NOW)),
-            [WAITS, LookAgain(ahead(30))],
+            [WAITS, RequeueAt(ahead(30))],
             id="its-answer-waits-for-a-pod-that-goes",
         ),
         pytest.param(
             on_hold(),
             seen(),
-            [WAITS, LookAgain(ENDS_AT)],
+            [WAITS, RequeueAt(ENDS_AT)],
             id="it-waits-without-a-pod",
         ),
         pytest.param(
             on_hold(),
             seen(profile=None),
-            [WAITS, LookAgain(ENDS_AT)],
+            [WAITS, RequeueAt(ENDS_AT)],
             id="it-waits-whatever-becomes-of-its-profile",
         ),
         pytest.param(on_hold(answers=1), seen(), NEXT, id="an-answer-begins-the-next-attempt"),
@@ -129,7 +129,7 @@ WAITS = ("InputRequired", "Question")
         pytest.param(
             on_hold(answers=1, snapshot={**SNAPSHOT, "acknowledgedInput": 1}),
             seen(),
-            [WAITS, LookAgain(ENDS_AT)],
+            [WAITS, RequeueAt(ENDS_AT)],
             id="an-answer-that-is-in-the-snapshot-is-not",
         ),
         pytest.param(
@@ -182,11 +182,11 @@ def test_a_run_that_waits(run: AgentRun, observed: Observed, expected: list[Any]
         pytest.param(
             a_waiting_run(snapshot=SNAPSHOT),
             seen(pod=a_finished_pod(disruption=EVICTED)),
-            [WAITS, DELETE, LookAgain(ENDS_AT)],
+            [WAITS, DELETE, RequeueAt(ENDS_AT)],
             id="evicted",
         ),
         pytest.param(
-            a_waiting_run(snapshot=SNAPSHOT), seen(), [WAITS, LookAgain(ENDS_AT)], id="deleted"
+            a_waiting_run(snapshot=SNAPSHOT), seen(), [WAITS, RequeueAt(ENDS_AT)], id="deleted"
         ),
         pytest.param(
             a_waiting_run(snapshot=SNAPSHOT, answers=1), seen(), NEXT, id="with-the-answer-there"

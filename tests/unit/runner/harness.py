@@ -18,7 +18,7 @@ from typing import Any, Literal
 from aiohttp import web
 
 from agentrun.api import pod_layout
-from agentrun.api.gateway import Append, Delivered, Head, Inputs, Mail, Messages, Task
+from agentrun.api.gateway import Append, Delivered, Head, Inputs, MailboxMessage, Messages, Task
 from agentrun.api.messages import AgentMessage
 from agentrun.api.v1alpha1 import (
     AgentProfileSpec,
@@ -64,14 +64,14 @@ from agentrun.runner.__main__ import load
 from agentrun.runner.loading import quickly
 load()
 with quickly():
-    import agentrun.runner.conversation
-import agentrun.runner.mcp, agentrun.runner.own_tools
-import agentrun.runner.peer.commands, agentrun.runner.peer.desk
+    import agentrun.runner.acp_driver
+import agentrun.runner.mcp, agentrun.runner.mcp_relay
+import agentrun.runner.peer.commands, agentrun.runner.peer.server
 """
 _LOAD_REMOTE = """
 from agentrun.runner.__main__ import load
 load()
-import agentrun.runner.a2a.conversation, agentrun.runner.a2a.credentials
+import agentrun.runner.a2a.driver, agentrun.runner.a2a.credentials
 """
 may_start = True
 """Whether the test is marked as slow, as one must be that starts a pod."""
@@ -106,7 +106,7 @@ class FakeGateway:
     acknowledged_input: int = 0
     late: list[dict[str, Any]] = field(default_factory=list)
     """Events of an earlier attempt that arrive just before this one's first append."""
-    mail: list[Mail] = field(default_factory=list)
+    mail: list[MailboxMessage] = field(default_factory=list)
     delivered: int = 0
     tools: Callable[[dict[str, Any]], dict[str, Any]] = lambda said: {"result": {}}
     """What a message to the agent's tools is answered with."""
@@ -249,7 +249,7 @@ class FakeGateway:
         body = f"event: message\r\ndata: {said}\r\n\r\n"
         return web.Response(text=body, content_type="text/event-stream")
 
-    async def write(self, *mail: Mail) -> None:
+    async def write(self, *mail: MailboxMessage) -> None:
         """Put messages into the mailbox."""
         async with self.changed:
             self.mail += mail

@@ -12,14 +12,14 @@ from typing import Any
 import pytest
 
 from agentrun.runner import agent as agent_module
-from agentrun.runner.acp.transport import Surroundings
+from agentrun.runner.acp.transport import TransportContext
 from agentrun.runner.agent import Agent
+from agentrun.runner.large_text import LargeText
 from agentrun.runner.layout import Layout
-from agentrun.runner.lines import LineReader, LineTooLong
-from agentrun.runner.outcome import Failure
+from agentrun.runner.outcome import AttemptError
+from agentrun.runner.pipe_reader import LineTooLongError, PipeReader
 from agentrun.runner.pipes import CALL, CONTROL, STREAMS, Pipes, announce, make_pipes
 from agentrun.runner.redact import Redactor
-from agentrun.runner.stored_text import StoredText
 from tests.unit.runner.harness import PlayedInit
 from tests.waiting import LATE_SECONDS
 
@@ -53,7 +53,7 @@ def test_pipes_are_ready_only_when_announced(tmp_path: Path) -> None:
 
 
 async def test_lines_come_one_by_one_however_they_are_cut(pipes: Pipes) -> None:
-    reader = LineReader(pipes.stdout)
+    reader = PipeReader(pipes.stdout)
     os.write(pipes.stdout, b"one\ntw")
     assert await reader.readline() == b"one"
     waiting = asyncio.create_task(reader.readline())
@@ -66,14 +66,14 @@ async def test_lines_come_one_by_one_however_they_are_cut(pipes: Pipes) -> None:
 
 
 async def test_line_beyond_the_limit_is_an_error_before_it_is_read(pipes: Pipes) -> None:
-    reader = LineReader(pipes.stdout, limit=1000)
+    reader = PipeReader(pipes.stdout, limit=1000)
     os.write(pipes.stdout, b"x" * 60_000)
-    with pytest.raises(LineTooLong, match="1000"):
+    with pytest.raises(LineTooLongError, match="1000"):
         await reader.readline()
 
 
 async def test_who_talks_without_a_pause_lets_others_take_their_turn(pipes: Pipes) -> None:
-    reader = LineReader(pipes.stderr)
+    reader = PipeReader(pipes.stderr)
     turns = 0
 
     async def others() -> None:
@@ -104,7 +104,7 @@ async def listening(
         await asyncio.sleep(0)  # As waiting for room gives others a turn.
 
     files = (tmp_path / f"large{number}" for number in count())
-    around = Surroundings(Redactor(["s3cr3t-value"]), lambda: next(files), room)
+    around = TransportContext(Redactor(["s3cr3t-value"]), lambda: next(files), room)
     agent = Agent(pipes, take, lambda call, answer: None, around)
     listener = asyncio.create_task(agent.listen())
     try:
@@ -121,7 +121,7 @@ async def test_agent_that_hangs_in_the_handshake_is_named(
     async with listening(pipes, tmp_path) as (agent, _):
         init.say("started")
         os.write(pipes.stderr, b"loading the universe\n")
-        with pytest.raises(Failure, match="loading the universe") as raised:
+        with pytest.raises(AttemptError, match="loading the universe") as raised:
             await agent.handshake(seconds=0.2)
     assert raised.value.reason == "AgentUnresponsive"
 
@@ -134,7 +134,7 @@ async def test_agent_that_has_not_started_is_waited_for(
         done, _pending = await asyncio.wait({handshake}, timeout=0.2)
         assert not done
         init.say("started")
-        with pytest.raises(Failure):
+        with pytest.raises(AttemptError):
             await handshake
 
 
@@ -144,7 +144,7 @@ async def test_output_that_is_no_protocol_is_an_error_in_the_end(
     async with listening(pipes, tmp_path) as (agent, _):
         init.say("started")
         os.write(pipes.stdout, b"not json \xff\n" * 101)
-        with pytest.raises(Failure, match="are no messages") as raised:
+        with pytest.raises(AttemptError, match="are no messages") as raised:
             await agent.handshake()
     assert raised.value.reason == "ProtocolError"
 
@@ -156,7 +156,7 @@ async def test_updates_arrive_in_order_and_as_valid_text(
     async with listening(pipes, tmp_path) as (agent, updates):
         os.write(pipes.stdout, b"".join((frame % n).encode() for n in range(50)))
         init.say("0")
-        with pytest.raises(Failure, match="exit code 0"):
+        with pytest.raises(AttemptError, match="exit code 0"):
             await agent.handshake()
     assert [update["n"] for update in updates] == list(range(50))
     assert updates[0]["t"] == "\ufffdx"
@@ -187,11 +187,11 @@ async def test_large_message_arrives_with_its_texts_in_files(
         await put(pipes.stdout, a_line(n=1) + a_line(n=2, t="ü s3cr3t-value" * 100_000))
         await put(pipes.stdout, a_line(n=3))
         init.say("0")
-        with pytest.raises(Failure, match="exit code 0"):
+        with pytest.raises(AttemptError, match="exit code 0"):
             await agent.handshake()
     assert [update["n"] for update in updates] == [1, 2, 3]
     large = updates[1]["t"]
-    assert isinstance(large, StoredText)
+    assert isinstance(large, LargeText)
     assert large.total_chars == len("ü [redacted]") * 100_000
     assert left_in(tmp_path) == []
 
@@ -216,7 +216,7 @@ async def test_line_that_is_no_message_is_passed_over(
     async with listening(pipes, tmp_path) as (agent, updates):
         await put(pipes.stdout, line + a_line(t="\xa0a\u2028b\r")[:-1] + b"\r\n")
         init.say("0")
-        with pytest.raises(Failure, match="exit code 0"):
+        with pytest.raises(AttemptError, match="exit code 0"):
             await agent.handshake()
     assert updates == [{"t": "\xa0a\u2028b\r"}]
 
@@ -224,13 +224,13 @@ async def test_line_that_is_no_message_is_passed_over(
 async def test_line_without_end_names_the_limit_and_its_size(
     pipes: Pipes, init: PlayedInit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(LineReader.store, "__defaults__", (1_000_000,))
+    monkeypatch.setattr(PipeReader.store, "__defaults__", (1_000_000,))
     async with listening(pipes, tmp_path) as (agent, _):
         init.say("started")
         asked = asyncio.create_task(agent.handshake())
         writing = asyncio.create_task(put(pipes.stdout, b'{"a":"' + b"x" * 3_000_000))
         with pytest.raises(
-            Failure, match=r"has 10\d{5} bytes or more, beyond the limit of 1000000"
+            AttemptError, match=r"has 10\d{5} bytes or more, beyond the limit of 1000000"
         ):
             await asked
         writing.cancel()
@@ -246,7 +246,7 @@ async def test_answers_to_many_requests_do_not_mix(
         request = '{"jsonrpc":"2.0","id":%d,"method":"fs/read","params":{"x":"%s"}}\n'
         lines = "".join(request % (number, "y" * 500) for number in range(1000))
         asking = asyncio.create_task(put(pipes.stdout, lines.encode()))
-        reader = LineReader(pipes.stdin)
+        reader = PipeReader(pipes.stdin)
         answers = [json.loads(await reader.readline() or b"") for _ in range(1001)]
         await asking
         asked.cancel()
@@ -261,7 +261,7 @@ async def test_last_words_hold_no_half_of_a_secret(
         await put(pipes.stderr, b"x" * 1995 + b"s3cr3t-value\n" + b"\xff\x00" * 200_000 + b"\n")
         await put(pipes.stderr, b"the end\n" + b"\n" * 70_000)
         init.say("1")
-        with pytest.raises(Failure, match="the end") as raised:
+        with pytest.raises(AttemptError, match="the end") as raised:
             await agent.handshake()
     assert "s3c" not in raised.value.message
     assert "ret-value" not in raised.value.message
@@ -281,7 +281,7 @@ async def test_what_it_said_at_last_is_heard_before_its_end(
             await asyncio.sleep(0)  # Another instant each time.
         os.write(pipes.stderr, b"Exec format error\n")
         init.say("126")
-        with pytest.raises(Failure, match="another kind of machine"):
+        with pytest.raises(AttemptError, match="another kind of machine"):
             await asked
 
 
@@ -292,7 +292,7 @@ async def test_who_speaks_on_does_not_hide_that_it_ended(
     async with listening(pipes, tmp_path) as (agent, _):
         speaking = asyncio.create_task(put(pipes.stderr, b"and on\n" * 10_000_000))
         init.say("1")
-        with pytest.raises(Failure, match="exit code 1"):
+        with pytest.raises(AttemptError, match="exit code 1"):
             await asyncio.wait_for(agent.handshake(), LATE_SECONDS)
         speaking.cancel()
 
@@ -313,7 +313,7 @@ async def test_an_agent_says_whether_it_can_be_steered(
     async with listening(pipes, tmp_path) as (agent, _):
         init.say("started")
         asked = asyncio.create_task(agent.handshake())
-        question = json.loads(await LineReader(pipes.stdin).readline() or b"")
+        question = json.loads(await PipeReader(pipes.stdin).readline() or b"")
         result = {"protocolVersion": 1} | ({"_meta": meta} if meta is not None else {})
         answer = {"jsonrpc": "2.0", "id": question["id"], "result": result}
         await put(pipes.stdout, json.dumps(answer).encode() + b"\n")
@@ -338,7 +338,7 @@ async def test_only_what_the_agent_takes_into_its_turn_is_delivered(
     async with listening(pipes, tmp_path) as (agent, _):
         agent.session_id = "s-1"
         steering = asyncio.create_task(agent.steer("Listen!"))
-        asked = json.loads(await LineReader(pipes.stdin).readline() or b"")
+        asked = json.loads(await PipeReader(pipes.stdin).readline() or b"")
         assert (asked["method"], asked["params"]) == (
             "_session/steering",
             {

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from agentrun.runner import kernel
-from agentrun.runner.children import AllBut, Child, ChildFailed, Reach, ask_module
+from agentrun.runner.children import AllBut, Child, ChildError, Reach, ask_module
 
 pytestmark = pytest.mark.slow
 _ENV = {"PATH": os.environ["PATH"]}
@@ -91,7 +91,7 @@ async def test_a_child_that_takes_too_long_is_ended_with_all_that_it_started(
 
 
 async def test_a_module_that_fails_says_so(tmp_path: Path) -> None:
-    with pytest.raises(ChildFailed, match="worker"):
+    with pytest.raises(ChildError, match="worker"):
         await ask_module("agentrun.runner.snapshot.worker", {}, Reach())
 
 

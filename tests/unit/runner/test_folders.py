@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from agentrun.runner import kernel
-from agentrun.runner.folders import Folder, LeadsOut
+from agentrun.runner.folders import Folder, OutsideFolderError
 
 
 @pytest.fixture(params=["openat2", "by-component"])
@@ -105,7 +105,7 @@ def test_links_are_resolved_inside_only(folder: Path) -> None:
         assert opened.resolve("a/around/new") == ["a", "b", "new"]
         (folder / "loop").symlink_to("loop")
         for path in ("out", "..", "a/key", "loop", "a/../../x"):
-            with pytest.raises(LeadsOut):
+            with pytest.raises(OutsideFolderError):
                 opened.resolve(path)
 
 

@@ -10,7 +10,6 @@ import pytest
 from agentrun.api.git_access import shown_to
 from agentrun.api.repositories import is_branch_in, is_covered, is_same
 from agentrun.api.v1alpha1 import AgentProfileSpec
-from agentrun.runner.complaints import Credentials, explain
 from agentrun.runner.git import Git
 from agentrun.runner.git_credentials import (
     has_passphrase,
@@ -19,6 +18,7 @@ from agentrun.runner.git_credentials import (
     password_env,
     ssh_env,
 )
+from agentrun.runner.git_errors import Credentials, explain
 from agentrun.runner.redact import Redactor
 
 

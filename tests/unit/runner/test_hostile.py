@@ -30,11 +30,11 @@ from agentrun.runner.gateway import Gateway
 from agentrun.runner.git import UPLOAD_PACK, Git
 from agentrun.runner.instructions import write_instructions
 from agentrun.runner.layout import Layout
-from agentrun.runner.outcome import Failure
+from agentrun.runner.outcome import AttemptError
 from agentrun.runner.redact import Redactor
 from agentrun.runner.snapshot.manifest import Manifest, Part
-from agentrun.runner.snapshot.restore import Origin, Restorer
-from agentrun.runner.snapshot.take import Moment, Taker
+from agentrun.runner.snapshot.restore import Restorer, ResumePoint
+from agentrun.runner.snapshot.take import DriverState, SnapshotWriter
 from agentrun.runner.workspace import Base, clone, working_folder
 from tests.unit.runner.hostile import CANARY, CREATED, OPENED, a_pod, hole, once, swap, swapping
 
@@ -91,8 +91,8 @@ def a_git(layout: Layout) -> Git:
 
 async def take(layout: Layout, store: Store, base: Base | None = None) -> None:
     gateway = cast(Gateway, store)
-    moment = Moment(a_task(), "s", 0, 0, None, None, None, None)
-    await Taker(layout, gateway, a_git(layout), 5).take(moment, base)
+    moment = DriverState(a_task(), "s", 0, 0, None, None, None, None)
+    await SnapshotWriter(layout, gateway, a_git(layout), 5).take(moment, base)
 
 
 @pytest.mark.parametrize("place", ["home", "workspace"])
@@ -116,7 +116,7 @@ async def test_a_folder_swapped_while_it_is_packed_puts_no_secret_into_the_snaps
                 assert CANARY.encode() not in content.read(), one.name
 
 
-def a_snapshot(store: Store, *members: tuple[tarfile.TarInfo, bytes]) -> Origin:
+def a_snapshot(store: Store, *members: tuple[tarfile.TarInfo, bytes]) -> ResumePoint:
     made = io.BytesIO()
     with (
         gzip.GzipFile(fileobj=made, mode="wb", compresslevel=1) as packed,
@@ -131,7 +131,7 @@ def a_snapshot(store: Store, *members: tuple[tarfile.TarInfo, bytes]) -> Origin:
         run="uid-0", run_id="run-0", attempt=1, backend="acp", session_id="s",
         taken_at=datetime.now(UTC), workspace="files", parts=[part],
     )  # fmt: skip
-    return Origin(found, is_own=False)
+    return ResumePoint(found, is_own=False)
 
 
 def member(
@@ -158,7 +158,7 @@ async def test_a_folder_swapped_while_it_is_unpacked_changes_nothing_elsewhere(
     restorer = Restorer(layout, cast(Gateway, store), a_git(layout), 5)
     with (
         once(layout.home, CREATED, "a-big", swap(layout.home / "d", elsewhere)),
-        pytest.raises(Failure, match="below a link"),
+        pytest.raises(AttemptError, match="below a link"),
     ):
         await restorer.restore(origin, a_task())
     assert stat.S_IMODE(elsewhere.stat().st_mode) == 0o700
@@ -174,7 +174,7 @@ async def test_what_is_unpacked_while_a_folder_is_swapped_without_end_stays_insi
     (layout.home / "d").mkdir()
     store = Store()
     origin = a_snapshot(store, *(member(f"home/d/{one}") for one in range(500)))
-    with swapping(layout.home / "d", elsewhere), suppress(Failure):
+    with swapping(layout.home / "d", elsewhere), suppress(AttemptError):
         await Restorer(layout, cast(Gateway, store), a_git(layout), 5).restore(origin, a_task())
     assert {one.name: one.read_bytes() for one in elsewhere.iterdir()} == before
 
@@ -200,7 +200,7 @@ def test_instructions_are_not_written_to_where_a_folder_is_swapped(layout: Layou
     })  # fmt: skip
     with (
         once(source, OPENED, "all.md", swap(notes, secrets_of(layout))),
-        pytest.raises(Failure, match=f"Instruction file notes/{KEY}"),
+        pytest.raises(AttemptError, match=f"Instruction file notes/{KEY}"),
     ):
         write_instructions(layout, "acp", profile.instruction_files)
     assert (secrets_of(layout) / KEY).read_text().startswith(CANARY)
@@ -218,7 +218,7 @@ def test_the_home_is_written_inside_while_a_folder_is_swapped_without_end(layout
 
 def test_the_working_folder_is_not_made_behind_a_link(layout: Layout) -> None:
     (layout.workspace / "d").symlink_to(secrets_of(layout))
-    with pytest.raises(Failure, match="outside the workspace"):
+    with pytest.raises(AttemptError, match="outside the workspace"):
         working_folder(layout.workspace, "d/new")
     (layout.workspace / "real").mkdir()
     (layout.workspace / "link").symlink_to("real/../real")

@@ -19,7 +19,7 @@ import pytest
 from agentrun.runner import container as container_module
 from agentrun.runner.container import Container
 from agentrun.runner.layout import Layout
-from agentrun.runner.lines import LineReader
+from agentrun.runner.pipe_reader import PipeReader
 from agentrun.runner.pipes import Pipes, make_pipes
 from dev import agent_init
 from tests.unit.runner.harness import running
@@ -67,7 +67,7 @@ class Place:
         return int(children.read_text(encoding="ascii"))
 
     async def output(self) -> str:
-        line = await asyncio.wait_for(LineReader(self.pipes.stdout).readline(), LATE_SECONDS)
+        line = await asyncio.wait_for(PipeReader(self.pipes.stdout).readline(), LATE_SECONDS)
         return (line or b"").decode()
 
     async def end(self) -> bool:
@@ -147,7 +147,7 @@ async def test_the_agents_exit_code_is_what_a_shell_says(
         await asyncio.wait_for(place.container.begin(), LATE_SECONDS)
         await place.until_said(str(code).encode())
         if words:
-            line = await asyncio.wait_for(LineReader(place.pipes.stderr).readline(), LATE_SECONDS)
+            line = await asyncio.wait_for(PipeReader(place.pipes.stderr).readline(), LATE_SECONDS)
             assert line == words.encode()
         assert await place.end()
         assert await asyncio.wait_for(place.process.wait(), LATE_SECONDS) == 0

@@ -12,11 +12,17 @@ import pytest
 from agentrun.api.events import EventType
 from agentrun.api.gateway import Head
 from agentrun.runner import journal as module
-from agentrun.runner.gateway import Conflict, Gateway, Refused, RunOver, Unavailable
+from agentrun.runner.gateway import (
+    Gateway,
+    GatewayConflictError,
+    GatewayRefusedError,
+    GatewayUnavailableError,
+    RunFinishedError,
+)
 from agentrun.runner.journal import Journal
+from agentrun.runner.large_text import LargeText
 from agentrun.runner.redact import Redactor
 from agentrun.runner.spool import Spool
-from agentrun.runner.stored_text import StoredText
 from tests.waiting import LATE_SECONDS
 
 
@@ -35,7 +41,7 @@ class FakeGateway(Gateway):
             raise self.answers.pop(0)
         events = json.loads(body)["events"]
         if any(self.refuses(event) for event in events):
-            raise Refused("400 invalid: not this one")
+            raise GatewayRefusedError("400 invalid: not this one")
         self.taken += events
         self.order += [event["type"] for event in events]
         return Head(last_seq=events[-1]["seq"])
@@ -80,7 +86,7 @@ async def test_blob_goes_before_the_event_that_refers_to_it(tmp_path: Path) -> N
 
 async def test_conflict_continues_after_the_head_that_was_named(tmp_path: Path) -> None:
     async with shipping(tmp_path) as (journal, gateway):
-        gateway.answers = [Conflict("taken", 7)]
+        gateway.answers = [GatewayConflictError("taken", 7)]
         say(journal, "one", "two")
         await journal.drained()
     assert [event["seq"] for event in gateway.taken] == [8, 9]
@@ -92,7 +98,10 @@ async def test_events_that_a_restored_store_has_lost_are_told_of_once(
     monkeypatch.setattr(module, "_FIRST_PAUSE", 0.001)
     async with shipping(tmp_path) as (journal, gateway):
         journal.start_after(80)
-        gateway.answers = [Conflict("gap", 50), Unavailable("the answer was lost")]
+        gateway.answers = [
+            GatewayConflictError("gap", 50),
+            GatewayUnavailableError("the answer was lost"),
+        ]
         say(journal, "one", "two")
         await journal.drained()
     told = [(event["seq"], event["data"]["text"]) for event in gateway.taken]
@@ -118,7 +127,7 @@ async def test_note_of_a_lost_event_whose_answer_is_lost_is_there_once(
     monkeypatch.setattr(module, "_FIRST_PAUSE", 0.001)
     async with shipping(tmp_path) as (journal, gateway):
         take = gateway.append
-        answers: list[Exception] = [Unavailable("the answer was lost")]
+        answers: list[Exception] = [GatewayUnavailableError("the answer was lost")]
 
         async def append(body: bytes) -> Head:
             """Keep one event at a seq, and lose the answer to the first that is kept."""
@@ -126,7 +135,7 @@ async def test_note_of_a_lost_event_whose_answer_is_lost_is_there_once(
             there = next((one for one in gateway.taken if one["seq"] == event["seq"]), None)
             if there and event["data"]["text"] != "bad":
                 if there["event_id"] != event["event_id"]:
-                    raise Conflict("another event", len(gateway.taken))
+                    raise GatewayConflictError("another event", len(gateway.taken))
                 return Head(last_seq=len(gateway.taken))
             head = await take(body)
             if answers:
@@ -146,7 +155,7 @@ async def test_gateway_that_is_away_is_tried_again(
 ) -> None:
     monkeypatch.setattr(module, "_FIRST_PAUSE", 0.001)
     async with shipping(tmp_path) as (journal, gateway):
-        gateway.answers = [Unavailable("away"), Unavailable("away")]
+        gateway.answers = [GatewayUnavailableError("away"), GatewayUnavailableError("away")]
         say(journal, "one")
         await journal.drained()
         assert journal.last_error == ""
@@ -156,9 +165,9 @@ async def test_gateway_that_is_away_is_tried_again(
 async def test_run_that_is_over_ends_the_shipping(tmp_path: Path) -> None:
     gateway = FakeGateway()
     journal = Journal(Spool(tmp_path), gateway, Redactor(), 1, lambda kind, data: None)
-    gateway.answers = [RunOver("sealed")]
+    gateway.answers = [RunFinishedError("sealed")]
     say(journal, "one")
-    with pytest.raises(RunOver):
+    with pytest.raises(RunFinishedError):
         await journal.ship()
 
 
@@ -187,9 +196,9 @@ async def test_text_in_a_file_becomes_a_blob_that_outlives_the_file(tmp_path: Pa
         path = tmp_path / "text"
         path.write_text("x" * 100_000)
         text, other = (
-            StoredText.of("x" * 5000, path, 100_000, 100_000, "text/plain") for _ in range(2)
+            LargeText.of("x" * 5000, path, 100_000, 100_000, "text/plain") for _ in range(2)
         )
-        gateway.answers = [Unavailable("away")]
+        gateway.answers = [GatewayUnavailableError("away")]
         journal.add(EventType.COMMAND_FINISHED, {"output": text, "stdout": other, "again": text})
         path.unlink()
         await journal.drained()

@@ -12,13 +12,13 @@ import pytest
 from agentrun.runner.acp.large import (
     MAX_REST,
     MAX_VALUES,
-    TooMuchStructure,
+    TooMuchStructureError,
     read_large,
     remove,
 )
 from agentrun.runner.acp.reading import MAX_DEPTH, is_deep, read_json
+from agentrun.runner.large_text import LargeText
 from agentrun.runner.redact import Redactor
-from agentrun.runner.stored_text import StoredText
 
 ODD = 'a "quoted" \\ back\\\\slash\n\t\x1b[31m ü € 😀 \u2028 \x00 </x> \\u0041 '
 
@@ -41,7 +41,7 @@ def left_in(folder: Path) -> list[Path]:
 
 
 def whole(text: Any) -> str:
-    assert isinstance(text, StoredText)
+    assert isinstance(text, LargeText)
     content = text.path.read_text(encoding="utf-8")
     assert (len(content), len(content.encode())) == (text.total_chars, text.total_bytes)
     assert content.startswith(text.beginning)
@@ -128,7 +128,7 @@ async def test_secret_in_a_structure_is_found_however_it_is_escaped(tmp_path: Pa
 
 async def test_message_of_structure_alone_is_refused(tmp_path: Path) -> None:
     raw = json.dumps({str(n): n for n in range(MAX_REST // 8)}).encode()
-    with pytest.raises(TooMuchStructure):
+    with pytest.raises(TooMuchStructureError):
         await read(raw, tmp_path)
     assert left_in(tmp_path) == []
 

@@ -10,10 +10,15 @@ from typing import Any, cast
 import pytest
 
 from agentrun.api.events import EventType
-from agentrun.api.gateway import Mail, Messages
+from agentrun.api.gateway import MailboxMessage, Messages
 from agentrun.api.v1alpha1 import AgentTools, OutcomeState
 from agentrun.runner import mailbox
-from agentrun.runner.gateway import Gateway, Refused, RunOver, Unavailable
+from agentrun.runner.gateway import (
+    Gateway,
+    GatewayRefusedError,
+    GatewayUnavailableError,
+    RunFinishedError,
+)
 from agentrun.runner.journal import Journal
 from agentrun.runner.mailbox import MAX_TURNS, Delivery, Mailbox, render
 from agentrun.runner.outcome import End
@@ -23,9 +28,9 @@ from tests.waiting import LATE_SECONDS
 DONE = End(OutcomeState.COMPLETED, None, "")
 
 
-def mail(seq: int, text: str = "", sender: str | None = "ada") -> Mail:
+def mail(seq: int, text: str = "", sender: str | None = "ada") -> MailboxMessage:
     body = {"role": "agent", "parts": [{"type": "text", "text": text or f"Message {seq}"}]}
-    return Mail.model_validate(
+    return MailboxMessage.model_validate(
         {
             "message_id": f"m-{seq}",
             "seq": seq,
@@ -40,7 +45,7 @@ class Post:
     """A gateway, a journal and an agent: what a mailbox stands between."""
 
     def __init__(self) -> None:
-        self.mail: list[Mail] = []
+        self.mail: list[MailboxMessage] = []
         self.delivered_seqs: list[int] = []
         self.events: list[dict[str, Any]] = []
         self.errors: list[Exception] = []
@@ -80,7 +85,7 @@ class Post:
             self.changed.notify_all()
         return is_taken
 
-    async def write(self, *letters: Mail) -> None:
+    async def write(self, *letters: MailboxMessage) -> None:
         async with self.changed:
             self.mail += letters
             self.changed.notify_all()
@@ -190,7 +195,7 @@ async def test_what_the_agent_took_itself_begins_no_turn(post: Post) -> None:
     post.mail += [mail(1), mail(2)]
     box = post.mailbox("BetweenTurns")
     async with box.turn():
-        box.hears(1)
+        box.note_read(1)
     assert await box.next_turn(DONE) == render(mail(2))
     assert box.given == 1
 
@@ -249,13 +254,13 @@ async def test_a_turn_that_fails_has_had_its_messages_too(post: Post) -> None:
 
 
 async def test_while_the_gateway_is_away_it_is_asked_again(post: Post) -> None:
-    post.errors = [Unavailable("away")] * 3
+    post.errors = [GatewayUnavailableError("away")] * 3
     post.mail += [mail(1)]
     box = post.mailbox("BetweenTurns")
     assert await box.next_turn(DONE)
     async with box.turn():
         pass
-    post.errors = [Unavailable("away")]
+    post.errors = [GatewayUnavailableError("away")]
     await box.acknowledge()
     assert post.delivered_seqs == [], "the run ends well without that"
 
@@ -264,11 +269,13 @@ async def test_if_the_gateway_stays_away_the_run_goes_on(
     post: Post, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(mailbox, "_PATIENCE_SECONDS", 0.05)
-    post.errors = [Unavailable("away")] * 100_000
+    post.errors = [GatewayUnavailableError("away")] * 100_000
     assert await post.mailbox("BetweenTurns").next_turn(DONE) is None
 
 
-@pytest.mark.parametrize("error", [Refused("404 not_found"), RunOver("410 sealed")])
+@pytest.mark.parametrize(
+    "error", [GatewayRefusedError("404 not_found"), RunFinishedError("410 sealed")]
+)
 async def test_a_gateway_without_messages_is_asked_once(post: Post, error: Exception) -> None:
     post.errors, post.mail = [error], [mail(1)]
     box = post.mailbox()

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from agentrun.runner.acp.mapping import MAX_OPEN_TOOLS, Mapper
+from agentrun.runner.large_text import LargeText
 from agentrun.runner.redact import Redactor
 from agentrun.runner.sanitize import sanitize
-from agentrun.runner.stored_text import StoredText
 
 FIXTURES = Path(__file__).parent / "fixtures"
 
@@ -350,8 +350,8 @@ def test_long_message_is_kept_up_to_a_bound_that_it_names() -> None:
     assert len(mapper.final_response) < 1_100_000
 
 
-def a_stored_text(size: int, media_type: str = "text/plain") -> StoredText:
-    return StoredText.of("x" * 32_000, Path("/nowhere"), size, size, media_type)
+def a_stored_text(size: int, media_type: str = "text/plain") -> LargeText:
+    return LargeText.of("x" * 32_000, Path("/nowhere"), size, size, media_type)
 
 
 def test_large_text_of_a_message_is_one_event() -> None:

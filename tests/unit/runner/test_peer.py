@@ -12,14 +12,14 @@ from typing import Any
 
 import pytest
 
-from agentrun.api.gateway import Head, Mail, Messages, Task
+from agentrun.api.gateway import Head, MailboxMessage, Messages, Task
 from agentrun.api.messages import AgentMessage
 from agentrun.api.v1alpha1 import AgentProfileSpec, AgentRunSpec
 from agentrun.runner.layout import Layout
-from agentrun.runner.own_tools import ToolFailed
-from agentrun.runner.peer import desk
+from agentrun.runner.mcp_relay import ToolCallError
+from agentrun.runner.peer import server
 from agentrun.runner.peer.commands import Peer
-from agentrun.runner.peer.desk import Answer, Desk
+from agentrun.runner.peer.server import Answer, PeerServer
 from agentrun.runner.pipes import make_pipes
 from tests.unit.runner.harness import a_gateway, pod
 from tests.waiting import LATE_SECONDS
@@ -55,7 +55,7 @@ class FakeTools:
 
 @dataclass
 class FakeGateway:
-    mail: list[Mail] = field(default_factory=list)
+    mail: list[MailboxMessage] = field(default_factory=list)
     delivered: int = 0
     """What the conversation says of it; the gateway knows only of earlier ones."""
 
@@ -65,16 +65,18 @@ class FakeGateway:
             await asyncio.sleep(wait_ms / 1000)  # As the gateway does when no mail comes.
         return Messages(messages=new, delivered_seq=0)
 
-    def hears(self, seq: int) -> None:
+    def note_read(self, seq: int) -> None:
         self.delivered = seq
 
 
-def mail(seq: int, text: str = "Hello.", sender: str | None = "bob") -> Mail:
+def mail(seq: int, text: str = "Hello.", sender: str | None = "bob") -> MailboxMessage:
     body = AgentMessage.model_validate({"parts": [{"type": "text", "text": text}]})
-    return Mail(message_id=f"m{seq}", seq=seq, body=body, created_at="t", from_agent_name=sender)
+    return MailboxMessage(
+        message_id=f"m{seq}", seq=seq, body=body, created_at="t", from_agent_name=sender
+    )
 
 
-def page(*messages: Mail) -> dict[str, Any]:
+def page(*messages: MailboxMessage) -> dict[str, Any]:
     shown = [one.model_dump(mode="json", by_alias=True) for one in messages]
     return {"agent_name": "ada", "messages": shown, "next_after_seq": 9}
 
@@ -151,7 +153,7 @@ async def test_all_agents_are_listed_also_those_of_later_pages() -> None:
 
 
 async def test_what_a_tool_refuses_is_an_error() -> None:
-    tools = FakeTools({"list_agents": ToolFailed("not offered")})
+    tools = FakeTools({"list_agents": ToolCallError("not offered")})
     assert await a_peer(tools).respond(["", "", "list"]) == Answer("Error: not offered", 1)
 
 
@@ -217,7 +219,7 @@ async def a_place(tmp_path: Path, answer: Answer | Exception) -> AsyncIterator[P
         return answer
 
     pipes = make_pipes(layout)
-    serving = asyncio.create_task(Desk(pipes, respond).serve())
+    serving = asyncio.create_task(PeerServer(pipes, respond).serve())
     try:
         yield Place(layout.pipes, layout.calls, asked)
     finally:
@@ -258,7 +260,7 @@ async def test_many_calls_at_once_are_all_answered_and_leave_nothing(tmp_path: P
 async def test_a_command_that_was_held_up_is_told_to_ask_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(desk, "_READ_SECONDS", 0.1)
+    monkeypatch.setattr(server, "_READ_SECONDS", 0.1)
     async with a_place(tmp_path, Answer("ok")) as place:
         call, answer = place.calls / "7-0", place.calls / "7-0.answer"
         call.write_bytes(b"x\0")
@@ -276,8 +278,8 @@ async def test_a_command_that_was_held_up_is_told_to_ask_again(
 async def test_what_is_too_large_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(desk, "MAX_REQUEST", 1000)
-    monkeypatch.setattr(desk, "MAX_ANSWER", 1000)
+    monkeypatch.setattr(server, "MAX_REQUEST", 1000)
+    monkeypatch.setattr(server, "MAX_ANSWER", 1000)
     async with a_place(tmp_path, Answer("x" * 1001)) as place:
         assert "the answer takes more than 1000 bytes" in (await place.peer("x"))[2]
         assert "the arguments take more than 1000 bytes" in (await place.peer("x" * 1001))[2]

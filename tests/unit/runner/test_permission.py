@@ -9,8 +9,8 @@ from acp.schema import PermissionOption
 from agentrun.api.gateway import Inputs
 from agentrun.api.v1alpha1 import Input, Question
 from agentrun.runner.acp.mapping import Announced, Mapper
-from agentrun.runner.leave import Leave
 from agentrun.runner.permission import MAX_TEXT, chosen_option, permission_question
+from agentrun.runner.permission_broker import PermissionBroker
 from agentrun.runner.questions import Questions
 from tests.unit.runner.harness import an_answer
 
@@ -133,9 +133,9 @@ async def leave_after(
     person: Any = Person()
     questions = Questions(person, person, 2, 60)
     questions.open(person, 0)
-    leave = Leave(person, questions, clean, "/workspace", lambda _: Announced(known))
+    leave = PermissionBroker(person, questions, clean, "/workspace", lambda _: Announced(known))
     answer = Input(seq=1, message=an_answer("yes"))
-    leave.answered_before(earlier.question, answer, earlier.digest)
+    leave.restore_answer(earlier.question, answer, earlier.digest)
     async with asyncio.timeout(30):
         return await leave.ask(then, [YES, NO]), person.asked
 

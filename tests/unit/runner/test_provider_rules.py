@@ -13,8 +13,8 @@ from yarl import URL
 
 from agentrun.api import pod_layout
 from agentrun.api.v1alpha1 import AgentProfileSpec
-from agentrun.runner.provider.bodies import MAX_DEPTH, Named, Unreadable, names_in
-from agentrun.runner.provider.paths import NotOffered, canonical_path, find, routes_of
+from agentrun.runner.provider.bodies import MAX_DEPTH, Named, UnreadableBodyError, names_in
+from agentrun.runner.provider.paths import NotOfferedError, canonical_path, find, routes_of
 from agentrun.runner.provider.rules import Rules, error_body
 from agentrun.runner.proxy import ProviderProxy
 from tests.unit.runner.harness import serve
@@ -77,7 +77,7 @@ ATTACKS = [
 @pytest.mark.parametrize(("method", "path"), ATTACKS)
 def test_nothing_else_may_be_asked_for(method: str, path: str) -> None:
     for backend in ("codex", "claude_code", "opencode", "gemini", "acp", "remote_a2a"):
-        with pytest.raises(NotOffered):
+        with pytest.raises(NotOfferedError):
             find(routes_of(backend), method, path)
 
 
@@ -92,7 +92,7 @@ def test_a_profile_adds_paths() -> None:
     assert find(routes, "GET", "/files/f-1/content?any=1").target == "/files/f-1/content?any=1"
     assert find(routes, "POST", "/embeddings").route.is_added
     for method, path in (("GET", "/files/a/b/content"), ("DELETE", "/files/f/content")):
-        with pytest.raises(NotOffered, match=r"provider\.paths"):
+        with pytest.raises(NotOfferedError, match=r"provider\.paths"):
             find(routes, method, path)
 
 
@@ -171,7 +171,7 @@ def test_what_tools_are_given_may_have_any_names() -> None:
     ],
 )  # fmt: skip
 def test_body_that_servers_may_read_differently_is_refused(body: bytes) -> None:
-    with pytest.raises(Unreadable):
+    with pytest.raises(UnreadableBodyError):
         names_in(body)
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from agentrun.api.gateway import Inputs
 from agentrun.api.v1alpha1 import Input, Question
-from agentrun.runner.questions import Expired, Questions
+from agentrun.runner.questions import QuestionExpiredError, Questions
 from tests.unit.runner.harness import an_answer
 from tests.waiting import LATE_SECONDS
 
@@ -58,7 +58,7 @@ def a_question(name: str, kind: str = "permission") -> Question:
 
 async def put(questions: Questions, question: Question) -> int:
     answer = await questions.ask(question)
-    await questions.taken(answer)
+    await questions.acknowledge(answer)
     return answer.seq
 
 
@@ -85,9 +85,9 @@ async def test_nothing_is_asked_once_nobody_has_answered_for_too_long() -> None:
         questions.ask(a_question("auth-1-2", "auth")),
         return_exceptions=True,
     )
-    assert [type(one) for one in given] == [Expired, Expired]
+    assert [type(one) for one in given] == [QuestionExpiredError, QuestionExpiredError]
     assert people.asked == ["permission-1-1"]
     assert questions.current is not None
     assert questions.current.id == "permission-1-1", "that is what a snapshot is to say"
-    with pytest.raises(Expired):
+    with pytest.raises(QuestionExpiredError):
         await questions.wait(a_question("permission-1-1"))

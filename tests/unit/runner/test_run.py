@@ -9,17 +9,17 @@ from typing import Any
 import pytest
 
 from agentrun.api.v1alpha1 import AgentStatus, Outcome, OutcomeState, Snapshot
-from agentrun.runner.conversation import Conversation
-from agentrun.runner.delivery import Delivery
-from agentrun.runner.gateway import Gateway, Unavailable
+from agentrun.runner.acp_driver import AcpDriver
+from agentrun.runner.gateway import Gateway, GatewayUnavailableError
 from agentrun.runner.journal import Journal
 from agentrun.runner.layout import Layout
 from agentrun.runner.outcome import End
+from agentrun.runner.outcome_reporter import OutcomeReporter
 from agentrun.runner.pipes import make_pipes
 from agentrun.runner.redact import Redactor
-from agentrun.runner.reporter import Reporter
 from agentrun.runner.run import Attempt
 from agentrun.runner.settings import Settings
+from agentrun.runner.status_reporter import StatusReporter
 from agentrun.runner.transcript import Transcript
 from tests.unit.runner.harness import RUN, FakeGateway, PlayedInit, a_gateway, prepare, serve
 from tests.waiting import LATE_SECONDS
@@ -48,8 +48,8 @@ async def broken(*_: Any) -> None:
 @pytest.mark.parametrize(
     ("part", "name", "events"),
     [
-        pytest.param(Reporter, "run", ["run_failed"], id="reporter"),
-        pytest.param(Conversation, "listen", ["run_failed"], id="listener"),
+        pytest.param(StatusReporter, "run", ["run_failed"], id="reporter"),
+        pytest.param(AcpDriver, "listen", ["run_failed"], id="listener"),
         pytest.param(Journal, "ship", [], id="journal"),
     ],
 )
@@ -64,7 +64,7 @@ async def test_error_of_a_helper_is_the_runs_outcome(
     monkeypatch.setattr(part, name, broken)
     gateway = a_gateway(["say", "never"])
     async with an_attempt(tmp_path, gateway) as attempt:
-        await asyncio.wait_for(attempt.live(), LATE_SECONDS)
+        await asyncio.wait_for(attempt.run(), LATE_SECONDS)
     assert gateway.outcome is not None
     assert (gateway.outcome.state, gateway.outcome.reason) == (OutcomeState.FAILED, "RunnerFailed")
     assert "ValueError: nobody expected this" in (gateway.outcome.message or "")
@@ -76,40 +76,40 @@ async def test_error_of_a_helper_is_the_runs_outcome(
 async def test_helper_that_fails_at_the_very_end_holds_nothing_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told: Callable[..., None] = Delivery.last_words
+    told: Callable[..., None] = OutcomeReporter.final_events
 
     def then_break(*args: Any) -> None:
         told(*args)
         monkeypatch.setattr(Journal, "_send", broken)
 
-    monkeypatch.setattr(Delivery, "last_words", then_break)
+    monkeypatch.setattr(OutcomeReporter, "final_events", then_break)
     gateway = a_gateway(["say", "never"])
     async with an_attempt(tmp_path, gateway) as attempt:
         init = PlayedInit(tmp_path / "agentrun/pipes")
         init.say("started", "3", "end")
-        await asyncio.wait_for(attempt.live(), LATE_SECONDS)
+        await asyncio.wait_for(attempt.run(), LATE_SECONDS)
         init.close()
     assert gateway.outcome is not None
     assert gateway.outcome.reason == "AgentExited"
     assert gateway.outcome == Outcome.model_validate_json(left(tmp_path))
 
 
-@pytest.mark.parametrize("part", ["last_words", "outcome"])
+@pytest.mark.parametrize("part", ["final_events", "outcome"])
 async def test_error_at_the_end_is_the_runs_outcome_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: str
 ) -> None:
-    whole = getattr(Delivery, part)
+    whole = getattr(OutcomeReporter, part)
 
     def fail(*_: Any) -> None:
-        monkeypatch.setattr(Delivery, part, whole)
+        monkeypatch.setattr(OutcomeReporter, part, whole)
         raise ValueError("nobody expected this")
 
-    monkeypatch.setattr(Delivery, part, fail)
+    monkeypatch.setattr(OutcomeReporter, part, fail)
     gateway = a_gateway(["say", "never"])
     async with an_attempt(tmp_path, gateway) as attempt:
         init = PlayedInit(tmp_path / "agentrun/pipes")
         init.say("started", "3", "end")
-        await asyncio.wait_for(attempt.live(), LATE_SECONDS)
+        await asyncio.wait_for(attempt.run(), LATE_SECONDS)
         init.close()
     assert gateway.outcome is not None
     assert gateway.outcome.reason == "RunnerFailed"
@@ -130,11 +130,11 @@ async def test_the_outcome_is_told_after_the_snapshot(
     async def away_at_first(gateway: Gateway, status: AgentStatus) -> Any:
         tries.append(None)
         if len(tries) < 3:
-            raise Unavailable("the gateway starts again")
+            raise GatewayUnavailableError("the gateway starts again")
         return await taken(gateway, status)
 
     monkeypatch.setattr(Gateway, "state", away_at_first)
-    monkeypatch.setattr("agentrun.runner.reporter._PAUSE", 0.02)
+    monkeypatch.setattr("agentrun.runner.status_reporter._PAUSE", 0.02)
     gateway = a_gateway()
     async with an_attempt(tmp_path, gateway) as attempt:
         reporting = asyncio.create_task(attempt._reporter.run())

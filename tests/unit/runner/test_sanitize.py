@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from agentrun.api.gateway import BLOB_NAME
+from agentrun.runner.large_text import LargeText
 from agentrun.runner.sanitize import MAX_EVENT_BYTES, sanitize
-from agentrun.runner.stored_text import StoredText
 
 PREFIX = "artifacts/000008-command_finished-1"
 
@@ -70,8 +70,8 @@ def test_ids_and_states_are_never_touched() -> None:
     assert (small["tool_use_id"], small["status"]) == (data["tool_use_id"], "completed")
 
 
-def a_stored_text(folder: Path, beginning: str, size: int) -> StoredText:
-    return StoredText.of(beginning, folder / "whole", size, size, "text/plain")
+def a_stored_text(folder: Path, beginning: str, size: int) -> LargeText:
+    return LargeText.of(beginning, folder / "whole", size, size, "text/plain")
 
 
 @pytest.mark.parametrize("pointer", ["/output", "/command", "/input/deep/name", "/odd"])

@@ -11,8 +11,8 @@ import pytest
 from agentrun.runner.folders import Folder
 from agentrun.runner.snapshot.files import conversation_files
 from agentrun.runner.snapshot.gemini import keep_conversation
-from agentrun.runner.snapshot.pack import CannotKeep, Packer, Source, TooLarge
-from agentrun.runner.snapshot.unpack import Target, Unsafe, unpack
+from agentrun.runner.snapshot.pack import Packer, SnapshotTooLargeError, Source, UnpackableFileError
+from agentrun.runner.snapshot.unpack import Target, UnsafeArchiveError, unpack
 
 
 def pack(tmp_path: Path, root: Path, limit: int = 10_000_000) -> tuple[Packer, list[Path]]:
@@ -80,7 +80,7 @@ def test_too_much_is_refused_before_it_is_written(tmp_path: Path) -> None:
     root = tmp_path / "root"
     root.mkdir()
     (root / "large").write_bytes(os.urandom(100_000))
-    with pytest.raises(TooLarge):
+    with pytest.raises(SnapshotTooLargeError):
         pack(tmp_path, root, limit=50_000)
     assert sum(one.stat().st_size for one in (tmp_path / "parts").iterdir()) <= 50_000
 
@@ -90,7 +90,7 @@ def test_a_hole_of_a_terabyte_is_too_much_though_it_packs_into_little(tmp_path: 
     root.mkdir()
     with (root / "hole").open("wb") as file:
         file.truncate(2**40)
-    with pytest.raises(TooLarge):
+    with pytest.raises(SnapshotTooLargeError):
         pack(tmp_path, root)
 
 
@@ -98,7 +98,7 @@ def test_a_disk_that_takes_no_more_is_no_file_left_out(tmp_path: Path) -> None:
     root = tmp_path / "root"
     root.mkdir()
     (root / "file").write_text("x")
-    with Folder.at(root) as opened, pytest.raises(CannotKeep):
+    with Folder.at(root) as opened, pytest.raises(UnpackableFileError):
         Packer(tmp_path / "no-such-folder", 10_000, 100).pack([Source("home", opened, ["file"])])
 
 
@@ -115,7 +115,7 @@ def test_a_disk_that_takes_no_more_is_no_file_left_out(tmp_path: Path) -> None:
 def test_nothing_is_unpacked_that_no_snapshot_holds(
     tmp_path: Path, members: list[tarfile.TarInfo]
 ) -> None:
-    with pytest.raises(Unsafe):
+    with pytest.raises(UnsafeArchiveError):
         unpack(an_archive(tmp_path, *members), {"home": a_target(tmp_path / "out")})
     assert not (tmp_path / "x").exists()
 
@@ -124,7 +124,7 @@ def test_nothing_is_written_through_a_link_that_is_there(tmp_path: Path) -> None
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "out").mkdir()
     (tmp_path / "out/a").symlink_to("../elsewhere")
-    with pytest.raises(Unsafe, match="below a link"):
+    with pytest.raises(UnsafeArchiveError, match="below a link"):
         unpack(an_archive(tmp_path, member("home/a/f")), {"home": a_target(tmp_path / "out")})
     assert not list((tmp_path / "elsewhere").iterdir())
 

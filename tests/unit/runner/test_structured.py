@@ -12,8 +12,8 @@ from agentrun.api.v1alpha1 import OutcomeState
 from agentrun.runner.acp.mapping import Mapper
 from agentrun.runner.answer_check import check_apart
 from agentrun.runner.backends import session_meta
+from agentrun.runner.large_text import LargeText
 from agentrun.runner.prompt import build_repair
-from agentrun.runner.stored_text import StoredText
 from agentrun.runner.structured import find_answer
 from tests.unit.runner.harness import a_gateway, pod
 
@@ -95,7 +95,7 @@ async def test_a_long_answer_is_whole_and_the_beginning_of_one_is_none() -> None
     long = "x" * 100_000
     mapper = told(call("pending", rawInput={"answer": long}), call("completed"))
     assert await find_answer(mapper, SCHEMA) == {"answer": long}
-    beginning = StoredText.of("x", Path("x"), 10, 10, "text/plain")
+    beginning = LargeText.of("x", Path("x"), 10, 10, "text/plain")
     cut = told(call("pending", rawInput={"answer": beginning}), call("completed"))
     assert cut.answer is None
 

@@ -10,7 +10,7 @@ import pytest
 from agentrun.api.v1alpha1 import GitSource
 from agentrun.runner.change import Author, Change, Collector
 from agentrun.runner.git import Git
-from agentrun.runner.outcome import Failure
+from agentrun.runner.outcome import AttemptError
 from agentrun.runner.redact import Redactor
 from agentrun.runner.workspace import Base, clone, working_folder
 
@@ -149,7 +149,7 @@ async def test_clone_finds_a_commit(place: Place, length: int) -> None:
 async def test_clone_that_fails_says_what_is_wrong(
     place: Place, more: dict[str, str], message: str
 ) -> None:
-    with pytest.raises(Failure) as raised:
+    with pytest.raises(AttemptError) as raised:
         await place.clone(**{"ref": None, **more})
     assert raised.value.reason == "CloneFailed"
     assert message in raised.value.message
@@ -157,7 +157,7 @@ async def test_clone_that_fails_says_what_is_wrong(
 
 async def test_url_that_names_a_command_runs_nothing(place: Place, tmp_path: Path) -> None:
     trap = tmp_path / "sprung"
-    with pytest.raises(Failure, match="'ext' not allowed"):
+    with pytest.raises(AttemptError, match="'ext' not allowed"):
         await place.clone(url=f"ext::sh -c touch% {trap}")
     assert not trap.exists()
 
@@ -171,7 +171,7 @@ async def test_repository_an_earlier_agent_left_is_not_obeyed(place: Place, tmp_
     hook.write_text(f"#!/bin/sh\ntouch {trap}\n")
     hook.chmod(0o755)
     git(place.workspace, "config", "core.hooksPath", str(hook.parent))
-    with pytest.raises(Failure, match="holds a repository already"):
+    with pytest.raises(AttemptError, match="holds a repository already"):
         await place.clone()
     assert not trap.exists()
 
@@ -297,5 +297,5 @@ def test_working_folder_stays_inside_the_workspace(tmp_path: Path) -> None:
     assert working_folder(tmp_path, None) == tmp_path
     assert working_folder(tmp_path, "/workspace/src") == tmp_path / "src"
     assert working_folder(tmp_path, "src/inner") == tmp_path / "src/inner"
-    with pytest.raises(Failure, match="outside the workspace"):
+    with pytest.raises(AttemptError, match="outside the workspace"):
         working_folder(tmp_path, "../elsewhere")

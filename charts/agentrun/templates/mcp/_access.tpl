@@ -1,4 +1,4 @@
-{{/* Who may call the front door, as a JSON list of subjects: nobody who is not in it. */}}
+{{/* Who may call the MCP server, as a JSON list of subjects: nobody who is not in it. */}}
 
 {{- define "agentrun.access" -}}
 {{- $subjects := list -}}

@@ -1,4 +1,4 @@
-{{/* Where the front door keeps things, and what follows from it. An empty text means no. */}}
+{{/* Where the MCP server keeps things, and what follows from it. An empty text means no. */}}
 
 {{- define "agentrun.storeIsPostgres" -}}
 {{- with .Values.mcpServer.store -}}

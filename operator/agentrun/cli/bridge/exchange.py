@@ -1,5 +1,5 @@
 """
-One message of the client, and what the front door answers to it.
+One message of the client, and what the MCP server answers to it.
 
 What was certainly not delivered is tried again for a while: pods are replaced, laptops wake up.
 What broke off in the middle is not: it may have been carried out, and only the caller knows
@@ -15,7 +15,7 @@ import httpx2
 
 from agentrun import __version__
 from agentrun.cli.bridge.messages import AWAY, Json, Message, failure, headers_of
-from agentrun.cli.connection import FrontDoor
+from agentrun.cli.connection import ServerEndpoint
 from agentrun.cli.problems import AwayError, CliError
 
 _PAUSES = (0.2, 0.5, 1.0)
@@ -24,7 +24,7 @@ _UNAUTHORIZED, _TOO_MANY, _UNAVAILABLE = 401, 429, (502, 503, 504)
 
 
 @dataclass(frozen=True)
-class Patience:
+class RetryPolicy:
     """For how many seconds a message is tried again, so that a new pod can become ready."""
 
     usual: float = 20.0
@@ -32,7 +32,7 @@ class Patience:
     """For `initialize`: there are clients that give a server 10 s to answer it."""
 
 
-PATIENCE = Patience()
+PATIENCE = RetryPolicy()
 
 
 class LostError(CliError):
@@ -41,10 +41,10 @@ class LostError(CliError):
 
 @dataclass
 class Exchange:
-    """How messages reach the front door."""
+    """How messages reach the MCP server."""
 
-    connect: Callable[[], Awaitable[FrontDoor]]
-    patience: Patience = PATIENCE
+    connect: Callable[[], Awaitable[ServerEndpoint]]
+    patience: RetryPolicy = PATIENCE
     version: str = ""
     """What `initialize` agreed on."""
 
@@ -80,24 +80,25 @@ class Exchange:
                 await asyncio.sleep(pause)
 
     async def _post(self, message: Message) -> AsyncIterator[Json]:
-        door = await self.connect()
+        endpoint = await self.connect()
         try:
-            async with door.http.stream(
+            async with endpoint.http.stream(
                 "POST",
-                door.url,
+                endpoint.url,
                 content=json.dumps(message.content, ensure_ascii=False).encode(),
                 headers=headers_of(message, self.version),
             ) as response:
-                async for reply in _read(response, message, door):
+                async for reply in _read(response, message, endpoint):
                     yield reply
         except (httpx2.ConnectError, httpx2.ConnectTimeout) as error:
             raise AwayError(
-                f"{door.place} cannot be reached: {_words(error)}; try again in a few seconds"
+                f"{endpoint.place} cannot be reached: {_describe(error)}; try again in a few"
+                " seconds"
             ) from error
         except httpx2.HTTPError as error:
             raise LostError(
-                f"the connection to AgentRun ({door.place}) broke during {message.title}:"
-                f" {_words(error)}. It may have been carried out, or not. Call it again in a few"
+                f"the connection to AgentRun ({endpoint.place}) broke during {message.title}:"
+                f" {_describe(error)}. It may have been carried out, or not. Call it again in a few"
                 " seconds; after spawn_run, look with list_runs first"
             ) from error
 
@@ -108,11 +109,11 @@ class Exchange:
                 self.version = str(result.get("protocolVersion", ""))
 
 
-async def refusal(door: FrontDoor) -> str | None:
-    """Greet the front door as a client does; return what it says against that, if anything."""
+async def refusal(endpoint: ServerEndpoint) -> str | None:
+    """Greet the MCP server as a client does; return what it says against that, if anything."""
 
-    async def connect() -> FrontDoor:
-        return door
+    async def connect() -> ServerEndpoint:
+        return endpoint
 
     params = {
         "protocolVersion": "2025-11-25",
@@ -128,13 +129,13 @@ async def refusal(door: FrontDoor) -> str | None:
 
 
 async def _read(
-    response: httpx2.Response, message: Message, door: FrontDoor
+    response: httpx2.Response, message: Message, endpoint: ServerEndpoint
 ) -> AsyncIterator[Json]:
     kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
     if response.status_code in _OK_EMPTY:
         return
     if response.is_success and kind == "text/event-stream":
-        # An answer is as long as it is: the front door bounds it.
+        # An answer is as long as it is: the MCP server bounds it.
         async for event in httpx2.EventSource(response, max_event_size=None):
             if event.data and event.event == "message":
                 yield _object(event.data)
@@ -145,18 +146,19 @@ async def _read(
         # An error before the id was read carries none; only this request can be meant.
         yield answer if answer.get("id") is not None else {**answer, "id": message.id}
         return
-    _refuse(response.status_code, _reason(answer, body), door)
+    _refuse(response.status_code, _reason(answer, body), endpoint)
 
 
-def _refuse(status: int, why: str, door: FrontDoor) -> None:
+def _refuse(status: int, why: str, endpoint: ServerEndpoint) -> None:
     if status == _TOO_MANY or status in _UNAVAILABLE:
-        raise AwayError(f"{door.place} cannot answer just now ({status}): {why}")
+        raise AwayError(f"{endpoint.place} cannot answer just now ({status}): {why}")
     if status == _UNAUTHORIZED:
         raise CliError(
-            f"{door.place} does not accept the token: it must be valid and made for the audience"
-            " agentrun; make a new one for AGENTRUN_TOKEN, or leave it out and use kubeconfig"
+            f"{endpoint.place} does not accept the token: it must be valid and made for the"
+            " audience agentrun; make a new one for AGENTRUN_TOKEN, or leave it out and use"
+            " kubeconfig"
         )
-    raise CliError(f"{door.place} answered with HTTP {status}: {why}")
+    raise CliError(f"{endpoint.place} answered with HTTP {status}: {why}")
 
 
 def _reason(answer: Json, body: str) -> str:
@@ -175,5 +177,5 @@ def _answers(reply: Json, message: Message) -> bool:
     return "method" not in reply and reply.get("id") == message.id
 
 
-def _words(error: Exception) -> str:
+def _describe(error: Exception) -> str:
     return str(error) or type(error).__name__

@@ -6,37 +6,37 @@ from collections.abc import Coroutine
 from contextlib import AsyncExitStack
 from typing import Any
 
-from agentrun.cli.bridge.exchange import PATIENCE, Exchange, Patience
+from agentrun.cli.bridge.exchange import PATIENCE, Exchange, RetryPolicy
 from agentrun.cli.bridge.messages import AWAY, MalformedError, Message, failure, parse
 from agentrun.cli.bridge.stdio import Wire
 from agentrun.cli.bridge.subscriptions import Subscriptions, announced
-from agentrun.cli.connection import FrontDoor, front_door
+from agentrun.cli.connection import ServerEndpoint, server_endpoint
 from agentrun.cli.options import ConnectionOptions
 from agentrun.cli.problems import CliError
 
 _log = logging.getLogger(__name__)
 
 
-class Door:
-    """The front door, looked for until it is found once."""
+class Connector:
+    """The MCP server, looked for until it is found once."""
 
     def __init__(self, options: ConnectionOptions, stack: AsyncExitStack) -> None:
         self._options = options
         self._stack = stack
         self._lock = asyncio.Lock()
-        self._found: FrontDoor | None = None
+        self._found: ServerEndpoint | None = None
 
-    async def reach(self) -> FrontDoor:
-        """Return the front door; CliError says why it is not to be found."""
+    async def reach(self) -> ServerEndpoint:
+        """Return the MCP server; CliError says why it is not to be found."""
         async with self._lock:
             if self._found is None:
-                self._found = await self._stack.enter_async_context(front_door(self._options))
+                self._found = await self._stack.enter_async_context(server_endpoint(self._options))
                 _log.info("connected to %s", self._found.place)
             return self._found
 
 
 class Session:
-    """The messages under way between a client and the front door."""
+    """The messages under way between a client and the MCP server."""
 
     def __init__(self, wire: Wire, exchange: Exchange) -> None:
         self._wire = wire
@@ -96,16 +96,16 @@ class Session:
                 self._wire.send(failure(message.id, AWAY, f"the bridge failed: {error!r}"))
 
 
-async def serve(wire: Wire, options: ConnectionOptions, patience: Patience = PATIENCE) -> None:
+async def serve(wire: Wire, options: ConnectionOptions, patience: RetryPolicy = PATIENCE) -> None:
     """Bridge until the client is gone."""
     async with AsyncExitStack() as stack:
-        door = Door(options, stack)
+        endpoint = Connector(options, stack)
         wire.start()
         work = [
-            asyncio.create_task(Session(wire, Exchange(door.reach, patience)).run()),
+            asyncio.create_task(Session(wire, Exchange(endpoint.reach, patience)).run()),
             asyncio.create_task(wire.gone.wait()),
         ]
-        greeting = asyncio.create_task(_greet(door))
+        greeting = asyncio.create_task(_greet(endpoint))
         try:
             await asyncio.wait(work, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -114,9 +114,9 @@ async def serve(wire: Wire, options: ConnectionOptions, patience: Patience = PAT
             await asyncio.gather(*work, greeting, return_exceptions=True)
 
 
-async def _greet(door: Door) -> None:
+async def _greet(endpoint: Connector) -> None:
     """Connect before the first message, which hides the time it takes; it will be tried again."""
     try:
-        await door.reach()
+        await endpoint.reach()
     except CliError as error:
         _log.warning("%s", error)

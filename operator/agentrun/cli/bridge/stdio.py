@@ -53,10 +53,10 @@ class Wire:
                 lines[0] = rest + lines[0]
                 rest = last
                 for line in lines:
-                    self._tell(line)
+                    self._notify(line)
             else:
                 rest += last
-        self._tell(None)
+        self._notify(None)
 
     def _write(self) -> None:
         while True:
@@ -68,7 +68,7 @@ class Wire:
                 self._call(self.gone.set)
                 return
 
-    def _tell(self, line: bytes | None) -> None:
+    def _notify(self, line: bytes | None) -> None:
         self._call(self._lines.put_nowait, line)
 
     def _call(self, what: Any, *arguments: Any) -> None:

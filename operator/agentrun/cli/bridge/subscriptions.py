@@ -1,7 +1,7 @@
 """
 Subscriptions of older clients, carried over as those of the newer protocol.
 
-Up to 2025-11-25 a client subscribes to a resource in its session. The front door keeps no sessions
+Up to 2025-11-25 a client subscribes to a resource in its session. The MCP server keeps no sessions
 and tells of changes only in the answer to ``subscriptions/listen``. The bridge has one session, its
 client's, and can stand between the two.
 """
@@ -85,7 +85,7 @@ class Subscriptions:
             self._send(failure(message.id, AWAY, f"the bridge failed: {error!r}"))
 
     async def _follow(self, message: Message, uri: str) -> None:
-        """Answer once the front door tells of changes, and pass them on for ever."""
+        """Answer once the MCP server tells of changes, and pass them on for ever."""
         is_answered, tries = False, 0
         while True:
             async for reply in self._listen(uri):

@@ -25,7 +25,7 @@ _DURATION = re.compile(r"(\d+)([smhd]?)")
 def with_tools(
     connection: ConnectionOptions, work: Callable[[Tools], Awaitable[int | None]]
 ) -> None:
-    """Run ``work`` with the front door's tools, and end with its exit code."""
+    """Run ``work`` with the MCP server's tools, and end with its exit code."""
 
     async def run() -> int | None:
         async with open_tools(connection) as tools:

@@ -1,4 +1,4 @@
-"""What a shell offers when Tab is pressed: the newest runs, if the front door answers quickly."""
+"""What a shell offers when Tab is pressed: the newest runs, if the MCP server answers quickly."""
 
 import asyncio
 import contextlib
@@ -10,7 +10,7 @@ import typer
 from agentrun.cli.options import ConnectionOptions
 
 _PATIENCE = "AGENTRUN_COMPLETION_SECONDS"
-"""The variable that says for how long Tab may wait for the front door; 3 seconds without it."""
+"""The variable that says for how long Tab may wait for the MCP server; 3 seconds without it."""
 _NEWEST = 30
 _RUN_ID = re.compile(r"[a-z0-9][a-z0-9.-]*")
 _FIELDS = ("url", "token", "kubeconfig", "context", "namespace")

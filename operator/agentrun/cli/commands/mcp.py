@@ -16,7 +16,7 @@ from agentrun.cli.problems import CliError
 def mcp(
     connection: ConnectionOptions,
     check: Annotated[
-        bool, typer.Option("--check", help="Only say whether the front door is reached, and end.")
+        bool, typer.Option("--check", help="Only say whether the MCP server is reached, and end.")
     ] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say more on stderr.")] = False,
 ) -> None:
@@ -65,14 +65,14 @@ async def _bridge(connection: ConnectionOptions) -> int:
 
 async def _check(connection: ConnectionOptions) -> None:
     from agentrun.cli.bridge.exchange import refusal
-    from agentrun.cli.connection import front_door
+    from agentrun.cli.connection import server_endpoint
 
     async with AsyncExitStack() as stack:
-        door = await stack.enter_async_context(front_door(connection))
-        answer = await door.http.get(door.url.removesuffix("/mcp") + "/readyz")
+        endpoint = await stack.enter_async_context(server_endpoint(connection))
+        answer = await endpoint.http.get(endpoint.url.removesuffix("/mcp") + "/readyz")
         if not answer.is_success:
-            raise CliError(f"{door.place} is not ready: {answer.text.strip()[:300]}")
+            raise CliError(f"{endpoint.place} is not ready: {answer.text.strip()[:300]}")
         # Whether it is well, it tells everybody.
-        if why := await refusal(door):
-            raise CliError(f"{door.place} is ready, but refuses you: {why}")
-        typer.echo(f"AgentRun is ready: {door.place}")
+        if why := await refusal(endpoint):
+            raise CliError(f"{endpoint.place} is ready, but refuses you: {why}")
+        typer.echo(f"AgentRun is ready: {endpoint.place}")

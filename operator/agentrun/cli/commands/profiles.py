@@ -30,7 +30,7 @@ def list_(connection: ConnectionOptions, output: OutputOption = Output.TEXT) -> 
 
 
 async def read_profiles(tools: Tools, connection: ConnectionOptions) -> list[Profile]:
-    """Read them from the front door, or from Kubernetes if the front door is older."""
+    """Read them from the MCP server, or from Kubernetes if the MCP server is older."""
     try:
         namespace = tools.namespace or await _namespace(tools, connection)
         found = await tools.read_resource(f"agentrun://{namespace}/profiles")
@@ -39,8 +39,8 @@ async def read_profiles(tools: Tools, connection: ConnectionOptions) -> list[Pro
     except CliError as error:
         if connection.url:
             raise CliError(
-                f"the profiles cannot be read from {tools.door.place}: {error}; with a kubeconfig"
-                " (leave --url out) they are read from Kubernetes"
+                f"the profiles cannot be read from {tools.endpoint.place}: {error}; with a"
+                " kubeconfig (leave --url out) they are read from Kubernetes"
             ) from error
         return await _from_kubernetes(connection)
 

@@ -12,7 +12,7 @@ from agentrun.cli.asking import answer_to, text_message
 from agentrun.cli.client import Tools
 from agentrun.cli.commands.common import Ref, parse_duration, with_tools
 from agentrun.cli.exits import WAITING
-from agentrun.cli.following import Cursor, Interrupted, Interrupts, follow
+from agentrun.cli.following import Cursor, InterruptedByUserError, Interrupts, follow
 from agentrun.cli.foreground import Foreground
 from agentrun.cli.live import LiveLine
 from agentrun.cli.options import ConnectionOptions
@@ -140,7 +140,7 @@ def wait(
                 f"{found.run_id} is still {cursor.status} after {timeout};"
                 f" `agentrun runs wait {found.run_id}` waits on"
             ) from None
-        except Interrupted:
+        except InterruptedByUserError:
             return exits.INTERRUPTED
         ended = await tools.get_run(found.run_id)
         if not _printed(screen, output, ended.raw()):

@@ -164,7 +164,7 @@ async def _backend(tools: Tools, connection: ConnectionOptions, profile: str, re
             named = [p for p in await read_profiles(tools, connection) if p.name == profile]
             return named[0].backend if named else _DEFAULT_BACKEND
     except CliError:
-        # The front door says what does not fit.
+        # The MCP server says what does not fit.
         return _DEFAULT_BACKEND
     return _DEFAULT_BACKEND
 

@@ -1,5 +1,5 @@
 """
-How the command line reaches the front door.
+How the command line reaches the MCP server.
 
 By URL, or else through the API server with the user's kubeconfig; with a given token, or else
 with one made for this purpose. The two are independent of each other.
@@ -33,8 +33,8 @@ TIMEOUT = httpx2.Timeout(60, connect=20)
 
 
 @dataclass(frozen=True)
-class FrontDoor:
-    """The front door, reached."""
+class ServerEndpoint:
+    """The MCP server, reached."""
 
     http: httpx2.AsyncClient
     """Knows the way and the token."""
@@ -45,11 +45,11 @@ class FrontDoor:
 
 
 @asynccontextmanager
-async def front_door(
+async def server_endpoint(
     options: ConnectionOptions, consent: Consent = ask_person
-) -> AsyncIterator[FrontDoor]:
+) -> AsyncIterator[ServerEndpoint]:
     """
-    Find the front door and the way to it; CliError says why that is not possible.
+    Find the MCP server and the way to it; CliError says why that is not possible.
 
     ``consent`` is asked before anything goes to a namespace that nobody has named.
     """
@@ -70,18 +70,18 @@ async def front_door(
         )
         await stack.enter_async_context(http)
         place = f"{service.namespace}/{service.name} of {kube.place}"
-        yield FrontDoor(http, f"http://{service.name}.{service.namespace}.svc/mcp", place)
+        yield ServerEndpoint(http, f"http://{service.name}.{service.namespace}.svc/mcp", place)
 
 
 async def _by_url(
     stack: AsyncExitStack, options: ConnectionOptions, tokens: TokenSource
-) -> FrontDoor:
+) -> ServerEndpoint:
     url = options.url.rstrip("/").removesuffix("/mcp")
     if not _is_url(url):
         raise CliError(f"--url must be an http or https URL, not {options.url!r}")
     http = httpx2.AsyncClient(auth=BearerAuth(tokens), timeout=TIMEOUT)
     await stack.enter_async_context(http)
-    return FrontDoor(http, f"{url}/mcp", url)
+    return ServerEndpoint(http, f"{url}/mcp", url)
 
 
 def _is_url(url: str) -> bool:

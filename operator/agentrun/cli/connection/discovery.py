@@ -1,5 +1,5 @@
 """
-Finding the front door's Service in a cluster.
+Finding the MCP server's Service in a cluster.
 
 It is where the user says, or where the chart's documentation puts it. Whoever may list Services
 everywhere need not know more: the chart's labels say it. But anybody who may make a Service can
@@ -29,7 +29,7 @@ Consent = Callable[[str], Awaitable[bool | None]]
 
 @dataclass(frozen=True)
 class Service:
-    """The front door's Service."""
+    """The MCP server's Service."""
 
     namespace: str
     name: str
@@ -52,7 +52,7 @@ class Service:
 async def find_service(
     kube: Kube, options: ConnectionOptions, consent: Consent = ask_person
 ) -> Service:
-    """Return the one front door that the options leave possible."""
+    """Return the one MCP server that the options leave possible."""
     namespace, name = options.system_namespace, options.service
     if namespace and name:
         return await _named(kube, namespace, name)

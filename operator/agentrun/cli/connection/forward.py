@@ -29,7 +29,7 @@ _NOT_CONNECTED = ("connection refused", "failed to connect", "failed to dial", "
 
 
 class PodNetwork(httpcore2.AsyncNetworkBackend):
-    """A network in which every address is the front door."""
+    """A network in which every address is the MCP server."""
 
     def __init__(self, kube: Kube, pods: Pods, denied: str) -> None:
         self._kube = kube
@@ -49,7 +49,7 @@ class PodNetwork(httpcore2.AsyncNetworkBackend):
         try:
             return PodStream(await self._open(pod), pod, self._pods)
         except RefusedError as error:
-            self._pods.leave(pod)
+            self._pods.drop(pod)
             if error.status == _FORBIDDEN:
                 raise CliError(f"you may not forward ports: {self._denied}") from error
             raise AwayError(
@@ -83,11 +83,11 @@ class PodStream(httpcore2.AsyncNetworkStream):
                 while not self._buffer and not self._socket.closed:
                     self._take(await self._socket.receive())
         except TimeoutError as error:
-            self._pods.leave(self._pod)
+            self._pods.drop(self._pod)
             raise httpcore2.ReadTimeout(f"nothing came from pod {self._pod.name}") from error
         data, self._buffer = self._buffer[:max_bytes], self._buffer[max_bytes:]
         if not data:
-            self._pods.leave(self._pod)
+            self._pods.drop(self._pod)
         return data
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109
@@ -100,7 +100,7 @@ class PodStream(httpcore2.AsyncNetworkStream):
         except TimeoutError as error:
             raise httpcore2.WriteTimeout(f"pod {self._pod.name} takes nothing") from error
         except (OSError, aiohttp.ClientError) as error:
-            self._pods.leave(self._pod)
+            self._pods.drop(self._pod)
             raise httpcore2.WriteError(str(error)) from error
 
     async def aclose(self) -> None:
@@ -114,7 +114,7 @@ class PodStream(httpcore2.AsyncNetworkStream):
     def _take(self, message: aiohttp.WSMessage) -> None:
         if message.type is aiohttp.WSMsgType.ERROR:
             # The API server is silent or gone, or the laptop was asleep.
-            self._pods.leave(self._pod)
+            self._pods.drop(self._pod)
             raise httpcore2.ReadError(f"the port-forward broke off: {message.data!r}")
         if message.type is not aiohttp.WSMsgType.BINARY or not message.data:
             return
@@ -128,7 +128,7 @@ class PodStream(httpcore2.AsyncNetworkStream):
             self._fail(data.decode(errors="replace").strip())
 
     def _fail(self, text: str) -> None:
-        self._pods.leave(self._pod)
+        self._pods.drop(self._pod)
         if not self._has_answered and any(words in text for words in _NOT_CONNECTED):
-            raise AwayError(f"pod {self._pod.name} of the front door does not answer: {text}")
+            raise AwayError(f"pod {self._pod.name} of the MCP server does not answer: {text}")
         raise httpcore2.ReadError(text)

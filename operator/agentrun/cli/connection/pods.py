@@ -1,4 +1,4 @@
-"""Choosing a ready pod of the front door, and another one when that is gone."""
+"""Choosing a ready pod of the MCP server, and another one when that is gone."""
 
 import random
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ class Pod:
 
 
 class Pods:
-    """The front door's pods. One is used until it fails."""
+    """The MCP server's pods. One is used until it fails."""
 
     def __init__(self, kube: Kube, service: Service) -> None:
         self._kube = kube
@@ -37,7 +37,7 @@ class Pods:
             self._current = random.choice(await self._ready())
         return self._current
 
-    def leave(self, pod: Pod) -> None:
+    def drop(self, pod: Pod) -> None:
         """Look for another pod the next time."""
         if self._current == pod:
             self._current = None
@@ -54,7 +54,7 @@ class Pods:
         pods = ready_pods(found["items"], service.target_port)
         if not pods:
             raise AwayError(
-                f"the front door {service.namespace}/{service.name} has no ready pod: try again in"
+                f"the MCP server {service.namespace}/{service.name} has no ready pod: try again in"
                 f" a few seconds, or look with `kubectl get pods -n {service.namespace}"
                 f" -l {service.selector}`"
             )

@@ -1,5 +1,5 @@
 """
-The bearer token that tells the front door who calls.
+The bearer token that tells the MCP server who calls.
 
 It is made by a TokenRequest for a ServiceAccount without rights, lasts an hour, and is renewed
 long before it ends: a client's session lasts for days.
@@ -16,7 +16,7 @@ from agentrun.cli.connection.kube import Kube, Object
 from agentrun.cli.problems import AwayError, CliError, RefusedError
 
 AUDIENCE = "agentrun"
-"""What the front door asks of a token."""
+"""What the MCP server asks of a token."""
 CLIENT = "agentrun-client"
 """The ServiceAccount that the chart makes for clients."""
 

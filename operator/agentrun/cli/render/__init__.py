@@ -1,1 +1,1 @@
-"""How answers look to a person. Nothing here asks the front door for anything."""
+"""How answers look to a person. Nothing here asks the MCP server for anything."""

@@ -19,7 +19,7 @@ _INDENT = " " * 12
 
 
 @dataclass(frozen=True)
-class Told:
+class EventText:
     """What an event tells."""
 
     mark: str
@@ -47,7 +47,7 @@ class EventLine:
 
 def render_event(event: Event) -> EventLine | None:
     """Render an event; None for what only programs care about."""
-    told = tell(event)
+    told = describe(event)
     if told is None or not told.text.strip():
         return None
     lines = printable(told.text).strip("\n").splitlines()
@@ -59,20 +59,20 @@ def render_event(event: Event) -> EventLine | None:
     return EventLine(head, Text("\n".join(lines), style=told.style))
 
 
-def tell(event: Event) -> Told | None:
+def describe(event: Event) -> EventText | None:
     """Say what an event means; None if a person need not know."""
     known = _TOLD.get(event.type)
     if known is not None:
         return known(event.data)
     if event.type in _SILENT:
         return None
-    # Of a newer front door.
-    return Told("·", f"{event.type} {line_of(str(event.data.get('text') or ''))}", "dim")
+    # Of a newer MCP server.
+    return EventText("·", f"{event.type} {line_of(str(event.data.get('text') or ''))}", "dim")
 
 
 def activity(event: Event) -> str | None:
     """Say in a few words what the agent is at, for the line that is always there."""
-    told = tell(event)
+    told = describe(event)
     if told is None or event.type == "status_changed":
         return None
     if event.type in ("command_finished", "tool_finished"):
@@ -89,59 +89,61 @@ def _bounded(lines: list[str]) -> list[str]:
 
 def _whole(
     mark: str, key: str, style: str = "", mark_style: str = ""
-) -> Callable[[dict[str, Any]], Told]:
-    return lambda data: Told(mark, str(data.get(key) or ""), style, mark_style)
+) -> Callable[[dict[str, Any]], EventText]:
+    return lambda data: EventText(mark, str(data.get(key) or ""), style, mark_style)
 
 
-def _message(data: dict[str, Any]) -> Told:
-    return Told("●", str(data.get("text") or ""), "", "green")
+def _message(data: dict[str, Any]) -> EventText:
+    return EventText("●", str(data.get("text") or ""), "", "green")
 
 
-def _status(data: dict[str, Any]) -> Told | None:
+def _status(data: dict[str, Any]) -> EventText | None:
     status, message = str(data.get("status")), data.get("message")
     if status in ("failed", "rejected"):
-        return Told("!", f"{status}: {message or data.get('reason') or ''}", "red")
-    return Told("=", f"{status}{f': {message}' if message else ''}", "dim")
+        return EventText("!", f"{status}: {message or data.get('reason') or ''}", "red")
+    return EventText("=", f"{status}{f': {message}' if message else ''}", "dim")
 
 
-def _command_end(data: dict[str, Any]) -> Told | None:
+def _command_end(data: dict[str, Any]) -> EventText | None:
     code, output = data.get("exit_code"), str(data.get("output") or "").rstrip()
     ended = "interrupted" if data.get("interrupted") else f"exit code {code}"
     is_good = code in (None, 0) and not data.get("interrupted")
     if is_good:
-        return Told(" ", output, "dim") if output else None
-    return Told("!", f"{output}\n({ended})" if output else ended, "red")
+        return EventText(" ", output, "dim") if output else None
+    return EventText("!", f"{output}\n({ended})" if output else ended, "red")
 
 
-def _tool(data: dict[str, Any]) -> Told:
-    return Told("*", str(data.get("title") or data.get("tool") or ""), "", "cyan")
+def _tool(data: dict[str, Any]) -> EventText:
+    return EventText("*", str(data.get("title") or data.get("tool") or ""), "", "cyan")
 
 
-def _tool_end(data: dict[str, Any]) -> Told | None:
+def _tool_end(data: dict[str, Any]) -> EventText | None:
     if not data.get("is_error"):
         return None
-    return Told("!", f"{data.get('tool')} failed: {data.get('output') or ''}", "red")
+    return EventText("!", f"{data.get('tool')} failed: {data.get('output') or ''}", "red")
 
 
-def _changes(data: dict[str, Any]) -> Told:
+def _changes(data: dict[str, Any]) -> EventText:
     changes = data.get("changes")
     rows = changes if isinstance(changes, list) else []
     named = [f"{one.get('kind') or ''} {one.get('path')}" for one in rows if isinstance(one, dict)]
-    return Told("#", ", ".join(part.strip() for part in named) or "files changed", "", "magenta")
+    return EventText(
+        "#", ", ".join(part.strip() for part in named) or "files changed", "", "magenta"
+    )
 
 
-def _plan(data: dict[str, Any]) -> Told:
+def _plan(data: dict[str, Any]) -> EventText:
     items = [one for one in data.get("items") or [] if isinstance(one, dict)]
     boxes = (f"[{'x' if one.get('completed') else ' '}] {one.get('text')}" for one in items)
-    return Told("-", "\n".join(boxes), "", "blue")
+    return EventText("-", "\n".join(boxes), "", "blue")
 
 
-def _artifact(data: dict[str, Any]) -> Told:
+def _artifact(data: dict[str, Any]) -> EventText:
     size = data.get("size")
-    return Told("+", f"{data.get('name')}{f' ({size} bytes)' if size else ''}", "", "magenta")
+    return EventText("+", f"{data.get('name')}{f' ({size} bytes)' if size else ''}", "", "magenta")
 
 
-_TOLD: dict[str, Callable[[dict[str, Any]], Told | None]] = {
+_TOLD: dict[str, Callable[[dict[str, Any]], EventText | None]] = {
     "agent_message": _message,
     "reasoning": _whole("~", "text", "dim"),
     "status_changed": _status,
@@ -152,9 +154,9 @@ _TOLD: dict[str, Callable[[dict[str, Any]], Told | None]] = {
     "file_changed": _changes,
     "todo_updated": _plan,
     "artifact_added": _artifact,
-    "input_required": lambda data: Told("?", str(data.get("text") or "it asks"), "yellow"),
-    "auth_required": lambda data: Told("?", str(data.get("text") or "log in"), "yellow"),
-    "rejected": lambda data: Told("!", f"rejected: {data.get('message') or ''}", "red"),
+    "input_required": lambda data: EventText("?", str(data.get("text") or "it asks"), "yellow"),
+    "auth_required": lambda data: EventText("?", str(data.get("text") or "log in"), "yellow"),
+    "rejected": lambda data: EventText("!", f"rejected: {data.get('message') or ''}", "red"),
     "run_failed": _whole("!", "message", "red"),
 }
 # What the person asked for, and has to answer.

@@ -14,7 +14,7 @@ def line_of(text: str, width: int = 120) -> str:
 
 
 def parse_time(timestamp: str | None) -> datetime | None:
-    """Read a timestamp of the front door; None if there is none."""
+    """Read a timestamp of the MCP server; None if there is none."""
     try:
         return datetime.fromisoformat(timestamp) if timestamp else None
     except ValueError:

@@ -13,7 +13,7 @@ _ID_SECONDS = 2.0
 _CANCEL_SECONDS = 2.5
 _ASK_SECONDS = 2.2
 _NEWS_MS = 700
-"""The front door may hear of a cancellation later than the pod."""
+"""The MCP server may hear of a cancellation later than the pod."""
 
 
 class Canceller:
@@ -31,7 +31,7 @@ class Canceller:
     def _name(self) -> str:
         return f"Remote task {self._mapper.task_id} of {self._mapper.agent_url}"
 
-    def leave_waiting(self) -> None:
+    def keep_waiting_task(self) -> None:
         """Say that the task was left to wait."""
         self.words = f"{self._name} goes on waiting for an answer."
 
@@ -41,7 +41,7 @@ class Canceller:
         if self._mapper.is_settled and not is_waiting:
             return
         if is_waiting and await _is_wanted(gateway, known):
-            self.leave_waiting()
+            self.keep_waiting_task()
             return
         if self._mapper.task_id is None:
             self.words = (

@@ -13,7 +13,7 @@ from agentrun.api.remote import RemoteConfig
 from agentrun.api.v1alpha1 import Reason
 from agentrun.runner.a2a.config import card_urls, origin
 from agentrun.runner.a2a.errors import RemoteError, explained
-from agentrun.runner.outcome import Failure
+from agentrun.runner.outcome import AttemptError
 
 CARD_SECONDS = 30.0
 """How long an agent may take to show its card."""
@@ -48,7 +48,7 @@ def make_client(
             f"The agent of {config.agent_url} offers no interface that AgentRun speaks (JSONRPC or"
             f" HTTP+JSON of A2A 1.0 or 0.3); its card names: {spoken or 'none'}."
         )
-        raise Failure(Reason.PROTOCOL_ERROR, message) from error
+        raise AttemptError(Reason.PROTOCOL_ERROR, message) from error
     if has_credentials:
         _check_origins(card, config)
     return client
@@ -67,12 +67,12 @@ async def _fetch(http: httpx.AsyncClient, url: str) -> bytes:
         raise
 
 
-def _unreadable(url: str, error: RemoteError) -> Failure:
-    failure = error.as_failure(f"The agent's card cannot be read from {url}")
+def _unreadable(url: str, error: RemoteError) -> AttemptError:
+    failure = error.as_attempt_error(f"The agent's card cannot be read from {url}")
     if failure.reason is Reason.AUTH_REQUIRED:
         return failure
     hint = f"{failure.message}. {_CHECK}, and that pods reach it."
-    return Failure(failure.reason, hint)
+    return AttemptError(failure.reason, hint)
 
 
 def _parse(url: str, content: bytes) -> a2a_pb2.AgentCard:
@@ -80,7 +80,7 @@ def _parse(url: str, content: bytes) -> a2a_pb2.AgentCard:
         return parse_agent_card(read(content, "The card"))
     except Exception as error:
         message = f"What {url} serves is no A2A agent card: {error}. {_CHECK}."
-        raise Failure(Reason.PROTOCOL_ERROR, message) from error
+        raise AttemptError(Reason.PROTOCOL_ERROR, message) from error
 
 
 def _check_origins(card: a2a_pb2.AgentCard, config: RemoteConfig) -> None:
@@ -94,4 +94,4 @@ def _check_origins(card: a2a_pb2.AgentCard, config: RemoteConfig) -> None:
         f" {config.agent_url}. If it is to be trusted, give its URL as backend_config.agent_url,"
         " and that of the card as agent_card_path."
     )
-    raise Failure(Reason.PROVIDER_ERROR, message)
+    raise AttemptError(Reason.PROVIDER_ERROR, message)

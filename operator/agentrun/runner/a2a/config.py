@@ -5,7 +5,7 @@ from urllib.parse import urljoin, urlsplit
 
 from agentrun.api.remote import RemoteConfig, read_remote_config
 from agentrun.api.v1alpha1 import Reason
-from agentrun.runner.outcome import Failure
+from agentrun.runner.outcome import AttemptError
 
 _WELL_KNOWN = ".well-known/agent-card.json"
 
@@ -20,7 +20,7 @@ def read_config(given: dict[str, Any] | None, default_url: str | None) -> Remote
             f"spec.backendConfig.{error}. Create the run again with the URL of an A2A agent as"
             " backendConfig.agent_url."
         )
-        raise Failure(Reason.PROFILE_INVALID, message) from error
+        raise AttemptError(Reason.PROFILE_INVALID, message) from error
 
 
 def card_urls(config: RemoteConfig) -> list[str]:

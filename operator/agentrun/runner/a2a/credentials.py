@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from agentrun.api.remote import RemoteConfig
 from agentrun.api.v1alpha1 import Reason
 from agentrun.runner.a2a.config import is_cards_owner, is_one_agent
-from agentrun.runner.outcome import Failure
+from agentrun.runner.outcome import AttemptError
 
 
 @dataclass(frozen=True)
-class Given:
+class ShownCredentials:
     """What the pod was given for remote agents."""
 
     own: Mapping[str, str]
@@ -25,7 +25,7 @@ class Given:
     """The profile's agent, the only one that the key is for."""
 
 
-def choose(given: Given, config: RemoteConfig) -> dict[str, str]:
+def choose(given: ShownCredentials, config: RemoteConfig) -> dict[str, str]:
     """Choose the headers for an agent. Failure if they were given for another."""
     if given.own:
         is_card = given.own_card in (None, config.agent_card_path or "")
@@ -42,15 +42,15 @@ def choose(given: Given, config: RemoteConfig) -> dict[str, str]:
             f"{f' with card {config.agent_card_path}' if is_its else ''}."
             " Set provider.baseURL to the agent's URL, or give the run its own credentials."
         )
-        raise Failure(Reason.PROFILE_INVALID, message)
+        raise AttemptError(Reason.PROFILE_INVALID, message)
     return {"authorization": f"Bearer {given.key}"}
 
 
-def _for_another(given_for: str, config: RemoteConfig) -> Failure:
+def _for_another(given_for: str, config: RemoteConfig) -> AttemptError:
     message = (
         "The credentials in the Secret of spec.backendConfig were given for"
         f" {given_for or 'no agent_url'}, not for {config.agent_url} with the card that the run"
         " names."
         " Create the run again with credentials of its own."
     )
-    return Failure(Reason.PROFILE_INVALID, message)
+    return AttemptError(Reason.PROFILE_INVALID, message)

@@ -27,7 +27,7 @@ def end_of(task: Mapper) -> End:
     return End(OutcomeState.COMPLETED, Reason.COMPLETED, "", said, structured)
 
 
-def last_words(task: Mapper, state: OutcomeState) -> dict[str, Any]:
+def final_data(task: Mapper, state: OutcomeState) -> dict[str, Any]:
     """Return what the run's last event says of the task, as far as it is known."""
     told: dict[str, Any] = {"task_id": task.task_id, "context_id": task.context_id}
     if state is not OutcomeState.REJECTED:

@@ -8,14 +8,14 @@ from a2a.client.errors import A2AClientError
 from a2a.utils.errors import A2AError, InternalError
 
 from agentrun.api.v1alpha1 import Reason
-from agentrun.runner.outcome import Failure
+from agentrun.runner.outcome import AttemptError
 
 _REFUSALS = (401, 403)
 _PASSING = (408, 425, 429)
 _MAX_TEXT = 2000
 
 
-class TooLarge(httpx.ReadError):
+class ResponseTooLargeError(httpx.ReadError):
     """The agent says more at once than is read."""
 
 
@@ -32,15 +32,15 @@ class RemoteError(Exception):
         self.was_sent = sent
         """Whether the agent may have had the request."""
 
-    def as_failure(self, what: str) -> Failure:
+    def as_attempt_error(self, what: str) -> AttemptError:
         """Say that the run cannot go on because of it."""
         if self.status in _REFUSALS:
             message = (
                 f"{what}: {self}. Give the credentials it wants as backend_config.auth_token or"
                 " headers, or in the Secret that the profile names as provider.keySecret."
             )
-            return Failure(Reason.AUTH_REQUIRED, message)
-        return Failure(Reason.PROVIDER_ERROR, f"{what}: {self}")
+            return AttemptError(Reason.AUTH_REQUIRED, message)
+        return AttemptError(Reason.PROVIDER_ERROR, f"{what}: {self}")
 
 
 @contextmanager
@@ -59,7 +59,7 @@ def _explain(error: Exception) -> RemoteError:
     for cause in _causes(error):
         if isinstance(cause, httpx.HTTPStatusError):
             return _of_status(cause.response)
-        if isinstance(cause, TooLarge):
+        if isinstance(cause, ResponseTooLargeError):
             return RemoteError(str(cause), final=True)
         if isinstance(cause, httpx.ConnectError | httpx.ConnectTimeout | httpx.ProxyError):
             return RemoteError(text, sent=False)

@@ -15,7 +15,7 @@ from agentrun.api.v1alpha1 import Reason
 from agentrun.runner.a2a.client import Remote
 from agentrun.runner.a2a.errors import RemoteError
 from agentrun.runner.a2a.mapping import WAITING, Mapper
-from agentrun.runner.outcome import Failure
+from agentrun.runner.outcome import AttemptError
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 5.0
 PATIENCE_SECONDS = 60.0
@@ -24,7 +24,7 @@ PATIENCE_SECONDS = 60.0
 log = logging.getLogger(__name__)
 
 
-class Patience:
+class RetryBudget:
     """Pauses between tries, which become longer, and end when nothing has worked for too long."""
 
     def __init__(self) -> None:
@@ -41,7 +41,7 @@ class Patience:
         since = self._failing_since = self._failing_since or now
         log.warning("%s: %s", what, error)
         if error.is_final or now - since > PATIENCE_SECONDS:
-            raise error.as_failure(what) from error
+            raise error.as_attempt_error(what) from error
 
     async def pause(self) -> None:
         """Wait before the next try."""
@@ -67,14 +67,14 @@ class Follower:
 
     async def watch(self) -> None:
         """Follow the task until it rests. Failure if it cannot be followed."""
-        patience = Patience()
+        patience = RetryBudget()
         while not self._mapper.is_settled:
             task = self._mapper.task_id
             if task is None:
                 message = "The remote agent ended its answer without a message or a task."
-                raise Failure(Reason.PROTOCOL_ERROR, message)
+                raise AttemptError(Reason.PROTOCOL_ERROR, message)
             try:
-                await self._hear(await self._remote.get(task))
+                await self._receive(await self._remote.get(task))
             except RemoteError as error:
                 patience.failed(error, f"Remote task {task} cannot be followed")
             else:
@@ -85,7 +85,7 @@ class Follower:
 
     async def _send(self, message: dict[str, Any]) -> None:
         """Send until the agent has it, and not again when it may have begun with it."""
-        patience = Patience()
+        patience = RetryBudget()
         while True:
             self._has_heard = False
             try:
@@ -97,7 +97,9 @@ class Follower:
                     return
                 is_new = self._mapper.task_id is None
                 if is_new and error.was_sent:
-                    raise error.as_failure("The remote agent did not take the task") from error
+                    raise error.as_attempt_error(
+                        "The remote agent did not take the task"
+                    ) from error
                 patience.failed(error, "The remote agent does not take the message")
                 if error.was_sent and await self._is_taken():
                     return
@@ -106,7 +108,7 @@ class Follower:
     async def _is_taken(self) -> bool:
         """Whether the task has gone on with a message whose answer got lost."""
         try:
-            await self._hear(await self._remote.get(self._mapper.task_id or ""))
+            await self._receive(await self._remote.get(self._mapper.task_id or ""))
         except RemoteError as error:
             log.warning("The remote task cannot be read: %s", error)
             return False
@@ -127,10 +129,10 @@ class Follower:
     async def _follow(self, events: AsyncIterator[dict[str, Any]]) -> None:
         async with aclosing(events) as stream:  # type: ignore[type-var]
             async for event in stream:
-                await self._hear(event)
+                await self._receive(event)
                 if self._mapper.is_settled:
                     return
 
-    async def _hear(self, event: dict[str, Any]) -> None:
+    async def _receive(self, event: dict[str, Any]) -> None:
         self._has_heard = True
         await self._tell(event)

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Mapping
 import httpx
 
 from agentrun.runner.a2a.config import origin
-from agentrun.runner.a2a.errors import TooLarge
+from agentrun.runner.a2a.errors import ResponseTooLargeError
 
 MESSAGE_BOUND = 8 * 1024 * 1024
 """The largest answer, or event of a stream, that is read."""
@@ -57,7 +57,7 @@ class _BoundedStream(httpx.AsyncByteStream):
             newline = chunk.rfind(b"\n")
             size = size + len(chunk) if newline < 0 else len(chunk) - newline
             if size > MESSAGE_BOUND:
-                raise TooLarge(f"it says more than {MESSAGE_BOUND} bytes at once")
+                raise ResponseTooLargeError(f"it says more than {MESSAGE_BOUND} bytes at once")
             yield chunk
 
     async def aclose(self) -> None:

@@ -115,12 +115,12 @@ class Mapper:
     def flush(self) -> list[Draft]:
         """Tell of the artifacts that came in pieces."""
         pending, self._pending = self._pending, []
-        return [draft for key in pending for draft in self._tell(key, from_snapshot=False)]
+        return [draft for key in pending for draft in self._emit(key, from_snapshot=False)]
 
     def finish(self) -> list[Draft]:
         """Tell of everything that was not told yet: there will be no more."""
         keys = [*self._artifacts]
-        return self.flush() + [one for key in keys for one in self._tell(key, from_snapshot=True)]
+        return self.flush() + [one for key in keys for one in self._emit(key, from_snapshot=True)]
 
     def _is_whole(self, key: str) -> bool:
         """Whether an artifact grows no more, as far as one can know who only sees snapshots."""
@@ -140,9 +140,9 @@ class Mapper:
                 drafts += self._message(message)
         told = self._status(task.get("status", {}))
         for artifact in task.get("artifacts", []):
-            key = self._keep(artifact)
+            key = self._buffer(artifact)
             if self._is_whole(key):
-                drafts += self._tell(key, from_snapshot=True)
+                drafts += self._emit(key, from_snapshot=True)
         return drafts + told
 
     def _status(self, status: Raw) -> list[Draft]:
@@ -176,12 +176,12 @@ class Mapper:
         if update.get("append") and key in self._artifacts:
             self._append(self._artifacts[key], artifact.get("parts", []))
         else:
-            self._keep(artifact)
+            self._buffer(artifact)
         if key not in self._pending:
             self._pending.append(key)
         return drafts + (self.flush() if update.get("lastChunk") else [])
 
-    def _keep(self, given: Raw) -> str:
+    def _buffer(self, given: Raw) -> str:
         artifact = {"artifactId": "", "parts": [], **given}
         key: str = artifact["artifactId"]
         before = self._artifacts.get(key, {"parts": []})
@@ -202,19 +202,19 @@ class Mapper:
             else:
                 artifact["parts"].append(part)
 
-    def _let_go(self, artifact: Raw) -> None:
+    def _release(self, artifact: Raw) -> None:
         """Forget what an artifact holds, once it was told, if all together hold too much."""
         if self._size > ARTIFACTS_BOUND:
             self._size -= _size(artifact["parts"])
             artifact |= {"parts": [], "is_gone": True}
 
-    def _tell(self, key: str, from_snapshot: bool) -> list[Draft]:
+    def _emit(self, key: str, from_snapshot: bool) -> list[Draft]:
         artifact = self._artifacts[key]
         if artifact.get("is_gone"):
             return []
         whole = _digest(artifact)
         if self._told.get(key) == whole:
-            self._let_go(artifact)
+            self._release(artifact)
             return []
         self._told[key] = whole
         data = {
@@ -225,7 +225,7 @@ class Mapper:
         }  # fmt: skip
         if artifact.get("is_cut"):
             data["truncated"] = True
-        self._let_go(artifact)
+        self._release(artifact)
         return [(EventType.ARTIFACT_ADDED, {k: v for k, v in data.items() if v is not None})]
 
     def _ids(self) -> Raw:

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from agentrun.runner.acp.reading import MAX_DEPTH, read_json, scrub
+from agentrun.runner.large_text import LargeText
 from agentrun.runner.redact import Redactor
-from agentrun.runner.stored_text import StoredText
 
 LONG_STRING = 32 * 1024
 """A string of a large message beyond this, in bytes as it is written, goes to a file."""
@@ -48,7 +48,7 @@ _COMPLETE = re.compile(
 _ESCAPE = re.compile(r"\\(?:u00([2-7][0-9a-fA-F])|.)", re.DOTALL)
 
 
-class TooMuchStructure(Exception):  # noqa: N818 - what it is, not that it is an error
+class TooMuchStructureError(Exception):
     """A message is too large even without its long strings and its large fields."""
 
 
@@ -85,7 +85,7 @@ class Parts:
             at = self._in_string(chunk, at) if self._string else self._between(chunk, at)
         self._offset += len(chunk)
         if len(self.rest) > MAX_REST + MAX_STRUCTURE:
-            raise TooMuchStructure
+            raise TooMuchStructureError
 
     def _in_string(self, chunk: bytes, at: int) -> int:
         """Take a string up to its end or the chunk's; return how far that is."""
@@ -212,7 +212,7 @@ async def read_large(
             parts.feed(chunk)
             await asyncio.sleep(0)
         message = read_json(parts.rest)
-        texts: dict[str, StoredText] = {}
+        texts: dict[str, LargeText] = {}
         for number, span in enumerate(parts.spans):
             files.append(new_file())
             text = await _store(redactor.stream(pieces_of(file, span)), files[-1], span)
@@ -265,7 +265,7 @@ def _unescaped(match: re.Match[str]) -> str:
     return escape if is_needed else character
 
 
-async def _store(pieces: Iterator[str], path: Path, span: Span) -> StoredText:
+async def _store(pieces: Iterator[str], path: Path, span: Span) -> LargeText:
     beginning, total_bytes, total_chars = "", 0, 0
     with path.open("wb") as file:
         for piece in pieces:
@@ -274,10 +274,10 @@ async def _store(pieces: Iterator[str], path: Path, span: Span) -> StoredText:
             total_chars += len(piece)
             await asyncio.sleep(0)
     kind = "text/plain" if span.is_string else "application/json"
-    return StoredText.of(beginning, path, total_bytes, total_chars, kind)
+    return LargeText.of(beginning, path, total_bytes, total_chars, kind)
 
 
-def _fill(value: Any, texts: dict[str, StoredText]) -> Any:
+def _fill(value: Any, texts: dict[str, LargeText]) -> Any:
     if isinstance(value, str):
         return texts.get(value, value)
     if isinstance(value, dict):
@@ -287,5 +287,5 @@ def _fill(value: Any, texts: dict[str, StoredText]) -> Any:
     return value
 
 
-def _name(key: str, texts: dict[str, StoredText]) -> str:
+def _name(key: str, texts: dict[str, LargeText]) -> str:
     return texts[key].beginning if key in texts else key

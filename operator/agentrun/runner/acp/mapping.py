@@ -14,7 +14,7 @@ from typing import Any
 from agentrun.api.events import EventType
 from agentrun.runner.acp.speech import FINAL_BOUND, Speech
 from agentrun.runner.acp.tools import Tool, changes_of, relative
-from agentrun.runner.stored_text import StoredText
+from agentrun.runner.large_text import LargeText
 
 Draft = tuple[EventType, dict[str, Any]]
 Update = dict[str, Any]
@@ -93,9 +93,9 @@ class Mapper:
         kind = update.get("sessionUpdate")
         match kind:
             case "agent_message_chunk":
-                return self._say(EventType.AGENT_MESSAGE, update)
+                return self._emit_message(EventType.AGENT_MESSAGE, update)
             case "agent_thought_chunk":
-                return self._say(EventType.REASONING, update)
+                return self._emit_message(EventType.REASONING, update)
             case "tool_call" | "tool_call_update":
                 return [*self.end_speech(), *self._tool(update)]
             case "plan":
@@ -106,7 +106,7 @@ class Mapper:
                 return []
         if kind in _IGNORED:
             return []
-        return self._wonder(str(kind), update)
+        return self._note_unknown_update(str(kind), update)
 
     def announced(self, tool_id: str) -> Announced:
         """Return what the agent has said so far of a tool at work."""
@@ -149,7 +149,7 @@ class Mapper:
         """Forget the last answer: another is asked for."""
         self._said = self.answer = None
 
-    def _say(self, kind: EventType, update: Update) -> list[Draft]:
+    def _emit_message(self, kind: EventType, update: Update) -> list[Draft]:
         text = _text_of(update.get("content"))
         if not text:
             return []
@@ -235,10 +235,10 @@ class Mapper:
         return [
             (EventType.REASONING, {"text": f"{_UNREAD}: {name}", "raw_message": value})
             for name, value in update.items()
-            if isinstance(value, StoredText) and value.media_type == "application/json"
+            if isinstance(value, LargeText) and value.media_type == "application/json"
         ]
 
-    def _wonder(self, kind: str, update: Update) -> list[Draft]:
+    def _note_unknown_update(self, kind: str, update: Update) -> list[Draft]:
         """Note an update of an unknown kind: once, since there may be thousands."""
         kind = kind[:_ID]
         if kind in self._unknown or len(self._unknown) >= 20:
@@ -254,7 +254,7 @@ def _is_whole(value: Any) -> bool:
         return all(_is_whole(one) for one in value.values())
     if isinstance(value, list):
         return all(_is_whole(one) for one in value)
-    return not isinstance(value, StoredText)
+    return not isinstance(value, LargeText)
 
 
 def permission_text(tool_call: Update, answer: str, workspace: str) -> str:
@@ -268,7 +268,7 @@ def _text_of(content: Any) -> str:
         return ""
     if content.get("type") == "text":
         text = content.get("text") or ""
-        return text if isinstance(text, StoredText) else str(text)
+        return text if isinstance(text, LargeText) else str(text)
     name = content.get("name") or content.get("uri") or content.get("type") or "content"
     return f"[{str(name)[:_ID]}]"
 

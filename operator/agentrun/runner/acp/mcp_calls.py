@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from agentrun.runner.stored_text import StoredText
+from agentrun.runner.large_text import LargeText
 
 _NAME = 200
 _CLAUDES_NAME = re.compile(r"mcp__(.+?)__(.+)", re.DOTALL)
@@ -77,7 +77,7 @@ def _blocks(raw: Any, content: list[dict[str, Any]]) -> list[Any]:
 
 def _is_structure(text: str) -> bool:
     """Whether it was too large to be read, and is JSON in a file."""
-    return isinstance(text, StoredText) and text.media_type == "application/json"
+    return isinstance(text, LargeText) and text.media_type == "application/json"
 
 
 def _dict(value: Any) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from agentrun.runner.stored_text import StoredText
+from agentrun.runner.large_text import LargeText
 
 FLUSH_CHARACTERS = 4096
 """What waits for an event is shown from so many characters on."""
@@ -29,7 +29,7 @@ class Output:
 
     def add(self, text: str) -> list[str]:
         """Take what was shown; return what is to be passed on at once, if it is very much."""
-        if not isinstance(text, StoredText):
+        if not isinstance(text, LargeText):
             self.waiting += text
             return []
         shown = [self.take(len), text]
@@ -74,7 +74,7 @@ def texts_of(content: list[dict[str, Any]]) -> list[str]:
     found = (
         one.get("text") for one in inner if isinstance(one, dict) and one.get("type") == "text"
     )
-    return [text if isinstance(text, StoredText) else str(text) for text in found]
+    return [text if isinstance(text, LargeText) else str(text) for text in found]
 
 
 def join(texts: list[str]) -> str:

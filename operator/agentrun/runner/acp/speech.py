@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from agentrun.api.events import EventType
-from agentrun.runner.stored_text import StoredText
+from agentrun.runner.large_text import LargeText
 
 Draft = tuple[EventType, dict[str, Any]]
 
@@ -49,7 +49,7 @@ class Speech:
         """Take a chunk, and return the events that are due."""
         if self.kind is EventType.AGENT_MESSAGE:
             self._keep(text, safe_length)
-        if isinstance(text, StoredText):
+        if isinstance(text, LargeText):
             return [*self._take(len(self.waiting)), self._draft(text)]
         self.waiting += text
         return self.flush(safe_length) if len(self.waiting) >= FLUSH_CHARACTERS else []
@@ -69,7 +69,7 @@ class Speech:
         return self.kind, {"text": text, "message_id": self.message_id}
 
     def _keep(self, text: str, safe_length: Callable[[str], int]) -> None:
-        self._total += text.total_chars if isinstance(text, StoredText) else len(text)
+        self._total += text.total_chars if isinstance(text, LargeText) else len(text)
         if self.left_out:
             self.left_out = self._total - self._kept
             return

@@ -15,7 +15,7 @@ from typing import Any
 from agentrun.api.events import EventType
 from agentrun.runner.acp.mcp_calls import Call, answer_of, call_of, codexs_call, texts_of_answer
 from agentrun.runner.acp.output import FLUSH_CHARACTERS, Output, join, texts_of
-from agentrun.runner.stored_text import StoredText
+from agentrun.runner.large_text import LargeText
 
 Draft = tuple[EventType, dict[str, Any]]
 
@@ -242,7 +242,7 @@ class Tool:
     def _parts(self) -> dict[str, Any]:
         """Name the texts one by one that are too large to be joined."""
         texts = texts_of(self.content)
-        is_joined = len(texts) > 1 and any(isinstance(text, StoredText) for text in texts)
+        is_joined = len(texts) > 1 and any(isinstance(text, LargeText) for text in texts)
         return {"content": texts} if is_joined else {}
 
     def _find_exit_code(self, output: str) -> int | None:
@@ -283,7 +283,7 @@ class _Trimmer:
     def _text(self, text: str) -> str:
         room = max(0, self._room)
         self._room -= len(text)
-        if len(text) <= room and not isinstance(text, StoredText):
+        if len(text) <= room and not isinstance(text, LargeText):
             return text
         self.has_cut = True
         first = text[:room]

@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from agentrun.api.v1alpha1 import Reason
-from agentrun.runner.acp.large import MAX_REST, TooMuchStructure, read_large, remove
+from agentrun.runner.acp.large import MAX_REST, TooMuchStructureError, read_large, remove
 from agentrun.runner.acp.reading import is_deep, read_json
-from agentrun.runner.lines import LineReader, LineTooLong, write_all
-from agentrun.runner.outcome import Failure
+from agentrun.runner.large_text import LargeText
+from agentrun.runner.outcome import AttemptError
+from agentrun.runner.pipe_reader import LineTooLongError, PipeReader, write_all
 from agentrun.runner.redact import Redactor
-from agentrun.runner.stored_text import StoredText
 
 MAX_REQUESTS = 32
 """The most requests of the agent's that wait for an answer at a time."""
@@ -37,7 +37,7 @@ OnUpdate = Callable[[Message], Awaitable[None]]
 
 
 @dataclass(frozen=True)
-class Surroundings:
+class TransportContext:
     """What the transport needs of the runner."""
 
     redactor: Redactor
@@ -51,7 +51,7 @@ class PipeTransport:
     """A Transport of the ACP library, between two pipes."""
 
     def __init__(
-        self, reader: LineReader, stdin: int, on_update: OnUpdate, around: Surroundings
+        self, reader: PipeReader, stdin: int, on_update: OnUpdate, around: TransportContext
     ) -> None:
         self._reader = reader
         self._stdin = stdin
@@ -60,7 +60,7 @@ class PipeTransport:
         self._noise = 0
         self._sending = asyncio.Lock()
         self._requests = asyncio.Semaphore(MAX_REQUESTS)
-        self.fault: Failure | None = None
+        self.fault: AttemptError | None = None
         """Why nothing is read any more, once that is so."""
 
     async def send(self, message: Message) -> None:
@@ -77,16 +77,16 @@ class PipeTransport:
         while not self.fault:
             try:
                 message = await self._next()
-            except LineTooLong as error:
+            except LineTooLongError as error:
                 self._break(f"{error}")
-            except TooMuchStructure:
+            except TooMuchStructureError:
                 self._break(
                     f"a message holds more than {MAX_REST} bytes beside its long texts and"
                     " large structures"
                 )
             except OSError as error:
                 text = f"The runner could not keep what the agent said: {error}"
-                self.fault = Failure(Reason.RUNNER_FAILED, text)
+                self.fault = AttemptError(Reason.RUNNER_FAILED, text)
             else:
                 return message
         return None
@@ -96,7 +96,7 @@ class PipeTransport:
             await self._around.room()
             try:
                 line = await self._reader.readline()
-            except LineTooLong:
+            except LineTooLongError:
                 message = await self._receive_long()
             else:
                 if line is None:
@@ -158,7 +158,7 @@ class PipeTransport:
     async def _sort(self, message: Any, line: bytes) -> Message | None:
         """Hand an update over, pass over what is no message, and return everything else."""
         if not isinstance(message, dict):
-            self._pass_over(line)
+            self._ignore(line)
             return None
         if message.get("method") == _NO_ANSWER_WANTED:
             return None
@@ -181,7 +181,7 @@ class PipeTransport:
     async def close(self) -> None:
         """Do nothing: the pipes belong to the runner."""
 
-    def _pass_over(self, line: bytes) -> None:
+    def _ignore(self, line: bytes) -> None:
         """Pass over what is somebody's print, but not for ever."""
         self._noise += 1
         # Cut after the secrets are taken out, or half of one would be left.
@@ -192,7 +192,7 @@ class PipeTransport:
         self._break(f"{self._noise} lines of its output are no messages, the last one is {said!r}")
 
     def _break(self, how: str) -> None:
-        self.fault = Failure(Reason.PROTOCOL_ERROR, f"The agent broke the protocol: {how}.")
+        self.fault = AttemptError(Reason.PROTOCOL_ERROR, f"The agent broke the protocol: {how}.")
 
 
 def _update_of(message: Message) -> Message | None:
@@ -203,7 +203,7 @@ def _update_of(message: Message) -> Message | None:
 
 def _beginnings(value: Any) -> Any:
     """Keep only the beginnings of large texts: their files go before the message is read."""
-    if isinstance(value, StoredText):
+    if isinstance(value, LargeText):
         return f"{value.beginning}\n[... {value.left_out} characters left out ...]"
     if isinstance(value, dict):
         return {key: _beginnings(item) for key, item in value.items()}

@@ -6,11 +6,11 @@ import json
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, NoReturn, Protocol
 
-from agentrun.api.gateway import Mail, Task
+from agentrun.api.gateway import MailboxMessage, Task
 from agentrun.api.messages import AgentMessage, render_text
 from agentrun.runner.gateway import Gateway, GatewayError
-from agentrun.runner.own_tools import OwnTools, ToolFailed
-from agentrun.runner.peer.desk import Answer
+from agentrun.runner.mcp_relay import McpRelay, ToolCallError
+from agentrun.runner.peer.server import Answer
 
 MAX_WAIT_MS = 600_000
 """The longest that ``peer wait`` waits."""
@@ -28,11 +28,11 @@ class Heard(Protocol):
     def delivered(self) -> int:
         """The newest of them."""
 
-    def hears(self, seq: int) -> None:
+    def note_read(self, seq: int) -> None:
         """Note that it was given all up to ``seq``."""
 
 
-class _Told(Exception):  # noqa: N818 - a way out of the parser, not an error
+class _CommandError(Exception):
     """What the parser has to say instead of a result."""
 
     def __init__(self, text: str, code: int) -> None:
@@ -42,10 +42,10 @@ class _Told(Exception):  # noqa: N818 - a way out of the parser, not an error
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        raise _Told(f"Error: {message}\n{self.format_usage()}", 1)
+        raise _CommandError(f"Error: {message}\n{self.format_usage()}", 1)
 
     def print_help(self, file: Any = None) -> None:
-        raise _Told(self.format_help(), 0)
+        raise _CommandError(self.format_help(), 0)
 
 
 def _make_parser() -> _Parser:
@@ -80,7 +80,7 @@ def _make_parser() -> _Parser:
 class Peer:
     """Carries out calls of ``peer`` for one run."""
 
-    def __init__(self, task: Task, gateway: Gateway, tools: OwnTools, heard: Heard) -> None:
+    def __init__(self, task: Task, gateway: Gateway, tools: McpRelay, heard: Heard) -> None:
         self._task = task
         self._heard = heard
         self._gateway = gateway
@@ -110,15 +110,15 @@ class Peer:
             given.here = given.cwd or cwd
             self._check_name(given.name)
             return Answer(await self._commands[given.command](given))
-        except _Told as told:
+        except _CommandError as told:
             return told.answer
-        except (ToolFailed, GatewayError) as error:
+        except (ToolCallError, GatewayError) as error:
             return Answer(f"Error: {error}", 1)
 
     def _check_name(self, name: str | None) -> None:
         own = self._task.agent_name
         if name and name not in (own, self._task.session_id):
-            raise _Told(f"Error: You are {own}, not {name}. Leave --as out.", 1)
+            raise _CommandError(f"Error: You are {own}, not {name}. Leave --as out.", 1)
 
     async def _whoami(self, given: Any) -> str:
         task = self._task
@@ -162,7 +162,7 @@ class Peer:
 
     async def _wait(self, given: Any) -> str:
         if _FETCH not in self._task.profile.agent_tools.allowed:
-            raise ToolFailed(f"the profile does not offer you {_FETCH}.")
+            raise ToolCallError(f"the profile does not offer you {_FETCH}.")
         most = min(max(given.timeout, 0), MAX_WAIT_MS)
         clock = asyncio.get_running_loop().time
         deadline = clock() + most / 1000
@@ -189,10 +189,10 @@ class Peer:
         found = await self._gateway.messages(known, wait_ms)
         messages = found.messages[: max(1, limit)]
         if messages:
-            self._heard.hears(messages[-1].seq)
+            self._heard.note_read(messages[-1].seq)
         return self._page(messages, max(known, found.delivered_seq))
 
-    def _page(self, messages: Sequence[Mail], after: int) -> Json:
+    def _page(self, messages: Sequence[MailboxMessage], after: int) -> Json:
         return {
             "agent_name": self._task.agent_name,
             "session_id": self._task.session_id,

@@ -42,7 +42,7 @@ _STORED_BY_ID = frozenset({"conversation", "container", "prompt", "audio"})
 _REFERENCE = "item_reference"
 
 
-class Unreadable(ValueError):  # noqa: N818 - what it is, not that it is an error
+class UnreadableBodyError(ValueError):
     """The body is no JSON object, or larger than is read. The text says which."""
 
 
@@ -94,7 +94,7 @@ class _Reading:
     def open(self, is_object: bool) -> None:
         """Go down into an object or a list."""
         if len(self.levels) >= MAX_DEPTH:
-            raise Unreadable(f"it is more than {MAX_DEPTH} levels deep")
+            raise UnreadableBodyError(f"it is more than {MAX_DEPTH} levels deep")
         if not self.levels:
             self.levels.append(_Level(is_object, "", False))
             return
@@ -113,15 +113,15 @@ def names_in(body: bytes | mmap) -> Named:
     tokens = _tokens(body)
     kind, _ = next(tokens, (b"", b""))
     if kind != b"{":
-        raise Unreadable("it is not a JSON object")
+        raise UnreadableBodyError("it is not a JSON object")
     reading.open(True)
     state = "key or end"
     for kind, raw in tokens:
         if not reading.levels:
-            raise Unreadable("something follows the JSON object")
+            raise UnreadableBodyError("something follows the JSON object")
         state = _step(reading, state, kind, raw)
     if reading.levels:
-        raise Unreadable("the JSON object has no end")
+        raise UnreadableBodyError("the JSON object has no end")
     return Named(frozenset(reading.models), reading.stored)
 
 
@@ -129,7 +129,7 @@ def _step(reading: _Reading, state: str, kind: bytes, raw: bytes) -> str:
     level = reading.levels[-1]
     if kind in (b"}", b"]") and state in ("key or end", "value or end", "comma or end"):
         if level.is_object != (kind == b"}"):
-            raise Unreadable("its brackets do not fit")
+            raise UnreadableBodyError("its brackets do not fit")
         reading.levels.pop()
         return "comma or end"
     if state == "comma or end" and kind == b",":
@@ -141,7 +141,7 @@ def _step(reading: _Reading, state: str, kind: bytes, raw: bytes) -> str:
         return "value"
     if state in ("value", "value or end") and kind in (b"{", b"[", b'"', b"0"):
         return _value(reading, kind, raw)
-    raise Unreadable("it is not JSON")
+    raise UnreadableBodyError("it is not JSON")
 
 
 def _value(reading: _Reading, kind: bytes, raw: bytes) -> str:
@@ -163,7 +163,7 @@ def _tokens(body: bytes | mmap) -> Iterator[tuple[bytes, bytes]]:
         if found is None:
             rest = _SPACE.match(body, position)
             if rest is None or rest.end() != end:
-                raise Unreadable("it is not JSON")
+                raise UnreadableBodyError("it is not JSON")
             return
         position = found.end()
         string, sign, other = found.groups()
@@ -173,7 +173,7 @@ def _tokens(body: bytes | mmap) -> Iterator[tuple[bytes, bytes]]:
             yield sign, sign
         else:
             yield b"0", other
-    raise Unreadable(f"it holds more than {MAX_TOKENS} JSON tokens")
+    raise UnreadableBodyError(f"it holds more than {MAX_TOKENS} JSON tokens")
 
 
 def _folded(raw: bytes) -> str:
@@ -187,4 +187,4 @@ def _text(raw: bytes) -> str:
     try:
         return str(json.loads(raw))
     except ValueError as error:
-        raise Unreadable("it holds a string that is not JSON") from error
+        raise UnreadableBodyError("it holds a string that is not JSON") from error

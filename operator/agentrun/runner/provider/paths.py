@@ -43,7 +43,7 @@ class Route:
 
 
 @dataclass(frozen=True)
-class Asked:
+class ProviderRequest:
     """A request that stands in the table, in the form in which it is passed on."""
 
     route: Route
@@ -53,7 +53,7 @@ class Asked:
     """The model that the path names."""
 
 
-class NotOffered(Exception):  # noqa: N818 - what it is, not that it is an error
+class NotOfferedError(Exception):
     """The request is not one of those. The text says what to do about it."""
 
 
@@ -109,7 +109,7 @@ def form_of(backend: str) -> Form:
     return {"claude_code": Form.ANTHROPIC, "gemini": Form.GEMINI}.get(backend, Form.OPENAI)
 
 
-def find(routes: Iterable[Route], method: str, raw: str) -> Asked:
+def find(routes: Iterable[Route], method: str, raw: str) -> ProviderRequest:
     """Find the request in the table. NotOffered if it is not there."""
     path, _, query = raw.partition("?")
     canonical = canonical_path(path)
@@ -119,12 +119,12 @@ def find(routes: Iterable[Route], method: str, raw: str) -> Asked:
             continue
         if not route.is_added:
             query = _known_query(query)
-        return Asked(
+        return ProviderRequest(
             route,
             quote(canonical, safe="/" + _SAFE) + (f"?{query}" if query else ""),
             found.groupdict().get("model"),
         )
-    raise NotOffered(
+    raise NotOfferedError(
         f"The agent's provider is not asked for {method} {canonical[:200]}: it is none of the"
         " requests that such an agent needs. If it is to be allowed, name it in provider.paths of"
         " the AgentProfile."
@@ -151,8 +151,8 @@ def canonical_path(raw: str) -> str:
     return "/" + "/".join(segments)
 
 
-def _ambiguous(raw: str) -> NotOffered:
-    return NotOffered(
+def _ambiguous(raw: str) -> NotOfferedError:
+    return NotOfferedError(
         f"The path {raw[:200]!r} can be read in several ways, so it is not asked for. Give it"
         " without dot segments and without encoded separators."
     )
@@ -167,7 +167,7 @@ def _known_query(query: str) -> str:
             # Where Gemini's clients may put the key, which is the runner's to give.
             continue
         if plain not in _QUERY:
-            raise NotOffered(
+            raise NotOfferedError(
                 f"The query parameter {unquote(name)[:100]!r} is not passed on to the provider."
                 " Leave it out, or name the path in provider.paths of the AgentProfile."
             )

@@ -6,7 +6,7 @@ from typing import Any
 
 from agentrun.api.v1alpha1 import AgentProfileSpec
 from agentrun.runner.provider.bodies import Named
-from agentrun.runner.provider.paths import Asked, Form, Route, form_of, routes_of
+from agentrun.runner.provider.paths import Form, ProviderRequest, Route, form_of, routes_of
 
 # Closed: a header that is not known may choose an organisation, a project, another method.
 _PASSED = frozenset({
@@ -26,7 +26,7 @@ NEVER_PASSED = frozenset({
 _MEDIA = ("multipart/", "application/octet-stream")
 
 
-class Refused(Exception):  # noqa: N818 - what it is, not that it is an error
+class RequestRefusedError(Exception):
     """The profile does not allow what a request asks for. The text says what would help."""
 
 
@@ -70,27 +70,29 @@ class Rules:
     def _is_passed(self, name: str) -> bool:
         return name in _PASSED or name.startswith(_PASSED_PREFIXES) or name in self.headers
 
-    def check(self, asked: Asked, named: Named) -> None:
+    def check(self, asked: ProviderRequest, named: Named) -> None:
         """Hold what a request names to the profile. Refused if that does not offer it."""
         models = named.models | ({asked.model} if asked.model else set())
         if self.models and asked.route.is_work and not models:
-            raise Refused("The request names no model, and the profile allows only some.")
+            raise RequestRefusedError(
+                "The request names no model, and the profile allows only some."
+            )
         others = sorted(one for one in models if _bare(one) not in self.models)
         if self.models and others:
-            raise Refused(
+            raise RequestRefusedError(
                 f"The profile does not allow model {others[0][:200]!r}. It allows: "
                 f"{', '.join(sorted(self.models))}. Add it to models.allowed of the AgentProfile,"
                 " or have the agent use one of these."
             )
         if named.stored and not self.may_name_stored:
-            raise Refused(
+            raise RequestRefusedError(
                 f"The request refers to something that is stored at the provider ({named.stored})."
                 " The key may open what others have stored there, so the AgentProfile has to allow"
                 " that with provider.storedObjects."
             )
 
 
-def needs_json(asked: Asked, headers: Mapping[str, str]) -> bool:
+def needs_json(asked: ProviderRequest, headers: Mapping[str, str]) -> bool:
     """Whether the body must be JSON: of a path that the profile adds, a file need not be."""
     kind = next((v for k, v in headers.items() if k.lower() == "content-type"), "")
     return not (asked.route.is_added and kind.strip().lower().startswith(_MEDIA))

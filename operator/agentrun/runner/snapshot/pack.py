@@ -23,11 +23,11 @@ MOST_TIMES = 20
 but takes long to read, and fills the disk of whoever unpacks it."""
 
 
-class CannotKeep(Exception):  # noqa: N818
+class UnpackableFileError(Exception):
     """The archive cannot be written."""
 
 
-class TooLarge(Exception):  # noqa: N818 - what it is, not that it is an error
+class SnapshotTooLargeError(Exception):
     """The archive would be larger than it may be."""
 
 
@@ -73,7 +73,7 @@ class PartWriter(io.RawIOBase):
         rest = memoryview(data)
         self._total += len(rest)
         if self._total > self._limit:
-            raise TooLarge
+            raise SnapshotTooLargeError
         while rest:
             piece = rest[: self._part_bytes - self._size]
             self._append(piece)
@@ -98,7 +98,7 @@ class PartWriter(io.RawIOBase):
         try:
             self._open().write(piece)
         except OSError as error:
-            raise CannotKeep(f"{self._folder}: {error}") from error
+            raise UnpackableFileError(f"{self._folder}: {error}") from error
 
     def _open(self) -> BinaryIO:
         if self._file is None:
@@ -168,7 +168,7 @@ class Packer:
             info.size = os.fstat(file.fileno()).st_size
             self._read += info.size
             if self._read > self.limit * MOST_TIMES:
-                raise TooLarge
+                raise SnapshotTooLargeError
             archive.addfile(info, _Exactly(file, info.size))
 
     def _cannot(self, path: str, error: OSError) -> None:

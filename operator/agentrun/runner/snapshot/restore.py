@@ -12,11 +12,16 @@ from pydantic import ValidationError
 
 from agentrun.api.gateway import Task
 from agentrun.api.v1alpha1 import Reason, Workspace
-from agentrun.runner.children import ChildFailed, Reach, ask_module
-from agentrun.runner.gateway import Conflict, Gateway, Refused, Unavailable
+from agentrun.runner.children import ChildError, Reach, ask_module
+from agentrun.runner.gateway import (
+    Gateway,
+    GatewayConflictError,
+    GatewayRefusedError,
+    GatewayUnavailableError,
+)
 from agentrun.runner.git import Git, GitError
 from agentrun.runner.layout import Layout
-from agentrun.runner.outcome import Failure
+from agentrun.runner.outcome import AttemptError
 from agentrun.runner.patience import patiently
 from agentrun.runner.snapshot import manifest, worker
 from agentrun.runner.snapshot.manifest import KeptChange, Manifest, Part
@@ -41,7 +46,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Origin:
+class ResumePoint:
     """What an attempt goes on from."""
 
     manifest: Manifest
@@ -66,7 +71,7 @@ class Restorer:
     git: Git
     patience: float
 
-    async def find(self, task: Task) -> Origin | None:
+    async def find(self, task: Task) -> ResumePoint | None:
         """Read what the task's snapshot says of itself; None if the run begins anew."""
         if task.snapshot is None:
             session = task.spec.session
@@ -83,9 +88,9 @@ class Restorer:
             raise _lost(f"The snapshot is of version {found.version}, made by another AgentRun.")
         if found.backend != task.spec.backend:
             raise _lost(f"The conversation is one of {found.backend}, not {task.spec.backend}.")
-        return Origin(found, found.run == task.uid)
+        return ResumePoint(found, found.run == task.uid)
 
-    async def restore(self, origin: Origin, task: Task) -> None:
+    async def restore(self, origin: ResumePoint, task: Task) -> None:
         """Put the conversation's files, and those of the workspace, where they were."""
         parts = [await self._fetch(part) for part in origin.manifest.parts]
         targets = await self._targets(origin, task)
@@ -100,14 +105,14 @@ class Restorer:
         reach = Reach(writes=(self._folder(), *(path for path, _ in targets.values())))
         try:
             answer = await ask_module(worker.__name__, job, reach)
-        except ChildFailed as error:
+        except ChildError as error:
             raise _lost(f"The snapshot cannot be unpacked: {error}") from error
         finally:
             shutil.rmtree(self._folder(), ignore_errors=True)
         if "failed" in answer:
             raise _lost(f"The snapshot cannot be unpacked: {answer['failed']}")
 
-    async def _targets(self, origin: Origin, task: Task) -> Mapping[str, tuple[Path, bool]]:
+    async def _targets(self, origin: ResumePoint, task: Task) -> Mapping[str, tuple[Path, bool]]:
         """Say where what the archive has goes, and whether links may lead out of there."""
         layout, workspace = self.layout, _workspace(task)
         targets = {HOME: (layout.home, False)}
@@ -132,10 +137,10 @@ class Restorer:
     async def _ask(self, ask: Callable[[], Awaitable[T]]) -> T:
         try:
             return await patiently(ask, self.patience)
-        except Unavailable as error:
+        except GatewayUnavailableError as error:
             message = f"The snapshot could not be read: {error}"
-            raise Failure(Reason.STORE_UNAVAILABLE, message) from error
-        except (Refused, Conflict) as error:
+            raise AttemptError(Reason.STORE_UNAVAILABLE, message) from error
+        except (GatewayRefusedError, GatewayConflictError) as error:
             raise _lost(
                 f"The snapshot of the conversation is not kept any more: {error}"
             ) from error
@@ -147,7 +152,7 @@ class Restorer:
 
 
 async def restore_workspace(
-    git: Git, kept: KeptChange, origin: Origin, task: Task, layout: Layout
+    git: Git, kept: KeptChange, origin: ResumePoint, task: Task, layout: Layout
 ) -> Base:
     """
     Make the git workspace again from the runner's restored private repository.
@@ -191,8 +196,8 @@ def _workspace(task: Task) -> Workspace:
     return task.spec.workspace or task.profile.workspace or Workspace()
 
 
-def _lost(what: str) -> Failure:
-    return Failure(Reason.SESSION_NOT_RESUMABLE, f"{what} {_AGAIN}")
+def _lost(what: str) -> AttemptError:
+    return AttemptError(Reason.SESSION_NOT_RESUMABLE, f"{what} {_AGAIN}")
 
 
 def _digest(file: Path) -> str:

@@ -10,7 +10,7 @@ from agentrun.api.gateway import Task
 from agentrun.api.quantities import parse
 from agentrun.api.v1alpha1 import Question, Snapshot, Usage, Workspace
 from agentrun.runner.backends import REMOTE
-from agentrun.runner.children import ChildFailed, Reach, ask_module
+from agentrun.runner.children import ChildError, Reach, ask_module
 from agentrun.runner.gateway import Gateway, GatewayError
 from agentrun.runner.git import Git, GitError
 from agentrun.runner.layout import Layout
@@ -25,12 +25,12 @@ _MIB = 1024 * 1024
 log = logging.getLogger(__name__)
 
 
-class SnapshotFailed(Exception):  # noqa: N818 - what it is, not that it is an error
+class SnapshotError(Exception):
     """There is no snapshot. Says why, and what to do."""
 
 
 @dataclass(frozen=True)
-class Moment:
+class DriverState:
     """What is known of a run when its snapshot is taken."""
 
     task: Task
@@ -45,7 +45,7 @@ class Moment:
 
 
 @dataclass
-class Taker:
+class SnapshotWriter:
     """Takes snapshots. The agent should have ended by then; what it changes does no harm."""
 
     layout: Layout
@@ -53,7 +53,7 @@ class Taker:
     git: Git
     patience: float
 
-    async def take(self, moment: Moment, base: Base | None) -> Snapshot:
+    async def take(self, moment: DriverState, base: Base | None) -> Snapshot:
         """Take a snapshot and store it. SnapshotFailed if that cannot be done."""
         folder = self.layout.spool / "snapshot"
         shutil.rmtree(folder, ignore_errors=True)
@@ -62,8 +62,8 @@ class Taker:
             found = await self._describe(moment, base)
             found.parts = await self._pack(moment.task, found, folder)
             await self._store(found, folder)
-        except (GatewayError, GitError, ChildFailed, OSError) as error:
-            raise SnapshotFailed(f"The conversation could not be kept: {error}") from error
+        except (GatewayError, GitError, ChildError, OSError) as error:
+            raise SnapshotError(f"The conversation could not be kept: {error}") from error
         finally:
             shutil.rmtree(folder, ignore_errors=True)
         return Snapshot(
@@ -74,7 +74,7 @@ class Taker:
             taken_at=found.taken_at,
         )
 
-    async def _describe(self, moment: Moment, base: Base | None) -> Manifest:
+    async def _describe(self, moment: DriverState, base: Base | None) -> Manifest:
         task, is_remote = moment.task, moment.task.spec.backend == REMOTE
         # An agent elsewhere keeps its conversation itself, and has touched no file of the pod.
         base = None if is_remote else base
@@ -130,7 +130,7 @@ class Taker:
         reach = Reach(reads=tuple(sources.values()), writes=(folder,))
         answer = await ask_module(worker.__name__, job, reach)
         if "failed" in answer:
-            raise SnapshotFailed(f"The conversation could not be kept: {answer['failed']}")
+            raise SnapshotError(f"The conversation could not be kept: {answer['failed']}")
         if "too_large" in answer:
             sizes = ", ".join(
                 f"{name} {size / _MIB:.1f} MiB" for name, size in answer["too_large"].items()
@@ -140,7 +140,7 @@ class Taker:
                 f" {allowed}, the profile's sessions.maxSnapshotSize: nothing was kept, so they"
                 " cannot be resumed. Allow more there, or have the agent leave less behind."
             )
-            raise SnapshotFailed(message)
+            raise SnapshotError(message)
         if answer["left_out"]:
             log.warning("The snapshot leaves out: %s", "; ".join(answer["left_out"]))
         return [Part.model_validate(one) for one in answer["parts"]]

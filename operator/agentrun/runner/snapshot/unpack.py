@@ -20,7 +20,7 @@ from typing import BinaryIO
 from agentrun.runner.folders import Folder
 
 
-class Unsafe(Exception):  # noqa: N818 - what it is, not that it is an error
+class UnsafeArchiveError(Exception):
     """The archive holds something that no snapshot of ours does."""
 
 
@@ -57,7 +57,7 @@ def unpack(parts: Sequence[Path], targets: Mapping[str, Target]) -> None:
             elif info.isreg():
                 _write(archive, info, target.folder, path)
             else:
-                raise Unsafe(f"{info.name} is no file, folder or link")
+                raise UnsafeArchiveError(f"{info.name} is no file, folder or link")
     # Last of all, so that nothing is written through them, nor into folders that forbid it.
     for folder, path, leads_to in links:
         above, _, name = path.rpartition("/")
@@ -74,7 +74,7 @@ def _place(name: str, targets: Mapping[str, Target]) -> tuple[Target, str] | Non
     if first not in targets:
         return None
     if ".." in rest or "." in rest or "" in rest or not rest:
-        raise Unsafe(f"{name} is outside of its folder")
+        raise UnsafeArchiveError(f"{name} is outside of its folder")
     return targets[first], "/".join(rest)
 
 
@@ -92,7 +92,7 @@ def _below(folder: Folder, path: str) -> Iterator[Folder]:
         opened = folder.folder(path, make=True)
     except OSError as error:
         if error.errno in (errno.ELOOP, errno.ENOTDIR):
-            raise Unsafe(f"{path} is below a link, or no folder") from error
+            raise UnsafeArchiveError(f"{path} is below a link, or no folder") from error
         raise
     with opened:
         yield opened
@@ -101,7 +101,7 @@ def _below(folder: Folder, path: str) -> Iterator[Folder]:
 def _write(archive: tarfile.TarFile, info: tarfile.TarInfo, folder: Folder, path: str) -> None:
     source = archive.extractfile(info)
     if source is None:
-        raise Unsafe(f"{info.name} has no content")
+        raise UnsafeArchiveError(f"{info.name} has no content")
     above, _, name = path.rpartition("/")
     with _below(folder, above) as parent:
         parent.remove(name)

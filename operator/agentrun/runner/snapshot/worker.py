@@ -18,8 +18,14 @@ from typing import Any
 from agentrun.runner.folders import Folder
 from agentrun.runner.snapshot.files import conversation_files
 from agentrun.runner.snapshot.gemini import keep_conversation
-from agentrun.runner.snapshot.pack import CannotKeep, Packer, Source, TooLarge, size_of
-from agentrun.runner.snapshot.unpack import Target, Unsafe, unpack
+from agentrun.runner.snapshot.pack import (
+    Packer,
+    SnapshotTooLargeError,
+    Source,
+    UnpackableFileError,
+    size_of,
+)
+from agentrun.runner.snapshot.unpack import Target, UnsafeArchiveError, unpack
 
 HOME, WORKSPACE, REPOSITORY = "home", "workspace", "repository"
 """What the archive has of each."""
@@ -36,7 +42,7 @@ def pack(job: Mapping[str, Any]) -> dict[str, Any]:
         }
         try:
             parts = packer.pack(_sources(opened, job["backend"]))
-        except TooLarge:
+        except SnapshotTooLargeError:
             sizes = {one.name: size_of(one) for one in _sources(opened, job["backend"])}
             return {"too_large": sizes}
     return {"parts": [asdict(one) for one in parts], "left_out": packer.left_out}
@@ -72,8 +78,8 @@ def main() -> None:
     try:
         answer = {"pack": pack, "unpack": take_out}[job["do"]](job)
     except (
-        CannotKeep,
-        Unsafe,
+        UnpackableFileError,
+        UnsafeArchiveError,
         OSError,
         EOFError,
         ValueError,

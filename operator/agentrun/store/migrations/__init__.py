@@ -17,7 +17,7 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection
 
-from agentrun.store.base import TooNew
+from agentrun.store.base import TooNewError
 
 _HERE = Path(__file__).parent
 _BREAK = 1000
@@ -38,7 +38,7 @@ def upgrade(connection: Connection) -> None:
         return
     newest = steps.get_current_head() or ""
     if not found.isdecimal() or int(found) // _BREAK != int(newest) // _BREAK:
-        raise TooNew(
+        raise TooNewError(
             f"a newer version of AgentRun has changed the database, to {found}; this one knows"
             f" {newest}, and cannot use it. Run the newer version, or restore the backup that"
             " was made before the update."

@@ -4,8 +4,8 @@ import pytest
 
 from agentrun.api.remote import RemoteConfig
 from agentrun.runner.a2a.config import card_urls, read_config
-from agentrun.runner.a2a.credentials import Given, choose
-from agentrun.runner.outcome import Failure
+from agentrun.runner.a2a.credentials import ShownCredentials, choose
+from agentrun.runner.outcome import AttemptError
 
 AGENT = "https://agent.example/team"
 OWN = {"authorization": "Bearer own"}
@@ -17,8 +17,8 @@ def given(
     key: str = "",
     key_url: str | None = None,
     card: str | None = "",
-) -> Given:
-    return Given(own or {}, own_url, card, key, key_url)
+) -> ShownCredentials:
+    return ShownCredentials(own or {}, own_url, card, key, key_url)
 
 
 @pytest.mark.parametrize(
@@ -31,7 +31,9 @@ def given(
         pytest.param(given(OWN, AGENT, "k", AGENT), OWN, id="own-before-the-profiles"),
     ],
 )
-def test_agent_is_shown_what_was_given_for_it(known: Given, shown: dict[str, str]) -> None:
+def test_agent_is_shown_what_was_given_for_it(
+    known: ShownCredentials, shown: dict[str, str]
+) -> None:
     assert choose(known, RemoteConfig(agent_url=AGENT)) == shown
 
 
@@ -52,8 +54,8 @@ def test_agent_is_shown_what_was_given_for_it(known: Given, shown: dict[str, str
         pytest.param(given(key="k", key_url="https://other.example"), id="key-of-another"),
     ],
 )
-def test_agent_is_not_shown_what_was_given_for_another(known: Given) -> None:
-    with pytest.raises(Failure):
+def test_agent_is_not_shown_what_was_given_for_another(known: ShownCredentials) -> None:
+    with pytest.raises(AttemptError):
         choose(known, RemoteConfig(agent_url=AGENT))
 
 
@@ -74,7 +76,7 @@ def test_the_profiles_key_is_not_shown_where_anothers_card_leads(
     if shown:
         assert choose(known, config)
         return
-    with pytest.raises(Failure, match="with card"):
+    with pytest.raises(AttemptError, match="with card"):
         choose(known, config)
 
 
@@ -97,5 +99,7 @@ def test_card_is_sought(url: str, path: str | None, urls: list[str]) -> None:
 
 
 def test_settings_that_are_wrong_are_named() -> None:
-    with pytest.raises(Failure, match=r"^spec\.backendConfig\.blocking must be true or false\."):
+    with pytest.raises(
+        AttemptError, match=r"^spec\.backendConfig\.blocking must be true or false\."
+    ):
         read_config({"blocking": "maybe"}, AGENT)

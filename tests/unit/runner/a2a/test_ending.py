@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from agentrun.api.v1alpha1 import OutcomeState, Reason
-from agentrun.runner.a2a.ending import check_structured, end_of, last_words
+from agentrun.runner.a2a.ending import check_structured, end_of, final_data
 from agentrun.runner.a2a.mapping import Mapper
 
 NUMBER = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
@@ -99,14 +99,14 @@ def test_last_event_names_the_task_and_what_it_made() -> None:
     task = ended("COMPLETED", {"text": "x"})
     ids = {"task_id": "t", "context_id": "c"}
     named = {**ids, "agent_url": "http://agent"}
-    assert last_words(task, OutcomeState.COMPLETED) == {
+    assert final_data(task, OutcomeState.COMPLETED) == {
         **named,
         "artifacts": [{"artifact_id": "a"}],
     }
-    assert last_words(task, OutcomeState.FAILED) == named
-    assert last_words(task, OutcomeState.REJECTED) == ids
+    assert final_data(task, OutcomeState.FAILED) == named
+    assert final_data(task, OutcomeState.REJECTED) == ids
 
 
 def test_last_event_leaves_out_what_is_not_known() -> None:
     task = Mapper("http://agent", "")
-    assert last_words(task, OutcomeState.FAILED) == {"agent_url": "http://agent"}
+    assert final_data(task, OutcomeState.FAILED) == {"agent_url": "http://agent"}

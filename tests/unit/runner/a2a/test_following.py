@@ -11,7 +11,7 @@ from agentrun.runner.a2a import following
 from agentrun.runner.a2a.errors import RemoteError
 from agentrun.runner.a2a.following import Follower
 from agentrun.runner.a2a.mapping import Mapper
-from agentrun.runner.outcome import Failure
+from agentrun.runner.outcome import AttemptError
 
 AWAY = RemoteError("connection refused", sent=False)
 LOST = RemoteError("the connection broke off")
@@ -106,7 +106,7 @@ async def test_what_cannot_go_on_is_named(
     sends: list[list[Raw | RemoteError]], gets: list[Raw | RemoteError], reason: Reason, words: str
 ) -> None:
     follower, _ = following_of(FakeRemote(sends, gets), begun=False)
-    with pytest.raises(Failure, match=words) as caught:
+    with pytest.raises(AttemptError, match=words) as caught:
         await follower.turn({})
     assert caught.value.reason is reason
 
@@ -114,5 +114,5 @@ async def test_what_cannot_go_on_is_named(
 async def test_agent_that_stays_away_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(following, "PATIENCE_SECONDS", 0.0)
     follower, _ = following_of(FakeRemote([[WORKING]], [LOST, LOST]), begun=False)
-    with pytest.raises(Failure, match="cannot be followed: the connection broke off"):
+    with pytest.raises(AttemptError, match="cannot be followed: the connection broke off"):
         await follower.turn({})

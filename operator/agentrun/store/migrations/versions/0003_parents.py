@@ -12,7 +12,7 @@ def upgrade() -> None:
     Add the column, empty, and its index.
 
     ``agentrun.store.parents`` fills it, in transactions of its own: in this one it would lock the
-    rows of all runs until the last is filled, and front doors of the version before write to them.
+    rows of all runs until the last is filled, and MCP servers of the version before write to them.
     """
     length = sa.String(256)
     name = length.with_variant(sa.String(256, collation="C"), "postgresql")

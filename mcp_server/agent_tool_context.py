@@ -1,0 +1,257 @@
+"""
+What agents may do with AgentRun: the tools' ``ToolContext``, where the caller is itself a run.
+
+An agent writes in its own name, reads its own mailbox, starts runs within its profile's bounds,
+and looks into or changes only those that it, or a run of its, has asked for.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from weakref import WeakValueDictionary
+
+from mcp.server.mcpserver.exceptions import ToolError
+
+from agentrun.api.quarantine import Quarantined
+from agentrun.api.repositories import is_covered, is_same
+from agentrun.api.v1alpha1 import AgentProfileSpec, AgentRun, ParentRun, default_profile
+from agentrun.store.base import RunRow
+from agentrun.store.paging import parent_uid
+from mcp_server.access import ForbiddenError
+from mcp_server.auth import Caller
+from mcp_server.manifests import session_name_of
+from mcp_server.schemas import SpawnArguments
+from mcp_server.tool_context import ToolContext
+
+_MAX_DEPTH = 16
+_REMEMBERED = 10_000
+"""How many runs' parents are remembered at most."""
+_MOST_PARENTS = 32
+"""Of how many agents a conversation's runs may be: each is looked for among its ancestors."""
+
+
+@dataclass(frozen=True)
+class AgentCaller:
+    """The run whose agent calls, and the profile that says what it may."""
+
+    run: AgentRun
+    session_uid: str
+    profile: AgentProfileSpec
+
+    @property
+    def profile_name(self) -> str:
+        """The profile that the run uses."""
+        return self.run.spec.profile or default_profile(self.run.spec.backend)
+
+    @property
+    def allowed(self) -> frozenset[str]:
+        """The tools that the agent is offered."""
+        return frozenset(self.profile.agent_tools.allowed)
+
+
+agent_caller_var: ContextVar[AgentCaller] = ContextVar("speaking")
+"""Whose agent makes the current request."""
+
+
+def agent_caller() -> Caller:
+    """Return the run whose agent makes the current request, as a caller."""
+    run = agent_caller_var.get().run
+    return Caller(f"run/{run.metadata.name}", agent_name=session_name_of(run))
+
+
+@dataclass(frozen=True)
+class AgentToolContext(ToolContext):
+    """A ToolContext for agents. ``agent_caller_var`` must be set."""
+
+    locks: WeakValueDictionary[str, asyncio.Lock] = field(default_factory=WeakValueDictionary)
+    """Held while a run's children are counted and one more is made."""
+    parents: dict[str, str] = field(default_factory=dict)
+    """The parents of runs, by uid; a run's own never changes."""
+
+    async def authorize(
+        self, caller: Caller, namespace: str | None = None, row: RunRow | None = None
+    ) -> None:
+        """Refuse a run that neither the agent nor a run of its has asked for."""
+        own = agent_caller_var.get().run.metadata
+        if row is not None and not await self._is_below(row, own.uid):
+            raise ForbiddenError(
+                f"Run {row.run.metadata.name} was not asked for by you or by a run of yours,"
+                f" {own.name}: you may use only the runs that you start with spawn_run."
+            )
+
+    async def namespace(self, requested: str | None) -> str:
+        """Return the run's namespace: an agent has no other."""
+        own = agent_caller_var.get().run.metadata.namespace
+        if requested and requested != own:
+            raise ToolError(
+                f"Namespace {requested} is not yours; yours is {own}. Leave namespace out."
+            )
+        await self.authorize(self.caller(), own)
+        return own
+
+    def agent_name_of(self, given: str | None) -> str | None:
+        """Return the agent's own name, and refuse another's."""
+        own = session_name_of(agent_caller_var.get().run)
+        if (given or "").strip() not in ("", own, agent_caller_var.get().session_uid):
+            raise ToolError(f"You are {own}, not {given}. Give your own name, or leave it out.")
+        return own
+
+    def unreadable(self, namespace: str) -> list[Quarantined]:
+        """Return none: whose runs they are cannot be told."""
+        return []
+
+    def check_may_answer(self, row: RunRow) -> None:
+        """Refuse to give what only people give: leave, and credentials."""
+        name, agent = row.run.metadata.name, row.run.status.agent
+        question = agent.question if agent else None
+        if question is None:
+            raise ToolError(f"What run {name} asks is not known yet. Try again in a second.")
+        if question.kind != "input":
+            raise ToolError(
+                f"Run {name} asks a person: {question.text} You cannot answer that. Wait with"
+                " poll_events until a person has, or cancel the run with cancel_run."
+            )
+
+    def parent(self) -> ParentRun:
+        """Return the agent's own run, one generation down, if there may be one more."""
+        who = agent_caller_var.get()
+        depth = (who.run.spec.parent.depth if who.run.spec.parent else 0) + 1
+        most = min(who.profile.agent_tools.children.max_depth, _MAX_DEPTH)
+        if depth > most:
+            raise ToolError(
+                f"Profile {who.profile_name} allows {most} generations of runs below the first;"
+                " this would be one more. Do the work yourself."
+            )
+        return ParentRun(name=who.run.metadata.name, uid=who.run.metadata.uid, depth=depth)
+
+    def restrict(self, arguments: SpawnArguments) -> SpawnArguments:
+        """Hold what the agent asks for to the profiles and repositories it may use."""
+        source = arguments.workspace.git if arguments.workspace else None
+        if source is not None:
+            _check_repository(agent_caller_var.get(), source.url)
+        return arguments.model_copy(update={"profile": _profile(agent_caller_var.get(), arguments)})
+
+    def check_may_repeat(self, run: AgentRun) -> None:
+        """Refuse one more run like ``run`` with a profile that the agent may not use."""
+        _check_profile(
+            agent_caller_var.get(), run.spec.profile or default_profile(run.spec.backend)
+        )
+
+    @asynccontextmanager
+    async def reserve_child(self, resumed: str = "") -> AsyncIterator[None]:
+        """Refuse more children than the profile allows, and conversations of others."""
+        who = agent_caller_var.get()
+        uid, most = who.run.metadata.uid, who.profile.agent_tools.children.max_count
+        async with self.locks.setdefault(uid, asyncio.Lock()):
+            if await self._count_children(who.run) >= most:
+                raise _too_many(who)
+            if resumed:
+                await self._check_session(who, resumed)
+            yield
+
+    async def confirm_child(self, row: RunRow) -> RunRow:
+        """Give up a run that is one too many: another replica has made one at the same time."""
+        who = agent_caller_var.get()
+        if await self._count_children(who.run) <= who.profile.agent_tools.children.max_count:
+            return row
+        told = _too_many(who)
+        await self.runs.request_cancellation(row, self.caller().username, str(told))
+        raise told
+
+    async def _check_session(self, who: AgentCaller, reference: str) -> None:
+        """Refuse to go on with a conversation, unless it is one of runs below this one alone."""
+        namespace = who.run.metadata.namespace
+        session = await self.runs.find_session(namespace, reference.strip())
+        if session is None:
+            return  # who makes the run says so
+        name, own = session.metadata.name, who.run.metadata.uid
+        parents = await self.store.parents_in_session(namespace, name, _MOST_PARENTS + 1)
+        if len(parents) > _MOST_PARENTS:
+            raise ToolError(
+                f"Session {reference} has had runs of more than {_MOST_PARENTS} agents, too many"
+                " to look whether they are yours. Begin another conversation: session_mode new."
+            )
+        # One that nobody is known to have had may be about to begin, and be somebody else's.
+        if not parents or not all([await self._is_from(uid, own) for uid in parents]):
+            raise ToolError(
+                f"Session {reference} is not one of yours: you may resume only the"
+                " conversations of runs that you started."
+            )
+
+    async def _count_children(self, run: AgentRun) -> int:
+        """Count the runs that ``run`` has ever asked for, also those that are gone."""
+        return await self.store.count_children(run.metadata.namespace, run.metadata.uid)
+
+    async def _is_below(self, row: RunRow, uid: str) -> bool:
+        """Say whether a run descends from that of ``uid``."""
+        parent = row.run.spec.parent
+        return parent is not None and await self._is_from(parent.uid, uid)
+
+    async def _is_from(self, asked: str, uid: str) -> bool:
+        """Say whether ``asked`` is the run of ``uid``, or descends from it."""
+        for _ in range(_MAX_DEPTH):
+            if asked == uid:
+                return True
+            if not asked:
+                return False
+            asked = await self._parent_of(asked)
+        return False
+
+    async def _parent_of(self, uid: str) -> str:
+        """Return the uid of a run's parent; nothing if it has none, or is not known."""
+        known = self.parents.get(uid)
+        if known is not None:
+            return known
+        row = await self.store.get_run_by_uid(uid)
+        if row is None:
+            return ""
+        if len(self.parents) >= _REMEMBERED:
+            self.parents.clear()
+        self.parents[uid] = parent_uid(row.run)
+        return self.parents[uid]
+
+
+def _profile(who: AgentCaller, arguments: SpawnArguments) -> str:
+    """Choose the profile of a child; the parent's own where none is named and it fits."""
+    default = default_profile(arguments.backend)
+    if not arguments.profile and default not in _profiles_of(who):
+        default = who.profile_name if arguments.backend == who.run.spec.backend else default
+    chosen = arguments.profile or default
+    _check_profile(who, chosen)
+    return chosen
+
+
+def _check_profile(who: AgentCaller, chosen: str) -> None:
+    allowed = _profiles_of(who)
+    if chosen not in allowed:
+        raise ToolError(
+            f"Profile {who.profile_name} does not let you start runs with profile {chosen}."
+            f" Give one of these as profile, with its backend: {', '.join(allowed)}."
+        )
+
+
+def _check_repository(who: AgentCaller, url: str) -> None:
+    """Refuse a repository that the agent does not work on itself: what it read may be hostile."""
+    workspace = who.run.spec.workspace or who.profile.workspace
+    own = workspace.git.url if workspace and workspace.git else None
+    allowed = who.profile.agent_tools.children.repositories
+    if (own and is_same(url, own)) or is_covered(url, allowed):
+        return
+    offered = ", ".join([*([own] if own else []), *allowed])
+    raise ToolError(
+        f"Profile {who.profile_name} does not let you start runs on repository {url}. Give one of"
+        f" these, or leave workspace out: {offered or 'none'}."
+    )
+
+
+def _too_many(who: AgentCaller) -> ToolError:
+    return ToolError(
+        f"You have asked for {who.profile.agent_tools.children.max_count} runs, the most that"
+        f" profile {who.profile_name} allows. Do the rest of the work yourself."
+    )
+
+
+def _profiles_of(who: AgentCaller) -> list[str]:
+    return who.profile.agent_tools.children.profiles or [who.profile_name]

@@ -1,0 +1,144 @@
+"""
+Knowing who speaks: which run and which attempt a request comes from.
+
+Only the token says so. It stays valid for some seconds after its pod is deleted, so it is not
+what keeps an old attempt out: the number of attempts, the pod's uid and the seal do. Anybody who
+may make pods can make one that is named like a run's: so nobody speaks before the operator has
+written down the uid of the pod that it made.
+"""
+
+from dataclasses import dataclass, replace
+
+from starlette.requests import Request
+
+from agentrun.api.names import parse_pod_name, pod_name
+from agentrun.api.v1alpha1 import AgentRun
+from agentrun.store.base import FencedError, RunRow, RunStore, SealedError
+from agentrun.store.paging import session_name
+from mcp_server.gateway.ports import (
+    ClusterUnavailableError,
+    PodAuthenticator,
+    PodIdentity,
+    RunDirectory,
+    UnauthenticatedError,
+)
+
+
+@dataclass(frozen=True)
+class RunnerIdentity:
+    """The run and the attempt that a request comes from."""
+
+    row: RunRow
+    attempt: int
+
+    @property
+    def run(self) -> AgentRun:
+        """The run."""
+        return self.row.run
+
+    @property
+    def uid(self) -> str:
+        """The run's uid."""
+        return self.row.run.metadata.uid
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the run has ended, so that nothing more is kept of it."""
+        return is_over(self.row)
+
+
+def is_over(row: RunRow) -> bool:
+    """Whether a run has ended."""
+    return row.sealed or row.run.phase.is_terminal
+
+
+def fence(run: AgentRun, attempt: int, pod: PodIdentity) -> str | None:
+    """Say why ``pod`` may not speak for ``run``; None if it may."""
+    name = run.metadata.name
+    if attempt < run.attempts:
+        return f"Attempt {run.attempts} of run {name} has begun; this is {attempt}."
+    if attempt > run.attempts:
+        return f"Run {name} has had {run.attempts} attempts; there is no attempt {attempt}."
+    if is_known(run, pod) and run.status.pod_uid != pod.pod_uid:
+        return f"Another pod named {pod.pod_name} belongs to run {name}; this is {pod.pod_uid}."
+    return None
+
+
+def is_known(run: AgentRun, pod: PodIdentity) -> bool:
+    """Whether it is written down which pod of that name belongs to ``run``."""
+    # Until the pod of a new attempt was seen, the status may still name that of the last.
+    return run.status.pod_name == pod.pod_name and run.status.pod_uid is not None
+
+
+class RunnerAuthenticator:
+    """Finds out who speaks."""
+
+    def __init__(
+        self, store: RunStore, runs: RunDirectory, authenticator: PodAuthenticator
+    ) -> None:
+        self._store = store
+        self._runs = runs
+        self._authenticator = authenticator
+
+    async def identify(self, request: Request) -> RunnerIdentity:
+        """
+        Return who sent ``request``. Raises Unauthenticated and Fenced.
+
+        Raises ClusterUnavailable as well until it is known which pod belongs to the run.
+        """
+        pod = await self._authenticator.authenticate(_bearer(request))
+        parsed = parse_pod_name(pod.pod_name)
+        if parsed is None or pod_name(*parsed) != pod.pod_name:
+            raise FencedError(f"Pod {pod.pod_name} is not named like the pod of a run.")
+        name, attempt = parsed
+        row = await self._store.get_run(pod.namespace, name)
+        if row is None or self._is_doubtful(row, attempt, pod):
+            row = await self._look_again(pod.namespace, name, row)
+        if row is None:
+            raise FencedError(f"Namespace {pod.namespace} has no run {name}.")
+        if reason := fence(row.run, attempt, pod):
+            raise FencedError(reason)
+        if not is_known(row.run, pod):
+            message = f"It is not known yet which pod {pod.pod_name} belongs to run {name}."
+            raise ClusterUnavailableError(f"{message} The operator writes it down.")
+        return RunnerIdentity(await self._with_session(row), attempt)
+
+    async def identify_writer(self, request: Request) -> RunnerIdentity:
+        """Return who sent ``request``, which wants to add to a run. Raises Sealed as well."""
+        runner = await self.identify(request)
+        if runner.is_over:
+            raise SealedError(f"Run {runner.run.metadata.name} is over.")
+        return runner
+
+    def _is_doubtful(self, row: RunRow, attempt: int, pod: PodIdentity) -> bool:
+        """Whether what is stored may be older than the pod, or about an earlier run so named."""
+        if fence(row.run, attempt, pod) or not is_known(row.run, pod):
+            return True
+        is_this_pod = row.run.status.pod_uid == pod.pod_uid
+        return not is_this_pod and (is_over(row) or row.deleted_at is not None)
+
+    async def _look_again(self, namespace: str, name: str, row: RunRow | None) -> RunRow | None:
+        run = await self._runs.get(namespace, name)
+        if run is None:
+            return row
+        await self._store.record_run(RunRow(run))
+        return await self._store.get_run_by_uid(run.metadata.uid)
+
+    async def _with_session(self, row: RunRow) -> RunRow:
+        """Learn the session before the first event is stored, since events never change."""
+        if row.session_uid or is_over(row):
+            return row
+        run = row.run
+        session = await self._runs.session(run.metadata.namespace, session_name(run))
+        if session is None:
+            return row
+        row = replace(row, session_uid=session.metadata.uid)
+        await self._store.record_run(row)
+        return row
+
+
+def _bearer(request: Request) -> str:
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "bearer" or not token.strip():
+        raise UnauthenticatedError("Send the pod's token: Authorization: Bearer TOKEN.")
+    return token.strip()

@@ -1,0 +1,166 @@
+"""Which run a call means: by its run_id, or by the name of its agent."""
+
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+from typing import Annotated
+
+from mcp.server.mcpserver.exceptions import ToolError
+from pydantic import Field
+
+from agentrun.api.names import agent_name as normalised
+from agentrun.api.v1alpha1 import TERMINAL_PHASES, AgentSession, Phase
+from agentrun.store.base import RunFilter, RunRow
+from mcp_server.manifests import absolute_cwd, folder_of
+from mcp_server.tool_context import ToolContext
+from mcp_server.views import status_of
+
+RunId = Annotated[
+    str | None,
+    Field(description="The run, as spawn_run named it. Wins over agent_name if both are given."),
+]
+AgentName = Annotated[
+    str | None,
+    Field(
+        description="Instead of run_id: the agent. Means its active run, else its queued one,"
+        " else its newest."
+    ),
+]
+Cwd = Annotated[str | None, Field(description="With agent_name: only runs in this folder.")]
+Namespace = Annotated[
+    str | None, Field(description="The Kubernetes namespace. Default: the caller's own.")
+]
+
+_ACTIVE_PHASES = tuple(
+    phase for phase in Phase if phase not in TERMINAL_PHASES and phase is not Phase.QUEUED
+)
+_FIRST_CHOICE = ("running", "input_required", "auth_required", "cancelling")
+_EPOCH = datetime.fromtimestamp(0, UTC)
+_NEWEST = 100
+
+
+async def resolve(
+    context: ToolContext,
+    run_id: str | None,
+    agent_name: str | None,
+    cwd: str | None,
+    namespace: str | None,
+) -> RunRow:
+    """Return the run that a call means; a ToolError says what it may mean instead."""
+    row = await _find(context, run_id, agent_name, cwd, namespace)
+    await context.check_access(row)
+    return row
+
+
+async def _find(
+    context: ToolContext,
+    run_id: str | None,
+    agent_name: str | None,
+    cwd: str | None,
+    namespace: str | None,
+) -> RunRow:
+    where = await context.namespace(namespace)
+    name, agent = (run_id or "").strip(), (agent_name or "").strip()
+    if name:
+        row = await context.runs.find(where, name)
+        if row is None:
+            raise ToolError(
+                f"Unknown run_id: {name}. Call list_runs to see the runs in namespace {where}."
+            )
+        return row
+    if not agent:
+        raise ToolError("Provide run_id or agent_name")
+    return await _resolve_agent(context, where, agent, (cwd or "").strip())
+
+
+def choose(rows: Iterable[RunRow]) -> RunRow | None:
+    """Choose the run that an agent's name means: active, else queued, else the newest."""
+
+    def rank(row: RunRow) -> tuple[int, datetime, datetime]:
+        status = status_of(row)
+        order = 2 if status in _FIRST_CHOICE else int(status == "queued")
+        return order, row.updated_at or _EPOCH, row.run.created or _EPOCH
+
+    return max(rows, key=rank, default=None)
+
+
+def is_in(row: RunRow, cwd: str | None) -> bool:
+    """Say whether a run works in that folder; in any, if none is asked for."""
+    return not cwd or folder_of(row.run) == absolute_cwd(cwd)
+
+
+async def find_agent(
+    context: ToolContext, namespace: str, agent: str, cwd: str | None
+) -> AgentSession:
+    """Return the agent of that name or session id; a ToolError says which there are."""
+    agent, folder = agent.strip(), (cwd or "").strip()
+    session = await _find_session(context, namespace, agent)
+    if session is not None and folder:
+        uids = ("", session.metadata.uid)
+        rows = await _runs_of(
+            context,
+            namespace,
+            session.metadata.name,
+            lambda row: row.session_uid in uids and is_in(row, folder),
+        )
+        session = session if rows else None
+    if session is None:
+        raise _unknown_agent(namespace, agent, _in(folder))
+    return session
+
+
+async def session_called(context: ToolContext, namespace: str, agent: str, where: str = "") -> str:
+    """Name the session of an agent: by its name, as it was given or as it became, or its id."""
+    session = normalised(agent)
+    if session and await _runs_of(context, namespace, session):
+        return session
+    known = await _find_session(context, namespace, agent)
+    if known is None:
+        raise _unknown_agent(namespace, agent, where)
+    return known.metadata.name
+
+
+async def _find_session(context: ToolContext, namespace: str, agent: str) -> AgentSession | None:
+    """Return the session of that name or id, else the one of the name that it becomes."""
+    session = await context.runs.find_session(namespace, agent) if agent else None
+    if session is None and normalised(agent) not in ("", agent):
+        session = await context.runs.find_session(namespace, normalised(agent))
+    return session
+
+
+def _unknown_agent(namespace: str, agent: str, where: str) -> ToolError:
+    return ToolError(
+        f"Unknown agent_name{where}: {agent}."
+        f" Call list_agents to see the agents in namespace {namespace}."
+    )
+
+
+async def _resolve_agent(context: ToolContext, namespace: str, agent: str, cwd: str) -> RunRow:
+    session = await session_called(context, namespace, agent, _in(cwd))
+    chosen = choose(await _runs_of(context, namespace, session, lambda row: is_in(row, cwd)))
+    if chosen is None:
+        raise ToolError(f"No runs found for agent_name{_in(cwd)}: {agent}")
+    return chosen
+
+
+async def _runs_of(
+    context: ToolContext,
+    namespace: str,
+    session: str,
+    is_meant: Callable[[RunRow], bool] = lambda _: True,
+) -> list[RunRow]:
+    """
+    Return those of a session's runs that may be meant.
+
+    Its active ones; if there are none its queued ones; if there are none the newest of the others.
+    One at a time: a long queue must not hide the run that everybody waits for.
+    """
+    for phases in (_ACTIVE_PHASES, (Phase.QUEUED,), None):
+        which = RunFilter(namespaces=[namespace], session_name=session, phases=phases)
+        page = await context.store.list_runs(which, _NEWEST)
+        if found := [row for row in page.rows if is_meant(row)]:
+            return found
+    return []
+
+
+def _in(cwd: str) -> str:
+    return f" in cwd {cwd}" if cwd else ""

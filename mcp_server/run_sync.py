@@ -1,0 +1,298 @@
+"""
+Keeping the store's rows as the cluster has them, and sealing the journals of runs that are over.
+
+Each served namespace is listed and then watched (``list_watch``). What a list no longer holds was
+deleted while nobody looked. The rows are what every tool reads.
+
+Every replica does all of it: whoever comes first writes, the others find it done. So none has to
+be elected, and none is missed when it goes.
+
+A namespace may be closed to the MCP server: it was deleted, and the rights in it with it. The
+other namespaces are served as before, and what ran in it is recorded as deleted.
+
+A run that cannot be read as it is, is set aside with its name and the reason, until it is gone or
+mended. Whatever else goes wrong in a namespace is an outage of that namespace, and of no other.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Protocol
+
+from pydantic import ValidationError
+
+from agentrun.api.names import pod_name
+from agentrun.api.quarantine import Quarantine, named, readable
+from agentrun.api.v1alpha1 import AgentRun
+from agentrun.store.base import RunRow, RunStore, StoreError, StoreUnavailableError
+from mcp_server.kube import NAMESPACES, PODS, RUNS, SESSIONS, ApiError, Object, Resource, is_closed
+from mcp_server.list_watch import BACKOFF, Source, follow
+from mcp_server.manifests import session_name_of
+from mcp_server.views import ended_by_deletion, seal_data, timestamp
+
+_log = logging.getLogger(__name__)
+
+_POD_GONE_BACKOFF = (0.5, 1.0, 2.0, 5.0)
+# A run that was deleted while this process was down may have had more pods than its row says.
+_ATTEMPTS_MISSED = 2
+
+
+class ClusterReader(Source, Protocol):
+    """What the archive asks of the API server."""
+
+    async def get(self, resource: Resource, namespace: str, name: str) -> Object:
+        """Return an object."""
+
+
+class RunSync:
+    """Follows the runs of some namespaces into the store."""
+
+    def __init__(
+        self,
+        kube: ClusterReader,
+        store: RunStore,
+        namespaces: Sequence[str],
+        *,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        backoff: Sequence[float] = BACKOFF,
+        quarantine: Quarantine | None = None,
+    ) -> None:
+        self._kube = kube
+        self._store = store
+        self._namespaces = namespaces
+        self._now = now
+        self._backoff = backoff
+        self._answered: set[str] = set()
+        # Between reading a row and writing it nobody else may: rows never go back.
+        self._lock = asyncio.Lock()
+        self._finalizers: dict[str, asyncio.Task[None]] = {}
+        self.quarantine = Quarantine() if quarantine is None else quarantine
+        """The objects that cannot be read as they are."""
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether every namespace is being watched, but for those that are closed."""
+        return len(self._answered) == len(self._namespaces)
+
+    async def run(self) -> None:
+        """Follow all namespaces until cancelled."""
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                for namespace in self._namespaces:
+                    following = follow(self._kube, RUNS, namespace, self, self._backoff)
+                    tasks.create_task(following, name=f"watch {namespace}")
+        finally:
+            for task in self._finalizers.values():
+                task.cancel()
+
+    async def observe(self, manifest: Object, *, deleted: bool = False) -> RunRow | None:
+        """
+        Record a run as the API server has it; return its row, None for what is no run.
+
+        It raises only what is an outage: of the API server, or of the store. What is wrong with
+        the run itself is kept in ``quarantine``.
+        """
+        namespace = _namespace_of(manifest)
+        try:
+            manifest = readable(manifest)
+            run = AgentRun.model_validate(manifest)
+            row = await self._take(run, deleted)
+        except (ApiError, StoreUnavailableError):
+            raise
+        except Exception as error:  # noqa: BLE001 - one run's trouble must not stop the others
+            await self._set_aside(namespace, manifest, error, deleted)
+            return None
+        if deleted:
+            self.quarantine.release(RUNS.plural, namespace, run.metadata.name)
+        else:
+            self.quarantine.see(RUNS.plural, namespace, manifest)
+        return row
+
+    async def _take(self, run: AgentRun, deleted: bool) -> RunRow | None:
+        async with self._lock:
+            return await self._record(run, deleted)
+
+    async def _set_aside(
+        self, namespace: str, manifest: Object, error: Exception, deleted: bool
+    ) -> None:
+        name, uid = named(manifest)
+        if not isinstance(error, ValidationError):
+            _log.error("run %s cannot be recorded", name, exc_info=error)
+        if not deleted:
+            why = f"it cannot be recorded: {error}"
+            self.quarantine.add(RUNS.plural, namespace, manifest, why)
+            return
+        self.quarantine.release(RUNS.plural, namespace, name)
+        known = await self._store.get_run_by_uid(uid) if uid else None
+        if known is not None:
+            await self._observe_end(known)
+
+    async def _observe_end(self, row: RunRow) -> None:
+        """Record that the AgentRun of a row is gone."""
+        meta = row.run.metadata
+        try:
+            await self._take(row.run, True)
+        except (ApiError, StoreUnavailableError):
+            raise
+        except Exception:  # noqa: BLE001 - one run's trouble must not stop the others
+            _log.exception("the end of run %s (uid %s) cannot be recorded", meta.name, meta.uid)
+        self.quarantine.release(RUNS.plural, meta.namespace, meta.name)
+
+    async def _record(self, run: AgentRun, deleted: bool) -> RunRow | None:
+        uid = run.metadata.uid
+        known = await self._store.get_run_by_uid(uid)
+        if _is_news(known, run, deleted):
+            session_uid = (known and known.session_uid) or await self._session_uid(run)
+            deleted_at = self._now() if deleted else None
+            await self._store.record_run(RunRow(run, session_uid, deleted_at=deleted_at))
+            _log_change(known, run, deleted)
+            known = await self._store.get_run_by_uid(uid)
+        if known is None or known.sealed:
+            return known
+        if known.run.phase.is_terminal:
+            await self._seal(known.run)
+            return await self._store.get_run_by_uid(uid)
+        if known.deleted_at:
+            self._finalize_deleted(known.run)
+        return known
+
+    async def _session_uid(self, run: AgentRun) -> str:
+        try:
+            session = await self._kube.get(SESSIONS, run.metadata.namespace, session_name_of(run))
+        except ApiError as error:
+            # The operator makes the session of a run that came without one; a later event of
+            # the run finds it.
+            _log.debug("run %s has no session yet: %s", run.metadata.name, error)
+            return ""
+        return str(session["metadata"]["uid"])
+
+    async def _seal(self, run: AgentRun) -> None:
+        uid = run.metadata.uid
+        stamp = timestamp(self._now()) or ""
+        await self._store.seal(uid, f"seal-{uid}", stamp, seal_data(run))
+
+    async def listed(self, namespace: str, items: list[Object], version: int) -> None:
+        """Record the runs that are there, and the end of those that are not any more."""
+        for manifest in items:
+            await self.observe(manifest)
+        there = {named(manifest) for manifest in items}
+        names, uids = {name for name, _ in there}, {uid for _, uid in there}
+        self.quarantine.keep_only(RUNS.plural, namespace, names)
+        for row in await self._store.open_runs():
+            if row.run.metadata.namespace == namespace and row.run.metadata.uid not in uids:
+                await self._observe_absence(row, version)
+        self._answered.add(namespace)
+
+    async def changed(self, namespace: str, manifest: Object, is_deleted: bool) -> None:
+        """Record what became of a run."""
+        await self.observe(manifest, deleted=is_deleted)
+
+    async def failed(self, namespace: str, error: Exception) -> None:
+        """Note what it means that a namespace cannot be followed."""
+        if not is_closed(error):
+            self._answered.discard(namespace)
+            return
+        self._answered.add(namespace)
+        try:
+            open_runs = await self._store.open_runs()
+            if await self._is_namespace_gone(namespace):
+                self.quarantine.keep_only(RUNS.plural, namespace, ())
+                for row in open_runs:
+                    if row.run.metadata.namespace == namespace:
+                        await self._observe_end(row)
+        except (ApiError, StoreError) as problem:
+            _log.warning("the end of namespace %s cannot be recorded: %s", namespace, problem)
+
+    async def _is_namespace_gone(self, namespace: str) -> bool:
+        """Whether a namespace is known to be gone, with everything that was in it."""
+        try:
+            await self._kube.get(NAMESPACES, namespace, "")
+        except ApiError as error:
+            return error.status == 404
+        return False
+
+    async def _observe_absence(self, row: RunRow, listed_at: int) -> None:
+        """Record as deleted what a list no longer holds, unless it is younger than the list."""
+        if row.run.metadata.version <= listed_at:
+            await self._observe_end(row)
+
+    def _finalize_deleted(self, run: AgentRun) -> None:
+        """Wait in the background until the pod of a deleted run is gone, then close its record."""
+        uid = run.metadata.uid
+        if uid in self._finalizers:
+            return
+        task = asyncio.create_task(self._end_by_deletion(run), name=f"bury {run.metadata.name}")
+        self._finalizers[uid] = task
+        task.add_done_callback(lambda _: self._finalizers.pop(uid, None))
+
+    async def _end_by_deletion(self, run: AgentRun) -> None:
+        tries = absences = 0
+        while True:
+            try:
+                # Once is not enough: the operator counts an attempt before it creates the pod,
+                # and the run may be deleted in between.
+                absences = absences + 1 if await self._is_pod_gone(run) else 0
+                if absences > 1:
+                    await self._close_record(run)
+                    return
+            except (ApiError, StoreError) as error:
+                _log.warning("deleted run %s cannot be closed yet: %s", run.metadata.name, error)
+            except Exception:  # noqa: BLE001 - the run waits for it, and nobody else sees it
+                _log.exception("deleted run %s cannot be closed yet", run.metadata.name)
+            await asyncio.sleep(_POD_GONE_BACKOFF[min(tries, len(_POD_GONE_BACKOFF) - 1)])
+            tries += 1
+
+    async def _close_record(self, run: AgentRun) -> None:
+        uid, now = run.metadata.uid, self._now()
+        async with self._lock:
+            row = await self._store.get_run_by_uid(uid) or RunRow(run)
+            if not row.run.phase.is_terminal:
+                ended = ended_by_deletion(row.run, now)
+                deleted_at = row.deleted_at or now
+                await self._store.record_run(replace(row, run=ended, deleted_at=deleted_at))
+                # Another replica may have been faster: the seal equals what is recorded.
+                row = await self._store.get_run_by_uid(uid) or replace(row, run=ended)
+            await self._seal(row.run)
+        _log.info("run %s was deleted and nothing of it is left", run.metadata.name)
+
+    async def _is_pod_gone(self, run: AgentRun) -> bool:
+        """Look for the pods of the attempts this process knows of, and of those it missed."""
+        for attempt in range(max(1, run.attempts), run.attempts + _ATTEMPTS_MISSED + 1):
+            if await self._has_pod(run, attempt):
+                return False
+        return True
+
+    async def _has_pod(self, run: AgentRun, attempt: int) -> bool:
+        name = pod_name(run.metadata.name, attempt)
+        try:
+            pod = await self._kube.get(PODS, run.metadata.namespace, name)
+        except ApiError as error:
+            if error.status == 404:
+                return False
+            if is_closed(error):
+                return not await self._is_namespace_gone(run.metadata.namespace)
+            raise
+        owners = pod["metadata"].get("ownerReferences", [])
+        return any(owner.get("uid") == run.metadata.uid for owner in owners)
+
+
+def _namespace_of(manifest: Object) -> str:
+    meta = manifest.get("metadata") if isinstance(manifest, dict) else None
+    return str(meta.get("namespace") or "") if isinstance(meta, dict) else ""
+
+
+def _is_news(known: RunRow | None, run: AgentRun, deleted: bool) -> bool:
+    if known is None or run.metadata.version > known.run.metadata.version:
+        return True
+    return (deleted and known.deleted_at is None) or not known.session_uid
+
+
+def _log_change(known: RunRow | None, run: AgentRun, deleted: bool) -> None:
+    before = known.run.phase if known else None
+    if deleted:
+        _log.info("run %s was deleted in phase %s", run.metadata.name, run.phase.value)
+    elif before is not run.phase:
+        reason = run.status.reason or "no reason yet"
+        _log.info("run %s is %s (%s)", run.metadata.name, run.phase.value, reason)

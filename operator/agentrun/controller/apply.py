@@ -1,0 +1,211 @@
+"""
+Carrying out what was decided.
+
+Each action may be carried out twice: what exists already is created, what is gone is deleted.
+The API server's answers go into the caches, so that the next decision knows of them.
+"""
+
+import logging
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, assert_never
+
+from agentrun.api.base import API_VERSION
+from agentrun.api.names import pod_name
+from agentrun.api.v1alpha1 import (
+    ActiveRun,
+    AgentProfile,
+    AgentRun,
+    AgentRunStatus,
+    AgentSessionStatus,
+    Reason,
+)
+from agentrun.controller.actions import (
+    AcquireSession,
+    Action,
+    CreatePod,
+    CreateSession,
+    DeletePod,
+    DeleteRun,
+    ReleaseSession,
+    RequeueAt,
+    SetStatus,
+)
+from agentrun.controller.caches import Caches, key_of, owner_of, uid_of
+from agentrun.controller.containers import PodSettings
+from agentrun.controller.events import EventSink
+from agentrun.controller.failures import rejection_failure
+from agentrun.controller.kube import ApiError, Kind, KubeApi, Object
+from agentrun.controller.observe import is_pod_of
+from agentrun.controller.observed import Failure, WaitClass
+from agentrun.controller.pod import build_pod
+from agentrun.controller.sessions import format_time, session_status_after
+from agentrun.controller.status import status_patch
+
+logger = logging.getLogger(__name__)
+
+
+class ConflictError(Exception):
+    """What was decided on has changed: look and decide again."""
+
+
+@dataclass(frozen=True)
+class Applier:
+    """Acts on the cluster."""
+
+    kube: KubeApi
+    caches: Caches
+    pod: PodSettings
+    events: EventSink
+
+    async def apply(
+        self, actions: list[Action], run: AgentRun, profile: AgentProfile | None, now: datetime
+    ) -> Failure | None:
+        """Carry ``actions`` out, in order; answer with what the API server did not let be made."""
+        for action in actions:
+            failure: Failure | None = None
+            match action:
+                case SetStatus():
+                    run = await self._set_status(run, action)
+                case CreatePod():
+                    failure = await self._create_pod(run, profile)
+                case DeletePod():
+                    await self.delete_pod(run.metadata.namespace, action.name, action.uid)
+                case CreateSession():
+                    failure = await self._create_session(run, action)
+                case AcquireSession() | ReleaseSession():
+                    await self._write_session_holder(run, action, now)
+                case DeleteRun():
+                    meta = run.metadata
+                    await self.kube.delete(Kind.RUN, meta.namespace, meta.name, meta.uid)
+                case RequeueAt():
+                    pass  # the queue keeps the time
+                case _:
+                    assert_never(action)
+            if failure is not None:
+                return failure
+        return None
+
+    async def delete_pod(self, namespace: str, name: str, uid: str) -> None:
+        """Delete a pod with the grace period it was made with."""
+        answer = await self.kube.delete(Kind.POD, namespace, name, uid)
+        if answer and answer.get("kind") == "Pod" and answer["metadata"].get("deletionTimestamp"):
+            self.caches.put(Kind.POD, answer)
+
+    async def release_session(self, session: Object) -> None:
+        """Free a session whose holder is gone."""
+        version = session["metadata"]["resourceVersion"]
+        body = {"metadata": {"resourceVersion": version}, "status": {"activeRun": None}}
+        await self._patch(Kind.SESSION, *key_of(session), body)
+
+    async def _set_status(self, run: AgentRun, action: SetStatus) -> AgentRun:
+        meta = run.metadata
+        # What changed since the version that was decided on, and not since the newest: another
+        # operator, that has not ended yet, may have written in between.
+        patch = status_patch(run.status, action.status)
+        if not patch:
+            return run
+        # The uid keeps the patch from another run of that name.
+        precondition: dict[str, Any] = {"uid": meta.uid}
+        if action.guarded:
+            precondition["resourceVersion"] = meta.resource_version
+        body = {"metadata": precondition, "status": patch}
+        answer = await self._patch(Kind.RUN, meta.namespace, meta.name, body)
+        if _changes_what_users_see(run.status, action.status):
+            self.events.record(answer)
+        return AgentRun.model_validate(answer)
+
+    async def _create_pod(self, run: AgentRun, profile: AgentProfile | None) -> Failure | None:
+        if profile is None:
+            raise ConflictError("the profile went while the pod was decided on")
+        namespace = run.metadata.namespace
+        try:
+            pod = await self.kube.create(Kind.POD, namespace, build_pod(run, profile, self.pod))
+        except ApiError as error:
+            if error.code == 409:
+                return await self._adopt_pod(run)
+            if failure := rejection_failure(error.code, error.message):
+                return failure
+            raise
+        self.caches.put(Kind.POD, pod)
+        return None
+
+    async def _adopt_pod(self, run: AgentRun) -> Failure | None:
+        """Make sure that the pod that has the name already is the one that was meant."""
+        name = pod_name(run.metadata.name, run.attempts)
+        pod = await self.kube.get(Kind.POD, run.metadata.namespace, name)
+        if pod is None:
+            raise ConflictError(f"pod {name} went while it was looked at")
+        self.caches.put(Kind.POD, pod)
+        if is_pod_of(pod, run.metadata.uid):
+            return None
+        # What an earlier run of that name left behind goes; what is somebody else's stays.
+        passes = owner_of(pod) is not None or "deletionTimestamp" in pod["metadata"]
+        message = f"Pod {name} exists and does not belong to this run."
+        wait_class = WaitClass.STUCK if passes else WaitClass.NONE
+        return Failure(Reason.POD_NAME_TAKEN, message, wait_class)
+
+    async def _create_session(self, run: AgentRun, action: CreateSession) -> Failure | None:
+        namespace = run.metadata.namespace
+        body: Object = {
+            "apiVersion": API_VERSION,
+            "kind": "AgentSession",
+            "metadata": {"name": action.name, "namespace": namespace},
+            "spec": {"backend": action.backend},
+        }
+        try:
+            session = await self.kube.create(Kind.SESSION, namespace, body)
+        except ApiError as error:
+            if error.code == 409:
+                raise ConflictError(f"session {action.name} was made by somebody else") from error
+            if failure := rejection_failure(error.code, error.message):
+                return failure
+            raise
+        self.caches.put(Kind.SESSION, session)
+        return None
+
+    async def _write_session_holder(
+        self, run: AgentRun, action: AcquireSession | ReleaseSession, now: datetime
+    ) -> None:
+        meta = run.metadata
+        holder = ActiveRun(name=meta.name, uid=meta.uid)
+        if isinstance(action, AcquireSession):
+            taken = AgentSessionStatus(active_run=holder, last_run=meta.name, updated_at=now)
+            status = taken.to_json()
+        else:
+            status = {
+                "activeRun": None,
+                "updatedAt": format_time(now),
+                **self._session_status_after(run, action),
+            }
+        body = {"metadata": {"resourceVersion": action.resource_version}, "status": status}
+        await self._patch(Kind.SESSION, meta.namespace, action.name, body)
+
+    def _session_status_after(self, run: AgentRun, action: ReleaseSession) -> Object:
+        """Say what the run that held a session has left in it; one that is gone, nothing."""
+        namespace = run.metadata.namespace
+        session = self.caches.of(Kind.SESSION).get((namespace, action.name)) or {}
+        active = session.get("status", {}).get("activeRun") or {}
+        holder: AgentRun | None = run
+        if active.get("uid") != run.metadata.uid:
+            found = self.caches.of(Kind.RUN).get((namespace, active.get("name", "")))
+            is_it = found is not None and uid_of(found) == active.get("uid")
+            holder = AgentRun.model_validate(found) if is_it else None
+        return session_status_after(holder) if holder is not None else {}
+
+    async def _patch(self, kind: Kind, namespace: str, name: str, body: Object) -> Object:
+        try:
+            answer = await self.kube.patch(kind, namespace, name, body, "status")
+        except ApiError as error:
+            if error.code == 422:
+                logger.warning("%s: the API server refused its status: %s", name, error.message)
+            if error.is_stale:
+                raise ConflictError(error.message) from error
+            raise
+        self.caches.put(kind, answer)
+        return answer
+
+
+def _changes_what_users_see(old: AgentRunStatus, new: AgentRunStatus) -> bool:
+    """Whether a status tells people something that the one before did not."""
+    return (old.phase, old.reason, old.attempts) != (new.phase, new.reason, new.attempts)

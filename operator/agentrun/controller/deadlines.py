@@ -1,0 +1,165 @@
+"""
+The times at which a run must be stopped, and why.
+
+A bound in the past stops the run; the next one in the future says when to look again. So no
+bound needs a timer that could be forgotten.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+
+from agentrun.api.v1alpha1 import AgentRun, ConditionType, Reason
+from agentrun.controller.observed import Failure, Observed, PodObservation, WaitClass, seconds_after
+from agentrun.controller.outcomes import fault_of, has_ended, outcome_of
+from agentrun.controller.status import agent_of, condition_of
+from agentrun.controller.timeouts import OperatorTimeouts, timeouts_of
+from agentrun.controller.waits import has_pending_input, is_waiting_outcome, waits_without_pod
+
+
+@dataclass(frozen=True)
+class Deadline:
+    """A time at which a run is to be stopped."""
+
+    at: datetime
+    reason: Reason
+    message: str
+
+
+def deadlines_of(
+    run: AgentRun, observed: Observed, failure: Failure | None, now: datetime
+) -> list[Deadline]:
+    """List the bounds that hold for a run, those that matter most first."""
+    outcome, is_over = outcome_of(run, observed.pod), bool(observed.pod and observed.pod.finished)
+    if has_ended(outcome) or (is_over and not waits_without_pod(run, observed.pod)):
+        return []
+    if is_over or is_waiting_outcome(outcome):
+        return list(_work_deadline(run, observed, now))
+    return [
+        *_work_deadline(run, observed, now),
+        *_error_deadline(run, observed, failure, now),
+        *_scheduling_deadline(observed, failure),
+        *_start_deadline(run, observed, failure, now),
+        *_half_ended_deadline(run, observed, now),
+    ]
+
+
+def _work_deadline(run: AgentRun, observed: Observed, now: datetime) -> Iterator[Deadline]:
+    """Bound the work, or while the run waits for a person, the waiting."""
+    status = run.status
+    allowed = timeouts_of(run, observed.profile, observed.limits)
+    is_on_its_way = has_pending_input(run) and (
+        observed.pod is None
+        or observed.pod.finished
+        or is_waiting_outcome(outcome_of(run, observed.pod))
+    )
+    if status.waiting_since is not None and is_on_its_way:
+        return  # Somebody answered: the next attempt is about to begin.
+    if status.waiting_since is not None:
+        message = f"Nobody answered within {allowed.input.total_seconds():.0f} s."
+        yield Deadline(status.waiting_since + allowed.input, Reason.INPUT_TIMEOUT, message)
+    elif status.start_time is not None:
+        seconds = allowed.deadline.total_seconds()
+        at = seconds_after(status.start_time + allowed.deadline, status.waited_seconds or 0)
+        yield Deadline(at, Reason.DEADLINE_EXCEEDED, f"The run worked longer than {seconds:.0f} s.")
+
+
+def _error_deadline(
+    run: AgentRun, observed: Observed, failure: Failure | None, now: datetime
+) -> Iterator[Deadline]:
+    """Bound how long a named error is waited out."""
+    if failure is None:
+        return
+    since = _since(run, ConditionType.AGENT_READY, "False") or now
+    wait = _seconds(failure.wait_class, observed.limits)
+    yield Deadline(seconds_after(since, wait), failure.reason, failure.message)
+
+
+def _seconds(wait_class: WaitClass, limits: OperatorTimeouts) -> int:
+    match wait_class:
+        case WaitClass.NONE:
+            return 0
+        case WaitClass.STUCK:
+            return limits.stuck
+        case WaitClass.START:
+            return limits.start
+        case WaitClass.ROOM:
+            return limits.unschedulable
+
+
+def _scheduling_deadline(observed: Observed, failure: Failure | None) -> Iterator[Deadline]:
+    """Bound how long a pod goes without a node, though no scheduler says why."""
+    pod = observed.pod
+    if pod is None or pod.created is None or pod.node or failure is not None:
+        return
+    message = f"Pod {pod.name} has no node, and no scheduler says why: does one run?"
+    at = seconds_after(pod.created, observed.limits.unschedulable)
+    yield Deadline(at, Reason.UNSCHEDULABLE, message)
+
+
+def _start_deadline(
+    run: AgentRun, observed: Observed, failure: Failure | None, now: datetime
+) -> Iterator[Deadline]:
+    """
+    Bound how long a pod that has a node takes until both containers run and its runner reports.
+
+    A runner that cannot reach the gateway says so itself, and is given the time for it. Where it
+    is known what keeps a container from starting, that is the reason.
+    """
+    pod, agent = observed.pod, agent_of(run)
+    if pod is None or not pod.node or pod.is_terminating:
+        return
+    since = _since(run, ConditionType.POD_SCHEDULED, "True") or now
+    if waiting := pod.not_started:
+        seconds = observed.limits.start
+        message = f"Container {waiting} of pod {pod.name} did not start within {seconds} s."
+        if pod.waiting_for:
+            message += f" {pod.waiting_for}"
+    elif agent is None or agent.state is None:
+        seconds = observed.limits.report
+        message = f"The runner of pod {pod.name} did not report within {seconds} s."
+    else:
+        return
+    if failure is not None:
+        yield Deadline(seconds_after(since, seconds), failure.reason, failure.message)
+    else:
+        yield Deadline(seconds_after(since, seconds), Reason.START_TIMEOUT, message)
+
+
+def _half_ended_deadline(run: AgentRun, observed: Observed, now: datetime) -> Iterator[Deadline]:
+    """
+    Bound how long one container outlives the other.
+
+    An agent without its runner is of no use. A runner without its agent still has the change to
+    collect and events to ship; one that has not given the agent its task has not.
+    """
+    pod = observed.pod
+    if pod is None or pod.is_terminating or not pod.is_half_ended:
+        return
+    since = _since(run, ConditionType.AGENT_READY, "False") or now
+    agent = agent_of(run)
+    if pod.runner.is_over:
+        seconds = observed.limits.agent_after_runner
+    elif agent is not None and agent.prompt_sent:
+        seconds = observed.limits.delivery
+    else:
+        seconds = observed.limits.start
+    fault = fault_of(pod)
+    yield Deadline(seconds_after(since, seconds), Reason(fault.reason), fault.message)
+
+
+def _since(run: AgentRun, kind: ConditionType, value: str) -> datetime | None:
+    """
+    Say since when a condition has its value.
+
+    The operator wrote that down by its own clock, while a node's may be wrong by hours.
+    """
+    condition = condition_of(run.status, kind)
+    is_so = condition is not None and condition.status == value
+    return condition.last_transition_time if condition and is_so else None
+
+
+def unreachable_at(pod: PodObservation, observed: Observed) -> datetime | None:
+    """Say from when on a pod that does not go counts as being on a lost node."""
+    due = pod.terminating_until
+    return None if due is None else seconds_after(due, observed.limits.unreachable)

@@ -1,0 +1,119 @@
+"""Refusing runs that can never work, before anything is created for them."""
+
+import re
+
+from agentrun.api.git_access import repository_refusal
+from agentrun.api.names import MAX_RUN_NAME
+from agentrun.api.quarantine import UNREADABLE
+from agentrun.api.v1alpha1 import AgentProfile, AgentRun, Reason, default_profile
+from agentrun.controller.backends import REMOTE, defaults_of
+from agentrun.controller.observed import Failure, Observed, WaitClass
+
+_NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
+
+
+def profile_name(run: AgentRun) -> str:
+    """Name the profile of ``run``."""
+    return run.spec.profile or default_profile(run.spec.backend)
+
+
+def session_name(run: AgentRun) -> str:
+    """Name the session of ``run``."""
+    named = run.spec.session.name if run.spec.session else None
+    return named or run.metadata.name
+
+
+def validation_failure(run: AgentRun, observed: Observed) -> Failure | None:
+    """Name the error that keeps ``run`` from going on just now, if there is one."""
+    if observed.pod is not None:
+        return observed.pod.failure
+    return (
+        observed.refusal
+        or _unreadable(run)
+        or _misnamed(run)
+        or _check_profile(run, observed.profile)
+        or _check_session(run, observed)
+    )
+
+
+def _unreadable(run: AgentRun) -> Failure | None:
+    why = run.metadata.annotations.get(UNREADABLE)
+    if not why:
+        return None
+    message = f"The AgentRun cannot be read as it is. {why}"
+    return Failure(Reason.UNREADABLE, message, WaitClass.NONE)
+
+
+def _misnamed(run: AgentRun) -> Failure | None:
+    name = run.metadata.name
+    if len(name) <= MAX_RUN_NAME and _NAME.fullmatch(name):
+        return None
+    message = (
+        f"The name {name} cannot be that of a run: it may have at most {MAX_RUN_NAME} characters,"
+        " of a-z, 0-9 and -."
+    )
+    return Failure(Reason.POD_REJECTED, message, WaitClass.NONE)
+
+
+def _check_profile(run: AgentRun, profile: AgentProfile | None) -> Failure | None:
+    name, spec = profile_name(run), run.spec
+    if profile is None:
+        message = f"There is no AgentProfile {name} in namespace {run.metadata.namespace}."
+        return Failure(Reason.PROFILE_NOT_FOUND, message)
+    offered = profile.spec
+    if offered.backend != spec.backend:
+        return _refused(f"AgentProfile {name} is for {offered.backend}, not for {spec.backend}.")
+    allowed = offered.models.allowed
+    if spec.model and allowed and spec.model not in allowed:
+        return _refused(
+            f"AgentProfile {name} does not allow model {spec.model}. It allows: "
+            + ", ".join(allowed)
+            + "."
+        )
+    volume = spec.workspace.volume if spec.workspace else None
+    if volume and volume not in offered.volumes:
+        return _refused(f"AgentProfile {name} does not allow volume {volume}.")
+    workspace = spec.workspace or offered.workspace
+    if workspace and workspace.git:
+        refusal = repository_refusal(offered, name, workspace.git.url)
+        if refusal:
+            return _refused(refusal)
+    if spec.backend != REMOTE and not offered.command and not defaults_of(spec.backend).command:
+        return _refused(f"AgentProfile {name} names no command, and {spec.backend} has none.")
+    return _without_model(run, profile)
+
+
+def _without_model(run: AgentRun, profile: AgentProfile) -> Failure | None:
+    """Refuse a run whose agent would choose a model of a provider that is not the profile's."""
+    variable = defaults_of(run.spec.backend).config_variable
+    if variable is None or run.spec.model or profile.spec.models.default:
+        return None
+    if variable in {one.name for one in profile.spec.env}:
+        return None
+    return _refused(
+        f"{run.spec.backend} has no model of its own: name one in the run's model, or in"
+        f" models.default of AgentProfile {profile.metadata.name}."
+    )
+
+
+def _check_session(run: AgentRun, observed: Observed) -> Failure | None:
+    session, spec = observed.session, run.spec
+    resumes = spec.session is not None and spec.session.mode == "resume"
+    if not session.exists:
+        if not resumes:
+            return None
+        message = f"There is no AgentSession {session.name} to resume."
+        return Failure(Reason.SESSION_NOT_FOUND, message, WaitClass.NONE)
+    if session.backend != spec.backend:
+        message = f"AgentSession {session.name} is one of {session.backend}, not {spec.backend}."
+        return Failure(Reason.SESSION_NOT_RESUMABLE, message, WaitClass.NONE)
+    # Whoever holds the session now may leave a snapshot behind: only its holder can tell.
+    if resumes and not session.has_snapshot and session.is_held_by(run.metadata.uid):
+        message = f"AgentSession {session.name} holds no conversation that could be resumed."
+        message += f" {session.snapshot_error}" if session.snapshot_error else ""
+        return Failure(Reason.SESSION_NOT_RESUMABLE, message, WaitClass.NONE)
+    return None
+
+
+def _refused(message: str) -> Failure:
+    return Failure(Reason.PROFILE_REFUSED, message, WaitClass.NONE)

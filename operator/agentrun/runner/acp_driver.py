@@ -1,0 +1,329 @@
+"""
+The conversation with the agent: its turns, and what comes of them.
+
+What the agent says on the way goes into the journal as it comes; what a turn ends with is
+checked here: the provider's errors, the structured answer.
+"""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+import acp
+
+from agentrun.api.events import EventType
+from agentrun.api.gateway import Task
+from agentrun.api.v1alpha1 import AgentState, OutcomeState, Question, Reason, Usage
+from agentrun.runner import mcp
+from agentrun.runner.acp.mapping import Mapper
+from agentrun.runner.acp.transport import TransportContext
+from agentrun.runner.agent import Agent
+from agentrun.runner.backends import ASK
+from agentrun.runner.gateway import Gateway
+from agentrun.runner.journal import Journal
+from agentrun.runner.mailbox import Mailbox
+from agentrun.runner.outcome import (
+    WAITING_END,
+    AttemptError,
+    End,
+    add_usage,
+    classify,
+    end_of_turn,
+    is_provider_error,
+    usage_of,
+    without_cost,
+)
+from agentrun.runner.permission_broker import PermissionBroker
+from agentrun.runner.pipes import Pipes
+from agentrun.runner.prompt import GO_ON, build_answer, build_prompt, build_repair
+from agentrun.runner.proxy import ProviderProxy
+from agentrun.runner.questions import QuestionExpiredError, Questions
+from agentrun.runner.redact import Redactor
+from agentrun.runner.session_opener import SessionOpener
+from agentrun.runner.snapshot.manifest import Manifest
+from agentrun.runner.snapshot.restore import ResumePoint
+from agentrun.runner.status_reporter import StatusReporter
+from agentrun.runner.structured import find_answer, invalid
+from agentrun.runner.tasks import cancel
+
+PAUSE_SECONDS = 1.0
+"""When the agent pauses for so long, readers get what it has said so far."""
+_CANCEL_SECONDS = 5.0
+
+
+class AcpDriver:
+    """One agent, and what it says."""
+
+    stop_message = "The runner was told to stop."
+
+    def __init__(
+        self,
+        pipes: Pipes,
+        journal: Journal,
+        reporter: StatusReporter,
+        redactor: Redactor,
+        workspace: str,
+        backend: str,
+        questions: Questions,
+    ) -> None:
+        self._journal = journal
+        self._backend = backend
+        self._reporter = reporter
+        self._mapper = Mapper(redactor.text, redactor.safe_length, workspace)
+        self._last_update = 0.0
+        self._questions = questions
+        self._clean = redactor.text
+        self._leave = PermissionBroker(
+            journal, questions, redactor.text, workspace, self._mapper.announced
+        )
+        self._asked = ""
+        """What the turn is about, to be asked again after a person gave leave."""
+        around = TransportContext(redactor, journal.new_file, journal.room)
+        self.agent = Agent(pipes, self._take, self._leave.note, around)
+        self._opening = SessionOpener(self.agent, journal)
+        self._mailbox = Mailbox(self.agent, journal)
+        self.usage: Usage | None = None
+        self.cost: str | None = None
+        """What the conversation has cost, earlier runs included."""
+        self._cost_before: str | None = None
+        self.prompt_sent = False
+
+    async def listen(self) -> None:
+        """Follow the agent, and pass on what it has said when it pauses, for ever."""
+        await asyncio.gather(self.agent.listen(), self._pass_on())
+
+    async def open(
+        self,
+        task: Task,
+        cwd: str,
+        servers: Sequence[mcp.Server] = (),
+        origin: ResumePoint | None = None,
+    ) -> None:
+        """Open the agent's session, with MCP servers, and say that the run has started."""
+        self._mapper.attempt = task.attempt
+        if task.profile.permission_mode == ASK:
+            self.agent.ask_with(self._leave.ask)
+        if origin is not None:
+            self._take_over(origin)
+        await self._opening.open(task, cwd, servers, origin)
+        session = self.agent.session_id
+        ids: dict[str, Any] = {"backend_session_id": session}
+        if task.spec.backend == "codex":
+            ids["thread_id"] = session
+        started = {**ids, "requested_model": task.spec.model, "attempt": task.attempt}
+        self._journal.add(EventType.RUN_STARTED, started)
+        self._journal.add(EventType.STATUS_CHANGED, {"status": "running", **ids})
+
+    def _take_over(self, origin: ResumePoint) -> None:
+        """Count on from what the conversation took so far."""
+        self.cost = origin.manifest.cost_usd
+        if origin.is_own:
+            self.usage = origin.manifest.usage
+        else:
+            self._cost_before = self.cost
+
+    async def work(
+        self,
+        task: Task,
+        proxy: ProviderProxy | None,
+        gateway: Gateway,
+        origin: ResumePoint | None = None,
+    ) -> End:
+        """Give the agent its task, and stay with it until it is done, or waits for too long."""
+        own = origin.manifest if origin and origin.is_own else None
+        acknowledged = own.acknowledged_input if own else task.acknowledged_input
+        self._questions.open(gateway, acknowledged)
+        has_key = task.profile.provider.key_secret is not None
+        known = origin.manifest.delivered_message if origin else 0
+        self._mailbox.open(gateway, task.profile.agent_tools.deliver_messages, known)
+        try:
+            prompt = await self._first_prompt(task, origin, own)
+            while True:
+                try:
+                    end = await self._turns(prompt, proxy, has_key)
+                    return await self._structured(end, task.spec.output_schema, proxy, has_key)
+                except AttemptError as failure:
+                    if failure.reason is not Reason.AUTH_REQUIRED:
+                        raise
+                    if has_key:
+                        raise _refused_key(task, failure) from failure
+                    await self._wait_for_permission(failure)
+                    prompt = self._asked
+        except QuestionExpiredError:
+            return WAITING_END
+
+    async def _first_prompt(
+        self, task: Task, origin: ResumePoint | None, own: Manifest | None
+    ) -> str:
+        """Return what the agent is told first: its task, or the answer to what it had asked."""
+        if own is None:
+            # The conversation has the profile's instructions already.
+            instructions = None if origin else task.profile.instructions
+            return build_prompt(task.spec, instructions, self._opening.answer_tool)
+        question = own.question
+        if question is None:
+            return GO_ON
+        answer = await self._questions.wait(question, call=own.question_call)
+        await self._questions.acknowledge(answer)
+        if question.kind == "auth":
+            return build_prompt(task.spec, None, self._opening.answer_tool)
+        said = self._leave.restore_answer(question, answer, own.question_call)
+        return build_answer(question.text, said, task.spec.output_schema, self._opening.answer_tool)
+
+    def end_turn(self) -> None:
+        """End whatever the agent still had under way."""
+        self._add(self._mapper.end_turn())
+
+    def final_data(self, state: OutcomeState) -> dict[str, Any]:
+        """Return nothing: the run's first events name the conversation."""
+        return {}
+
+    @property
+    def delivered(self) -> int:
+        """The newest message of the agent's mailbox that it was given."""
+        return self._mailbox.given
+
+    def note_read(self, seq: int) -> None:
+        """Note that the agent itself has taken all messages up to ``seq``."""
+        self._mailbox.note_read(seq)
+
+    async def acknowledge(self) -> None:
+        """Say which messages the agent was given, now that the conversation is kept."""
+        await self._mailbox.acknowledge()
+
+    async def _turns(self, prompt: str, proxy: ProviderProxy | None, has_key: bool) -> End:
+        """Have a turn, and one more for each thing that was said meanwhile."""
+        end = await self._turn(prompt, proxy, has_key)
+        while end.state is OutcomeState.COMPLETED:
+            more = self._leave.take_reply() or await self._mailbox.next_turn(end)
+            if not more:
+                break
+            end = await self._turn(more, proxy, has_key)
+        return end
+
+    async def _turn(self, text: str, proxy: ProviderProxy | None, has_key: bool) -> End:
+        self._mapper.begin_turn()
+        self._asked = text
+        self._leave.begin_turn()
+        if proxy:
+            proxy.begin_turn()
+        await self._announce_prompt()
+        try:
+            ends = [proxy.failed, *([proxy.refused] if has_key else [])] if proxy else []
+            async with self._mailbox.turn():
+                response = await self._prompt(text, ends)
+        except acp.RequestError as error:
+            seen = (proxy.refusal or proxy.error) if proxy else None
+            raise classify(error.code, str(error), error.data, seen) from error
+        finally:
+            self.end_turn()
+        if response is None:
+            told = (proxy.refusal or proxy.error) if proxy else None
+            raise classify(0, "the provider does not do its work", None, told)
+        seen, said = (proxy.error if proxy else None), self._mapper.final_response
+        if is_provider_error(self._backend, said, seen):
+            raise classify(0, "the provider answered with an error", None, seen)
+        await self._count(response)
+        # Some agents end their turn like that when they were refused something.
+        is_refusal = self._leave.was_refused and response.stop_reason == "cancelled"
+        return end_of_turn("end_turn" if is_refusal else response.stop_reason, said)
+
+    async def _prompt(self, text: str, ends: Sequence[asyncio.Event]) -> acp.PromptResponse | None:
+        """
+        Wait for the end of a turn; None if one of the provider's events ``ends`` it before that.
+
+        Expired if a person is waited for in it for too long. The turn has ended then, too.
+        """
+        asked = asyncio.ensure_future(self.agent.prompt(text))
+        waiting = {asyncio.ensure_future(one.wait()) for one in (*ends, self._questions.expired)}
+        try:
+            await asyncio.wait({asked, *waiting}, return_when=asyncio.FIRST_COMPLETED)
+            if self._questions.expired.is_set():
+                with suppress(ConnectionError, TimeoutError):
+                    async with asyncio.timeout(_CANCEL_SECONDS):  # it may not read any more
+                        await self.agent.cancel()
+                await asyncio.wait({asked}, timeout=_CANCEL_SECONDS)
+                if asked.done() and asked.exception() is None:
+                    await self._count(asked.result())
+                raise QuestionExpiredError
+            return await asked if asked.done() else None
+        finally:
+            await cancel(asked, *waiting)
+
+    async def _announce_prompt(self) -> None:
+        """Say that the prompt goes out, before it does: an attempt after that is another one."""
+        self.prompt_sent = True
+        await self._reporter.update(
+            state=AgentState.WORKING, session_id=self.agent.session_id, prompt_sent=True,
+            question=None,
+        )  # fmt: skip
+        await self._reporter.settled_soon()
+
+    async def _structured(
+        self, end: End, schema: dict[str, Any] | None, proxy: ProviderProxy | None, has_key: bool
+    ) -> End:
+        """Check the answer against the schema; the agent may mend it once."""
+        if schema is None or end.state is not OutcomeState.COMPLETED:
+            return end
+        try:
+            return await self._answered(end, schema)
+        except ValueError as problem:
+            repair = build_repair(str(problem), schema, self._opening.answer_tool)
+        end = await self._turn(repair, proxy, has_key)
+        if end.state is not OutcomeState.COMPLETED:
+            return end
+        try:
+            return await self._answered(end, schema)
+        except ValueError as problem:
+            raise invalid(problem) from problem
+
+    async def _answered(self, end: End, schema: dict[str, Any]) -> End:
+        structured = await find_answer(self._mapper, schema)
+        said = self._mapper.answer or end.final_response
+        return replace(end, structured=structured, final_response=said)
+
+    async def _wait_for_permission(self, failure: AttemptError) -> None:
+        """Ask a person for other credentials, and wait until they say that there are some."""
+        text = f"The model's provider refuses the agent's credentials: {failure.message}"
+        question = Question(
+            id=self._questions.new_id("auth"),
+            kind="auth",
+            text=self._clean(text),
+            asked_at=datetime.now(UTC),
+        )
+        await self._questions.acknowledge(await self._questions.ask(question))
+
+    async def _count(self, response: acp.PromptResponse) -> None:
+        answer = response.model_dump(mode="json", by_alias=True, exclude_none=True)
+        used = usage_of(answer, self._mapper.cost)
+        self.cost = used.cost_usd if used and used.cost_usd else self.cost
+        self.usage = add_usage(self.usage, without_cost(used, self._cost_before))
+        await self._reporter.update(usage=self.usage)
+
+    async def _take(self, update: dict[str, Any]) -> None:
+        if self._opening.is_replay():
+            return
+        self._last_update = time.monotonic()
+        self._add(self._mapper.feed(update))
+
+    async def _pass_on(self) -> None:
+        while True:
+            await asyncio.sleep(PAUSE_SECONDS / 2)
+            if time.monotonic() - self._last_update >= PAUSE_SECONDS:
+                self._add(self._mapper.flush())
+
+    def _add(self, drafts: list[tuple[EventType, dict[str, Any]]]) -> None:
+        for kind, data in drafts:
+            self._journal.add(kind, data)
+
+
+def _refused_key(task: Task, failure: AttemptError) -> AttemptError:
+    """Say which key the provider does not take: waiting would not change it."""
+    key = task.profile.provider.key_secret
+    where = f"Secret {key.name}, key {key.key}" if key else "the profile's Secret"
+    text = f"The model's provider refuses the key in {where}: {failure.message}"
+    return AttemptError(Reason.AUTH_REQUIRED, text)

@@ -1,0 +1,197 @@
+"""
+The end of an attempt: the change collected, the last events, the outcome.
+
+The outcome goes to the gateway when everything else is there. Only if the gateway cannot take it
+within a bound, the container's termination message is all that tells of it.
+"""
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from agentrun.api.bounded_json import SENT, mended
+from agentrun.api.events import EventType
+from agentrun.api.gateway import MAX_BLOB_BYTES, Task
+from agentrun.api.git_access import push_refusal
+from agentrun.api.v1alpha1 import Outcome, OutcomeState, Reason, Result, Usage
+from agentrun.runner.change import Author, Change, Collector
+from agentrun.runner.gateway import (
+    Gateway,
+    GatewayConflictError,
+    GatewayRefusedError,
+    GatewayUnavailableError,
+)
+from agentrun.runner.git import Git, GitError
+from agentrun.runner.journal import Journal
+from agentrun.runner.outcome import End, build_outcome, termination_message
+from agentrun.runner.redact import Redactor
+from agentrun.runner.spool import StoredBlob, encode
+from agentrun.runner.workspace import Base
+
+MAX_STRUCTURED_BYTES = 256 * 1024
+"""The largest structured answer, as JSON, that stands in the run's status."""
+_SUMMARY = 32_000
+_TOO_LARGE = (
+    "The structured answer of {} bytes is too large for the run's status: the event run_completed"
+    " holds it, as the artifact /structured_output."
+)
+_PAUSE = 1.0
+_PATCH_CHUNK = 256 * 1024
+
+log = logging.getLogger(__name__)
+
+
+def author_of(task: Task) -> Author:
+    """Return who commits for the run."""
+    git = task.profile.git
+    return Author(git.author_name or "AgentRun", git.author_email or "agentrun@localhost")
+
+
+@dataclass
+class OutcomeReporter:
+    """What is told at the end of an attempt."""
+
+    journal: Journal
+    gateway: Gateway
+    redactor: Redactor
+    attempt: int
+    termination_log: Path
+
+    async def change(
+        self, git: Git, base: Base, workspace: Path, task: Task, end: End
+    ) -> tuple[End, Result]:
+        """Collect the change, keep it as a patch, and push it where it is to be pushed."""
+        collector = Collector(git, base, workspace)
+        change = await collector.collect(task.run_id, author_of(task))
+        if change.is_empty:
+            return end, change.result(None)
+        await self._keep_patch(collector, change)
+        is_wanted = task.profile.git.push and git.has_credentials
+        if not is_wanted or end.state is not OutcomeState.COMPLETED:
+            return end, change.result(None)
+        if refusal := push_refusal(task.profile, base.url, base.branch):
+            message = f"The change is not pushed: {refusal}. It is kept as a patch."
+            refused = replace(
+                end, state=OutcomeState.FAILED, reason=Reason.PUSH_REFUSED, message=message
+            )
+            return refused, change.result(False)
+        if not git.fits(base.url):
+            return end, change.result(None)
+        try:
+            await collector.push(change)
+        except GitError as error:
+            message = f"The change could not be pushed to {base.branch}: {error}"
+            failed = replace(
+                end, state=OutcomeState.FAILED, reason=Reason.PUSH_FAILED, message=message
+            )
+            return failed, change.result(False)
+        return end, change.result(True)
+
+    def final_events(self, end: End, usage: Usage | None, more: Mapping[str, Any]) -> None:
+        """Add the agent's claim to the journal: the seal, not this, is what ends it."""
+        data = dict(more)
+        if usage:
+            data["usage"] = usage.model_dump(exclude_none=True)
+        match end.state:
+            case OutcomeState.COMPLETED:
+                data["final_response"] = end.final_response
+                if end.structured is not None:
+                    data["structured_output"] = end.structured
+                self.journal.add(EventType.RUN_COMPLETED, data)
+            case OutcomeState.REJECTED:
+                self.journal.add(EventType.REJECTED, {"message": end.message, **data})
+            case OutcomeState.FAILED:
+                failed = {"message": end.message, "reason": end.reason, **data}
+                self.journal.add(EventType.RUN_FAILED, failed)
+
+    def outcome(self, end: End, result: Result | None) -> Outcome:
+        """Build the outcome, without secrets."""
+        # What stands for a secret may be longer than it, so texts are cut after that.
+        clean = Result.model_validate(self.redactor.data((result or Result()).model_dump()))
+        clean.summary = self.redactor.text(end.final_response or "")[:_SUMMARY] or None
+        clean.structured, _ = mended(self.redactor.data(end.structured), "The answer", SENT)
+        size = len(encode(clean.structured))
+        if size > MAX_STRUCTURED_BYTES:
+            clean.structured = None
+            message = f"{_TOO_LARGE.format(size)} {end.message}".strip()
+            end = replace(end, message=message)
+        end = replace(end, message=self.redactor.text(end.message))
+        return build_outcome(end, clean, self.attempt, datetime.now(UTC))
+
+    async def deliver(self, outcome: Outcome) -> None:
+        """Tell the gateway. Goes on trying for ever."""
+        while True:
+            try:
+                await self.gateway.outcome(outcome)
+                return
+            except GatewayUnavailableError as error:
+                log.warning("The gateway does not take the outcome: %s", error)
+                await asyncio.sleep(_PAUSE)
+            except (GatewayConflictError, GatewayRefusedError) as error:
+                log.error("The gateway refuses the outcome: %s", error)
+                return
+
+    def write_termination_message(self, outcome: Outcome) -> None:
+        """Leave the outcome where the kubelet finds it."""
+        try:
+            self.termination_log.write_text(termination_message(outcome), encoding="utf-8")
+        except OSError as error:
+            log.error("The termination message cannot be written: %s", error)
+
+    def undelivered(self, outcome: Outcome) -> Outcome:
+        """Say that the events are not with the gateway, unless the run was to stop anyway."""
+        if outcome.state is OutcomeState.INTERRUPTED:
+            return outcome
+        message = f"The events could not be delivered: {self.journal.trouble}"
+        return outcome.model_copy(
+            update={
+                "state": OutcomeState.FAILED,
+                "reason": Reason.STORE_UNAVAILABLE.value,
+                "message": self.redactor.text(message),
+            }
+        )
+
+    async def _keep_patch(self, collector: Collector, change: Change) -> None:
+        # It may be as large as the workspace, and so is the room beside the repository.
+        raw = change.base.private / "agentrun.patch"
+        left_out = await collector.write_patch(change, raw)
+        if left_out:
+            # A file's name may be any bytes.
+            names = ", ".join(left_out).encode(errors="replace").decode()
+            text = f"The patch leaves out what is too large for it: {names[:1000]}"
+            self.journal.add(EventType.REASONING, {"text": text})
+        size = raw.stat().st_size
+        if size > MAX_BLOB_BYTES:
+            text = f"The patch of {size} bytes is too large to be kept; the commit has it."
+            self.journal.add(EventType.REASONING, {"text": text})
+            return
+        file = self.journal.new_file()
+        size = await asyncio.to_thread(self._clean, raw, file)
+        name = f"artifacts/patch-{self.attempt}.diff"
+        kind = "text/x-diff"
+        ref = {
+            "field_path": "/patch", "relpath": name, "mime": kind, "encoding": "utf-8",
+            "total_bytes": size, "chunk_count": 1, "truncated": True,
+        }  # fmt: skip
+        data = {
+            "artifact_id": "patch", "name": "patch.diff",
+            "description": "Everything that changed since the clone, as a git patch.",
+            "media_type": kind, "size": size, "relpath": name, "artifact_refs": {"/patch": ref},
+        }  # fmt: skip
+        self.journal.add(EventType.ARTIFACT_ADDED, data, StoredBlob(name, file, kind, size))
+
+    def _clean(self, raw: Path, file: Path) -> int:
+        """Copy a patch without the secrets in it, piece by piece, and return its size."""
+        # Any bytes are Latin-1, so what is no secret comes out as it went in.
+        with (
+            raw.open(encoding="latin-1", newline="") as source,
+            file.open("w", encoding="latin-1", newline="") as target,
+        ):
+            chunks = iter(lambda: source.read(_PATCH_CHUNK), "")
+            target.writelines(self.redactor.stream(chunks))
+        raw.unlink()
+        return file.stat().st_size

@@ -1,0 +1,123 @@
+"""What an agent may do by itself is its profile's say; for the rest it asks a person for leave."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from acp.schema import PermissionOption
+
+from agentrun.api.events import EventType
+from agentrun.api.messages import render_text
+from agentrun.api.v1alpha1 import Input, Question
+from agentrun.runner.acp.mapping import Announced, permission_text
+from agentrun.runner.journal import Journal
+from agentrun.runner.permission import (
+    Permission,
+    chosen_option,
+    names_option,
+    permission_question,
+    refuses,
+    refusing_option,
+)
+from agentrun.runner.questions import QuestionExpiredError, Questions
+
+
+class PermissionBroker:
+    """Asks for leave, and remembers what was said to it."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        questions: Questions,
+        clean: Callable[[str], str],
+        workspace: str,
+        announced: Callable[[str], Announced],
+    ) -> None:
+        self._journal = journal
+        self._questions = questions
+        self._clean = clean
+        self._workspace = workspace
+        self._announced = announced
+        self._asking = asyncio.Lock()
+        self._granted: tuple[str, str] | None = None
+        """The digest of a call, and the option chosen when nobody was there to hear it."""
+        self._said: list[str] = []
+        self.was_refused = False
+        """Whether a person refused something in this turn."""
+
+    def begin_turn(self) -> None:
+        """Forget what was refused in the turn before."""
+        self.was_refused = False
+
+    def take_reply(self) -> str | None:
+        """Return what a person said instead of choosing an option: the agent's next prompt."""
+        return self._said.pop(0) if self._said else None
+
+    async def ask(self, tool_call: dict[str, Any], options: list[PermissionOption]) -> str | None:
+        """Have a person decide; one thing at a time. None: the agent gets no answer of theirs."""
+        async with self._asking:
+            name = self._questions.new_id("permission")
+            tool_call, is_whole = self._known(tool_call)
+            asked = permission_question(name, tool_call, options, self._clean, is_whole=is_whole)
+            if (granted := self._grant(tool_call, asked)) is not None:
+                return granted
+            question = asked.question
+            offered = [one.model_dump(include={"id", "name"}) for one in question.options]
+            try:
+                answer = await self._questions.ask(
+                    question, call=asked.digest, options=offered, tool_call=tool_call
+                )
+            except QuestionExpiredError:
+                # The turn is cancelled now, and that is the answer.
+                return await asyncio.Future()
+            chosen = self._chosen(answer, asked.options)
+            self.note(tool_call, chosen.name if chosen else "cancelled")
+            await self._questions.acknowledge(answer)
+            return chosen.option_id if chosen else None
+
+    def restore_answer(self, question: Question, answer: Input, call: str | None) -> str:
+        """
+        Take the answer to what was asked in an earlier pod, and return it in words.
+
+        If it chooses an option, and the agent asks for the very same call again, whose digest is
+        ``call``, it is given once without asking.
+        """
+        option = names_option(answer.message, question)
+        if option is None:
+            return render_text(answer.message)
+        if call is not None:
+            self._granted = (call, option.id)
+        return option.name or option.id
+
+    def note(self, tool_call: dict[str, Any], answer: str) -> None:
+        """Put into the journal what was asked for and what the answer was."""
+        text = permission_text(self._known(tool_call)[0], answer, self._workspace)
+        self._journal.add(EventType.REASONING, {"text": text})
+
+    def _known(self, tool_call: dict[str, Any]) -> tuple[dict[str, Any], bool]:
+        """Add what the agent said when it began with the call; say whether that is all of it."""
+        before = self._announced(str(tool_call.get("toolCallId")))
+        added = before.call.keys() - tool_call.keys()
+        return {**before.call, **tool_call}, before.is_whole or not added
+
+    def _chosen(
+        self, answer: Input, options: Sequence[PermissionOption]
+    ) -> PermissionOption | None:
+        chosen = chosen_option(answer.message, options)
+        if chosen is None:
+            self._said.append(render_text(answer.message))
+            chosen = refusing_option(options)
+        if chosen is None or refuses(chosen):
+            self.was_refused = True
+        return chosen
+
+    def _grant(self, tool_call: dict[str, Any], asked: Permission) -> str | None:
+        if self._granted is None or self._granted[0] != asked.digest:
+            return None
+        (_, wanted), self._granted = self._granted, None
+        chosen = next((one for one in asked.options if one.option_id == wanted), None)
+        if chosen is None:
+            return None
+        self.was_refused = self.was_refused or refuses(chosen)
+        self.note(tool_call, f"before: {chosen.name}")
+        return chosen.option_id

@@ -1,0 +1,90 @@
+"""Making the pod ready for the agent: what an earlier pod has left, and the workspace."""
+
+from dataclasses import dataclass
+
+from agentrun.api.gateway import Task
+from agentrun.api.git_access import repository_refusal, shown_to
+from agentrun.api.v1alpha1 import GitSource, Reason, Workspace, default_profile
+from agentrun.runner.backends import write_identity
+from agentrun.runner.gateway import Gateway
+from agentrun.runner.git import Git
+from agentrun.runner.instructions import write_instructions
+from agentrun.runner.layout import Layout
+from agentrun.runner.outcome import AttemptError
+from agentrun.runner.outcome_reporter import author_of
+from agentrun.runner.redact import Redactor
+from agentrun.runner.secrets import secret_in_url
+from agentrun.runner.settings import Settings
+from agentrun.runner.snapshot.restore import Restorer, ResumePoint, restore_workspace
+from agentrun.runner.transcript import Transcript
+from agentrun.runner.trust import is_bundle
+from agentrun.runner.workspace import Base, clone, working_folder
+
+
+@dataclass
+class Preparer:
+    """Makes ready, and knows afterwards from what."""
+
+    layout: Layout
+    settings: Settings
+    gateway: Gateway
+    git: Git
+    redactor: Redactor
+    transcript: Transcript
+    origin: ResumePoint | None = None
+    """What an earlier pod has left; None if the run begins anew."""
+    base: Base | None = None
+    """Where the git workspace was when the agent was given it; None if it has none."""
+
+    def __post_init__(self) -> None:
+        """Keep git's credentials and the agent's folders apart, from the beginning."""
+        self.git.keep_from(self.layout.workspace, self.layout.home)
+
+    async def restore(self, task: Task) -> None:
+        """Put what an earlier pod has left where the agent will find it."""
+        restorer = Restorer(self.layout, self.gateway, self.git, self.settings.patience)
+        self.origin = await restorer.find(task)
+        if self.origin is not None:
+            kept = self.origin.manifest
+            self.transcript.log("-", f"going on from attempt {kept.attempt} of {kept.run_id}")
+            if not self.settings.is_remote:
+                await restorer.restore(self.origin, task)
+
+    async def workspace(self, task: Task) -> str:
+        """Make the workspace ready, and return the folder the agent works in."""
+        self._check_bundle(task)
+        author = author_of(task)
+        write_identity(self.layout, author.name, author.email)
+        write_instructions(self.layout, task.spec.backend, task.profile.instruction_files)
+        workspace = task.spec.workspace or task.profile.workspace or Workspace()
+        # An agent elsewhere cannot reach what would be cloned.
+        if workspace.git and not self.settings.is_remote:
+            self._check_repository(task, workspace.git.url)
+            self.git.show_credentials_to(shown_to(task.profile), workspace.git.url)
+            self.redactor.add(*secret_in_url(workspace.git.url))
+            self.base = await self._checkout(task, workspace.git)
+            self.transcript.log("-", f"on branch {self.base.branch}, {self.base.commit[:12]}")
+        return str(working_folder(self.layout.workspace, workspace.cwd))
+
+    async def _checkout(self, task: Task, source: GitSource) -> Base:
+        kept = self.origin.kept_change(task) if self.origin else None
+        if self.origin and kept:
+            return await restore_workspace(self.git, kept, self.origin, task, self.layout)
+        self.transcript.log("-", self.redactor.text(f"cloning {source.url}"))
+        return await clone(
+            self.git, source, task.run_id, self.layout.workspace, self.layout.repository
+        )
+
+    def _check_repository(self, task: Task, url: str) -> None:
+        name = task.spec.profile or default_profile(task.spec.backend)
+        if refusal := repository_refusal(task.profile, name, url):
+            raise AttemptError(Reason.PROFILE_REFUSED, self.redactor.text(refusal))
+
+    def _check_bundle(self, task: Task) -> None:
+        bundle = task.profile.network.ca_bundle
+        if bundle and not is_bundle(self.layout):
+            message = (
+                f"The profile's network.caBundle, ConfigMap {bundle.name}, key {bundle.key}, holds"
+                " no certificates in PEM form."
+            )
+            raise AttemptError(Reason.PROFILE_INVALID, message)

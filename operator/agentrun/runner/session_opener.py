@@ -1,0 +1,108 @@
+"""Opening the agent's session: a new one, or the one an earlier attempt or run has left."""
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import suppress
+
+import acp
+
+from agentrun.api.events import EventType
+from agentrun.api.gateway import Task
+from agentrun.api.v1alpha1 import Reason
+from agentrun.runner import mcp
+from agentrun.runner.acp.mapping import ANSWER_TOOL
+from agentrun.runner.agent import Agent
+from agentrun.runner.backends import session_meta, session_mode
+from agentrun.runner.journal import Journal
+from agentrun.runner.outcome import AttemptError, classify
+from agentrun.runner.snapshot.restore import ResumePoint
+
+_AUTH_CODES = (-32000, 401, 403)
+_QUIET_SECONDS = 0.5
+_REPLAY_SECONDS = 30.0
+
+
+class SessionOpener:
+    """Opens a session."""
+
+    def __init__(self, agent: Agent, journal: Journal) -> None:
+        self._agent = agent
+        self._journal = journal
+        self._heard = asyncio.Event()
+        self._is_replaying = False
+        self.answer_tool: str | None = None
+        """The agent's own tool to answer as a schema says, if it has one."""
+
+    async def open(
+        self, task: Task, cwd: str, servers: Sequence[mcp.Server], origin: ResumePoint | None
+    ) -> None:
+        """Open the session, with MCP servers. Failure says why there is none."""
+        mcp.check_transports(servers, self._agent.mcp_capabilities)
+        try:
+            if origin is None:
+                await self._begin(task, cwd, servers)
+            else:
+                await self._load(task, cwd, servers, origin)
+        except acp.RequestError as error:
+            raise _not_opened(error, origin) from error
+
+    def is_replay(self) -> bool:
+        """Tell of an update that comes now whether it was told before, in an earlier pod."""
+        self._heard.set()
+        return self._is_replaying
+
+    async def _load(
+        self, task: Task, cwd: str, servers: Sequence[mcp.Server], origin: ResumePoint
+    ) -> None:
+        if not self._agent.can_load:
+            raise _not_resumable("The agent cannot go on with an earlier conversation.")
+        self._is_replaying = True
+        try:
+            await self._begin(task, cwd, servers, origin.manifest.session_id)
+            # The Gemini CLI says that it has loaded a conversation, and then what was said.
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_REPLAY_SECONDS):
+                    while await self._goes_on():
+                        continue
+        finally:
+            self._is_replaying = False
+
+    async def _goes_on(self) -> bool:
+        """Wait for one more update for a moment."""
+        self._heard.clear()
+        try:
+            async with asyncio.timeout(_QUIET_SECONDS):
+                return await self._heard.wait()
+        except TimeoutError:
+            return False
+
+    async def _begin(
+        self, task: Task, cwd: str, servers: Sequence[mcp.Server], load: str | None = None
+    ) -> None:
+        kind = (task.spec.backend, task.profile.permission_mode)
+        mode, usual = session_mode(*kind), session_meta(*kind)
+        answering = session_meta(*kind, task.spec.output_schema)
+        if answering != usual:
+            self.answer_tool = ANSWER_TOOL
+            try:
+                return await self._agent.open_session(cwd, mode, servers, load, answering)
+            except acp.RequestError as error:
+                # It does not know all that a schema may say. The runner does.
+                self.answer_tool = None
+                why = classify(error.code, str(error), error.data, None).message
+                text = f"The agent answers without its own tool for it: {why}"
+                self._journal.add(EventType.REASONING, {"text": text})
+        await self._agent.open_session(cwd, mode, servers, load, usual)
+
+
+def _not_opened(error: acp.RequestError, origin: ResumePoint | None) -> AttemptError:
+    if error.code in _AUTH_CODES:
+        return AttemptError(Reason.AUTH_REQUIRED, f"The agent opened no session: {error}")
+    if origin is not None:
+        return _not_resumable(f"The agent does not find its conversation again: {error}.")
+    return AttemptError(Reason.PROTOCOL_ERROR, f"The agent opened no session: {error}")
+
+
+def _not_resumable(what: str) -> AttemptError:
+    message = f"{what} To do the work without it, start a new run (continue_run with from_start)."
+    return AttemptError(Reason.SESSION_NOT_RESUMABLE, message)
