@@ -16,7 +16,7 @@ EVERY_IMAGE = (*images.ALL, skewed.TAG)
 
 
 def main() -> int:
-    """Carry out the command, and show an expected failure as one message."""
+    """Run the command. An expected failure is printed as one message, without a traceback."""
     arguments = _parser().parse_args()
     try:
         status = arguments.action(arguments)
@@ -116,7 +116,7 @@ def _component(a: Arguments) -> tuple[Cluster, Component]:
 
 def _demo(a: Arguments) -> None:
     """Bring the cluster up and do the main job on it, as a user's MCP client would."""
-    from dev import demo  # speaks MCP; the other commands need the standard library alone
+    from dev import demo  # needs the MCP SDK; the other commands need only the standard library
 
     _up(a)
     demo.play(a.name)

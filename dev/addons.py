@@ -1,4 +1,4 @@
-"""Objects the cluster has from the start: roles, and volumes for claims to bind."""
+"""Objects that every cluster has from the start: roles, storage class and volumes."""
 
 import json
 from typing import Any
@@ -11,22 +11,22 @@ VOLUME_SIZE = "10Gi"
 
 
 def manifest(objects: list[dict[str, Any]]) -> str:
-    """Put ``objects`` into one document for ``kubectl apply``."""
+    """Combine ``objects`` into one document for ``kubectl apply``."""
     return json.dumps({"apiVersion": "v1", "kind": "List", "items": objects})
 
 
 def ready_once(handler: dict[str, Any]) -> dict[str, Any]:
     """
-    Build the probe of a container that is ready from its first good answer on.
+    Build the probe of a container that is ready from its first successful probe on.
 
-    Asked again, it would fall out of its Service while the machine is too busy to answer within a
-    second, and cost as much as all of an idle cluster's own programs.
+    A repeated probe would remove it from its Service while the machine is too busy to answer within
+    a second, and would cost as much CPU as all components of an idle cluster.
     """
     return {"startupProbe": {**handler, "periodSeconds": 1, "failureThreshold": 120}}
 
 
 def policies_role() -> list[dict[str, Any]]:
-    """Build what lets the enforcer of NetworkPolicies look at what they are about."""
+    """Build the role that lets the NetworkPolicy enforcer list and watch what it needs."""
     core = {"apiGroups": [""], "resources": ["pods", "namespaces"], "verbs": ["list", "watch"]}
     own = {**core, "apiGroups": ["networking.k8s.io"], "resources": ["networkpolicies"]}
     subject = {"kind": "User", "apiGroup": RBAC, "name": "agentrun-dev:policies"}
@@ -36,7 +36,7 @@ def policies_role() -> list[dict[str, Any]]:
 def cluster_role(
     name: str, rules: list[dict[str, Any]], subject: dict[str, str]
 ) -> list[dict[str, Any]]:
-    """Build a ClusterRole, and the binding that gives it to ``subject``."""
+    """Build a ClusterRole and the ClusterRoleBinding of ``subject``."""
     meta = {"apiVersion": f"{RBAC}/v1", "metadata": {"name": name}}
     role = {**meta, "kind": "ClusterRole", "rules": rules}
     reference = {"apiGroup": RBAC, "kind": "ClusterRole", "name": name}
@@ -45,7 +45,7 @@ def cluster_role(
 
 
 def storage_class() -> dict[str, Any]:
-    """Build the default StorageClass, whose volumes are made ahead."""
+    """Build the default StorageClass, whose volumes are created in advance."""
     return {
         "apiVersion": "storage.k8s.io/v1",
         "kind": "StorageClass",
@@ -59,7 +59,7 @@ def storage_class() -> dict[str, Any]:
 
 
 def volume_name(number: int) -> str:
-    """Name a PersistentVolume."""
+    """Return the name of a PersistentVolume."""
     return f"local-{number:02}"
 
 

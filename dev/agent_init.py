@@ -1,4 +1,4 @@
-"""The first process of agents' containers, built on this machine for tests of it alone."""
+"""The init process of the agents' containers, built on this machine for tests of it alone."""
 
 import hashlib
 from pathlib import Path
@@ -10,7 +10,7 @@ SOURCE = paths.CHECKOUT / "images" / "init"
 
 
 def program() -> Path:
-    """Build the program as the image does, once for each version of its source."""
+    """Build the program as the image does, once per version of its source. Return its path."""
     digest = hashlib.sha256()
     for file in sorted(SOURCE.iterdir()):
         digest.update(file.read_bytes())

@@ -1,4 +1,4 @@
-"""A base image out of Debian's packages, where there is no registry to pull the usual one from."""
+"""A base image from Debian packages, for machines without access to a registry."""
 
 import hashlib
 from pathlib import Path
@@ -11,13 +11,13 @@ OPTIONS = (
     "--variant=minbase",
     f"--include={PACKAGES}",
     *(f"--dpkgopt=path-exclude=/usr/share/{folder}/*" for folder in ("doc", "man", "locale")),
-    # What a build writes below these comes back empty.
+    # Whatever a build writes below these folders is removed.
     "--customize-hook=rm -rf $1/var/cache/* $1/var/log/*",
 )
 
 
 def archive() -> Path:
-    """Make the root file system of the base image, once for each choice of packages."""
+    """Build the root file system of the base image, once per set of options. Return its archive."""
     key = hashlib.sha256("\n".join(OPTIONS).encode()).hexdigest()[:12]
     file = paths.cache() / "base" / f"bookworm-{key}.tar"
     if not file.exists():

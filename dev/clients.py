@@ -1,7 +1,7 @@
 """
 The real MCP clients on this machine: Claude Code and Codex, as the agent image pins them.
 
-Tests start them outside of the cluster, with a HOME of their own, to see that they work with the
+Tests start them outside of the cluster, each with its own HOME, to verify that they work with the
 bridge as users run it.
 """
 
@@ -21,7 +21,7 @@ _CODEX = "node_modules/@openai/codex-linux-x64/vendor/x86_64-unknown-linux-musl"
 
 
 def install() -> Path:
-    """Install the pinned programs, once, and return the folder with `claude` and `codex`."""
+    """Install the pinned programs once. Return the folder with `claude` and `codex`."""
     home = paths.cache() / f"clients-{_digest()}"
     with tools.alone("clients"):
         if not home.exists():
@@ -49,7 +49,7 @@ def _install(home: Path) -> None:
     (part / "bin" / "codex").symlink_to("../codex/bin/codex")
     for rest in ("node_modules", "npm"):
         shutil.rmtree(part / rest)
-    # Only what is complete gets the name that counts as installed.
+    # The rename marks the installation as complete.
     part.rename(home)
 
 

@@ -1,8 +1,8 @@
 """
-A one-node Kubernetes made of ordinary processes, for a machine without a container engine.
+A one-node Kubernetes cluster of ordinary processes, for machines without a container engine.
 
-Every step makes what is missing and leaves the rest, so that starting a cluster, finding it
-running, and repairing it after a crash are the same few lines.
+Every step creates what is missing and keeps the rest, so that starting a cluster, finding it
+running, and repairing it after a crash share the same code.
 """
 
 import json
@@ -44,19 +44,19 @@ CLIENTS = (
 
 @dataclass(frozen=True)
 class _About:
-    """What has to be remembered of a cluster, because it cannot be derived from its name."""
+    """The state of a cluster that cannot be derived from its name."""
 
     boot_id: str
     slot: int
 
 
 def supported() -> bool:
-    """Tell whether this machine can run the cluster's processes."""
+    """Return whether this machine can run the cluster's processes."""
     return sys.platform == "linux" and os.geteuid() == 0
 
 
 def find(name: str) -> Cluster | None:
-    """Find the cluster of that name, if it was started since the machine was."""
+    """Return the cluster of that name if it was started since the machine's last boot."""
     about = _about(name)
     if about is None or about.boot_id != processes.boot_id():
         return None
@@ -64,7 +64,7 @@ def find(name: str) -> Cluster | None:
 
 
 def up(name: str) -> None:
-    """Start the cluster, or whatever of it is not running."""
+    """Start the cluster, or those components of it that are not running."""
     tools.install_packages()
     tools.build((*tools.CLUSTER, *tools.CLIENTS))
     with alone(name):
@@ -78,7 +78,7 @@ def up(name: str) -> None:
 
 def _start(name: str, found: Cluster | None) -> Cluster:
     if found is None:
-        # What another start of the machine left behind is of no use, and in the way.
+        # What remains from before the last boot is unusable, and would conflict.
         tear_down(name)
     cluster = found or Cluster(name, network.free_network(name))
     cluster.folder.mkdir(parents=True, exist_ok=True)
@@ -93,7 +93,7 @@ def _start(name: str, found: Cluster | None) -> Cluster:
     for component in COMPONENTS:
         start(cluster, component)
         if component.name == "kube-apiserver":
-            # Before what is started next, which may read nothing without its role.
+            # Before the next components start: without their roles they may not read anything.
             objects = [*addons.policies_role(), *dns.objects(cluster), addons.storage_class()]
             kubectl(cluster.name, "apply", "-f", "-", stdin=addons.manifest(objects))
         if component.name == "containerd":
@@ -107,12 +107,12 @@ def _start(name: str, found: Cluster | None) -> Cluster:
 
 
 def start(cluster: Cluster, component: Component) -> None:
-    """Start one component and wait until it works; it may run already."""
+    """Start a component and wait until it is healthy. Does nothing if it is running."""
     if is_running(cluster, component):
         return
     for folder in ("run", "logs"):
         (cluster.folder / folder).mkdir(exist_ok=True)
-    # Written anew each time, so that they always belong to the command line below.
+    # Written on every start, so that they always match the command line below.
     for name, content in configurations(cluster).items():
         _write(cluster.config(name), content)
     with step(component.name):
@@ -128,30 +128,30 @@ def start(cluster: Cluster, component: Component) -> None:
 
 
 def stop(cluster: Cluster, component: Component) -> None:
-    """Stop one component, and return when it is gone."""
+    """Stop a component and wait until its process has exited."""
     if is_running(cluster, component):
         with step(f"stopping {component.name}"):
             processes.stop(record(cluster, component))
 
 
 def record(cluster: Cluster, component: Component) -> Path:
-    """Name the file that says which process a component is."""
+    """Return the path of the file that records a component's process."""
     return cluster.folder / "run" / f"{component.name}.json"
 
 
 def is_running(cluster: Cluster, component: Component) -> bool:
-    """Tell whether the component's process is there."""
+    """Return whether the component's process exists."""
     return processes.load(record(cluster, component)) is not None
 
 
 def is_healthy(cluster: Cluster, component: Component) -> bool:
-    """Ask a component whether it works. One that has died is an error at once."""
+    """Return whether a component is healthy. Raises DevError if its process has exited."""
     if not is_running(cluster, component):
         raise DevError(f"{component.name} ended right after its start")
     if component.health is None:
         return attempt([*oci.ctr(cluster.socket), "version"]).returncode == 0
     url = "http" + component.health.format(node=cluster.network.node)
-    # A health page proves nothing about who serves it, and needs no proof.
+    # Unverified: a health check carries no secrets, and its result proves no identity.
     unchecked = ssl._create_unverified_context()
     opener = urllib.request.build_opener(
         urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=unchecked)
@@ -164,7 +164,7 @@ def is_healthy(cluster: Cluster, component: Component) -> bool:
 
 
 def kubeconfig(name: str) -> Path:
-    """Name the kubeconfig of the cluster's administrator, with kind as without."""
+    """Return the path of the administrator's kubeconfig, for native and kind clusters."""
     return paths.state(name) / "kubeconfig"
 
 
@@ -175,17 +175,17 @@ def kubectl(name: str, *arguments: str, stdin: str | None = None) -> str:
 
 
 def down(name: str, logs: Path | None = None) -> None:
-    """Stop the cluster and remove everything of it, whatever state it is in, but for its logs."""
+    """Stop the cluster and remove everything of it in any state; copy its logs to ``logs``."""
     with alone(name):
         tear_down(name, logs)
 
 
 def tear_down(name: str, logs: Path | None = None) -> None:
-    """Remove every process, mount, device and file of a cluster; ``logs`` is given its logs."""
+    """Remove all processes, mounts, devices and files of a cluster; copy its logs to ``logs``."""
     about = _about(name)
     cluster = Cluster(name, network.network_of(name, about.slot if about else None))
-    # From the outside in: what would start processes again goes first. Nothing of it is needed
-    # again, so nobody is given time to put it in order.
+    # In reverse order: what would restart processes stops first. Nothing is reused, so there is
+    # no grace period.
     for component in reversed(COMPONENTS):
         processes.stop(record(cluster, component), seconds=0)
     if processes.tracked(cluster.cgroup).exists():
@@ -233,7 +233,7 @@ def _node_ready(cluster: Cluster) -> bool:
 
 
 def _mounts(folder: Path) -> list[str]:
-    """List the mounts below ``folder``, in the order they were made."""
+    """Return the mounts below ``folder`` in the order of mounting."""
     with Path("/proc/self/mountinfo").open(encoding="utf-8") as table:
         targets = [line.split()[4] for line in table]
     return [target for target in targets if target.startswith(f"{folder}/")]
@@ -248,7 +248,7 @@ def _about(name: str) -> _About | None:
 
 
 def _write(file: Path, content: str) -> None:
-    # kube-proxy ends whenever its configuration is written, even to the same.
+    # kube-proxy exits whenever its configuration file is written, even if it is unchanged.
     if file.exists() and file.read_text(encoding="utf-8") == content:
         return
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -257,5 +257,5 @@ def _write(file: Path, content: str) -> None:
 
 
 def alone(name: str) -> AbstractContextManager[None]:
-    """Keep two commands from changing the same cluster at once."""
+    """Hold the cluster's lock, so that only one command changes it at a time."""
     return shell.alone(paths.state(name).with_name(f"{name}.lock"))

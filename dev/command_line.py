@@ -1,10 +1,10 @@
 """
-The commands' own ``--help`` in docs/cli.md.
+Generates the ``--help`` texts of all commands in docs/cli.md.
 
     python -m dev.command_line docs/cli.md
 
-What is between the two marks is replaced; the rest of the page is written by hand. The options
-that say which AgentRun is meant are the same for every command, so they are shown once.
+The part between the two marks is replaced; the rest of the page is written manually. The
+connection options are the same for every command, so they are shown once.
 """
 
 import sys
@@ -24,7 +24,7 @@ _CONNECTION = {field.name for field in fields(ConnectionOptions)}
 
 
 def reference() -> str:
-    """Return the part of the page that is made."""
+    """Return the generated part of the page."""
     parts = [_section(name, _help(name, command, False)) for name, command in commands()]
     [ask] = [command for name, command in commands() if name == "agentrun profiles list"]
     shared = _help("agentrun …", ask, True).partition("Options:\n")[2]
@@ -33,13 +33,13 @@ def reference() -> str:
 
 
 def fill(page: str) -> str:
-    """Return the page with the part that is made put in."""
+    """Return the page with its generated part replaced."""
     before, _, rest = page.partition(BEGIN)
     return f"{before}{BEGIN}\n\n{reference()}\n\n{END}{rest.partition(END)[2]}"
 
 
 def commands() -> Iterator[tuple[str, Any]]:
-    """Yield every command by its full name."""
+    """Yield every command with its full name."""
     return _below("agentrun", typer.main.get_command(app))
 
 

@@ -1,7 +1,7 @@
 """
-What the cluster consists of: each component's command line and configuration.
+The components of the cluster: their command lines and configurations.
 
-Only descriptions: nothing here starts a process. ``COMPONENTS`` is in the order of starting.
+Definitions only: nothing here starts a process. ``COMPONENTS`` is in the order of startup.
 """
 
 import json
@@ -16,7 +16,7 @@ from dev.network import Network
 
 MAX_PODS = 250
 MAX_PIDS = 1024
-"""In one pod: enough for an agent and a build, too few for a fork bomb to be felt outside."""
+"""Per pod: enough for an agent and a build, too few for a fork bomb to affect other pods."""
 
 PAUSE_IMAGE = "localhost/agentrun/pause:dev"
 DNS_IMAGE = "localhost/agentrun/coredns:dev"
@@ -25,57 +25,57 @@ POLICIES_PORT = 10260
 
 @dataclass(frozen=True)
 class Cluster:
-    """The names and places everything else is derived from."""
+    """A cluster: the names, paths and addresses that everything else is derived from."""
 
     name: str
     network: Network
 
     @property
     def folder(self) -> Path:
-        """All there is of the cluster on disk."""
+        """The folder with all files of the cluster."""
         return paths.state(self.name)
 
     @property
     def cgroup(self) -> str:
-        """The control group that holds every process of the cluster."""
+        """The control group of all processes of the cluster."""
         return f"agentrun-{self.name}"
 
     @property
     def node(self) -> str:
-        """The only node's name."""
+        """The name of the only node."""
         return f"{self.name}-node"
 
     @property
     def server(self) -> str:
-        """Where the API server answers, for the host as for the pods."""
+        """The URL of the API server, for the host and for pods."""
         return f"https://{self.network.node}:6443"
 
     @property
     def socket(self) -> Path:
-        """Where containerd answers."""
+        """The containerd socket."""
         return self.folder / "containerd.sock"
 
     def pki(self, name: str) -> Path:
-        """Name a key or certificate."""
+        """Return the path of a key or certificate."""
         return self.folder / "pki" / name
 
     def config(self, name: str) -> Path:
-        """Name a configuration file."""
+        """Return the path of a configuration file."""
         return self.folder / "config" / name
 
     def volume(self, number: int) -> Path:
-        """Name the folder behind a PersistentVolume."""
+        """Return the folder of a PersistentVolume."""
         return self.folder / "volumes" / f"{number:02}"
 
 
 @dataclass(frozen=True)
 class Component:
-    """A process of the cluster, and how to know that it works."""
+    """A process of the cluster, with its health check."""
 
     name: str
     command: Callable[[Cluster], list[object]]
     health: str | None
-    """What to GET on the node, after ``http``; None where something else must be asked."""
+    """The URL of the health check on the node, without ``http``; None if it is not HTTP."""
 
 
 def _etcd(c: Cluster) -> list[object]:
@@ -86,9 +86,9 @@ def _etcd(c: Cluster) -> list[object]:
         *(f"--listen-client-urls={here}", f"--advertise-client-urls={here}"),
         "--listen-peer-urls=http://127.0.0.1:2380",
         f"--listen-metrics-urls=http://{c.network.node}:2381",
-        # What a power cut could lose here is made again by the next `up`.
+        # What a power failure could lose is created again by the next `up`.
         "--unsafe-no-fsync",
-        # It is alone: nobody waits for its heartbeat, ten times a second by default.
+        # It has no peers that need its heartbeat, which is sent ten times a second by default.
         *("--heartbeat-interval=1000", "--election-timeout=5000"),
     ]
 
@@ -113,9 +113,9 @@ def _api_server(c: Cluster) -> list[object]:
         f"--service-account-signing-key-file={c.pki('sa.key')}",
         f"--audit-policy-file={paths.MANIFESTS / 'audit' / 'policy.yaml'}",
         f"--audit-log-path={c.folder / 'logs' / 'audit.log'}",
-        # Nobody looks for older ones, and each list of Events reads all there are from etcd.
+        # Older Events are not used, and each list of Events reads all of them from etcd.
         "--event-ttl=15m",
-        # All of it is kept: what a part may do is compared with all that it did.
+        # All of the audit log is kept: it is compared with the permissions of the components.
         *("--audit-log-maxsize=200", "--audit-log-maxbackup=0"),
     ]
 
@@ -178,19 +178,19 @@ COMPONENTS = (
     Component("kube-scheduler", _scheduler, "s://{node}:10259/healthz"),
     Component("containerd", _containerd, None),
     Component("kubelet", _kubelet, "://{node}:10248/healthz"),
-    # After the kubelet: it is not well before its node exists.
+    # After the kubelet: it is not healthy before its node exists.
     Component("kube-proxy", _proxy, "://{node}:10256/healthz"),
     Component("network-policies", _policies, f"://{{node}}:{POLICIES_PORT}/healthz"),
 )
 
 
 def component(name: str) -> Component | None:
-    """Find a component by its name, or by its name without ``kube-``."""
+    """Return a component by its name, with or without ``kube-``; None if there is none."""
     return next((c for c in COMPONENTS if name in {c.name, c.name.removeprefix("kube-")}), None)
 
 
 def configurations(c: Cluster) -> dict[str, str]:
-    """Build every configuration file but the kubeconfigs, by name."""
+    """Build all configuration files except the kubeconfigs, by file name."""
     return {
         "containerd.toml": _containerd_config(c),
         "cni/10-bridge.conflist": json.dumps(_cni_config(c), indent=1),
@@ -237,7 +237,7 @@ def _cni_config(c: Cluster) -> dict[str, Any]:
         "cniVersion": "0.4.0",
         "name": "pods",
         "plugins": [
-            # With hairpin a pod reaches itself through its own Service.
+            # With hairpin mode a pod reaches itself through its own Service.
             {**bridge, "ipMasq": False, "hairpinMode": True},
             {"type": "portmap", "capabilities": {"portMappings": True}},
         ],
@@ -261,7 +261,7 @@ def _kubelet_config(c: Cluster) -> dict[str, Any]:
         "podLogsDir": str(c.folder / "pod-logs"),
         "podPidsLimit": MAX_PIDS,
         "resolvConf": str(c.config("resolv.conf")),
-        # The disk is the developer's own, and may be fuller than a node's should be.
+        # It is the developer's disk, which may be fuller than a node's should be.
         "evictionHard": {"memory.available": "200Mi", "nodefs.available": "2%"},
         "imageGCHighThresholdPercent": 100,
     }
@@ -273,7 +273,7 @@ def _proxy_config(c: Cluster) -> dict[str, Any]:
         "kind": "KubeProxyConfiguration",
         "clientConnection": {"kubeconfig": str(c.config("proxy.kubeconfig"))},
         "clusterCIDR": c.network.pods,
-        # Zero leaves the machine's table of connections as it is.
+        # Zero leaves the machine's conntrack limits unchanged.
         "conntrack": {"maxPerCore": 0},
         "healthzBindAddress": f"{c.network.node}:10256",
         "hostnameOverride": c.node,

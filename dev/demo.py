@@ -1,8 +1,8 @@
 """
-The main job, from a bare machine to a cancelled run, as a user's MCP client would do it.
+The main use case, from a bare machine to a cancelled run, performed as a user's MCP client.
 
-Every step is a real one: the cluster, the chart, the agents. Only the model is scripted, unless
-a provider's key is in the environment.
+The cluster, the chart and the agents are real. Only the model is scripted, unless a provider's
+key is in the environment.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ LONG = "Start the development server in the background and keep watching its log
 
 
 def play(name: str) -> None:
-    """Do the main job on the cluster ``name``, which is up."""
+    """Run the demo on the cluster ``name``, which must be running."""
     images.provide(name, *images.TARGETS)
     fixtures.apply(name)
     product.install(name)

@@ -1,4 +1,4 @@
-"""The cluster's DNS: CoreDNS as a Deployment in kube-system, as nearly every cluster has it."""
+"""The cluster's DNS: CoreDNS as a Deployment in kube-system, as in most clusters."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ NAMESPACE, NAME = "kube-system", "coredns"
 _LABELS = {"k8s-app": "kube-dns"}
 _PORTS = (("dns", "UDP"), ("dns-tcp", "TCP"))
 
-# Two blocks: within one, CoreDNS asks `template` before `kubernetes`, whatever their order.
+# Two server blocks: within one, CoreDNS runs `template` before `kubernetes` in any order.
 _COREFILE = """\
 cluster.local:53 {
     ready
@@ -27,7 +27,7 @@ cluster.local:53 {
 
 
 def objects(c: Cluster) -> list[dict[str, Any]]:
-    """Build everything, in the order of creation."""
+    """Build all objects, in the order of creation."""
     watch = ["list", "watch"]
     rules = [
         {"apiGroups": [""], "resources": ["services", "pods", "namespaces"], "verbs": watch},
@@ -76,7 +76,7 @@ def _deployment() -> dict[str, Any]:
     pod = {
         "serviceAccountName": NAME,
         "priorityClassName": "system-cluster-critical",
-        # Not its own: it would ask itself.
+        # The cluster's DNS would make it forward queries to itself.
         "dnsPolicy": "Default",
         "terminationGracePeriodSeconds": 1,
         "containers": [container],

@@ -1,4 +1,4 @@
-"""What stands in for the world outside: the scripted model, a git server, a remote agent."""
+"""Stand-ins for external services: the scripted model, a git server, a remote agent."""
 
 import hashlib
 from dataclasses import replace
@@ -13,7 +13,7 @@ VOLUMES = {"tmp": "/tmp", "git": "/srv/git"}
 
 
 def apply(name: str) -> None:
-    """Put them into the cluster, and wait until they serve."""
+    """Apply the fixtures to the cluster and wait until they are ready."""
     with step("applying the fixtures"):
         cluster.kubectl(name, "apply", "-f", "-", stdin=addons.manifest(objects()))
         for deployment in ("model", "git", "a2a"):
@@ -22,7 +22,7 @@ def apply(name: str) -> None:
 
 
 def objects() -> list[dict[str, Any]]:
-    """Build everything, in the order of creation."""
+    """Build all objects, in the order of creation."""
     level = {"pod-security.kubernetes.io/enforce": "restricted"}
     namespace = {
         "apiVersion": "v1",
@@ -49,7 +49,7 @@ def objects() -> list[dict[str, Any]]:
         workloads.service("model", "model", PORT, PORT),
         workloads.service("git", "git", PORT, PORT),
         workloads.service("a2a", "a2a", PORT, PORT),
-        # It accepts connections and never answers: a server that hangs.
+        # Accepts connections and never responds, like a server that hangs.
         workloads.service("silent", "model", PORT, SILENT_PORT),
     ]
 

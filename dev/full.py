@@ -1,8 +1,8 @@
 """
-Whether ``make test-full`` has to run: what it is about has changed since it was last green.
+Whether ``make test-full`` is due: its inputs have changed since its last successful run.
 
-``python -m dev.full due`` ends with 0 if so; ``python -m dev.full record`` notes a green run, in a
-file that is committed with what was proved.
+``python -m dev.full due`` exits with 0 if so; ``python -m dev.full record`` records a successful
+run in a file that is committed with the tested sources.
 """
 
 import hashlib
@@ -26,11 +26,11 @@ ABOUT = (
     "tests/e2e/test_events.py",
     "tests/e2e/test_load.py",
 )
-"""What full-size volume goes through, and what the slower agents are driven by."""
+"""The code that full-size data passes through, and that drives the slower agents."""
 
 
 def digest() -> str:
-    """Hash what the full tests are about."""
+    """Hash the inputs of the full tests."""
     found = hashlib.sha256()
     for pattern in ABOUT:
         for file in sorted(paths.CHECKOUT.glob(pattern)):
@@ -41,12 +41,12 @@ def digest() -> str:
 
 
 def is_due() -> bool:
-    """Whether anything of it has changed since the last green run."""
+    """Return whether any input has changed since the last successful run."""
     return not RECORD.exists() or RECORD.read_text(encoding="ascii").strip() != digest()
 
 
 def main() -> int:
-    """Say whether it is due, or record that it is not any more."""
+    """Exit with 0 if the full tests are due, else with 1; or record a successful run."""
     if sys.argv[1:] == ["record"]:
         RECORD.write_text(digest() + "\n", encoding="ascii")
         say(f"recorded in {RECORD.relative_to(paths.CHECKOUT)}: commit it")

@@ -1,9 +1,9 @@
 """
-Building the images, and bringing them into the cluster.
+Building the images and loading them into the cluster.
 
-One ordinary Dockerfile serves both ways: a Docker engine builds it as it stands, and buildah
-builds it without one, on a base made of Debian's packages. Layers are kept between builds, and
-an image is only copied into the cluster when it has changed.
+The same Dockerfile works with and without a Docker engine: without one, buildah builds it on a
+base image of Debian packages. Layers are cached between builds, and an image is copied into the
+cluster only if it has changed.
 """
 
 import hashlib
@@ -18,12 +18,12 @@ from dev import base_image, cluster, kind, oci, paths, tools, unpacked
 from dev.shell import DevError, attempt, run, say, step
 
 TARGETS = ("operator", "mcp-server", "runner", "agent", "dev")
-"""What is built unless something else is asked for."""
+"""The targets that are built by default."""
 ALL = (*TARGETS, "agent-more", "agent-other", "stores")
 DOCKERFILE = Path("images") / "Dockerfile"
 LABEL = "dev.agentrun.inputs"
 SOURCE = ("pyproject.toml", "README.md", "LICENSE", "crds/*", "operator/**/*", "mcp_server/**/*")
-# What the Dockerfile copies, by target.
+# The files that the Dockerfile copies, by target.
 INPUTS = {
     "all": ("images/*",),
     "operator": (*SOURCE, "requirements-operator.txt"),
@@ -45,18 +45,18 @@ INPUTS = {
 TRUST = "/etc/ssl/certs"
 _BUILDAH_OPTIONS = (
     "--layers", "--isolation", "chroot", "--network", "host", "--quiet", "--format", "docker",
-    # A network with an authority of its own is trusted during the build, and not in the image.
+    # The CA of a private network is trusted during the build, but is not part of the image.
     "--volume", f"{TRUST}:{TRUST}:ro",
 )  # fmt: skip
 
 
 def name_of(target: str, tag: str = "dev") -> str:
-    """Name the image of a target."""
+    """Return the name of a target's image."""
     return f"localhost/agentrun/{target}:{tag}"
 
 
 def digest_of(target: str, base: str) -> str:
-    """Hash everything that goes into the image of a target."""
+    """Hash all inputs of a target's image."""
     digest = hashlib.sha256(base.encode())
     for pattern in (*INPUTS["all"], *INPUTS[target]):
         for file in sorted(paths.CHECKOUT.glob(pattern)):
@@ -67,7 +67,7 @@ def digest_of(target: str, base: str) -> str:
 
 
 def build(targets: Sequence[str] = TARGETS, tag: str = "dev") -> None:
-    """Build the images that changed."""
+    """Build the images that have changed. Raises DevError for an unknown target."""
     unknown = set(targets) - set(ALL)
     if unknown:
         raise DevError(f"{', '.join(sorted(unknown))}: not among {', '.join(ALL)}")
@@ -80,13 +80,13 @@ def build(targets: Sequence[str] = TARGETS, tag: str = "dev") -> None:
 
 
 def provide(name: str, *targets: str) -> None:
-    """Build the images that changed, and have them in the cluster."""
+    """Build the images that have changed, and load them into the cluster."""
     build(targets)
     load(name, [name_of(target) for target in targets])
 
 
 def load(name: str, images: Sequence[str]) -> None:
-    """Copy images that were built on this machine into the cluster, if they changed."""
+    """Load local images into the cluster if they have changed."""
     if kind.available():
         for image in images:
             kind.load(name, image)
@@ -101,7 +101,7 @@ def load(name: str, images: Sequence[str]) -> None:
 
 
 def unpack(images: Sequence[str]) -> None:
-    """Have images unpacked once and for all, so that a new cluster has them from the beginning."""
+    """Unpack images into the cache, so that every new cluster starts with them."""
     if kind.available():
         return
     with tools.alone("unpacked"), unpacked.containerd() as containerd:
@@ -110,7 +110,7 @@ def unpack(images: Sequence[str]) -> None:
 
 
 def retag(name: str, target: str, tag: str) -> None:
-    """Give the image of a target, as the cluster has it, another tag beside its own."""
+    """Add another tag to a target's image in the cluster."""
     old, new = name_of(target), name_of(target, tag)
     if kind.available():
         run(["docker", "tag", old, new])
@@ -123,7 +123,7 @@ def retag(name: str, target: str, tag: str) -> None:
 
 
 def vary(target: str, tag: str, *instructions: str) -> None:
-    """Build an image on that of a target, as a test wants it, unless it is there already."""
+    """Build a variant of a target's image with more instructions, unless it exists."""
     base, new = name_of(target), name_of(target, tag)
     text = "\n".join((f"FROM {base}", *instructions, ""))
     with step(f"building {new}"), tempfile.TemporaryDirectory() as folder:
@@ -147,7 +147,7 @@ def _build_with_docker(target: str, tag: str) -> None:
 
 def _build_with_buildah(target: str, tag: str) -> None:
     base = _base()
-    # buildah would find out by itself that nothing changed, but takes seconds for it.
+    # buildah would detect this itself, but takes seconds for it.
     digest = digest_of(target, base)
     if _is_built(name_of(target, tag), digest):
         return
@@ -187,15 +187,15 @@ def _load(containerd: list[object], image: str) -> None:
 
 
 def _exported(image: str) -> tuple[oci.Layout, str]:
-    """Have the image as files, as every cluster takes it; return where, and its size."""
+    """Export the image to the OCI layout that all clusters load from. Return layout and size."""
     layout = oci.Layout(paths.cache() / "oci")
-    # Two clusters that come up at once take it from the same place.
+    # Clusters that start concurrently share the layout.
     with tools.alone("images"):
         listed = json.loads(run([*_buildah(), "images", "--json", image]))[0]
         mark = layout.folder / "pushed" / re.sub("[/:]", "_", image)
         if not mark.exists() or mark.read_text(encoding="ascii") != listed["id"]:
             with step(f"exporting {image}"):
-                # The layout takes no uncompressed layers, and this is the quickest compression.
+                # The layout stores compressed layers only, and this compression is the fastest.
                 push = ("push", "--quiet", "--compression-format", "zstd", "--compression-level", 1)
                 run([*_buildah(), *push, image, f"oci:{layout.folder}:{image}"])
                 layout.prune()
@@ -205,8 +205,8 @@ def _exported(image: str) -> tuple[oci.Layout, str]:
 
 
 def _buildah() -> list[object]:
-    # Storage of its own: nobody else's images are in the way, and removing the cache is enough.
+    # Separate storage: no other images interfere, and it is removed with the cache.
     root = paths.cache() / "containers"
-    # And mounts of its own, which end with it.
+    # A separate mount namespace: its mounts end with the command.
     alone = ["unshare", "--mount"]
     return [*alone, "buildah", "--root", root / "root", "--runroot", root / "run"]

@@ -1,7 +1,7 @@
 """
-The same cluster on a machine with a Docker engine: kind, at the same version.
+The cluster on a machine with a Docker engine: kind, at the same Kubernetes version.
 
-Everything after the cluster's creation goes through kubectl, and is shared.
+All later steps use kubectl and are shared with the native cluster.
 """
 
 import shutil
@@ -13,17 +13,17 @@ NODE_IMAGE = f"kindest/node:v{tools.KUBERNETES}"
 
 
 def available() -> bool:
-    """Tell whether there is a Docker engine that answers."""
+    """Return whether a Docker engine responds."""
     return bool(shutil.which("docker")) and attempt(["docker", "info"]).returncode == 0
 
 
 def exists(name: str) -> bool:
-    """Tell whether the cluster is there."""
+    """Return whether the cluster exists."""
     return name in run([_kind(), "get", "clusters"]).split()
 
 
 def up(name: str) -> None:
-    """Create the cluster unless it is there, and write its kubeconfig."""
+    """Create the cluster unless it exists, and write its kubeconfig."""
     tools.build((*tools.CLIENTS, tools.KIND))
     folder = paths.state(name)
     folder.mkdir(parents=True, exist_ok=True)
@@ -31,13 +31,13 @@ def up(name: str) -> None:
         config = paths.CHECKOUT / "kind-config.yaml"
         options = ["--config", config, "--image", NODE_IMAGE, "--wait", "120s"]
         with step(f"creating {name} with kind"):
-            # The paths in the configuration are relative to the checkout.
+            # Paths in the configuration are relative to the checkout.
             run([_kind(), "create", "cluster", "--name", name, *options], cwd=paths.CHECKOUT)
     run([_kind(), "export", "kubeconfig", "--name", name, "--kubeconfig", folder / "kubeconfig"])
 
 
 def down(name: str) -> None:
-    """Delete the cluster."""
+    """Delete the cluster if it exists, and its state."""
     tools.build((tools.KIND,))
     if exists(name):
         with step(f"deleting {name} with kind"):
@@ -46,7 +46,7 @@ def down(name: str) -> None:
 
 
 def load(name: str, image: str) -> None:
-    """Copy an image of the Docker engine into the cluster's node."""
+    """Load an image of the Docker engine into the cluster's node."""
     run([_kind(), "load", "docker-image", "--name", name, image])
 
 

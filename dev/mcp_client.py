@@ -1,4 +1,4 @@
-"""Reaching an installed AgentRun the way a user's MCP client does."""
+"""A client for an installed AgentRun, which connects as a user's MCP client does."""
 
 import asyncio
 import json
@@ -17,23 +17,23 @@ _log = logging.getLogger(__name__)
 
 Json = dict[str, Any]
 TERMINAL = frozenset({"completed", "failed", "cancelled", "rejected"})
-# A call that waits may take 30 s by itself, and a busy machine has more to do.
+# A waiting call takes up to 30 s by itself, and longer on a busy machine.
 _SILENCE = 240
-# Made once: to read all authorities of the machine takes longer than most calls.
+# Created once: loading all CAs of the machine takes longer than most calls.
 _TRUST = ssl.create_default_context()
 
 
 class ToolCallError(Exception):
-    """A tool answered with an error."""
+    """A tool returned an error, or no structured result."""
 
 
 class McpClient:
     """
     The MCP tools as methods.
 
-    Calls go over one connection, which is opened with the first of them and, when one has failed,
-    anew with the next: to connect takes ten times as long as to call. ``anew`` gives a MCP server
-    whose every call is a connection of its own.
+    Calls share one connection, which is opened by the first call and reopened by the next call
+    after a failure: connecting takes ten times as long as a call. ``anew`` returns a client that
+    opens a connection for each call.
     """
 
     _spawned: ClassVar[list[tuple[float, str]]] = []
@@ -46,16 +46,16 @@ class McpClient:
 
     @classmethod
     def spawned(cls, since: float) -> set[str]:
-        """Name the runs that this process has asked for since a time."""
+        """Return the ids of the runs that this process has started since a time."""
         return {run_id for when, run_id in cls._spawned if when >= since}
 
     def anew(self) -> "McpClient":
-        """Return the same MCP server, with a connection for each call."""
+        """Return a client of the same MCP server that opens a connection for each call."""
         return McpClient(self.url, self.token, is_kept=False)
 
     @asynccontextmanager
     async def client(self) -> AsyncIterator[Client]:
-        """Connect once."""
+        """Open a connection."""
         headers = {"Authorization": f"Bearer {self.token}"}
         async with (
             httpx2.AsyncClient(headers=headers, timeout=_SILENCE, verify=_TRUST) as http,
@@ -64,13 +64,13 @@ class McpClient:
             yield client
 
     async def close(self) -> None:
-        """Close the connection, if one is open."""
+        """Close the connection if one is open."""
         if self._connection:
             connection, self._connection = self._connection, None
             await connection.close()
 
     async def call(self, tool: str, **arguments: Any) -> Json:
-        """Call ``tool`` and return its structured result; ToolFailed with its text otherwise."""
+        """Call ``tool`` and return its structured result. Raises ToolCallError if it fails."""
         async with self._connected() as client:
             result = await client.call_tool(tool, arguments)
         if result.is_error:
@@ -83,7 +83,7 @@ class McpClient:
         raise ToolCallError(f"{tool} gave no structured result: {json.dumps(content)}")
 
     async def events(self, run_id: str, after_seq: int = 0) -> AsyncIterator[Json]:
-        """Follow a run's events until its journal is at its end and the run is over."""
+        """Yield a run's events until the run has finished and no events are left."""
         while True:
             page = await self.call("poll_events", run_id=run_id, after_seq=after_seq)
             for event in page["events"]:
@@ -93,12 +93,12 @@ class McpClient:
                 return
 
     async def finish(self, run_id: str) -> tuple[Json, list[Json]]:
-        """Wait for the end of a run; return it with all its events."""
+        """Wait until a run has finished. Return the run and all its events."""
         events = [event async for event in self.events(run_id)]
         return await self.call("get_run", run_id=run_id), events
 
     async def cancel(self, run_id: str, seconds: float = 120, **more: Any) -> Json:
-        """Call cancel_run, again while it answers ``cancelling``; return its last answer."""
+        """Call cancel_run until it no longer returns ``cancelling``. Return its last response."""
         async with asyncio.timeout(seconds):
             while True:
                 answer = await self.call("cancel_run", run_id=run_id, wait_ms=30_000, **more)
@@ -116,7 +116,7 @@ class McpClient:
             async with used.used() as client:
                 yield client
         except Exception:
-            # Whatever went wrong: nothing else is to be asked over it.
+            # After any failure the connection is not reused.
             if self._connection is used:
                 self._connection = None
             used.end()
@@ -124,7 +124,7 @@ class McpClient:
 
 
 class _Connection:
-    """An open connection, in a task of its own: who opens one has to be who closes it."""
+    """An open connection, held by its own task: the task that opens it must also close it."""
 
     def __init__(self, server: McpClient) -> None:
         self._opened: asyncio.Future[Client] = asyncio.get_running_loop().create_future()
@@ -135,7 +135,7 @@ class _Connection:
 
     @asynccontextmanager
     async def used(self) -> AsyncIterator[Client]:
-        """Wait until it is open, for a call; raises whatever keeps it from that."""
+        """Use the connection for a call, once it is open. Raises the error if it cannot open."""
         self._calls += 1
         try:
             yield await asyncio.shield(self._opened)
@@ -144,14 +144,14 @@ class _Connection:
             self._look()
 
     def end(self) -> None:
-        """Have it closed once no call is under way over it."""
+        """Close the connection as soon as no call uses it."""
         self._is_ending = True
         self._look()
 
     async def close(self) -> None:
-        """Close it."""
+        """Close the connection and wait until it is closed."""
         self.end()
-        with suppress(Exception):  # It broke off: it is closed all the same.
+        with suppress(Exception):  # The connection broke: it is closed anyway.
             await self._task
 
     def _look(self) -> None:
@@ -165,7 +165,7 @@ class _Connection:
                 await self._unused.wait()
         except Exception as error:  # noqa: BLE001 - it is told to whoever waits, whatever it is
             if self._opened.done():
-                # Whoever called over it hears that it is closed, but not why.
+                # Pending calls fail because the connection is closed, but without the cause.
                 _log.warning("the connection to %s broke off", server.url, exc_info=error)
                 return
             self._opened.set_exception(error)

@@ -1,11 +1,11 @@
 """
-The memory of a virtual machine, before times are measured on it.
+Restores a virtual machine's memory performance before times are measured on it.
 
-A host gives a machine no more memory than the machine uses, and takes back what it has not looked
-at for long: then a look at a page waits, 20 µs were measured in the place of 0.05, and everything
-is three to seven times slower, though nothing else runs. Most of what a machine uses that has run
-for long is its page cache, of files that nobody reads again: images, once they are unpacked.
-Letting go of it, and moving together what is left, heals that in seconds.
+A host allocates to a machine no more memory than the machine uses, and reclaims pages that were not
+accessed for long. Accessing such a page then blocks: 20 µs were measured instead of 0.05, and
+everything is three to seven times slower, although nothing else runs. Most of the memory that a
+long-running machine uses is page cache of files that are not read again, such as images after they
+are unpacked. Dropping the cache and compacting the rest of the memory fixes that in seconds.
 """
 
 import mmap
@@ -17,21 +17,21 @@ from pathlib import Path
 from dev.shell import say, step
 
 SLOW_MICROSECONDS = 1.0
-"""From here on much of a program's time is waiting for its memory; a healthy machine takes 0.1."""
+"""Above this, a program mostly waits for memory; a healthy machine takes 0.1."""
 MOST_CACHED = 4 << 30
-"""What the tests read again and again is a fourth of it."""
+"""The tests repeatedly read a fourth of this."""
 _PROBE_BYTES = 128 << 20
 _MEMINFO = Path("/proc/meminfo")
 _DROP, _COMPACT = Path("/proc/sys/vm/drop_caches"), Path("/proc/sys/vm/compact_memory")
 
 
 def look_microseconds() -> float:
-    """Measure how long a look at a page takes that was looked at just before, of many."""
+    """Measure the time in µs to access a page that was accessed just before, on average."""
     with mmap.mmap(-1, _PROBE_BYTES, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as pages:
         places = range(0, _PROBE_BYTES, mmap.PAGESIZE)
         for place in places:
             pages[place] = 1
-        # Of the CPU, for others may have it meanwhile.
+        # CPU time, because other processes may run in between.
         begin = time.process_time()
         for place in places:
             pages[place] = 2
@@ -39,13 +39,13 @@ def look_microseconds() -> float:
 
 
 def cached_bytes(meminfo: str) -> int:
-    """Read from ``/proc/meminfo`` how large the page cache is."""
+    """Return the size of the page cache in bytes from the text of ``/proc/meminfo``."""
     found = re.search(r"^Cached: +(\d+) kB$", meminfo, re.MULTILINE)
     return int(found[1]) << 10 if found else 0
 
 
 def heal() -> None:
-    """Let go of the page cache if it is large, or memory slow, and this process may."""
+    """Drop the page cache if it is large or memory is slow, and this process is permitted to."""
     if not all(os.access(lever, os.W_OK) for lever in (_DROP, _COMPACT)):
         return
     slow = look_microseconds()

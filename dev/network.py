@@ -1,9 +1,9 @@
 """
-The cluster's network: a namespace of its own, joined to the host by one cable.
+The cluster's network: a network namespace connected to the host by a veth pair.
 
-Nothing is changed on the host but that cable's end and two routes into the namespace, which
-disappear with it. Addresses are derived from the cluster's name, so that clusters of different
-names do not meet.
+The only changes on the host are its end of the pair and two routes into the namespace, which are
+removed with it. Addresses are derived from the cluster's name, so that clusters of different names
+do not conflict.
 """
 
 import hashlib
@@ -14,12 +14,12 @@ from pathlib import Path
 from dev.shell import DevError, attempt, run
 
 SLOTS = 100
-"""How many clusters have room side by side: 10.100 to 10.199."""
+"""The maximum number of clusters on a host: 10.100 to 10.199."""
 
 
 @dataclass(frozen=True)
 class Network:
-    """Every name and address of one cluster's network."""
+    """All names and addresses of a cluster's network."""
 
     namespace: str
     host_end: str
@@ -28,44 +28,44 @@ class Network:
 
     @property
     def services(self) -> str:
-        """The range of the Services' addresses."""
+        """The address range of the Services."""
         return f"10.{100 + self.slot}.0.0/20"
 
     @property
     def pods(self) -> str:
-        """The range of the pods' addresses: room for a quick succession of 250 at once."""
+        """The address range of the pods, large enough for a quick succession of 250 at once."""
         return f"10.{100 + self.slot}.16.0/20"
 
     @property
     def api(self) -> str:
-        """The API server's address as a Service: always the first."""
+        """The API server's ClusterIP: always the first address."""
         return f"10.{100 + self.slot}.0.1"
 
     @property
     def dns(self) -> str:
-        """The address the pods ask for names."""
+        """The ClusterIP of the DNS."""
         return f"10.{100 + self.slot}.0.10"
 
     @property
     def host(self) -> str:
-        """The host, as the node sees it."""
+        """The host's address, as seen from the node."""
         return f"10.{100 + self.slot}.255.1"
 
     @property
     def node(self) -> str:
-        """The node, as everybody sees it."""
+        """The node's address, as seen from everywhere."""
         return f"10.{100 + self.slot}.255.2"
 
     @property
     def path(self) -> Path:
-        """The namespace as a file to enter."""
+        """The file of the network namespace."""
         return Path("/run/netns") / self.namespace
 
 
 def network_of(cluster: str, slot: int | None = None) -> Network:
     """Derive the network of ``cluster`` from its name."""
     digest = hashlib.sha256(cluster.encode()).digest()
-    # A device's name has 15 characters at most, a cluster's may have more.
+    # The name of a network device has at most 15 characters; a cluster's may have more.
     cable = f"ar{digest.hex()[:8]}"
     if slot is None:
         slot = int.from_bytes(digest[:4], "big") % SLOTS
@@ -73,7 +73,7 @@ def network_of(cluster: str, slot: int | None = None) -> Network:
 
 
 def free_network(cluster: str) -> Network:
-    """Find a network for ``cluster`` that meets no route the host already has."""
+    """Return a network for ``cluster`` that overlaps no route of the host, else raise DevError."""
     taken = parse_routes(run(["ip", "-4", "route", "show", "table", "all"]))
     wanted = network_of(cluster).slot
     for offset in range(SLOTS):
@@ -85,7 +85,7 @@ def free_network(cluster: str) -> Network:
 
 
 def parse_routes(text: str) -> list[ipaddress.IPv4Network]:
-    """Read the destinations out of what ``ip route show`` prints, but for the default."""
+    """Parse the destinations in the output of ``ip route show``, without the default route."""
     routes = []
     for line in text.splitlines():
         for word in line.split()[:2]:
@@ -98,7 +98,7 @@ def parse_routes(text: str) -> list[ipaddress.IPv4Network]:
 
 
 def create(network: Network) -> None:
-    """Make the namespace and its cable, or what is missing of them."""
+    """Create the namespace and its veth pair, or what is missing of them."""
     inside = ["ip", "-n", network.namespace]
     if not network.path.exists():
         run(["ip", "netns", "add", network.namespace])
@@ -115,15 +115,15 @@ def create(network: Network) -> None:
     for target in (network.services, network.pods):
         run(["ip", "route", "replace", target, "via", network.node])
     forward = "echo 1 > /proc/sys/net/ipv4/ip_forward"
-    # An answer between two pods must pass the translation that its question passed.
-    # And what they say to each other must pass the rules of their NetworkPolicies, in IPv6 too.
+    # A reply between two pods must pass the address translation that the request passed.
+    # And traffic between pods must pass the rules of their NetworkPolicies, in IPv6 too.
     switches = "echo 1 | tee bridge-nf-call-iptables bridge-nf-call-ip6tables >/dev/null"
     bridged = f"! cd /proc/sys/net/bridge 2>/dev/null || {switches}"
     run(["nsenter", f"--net={network.path}", "sh", "-c", f"{forward} && {{ {bridged}; }}"])
 
 
 def delete(network: Network) -> None:
-    """Remove the namespace, and with it the cable and the routes."""
+    """Delete the namespace, and with it the veth pair and the routes."""
     attempt(["ip", "link", "delete", network.host_end])
     if network.path.exists():
         run(["ip", "netns", "delete", network.namespace])

@@ -1,8 +1,8 @@
 """
-Handing an image to containerd, and of it only what containerd does not have.
+Loading an image into containerd, without the content that containerd already has.
 
-Images share most of their layers. They are kept side by side as an OCI layout, where a layer
-is written once, and go into the cluster as an archive that leaves out the layers already there.
+Images share most of their layers. They are stored together in an OCI layout, where each layer is
+written once, and are imported as an archive that omits the layers already present.
 """
 
 import io
@@ -19,12 +19,12 @@ from dev.shell import DevError, run
 
 @dataclass(frozen=True)
 class Layout:
-    """A folder in the form of the OCI image layout."""
+    """A folder in the OCI image layout."""
 
     folder: Path
 
     def manifest_of(self, name: str) -> dict[str, Any] | None:
-        """Find the descriptor of an image's manifest by the image's name."""
+        """Return the descriptor of an image's manifest, or None if there is no such image."""
         index = self.folder / "index.json"
         if not index.exists():
             return None
@@ -34,17 +34,17 @@ class Layout:
         return None
 
     def blob(self, digest: str) -> Path:
-        """Name the file of a blob."""
+        """Return the path of a blob."""
         return self.folder / "blobs" / digest.replace(":", "/")
 
     def blobs_of(self, manifest: dict[str, Any]) -> list[str]:
-        """List the digests that make up an image, its manifest first."""
+        """Return the digests of an image's blobs, its manifest first."""
         content = json.loads(self.blob(manifest["digest"]).read_bytes())
         parts = [manifest, content["config"], *content["layers"]]
         return [part["digest"] for part in parts]
 
     def prune(self) -> None:
-        """Remove the images that lost their name to a newer one, and the blobs of no image."""
+        """Remove the images that lost their name to a newer one, and the unreferenced blobs."""
         file = self.folder / "index.json"
         index = json.loads(file.read_text(encoding="utf-8"))
         index["manifests"] = [entry for entry in index["manifests"] if entry.get("annotations")]
@@ -56,17 +56,17 @@ class Layout:
 
 
 def ctr(socket: Path) -> list[object]:
-    """Begin a command to the containerd at ``socket``, about what its pods are made of."""
+    """Return the beginning of a ctr command for ``socket``, in the namespace of pods' images."""
     return ["ctr", "--address", socket, "--namespace", "k8s.io"]
 
 
 def load(layout: Layout, name: str, containerd: list[object], present: Iterable[str]) -> None:
-    """Import an image of ``layout``; the blobs in ``present`` are there already."""
+    """Import an image of ``layout``, without the blobs in ``present``."""
     manifest = layout.manifest_of(name)
     if manifest is None:
         raise DevError(f"there is no image {name}")
-    # Under the final name the last image would lose its layers in the middle of this: they are
-    # collected as soon as nothing is named that has them, though the new image is to share them.
+    # Under the final name, the import would release the previous image's layers, which are garbage
+    # collected as soon as no name refers to them, although the new image shares them.
     incoming = f"{name}-incoming"
     command = [str(word) for word in (*containerd, "images", "import", "-")]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as importing:

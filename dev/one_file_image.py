@@ -1,4 +1,4 @@
-"""Images of one static program each, put together without any image tool."""
+"""Images of one static program each, built without an image tool."""
 
 import hashlib
 import io
@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def archive(program: Path, name: str, user: str = "") -> bytes:
-    """Build a one-file image in the format of ``docker save``."""
+    """Build an image of one file in the format of ``docker save``."""
     layer = _tar({program.name: (program.read_bytes(), 0o755)})
     config = {
         "architecture": "amd64",

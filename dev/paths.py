@@ -1,4 +1,4 @@
-"""Where the development tools keep things: never inside the checkout."""
+"""The folders of the development tools, all outside the checkout."""
 
 import os
 from pathlib import Path
@@ -9,17 +9,17 @@ MANIFESTS = DEV / "manifests"
 
 
 def cache() -> Path:
-    """Name the folder for what may be built again, but takes long to build."""
+    """Return the folder for files that can be rebuilt, but take long to build."""
     return _folder("AGENTRUN_CACHE", Path.home() / ".cache" / "agentrun")
 
 
 def state(cluster: str) -> Path:
-    """Name the folder that holds all there is of one cluster."""
+    """Return the folder with all files of a cluster."""
     return _folder("AGENTRUN_STATE", Path.home() / ".local" / "state" / "agentrun") / cluster
 
 
 def binaries() -> Path:
-    """Name the folder to put on PATH."""
+    """Return the folder to add to PATH."""
     return cache() / "bin"
 
 

@@ -1,4 +1,4 @@
-"""Certificates of one cluster, made by the ``openssl`` program and kept for its lifetime."""
+"""A cluster's certificates, created with ``openssl`` and kept for the cluster's lifetime."""
 
 import base64
 import json
@@ -13,7 +13,7 @@ _KEY = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days
 
 @dataclass(frozen=True)
 class Client:
-    """Who a certificate speaks for."""
+    """The identity that a client certificate authenticates."""
 
     name: str
     user: str
@@ -21,7 +21,7 @@ class Client:
 
 
 def create(folder: Path, names: list[str], clients: list[Client]) -> None:
-    """Make the authority, the API server's certificate, and one for each client."""
+    """Create the CA, the API server's certificate, and one for each client."""
     serving(folder, "server", "kube-apiserver", names)
     for client in clients:
         group = f"/O={client.group}" if client.group else ""
@@ -32,7 +32,7 @@ def create(folder: Path, names: list[str], clients: list[Client]) -> None:
 
 
 def serving(folder: Path, name: str, subject: str, names: list[str]) -> None:
-    """Make the certificate of a server, and the authority, if they are not there yet."""
+    """Create a server's certificate, and the CA, unless they exist."""
     folder.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o700)
     if not (folder / "ca.crt").exists():
@@ -42,7 +42,7 @@ def serving(folder: Path, name: str, subject: str, names: list[str]) -> None:
 
 
 def kubeconfig(folder: Path, client: str, server: str) -> str:
-    """Build a self-contained kubeconfig; JSON is YAML too."""
+    """Build a self-contained kubeconfig, as JSON, which is valid YAML."""
 
     def inline(name: str) -> str:
         return base64.b64encode((folder / name).read_bytes()).decode()
@@ -72,7 +72,7 @@ def _issue(folder: Path, name: str, subject: str, extension: str) -> None:
 
 
 def _request(folder: Path, name: str, subject: str, options: Sequence[object]) -> None:
-    # The certificate is written last and renamed, so that a half-made one is never taken for done.
+    # The certificate is written last and renamed, so that an incomplete one never counts as done.
     part = folder / f"{name}.part"
     files = ["-keyout", folder / f"{name}.key", "-out", part]
     run(["openssl", "req", "-new", *_KEY, "-subj", subject, *options, *files])

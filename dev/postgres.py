@@ -1,8 +1,8 @@
 """
-A real PostgreSQL server for a while: a folder of its own, one port of the loopback.
+A temporary PostgreSQL server with its own folder and a port on the loopback interface.
 
-It is Debian's package, run as the user that the package makes, because PostgreSQL refuses to run
-as root. It dies with the process that started it.
+It is Debian's package, run as the user that the package creates, because PostgreSQL refuses to run
+as root. It ends with the process that started it.
 """
 
 import os
@@ -26,7 +26,7 @@ _START_SECONDS = 60.0
 
 
 class PostgresServer:
-    """A server that can be stopped and started again."""
+    """A server that can be stopped and restarted."""
 
     def __init__(self, folder: Path, settings: Sequence[str] = ()) -> None:
         self._folder = folder
@@ -39,12 +39,12 @@ class PostgresServer:
         return f"postgresql://{user}:{password}@127.0.0.1:{self.port}/{database}"
 
     def sql(self, command: str, database: str = "postgres") -> str:
-        """Run SQL as the server's superuser, and return what it prints."""
+        """Run SQL as the server's superuser and return its output."""
         psql = [program("psql"), "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1"]
         return run([*psql, "-d", self.url(database), "-c", command]).strip()
 
     def create(self) -> None:
-        """Make the server's files."""
+        """Initialize the server's data folder."""
         secret = self._folder / "password"
         secret.write_text(PASSWORD, encoding="utf-8")
         _own(self._folder)
@@ -63,7 +63,7 @@ class PostgresServer:
         )
 
     def start(self) -> None:
-        """Start it, from a thread that stays, and wait until it takes connections."""
+        """Start the server from a long-lived thread, and wait until it accepts connections."""
         with (self._folder / "log").open("ab") as log:
             settings = [f"port={self.port}", "listen_addresses=127.0.0.1", *self._settings]
             settings += [f"unix_socket_directories={self._folder}"]
@@ -78,20 +78,20 @@ class PostgresServer:
         wait_until("PostgreSQL takes connections", lambda: self._is_up(ready), _START_SECONDS)
 
     def stop(self, *, crash: bool = False) -> None:
-        """Stop it, with a clean end or as if it had crashed; connections are cut either way."""
+        """Stop the server, cleanly or as in a crash. Connections are closed either way."""
         if self._process is not None:
             self._process.send_signal(signal.SIGQUIT if crash else signal.SIGINT)
             self._process.wait()
             self._process = None
 
     def restart(self, *, crash: bool = False) -> None:
-        """Stop it and start it again."""
+        """Stop the server and start it again."""
         self.stop(crash=crash)
         self.start()
 
     @property
     def log(self) -> str:
-        """What it has logged."""
+        """The server's log."""
         return (self._folder / "log").read_text(encoding="utf-8", errors="replace")
 
     @property
@@ -106,7 +106,7 @@ class PostgresServer:
 
 @contextmanager
 def running(*settings: str) -> Iterator[PostgresServer]:
-    """Run a server with ``settings`` of postgresql.conf while the block is running."""
+    """Run a server with ``settings`` of postgresql.conf for the duration of the block."""
     tools.install_packages(tools.POSTGRESQL)
     folder = Path(tempfile.mkdtemp(prefix="agentrun-postgres-"))
     server = PostgresServer(folder, settings)
@@ -121,7 +121,7 @@ def running(*settings: str) -> Iterator[PostgresServer]:
 
 @contextmanager
 def pooler(server: PostgresServer, database: str, mode: str) -> Iterator[str]:
-    """Run PgBouncer before a database, and give its URL."""
+    """Run PgBouncer in front of a database, and yield its URL."""
     port = _free_port()
     with tempfile.TemporaryDirectory(prefix="agentrun-pgbouncer-") as name:
         folder = Path(name)
@@ -149,7 +149,7 @@ def pooler(server: PostgresServer, database: str, mode: str) -> Iterator[str]:
 
 
 def program(name: str) -> str:
-    """Name a program of PostgreSQL by its path."""
+    """Return the path of a PostgreSQL program. Raises DevError if it is not installed."""
     found = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"))
     if not found:
         raise DevError(f"PostgreSQL's {name} is not installed")
@@ -157,7 +157,7 @@ def program(name: str) -> str:
 
 
 def _unprivileged() -> list[str]:
-    # The kernel takes the end of the thread for that of its process.
+    # The kernel sends the signal when the starting thread ends, not only when its process does.
     command = ["setpriv", "--pdeathsig", "INT"]
     if os.geteuid() == 0:
         user = pwd.getpwnam(_RUN_AS)

@@ -1,10 +1,10 @@
 """
-The cluster's own processes: started into the background, found again, and ended for certain.
+The cluster's processes: started in the background, found again, and reliably stopped.
 
-A pid alone proves nothing: it may belong to somebody else by now. So each record carries the
-start time the kernel gave the process, and nothing is signalled unless that still matches.
-What was not started here directly (containers and their shims) is found by the control group
-that all of the cluster lives in.
+A pid alone does not identify a process, because it may have been reused. So each record includes
+the start time from the kernel, and a process is signalled only if that still matches. Processes
+that were not started here directly (containers and their shims) are found by the cluster's
+control group.
 """
 
 import contextlib
@@ -21,36 +21,36 @@ from dev.shell import wait_until
 
 CGROUPS = Path("/sys/fs/cgroup")
 PROC = Path("/proc")
-# In the place of one: what a cluster weighs beside a process, and its API server, kubelet and the
-# like beside its pods, which the kubelet gives two, one for each core.
+# CPU weights, relative to 1: of a cluster among the machine's processes, and of its API server,
+# kubelet and the like beside its pods, to which the kubelet gives two, one for each core.
 _CLUSTER, _NODE = int(os.environ.get("AGENTRUN_CLUSTER_WEIGHT", "8")), 3
-# Nearly all of them are written in Go, and memory is not what is short.
+# Nearly all of them are written in Go, and memory is not scarce.
 _ENVIRONMENT = {"GOGC": "400"}
 
 
 @dataclass(frozen=True)
 class Process:
-    """A process, told apart from a later one with the same pid."""
+    """A process, identified by its pid and start time."""
 
     pid: int
     started: int
-    """In clock ticks since the machine was started."""
+    """In clock ticks since the machine's boot."""
 
 
 def boot_id() -> str:
-    """Name this start of the machine: records of another one mean nothing."""
+    """Return the id of the machine's current boot. Records of another boot are invalid."""
     return (PROC / "sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
 
 
 def parse_started(stat: str) -> int | None:
-    """Read the start time from ``/proc/PID/stat``; a zombie counts as gone."""
-    # The second field is the program's name, and may itself hold spaces and parentheses.
+    """Parse the start time in ``/proc/PID/stat``; None for a zombie, which counts as gone."""
+    # The second field is the program's name, which may contain spaces and parentheses.
     fields = stat.rpartition(")")[2].split()
     return None if fields[0] in "ZX" else int(fields[19])
 
 
 def started(pid: int) -> int | None:
-    """Ask the kernel when ``pid`` was started, if it is there."""
+    """Return the start time of ``pid``; None if there is no such process."""
     try:
         return parse_started((PROC / str(pid) / "stat").read_text(encoding="utf-8"))
     except (FileNotFoundError, ProcessLookupError):
@@ -58,7 +58,7 @@ def started(pid: int) -> int | None:
 
 
 def load(record: Path) -> Process | None:
-    """Read the process of a record, if it is still the one that was written down."""
+    """Return the recorded process; None if it no longer exists."""
     try:
         process = Process(**json.loads(record.read_text(encoding="utf-8")))
     except (FileNotFoundError, ValueError, TypeError):
@@ -68,7 +68,7 @@ def load(record: Path) -> Process | None:
 
 def start(command: Sequence[object], record: Path, log: Path, cgroup: str, netns: str) -> None:
     """Start ``command`` in the background, in its network namespace and control group."""
-    # A shell moves itself into the groups first, so that no child is ever born outside. nsenter,
+    # A shell first moves itself into the groups, so that no child starts outside of them. nsenter,
     # because `ip netns exec` mounts a new /sys, in which the kubelet finds no control groups.
     enter = 'for group in $0; do echo $$ > "$group"; done; exec nsenter --net="$1" -- "${@:2}"'
     groups = [folder / "node" / "cgroup.procs" for folder in (tracked(cgroup), weighed(cgroup))]
@@ -89,7 +89,7 @@ def start(command: Sequence[object], record: Path, log: Path, cgroup: str, netns
 
 
 def stop(record: Path, seconds: float = 6) -> None:
-    """End the recorded process, politely at first, and return when it is gone."""
+    """Stop the recorded process: SIGTERM, and SIGKILL after ``seconds``. Wait for its exit."""
     process = load(record)
     if process is not None:
         _signal(process, signal.SIGTERM)
@@ -101,7 +101,7 @@ def stop(record: Path, seconds: float = 6) -> None:
 
 
 def kill(processes: Iterable[Process]) -> None:
-    """Kill ``processes`` and wait until none is left."""
+    """Kill ``processes`` and wait until all have exited."""
     for process in (left := list(processes)):
         _signal(process, signal.SIGKILL)
     wait_until(
@@ -111,30 +111,30 @@ def kill(processes: Iterable[Process]) -> None:
 
 
 def hierarchies() -> list[Path]:
-    """List the roots of the machine's control groups: one with cgroup v2, several with v1."""
+    """Return the roots of the machine's control groups: one with cgroup v2, several with v1."""
     if (CGROUPS / "cgroup.controllers").exists():
         return [CGROUPS]
     return sorted(folder for folder in CGROUPS.iterdir() if not folder.is_symlink())
 
 
 def tracked(cgroup: str) -> Path:
-    """Name the folder that lists every process of ``cgroup``."""
+    """Return the folder of ``cgroup`` that lists its processes."""
     root = CGROUPS if (CGROUPS / "cgroup.controllers").exists() else CGROUPS / "pids"
     return root / cgroup
 
 
 def weighed(cgroup: str) -> Path:
-    """Name the folder that says how much of the CPU ``cgroup`` gets while it is short."""
+    """Return the folder of ``cgroup`` that sets its CPU weight."""
     root = CGROUPS if (CGROUPS / "cgroup.controllers").exists() else CGROUPS / "cpu"
     return root / cgroup
 
 
 def make_cgroup(cgroup: str) -> None:
     """
-    Make ``cgroup`` in every hierarchy, as the kubelet asks of a root it is given.
+    Create ``cgroup`` in every hierarchy, as the kubelet requires of its cgroup root.
 
-    Without a weight of its own the whole cluster would get as much of a busy CPU as any one
-    process beside it, and all of its pods together no more than one.
+    Without a weight of its own, the whole cluster would get as much of a busy CPU as a single
+    process beside it, and all of its pods together no more than one process.
     """
     for root in hierarchies():
         (root / cgroup).mkdir(exist_ok=True)
@@ -147,9 +147,9 @@ def make_cgroup(cgroup: str) -> None:
 @contextlib.contextmanager
 def weighing(group: str, weight: int) -> Iterator[Callable[[], None]]:
     """
-    Give what moves a new process into a group that weighs so much, as clusters weigh eight.
+    Yield a function that moves a new process into a group of that weight; clusters weigh eight.
 
-    Whatever is left in it at the end is killed.
+    Processes that are left in the group at the end are killed.
     """
     folder = weighed(group)
     folder.mkdir(exist_ok=True)
@@ -166,7 +166,7 @@ def _enter(folder: Path) -> None:
 
 
 def _weigh(folder: Path, weight: int) -> None:
-    """Give a group so many times the weight of an ordinary process, as its hierarchy counts."""
+    """Set a group's weight as a multiple of an ordinary process, in its hierarchy's unit."""
     for name, unit in (("cpu.shares", 1024), ("cpu.weight", 100)):
         file = folder / name
         if file.exists():
@@ -174,7 +174,7 @@ def _weigh(folder: Path, weight: int) -> None:
 
 
 def members(cgroup: str) -> list[Process]:
-    """List every process in ``cgroup``, however it came there."""
+    """Return all processes in ``cgroup``, including those that were not started here."""
     return _inside(tracked(cgroup))
 
 
@@ -189,16 +189,16 @@ def _inside(folder: Path) -> list[Process]:
 
 
 def remove_cgroup(cgroup: str) -> None:
-    """Kill whatever is left in ``cgroup``, and remove it."""
+    """Kill the remaining processes in ``cgroup``, and remove it."""
     _end_all(tracked(cgroup))
     for root in hierarchies():
         for folder, _, _ in os.walk(root / cgroup, topdown=False):
-            # The kernel lets go of a group a moment after its last process.
+            # The kernel releases a group a moment after its last process has exited.
             wait_until(f"{folder} is empty", lambda folder=folder: _removed(Path(folder)))  # type: ignore[misc]
 
 
 def _end_all(folder: Path) -> None:
-    # Again, until none has started another meanwhile.
+    # Repeated, because a process may start another one in between.
     while left := _inside(folder):
         kill(left)
 
@@ -217,7 +217,7 @@ def _lines(file: Path) -> list[str]:
     try:
         return file.read_text(encoding="ascii").split()
     except OSError:
-        # The group was removed while it was being read.
+        # The group was removed during the read.
         return []
 
 

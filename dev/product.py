@@ -1,4 +1,4 @@
-"""Installing AgentRun on the development cluster, with Helm, as a platform team would."""
+"""Installs AgentRun on the development cluster with Helm, as a platform team would."""
 
 import base64
 import json
@@ -17,15 +17,15 @@ from dev.shell import DevError, attempt, run, step, wait_until
 
 @dataclass(frozen=True)
 class Release:
-    """One installation of the chart: tests may have several in a cluster, each for itself."""
+    """An installation of the chart. Tests may install several, isolated, in one cluster."""
 
     name: str = "agentrun"
     system: str = "agentrun-system"
-    """The namespace of operator and MCP server."""
+    """The namespace of the operator and the MCP server."""
     runs: str = "agents"
     """The namespace of the runs."""
     more: tuple[str, ...] = ()
-    """Other namespaces of runs."""
+    """Further namespaces of runs."""
 
     @property
     def namespaces(self) -> tuple[str, ...]:
@@ -34,24 +34,23 @@ class Release:
 
     @property
     def service(self) -> str:
-        """The MCP server's Service."""
-        # As the chart's templates/_names.tpl has it.
+        """The name of the MCP server's Service."""
+        # As in the chart's templates/_names.tpl.
         return f"{self.name if 'agentrun' in self.name else f'{self.name}-agentrun'}-mcp"
 
 
 MAIN = Release()
-"""The one of the demo, and of most tests."""
+"""The release of the demo and of most tests."""
 SYSTEM, RUNS = MAIN.system, MAIN.runs
 CLIENT = "agentrun-client"
-"""The ServiceAccount that the chart makes for clients, in each namespace of runs."""
+"""The ServiceAccount that the chart creates for clients, in each namespace of runs."""
 GIT = "http://git.agentrun-dev.svc:8080"
 GIT_ACCESS: dict[str, Any] = {
     "credentialsSecret": "git-credentials", "repositories": [GIT], "plaintextCredentials": True,
 }  # fmt: skip
-"""What a profile says of git, for runs that work with the development git server."""
+"""The git settings of a profile for runs that use the development git server."""
 REMOTE = "http://a2a.agentrun-dev.svc:8080"
-# Known to everybody who reads this: the scripted model and the git server of the development
-# cluster take them, and nothing else does.
+# Not secret: only the scripted model and the git server of the development cluster accept them.
 MODEL_KEY = "scripted-model-key"
 GIT_USER, GIT_PASSWORD = "agentrun", "development-only"
 
@@ -63,9 +62,9 @@ CHART = paths.CHECKOUT / "charts" / "agentrun"
 
 def install(name: str, *extra: str, release: Release = MAIN, chart: Path = CHART) -> None:
     """
-    Install the chart, or upgrade it, and wait until it is ready.
+    Install or upgrade the chart, and wait until it is ready.
 
-    Only the main release brings the CustomResourceDefinitions: there is one set in a cluster.
+    Only the main release installs the CustomResourceDefinitions, of which a cluster has one set.
     """
     env = environment(name)
     apply(env, *(_namespace(release, namespace) for namespace in release.namespaces))
@@ -76,7 +75,7 @@ def install(name: str, *extra: str, release: Release = MAIN, chart: Path = CHART
     command = [
         "helm", "upgrade", "--install", release.name, chart,
         "--namespace", release.system, "--create-namespace", "--wait", "--timeout", "180s",
-        # What tests applied before, such as the CRDs, becomes the chart's.
+        # Objects that tests applied before, such as the CRDs, become part of the release.
         "--take-ownership",
         "--values", paths.DEV / "values.yaml", *_this_machine(name), *_real_providers(), *extra,
     ]  # fmt: skip
@@ -85,12 +84,12 @@ def install(name: str, *extra: str, release: Release = MAIN, chart: Path = CHART
 
 
 def real_providers() -> list[str]:
-    """Name the profiles that use the real provider, because its key is in the environment."""
+    """Return the profiles that use the real provider because its key is in the environment."""
     return [profile for profile, variable in REAL_KEYS.items() if os.environ.get(variable)]
 
 
 def token(name: str, release: Release = MAIN) -> str:
-    """Make a short-lived token for a user of the MCP server."""
+    """Create a short-lived token for a user of the MCP server."""
     return kube(
         environment(name), "create", "token", CLIENT, "-n", release.runs,
         "--audience", "agentrun", "--duration", "2h",
@@ -98,33 +97,33 @@ def token(name: str, release: Release = MAIN) -> str:
 
 
 def environment(name: str) -> dict[str, str]:
-    """Return the environment in which kubectl and helm speak to the cluster."""
+    """Return an environment in which kubectl and helm use the cluster."""
     path = f"{paths.binaries()}:{os.environ['PATH']}"
     of_cluster = {"AGENTRUN_CLUSTER": name, "KUBECONFIG": str(cluster.kubeconfig(name))}
     return {**os.environ, **of_cluster, "PATH": path}
 
 
 def kube(env: dict[str, str], *arguments: str, stdin: str | None = None) -> str:
-    """Run kubectl and return what it prints."""
+    """Run kubectl and return its output."""
     return run(["kubectl", *arguments], env=env, stdin=stdin)
 
 
 def apply(env: dict[str, str], *objects: dict[str, Any]) -> None:
-    """Create or change objects."""
+    """Create or update objects with kubectl apply."""
     document = {"apiVersion": "v1", "kind": "List", "items": list(objects)}
     kube(env, "apply", "-f", "-", stdin=json.dumps(document))
 
 
 @contextmanager
 def service_url(name: str, namespace: str, service: str, port: int) -> Iterator[str]:
-    """Give a URL at which this machine reaches a Service."""
+    """Yield a URL of a Service that is reachable from this machine."""
     with _url(name, namespace, f"service/{service}", "{.spec.clusterIP}", port) as url:
         yield url
 
 
 @contextmanager
 def pod_url(name: str, namespace: str, pod: str, port: int) -> Iterator[str]:
-    """Give a URL at which this machine reaches one pod, whatever Services lead to it."""
+    """Yield a URL of one pod that is reachable from this machine, without a Service."""
     with _url(name, namespace, f"pod/{pod}", "{.status.podIP}", port) as url:
         yield url
 
@@ -132,9 +131,9 @@ def pod_url(name: str, namespace: str, pod: str, port: int) -> Iterator[str]:
 @contextmanager
 def _url(name: str, namespace: str, target: str, address: str, port: int) -> Iterator[str]:
     """
-    Give a URL at which this machine reaches ``target``.
+    Yield a URL of ``target`` that is reachable from this machine.
 
-    The native cluster's addresses have a route; with kind, a port-forward is kept meanwhile.
+    The native cluster's addresses are routed; with kind, a port-forward runs during the block.
     """
     if not kind.available():
         found = kube(environment(name), "get", target, "-n", namespace, "-o", f"jsonpath={address}")
@@ -149,7 +148,7 @@ def _url(name: str, namespace: str, target: str, address: str, port: int) -> Ite
 def forwarded_url(
     name: str, namespace: str, target: str, port: int, local: int = 0
 ) -> Iterator[str]:
-    """Give a URL at which a port-forward leads to ``target``, whatever NetworkPolicies say."""
+    """Yield the URL of a port-forward to ``target``, which NetworkPolicies do not affect."""
     local = local or _free_port()
     forward = subprocess.Popen(
         ["kubectl", "port-forward", "-n", namespace, target, f"{local}:{port}"],
@@ -176,7 +175,7 @@ def _answers(url: str) -> bool:
 
 
 def _namespace(release: Release, name: str) -> dict[str, Any]:
-    """A namespace of runs, marked so that Helm takes it over: its Secrets come first."""
+    """Build a namespace of runs that Helm can adopt: its Secrets are created before the release."""
     return {
         "apiVersion": "v1",
         "kind": "Namespace",
@@ -195,7 +194,7 @@ def _namespace(release: Release, name: str) -> dict[str, Any]:
 
 
 def _secrets(namespace: str) -> list[dict[str, Any]]:
-    """The providers' keys, and the credentials of the git server."""
+    """Build the Secrets of the providers' keys and of the git server's credentials."""
     return [
         *(
             _secret(
@@ -226,14 +225,14 @@ def _secret(namespace: str, name: str, kind: str = "Opaque", **values: str) -> d
 
 
 def _main_client() -> list[str]:
-    """Let the main release's client into another release: it outlives that one's namespaces."""
+    """Authorize the main release's client, which outlives the namespaces of another release."""
     client = {"kind": "ServiceAccount", "name": CLIENT, "namespace": MAIN.runs}
     subject = "mcpServer.access.subjects[0]"
     return ["--set", ",".join(f"{subject}.{key}={value}" for key, value in client.items())]
 
 
 def _this_machine(name: str) -> list[str]:
-    """Let this machine reach the MCP server over its route into a native cluster."""
+    """Allow this machine to reach the MCP server over its route into a native cluster."""
     found = cluster.find(name)
     if found is None:
         return []
@@ -248,7 +247,7 @@ def _real_providers() -> list[str]:
 
 
 def clone(url: str, folder: Path) -> None:
-    """Clone a repository of the development git server."""
+    """Clone a repository of the development git server. Raises DevError if that fails."""
     done = attempt(["git", "clone", "--quiet", url, folder])
     if done.returncode != 0:
         raise DevError(f"cannot clone {url}: {done.stderr.strip()}")

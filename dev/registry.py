@@ -1,4 +1,4 @@
-"""An image registry that asks who comes, and telling the node's containerd where it is."""
+"""An image registry that requires a password, and its configuration in the node's containerd."""
 
 import json
 from pathlib import Path
@@ -12,9 +12,9 @@ from dev.components import Cluster
 NAME = "registry"
 PORT = 5000
 HOST = "registry.corp.example"
-"""The name under which images are pulled. Only containerd knows it."""
+"""The host name in image references. Only containerd can resolve it."""
 USER, PASSWORD = "team", "development-only"
-# The password's bcrypt hash, which is the only kind that the registry takes.
+# The password's bcrypt hash: the registry supports no other kind.
 _HTPASSWD = f"{USER}:$2b$05$abcdefghijklmnopqrstuuY19d5SHDa02cfqEAQRxPBAXJVnxX1d2"
 _CONFIG = {
     "version": 0.1,
@@ -26,7 +26,7 @@ _CONFIG = {
 
 
 def objects() -> list[dict[str, Any]]:
-    """Build the registry: a pod, its Service, and who is let in."""
+    """Build the registry's objects: a Secret, a Service and a pod."""
     names = {"name": NAME, "namespace": fixtures.NAMESPACE, "labels": {"app": NAME}}
     files = {"config.yml": json.dumps(_CONFIG), "htpasswd": _HTPASSWD}
     container = {
@@ -69,7 +69,7 @@ def objects() -> list[dict[str, Any]]:
 
 
 def introduce(c: Cluster, url: str) -> None:
-    """Tell containerd that ``HOST`` is at ``url``; it reads this again for each pull."""
+    """Configure containerd to reach ``HOST`` at ``url``. It reads the file on each pull."""
     folder = c.config("registries") / HOST
     folder.mkdir(parents=True, exist_ok=True)
     text = f'server = "{url}"\n[host."{url}"]\ncapabilities = ["pull", "resolve"]\n'
@@ -78,10 +78,10 @@ def introduce(c: Cluster, url: str) -> None:
 
 def push(image: str, url: str, name: str, tag: str) -> None:
     """
-    Push an image that was built here, to the registry at ``url``.
+    Push a locally built image to the registry at ``url``.
 
-    The blobs go as they lie in the layout that containerd was given them from: so the node has
-    its layers already, and pulls only what says which they are.
+    The blobs are those of the OCI layout that containerd was loaded from: so the node already has
+    the layers, and pulls only the manifest that lists them.
     """
     layout = oci.Layout(paths.cache() / "oci")
     manifest = layout.manifest_of(image)

@@ -1,7 +1,7 @@
 """
-What the chart's service accounts may ask of the Kubernetes API, read from its own roles.
+The Kubernetes API permissions of the chart's service accounts, read from its roles.
 
-``python -m dev.rights FILE`` writes the table into FILE, between the two marks that are in it.
+``python -m dev.rights FILE`` writes the table into FILE, between its two marks.
 """
 
 import sys
@@ -23,9 +23,9 @@ COMPONENTS = {
     "test": "`helm test`",
     "users": "people (`users.subjects`)",
 }
-"""What people call the components that have service accounts, or might have."""
+"""The display names of the components that have, or may have, service accounts."""
 PEOPLE = "users"
-"""The component of which no program is: its roles are for people with `agentrun mcp`."""
+"""Not a program: the component whose roles are for people with `agentrun mcp`."""
 
 _RELEASE = "agentrun-system"
 _WHERE = {
@@ -39,24 +39,24 @@ BEGIN, END = "<!-- rights: begin -->", "<!-- rights: end -->"
 
 @dataclass(frozen=True, order=True)
 class Right:
-    """One thing that a component may do, or did."""
+    """A permission that a component has, or used."""
 
     component: str
     group: str
     resource: str
-    """With the subresource after a slash."""
+    """The resource, with a subresource after a slash."""
     verb: str
     scope: str = "namespace"
-    """``namespace``: in those of the runs. ``release``: in the chart's. ``cluster``: everywhere."""
+    """``namespace``: those of the runs. ``release``: the chart's. ``cluster``: all."""
 
     def __str__(self) -> str:
-        """Say it as a person would write the rule."""
+        """Return the permission in a readable form."""
         name = f"{self.resource}.{self.group}" if self.group else self.resource
         return f"{self.component}: {self.verb} {name} ({self.scope})"
 
 
 def rendered(*flags: str) -> list[Mapping[str, Any]]:
-    """Render the chart with its default values; hooks are included."""
+    """Render the chart with its default values and ``flags``, including hooks."""
     tools.build(tuple(one for one in tools.CLIENTS if one.name == "helm"))
     chart = paths.CHECKOUT / "charts" / "agentrun"
     helm = [paths.binaries() / "helm", "template", "agentrun", chart, "-n", _RELEASE]
@@ -65,7 +65,7 @@ def rendered(*flags: str) -> list[Mapping[str, Any]]:
 
 
 def granted(objects: Iterable[Mapping[str, Any]]) -> set[Right]:
-    """Collect what the roles among ``objects`` allow, by the component that the role is for."""
+    """Collect the permissions of the roles among ``objects``, each for the role's component."""
     return {
         right
         for one in objects
@@ -77,7 +77,7 @@ def granted(objects: Iterable[Mapping[str, Any]]) -> set[Right]:
 
 def _rights(role: Mapping[str, Any], rule: Mapping[str, Any]) -> Iterator[Right]:
     component = role["metadata"]["labels"]["app.kubernetes.io/component"]
-    # A namespace that is named in a rule for the whole cluster is still one of the runs'.
+    # A rule of a ClusterRole that names a namespace applies to a namespace of runs.
     is_named = rule["resources"] == ["namespaces"] and rule.get("resourceNames")
     is_wide = role["kind"] == "ClusterRole" and not is_named
     near = "release" if role["metadata"].get("namespace") == _RELEASE else "namespace"
@@ -89,7 +89,7 @@ def _rights(role: Mapping[str, Any], rule: Mapping[str, Any]) -> Iterator[Right]
 
 
 def table(rights: Iterable[Right]) -> str:
-    """Write the rights as a table for people."""
+    """Format the permissions as a Markdown table."""
     cells: dict[tuple[str, str, str, str], list[str]] = {}
     order = ["get", "list", "watch", "create", "patch", "update", "delete"]
     for right in sorted(rights):
@@ -106,7 +106,7 @@ def table(rights: Iterable[Right]) -> str:
 
 
 def main(file: Path) -> None:
-    """Write the table into ``file``."""
+    """Write the table into ``file``. Raises DevError if the marks are missing."""
     text = file.read_text(encoding="utf-8")
     if BEGIN not in text or END not in text:
         raise DevError(f"{file} has no lines {BEGIN} and {END} to write between")

@@ -1,4 +1,4 @@
-"""Running other programs, and saying what is being waited for."""
+"""Runs other programs, and reports progress."""
 
 import fcntl
 import subprocess
@@ -9,17 +9,17 @@ from pathlib import Path
 
 
 class DevError(Exception):
-    """Something the person at the terminal has to know; shown without a traceback."""
+    """An error for the developer, shown without a traceback."""
 
 
 def say(message: str) -> None:
-    """Print one line at once, even into a pipe."""
+    """Print a line and flush it, also into a pipe."""
     print(message, flush=True)
 
 
 @contextmanager
 def step(title: str) -> Iterator[None]:
-    """Print ``title``, and how long the block under it took."""
+    """Print ``title``, and how long the block took."""
     began = time.monotonic()
     print(f"{title} ...", end=" ", flush=True)
     try:
@@ -32,7 +32,7 @@ def step(title: str) -> Iterator[None]:
 
 @contextmanager
 def alone(lock: Path) -> Iterator[None]:
-    """Hold a file's lock: processes that do the same thing do it one after the other."""
+    """Hold a file's lock, which serializes processes that do the same work."""
     lock.parent.mkdir(parents=True, exist_ok=True)
     with lock.open("w", encoding="utf-8") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
@@ -46,7 +46,7 @@ def run(
     env: Mapping[str, str] | None = None,
     stdin: str | None = None,
 ) -> str:
-    """Run ``command`` and return what it prints; what it said goes into the error if it fails."""
+    """Run ``command`` and return its stdout. Raises DevError with the output if it fails."""
     done = attempt(command, cwd=cwd, env=env, stdin=stdin)
     if done.returncode != 0:
         words = " ".join(map(str, command))
@@ -62,7 +62,7 @@ def attempt(
     env: Mapping[str, str] | None = None,
     stdin: str | None = None,
 ) -> "subprocess.CompletedProcess[str]":
-    """Run ``command`` for its outcome, whatever that is."""
+    """Run ``command`` and return its result, whether it fails or not."""
     feed = {"input": stdin} if stdin is not None else {"stdin": subprocess.DEVNULL}
     try:
         return subprocess.run(
@@ -73,7 +73,7 @@ def attempt(
 
 
 def wait_until(what: str, is_so: Callable[[], bool], seconds: float = 60) -> None:
-    """Wait for ``is_so``; the error names ``what`` was waited for."""
+    """Wait for ``is_so``. Raises DevError, which names ``what``, after ``seconds``."""
     end = time.monotonic() + seconds
     while not is_so():
         if time.monotonic() > end:

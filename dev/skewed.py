@@ -1,25 +1,25 @@
 """
-Images in which every program's clock is hours off, for tests; timers go on as ever.
+Images for tests in which every program's clock is hours off; timers are not affected.
 
-They take long to build, and are kept: ``build`` before the tests saves these the time.
+Building them takes long, so they are cached: call ``build`` before the tests to save time.
 """
 
 from dev import images
 
 TAG = "skewed"
 HOURS = {"operator": 5, "runner": -5}
-"""By how much, for each image."""
+"""The offset in hours, by image."""
 
 
 def build() -> list[str]:
-    """Build the images, if what they stand on has changed; return their names."""
+    """Build the images if their base has changed. Return their names."""
     for target, hours in HOURS.items():
         images.vary(target, TAG, *_off_by(hours))
     return [images.name_of(target, TAG) for target in HOURS]
 
 
 def provide(name: str) -> None:
-    """Build the images, and have them in the cluster."""
+    """Build the images and load them into the cluster."""
     images.load(name, build())
 
 

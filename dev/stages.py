@@ -22,30 +22,30 @@ from dev.shell import say
 SLOWEST = 10
 WEIGHT, WEIGHTS = 8, {"unit": 32, "contract": 32}
 """
-What a stage gets of a CPU that is short, where a cluster gets 16.
+The CPU weight of a stage when CPU is scarce; a cluster has 16.
 
-As one of the machine's processes, a test that waits for a cluster would starve beside it. The
-longest of all stages waits for unit and contract, so they come first.
+With the weight of an ordinary process, a test that waits for a cluster would starve beside it. The
+longest of all stages waits for unit and contract, so they have priority.
 """
 _BAD = ("failure", "error")
 
 
 @dataclass
 class Stage:
-    """How a stage ended."""
+    """The result of a stage."""
 
     name: str
     seconds: float
     code: int
     passed: int = 0
     failed: list[str] = field(default_factory=list)
-    """The tests that failed."""
+    """The names of the failed tests."""
     skipped: int = 0
     slowest: list[tuple[float, str]] = field(default_factory=list)
 
     @property
     def counted(self) -> str:
-        """What its tests came to, in words."""
+        """The stage's test counts as text; empty without tests."""
         if not (self.passed or self.failed):
             return ""
         return f"{self.passed} passed, {len(self.failed)} failed" + (
@@ -54,7 +54,7 @@ class Stage:
 
 
 def main() -> int:
-    """Run a stage, or sum up."""
+    """Run a stage, or print the summary."""
     parser = argparse.ArgumentParser(prog="python -m dev.stages", description=__doc__)
     commands = parser.add_subparsers(required=True, dest="action")
     running = commands.add_parser("run", help="run a stage's command")
@@ -63,7 +63,7 @@ def main() -> int:
     summing = commands.add_parser("sum-up", help="print what stages came to")
     summing.add_argument("names", nargs="+")
     arguments = parser.parse_args()
-    # Who is told to end leaves nothing behind either.
+    # On SIGTERM, exit with cleanup as well.
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     folder = Path(os.environ["AGENTRUN_RESULTS"])
     if arguments.action == "run":
@@ -72,7 +72,7 @@ def main() -> int:
 
 
 def run(folder: Path, name: str, command: list[str]) -> int:
-    """Run a stage's command; show its output if it fails."""
+    """Run a stage's command and return its exit code. Its output is shown if it fails."""
     log, report = folder / f"{name}.log", folder / f"{name}.xml"
     flags = f"{os.environ.get('PYTEST_ADDOPTS', '')} --junitxml={report} -o junit_family=xunit1"
     env = {**os.environ, "PYTEST_ADDOPTS": flags.strip(), "PYTHONUNBUFFERED": "1"}
@@ -100,7 +100,7 @@ def run(folder: Path, name: str, command: list[str]) -> int:
 
 
 def sum_up(folder: Path, names: list[str]) -> int:
-    """Print what all stages came to; the last line counts their tests."""
+    """Print the results of all stages; the last line has the test counts. Return 1 on failure."""
     stages = {name: _load(folder / f"{name}.json") for name in names}
     say(f"\n{'stage':14} {'seconds':>8}  tests")
     for name, stage in stages.items():
@@ -115,7 +115,7 @@ def sum_up(folder: Path, names: list[str]) -> int:
     ]:
         say(f"{seconds:8.1f} s  {test}")
     failed = [test for stage in done for test in stage.failed]
-    # A stage that failed without a test of its own, or could not run, is one failure.
+    # A stage that failed without a failed test, or did not run, counts as one failure.
     failed += [f"stage {n}" for n, s in stages.items() if not s or (s.code and not s.failed)]
     if failed:
         say(f"\nwhat failed; their output is above and in {folder}")
@@ -130,7 +130,7 @@ def _load(file: Path) -> Stage | None:
 
 
 def _read(report: Path, stage: Stage) -> None:
-    """Take the tests of a JUnit report."""
+    """Add the tests of a JUnit report to the stage."""
     times: list[tuple[float, str]] = []
     for case in ElementTree.parse(report).getroot().iter("testcase"):
         name = f"{case.get('file', case.get('classname', ''))}::{case.get('name')}"

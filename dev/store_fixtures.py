@@ -1,8 +1,8 @@
 """
 PostgreSQL and S3 in the cluster, for the tests of several MCP servers.
 
-They are not part of the ordinary fixtures: nothing else needs them. The data lives as long as the
-pods; a process that is killed finds it again.
+They are separate from the ordinary fixtures because nothing else needs them. The data lives as long
+as the pods: it survives a process that is killed.
 """
 
 import base64
@@ -17,7 +17,7 @@ from dev.stores.s3 import PORT as S3_PORT
 NAMES = ("postgres", "s3")
 POSTGRES_PORT = 5432
 PASSWORD = "development/only?"
-"""With characters that a URL would have to escape."""
+"""It contains characters that must be escaped in a URL."""
 DATABASE_URL = f"postgresql://agentrun@postgres.{workloads.NAMESPACE}.svc:{POSTGRES_PORT}/agentrun"
 BLOBS_URL = f"s3://{BUCKET}/blobs"
 S3_URL = f"http://s3.{workloads.NAMESPACE}.svc:{S3_PORT}"
@@ -27,7 +27,7 @@ _IN = ("-n", workloads.NAMESPACE)
 
 
 def apply(name: str) -> None:
-    """Build their image, put them into the cluster, and wait until they serve."""
+    """Build the stores' image, apply the stores, and wait until they are ready."""
     images.provide(name, "stores")
     with step("applying the stores"):
         cluster.kubectl(
@@ -39,19 +39,19 @@ def apply(name: str) -> None:
 
 
 def remove(name: str) -> None:
-    """Take them out of the cluster, with what they keep."""
+    """Delete the stores and their data from the cluster."""
     with step("removing the stores"):
         for kind in ("deployment", "service", "secret"):
             cluster.kubectl(name, *_IN, "delete", kind, "-l", "part=stores", "--ignore-not-found")
 
 
 def authority(name: str) -> str:
-    """Return the certificate of the authority that signed the database's."""
+    """Return the CA certificate of the database's certificate."""
     return (_certificates(name) / "ca.crt").read_text(encoding="ascii")
 
 
 def objects(certificates: Path) -> list[dict[str, Any]]:
-    """Build everything, in the order of creation."""
+    """Build all objects, in the order of creation."""
     secret = {
         "apiVersion": "v1",
         "kind": "Secret",

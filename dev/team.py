@@ -1,8 +1,8 @@
 """
-What stands around a team's cluster, for tests: servers that ask who comes, and a proxy on the way.
+Services around a team's cluster, for tests: servers that require authentication, and proxies.
 
-One pod with git over http, https and ssh, two forward proxies, and an MCP server. The names of
-``HIDDEN`` are known in that pod only, so who reaches them came through one of its proxies.
+One pod has git over http, https and ssh, two forward proxies, and an MCP server. The name
+``HIDDEN`` resolves in that pod only, so a client that reaches it used one of its proxies.
 """
 
 import json
@@ -17,7 +17,7 @@ HOST = f"{NAME}.{fixtures.NAMESPACE}.svc"
 HIDDEN = "git.corp.example"
 HTTP, HTTPS, SSH, MCP = 8080, 8443, 2222, 8090
 PROXY, STRICT_PROXY = 3128, 3129
-# tinyproxy takes no other characters in a password; a URL may encode these as well.
+# tinyproxy accepts no other characters in a password; in a URL they may also be encoded.
 PROXY_USER, PROXY_PASSWORD = "team", "password-of_the.proxy"
 PROXY_ENCODED = "password%2Dof%5Fthe.proxy"
 PROXY_URL = f"http://{PROXY_USER}:{PROXY_ENCODED}@{HOST}:{STRICT_PROXY}"
@@ -35,7 +35,7 @@ exec tinyproxy -d -c /tmp/{open}.conf
 
 
 def make_keys(folder: Path) -> None:
-    """Make an authority and the server's certificate, the ssh server's keys, and its client's."""
+    """Create a CA, the server's certificate, and the keys of the ssh server and its clients."""
     names = [f"DNS:{name}" for name in (HOST, HIDDEN)]
     pki.create(folder, names, [])
     for name in ("host", "other-host", "client", "stranger"):
@@ -45,13 +45,13 @@ def make_keys(folder: Path) -> None:
 
 
 def known_hosts(folder: Path, host: str) -> str:
-    """Write the line of a ``known_hosts`` with the key ``host``."""
+    """Return the ``known_hosts`` line with the key ``host``."""
     kind, key = (folder / f"{host}.pub").read_text(encoding="ascii").split()[:2]
     return f"[{HOST}]:{SSH} {kind} {key}\n"
 
 
 def objects(folder: Path) -> list[dict[str, Any]]:
-    """Build everything, with the keys in ``folder``."""
+    """Build all objects, with the keys in ``folder``."""
     clients = ("client", "rsa-client", "locked-client")
     keys = {
         "tls.crt": (folder / "server.crt").read_text(encoding="ascii"),
@@ -142,5 +142,5 @@ def _ssh_key(file: Path, kind: str = "ed25519", passphrase: str = "") -> None:
 
 
 def docker_config(host: str, user: str, password: str) -> str:
-    """Write what a Secret of type kubernetes.io/dockerconfigjson holds."""
+    """Build the content of a Secret of type kubernetes.io/dockerconfigjson."""
     return json.dumps({"auths": {host: {"username": user, "password": password}}})

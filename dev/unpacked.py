@@ -1,11 +1,11 @@
 """
 The images of all clusters, unpacked once.
 
-A cluster's containerd unpacks what it is given: gigabytes for each cluster, written each time, and
-kept in memory twice. Here a containerd of the cache's own has done so, and a new cluster begins
-with links to its files. Nobody writes to them: containerd adds files and removes them, and what a
-container writes goes to a layer of its own. Only the databases, which are changed in place, are
-copied.
+Each cluster's containerd would unpack its images: gigabytes for each cluster, written each time,
+and cached in memory twice. Instead, a separate containerd unpacks them into the cache, and a new
+cluster starts with hard links to its files. The files are never modified: containerd adds and
+removes files, and a container writes to a layer of its own. Only the databases, which are changed
+in place, are copied.
 """
 
 import shutil
@@ -18,7 +18,7 @@ from dev import oci, paths, tools
 from dev.shell import attempt, run, say, step, wait_until
 
 _DATABASES = "*/*.db"
-# It serves nobody but the commands here: no pods, and so no network and no sandbox image.
+# It only serves the commands here, not pods, so it needs no network and no sandbox image.
 _CONFIGURATION = """\
 version = 2
 root = "{folder}/root"
@@ -35,13 +35,13 @@ def _folder() -> Path:
 
 @contextmanager
 def containerd() -> Iterator[list[object]]:
-    """Run the cache's containerd, and give the beginning of commands to it."""
+    """Run the cache's containerd, and yield the beginning of ctr commands for it."""
     folder = _folder()
     folder.mkdir(parents=True, exist_ok=True)
     configuration = folder / "containerd.toml"
     configuration.write_text(_CONFIGURATION.format(folder=folder), encoding="utf-8")
     ctr = oci.ctr(folder / "containerd.sock")
-    # What it mounts for a moment ends with it.
+    # Its temporary mounts end with the mount namespace.
     command = ["unshare", "--mount", "containerd", "--config", configuration]
     with (folder / "containerd.log").open("wb") as log:
         process = subprocess.Popen(list(map(str, command)), stdout=log, stderr=log)
@@ -54,7 +54,7 @@ def containerd() -> Iterator[list[object]]:
 
 
 def seed(root: Path) -> None:
-    """Begin a containerd's ``root`` with what is unpacked; leave one that is there alone."""
+    """Initialize a containerd's ``root`` with the unpacked images, unless it exists."""
     unpacked = _folder() / "root"
     if root.exists() or not unpacked.exists():
         return
@@ -67,6 +67,6 @@ def seed(root: Path) -> None:
     if done.returncode == 0:
         incoming.rename(root)
         return
-    # Another file system: it unpacks them itself.
+    # On another file system links are not possible: containerd unpacks the images itself.
     say(done.stderr.strip().splitlines()[-1])
     run(["rm", "-rf", incoming])

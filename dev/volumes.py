@@ -1,8 +1,8 @@
 """
-Volumes for claims to bind, made ahead because nothing here provisions any.
+Volumes for claims, created in advance because the cluster has no provisioner.
 
-A local volume whose claim was deleted stays Released for good, so somebody has to empty it and
-offer it again.
+A local volume whose claim was deleted stays Released permanently, so its folder must be emptied and
+the volume created again.
 """
 
 import json
@@ -13,7 +13,7 @@ from dev.components import Cluster
 
 
 def recycle(c: Cluster) -> int:
-    """Offer again every volume that no claim holds; answer how many there were."""
+    """Recreate every volume that no claim holds. Return how many there were."""
     found = json.loads(cluster.kubectl(c.name, "get", "persistentvolumes", "-o", "json"))["items"]
     phases = {item["metadata"]["name"]: item["status"].get("phase") for item in found}
     numbers = [

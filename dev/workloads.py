@@ -1,4 +1,4 @@
-"""Deployments and Services of the development cluster; their pods keep to `restricted`."""
+"""Builds the development cluster's Deployments and Services; their pods are `restricted`."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,21 +16,21 @@ class Program:
     image: str
     command: list[str]
     probe: dict[str, Any]
-    """When it serves, in the form of a probe."""
+    """The handler of the startup probe."""
     folders: dict[str, str]
-    """Where it may write: a volume's name and its path. They last as long as the pod."""
+    """The writable folders: volume name to path. They last as long as the pod."""
     secret: str
-    """The Secret whose keys are its environment."""
+    """The Secret whose keys become environment variables."""
     environment: dict[str, str] = field(default_factory=dict)
     certificates: str = ""
-    """The Secret to find at /tls."""
+    """The Secret that is mounted at /tls."""
     labels: dict[str, str] = field(default_factory=dict)
     sources: str = ""
-    """What makes its pod a new one: the image keeps its name when it changes."""
+    """A hash that replaces the pod when it changes: the image's name stays the same."""
 
 
 def metadata(name: str, **labels: str) -> dict[str, Any]:
-    """Name an object."""
+    """Build an object's metadata."""
     return {"name": name, "namespace": NAMESPACE, "labels": {"app": name, **labels}}
 
 
@@ -54,7 +54,7 @@ def deployment(program: Program) -> dict[str, Any]:
 
 
 def service(name: str, app: str, port: int, target: int, **labels: str) -> dict[str, Any]:
-    """Build a Service that leads to a port of a program."""
+    """Build a Service for a port of a program."""
     return {
         "apiVersion": "v1",
         "kind": "Service",
@@ -68,7 +68,7 @@ def _pod(program: Program) -> dict[str, Any]:
     volumes: list[dict[str, Any]] = [{"name": name, "emptyDir": {}} for name in program.folders]
     if program.certificates:
         mounts.append({"name": "tls", "mountPath": "/tls"})
-        # PostgreSQL refuses a key that others may read.
+        # PostgreSQL rejects a key that others can read.
         secret = {"secretName": program.certificates, "defaultMode": 0o640}
         volumes.append({"name": "tls", "secret": secret})
     container = {

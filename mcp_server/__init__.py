@@ -1,1 +1,1 @@
-"""The MCP server: MCP for clients, the gateway for runners; the only part with the store."""
+"""The MCP server: MCP for clients, the gateway for runners. Only it accesses the store."""

@@ -1,8 +1,8 @@
 """
-The MCP server's process: two servers and the watches in one event loop.
+The entry point of the MCP server: two HTTP servers and the watches in one event loop.
 
-Port 8080 is for MCP clients, port 8081 for runners. On SIGTERM the process leaves, then stops, as
-``mcp_server.shutdown`` says.
+Port 8080 serves MCP clients, port 8081 serves runners. On SIGTERM the process drains and then stops
+(see ``mcp_server.shutdown``).
 """
 
 import asyncio
@@ -36,25 +36,25 @@ from mcp_server.watched import Watched
 _log = logging.getLogger("mcp_server")
 
 _SHUTDOWN_SECONDS = 5
-# Longer than clients and proxies keep a connection that is idle (httpx 5 s, many proxies 60 s): who
-# closes it first has to be who would send the next request, or that request meets a closed door.
+# Longer than clients and proxies keep an idle connection (httpx 5 s, many proxies 60 s): if the
+# server closes it first, the client's next request on it may fail.
 _IDLE_SECONDS = 75
 
 
 class _Server(uvicorn.Server):
-    """A server that leaves signals to the process, which has two of them to end."""
+    """A uvicorn server that installs no signal handlers: the process stops both servers itself."""
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Capture none."""
+        """Capture no signals."""
         yield
 
 
 async def serve(settings: Settings, shutdown: Shutdown) -> None:
-    """Serve until ``shutdown`` is over, or something that must not end has ended."""
+    """Serve until ``shutdown`` has completed, or a server or the watches have ended."""
     async with AsyncExitStack() as stack:
         kube = await _connect(stack)
-        # Guessed tokens must not take the connections on which outcomes are written.
+        # Reviews of invalid tokens must not use up the connections that outcomes are written on.
         reviewer = await _connect(stack)
         store, blobs = await _open(settings)
         stack.push_async_callback(store.close)
@@ -72,7 +72,7 @@ async def _open(settings: Settings) -> tuple[RunStore, BlobStore]:
         blobs = open_blobs(settings.blobs_url)
     except ValueError as error:
         raise SettingsError(f"AGENTRUN_BLOBS_URL: {error}") from None
-    # A bucket that does not exist or may not be written is told now, not by the first run.
+    # Fails at startup, not with the first run, if the bucket does not exist or is not writable.
     await blobs.put("start/check", b"", "text/plain")
     try:
         return await open_store(settings.store_url), blobs
@@ -160,7 +160,7 @@ def _configure_logging(level: str) -> None:
         level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr
     )
     if level != "DEBUG":
-        # What the libraries say of each request is not what happened to a run.
+        # The libraries' messages about each request do not concern runs.
         for library in ("mcp", "uvicorn", "kubernetes", "aiohttp", "alembic"):
             logging.getLogger(library).setLevel(logging.WARNING)
 
@@ -174,7 +174,7 @@ async def _main(settings: Settings) -> None:
 
 
 def main() -> int:
-    """Run the MCP server; the exit code says whether it ended as it was asked to."""
+    """Run the MCP server; return 0 after a shutdown, 1 without its store, 2 for bad settings."""
     try:
         settings = load_settings(os.environ)
         _configure_logging(settings.log_level)
@@ -183,7 +183,7 @@ def main() -> int:
         sys.stderr.write(f"agentrun: {error}\n")
         return 2
     except StoreError as error:
-        # It names the database; its URL may hold a password.
+        # The error names the database; the URL may contain a password and is not logged.
         _log.error("the MCP server cannot start without its store: %s", error)
         return 1
     return 0

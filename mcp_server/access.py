@@ -1,8 +1,9 @@
 """
-Who may call the MCP server: subjects, as RBAC names them.
+The access list of the MCP server: subjects, as in RBAC.
 
-The API server says who a token speaks for; it cannot say whether that is anybody to this server,
-since any pod of the cluster may have a token for any audience. So whoever is not named is refused.
+The API server authenticates the holder of a token, but does not authorize it for this server, since
+any pod of the cluster may have a token for any audience. Therefore callers that are not listed are
+rejected.
 """
 
 import json
@@ -16,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from mcp_server.auth import SERVICE_ACCOUNT, Caller
 
 VALUE = "mcpServer.access.subjects"
-"""The chart's value that lets somebody in."""
+"""The Helm value that lists the authorized subjects."""
 
 _Name = Annotated[str, Field(min_length=1)]
 
@@ -28,13 +29,13 @@ class _Subject(BaseModel):
 
 
 class User(_Subject):
-    """A user, by the name that the API server knows it by."""
+    """A user, by its Kubernetes username."""
 
     kind: Literal["User"]
 
 
 class Group(_Subject):
-    """Everybody in a group: ``system:serviceaccounts:NS`` has all ServiceAccounts of NS."""
+    """All members of a group: ``system:serviceaccounts:NS`` has all ServiceAccounts of NS."""
 
     kind: Literal["Group"]
 
@@ -51,22 +52,22 @@ _SUBJECTS: TypeAdapter[list[Subject]] = TypeAdapter(list[Subject])
 
 
 class ForbiddenError(ToolError):
-    """Somebody whom the API server knows may not do this here. The words are for them."""
+    """An authenticated caller is not authorized. The message is shown to the caller."""
 
 
 @dataclass(frozen=True)
 class Access:
-    """Those who may call. Without any, nobody may."""
+    """The users and groups that may call. By default there are none."""
 
     users: frozenset[str] = frozenset()
     groups: frozenset[str] = frozenset()
 
     def admits(self, caller: Caller) -> bool:
-        """Say whether ``caller`` is one of them, or in one of their groups."""
+        """Return whether ``caller`` is a listed user or in a listed group."""
         return caller.username in self.users or not self.groups.isdisjoint(caller.groups)
 
     def check(self, caller: Caller) -> None:
-        """Refuse ``caller``, unless it is one of them."""
+        """Raise ForbiddenError if ``caller`` is not authorized."""
         if not self.admits(caller):
             raise ForbiddenError(
                 f"You are {caller.username or 'nobody'}, and this AgentRun does not let you in:"
@@ -76,11 +77,11 @@ class Access:
 
 
 NOBODY = Access()
-"""The default everywhere."""
+"""The default: no caller is authorized."""
 
 
 def access_of(subjects: Iterable[Subject]) -> Access:
-    """Make the access of some subjects."""
+    """Build the access list of some subjects."""
     users, groups = set(), set()
     for one in subjects:
         match one:
@@ -94,7 +95,7 @@ def access_of(subjects: Iterable[Subject]) -> Access:
 
 
 def parse_access(text: str) -> Access:
-    """Read a JSON list of subjects; a ValueError says what is wrong with it, in one line."""
+    """Parse a JSON list of subjects. Raises ValueError, with one line, if it is invalid."""
     if not text.strip():
         return NOBODY
     try:
@@ -106,9 +107,9 @@ def parse_access(text: str) -> Access:
 
 
 def _entry(caller: Caller) -> str:
-    """Write the subject that would let ``caller`` in, as YAML has it."""
+    """Format the subject that would authorize ``caller``, as YAML."""
     if namespace := caller.namespace:
         name = caller.username.removeprefix(f"{SERVICE_ACCOUNT}{namespace}:")
         return f"{{kind: ServiceAccount, name: {name}, namespace: {namespace}}}"
-    # A JSON string is one of YAML too, whatever is in it.
+    # Every JSON string is also a YAML string.
     return f"{{kind: User, name: {json.dumps(caller.username)}}}"

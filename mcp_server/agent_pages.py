@@ -1,10 +1,10 @@
 """
-Pages of agents, the one that changed last first, at a cost that does not depend on how many there
-are.
+Pages of agents, most recently changed first, at a cost that does not depend on the number of
+agents.
 
-Two lists, each in the order of when its things changed, become one: the runs, of which those count
-that stand for a session that is there, and the sessions, of which those count that have had no run.
-Each is read in stretches, from the place where the page before ended.
+Two lists, each ordered by the time of the last change, are merged: the runs that represent an
+existing session, and the sessions that have had no run. Both are read in batches, from the place
+where the previous page ended.
 """
 
 from collections.abc import Sequence
@@ -18,25 +18,25 @@ from mcp_server.agent_views import Agent, Wanted, agent_view, place_of_session
 from mcp_server.answer_size import MAX_BYTES, sent_bytes
 
 _LOOKED_AT_ONCE = 200
-"""How many runs, and how many sessions, are looked at before others have their turns."""
+"""The batch size: how many runs, and how many sessions, are scanned before others run."""
 _MOST_LOOKED_AT = 5000
-"""How many of both a call looks at."""
+"""The maximum number of runs and sessions that a call scans."""
 _READ_AT_ONCE = 10
-"""How many runs are read with their documents before others have their turns."""
+"""How many runs are read with their documents before other tasks run."""
 _MOST_READ = 500
-"""How many of them a call reads: as many as the largest page shows."""
+"""The maximum number of documents that a call reads: the size of the largest page."""
 
 
 class Sessions(Protocol):
-    """The sessions there are, as they are known without asking anybody."""
+    """The cached sessions; lookups send no requests."""
 
     def changed_sessions(
         self, namespace: str, limit: int, before: Place | None
     ) -> list[AgentSession]:
-        """Return up to ``limit`` below the place ``before``, the one that changed last first."""
+        """Return up to ``limit`` sessions below ``before``, most recently changed first."""
 
     def known_session(self, namespace: str, name: str) -> AgentSession | None:
-        """Return the one of a name."""
+        """Return the session of that name."""
 
 
 async def page_of_agents(
@@ -50,8 +50,8 @@ async def page_of_agents(
     """
     Return up to ``limit`` agents below the place ``before``.
 
-    The work is bounded: a page may have fewer agents, or none, and yet a cursor to go on with.
-    Without one, nothing is left.
+    The work per call is limited: a page may have fewer agents, or none, and still a cursor. The
+    last page has no cursor.
     """
     walk = _Walk(store, sessions, namespace, wanted, limit, before)
     shown: list[AgentView] = []
@@ -80,7 +80,7 @@ def _page(shown: list[AgentView], place: Place | None) -> ListAgentsResult:
 
 
 class _Walk:
-    """The agents below a place that may be wanted, in order, as far as one call looks."""
+    """Iterates over the candidate agents below a place, in order, within the limits of one call."""
 
     def __init__(
         self,
@@ -99,14 +99,14 @@ class _Walk:
         self._looked_at = 0
         self._ahead: list[Agent] = []
         self._standing: dict[str, SessionRun | None] = {}
-        """By the uid of a session, the run that stands for it."""
+        """By the uid of a session, the run that represents it."""
         self.place = before
-        """All above it, and what is at it, was looked at."""
+        """Everything at or above this place has been scanned."""
         self.has_more = True
         """Whether there may be agents below ``place``."""
 
     async def next(self, limit: int) -> list[Agent]:
-        """Return up to ``limit`` agents; none if there are no more, or enough was looked at."""
+        """Return up to ``limit`` agents; none at the end, or if the scan limit is reached."""
         while not self._ahead and self.has_more and self._looked_at < _MOST_LOOKED_AT:
             self._ahead = await self._look_further()
         some, self._ahead = self._ahead[:limit], self._ahead[limit:]
@@ -118,15 +118,15 @@ class _Walk:
         runs, sessions = list[SessionRun](), list[AgentSession]()
         if self._wanted.some_with_runs:
             runs = await self._store.changed_runs(self._namespace, count, self.place)
-        # The sessions after the runs, and whether these stand for them after both: whoever has a
-        # run is not shown without it.
+        # The order is runs, sessions, representatives: an agent that has a run is never shown
+        # without it.
         if self._wanted.some_without_runs:
             sessions = self._sessions.changed_sessions(self._namespace, count, self.place)
         ends = [runs[-1].place] if len(runs) == count else []
         ends += [place_of_session(sessions[-1])] if len(sessions) == count else []
         end = max(ends, default=None)
         if end is not None:
-            # Where one list ends, the other may go on with what comes between.
+            # Beyond the end of one batch, there may be unread items of that list in between.
             runs = [run for run in runs if run.place >= end]
             sessions = [one for one in sessions if place_of_session(one) >= end]
         self._looked_at += len(runs) + len(sessions)
@@ -135,14 +135,14 @@ class _Walk:
         candidates += [
             Agent(session, run, run.place) for run in runs if (session := self._session_of(run))
         ]
-        # Few are asked about: what is not wanted need not stand for anything.
+        # Filtered first: representatives are only queried for candidates.
         wanted = list(filter(self._wanted.may_be, candidates))
         await self._ask([agent.session for agent in wanted])
         return sorted(filter(self._represents, wanted), key=_place, reverse=True)
 
     def _session_of(self, run: SessionRun) -> AgentSession | None:
         session = self._sessions.known_session(self._namespace, run.session_name)
-        # Until the MCP server has seen the session of a run, its row does not name it.
+        # A row has no session uid until the MCP server has observed the session.
         if session is None or run.session_uid not in ("", session.metadata.uid):
             return None
         return session

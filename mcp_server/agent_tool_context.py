@@ -1,8 +1,8 @@
 """
-What agents may do with AgentRun: the tools' ``ToolContext``, where the caller is itself a run.
+The ``ToolContext`` for callers that are agents of runs.
 
-An agent writes in its own name, reads its own mailbox, starts runs within its profile's bounds,
-and looks into or changes only those that it, or a run of its, has asked for.
+An agent sends messages under its own name, reads its own mailbox, starts runs within the limits of
+its profile, and reads or changes only its descendants: the runs that it, or a descendant, started.
 """
 
 import asyncio
@@ -27,14 +27,14 @@ from mcp_server.tool_context import ToolContext
 
 _MAX_DEPTH = 16
 _REMEMBERED = 10_000
-"""How many runs' parents are remembered at most."""
+"""The maximum number of runs whose parents are cached."""
 _MOST_PARENTS = 32
-"""Of how many agents a conversation's runs may be: each is looked for among its ancestors."""
+"""The maximum number of parents of a session's runs: the ancestors of each are checked."""
 
 
 @dataclass(frozen=True)
 class AgentCaller:
-    """The run whose agent calls, and the profile that says what it may."""
+    """The run whose agent calls, and the profile that defines its permissions."""
 
     run: AgentRun
     session_uid: str
@@ -42,21 +42,21 @@ class AgentCaller:
 
     @property
     def profile_name(self) -> str:
-        """The profile that the run uses."""
+        """The name of the run's profile."""
         return self.run.spec.profile or default_profile(self.run.spec.backend)
 
     @property
     def allowed(self) -> frozenset[str]:
-        """The tools that the agent is offered."""
+        """The names of the tools that the agent may call."""
         return frozenset(self.profile.agent_tools.allowed)
 
 
 agent_caller_var: ContextVar[AgentCaller] = ContextVar("speaking")
-"""Whose agent makes the current request."""
+"""The agent that makes the current request."""
 
 
 def agent_caller() -> Caller:
-    """Return the run whose agent makes the current request, as a caller."""
+    """Return the agent that makes the current request, as a ``Caller``."""
     run = agent_caller_var.get().run
     return Caller(f"run/{run.metadata.name}", agent_name=session_name_of(run))
 
@@ -66,14 +66,14 @@ class AgentToolContext(ToolContext):
     """A ToolContext for agents. ``agent_caller_var`` must be set."""
 
     locks: WeakValueDictionary[str, asyncio.Lock] = field(default_factory=WeakValueDictionary)
-    """Held while a run's children are counted and one more is made."""
+    """By run uid. Held while a run's children are counted and another one is created."""
     parents: dict[str, str] = field(default_factory=dict)
-    """The parents of runs, by uid; a run's own never changes."""
+    """A cache of the parents' uids, by run uid; the parent of a run never changes."""
 
     async def authorize(
         self, caller: Caller, namespace: str | None = None, row: RunRow | None = None
     ) -> None:
-        """Refuse a run that neither the agent nor a run of its has asked for."""
+        """Raise ForbiddenError if the run is not a descendant of the agent's run."""
         own = agent_caller_var.get().run.metadata
         if row is not None and not await self._is_below(row, own.uid):
             raise ForbiddenError(
@@ -82,7 +82,7 @@ class AgentToolContext(ToolContext):
             )
 
     async def namespace(self, requested: str | None) -> str:
-        """Return the run's namespace: an agent has no other."""
+        """Return the run's namespace. Raises ToolError if another one is requested."""
         own = agent_caller_var.get().run.metadata.namespace
         if requested and requested != own:
             raise ToolError(
@@ -92,18 +92,18 @@ class AgentToolContext(ToolContext):
         return own
 
     def agent_name_of(self, given: str | None) -> str | None:
-        """Return the agent's own name, and refuse another's."""
+        """Return the agent's own name. Raises ToolError if another one is given."""
         own = session_name_of(agent_caller_var.get().run)
         if (given or "").strip() not in ("", own, agent_caller_var.get().session_uid):
             raise ToolError(f"You are {own}, not {given}. Give your own name, or leave it out.")
         return own
 
     def unreadable(self, namespace: str) -> list[Quarantined]:
-        """Return none: whose runs they are cannot be told."""
+        """Return none: the parents of unreadable runs are unknown."""
         return []
 
     def check_may_answer(self, row: RunRow) -> None:
-        """Refuse to give what only people give: leave, and credentials."""
+        """Raise ToolError if the run asks for what only a person gives: permission, credentials."""
         name, agent = row.run.metadata.name, row.run.status.agent
         question = agent.question if agent else None
         if question is None:
@@ -115,7 +115,11 @@ class AgentToolContext(ToolContext):
             )
 
     def parent(self) -> ParentRun:
-        """Return the agent's own run, one generation down, if there may be one more."""
+        """
+        Return the agent's own run as the parent, with the depth of its child.
+
+        Raises ToolError if the profile does not allow another generation.
+        """
         who = agent_caller_var.get()
         depth = (who.run.spec.parent.depth if who.run.spec.parent else 0) + 1
         most = min(who.profile.agent_tools.children.max_depth, _MAX_DEPTH)
@@ -127,21 +131,30 @@ class AgentToolContext(ToolContext):
         return ParentRun(name=who.run.metadata.name, uid=who.run.metadata.uid, depth=depth)
 
     def restrict(self, arguments: SpawnArguments) -> SpawnArguments:
-        """Hold what the agent asks for to the profiles and repositories it may use."""
+        """
+        Return the arguments with the profile chosen.
+
+        Raises ToolError if the agent may not use the profile or the repository.
+        """
         source = arguments.workspace.git if arguments.workspace else None
         if source is not None:
             _check_repository(agent_caller_var.get(), source.url)
         return arguments.model_copy(update={"profile": _profile(agent_caller_var.get(), arguments)})
 
     def check_may_repeat(self, run: AgentRun) -> None:
-        """Refuse one more run like ``run`` with a profile that the agent may not use."""
+        """Raise ToolError if the agent may not use the profile of ``run``."""
         _check_profile(
             agent_caller_var.get(), run.spec.profile or default_profile(run.spec.backend)
         )
 
     @asynccontextmanager
     async def reserve_child(self, resumed: str = "") -> AsyncIterator[None]:
-        """Refuse more children than the profile allows, and conversations of others."""
+        """
+        Raise ToolError if the run has as many children as its profile allows.
+
+        Also if ``resumed`` is a session that is not the agent's. Other children of the run in this
+        process wait until the block ends.
+        """
         who = agent_caller_var.get()
         uid, most = who.run.metadata.uid, who.profile.agent_tools.children.max_count
         async with self.locks.setdefault(uid, asyncio.Lock()):
@@ -152,7 +165,11 @@ class AgentToolContext(ToolContext):
             yield
 
     async def confirm_child(self, row: RunRow) -> RunRow:
-        """Give up a run that is one too many: another replica has made one at the same time."""
+        """
+        Cancel a run that exceeds the limit because another replica created one concurrently.
+
+        Raises ToolError if it did.
+        """
         who = agent_caller_var.get()
         if await self._count_children(who.run) <= who.profile.agent_tools.children.max_count:
             return row
@@ -161,11 +178,11 @@ class AgentToolContext(ToolContext):
         raise told
 
     async def _check_session(self, who: AgentCaller, reference: str) -> None:
-        """Refuse to go on with a conversation, unless it is one of runs below this one alone."""
+        """Raise ToolError unless all runs of the session descend from the agent's run."""
         namespace = who.run.metadata.namespace
         session = await self.runs.find_session(namespace, reference.strip())
         if session is None:
-            return  # who makes the run says so
+            return  # reported when the run is created
         name, own = session.metadata.name, who.run.metadata.uid
         parents = await self.store.parents_in_session(namespace, name, _MOST_PARENTS + 1)
         if len(parents) > _MOST_PARENTS:
@@ -173,7 +190,7 @@ class AgentToolContext(ToolContext):
                 f"Session {reference} has had runs of more than {_MOST_PARENTS} agents, too many"
                 " to look whether they are yours. Begin another conversation: session_mode new."
             )
-        # One that nobody is known to have had may be about to begin, and be somebody else's.
+        # A session without known runs may be about to start as another agent's.
         if not parents or not all([await self._is_from(uid, own) for uid in parents]):
             raise ToolError(
                 f"Session {reference} is not one of yours: you may resume only the"
@@ -181,16 +198,16 @@ class AgentToolContext(ToolContext):
             )
 
     async def _count_children(self, run: AgentRun) -> int:
-        """Count the runs that ``run`` has ever asked for, also those that are gone."""
+        """Count the runs that ``run`` has ever requested, including deleted ones."""
         return await self.store.count_children(run.metadata.namespace, run.metadata.uid)
 
     async def _is_below(self, row: RunRow, uid: str) -> bool:
-        """Say whether a run descends from that of ``uid``."""
+        """Return whether a run descends from the run with ``uid``."""
         parent = row.run.spec.parent
         return parent is not None and await self._is_from(parent.uid, uid)
 
     async def _is_from(self, asked: str, uid: str) -> bool:
-        """Say whether ``asked`` is the run of ``uid``, or descends from it."""
+        """Return whether the run with uid ``asked`` is the run with ``uid`` or descends from it."""
         for _ in range(_MAX_DEPTH):
             if asked == uid:
                 return True
@@ -200,7 +217,7 @@ class AgentToolContext(ToolContext):
         return False
 
     async def _parent_of(self, uid: str) -> str:
-        """Return the uid of a run's parent; nothing if it has none, or is not known."""
+        """Return the uid of a run's parent; empty if it has none or the run is unknown."""
         known = self.parents.get(uid)
         if known is not None:
             return known
@@ -214,7 +231,12 @@ class AgentToolContext(ToolContext):
 
 
 def _profile(who: AgentCaller, arguments: SpawnArguments) -> str:
-    """Choose the profile of a child; the parent's own where none is named and it fits."""
+    """
+    Choose the profile of a child.
+
+    Without one in the arguments: the backend's default profile if it is allowed, else the parent's
+    profile if the backend is the same. Raises ToolError if the profile is not allowed.
+    """
     default = default_profile(arguments.backend)
     if not arguments.profile and default not in _profiles_of(who):
         default = who.profile_name if arguments.backend == who.run.spec.backend else default
@@ -233,7 +255,11 @@ def _check_profile(who: AgentCaller, chosen: str) -> None:
 
 
 def _check_repository(who: AgentCaller, url: str) -> None:
-    """Refuse a repository that the agent does not work on itself: what it read may be hostile."""
+    """
+    Raise ToolError for a repository that is neither the agent's own nor allowed by its profile.
+
+    The agent's input is untrusted.
+    """
     workspace = who.run.spec.workspace or who.profile.workspace
     own = workspace.git.url if workspace and workspace.git else None
     allowed = who.profile.agent_tools.children.repositories

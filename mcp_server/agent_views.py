@@ -1,7 +1,7 @@
 """
-Sessions, runs and messages become what the tools about agents say.
+Converts sessions, runs and messages to the results of the tools about agents.
 
-Pure, as ``views`` is.
+The functions are pure, as in ``views``.
 """
 
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ IDLE = "idle"
 
 @dataclass(frozen=True)
 class Agent:
-    """A session, the run that stands for it, and its place in the list of agents."""
+    """A session, the run that represents it, and its place in the list of agents."""
 
     session: AgentSession
     run: SessionRun | None
@@ -31,7 +31,7 @@ class Agent:
 
 @dataclass(frozen=True)
 class Wanted:
-    """Which agents are asked for."""
+    """The filter of list_agents."""
 
     backend: Backend | None = None
     status: AgentState | None = None
@@ -39,16 +39,16 @@ class Wanted:
 
     @property
     def some_with_runs(self) -> bool:
-        """Whether agents that have had runs may be asked for."""
+        """Whether agents that have had runs may match."""
         return self.status != IDLE
 
     @property
     def some_without_runs(self) -> bool:
-        """Whether agents that have had no run may be asked for."""
+        """Whether agents that have had no run may match."""
         return self.status in (None, IDLE) and self.folder in (None, WORKSPACE)
 
     def may_be(self, agent: Agent) -> bool:
-        """Whether an agent may be asked for, as far as that is known without its run's document."""
+        """Whether an agent may match, as far as that is known without its run's document."""
         if self.backend not in (None, agent.session.spec.backend):
             return False
         if agent.run is None:
@@ -60,22 +60,22 @@ class Wanted:
             return True
         if run.has_ended:
             return self.status == Phase(run.phase).status
-        # What a run that goes on is doing is in its document and its journal.
+        # The status of a run that has not ended depends on its document and its journal.
         return self.status not in TERMINAL_STATUSES | {IDLE}
 
     def is_asked_for(self, view: AgentView) -> bool:
-        """Whether an agent is asked for."""
+        """Whether an agent matches."""
         chosen = (self.backend, view.backend), (self.status, view.status), (self.folder, view.cwd)
         return all(wanted in (None, found) for wanted, found in chosen)
 
 
 def place_of_session(session: AgentSession) -> Place:
-    """Return the place of a session that no run stands for."""
+    """Return the place of a session that has no run."""
     return micros(_changed(session)), session.metadata.name, ""
 
 
 def agent_view(session: AgentSession, row: RunRow | None) -> AgentView:
-    """Show an agent; ``row`` is its representative run."""
+    """Return the view of an agent; ``row`` is its representative run."""
     meta = session.metadata
     return AgentView(
         agent_name=meta.name,
@@ -93,7 +93,7 @@ def agent_view(session: AgentSession, row: RunRow | None) -> AgentView:
 
 
 def send_result(stored: StoredMessage) -> SendResult:
-    """Show a message that was sent."""
+    """Return the result of send_agent_message."""
     return SendResult(
         message_id=stored.sent.message_id,
         to_agent_name=stored.sent.to_agent_name,
@@ -104,7 +104,7 @@ def send_result(stored: StoredMessage) -> SendResult:
 
 
 def message_view(stored: StoredMessage) -> MessageView:
-    """Show a message."""
+    """Return the view of a message."""
     sent = stored.sent
     return MessageView(
         message_id=sent.message_id,

@@ -1,9 +1,9 @@
 """
-Arguments that a tool does not take: refused, and named.
+Rejects arguments that a tool does not have.
 
-One that it does not know, the SDK would drop. An argument that vanishes is worse than an error:
-``workspace.git.brach`` would have a run begin from another branch, and nobody hear of it.
-``docs/decisions/0011`` has why.
+The SDK silently drops unknown arguments, which is worse than an error: with
+``workspace.git.brach``, a run would start from the wrong branch without notice. See
+``docs/decisions/0011``.
 """
 
 import json
@@ -24,18 +24,18 @@ from agentrun.api.bounded_json import fault_of
 Schema = Mapping[str, Any]
 
 _MOST_TOLD = 5
-"""How many of the wrong arguments are named: a million may be."""
+"""The maximum number of wrong arguments in a message: a call may have a million."""
 _LONGEST = 100
-"""How much of a name is told that somebody made up."""
+"""The maximum length of an untrusted name in a message, in characters."""
 
 
 class StrictServer(MCPServer):
-    """An MCP server whose tools take the arguments that they publish, and no others."""
+    """An MCP server whose tools reject arguments that are not in their input schemas."""
 
     _schemas: Mapping[str, Schema] = {}
 
     async def list_tools(self) -> list[Tool]:
-        """List the tools; their schemas say that they are closed."""
+        """List the tools, with ``additionalProperties: false`` in their schemas."""
         return [
             tool.model_copy(update={"input_schema": closed(tool.input_schema)})
             for tool in await super().list_tools()
@@ -44,7 +44,11 @@ class StrictServer(MCPServer):
     async def call_tool(
         self, name: str, arguments: dict[str, Any], context: Context[Any, Any] | None = None
     ) -> CallToolResult | InputRequiredResult:
-        """Call a tool, if it knows all of its arguments. What it refuses begins with `Error: `."""
+        """
+        Call a tool. Raises ToolError if it has unknown arguments.
+
+        The messages of errors begin with `Error: `.
+        """
         schema = await self._schema(name)
         told = _beyond_bounds(schema, arguments) or refusal(name, schema, arguments)
         if told:
@@ -52,13 +56,13 @@ class StrictServer(MCPServer):
         try:
             return await super().call_tool(name, arguments, context)
         except UnexpectedToolError:
-            raise  # The SDK logs it, and tells nothing of it.
+            raise  # The SDK logs it and hides the details from the client.
         except ToolError as error:
             raise ToolError(f"Error: {_describe(name, error)}") from error
 
     async def _schema(self, name: str) -> Schema:
         if name not in self._schemas:
-            # Not the method above: which tools somebody is offered is not asked here.
+            # Not the method above: a subclass may filter the tools by caller.
             self._schemas = {
                 tool.name: tool.input_schema for tool in await MCPServer.list_tools(self)
             }
@@ -66,18 +70,22 @@ class StrictServer(MCPServer):
 
 
 async def within_bounds(ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
-    """Refuse a request that is too deep, or holds what cannot be kept. Tools say it themselves."""
+    """
+    Reject requests whose params exceed the JSON limits or cannot be stored (middleware).
+
+    Raises MCPError. Tool calls are checked by ``StrictServer.call_tool``.
+    """
     if ctx.method != "tools/call" and (why := fault_of(ctx.params, "The params")):
         raise MCPError(INVALID_PARAMS, f"{why} Correct it and ask again.")
     return await call_next(ctx)
 
 
 def _beyond_bounds(schema: Schema, arguments: Mapping[str, Any]) -> str:
-    """Say what of the arguments goes beyond the bounds of JSON that is handed in."""
+    """Return how the arguments exceed the limits of JSON input; empty if they do not."""
     why = fault_of(arguments, "The arguments")
     for name, value in arguments.items():
         if isinstance(value, str) and not why and _is_structure(schema, name):
-            # The SDK takes the object or the list in the string.
+            # The SDK parses a string that contains a JSON object or array.
             why = fault_of(_within(value), name)
     return f"{why} Correct it and call again." if why else ""
 
@@ -96,7 +104,7 @@ def _within(text: str) -> Any:
 
 
 def problems(error: ValidationError) -> str:
-    """Say in one line which values are wrong, and why."""
+    """Return one line that names the invalid values and the reasons."""
     found = error.errors(include_url=False, include_context=False, include_input=False)
     told = "; ".join(
         f"{_cut('.'.join(map(str, one['loc']))) or 'value'}: {_cut(one['msg'], 500)}"
@@ -107,7 +115,7 @@ def problems(error: ValidationError) -> str:
 
 
 def _describe(tool: str, error: ToolError) -> str:
-    """Take off what the SDK puts before a tool's own words, and what only programmers read."""
+    """Return a tool's message without the SDK's prefix, and without Pydantic's formatting."""
     cause = error.__cause__
     if isinstance(cause, ValidationError):
         return f"Invalid arguments for tool {tool}: {problems(cause)}"
@@ -115,7 +123,7 @@ def _describe(tool: str, error: ToolError) -> str:
 
 
 def closed(schema: Any) -> Any:
-    """Return a schema whose objects with named fields have no others."""
+    """Return the schema with ``additionalProperties: false`` in objects that have properties."""
     if isinstance(schema, list):
         return [closed(one) for one in schema]
     if not isinstance(schema, dict):
@@ -127,7 +135,7 @@ def closed(schema: Any) -> Any:
 
 
 def refusal(tool: str, schema: Schema, arguments: Mapping[str, Any]) -> str:
-    """Say what is wrong with arguments that ``tool`` does not know; nothing if it knows all."""
+    """Return a message about the unknown arguments of a call; empty if there are none."""
     found = list(islice(_unknown(schema, schema.get("$defs", {}), arguments, ()), _MOST_TOLD + 1))
     told = " ".join(_quoted(tool, path, name, known) for path, name, known in found[:_MOST_TOLD])
     return f"{told} There are more." if len(found) > _MOST_TOLD else told
@@ -147,7 +155,7 @@ def _cut(text: str, most: int = _LONGEST) -> str:
 def _unknown(
     schema: Schema, definitions: Schema, value: Any, path: tuple[str, ...]
 ) -> Iterator[tuple[tuple[str, ...], str, list[str]]]:
-    """Yield where an unknown field is, its name, and the fields that are known there."""
+    """Yield the path of each unknown field, its name, and the names of the known fields."""
     schema = _resolved(schema, definitions)
     if isinstance(value, list):
         for index, one in enumerate(value):
@@ -163,7 +171,7 @@ def _unknown(
 
 
 def _resolved(schema: Schema, definitions: Schema) -> Schema:
-    """Follow references, and of alternatives the one that is an object or a list."""
+    """Resolve ``$ref``, and choose the alternative of ``anyOf`` that is an object or an array."""
     if "$ref" in schema:
         return _resolved(definitions[schema["$ref"].rpartition("/")[2]], definitions)
     for one in schema.get("anyOf", ()):

@@ -1,8 +1,8 @@
 """
-Reading what was too large for an event.
+Reads artifacts: the full values of fields that are too large for an event.
 
-An event names the whole of a field in ``artifact_refs``; the bytes lie in the blob store. Offsets
-are bytes, but no character is ever cut: a slice that would begin or end within one gives way.
+An event refers to them in ``artifact_refs``; the bytes are in the blob store. Offsets are in bytes,
+but a slice never splits a character: its bounds are moved to character boundaries.
 """
 
 import base64
@@ -15,28 +15,32 @@ from agentrun.store.base import BlobStore
 from mcp_server.answer_size import MAX_BYTES, sent_bytes
 
 MAX_SLICE = 262_144
-"""The most bytes that one slice has."""
+"""The maximum size of a slice in bytes."""
 _LONGEST_CHARACTER = 4
 
 
 class NoArtifactError(LookupError):
-    """The event has no such artifact; the message says which it has."""
+    """The event has no such artifact. The message lists those it has."""
 
 
 @dataclass(frozen=True)
 class Slice:
-    """A part of an artifact: ``content`` is the bytes from ``offset`` to ``end``."""
+    """A part of an artifact: ``content`` holds the bytes from ``offset`` to ``end``."""
 
     content: str
     encoding: str
-    """``utf-8``, or ``base64`` where the artifact is no text."""
+    """``utf-8``, or ``base64`` if the bytes are not UTF-8 text."""
     offset: int
     end: int
     total: int
 
 
 def reference(events: list[Event], seq: int, field_path: str) -> Mapping[str, Any]:
-    """Find what an event says of the artifact of one of its fields."""
+    """
+    Return an event's reference to the artifact of one of its fields.
+
+    Raises NoArtifactError if there is none.
+    """
     refs = events[0].data.get("artifact_refs") if events and events[0].seq == seq else None
     if not isinstance(refs, dict) or not refs:
         raise NoArtifactError(f"No artifacts found for seq {seq}")
@@ -51,9 +55,10 @@ def reference(events: list[Event], seq: int, field_path: str) -> Mapping[str, An
 
 async def read_slice(blobs: BlobStore, key: str, offset: int, limit: int) -> Slice:
     """
-    Read up to ``limit`` bytes of a blob, whole characters of them. KeyError if it is absent.
+    Read up to ``limit`` bytes of a blob, in whole characters.
 
-    Of a text that takes more room in an answer than it has bytes, fewer are read.
+    Fewer are read if their encoding in a tool's result would exceed ``MAX_BYTES``. Raises KeyError
+    if the blob does not exist.
     """
     total = await blobs.size(key)
     if total is None:
@@ -64,7 +69,7 @@ async def read_slice(blobs: BlobStore, key: str, offset: int, limit: int) -> Sli
     raw = b"".join([chunk async for chunk in blobs.read(key, start, wanted)])
     begin, end = _whole_characters(raw, first - start, last - start)
     try:
-        # With the character that the offset cuts, to know that it is one.
+        # Includes the character that the offset splits, to check that it is valid.
         raw[_boundary_before(raw, first - start) : end].decode()
         content, encoding = raw[begin:end].decode(), "utf-8"
     except UnicodeDecodeError:
@@ -78,7 +83,8 @@ async def read_slice(blobs: BlobStore, key: str, offset: int, limit: int) -> Sli
 def _whole_characters(raw: bytes, first: int, last: int) -> tuple[int, int]:
     begin, end = _boundary(raw, first), _boundary_before(raw, last)
     if end <= begin < len(raw):
-        # A limit smaller than the character: whoever reads on must get on.
+        # The limit is smaller than the character: a slice must not be empty, so that readers
+        # make progress.
         end = _boundary(raw, begin + 1)
     return begin, max(begin, end)
 
@@ -88,14 +94,14 @@ def _is_continuation(byte: int) -> bool:
 
 
 def _boundary(raw: bytes, at: int) -> int:
-    """Return the first place from ``at`` on where a character begins."""
+    """Return the first position at or after ``at`` where a character begins."""
     while at < len(raw) and _is_continuation(raw[at]):
         at += 1
     return at
 
 
 def _boundary_before(raw: bytes, at: int) -> int:
-    """Return the last place up to ``at`` where a character begins; the end is one."""
+    """Return the last position at or before ``at`` where a character begins; the end is one."""
     while 0 < at < len(raw) and _is_continuation(raw[at]):
         at -= 1
     return at

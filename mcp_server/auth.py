@@ -1,9 +1,8 @@
 """
-Who is calling: Kubernetes tokens, checked by the API server.
+Authenticates callers by Kubernetes tokens, with TokenReviews.
 
-A token must have been issued for the audience ``agentrun``, so that a token a pod holds for
-another purpose opens nothing here. Who it speaks for is all that it says: whether they may call is
-for ``mcp_server.access``.
+A token must have been issued for the audience ``agentrun``, so that a token a pod has for another
+purpose is not valid here. Authorization is separate: see ``mcp_server.access``.
 """
 
 import hashlib
@@ -25,32 +24,32 @@ AUDIENCE = "agentrun"
 """The audience of clients' tokens: ``kubectl create token NAME --audience agentrun``."""
 
 SERVICE_ACCOUNT = "system:serviceaccount:"
-"""How the username of a ServiceAccount begins; its namespace, a colon and its name follow."""
+"""The prefix of a ServiceAccount's username; its namespace, a colon and its name follow."""
 
 
 @dataclass(frozen=True)
 class Caller:
-    """Who makes a request, as the API server knows them."""
+    """The authenticated caller of a request."""
 
     username: str
     groups: tuple[str, ...] = ()
     agent_name: str | None = None
-    """The agent that calls from its pod; None for everybody else."""
+    """The name of the agent that calls from its pod; None for other callers."""
 
     @property
     def namespace(self) -> str | None:
-        """The namespace of a service account; None for anybody else."""
+        """The namespace of a ServiceAccount; None for other callers."""
         if not self.username.startswith(SERVICE_ACCOUNT):
             return None
         return self.username.removeprefix(SERVICE_ACCOUNT).partition(":")[0]
 
 
 class ReviewUnavailableError(Exception):
-    """The API server cannot be asked about a token just now."""
+    """A token cannot be reviewed now. The request may be retried."""
 
 
 class KubernetesTokenVerifier(TokenVerifier):
-    """Ask the API server about each token, and remember the answer for a minute."""
+    """Verifies tokens with TokenReviews, and caches the results for a minute."""
 
     def __init__(
         self, reviewer: TokenReviewer, monotonic: Callable[[], float] = time.monotonic
@@ -59,9 +58,9 @@ class KubernetesTokenVerifier(TokenVerifier):
 
     async def verify_token(self, token: str) -> AccessToken | None:
         """
-        Return whom ``token`` speaks for, None for a token that is not valid here.
+        Return the caller that ``token`` authenticates, None if it is not valid here.
 
-        Raises ReviewUnavailable.
+        Raises ReviewUnavailableError if the token cannot be reviewed now.
         """
         try:
             caller = await self._reviews.of(token)
@@ -79,7 +78,7 @@ class KubernetesTokenVerifier(TokenVerifier):
 
 
 def _caller(status: Mapping[str, Any]) -> Caller:
-    # An API server that does not know audiences answers without them.
+    # An API server without audience support returns no audiences.
     if not status.get("authenticated") or AUDIENCE not in (status.get("audiences") or []):
         raise TokenRefusedError(f"it is expired, or not for the audience {AUDIENCE}")
     user = status.get("user", {})
@@ -87,7 +86,7 @@ def _caller(status: Mapping[str, Any]) -> Caller:
 
 
 def current_caller() -> Caller:
-    """Return who makes the current request."""
+    """Return the caller of the current request. Raises ToolError without authentication."""
     token = get_access_token()
     if token is None:
         raise ToolError("Nobody is authenticated: call with a Kubernetes token as bearer token.")
@@ -95,18 +94,18 @@ def current_caller() -> Caller:
 
 
 def caller_of(token: AccessToken) -> Caller:
-    """Return whom a token speaks for that ``KubernetesTokenVerifier`` has let pass."""
+    """Return the caller of a token that ``KubernetesTokenVerifier`` verified."""
     return Caller(token.client_id, tuple((token.claims or {}).get("groups", [])))
 
 
 class ReviewUnavailableResponse:
-    """Answer 503 while tokens cannot be checked: a 401 would send clients off to log in."""
+    """Responds 503 while tokens cannot be reviewed: on 401, clients would log in again."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Hand the request on; tokens are checked before any answer has begun."""
+        """Pass the request on; tokens are verified before any response has started."""
         try:
             await self._app(scope, receive, send)
         except ReviewUnavailableError as error:

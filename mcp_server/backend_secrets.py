@@ -1,8 +1,8 @@
 """
-Credentials for a remote agent: taken out of spawn_run's arguments, kept in a Secret.
+Credentials for a remote agent: removed from spawn_run's arguments and stored in a Secret.
 
-The Secret is owned by the run and by its session from the moment it exists, so the MCP server
-needs no right but to create it (docs/decisions/0010). Pure.
+The Secret is created with the run and its session as owners, so the MCP server only needs the
+permission to create Secrets (docs/decisions/0010). The functions are pure.
 """
 
 import base64
@@ -16,19 +16,19 @@ from mcp_server.schemas import SpawnArguments
 
 CREDENTIALS = ("auth_token", "headers")
 REFERENCE = "credentials_secret"
-"""Under this name `spec.backendConfig` says which Secret holds them; no caller may."""
+"""The key in `spec.backendConfig` that names the Secret; callers must not set it."""
 WHO = ("agent_url", "agent_card_path")
-"""What says which agent the credentials are for."""
+"""The keys that identify the agent that the credentials are for."""
 
 
 def credentials_of(arguments: SpawnArguments) -> dict[str, Any]:
-    """Return the credentials among the arguments."""
+    """Return the credentials in the arguments."""
     given = arguments.backend_config or {}
     return {key: given[key] for key in CREDENTIALS if given.get(key)}
 
 
 def without_credentials(arguments: SpawnArguments) -> SpawnArguments:
-    """Return the arguments as everybody who can read runs may see them."""
+    """Return the arguments without credentials, as stored in the run."""
     if not arguments.backend_config:
         return arguments
     kept = {k: v for k, v in arguments.backend_config.items() if k not in CREDENTIALS}
@@ -36,12 +36,12 @@ def without_credentials(arguments: SpawnArguments) -> SpawnArguments:
 
 
 def with_reference(config: dict[str, Any] | None, run_id: str) -> dict[str, Any]:
-    """Say in a run's settings which Secret holds its credentials."""
+    """Return a run's backend config with a reference to the Secret with its credentials."""
     return {**(config or {}), REFERENCE: backend_secret_name(run_id)}
 
 
 def inherit(spec: dict[str, Any], before: dict[str, Any] | None) -> None:
-    """Name the Secret of an earlier run in a run's spec, if both are for the same agent."""
+    """Refer to the Secret of an earlier run in a run's spec, if both are for the same agent."""
     config = spec.get("backendConfig") or {}
     before = before or {}
     is_same = all(config.get(key) == before.get(key) for key in WHO)
@@ -50,20 +50,20 @@ def inherit(spec: dict[str, Any], before: dict[str, Any] | None) -> None:
 
 
 def inherited_from(spec: dict[str, Any], run_id: str) -> str | None:
-    """Name the run whose credentials a run would use that was given none of its own."""
+    """Return the name of the run whose credentials are inherited; None if there is none."""
     giver = giver_of((spec.get("backendConfig") or {}).get(REFERENCE))
     return giver if giver != run_id else None
 
 
 def disinherit(spec: dict[str, Any]) -> None:
-    """Leave out of a run's spec the Secret that was given by somebody else."""
+    """Remove the reference to an inherited Secret from a run's spec."""
     spec["backendConfig"] = {k: v for k, v in spec["backendConfig"].items() if k != REFERENCE}
 
 
 def build_secret(
     credentials: dict[str, Any], config: dict[str, Any], run: AgentRun, session: AgentSession
 ) -> dict[str, Any]:
-    """Build the Secret; in it stands which agent it is for, so that it goes nowhere else."""
+    """Build the Secret. It names the agent it is for, so that it is not sent to another one."""
     values = {key: str(config.get(key) or "") for key in WHO}
     if "auth_token" in credentials:
         values["auth_token"] = credentials["auth_token"]

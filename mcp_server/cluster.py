@@ -1,4 +1,4 @@
-"""What the MCP server's writes ask of the API server, so that a fake can stand in for it."""
+"""The interface of the MCP server's writes to the API server; tests implement it with a fake."""
 
 from collections.abc import Mapping
 from typing import Protocol
@@ -7,7 +7,7 @@ from mcp_server.kube import MERGE_PATCH, Object, Resource
 
 
 class Cluster(Protocol):
-    """What making and cancelling runs asks of the API server."""
+    """The requests of ``Runs`` to the API server."""
 
     async def get(self, resource: Resource, namespace: str, name: str) -> Object:
         """Return an object."""
@@ -32,4 +32,4 @@ class Cluster(Protocol):
         """Patch an object and return it."""
 
     async def delete(self, resource: Resource, namespace: str, name: str, uid: str) -> None:
-        """Delete the object of that name if it is still the one with ``uid``."""
+        """Delete the object of that name if it still has ``uid``."""

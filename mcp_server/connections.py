@@ -1,9 +1,9 @@
 """
-What a connection may cost before anybody knows who is there.
+Limits on the resources of unauthenticated connections.
 
-Whoever reaches the port can open connections, say half of a request and be silent. So there is a
-bound on connections, for each peer and for all, and on the time until the headers of a request are
-there, each of a connection; and ``Bounded`` bounds the requests of a peer that are under way, their
+Any client that reaches a port can open connections, send half of a request and stall. Therefore the
+number of connections is limited, per peer and in total, and the headers of each request on a
+connection have a timeout. ``Bounded`` limits the concurrent requests of a peer, the size of their
 bodies, and the time these take.
 """
 
@@ -25,17 +25,17 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Bounds:
-    """How much one port takes."""
+    """The limits of one port."""
 
     connections: int = 4096
-    """From everybody together."""
+    """Connections in total."""
     of_peer: int = 1024
-    """From one address. Behind an ingress or a port-forward many clients have the same."""
+    """Connections from one address. Clients behind an ingress or a port-forward share one."""
     requests_of_peer: int = 512
-    """Under way at once, those that wait included."""
+    """Concurrent requests from one address, including long polls."""
     header_seconds: float = 15.0
     body_bytes: int | None = 4 * 1024 * 1024
-    """None where each path has a bound of its own."""
+    """None if each path has its own limit."""
     body_silence_seconds: float = 20.0
     body_seconds: float | None = 120.0
 
@@ -45,22 +45,22 @@ RUNNERS = Bounds(
     of_peer=128,
     requests_of_peer=96,
     body_bytes=None,
-    # The gateway is less patient, and says more about it.
+    # The gateway has a shorter timeout of its own, with a more detailed error.
     body_silence_seconds=60.0,
     body_seconds=None,
 )
-"""A pod has an address of its own. The gateway bounds bodies itself, path by path."""
+"""Each pod has its own address. The gateway limits bodies per path."""
 
 
 @dataclass
 class Open:
-    """The connections of one port that are open."""
+    """Counts the open connections of one port."""
 
     bounds: Bounds
     of_peer: Counter[str] = field(default_factory=Counter)
 
     def acquire(self, address: str) -> bool:
-        """Count one more, if there is room for it."""
+        """Count a connection; return False if a limit is reached."""
         is_full = self.of_peer.total() >= self.bounds.connections
         if is_full or self.of_peer[address] >= self.bounds.of_peer:
             if not self.of_peer[address]:
@@ -70,7 +70,7 @@ class Open:
         return True
 
     def release(self, address: str) -> None:
-        """Count one less."""
+        """Uncount a connection."""
         self.of_peer[address] -= 1
         if self.of_peer[address] <= 0:
             del self.of_peer[address]
@@ -114,7 +114,7 @@ class _Protocol(H11Protocol):
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
-        # A connection that is idle is uvicorn's to close; what is begun already has its time.
+        # uvicorn closes idle connections; a pipelined request that has begun gets the timeout.
         if self._is_between_requests() and self.conn.trailing_data[0]:
             self._wait_for_headers()
 
@@ -136,12 +136,12 @@ class _Protocol(H11Protocol):
 
 
 def protocol_with(bounds: Bounds) -> type[H11Protocol]:
-    """Return what uvicorn is to speak HTTP/1.1 with, for one port."""
+    """Return uvicorn's HTTP/1.1 protocol class for one port, with its limits."""
     return type("Protocol", (_Protocol,), {"opened": Open(bounds)})
 
 
 class Bounded:
-    """Holds each peer to its requests at once, and these to their bodies."""
+    """ASGI middleware that limits the concurrent requests of each peer and their bodies."""
 
     def __init__(self, app: ASGIApp, bounds: Bounds) -> None:
         self._app = app
@@ -149,7 +149,7 @@ class Bounded:
         self._under_way: Counter[str] = Counter()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Hand a request on, if there is room for it."""
+        """Pass a request on; respond 429 for too many requests, 413 for too large a body."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -177,7 +177,7 @@ class Bounded:
 
 
 class _Body:
-    """A request's body. What is too large or too slow is as if the client had left."""
+    """A request's body. One that is too large or too slow ends as a client disconnect."""
 
     def __init__(self, receive: Receive, bounds: Bounds) -> None:
         self._receive = receive
@@ -187,7 +187,7 @@ class _Body:
         self._end: float | None = None
 
     async def receive(self) -> Message:
-        """Return the next message."""
+        """Return the next ASGI message."""
         if self._is_over:
             return await self._receive()
         seconds = self._bounds.body_silence_seconds
@@ -204,8 +204,8 @@ class _Body:
         return self._release() if most is not None and self._size > most else message
 
     async def _next(self, seconds: float) -> Message | None:
-        # Twice: what comes while this process itself gets no CPU is seen at its end, together with
-        # the end of the time, and has come in time.
+        # Twice: data that arrived while this process got no CPU is seen together with the expiry of
+        # the timeout, but arrived in time.
         for left in (seconds, 0):
             with suppress(TimeoutError):
                 async with asyncio.timeout(left):

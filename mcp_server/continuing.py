@@ -1,7 +1,7 @@
 """
-Continuing runs: an answer to one that waits, another run of its session, or the same again.
+Builds the manifests and patches that continue runs: answers, resumed sessions, repeated tasks.
 
-Pure: what is asked becomes manifests and patches, or is refused with what to do instead.
+The functions are pure. Errors say what to do instead.
 """
 
 import hashlib
@@ -25,7 +25,7 @@ _MAX_PARTS = 32
 
 
 def check_answer(message: AgentMessage) -> None:
-    """Refuse a message that no agent can be given."""
+    """Raise InvalidArgumentsError for a message that is invalid or too large for an answer."""
     check_message(message)
     size = len(message.model_dump_json(exclude_none=True).encode())
     if size > MAX_REQUEST_BYTES:
@@ -36,7 +36,7 @@ def check_answer(message: AgentMessage) -> None:
 
 
 def earlier_answer(run: AgentRun, message: AgentMessage) -> Input | None:
-    """Find the same answer on its way: a repeated call gives it no second time."""
+    """Find an identical answer that is not acknowledged yet, so that it is not added twice."""
     asked, agent = _question_of(run), run.status.agent
     known = (agent.acknowledged_input if agent else None) or 0
     on_their_way = (one for one in run.spec.inputs if one.seq > known and one.question_id == asked)
@@ -44,15 +44,16 @@ def earlier_answer(run: AgentRun, message: AgentMessage) -> Input | None:
 
 
 def digest_of_key(caller: str, key: str) -> str:
-    """Digest an idempotency key: who reads runs must not be able to use it."""
+    """Return a digest of an idempotency key, so that readers of runs cannot use the key."""
     return hashlib.sha256("\0".join((caller, key)).encode()).hexdigest()
 
 
 def with_answer(run: AgentRun, message: AgentMessage, key: str | None) -> int | None:
     """
-    Find the number of the answer that was given with the key of that digest before.
+    Return the number of the answer that was added with the key digest ``key``, if any.
 
-    It counts for ever: the run may have asked something else since, or have ended.
+    It does not expire: the run may have asked another question since, or have ended. Raises
+    InvalidArgumentsError if the key was used with another message.
     """
     for one in run.spec.inputs:
         if key and run.metadata.annotations.get(f"{ANSWER_KEY}{one.seq}") == key:
@@ -69,9 +70,10 @@ def build_answer(
     run: AgentRun, message: AgentMessage, key: str | None = None
 ) -> tuple[dict[str, Any], int]:
     """
-    Build the patch that answers ``run``, and say which number the answer has.
+    Build the patch that answers ``run``; return it with the answer's number.
 
-    The digest ``key`` is kept with it, to know the same request again.
+    The key digest ``key`` is stored with the answer, to identify a repeated request. Raises
+    InvalidArgumentsError if the run has too many answers, or they are too large.
     """
     name, inputs = run.metadata.name, run.spec.inputs
     if len(inputs) >= _MAX_INPUTS:
@@ -87,7 +89,8 @@ def build_answer(
             f"The answers to run {name} would take more than {MAX_REQUEST_BYTES} bytes together."
             " Put large input where the agent can fetch it, and tell it where that is."
         )
-    # A list is replaced as a whole: the version keeps an answer that came in between.
+    # A merge patch replaces the whole list: with the resourceVersion, a concurrent answer causes a
+    # conflict instead of being lost.
     meta: dict[str, Any] = {
         "uid": run.metadata.uid,
         "resourceVersion": run.metadata.resource_version,
@@ -98,7 +101,7 @@ def build_answer(
 
 
 def check_resumable(run: AgentRun, session: AgentSession | None) -> AgentSession:
-    """Refuse to continue a conversation of which nothing is kept."""
+    """Return the session. Raises InvalidArgumentsError if it has nothing to resume from."""
     name = run.metadata.name
     if session is None:
         raise InvalidArgumentsError(
@@ -106,7 +109,7 @@ def check_resumable(run: AgentRun, session: AgentSession | None) -> AgentSession
             " call continue_run with from_start true to do its task again."
         )
     status = session.status
-    # Whoever is active may leave a snapshot behind; the operator tells, when the turn comes.
+    # An active run may still write a snapshot; the operator checks when it starts the new run.
     is_kept = status.snapshot and not status.snapshot_error
     if is_kept or status.active_run is not None:
         return session
@@ -120,7 +123,7 @@ def check_resumable(run: AgentRun, session: AgentSession | None) -> AgentSession
 def build_resumption(
     run: AgentRun, run_id: str, message: AgentMessage, requested_by: str
 ) -> dict[str, Any]:
-    """Build the run that continues the conversation of one that has ended."""
+    """Build the run that continues the conversation of a run that has ended."""
     session = SessionSpec(mode="resume", name=session_name_of(run))
     spec = _copy_of(run, session, {"prompt": None, "input_message": message})
     return run_manifest(spec, run_id, requested_by, digest_of(run, message, from_start=False))
@@ -129,7 +132,7 @@ def build_resumption(
 def build_repetition(
     run: AgentRun, run_id: str, message: AgentMessage | None, requested_by: str
 ) -> dict[str, Any]:
-    """Build the run that does the task of another again; a message is added to the task."""
+    """Build the run that repeats the task of another; ``message`` is added to the task."""
     task = _together(run.spec.input_message, message)
     session = SessionSpec(mode="new", name=run_id)
     spec = _copy_of(run, session, {"input_message": task})
@@ -137,12 +140,12 @@ def build_repetition(
 
 
 def build_session_for(run: AgentRun, run_id: str) -> dict[str, Any]:
-    """Build the new conversation of a task that is done again."""
+    """Build the session of a run that repeats a task."""
     return session_manifest(run_id, run_id, run.spec.backend)
 
 
 def digest_of(run: AgentRun, message: AgentMessage | None, *, from_start: bool) -> str:
-    """Digest what is asked for: the same request always has the same digest."""
+    """Return a digest of the request; it identifies a repeated request."""
     said = message.model_dump(mode="json") if message else None
     text = json.dumps([run.metadata.uid, from_start, said], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
@@ -154,7 +157,7 @@ def _question_of(run: AgentRun) -> str | None:
 
 
 def _copy_of(run: AgentRun, session: SessionSpec, changed: dict[str, Any]) -> AgentRunSpec:
-    """Ask for what ``run`` asked for. Who asked for that one does not stand above this one."""
+    """Copy the spec of ``run`` without its state and parent: the parent may be another one."""
     fresh = AgentRunSpec.model_fields["inputs"].default
     update = {
         "session": session,

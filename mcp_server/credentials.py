@@ -1,4 +1,4 @@
-"""Keeping what spawn_run was given for a remote agent where only the run's pod can read it."""
+"""Stores the credentials in spawn_run's arguments in a Secret that only the run's pod reads."""
 
 from typing import Protocol
 
@@ -11,22 +11,22 @@ from mcp_server.schemas import SpawnArguments
 
 
 class Writer(Protocol):
-    """What it asks of the API server."""
+    """The requests of ``store_credentials`` to the API server."""
 
     async def create(self, resource: Resource, namespace: str, body: Object) -> Object:
         """Create an object."""
 
     async def patch(self, resource: Resource, namespace: str, name: str, patch: Object) -> Object:
-        """Change an object."""
+        """Patch an object."""
 
 
 async def store_credentials(
     kube: Writer, arguments: SpawnArguments, run: AgentRun, session: AgentSession
 ) -> None:
     """
-    Make the Secret that the run's pod waits for; without it the run is not wanted.
+    Create the Secret that the run's pod waits for. Idempotent.
 
-    Doing it again does no harm.
+    If it cannot be created, the run is cancelled and ApiError is raised.
     """
     credentials = credentials_of(arguments)
     if not credentials or run.phase.is_terminal:
@@ -36,7 +36,7 @@ async def store_credentials(
         await kube.create(SECRETS, namespace, build_secret(credentials, config, run, session))
     except ApiError as error:
         if error.status == 409:
-            return  # an earlier try of the same request made it
+            return  # created by an earlier try of the same request
         why = f"The Secret with its credentials could not be made: {error.message}"
         patch = build_cancellation(run, run.metadata.annotations.get(REQUESTED_BY, ""), why)
         if patch is not None:

@@ -1,8 +1,8 @@
 """
-The guard of port 8080: nothing is answered to whom the door does not let in.
+The authorization middleware of port 8080.
 
-It stands before the routes, so that a route, a method or a tool that is added is closed without
-anybody having to think of it. Open is only what ``OPEN`` lists.
+It runs before the routes, so that new routes, methods and tools require authorization by default.
+Only the paths in ``OPEN`` do not.
 """
 
 import logging
@@ -18,16 +18,16 @@ from mcp_server.auth import caller_of
 from mcp_server.tool_context import ToolContext
 
 OPEN = ("/healthz", "/readyz", "/.well-known/")
-"""What everybody is answered: the probes, and where clients ask how to authenticate."""
+"""The unauthenticated paths: the probes, and the metadata on how to authenticate."""
 
 FORBIDDEN = 403
-"""The status, and the code of the JSON-RPC error: clients show its message to people."""
+"""The HTTP status, and the code of the JSON-RPC error: clients show its message to people."""
 
 _log = logging.getLogger(__name__)
 
 
 class Guard:
-    """Answer 401 to who is not known, 403 to who is not let in, and hand the rest on."""
+    """Responds 401 to unauthenticated and 403 to unauthorized requests, and passes others on."""
 
     def __init__(self, app: ASGIApp, context: ToolContext, metadata_url: AnyHttpUrl | None) -> None:
         self._app = app
@@ -36,7 +36,7 @@ class Guard:
         self._known = RequireAuthMiddleware(self._authorized, [], metadata_url)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Check a request, then hand it on."""
+        """Check a request, then pass it on."""
         if scope["type"] == "websocket":
             await WebSocketClose()(scope, receive, send)
         elif scope["type"] == "http" and not is_open_path(scope["path"]):
@@ -56,7 +56,7 @@ class Guard:
         await self._app(scope, receive, send)
 
     def _forbid(self, words: str) -> JSONResponse:
-        # RFC 6750. The words are in the body: a username may hold what no header can.
+        # RFC 6750. The message is in the body: a username may have characters no header can.
         challenge = 'Bearer error="insufficient_scope"'
         if self._metadata_url:
             challenge += f', resource_metadata="{self._metadata_url}"'
@@ -68,5 +68,5 @@ class Guard:
 
 
 def is_open_path(path: str) -> bool:
-    """Say whether a path is answered to everybody."""
+    """Return whether a path needs no authentication."""
     return any(path.startswith(one) if one.endswith("/") else path == one for one in OPEN)

@@ -1,9 +1,9 @@
 """
-Which Host and Origin headers the MCP server answers to.
+Checks Host and Origin headers, against DNS rebinding.
 
-A page in a browser can make its own name point at any address (DNS rebinding), so only names
-are answered that nobody outside can own: addresses, localhost, names without a dot, and the
-cluster's own; and those that the environment adds.
+The owner of a web page can make its host name resolve to any address. Therefore only hosts that
+nobody outside can own are accepted: IP addresses, localhost, names without a dot, and the cluster's
+own names; and those that the environment adds.
 """
 
 from collections.abc import Sequence
@@ -19,9 +19,10 @@ _INTERNAL = (".svc", ".cluster.local", ".localhost")
 
 def is_allowed_host(host: str, allowed: Sequence[str]) -> bool:
     """
-    Say whether a request that names ``host`` (with or without a port) is answered.
+    Return whether ``host``, with or without a port, is accepted.
 
-    An allowed name with a dot in front allows every name that ends so; ``*`` allows all.
+    An entry of ``allowed`` that begins with a dot matches all names with that suffix; ``*``
+    matches all.
     """
     if "*" in allowed:
         return True
@@ -34,14 +35,14 @@ def is_allowed_host(host: str, allowed: Sequence[str]) -> bool:
 
 
 class HostCheck:
-    """Answer 421 for a foreign Host and 403 for a foreign Origin, before anything else."""
+    """Responds 421 for a Host and 403 for an Origin that is not accepted, before all else."""
 
     def __init__(self, app: ASGIApp, allowed: Sequence[str]) -> None:
         self._app = app
         self._allowed = tuple(name.lower().rstrip(".") for name in allowed)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Check a request, then hand it on."""
+        """Check a request, then pass it on."""
         refusal = self._refusal(Headers(scope=scope)) if scope["type"] == "http" else None
         await (refusal or self._app)(scope, receive, send)
 

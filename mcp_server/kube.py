@@ -1,11 +1,11 @@
 """
-The little of the Kubernetes API that the MCP server needs, as plain JSON objects.
+A minimal Kubernetes client that returns plain JSON objects.
 
-It sits on the official client's connection (TLS, credentials and their rotation) but not on its
-typed models: those take ten times as long for a list, and know nothing of our kinds.
+It uses the official client's connection (TLS, credentials and their rotation) but not its typed
+models: those take ten times as long for a list, and do not include AgentRun's kinds.
 
-What of an object cannot be read is left out of that object, which says so by a mark
-(``agentrun.api.quarantine``): it keeps no other object of a list from being read.
+Unreadable parts of an object are omitted and the object is marked (``agentrun.api.quarantine``), so
+that the other objects of a list can still be read.
 """
 
 import os
@@ -25,23 +25,23 @@ Object = dict[str, Any]
 """An API object, or a list of them, as the API server sends it."""
 
 FORBIDDEN = 403
-"""The status of what the caller may not do: also of everything in a namespace that is gone."""
+"""The HTTP status of requests that RBAC denies, including all requests in a deleted namespace."""
 
 MERGE_PATCH = "application/merge-patch+json"
 APPLY_PATCH = "application/apply-patch+yaml"
 
 _REQUEST_TIMEOUT = aiohttp.ClientTimeout(total=15, sock_connect=5)
 _LIST_PAGE = 500
-# The API server sends a bookmark about once a minute; a watch that is silent for longer has
-# died without a word.
+# Seconds. The API server sends a bookmark about once a minute; a watch that is silent for longer
+# has lost its connection.
 _WATCH_SILENCE = 120
 
-# A DNS subdomain (RFC 1123): what every object of ours is named by.
+# A DNS subdomain (RFC 1123): the format of the names of all objects used here.
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 
 
 class ApiError(Exception):
-    """The API server refused a request."""
+    """The API server rejected a request."""
 
     def __init__(self, status: int, reason: str, message: str) -> None:
         super().__init__(message)
@@ -51,29 +51,30 @@ class ApiError(Exception):
 
 
 class ApiUnavailableError(ApiError):
-    """The API server could not be reached, or could not answer. Trying again may help."""
+    """The API server cannot be reached, or cannot answer. The request may be retried."""
 
     def __init__(self, message: str) -> None:
         super().__init__(0, "Unavailable", message)
 
 
 def is_closed(problem: Exception | None) -> bool:
-    """Whether a namespace is closed to the MCP server: it was deleted, and its rights with it."""
+    """Whether a namespace is closed to the MCP server: deleted, with the permissions in it."""
     return isinstance(problem, ApiError) and problem.status == FORBIDDEN
 
 
 @dataclass(frozen=True)
 class Resource:
-    """A kind of objects, as its URL has it."""
+    """An API resource, as used in URLs."""
 
     api: str
     plural: str
 
     def path(self, namespace: str, name: str = "", subresource: str = "") -> str:
         """
-        Return the URL's path of the collection, an object, or a part of it.
+        Return the URL path of the collection, an object or a subresource.
 
-        Names come from whoever calls a tool: one that is none must not lead to another path.
+        Raises ApiError if a name is invalid: names come from callers of the tools and must not
+        lead to another path.
         """
         for given in (namespace, name):
             if given and not (len(given) < 254 and _NAME.fullmatch(given)):
@@ -88,7 +89,7 @@ PROFILES = Resource(f"/apis/{GROUP}/{VERSION}", "agentprofiles")
 PODS = Resource("/api/v1", "pods")
 SECRETS = Resource("/api/v1", "secrets")
 NAMESPACES = Resource("/api/v1", "")
-"""A namespace is asked for by itself, without a name."""
+"""A namespace is read by its own path, without a name."""
 
 
 class Kube:
@@ -99,11 +100,11 @@ class Kube:
 
     @classmethod
     async def connect(cls) -> "Kube":
-        """Connect as the pod's service account, or outside a cluster by KUBECONFIG."""
+        """Connect with the pod's service account or, outside a cluster, with KUBECONFIG."""
         configuration = client.Configuration()
         if os.environ.get("KUBERNETES_SERVICE_HOST"):
             config.load_incluster_config(client_configuration=configuration)
-            # Its account is all that it logs in with: no netrc file is read for each request.
+            # The service account is the only credential: no netrc file is read for each request.
             configuration.client_session_kwargs = {"trust_env": False}
         else:
             await config.load_kube_config(client_configuration=configuration)
@@ -144,17 +145,17 @@ class Kube:
         content_type: str = MERGE_PATCH,
         query: Mapping[str, str] | None = None,
     ) -> Object:
-        """Patch an object, or a part of it, and return the whole."""
+        """Patch an object or a subresource, and return the object."""
         path = resource.path(namespace, name, subresource)
         return await self._json("PATCH", path, query, body, content_type)
 
     async def delete(self, resource: Resource, namespace: str, name: str, uid: str) -> None:
-        """Delete the object of that name if it is still the one with ``uid``."""
+        """Delete the object of that name if it still has ``uid``."""
         body = {"preconditions": {"uid": uid}}
         await self._json("DELETE", resource.path(namespace, name), body=body)
 
     async def review_token(self, token: str, audience: str) -> Object:
-        """Ask who a token speaks for; return the TokenReview's status."""
+        """Create a TokenReview for a token and an audience; return its status."""
         body = {
             "apiVersion": "authentication.k8s.io/v1",
             "kind": "TokenReview",
@@ -168,7 +169,7 @@ class Kube:
     async def watch(
         self, resource: Resource, namespace: str, resource_version: str, seconds: int
     ) -> AsyncIterator[Object]:
-        """Yield what changes after ``resource_version``, for at most ``seconds``."""
+        """Yield the watch events after ``resource_version``, for at most ``seconds``."""
         query = {
             "watch": "true",
             "allowWatchBookmarks": "true",
@@ -234,7 +235,7 @@ class Kube:
 
 
 def _refusal(status: int, text: str) -> ApiError:
-    """Read the API server's Status object, which says more than the HTTP status."""
+    """Build the error from the API server's Status object, which has the reason and the message."""
     try:
         problem = read_kept(text)
     except ValueError:

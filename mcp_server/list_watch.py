@@ -1,4 +1,4 @@
-"""Following the objects of one kind in a namespace: a list, then a watch, then a list again."""
+"""Lists and watches the objects of one kind in a namespace, and relists when a watch ends."""
 
 import asyncio
 import logging
@@ -11,37 +11,37 @@ from mcp_server.kube import ApiError, Object, Resource
 _log = logging.getLogger(__name__)
 
 BACKOFF = (0.5, 1.0, 2.0, 5.0, 10.0)
-"""Seconds until the next try, after each failure in a row."""
+"""Seconds until the next try, by the number of consecutive failures."""
 _WATCH_SECONDS = 240
 
 
 class Source(Protocol):
-    """What following asks of the API server."""
+    """The requests of ``follow`` to the API server."""
 
     async def list(self, resource: Resource, namespace: str) -> Object:
-        """Return all objects of a namespace."""
+        """Return all objects of a namespace as one list."""
 
     def watch(
         self, resource: Resource, namespace: str, resource_version: str, seconds: int
     ) -> AsyncIterator[Object]:
-        """Yield what changes after ``resource_version``."""
+        """Yield the watch events after ``resource_version``, for at most ``seconds``."""
 
 
 class Follower(Protocol):
-    """Whoever keeps what is listed and watched."""
+    """Receives the listed and watched objects."""
 
     async def listed(self, namespace: str, items: list[Object], version: int) -> None:
         """
-        Take in everything that is there as of a resource version.
+        Handle the complete list of objects as of a resourceVersion.
 
-        What is known and not among it has been deleted, unless it is younger.
+        Known objects that are not in it have been deleted, unless they are newer.
         """
 
     async def changed(self, namespace: str, manifest: Object, is_deleted: bool) -> None:
-        """Take in one object that is new, has changed, or was deleted."""
+        """Handle one object that was added, modified or deleted."""
 
     async def failed(self, namespace: str, error: Exception) -> None:
-        """Take note that the namespace cannot be followed just now."""
+        """Handle a failure to list or watch the namespace; it is retried."""
 
 
 async def follow(
@@ -52,10 +52,10 @@ async def follow(
     backoff: Sequence[float] = BACKOFF,
 ) -> None:
     """
-    Follow a namespace until cancelled.
+    List and watch a namespace until cancelled.
 
-    Whenever a watch ends or breaks, everything is listed again, so an event that was missed is
-    harmless. Whatever goes wrong is an outage of this namespace, and of no other.
+    Whenever a watch ends or fails, the namespace is relisted, which repairs missed watch events. A
+    failure is an outage of this namespace only.
     """
     failures = 0
     while True:
@@ -90,7 +90,7 @@ async def _watch(
     async for event in source.watch(resource, namespace, version, _WATCH_SECONDS):
         kind, manifest = event["type"], event["object"]
         if kind == "ERROR":
-            # 410: the version is too old. A new list puts everything right.
+            # 410: the resourceVersion is too old. The caller relists.
             _log.debug("the watch of namespace %s ended: %s", namespace, manifest)
             return
         if kind != "BOOKMARK":
@@ -98,7 +98,7 @@ async def _watch(
 
 
 def _within(namespace: str, manifest: Object) -> Object:
-    """Return what stands in the list or the watch of a namespace, which it need not name itself."""
+    """Return the manifest with its namespace set: items of a list or watch may omit it."""
     if not isinstance(manifest, dict):
         return manifest
     meta = manifest.get("metadata")

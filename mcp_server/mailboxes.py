@@ -1,4 +1,4 @@
-"""Reading mailboxes, and never much more of one than an answer holds."""
+"""Reads mailboxes, with little more in memory than fits into one response."""
 
 from agentrun.store.base import MessageStore, StoredMessage
 from agentrun.store.message_text import encode_message
@@ -12,7 +12,7 @@ async def read_mail(
     """
     Return up to ``limit`` messages after ``after_seq``; fewer, if those take ``enough`` bytes.
 
-    It asks for few at a time: a thousand of the largest would take the process's memory.
+    Messages are read in small batches: a thousand of the largest would exhaust the memory.
     """
     found, size, batch = list[StoredMessage](), 0, _FIRST
     while len(found) < limit and size < enough:

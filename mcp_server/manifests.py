@@ -1,8 +1,8 @@
 """
-Between the tools and the kinds: arguments become manifests, or are refused.
+Converts tool arguments to manifests, or rejects them.
 
-A refusal's text goes to a model, so it says what to do instead. Nothing here reads a clock or
-calls anything.
+Error messages are read by models, so they say what to do instead. The functions are pure: they read
+no clock and do no I/O.
 """
 
 import hashlib
@@ -55,15 +55,15 @@ from mcp_server.backend_secrets import (
 from mcp_server.schemas import SpawnArguments
 
 MAX_REQUEST_BYTES = 512 * 1024
-"""How large the arguments may be: status and answers must fit the object as well, below 1 MiB."""
+"""The maximum size of the arguments: the object, with status and answers, stays below 1 MiB."""
 
 
 class InvalidArgumentsError(ValueError):
-    """Arguments that cannot become a run. The text says what to do instead."""
+    """The arguments are invalid. The message says what to do instead."""
 
 
 def check_arguments(arguments: SpawnArguments) -> None:
-    """Refuse what cannot become a run whatever the cluster holds."""
+    """Raise InvalidArgumentsError for arguments that are invalid in any state of the cluster."""
     check_bounds(arguments, "The arguments")
     size = len(arguments.model_dump_json(exclude_none=True).encode())
     if size > MAX_REQUEST_BYTES:
@@ -92,13 +92,21 @@ def check_arguments(arguments: SpawnArguments) -> None:
 
 
 def check_bounds(value: Any, what: str) -> None:
-    """Refuse what is too deep or too much, or holds what cannot be kept; ``what`` names it."""
+    """
+    Raise InvalidArgumentsError if a value is too deep or too large, or cannot be stored.
+
+    ``what`` names the value in the message.
+    """
     if why := fault_of(value, what, ASKED):
         raise InvalidArgumentsError(f"{why} Correct it and call again.")
 
 
 def absolute_cwd(cwd: str | None) -> str:
-    """Return the folder in the workspace that ``cwd`` means."""
+    """
+    Return ``cwd`` as an absolute path in the workspace.
+
+    Raises InvalidArgumentsError if it is outside the workspace.
+    """
     check_bounds(cwd, "cwd")
     path = posixpath.normpath(posixpath.join(WORKSPACE, (cwd or "").strip()))
     if path != WORKSPACE and not path.startswith(WORKSPACE + "/"):
@@ -110,21 +118,22 @@ def absolute_cwd(cwd: str | None) -> str:
 
 
 def folder_of(run: AgentRun) -> str:
-    """Name the folder a run works in."""
+    """Return the working directory of a run."""
     return folder_named(run.spec.workspace.cwd if run.spec.workspace else None)
 
 
 def folder_named(cwd: str | None) -> str:
-    """Name the folder of a run's ``cwd``. One that kubectl set outside of the workspace stays."""
+    """Return the working directory for a run's ``cwd``; an invalid one is returned unchanged."""
     try:
         return absolute_cwd(cwd)
     except InvalidArgumentsError:
-        # Its runner refuses it; but it must be shown, and must not hide the runs beside it.
+        # Set with kubectl. The runner rejects it, but the run must be shown, and must not hide
+        # other runs.
         return cwd or WORKSPACE
 
 
 def unknown_profile(name: str, offered: Iterable[AgentProfile]) -> InvalidArgumentsError:
-    """Refuse a profile that does not exist, and say which do."""
+    """Return the error for a profile that does not exist; it lists the existing ones."""
     known = sorted(f"{one.metadata.name} ({one.spec.backend})" for one in offered)
     return InvalidArgumentsError(
         f"Unknown profile: {name}. Profiles in this namespace: {', '.join(known) or 'none'}."
@@ -133,7 +142,7 @@ def unknown_profile(name: str, offered: Iterable[AgentProfile]) -> InvalidArgume
 
 
 def check_profile(arguments: SpawnArguments, profile: AgentProfile) -> None:
-    """Refuse what the profile does not offer, and say what it does."""
+    """Raise InvalidArgumentsError if the profile does not allow the arguments."""
     name = profile.metadata.name
     spec = profile.spec
     if spec.backend != arguments.backend:
@@ -160,13 +169,13 @@ def check_profile(arguments: SpawnArguments, profile: AgentProfile) -> None:
 
 
 def check_session(arguments: SpawnArguments, session: AgentSession) -> None:
-    """Refuse to resume a session that cannot take this run."""
+    """Raise InvalidArgumentsError if the run cannot resume the session."""
     given, name = arguments.session_id, session.metadata.name
     if session.spec.backend != arguments.backend:
         raise InvalidArgumentsError(
             f"Session {given} is bound to backend {session.spec.backend}, not {arguments.backend}"
         )
-    # A conversation that is under way has no snapshot yet; the run waits for its end.
+    # A session with an active run may have no snapshot yet; the new run waits for its end.
     status = session.status
     is_kept = status.snapshot and not status.snapshot_error
     if not is_kept and status.active_run is None:
@@ -182,26 +191,26 @@ def check_session(arguments: SpawnArguments, session: AgentSession) -> None:
 
 
 def profile_name(arguments: SpawnArguments) -> str:
-    """Name the profile the run will use."""
+    """Return the name of the profile that the run will use."""
     return arguments.profile or default_profile(arguments.backend)
 
 
 def session_name_of(run: AgentRun) -> str:
-    """Name the session of a run: that is its agent's name."""
+    """Return the name of a run's session, which is also its agent's name."""
     named = run.spec.session.name if run.spec.session else None
     return named or run.metadata.name
 
 
 def request_hash(arguments: SpawnArguments) -> str:
-    """Digest the arguments: the same request always has the same digest."""
-    # A digest of credentials would let those who read runs try which they are.
+    """Return a digest of the arguments, without credentials; it identifies a repeated request."""
+    # With credentials, readers of runs could use the digest to guess them.
     public = without_credentials(arguments)
     text = json.dumps(public.model_dump(mode="json"), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def build_session(arguments: SpawnArguments, run_id: str) -> dict[str, Any]:
-    """Build the AgentSession of a new conversation; its label says which run began it."""
+    """Build the AgentSession of a new conversation; a label names the run that started it."""
     name = agent_name(arguments.nickname or "") or run_id
     display = arguments.nickname if arguments.nickname and arguments.nickname != name else None
     return session_manifest(name, run_id, arguments.backend, display)
@@ -210,7 +219,7 @@ def build_session(arguments: SpawnArguments, run_id: str) -> dict[str, Any]:
 def session_manifest(
     name: str, run_id: str, backend: Backend, display: str | None = None
 ) -> dict[str, Any]:
-    """Build the AgentSession that the run of that id begins."""
+    """Build the AgentSession that the run with this id starts."""
     return {
         "apiVersion": API_VERSION,
         "kind": "AgentSession",
@@ -226,7 +235,7 @@ def build_run(
     requested_by: str,
     profile: AgentProfileSpec,
 ) -> dict[str, Any]:
-    """Build the AgentRun that ``arguments`` ask for; InvalidArgumentsError if none can be."""
+    """Build the AgentRun for ``arguments``. Raises InvalidArgumentsError if they are invalid."""
     try:
         spec = AgentRunSpec(
             backend=arguments.backend,
@@ -248,7 +257,7 @@ def build_run(
 
 
 def run_manifest(spec: AgentRunSpec, run_id: str, requested_by: str, digest: str) -> dict[str, Any]:
-    """Build an AgentRun; the digest of what was asked for tells the same request again."""
+    """Build an AgentRun; ``digest`` identifies a repeated request."""
     session = spec.session.name if spec.session else None
     return {
         "apiVersion": API_VERSION,
@@ -270,14 +279,14 @@ def _public_config(arguments: SpawnArguments, run_id: str) -> dict[str, Any] | N
 def build_cancellation(
     run: AgentRun, requested_by: str, reason: str | None
 ) -> dict[str, Any] | None:
-    """Build the patch that cancels ``run``; None if somebody has asked for that already."""
+    """Build the patch that cancels ``run``; None if its cancellation is already requested."""
     if run.is_cancel_requested:
         return None
     spec: dict[str, Any] = {"desiredState": "Cancelled"}
     if run.spec.cancellation is None:
         told = {"requestedBy": requested_by[:1024], "reason": (reason or "")[:1024] or None}
         spec["cancellation"] = {key: value for key, value in told.items() if value}
-    # With the uid, the patch cannot hit another run that took the name.
+    # The uid keeps the patch from changing another run that has taken the name.
     return {"metadata": {"uid": run.metadata.uid}, "spec": spec}
 
 
@@ -288,12 +297,16 @@ def _workspace(arguments: SpawnArguments, profile: AgentProfileSpec) -> Workspac
         return Workspace(git=given.git, volume=given.volume or None, cwd=cwd)
     if cwd is None:
         return None
-    # A run's own workspace replaces the profile's; who names only a folder means the one in it.
+    # A run's workspace replaces the profile's; a cwd alone is one in the profile's workspace.
     return (profile.workspace or Workspace()).model_copy(update={"cwd": cwd})
 
 
 def check_message(message: AgentMessage, field: str = "input_message") -> None:
-    """Refuse a message that says nothing, or has a part that does not; ``field`` names it."""
+    """
+    Raise InvalidArgumentsError for a message that is empty, too large or has an incomplete part.
+
+    ``field`` names the message in the error.
+    """
     check_bounds(message, field)
     for index, part in enumerate(message.parts):
         if not _is_complete(part):

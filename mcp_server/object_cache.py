@@ -1,8 +1,8 @@
 """
-The objects of one kind in some namespaces, kept in memory as a watch tells of them.
+An in-memory cache of the objects of one kind in some namespaces, updated by a watch.
 
-A call that looks for one costs the API server nothing, however many there are. What this process
-makes is there at once; what another one makes, as soon as the watch tells of it.
+Lookups send no requests to the API server. Objects that this process creates are in the cache
+immediately; those that another process creates, once their watch event arrives.
 """
 
 import asyncio
@@ -22,21 +22,21 @@ from mcp_server.kube import ApiError, ApiUnavailableError, Object, Resource, is_
 from mcp_server.list_watch import BACKOFF, Source, follow
 
 _SEEN_SECONDS = 1.0
-"""How long the watch may take to tell of an object that another replica has just named."""
+"""How long to wait for the watch event of an object that another replica may have returned."""
 _AT_ONCE = 100
-"""How many objects are read before others have their turns."""
+"""How many objects are parsed before the event loop runs other tasks."""
 
 
 class Named(Protocol):
-    """An object as its model has it."""
+    """The model of a namespaced object."""
 
     @property
     def metadata(self) -> ObjectMeta:
-        """Who it is."""
+        """The object's metadata."""
 
     @classmethod
     def model_validate(cls, obj: Any) -> Self:
-        """Read an object; ValidationError for one that cannot be read."""
+        """Parse an object. Raises ValidationError if it cannot be read."""
 
 
 M = TypeVar("M", bound=Named)
@@ -44,9 +44,9 @@ M = TypeVar("M", bound=Named)
 
 class ObjectCache(Generic[M]):
     """
-    The objects there are. Those that cannot be read are in ``quarantine`` instead.
+    A cache of objects. Objects that cannot be read are recorded in ``quarantine`` instead.
 
-    With ``place_of`` they are kept in the order of their places.
+    With ``place_of``, the objects are also indexed by their places, in order.
     """
 
     def __init__(
@@ -72,38 +72,48 @@ class ObjectCache(Generic[M]):
 
     @property
     def is_ready(self) -> bool:
-        """Whether those of every namespace are known, but for those that are closed."""
+        """Whether the objects of every namespace that is not closed are cached."""
         return all(
             namespace in self._kept or is_closed(problem)
             for namespace, problem in self._problems.items()
         )
 
     async def run(self) -> None:
-        """Follow all namespaces until cancelled."""
+        """List and watch all namespaces until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             for namespace in self._problems:
                 following = follow(self._source, self._resource, namespace, self, self._backoff)
                 tasks.create_task(following, name=f"watch {self._resource.plural} of {namespace}")
 
     def all(self, namespace: str) -> list[M]:
-        """Return those of a namespace; ApiError if they are not known."""
+        """Return the objects of a namespace. Raises ApiError if they are not cached."""
         return list(self._known(namespace).objects.values())
 
     def named(self, namespace: str, name: str) -> M | None:
-        """Return the one of a name; ApiError if those of the namespace are not known."""
+        """
+        Return the object of that name, or None.
+
+        Raises ApiError if the objects of the namespace are not cached.
+        """
         return self._known(namespace).objects.get(name)
 
     def last(self, namespace: str, limit: int, before: Place | None = None) -> list[M]:
         """
-        Return up to ``limit`` of a namespace, those of the greatest places, all less than
-        ``before``, without looking at the others; ApiError if they are not known.
+        Return the ``limit`` objects of a namespace with the greatest places less than ``before``.
+
+        The cost does not depend on the number of other objects. Raises ApiError if the objects of
+        the namespace are not cached.
         """
         kept = self._known(namespace)
         return [kept.objects[name] for name in kept.order.last(limit, before)]
 
     async def of_uid(self, namespace: str, uid: str) -> M | None:
-        """Return the one of a uid; ApiError if those of the namespace are not known."""
-        # Another replica may have told of it before the watch has.
+        """
+        Return the object of that uid, or None.
+
+        Raises ApiError if the objects of the namespace are not cached.
+        """
+        # Another replica may have returned the uid before the watch event arrives here.
         wait = _SEEN_SECONDS if _is_uuid(uid) else 0.0
         with suppress(TimeoutError):
             async with asyncio.timeout(wait):
@@ -113,22 +123,22 @@ class ObjectCache(Generic[M]):
         return kept.objects[kept.names[uid]] if uid in kept.names else None
 
     def take(self, made: M) -> None:
-        """Take in an object that was just made, before the watch tells of it."""
+        """Add an object that was just created, before its watch event arrives."""
         if (kept := self._kept.get(made.metadata.namespace)) is not None:
             kept.put(made)
             self._notify()
 
     def drop(self, deleted: M) -> None:
-        """Take note that an object was deleted."""
+        """Remove an object that was deleted."""
         if (kept := self._kept.get(deleted.metadata.namespace)) is not None:
             kept.drop(deleted.metadata.name, deleted.metadata.uid)
 
     async def listed(self, namespace: str, items: list[Object], version: int) -> None:
-        """Keep what is there, and nothing else that is not younger."""
+        """Replace the cached objects with the listed ones; keep those newer than the list."""
         fresh = _Kept[M](self._place_of)
         for number, manifest in enumerate(items, start=1):
             if number % _AT_ONCE == 0:
-                await asyncio.sleep(0)  # Others have their turns.
+                await asyncio.sleep(0)  # Lets other tasks run.
             self._read(namespace, manifest, fresh)
         there = {named(manifest)[0] for manifest in items}
         self._quarantine.keep_only(self._resource.plural, namespace, there)
@@ -141,7 +151,7 @@ class ObjectCache(Generic[M]):
         self._notify()
 
     async def changed(self, namespace: str, manifest: Object, is_deleted: bool) -> None:
-        """Keep an object as it is now."""
+        """Store the observed state of an object, or remove it."""
         name, uid = named(manifest)
         if is_deleted:
             self._quarantine.release(self._resource.plural, namespace, name)
@@ -151,7 +161,7 @@ class ObjectCache(Generic[M]):
         self._notify()
 
     async def failed(self, namespace: str, error: Exception) -> None:
-        """Go on with what is known; of a namespace that is closed, nothing is."""
+        """Record the failure; the cached objects stay, except those of a closed namespace."""
         self._problems[namespace] = error
         if is_closed(error):
             self._kept.pop(namespace, None)
@@ -188,12 +198,12 @@ class _Kept(Generic[M]):
     place_of: Callable[[M], Place] | None
     objects: dict[str, M] = field(default_factory=dict)
     names: dict[str, str] = field(default_factory=dict)
-    """By uid, the name."""
+    """Names by uid."""
     order: Ordered[str, Place] = field(default_factory=Ordered)
-    """The names by the objects' places, if these have any."""
+    """Names ordered by place; empty without ``place_of``."""
 
     def put(self, obj: M) -> None:
-        """Keep an object, unless a younger state of it is kept."""
+        """Store an object, unless a newer version of it is stored."""
         meta = obj.metadata
         known = self.objects.get(meta.name)
         if known is not None:
@@ -206,7 +216,7 @@ class _Kept(Generic[M]):
             self.order.put(meta.name, self.place_of(obj))
 
     def drop(self, name: str, uid: str) -> None:
-        """Forget an object, but not another one that has its name now."""
+        """Remove an object, but not another one that has taken its name."""
         known = self.objects.get(name)
         if known is not None and uid in ("", known.metadata.uid):
             del self.objects[name]

@@ -1,4 +1,4 @@
-"""Telling a client that waits that the server still does."""
+"""Progress notifications for clients that wait."""
 
 from typing import Any
 
@@ -8,11 +8,15 @@ from agentrun.store.base import RunRow
 from mcp_server.views import status_of, summary_of
 
 PROGRESS_SECONDS = 5.0
-"""How often who waits hears of it: clients give up on servers that say nothing."""
+"""The interval of progress notifications: clients time out on silent servers."""
 
 
 async def report_wait(ctx: Context[Any, Any], row: RunRow, waited: float, seconds: float) -> None:
-    """Say how long was waited, and for what. A client that asks for no progress hears nothing."""
+    """
+    Send a progress notification with the time waited and the status of the run.
+
+    Nothing is sent to a client that did not request progress.
+    """
     await ctx.report_progress(
         round(waited, 3), seconds, f"{row.run.metadata.name} {status_of(row)}: {summary_of(row)}"
     )

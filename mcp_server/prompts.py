@@ -1,4 +1,4 @@
-"""Prompts for the usual flows: they tell a model which tools to call, in which order."""
+"""MCP prompts for common workflows: which tools to call, and in which order."""
 
 from typing import Annotated
 
@@ -18,7 +18,7 @@ When it is over, call get_run. If it failed, tell me its error and what it sugge
 
 
 def add_prompts(server: MCPServer) -> None:
-    """Offer the prompts."""
+    """Register the prompts."""
 
     @server.prompt(title="Plan a change", description="Have an agent plan, and change nothing.")
     def plan(

@@ -1,12 +1,13 @@
 """
-Telling clients that subscribe when a run, or its journal, has something new.
+Notifies subscribed clients when a run or its journal changes.
 
-Whoever listens is served by one process, but what it listens for may be written by another: so
-each run that is listened for is followed in the store, which hears of every replica's writes.
-It looks at what is there, not at what happened, so a notice that was missed is harmless.
+A client is connected to one replica, but another replica may write the run. Therefore each
+subscribed run is watched in the store, which is notified of the writes of all replicas.
+Notifications are derived from the stored state, so a missed one is harmless.
 
-Only the protocol of 2026-07-28 has ``subscriptions/listen``, whose answer is the stream. Older
-clients subscribe to a session, which only the bridge keeps (``docs/decisions/0012``).
+Only the MCP protocol of 2026-07-28 has ``subscriptions/listen``, whose response is the stream.
+Subscriptions of older clients belong to a session, which only the bridge has
+(``docs/decisions/0012``).
 """
 
 import asyncio
@@ -28,10 +29,10 @@ from mcp_server.run_lookup import resolve
 from mcp_server.tool_context import ToolContext
 
 MAX_RESOURCES = 64
-"""How many resources one client may listen for at once."""
+"""The maximum number of resources in one subscription request."""
 _LOOK_SECONDS = 30.0
 _PAUSE = 1.0
-# An agent writes many events a second; who listens is told once in that time.
+# Seconds between notifications: an agent may write many events per second.
 _PACE = 0.5
 
 _log = logging.getLogger(__name__)
@@ -44,7 +45,7 @@ class _Subscription:
 
 
 class ResourceSubscriptions:
-    """The runs that are listened for. Its ``middleware`` goes into the server."""
+    """The subscribed resources. Its ``middleware`` is passed to the MCP server."""
 
     def __init__(self, context: ToolContext) -> None:
         self._door = context
@@ -54,7 +55,7 @@ class ResourceSubscriptions:
     async def middleware(
         self, ctx: ServerRequestContext[Any, Any], call_next: CallNext
     ) -> HandlerResult:
-        """Follow what a client listens for as long as it does."""
+        """Watch the resources of a ``subscriptions/listen`` request until it ends."""
         if ctx.method != "subscriptions/listen":
             return await call_next(ctx)
         wanted = (ctx.params or {}).get("notifications") or {}
@@ -86,7 +87,7 @@ class ResourceSubscriptions:
                 self._end(uri)
 
     async def _row(self, uri: str) -> RunRow | None:
-        """Return the run of a URI; None where nothing ever changes that could be told."""
+        """Return the run of a URI; None if the URI is not that of a run or a journal."""
         named = run_of(uri)
         if named is None:
             return None
@@ -109,7 +110,7 @@ class ResourceSubscriptions:
             del self._followed[uri]
 
     async def _watch(self, uri: str, row: RunRow) -> None:
-        """Tell of every change, until nobody listens any more."""
+        """Publish every change of a run until cancelled."""
         store, uid, seen = self._door.store, row.run.metadata.uid, _state(row)
         while True:
             try:
@@ -126,5 +127,5 @@ class ResourceSubscriptions:
 
 
 def _state(row: RunRow) -> tuple[object, ...]:
-    """What a reader of the resource would see change."""
+    """Return the values that change whenever the resource does."""
     return row.last_seq, row.sealed, row.deleted_at, row.run.metadata.resource_version

@@ -1,8 +1,7 @@
 """
-What is there to read without a tool: runs, their journals, and the profiles.
+The MCP resources: runs, their journals, and the profiles.
 
-A client that attaches a resource to a conversation, or subscribes to it, gets the same answers as
-the tools give.
+The contents of a resource equal the results of the corresponding tool.
 """
 
 import json
@@ -25,7 +24,7 @@ RUN_URI = "agentrun://{namespace}/runs/{run_id}"
 JOURNAL_URI = f"{RUN_URI}/journal{{?after_seq,limit}}"
 PROFILES_URI = "agentrun://{namespace}/profiles"
 LAST_EVENTS = 100
-"""How many events of a journal are shown where the URI does not say."""
+"""The default number of events of a journal."""
 MAX_EVENTS = 1000
 _JSON = "application/json"
 _FOLLOWED = re.compile(r"agentrun://([^/?#]+)/runs/([^/?#]+)(?:/journal)?(?:\?.*)?")
@@ -41,13 +40,13 @@ class ProfileView(BaseModel):
 
 
 def run_of(uri: str) -> tuple[str, str] | None:
-    """Return the namespace and the run that a URI is about; None for another URI."""
+    """Return the namespace and run_id in the URI of a run or journal; None for other URIs."""
     found = _FOLLOWED.fullmatch(uri)
     return (found[1], found[2]) if found else None
 
 
 def add_resources(server: MCPServer, context: ToolContext) -> None:
-    """Offer the resources."""
+    """Register the resources."""
 
     @server.resource(
         RUN_URI,
@@ -118,7 +117,7 @@ def _number(name: str, text: str) -> int:
 
 @contextmanager
 def _not_found() -> Iterator[None]:
-    """Answer with what a tool would have said."""
+    """Convert tool errors to ResourceNotFoundError, with the same message."""
     try:
         with tool_errors():
             yield

@@ -1,10 +1,10 @@
 """
-Asking the API server about tokens, at a bounded cost.
+Rate-limited and cached TokenReviews.
 
-Anybody can make up tokens. So a token is asked about once at a time, what was said is remembered,
-refusals apart from everything else, and whoever sends many that are refused must wait: others are
-asked about meanwhile. A token that was good once does not wait for that, when it is asked about
-again.
+Tokens are untrusted input. Therefore concurrent reviews of the same token are coalesced, results
+are cached, rejected tokens apart from valid ones, and peers that send many rejected tokens are
+rate-limited, so that the tokens of others are still reviewed. The rate limit does not apply to a
+token that was valid before.
 """
 
 import asyncio
@@ -18,42 +18,46 @@ from typing import Any, Generic, Protocol, TypeVar
 GOOD_SECONDS = 60.0
 REFUSED_SECONDS = 5.0
 MOST = 4096
-"""How many tokens are remembered that are good, and how many that are not."""
+"""The maximum number of cached valid tokens, and of cached rejected ones."""
 AT_ONCE = 8
-"""How many reviews are under way at once ..."""
+"""The maximum number of concurrent reviews."""
 WAITING = 128
-"""... and how many tokens may wait for theirs."""
+"""The maximum number of tokens that wait for a review."""
 PEER_REFUSALS, PEER_RATE = 20, 0.5
-"""How many refused tokens a peer may send at once, and how many more each second."""
+"""The token bucket for rejected tokens of one peer: its size, and its refill rate per second."""
 ALL_REFUSALS, ALL_RATE = 200, 5.0
-"""The same for all peers together."""
+"""The same for all peers in total."""
 _REVIEW_SECONDS = 10.0
 _MOST_PEERS = 4096
 _LONGEST = 16 * 1024
 
 peer: ContextVar[str] = ContextVar("peer", default="")
-"""The address that the current request comes from."""
+"""The address of the client of the current request."""
 
 T = TypeVar("T")
 
 
 class TokenReviewer(Protocol):
-    """Whoever can say whom a token speaks for: the API server."""
+    """The part of the API server that reviews tokens."""
 
     async def review_token(self, token: str, audience: str) -> dict[str, Any]:
-        """Return the status of a TokenReview."""
+        """Return the status of a TokenReview for a token and an audience."""
 
 
 class TooManyReviewsError(Exception):
-    """A token cannot be asked about just now; trying again helps."""
+    """A token cannot be reviewed now. The request may be retried."""
 
 
 class TokenRefusedError(Exception):
-    """The API server does not take a token, or it is not for this purpose. Says why."""
+    """A token is invalid, or not meant for this purpose. The message gives the reason."""
 
 
 class Reviews(Generic[T]):
-    """What tokens of one audience stand for. ``read`` makes it of a review, or TokenRefused."""
+    """
+    Resolves the tokens of one audience to identities.
+
+    ``read`` makes the identity from the status of a TokenReview, or raises TokenRefusedError.
+    """
 
     def __init__(
         self,
@@ -66,7 +70,7 @@ class Reviews(Generic[T]):
         self._audience = audience
         self._read = read
         self._monotonic = monotonic
-        # By digest: a dump of this process must not hold its clients' tokens.
+        # Keyed by digest: a memory dump of this process must not contain its clients' tokens.
         self._good: OrderedDict[bytes, tuple[float, T]] = OrderedDict()
         self._refused: OrderedDict[bytes, tuple[float, str]] = OrderedDict()
         self._under_way: dict[bytes, asyncio.Task[T]] = {}
@@ -76,9 +80,9 @@ class Reviews(Generic[T]):
 
     async def of(self, token: str) -> T:
         """
-        Return what ``token`` stands for.
+        Return the identity for ``token``.
 
-        Raises TokenRefused, TooManyReviews, and whatever the reviewer raises.
+        Raises TokenRefusedError, TooManyReviewsError, and the errors of the reviewer.
         """
         if len(token) > _LONGEST:
             raise TokenRefusedError(f"it is longer than {_LONGEST} characters")
@@ -94,14 +98,15 @@ class Reviews(Generic[T]):
         task = self._under_way.get(digest)
         if task is None:
             task = self._begin(token, digest)
-        # Whoever leaves must not take the answer from those who wait for the same.
+        # The cancellation of one request must not cancel the review for the others.
         return await asyncio.shield(task)
 
     def _begin(self, token: str, digest: bytes) -> asyncio.Task[T]:
         mine = self._bucket(peer.get())
         was_good = digest in self._good
         now = self._monotonic()
-        # Taken beforehand, so that many at once are no way around it; a good one gives it back.
+        # Taken before the review, so that concurrent requests cannot exceed the limit; refunded
+        # unless the token is rejected.
         buckets = () if was_good else (mine, self._all)
         if not all(bucket.has_room(now) for bucket in buckets):
             raise TooManyReviewsError("Too many tokens were refused")
@@ -117,7 +122,7 @@ class Reviews(Generic[T]):
     def _end(self, digest: bytes, task: "asyncio.Task[T]") -> None:
         del self._under_way[digest]
         if not task.cancelled():
-            # It may be that nobody waits any more.
+            # Marks the exception as retrieved: all waiting requests may have been cancelled.
             task.exception()
 
     async def _review(self, token: str, digest: bytes, buckets: "tuple[_Bucket, ...]") -> T:
@@ -151,24 +156,24 @@ class Reviews(Generic[T]):
 
 
 class _Bucket:
-    """A number of things that may be had at once, and how fast there are more again."""
+    """A token bucket with a size and a refill rate per second."""
 
     def __init__(self, size: int, rate: float, now: float) -> None:
         self._size, self._rate = size, rate
         self._left, self._at = float(size), now
 
     def has_room(self, now: float) -> bool:
-        """Whether there is one."""
+        """Whether the bucket has a token left."""
         self._left = min(self._size, self._left + (now - self._at) * self._rate)
         self._at = now
         return self._left >= 1
 
     def take(self) -> None:
-        """Take one."""
+        """Take a token."""
         self._left -= 1
 
     def refund(self) -> None:
-        """Give one back."""
+        """Put a token back."""
         self._left = min(self._size, self._left + 1)
 
 
@@ -177,7 +182,7 @@ V = TypeVar("V")
 
 
 def _remember(store: "OrderedDict[K, V]", key: K, value: V, most: int = MOST) -> None:
-    """Keep a value as the newest; the oldest gives way."""
+    """Store a value as the newest; evict the oldest if there are more than ``most``."""
     store[key] = value
     store.move_to_end(key)
     if len(store) > most:

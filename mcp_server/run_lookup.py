@@ -1,4 +1,4 @@
-"""Which run a call means: by its run_id, or by the name of its agent."""
+"""Resolves the run of a call, by its run_id or by the name of its agent."""
 
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
@@ -45,7 +45,7 @@ async def resolve(
     cwd: str | None,
     namespace: str | None,
 ) -> RunRow:
-    """Return the run that a call means; a ToolError says what it may mean instead."""
+    """Return the run of a call. Raises ToolError if there is none or the caller may not use it."""
     row = await _find(context, run_id, agent_name, cwd, namespace)
     await context.check_access(row)
     return row
@@ -73,7 +73,7 @@ async def _find(
 
 
 def choose(rows: Iterable[RunRow]) -> RunRow | None:
-    """Choose the run that an agent's name means: active, else queued, else the newest."""
+    """Choose the run for an agent's name: an active one, else a queued one, else the newest."""
 
     def rank(row: RunRow) -> tuple[int, datetime, datetime]:
         status = status_of(row)
@@ -84,14 +84,18 @@ def choose(rows: Iterable[RunRow]) -> RunRow | None:
 
 
 def is_in(row: RunRow, cwd: str | None) -> bool:
-    """Say whether a run works in that folder; in any, if none is asked for."""
+    """Return whether a run works in the folder ``cwd``; true without one."""
     return not cwd or folder_of(row.run) == absolute_cwd(cwd)
 
 
 async def find_agent(
     context: ToolContext, namespace: str, agent: str, cwd: str | None
 ) -> AgentSession:
-    """Return the agent of that name or session id; a ToolError says which there are."""
+    """
+    Return the session of an agent, by its name or session id.
+
+    With ``cwd``, it must have a run in that folder. Raises ToolError if there is none.
+    """
     agent, folder = agent.strip(), (cwd or "").strip()
     session = await _find_session(context, namespace, agent)
     if session is not None and folder:
@@ -109,7 +113,11 @@ async def find_agent(
 
 
 async def session_called(context: ToolContext, namespace: str, agent: str, where: str = "") -> str:
-    """Name the session of an agent: by its name, as it was given or as it became, or its id."""
+    """
+    Return the name of an agent's session, by its name (also before normalization) or session id.
+
+    Raises ToolError if there is none.
+    """
     session = normalised(agent)
     if session and await _runs_of(context, namespace, session):
         return session
@@ -120,7 +128,7 @@ async def session_called(context: ToolContext, namespace: str, agent: str, where
 
 
 async def _find_session(context: ToolContext, namespace: str, agent: str) -> AgentSession | None:
-    """Return the session of that name or id, else the one of the name that it becomes."""
+    """Return the session of that name or id, else the one of the normalized name."""
     session = await context.runs.find_session(namespace, agent) if agent else None
     if session is None and normalised(agent) not in ("", agent):
         session = await context.runs.find_session(namespace, normalised(agent))
@@ -149,10 +157,9 @@ async def _runs_of(
     is_meant: Callable[[RunRow], bool] = lambda _: True,
 ) -> list[RunRow]:
     """
-    Return those of a session's runs that may be meant.
+    Return the candidate runs of a session: its active runs, else its queued ones, else the newest.
 
-    Its active ones; if there are none its queued ones; if there are none the newest of the others.
-    One at a time: a long queue must not hide the run that everybody waits for.
+    Each group is read by itself, so that a long queue does not hide the active run.
     """
     for phases in (_ACTIVE_PHASES, (Phase.QUEUED,), None):
         which = RunFilter(namespaces=[namespace], session_name=session, phases=phases)

@@ -1,17 +1,17 @@
 """
-Keeping the store's rows as the cluster has them, and sealing the journals of runs that are over.
+Synchronizes the store's rows with the cluster and seals the journals of runs that have finished.
 
-Each served namespace is listed and then watched (``list_watch``). What a list no longer holds was
-deleted while nobody looked. The rows are what every tool reads.
+Each served namespace is listed and then watched (``list_watch``). Runs that are missing from a list
+were deleted while there was no watch. All tools read the rows.
 
-Every replica does all of it: whoever comes first writes, the others find it done. So none has to
-be elected, and none is missed when it goes.
+Every replica does all of this: the first one writes, the others find the write done. There is no
+leader election, and no replica is indispensable.
 
-A namespace may be closed to the MCP server: it was deleted, and the rights in it with it. The
-other namespaces are served as before, and what ran in it is recorded as deleted.
+A namespace may be closed to the MCP server: it was deleted, and the permissions in it as well. The
+other namespaces are served as before, and the runs of the deleted one are recorded as deleted.
 
-A run that cannot be read as it is, is set aside with its name and the reason, until it is gone or
-mended. Whatever else goes wrong in a namespace is an outage of that namespace, and of no other.
+A run that cannot be read as it is, is quarantined with its name and the reason, until it is deleted
+or repaired. Any other failure in a namespace is an outage of that namespace only.
 """
 
 import asyncio
@@ -35,19 +35,19 @@ from mcp_server.views import ended_by_deletion, seal_data, timestamp
 _log = logging.getLogger(__name__)
 
 _POD_GONE_BACKOFF = (0.5, 1.0, 2.0, 5.0)
-# A run that was deleted while this process was down may have had more pods than its row says.
+# A run that was deleted while this process was down may have had more attempts than its row has.
 _ATTEMPTS_MISSED = 2
 
 
 class ClusterReader(Source, Protocol):
-    """What the archive asks of the API server."""
+    """The requests of ``RunSync`` to the API server."""
 
     async def get(self, resource: Resource, namespace: str, name: str) -> Object:
         """Return an object."""
 
 
 class RunSync:
-    """Follows the runs of some namespaces into the store."""
+    """Records the runs of some namespaces in the store."""
 
     def __init__(
         self,
@@ -65,7 +65,7 @@ class RunSync:
         self._now = now
         self._backoff = backoff
         self._answered: set[str] = set()
-        # Between reading a row and writing it nobody else may: rows never go back.
+        # Serializes the read and the write of a row: a row is never replaced by an older one.
         self._lock = asyncio.Lock()
         self._finalizers: dict[str, asyncio.Task[None]] = {}
         self.quarantine = Quarantine() if quarantine is None else quarantine
@@ -73,11 +73,11 @@ class RunSync:
 
     @property
     def is_ready(self) -> bool:
-        """Whether every namespace is being watched, but for those that are closed."""
+        """Whether every namespace that is not closed has been listed."""
         return len(self._answered) == len(self._namespaces)
 
     async def run(self) -> None:
-        """Follow all namespaces until cancelled."""
+        """List and watch all namespaces until cancelled."""
         try:
             async with asyncio.TaskGroup() as tasks:
                 for namespace in self._namespaces:
@@ -89,10 +89,10 @@ class RunSync:
 
     async def observe(self, manifest: Object, *, deleted: bool = False) -> RunRow | None:
         """
-        Record a run as the API server has it; return its row, None for what is no run.
+        Record the observed state of a run; return its row, None if it cannot be recorded.
 
-        It raises only what is an outage: of the API server, or of the store. What is wrong with
-        the run itself is kept in ``quarantine``.
+        Raises ApiError or StoreUnavailableError on an outage of the API server or of the store.
+        Problems of the run itself are stored in ``quarantine``.
         """
         namespace = _namespace_of(manifest)
         try:
@@ -130,7 +130,7 @@ class RunSync:
             await self._observe_end(known)
 
     async def _observe_end(self, row: RunRow) -> None:
-        """Record that the AgentRun of a row is gone."""
+        """Record that the AgentRun of a row was deleted."""
         meta = row.run.metadata
         try:
             await self._take(row.run, True)
@@ -162,8 +162,8 @@ class RunSync:
         try:
             session = await self._kube.get(SESSIONS, run.metadata.namespace, session_name_of(run))
         except ApiError as error:
-            # The operator makes the session of a run that came without one; a later event of
-            # the run finds it.
+            # The operator creates the session of a run that has none; a later watch event of the
+            # run finds it.
             _log.debug("run %s has no session yet: %s", run.metadata.name, error)
             return ""
         return str(session["metadata"]["uid"])
@@ -174,7 +174,7 @@ class RunSync:
         await self._store.seal(uid, f"seal-{uid}", stamp, seal_data(run))
 
     async def listed(self, namespace: str, items: list[Object], version: int) -> None:
-        """Record the runs that are there, and the end of those that are not any more."""
+        """Record the listed runs, and the deletion of the runs that are not listed any more."""
         for manifest in items:
             await self.observe(manifest)
         there = {named(manifest) for manifest in items}
@@ -186,11 +186,15 @@ class RunSync:
         self._answered.add(namespace)
 
     async def changed(self, namespace: str, manifest: Object, is_deleted: bool) -> None:
-        """Record what became of a run."""
+        """Record a changed or deleted run."""
         await self.observe(manifest, deleted=is_deleted)
 
     async def failed(self, namespace: str, error: Exception) -> None:
-        """Note what it means that a namespace cannot be followed."""
+        """
+        Record that a namespace cannot be watched.
+
+        If the namespace was deleted, its runs are recorded as deleted.
+        """
         if not is_closed(error):
             self._answered.discard(namespace)
             return
@@ -206,7 +210,7 @@ class RunSync:
             _log.warning("the end of namespace %s cannot be recorded: %s", namespace, problem)
 
     async def _is_namespace_gone(self, namespace: str) -> bool:
-        """Whether a namespace is known to be gone, with everything that was in it."""
+        """Whether the API server confirms that a namespace does not exist."""
         try:
             await self._kube.get(NAMESPACES, namespace, "")
         except ApiError as error:
@@ -214,12 +218,12 @@ class RunSync:
         return False
 
     async def _observe_absence(self, row: RunRow, listed_at: int) -> None:
-        """Record as deleted what a list no longer holds, unless it is younger than the list."""
+        """Record a run that is not listed as deleted, unless it is newer than the list."""
         if row.run.metadata.version <= listed_at:
             await self._observe_end(row)
 
     def _finalize_deleted(self, run: AgentRun) -> None:
-        """Wait in the background until the pod of a deleted run is gone, then close its record."""
+        """Wait in the background until the pods of a deleted run are gone, then seal its record."""
         uid = run.metadata.uid
         if uid in self._finalizers:
             return
@@ -231,8 +235,8 @@ class RunSync:
         tries = absences = 0
         while True:
             try:
-                # Once is not enough: the operator counts an attempt before it creates the pod,
-                # and the run may be deleted in between.
+                # One absence is not enough: the operator counts an attempt before it creates
+                # the pod, and the run may be deleted in between.
                 absences = absences + 1 if await self._is_pod_gone(run) else 0
                 if absences > 1:
                     await self._close_record(run)
@@ -252,13 +256,13 @@ class RunSync:
                 ended = ended_by_deletion(row.run, now)
                 deleted_at = row.deleted_at or now
                 await self._store.record_run(replace(row, run=ended, deleted_at=deleted_at))
-                # Another replica may have been faster: the seal equals what is recorded.
+                # Another replica may have recorded the end first: the seal equals what is recorded.
                 row = await self._store.get_run_by_uid(uid) or replace(row, run=ended)
             await self._seal(row.run)
         _log.info("run %s was deleted and nothing of it is left", run.metadata.name)
 
     async def _is_pod_gone(self, run: AgentRun) -> bool:
-        """Look for the pods of the attempts this process knows of, and of those it missed."""
+        """Check the pods of the known attempts, and of those this process may have missed."""
         for attempt in range(max(1, run.attempts), run.attempts + _ATTEMPTS_MISSED + 1):
             if await self._has_pod(run, attempt):
                 return False

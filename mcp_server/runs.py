@@ -1,8 +1,8 @@
 """
-Making, cancelling and finding runs: the MCP server's writes to the cluster.
+Creates, answers, cancels and finds runs: the MCP server's writes to the cluster.
 
-Everything here can be repeated: names are decided by the caller, and what exists already is
-compared, not made again.
+All operations are idempotent: the caller chooses the names, and an object that already exists is
+compared with the request, not created again.
 """
 
 import logging
@@ -62,7 +62,7 @@ _M = TypeVar("_M", bound=Model)
 
 
 class Runs:
-    """The runs of the cluster. What is written is recorded in the store at once."""
+    """Access to the runs of the cluster. Writes are recorded in the store immediately."""
 
     def __init__(
         self,
@@ -82,16 +82,16 @@ class Runs:
         return self._archive.quarantine
 
     async def find(self, namespace: str, name: str) -> RunRow | None:
-        """Return a run, whether it is still in the cluster or only in the store."""
+        """Return a run from the store, else from the cluster; None if it does not exist."""
         row = await self._store.get_run(namespace, name)
         if row is not None:
             return row
-        # kubectl may have made it a moment ago, before the watch told of it.
+        # A run that was just created with kubectl may not have reached the watch yet.
         manifest = await self._get(RUNS, namespace, name)
         return await self._archive.observe(manifest) if manifest else None
 
     async def find_session(self, namespace: str, reference: str) -> AgentSession | None:
-        """Return a session by its name or its uid."""
+        """Return a session by its name or its uid; None if it does not exist."""
         manifest = await self._get(SESSIONS, namespace, reference)
         if manifest is not None:
             return self._one(AgentSession, SESSIONS, manifest)
@@ -101,21 +101,21 @@ class Runs:
         self, namespace: str, limit: int, before: Place | None
     ) -> list[AgentSession]:
         """
-        Return up to ``limit`` sessions of a namespace, the one that changed last first, as the
-        watch has told of them: those whose place is less than ``before``.
+        Return up to ``limit`` cached sessions of a namespace, most recently changed first, whose
+        place is less than ``before``.
         """
         return self._sessions.last(namespace, limit, before)
 
     def known_session(self, namespace: str, name: str) -> AgentSession | None:
-        """Return the session of a name, as the watch has told of it."""
+        """Return the cached session of that name."""
         return self._sessions.named(namespace, name)
 
     def list_profiles(self, namespace: str) -> list[AgentProfile]:
-        """Return all profiles of a namespace by name, as the watch has told of them."""
+        """Return all cached profiles of a namespace, sorted by name."""
         return sorted(self._profiles.all(namespace), key=lambda one: one.metadata.name)
 
     def _one(self, model: type[_M], resource: Resource, manifest: Object) -> _M:
-        """Read an object; InvalidArgumentsError for one that cannot be read."""
+        """Parse an object. Raises InvalidArgumentsError if it cannot be read."""
         try:
             return model.model_validate(readable(manifest))
         except ValidationError as error:
@@ -128,12 +128,16 @@ class Runs:
     async def find_repeated(
         self, arguments: SpawnArguments, namespace: str, run_id: str
     ) -> RunRow | None:
-        """Return the run that the same request has made before; refuse another request's."""
+        """
+        Return the run that an identical request created, if any.
+
+        Raises InvalidArgumentsError if a different request created it.
+        """
         earlier = await self.find(namespace, run_id)
         if earlier is None:
             return None
         row = _same_request(earlier, arguments)
-        # Whoever made the run may have died before it made the Secret.
+        # The process that created the run may have stopped before it created the Secret.
         session = await self.find_session(namespace, session_name_of(row.run))
         if session is not None:
             await store_credentials(self._kube, arguments, row.run, session)
@@ -147,7 +151,7 @@ class Runs:
         requested_by: str,
         parent: ParentRun | None = None,
     ) -> RunRow:
-        """Make the run of that id, and the session of a new conversation."""
+        """Create the run with this id and, for a new conversation, its session."""
         profile = await self._profile(arguments, namespace)
         if arguments.session_mode == "resume":
             session, is_new = await self._session_to_resume(arguments, namespace), False
@@ -155,7 +159,7 @@ class Runs:
         else:
             fresh = build_session(arguments, run_id)
             name = fresh["metadata"]["name"]
-            # Before the session is made: what cannot be a run must not use its name up.
+            # Built before the session is created, so that an invalid run does not take its name.
             body = build_run(arguments, run_id, name, requested_by, profile.spec)
             session, is_new = await self._create_or_find_session(
                 namespace, fresh, run_id, arguments.nickname
@@ -176,7 +180,7 @@ class Runs:
         requested_by: str,
         parent: ParentRun | None = None,
     ) -> RunRow:
-        """Make the run of that id, which continues the conversation of one that has ended."""
+        """Create the run with this id, which continues the conversation of a run that has ended."""
         run, namespace = row.run, row.run.metadata.namespace
         body = build_resumption(run, run_id, message, requested_by)
         _with_parent(body, parent)
@@ -185,7 +189,7 @@ class Runs:
             return _made_by(earlier, body)
         session = await self.find_session(namespace, session_name_of(run))
         if session and row.session_uid not in ("", session.metadata.uid):
-            session = None  # Another conversation has taken the name.
+            session = None  # Another session has taken the name.
         check_resumable(run, session)
         await self._hold_credentials(namespace, body)
         return await self._make(namespace, body, None)
@@ -198,7 +202,7 @@ class Runs:
         requested_by: str,
         parent: ParentRun | None = None,
     ) -> RunRow:
-        """Make the run of that id, which does the task of another again."""
+        """Create the run with this id, which repeats the task of another run."""
         namespace = row.run.metadata.namespace
         body = build_repetition(row.run, run_id, message, requested_by)
         _with_parent(body, parent)
@@ -219,10 +223,10 @@ class Runs:
         key: str | None = None,
     ) -> tuple[RunRow, int | None]:
         """
-        Give a waiting run an answer, and say its number; None if the run has ended.
+        Add an answer to a waiting run; return the answer's number, None if the run has ended.
 
-        ``may_be_answered`` is asked with the run as it is; it may raise. An answer that was given
-        with the idempotency key of the digest ``key`` is given once.
+        ``may_be_answered`` is called with the current run and may raise. ``key`` is the digest of
+        an idempotency key: an answer with the same key is added only once.
         """
         meta = row.run.metadata
         for tries_left in reversed(range(_PATCH_TRIES)):
@@ -242,7 +246,7 @@ class Runs:
             try:
                 manifest = await self._kube.patch(RUNS, meta.namespace, meta.name, patch)
             except ApiError as error:
-                # It changed, or somebody else answered, in between: look again.
+                # The run changed, or was answered, in the meantime: read it again.
                 if error.status not in (404, 409, 422) or not tries_left:
                     raise
                 continue
@@ -275,14 +279,14 @@ class Runs:
     async def _inherit_credentials(
         self, namespace: str, body: Object, session: AgentSession
     ) -> None:
-        """Give a run that was given no credentials those of the session's newest run."""
+        """Use the credentials of the session's newest run if the run has none of its own."""
         last = session.status.last_run
         row = await self.find(namespace, last) if last else None
         if row is not None:
             inherit(body["spec"], row.run.spec.backend_config)
 
     async def _hold_credentials(self, namespace: str, body: Object) -> None:
-        """Leave out credentials that another caller gave: they are not this one's to use."""
+        """Remove inherited credentials that another caller provided."""
         meta = body["metadata"]
         giver = inherited_from(body["spec"], meta["name"])
         if giver is None:
@@ -296,7 +300,7 @@ class Runs:
     async def request_cancellation(
         self, row: RunRow, requested_by: str, reason: str | None
     ) -> RunRow:
-        """Ask for a run to be cancelled; the row says whether it had ended before."""
+        """Request the cancellation of a run; the row shows whether it had already ended."""
         namespace, name = row.run.metadata.namespace, row.run.metadata.name
         for tries_left in reversed(range(_PATCH_TRIES)):
             manifest = await self._get(RUNS, namespace, name)
@@ -309,7 +313,7 @@ class Runs:
             try:
                 manifest = await self._kube.patch(RUNS, namespace, name, patch)
             except ApiError as error:
-                # Somebody else cancelled it, or it ended, in between: look again.
+                # The run was cancelled, or ended, in the meantime: read it again.
                 if error.status not in (404, 409, 422) or not tries_left:
                     raise
                 continue
@@ -346,7 +350,7 @@ class Runs:
         except ApiError as error:
             if error.status != 409:
                 raise
-        # An earlier try of the same request may have got no further than its session.
+        # An earlier try of the same request may have created only the session.
         existing = await self._get(SESSIONS, namespace, name)
         if existing and existing["metadata"].get("labels", {}).get(LABEL_RUN) == run_id:
             return self._one(AgentSession, SESSIONS, existing), False
@@ -356,7 +360,7 @@ class Runs:
         )
 
     async def _discard_session(self, namespace: str, session: AgentSession) -> None:
-        """Give a name free again that the failed request would have burnt."""
+        """Delete the session of a failed request, so that its name can be used again."""
         name = session.metadata.name
         try:
             await self._kube.delete(SESSIONS, namespace, name, session.metadata.uid)
@@ -371,8 +375,8 @@ class Runs:
             _log.info("run %s: asked for by %s", name, by)
             return created
         except ApiError as error:
-            # 409: a twin of this request was faster. No answer: it may have been made all the
-            # same.
+            # 409: a concurrent identical request created the run. Without a response, the run may
+            # have been created as well.
             if error.status != 409 and not isinstance(error, ApiUnavailableError):
                 raise
             existing = await self._get(RUNS, namespace, name)
@@ -384,7 +388,7 @@ class Runs:
         try:
             return await self._kube.get(resource, namespace, name)
         except ApiError as error:
-            # A name that cannot be one is the name of nothing.
+            # No object has an invalid name.
             if error.status in (400, 404, 422):
                 return None
             raise
@@ -400,7 +404,7 @@ def _same_request(row: RunRow, arguments: SpawnArguments) -> RunRow:
 
 
 def _made_by(row: RunRow, body: Object) -> RunRow:
-    """Return the run that a manifest made; refuse another's."""
+    """Return the row. Raises InvalidArgumentsError if another request created the run."""
     return _with_digest(row, body["metadata"]["annotations"][REQUEST_HASH])
 
 

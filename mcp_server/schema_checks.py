@@ -1,8 +1,8 @@
 """
-Checking callers' schemas where it holds up nobody else.
+Checks callers' output schemas without blocking the event loop.
 
-What is small is checked at once. What is not takes seconds of CPU: another process does it, for so
-long and no longer, and few at a time.
+Small schemas are checked immediately. Others may take seconds of CPU time: they are checked in a
+subprocess, with a timeout and limited concurrency.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ from mcp_server.manifests import InvalidArgumentsError
 from mcp_server.schema_worker import check_schema
 
 SMALL = 8
-"""How many subschemas are checked at once: each takes some milliseconds."""
+"""The number of subschemas up to which a schema is small: each takes some milliseconds."""
 AT_ONCE = 2
 WAITING = 16
 SECONDS = 30.0
@@ -26,7 +26,7 @@ _INVALID = "output_schema is not a valid JSON Schema"
 
 
 class SchemaChecks:
-    """Checks schemas; two that are not small at a time."""
+    """Checks schemas; at most two that are not small concurrently."""
 
     def __init__(self, seconds: float = SECONDS) -> None:
         self._seconds = seconds
@@ -34,9 +34,13 @@ class SchemaChecks:
         self._asked = 0
 
     async def check(self, schema: dict[str, Any]) -> None:
-        """Refuse a schema within its bounds that is none. Raises InvalidArgumentsError."""
+        """
+        Raise InvalidArgumentsError if a schema is invalid or cannot be checked now.
+
+        The schema must be within the limits of ``agentrun.api.output_schema``.
+        """
         text = json.dumps(schema)
-        # How long a pattern takes is not for us to say.
+        # The time that a pattern takes is unknown.
         if count_subschemas(schema) <= SMALL and '"pattern' not in text:
             _check_here(schema)
             return
@@ -54,7 +58,7 @@ class SchemaChecks:
             raise InvalidArgumentsError(f"{_INVALID}: {problem}")
 
     async def _elsewhere(self, schema: bytes) -> str:
-        """Check a schema in a process of its own; return what is wrong with it."""
+        """Check a schema in a subprocess; return the error, empty if it is valid."""
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "mcp_server.schema_worker",
             stdin=asyncio.subprocess.PIPE,

@@ -1,8 +1,8 @@
 """
-Checking one JSON Schema against its dialect, as a program of its own.
+A program that checks one JSON Schema against its dialect.
 
-It reads the schema from stdin and writes what is wrong with it to stdout, nothing if it is right.
-Whoever starts it may end it at any moment.
+It reads the schema from stdin and writes the error to stdout, nothing if the schema is valid. It
+may be killed at any time.
 """
 
 import json
@@ -12,13 +12,13 @@ from typing import Any
 
 
 def check_schema(schema: dict[str, Any]) -> None:
-    """Raise SchemaError for what is no schema of its dialect; its patterns are ECMA-262's."""
+    """Raise SchemaError if a schema is invalid in its dialect; patterns are ECMA-262."""
     from jsonschema import FormatChecker
     from jsonschema.validators import validator_for
 
     from agentrun import ecma
 
-    # Not those of the library: it has Python's patterns.
+    # Not the library's formats: its patterns are Python's.
     formats = FormatChecker(formats=())
     formats.checks("regex", raises=ValueError)(ecma.is_pattern)
     validator_for(schema).check_schema(schema, format_checker=formats)  # type: ignore[call-arg]
@@ -26,7 +26,7 @@ def check_schema(schema: dict[str, Any]) -> None:
 
 def main() -> None:
     """Check the schema on stdin."""
-    # Others are waited for by people.
+    # Processes that people wait for have priority.
     os.nice(10)
     from jsonschema import SchemaError
 

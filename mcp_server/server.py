@@ -1,4 +1,4 @@
-"""The MCP server: the tools, who may call them, and the two routes for Kubernetes' probes."""
+"""The MCP server: tools, resources, prompts, authentication, and the routes for probes."""
 
 import asyncio
 from collections.abc import Callable
@@ -50,7 +50,7 @@ _PROBE_SECONDS = 3
 def build_server(
     context: ToolContext, verifier: TokenVerifier | None = None, auth: AuthSettings | None = None
 ) -> MCPServer:
-    """Build the MCP server with its tools; without a verifier, for tests in memory."""
+    """Build the MCP server with its tools; without a verifier, for in-memory tests."""
     following = ResourceSubscriptions(context)
     server = StrictServer(
         "agentrun",
@@ -70,7 +70,7 @@ def build_server(
 
 
 def auth_settings(settings: Settings) -> AuthSettings:
-    """Say how clients authenticate; the metadata is served only where a public URL is known."""
+    """Return the auth settings; resource metadata is served only if a public URL is set."""
     resource = AnyHttpUrl(f"{settings.public_url}/mcp") if settings.public_url else None
     return AuthSettings(
         issuer_url=AnyHttpUrl(settings.issuer_url),
@@ -86,16 +86,16 @@ def build_app(
     settings: Settings,
     is_watching: Callable[[], bool],
 ) -> Starlette:
-    """Build what port 8080 serves: /mcp, /healthz and /readyz."""
+    """Build the ASGI application of port 8080: /mcp, /healthz and /readyz."""
     server = build_server(context, verifier, auth_settings(settings))
     app: Starlette = server.streamable_http_app(
         streamable_http_path="/mcp",
         stateless_http=True,
-        # HostCheck does it, for every route and with addresses.
+        # HostCheck does this for every route, and accepts IP addresses.
         transport_security=TransportSecuritySettings(enable_dns_rebinding_protection=False),
     )
     app.router.routes.extend(_probes(context, is_watching))
-    # The last is the innermost: it is asked once it is known who calls.
+    # The last middleware is the innermost: it runs after authentication.
     app.user_middleware.append(
         Middleware(Guard, context=context, metadata_url=_metadata_url(settings))
     )

@@ -1,4 +1,4 @@
-"""What the MCP server is told by its environment."""
+"""The MCP server's settings, from environment variables."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,35 +14,35 @@ _MOST_SECONDS = 600
 
 
 class SettingsError(ValueError):
-    """A variable of the environment makes no sense."""
+    """An environment variable is invalid."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Where to listen, what to serve, where to keep it."""
+    """The settings of the MCP server."""
 
     namespaces: tuple[str, ...] = ("default",)
     """The namespaces whose runs are served; the first is the default."""
     access: Access = NOBODY
-    """Who may call the tools."""
+    """The subjects that may call the tools."""
     store_url: str = urls.STORE_URL
     blobs_url: str = urls.BLOBS_URL
     allowed_hosts: tuple[str, ...] = ()
-    """Host names that clients use beside the ones inside a cluster (see hosts.py)."""
+    """Host names that clients use besides those inside the cluster (see hosts.py)."""
     public_url: str = ""
-    """Where clients outside reach the server, without /mcp."""
+    """The URL of the server for clients outside the cluster, without /mcp."""
     issuer_url: str = "https://kubernetes.default.svc.cluster.local"
-    """Who issues the tokens."""
+    """The issuer of the tokens."""
     host: str = "0.0.0.0"
     port: int = 8080
     gateway_port: int = 8081
     drain_seconds: float = 0
-    """How long to go on answering when the process is to end, so that clients go elsewhere."""
+    """How long to continue serving after SIGTERM, until clients use other replicas."""
     log_level: str = "INFO"
 
 
 def load_settings(environment: Mapping[str, str]) -> Settings:
-    """Read the settings; a SettingsError names the variable that is wrong."""
+    """Read the settings. Raises SettingsError, which names the variable, if one is invalid."""
     default = Settings()
     public_url = _url(environment, "AGENTRUN_PUBLIC_URL", "")
     hosts = _names(environment.get("AGENTRUN_ALLOWED_HOSTS", ""))

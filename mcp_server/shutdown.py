@@ -1,10 +1,10 @@
 """
-Ending a replica without refusing anybody.
+Graceful shutdown of a replica.
 
-It goes in two steps. A replica that is *leaving* is no longer ready, but answers everybody, and
-closes each connection with its answer, so that the next request goes to another replica. Once
-Kubernetes has had the time to tell everybody, it is *stopping*: whoever waits for something is
-answered at once with what there is, and the servers end.
+It has two steps. A replica that is *leaving* is not ready any more, but still serves requests, and
+closes each connection after its response, so that the next request goes to another replica. After
+``drain_seconds``, when Kubernetes has updated the endpoints, it is *stopping*: waiting requests
+return immediately with what is available, and the servers end.
 """
 
 import asyncio
@@ -16,34 +16,34 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 @dataclass(frozen=True)
 class Shutdown:
-    """The two steps of one process."""
+    """The shutdown state of a process."""
 
     drain_seconds: float = 0
-    """How long it goes on answering. 0 where there is no other replica to go to."""
+    """How long to serve requests while leaving. 0 if there is no other replica."""
     leaving: asyncio.Event = field(default_factory=asyncio.Event)
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def run(self) -> None:
-        """Wait until the process is to end, and return when it stops."""
+        """Wait until the process is leaving, then for ``drain_seconds``; set ``stopping``."""
         await self.leaving.wait()
         await asyncio.sleep(self.drain_seconds)
         self.stopping.set()
 
     def end_now(self) -> None:
-        """Take both steps at once: something failed."""
+        """Take both steps immediately, for example after a failure."""
         self.leaving.set()
         self.stopping.set()
 
 
 class CloseWhenLeaving:
-    """Close each connection with its answer, while the process is leaving."""
+    """Closes each connection after its response while the process is leaving."""
 
     def __init__(self, app: ASGIApp, leaving: asyncio.Event) -> None:
         self._app = app
         self._leaving = leaving
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Hand a request on."""
+        """Pass a request on."""
 
         async def answer(message: Message) -> None:
             if message["type"] == "http.response.start" and self._leaving.is_set():

@@ -1,4 +1,4 @@
-"""What every tool call has at hand: the store, the runs, who is calling, and the time to stop."""
+"""The context of tool calls: the store, the runs, the caller, authorization and shutdown."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
@@ -32,19 +32,19 @@ _NO_EVENT = 2**62
 
 @dataclass(frozen=True)
 class ToolContext:
-    """What the tools work with."""
+    """The dependencies of the tools, and the permissions of callers."""
 
     store: RunStore
     blobs: BlobStore
     runs: Runs
     namespaces: Sequence[str]
-    """The namespaces that are served; the first is the default."""
+    """The served namespaces; the first is the default."""
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set when the process ends: whoever waits answers at once with what there is."""
+    """Set when the process stops: waiting calls return immediately with what is available."""
     leaving: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set some time before: other replicas answer new requests."""
+    """Set earlier, when the process drains: new requests go to other replicas."""
     access: Access = NOBODY
-    """Who may call."""
+    """The subjects that may call the tools."""
     caller: Callable[[], Caller] = current_caller
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
 
@@ -52,15 +52,19 @@ class ToolContext:
         self, caller: Caller, namespace: str | None = None, row: RunRow | None = None
     ) -> None:
         """
-        Refuse what ``caller`` may not do, with Forbidden. It is the one place that decides.
+        Raise ForbiddenError if ``caller`` is not authorized. All authorization is decided here.
 
-        It is asked of every request before anything is read of it, then of the namespace that the
-        call turns out to be about, and of each run that it would show or change.
+        It is called for every request before the body is read, then for the namespace of the
+        call, and for each run that the call would show or change.
         """
         self.access.check(caller)
 
     async def namespace(self, requested: str | None) -> str:
-        """Return the namespace that a call is about, if the caller may use it."""
+        """
+        Return the namespace of a call: the requested one, else the caller's, else the default.
+
+        Raises ToolError if it is not served, ForbiddenError if the caller may not use it.
+        """
         if requested and requested not in self.namespaces:
             raise ToolError(
                 f"Namespace {requested} is not served here."
@@ -73,7 +77,7 @@ class ToolContext:
         return chosen
 
     async def may_read(self, row: RunRow) -> bool:
-        """Whether the caller may look into a run."""
+        """Whether the caller may read a run."""
         try:
             await self.check_access(row)
         except ForbiddenError:
@@ -81,46 +85,46 @@ class ToolContext:
         return True
 
     def unreadable(self, namespace: str) -> list[Quarantined]:
-        """Return the runs that cannot be read as they are, as far as the caller may know."""
+        """Return the quarantined runs of a namespace that the caller may see."""
         return self.runs.quarantine.of(RUNS.plural, (namespace,))
 
     async def check_access(self, row: RunRow) -> None:
-        """Refuse a run that the caller may not look into or change."""
+        """Raise ForbiddenError if the caller may not read or change a run."""
         await self.authorize(self.caller(), row.run.metadata.namespace, row)
 
     def check_may_answer(self, row: RunRow) -> None:
-        """Refuse to answer what a run asks just now, if that is not for the caller to answer."""
+        """Raise ToolError if the caller may not answer the current question of a run."""
 
     def parent(self) -> ParentRun | None:
-        """Return the parent of the run that the caller may ask for: people's runs have none."""
+        """Return the parent of runs that the caller starts; None unless the caller is an agent."""
         return None
 
     def restrict(self, arguments: SpawnArguments) -> SpawnArguments:
-        """Return what to start; an agent is held to its profile."""
+        """Return the arguments of a new run, restricted to what an agent's profile allows."""
         return arguments
 
     def check_may_repeat(self, run: AgentRun) -> None:
-        """Refuse one more run like ``run``, if the caller may not start such a run."""
+        """Raise ToolError if the caller may not start a run like ``run``."""
 
     @asynccontextmanager
     async def reserve_child(self, resumed: str = "") -> AsyncIterator[None]:
         """
-        Refuse another run where there is no room for it, and keep the room for the block.
+        Raise ToolError if the caller may not start another run; reserve it for the block.
 
-        It is refused, too, if it would resume a session that is not the caller's.
+        Also if it would resume the session ``resumed`` and that is not the caller's.
         """
         yield
 
     async def confirm_child(self, row: RunRow) -> RunRow:
-        """Return a run that was just made, if there was room for it after all."""
+        """Return a run that was just created. Raises ToolError if it exceeds the limit."""
         return row
 
     def agent_name_of(self, given: str | None) -> str | None:
-        """Return the name of the agent that a message is from, or a mailbox belongs to."""
+        """Return the name of the agent that sends a message or owns a mailbox; None without one."""
         return (given or "").strip() or None
 
     async def wait_for_message(self, session_uid: str, after_seq: int, seconds: float) -> None:
-        """Wait until there may be a message, time is up, or the process stops."""
+        """Wait until there may be a message, ``seconds`` have passed, or the process stops."""
         news = self.store.messages.wait(session_uid, after_seq, seconds)
         async with listening(news, self.stopping) as heard:
             await heard()
@@ -133,9 +137,9 @@ class ToolContext:
         after_seq: int = _NO_EVENT,
     ) -> RunRow:
         """
-        Wait until a run is as it should be, time is up, or the process stops; return it.
+        Wait until ``is_done``, ``seconds`` have passed, or the process stops; return the run.
 
-        It looks when the run changes, and at events after ``after_seq``.
+        The run is read when it changes, and when it has events after ``after_seq``.
         """
         clock = asyncio.get_running_loop().time
         deadline, uid = clock() + seconds, row.run.metadata.uid
@@ -151,7 +155,7 @@ class ToolContext:
 
 @contextmanager
 def tool_errors() -> Iterator[None]:
-    """Turn what can go wrong into words that tell a model what to do next."""
+    """Convert known errors to ToolErrors that tell a model what to do next."""
     try:
         yield
     except (InvalidArgumentsError, TooLargeError, MailboxFullError, NotStorableError) as error:

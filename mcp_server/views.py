@@ -1,8 +1,8 @@
 """
-Between the tools and the kinds: runs become tool results.
+Converts runs to tool results.
 
-Kubernetes' words on one side, MCP's on the other; this is the table between them. Nothing here
-reads a clock or calls anything. manifests.py goes the other way.
+It maps the terms of the Kubernetes API to those of the MCP tools. The functions are pure: they read
+no clock and do no I/O. manifests.py converts in the other direction.
 """
 
 from datetime import UTC, datetime
@@ -28,7 +28,7 @@ from mcp_server.schemas import (
 )
 
 LISTED_PROMPT = 200
-"""How much of a prompt a list of runs shows."""
+"""How many characters of a prompt a list of runs shows."""
 
 _LIVE = ("running", "input_required", "auth_required")
 _CLAIMED = ("completed", "failed", "rejected")
@@ -41,26 +41,26 @@ _ENDED = {
 
 def status_of(row: RunRow) -> Any:
     """
-    Say where a run is: the later of its phase and its journal.
+    Return the status of a run: the more recent of its phase and its journal.
 
-    The journal knows sooner what the agent does. How a run ends is only ever said by its phase.
+    The journal is updated before the phase. A terminal status only comes from the phase.
     """
     run, phase = row.run, row.run.phase
     if phase.is_terminal or phase is Phase.CANCELLING:
         return phase.status
     if run.is_cancel_requested or row.deleted_at:
         return Phase.CANCELLING.status
-    # A new pod is on its way: what the journal says is of the attempt before.
+    # A new pod is starting: the journal's status is of the previous attempt.
     if phase in (Phase.QUEUED, Phase.STARTING) and row.journal_attempt < run.attempts:
         return phase.status
     if row.journal_status in _CLAIMED and row.journal_attempt == run.attempts:
-        # The agent came to its end, so it ran, though the operator has not said so yet.
+        # The agent has finished, so it ran, but the operator has not set the phase yet.
         return Phase.RUNNING.status
     return row.journal_status if row.journal_status in _LIVE else phase.status
 
 
 def run_view(row: RunRow, *, prompt_limit: int | None = None) -> RunView:
-    """Show a run; of its prompt at most ``prompt_limit`` characters."""
+    """Return the view of a run, with at most ``prompt_limit`` characters of its prompt."""
     run, status = row.run, row.run.status
     spec, result = run.spec, status.result
     word = status_of(row)
@@ -106,14 +106,14 @@ def run_view(row: RunRow, *, prompt_limit: int | None = None) -> RunView:
 
 
 def unreadable_view(one: Quarantined) -> UnreadableView:
-    """Show what is known of a run that cannot be read."""
+    """Return the view of a run that cannot be read."""
     return UnreadableView(
         run_id=one.name, namespace=one.namespace, uid=one.uid or None, reason=one.reason
     )
 
 
 def spawn_result(row: RunRow) -> SpawnResult:
-    """Show what spawn_run made, or what it had made before."""
+    """Return the result of spawn_run for a run that it created now or before."""
     return SpawnResult(
         run_id=row.run.metadata.name,
         backend=row.run.spec.backend,
@@ -125,7 +125,7 @@ def spawn_result(row: RunRow) -> SpawnResult:
 
 
 def cancel_result(row: RunRow) -> CancelResult:
-    """Show how far a cancellation has come."""
+    """Return the result of cancel_run."""
     return CancelResult(
         run_id=row.run.metadata.name,
         status=status_of(row),
@@ -136,7 +136,7 @@ def cancel_result(row: RunRow) -> CancelResult:
 def continue_result(
     row: RunRow, mode: Any, resumed_from: str | None, status: Any = None
 ) -> ContinueResult:
-    """Show which run goes on."""
+    """Return the result of continue_run; ``row`` is the run that continues."""
     return ContinueResult(
         run_id=row.run.metadata.name,
         status=status or status_of(row),
@@ -148,12 +148,12 @@ def continue_result(
 
 
 def session_id_of(row: RunRow) -> str:
-    """Return the session's uid, or its name, which every tool takes as well."""
+    """Return the session's uid or, if it is unknown, its name: all tools accept both."""
     return row.session_uid or session_name_of(row.run)
 
 
 def summary_of(row: RunRow) -> str:
-    """Say in a line what happened last."""
+    """Return one line about the latest progress of a run."""
     phase, message = row.run.phase, row.run.status.message
     if phase is Phase.REJECTED:
         return f"Rejected: {message}" if message else "Run rejected"
@@ -169,7 +169,7 @@ def summary_of(row: RunRow) -> str:
 
 
 def timestamp(at: datetime | None) -> str | None:
-    """Write a point in time as clients know it: ISO 8601, UTC, milliseconds."""
+    """Format a timestamp for clients: ISO 8601, UTC, milliseconds. A naive one is taken as UTC."""
     if at is None:
         return None
     aware = at if at.tzinfo else at.replace(tzinfo=UTC)
@@ -177,7 +177,7 @@ def timestamp(at: datetime | None) -> str | None:
 
 
 def seal_data(run: AgentRun) -> dict[str, Any]:
-    """Say in an event's data what ``status`` says of the end: the last event of every run."""
+    """Return the data of the last event of a run: its status, reason, message and end times."""
     status = run.status
     told = {
         "status": run.phase.status,
@@ -190,7 +190,7 @@ def seal_data(run: AgentRun) -> dict[str, Any]:
 
 
 def ended_by_deletion(run: AgentRun, now: datetime) -> AgentRun:
-    """Return the run as it is once its AgentRun and then its pod are gone: cancelled."""
+    """Return the run, cancelled at ``now``, after its AgentRun and its pods were deleted."""
     status = run.status.model_copy(
         update={
             "phase": Phase.CANCELLED,
@@ -220,7 +220,7 @@ def _remote_ref(run: AgentRun) -> RemoteRefView | None:
     agent = run.status.agent
     if agent is None or not (agent.session_id or agent.remote_ref):
         return None
-    # What an older runner calls the provider is not the backend.
+    # Older runners report a provider that is not the backend.
     there = agent.remote_ref.model_dump(exclude={"provider"}) if agent.remote_ref else {}
     return RemoteRefView(provider=run.spec.backend, conversation_id=agent.session_id, **there)
 

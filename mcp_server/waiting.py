@@ -1,4 +1,4 @@
-"""Waiting for news without missing any, and no longer than the process lives."""
+"""Waits for changes without missing one, and not beyond the shutdown of the process."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
@@ -11,9 +11,10 @@ async def listening(
     news: Coroutine[Any, Any, None], stop: asyncio.Event
 ) -> AsyncIterator[Callable[[], Awaitable[None]]]:
     """
-    Listen for ``news`` during the block, and yield what waits for them, or for ``stop``.
+    Listen for ``news`` during the block; yield a function that waits for it, or for ``stop``.
 
-    It listens before the block begins: who looks within it, and waits then, misses nothing.
+    Listening starts before the block: code that reads the state in the block and then waits misses
+    no change.
     """
     heard, stopped = asyncio.ensure_future(news), asyncio.ensure_future(stop.wait())
 

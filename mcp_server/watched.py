@@ -1,4 +1,4 @@
-"""What this process follows of the cluster: the runs into the store, the rest in memory."""
+"""The watches of this process: runs are recorded in the store, other kinds are cached."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -15,7 +15,7 @@ from mcp_server.run_sync import ClusterReader, RunSync
 
 
 class Watched:
-    """The runs, sessions and profiles of some namespaces."""
+    """Watches the runs, sessions and profiles of some namespaces."""
 
     def __init__(
         self,
@@ -45,11 +45,11 @@ class Watched:
 
     @property
     def is_ready(self) -> bool:
-        """Whether everything is being watched, but for namespaces that are closed."""
+        """Whether all kinds have been listed in all namespaces that are not closed."""
         return self.run_sync.is_ready and self.sessions.is_ready and self.profiles.is_ready
 
     async def run(self) -> None:
-        """Follow all of it until cancelled."""
+        """Run all watches until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             for followed in (self.run_sync, self.sessions, self.profiles):
                 tasks.create_task(followed.run())

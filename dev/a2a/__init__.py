@@ -1,6 +1,6 @@
 """
-A remote agent for tests, made with the official SDK, that does what its task says.
+A remote A2A agent for tests, built with the official SDK, that executes the steps in its task.
 
-It serves several agents (``server.KINDS``), each below a path of its own, and some that cannot be
-worked with (``odd``).
+It serves several agents (``server.KINDS``), each below its own path, and some faulty ones
+(``odd``).
 """

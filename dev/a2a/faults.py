@@ -1,8 +1,8 @@
 """
-What may happen to a stream on its way, where the agent's script says so.
+Faults in a response stream, injected where the agent's script asks for them.
 
-The script puts a mark such as `(drop 1f2e3d4c)` into what it says; here the answer that carries it
-is spoiled. Each mark works once: a task that is asked for again shows it again.
+The script puts a mark such as `(drop 1f2e3d4c)` into a message; the response stream that carries it
+is disrupted here. Each mark takes effect once: a task that is read again shows it again.
 """
 
 import re
@@ -10,13 +10,13 @@ import re
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 FAULTS = ("drop", "hush", "garble")
-"""The connection breaks off; the stream ends as if all were said; its next event is no JSON."""
+"""The connection breaks; the stream ends as if complete; the next event is not JSON."""
 _MARK = re.compile(rb"\((drop|hush|garble) ([0-9a-f]{8})\)")
 _STREAM = b"text/event-stream"
 
 
 class Faults:
-    """Passes everything on, up to a mark."""
+    """Forwards everything, and injects a fault after a mark."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app

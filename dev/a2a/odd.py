@@ -1,4 +1,4 @@
-"""Agents that cannot be worked with: what is wrong with each is its path."""
+"""Faulty agents. The path of each names its fault."""
 
 import asyncio
 import json
@@ -13,7 +13,7 @@ SLOW_SECONDS = 2.0
 
 
 def odd_routes(url: str) -> list[Route]:
-    """Make their routes."""
+    """Build the routes of the faulty agents."""
     foreign = "http://a2a.elsewhere.example/rpc"
     cards = {
         "/slow": _card(f"{url}/streaming/rpc"),
@@ -47,7 +47,7 @@ async def _hang(request: Request) -> Response:
 
 
 async def _forget(request: Request) -> Response:
-    """Begin a task, end the stream, and know nothing of it any more."""
+    """Start a task and end the stream; later requests for the task fail with "not found"."""
     asked = await request.json()
     answer: dict[str, Any] = {"jsonrpc": "2.0", "id": asked["id"]}
     if asked["method"] != "SendStreamingMessage":

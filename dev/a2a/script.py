@@ -2,24 +2,24 @@
 The agent: its task is a JSON list of steps, such as `[["say", "hi"], ["artifact", "a", "done"]]`.
 
 ======================= ========================================================================
-step                    what happens
+step                    effect
 ======================= ========================================================================
 say TEXT                the task is working, with a message
-whisper BASE64          the same, of a text that its task should not show
-artifact ID TEXT [N]    an artifact, in N pieces
-fill ID SIZE N          the same, of so many letters
+whisper BASE64          the same, with a text that the task does not show in clear
+artifact ID TEXT [N]    an artifact, in N chunks
+fill ID SIZE N          the same, with a text of SIZE characters
 data ID OBJECT          an artifact with a data part
-binary ID BYTES         an artifact of so many bytes
-recall                  an artifact with everything the conversation was told
-ask TEXT                input-required; the next message goes on with the steps after it
+binary ID BYTES         an artifact of BYTES bytes
+recall                  an artifact with all messages that the conversation received
+ask TEXT                input-required; the next message continues with the remaining steps
 auth TEXT               auth-required; the same
-sleep SECONDS           nothing
-fail, reject TEXT       the task ends so; without either, it is completed
-reply TEXT              as the first: the answer is a message, and there is no task
-later STEPS             what the next task of the same conversation does
-stubborn                tasks/cancel is refused with TaskNotCancelable
-deaf                    tasks/cancel is not answered
-drop, hush, garble      what `faults` does to the stream at this point
+sleep SECONDS           a pause
+fail, reject TEXT       the task ends in that state; without either, it completes
+reply TEXT              as the first step: the response is a message, and there is no task
+later STEPS             the steps of the next task of the same conversation
+stubborn                tasks/cancel fails with TaskNotCancelable
+deaf                    tasks/cancel gets no response
+drop, hush, garble      the stream fault of that name (see `faults`) at this point
 ======================= ========================================================================
 """
 
@@ -44,21 +44,21 @@ Steps = list[list[Any]]
 
 
 class Scripted(AgentExecutor):
-    """Does what its tasks say, and remembers what it was told."""
+    """Executes the steps in its tasks, and records the messages it receives."""
 
     def __init__(self) -> None:
         self.left: dict[str, Steps] = {}
         self.later: dict[str, Steps] = {}
         self.habits: dict[str, set[str]] = {}
         self.heard: dict[str, list[str]] = {}
-        """What was said, by conversation."""
+        """The received texts, by conversation."""
         self.metadata: dict[str, list[dict[str, Any]]] = {}
-        """That of each message, by conversation."""
+        """The metadata of each received message, by conversation."""
         self.cancelled: list[str] = []
-        """The tasks that it was asked to cancel."""
+        """The tasks that clients asked to cancel."""
 
     async def execute(self, context: RequestContext, event_queue: EventQueue) -> None:
-        """Do the steps of a new task, or those that are left of one that waited."""
+        """Execute the steps of a new task, or the remaining steps of one that waited for input."""
         task, where = context.task_id or "", context.context_id or ""
         text = context.get_user_input()
         self.heard.setdefault(where, []).append(text)
@@ -96,7 +96,7 @@ class Scripted(AgentExecutor):
         await updater.complete()
 
     async def cancel(self, context: RequestContext, event_queue: EventQueue) -> None:
-        """Cancel, unless the task said not to."""
+        """Cancel the task, unless its steps forbid it."""
         self.cancelled.append(context.task_id or "")
         habits = self.habits.get(context.task_id or "", set())
         if "stubborn" in habits:

@@ -1,4 +1,4 @@
-"""The agents' server: each kind below a path, with what it has seen at `/KIND/seen`."""
+"""The HTTP server of the agents: each kind below a path, with its records at `/KIND/seen`."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -25,15 +25,15 @@ from dev.a2a.script import Scripted
 
 @dataclass(frozen=True)
 class Kind:
-    """How an agent speaks."""
+    """The protocol variant of an agent."""
 
     streaming: bool = True
     old: bool = False
-    """Version 0.3."""
+    """Whether the agent uses protocol version 0.3."""
     rest: bool = False
-    """HTTP+JSON in place of JSON-RPC."""
+    """Whether the binding is HTTP+JSON instead of JSON-RPC."""
     wants: dict[str, str] = field(default_factory=dict)
-    """Headers without which nothing is answered."""
+    """The headers that every request must carry."""
 
 
 TOKEN, TEAM = "development-a2a-token", "development-a2a-team"
@@ -49,7 +49,7 @@ KINDS = {
 
 
 def make_card(url: str, kind: Kind) -> pb.AgentCard:
-    """Make the card that names ``url``."""
+    """Build the agent card for ``url``."""
     version = "0.3.0" if kind.old else "1.0"
     binding = "HTTP+JSON" if kind.rest else "JSONRPC"
     interface = pb.AgentInterface(url=url, protocol_binding=binding, protocol_version=version)
@@ -63,7 +63,7 @@ def make_card(url: str, kind: Kind) -> pb.AgentCard:
 
 
 def make_app(url: str, agent: Scripted, kind: Kind) -> ASGIApp:
-    """Make an agent's server, that is reached at ``url``."""
+    """Build the server of an agent whose public URL is ``url``."""
     card = make_card(f"{url}/rpc", kind)
     handler = DefaultRequestHandler(agent, InMemoryTaskStore(), card)
     routes: list[BaseRoute] = [Route("/seen", lambda request: _seen(agent))]
@@ -76,7 +76,7 @@ def make_app(url: str, agent: Scripted, kind: Kind) -> ASGIApp:
 
 
 def make_all(url: str, agents: Mapping[str, Scripted] | None = None) -> Starlette:
-    """Make the server of all kinds; ``agents`` has one for each, if they are to be looked into."""
+    """Build the server of all kinds; ``agents`` has one for each, if a test inspects them."""
     agents = agents or {name: Scripted() for name in KINDS}
     mounted = [Mount(f"/{name}", make_app(f"{url}/{name}", agents[name], kind)) for name, kind in
                KINDS.items()]  # fmt: skip
@@ -92,7 +92,7 @@ def _seen(agent: Scripted) -> JSONResponse:
 
 
 class _Guard:
-    """Answers nobody who does not say what is wanted. What was seen is shown to all."""
+    """Rejects requests without the required headers with 401, except those for ``/seen``."""
 
     def __init__(self, app: ASGIApp, wants: dict[str, str]) -> None:
         self._app = app

@@ -1,39 +1,39 @@
 """
-A trivial ACP agent for the end to end tests: the prompt says what it does.
+A trivial ACP agent for the end-to-end tests, controlled by its prompt.
 
-It speaks the protocol by hand, line by line, and needs nothing but Python, so that it starts in
-milliseconds and can misbehave in every way a real agent might. The prompt's last line that
-begins with a bracket is JSON: a list of steps, each a list of a verb and its arguments.
+It implements the protocol directly, line by line, and needs nothing but Python, so that it starts
+in milliseconds and can misbehave in every way a real agent might. The last line of the prompt that
+contains two opening brackets has a JSON list of steps, each a list of a verb and its arguments.
 
     ["say", TEXT]             an agent message
-    ["servers"]               a message with the MCP servers it was given
+    ["servers"]               a message with the MCP servers of the session
     ["talk", N, PAUSE]        N messages, PAUSE seconds apart, each "message I"
     ["run", COMMAND]          a tool call that runs a shell command and waits for it
     ["ask", TEXT, OPTIONS]    a permission request; OPTIONS, if given, are [ID, NAME, KIND] each
     ["recall"]                a message with the prompts of the conversation so far, as JSON
-    ["detach", COMMAND]       start COMMAND in a session of its own, holding our stdout
-    ["sleep", SECONDS]        think
-    ["line", BYTES]           one line of that many bytes, which is no message
-    ["exit", CODE]            end the program
-    ["hang"]                  answer nothing any more, not even a cancel
+    ["detach", COMMAND]       start COMMAND in its own session; it inherits stdout
+    ["sleep", SECONDS]        a pause
+    ["line", BYTES]           one line of that many bytes that is not a message
+    ["exit", CODE]            exit the process
+    ["hang"]                  stop responding, even to a cancel
     ["fail", MESSAGE, CODE]   answer the prompt with an error
-    ["stop", REASON]          end the turn for that reason, such as refusal
+    ["stop", REASON]          end the prompt turn with that stop reason, such as refusal
     ["pace", N, RATE]         N messages, RATE a second, each "message I" and its digest
-    ["large", WHERE, BYTES]   one update with so large a text: a message or a tool's output
-    ["raw", BASE64, N]        these bytes on the output, N times
-    ["err", BASE64, N]        the same on the error output
-    ["deep", LEVELS]          a tool call whose input is so deep
-    ["tools", N, BYTES]       N tool calls that show so many bytes each, in every disorder there is
-    ["requests", N]           N requests that the runner does not know, without reading answers
-    ["hear", SECONDS]         a message with the texts that were put into the turn, once one was
+    ["large", WHERE, BYTES]   one update with a text of that size: a message or a tool's output
+    ["raw", BASE64, N]        these bytes on stdout, N times
+    ["err", BASE64, N]        the same on stderr
+    ["deep", LEVELS]          a tool call whose input is nested that deep
+    ["tools", N, BYTES]       N tool calls with BYTES of output each, in every possible disorder
+    ["requests", N]           N unsupported requests, without reading the responses
+    ["hear", SECONDS]         a message with a text that was steered into the prompt turn, if any
 
-Where ACP_AGENT_MEMORY names a folder below HOME, conversations are kept there, and can be loaded
-again. A prompt that holds no steps has those done that are left over from a turn that was
-cancelled; without any it is answered with "heard: PROMPT".
+If ACP_AGENT_MEMORY names a folder below HOME, conversations are stored there and can be loaded
+again. A prompt without steps executes the remaining steps of a cancelled prompt turn; if there are
+none, the answer is "heard: PROMPT".
 
-The environment variable ACP_AGENT_HANDSHAKE=hang makes it mute from the start; with
-ACP_AGENT_MCP=http it says that it reaches MCP servers over HTTP; with ACP_AGENT_STEERING=yes it
-takes texts into its turn.
+The environment variable ACP_AGENT_HANDSHAKE=hang makes the agent unresponsive from the start;
+with ACP_AGENT_MCP=http it declares support for MCP servers over HTTP; with
+ACP_AGENT_STEERING=yes it accepts texts during a prompt turn.
 """
 
 import base64
@@ -52,7 +52,7 @@ Json = dict[str, Any]
 
 
 class Agent:
-    """The one session there is."""
+    """The agent and its only session."""
 
     def __init__(self) -> None:
         self.inbox: queue.Queue[Json | None] = queue.Queue()
@@ -70,14 +70,14 @@ class Agent:
         self.left: list[list[Any]] = []
 
     def keep(self) -> None:
-        """Keep the conversation where a later agent finds it."""
+        """Store the conversation for a later agent process."""
         if self.memory is not None:
             self.memory.parent.mkdir(parents=True, exist_ok=True)
             kept = {"prompts": self.prompts, "left": self.left, "calls": self.calls}
             self.memory.write_text(json.dumps(kept), encoding="utf-8")
 
     def load(self, params: Json) -> Json:
-        """Take a conversation up again, and show it once more as agents do."""
+        """Load a stored conversation and replay it as updates, as ACP agents do."""
         if self.memory is None or not self.memory.exists():
             return {"error": {"code": -32002, "message": f"no session {params['sessionId']}"}}
         self.servers = params["mcpServers"]
@@ -100,7 +100,7 @@ class Agent:
         )
 
     def read(self) -> None:
-        """Take messages in while a turn is under way, so that a cancel is heard."""
+        """Read messages during a prompt turn too, so that a cancel is received."""
         for line in sys.stdin:
             message = json.loads(line)
             if message.get("method") == "session/cancel":
@@ -244,7 +244,7 @@ class Agent:
         self.message(json.dumps(self.prompts), "recalled")
 
     def do_detach(self, command: str) -> None:
-        # It keeps our standard output open, as a careless tool's child does.
+        # The child inherits stdout, as the child of a careless tool does.
         subprocess.Popen(["/bin/sh", "-c", command], start_new_session=True)
 
     def do_sleep(self, seconds: float) -> None:
@@ -312,7 +312,7 @@ class Agent:
         sys.stdout.flush()
 
     def do_tools(self, count: int, size: int) -> None:
-        """Every tenth never ends, ids come again, and some are only heard of at their end."""
+        """Every tenth call never ends, ids are reused, and some calls appear only at their end."""
         show = {"terminal_output": {"data": "o" * size}}
         for number in range(count):
             call = f"call-{number % (count // 2 or 1)}" if number % 7 else f"silent-{number}"
@@ -340,10 +340,10 @@ class Agent:
 
 def steps_of(text: str) -> list[list[Any]]:
     """
-    Read the steps of a prompt; none if there are none in it.
+    Parse the steps of a prompt; an empty list if there are none.
 
-    They are on a line of their own, the last such line: what the runner adds to a prompt, such as
-    a schema, is no step.
+    The steps are on the last line that has any: what the runner adds to a prompt, such as a schema,
+    is not a step.
     """
     for line in reversed(text.splitlines()):
         begin = line.find("[[")
@@ -354,13 +354,13 @@ def steps_of(text: str) -> list[list[Any]]:
 
 
 def large_text(size: int) -> str:
-    """Make a text of so many bytes, of which every line is another."""
+    """Build a text of ``size`` bytes in which no two lines are equal."""
     lines = (f"line {number:012d} of the output" for number in range(size // 32 + 1))
     return "\n".join(lines)[:size]
 
 
 def main() -> None:
-    """Serve until standard input ends."""
+    """Serve until the end of standard input."""
     if os.environ.get("ACP_AGENT_HANDSHAKE") == "hang":
         time.sleep(86_400)
     agent = Agent()

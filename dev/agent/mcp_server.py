@@ -1,9 +1,9 @@
 """
-A small MCP server with one tool, over standard input and output or over HTTP.
+A small MCP server with one tool, over stdio or HTTP.
 
-``mcp_server.py`` speaks over its pipes; ``mcp_server.py PORT`` serves streamable HTTP at /mcp, to
-those who bring ``Authorization: Bearer $MCP_TOKEN``, and writes every request down. What it answers
-is signed with MCP_SIGN. Standard library only, since it must also run in images that hold nothing
+``mcp_server.py`` serves stdio; ``mcp_server.py PORT`` serves streamable HTTP at /mcp to clients
+with ``Authorization: Bearer $MCP_TOKEN`` and logs the method of every request. The tool's results
+contain MCP_SIGN. Standard library only, because it also runs in images that contain nothing
 else.
 """
 
@@ -28,7 +28,7 @@ TOOL = {
 
 
 def answer(message: Json) -> Json | None:
-    """Answer a message; None if it wants no answer."""
+    """Handle a message. Return the response, or None for a notification."""
     if "id" not in message:
         return None
     asked, given = message.get("method"), message.get("params") or {}
@@ -55,12 +55,12 @@ def answer(message: Json) -> Json | None:
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Streamable HTTP, without streams."""
+    """Streamable HTTP without event streams."""
 
     protocol_version = "HTTP/1.1"
 
     def do_POST(self) -> None:
-        """Answer one message."""
+        """Handle one message."""
         body = self.rfile.read(int(self.headers.get("content-length") or 0))
         if self.headers.get("authorization") != f"Bearer {os.environ['MCP_TOKEN']}":
             self._reply(401)
@@ -71,11 +71,11 @@ class Handler(BaseHTTPRequestHandler):
         self._reply(200 if replied else 202, replied)
 
     def do_GET(self) -> None:
-        """Say that there is no stream to listen to, but that the server is well."""
+        """Serve /healthz. Other paths get 405, because there is no event stream."""
         self._reply(200 if self.path == "/healthz" else 405)
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Stay silent."""
+        """Suppress the request log."""
 
     def _reply(self, status: int, message: Json | None = None) -> None:
         body = json.dumps(message).encode() if message else b""
@@ -87,7 +87,7 @@ class Handler(BaseHTTPRequestHandler):
 
 
 def speak() -> None:
-    """Serve over standard input and output."""
+    """Serve stdio until the end of input."""
     for line in sys.stdin:
         if replied := answer(json.loads(line)):
             print(json.dumps(replied), flush=True)

@@ -1,4 +1,4 @@
-"""Making the repositories, and handing over to lighttpd."""
+"""Creates the repositories and executes lighttpd."""
 
 import os
 import subprocess
@@ -12,7 +12,7 @@ BACKEND = "/usr/lib/git-core/git-http-backend"
 READ_ONLY, PROTECTED = "private/read-only.git", "private/protected.git"
 REPOSITORIES = ("demo.git", "empty.git", "private/demo.git", READ_ONLY, PROTECTED)
 TAKEN = "taken"
-"""A branch of the protected repository that anybody may push to, and that has other commits."""
+"""The branch of the protected repository that accepts pushes; it has a commit of its own."""
 HOOK = f"""\
 #!/bin/sh
 while read -r old new ref; do
@@ -22,7 +22,7 @@ done
 
 
 def make(repository: Path, files: dict[str, str]) -> None:
-    """Make a bare repository with one commit of ``files`` on ``main``; none of no files."""
+    """Create a bare repository with one commit of ``files`` on ``main``; an empty one without."""
     _git("init", "--quiet", "--bare", "--initial-branch=main", str(repository))
     _git("-C", str(repository), "config", "http.receivepack", "true")
     if not files:
@@ -39,7 +39,7 @@ def make(repository: Path, files: dict[str, str]) -> None:
 
 
 def protect(repository: Path) -> None:
-    """Take pushes to one branch only, and that is ahead of all others."""
+    """Reject pushes to any branch but ``TAKEN``, and put that branch one commit ahead of main."""
     bare = ("-C", str(repository))
     commit = ("commit-tree", "main^{tree}", "-p", "main", "-m", "Be quicker")
     _git(*bare, "update-ref", f"refs/heads/{TAKEN}", _git(*bare, *commit))
@@ -50,7 +50,7 @@ def protect(repository: Path) -> None:
 
 
 def configuration(root: Path, port: int, accounts: Path, tls: Path | None = None) -> str:
-    """Write what lighttpd has to know; with a folder of key and certificate, for https as well."""
+    """Return lighttpd's configuration; with https if ``tls`` has a key and a certificate."""
     return f"""\
 server.modules = ("mod_alias", "mod_setenv", "mod_auth", "mod_authn_file", "mod_cgi")
 server.document-root = "{root}"

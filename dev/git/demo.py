@@ -1,4 +1,4 @@
-"""The small project that agents work on."""
+"""The files of the small project that agents work on."""
 
 FILES = {
     "README.md": "# demo\n",

@@ -1,8 +1,8 @@
 """
 The same repositories over ssh: OpenSSH's server without root, on a high port.
 
-It lets one key in, whose holder can fetch and push and nothing else. A server without root can
-only let in the user it runs as, so that is whom clients name.
+Only the holders of authorized keys can connect, to fetch and push and nothing else. A server
+without root only accepts the user it runs as, so clients use that name.
 """
 
 import os
@@ -14,7 +14,7 @@ PORT = 2222
 
 
 def configuration(folder: Path) -> str:
-    """Write what sshd has to know; its keys are in ``folder``."""
+    """Return sshd's configuration, with the keys in ``folder``."""
     return f"""\
 Port {PORT}
 HostKey {folder}/host-key
@@ -31,10 +31,10 @@ ForceCommand exec git-shell -c "$SSH_ORIGINAL_COMMAND"
 
 
 def main() -> None:
-    """Serve until killed, with the keys of the folder that SSH_KEYS names."""
+    """Serve until killed, with the keys in the folder that SSH_KEYS names."""
     folder = Path(tempfile.mkdtemp())
     for key in Path(os.environ["SSH_KEYS"]).glob("[!.]*"):
-        # sshd takes no key that others can read, as a mounted Secret is.
+        # sshd rejects keys that others can read, as those of a mounted Secret.
         shutil.copyfile(key, folder / key.name)
         (folder / key.name).chmod(0o600)
     config = folder / "sshd_config"

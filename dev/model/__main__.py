@@ -1,4 +1,4 @@
-"""Serving the scripted model over HTTP, and beside it a port that never answers anything."""
+"""Serves the scripted model over HTTP, and also a port that never responds."""
 
 import json
 import os
@@ -32,17 +32,17 @@ FORMATS: dict[str, Any] = {
     ":generateContent": gemini,
     ":streamGenerateContent": gemini,
 }
-"""What the end of a path says of the wire format."""
+"""The wire format by the end of the path."""
 MODELS = {"object": "list", "data": [{"id": "scripted", "object": "model", "type": "model"}]}
 ASIDE: list[Step] = [{"say": "Scripted work"}]
 
 
 class GoneError(Exception):
-    """The client closed the connection, so there is nobody to play to."""
+    """The client closed the connection before the response was complete."""
 
 
 class Server(ThreadingHTTPServer):
-    """The endpoint, and the only thing it remembers: how often each error was given."""
+    """The HTTP server. Its only state is how often each error was returned."""
 
     daemon_threads = True
     request_queue_size = 256
@@ -54,7 +54,7 @@ class Server(ThreadingHTTPServer):
         self._lock = threading.Lock()
 
     def error_of(self, request: Api, prompt: str, steps: list[Step]) -> Step | None:
-        """Find the error among ``steps`` that is still to be given."""
+        """Return the first error among ``steps`` that is still to be returned, and count it."""
         for number, step in enumerate(steps):
             if "error" not in step:
                 continue
@@ -67,25 +67,25 @@ class Server(ThreadingHTTPServer):
 
 
 class Handler(BaseHTTPRequestHandler):
-    """One request."""
+    """Handles the requests of a connection."""
 
     protocol_version = "HTTP/1.1"
     server: Server
 
     def do_GET(self) -> None:
-        """Answer what is not about a conversation."""
+        """Serve the health check and the list of models."""
         self._logged(self._get)
 
     def do_HEAD(self) -> None:
-        """Answer the probe some agents begin with."""
+        """Respond to the probe that some agents send first."""
         self._logged(self._get)
 
     def do_POST(self) -> None:
-        """Play the next part of a script."""
+        """Return the next part of a script."""
         self._logged(self._post)
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Stay silent: ``_logged`` writes one line for each request."""
+        """Suppress the default log: ``_logged`` writes one line for each request."""
 
     def _logged(self, answer: Any) -> None:
         began = time.monotonic()
@@ -96,7 +96,7 @@ class Handler(BaseHTTPRequestHandler):
             self.note["outcome"] = "the client left"
             self.close_connection = True
         if self.note["path"] != "/healthz":
-            # Nothing of the headers is ever written: the key is among them.
+            # Headers are never logged, because they contain the key.
             stamp = {"time": round(time.time(), 3), "seconds": round(time.monotonic() - began, 3)}
             print(json.dumps({**stamp, **self.note}), flush=True)
 
@@ -192,7 +192,7 @@ class Handler(BaseHTTPRequestHandler):
                 case Pause(seconds):
                     self._wait(seconds)
                 case Cut():
-                    # Without the last chunk the client knows that this was not the end.
+                    # Without the last chunk the client detects an incomplete response.
                     self.note["outcome"] = "cut"
                     return
         self._chunk(b"")
@@ -202,7 +202,7 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.flush()
 
     def _wait(self, seconds: float) -> None:
-        """Wait, but no longer than the client does."""
+        """Wait. Raises GoneError as soon as the client closes the connection."""
         end = time.monotonic() + seconds
         while (left := end - time.monotonic()) > 0:
             readable, _, _ = select.select([self.connection], [], [], min(left, 1))
@@ -211,7 +211,7 @@ class Handler(BaseHTTPRequestHandler):
 
 
 def keep_silent(port: int) -> None:
-    """Accept connections and never answer."""
+    """Accept connections and never respond."""
     held = []
     with socket.create_server(("", port)) as listener:
         while True:

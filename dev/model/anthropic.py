@@ -1,4 +1,4 @@
-"""The wire format of Anthropic's Messages."""
+"""The wire format of Anthropic's Messages API."""
 
 import json
 from collections.abc import Iterator
@@ -27,13 +27,13 @@ ERROR_TYPES = {
     529: "overloaded_error",
 }
 
-# In the ids of calls that are no step of the script.
+# The prefix of the ids of calls that are not steps of the script.
 _ASIDE = "aside_"
 
 
 @dataclass(frozen=True)
 class Request:
-    """What matters of a request."""
+    """The relevant parts of a request."""
 
     body: dict[str, Any]
 
@@ -44,22 +44,22 @@ class Request:
 
     @property
     def is_aside(self) -> bool:
-        """Without tools it is the agent's own question (a title, a quota), not the user's."""
+        """Whether the request is the agent's own (a title, a quota): it offers no tools."""
         return not self.tools
 
     @property
     def conversation_id(self) -> str:
-        """What tells this conversation from another with the same prompt."""
+        """Distinguishes this conversation from others with the same prompt."""
         return str((self.body.get("metadata") or {}).get("user_id", ""))
 
     def is_call(self, step: Step) -> bool:
-        """Tell whether a step is played as a tool call, to which a result will come."""
+        """Return whether a step is a tool call, which has a result."""
         if "structured" in step:
             return "StructuredOutput" in self.tools
         return bool(step.keys() & {"shell", "tool", "search"})
 
     def prompt_and_results(self) -> tuple[str, list[str]]:
-        """Find the newest prompt, and the tool results since."""
+        """Return the newest prompt and the tool results since."""
         results: list[str] = []
         for message in reversed(self.body.get("messages") or []):
             if message.get("role") != "user":
@@ -73,18 +73,18 @@ class Request:
         return "", results
 
     def preparation(self, step: Step) -> Step | None:
-        """Build the step that makes a tool available, if it is not so far."""
+        """Return the step that makes a tool available; None if none is needed."""
         if "tool" not in step or (name := _tool_name(step)) in self.tools:
             return None
         conversation = json.dumps(self.body.get("messages"))
         if f'"tool_name": "{name}"' in conversation:
             return None
-        # Claude Code tells the names of its deferred tools, and a search loads them.
+        # Claude Code lists the names of its deferred tools, and a search loads them.
         return {"search": f"select:{name}"} if name in conversation else {"shell": PAUSE}
 
 
 def stream(request: Request, steps: list[Step]) -> Iterator[Playable]:
-    """Play ``steps`` as server-sent events."""
+    """Render ``steps`` as server-sent events."""
     message = _message(request, [])
     message["stop_reason"] = None
     yield Event("message_start", {"message": message})
@@ -105,7 +105,7 @@ def stream(request: Request, steps: list[Step]) -> Iterator[Playable]:
 
 
 def whole(request: Request, steps: list[Step]) -> dict[str, Any]:
-    """Build the answer that is not streamed."""
+    """Build the response without streaming."""
     blocks = [_block(request, s) for s in steps if not s.keys() & {"hang", "cut", "error"}]
     answer = _message(request, blocks)
     answer["stop_reason"] = _stop_reason(request, steps)
@@ -114,7 +114,7 @@ def whole(request: Request, steps: list[Step]) -> dict[str, Any]:
 
 
 def error(status: int, message: str) -> dict[str, Any]:
-    """Build an error as the provider writes it."""
+    """Build an error in the provider's format."""
     kind = ERROR_TYPES.get(status, "api_error")
     return {"type": "error", "error": {"type": kind, "message": message}}
 
@@ -160,7 +160,7 @@ def _tool_name(step: Step) -> str:
 
 
 def _counts(block: dict[str, Any]) -> bool:
-    """Tell the result of a step from that of a preparation."""
+    """Return whether a block is the result of a step, and not of a preparation."""
     is_aside = str(block.get("tool_use_id", "")).startswith(f"toolu_{_ASIDE}")
     return block.get("type") == "tool_result" and not is_aside
 

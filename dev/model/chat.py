@@ -1,4 +1,4 @@
-"""The wire format of OpenAI's Chat Completions, which most providers speak too."""
+"""The wire format of OpenAI's Chat Completions, which most providers also support."""
 
 import json
 import time
@@ -14,17 +14,17 @@ Message = dict[str, Any]
 
 __all__ = ["Request", "error", "stream", "whole"]
 
-# In the ids of calls that are no step of the script.
+# The prefix of the ids of calls that are not steps of the script.
 _ASIDE = "aside_"
-# opencode's own would end a long command after two minutes.
+# The default of opencode would end a long command after two minutes.
 _TIMEOUT_MS = 600_000
 _SHELLS = ("bash", "run_shell_command")
-"""opencode's shell, and Qwen Code's."""
+"""The shell tools of opencode and Qwen Code."""
 
 
 @dataclass(frozen=True)
 class Request:
-    """What matters of a request."""
+    """The relevant parts of a request."""
 
     body: dict[str, Any]
 
@@ -36,20 +36,20 @@ class Request:
 
     @property
     def is_aside(self) -> bool:
-        """Without tools it is the agent's own question (a title), not the user's."""
+        """Whether the request is the agent's own (a title): it offers no tools."""
         return not self.tools
 
     @property
     def conversation_id(self) -> str:
-        """What tells this conversation from another with the same prompt: nothing is sent."""
+        """The ``user`` field; the agents send none, so it is usually empty."""
         return str(self.body.get("user") or "")
 
     def is_call(self, step: Step) -> bool:
-        """Tell whether a step is played as a tool call, to which a result will come."""
+        """Return whether a step is a tool call, which has a result."""
         return bool(step.keys() & {"shell", "tool"})
 
     def prompt_and_results(self) -> tuple[str, list[str]]:
-        """Find the newest prompt, and what the calls since resulted in."""
+        """Return the newest prompt and the results of the calls since."""
         results: list[str] = []
         for message in reversed(self.body.get("messages") or []):
             if message.get("role") == "tool":
@@ -60,18 +60,18 @@ class Request:
         return "", results
 
     def preparation(self, step: Step) -> Step | None:
-        """Build the step that waits for a tool whose server is not connected so far."""
+        """Return a step that waits, while the tool's server is not connected; else None."""
         if "tool" not in step or self.tools & set(_tool_names(step)):
             return None
         return {"shell": PAUSE}
 
     def called(self, names: Sequence[str]) -> str:
-        """Choose of a tool's names, by agent, the one that this agent offers."""
+        """Return the one of a tool's names, which differ by agent, that this agent offers."""
         return next((name for name in names if name in self.tools), names[0])
 
 
 def stream(request: Request, steps: list[Step]) -> Iterator[Playable]:
-    """Play ``steps`` as server-sent events."""
+    """Render ``steps`` as server-sent events."""
     envelope = _envelope(request, "chat.completion.chunk")
 
     def chunk(delta: Message, reason: str | None = None) -> Data:
@@ -96,7 +96,7 @@ def stream(request: Request, steps: list[Step]) -> Iterator[Playable]:
 
 
 def _deltas(request: Request, step: Step) -> Iterator[tuple[Message, Pause | None]]:
-    """Split what a step adds to the message into what is sent at once."""
+    """Split a step's addition to the message into the deltas that are sent."""
     if request.is_call(step):
         yield {"tool_calls": [{"index": 0, **_call(request, step)}]}, None
     elif "think" in step:
@@ -109,7 +109,7 @@ def _deltas(request: Request, step: Step) -> Iterator[tuple[Message, Pause | Non
 
 
 def whole(request: Request, steps: list[Step]) -> dict[str, Any]:
-    """Build the answer that is not streamed."""
+    """Build the response without streaming."""
     texts = [text_of(s) or json.dumps(s["structured"]) for s in steps if _speaks(s)]
     message: Message = {"role": "assistant", "content": "\n".join(texts) or None}
     if calls := [_call(request, step) for step in steps if request.is_call(step)]:
@@ -142,7 +142,7 @@ def _call(request: Request, step: Step) -> dict[str, Any]:
 
 
 def _tool_names(step: Step) -> tuple[str, ...]:
-    """Name an MCP server's tool as opencode does, and as Qwen Code does."""
+    """Return the names of an MCP server's tool in opencode and in Qwen Code."""
     name = str(step["tool"])
     return name.replace("/", "_"), f"mcp__{name.replace('/', '__')}"
 
@@ -162,7 +162,7 @@ def _usage(steps: list[Step]) -> dict[str, Any]:
 
 
 def _text_of(message: Message) -> str:
-    """Join the texts of a message, for a user's those that the user wrote."""
+    """Join the texts of a message; of a user message, only what the user wrote."""
     content = message.get("content")
     parts = [{"text": content}] if isinstance(content, str) else content or []
     texts = [str(part.get("text", "")) for part in parts]

@@ -17,7 +17,7 @@ STATUSES = {
     429: "RESOURCE_EXHAUSTED",
     503: "UNAVAILABLE",
 }
-# What the CLI asks by itself: which model is to do the work, and who speaks next.
+# The decisions that the CLI requests itself: which model to use, and who speaks next.
 _DECISION = {
     "model_choice": "flash",
     "complexity_score": 1,
@@ -29,7 +29,7 @@ _DECISION = {
 
 @dataclass(frozen=True)
 class Request:
-    """What matters of a request."""
+    """The relevant parts of a request."""
 
     body: dict[str, Any]
 
@@ -45,26 +45,26 @@ class Request:
 
     @property
     def is_aside(self) -> bool:
-        """Without tools it is the agent's own question (which model?), not the user's."""
+        """Whether the request is the agent's own (which model?): it offers no tools."""
         return not self.tools
 
     @property
     def is_decision(self) -> bool:
-        """Whether the agent asks for JSON of its own."""
+        """Whether the agent requests JSON for a decision of its own."""
         config = self.body.get("generationConfig") or {}
         return config.get("responseMimeType") == "application/json"
 
     @property
     def conversation_id(self) -> str:
-        """What tells this conversation from another with the same prompt."""
+        """Distinguishes this conversation from others with the same prompt."""
         return str(self.body.get("session_id") or "")
 
     def is_call(self, step: Step) -> bool:
-        """Tell whether a step is played as a tool call, to which a result will come."""
+        """Return whether a step is a tool call, which has a result."""
         return bool(step.keys() & {"shell", "tool"})
 
     def prompt_and_results(self) -> tuple[str, list[str]]:
-        """Find the newest prompt, and what the calls since resulted in."""
+        """Return the newest prompt and the results of the calls since."""
         calls: list[Part] = []
         results: list[Part] = []
         prompt = ""
@@ -77,22 +77,22 @@ class Request:
                 break
             answers = [p["functionResponse"] for p in parts if "functionResponse" in p]
             results = answers + results
-        # Results come in the order of their calls.
+        # Results are in the order of their calls.
         counted = zip(calls, results, strict=False)
         return prompt, [_text_of_result(one) for call, one in counted if not _is_aside(call)]
 
     def preparation(self, step: Step) -> Step | None:
-        """Build the step that waits for a tool whose server is not connected so far."""
+        """Return a step that waits, while the tool's server is not connected; else None."""
         if "tool" not in step or _tool_name(step) in self.tools:
             return None
         return {"shell": PAUSE}
 
 
 def stream(request: Request, steps: list[Step]) -> Iterator[Playable]:
-    """Play ``steps`` as server-sent events."""
+    """Render ``steps`` as server-sent events."""
     for step in steps:
         if "hang" in step:
-            # The headers and a first word are there, so nobody takes it for lost.
+            # Headers and a first event are sent, so that the client does not time out.
             yield _piece(request, steps, [{"text": ""}])
             yield Pause(float(step["hang"]))
         elif "cut" in step:
@@ -110,12 +110,12 @@ def stream(request: Request, steps: list[Step]) -> Iterator[Playable]:
 
 
 def whole(request: Request, steps: list[Step]) -> dict[str, Any]:
-    """Build the answer that is not streamed."""
+    """Build the response without streaming."""
     return _answer(request, steps, _parts(request, steps), "STOP")
 
 
 def error(status: int, message: str) -> dict[str, Any]:
-    """Build an error as the provider writes it."""
+    """Build an error in the provider's format."""
     named = STATUSES.get(status, "INTERNAL")
     return {"error": {"code": status, "message": message, "status": named}}
 
@@ -164,7 +164,7 @@ def _call(name: str, arguments: dict[str, Any]) -> Part:
 
 
 def _tool_name(step: Step) -> str:
-    """Name an MCP server's tool as the CLI does."""
+    """Return the name of an MCP server's tool in the CLI."""
     server, _, tool = str(step["tool"]).partition("/")
     return f"mcp_{server}_{tool}"
 

@@ -24,21 +24,21 @@ from dev.model.script import (
 Item = dict[str, Any]
 
 ERROR_CODES = {401: "invalid_api_key", 403: "forbidden", 429: "rate_limit_exceeded"}
-# Codex's tools answer before a long command has ended, and say how to ask again.
+# Codex's tools return before a long command has ended, with the session to poll.
 _RUNNING = re.compile(r"Process running with session ID (\d+)")
 _WAITING = re.compile(r"Script running with cell ID (\S+)")
 _PATIENCE_MS = 30_000
-# How codex tells models that write code which MCP servers are connected; within JSON.
+# How codex lists the connected MCP servers to models that write code; within JSON.
 _DEFERRED = re.compile(r"(?:D|Added d)eferred tool namespaces:(.*?)</tools>")
 _NAMESPACE = re.compile(r"\\n- ([\w-]+)")
 _LEAVE = {"sandbox_permissions": "require_escalated", "justification": "The script says so."}
-# In the ids of calls that are no step of the script.
+# The prefix of the ids of calls that are not steps of the script.
 _ASIDE = "aside_"
 
 
 @dataclass(frozen=True)
 class Request:
-    """What matters of a request."""
+    """The relevant parts of a request."""
 
     body: dict[str, Any]
 
@@ -47,19 +47,19 @@ class Request:
         """The offered tools by name."""
         offered = list(self.body.get("tools") or [])
         for item in self.items:
-            # To the models it knows, codex offers its tools within the conversation.
+            # For the models that it knows, codex offers its tools within the conversation.
             if item.get("type") == "additional_tools":
                 offered += item.get("tools") or []
         return {str(tool.get("name") or tool.get("type")): tool for tool in _flat(offered)}
 
     @property
     def is_aside(self) -> bool:
-        """Without tools it is the agent's own question, not the user's."""
+        """Whether the request is the agent's own: it offers no tools."""
         return not self.tools
 
     @property
     def conversation_id(self) -> str:
-        """What tells this conversation from another with the same prompt."""
+        """Distinguishes this conversation from others with the same prompt."""
         return str(self.body.get("prompt_cache_key") or "")
 
     @property
@@ -71,11 +71,11 @@ class Request:
         return given if isinstance(given, list) else []
 
     def is_call(self, step: Step) -> bool:
-        """Tell whether a step is played as a tool call, to which a result will come."""
+        """Return whether a step is a tool call, which has a result."""
         return bool(step.keys() & {"shell", "tool"})
 
     def prompt_and_results(self) -> tuple[str, list[str]]:
-        """Find the newest prompt, and what the calls that ended since resulted in."""
+        """Return the newest prompt and the results of the calls that ended since."""
         results: list[str] = []
         for item in reversed(self.items):
             if _is_output(item):
@@ -86,7 +86,7 @@ class Request:
         return "", results
 
     def preparation(self, step: Step) -> Step | None:
-        """Build the step that waits for a tool whose server is not connected so far."""
+        """Return a step that waits, while the tool's server is not connected; else None."""
         if "tool" not in step or _address(step) in self.addresses:
             return None
         return None if _address(step)[0] in self.deferred else {"shell": PAUSE}
@@ -99,12 +99,12 @@ class Request:
 
     @property
     def deferred(self) -> set[str]:
-        """The namespaces of MCP servers whose tools are offered to code only, and not listed."""
+        """The namespaces of MCP servers whose tools are available to code only, and not listed."""
         lists = (_DEFERRED.search(json.dumps(item)) for item in self.items)
         return {name for found in lists if found for name in _NAMESPACE.findall(found[1])}
 
     def poll(self) -> Item | None:
-        """Build the call that waits on, if the last command has not ended yet."""
+        """Return the call that polls the last command, if that has not ended yet; else None."""
         last = self.items[-1] if self.items else {}
         if not _is_output(last):
             return None
@@ -119,7 +119,7 @@ class Request:
 
 
 def _flat(tools: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """Walk through tools, those in namespaces as well."""
+    """Yield all tools, including those in namespaces."""
     for tool in tools:
         if tool.get("type") == "namespace":
             yield from _flat(tool.get("tools") or [])
@@ -128,7 +128,7 @@ def _flat(tools: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
 
 
 def stream(request: Request, steps: list[Step]) -> Iterator[Playable]:
-    """Play ``steps`` as server-sent events."""
+    """Render ``steps`` as server-sent events."""
     number = itertools.count()
 
     def event(kind: str, **data: Any) -> Event:
@@ -152,14 +152,14 @@ def stream(request: Request, steps: list[Step]) -> Iterator[Playable]:
 
 
 def whole(request: Request, steps: list[Step]) -> dict[str, Any]:
-    """Build the answer that is not streamed."""
+    """Build the response without streaming."""
     output = [_item(request, s) for s in steps if not s.keys() & {"hang", "cut", "error"}]
     extra = {"status": "completed", "output": output, "usage": _usage(steps)}
     return {**_response(request), **extra}
 
 
 def error(status: int, message: str) -> dict[str, Any]:
-    """Build an error as the provider writes it."""
+    """Build an error in the provider's format."""
     code = ERROR_CODES.get(status, "server_error")
     return {"error": {"message": message, "type": code, "param": None, "code": code}}
 
@@ -200,7 +200,7 @@ def _item(request: Request, step: Step) -> Item:
 
 
 def _shell(tools: dict[str, dict[str, Any]], command: str, *, is_escalated: bool = False) -> Item:
-    """Call whichever of its shell tools the agent offers; escalated, codex asks for leave."""
+    """Call the shell tool that the agent offers; if escalated, codex asks for permission."""
     leave = dict(_LEAVE) if is_escalated else {}
     if "exec_command" in tools:
         arguments = {"cmd": command, "yield_time_ms": _PATIENCE_MS, **leave}
@@ -220,7 +220,7 @@ def _shell(tools: dict[str, dict[str, Any]], command: str, *, is_escalated: bool
 
 
 def _code(code: str) -> Item:
-    """Have codex run JavaScript, in which its tools are functions."""
+    """Build a call that runs JavaScript in codex, whose tools are functions there."""
     call = uuid4().hex
     names = {"id": f"ctc_{call}", "call_id": f"call_{call}", "name": "exec"}
     return {"type": "custom_tool_call", "status": "completed", **names, "input": code}

@@ -1,4 +1,4 @@
-"""Deciding what to play: from the newest prompt, and the results it brought so far."""
+"""Chooses the next steps, from the newest prompt and the results since."""
 
 import json
 import re
@@ -11,16 +11,16 @@ from typing import Any
 Step = dict[str, Any]
 
 _BLOCK = re.compile(r"```script\s*\n(.*?)```", re.DOTALL)
-# What agents put into the conversation as if their user had said it.
+# What agents add to the conversation in the user's role.
 _NOT_FROM_THE_USER = ("<", "# AGENTS.md", "[Request interrupted", "Caveat:", "Tool loaded.")
 _REFERENCE = re.compile(r"\{\{(\w+)\}\}")
 PAUSE = "python3 -c 'import time; time.sleep(1)'"
-"""What the model has the agent do while it waits for something."""
+"""The command that the agent runs while the model waits for something."""
 
 
 @dataclass(frozen=True)
 class Event:
-    """One server-sent event."""
+    """A server-sent event."""
 
     name: str
     data: dict[str, Any]
@@ -28,14 +28,14 @@ class Event:
 
 @dataclass(frozen=True)
 class Data:
-    """One server-sent event without a name, as it is written."""
+    """A server-sent event without a name, in serialized form."""
 
     text: str
 
 
 @dataclass(frozen=True)
 class Pause:
-    """Nothing is sent for a while."""
+    """A pause without any output."""
 
     seconds: float
 
@@ -48,16 +48,16 @@ Playable = Event | Data | Pause | Cut
 
 
 class ScriptError(ValueError):
-    """A script that cannot be played; the model answers with the reason."""
+    """The script is invalid. The model responds with the reason."""
 
 
 def is_prompt(text: str) -> bool:
-    """Tell a prompt from what the agent adds by itself."""
+    """Return whether a text is a prompt, and not added by the agent."""
     return bool(text.strip()) and not text.lstrip().startswith(_NOT_FROM_THE_USER)
 
 
 def steps_of(prompt: str) -> list[Step]:
-    """Find the script of ``prompt``: its own, or that of the scenario it names."""
+    """Return the script of ``prompt``: its own, or that of the scenario whose phrase it has."""
     blocks = _BLOCK.findall(prompt)
     if blocks:
         return parse(blocks[-1])
@@ -68,7 +68,7 @@ def steps_of(prompt: str) -> list[Step]:
 
 
 def parse(text: str) -> list[Step]:
-    """Read a script."""
+    """Parse a script. Raises ScriptError if it is invalid."""
     try:
         steps = json.loads(text)
     except ValueError as error:
@@ -86,7 +86,7 @@ def parse(text: str) -> list[Step]:
 
 
 def part(steps: list[Step], results: Sequence[str], is_call: Callable[[Step], bool]) -> list[Step]:
-    """Choose the steps of the next answer: up to the next tool call, or to the end."""
+    """Return the steps of the next response: up to the next tool call, or to the end."""
     left = list(results)
     begin = 0
     for index, step in enumerate(steps):
@@ -103,7 +103,7 @@ def part(steps: list[Step], results: Sequence[str], is_call: Callable[[Step], bo
 
 
 def recalled(step: Step, conversation: str) -> Step:
-    """Have a recall step say what the agent has sent of the conversation that it looks for."""
+    """Replace a recall step with a say step that has the matches in the conversation."""
     if "recall" not in step:
         return step
     found = dict.fromkeys(re.findall(step["recall"], conversation))
@@ -111,7 +111,7 @@ def recalled(step: Step, conversation: str) -> Step:
 
 
 def _took(step: Step, left: list[str]) -> int:
-    """Take the results of ``step`` from what is left; 0 if it is to be called again."""
+    """Consume the results of ``step`` from ``left``. Return 0 if it must be called again."""
     while left:
         if str(step.get("until", "")) in left.pop(0):
             return 1
@@ -119,7 +119,7 @@ def _took(step: Step, left: list[str]) -> int:
 
 
 def filled_in(step: Step, results: Sequence[str]) -> Step:
-    """Put what earlier results said into a tool step's arguments."""
+    """Replace the references to earlier results in a tool step's arguments."""
     if "tool" not in step:
         return step
     return {**step, "arguments": _filled(step.get("arguments", {}), results)}
@@ -138,9 +138,9 @@ def _filled(value: Any, results: Sequence[str]) -> Any:
 
 
 def _told(key: str, results: Sequence[str]) -> Any:
-    """Find the value of ``key`` in the newest result that has one."""
+    """Return the value of ``key`` in the newest result that has one, else raise ScriptError."""
     for text in reversed(results):
-        # Some agents wrap a result's JSON into a string of another JSON.
+        # Some agents wrap a result's JSON in a JSON string.
         for plain in (text, text.replace('\\"', '"')):
             if found := list(re.finditer(rf'"{key}":\s*', plain)):
                 return json.JSONDecoder().raw_decode(plain, found[-1].end())[0]
@@ -148,7 +148,7 @@ def _told(key: str, results: Sequence[str]) -> Any:
 
 
 def words(step: Step) -> Iterator[tuple[str, Pause | None]]:
-    """Split what a step says into what is sent at once."""
+    """Split a step's text into the deltas that are sent, each with the pause after it."""
     if "say" in step:
         yield str(step["say"]), None
         return
@@ -158,7 +158,7 @@ def words(step: Step) -> Iterator[tuple[str, Pause | None]]:
 
 
 def text_of(step: Step) -> str | None:
-    """Return what a step says, if it says anything."""
+    """Return a step's text; None if it has none."""
     for key in ("say", "say_slowly"):
         if key in step:
             return str(step[key])
@@ -167,7 +167,7 @@ def text_of(step: Step) -> str | None:
 
 @cache
 def scenarios() -> list[dict[str, Any]]:
-    """Read the scenarios of prompts without a script."""
+    """Load the scenarios for prompts without a script."""
     file = Path(__file__).with_name("scenarios.json")
     found: list[dict[str, Any]] = json.loads(file.read_text(encoding="utf-8"))
     return found

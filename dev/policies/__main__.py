@@ -1,8 +1,8 @@
 """
-The process that keeps the node's rules what the cluster's NetworkPolicies say.
+The process that applies the cluster's NetworkPolicies to the node.
 
 ``python -m dev.policies SERVER AUTHORITY CERTIFICATE KEY HEALTH_ADDRESS HEALTH_PORT``, in the
-network namespace of the node.
+node's network namespace.
 """
 
 import subprocess
@@ -23,16 +23,16 @@ _KINDS = (
 
 
 class Enforcer:
-    """Makes the rules anew whenever something changed."""
+    """Rewrites the rules after every change."""
 
     def __init__(self, api: Api) -> None:
         self._changed = threading.Event()
         self._watched = [Watched(api, path, self._changed.set) for path in _KINDS]
         self.written = threading.Event()
-        """Set once the rules stand for the first time."""
+        """Set once the rules are applied for the first time."""
 
     def run(self) -> None:
-        """Follow the cluster, for ever."""
+        """Watch the cluster and apply its rules, until the process is killed."""
         for watched in self._watched:
             threading.Thread(target=watched.follow, daemon=True).start()
         for watched in self._watched:
@@ -44,14 +44,14 @@ class Enforcer:
             policies, pods, namespaces = (watched.objects() for watched in self._watched)
             rules = ruleset(policies, read_world(pods, namespaces))
             if rules != last:
-                # A ruleset that is not taken ends this process: half a policy is none.
+                # A rejected ruleset ends this process: partial enforcement is worse than none.
                 subprocess.run(["nft", "-f", "-"], input=rules, text=True, check=True)
                 last = rules
             self.written.set()
 
 
 def serve_health(address: str, port: int, is_well: threading.Event) -> None:
-    """Answer 200 once the rules stand, for whoever asks."""
+    """Serve a health check, which returns 200 once the rules are applied and 503 before."""
 
     class Health(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -59,10 +59,10 @@ def serve_health(address: str, port: int, is_well: threading.Event) -> None:
             self.end_headers()
 
         def log_message(self, format: str, *args: object) -> None:
-            """Say nothing of being asked."""
+            """Suppress the request log."""
 
     class Server(ThreadingTCPServer):
-        # Not the HTTP server of the standard library: it asks a DNS that is not there for its name.
+        # Not HTTPServer: it resolves its host name, and there is no DNS here.
         allow_reuse_address = True
         daemon_threads = True
 
@@ -71,7 +71,7 @@ def serve_health(address: str, port: int, is_well: threading.Event) -> None:
 
 
 def main(server: str, authority: str, certificate: str, key: str, address: str, port: str) -> None:
-    """Enforce until the process is ended."""
+    """Enforce NetworkPolicies until the process is killed."""
     enforcer = Enforcer(Api(server, authority, certificate, key))
     serve_health(address, int(port), enforcer.written)
     enforcer.run()

@@ -1,9 +1,9 @@
 """
-Writing NetworkPolicies as one table of nftables.
+Translation of NetworkPolicies into one nftables table.
 
-A pod that no policy selects is left alone. Where policies select it, what none of them allows is
-dropped. Answers belong to what was allowed. The node itself always reaches its pods: its kubelet
-has to probe them.
+Traffic of pods that no policy selects is not restricted. For selected pods, traffic that no policy
+allows is dropped. Replies to allowed traffic are allowed. The node can always reach its pods,
+because the kubelet probes them.
 """
 
 import ipaddress
@@ -18,11 +18,11 @@ _PROTOCOLS = {"TCP": "tcp", "UDP": "udp", "SCTP": "sctp"}
 
 
 def ruleset(policies: Sequence[Object], world: World) -> str:
-    """Write the table, in a form that replaces the one before in one step."""
+    """Return the table in a form that atomically replaces the previous one."""
     hook = "type filter hook {} priority filter; policy accept;"
     first = [
         "ct state established,related accept",
-        # The node's own addresses of IPv6 would lead past all of this.
+        # The node's own IPv6 addresses would bypass the rules.
         'iifname != "lo" meta nfproto ipv6 drop',
     ]
     chains = [
@@ -31,13 +31,13 @@ def ruleset(policies: Sequence[Object], world: World) -> str:
         _chain("input", [hook.format("input"), *first, "jump egress"]),
         _chain("forward", [hook.format("forward"), *first, "jump egress", "jump ingress"]),
     ]
-    # It is added in case it is not there: what is not there cannot be deleted.
+    # Added first in case it does not exist: only an existing table can be deleted.
     head = [f"table inet {TABLE}", f"delete table inet {TABLE}", f"table inet {TABLE} {{"]
     return "\n".join([*head, *chains, "}", ""])
 
 
 def _side(side: str, policies: Sequence[Object], world: World) -> Iterator[str]:
-    """Write the chain that sends each pod's traffic to the rules of the policies that select it."""
+    """Yield the chains that map each pod to the rules of the policies that select it."""
     name, own = side.lower(), "saddr" if side == "Egress" else "daddr"
     selecting: dict[str, list[int]] = {}
     for number, policy in enumerate(policies):
@@ -60,13 +60,13 @@ def _side(side: str, policies: Sequence[Object], world: World) -> Iterator[str]:
 
 
 def _types(spec: Object) -> list[str]:
-    """Say which sides a policy is about: as it says, else Ingress, and Egress if it has rules."""
+    """Return the policy's types; the default is Ingress, and Egress if it has egress rules."""
     default = ["Ingress", *(["Egress"] if spec.get("egress") else [])]
     return list(spec.get("policyTypes") or default)
 
 
 def _allowed(side: str, policy: Object, world: World) -> Iterator[str]:
-    """Write what a policy allows on one side; what is allowed leaves the chain."""
+    """Yield the rules that return from the chain for traffic that the policy allows."""
     peers_key, other = ("to", "daddr") if side == "Egress" else ("from", "saddr")
     namespace = policy["metadata"]["namespace"]
     for rule in policy["spec"].get(side.lower()) or ():
@@ -81,7 +81,7 @@ def _allowed(side: str, policy: Object, world: World) -> Iterator[str]:
 
 
 def _collapse(ranges: Iterator[str]) -> list[str]:
-    """Join what overlaps: nftables takes no set in which an address is twice."""
+    """Merge overlapping ranges: nftables rejects a set that contains an address twice."""
     joined = ipaddress.collapse_addresses(map(ipaddress.IPv4Network, ranges))
     return [str(one).removesuffix("/32") for one in joined]
 

@@ -1,4 +1,4 @@
-"""Which pods a NetworkPolicy means, by the rules of the Kubernetes API."""
+"""The pods that a NetworkPolicy selects, by the rules of the Kubernetes API."""
 
 import ipaddress
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,24 +10,24 @@ Object = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Pod:
-    """A pod with an address of its own."""
+    """A pod that is not on the host's network."""
 
     namespace: str
     labels: Mapping[str, str]
     addresses: tuple[str, ...]
-    """Of IPv4."""
+    """The IPv4 addresses."""
 
 
 @dataclass(frozen=True)
 class World:
-    """The pods there are, and the labels of their namespaces."""
+    """The existing pods, and the labels of their namespaces."""
 
     pods: tuple[Pod, ...]
     namespaces: Mapping[str, Mapping[str, str]]
 
 
 def read_world(pods: Sequence[Object], namespaces: Sequence[Object]) -> World:
-    """Read the pods that NetworkPolicies can mean: they run, in a network of their own."""
+    """Read the pods that NetworkPolicies apply to: active ones that are not on the host network."""
     found = tuple(
         Pod(
             pod["metadata"]["namespace"],
@@ -35,7 +35,7 @@ def read_world(pods: Sequence[Object], namespaces: Sequence[Object]) -> World:
             tuple(ip["ip"] for ip in pod["status"].get("podIPs") or () if ":" not in ip["ip"]),
         )
         for pod in pods
-        # The address of a pod that has ended may be another's by now.
+        # The address of a finished pod may belong to another pod by now.
         if pod.get("status", {}).get("phase") in ("Pending", "Running")
         and not pod["spec"].get("hostNetwork")
     )
@@ -44,7 +44,7 @@ def read_world(pods: Sequence[Object], namespaces: Sequence[Object]) -> World:
 
 
 def matches(selector: Object, labels: Mapping[str, str]) -> bool:
-    """Whether ``labels`` satisfy a LabelSelector; an empty one selects everything."""
+    """Return whether ``labels`` match a LabelSelector; an empty one matches everything."""
     wanted = selector.get("matchLabels") or {}
     return all(labels.get(key) == value for key, value in wanted.items()) and all(
         _satisfies(rule, labels) for rule in selector.get("matchExpressions") or ()
@@ -66,14 +66,14 @@ def _satisfies(rule: Object, labels: Mapping[str, str]) -> bool:
 
 
 def pods_in(world: World, namespace: str, selector: Object) -> Iterator[Pod]:
-    """Find the pods of a namespace that a selector means."""
+    """Yield the pods of a namespace that a selector matches."""
     return (
         pod for pod in world.pods if pod.namespace == namespace and matches(selector, pod.labels)
     )
 
 
 def peer_ranges(world: World, namespace: str, peer: Object) -> list[str]:
-    """List the addresses of a NetworkPolicyPeer, as blocks, in a policy of ``namespace``."""
+    """Return the address ranges of a NetworkPolicyPeer in a policy of ``namespace``."""
     if block := peer.get("ipBlock"):
         return _block(block)
     if "namespaceSelector" in peer:
@@ -86,7 +86,7 @@ def peer_ranges(world: World, namespace: str, peer: Object) -> list[str]:
 
 
 def _block(block: Object) -> list[str]:
-    """Cut the exceptions out of a block. The cluster has no IPv6, so its blocks hold nobody."""
+    """Return an IP block without its exceptions. IPv6 is omitted, as the cluster has none."""
     left = [ipaddress.ip_network(block["cidr"], strict=False)]
     for text in block.get("except") or ():
         hole = ipaddress.ip_network(text, strict=False)

@@ -1,4 +1,4 @@
-"""The objects of one kind in the whole cluster, kept up to date by watching them."""
+"""All objects of one kind in the cluster, kept current by a watch."""
 
 import json
 import ssl
@@ -16,7 +16,7 @@ _WATCH_SECONDS = 300
 
 
 class Api:
-    """The API server, to which a certificate says who asks."""
+    """The API server, with a client certificate for authentication."""
 
     def __init__(self, server: str, authority: str, certificate: str, key: str) -> None:
         self._server = server
@@ -27,15 +27,15 @@ class Api:
         )
 
     def open(self, path: str, **query: str) -> Any:
-        """Ask for ``path``; the answer can be read line by line."""
-        # A watch that says nothing for longer than it may last is dead.
+        """Send a GET request. The response can be read line by line."""
+        # A watch that is silent for longer than its timeout is dead.
         return self._opener.open(
             f"{self._server}{path}?{urlencode(query)}", timeout=_WATCH_SECONDS + 30
         )
 
 
 class Watched:
-    """The objects of one kind."""
+    """A cache of the objects of one kind."""
 
     def __init__(self, api: Api, path: str, changed: Callable[[], None]) -> None:
         self._api = api
@@ -44,10 +44,10 @@ class Watched:
         self._objects: dict[str, Object] = {}
         self._lock = threading.Lock()
         self.listed = threading.Event()
-        """Set once all that was there is known."""
+        """Set once the first list is complete."""
 
     def objects(self) -> list[Object]:
-        """Return what there is, in the order of namespaces and names."""
+        """Return the objects in the order of namespace and name."""
         with self._lock:
             found = list(self._objects.values())
         return sorted(
@@ -55,7 +55,7 @@ class Watched:
         )
 
     def follow(self) -> None:
-        """List and watch, for ever; whatever breaks off is begun again."""
+        """List and watch until the process ends. After an error, list again."""
         while True:
             try:
                 self._watch(self._list())
@@ -78,7 +78,7 @@ class Watched:
             for line in answer:
                 event = json.loads(line)
                 if event["type"] == "ERROR":
-                    # The version is too old to go on from: everything is listed again.
+                    # The resourceVersion is too old to resume from: list again.
                     return
                 self._take(event["type"], event["object"])
 

@@ -1,4 +1,4 @@
-"""Serve S3 from memory, with the one bucket there is."""
+"""An in-memory S3 server with one bucket."""
 
 import os
 import signal
@@ -9,8 +9,8 @@ PORT = 9000
 
 
 def main() -> None:
-    """Serve until the process is killed."""
-    # The Service's name is not that of a bucket.
+    """Serve until killed."""
+    # The first label of the Service's name is not a bucket.
     os.environ["S3_IGNORE_SUBDOMAIN_BUCKETNAME"] = "true"
     from moto.moto_server.threaded_moto_server import ThreadedMotoServer  # only in the image
 

@@ -1,4 +1,4 @@
-"""Where runners deliver events, blobs and reports, and ask for work and answers."""
+"""The gateway: runners send events, blobs and reports, and receive tasks, inputs and messages."""
 
 from mcp_server.gateway.app import build_gateway
 

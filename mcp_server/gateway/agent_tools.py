@@ -1,8 +1,8 @@
 """
-The tools for a run's own agent, over MCP: ``POST /v1/mcp``.
+The MCP endpoint for the agents of runs: ``POST /v1/mcp``.
 
-The run's runner relays what the agent says. The token says which run speaks, and the run's profile
-which tools it is offered; ``mcp_server.agent_tool_context`` what each may do.
+The runner relays the agent's requests. The token authenticates the run, the run's profile lists the
+allowed tools, and ``mcp_server.agent_tool_context`` authorizes each call.
 """
 
 from collections.abc import AsyncIterator
@@ -41,17 +41,17 @@ see its result with get_run. They are cancelled when you are.
 
 
 class AgentServer(StrictServer):
-    """An MCP server that offers each agent the tools its profile allows."""
+    """An MCP server that offers each agent the tools that its profile allows."""
 
     async def list_tools(self) -> list[Tool]:
-        """List the tools that the calling agent is offered."""
+        """List the tools that the calling agent may use."""
         allowed = agent_caller_var.get().allowed
         return [tool for tool in await super().list_tools() if tool.name in allowed]
 
     async def call_tool(
         self, name: str, arguments: dict[str, Any], context: Context[Any, Any] | None = None
     ) -> CallToolResult | InputRequiredResult:
-        """Call a tool, if it is offered."""
+        """Call a tool. Raises ToolError if the agent may not use it."""
         who = agent_caller_var.get()
         if name not in who.allowed:
             raise ToolError(
@@ -62,7 +62,7 @@ class AgentServer(StrictServer):
 
 
 class AgentTools:
-    """The path /v1/mcp."""
+    """The endpoint /v1/mcp."""
 
     def __init__(
         self, context: ToolContext, runners: RunnerAuthenticator, runs: RunDirectory
@@ -86,7 +86,7 @@ class AgentTools:
             add(server, own)
         server.streamable_http_app(
             stateless_http=True,
-            # The agent's requests come through its runner alone, with a token.
+            # All requests come from runners and have a token.
             transport_security=TransportSecuritySettings(enable_dns_rebinding_protection=False),
             max_request_body_size=MAX_MCP_BYTES,
         )
@@ -94,17 +94,17 @@ class AgentTools:
 
     @property
     def route(self) -> Route:
-        """The path."""
+        """The route."""
         return Route("/v1/mcp", _Endpoint(self), methods=["POST"])
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Serve during the block."""
+        """Run the session manager during the block."""
         async with self._manager.run():
             yield
 
     async def serve(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer an agent."""
+        """Authenticate and handle a request of an agent."""
         token = agent_caller_var.set(await self._caller(Request(scope, receive)))
         try:
             await self._manager.handle_request(scope, receive, send)
@@ -118,7 +118,7 @@ class AgentTools:
 
 
 class _Endpoint:
-    """An ASGI application: a function would be taken for one that returns a Response."""
+    """An ASGI application: Starlette expects a function to return a Response."""
 
     def __init__(self, tools: AgentTools) -> None:
         self._tools = tools

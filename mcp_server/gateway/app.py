@@ -1,4 +1,4 @@
-"""The gateway's paths, as ``agentrun.api.gateway`` says them."""
+"""The gateway's HTTP endpoints, as specified in ``agentrun.api.gateway``."""
 
 import asyncio
 import logging
@@ -41,13 +41,13 @@ from mcp_server.tool_context import ToolContext
 from mcp_server.waiting import listening
 
 MAX_WAIT_MS = 30_000
-"""The longest that a request for inputs may wait."""
+"""The maximum time that a request for inputs waits, in milliseconds."""
 
 _MAX_INPUT = 1_000_000
-# Blobs are held in memory while they are stored; the process must survive many runs ending at once.
+# Blobs are in memory while they are stored: many runs may end concurrently.
 _UPLOADS = 4
 _NO_EVENT = 2**62
-# A runner that goes on asking after it was told to stop must not do so thousands of times.
+# The minimum time that requests for inputs take once the run is to stop: limits the polling rate.
 _PACE_SECONDS = 1.0
 
 log = logging.getLogger(__name__)
@@ -62,9 +62,9 @@ def build_gateway(
     context: ToolContext | None = None,
 ) -> Starlette:
     """
-    Make the ASGI application. Setting ``closing`` ends the requests that wait for inputs.
+    Build the ASGI application. Setting ``closing`` ends the requests that wait.
 
-    With a ``context``, agents are offered tools; without one, /v1/mcp is not there.
+    With a ``context``, agents can call tools; without one, there is no /v1/mcp.
     """
     gateway = _Gateway(store, blobs, runs, authenticator, closing or asyncio.Event())
     tools = AgentTools(context, gateway.runners, runs) if context else None
@@ -90,7 +90,7 @@ def build_gateway(
 
 
 class _Gateway:
-    """The answers to runners."""
+    """The request handlers."""
 
     def __init__(
         self,
@@ -110,7 +110,7 @@ class _Gateway:
         self._uploads = asyncio.Semaphore(_UPLOADS)
 
     async def task(self, request: Request) -> Response:
-        """Say what the runner is to do, unless the run is over."""
+        """Return the runner's task, unless the run has finished."""
         runner = await self.runners.identify_writer(request)
         run = runner.run
         profile = await profile_of(self._runs, run)
@@ -132,12 +132,12 @@ class _Gateway:
         return answer(task)
 
     async def head(self, request: Request) -> Response:
-        """Say where the journal ends."""
+        """Return the head of the journal."""
         runner = await self.runners.identify(request)
         return answer(_head(await self._store.head(runner.uid)))
 
     async def append(self, request: Request) -> Response:
-        """Append events; once this answers, they are stored for good."""
+        """Append events; they are durable when this responds."""
         runner = await self.runners.identify_writer(request)
         events = await read_events(request)
         return answer(_head(await self._store.append(runner.uid, runner.attempt, events)))
@@ -152,7 +152,7 @@ class _Gateway:
         media_type = request.headers.get("content-type", BYTES)
         async with (
             received(request, most_bytes_of(name), f"Blob {name}") as file,
-            # Only what has arrived takes a turn: a sender that stalls holds up nobody.
+            # Acquired after the body has arrived: a stalled sender must not block others.
             self._uploads,
         ):
             body = await file.read()
@@ -160,7 +160,7 @@ class _Gateway:
         return answer(Blob(name=name, size=len(body), sha256=digest))
 
     async def snapshot(self, request: Request) -> Response:
-        """Give a file of the snapshot that the run goes on from."""
+        """Return a file of the snapshot that the run resumes from."""
         runner = await self.runners.identify_writer(request)
         run, name = runner.run, request.path_params["name"]
         origin = await self._origin(run)
@@ -176,7 +176,7 @@ class _Gateway:
         return StreamingResponse(self._blobs.read(key), headers=headers, media_type=BYTES)
 
     async def _origin(self, run: AgentRun) -> SnapshotSource | None:
-        """Find what a run goes on from: its own snapshot, else that of the session it resumes."""
+        """Return the snapshot that a run resumes from: its own, else that of its session."""
         if own := own_origin(run):
             return own
         if run.spec.session is None or run.spec.session.mode != "resume":
@@ -185,11 +185,11 @@ class _Gateway:
         return origin_in(session) if session else None
 
     async def state(self, request: Request) -> Response:
-        """Take how the agent is."""
+        """Record the agent's state."""
         runner = await self.runners.identify_writer(request)
         said = await read_model(request, AgentStatus, MAX_STATUS_BYTES)
         if await request.is_disconnected():
-            # This process was held up. By now the runner has told another something newer.
+            # This process was delayed. The runner may have sent a newer state to another replica.
             raise RequestError(
                 "unavailable", "The runner waits no longer. Send the newest state again."
             )
@@ -198,21 +198,21 @@ class _Gateway:
         return answer(_head(await self._store.head(runner.uid)))
 
     async def _forget(self, old: SnapshotSource) -> None:
-        """Delete a snapshot. One that cannot be deleted now goes with its run."""
+        """Delete a snapshot. If that fails, it is deleted with its run."""
         try:
             await self._blobs.delete_prefix(old.key_of(""))
         except StoreError as error:
             log.warning("The replaced snapshot %s is still there: %s", old.key_of(""), error)
 
     async def outcome(self, request: Request) -> Response:
-        """Take how the attempt ended."""
+        """Record the outcome of the attempt."""
         runner = await self.runners.identify_writer(request)
         outcome = await read_model(request, Outcome, MAX_STATUS_BYTES)
         await self._reports.outcome(runner, outcome)
         return answer(_head(await self._store.head(runner.uid)))
 
     async def inputs(self, request: Request) -> Response:
-        """Wait for answers, or for the wish that the run stop."""
+        """Wait for inputs, or for the run to be cancelled."""
         runner = await self.runners.identify(request)
         after = read_number(request, "after", _MAX_INPUT)
         seconds = read_number(request, "wait_ms", MAX_WAIT_MS) / 1000
@@ -234,7 +234,7 @@ class _Gateway:
             return
 
     async def _look(self, runner: RunnerIdentity, after: int, seconds: float) -> Inputs | None:
-        """Look once for inputs; without any, wait for a change of the run, to look again."""
+        """Return the inputs, if any; otherwise wait for a change of the run and return None."""
         news = self._store.wait(runner.uid, _NO_EVENT, seconds)
         async with listening(news, self._closing) as heard:
             row = await self._store.get_run_by_uid(runner.uid) or runner.row
@@ -250,9 +250,9 @@ def _is_unwanted(row: RunRow) -> bool:
 
 
 def inputs_of(row: RunRow, after: int) -> Inputs:
-    """Tell which inputs a runner has not seen, and whether its run is still wanted."""
+    """Return the inputs after number ``after``, and the desired state of the run."""
     spec = row.run.spec
-    # A run is deleted to be rid of it; it is stopped as if it had been cancelled.
+    # A deleted run is stopped as if it had been cancelled.
     gone = row.deleted_at is not None or row.run.metadata.deletion_timestamp is not None
     return Inputs(
         inputs=sorted((item for item in spec.inputs if item.seq > after), key=lambda i: i.seq),

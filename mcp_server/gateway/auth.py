@@ -1,8 +1,8 @@
 """
-Which pod a token belongs to, as the API server knows it.
+Authenticates the pod that a token is bound to, with TokenReviews.
 
-Only tokens count that are bound to a pod, made for the gateway's audience, and of the account that
-the pods of runs have.
+A token must be bound to a pod, issued for the gateway's audience, and belong to the ServiceAccount
+of the pods of runs.
 """
 
 import time
@@ -20,7 +20,7 @@ _POD_UID = "authentication.kubernetes.io/pod-uid"
 
 
 class TokenReviewAuthenticator:
-    """A PodAuthenticator that asks the API server, and remembers the answer for a minute."""
+    """A ``PodAuthenticator`` that uses TokenReviews, and caches the results for a minute."""
 
     def __init__(
         self, reviewer: TokenReviewer, monotonic: Callable[[], float] = time.monotonic
@@ -50,8 +50,8 @@ def _read(status: Mapping[str, Any]) -> PodIdentity:
 
 
 def read_identity(status: Mapping[str, Any]) -> PodIdentity:
-    """Read the pod from a TokenReview's status."""
-    # An API server that does not know audiences answers without them.
+    """Read the pod from a TokenReview's status. Raises UnauthenticatedError if there is none."""
+    # An API server without audience support returns no audiences.
     if not status.get("authenticated") or TOKEN_AUDIENCE not in (status.get("audiences") or []):
         reason = status.get("error") or f"it is expired, or not for the audience {TOKEN_AUDIENCE}"
         raise UnauthenticatedError(

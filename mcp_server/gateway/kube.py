@@ -1,4 +1,4 @@
-"""The gateway's view of the cluster, through the API server."""
+"""The gateway's access to the API server."""
 
 import logging
 from typing import Any, TypeVar
@@ -28,16 +28,16 @@ from mcp_server.kube import (
 _log = logging.getLogger(__name__)
 
 FIELD_MANAGER = "agentrun-gateway"
-"""The owner of ``status.agent``, as ``kubectl get --show-managed-fields`` names it."""
+"""The field manager of ``status.agent``, as in ``kubectl get --show-managed-fields``."""
 
 _M = TypeVar("_M", bound=Model)
 _INVALID = (400, 413, 422)
-# The operator and other replicas write the same object; each round reads what they wrote.
+# The operator and other replicas write the same object; each try reads the newest version.
 _TRIES = 5
 
 
 class KubernetesRunDirectory:
-    """A RunDirectory on the API server."""
+    """A ``RunDirectory`` that uses the API server."""
 
     def __init__(self, kube: Kube) -> None:
         self._kube = kube
@@ -80,8 +80,8 @@ class KubernetesRunDirectory:
         body = {
             "apiVersion": API_VERSION,
             "kind": run.kind,
-            # The API server ignores the uid of an applied status. No two objects ever have the
-            # same resourceVersion, so this one keeps a later run of the same name safe.
+            # The API server ignores the uid of an applied status. A resourceVersion is never
+            # reused, so a later run of the same name is not changed.
             "metadata": {"name": meta.name, "resourceVersion": meta.resource_version},
             "status": {"agent": status.to_json()},
         }
@@ -97,7 +97,7 @@ class KubernetesRunDirectory:
         return _as(AgentRun, applied)
 
     async def _newest(self, run: AgentRun) -> AgentRun:
-        """Read a run that changed since it was read; RunGone if it is another by now."""
+        """Read a run again. Raises RunGoneError if it was deleted or has been replaced."""
         now = await self.get(run.metadata.namespace, run.metadata.name)
         if now is None or now.metadata.uid != run.metadata.uid:
             raise RunGoneError(f"Run {run.metadata.name} was deleted.")
@@ -113,7 +113,12 @@ class KubernetesRunDirectory:
 
 
 def _as(model: type[_M], found: dict[str, Any]) -> _M:
-    """Read an object; one that cannot be read is waited for, until somebody mends it."""
+    """
+    Parse an object.
+
+    Raises ClusterUnavailableError if it cannot be read, so that the request is retried until the
+    object is repaired.
+    """
     try:
         return model.model_validate(readable(found))
     except ValidationError as error:
@@ -125,6 +130,6 @@ def _as(model: type[_M], found: dict[str, Any]) -> _M:
 
 def _unavailable(error: ApiError, doing: str) -> ClusterUnavailableError:
     if not isinstance(error, ApiUnavailableError):
-        # It will not go away by itself: rights are missing, or the CRDs.
+        # Retries do not help: permissions or the CRDs are missing.
         _log.error("%s in the cluster failed: %s", doing, error.message)
     return ClusterUnavailableError(f"The API server failed at {doing}: {error.message}.")

@@ -1,12 +1,12 @@
 """
-Merging what a runner says into the whole of ``status.agent``.
+Merges runners' reports into the complete ``status.agent``.
 
-Server-side apply replaces everything its manager wrote before, so each write carries all of it.
+Server-side apply removes fields that the field manager omits, so each write contains all of them.
 """
 
 from agentrun.api.v1alpha1 import AgentStatus, Outcome
 
-# A runner that starts again does not know these, and what was true of them stays true.
+# A restarted runner does not know these fields; their values stay valid.
 _REMEMBERED = (
     "session_id", "acknowledged_input", "prompt_sent", "usage", "snapshot", "remote_ref",
 )  # fmt: skip
@@ -14,11 +14,11 @@ _REMEMBERED = (
 
 def merge_state(before: AgentStatus | None, said: AgentStatus, attempt: int) -> AgentStatus:
     """
-    Make the status from what the runner says now.
+    Return the status for a runner's reported state.
 
-    What it leaves out is not so: no question means that none is open. Only what a fresh runner
-    cannot know is kept, unless it is null in so many words; and the outcome, which has a way of
-    its own.
+    Omitted fields are cleared: without ``question``, none is open. Fields that a restarted runner
+    cannot know are retained unless they are explicitly null. The outcome of the same attempt is
+    retained as well: it is reported separately.
     """
     before = before or AgentStatus()
     kept = {
@@ -26,7 +26,7 @@ def merge_state(before: AgentStatus | None, said: AgentStatus, attempt: int) -> 
         for name in _REMEMBERED
         if name not in said.model_fields_set and getattr(before, name) is not None
     }
-    # A newer snapshot makes good that an earlier one failed; nothing else does.
+    # Only a newer snapshot clears the error of an earlier one.
     if not {"snapshot", "snapshot_error"} & said.model_fields_set:
         kept["snapshot_error"] = before.snapshot_error
     outcome = before.outcome
@@ -40,18 +40,18 @@ def merge_state(before: AgentStatus | None, said: AgentStatus, attempt: int) -> 
 
 
 def merge_outcome(before: AgentStatus | None, outcome: Outcome) -> AgentStatus:
-    """Make the status of an attempt that ended."""
+    """Return the status with the outcome of the attempt."""
     before = before or AgentStatus()
     return before.model_copy(update={"attempt": outcome.attempt, "outcome": outcome})
 
 
 def is_same(one: AgentStatus | Outcome | None, other: AgentStatus | Outcome | None) -> bool:
-    """Whether the API server would store the same for both."""
+    """Whether both have the same serialized form."""
     return (one.to_json() if one else None) == (other.to_json() if other else None)
 
 
 def is_same_state(one: AgentStatus | None, other: AgentStatus | None) -> bool:
-    """Whether both say the same of what states tell, leaving out what an outcome writes."""
+    """Whether both are the same except for the fields that an outcome sets."""
     nothing = {"attempt": None, "outcome": None}
     return is_same(
         *((status or AgentStatus()).model_copy(update=nothing) for status in (one, other))

@@ -1,8 +1,8 @@
 """
-Giving a run's runner the messages for its agent.
+Delivers messages for an agent to its runner.
 
-The mailbox belongs to the run's session; how far it was delivered is kept beside it, so that no
-later attempt or run gives the agent a message again that its conversation knows.
+The mailbox belongs to the run's session. Its delivered position is stored with it, so that later
+attempts and runs do not deliver a message again that is already in the conversation.
 """
 
 import asyncio
@@ -21,9 +21,9 @@ from mcp_server.views import timestamp
 from mcp_server.waiting import listening
 
 MAX_WAIT_MS = 30_000
-"""The longest that a request for messages may wait."""
+"""The maximum time that a request for messages waits, in milliseconds."""
 MAX_ANSWER_BYTES = 512 * 1024
-"""About how much one answer holds: a runner keeps it in memory."""
+"""The approximate maximum size of a response: the runner holds it in memory."""
 
 _MAX_SEQ = 10**12 - 1
 _MAX_BODY = 4096
@@ -31,7 +31,7 @@ _MOST = 100
 
 
 class Mailboxes:
-    """The answers to runners about messages."""
+    """The request handlers for messages."""
 
     def __init__(
         self, messages: MessageStore, runners: RunnerAuthenticator, closing: asyncio.Event
@@ -42,7 +42,7 @@ class Mailboxes:
 
     @property
     def routes(self) -> list[Route]:
-        """The paths."""
+        """The routes."""
         return [
             Route("/v1/messages", self.fetch, methods=["GET"]),
             Route("/v1/delivered", self.deliver, methods=["POST"]),
@@ -65,7 +65,7 @@ class Mailboxes:
                 await heard()
 
     async def deliver(self, request: Request) -> Response:
-        """Note what the agent was given."""
+        """Record the number of the last message that was delivered to the agent."""
         runner = await self._runners.identify_writer(request)
         said = await read_model(request, Delivered, _MAX_BODY)
         uid = _session_of(runner)
@@ -87,7 +87,7 @@ class Mailboxes:
 
 
 def mail_of(stored: StoredMessage) -> MailboxMessage:
-    """Show a message to its recipient's runner."""
+    """Convert a message for the recipient's runner."""
     sent = stored.sent
     return MailboxMessage(
         message_id=sent.message_id,

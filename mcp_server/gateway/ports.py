@@ -1,4 +1,4 @@
-"""What the gateway needs of Kubernetes, and how the answers may fail."""
+"""The gateway's interfaces to Kubernetes, and their errors."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,23 +8,23 @@ from agentrun.api.v1alpha1 import AgentProfile, AgentRun, AgentSession, AgentSta
 
 
 class UnauthenticatedError(Exception):
-    """The token does not say which pod speaks."""
+    """The token does not authenticate the pod of a run."""
 
 
 class ClusterUnavailableError(Exception):
-    """The API server cannot answer just now; trying again may help."""
+    """The API server cannot answer now. The request may be retried."""
 
 
 class RunGoneError(Exception):
-    """The AgentRun no longer exists, or its name belongs to another by now."""
+    """The AgentRun was deleted; its name may belong to another one."""
 
 
 class StatusRefusedError(Exception):
-    """The API server will not take this status, now or later."""
+    """The API server rejects this status permanently."""
 
 
 Change = Callable[[AgentRun], AgentStatus | None]
-"""Makes the new ``status.agent`` of a run from the run as it is; None leaves it alone."""
+"""Returns the new ``status.agent`` for the current run; None leaves it unchanged."""
 
 
 @dataclass(frozen=True)
@@ -37,30 +37,30 @@ class PodIdentity:
 
 
 class PodAuthenticator(Protocol):
-    """Whoever can say which pod a token belongs to."""
+    """Authenticates the pod that a token is bound to."""
 
     async def authenticate(self, token: str) -> PodIdentity:
-        """Return the pod. Raises Unauthenticated, or ClusterUnavailable."""
+        """Return the pod. Raises UnauthenticatedError or ClusterUnavailableError."""
 
 
 class RunDirectory(Protocol):
-    """The cluster's objects, as they are now. Every method may raise ClusterUnavailable."""
+    """Uncached access to the cluster. Every method may raise ClusterUnavailableError."""
 
     async def get(self, namespace: str, name: str) -> AgentRun | None:
-        """Return the AgentRun."""
+        """Return the AgentRun; None if it does not exist."""
 
     async def profile(self, namespace: str, name: str) -> AgentProfile | None:
-        """Return the AgentProfile."""
+        """Return the AgentProfile; None if it does not exist."""
 
     async def session(self, namespace: str, name: str) -> AgentSession | None:
-        """Return the AgentSession."""
+        """Return the AgentSession; None if it does not exist."""
 
     async def change_agent_status(self, run: AgentRun, change: Change) -> AgentRun:
         """
-        Make what ``change`` says the whole of the run's ``status.agent``; return the AgentRun.
+        Replace the run's ``status.agent`` with the result of ``change``; return the AgentRun.
 
-        ``run`` is the newest version known. If the run has changed since, ``change`` is asked
-        again with the newer one, so that nothing another process wrote meanwhile is lost. The
-        status is durable once this returns. Raises RunGone and StatusRefused, and whatever
-        ``change`` raises.
+        ``run`` is the newest known version. On a conflict, ``change`` is called again with the
+        newer version, so that no concurrent write is lost. The status is durable when this
+        returns. If ``change`` returns None, ``run`` itself is returned. Raises RunGoneError,
+        StatusRefusedError, and the errors of ``change``.
         """

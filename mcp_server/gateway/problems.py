@@ -1,4 +1,4 @@
-"""Refusing requests: each reason with its HTTP status, in words that say what to do."""
+"""Error responses: an HTTP status for each problem code, and messages that say what to do."""
 
 import logging
 from typing import Any
@@ -46,7 +46,7 @@ _OVER = "Stop: nothing that is sent will be kept."
 
 
 class RequestError(Exception):
-    """A request that is refused."""
+    """A request is rejected with a problem."""
 
     def __init__(self, error: ProblemCode, message: str, last_seq: int | None = None) -> None:
         super().__init__(message)
@@ -54,13 +54,13 @@ class RequestError(Exception):
 
 
 def answer(model: BaseModel, status: int = 200, headers: dict[str, str] | None = None) -> Response:
-    """Answer with ``model``, spelled as the protocol and Kubernetes spell it."""
+    """Return a JSON response with ``model``, with the field names of the protocol."""
     body = model.model_dump_json(by_alias=True, exclude_none=True)
     return Response(body, status, headers, media_type="application/json")
 
 
 def explain(error: ValidationError, what: str) -> RequestError:
-    """Say which field of a request is wrong."""
+    """Return the error that names the first invalid field of a request."""
     first = error.errors(include_url=False, include_context=False, include_input=False)[0]
     field = ".".join(str(part) for part in first["loc"])
     more = f" ({error.error_count() - 1} more)" if error.error_count() > 1 else ""
@@ -75,7 +75,7 @@ def _refused(_: Request, error: Exception) -> Response:
 
 
 def _refusal_for(error: Exception) -> RequestError:
-    """Say what an error of the store or the cluster means to a runner."""
+    """Convert an error of the store or the cluster to a problem for the runner."""
     match error:
         case UnauthenticatedError():
             return RequestError("unauthenticated", str(error))
@@ -105,7 +105,7 @@ def _of_http(_: Request, error: Exception) -> Response:
 
 
 def _unexpected(_: Request, __: Exception) -> Response:
-    # The server's own middleware raises it again, so that it is logged with its traceback.
+    # Starlette's middleware raises the error again, so that it is logged with its traceback.
     message = "The gateway failed. Keep everything and try again; its log says why."
     headers = _HEADERS["unavailable"]
     return answer(Problem(error="unavailable", message=message), 500, headers)
@@ -131,4 +131,4 @@ HANDLERS: dict[Any, ExceptionHandler] = {
     HTTPException: _of_http,
     Exception: _unexpected,
 }
-"""What Starlette calls for each exception."""
+"""The exception handlers for Starlette."""

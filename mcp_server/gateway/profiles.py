@@ -1,4 +1,4 @@
-"""The profile that a run is made by."""
+"""The profile of a run."""
 
 from agentrun.api.v1alpha1 import AgentProfile, AgentRun, default_profile
 from mcp_server.gateway.ports import RunDirectory
@@ -6,7 +6,7 @@ from mcp_server.gateway.problems import RequestError
 
 
 async def profile_of(runs: RunDirectory, run: AgentRun) -> AgentProfile:
-    """Return it. Refusal if it is not there."""
+    """Return the profile of a run. Raises RequestError if it does not exist."""
     namespace = run.metadata.namespace
     name = run.spec.profile or default_profile(run.spec.backend)
     profile = await runs.profile(namespace, name)

@@ -1,9 +1,9 @@
 """
-Writing what runners report to ``status.agent``.
+Writes runners' reports to ``status.agent``.
 
-Each write is made from the run as the API server has it and carries its resourceVersion, so that
-several replicas may take reports of one run. In one process they take turns besides, which saves
-conflicts.
+Each write is based on the run as read from the API server and has its resourceVersion, so that
+several replicas can handle reports of one run. Within a process, the writes of a run are
+serialized, which avoids conflicts.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ from mcp_server.gateway.runner_identity import RunnerIdentity
 
 
 class Reports:
-    """Takes runners' reports."""
+    """Records runners' reports."""
 
     def __init__(self, store: RunStore, runs: RunDirectory) -> None:
         self._store = store
@@ -27,9 +27,10 @@ class Reports:
 
     async def state(self, runner: RunnerIdentity, said: AgentStatus) -> Snapshot | None:
         """
-        Write how the agent is, if it is not known already.
+        Write the agent's state, if it has changed.
 
-        Returns the snapshot that nobody goes on from any more: a newer one has taken its place.
+        Returns the snapshot that a newer one has replaced, if any. Raises RequestError,
+        RunGoneError, SealedError or FencedError.
         """
         if said.outcome is not None:
             message = "AgentStatus: outcome: an outcome is sent to /v1/outcome, not with the state."
@@ -44,7 +45,11 @@ class Reports:
         return replaced
 
     async def outcome(self, runner: RunnerIdentity, outcome: Outcome) -> None:
-        """Write how the attempt ended, once. The API server has it when this returns."""
+        """
+        Write the outcome of the attempt. It is durable when this returns; repeats have no effect.
+
+        Raises ConflictError if the attempt has another outcome.
+        """
         if outcome.attempt != runner.attempt:
             message = f"Outcome: attempt: it is {outcome.attempt}, but attempt {runner.attempt}"
             raise RequestError("invalid", f"{message} speaks. Send the attempt's own outcome.")
@@ -54,7 +59,7 @@ class Reports:
             await self._change(run, _outcome_change(runner, outcome, head.last_seq))
 
     async def _as_it_is(self, runner: RunnerIdentity) -> AgentRun:
-        """Read the run from the API server: the store may not have seen what was written last."""
+        """Read the run from the API server: the store may be behind."""
         name = runner.run.metadata.name
         run = await self._runs.get(runner.run.metadata.namespace, name)
         if run is None or run.metadata.uid != runner.uid:
@@ -75,8 +80,8 @@ def _state_change(runner: RunnerIdentity, heard: AgentStatus | None, said: Agent
         _check_alive(run, runner)
         before = run.status.agent
         if not is_same_state(before, heard):
-            # A runner reports one state after the other: it gave this request up, and told
-            # another replica. Which of the two is newer, only the runner knows.
+            # A runner sends its states one after the other: it has aborted this request and sent
+            # another to another replica. Only the runner knows which one is newer.
             message = f"Another report of run {run.metadata.name} came in between."
             raise RequestError("unavailable", f"{message} Send the newest state again.")
         after = merge_state(before, said, runner.attempt)

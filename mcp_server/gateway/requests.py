@@ -1,4 +1,4 @@
-"""Reading requests: bodies up to a limit, and numbers."""
+"""Reads request bodies, with size limits and timeouts, and query parameters."""
 
 import asyncio
 import json
@@ -16,7 +16,7 @@ from agentrun.api.gateway import MAX_APPEND_BYTES, Append
 from mcp_server.gateway.problems import RequestError, explain
 
 MAX_STATUS_BYTES = 512 * 1024
-"""The largest state or outcome: with the spec it must fit what the API server stores."""
+"""The maximum size of a state or outcome: with the spec, it must fit into the API object."""
 
 _BODY_SECONDS = 120
 _SILENCE_SECONDS = 20
@@ -25,7 +25,7 @@ _M = TypeVar("_M", bound=BaseModel)
 
 
 async def read_body(request: Request, limit: int, what: str) -> bytes:
-    """Read a body of at most ``limit`` bytes; of a larger one, no more than that is kept."""
+    """Read a body. Raises RequestError if it is larger than ``limit`` bytes; ``what`` names it."""
     return b"".join([chunk async for chunk in _chunks(request, limit, what)])
 
 
@@ -34,10 +34,10 @@ async def received(
     request: Request, limit: int, what: str
 ) -> AsyncIterator["SpooledTemporaryFile[bytes]"]:
     """
-    Receive a body of at most ``limit`` bytes and give it as a file, which goes with the block.
+    Receive a body of at most ``limit`` bytes; yield it as a file, deleted after the block.
 
-    Beyond a little it waits on disk, so that many slow senders take neither the memory nor the
-    turns of others.
+    A body that is not small is spooled to disk, so that many slow senders take up neither memory
+    nor the slots of others. Raises RequestError if the body is too large, late or incomplete.
     """
     try:
         async with SpooledTemporaryFile[bytes](_IN_MEMORY) as file:
@@ -76,7 +76,7 @@ async def _chunks(request: Request, limit: int, what: str) -> AsyncIterator[byte
 
 
 async def read_model(request: Request, model: type[_M], limit: int) -> _M:
-    """Read a body of JSON."""
+    """Parse a JSON body. Raises RequestError if it is invalid or larger than ``limit`` bytes."""
     body = await read_body(request, limit, f"The {model.__name__}")
     try:
         found = model.model_validate_json(body)
@@ -89,7 +89,7 @@ async def read_model(request: Request, model: type[_M], limit: int) -> _M:
 
 
 async def read_events(request: Request) -> list[NewEvent]:
-    """Read the events of an append, none of them too large."""
+    """Read the events of an append. Raises RequestError if one is too large or invalid."""
     events = (await read_model(request, Append, MAX_APPEND_BYTES)).events
     for event in events:
         size = _size(event)
@@ -117,7 +117,11 @@ def _size(event: NewEvent) -> int:
 
 
 def read_number(request: Request, name: str, most: int) -> int:
-    """Read a number from the query; 0 if it is not there."""
+    """
+    Read a whole number from the query; 0 if it is not there.
+
+    Raises RequestError if it is not one from 0 to ``most``.
+    """
     value = request.query_params.get(name, "0")
     if not (value.isascii() and value.isdecimal()) or len(value) > 12 or int(value) > most:
         message = f"{name} must be a whole number from 0 to {most}, not {value[:64]!r}."

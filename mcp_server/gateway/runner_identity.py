@@ -1,10 +1,10 @@
 """
-Knowing who speaks: which run and which attempt a request comes from.
+Identifies the run and the attempt that a request comes from.
 
-Only the token says so. It stays valid for some seconds after its pod is deleted, so it is not
-what keeps an old attempt out: the number of attempts, the pod's uid and the seal do. Anybody who
-may make pods can make one that is named like a run's: so nobody speaks before the operator has
-written down the uid of the pod that it made.
+The identity only comes from the token. A token stays valid for some seconds after its pod is
+deleted, so it does not fence old attempts: the number of attempts, the pod's uid and the seal do.
+Users who may create pods can create one with the name of a run's pod; therefore no request is
+accepted before the operator has recorded the uid of the pod that it created.
 """
 
 from dataclasses import dataclass, replace
@@ -33,7 +33,7 @@ class RunnerIdentity:
 
     @property
     def run(self) -> AgentRun:
-        """The run."""
+        """The AgentRun."""
         return self.row.run
 
     @property
@@ -43,7 +43,7 @@ class RunnerIdentity:
 
     @property
     def is_over(self) -> bool:
-        """Whether the run has ended, so that nothing more is kept of it."""
+        """Whether the run has ended, so that writes are rejected."""
         return is_over(self.row)
 
 
@@ -53,7 +53,7 @@ def is_over(row: RunRow) -> bool:
 
 
 def fence(run: AgentRun, attempt: int, pod: PodIdentity) -> str | None:
-    """Say why ``pod`` may not speak for ``run``; None if it may."""
+    """Return why ``pod`` is fenced from the attempt of ``run``; None if it is not."""
     name = run.metadata.name
     if attempt < run.attempts:
         return f"Attempt {run.attempts} of run {name} has begun; this is {attempt}."
@@ -65,13 +65,13 @@ def fence(run: AgentRun, attempt: int, pod: PodIdentity) -> str | None:
 
 
 def is_known(run: AgentRun, pod: PodIdentity) -> bool:
-    """Whether it is written down which pod of that name belongs to ``run``."""
-    # Until the pod of a new attempt was seen, the status may still name that of the last.
+    """Whether the status of ``run`` has the uid of the pod with that name."""
+    # Until the operator has observed a new attempt's pod, the status may name the previous one.
     return run.status.pod_name == pod.pod_name and run.status.pod_uid is not None
 
 
 class RunnerAuthenticator:
-    """Finds out who speaks."""
+    """Authenticates the runners of requests."""
 
     def __init__(
         self, store: RunStore, runs: RunDirectory, authenticator: PodAuthenticator
@@ -82,9 +82,10 @@ class RunnerAuthenticator:
 
     async def identify(self, request: Request) -> RunnerIdentity:
         """
-        Return who sent ``request``. Raises Unauthenticated and Fenced.
+        Return the runner that sent ``request``.
 
-        Raises ClusterUnavailable as well until it is known which pod belongs to the run.
+        Raises UnauthenticatedError, FencedError, and ClusterUnavailableError, also until the
+        operator has recorded the uid of the run's pod.
         """
         pod = await self._authenticator.authenticate(_bearer(request))
         parsed = parse_pod_name(pod.pod_name)
@@ -104,14 +105,14 @@ class RunnerAuthenticator:
         return RunnerIdentity(await self._with_session(row), attempt)
 
     async def identify_writer(self, request: Request) -> RunnerIdentity:
-        """Return who sent ``request``, which wants to add to a run. Raises Sealed as well."""
+        """Return the runner that sent a write. Raises SealedError if the run has ended."""
         runner = await self.identify(request)
         if runner.is_over:
             raise SealedError(f"Run {runner.run.metadata.name} is over.")
         return runner
 
     def _is_doubtful(self, row: RunRow, attempt: int, pod: PodIdentity) -> bool:
-        """Whether what is stored may be older than the pod, or about an earlier run so named."""
+        """Whether the row may be older than the pod, or of an earlier run of the same name."""
         if fence(row.run, attempt, pod) or not is_known(row.run, pod):
             return True
         is_this_pod = row.run.status.pod_uid == pod.pod_uid
@@ -125,7 +126,7 @@ class RunnerAuthenticator:
         return await self._store.get_run_by_uid(run.metadata.uid)
 
     async def _with_session(self, row: RunRow) -> RunRow:
-        """Learn the session before the first event is stored, since events never change."""
+        """Add the session uid before the first event is stored: events are immutable."""
         if row.session_uid or is_over(row):
             return row
         run = row.run

@@ -1,8 +1,8 @@
 """
-What an attempt goes on from.
+Selects the snapshot that an attempt resumes from.
 
-An attempt that follows another of its run goes on from the run's own snapshot. The first attempt
-of a run that resumes a session goes on from what the session's last run has left there.
+A later attempt of a run resumes from the run's own snapshot. The first attempt of a run that
+resumes a session resumes from the snapshot of the session's last run.
 """
 
 from dataclasses import dataclass
@@ -18,18 +18,18 @@ _FOLDER = "snapshots/"
 
 @dataclass(frozen=True)
 class SnapshotSource:
-    """A snapshot, and the run among whose blobs it is."""
+    """A snapshot, and the uid of the run whose blobs contain it."""
 
     uid: str
     snapshot: Snapshot
 
     def key_of(self, file: str) -> str:
-        """Return the key of one of its files."""
+        """Return the blob key of a file of the snapshot."""
         return blob_key(self.uid, f"{self.snapshot.name}/{file}")
 
 
 def own_origin(run: AgentRun) -> SnapshotSource | None:
-    """Return the snapshot that an earlier attempt of ``run`` has left."""
+    """Return the snapshot of an earlier attempt of ``run``, if any."""
     agent = run.status.agent
     if agent is None or agent.kept is None:
         return None
@@ -37,13 +37,13 @@ def own_origin(run: AgentRun) -> SnapshotSource | None:
 
 
 def origin_in(session: AgentSession) -> SnapshotSource | None:
-    """Return the snapshot in a session; None if it holds none that can be resumed."""
+    """Return the snapshot of a session; None if there is none that can be resumed."""
     status = session.status
     uid, _, name = (status.snapshot or "").partition("/")
     if not name or status.snapshot_error or not status.session_id:
         return None
     try:
-        # What the run that left it was told is nothing that this run's inputs hold.
+        # The inputs of the run that wrote the snapshot are not those of the new run.
         return SnapshotSource(
             uid, Snapshot(name=name, session_id=status.session_id, acknowledged_input=0)
         )
@@ -52,7 +52,7 @@ def origin_in(session: AgentSession) -> SnapshotSource | None:
 
 
 def acknowledged_before(run: AgentRun) -> int:
-    """Say which answers the agent knows already when an attempt begins."""
+    """Return the number of the last input that the agent has at the start of an attempt."""
     agent = run.status.agent
     if agent is None:
         return 0
@@ -62,5 +62,5 @@ def acknowledged_before(run: AgentRun) -> int:
 
 
 def most_bytes_of(name: str) -> int:
-    """Say how large a blob of that name may be."""
+    """Return the maximum size in bytes of a blob with that name."""
     return MAX_SNAPSHOT_PART_BYTES if name.startswith(_FOLDER) else MAX_BLOB_BYTES

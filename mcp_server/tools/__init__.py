@@ -1,4 +1,4 @@
-"""The tools, by what they are about."""
+"""The MCP tools, grouped by subject."""
 
 from collections.abc import Callable
 
@@ -27,4 +27,4 @@ ALL_TOOLS: tuple[Callable[[MCPServer, ToolContext], None], ...] = (
     add_send_agent_message,
     add_fetch_agent_messages,
 )
-"""Every tool, in the order in which clients see them."""
+"""The functions that register the tools, in the order in which clients list them."""

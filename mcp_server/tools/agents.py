@@ -1,4 +1,4 @@
-"""The tools by which agents, and people, find agents and write to them."""
+"""The tools that list agents, and send and read messages."""
 
 import asyncio
 from typing import Annotated, Any
@@ -36,7 +36,7 @@ _READS = ToolAnnotations(read_only_hint=True, idempotent_hint=True, open_world_h
 
 
 def add_list_agents(server: MCPServer, context: ToolContext) -> None:
-    """Offer list_agents."""
+    """Register list_agents."""
 
     @server.tool(title="List agents", annotations=_READS)
     async def list_agents(
@@ -74,7 +74,7 @@ def add_list_agents(server: MCPServer, context: ToolContext) -> None:
 
 
 def add_send_agent_message(server: MCPServer, context: ToolContext) -> None:
-    """Offer send_agent_message."""
+    """Register send_agent_message."""
 
     @server.tool(
         title="Write to an agent",
@@ -124,7 +124,7 @@ def add_send_agent_message(server: MCPServer, context: ToolContext) -> None:
             where = await context.namespace(namespace)
             sender = None
             if name := context.agent_name_of(from_agent_name):
-                # An agent is itself wherever it works; cwd is about the recipient then.
+                # If the caller is an agent, it is the sender, and cwd only selects the recipient.
                 is_agent = context.caller().agent_name is not None
                 sender = await find_agent(context, where, name, None if is_agent else cwd)
             recipient = await find_agent(context, where, to_agent_name, cwd)
@@ -147,7 +147,7 @@ def add_send_agent_message(server: MCPServer, context: ToolContext) -> None:
 
 
 def add_fetch_agent_messages(server: MCPServer, context: ToolContext) -> None:
-    """Offer fetch_agent_messages."""
+    """Register fetch_agent_messages."""
 
     @server.tool(title="Read an agent's messages", annotations=_READS)
     async def fetch_agent_messages(
@@ -191,7 +191,7 @@ def add_fetch_agent_messages(server: MCPServer, context: ToolContext) -> None:
 
 
 def _message_id(caller: str, recipient: AgentSession, key: str | None) -> str:
-    """Name a message: always the same for what ``caller`` sends the recipient with ``key``."""
+    """Return a message id, derived from caller, recipient and ``key``; random without a key."""
     if key is None:
         return str(uuid4())
     return str(uuid5(NAMESPACE_OID, "\0".join((caller, recipient.metadata.uid, key))))
@@ -210,7 +210,7 @@ async def _next_messages(
     uid, clock = agent.metadata.uid, asyncio.get_running_loop().time
     deadline = clock() + seconds
     while True:
-        # An answer holds each twice.
+        # A tool's result contains each message twice.
         found = await read_mail(context.store.messages, uid, after_seq, limit, MAX_BYTES // 2)
         left = deadline - clock()
         if found or left <= 0 or context.stopping.is_set():
@@ -222,7 +222,7 @@ def _place_in(cursor: str) -> Place:
     try:
         place = decode_cursor(cursor)
         if ":" in place[1]:
-            # Those of the version before have a time where the name is now.
+            # Cursors of the previous version have a time in place of the name.
             raise ValueError("no name of an agent")
     except ValueError as error:
         raise ToolError(

@@ -1,4 +1,4 @@
-"""The tool that reads what was too large for an event."""
+"""The tool that reads fields that are too large for an event."""
 
 from typing import Annotated
 
@@ -15,7 +15,7 @@ from mcp_server.tool_context import ToolContext, tool_errors
 
 
 def add_get_event_artifact(server: MCPServer, context: ToolContext) -> None:
-    """Offer get_event_artifact."""
+    """Register get_event_artifact."""
 
     @server.tool(
         title="Read the whole of a large field",

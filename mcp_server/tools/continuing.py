@@ -1,4 +1,4 @@
-"""The tool that goes on with a run: with an answer, with another task, or from the start."""
+"""The tool that continues a run: with an answer, with another task, or from the start."""
 
 from contextlib import nullcontext
 from typing import Annotated
@@ -24,7 +24,7 @@ _RESUMABLE = (Phase.COMPLETED, Phase.FAILED)
 
 
 def add_continue_run(server: MCPServer, context: ToolContext) -> None:
-    """Offer continue_run."""
+    """Register continue_run."""
 
     @server.tool(
         title="Answer or continue a run",
@@ -112,7 +112,7 @@ async def _begin_another(
     parent = context.parent()
     context.check_may_repeat(run)
     is_afresh = from_start or message is None
-    # The same request again is no further run, and needs no room.
+    # A repeated request creates no run and needs no reservation.
     is_known = key is not None and await context.runs.find(namespace, run_id) is not None
     async with (
         nullcontext()
@@ -141,13 +141,13 @@ async def _answer(
         row, message, context.caller().username, may_be_answered, _digest(context, key)
     )
     if seq is None:
-        # It ended while it was looked at.
+        # The run ended in the meantime.
         return await _begin_another(context, row, message, False, key)
     return await _follow(context, row, seq, seconds)
 
 
 async def _follow(context: ToolContext, row: RunRow, seq: int, seconds: float) -> ContinueResult:
-    """Wait until the agent has an answer that was given."""
+    """Wait until the agent has acknowledged an answer, up to ``seconds``."""
     row = await context.follow(
         row, lambda row: _is_acknowledged(row, seq) or row.run.phase.is_terminal, seconds
     )
@@ -159,7 +159,7 @@ def _digest(context: ToolContext, key: str | None) -> str | None:
 
 
 def _may_be_answered(row: RunRow) -> bool:
-    """Whether a run waits; of one that has ended, another may be made."""
+    """Whether a run waits for input; False if it has ended. Raises ToolError if it is active."""
     if row.run.phase.is_terminal:
         return False
     status = status_of(row)
@@ -177,7 +177,7 @@ def _is_acknowledged(row: RunRow, seq: int) -> bool:
 
 
 def _status_after(row: RunRow, seq: int) -> str:
-    """Say where an answered run is: `running` only once its agent has the answer."""
+    """Return the status of an answered run: `running` only once its agent has the answer."""
     status = str(status_of(row))
     if not _is_acknowledged(row, seq):
         waits_for = row.run.phase.status

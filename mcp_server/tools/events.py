@@ -1,4 +1,4 @@
-"""The tool that follows a run's events."""
+"""The tool that reads a run's events."""
 
 import asyncio
 from typing import Annotated, Any
@@ -18,11 +18,11 @@ from mcp_server.tool_context import ToolContext, tool_errors
 from mcp_server.views import status_of
 
 _SEAL_SECONDS = 10.0
-"""How long a run that has ended is waited for to be sealed, whatever the caller would wait."""
+"""How long to wait for the seal of a run that has ended, even if ``wait_ms`` is shorter."""
 
 
 def add_poll_events(server: MCPServer, context: ToolContext) -> None:
-    """Offer poll_events."""
+    """Register poll_events."""
 
     @server.tool(
         title="Follow a run",
@@ -77,20 +77,21 @@ async def _next_events(
     uid, clock, known = row.run.metadata.uid, asyncio.get_running_loop().time, status_of(row)
     was_over, deadline, sealed_by = row.run.phase.is_terminal, clock() + seconds, 0.0
 
-    # Another status than at the call's beginning: a state would have every call answer at once.
-    # And an end is news with its event only: who reads of it and finds none asks no more.
+    # The status is compared with that at the start of the call: otherwise every call would return
+    # immediately. A terminal status counts only with its event: a client that gets the status
+    # without the event stops polling.
     def is_news(row: RunRow) -> bool:
         has_changed = status_of(row) != known and not row.run.phase.is_terminal
         return row.sealed or row.last_seq > after_seq or has_changed
 
     while True:
         row = await context.store.get_run_by_uid(uid) or row
-        # What the row knows of, and no more: the status must not be older than the last event.
+        # No events beyond those in the row: the status must not be older than the last event.
         there = min(limit, max(0, row.last_seq - after_seq))
         events = within(await context.store.read(uid, after_seq, there))
         is_closing = row.run.phase.is_terminal and not row.sealed
         if is_closing:
-            # From when the end was seen: it may have come in the last moment of a long wait.
+            # Counted from when the end was observed, which may be at the end of a long wait.
             sealed_by = sealed_by or max(deadline, clock() + _SEAL_SECONDS)
         left = (sealed_by if is_closing else deadline) - clock()
         if events or is_news(row):

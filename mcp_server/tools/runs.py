@@ -42,18 +42,18 @@ from mcp_server.views import (
 
 _ROWS_AT_ONCE = 50
 _MOST_ROWS = 2000
-"""How many rows a call reads; what it finds no place for is behind its next_cursor."""
+"""The maximum number of rows that a call reads; its next_cursor leads to the rest."""
 _PHASES: dict[str, list[Phase]] = {}
 for _phase in Phase:
     _PHASES.setdefault(_phase.status, []).append(_phase)
 
 
 _QUESTION_SECONDS = 10.0
-"""How long who asks for a run waits for the question that it is known to have."""
+"""How long get_run waits for the question of a run that is known to have one."""
 
 
 def add_spawn_run(server: MCPServer, context: ToolContext) -> None:
-    """Offer spawn_run."""
+    """Register spawn_run."""
     schemas = SchemaChecks()
 
     @server.tool(
@@ -174,7 +174,7 @@ def add_spawn_run(server: MCPServer, context: ToolContext) -> None:
 
 
 def add_get_run(server: MCPServer, context: ToolContext) -> None:
-    """Offer get_run."""
+    """Register get_run."""
 
     @server.tool(
         title="Show a run",
@@ -198,7 +198,7 @@ def add_get_run(server: MCPServer, context: ToolContext) -> None:
         with tool_errors():
             row = await resolve(context, run_id, agent_name, cwd, namespace)
             if not _has_question(row):
-                # The journal says that it asks before its status says what.
+                # The journal shows that the run asks before status.agent has the question.
                 row = await context.follow(row, _has_question, _QUESTION_SECONDS)
             return run_view(row)
 
@@ -210,7 +210,7 @@ def _has_question(row: RunRow) -> bool:
 
 
 def add_cancel_run(server: MCPServer, context: ToolContext) -> None:
-    """Offer cancel_run."""
+    """Register cancel_run."""
 
     @server.tool(
         title="Cancel a run",
@@ -256,7 +256,7 @@ def add_cancel_run(server: MCPServer, context: ToolContext) -> None:
 
 
 def add_list_runs(server: MCPServer, context: ToolContext) -> None:
-    """Offer list_runs."""
+    """Register list_runs."""
 
     @server.tool(
         title="List runs",
@@ -323,7 +323,7 @@ async def _spawn(
 async def _wait_for_end(
     context: ToolContext, ctx: Context[Any, Any], row: RunRow, seconds: float
 ) -> RunRow:
-    """Wait for a run's end, and tell a client that listens that it is still waited for."""
+    """Wait for a run's end, up to ``seconds``, with progress notifications."""
     waited = 0.0
     while True:
         more = min(PROGRESS_SECONDS, seconds - waited)
@@ -344,7 +344,7 @@ def _phases(status: Status | None) -> list[Phase] | None:
         return None
     if any(phase.is_terminal for phase in _PHASES[status]):
         return _PHASES[status]
-    # The journal may be ahead of the phase; but not of the end.
+    # The journal may be ahead of the phase, but not of a terminal phase.
     return [phase for phase in Phase if not phase.is_terminal]
 
 
@@ -387,7 +387,7 @@ def _not_shown(row: RunRow, error: ValidationError) -> UnreadableView:
 
 
 async def _page(context: ToolContext, which: RunFilter, cursor: str | None) -> RunPage:
-    """Read some rows at a time: each may take a megabyte."""
+    """Read a batch of rows: each may take a megabyte. Raises ToolError for an unknown cursor."""
     try:
         return await context.store.list_runs(which, _ROWS_AT_ONCE, cursor)
     except ValueError as error:

@@ -1,1 +1,1 @@
-"""The types every part agrees on: the kinds, the events, the messages, the runner's protocol."""
+"""The shared API types: the kinds, the events, the messages, the runner's protocol."""

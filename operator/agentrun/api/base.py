@@ -1,10 +1,9 @@
 """
-The shape all API models share.
+The base class and the field types of all API models.
 
-Python spells fields in snake_case, Kubernetes in camelCase; the alias generator is the only
-place that knows both. Bounds live in the annotated types here, because an unbounded string or
-list anywhere makes the API server refuse the whole CRD: its CEL cost budget is computed from
-the worst case.
+Fields are snake_case in Python and camelCase in Kubernetes; only the alias generator converts
+between them. The annotated types here have size limits, because the API server rejects a whole CRD
+for one unbounded string or list: it computes the CEL cost budget from the worst case.
 """
 
 from collections.abc import Sequence
@@ -29,7 +28,7 @@ API_VERSION = f"{GROUP}/{VERSION}"
 
 
 def _camel(name: str) -> str:
-    """Spell a field as Kubernetes does: initialisms stay upper case (sessionID, costUSD)."""
+    """Return the Kubernetes name of a field; initialisms are upper case (sessionID, costUSD)."""
     spelled = to_camel(name)
     for plain, initialism in (("Id", "ID"), ("Usd", "USD"), ("Url", "URL"), ("Uid", "UID")):
         if spelled.endswith(plain):
@@ -38,7 +37,7 @@ def _camel(name: str) -> str:
 
 
 class Model(BaseModel):
-    """A part of an API object: camelCase outside, snake_case inside, unknown fields ignored."""
+    """A part of an API object: camelCase in JSON, snake_case in Python, unknown fields ignored."""
 
     model_config = ConfigDict(
         alias_generator=_camel,
@@ -50,7 +49,7 @@ class Model(BaseModel):
     RULES: ClassVar[Sequence[dict[str, str]]] = ()
     """CEL rules that the API server enforces on this part of an object."""
     IMMUTABLE: ClassVar[Sequence[str]] = ()
-    """Fields, as Kubernetes spells them, that never change once the object exists."""
+    """The camelCase names of fields that are immutable once the object exists."""
 
     @classmethod
     def __get_pydantic_json_schema__(
@@ -60,8 +59,8 @@ class Model(BaseModel):
         schema = handler.resolve_ref_schema(reference)
         rules = list(cls.RULES)
         for name in cls.IMMUTABLE:
-            # A rule on the field itself is not asked when the field comes or goes, and one on
-            # the whole object costs the API server's budget many times over: so, both.
+            # A rule on the field itself is not evaluated when the field is added or removed, and
+            # one on the whole object exceeds the CEL cost budget many times over: so, both.
             message = f"{name} is immutable: create another {cls.__name__.removesuffix('Spec')}"
             field_rule = {"rule": "self == oldSelf", "message": message}
             schema["properties"][name]["x-kubernetes-validations"] = [field_rule]
@@ -73,7 +72,7 @@ class Model(BaseModel):
         return reference
 
     def to_json(self) -> dict[str, Any]:
-        """Render as the API server stores it: aliases, no nulls, JSON values only."""
+        """Return the JSON form that the API server stores: by alias, without nulls."""
         return self.model_dump(mode="json", by_alias=True, exclude_none=True)
 
 
@@ -84,14 +83,14 @@ def _as_utc(value: Any) -> Any:
 
 
 def _rfc3339(value: datetime) -> str:
-    """Write whole seconds in UTC with a Z, the form of metav1.Time."""
+    """Format in whole seconds in UTC with a Z, as metav1.Time does."""
     return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 Time = Annotated[
     datetime, BeforeValidator(_as_utc), PlainSerializer(_rfc3339, return_type=str, when_used="json")
 ]
-"""A point in time, as Kubernetes writes it: RFC 3339, UTC, whole seconds."""
+"""A timestamp in the form of Kubernetes: RFC 3339, UTC, whole seconds."""
 
 Name = Annotated[
     str,
@@ -100,13 +99,13 @@ Name = Annotated[
 """The name of a Kubernetes object that must also fit a label value (RFC 1123 label)."""
 
 Line = Annotated[str, Field(max_length=1024)]
-"""One line for people."""
+"""One line of human-readable text."""
 
 Text = Annotated[str, Field(max_length=32_768)]
-"""Prose: a message, a question, a summary."""
+"""Human-readable text: a message, a question, a summary."""
 
 Token = Annotated[str, Field(min_length=1, max_length=256)]
-"""An opaque word, such as an id or the name of a model."""
+"""An opaque identifier, such as an id or the name of a model."""
 
 Seconds = Annotated[int, Field(ge=1, le=31_536_000)]
 """A duration in seconds, at most a year."""
@@ -114,4 +113,4 @@ Seconds = Annotated[int, Field(ge=1, le=31_536_000)]
 Json = Annotated[
     dict[str, Any], Field(json_schema_extra={"x-kubernetes-preserve-unknown-fields": True})
 ]
-"""Any JSON object; kept and returned as it is."""
+"""Any JSON object; stored and returned unchanged."""

@@ -1,16 +1,16 @@
 """
-Reading JSON that somebody else wrote, within bounds.
+Parsing of untrusted JSON, within limits.
 
-Everything that comes from outside is read here, or is checked here once it is read: how deep it
-is, how many values it has, and whether it holds what cannot be kept (NUL, halves of surrogate
-pairs, numbers that no double holds). There are two manners. Where somebody asks, ``read`` and
-``check`` refuse, with words that name the place and the bound. Where there is nobody to refuse,
-because the cluster or the store holds it already, ``read_kept`` reads all that is around what goes
-beyond, and ``mended`` leaves out just that, and says so.
+All external JSON is parsed here, or checked here after parsing: its depth, its number of values,
+and whether it contains what cannot be stored (NUL, unpaired surrogates, numbers beyond the range
+of a double). There are two modes. For requests, ``read`` and ``check`` refuse a value, with a
+message that names the place and the limit. For data that the cluster or the store already holds,
+``read_kept`` parses everything around a value beyond the limits, and ``mended`` leaves out only
+that value and states why.
 
-What is handed in may be 64 levels deep; what is kept, 96: a value that was taken stands some levels
-deeper in the object, the row or the answer that holds it, and must be readable there as well. Both
-are far below what Python's parsers can take (200 in pydantic's, some 900 in the standard one).
+Input may be 64 levels deep; stored data, 96: an accepted value is nested some levels deeper in the
+object, the row or the response that contains it, and must be readable there as well. Both are far
+below what Python's parsers support (200 in pydantic's, about 900 in the standard one).
 """
 
 import json
@@ -26,33 +26,33 @@ from pydantic import BaseModel
 
 @dataclass(frozen=True)
 class Bounds:
-    """How much one document may be."""
+    """The limits of one document."""
 
     depth: int
-    """How many objects and lists may stand in one another."""
+    """How deep objects and lists may be nested."""
     values: int
-    """How many values it may have, at all levels together."""
+    """How many values it may have, over all levels."""
     any_text: bool = False
-    """Whether its texts may hold NUL and halves of surrogate pairs, as escapes."""
+    """Whether its strings may contain NUL and unpaired surrogates, as escapes."""
 
 
 ASKED = Bounds(depth=64, values=10_000)
-"""For what a call of a tool hands in: others wait while it is copied, checked and written."""
+"""For the arguments of a tool call: copying, checking and writing them blocks other calls."""
 HANDED_IN = Bounds(depth=64, values=100_000)
-"""For what somebody hands in: a request, a message of an agent, an answer."""
+"""For input: a request, a message of an agent, an answer."""
 KEPT = Bounds(depth=96, values=200_000)
-"""For what is there already: an object of the cluster, a row of the store."""
+"""For existing data: an object of the cluster, a row of the store."""
 STORED = Bounds(depth=96, values=200_000, any_text=True)
-"""For what a store keeps: its texts are escaped, so that they come back as they were."""
+"""For data in a store: its strings are escaped, so that they are read back unchanged."""
 SENT = Bounds(depth=58, values=90_000)
-"""For what a runner sends of a run: it stands some levels deeper in what it hands in."""
+"""For the data of a run that a runner sends, nested some levels deeper in a request."""
 FIELD_DEPTH = 48
-"""For one field of what a runner sends, which stands in an event, which stands in a batch."""
+"""For one field of what a runner sends, nested in an event, nested in a batch."""
 
 CUT = "[left out: nested too deep]"
-"""What ``mended`` puts in the place of what is too deep."""
+"""The replacement that ``mended`` inserts for a value that is too deep."""
 
-# Where the text itself is cut: above what is kept, with the list or the event around the object.
+# Where the text is cut: beyond the depth of ``KEPT``, with the list or event around the object.
 _CUT_DEPTH = 128
 _LEVELS_ABOVE = 2
 _TOKENS = re.compile(r'"(?:[^"\\]++|\\.)*+"|[\[\]{}]', re.DOTALL)
@@ -63,11 +63,11 @@ _PATH_CHARS = 120
 
 
 class UnreadableJsonError(ValueError):
-    """JSON that is none, or goes beyond its bounds. It says where, and which."""
+    """A text is not JSON, or a value exceeds its limits. The message names the place and limit."""
 
 
 def read(text: bytes | str, what: str, bounds: Bounds = HANDED_IN) -> Any:
-    """Read JSON that somebody hands in. UnreadableJson calls it ``what``."""
+    """Parse JSON input. Raises UnreadableJsonError, whose message calls it ``what``."""
     try:
         value = json.loads(text)
     except RecursionError:
@@ -79,16 +79,17 @@ def read(text: bytes | str, what: str, bounds: Bounds = HANDED_IN) -> Any:
 
 
 def check(value: Any, what: str, bounds: Bounds = HANDED_IN) -> None:
-    """Refuse a value that goes beyond its bounds. UnreadableJson calls it ``what``."""
+    """Raise UnreadableJsonError, which calls the value ``what``, if it exceeds ``bounds``."""
     if why := fault_of(value, what, bounds):
         raise UnreadableJsonError(why)
 
 
 def read_kept(text: bytes | str) -> Any:
     """
-    Read JSON that is there already, however deep some of it is. ValueError if it is no JSON.
+    Parse existing JSON, however deep. Raises ValueError if it is not JSON.
 
-    One value that is too deep for any parser does not keep the others of a list from being read.
+    One value that is too deep for any parser does not prevent the other items of a list from being
+    read.
     """
     try:
         return json.loads(text)
@@ -100,9 +101,9 @@ def read_kept(text: bytes | str) -> Any:
 
 def mended(value: Any, what: str, bounds: Bounds = KEPT) -> tuple[Any, str]:
     """
-    Return what of ``value`` is within the bounds, and why that is not all of it.
+    Return the part of ``value`` that is within the limits, and why it is not all of it.
 
-    A value that is within them is returned as it is, with no word.
+    A value within the limits is returned unchanged, with an empty reason.
     """
     why = fault_of(value, what, bounds)
     if not why:
@@ -112,12 +113,12 @@ def mended(value: Any, what: str, bounds: Bounds = KEPT) -> tuple[Any, str]:
 
 
 def fault_of(value: Any, what: str, bounds: Bounds = HANDED_IN) -> str:
-    """Say what of a value goes beyond its bounds, and where; nothing if all is well."""
+    """Return how and where a value exceeds its limits; empty if it does not."""
     return "" if _is_sound(value, bounds) else _explained(value, what, bounds)
 
 
 def _is_sound(value: Any, bounds: Bounds) -> bool:
-    """Look at a value level by level: it takes no stack, and names no place."""
+    """Whether a value is within the limits; iterates by level, so needs no recursion."""
     level, size = [value], 1
     for depth in count(1):
         inner: list[Any] = []
@@ -137,7 +138,7 @@ def _is_sound(value: Any, bounds: Bounds) -> bool:
 
 def _inside(value: Any) -> Iterable[Any]:
     if isinstance(value, dict):
-        # All keys at once, and only what is wrong with them goes on: they are no values.
+        # All keys are checked as one string, which is only yielded if invalid: keys are no values.
         names = "".join(map(str, value))
         return value.values() if _is_sound_text(names) else [*value.values(), names]
     return vars(value).values() if isinstance(value, BaseModel) else value
@@ -177,7 +178,7 @@ def _too_deep(where: str, bounds: Bounds) -> str:
 
 
 def _walk(value: Any) -> Iterator[tuple[str, Any, int]]:
-    """Yield every value with its place, and the depth that it has if it is an object or a list."""
+    """Yield every value with its path, and the depth that it has as an object or a list."""
     waiting: list[tuple[str, Any, int]] = [("", value, 1)]
     while waiting:
         path, one, depth = waiting.pop()
@@ -193,7 +194,7 @@ def _walk(value: Any) -> Iterator[tuple[str, Any, int]]:
 
 
 def _below(path: str, name: str) -> str:
-    """Name a place, from its beginning only where that is long enough."""
+    """Return the path of ``name`` below ``path``, cut off if it is too long."""
     if path.endswith("…"):
         return path
     place = f"{path}.{name}" if path else name
@@ -226,7 +227,7 @@ def _size(value: Any) -> int:
 
 
 def _thinned(value: Any, most: int, left: int = 2) -> Any:
-    """Empty the largest parts of an object: those two levels down, such as ``spec.metadata``."""
+    """Empty the largest parts of an object, two levels down, such as ``spec.metadata``."""
     if isinstance(value, dict) and left:
         return {key: _thinned(inner, most // 8, left - 1) for key, inner in value.items()}
     if isinstance(value, (dict, list)) and _size(value) > most:
@@ -237,16 +238,16 @@ def _thinned(value: Any, most: int, left: int = 2) -> Any:
 @dataclass
 class _Piecewise:
     """
-    Reads a text that is too deep for the parser, some pieces of it.
+    Parses a text that is too deep for the parser, in pieces.
 
-    The parser is given one piece after the other, down to the items of a list: only the piece that
-    is too deep is read more slowly.
+    The parser gets one piece after the other, down to the items of a list: only the piece that is
+    too deep is parsed more slowly.
     """
 
     text: str
 
     def value(self, at: int, levels: int) -> tuple[Any, int]:
-        """Read the value that begins at ``at``, and say where it ends."""
+        """Parse the value at ``at``, and return it with the position of its end."""
         try:
             return _DECODER.raw_decode(self.text, at)
         except RecursionError:
@@ -293,7 +294,7 @@ class _Piecewise:
 
 
 def _shallow(text: str) -> str:
-    """Put ``null`` in the place of everything deeper than any bound, in one pass over the text."""
+    """Replace everything deeper than any limit with ``null``, in one pass over the text."""
     pieces, depth, kept_from = list[str](), 0, 0
     for token in _TOKENS.finditer(text):
         if token[0] in "[{":

@@ -1,9 +1,9 @@
 """
-Generating the CustomResourceDefinitions from the models.
+Generates the CustomResourceDefinitions from the models.
 
 A Kubernetes structural schema is a dialect of JSON Schema: no references, no unions, no titles,
 absent instead of null. ``python -m agentrun.api.crd FOLDER...`` writes one file per kind into
-each folder; a test compares what is committed with what this makes.
+each folder; a test compares the committed files with the generated ones.
 """
 
 import sys
@@ -18,11 +18,11 @@ _DROPPED = frozenset(
     {"title", "$defs", "const", "discriminator", "examples", "additionalProperties"}
 )
 _PRESERVE = "x-kubernetes-preserve-unknown-fields"
-# What no database keeps as text, and no program takes as an argument. The API server's regular
-# expressions are Go's, where this also matches a text of many lines.
+# Neither a database column of text nor a program argument can contain NUL. The API server uses
+# Go's regular expressions, in which this also matches multi-line text.
 _NO_NUL = r"^[^\x00]*$"
 _HELD = frozenset({"pattern", "enum", "format"})
-# One named like a kind would make `kubectl get agentrun NAME` ambiguous.
+# A category with the name of a kind would make `kubectl get agentrun NAME` ambiguous.
 _CATEGORIES = ["all"]
 _HEADER = "# Generated from operator/agentrun/api by `make generate`. Do not edit.\n"
 
@@ -65,7 +65,7 @@ _PROFILE_COLUMNS = [
 
 
 def crds() -> list[dict[str, Any]]:
-    """Make all CustomResourceDefinitions."""
+    """Return all CustomResourceDefinitions."""
     return [
         _crd(AgentRun, "agentruns", ["run", "runs"], _RUN_COLUMNS,
              [".spec.backend", ".spec.session.name", ".status.phase"]),
@@ -75,7 +75,7 @@ def crds() -> list[dict[str, Any]]:
 
 
 def structural(model: type[Model]) -> dict[str, Any]:
-    """Render ``model`` as a structural schema, with its CEL rules and its fields' descriptions."""
+    """Return the structural schema of ``model``, with its CEL rules and field descriptions."""
     schema = model.model_json_schema(by_alias=True)
     return _node(schema, schema.get("$defs", {}))
 
@@ -149,7 +149,7 @@ def _node(node: Any, definitions: dict[str, Any]) -> dict[str, Any]:
 
 
 def _is_useful_default(node: dict[str, Any]) -> bool:
-    """Whether the API server should fill the default in: scalars, and the lists rules walk."""
+    """Whether the API server should apply the default: scalars, and lists used by CEL rules."""
     default = node.get("default")
     if isinstance(default, dict) or default is None:
         return False
@@ -157,7 +157,7 @@ def _is_useful_default(node: dict[str, Any]) -> bool:
 
 
 def _drop_defaults(node: Any) -> None:
-    """Drop every default below ``node``: a status says what was observed, nothing else."""
+    """Drop every default below ``node``: a status contains only what was observed."""
     if isinstance(node, dict):
         node.pop("default", None)
         for child in node.values():
@@ -165,7 +165,7 @@ def _drop_defaults(node: Any) -> None:
 
 
 def _resolved(node: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any]:
-    """Put the definition in the place of a reference; what stands beside the reference wins."""
+    """Replace a reference with its definition; keys beside the reference take precedence."""
     reference = node.get("$ref")
     if reference is None:
         return node
@@ -174,7 +174,7 @@ def _resolved(node: dict[str, Any], definitions: dict[str, Any]) -> dict[str, An
 
 
 def _without_null(node: dict[str, Any]) -> dict[str, Any]:
-    """Make ``X | None`` an X that may be absent, which is how Kubernetes says it."""
+    """Convert ``X | None`` to an optional X, as Kubernetes expresses it."""
     choices = [choice for choice in node.get("anyOf", []) if choice.get("type") != "null"]
     if "anyOf" not in node:
         return node

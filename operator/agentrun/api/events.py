@@ -1,4 +1,4 @@
-"""Events: what a run's journal holds. Types and data shapes are those MCP clients rely on."""
+"""The events of a run's journal. MCP clients rely on their types and data shapes."""
 
 from enum import StrEnum
 from typing import Annotated, Any
@@ -30,14 +30,14 @@ class EventType(StrEnum):
 
 
 MAX_EVENT_BYTES = 65_536
-"""The largest event the gateway takes, as JSON. The runner keeps events well below it."""
+"""The largest event that the gateway accepts, as JSON. The runner's events are well below it."""
 
 
 AnyEventType = Annotated[
     EventType | Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,31}$")],
     Field(union_mode="left_to_right"),
 ]
-"""The kind of an event: one of those above, or one that only a newer version knows."""
+"""The type of an event: an ``EventType``, or one that only a newer version knows."""
 
 
 class NewEvent(BaseModel):
@@ -48,9 +48,9 @@ class NewEvent(BaseModel):
 
     seq: Annotated[int, Field(ge=1)]
     event_id: Annotated[str, Field(min_length=1, max_length=64)]
-    """Unique per event: sending an event twice is harmless, another event at its seq is not."""
+    """Unique per event: an event may be sent twice, but no other event with the same seq."""
     ts: Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$")]
-    """When it happened: UTC, milliseconds."""
+    """The time of the event: UTC, with milliseconds."""
     type: AnyEventType
     data: dict[str, Any]
 

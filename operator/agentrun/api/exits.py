@@ -1,10 +1,10 @@
-"""Saying how a program ended."""
+"""Descriptions of process exit codes."""
 
 import signal
 
 
 def describe_exit(code: int | None) -> str:
-    """Say what an exit code means: codes above 128 are those of programs that a signal ended."""
+    """Describe an exit code; a code above 128 means that a signal killed the program."""
     if code is None:
         return "no exit code"
     if code <= 128:

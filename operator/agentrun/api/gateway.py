@@ -2,10 +2,10 @@
 The protocol between a run's runner and the gateway: HTTP and JSON, under ``/v1``.
 
 Every request carries the runner's pod-bound Kubernetes token (audience ``agentrun-gateway``).
-The token alone says which run and attempt speaks; nothing in a request does.
+The token alone identifies the run and the attempt; nothing in a request does.
 
 ====== ============== ============================= =========================================
-verb   path           body → answer                 refusals beside 400, 401 and 503
+method path           request → response            errors besides 400, 401 and 503
 ====== ============== ============================= =========================================
 GET    /v1/task       → Task                         410 sealed
 GET    /v1/head       → Head
@@ -17,22 +17,22 @@ GET    /v1/inputs     ?after=N&wait_ms=M → Inputs
 GET    /v1/messages   ?after=N&wait_ms=M → Messages 410
 POST   /v1/delivered  Delivered → Messages          410
 POST   /v1/mcp        JSON-RPC → JSON-RPC or SSE    404 no profile, 410 sealed, 413 too large
-GET    /v1/snapshot/N → bytes                        404 not kept: what Task.snapshot names
+GET    /v1/snapshot/N → bytes                        404 not stored: what Task.snapshot names
 ====== ============== ============================= =========================================
 
 403 ``fenced``: the token is valid, but a newer attempt of the run has begun, or the run is not
-known. 410 ``sealed``: the run is over. Both mean: stop, nothing you send will be kept.
-503 ``unavailable``: the store is away or full; keep everything and try again.
-Every refusal is a Problem.
+known. 410 ``sealed``: the run has finished. In both cases the runner must stop: nothing that it
+sends is stored. 503 ``unavailable``: the store is unavailable or full; the runner must retain
+everything and retry. The body of every error is a Problem.
 
-A run's pod keeps its runner while the gateway is upgraded, or rolled back, so each side may be
+A run's pod retains its runner while the gateway is upgraded or rolled back, so each side may be
 one minor version older or newer than the other:
 
-- fields are only ever added, optional and with a default; who does not know a field ignores it;
+- fields are only added, optional and with a default; a receiver ignores unknown fields;
 - an event of a type that the gateway does not know is stored and served like any other;
-- a new path is one that the runner can do without: an older gateway answers 404;
-- the closed vocabularies (the agent's states, the outcome's, the codes of a Problem) do not grow:
-  what is new is said in a new field.
+- a new path must be optional for the runner: an older gateway responds with 404;
+- the closed enumerations (the states of an agent and of an outcome, the codes of a Problem) are
+  not extended: additions use a new field.
 """
 
 from typing import Annotated, Any, Literal
@@ -45,23 +45,23 @@ from agentrun.api.v1alpha1 import AgentProfileSpec, AgentRunSpec, Input, Snapsho
 
 TOKEN_AUDIENCE = "agentrun-gateway"
 RUNNER_ACCOUNT = "default"
-"""The ServiceAccount of pods that name none, as those of runs: tokens of others are refused."""
-"""The audience of runners' tokens."""
+"""The ServiceAccount of pods that name none, as those of runs: others' tokens are refused."""
+"""``TOKEN_AUDIENCE`` is the audience of runners' tokens."""
 
 MAX_APPEND_BYTES = 4 * 1024 * 1024
-"""The largest body of an append."""
+"""The largest body of an append request, in bytes."""
 MAX_MCP_BYTES = 1024 * 1024
-"""The largest message of an agent to AgentRun's own tools."""
+"""The largest request of an agent to AgentRun's own tools, in bytes."""
 MAX_BATCH = 500
-"""The most events in one append."""
+"""The most events in one append request."""
 MAX_BLOB_BYTES = 64 * 1024 * 1024
-"""The largest blob."""
+"""The largest blob, in bytes."""
 MAX_SNAPSHOT_PART_BYTES = 16 * 1024 * 1024
-"""The largest file of a snapshot."""
+"""The largest file of a snapshot, in bytes."""
 SNAPSHOT_FILE = r"^(manifest\.json|part-[0-9]{4})$"
-"""What the files of a snapshot are called."""
+"""The file names of a snapshot."""
 BLOB_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}(/[A-Za-z0-9][A-Za-z0-9._-]{0,127}){0,3}$"
-"""What a blob may be called: up to four path segments without dots in front."""
+"""The names of blobs: up to four path segments without leading dots."""
 
 ProblemCode = Literal[
     "invalid", "unauthenticated", "fenced", "not_found", "conflict", "sealed", "too_large",
@@ -70,7 +70,7 @@ ProblemCode = Literal[
 
 
 class _Message(BaseModel):
-    # The other side may be newer, and what it adds must not break this one.
+    # The peer may be newer, and fields that it adds must not break this side.
     model_config = ConfigDict(extra="ignore")
 
 
@@ -79,20 +79,20 @@ class Problem(_Message):
 
     error: ProblemCode
     message: str
-    """What is wrong, and what to do about it."""
+    """What is wrong, and how to fix it."""
     last_seq: int | None = None
     """With ``conflict``: the journal's head."""
 
 
 class Head(_Message):
-    """Where a run's journal ends."""
+    """The head of a run's journal."""
 
     last_seq: Annotated[int, Field(ge=0)]
     sealed: bool = False
 
 
 class Task(_Message):
-    """What the runner is to do."""
+    """The work of a runner."""
 
     run_id: str
     namespace: str
@@ -105,13 +105,13 @@ class Task(_Message):
     spec: AgentRunSpec
     profile: AgentProfileSpec
     acknowledged_input: int = 0
-    """The newest input an earlier attempt has dealt with; of the run's own snapshot, its newest."""
+    """The newest input in the run's own snapshot, else the newest of earlier attempts."""
     resume_session_id: str | None = None
     """The agent's own id of the conversation to resume."""
     snapshot: Snapshot | None = None
     """
-    What to go on from: of an earlier attempt of the run, else of the session's newest run. Its
-    files are read from /v1/snapshot: `manifest.json`, and the parts that it lists.
+    The snapshot to resume from: of an earlier attempt of the run, else of the session's newest run.
+    Its files are read from /v1/snapshot: `manifest.json`, and the parts that it lists.
     """
     head: Head
 
@@ -131,7 +131,7 @@ class Blob(_Message):
 
 
 class Inputs(_Message):
-    """The answers after the given number, and whether the run is still wanted."""
+    """The inputs after a given number, and the desired state of the run."""
 
     inputs: list[Input]
     desired_state: Literal["Active", "Cancelled"]
@@ -152,19 +152,19 @@ class MailboxMessage(_Message):
 
 class Messages(_Message):
     """
-    The messages for the run's session that were not given to it yet, in order.
+    The messages for the run's session that were not delivered yet, in order.
 
-    Those that an earlier attempt or run has said to be delivered are left out. There may be
-    more than one answer holds.
+    Messages that an earlier attempt or run reported as delivered are excluded. There may be more
+    than one response contains.
     """
 
     messages: list[MailboxMessage] = []
     delivered_seq: int = 0
-    """Up to here they were delivered."""
+    """The number up to which messages were delivered."""
 
 
 class Delivered(_Message):
-    """What the agent was given: all messages up to a number."""
+    """A report that all messages up to a number were delivered to the agent."""
 
     seq: Annotated[int, Field(ge=1)]
 

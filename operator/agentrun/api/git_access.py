@@ -1,4 +1,4 @@
-"""Which repositories a profile's git credentials are for, and which branches. Pure."""
+"""Authorization of repositories and branches by a profile's git settings. Pure."""
 
 from agentrun.api.repositories import is_branch_in, is_covered, is_secret_on_the_way
 from agentrun.api.v1alpha1.profile import AgentProfileSpec
@@ -6,19 +6,19 @@ from agentrun.api.v1alpha1.run import GitSource
 
 
 def opened(profile: AgentProfileSpec) -> list[str]:
-    """List the repositories that the credentials are for: those listed, and the profile's own."""
+    """Return the repositories of the credentials: those listed, and the profile's own."""
     own = profile.workspace.git if profile.workspace else None
     return [*profile.git.repositories, *([own.url] if own else [])]
 
 
 def shown_to(profile: AgentProfileSpec) -> list[str]:
-    """List those of them to which the credentials may be sent: not where others could read them."""
+    """Return those of ``opened`` to which credentials may be sent: not in clear, unless allowed."""
     is_open = profile.git.plaintext_credentials
     return [one for one in opened(profile) if is_open or is_secret_on_the_way(one)]
 
 
 def repository_refusal(profile: AgentProfileSpec, name: str, url: str) -> str | None:
-    """Say why a run of profile ``name`` may not work on ``url``; None if it may."""
+    """Return why a run of profile ``name`` may not work on ``url``; None if it may."""
     if not profile.git.repositories or is_covered(url, opened(profile)):
         return None
     return (
@@ -29,7 +29,7 @@ def repository_refusal(profile: AgentProfileSpec, name: str, url: str) -> str | 
 
 
 def branch_refusal(profile: AgentProfileSpec, name: str, source: GitSource) -> str | None:
-    """Say why a change may not be pushed to the branch that a run names; None if it may."""
+    """Return why a change may not be pushed to the branch that a run names; None if it may."""
     is_pushed = profile.git.push and profile.git.credentials_secret is not None
     if not is_pushed or source.branch is None or is_branch_in(source.branch, profile.git.branches):
         return None
@@ -40,7 +40,7 @@ def branch_refusal(profile: AgentProfileSpec, name: str, source: GitSource) -> s
 
 
 def push_refusal(profile: AgentProfileSpec, url: str, branch: str) -> str | None:
-    """Say why a change may not be pushed to ``branch`` of ``url``; None if it may."""
+    """Return why a change may not be pushed to ``branch`` of ``url``; None if it may."""
     if not is_covered(url, opened(profile)):
         return (
             f"the profile's git credentials are not for {url}: git.repositories lists what they"

@@ -1,4 +1,4 @@
-"""Messages: what people and agents say to an agent, in parts."""
+"""Messages of people and agents to an agent, in parts."""
 
 import json
 from typing import Annotated, Any, Literal
@@ -43,12 +43,12 @@ class AgentMessage(Model):
 
 
 def render_text(message: AgentMessage) -> str:
-    """Render ``message`` as the text an agent's prompt needs: parts joined by a blank line."""
+    """Render ``message`` as text for a prompt: its parts, joined by blank lines."""
     return "\n\n".join(_render_part(part) for part in message.parts).strip()
 
 
 def render_data(data: Any, limit: int | None = None) -> str:
-    """Render data as JSON for people, of which no more than ``limit`` characters are made."""
+    """Render data as indented JSON, cut off after ``limit`` characters."""
     pieces, size = list[str](), 0
     for piece in _JSON.iterencode(data):
         pieces.append(piece)
@@ -59,7 +59,7 @@ def render_data(data: Any, limit: int | None = None) -> str:
 
 
 def render_file(uri: str | None, name: str | None) -> str:
-    """Name a file, or its bytes if it is nowhere else."""
+    """Render a reference to a file by URI, or to attached bytes if it has none."""
     if uri:
         return f"Attached file: {name or uri}"
     return f"Attached file bytes: {name}" if name else "Attached file bytes"

@@ -1,8 +1,8 @@
 """
-How large and how winding a caller's JSON Schema may be.
+Limits on the size and complexity of a caller's JSON Schema.
 
-Whoever checks an answer follows the schema: so its bounds, and that each of its references leads
-somewhere and to an end, are looked at before it is taken. Pure, and quick for whatever it is given.
+A validator follows the schema. So its size, and that each of its references resolves without a
+loop, are checked before the schema is accepted. Pure, and fast for any input.
 """
 
 import json
@@ -11,14 +11,14 @@ from typing import Any
 from urllib.parse import unquote
 
 MAX_BYTES = 64 * 1024
-"""As JSON without white space."""
+"""The size as JSON without white space."""
 MAX_SUBSCHEMAS = 2000
 MAX_DEPTH = 32
-"""How many subschemas may be within one another, and how deep other values may be."""
+"""How deep subschemas, and other values, may be nested."""
 MAX_APPLIED = 10_000
-"""How many subschemas may apply to one and the same value, those of references included."""
+"""How many subschemas may apply to the same value, including those of references."""
 
-# What has subschemas: one, a list, or some by names.
+# Keywords with subschemas: a single one, a list, or a map by name.
 _ONE = frozenset({
     "not", "if", "then", "else", "items", "additionalItems", "contains", "additionalProperties",
     "propertyNames", "unevaluatedItems", "unevaluatedProperties", "contentSchema",
@@ -31,26 +31,31 @@ _KEYWORDS = _ONE | _MANY | _NAMED
 _SAME = frozenset({
     "not", "if", "then", "else", "allOf", "anyOf", "oneOf", "dependentSchemas", "dependencies",
 })  # fmt: skip
-"""Those whose subschemas are for the same value, not for a part of it."""
+"""The keywords whose subschemas apply to the same value, not to a part of it."""
 _REFERENCES = ("$ref", "$dynamicRef", "$recursiveRef")
 _SHOWN = 200
 
 
 def check_bounds(schema: dict[str, Any]) -> None:
-    """Refuse a schema that is too large, or has a reference to nowhere; ValueError says where."""
+    """
+    Check the limits of a schema.
+
+    Raises ValueError, which names the place, if the schema is too large, has a reference that does
+    not resolve, or loops.
+    """
     _check_size(schema)
     _Walk(schema).check()
 
 
 def count_subschemas(schema: dict[str, Any]) -> int:
-    """Count the subschemas of a schema that is within its bounds."""
+    """Count the subschemas of a schema that is within the limits."""
     walk = _Walk(schema)
     walk.find()
     return len(walk.found)
 
 
 def _check_size(schema: dict[str, Any]) -> None:
-    """Look at the size without reading more than the bound allows."""
+    """Check the size without reading more than the limit allows."""
     left: list[tuple[Any, int]] = [(schema, 0)]
     values = 1
     while left:
@@ -61,7 +66,7 @@ def _check_size(schema: dict[str, Any]) -> None:
         if not isinstance(value, dict | list):
             continue
         inside = value.values() if isinstance(value, dict) else value
-        # Each value takes a byte at least.
+        # Each value takes at least one byte.
         values += len(inside)
         if values > MAX_BYTES:
             raise ValueError(f"it is larger than {MAX_BYTES} bytes")
@@ -74,7 +79,7 @@ def _check_size(schema: dict[str, Any]) -> None:
 
 
 class _Walk:
-    """All subschemas of a schema, by their JSON Pointers, and what applies to the same value."""
+    """All subschemas of a schema by JSON Pointer, and which apply to the same value."""
 
     def __init__(self, schema: dict[str, Any]) -> None:
         self.schema = schema
@@ -84,9 +89,9 @@ class _Walk:
         self.references: list[tuple[str, str, Any]] = []
 
     def check(self) -> None:
-        """Find everything, and refuse what is wrong."""
+        """Find all subschemas and resolve all references. Raises ValueError if one is invalid."""
         self.find()
-        # What a reference leads to is a schema, wherever it stands.
+        # The target of a reference is a schema, wherever it is.
         for pointer, keyword, target in self.references:
             where = f"{pointer or '/'} has {keyword} {_short(target)}"
             led = self._resolve(target)
@@ -100,7 +105,7 @@ class _Walk:
         self._check_loops()
 
     def find(self, start: str = "") -> None:
-        """Find the subschemas from one on."""
+        """Find the subschemas below the pointer ``start``."""
         left = [(start, self._at(start), 1)]
         while left:
             pointer, schema, depth = left.pop()
@@ -137,7 +142,7 @@ class _Walk:
                 raise ValueError(f"{where} is more than {MAX_DEPTH} levels deep")
 
     def _resolve(self, target: Any) -> str | None:
-        """Return the pointer that a reference means; None if there is no schema."""
+        """Return the pointer that a reference resolves to; None if there is no schema."""
         if not isinstance(target, str):
             return None
         document, _, fragment = target.partition("#")
@@ -162,7 +167,7 @@ class _Walk:
         return value
 
     def _check_loops(self) -> None:
-        """Refuse what would be applied to one value without an end, or nearly so."""
+        """Raise ValueError if infinitely or too many subschemas apply to one value."""
         applied: dict[str, int] = {}
         on_the_way: set[str] = set()
         for start in self.found:
@@ -194,7 +199,7 @@ class _Walk:
 
 
 def _children(pointer: str, schema: dict[str, Any]) -> Iterator[tuple[str, Any, bool]]:
-    """Yield the subschemas of one, and whether they are for the same value."""
+    """Yield the direct subschemas with their pointers, and whether they apply to the same value."""
     for name in _KEYWORDS & schema.keys():
         value, where = schema[name], f"{pointer}/{_escaped(name)}"
         is_same = name in _SAME
@@ -210,7 +215,7 @@ def _children(pointer: str, schema: dict[str, Any]) -> Iterator[tuple[str, Any, 
 
 
 def _depth(value: Any) -> int:
-    """Return how deep a value is; more than the bound is not looked into."""
+    """Return the depth of a value, without descending below the limit."""
     level, depth = [value], 0
     while level and depth <= MAX_DEPTH:
         inner: list[Any] = []

@@ -1,70 +1,70 @@
 """
-What the operator that builds a run's pod and the runner that works in it agree on.
+The contract between the operator, which builds a run's pod, and the runner in it.
 
-Two containers, one uid, separate process namespaces. They share the pipes folder, the workspace
-and HOME. Only the runner has the gateway's token, git's and the provider's credentials, and the
-spool.
+The pod has two containers with one uid and separate process namespaces. They share the pipes
+folder, the workspace and HOME. Only the runner has the gateway token, the credentials of git and
+the provider, and the spool.
 """
 
 from collections.abc import Sequence
 
 AGENT = "agent"
-"""The container with the agent program."""
+"""The container of the agent."""
 RUNNER = "runner"
-"""The container that drives it."""
+"""The container of the runner, which drives the agent."""
 
 PIPES = "/agentrun/pipes"
-"""The folder of the FIFOs and of the init; the agent may only read it."""
+"""The folder of the FIFOs and of the init; read-only for the agent."""
 READY = f"{PIPES}/ready"
 """Exists once everything in the pipes folder is in place."""
 INIT = f"{PIPES}/init"
-"""The container's process 1 (images/init): runs the agent's command, and ends all there is."""
+"""Process 1 of the container (images/init): runs the agent's command, and ends all processes."""
 STDIN, STDOUT, STDERR = f"{PIPES}/in", f"{PIPES}/out", f"{PIPES}/err"
-"""FIFOs of the agent's standard streams; their names are gone before the agent begins."""
+"""FIFOs of the agent's standard streams; unlinked before the agent starts."""
 CONTROL = f"{PIPES}/control"
-"""The socket on which runner and init speak; its name is gone before the agent begins."""
+"""The socket between runner and init; unlinked before the agent starts."""
 BIN = f"{PIPES}/bin"
-"""On the agent's PATH, behind what its image has there: the command ``peer``."""
+"""The folder of the command ``peer``, appended to the agent's PATH."""
 CALL, CALLS = f"{PIPES}/call", "/agentrun/calls"
-"""The FIFO on which ``peer`` names a call, and the folder of the calls and their answers."""
+"""The FIFO to which ``peer`` writes the name of a call, and the folder of calls and responses."""
 CAPABILITY = f"{PIPES}/capability"
-"""What the paths on the pod's loopback begin with, and a newline; there before ``ready``."""
+"""The secret path prefix of the loopback endpoints, and a newline; exists before ``ready``."""
 
 WORKSPACE = "/workspace"
 HOME = "/home/agent"
 GEMINI_SETTINGS = ".gemini/agentrun.json"
 """Below HOME: the settings of the Gemini CLI."""
 OWN_SERVER = "agentrun"
-"""What agents call the MCP server with AgentRun's own tools."""
+"""The name under which agents know the MCP server with AgentRun's own tools."""
 SPOOL = "/var/spool/agentrun"
 """The runner's own folder: unacknowledged events."""
 REPOSITORY = "/var/lib/agentrun/repository"
-"""The runner's private repository: it grows with the workspace, so it has as much room."""
+"""The runner's private repository: it grows with the workspace, so its volume is as large."""
 
 TOKEN_FILE = "/var/run/secrets/agentrun/token"
 PROVIDER_KEY_FILE = "/var/run/secrets/agentrun-provider/key"
 GIT_CREDENTIALS = "/var/run/secrets/agentrun-git"
 """The mounted git Secret: username and password, or ssh-privatekey and known_hosts."""
 REDACT = "/var/run/secrets/agentrun-redact"
-"""Values of Secrets the agent's environment holds, one file each: never to leave the pod."""
+"""Values from Secrets in the agent's environment, one file each; they must not leave the pod."""
 PROXY_URL_FILE = f"{REDACT}/proxy-url"
-"""The URL of the forward proxy, where a Secret holds it."""
+"""The URL of the forward proxy, if it is in a Secret."""
 MCP_SECRETS = "/var/run/secrets/agentrun-mcp"
-"""What MCP servers are given from Secrets, as SECRET/KEY. The agent is told, but not shown it."""
+"""Secret values for MCP servers, as SECRET/KEY; passed to the agent, but not mounted there."""
 BACKEND_SECRET = "/var/run/secrets/agentrun-backend"
-"""What the run was given for a remote agent: auth_token, and headers as a JSON object."""
+"""The credentials of a remote agent: auth_token, and headers as a JSON object."""
 INSTRUCTIONS = "/var/run/agentrun-instructions"
-"""What instruction files are made from, as CONFIGMAP/KEY."""
+"""The sources of instruction files, as CONFIGMAP/KEY."""
 TERMINATION_LOG = "/dev/termination-log"
-"""Where the runner leaves its outcome as JSON (an Outcome, < 2 KiB) for the case that the
-gateway cannot take it."""
+"""Where the runner writes its outcome as JSON (an Outcome, < 2 KiB) in case the gateway is
+unavailable."""
 
 CA_FILE = "/agentrun/ca/ca.crt"
-"""The authorities that the profile adds; in both containers."""
+"""The CA bundle of the profile; in both containers."""
 AGENT_ROOTS = "/agentrun/roots/ca-bundle.crt"
-"""In the agent: the roots of its image, and those authorities."""
+"""In the agent container: the CAs of its image, and the profile's CA bundle."""
 RUNNER_ROOTS = f"{SPOOL}/ca-bundle.crt"
-"""In the runner: the roots of its image, and those authorities."""
+"""In the runner container: the CAs of its image, and the profile's CA bundle."""
 SYSTEM_ROOTS = (
     "/etc/ssl/certs/ca-certificates.crt",  # Debian, Alpine, Arch
     "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",  # Fedora, RHEL
@@ -72,14 +72,14 @@ SYSTEM_ROOTS = (
     "/etc/ssl/ca-bundle.pem",  # SUSE
     "/etc/ssl/cert.pem",  # Alpine without the package, BSDs
 )
-"""Where images keep their roots; the first that is there counts."""
+"""Where images have their CA bundle; the first that exists is used."""
 
 PROXY_PORT = 8790
-"""The runner's reverse proxy to the model's provider, on the pod's loopback."""
+"""The port of the runner's reverse proxy to the model provider, on the pod's loopback."""
 PROXY_URL = f"http://127.0.0.1:{PROXY_PORT}"
-"""What stands in the agent's environment for it; the bootstrap puts the capability behind it."""
+"""Its URL in the agent's environment; the bootstrap script appends the capability."""
 TOOLS_PORT = 8791
-"""The runner's way to AgentRun's own tools, for the agent: MCP over HTTP, on the loopback."""
+"""The port at which the agent reaches AgentRun's own tools: MCP over HTTP, on the loopback."""
 
 _API_SERVER = ("SERVICE_HOST", "SERVICE_PORT", "SERVICE_PORT_HTTPS", "PORT", "PORT_443_TCP")
 _API_PORT = ("PROTO", "PORT", "ADDR")
@@ -88,12 +88,12 @@ _API_VARIABLES = [f"KUBERNETES_{name}" for name in _API_SERVER] + [
 ]
 
 _AGENT_BEGIN = (
-    # The kubelet tells every container where the API server is: nothing an agent has to know.
+    # The kubelet sets the API server's address in every container; an agent does not need it.
     f"unset {' '.join(_API_VARIABLES)}; PATH=$PATH:{BIN}; export PATH; "
-    # A container's first process takes no signal that it has not asked for.
+    # The first process of a container ignores signals for which it has no handler.
     "trap 'exit 143' TERM; "
     f"until [ -e {READY} ]; do sleep 0.1; done; "
-    # In the pod's spec, whoever may read pods would see it.
+    # In the pod's spec, it would be visible to everyone who can read pods.
     f"read -r capability <{CAPABILITY}; "
 )
 _AGENT_EXEC = f'exec {INIT} {PIPES} {WORKSPACE} "$@"'
@@ -108,7 +108,7 @@ def agent_bootstrap(variables: Sequence[str] = ()) -> str:
     """
     Build the agent container's ``sh -c`` script; its arguments are the agent's ACP command.
 
-    In each of ``variables``, the proxy's URL is completed with what only this pod's agent knows.
+    In each of ``variables``, the capability, known only in this pod, is appended to the proxy URL.
     """
     filled = "".join(f'complete "${name}"; export {name}="$made"; ' for name in variables)
     unset = "unset capability left made; "
@@ -116,17 +116,17 @@ def agent_bootstrap(variables: Sequence[str] = ()) -> str:
 
 
 COLLECT_SECONDS = 300
-"""How long the runner may take to collect the change."""
+"""How long the runner may take to collect the change, in seconds."""
 
-# Most programs take one file for all roots, so one that held only the profile's would lose the
-# image's. An image without any has none to lose.
+# Most programs read one file with all CAs, so a file with only the profile's would lose those of
+# the image. An image without any has none to lose.
 AGENT_ROOTS_BOOTSTRAP = (
     f"for roots in {' '.join(SYSTEM_ROOTS)}; do [ -r $roots ] && break; done; "
     f"{{ [ ! -r $roots ] || cat $roots; echo; cat {CA_FILE}; }} >{AGENT_ROOTS}; "
 )
-"""What goes before that script where the profile adds authorities; needs ``cat``."""
+"""The prefix of the bootstrap script if the profile has a CA bundle; requires ``cat``."""
 
-# Who the agent is, in its environment.
+# The identity of the agent, in its environment.
 ENV_PEER_NAME = "PEER_NAME"
 ENV_PEER_SESSION = "PEER_SESSION_ID"
 ENV_PEER_CWD = "PEER_CWD"
@@ -139,11 +139,11 @@ ENV_BACKEND = "AGENTRUN_BACKEND"
 ENV_MODEL = "AGENTRUN_MODEL"
 ENV_PROVIDER = "AGENTRUN_PROVIDER_URL"
 ENV_PATIENCE = "AGENTRUN_PATIENCE_SECONDS"
-"""How long the runner waits for a gateway that is away, when nothing else is left to do."""
+"""How long the runner retries an unavailable gateway when nothing else is left to do."""
 ENV_GRACE = "AGENTRUN_GRACE_SECONDS"
-"""The pod's termination grace period: the runner must be done within it."""
+"""The pod's termination grace period, within which the runner must exit."""
 ENV_IDLE = "AGENTRUN_IDLE_SECONDS"
-"""How long the runner keeps the pod of a run that waits for a person."""
+"""How long the runner keeps the pod of a run that waits for input."""
 ENV_PERMISSION_MODE = "AGENTRUN_PERMISSION_MODE"
 """The profile's permissionMode, which decides what is written to the agent's home."""
 
@@ -155,8 +155,8 @@ LABEL_BACKEND = "agentrun.dev/backend"
 
 # Annotations of a run.
 REQUESTED_BY = "agentrun.dev/requested-by"
-"""Who called spawn_run, as the API server knows them."""
+"""The user who called spawn_run, as authenticated by the API server."""
 REQUEST_HASH = "agentrun.dev/request-hash"
-"""A digest of spawn_run's arguments, where it was given an idempotency key."""
+"""A digest of spawn_run's arguments, if it was called with an idempotency key."""
 ANSWER_KEY = "agentrun.dev/answer-"
-"""Before an input's number: a digest of the idempotency key that continue_run was given with it."""
+"""The prefix of an input's number: a digest of the idempotency key of its continue_run call."""

@@ -1,4 +1,4 @@
-"""Text of strangers, made safe for a terminal."""
+"""Escaping of untrusted text for terminals."""
 
 from unicodedata import category
 
@@ -7,9 +7,9 @@ _KEPT = "\n\t\u200d"
 
 def printable(text: str) -> str:
     """
-    Write what a terminal would obey, and what reorders or hides text, as an escape.
+    Escape terminal control characters, and characters that reorder or hide text.
 
-    Agents choose what is printed; without this they could paint over what is shown, or set the
+    Agents choose what is printed; without this they could overwrite the display, or set the
     clipboard.
     """
     if text.isprintable():

@@ -1,4 +1,4 @@
-"""Adding up Kubernetes' quantities of bytes."""
+"""Arithmetic with Kubernetes quantities of bytes."""
 
 from decimal import Decimal
 from math import ceil
@@ -14,12 +14,12 @@ _SCALES = {
 
 
 def total(*quantities: str) -> str:
-    """Add quantities up; the sum is in whole mebibytes, rounded up."""
+    """Return the sum of quantities in whole mebibytes, rounded up."""
     mebibytes = sum((parse(quantity) for quantity in quantities), Decimal(0)) / _SCALES["Mi"]
     return f"{ceil(mebibytes)}Mi"
 
 
 def parse(quantity: str) -> Decimal:
-    """Read a quantity."""
+    """Parse a quantity."""
     number = quantity.rstrip("numkKMGTPEi")
     return Decimal(number) * _SCALES[quantity[len(number) :]]

@@ -1,4 +1,4 @@
-"""What a run says of its remote agent (`spec.backendConfig`); MCP server and runner read it."""
+"""A run's settings for its remote agent (`spec.backendConfig`), for MCP server and runner."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any
@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 
 class RemoteConfig(BaseModel):
-    """Settings of the backend `remote_a2a`. A field's description says what it must be."""
+    """Settings of the backend `remote_a2a`. The description of a field states its valid values."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -32,7 +32,7 @@ class RemoteConfig(BaseModel):
 
 
 def read_remote_config(values: Mapping[str, Any]) -> RemoteConfig:
-    """Read the settings. ValueError names the first field that is wrong, and what it must be."""
+    """Read the settings. Raises ValueError, which names the first invalid field and its form."""
     try:
         return RemoteConfig.model_validate(values)
     except ValidationError as error:

@@ -1,7 +1,7 @@
 """
-Comparing the URLs of git repositories, and the names of branches, with what a profile lists. Pure.
+Matching of git repository URLs and branch names against the lists of a profile. Pure.
 
-Standard library only: git starts a program with it for each password.
+Standard library only: git starts a program that imports this module for each password.
 """
 
 import re
@@ -20,7 +20,7 @@ _SCP = re.compile(r"(?:([^@/:]+)@)?([^@/:]+):(.*)", re.DOTALL)
 
 @dataclass(frozen=True)
 class Address:
-    """Where a repository, or a folder of repositories, is: in one form for all spellings."""
+    """The normalized address of a repository, or of a folder of repositories."""
 
     scheme: str
     user: str
@@ -30,7 +30,7 @@ class Address:
 
     @property
     def account(self) -> str:
-        """Whose rights count at the server: over ssh the user's, else those of the password."""
+        """The account whose permissions apply: the ssh user; empty if the password decides."""
         return (self.user or "git") if self.scheme == "ssh" else ""
 
     def covers(self, other: "Address") -> bool:
@@ -41,7 +41,7 @@ class Address:
 
 
 def address_of(url: str) -> Address | None:
-    """Read a URL, or ``USER@HOST:PATH``. None if servers may take its path for another."""
+    """Parse a URL or ``USER@HOST:PATH``; None if it is invalid or its path is ambiguous."""
     if "://" not in url:
         found = _SCP.fullmatch(url)
         if found is None:
@@ -73,26 +73,26 @@ def _address(scheme: str, user: str, host: str, port: int | None, path: str) -> 
 
 
 def is_covered(url: str, listed: Iterable[str]) -> bool:
-    """Whether a repository is one of those ``listed``, or in a folder of them."""
+    """Whether a repository is one of ``listed``, or in one of the listed folders."""
     address = address_of(url)
     places = (address_of(one) for one in listed)
     return address is not None and any(one.covers(address) for one in places if one)
 
 
 def is_same(url: str, other: str) -> bool:
-    """Whether two URLs are of one repository."""
+    """Whether two URLs refer to the same repository."""
     one, two = address_of(url), address_of(other)
     return one is not None and two is not None and one.covers(two) and two.covers(one)
 
 
 def is_secret_on_the_way(url: str) -> bool:
-    """Whether what is sent to ``url`` can be read by nobody else: http and git are in clear."""
+    """Whether data sent to ``url`` is encrypted in transit: http and git are in clear."""
     address = address_of(url)
     return address is not None and address.scheme not in ("http", "git")
 
 
 def is_branch_in(branch: str, patterns: Iterable[str]) -> bool:
-    """Whether a branch's name fits one of ``patterns``; ``*`` stands for anything."""
+    """Whether a branch's name matches one of ``patterns``; ``*`` matches any characters."""
     return any(_fits(branch, pattern) for pattern in patterns)
 
 

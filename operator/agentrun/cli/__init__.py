@@ -1,1 +1,1 @@
-"""The command line ``agentrun``, and in it the bridge for MCP clients on a laptop."""
+"""The ``agentrun`` command line, including the stdio bridge for MCP clients."""

@@ -1,8 +1,8 @@
 """
-The MCP server's answers, read loosely.
+Lenient models of the MCP server's responses.
 
-It may be newer than this program, or a little older: what is not known is kept as it came, and
-what is missing gets a value that says nothing. So only what the commands use is named here.
+The server may be newer or slightly older than this program: unknown fields are preserved, and
+missing optional fields default to empty values. Only the fields that the commands use are declared.
 """
 
 from typing import Any
@@ -11,17 +11,17 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class Answer(BaseModel):
-    """What all answers have in common: unknown fields are kept, for ``--output json``."""
+    """The base of all responses. Preserves unknown fields for ``--output json``."""
 
     model_config = ConfigDict(extra="allow")
 
     def raw(self) -> dict[str, Any]:
-        """Return it as it came."""
+        """Return the response as received."""
         return self.model_dump(mode="json", exclude_unset=True)
 
 
 class Spawned(Answer):
-    """A run that was accepted."""
+    """An accepted run."""
 
     run_id: str
     agent_name: str = ""
@@ -30,14 +30,14 @@ class Spawned(Answer):
 
 
 class Option(Answer):
-    """One of the answers a question offers."""
+    """An option of a question."""
 
     id: str
     name: str = ""
 
 
 class Question(Answer):
-    """What a waiting run wants to know."""
+    """The question of a run that waits for input."""
 
     id: str = ""
     text: str = ""
@@ -45,7 +45,7 @@ class Question(Answer):
 
 
 class Outcome(Answer):
-    """What came of a run."""
+    """The result of a run."""
 
     summary: str | None = None
     structured: Any = None
@@ -58,7 +58,7 @@ class Outcome(Answer):
 
 
 class Usage(Answer):
-    """What a run consumed."""
+    """The token usage and cost of a run."""
 
     input_tokens: int | None = None
     output_tokens: int | None = None
@@ -97,7 +97,7 @@ class Run(Answer):
 
 
 class Unreadable(Answer):
-    """A run that cannot be read as it is."""
+    """A stored run that the server cannot read, with the reason."""
 
     run_id: str
     namespace: str = ""
@@ -113,7 +113,7 @@ class Runs(Answer):
 
 
 class Event(Answer):
-    """One thing that happened in a run."""
+    """An event of a run's journal."""
 
     seq: int
     ts: str = ""
@@ -122,7 +122,7 @@ class Event(Answer):
 
 
 class Page(Answer):
-    """The next events of a run."""
+    """A page of a run's events."""
 
     run_id: str
     status: str
@@ -131,14 +131,14 @@ class Page(Answer):
 
 
 class Cancelled(Answer):
-    """How far a cancellation has come."""
+    """The status of a cancellation."""
 
     run_id: str
     status: str
 
 
 class Continued(Answer):
-    """A run that was answered, or the new one that continues it."""
+    """The run that was resumed, or the new run that continues it."""
 
     run_id: str
     status: str = ""
@@ -147,7 +147,7 @@ class Continued(Answer):
 
 
 class Slice(Answer):
-    """A part of a large field."""
+    """A part of a large event field."""
 
     total_bytes: int = 0
     returned_bytes: int = 0
@@ -158,7 +158,7 @@ class Slice(Answer):
 
 
 class Agent(Answer):
-    """An agent: a conversation with a name."""
+    """A named agent: a conversation that runs can resume."""
 
     agent_name: str
     role: str | None = None
@@ -176,7 +176,7 @@ class Agents(Answer):
 
 
 class Sent(Answer):
-    """A message that was put into a mailbox."""
+    """A message that was stored in a mailbox."""
 
     message_id: str = ""
     to_agent_name: str = ""
@@ -184,7 +184,7 @@ class Sent(Answer):
 
 
 class Body(Answer):
-    """What a message says."""
+    """The body of a message."""
 
     parts: list[dict[str, Any]] = Field(default_factory=list)
 
@@ -207,7 +207,7 @@ class Inbox(Answer):
 
 
 class Profile(Answer):
-    """What a platform team offers to run agents with."""
+    """A profile that the platform team offers."""
 
     name: str
     backend: str = ""

@@ -1,4 +1,4 @@
-"""The commands, and how their ends look: help, usage errors, and problems as one line."""
+"""The command tree and its error handling: help, usage errors, and one-line error messages."""
 
 import sys
 from collections.abc import Callable
@@ -72,7 +72,7 @@ def _root(
 
 
 def main() -> None:
-    """Run a command; ``exits`` says with which codes it ends."""
+    """Run a command. ``exits`` defines the exit codes."""
     with printable_streams():
         _run()
 
@@ -87,13 +87,13 @@ def _run() -> None:
     except KeyboardInterrupt:
         sys.exit(exits.INTERRUPTED)
     except BrokenPipeError:
-        # Whoever reads has seen enough: `agentrun runs diff RUN | head`.
+        # The reader closed the pipe, as in `agentrun runs diff RUN | head`.
         sys.stderr.close()
         sys.exit(exits.OK)
 
 
 def _program() -> str:
-    """Name the program as it was called: kubectl finds its plugins by their names."""
+    """Return the program name for help texts: kubectl finds its plugins by their names."""
     is_plugin = Path(sys.argv[0]).name == "kubectl-agentrun"
     return "kubectl agentrun" if is_plugin else "agentrun"
 

@@ -1,4 +1,4 @@
-"""Asking the person at the terminal, without holding up what goes on meanwhile."""
+"""Prompts at the terminal that do not block the event loop."""
 
 import asyncio
 import sys
@@ -10,8 +10,8 @@ from agentrun.cli.screen import Screen
 
 
 async def ask_line(screen: Screen, prompt: str, interrupts: Interrupts) -> str | None:
-    """Return the line that is typed; None at the end of input."""
-    # Not by input() in a thread: nothing could end that before the process does.
+    """Prompt for a line and return it without surrounding whitespace; None at the end of input."""
+    # Not input() in a thread: such a thread cannot be interrupted before the process ends.
     screen.ask(prompt)
     loop = asyncio.get_running_loop()
     typed: asyncio.Future[str] = loop.create_future()
@@ -33,12 +33,12 @@ async def ask_line(screen: Screen, prompt: str, interrupts: Interrupts) -> str |
 
 def answer_to(question: Question | None, typed: str) -> dict[str, Any]:
     """
-    Make the message that answers a question.
+    Build the message that answers a question.
 
-    A number or the id or name of an option chooses it; anything else is said as it is.
+    The number, id or name of an option chooses it; any other text is sent as it is.
     """
     options = question.options if question else []
-    # The number is this program's; ids and names are the agent's, and might be numbers, too.
+    # Numbers are assigned here; the agent chooses ids and names, which may be numbers too.
     numbered = [one for number, one in enumerate(options, start=1) if typed == str(number)]
     named = [one for one in options if typed.casefold() in (one.id.casefold(), one.name.casefold())]
     for option in numbered or named:
@@ -47,5 +47,5 @@ def answer_to(question: Question | None, typed: str) -> dict[str, Any]:
 
 
 def text_message(*texts: str) -> dict[str, Any]:
-    """Make a message of texts."""
+    """Build a user message of the texts that are not empty."""
     return {"role": "user", "parts": [{"type": "text", "text": text} for text in texts if text]}

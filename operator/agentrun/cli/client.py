@@ -1,10 +1,10 @@
 """
-The MCP server's tools, as methods.
+The MCP server's tools as methods.
 
-Each call is a connection of its own: the server keeps no sessions, so a call also works right
-after a MCP server was replaced. Calls that may be repeated are repeated for a while when the
-connection breaks or the MCP server is away; the others never are, as they may have been carried
-out. What goes wrong is a ``CliError`` in every case.
+Each call opens its own connection: the server is stateless, so a call also succeeds right after an
+MCP server was replaced. Calls that are safe to repeat are retried for a limited time if the
+connection breaks or the MCP server is unavailable; the others are never retried, because they may
+have been carried out. All failures are raised as ``CliError``.
 """
 
 import asyncio
@@ -33,7 +33,7 @@ A = TypeVar("A", bound=Answer)
 PATIENCE_SECONDS = 20.0
 _PAUSES = (0.2, 0.5, 1.0, 2.0)
 _AWAY = (429, 502, 503, 504)
-# JSON-RPC's and the SDK's own numbers: no such method, no such resource, the connection is gone.
+# Codes of JSON-RPC and the SDK: unknown method or resource; below, connection closed.
 _UNKNOWN = (-32601, -32602, -32002)
 _CONNECTION_CLOSED = -32000
 
@@ -49,16 +49,16 @@ class Tools:
         endpoint.http.event_hooks["response"].append(self._note)
 
     async def spawn_run(self, **arguments: Any) -> answers.Spawned:
-        """Start a run. With an idempotency_key it may be repeated."""
+        """Start a run. The call is retried only if it has an idempotency_key."""
         patient = bool(arguments.get("idempotency_key"))
         return await self._call(answers.Spawned, "spawn_run", arguments, patient=patient)
 
     async def get_run(self, run_id: str) -> answers.Run:
-        """Show a run."""
+        """Return a run."""
         return await self._call(answers.Run, "get_run", {"run_id": run_id})
 
     async def find_run(self, ref: str) -> answers.Run:
-        """Show the run that a person means: by its run_id, or by its agent's name."""
+        """Return a run by its run_id or by its agent's name. Raises CliError if there is none."""
         for key in ("run_id", "agent_name"):
             try:
                 return await self._call(answers.Run, "get_run", {key: ref})
@@ -73,30 +73,30 @@ class Tools:
     async def poll_events(
         self, run_id: str, after_seq: int, *, limit: int = 200, wait_ms: int = 20_000
     ) -> answers.Page:
-        """Read the next events."""
+        """Return the events after ``after_seq``; wait up to ``wait_ms`` for the first."""
         arguments = {"run_id": run_id, "after_seq": after_seq, "limit": limit, "wait_ms": wait_ms}
         return await self._call(answers.Page, "poll_events", arguments)
 
     async def cancel_run(
         self, run_id: str, *, wait_ms: int = 15_000, reason: str | None = None
     ) -> answers.Cancelled:
-        """Cancel a run. It is harmless to do so twice."""
+        """Cancel a run. Idempotent."""
         arguments = {"run_id": run_id, "wait_ms": wait_ms, "reason": reason}
         return await self._call(answers.Cancelled, "cancel_run", arguments)
 
     async def list_runs(self, **filters: Any) -> answers.Runs:
-        """List a page of runs, newest first."""
+        """Return a page of runs, newest first."""
         return await self._call(answers.Runs, "list_runs", filters)
 
     async def continue_run(self, run_id: str, **arguments: Any) -> answers.Continued:
-        """Answer a waiting run, or continue one that has ended as a new run."""
+        """Answer a run that waits for input, or continue a finished one as a new run."""
         given = {"run_id": run_id, **arguments}
         return await self._call(answers.Continued, "continue_run", given, patient=False)
 
     async def get_event_artifact(
         self, run_id: str, seq: int, field_path: str, *, offset: int = 0, limit: int = 262_144
     ) -> answers.Slice:
-        """Read a part of a large field."""
+        """Return a part of a large event field."""
         arguments = {
             "run_id": run_id, "seq": seq, "field_path": field_path,
             "offset": offset, "limit": limit,
@@ -104,20 +104,20 @@ class Tools:
         return await self._call(answers.Slice, "get_event_artifact", arguments)
 
     async def list_agents(self, **filters: Any) -> answers.Agents:
-        """List a page of agents."""
+        """Return a page of agents."""
         return await self._call(answers.Agents, "list_agents", filters)
 
     async def send_agent_message(self, **arguments: Any) -> answers.Sent:
-        """Put a message into an agent's mailbox."""
+        """Append a message to an agent's mailbox."""
         return await self._call(answers.Sent, "send_agent_message", arguments, patient=False)
 
     async def fetch_agent_messages(self, agent_name: str, **arguments: Any) -> answers.Inbox:
-        """Read an agent's mailbox; nothing is taken out of it."""
+        """Return a page of an agent's mailbox, without removing any messages."""
         given = {"agent_name": agent_name, **arguments}
         return await self._call(answers.Inbox, "fetch_agent_messages", given)
 
     async def read_resource(self, uri: str) -> Any:
-        """Return a resource's JSON."""
+        """Read a resource and parse its content as JSON."""
         async with self._connected() as client:
             read = await client.read_resource(uri)
         return json.loads(getattr(read.contents[0], "text", "null"))
@@ -154,12 +154,12 @@ class Tools:
                 text = " ".join(getattr(part, "text", "") for part in result.content)
                 raise _refused(tool, text, self.endpoint.place)
             return result.structured_content
-        raise AssertionError  # _endless has no end
+        raise AssertionError  # _endless never ends
 
     @asynccontextmanager
     async def _connected(self) -> AsyncIterator["Client"]:
-        """Connect, and turn whatever breaks into a ``CliError``."""
-        # Not above: MCP and Kubernetes take a second to import, and help needs none of them.
+        """Connect to the server. Connection and protocol errors are raised as ``CliError``."""
+        # Not at module level: MCP and Kubernetes take a second to import, and help needs neither.
         from mcp import Client
         from mcp.client.streamable_http import streamable_http_client
         from mcp_types.version import MODERN_PROTOCOL_VERSIONS
@@ -171,16 +171,16 @@ class Tools:
         try:
             async with Client(transport, mode=self._mode, cache=None) as client:
                 if client.protocol_version in MODERN_PROTOCOL_VERSIONS:
-                    # Asked once: what is agreed on holds for the calls that follow.
+                    # Negotiated once: the protocol version also holds for the calls that follow.
                     self._mode = client.protocol_version
                 yield client
         except (Exception, BaseExceptionGroup) as error:
-            # Errors of the transport's tasks come in groups.
+            # Errors of the transport's tasks are raised as exception groups.
             known = next(_leaves(error), error)
             raise self._explained(known) from error
 
     async def _note(self, response: httpx2.Response) -> None:
-        # The SDK does not tell which status an error had.
+        # The SDK does not expose the HTTP status of an error.
         self._status = response.status_code
 
     def _explained(self, error: BaseException) -> BaseException:
@@ -200,7 +200,7 @@ class Tools:
                 " AGENTRUN_TOKEN, or leave it out to have one made by your kubeconfig"
             )
         if self._status == 403:
-            # The token is good: only the MCP server can say whom it does not let in, and why.
+            # The token is valid; only the MCP server knows why the client is not authorized.
             return CliError(f"{place} refuses this (403): {error.message}")
         if self._status in _AWAY or error.code == _CONNECTION_CLOSED:
             return AwayError(f"{place} cannot answer just now ({self._status}); try again")
@@ -212,15 +212,15 @@ class Tools:
 
 
 class UnknownError(CliError):
-    """The MCP server does not know what was asked for."""
+    """The MCP server does not know the requested method or resource."""
 
 
 @asynccontextmanager
 async def open_tools(options: ConnectionOptions) -> AsyncIterator[Tools]:
-    """Reach the MCP server."""
+    """Connect to the MCP server that the options select."""
     from agentrun.cli.connection import server_endpoint
 
-    # The SDK logs what is raised here as well.
+    # The SDK also logs the errors that are raised here.
     logging.getLogger("mcp").setLevel(logging.CRITICAL)
     async with server_endpoint(options) as endpoint:
         yield Tools(endpoint, options.namespace)
@@ -237,7 +237,7 @@ def _refused(tool: str, text: str, place: str) -> CliError:
 
 
 def _leaves(error: BaseException) -> Iterator[BaseException]:
-    """Yield the errors in a group, those that say most first."""
+    """Yield the errors of a group, ``CliError`` first."""
     if not isinstance(error, BaseExceptionGroup):
         yield error
         return

@@ -1,23 +1,23 @@
 """
-What the exit code of a command says.
+The exit codes of the commands.
 
-A script can tell from it how a run ended without reading anything.
+A script can read from them how a run ended, without parsing any output.
 """
 
 OK = 0
-"""The command did its work; a run that it waited for is completed."""
+"""The command succeeded; a run that it waited for has completed."""
 USAGE = 2
-"""The command was called wrongly."""
+"""The command line is invalid."""
 FAILED = 5
 """The run failed or was rejected."""
 CANCELLED = 6
 """The run was cancelled."""
 NEEDS_INPUT = 7
-"""The run waits for an answer or for credentials; it has not been touched."""
+"""The run waits for input or for credentials. It was not changed."""
 PROBLEM = 8
-"""Anything else: no such run, no connection, time is up."""
+"""Any other problem: no such run, no connection, timeout."""
 INTERRUPTED = 130
-"""Ctrl-C, as a shell counts it. The run goes on."""
+"""Ctrl-C, by the shell's convention. The run continues."""
 
 TERMINAL = frozenset({"completed", "failed", "cancelled", "rejected"})
 WAITING = frozenset({"input_required", "auth_required"})
@@ -33,5 +33,5 @@ _OF_STATUS = {
 
 
 def of_status(status: str) -> int:
-    """Return the exit code for a run that a command has waited for."""
+    """Return the exit code for a run's status; OK for any status that is not listed."""
     return _OF_STATUS.get(status, OK)

@@ -1,4 +1,4 @@
-"""Following a run: its events as they come, until it has ended or waits for a person."""
+"""Following a run: its events as they arrive, until it has finished or waits for input."""
 
 import asyncio
 import signal
@@ -15,12 +15,12 @@ T = TypeVar("T")
 
 
 class InterruptedByUserError(Exception):
-    """Ctrl-C was pressed."""
+    """The user pressed Ctrl-C."""
 
 
 @dataclass
 class Cursor:
-    """How far a run was followed."""
+    """The position up to which a run was followed."""
 
     run_id: str
     after_seq: int = 0
@@ -28,10 +28,11 @@ class Cursor:
 
     async def pages(self, tools: Tools) -> AsyncIterator[Page]:
         """
-        Yield pages, also empty ones, until the run rests and all that happened is told.
+        Yield pages, including empty ones, until the run has settled and all its events are read.
 
-        A run that waits is at rest only when the MCP server says so and has no more events: its
-        status may be ahead of, or behind, what was read.
+        A run has settled when it has finished or waits for input. It counts as settled only if the
+        MCP server reports that status with no more events: the status may be ahead of the events
+        or behind.
         """
         while True:
             rests = self.status in TERMINAL | WAITING
@@ -45,19 +46,19 @@ class Cursor:
 
 
 class Interrupts:
-    """Ctrl-C, as something that can be waited for."""
+    """An awaitable form of Ctrl-C."""
 
     def __init__(self) -> None:
         self._pressed = asyncio.Event()
 
     @contextmanager
     def watched(self) -> Iterator["Interrupts"]:
-        """Take SIGINT over."""
+        """Handle SIGINT while the block runs."""
         loop = asyncio.get_running_loop()
         try:
             loop.add_signal_handler(signal.SIGINT, self._pressed.set)
         except (RuntimeError, ValueError, NotImplementedError):
-            # Not the main thread: then there is no Ctrl-C to take over.
+            # Signal handlers need the main thread; elsewhere there is no Ctrl-C to handle.
             yield self
             return
         try:
@@ -66,7 +67,7 @@ class Interrupts:
             loop.remove_signal_handler(signal.SIGINT)
 
     async def guard(self, work: Awaitable[T]) -> T:
-        """Return what ``work`` returns; give it up and raise Interrupted if Ctrl-C is pressed."""
+        """Return the result of ``work``. On Ctrl-C, cancel it and raise InterruptedByUserError."""
         task = asyncio.ensure_future(work)
         pressed = asyncio.ensure_future(self._pressed.wait())
         try:
@@ -84,7 +85,7 @@ class Interrupts:
 async def follow(
     tools: Tools, cursor: Cursor, on_page: Callable[[Page], None], interrupts: Interrupts
 ) -> str:
-    """Follow a run to its rest and return its status there."""
+    """Follow a run until it has finished or waits for input, and return that status."""
 
     async def read() -> None:
         async for page in cursor.pages(tools):
@@ -95,7 +96,7 @@ async def follow(
 
 
 async def all_events(tools: Tools, run_id: str, after_seq: int = 0) -> AsyncIterator[Event]:
-    """Yield what has happened so far."""
+    """Yield the events so far, without waiting for more."""
     while True:
         page = await tools.poll_events(run_id, after_seq, limit=1000, wait_ms=0)
         for event in page.events:

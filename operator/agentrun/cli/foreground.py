@@ -1,4 +1,4 @@
-"""A run in the foreground: shown as it works, answered, left or cancelled by the person there."""
+"""A run in the foreground: the user watches, answers, detaches from or cancels it."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ _LEAVE = "d = leave it running, c = cancel it, Enter = keep watching: "
 
 
 class Foreground:
-    """Shows one run until it rests."""
+    """Shows a run until it has finished or waits for input."""
 
     def __init__(
         self, tools: Tools, screen: Screen, output: Output, run: Run | None, cursor: Cursor
@@ -33,9 +33,9 @@ class Foreground:
         self._live.status = cursor.status
         self._interrupts = Interrupts()
         self.events: list[dict[str, Any]] = []
-        """All that came, for --output json."""
+        """All received events, for --output json."""
         self.answered = ""
-        """The question that was answered, though the run may not have taken the answer yet."""
+        """The id of the answered question; the run may not have consumed the answer yet."""
         self._asked = ""
 
     @property
@@ -61,11 +61,11 @@ class Foreground:
             status = await follow(self._tools, self._cursor, self._show, self._interrupts)
         run = await self._tools.get_run(self._cursor.run_id)
         if run.status not in WAITING and status in WAITING:
-            # It was answered by somebody else in between.
+            # Another client answered it in between.
             self._cursor.status = run.status
             return None
         if run.status in WAITING and self.answered and _question_id(run) == self.answered:
-            # The run waits still, but no longer for a person: a pod may be on its way.
+            # The run still waits, but no longer for input: a pod may be starting.
             self._cursor.status = "running"
             return None
         if run.status in WAITING and self._can_ask and await self._answer(run):
@@ -74,7 +74,7 @@ class Foreground:
         return exits.of_status(run.status)
 
     def finish(self, run: Run) -> None:
-        """Say how it ended, or what it waits for."""
+        """Report how the run ended, or what it waits for."""
         match self._output:
             case Output.JSON:
                 return
@@ -103,7 +103,7 @@ class Foreground:
                         self._screen.show(text)
 
     async def _answer(self, run: Run) -> bool:
-        """Let the person answer; False if they do not want to."""
+        """Prompt for an answer and send it. Return False if the user declines."""
         question = run.question
         if question is None or question.text != self._asked:
             self._screen.show(printable(question.text if question else "It waits for an answer."))
@@ -122,14 +122,14 @@ class Foreground:
             self._tools.continue_run(run.run_id, input_message=message)
         )
         self.answered = question.id if question else ""
-        # Until the MCP server says otherwise: else the question would be asked again.
+        # Until the MCP server reports another status; otherwise the question would be asked again.
         self._cursor.status = "running"
         if answered.status in WAITING:
             self._screen.note("The answer is on its way; the run has not taken it yet.")
         return True
 
     async def _interrupted(self) -> int | None:
-        """Ask what Ctrl-C was meant to do; a second one leaves."""
+        """Ask whether to detach, cancel or continue. A second Ctrl-C detaches."""
         run_id = self._cursor.run_id
         if not self._can_ask:
             self._detached()

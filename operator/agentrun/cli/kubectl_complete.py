@@ -1,8 +1,8 @@
 """
-What kubectl asks when Tab is pressed behind ``kubectl agentrun``.
+Shell completion for ``kubectl agentrun``.
 
-It calls the program ``kubectl_complete-agentrun`` with the words so far, and reads a candidate a
-line, and at last what a shell should make of them.
+kubectl calls the program ``kubectl_complete-agentrun`` with the words typed so far. It reads one
+candidate per line, and a completion directive for the shell on the last line.
 """
 
 import os
@@ -13,7 +13,7 @@ _NO_FILES = ":4"
 
 
 def main() -> None:
-    """Print what may stand in the place of the last word."""
+    """Print the candidates for the last word."""
     from agentrun.cli.app import app
     from agentrun.cli.terminal import printable_streams
 

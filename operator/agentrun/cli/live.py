@@ -1,4 +1,4 @@
-"""The line below the events: that something happens, for how long already, and what."""
+"""The live line below the events: a run's progress, elapsed time and current activity."""
 
 import time
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ _FRAMES_PER_SECOND = 8
 
 
 class LiveLine:
-    """A spinner with the run's status, the time that has passed, and what the agent is at."""
+    """A spinner with the run's status, the elapsed time, and the agent's current activity."""
 
     def __init__(self, screen: Screen, run_id: str, passed: float = 0.0) -> None:
         self._screen = screen
@@ -40,16 +40,16 @@ class LiveLine:
     def status(self, status: str) -> None:
         changed, self._status = status != self._status, status
         if changed and self._live is not None:
-            # What is printed above redraws the line as it was drawn last: with the old status.
+            # Output above the line redraws it as last rendered, which has the old status.
             self._live.refresh()
 
     def notice(self, event: Event) -> None:
-        """Take up what the agent does."""
+        """Update the current activity from an event."""
         self.doing = activity(event) or self.doing
 
     @contextmanager
     def shown(self) -> Iterator[None]:
-        """Show it, on a terminal; it is gone afterwards."""
+        """Show the line on a terminal while the block runs."""
         if not self._screen.is_live:
             yield
             return
@@ -72,7 +72,7 @@ class LiveLine:
         status = self.status.replace("_", " ")
         doing = f" · {self.doing}" if self.doing and self.status == "running" else ""
         frame = self._spinner.render(time.monotonic())
-        assert isinstance(frame, Text)  # a spinner without a text of its own
+        assert isinstance(frame, Text)  # the spinner has no text
         return Text.assemble(
             frame, " ", (printable(self._run_id), "bold"), " ",
             (status, STYLES.get(self.status, "")),

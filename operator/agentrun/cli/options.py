@@ -1,8 +1,8 @@
 """
-The options with which every command says which AgentRun it means.
+The connection options that all commands share.
 
-A command has one parameter of type ``ConnectionOptions``; ``with_connection`` turns it into the
-options below, so that they read the same everywhere and can be given after the command's name.
+A command has one parameter of type ``ConnectionOptions``; ``with_connection`` replaces it with the
+options below, so that they are the same everywhere and are accepted after the command's name.
 """
 
 import dataclasses
@@ -15,13 +15,13 @@ import typer
 
 
 def _option(*flags: str, variable: str, text: str) -> Any:
-    # Values of the environment are not shown: one of them is a token.
+    # Values from the environment are not shown: one of them is a token.
     return typer.Option(*flags, envvar=variable, help=text, show_default=False)
 
 
 @dataclass(frozen=True)
 class ConnectionOptions:
-    """How to reach the MCP server; empty means: find out."""
+    """How to reach the MCP server. Empty fields are discovered."""
 
     url: Annotated[
         str,
@@ -89,7 +89,7 @@ class ConnectionOptions:
 
 
 def with_connection(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the options of its ``ConnectionOptions`` parameter."""
+    """Replace a command's ``ConnectionOptions`` parameter with the connection options."""
     fields = get_type_hints(ConnectionOptions, include_extras=True)
     hints = get_type_hints(command, include_extras=True)
     own = inspect.signature(command).parameters.values()

@@ -1,16 +1,16 @@
-"""What can go wrong at the command line, in words for the person who reads them."""
+"""The errors of the command line, with messages for users."""
 
 
 class CliError(Exception):
-    """Something the user has to know: one line that names the thing and the next step."""
+    """An error for the user: one line that names the subject and the next step."""
 
 
 class AwayError(CliError):
-    """The other side is away just now, and nothing was delivered: trying again may help."""
+    """The remote side is unavailable and nothing was delivered. A retry may succeed."""
 
 
 class RefusedError(CliError):
-    """The API server answered with an error; whoever asked knows what to make of it."""
+    """The API server returned an error status. The caller decides how to handle it."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
@@ -18,4 +18,4 @@ class RefusedError(CliError):
 
 
 class ToolRefusedError(CliError):
-    """A tool of the MCP server refused, in its own words."""
+    """A tool of the MCP server returned an error; the message is the tool's."""

@@ -1,4 +1,4 @@
-"""Reading large fields piece by piece, and the patch of a run among them."""
+"""Reading large event fields in chunks, including a run's patch."""
 
 import base64
 from collections.abc import AsyncIterator
@@ -16,7 +16,7 @@ _TAIL = 100
 async def read_field(
     tools: Tools, run_id: str, seq: int, field_path: str, offset: int = 0, most: int | None = None
 ) -> AsyncIterator[bytes]:
-    """Yield a field's bytes from ``offset`` on."""
+    """Yield a field's bytes from ``offset`` on, at most ``most`` of them."""
     left = most
     while left is None or left > 0:
         limit = min(262_144, left) if left is not None else 262_144
@@ -29,12 +29,12 @@ async def read_field(
 
 
 def content_of(encoding: str, content: str) -> bytes:
-    """Return the bytes of a part."""
+    """Decode the content of a part."""
     return base64.b64decode(content) if encoding == "base64" else content.encode()
 
 
 async def find_patch(tools: Tools, run: Run) -> Event:
-    """Return the newest event that holds the run's patch; it comes near the end."""
+    """Return the newest event that holds the run's patch. Raises CliError if there is none."""
     for after in sorted({max(0, run.last_seq - _TAIL), 0}, reverse=True):
         found = None
         async for event in all_events(tools, run.run_id, after):

@@ -1,4 +1,4 @@
-"""Where answers go: stdout for what was asked for, stderr for what to do next."""
+"""Output of the commands: results on stdout, notes and next steps on stderr."""
 
 import sys
 from collections.abc import Iterable
@@ -14,7 +14,7 @@ from agentrun.cli.terminal import beneath, json_text, open_console
 
 
 class Output(StrEnum):
-    """The forms of an answer."""
+    """The output formats."""
 
     TEXT = "text"
     JSON = "json"
@@ -30,7 +30,7 @@ OutputOption = Annotated[
 
 
 class Screen:
-    """The two streams of a command; colours and the terminal's width only on a terminal."""
+    """A command's stdout and stderr. Colours and line widths apply only on a terminal."""
 
     def __init__(self) -> None:
         self.out = open_console(sys.stdout)
@@ -38,47 +38,47 @@ class Screen:
 
     @property
     def is_live(self) -> bool:
-        """Whether a person watches the answer come."""
+        """Whether stdout is an interactive terminal."""
         return self.out.is_terminal and not self.out.is_dumb_terminal
 
     @property
     def can_ask(self) -> bool:
-        """Whether a person can be asked something."""
+        """Whether the user can be prompted."""
         return sys.stdin.isatty() and sys.stdout.isatty()
 
     def show(self, what: RenderableType) -> None:
-        """Print something for people."""
+        """Print a result for people."""
         self.out.print(what, soft_wrap=not self.out.is_terminal)
 
     def json(self, value: Any) -> None:
-        """Print JSON for programs: readable as a whole."""
+        """Print a value as indented JSON."""
         _write(json_text(value, indent=2) + "\n")
 
     def jsonl(self, *values: Any) -> None:
-        """Print JSON for programs: an object a line."""
+        """Print values as JSON, one per line."""
         _write("".join(json_text(value) + "\n" for value in values))
 
     def note(self, text: str | Text) -> None:
-        """Say something that is no part of the answer."""
+        """Print a note that is not part of the result, on stderr."""
         self.err.print(text, soft_wrap=True)
 
     def steps(self, steps: Iterable[tuple[str, str]]) -> None:
-        """Say what to do next."""
+        """Print the suggested next commands on stderr."""
         rows = list(steps)
         width = max((len(command) for command, _ in rows), default=0)
         for command, purpose in rows:
             self.note(Text(f"  {command:<{width}}   {purpose}", style="dim"))
 
     def line(self, what: RenderableType) -> None:
-        """Print a line of the answer as long as it is, also on a terminal."""
+        """Print a line of the result without wrapping it, also on a terminal."""
         self.out.print(what, soft_wrap=True)
 
     def ask(self, prompt: str) -> None:
-        """Print what stands before the place where a person types."""
+        """Print a prompt."""
         _write(printable(prompt))
 
     def pass_on(self, data: bytes) -> None:
-        """Write bytes of somebody else: exactly these into a pipe, as text on a terminal."""
+        """Write untrusted bytes: unchanged into a pipe or file, as printable text on a terminal."""
         if self.out.is_terminal:
             _write(printable(data.decode(errors="replace")))
             return

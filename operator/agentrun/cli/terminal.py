@@ -1,10 +1,10 @@
 """
-The way to the terminal: whatever the program writes passes here.
+The terminal output path, through which everything that the program writes passes.
 
-Texts of agents, of the cluster and of servers reach a person in answers, errors, logs, tables and
-tracebacks. So it is the streams themselves that write as escapes what a terminal would obey, and
-nobody who prints something has to think of it. Only ``Screen`` writes beneath them: it puts its own
-colours around texts, and passes on bytes that go into a file or a pipe.
+Text from agents, the cluster and servers is shown in results, errors, logs, tables and tracebacks.
+So the streams themselves escape terminal control characters, and no caller has to remember it. Only
+``Screen`` writes to the underlying streams: it adds its own colours around text, and passes bytes
+through to a file or a pipe.
 """
 
 import json
@@ -23,19 +23,19 @@ _BEYOND_16_BITS = 0x10000
 
 
 class PrintableStream:
-    """A text stream on which nothing is written that a terminal obeys."""
+    """A text stream that escapes terminal control characters."""
 
     def __init__(self, stream: TextIO) -> None:
         self.stream = stream
-        """The stream beneath."""
+        """The underlying stream."""
 
     def write(self, text: str) -> int:
-        """Write ``text``, with escapes where they are needed."""
+        """Write ``text``, escaped as needed."""
         self.stream.write(printable(text))
         return len(text)
 
     def writelines(self, lines: Iterable[str]) -> None:
-        """Write some texts."""
+        """Write each of ``lines``."""
         for line in lines:
             self.write(line)
 
@@ -45,23 +45,23 @@ class PrintableStream:
 
 @contextmanager
 def printable_streams() -> Iterator[None]:
-    """Have all that goes to stdout and stderr pass through a ``PrintableStream`` meanwhile."""
+    """Replace stdout and stderr with ``PrintableStream`` while the block runs."""
     before: tuple[TextIO, TextIO] = sys.stdout, sys.stderr
     out, err = (PrintableStream(beneath(stream)) for stream in before)
     sys.stdout, sys.stderr = out, err
     yield
-    # After a failure they stay: its traceback is written when everything else has ended.
+    # After an exception they stay in place: its traceback is written later.
     sys.stdout, sys.stderr = before
 
 
 def beneath(stream: Any) -> TextIO:
-    """Return the stream that a ``PrintableStream`` writes to."""
+    """Return the underlying stream of a ``PrintableStream``, or the stream itself."""
     found: TextIO = stream.stream if isinstance(stream, PrintableStream) else stream
     return found
 
 
 def open_console(stream: Any) -> Console:
-    """Make a console on a stream, whose own colours alone reach a terminal as they are."""
+    """Create a console on a stream. Only the console's own styles reach a terminal unescaped."""
     stream = beneath(stream)
     is_terminal = stream.isatty()
     console = Console(
@@ -77,13 +77,13 @@ def open_console(stream: Any) -> Console:
 
 
 def json_text(value: Any, *, indent: int | None = None) -> str:
-    """Write JSON that any terminal can show: what it would obey stands in it as ``\\u``."""
+    """Serialize to JSON with terminal control characters as ``\\u`` escapes."""
     text = json.dumps(value, indent=indent, ensure_ascii=False)
     return text if text.isprintable() else "".join(map(_json_character, text))
 
 
 def _json_character(character: str) -> str:
-    # Outside of strings, JSON has only ASCII and line feeds.
+    # Outside of strings, JSON contains only ASCII and line feeds.
     if character == "\n" or printable(character) == character:
         return character
     code = ord(character)
@@ -94,10 +94,10 @@ def _json_character(character: str) -> str:
 
 
 class _Hook(RenderHook):
-    """A hook of Rich: whatever is printed is seen before it becomes characters."""
+    """A Rich hook that escapes renderables before they are written."""
 
     def process_renderables(self, renderables: list[ConsoleRenderable]) -> list[ConsoleRenderable]:
-        """Wrap what is to be printed."""
+        """Wrap each renderable."""
         return [_Printable(one) for one in renderables]
 
 

@@ -1,1 +1,1 @@
-"""The operator: it turns AgentRuns into pods, and what happens to the pods into status."""
+"""The operator: creates pods for AgentRuns and reports the state of the pods in their status."""

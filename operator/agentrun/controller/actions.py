@@ -1,4 +1,4 @@
-"""The actions that deciding can ask for. Each may be carried out twice without harm."""
+"""The actions that ``decide`` returns. Each is idempotent."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -8,21 +8,21 @@ from agentrun.api.v1alpha1 import AgentRunStatus
 
 @dataclass(frozen=True)
 class SetStatus:
-    """Write the run's status, all but what its runner says."""
+    """Write the run's status, except ``status.agent``, which its runner reports."""
 
     status: AgentRunStatus
     guarded: bool = False
-    """Whether the write holds only for the very version of the run that was decided on."""
+    """Whether the write is conditional on the resourceVersion that the decision was based on."""
 
 
 @dataclass(frozen=True)
 class CreatePod:
-    """Create the pod of the attempt that the status names."""
+    """Create the pod of the attempt in the status."""
 
 
 @dataclass(frozen=True)
 class DeletePod:
-    """Delete a pod, if it still is the one that was meant."""
+    """Delete a pod if it still has the given uid."""
 
     name: str
     uid: str
@@ -38,7 +38,7 @@ class CreateSession:
 
 @dataclass(frozen=True)
 class AcquireSession:
-    """Make the run the one that holds its session."""
+    """Make the run the holder of its session."""
 
     name: str
     resource_version: str
@@ -46,7 +46,7 @@ class AcquireSession:
 
 @dataclass(frozen=True)
 class ReleaseSession:
-    """Free the run's session for the next."""
+    """Release the session for the next run."""
 
     name: str
     resource_version: str
@@ -54,12 +54,12 @@ class ReleaseSession:
 
 @dataclass(frozen=True)
 class DeleteRun:
-    """Delete the AgentRun: it was kept as long as it should be."""
+    """Delete the AgentRun, whose TTL has expired."""
 
 
 @dataclass(frozen=True)
 class RequeueAt:
-    """Decide again at a time at which something is due."""
+    """Reconcile the run again at the given time."""
 
     at: datetime
 

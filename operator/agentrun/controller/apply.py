@@ -1,8 +1,9 @@
 """
-Carrying out what was decided.
+Applies the actions of a decision.
 
-Each action may be carried out twice: what exists already is created, what is gone is deleted.
-The API server's answers go into the caches, so that the next decision knows of them.
+Each action is idempotent: an object that already exists counts as created, one that is gone as
+deleted. The API server's responses are stored in the caches, so that the next decision is based on
+them.
 """
 
 import logging
@@ -46,12 +47,12 @@ logger = logging.getLogger(__name__)
 
 
 class ConflictError(Exception):
-    """What was decided on has changed: look and decide again."""
+    """The object that a decision was based on has changed: read it and decide again."""
 
 
 @dataclass(frozen=True)
 class Applier:
-    """Acts on the cluster."""
+    """Applies actions to the cluster."""
 
     kube: KubeApi
     caches: Caches
@@ -61,7 +62,7 @@ class Applier:
     async def apply(
         self, actions: list[Action], run: AgentRun, profile: AgentProfile | None, now: datetime
     ) -> Failure | None:
-        """Carry ``actions`` out, in order; answer with what the API server did not let be made."""
+        """Apply ``actions`` in order; stop at one that the API server rejects, and return why."""
         for action in actions:
             failure: Failure | None = None
             match action:
@@ -79,7 +80,7 @@ class Applier:
                     meta = run.metadata
                     await self.kube.delete(Kind.RUN, meta.namespace, meta.name, meta.uid)
                 case RequeueAt():
-                    pass  # the queue keeps the time
+                    pass  # the work queue handles it
                 case _:
                     assert_never(action)
             if failure is not None:
@@ -87,25 +88,25 @@ class Applier:
         return None
 
     async def delete_pod(self, namespace: str, name: str, uid: str) -> None:
-        """Delete a pod with the grace period it was made with."""
+        """Delete a pod with the grace period of its spec."""
         answer = await self.kube.delete(Kind.POD, namespace, name, uid)
         if answer and answer.get("kind") == "Pod" and answer["metadata"].get("deletionTimestamp"):
             self.caches.put(Kind.POD, answer)
 
     async def release_session(self, session: Object) -> None:
-        """Free a session whose holder is gone."""
+        """Release a session whose holder is gone."""
         version = session["metadata"]["resourceVersion"]
         body = {"metadata": {"resourceVersion": version}, "status": {"activeRun": None}}
         await self._patch(Kind.SESSION, *key_of(session), body)
 
     async def _set_status(self, run: AgentRun, action: SetStatus) -> AgentRun:
         meta = run.metadata
-        # What changed since the version that was decided on, and not since the newest: another
-        # operator, that has not ended yet, may have written in between.
+        # The patch is relative to the version that the decision was based on, not to the newest:
+        # another operator instance that has not terminated yet may have written in between.
         patch = status_patch(run.status, action.status)
         if not patch:
             return run
-        # The uid keeps the patch from another run of that name.
+        # With the uid, the patch does not apply to another run of the same name.
         precondition: dict[str, Any] = {"uid": meta.uid}
         if action.guarded:
             precondition["resourceVersion"] = meta.resource_version
@@ -131,7 +132,7 @@ class Applier:
         return None
 
     async def _adopt_pod(self, run: AgentRun) -> Failure | None:
-        """Make sure that the pod that has the name already is the one that was meant."""
+        """Use the existing pod of that name if it belongs to the run; else return a failure."""
         name = pod_name(run.metadata.name, run.attempts)
         pod = await self.kube.get(Kind.POD, run.metadata.namespace, name)
         if pod is None:
@@ -139,7 +140,7 @@ class Applier:
         self.caches.put(Kind.POD, pod)
         if is_pod_of(pod, run.metadata.uid):
             return None
-        # What an earlier run of that name left behind goes; what is somebody else's stays.
+        # A pod of an earlier run of that name is going to be deleted; a foreign pod stays.
         passes = owner_of(pod) is not None or "deletionTimestamp" in pod["metadata"]
         message = f"Pod {name} exists and does not belong to this run."
         wait_class = WaitClass.STUCK if passes else WaitClass.NONE
@@ -182,7 +183,7 @@ class Applier:
         await self._patch(Kind.SESSION, meta.namespace, action.name, body)
 
     def _session_status_after(self, run: AgentRun, action: ReleaseSession) -> Object:
-        """Say what the run that held a session has left in it; one that is gone, nothing."""
+        """Return the session status that the holder leaves; empty if the holder is gone."""
         namespace = run.metadata.namespace
         session = self.caches.of(Kind.SESSION).get((namespace, action.name)) or {}
         active = session.get("status", {}).get("activeRun") or {}
@@ -207,5 +208,5 @@ class Applier:
 
 
 def _changes_what_users_see(old: AgentRunStatus, new: AgentRunStatus) -> bool:
-    """Whether a status tells people something that the one before did not."""
+    """Whether the phase, the reason or the number of attempts differs."""
     return (old.phase, old.reason, old.attempts) != (new.phase, new.reason, new.attempts)

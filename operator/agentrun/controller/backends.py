@@ -1,8 +1,8 @@
 """
-What the known agents need: their ACP command, their environment, their provider.
+Defaults of the known backends: the ACP command, the environment and the model provider.
 
-The agent never holds the provider's key: it speaks to the runner's proxy on the pod's loopback,
-with a placeholder in the key's place.
+The agent never has the provider's API key: it connects to the runner's proxy on the pod's loopback
+interface and uses a placeholder as the key.
 """
 
 import json
@@ -13,39 +13,39 @@ from typing import Any
 from agentrun.api import pod_layout
 
 REMOTE = "remote_a2a"
-"""The backend whose agent runs elsewhere: its pods have no agent container."""
+"""The backend of remote A2A agents: its pods have no agent container."""
 
 PLACEHOLDER_KEY = "held-by-the-runner"
-"""What agents get where they insist on an API key."""
+"""The placeholder for agents that require an API key."""
 
 _PROXY = pod_layout.PROXY_URL
 
 
 @dataclass(frozen=True)
 class BackendDefaults:
-    """What a backend's agent gets unless its profile says otherwise."""
+    """The defaults of a backend, which a profile may override."""
 
     command: Sequence[str] = ()
     bypass: Sequence[str] = ()
-    """What the command gets to work without asking, where a session's mode does not say it."""
+    """Arguments to work without permission requests, where a session mode does not set that."""
     env: Mapping[str, str] = field(default_factory=dict)
     ask_env: Mapping[str, str] = field(default_factory=dict)
-    """What of it is different for an agent that asks."""
+    """Overrides of ``env`` for an agent that asks for permission."""
     model_variable: str | None = None
-    """The variable in which the agent looks for the model's name."""
+    """The environment variable that names the agent's model."""
     aside_variables: Sequence[str] = ()
-    """Where it looks for the model that it asks aside, for a title say."""
+    """The variables that name the model for auxiliary requests, such as generating a title."""
     config_variable: str | None = None
-    """The variable that holds its whole configuration, which has to name a model."""
+    """The variable with the agent's complete configuration, which has to name a model."""
     provider: str | None = None
-    """The provider's API."""
+    """The base URL of the provider's API."""
 
 
 _DEFAULTS = {
     "codex": BackendDefaults(
         command=("codex-acp",),
         env={
-            # The pod is the sandbox; codex asks for nothing within it.
+            # The pod is the sandbox; codex requests no permission within it.
             "INITIAL_AGENT_MODE": "agent-full-access",
             "OPENAI_API_KEY": PLACEHOLDER_KEY,
         },
@@ -58,7 +58,7 @@ _DEFAULTS = {
             "ANTHROPIC_BASE_URL": _PROXY,
             "ANTHROPIC_API_KEY": PLACEHOLDER_KEY,
             "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
-            # Ten retries, its default, keep a run with a bad key busy for three minutes.
+            # With its default of ten retries, a run with an invalid key fails after three minutes.
             "CLAUDE_CODE_MAX_RETRIES": "2",
             "CLAUDE_CODE_TMPDIR": "/tmp",
         },
@@ -78,14 +78,14 @@ _DEFAULTS = {
     ),
     "gemini": BackendDefaults(
         command=("gemini", "--acp"),
-        # It would take the session's mode too, and say so as if it were its answer.
+        # A session mode works as well, but the agent reports it as if it were its answer.
         bypass=("--yolo",),
         env={
-            # Its launcher, which starts it once more, ignores signals.
+            # Its launcher, which starts a second process, ignores signals.
             "GEMINI_CLI_NO_RELAUNCH": "true",
-            # In a folder that is not trusted, it asks for everything. The pod is the sandbox.
+            # In an untrusted folder, it asks permission for everything. The pod is the sandbox.
             "GEMINI_CLI_TRUST_WORKSPACE": "true",
-            # These stand above those of the repository.
+            # These settings take precedence over those of the repository.
             "GEMINI_CLI_SYSTEM_SETTINGS_PATH": f"{pod_layout.HOME}/{pod_layout.GEMINI_SETTINGS}",
             "GEMINI_API_KEY": PLACEHOLDER_KEY,
             "GOOGLE_GEMINI_BASE_URL": _PROXY,
@@ -97,12 +97,12 @@ _DEFAULTS = {
 
 
 def defaults_of(backend: str) -> BackendDefaults:
-    """Return what the agents of ``backend`` get; nothing for those that are not known."""
+    """Return the defaults of ``backend``; empty ones if it is not known."""
     return _DEFAULTS.get(backend, BackendDefaults())
 
 
 def agent_command(backend: str, asks: bool) -> list[str]:
-    """Return the ACP command of ``backend``: of an agent that asks, or of one that does not."""
+    """Return the ACP command of ``backend``; ``asks`` means that it asks for permission."""
     defaults = defaults_of(backend)
     return [*defaults.command, *(() if asks else defaults.bypass)]
 
@@ -111,9 +111,10 @@ def agent_env(
     backend: str, model: str | None, asks: bool, only_that_model: bool = False
 ) -> dict[str, str]:
     """
-    Return the environment of an agent of ``backend``: one that asks, or one that does not.
+    Return the environment of an agent of ``backend``; ``asks`` means that it asks for permission.
 
-    With ``only_that_model``, it asks the same one aside: its own choice may not be allowed.
+    With ``only_that_model``, auxiliary requests use ``model`` as well: the agent's own choice may
+    not be allowed.
     """
     defaults = defaults_of(backend)
     env = {**defaults.env, **(defaults.ask_env if asks else {})}
@@ -127,7 +128,7 @@ def agent_env(
 
 
 def _opencode_config(model: str, asks: bool) -> dict[str, Any]:
-    """Build opencode's config. In the environment, it stands above that of the repository."""
+    """Build opencode's configuration, which takes precedence over that of the repository."""
     provider = {
         "npm": "@ai-sdk/openai-compatible",
         "name": "AgentRun",
@@ -145,7 +146,7 @@ def _opencode_config(model: str, asks: bool) -> dict[str, Any]:
     }
 
 
-# Reading changes nothing; opencode's own notes of what is to do neither. Which of AgentRun's tools
-# there are, the profile says. The last rule that fits is the one.
+# Reading changes nothing, and neither does opencode's todo list. The profile decides which of
+# AgentRun's tools exist. The last matching rule applies.
 _UNASKED = ("read", "glob", "grep", "list", "todowrite", f"{pod_layout.OWN_SERVER}_*")
 _ASKS = {"*": "ask"} | dict.fromkeys(_UNASKED, "allow")

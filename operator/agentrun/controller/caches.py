@@ -1,8 +1,9 @@
 """
-What the operator last saw of the cluster.
+The operator's caches of the cluster.
 
-Watches, relists and the answers to the operator's own writes all end up here; an older version
-never replaces a newer one, and an object that was seen to be deleted does not come back.
+They are updated from watches, relists and the responses to the operator's own writes. An older
+resourceVersion never replaces a newer one, and an object that was observed to be deleted is not
+added again.
 """
 
 from collections import OrderedDict
@@ -30,22 +31,23 @@ def uid_of(obj: Object) -> str:
 
 
 def version_of(obj: Object) -> int:
-    """Return an object's resource version, as a number that grows."""
+    """Return an object's resourceVersion as a number; 0 if it has none."""
     version = obj["metadata"].get("resourceVersion", "0")
     return int(version) if version.isdecimal() else 0
 
 
 def _creation_order(obj: Object) -> tuple[str, str]:
     """
-    Order objects as they were made.
+    Return a sort key by creation time.
 
-    The API server's clock counts seconds. Within one, the names decide: most begin with the time.
+    Creation timestamps have whole seconds. Within one second, the names decide: most begin with
+    the time.
     """
     return obj["metadata"].get("creationTimestamp") or "", obj["metadata"]["name"]
 
 
 def owner_of(pod: Object) -> tuple[str, str] | None:
-    """Return the name and uid of the AgentRun that a pod belongs to; None if it is no run's."""
+    """Return the name and uid of the AgentRun that controls a pod; None if there is none."""
     for owner in pod["metadata"].get("ownerReferences", []):
         if owner.get("controller") and owner.get("kind") == "AgentRun":
             return owner["name"], owner["uid"]
@@ -53,7 +55,7 @@ def owner_of(pod: Object) -> tuple[str, str] | None:
 
 
 class Cache:
-    """The objects of one kind, by namespace and name."""
+    """A cache of the objects of one kind, by namespace and name."""
 
     def __init__(self) -> None:
         self._objects: dict[Key, Object] = {}
@@ -63,11 +65,11 @@ class Cache:
         return iter(list(self._objects.values()))
 
     def get(self, key: Key) -> Object | None:
-        """Return the newest version seen."""
+        """Return the newest version observed; None if there is none."""
         return self._objects.get(key)
 
     def put(self, obj: Object) -> bool:
-        """Take a version in; False if it is no news."""
+        """Store an object. Return False if it is not newer, or known to be deleted."""
         key, last = key_of(obj), self._objects.get(key_of(obj))
         if uid_of(obj) in self._gone or (last and version_of(obj) <= version_of(last)):
             return False
@@ -76,7 +78,7 @@ class Cache:
         return True
 
     def remove(self, obj: Object) -> bool:
-        """Take note that an object is gone; False if that is no news."""
+        """Record that an object was deleted. Return False if it was not cached."""
         uid = uid_of(obj)
         self._gone[uid] = None
         if len(self._gone) > _TOMBSTONES:
@@ -88,7 +90,7 @@ class Cache:
         return True
 
     def missing_from(self, namespace: str, listed: Iterable[Object], version: str) -> list[Object]:
-        """Say which cached objects of a namespace a list of that version shows to be gone."""
+        """Return the cached objects of a namespace that a list of that version shows as deleted."""
         uids = {named(obj)[1] for obj in listed}
         newest = int(version) if version.isdecimal() else 0
         return [
@@ -99,13 +101,13 @@ class Cache:
 
 
 class Caches:
-    """The caches of all kinds, and the ways from one to another."""
+    """The caches of all kinds, with indexes by run, session and parent."""
 
     def __init__(self) -> None:
         self.on_change: Callable[[Kind, Object], None] = lambda kind, obj: None
-        """Called with every object that is new, changed or gone, wherever the news is from."""
+        """Called with every object that was added, changed or deleted, whatever the source."""
         self.quarantine = Quarantine()
-        """The objects that cannot be read as they are."""
+        """The objects that cannot be read as they are stored."""
         self._by_kind = {kind: Cache() for kind in Kind}
         self._pods: dict[Key, dict[str, Object]] = {}
         self._sessions: dict[Key, set[Key]] = {}
@@ -116,7 +118,7 @@ class Caches:
         return self._by_kind[kind]
 
     def observe_event(self, kind: Kind, namespace: str, obj: Any, *, is_gone: bool = False) -> None:
-        """Take in what a watch or a list tells. What is no object of that kind is set aside."""
+        """Process an object of a watch or list; quarantine it if it is invalid for its kind."""
         try:
             if is_gone:
                 self.remove(kind, obj)
@@ -130,7 +132,7 @@ class Caches:
                 self.quarantine.add(kind.value.plural, namespace, obj, why)
 
     def compare(self, kind: Kind, namespace: str, listed: list[Any], version: str) -> None:
-        """Take in a whole list: what is cached, or set aside, and not in it, is gone."""
+        """Process a full list: cached or quarantined objects that it does not contain are gone."""
         for obj in listed:
             self.observe_event(kind, namespace, obj)
         for obj in self.of(kind).missing_from(namespace, listed, version):
@@ -141,7 +143,7 @@ class Caches:
                 self.quarantine.release(kind.value.plural, namespace, name)
 
     def put(self, kind: Kind, obj: Object) -> bool:
-        """Take a version of an object in; False if it is no news."""
+        """Store an object and update the indexes. Return False if nothing changed."""
         if not self._by_kind[kind].put(obj):
             return False
         self.quarantine.see(kind.value.plural, key_of(obj)[0], obj)
@@ -155,7 +157,7 @@ class Caches:
         return True
 
     def remove(self, kind: Kind, obj: Object) -> bool:
-        """Take note that an object is gone; False if that is no news."""
+        """Record that an object was deleted. Return False if it was not cached."""
         if not self._by_kind[kind].remove(obj):
             return False
         self.quarantine.release(kind.value.plural, *key_of(obj))
@@ -169,15 +171,15 @@ class Caches:
         return True
 
     def pods_of(self, run: Key) -> list[Object]:
-        """Return the pods that carry the label of a run."""
+        """Return the pods that have the label of a run."""
         return list(self._pods.get(run, {}).values())
 
     def runs_of(self, session: Key) -> list[Object]:
-        """Return the runs of a session, in the order in which they were made."""
+        """Return the runs of a session, in creation order."""
         return self._named(self._sessions.get(session, set()))
 
     def children_of(self, run: Key) -> list[Object]:
-        """Return the runs that name a run as their parent, in the order they were made."""
+        """Return the runs that name a run as their parent, in creation order."""
         return self._named(self._children.get(run, set()))
 
     def _named(self, keys: set[Key]) -> list[Object]:
@@ -198,13 +200,13 @@ class Caches:
 
 
 def run_of_pod(pod: Object) -> Key | None:
-    """Return the run whose label a pod carries."""
+    """Return the run that the label of a pod names; None if it has no such label."""
     name = pod["metadata"].get("labels", {}).get(LABEL_RUN)
     return (pod["metadata"]["namespace"], name) if name else None
 
 
 def parent_of(run: Object) -> Key | None:
-    """Return the run whose agent asked for a run."""
+    """Return the run whose agent spawned a run; None if there is none."""
     parent = run["spec"].get("parent")
     return (key_of(run)[0], parent["name"]) if parent else None
 

@@ -1,9 +1,10 @@
 """
 The API server's clock.
 
-What the operator compares the time with was mostly written by the API server: when a pod was
-created, when its deletion is due. A clock of the operator's node that is off by hours would end
-runs at once, or never. Each answer of the API server says what time it is there.
+Most timestamps that the operator compares with the current time are written by the API server,
+such as when a pod was created and when its deletion is due. If the clock of the operator's node
+were off by hours, runs would be stopped immediately or never. Each response of the API server
+states its time.
 """
 
 import logging
@@ -15,7 +16,7 @@ logger = logging.getLogger(__name__)
 
 _TOLERANCE = timedelta(seconds=5)
 _FRACTION = timedelta(seconds=1)
-"""What a date leaves out: it has whole seconds."""
+"""The precision of a Date header, which has whole seconds."""
 
 
 def _local() -> datetime:
@@ -23,28 +24,28 @@ def _local() -> datetime:
 
 
 class ServerClock:
-    """The local clock, corrected where it differs from the API server's."""
+    """The local clock, corrected by its offset from the API server's clock."""
 
     def __init__(self, local: Callable[[], datetime] = _local) -> None:
         self._local = local
         self._offset = timedelta(0)
 
     def asked(self) -> datetime:
-        """Note the local time before a request, for ``note``."""
+        """Return the local time before a request, to be passed to ``note``."""
         return self._local()
 
     def note(self, date: str | None, asked: datetime) -> None:
         """
-        Learn from the Date header of an answer (RFC 9110, section 6.6.1).
+        Update the offset from the Date header of a response (RFC 9110, section 6.6.1).
 
-        The answer was given between ``asked`` and now, and may have waited for its reader since:
-        so it tells no more than between which bounds the difference of the clocks is.
+        The response was generated between ``asked`` and now and may have been read late, so it
+        only yields a range for the offset of the clocks. The offset changes only if it is outside.
         """
         try:
             there = parsedate_to_datetime(date or "")
             least, most = there - self._local(), there + _FRACTION - asked
         except (TypeError, ValueError):
-            return  # A proxy left it out, or it names no time zone.
+            return  # A proxy omitted it, or it has no time zone.
         if least - _TOLERANCE <= self._offset <= most + _TOLERANCE:
             return
         is_right = least - _TOLERANCE <= timedelta(0) <= most + _TOLERANCE
@@ -54,5 +55,5 @@ class ServerClock:
             logger.warning("the clock here differs from the API server's by %.0f s", seconds)
 
     def now(self) -> datetime:
-        """Tell the time."""
+        """Return the current time by the API server's clock."""
         return self._local() + self._offset

@@ -26,12 +26,12 @@ HOME_SIZE = "4Gi"
 TMP_SIZE = "2Gi"
 SPOOL_SIZE = "2Gi"
 
-# A pod is evicted when it holds more than its containers' limits together, volumes included. So
-# the limits leave room for the volumes; the requests, which otherwise equal them, ask for little.
+# A pod is evicted when its disk usage, volumes included, exceeds the sum of its containers' limits.
+# So the limits include the volumes; the requests, which otherwise equal the limits, are small.
 _DISK_REQUEST = "64Mi"
 _LAYER_SIZE = "1Gi"
-# The runner takes less than 64Mi, whatever the agent says; git, which unpacks and packs what it
-# clones and collects, caches up to 96Mi beside it.
+# The runner uses less than 64Mi, whatever the agent sends; git, which unpacks and packs what the
+# runner clones and collects, caches up to 96Mi in addition.
 _RUNNER_REQUESTS = {"cpu": "50m", "memory": "96Mi", "ephemeral-storage": _DISK_REQUEST}
 _RUNNER_MEMORY = "192Mi"
 _AGENT_REQUESTS = {"cpu": "100m", "memory": "256Mi", "ephemeral-storage": _DISK_REQUEST}
@@ -40,7 +40,7 @@ _AGENT_MEMORY = "4Gi"
 
 @dataclass(frozen=True)
 class PodSettings:
-    """What the operator's settings say of pods."""
+    """The operator settings that apply to pods."""
 
     gateway_url: str
     runner_image: str
@@ -51,7 +51,7 @@ class PodSettings:
 def agent_container(
     run: AgentRun, profile: AgentProfileSpec, settings: PodSettings
 ) -> dict[str, Any]:
-    """Build the container with the agent program: it waits for the runner's pipes."""
+    """Build the container of the agent, which waits for the runner's pipes."""
     command = profile.command or agent_command(run.spec.backend, asks(profile))
     env = _agent_env(run, profile, settings)
     script = layout.agent_bootstrap(_provider_url_variables(env))
@@ -78,7 +78,7 @@ def agent_container(
 def runner_container(
     run: AgentRun, profile: AgentProfileSpec, settings: PodSettings, allowed: RunTimeouts
 ) -> dict[str, Any]:
-    """Build the container that drives the agent: it alone holds credentials."""
+    """Build the container of the runner, the only one with credentials."""
     return {
         "name": layout.RUNNER,
         "image": settings.runner_image,
@@ -100,22 +100,22 @@ def runner_container(
 
 
 def model_of(run: AgentRun, profile: AgentProfileSpec) -> str | None:
-    """Name the run's model: its own, else its profile's; None for the agent's own choice."""
+    """Return the run's model, else its profile's; None if the agent chooses."""
     return run.spec.model or profile.models.default
 
 
 def asks(profile: AgentProfileSpec) -> bool:
-    """Whether the agent asks a person for leave."""
+    """Whether the agent asks a person for permission."""
     return profile.permission_mode == "Ask"
 
 
 def workspace_of(run: AgentRun, profile: AgentProfileSpec) -> Workspace:
-    """Return what the run works on: its own workspace, else its profile's."""
+    """Return the run's workspace, else its profile's, else an empty one."""
     return run.spec.workspace or profile.workspace or Workspace()
 
 
 def clones(run: AgentRun, profile: AgentProfileSpec) -> bool:
-    """Whether the runner keeps a private repository beside the workspace."""
+    """Whether the workspace is a git clone, for which the runner has a private repository."""
     return workspace_of(run, profile).git is not None
 
 
@@ -130,7 +130,7 @@ def _shared_mounts() -> list[dict[str, Any]]:
 def _agent_env(
     run: AgentRun, profile: AgentProfileSpec, settings: PodSettings
 ) -> list[dict[str, Any]]:
-    """Make the agent's environment: the profile's word stands above the backend's defaults."""
+    """Build the agent's environment; the profile takes precedence over the backend's defaults."""
     identity = _identity(run, profile)
     is_held = bool(profile.models.allowed)
     defaults = agent_env(run.spec.backend, model_of(run, profile), asks(profile), is_held)
@@ -145,12 +145,12 @@ def _agent_env(
 
 
 def _provider_url_variables(env: list[dict[str, Any]]) -> list[str]:
-    """Name the variables that hold, or in a Secret may hold, the URL of the runner's proxy."""
+    """Return the variables whose value contains the proxy's URL, or may as it is in a Secret."""
     return [one["name"] for one in env if layout.PROXY_URL in one.get("value", layout.PROXY_URL)]
 
 
 def _identity(run: AgentRun, profile: AgentProfileSpec) -> dict[str, str]:
-    """Say who the agent is; programs that start it elsewhere know the same variables."""
+    """Return the variables that identify the agent, as programs outside AgentRun set them too."""
     cwd = workspace_of(run, profile).cwd
     return {
         layout.ENV_PEER_NAME: session_name(run),
@@ -163,7 +163,7 @@ def _runner_env(
     run: AgentRun, profile: AgentProfileSpec, settings: PodSettings, allowed: RunTimeouts
 ) -> list[dict[str, Any]]:
     values = {
-        # Not the agent's HOME: what the agent leaves there must not configure the runner.
+        # Not the agent's HOME: files that the agent writes there must not configure the runner.
         "HOME": layout.SPOOL,
         "TMPDIR": "/tmp",
         layout.ENV_GATEWAY: settings.gateway_url,
@@ -182,12 +182,12 @@ def _runner_env(
 
 
 def _agent_resources(run: AgentRun, profile: AgentProfileSpec) -> dict[str, Any]:
-    """Take what the profile says, and put a bound where it says nothing."""
+    """Return the profile's resources, with default requests and limits where it has none."""
     requests, limits = profile.resources.requests, profile.resources.limits
     workspace = "0" if workspace_of(run, profile).volume else profile.pod.workspace_size
     disk = total(workspace, HOME_SIZE, TMP_SIZE, _LAYER_SIZE)
     bounds = {"memory": _AGENT_MEMORY, "ephemeral-storage": disk}
-    # A default must not contradict the other half that the profile did name.
+    # A default must not contradict a limit or a request that the profile does set.
     return {
         "requests": {k: v for k, v in _AGENT_REQUESTS.items() if k not in limits} | requests,
         "limits": {k: v for k, v in bounds.items() if k not in requests} | limits,

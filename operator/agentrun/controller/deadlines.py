@@ -1,8 +1,8 @@
 """
-The times at which a run must be stopped, and why.
+The deadlines at which a run must be stopped, and why.
 
-A bound in the past stops the run; the next one in the future says when to look again. So no
-bound needs a timer that could be forgotten.
+A deadline in the past stops the run; the next one in the future determines the requeue. So no
+deadline depends on a timer that could be lost.
 """
 
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ from agentrun.controller.waits import has_pending_input, is_waiting_outcome, wai
 
 @dataclass(frozen=True)
 class Deadline:
-    """A time at which a run is to be stopped."""
+    """A time at which a run must be stopped, and why."""
 
     at: datetime
     reason: Reason
@@ -29,7 +29,7 @@ class Deadline:
 def deadlines_of(
     run: AgentRun, observed: Observed, failure: Failure | None, now: datetime
 ) -> list[Deadline]:
-    """List the bounds that hold for a run, those that matter most first."""
+    """Return the deadlines that apply to a run, by precedence."""
     outcome, is_over = outcome_of(run, observed.pod), bool(observed.pod and observed.pod.finished)
     if has_ended(outcome) or (is_over and not waits_without_pod(run, observed.pod)):
         return []
@@ -45,7 +45,7 @@ def deadlines_of(
 
 
 def _work_deadline(run: AgentRun, observed: Observed, now: datetime) -> Iterator[Deadline]:
-    """Bound the work, or while the run waits for a person, the waiting."""
+    """Limit the time a run works or, while it waits for input, the time it waits."""
     status = run.status
     allowed = timeouts_of(run, observed.profile, observed.limits)
     is_on_its_way = has_pending_input(run) and (
@@ -54,7 +54,7 @@ def _work_deadline(run: AgentRun, observed: Observed, now: datetime) -> Iterator
         or is_waiting_outcome(outcome_of(run, observed.pod))
     )
     if status.waiting_since is not None and is_on_its_way:
-        return  # Somebody answered: the next attempt is about to begin.
+        return  # An answer is pending: the next attempt is about to begin.
     if status.waiting_since is not None:
         message = f"Nobody answered within {allowed.input.total_seconds():.0f} s."
         yield Deadline(status.waiting_since + allowed.input, Reason.INPUT_TIMEOUT, message)
@@ -67,7 +67,7 @@ def _work_deadline(run: AgentRun, observed: Observed, now: datetime) -> Iterator
 def _error_deadline(
     run: AgentRun, observed: Observed, failure: Failure | None, now: datetime
 ) -> Iterator[Deadline]:
-    """Bound how long a named error is waited out."""
+    """Limit how long a failure may persist."""
     if failure is None:
         return
     since = _since(run, ConditionType.AGENT_READY, "False") or now
@@ -88,7 +88,7 @@ def _seconds(wait_class: WaitClass, limits: OperatorTimeouts) -> int:
 
 
 def _scheduling_deadline(observed: Observed, failure: Failure | None) -> Iterator[Deadline]:
-    """Bound how long a pod goes without a node, though no scheduler says why."""
+    """Limit how long a pod may be unscheduled while no scheduler reports why."""
     pod = observed.pod
     if pod is None or pod.created is None or pod.node or failure is not None:
         return
@@ -101,10 +101,10 @@ def _start_deadline(
     run: AgentRun, observed: Observed, failure: Failure | None, now: datetime
 ) -> Iterator[Deadline]:
     """
-    Bound how long a pod that has a node takes until both containers run and its runner reports.
+    Limit how long a scheduled pod takes until both containers run and its runner reports.
 
-    A runner that cannot reach the gateway says so itself, and is given the time for it. Where it
-    is known what keeps a container from starting, that is the reason.
+    A runner that cannot reach the gateway reports that itself; the deadline allows for it. If the
+    cause that keeps a container from starting is known, it is the reason.
     """
     pod, agent = observed.pod, agent_of(run)
     if pod is None or not pod.node or pod.is_terminating:
@@ -128,10 +128,10 @@ def _start_deadline(
 
 def _half_ended_deadline(run: AgentRun, observed: Observed, now: datetime) -> Iterator[Deadline]:
     """
-    Bound how long one container outlives the other.
+    Limit how long one container outlives the other.
 
-    An agent without its runner is of no use. A runner without its agent still has the change to
-    collect and events to ship; one that has not given the agent its task has not.
+    An agent without its runner is of no use. A runner without its agent still has to collect the
+    change and ship events, unless it has not sent the prompt to the agent.
     """
     pod = observed.pod
     if pod is None or pod.is_terminating or not pod.is_half_ended:
@@ -150,9 +150,9 @@ def _half_ended_deadline(run: AgentRun, observed: Observed, now: datetime) -> It
 
 def _since(run: AgentRun, kind: ConditionType, value: str) -> datetime | None:
     """
-    Say since when a condition has its value.
+    Return since when a condition has ``value``; None if it does not have it.
 
-    The operator wrote that down by its own clock, while a node's may be wrong by hours.
+    The operator recorded that time by its own clock, while a node's clock may be off by hours.
     """
     condition = condition_of(run.status, kind)
     is_so = condition is not None and condition.status == value
@@ -160,6 +160,6 @@ def _since(run: AgentRun, kind: ConditionType, value: str) -> datetime | None:
 
 
 def unreachable_at(pod: PodObservation, observed: Observed) -> datetime | None:
-    """Say from when on a pod that does not go counts as being on a lost node."""
+    """Return when the node of a terminating pod counts as lost; None if it is not terminating."""
     due = pod.terminating_until
     return None if due is None else seconds_after(due, observed.limits.unreachable)

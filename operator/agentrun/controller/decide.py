@@ -1,12 +1,13 @@
 """
-Deciding what to do about a run.
+The decisions of a reconcile.
 
-``decide`` compares what the user wants with what is there, and answers with the actions that
-bring the two closer. It reads no clock, calls no API and remembers nothing: the same observation
-always gives the same answer. The rules are tried from the top, and the first that applies wins.
+``decide`` compares the desired state of a run with the observed state and returns the actions that
+move the one towards the other. It is a pure function: it reads no clock, calls no API and stores
+no state, so the same observation always yields the same actions. The rules are evaluated in order,
+and the first that applies wins.
 
-A run that ends has nothing left of its pod: every end waits until the pod's containers are over,
-and the end of a run that is stopped until the pod itself is gone.
+A run becomes terminal only when nothing of its pod runs: a run that ends by itself when the
+containers of its pod have terminated, a run that is stopped when the pod itself is gone.
 """
 
 from datetime import datetime
@@ -57,10 +58,10 @@ _CANCELS = frozenset({Reason.CANCEL_REQUESTED, Reason.DELETED})
 
 
 def decide(run: AgentRun, observed: Observed, now: datetime) -> list[Action]:
-    """Decide which actions bring ``run`` closer to what its spec asks for."""
+    """Return the actions that move ``run`` towards its spec."""
     if run.phase.is_terminal:
         return _after_the_end(run, observed, now)
-    # Once there was a pod, what it left decides, whatever has become of its profile.
+    # Once there was a pod, its outcome decides, even if the profile is now invalid or gone.
     is_past = observed.pod is None and _had_a_pod(run)
     outcome = outcome_of(run, observed.pod)
     is_known = is_past or has_ended(outcome) or is_waiting_outcome(outcome)
@@ -82,7 +83,7 @@ def decide(run: AgentRun, observed: Observed, now: datetime) -> list[Action]:
 
 
 def _stop_request(run: AgentRun, observed: Observed, now: datetime) -> Deadline | None:
-    """Say why ``run`` is to be stopped at once: on request, or because it was decided before."""
+    """Return the reason to stop ``run`` now: a request, or an earlier decision; None if none."""
     if run.is_cancel_requested:
         return Deadline(now, Reason.CANCEL_REQUESTED, _cancellation(run))
     if run.metadata.deletion_timestamp is not None:
@@ -106,7 +107,7 @@ def _cancellation(run: AgentRun) -> str:
 
 
 def _stop(run: AgentRun, observed: Observed, why: Deadline, now: datetime) -> list[Action]:
-    """End a run that must not go on: first its pods, then its status."""
+    """Stop a run: delete its pods first, then set its final status."""
     status = with_condition(
         run.status, ConditionType.CANCEL_REQUESTED, "True", why.reason, why.message, now
     )
@@ -124,7 +125,7 @@ def _stop(run: AgentRun, observed: Observed, why: Deadline, now: datetime) -> li
 def _terminating(
     status: AgentRunStatus, observed: Observed, reason: str, message: str, now: datetime
 ) -> tuple[AgentRunStatus, Failure | None, list[Action]]:
-    """Note that pods are going, or, when their node does not let them go, that nobody knows."""
+    """Set PodTerminated to False, or to Unknown if a node is overdue to confirm a deletion."""
     times = [(unreachable_at(pod, observed), pod) for pod in _remaining_pods(observed, now)]
     due = [(at, pod) for at, pod in times if at is not None]
     overdue = next((pod for at, pod in due if at <= now), None)
@@ -141,9 +142,9 @@ def _terminating(
 
 def _remaining_pods(observed: Observed, now: datetime) -> list[PodObservation]:
     """
-    List the pods that are still to be waited for.
+    Return the pods whose removal is still to be awaited.
 
-    One that is over, and long due to be gone, is only kept by a finalizer of somebody else.
+    A finished pod whose deletion is long overdue is excluded: only a foreign finalizer retains it.
     """
 
     def is_kept(pod: PodObservation) -> bool:
@@ -156,7 +157,7 @@ def _remaining_pods(observed: Observed, now: datetime) -> list[PodObservation]:
 def _wait_for_recovery(
     run: AgentRun, observed: Observed, failure: Failure, now: datetime
 ) -> list[Action]:
-    """Say what keeps the run from going on, and try again if trying may help."""
+    """Record the failure that blocks the run in its status."""
     status = with_condition(
         run.status, ConditionType.AGENT_READY, "False", failure.reason, failure.message, now
     )
@@ -167,14 +168,14 @@ def _wait_for_recovery(
 
 
 def _acquire_session(run: AgentRun, observed: Observed, now: datetime) -> list[Action]:
-    """Get the session for the run, then its first pod."""
+    """Create or acquire the session of the run, then begin its first attempt."""
     session, uid = observed.session, run.metadata.uid
     if not session.exists:
         return [CreateSession(session.name, run.spec.backend)]
     if session.is_held_by(uid):
         return _next_attempt(run, run.status, "The pod is being created.", now)
     if session.holder_is_over:
-        # Whoever comes first puts into the session what its last run has left.
+        # The first run to reconcile records the snapshot of the former holder in the session.
         return [ReleaseSession(session.name, session.resource_version)]
     if session.active is None and session.first_in_line in ("", run.metadata.name):
         return [AcquireSession(session.name, session.resource_version)]
@@ -188,7 +189,7 @@ def _acquire_session(run: AgentRun, observed: Observed, now: datetime) -> list[A
 def _next_attempt(
     run: AgentRun, status: AgentRunStatus, message: str, now: datetime, *, answered: bool = False
 ) -> list[Action]:
-    """Count an attempt, and only then make its pod: so none is lost and none is made twice."""
+    """Count an attempt before its pod is created, so that no pod is lost or created twice."""
     attempt = run.attempts + 1
     continuations = (status.continuations or 0) + int(answered)
     update: dict[str, Any] = {
@@ -198,7 +199,7 @@ def _next_attempt(
         "pod_name": pod_name(run.metadata.name, attempt),
         "pod_uid": None,
         "node_name": None,
-        # What the conditions say of the last pod is not true of the next.
+        # The conditions describe the previous pod and do not apply to the next.
         "conditions": [],
     }
     status = status.model_copy(update=update)
@@ -215,7 +216,7 @@ def _had_a_pod(run: AgentRun) -> bool:
 
 
 def _create_pod(observed: Observed, now: datetime, ahead: list[Action]) -> list[Action]:
-    """Create the pod of an attempt that was counted, once nothing is left of the one before."""
+    """Create the pod of a counted attempt once no pod of an earlier attempt remains."""
     left = _remaining_pods(observed, now)
     if not left:
         return [CreatePod()]
@@ -225,7 +226,7 @@ def _create_pod(observed: Observed, now: datetime, ahead: list[Action]) -> list[
 def _delete_remaining(
     left: list[PodObservation], observed: Observed, now: datetime
 ) -> list[Action]:
-    """Delete pods that stay, and look again when those that go are overdue."""
+    """Delete the remaining pods, and requeue when terminating ones are overdue."""
     due = [at for pod in left if (at := unreachable_at(pod, observed)) is not None and at > now]
     deletes = [DeletePod(pod.name, pod.uid) for pod in left if not pod.is_terminating]
     return [*deletes, *([RequeueAt(min(due))] if due else [])]
@@ -234,7 +235,7 @@ def _delete_remaining(
 def _conclude_attempt(
     run: AgentRun, observed: Observed, now: datetime, ahead: list[Action]
 ) -> list[Action]:
-    """End an attempt of which nothing runs any more: end the run, wait on, or try again."""
+    """Conclude an attempt of which nothing runs: finish the run, wait for input, or retry."""
     if waits_without_pod(run, observed.pod):
         return _wait_for_input(run, observed, now, ahead)
     ending = ending_of(run, observed.pod)
@@ -254,7 +255,7 @@ def _conclude_attempt(
 def _wait_for_input(
     run: AgentRun, observed: Observed, now: datetime, ahead: list[Action]
 ) -> list[Action]:
-    """Wait for a person without a pod; with the answer, go on from the snapshot."""
+    """Wait for input without a pod; once there is an answer, resume from the snapshot."""
     left = _remaining_pods(observed, now)
     if not left and has_pending_input(run):
         message = f"Attempt {run.attempts} waited for an answer; with it, another follows."
@@ -269,7 +270,7 @@ def _wait_for_input(
 
 
 def _may_retry(run: AgentRun) -> bool:
-    """Whether a lost pod is replaced: as the spec says, else once if nothing was begun."""
+    """Whether a lost pod is replaced: per spec, else once if no unsaved progress is lost."""
     limit = run.spec.retry.limit if run.spec.retry else None
     if limit is None:
         limit = 0 if has_unsaved_progress(run) else 1
@@ -279,7 +280,7 @@ def _may_retry(run: AgentRun) -> bool:
 def _report_progress(
     run: AgentRun, observed: Observed, pod: PodObservation, now: datetime
 ) -> list[Action]:
-    """Tell how the run is doing while its pod lives, and see that a pod that is done ends."""
+    """Report the status of a run while its pod runs, and terminate a pod whose work is done."""
     status, actions = _with_pod(run.status, pod, now), list[Action]()
     outcome = outcome_of(run, pod)
     if is_waiting_outcome(outcome):
@@ -316,7 +317,7 @@ def _report_progress(
 def _await_pod_end(
     run: AgentRun, observed: Observed, pod: PodObservation, status: AgentRunStatus, now: datetime
 ) -> list[Action]:
-    """Wait for the pod of an attempt whose outcome is known; delete it if it stays."""
+    """Wait for the pod of an attempt with a known outcome; delete it after the grace period."""
     phase, reason = status.phase or Phase.RUNNING, status.reason or Reason.FINISHING
     status, lost, actions = _terminating(status, observed, reason, status.message or "", now)
     if lost is not None:
@@ -331,7 +332,7 @@ def _await_pod_end(
 
 
 def _with_pod(status: AgentRunStatus, pod: PodObservation, now: datetime) -> AgentRunStatus:
-    """Write down what is worth knowing of a pod."""
+    """Record the pod, its node and the PodScheduled condition in ``status``."""
     status = status.model_copy(
         update={"pod_name": pod.name, "pod_uid": pod.uid, "node_name": pod.node or None}
     )
@@ -346,7 +347,7 @@ def _with_pod(status: AgentRunStatus, pod: PodObservation, now: datetime) -> Age
 def _finish(
     run: AgentRun, observed: Observed, status: AgentRunStatus, ending: Ending, now: datetime
 ) -> list[Action]:
-    """Make ``status`` the last one."""
+    """Set the final status of the run."""
     outcome = outcome_of(run, observed.pod)
     status = in_phase(run, status, ending.phase, ending.reason, ending.message, now)
     update = {
@@ -364,7 +365,7 @@ def _finish(
 
 
 def _after_the_end(run: AgentRun, observed: Observed, now: datetime) -> list[Action]:
-    """Free the session, see that nothing of the run lives, and delete the run in its time."""
+    """Release the session, delete remaining pods, and delete the run when its TTL has expired."""
     actions: list[Action] = []
     if observed.session.is_held_by(run.metadata.uid):
         actions.append(ReleaseSession(observed.session.name, observed.session.resource_version))
@@ -379,10 +380,10 @@ def _after_the_end(run: AgentRun, observed: Observed, now: datetime) -> list[Act
         return [*actions, RequeueAt(at)]
     if actions:
         return [*actions, RequeueAt(seconds_after(now, 1))]
-    # Its going would tell its children that they are not wanted.
+    # A deleted parent counts as a cancellation of its children.
     return [] if observed.has_live_children else [DeleteRun()]
 
 
 def _set_status(run: AgentRun, status: AgentRunStatus, guarded: bool = False) -> list[Action]:
-    """Write ``status`` if it says anything new."""
+    """Write ``status`` if it differs from the current one."""
     return [] if status == run.status else [SetStatus(status, guarded)]

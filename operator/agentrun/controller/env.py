@@ -1,4 +1,4 @@
-"""What the two containers' environments say of the network: authorities to trust, and a proxy."""
+"""The network part of the two containers' environments: trusted CAs and the forward proxy."""
 
 from typing import Any
 from urllib.parse import urlsplit
@@ -6,10 +6,10 @@ from urllib.parse import urlsplit
 from agentrun.api import pod_layout as layout
 from agentrun.api.v1alpha1 import AgentProfileSpec, SecretKey
 
-# What is reached without a proxy in every pod. Some programs want the dot, and some no brackets.
+# Hosts that every pod reaches without a proxy. Some programs require the dot; some, no brackets.
 _DIRECT = ("localhost", "127.0.0.1", "::1", ".svc", ".cluster.local")
 
-# One file with all roots: OpenSSL and Go; Python's requests; curl; git; pip; cargo; AWS's tools.
+# Each names one file with all CAs: OpenSSL and Go; requests; curl; git; pip; cargo; AWS tools.
 _ROOTS = (
     "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "GIT_SSL_CAINFO", "PIP_CERT",
     "CARGO_HTTP_CAINFO", "AWS_CA_BUNDLE",
@@ -19,17 +19,17 @@ Variable = dict[str, Any]
 
 
 def agent_network(profile: AgentProfileSpec, gateway_url: str) -> list[Variable]:
-    """List what the agent's environment says of the network."""
+    """Return the network variables of the agent's environment."""
     trust: list[Variable] = []
     if profile.network.ca_bundle:
         trust = [variable(name, layout.AGENT_ROOTS) for name in _ROOTS]
-        # Node.js has roots of its own, and adds what is named here.
+        # Node.js has built-in CAs and adds those in this file.
         trust.append(variable("NODE_EXTRA_CA_CERTS", layout.CA_FILE))
     return [*trust, *_proxy(profile, gateway_url)]
 
 
 def runner_network(profile: AgentProfileSpec, gateway_url: str) -> list[Variable]:
-    """List what the runner's environment, and so git's, says of the network."""
+    """Return the network variables of the runner's environment, which git inherits."""
     trust = [
         variable(name, layout.RUNNER_ROOTS)
         for name in ("SSL_CERT_FILE", "GIT_SSL_CAINFO")
@@ -39,17 +39,17 @@ def runner_network(profile: AgentProfileSpec, gateway_url: str) -> list[Variable
 
 
 def variable(name: str, value: str) -> Variable:
-    """Make a variable of a container's environment."""
+    """Build an environment variable of a container."""
     return {"name": name, "value": value}
 
 
 def from_secret(name: str, key: SecretKey) -> Variable:
-    """Make a variable whose value is in a Secret."""
+    """Build an environment variable with its value from a Secret."""
     return {"name": name, "valueFrom": {"secretKeyRef": {"name": key.name, "key": key.key}}}
 
 
 def _proxy(profile: AgentProfileSpec, gateway_url: str) -> list[Variable]:
-    """Name the proxy in both spellings: for http, curl reads the small one only."""
+    """Set the proxy variables in upper and lower case: for http, curl reads only lower case."""
     proxy = profile.network.proxy
     if proxy is None:
         return []

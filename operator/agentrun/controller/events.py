@@ -1,8 +1,8 @@
 """
-Kubernetes Events on the AgentRun: what `kubectl describe` tells of it.
+Kubernetes Events on the AgentRun, as `kubectl describe` shows them.
 
-Events are for people and never relied upon: they are posted beside the work, each is tried once,
-and what happens again while one is kept is the same Event with a newer time.
+Events are informational; nothing depends on them. They are posted in the background and tried
+once. A status that recurs while its Event exists updates the time of that Event.
 """
 
 import asyncio
@@ -23,14 +23,14 @@ _MESSAGE = 1000
 _TROUBLE = frozenset({Phase.FAILED, Phase.REJECTED})
 _LOSSES = frozenset({"Evicted", "PodDeleted", "NodeLost"})
 _CALM = frozenset({"Accepted", "PodPending", "SessionBusy"})
-"""Reasons that are no trouble, though the agent is not ready."""
+"""Reasons for which an agent that is not ready is no cause for a warning."""
 
 
 class EventSink(Protocol):
-    """Where the news of runs goes."""
+    """Receives the status changes of runs."""
 
     def record(self, run: Object) -> None:
-        """Tell people of the status of ``run``."""
+        """Report the status of ``run``."""
 
 
 class EventRecorder:
@@ -43,19 +43,19 @@ class EventRecorder:
         self._news: asyncio.Queue[Object] = asyncio.Queue(_BACKLOG)
 
     def record(self, run: Object) -> None:
-        """Tell people of the status of ``run``; dropped if there is too much to tell."""
+        """Queue an Event with the status of ``run``; it is dropped if the queue is full."""
         try:
             self._news.put_nowait(build_event(run, self._source, self._clock()))
         except asyncio.QueueFull:
             logger.warning("run %s: too many Events wait, one is dropped", run["metadata"]["name"])
 
     async def post_forever(self) -> None:
-        """Post Events as they come."""
+        """Post queued Events until cancelled."""
         while True:
             await self.post_next()
 
     async def post_next(self) -> None:
-        """Wait for the next news and post them; what goes wrong is logged."""
+        """Wait for the next Event and post it; errors of the API server are logged."""
         event = await self._news.get()
         try:
             await self._post(event)
@@ -74,7 +74,7 @@ class EventRecorder:
 
 
 def build_event(run: Object, source: str, now: datetime) -> Object:
-    """Build the Event that tells of the status of ``run``."""
+    """Build the Event that reports the status of ``run``."""
     metadata, status = run["metadata"], run["status"]
     reason, message = status.get("reason", "Unknown"), status.get("message", "")[:_MESSAGE]
     told = "/".join((metadata["uid"], status["phase"], reason, message))
@@ -106,7 +106,7 @@ def build_event(run: Object, source: str, now: datetime) -> Object:
 
 
 def is_trouble(status: Object) -> bool:
-    """Whether a status is one that somebody should look at."""
+    """Whether a status requires attention, so that its Event is a warning."""
     if status["phase"] in _TROUBLE or status.get("reason") in _LOSSES:
         return True
     conditions = {one["type"]: one["status"] for one in status.get("conditions", [])}

@@ -1,8 +1,8 @@
 """
-Naming what keeps a pod from starting, and what the cluster did to it.
+Classifies why a pod does not start, and how the cluster disrupted it.
 
-Some errors stand in the pod's own status; that a Secret to be mounted, or to pull with, is missing,
-only in the kubelet's Events about the pod.
+Some errors are in the pod's status. A missing Secret that is to be mounted, or used to pull an
+image, is reported only in the kubelet's Events on the pod.
 """
 
 import re
@@ -40,20 +40,20 @@ _ENDING = "because it is being terminated"
 _RANGE = re.compile(r"failed quota|(minimum|maximum) .*usage per|max limit to request")
 _CLAIM = re.compile(r"persistentvolumeclaim", re.IGNORECASE)
 _NO_CLAIM = re.compile(r'persistentvolumeclaim "[^"]*" not found')
-# What the scheduler and the kubelet repeat or wrap their errors in.
+# Phrases that the scheduler and the kubelet repeat or wrap their errors in.
 _NOISE = re.compile(
     r"( no new claims to deallocate,?| preemption: .*$|(?<=VolumeClaims\.) not found"
     r"|rpc error: code = \w+ desc = |Back-off pulling image \"[^\"]*\": ErrImagePull: )"
 )
 _LONGEST = 1000
 _UNREAD = "FailedToRetrieveImagePullSecret"
-# Between the kubelet's look for the Secrets and the pull; it waits longer between two pulls.
+# The most time from the kubelet's read of the Secrets to the pull; two pulls are further apart.
 _SAME_PULL = timedelta(seconds=5)
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
 
 def start_failure(pod: Manifest, events: Sequence[Manifest] = ()) -> Failure | None:
-    """Name the error that keeps ``pod`` from starting, if there is one."""
+    """Return the failure that keeps ``pod`` from starting; None if there is none."""
     status = pod.get("status", {})
     for container in status.get("containerStatuses", []):
         state = container.get("state", {})
@@ -70,33 +70,33 @@ def start_failure(pod: Manifest, events: Sequence[Manifest] = ()) -> Failure | N
 
 
 def start_progress(events: Sequence[Manifest]) -> str:
-    """Say what the kubelet is doing about a pod that has not started yet."""
+    """Return the message of the newest Event on a pod that has not started; empty if none."""
     last = _newest(events)
     return shortened(str(last.get("message", ""))) if last else ""
 
 
 def disruption_of(pod: Manifest, events: Sequence[Manifest] = ()) -> Failure | None:
-    """Say what the cluster did to ``pod``, if it did anything."""
+    """Return how the cluster disrupted ``pod``; None if it did not."""
     status = pod.get("status", {})
     for condition in status.get("conditions", []):
         if condition.get("type") == "DisruptionTarget" and condition.get("status") == "True":
             return _disrupted(condition.get("reason", ""), condition.get("message", ""))
     if status.get("reason") == "NodeLost":
         return Failure(Reason.NODE_LOST, status.get("message") or "Its node is lost.")
-    # The kubelet itself says why it ended, or would not take, a whole pod.
+    # The kubelet itself sets the reason when it terminates or rejects a whole pod.
     if status.get("phase") == "Failed" and status.get("reason"):
         message = f"{status['reason']}: {status.get('message', '')}"
         return Failure(Reason.EVICTED, shortened(message))
-    # The kubelet ends the containers first. If they are done before it has written down why, it
-    # writes of the pod only that it has ended, and its Event is all that tells.
+    # The kubelet terminates the containers first. If they exit before it has written the reason,
+    # the pod's status only shows that it has ended, and only the Event gives the reason.
     evicted = [one for one in events if one.get("reason") == "Evicted"]
     return Failure(Reason.EVICTED, shortened(evicted[-1].get("message", ""))) if evicted else None
 
 
 def rejection_failure(code: int, message: str) -> Failure | None:
-    """Name the API server's refusal of a pod or a session; None if it refused something else."""
+    """Classify an API error on creating a pod or a session; None if it is no rejection of it."""
     if code == 403 and _ENDING in message:
-        return None  # The run goes with its namespace.
+        return None  # The run is deleted with its namespace.
     if code == 403 and "exceeded quota" in message:
         return Failure(Reason.QUOTA_EXCEEDED, shortened(message), WaitClass.ROOM)
     if code == 403 and _RANGE.search(message):
@@ -107,7 +107,7 @@ def rejection_failure(code: int, message: str) -> Failure | None:
 
 
 def shortened(message: str) -> str:
-    """Shorten what Kubernetes says: one line, without what tells people nothing."""
+    """Shorten a message of Kubernetes to one line, without phrases that carry no information."""
     line = _NOISE.sub("", " ".join(message.split())).strip()
     return line if len(line) <= _LONGEST else line[: _LONGEST - 1] + "…"
 
@@ -115,7 +115,7 @@ def shortened(message: str) -> str:
 def _unschedulable(message: str) -> Failure:
     said = shortened(message)
     if _CLAIM.search(message):
-        # A claim that exists may get its volume yet.
+        # A claim that exists may still be bound to a volume.
         wait_class = WaitClass.STUCK if _NO_CLAIM.search(message) else WaitClass.ROOM
         return Failure(Reason.VOLUME_UNAVAILABLE, said, wait_class)
     return Failure(Reason.UNSCHEDULABLE, f"No node takes it: {said}", WaitClass.ROOM)
@@ -125,7 +125,7 @@ def _disrupted(reason: str, message: str) -> Failure:
     said = shortened(message or reason)
     if reason in _NODE_LOSSES:
         return Failure(Reason.NODE_LOST, said)
-    # Reasons that later versions of Kubernetes may add disrupt a pod all the same.
+    # Unknown reasons, which later versions of Kubernetes may add, are disruptions as well.
     return Failure(Reason.EVICTED, said if reason in _EVICTIONS else f"{reason}: {said}")
 
 
@@ -137,17 +137,17 @@ def _of_container(
         reason = Reason.CONTAINER_START_FAILED
     if reason is Reason.IMAGE_PULL_FAILED:
         said = _without_credentials(events) + said
-    # A container that has ended is not started again.
+    # A container that has terminated is not restarted.
     wait_class = WaitClass.NONE if "exitCode" in halted else WaitClass.STUCK
     return Failure(reason, shortened(f"Container {container}: {said}"), wait_class)
 
 
 def _without_credentials(events: Sequence[Manifest]) -> str:
     """
-    Say that the newest pull went without Secrets that the pod names, if it did.
+    Return a sentence if pull Secrets of the pod were missing at the newest pull; else empty.
 
-    The kubelet says so just before it pulls, and pulls all the same: the registry's refusal, which
-    is all that the pod's status shows, does not tell that a Secret is missing.
+    The kubelet reports missing Secrets in an Event just before it pulls, and pulls regardless. The
+    pod's status only shows the registry's error, which does not mention the missing Secret.
     """
     unread = _newest([one for one in events if one.get("reason") == _UNREAD])
     pulling = _newest([one for one in events if one.get("reason") == "Pulling"])
@@ -160,7 +160,7 @@ def _node_failure(event: Manifest) -> Failure | None:
     message, kind = str(event.get("message", "")), event.get("reason")
     if kind == "FailedMount" and _MISSING.search(message):
         return Failure(Reason.SECRET_MISSING, shortened(message))
-    # Once is nothing: a mount often works the second time.
+    # A single failure is ignored: a mount often succeeds the second time.
     if kind in ("FailedMount", "FailedAttachVolume") and _times(event) > 1:
         return Failure(Reason.VOLUME_UNAVAILABLE, shortened(message), WaitClass.START)
     if kind == "FailedCreatePodSandBox":
@@ -174,7 +174,7 @@ def _times(event: Manifest) -> int:
 
 
 def _newest(events: Sequence[Manifest]) -> Manifest | None:
-    """Find the newest Event; of two in the same second, the one that is no warning."""
+    """Return the newest Event; of two in the same second, the one that is not a warning."""
 
     def age(event: Manifest) -> tuple[datetime, bool]:
         return _seen_at(event), event.get("type") != "Warning"
@@ -183,7 +183,7 @@ def _newest(events: Sequence[Manifest]) -> Manifest | None:
 
 
 def _seen_at(event: Manifest) -> datetime:
-    """Say in which second an Event was last seen; one without a time is older than any."""
+    """Return the second in which an Event was last seen; an Event without a time is the oldest."""
     series = event.get("series") or {}
     at = series.get("lastObservedTime") or event.get("lastTimestamp") or event.get("eventTime")
     return datetime.fromisoformat(at).replace(microsecond=0) if at else _LONG_AGO

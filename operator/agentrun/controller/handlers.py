@@ -1,8 +1,8 @@
 """
-The watches, as kopf keeps them.
+The watches, which kopf runs.
 
-Handlers only take news into the caches: kopf swallows their errors and runs them side by side, so
-nothing is decided in them.
+Handlers only update the caches: kopf swallows their errors and runs them concurrently, so nothing
+is decided in them.
 """
 
 import logging
@@ -23,15 +23,15 @@ _WATCHED = {
     Kind.PROFILE: (GROUP, VERSION, "agentprofiles"),
     Kind.POD: ("", "v1", "pods"),
 }
-# kopf tells of every attempt of every watch, and has no setting for it.
+# kopf logs every attempt of every watch request, and has no setting for it.
 _ATTEMPT = re.compile(r"Request attempt #(\d+) failed")
 
 
 class Pauses:
     """
-    The pauses between attempts to reach the API server: short at first, and without an end.
+    The backoff between attempts to reach the API server, in seconds; an infinite sequence.
 
-    With a last pause, kopf would end the operator when the API server stays away.
+    With a finite one, kopf would terminate the operator when the API server stays unreachable.
     """
 
     def __iter__(self) -> Iterator[float]:
@@ -41,7 +41,7 @@ class Pauses:
 
 
 def build_registry(caches: Caches) -> kopf.OperatorRegistry:
-    """Register a watch for each kind. It serves any number of kopf's operators in turn."""
+    """Register a watch for each kind. Successive kopf operators can share the registry."""
     registry = kopf.get_default_registry()
     for kind, resource in _WATCHED.items():
         handler = feed_into(caches, kind)
@@ -50,16 +50,16 @@ def build_registry(caches: Caches) -> kopf.OperatorRegistry:
 
 
 def is_worth_logging(record: logging.LogRecord) -> bool:
-    """Whether a line of the log is more than kopf's word that it tries once more."""
+    """Whether a log record is anything but a repeated attempt of a kopf request."""
     tried = _ATTEMPT.match(record.getMessage())
     return tried is None or tried[1] == "1"
 
 
 def build_settings() -> kopf.OperatorSettings:
-    """Set kopf up to watch, and to do nothing else."""
+    """Return kopf settings with which it only watches."""
     settings = kopf.OperatorSettings()
     settings.posting.enabled = False
-    # Neither namespaces nor CRDs are watched: the operator has no rights beyond its namespaces.
+    # Neither namespaces nor CRDs are watched: the operator has no cluster-wide permissions.
     settings.scanning.disabled = True
     settings.watching.label_selectors["", "v1", "pods"] = LABEL_RUN
     settings.watching.server_timeout = 600
@@ -72,7 +72,7 @@ def build_settings() -> kopf.OperatorSettings:
 
 
 def feed_into(caches: Caches, kind: Kind) -> Callable[..., None]:
-    """Make the handler that takes the news of one kind into the caches."""
+    """Return the handler that stores the watch events of one kind in the caches."""
 
     async def feed(event: kopf.RawEvent, **_: Any) -> None:
         obj: Object = dict(event["object"])

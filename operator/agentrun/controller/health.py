@@ -1,8 +1,8 @@
 """
-Telling Kubernetes how the operator is: ``/healthz`` and ``/readyz``.
+The operator's probe endpoints, ``/healthz`` and ``/readyz``.
 
-They answer from the operator's first moment on, also while it waits for the API server or for
-the kinds to be there: an operator that waits is alive, and says in ``/readyz`` what for.
+They are served from the start, also while the operator waits for the API server or for its CRDs:
+a waiting operator is alive, and ``/readyz`` states what it waits for.
 """
 
 from collections.abc import AsyncIterator, Callable
@@ -19,9 +19,9 @@ async def serve_health(
     note: Callable[[], str] = lambda: "",
 ) -> AsyncIterator[None]:
     """
-    Answer on ``port``: alive or not, and ready unless there is something to wait for.
+    Serve both endpoints on ``port``: status 200, or 503 with a reason if not alive or not ready.
 
-    A ``note`` is told by an operator that is ready: it works, and there is something to look at.
+    ``/readyz`` of a ready operator includes a non-empty ``note``, which asks for attention.
     """
 
     async def healthz(_: web.Request) -> web.Response:

@@ -1,10 +1,10 @@
 """
-Having kopf read what the API server sends as we do.
+Makes kopf parse responses of the API server with ``read_answer``.
 
-kopf's own reading ends all watches, of all namespaces, when one object is nested deeper than the
-standard parser can take. kopf has no setting for it, so two names of one of its modules are
-replaced: ``get``, which lists, and ``json``, with which ``stream`` reads the lines of a watch. A
-test lists and watches through kopf, so that a kopf that has changed is noticed there.
+kopf's own parsing ends all watches, of all namespaces, when one object is nested deeper than the
+standard parser supports. kopf has no setting for it, so two names of one of its modules are
+replaced: ``get``, which lists, and ``json``, with which ``stream`` parses the lines of a watch. A
+test lists and watches through kopf, so that a change in kopf is detected.
 """
 
 from types import SimpleNamespace
@@ -16,7 +16,7 @@ from agentrun.controller.kube import read_answer
 
 
 def read_within_bounds() -> None:
-    """Have kopf read so, from now on. Saying it twice is harmless."""
+    """Patch kopf for the lifetime of the process. This is idempotent."""
     for name, ours in (("get", _get), ("json", SimpleNamespace(loads=_loads))):
         setattr(api, name, ours)
 

@@ -1,8 +1,8 @@
 """
-Talking to the API server.
+The client of the API server.
 
-A thin layer over the official client: objects are the JSON they are on the wire, and errors are
-one exception with the API server's code and message.
+A thin layer over the official Kubernetes client: objects are plain JSON as on the wire, and every
+error is an ``ApiError`` with the API server's code and message.
 """
 
 from collections.abc import AsyncIterator, Mapping
@@ -30,7 +30,7 @@ _MERGE = "application/merge-patch+json"
 
 @dataclass(frozen=True)
 class Resource:
-    """Where objects of one kind are found."""
+    """The API path of a kind."""
 
     prefix: str
     plural: str
@@ -45,7 +45,7 @@ class Kind(Enum):
     POD = Resource("/api/v1", "pods")
     EVENT = Resource("/api/v1", "events")
     NAMESPACE = Resource("/api/v1", "")
-    """Asked for with the namespace's name as namespace, and without a name."""
+    """Requested with the namespace's name as the namespace and an empty name."""
 
 
 class ApiError(Exception):
@@ -58,20 +58,20 @@ class ApiError(Exception):
 
     @property
     def is_stale(self) -> bool:
-        """Whether what was acted on is not what is there any more."""
+        """Whether the request was based on an outdated or deleted object (404, 409, 422)."""
         return self.code in (404, 409, 422)
 
 
 class KubeApi(Protocol):
-    """What the operator asks of the API server. Every method may raise ApiError."""
+    """The requests that the operator makes. Every method may raise ApiError."""
 
     async def get(self, kind: Kind, namespace: str, name: str) -> Object | None:
-        """Return an object; None if there is none of that name."""
+        """Return an object; None if it does not exist."""
 
     async def list(
         self, kind: Kind, namespace: str, *, labels: str = "", fields: str = ""
     ) -> tuple[list[Object], str]:
-        """Return all objects, and the resource version of the list."""
+        """Return all objects, and the resourceVersion of the list."""
 
     async def create(self, kind: Kind, namespace: str, body: Object) -> Object:
         """Create an object and return it as stored."""
@@ -83,22 +83,22 @@ class KubeApi(Protocol):
 
     async def delete(self, kind: Kind, namespace: str, name: str, uid: str) -> Object | None:
         """
-        Delete the object with that uid, and return what the API server says of it.
+        Delete the object with that uid and return the API server's response.
 
-        It is no error if it is gone, or was replaced: then there is nothing to return.
+        Return None if the object is gone or was replaced by one with another uid.
         """
 
 
 class Kube:
-    """The API server, over HTTP."""
+    """A ``KubeApi`` over HTTP."""
 
     def __init__(self, api: client.ApiClient) -> None:
         self._api = api
         self.clock = ServerClock()
-        """What time it is for the API server, as its answers say."""
+        """The API server's clock, derived from its responses."""
 
     async def get(self, kind: Kind, namespace: str, name: str) -> Object | None:
-        """Return an object; None if there is none of that name."""
+        """Return an object; None if it does not exist."""
         try:
             return await self._request("GET", _path(kind, namespace, name))
         except ApiError as error:
@@ -109,7 +109,7 @@ class Kube:
     async def list(
         self, kind: Kind, namespace: str, *, labels: str = "", fields: str = ""
     ) -> tuple[list[Object], str]:
-        """Return all objects, and the resource version of the list."""
+        """Return all objects, and the resourceVersion of the list."""
         query = {"limit": str(_CHUNK)}
         query |= {"labelSelector": labels} if labels else {}
         query |= {"fieldSelector": fields} if fields else {}
@@ -135,9 +135,9 @@ class Kube:
 
     async def delete(self, kind: Kind, namespace: str, name: str, uid: str) -> Object | None:
         """
-        Delete the object with that uid, and return what the API server says of it.
+        Delete the object with that uid and return the API server's response.
 
-        It is no error if it is gone, or was replaced: then there is nothing to return.
+        Return None if the object is gone or was replaced by one with another uid.
         """
         body = {"preconditions": {"uid": uid}, "propagationPolicy": "Background"}
         try:
@@ -175,11 +175,11 @@ class Kube:
 
 @asynccontextmanager
 async def connect() -> AsyncIterator[Kube]:
-    """Connect with the pod's service account, else with the kubeconfig."""
+    """Connect with the pod's service account, else with the kubeconfig file."""
     settings = client.Configuration()
     try:
         config.load_incluster_config(client_configuration=settings)
-        # Its account is all that it logs in with: no netrc file is read for each request.
+        # The service account is the only credential: no netrc file is read for each request.
         settings.client_session_kwargs = {"trust_env": False}
     except config.ConfigException:
         await config.load_kube_config(client_configuration=settings)
@@ -194,9 +194,9 @@ def _path(kind: Kind, namespace: str, name: str = "", subresource: str = "") -> 
 
 def read_answer(raw: bytes) -> Any:
     """
-    Read what the API server sends: an object, a list, or an event of a watch. ValueError if none.
+    Parse a response: an object, a list, or a watch event. Raises ValueError if it is not JSON.
 
-    What of an object cannot be read is left out of that object, which says so by a mark.
+    What cannot be read of an object is left out, and an annotation of the object says so.
     """
     body = read_kept(raw)
     if not isinstance(body, dict):

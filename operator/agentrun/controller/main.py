@@ -1,9 +1,9 @@
 """
 The operator's process: ``python -m agentrun.controller.main``.
 
-It fills the caches, then keeps watches (kopf), turns (the work queue), a comparison from time to
-time, and the posting of Events going until it is told to stop. Stopping it at any point, however
-rudely, loses nothing: all that it knows is in the cluster.
+It fills the caches, then runs the watches (kopf), the work queue, periodic relists and the posting
+of Events until it is stopped. Stopping or killing it at any point loses nothing: all of its state
+is in the cluster.
 """
 
 import asyncio
@@ -34,12 +34,12 @@ from agentrun.controller.triggers import affected_runs
 logger = logging.getLogger(__name__)
 
 _SILENCES = 5
-"""How many comparisons may be missed before the operator counts as wedged."""
+"""How many relist intervals may pass without a relist before the operator is not alive."""
 _SETTLING_SECONDS = 2.0
 
 
 async def operate(settings: Settings) -> None:
-    """Run the operator until it is told to stop."""
+    """Run the operator until a signal stops it."""
     stopping = asyncio.Event()
     async with connect() as kube:
         caches, queue = Caches(), WorkQueue[Key]()
@@ -75,7 +75,7 @@ def _is_alive(sync: Sync, settings: Settings) -> bool:
 
 
 def _stop_on_signals(stopping: asyncio.Event) -> None:
-    """Listen to signals; kopf does so in our place while it watches."""
+    """Set ``stopping`` on SIGTERM and SIGINT; kopf replaces these handlers while it watches."""
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
 
@@ -97,9 +97,9 @@ async def run_watches(
     caches: Caches, sync: Sync, settings: Settings, stopping: asyncio.Event
 ) -> None:
     """
-    Keep the watches until a signal says to stop.
+    Run the watches until a signal stops the operator.
 
-    kopf gives all of them up when one of the kinds is gone: then they begin again when it is back.
+    kopf ends all watches when one of the kinds is removed; they are restarted when it is back.
     """
     registry = build_registry(caches)
     read_within_bounds()
@@ -117,13 +117,17 @@ async def run_watches(
             logger.warning("the watches ended, they begin again: %s", error)
             sync.not_ready_reason = f"the watches ended: {error}"
         _stop_on_signals(stopping)
-        # A kind that was made a moment ago is served before kopf can find it.
+        # A newly created CRD is served before kopf can discover it.
         await run_together([stopping.wait()], asyncio.sleep(_SETTLING_SECONDS))
         await run_together([stopping.wait()], sync.start())
 
 
 async def run_together(background: Sequence[Coroutine[Any, Any, Any]], main: Any) -> None:
-    """Run ``main`` to its end and ``background`` beside it; whichever fails, fails all."""
+    """
+    Run ``main`` and ``background`` concurrently until the first of them ends.
+
+    The others are cancelled then. Raises the exception of one that failed.
+    """
     tasks = [asyncio.create_task(one) for one in background]
     first = asyncio.create_task(main)
     try:
@@ -138,12 +142,12 @@ async def run_together(background: Sequence[Coroutine[Any, Any, Any]], main: Any
 
 
 def main() -> None:
-    """Read the settings from the environment, and run."""
+    """Read the settings from the environment and run the operator."""
     logging.basicConfig(
         level=os.environ.get("AGENTRUN_LOG_LEVEL", "INFO"),
         format="%(asctime)s %(levelname)s %(name)s %(message)s",
     )
-    # kopf tells of every event it hands over.
+    # kopf logs every event that it passes to a handler.
     logging.getLogger("kopf").setLevel(logging.WARNING)
     for handler in logging.getLogger().handlers:
         handler.addFilter(is_worth_logging)

@@ -1,8 +1,8 @@
 """
-Gathering what deciding about a run needs to know.
+The observed state of a run.
 
-The caches answer nearly everything. Where they say that something is missing and a decision
-hangs on it, the API server is asked: a watch may lag behind.
+Nearly everything is read from the caches. If an object that a decision depends on is not in the
+cache, it is read from the API server, because a watch may lag.
 """
 
 import logging
@@ -35,17 +35,17 @@ logger = logging.getLogger(__name__)
 
 STUCK_STARTING_SECONDS = 2
 """
-How old a pod is when its Events are first asked for what holds it up; and how often from then on.
+The age at which the Events of a pod that has not started are first listed, and the interval after.
 
-Most pods have started by then. To list Events costs the API server as much as there are in the
-namespace, for it keeps none of them in memory.
+Most pods have started by then. Listing Events is expensive: its cost grows with the number of
+Events in the namespace, because the API server holds none of them in memory.
 """
 
 _M = TypeVar("_M", bound=Model)
 
 
 class MalformedObjectError(Exception):
-    """An object that the API server has, and that is not as its kind says."""
+    """An object of the API server does not match the schema of its kind."""
 
     def __init__(self, kind: Kind, obj: Object, message: str) -> None:
         super().__init__(message)
@@ -54,7 +54,7 @@ class MalformedObjectError(Exception):
 
 
 def parse_object(model: type[_M], kind: Kind, obj: Object) -> _M:
-    """Read an object of the API server. Raises NotOfItsKind."""
+    """Parse an object of the API server. Raises MalformedObjectError if it is invalid."""
     try:
         return model.model_validate(obj)
     except ValidationError as error:
@@ -63,19 +63,19 @@ def parse_object(model: type[_M], kind: Kind, obj: Object) -> _M:
 
 @dataclass(frozen=True)
 class Observer:
-    """Looks at the cluster on behalf of the decisions."""
+    """Reads the observed state of runs from the caches and the API server."""
 
     kube: KubeApi
     caches: Caches
     limits: OperatorTimeouts
 
     async def find(self, kind: Kind, key: Key) -> Object | None:
-        """Return an object: from the cache, else from the API server."""
+        """Return an object from the cache, else from the API server; None if it does not exist."""
         cached = self.caches.of(kind).get(key)
         return cached if cached is not None else await self.fetch(kind, key)
 
     async def fetch(self, kind: Kind, key: Key) -> Object | None:
-        """Return an object as the API server has it now, and remember it."""
+        """Read an object from the API server and update the cache; None if it does not exist."""
         obj = await self.kube.get(kind, *key)
         if obj is None:
             if (cached := self.caches.of(kind).get(key)) is not None:
@@ -85,7 +85,7 @@ class Observer:
         return obj
 
     async def observe(self, run: AgentRun, now: datetime) -> tuple[AgentRun, Observed]:
-        """Look at what there is of ``run``; the run that comes back may be a newer version."""
+        """Return the observed state of ``run``, and the run, possibly in a newer version."""
         key = run.metadata.namespace, run.metadata.name
         pods = [
             await self._observe_pod(pod, now, is_told=run.phase.is_terminal)
@@ -111,27 +111,27 @@ class Observer:
         return run, observed
 
     async def _loses_its_namespace(self, run: AgentRun, pod: PodObservation | None) -> bool:
-        """Look, where a pod went and nobody here deleted it, whether all of its namespace goes."""
+        """Whether a pod was lost because its namespace is being deleted."""
         is_lost = run.attempts > 0 and (pod is None or pod.finished or pod.is_terminating)
         if run.phase.is_terminal or not is_lost or has_ended(outcome_of(run, pod)):
             return False
         try:
             namespace = await self.kube.get(Kind.NAMESPACE, run.metadata.namespace, "")
         except ApiError as error:
-            # It only names the end: without it the run ends all the same.
+            # This only refines the reason: the run ends without it as well.
             logger.debug("namespace %s cannot be read: %s", run.metadata.namespace, error)
             return False
         return bool(namespace and namespace["metadata"].get("deletionTimestamp"))
 
     async def _orphaned(self, run: AgentRun) -> str:
-        """Say what became of the parent of ``run``, if it was cancelled, or deleted by somebody."""
+        """Return a message if the parent of ``run`` was cancelled or deleted; empty otherwise."""
         parent = run.spec.parent
         if parent is None or run.phase.is_terminal:
             return ""
         key = run.metadata.namespace, parent.name
         found = await self.find(Kind.RUN, key)
         if found is None or uid_of(found) != parent.uid:
-            # A finished run is kept for its children, so this one did not go by itself.
+            # A finished run is retained for its children, so this parent was deleted on request.
             found = await self.fetch(Kind.RUN, key)
         if found is None or uid_of(found) != parent.uid:
             return f"Its parent, run {parent.name}, was deleted."
@@ -155,9 +155,9 @@ class Observer:
 
     async def _with_reported_outcome(self, run: AgentRun, pod: PodObservation | None) -> AgentRun:
         """
-        Make sure of the newest word of the runner before its pod's end is judged.
+        Read the newest outcome of the runner before the end of its pod is evaluated.
 
-        The outcome was stored before the pod ended, but the two come over different watches.
+        The outcome was stored before the pod ended, but the two arrive over different watches.
         """
         is_over = run.attempts > 0 and (pod is None or pod.finished)
         if run.phase.is_terminal or not is_over or outcome_of(run, None) is not None:
@@ -175,7 +175,7 @@ class Observer:
         is_new = observed.created is not None and now < seconds_after(
             observed.created, STUCK_STARTING_SECONDS
         )
-        # How a run ended is told once, and not looked for again.
+        # The end of a run is reported once; its Events are not listed again.
         is_unexplained = is_ended_by_nobody(observed) and not is_told
         if not is_unexplained and (is_new or not is_stuck_starting(observed)):
             return observed
@@ -184,7 +184,7 @@ class Observer:
         try:
             events, _ = await self.kube.list(Kind.EVENT, namespace, fields=fields)
         except ApiError as error:
-            # Events only explain; without them, the bounds still hold.
+            # Events only explain; the deadlines hold without them.
             logger.warning("pod %s: its Events cannot be read: %s", observed.name, error)
             return observed
         return observe_pod(pod, events)
@@ -235,7 +235,7 @@ class Observer:
 
 
 def is_cancelled(run: Object) -> bool:
-    """Whether a run is cancelled, or on its way there."""
+    """Whether a run is cancelled, being deleted, or requested to be cancelled."""
     is_going = run["metadata"].get("deletionTimestamp") is not None
     is_wanted = run["spec"].get("desiredState") != DesiredState.CANCELLED
     return is_going or not is_wanted or run.get("status", {}).get("phase") == Phase.CANCELLED
@@ -248,13 +248,13 @@ def is_pod_of(pod: Object, uid: str) -> bool:
 
 
 def is_stuck_starting(pod: PodObservation) -> bool:
-    """Whether a container of a pod with a node has not started, and its status says not all why."""
+    """Whether a container of a scheduled pod has not started for a reason to look up in Events."""
     is_waiting = bool(pod.node and pod.not_started)
     is_told = pod.failure is not None and pod.failure.reason is not Reason.IMAGE_PULL_FAILED
     return is_waiting and not (pod.finished or is_told or pod.is_terminating)
 
 
 def is_ended_by_nobody(pod: PodObservation) -> bool:
-    """Whether a pod has ended without an outcome, and its status does not say why."""
+    """Whether a pod has ended without an outcome and its status does not explain why."""
     is_told = has_ended(pod.outcome) or pod.disruption is not None or pod.is_terminating
     return pod.finished and not is_told

@@ -1,8 +1,8 @@
 """
-What deciding needs to know of the world, and no more.
+The observed state on which a decision is based.
 
-These values are made from manifests and caches before anything is decided, so that a decision
-can be tested without either.
+These values are built from manifests and caches before a decision, so that decisions can be tested
+without either.
 """
 
 from dataclasses import dataclass, field
@@ -15,21 +15,21 @@ from agentrun.controller.timeouts import OperatorTimeouts
 
 
 class WaitClass(Enum):
-    """How long an error is waited out: each is a bound of the operator's settings."""
+    """How long a failure may persist: each class is a timeout of the operator's settings."""
 
     NONE = "none"
-    """Waiting cannot help."""
+    """Not at all: the failure is permanent."""
     STUCK = "stuck"
-    """Somebody has to mend something: an image, a Secret, a policy."""
+    """Someone has to fix something: an image, a Secret, a policy."""
     START = "start"
-    """The node goes on trying, as with a disk that another node has not let go of yet."""
+    """The node retries, as with a disk that is still attached to another node."""
     ROOM = "room"
-    """Room is wanted, which ends of other runs or new nodes bring."""
+    """Capacity is missing, until other runs finish or nodes are added."""
 
 
 @dataclass(frozen=True)
 class Failure:
-    """A named error that keeps a run from going on."""
+    """A failure that blocks a run, with its reason."""
 
     reason: Reason
     message: str
@@ -41,39 +41,39 @@ class ContainerObservation:
     """One container of a run's pod."""
 
     started: bool = False
-    """Whether it runs, or has run."""
+    """Whether it runs, or has terminated."""
     exit_code: int | None = None
-    """Its exit code, once it has ended."""
+    """Its exit code, once it has terminated."""
     ended: datetime | None = None
-    """When it ended."""
+    """When it terminated."""
     reason: str = ""
-    """The kubelet's word for its end: Completed, Error, OOMKilled, StartError."""
+    """The kubelet's reason for its termination: Completed, Error, OOMKilled, StartError."""
     message: str = ""
     """Its termination message."""
 
     @property
     def is_over(self) -> bool:
-        """Whether it has ended."""
+        """Whether it has terminated."""
         return self.exit_code is not None
 
     @property
     def is_out_of_memory(self) -> bool:
         """
-        Whether it was ended for the memory it took.
+        Whether the container was terminated because it exceeded its memory limit.
 
-        With cgroup v1 the kubelet says OOMKilled also when only a tool of the agent was killed;
-        the exit code is then that of a container that went on.
+        With cgroup v1, the kubelet also reports OOMKilled if only a tool of the agent was killed;
+        the exit code is then that of a container that continued.
         """
         return self.met_its_memory_limit and self.exit_code != 0
 
     @property
     def met_its_memory_limit(self) -> bool:
-        """Whether any process in it was ended for the memory it took."""
+        """Whether any process in it was killed because the memory limit was exceeded."""
         return self.reason == "OOMKilled"
 
     @property
     def never_ran(self) -> bool:
-        """Whether its process could not even be started."""
+        """Whether its process could not be started."""
         return self.reason in ("StartError", "ContainerCannotRun")
 
 
@@ -87,21 +87,21 @@ class PodObservation:
     created: datetime | None = None
     node: str = ""
     has_agent: bool = True
-    """Whether it has a container for the agent; a remote agent needs none."""
+    """Whether it has an agent container, which a remote agent does not need."""
     finished: bool = False
-    """Whether no container of it is left."""
+    """Whether all of its containers have terminated."""
     terminating_until: datetime | None = None
     """When its deletion is due, if it is being deleted."""
     failure: Failure | None = None
-    """Why it cannot start."""
+    """Why it does not start; None if nothing blocks it."""
     disruption: Failure | None = None
-    """What the cluster did to it: evicted, its node lost, refused by the kubelet."""
+    """How the cluster disrupted it: evicted, its node lost, rejected by the kubelet."""
     waiting_for: str = ""
-    """What it is doing before all of its containers run, in a sentence."""
+    """The message of its newest Event before all of its containers run."""
     agent: ContainerObservation = ContainerObservation()
     runner: ContainerObservation = ContainerObservation()
     outcome: Outcome | None = None
-    """What the runner left in its termination message."""
+    """The outcome in the runner's termination message."""
 
     @property
     def is_terminating(self) -> bool:
@@ -117,7 +117,7 @@ class PodObservation:
 
     @property
     def is_half_ended(self) -> bool:
-        """Whether one container has ended and the other has not."""
+        """Whether one container has terminated and the other has not."""
         return self.has_agent and self.agent.is_over != self.runner.is_over
 
 
@@ -130,15 +130,15 @@ class SessionObservation:
     backend: str = ""
     resource_version: str = ""
     active: ActiveRun | None = None
-    """Who holds it."""
+    """The run that holds it."""
     holder_is_over: bool = False
-    """Whether that run is finished, or gone with its pods."""
+    """Whether that run has finished, or is gone with its pods."""
     first_in_line: str = ""
-    """The first by name of the runs that wait for it."""
+    """The oldest of its runs that has not finished and is not to be cancelled."""
     has_snapshot: bool = False
-    """Whether it holds a conversation that can be resumed."""
+    """Whether it has a snapshot of a conversation that can be resumed."""
     snapshot_error: str = ""
-    """Why it does not, where its last run said so."""
+    """Why it has none, if its last run reported a reason."""
 
     def is_held_by(self, uid: str) -> bool:
         """Whether the run with ``uid`` holds it."""
@@ -147,7 +147,7 @@ class SessionObservation:
 
 @dataclass(frozen=True)
 class Observed:
-    """What is there, as far as a run is concerned."""
+    """The observed state of a run."""
 
     session: SessionObservation
     profile: AgentProfile | None = None
@@ -156,11 +156,11 @@ class Observed:
     others: tuple[PodObservation, ...] = ()
     """Pods of other attempts."""
     refusal: Failure | None = None
-    """Why the API server has just refused the pod, or the session."""
+    """Why the API server has just rejected the pod or the session."""
     orphaned: str = ""
-    """What became of its parent, if that means that the run is not wanted any more."""
+    """A message if its parent was cancelled or deleted, which cancels the run; else empty."""
     has_live_children: bool = False
-    """Whether runs that its agent asked for are not over."""
+    """Whether runs that its agent spawned have not finished."""
     namespace_ends: bool = False
     """Whether the run has lost its pod because its namespace is being deleted."""
     limits: OperatorTimeouts = field(default_factory=OperatorTimeouts)
@@ -172,5 +172,5 @@ class Observed:
 
 
 def seconds_after(since: datetime, seconds: int) -> datetime:
-    """Say when ``seconds`` after ``since`` is."""
+    """Return the time ``seconds`` after ``since``."""
     return since + timedelta(seconds=seconds)

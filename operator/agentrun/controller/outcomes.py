@@ -1,9 +1,9 @@
 """
-Telling how a run ended from what is left of its pod.
+How a run ended, derived from its outcome and its pod.
 
-In order of precedence: a turn that was finished, what the cluster did to the pod, what the
-runner says, what the containers show, the pod's absence. A finished turn comes first because
-nothing that befalls the pod afterwards undoes the work.
+In order of precedence: a completed prompt turn, a disruption of the pod, the outcome of the
+runner, the state of the containers, the absence of the pod. A completed turn comes first because
+nothing that happens to the pod afterwards undoes the work.
 """
 
 from dataclasses import dataclass
@@ -37,11 +37,15 @@ class Ending:
     reason: str
     message: str
     lost: bool = False
-    """Whether the pod was lost through no fault of the agent, so that another may be tried."""
+    """Whether the pod was lost through no fault of the agent, so that a retry is allowed."""
 
 
 def outcome_of(run: AgentRun, pod: PodObservation | None) -> Outcome | None:
-    """Find the outcome of the newest attempt: the gateway's copy, else the termination message."""
+    """
+    Return the outcome of the newest attempt; None if there is none.
+
+    The gateway's copy takes precedence over the termination message.
+    """
     said = run.status.agent.outcome if run.status.agent else None
     for outcome in (said, pod.outcome if pod else None):
         if outcome is not None and outcome.attempt == run.attempts:
@@ -50,12 +54,12 @@ def outcome_of(run: AgentRun, pod: PodObservation | None) -> Outcome | None:
 
 
 def has_ended(outcome: Outcome | None) -> bool:
-    """Whether the attempt came to an end of its own, rather than being interrupted."""
+    """Whether the attempt ended by itself rather than being interrupted."""
     return outcome is not None and outcome.state is not OutcomeState.INTERRUPTED
 
 
 def ending_of(run: AgentRun, pod: PodObservation | None) -> Ending:
-    """Tell how the newest attempt ended, of whose pod nothing runs any more."""
+    """Return how the newest attempt ended, given that nothing of its pod runs."""
     outcome = outcome_of(run, pod)
     if outcome is not None and outcome.state in _FINISHED:
         return _message_of(outcome, _FINISHED[outcome.state])
@@ -70,7 +74,7 @@ def ending_of(run: AgentRun, pod: PodObservation | None) -> Ending:
 
 
 def fault_of(pod: PodObservation) -> Ending:
-    """Tell from its containers why a pod ended without an outcome."""
+    """Return why a pod ended without an outcome, from the state of its containers."""
     for name, container in (("agent", pod.agent), ("runner", pod.runner)):
         if container.is_out_of_memory:
             return _failed(Reason.OUT_OF_MEMORY, _memory(name, pod))
@@ -95,7 +99,7 @@ def fault_of(pod: PodObservation) -> Ending:
 
 
 def _remembered(run: AgentRun) -> Failure | None:
-    """Recall what was written down of a pod that was going and is gone."""
+    """Return the disruption that PodTerminated recorded before the pod was gone."""
     condition = condition_of(run.status, ConditionType.POD_TERMINATED)
     if condition is None or condition.reason not in _LOSSES:
         return None
@@ -103,7 +107,7 @@ def _remembered(run: AgentRun) -> Failure | None:
 
 
 def _with_cause(outcome: Outcome, pod: PodObservation | None) -> Outcome:
-    """Name memory as the cause, where the runner only saw that its agent was gone."""
+    """Set OutOfMemory as the reason if the runner only observed that its agent exited."""
     is_gone = pod is not None and outcome.reason == Reason.AGENT_EXITED
     # The exit code is that of the supervising script, which outlives the agent.
     if pod is None or not is_gone or not pod.agent.met_its_memory_limit:

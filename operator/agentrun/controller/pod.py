@@ -1,8 +1,8 @@
 """
-Converting between a run and its pod.
+Conversion between a run and its pod.
 
-``build_pod`` makes the manifest of the pod that executes a run, ``observe_pod`` reads what
-became of it. What the two containers find in the pod is said in ``agentrun.api.pod_layout``.
+``build_pod`` builds the manifest of the pod that executes a run, ``observe_pod`` reads the state
+of such a pod. ``agentrun.api.pod_layout`` defines the file layout within the pod.
 """
 
 from collections.abc import Sequence
@@ -41,7 +41,7 @@ from agentrun.controller.timeouts import timeouts_of
 from agentrun.controller.validation import session_name
 
 TOKEN_SECONDS = 3600
-"""How long a runner's token lives before the kubelet renews it."""
+"""The lifetime of a runner's token in seconds; the kubelet renews it."""
 
 
 def build_pod(run: AgentRun, profile: AgentProfile, settings: PodSettings) -> dict[str, Any]:
@@ -54,10 +54,10 @@ def build_pod(run: AgentRun, profile: AgentProfile, settings: PodSettings) -> di
     spec: dict[str, Any] = {
         "restartPolicy": "Never",
         "terminationGracePeriodSeconds": allowed.grace,
-        # Only for a pod that the operator has left behind, because it was uninstalled: all that
-        # bounds a run comes earlier.
+        # Only for a pod that remains after the operator was uninstalled: all deadlines of a run
+        # are earlier.
         "activeDeadlineSeconds": 2 * int((allowed.deadline + allowed.input).total_seconds()),
-        # The agent runs code it wrote itself: it gets no Kubernetes credentials.
+        # The agent runs code that it wrote itself: it gets no Kubernetes credentials.
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
         "shareProcessNamespace": False,
@@ -146,7 +146,7 @@ def _volumes(run: AgentRun, profile: AgentProfileSpec) -> list[dict[str, Any]]:
 
 
 def _repository_volumes(run: AgentRun, profile: AgentProfileSpec) -> list[dict[str, Any]]:
-    """Give the private repository as much room as the workspace that it keeps pace with."""
+    """Return the volume of the private repository, as large as the workspace."""
     if not clones(run, profile):
         return []
     return [{"name": "repository", "emptyDir": {"sizeLimit": profile.pod.workspace_size}}]
@@ -163,7 +163,7 @@ def _token() -> dict[str, Any]:
 
 
 def observe_pod(pod: Manifest, events: Sequence[Manifest] = ()) -> PodObservation:
-    """Read from a pod's manifest, and the Events about it, what deciding needs to know."""
+    """Derive the observed state of a pod from its manifest and its Events."""
     metadata, status = pod["metadata"], pod.get("status", {})
     parsed = parse_pod_name(metadata["name"])
     attempt = parsed[1] if parsed else 0
@@ -210,7 +210,7 @@ def _observe_container(status: Manifest) -> ContainerObservation:
 
 
 def _parse_outcome(message: str) -> Outcome | None:
-    """Read the outcome in a termination message; other text there is a message for people."""
+    """Parse the outcome in a termination message; None if it is other text."""
     try:
         return Outcome.model_validate(read(message, "The termination message"))
     except ValueError:

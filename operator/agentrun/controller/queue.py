@@ -1,10 +1,10 @@
 """
-A work queue by key.
+A work queue of keys.
 
-A key that is added several times before its turn comes once; a key never has two workers; a key
-that is added while it is worked on gets another turn afterwards; a key whose turn failed comes
-again after a pause that doubles each time. So a trigger says only which key, and losing one of
-two triggers is harmless.
+A key that is added several times before it is reconciled is reconciled once. A key is never
+reconciled by two workers concurrently. A key that is added while it is being reconciled is
+reconciled again afterwards. Failed keys are requeued with exponential backoff. So a trigger
+consists of a key only, and losing one of two triggers is harmless.
 """
 
 import asyncio
@@ -22,11 +22,11 @@ LONGEST_PAUSE = 30.0
 
 
 class RequeueError(Exception):
-    """The turn achieved what it could for now: give the key another one after a pause."""
+    """The key must be reconciled again after a backoff."""
 
 
 class WorkQueue(Generic[Key]):
-    """Keys that wait for their turn."""
+    """A queue of keys to reconcile."""
 
     def __init__(self, jitter: Callable[[], float] = random.random) -> None:
         self._waiting: asyncio.Queue[Key] = asyncio.Queue()
@@ -37,7 +37,7 @@ class WorkQueue(Generic[Key]):
         self._jitter = jitter
 
     def add(self, key: Key) -> None:
-        """Give ``key`` a turn, as soon as there is a worker for it."""
+        """Queue ``key`` to be reconciled by the next free worker."""
         if key in self._dirty:
             return
         self._dirty.add(key)
@@ -45,7 +45,7 @@ class WorkQueue(Generic[Key]):
             self._waiting.put_nowait(key)
 
     def add_after(self, key: Key, seconds: float) -> None:
-        """Give ``key`` a turn after ``seconds``, or earlier if an earlier one was asked for."""
+        """Queue ``key`` after ``seconds``, or earlier if it is already scheduled earlier."""
         loop = asyncio.get_running_loop()
         at = loop.time() + max(0.0, seconds)
         timer = self._timers.get(key)
@@ -56,7 +56,7 @@ class WorkQueue(Generic[Key]):
         self._timers[key] = loop.call_at(at, self._on_time, key)
 
     async def work(self, reconcile: Callable[[Key], Awaitable[None]]) -> None:
-        """Take turns for ever. Any number of these may run at once."""
+        """Reconcile keys until cancelled. Any number of workers may run concurrently."""
         while True:
             key = await self._waiting.get()
             self._dirty.discard(key)
@@ -67,7 +67,7 @@ class WorkQueue(Generic[Key]):
                 logger.debug("%s: trying again: %s", key, reason)
                 self._retry(key)
             except Exception:
-                # One key's trouble must not stop the others.
+                # An error with one key must not stop the others.
                 logger.exception("%s: trying again after an error", key)
                 self._retry(key)
             else:
@@ -78,7 +78,7 @@ class WorkQueue(Generic[Key]):
                     self._waiting.put_nowait(key)
 
     def close(self) -> None:
-        """Forget the turns that are still to come."""
+        """Cancel all scheduled requeues."""
         for timer in self._timers.values():
             timer.cancel()
         self._timers.clear()

@@ -1,8 +1,8 @@
 """
-One turn of a run: look, decide, act.
+The reconcile loop of a run: observe, decide, act.
 
-A turn starts from what is there, never from what happened, so it does not matter how many turns
-a run gets, or why.
+A reconcile is level-triggered: it depends on the observed state, never on the event that caused
+it, so the number and the causes of reconciles do not matter.
 """
 
 import logging
@@ -34,7 +34,7 @@ _FORBIDDEN = 403
 
 @dataclass(frozen=True)
 class Reconciler:
-    """Gives runs their turns."""
+    """Reconciles runs."""
 
     observer: Observer
     actor: Applier
@@ -42,7 +42,7 @@ class Reconciler:
     clock: Callable[[], datetime]
 
     async def reconcile(self, key: Key) -> None:
-        """Bring the run of that name closer to what is asked of it."""
+        """Move the run with that key towards its spec. Raises RequeueError to retry."""
         run: Object | None = None
         try:
             run = await self.observer.find(Kind.RUN, key)
@@ -52,7 +52,7 @@ class Reconciler:
         except MalformedObjectError as error:
             odd = error.obj
             self.observer.caches.quarantine.add(error.kind.value.plural, key[0], odd, str(error))
-            # A run that is mended, or gone, is news; of what a run needs, it has to ask.
+            # A run that is fixed or deleted causes a watch event; other objects have to be polled.
             if error.kind is not Kind.RUN:
                 raise RequeueError(f"{error.kind.value.plural} {named(odd)[0]}: {error}") from error
         except ConflictError as reason:
@@ -61,7 +61,7 @@ class Reconciler:
             raise RequeueError(str(reason)) from reason
         except ApiError as error:
             logger.warning("run %s: %s", key[1], error)
-            # Rights do not come from asking again: the next comparison of the caches looks.
+            # Retrying does not help if permissions are missing: the next relist tries again.
             if error.code != _FORBIDDEN:
                 raise RequeueError(str(error)) from error
 
@@ -75,7 +75,7 @@ class Reconciler:
             await self._report_malformed(key, replace(observed, refusal=refusal))
 
     async def _report_malformed(self, key: Key, observed: Observed) -> None:
-        """Decide on what the API server did not let be made, and come back later to try again."""
+        """Decide with the API server's rejection in ``observed``, then requeue to retry."""
         stored = self.observer.caches.of(Kind.RUN).get(key)
         if stored is None or observed.refusal is None:
             return
@@ -88,7 +88,7 @@ class Reconciler:
     def _plan(
         self, key: Key, run: AgentRun, observed: Observed, actions: list[Action], now: datetime
     ) -> None:
-        """Log what changes, and keep the times at which the run needs another turn."""
+        """Log what changes, and schedule the requeues of the run."""
         for action in actions:
             if isinstance(action, RequeueAt):
                 self.queue.add_after(key, (action.at - now).total_seconds() + 0.01)
@@ -102,12 +102,12 @@ class Reconciler:
             self.queue.add_after(key, STUCK_STARTING_SECONDS)
 
     async def _clear(self, key: Key, run: Object | None) -> None:
-        """Delete the pods of runs that are gone, and free the sessions they held."""
+        """Delete the pods of runs that are gone, and release the sessions they held."""
         uid = uid_of(run) if run else None
         pods = self.observer.caches.pods_of(key)
         leftovers = [pod for pod in pods if (owner := owner_of(pod)) and owner[1] != uid]
         if leftovers and run is not None:
-            # The cache may be behind: only the API server knows which run is the present one.
+            # The cache may be stale: only the API server knows which run is the current one.
             fresh = await self.observer.fetch(Kind.RUN, key)
             uid = uid_of(fresh) if fresh else None
         for pod in leftovers:
@@ -122,7 +122,7 @@ class Reconciler:
                     await self.actor.release_session(session)
 
     async def _refresh(self, key: Key, run: Object | None) -> None:
-        """Look up what a decision was refused for."""
+        """Read the run and its session from the API server after a conflict."""
         fresh = await self.observer.fetch(Kind.RUN, key)
         if found := fresh or run:
             spec = found["spec"].get("session") or {}

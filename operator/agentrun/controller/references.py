@@ -1,8 +1,8 @@
 """
-What a profile names in its namespace: Secrets, ConfigMaps, claims. As volumes, and as mounts.
+Volumes and mounts for the Secrets, ConfigMaps and PersistentVolumeClaims that a profile names.
 
-Each key of a Secret is mounted by the name the runner knows it by. Only the runner sees them, but
-for the authorities, which are no secret, and the caches, which are the agent's.
+Each key of a Secret is mounted under the path that the runner expects. Only the runner has these
+mounts, except for the CA bundle, which is not secret, and the caches, which belong to the agent.
 """
 
 from collections.abc import Iterable
@@ -14,7 +14,7 @@ from agentrun.api.names import is_backend_secret
 from agentrun.api.v1alpha1 import AgentProfileSpec, AgentRun, ConfigMapKey, SecretKey
 from agentrun.controller.backends import REMOTE
 
-# Readable for the pod's group, which is that of both containers.
+# Readable by the pod's group, which both containers run with.
 SECRET_MODE = 0o440
 _ROOTS_SIZE = "8Mi"
 
@@ -23,7 +23,7 @@ Key = SecretKey | ConfigMapKey
 
 
 def reference_volumes(profile: AgentProfileSpec) -> list[Manifest]:
-    """List the volumes with what the runner reads, and with the authorities to trust."""
+    """Return the volumes with the Secrets and ConfigMaps of the runner, and the CA bundle."""
     return [
         *_credential_volumes(profile),
         *_projected("redact", [_item(key, path) for path, key in _redacted(profile).items()]),
@@ -34,7 +34,7 @@ def reference_volumes(profile: AgentProfileSpec) -> list[Manifest]:
 
 
 def backend_volumes(run: AgentRun) -> list[Manifest]:
-    """List the volume with what the run was given for its remote agent, if it was."""
+    """Return the volume with the credentials of the run's remote agent, if it has any."""
     name = (run.spec.backend_config or {}).get("credentials_secret")
     if run.spec.backend != REMOTE or not is_backend_secret(name):
         return []
@@ -42,7 +42,7 @@ def backend_volumes(run: AgentRun) -> list[Manifest]:
 
 
 def runner_mounts(profile: AgentProfileSpec) -> list[Manifest]:
-    """List where the runner finds it."""
+    """Return the runner's mounts of ``reference_volumes``."""
     folders = {
         "provider": str(PurePosixPath(layout.PROVIDER_KEY_FILE).parent),
         "git": layout.GIT_CREDENTIALS,
@@ -56,7 +56,7 @@ def runner_mounts(profile: AgentProfileSpec) -> list[Manifest]:
 
 
 def agent_mounts(profile: AgentProfileSpec) -> list[Manifest]:
-    """List where the agent finds the authorities, and the caches."""
+    """Return the agent's mounts of the CA bundle and the caches."""
     mounts = []
     if profile.network.ca_bundle:
         mounts.append(read_only("ca", str(PurePosixPath(layout.CA_FILE).parent)))
@@ -73,7 +73,7 @@ def agent_mounts(profile: AgentProfileSpec) -> list[Manifest]:
 
 
 def agent_volumes(profile: AgentProfileSpec) -> list[Manifest]:
-    """List the volumes that only an agent's container needs."""
+    """Return the volumes that only the agent container needs."""
     caches = [
         {"name": f"cache-{number}", "persistentVolumeClaim": {"claimName": claim}}
         for number, claim in enumerate(_claims(profile))
@@ -84,12 +84,12 @@ def agent_volumes(profile: AgentProfileSpec) -> list[Manifest]:
 
 
 def mount(name: str, path: str) -> Manifest:
-    """Mount a volume."""
+    """Build a volume mount."""
     return {"name": name, "mountPath": path}
 
 
 def read_only(name: str, path: str) -> Manifest:
-    """Mount a volume to read it."""
+    """Build a read-only volume mount."""
     return {**mount(name, path), "readOnly": True}
 
 
@@ -115,7 +115,7 @@ def _trust_volumes(profile: AgentProfileSpec) -> list[Manifest]:
 
 
 def _redacted(profile: AgentProfileSpec) -> dict[str, SecretKey]:
-    """Name, by file, what the agent's environment holds of Secrets."""
+    """Return the Secret keys in the agent's environment, by the name of their file."""
     found = {variable.name: variable.secret for variable in profile.env if variable.secret}
     if profile.network.proxy and profile.network.proxy.url_secret:
         found[PurePosixPath(layout.PROXY_URL_FILE).name] = profile.network.proxy.url_secret
@@ -141,7 +141,7 @@ def _unique(keys: Iterable[Key]) -> list[Key]:
 
 
 def _path(key: Key) -> str:
-    """Name a key's file by what it is, so that it stays right when the profile's lists change."""
+    """Return a path that depends on the key only, not on its position in the profile's lists."""
     return f"{key.name}/{key.key}"
 
 

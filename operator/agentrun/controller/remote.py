@@ -1,4 +1,4 @@
-"""Telling what became of the task of an agent elsewhere, whose end no pod's end can show. Pure."""
+"""The final state of a remote agent's task, which the end of a pod does not show. Pure."""
 
 from dataclasses import replace
 
@@ -8,7 +8,11 @@ from agentrun.controller.outcomes import Ending, has_ended, outcome_of
 
 
 def remote_task_message(run: AgentRun) -> str | None:
-    """Return what the runner says of the remote task; else, that nobody told it of the end."""
+    """
+    Return a message on the state of the run's remote task; None if there is no such task.
+
+    It is the message of the runner's outcome, else a warning that the task was not cancelled.
+    """
     if run.spec.backend != REMOTE:
         return None
     outcome = outcome_of(run, None)
@@ -24,7 +28,7 @@ def remote_task_message(run: AgentRun) -> str | None:
 
 
 def with_remote_task(run: AgentRun, ending: Ending) -> Ending:
-    """Add that to how a run ends that lost its pod: its own end is not that of the task."""
+    """Add that message to the ending of a run that lost its pod, as the task may still run."""
     if has_ended(outcome_of(run, None)):
         return ending
     message = " ".join(filter(None, (ending.message, remote_task_message(run))))

@@ -1,8 +1,8 @@
 """
-What a run that is over leaves in its session.
+The session status after a run has finished.
 
-The session's snapshot is what the next run goes on from. Where the newest run has said something
-that no snapshot holds, an older one would make an agent that has forgotten it: so there is none.
+The next run resumes from the session's snapshot. If the newest run sent something to the agent
+that no snapshot contains, resuming from an older one would lose it; then the session has none.
 """
 
 from datetime import datetime
@@ -13,11 +13,11 @@ from agentrun.controller.status import agent_of
 
 
 def session_status_after(run: AgentRun) -> dict[str, Any]:
-    """Make the patch of a session's status with what ``run`` has left; null takes a field away."""
+    """Return the merge patch of the session's status after ``run``; null removes a field."""
     name, agent = run.metadata.name, run.status.agent
     status = AgentSessionStatus(last_run=name).to_json()
     if agent is None or not agent.prompt_sent:
-        return status  # Nothing was said: the conversation stands where it stood.
+        return status  # Nothing was sent: the conversation is unchanged.
     kept = agent.kept
     if kept is None or not _is_fully_snapshotted(run):
         why = agent.snapshot_error or "the pod ended before the conversation was kept."
@@ -30,15 +30,15 @@ def session_status_after(run: AgentRun) -> dict[str, Any]:
 
 
 def format_time(at: datetime) -> str:
-    """Write a point in time as the API server does."""
+    """Format a time as the API server does."""
     return str(AgentSessionStatus(updated_at=at).to_json()["updatedAt"])
 
 
 def _is_fully_snapshotted(run: AgentRun) -> bool:
-    """Whether no answer was given after the newest snapshot was taken."""
+    """Whether the agent acknowledged no input after the newest snapshot was taken."""
     agent = run.status.agent
     if agent is None or agent.kept is None:
         return False
     if agent_of(run) is None:
-        return True  # The newest attempt said nothing to its agent.
+        return True  # The newest attempt sent nothing to its agent.
     return agent.kept.acknowledged_input >= (agent.acknowledged_input or 0)

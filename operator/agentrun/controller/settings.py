@@ -10,29 +10,29 @@ PREFIX = "AGENTRUN_"
 
 
 class SettingsError(Exception):
-    """A setting is missing or makes no sense; the message names it."""
+    """A setting is missing or invalid; the message names it."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What the operator is told when it starts."""
+    """The operator's settings."""
 
     namespaces: tuple[str, ...]
-    """Where it looks after runs."""
+    """The namespaces in which it manages runs."""
     pod: PodSettings
-    """What it puts into pods, and the bounds it keeps."""
+    """The settings of pods, and the timeouts."""
     resync_seconds: int = 60
-    """How often it compares its caches with the API server."""
+    """The interval between relists, in seconds."""
     workers: int = 32
-    """How many runs it acts on at once."""
+    """How many runs it reconciles concurrently."""
     health_port: int = 8080
-    """Where /healthz answers."""
+    """The port of /healthz and /readyz."""
     identity: str = field(default="agentrun-operator")
-    """Its name in Kubernetes Events."""
+    """The source of its Kubernetes Events."""
 
 
 def settings_from(env: Mapping[str, str]) -> Settings:
-    """Read the settings; SettingsError says what is wrong and what to set."""
+    """Read the settings. Raises SettingsError, which states what is wrong and what to set."""
     namespaces = tuple(name for name in _text(env, "NAMESPACES").replace(",", " ").split() if name)
     if not namespaces:
         raise SettingsError(f"{PREFIX}NAMESPACES names no namespace: set it to one or more.")

@@ -1,7 +1,7 @@
 """
-Making the next status of a run from the last.
+Functions that derive the next status of a run from the current one.
 
-Nothing here changes a status in place; each function answers with another one.
+No function changes a status in place; each returns a new one.
 """
 
 from datetime import datetime
@@ -22,7 +22,7 @@ _MESSAGE = 4096
 
 
 def condition_of(status: AgentRunStatus, kind: ConditionType) -> Condition | None:
-    """Find a condition."""
+    """Return the condition of that type; None if it is not set."""
     return next((one for one in status.conditions if one.type == kind), None)
 
 
@@ -34,7 +34,7 @@ def with_condition(
     message: str,
     now: datetime,
 ) -> AgentRunStatus:
-    """Set a condition; its transition time moves only when its status does."""
+    """Set a condition; its transition time changes only with its status."""
     last = condition_of(status, kind)
     since = last.last_transition_time if last and last.status == value else None
     condition = Condition(
@@ -55,7 +55,7 @@ _ORDER = [str(kind) for kind in ConditionType]
 def in_phase(
     run: AgentRun, status: AgentRunStatus, phase: Phase, reason: str, message: str, now: datetime
 ) -> AgentRunStatus:
-    """Put ``status`` in ``phase``, and keep count of the time spent waiting for people."""
+    """Set the phase of ``status``, and account for the time spent waiting for input."""
     update: dict[str, Any] = {
         "phase": phase,
         "reason": reason,
@@ -72,7 +72,7 @@ def in_phase(
 
 
 def agent_of(run: AgentRun) -> AgentStatus | None:
-    """What the runner of the newest attempt says; None while only an earlier one has spoken."""
+    """Return the status that the newest attempt's runner reported; None before its first report."""
     agent = run.status.agent
     if agent is None or agent.attempt not in (None, run.attempts):
         return None
@@ -80,7 +80,7 @@ def agent_of(run: AgentRun) -> AgentStatus | None:
 
 
 def phase_of(agent: AgentStatus | None) -> tuple[Phase, Reason, str]:
-    """Say where a run is whose pod runs."""
+    """Return the phase, reason and message of a run whose pod runs."""
     state = agent.state if agent else None
     if agent is None or state is None:
         return Phase.STARTING, Reason.POD_PENDING, "The pod runs; its runner has not reported yet."
@@ -97,7 +97,7 @@ def phase_of(agent: AgentStatus | None) -> tuple[Phase, Reason, str]:
 
 
 def status_patch(old: AgentRunStatus, new: AgentRunStatus) -> dict[str, Any]:
-    """Make the merge patch from one status to another; empty if they say the same."""
+    """Return the merge patch from one status to another, without ``agent``; empty if equal."""
     before, wanted = (one.model_copy(update={"agent": None}).to_json() for one in (old, new))
     patch = {key: value for key, value in wanted.items() if before.get(key) != value}
     return patch | {key: None for key in before if key not in wanted}

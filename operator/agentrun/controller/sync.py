@@ -1,11 +1,11 @@
 """
-Comparing the caches with the API server.
+Relists that reconcile the caches with the API server.
 
-Once when the operator starts, before it decides anything, and then from time to time: a watch
-can die without saying so, and what was deleted while a watch was away is never told.
+They run once when the operator starts, before it decides anything, and then periodically: a watch
+can fail silently, and deletions during an interrupted watch are never delivered.
 
-A namespace may be closed to the operator: it was deleted, and the operator's rights in it with
-it. That stops nothing elsewhere, and the namespace is taken up again when it is open.
+A namespace may be forbidden to the operator: it was deleted, and the operator's permissions in it
+with it. Other namespaces are unaffected, and the namespace is used again once it is accessible.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ _FORBIDDEN, _UNKNOWN = 403, 404
 
 @dataclass
 class Sync:
-    """Keeps the caches honest."""
+    """Relists periodically to repair missed watch events."""
 
     kube: KubeApi
     caches: Caches
@@ -37,19 +37,19 @@ class Sync:
     add: Callable[[Key], None]
     clock: Callable[[], float]
     last_relist: float = field(default=0.0)
-    """When a relist last began or ended: while this advances, the operator is not wedged."""
+    """When ``start`` or ``run_forever`` last began a cycle; the liveness probe checks it."""
     not_ready_reason: str = "the operator has not looked at the cluster yet"
-    """What keeps the operator from working, if anything does."""
+    """Why the operator is not ready; empty if it is."""
     forbidden_namespaces: set[str] = field(default_factory=set)
-    """The namespaces in which the operator has no rights just now."""
+    """The namespaces in which the operator currently has no permissions."""
 
     async def relist(self) -> None:
-        """Compare everything, and give every run that is not finished a turn."""
+        """List all kinds in all namespaces, and queue every run that has not finished."""
         for namespace in self.namespaces:
             await self._compare(namespace)
 
     async def start(self) -> None:
-        """Fill the caches, however long the API server, or the kinds, take to be there."""
+        """Fill the caches, retrying until the API server and the CRDs are available."""
         pause = _FIRST_PAUSE
         while True:
             self.last_relist = self.clock()
@@ -67,7 +67,7 @@ class Sync:
             pause = min(_LONGEST_PAUSE, pause * 2)
 
     async def run_forever(self, seconds: float) -> None:
-        """Compare every so many seconds."""
+        """Relist every ``seconds``."""
         while True:
             self.last_relist = self.clock()
             await asyncio.sleep(seconds)
@@ -76,11 +76,11 @@ class Sync:
             except ApiError as error:
                 logger.warning("the caches could not be compared, next time: %s", error)
             except Exception:
-                # Whatever it is, it must not end the operator: watches and turns go on.
+                # No error may end the operator: watches and reconciles continue.
                 logger.exception("the caches could not be compared, next time")
 
     async def reopen_forever(self) -> None:
-        """Look after the namespaces that are closed, more often than at the others."""
+        """Relist the forbidden namespaces, more often than the others."""
         while True:
             await asyncio.sleep(_LONGEST_PAUSE)
             for namespace in sorted(self.forbidden_namespaces):
@@ -116,7 +116,7 @@ class Sync:
                 error,
             )
         self.forbidden_namespaces.add(namespace)
-        # Nobody can mend there what is set aside; what is still there is found when it is open.
+        # Quarantined objects there cannot be fixed now; remaining ones are found by a later relist.
         for kind in WATCHED:
             for name in self.caches.quarantine.names(kind.value.plural, namespace):
                 self.caches.quarantine.release(kind.value.plural, namespace, name)
@@ -128,7 +128,7 @@ class Sync:
 
 
 def _not_ready_reason(error: ApiError) -> str:
-    """Say what is waited for."""
+    """Return a message on why the operator is not ready."""
     if error.code == _UNKNOWN:
         return f"the API server does not serve {GROUP}: are its CRDs installed? {error}".strip()
     return str(error)

@@ -1,8 +1,8 @@
 """
-The bounds on how long things may take.
+The timeouts of runs.
 
-A run may ask for less than its profile allows, never for more; what neither says, the operator's
-settings say.
+A run may request a shorter timeout than its profile allows, never a longer one. If neither sets
+one, the operator's settings apply.
 """
 
 from dataclasses import dataclass
@@ -12,50 +12,50 @@ from agentrun.api.pod_layout import COLLECT_SECONDS
 from agentrun.api.v1alpha1 import AgentProfile, AgentRun, Timeouts
 
 _MARGIN = 30
-"""So that a runner that keeps its bound can say so before the operator ends it."""
+"""Extra seconds in which a runner can report its own timeout before the operator stops it."""
 
 
 @dataclass(frozen=True)
 class OperatorTimeouts:
-    """The operator's own bounds, in seconds."""
+    """The operator's timeouts, in seconds."""
 
     start: int = 300
-    """How long a pod that has a node may take until its containers run."""
+    """How long a scheduled pod may take until its containers run."""
     stuck: int = 60
-    """How long a named error that somebody may mend (no such image yet) is waited out."""
+    """How long a failure that someone may fix (such as a missing image) may persist."""
     unschedulable: int = 600
-    """How long a pod may wait for room: a node that takes it, or its share of a quota."""
+    """How long a pod may wait for capacity: a node that fits, or quota."""
     gateway: int = 600
-    """How long a runner waits for a gateway that is away, when nothing else is left to do."""
+    """How long a runner retries an unavailable gateway when nothing else is left to do."""
     ttl: int = 604_800
-    """How long a finished AgentRun is kept."""
+    """How long a finished AgentRun is retained."""
     deadline: int = 4 * 3600
-    """How long a run may work."""
+    """How long a run may work, without the time it waits for input."""
     input: int = 86_400
-    """How long a run may wait for a person."""
+    """How long a run may wait for input."""
     idle: int = 1800
-    """How long the pod of a run that waits for a person is kept."""
+    """How long the pod of a run that waits for input is kept."""
     grace: int = 30
-    """How long a run that is stopped may take to ship its last events."""
+    """How long a run that is stopped may take to ship its final events."""
     agent_after_runner: int = 30
-    """How long the agent's container may outlive the runner's."""
+    """How long the agent container may outlive the runner container."""
     unreachable: int = 30
-    """How long after its deletion was due a pod counts as being on a node that is lost."""
+    """How long a pod's deletion may be overdue before its node counts as lost."""
 
     @property
     def delivery(self) -> int:
-        """How long a runner may take, after its agent, to collect a change and to deliver it."""
+        """How long a runner may take after its agent exited to collect and deliver the change."""
         return self.gateway + COLLECT_SECONDS + _MARGIN
 
     @property
     def report(self) -> int:
-        """How long after its pod got a node a runner may take to report."""
+        """How long a runner may take to report after its pod was scheduled."""
         return self.start + self.gateway + _MARGIN
 
 
 @dataclass(frozen=True)
 class RunTimeouts:
-    """The bounds that hold for one run."""
+    """The effective timeouts of one run; ``grace`` and ``idle`` are in seconds."""
 
     deadline: timedelta
     input: timedelta
@@ -66,7 +66,7 @@ class RunTimeouts:
 def timeouts_of(
     run: AgentRun, profile: AgentProfile | None, limits: OperatorTimeouts
 ) -> RunTimeouts:
-    """Work out the bounds that hold for ``run``."""
+    """Return the effective timeouts of ``run``."""
     asked = run.spec.timeouts or Timeouts()
     granted = profile.spec.timeouts if profile else Timeouts()
     return RunTimeouts(
@@ -88,7 +88,7 @@ def _seconds(asked: int | None, granted: int | None, default: int) -> timedelta:
 
 
 def _lesser(asked: int | None, granted: int | None, default: int) -> int:
-    """Take what was asked, cut to what was granted; without either, the default."""
+    """Return the requested value, at most the granted one; the default if neither is set."""
     if asked is None:
         return default if granted is None else granted
     return asked if granted is None else min(asked, granted)

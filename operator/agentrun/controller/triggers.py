@@ -1,4 +1,4 @@
-"""Telling which runs a piece of news concerns. What the news is does not matter to them."""
+"""Maps changes of objects to the runs to reconcile, whatever the change."""
 
 from collections.abc import Iterator
 
@@ -8,7 +8,7 @@ from agentrun.controller.kube import Kind, Object
 
 
 def affected_runs(caches: Caches, kind: Kind, obj: Object) -> Iterator[Key]:
-    """Name the runs that should get a turn because of news of ``obj``."""
+    """Yield the runs to reconcile because ``obj`` has changed."""
     if kind is Kind.RUN:
         yield key_of(obj)
         is_gone = caches.of(Kind.RUN).get(key_of(obj)) is None
@@ -31,7 +31,7 @@ def affected_runs(caches: Caches, kind: Kind, obj: Object) -> Iterator[Key]:
 
 
 def is_finished(run: Object) -> bool:
-    """Whether a run is finished."""
+    """Whether a run has finished."""
     return run.get("status", {}).get("phase") in TERMINAL_PHASES
 
 
@@ -40,7 +40,7 @@ def _waiting(caches: Caches, session: Key) -> Iterator[Key]:
 
 
 def _waiting_for(caches: Caches, run: Key) -> Iterator[Key]:
-    """Name the runs that wait for the session of a run that is gone."""
+    """Yield the runs that wait for a session held by a run that is gone."""
     for session in caches.of(Kind.SESSION):
         active = session.get("status", {}).get("activeRun") or {}
         if (key_of(session)[0], active.get("name")) == run:

@@ -1,4 +1,4 @@
-"""Refusing runs that can never work, before anything is created for them."""
+"""Validation of runs, before anything is created for them."""
 
 import re
 
@@ -13,18 +13,18 @@ _NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 
 
 def profile_name(run: AgentRun) -> str:
-    """Name the profile of ``run``."""
+    """Return the name of the profile of ``run``."""
     return run.spec.profile or default_profile(run.spec.backend)
 
 
 def session_name(run: AgentRun) -> str:
-    """Name the session of ``run``."""
+    """Return the name of the session of ``run``."""
     named = run.spec.session.name if run.spec.session else None
     return named or run.metadata.name
 
 
 def validation_failure(run: AgentRun, observed: Observed) -> Failure | None:
-    """Name the error that keeps ``run`` from going on just now, if there is one."""
+    """Return the failure that currently blocks ``run``; None if there is none."""
     if observed.pod is not None:
         return observed.pod.failure
     return (
@@ -84,7 +84,7 @@ def _check_profile(run: AgentRun, profile: AgentProfile | None) -> Failure | Non
 
 
 def _without_model(run: AgentRun, profile: AgentProfile) -> Failure | None:
-    """Refuse a run whose agent would choose a model of a provider that is not the profile's."""
+    """Refuse a run without a model whose agent could choose one of another provider."""
     variable = defaults_of(run.spec.backend).config_variable
     if variable is None or run.spec.model or profile.spec.models.default:
         return None
@@ -107,7 +107,7 @@ def _check_session(run: AgentRun, observed: Observed) -> Failure | None:
     if session.backend != spec.backend:
         message = f"AgentSession {session.name} is one of {session.backend}, not {spec.backend}."
         return Failure(Reason.SESSION_NOT_RESUMABLE, message, WaitClass.NONE)
-    # Whoever holds the session now may leave a snapshot behind: only its holder can tell.
+    # The current holder may still leave a snapshot, so this is checked once the run holds it.
     if resumes and not session.has_snapshot and session.is_held_by(run.metadata.uid):
         message = f"AgentSession {session.name} holds no conversation that could be resumed."
         message += f" {session.snapshot_error}" if session.snapshot_error else ""

@@ -1,8 +1,9 @@
 """
-Telling which runs wait for a person without a pod, and whether the answer is there.
+Runs that wait for input without a pod, and whether an answer is pending.
 
-A wait ends its pod when it takes long, and outlives one that is lost. What the run goes on from
-is then the snapshot alone: it says which answers are in it, and every later one is given again.
+A pod is terminated when its run waits for long, and a run that waits survives the loss of its pod.
+The run then resumes from the snapshot alone: the snapshot records which inputs it contains, and
+every later input is sent again.
 """
 
 from agentrun.api.v1alpha1 import AgentRun, AgentState, Outcome, OutcomeState, Phase, Reason
@@ -20,7 +21,7 @@ def is_waiting_outcome(outcome: Outcome | None) -> bool:
 
 
 def waits_without_pod(run: AgentRun, pod: PodObservation | None) -> bool:
-    """Whether the run, of whose newest pod nothing runs any more, goes on waiting without one."""
+    """Whether the run, given that nothing of its newest pod runs, still waits for input."""
     outcome, agent = outcome_of(run, pod), agent_of(run)
     if has_ended(outcome) or agent is None or agent.kept is None:
         return False
@@ -28,13 +29,13 @@ def waits_without_pod(run: AgentRun, pod: PodObservation | None) -> bool:
         return True
     if agent.state not in _WAITING:
         return False
-    # After a fault, work that is not in the snapshot would be done again, and fail again.
+    # After a fault, work that is not in the snapshot would be repeated, and fail again.
     is_all_in_it = agent.kept.acknowledged_input >= (agent.acknowledged_input or 0)
     return ending_of(run, pod).lost or is_all_in_it
 
 
 def has_pending_input(run: AgentRun) -> bool:
-    """Whether there is an answer that is not in what the next attempt goes on from."""
+    """Whether there is an input that the next attempt does not have in its snapshot."""
     agent = run.status.agent
     known = agent.acknowledged_input if agent else None
     if agent is not None and agent.kept is not None:
@@ -43,7 +44,7 @@ def has_pending_input(run: AgentRun) -> bool:
 
 
 def has_unsaved_progress(run: AgentRun) -> bool:
-    """Whether the newest attempt has told its agent anything that is not in the snapshot."""
+    """Whether the newest attempt sent its agent anything that is not in the snapshot."""
     agent = run.status.agent
     if agent is None or not agent.prompt_sent:
         return False
@@ -54,7 +55,7 @@ def has_unsaved_progress(run: AgentRun) -> bool:
 
 
 def waiting_phase(run: AgentRun) -> tuple[Phase, Reason, str]:
-    """Say what the run waits for."""
+    """Return the phase, reason and message of a run that waits for input."""
     agent = run.status.agent
     question = agent.question if agent else None
     text = question.text if question else ""
@@ -65,7 +66,7 @@ def waiting_phase(run: AgentRun) -> tuple[Phase, Reason, str]:
 
 
 def not_resumable_ending(run: AgentRun) -> Ending:
-    """Say why a run cannot wait without a pod: an answer would find nobody who knows of it."""
+    """Return the ending of a run that waits without a snapshot, so that no answer can resume it."""
     said = run.status.agent.snapshot_error if run.status.agent else None
     why = said or "Its runner left no snapshot of the conversation."
     message = f"The run cannot go on after its wait: {why} Run it again from the start."

@@ -1,1 +1,1 @@
-"""The runner: drives the agent of one attempt of one run, and ships what it says."""
+"""The runner: drives the agent of one attempt of one run, and sends its events."""

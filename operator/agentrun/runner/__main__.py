@@ -1,4 +1,4 @@
-"""Starting the runner: first the pipes, then everything that takes time to load."""
+"""Starts the runner: the pipes first, then everything that takes time to load."""
 
 import logging
 import os
@@ -18,8 +18,8 @@ from agentrun.runner.trust import write_roots
 
 def main(layout: Layout, env: Mapping[str, str]) -> int:
     """Run one attempt of one run, and return the exit code of the process."""
-    # What tells it to stop waits until somebody listens, so that also a run that is ended while
-    # this loads says that it was interrupted, and is not taken for one whose runner crashed.
+    # Stop signals stay pending until they are handled, so that a run that is stopped during loading
+    # is reported as interrupted, and not as a crash of the runner.
     signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
     pipes = make_pipes(layout)
     layout = with_capability(layout)
@@ -30,7 +30,7 @@ def main(layout: Layout, env: Mapping[str, str]) -> int:
         env.get(pod_layout.ENV_PERMISSION_MODE),
     )
     announce(layout)
-    # Some of what is imported next reads it once and for all.
+    # Some of the modules that are imported next read the file only once.
     write_roots(layout)
 
     # The agent's container starts meanwhile; its program begins when ``Attempt`` says so.
@@ -38,7 +38,7 @@ def main(layout: Layout, env: Mapping[str, str]) -> int:
 
 
 def load() -> Callable[[Layout, Pipes, Mapping[str, str]], int]:
-    """Import what runs an attempt; that takes most of half a second."""
+    """Import the modules that run an attempt; this takes most of half a second."""
     with quickly():
         from agentrun.runner.run import run_attempt
 
@@ -47,8 +47,8 @@ def load() -> Callable[[Layout, Pipes, Mapping[str, str]], int]:
 
 if __name__ == "__main__":
     code = main(Layout(), os.environ)
-    # All is shipped and closed. That the interpreter frees object after object would hold up the
-    # end of the pod for a tenth of a second.
+    # Everything is sent and closed. An ordinary exit would free all objects, and delay the end of
+    # the pod by a tenth of a second.
     logging.shutdown()
     sys.stdout.flush()
     sys.stderr.flush()

@@ -1,8 +1,8 @@
 """
-The conversation with the agent: its turns, and what comes of them.
+The conversation with an ACP agent: its prompt turns and their results.
 
-What the agent says on the way goes into the journal as it comes; what a turn ends with is
-checked here: the provider's errors, the structured answer.
+The agent's updates are written to the journal as they arrive. The result of a turn is checked
+here: errors of the provider, and the structured answer.
 """
 
 import asyncio
@@ -51,12 +51,12 @@ from agentrun.runner.structured import find_answer, invalid
 from agentrun.runner.tasks import cancel
 
 PAUSE_SECONDS = 1.0
-"""When the agent pauses for so long, readers get what it has said so far."""
+"""After a pause of this many seconds, the text that the agent has sent so far is published."""
 _CANCEL_SECONDS = 5.0
 
 
 class AcpDriver:
-    """One agent, and what it says."""
+    """One ACP agent and its conversation."""
 
     stop_message = "The runner was told to stop."
 
@@ -81,19 +81,19 @@ class AcpDriver:
             journal, questions, redactor.text, workspace, self._mapper.announced
         )
         self._asked = ""
-        """What the turn is about, to be asked again after a person gave leave."""
+        """The text of the current turn, sent again after a person has renewed the credentials."""
         around = TransportContext(redactor, journal.new_file, journal.room)
         self.agent = Agent(pipes, self._take, self._leave.note, around)
         self._opening = SessionOpener(self.agent, journal)
         self._mailbox = Mailbox(self.agent, journal)
         self.usage: Usage | None = None
         self.cost: str | None = None
-        """What the conversation has cost, earlier runs included."""
+        """The cost of the conversation, earlier runs included."""
         self._cost_before: str | None = None
         self.prompt_sent = False
 
     async def listen(self) -> None:
-        """Follow the agent, and pass on what it has said when it pauses, for ever."""
+        """Follow the agent, and publish pending text when it pauses; does not return."""
         await asyncio.gather(self.agent.listen(), self._pass_on())
 
     async def open(
@@ -103,7 +103,7 @@ class AcpDriver:
         servers: Sequence[mcp.Server] = (),
         origin: ResumePoint | None = None,
     ) -> None:
-        """Open the agent's session, with MCP servers, and say that the run has started."""
+        """Open the agent's session, with MCP servers, and record that the run has started."""
         self._mapper.attempt = task.attempt
         if task.profile.permission_mode == ASK:
             self.agent.ask_with(self._leave.ask)
@@ -119,7 +119,7 @@ class AcpDriver:
         self._journal.add(EventType.STATUS_CHANGED, {"status": "running", **ids})
 
     def _take_over(self, origin: ResumePoint) -> None:
-        """Count on from what the conversation took so far."""
+        """Continue from the usage and the cost of the conversation so far."""
         self.cost = origin.manifest.cost_usd
         if origin.is_own:
             self.usage = origin.manifest.usage
@@ -133,7 +133,7 @@ class AcpDriver:
         gateway: Gateway,
         origin: ResumePoint | None = None,
     ) -> End:
-        """Give the agent its task, and stay with it until it is done, or waits for too long."""
+        """Run the task until the agent has finished, or until a question has expired."""
         own = origin.manifest if origin and origin.is_own else None
         acknowledged = own.acknowledged_input if own else task.acknowledged_input
         self._questions.open(gateway, acknowledged)
@@ -159,9 +159,9 @@ class AcpDriver:
     async def _first_prompt(
         self, task: Task, origin: ResumePoint | None, own: Manifest | None
     ) -> str:
-        """Return what the agent is told first: its task, or the answer to what it had asked."""
+        """Return the first prompt: the task, or the answer to a question of an earlier attempt."""
         if own is None:
-            # The conversation has the profile's instructions already.
+            # The conversation already contains the profile's instructions.
             instructions = None if origin else task.profile.instructions
             return build_prompt(task.spec, instructions, self._opening.answer_tool)
         question = own.question
@@ -175,7 +175,7 @@ class AcpDriver:
         return build_answer(question.text, said, task.spec.output_schema, self._opening.answer_tool)
 
     def end_turn(self) -> None:
-        """End whatever the agent still had under way."""
+        """End the items that the agent has left open."""
         self._add(self._mapper.end_turn())
 
     def final_data(self, state: OutcomeState) -> dict[str, Any]:
@@ -184,19 +184,19 @@ class AcpDriver:
 
     @property
     def delivered(self) -> int:
-        """The newest message of the agent's mailbox that it was given."""
+        """The seq of the newest message from the agent's mailbox that was delivered to it."""
         return self._mailbox.given
 
     def note_read(self, seq: int) -> None:
-        """Note that the agent itself has taken all messages up to ``seq``."""
+        """Record that the agent itself has read all messages up to ``seq``."""
         self._mailbox.note_read(seq)
 
     async def acknowledge(self) -> None:
-        """Say which messages the agent was given, now that the conversation is kept."""
+        """Report the delivered messages to the gateway, now that the conversation is stored."""
         await self._mailbox.acknowledge()
 
     async def _turns(self, prompt: str, proxy: ProviderProxy | None, has_key: bool) -> End:
-        """Have a turn, and one more for each thing that was said meanwhile."""
+        """Run a turn, and one more for each reply or batch of messages that arrived meanwhile."""
         end = await self._turn(prompt, proxy, has_key)
         while end.state is OutcomeState.COMPLETED:
             more = self._leave.take_reply() or await self._mailbox.next_turn(end)
@@ -228,15 +228,15 @@ class AcpDriver:
         if is_provider_error(self._backend, said, seen):
             raise classify(0, "the provider answered with an error", None, seen)
         await self._count(response)
-        # Some agents end their turn like that when they were refused something.
+        # Some agents end their turn as cancelled when a permission was refused.
         is_refusal = self._leave.was_refused and response.stop_reason == "cancelled"
         return end_of_turn("end_turn" if is_refusal else response.stop_reason, said)
 
     async def _prompt(self, text: str, ends: Sequence[asyncio.Event]) -> acp.PromptResponse | None:
         """
-        Wait for the end of a turn; None if one of the provider's events ``ends`` it before that.
+        Wait for the end of a turn; None if one of the provider's events ``ends`` it earlier.
 
-        Expired if a person is waited for in it for too long. The turn has ended then, too.
+        Raises QuestionExpiredError if a question in the turn has expired; the turn is cancelled.
         """
         asked = asyncio.ensure_future(self.agent.prompt(text))
         waiting = {asyncio.ensure_future(one.wait()) for one in (*ends, self._questions.expired)}
@@ -255,7 +255,7 @@ class AcpDriver:
             await cancel(asked, *waiting)
 
     async def _announce_prompt(self) -> None:
-        """Say that the prompt goes out, before it does: an attempt after that is another one."""
+        """Report the prompt before it is sent: a retry after that is another attempt."""
         self.prompt_sent = True
         await self._reporter.update(
             state=AgentState.WORKING, session_id=self.agent.session_id, prompt_sent=True,
@@ -266,7 +266,7 @@ class AcpDriver:
     async def _structured(
         self, end: End, schema: dict[str, Any] | None, proxy: ProviderProxy | None, has_key: bool
     ) -> End:
-        """Check the answer against the schema; the agent may mend it once."""
+        """Check the answer against the schema; the agent may repair it once."""
         if schema is None or end.state is not OutcomeState.COMPLETED:
             return end
         try:
@@ -287,7 +287,7 @@ class AcpDriver:
         return replace(end, structured=structured, final_response=said)
 
     async def _wait_for_permission(self, failure: AttemptError) -> None:
-        """Ask a person for other credentials, and wait until they say that there are some."""
+        """Ask a person for other credentials, and wait for an answer."""
         text = f"The model's provider refuses the agent's credentials: {failure.message}"
         question = Question(
             id=self._questions.new_id("auth"),
@@ -322,7 +322,7 @@ class AcpDriver:
 
 
 def _refused_key(task: Task, failure: AttemptError) -> AttemptError:
-    """Say which key the provider does not take: waiting would not change it."""
+    """Name the key that the provider refuses: waiting for other credentials would not help."""
     key = task.profile.provider.key_secret
     where = f"Secret {key.name}, key {key.key}" if key else "the profile's Secret"
     text = f"The model's provider refuses the key in {where}: {failure.message}"

@@ -1,8 +1,8 @@
 """
 The agent's program on the other end of the pipes.
 
-It knows that the program has started and that it has ended, which the first process of its
-container tells; what it last said on its error output; and speaks ACP with it through the library.
+Tracks the start and the exit of the program, which the first process of its container reports;
+retains the last lines of its error output; and communicates over ACP through the ACP library.
 """
 
 import asyncio
@@ -34,11 +34,11 @@ from agentrun.runner.pipe_reader import LineTooLongError, PipeReader
 from agentrun.runner.pipes import Pipes
 
 HANDSHAKE_SECONDS = 60.0
-"""How long the agent may take to answer each step before the prompt."""
+"""The timeout for the agent's answer to each request before the prompt."""
 STEER_SECONDS = 30.0
-"""How long it may take to answer whether it takes a text into its turn."""
+"""The timeout for the agent's answer to a text that is sent into the turn in progress."""
 _LAST_WORDS_SECONDS = 1.0
-"""How long a program that has ended is listened to: what it left behind may speak for ever."""
+"""How long output is read after the program has exited: its children may write without end."""
 _STDERR_LINES = 20
 _STDERR_LINE = 64 * 1024
 _NOT_EXECUTABLE, _NOT_FOUND = 126, 127
@@ -50,7 +50,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 OnPermission = Callable[[dict[str, Any], str], None]
 Ask = Callable[[dict[str, Any], list[PermissionOption]], Awaitable[str | None]]
-"""Asks a person for the leave that is wanted; returns the chosen option's id."""
+"""Asks a person for a permission; returns the id of the chosen option."""
 _CLOSE_SECONDS = 3.0
 
 
@@ -70,7 +70,7 @@ class Agent:
         self._stderr = PipeReader(pipes.stderr, _STDERR_LINE)
         self._transport = PipeTransport(self._stdout, pipes.stdin, on_update, around)
         self._client = _Client(on_permission)
-        # A Protocol of the library's; what is not offered is left out of the class.
+        # A Protocol of the library; methods that are not offered are left out of the class.
         self._connection = acp.connect_to_agent(self._client, self._transport)  # type: ignore[arg-type]
         self._started = asyncio.Event()
         self._last_words: deque[str] = deque(maxlen=_STDERR_LINES)
@@ -78,25 +78,25 @@ class Agent:
         self._exit_code: int | None = None
         self.session_id = ""
         self.task_id = ""
-        """Empty: it has no tasks beside its conversation."""
+        """Empty: an ACP agent has no A2A tasks."""
         self.mcp_capabilities: McpCapabilities | None = None
-        """How the agent reaches MCP servers; None until the handshake is done."""
+        """Which MCP transports the agent supports; None until the handshake is done."""
         self.can_steer = False
-        """Whether it says that it takes a text into a turn that is under way."""
+        """Whether the agent advertises that it takes a text into a turn in progress."""
         self.can_load = False
-        """Whether it can go on with an earlier conversation."""
+        """Whether the agent can load an earlier session."""
         self._can_close = False
 
     async def listen(self) -> None:
-        """Follow the program's life, for ever, and its error output up to its end."""
+        """Track the program's lifecycle, without end, and read its error output up to its end."""
         await asyncio.gather(self._follow(), self._read_stderr())
 
     async def begin(self) -> None:
-        """Let the program begin, once its container is there."""
+        """Start the program, once its container is connected."""
         await self._container.begin()
 
     async def handshake(self, seconds: float = HANDSHAKE_SECONDS) -> acp.InitializeResponse:
-        """Agree on the protocol. The time counts from the program's start."""
+        """Initialize the ACP connection. The timeout starts when the program has started."""
         await self._started.wait()
         request = self._connection.initialize(
             protocol_version=acp.PROTOCOL_VERSION,
@@ -117,7 +117,7 @@ class Agent:
         return answer
 
     def ask_with(self, ask: Ask) -> None:
-        """Let a person answer what the agent asks leave for, from now on."""
+        """Forward the agent's permission requests to a person from now on."""
         self._client.ask = ask
 
     async def open_session(
@@ -129,9 +129,9 @@ class Agent:
         meta: Mapping[str, Any] | None = None,
     ) -> None:
         """
-        Open a conversation in ``cwd``: a new one, or go on with the one of the id ``load``.
+        Open a session in ``cwd``: a new one, or the existing session with the id ``load``.
 
-        ``meta`` is what only this kind of agent understands.
+        ``meta`` is passed in the request for this kind of agent only.
         """
         more = dict(meta or {})
         if load:
@@ -153,15 +153,15 @@ class Agent:
             )
 
     async def prompt(self, text: str) -> acp.PromptResponse:
-        """Give the agent a task, and wait for the end of its turn."""
+        """Send a prompt to the agent, and wait for the end of its turn."""
         request = self._connection.prompt(session_id=self.session_id, prompt=[acp.text_block(text)])
         return await self._ask(request, None)
 
     async def steer(self, text: str) -> bool:
         """
-        Put a text into the turn that is under way. False if the agent did not take it.
+        Send a text into the turn in progress. False if the agent did not take it.
 
-        Without a turn it takes none, rather than begin one that nobody follows.
+        Without a turn in progress it is not taken, as nothing would follow a turn that it starts.
         """
         params = {
             "sessionId": self.session_id,
@@ -177,16 +177,16 @@ class Agent:
         return isinstance(answer, dict) and answer.get("outcome") == "injected"
 
     async def cancel(self) -> None:
-        """Ask the agent to end its turn. What it asks leave for from now on is cancelled."""
+        """Cancel the agent's turn. Its later permission requests are answered as cancelled."""
         try:
-            # First this: an agent that was only refused something would go on with something else.
+            # The notification first: an agent that only sees a refusal continues otherwise.
             if self.session_id and not self._transport.fault:
                 await self._connection.cancel(session_id=self.session_id)
         finally:
             self._client.cancelled.set()
 
     async def close_session(self, seconds: float = _CLOSE_SECONDS) -> None:
-        """Have the agent write down what it has not so far, if it knows how to."""
+        """Close the session, if the agent supports that, so that it saves its state to disk."""
         if not self.session_id or not self._can_close or self._transport.fault:
             return
         try:
@@ -196,15 +196,15 @@ class Agent:
             log.info("The agent does not close its session: %s", self._clean(str(error)))
 
     def end(self) -> None:
-        """End the program's container, and with it everything the program started."""
+        """Stop the program's container, and with it all processes that the program started."""
         self._container.end()
 
     async def ended(self) -> bool:
-        """Wait until it is certain that nothing of it lives; False if that will never be known."""
+        """Wait until no process of the agent is alive; False if that can never be known."""
         return await self._container.ended()
 
     async def close(self) -> None:
-        """Stop speaking."""
+        """Close the connection."""
         await self._connection.close()
 
     async def _ask(self, request: Awaitable[T], seconds: float | None) -> T:
@@ -221,7 +221,7 @@ class Agent:
             raise AttemptError(Reason.PROTOCOL_ERROR, message[:2000]) from error
 
     def _fault(self) -> AttemptError:
-        """Say why the agent can no longer be spoken to."""
+        """Return the reason why the agent can no longer be reached."""
         code = self._exit_code
         if self._transport.fault:
             return self._transport.fault
@@ -246,13 +246,13 @@ class Agent:
             elif line.isdigit():
                 self._exit_code = int(line)
                 self._started.set()
-                # Who hears of its end tells its last words, which may still lie in their pipe.
+                # The error messages include the final output, which may still be in the pipe.
                 self._stderr.end()
                 with suppress(TimeoutError):
                     async with asyncio.timeout(_LAST_WORDS_SECONDS):
                         await self._is_heard_out.wait()
                 self._stdout.end()
-        # Whoever minds this expects it to go on for as long as the attempt.
+        # The supervisor expects this to run for as long as the attempt.
         await asyncio.Event().wait()
 
     async def _read_stderr(self) -> None:
@@ -265,18 +265,18 @@ class Agent:
                 self._is_heard_out.set()
                 return
             if line.strip():
-                # Cut after the secrets are taken out, or half of one would be left.
+                # Truncated after secrets are removed: otherwise half of a secret could remain.
                 self._last_words.append(self._clean(line.decode(errors="replace"))[:2000])
 
 
 def _says_it_steers(meta: dict[str, Any] | None) -> bool:
-    """Read ``_meta.steering.supported`` of the handshake, as codex-acp and claude-agent-acp say."""
+    """Read ``_meta.steering.supported`` of the handshake (codex-acp and claude-agent-acp)."""
     steering = (meta or {}).get("steering")
     return isinstance(steering, dict) and steering.get("supported") is True
 
 
 class _Client:
-    """What the agent may ask of the runner: leave to do something, and nothing else."""
+    """The client methods that the agent may call: permission requests, and nothing else."""
 
     def __init__(self, on_permission: OnPermission) -> None:
         self._on_permission = on_permission
@@ -290,7 +290,7 @@ class _Client:
         tool_call: ToolCallUpdate,
         **_: Any,
     ) -> RequestPermissionResponse:
-        """Answer as the profile's permission mode says: the pod is the sandbox, so allow."""
+        """Answer according to the profile's permission mode: allow, or ask a person."""
         if self.ask:
             return await self._ask_a_person(self.ask, options, tool_call)
         by_kind = {option.kind: option for option in reversed(options)}
@@ -305,7 +305,7 @@ class _Client:
     async def _ask_a_person(
         self, ask: Ask, options: list[PermissionOption], tool_call: ToolCallUpdate
     ) -> RequestPermissionResponse:
-        """Wait for a person's answer, or until the turn is cancelled: that answers it, too."""
+        """Wait for a person's answer, or until the turn is cancelled; then answer as cancelled."""
         asked = tool_call.model_dump(mode="json", by_alias=True, exclude_none=True)
         answer = asyncio.ensure_future(ask(asked, options))
         cancelled = asyncio.ensure_future(self.cancelled.wait())
@@ -318,7 +318,7 @@ class _Client:
             cancelled.cancel()
 
     async def ext_notification(self, method: str, params: dict[str, Any]) -> None:
-        """Pass over what only one agent says."""
+        """Ignore notifications that are specific to one agent."""
         log.debug("The agent notified %s", method)
 
 

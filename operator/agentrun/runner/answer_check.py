@@ -1,9 +1,9 @@
 """
-Checking a structured answer against the caller's schema, in a process of its own.
+Checks a structured answer against the caller's schema, in a separate process.
 
-A pattern can take longer than the universe lasts, and nothing in the runner would be heard
-meanwhile: neither the word to stop nor the gateway. So another process reads the answer, with a
-limit of time, and is killed beyond it.
+A regular expression can take practically unlimited time, in which the runner could handle neither
+stop signals nor the gateway. So another process checks the answer, with a timeout, after which it
+is killed.
 """
 
 import asyncio
@@ -17,13 +17,13 @@ from typing import Any
 from agentrun.runner.acp.reading import MAX_DEPTH, is_deep
 
 SECONDS = 15.0
-"""How long a check may take, with the start of its process."""
+"""The timeout of a check, in seconds, including the start of its process."""
 _DEEP = f"it is more than {MAX_DEPTH} levels deep"
 
 
 async def check_apart(text: str, schema: dict[str, Any]) -> Any:
-    """Return the structured answer in ``text``. ValueError says why it does not satisfy."""
-    # -P: nothing is loaded from the folder in which it happens to run.
+    """Return the structured answer in ``text``. Raises ValueError if it is invalid."""
+    # -P: nothing is imported from the current folder.
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-P", "-m", __name__,
         stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, cwd="/",
@@ -52,7 +52,7 @@ async def check_apart(text: str, schema: dict[str, Any]) -> Any:
 
 
 def _verdict(text: str, schema: dict[str, Any]) -> str:
-    """Say on one line what is wrong with an answer; else, after an empty one, the answer."""
+    """Return the error of an answer, in one line; otherwise an empty line and the answer."""
     from agentrun.runner.prompt import check_answer
 
     try:
@@ -65,7 +65,7 @@ def _verdict(text: str, schema: dict[str, Any]) -> str:
 
 def main() -> None:
     """Read text and schema, and print the verdict."""
-    # Should nobody be left to end it.
+    # In case the runner is gone and cannot kill this process.
     resource.setrlimit(resource.RLIMIT_CPU, (int(SECONDS), int(SECONDS)))
     from agentrun import ecma
 

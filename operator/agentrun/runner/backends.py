@@ -1,7 +1,7 @@
 """
-What differs by backend: files in the agent's home, and how its provider takes a key.
+The differences of the backends: files in the agent's home, and how the provider takes its key.
 
-Standard library only, since the files must lie there before the agent begins.
+Standard library only, because the files must exist before the agent starts.
 """
 
 import json
@@ -13,16 +13,16 @@ from agentrun.runner.folders import Folder
 from agentrun.runner.layout import Layout
 
 REMOTE = "remote_a2a"
-"""The backend whose agent is elsewhere."""
+"""The backend of remote agents."""
 ASK = "Ask"
 """The profile's permissionMode in which a person is asked."""
 _BYPASS_MODES: Mapping[str, str] = {"claude_code": "bypassPermissions"}
-"""The session mode in which an agent asks nobody; the pod is the sandbox."""
+"""The session mode in which an agent requests no permissions; the pod is the sandbox."""
 _ASK_MODES: Mapping[str, str] = {"claude_code": "default", "codex": "read-only"}
-"""The session mode in which it asks before it changes anything."""
+"""The session mode in which an agent requests permission before it changes anything."""
 
 RETRY_SECONDS: Mapping[str, float] = {"opencode": 10.0, "gemini": 10.0}
-"""How long an agent may go on asking a provider that only fails, if it cannot be told itself."""
+"""How long a failing provider is retried, for agents that have no setting for that."""
 
 # git refuses a work tree whose folder belongs to another user, and the mount point of an emptyDir
 # belongs to root.
@@ -30,7 +30,7 @@ _GITCONFIG = "[safe]\n\tdirectory = *\n"
 
 
 def session_mode(backend: str, permission_mode: str) -> str | None:
-    """Return the mode of the agent's session; None for the one it begins with."""
+    """Return the mode of the agent's session; None for the agent's default."""
     return (_ASK_MODES if permission_mode == ASK else _BYPASS_MODES).get(backend)
 
 
@@ -38,9 +38,10 @@ def session_meta(
     backend: str, permission_mode: str, schema: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
     """
-    Return what only this kind of agent understands of what a session is opened with.
+    Return the ``_meta`` for opening a session, which only this kind of agent understands.
 
-    For a ``schema`` Claude Code has a tool to answer with, whose input satisfies it: an object.
+    For a ``schema`` of type object, Claude Code offers a tool for the answer, whose input
+    satisfies the schema.
     """
     if backend != "claude_code":
         return {}
@@ -48,7 +49,7 @@ def session_meta(
     if permission_mode == ASK:
         options["allowedTools"] = [f"mcp__{pod_layout.OWN_SERVER}"]
     if schema is not None and schema.get("type") == "object":
-        # It knows no other dialect than its default, but most of what schemas of others say.
+        # It supports only its default dialect, but most keywords of other dialects as well.
         known = {key: value for key, value in schema.items() if key != "$schema"}
         options["outputFormat"] = {"type": "json_schema", "schema": known}
     return {"claudeCode": {"options": options}} if options else {}
@@ -66,7 +67,7 @@ def key_headers(backend: str, key: str) -> dict[str, str]:
 def write_home(
     layout: Layout, backend: str, model: str | None, permission_mode: str | None = None
 ) -> None:
-    """Write what the agent of ``backend`` reads from its home."""
+    """Write the files that the agent of ``backend`` reads from its home."""
     files = {".gitconfig": _GITCONFIG}
     if backend == "codex":
         files[".codex/config.toml"] = codex_config(layout, model, permission_mode)
@@ -87,7 +88,7 @@ GEMINI_SETTINGS = {
 """The Gemini CLI's settings: the provider is the runner's proxy, which its environment names."""
 
 
-# Which of AgentRun's own tools there are, the profile says; nobody is asked for them again.
+# The profile decides which of AgentRun's own tools exist; calls need no further permission.
 _GEMINI_POLICY = f"""[[rule]]
 mcpName = "{pod_layout.OWN_SERVER}"
 toolName = "*"
@@ -97,14 +98,14 @@ priority = 500
 
 
 def write_identity(layout: Layout, name: str, email: str) -> None:
-    """Let the agent commit without having to configure git first."""
+    """Write a git identity, so that the agent can commit without configuring git."""
     identity = f"[user]\n\tname = {json.dumps(name)}\n\temail = {json.dumps(email)}\n"
     with Folder.at(layout.home, make=True) as home:
         home.replace(".gitconfig", (_GITCONFIG + identity).encode())
 
 
 def codex_config(layout: Layout, model: str | None, permission_mode: str | None = None) -> str:
-    """Write codex's config: the provider is the runner's proxy, and what is asked."""
+    """Return Codex's config: the runner's proxy as the provider, and the approval policy."""
     policy, sandbox, own = "never", "danger-full-access", ""
     if permission_mode == ASK:
         policy, sandbox = "on-request", "read-only"
@@ -135,8 +136,8 @@ trust_level = "trusted"
 {own}"""
 
 
-# Which of AgentRun's own tools there are, the profile says; nobody is asked for them again. A
-# server has to be whole here, though the session names it as well.
+# The profile decides which of AgentRun's own tools exist; calls need no further permission. The
+# server's entry has to be complete here, though the session names the server as well.
 _CODEX_OWN_TOOLS = f"""
 [mcp_servers.{pod_layout.OWN_SERVER}]
 url = "http://127.0.0.1:{{port}}{{path}}"

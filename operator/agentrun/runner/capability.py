@@ -1,9 +1,9 @@
 """
-The pod's secret that the paths on its loopback begin with.
+The pod's secret with which the paths on its loopback interface begin.
 
-Who may forward a port of the pod reaches what listens there as the agent does. So the paths begin
-with what only the agent is told, through the folder that the two containers share: it is in no
-environment that stands in the pod's spec, and no two pods have the same.
+A user who may forward a port of the pod reaches the listening ports as the agent does. So the paths
+begin with a secret that only the agent receives, in the folder that the two containers share: it is
+not in the environment in the pod's spec, and differs for each pod.
 """
 
 import secrets
@@ -16,7 +16,7 @@ _BYTES = 32
 
 
 def with_capability(layout: Layout) -> Layout:
-    """Make the secret and leave it for the agent. Before the agent may begin."""
+    """Create the secret and write it to the agent's file. Call it before the agent may start."""
     capability = secrets.token_hex(_BYTES)
     file = layout.capability_file
     with Folder.at(file.parent) as folder:

@@ -1,10 +1,10 @@
 """
-Telling what the agent changed.
+Computes what the agent changed.
 
-The workspace belongs to the agent by now, and nothing in it is trusted: its objects are fetched as
-from a stranger, and its config, hooks, filters and nested repositories are left alone. Everything
-happens in the runner's private repository. git only names the files that changed; what is in them
-is read from open folders, so that no link leads git to what the agent may not see.
+The workspace belongs to the agent, and nothing in it is trusted: its objects are fetched as from an
+untrusted server, and its config, hooks, filters and nested repositories are ignored. All git work
+happens in the runner's private repository. git only lists the files that changed; their content is
+read from open folders, so that no link leads git to files that the agent may not see.
 """
 
 import asyncio
@@ -20,14 +20,14 @@ from agentrun.runner.workspace import AGENT_HEAD, INDEX, Base
 
 _MESSAGE = "Keep what the agent left uncommitted\n\nRun: {run}\n"
 _DIFF = ("--no-ext-diff", "--no-textconv", "--no-color", "--submodule=short")
-# git holds both versions of a file in memory for a patch, and what it makes of them.
+# For a patch, git holds both versions of a file and its result in memory.
 _PATCHED_BYTES = 16 * 1024 * 1024
 _SUBMODULE = re.compile(r"160000 [0-9a-f]+ 0\t([^\0]+)\0")
 
 
 @dataclass(frozen=True)
 class Author:
-    """Who commits what the agent left uncommitted."""
+    """The author of the commit with the agent's uncommitted changes."""
 
     name: str
     email: str
@@ -35,7 +35,7 @@ class Author:
 
 @dataclass(frozen=True)
 class Change:
-    """What an agent changed: nothing, if ``head`` is the base."""
+    """The change of an agent: empty if ``head`` is the base."""
 
     base: Base
     head: str
@@ -49,7 +49,7 @@ class Change:
         return self.head == self.base.commit
 
     def result(self, pushed: bool | None) -> Result:
-        """Say it as a run's result does."""
+        """Return the change in the form of a run's result."""
         return Result(
             branch=None if self.is_empty else self.base.branch,
             commit=None if self.is_empty else self.head,
@@ -69,7 +69,7 @@ class Collector:
         self._workspace = workspace
 
     async def collect(self, run: str, author: Author) -> Change:
-        """Gather the agent's commits and, in one more, what it left uncommitted."""
+        """Collect the agent's commits, and its uncommitted changes in one more commit."""
         head = await self._fetch_commits()
         tree = await self._write_tree(head)
         if tree != await self._private("rev-parse", f"{head}^{{tree}}"):
@@ -78,7 +78,7 @@ class Collector:
         return await self._measure(head)
 
     async def write_patch(self, change: Change, file: Path) -> list[str]:
-        """Write the change as a patch, and return the files that are too large for one."""
+        """Write the change as a patch, and return the paths that are too large for it."""
         large = await self._large_files(change)
         excluded = [f":(exclude,literal,top){path}" for path in large]
         args = ["diff", *_DIFF, "--binary", "--full-index", change.base.commit, change.head]
@@ -87,13 +87,13 @@ class Collector:
         return large
 
     async def push(self, change: Change) -> None:
-        """Push the change's branch to where the workspace was cloned from."""
+        """Push the change's branch to the repository that the workspace was cloned from."""
         refspec = f"{change.head}:refs/heads/{self._base.branch}"
         args = ("push", "-q", "--no-verify", self._base.url, refspec)
         await self._git.transfer(*args, repository=self._base.private, seconds=300)
 
     async def _fetch_commits(self) -> str:
-        """Fetch the agent's HEAD; the base, where the agent has no usable repository left."""
+        """Fetch the agent's HEAD; return the base if the agent's repository is not usable."""
         args = ("fetch", "-q", "--no-tags", "--no-write-fetch-head", "--update-shallow")
         place = (f"--upload-pack={UPLOAD_PACK}", str(self._workspace))
         try:
@@ -106,9 +106,9 @@ class Collector:
         return await self._private("rev-parse", "--verify", f"{AGENT_HEAD}^{{commit}}")
 
     async def _write_tree(self, head: str) -> str:
-        """Write the workspace's files as a tree; submodules stay as they were."""
+        """Write the workspace's files as a tree; submodules stay unchanged."""
         await self._private("read-tree", head)
-        # git would look into a nested repository, with that repository's config.
+        # git would open a nested repository, with that repository's config.
         modules = _SUBMODULE.findall(await self._private("ls-files", "-s", "-z"))
         kept = await asyncio.to_thread(nested_repositories, self._workspace)
         excluded = [f":(exclude,literal,top){path}" for path in {*modules, *kept}]
@@ -118,7 +118,7 @@ class Collector:
         return await self._private("write-tree")
 
     async def _add(self, excluded: list[str]) -> None:
-        """Put what the agent changed, left or removed into the index."""
+        """Put the agent's modified, new and removed files into the index."""
         names = self._base.private / "agentrun-names"
         await self._git.run(
             "ls-files", "-z", "--deduplicate", "--modified", "--deleted", "--others",
@@ -187,8 +187,8 @@ class Collector:
         return {"GIT_INDEX_FILE": str(self._base.private / INDEX)}
 
     async def _private(self, *args: str, stdin: bytes | None = None) -> str:
-        """Run git on the private repository and its index alone, and strip its answer."""
-        # Without any file, what .gitattributes say is taken from the index.
+        """Run git on the private repository and its index alone, and return its stripped output."""
+        # In an empty work tree, git reads .gitattributes from the index.
         empty = self._base.private / "agentrun-empty"
         empty.mkdir(exist_ok=True)
         printed = await self._git.run(
@@ -208,7 +208,7 @@ def nested_repositories(workspace: Path) -> list[str]:
                 with opened.folder(path) as folder:
                     entries = list(folder.entries(path))
             except OSError:
-                continue  # unreadable for us, and so for git, which then says so
+                continue  # unreadable for the runner, and so for git, which then reports it
             if path and any(entry.name == ".git" for entry in entries):
                 found.append(path)
                 continue

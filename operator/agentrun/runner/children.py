@@ -1,9 +1,9 @@
 """
-Starting programs that reach only what they need.
+Starts programs that can access only what they need.
 
-git and the packer work on what an agent has left. Where the kernel has Landlock, each is started by
-a thread of its own that has first confined itself: what it starts inherits that, and nothing more
-has to happen between fork and exec. They are shown no credentials in their environment either.
+git and the packer process data of the agent. Where the kernel has Landlock, each is started by a
+thread of its own that has confined itself first: the program inherits the restrictions, and nothing
+else has to happen between fork and exec. Their environment holds no credentials either.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ import agentrun
 from agentrun.runner.kernel import confine_thread
 
 PACKAGES = Path(agentrun.__file__).parents[1]
-"""Where Python finds the runner's own modules."""
+"""The folder from which Python imports the runner's modules."""
 _PROGRAMS = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64")
 _READ = (
     "/etc/ld.so.cache", "/etc/passwd", "/etc/group", "/etc/nsswitch.conf", "/etc/localtime",
@@ -35,14 +35,14 @@ _WRITTEN = ("/dev/null",)
 
 @dataclass(frozen=True)
 class Reach:
-    """What a program may open besides the system's own programs, with all that is below it."""
+    """The paths that a program may open besides the system's programs, with everything below."""
 
     reads: tuple[Path, ...] = ()
     writes: tuple[Path, ...] = ()
     has_network: bool = False
 
     def confine(self) -> None:
-        """Confine the calling thread, for good."""
+        """Confine the calling thread, irrevocably."""
         searched = os.environ.get("PATH", os.defpath).split(os.pathsep)
         own = [sys.prefix, sys.base_prefix, str(PACKAGES)]
         runs = [Path(one) for one in (*_PROGRAMS, *searched, *own) if one.startswith("/")]
@@ -54,19 +54,19 @@ class Reach:
 
 @dataclass(frozen=True)
 class AllBut:
-    """Everything except some folders: for what needs the network and the credentials."""
+    """Everything except some folders: for programs that need the network and the credentials."""
 
     hidden: tuple[Path, ...]
 
     def confine(self) -> None:
-        """Confine the calling thread, for good."""
+        """Confine the calling thread, irrevocably."""
         beside = list(_beside([one.absolute() for one in self.hidden]))
         confine_thread([], beside, beside, has_network=True)
 
 
 @dataclass(frozen=True)
 class Done:
-    """How a program ended."""
+    """The exit code and the output of a program."""
 
     code: int
     printed: bytes
@@ -74,7 +74,7 @@ class Done:
 
 
 class Child:
-    """A program, run once."""
+    """A program that is run once."""
 
     def __init__(
         self,
@@ -97,7 +97,7 @@ class Child:
         stdin: bytes | BinaryIO | None = None,
         output: BinaryIO | None = None,
     ) -> Done:
-        """Run it to its end. TimeoutError, and it is ended, if that takes longer."""
+        """Run the program to its end. Raises TimeoutError after ``seconds``, and kills it."""
         executor = ThreadPoolExecutor(1, "child")
         work = asyncio.wrap_future(executor.submit(self._run, stdin, output))
         try:
@@ -130,7 +130,7 @@ class Child:
             return Done(process.returncode, printed or b"", complaint)
 
     def _end(self) -> None:
-        """End it, and the helpers that it started, should they still be alive."""
+        """Kill the program, and its child processes, if it is still running."""
         with self._lock:
             self._is_ended = True
             if self._process is not None and self._process.returncode is None:
@@ -139,13 +139,13 @@ class Child:
 
 
 class ChildError(Exception):
-    """A program of ours ended without an answer."""
+    """A module of the runner ended without an answer."""
 
 
 async def ask_module(module: str, job: Mapping[str, Any], reach: Reach) -> dict[str, Any]:
-    """Have one of our modules, which needs the standard library alone, answer a job: JSON both."""
+    """Run a module of the runner, standard library only, on a job; both job and answer are JSON."""
     env = {"PYTHONPATH": str(PACKAGES), "LANG": "C.UTF-8", "PYTHONDONTWRITEBYTECODE": "1"}
-    # -P: nothing is loaded from the folder that it is started in; -S, -s: nor from site-packages.
+    # -P: no imports from the current folder; -S, -s: nor from site-packages.
     command = [sys.executable, "-P", "-S", "-s", "-m", module]
     done = await Child(command, reach, env, Path("/")).run(None, json.dumps(job).encode())
     if done.code:
@@ -156,11 +156,11 @@ async def ask_module(module: str, job: Mapping[str, Any], reach: Reach) -> dict[
 
 
 def _beside(hidden: Iterable[Path]) -> Iterable[Path]:
-    """List folders that together are everything but the hidden ones."""
+    """List folders that together contain everything except the hidden ones."""
     hidden = list(hidden)
     above = {parent for one in hidden for parent in one.parents}
     for folder in sorted(above):
         with suppress(OSError):
-            # A link may lead above what is hidden.
+            # A link may lead above a hidden folder.
             entries = (one for one in sorted(folder.iterdir()) if not one.is_symlink())
             yield from (one for one in entries if one not in above and one not in hidden)

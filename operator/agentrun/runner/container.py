@@ -1,10 +1,10 @@
 """
-The agent's container, as its first process tells of it.
+The agent's container, as its first process reports it.
 
-That process, ``images/init``, connects to the runner's socket before anything of the agent runs.
-What it says can be said by nobody else: the socket's name is gone before the agent begins. It
-hands over a descriptor of itself, too, by which the kernel tells of its end; and the first process
-of a process namespace ends after all others (docs/decisions/0020).
+That process, ``images/init``, connects to the runner's socket before any process of the agent
+exists. Nothing else can send these messages: the socket's name is removed before the agent starts.
+It also passes a descriptor of itself, with which the kernel reports its exit; and the first process
+of a PID namespace ends after all others (docs/decisions/0020).
 """
 
 import asyncio
@@ -22,7 +22,7 @@ _CHUNK = 4096
 
 
 class Container:
-    """The agent's container. ``lines`` must be followed while it is used."""
+    """The agent's container. ``lines`` must be iterated while it is used."""
 
     def __init__(self, pipes: Pipes) -> None:
         self._pipes = pipes
@@ -34,11 +34,11 @@ class Container:
         self._is_lost = asyncio.Event()
 
     async def lines(self) -> AsyncIterator[bytes]:
-        """Yield what the container's first process says, until it is gone."""
+        """Yield the lines from the container's first process, until it has ended."""
         loop = asyncio.get_running_loop()
         connection, _ = await loop.sock_accept(self._pipes.control)
         kernel = await _introduction(connection)
-        # It has opened what it needs; nobody else is to.
+        # It has opened the socket and the FIFOs; no other process may.
         self._pipes.hide()
         if kernel is not None:
             loop.add_reader(kernel, self._on_end, kernel)
@@ -65,23 +65,23 @@ class Container:
                 os.close(kernel)
 
     async def begin(self) -> None:
-        """Let the agent's program begin, once the container is there. Not after ``end``."""
+        """Start the agent's program, once the container is connected. No-op after ``end``."""
         await self._is_connected.wait()
         if not self._is_to_end:
             self._has_begun = True
             self._send(_BEGIN)
 
     def end(self) -> None:
-        """Have everything in the container killed. Harmless if it has ended, and when repeated."""
+        """Kill all processes in the container. Idempotent; does nothing if it has ended."""
         self._is_to_end = True
         self._send(_STOP)
 
     async def ended(self) -> bool:
         """
-        Wait until it is certain that nothing of the agent lives; only after ``end``.
+        Wait until it is certain that no process of the agent is alive; only after ``end``.
 
-        False if that will never be certain: the first process has gone without its last word, and
-        the kernel could not be asked.
+        False if that can never be certain: the first process has ended without its final message,
+        and its descriptor is not available.
         """
         if not self._has_begun:
             return True
@@ -94,7 +94,7 @@ class Container:
 
     def _send(self, word: bytes) -> None:
         if self._connection is not None:
-            # Gone already, or full of earlier words: it cannot be missed then.
+            # Disconnected, or full of earlier commands: in both cases this one is not needed.
             with suppress(BrokenPipeError, ConnectionResetError, BlockingIOError):
                 self._connection.send(word)
 
@@ -104,7 +104,7 @@ class Container:
 
 
 async def _introduction(connection: socket.socket) -> int | None:
-    """Take the descriptor of the first process; None where its kernel has none."""
+    """Receive the descriptor of the first process; None if its kernel does not provide one."""
     loop = asyncio.get_running_loop()
     while True:
         try:

@@ -1,8 +1,8 @@
 """
 git's credential helper: the Secret's user and password, for the profile's repositories only.
 
-git asks with the parts of the URL on lines of their own, and asks again wherever a server redirects
-to: so nothing is read out of a question that is made for people.
+git passes the parts of the URL as separate lines, and calls the helper again for each redirect of a
+server. So no prompt text, which is meant for people, has to be parsed.
 """
 
 import os
@@ -13,17 +13,17 @@ from pathlib import Path
 from agentrun.api.repositories import is_covered
 
 REPOSITORIES, CREDENTIALS = "AGENTRUN_GIT_REPOSITORIES", "AGENTRUN_GIT_CREDENTIALS"
-"""In the environment: what the password is for, separated by spaces, and the Secret's folder."""
+"""Environment variables: the password's repositories, space-separated; the Secret's folder."""
 
 
 def answer(asked: Iterable[str], env: Mapping[str, str]) -> tuple[list[str], str]:
-    """Answer git's question: the lines for git, and what is wrong if there are none."""
+    """Answer git's request: return the lines for git, and the error if access is denied."""
     parts = dict(line.rstrip("\n").partition("=")[::2] for line in asked if "=" in line)
     url = f"{parts.get('protocol', '')}://{parts.get('host', '')}/{parts.get('path', '')}"
     if not is_covered(url, env[REPOSITORIES].split()):
         return ["quit=1"], f"the password is not for {url}"
     folder = Path(env[CREDENTIALS])
-    # A token is enough of a password for most servers, whatever the user.
+    # For most servers a token as the password is sufficient, with any user.
     user = parts.get("username") or _first_line(folder / "username") or "git"
     return [f"username={user}", f"password={_first_line(folder / 'password')}"], ""
 
@@ -34,7 +34,7 @@ def _first_line(file: Path) -> str:
 
 
 def main() -> None:
-    """Answer on standard output; git keeps nothing, so there is nothing to store or erase."""
+    """Write the answer to standard output; git's ``store`` and ``erase`` are ignored."""
     if sys.argv[1:] != ["get"]:
         return
     lines, problem = answer(sys.stdin, os.environ)

@@ -1,4 +1,4 @@
-"""What an attempt needs of a conversation, whether its agent is in the pod or elsewhere."""
+"""The interface between an attempt and its agent, whether in the pod or remote."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol
@@ -14,39 +14,39 @@ if TYPE_CHECKING:
 
 
 class AgentConnection(Protocol):
-    """The agent's side."""
+    """The connection to the agent."""
 
     mcp_capabilities: Any
-    """Which MCP servers the agent can be given; None if it takes none."""
+    """The MCP transports that the agent supports; None if it takes no servers."""
 
     @property
     def session_id(self) -> str:
-        """What the conversation can be found by again; empty if it cannot."""
+        """The id with which the conversation can be resumed; empty if it cannot be."""
 
     @property
     def task_id(self) -> str:
-        """The remote task that the conversation is in, if its agent is elsewhere."""
+        """The A2A task of the conversation, if the agent is remote."""
 
     async def begin(self) -> None:
-        """Let the agent begin: what it finds is ready."""
+        """Start the agent; its workspace and home are ready."""
 
     async def handshake(self) -> object:
-        """Wait until the agent is there."""
+        """Wait until the agent is ready."""
 
     async def cancel(self) -> None:
-        """Ask the agent to stop by itself."""
+        """Cancel the agent's turn."""
 
     async def close_session(self, seconds: float) -> None:
-        """Have the agent write down the conversation, before it ends."""
+        """Close the agent's session, so that the agent writes the conversation to disk."""
 
     def end(self) -> None:
-        """End the agent."""
+        """Stop the agent."""
 
     async def ended(self) -> bool:
-        """Wait until it is certain that nothing of it lives; False if that will never be known."""
+        """Wait until no process of the agent is alive; False if that can never be known."""
 
     async def close(self) -> None:
-        """Let go of what the conversation held."""
+        """Release the connection's resources."""
 
 
 class AgentDriver(Protocol):
@@ -54,31 +54,31 @@ class AgentDriver(Protocol):
 
     usage: Usage | None
     cost: str | None
-    """What the conversation has cost, earlier runs included."""
+    """The cost of the conversation, earlier runs included."""
     prompt_sent: bool
 
     @property
     def stop_message(self) -> str:
-        """How the run is said to have been interrupted."""
+        """The message of a run that was interrupted by a stop signal."""
 
     @property
     def agent(self) -> AgentConnection:
-        """The agent's side."""
+        """The connection to the agent."""
 
     def final_data(self, state: OutcomeState) -> dict[str, Any]:
-        """Return what the last event of a run that ends so says of the conversation."""
+        """Return the data about the conversation for the final event of a run with this state."""
 
     @property
     def delivered(self) -> int:
-        """The newest message of the agent's mailbox that it was given."""
+        """The seq of the newest message from the agent's mailbox that was delivered to it."""
 
     async def listen(self) -> None:
-        """Follow the agent, for ever."""
+        """Follow the agent; does not return."""
 
     async def open(
         self, task: Task, cwd: str, servers: Sequence[Any] = (), origin: ResumePoint | None = None
     ) -> None:
-        """Open the agent's session, and say that the run has started."""
+        """Open the agent's session, and record that the run has started."""
 
     async def work(
         self,
@@ -87,13 +87,13 @@ class AgentDriver(Protocol):
         gateway: Gateway,
         origin: ResumePoint | None = None,
     ) -> End:
-        """Give the agent its task, and stay with it until it is done."""
+        """Run the task until the agent has finished."""
 
     def end_turn(self) -> None:
-        """End whatever the agent still had under way."""
+        """End the items that the agent has left open."""
 
     def note_read(self, seq: int) -> None:
-        """Note that the agent itself has taken all messages up to ``seq``."""
+        """Record that the agent itself has read all messages up to ``seq``."""
 
     async def acknowledge(self) -> None:
-        """Say which messages the agent was given, now that the conversation is kept."""
+        """Report the delivered messages to the gateway, now that the conversation is stored."""

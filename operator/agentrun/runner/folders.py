@@ -1,10 +1,11 @@
 """
-Reaching files in folders that an agent can write.
+Access to files in folders that an agent can write.
 
-At any moment an agent may put a link in the place of a folder, and behind it lies whatever the
-runner can see: its credentials, too. So such a folder is opened once, and everything in it is
-reached from the open descriptor, through no link and not out of it. A link is itself at most: it
-can be read and kept, and is never followed. Nothing here waits for the other end of a pipe.
+An agent can replace a folder with a symbolic link at any time, and the link can lead to anything
+that the runner can read, its credentials included. So such a folder is opened once, and everything
+in it is accessed relative to the open descriptor, without following links and without leaving the
+folder. A link itself can be read and stored, and is never followed. No operation here blocks on the
+other end of a pipe.
 
 Standard library only: the agent's home is written before anything else is loaded.
 """
@@ -33,20 +34,20 @@ class OutsideFolderError(OSError):
 
 
 class Folder:
-    """A folder that is held open. Paths are relative to it."""
+    """An open folder. Paths are relative to it."""
 
     def __init__(self, descriptor: int) -> None:
         self.descriptor = descriptor
 
     @classmethod
     def at(cls, path: Path, make: bool = False) -> "Folder":
-        """Open a folder whose own place no agent can change, as a mount's is."""
+        """Open a folder whose path no agent can change, such as a mount point."""
         if make:
             path.mkdir(parents=True, exist_ok=True)
         return cls(os.open(path, _FOLDER))
 
     def __enter__(self) -> "Folder":
-        """Hold it open for the block."""
+        """Return the folder, which is open during the block."""
         return self
 
     def __exit__(
@@ -55,32 +56,32 @@ class Folder:
         error: BaseException | None,
         at: TracebackType | None,
     ) -> None:
-        """Close it."""
+        """Close the folder."""
         os.close(self.descriptor)
 
     def folder(self, path: str = "", make: bool = False) -> "Folder":
-        """Open a folder in it; with ``make``, make what is missing on the way."""
+        """Open a folder below this one; with ``make``, create the missing folders of the path."""
         parts = _parts(path) if path else []
         if make:
             return Folder(self._make(parts))
         return Folder(self._open(parts, _FOLDER) if parts else os.dup(self.descriptor))
 
     def names(self) -> list[str]:
-        """List what is in it, sorted."""
+        """List the names of the folder's entries, sorted."""
         return sorted(os.listdir(self.descriptor))  # noqa: PTH208 - by descriptor
 
     def status(self, path: str) -> os.stat_result:
-        """Say what is there; of a link, the link itself."""
+        """Return the status of the entry; of a link, the status of the link itself."""
         with self._parent(path) as (parent, name):
             return os.stat(name, dir_fd=parent, follow_symlinks=False)
 
     def link(self, path: str) -> str:
-        """Read where a link leads to."""
+        """Return the target of a link."""
         with self._parent(path) as (parent, name):
             return os.readlink(name, dir_fd=parent)
 
     def read(self, path: str) -> BinaryIO:
-        """Open a file, and nothing that is none, for reading."""
+        """Open a regular file for reading. Raises OSError (EINVAL) for anything else."""
         descriptor = self._open(_parts(path), _FILE)
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             os.close(descriptor)
@@ -88,12 +89,12 @@ class Folder:
         return open(descriptor, "rb")  # noqa: PTH123
 
     def create(self, path: str, mode: int = 0o600) -> BinaryIO:
-        """Make a file where there is nothing, for writing."""
+        """Create a file for writing. Raises FileExistsError if the path exists."""
         with self._parent(path) as (parent, name):
             return open(os.open(name, _NEW_FILE, mode, dir_fd=parent), "wb")  # noqa: PTH123
 
     def replace(self, path: str, content: bytes) -> None:
-        """Put a file in the place of what is there, whatever it is; make the folders above it."""
+        """Replace the entry at ``path``, of any kind, with a file; create the folders above it."""
         above, _, name = path.rpartition("/")
         with self.folder(above, make=True) as parent:
             new = f"{name}.{os.urandom(8).hex()}"
@@ -106,33 +107,33 @@ class Folder:
                 raise
 
     def rename(self, old: str, new: str) -> None:
-        """Give another name to something in this very folder."""
+        """Rename an entry of this folder, within the folder."""
         at = self.descriptor
         os.rename(_name(old), _name(new), src_dir_fd=at, dst_dir_fd=at)
 
     def remove(self, path: str) -> None:
-        """Remove a file or a link, if it is there."""
+        """Remove a file or a link, if it exists."""
         with suppress(FileNotFoundError), self._parent(path) as (parent, name):
             os.unlink(name, dir_fd=parent)
 
     def make_folder(self, path: str) -> None:
-        """Make a folder where there is nothing."""
+        """Create a folder. Raises FileExistsError if the path exists."""
         with self._parent(path) as (parent, name):
             os.mkdir(name, 0o777, dir_fd=parent)
 
     def make_link(self, path: str, leads_to: str) -> None:
-        """Make a link where there is nothing."""
+        """Create a symbolic link. Raises FileExistsError if the path exists."""
         with self._parent(path) as (parent, name):
             os.symlink(leads_to, name, dir_fd=parent)
 
     def entries(self, path: str) -> Iterator["Entry"]:
-        """Go through what is in it; ``path`` is its own."""
+        """Iterate over the folder's entries; ``path`` is the path of the folder itself."""
         for name in self.names():
             with suppress(FileNotFoundError):
                 yield self._entry(path, name)
 
     def walk(self, path: str, failed: Callable[[str, OSError], None]) -> Iterator["Entry"]:
-        """Go through ``path`` and all that is below it; folders come before what they hold."""
+        """Iterate over ``path`` and everything below it; a folder comes before its entries."""
         above, _, name = path.rpartition("/")
         try:
             with self.folder(above) as parent:
@@ -155,9 +156,9 @@ class Folder:
 
     def resolve(self, path: str) -> list[str]:
         """
-        Follow links from here without leaving, as far as there is something, and return the parts.
+        Follow links within the folder, as far as the path exists, and return the parts of the path.
 
-        For a path that only an agent goes; what it leads to may change at any time.
+        For paths that only an agent uses: the agent may change the target at any time.
         """
         wanted, found, links = path.split("/")[::-1], list[str](), 0
         while wanted:
@@ -234,22 +235,22 @@ class Folder:
 
 @dataclass(frozen=True)
 class Entry:
-    """Something in a folder, as it was a moment ago."""
+    """An entry of a folder, with its status at the time of reading."""
 
     folder: Folder
-    """Open until the walk goes on."""
+    """Open until the iteration continues."""
     name: str
     path: str
     status: os.stat_result
 
     @property
     def is_folder(self) -> bool:
-        """Whether it was a folder."""
+        """Whether the entry was a folder."""
         return stat.S_ISDIR(self.status.st_mode)
 
 
 def copy(source: Folder, target: Folder) -> None:
-    """Copy all folders and files of a folder, with their modes, into one that lacks the files."""
+    """Copy all folders and files, with the files' modes, into a folder without these files."""
 
     def failed(path: str, error: OSError) -> None:
         raise OSError(error.errno, error.strerror, path) from error
@@ -267,7 +268,7 @@ def copy(source: Folder, target: Folder) -> None:
 
 
 def copy_file(source: BinaryIO, target: BinaryIO) -> int:
-    """Copy a file's content in the kernel, as much as it has now, and return how much that was."""
+    """Copy a file's content in the kernel, up to its current size; return the bytes copied."""
     left = size = os.fstat(source.fileno()).st_size
     while left and (sent := os.sendfile(target.fileno(), source.fileno(), None, min(left, _CHUNK))):
         left -= sent

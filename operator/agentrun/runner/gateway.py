@@ -1,8 +1,8 @@
 """
 The runner's client of the gateway.
 
-It knows the protocol of ``agentrun.api.gateway`` and sorts refusals by what the runner has to do
-about them. Repeating is for its callers.
+It implements the protocol of ``agentrun.api.gateway`` and maps error responses to exceptions by
+what the runner has to do about them. Retries are up to the callers.
 """
 
 import json
@@ -21,26 +21,26 @@ from agentrun.api.v1alpha1 import AgentStatus, Outcome
 
 _TIMEOUT = aiohttp.ClientTimeout(total=60, sock_connect=5)
 _BLOB_TIMEOUT = aiohttp.ClientTimeout(total=600, sock_connect=5, sock_read=120)
-# A tool may wait for half a minute, and says nothing meanwhile.
+# A tool may wait for half a minute without sending anything.
 _MCP_TIMEOUT = aiohttp.ClientTimeout(total=600, sock_connect=5, sock_read=120)
 _CHUNK = 64 * 1024
 _M = TypeVar("_M", bound=BaseModel)
 
 
 class GatewayError(Exception):
-    """The gateway did not take a request."""
+    """The gateway did not accept a request."""
 
 
 class GatewayUnavailableError(GatewayError):
-    """The gateway, or what it stands on, is away: keep everything and try again."""
+    """The gateway, or something that it depends on, is unavailable: retain the data and retry."""
 
 
 class RunFinishedError(GatewayError):
-    """The run is sealed, or a newer attempt has begun: nothing that is sent will be kept."""
+    """The run is sealed, or has a newer attempt: nothing that this attempt sends is stored."""
 
 
 class GatewayConflictError(GatewayError):
-    """Something else stands there already."""
+    """The gateway has other data at this position already."""
 
     def __init__(self, message: str, last_seq: int | None) -> None:
         super().__init__(message)
@@ -48,11 +48,11 @@ class GatewayConflictError(GatewayError):
 
 
 class GatewayRefusedError(GatewayError):
-    """The request itself is wrong: sending it again will not help."""
+    """The request itself is invalid: a retry does not help."""
 
 
 class Gateway:
-    """A connection to the gateway, for one run."""
+    """A client of the gateway, for one run."""
 
     def __init__(self, url: str, token: Path, on_token: Callable[[str], None]) -> None:
         self._url = url.rstrip("/")
@@ -72,7 +72,7 @@ class Gateway:
         await self._session.close()
 
     async def task(self) -> Task:
-        """Ask what is to be done."""
+        """Fetch the run's task."""
         return _read(Task, await self._call("GET", "/v1/task"))
 
     async def append(self, body: bytes) -> Head:
@@ -80,34 +80,34 @@ class Gateway:
         return _read(Head, await self._call("POST", "/v1/events", body))
 
     async def put_blob(self, name: str, path: Path, size: int, media_type: str) -> None:
-        """Store a file's bytes under a name, without holding them in memory."""
+        """Store a file's bytes under a name, without loading them into memory."""
         headers = {"content-type": media_type, "content-length": str(size)}
         await self._call("PUT", f"/v1/blobs/{name}", _stream(path), headers, _BLOB_TIMEOUT)
 
     async def state(self, status: AgentStatus) -> None:
-        """Say how the agent is."""
+        """Post the agent's status."""
         await self._call("POST", "/v1/state", _json(status))
 
     async def outcome(self, outcome: Outcome) -> None:
-        """Say how the attempt ended. Durable once this returns."""
+        """Post the attempt's outcome. It is durable once this returns."""
         await self._call("POST", "/v1/outcome", _json(outcome))
 
     async def inputs(self, after: int, wait_ms: int = 20_000) -> Inputs:
-        """Wait for answers after the given number."""
+        """Wait up to ``wait_ms`` milliseconds for inputs with a seq after the given one."""
         path = f"/v1/inputs?after={after}&wait_ms={wait_ms}"
         return _read(Inputs, await self._call("GET", path))
 
     async def messages(self, after: int, wait_ms: int) -> Messages:
-        """Wait for messages to the agent after the given number."""
+        """Wait up to ``wait_ms`` milliseconds for messages with a seq after the given one."""
         path = f"/v1/messages?after={after}&wait_ms={wait_ms}"
         return _read(Messages, await self._call("GET", path))
 
     async def delivered(self, seq: int) -> None:
-        """Say that the agent was given all messages up to a number."""
+        """Report that all messages up to ``seq`` were delivered to the agent."""
         await self._call("POST", "/v1/delivered", _json(Delivered(seq=seq)))
 
     async def get_snapshot(self, name: str, path: Path) -> None:
-        """Read a file of the snapshot to go on from into ``path``."""
+        """Download a file of the snapshot that the run resumes from into ``path``."""
         url = f"{self._url}/v1/snapshot/{name}"
         try:
             async with self._session.get(
@@ -127,7 +127,7 @@ class Gateway:
     async def mcp(
         self, body: bytes | AsyncIterator[bytes], headers: Mapping[str, str]
     ) -> AsyncIterator[aiohttp.ClientResponse]:
-        """Say something to the tools for the agent; the answer's body is not read yet."""
+        """Post an MCP message to the tools for the agent; the response's body is not read yet."""
         try:
             async with self._session.post(
                 f"{self._url}/v1/mcp",
@@ -142,7 +142,7 @@ class Gateway:
             ) from error
 
     def _authorization(self) -> dict[str, str]:
-        # The kubelet renews the file; reading it each time is how one notices.
+        # The kubelet renews the file, so it is read for each request.
         token = self._token.read_text(encoding="ascii").strip()
         self._on_token(token)
         return {"authorization": f"Bearer {token}"}
@@ -172,7 +172,7 @@ class Gateway:
 
 
 def _refusal(status: int, body: bytes) -> GatewayError:
-    """Sort a refusal. Without a Problem in it, it is not the gateway that speaks."""
+    """Map an error response to an exception. Without a Problem, it is not from the gateway."""
     try:
         problem = Problem.model_validate_json(body)
     except ValidationError:

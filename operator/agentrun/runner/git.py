@@ -1,15 +1,14 @@
 """
-Running git, so that nothing but the runner's own settings decides what it does.
+Runs git so that only the runner's settings determine its behavior.
 
-Whatever repository it works on: no hooks, no file-system monitor, no prompts, no config of the
-machine or of a user, and no search for a repository: it is always named. Whatever URL it is given:
-only transports that are named here, for git's ``ext::`` runs any command, and ``protocol.allow =
-user`` would let it. And of large files nothing is compared or compressed in memory, of which the
-runner's container has little. A server that says nothing for a minute is given up: git itself would
-wait for ever.
+For any repository: no hooks, no file-system monitor, no prompts, no config of the machine or of a
+user, and no search for a repository: its path is always given. For any URL: only the transports
+that are listed here, because git's ``ext::`` runs any command and ``protocol.allow = user`` permits
+it. Large files are not compared or compressed in memory, of which the runner's container has
+little. A transfer is aborted if the server sends nothing for a minute: git itself waits forever.
 
-There are two halves. What speaks with a server has the run's credentials, and never touches a
-folder of the agent's. What touches one has neither credentials nor network.
+There are two kinds of processes. Those that communicate with a server have the run's credentials,
+and never access a folder of the agent. Those that access one have neither credentials nor network.
 """
 
 import asyncio
@@ -55,7 +54,7 @@ _SETTINGS = {
     "transfer.bundleURI": "false",
     "transfer.fsckObjects": "true",
 }
-# What old programs wrote into the history of well-known repositories, and does no harm.
+# Harmless defects that old programs wrote into the history of well-known repositories.
 _HARMLESS = (
     "badDate", "badDateOverflow", "badEmail", "badTimezone", "missingEmail",
     "missingNameBeforeEmail", "missingSpaceBeforeDate", "missingSpaceBeforeEmail",
@@ -63,17 +62,17 @@ _HARMLESS = (
 )  # fmt: skip
 _ALL = {**_SETTINGS, **{f"fetch.fsck.{one}": "ignore" for one in _HARMLESS}}
 _FORCED = [word for key, value in _ALL.items() for word in ("-c", f"{key}={value}")]
-"""On the command line: above what any repository says."""
+"""On the command line: takes precedence over the config of any repository."""
 UPLOAD_PACK = " ".join(["git", *_FORCED, "upload-pack"])
-"""What hands out an agent's repository: git keeps its own command line from it."""
+"""The command that serves an agent's repository: git does not pass its own options on to it."""
 
 
 class GitError(Exception):
-    """git failed. Carries what it said, without secrets."""
+    """git failed. The message is git's error output, without secrets."""
 
 
 class Git:
-    """git with the runner's settings, and the run's credentials where there are any."""
+    """git with the runner's settings, and with the run's credentials if there are any."""
 
     def __init__(self, folder: Path, credentials: Path, redactor: Redactor) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -102,11 +101,11 @@ class Git:
         }
 
     def keep_from(self, *folders: Path) -> None:
-        """Keep what has the credentials from the agent's folders, where the kernel can."""
+        """Hide the folders from processes with credentials, where the kernel supports that."""
         self._hidden = folders
 
     def show_credentials_to(self, repositories: Sequence[str], url: str) -> None:
-        """Let git show the Secret to ``repositories``, as it works on ``url``. Before, to none."""
+        """Use the Secret for ``repositories`` only, for work on ``url``. By default, for none."""
         if self._kind is Credentials.PASSWORD:
             self._env |= password_env(self._credentials, repositories)
         is_shown = is_covered(url, repositories)
@@ -114,24 +113,24 @@ class Git:
 
     @property
     def has_credentials(self) -> bool:
-        """Whether the Secret holds anything that opens repositories."""
+        """Whether the Secret holds credentials for repositories."""
         return self._kind is not Credentials.NONE
 
     def fits(self, url: str) -> bool:
-        """Whether what the Secret holds is of use with the server of ``url``."""
+        """Whether the Secret's credentials are of the kind that the server of ``url`` accepts."""
         if is_web(url):
             return self._kind is Credentials.PASSWORD
         return self._kind in KEYS if is_ssh(url) else self.has_credentials
 
     async def init(self, private: Path) -> None:
-        """Make a private repository, which holds the runner's settings as well."""
+        """Create a private repository, with the runner's settings in its config."""
         await asyncio.to_thread(private.mkdir, parents=True, exist_ok=True)
         await self.run("init", "-q", "--bare", "--template=", str(private), writes=[private])
         with (private / "config").open("a", encoding="utf-8") as config:
             config.write(_as_file())
 
     async def transfer(self, *args: str, repository: Path, seconds: float) -> str:
-        """Run git with credentials and network on a private repository, and return its answer."""
+        """Run git with credentials and network on a private repository, and return its output."""
         reach = AllBut(self._hidden) if self._hidden else None
         env = self._env | {"GIT_DIR": str(repository)}
         child = Child(["git", *_FORCED, *args], reach, env, repository)
@@ -150,12 +149,13 @@ class Git:
         output: Path | None = None,
     ) -> str:
         """
-        Run git without credentials and network, and return what it printed.
+        Run git without credentials and network, and return its output.
 
-        It reaches its repository, and ``reads`` and ``writes``, where the kernel can hold it to
-        that. With ``output``, it prints into that file.
+        Where the kernel can enforce it, git can access only its repository, ``reads`` and
+        ``writes``.
+        With ``output``, its output is written to that file.
         """
-        # git looks for a repository unless one is named.
+        # git searches for a repository unless one is given.
         place = {"GIT_DIR": str(repository)} if repository else {"GIT_CEILING_DIRECTORIES": "/"}
         if work_tree:
             place["GIT_WORK_TREE"] = str(work_tree)
@@ -189,7 +189,7 @@ class Git:
         return done.printed.decode(errors="surrogateescape")
 
     def _stderr_of(self, complaint: bytes) -> str:
-        """Return the end of what git complained of, where the reason is, and what it means."""
+        """Return the end of git's error output, where the reason is, with an explanation of it."""
         text = self._redactor.text(complaint.decode(errors="replace").strip())
         return explain(text[-2000:], self._kind) if text else ""
 

@@ -1,9 +1,9 @@
 """
-How git gets the credentials of the profile's Secret, and to whom it may show them.
+How git gets the credentials of the profile's Secret, and which servers they are sent to.
 
-A run names the repository, and its server may be anybody's. So a password is given out for the
-repositories that the profile names and no others, wherever a server redirects to; the ssh key is
-there for those alone, and ssh speaks only to servers whose key is known.
+The caller chooses a run's repository, so its server is untrusted. A password is provided only for
+the repositories that the profile names, regardless of a server's redirects. The ssh key is provided
+only for those, and ssh connects only to servers whose host key is known.
 """
 
 import base64
@@ -19,7 +19,7 @@ import agentrun
 from agentrun.runner import credential_helper
 from agentrun.runner.git_errors import Credentials
 
-# Nothing but what is said here: no config, no agent, no other way in, no question.
+# Only these settings: no config file, no ssh-agent, no other authentication, no prompts.
 _SSH = (
     "ssh -F /dev/null -o BatchMode=yes -o IdentitiesOnly=yes -o IdentityAgent=none"
     " -o PreferredAuthentications=publickey -o ConnectTimeout=30"
@@ -29,7 +29,7 @@ _SSH = (
 
 
 def kind_of(folder: Path) -> Credentials:
-    """Tell what the mounted Secret holds."""
+    """Return the kind of credentials that the mounted Secret holds."""
     if (folder / "ssh-privatekey").exists():
         is_locked = has_passphrase(_read_key(folder))
         return Credentials.LOCKED_KEY if is_locked else Credentials.KEY
@@ -55,17 +55,17 @@ def is_web(url: str) -> bool:
 
 
 def is_ssh(url: str) -> bool:
-    """Whether git reaches ``url`` with ssh."""
+    """Whether git reaches ``url`` over ssh."""
     return url.startswith("ssh://") or ("://" not in url and ":" in url.partition("/")[0])
 
 
 def password_env(credentials: Path, repositories: Iterable[str]) -> dict[str, str]:
-    """Make what lets git ask for user and password, for ``repositories`` alone."""
+    """Return the environment with which git gets user and password, for ``repositories`` only."""
     root = Path(agentrun.__file__).parents[1]
-    # -P: git may run it in a folder of the agent's, from which nothing must be loaded.
+    # -P: git may run it in a folder of the agent, from which nothing must be imported.
     words = ["env", f"PYTHONPATH={root}", sys.executable, "-P", "-m", credential_helper.__name__]
-    # As on the command line: above the configuration of any repository, and first of all without
-    # the helpers that one may name.
+    # Precedence as on the command line: over the config of any repository. The empty value first
+    # removes the helpers that such a config may name.
     config = {
         "credential.helper": ["", f"!{shlex.join(words)}"],
         "credential.useHttpPath": ["true"],
@@ -85,7 +85,7 @@ def password_env(credentials: Path, repositories: Iterable[str]) -> dict[str, st
 
 
 def ssh_env(own: Path, credentials: Path, with_key: bool) -> dict[str, str]:
-    """Make what lets git use ssh: to the Secret's hosts, and ``with_key`` with its key."""
+    """Return git's environment for ssh: the Secret's known hosts, and ``with_key`` its key."""
     known = credentials / "known_hosts"
     words = [_SSH, f"-o UserKnownHostsFile={known if known.exists() else '/dev/null'}"]
     if with_key and (credentials / "ssh-privatekey").exists():
@@ -95,7 +95,7 @@ def ssh_env(own: Path, credentials: Path, with_key: bool) -> dict[str, str]:
 
 def _private_key(own: Path, credentials: Path) -> Path:
     # ssh refuses a key that others can read, as a mounted Secret is; one without its last
-    # newline; and one with a line's end as on Windows.
+    # newline; and one with Windows line ends.
     key = own / "ssh-key"
     key.touch(0o600)
     key.write_text(_read_key(credentials) + "\n", encoding="utf-8")
@@ -108,7 +108,7 @@ def _read_key(credentials: Path) -> str:
 
 
 def _account(own: Path) -> list[str]:
-    """Give the runner's uid an account, without which ssh does nothing, if it has none."""
+    """Return a command prefix that gives the runner's uid an account: ssh fails without one."""
     user = os.getuid()
     try:
         pwd.getpwuid(user)

@@ -1,17 +1,17 @@
-"""What git complains of, in the words of those who can mend it: the profile's owners."""
+"""Explains git's error messages to the owners of profiles, who can fix the cause."""
 
 import re
 from enum import Enum
 
 
 class Credentials(Enum):
-    """What the profile's git Secret holds."""
+    """The kind of credentials in the profile's git Secret."""
 
     NONE = "none"
     PASSWORD = "password"
     KEY = "key"
     LOCKED_KEY = "locked key"
-    """An ssh key that a passphrase protects: ssh passes over it without a word."""
+    """An ssh key with a passphrase: ssh skips it without a message."""
 
 
 _FIELD = "the profile's git.credentialsSecret"
@@ -31,7 +31,7 @@ _LOCKED = (
     " without one."
 )
 _KEY_REFUSED = r"Permission denied \("
-# The first that fits counts, so what is said beside a general complaint comes before it.
+# The first match counts, so specific messages come before general ones.
 _COMPLAINTS = (
     (
         r"REMOTE HOST IDENTIFICATION HAS CHANGED",
@@ -73,7 +73,7 @@ _COMPLAINTS = (
 
 
 def explain(complaint: str, credentials: Credentials) -> str:
-    """Put the cause before git's own words, where it is known."""
+    """Prepend the cause to git's message, if the cause is known."""
     cause = _cause(complaint, credentials)
     return f"{cause} git says: {complaint}" if cause else complaint
 

@@ -1,4 +1,4 @@
-"""Placing a profile's instruction files, where agents look for them by themselves."""
+"""Writes a profile's instruction files to the paths where agents read them by default."""
 
 from collections.abc import Sequence
 
@@ -13,11 +13,11 @@ _DEFAULT_PATHS = {
     "opencode": ".config/opencode/AGENTS.md",
     "gemini": ".gemini/GEMINI.md",
 }
-"""Where each agent reads what its user wants in every project."""
+"""The path of each agent's user-level instructions, which apply to all projects."""
 
 
 def write_instructions(layout: Layout, backend: str, files: Sequence[InstructionFile]) -> None:
-    """Write the files into the agent's home. Failure says which cannot be."""
+    """Write the files into the agent's home. Raises AttemptError for one that cannot be written."""
     for file in files:
         path = file.path or _DEFAULT_PATHS.get(backend)
         if path is None:
@@ -36,7 +36,7 @@ def write_instructions(layout: Layout, backend: str, files: Sequence[Instruction
 
 
 def _check(home: Folder, path: str) -> None:
-    """LeadsOut if a folder on the way is a link: the agent's program may have made it one."""
+    """Raise OutsideFolderError if a parent folder is a link, which the agent may have made."""
     above = path.rpartition("/")[0]
     if "/".join(home.resolve(above)) != above:
         raise OutsideFolderError(path)

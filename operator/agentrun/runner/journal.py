@@ -1,9 +1,9 @@
 """
-The run's journal, as far as this attempt writes it.
+The part of the run's journal that this attempt writes.
 
-``add`` makes an event and spools it; ``ship`` sends what is spooled, one request at a time, as
-soon as there is anything, and goes on trying while the gateway is away. A blob goes before the
-event that refers to it, so that no reader finds a reference to nothing.
+``add`` creates an event and spools it. ``ship`` sends the spooled events as soon as there are any,
+one request at a time, and retries while the gateway is unavailable. A blob is sent before the event
+that refers to it, so that readers never find a dangling reference.
 """
 
 import asyncio
@@ -31,7 +31,7 @@ from agentrun.runner.sanitize import sanitize
 from agentrun.runner.spool import Spool, SpooledEvent, StoredBlob, encode
 
 SPOOL_BOUND = 64 * 1024 * 1024
-"""Beyond this the agent is not listened to until the gateway has caught up."""
+"""The spool size from which the agent's output is not read until the gateway has caught up."""
 _BATCH_BYTES = 1024 * 1024
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 5.0
 
@@ -41,7 +41,7 @@ Listener = Callable[[EventType, dict[str, Any]], None]
 
 
 class Journal:
-    """What this attempt has to say, in order."""
+    """The events of this attempt, in order."""
 
     def __init__(
         self, spool: Spool, gateway: Gateway, redactor: Redactor, attempt: int, listen: Listener
@@ -56,11 +56,11 @@ class Journal:
         self._more = asyncio.Event()
         self._changed = asyncio.Condition()
         self.last_error = ""
-        """Why the last request failed; empty when it did not."""
+        """The error of the last request; empty if it succeeded."""
 
     @property
     def trouble(self) -> str:
-        """Why something could not be told, also when no request has failed so far."""
+        """Why events or the outcome cannot be delivered, also if no request has failed so far."""
         return self.last_error or "it did not answer in time."
 
     def start_after(self, last_seq: int) -> None:
@@ -68,8 +68,8 @@ class Journal:
         self._next = last_seq + 1
 
     def add(self, kind: EventType, data: dict[str, Any], *files: StoredBlob) -> None:
-        """Make an event, without secrets and small enough, and keep it until it is acknowledged."""
-        # Whoever made it: an agent's field, a remote agent's, a tool's. The gateway takes no more.
+        """Add an event, without secrets and within the size limit; store it until acknowledged."""
+        # Regardless of the source (agent, remote agent, tool): the gateway accepts nothing else.
         clean, _ = mended(self._redactor.data(data), "data", SENT)
         self._listen(kind, clean)
         seq = self._next + self._spool.pending
@@ -79,21 +79,21 @@ class Journal:
         self._more.set()
 
     def new_file(self) -> Path:
-        """Name a file for a blob that is too large to be held in memory."""
+        """Return the path of a new file, for a blob that is too large for memory."""
         return self._spool.new_file()
 
     async def room(self) -> None:
-        """Wait until the spool takes more."""
+        """Wait until the spool has room for more."""
         async with self._changed:
             await self._changed.wait_for(lambda: self._spool.size < SPOOL_BOUND)
 
     async def drained(self) -> None:
-        """Wait until everything is acknowledged."""
+        """Wait until all events are acknowledged."""
         async with self._changed:
             await self._changed.wait_for(lambda: self._spool.pending == 0)
 
     async def ship(self) -> None:
-        """Send what there is, for ever. RunOver when nothing will be kept any more."""
+        """Send events until cancelled. Raises RunFinishedError when no more are stored."""
         pause = _FIRST_PAUSE
         while True:
             await self._more.wait()
@@ -115,7 +115,7 @@ class Journal:
             pause, self.last_error = _FIRST_PAUSE, ""
 
     async def _send(self, batch: Sequence[SpooledEvent]) -> bool:
-        """Send events; False if their seqs have changed instead, and they are to be sent again."""
+        """Send events. False if their seqs have changed instead, and they must be sent again."""
         try:
             if self._notice:
                 await self._gateway.append(_body([self._notice], self._next))
@@ -133,11 +133,12 @@ class Journal:
 
     def _renumber(self, conflict: GatewayConflictError) -> None:
         """
-        Continue after the head that the gateway named.
+        Continue after the head in the gateway's conflict response.
 
-        Events of this attempt are found again by their ids, so what stands there is the end of
-        an earlier attempt that arrived late. If nothing stands there, the store was restored from
-        a backup, and events that it had acknowledged are gone: readers are told.
+        The gateway recognizes events of this attempt by their ids, so the events at these seqs
+        are the end of an earlier attempt that arrived late. If there are none, the store was
+        restored from a backup, and acknowledged events are lost: a notice in the journal informs
+        readers.
         """
         if conflict.last_seq is None or conflict.last_seq + 1 == self._next:
             raise GatewayUnavailableError(str(conflict))
@@ -154,7 +155,7 @@ class Journal:
     async def _send_singly(
         self, batch: Sequence[SpooledEvent], refused: GatewayRefusedError
     ) -> bool:
-        """Find the event that is refused, and say in its place that there was one."""
+        """Find the refused event, and append a notice in its place."""
         if len(batch) > 1:
             for event in batch:
                 if not await self._send([event]):
@@ -163,7 +164,7 @@ class Journal:
         log.error("The gateway refused an event: %s", refused)
         text = f"An event was lost, because the gateway refused it: {refused}"
         notice = _event(EventType.REASONING, {"text": text[:2000]})
-        # The same each time: it may be there already, if only the answer was lost.
+        # The same id each time: it may be stored already, if only the response was lost.
         notice["event_id"] = _notice_id(batch[0])
         try:
             await self._gateway.append(_body([SpooledEvent(encode(notice), ())], self._next))
@@ -188,7 +189,7 @@ class Journal:
             try:
                 await self._gateway.put_blob(blob.name, blob.path, blob.size, blob.media_type)
             except (GatewayConflictError, GatewayRefusedError) as error:
-                # The event says more without its blob than the blob without its event.
+                # The event without its blob is worth more than the blob without its event.
                 log.error("The gateway does not keep %s: %s", blob.name, error)
             blob.path.unlink()
 

@@ -1,7 +1,7 @@
 """
 System calls that Python's library has no functions for: openat2, and those of Landlock.
 
-ctypes is loaded when the first of them is made: a runner starts without.
+ctypes is imported with the first of these calls: a runner starts without it.
 """
 
 import errno
@@ -16,18 +16,18 @@ from typing import Any
 
 log = logging.getLogger(__name__)
 
-# The same on all architectures: these calls are younger than the common numbering.
+# The same on all architectures: these calls are newer than the common numbering.
 _OPENAT2, _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 437, 444, 445, 446
 _NO_MAGICLINKS, _NO_SYMLINKS, _BENEATH = 0x02, 0x04, 0x08
 _NOT_THERE = (errno.ENOSYS, errno.EPERM, errno.EINVAL, errno.E2BIG, errno.EAGAIN)
-"""No such call, forbidden by seccomp, or (EAGAIN) unsure because of a rename elsewhere."""
+"""The call is missing, forbidden by seccomp, or (EAGAIN) raced with a rename elsewhere."""
 
 _VERSION_FLAG = 1
 _PATH_BENEATH = 1
 _SET_NO_NEW_PRIVILEGES = 38
 _EXECUTE, _WRITE_FILE, _READ_FILE, _READ_DIR = 1, 2, 4, 8
 _CHANGES = sum(1 << bit for bit in range(4, 13))
-"""Making and removing what a folder holds."""
+"""Creating and removing the entries of a folder."""
 _REFER, _TRUNCATE = 1 << 13, 1 << 14
 _READ = _EXECUTE | _READ_FILE | _READ_DIR
 _OF_FILES = _EXECUTE | _WRITE_FILE | _READ_FILE | _TRUNCATE
@@ -35,7 +35,7 @@ _TCP, _SCOPES = 3, 3
 
 
 def open_beneath(folder: int, path: str, flags: int) -> int | None:
-    """Open ``path`` below a folder and through no link; None where the kernel cannot say."""
+    """Open ``path`` below a folder, without following links; None if the kernel cannot check it."""
     import ctypes
 
     name = os.fsencode(path)
@@ -50,7 +50,7 @@ def open_beneath(folder: int, path: str, flags: int) -> int | None:
 
 @cache
 def landlock_version() -> int:
-    """Ask for the version of the kernel's Landlock; 0, which is logged once, if it has none."""
+    """Return the kernel's Landlock ABI version; 0 if it has none, which is logged once."""
     try:
         return _call(_CREATE_RULESET, None, 0, _VERSION_FLAG)
     except OSError as error:
@@ -66,7 +66,7 @@ def confine_thread(
     reads: Sequence[Path], writes: Sequence[Path], runs: Sequence[Path], has_network: bool
 ) -> None:
     """
-    Keep the calling thread, and the programs that it starts, from all other folders, for good.
+    Deny the calling thread, and its child processes, access to all other folders, irrevocably.
 
     ``runs`` are folders of programs: nothing else can be executed. Does nothing where the kernel
     has no Landlock.

@@ -1,4 +1,4 @@
-"""A text that is too large to be held in memory, passed around by its beginning."""
+"""A text that is too large for memory, represented by its beginning."""
 
 from pathlib import Path
 from typing import Any
@@ -6,10 +6,10 @@ from typing import Any
 
 class LargeText(str):
     """
-    The beginning of a text whose whole is in a file, in UTF-8, without secrets.
+    The beginning of a text that is stored completely in a file, in UTF-8, without secrets.
 
-    Whoever knows nothing of it handles a string: what it makes of it is a preview. Whoever does
-    keeps the whole, by a link to the file, which is there until the message is dealt with.
+    Code that does not know this class handles it as a string, which is a preview. Other code keeps
+    the complete text with a link to the file, which exists until the message has been processed.
     """
 
     __slots__ = ("media_type", "path", "total_bytes", "total_chars")
@@ -35,11 +35,11 @@ class LargeText(str):
 
     @property
     def left_out(self) -> int:
-        """How many characters come after the beginning."""
+        """The number of characters after the beginning."""
         return self.total_chars - len(self)
 
     def __str__(self) -> str:
-        # So that str(value), which is how fields of messages are read, keeps the whole.
+        # So that str(value), with which fields of messages are read, keeps the complete text.
         return self
 
     def __deepcopy__(self, _: dict[int, Any]) -> "LargeText":

@@ -1,8 +1,8 @@
 """
-Where things are in the pod.
+The paths and ports in the pod.
 
 The paths are those of ``agentrun.api.pod_layout``, below a root that is ``/`` in a pod and any
-folder elsewhere. Imports nothing heavy: the pipes are made before anything else is loaded.
+folder elsewhere. Imports only small modules: the pipes are created before anything else is loaded.
 """
 
 from dataclasses import dataclass
@@ -17,14 +17,14 @@ class Layout:
 
     root: Path = Path("/")
     init_program: Path = Path("/usr/lib/agentrun/init")
-    """The static init that the runner's image brings along for the agent's container."""
+    """The static init program of the runner's image, for the agent's container."""
     proxy_port: int = pod_layout.PROXY_PORT
     tools_port: int = pod_layout.TOOLS_PORT
     capability: str = ""
-    """What paths on the loopback begin with; made when the runner starts, told to the agent."""
+    """The secret first part of loopback paths; created at start, and shared with the agent."""
 
     def at(self, path: str) -> Path:
-        """Place an absolute path of the pod below the root."""
+        """Return an absolute path of the pod as a path below the root."""
         return self.root / path.lstrip("/")
 
     @property
@@ -39,17 +39,17 @@ class Layout:
 
     @property
     def capability_file(self) -> Path:
-        """Where the agent's container reads the capability."""
+        """The file from which the agent's container reads the capability."""
         return self.at(pod_layout.CAPABILITY)
 
     @property
     def provider_url(self) -> str:
-        """The way to the model's provider, for the agent."""
+        """The agent's URL of the model's provider: the runner's proxy."""
         return f"http://127.0.0.1:{self.proxy_port}/{self.capability}"
 
     @property
     def tools_path(self) -> str:
-        """The path of AgentRun's own tools, on their port."""
+        """The URL path of AgentRun's own tools, on ``tools_port``."""
         return f"/{self.capability}/mcp"
 
     @property
@@ -89,7 +89,7 @@ class Layout:
 
     @property
     def redact(self) -> Path:
-        """Values of Secrets that the agent's environment holds."""
+        """Values of Secrets that the agent's environment contains."""
         return self.at(pod_layout.REDACT)
 
     @property
@@ -99,30 +99,30 @@ class Layout:
 
     @property
     def mcp_secrets(self) -> Path:
-        """What MCP servers are given from Secrets, as SECRET/KEY."""
+        """Values from Secrets for MCP servers, as SECRET/KEY."""
         return self.at(pod_layout.MCP_SECRETS)
 
     @property
     def backend_secret(self) -> Path:
-        """The credentials that the run was given for a remote agent: auth_token, headers."""
+        """The run's credentials for a remote agent: auth_token, headers."""
         return self.at(pod_layout.BACKEND_SECRET)
 
     @property
     def instructions(self) -> Path:
-        """What instruction files are made from, as CONFIGMAP/KEY."""
+        """The sources of instruction files, as CONFIGMAP/KEY."""
         return self.at(pod_layout.INSTRUCTIONS)
 
     @property
     def ca_file(self) -> Path:
-        """The authorities that the profile adds, if it does."""
+        """The certificate authorities that the profile adds, if any."""
         return self.at(pod_layout.CA_FILE)
 
     @property
     def roots(self) -> Path:
-        """All authorities that the runner trusts, if the profile adds some."""
+        """All certificate authorities that the runner trusts, if the profile adds some."""
         return self.at(pod_layout.RUNNER_ROOTS)
 
     @property
     def termination_log(self) -> Path:
-        """Where the outcome goes if the gateway cannot take it."""
+        """The termination log: the record of the outcome if the gateway does not accept it."""
         return self.at(pod_layout.TERMINATION_LOG)

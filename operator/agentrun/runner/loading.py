@@ -1,4 +1,4 @@
-"""Loading what runs an attempt in two thirds of the time that its imports take by themselves."""
+"""Imports the modules that run an attempt in two thirds of the usual time."""
 
 import gc
 from collections.abc import Iterator
@@ -9,13 +9,13 @@ from typing import Any
 @contextmanager
 def quickly() -> Iterator[None]:
     """
-    Import models without the descriptions of their fields, and collect no garbage meanwhile.
+    Import models without the descriptions of their fields, and without garbage collection.
 
-    Models ask for descriptions by ``use_attribute_docstrings``, and then the source of each is read
-    and tokenized, at each start of a runner, which shows no schema to anybody. pydantic has no
-    switch for it. The ACP library defines hundreds of models, of which the runner uses a dozen:
-    they are built when they are first used, which saves 3 MB of the 64 that a runner may take.
-    What is loaded stays, so looking for garbage among it is for nothing, now and later.
+    With ``use_attribute_docstrings``, the source of each model is read and tokenized at each start
+    of a runner, which shows no schema. pydantic has no switch for it. The ACP library defines
+    hundreds of models, of which the runner uses a dozen: they are built at their first use, which
+    saves 3 MB of the 64 MB that a runner may use. Imported objects stay, so collecting garbage
+    among them is useless, now and later.
     """
     import pydantic
 

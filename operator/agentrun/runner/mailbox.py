@@ -1,9 +1,10 @@
 """
-Messages from other agents, on their way to this one.
+Delivery of messages from other agents to this one.
 
-They begin turns of their own after the agent's turn, or are put into the turn that is under way.
-Which of them the conversation has in it is kept with its snapshot, and said only then: an attempt
-that ends before leaves them to the next one, whose conversation does not know them.
+Messages start turns of their own after the agent's turn, or are sent into the turn in progress.
+The newest message that the conversation contains is stored with its snapshot, and reported only
+then: an attempt that ends before leaves them to the next one, whose conversation does not have
+them.
 """
 
 import asyncio
@@ -23,7 +24,7 @@ from agentrun.runner.outcome import End
 Delivery = Literal["Pull", "BetweenTurns", "Steer"]
 
 MAX_TURNS = 20
-"""The most turns that messages may begin in one attempt: two agents could go on for ever."""
+"""The most turns that messages may start in one attempt: two agents could continue forever."""
 _WAIT_MS = 20_000
 _PATIENCE_SECONDS = 10.0
 _PAUSE = 0.5
@@ -33,18 +34,18 @@ log = logging.getLogger(__name__)
 
 
 class Steerable(Protocol):
-    """What the mailbox asks of the agent."""
+    """The part of an agent that the mailbox uses."""
 
     @property
     def can_steer(self) -> bool:
-        """Whether it takes a text into its turn."""
+        """Whether the agent takes a text into its turn."""
 
     async def steer(self, text: str) -> bool:
-        """Put a text into the turn that is under way. False if the agent did not take it."""
+        """Send a text into the turn in progress. False if the agent did not take it."""
 
 
 class Mailbox:
-    """The messages for the agent. Until it is opened there are none."""
+    """The messages for the agent. Before ``open`` there are none."""
 
     def __init__(self, agent: Steerable, journal: Journal) -> None:
         self._agent = agent
@@ -52,22 +53,22 @@ class Mailbox:
         self._gateway: Gateway | None = None
         self._delivery: Delivery = "Pull"
         self.given = 0
-        """The newest message that the conversation has in it."""
+        """The seq of the newest message that the conversation contains."""
         self._taken = 0
-        """The newest that was taken out of the mailbox, to be given next."""
+        """The seq of the newest message that was taken out of the mailbox, to be delivered next."""
         self._turns = 0
         self._handing_over = asyncio.Lock()
 
     def open(self, gateway: Gateway, delivery: Delivery, known: int = 0) -> None:
-        """Deliver messages after ``known`` from now on, as the profile says."""
+        """Deliver messages after ``known`` from now on, in the profile's delivery mode."""
         self._gateway, self._delivery = gateway, delivery
         self.given = self._taken = known
 
     async def next_turn(self, end: End) -> str | None:
         """
-        Return what the agent is to be told next, after a turn that ended with ``end``.
+        Return the agent's next prompt, after a turn that ended with ``end``.
 
-        None if no messages came, or if there were too many turns.
+        None if there are no messages, or if messages have started too many turns.
         """
         if self._delivery == "Pull" or end.state is not OutcomeState.COMPLETED:
             return None
@@ -85,7 +86,7 @@ class Mailbox:
 
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[None]:
-        """Deliver during the block, in which the agent is told what began it."""
+        """Deliver messages during the block, in which a prompt turn is in progress."""
         self.given = self._taken
         steering = None
         if self._delivery == "Steer" and self._agent.can_steer:
@@ -97,19 +98,19 @@ class Mailbox:
                 await self._stop(steering)
 
     def note_read(self, seq: int) -> None:
-        """Note that the agent itself has taken all messages up to ``seq``."""
+        """Record that the agent itself has read all messages up to ``seq``."""
         self.given = max(self.given, seq)
         self._taken = max(self._taken, seq)
 
     async def acknowledge(self) -> None:
-        """Say what was delivered: later attempts and runs of the session are given the rest."""
+        """Report the delivered messages; later attempts and runs of the session get the rest."""
         if self._gateway is None or not self.given:
             return
         try:
             async with asyncio.timeout(_LAST_WORD_SECONDS):
                 await self._gateway.delivered(self.given)
         except (GatewayError, TimeoutError) as error:
-            # Whoever goes on from the snapshot knows it all the same.
+            # An attempt that resumes from the snapshot has the number anyway.
             log.warning("It cannot be said that messages were delivered: %s", error)
 
     async def _steer(self) -> None:
@@ -127,11 +128,11 @@ class Mailbox:
                     self._note(mail, "steered")
                     self.given = self._taken
                     return
-            # The turn has not begun, or takes nothing just now; its end ends this.
+            # The turn has not begun, or takes no text now; the end of the turn cancels this.
             await asyncio.sleep(_PAUSE)
 
     async def _stop(self, steering: "asyncio.Task[None]") -> None:
-        """Stop between two messages: of one under way it must be known whether it was taken."""
+        """Stop between two messages: for one in progress, its delivery must be known."""
         with suppress(TimeoutError):
             async with asyncio.timeout(_LAST_WORD_SECONDS), self._handing_over:
                 steering.cancel()
@@ -141,7 +142,7 @@ class Mailbox:
             log.error("Messages can no longer be put into turns", exc_info=ended)
 
     async def _poll(self) -> Sequence[MailboxMessage]:
-        """Return what is there now; nothing if the gateway stays away."""
+        """Return the available messages; none if the gateway stays unavailable."""
         try:
             async with asyncio.timeout(_PATIENCE_SECONDS):
                 return (await self._ask(0)).messages
@@ -150,14 +151,14 @@ class Mailbox:
             return []
 
     async def _ask(self, wait_ms: int) -> Messages:
-        """Ask for messages, again while the gateway is away."""
+        """Fetch messages; retry while the gateway is unavailable."""
         while self._gateway:
             try:
                 return await self._gateway.messages(self._taken, wait_ms)
             except GatewayUnavailableError:
                 await asyncio.sleep(_PAUSE)
             except GatewayError as error:
-                # An older gateway has none; and if the run is over, others will see that.
+                # An older gateway has none; a finished run is detected by other requests.
                 log.info("No messages are delivered: %s", error)
                 self._delivery = "Pull"
                 break
@@ -178,7 +179,7 @@ class Mailbox:
 
 
 def render(mail: MailboxMessage) -> str:
-    """Render a message as the agent is told it: who sent it, then what it says."""
+    """Render a message for the agent: its sender, then its text."""
     sender = f"agent {mail.from_agent_name}" if mail.from_agent_name else "an unnamed sender"
     head = f"Message {mail.seq} from {sender} (message_id {mail.message_id}):"
     return f"{head}\n\n{render_text(mail.body)}"

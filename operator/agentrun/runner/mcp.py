@@ -1,4 +1,4 @@
-"""The profile's MCP servers, in the form in which ACP hands them to an agent."""
+"""Converts the profile's MCP servers to ACP's form."""
 
 from collections.abc import Callable, Sequence
 
@@ -19,19 +19,19 @@ ReadSecret = Callable[[SecretKey], str | None]
 
 
 def acp_servers(servers: Sequence[McpServer], read: ReadSecret) -> list[Server]:
-    """Put the Secrets' values in. Failure if a Secret is not in the pod."""
+    """Convert servers, with values from Secrets. Raises AttemptError if a Secret is missing."""
     return [_server(server, read) for server in servers]
 
 
 def own_server(name: str, url: str, offered: McpCapabilities | None) -> list[Server]:
-    """Offer AgentRun's own tools; nothing to an agent that takes no servers over HTTP."""
+    """Return AgentRun's own tools as a server; empty if the agent supports no HTTP servers."""
     if not (offered and offered.http):
         return []
     return [HttpMcpServer(type="http", name=name, url=url, headers=[])]
 
 
 def check_transports(servers: Sequence[Server], offered: McpCapabilities | None) -> None:
-    """Refuse servers that the agent cannot speak to; any agent can start a program."""
+    """Raise AttemptError for unsupported transports; every agent supports stdio."""
     able = {
         "http": bool(offered and offered.http),
         "sse": bool(offered and offered.sse),

@@ -1,9 +1,9 @@
 """
-AgentRun's own tools, on their way from the agent to the gateway.
+Relays requests for AgentRun's own tools from the agent to the gateway.
 
-The agent speaks MCP with a port on the pod's loopback. What it says goes to the gateway byte by
-byte, with the run's token, which the agent never holds; the gateway knows the protocol, whose
-tools they are, and which the profile allows. Nothing is held but a chunk of each message.
+The agent uses MCP over a port on the pod's loopback interface. Its messages are forwarded to the
+gateway unchanged, with the run's token, which the agent never holds. The gateway implements the
+protocol and decides which tools the profile allows. Only a chunk of each message is in memory.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ from agentrun.runner.gateway import Gateway, GatewayRefusedError, GatewayUnavail
 
 NAME = pod_layout.OWN_SERVER
 MAX_REPLY = 4 * 1024 * 1024
-"""The largest answer that the runner itself reads."""
+"""The largest response that the runner itself reads."""
 _AT_ONCE = 8
 _CHUNK = 64 * 1024
 _PASSED = frozenset({
@@ -30,31 +30,31 @@ _PASSED = frozenset({
     "last-event-id",
 })  # fmt: skip
 _ANSWERED = frozenset({"content-type", "cache-control", "mcp-session-id", "retry-after"})
-# A client that is told 401 asks its user to log in; here it is the runner that was refused.
+# An MCP client reacts to 401 with a login; here the gateway has refused the runner.
 _UNAUTHORIZED, _BAD_GATEWAY = 401, 502
 
 log = logging.getLogger(__name__)
 
 
 class ToolCallError(Exception):
-    """A tool refused a call. The text says what to do instead."""
+    """A tool refused a call. The message states what to do instead."""
 
 
 class McpRelay:
-    """The way to the gateway's tools, for the agent and for ``peer``."""
+    """Access to the gateway's tools, for the agent and for ``peer``."""
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
         self._room = asyncio.Semaphore(_AT_ONCE)
-        # What does not say how large it is must be read to the end first: one at a time.
+        # A body without content-length must be read completely first: one at a time.
         self._unmeasured = asyncio.Lock()
 
     @asynccontextmanager
     async def serve(self, port: int, path: str) -> AsyncIterator[str]:
         """
-        Listen on the pod's loopback during the block, and yield the URL.
+        Listen on the pod's loopback interface during the block, and yield the URL.
 
-        Its ``path`` is only the agent's to know: who else reaches the port gets nothing.
+        Only the agent knows the ``path``; requests with another path are refused.
         """
         app = web.Application(client_max_size=MAX_MCP_BYTES)
         app.router.add_post(path, self._handle)
@@ -67,7 +67,7 @@ class McpRelay:
             await runner.cleanup()
 
     async def call(self, tool: str, arguments: dict[str, Any]) -> dict[str, Any]:
-        """Call a tool, and return its answer. ToolFailed if it refuses; GatewayError."""
+        """Call a tool, and return its result. Raises ToolCallError or GatewayError."""
         params = {"name": tool, "arguments": arguments}
         body = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}
         headers = {
@@ -128,7 +128,7 @@ async def _read(response: aiohttp.ClientResponse) -> bytes:
 
 
 def _result_in(content: bytes) -> dict[str, Any]:
-    """Read the answer to a call, as JSON or in a stream of events."""
+    """Read the response to a call, as JSON or as an event stream."""
     lines = content.splitlines()
     data = [line.removeprefix(b"data:") for line in lines if line.startswith(b"data:")]
     try:

@@ -1,4 +1,4 @@
-"""How an attempt ends, and the forms in which that is told."""
+"""The end of an attempt, and its representations as outcome and termination message."""
 
 import logging
 from dataclasses import dataclass
@@ -9,14 +9,14 @@ from typing import Any
 from agentrun.api.v1alpha1 import Outcome, OutcomeState, Reason, Result, Usage
 
 MAX_TERMINATION_BYTES = 2048
-"""What the kubelet keeps of a termination message is little more than this."""
+"""The kubelet retains little more than this of a termination message."""
 _MAX_TEXT = 32_000
 
 log = logging.getLogger(__name__)
 
 
 class AttemptError(Exception):
-    """The attempt cannot succeed. Says why, in a word and in a sentence."""
+    """The attempt cannot succeed. Carries a reason and a message."""
 
     def __init__(self, reason: Reason, message: str) -> None:
         super().__init__(message)
@@ -34,7 +34,7 @@ class End:
     final_response: str | None = None
     structured: Any = None
     waiting: bool = False
-    """Interrupted, because the pod is not kept for a person's answer."""
+    """Interrupted, because the pod is not kept until a person answers."""
 
 
 WAITING_END = End(
@@ -44,16 +44,16 @@ WAITING_END = End(
 
 @dataclass(frozen=True)
 class ProviderError:
-    """What the model's provider answered last, if it was an error."""
+    """The last answer of the model's provider, if it was an error."""
 
     status: int
     message: str
     is_own: bool = False
-    """Whether the provider was not asked at all, since the profile does not allow it."""
+    """Whether the runner refused the request itself, and did not send it to the provider."""
 
     @property
     def is_refusal(self) -> bool:
-        """Whether it refused the credentials."""
+        """Whether the provider refused the credentials."""
         return self.status in (401, 403) and not self.is_own
 
 
@@ -61,7 +61,7 @@ _ACP_AUTH_REQUIRED = -32000
 
 
 def classify(code: int, message: str, data: Any, provider: ProviderError | None) -> AttemptError:
-    """Say what an agent's error answer means: what the provider said goes before its own words."""
+    """Classify an error answer of an agent: the provider's error takes precedence over it."""
     if provider and provider.is_refusal:
         return AttemptError(Reason.AUTH_REQUIRED, f"{provider.status}: {provider.message}")
     if provider:
@@ -87,10 +87,10 @@ def is_provider_error(
     backend: str, final_response: str | None, provider: ProviderError | None
 ) -> bool:
     """
-    Tell whether a turn that an agent calls finished ended with an error of the provider.
+    Return whether a turn that an agent reports as finished ended with an error of the provider.
 
-    Codex says some errors, in words of its own, as if they were its answer. Others also ask
-    their provider aside, so there an error has to show in what they say.
+    Codex reports some errors, in its own words, as if they were its answer. Other agents also send
+    side requests to their provider, so for them the error has to appear in their response.
     """
     if provider is None:
         return False
@@ -99,7 +99,7 @@ def is_provider_error(
 
 
 def end_of_turn(stop_reason: str, final_response: str | None) -> End:
-    """Say what the reason with which an agent ended its turn means for the run."""
+    """Map the stop reason of a turn to the end of the run."""
     match stop_reason:
         case "end_turn":
             return End(OutcomeState.COMPLETED, Reason.COMPLETED, "", final_response)
@@ -114,7 +114,7 @@ def end_of_turn(stop_reason: str, final_response: str | None) -> End:
 
 
 def end_of_error(error: BaseException) -> End:
-    """Say how an attempt ends with an error; one that nobody foresaw goes to the log, whole."""
+    """Map an error to the end of an attempt; an unexpected one is logged with its traceback."""
     if isinstance(error, AttemptError):
         return End(OutcomeState.FAILED, error.reason, error.message)
     log.error("The runner failed", exc_info=error)
@@ -123,7 +123,7 @@ def end_of_error(error: BaseException) -> End:
 
 
 def build_outcome(end: End, result: Result | None, attempt: int, now: datetime) -> Outcome:
-    """Build what the gateway is told."""
+    """Build the outcome for the gateway."""
     return Outcome(
         attempt=attempt,
         state=end.state,
@@ -136,7 +136,7 @@ def build_outcome(end: End, result: Result | None, attempt: int, now: datetime) 
 
 
 def termination_message(outcome: Outcome) -> str:
-    """Write the outcome so small that the kubelet keeps it whole."""
+    """Return the outcome as JSON, small enough for the kubelet to retain it completely."""
     text = outcome.model_dump_json(by_alias=True, exclude_none=True)
     for length in (600, 200, 0):
         if len(text.encode()) < MAX_TERMINATION_BYTES:
@@ -155,7 +155,7 @@ def _cut(outcome: Outcome, length: int) -> Outcome:
 
 
 def usage_of(response: dict[str, Any], cost: dict[str, Any] | None) -> Usage | None:
-    """Read what a turn consumed from the answer to its prompt."""
+    """Read the usage of a turn from the response to its prompt."""
     counts = response.get("usage") or _quota(response)
     values: dict[str, Any] = {
         "input_tokens": _count(counts, "inputTokens", "input_tokens"),
@@ -164,7 +164,7 @@ def usage_of(response: dict[str, Any], cost: dict[str, Any] | None) -> Usage | N
         "total_tokens": _count(counts, "totalTokens"),
     }
     amount = (cost or {}).get("amount")
-    # An agent that does not know its model's price calls it 0.
+    # An agent that does not know its model's price reports 0.
     if isinstance(amount, (int, float)) and (cost or {}).get("currency") == "USD" and amount > 0:
         values["cost_usd"] = f"{amount:.6f}".rstrip("0").rstrip(".")
     known = {key: value for key, value in values.items() if value is not None}
@@ -184,11 +184,11 @@ def add_usage(first: Usage | None, second: Usage | None) -> Usage | None:
 
 
 def without_cost(usage: Usage | None, before: str | None) -> Usage | None:
-    """Take off what a conversation had cost before the run went on with it."""
+    """Subtract the cost that a conversation had before the run continued it."""
     if usage is None or usage.cost_usd is None or before is None:
         return usage
     own = Decimal(usage.cost_usd) - Decimal(before)
-    # An agent that counts from nothing again has said what the run costs.
+    # A smaller cost: the agent started counting at zero, so it is the run's own cost.
     return usage if own < 0 else usage.model_copy(update={"cost_usd": f"{own:f}"})
 
 

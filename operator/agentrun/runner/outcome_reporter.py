@@ -1,8 +1,8 @@
 """
-The end of an attempt: the change collected, the last events, the outcome.
+The end of an attempt: the collection of the change, the final events, the outcome.
 
-The outcome goes to the gateway when everything else is there. Only if the gateway cannot take it
-within a bound, the container's termination message is all that tells of it.
+The outcome is sent to the gateway after everything else. Only if the gateway does not accept it
+within a timeout, the container's termination message is the only record of it.
 """
 
 import asyncio
@@ -33,7 +33,7 @@ from agentrun.runner.spool import StoredBlob, encode
 from agentrun.runner.workspace import Base
 
 MAX_STRUCTURED_BYTES = 256 * 1024
-"""The largest structured answer, as JSON, that stands in the run's status."""
+"""The largest structured answer, as JSON, that is included in the run's status."""
 _SUMMARY = 32_000
 _TOO_LARGE = (
     "The structured answer of {} bytes is too large for the run's status: the event run_completed"
@@ -46,14 +46,14 @@ log = logging.getLogger(__name__)
 
 
 def author_of(task: Task) -> Author:
-    """Return who commits for the run."""
+    """Return the author of the run's commits."""
     git = task.profile.git
     return Author(git.author_name or "AgentRun", git.author_email or "agentrun@localhost")
 
 
 @dataclass
 class OutcomeReporter:
-    """What is told at the end of an attempt."""
+    """Reports the change, the final events and the outcome of an attempt."""
 
     journal: Journal
     gateway: Gateway
@@ -64,7 +64,7 @@ class OutcomeReporter:
     async def change(
         self, git: Git, base: Base, workspace: Path, task: Task, end: End
     ) -> tuple[End, Result]:
-        """Collect the change, keep it as a patch, and push it where it is to be pushed."""
+        """Collect the change, store it as a patch, and push it if the profile says so."""
         collector = Collector(git, base, workspace)
         change = await collector.collect(task.run_id, author_of(task))
         if change.is_empty:
@@ -92,7 +92,7 @@ class OutcomeReporter:
         return end, change.result(True)
 
     def final_events(self, end: End, usage: Usage | None, more: Mapping[str, Any]) -> None:
-        """Add the agent's claim to the journal: the seal, not this, is what ends it."""
+        """Add the agent's final event to the journal; the seal, not this event, closes it."""
         data = dict(more)
         if usage:
             data["usage"] = usage.model_dump(exclude_none=True)
@@ -110,7 +110,7 @@ class OutcomeReporter:
 
     def outcome(self, end: End, result: Result | None) -> Outcome:
         """Build the outcome, without secrets."""
-        # What stands for a secret may be longer than it, so texts are cut after that.
+        # The replacement of a secret may be longer than it, so texts are cut after that.
         clean = Result.model_validate(self.redactor.data((result or Result()).model_dump()))
         clean.summary = self.redactor.text(end.final_response or "")[:_SUMMARY] or None
         clean.structured, _ = mended(self.redactor.data(end.structured), "The answer", SENT)
@@ -123,7 +123,7 @@ class OutcomeReporter:
         return build_outcome(end, clean, self.attempt, datetime.now(UTC))
 
     async def deliver(self, outcome: Outcome) -> None:
-        """Tell the gateway. Goes on trying for ever."""
+        """Post the outcome to the gateway. Retries forever while the gateway is unavailable."""
         while True:
             try:
                 await self.gateway.outcome(outcome)
@@ -136,14 +136,14 @@ class OutcomeReporter:
                 return
 
     def write_termination_message(self, outcome: Outcome) -> None:
-        """Leave the outcome where the kubelet finds it."""
+        """Write the outcome to the termination log, where the kubelet reads it."""
         try:
             self.termination_log.write_text(termination_message(outcome), encoding="utf-8")
         except OSError as error:
             log.error("The termination message cannot be written: %s", error)
 
     def undelivered(self, outcome: Outcome) -> Outcome:
-        """Say that the events are not with the gateway, unless the run was to stop anyway."""
+        """Return a failed outcome, as events are not stored; an interrupted one is unchanged."""
         if outcome.state is OutcomeState.INTERRUPTED:
             return outcome
         message = f"The events could not be delivered: {self.journal.trouble}"
@@ -156,11 +156,11 @@ class OutcomeReporter:
         )
 
     async def _keep_patch(self, collector: Collector, change: Change) -> None:
-        # It may be as large as the workspace, and so is the room beside the repository.
+        # A patch may be as large as the workspace; the repository's volume has space for it.
         raw = change.base.private / "agentrun.patch"
         left_out = await collector.write_patch(change, raw)
         if left_out:
-            # A file's name may be any bytes.
+            # A file's name may contain any bytes.
             names = ", ".join(left_out).encode(errors="replace").decode()
             text = f"The patch leaves out what is too large for it: {names[:1000]}"
             self.journal.add(EventType.REASONING, {"text": text})
@@ -186,7 +186,7 @@ class OutcomeReporter:
 
     def _clean(self, raw: Path, file: Path) -> int:
         """Copy a patch without the secrets in it, piece by piece, and return its size."""
-        # Any bytes are Latin-1, so what is no secret comes out as it went in.
+        # Latin-1 decodes any bytes, so everything that is not a secret stays unchanged.
         with (
             raw.open(encoding="latin-1", newline="") as source,
             file.open("w", encoding="latin-1", newline="") as target,

@@ -1,4 +1,4 @@
-"""Asking the gateway again while it is away."""
+"""Retries of requests while the gateway is unavailable."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 async def patiently(ask: Callable[[], Awaitable[T]], seconds: float) -> T:
-    """Ask until there is an answer. Unavailable, as it was last, after so many seconds."""
+    """Retry until there is an answer. Raises the last GatewayUnavailableError after ``seconds``."""
     last: GatewayUnavailableError | None = None
     try:
         async with asyncio.timeout(seconds):

@@ -1,8 +1,8 @@
 """
-Asking a person for the leave that an agent wants, and reading the answer.
+Builds the questions for an agent's permission requests, and reads the answers.
 
-A person gives leave for what they were shown. So the question has the whole call in it; where that
-is too long, it says how much is left out, and offers only to refuse.
+A person permits what the question shows. So the question contains the complete tool call. If that
+is too long, the question states how much is omitted, and its only options are to refuse.
 """
 
 import hashlib
@@ -19,21 +19,21 @@ from agentrun.api.printable import printable
 from agentrun.api.v1alpha1 import Question, QuestionOption
 
 MAX_TEXT = 16_000
-"""The characters of the longest question; less than what is read of a large message at least."""
+"""The greatest length of a question, in characters; less than is read of any large message."""
 _MAX_NAME = 200
 _MAX_OPTIONS = 32
 _NOT_SHOWN = frozenset({"toolCallId", "title", "status"})
-"""The id, which is another one whenever the agent asks; and what stands in the question's head."""
+"""The id, which differs for each request; title and status, which the first line covers."""
 
 
 @dataclass(frozen=True)
 class Permission:
-    """A question for permission, and which of the agent's options an answer may choose."""
+    """A permission question, and the agent's options that an answer may choose."""
 
     question: Question
     options: tuple[PermissionOption, ...]
     digest: str
-    """Of the whole call and all options, the call's id left out."""
+    """Digest of the complete call and all options, without the call's id."""
 
 
 def permission_question(
@@ -45,9 +45,9 @@ def permission_question(
     is_whole: bool = True,
 ) -> Permission:
     """
-    Build the question of an agent's request.
+    Build the question for an agent's permission request.
 
-    ``is_whole`` says whether ``tool_call`` is all of what the agent has said of the call.
+    ``is_whole`` states whether ``tool_call`` is everything that the agent has sent of the call.
     """
     whole = printable(clean(_describe(tool_call)))
     offered = [one for one in options if _can_be_shown(one, clean)]
@@ -79,9 +79,9 @@ def chosen_option(
     message: AgentMessage, options: Sequence[PermissionOption]
 ) -> PermissionOption | None:
     """
-    Return the option that an answer names, by id or else by name; None if it says something else.
+    Return the option that an answer names, by id or else by name; None if it names none.
 
-    Where it fits several, the one that refuses is meant.
+    If several options match, one that refuses takes precedence.
     """
     said = _said(message)
     for fitting in (
@@ -94,7 +94,7 @@ def chosen_option(
 
 
 def names_option(message: AgentMessage, question: Question) -> QuestionOption | None:
-    """Return the option of a question, once asked, that an answer names."""
+    """Return the option of an earlier question that an answer names."""
     said = _said(message)
     by_id = [one for one in question.options if said == one.id.casefold()]
     by_name = [one for one in question.options if said == one.name.strip().casefold()]
@@ -102,18 +102,18 @@ def names_option(message: AgentMessage, question: Question) -> QuestionOption | 
 
 
 def refusing_option(options: Sequence[PermissionOption]) -> PermissionOption | None:
-    """Return the option that refuses, this once rather than for ever."""
+    """Return the option that refuses; once, if possible, rather than always."""
     by_kind = {one.kind: one for one in reversed(options)}
     return by_kind.get("reject_once") or by_kind.get("reject_always")
 
 
 def refuses(option: PermissionOption) -> bool:
-    """Whether an option gives no leave."""
+    """Whether an option refuses the permission."""
     return option.kind.startswith("reject")
 
 
 def _describe(tool_call: dict[str, Any]) -> str:
-    """Say all of a call: its title, and the rest as JSON."""
+    """Describe a call completely: its title, and the rest as JSON."""
     what = tool_call.get("title") or tool_call.get("toolCallId") or "something"
     text = f"The agent asks for permission: {what}"
     rest = {name: value for name, value in tool_call.items() if name not in _NOT_SHOWN}

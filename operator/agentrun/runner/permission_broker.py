@@ -1,4 +1,4 @@
-"""What an agent may do by itself is its profile's say; for the rest it asks a person for leave."""
+"""Asks a person for the permissions that the profile does not grant."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -23,7 +23,7 @@ from agentrun.runner.questions import QuestionExpiredError, Questions
 
 
 class PermissionBroker:
-    """Asks for leave, and remembers what was said to it."""
+    """Asks for permissions, and stores the answers that the agent has not received yet."""
 
     def __init__(
         self,
@@ -40,21 +40,21 @@ class PermissionBroker:
         self._announced = announced
         self._asking = asyncio.Lock()
         self._granted: tuple[str, str] | None = None
-        """The digest of a call, and the option chosen when nobody was there to hear it."""
+        """The digest of a call of an earlier pod, and the option that a person chose for it."""
         self._said: list[str] = []
         self.was_refused = False
         """Whether a person refused something in this turn."""
 
     def begin_turn(self) -> None:
-        """Forget what was refused in the turn before."""
+        """Reset ``was_refused`` for a new turn."""
         self.was_refused = False
 
     def take_reply(self) -> str | None:
-        """Return what a person said instead of choosing an option: the agent's next prompt."""
+        """Return a person's reply that chose no option: the agent's next prompt. None if none."""
         return self._said.pop(0) if self._said else None
 
     async def ask(self, tool_call: dict[str, Any], options: list[PermissionOption]) -> str | None:
-        """Have a person decide; one thing at a time. None: the agent gets no answer of theirs."""
+        """Return a person's choice; one question at a time. None if no option can be chosen."""
         async with self._asking:
             name = self._questions.new_id("permission")
             tool_call, is_whole = self._known(tool_call)
@@ -68,7 +68,7 @@ class PermissionBroker:
                     question, call=asked.digest, options=offered, tool_call=tool_call
                 )
             except QuestionExpiredError:
-                # The turn is cancelled now, and that is the answer.
+                # The turn is cancelled, which answers the request.
                 return await asyncio.Future()
             chosen = self._chosen(answer, asked.options)
             self.note(tool_call, chosen.name if chosen else "cancelled")
@@ -77,10 +77,10 @@ class PermissionBroker:
 
     def restore_answer(self, question: Question, answer: Input, call: str | None) -> str:
         """
-        Take the answer to what was asked in an earlier pod, and return it in words.
+        Apply the answer to a question of an earlier pod, and return the answer as text.
 
-        If it chooses an option, and the agent asks for the very same call again, whose digest is
-        ``call``, it is given once without asking.
+        If it chooses an option, and the agent requests the same call again, whose digest is
+        ``call``, that request is answered with the option, once and without a question.
         """
         option = names_option(answer.message, question)
         if option is None:
@@ -90,12 +90,12 @@ class PermissionBroker:
         return option.name or option.id
 
     def note(self, tool_call: dict[str, Any], answer: str) -> None:
-        """Put into the journal what was asked for and what the answer was."""
+        """Record a permission request and its answer in the journal."""
         text = permission_text(self._known(tool_call)[0], answer, self._workspace)
         self._journal.add(EventType.REASONING, {"text": text})
 
     def _known(self, tool_call: dict[str, Any]) -> tuple[dict[str, Any], bool]:
-        """Add what the agent said when it began with the call; say whether that is all of it."""
+        """Add the call's fields from its announcement; return whether the call is complete."""
         before = self._announced(str(tool_call.get("toolCallId")))
         added = before.call.keys() - tool_call.keys()
         return {**before.call, **tool_call}, before.is_whole or not added

@@ -1,8 +1,8 @@
 """
-Reading and writing the agent's pipes without ever blocking, or holding more than a bound.
+Reads and writes the agent's pipes without blocking, and with limited memory.
 
-asyncio's own streams buffer ahead of their reader and end at the first end of file; here nothing
-is read that nobody asked for, so an agent that talks faster than its words can be shipped waits.
+asyncio's streams read ahead of their consumer and end at the first end of file. Here nothing is
+read before it is requested, so an agent that writes faster than its output can be sent waits.
 """
 
 import asyncio
@@ -11,18 +11,18 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 MAX_LINE = 32 * 1024 * 1024
-"""The longest line an agent may say, in bytes."""
+"""The largest line that an agent may write, in bytes."""
 LONG_LINE = 256 * 1024
-"""A line beyond this is not held in memory."""
+"""A larger line, in bytes, is not held in memory."""
 _CHUNK = 64 * 1024
 
 
 class LineTooLongError(Exception):
-    """A line is beyond the limit."""
+    """A line exceeds the limit."""
 
 
 class PipeReader:
-    """Lines from a pipe that never ends by itself."""
+    """Lines from a pipe that has no end of file."""
 
     def __init__(self, fd: int, limit: int = LONG_LINE) -> None:
         self._fd = fd
@@ -40,10 +40,10 @@ class PipeReader:
 
     async def readline(self) -> bytes | None:
         """
-        Return the next line without its end; None when there will be no more.
+        Return the next line without its line end; None after the last line.
 
-        LineTooLong means that the line goes on: what there is of it, and the rest, are its
-        ``pieces``.
+        Raises LineTooLongError if the line exceeds the limit: the part that has been read, and the
+        rest, can be read with ``pieces``.
         """
         searched = 0
         while True:
@@ -57,7 +57,7 @@ class PipeReader:
                 return self._take(searched) or None
 
     async def pieces(self) -> AsyncIterator[bytes]:
-        """Yield what is left of the line, up to its end."""
+        """Yield the rest of the line, up to its end."""
         while True:
             end = self._buffer.find(b"\n")
             if end >= 0:
@@ -68,14 +68,14 @@ class PipeReader:
                 return
 
     async def skip(self) -> bytes:
-        """Pass over the rest of the line, and return its beginning."""
+        """Skip the rest of the line, and return its beginning."""
         beginning = b""
         async for piece in self.pieces():
             beginning = beginning or piece[:_CHUNK]
         return beginning
 
     async def store(self, path: Path, limit: int = MAX_LINE) -> int:
-        """Put the rest of the line into a file, and return its size. LineTooLong beyond."""
+        """Write the rest of the line to a file; return its size. LineTooLongError if larger."""
         size = 0
         with path.open("wb") as file:
             async for piece in self.pieces():
@@ -92,12 +92,12 @@ class PipeReader:
         return line
 
     async def _more(self) -> bool:
-        """Wait for more; False if there will be none."""
+        """Wait for more data; False if there will be none."""
         while True:
             chunk = self._read()
             if chunk:
                 self._buffer += chunk
-                # Who talks without a pause must not keep everybody else from their turn.
+                # A writer that never pauses must not block other coroutines.
                 await asyncio.sleep(0)
                 return True
             if self._ended.is_set():
@@ -111,7 +111,7 @@ class PipeReader:
             return b""
 
     async def _wait(self) -> None:
-        """Wait until there is something to read, or the writer is gone."""
+        """Wait until there is data to read, or the writer is gone."""
         loop = asyncio.get_running_loop()
         ready = asyncio.ensure_future(_ready(loop.add_reader, loop.remove_reader, self._fd))
         ended = asyncio.ensure_future(self._ended.wait())
@@ -123,7 +123,7 @@ class PipeReader:
 
 
 async def write_all(fd: int, data: bytes) -> None:
-    """Write ``data`` to a pipe, at the pace of its reader."""
+    """Write ``data`` to a pipe, as fast as its reader reads."""
     loop = asyncio.get_running_loop()
     rest = memoryview(data)
     while rest:

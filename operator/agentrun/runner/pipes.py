@@ -1,11 +1,11 @@
 """
-Making the pipes between runner and agent.
+Creates the pipes between runner and agent.
 
-This runs before anything heavy is imported, so that the agent's container starts while the runner
-loads: standard library only. Each FIFO is opened once, right here, for reading and writing: so no
-open blocks, and no end of file arrives while a stray child holds a pipe. The agent may not write
-to this folder, and what only the container's first process is to open has lost its name before the
-agent begins.
+This runs before anything large is imported, so that the agent's container starts while the runner
+loads: standard library only. Each FIFO is opened once, here, for reading and writing: so no open
+blocks, and there is no end of file while a stray child process holds a pipe. The agent may not
+write to this folder, and the names of the socket and the FIFOs that only the container's first
+process opens are removed before the agent starts.
 """
 
 import os
@@ -31,16 +31,16 @@ class Pipes:
     stdout: int
     stderr: int
     call: int
-    """Where ``peer`` says that a call of it waits."""
+    """The FIFO on which ``peer`` announces its calls."""
     calls: int
     """The folder of those calls."""
     folder: int
     """The folder of the pipes."""
     control: socket.socket
-    """Where the container's first process connects to, once."""
+    """The listening socket, to which the container's first process connects once."""
 
     def hide(self) -> None:
-        """Remove the names of what only the container's first process may open; it has."""
+        """Remove the names that only the container's first process may open; it has opened them."""
         self.control.close()
         for name in (CONTROL, *STREAMS):
             with suppress(FileNotFoundError):
@@ -54,7 +54,7 @@ class Pipes:
 
 
 def make_pipes(layout: Layout) -> Pipes:
-    """Make the FIFOs, the socket and the init. ``announce`` lets the agent's container begin."""
+    """Create the FIFOs, the socket and the init. ``announce`` starts the agent's container."""
     folder = layout.pipes
     folder.mkdir(parents=True, exist_ok=True)
     (folder / CONTROL).unlink(missing_ok=True)
@@ -81,7 +81,7 @@ def make_pipes(layout: Layout) -> Pipes:
 
 
 def announce(layout: Layout) -> None:
-    """Tell the agent's container that everything is in place."""
+    """Signal the agent's container that all files are in place."""
     ready = layout.pipes / "ready"
     ready.with_suffix(".new").touch()
     ready.with_suffix(".new").rename(ready)

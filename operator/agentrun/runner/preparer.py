@@ -1,4 +1,4 @@
-"""Making the pod ready for the agent: what an earlier pod has left, and the workspace."""
+"""Prepares the pod for the agent: the snapshot of an earlier pod, and the workspace."""
 
 from dataclasses import dataclass
 
@@ -23,7 +23,7 @@ from agentrun.runner.workspace import Base, clone, working_folder
 
 @dataclass
 class Preparer:
-    """Makes ready, and knows afterwards from what."""
+    """Prepares the pod, and stores what it was prepared from."""
 
     layout: Layout
     settings: Settings
@@ -32,16 +32,16 @@ class Preparer:
     redactor: Redactor
     transcript: Transcript
     origin: ResumePoint | None = None
-    """What an earlier pod has left; None if the run begins anew."""
+    """The snapshot of an earlier pod; None if the run starts anew."""
     base: Base | None = None
-    """Where the git workspace was when the agent was given it; None if it has none."""
+    """The state of the git workspace when the agent started; None if there is none."""
 
     def __post_init__(self) -> None:
-        """Keep git's credentials and the agent's folders apart, from the beginning."""
+        """Hide the agent's folders from git processes with credentials, from the start."""
         self.git.keep_from(self.layout.workspace, self.layout.home)
 
     async def restore(self, task: Task) -> None:
-        """Put what an earlier pod has left where the agent will find it."""
+        """Restore the snapshot of an earlier pod, if there is one, for the agent."""
         restorer = Restorer(self.layout, self.gateway, self.git, self.settings.patience)
         self.origin = await restorer.find(task)
         if self.origin is not None:
@@ -51,13 +51,13 @@ class Preparer:
                 await restorer.restore(self.origin, task)
 
     async def workspace(self, task: Task) -> str:
-        """Make the workspace ready, and return the folder the agent works in."""
+        """Prepare the workspace, and return the agent's working folder."""
         self._check_bundle(task)
         author = author_of(task)
         write_identity(self.layout, author.name, author.email)
         write_instructions(self.layout, task.spec.backend, task.profile.instruction_files)
         workspace = task.spec.workspace or task.profile.workspace or Workspace()
-        # An agent elsewhere cannot reach what would be cloned.
+        # A remote agent cannot access a clone.
         if workspace.git and not self.settings.is_remote:
             self._check_repository(task, workspace.git.url)
             self.git.show_credentials_to(shown_to(task.profile), workspace.git.url)

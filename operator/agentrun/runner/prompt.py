@@ -1,4 +1,4 @@
-"""Putting together what the agent is told, and reading its structured answer."""
+"""Builds the agent's prompts, and reads its structured answer."""
 
 import json
 import re
@@ -32,7 +32,7 @@ GO_ON = "Your work was interrupted. Go on with it."
 def build_answer(
     question: str, answer: str, schema: dict[str, Any] | None, answer_tool: str | None = None
 ) -> str:
-    """Build the prompt with an answer that came when the agent that had asked was gone."""
+    """Build the prompt for an answer to a question of an agent that has ended since."""
     parts = [_schema_request(schema, answer_tool)] if schema is not None else []
     parts.append(f"You asked: {question}\nThe answer is:\n{answer}")
     return "\n\n".join(parts)
@@ -55,7 +55,7 @@ def _schema_request(schema: dict[str, Any], answer_tool: str | None) -> str:
 
 
 def parse_answer(text: str) -> Any:
-    """Read the JSON in an agent's message, inside a code fence or not. ValueError if none."""
+    """Parse the JSON in a message, with or without a code fence. Raises ValueError if none."""
     fenced = _FENCE.findall(text)
     for candidate in (text, *reversed(fenced), text[text.find("{") : text.rfind("}") + 1]):
         try:
@@ -66,7 +66,7 @@ def parse_answer(text: str) -> Any:
 
 
 def check_answer(text: str, schema: dict[str, Any]) -> Any:
-    """Return the structured answer in ``text``. ValueError says why it does not satisfy."""
+    """Return the structured answer in ``text``. Raises ValueError if it is invalid."""
     # Few runs have a schema, and the library takes memory.
     from jsonschema import FormatChecker, SchemaError, ValidationError, validators
     from referencing import Registry

@@ -1,11 +1,11 @@
 """
-The way to the model's provider.
+The proxy between the agent and the model's provider.
 
-The agent speaks to this proxy on the pod's loopback with a placeholder for a key; the real key
-is put in here, so the agent never holds it, and only into requests that the profile's rules let
-through. The URL's path begins with what only the agent was told: who reaches the port otherwise
-is nobody. Answers are not buffered; a request lies on disk until its body was read. The last error
-is remembered: agents tell of it in many ways, the provider in one.
+The agent sends its requests to this proxy on the pod's loopback interface, with a placeholder for
+the key. The proxy adds the real key, so the agent never holds it, and only to requests that the
+profile's rules allow. The URL's path begins with a capability that only the agent has; requests
+without it are refused. Answers are not buffered; a request is stored on disk until its body has
+been read. The last error is retained: agents report it in many ways, the provider in one.
 """
 
 import asyncio
@@ -36,22 +36,22 @@ _HOP_BY_HOP = frozenset({
 _ERROR_BYTES = 64 * 1024
 _CHUNK = 64 * 1024
 _FEWEST_FAILURES = 3
-"""So many requests have to fail before a provider is given up."""
+"""The least number of failed requests before the provider counts as failed."""
 _BAD_GATEWAY = 502
-# nginx's number for it; nobody is there to read it.
+# nginx's status code for this; the client is gone and does not read it.
 _CLIENT_CLOSED_REQUEST = 499
 _AT_ONCE = 32
-"""So many requests of one agent may be under way; its helpers ask beside it."""
+"""The limit of concurrent requests of one agent; its subagents send their own."""
 MAX_BODY_BYTES = 32 * 1024 * 1024
-"""The largest request; no provider's API takes a larger one for its models."""
+"""The largest request body; no provider's API accepts a larger one for its models."""
 _BODY_SECONDS = 120.0
-"""How long an agent may take to send it."""
+"""The timeout for the agent to send the body."""
 
 log = logging.getLogger(__name__)
 
 
 class ProviderProxy:
-    """Passes requests on to the provider, with its key."""
+    """Forwards requests to the provider, with its key."""
 
     def __init__(
         self,
@@ -70,20 +70,20 @@ class ProviderProxy:
         self._patience = patience
         self._clock = clock
         self._failures = 0
-        """How many requests for work have failed since the last that did not."""
+        """The number of work requests that have failed since the last that succeeded."""
         self._failing_since = 0.0
         self._session: aiohttp.ClientSession | None = None
         self.error: ProviderError | None = None
-        """What the provider answered last to a request for work, if it was an error."""
+        """The provider's last answer to a work request, if it was an error."""
         self.refusal: ProviderError | None = None
-        """With what the provider has refused the credentials, whatever it answered since."""
+        """The answer that refused the credentials, regardless of later answers."""
         self.refused = asyncio.Event()
-        """Set once it has."""
+        """Set once the provider has refused the credentials."""
         self.failed = asyncio.Event()
-        """Set once the provider did nothing but fail for longer than the patience."""
+        """Set once the provider has only failed for longer than ``patience`` seconds."""
 
     def begin_turn(self) -> None:
-        """Forget errors of earlier turns."""
+        """Reset the errors of earlier turns."""
         self.error = self.refusal = None
         self._failures = 0
         self.refused.clear()
@@ -91,11 +91,11 @@ class ProviderProxy:
 
     @asynccontextmanager
     async def serve(self, port: int) -> AsyncIterator[None]:
-        """Listen on the pod's loopback."""
-        # A model may think for long before its first word; the run's deadline bounds that.
+        """Listen on the pod's loopback interface during the block."""
+        # A model may take long before its first output; the run's deadline limits that.
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=30)
-        # No router, which knows paths with line ends as none. What is packed is refused: to unpack
-        # it would be to send something else than was asked.
+        # No router: it does not match paths with line ends. Compressed bodies are refused: a
+        # decompressed body would differ from the one that the agent sent.
         server = web.Server(self._handle, access_log=None, auto_decompress=False)
         runner = web.ServerRunner(server, shutdown_timeout=0.5)
         async with aiohttp.ClientSession(
@@ -136,8 +136,8 @@ class ProviderProxy:
             self._under_way -= 1
 
     def _admitted(self, raw: str) -> str:
-        """Return the path behind what only the agent knows. NotOffered without it."""
-        # "pany://x" would make another host of the provider's, and send the key there.
+        """Return the path after the capability. Raises NotOfferedError without the capability."""
+        # "pany://x" would change the provider's host, and send the key to that host.
         first, _, rest = raw.removeprefix("/").partition("/")
         first, mark, query = first.partition("?")
         given = first.encode(errors="replace") if raw.startswith("/") else b""
@@ -151,7 +151,7 @@ class ProviderProxy:
     def _refuse(
         self, status: int, message: str, asked: ProviderRequest | None = None
     ) -> web.Response:
-        """Answer as the provider would, but for a reason of the profile's or the runner's own."""
+        """Answer in the provider's error format, for a rule of the profile or of the runner."""
         log.warning("A request to the model's provider is refused: %s", message[:500])
         if asked:
             self._note(asked, ProviderError(status, message[:4000], is_own=True))
@@ -178,7 +178,7 @@ class ProviderProxy:
     def _check(
         self, asked: ProviderRequest, headers: Mapping[str, str], body: IO[bytes], size: int
     ) -> None:
-        """Hold the body to the profile. Refused, or _BadRequest if it cannot be read."""
+        """Check the body against the profile. Raises RequestRefusedError or _BadRequestError."""
         named = Named(frozenset())
         if asked.route.is_work or (size and needs_json(asked, headers)):
             if not size:
@@ -200,7 +200,7 @@ class ProviderProxy:
         response = web.StreamResponse(status=answer.status, reason=answer.reason, headers=headers)
         beginning = b""
         if answer.status >= 400:
-            # Known before the agent hears of it, since it may act on it, or leave, at once.
+            # Recorded before the agent receives it: it may act on it, or disconnect, immediately.
             while len(beginning) < _ERROR_BYTES and (more := await answer.content.read(_CHUNK)):
                 beginning += more
             message = _message_in(beginning) or str(answer.reason)
@@ -218,7 +218,7 @@ class ProviderProxy:
         return response
 
     def _note(self, asked: ProviderRequest, error: ProviderError | None) -> None:
-        """Remember an error; forget it when the provider does its work again."""
+        """Record an error of a work request; reset it when the provider succeeds again."""
         if not asked.route.is_work:
             return
         self.error = error
@@ -232,7 +232,7 @@ class ProviderProxy:
         self._time_out()
 
     def _time_out(self) -> None:
-        """Give up on a provider that goes on failing, for an agent that would ask for minutes."""
+        """Report a provider that keeps failing, for agents that would retry for minutes."""
         now = self._clock()
         if self._failures == 0:
             self._failing_since = now
@@ -243,7 +243,7 @@ class ProviderProxy:
 
 
 class _BadRequestError(Exception):
-    """A request that no provider could be asked."""
+    """A request that cannot be sent to any provider."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
@@ -251,7 +251,7 @@ class _BadRequestError(Exception):
 
 
 async def _receive(request: web.BaseRequest, body: IO[bytes]) -> int:
-    """Read the request's body into a file, and return its size. _BadRequest beyond the bounds."""
+    """Write the request's body to a file, return its size. Raises _BadRequestError over a limit."""
     packed = request.headers.get("content-encoding", "identity").lower()
     if packed != "identity":
         message = f"The request's body is packed ({packed}), so it cannot be checked. Send it as it"
@@ -270,18 +270,18 @@ async def _receive(request: web.BaseRequest, body: IO[bytes]) -> int:
         raise _BadRequestError(408, message) from error
     except (ConnectionError, web.RequestPayloadError) as error:
         raise _AgentDisconnectedError from error
-    # What follows reads the file by its descriptor.
+    # Later code reads the file by its descriptor.
     await asyncio.to_thread(body.flush)
     return size
 
 
 class _AgentDisconnectedError(Exception):
-    """The agent closed its connection before the answer's end, as it may."""
+    """The agent closed its connection before the end of the answer, which is allowed."""
 
 
 @contextmanager
 def _agent_may_disconnect() -> Iterator[None]:
-    """Tell the agent's side of a connection from the provider's: aiohttp's errors are the same."""
+    """Convert the agent's ConnectionErrors: aiohttp's are the same for agent and provider."""
     try:
         yield
     except ConnectionError as error:
@@ -289,7 +289,7 @@ def _agent_may_disconnect() -> Iterator[None]:
 
 
 def _message_in(body: bytes) -> str:
-    """Read the message in a provider's error; all of them put it in nearly the same place."""
+    """Read the message in a provider's error; all use nearly the same location for it."""
     try:
         value = read(body, "The provider's error")
     except ValueError:

@@ -1,9 +1,9 @@
 """
 Questions to people, and their answers.
 
-One question is open at a time. Its answer is an input of the run; which inputs the conversation
-has in it, and what it waits for, is what a snapshot must say. Nobody answers for long: then the
-pod is not kept for it.
+One question is open at a time. Its answer is an input of the run. A snapshot records which inputs
+the conversation contains, and which question is open. If there is no answer within the idle
+timeout, the question expires and the pod is not kept.
 """
 
 import asyncio
@@ -30,11 +30,11 @@ log = logging.getLogger(__name__)
 
 
 class QuestionExpiredError(Exception):
-    """Nobody answered for so long that the pod is not kept."""
+    """There was no answer within the idle timeout, so the pod is not kept."""
 
 
 class Questions:
-    """Asks, and waits for answers."""
+    """Asks questions, and waits for their answers."""
 
     def __init__(
         self, journal: Journal, reporter: StatusReporter, attempt: int, idle: float
@@ -45,31 +45,31 @@ class Questions:
         self._idle = idle
         self._gateway: Gateway | None = None
         self._asked = 0
-        # Two who wait would each pass over, and so lose, the answer to the other's question.
+        # Two waiting callers would each skip, and so lose, the answer to the other's question.
         self._turn = asyncio.Lock()
         self.acknowledged = 0
-        """The newest input that the conversation has in it."""
+        """The seq of the newest input that the conversation contains."""
         self.current: Question | None = None
-        """What is waited for."""
+        """The open question."""
         self.current_call: str | None = None
-        """A digest of the call that leave is waited for."""
+        """The digest of the tool call that the open question asks permission for."""
         self.expired = asyncio.Event()
-        """Set once nobody has answered for too long."""
+        """Set once a question has expired."""
 
     def open(self, gateway: Gateway, acknowledged: int) -> None:
-        """Take inputs after the given number."""
+        """Accept inputs with a seq after ``acknowledged``."""
         self._gateway, self.acknowledged = gateway, acknowledged
 
     def new_id(self, kind: str) -> str:
-        """Name a question. An answer to one of another attempt does not answer it."""
+        """Return a new question id. Answers to questions of other attempts do not match it."""
         self._asked += 1
         return f"{kind}-{self._attempt}-{self._asked}"
 
     async def ask(self, question: Question, *, call: str | None = None, **data: Any) -> Input:
         """
-        Ask, and wait for the answer. Expired if there is none for too long.
+        Ask, and wait for the answer. Raises QuestionExpiredError if there is none in time.
 
-        ``call`` is the digest of what leave is asked for.
+        ``call`` is the digest of the tool call that permission is asked for.
         """
         event = _EVENTS.get(_STATES[question.kind], EventType.INPUT_REQUIRED)
         async with self._one_at_a_time():
@@ -99,7 +99,7 @@ class Questions:
             raise QuestionExpiredError from error
 
     async def acknowledge(self, answer: Input) -> None:
-        """Say that the agent was given the answer, and goes on."""
+        """Record that the agent was given the answer, and continues."""
         self.current = self.current_call = None
         self.acknowledged = max(self.acknowledged, answer.seq)
         self._journal.add(EventType.STATUS_CHANGED, {"status": "running", "reason": "continue_run"})
@@ -128,7 +128,7 @@ class Questions:
                 return sorted(inputs, key=lambda one: one.seq)
 
     def _ignore(self, one: Input, question: Question) -> None:
-        # Dealt with: another attempt need not look at it.
+        # Acknowledged, so that later attempts do not read it again.
         self.acknowledged = one.seq
         text = (
             f"Input {one.seq} answers question {one.question_id}, which is not open any more;"

@@ -1,11 +1,11 @@
 """
-Keeping the values of Secrets out of what an agent says by accident.
+Removes the values of Secrets from an agent's accidental output.
 
-It is no boundary: an agent that wants to tell a value tells it in another form.
+This is no security boundary: an agent that intends to disclose a value can encode it differently.
 
-A value is looked for as it is, in base64 at each of the three alignments, URL-encoded, as it
-reads inside a JSON string, and as its UTF-8 reads in Latin-1, for files of any bytes. Text arrives
-in pieces: ``safe_length`` says where a piece can be cut without cutting a value in two.
+A value is searched for in plain form, in base64 at each of the three alignments, URL-encoded,
+escaped as in a JSON string, and with its UTF-8 decoded as Latin-1, for files of any bytes. Text
+arrives in pieces: ``safe_length`` returns where a piece can be cut without splitting a value.
 """
 
 import base64
@@ -20,13 +20,13 @@ from agentrun.runner.large_text import LargeText
 
 REDACTED = "[redacted]"
 _SHORTEST = 6
-# The lines of a key are secret one by one: tools print parts of it.
+# Each line of a key is secret by itself: tools print parts of keys.
 _SHORTEST_LINE = 20
 _PROBE = 4
 
 
 class Redactor:
-    """Replaces the values it was told of."""
+    """Replaces known values with ``REDACTED``."""
 
     def __init__(self, values: Iterable[str] = ()) -> None:
         self._values: set[str] = set()
@@ -34,7 +34,7 @@ class Redactor:
         self.add(*values)
 
     def add(self, *values: str) -> None:
-        """Learn further values. Values under six characters are ignored: they are in any text."""
+        """Add values. Values under six characters are ignored: they occur in any text."""
         new = set(values) - self._values
         if not new:
             return
@@ -44,7 +44,7 @@ class Redactor:
 
     def text(self, text: str) -> str:
         """Return ``text`` without the values."""
-        # To look for each form takes a fraction of the time of one pattern of all of them.
+        # Searching for each form takes a fraction of the time of one pattern of all forms.
         found = tuple(form for form in self._forms if form in text)
         return _pattern(found).sub(REDACTED, text) if found else text
 
@@ -62,10 +62,9 @@ class Redactor:
 
     def safe_length(self, text: str) -> int:
         """
-        Return how much of ``text`` can go now, to be cleaned by itself.
+        Return how many characters of ``text`` can be redacted by themselves now.
 
-        What is kept back may be the beginning of a value, or is one that such a beginning
-        overlaps.
+        The rest may be the beginning of a value, or is a value that overlaps with such a beginning.
         """
         end = min((_beginning(text, form) for form in self._forms), default=len(text))
         if end == len(text):
@@ -77,7 +76,7 @@ class Redactor:
         return end
 
     def stream(self, pieces: Iterable[str]) -> Iterator[str]:
-        """Yield a text that comes in pieces without the values, those cut in two included."""
+        """Yield a text of several pieces without the values, also those split between pieces."""
         kept = ""
         for piece in pieces:
             text = kept + piece
@@ -89,7 +88,7 @@ class Redactor:
 
 @lru_cache(maxsize=64)
 def _pattern(forms: tuple[str, ...]) -> re.Pattern[str]:
-    """Make a pattern of forms, which come longest first."""
+    """Compile a pattern of forms, which are sorted longest first."""
     return re.compile("|".join(re.escape(form) for form in forms))
 
 
@@ -122,7 +121,7 @@ def _forms(value: str) -> set[str]:
 
 
 def _base64_forms(raw: bytes) -> set[str]:
-    """Encode at each alignment, without the characters that depend on the neighbours."""
+    """Encode at each alignment, without the characters that depend on adjacent bytes."""
     forms = set()
     for offset in range(3):
         encoded = base64.b64encode(b"\0" * offset + raw).decode().rstrip("=")

@@ -1,9 +1,9 @@
 """
-The life of one attempt, from the task to the outcome.
+The lifecycle of one attempt, from the task to the outcome.
 
-Whatever happens, it ends the same way: the agent is stopped, the change is collected once nothing
-of the agent lives, everything the agent said is with the gateway, and then the outcome. SIGTERM
-only puts a bound on that.
+Every attempt ends with the same steps: the agent is stopped, the change is collected once no
+process of the agent is alive, the remaining events are sent to the gateway, and then the outcome.
+SIGTERM only limits the time for these steps.
 """
 
 import asyncio
@@ -43,7 +43,7 @@ from agentrun.runner.wiring import make_driver, make_proxy, mcp_servers, served_
 
 _CANCEL_SECONDS = 5.0
 _END_SECONDS = 60.0
-"""How long it may take until nothing of the agent lives, once it was told to end."""
+"""The limit, in seconds, for all of the agent's processes to end after the agent was stopped."""
 _SNAPSHOT_SECONDS = 600.0
 _SETTLE_SECONDS = 10.0
 _COLLECT_SECONDS = float(pod_layout.COLLECT_SECONDS)
@@ -56,7 +56,7 @@ log = logging.getLogger(__name__)
 
 
 def run_attempt(layout: Layout, pipes: Pipes, env: Mapping[str, str]) -> int:
-    """Run the attempt that the environment names; 0, however it ended."""
+    """Run the attempt that the environment names. Always return 0; errors are in the outcome."""
     asyncio.run(_run(layout, pipes, Settings.of(env)))
     return 0
 
@@ -110,7 +110,7 @@ class Attempt:
         self._is_outcome_delivered = False
 
     async def run(self) -> None:
-        """Live the whole life."""
+        """Run the attempt to its end and deliver its outcome."""
         self._supervisor.listen()
         self._shipping = asyncio.create_task(self._journal.ship())
         self._reporting = asyncio.create_task(self._reporter.run())
@@ -119,7 +119,7 @@ class Attempt:
         try:
             await self._finish(await self._until_end())
         except RunFinishedError as over:
-            # The operator has moved on; whatever this attempt says is no longer wanted.
+            # The run is sealed or has a newer attempt, so nothing else from this attempt is stored.
             self._transcript.log("!", f"the run is over: {self._redactor.text(str(over))}")
         except Exception as error:  # noqa: BLE001 - whatever it is, the run's users must hear of it
             await self._fail(error)
@@ -129,7 +129,7 @@ class Attempt:
             await self._conversation.agent.close()
 
     async def _until_end(self) -> End:
-        """Work until the agent is done, something fails, or the runner is told to stop."""
+        """Work until the agent has finished, something fails, or the runner is signaled to stop."""
         work = asyncio.create_task(self._work())
         try:
             await self._supervisor.wait(work, stoppable=True)
@@ -145,7 +145,7 @@ class Attempt:
         return end
 
     async def _interrupt(self, work: asyncio.Task[End]) -> None:
-        """Ask the agent to stop by itself, and give it a moment."""
+        """Cancel the agent's turn, and wait for a short time until it has ended."""
         seconds = min(_CANCEL_SECONDS, self._supervisor.seconds_left / 3)
         with suppress(TimeoutError, ConnectionError):
             async with asyncio.timeout(seconds):
@@ -164,12 +164,12 @@ class Attempt:
             proxy = make_proxy(self._settings, self._layout, task)
             if proxy:
                 await stack.enter_async_context(proxy.serve(self._layout.proxy_port))
-            # An agent elsewhere reaches nothing in the pod, and leaves nothing in it.
+            # A remote agent has no access to the pod and leaves no files in it.
             has_pod = not self._settings.is_remote
             url = await stack.enter_async_context(self._tools(task)) if has_pod else None
             await self._ready.restore(task)
             cwd = await self._ready.workspace(task)
-            # Nothing of the agent lives before: it would have a hand in what is made ready.
+            # No process of the agent exists before: it could interfere with the preparation.
             await self._conversation.agent.begin()
             await self._conversation.agent.handshake()
             can = self._conversation.agent.mcp_capabilities
@@ -199,7 +199,7 @@ class Attempt:
             raise AttemptError(Reason.RUNNER_FAILED, str(error)) from error
 
     async def _finish(self, end: End) -> None:
-        """Stop the agent, collect, tell, and leave."""
+        """Stop the agent, collect the change, take a snapshot, and deliver the outcome."""
         with _noting_a_full_disk():
             self._conversation.end_turn()
         await self._close_session()
@@ -228,7 +228,7 @@ class Attempt:
         self._report_termination(outcome)
 
     async def _has_ended(self) -> bool:
-        """Wait until it is certain that nothing of the agent lives."""
+        """Wait until it is certain that no process of the agent is alive; False if it is not."""
         try:
             return await self._supervisor.bounded(
                 self._conversation.agent.ended(), _END_SECONDS, share=0.3
@@ -237,7 +237,7 @@ class Attempt:
             return False
 
     async def _skip_collection(self, end: End) -> End:
-        """Look at nothing that the agent could still change, and say so."""
+        """Read nothing that the agent could still change, and state that in the end's message."""
         why = f"The workspace was not looked at: {_ALIVE}. No change was collected."
         if self._has_change and end.state is OutcomeState.COMPLETED:
             end = _not_collected(end, _ALIVE)
@@ -251,7 +251,7 @@ class Attempt:
         return bool(self._task and self._ready.base and self._conversation.prompt_sent)
 
     async def _close_session(self) -> None:
-        """Have the agent write down the conversation, before it ends."""
+        """Close the agent's session, so that the agent writes the conversation to disk."""
         seconds = (
             min(3.0, self._supervisor.seconds_left / 4) if self._supervisor.is_stopped else 3.0
         )
@@ -260,9 +260,9 @@ class Attempt:
                 await self._conversation.agent.close_session(seconds)
 
     async def _take_snapshot(self, end: End) -> End:
-        """Keep conversation and workspace for whoever goes on. A run ends well without that."""
+        """Store conversation and workspace for later attempts. A completed run does not need it."""
         task, agent = self._task, self._conversation.agent
-        # A conversation that was restored is there without a prompt as well.
+        # A restored conversation exists even if this attempt sent no prompt.
         origin = self._ready.origin
         is_begun = self._conversation.prompt_sent or (origin and origin.is_own)
         if task is None or not agent.session_id or not is_begun:
@@ -296,7 +296,7 @@ class Attempt:
         return end
 
     async def _report_no_snapshot(self, end: End, why: str) -> End:
-        """Tell that there is no snapshot: a run that would wait without a pod cannot."""
+        """Report that there is no snapshot. A run that waits for input without a pod fails then."""
         why = self._redactor.text(why)
         self._transcript.log("!", why)
         with _noting_a_full_disk():
@@ -304,7 +304,7 @@ class Attempt:
         await self._reporter.update(snapshot_error=why[:_MAX_TEXT])
         await self._flush_status()
         if end.state is OutcomeState.COMPLETED:
-            # No attempt follows, and what the messages asked for is done.
+            # No attempt follows, and the requests in the messages are done.
             await self._conversation.acknowledge()
         if not end.waiting:
             return end
@@ -312,41 +312,41 @@ class Attempt:
         return End(OutcomeState.FAILED, Reason.SESSION_NOT_RESUMABLE, message)
 
     async def _flush_status(self) -> None:
-        """Wait for the gateway to know it: whoever sees the outcome looks for it."""
+        """Wait until the gateway has the newest status: clients read it after the outcome."""
         with suppress(TimeoutError):
             await self._supervisor.bounded(self._reporter.settled(), _SETTLE_SECONDS, share=0.3)
 
     def _current_end(self, end: End) -> End:
-        """Return how the run ends, after what the helpers have met since."""
+        """Return how the run ends, taking later errors of background tasks into account."""
         self._supervisor.check_helpers()
         if self._supervisor.broken is None or end.state is not OutcomeState.COMPLETED:
             return end
         return replace(self._supervisor.broken, final_response=end.final_response)
 
     def _ship_again(self) -> None:
-        """Give the last events another chance, if it was an error that kept them here."""
+        """Send the remaining events again if an error had ended the sending task."""
         if self._shipping is None or self._shipping.done():
             self._shipping = asyncio.create_task(self._journal.ship())
             self._supervisor.watch(self._shipping)
 
     async def _fail(self, error: Exception) -> None:
-        """End the run though not even its end went well: a full disk, an error of our own."""
+        """End the run after an error in the finalization itself, such as a full disk."""
         if self._is_outcome_delivered:
             log.error("The runner failed after its outcome was told", exc_info=error)
             return
         end = end_of_error(error)
         self._log_end(end)
         outcome = self._delivery.outcome(end, None)
-        # First where nothing else has to work.
+        # The termination message first: it depends on nothing else.
         self._report_termination(outcome)
         with suppress(TimeoutError, RunFinishedError):
             async with asyncio.timeout(_LAST_RESORT_SECONDS):
                 await self._delivery.deliver(outcome)
 
     async def _deliver(self, end: End, result: Result | None) -> Outcome:
-        """Tell how the run ends, once all events are told or nothing tells them any more."""
+        """Deliver the outcome, once all events are sent or the task that sends them has ended."""
         await first(self._journal.drained(), self._shipping)
-        # An outcome ends the run: what is not known by then, as its snapshot, never will be.
+        # An outcome seals the run: status that is not stored by then, as the snapshot, is lost.
         await first(self._reporter.settled(), self._reporting)
         outcome = self._delivery.outcome(self._current_end(end), result)
         await self._delivery.deliver(outcome)
@@ -354,7 +354,7 @@ class Attempt:
         return outcome
 
     async def _collect(self, end: End) -> tuple[End, Result | None]:
-        """Collect the change, whatever the end: a failed run's work is work."""
+        """Collect the change regardless of the end's state: a failed run's work is kept, too."""
         task, base = self._task, self._ready.base
         if task is None or base is None or not self._conversation.prompt_sent:
             return end, None
@@ -383,7 +383,7 @@ class Attempt:
 
 @contextmanager
 def _noting_a_full_disk() -> Iterator[None]:
-    """Go on with the end of the run though some of its last events could not be kept."""
+    """Log an OSError of the block, so that the run can end without some of its final events."""
     try:
         yield
     except OSError as error:
@@ -391,7 +391,7 @@ def _noting_a_full_disk() -> Iterator[None]:
 
 
 def _not_collected(end: End, why: str) -> End:
-    """A completed run whose change is lost is not complete."""
+    """Return a failed end for a completed run whose change is lost; other ends are unchanged."""
     if end.state is not OutcomeState.COMPLETED:
         log.warning("The change was not collected: %s", why)
         return end

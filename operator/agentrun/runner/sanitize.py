@@ -1,8 +1,8 @@
 """
-Keeping events small: what is too large moves into blobs that the event refers to.
+The size limit of events: large fields are moved into blobs that the event refers to.
 
-Readers poll events often and look at large output seldom. So an event keeps a preview in the
-field, and ``artifact_refs`` says under which name the whole of it is stored.
+Readers poll events often and rarely read large output. So an event holds a preview in the field,
+and ``artifact_refs`` states the name under which the complete value is stored.
 """
 
 import json
@@ -15,7 +15,7 @@ from typing import Any
 from agentrun.runner.large_text import LargeText
 
 MAX_EVENT_BYTES = 16_384
-"""What an event may take as JSON, its envelope included."""
+"""The largest size of an event as JSON, its envelope included."""
 
 _ENVELOPE_BYTES = 320
 _TEXTS = (
@@ -29,7 +29,7 @@ _PROTECTED = frozenset({
     "/backend_session_id", "/thread_id", "/context_id", "/task_id", "/agent_url", "/agent_name",
     "/conversation_id", "/message_id", "/artifact_refs", "/command", "/file_path",
 })  # fmt: skip
-# These are kept whole while anything else can go, but they have no bound of their own.
+# These are kept complete while other fields can be moved, but have no size limit of their own.
 _LAST_RESORT = ("/command", "/file_path", "/tool")
 _STRUCTURE_STRING = 2000
 _STRUCTURE_BYTES = 4096
@@ -37,17 +37,17 @@ _REST_STRING = 1000
 _MOST_REFS = 40
 _REST_BYTES = 1024
 _SMALL = 1000
-"""What is smaller than every limit."""
+"""Below this size no limit applies."""
 _CUT = "\n...[truncated, see artifact_refs]"
 
 
 @dataclass(frozen=True)
 class Blob:
-    """The whole of something that an event only previews."""
+    """The complete value of a field that an event only previews."""
 
     name: str
     text: str
-    """A StoredText if it is in a file already."""
+    """A LargeText if the text is in a file."""
     media_type: str
 
 
@@ -65,9 +65,9 @@ class _Work:
 
 def sanitize(data: dict[str, Any], prefix: str) -> tuple[dict[str, Any], list[Blob]]:
     """
-    Return ``data`` small enough for an event, and the blobs it then refers to.
+    Return ``data`` within the size limit of an event, and the blobs that it then refers to.
 
-    The blobs' names begin with ``prefix``. Ids, states and exit codes are never touched.
+    The blobs' names begin with ``prefix``. Ids, states and exit codes are never changed.
     """
     stored = [pointer for pointer, value in _walk("", data) if isinstance(value, LargeText)]
     if not stored and _json_bytes(data) <= _SMALL:
@@ -90,7 +90,7 @@ def sanitize(data: dict[str, Any], prefix: str) -> tuple[dict[str, Any], list[Bl
 
 
 def _shrink_largest(work: _Work) -> None:
-    """Move the largest things out until the event is small enough, or nothing is large."""
+    """Move the largest values out until the event is small enough, or no value is large."""
     while work.size() > MAX_EVENT_BYTES:
         largest = max(_candidates(work), default=None)
         if largest is None:
@@ -99,7 +99,7 @@ def _shrink_largest(work: _Work) -> None:
 
 
 def _summarized(data: dict[str, Any], prefix: str) -> _Work:
-    """Move all of an event out that has too many parts for each to keep a preview."""
+    """Move out all data of an event that has too many parts for a preview of each."""
     kept = {
         key: value
         for key, value in data.items()
@@ -175,7 +175,7 @@ def _summary(value: dict[str, Any] | list[Any]) -> dict[str, Any]:
 
 
 def _candidates(work: _Work) -> Iterator[tuple[int, str]]:
-    """Yield the size and the pointer of everything that may still move out."""
+    """Yield the size and the pointer of every value that may still be moved out."""
     for pointer, value in _walk("", work.data):
         if pointer in work.refs or any(pointer.startswith(f"{ref}/") for ref in work.refs):
             continue
@@ -200,7 +200,7 @@ def _walk(pointer: str, value: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _locate(data: dict[str, Any], pointer: str) -> tuple[Any, Any]:
-    """Find the holder and the key of what ``pointer`` names; (None, None) if there is nothing."""
+    """Find the container and the key of the value at ``pointer``; (None, None) if there is none."""
     *path, last = [part.replace("~1", "/").replace("~0", "~") for part in pointer.split("/")[1:]]
     holder: Any = data
     for part in path:

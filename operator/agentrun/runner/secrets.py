@@ -1,4 +1,4 @@
-"""The values of the Secrets that the runner can see, and that must not leave the pod."""
+"""The values of the Secrets that the runner can read, and that must not leave the pod."""
 
 import json
 from collections.abc import Iterator
@@ -8,12 +8,12 @@ from urllib.parse import unquote, urlsplit
 from agentrun.api.v1alpha1 import SecretKey
 from agentrun.runner.layout import Layout
 
-# Everybody may know these, and they are words that stand in ordinary text.
+# These are not secret, and they are words that occur in ordinary text.
 _PUBLIC = frozenset({"username", "known_hosts"})
 
 
 def known_secrets(layout: Layout) -> list[str]:
-    """Read all values there are. A file that is not there has none."""
+    """Read all values. A missing file has none."""
     files = [
         layout.token,
         layout.provider_key,
@@ -28,13 +28,13 @@ def known_secrets(layout: Layout) -> list[str]:
 
 
 def mcp_secret(layout: Layout, key: SecretKey) -> str | None:
-    """Read what an MCP server is given from a Secret; None if it is not in the pod."""
+    """Read the value of a Secret for an MCP server; None if it is not in the pod."""
     file = layout.mcp_secrets / key.name / key.key
     return _read(file) if file.is_file() else None
 
 
 def secret_in_url(url: str) -> list[str]:
-    """Return the password that stands in a URL."""
+    """Return the password in a URL, as written and decoded; empty if there is none."""
     password = urlsplit(url).password
     return [password, unquote(password)] if password else []
 
@@ -45,19 +45,19 @@ def provider_key(layout: Layout) -> str:
 
 
 def remote_credentials(layout: Layout) -> dict[str, str]:
-    """Read the headers that a remote agent wants; empty if the run was given none."""
+    """Read the headers for a remote agent; empty if the run has no credentials for it."""
     token = _read(layout.backend_secret / "auth_token")
     headers: dict[str, str] = json.loads(_read(layout.backend_secret / "headers") or "{}")
     return {**headers, **({"authorization": f"Bearer {token}"} if token else {})}
 
 
 def remote_credentials_url(layout: Layout) -> str:
-    """Read for which agent they were given."""
+    """Read the URL of the agent that the credentials are for."""
     return _read(layout.backend_secret / "agent_url")
 
 
 def remote_credentials_card(layout: Layout) -> str | None:
-    """Read where that agent's card is; None if the Secret does not say."""
+    """Read the path of that agent's card; None if the Secret does not contain it."""
     file = layout.backend_secret / "agent_card_path"
     return _read(file) if file.is_file() else None
 
@@ -70,7 +70,7 @@ def _known_to_mcp_servers(layout: Layout) -> Iterator[str]:
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    # A mounted Secret holds links to a hidden folder with the version in use.
+    # A mounted Secret holds links to a hidden folder with the current version.
     if folder.is_dir():
         yield from (one for one in sorted(folder.iterdir()) if not one.name.startswith(".."))
 

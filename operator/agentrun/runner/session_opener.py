@@ -1,4 +1,4 @@
-"""Opening the agent's session: a new one, or the one an earlier attempt or run has left."""
+"""Opens the agent's session: a new one, or the session of an earlier attempt or run."""
 
 import asyncio
 from collections.abc import Sequence
@@ -31,12 +31,12 @@ class SessionOpener:
         self._heard = asyncio.Event()
         self._is_replaying = False
         self.answer_tool: str | None = None
-        """The agent's own tool to answer as a schema says, if it has one."""
+        """The agent's own tool for an answer that satisfies a schema, if it has one."""
 
     async def open(
         self, task: Task, cwd: str, servers: Sequence[mcp.Server], origin: ResumePoint | None
     ) -> None:
-        """Open the session, with MCP servers. Failure says why there is none."""
+        """Open the session, with MCP servers. Raises AttemptError if that fails."""
         mcp.check_transports(servers, self._agent.mcp_capabilities)
         try:
             if origin is None:
@@ -47,7 +47,7 @@ class SessionOpener:
             raise _not_opened(error, origin) from error
 
     def is_replay(self) -> bool:
-        """Tell of an update that comes now whether it was told before, in an earlier pod."""
+        """Return whether an update that arrives now is a replay of one from an earlier pod."""
         self._heard.set()
         return self._is_replaying
 
@@ -59,7 +59,7 @@ class SessionOpener:
         self._is_replaying = True
         try:
             await self._begin(task, cwd, servers, origin.manifest.session_id)
-            # The Gemini CLI says that it has loaded a conversation, and then what was said.
+            # The Gemini CLI reports that it has loaded a session, and then replays its updates.
             with suppress(TimeoutError):
                 async with asyncio.timeout(_REPLAY_SECONDS):
                     while await self._goes_on():
@@ -68,7 +68,7 @@ class SessionOpener:
             self._is_replaying = False
 
     async def _goes_on(self) -> bool:
-        """Wait for one more update for a moment."""
+        """Wait for one more update for ``_QUIET_SECONDS``; False if there is none."""
         self._heard.clear()
         try:
             async with asyncio.timeout(_QUIET_SECONDS):
@@ -87,7 +87,7 @@ class SessionOpener:
             try:
                 return await self._agent.open_session(cwd, mode, servers, load, answering)
             except acp.RequestError as error:
-                # It does not know all that a schema may say. The runner does.
+                # It does not support every JSON Schema. The runner's own check does.
                 self.answer_tool = None
                 why = classify(error.code, str(error), error.data, None).message
                 text = f"The agent answers without its own tool for it: {why}"

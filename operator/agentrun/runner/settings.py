@@ -1,4 +1,4 @@
-"""What the operator says in the environment."""
+"""The operator's settings, in environment variables."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,14 +7,14 @@ from agentrun.api import pod_layout
 from agentrun.runner.backends import REMOTE
 
 PATIENCE_SECONDS = 600.0
-"""How long the gateway may be away when nothing but it is waited for."""
+"""The timeout for an unavailable gateway when the attempt depends on nothing else."""
 IDLE_SECONDS = 1800.0
-"""How long a pod is kept for a person's answer, if the operator does not say."""
+"""How long a pod is kept for a person's answer, unless the operator sets it."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What the operator says in the environment."""
+    """The operator's settings, in environment variables."""
 
     gateway_url: str
     run: str
@@ -27,12 +27,12 @@ class Settings:
 
     @property
     def is_remote(self) -> bool:
-        """Whether the agent is elsewhere, and not in the pod."""
+        """Whether the agent is remote, and not in the pod."""
         return self.backend == REMOTE
 
     @classmethod
     def of(cls, env: Mapping[str, str]) -> "Settings":
-        """Read the environment."""
+        """Read the settings from environment variables."""
         return cls(
             gateway_url=env[pod_layout.ENV_GATEWAY],
             run=env[pod_layout.ENV_RUN],

@@ -1,8 +1,8 @@
 """
-Events on disk until the gateway has them.
+Storage of events on disk until the gateway has acknowledged them.
 
-Append-only segments; a segment goes when all its events are acknowledged. Only what is being
-sent is in memory, so a gateway that is away for an hour costs disk and nothing else.
+Append-only segments; a segment is deleted when all its events are acknowledged. Only the events
+that are being sent are in memory, so while the gateway is unavailable only disk space is used.
 """
 
 import json
@@ -17,7 +17,7 @@ SEGMENT_BYTES = 8 * 1024 * 1024
 
 @dataclass(frozen=True)
 class StoredBlob:
-    """A blob that waits in the spool."""
+    """A blob in the spool."""
 
     name: str
     path: Path
@@ -27,7 +27,7 @@ class StoredBlob:
 
 @dataclass(frozen=True)
 class SpooledEvent:
-    """An event without its seq, which it gets when it is sent, and the blobs it refers to."""
+    """An event without its seq, which is assigned when it is sent, and the blobs it refers to."""
 
     body: bytes
     blobs: tuple[StoredBlob, ...]
@@ -47,9 +47,9 @@ class Spool:
     folder: Path
     segment_bytes: int = SEGMENT_BYTES
     pending: int = 0
-    """How many events are not acknowledged."""
+    """The number of events that are not acknowledged."""
     size: int = 0
-    """How many bytes these and their blobs take."""
+    """The size of these events and their blobs, in bytes."""
     _segments: deque[_Segment] = field(default_factory=deque)
     _made: int = 0
 
@@ -59,12 +59,12 @@ class Spool:
             left.unlink()
 
     def new_file(self) -> Path:
-        """Name a file in the spool that does not exist yet."""
+        """Return a path in the spool that does not exist yet."""
         self._made += 1
         return self.folder / f"{self._made:08d}"
 
     def append(self, event: dict[str, Any], blobs: tuple[StoredBlob, ...] = ()) -> None:
-        """Add an event to the end."""
+        """Append an event."""
         refs = [[blob.name, blob.path.name, blob.media_type, blob.size] for blob in blobs]
         line = b"%s\t%s\n" % (encode(refs), encode(event))
         segment = self._segments[-1] if self._segments else None
@@ -100,7 +100,7 @@ class Spool:
         return batch
 
     def drop(self, count: int) -> None:
-        """Forget the first ``count`` events, which are acknowledged, and their blobs."""
+        """Delete the first ``count`` events, which are acknowledged, and their blobs."""
         segment = self._segments[0]
         with segment.path.open("rb") as file:
             file.seek(segment.read)
@@ -132,5 +132,5 @@ def _write(file: FileIO, line: bytes) -> None:
 
 
 def encode(value: Any) -> bytes:
-    """Write compact JSON, in one line."""
+    """Return compact JSON, in one line."""
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode(errors="replace")

@@ -1,9 +1,9 @@
 """
-Putting an agent's files into the index of the private repository.
+Adds an agent's files to the index of the private repository.
 
-git itself would open them by their paths, and a link that was a folder a moment ago leads it
-anywhere. So the runner reads them from open folders, and gives git copies in a folder of its own,
-a few at a time; of a large file it gives git the open file itself.
+git itself would open them by path, and a link in the place of a folder could lead it anywhere. So
+the runner reads them from open folders, and gives git copies in a folder of the runner, in small
+batches; for a large file, git receives the open file itself.
 """
 
 import asyncio
@@ -28,14 +28,14 @@ _BATCH_BYTES = 64 * 1024 * 1024
 _CHUNK = 256 * 1024
 _LOGGED = 10
 _DEEPEST = 200
-"""How many folders deep a file may be."""
+"""The greatest number of folders in a file's path."""
 _ATTRIBUTES = ".gitattributes"
 _GONE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
-"""Not there, or only behind a link: for git the same."""
+"""Missing, or only reachable through a link: git treats these the same."""
 
 
 class Stage:
-    """Takes over the files that git has named."""
+    """Adds the files that git has listed."""
 
     def __init__(self, git: Git, private: Path, env: dict[str, str]) -> None:
         self._git = git
@@ -47,9 +47,9 @@ class Stage:
         self._clear()
 
     async def add(self, workspace: Folder, names: Path) -> None:
-        """Bring the index up to date with the workspace, for the paths that a file lists."""
+        """Update the index from the workspace, for the paths that the file ``names`` lists."""
         try:
-            # How git converts a file is said by others, which have to be in the index first.
+            # .gitattributes determine how git converts files, so they are added first.
             for is_first in (True, False):
                 for path in _paths(names):
                     if (path.rpartition("/")[2] == _ATTRIBUTES) is is_first:
@@ -143,7 +143,7 @@ class Stage:
         )
 
     def _clear(self) -> None:
-        """Begin another batch."""
+        """Start a new batch."""
         shutil.rmtree(self._place, ignore_errors=True)
         for folder in (self._files, self._targets):
             folder.mkdir(parents=True)
@@ -158,7 +158,7 @@ class Stage:
 
 
 def _paths(names: Path) -> Iterator[str]:
-    """Read paths that end in NUL; a folder is a repository of its own, and is passed over."""
+    """Read NUL-terminated paths; a folder is a nested repository, and is skipped."""
     rest = b""
     with names.open("rb") as file:
         while chunk := file.read(_CHUNK):

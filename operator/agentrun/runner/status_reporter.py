@@ -1,4 +1,4 @@
-"""Telling the gateway how the agent is: on change only, and only ever the newest."""
+"""Reports the agent's status to the gateway: only changes, and only the latest status."""
 
 import asyncio
 import logging
@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 
 class StatusReporter:
-    """Holds the state of the agent, and posts the whole of it when it changes."""
+    """Holds the agent's status, and posts all of it when it changes."""
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
@@ -29,24 +29,24 @@ class StatusReporter:
         self._changed = asyncio.Condition()
 
     async def update(self, **fields: Any) -> None:
-        """Change some of the state."""
+        """Change fields of the status."""
         async with self._changed:
             self._status = self._status.model_copy(update=fields)
             self._changed.notify_all()
 
     async def settled(self) -> None:
-        """Wait until the gateway knows the newest state."""
+        """Wait until the gateway has the latest status."""
         async with self._changed:
             await self._changed.wait_for(lambda: self._posted == self._status)
 
     async def settled_soon(self) -> None:
-        """Wait for that, but not for long: if the gateway is away, ``run`` goes on trying."""
+        """Wait for that, up to a timeout; ``run`` retries while the gateway is unavailable."""
         with suppress(TimeoutError):
             async with asyncio.timeout(_SOON_SECONDS):
                 await self.settled()
 
     async def run(self) -> None:
-        """Post what changes, for ever."""
+        """Post changes of the status; does not return."""
         while True:
             async with self._changed:
                 await self._changed.wait_for(lambda: self._posted != self._status)

@@ -1,4 +1,4 @@
-"""What tells the runner to stop. Imported before what takes time: standard library only."""
+"""The runner's stop signals. Standard library only: imported before anything large."""
 
 import signal
 

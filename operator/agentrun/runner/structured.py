@@ -1,4 +1,4 @@
-"""The answer that has to satisfy a schema, and where it is found."""
+"""Finds and validates the answer that has to satisfy a schema."""
 
 import json
 from typing import Any
@@ -11,7 +11,7 @@ from agentrun.runner.outcome import AttemptError
 
 
 async def find_answer(mapper: Mapper, schema: dict[str, Any]) -> Any:
-    """Return the turn's answer. ValueError says why there is none that satisfies the schema."""
+    """Return the turn's answer. Raises ValueError if none satisfies the schema."""
     if mapper.answer is None and mapper.is_cut:
         raise ValueError(f"it is longer than {FINAL_BOUND} characters")
     text = mapper.final_response if mapper.answer is None else mapper.answer
@@ -19,12 +19,12 @@ async def find_answer(mapper: Mapper, schema: dict[str, Any]) -> Any:
 
 
 async def read_answer(text: str, schema: dict[str, Any]) -> Any:
-    """Return the answer in ``text``. ValueError if it does not satisfy, or cannot be passed on."""
+    """Return the answer in ``text``. Raises ValueError if it is invalid or too deep."""
     return await check_apart(text, schema)
 
 
 def can_be_passed_on(answer: Any) -> bool:
-    """Whether an answer is not too deep for those who read events and outcomes."""
+    """Whether an answer is not nested too deep for readers of events and outcomes."""
     try:
         return not is_deep(json.dumps(answer).encode())
     except RecursionError:
@@ -32,6 +32,6 @@ def can_be_passed_on(answer: Any) -> bool:
 
 
 def invalid(problem: ValueError) -> AttemptError:
-    """Say that also the mended answer does not satisfy the schema."""
+    """Build the error of an answer that does not satisfy the schema after its repair, either."""
     message = f"The final answer does not satisfy outputSchema: {problem}"
     return AttemptError(Reason.OUTPUT_INVALID, message)

@@ -1,4 +1,4 @@
-"""What ends an attempt besides its own work: the signal to stop, and an error of a helper."""
+"""Ends an attempt for other reasons than its work: stop signals, errors of background tasks."""
 
 import asyncio
 import signal
@@ -17,46 +17,46 @@ T = TypeVar("T")
 
 
 class Supervisor:
-    """Waits for things, and notes meanwhile what else comes to an end."""
+    """Waits for work, and watches for stop signals and background tasks that end."""
 
     def __init__(self, grace: float, transcript: Transcript) -> None:
-        """``grace`` is how many seconds the kubelet leaves between its signal and its kill."""
+        """``grace`` is the time between the kubelet's SIGTERM and SIGKILL, in seconds."""
         self._grace = grace
         self._transcript = transcript
         self._stop = asyncio.Event()
         self._stopped_at = 0.0
         self._helpers: set[asyncio.Task[None]] = set()
         self.broken: End | None = None
-        """How the run ends because of a helper's error."""
+        """The end of the run because of a background task's error."""
 
     @property
     def is_stopped(self) -> bool:
-        """Whether the runner was told to stop."""
+        """Whether the runner has received a stop signal."""
         return self._stop.is_set()
 
     @property
     def seconds_left(self) -> float:
-        """How long until the kubelet kills, with a margin; only after a stop."""
+        """The seconds until the kubelet's SIGKILL, minus a margin; only after a stop signal."""
         deadline = self._stopped_at + self._grace - _MARGIN_SECONDS
         return max(0.5, deadline - asyncio.get_running_loop().time())
 
     def listen(self) -> None:
-        """Take the signals to stop. One that came while the runner was loading has waited."""
+        """Handle stop signals. A signal that arrived while the runner was loading is pending."""
         loop = asyncio.get_running_loop()
         for number in STOP_SIGNALS:
             loop.add_signal_handler(number, self._on_signal)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
 
     def watch(self, *helpers: asyncio.Task[None]) -> None:
-        """Watch tasks that are to run as long as the attempt: that one ends is an error."""
+        """Watch tasks that must run as long as the attempt: it is an error if one ends."""
         self._helpers.update(helpers)
 
     async def stop(self) -> None:
-        """Cancel the helpers."""
+        """Cancel the background tasks."""
         await cancel(*self._helpers)
 
     def check_helpers(self) -> None:
-        """Note which helpers have ended. RunOver if that is what ended one."""
+        """Raise RunFinishedError, or record the failure, if a background task ended."""
         for helper in [one for one in self._helpers if one.done()]:
             self._helpers.discard(helper)
             error = helper.exception() or RuntimeError("a helper ended")
@@ -66,7 +66,7 @@ class Supervisor:
             self.broken = self.broken or end
 
     async def wait(self, work: asyncio.Task[Any], stoppable: bool) -> None:
-        """Wait for ``work``, for the stop, or for a helper to end."""
+        """Wait for ``work``, for a stop signal, or for a background task to end."""
         stop = asyncio.create_task(self._stop.wait())
         others: set[asyncio.Task[Any]] = {stop} if stoppable else set()
         try:
@@ -77,9 +77,9 @@ class Supervisor:
 
     async def bounded(self, work: Coroutine[Any, Any, T], seconds: float, share: float = 1) -> T:
         """
-        Await ``work``. TimeoutError after a bound, which a stop makes shorter.
+        Await ``work``. Raises TimeoutError after ``seconds``, or earlier after a stop signal.
 
-        ``share`` is the part of what is left until the kill that it may take.
+        ``share`` is the part of the time until SIGKILL that it may use.
         """
         running = asyncio.create_task(work)
         try:

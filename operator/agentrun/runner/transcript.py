@@ -1,8 +1,8 @@
 """
-What ``kubectl logs -c runner`` shows: the run as a person would tell it.
+The output of ``kubectl logs -c runner``: a human-readable transcript of the run.
 
-Every line begins with the time since the start. Long output is shown by its end, where the
-result is; the journal holds the whole of it.
+Every line begins with the time since the start. Long output is cut to its last lines, where the
+result is; the journal holds the complete output.
 """
 
 import logging
@@ -20,7 +20,7 @@ _INDENT = " " * 11
 
 
 class Transcript:
-    """Writes the transcript. What it is given holds no secrets any more."""
+    """Writes the transcript. The texts that it receives contain no secrets."""
 
     def __init__(
         self, out: TextIO = sys.stdout, clock: Callable[[], float] = time.monotonic
@@ -30,7 +30,7 @@ class Transcript:
         self._begin = clock()
 
     def log(self, mark: str, text: str) -> None:
-        """Write a text after its mark, further lines indented."""
+        """Write a text after its mark; further lines are indented."""
         minutes, seconds = divmod(self._clock() - self._begin, 60)
         lines = [printable(line[:_MAX_LINE]) for line in text.rstrip().splitlines()] or [""]
         if len(lines) > _MAX_LINES:
@@ -41,14 +41,14 @@ class Transcript:
         self._out.flush()
 
     def event(self, kind: EventType, data: dict[str, Any]) -> None:
-        """Write an event, if it tells a person something."""
+        """Write an event, if it is of interest to a person."""
         line = describe(kind, data)
         if line:
             self.log(*line)
 
 
 def describe(kind: EventType, data: dict[str, Any]) -> tuple[str, str] | None:
-    """Say an event in a mark and a text; None for what only programs care about."""
+    """Return the mark and the text of an event; None for events that only programs use."""
     if kind is EventType.TOOL_FINISHED and not data.get("is_error"):
         return None
     told = _TOLD.get(kind)
@@ -96,7 +96,7 @@ _TOLD: dict[EventType, tuple[str, Callable[[dict[str, Any]], str]]] = {
 
 
 class TranscriptHandler(logging.Handler):
-    """Puts the runner's own warnings into the transcript."""
+    """Writes the runner's own warnings to the transcript."""
 
     def __init__(self, transcript: Transcript, clean: Callable[[str], str]) -> None:
         super().__init__(logging.WARNING)

@@ -1,7 +1,7 @@
 """
-The authorities that the runner trusts: those of its image, and those that the profile adds.
+The certificate authorities that the runner trusts: its image's, and those of the profile.
 
-Python and git take one file for all of them, so it is put together before either begins.
+Python and git take one file with all of them, so it is written before either starts.
 """
 
 import ssl
@@ -12,7 +12,7 @@ from agentrun.runner.layout import Layout
 
 
 def write_roots(layout: Layout) -> None:
-    """Put the file together, if the profile adds authorities."""
+    """Write the file, if the profile adds certificate authorities."""
     if not layout.ca_file.is_file():
         return
     system = [Path(path) for path in pod_layout.SYSTEM_ROOTS]
@@ -21,7 +21,7 @@ def write_roots(layout: Layout) -> None:
 
 
 def is_bundle(layout: Layout) -> bool:
-    """Whether the profile's authorities can be read; true if it adds none."""
+    """Whether the profile's certificate authorities are readable; true if it adds none."""
     if not layout.ca_file.is_file():
         return True
     try:

@@ -1,7 +1,7 @@
 """
-What stands around the agent: the model's provider behind a proxy, tools, the conversation itself.
+Construction of the parts around the agent: the provider proxy, tools, and the driver.
 
-Each is loaded only where it is needed: together they would take more memory than a runner may.
+Each is imported only where it is needed: together they would exceed the runner's memory limit.
 """
 
 import asyncio
@@ -43,7 +43,7 @@ def make_driver(
     questions: Questions,
     redactor: Redactor,
 ) -> AgentDriver:
-    """Make the conversation with the agent in the pod, or with one elsewhere."""
+    """Create the driver for the agent in the pod, or for a remote agent."""
     if settings.is_remote:
         from agentrun.runner.a2a.credentials import ShownCredentials
         from agentrun.runner.a2a.driver import A2aDriver
@@ -61,7 +61,7 @@ def make_driver(
 
 
 def make_proxy(settings: Settings, layout: Layout, task: Task) -> "ProviderProxy | None":
-    """Make what stands between the agent and the model's provider, and holds the key."""
+    """Create the proxy to the model's provider, which holds the key; None if there is none."""
     if not settings.provider or settings.is_remote:
         return None
     from agentrun.runner.provider.rules import Rules
@@ -78,7 +78,7 @@ def make_proxy(settings: Settings, layout: Layout, task: Task) -> "ProviderProxy
 async def served_tools(
     task: Task, layout: Layout, pipes: Pipes, gateway: Gateway, conversation: AgentDriver
 ) -> AsyncIterator[str]:
-    """Offer AgentRun's own tools and ``peer`` in the pod during the block; say where."""
+    """Serve AgentRun's own tools and ``peer`` in the pod during the block; yield the tools' URL."""
     from agentrun.runner.mcp_relay import McpRelay
     from agentrun.runner.peer.commands import Peer
     from agentrun.runner.peer.server import PeerServer
@@ -100,7 +100,7 @@ def mcp_servers(task: Task, layout: Layout, own: str, capabilities: Any) -> list
 
     given = task.profile.mcp_servers
     servers = mcp.acp_servers(given, lambda key: mcp_secret(layout, key))
-    # A profile's own server of that name stands above ours.
+    # A server of the profile with this name takes precedence over AgentRun's.
     if task.profile.agent_tools.allowed and NAME not in {one.name for one in given}:
         servers += mcp.own_server(NAME, own, capabilities)
     return servers

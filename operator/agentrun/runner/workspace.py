@@ -1,9 +1,9 @@
 """
-Preparing the agent's working folder.
+Preparation of the agent's working folder.
 
-Everything is fetched into a private repository, out of the agent's reach, from which the runner
-later tells what has changed. From there the files are checked out, and last of all the agent is
-given an ordinary repository that it may do anything with: git never works with that one.
+Everything is fetched into a private repository that the agent cannot access. The runner later
+computes the change from it. The files are checked out from there, and finally the agent receives an
+ordinary repository, which it may modify freely: the runner never runs git on that one.
 """
 
 import asyncio
@@ -21,11 +21,11 @@ from agentrun.runner.outcome import AttemptError
 
 CLONE_SECONDS = 900.0
 AGENT_HEAD = "refs/agentrun/agent"
-"""The commit the agent was on, in the private repository once the change was collected."""
+"""The commit of the agent's HEAD, in the private repository once the change was collected."""
 BASE = "refs/agentrun/base"
 """The commit that the agent starts from, in the private repository."""
 INDEX = "agentrun-index"
-"""The index of what is checked out, in the private repository."""
+"""The index of the files that are checked out, in the private repository."""
 _MADE = "agentrun-made"
 _HANDED_ON = ("refs/remotes", "refs/tags")
 _TRACKED = "+refs/heads/*:refs/remotes/origin/*"
@@ -57,10 +57,10 @@ _ADVICE = [
         ),
     ]
 ]
-"""What to do about what git says, in words that people can act on."""
+"""Advice for users for common errors of git."""
 
 
-# Its config and hooks are an earlier agent's.
+# The repository's config and hooks are from an earlier agent.
 _HELD = (
     "The volume holds a repository already. Use an empty one, or leave workspace.git out"
     " to work on what is there."
@@ -69,33 +69,33 @@ _HELD = (
 
 @dataclass(frozen=True)
 class Base:
-    """Where the agent starts from."""
+    """The repository, branch and commit that the agent starts from."""
 
     url: str
     branch: str
-    """The branch that the change is to be on."""
+    """The branch for the change."""
     commit: str
     private: Path
-    """The runner's own repository."""
+    """The runner's private repository."""
 
     @property
     def url_digest(self) -> str:
-        """Tell the URL from others, without what is secret in it."""
+        """The digest that identifies the URL without exposing secrets in it."""
         return digest_of(self.url)
 
 
 def digest_of(url: str) -> str:
-    """Digest a repository's URL."""
+    """Return the SHA-256 of a repository's URL, as hexadecimal digits."""
     return hashlib.sha256(url.encode()).hexdigest()
 
 
 def branch_of(source: GitSource, run: str) -> str:
-    """Name the branch that a run's change is to be on."""
+    """Return the name of the branch for a run's change."""
     return source.branch or f"agentrun/{run}"
 
 
 def working_folder(workspace: Path, cwd: str | None) -> Path:
-    """Return the folder in which the agent is to work. Failure if it is outside the workspace."""
+    """Return the agent's working folder. Raises AttemptError if it is outside the workspace."""
     if not cwd:
         return workspace
     inside = cwd.removeprefix("/workspace").lstrip("/") if cwd.startswith("/workspace") else cwd
@@ -117,7 +117,7 @@ def working_folder(workspace: Path, cwd: str | None) -> Path:
 
 
 async def clone(git: Git, source: GitSource, run: str, workspace: Path, private: Path) -> Base:
-    """Clone ``source`` into the workspace, on a branch of its own. Failure says what was wrong."""
+    """Clone ``source`` into the workspace, on the run's branch. Raises AttemptError on failure."""
     branch = branch_of(source, run)
     try:
         await git.run("check-ref-format", "--branch", branch)
@@ -142,7 +142,7 @@ async def clone(git: Git, source: GitSource, run: str, workspace: Path, private:
 
 
 async def check_out(git: Git, private: Path, workspace: Path, commit: str) -> None:
-    """Write a commit's files into the workspace, and what they are into the private index."""
+    """Write a commit's files into the workspace, and their entries into the private index."""
     (private / INDEX).unlink(missing_ok=True)
     await git.run(
         "read-tree", "-m", "-u", commit,
@@ -155,9 +155,9 @@ async def hand_over(
     git: Git, private: Path, workspace: Path, url: str, branch: str, head: str
 ) -> None:
     """
-    Make the agent's repository, on ``branch`` at ``head``, with the private index.
+    Create the agent's repository, on ``branch`` at ``head``, with the private index.
 
-    FileExistsError if there is one already.
+    Raises FileExistsError if the workspace has a repository.
     """
     made = private / _MADE
     shutil.rmtree(made, ignore_errors=True)
@@ -185,7 +185,7 @@ def _copy(made: Path, objects: Path, workspace: Path) -> None:
 
 def _holds_repository(workspace: Path) -> bool:
     with Folder.at(workspace, make=True) as opened:
-        # A link that leads nowhere here may still lead somewhere later.
+        # A link whose target is missing here may have a target later.
         return ".git" in opened.names()
 
 
@@ -212,7 +212,7 @@ async def _fetch(git: Git, source: GitSource, private: Path) -> str:
 
 
 async def _fetch_all(git: Git, origin: list[str], commit: str, private: Path) -> str:
-    """Look for a commit that the server does not hand out by itself, or that is abbreviated."""
+    """Find a commit that the server does not serve by its id, or that is abbreviated."""
     await git.transfer(*origin, "fetch", "-q", "origin", repository=private, seconds=CLONE_SECONDS)
     try:
         await _commit_of(git, commit, private)

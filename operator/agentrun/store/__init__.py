@@ -1,1 +1,3 @@
-"""A row for every run ever seen, journals of events, blobs. Only the MCP server uses it."""
+"""
+The store: a row for every run, journals of events, messages, blobs. Used by the MCP server only.
+"""

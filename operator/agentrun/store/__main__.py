@@ -19,7 +19,7 @@ from agentrun.store.urls import BLOBS_URL, STORE_URL
 
 
 def main() -> int:
-    """Do what is asked; the exit code says whether it was done."""
+    """Execute the command line; return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m agentrun.store", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("backup", help="write database and blobs to the output, as a tar archive")

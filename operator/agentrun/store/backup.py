@@ -1,12 +1,12 @@
 """
-Backing up a SQLite database with the blobs it refers to, while the MCP server goes on.
+Backup of a SQLite database with the blobs it refers to, while the MCP server is running.
 
-A backup is one tar archive. The database is copied first, as it is at one moment, then the blobs:
-a blob is stored before the event that refers to it and is never changed, so every blob that the
-copy refers to is found. Restoring goes the other way around: the database takes its name last.
+A backup is one tar archive. A consistent copy of the database comes first, then the blobs: a blob
+is stored before the event that refers to it and is never changed, so every blob that the copy
+refers to exists. A restore renames the database to its final name last.
 
-PostgreSQL has its own tools for this, and so have buckets; docs/operations.md says which order
-they are to be used in.
+PostgreSQL and buckets have their own backup tools; docs/operations.md describes the order in which
+they are to be used.
 """
 
 import asyncio
@@ -30,11 +30,15 @@ BLOBS = "blobs/"
 
 
 class BackupError(StoreError):
-    """A backup that cannot be made, or restored. It says what to do."""
+    """A backup cannot be made or restored. The message says what to do."""
 
 
 async def back_up(store_url: str, blobs: ObjectBlobStore, target: IO[bytes]) -> tuple[int, int]:
-    """Write an archive to ``target``. Returns the runs and the blobs that are in it."""
+    """
+    Write an archive to ``target``. Returns the numbers of runs and of blobs in it.
+
+    Raises BackupError if the database is missing, damaged or not SQLite.
+    """
     path = _sqlite(store_url)
     if not path.exists():
         raise BackupError(f"There is no database at {path}.")
@@ -52,9 +56,10 @@ async def back_up(store_url: str, blobs: ObjectBlobStore, target: IO[bytes]) -> 
 
 async def restore(store_url: str, blobs: BlobStore, source: IO[bytes]) -> tuple[int, int]:
     """
-    Put back what ``source`` holds. Returns the runs and the blobs that were in it.
+    Restore the archive in ``source``. Returns the numbers of runs and of blobs in it.
 
-    Nothing is replaced: a database that is there is refused, and so is a blob with other bytes.
+    Nothing is replaced. Raises BackupError if the database exists or the archive is invalid, and
+    ConflictError if a blob exists with other bytes.
     """
     path = _sqlite(store_url)
     for there in (path, *(path.with_name(path.name + end) for end in ("-wal", "-shm"))):
@@ -95,7 +100,9 @@ def _sqlite(url: str) -> Path:
 
 @contextmanager
 def _scratch(path: Path) -> Iterator[Path]:
-    """Name a file beside the database, where there is room if there is any, for a while."""
+    """
+    Create a temporary file beside the database, on the volume with the most likely free space.
+    """
     number, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     os.close(number)
     copy = Path(name)
@@ -107,19 +114,19 @@ def _scratch(path: Path) -> Iterator[Path]:
 
 
 def _copy(path: Path, copy: Path) -> int:
-    # In one step: SQLite begins again when it is written to between two.
+    # In one step: SQLite restarts a backup when the database is written to between two steps.
     with (
         closing(sqlite3.connect(f"file:{path}?mode=rw", uri=True, timeout=30)) as source,
         closing(sqlite3.connect(copy)) as target,
     ):
         source.backup(target, pages=-1)
-        # One file, without a log beside it.
+        # One file, without a WAL file beside it.
         target.execute("PRAGMA journal_mode = DELETE")
     return _check(copy)
 
 
 def _check(copy: Path) -> int:
-    """Make sure that a copy is whole, and count its runs."""
+    """Check a copy's integrity, and return the number of its runs."""
     try:
         with closing(sqlite3.connect(copy)) as connection:
             (verdict,) = connection.execute("PRAGMA integrity_check").fetchone()

@@ -1,7 +1,7 @@
 """
-What the store promises, whichever database is behind it.
+The interfaces of the store, independent of the database.
 
-``tests/contract`` holds every implementation to these docstrings, the fake as well.
+``tests/contract`` tests every implementation against these docstrings, including the fake.
 """
 
 from collections.abc import AsyncIterator, Sequence
@@ -17,11 +17,11 @@ from agentrun.store.paging import Place
 
 
 class StoreError(Exception):
-    """Something the store will not, or cannot, do."""
+    """Base class of the store's errors."""
 
 
 class ConflictError(StoreError):
-    """Another event, or other bytes, stand where these should go. Carries the journal's head."""
+    """Another event, or other bytes, are stored there already. Carries the journal's head."""
 
     def __init__(self, message: str, last_seq: int = 0) -> None:
         super().__init__(message)
@@ -29,67 +29,67 @@ class ConflictError(StoreError):
 
 
 class SealedError(StoreError):
-    """The journal is sealed: the run is over."""
+    """The journal is sealed: the run has finished."""
 
 
 class FencedError(StoreError):
-    """A newer attempt of the run has written already."""
+    """A newer attempt of the run has appended already."""
 
 
 class UnknownRunError(StoreError):
-    """The run was never recorded, so it has no journal to write to."""
+    """The run was never recorded, so it has no journal."""
 
 
 class StoreUnavailableError(StoreError):
-    """The database or its disk cannot be written or read just now; trying again may help."""
+    """The database or its disk is temporarily unavailable; a retry may help."""
 
 
 class TooLargeError(StoreError):
-    """A message is larger than a message may be. It says how large both are."""
+    """A message exceeds the maximum size. The error states both sizes."""
 
 
 class MailboxFullError(StoreError):
-    """A mailbox holds as much as it may."""
+    """A mailbox has reached its maximum size."""
 
 
 class NotStorableError(StoreError, ValueError):
-    """What was given cannot be kept, or asked for: it says why. Trying again does not help."""
+    """The input cannot be stored or queried; the error says why. A retry does not help."""
 
 
 class TooNewError(StoreError):
-    """A version of AgentRun that this one cannot follow has changed the database."""
+    """The database was changed by a newer, incompatible version of AgentRun."""
 
 
 @dataclass(frozen=True)
 class RunRow:
-    """What the store knows of a run. It stays when the AgentRun is gone."""
+    """The store's record of a run. It remains when the AgentRun is deleted."""
 
     run: AgentRun
     """The newest version seen."""
     session_uid: str = ""
-    """The AgentSession's uid, once known."""
+    """The AgentSession's uid; empty until it is known."""
     last_seq: int = 0
-    """The head of its journal. Read only: ``record_run`` ignores it."""
+    """The head of the journal. Read only: ``record_run`` ignores it."""
     sealed: bool = False
-    """Whether the journal is closed. Read only."""
+    """Whether the journal is sealed. Read only."""
     journal_status: str | None = None
-    """The status of the newest event that names one, of the newest attempt. Read only."""
+    """The newest attempt's status, from its newest event that has one. Read only."""
     journal_attempt: int = 0
-    """The newest attempt that has written to the journal. Read only."""
+    """The newest attempt that has appended to the journal. Read only."""
     summary: str = ""
-    """What the newest event says, in a line. Read only."""
+    """A one-line summary of the newest event. Read only."""
     updated_at: datetime | None = None
     """When the row or its journal last changed. Read only."""
     deleted_at: datetime | None = None
-    """When the AgentRun was seen to be gone from the cluster."""
+    """When the AgentRun was observed to be deleted from the cluster."""
 
 
 @dataclass(frozen=True)
 class RunFilter:
-    """Which runs to list."""
+    """The filter of a list of runs; None matches all."""
 
     namespaces: Sequence[str] | None = None
-    """None for all."""
+    """None for all namespaces."""
     phases: Sequence[Phase] | None = None
     backend: str | None = None
     cwd: str | None = None
@@ -98,33 +98,33 @@ class RunFilter:
 
 @dataclass(frozen=True)
 class SessionRun:
-    """A run without its document: what lists of sessions are ordered and chosen by."""
+    """A run without its document, for ordering and filtering lists of sessions."""
 
     uid: str
-    """The run's."""
+    """The run's uid."""
     session_name: str
     session_uid: str
     """Empty until the session's uid is known."""
     phase: str
-    """A version that is newer than this one may have other phases."""
+    """A string, since a newer version may have other phases."""
     cwd: str | None
     updated_at: datetime
     created: int
-    """Seconds since 1970."""
+    """In seconds since 1970."""
 
     @property
     def has_ended(self) -> bool:
-        """Whether the run is over."""
+        """Whether the run has finished."""
         return self.phase in TERMINAL_PHASES
 
     @property
     def place(self) -> Place:
-        """Where it stands among the runs of its namespace: when it changed, its session, itself."""
+        """The sort key in its namespace: time of the last change, session name, uid."""
         return micros(self.updated_at), self.session_name, self.uid
 
     @property
     def rank(self) -> tuple[bool, datetime, int, str]:
-        """Of the runs of a session, the one of the highest rank stands for it."""
+        """The run with the highest rank represents its session."""
         return not self.has_ended, self.updated_at, self.created, self.uid
 
 
@@ -139,12 +139,12 @@ class RunPage:
     rows: list[RunRow] = field(default_factory=list)
     cursor: str | None = None
     looked_at: int = 0
-    """How many runs were passed to find these, at most."""
+    """The number of runs that were scanned for this page, at most."""
 
 
 @dataclass(frozen=True)
 class JournalHead:
-    """Where a journal ends."""
+    """The head of a journal."""
 
     last_seq: int = 0
     sealed: bool = False
@@ -156,22 +156,22 @@ class Forgotten:
 
     events: int = 0
     messages: int = 0
-    """How many were in the mailbox."""
+    """The number of messages in the mailbox."""
     sent: int = 0
-    """How many messages in others' mailboxes have lost their words."""
+    """The number of messages in other mailboxes whose text was removed."""
     keeps_session: bool = False
-    """Whether the session's messages stay, because other runs of it are known."""
+    """Whether the session's messages remain, because other runs of it are known."""
 
 
 FORGOTTEN = "[This message was removed.]"
-"""What stands in the place of a message whose sender is forgotten."""
+"""Replaces the text of a message whose sender is forgotten."""
 
 MOST_LOOKED_AT = 20_000
-"""How many runs a page is sought among."""
+"""The maximum number of runs that are scanned for a page."""
 MAX_MESSAGE_BYTES = 256 * 1024
-"""The largest message, with its metadata, as JSON."""
+"""The maximum size of a message with its metadata, as JSON."""
 MAX_MAILBOX_BYTES = 64 * 1024 * 1024
-"""The most that all messages of one mailbox take."""
+"""The maximum total size of the messages in one mailbox."""
 
 
 @dataclass(frozen=True)
@@ -179,7 +179,7 @@ class NewMessage:
     """A message from one agent to another, as it is sent."""
 
     message_id: str
-    """Unique: sending a message twice is harmless."""
+    """Unique: sending a message again has no effect."""
     to_session_uid: str
     """The recipient's AgentSession."""
     to_agent_name: str
@@ -202,49 +202,59 @@ class StoredMessage:
 
 @dataclass(frozen=True)
 class Mailbox:
-    """What is known of a mailbox without reading it."""
+    """The state of a mailbox."""
 
     last_seq: int = 0
     delivered_seq: int = 0
-    """Up to here the messages were given to the agent unasked."""
+    """The agent was given the messages up to this seq unasked."""
 
 
 class MessageStore(Protocol):
     """
-    The messages of agents. A mailbox belongs to an AgentSession's uid, needs no making, and
-    outlives the session's runs. Every method may raise ``StoreUnavailableError``.
+    The messages of agents.
+
+    A mailbox belongs to an AgentSession's uid, is created implicitly, and outlives the session's
+    runs. Every method may raise ``StoreUnavailableError``.
     """
 
     async def send(self, message: NewMessage) -> StoredMessage:
         """
-        Put ``message`` into its mailbox under the next number, and wake who waits for it.
+        Store ``message`` in its mailbox with the next seq, and wake the waiting readers.
 
-        A message that is there already is returned as it is. Raises TooLarge and MailboxFull.
+        A message that is stored already is returned unchanged. Raises TooLargeError and
+        MailboxFullError.
         """
 
     async def fetch(self, session_uid: str, after_seq: int, limit: int) -> list[StoredMessage]:
-        """Return up to ``limit`` messages after ``after_seq``, in order. They never change."""
+        """
+        Return up to ``limit`` messages after ``after_seq``, in order.
+
+        They never change, except by ``RunStore.forget``.
+        """
 
     async def mailbox(self, session_uid: str) -> Mailbox:
-        """Return how far a mailbox is; all 0 for one that nobody has written to."""
+        """Return the state of a mailbox; all 0 if it has no messages."""
 
     async def deliver(self, session_uid: str, seq: int) -> None:
-        """Note that the agent was given everything up to ``seq``. It never goes back."""
+        """Record that the agent was given everything up to ``seq``. It never decreases."""
 
     async def wait(self, session_uid: str, after_seq: int, seconds: float) -> None:
         """
-        Wait until there is a message after ``after_seq`` or ``seconds`` are over. It may return
-        early; callers look again.
+        Wait until there is a message after ``after_seq`` or ``seconds`` have passed.
+
+        It may return early; callers read again.
         """
 
 
 class RunStore(Protocol):
     """
-    Runs and their journals. Every method may raise ``StoreUnavailableError``, and
-    ``NotStorableError`` for what no database accepts.
+    Runs and their journals.
 
-    A row, an event or a message that is there and cannot be read keeps no other from being read:
-    it is returned with its name, or its number, and the reason.
+    Every method may raise ``StoreUnavailableError``, and ``NotStorableError`` for what no database
+    accepts.
+
+    A stored row, event or message that cannot be read does not prevent others from being read: it
+    is returned with its name, or its seq, and the reason.
     """
 
     @property
@@ -255,60 +265,64 @@ class RunStore(Protocol):
         """
         Insert or update the row of ``row.run.metadata.uid``.
 
-        A terminal phase once recorded is never replaced by another phase, nor ``deleted_at`` or
-        ``session_uid`` by nothing. What could not be read back is left out, and the row says so by
-        the annotation of ``agentrun.api.quarantine``.
+        A recorded terminal phase is never replaced by another phase, and a recorded ``deleted_at``
+        or ``session_uid`` never by an empty value. Content that could not be read back is left out,
+        which the annotation of ``agentrun.api.quarantine`` records.
         """
 
     async def get_run(self, namespace: str, name: str) -> RunRow | None:
-        """Return the run of that name; the newest, if the name was used again."""
+        """
+        Return the run of that name; the newest, if the name was used again; None if there is none.
+        """
 
     async def get_run_by_uid(self, uid: str) -> RunRow | None:
-        """Return the run of that uid."""
+        """Return the run of that uid; None if there is none."""
 
     async def get_runs(self, uids: Sequence[str]) -> list[RunRow]:
-        """Return the runs of those uids that there are, in no order."""
+        """Return the existing runs of those uids, in no order."""
 
     async def list_runs(self, which: RunFilter, limit: int, cursor: str | None = None) -> RunPage:
         """
-        Return up to ``limit`` runs, newest first. ValueError for a cursor it did not make.
+        Return up to ``limit`` runs, newest first. Raises ValueError for an invalid cursor.
 
-        It looks at ``MOST_LOOKED_AT`` runs: those of the session, if ``which`` names it and one
-        namespace; those of the namespace, if it names one; else all. Where there are more, the page
-        may be short, even empty, and has a cursor to go on with. A page without one is the last.
-        Whoever follows the cursors gets every run once.
+        It scans ``MOST_LOOKED_AT`` runs: those of the session, if ``which`` names it and one
+        namespace; those of the namespace, if it names one; else all. If there are more, the page
+        may be short, even empty, and has a cursor to continue with. A page without a cursor is the
+        last. Following the cursors returns every run once.
         """
 
     async def changed_runs(
         self, namespace: str, limit: int, before: Place | None = None
     ) -> list[SessionRun]:
         """
-        Return up to ``limit`` runs of ``namespace``, the one that changed last first: those whose
-        place is less than ``before``.
+        Return up to ``limit`` runs of ``namespace``, the latest change first.
 
-        What it costs depends on ``limit`` alone, not on how many runs there are.
+        All have a place less than ``before``. The cost depends on ``limit`` only, not on the number
+        of runs.
         """
 
     async def standing_runs(
         self, namespace: str, sessions: Sequence[SessionKey]
     ) -> dict[SessionKey, SessionRun]:
         """
-        Return which run stands for each of ``sessions``: of those that have not ended the one that
-        changed last, else of the others. A session without any run is left out.
+        Return the run that represents each of ``sessions``.
 
-        A run belongs to the session of its session's name and uid; while it does not know the
-        uid, to the one of the name that is asked about. What it costs depends on how many sessions
-        are asked about alone, not on how many runs they have.
+        It is the latest changed of the runs that have not ended, else of all. A session without
+        runs is left out.
+
+        A run belongs to the session of its session's name and uid; while it does not know the uid,
+        to the requested one of that name. The cost depends on the number of sessions only, not on
+        the number of their runs.
         """
 
     async def count_children(self, namespace: str, uid: str) -> int:
-        """Count the runs of ``namespace`` that the agent of run ``uid`` has ever asked for."""
+        """Count the recorded runs of ``namespace`` that the agent of run ``uid`` created."""
 
     async def parents_in_session(self, namespace: str, session_name: str, limit: int) -> set[str]:
         """
-        Return whose agents asked for the runs of a session, by uid: up to ``limit`` of them.
+        Return the uids of the parents of a session's runs: up to ``limit`` of them.
 
-        The empty uid stands for runs that no agent asked for. Without any run there is none.
+        The empty uid stands for runs without a parent. The set is empty if there are no runs.
         """
 
     async def open_runs(self) -> list[RunRow]:
@@ -318,54 +332,62 @@ class RunStore(Protocol):
         """
         Append ``events`` in one transaction, and wake the readers.
 
-        Events that are there already (same seq, same event id) are skipped. Raises Conflict for
-        another event at a taken seq, and for a gap; Sealed; Fenced if a later attempt has
-        appended; UnknownRun. Nothing is stored if anything is refused.
+        Stored events (same seq, same event id) are skipped. Raises ConflictError for another event
+        at a stored seq, and for a gap; SealedError; FencedError if a later attempt has appended;
+        UnknownRunError. Nothing is stored if anything is refused.
         """
 
     async def head(self, uid: str) -> JournalHead:
-        """Return where the journal ends; 0 for a run without events."""
+        """Return the head of the journal; 0 for a run without events."""
 
     async def read(self, uid: str, after_seq: int, limit: int) -> list[Event]:
         """Return up to ``limit`` events after ``after_seq``, in order. They never change."""
 
     async def seal(self, uid: str, event_id: str, ts: str, data: dict[str, Any]) -> JournalHead:
         """
-        Close the journal with a last ``status_changed`` event, in one transaction.
+        Seal the journal with a final ``status_changed`` event, in one transaction.
 
-        A sealed journal stays as it is. Raises UnknownRun.
+        A sealed journal is not changed. Raises UnknownRunError.
         """
 
     async def forget(self, uid: str) -> Forgotten:
         """
-        Remove a run's row and its journal for good, and messages that only it may have had.
+        Remove a run's row and journal permanently, and the messages of its session.
 
-        Those are the mailbox of its session, and the words of what the session has sent to others,
-        if no other run of that session is known. Raises UnknownRun.
+        These are the session's mailbox, and the text of messages that the session has sent, if no
+        other run of that session is known. Raises UnknownRunError.
         """
 
     async def wait(self, uid: str, after_seq: int, seconds: float) -> None:
         """
-        Wait until there is an event after ``after_seq``, the journal is sealed, the run's row
-        changed, or ``seconds`` are over. It may return early; callers look again.
+        Wait until the run changes or ``seconds`` have passed.
+
+        A change is an event after ``after_seq``, the journal's seal, or a change of the run's row.
+        It may return early; callers read again.
         """
 
     async def close(self) -> None:
-        """Wake all readers and let go of the database."""
+        """Wake all readers and close the database."""
 
 
 class BlobStore(Protocol):
     """Bytes under a key: artifacts, patches, snapshots."""
 
     async def put(self, key: str, body: bytes, media_type: str) -> str:
-        """Store ``body`` and return its SHA-256 in hex. The same again is harmless; Conflict for
-        other bytes under the key, and for a key that is a folder of another, or below one."""
+        """
+        Store ``body`` and return its SHA-256 in hex. Storing the same bytes again has no effect.
+
+        Raises ConflictError for other bytes under the key, and for a key that is a prefix folder of
+        another key, or below one.
+        """
 
     async def size(self, key: str) -> int | None:
-        """Return the size in bytes; None if there is nothing under the key."""
+        """Return the size in bytes; None if the key does not exist."""
 
     def read(self, key: str, offset: int = 0, limit: int | None = None) -> AsyncIterator[bytes]:
-        """Stream the bytes from ``offset`` on, at most ``limit`` of them. KeyError if absent."""
+        """
+        Stream up to ``limit`` bytes from ``offset`` on. Raises KeyError if the key does not exist.
+        """
 
     async def delete_prefix(self, prefix: str) -> None:
         """Delete everything whose key begins with ``prefix``."""

@@ -1,4 +1,4 @@
-"""Saying why a folder or a bucket cannot be used."""
+"""Error messages for an unavailable folder or bucket."""
 
 import re
 from collections.abc import Iterator
@@ -13,7 +13,9 @@ _SAID = re.compile(r"<Code>(.*?)</Code>.*?<Message>(.*?)</Message>", re.DOTALL)
 
 @contextmanager
 def translated(where: str) -> Iterator[None]:
-    """Say that ``where`` is away whenever its disk, its network or its server says so."""
+    """
+    Raise StoreUnavailableError for errors of the disk, the network or the server of ``where``.
+    """
     try:
         yield
     except (BaseError, OSError) as error:
@@ -23,7 +25,7 @@ def translated(where: str) -> Iterator[None]:
 
 
 def _why(error: Exception) -> str:
-    """Pick what says something from many lines: the server's own words, if there are any."""
+    """Return the relevant part of a long error: the server's own message, else the first line."""
     said = _SAID.search(str(error))
     if said:
         return f"{said[2]} ({said[1]})"

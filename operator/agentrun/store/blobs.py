@@ -1,4 +1,4 @@
-"""Blobs in a folder or a bucket, by way of obstore."""
+"""Blobs in a folder or a bucket, by obstore."""
 
 import hashlib
 from collections.abc import AsyncIterator
@@ -19,22 +19,24 @@ _CHUNK = 256 * 1024
 
 
 class Place(Protocol):
-    """Where blobs are kept."""
+    """The location of blobs."""
 
     @property
     def name(self) -> str:
-        """What to call it in a message. It never holds a credential."""
+        """The name for messages. It never contains a credential."""
 
     @property
     def objects(self) -> ObjectStore:
-        """What reads and lists there."""
+        """The object store that reads and lists."""
 
     async def create(self, key: str, body: bytes, media_type: str) -> bool:
-        """Store a blob so that it survives whatever ends the machine; False if one is there."""
+        """Store a blob durably; return False if the key exists."""
 
 
 def open_blobs(url: str) -> "ObjectBlobStore":
-    """Open the blobs at ``file:///FOLDER`` or ``s3://BUCKET/PREFIX``. ValueError for others."""
+    """
+    Open the blobs at ``file:///FOLDER`` or ``s3://BUCKET/PREFIX``. Raises ValueError for others.
+    """
     place: Place = open_bucket(url) if urlsplit(url).scheme == "s3" else open_folder(url)
     return ObjectBlobStore(place)
 
@@ -47,7 +49,7 @@ class ObjectBlobStore:
         self._objects = place.objects
 
     async def put(self, key: str, body: bytes, media_type: str) -> str:
-        """See ``BlobStore``. A folder keeps no media type: it has no place for one."""
+        """See ``BlobStore``. A folder does not store the media type."""
         check(key)
         digest = hashlib.sha256(body).hexdigest()
         with translated(self._place.name):
@@ -109,7 +111,7 @@ class ObjectBlobStore:
             return
 
     async def _compare(self, key: str, digest: str) -> None:
-        """Make sure that what is there is what was to be put there."""
+        """Raise ConflictError unless the stored blob has the given digest."""
         if await self.size(key) is None:
             raise _folder_and_blob(key)
         if await self._digest(key) != digest:

@@ -1,13 +1,13 @@
 """
-Blobs in a bucket, of S3 or whatever speaks its protocol.
+Blobs in a bucket, of S3 or of another service with its protocol.
 
-Where it is and who asks is said by the environment, as for every AWS client: AWS_REGION,
+Endpoint and credentials come from the environment, as for every AWS client: AWS_REGION,
 AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a web identity
 (AWS_WEB_IDENTITY_TOKEN_FILE and AWS_ROLE_ARN), or the node's or the pod's own role.
 
-A blob that is there is never replaced. ``If-None-Match: *`` sees to that where several put at
-once; AWS, MinIO and most others honour it, and for one that refuses the header there is
-AWS_CONDITIONAL_PUT=disabled. Since somebody may ignore it, the key is looked at first.
+A stored blob is never replaced. ``If-None-Match: *`` ensures that for concurrent writers; AWS,
+MinIO and most others support it, and for a service that rejects the header there is
+AWS_CONDITIONAL_PUT=disabled. Since a service may ignore it, the key is read first.
 """
 
 import asyncio
@@ -37,7 +37,7 @@ class Bucket:
         self.objects = S3Store(
             bucket,
             prefix=prefix or None,
-            # A runner tries again for as long as it lives; a caller must hear of trouble soon.
+            # The runner retries for as long as it runs; the caller must receive errors soon.
             retry_config={"max_retries": 3, "retry_timeout": timedelta(seconds=15)},
             client_options={
                 "allow_http": endpoint.startswith("http://"),
@@ -47,7 +47,7 @@ class Bucket:
         )
 
     async def create(self, key: str, body: bytes, media_type: str) -> bool:
-        """See ``Place``. A bucket has acknowledged what it has stored for good."""
+        """See ``Place``. A bucket acknowledges a blob only once it is durable."""
         has_it, is_folder, *through = await asyncio.gather(
             self._has(key), self._is_folder(key), *(self._has(name) for name in above(key))
         )
@@ -88,10 +88,10 @@ class Bucket:
 
 
 def open_bucket(url: str) -> Bucket:
-    """Open the bucket of ``s3://BUCKET/PREFIX``. It is first asked when a blob is."""
+    """Open the bucket of ``s3://BUCKET/PREFIX``. No request is sent before the first blob's."""
     parts = urlsplit(url)
     if parts.query or parts.fragment or not _BUCKET.fullmatch(parts.netloc):
-        # Whatever else is in it may be a credential.
+        # The rest of the URL may be a credential.
         raise ValueError(
             "the URL names no bucket: use s3://BUCKET/PREFIX, and say the rest in AWS_ENDPOINT_URL,"
             " AWS_REGION, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"

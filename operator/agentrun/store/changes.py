@@ -1,8 +1,8 @@
 """
-Which runs of a SQL database changed last, and which stand for their sessions.
+Queries for the runs that changed last, and for those that represent their sessions.
 
-Each answer is found by indexes that hold what is asked for in order, so that it costs the same
-however many runs a namespace, or a session, has.
+Each is answered by indexes in the requested order, so that the cost does not depend on the number
+of runs in a namespace or a session.
 """
 
 from collections.abc import Sequence
@@ -27,14 +27,14 @@ from agentrun.store.tables import runs as run_table
 from agentrun.store.transactions import Transactions
 
 _AT_ONCE = 100
-"""How many sessions one statement asks about: databases bound how much may be handed to one."""
+"""The number of sessions in one statement: databases limit a statement's parameters."""
 _C = run_table.c
 _OTHERS = run_table.alias("others")
 _LIGHT = (_C.uid, _C.session_name, _C.session_uid, _C.phase, _C.cwd, _C.updated, _C.created)
 
 
 class SqlChanges:
-    """Answers for a SQL store which runs changed last."""
+    """The queries of a SQL store for the runs that changed last."""
 
     def __init__(self, transactions: Transactions) -> None:
         self._transactions = transactions
@@ -67,7 +67,7 @@ class SqlChanges:
 
 
 def changed(namespace: str, limit: int, before: Place | None) -> Select[Any]:
-    """Ask for the runs that changed last. ``runs_by_change`` has them in this order."""
+    """Select the runs that changed last. The index ``runs_by_change`` has this order."""
     query = select(*_LIGHT).where(_C.namespace == namespace).limit(limit)
     if before is not None:
         query = query.where(tuple_(_C.updated, _C.session_name, _C.uid) < tuple_(*before))
@@ -76,12 +76,12 @@ def changed(namespace: str, limit: int, before: Place | None) -> Select[Any]:
 
 def foremost(namespace: str, sessions: Sequence[SessionKey]) -> Select[Any]:
     """
-    Ask for the run of each phase that changed last, of each session: at most one for a phase.
+    Select each session's latest changed run of each phase: at most one per phase.
 
-    Runs that do not know their session's uid come beside those that do. ``runs_by_standing`` has
-    the runs in this order. Which phases a session's runs are in is found by stepping from one to
-    the next, each by a look into the index: to read them from its runs would cost as much as
-    there are.
+    Runs that do not know their session's uid are returned beside those that do. The index
+    ``runs_by_standing`` has this order. The phases of a session's runs are found by stepping from
+    one to the next, each with an index lookup: to read them from its runs would cost as much as
+    there are runs.
     """
     given = values(column("name", String), column("uid", String), name="given").data(sessions)
     asked = given.cte("asked").c
@@ -104,7 +104,7 @@ def foremost(namespace: str, sessions: Sequence[SessionKey]) -> Select[Any]:
 
 
 def _phase(namespace: str, of: Any, *after: ColumnElement[bool]) -> ScalarSelect[Any]:
-    """Ask for the first phase that runs of a session are in."""
+    """Select the first phase that runs of a session are in."""
     query = select(_OTHERS.c.phase).where(*_of_session(namespace, of), *after)
     return query.order_by(_OTHERS.c.phase).limit(1).scalar_subquery()
 

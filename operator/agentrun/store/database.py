@@ -1,7 +1,7 @@
 """
-Which database a URL names, and what the store asks of any.
+The interface of the store's databases, and their selection by URL.
 
-Everything that SQLite and PostgreSQL do differently is behind ``Database``; the SQL is the same.
+All differences between SQLite and PostgreSQL are behind ``Database``; the SQL is the same.
 """
 
 from contextlib import AbstractAsyncContextManager
@@ -16,29 +16,31 @@ from agentrun.store.sqlite import SqliteDatabase
 
 
 class Database(Protocol):
-    """A database, and what is different about it."""
+    """A database, with what is specific to it."""
 
     @property
     def name(self) -> str:
-        """What to call it in a message. It never holds a password."""
+        """The name for messages. It never contains a password."""
 
     @property
     def reader(self) -> AsyncEngine:
-        """Where reading transactions begin."""
+        """The engine for read transactions."""
 
     @property
     def index_reader(self) -> AsyncEngine:
         """
-        Where transactions begin whose statements are answered by indexes, in the order of these,
-        also where the database believes that to read and sort many rows were faster.
+        The engine for transactions whose statements are answered by indexes, in their order.
+
+        This holds even where the database's planner estimates that reading and sorting many rows is
+        faster.
         """
 
     @property
     def writer(self) -> AsyncEngine:
-        """Where writing transactions begin."""
+        """The engine for write transactions."""
 
     def turn(self) -> AbstractAsyncContextManager[object]:
-        """Hold back a writer until it is its turn, where writers must take turns."""
+        """Serialize writers, where the database allows one at a time."""
 
     def migration(self) -> AbstractAsyncContextManager[AsyncConnection]:
         """Begin the transaction that changes the tables. No other process does at the same time."""
@@ -47,18 +49,20 @@ class Database(Protocol):
         """Wake readers when another process writes, from now on until ``close``."""
 
     async def notify(self, connection: AsyncConnection, uid: str, last_seq: int | None) -> None:
-        """Tell other processes, once the transaction of ``connection`` is committed."""
+        """Notify other processes once the transaction of ``connection`` is committed."""
 
     def explain(self, error: BaseException) -> str | None:
-        """Say why the database cannot be used and what to do; None for an error in the program."""
+        """
+        Return why the database is unavailable and what to do; None for an error in the program.
+        """
 
     async def close(self) -> None:
-        """Let go of all connections."""
+        """Close all connections."""
 
 
 def open_database(url: str) -> Database:
-    """Choose the database for ``url``. It is used first by ``migration``; ValueError says why."""
-    # A URL may hold a password, so no message may repeat it.
+    """Open the database of ``url``, without connecting. Raises ValueError for an invalid URL."""
+    # A URL may contain a password, so no message may repeat it.
     match urlsplit(url).scheme.partition("+")[0]:
         case "sqlite":
             return SqliteDatabase(url)

@@ -1,10 +1,10 @@
 """
-Writing runs, events and messages so that they can be read back, and reading what may not.
+Encoding of runs, events and messages for the store, and tolerant decoding.
 
-Pure, and shared by all stores. Writing is held to what reading takes: a run that goes beyond it is
-kept without what is too much, with a mark that says so, and what somebody hands in is refused.
-Reading never fails: what an older version wrote, or somebody else, and what cannot be read, stands
-as a row with its name and the reason, so that it hides nothing beside it.
+Pure, and shared by all stores. Only what can be read back is written: a run that exceeds the limits
+is stored without the excess, with an annotation that says so, and other input is rejected. Decoding
+a run never fails: what an older version or another writer wrote and cannot be read is returned as a
+row with its name and the reason, so that other rows remain readable.
 """
 
 import json
@@ -31,7 +31,7 @@ _UID_CHARS = 256
 
 @dataclass(frozen=True)
 class RunName:
-    """What of a run stands beside its document."""
+    """The columns of a run beside its document."""
 
     uid: str
     namespace: str
@@ -45,15 +45,16 @@ class RunName:
 
 
 def write_run(run: AgentRun) -> str:
-    """Write a run that ``storable`` has returned."""
+    """Encode a run that ``storable`` has returned."""
     return json.dumps(_document(run), separators=(",", ":"))
 
 
 def storable(run: AgentRun) -> AgentRun:
     """
-    Return ``run`` as it can be read back: nearly always as it is.
+    Return ``run`` in a form that can be read back: nearly always unchanged.
 
-    Else without what is too much, with a mark that says why; at worst it is a name and a reason.
+    Otherwise the excess is left out, with an annotation that says why; in the worst case only a
+    name and a reason remain.
     """
     try:
         document = _document(run)
@@ -67,16 +68,18 @@ def storable(run: AgentRun) -> AgentRun:
 
 
 def read_run(document: str, name: RunName) -> AgentRun:
-    """Read a run; of one that cannot be read, what can, or at worst its name and the reason."""
+    """
+    Decode a run; if that fails, its readable part, or in the worst case its name and the reason.
+    """
     try:
         return AgentRun.model_validate_json(document)
     except (ValueError, RecursionError):
-        # Seldom: it is looked at more closely, which takes longer.
+        # Rare: the tolerant decoding takes longer.
         return _read_in_part(document, name)
 
 
 def read_parent_uid(document: str) -> str:
-    """Read whose agent asked for a run, and no more of it; nothing if that cannot be read."""
+    """Decode only the uid of a run's parent; empty if there is none or it cannot be read."""
     try:
         uid = read_kept(document)["spec"]["parent"]["uid"]
     except (ValueError, RecursionError, LookupError, TypeError):
@@ -92,12 +95,12 @@ def _read_in_part(document: str, name: RunName) -> AgentRun:
 
 
 def _document(run: AgentRun) -> dict[str, Any]:
-    # Without warnings: what is no AgentRun is seen when it is read back.
+    # Without warnings: validation when it is read back finds what is invalid.
     return run.model_dump(mode="json", by_alias=True, exclude_none=True, warnings=False)
 
 
 def name_of(run: AgentRun) -> RunName:
-    """Return what stands beside a run's document."""
+    """Return the columns of a run beside its document."""
     meta, spec = run.metadata, run.spec
     return RunName(
         uid=meta.uid,
@@ -112,12 +115,12 @@ def name_of(run: AgentRun) -> RunName:
 
 
 def is_stub(run: AgentRun) -> bool:
-    """Whether nothing is known of a run but its name, and why."""
+    """Whether a run consists only of its name and the reason."""
     return UNREADABLE in run.metadata.annotations and not run.metadata.resource_version
 
 
 def write_data(data: Any) -> str:
-    """Write an event's data, or a message, as JSON. NotStorable for what cannot be read back."""
+    """Encode an event's data, or a message, as JSON. Raises NotStorableError for invalid data."""
     try:
         check(data, "What is to be kept", STORED)
     except UnreadableJsonError as error:
@@ -126,17 +129,17 @@ def write_data(data: Any) -> str:
 
 
 def read_data(text: str) -> Any:
-    """Read what ``write_data`` wrote. UnreadableJson for anything else."""
+    """Decode what ``write_data`` wrote. Raises UnreadableJsonError for anything else."""
     return read(text, "What is kept", STORED)
 
 
 def plain(text: str) -> str:
-    """Return a text that a column takes: without NUL and halves of surrogate pairs."""
+    """Return a text that a column can hold: without NUL and halves of surrogate pairs."""
     return str(mended(text, "The text")[0])
 
 
 def _stub(name: RunName, reason: str, version: str = "") -> AgentRun:
-    # Unchecked: what stands in the columns may be as odd as the document.
+    # Not validated: the columns may be as invalid as the document.
     meta = ObjectMeta.model_construct(
         name=name.name,
         namespace=name.namespace,

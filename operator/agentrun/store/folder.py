@@ -1,10 +1,10 @@
 """
 Blobs in a folder.
 
-A runner throws its copy away once a blob is acknowledged, so it must be on disk by then, and so
-must every folder on the way to it. obstore does not wait for the disk; here a blob is written
-under another name, made durable, and only then linked to its own: what bears a key is whole, also
-after the power has failed. One MCP server uses a folder; see ``bucket`` for several.
+A runner deletes its copy once a blob is acknowledged, so the blob must be on disk by then, and so
+must every folder above it. obstore does not wait for the disk; here a blob is written under a
+temporary name, synced, and only then linked to its key: a file with a key is complete, also after a
+power failure. Only one MCP server may use a folder; see ``bucket`` for several.
 """
 
 import asyncio
@@ -35,7 +35,9 @@ class Folder:
         return await asyncio.to_thread(self._create, self._folder / key, body)
 
     def discard_unfinished(self) -> None:
-        """Delete what processes that were killed some time ago had not finished writing."""
+        """
+        Delete unfinished files of processes that were killed more than _FORGOTTEN_SECONDS ago.
+        """
         for part in self._incoming.glob("*"):
             if part.stat().st_mtime < time.time() - _FORGOTTEN_SECONDS:
                 part.unlink(missing_ok=True)
@@ -55,7 +57,7 @@ class Folder:
             is_new = False
         finally:
             part.unlink(missing_ok=True)
-        # Also for a blob that was there: whoever put it may have died before this.
+        # Also for an existing blob: its writer may have been killed before this.
         for folder in (path.parent, *path.parent.parents):
             sync_folder(folder)
             if folder == self._folder:
@@ -63,7 +65,7 @@ class Folder:
         return is_new
 
     def _write(self, body: bytes) -> Path:
-        """Write ``body`` to a file without a key, and wait for the disk."""
+        """Write ``body`` to a temporary file, and sync it."""
         number, name = tempfile.mkstemp(dir=self._incoming)
         with open(number, "wb") as file:  # noqa: PTH123 - it is open already
             try:
@@ -77,7 +79,7 @@ class Folder:
 
 
 def open_folder(url: str) -> Folder:
-    """Open the folder of ``file:///FOLDER``, and make it if it is not there."""
+    """Open the folder of ``file:///FOLDER``, and create it if it is missing."""
     parts = urlsplit(url)
     if parts.scheme != "file" or parts.netloc not in ("", "localhost") or len(parts.path) < 2:
         raise ValueError("the URL names no place for blobs: use file:///data/blobs or s3://BUCKET")
@@ -89,7 +91,7 @@ def open_folder(url: str) -> Folder:
 
 
 def sync_folder(folder: Path) -> None:
-    """Wait until the names in ``folder`` are on disk."""
+    """Sync the directory entries in ``folder`` to disk."""
     number = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(number)

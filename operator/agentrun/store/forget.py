@@ -1,9 +1,9 @@
 """
-Removing for good what is kept of a run, while the MCP server goes on.
+Permanent removal of a run's data, while the MCP server is running.
 
-For what must not have been recorded: a leaked secret, a person's data, a row that nobody needs. A
-run whose AgentRun may still be in the cluster is refused: the MCP server would record it again with
-the next thing that happens to it, and an agent that works would have nowhere to write to.
+For data that must not be stored: a leaked secret, a person's data, an unneeded row. A run whose
+AgentRun may still be in the cluster is refused: the MCP server would record it again on the next
+watch event, and a working agent would have no journal to write to.
 """
 
 from dataclasses import dataclass
@@ -15,29 +15,33 @@ from agentrun.store.sql import SqlRunStore
 
 
 class ForgetError(StoreError):
-    """A run that cannot be forgotten. It says what to do."""
+    """A run cannot be forgotten. The message says what to do."""
 
 
 @dataclass(frozen=True)
 class Request:
-    """Which run is to be forgotten."""
+    """The run to be forgotten."""
 
     run: str
     """Its name or its uid."""
     namespace: str | None = None
     is_deleted: bool = False
-    """Whether the caller knows that its AgentRun is gone."""
+    """Whether the caller has checked that its AgentRun is deleted."""
 
 
 async def forget(store_url: str, blobs: BlobStore, request: Request) -> tuple[RunRow, Forgotten]:
-    """Remove a run's blobs, row, journal and messages; return what was there."""
-    # Its tables are the MCP server's to make and to change.
+    """
+    Remove a run's blobs, row, journal and messages; return what was removed.
+
+    Raises ForgetError if the run is unknown or ambiguous, or may still be in the cluster.
+    """
+    # Without migration: only the MCP server creates and changes the tables.
     store = SqlRunStore(open_database(store_url))
     try:
         row = _one(await store.named(request.run, request.namespace), request)
         _check(row, request)
         uid = row.run.metadata.uid
-        # The blobs first: once the row is gone, nobody knows whose they were.
+        # The blobs first: once the row is gone, nothing identifies them.
         await blobs.delete_prefix(blob_key(uid, ""))
         return row, await store.forget(uid)
     finally:

@@ -1,8 +1,8 @@
 """
-Deciding what an append or a new version of a run does to what is stored.
+The effects of an append, or of a new version of a run, on what is stored.
 
-Pure: both the SQL store and the fake carry out what is decided here, so that they differ in
-where they keep things and in nothing else.
+Pure: the SQL store and the fake both apply these results, so that they differ only in where data is
+stored.
 """
 
 import re
@@ -33,25 +33,25 @@ _PHRASES = {
 }
 _MESSAGE_CHARS = 120
 _LINE_CHARS = 1024
-# PostgreSQL keeps no NUL in a text, and a terminal should obey none of the others.
+# PostgreSQL's text cannot contain NUL, and a terminal must not interpret the others.
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]+")
 
 
 @dataclass(frozen=True)
 class Journal:
-    """What is known of a journal without reading its events."""
+    """The state of a journal without its events."""
 
     last_seq: int = 0
     sealed: bool = False
     attempt: int = 0
     """The newest attempt that has appended."""
     status: str | None = None
-    """What the newest attempt has said so far of where the run is."""
+    """The run's status according to the newest attempt's events so far."""
     summary: str = ""
 
     @property
     def head(self) -> JournalHead:
-        """Where it ends."""
+        """The journal's head."""
         return JournalHead(self.last_seq, self.sealed)
 
 
@@ -59,16 +59,17 @@ def plan_append(
     journal: Journal, attempt: int, events: Sequence[NewEvent], taken: Mapping[int, str]
 ) -> tuple[Journal, list[NewEvent]]:
     """
-    Decide which of ``events`` are new, and what the journal is with them.
+    Return the journal with ``events`` appended, and which of them are new.
 
-    ``taken`` holds the event ids of the stored seqs that ``events`` name.
+    ``taken`` maps the stored seqs among those of ``events`` to their event ids. Raises SealedError,
+    FencedError and ConflictError as ``RunStore.append`` does.
     """
     if journal.sealed:
         raise SealedError("The run is over and its journal is sealed: nothing can be added to it.")
     if attempt < journal.attempt:
         raise FencedError(f"Attempt {journal.attempt} of the run has begun; this is {attempt}.")
     if attempt > journal.attempt:
-        # Where the pod before had got to says nothing of this one.
+        # The status of an earlier attempt's pod does not apply to this attempt.
         journal = replace(journal, attempt=attempt, status=None)
     ids, new = dict(taken), list[NewEvent]()
     for event in events:
@@ -88,9 +89,9 @@ def plan_append(
 
 
 def advance(journal: Journal, event: NewEvent) -> Journal:
-    """Tell what the journal says once ``event`` is its newest."""
+    """Return the journal with ``event`` as its newest."""
     status = status_of(event.type, event.data)
-    # A closing status_changed repeats what the event before it said with a reason.
+    # A final status_changed repeats the status of the event before it, which has a reason.
     repeats = (
         event.type is EventType.STATUS_CHANGED
         and status in TERMINAL_STATUSES
@@ -105,7 +106,7 @@ def advance(journal: Journal, event: NewEvent) -> Journal:
 
 
 def status_of(kind: str, data: Mapping[str, Any]) -> str | None:
-    """Tell which status an event names; None for most."""
+    """Return the status that an event sets; None for most events."""
     if kind is EventType.STATUS_CHANGED:
         named = data.get("status")
         return named if isinstance(named, str) and named in STATUSES else None
@@ -113,7 +114,7 @@ def status_of(kind: str, data: Mapping[str, Any]) -> str | None:
 
 
 def summary_of(kind: str, data: Mapping[str, Any]) -> str:
-    """Say in a line what an event tells."""
+    """Return a one-line summary of an event."""
     return _line(_told(kind, data), _LINE_CHARS)
 
 
@@ -170,12 +171,12 @@ def _line(text: str, limit: int) -> str:
 
 
 def dump(data: Mapping[str, Any]) -> str:
-    """Write an event's data as JSON. Escapes keep what a database's text cannot hold."""
+    """Encode an event's data as JSON. Characters that a database's text cannot hold are escaped."""
     return write_data(data)
 
 
 def merge_row(stored: RunRow | None, seen: RunRow) -> RunRow:
-    """Decide what is kept of a run when ``seen`` comes in."""
+    """Return the row to store when ``seen`` is recorded."""
     if stored is None:
         return seen
     return replace(
@@ -190,8 +191,8 @@ def _replaces(stored: AgentRun, seen: AgentRun) -> bool:
     """
     Whether ``seen`` is as new as ``stored``.
 
-    A watch that lags behind a live read must not take back what is known. The API server
-    promises that resource versions of one kind compare as integers.
+    A watch that lags behind a live read must not revert a newer version. The API server guarantees
+    that resource versions of one kind compare as integers.
     """
     if stored.phase.is_terminal != seen.phase.is_terminal:
         return seen.phase.is_terminal
@@ -202,6 +203,6 @@ def _replaces(stored: AgentRun, seen: AgentRun) -> bool:
     old, new = stored.metadata.version, seen.metadata.version
     if old and new and new != old:
         return new > old
-    # A run that was deleted ends without a new version; of several replicas that say so, each
-    # with a time of its own, the first is right.
+    # A deleted run ends without a new version; if several replicas record that, each with its own
+    # time, the first is retained.
     return not stored.phase.is_terminal

@@ -6,12 +6,12 @@ _KEY = re.compile(r"(?!\.)[\w.-]+(/(?!\.)[\w.-]+)*", re.ASCII)
 
 
 def check(key: str) -> None:
-    """Refuse a key that is no plain path, or has a hidden part, with a ValueError."""
+    """Raise ValueError for a key that is not a plain path, or has a hidden part."""
     if not _KEY.fullmatch(key):
         raise ValueError(f"{key!r} is no key of a blob")
 
 
 def above(key: str) -> list[str]:
-    """Name the folders that ``key`` goes through."""
+    """List the folders above ``key``."""
     parts = key.split("/")
     return ["/".join(parts[:end]) for end in range(1, len(parts))]

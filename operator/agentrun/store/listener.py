@@ -1,10 +1,10 @@
 """
-Hearing what other processes write to a PostgreSQL database.
+Notifications of other processes' writes to a PostgreSQL database.
 
-One connection listens and does nothing else. Whenever it is lost, it is opened again, and whoever
-waits is woken to look for what was not heard meanwhile. It is checked now and then by a notice to
-itself: a network that has died says nothing. Behind a pooler that lends connections for a
-transaction, LISTEN works and what is heard is a matter of luck: it is refused.
+One dedicated connection listens. Whenever it is lost, it is opened again, and all waiting readers
+are woken to read what was missed. It is checked periodically with a notification to itself, since a
+dead network reports no error. Behind a pooler that assigns connections per transaction, LISTEN
+succeeds but notifications are unreliable: such a pooler is rejected.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ CHANNEL = "agentrun"
 _CHECK_SECONDS = 15.0
 _ECHO_SECONDS = 10.0
 _BACKOFF = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
-# A restart takes a second or two. Whoever waits need not hear of it; of more they must.
+# A restart takes a second or two, which needs no warning and no wake-ups; longer outages do.
 _PATIENT_TRIES = 4
 _CHECK = "check"
 _PROCESS = "SELECT pg_backend_pid()"
@@ -37,7 +37,7 @@ _log = logging.getLogger(__name__)
 
 
 class Listener:
-    """Wakes readers when another process says that a run has changed."""
+    """Wakes readers when another process notifies that a run has changed."""
 
     def __init__(
         self,
@@ -58,7 +58,11 @@ class Listener:
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Begin to listen. Raises what ``connect`` raises, and Unavailable if nothing is heard."""
+        """
+        Start to listen.
+
+        Raises what ``connect`` raises, and StoreUnavailableError if no notification is received.
+        """
         await self._listen()
         self._task = asyncio.create_task(self._follow(), name="listen")
 
@@ -77,7 +81,7 @@ class Listener:
             self._wakeups.everybody()
 
     async def _listen(self) -> None:
-        """Open the connection, and make sure that it hears."""
+        """Open the connection, and check that it receives notifications."""
         self._release()
         self._connection = connection = await self._connect()
         self._lost.clear()
@@ -89,10 +93,11 @@ class Listener:
 
     async def _is_lent(self, connection: Connection) -> bool:
         """
-        Whether a pooler lends connections for one transaction.
+        Whether a pooler assigns connections per transaction.
 
-        A pooler names no true process id at the start. One that lends has given the server's
-        process to somebody else by the next transaction, or gives another one to us.
+        A pooler does not report the true process id at the start. One in transaction mode has
+        assigned the server's process to another client by the next transaction, or assigns another
+        one to this connection.
         """
         process = await connection.fetchval(_PROCESS)
         if process == connection.get_server_pid():
@@ -111,7 +116,7 @@ class Listener:
             connection.terminate()
 
     async def _again(self) -> None:
-        """Listen again, however long it takes."""
+        """Reconnect, with unlimited retries."""
         tries = 0
         while True:
             await asyncio.sleep(_BACKOFF[min(tries, len(_BACKOFF) - 1)])
@@ -126,7 +131,7 @@ class Listener:
                     self._wakeups.everybody()
 
     async def _watch(self) -> None:
-        """Return once the connection is lost, or no longer hears."""
+        """Return once the connection is lost, or fails the check."""
         while self._connection and not self._lost.is_set():
             try:
                 async with asyncio.timeout(self._check_seconds):

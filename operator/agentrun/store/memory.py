@@ -1,4 +1,4 @@
-"""The stores in memory: for tests. They keep every promise but that of outliving the process."""
+"""In-memory stores for tests. They satisfy the whole interface except durability."""
 
 import hashlib
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -75,7 +75,7 @@ class MemoryRunStore:
         """By namespace and session, its runs by rank."""
         self._closed = False
         self.failure: Exception | None = None
-        """Set it, and every call fails as if the database were away for this reason."""
+        """If set, every call raises StoreUnavailableError with this cause."""
         self._messages = MemoryMessages(self._wakeups, lambda: self._now(), self._check)
 
     @property
@@ -281,7 +281,7 @@ class MemoryRunStore:
     def _keep(self, kept: _Kept, journal: Journal, new: list[NewEvent]) -> None:
         run = kept.row.run
         for event in new:
-            dump(event.data)  # What is no JSON is refused before anything is kept.
+            dump(event.data)  # Data that is not JSON is rejected before anything is stored.
         kept.events += [
             Event(
                 seq=event.seq,
@@ -332,7 +332,7 @@ class MemoryBlobStore:
     def __init__(self) -> None:
         self._blobs: dict[str, bytes] = {}
         self.failure: Exception | None = None
-        """Set it, and every call fails as if the disk were full for this reason."""
+        """If set, every call raises StoreUnavailableError with this cause."""
 
     async def put(self, key: str, body: bytes, media_type: str) -> str:
         """See ``BlobStore``."""

@@ -1,4 +1,4 @@
-"""Agents' messages in memory: for tests."""
+"""In-memory messages of agents, for tests."""
 
 from collections import defaultdict
 from collections.abc import Callable
@@ -61,7 +61,9 @@ class MemoryMessages:
         box.delivered = max(box.delivered, min(seq, len(box.messages)))
 
     def forget(self, session_uid: str) -> tuple[int, int]:
-        """Remove a mailbox, and the words of what its session has sent; say how many each."""
+        """
+        Remove a mailbox, and the text of what its session has sent; return the number of each.
+        """
         gone, sent = self._boxes.pop(session_uid, _Box()), 0
         for box in self._boxes.values():
             for at, one in enumerate(box.messages):

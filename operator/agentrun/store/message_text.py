@@ -1,7 +1,7 @@
 """
-Writing messages as text for a database, and reading them.
+Encoding of messages as text for a database.
 
-Pure: the SQL store and the fake share it, so that both take the same messages.
+Pure: the SQL store and the fake share it, so that both accept the same messages.
 """
 
 from typing import Any
@@ -21,7 +21,9 @@ _REASON_CHARS = 500
 
 
 def encode_message(message: NewMessage) -> str:
-    """Write a message's body and metadata as JSON. TooLarge if it is."""
+    """
+    Encode a message's body and metadata as JSON. Raises TooLargeError above MAX_MESSAGE_BYTES.
+    """
     text = dump({"body": message.body.to_json(), "metadata": message.metadata})
     if len(text) > MAX_MESSAGE_BYTES:
         raise TooLargeError(
@@ -32,22 +34,22 @@ def encode_message(message: NewMessage) -> str:
 
 
 def decode_message(text: str) -> tuple[AgentMessage, dict[str, Any] | None]:
-    """Read what ``encode_message`` wrote; of what cannot be read, the reason."""
+    """Decode what ``encode_message`` wrote; if that fails, return a message with the reason."""
     try:
         found = read_data(text)
         return AgentMessage.model_validate(found["body"]), found["metadata"]
     except (ValueError, TypeError, KeyError) as error:
-        # It must not hide the messages after it.
+        # It must not prevent later messages from being read.
         return words(f"[This message cannot be read: {error}]"[:_REASON_CHARS]), None
 
 
 def words(text: str) -> AgentMessage:
-    """Make a message that says just that."""
+    """Make a system message with the text."""
     return AgentMessage(role="system", parts=[MessagePart(type="text", text=text)])
 
 
 def check_room(message: NewMessage, held: int, size: int) -> None:
-    """Raise MailboxFull where so many bytes more are too many."""
+    """Raise MailboxFullError if ``size`` more bytes exceed MAX_MAILBOX_BYTES."""
     if held + size > MAX_MAILBOX_BYTES:
         raise MailboxFullError(
             f"The mailbox of {message.to_agent_name} is full: it holds {held} of"

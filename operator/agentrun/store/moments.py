@@ -1,4 +1,4 @@
-"""Points in time as whole microseconds since 1970, by which everything that changes is ordered."""
+"""Points in time as whole microseconds since 1970, the sort order of changes."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -6,10 +6,10 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def micros(moment: datetime) -> int:
-    """Write a point in time as microseconds since 1970."""
+    """Convert a point in time to microseconds since 1970."""
     return (moment - EPOCH) // timedelta(microseconds=1)
 
 
 def moment(stored: int | None) -> datetime | None:
-    """Read a point in time."""
+    """Convert microseconds since 1970 to a point in time."""
     return None if stored is None else EPOCH + timedelta(microseconds=stored)

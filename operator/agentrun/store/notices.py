@@ -1,27 +1,27 @@
-"""What one MCP server tells the others about a run, in the few bytes of a NOTIFY."""
+"""The payload of the NOTIFY with which an MCP server notifies others of a run's change."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Notice:
-    """Something of a run has changed."""
+    """A notification that a run has changed."""
 
     sender: str
-    """The process that changed it, and so knows already."""
+    """The process that made the change, which ignores the notification."""
     uid: str
     last_seq: int | None
-    """The journal's new head; None if it is something else that changed, or it was sealed."""
+    """The journal's new head; None if something else changed, or it was sealed."""
 
     def encode(self) -> str:
-        """Write it. PostgreSQL takes up to 7999 bytes; this is a hundred."""
+        """Encode the notice, in about a hundred bytes. PostgreSQL accepts up to 7999."""
         return " ".join(
             (self.sender, "-" if self.last_seq is None else str(self.last_seq), self.uid)
         )
 
 
 def decode(payload: str) -> Notice | None:
-    """Read a notice; None if it is none of ours, for anybody may use the channel."""
+    """Decode a notice; None if it is invalid, since any client may use the channel."""
     parts = payload.split(" ", 2)
     if len(parts) != 3:
         return None

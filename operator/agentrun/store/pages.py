@@ -1,8 +1,8 @@
 """
-Pages of the runs of a SQL database, newest first, at a bounded cost.
+Pages of the runs of a SQL database, newest first, at a limited cost.
 
-An index holds the runs in this order, with what they are chosen by, so that those which are not
-wanted are passed without reading them.
+An index has the runs in this order, with most of the columns of the filters, so that runs that do
+not match are skipped without reading them.
 """
 
 from typing import Any
@@ -27,7 +27,7 @@ class SqlPages:
     async def list_runs(
         self, which: RunFilter, limit: int, cursor: str | None, most: int
     ) -> RunPage:
-        """See ``RunStore``. It looks at ``most`` runs."""
+        """See ``RunStore``. It scans ``most`` runs."""
         before = None if cursor is None else decode_cursor(cursor)
         query = walk(which, limit, before, most)
         found = await self._transactions.read(query, by_index=True)
@@ -40,7 +40,7 @@ class SqlPages:
         uids = [one.uid for one in wanted[:limit]]
         query = select(run_table).where(_C.uid.in_(uids), *_wanted(which))
         rows = {row.uid: row for row in await self._transactions.read(query)} if uids else {}
-        # What was forgotten meanwhile, or is no longer wanted, is left out.
+        # Runs that were forgotten meanwhile, or no longer match, are left out.
         return RunPage(
             rows=[read_run(rows[uid]) for uid in uids if uid in rows],
             cursor=encode_cursor((last.created, last.name, last.uid)) if last else None,
@@ -50,20 +50,20 @@ class SqlPages:
 
 def walk(which: RunFilter, limit: int, before: Place | None, most: int) -> Select[Any]:
     """
-    Ask for the first ``limit`` wanted runs of the next ``most`` below ``before``, and for one more.
+    Select the first ``limit`` matching runs of the next ``most`` below ``before``, and one more.
 
-    The last of the ``most`` comes also if it is not wanted: with it, all were looked at.
-    ``runs_by_place`` has the runs of a namespace in order, ``runs_by_session`` those of a session,
-    and ``runs_by_age`` all. The rows come as the inner query orders them, one after the other: to
-    ask for the order again would make SQLite read all of the ``most`` before it returns the first.
+    The last of the ``most`` is returned even if it does not match: it shows that all were scanned.
+    The index ``runs_by_place`` has the runs of a namespace in order, ``runs_by_session`` those of a
+    session, and ``runs_by_age`` all. The outer query relies on the inner query's order: another
+    ORDER BY would make SQLite read all of the ``most`` before it returns the first.
     """
     place, among = (_C.created, _C.name, _C.uid), _among(which)
     order = (*among, *place)
     newest_first = [column.desc() for column in order]
     number = func.row_number().over(order_by=newest_first).label("number")
     looked_at = select(*place, and_(true(), *_wanted(which)).label("is_wanted"), number)
-    # Bounds in the place of equality: with that, PostgreSQL may take ``runs_by_age``, which has all
-    # others in between.
+    # Range conditions instead of equality: with equality, PostgreSQL may use ``runs_by_age``, which
+    # has all other runs in between.
     if among:
         looked_at = looked_at.where(tuple_(*among) >= tuple_(*among.values()))
     if before is not None:
@@ -76,7 +76,7 @@ def walk(which: RunFilter, limit: int, before: Place | None, most: int) -> Selec
 
 
 def _among(which: RunFilter) -> dict[Column[str], str]:
-    """Say what all of the runs that are looked at have in common."""
+    """Return the columns and values that all scanned runs have in common."""
     if which.namespaces is None or len(which.namespaces) != 1:
         return {}
     session = {} if which.session_name is None else {_C.session_name: which.session_name}

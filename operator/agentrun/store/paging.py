@@ -1,8 +1,8 @@
 """
 Cursors of lists of runs and agents.
 
-A cursor names the last run of a page by what the list is sorted by, so that runs which begin
-meanwhile move nothing.
+A cursor contains the sort key of the last run of a page, so that runs created meanwhile do not
+shift the following pages.
 """
 
 import base64
@@ -13,31 +13,31 @@ from agentrun.api.v1alpha1 import AgentRun
 
 Place = tuple[int, str, str]
 """
-Where something stands in a list: a number, a name, a uid.
+A position in a list: a number, a name, a uid.
 
 For lists of runs the number is the second at which the run was created, for lists of agents the
-microsecond at which something changed.
+microsecond of a change.
 """
 
 
 def place_of(run: AgentRun) -> Place:
-    """Return where ``run`` stands in a list of runs."""
+    """Return the position of ``run`` in a list of runs."""
     created = run.created
     return (int(created.timestamp()) if created else 0, run.metadata.name, run.metadata.uid)
 
 
 def session_name(run: AgentRun) -> str:
-    """Name the session of ``run``: a new one has the run's name."""
+    """Return the name of the session of ``run``: a new session has the run's name."""
     return (run.spec.session.name if run.spec.session else None) or run.metadata.name
 
 
 def cwd_of(run: AgentRun) -> str | None:
-    """Return the folder a run works in, where it names one."""
+    """Return the working folder of a run; None if it names none."""
     return run.spec.workspace.cwd if run.spec.workspace else None
 
 
 def parent_uid(run: AgentRun) -> str:
-    """Return the uid of the run whose agent asked for ``run``; nothing if no agent did."""
+    """Return the uid of the run whose agent created ``run``; empty if no agent did."""
     return run.spec.parent.uid if run.spec.parent else ""
 
 
@@ -47,7 +47,7 @@ def encode_cursor(place: Place) -> str:
 
 
 def decode_cursor(cursor: str) -> Place:
-    """Read a cursor. ValueError for anything that ``encode_cursor`` did not make."""
+    """Decode a cursor. Raises ValueError for anything that ``encode_cursor`` did not make."""
     try:
         text = base64.b64decode(cursor, altchars=b"-_", validate=True)
         created, name, uid = read(text, "The cursor")

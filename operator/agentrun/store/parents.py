@@ -1,10 +1,10 @@
 """
-Whose agents asked for the runs of a SQL database, as a column beside their documents.
+The parents of the runs of a SQL database, as a column beside their documents.
 
-The version before does not know the column, and leaves it NULL in the rows that it makes: before
-the upgrade, beside this version while one replaces the other, and after a rollback. NULL therefore
-means that nobody has looked, and is never read as "no parent": whoever meets it fills the column
-from the documents first. In the steady state there is none, which the index says at once.
+The previous version does not know the column, and leaves it NULL in the rows that it inserts:
+before the upgrade, beside this version during a rolling update, and after a rollback. NULL
+therefore means unknown, and is never read as "no parent": a query that finds it fills the column
+from the documents first. In the steady state there is none, which the index shows immediately.
 """
 
 import logging
@@ -22,13 +22,13 @@ _log = logging.getLogger(__name__)
 
 
 class SqlParents:
-    """Answers for a SQL store who asked for which runs."""
+    """The queries of a SQL store for the parents of runs."""
 
     def __init__(self, transactions: Transactions) -> None:
         self._transactions = transactions
 
     async def count_children(self, namespace: str, uid: str) -> int:
-        """See ``RunStore``. One statement, however many runs there are."""
+        """See ``RunStore``. One statement, independent of the number of runs."""
         if not uid:
             return 0
         query = counting(namespace, uid)
@@ -51,10 +51,10 @@ class SqlParents:
 
     async def fill(self) -> None:
         """
-        Fill the column of the rows that another version made.
+        Fill the column in the rows that another version inserted.
 
-        Some rows at a time, so that nobody who writes to one waits for long, and what is done stays
-        done if the process ends. A row whose document cannot be read has no parent, until its run
+        In batches, so that other writers of the rows do not wait for long, and finished batches
+        remain if the process ends. A row whose document cannot be read has no parent, until its run
         is recorded again.
         """
         columns, count = run_table.c, 0
@@ -68,7 +68,7 @@ class SqlParents:
     async def _note(self, parents: dict[str, str]) -> None:
         columns = run_table.c
         row = update(run_table).where(columns.uid == bindparam("of"), columns.parent_uid.is_(None))
-        # In the order of the uids: of others who do the same, none waits for one who waits for it.
+        # In the order of the uids, so that concurrent processes do not deadlock.
         values = [{"of": uid, "parent_uid": parents[uid]} for uid in sorted(parents)]
 
         async def write(connection: AsyncConnection) -> None:
@@ -78,7 +78,7 @@ class SqlParents:
 
 
 def counting(namespace: str, uid: str) -> Select[tuple[int, bool]]:
-    """Ask how many children a run has, and whether there is a row that nobody has looked at."""
+    """Select the number of a run's children, and whether any row is not filled."""
     columns = run_table.c
     children = select(func.count()).select_from(run_table)
     children = children.where(columns.parent_uid == uid, columns.namespace == namespace)

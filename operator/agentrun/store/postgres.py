@@ -1,9 +1,9 @@
 """
 A PostgreSQL database, which several MCP servers may share.
 
-The row of a run is locked by whoever writes, so writers of different runs need not wait for one
-another. What a transaction changes is told to the other processes with NOTIFY, which PostgreSQL
-sends when the transaction is committed, and never otherwise.
+A writer locks the row of its run, so writers of different runs do not wait for one another. Other
+processes are notified of a transaction's changes with NOTIFY, which PostgreSQL sends only when the
+transaction is committed.
 """
 
 from collections.abc import AsyncIterator
@@ -25,16 +25,16 @@ from agentrun.store.postgres_errors import READ_ONLY, explain, sqlstate_of
 from agentrun.store.postgres_url import URL_ADVICE, dsn_of, name_of
 
 CONNECTIONS = 10
-"""The most that one process has open, beside the one that listens."""
+"""The maximum number of connections of one process, beside the one that listens."""
 
 _CONNECT_SECONDS = 10
 _STATEMENT_SECONDS = 15
 _POOL_SECONDS = 10
 _MIGRATIONS = 0x6167656E7472756E
-"""The advisory lock of whoever changes the tables: "agentrun" in ASCII."""
+"""The advisory lock for changes of the tables: "agentrun" in ASCII."""
 
-# A process that hangs in a transaction must not keep the row of a run for ever; and what is
-# acknowledged must be on disk, whatever the database was told for the sake of others.
+# A process that hangs in a transaction must not lock a run's row forever; and acknowledged writes
+# must be on disk, even if the server's default for synchronous_commit is off.
 _SESSION = """
 SET lock_timeout = '10s';
 SET idle_in_transaction_session_timeout = '30s';
@@ -43,11 +43,11 @@ WHERE current_setting('synchronous_commit') = 'off';
 """
 
 _BY_INDEX = {"agentrun_by_index": True}
-# Its statistics may be late, and tell nothing of the one session that has most runs.
+# PostgreSQL's statistics may be outdated, and do not describe the one session with the most runs.
 _AVOIDED = ("seqscan", "bitmapscan", "sort", "incremental_sort", "hashjoin", "mergejoin")
 _PREFER_INDEXES = select(
     *(func.set_config(f"enable_{way}", "off", True) for way in _AVOIDED),
-    # To compile a plan takes longer than to carry it out, whatever is guessed of its cost.
+    # Compiling a plan takes longer than executing it, whatever its estimated cost.
     func.set_config("jit", "off", True),
 )
 
@@ -109,7 +109,7 @@ class PostgresDatabase:
         async def connect() -> Connection:
             return await self._connect(is_bounded)
 
-        # It connects by itself, so SQLAlchemy has no password that it could print.
+        # The engine has its own connect function, so SQLAlchemy has no password that it could log.
         engine = create_async_engine(
             "postgresql+asyncpg://",
             async_creator=connect,
@@ -131,7 +131,7 @@ class PostgresDatabase:
                 server_settings=named,
             )
         except ValueError:
-            # asyncpg repeats what it does not understand, which may be the password.
+            # asyncpg repeats the invalid part of the URL, which may be the password.
             raise StoreUnavailableError(URL_ADVICE) from None
         try:
             await connection.execute(_SESSION)
@@ -147,6 +147,8 @@ def _begin(connection: SyncConnection) -> None:
 
 
 def _release_standby(context: ExceptionContext) -> None:
-    """Open new connections when a primary has become a standby: they may lead to the new one."""
+    """
+    Discard connections to a primary that became a standby: new ones may reach the new primary.
+    """
     if sqlstate_of(context.original_exception) == READ_ONLY:
         context.is_disconnect = True

@@ -1,5 +1,5 @@
 """
-Saying why PostgreSQL cannot be used, to whoever can do something about it.
+Error messages for an unavailable PostgreSQL, with advice for the administrator.
 
 The codes are those of PostgreSQL's documentation, appendix A.
 """
@@ -30,17 +30,17 @@ _ADVICE = {
 
 
 def sqlstate_of(error: BaseException | None) -> str | None:
-    """Return PostgreSQL's code of an error, whoever has wrapped it."""
+    """Return the SQLSTATE of an error, also if it is wrapped; None if it has none."""
     found = _cause_of(error)
     return found.sqlstate if found else None
 
 
 def explain(name: str, error: BaseException) -> str | None:
-    """Say why the database called ``name`` cannot be used; None for an error in the program."""
+    """Return why the database ``name`` is unavailable; None for an error in the program."""
     cause = _cause_of(error)
     if cause is not None:
         code = cause.sqlstate or ""
-        # Classes 22, 23 and 42: what was sent is wrong.
+        # Classes 22, 23 and 42: the statement or its data is invalid.
         if code not in _ADVICE and code[:2] in {"22", "23", "42"}:
             return None
         first = str(cause).partition("\n")[0].rstrip(".")

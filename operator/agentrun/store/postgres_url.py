@@ -1,9 +1,9 @@
 """
-What a PostgreSQL URL says.
+PostgreSQL URLs.
 
-asyncpg reads it, so it may hold whatever libpq's may: several hosts, ``sslmode``, ``sslrootcert``,
-``passfile``, ``target_session_attrs``; what it leaves out comes from PGPASSWORD and the like.
-Here only so much is read as is needed to name the database without its password.
+asyncpg parses them, so they may contain what libpq's may: several hosts, ``sslmode``,
+``sslrootcert``, ``passfile``, ``target_session_attrs``; PGPASSWORD and similar variables are the
+defaults. Here only the parts are parsed that name the database without its password.
 """
 
 import os
@@ -19,7 +19,7 @@ URL_ADVICE = (
 
 
 def dsn_of(url: str) -> str:
-    """Return the URL as asyncpg reads it. ValueError, which does not repeat it, if it is none."""
+    """Return the URL in asyncpg's form. Raises ValueError, without the URL, if it is invalid."""
     parts = urlsplit(url)
     hosts = parts.netloc.rpartition("@")[2].split(",")
     is_cut_short = "@" in parts.path or ("@" not in parts.netloc and "@" in parts.query)
@@ -29,7 +29,7 @@ def dsn_of(url: str) -> str:
 
 
 def name_of(dsn: str) -> str:
-    """Name the database and where it is."""
+    """Return a name for the database and its host, for messages."""
     parts = urlsplit(dsn)
     query = parse_qs(parts.query)
     asked = parts.netloc.rpartition("@")[2] or query.get("host", [""])[0]

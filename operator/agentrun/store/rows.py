@@ -1,4 +1,4 @@
-"""Translating between what the store promises and the columns of its tables."""
+"""Conversion between the store's types and the columns of its tables."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -17,7 +17,7 @@ _REASON_CHARS = 500
 
 
 def run_columns(row: RunRow) -> dict[str, Any]:
-    """Write what ``record_run`` may change."""
+    """Return the columns that ``record_run`` may change."""
     run = row.run
     return {
         "namespace": run.metadata.namespace,
@@ -35,7 +35,7 @@ def run_columns(row: RunRow) -> dict[str, Any]:
 
 
 def journal_columns(journal: Journal) -> dict[str, Any]:
-    """Write what an append may change."""
+    """Return the columns that an append may change."""
     return {
         "attempt": journal.attempt,
         "last_seq": journal.last_seq,
@@ -46,7 +46,7 @@ def journal_columns(journal: Journal) -> dict[str, Any]:
 
 
 def read_run(stored: Row[Any]) -> RunRow:
-    """Read a row of ``runs``. It never fails: a document that cannot be read stands as a name."""
+    """Convert a row of ``runs``. It never fails: an unreadable document is replaced by a name."""
     name = RunName(
         uid=stored.uid,
         namespace=stored.namespace,
@@ -71,7 +71,7 @@ def read_run(stored: Row[Any]) -> RunRow:
 
 
 def read_session_run(stored: Row[Any]) -> SessionRun:
-    """Read what is known of a run without its document."""
+    """Convert a row without its document."""
     return SessionRun(
         uid=stored.uid,
         session_name=stored.session_name,
@@ -84,7 +84,7 @@ def read_session_run(stored: Row[Any]) -> SessionRun:
 
 
 def read_journal(stored: Row[Any]) -> Journal:
-    """Read the journal's part of a row of ``runs``."""
+    """Convert the journal's columns of a row of ``runs``."""
     return Journal(
         stored.last_seq, stored.sealed, stored.attempt, stored.journal_status, stored.summary
     )
@@ -93,7 +93,7 @@ def read_journal(stored: Row[Any]) -> Journal:
 def event_columns(
     uid: str, session_uid: str, attempt: int, events: Sequence[NewEvent]
 ) -> list[dict[str, Any]]:
-    """Write events."""
+    """Return the rows of ``events`` for new events."""
     return [
         {
             "run_uid": uid,
@@ -111,10 +111,10 @@ def event_columns(
 
 def read_event(stored: Row[Any]) -> Event:
     """
-    Read an event, with what its run says of it.
+    Convert a row of ``events``, joined with its run's name and backend.
 
-    It never fails: an event that cannot be read stands in its place with the reason, or those who
-    read the journal would not get beyond it.
+    It never fails: an event that cannot be read is replaced by one with the reason, so that readers
+    of the journal get beyond it.
     """
     whole = {
         "seq": stored.seq,

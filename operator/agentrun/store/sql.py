@@ -1,8 +1,8 @@
 """
-The store in a SQL database: a SQLite file, or PostgreSQL by another URL.
+The store in a SQL database: a SQLite file, or PostgreSQL, depending on the URL.
 
-Whoever writes to a run locks its row first, which is what keeps the replicas of a PostgreSQL
-installation apart. What is different about a database is in ``database``.
+Every writer locks the row of its run first, which serializes the replicas of a PostgreSQL
+installation. Differences between the databases are in ``database``.
 """
 
 from collections.abc import Callable, Sequence
@@ -51,10 +51,10 @@ from agentrun.store.transactions import Transactions, translated
 
 async def open_store(url: str) -> "SqlRunStore":
     """
-    Open the database at ``url``, make or upgrade its tables, and return the store.
+    Open the database at ``url``, create or upgrade its tables, and return the store.
 
-    ValueError for a URL that names no database; Unavailable, with what to do, for one that cannot
-    be used.
+    Raises ValueError for an invalid URL, and StoreUnavailableError, with what to do, for a database
+    that cannot be used.
     """
     database = open_database(url)
     store = SqlRunStore(database)
@@ -92,11 +92,11 @@ class SqlRunStore:
         return self._messages
 
     async def follow(self) -> None:
-        """Hear, from now on, what other processes write to the database."""
+        """Start to receive notifications of other processes' writes to the database."""
         await self._database.follow(self._wakeups)
 
     async def fill(self) -> None:
-        """Note beside each run what another version, which recorded it, did not."""
+        """Fill columns of runs that another version recorded without them."""
         await self._parents.fill()
 
     async def record_run(self, row: RunRow) -> None:
@@ -125,7 +125,7 @@ class SqlRunStore:
         try:
             await self._transactions.write(record, wake)
         except exc.IntegrityError:
-            # Another replica saw the run first; now there is a row to update.
+            # Another replica inserted the run first; now there is a row to update.
             await self._transactions.write(record, wake)
 
     async def get_run(self, namespace: str, name: str) -> RunRow | None:
@@ -238,7 +238,7 @@ class SqlRunStore:
         return (await self._transactions.write(write, wake)).head
 
     async def named(self, reference: str, namespace: str | None = None) -> list[RunRow]:
-        """Return the runs of that uid; if there is none, those of that name, the newest first."""
+        """Return the run of that uid; if there is none, those of that name, the newest first."""
         row = await self.get_run_by_uid(reference)
         if row is not None:
             return [row]
@@ -315,7 +315,7 @@ async def _known(connection: AsyncConnection, uid: str) -> Row[Any]:
 async def _ids(
     connection: AsyncConnection, uid: str, events: Sequence[NewEvent], last_seq: int
 ) -> dict[int, str]:
-    """Read the event ids of what is stored where ``events`` want to go."""
+    """Return the event ids that are stored at the seqs of ``events``."""
     if not events or (first := min(event.seq for event in events)) > last_seq:
         return {}
     columns = event_table.c

@@ -1,8 +1,8 @@
 """
 Agents' messages in a SQL database.
 
-Whoever sends locks the row of the mailbox first, so numbers have neither gaps nor duplicates,
-whichever replica writes.
+Every sender locks the row of the mailbox first, so seqs have neither gaps nor duplicates, even with
+several replicas.
 """
 
 from collections.abc import Callable
@@ -61,7 +61,7 @@ class SqlMessages:
         try:
             return await self._transactions.write(write, wake)
         except exc.IntegrityError:
-            # Another replica has made the mailbox first; now there is a row to lock.
+            # Another replica created the mailbox first; now there is a row to lock.
             return await self._transactions.write(write, wake)
 
     async def fetch(self, session_uid: str, after_seq: int, limit: int) -> list[StoredMessage]:
@@ -96,9 +96,9 @@ class SqlMessages:
 
 async def forget_session(connection: AsyncConnection, uid: str) -> tuple[int, int]:
     """
-    Remove a session's mailbox, and the words of what it has sent to others; say how many each.
+    Remove a session's mailbox, and the text of what it has sent; return the number of each.
 
-    What was sent keeps its place: the numbers of a mailbox have no gaps.
+    Sent messages retain their seq, since a mailbox has no gaps.
     """
     removed = (
         await connection.execute(delete(messages).where(_letters.session_uid == uid))

@@ -1,13 +1,13 @@
 """
-A SQLite file.
+A SQLite database.
 
-It runs in WAL mode, so that reading never waits for writing. ``synchronous`` is FULL: a
-runner throws an event away once it is acknowledged, so it must survive not only this process but
-also the node; NORMAL would lose the last commits with the power, and the journal would be left
-behind what the runner knows. It costs one fsync for each batch.
+It runs in WAL mode, so that reads never wait for writes. ``synchronous`` is FULL: a runner deletes
+an event once it is acknowledged, so the event must survive not only a failure of this process but
+also of the node; NORMAL would lose the last commits in a power failure, and the journal would be
+behind the runner's state. It costs one fsync for each batch.
 
-SQLite lets one write at a time, and those who queue for their turn here wait for less than those
-who try again there. One process may write: there is nobody else to tell.
+SQLite allows one writer at a time; an in-process queue has shorter waits than SQLite's busy
+retries. Only one process may write, so there are no other processes to notify.
 """
 
 import asyncio
@@ -33,9 +33,9 @@ _PRAGMAS = (
     "PRAGMA foreign_keys = ON",
     _WAL,
     "PRAGMA synchronous = FULL",
-    # What is removed is gone from the file, not only from its lists.
+    # Removed data is overwritten in the file, not only unlinked from its lists.
     "PRAGMA secure_delete = ON",
-    # After a burst the log shrinks again, instead of keeping its largest size for ever.
+    # After a burst the WAL shrinks again, instead of retaining its largest size.
     "PRAGMA journal_size_limit = 67108864",
 )
 _FILE = "agentrun_file"
@@ -49,7 +49,7 @@ class SqliteDatabase:
         self._path = file_of(url)
         self.name = f"The database {self._path}"
         self.reader = self._engine()
-        # It uses indexes wherever it can: nobody has told it what is in its tables.
+        # SQLite uses indexes wherever it can, since no statistics were collected for its tables.
         self.index_reader = self.reader
         self.writer = self.reader.execution_options(**_WRITES)
         self._turn = asyncio.Lock()
@@ -62,7 +62,7 @@ class SqliteDatabase:
     async def migration(self) -> AsyncIterator[AsyncConnection]:
         """See ``Database``."""
         await asyncio.to_thread(self._create)
-        # BEGIN IMMEDIATE keeps everybody else from changing tables.
+        # BEGIN IMMEDIATE prevents concurrent changes of the tables.
         async with self.writer.begin() as connection:
             yield connection
 
@@ -92,7 +92,8 @@ class SqliteDatabase:
         await self.reader.dispose()
 
     def _engine(self) -> AsyncEngine:
-        # A connection never creates the file: when it is gone, that must not pass for an empty one.
+        # A connection never creates the file: a missing one must not be taken for an empty
+        # database.
         database = URL.create(
             "sqlite+aiosqlite",
             database=f"file:{quote(str(self._path))}",
@@ -113,8 +114,8 @@ class SqliteDatabase:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         with _alone_in(self._path.parent):
             self._path.touch(mode=0o600)
-            # To leave the rollback mode of an older file, SQLite needs it for itself, and says
-            # that it is locked at once when another does the same: busy_timeout does not count.
+            # To leave the rollback mode of an older file, SQLite needs exclusive access, and
+            # reports a concurrent attempt as locked immediately: busy_timeout does not apply.
             with closing(sqlite3.connect(self._path, timeout=_BUSY_SECONDS)) as connection:
                 connection.execute(_WAL)
 
@@ -126,13 +127,12 @@ class SqliteDatabase:
                 cursor.execute(pragma)
             cursor.close()
         except BaseException:
-            # Nobody else knows of it yet, and it owns a thread.
+            # The pool does not know the connection yet, and it owns a thread.
             connection.close()
             raise
 
     def _checked_out(self, connection: Any, record: Any, _: Any) -> None:
-        # SQLite goes on writing to a file that was unlinked or replaced, and would say that
-        # everything is stored.
+        # SQLite continues to write to a file that was unlinked or replaced, and reports success.
         if record.info[_FILE] != self._identity():
             raise exc.InvalidatePoolError(f"{self._path} was replaced")
 
@@ -143,8 +143,8 @@ class SqliteDatabase:
 
 @contextmanager
 def _alone_in(folder: Path) -> Iterator[None]:
-    """Keep others who do the same waiting, in this process and in others."""
-    # The lock is not on the file: closing a file gives up what SQLite has locked in it.
+    """Hold an exclusive lock on ``folder``, against this process and others."""
+    # The lock is not on the file: closing a file releases SQLite's locks on it.
     opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         fcntl.flock(opened, fcntl.LOCK_EX)
@@ -154,7 +154,7 @@ def _alone_in(folder: Path) -> Iterator[None]:
 
 
 def file_of(url: str) -> Path:
-    """Return the file that ``sqlite:///PATH`` names."""
+    """Return the file of ``sqlite:///PATH``. Raises ValueError if the URL names none."""
     database = make_url(url).database
     if not database or database == ":memory:":
         raise ValueError(f"{url} names no file: use sqlite:////data/agentrun.db")
@@ -163,10 +163,11 @@ def file_of(url: str) -> Path:
 
 def _begin(connection: Connection) -> None:
     """
-    Begin a writer's transaction, which Python's own driver would put off until the first change.
+    Begin a writer's transaction, which Python's own driver would defer until the first change.
 
-    It takes the lock at once: a reader that becomes a writer is refused without waiting. Readers
-    need none: each asks one question, and SQLite answers each from one state of the file.
+    It takes the lock immediately: SQLite rejects a reader that becomes a writer without waiting.
+    Readers need no transaction: each executes one statement, which SQLite answers from one snapshot
+    of the file.
     """
     if connection.get_execution_options().get("agentrun_writes"):
         connection.exec_driver_sql("BEGIN IMMEDIATE")

@@ -1,8 +1,8 @@
 """
 The tables, in SQL that SQLite and PostgreSQL share.
 
-Times are microseconds since 1970, because databases disagree about time zones. Documents and
-event data are JSON as text: the store never looks inside, and text keeps what was sent. Names are
+Times are microseconds since 1970, because databases differ in time zones. Documents and event data
+are JSON as text: the store never queries inside, and text preserves what was sent. Names are
 compared byte by byte, in PostgreSQL as in SQLite: lists have one order everywhere, and no index
 depends on the locales of the machine that the database is moved to.
 """
@@ -34,7 +34,7 @@ runs = Table(
     Column("uid", _name(64), primary_key=True),
     Column("namespace", _name(63), nullable=False),
     Column("name", _name(253), nullable=False),
-    # What the API server says, in seconds; and what tells runs of one name and second apart.
+    # The creation time of the API server, in seconds; and what orders runs of one name and second.
     Column("created", BigInteger, nullable=False),
     Column("first_seen", BigInteger, nullable=False),
     Column("phase", _name(32), nullable=False),
@@ -50,14 +50,14 @@ runs = Table(
     Column("summary", Text, nullable=False),
     Column("updated", BigInteger, nullable=False),
     Column("deleted", BigInteger),
-    # Empty where no agent asked for the run; NULL where a version that does not know it wrote.
+    # Empty for a run without a parent; NULL if a version without the column inserted the row.
     Column("parent_uid", _name(256)),
 )
 Index("runs_by_name", runs.c.namespace, runs.c.name)
 Index("runs_by_age", runs.c.created, runs.c.name, runs.c.uid)
 Index("runs_by_seal", runs.c.sealed, runs.c.created)
 Index("runs_by_parent", runs.c.parent_uid, runs.c.namespace)
-# What lists are ordered by, and what they are chosen by; but a folder may be too long for an index.
+# The columns of the lists' order and filters; but cwd may be too long for an index.
 _PLACE = (runs.c.created, runs.c.name, runs.c.uid)
 _CHOSEN = (runs.c.phase, runs.c.backend)
 Index("runs_by_place", runs.c.namespace, *_PLACE, *_CHOSEN)
@@ -82,7 +82,7 @@ events = Table(
     Column("data", Text, nullable=False),
 )
 
-# The row that whoever sends to a session locks.
+# Every sender to a session locks its row.
 mailboxes = Table(
     "mailboxes",
     metadata,

@@ -1,5 +1,5 @@
 """
-Transactions of a database, each whole or not at all, whatever becomes of the caller.
+Atomic transactions of a database, independent of the caller's cancellation.
 
 An error of the database, its driver, its network or its disk is raised as
 ``StoreUnavailableError``.
@@ -19,11 +19,11 @@ from agentrun.store.postgres_errors import sqlstate_of
 
 _T = TypeVar("_T")
 _DATA = "22"
-"""PostgreSQL's class of errors that are of the data."""
+"""PostgreSQL's class of data errors."""
 
 
 class Transactions:
-    """Begins transactions until it is closed."""
+    """Executes transactions until it is closed."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -32,9 +32,9 @@ class Transactions:
 
     async def read(self, query: Select[Any], *, by_index: bool = False) -> Sequence[Row[Any]]:
         """
-        Return all rows of ``query``; ``by_index`` if indexes hold the answer in order.
+        Return all rows of ``query``; ``by_index`` if indexes contain the answer in order.
 
-        It ends also if the caller goes away meanwhile, for to break off costs the connection.
+        It finishes even if the caller is cancelled, because an interruption costs the connection.
         """
 
         async def fetch(connection: AsyncConnection) -> Sequence[Row[Any]]:
@@ -48,9 +48,9 @@ class Transactions:
         self, work: Callable[[AsyncConnection], Awaitable[_T]], wake: Callable[[_T], None]
     ) -> _T:
         """
-        Do ``work`` in a transaction of its own, and wake the readers.
+        Execute ``work`` in a transaction of its own, and wake the readers.
 
-        Both happen even if the caller goes away meanwhile: what is stored must be heard of.
+        Both happen even if the caller is cancelled: readers must be notified of what is stored.
         """
 
         async def write() -> _T:
@@ -62,7 +62,7 @@ class Transactions:
         return await self._finished(write())
 
     async def close(self) -> None:
-        """Let what is under way finish, and begin nothing more."""
+        """Wait for transactions in progress, and start no new ones."""
         self._closed = True
         await asyncio.gather(*self._working, return_exceptions=True)
 
@@ -75,7 +75,7 @@ class Transactions:
     def _done(self, task: "asyncio.Task[Any]") -> None:
         self._working.discard(task)
         if not task.cancelled():
-            task.exception()  # A caller that went away does not ask for it.
+            task.exception()  # A cancelled caller does not retrieve it.
 
     async def _run(
         self, engine: AsyncEngine, work: Callable[[AsyncConnection], Awaitable[_T]]
@@ -84,8 +84,8 @@ class Transactions:
             try:
                 return await self._once(engine, work)
             except exc.DBAPIError as error:
-                # A server that was restarted has cut connections that nobody used just then.
-                # Whether the work was done or not, all of it can be repeated.
+                # A server restart closes idle connections. Whether the work was done or not, all of
+                # it can be repeated.
                 if not error.connection_invalidated:
                     raise
             return await self._once(engine, work)
@@ -101,7 +101,7 @@ class Transactions:
 
 @asynccontextmanager
 async def translated(database: Database) -> AsyncIterator[None]:
-    """Say that the database is away whenever it says so, in whatever way."""
+    """Raise StoreUnavailableError for every form of an error of the database."""
     try:
         yield
     except Exception as error:
@@ -115,7 +115,7 @@ async def translated(database: Database) -> AsyncIterator[None]:
 
 
 def _is_of_the_input(error: BaseException) -> bool:
-    """Whether what was given is what no database takes: a NUL, a number or a text too large."""
+    """Whether the input is what no database accepts: a NUL, a number or a text too large."""
     if isinstance(error, (UnicodeError, OverflowError, exc.DataError)):
         return True
     return (sqlstate_of(error) or "").startswith(_DATA)

@@ -1,4 +1,4 @@
-"""Where the MCP server keeps everything, if nobody says where."""
+"""The default locations of the MCP server's data."""
 
 STORE_URL = "sqlite:////data/agentrun.db"
 BLOBS_URL = "file:///data/blobs"

@@ -1,6 +1,6 @@
 """
-The bridge: MCP over stdin and stdout on one side, the MCP server's HTTP endpoint on the other.
+The bridge from MCP over stdio to the MCP server's HTTP endpoint.
 
-It knows JSON-RPC and the transport, not the tools: whatever the server offers, now or later,
-passes through as it is.
+It implements JSON-RPC and the transport but knows no tools: everything that the server offers,
+now or later, passes through unchanged.
 """

@@ -1,9 +1,9 @@
 """
-One message of the client, and what the MCP server answers to it.
+The exchange of one client message with the MCP server.
 
-What was certainly not delivered is tried again for a while: pods are replaced, laptops wake up.
-What broke off in the middle is not: it may have been carried out, and only the caller knows
-whether it can be repeated.
+A message that was certainly not delivered is retried for a limited time, because pods are replaced
+and laptops resume from sleep. A message whose connection broke midway is not retried: it may have
+been carried out, and only the caller knows whether it is safe to repeat.
 """
 
 import asyncio
@@ -25,31 +25,31 @@ _UNAUTHORIZED, _TOO_MANY, _UNAVAILABLE = 401, 429, (502, 503, 504)
 
 @dataclass(frozen=True)
 class RetryPolicy:
-    """For how many seconds a message is tried again, so that a new pod can become ready."""
+    """The seconds for which a message is retried, so that a new pod can become ready."""
 
     usual: float = 20.0
     start: float = 7.0
-    """For `initialize`: there are clients that give a server 10 s to answer it."""
+    """For `initialize`: some clients wait at most 10 s for its response."""
 
 
 PATIENCE = RetryPolicy()
 
 
 class LostError(CliError):
-    """The connection broke while an answer was awaited."""
+    """The connection broke while a response was pending."""
 
 
 @dataclass
 class Exchange:
-    """How messages reach the MCP server."""
+    """Sends client messages to the MCP server."""
 
     connect: Callable[[], Awaitable[ServerEndpoint]]
     patience: RetryPolicy = PATIENCE
     version: str = ""
-    """What `initialize` agreed on."""
+    """The protocol version that `initialize` negotiated."""
 
     async def carry(self, message: Message) -> AsyncIterator[str | Json]:
-        """Deliver ``message`` and yield what comes back; a request is always answered at last."""
+        """Send ``message`` and yield the replies. A request always gets a final response."""
         is_answered = False
         try:
             async for reply in self._deliver(message):
@@ -110,7 +110,7 @@ class Exchange:
 
 
 async def refusal(endpoint: ServerEndpoint) -> str | None:
-    """Greet the MCP server as a client does; return what it says against that, if anything."""
+    """Send `initialize` to the MCP server. Return the error message, or None on success."""
 
     async def connect() -> ServerEndpoint:
         return endpoint
@@ -135,7 +135,7 @@ async def _read(
     if response.status_code in _OK_EMPTY:
         return
     if response.is_success and kind == "text/event-stream":
-        # An answer is as long as it is: the MCP server bounds it.
+        # Without a limit: the MCP server limits the size of its responses.
         async for event in httpx2.EventSource(response, max_event_size=None):
             if event.data and event.event == "message":
                 yield _object(event.data)
@@ -143,7 +143,7 @@ async def _read(
     body = (await response.aread()).decode(errors="replace")
     answer = _object(body) if kind == "application/json" else {}
     if answer.get("jsonrpc") == "2.0":
-        # An error before the id was read carries none; only this request can be meant.
+        # An error raised before the id was read has none; it can only belong to this request.
         yield answer if answer.get("id") is not None else {**answer, "id": message.id}
         return
     _refuse(response.status_code, _reason(answer, body), endpoint)

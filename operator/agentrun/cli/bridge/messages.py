@@ -1,9 +1,8 @@
 """
-What the bridge needs to know of a message, and the messages it writes itself.
+The parts of a message that the bridge reads, and the messages that it writes itself.
 
-The headers are those of MCP's streamable HTTP transport: up to 2025-11-25 the version that
-``initialize`` agreed on, since 2026-07-28 what each request says of itself in ``_meta``.
-https://modelcontextprotocol.io/specification/2026-07-28/basic/transports
+The headers are those of MCP's streamable HTTP transport: up to 2025-11-25 they carry the version
+that ``initialize`` negotiated; since 2026-07-28 each request states its version in ``_meta``.
 """
 
 import base64
@@ -17,13 +16,13 @@ Json = dict[str, Any]
 PARSE_ERROR, INVALID_REQUEST, AWAY = -32700, -32600, -32000
 
 VERSION_META = "io.modelcontextprotocol/protocolVersion"
-# Whose name a proxy on the way may want to know, and where it stands.
+# The parameter that goes into the `mcp-name` header, by method; proxies may read it.
 _NAMED = {"tools/call": "name", "prompts/get": "name", "resources/read": "uri"}
 _PRINTABLE = re.compile(r"[\x20-\x7E]*")
 
 
 class MalformedError(ValueError):
-    """What came is no message; ``reply`` says so to the client."""
+    """The input is not a valid message. ``reply`` is the error response to the client."""
 
     def __init__(self, code: int, text: str) -> None:
         super().__init__(text)
@@ -32,13 +31,13 @@ class MalformedError(ValueError):
 
 @dataclass(frozen=True)
 class Message:
-    """A JSON-RPC message of the client."""
+    """A JSON-RPC message from the client."""
 
     content: Json
 
     @property
     def method(self) -> str:
-        """The method; empty for an answer to the server."""
+        """The method; empty for a response."""
         return str(self.content.get("method", ""))
 
     @property
@@ -49,7 +48,7 @@ class Message:
 
     @property
     def is_request(self) -> bool:
-        """Whether it must be answered."""
+        """Whether the message requires a response."""
         return bool(self.method) and self.id is not None
 
     @property
@@ -60,14 +59,14 @@ class Message:
 
     @property
     def version(self) -> str:
-        """The protocol's version, where the message itself names it: since 2026-07-28."""
+        """The protocol version in the message's ``_meta``, since 2026-07-28; else empty."""
         meta = self.params.get("_meta")
         found = meta.get(VERSION_META) if isinstance(meta, dict) else None
         return found if isinstance(found, str) else ""
 
     @property
     def cancels(self) -> str | int | None:
-        """The id of the request that this message gives up."""
+        """The id of the request that this message cancels; None if it cancels none."""
         if self.method != "notifications/cancelled":
             return None
         found: str | int | None = self.params.get("requestId")
@@ -75,13 +74,13 @@ class Message:
 
     @property
     def title(self) -> str:
-        """What to call it in a message to a person or a model."""
+        """A short name of the message for logs and error messages."""
         name = self.params.get(_NAMED.get(self.method, ""))
         return f"{self.method} {name}" if name else self.method or "an answer"
 
 
 def parse(line: bytes) -> Message:
-    """Read one line of the client; MalformedError if it is no message."""
+    """Parse a line from the client. Raises MalformedError if it is not a valid message."""
     try:
         content = json.loads(line)
     except (ValueError, RecursionError) as error:
@@ -94,7 +93,7 @@ def parse(line: bytes) -> Message:
 
 
 def headers_of(message: Message, negotiated: str) -> dict[str, str]:
-    """Build the headers that the transport wants of a message."""
+    """Build the headers that the transport requires for a message."""
     headers = {
         "accept": "application/json, text/event-stream",
         "content-type": "application/json",
@@ -110,12 +109,12 @@ def headers_of(message: Message, negotiated: str) -> dict[str, str]:
 
 
 def failure(request_id: str | int | None, code: int, text: str) -> Json:
-    """Build the answer that tells a client of an error."""
+    """Build a JSON-RPC error response."""
     return {"jsonrpc": "2.0", "id": request_id, "error": {"code": code, "message": text}}
 
 
 def _header_value(text: str) -> str:
-    """Write a value so that it survives as a header, as the specification has it."""
+    """Encode a header value as the specification requires."""
     if _PRINTABLE.fullmatch(text) and text == text.strip() and not text.startswith("=?base64?"):
         return text
     return f"=?base64?{base64.b64encode(text.encode()).decode()}?="

@@ -1,4 +1,4 @@
-"""One session: each message of the client is carried over side by side with the others."""
+"""A client's session, which forwards its messages concurrently."""
 
 import asyncio
 import logging
@@ -18,7 +18,7 @@ _log = logging.getLogger(__name__)
 
 
 class Connector:
-    """The MCP server, looked for until it is found once."""
+    """Locates the MCP server on first use and caches the endpoint."""
 
     def __init__(self, options: ConnectionOptions, stack: AsyncExitStack) -> None:
         self._options = options
@@ -27,7 +27,7 @@ class Connector:
         self._found: ServerEndpoint | None = None
 
     async def reach(self) -> ServerEndpoint:
-        """Return the MCP server; CliError says why it is not to be found."""
+        """Return the endpoint. Raises CliError if the MCP server cannot be found."""
         async with self._lock:
             if self._found is None:
                 self._found = await self._stack.enter_async_context(server_endpoint(self._options))
@@ -36,7 +36,7 @@ class Connector:
 
 
 class Session:
-    """The messages under way between a client and the MCP server."""
+    """The messages in flight between a client and the MCP server."""
 
     def __init__(self, wire: Wire, exchange: Exchange) -> None:
         self._wire = wire
@@ -46,7 +46,7 @@ class Session:
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
-        """Carry messages until the client has nothing more to say."""
+        """Forward messages until the client closes its input."""
         try:
             async for line in self._wire.lines():
                 self._take(line)
@@ -63,7 +63,7 @@ class Session:
             self._wire.send(error.reply)
             return
         if message.cancels is not None:
-            # Over HTTP a request is given up by leaving; a client that cancels wants no answer.
+            # Over HTTP, closing the stream cancels a request. No response is sent for it.
             if task := self._requests.get(message.cancels):
                 task.cancel()
             return
@@ -97,7 +97,7 @@ class Session:
 
 
 async def serve(wire: Wire, options: ConnectionOptions, patience: RetryPolicy = PATIENCE) -> None:
-    """Bridge until the client is gone."""
+    """Run the bridge until the client disconnects."""
     async with AsyncExitStack() as stack:
         endpoint = Connector(options, stack)
         wire.start()
@@ -115,7 +115,7 @@ async def serve(wire: Wire, options: ConnectionOptions, patience: RetryPolicy = 
 
 
 async def _greet(endpoint: Connector) -> None:
-    """Connect before the first message, which hides the time it takes; it will be tried again."""
+    """Connect before the first message arrives to hide the latency; failures are retried then."""
     try:
         await endpoint.reach()
     except CliError as error:

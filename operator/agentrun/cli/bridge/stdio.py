@@ -1,9 +1,9 @@
 """
-The client's side: one message a line, in on stdin and out on stdout.
+The client's side of the bridge: newline-delimited messages on stdin and stdout.
 
-Both are taken away from the rest of the process, so that nothing else (a kubeconfig's credential
-plugin, a stray print) reads a message or writes between two. Reading and writing block in threads
-of their own that are never waited for: the process can end at any moment.
+Both descriptors are detached from the rest of the process, so that nothing else (a kubeconfig's
+credential plugin, a stray print) reads a message or writes between two. Blocking reads and writes
+run in daemon threads that are never joined: the process can exit at any time.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ _PIECE = 64 * 1024
 
 
 class Wire:
-    """The two descriptors on which the client speaks and listens."""
+    """The pair of descriptors that carries the client's messages."""
 
     def __init__(self, reading: int, writing: int) -> None:
         self._reading = reading
@@ -27,21 +27,21 @@ class Wire:
         self._lines: asyncio.Queue[bytes | None] = asyncio.Queue()
         self._answers: queue.SimpleQueue[bytes] = queue.SimpleQueue()
         self.gone = asyncio.Event()
-        """Set when the client does not listen any more."""
+        """Set when writing to the client fails because it no longer reads."""
 
     def start(self) -> None:
-        """Begin to read and write."""
+        """Start the reader and writer threads."""
         for work in (self._read, self._write):
             threading.Thread(target=work, daemon=True).start()
 
     async def lines(self) -> AsyncIterator[bytes]:
-        """Yield what the client says, until it has nothing more to say."""
+        """Yield the client's lines until the end of its input. Blank lines are skipped."""
         while (line := await self._lines.get()) is not None:
             if line.strip():
                 yield line
 
     def send(self, message: str | dict[str, Any]) -> None:
-        """Send a message, given as an object or already written."""
+        """Queue a message, given as an object or as serialized JSON."""
         text = message if isinstance(message, str) else json.dumps(message, ensure_ascii=False)
         self._answers.put(text.replace("\r", "").replace("\n", "").encode() + b"\n")
 
@@ -77,7 +77,7 @@ class Wire:
 
 
 def take_stdio() -> tuple[int, int]:
-    """Move stdin and stdout aside: what stays in their place is empty, and goes to stderr."""
+    """Detach stdin and stdout and return them. Stdin becomes empty; stdout goes to stderr."""
     reading, writing = os.dup(0), os.dup(1)
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)

@@ -1,9 +1,9 @@
 """
-Subscriptions of older clients, carried over as those of the newer protocol.
+Resource subscriptions of older clients, mapped to ``subscriptions/listen``.
 
-Up to 2025-11-25 a client subscribes to a resource in its session. The MCP server keeps no sessions
-and tells of changes only in the answer to ``subscriptions/listen``. The bridge has one session, its
-client's, and can stand between the two.
+Up to 2025-11-25 a client subscribes to a resource within its session. The MCP server is stateless
+and sends update notifications only in the response to ``subscriptions/listen``. The bridge has one
+session, its client's, and translates between the two.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ from agentrun.cli.bridge.messages import (
 )
 
 MAX_SUBSCRIPTIONS = 64
-"""How many resources a client may subscribe to: each is a connection."""
+"""How many resources a client may subscribe to: each uses a connection."""
 _SUBSCRIBE, _UNSUBSCRIBE = "resources/subscribe", "resources/unsubscribe"
 _ACKNOWLEDGED = "notifications/subscriptions/acknowledged"
 _UPDATED = "notifications/resources/updated"
@@ -39,7 +39,7 @@ _log = logging.getLogger(__name__)
 
 
 class Subscriptions:
-    """What the client is subscribed to."""
+    """The client's subscriptions."""
 
     def __init__(self, exchange: Exchange, send: Callable[[Json], None]) -> None:
         self._exchange = exchange
@@ -48,7 +48,7 @@ class Subscriptions:
         self._followed: dict[str, asyncio.Task[None]] = {}
 
     def take(self, message: Message) -> bool:
-        """Deal with a message, if it is an older client's about a subscription."""
+        """Handle an older client's subscribe or unsubscribe request. Return whether it was one."""
         uri = message.params.get("uri")
         if not message.is_request or message.version or not isinstance(uri, str):
             return False
@@ -61,7 +61,7 @@ class Subscriptions:
         return message.method in (_SUBSCRIBE, _UNSUBSCRIBE)
 
     async def close(self) -> None:
-        """Follow nothing any more."""
+        """Cancel all subscriptions."""
         tasks = list(self._followed.values())
         for task in tasks:
             task.cancel()
@@ -85,12 +85,12 @@ class Subscriptions:
             self._send(failure(message.id, AWAY, f"the bridge failed: {error!r}"))
 
     async def _follow(self, message: Message, uri: str) -> None:
-        """Answer once the MCP server tells of changes, and pass them on for ever."""
+        """Respond once the MCP server acknowledges the subscription; then forward its updates."""
         is_answered, tries = False, 0
         while True:
             async for reply in self._listen(uri):
                 if reply.get("method") == _ACKNOWLEDGED:
-                    # The second time something may have happened while nobody listened.
+                    # After a reconnect, an update may have been missed in between.
                     self._send(_updated(uri) if is_answered else _answer(message))
                     is_answered, tries = True, 0
                 elif reply.get("method") == _UPDATED:
@@ -112,7 +112,7 @@ class Subscriptions:
 
 
 def announced(reply: str | Json) -> str | Json:
-    """Say in the answer to an older client's ``initialize`` that it may subscribe."""
+    """Add the ``subscribe`` capability to the response to an older client's ``initialize``."""
     told = json.loads(reply) if isinstance(reply, str) else reply
     result = told.get("result")
     capabilities = result.get("capabilities") if isinstance(result, dict) else None

@@ -1,4 +1,4 @@
-"""``agentrun agents``: who has worked here, and what they are told."""
+"""``agentrun agents``: list agents, and read and write their mailboxes."""
 
 import sys
 from typing import Annotated

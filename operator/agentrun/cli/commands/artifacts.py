@@ -1,4 +1,4 @@
-"""``agentrun artifacts``: what was too large for an event."""
+"""``agentrun artifacts``: event fields that are too large for the event itself."""
 
 from pathlib import Path
 from typing import Annotated

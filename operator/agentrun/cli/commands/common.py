@@ -1,4 +1,4 @@
-"""What the commands have in common: their arguments, and how they run."""
+"""The arguments that the commands share, and how commands run."""
 
 import asyncio
 import re
@@ -25,7 +25,7 @@ _DURATION = re.compile(r"(\d+)([smhd]?)")
 def with_tools(
     connection: ConnectionOptions, work: Callable[[Tools], Awaitable[int | None]]
 ) -> None:
-    """Run ``work`` with the MCP server's tools, and end with its exit code."""
+    """Call ``work`` with the MCP server's tools, and exit with the code that it returns."""
 
     async def run() -> int | None:
         async with open_tools(connection) as tools:
@@ -36,7 +36,7 @@ def with_tools(
 
 
 def parse_duration(text: str) -> int:
-    """Read a duration in seconds: `90`, `90s`, `15m`, `1h30m`."""
+    """Parse a duration into seconds: `90`, `90s`, `15m`, `1h30m`."""
     parts = _DURATION.findall(text)
     if not parts or "".join(f"{number}{unit}" for number, unit in parts) != text:
         raise typer.BadParameter(f"{text!r} is no duration: write it as 90s, 15m or 1h30m")

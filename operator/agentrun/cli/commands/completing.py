@@ -1,4 +1,4 @@
-"""What a shell offers when Tab is pressed: the newest runs, if the MCP server answers quickly."""
+"""Shell completion of run ids: the newest runs, if the MCP server responds in time."""
 
 import asyncio
 import contextlib
@@ -10,16 +10,16 @@ import typer
 from agentrun.cli.options import ConnectionOptions
 
 _PATIENCE = "AGENTRUN_COMPLETION_SECONDS"
-"""The variable that says for how long Tab may wait for the MCP server; 3 seconds without it."""
+"""The variable that sets the timeout of a completion in seconds. Default: 3."""
 _NEWEST = 30
 _RUN_ID = re.compile(r"[a-z0-9][a-z0-9.-]*")
 _FIELDS = ("url", "token", "kubeconfig", "context", "namespace")
 
 
 def complete_run(ctx: typer.Context, incomplete: str) -> list[tuple[str, str]]:
-    """Offer run ids with their status; nothing if they cannot be had."""
+    """Return run ids and their status; an empty list if they cannot be read."""
     given = {key: str(ctx.params[key]) for key in _FIELDS if ctx.params.get(key)}
-    # Whatever goes wrong, a completion has nobody to tell it to.
+    # A completion has no place to report an error.
     with contextlib.suppress(Exception):
         seconds = float(os.environ.get(_PATIENCE, "3"))
         found = asyncio.run(asyncio.wait_for(_newest(ConnectionOptions(**given)), seconds))
@@ -36,6 +36,6 @@ async def _newest(options: ConnectionOptions) -> list[tuple[str, str]]:
     return [
         (run.run_id, line_of(f"{run.status} {run.agent_name}"))
         for run in page.runs
-        # A candidate ends up in a command line.
+        # A candidate is inserted into a command line.
         if _RUN_ID.fullmatch(run.run_id)
     ]

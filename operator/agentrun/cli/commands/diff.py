@@ -1,4 +1,4 @@
-"""``agentrun runs diff``: the change a run made."""
+"""``agentrun runs diff``: a run's change as a patch."""
 
 from rich.text import Text
 
@@ -32,7 +32,7 @@ def diff(connection: ConnectionOptions, run: Ref) -> None:
             if not screen.out.is_terminal:
                 screen.pass_on(part)
                 continue
-            # Lines are coloured as wholes.
+            # Only complete lines are coloured.
             *lines, patch = (patch + part).split(b"\n")
             for line in lines:
                 screen.line(_coloured(line))

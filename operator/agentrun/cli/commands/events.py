@@ -63,7 +63,7 @@ def tail(
 
 
 async def _print(tools: Tools, screen: Screen, cursor: Cursor, limit: int, output: Output) -> int:
-    """Print what there is."""
+    """Print the events that exist now, without waiting for more."""
     left, all_raw = limit or None, []
     while left is None or left > 0:
         most = min(left or 1000, 1000)

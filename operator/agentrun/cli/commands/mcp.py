@@ -1,4 +1,4 @@
-"""``agentrun mcp``: the bridge for MCP clients."""
+"""``agentrun mcp``: the stdio bridge for MCP clients."""
 
 import asyncio
 import logging
@@ -40,7 +40,7 @@ def mcp(
 
 
 async def _bridge(connection: ConnectionOptions) -> int:
-    # Not above: the Kubernetes client takes most of a second, and help needs none of it.
+    # Not at module level: the Kubernetes client takes most of a second, and help needs none of it.
     from agentrun.cli.bridge.session import serve
     from agentrun.cli.bridge.stdio import Wire, take_stdio
 
@@ -59,7 +59,7 @@ async def _bridge(connection: ConnectionOptions) -> int:
     except asyncio.CancelledError:
         if not received:
             raise
-    # As a shell counts it.
+    # The shell's exit code for a signal.
     return 128 + received[0] if received else 0
 
 
@@ -72,7 +72,7 @@ async def _check(connection: ConnectionOptions) -> None:
         answer = await endpoint.http.get(endpoint.url.removesuffix("/mcp") + "/readyz")
         if not answer.is_success:
             raise CliError(f"{endpoint.place} is not ready: {answer.text.strip()[:300]}")
-        # Whether it is well, it tells everybody.
+        # Readiness is public; only a request shows whether this client is authorized.
         if why := await refusal(endpoint):
             raise CliError(f"{endpoint.place} is ready, but refuses you: {why}")
         typer.echo(f"AgentRun is ready: {endpoint.place}")

@@ -1,4 +1,4 @@
-"""``agentrun profiles``: what the platform team offers."""
+"""``agentrun profiles``: the profiles that the platform team offers."""
 
 from typing import Any
 
@@ -30,7 +30,7 @@ def list_(connection: ConnectionOptions, output: OutputOption = Output.TEXT) -> 
 
 
 async def read_profiles(tools: Tools, connection: ConnectionOptions) -> list[Profile]:
-    """Read them from the MCP server, or from Kubernetes if the MCP server is older."""
+    """Read the profiles from the MCP server, or from Kubernetes if the MCP server is older."""
     try:
         namespace = tools.namespace or await _namespace(tools, connection)
         found = await tools.read_resource(f"agentrun://{namespace}/profiles")

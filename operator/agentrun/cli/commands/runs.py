@@ -1,4 +1,4 @@
-"""``agentrun runs``: see runs, and do something with them."""
+"""``agentrun runs``: list, show, cancel, wait for, continue and repeat runs."""
 
 import asyncio
 import sys
@@ -212,7 +212,7 @@ def _answer(run: Run, typed: str, piped: str, option: str) -> dict[str, Any]:
 async def _stay(
     tools: Tools, before: Run, continued: Continued, detach: bool, output: Output
 ) -> int:
-    """Show the run that goes on, from now on."""
+    """Show the run that continues, from its next event on."""
     screen = Screen()
     is_new = continued.run_id != before.run_id
     if detach:
@@ -236,7 +236,7 @@ async def _stay(
 
 
 def _printed(screen: Screen, output: Output, raw: dict[str, Any]) -> bool:
-    """Print one object for programs; False if it is a person who asks."""
+    """Print ``raw`` if the output is JSON or JSONL. Return False if it is text."""
     if output is Output.JSON:
         screen.json(raw)
     if output is Output.JSONL:

@@ -24,7 +24,7 @@ _DEFAULT_BACKEND = "codex"
 
 
 def starter(name: str, role: str, doc: str) -> Callable[..., None]:
-    """Make the command that starts runs of a role."""
+    """Build the command that starts runs of a role."""
 
     def start(
         connection: ConnectionOptions,
@@ -156,7 +156,7 @@ async def _start(tools: Tools, arguments: dict[str, Any], detach: bool, output: 
 
 
 async def _backend(tools: Tools, connection: ConnectionOptions, profile: str, resume: str) -> str:
-    """Find the backend that goes with what was named."""
+    """Return the backend of the resumed agent or of the profile, else the default."""
     try:
         if resume:
             return (await tools.find_run(resume)).backend or _DEFAULT_BACKEND
@@ -164,7 +164,7 @@ async def _backend(tools: Tools, connection: ConnectionOptions, profile: str, re
             named = [p for p in await read_profiles(tools, connection) if p.name == profile]
             return named[0].backend if named else _DEFAULT_BACKEND
     except CliError:
-        # The MCP server says what does not fit.
+        # The MCP server reports what is wrong with the arguments.
         return _DEFAULT_BACKEND
     return _DEFAULT_BACKEND
 

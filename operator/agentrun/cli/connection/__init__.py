@@ -1,8 +1,8 @@
 """
-How the command line reaches the MCP server.
+The connection of the command line to the MCP server.
 
-By URL, or else through the API server with the user's kubeconfig; with a given token, or else
-with one made for this purpose. The two are independent of each other.
+The server is reached by URL, or else through the API server with the user's kubeconfig. The token
+is given, or else requested for this purpose. The two choices are independent of each other.
 """
 
 from collections.abc import AsyncIterator
@@ -28,20 +28,20 @@ from agentrun.cli.connection.transport import NetworkTransport
 from agentrun.cli.options import ConnectionOptions
 from agentrun.cli.problems import CliError
 
-# The server sends a sign of life every 15 s while it works on an answer.
+# While it works on a response, the server sends a keepalive every 15 s.
 TIMEOUT = httpx2.Timeout(60, connect=20)
 
 
 @dataclass(frozen=True)
 class ServerEndpoint:
-    """The MCP server, reached."""
+    """A connection to the MCP server."""
 
     http: httpx2.AsyncClient
-    """Knows the way and the token."""
+    """The client, configured with the transport and the token."""
     url: str
-    """Of the MCP endpoint."""
+    """The URL of the MCP endpoint."""
     place: str
-    """What to call it in a message."""
+    """The name of the server in messages."""
 
 
 @asynccontextmanager
@@ -49,9 +49,9 @@ async def server_endpoint(
     options: ConnectionOptions, consent: Consent = ask_person
 ) -> AsyncIterator[ServerEndpoint]:
     """
-    Find the MCP server and the way to it; CliError says why that is not possible.
+    Connect to the MCP server. Raises CliError if that is not possible.
 
-    ``consent`` is asked before anything goes to a namespace that nobody has named.
+    ``consent`` is asked before anything is sent to a namespace that the user has not named.
     """
     async with AsyncExitStack() as stack:
         if options.url and options.token:

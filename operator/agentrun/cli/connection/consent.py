@@ -1,4 +1,4 @@
-"""Asking a person whether they mean what was found in their place."""
+"""Asking the user to confirm a discovered MCP server."""
 
 import sys
 
@@ -6,8 +6,8 @@ import typer
 
 
 async def ask_person(question: str) -> bool | None:
-    """Ask a yes-or-no question at the terminal; None if nobody is there to be asked."""
-    # Nothing else is under way yet that would have to go on while the person thinks.
+    """Ask a yes-or-no question at the terminal; None if the session is not interactive."""
+    # Blocking is fine here: nothing else runs yet.
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         return None
     return typer.confirm(question)

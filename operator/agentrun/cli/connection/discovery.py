@@ -1,10 +1,10 @@
 """
-Finding the MCP server's Service in a cluster.
+Discovery of the MCP server's Service in a cluster.
 
-It is where the user says, or where the chart's documentation puts it. Whoever may list Services
-everywhere need not know more: the chart's labels say it. But anybody who may make a Service can
-give it these labels, and what is found gets a token: so a namespace that the user has not named is
-used only with their consent.
+The Service is where the options say, or in the chart's documented default namespace. A user who may
+list Services in all namespaces needs no options: the chart's labels identify it. But anybody who
+may create a Service can set these labels, and the discovered Service receives a token: so a
+namespace that the user has not named is used only with their consent.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -17,14 +17,14 @@ from agentrun.cli.problems import CliError, RefusedError
 
 SELECTOR = "app.kubernetes.io/name=agentrun,app.kubernetes.io/component=mcp"
 RUN_NAMESPACES = "agentrun.dev/run-namespaces"
-"""The annotation with which the chart tells the namespaces of the runs."""
+"""The annotation in which the chart records the namespaces of the runs."""
 
 _SYSTEM, _SERVICE, _RUNS = "agentrun-system", "agentrun-mcp", "agents"
 _PORT = "mcp"
 _FORBIDDEN, _MISSING = 403, 404
 
 Consent = Callable[[str], Awaitable[bool | None]]
-"""Whoever can be asked a yes-or-no question; None for an answer if nobody is there."""
+"""Asks the user a yes-or-no question; returns None if the session is not interactive."""
 
 
 @dataclass(frozen=True)
@@ -35,24 +35,24 @@ class Service:
     name: str
     selector: str
     target_port: str
-    """A number, or the name of a port of the pods."""
+    """The number or the name of a container port."""
     run_namespaces: tuple[str, ...]
 
     @property
     def role(self) -> str:
-        """The Role that the chart makes beside it for users."""
+        """The Role for users that the chart creates in the Service's namespace."""
         return f"{self.name.removesuffix('-mcp')}-user"
 
     @property
     def token_role(self) -> str:
-        """The Role that the chart makes in the namespaces of runs."""
+        """The Role for token requests that the chart creates in the namespaces of runs."""
         return f"{self.role}-token"
 
 
 async def find_service(
     kube: Kube, options: ConnectionOptions, consent: Consent = ask_person
 ) -> Service:
-    """Return the one MCP server that the options leave possible."""
+    """Return the one Service that matches the options. Raises CliError if there is not one."""
     namespace, name = options.system_namespace, options.service
     if namespace and name:
         return await _named(kube, namespace, name)
@@ -61,7 +61,7 @@ async def find_service(
         if found is None:
             return await _named(kube, namespace, name or _SERVICE)
         return choose(found, name, _looked_in(kube.place, namespace))
-    # Whatever else is labelled in the cluster: the usual place is nobody else's.
+    # Labels elsewhere do not matter: the default namespace takes precedence.
     usual = await _usual(kube, name)
     if usual:
         return choose(usual, name, _looked_in(kube.place, _SYSTEM))
@@ -75,7 +75,7 @@ async def find_service(
 
 
 async def _usual(kube: Kube, name: str) -> list[Service]:
-    """Return what is called so in the usual place."""
+    """Return the matching Services in the default namespace."""
     found = await _labelled(kube, _SYSTEM)
     if found is not None:
         return [service for service in found if name in ("", service.name)]
@@ -89,7 +89,7 @@ async def _usual(kube: Kube, name: str) -> list[Service]:
 
 
 async def _labelled(kube: Kube, namespace: str) -> list[Service] | None:
-    """Return the Services with the chart's labels; None if they may not be listed."""
+    """Return the Services with the chart's labels; None if listing them is forbidden."""
     where = f"/namespaces/{namespace}" if namespace else ""
     try:
         found = await kube.get(f"/api/v1{where}/services", {"labelSelector": SELECTOR})
@@ -101,7 +101,7 @@ async def _labelled(kube: Kube, namespace: str) -> list[Service] | None:
 
 
 async def _agree(kube: Kube, service: Service, consent: Consent) -> None:
-    """Have the user agree to a place they have not named. CliError if they do not."""
+    """Ask for consent to a namespace that the user has not named. Raises CliError without it."""
     place = f"{service.namespace}/{service.name} of {kube.place}"
     runs = ", ".join(service.run_namespaces) or "no namespace"
     question = (
@@ -121,7 +121,7 @@ async def _agree(kube: Kube, service: Service, consent: Consent) -> None:
 
 
 def choose(services: Sequence[Service], name: str, looked_in: str) -> Service:
-    """Choose the only one, or say what there is to choose from."""
+    """Return the only match. Raises CliError if there is none, or several to choose from."""
     fitting = [service for service in services if name in ("", service.name)]
     if len(fitting) == 1:
         return fitting[0]
@@ -139,7 +139,7 @@ def choose(services: Sequence[Service], name: str, looked_in: str) -> Service:
 
 
 def read_service(manifest: Object) -> Service:
-    """Read what matters of a Service."""
+    """Read a Service's manifest."""
     meta, spec = manifest["metadata"], manifest["spec"]
     ports = spec.get("ports") or [{}]
     port = next((port for port in ports if port.get("name") == _PORT), ports[0])

@@ -1,10 +1,10 @@
 """
 HTTP to a pod through the API server, without a local port.
 
-``PodNetwork`` stands where an HTTP client opens TCP connections, and opens a port-forward to a
-ready pod instead: a websocket with subprotocol v4.channel.k8s.io, whose binary messages carry a
-channel number in their first byte. Channel 0 is the connection, channel 1 what went wrong; the
-first message of each only repeats the port.
+``PodNetwork`` replaces the TCP backend of an HTTP client. It opens a port-forward to a ready pod:
+a websocket with subprotocol v4.channel.k8s.io, whose binary messages carry a channel number in
+their first byte. Channel 0 carries the data, channel 1 errors; the first message of each only
+repeats the port.
 https://github.com/kubernetes/kubernetes/blob/master/staging/src/k8s.io/kubelet/pkg/cri/streaming/portforward/websocket.go
 """
 
@@ -24,12 +24,12 @@ PROTOCOL = "v4.channel.k8s.io"
 _DATA, _ERROR = 0, 1
 _CHUNK = 32 * 1024
 _FORBIDDEN = 403
-# How kubelets say that the pod was never connected to, so that nothing was delivered.
+# Errors of kubelets that could not connect to the pod: nothing was delivered.
 _NOT_CONNECTED = ("connection refused", "failed to connect", "failed to dial", "not running")
 
 
 class PodNetwork(httpcore2.AsyncNetworkBackend):
-    """A network in which every address is the MCP server."""
+    """A network backend that connects every address to the MCP server."""
 
     def __init__(self, kube: Kube, pods: Pods, denied: str) -> None:
         self._kube = kube
@@ -61,7 +61,7 @@ class PodNetwork(httpcore2.AsyncNetworkBackend):
         return await self._kube.websocket(pod.forward_path, {"ports": str(pod.port)}, PROTOCOL)
 
     async def sleep(self, seconds: float) -> None:
-        """Wait."""
+        """Sleep for ``seconds``."""
         await asyncio.sleep(seconds)
 
 
@@ -77,7 +77,7 @@ class PodStream(httpcore2.AsyncNetworkStream):
         self._has_answered = False
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109
-        """Return what has come; nothing at the end."""
+        """Return received data, at most ``max_bytes``; empty at the end of the stream."""
         try:
             async with asyncio.timeout(timeout):
                 while not self._buffer and not self._socket.closed:
@@ -104,16 +104,16 @@ class PodStream(httpcore2.AsyncNetworkStream):
             raise httpcore2.WriteError(str(error)) from error
 
     async def aclose(self) -> None:
-        """End the connection."""
+        """Close the connection."""
         await self._socket.close()
 
     def get_extra_info(self, info: str) -> Any:
-        """Tell nothing: there is no socket of its own."""
+        """Return None: the stream has no socket of its own."""
         return None
 
     def _take(self, message: aiohttp.WSMessage) -> None:
         if message.type is aiohttp.WSMsgType.ERROR:
-            # The API server is silent or gone, or the laptop was asleep.
+            # The API server does not respond or is unreachable, or the laptop was asleep.
             self._pods.drop(self._pod)
             raise httpcore2.ReadError(f"the port-forward broke off: {message.data!r}")
         if message.type is not aiohttp.WSMsgType.BINARY or not message.data:

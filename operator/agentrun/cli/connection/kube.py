@@ -1,9 +1,9 @@
 """
-The little of the Kubernetes API that a user's side needs: objects, tokens and websockets.
+A minimal Kubernetes client for the user's side: objects, tokens and websockets.
 
-Each request has a connection of its own: a laptop sleeps and changes networks, and a connection
-that was kept over that hangs. Credentials are read again when the API server refuses them, as
-those of many clouds last for minutes and a client's session for days.
+Each request opens its own connection: a laptop sleeps and changes networks, and a connection that
+was kept open across that hangs. Credentials are reloaded when the API server rejects them: many
+clouds issue credentials that last for minutes, while a client's session lasts for days.
 """
 
 from collections.abc import Mapping
@@ -18,14 +18,14 @@ from agentrun.cli.problems import AwayError, CliError, RefusedError
 Object = dict[str, Any]
 
 _TIMEOUT = aiohttp.ClientTimeout(total=20, sock_connect=8)
-# A websocket is asked for a sign of life this often; one without an answer is dead.
+# The interval of websocket pings; a websocket that does not answer one is closed.
 _HEARTBEAT_SECONDS = 15.0
-# Nothing is on its way any more when a websocket is closed here.
+# No data is in flight when a websocket is closed here.
 _WEBSOCKET = aiohttp.ClientWSTimeout(ws_close=0.5)
 
 
 class Kube:
-    """The API server, as the user's kubeconfig reaches it. Every method may raise ``CliError``."""
+    """The API server of the user's kubeconfig. Every method may raise ``CliError``."""
 
     def __init__(self, login: Login, kubeconfig: str, context: str) -> None:
         self._login = login
@@ -35,24 +35,24 @@ class Kube:
 
     @classmethod
     async def connect(cls, kubeconfig: str, context: str) -> "Kube":
-        """Read the kubeconfig; nothing is sent yet."""
+        """Load the kubeconfig. No request is sent."""
         return cls(await log_in(kubeconfig, context), kubeconfig, context)
 
     async def close(self) -> None:
-        """Close whatever is open."""
+        """Close the HTTP session."""
         await self._session.close()
 
     @property
     def place(self) -> str:
-        """What to call the API server in a message."""
+        """The name of the API server in messages."""
         return self._login.place
 
     async def get(self, path: str, query: Mapping[str, str] | None = None) -> Object:
-        """Return what is at ``path``."""
+        """Return the object at ``path``."""
         return await self._json("GET", path, query)
 
     async def post(self, path: str, body: Object) -> Object:
-        """Send ``body`` to ``path`` and return the answer."""
+        """Send ``body`` to ``path`` and return the response."""
         return await self._json("POST", path, None, body)
 
     async def websocket(

@@ -1,4 +1,4 @@
-"""Reading the user's kubeconfig, and saying plainly what is wrong with it."""
+"""Loading the user's kubeconfig, with clear messages about what is wrong with it."""
 
 import os
 import ssl
@@ -17,26 +17,26 @@ _WITHOUT = "or reach AgentRun without one by --url and --token"
 
 @dataclass(frozen=True)
 class Login:
-    """Where the API server is, and how it is spoken to."""
+    """The address of the API server and the user's credentials."""
 
     api: client.ApiClient
     place: str
-    """What to call it in a message."""
+    """The name of the API server in messages."""
 
     @property
     def configuration(self) -> client.Configuration:
-        """What the kubeconfig says."""
+        """The client configuration that the kubeconfig defines."""
         found: client.Configuration = self.api.configuration
         return found
 
     @property
     def tls(self) -> ssl.SSLContext:
-        """Whom to trust, and the user's certificate."""
+        """The TLS context: the cluster's CA and the user's certificate."""
         context: ssl.SSLContext = self.api.rest_client.ssl_context
         return context
 
     async def headers(self) -> dict[str, str]:
-        """Return the headers that say who the user is."""
+        """Return the headers that authenticate the user."""
         _, _, headers, *_ = await self.api.param_serialize(
             "GET", "/", auth_settings=["BearerToken"]
         )
@@ -44,7 +44,7 @@ class Login:
 
 
 async def log_in(kubeconfig: str, context: str) -> Login:
-    """Read the kubeconfig, and run its credential plugin if it has one."""
+    """Load the kubeconfig and run its credential plugin if it has one. Raises CliError."""
     files = _files(kubeconfig)
     configuration = client.Configuration()
     try:

@@ -1,4 +1,4 @@
-"""Choosing a ready pod of the MCP server, and another one when that is gone."""
+"""Selection of a ready pod of the MCP server, with failover to another one."""
 
 import random
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from agentrun.cli.problems import AwayError, CliError, RefusedError
 
 @dataclass(frozen=True)
 class Pod:
-    """A pod that serves, and the port of it that does."""
+    """A ready pod and the port that it serves on."""
 
     namespace: str
     name: str
@@ -19,7 +19,7 @@ class Pod:
 
     @property
     def forward_path(self) -> str:
-        """Where the API server forwards ports of it."""
+        """The API path of the pod's portforward subresource."""
         return f"/api/v1/namespaces/{self.namespace}/pods/{self.name}/portforward"
 
 
@@ -32,13 +32,13 @@ class Pods:
         self._current: Pod | None = None
 
     async def current(self) -> Pod:
-        """Return a pod that was ready when it was last looked at."""
+        """Return the selected pod. Its readiness was checked when it was selected."""
         if self._current is None:
             self._current = random.choice(await self._ready())
         return self._current
 
     def drop(self, pod: Pod) -> None:
-        """Look for another pod the next time."""
+        """Select another pod on the next call of ``current``."""
         if self._current == pod:
             self._current = None
 
@@ -62,7 +62,7 @@ class Pods:
 
 
 def ready_pods(manifests: Sequence[Object], target_port: str) -> list[Pod]:
-    """Choose the pods that are ready and not about to go."""
+    """Return the pods that are ready and not terminating."""
     return [
         Pod(pod["metadata"]["namespace"], pod["metadata"]["name"], port_of(pod, target_port))
         for pod in manifests
@@ -71,7 +71,7 @@ def ready_pods(manifests: Sequence[Object], target_port: str) -> list[Pod]:
 
 
 def port_of(pod: Object, target_port: str) -> int:
-    """Find the number of a Service's target port in a pod."""
+    """Resolve a Service's target port to a port number of the pod."""
     if target_port.isdecimal():
         return int(target_port)
     ports = [port for container in pod["spec"]["containers"] for port in container.get("ports", [])]
@@ -80,7 +80,7 @@ def port_of(pod: Object, target_port: str) -> int:
 
 
 def missing_right(service: Service) -> str:
-    """Say what an administrator can do about a right that is missing in the Service's namespace."""
+    """Return instructions for granting a permission missing in the Service's namespace."""
     return (
         f"ask an administrator to run `kubectl create rolebinding {service.role} -n"
         f" {service.namespace} --role={service.role} --user=YOU` (it grants `get` and `list` on"

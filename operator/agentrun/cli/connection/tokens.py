@@ -1,8 +1,8 @@
 """
-The bearer token that tells the MCP server who calls.
+The bearer token that authenticates the client to the MCP server.
 
-It is made by a TokenRequest for a ServiceAccount without rights, lasts an hour, and is renewed
-long before it ends: a client's session lasts for days.
+It comes from a TokenRequest for a ServiceAccount without permissions, lasts an hour, and is renewed
+well before it expires: a client's session lasts for days.
 """
 
 import time
@@ -16,9 +16,9 @@ from agentrun.cli.connection.kube import Kube, Object
 from agentrun.cli.problems import AwayError, CliError, RefusedError
 
 AUDIENCE = "agentrun"
-"""What the MCP server asks of a token."""
+"""The audience that the MCP server requires of a token."""
 CLIENT = "agentrun-client"
-"""The ServiceAccount that the chart makes for clients."""
+"""The ServiceAccount that the chart creates for clients."""
 
 _SECONDS = 3600
 _RENEW_AFTER = 0.7
@@ -26,32 +26,32 @@ _FORBIDDEN, _MISSING = 403, 404
 
 
 class TokenSource(Protocol):
-    """Whoever has a token."""
+    """A source of bearer tokens."""
 
     async def get(self) -> str:
         """Return a token that is valid now."""
 
     async def renew(self, refused: str) -> str:
-        """Return another token than the one that was refused, if there can be another."""
+        """Return another token than the rejected one, if there can be another."""
 
 
 class GivenToken:
-    """A token the user gave: it cannot be renewed."""
+    """A token from the user. It cannot be renewed."""
 
     def __init__(self, token: str) -> None:
         self._token = token
 
     async def get(self) -> str:
-        """Return it."""
+        """Return the token."""
         return self._token
 
     async def renew(self, refused: str) -> str:
-        """Return it again."""
+        """Return the same token."""
         return self._token
 
 
 class RequestedToken:
-    """Tokens by TokenRequest, each used for the first part of its life."""
+    """Tokens from TokenRequests. Each is used for the first part of its lifetime."""
 
     def __init__(
         self,
@@ -70,13 +70,13 @@ class RequestedToken:
         self._role = role
         self._seconds = seconds
         self._renew_after = renew_after
-        # The wall clock: a monotonic one may stand still while a laptop sleeps.
+        # The wall clock: a monotonic clock may stop while a laptop sleeps.
         self._clock = clock
         self._token = ""
         self._renew_at = self._ends_at = 0.0
 
     async def get(self) -> str:
-        """Return the token, a new one if its time has come."""
+        """Return the current token, or a new one if it is due for renewal."""
         if self._clock() < self._renew_at:
             return self._token
         try:
@@ -84,11 +84,11 @@ class RequestedToken:
         except AwayError:
             if self._clock() >= self._ends_at:
                 raise
-            # Better the old one, which still holds, than none.
+            # Fall back to the old token while it is still valid.
             return self._token
 
     async def renew(self, refused: str) -> str:
-        """Return another token, unless there is already one."""
+        """Return another token than ``refused``: the current one, or else a new one."""
         return self._token if self._token != refused else await self._request()
 
     async def _request(self) -> str:
@@ -127,7 +127,7 @@ class RequestedToken:
 
 
 class BearerAuth(httpx2.Auth):
-    """Send the token with each request, and try once more with another if it is refused."""
+    """Sends the token with each request. After a 401 response it retries once with another."""
 
     def __init__(self, tokens: TokenSource) -> None:
         self._tokens = tokens
@@ -147,7 +147,7 @@ class BearerAuth(httpx2.Auth):
 
 
 def lifetime(answer: Object) -> float:
-    """Return for how many seconds a TokenRequest's token lasts, by the API server's clock alone."""
+    """Return the lifetime of a TokenRequest's token in seconds, by the API server's clock only."""
     made = answer["metadata"].get("creationTimestamp")
     if not made:
         return float(answer["spec"]["expirationSeconds"])

@@ -1,4 +1,4 @@
-"""An HTTP transport over a network of one's own, which httpx2 itself has no setting for."""
+"""An HTTP transport over a custom network backend, for which httpx2 has no setting."""
 
 from collections.abc import AsyncIterator
 
@@ -7,7 +7,7 @@ import httpx2
 
 
 class NetworkTransport(httpx2.AsyncBaseTransport):
-    """Requests over ``network``, each on a connection of its own."""
+    """Sends requests over ``network``, each on its own connection."""
 
     def __init__(self, network: httpcore2.AsyncNetworkBackend) -> None:
         self._pool = httpcore2.AsyncConnectionPool(
@@ -41,7 +41,7 @@ class NetworkTransport(httpx2.AsyncBaseTransport):
 
 
 class _Body(httpx2.AsyncByteStream):
-    """The body of a response, whose errors are httpx2's too."""
+    """A response body that raises httpx2's errors."""
 
     def __init__(self, response: httpcore2.Response) -> None:
         self._response = response
@@ -54,7 +54,7 @@ class _Body(httpx2.AsyncByteStream):
             raise _as_httpx(error) from error
 
     async def aclose(self) -> None:
-        """Give the connection back."""
+        """Release the connection."""
         await self._response.aclose()
 
 

@@ -1,1 +1,1 @@
-"""How answers look to a person. Nothing here asks the MCP server for anything."""
+"""Rendering of responses for people. Nothing here sends requests."""

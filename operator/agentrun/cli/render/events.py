@@ -1,4 +1,4 @@
-"""Events as a person reads them: a mark, a text, and a style."""
+"""Rendering of events: a mark, a text and a style."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ _INDENT = " " * 12
 
 @dataclass(frozen=True)
 class EventText:
-    """What an event tells."""
+    """The rendered content of an event."""
 
     mark: str
     text: str
@@ -30,13 +30,13 @@ class EventText:
 
 @dataclass(frozen=True)
 class EventLine:
-    """An event: when, a mark, and a text whose further lines stand below its first."""
+    """A rendered event: time, mark and text. Further lines are indented below the first."""
 
     head: Text
     body: Text
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        """Fold it into a terminal; a pipe gets each line as it is."""
+        """Wrap lines to the terminal's width; without a terminal, yield each line unchanged."""
         lines = self.body.split("\n", allow_blank=True)
         if not options.no_wrap:
             width = max(20, options.max_width - len(_INDENT))
@@ -46,7 +46,7 @@ class EventLine:
 
 
 def render_event(event: Event) -> EventLine | None:
-    """Render an event; None for what only programs care about."""
+    """Render an event; None if it is of use to programs only."""
     told = describe(event)
     if told is None or not told.text.strip():
         return None
@@ -60,18 +60,18 @@ def render_event(event: Event) -> EventLine | None:
 
 
 def describe(event: Event) -> EventText | None:
-    """Say what an event means; None if a person need not know."""
+    """Describe an event; None if it is of no interest to the user."""
     known = _TOLD.get(event.type)
     if known is not None:
         return known(event.data)
     if event.type in _SILENT:
         return None
-    # Of a newer MCP server.
+    # An event type of a newer MCP server.
     return EventText("·", f"{event.type} {line_of(str(event.data.get('text') or ''))}", "dim")
 
 
 def activity(event: Event) -> str | None:
-    """Say in a few words what the agent is at, for the line that is always there."""
+    """Describe the agent's current activity in a few words, for the live line."""
     told = describe(event)
     if told is None or event.type == "status_changed":
         return None
@@ -159,7 +159,7 @@ _TOLD: dict[str, Callable[[dict[str, Any]], EventText | None]] = {
     "rejected": lambda data: EventText("!", f"rejected: {data.get('message') or ''}", "red"),
     "run_failed": _whole("!", "message", "red"),
 }
-# What the person asked for, and has to answer.
+# The final answer, what the user must answer, and the failure.
 _IN_FULL = frozenset({"agent_message", "input_required", "auth_required", "run_failed"})
-# Said by others: the answer by its message, the start by the status.
+# Redundant: other events carry the same information, such as the message or the status.
 _SILENT = frozenset({"run_started", "run_completed", "command_updated", "message_added"})

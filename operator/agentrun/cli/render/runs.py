@@ -1,4 +1,4 @@
-"""Runs as tables, as a page of their own, and as the line at their end."""
+"""Rendering of runs: as a table, as a page, and as a closing line."""
 
 from collections.abc import Iterable
 from datetime import datetime
@@ -28,12 +28,12 @@ _MARKS = {"completed": "✓", "failed": "✗", "rejected": "✗", "cancelled": "
 
 
 def status_text(status: str) -> Text:
-    """Show a status in its colour."""
+    """Return a status in its colour."""
     return Text(printable(status), style=STYLES.get(status, ""))
 
 
 def run_table(runs: Iterable[Run], now: datetime) -> Columns:
-    """Show runs, one a line."""
+    """Render runs as a table with one row each."""
     made = Columns("RUN", "STATUS", "BACKEND", "AGENT", "AGE", "TOOK", "SUMMARY")
     for run in runs:
         agent = "-" if run.agent_name in ("", run.run_id) else run.agent_name
@@ -46,7 +46,7 @@ def run_table(runs: Iterable[Run], now: datetime) -> Columns:
 
 
 def run_page(run: Run, now: datetime) -> RenderableType:
-    """Show all that matters of one run."""
+    """Render the details of one run."""
     made = Table.grid(padding=(0, 2))
     made.add_column(style="dim", no_wrap=True)
     made.add_column(overflow="fold")
@@ -82,7 +82,7 @@ def _facts(run: Run, now: datetime) -> Iterable[tuple[str, str]]:
 
 
 def change_of(run: Run) -> str:
-    """Say what a run changed, in a line; empty for nothing."""
+    """Summarize a run's change in one line; empty if it changed nothing."""
     result = run.result
     if result is None or not result.files_changed:
         return ""
@@ -93,7 +93,7 @@ def change_of(run: Run) -> str:
 
 
 def usage_of(run: Run) -> str:
-    """Say what a run consumed, in a line; empty if it is not known."""
+    """Summarize a run's usage in one line; empty if it is unknown."""
     usage = run.usage
     if usage is None:
         return ""
@@ -103,12 +103,12 @@ def usage_of(run: Run) -> str:
 
 
 def question_text(question: Question) -> str:
-    """Show a question with its options, numbered."""
+    """Render a question with its numbered options."""
     return "\n".join([question.text or "(no text)", *options_of(question)])
 
 
 def options_of(question: Question) -> list[str]:
-    """Show a question's options, numbered as they can be chosen."""
+    """Render a question's options with the numbers that choose them."""
     return [
         f"  {number}) {option.name or option.id}"
         for number, option in enumerate(question.options, start=1)
@@ -116,7 +116,7 @@ def options_of(question: Question) -> list[str]:
 
 
 def end_line(run: Run, now: datetime) -> Text:
-    """Say how a run ended, or what it waits for, in a line."""
+    """Summarize in one line how a run ended, or what it waits for."""
     status = run.status.replace("_required", " required")
     mark = "?" if run.status in WAITING else _MARKS.get(run.status, "=")
     took = duration(seconds_between(run.started_at, run.completed_at, now))
@@ -131,7 +131,7 @@ def end_line(run: Run, now: datetime) -> Text:
 
 
 def next_steps(run: Run) -> list[tuple[str, str]]:
-    """Say what a person might do next: commands, and what for."""
+    """Suggest the next commands for a run, each with its purpose."""
     ref = run.run_id
     if run.status in WAITING:
         return [
@@ -150,7 +150,7 @@ def next_steps(run: Run) -> list[tuple[str, str]]:
 
 
 def live_steps(ref: str) -> list[tuple[str, str]]:
-    """Say what a person might do with a run that works."""
+    """Suggest commands for an active run, each with its purpose."""
     return [
         (f"agentrun events tail {ref}", "watch it"),
         (f"agentrun runs wait {ref}", "wait for its end"),

@@ -1,4 +1,4 @@
-"""Tables of which only the last column gives way, so that ids can always be copied."""
+"""Tables that truncate only the last column, so that ids can always be copied."""
 
 from collections.abc import Sequence
 
@@ -8,11 +8,11 @@ from rich.text import Text
 
 _GAP = 2
 _LEAST = 16
-"""What is narrower than this is not worth showing."""
+"""The minimum width of the last column; it is omitted if less remains."""
 
 
 class Columns:
-    """Rows under a head, aligned, without lines between them."""
+    """Aligned rows below a header, without rules."""
 
     def __init__(self, *head: str) -> None:
         self._rows = [[Text(name, style="bold") for name in head]]
@@ -22,7 +22,7 @@ class Columns:
         self._rows.append([cell if isinstance(cell, Text) else Text(cell) for cell in cells])
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        """Render it for a terminal of any width."""
+        """Render the table for a terminal of any width."""
         *fixed, _ = zip(*self._rows, strict=True)
         widths = [max(cell_len(cell.plain) for cell in column) for column in fixed]
         left = options.max_width - sum(widths) - _GAP * len(widths)

@@ -1,4 +1,4 @@
-"""Words, times and durations, safe and short enough for a terminal."""
+"""Text, times and durations, made safe and short for a terminal."""
 
 from datetime import UTC, datetime
 
@@ -8,13 +8,13 @@ _MINUTE, _HOUR, _DAY = 60, 3600, 86400
 
 
 def line_of(text: str, width: int = 120) -> str:
-    """Return the beginning of ``text`` in one line."""
+    """Return the beginning of ``text`` on one line, at most ``width`` characters."""
     short = " ".join(printable(text).split())
     return short if len(short) <= width else short[: width - 1].rstrip() + "…"
 
 
 def parse_time(timestamp: str | None) -> datetime | None:
-    """Read a timestamp of the MCP server; None if there is none."""
+    """Parse a timestamp of the MCP server; None if there is none or it is invalid."""
     try:
         return datetime.fromisoformat(timestamp) if timestamp else None
     except ValueError:
@@ -22,7 +22,7 @@ def parse_time(timestamp: str | None) -> datetime | None:
 
 
 def seconds_between(start: str | None, end: str | None, now: datetime) -> float | None:
-    """Return how long something took, or has taken so far."""
+    """Return the seconds from ``start`` to ``end``, or until ``now`` if there is no end."""
     begun = parse_time(start)
     if begun is None:
         return None
@@ -30,7 +30,7 @@ def seconds_between(start: str | None, end: str | None, now: datetime) -> float 
 
 
 def duration(seconds: float | None) -> str:
-    """Say how long, with the two units that matter: `8s`, `2m 10s`, `3h 4m`, `2d 5h`."""
+    """Format a duration with its two largest units: `8s`, `2m 10s`, `3h 4m`, `2d 5h`."""
     if seconds is None:
         return "-"
     whole = int(seconds)
@@ -44,16 +44,16 @@ def duration(seconds: float | None) -> str:
 
 
 def age(timestamp: str | None, now: datetime) -> str:
-    """Say how long ago, in one unit, as kubectl does."""
+    """Format the age of a timestamp in one unit, as kubectl does."""
     return duration(seconds_between(timestamp, None, now)).split(" ")[0]
 
 
 def clock(timestamp: str) -> str:
-    """Return the local time of day."""
+    """Return a timestamp's local time of day."""
     at = parse_time(timestamp)
     return at.astimezone().strftime("%H:%M:%S") if at else " " * 8
 
 
 def now() -> datetime:
-    """Return the time."""
+    """Return the current time in UTC."""
     return datetime.now(UTC)

@@ -1,1 +1,1 @@
-"""Speaking to a remote agent by the A2A protocol, with the official SDK."""
+"""Remote agents by the A2A protocol, with the official SDK."""

@@ -1,4 +1,4 @@
-"""Cancelling a remote task: it is done, or the run says that it could not be."""
+"""Cancellation of a remote task, with a report of whether it succeeded."""
 
 import asyncio
 
@@ -13,7 +13,7 @@ _ID_SECONDS = 2.0
 _CANCEL_SECONDS = 2.5
 _ASK_SECONDS = 2.2
 _NEWS_MS = 700
-"""The MCP server may hear of a cancellation later than the pod."""
+"""The MCP server may be notified of a cancellation later than the pod."""
 
 
 class Canceller:
@@ -23,20 +23,20 @@ class Canceller:
         self._journal = journal
         self._mapper = mapper
         self.named = asyncio.Event()
-        """Set once the agent has named the task."""
+        """Set once the agent has sent the task's id."""
         self.words = "The runner was told to stop."
-        """What became of the task."""
+        """What became of the task, for the run's final message."""
 
     @property
     def _name(self) -> str:
         return f"Remote task {self._mapper.task_id} of {self._mapper.agent_url}"
 
     def keep_waiting_task(self) -> None:
-        """Say that the task was left to wait."""
+        """Record that the task still waits for an answer."""
         self.words = f"{self._name} goes on waiting for an answer."
 
     async def cancel(self, remote: Remote, gateway: Gateway | None, known: int) -> None:
-        """Cancel it, unless it waits for a person and the run goes on waiting without a pod."""
+        """Cancel the task, unless it waits for input and the run stays active without a pod."""
         is_waiting = self._mapper.state in WAITING
         if self._mapper.is_settled and not is_waiting:
             return
@@ -66,7 +66,7 @@ class Canceller:
 
 
 async def _is_wanted(gateway: Gateway | None, known: int) -> bool:
-    """Whether only the pod is to go, and not the run. Who cannot be asked has not said so."""
+    """Whether the run stays active and only the pod ends; False if the gateway does not answer."""
     try:
         async with asyncio.timeout(_ASK_SECONDS):
             answer = await gateway.inputs(known, _NEWS_MS) if gateway else None

@@ -1,4 +1,4 @@
-"""Reading a remote agent's card, and refusing what cannot be worked with, in words that help."""
+"""Reading and validation of a remote agent's card, with errors that state what to do."""
 
 import asyncio
 
@@ -16,13 +16,13 @@ from agentrun.runner.a2a.errors import RemoteError, explained
 from agentrun.runner.outcome import AttemptError
 
 CARD_SECONDS = 30.0
-"""How long an agent may take to show its card."""
+"""The timeout for reading an agent's card."""
 _BINDINGS = ("JSONRPC", "HTTP+JSON")
 _CHECK = "Check backend_config.agent_url and agent_card_path"
 
 
 async def read_card(http: httpx.AsyncClient, config: RemoteConfig) -> a2a_pb2.AgentCard:
-    """Read the card from the first place that has one. Failure if none has."""
+    """Read the card from the first URL that has one. Raises AttemptError if none has."""
     urls = card_urls(config)
     for url in urls:
         try:
@@ -38,7 +38,7 @@ async def read_card(http: httpx.AsyncClient, config: RemoteConfig) -> a2a_pb2.Ag
 def make_client(
     http: httpx.AsyncClient, card: a2a_pb2.AgentCard, config: RemoteConfig, has_credentials: bool
 ) -> Client:
-    """Connect as the card says. Failure if it names nothing that can be spoken."""
+    """Make a client for the card's interfaces. Raises AttemptError if none is supported."""
     settings = ClientConfig(httpx_client=http, supported_protocol_bindings=[*_BINDINGS])
     try:
         client = ClientFactory(settings).create(card)
@@ -84,7 +84,7 @@ def _parse(url: str, content: bytes) -> a2a_pb2.AgentCard:
 
 
 def _check_origins(card: a2a_pb2.AgentCard, config: RemoteConfig) -> None:
-    """Refuse to work without the credentials, or to show them to whom they were not given for."""
+    """Raise AttemptError if the card names an origin that the credentials were not given for."""
     spoken = [one.url for one in card.supported_interfaces if one.protocol_binding in _BINDINGS]
     if all(origin(url) == origin(config.agent_url) for url in spoken):
         return

@@ -1,5 +1,5 @@
 """
-The connection to a remote agent, whose card was read: the SDK's requests, bounded.
+The connection to a remote agent whose card has been read: the SDK's requests, with timeouts.
 
 The SDK and protobuf take some megabytes, so this is imported by runs with a remote agent only.
 """
@@ -17,7 +17,7 @@ from agentrun.runner.a2a import card, http
 from agentrun.runner.a2a.errors import explained
 
 _STREAM_TIMEOUT = 300.0
-"""How long a stream may be silent before it is taken up anew."""
+"""A stream that is silent for longer is subscribed to again."""
 _BLOCKING_TIMEOUT = 3600.0
 
 
@@ -32,7 +32,7 @@ class Remote:
         self.is_streaming = bool(found.capabilities.streaming)
 
     async def send(self, message: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
-        """Send a message, and yield what comes of it as long as the agent goes on telling."""
+        """Send a message, and yield the events of the response until it ends."""
         with explained():
             request = self._request(message)
             seconds = _BLOCKING_TIMEOUT if self._config.blocking else None
@@ -41,7 +41,7 @@ class Remote:
                 yield MessageToDict(event)
 
     async def subscribe(self, task: str) -> AsyncIterator[dict[str, Any]]:
-        """Follow a task again whose stream broke off."""
+        """Subscribe to a task again after its stream was interrupted."""
         context = ClientCallContext(timeout=_STREAM_TIMEOUT)
         request = a2a_pb2.SubscribeToTaskRequest(id=task)
         with explained():
@@ -49,7 +49,7 @@ class Remote:
                 yield MessageToDict(event)
 
     async def get(self, task: str) -> dict[str, Any]:
-        """Return a task as it is, in the form of an event."""
+        """Return a task's current state, in the form of an event."""
         request = a2a_pb2.GetTaskRequest(id=task)
         if self._config.history_length is not None:
             request.history_length = self._config.history_length
@@ -57,7 +57,7 @@ class Remote:
             return {"task": MessageToDict(await self._client.get_task(request))}
 
     async def cancel(self, task: str) -> dict[str, Any]:
-        """Cancel a task; returns it as it is then, in the form of an event."""
+        """Cancel a task; return its state after that, in the form of an event."""
         with explained():
             request = a2a_pb2.CancelTaskRequest(id=task)
             return {"task": MessageToDict(await self._client.cancel_task(request))}
@@ -76,7 +76,7 @@ class Remote:
 
 @asynccontextmanager
 async def connect(config: RemoteConfig, credentials: Mapping[str, str]) -> AsyncIterator[Remote]:
-    """Read the agent's card, and connect as it says. Failure if that cannot be."""
+    """Read the agent's card, and connect as it specifies. Raises AttemptError if that fails."""
     async with http.make_client(credentials, config.agent_url) as opened:
         found = await card.read_card(opened, config)
         client = card.make_client(opened, found, config, bool(credentials))

@@ -1,4 +1,4 @@
-"""Which remote agent a run is for, and where the agent's card may be."""
+"""The remote agent of a run, and the URLs where its card may be."""
 
 from typing import Any
 from urllib.parse import urljoin, urlsplit
@@ -11,7 +11,11 @@ _WELL_KNOWN = ".well-known/agent-card.json"
 
 
 def read_config(given: dict[str, Any] | None, default_url: str | None) -> RemoteConfig:
-    """Read the run's settings; the profile may name the agent's URL in its place."""
+    """
+    Read the run's settings; the profile's URL is the default for ``agent_url``.
+
+    Raises AttemptError if they are invalid.
+    """
     values = {**({"agent_url": default_url} if default_url else {}), **(given or {})}
     try:
         return read_remote_config(values)
@@ -24,7 +28,7 @@ def read_config(given: dict[str, Any] | None, default_url: str | None) -> Remote
 
 
 def card_urls(config: RemoteConfig) -> list[str]:
-    """List where the card may be; the first that is there counts."""
+    """List the URLs where the card may be; the first that exists is used."""
     base = config.agent_url.rstrip("/") + "/"
     if config.agent_card_path:
         return [urljoin(base, config.agent_card_path)]
@@ -34,12 +38,12 @@ def card_urls(config: RemoteConfig) -> list[str]:
 
 
 def is_one_agent(url: str, other: str) -> bool:
-    """Whether two URLs are of the same agent: a host may have several, of several owners."""
+    """Whether two URLs name the same agent: a host may have several, with different owners."""
     return _whole(url) == _whole(other)
 
 
 def is_cards_owner(config: RemoteConfig) -> bool:
-    """Whether the card is the agent's own to show, and not another's that the run names."""
+    """Whether the card belongs to the agent itself, and not to another one that the run names."""
     if config.agent_card_path is None:
         return True
     [card] = card_urls(config)
@@ -56,7 +60,7 @@ def _whole(url: str) -> tuple[object, ...]:
 
 
 def origin(url: str) -> tuple[str, str, int | None]:
-    """Return what says to whom a URL belongs."""
+    """Return a URL's scheme, host and port."""
     parts = urlsplit(url)
     port = parts.port or {"http": 80, "https": 443}.get(parts.scheme)
     return parts.scheme, (parts.hostname or "").lower(), port

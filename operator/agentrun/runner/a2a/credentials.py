@@ -1,4 +1,4 @@
-"""Which credentials a remote agent is shown: the run's own, else the profile's key. Pure."""
+"""The credentials for a remote agent: the run's own, else the profile's key. Pure."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,22 +11,22 @@ from agentrun.runner.outcome import AttemptError
 
 @dataclass(frozen=True)
 class ShownCredentials:
-    """What the pod was given for remote agents."""
+    """The credentials that the pod has for remote agents."""
 
     own: Mapping[str, str]
     """The run's own headers, from its Secret."""
     own_url: str
-    """The agent that they were given for."""
+    """The URL of the agent that they were given for."""
     own_card: str | None
-    """Where its card is, as was said with them; empty for the usual places, None if unknown."""
+    """The card path given with them; empty for the well-known URLs, None if unknown."""
     key: str
     """The profile's key; empty if it names none."""
     key_url: str | None
-    """The profile's agent, the only one that the key is for."""
+    """The URL of the profile's agent, the only one that the key is for."""
 
 
 def choose(given: ShownCredentials, config: RemoteConfig) -> dict[str, str]:
-    """Choose the headers for an agent. Failure if they were given for another."""
+    """Return the headers for an agent. Raises AttemptError if they were given for another one."""
     if given.own:
         is_card = given.own_card in (None, config.agent_card_path or "")
         if not is_one_agent(given.own_url, config.agent_url) or not is_card:

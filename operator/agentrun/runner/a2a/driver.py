@@ -1,6 +1,4 @@
-"""
-The conversation with a remote agent: the same life as with one in the pod, without the pod's pipes.
-"""
+"""The driver of a remote agent: the interface of the local agent's driver, without a process."""
 
 import asyncio
 import uuid
@@ -40,7 +38,7 @@ Raw = dict[str, Any]
 
 
 class A2aDriver:
-    """One task after the other of a remote agent."""
+    """Drives the tasks of a remote agent, one after the other."""
 
     def __init__(
         self,
@@ -68,52 +66,52 @@ class A2aDriver:
 
     @property
     def agent(self) -> "A2aDriver":
-        """The other side; it has no process that would have to be handled apart."""
+        """The driver itself: a remote agent has no process to be handled separately."""
         return self
 
     def note_read(self, seq: int) -> None:
-        """Do nothing: there is no agent in the pod that could ask."""
+        """Do nothing: no agent in the pod reads the mailbox."""
 
     async def acknowledge(self) -> None:
-        """Do nothing: messages of other agents are not put into the conversation."""
+        """Do nothing: mailbox messages are not added to the conversation."""
 
     @property
     def session_id(self) -> str:
-        """The conversation's id at the remote agent; empty before it was told."""
+        """The A2A context id; empty if it is not known yet."""
         return self._mapper.context_id or ""
 
     @property
     def task_id(self) -> str:
-        """The newest task's id there."""
+        """The id of the newest remote task; empty if it is not known yet."""
         return self._mapper.task_id or ""
 
     def final_data(self, state: OutcomeState) -> Raw:
-        """Return what the last event of a run that ends so says of the task."""
+        """Return the remote task's data for the final event of a run that ends in ``state``."""
         return final_data(self._mapper, state)
 
     @property
     def stop_message(self) -> str:
-        """What became of the remote task when the run was told to stop."""
+        """What became of the remote task when the runner was stopped."""
         return self._canceller.words
 
     async def listen(self) -> None:
-        """Do nothing, for ever: a remote agent only speaks when it is asked."""
+        """Never return: a remote agent sends nothing unasked."""
         await asyncio.Event().wait()
 
     async def begin(self) -> None:
-        """Do nothing: a remote agent is there."""
+        """Do nothing: a remote agent needs no start."""
 
     async def handshake(self) -> None:
-        """Do nothing: the card is read once the task is known."""
+        """Do nothing: the card is read in ``open``, once the task is known."""
 
     async def close_session(self, seconds: float) -> None:
-        """Do nothing: the conversation is kept where the agent is."""
+        """Do nothing: the conversation is stored by the remote agent."""
 
     def end(self) -> None:
         """Do nothing: there is no process to end."""
 
     async def ended(self) -> bool:
-        """Return at once: nothing of it is in the pod."""
+        """Return True immediately: there is no process in the pod."""
         return True
 
     async def close(self) -> None:
@@ -123,7 +121,11 @@ class A2aDriver:
     async def open(
         self, task: Task, cwd: str, servers: Sequence[Any] = (), origin: ResumePoint | None = None
     ) -> None:
-        """Read the agent's card, find an earlier task again, and say that the run has started."""
+        """
+        Read the agent's card, find an earlier attempt's task, and record that the run started.
+
+        Raises AttemptError if the agent cannot be reached or the task cannot be resumed.
+        """
         config = read_config(task.spec.backend_config, self._given.key_url)
         self._mapper.agent_url = config.agent_url
         headers = choose(self._given, config)
@@ -139,7 +141,7 @@ class A2aDriver:
         self._journal.add(EventType.RUN_STARTED, {**started, "attempt": task.attempt})
 
     async def _find_again(self, remote: Remote, task: str) -> None:
-        """Look at the task that an earlier pod left. What it says was told before."""
+        """Read the task of an earlier pod. Its events have been recorded before."""
         self._mapper.task_id = task
         try:
             self._mapper.feed(await remote.get(task))
@@ -153,7 +155,7 @@ class A2aDriver:
     async def work(
         self, task: Task, proxy: object, gateway: Gateway, origin: ResumePoint | None = None
     ) -> End:
-        """Give the agent its task, and stay with it until it is done, or waits for too long."""
+        """Send the task, and follow it until it has finished or a question has expired."""
         assert self._remote is not None, "open comes first"
         own = origin.manifest if origin and origin.is_own else None
         self._gateway = gateway
@@ -169,7 +171,7 @@ class A2aDriver:
     async def _begin(
         self, follower: Follower, task: Task, own: Manifest | None, is_new: bool
     ) -> None:
-        """Give the agent its task; one that an earlier pod has given it is only looked after."""
+        """Send the agent its task; follow one that an earlier pod has sent."""
         if own is None:
             await self._announce_prompt()
             instructions = task.profile.instructions if is_new else None
@@ -182,7 +184,7 @@ class A2aDriver:
             await follower.watch()
 
     async def _until_done(self, follower: Follower, task: Task) -> End:
-        """Ask people what the agent asks, and have an answer of the wrong form mended once."""
+        """Forward the agent's questions, and request one repair of an invalid structured answer."""
         schema, is_mended = task.spec.output_schema, False
         while True:
             if self._mapper.state in WAITING:
@@ -199,14 +201,14 @@ class A2aDriver:
                     raise invalid(problem) from problem
                 repair = text_parts(build_repair(str(problem), schema))
             is_mended = True
-            # A task that has ended takes no more messages: its context goes on.
+            # A finished task accepts no more messages: a new task continues its context.
             self._mapper.begin_turn(new_task=True)
             await follower.turn(self._message(repair, task))
 
     async def _answer(
         self, follower: Follower, task: Task, question: Question, was_asked: bool = False
     ) -> None:
-        """Ask a person what the remote agent asks, and give it their answer."""
+        """Ask a person the remote agent's question, and send the answer."""
         if was_asked:
             answer = await self._questions.wait(question)
         else:
@@ -233,11 +235,13 @@ class A2aDriver:
         )
 
     def end_turn(self) -> None:
-        """Tell of what the agent still had under way."""
+        """Record the events of what the agent still had in progress."""
         self._add(self._mapper.finish())
 
     async def cancel(self) -> None:
-        """Cancel the remote task, also one whose id is not known yet; say how that went."""
+        """
+        Cancel the remote task, also one whose id is not known yet; ``stop_message`` has the result.
+        """
         if self._remote is not None and (self.prompt_sent or self._mapper.task_id):
             await self._canceller.cancel(self._remote, self._gateway, self._questions.acknowledged)
 
@@ -251,7 +255,7 @@ class A2aDriver:
             await self._report(AgentState.WORKING)
 
     async def _announce_prompt(self) -> None:
-        """Say that the prompt goes out, before it does: an attempt after that is another one."""
+        """Report that the prompt is sent, before it is: a retry after that is another attempt."""
         self.prompt_sent = True
         await self._report(AgentState.WORKING, prompt_sent=True, question=None)
         await self._reporter.settled_soon()
@@ -275,7 +279,7 @@ class A2aDriver:
 
 
 def _first_parts(task: Task, instructions: str | None) -> list[Raw]:
-    """Say the task: in words what was said in words, and the message's parts as they are."""
+    """Build the parts of the first message: the prompt as text, then the input message's parts."""
     told = task.spec.input_message
     text = build_prompt(task.spec.model_copy(update={"input_message": None}), instructions)
     return [*(text_parts(text) if text else []), *(parts_of(told) if told else [])]

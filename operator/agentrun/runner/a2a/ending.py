@@ -1,4 +1,4 @@
-"""What the end of a remote task means for the run. Pure."""
+"""The mapping of a remote task's end to the run's outcome. Pure."""
 
 import json
 from typing import Any
@@ -10,7 +10,7 @@ from agentrun.runner.structured import can_be_passed_on, read_answer
 
 
 def end_of(task: Mapper) -> End:
-    """Say how the run ends."""
+    """Return how the run ends."""
     said, words = task.final_response, task.status_text
     match task.state:
         case "failed":
@@ -28,7 +28,7 @@ def end_of(task: Mapper) -> End:
 
 
 def final_data(task: Mapper, state: OutcomeState) -> dict[str, Any]:
-    """Return what the run's last event says of the task, as far as it is known."""
+    """Return what the run's final event states of the task, as far as it is known."""
     told: dict[str, Any] = {"task_id": task.task_id, "context_id": task.context_id}
     if state is not OutcomeState.REJECTED:
         told["agent_url"] = task.agent_url
@@ -37,7 +37,11 @@ def final_data(task: Mapper, state: OutcomeState) -> dict[str, Any]:
 
 
 async def check_structured(task: Mapper, schema: dict[str, Any]) -> Any:
-    """Return the structured answer: a data part, else JSON in the text. ValueError if none fits."""
+    """
+    Return the structured answer: a data part, else JSON in the text.
+
+    Raises ValueError if it does not match the schema.
+    """
     data = task.structured
     text = json.dumps(data) if data is not None else task.final_response
     return await read_answer(text or "", schema)

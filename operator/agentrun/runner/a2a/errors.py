@@ -1,4 +1,4 @@
-"""What can go wrong with a remote agent, and whether trying again may help."""
+"""Errors of requests to a remote agent, and whether a retry may help."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +16,7 @@ _MAX_TEXT = 2000
 
 
 class ResponseTooLargeError(httpx.ReadError):
-    """The agent says more at once than is read."""
+    """A response, or an event of a stream, exceeds the limit."""
 
 
 class RemoteError(Exception):
@@ -28,12 +28,12 @@ class RemoteError(Exception):
         super().__init__(message)
         self.status = status
         self.is_final = final
-        """Whether the same request would fail again."""
+        """Whether a retry of the same request would fail again."""
         self.was_sent = sent
-        """Whether the agent may have had the request."""
+        """Whether the agent may have received the request."""
 
     def as_attempt_error(self, what: str) -> AttemptError:
-        """Say that the run cannot go on because of it."""
+        """Return the error with which the run ends because of this one."""
         if self.status in _REFUSALS:
             message = (
                 f"{what}: {self}. Give the credentials it wants as backend_config.auth_token or"
@@ -45,7 +45,7 @@ class RemoteError(Exception):
 
 @contextmanager
 def explained() -> Iterator[None]:
-    """Turn whatever the SDK raises on a foreign answer into a RemoteError."""
+    """Convert every exception that the SDK raises for a response into a RemoteError."""
     try:
         yield
     except (GeneratorExit, RemoteError):
@@ -63,7 +63,7 @@ def _explain(error: Exception) -> RemoteError:
             return RemoteError(str(cause), final=True)
         if isinstance(cause, httpx.ConnectError | httpx.ConnectTimeout | httpx.ProxyError):
             return RemoteError(text, sent=False)
-    # The client's errors are those of the connection, the others the agent's own answers.
+    # A2AClientError is an error of the connection; other A2AErrors are the agent's own responses.
     is_answer = isinstance(error, A2AError) and not isinstance(error, A2AClientError)
     return RemoteError(text, final=is_answer and not isinstance(error, InternalError))
 

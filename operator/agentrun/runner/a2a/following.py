@@ -1,8 +1,8 @@
 """
-Following a remote task, however often the connection is lost.
+Following a remote task across lost connections.
 
-A stream that breaks off is taken up again, and an agent that does not stream is asked from time
-to time: either way what counts is the task as the remote has it.
+An interrupted stream is subscribed to again, and an agent that does not stream is polled. In both
+cases the task's state at the remote agent is authoritative.
 """
 
 import asyncio
@@ -19,24 +19,26 @@ from agentrun.runner.outcome import AttemptError
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 5.0
 PATIENCE_SECONDS = 60.0
-"""How long the remote agent may be away while its task goes on."""
+"""The timeout for an unreachable remote agent while its task is in progress."""
 
 log = logging.getLogger(__name__)
 
 
 class RetryBudget:
-    """Pauses between tries, which become longer, and end when nothing has worked for too long."""
+    """Retries with growing delays, up to PATIENCE_SECONDS without a success."""
 
     def __init__(self) -> None:
         self._pause = _FIRST_PAUSE
         self._failing_since: float | None = None
 
     def worked(self) -> None:
-        """Note that the agent is there."""
+        """Record that a request succeeded."""
         self._failing_since = None
 
     def failed(self, error: RemoteError, what: str) -> None:
-        """Note that it is not. Failure if that is for good, or has been so for too long."""
+        """
+        Record that a request failed. Raises AttemptError if a retry cannot help or time is up.
+        """
         now = asyncio.get_running_loop().time()
         since = self._failing_since = self._failing_since or now
         log.warning("%s: %s", what, error)
@@ -44,13 +46,13 @@ class RetryBudget:
             raise error.as_attempt_error(what) from error
 
     async def pause(self) -> None:
-        """Wait before the next try."""
+        """Wait before the next retry."""
         await asyncio.sleep(self._pause)
         self._pause = min(self._pause * 1.5, _LONGEST_PAUSE)
 
 
 class Follower:
-    """Gives a remote agent messages, and follows what comes of each."""
+    """Sends messages to a remote agent, and follows the resulting task."""
 
     def __init__(
         self, remote: Remote, mapper: Mapper, heard: Callable[[dict[str, Any]], Awaitable[None]]
@@ -61,12 +63,12 @@ class Follower:
         self._has_heard = False
 
     async def turn(self, message: dict[str, Any]) -> None:
-        """Give the agent a message, and follow the task until it rests."""
+        """Send a message, and follow the task until it is settled."""
         await self._send(message)
         await self.watch()
 
     async def watch(self) -> None:
-        """Follow the task until it rests. Failure if it cannot be followed."""
+        """Follow the task until it is settled. Raises AttemptError if it cannot be followed."""
         patience = RetryBudget()
         while not self._mapper.is_settled:
             task = self._mapper.task_id
@@ -84,7 +86,7 @@ class Follower:
                 await patience.pause()
 
     async def _send(self, message: dict[str, Any]) -> None:
-        """Send until the agent has it, and not again when it may have begun with it."""
+        """Send a message with retries, but not again once the agent may have accepted it."""
         patience = RetryBudget()
         while True:
             self._has_heard = False
@@ -106,7 +108,7 @@ class Follower:
             await patience.pause()
 
     async def _is_taken(self) -> bool:
-        """Whether the task has gone on with a message whose answer got lost."""
+        """Whether the task has resumed with a message whose response was lost."""
         try:
             await self._receive(await self._remote.get(self._mapper.task_id or ""))
         except RemoteError as error:
@@ -118,7 +120,7 @@ class Follower:
         return False
 
     async def _subscribe(self, task: str) -> None:
-        """Take the stream up again. An agent that does not offer that is asked instead."""
+        """Subscribe to the stream again, if the agent supports streaming."""
         if not self._remote.is_streaming or self._mapper.is_settled:
             return
         try:

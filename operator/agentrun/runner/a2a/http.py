@@ -1,9 +1,9 @@
 """
-The HTTP client that the SDK is given.
+The HTTP client that the SDK uses.
 
-Credentials go to the agent they were given for, and nowhere else: neither where its card points
-nor where an answer redirects to. The proxy and the authorities are those of the environment, and
-so the profile's.
+Credentials are sent only to the agent they were given for: neither to other origins that its card
+names nor to the target of a redirect. The proxy and the certificate authorities are those of the
+environment, and so the profile's.
 """
 
 import ssl
@@ -15,7 +15,7 @@ from agentrun.runner.a2a.config import origin
 from agentrun.runner.a2a.errors import ResponseTooLargeError
 
 MESSAGE_BOUND = 8 * 1024 * 1024
-"""The largest answer, or event of a stream, that is read."""
+"""The maximum size of a response, or of an event of a stream, in bytes."""
 _TIMEOUT = httpx.Timeout(60, connect=10)
 
 
@@ -26,10 +26,10 @@ def make_client(credentials: Mapping[str, str], agent_url: str) -> httpx.AsyncCl
         if origin(str(request.url)) == origin(agent_url):
             request.headers.update(credentials)
 
-    # Not httpx's own list of authorities: the profile's are in the file that OpenSSL reads.
+    # Not httpx's own certificate authorities: the profile's are in the file that OpenSSL reads.
     return httpx.AsyncClient(
         verify=ssl.create_default_context(),
-        # An answer that is packed may be a thousand times as large as what was read.
+        # A compressed response may be a thousand times as large as what was read.
         headers={"accept-encoding": "identity"},
         event_hooks={"request": [identify], "response": [_bound]},
         timeout=_TIMEOUT,
@@ -46,7 +46,7 @@ async def _bound(response: httpx.Response) -> None:
 
 
 class _BoundedStream(httpx.AsyncByteStream):
-    """Ends with an error at an answer, or a line of a stream, that is larger than the bound."""
+    """Raises ResponseTooLargeError for a response, or a line of a stream, above MESSAGE_BOUND."""
 
     def __init__(self, inner: httpx.AsyncByteStream) -> None:
         self._inner = inner

@@ -1,8 +1,8 @@
 """
-From what a remote agent says to events. Pure: it reads the SDK's messages as JSON.
+Mapping of a remote agent's messages to events. Pure: it reads the SDK's messages as JSON.
 
-A task's state comes as updates from a stream, or as snapshots of the whole task; both say the
-same here, and what was told once is not told again.
+A task's state arrives as updates of a stream, or as snapshots of the whole task. Both map to the
+same events, and nothing is emitted twice.
 """
 
 import hashlib
@@ -16,18 +16,18 @@ Draft = tuple[EventType, dict[str, Any]]
 Raw = dict[str, Any]
 
 ARTIFACTS_BOUND = 4 * 1024 * 1024
-"""How much of a task's artifacts is kept together, as JSON. Each is told of before it is let go."""
+"""The limit for a task's buffered artifacts, as JSON. Each is emitted before it is discarded."""
 
 WAITING = {"input-required": EventType.INPUT_REQUIRED, "auth-required": EventType.AUTH_REQUIRED}
 FINAL = frozenset({"completed", "failed", "canceled", "rejected"})
-# That a task has ended is not yet that its run has: only the journal's seal says that.
+# The end of a task is not yet the end of its run: only the journal's seal states that.
 _STATUS = {
     "submitted": "queued", "input-required": "input_required", "auth-required": "auth_required",
 }  # fmt: skip
 
 
 class Mapper:
-    """Follows one task after the other."""
+    """Maps the tasks of a remote agent, one after the other."""
 
     def __init__(self, agent_url: str, agent_name: str) -> None:
         self.agent_url = agent_url
@@ -36,24 +36,24 @@ class Mapper:
         self.task_id: str | None = None
         self.state = ""
         self.status_text = ""
-        """What the newest status says in words."""
+        """The newest status message as text."""
         self._replied: str | None = None
         self._seen: set[str] = set()
         self._artifacts: dict[str, Raw] = {}
         self._size = 0
         self._pending: list[str] = []
         self._told: dict[str, str] = {}
-        """By artifact, a digest of what was told of it."""
+        """By artifact, a digest of what was emitted."""
         self._looked_at: dict[str, str] = {}
 
     @property
     def is_settled(self) -> bool:
-        """Whether the agent does nothing more by itself."""
+        """Whether the task is final or waits for input, or the agent replied with a message."""
         return self.state in FINAL or self.state in WAITING or self._replied is not None
 
     @property
     def remote_ref(self) -> Raw:
-        """Name the remote agent's side of the run."""
+        """Return the ids of the remote agent's side of the run."""
         return {
             "provider": "remote_a2a", "agent_url": self.agent_url, "agent_name": self._agent_name,
             "context_id": self.context_id, "task_id": self.task_id,
@@ -61,7 +61,7 @@ class Mapper:
 
     @property
     def final_response(self) -> str | None:
-        """Return the answer: what the artifacts say, else what the agent said last."""
+        """The answer: the artifacts' text, else the agent's reply, else the status text."""
         made = [one.get("parts", []) for one in self._artifacts.values()]
         texts = [text for parts in made if (text := text_of(parts))]
         if not texts:
@@ -70,7 +70,7 @@ class Mapper:
 
     @property
     def structured(self) -> Any:
-        """Return the first data part of the artifacts; None if there is none."""
+        """The first data part of the artifacts; None if there is none."""
         for artifact in self._artifacts.values():
             for part in artifact.get("parts", []):
                 if "data" in part:
@@ -79,7 +79,7 @@ class Mapper:
 
     @property
     def artifacts(self) -> list[Raw]:
-        """Return what the task made, without the content."""
+        """The task's artifacts, without their content."""
         names = {"artifact_id": "artifactId", "name": "name", "description": "description"}
         return [
             {name: one[key] for name, key in names.items() if one.get(key)}
@@ -87,7 +87,7 @@ class Mapper:
         ]
 
     def begin_turn(self, new_task: bool) -> None:
-        """Prepare for what follows a message: of the same task, or of another one."""
+        """Reset the state before a message: to the same task, or to a new one."""
         self.state, self.status_text, self._replied = "", "", None
         if new_task:
             self.task_id = None
@@ -95,7 +95,7 @@ class Mapper:
             self._told, self._looked_at = {}, {}
 
     def feed(self, event: Raw) -> list[Draft]:
-        """Take one message of the stream, or a snapshot, and return the events it makes."""
+        """Map one message of the stream, or a snapshot, and return its events."""
         if "artifactUpdate" in event:
             return self._artifact(event["artifactUpdate"])
         drafts = self.flush()
@@ -113,17 +113,19 @@ class Mapper:
         return drafts
 
     def flush(self) -> list[Draft]:
-        """Tell of the artifacts that came in pieces."""
+        """Return events for the artifacts that arrived in pieces."""
         pending, self._pending = self._pending, []
         return [draft for key in pending for draft in self._emit(key, from_snapshot=False)]
 
     def finish(self) -> list[Draft]:
-        """Tell of everything that was not told yet: there will be no more."""
+        """Return events for everything not emitted yet, at the end of the task."""
         keys = [*self._artifacts]
         return self.flush() + [one for key in keys for one in self._emit(key, from_snapshot=True)]
 
     def _is_whole(self, key: str) -> bool:
-        """Whether an artifact grows no more, as far as one can know who only sees snapshots."""
+        """
+        Whether an artifact is complete: unchanged since the last snapshot, or the task is settled.
+        """
         digest = _digest(self._artifacts[key])
         is_same, self._looked_at[key] = self._looked_at.get(key) == digest, digest
         return is_same or self.is_settled
@@ -203,7 +205,7 @@ class Mapper:
                 artifact["parts"].append(part)
 
     def _release(self, artifact: Raw) -> None:
-        """Forget what an artifact holds, once it was told, if all together hold too much."""
+        """Discard an emitted artifact's content, if all artifacts together exceed the limit."""
         if self._size > ARTIFACTS_BOUND:
             self._size -= _size(artifact["parts"])
             artifact |= {"parts": [], "is_gone": True}

@@ -1,4 +1,4 @@
-"""What a remote agent is sent: the SDK's messages, as JSON. Pure."""
+"""Messages to a remote agent: the SDK's messages, as JSON. Pure."""
 
 from typing import Any
 
@@ -9,12 +9,12 @@ Raw = dict[str, Any]
 
 
 def text_parts(text: str) -> list[Raw]:
-    """Say something in words."""
+    """Build a text part."""
     return [{"text": text}]
 
 
 def parts_of(message: AgentMessage) -> list[Raw]:
-    """Say what a person said, part by part."""
+    """Convert the parts of a message."""
     return [_part(part) for part in message.parts]
 
 
@@ -26,7 +26,7 @@ def build_message(
     remote_task: str | None,
     metadata: Raw | None = None,
 ) -> Raw:
-    """Build a message of a conversation, with its sender's metadata, and of a task of it."""
+    """Build a message with its sender's metadata, for a context and a task of it."""
     own = {"run_id": task.run_id, "session_id": task.session_id, "agent_name": task.agent_name}
     message = {
         "messageId": name, "role": "ROLE_USER", "parts": parts,

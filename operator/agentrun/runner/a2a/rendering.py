@@ -1,4 +1,4 @@
-"""Saying the parts of messages and artifacts in words. Pure."""
+"""Rendering of the parts of messages and artifacts as text. Pure."""
 
 from itertools import groupby
 from typing import Any
@@ -8,16 +8,16 @@ from agentrun.api.messages import render_data, render_file
 Raw = dict[str, Any]
 
 DATA_BOUND = 64 * 1024
-"""How many characters data and files may take: as text, data can be larger by far."""
+"""The limit for data and files, in characters: data as text can be much larger."""
 
 
 def text_of(parts: list[Raw]) -> str:
-    """Join the texts, as they were said."""
+    """Join the text parts unchanged."""
     return "".join(part["text"] for part in parts if "text" in part)
 
 
 def render(parts: list[Raw]) -> str:
-    """Say texts as they were said, data as JSON, and files by their names: never their bytes."""
+    """Render texts unchanged, data as JSON, and files by their names, never by their bytes."""
     room, said = DATA_BOUND, list[str]()
     for is_text, group in groupby(parts, lambda part: "text" in part):
         if is_text:
@@ -31,7 +31,7 @@ def render(parts: list[Raw]) -> str:
 
 
 def render_made(parts: list[Raw]) -> str:
-    """Say what was made: the texts, or all of it where there is no text."""
+    """Render an artifact: its text parts, or all parts if there is no text."""
     return text_of(parts) or render(parts)
 
 
@@ -40,7 +40,7 @@ def _render(part: Raw, room: int) -> str:
         return render_data(part["data"], room)
     if "url" in part or "raw" in part:
         url = part.get("url", "")
-        # A data URL is the bytes themselves.
+        # A data URL contains the bytes themselves.
         where = None if url.startswith("data:") else url
         return render_file(where, part.get("filename"))[:room]
     return ""

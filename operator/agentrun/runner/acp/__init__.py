@@ -1,1 +1,1 @@
-"""Speaking the Agent Client Protocol."""
+"""The Agent Client Protocol (ACP), client side."""

@@ -1,9 +1,9 @@
 """
-Taking apart a message that is too large to be held in memory.
+Incremental parsing of ACP messages that are too large to hold in memory.
 
-Its long strings are cut out, and the structures that are too large or too deep to be read; what
-is left is small and read as usual. In the place of each stands a StoredText. No library does
-this: those that stream JSON still hand over each string as a whole.
+Long strings, and structures that are too large or too deep, are cut out and stored in files. The
+rest is small and parsed as usual; each cut value is represented by a LargeText. Streaming JSON
+libraries do not fit: they still return each string as a whole.
 """
 
 import asyncio
@@ -22,22 +22,22 @@ from agentrun.runner.large_text import LargeText
 from agentrun.runner.redact import Redactor
 
 LONG_STRING = 32 * 1024
-"""A string of a large message beyond this, in bytes as it is written, goes to a file."""
+"""A longer string of a large message, in bytes of its JSON form, is stored in a file."""
 MAX_STRUCTURE = 256 * 1024
-"""The same for what is no string, in bytes ..."""
+"""A larger object or array is stored in a file: the limit in bytes ..."""
 MAX_VALUES = 20_000
 """... and in values."""
 MAX_REST = 1024 * 1024
-"""What may be left of a message without all that."""
+"""The maximum size of a message in bytes without the values that were cut out."""
 
 _BEGINNING = 32_000
 _CHUNK = 64 * 1024
-# What a structure is cut out at: {"params": {"update": {FIELD: here ...
+# The depth at which a structure is cut out: {"params": {"update": {FIELD: here ...
 _FIELDS = 3
 _LONGEST_ESCAPE = 12
 _INSIDE = re.compile(rb'(?:[^"\\]++|\\.)*+', re.DOTALL)
 _BRACKET = re.compile(rb"[\[\]{}]")
-# Up to an escape, or half of a surrogate pair, that may go on in the next piece.
+# Matches up to an escape, or half of a surrogate pair, that may continue in the next piece.
 _COMPLETE = re.compile(
     r"(?:[^\\]++"
     r"|\\u[dD][89abAB][0-9a-fA-F]{2}(?:\\u[0-9a-fA-F]{4}|(?=[^\\])|(?=\\[^u]))"
@@ -54,7 +54,7 @@ class TooMuchStructureError(Exception):
 
 @dataclass(frozen=True)
 class Span:
-    """Where in a message something is that was cut out: a string's inside, or a structure."""
+    """The position of a value that was cut out: the inside of a string, or a structure."""
 
     start: int
     end: int
@@ -63,13 +63,13 @@ class Span:
 
 @dataclass
 class Parts:
-    """A message in parts. Feed it the message's bytes."""
+    """Incremental parser of one message; ``feed`` takes its bytes."""
 
     spans: list[Span] = field(default_factory=list)
     rest: bytearray = field(default_factory=bytearray)
-    """The message, with a mark for each span."""
+    """The message, with a placeholder for each span."""
     mark: str = field(default_factory=lambda: secrets.token_hex(16))
-    """Cannot be guessed, so that no agent writes marks of its own."""
+    """Random, so that an agent cannot write placeholders itself."""
     _offset: int = 0
     _depth: int = 0
     _string: "_Place | None" = None
@@ -79,7 +79,7 @@ class Parts:
     _deepest: int = 0
 
     def feed(self, chunk: bytes) -> None:
-        """Take the next bytes. Raises TooMuchStructure."""
+        """Parse the next bytes. Raises TooMuchStructureError if the rest becomes too large."""
         at = 0
         while at < len(chunk):
             at = self._in_string(chunk, at) if self._string else self._between(chunk, at)
@@ -88,7 +88,7 @@ class Parts:
             raise TooMuchStructureError
 
     def _in_string(self, chunk: bytes, at: int) -> int:
-        """Take a string up to its end or the chunk's; return how far that is."""
+        """Consume a string up to its end or the end of the chunk; return that position."""
         begin = at
         if self._is_escaped:
             self._is_escaped = False
@@ -114,7 +114,7 @@ class Parts:
             self._mark(Span(string.start, self._offset + at, True), b"%s")
 
     def _between(self, chunk: bytes, at: int) -> int:
-        """Take what is between two strings, and the quote after it."""
+        """Consume what is between two strings, and the quote after it."""
         end = chunk.find(b'"', at)
         end = len(chunk) if end < 0 else end
         self._values += chunk.count(b",", at, end)
@@ -128,7 +128,9 @@ class Parts:
         return end + 1
 
     def _count_inside(self, chunk: bytes, at: int, end: int) -> bool:
-        """Count brackets without looking at each, if they do not lead out of the field."""
+        """
+        Count brackets in bulk, if they do not leave the field; return whether they were counted.
+        """
         if self._field is None:
             return False
         closing = chunk.count(b"]", at, end) + chunk.count(b"}", at, end)
@@ -141,7 +143,7 @@ class Parts:
         return True
 
     def _bracket(self, chunk: bytes, kept: int, at: int) -> int:
-        """Take a bracket; return from where on the chunk is still to be kept."""
+        """Handle a bracket; return the position from which the chunk is still to be stored."""
         if chunk[at] in b"[{":
             self._depth += 1
             self._values += 1
@@ -184,7 +186,9 @@ class Parts:
 
 @dataclass
 class _Place:
-    """Where a string or a field began: in the message, in its rest, among the spans."""
+    """
+    The start of a string or a field: its offsets in the message, in the rest and in the spans.
+    """
 
     start: int
     rest: int
@@ -201,10 +205,10 @@ async def read_large(
     file: BinaryIO, redactor: Redactor, new_file: Callable[[], Path]
 ) -> tuple[Any, list[Path]]:
     """
-    Read a message, and return it with the files that hold its large parts, without secrets.
+    Parse a message; return it with the files that hold its large parts, redacted.
 
-    ValueError if it is no JSON, TooMuchStructure if it cannot be taken apart. Others get their
-    turn meanwhile.
+    Raises ValueError if it is not JSON, TooMuchStructureError if it cannot be split. Yields to the
+    event loop between chunks.
     """
     parts, files = Parts(), list[Path]()
     try:
@@ -224,14 +228,14 @@ async def read_large(
 
 
 def remove(files: list[Path]) -> None:
-    """Remove files, as far as they are there."""
+    """Remove files; missing ones are ignored."""
     for path in files:
         with suppress(FileNotFoundError):
             path.unlink()
 
 
 def pieces_of(file: BinaryIO, span: Span) -> Iterator[str]:
-    """Yield what was cut out, as text: a string as it reads, a structure as JSON."""
+    """Yield a span as text: a string decoded, a structure as JSON."""
     meaning = _said if span.is_string else _plainly
     kept, bytes_left = "", span.end - span.start
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
@@ -254,7 +258,7 @@ def _said(inside: str) -> str:
 
 
 def _plainly(text: str) -> str:
-    """Write characters as such that need no escape, so that secrets are found."""
+    """Unescape characters that need no escape, so that the redactor finds secrets."""
     return _ESCAPE.sub(_unescaped, text)
 
 

@@ -1,9 +1,9 @@
 """
-Turning what an agent says over ACP into events.
+Mapping of an agent's ACP session updates to events.
 
-One mapper serves one conversation. It remembers what an event needs of earlier updates: the
-message that is being said, and the tools that are at work. It reads no clock: whoever feeds it
-says with ``flush`` when words should not wait any longer.
+One mapper serves one conversation. It stores the state that events need of earlier updates: the
+message in progress and the open tool calls. It reads no clock: the caller invokes ``flush`` when
+buffered text should be emitted.
 """
 
 import json
@@ -24,13 +24,13 @@ __all__ = ["ANSWER_TOOL", "FINAL_BOUND", "MAX_OPEN_TOOLS", "Announced", "Mapper"
 ANSWER_TOOL = "StructuredOutput"
 """Claude Code's tool for the answer that satisfies a schema."""
 MAX_OPEN_TOOLS = 32
-"""The most tools at work at a time; one more ends the oldest."""
+"""The maximum number of open tool calls; one more interrupts the oldest."""
 _REMEMBERED = 4096
-"""How many finished tools are known to have finished."""
+"""The number of ids of finished tool calls that are remembered."""
 _ID = 200
 _UNREAD = "The agent sent more structure than the runner takes apart"
 _IGNORED = frozenset({
-    # What the agent could do, and echoes of what it was told.
+    # What the agent offers, and echoes of what it was sent.
     "available_commands_update", "config_option_update", "current_mode_update",
     "session_info_update", "user_message_chunk",
 })  # fmt: skip
@@ -38,55 +38,55 @@ _IGNORED = frozenset({
 
 @dataclass(frozen=True)
 class Announced:
-    """What an agent has said of a tool, under the names that ACP has for it."""
+    """What an agent has reported about a tool call, with ACP's field names."""
 
     call: dict[str, Any]
     is_whole: bool = True
-    """Whether nothing was left out of it."""
+    """False if something was left out."""
 
 
 @dataclass
 class Mapper:
-    """Makes events of updates, in order."""
+    """Maps updates to events, in order."""
 
     clean: Callable[[str], str] = str
-    """Takes the secrets out of a text."""
+    """Redacts secrets in a text."""
     safe_length: Callable[[str], int] = len
-    """How much of a text can go without cutting a secret that is just beginning."""
+    """The length of a text that can be emitted without splitting a secret at its end."""
     workspace: str = "/workspace"
     attempt: int = 1
-    """Which of the run's attempts it is: each numbers the messages that the agent does not name."""
+    """The attempt's number, which is part of the ids of messages that the agent gives no id."""
     cost: dict[str, Any] | None = None
-    """What the agent last said the conversation costs."""
+    """The cost of the conversation that the agent reported last."""
     _speech: Speech | None = None
     _said: Speech | None = None
     """The agent's last message."""
     _messages: int = 0
-    """How many messages and thoughts the agent has not named."""
+    """The number of messages and thoughts without an id from the agent."""
     _rests: dict[EventType, tuple[str, str]] = field(default_factory=dict)
-    """The last message and the last thought, with the white space at their ends."""
+    """The id of the last message and of the last thought, each with its unemitted white space."""
     _tools: dict[str, Tool] = field(default_factory=dict)
-    """The tools that have not finished, oldest first."""
+    """The tool calls that have not finished, oldest first."""
     _finished: dict[str, None] = field(default_factory=dict)
-    """The ids of the tools that have, oldest first."""
+    """The ids of the tool calls that have finished, oldest first."""
     _unknown: set[str] = field(default_factory=set)
     _answers: dict[str, str] = field(default_factory=dict)
-    """What calls of the answer's tool that have not finished hold, as JSON."""
+    """By unfinished call of ANSWER_TOOL, its input as JSON."""
     answer: str | None = None
-    """What the agent last answered with its own tool for it, as JSON."""
+    """The input of the last completed call of ANSWER_TOOL, as JSON."""
 
     @property
     def final_response(self) -> str | None:
-        """The whole of the agent's last message, or what was kept of it."""
+        """The agent's last message, in full or up to FINAL_BOUND."""
         return self._said.whole if self._said else None
 
     @property
     def is_cut(self) -> bool:
-        """Whether the last message was too long to be kept as a whole."""
+        """Whether the last message was too long to be retained in full."""
         return self._said is not None and self._said.left_out > 0
 
     def feed(self, update: Update) -> list[Draft]:
-        """Take an update, and return the events it completes."""
+        """Apply an update, and return the events that it completes."""
         return [*self._note_structures(update), *self._feed(update)]
 
     def _feed(self, update: Update) -> list[Draft]:
@@ -109,7 +109,7 @@ class Mapper:
         return self._note_unknown_update(str(kind), update)
 
     def announced(self, tool_id: str) -> Announced:
-        """Return what the agent has said so far of a tool at work."""
+        """Return what the agent has reported so far about an open tool call."""
         tool = self._tools.get(tool_id[:_ID])
         if tool is None:
             return Announced({})
@@ -119,7 +119,7 @@ class Mapper:
         return Announced({name: value for name, value in told.items() if value}, not tool.is_cut)
 
     def flush(self) -> list[Draft]:
-        """Return what was said and shown so far, as far as it can go in pieces."""
+        """Return events for buffered text and output, as far as it can be emitted in pieces."""
         drafts: list[Draft] = []
         if self._speech:
             drafts += self._speech.flush(self.safe_length)
@@ -128,7 +128,7 @@ class Mapper:
         return drafts
 
     def end_speech(self) -> list[Draft]:
-        """End the message that is being said, and return what is left of it."""
+        """End the message in progress, and return the event for its remaining text."""
         speech, self._speech = self._speech, None
         if speech is None:
             return []
@@ -137,7 +137,7 @@ class Mapper:
         return drafts
 
     def end_turn(self) -> list[Draft]:
-        """End everything that is under way: each tool that has started also finishes."""
+        """End everything in progress: each tool call that has started also finishes."""
         drafts = self.end_speech()
         for tool in list(self._tools.values()):
             drafts += tool.interrupt()
@@ -146,7 +146,7 @@ class Mapper:
         return drafts
 
     def begin_turn(self) -> None:
-        """Forget the last answer: another is asked for."""
+        """Reset the answer of the previous prompt turn."""
         self._said = self.answer = None
 
     def _emit_message(self, kind: EventType, update: Update) -> list[Draft]:
@@ -164,7 +164,7 @@ class Mapper:
         return [*drafts, *speech.add(text, self.safe_length)]
 
     def _begin(self, kind: EventType, given_id: str) -> Speech:
-        """Begin a message, or go on with one that something else came between."""
+        """Begin a message, or continue one that was interrupted by other updates."""
         if not given_id:
             self._messages += 1
             return Speech(kind, f"m{self.attempt}.{self._messages}")
@@ -174,7 +174,7 @@ class Mapper:
     def _tool(self, update: Update) -> list[Draft]:
         tool_id = str(update.get("toolCallId") or "")[:_ID]
         if update.get("sessionUpdate") == "tool_call":
-            # Whoever announces a tool again under the same id means another one.
+            # An agent that announces a tool call again under the same id means another one.
             self._finished.pop(tool_id, None)
         if tool_id in self._finished:
             return []
@@ -198,7 +198,7 @@ class Mapper:
         return drafts
 
     def _note_answer(self, tool: Tool, update: Update) -> None:
-        """Keep the whole of an answer the agent took itself, before the tool's input is bounded."""
+        """Store the complete input of ANSWER_TOOL before the tool's input is trimmed."""
         if tool.name != ANSWER_TOOL:
             return
         given = update.get("rawInput")
@@ -211,14 +211,16 @@ class Mapper:
             self.answer = self.clean(text)
 
     def _forget(self, tool: Tool) -> None:
-        """Let go of a tool that is finished; that it is, is kept for a while."""
+        """Discard a finished tool call; its id is remembered for a while."""
         del self._tools[tool.id]
         self._finished[tool.id] = None
         if len(self._finished) > _REMEMBERED:
             del self._finished[next(iter(self._finished))]
 
     def _make_room(self) -> list[Draft]:
-        """End the oldest tools if there are too many. One that has not started is forgotten."""
+        """
+        Interrupt the oldest tool calls if there are too many. Those not started are discarded.
+        """
         drafts: list[Draft] = []
         while len(self._tools) >= MAX_OPEN_TOOLS:
             oldest = next(iter(self._tools.values()))
@@ -231,7 +233,7 @@ class Mapper:
 
     @staticmethod
     def _note_structures(update: Update) -> list[Draft]:
-        """Keep what was too large to be read: no event comes of it otherwise."""
+        """Return events with structures that were too large to parse: no other event has them."""
         return [
             (EventType.REASONING, {"text": f"{_UNREAD}: {name}", "raw_message": value})
             for name, value in update.items()
@@ -239,7 +241,7 @@ class Mapper:
         ]
 
     def _note_unknown_update(self, kind: str, update: Update) -> list[Draft]:
-        """Note an update of an unknown kind: once, since there may be thousands."""
+        """Record an update of an unknown kind, once per kind, since there may be thousands."""
         kind = kind[:_ID]
         if kind in self._unknown or len(self._unknown) >= 20:
             return []
@@ -249,7 +251,7 @@ class Mapper:
 
 
 def _is_whole(value: Any) -> bool:
-    """Whether nothing of it was so large that only its beginning is here."""
+    """Whether no part of the value is a LargeText, of which only the beginning is in memory."""
     if isinstance(value, dict):
         return all(_is_whole(one) for one in value.values())
     if isinstance(value, list):
@@ -258,7 +260,7 @@ def _is_whole(value: Any) -> bool:
 
 
 def permission_text(tool_call: Update, answer: str, workspace: str) -> str:
-    """Say what an agent asked leave for, and what it was told."""
+    """Describe a permission request of an agent and the answer it was given."""
     what = tool_call.get("title") or tool_call.get("toolCallId") or "something"
     return f"Asked for permission: {relative(str(what), workspace)}. Answered: {answer}."
 

@@ -1,10 +1,10 @@
 """
-Calls of tools of MCP servers, as the agents tell of them.
+Calls of MCP servers' tools, as the agents report them.
 
-Codex's adapter sends server, tool and arguments as the input, and what MCP answered as the output.
-Claude Code has the server in the tool's name, and only the answer's content; the Gemini CLI has
-both names in the title, and does not say the arguments. OpenCode's calls cannot be told from other
-tools.
+Codex's adapter sends server, tool and arguments as the input, and MCP's result as the output.
+Claude Code has the server in the tool's name, and only the result's content; the Gemini CLI has
+both names in the title, and does not report the arguments. OpenCode's calls cannot be distinguished
+from other tool calls.
 """
 
 import re
@@ -20,22 +20,22 @@ _GEMINIS_TITLE = re.compile(r"([\w.-]{1,200}) \(([\w.-]{1,200}) MCP Server\)")
 
 @dataclass(frozen=True)
 class Call:
-    """What is called."""
+    """A call of an MCP server's tool."""
 
     server: str
     tool: str
     arguments: dict[str, Any] | None
-    """None if the agent does not say them."""
+    """None if the agent does not report them."""
 
 
 def codexs_call(given: dict[str, Any], title: str) -> Call:
-    """Read the input of a call that Codex's adapter marks as one."""
+    """Read the input of a call that Codex's adapter marks as an MCP call."""
     server, tool = (str(given.get(key) or "")[:_NAME] for key in ("server", "tool"))
     return Call(server, tool or title, _dict(given.get("arguments")))
 
 
 def call_of(name: str, title: str, given: dict[str, Any]) -> Call | None:
-    """Read a call of another agent; None if it is one of a tool of its own."""
+    """Read a call of another agent; None if the tool is one of the agent's own."""
     if said := _CLAUDES_NAME.fullmatch(name):
         return Call(said[1], name, given)
     if not name and (said := _GEMINIS_TITLE.fullmatch(title)):
@@ -46,7 +46,7 @@ def call_of(name: str, title: str, given: dict[str, Any]) -> Call | None:
 def answer_of(
     raw: Any, content: list[dict[str, Any]], is_error: bool, output: str
 ) -> dict[str, Any]:
-    """Return MCP's ``result`` and ``error``, also of an agent that shows only content or words."""
+    """Return MCP's ``result`` and ``error``, also for agents that report only content or text."""
     if isinstance(raw, dict) and not raw.keys().isdisjoint(("result", "error")):
         return {"result": raw.get("result"), "error": raw.get("error")}
     if is_error:
@@ -76,7 +76,7 @@ def _blocks(raw: Any, content: list[dict[str, Any]]) -> list[Any]:
 
 
 def _is_structure(text: str) -> bool:
-    """Whether it was too large to be read, and is JSON in a file."""
+    """Whether the value was too large to parse, and is stored as JSON in a file."""
     return isinstance(text, LargeText) and text.media_type == "application/json"
 
 

@@ -1,4 +1,4 @@
-"""What a tool's terminal shows: in pieces as it comes, and in the end as much as is kept."""
+"""The output of a tool's terminal: streamed in pieces, and retained up to a limit until its end."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,19 +7,19 @@ from typing import Any
 from agentrun.runner.large_text import LargeText
 
 FLUSH_CHARACTERS = 4096
-"""What waits for an event is shown from so many characters on."""
+"""Buffered output is emitted from this many characters on."""
 KEPT = 32 * 1024
-"""How many characters are kept of the beginning, and of the end."""
+"""The number of characters retained of the beginning, and of the end."""
 
 
 @dataclass
 class Output:
-    """The output of one tool."""
+    """The output of one tool call."""
 
     clean: Callable[[str], str]
     safe_length: Callable[[str], int]
     waiting: str = ""
-    """What nobody was shown yet. Secrets are still in it, since the end of one may be to come."""
+    """Output not emitted yet. Not redacted, since a secret may continue in the next piece."""
     _first: str = ""
     _last: str = ""
     _left_out: int = 0
@@ -28,7 +28,7 @@ class Output:
         return bool(self.waiting or self._first)
 
     def add(self, text: str) -> list[str]:
-        """Take what was shown; return what is to be passed on at once, if it is very much."""
+        """Append output; return what is to be emitted immediately, because it is very large."""
         if not isinstance(text, LargeText):
             self.waiting += text
             return []
@@ -37,14 +37,14 @@ class Output:
         return [one for one in shown if one]
 
     def take(self, safe_length: Callable[[str], int] | None = None) -> str:
-        """Return what waits, without secrets, as far as it can go."""
+        """Return the buffered output, redacted, as far as it can be emitted."""
         length = (safe_length or self.safe_length)(self.waiting)
         text, self.waiting = self.clean(self.waiting[:length]), self.waiting[length:]
         self._keep(text)
         return text
 
     def whole(self) -> str:
-        """Return all of it; if that is too much, its beginning and its end."""
+        """Return the full output; if it is too large, its beginning and its end."""
         self.take(len)
         if not self._left_out:
             return self._first + self._last
@@ -52,12 +52,12 @@ class Output:
         return f"{self._first}\n{note}\n{self._last}"
 
     def forget(self) -> None:
-        """Let go of everything."""
+        """Discard all output."""
         self.waiting = self._first = self._last = ""
         self._left_out = 0
 
     def _keep(self, text: str, left_out: int = 0) -> None:
-        # It holds no secrets any more, so it can be cut anywhere.
+        # The text is redacted, so it can be cut anywhere.
         room = 0 if self._last or self._left_out else KEPT - len(self._first)
         self._first += text[:room]
         last = self._last + text[room:]
@@ -69,7 +69,7 @@ class Output:
 
 
 def texts_of(content: list[dict[str, Any]]) -> list[str]:
-    """List the texts in a tool's content."""
+    """List the texts in a tool call's content."""
     inner = (item.get("content") for item in content if item.get("type") == "content")
     found = (
         one.get("text") for one in inner if isinstance(one, dict) and one.get("type") == "text"
@@ -78,5 +78,5 @@ def texts_of(content: list[dict[str, Any]]) -> list[str]:
 
 
 def join(texts: list[str]) -> str:
-    """Join texts by lines; one alone stays what it is."""
+    """Join texts with newlines; a single one keeps its type."""
     return texts[0] if len(texts) == 1 else "\n".join(texts)

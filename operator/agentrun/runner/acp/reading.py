@@ -1,8 +1,8 @@
 """
-Reading JSON that a stranger wrote.
+Parsing of untrusted JSON.
 
-What is no Unicode, no JSON number or too deep for its reader does not get further than this:
-everything that is returned can be encoded again, and stored by a database that knows no NUL.
+Invalid Unicode, numbers that are not JSON and excessive depth do not pass: every returned value can
+be encoded again, and stored by a database that does not support NUL.
 """
 
 import json
@@ -13,7 +13,7 @@ from typing import Any
 from agentrun.api.bounded_json import FIELD_DEPTH
 
 MAX_DEPTH = FIELD_DEPTH
-"""How deep a message may be to be read as a whole."""
+"""The maximum depth of a message that is parsed as a whole."""
 _MAX_DIGITS = 300
 _TOKEN = re.compile(rb'"(?:[^"\\]++|\\.)*+"?|[\[{]|[\]}]', re.DOTALL)
 _ODD = re.compile(r"\\u(?:0000|[dD][89a-fA-F])|[\x00\ud800-\udfff]")
@@ -22,10 +22,10 @@ _SURROGATE = re.compile(r"[\x00\ud800-\udfff]")
 
 def read_json(raw: bytes | bytearray) -> Any:
     """
-    Read a JSON value; ValueError if it is none.
+    Parse a JSON value. Raises ValueError if the bytes are not JSON.
 
-    Bytes that are no UTF-8, halves of surrogate pairs and NUL become U+FFFD; control characters
-    may stand in strings as they are.
+    Invalid UTF-8, halves of surrogate pairs and NUL become U+FFFD; unescaped control characters are
+    accepted in strings.
     """
     text = raw.decode("utf-8", "replace")
     value = _DECODER.decode(text)
@@ -33,12 +33,12 @@ def read_json(raw: bytes | bytearray) -> Any:
 
 
 def scrub(text: str) -> str:
-    """Return ``text`` with U+FFFD for what no UTF-8 or no database can hold."""
+    """Return ``text`` with U+FFFD in place of NUL and lone surrogates, which cannot be stored."""
     return _SURROGATE.sub("\ufffd", text)
 
 
 def is_deep(raw: bytes) -> bool:
-    """Whether JSON is too deep to be read as a whole."""
+    """Whether JSON is too deep to be parsed as a whole."""
     if raw.count(b"[") + raw.count(b"{") <= MAX_DEPTH:
         return False
     depth = 0
@@ -69,5 +69,5 @@ def _int(digits: str) -> int | str:
     return int(digits) if len(digits) <= _MAX_DIGITS else digits
 
 
-# JSON has no NaN, no infinity and no bounds; what reads the events has.
+# JSON has no NaN, no infinity and no limits for numbers; readers of the events have limits.
 _DECODER = json.JSONDecoder(strict=False, parse_constant=str, parse_float=_float, parse_int=_int)

@@ -1,9 +1,9 @@
 """
-What an agent says, while it says it.
+An agent's message or thought while it is streamed.
 
-Messages and thoughts come in chunks of any size. Events are made of as many as fit well into one,
-and name the message, so that whoever joins them has what the agent said. The whole of a message
-is kept as well, for the end of the turn, up to a bound.
+Messages and thoughts arrive in chunks of any size. Each event contains as many as fit well into
+one, and has the message's id, so that a reader can join the texts. The text of a message is also
+retained, up to a limit, until the end of the prompt turn.
 """
 
 from collections.abc import Callable
@@ -17,7 +17,7 @@ Draft = tuple[EventType, dict[str, Any]]
 
 FLUSH_CHARACTERS = 4096
 FINAL_BOUND = 1024 * 1024
-"""How many characters of a message are kept until the end of the turn."""
+"""The number of characters of a message that are retained until the end of the prompt turn."""
 
 
 @dataclass
@@ -27,18 +27,18 @@ class Speech:
     kind: EventType
     message_id: str
     given_id: str = ""
-    """What the agent itself calls it; empty if it gives it no id."""
+    """The agent's own id of the message; empty if it gives none."""
     waiting: str = ""
-    """What no event has said yet."""
+    """Text that is in no event yet."""
     left_out: int = 0
-    """How many characters of it ``whole`` leaves out."""
+    """The number of characters that ``whole`` leaves out."""
     _pieces: list[str] = field(default_factory=list)
     _kept: int = 0
     _total: int = 0
 
     @property
     def whole(self) -> str:
-        """All of it, or its first part with a note."""
+        """The full text, or its first part with a note."""
         text = "".join(self._pieces)
         if not self.left_out:
             return text
@@ -46,7 +46,7 @@ class Speech:
         return f"{text}\n{note}"
 
     def add(self, text: str, safe_length: Callable[[str], int]) -> list[Draft]:
-        """Take a chunk, and return the events that are due."""
+        """Append a chunk, and return the events that are due."""
         if self.kind is EventType.AGENT_MESSAGE:
             self._keep(text, safe_length)
         if isinstance(text, LargeText):
@@ -55,7 +55,9 @@ class Speech:
         return self.flush(safe_length) if len(self.waiting) >= FLUSH_CHARACTERS else []
 
     def flush(self, safe_length: Callable[[str], int]) -> list[Draft]:
-        """Return what no event has said yet, as far as it can go. White space alone waits."""
+        """
+        Return an event with the buffered text, as far as it can be emitted, unless it is blank.
+        """
         length = safe_length(self.waiting)
         if not self.waiting[:length].strip() and length < FLUSH_CHARACTERS:
             return []
@@ -76,7 +78,7 @@ class Speech:
         self._pieces.append(text[: FINAL_BOUND - self._kept])
         self._kept += len(self._pieces[-1])
         if self._kept < self._total:
-            # What is kept ends here, and half of a secret would not be found in it.
+            # The retained text ends here, and half of a secret would not be redacted.
             whole = "".join(self._pieces)
             self._pieces = [whole[: safe_length(whole)]]
             self._kept = len(self._pieces[0])

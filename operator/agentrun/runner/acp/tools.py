@@ -1,9 +1,9 @@
 """
-What an agent's tools do, from the updates about them.
+The state of an agent's tool calls, from the updates about them.
 
-Agents tell about a tool bit by bit and each in its own way: the command may come with the first
-update or a later one, the output as text, as a result or as pieces of a terminal. Here the bits
-are gathered, so that every tool starts once and finishes once.
+Agents report a tool call incrementally and each in its own way: the command may come with the first
+update or a later one, the output as text, as a result or as pieces of a terminal. A Tool merges the
+updates, so that every tool call starts once and finishes once.
 """
 
 import re
@@ -20,16 +20,16 @@ from agentrun.runner.large_text import LargeText
 Draft = tuple[EventType, dict[str, Any]]
 
 _KEPT_BOUND = 32 * 1024
-"""How much is kept of each thing that is known of a tool which has not finished."""
+"""The size to which each field of an unfinished tool call is trimmed, in characters."""
 _NAME = 200
 _NODE = 64
-"""What a value takes beside its text."""
+"""The size that is counted for a value in addition to its text."""
 _DEEPEST = 32
 _LEFT_OUT = "[... the rest was left out ...]"
 _FINAL = frozenset({"completed", "failed", "cancelled"})
 _EDITS = frozenset({"edit", "delete", "move"})
 _BOUNDED = frozenset({"title", "rawInput", "content", "rawOutput", "claudeCode"})
-# Claude Code says it before the output, the Gemini CLI behind it.
+# Claude Code writes it before the output, the Gemini CLI after it.
 _EXIT_CODE = re.compile(
     r"^\s*(?:Error: )?Exit code:? (\d+)|\bCommand exited with code: (\d+)\s*\Z", re.IGNORECASE
 )
@@ -39,7 +39,7 @@ _EXIT_CODES = ("exit_code", "exitCode")
 
 @dataclass
 class Tool:
-    """One use of a tool."""
+    """One tool call."""
 
     id: str
     clean: Callable[[str], str]
@@ -55,13 +55,13 @@ class Tool:
     """What Claude Code's adapter adds: stdout, stderr, the files a command changed."""
     exit_code: int | None = None
     terminal: Output = field(init=False)
-    """What its terminal shows."""
+    """The output of its terminal."""
     is_bounded: bool = True
-    """Whether ``bound`` has seen what it holds."""
+    """False if a field was updated since the last ``bound``."""
     is_cut: bool = False
-    """Whether something of what it holds was left out."""
+    """Whether part of a field was left out."""
     is_mcp: bool = False
-    """Whether Codex's adapter says that it is a tool of an MCP server; it calls that execution."""
+    """Whether Codex's adapter marks it as an MCP tool call; it reports those with kind execute."""
     started: bool = False
     finished: bool = False
 
@@ -75,7 +75,7 @@ class Tool:
 
     @property
     def call(self) -> Call | None:
-        """What it calls, if it is a tool of an MCP server."""
+        """The MCP tool that it calls; None if it is not an MCP tool call."""
         if self.is_mcp:
             return codexs_call(self.input, self.title)
         if self.is_command:
@@ -84,19 +84,19 @@ class Tool:
 
     @property
     def is_error(self) -> bool:
-        """Whether it went wrong."""
+        """Whether it failed."""
         return self.status in ("failed", "interrupted") or self.exit_code not in (None, 0)
 
     @property
     def command(self) -> str:
-        """The command as a person would type it; empty while it is not known."""
+        """The command as typed in a shell; empty if it is not known yet."""
         command = self.input.get("command") or self.input.get("cmd")
         if isinstance(command, list):
             return shlex.join(str(word) for word in command)
         return str(command or "")
 
     def merge(self, update: dict[str, Any]) -> None:
-        """Take what an update says; what it leaves out stays."""
+        """Merge an update; fields that it omits stay as they are."""
         meta = _dict(update.get("_meta"))
         self.is_bounded = self.is_bounded and not _BOUNDED & {*update, *meta}
         claude = _dict(meta.get("claudeCode"))
@@ -116,11 +116,11 @@ class Tool:
             self.exit_code = code
 
     def advance(self, update: dict[str, Any]) -> list[Draft]:
-        """Return the events that are due, now that an update was taken."""
+        """Return the events that are due after an update was merged."""
         drafts: list[Draft] = []
         is_final = self.status in _FINAL
         shown = self._show(_dict(update.get("_meta")))
-        # Some agents name the command only after they have announced the tool.
+        # Some agents report the command only after they have announced the tool call.
         is_known = bool(self.command) if self.is_command else bool(self.input)
         is_late = is_final or self.status == "in_progress" or bool(shown)
         if not self.started and (is_known or is_late):
@@ -133,7 +133,7 @@ class Tool:
         return drafts
 
     def _show(self, meta: dict[str, Any]) -> list[str]:
-        """Take what its terminal shows; return what can no longer wait to be told."""
+        """Append the terminal's output; return what is to be emitted now."""
         new = _dict(meta.get("terminal_output") or meta.get("terminal_output_delta"))
         shown = self.terminal.add(str(new.get("data") or ""))
         if len(self.terminal.waiting) >= FLUSH_CHARACTERS and (text := self.terminal.take()):
@@ -141,7 +141,7 @@ class Tool:
         return shown
 
     def flush(self) -> list[Draft]:
-        """Return what its terminal showed since the last event, as far as it can go."""
+        """Return the terminal's output since the last event, as far as it can be emitted."""
         if not self.started or self.finished or not self.is_command:
             return []
         text = self.terminal.take()
@@ -152,7 +152,7 @@ class Tool:
         return EventType.COMMAND_UPDATED, data
 
     def bound(self) -> None:
-        """Keep only the first part of what is too much to be held until it finishes."""
+        """Trim fields that are too large to be held until the tool call finishes."""
         if self.is_bounded:
             return
         trimmers = [_Trimmer(self.safe_length) for _ in range(5)]
@@ -168,7 +168,7 @@ class Tool:
         self.is_bounded = True
 
     def interrupt(self) -> list[Draft]:
-        """Finish it, if it has started and nobody else finished it."""
+        """Finish it as interrupted, if it has started and not finished."""
         if not self.started or self.finished:
             return []
         self.status = "interrupted"
@@ -228,7 +228,7 @@ class Tool:
         return join(texts_of(self.content))
 
     def _returned(self, output: str) -> dict[str, Any]:
-        """Give what it returned beside its texts, or where it has none."""
+        """Return the result of an MCP call, or a raw output that ``output`` does not include."""
         raw = self.raw_output
         if call := self.call:
             answer = answer_of(raw, self.content, self.is_error, output)
@@ -240,7 +240,7 @@ class Tool:
         return {} if is_told else {"raw_tool_use_result": raw}
 
     def _parts(self) -> dict[str, Any]:
-        """Name the texts one by one that are too large to be joined."""
+        """Return the texts one by one if they are too large to be joined."""
         texts = texts_of(self.content)
         is_joined = len(texts) > 1 and any(isinstance(text, LargeText) for text in texts)
         return {"content": texts} if is_joined else {}
@@ -256,12 +256,12 @@ class Tool:
         said = _EXIT_CODE.search(output)
         if said:
             return int(said[1] or said[2])
-        # Claude Code says the code only when it is not zero.
+        # Claude Code reports the code only when it is not zero.
         return 0 if self.name == "Bash" and self.status == "completed" else None
 
 
 class _Trimmer:
-    """Cuts a JSON value, and says so in it. No cut leaves the beginning of a secret."""
+    """Trims a JSON value, and marks the cuts. No cut leaves the beginning of a secret."""
 
     def __init__(self, safe_length: Callable[[str], int]) -> None:
         self._safe_length = safe_length
@@ -305,7 +305,7 @@ class _Trimmer:
         for item in value:
             if self._room <= 0 or depth >= _DEEPEST:
                 self.has_cut = True
-                # Items of a tool's content are looked at one by one, and these are objects.
+                # Items of a tool call's content are read one by one, and must be objects.
                 kept.append(_NOTE if isinstance(item, dict) else _LEFT_OUT)
                 break
             kept.append(self.trim(item, depth + 1))
@@ -316,7 +316,7 @@ _NOTE = {"type": "content", "content": {"type": "text", "text": _LEFT_OUT}}
 
 
 def changes_of(tool: Tool, workspace: str) -> list[dict[str, Any]]:
-    """List the files that a finished tool changed, with paths inside the workspace."""
+    """List the files that a finished tool call changed, with paths relative to the workspace."""
     changes: dict[str, str] = {}
     for item in tool.content:
         if item.get("type") == "diff" and item.get("path"):
@@ -338,7 +338,7 @@ def changes_of(tool: Tool, workspace: str) -> list[dict[str, Any]]:
 
 
 def relative(path: str, workspace: str) -> str:
-    """Name a path as a person in the workspace would."""
+    """Replace the workspace's path in ``path``, so that it is relative to the workspace."""
     return path.replace(f"{workspace.rstrip('/')}/", "")
 
 

@@ -1,9 +1,9 @@
 """
 ACP's messages on the agent's pipes.
 
-The library would start a task for every message, however fast they come. Here updates are handed
-over one by one, in order, before the next line is read, and requests wait until earlier ones are
-answered; so an agent that says more than can be kept is held up by its own full pipe.
+The ACP library would start a task for every message, without a limit. Here updates are processed
+one by one, in order, before the next line is read, and requests wait until earlier ones are
+answered. An agent that sends more than can be stored is blocked by its own full pipe.
 """
 
 import asyncio
@@ -24,11 +24,11 @@ from agentrun.runner.pipe_reader import LineTooLongError, PipeReader, write_all
 from agentrun.runner.redact import Redactor
 
 MAX_REQUESTS = 32
-"""The most requests of the agent's that wait for an answer at a time."""
+"""The maximum number of unanswered requests of the agent."""
 _NOISE_BOUND = 100
 _NOISE = 200
 _NO_ANSWER_WANTED = "$/cancel_request"
-"""What agents say of a request that the cancelled turn has answered."""
+"""What agents send about a request that the cancelled prompt turn has answered."""
 
 log = logging.getLogger(__name__)
 
@@ -38,13 +38,13 @@ OnUpdate = Callable[[Message], Awaitable[None]]
 
 @dataclass(frozen=True)
 class TransportContext:
-    """What the transport needs of the runner."""
+    """The transport's dependencies."""
 
     redactor: Redactor
     new_file: Callable[[], Path]
-    """Names files for what is too large to be held in memory."""
+    """Returns a new path for data that is too large to hold in memory."""
     room: Callable[[], Awaitable[None]]
-    """Waits until what the agent says next can be kept."""
+    """Waits until the journal has room for the agent's next messages."""
 
 
 class PipeTransport:
@@ -61,19 +61,19 @@ class PipeTransport:
         self._sending = asyncio.Lock()
         self._requests = asyncio.Semaphore(MAX_REQUESTS)
         self.fault: AttemptError | None = None
-        """Why nothing is read any more, once that is so."""
+        """Why nothing is read any more; None while reading continues."""
 
     async def send(self, message: Message) -> None:
         """Send a message to the agent."""
         line = json.dumps(message, separators=(",", ":")).encode() + b"\n"
-        # Two at once would write into each other's lines.
+        # Concurrent writes would mix their lines.
         async with self._sending:
             await write_all(self._stdin, line)
         if "method" not in message:
             self._requests.release()
 
     async def receive(self) -> Message | None:
-        """Return the agent's next message that is no update; None when there will be no more."""
+        """Return the agent's next message that is not an update; None at the end."""
         while not self.fault:
             try:
                 message = await self._next()
@@ -109,7 +109,7 @@ class PipeTransport:
         return None
 
     async def _wait_for_answers(self) -> None:
-        """Wait until few enough requests are unanswered, or nobody is there to be answered."""
+        """Wait until fewer than MAX_REQUESTS requests are unanswered, or the output has ended."""
         acquired = asyncio.ensure_future(self._requests.acquire())
         ended = asyncio.ensure_future(self._reader.ended())
         try:
@@ -119,7 +119,7 @@ class PipeTransport:
             ended.cancel()
 
     async def _receive(self, line: bytes) -> Message | None:
-        """Take a line; return the message in it, unless it was an update."""
+        """Parse a line; return its message, unless it was an update."""
         if not line.strip():
             return None
         if is_deep(line):
@@ -156,7 +156,7 @@ class PipeTransport:
             remove(files)
 
     async def _sort(self, message: Any, line: bytes) -> Message | None:
-        """Hand an update over, pass over what is no message, and return everything else."""
+        """Process an update, ignore what is not a message, and return everything else."""
         if not isinstance(message, dict):
             self._ignore(line)
             return None
@@ -175,16 +175,16 @@ class PipeTransport:
             await self._on_update(update)
         except OSError:
             raise
-        except Exception:  # one odd update is no reason to lose a run
+        except Exception:  # an invalid update must not fail the run
             log.exception("An update could not be turned into events")
 
     async def close(self) -> None:
         """Do nothing: the pipes belong to the runner."""
 
     def _ignore(self, line: bytes) -> None:
-        """Pass over what is somebody's print, but not for ever."""
+        """Ignore a line that is not a message, up to _NOISE_BOUND lines."""
         self._noise += 1
-        # Cut after the secrets are taken out, or half of one would be left.
+        # Truncated after redaction, or half of a secret would be left.
         said = self._around.redactor.text(line[: 16 * _NOISE].decode(errors="replace"))[:_NOISE]
         if self._noise <= _NOISE_BOUND:
             log.warning("The agent's output holds a line that is no message: %r", said)
@@ -202,7 +202,9 @@ def _update_of(message: Message) -> Message | None:
 
 
 def _beginnings(value: Any) -> Any:
-    """Keep only the beginnings of large texts: their files go before the message is read."""
+    """
+    Replace large texts with their beginnings: their files are removed before the message is used.
+    """
     if isinstance(value, LargeText):
         return f"{value.beginning}\n[... {value.left_out} characters left out ...]"
     if isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""What the command ``peer`` does: its arguments, and what it prints."""
+"""The implementation of the ``peer`` command: its arguments, and its output."""
 
 import argparse
 import asyncio
@@ -13,7 +13,7 @@ from agentrun.runner.mcp_relay import McpRelay, ToolCallError
 from agentrun.runner.peer.server import Answer
 
 MAX_WAIT_MS = 600_000
-"""The longest that ``peer wait`` waits."""
+"""The maximum timeout of ``peer wait``."""
 _POLL_MS = 20_000
 _LIMIT = 100
 _FETCH = "fetch_agent_messages"
@@ -22,18 +22,18 @@ Json = dict[str, Any]
 
 
 class Heard(Protocol):
-    """Which messages of its mailbox the agent was given."""
+    """The position up to which the agent has received its mailbox."""
 
     @property
     def delivered(self) -> int:
-        """The newest of them."""
+        """The seq of the newest message that the agent has received."""
 
     def note_read(self, seq: int) -> None:
-        """Note that it was given all up to ``seq``."""
+        """Record that the agent has received all messages up to ``seq``."""
 
 
 class _CommandError(Exception):
-    """What the parser has to say instead of a result."""
+    """The parser's help or error, which replaces a result."""
 
     def __init__(self, text: str, code: int) -> None:
         super().__init__(text)
@@ -78,7 +78,7 @@ def _make_parser() -> _Parser:
 
 
 class Peer:
-    """Carries out calls of ``peer`` for one run."""
+    """Executes calls of ``peer`` for one run."""
 
     def __init__(self, task: Task, gateway: Gateway, tools: McpRelay, heard: Heard) -> None:
         self._task = task
@@ -94,12 +94,12 @@ class Peer:
             "wait": self._wait,
         }
         self._cwd = ""
-        # One at a time: what each answer takes in memory is bounded, how many there are is not.
+        # One at a time: each response's memory is limited, their number is not.
         self._turn = asyncio.Lock()
         self._waiting = asyncio.Lock()
 
     async def respond(self, call: Sequence[str]) -> Answer:
-        """Answer a call: the caller's PEER_NAME and PEER_CWD, then the arguments."""
+        """Execute a call: the caller's PEER_NAME and PEER_CWD, then the arguments."""
         _, cwd, *arguments = [*call[:2], *[""] * (2 - len(call)), *call[2:]]
         if not arguments:
             return Answer(self._parser.format_usage(), 2)
@@ -184,7 +184,7 @@ class Peer:
             return _mail(given, self._page([], given.after or 0))
 
     async def _unread(self, limit: int, wait_ms: int) -> Json:
-        """Return what the agent was not given yet, and note that now it was."""
+        """Return messages that the agent has not received, and record them as received."""
         known = self._heard.delivered
         found = await self._gateway.messages(known, wait_ms)
         messages = found.messages[: max(1, limit)]

@@ -1,8 +1,8 @@
 """
-Taking the calls of ``peer`` from files, and leaving the answers as files.
+File-based transport of ``peer`` calls: requests and answers are files in one folder.
 
-The agent can write to the folder, so nothing in it is trusted: it is opened once, before the agent
-begins, no link is followed, and each file, and how many there are, is bounded.
+The agent can write to the folder, so its contents are untrusted: the folder is opened once, before
+the agent starts, no link is followed, and the size and number of files are limited.
 """
 
 import asyncio
@@ -19,15 +19,15 @@ from agentrun.runner.pipe_reader import LineTooLongError, PipeReader
 from agentrun.runner.pipes import Pipes
 
 MAX_REQUEST = 192 * 1024
-"""The most that the arguments of a call take, in bytes."""
+"""The maximum size of a call's arguments, in bytes."""
 MAX_ANSWER = 512 * 1024
-"""The most that an answer takes. The folder is in memory, and small."""
+"""The maximum size of an answer, in bytes. The folder is in memory, and small."""
 _SLOTS = 4
 _QUEUE = 256
 _READ_SECONDS = 10.0
-"""How long an answer is kept for the command to read it."""
+"""The time an answer is retained for the command to read it."""
 _KEPT = 256
-"""How many words to commands that did not read in time are kept."""
+"""The number of error answers retained for commands that did not read in time."""
 _LINE = 256
 _NAME = re.compile(rb"[0-9]{1,10}-[0-9]{1,4}")
 
@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Answer:
-    """What the command prints: on its error output if the exit code is not 0."""
+    """The command's output, which goes to standard error if the exit code is not 0."""
 
     text: str
     code: int = 0
@@ -46,26 +46,26 @@ _EXPIRED = Answer("Error: the answer was not read in time. Ask again.", 1)
 
 
 class PeerServer:
-    """Where the agent's calls arrive."""
+    """Receives and answers the agent's calls."""
 
     def __init__(self, pipes: Pipes, respond: Callable[[Sequence[str]], Awaitable[Answer]]) -> None:
         self._folder = pipes.calls
         self._calls = PipeReader(pipes.call, _LINE)
         self._respond = respond
         self._slots = asyncio.Semaphore(_SLOTS)
-        # Longer than the slots: behind the calls, the pipe tells which answers were read.
+        # More than the slots: the pipe also carries, after the calls, which answers were read.
         self._queue = asyncio.Semaphore(_QUEUE)
         self._unread: dict[str, asyncio.Event] = {}
         self._expired: deque[str] = deque()
 
     async def serve(self) -> None:
-        """Answer calls, some at a time, for ever."""
+        """Answer calls until cancelled, up to _SLOTS of them concurrently."""
         async with asyncio.TaskGroup() as tasks:
             while True:
                 try:
                     line = await self._calls.readline() or b""
                 except LineTooLongError:
-                    await self._calls.skip()  # no call is so long
+                    await self._calls.skip()  # no call is as long as this line
                     continue
                 if line[:1] == b"-" and _NAME.fullmatch(line[1:]):
                     self._note_read(line[1:].decode())
@@ -79,13 +79,15 @@ class PeerServer:
                 self._write(name, await self._answer(name))
                 await self._store_answer(name)
         except OSError as error:
-            # The folder is full, or the agent has put something else there.
+            # The folder is full, or the agent has replaced something in it.
             log.warning("A call of peer cannot be answered: %s", error)
         finally:
             self._queue.release()
 
     async def _store_answer(self, name: str) -> None:
-        """Keep an answer until it was read, for a while: so there are never many."""
+        """
+        Retain an answer until it is read or _READ_SECONDS have passed, so there are few of them.
+        """
         read = self._unread.setdefault(name, asyncio.Event())
         try:
             async with asyncio.timeout(_READ_SECONDS):
@@ -99,14 +101,14 @@ class PeerServer:
             self._unread.pop(name, None)
 
     def _expire(self, name: str) -> None:
-        """Put a word in an answer's place: a command that was held up would wait for ever."""
+        """Replace an answer with an error: a delayed command would otherwise wait forever."""
         self._write(name, _EXPIRED)
         self._expired.append(name)
         if len(self._expired) > _KEPT:
             self._remove(self._expired.popleft())
 
     def _remove(self, name: str) -> None:
-        # The agent may have removed it: the folder is its own as well.
+        # The agent can write to the folder, and may have removed the file.
         with suppress(FileNotFoundError):
             os.unlink(f"{name}.answer", dir_fd=self._folder)
 
@@ -132,7 +134,7 @@ class PeerServer:
         return answer
 
     def _read(self, name: str) -> list[str] | None:
-        """Read and remove a request; None for one that is too large."""
+        """Read and remove a request; None if it is too large."""
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         with os.fdopen(os.open(name, flags, dir_fd=self._folder), "rb") as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):

@@ -1,1 +1,1 @@
-"""What an agent may ask of the model's provider with the profile's key."""
+"""Access control for an agent's requests to the model provider with the profile's key."""

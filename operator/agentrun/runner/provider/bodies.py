@@ -1,9 +1,8 @@
 """
-What the body of a request to the provider names: models, and what lies in the account. Pure.
+Extraction of the models and stored objects that a provider request's body names. Pure.
 
-It is read token by token where it lies, so that it takes no memory, whatever an agent sends; and
-each place that could be meant counts, since a repeated key, or one in other letters, is read by
-one server so and by another otherwise.
+The body is tokenized in place, so that it takes no memory, whatever an agent sends. Every key that
+a server may interpret counts, since servers differ on repeated keys and on the spelling of keys.
 """
 
 import json
@@ -23,46 +22,46 @@ _SPACE = re.compile(rb"[ \t\r\n]*+")
 _MOST_KEY = 128
 _MOST_VALUE = 1024
 
-# Below the top, the values of these are what a tool is given or answers, or a schema: an agent's
-# own words, in which any key may stand.
+# Below the top level, the values of these are a tool's input or output, or a schema: free-form data
+# of the agent, in which any key may occur.
 _FREE = frozenset({
     "input", "arguments", "args", "response", "parameters", "parametersjsonschema", "inputschema",
     "schema", "responseschema", "responsejsonschema", "output",
 })  # fmt: skip
 _MODEL = "model"
 _MODELS = frozenset({"models", "fallbacks", "fallbackmodels"})
-"""At the top, with gateways to several providers: what to use instead."""
+"""At the top level, for gateways to several providers: the fallback models."""
 _STORED = frozenset({
     "previousresponseid", "fileid", "fileids", "vectorstoreids", "fileuri", "cachedcontent",
     "connectorid", "skillid", "filesearchstorenames",
 })  # fmt: skip
 _STORED_WHOLE = frozenset({"conversation", "container"})
-"""Where a string names something stored; as an object, its ``id`` does."""
+"""A string value of these names a stored object; in an object value, its ``id`` does."""
 _STORED_BY_ID = frozenset({"conversation", "container", "prompt", "audio"})
 _REFERENCE = "item_reference"
 
 
 class UnreadableBodyError(ValueError):
-    """The body is no JSON object, or larger than is read. The text says which."""
+    """The body is not a JSON object, or exceeds a limit. The message says which."""
 
 
 @dataclass(frozen=True)
 class Named:
-    """What a body names."""
+    """The models and stored objects that a body names."""
 
     models: frozenset[str]
     stored: str = ""
-    """The first key that refers to something in the provider's account; empty for none."""
+    """The first key that refers to an object in the provider's account; empty for none."""
 
 
 @dataclass
 class _Level:
     is_object: bool
     key: str
-    """The key whose value it is; a list's items have the list's."""
+    """The key whose value this level is; a list's items have the list's key."""
     is_free: bool
     current: str = ""
-    """In an object: the key whose value comes next."""
+    """In an object: the key of the next value."""
 
 
 @dataclass
@@ -72,7 +71,7 @@ class _Reading:
     levels: list[_Level] = field(default_factory=list)
 
     def value(self, text: str | None) -> None:
-        """Note a value: a string, or None for anything else that is no container and not null."""
+        """Record a value: a string, or None for another scalar that is not null."""
         level = self.levels[-1]
         if level.is_free:
             return
@@ -92,7 +91,7 @@ class _Reading:
             self.stored = self.stored or (level.key if key == "id" else key)
 
     def open(self, is_object: bool) -> None:
-        """Go down into an object or a list."""
+        """Enter an object or a list."""
         if len(self.levels) >= MAX_DEPTH:
             raise UnreadableBodyError(f"it is more than {MAX_DEPTH} levels deep")
         if not self.levels:
@@ -108,7 +107,9 @@ class _Reading:
 
 
 def names_in(body: bytes | mmap) -> Named:
-    """Read what a body names. Unreadable if it is no JSON object within the bounds."""
+    """
+    Return the names in a body. Raises UnreadableBodyError if it is not a JSON object in the limits.
+    """
     reading = _Reading()
     tokens = _tokens(body)
     kind, _ = next(tokens, (b"", b""))
@@ -156,7 +157,9 @@ def _value(reading: _Reading, kind: bytes, raw: bytes) -> str:
 
 
 def _tokens(body: bytes | mmap) -> Iterator[tuple[bytes, bytes]]:
-    """Yield each token's kind (a bracket, a sign, a quote for a string, 0 for others) and text."""
+    """
+    Yield each token's kind (a bracket or separator, ``"`` for a string, 0 for others) and text.
+    """
     position, end = 0, len(body)
     for _ in range(MAX_TOKENS):
         found = _TOKEN.match(body, position)
@@ -177,7 +180,7 @@ def _tokens(body: bytes | mmap) -> Iterator[tuple[bytes, bytes]]:
 
 
 def _folded(raw: bytes) -> str:
-    """Write a key as one that any server may take for it: in small letters, without ``_``."""
+    """Normalize a key as a lenient server may: in lower case, without ``_`` and ``-``."""
     if len(raw) > _MOST_KEY:
         return ""
     return _text(raw).casefold().replace("_", "").replace("-", "")

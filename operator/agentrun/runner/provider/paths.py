@@ -1,9 +1,9 @@
 """
-Which methods and paths of the provider's API an agent may ask for. Pure.
+The methods and paths of the provider's API that an agent may request. Pure.
 
-The key opens more than models: other tenants' files, stored answers, fine-tuning, administration.
-So a request is passed on only if its path, in one canonical form, stands in the backend's table
-or in the profile's ``provider.paths``; and what is passed on is that form, not what was asked for.
+The key gives access to more than models: other tenants' files, stored responses, fine-tuning,
+administration. A request is passed on only if its path, in canonical form, is in the backend's
+table or in the profile's ``provider.paths``; the canonical form is what is passed on.
 """
 
 import re
@@ -18,11 +18,11 @@ _QUERY = frozenset({
     "alt", "api-version", "beta", "client_version",
     "after", "after_id", "before_id", "limit", "order", "pagesize", "pagetoken",
 })  # fmt: skip
-"""Query parameters that choose nothing but a form of the answer, or a page of a list."""
+"""Query parameters that only choose a form of the response, or a page of a list."""
 
 
 class Form(Enum):
-    """Whose wire format a request has, and so its errors."""
+    """The wire format of a request, and of its errors."""
 
     OPENAI = "openai"
     ANTHROPIC = "anthropic"
@@ -37,14 +37,14 @@ class Route:
     path: re.Pattern[str]
     form: Form
     is_work: bool = False
-    """Whether a model does work for it: the body must be JSON, and names the model."""
+    """Whether a model processes it: the body must be JSON, and names the model."""
     is_added: bool = False
-    """Whether the profile names it, and with it what it needs."""
+    """Whether it comes from the profile's ``provider.paths``."""
 
 
 @dataclass(frozen=True)
 class ProviderRequest:
-    """A request that stands in the table, in the form in which it is passed on."""
+    """A request that matches a route, in the form in which it is passed on."""
 
     route: Route
     target: str
@@ -54,7 +54,7 @@ class ProviderRequest:
 
 
 class NotOfferedError(Exception):
-    """The request is not one of those. The text says what to do about it."""
+    """The request matches no route. The message says what to do about it."""
 
 
 def _route(method: str, path: str, form: Form, *, is_work: bool = False) -> Route:
@@ -74,7 +74,7 @@ _ANTHROPIC = (
     _route("POST", "(/v1)?/messages", Form.ANTHROPIC, is_work=True),
     _route("POST", "(/v1)?/messages/count_tokens", Form.ANTHROPIC, is_work=True),
     _route("GET", rf"(/v1)?/models(/{_MODEL})?", Form.ANTHROPIC),
-    # It asks so whether anybody is there.
+    # Claude Code's connectivity check.
     _route("HEAD", "/", Form.ANTHROPIC),
 )
 _GEMINI_WORK = "generateContent|streamGenerateContent|countTokens"
@@ -94,23 +94,23 @@ _TABLES: Mapping[str, Sequence[Route]] = {
     "gemini": _GEMINI,
 }
 _ANY = (*_RESPONSES, *_CHAT, *_ANTHROPIC, *_GEMINI)
-"""For an agent that is not known: what any of them needs of a model."""
+"""For an unknown backend: the routes of all backends."""
 
 
 def routes_of(backend: str, added: Iterable[str] = ()) -> Sequence[Route]:
-    """List what an agent of ``backend`` may ask for, with what its profile adds."""
+    """Return the routes of a backend, with those that its profile adds."""
     form = form_of(backend)
     own = [Route(*_pattern(entry), form, is_added=True) for entry in added]
     return (*_TABLES.get(backend, _ANY), *own)
 
 
 def form_of(backend: str) -> Form:
-    """Tell whose errors an agent of ``backend`` understands, if its request does not say."""
+    """Return the wire format of a backend, for errors of requests that match no route."""
     return {"claude_code": Form.ANTHROPIC, "gemini": Form.GEMINI}.get(backend, Form.OPENAI)
 
 
 def find(routes: Iterable[Route], method: str, raw: str) -> ProviderRequest:
-    """Find the request in the table. NotOffered if it is not there."""
+    """Match a request to a route. Raises NotOfferedError if none matches."""
     path, _, query = raw.partition("?")
     canonical = canonical_path(path)
     for route in routes:
@@ -133,10 +133,10 @@ def find(routes: Iterable[Route], method: str, raw: str) -> ProviderRequest:
 
 def canonical_path(raw: str) -> str:
     """
-    Write a path in its one form: decoded once, without empty segments. NotOffered if it has none.
+    Return a path's canonical form: decoded once, without empty segments.
 
-    A path that servers understand in several ways is none: with dot segments, with separators or
-    percent signs that were encoded, with what ends a path or a line.
+    Raises NotOfferedError for a path that servers interpret in several ways: with dot segments,
+    with encoded separators or percent signs, or with characters that end a path or a line.
     """
     segments = []
     for segment in raw.split("/"):
@@ -164,7 +164,7 @@ def _known_query(query: str) -> str:
         name, _, value = pair.partition("=")
         plain = unquote(name).lower()
         if plain == "key":
-            # Where Gemini's clients may put the key, which is the runner's to give.
+            # Gemini's clients may put the key here, which the runner adds itself.
             continue
         if plain not in _QUERY:
             raise NotOfferedError(

@@ -1,4 +1,4 @@
-"""What of a request is passed on to the provider: decided by profile and backend. Pure."""
+"""The rules for requests to the provider, from profile and backend. Pure."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from agentrun.api.v1alpha1 import AgentProfileSpec
 from agentrun.runner.provider.bodies import Named
 from agentrun.runner.provider.paths import Form, ProviderRequest, Route, form_of, routes_of
 
-# Closed: a header that is not known may choose an organisation, a project, another method.
+# An allowlist: an unknown header may choose an organisation, a project, another method.
 _PASSED = frozenset({
     "accept", "accept-encoding", "accept-language", "content-type", "user-agent",
     "anthropic-version", "anthropic-beta", "anthropic-dangerous-direct-browser-access",
@@ -22,30 +22,30 @@ NEVER_PASSED = frozenset({
     "connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "te", "trailer",
     "transfer-encoding", "upgrade", "content-encoding", "expect",
 })  # fmt: skip
-"""Headers that the runner makes itself, or that concern one connection."""
+"""Headers that the runner sets itself, or that concern one connection."""
 _MEDIA = ("multipart/", "application/octet-stream")
 
 
 class RequestRefusedError(Exception):
-    """The profile does not allow what a request asks for. The text says what would help."""
+    """The profile does not allow the request. The message says what to do about it."""
 
 
 @dataclass(frozen=True)
 class Rules:
-    """What the agents of a profile may ask of their provider."""
+    """What the agents of a profile may request from their provider."""
 
     routes: Sequence[Route]
     form: Form = Form.OPENAI
     models: frozenset[str] = frozenset()
-    """The models that may be asked for; empty for any."""
+    """The models that may be used; empty for any."""
     headers: frozenset[str] = frozenset()
-    """Headers that the profile lets through besides the known ones, in small letters."""
+    """Headers that the profile allows in addition to the known ones, in lower case."""
     may_name_stored: bool = False
-    """Whether requests may refer to what lies in the provider's account."""
+    """Whether requests may refer to objects in the provider's account."""
 
     @classmethod
     def of(cls, profile: AgentProfileSpec, model: str | None) -> "Rules":
-        """Make the rules of a run of ``profile`` that was given ``model``."""
+        """Make the rules of a run of ``profile`` with the given ``model``."""
         allowed = profile.models.allowed
         own = [one for one in (profile.models.default, model) if one]
         provider = profile.provider
@@ -58,7 +58,9 @@ class Rules:
         )
 
     def passed(self, headers: Iterable[tuple[str, str]], with_key: bool) -> dict[str, str]:
-        """Choose the headers that are passed on; the agent's own key where the runner has none."""
+        """
+        Return the headers to pass on; they include the agent's own key if the runner has none.
+        """
         keys = frozenset() if with_key else frozenset({"authorization", "x-api-key"})
         return {
             name: value
@@ -71,7 +73,7 @@ class Rules:
         return name in _PASSED or name.startswith(_PASSED_PREFIXES) or name in self.headers
 
     def check(self, asked: ProviderRequest, named: Named) -> None:
-        """Hold what a request names to the profile. Refused if that does not offer it."""
+        """Check a request against the profile. Raises RequestRefusedError if it is not allowed."""
         models = named.models | ({asked.model} if asked.model else set())
         if self.models and asked.route.is_work and not models:
             raise RequestRefusedError(
@@ -93,13 +95,15 @@ class Rules:
 
 
 def needs_json(asked: ProviderRequest, headers: Mapping[str, str]) -> bool:
-    """Whether the body must be JSON: of a path that the profile adds, a file need not be."""
+    """Whether the body must be JSON: on a path that the profile adds, it may be a file."""
     kind = next((v for k, v in headers.items() if k.lower() == "content-type"), "")
     return not (asked.route.is_added and kind.strip().lower().startswith(_MEDIA))
 
 
 def error_body(form: Form, status: int, message: str) -> dict[str, Any]:
-    """Write an error as the provider of ``form`` would, for its clients to understand."""
+    """
+    Return an error body in the wire format of ``form``, which the provider's clients understand.
+    """
     kind, code = _ERRORS.get(status, ("invalid_request_error", "INVALID_ARGUMENT"))
     if form is Form.ANTHROPIC:
         return {"type": "error", "error": {"type": kind, "message": message}}
@@ -119,5 +123,5 @@ _ERRORS = {
 
 
 def _bare(model: str) -> str:
-    """Write a model's name as the other form of it is compared: Gemini's may say ``models/``."""
+    """Return a model's name without ``models/``, which Gemini's names may have."""
     return model.removeprefix("models/")

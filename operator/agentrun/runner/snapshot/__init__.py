@@ -1,1 +1,1 @@
-"""Keeping what an agent has said and made, so that another pod can go on from it."""
+"""Snapshots of an agent's conversation and workspace, from which another pod can resume."""

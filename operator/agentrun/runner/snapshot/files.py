@@ -1,4 +1,4 @@
-"""Which files of an agent's home hold its conversations, by backend."""
+"""The files of an agent's home that contain its conversations, by backend."""
 
 import fnmatch
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,11 +18,11 @@ _CONVERSATIONS: Mapping[str, Sequence[str]] = {
 }
 _WRITTEN_BY_THE_RUNNER = frozenset({".gitconfig"})
 _CACHES = frozenset({".cache", ".npm", ".cargo", ".rustup", ".gradle", ".m2", "node_modules"})
-"""What an unknown agent's home holds beside conversations, and any pod can get again."""
+"""Caches in an unknown agent's home, which any pod can recreate."""
 
 
 def conversation_files(backend: str, home: Folder) -> Iterator[str]:
-    """Name the files and folders of ``home`` to keep; what is below the folders goes with them."""
+    """Yield the files and folders of ``home`` to store; folders include everything below them."""
     patterns = _CONVERSATIONS.get(backend)
     if patterns is None:
         left_out = _CACHES | _WRITTEN_BY_THE_RUNNER
@@ -34,5 +34,5 @@ def conversation_files(backend: str, home: Folder) -> Iterator[str]:
             with home.folder(above) as folder:
                 names = fnmatch.filter(folder.names(), last)
         except OSError:
-            continue  # not there, or behind a link, which leads away
+            continue  # missing, or behind a link, which leads elsewhere
         yield from (f"{above}/{name}" if above else name for name in names)

@@ -1,9 +1,9 @@
 """
-Making a conversation of the Gemini CLI one that it finds again.
+Preparation of a restored Gemini CLI conversation, so that the CLI finds it again.
 
-It writes a conversation into a file named after the minute and the session. When it loads one, it
-begins another such file first: in the same minute, over the conversation itself, which is then
-lost; later, beside it, and the next time it takes the empty one.
+The CLI writes a conversation into a file named after the minute and the session. When it loads one,
+it first creates another such file: in the same minute, it overwrites the conversation, which is
+then lost; later, the new file is beside it, and the next load uses the empty one.
 """
 
 import fnmatch
@@ -16,12 +16,12 @@ _CHATS = ".gemini/tmp"
 
 
 def keep_conversation(home: Folder, session_id: str) -> None:
-    """Leave one file of the session, named after a minute that is over, and none of others."""
+    """Retain one file of the session, renamed to a past minute, and remove all others."""
     short = session_id[:8]
     found = list(_conversations(home))
     of_session = [one for one in found if one[1].endswith(f"-{short}.jsonl")]
     if not of_session:
-        return  # The agent will say that it does not find it.
+        return  # The agent itself reports that the session is missing.
     kept = max(of_session, key=lambda one: home.status("/".join(one)).st_size)
     for one in found:
         if one != kept:
@@ -31,7 +31,9 @@ def keep_conversation(home: Folder, session_id: str) -> None:
 
 
 def _conversations(home: Folder) -> Iterator[tuple[str, str]]:
-    """List folder and name of each; an agent may have made links of its folders."""
+    """
+    Yield each conversation's folder and name; folders that are links of the agent are skipped.
+    """
     try:
         with home.folder(_CHATS) as folder:
             projects = folder.names()

@@ -1,4 +1,4 @@
-"""What a snapshot says of itself: the last of its files to be stored."""
+"""The manifest of a snapshot: the last of its files to be stored."""
 
 from datetime import datetime
 from typing import Literal
@@ -16,12 +16,12 @@ WorkspaceKind = Literal["git", "files", "none"]
 
 
 class _Kept(BaseModel):
-    # Whoever reads it may be older than who wrote it.
+    # The reader may be an older version than the writer.
     model_config = ConfigDict(extra="ignore")
 
 
 class Part(_Kept):
-    """A piece of the archive."""
+    """A part of the archive."""
 
     name: str
     size: int
@@ -29,49 +29,49 @@ class Part(_Kept):
 
 
 class KeptChange(_Kept):
-    """Where a git workspace was."""
+    """The state of a git workspace."""
 
     url_digest: str
-    """Of the URL, which may hold a password."""
+    """A digest of the URL, which may contain a password."""
     branch: str
     base: str
-    """The commit that the run began from."""
+    """The commit that the run started from."""
     head: str
-    """The commit with everything in it, also what was not committed."""
+    """The commit with all changes, including uncommitted ones."""
     agent_head: str
-    """The commit the agent was on."""
+    """The commit that the agent's HEAD was at."""
 
 
 class Manifest(_Kept):
-    """What is in a snapshot."""
+    """The contents of a snapshot."""
 
     version: int = VERSION
     run: str
-    """The uid of the run it was taken of."""
+    """The uid of the run that the snapshot was taken of."""
     run_id: str
     attempt: int
     backend: str
     session_id: str
     remote_task: str | None = None
-    """The remote agent's task; its conversation is kept where it is, so there are no parts."""
+    """The remote agent's task; its conversation is stored there, so there are no parts."""
     acknowledged_input: int = 0
     delivered_message: int = 0
-    """The newest message of the agent's mailbox that the conversation has in it."""
+    """The newest message of the agent's mailbox that the conversation contains."""
     taken_at: datetime
     workspace: WorkspaceKind
-    """`none`: the workspace is a volume, which stays, or could not be kept."""
+    """`none`: the workspace is a volume, which persists, or that of a remote agent."""
     change: KeptChange | None = None
     question: Question | None = None
-    """What the run was waiting for."""
+    """The question that the run was waiting for."""
     question_call: str | None = None
-    """A digest of the call that a question for permission was about."""
+    """A digest of the tool call that a permission question was about."""
     usage: Usage | None = None
-    """What the run had consumed."""
+    """The run's usage."""
     cost_usd: str | None = None
-    """What the conversation has cost, earlier runs included."""
+    """The cost of the conversation, including earlier runs."""
     parts: list[Part] = []
 
     @property
     def size(self) -> int:
-        """How large the parts are together."""
+        """The total size of the parts in bytes."""
         return sum(part.size for part in self.parts)

@@ -1,8 +1,9 @@
 """
-Packing files into an archive of parts, on disk.
+Packing of files into an archive in parts, on disk.
 
-What is packed belongs to the agent: it is reached from open folders, no link is followed, and only
-files, folders and links are taken. Whatever its size, little of it is in memory.
+The files belong to the agent and are untrusted: they are reached from open folders, no link is
+followed, and only regular files, folders and links are packed. Memory use does not depend on their
+size.
 """
 
 import gzip
@@ -19,8 +20,12 @@ from typing import BinaryIO
 from agentrun.runner.folders import Entry, Folder
 
 MOST_TIMES = 20
-"""How many times as large as the archive its files may be: a hole of a terabyte packs into little,
-but takes long to read, and fills the disk of whoever unpacks it."""
+"""
+The maximum ratio of the files' size to the archive's size.
+
+A sparse file of a terabyte compresses to little, but takes long to read, and fills the disk where
+it is unpacked.
+"""
 
 
 class UnpackableFileError(Exception):
@@ -28,18 +33,18 @@ class UnpackableFileError(Exception):
 
 
 class SnapshotTooLargeError(Exception):
-    """The archive would be larger than it may be."""
+    """The archive would exceed its maximum size."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """Files to pack."""
+    """A set of files to pack."""
 
     name: str
-    """The folder that they are in within the archive."""
+    """Their folder in the archive."""
     root: Folder
     paths: Iterable[str]
-    """What of ``root`` is packed, each with all that is below it."""
+    """The paths in ``root`` to pack, each with everything below it."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +57,7 @@ class Piece:
 
 
 class PartWriter(io.RawIOBase):
-    """A file in parts of a fixed size, which are counted and digested as they are written."""
+    """A file in parts of a fixed size, each with its size and SHA-256 digest."""
 
     def __init__(self, folder: Path, limit: int, part_bytes: int) -> None:
         self._folder = folder
@@ -65,11 +70,11 @@ class PartWriter(io.RawIOBase):
         self.parts: list[Piece] = []
 
     def writable(self) -> bool:
-        """Say that it can be written to."""
+        """Return True."""
         return True
 
     def write(self, data: bytes | memoryview) -> int:  # type: ignore[override]
-        """Write all of ``data``. TooLarge when that is too much."""
+        """Write all of ``data``. Raises SnapshotTooLargeError if the total exceeds the limit."""
         rest = memoryview(data)
         self._total += len(rest)
         if self._total > self._limit:
@@ -113,15 +118,15 @@ class Packer:
 
     folder: Path
     limit: int
-    """How many bytes the parts may have together."""
+    """The maximum total size of the parts in bytes."""
     part_bytes: int
     left_out: list[str] = field(default_factory=list)
-    """The first of what could not be packed."""
+    """The first 10 paths that could not be packed, with the reasons."""
 
     _read: int = 0
 
     def pack(self, sources: Iterable[Source]) -> list[Piece]:
-        """Pack everything. TooLarge if it is too much."""
+        """Pack all sources. Raises SnapshotTooLargeError if they exceed the limit."""
         writer = PartWriter(self.folder, self.limit, self.part_bytes)
         try:
             self._write(writer, sources)
@@ -160,7 +165,7 @@ class Packer:
             self._add_file(archive, info, entry)
         else:
             self._leave_out(f"{entry.path}: no file, folder or link")
-        # The library remembers every one for a list that nobody asks for.
+        # The library stores every member for a list that is not used.
         archive.members.clear()  # type: ignore[attr-defined]
 
     def _add_file(self, archive: tarfile.TarFile, info: tarfile.TarInfo, entry: Entry) -> None:
@@ -180,14 +185,14 @@ class Packer:
 
 
 class _Exactly(io.RawIOBase):
-    """A file of exactly so many bytes, should it change while it is read."""
+    """A file read as exactly ``size`` bytes, even if it changes meanwhile."""
 
     def __init__(self, file: BinaryIO, size: int) -> None:
         self._file = file
         self._left = size
 
     def read(self, size: int = -1) -> bytes:
-        """Read; what has gone meanwhile is zeros."""
+        """Read; bytes that were truncated meanwhile are zeros."""
         wanted = self._left if size < 0 else min(size, self._left)
         data = self._file.read(wanted)
         data += bytes(wanted - len(data))
@@ -196,10 +201,10 @@ class _Exactly(io.RawIOBase):
 
 
 def size_of(source: Source) -> int:
-    """Add up how large the files of a source are."""
+    """Return the total size of a source's regular files in bytes."""
 
     def failed(path: str, error: OSError) -> None:
-        """Pass it over: it is gone, or unreadable, and so not packed either."""
+        """Skip it: it is missing or unreadable, and so not packed either."""
 
     entries = (entry for path in source.paths for entry in source.root.walk(path, failed))
     return sum(one.status.st_size for one in entries if stat.S_ISREG(one.status.st_mode))

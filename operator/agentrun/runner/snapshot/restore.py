@@ -1,4 +1,4 @@
-"""Going on from a snapshot: its files are put where they were."""
+"""Restoring of snapshots: their files are put back where they were."""
 
 import asyncio
 import hashlib
@@ -47,14 +47,14 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class ResumePoint:
-    """What an attempt goes on from."""
+    """The snapshot from which an attempt resumes."""
 
     manifest: Manifest
     is_own: bool
-    """Whether an earlier attempt of the same run left it, and not an earlier run."""
+    """Whether an earlier attempt of the same run took it, and not an earlier run."""
 
     def kept_change(self, task: Task) -> KeptChange | None:
-        """Return where the git workspace was, if the task asks for the same repository."""
+        """Return the git workspace's state, if the task uses the same repository."""
         wanted = _workspace(task).git
         kept = self.manifest.change
         if wanted is None or kept is None or kept.url_digest != digest_of(wanted.url):
@@ -64,7 +64,7 @@ class ResumePoint:
 
 @dataclass
 class Restorer:
-    """Restores snapshots, before the agent begins."""
+    """Restores snapshots before the agent starts."""
 
     layout: Layout
     gateway: Gateway
@@ -72,7 +72,11 @@ class Restorer:
     patience: float
 
     async def find(self, task: Task) -> ResumePoint | None:
-        """Read what the task's snapshot says of itself; None if the run begins anew."""
+        """
+        Read the manifest of the task's snapshot; None if the run starts anew.
+
+        Raises AttemptError if the snapshot is missing or cannot be used.
+        """
         if task.snapshot is None:
             session = task.spec.session
             if session is not None and session.mode == "resume":
@@ -91,7 +95,7 @@ class Restorer:
         return ResumePoint(found, found.run == task.uid)
 
     async def restore(self, origin: ResumePoint, task: Task) -> None:
-        """Put the conversation's files, and those of the workspace, where they were."""
+        """Restore the files of conversation and workspace. Raises AttemptError if that fails."""
         parts = [await self._fetch(part) for part in origin.manifest.parts]
         targets = await self._targets(origin, task)
         is_gemini = origin.manifest.backend == "gemini"
@@ -101,7 +105,7 @@ class Restorer:
             "targets": {name: (str(path), outer) for name, (path, outer) in targets.items()},
             "gemini_session": origin.manifest.session_id if is_gemini else None,
         }
-        # Each part is removed once it was read.
+        # Each part is removed after it was read.
         reach = Reach(writes=(self._folder(), *(path for path, _ in targets.values())))
         try:
             answer = await ask_module(worker.__name__, job, reach)
@@ -113,14 +117,14 @@ class Restorer:
             raise _lost(f"The snapshot cannot be unpacked: {answer['failed']}")
 
     async def _targets(self, origin: ResumePoint, task: Task) -> Mapping[str, tuple[Path, bool]]:
-        """Say where what the archive has goes, and whether links may lead out of there."""
+        """Map the archive's folders to paths, and to whether links may lead out of them."""
         layout, workspace = self.layout, _workspace(task)
         targets = {HOME: (layout.home, False)}
         if origin.kept_change(task):
             await self.git.init(layout.repository)
             targets[REPOSITORY] = (layout.repository, False)
         elif not workspace.git and not workspace.volume:
-            # As files they do no harm.
+            # As files, they do no harm.
             targets[WORKSPACE] = (layout.workspace, True)
         for path, _ in targets.values():
             path.mkdir(parents=True, exist_ok=True)
@@ -155,10 +159,10 @@ async def restore_workspace(
     git: Git, kept: KeptChange, origin: ResumePoint, task: Task, layout: Layout
 ) -> Base:
     """
-    Make the git workspace again from the runner's restored private repository.
+    Recreate the git workspace from the runner's restored private repository.
 
-    The same run goes on where it was: what was not committed is not committed. For another run
-    the earlier one's change, as it was collected, is where it begins.
+    A later attempt of the same run resumes where it was: uncommitted changes are uncommitted again.
+    Another run starts from the earlier run's collected change.
     """
     source = _workspace(task).git
     assert source is not None, "kept_change has looked"
@@ -166,7 +170,7 @@ async def restore_workspace(
     branch = kept.branch if origin.is_own else branch_of(source, task.run_id)
     commit = kept.base if origin.is_own else kept.head
     try:
-        # None is of ours: objects that are elsewhere would be read from there.
+        # The runner writes no alternates: they would make git read objects from elsewhere.
         (private / "objects/info/alternates").unlink(missing_ok=True)
         await check_out(git, private, workspace, kept.head)
         at = kept.head
@@ -183,7 +187,7 @@ async def restore_workspace(
 
 
 async def _reset_index(git: Git, private: Path, workspace: Path, commit: str) -> None:
-    """Have what differs from ``commit`` uncommitted."""
+    """Reset the index to ``commit``, so that differences from it are uncommitted."""
     env = {"GIT_INDEX_FILE": str(private / INDEX)}
     await git.run("read-tree", commit, repository=private, env=env)
     await git.run(

@@ -1,4 +1,4 @@
-"""Taking a snapshot: the conversation's files and the workspace, packed and stored as blobs."""
+"""Taking of snapshots: the conversation's files and the workspace, packed and stored as blobs."""
 
 import logging
 import shutil
@@ -26,12 +26,12 @@ log = logging.getLogger(__name__)
 
 
 class SnapshotError(Exception):
-    """There is no snapshot. Says why, and what to do."""
+    """No snapshot could be taken. The message says why, and what to do."""
 
 
 @dataclass(frozen=True)
 class DriverState:
-    """What is known of a run when its snapshot is taken."""
+    """The state of a run when its snapshot is taken."""
 
     task: Task
     session_id: str
@@ -46,7 +46,7 @@ class DriverState:
 
 @dataclass
 class SnapshotWriter:
-    """Takes snapshots. The agent should have ended by then; what it changes does no harm."""
+    """Takes snapshots. The agent should have ended by then; concurrent changes do no harm."""
 
     layout: Layout
     gateway: Gateway
@@ -54,7 +54,7 @@ class SnapshotWriter:
     patience: float
 
     async def take(self, moment: DriverState, base: Base | None) -> Snapshot:
-        """Take a snapshot and store it. SnapshotFailed if that cannot be done."""
+        """Take a snapshot and store it. Raises SnapshotError if that fails."""
         folder = self.layout.spool / "snapshot"
         shutil.rmtree(folder, ignore_errors=True)
         try:
@@ -76,7 +76,7 @@ class SnapshotWriter:
 
     async def _describe(self, moment: DriverState, base: Base | None) -> Manifest:
         task, is_remote = moment.task, moment.task.spec.backend == REMOTE
-        # An agent elsewhere keeps its conversation itself, and has touched no file of the pod.
+        # A remote agent stores its conversation itself, and has changed no file of the pod.
         base = None if is_remote else base
         return Manifest(
             run=task.uid,
@@ -154,7 +154,7 @@ class SnapshotWriter:
         return sources
 
     async def _store(self, found: Manifest, folder: Path) -> None:
-        # The manifest comes last: what it lists is there.
+        # The manifest comes last, so that all parts that it lists are stored.
         for part in found.parts:
             await self._put(found, folder / part.name, part.size, "application/octet-stream")
             (folder / part.name).unlink()

@@ -1,8 +1,8 @@
 """
-Unpacking an archive of parts.
+Unpacking of an archive in parts.
 
-Nothing is written outside of the folders that it is meant for, nothing through a link, whenever it
-was made, and nothing that is no file, folder or link is made.
+Nothing is written outside of the target folders, and nothing through a link, whenever it was made.
+Only regular files, folders and links are created.
 """
 
 import errno
@@ -21,20 +21,24 @@ from agentrun.runner.folders import Folder
 
 
 class UnsafeArchiveError(Exception):
-    """The archive holds something that no snapshot of ours does."""
+    """The archive contains an entry that AgentRun's snapshots never contain."""
 
 
 @dataclass(frozen=True)
 class Target:
-    """Where what the archive has under a name goes."""
+    """The destination of one of the archive's folders."""
 
     folder: Folder
     outer_links: bool = False
-    """Whether links may lead out of the folder: as files they do no harm."""
+    """Whether links may lead out of the folder: as files, they do no harm."""
 
 
 def unpack(parts: Sequence[Path], targets: Mapping[str, Target]) -> None:
-    """Unpack; what has no target is passed over. Each part is removed once it was read."""
+    """
+    Unpack the archive; entries without a target are skipped.
+
+    Each part is removed after it was read. Raises UnsafeArchiveError for an unsafe entry.
+    """
     links: list[tuple[Folder, str, str]] = []
     modes: list[tuple[Folder, str, int]] = []
     with (
@@ -58,7 +62,8 @@ def unpack(parts: Sequence[Path], targets: Mapping[str, Target]) -> None:
                 _write(archive, info, target.folder, path)
             else:
                 raise UnsafeArchiveError(f"{info.name} is no file, folder or link")
-    # Last of all, so that nothing is written through them, nor into folders that forbid it.
+    # Links and modes come last, so that nothing is written through the links, nor into folders
+    # whose modes forbid it.
     for folder, path, leads_to in links:
         above, _, name = path.rpartition("/")
         with _below(folder, above) as parent:
@@ -87,7 +92,7 @@ def _stays_inside(path: str, leads_to: str) -> bool:
 
 @contextmanager
 def _below(folder: Folder, path: str) -> Iterator[Folder]:
-    """Open a folder, and make it if it is not there."""
+    """Open a folder, and create it if it is missing."""
     try:
         opened = folder.folder(path, make=True)
     except OSError as error:
@@ -114,18 +119,18 @@ def _write(archive: tarfile.TarFile, info: tarfile.TarInfo, folder: Folder, path
 
 
 class _Joined(io.RawIOBase):
-    """Files one after the other, each removed when it was read."""
+    """Concatenation of files, each removed after it was read."""
 
     def __init__(self, paths: Sequence[Path]) -> None:
         self._files: Iterator[BinaryIO] = (path.open("rb") for path in paths)
         self._file: BinaryIO | None = None
 
     def readable(self) -> bool:
-        """Say that it can be read."""
+        """Return True."""
         return True
 
     def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
-        """Read on, in the next file where one ends."""
+        """Read; continue with the next file where one ends."""
         while True:
             if self._file is None:
                 self._file = next(self._files, None)

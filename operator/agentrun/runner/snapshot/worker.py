@@ -1,8 +1,8 @@
 """
-The program that packs and unpacks, beside the runner.
+The subprocess that packs and unpacks snapshots.
 
-It is started with nothing of the runner's credentials within reach. Standard library only, so that
-it takes little time and memory.
+It has no access to the runner's credentials. It imports only the standard library and modules that
+do too, so that it takes little time and memory.
 """
 
 import json
@@ -28,12 +28,12 @@ from agentrun.runner.snapshot.pack import (
 from agentrun.runner.snapshot.unpack import Target, UnsafeArchiveError, unpack
 
 HOME, WORKSPACE, REPOSITORY = "home", "workspace", "repository"
-"""What the archive has of each."""
+"""The names of the archive's folders."""
 REPOSITORY_FILES = ("objects", "refs", "packed-refs", "shallow")
 
 
 def pack(job: Mapping[str, Any]) -> dict[str, Any]:
-    """Pack what ``job`` names, and say of what parts the archive is."""
+    """Pack what ``job`` names, and return the archive's parts."""
     packer = Packer(Path(job["folder"]), job["limit"], job["part_bytes"])
     with ExitStack() as stack:
         opened = {
@@ -49,7 +49,7 @@ def pack(job: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def take_out(job: Mapping[str, Any]) -> dict[str, Any]:
-    """Unpack the parts that ``job`` names to where it says."""
+    """Unpack the parts that ``job`` names into its targets."""
     with ExitStack() as stack:
         targets = {
             name: Target(stack.enter_context(Folder.at(Path(path), make=True)), outer_links)
@@ -73,7 +73,7 @@ def _sources(opened: Mapping[str, Folder], backend: str) -> Iterator[Source]:
 
 
 def main() -> None:
-    """Do what standard input says, and answer on standard output: both JSON."""
+    """Execute the job on standard input, and write the result to standard output: both JSON."""
     job = json.load(sys.stdin)
     try:
         answer = {"pack": pack, "unpack": take_out}[job["do"]](job)
