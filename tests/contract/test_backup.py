@@ -28,7 +28,7 @@ ROOT = Path(__file__).parents[2]
 
 @dataclass
 class Busy:
-    """A store that is written to all the time, as a MCP server with a live run does."""
+    """A store that is written to all the time, as an MCP server with a live run does."""
 
     url: str
     blobs_url: str

@@ -1,4 +1,4 @@
-"""The bridge on a user's machine: real clients, a MCP server that is replaced, tokens that end."""
+"""The bridge on a user's machine: real clients, an MCP server that is replaced, tokens that end."""
 
 import asyncio
 import json

@@ -42,7 +42,7 @@ AT_ONCE_SECONDS = 3
 TRIES = 3
 """A busy machine may be slow once; replicas that are not told are late each time."""
 AWAY = (httpx2.TransportError, httpx2.HTTPStatusError, MCPError, ToolCallError, ExceptionGroup)
-"""What a client may meet while a MCP server or the database has just died."""
+"""What a client may meet while an MCP server or the database has just died."""
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")

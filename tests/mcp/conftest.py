@@ -34,7 +34,7 @@ WATCHED = (RUNS, SESSIONS, PROFILES)
 
 @dataclass
 class Bench:
-    """A MCP server on a fake cluster, and a client at it."""
+    """An MCP server on a fake cluster, and a client at it."""
 
     cluster: FakeCluster
     store: MemoryRunStore

@@ -1,4 +1,4 @@
-"""An API server as far as the command line sees one, and a MCP server behind its port-forward."""
+"""An API server as far as the command line sees one, and an MCP server behind its port-forward."""
 
 import asyncio
 import json

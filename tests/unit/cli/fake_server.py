@@ -1,4 +1,4 @@
-"""A MCP server in a thread, over real HTTP: the tools' shapes, and runs that tests script."""
+"""An MCP server in a thread, over real HTTP: the tools' shapes, and runs that tests script."""
 
 import threading
 import time

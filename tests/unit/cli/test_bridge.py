@@ -288,7 +288,7 @@ async def test_the_bridge_ends_with_its_client_in_the_middle_of_a_call(
 
     async def answer(request: web.Request) -> web.StreamResponse:
         begun.set()
-        await asyncio.sleep(60)  # A MCP server that does not answer.
+        await asyncio.sleep(60)  # An MCP server that does not answer.
         raise AssertionError
 
     cluster.answer = answer

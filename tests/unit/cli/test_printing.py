@@ -27,7 +27,7 @@ def assert_harmless(text: str) -> None:
 
 
 def hostile(value: Any) -> Any:
-    """Put something into each text that a MCP server answers with."""
+    """Put something into each text that an MCP server answers with."""
     if isinstance(value, str):
         return value + EVIL
     if isinstance(value, dict):

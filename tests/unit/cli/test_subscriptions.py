@@ -23,7 +23,7 @@ def told(method: str) -> Json:
 
 
 class Listening:
-    """A MCP server that tells of one change each time that it is listened to."""
+    """An MCP server that tells of one change each time that it is listened to."""
 
     def __init__(self, *, stays: bool = True) -> None:
         self.stays = stays
