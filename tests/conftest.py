@@ -1,4 +1,4 @@
-"""For all tests."""
+"""Fixtures and hooks for all tests."""
 
 import gc
 from typing import Any
@@ -7,8 +7,8 @@ import pytest
 
 from tests import pending
 
-# What is imported stays: to look through all of it again and again for garbage takes half of the
-# time of collecting the tests, and a part of each test after that.
+# Imported modules stay: to scan them repeatedly for garbage takes half of the time of collecting
+# the tests, and a part of each test after that.
 gc.disable()
 
 
@@ -20,9 +20,9 @@ def pytest_collection_finish() -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Any:
-    """Put beside the traceback of a test that took too long what each of its tasks waits for."""
+    """Add to the report of a test that timed out what each of its asyncio tasks waits for."""
     if call.excinfo is not None:
-        # What is left of its time is not for this, and a test runner that is interrupted here ends.
+        # The rest of the timeout does not apply here: an interruption would end the test runner.
         item.ihook.pytest_timeout_cancel_timer(item=item)
     report = yield
     if report.failed and "from pytest-timeout" in str(report.longrepr):

@@ -1,4 +1,4 @@
-"""What events of a journal say, as tests ask of it."""
+"""Queries and checks on the events of a journal."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ def data_of(events: list[Json], kind: str) -> list[Json]:
 
 
 def check_order(events: list[Json]) -> None:
-    """Events are in order, without gap or double, and what has ended had begun, once."""
+    """Assert that events are in order without gap or duplicate, and that each end has one start."""
     assert [event["seq"] for event in events] == list(range(1, len(events) + 1))
     for kind in ("command", "tool"):
         started = _ids(events, f"{kind}_started")
@@ -27,10 +27,10 @@ def _ids(events: list[Json], kind: str) -> list[str | None]:
 
 def said(events: list[Json]) -> list[str]:
     """
-    Return the texts of all messages of the agent, as a reader has got them.
+    Return the texts of all messages of the agent, as a reader assembles them.
 
-    Where an agent pauses, a message is told as far as it is certain that no secret begins there:
-    what follows at once by the same id is the rest of it (docs/events.md).
+    If an agent pauses, a message is sent up to where no secret can begin. The event that directly
+    follows with the same id contains the rest (docs/events.md).
     """
     texts, before = list[str](), ("", "")
     for event in events:

@@ -1,9 +1,9 @@
 """
-Python programs that start in milliseconds: forked from one that has loaded their modules already.
+Python programs that start in milliseconds, forked from a process that has loaded their modules.
 
-Loading takes most of what a short run of a program costs. ``tests/forkserver.py`` does it once in
-each process of pytest; what is forked from it is otherwise as good as new. What it does not show
-is how the program itself loads, and how much memory it takes: tests of that start a new one.
+Loading modules takes most of the time of a short run of a program. ``tests/forkserver.py`` does it
+once in each process of pytest; a forked program otherwise behaves like a new process. It does not
+show how the program itself loads, nor how much memory it takes: tests of that start a new process.
 """
 
 import asyncio
@@ -25,18 +25,18 @@ File = int | IO[bytes] | socket.socket
 
 
 class Process(Protocol):
-    """As much of a process as tests need, however it was started."""
+    """The part of a process's interface that tests need, however it was started."""
 
     @property
     def pid(self) -> int:
-        """Its number."""
+        """The process id."""
 
     @property
     def returncode(self) -> int | None:
-        """How it ended: with an exit code, or by a signal if negative."""
+        """The exit code, negative for a signal; None while it runs."""
 
     async def wait(self) -> int:
-        """Wait for its end."""
+        """Wait for its end, and return the exit code."""
 
     def send_signal(self, signal: int) -> None:
         """Send it a signal, unless it has ended."""
@@ -46,7 +46,7 @@ class Process(Protocol):
 
 
 class Forked:
-    """A process that was forked."""
+    """A forked process."""
 
     def __init__(self, pid: int, report: socket.socket) -> None:
         self.pid = pid
@@ -59,7 +59,7 @@ class Forked:
         return self.returncode
 
     async def wait(self) -> int:
-        """Wait for its end."""
+        """Wait for its end, and return the exit code."""
         return await asyncio.shield(self._end)
 
     def send_signal(self, signal: int) -> None:
@@ -73,13 +73,14 @@ class Forked:
 
 
 class ForkServer:
-    """Forks command lines of Python; begins, once it is needed, with loading modules."""
+    """Forks Python command lines. Loads the modules at the first fork."""
 
     def __init__(self, code: str, path: Path, env: Mapping[str, str] | None = None) -> None:
         """
-        ``code`` loads the modules, which are found in ``path``.
+        Set the code that loads the modules.
 
-        ``env`` is what they see while they are loaded, if it is not this process's own.
+        The modules are found in ``path``. ``env`` is the environment while they are loaded; the
+        default is that of this process.
         """
         self._code = code
         self._path = path
@@ -94,7 +95,7 @@ class ForkServer:
         stderr: File,
         stdin: File | None = None,
     ) -> Forked:
-        """Do what ``python COMMAND`` does, in a session of its own; it reads nothing by default."""
+        """Run ``python COMMAND`` in a new session. By default stdin is empty."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         ours.setblocking(False)
         with theirs:
@@ -149,7 +150,7 @@ Started = TypeVar("Started", bound=Process)
 
 @asynccontextmanager
 async def ended(starting: Awaitable[Started]) -> AsyncIterator[Started]:
-    """Start the first process of a session; in the end neither it nor its group is left."""
+    """Start the leader of a session; neither it nor its process group is left at the end."""
     process = await starting
     try:
         yield process

@@ -1,15 +1,16 @@
 """
-A Python that has loaded its modules already, and forks for each command line that it is told.
+A Python process that has loaded its modules, and forks for each command line that it receives.
 
     python -P forkserver.py DESCRIPTOR CODE
 
-CODE loads the modules. What comes on the socket DESCRIPTOR is one order a message: the command
-line as Python takes it, the environment, the folder, and four descriptors: the standard streams,
-and where it is told the child's pid, then its exit code. A child is as like a new process as can
-be: a session of its own, no descriptors but the streams, only its own environment, and it ends as
-any Python program does. Once nobody holds the socket's other end, all of them are killed.
+CODE loads the modules. Each message on the socket DESCRIPTOR is one order: the command line in
+Python's form, the environment, the folder, and four descriptors: the standard streams, and a socket
+on which it reports the child's pid and later its exit code. A child is as similar to a new process
+as possible: it has its own session, no descriptors but the streams and only its own environment,
+and it ends as any Python program does. When the other end of the socket is closed, all children are
+killed.
 
-Imports only what is needed for that, so that the children find no more loaded than CODE loads.
+Imports only what this needs, so that the children have nothing loaded but what CODE loads.
 """
 
 import contextlib
@@ -30,7 +31,7 @@ MAX_ORDER = 1 << 20
 
 
 def serve(orders: socket.socket) -> dict[str, Any] | None:
-    """Return in each child, with its order; and at the end, with none."""
+    """Return the order in each child, and None in the server at its end."""
     reports: dict[int, tuple[int, socket.socket]] = {}
     with selectors.DefaultSelector() as selector:
         selector.register(orders, selectors.EVENT_READ)
@@ -68,14 +69,14 @@ def _receive(orders: socket.socket) -> tuple[dict[str, Any] | None, list[int]]:
 
 
 def _take(files: list[int], order: dict[str, Any]) -> None:
-    """Take the standard streams, and the terminal if they are one."""
+    """Install the standard streams, and the controlling terminal if they are one."""
     for number, file in enumerate(files):
         os.dup2(file, number)
         os.close(file)
     os.setsid()
     if os.isatty(0):
         fcntl.ioctl(0, termios.TIOCSCTTY, 0)
-    # Python looks at its streams as it starts.
+    # Python does this at its start.
     sys.stdout.reconfigure(line_buffering=os.isatty(1))  # type: ignore[union-attr]
     os.environ.clear()
     os.environ.update(order["env"])
@@ -89,7 +90,7 @@ def _reap(handle: int, pid: int, report: socket.socket) -> None:
 
 
 def _say(report: socket.socket, number: int) -> None:
-    with contextlib.suppress(BrokenPipeError):  # Nobody is interested any more.
+    with contextlib.suppress(BrokenPipeError):  # Nobody reads it any more.
         report.send(str(number).encode())
 
 
@@ -101,7 +102,9 @@ def _kill(pids: list[int]) -> None:
 
 
 def run(flag: str, *arguments: str) -> None:
-    """Do what Python does with its arguments: -c CODE, -m MODULE or a FILE, and more words."""
+    """
+    Run a program as Python does for its arguments: -c CODE, -m MODULE or a FILE, then its own.
+    """
     if flag == "-m":
         sys.argv = [*arguments]
         runpy.run_module(arguments[0], run_name="__main__", alter_sys=True)
@@ -117,7 +120,7 @@ def run(flag: str, *arguments: str) -> None:
 if __name__ == "__main__":
     server = sys.modules["__main__"]
     exec(compile(sys.argv[2], "<load>", "exec"), {})
-    # Or each child would go through all that is loaded, and copy it by that.
+    # Otherwise garbage collection in each child would visit all loaded objects and so copy them.
     gc.collect()
     gc.freeze()
     if (told := serve(socket.socket(fileno=int(sys.argv[1])))) is not None:

@@ -1,4 +1,4 @@
-"""Objects of Kubernetes as the CRDs' own schemas allow them: also the odd ones."""
+"""Strategies for Kubernetes objects, including odd ones, that the schemas of the CRDs accept."""
 
 import json
 from typing import Any
@@ -13,7 +13,7 @@ Json = dict[str, Any]
 
 KINDS = {"agentruns": AgentRun, "agentsessions": AgentSession, "agentprofiles": AgentProfile}
 DEPTHS = (1, 60, 95, 96, 97, 150, 205, 260, 900, 1100, 3000)
-"""On both sides of every bound: ours, pydantic's two, Python's."""
+"""Values on both sides of each nesting limit: AgentRun's, pydantic's two, Python's."""
 QUIETLY = settings(
     database=None,
     deadline=None,
@@ -21,7 +21,7 @@ QUIETLY = settings(
     derandomize=True,
     suppress_health_check=list(HealthCheck),
 )
-"""The same objects each time, on any machine."""
+"""The same objects in each run, on any machine."""
 
 _TIME = "2026-11-23T12:00:00Z"
 _MOST = 3
@@ -30,7 +30,7 @@ _SCALARS = st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | _TEXTS
 
 
 def nested(depth: int, inner: Any = 1) -> Json:
-    """Make an object with so many objects in one another."""
+    """Build an object of ``depth`` nested objects."""
     made: Any = inner
     for _ in range(depth):
         made = {"a": made}
@@ -39,7 +39,7 @@ def nested(depth: int, inner: Any = 1) -> Json:
 
 
 def written(value: Any) -> str:
-    """Write JSON of any depth, which the standard encoder does not."""
+    """Serialize JSON of any depth, which the standard encoder cannot."""
     deepest, depth = value, 0
     while isinstance(deepest, dict) and list(deepest) == ["a"]:
         deepest, depth = deepest["a"], depth + 1
@@ -54,14 +54,14 @@ def written(value: Any) -> str:
 
 
 def objects(plural: str) -> st.SearchStrategy[Json]:
-    """Make the spec and status of objects of a kind."""
+    """Generate the spec and status of objects of a kind."""
     schema = structural(KINDS[plural])["properties"]
     parts = {part: _of(schema[part]) for part in ("spec", "status") if part in schema}
     return st.fixed_dictionaries(parts)
 
 
 def free() -> st.SearchStrategy[Json]:
-    """Make what a field takes that keeps whatever it is given."""
+    """Generate values for a field that preserves unknown content."""
     values = st.recursive(
         _SCALARS, lambda inner: st.lists(inner) | st.dictionaries(_TEXTS, inner), max_leaves=8
     )

@@ -1,4 +1,4 @@
-"""What the tasks of asyncio wait for: the stack of a thread does not tell of them."""
+"""What asyncio tasks wait for, which the stack of a thread does not show."""
 
 import asyncio
 import gc
@@ -8,11 +8,11 @@ from types import FrameType
 from typing import Any
 
 _FRAMES = 12
-"""How many frames of a task are told, from the innermost."""
+"""How many frames of a task are shown, from the innermost."""
 
 
 def tasks() -> str:
-    """Tell of each task of the process that is not done where it waits."""
+    """Describe where each unfinished task of the process waits."""
     found = [one for one in gc.get_objects() if isinstance(one, asyncio.Task) and not one.done()]
     return "\n".join(_told(task) for task in found) or "none"
 
@@ -24,7 +24,7 @@ def _told(task: "asyncio.Task[Any]") -> str:
 
 
 def _frames(awaited: Any) -> Iterator[FrameType]:
-    """Follow what awaits what, from a task's coroutine to the future at the end."""
+    """Follow the chain of awaits, from a task's coroutine to the future at its end."""
     while awaited is not None:
         for kind in ("cr", "ag", "gi"):
             if isinstance(frame := getattr(awaited, f"{kind}_frame", None), FrameType):

@@ -1,4 +1,4 @@
-"""A real terminal, with a person at it who reads and types."""
+"""A real terminal, and a simulated user who reads and types."""
 
 import asyncio
 import codecs
@@ -26,7 +26,7 @@ class Terminal:
     process: Process
     descriptor: int
     raw: str = ""
-    """All that was written, with what only a terminal understands."""
+    """All output, with its control sequences."""
     _news: asyncio.Event = field(default_factory=asyncio.Event)
     _read_to: int = 0
     _decoder: codecs.IncrementalDecoder = field(
@@ -35,17 +35,17 @@ class Terminal:
 
     @property
     def text(self) -> str:
-        """All that was written, without colours and the like."""
+        """All output, without colours and other control sequences."""
         return _CONTROLS.sub("", self.raw).replace("\r", "")
 
     async def until(self, words: str, seconds: float = 90.0) -> str:
-        """Read on until ``words`` come, and return what came up to there."""
+        """Read until ``words`` appear, and return the output up to there."""
         begin = self._read_to
         found = await self.matches(re.escape(words), seconds)
         return self.text[begin : found.start()]
 
     async def matches(self, pattern: str, seconds: float = 90.0) -> re.Match[str]:
-        """Read on until the pattern comes, and return its match."""
+        """Read until the pattern appears, and return its match."""
         compiled = re.compile(pattern)
         try:
             async with asyncio.timeout(seconds):
@@ -60,7 +60,7 @@ class Terminal:
         return found
 
     def type(self, keys: str) -> None:
-        """Press keys."""
+        """Type keys."""
         os.write(self.descriptor, keys.encode())
 
     async def ends(self, seconds: float = 90.0) -> int:
@@ -86,9 +86,9 @@ SETTINGS = {"TERM": "xterm-256color", "LANG": "C.UTF-8"}
 def terminal(
     command: Sequence[str], environment: Mapping[str, str]
 ) -> AbstractAsyncContextManager[Terminal]:
-    """Run a program in a terminal of its own."""
+    """Run a program in a new terminal."""
 
-    # It must be the terminal's foreground process, or Ctrl-C is nobody's: setsid makes it so.
+    # The program must be the terminal's foreground process to receive Ctrl-C: setsid arranges that.
     def start(theirs: int) -> Awaitable[Process]:
         return asyncio.create_subprocess_exec(
             "setsid", "--ctty", "--wait", *command,
@@ -101,7 +101,11 @@ def terminal(
 
 @asynccontextmanager
 async def at_terminal(start: Callable[[int], Awaitable[Process]]) -> AsyncIterator[Terminal]:
-    """Run what is started with the other end of a new terminal, as its foreground process."""
+    """
+    Start a program with a new terminal, as its foreground process.
+
+    ``start`` is called with the descriptor of the program's end of the terminal.
+    """
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 100, 0, 0))
     os.set_blocking(ours, False)
@@ -120,7 +124,7 @@ async def at_terminal(start: Callable[[int], Awaitable[Process]]) -> AsyncIterat
             loop.remove_reader(ours)
 
     loop.add_reader(ours, read)
-    # Whoever reads on hears of the end too: the last words may have come long before.
+    # Also wakes readers when the program ends: its final output may have come long before.
     ended = asyncio.create_task(process.wait())
     ended.add_done_callback(lambda _: made._news.set())
     try:

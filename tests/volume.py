@@ -1,8 +1,8 @@
 """
-What must hold of a runner whose agent says very much: its memory, its spool, and its events.
+Limits that a runner must keep when its agent produces very much output: memory, spool, events.
 
-``tests/unit/runner/test_volume.py`` asks it of a runner alone, in full, and
-``tests/e2e/test_events.py`` of everything that is installed, with less.
+``tests/unit/runner/test_volume.py`` checks them for a runner alone, in full, and
+``tests/e2e/test_events.py`` for the whole installation, with less output.
 """
 
 import asyncio
@@ -19,41 +19,41 @@ from tests.events import Json, data_of
 
 MEGABYTE = 1024 * 1024
 STEADY = 64 * MEGABYTE
-"""What a runner may take while it works."""
+"""The memory that a runner may take while it works."""
 WORST = 128 * MEGABYTE
-"""What it may take for a moment."""
+"""The memory that it may take for a moment."""
 MORE_THAN_FITS = 80
-"""Messages of a megabyte, of which the spool takes some and the agent must wait with the rest."""
+"""Messages of a megabyte: the spool fills up, and the agent has to wait with the rest."""
 UNDER_WAY = 8 * MEGABYTE
 """What may be on its way into a full spool: a message or two, each twice for a moment."""
 PAUSE = 0.1
-"""Between two samples."""
+"""Seconds between two samples."""
 
 
 @dataclass
 class Memory:
-    """Resident memory in bytes, as it was seen."""
+    """Sampled resident memory, in bytes."""
 
     seen: list[int] = field(default_factory=list)
-    """Of the program."""
+    """The samples of the program."""
     peak: int = 0
-    """The most the program ever took, as the kernel counts."""
+    """The program's peak, as the kernel counts it."""
     group: int = 0
-    """The most that everything in its container was seen to take, the page cache left out."""
+    """The largest sample of the whole container, without the page cache."""
 
     @property
     def steady(self) -> int:
-        """What the program took most of the time."""
+        """The median of the samples."""
         return int(statistics.median(self.seen))
 
     def look(self, pid: int) -> None:
-        """Take a sample; a process that is ending gives none any more."""
+        """Take a sample; a process that is ending gives none."""
         if resident := _resident_of(pid):
             self.seen.append(resident["VmRSS"])
             self.peak = max(self.peak, resident["VmHWM"])
 
     def check(self, steady: int = STEADY) -> None:
-        """Hold a runner to its bounds."""
+        """Assert that the runner kept its limits."""
         assert self.seen, "the runner was never seen"
         assert self.steady <= steady, self
         assert self.peak <= WORST, self
@@ -69,7 +69,7 @@ class Memory:
 
 @asynccontextmanager
 async def sampled(look: Callable[[Memory], Awaitable[None]]) -> AsyncIterator[Memory]:
-    """Look at the memory of a process now and then, until the process or the block ends."""
+    """Sample the memory of a process periodically, until the process or the block ends."""
     memory = Memory()
 
     async def watch() -> None:
@@ -98,9 +98,9 @@ def watching_process(pid: int) -> AbstractAsyncContextManager[Memory]:
 
 def _resident_of(pid: int) -> dict[str, int]:
     """
-    Read what a process takes now (``VmRSS``) and took at most (``VmHWM``), in bytes.
+    Read the current (``VmRSS``) and peak (``VmHWM``) memory of a process, in bytes.
 
-    A process that is ending has neither any more.
+    A process that is ending has neither.
     """
     status = Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
     found = re.findall(r"^(VmRSS|VmHWM):\s+(\d+) kB", status, re.MULTILINE)
@@ -108,7 +108,7 @@ def _resident_of(pid: int) -> dict[str, int]:
 
 
 async def check_held_up(spool: Path, seconds: float = 90) -> None:
-    """Wait until a spool is full and stays as it is, though its agent has more to say."""
+    """Wait until a spool is full and its size is stable, though its agent has more output."""
     before = 0
     async with asyncio.timeout(seconds):
         while True:
@@ -116,7 +116,7 @@ async def check_held_up(spool: Path, seconds: float = 90) -> None:
             if held == before and held > SPOOL_BOUND * 0.9:
                 break
             before = held
-            await asyncio.sleep(1)  # How long it must stay as it is.
+            await asyncio.sleep(1)  # How long the size must be stable.
     assert held <= SPOOL_BOUND + UNDER_WAY < MORE_THAN_FITS * MEGABYTE
 
 
@@ -129,13 +129,13 @@ def _size(folder: Path) -> int:
 
 
 def paced(count: int) -> list[str]:
-    """Return what the trivial agent says at a pace."""
+    """Return the texts that the trivial agent sends at a fixed pace."""
     texts = (f"message {number}" for number in range(1, count + 1))
     return [f"{one} {hashlib.sha256(one.encode()).hexdigest()}" for one in texts]
 
 
 def shown(events: list[Json]) -> int:
-    """Return how many bytes the agent's terminals showed that no event has room for."""
+    """Return how many bytes of terminal output are stored as artifacts, outside the events."""
     refs = (
         data.get("artifact_refs", {}).get("/output") for data in data_of(events, "command_updated")
     )
@@ -143,7 +143,7 @@ def shown(events: list[Json]) -> int:
 
 
 def check_tools(events: list[Json], count: int) -> None:
-    """All of so many tools were told of, each begins once before it ends, and none is left."""
+    """Assert that all tools were reported: each starts once before it finishes, and all finish."""
     commands = {data["command"] for data in data_of(events, "command_started")}
     assert {f"make {number}" for number in range(count) if number % 7} <= commands
     at_work: set[str] = set()

@@ -1,9 +1,9 @@
-"""How long tests wait for what comes at once, or never."""
+"""The timeout of tests for what comes immediately or never."""
 
 LATE_SECONDS = 180.0
 """
-Seconds after which something that has not come is taken for missing.
+Seconds after which something that has not come is treated as missing.
 
-Nothing that works takes nearly as long, also on a machine that others use; and a test that fails by
-it would have waited for ever.
+Nothing that works takes nearly as long, even on a shared machine. A test that fails by this timeout
+would have waited forever.
 """

@@ -66,7 +66,7 @@ class Objects:
 
 
 def kubectl(*arguments: str) -> str:
-    """Run kubectl against the test's API server and return what it printed."""
+    """Run kubectl against the test's API server and return its output."""
     done = subprocess.run(["kubectl", *arguments], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout

@@ -1,9 +1,10 @@
 """
-Runs whose pods end as a test says.
+A simulated kubelet and runners, so that a test controls how and when pods end.
 
-The operator and the MCP server are real processes on this machine, the API server and the scheduler
-are real, and only the kubelet of one node and the runners of its pods are played, by tasks of the
-test. So the test says in which instant a pod ends, and hundreds of them end in a minute.
+The operator and the MCP server are real processes on this machine. The API server and the scheduler
+are real too. Only the kubelet of one node and the runners of its pods are simulated, by asyncio
+tasks of the test. A test therefore decides at which moment a pod ends, and hundreds of pods end in
+a minute.
 """
 
 import asyncio
@@ -49,7 +50,7 @@ from tests.waiting import LATE_SECONDS
 
 _LABEL = "agentrun.dev/played"
 _WITH_THE_TESTS = ("setpriv", "--pdeathsig", "KILL", "--")
-"""What ends a program with its parent, also where the parent is killed."""
+"""Makes a program end with its parent, also if the parent is killed."""
 _START_SECONDS = 180
 _SEEN_SECONDS = 90
 _LOOK_SECONDS = 0.05
@@ -59,43 +60,43 @@ _STRATEGIC = "application/strategic-merge-patch+json"
 
 
 class Step(IntEnum):
-    """What happens, one after the other, when a run comes to its end by itself."""
+    """The steps, in order, by which a run finishes without being cancelled."""
 
     TURN = 1
-    """The agent ends its turn."""
+    """The agent ends its prompt turn."""
     EVENTS = 2
-    """The gateway is told its last events."""
+    """The gateway receives the final events."""
     OUTCOME = 3
-    """The gateway is told how the attempt ended."""
+    """The gateway receives the outcome of the attempt."""
     AGENT = 4
-    """The agent's container ends."""
+    """The agent's container terminates."""
     RUNNER = 5
-    """The runner's container ends. What follows is the operator's."""
+    """The runner's container terminates. The operator does the rest."""
 
 
 @dataclass
 class Pod:
-    """A pod of the played node."""
+    """A pod on the simulated node."""
 
     name: str
     uid: str
     run: str
     session: str
     is_wanted: bool = True
-    """Whether it may go on: nobody has deleted it so far."""
+    """Whether the pod may continue: it has not been deleted."""
     ends_by_halves: bool = False
-    """Whether the node tells of the agent's end before the runner has ended."""
+    """Whether the node reports the end of the agent's container before that of the runner's."""
     went_on_from: str | None = None
-    """The conversation that the gateway gave it to resume."""
+    """The id of the conversation that the gateway gave it to resume."""
     _goes: asyncio.Event = field(default_factory=asyncio.Event)
 
     def let_go(self) -> None:
-        """Take note that it was deleted."""
+        """Record that the pod was deleted."""
         self.is_wanted = False
         self._goes.set()
 
     async def deleted(self) -> None:
-        """Wait until somebody deletes it."""
+        """Wait until the pod is deleted."""
         await self._goes.wait()
 
 
@@ -105,7 +106,7 @@ Before = Callable[[Pod, Step], Awaitable[None]]
 
 @dataclass(frozen=True)
 class Product:
-    """The operator and the MCP server, looking after one namespace."""
+    """The operator and the MCP server, serving one namespace."""
 
     namespace: str
     mcp_url: str
@@ -114,7 +115,7 @@ class Product:
 
 @contextmanager
 def installed(namespace: str, folder: Path) -> Iterator[Product]:
-    """Have the product look after a namespace. It must neither end by itself nor log an error."""
+    """Run the product for a namespace. It must neither exit early nor log a traceback."""
     health, mcp, gateway = _free_ports(3)
     made = Product(namespace, f"http://127.0.0.1:{mcp}/mcp", f"http://127.0.0.1:{gateway}")
     parts = [
@@ -143,7 +144,7 @@ def installed(namespace: str, folder: Path) -> Iterator[Product]:
 
 @contextmanager
 def installed_anew(api: client.ApiClient, prefix: str, folder: Path) -> Iterator[Product]:
-    """Install the product for a namespace of its own, and take both away."""
+    """Run the product for a new namespace, and remove both afterwards."""
     core, name = client.CoreV1Api(api), f"{prefix}-{uuid4().hex[:8]}"
     core.create_namespace(client.V1Namespace(metadata=client.V1ObjectMeta(name=name)))
     try:
@@ -155,18 +156,18 @@ def installed_anew(api: client.ApiClient, prefix: str, folder: Path) -> Iterator
 
 @dataclass
 class _Part:
-    """A process of the product."""
+    """One process of the product."""
 
     module: str
     port: int
-    """Where /readyz answers."""
+    """The port of ``/readyz``."""
     folder: Path
     settings: dict[str, Any]
     process: "subprocess.Popen[bytes] | None" = None
 
     @contextmanager
     def running(self, namespace: str) -> Iterator[None]:
-        """Run it, and end it as Kubernetes does."""
+        """Run the process, and end it with SIGTERM as Kubernetes does."""
         told = {"NAMESPACES": namespace, **self.settings}
         env = os.environ | {f"AGENTRUN_{name}": str(value) for name, value in told.items()}
         with self._log.open("wb") as log:
@@ -183,17 +184,17 @@ class _Part:
             self.process.wait(LATE_SECONDS)
 
     def wait_until_ready(self) -> None:
-        """Wait until it serves."""
+        """Wait until the process is ready."""
         end = time.monotonic() + _START_SECONDS
         while self.process and self.process.poll() is None and time.monotonic() < end:
             with suppress(httpx2.HTTPError):
                 if httpx2.get(f"http://127.0.0.1:{self.port}/readyz").status_code == 200:
                     return
-            time.sleep(_LOOK_SECONDS)  # No event tells of another process.
+            time.sleep(_LOOK_SECONDS)  # Another process sends no event to wait for.
         raise AssertionError(f"{self.module} is not ready:\n{self._log.read_text()[-4000:]}")
 
     def check(self) -> None:
-        """Look how it has ended, and what it has said."""
+        """Check that it exited with code 0 and logged no traceback."""
         said = self._log.read_text()
         assert self.process is not None
         assert self.process.returncode == 0, said[-4000:]
@@ -213,7 +214,7 @@ def _free_ports(count: int) -> list[int]:
 
 
 class Seen:
-    """The objects of one kind, as its watch tells of them."""
+    """The observed objects of one kind, kept current by a watch."""
 
     def __init__(self, kube: Kube, path: str, word: Callable[[Json], str]) -> None:
         self._kube = kube
@@ -222,10 +223,12 @@ class Seen:
         self._newest: dict[str, Json] = {}
         self._waiting: defaultdict[str, list[asyncio.Event]] = defaultdict(list)
         self.history: defaultdict[str, list[tuple[int, str]]] = defaultdict(list)
-        """What changed of an object, in a word, and from which resource version on."""
+        """
+        The values of ``word`` of an object, each with the resourceVersion from which on it held.
+        """
 
     async def until(self, name: str, is_so: Callable[[Json], bool]) -> Json:
-        """Wait until that is so of an object, and return it."""
+        """Wait until ``is_so`` holds for an object, and return the object."""
         try:
             async with asyncio.timeout(_SEEN_SECONDS):
                 while name not in self._newest or not is_so(self._newest[name]):
@@ -237,7 +240,7 @@ class Seen:
         return self._newest[name]
 
     async def follow(self, tell: Callable[[str, Json], None] = lambda kind, obj: None) -> None:
-        """Take in what happens, for ever; where a watch breaks off, the next one goes on."""
+        """Follow the objects forever. A watch that breaks off is resumed at its last version."""
         version = ""
         while True:
             if not version:
@@ -249,7 +252,7 @@ class Seen:
             query = {"watch": "true", "resourceVersion": version, "timeoutSeconds": "600"}
             async for event in self._kube.stream(self._path, query):
                 if event["type"] == "ERROR":
-                    version = ""  # It is too old.
+                    version = ""  # The version is too old.
                     break
                 version = event["object"]["metadata"]["resourceVersion"]
                 self._take(event["object"])
@@ -265,7 +268,7 @@ class Seen:
 
 
 class Node:
-    """A node whose kubelet is played, and the runners of whose pods are."""
+    """A node with a simulated kubelet, and simulated runners in its pods."""
 
     def __init__(
         self, kube: Kube, product: Product, name: str, folder: Path, before: Before
@@ -286,7 +289,7 @@ class Node:
         return f"/api/v1/namespaces/{self._product.namespace}/pods"
 
     async def run(self) -> None:
-        """Be the node, for ever."""
+        """Simulate the node forever."""
         async with asyncio.TaskGroup() as living:
 
             def tell(kind: str, obj: Json) -> None:
@@ -306,13 +309,13 @@ class Node:
             pod.let_go()
 
     async def _live(self, pod: Pod) -> None:
-        """Keep a pod from the start of its containers until somebody deletes it."""
+        """Simulate a pod from the start of its containers until it is deleted."""
         self.alive[pod.session].add(pod.run)
         self.begun[pod.session].append(pod)
         assert self.alive[pod.session] == {pod.run}, "one run of a session is active at a time"
         began = _now()
         async with asyncio.TaskGroup() as containers:
-            # The kubelet's word and the runner's own come by different ways.
+            # The kubelet's status and the runner's reports arrive in no fixed order.
             containers.create_task(self._report(pod, "Running", began))
             speaking = containers.create_task(self._speak(pod))
         code = 0 if speaking.result() else 143
@@ -326,14 +329,14 @@ class Node:
         await self._kube.delete("pod", pod.name, self._product.namespace, grace_seconds=0)
 
     async def _speak(self, pod: Pod) -> bool:
-        """Be the runner, and say whether its agent came to the end of its turn."""
+        """Simulate the runner. Return whether the agent completed its prompt turn."""
         bound = {"apiVersion": "v1", "kind": "Pod", "name": pod.name, "uid": pod.uid}
         file = self._folder / pod.uid
         file.write_text(
             await token(self._kube, self._product.namespace, TOKEN_AUDIENCE, boundObjectRef=bound)
         )
         async with Gateway(self._product.gateway_url, file, lambda _: None) as gateway:
-            # The operator may not have written down yet which pod is the run's.
+            # The operator may not have recorded the run's pod yet.
             task = await _told(gateway.task)
             pod.went_on_from = task.resume_session_id
             journal = _Journal(gateway)
@@ -354,14 +357,16 @@ class Node:
                 )
             await self._before(pod, Step.OUTCOME)
             outcome = _outcome(task, is_done)
-            # The same each time: what the gateway has taken already is no other one.
+            # The retries send an identical outcome, which the gateway accepts again.
             await _told(lambda: gateway.outcome(outcome))
             return is_done
 
     async def _report(
         self, pod: Pod, phase: str, began: str, agent: int | None = None, runner: int | None = None
     ) -> None:
-        """Write a pod's status as its kubelet does, with the exit codes of what has ended."""
+        """
+        Write the pod's status as the kubelet does, with the exit codes of terminated containers.
+        """
         codes = {AGENT: agent, RUNNER: runner}
         containers = [
             {
@@ -402,7 +407,7 @@ def _outcome(task: Task, is_done: bool) -> Outcome:
 
 
 class _Journal:
-    """What one runner has to say."""
+    """Appends the events of one runner."""
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
@@ -421,11 +426,11 @@ class _Journal:
 
 
 async def _told(tell: Callable[[], Coroutine[Any, Any, T]]) -> T:
-    """Tell the gateway, again as long as it cannot take it just now, as every runner does."""
+    """Call the gateway, and retry while it is unavailable, as every runner does."""
     while True:
         with suppress(GatewayUnavailableError):
             return await tell()
-        await asyncio.sleep(_PAUSE)  # Nothing tells when the gateway can take it again.
+        await asyncio.sleep(_PAUSE)  # Nothing signals when the gateway is available again.
 
 
 def _now() -> str:
@@ -433,12 +438,12 @@ def _now() -> str:
 
 
 def _client(namespace: str) -> Json:
-    """The service account of which ``token`` makes tokens."""
+    """Return the subject for the service account whose tokens ``token`` requests."""
     return {"kind": "ServiceAccount", "name": "default", "namespace": namespace}
 
 
 async def token(kube: Kube, namespace: str, audience: str, **more: Any) -> str:
-    """Ask for a token of the namespace's own service account."""
+    """Request a token for the namespace's default service account."""
     account = _client(namespace)["name"]
     path = f"/api/v1/namespaces/{namespace}/serviceaccounts/{account}/token"
     body = {"spec": {"audiences": [audience], "expirationSeconds": 3600, **more}}
@@ -448,7 +453,7 @@ async def token(kube: Kube, namespace: str, audience: str, **more: Any) -> str:
 
 @dataclass(frozen=True)
 class Site:
-    """What a test works with."""
+    """What a test of simulated pods works with."""
 
     kube: Kube
     node: Node
@@ -458,7 +463,7 @@ class Site:
     namespace: str
 
     async def start(self, name: str) -> None:
-        """Make a run, as with kubectl."""
+        """Create a run, as kubectl does."""
         await self.kube.create(
             self._object(
                 "AgentRun", name, {"backend": "acp", "profile": self.node.name, "prompt": "Work."}
@@ -466,7 +471,7 @@ class Site:
         )
 
     async def journal(self, name: str) -> list[Json]:
-        """Read all events of a run that has ended."""
+        """Read all events of a finished run."""
         events: list[Json] = []
         while not events or events[-1]["data"].get("status") not in _ENDS:
             page = await self.client.call("poll_events", run_id=name, after_seq=len(events))
@@ -475,7 +480,7 @@ class Site:
 
     @asynccontextmanager
     async def furnished(self) -> AsyncIterator[None]:
-        """Make the node, which takes nothing of the cluster's, and a profile that leads to it."""
+        """Create the node, tainted against all other pods, and a profile that selects it."""
         name, labels = self.node.name, {_LABEL: self.node.name}
         taint = {"key": _LABEL, "effect": "NoSchedule"}
         size = {"cpu": "1k", "memory": "10Ti", "pods": "10k", "ephemeral-storage": "100Ti"}
@@ -502,7 +507,7 @@ _ENDS = {phase.lower() for phase in TERMINAL_PHASES}
 
 @asynccontextmanager
 async def played(product: Product, name: str, folder: Path, before: Before) -> AsyncIterator[Site]:
-    """Play the node of that name. What goes wrong on it fails the block."""
+    """Simulate the node ``name``. An error in the simulation fails the block."""
     namespace = product.namespace
     objects = f"/apis/{API_VERSION}/namespaces/{namespace}"
     async with connected(os.environ["KUBECONFIG"]) as kube:
@@ -527,15 +532,15 @@ async def played(product: Product, name: str, folder: Path, before: Before) -> A
 
 
 def phase_of(run: Json) -> str:
-    """Say where a run is; empty while the operator has not said so."""
+    """Return the phase of a run; empty until the operator sets it."""
     return str(run.get("status", {}).get("phase", ""))
 
 
 def is_over(run: Json) -> bool:
-    """Whether a run has ended."""
+    """Return whether a run has finished."""
     return phase_of(run) in TERMINAL_PHASES
 
 
 def active_in(session: Json) -> str:
-    """Name the run that holds a session; empty if none does."""
+    """Return the name of the active run of a session; empty if there is none."""
     return str(session.get("status", {}).get("activeRun", {}).get("name", ""))

@@ -1,1 +1,1 @@
-"""What the stores promise, held against each of them."""
+"""The contract of the stores, tested against each implementation."""

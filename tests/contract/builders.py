@@ -1,4 +1,4 @@
-"""Runs and events for the stores to keep."""
+"""Runs and events for the tests of the stores."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any

@@ -25,25 +25,27 @@ _SHARED = "agentrun_shared"
 
 @dataclass
 class Databases:
-    """A PostgreSQL server, and empty databases with today's tables in it."""
+    """A PostgreSQL server, and empty databases with the current schema."""
 
     server: PostgresServer
 
     def make(self, template: str = _TEMPLATE) -> str:
-        """Make a database and return its URL."""
+        """Create a database and return its URL."""
         name = f"test_{next(_NUMBERS)}"
         self.server.sql(f"CREATE DATABASE {name} TEMPLATE {template}")
         return self.server.url(name)
 
     def empty(self) -> str:
-        """Empty the database that tests share, which is faster, and return its URL."""
+        """
+        Empty the database that tests share, which is faster than a new one, and return its URL.
+        """
         self.server.sql("TRUNCATE runs, events, mailboxes, messages", _SHARED)
         return self.server.url(_SHARED)
 
 
 @pytest.fixture(scope="session")
 def databases() -> Iterator[Databases]:
-    # No database of a test survives the machine: nothing has to reach a disk.
+    # A test's database need not survive the machine: nothing has to reach a disk.
     with postgres.running("fsync=off", "max_connections=50") as server:
         server.sql(f"CREATE DATABASE {_TEMPLATE}")
         asyncio.run(_make_tables(server.url(_TEMPLATE)))
@@ -53,7 +55,7 @@ def databases() -> Iterator[Databases]:
 
 @pytest.fixture(autouse=True)
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is promised does not hang on how long a busy machine takes for a statement."""
+    """Lengthen the timeouts: the contract does not depend on a busy machine's statement times."""
     for bound in ("_CONNECT_SECONDS", "_STATEMENT_SECONDS", "_POOL_SECONDS"):
         monkeypatch.setattr(f"agentrun.store.postgres.{bound}", LATE_SECONDS)
 
@@ -93,7 +95,7 @@ async def store(store_url: str | None) -> AsyncIterator[RunStore]:
 
 @pytest.fixture(scope="session")
 def s3() -> Iterator[str]:
-    """A server of S3's protocol, by its URL."""
+    """The URL of a server with S3's protocol."""
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
@@ -103,7 +105,7 @@ def s3() -> Iterator[str]:
 
 @pytest.fixture
 def bucket(s3: str, monkeypatch: pytest.MonkeyPatch) -> str:
-    """An empty bucket, and the environment that leads to it."""
+    """The name of an empty bucket, with its credentials set in the environment."""
     monkeypatch.setenv("AWS_ENDPOINT_URL", s3)
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "agentrun")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "s3cret-access-key")

@@ -39,17 +39,18 @@ COMMANDS = {
 QUIET = {
     "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
     "CLAUDE_CODE_MAX_RETRIES": "2",
-    # Claude Code asks root for a word that it knows what it does.
+    # Claude Code runs as root only if this confirms that it is in a sandbox.
     "IS_SANDBOX": "1",
-    # Its tools may come later than this on a busy machine; Codex then goes on without them.
+    # On a busy machine its tools may arrive after the default timeout; Codex then continues without
+    # them.
     "MCP_TIMEOUT": "90000",
 }
 
 
 ACCOUNTS = "default"
-"""The namespace of the users' ServiceAccounts: neither AgentRun nor a run is there."""
+"""The namespace of the users' ServiceAccounts: it contains neither AgentRun nor runs."""
 
-# As installers write it.
+# In the form that installers write.
 _PROGRAM = f"""#!{sys.executable}
 import sys
 
@@ -68,12 +69,12 @@ class Laptop:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What the user's shell has; nothing of the tests'."""
+        """The environment of the user's shell, without anything of the tests'."""
         return {
             "HOME": str(self.home),
             "PATH": self._path(),
             "LANG": "C.UTF-8",
-            # Other tests have releases of their own, and this user may see them all.
+            # Other tests have their own releases, and this user may see all of them.
             "AGENTRUN_SYSTEM_NAMESPACE": product.SYSTEM,
         }
 
@@ -82,7 +83,7 @@ class Laptop:
         return ":".join(map(str, (self.home / "bin", *more, *system)))
 
     async def run(self, *command: str, **more: str) -> str:
-        """Run a program to its end and return what it printed."""
+        """Run a program to its end and return its output."""
         process = await asyncio.create_subprocess_exec(
             *command,
             cwd=self.home,
@@ -104,13 +105,13 @@ class Laptop:
         return out.decode()
 
     async def ask(self, program: str, prompt: str, model: str) -> str:
-        """Give a prompt to `claude` or `codex`, which asks the scripted model what to do."""
+        """Give a prompt to `claude` or `codex`, which uses the scripted model."""
         more = {**QUIET, "PATH": self._path(await asyncio.to_thread(clients.install))}
         (self.home / ".codex").mkdir(exist_ok=True)
         config = self.home / ".codex" / "config.toml"
         if program == "codex":
             config.write_text(CODEX.format(url=model))
-        # Codex gives its servers little of the environment it has.
+        # Codex passes little of its environment to its MCP servers.
         bridge = ("agentrun", "mcp", "--system-namespace", product.SYSTEM)
         await self.run(program, "mcp", "add", "agentrun", "--", *bridge, **more)
         keys = {
@@ -122,7 +123,7 @@ class Laptop:
 
     @asynccontextmanager
     async def bridge(self, *flags: str, **more: Any) -> AsyncIterator[Client]:
-        """Speak MCP with a bridge of its own; ``more`` is how the client is."""
+        """Open an MCP client over a new bridge; ``more`` are options of the client."""
         server = StdioServerParameters(
             command=str(self.home / "bin" / "agentrun"),
             args=["mcp", *flags],
@@ -132,7 +133,7 @@ class Laptop:
             yield client
 
     def processes(self) -> list[str]:
-        """List what still runs with this HOME: clients, bridges, and whatever they started."""
+        """List running processes with this HOME: clients, bridges and their children."""
         mark = f"HOME={self.home}\0".encode()
         found = []
         for process in Path("/proc").iterdir():
@@ -140,12 +141,12 @@ class Laptop:
                 if process.name.isdecimal() and mark in (process / "environ").read_bytes():
                     found.append((process / "cmdline").read_bytes().replace(b"\0", b" ").decode())
             except (FileNotFoundError, ProcessLookupError, PermissionError):
-                continue  # It ended while we looked.
+                continue  # It ended during the scan.
         return [line for line in found if line]
 
 
 def make_laptop(home: Path, kubeconfig: str) -> Laptop:
-    """Set a machine up as docs/clients.md says."""
+    """Set up a machine as docs/clients.md describes."""
     (home / "bin").mkdir(parents=True)
     (home / ".kube").mkdir()
     (home / ".kube" / "config").write_text(kubeconfig)
@@ -164,14 +165,14 @@ def make_laptop(home: Path, kubeconfig: str) -> Laptop:
 
 @dataclass(frozen=True)
 class User:
-    """Somebody who has a token, and may do only what they are given."""
+    """A user with a token and only the permissions that a test grants."""
 
     name: str
     kubeconfig: str = field(repr=False)
     _given: list[Json] = field(default_factory=list, init=False, repr=False)
 
     async def may(self, role: str, namespace: str) -> None:
-        """Bind them to a Role of a namespace."""
+        """Bind the user to a Role of a namespace."""
         group = "rbac.authorization.k8s.io"
         subject = {"kind": "ServiceAccount", "name": self.name, "namespace": ACCOUNTS}
         await self._give(
@@ -185,7 +186,7 @@ class User:
         )
 
     async def may_read(self, group: str, resource: str, namespace: str) -> None:
-        """Give them a Role of their own, with which they read objects of one kind."""
+        """Grant the user a new Role that allows reading objects of one kind."""
         rule = {"apiGroups": [group], "resources": [resource], "verbs": ["get", "list"]}
         await self._give(
             {
@@ -198,7 +199,7 @@ class User:
         await self.may(self.name, namespace)
 
     async def take_away(self) -> None:
-        """Take away all that they were given."""
+        """Remove all permissions that were granted."""
         for one in self._given:
             names = one["metadata"]
             await delete(one["kind"], names["name"], namespace=names["namespace"])
@@ -210,7 +211,7 @@ class User:
 
 @asynccontextmanager
 async def a_user() -> AsyncIterator[User]:
-    """Make somebody whom nobody has given a right yet."""
+    """Create a user without any permissions."""
     name = f"user-{token_hex(4)}"
     names = {"name": name, "namespace": ACCOUNTS}
     await apply({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": names})
@@ -224,7 +225,7 @@ async def a_user() -> AsyncIterator[User]:
 
 
 def user_kubeconfig(admin: str, user: str, token: str) -> str:
-    """Make the kubeconfig of a user who has a token and nothing else."""
+    """Build the kubeconfig of a user who has a token and nothing else."""
     content = json.loads(admin)
     [context] = content["contexts"]
     context["context"]["user"] = user

@@ -1,4 +1,4 @@
-"""What must hold of every journal."""
+"""Checks that hold for every journal."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ from tests.events import check_order
 
 
 def check_journal(events: list[dict[str, Any]], status: str) -> None:
-    """A finished run's events are in order, without gap or double, and end with the seal."""
+    """Assert that a finished run's events have no gap or duplicate, and end with the seal."""
     check_order(events)
     last = events[-1]
     assert (last["type"], last["data"]["status"]) == ("status_changed", status)

@@ -1,4 +1,4 @@
-"""Runs of an installation whose clocks are hours off, and whether their times make sense."""
+"""Runs of an installation whose clocks are hours off, and whether their times are correct."""
 
 import time
 from dataclasses import dataclass
@@ -10,18 +10,20 @@ from tests.e2e.cluster import Json
 from tests.e2e.installation import Installation
 
 SLACK = timedelta(minutes=3)
-"""What a busy machine may add; the error that is looked for is of hours."""
+"""Delay allowed for a busy machine; the errors to detect are of hours."""
 BREAK = timedelta(seconds=7)
-"""Times have no fractions, and the operator does not correct less than a few seconds."""
+"""
+Times have no fractions, and the operator corrects only differences of more than a few seconds.
+"""
 
 
 @dataclass(frozen=True)
 class Life:
-    """A run, from its being asked for to its end."""
+    """A run, from the request to its end."""
 
     since: datetime
     took: timedelta
-    """By the clock of this machine."""
+    """The duration by the clock of this machine."""
     status: Json
     events: list[Json]
 
@@ -30,7 +32,9 @@ class Life:
         return datetime.fromisoformat(self.status[name])
 
     def check_times(self) -> timedelta:
-        """Compare its times with each other and with the real ones; say how long it took."""
+        """
+        Compare the run's times with each other and with this machine's, and return the duration.
+        """
         start, end = self.at("startTime"), self.at("completionTime")
         assert self.since - BREAK <= start <= end <= datetime.now(UTC) + BREAK, self.status
         for condition in self.status["conditions"]:
@@ -42,7 +46,7 @@ class Life:
 async def lived(
     installation: Installation, phase: str, reason: str, *steps: list[Any], **more: Any
 ) -> Life:
-    """Spawn a run of the trivial agent, and follow it to the end that it must have."""
+    """Spawn a run of the trivial agent, and wait for its expected end."""
     since, begin = datetime.now(UTC), time.monotonic()
     name = await installation.trivial(*steps, **more)
     return await ended(installation, name, phase, reason, since, begin)
@@ -51,7 +55,7 @@ async def lived(
 async def ended(
     installation: Installation, name: str, phase: str, reason: str, since: datetime, begin: float
 ) -> Life:
-    """Wait for a run's end, with its journal."""
+    """Wait for a run's end, and return it with its journal."""
     run, events = await installation.client.finish(name)
     took = timedelta(seconds=time.monotonic() - begin)
     assert (run["status"], run["reason"]) == (phase.lower(), reason), run

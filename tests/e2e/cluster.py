@@ -1,9 +1,9 @@
 """
-The cluster as the tests see it: objects through the API server, processes through /proc.
+The cluster as the tests observe it: objects through the API server, processes through /proc.
 
-Waits are of two kinds. ``until`` waits for an object, by the watch of its kind, and is what nearly
-every test needs. ``eventually`` looks again and again, for what no watch tells of: processes,
-files, answers of a server.
+There are two kinds of waits. ``until`` waits for an object with the watch of its kind, and is what
+nearly every test needs. ``eventually`` polls, for state that no watch reports: processes, files and
+the answers of servers.
 """
 
 import asyncio
@@ -36,13 +36,13 @@ LABEL_RUN = "agentrun.dev/run"
 _AWAY = re.compile(
     "TLS handshake timeout|connection refused|i/o timeout|EOF|etcdserver: request timed out"
 )
-"""What kubectl says of an API server that a busy machine keeps from answering."""
+"""The errors that kubectl prints if the API server is unavailable, as on a busy machine."""
 _LOOK_SECONDS = 0.1
 _connected: list[Kube] = []
 
 
 def connect(kube: Kube) -> None:
-    """Have everything below speak to this API server."""
+    """Set the API server that the functions below use."""
     _connected[:] = [kube]
 
 
@@ -54,9 +54,9 @@ def api() -> Kube:
 
 async def kubectl(*arguments: str, stdin: str | None = None) -> str:
     """
-    Run kubectl; an error of it is an error of the test, with what it said.
+    Run kubectl and return its output. An error of kubectl fails the test with its message.
 
-    What only reads is repeated for a minute while the API server is away.
+    Commands that only read are retried for a minute while the API server is unavailable.
     """
     end = time.monotonic() + (60 if arguments[0] == "get" else 0)
     while True:
@@ -64,13 +64,13 @@ async def kubectl(*arguments: str, stdin: str | None = None) -> str:
         is_away = done.returncode != 0 and _AWAY.search(done.stderr)
         if not is_away or time.monotonic() > end:
             break
-        await asyncio.sleep(1)  # Between two tries, within the bound.
+        await asyncio.sleep(1)  # Between two tries, within the time limit.
     assert done.returncode == 0, f"kubectl {' '.join(arguments)}: {done.stderr}"
     return done.stdout
 
 
 async def called(*command: str, stdin: str | None = None) -> "subprocess.CompletedProcess[str]":
-    """Run a program to its end, and return what it printed and how it ended."""
+    """Run a program to its end, and return its output and exit code."""
     return await asyncio.to_thread(
         subprocess.run, command, input=stdin, capture_output=True, text=True, check=False
     )
@@ -82,27 +82,27 @@ async def apply(*objects: Json) -> None:
 
 
 async def get(kind: str, name: str, namespace: str = RUNS) -> Json | None:
-    """Return an object as it is now, or None if it is not there."""
+    """Return an object in its current state, or None if it does not exist."""
     return await api().get(kind, name, namespace)
 
 
 async def items(
     kind: str, *, labels: str = "", fields: str = "", namespace: str = RUNS
 ) -> list[Json]:
-    """Return the objects of a namespace that selectors choose, as they are now."""
+    """Return the objects of a namespace that match the selectors, in their current state."""
     return await api().items(kind, namespace, labels, fields)
 
 
 async def delete(kind: str, *names: str, namespace: str = RUNS) -> None:
-    """Delete objects and wait for nothing; what is not there is no error."""
+    """Delete objects without waiting for their end. A missing object is no error."""
     await asyncio.gather(*(api().delete(kind, name, namespace) for name in names))
 
 
 @asynccontextmanager
 async def held(*objects: Json) -> AsyncIterator[None]:
-    """Have some objects for a while; they are deleted at the end, and nobody waits for that."""
+    """Create objects for the block, and delete them afterwards without waiting for their end."""
     try:
-        # In their order: what a pod mounts has to be there before it.
+        # In order: what a pod mounts must exist before the pod.
         for one in objects:
             await apply(one)
         yield
@@ -126,12 +126,12 @@ async def until(
     namespace: str = RUNS,
     seconds: float = LATE_SECONDS,
 ) -> Json | None:
-    """Wait until that is so of an object (None while it is not there), and return it."""
+    """Wait until ``is_so`` holds for an object (None while it does not exist), and return it."""
     return await api().until(kind, name, is_so, namespace, seconds)
 
 
 async def there(kind: str, name: str, namespace: str = RUNS, seconds: float = LATE_SECONDS) -> Json:
-    """Wait until an object is there, and return it."""
+    """Wait until an object exists, and return it."""
     found = await until(kind, name, lambda seen: seen is not None, namespace, seconds)
     assert found is not None
     return found
@@ -145,18 +145,18 @@ async def gone(kind: str, name: str, namespace: str = RUNS, seconds: float = LAT
 async def eventually(
     look: Callable[[], Awaitable[T]], is_so: Callable[[T], bool], seconds: float = LATE_SECONDS
 ) -> T:
-    """Look until ``is_so``; fail with what was last seen."""
+    """Poll ``look`` until ``is_so`` holds for its result; fail with the last result."""
     end = time.monotonic() + seconds
     while True:
         seen = await look()
         if is_so(seen):
             return seen
         assert time.monotonic() < end, f"not so after {seconds} s; last seen: {seen}"
-        await asyncio.sleep(_LOOK_SECONDS)  # Looks again, within the bound.
+        await asyncio.sleep(_LOOK_SECONDS)  # Polls, within the time limit.
 
 
 async def answers(url: str, seconds: float) -> None:
-    """Wait until the MCP server at ``url`` says that it is ready."""
+    """Wait until the MCP server at ``url`` is ready."""
     async with httpx2.AsyncClient(timeout=2, verify=False) as http:
 
         async def status() -> int:
@@ -174,7 +174,9 @@ async def pod_of(run_id: str, attempt: int = 1, namespace: str = RUNS) -> Json:
 
 
 async def pod_uid(run_id: str) -> str:
-    """Wait until a run has a pod, and return its uid, which the run keeps when the pod is gone."""
+    """
+    Wait until a run has a pod, and return its uid, which stays in the status after the pod is gone.
+    """
     run = await until("run", run_id, lambda run: bool(status_of(run).get("podUID")))
     return str(status_of(run)["podUID"])
 
@@ -190,14 +192,14 @@ def processes_of(uid: str) -> list[str]:
                 line = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode()
                 found.append(f"{process.name} {line}")
         except (FileNotFoundError, ProcessLookupError):
-            continue  # It ended while we looked.
+            continue  # It ended during the scan.
     return found
 
 
 async def until_processes(
     uid: str, is_so: Callable[[list[str]], bool], seconds: float = LATE_SECONDS
 ) -> list[str]:
-    """Wait until that is so of the processes of a pod, and return them."""
+    """Wait until ``is_so`` holds for the processes of a pod, and return them."""
     return await eventually(lambda: asyncio.to_thread(processes_of, uid), is_so, seconds)
 
 
@@ -211,7 +213,7 @@ def pid_of(uid: str, program: str) -> int | None:
 
 
 async def runner_of(uid: str) -> int:
-    """Wait for the runner of a pod to be there, and return its process."""
+    """Wait for the runner of a pod, and return its process id."""
     pid = await eventually(
         lambda: asyncio.to_thread(pid_of, uid, RUNNER), lambda pid: pid is not None
     )
@@ -220,12 +222,12 @@ async def runner_of(uid: str) -> int:
 
 
 async def let_go(run_id: str, namespace: str = RUNS) -> None:
-    """Let an agent go on that waits with ``agents.UNTIL_GO`` in its run's first pod."""
+    """Let an agent continue that waits with ``agents.UNTIL_GO`` in its run's first pod."""
     await kubectl("exec", f"{run_id}-1", "-n", namespace, "-c", "agent", "--", "touch", GO)
 
 
 def kill(pod: Json) -> None:
-    """Kill every process of a pod, as a crash would; the kubelet starts its containers again."""
+    """Kill every process of a pod, as in a crash; the kubelet restarts its containers."""
     for line in processes_of(pod["metadata"]["uid"]):
         if "/pause" not in line:
             with suppress(ProcessLookupError):  # The kernel ended it with its pod's first process.
@@ -239,6 +241,6 @@ async def dev(*arguments: str) -> None:
 
 
 def status_of(run: Json | None) -> dict[str, Any]:
-    """Return a run's status; empty before the operator saw it."""
+    """Return a run's status; empty before the operator has set it."""
     status: dict[str, Any] = (run or {}).get("status", {})
     return status

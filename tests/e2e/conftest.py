@@ -1,11 +1,11 @@
 """
 The tests' cluster: one API server client, one set of watches and one event loop for all tests.
 
-Tests run side by side, in processes of their own, on one cluster. Whoever disturbs others (kills a
-part of the product or of the cluster, or changes a release that others use) is marked
-``disruptive``, and runs on a second one: those of a kind one after the other. Beside them run
-those that disturb only a release of their own (``own_release``), but where a part of the cluster
-itself is taken away (``alone``).
+Tests run concurrently, in separate processes, on one cluster. Tests that disturb others (that kill
+a part of the product or of the cluster, or change a shared release) are marked ``disruptive`` and
+run on a second cluster, those of one kind one after the other. Tests that disturb only a release of
+their own (``own_release``) run concurrently with them, except while a test takes a part of the
+cluster itself away (``alone``).
 """
 
 import asyncio
@@ -47,7 +47,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Refuse to run where pytest-xdist does not keep groups together: it says nothing of it."""
+    """Refuse to run if pytest-xdist does not keep groups together, which it would not report."""
     if not session.config.getoption("loadgroup", False):
         return
     apart = [
@@ -79,7 +79,7 @@ async def platform(kube: None) -> AsyncIterator[Installation]:
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def impatient(platform: Installation) -> AsyncIterator[Installation]:
-    """A second release, with short bounds and namespaces that tests may spoil."""
+    """A second release, with short timeouts and namespaces that tests may change."""
     await asyncio.to_thread(installed, platform.cluster, IMPATIENT, *IMPATIENT_FLAGS)
     with reached(platform.cluster, IMPATIENT) as url:
         client = McpClient(f"{url}/mcp", platform.client.token)
@@ -88,7 +88,7 @@ async def impatient(platform: Installation) -> AsyncIterator[Installation]:
 
 @pytest.fixture(scope="session")
 def cluster(platform: Installation) -> Cluster:
-    """The processes and the network of the cluster, which only the native one shows."""
+    """The processes and the network of the cluster, which only the native cluster exposes."""
     found = dev_cluster.find(platform.cluster)
     assert found is not None, "needs the native cluster"
     return found
@@ -96,15 +96,15 @@ def cluster(platform: Installation) -> Cluster:
 
 @pytest.fixture(scope="session")
 def git_url(platform: Installation) -> Iterator[str]:
-    """The git server, as this machine reaches it."""
+    """The URL of the git server from this machine."""
     with product.service_url(platform.cluster, "agentrun-dev", "git", 8080) as url:
         yield url
 
 
-# First of all: to wait for a turn is no part of the time that a test may take.
+# First of all hooks: the wait is not part of the test's timeout.
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Any:
-    """Wait for the test's turn, with the fixtures that it is the first or last to use."""
+    """Acquire the cluster for the test and the fixtures that it is the first or last to use."""
     folder = paths.state(os.environ["AGENTRUN_CLUSTER"])
     with turn(folder, alone=item.get_closest_marker("alone") is not None):
         return (yield)
@@ -112,7 +112,7 @@ def pytest_runtest_protocol(item: pytest.Item) -> Any:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Any:
-    """Put what the cluster knows of a failed test beside its traceback."""
+    """Add the state of the cluster to the report of a failed test."""
     report = yield
     if report.failed:
         report.sections.append(evidence.of(item, call, str(report.longrepr)))

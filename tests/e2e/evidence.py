@@ -1,4 +1,4 @@
-"""What a person needs to see why a test failed: its runs, their pods and logs, in one place."""
+"""Evidence for a failed test: its runs, their pods and logs, in one report."""
 
 import os
 import re
@@ -19,10 +19,10 @@ _SECONDS = 20
 
 def of(item: pytest.Item, call: pytest.CallInfo[None], traceback: str) -> tuple[str, str]:
     """
-    Collect what the cluster says of the runs that a test spawned or that its traceback names.
+    Collect the cluster's data on the runs that a test spawned or that its traceback names.
 
-    Returns the title and text of a section of the test's report. The same text is kept in a file
-    below AGENTRUN_RESULTS, where that is set.
+    Returns the title and text of a section of the test's report. If AGENTRUN_RESULTS is set, the
+    text is also written to a file below that folder.
     """
     text = "\n".join(_sections(call.start, traceback))
     folder = os.environ.get("AGENTRUN_RESULTS")

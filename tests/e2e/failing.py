@@ -1,4 +1,4 @@
-"""Holding runs that go wrong to what the catalogue of failures promises of them."""
+"""Compare failing runs with the rows of the catalogue of failures."""
 
 import json
 from typing import Any
@@ -20,27 +20,27 @@ from tests.failures import check_end
 
 ENDS = tuple(phase for phase in Phase if phase.is_terminal)
 PAUSE = "localhost/agentrun/pause:dev"
-"""An image with one program and nothing beside it."""
-# What `kubectl get` asks for: the API server itself makes the columns that it prints.
+"""An image that contains one program and nothing else."""
+# The Accept header of `kubectl get`: the API server makes the columns that it prints.
 _TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io"
-# Far more than any bound of the release that is used for failures.
+# Far longer than any timeout of the release that is used for failures.
 _END_SECONDS = 300
 
 # Making runs go wrong
 
 
 def doing(*steps: list[Any], **more: Any) -> dict[str, Any]:
-    """A run of the trivial agent, as ``Installation.spawn_all`` takes it."""
+    """Build the arguments of a run of the trivial agent for ``Installation.spawn_all``."""
     return {"profile": "trivial", "steps": steps, **more}
 
 
 def python(*lines: str) -> dict[str, Any]:
-    """A profile's command: a program in Python."""
+    """Build a profile's command that runs a Python program."""
     return {"command": ["python3", "-c", "\n".join(("import os, sys, time", *lines))]}
 
 
 def offered(namespace: str, profiles: dict[str, dict[str, Any]]) -> list[Json]:
-    """The profile of the trivial agent, and others; none lets an agent take long to end."""
+    """Build the trivial agent's profile and others, all with a short termination grace period."""
     brief = {"terminationGracePeriodSeconds": 5}
     wanted: dict[str, dict[str, Any]] = {"trivial": {}, **profiles}
     return [
@@ -50,7 +50,7 @@ def offered(namespace: str, profiles: dict[str, dict[str, Any]]) -> list[Json]:
 
 
 def bare_pod(name: str, namespace: str, memory: str = "1Mi", **spec: Any) -> Json:
-    """A pod that is nobody's, and that a namespace of runs takes."""
+    """Build a pod without an owner that the admission policies of a runs namespace accept."""
     return {
         "apiVersion": "v1",
         "kind": "Pod",
@@ -78,7 +78,7 @@ def bare_pod(name: str, namespace: str, memory: str = "1Mi", **spec: Any) -> Jso
 
 
 def bound_claim(name: str, namespace: str, **source: Any) -> tuple[Json, Json]:
-    """A volume, and the one claim that it is for."""
+    """Build a volume, and the one claim that it is bound to."""
     claim = a_claim(name, namespace, storageClassName="agentrun-test", volumeName=name)
     volume = {
         "apiVersion": "v1",
@@ -97,7 +97,7 @@ def bound_claim(name: str, namespace: str, **source: Any) -> tuple[Json, Json]:
 
 
 def a_claim(name: str, namespace: str, **spec: Any) -> Json:
-    """A claim of a small volume."""
+    """Build a claim of a small volume."""
     return {
         "apiVersion": "v1",
         "kind": "PersistentVolumeClaim",
@@ -111,7 +111,7 @@ def a_claim(name: str, namespace: str, **spec: Any) -> Json:
 
 
 async def refusal(obj: Json) -> str:
-    """Say why the API server would not have an object made; nothing if it would."""
+    """Return the API server's error for creating an object; empty if it would accept it."""
     try:
         await api().create(obj, dry_run=True)
     except ApiError as error:
@@ -120,18 +120,18 @@ async def refusal(obj: Json) -> str:
 
 
 async def refused(obj: Json, why: str) -> None:
-    """Wait until the API server, which takes a moment to heed what is new, refuses an object."""
+    """Wait until the API server refuses an object; new policies take a moment to apply."""
     await eventually(lambda: refusal(obj), lambda said: why in said)
 
 
-# What is promised of them
+# What the catalogue promises
 
 
 async def check_failure(installation: Installation, run_id: str, key: str) -> Json:
     """
     Wait for a run's end and compare all that its users see with the row of ``key``.
 
-    Returns what get_run answers.
+    Returns the answer of get_run.
     """
     row, namespace = find(key), installation.namespace
     await installation.reaches(run_id, *ENDS, seconds=_END_SECONDS)
@@ -143,13 +143,13 @@ async def check_failure(installation: Installation, run_id: str, key: str) -> Js
     assert {row.phase, row.reason} <= set(columns), columns
     await _is_told(row, run_id, namespace)
     if uid := status.get("podUID"):
-        # The kubelet takes the pod's empty sandbox down a moment after its containers ended.
+        # The kubelet removes the pod's empty sandbox a moment after its containers ended.
         await until_processes(uid, lambda left: all("/pause" in one for one in left))
     return run
 
 
 async def _columns(run_id: str, namespace: str) -> list[Any]:
-    """Return what ``kubectl get run`` prints."""
+    """Return the columns that ``kubectl get run`` prints."""
     path = (await api().resource("run")).path(namespace, run_id)
     table = await api().request("GET", path, accept=_TABLE)
     cells = zip(table["columnDefinitions"], table["rows"][0]["cells"], strict=True)
@@ -159,9 +159,9 @@ async def _columns(run_id: str, namespace: str) -> list[Any]:
 
 async def _is_told(row: Failure, run_id: str, namespace: str) -> None:
     """
-    Find the Kubernetes Event that tells of the end.
+    Find the Kubernetes Event that reports the end.
 
-    It is posted with the end and nearly always there by now, so no watch is worth its while.
+    It is posted with the end and nearly always exists by now, so a watch is not worth its cost.
     """
     fields = f"involvedObject.name={run_id},reason={row.reason}"
     start = f"{row.phase}: "

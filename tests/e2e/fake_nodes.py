@@ -1,4 +1,4 @@
-"""Nodes that are none: kwok plays their kubelets, so that they can be lost and come back."""
+"""Fake nodes: kwok simulates their kubelets, so that they can be lost and come back."""
 
 import asyncio
 import os
@@ -16,14 +16,14 @@ _LOST = ("node.kubernetes.io/unreachable", "node.kubernetes.io/not-ready")
 
 @dataclass
 class FakeNode:
-    """One node, its kubelet a process of its own; its pods run nothing."""
+    """One node with a kubelet process of its own; its pods run nothing."""
 
     name: str
     cpu: str = "64"
     _kubelet: "subprocess.Popen[bytes] | None" = field(default=None, repr=False)
 
     async def create(self) -> None:
-        """Make the node, with nothing of the cluster's own on it, and start its kubelet."""
+        """Create the node, without system pods, and start its kubelet."""
         await apply(
             {
                 "apiVersion": "v1",
@@ -43,24 +43,25 @@ class FakeNode:
         await delete("node", self.name, namespace="")
 
     async def start(self) -> None:
-        """Start the kubelet: it lets go of the pods that were deleted meanwhile."""
+        """Start the kubelet: it finalizes the pods that were deleted in the meantime."""
         await asyncio.to_thread(self._start)
 
     def stop(self) -> None:
-        """End the kubelet as a power cut would: nobody answers for the node any more."""
+        """Kill the kubelet, as in a power cut: nothing reports the node's status any more."""
         if self._kubelet is not None:
             self._kubelet.kill()
             self._kubelet.wait()
             self._kubelet = None
 
     async def reopen(self) -> None:
-        """Take pods again, after the node was drained or tainted."""
+        """Accept pods again, after the node was drained or tainted."""
         await self._merge({"spec": {"taints": [_TAINT], "unschedulable": None}})
 
     def profile(self, name: str, **spec: Any) -> Json:
-        """Make a profile for this node; its pods are given up soon after the node is lost."""
+        """Build a profile for this node; its pods are evicted soon after the node is lost."""
         tolerations: list[Json] = [{"key": _TAINT["key"], "operator": "Exists"}]
-        # The taints of a node that is back go some seconds after pods are bound to it again.
+        # The taints of a node that is back are removed some seconds after pods are bound to it
+        # again.
         patience = spec.pop("patience", 15)
         tolerations += [
             {"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": patience}
@@ -90,7 +91,7 @@ class FakeNode:
                 [
                     paths.binaries() / "kwok",
                     f"--manage-single-node={self.name}",
-                    # With less, its nodes flap.
+                    # With a shorter lease, the nodes flap.
                     "--node-lease-duration-seconds=40",
                 ],
                 env=product.environment(cluster), stdout=output, stderr=output,
@@ -101,6 +102,6 @@ class FakeNode:
 
 
 def is_ready(node: Json | None) -> bool:
-    """Whether the API server believes a node to work."""
+    """Return whether the node's condition Ready is True."""
     conditions = (node or {}).get("status", {}).get("conditions", [])
     return any((one["type"], one["status"]) == ("Ready", "True") for one in conditions)

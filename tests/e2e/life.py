@@ -1,4 +1,4 @@
-"""What the tests of a release's life look at: its readers, its runs in every stage, its pods."""
+"""Helpers for the tests of a release's life: readers, runs in every stage, pods."""
 
 import asyncio
 import re
@@ -24,7 +24,7 @@ _OURS = ("runs", "agentsessions", "agentprofiles", "pods")
 
 
 def newer_chart(folder: Path) -> Path:
-    """Make the chart of a version whose AgentRuns have one field more."""
+    """Make the chart of a version whose AgentRuns have one more field."""
     chart = folder / "agentrun"
     shutil.copytree(product.CHART, chart)
     file = chart / "files" / "crds" / "agentruns.agentrun.dev.yaml"
@@ -38,13 +38,13 @@ def newer_chart(folder: Path) -> Path:
 
 
 async def owner_of_kinds() -> str:
-    """Name the release whose the kind AgentRun is, to Helm."""
+    """Return the Helm release that owns the AgentRun CRD."""
     owner: str = (await _crd())["metadata"]["annotations"]["meta.helm.sh/release-name"]
     return owner
 
 
 async def is_known(field_name: str) -> bool:
-    """Whether the API server knows a field of an AgentRun's spec."""
+    """Return whether the API server knows a field of an AgentRun's spec."""
     schema: Any = (await _crd())["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
     return field_name in schema["properties"]["spec"]["properties"]
 
@@ -68,7 +68,7 @@ def runner_image(pod: Json) -> str:
 
 
 async def finalizers() -> dict[str, list[str]]:
-    """Return the finalizers of everything that is ours, by kind and name."""
+    """Return the finalizers of all AgentRun objects, by kind and name."""
     listed = await asyncio.gather(*(items(kind, namespace=RELEASE.runs) for kind in _OURS))
     return {
         f"{kind}/{one['metadata']['name']}": found
@@ -79,14 +79,14 @@ async def finalizers() -> dict[str, list[str]]:
 
 
 async def delete_namespace() -> None:
-    """Delete the namespace of the runs with all that is in it, and wait for that."""
+    """Delete the namespace of the runs with all its objects, and wait for that."""
     await delete("namespace", RELEASE.runs, namespace="")
     await gone("namespace", RELEASE.runs, "", 180)
 
 
 @dataclass
 class Reader:
-    """Polls a run as a client does that only knows to try again."""
+    """Polls a run as a client does that only retries."""
 
     client: McpClient
     run_id: str
@@ -100,12 +100,12 @@ class Reader:
             arguments: Json = {"run_id": self.run_id, "after_seq": cursor, "wait_ms": 10_000}
             try:
                 page = await self.client.call("poll_events", **arguments)
-            # Whatever the connection breaks with: the next call must work.
+            # Any error of the connection: the next call must succeed.
             except Exception as error:
                 if isinstance(error, ToolCallError) and "unavailable" not in str(error):
                     raise
                 self.refusals.append(repr(error))
-                await asyncio.sleep(0.2)  # Tries again, as a client does.
+                await asyncio.sleep(0.2)  # Retries, as a client does.
                 continue
             self.events += page["events"]
             cursor = page["next_after_seq"]
@@ -113,13 +113,13 @@ class Reader:
                 return
 
     async def seen(self) -> int:
-        """Say how many events it has got."""
+        """Return how many events it has read."""
         return len(self.events)
 
 
 @asynccontextmanager
 async def reading(client: McpClient, run_id: str) -> AsyncIterator[Reader]:
-    """Have a reader poll a run meanwhile; at the end it has read all of it."""
+    """Poll a run during the block; at the end all of its events have been read."""
     reader = Reader(client, run_id)
     task = asyncio.create_task(reader.read())
     try:
@@ -132,7 +132,7 @@ async def reading(client: McpClient, run_id: str) -> AsyncIterator[Reader]:
 
 async def runs_in_every_stage(installation: Installation) -> dict[str, str]:
     """
-    Have a run that works, one that waits behind it, one that cannot start, one that is over.
+    Have one run that works, one queued behind it, one that cannot start, and one that has finished.
 
     Returns how each of them ends when the namespace is deleted.
     """
@@ -140,7 +140,7 @@ async def runs_in_every_stage(installation: Installation) -> dict[str, str]:
         installation.trivial(["say", "done"]),
         installation.trivial(["sleep", 300], agent="busy"),
     )
-    # The journals outlive the namespace, so that the same names would stand for earlier runs.
+    # The journals outlive the namespace, so reused names would mean the earlier runs.
     waits, stuck = f"waits-{token_hex(4)}", f"stuck-{token_hex(4)}"
     await installation.reaches(working, "Running")
     await apply(
@@ -157,7 +157,7 @@ async def runs_in_every_stage(installation: Installation) -> dict[str, str]:
 
 
 async def check_ends(installation: Installation, expected: dict[str, str]) -> None:
-    """Wait until the journals of runs whose namespace is gone are at their end."""
+    """Wait for the ends of runs whose namespace is gone, and check their journals."""
     async with asyncio.TaskGroup() as tasks:
         for name, status in expected.items():
             tasks.create_task(_check_end(installation, name, status))

@@ -1,4 +1,4 @@
-"""How much memory the processes of a pod take."""
+"""Memory of the processes of a pod."""
 
 import asyncio
 from contextlib import AbstractAsyncContextManager
@@ -23,12 +23,12 @@ def watching(uid: str, program: str = RUNNER) -> AbstractAsyncContextManager[Mem
 
 
 def _group(pid: int, uid: str) -> int:
-    """Read what is not page cache in the control group of a pod's process, version 1 or 2."""
+    """Read the memory without page cache of a pod's control group, version 1 or 2."""
     groups = Path(f"/proc/{pid}/cgroup").read_text(encoding="utf-8").splitlines()
     for line in groups:
         _, controllers, path = line.split(":", 2)
         root = "/sys/fs/cgroup/memory" if controllers == "memory" else "/sys/fs/cgroup"
-        # A process that has ended, and is not waited for yet, counts to the whole machine.
+        # A process that has ended but is not reaped is in the root control group.
         if controllers in ("memory", "") and uid in path:
             file = Path(f"{root}{path}/memory.stat")
             if file.exists():

@@ -1,4 +1,4 @@
-"""What a careless tool of an agent leaves behind: cancelling a run must not."""
+"""Processes that a careless tool of an agent leaves behind; a cancelled run must leave none."""
 
 from tests.e2e.installation import Installation
 

@@ -1,4 +1,4 @@
-"""Containers to look out from, and what they reach over the network."""
+"""Containers from which tests check what is reachable over the network."""
 
 import json
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from dev import images
 from tests.e2e.cluster import Json, items, kubectl
 
-# Prints which of the addresses given as HOST:PORT take a connection.
+# Prints which of the addresses given as HOST:PORT accept a connection.
 PROBE = """
 import json, socket, sys
 from concurrent.futures import ThreadPoolExecutor
@@ -24,31 +24,31 @@ with ThreadPoolExecutor(32) as pool:
 
 @dataclass(frozen=True)
 class Place:
-    """A container to look out from."""
+    """A container from which connections are tried."""
 
     namespace: str
     pod: str
     container: str
 
     async def run(self, *command: str) -> str:
-        """Run a command there."""
+        """Run a command in the container."""
         where = ("-n", self.namespace, self.pod, "-c", self.container)
         return await kubectl("exec", *where, "--", *command)
 
     async def reached(self, *addresses: str) -> set[str]:
-        """Say which of ``addresses`` take a connection from there."""
+        """Return which of ``addresses`` accept a connection from there."""
         answers = json.loads(await self.run("python3", "-c", PROBE, *addresses))
         return {address for address, answered in answers.items() if answered}
 
 
 async def ordinary_pod() -> Place:
-    """A pod that no policy is about: the scripted model's."""
+    """Return a pod that no NetworkPolicy selects: the scripted model's."""
     pods = await items("pods", labels="app=model", namespace="agentrun-dev")
     return Place("agentrun-dev", pods[0]["metadata"]["name"], "model")
 
 
 def a_pod(name: str, namespace: str, **spec: object) -> Json:
-    """A pod without any rights that waits to be looked out from: its container is `look`."""
+    """Build a pod without permissions that only waits; its container is `look`."""
     return {
         "apiVersion": "v1",
         "kind": "Pod",

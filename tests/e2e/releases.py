@@ -1,4 +1,4 @@
-"""The releases that tests share: each is installed once, by whoever needs it first."""
+"""The releases that tests share: each is installed once, by the first test that needs it."""
 
 import hashlib
 
@@ -6,16 +6,16 @@ from dev import images, paths, product, shell
 from dev.product import Release
 
 SETTINGS = (
-    # More than the 10 to 15 s after which the kubelet tries again what failed once: on a busy
-    # machine it does not always get a new Secret in time, and pulls without.
+    # More than the 10 to 15 s after which the kubelet retries a failure: on a busy machine it may
+    # not have a new Secret in time, and then pulls without it.
     "--set", "operator.stuckTimeoutSeconds=30",
     "--set", "operator.resyncSeconds=30",
     "--set", "profiles.opencode.enabled=true,profiles.gemini.enabled=true",
 )  # fmt: skip
-"""How the main release is installed: impatient, but not beyond what a busy machine does."""
+"""Settings of the main release: timeouts as short as a busy machine allows."""
 
 SPOILED = ("impatient", "impatient-agents", "impatient-more", "impatient-pods", "impatient-full")
-"""A namespace for each file of failures, and one in which no session may be made."""
+"""A namespace for each file of failures, and one in which no session may be created."""
 IMPATIENT = Release("impatient", "impatient-system", *SPOILED[:1], more=SPOILED[1:])
 IMPATIENT_FLAGS = tuple(
     flag
@@ -33,9 +33,9 @@ IMPATIENT_FLAGS = tuple(
 
 def installed(cluster: str, release: Release, *flags: str) -> None:
     """
-    Install a release, unless it is there just so.
+    Install a release, unless it is already installed identically.
 
-    Processes of one test run share it, and so do test runs on a cluster that is kept up.
+    It is shared by the processes of one test run, and by test runs on a cluster that stays up.
     """
     folder = paths.state(cluster)
     mark = folder / f"installed-{release.name}"
@@ -52,7 +52,7 @@ def installed(cluster: str, release: Release, *flags: str) -> None:
 
 
 def _digest(flags: tuple[str, ...]) -> str:
-    """Hash all that an installation is made of."""
+    """Hash everything that determines an installation."""
     digest = hashlib.sha256(repr(flags).encode())
     files = [file for file in sorted(product.CHART.rglob("*")) if file.is_file()]
     for file in (*files, paths.DEV / "values.yaml"):
@@ -63,7 +63,7 @@ def _digest(flags: tuple[str, ...]) -> str:
 
 
 def _restart(cluster: str, release: Release) -> None:
-    """Have new pods: an image that was built again has the tag that it had."""
+    """Replace the pods: a rebuilt image has the same tag as before."""
     env, where = product.environment(cluster), ("-n", release.system)
     product.kube(env, "rollout", "restart", "deployment", *where)
     for component in ("operator", "mcp"):

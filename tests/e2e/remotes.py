@@ -1,4 +1,4 @@
-"""Runs whose agent is elsewhere: the A2A agent of the fixtures."""
+"""Runs of remote agents: the A2A agent of the fixtures."""
 
 import asyncio
 import json
@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 
 def profile(name: str = PROFILE, **spec: Any) -> Json:
-    """A profile of remote agents: there is no image to run."""
+    """Build a profile of remote agents: there is no image to run."""
     return {
         "apiVersion": "agentrun.dev/v1alpha1",
         "kind": "AgentProfile",
@@ -30,12 +30,12 @@ def profile(name: str = PROFILE, **spec: Any) -> Json:
 
 
 def at(agent: str, **more: Any) -> Json:
-    """What a run says of its agent."""
+    """Build the agent's part of a run's spec."""
     return {"agent_url": f"{product.REMOTE}/{agent}", **more}
 
 
 async def spawn(platform: Installation, config: Json, *steps: list[Any], **more: Any) -> str:
-    """Spawn a run of an agent elsewhere and return its id."""
+    """Spawn a run of a remote agent and return its id."""
     prompt = f"do {json.dumps(steps)}"
     return await platform.spawn("remote_a2a", prompt, backend_config=config, **more)
 
@@ -43,11 +43,11 @@ async def spawn(platform: Installation, config: Json, *steps: list[Any], **more:
 @dataclass
 class Together(Generic[K, T]):
     """
-    What is begun when the first of it is asked for: most of it is waiting.
+    Starts work for all keys when the first result is requested: most of it is waiting.
 
-    ``make`` begins one, by its key, and returns what its test goes on with. No more than
-    ``at_once`` are made at a time, in the order of ``keys``: pods that start keep everybody else
-    on a small machine from theirs.
+    ``make`` does the work for a key and returns what its test needs. At most ``at_once`` run
+    concurrently, started in the order of ``keys``: on a small machine, more starting pods only
+    delay one another.
     """
 
     make: Callable[[Installation, K], Coroutine[Any, Any, T]]
@@ -56,7 +56,7 @@ class Together(Generic[K, T]):
     _begun: "dict[K, asyncio.Task[T]]" = field(default_factory=dict)
 
     async def of(self, platform: Installation, key: K) -> T:
-        """Return what was made of a key."""
+        """Return the result for a key."""
         if not self._begun:
             free = asyncio.Semaphore(self.at_once)
             self._begun = {
@@ -71,7 +71,7 @@ class Together(Generic[K, T]):
 
 
 def a_run(name: str, config: Json | None, *steps: list[Any], **more: Any) -> Json:
-    """An AgentRun of a remote agent, as kubectl makes it."""
+    """Build an AgentRun of a remote agent, as kubectl creates it."""
     spec: Json = {"backend": "remote_a2a", "prompt": json.dumps(steps), "profile": PROFILE}
     if config:
         spec["backendConfig"] = config
@@ -79,14 +79,14 @@ def a_run(name: str, config: Json | None, *steps: list[Any], **more: Any) -> Jso
 
 
 def task_of(status: Json) -> str | None:
-    """Return the id of a run's remote task, once the agent has named it."""
+    """Return the id of a run's remote task, once the agent has sent it."""
     ref = (status.get("agent") or {}).get("remoteRef") or {}
     task: str | None = ref.get("taskID")
     return task
 
 
 async def seen(url: str, agent: str) -> Json:
-    """Ask an agent what it was told, by conversation, and which tasks it was to cancel."""
+    """Return what an agent received, by conversation, and the tasks that it was asked to cancel."""
     async with httpx2.AsyncClient(timeout=10, verify=False) as http:
         found: Json = (await http.get(f"{url}/{agent}/seen")).json()
     return found

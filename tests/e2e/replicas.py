@@ -29,14 +29,14 @@ FLAGS = {
     "mcpServer.blobs.credentialsSecret": "bucket",
 }
 GATEWAY_PORT = ":1F91 "
-"""8081, as the kernel's tables have it."""
+"""Port 8081 in the format of the kernel's tables."""
 
 
 @asynccontextmanager
 async def installed(main: Installation) -> AsyncIterator[Installation]:
     """Install the release beside the main one, and remove everything of it afterwards."""
     made = Installation(main.cluster, RELEASE, main.client)
-    # An earlier one may still be going: nobody waited for that.
+    # An earlier one may still be terminating: its removal does not wait for the end.
     for namespace in (RELEASE.system, RELEASE.runs):
         await gone("namespace", namespace, "")
     try:
@@ -45,7 +45,7 @@ async def installed(main: Installation) -> AsyncIterator[Installation]:
         await apply(*_secrets(main.cluster))
         flags = ",".join(f"{name}={value}" for name, value in FLAGS.items())
         there = await made.install("--set", flags)
-        # A connection for each call, so that each may come to another of them.
+        # A new connection for each call, so that each call may reach another replica.
         yield there.through(there.client.anew())
     finally:
         await made.helm("uninstall", "--ignore-not-found")
@@ -54,18 +54,18 @@ async def installed(main: Installation) -> AsyncIterator[Installation]:
 
 
 async def serving(installation: Installation) -> list[Json]:
-    """Return the MCP servers that are ready and not about to end."""
+    """Return the MCP servers that are ready and not terminating."""
     return [pod for pod in await installation.pods(MCP_SERVER) if is_ready(pod)]
 
 
 async def all_serving(installation: Installation) -> list[Json]:
-    """Wait until there are as many MCP servers as there should be."""
+    """Wait until all replicas of the MCP server are ready."""
     return await eventually(lambda: serving(installation), lambda pods: len(pods) == REPLICAS)
 
 
 @contextmanager
 def client_of(installation: Installation, pod: Json) -> Iterator[McpClient]:
-    """Give one of the MCP servers, reached past the Service."""
+    """Yield a client of one of the MCP servers, without the Service."""
     name = pod["metadata"]["name"]
     with product.pod_url(installation.cluster, RELEASE.system, name, 8080) as url:
         yield McpClient(f"{url}/mcp", installation.client.token)
@@ -116,6 +116,6 @@ def _secret(name: str, **values: str) -> Json:
 
 
 async def manifests() -> str:
-    """Return everything that the API server tells of the MCP servers' pods and Deployment."""
+    """Return all data in the API server about the MCP servers' pods and Deployment, as JSON."""
     kinds = ("deployment", "replicaset", "pod")
     return json.dumps([await items(kind, namespace=RELEASE.system) for kind in kinds])

@@ -1,8 +1,8 @@
 """
-Agents that talk while something is restarted, killed or replaced: nothing may be lost or doubled.
+Agents that send messages during a restart, crash or upgrade: none may be lost or duplicated.
 
-How long that takes depends on the machine. So an agent talks for a while, waits until it is let go
-(``cluster.let_go``), and ends its talk only then.
+The duration of the disruption depends on the machine. The agent therefore sends messages for a
+while, waits for ``cluster.let_go``, and sends the rest only then.
 """
 
 from dataclasses import dataclass
@@ -16,18 +16,18 @@ _LAST = 20
 
 @dataclass(frozen=True)
 class Talk:
-    """A talk of so many messages, ten a second, and some more after the agent is let go."""
+    """A number of messages, ten a second, and some more after ``cluster.let_go``."""
 
     messages: int
 
     @property
     def steps(self) -> list[list[Any]]:
-        """What the agent does."""
+        """The steps of the agent."""
         return [["talk", self.messages, _PAUSE], ["run", UNTIL_GO], ["talk", _LAST, _PAUSE]]
 
     @property
     def texts(self) -> list[str]:
-        """All it says, in its order."""
+        """All texts that it sends, in order."""
         return [
             f"message {number}"
             for count in (self.messages, _LAST)

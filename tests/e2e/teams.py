@@ -1,4 +1,6 @@
-"""What surrounds a team's cluster, for the tests of profiles: made once, and removed at the end."""
+"""
+The services around a team's cluster, for the tests of profiles: created once, removed at the end.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -16,7 +18,7 @@ MCP_SERVER = paths.DEV / "agent" / "mcp_server.py"
 
 @dataclass(frozen=True)
 class Team:
-    """The servers, and the keys that open them."""
+    """The servers, and the keys for them."""
 
     keys: Path
 
@@ -25,7 +27,7 @@ class Team:
         return (self.keys / name).read_text(encoding="ascii")
 
     async def logs(self, container: str) -> str:
-        """Return what a server has written down."""
+        """Return the logs of a server."""
         return await kubectl("logs", team.NAME, "-n", fixtures.NAMESPACE, "-c", container)
 
 
@@ -36,10 +38,10 @@ async def serves(pod: str) -> None:
 
 @asynccontextmanager
 async def surroundings(folder: Path) -> AsyncIterator[Team]:
-    """Make the servers, and what profiles name of them in the runs' namespace."""
+    """Create the servers, and the objects in the runs' namespace that profiles refer to."""
     await asyncio.to_thread(team.make_keys, folder)
     there = Team(folder)
-    # What an earlier test run left goes first: its servers have other keys.
+    # The remains of an earlier test run are deleted first: its servers have other keys.
     await delete("pod", team.NAME, registry.NAME, namespace=fixtures.NAMESPACE)
     await delete("persistentvolumeclaim", CLAIM)
     await asyncio.gather(
@@ -96,13 +98,13 @@ def _named_by_profiles(there: Team) -> list[Json]:
 
 
 def config_map(name: str, data: dict[str, str]) -> Json:
-    """A ConfigMap beside the runs."""
+    """Build a ConfigMap in the runs' namespace."""
     names = {"name": name, "namespace": RUNS}
     return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": names, "data": data}
 
 
 def secret(name: str, kind: str, **data: str) -> Json:
-    """A Secret beside the runs."""
+    """Build a Secret in the runs' namespace."""
     names = {"name": name, "namespace": RUNS}
     return {"apiVersion": "v1", "kind": "Secret", "type": kind, "metadata": names,
             "stringData": data}  # fmt: skip

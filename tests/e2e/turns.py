@@ -1,8 +1,8 @@
 """
-Whose turn it is on a cluster that several test processes use.
+A readers-writer lock on a cluster that several test processes use.
 
-What takes a part of the cluster itself away (the API server, containerd) would fail everybody's
-tests, so it has the cluster to itself; all other tests go on side by side.
+A test that takes a part of the cluster itself away (the API server, containerd) would fail all
+other tests, so it runs alone; all others run concurrently.
 """
 
 import fcntl
@@ -14,10 +14,10 @@ from pathlib import Path
 @contextmanager
 def turn(folder: Path, *, alone: bool) -> Iterator[None]:
     """
-    Wait for a turn and hold it: beside other turns, or alone.
+    Hold the lock during the block: shared, or exclusively if ``alone``.
 
-    Turns are given in the order in which they are asked for: who wants to be alone waits for those
-    that are held, and for none that is asked for later.
+    The lock is granted in the order of the requests: an exclusive one waits for the current
+    holders, and for none that comes later.
     """
     with _opened(folder / "turns.lock") as held:
         with _opened(folder / "next-turn.lock") as place:
@@ -28,6 +28,6 @@ def turn(folder: Path, *, alone: bool) -> Iterator[None]:
 
 @contextmanager
 def _opened(lock: Path) -> Iterator[int]:
-    # Closing a file gives its lock back.
+    # Closing a file releases its lock.
     with lock.open("w", encoding="ascii") as file:
         yield file.fileno()

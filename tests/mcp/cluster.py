@@ -1,4 +1,4 @@
-"""An API server in memory: as much of one as the MCP server can tell from the real one."""
+"""An in-memory API server that implements what the MCP server uses of the real one."""
 
 import asyncio
 import copy
@@ -15,18 +15,18 @@ Key = tuple[str, str, str]
 
 
 class FakeCluster:
-    """Objects by kind, namespace and name; a history for watches; faults on request."""
+    """Objects by kind, namespace and name, with a history for watches, and injected faults."""
 
     def __init__(self) -> None:
         self.objects: dict[Key, Object] = {}
         self.faults: dict[tuple[str, str], list[ApiError]] = {}
         """Errors to answer with, by verb and plural; each is used once."""
         self.lost_answers: list[tuple[str, str]] = []
-        """Creations that are carried out but answered with nothing, by verb and plural."""
+        """Creations, by verb and plural, that are carried out but whose response is lost."""
         self.outage: ApiError | None = None
-        """What every request is answered with, while it lasts."""
+        """The error for every request during an outage."""
         self.before_patch: Callable[[], Object] | None = None
-        """What happens between a patch's reading and writing, once."""
+        """Called once, between a patch's read and write."""
         self.requests: list[tuple[str, str]] = []
         self.reviews: dict[str, Object] = {}
         self.history: list[tuple[int, str, str, Object]] = []
@@ -36,10 +36,10 @@ class FakeCluster:
         self._changed = asyncio.Condition()
         self.watches = 0
 
-    # What people, the operator and the kubelet do.
+    # Changes that users, the operator and the kubelet make.
 
     def add(self, resource: Resource, namespace: str, body: Object) -> Object:
-        """Put an object there, whoever made it."""
+        """Add an object, as another client does."""
         stored = copy.deepcopy(body)
         meta = stored.setdefault("metadata", {})
         meta |= {
@@ -65,17 +65,17 @@ class FakeCluster:
         return self._modified(RUNS.plural, stored)
 
     def remove(self, resource: Resource, namespace: str, name: str) -> None:
-        """Delete an object, whoever wants it."""
+        """Delete an object, as another client does."""
         stored = self.objects.pop((resource.plural, namespace, name))
         stored["metadata"]["resourceVersion"] = str(next(self._versions))
         self._record("DELETED", resource.plural, stored)
 
     def forget_history(self) -> None:
-        """Compact, as etcd does: watches of older versions end with 410."""
+        """Compact the history, as etcd does: watches of older versions end with 410."""
         self.oldest = next(self._versions)
         self._record("COMPACTED", "", {"metadata": {"namespace": ""}})
 
-    # What the MCP server asks.
+    # Requests of the MCP server.
 
     async def get(self, resource: Resource, namespace: str, name: str) -> Object:
         """Return an object."""
@@ -106,7 +106,7 @@ class FakeCluster:
     async def patch(
         self, resource: Resource, namespace: str, name: str, body: Object, **_: Any
     ) -> Object:
-        """Merge a patch into a run's spec, by the rules of the CRD."""
+        """Merge a patch into a run's spec, with the validation rules of the CRD."""
         self._admit("patch", resource)
         if self.before_patch:
             happens, self.before_patch = self.before_patch, None
@@ -138,7 +138,7 @@ class FakeCluster:
         self.remove(resource, namespace, name)
 
     async def review_token(self, token: str, audience: str) -> Object:
-        """Say whom a token speaks for."""
+        """Return the TokenReview status of a token."""
         self.requests.append(("review", audience))
         if self.outage:
             raise self.outage
@@ -147,7 +147,7 @@ class FakeCluster:
     async def watch(
         self, resource: Resource, namespace: str, resource_version: str, seconds: int
     ) -> AsyncIterator[Object]:
-        """Yield what changes, until the history is forgotten or there is an outage."""
+        """Yield changes, until the history is compacted or an outage begins."""
         self._admit("watch", resource)
         self.watches += 1
         after = int(resource_version)
@@ -171,7 +171,7 @@ class FakeCluster:
                 )
 
     async def begin_outage(self, error: ApiError) -> None:
-        """Answer everything with ``error`` from now on; watches break off."""
+        """Answer every request with ``error`` from now on; watches break off."""
         async with self._changed:
             self.outage = error
             self._changed.notify_all()
@@ -206,7 +206,7 @@ class FakeCluster:
 
 
 def profile(name: str = "codex", backend: str = "codex", **spec: Any) -> Object:
-    """Make an AgentProfile."""
+    """Build an AgentProfile."""
     return {
         "apiVersion": "agentrun.dev/v1alpha1",
         "kind": "AgentProfile",
@@ -216,7 +216,7 @@ def profile(name: str = "codex", backend: str = "codex", **spec: Any) -> Object:
 
 
 def run(name: str = "run-1", status: Object | None = None, **spec: Any) -> Object:
-    """Make an AgentRun, as kubectl would."""
+    """Build an AgentRun, as kubectl would create it."""
     return {
         "apiVersion": "agentrun.dev/v1alpha1",
         "kind": "AgentRun",
@@ -227,7 +227,7 @@ def run(name: str = "run-1", status: Object | None = None, **spec: Any) -> Objec
 
 
 def session(name: str, backend: str = "codex", **status: Any) -> Object:
-    """Make an AgentSession."""
+    """Build an AgentSession."""
     return {
         "apiVersion": "agentrun.dev/v1alpha1",
         "kind": "AgentSession",
@@ -238,5 +238,5 @@ def session(name: str, backend: str = "codex", **status: Any) -> Object:
 
 
 def pod(name: str, owner_uid: str) -> Object:
-    """Make the pod of a run."""
+    """Build the pod of a run."""
     return {"metadata": {"name": name, "ownerReferences": [{"uid": owner_uid}]}}

@@ -34,7 +34,7 @@ WATCHED = (RUNS, SESSIONS, PROFILES)
 
 @dataclass
 class Bench:
-    """An MCP server on a fake cluster, and a client at it."""
+    """An MCP server on a fake cluster, and a client connected to it."""
 
     cluster: FakeCluster
     store: MemoryRunStore
@@ -52,7 +52,7 @@ class Bench:
         return result.structured_content
 
     async def refused(self, tool: str, **arguments: Any) -> str:
-        """Call a tool that must fail, and return what it says."""
+        """Call a tool that must fail, and return its error message."""
         result = await self.client.call_tool(tool, arguments)
         assert result.is_error, result.structured_content
         (content,) = result.content
@@ -61,7 +61,7 @@ class Bench:
         return content.text.removeprefix(PREFIX)
 
     async def spawn(self, **arguments: Any) -> dict[str, Any]:
-        """Start a run with as little as possible."""
+        """Start a run with the fewest possible arguments."""
         given = {"backend": "codex", "role": "worker", "prompt": "Work."} | arguments
         return await self.call("spawn_run", **given)
 
@@ -82,11 +82,11 @@ class Bench:
 
     @property
     def run_sync(self) -> RunSync:
-        """What keeps the rows of the runs."""
+        """The controller that maintains the rows of the runs."""
         return self.watched.run_sync
 
     async def add(self, resource: Resource, namespace: str, body: Object) -> Object:
-        """Put an object there as others do, and wait until the watch has told of it."""
+        """Add an object as another client does, and wait until the cache has it."""
         made = self.cluster.add(resource, namespace, body)
         uid, cache = made["metadata"]["uid"], self._cache(resource)
 
@@ -97,7 +97,7 @@ class Bench:
         return made
 
     async def remove(self, resource: Resource, namespace: str, name: str) -> None:
-        """Delete an object as others do, and wait until the watch has told of it."""
+        """Delete an object as another client does, and wait until the cache has dropped it."""
         self.cluster.remove(resource, namespace, name)
         cache = self._cache(resource)
 
@@ -121,18 +121,18 @@ class Bench:
 
 
 async def eventually(is_so: Callable[[], Awaitable[bool]]) -> None:
-    """Give the other tasks turns until something is so."""
+    """Yield to the other tasks until ``is_so`` holds."""
     async with asyncio.timeout(30):
         turns = 0
         while not await is_so():
             turns += 1
-            # Who needs that many waits for time to pass.
+            # A condition that is not met by then depends on time, not only on other tasks.
             await asyncio.sleep(0 if turns < 100 else 0.001)
 
 
 @asynccontextmanager
 async def cached(cluster: FakeCluster, store: RunStore, namespace: str) -> AsyncIterator[Watched]:
-    """Follow the sessions and profiles of a namespace; its runs only as they are recorded."""
+    """Watch the sessions and profiles of a namespace; runs are known only from their rows."""
     watched = Watched(cluster, store, [namespace])
     caches = watched.sessions, watched.profiles
     tasks = [asyncio.create_task(cache.run()) for cache in caches]
@@ -149,10 +149,10 @@ async def cached(cluster: FakeCluster, store: RunStore, namespace: str) -> Async
 
 class AnyContext:
     """
-    The door of the test that runs just now.
+    The tool context of the current test.
 
-    To describe the tools to clients takes longer than most tests do, and is the same in each: so
-    one server stands there for all of them, and finds another door behind it each time.
+    Describing the tools to clients takes longer than most tests, and is the same in each. All tests
+    therefore share one server, which delegates to the current test's context.
     """
 
     def __init__(self) -> None:
@@ -165,7 +165,7 @@ class AnyContext:
 
 @pytest.fixture(autouse=True)
 def quick_burials(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Look again for a pod sooner than the API server would like."""
+    """Check again for a deleted pod after a shorter pause than in production."""
     monkeypatch.setattr("mcp_server.run_sync._POD_GONE_BACKOFF", (0.05,))
 
 
@@ -201,7 +201,7 @@ async def bench(any_context: AnyContext) -> AsyncIterator[Bench]:
     connected, leave = asyncio.Event(), asyncio.Event()
 
     async def connect() -> None:
-        # One task opens and closes the client: a fixture's two halves run in two tasks.
+        # The same task opens and closes the client: the two halves of a fixture run in two tasks.
         async with mcp.Client(any_context.server) as made.client:
             connected.set()
             await leave.wait()

@@ -1,8 +1,6 @@
 """
-Rights no wider than used: run after the end to end tests, on their cluster.
+Rights no wider than used. Run after the end-to-end tests, on their cluster.
 
-AGENTRUN_AUDITED names folders with audit logs of other clusters that count as well.
-
-Compares what the chart's roles grant with what the API server's audit log shows to have been
-asked for.
+Compares the rights that the chart's roles grant with the requests in the API server's audit log.
+AGENTRUN_AUDITED names folders with audit logs of other clusters, which count too.
 """

@@ -1,4 +1,4 @@
-"""The API server's audit log, as far as service accounts are in it."""
+"""The API server's audit log, limited to requests of service accounts."""
 
 import json
 import re
@@ -9,9 +9,9 @@ from pathlib import Path
 from dev.rights import Right
 
 _ACCOUNT = "system:serviceaccount:"
-# The chart's names: RELEASE-COMPONENT, where the release's name has the chart's in it.
+# The chart's names: RELEASE-COMPONENT, if the release's name contains the chart's name.
 _COMPONENT = re.compile(r".*agentrun.*-(operator|mcp|profiles|test)|agentrun-(client)")
-# What every service account may do, because Kubernetes itself says so.
+# What Kubernetes itself allows every service account.
 _FOR_ALL = frozenset({"selfsubjectreviews", "selfsubjectaccessreviews", "selfsubjectrulesreviews"})
 
 
@@ -20,29 +20,29 @@ class Request:
     """One request of a service account."""
 
     namespace: str
-    """The account's own."""
+    """The namespace of the account."""
     account: str
     verb: str
     uri: str
     code: int
     forbidden: bool
-    """Whether it was refused for want of rights, and not for another reason with the same code."""
+    """Whether RBAC refused it, not another check with the same status code."""
     group: str = ""
     resource: str = ""
-    """With the subresource; empty for paths such as ``/version``."""
+    """The resource with its subresource; empty for paths such as ``/version``."""
     within: str = ""
-    """The namespace that was spoken of."""
+    """The namespace of the request."""
 
     @property
     def component(self) -> str:
-        """Which part of the chart asked; empty if none did."""
+        """The component of the chart that sent the request; empty if none did."""
         found = _COMPONENT.fullmatch(self.account)
         name = next((part for part in found.groups() if part), "") if found else ""
         return "runs" if name == "client" else name
 
     @property
     def right(self) -> Right | None:
-        """Say what a role must allow for this; None if it needs no role of the chart."""
+        """The right that a role must grant for this; None if it needs no role of the chart."""
         if not self.resource or self.resource in _FOR_ALL:
             return None
         scope = "namespace" if self.within else "cluster"
@@ -50,7 +50,7 @@ class Request:
 
 
 def read(folder: Path) -> list[Request]:
-    """Read the whole log, with the parts that were put aside when they grew too large."""
+    """Read the whole log, including its rotated files."""
     files = sorted(folder.glob("audit*.log"))
     assert files, f"there is no audit log in {folder}: is the cluster up?"
     return [request for file in files for request in _requests(_lines(file))]
@@ -63,7 +63,7 @@ def _lines(file: Path) -> Iterator[str]:
 
 def _requests(lines: Iterable[str]) -> Iterator[Request]:
     for line in lines:
-        # Nearly all lines are about the cluster's own parts, and need not be understood.
+        # Nearly all lines are about the cluster's own components, and need not be parsed.
         if _ACCOUNT not in line or not line.endswith("}\n"):
             continue
         event = json.loads(line)

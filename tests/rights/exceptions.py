@@ -1,7 +1,7 @@
 """
-Rights that the end to end tests cannot exercise, each with the reason why it is granted.
+Rights that the end-to-end tests cannot exercise, each with the reason for its grant.
 
-One that was used after all has to go from here, and one that is not granted any more too.
+An entry must be removed if its right is exercised, or is no longer granted.
 """
 
 from dev.rights import Right

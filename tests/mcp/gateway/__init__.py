@@ -1,1 +1,1 @@
-"""The gateway, through its paths."""
+"""Tests of the gateway through its HTTP paths."""

@@ -26,7 +26,7 @@ def the_run(**status: Any) -> AgentRun:
 
 @dataclass
 class World:
-    """A gateway with a run, and what stands behind it."""
+    """A gateway with a run, and its fake dependencies."""
 
     store: MemoryRunStore
     blobs: MemoryBlobStore
@@ -46,7 +46,7 @@ class World:
         return await self.http.request(method, path, headers=headers, **more)
 
     async def see(self, run: AgentRun) -> None:
-        """Let the API server have ``run``, and the store as well."""
+        """Put ``run`` into the fake API server and the store."""
         self.runs.put(run)
         await self.store.record_run(RunRow(run))
 

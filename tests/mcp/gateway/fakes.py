@@ -25,7 +25,7 @@ from mcp_server.kube import APPLY_PATCH, ApiError, Kube, Resource
 
 @dataclass
 class FakeAuthenticator:
-    """Knows tokens of the form ``namespace/pod/uid``."""
+    """Accepts tokens of the form ``namespace/pod/uid``."""
 
     away: bool = False
 
@@ -81,7 +81,7 @@ class FakeRuns:
         version = str(int(stored.metadata.resource_version) + 1)
         stored = stored.model_copy(deep=True)
         stored.metadata.resource_version = version
-        # What comes back went through JSON.
+        # Converts as a round trip through JSON does.
         stored.status.agent = AgentStatus.model_validate(status.to_json())
         return self.put(stored)
 
@@ -91,14 +91,14 @@ class FakeRuns:
 
 
 class FakeKube(Kube):
-    """An API server with a few objects, which minds resource versions as the real one does."""
+    """An API server with a few objects that checks resourceVersions as the real one does."""
 
     def __init__(self) -> None:
         self.objects: dict[tuple[str, str], dict[str, Any]] = {}
         self.patches: list[tuple[dict[str, Any], dict[str, Any]]] = []
         self.error: ApiError | None = None
         self.before_patch: list[Callable[[], Awaitable[object]]] = []
-        """What happens between a patch's reading and writing: the next of these, each once."""
+        """Called between a patch's read and write: the next of these, each once."""
 
     async def get(self, resource: Resource, namespace: str, name: str) -> dict[str, Any]:
         if self.error is not None:

@@ -11,7 +11,7 @@ def tools() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give the first test the time to build helm on a machine that has none yet."""
+    """Give the first test enough time to build helm on a machine that has none yet."""
     for item in items:
         if "/unit/chart/" in item.path.as_posix():
             item.add_marker(pytest.mark.timeout(900))

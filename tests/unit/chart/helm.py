@@ -1,4 +1,4 @@
-"""Helm, as the tests run it: nothing here needs a cluster."""
+"""Helm, as the tests run it; nothing here needs a cluster."""
 
 import json
 import pickle
@@ -21,7 +21,7 @@ Object = dict[str, Any]
 
 
 def install_tools() -> None:
-    """Build helm and kubeconform, if that was not done yet."""
+    """Build helm and kubeconform, unless they exist."""
     tools.build(tuple(one for one in tools.CLIENTS if one.name in ("helm", "kubeconform")))
 
 
@@ -35,7 +35,7 @@ def run(program: str, *arguments: str | Path, stdin: str = "") -> subprocess.Com
 
 @cache
 def template(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    """Render the chart, with more arguments for ``helm template``: the same once is enough."""
+    """Render the chart with more arguments for ``helm template``; the results are cached."""
     return run(
         "helm", "template", "agentrun", CHART,
         "--namespace", "agentrun-system", "--kube-version", KUBERNETES, *arguments,
@@ -43,7 +43,7 @@ def template(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
 
 
 def render(*arguments: str | Path) -> list[Object]:
-    """Render the chart and return its objects, which are the caller's; it must render."""
+    """Render the chart, which must succeed, and return its objects as a copy for the caller."""
     objects: list[Object] = pickle.loads(_rendered(*arguments))
     return objects
 
@@ -52,7 +52,7 @@ def render(*arguments: str | Path) -> list[Object]:
 def _rendered(*arguments: str | Path) -> bytes:
     done = template(*arguments)
     assert done.returncode == 0, done.stderr
-    # The one in C is the same, and five times as fast.
+    # The loader in C is five times as fast, with the same results.
     return pickle.dumps([one for one in yaml.load_all(done.stdout, yaml.CSafeLoader) if one])
 
 
@@ -69,7 +69,7 @@ def find(objects: list[Object], kind: str, name: str, namespace: str | None = No
 
 
 def pod_specs(objects: list[Object]) -> dict[str, Object]:
-    """Return the specs of all pods that the objects are or make, by the object's name."""
+    """Return the pod specs of the objects, including those in templates, by the object's name."""
     specs = {}
     for one in objects:
         if one["kind"] == "Pod":

@@ -1,4 +1,6 @@
-"""An API server as far as the command line sees one, and an MCP server behind its port-forward."""
+"""
+The parts of an API server that the command line uses, and an MCP server behind a port-forward.
+"""
 
 import asyncio
 import json
@@ -45,26 +47,26 @@ def pod(name: str = "front-1", conditions: list[Json] = READY, **meta: Any) -> J
 
 @dataclass
 class FakeCluster:
-    """What the tests change, and what they look at afterwards."""
+    """The state that tests change, and what they check afterwards."""
 
     folder: Path
     services: list[Json] = field(default_factory=lambda: [service()])
     pods: list[Json] = field(default_factory=lambda: [pod()])
     denied: set[str] = field(default_factory=set)
-    """Words of paths that are forbidden."""
+    """Substrings of paths that are forbidden."""
     cannot_list: bool = False
-    """Services may be read, but not listed."""
+    """Whether listing Services is forbidden, while reading one is allowed."""
     refusing: set[str] = field(default_factory=set)
-    """Pods to which no connection can be made."""
+    """Pods that refuse connections."""
     answer: Handler | None = None
-    """What the MCP server does with a message; by default it echoes its parameters."""
+    """Handles a message to the MCP server; by default it echoes its parameters."""
     messages: list[Json] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
     forwards: list[str] = field(default_factory=list)
     refused: asyncio.Queue[str] = field(default_factory=asyncio.Queue)
-    """The pods to which a connection was tried in vain."""
+    """The pods to which a connection failed."""
     given_up: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set when the client leaves a message that is worked on."""
+    """Set when the client abandons a message while it is handled."""
     tokens_made: int = 0
     front_port: int = 0
     port: int = 0

@@ -20,13 +20,13 @@ TERMINAL = ("completed", "failed", "cancelled", "rejected")
 
 @dataclass
 class FakeRun:
-    """A run: events, what each step of polling makes of it, and how it ends."""
+    """A scripted run: its events, its view, and the changes that each poll makes."""
 
     run_id: str
     view: Json
     events: list[Json] = field(default_factory=list)
     later: list[Json] = field(default_factory=list)
-    """Changes that the polls that come next find, each an `events` and a `view`."""
+    """Changes for the next polls, one each, with `events` and a `view`."""
 
     def add(self, kind: str, **data: Any) -> None:
         self.events.append(event(len(self.events) + 1, kind, **data))
@@ -63,22 +63,22 @@ def ending(status: str, *events: tuple[str, Json], **more: Any) -> Json:
 
 @dataclass
 class FakeServer:
-    """What tests set, and what was called."""
+    """The state of the server that tests set, and the calls that it recorded."""
 
     url: str = ""
     runs: dict[str, FakeRun] = field(default_factory=dict)
     next_run: FakeRun | None = None
     agents: list[Json] = field(default_factory=list)
     next_cursor: str | None = None
-    """That of the page of agents."""
+    """The ``next_cursor`` of the page of agents."""
     mailbox: list[Json] = field(default_factory=list)
     unreadable: list[Json] = field(default_factory=list)
     profiles: list[Json] | None = field(default_factory=list)
     artifacts: dict[tuple[int, str], bytes] = field(default_factory=dict)
     failures: list[int] = field(default_factory=list)
-    """HTTP statuses to answer the next requests with."""
+    """HTTP statuses with which the next requests fail."""
     refusal: str = ""
-    """What to say with a 403, as the MCP server does."""
+    """The message of a 403 response, as the MCP server sends it."""
     calls: list[tuple[str, Json]] = field(default_factory=list)
 
     def reset(self) -> None:
@@ -93,13 +93,13 @@ class FakeServer:
         return made
 
     def upcoming(self, *later: Json, **more: Any) -> FakeRun:
-        """What the next spawn_run or new run of continue_run makes."""
+        """Set the run that the next spawn_run or continue_run creates."""
         made = FakeRun("run-1", view("run-1", "queued", **more), later=list(later))
         self.next_run = made
         return made
 
     def argument(self, tool: str) -> Json:
-        """The arguments of the only call of a tool."""
+        """Return the arguments of the only call of a tool."""
         [found] = [arguments for name, arguments in self.calls if name == tool]
         return found
 
@@ -160,8 +160,8 @@ def build(fake: FakeServer) -> MCPServer:  # noqa: C901 - a function for each to
         found = fake.find(run_id, None)
         if wait_ms and after_seq >= len(found.events):
             if not found.later:
-                # Nothing will come: a person would wait.
-                time.sleep(min(wait_ms / 1000, 0.2))  # It is the wait that the client asks for.
+                # No change is scripted: the real server would wait.
+                time.sleep(min(wait_ms / 1000, 0.2))  # The client requests this wait.
             found.step()
         page = found.events[after_seq : after_seq + limit]
         return {
@@ -263,7 +263,7 @@ def build(fake: FakeServer) -> MCPServer:  # noqa: C901 - a function for each to
 
 
 class _Failing:
-    """Answers with the failures that tests want, and otherwise lets requests through."""
+    """Middleware that fails requests as tests configure, and passes on the others."""
 
     def __init__(self, app: Any, fake: FakeServer) -> None:
         self._app, self._door = app, fake
@@ -291,7 +291,7 @@ def serving(fake: FakeServer) -> Iterator[FakeServer]:
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     while not server.started:
-        time.sleep(0.01)  # Looks again: the server tells nobody that it started.
+        time.sleep(0.01)  # Polls: the server does not signal that it has started.
     port = server.servers[0].sockets[0].getsockname()[1]
     fake.url = f"http://127.0.0.1:{port}"
     try:

@@ -1,4 +1,4 @@
-"""The command line as a program: of its own, but forked from one that has loaded what it needs."""
+"""The command line as a separate process, forked from one that has loaded its modules."""
 
 import asyncio
 import os
@@ -17,12 +17,12 @@ _LOAD = """
 import agentrun.cli.app, agentrun.cli.connection, mcp, mcp.client.streamable_http
 import mcp_types.version
 """
-# Some of it looks at the environment as it is loaded: what a test sets comes too late for that.
+# Some modules read the environment as they are loaded: a test's settings come too late for that.
 SERVER = ForkServer(_LOAD, ROOT / "operator", {"PATH": os.environ["PATH"], "HOME": "/nowhere"})
 
 
 async def called(*command: str, env: Mapping[str, str]) -> "subprocess.CompletedProcess[str]":
-    """Do what ``python COMMAND`` does, and return what it printed."""
+    """Run ``python COMMAND`` and return its output and exit code."""
     with TemporaryFile() as out, TemporaryFile() as err:
         async with (
             asyncio.timeout(LATE_SECONDS),

@@ -1,4 +1,4 @@
-"""Calling the command line in this process: what it prints, and how it ends."""
+"""Call the command line in this process: its output, and how it ends."""
 
 import re
 import sys
@@ -13,7 +13,7 @@ from tests.unit.cli.fake_server import FakeServer
 
 @dataclass
 class Done:
-    """How a command ended."""
+    """The result of a command."""
 
     code: int
     out: str
@@ -21,7 +21,7 @@ class Done:
 
 
 def call(fake: FakeServer, *arguments: str, stdin: str = "", **environment: str) -> Done:
-    """Run a command against ``fake``; a problem becomes what ``main`` makes of it."""
+    """Run a command against ``fake``; errors are handled as ``main`` does."""
     env = {
         "AGENTRUN_URL": fake.url, "AGENTRUN_TOKEN": "token", "COLUMNS": "100",
         "AGENTRUN_NAMESPACE": "", "AGENTRUN_BACKEND": "", "AGENTRUN_PROFILE": "",
@@ -35,7 +35,7 @@ def call(fake: FakeServer, *arguments: str, stdin: str = "", **environment: str)
 
 
 def plain(text: str) -> str:
-    """Take a terminal's control sequences out."""
+    """Remove the control sequences of a terminal."""
     return re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", text)
 
 

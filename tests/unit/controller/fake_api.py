@@ -1,4 +1,4 @@
-"""An API server in memory: resource versions, uids, preconditions, graceful deletion of pods."""
+"""An API server in memory: resourceVersions, uids, preconditions, graceful deletion of pods."""
 
 import copy
 from collections.abc import Callable
@@ -11,17 +11,17 @@ _GRACE = "2026-11-23T12:00:30Z"
 
 
 class FakeApi:
-    """Holds objects as the API server does, and can be told to fail."""
+    """Stores objects as the API server does, and fails as tests configure."""
 
     def __init__(self) -> None:
         self.objects: dict[tuple[Kind, str, str], Object] = {}
         self.calls: list[tuple[str, Kind, str]] = []
         self.before: Callable[[str, Kind, str], None] = lambda verb, kind, name: None
-        """Called before every request; raises what the API server would answer."""
+        """Called before every request; may raise an error for the response."""
         self._version = 100
 
     def put(self, kind: Kind, obj: Object) -> Object:
-        """Store an object as somebody else would."""
+        """Store an object, as another client does."""
         stored = copy.deepcopy(obj)
         meta = stored["metadata"]
         meta.setdefault("namespace", "ns")
@@ -29,15 +29,15 @@ class FakeApi:
         return self._store(kind, stored)
 
     def find(self, kind: Kind, name: str, namespace: str = "ns") -> Object | None:
-        """Look at an object."""
+        """Return an object, or None if it does not exist."""
         return copy.deepcopy(self.objects.get((kind, namespace, name)))
 
     def drop(self, kind: Kind, name: str, namespace: str = "ns") -> None:
-        """Let an object go for good, as the kubelet does with a pod that has ended."""
+        """Remove an object for good, as the kubelet does with a pod that has ended."""
         del self.objects[kind, namespace, name]
 
     def verbs(self, kind: Kind) -> list[str]:
-        """List what was asked for of one kind, in order, but for reading."""
+        """List the verbs of the requests for one kind, in order, without reads."""
         reading = ("get", "list")
         return [verb for verb, what, _ in self.calls if what is kind and verb not in reading]
 
@@ -112,7 +112,7 @@ def _has_label(obj: Object, label: str) -> bool:
 
 
 def _merge(target: Any, patch: Any) -> Any:
-    """Merge as RFC 7386 says."""
+    """Merge as in RFC 7386."""
     if not isinstance(patch, dict):
         return patch
     merged = dict(target) if isinstance(target, dict) else {}
@@ -125,7 +125,7 @@ def _merge(target: Any, patch: Any) -> Any:
 
 
 def _check_run(old: Object, new: Object) -> None:
-    """Refuse what the rules of the CRD refuse."""
+    """Refuse what the CRD's validation rules refuse."""
     before, after = (obj.get("status", {}).get("phase") for obj in (old, new))
     if before in TERMINAL_PHASES and after != before:
         raise ApiError(422, "the phase of a finished run is final")

@@ -1,4 +1,4 @@
-"""The operator over an API server in memory, and what others do to that server meanwhile."""
+"""The operator over an in-memory API server, and changes that other clients make to it."""
 
 from datetime import datetime
 from typing import Any
@@ -21,7 +21,7 @@ KEY = ("ns", "r")
 
 
 class News:
-    """Collects what `kubectl describe` would tell."""
+    """Collects the reasons of the Kubernetes Events that would be recorded."""
 
     def __init__(self) -> None:
         self.told: list[str] = []
@@ -31,7 +31,7 @@ class News:
 
 
 class Operator:
-    """The operator without its watches: a test says when it sees news."""
+    """The operator without its watches: a test decides when the caches are updated."""
 
     def __init__(self, api: FakeApi | None = None) -> None:
         self.api = api or FakeApi()
@@ -52,11 +52,11 @@ class Operator:
         return self.now
 
     async def see(self) -> None:
-        """Take in everything there is, as the watches would."""
+        """Update the caches with the current objects, as the watches would."""
         await self.sync.relist()
 
     async def reconcile(self, key: Key = KEY, times: int = 8) -> None:
-        """Give a run turns until nothing changes any more, seeing all news in between."""
+        """Update the caches and reconcile a run, ``times`` times: enough to converge."""
         for _ in range(times):
             await self.see()
             try:
@@ -83,7 +83,7 @@ def a_run_object(name: str = "r", **spec: Any) -> Object:
 
 
 def change(api: FakeApi, kind: Kind, name: str, **fields: Any) -> None:
-    """Change an object as somebody else would."""
+    """Change an object, as another client does."""
     api.put(kind, {**(api.find(kind, name) or {}), **fields})
 
 

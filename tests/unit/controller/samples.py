@@ -1,4 +1,4 @@
-"""Runs and observations to decide about, each as plain as can be."""
+"""Minimal runs and observations for the tests of decisions."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -48,7 +48,7 @@ def a_run(
     meta: dict[str, Any] | None = None,
     **status: Any,
 ) -> AgentRun:
-    """Make a run; ``status`` is spelled as Python does."""
+    """Build a run; ``status`` uses Python's field names."""
     run = AgentRun.model_validate(
         {
             "metadata": {
@@ -71,7 +71,7 @@ def cancelled(**more: Any) -> dict[str, Any]:
 
 
 def a_started_run(phase: Phase = Phase.RUNNING, **more: Any) -> AgentRun:
-    """Make a run whose first pod is known and whose agent works."""
+    """Build a run whose first pod is known and whose agent works."""
     status: dict[str, Any] = {
         "attempts": 1,
         "pod_name": "r-1",
@@ -101,7 +101,7 @@ def on_a_node(since: datetime) -> Condition:
 
 
 def not_ready(since: datetime) -> dict[str, Any]:
-    """A status in which the agent is known not to be ready."""
+    """Return status fields that record the agent as not ready."""
     return {"conditions": [a_condition("AgentReady", "False", "RunnerFailed", since)]}
 
 
@@ -119,7 +119,7 @@ def a_profile(**spec: Any) -> AgentProfile:
 
 
 def a_session(*, held_by: str | None = UID, **more: Any) -> SessionObservation:
-    """Make the session of the run, held by it unless said otherwise."""
+    """Build the session of the run, held by the run by default."""
     values: dict[str, Any] = {
         "name": "r",
         "exists": True,
@@ -143,7 +143,7 @@ def ended(
 
 
 def a_pod(**more: Any) -> PodObservation:
-    """Make a pod that runs."""
+    """Build a running pod."""
     values: dict[str, Any] = {
         "name": "r-1",
         "uid": POD_UID,
@@ -164,7 +164,7 @@ def a_finished_pod(**more: Any) -> PodObservation:
 
 
 def seen(**more: Any) -> Observed:
-    """Make an observation in which nothing stands in the way."""
+    """Build an observation in which nothing blocks the run."""
     values: dict[str, Any] = {"session": a_session(), "profile": a_profile(), "limits": LIMITS}
     return Observed(**values | more)
 
@@ -183,7 +183,7 @@ DELETE = DeletePod("r-1", POD_UID)
 
 
 def told(actions: list[Action]) -> list[Any]:
-    """Put actions in short: a status as its phase and reason, the others as they are."""
+    """Abbreviate actions: a status to its phase and reason; others are unchanged."""
     return [
         (str(action.status.phase), action.status.reason)
         if isinstance(action, SetStatus)

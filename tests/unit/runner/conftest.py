@@ -10,7 +10,7 @@ from tests.unit.runner import harness, remotes
 def quick_tests_start_no_pods(
     request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Keep `make test-quick` quick: what starts a pod is left out of it."""
+    """Keep `make test-quick` quick: it excludes the tests that start a pod."""
     is_slow = request.node.get_closest_marker("slow") is not None
     monkeypatch.setattr(harness, "may_start", is_slow)
 

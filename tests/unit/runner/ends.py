@@ -1,4 +1,4 @@
-"""Holding what a runner tells of its end to a row of the catalogue of failures."""
+"""Compare what a runner reports of its end with a row of the catalogue of failures."""
 
 from agentrun.api.v1alpha1 import AgentRun, AgentRunStatus, AgentStatus, Phase
 from agentrun.controller.outcomes import ending_of
@@ -8,11 +8,11 @@ from tests.failures import check_end
 from tests.unit.runner.harness import FakeGateway
 
 ENDS = {Phase.COMPLETED: "run_completed", Phase.FAILED: "run_failed", Phase.REJECTED: "rejected"}
-"""The event with which the runner tells each end."""
+"""The event that the runner sends for each terminal phase."""
 
 
 def check_told(row: Failure, gateway: FakeGateway) -> None:
-    """Compare the outcome, and the run's end that the operator makes of it, with the row."""
+    """Compare the outcome, and the run's end that the operator derives from it, with the row."""
     outcome = gateway.outcome
     assert outcome is not None
     status = AgentRunStatus(attempts=1, agent=AgentStatus(outcome=outcome))

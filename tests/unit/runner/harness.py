@@ -1,6 +1,8 @@
 """
-A pod without a cluster: a gateway in memory, the runner as a process of its own, and the agent's
-container as a process namespace, with every path of the pod below a temporary folder.
+A pod without a cluster.
+
+The gateway is in memory, the runner is a separate process, the agent's container is a process
+namespace, and every path of the pod is below a temporary folder.
 """
 
 import asyncio
@@ -36,7 +38,7 @@ from tests.waiting import LATE_SECONDS
 
 RUN = "run-harness"
 PROVIDER_URL = "PROVIDER_URL"
-"""The variable in which an agent of these tests finds the way to its provider."""
+"""The variable that contains the provider's URL for an agent of these tests."""
 AGENT = [sys.executable, str(Path(__file__).parents[3] / "dev/agent/acp_agent.py")]
 REPOSITORY = Path(__file__).parents[3]
 _START = """
@@ -74,17 +76,19 @@ load()
 import agentrun.runner.a2a.driver, agentrun.runner.a2a.credentials
 """
 may_start = True
-"""Whether the test is marked as slow, as one must be that starts a pod."""
+"""Whether the test is marked as slow, which is required of a test that starts a pod."""
 _SERVERS = {
     is_remote: ForkServer(code, REPOSITORY / "operator")
     for is_remote, code in ((False, _LOAD), (True, _LOAD_REMOTE))
 }
-"""What runners are forked from; each has loaded what its runners load as they begin."""
+"""
+The servers that runners are forked from; each has loaded what its runners load at their start.
+"""
 
 
 @dataclass
 class FakeGateway:
-    """Implements the gateway's protocol in memory, and refuses what it is told to refuse."""
+    """Implements the gateway's protocol in memory, with failures that tests configure."""
 
     spec: AgentRunSpec
     profile: AgentProfileSpec
@@ -94,24 +98,24 @@ class FakeGateway:
     outcome: Outcome | None = None
     inputs: list[Input] = field(default_factory=list)
     desired_state: Literal["Active", "Cancelled"] = "Active"
-    """Whether the run is still wanted."""
+    """The desired state of the run."""
     away: bool = False
     refused: int = 0
     sealed: bool = False
     snapshot: Snapshot | None = None
-    """What the run is to go on from; its files are ``kept``."""
+    """The snapshot from which the run resumes; its files are in ``kept``."""
     kept: dict[str, bytes] = field(default_factory=dict)
     attempt: int = 1
     uid: str = "uid-1"
     acknowledged_input: int = 0
     late: list[dict[str, Any]] = field(default_factory=list)
-    """Events of an earlier attempt that arrive just before this one's first append."""
+    """Events of an earlier attempt that arrive just before this attempt's first append."""
     mail: list[MailboxMessage] = field(default_factory=list)
     delivered: int = 0
     tools: Callable[[dict[str, Any]], dict[str, Any]] = lambda said: {"result": {}}
-    """What a message to the agent's tools is answered with."""
+    """Returns the response to an MCP message from the agent."""
     asked: list[str] = field(default_factory=list)
-    """Every request that was answered, by method and path."""
+    """Every request that was handled, as method and path."""
     heard: list[bytes] = field(default_factory=list)
     heard_headers: list[dict[str, str]] = field(default_factory=list)
     changed: asyncio.Condition = field(default_factory=asyncio.Condition)
@@ -128,7 +132,7 @@ class FakeGateway:
             await asyncio.wait_for(self.changed.wait_for(condition), LATE_SECONDS)
 
     async def until_refused(self, times: int) -> None:
-        """Wait until so many more requests came while the gateway was away."""
+        """Wait until ``times`` more requests were refused while the gateway was away."""
         enough = self.refused + times
         await self.until(lambda: self.refused >= enough)
 
@@ -216,11 +220,11 @@ class FakeGateway:
 
     @property
     def question(self) -> Question | None:
-        """What the run waits for, as it last said."""
+        """The open question of the run, as last reported."""
         return self.states[-1].question if self.states else None
 
     def next_attempt(self, **spec: Any) -> "FakeGateway":
-        """Make the gateway of the attempt that goes on from the newest snapshot."""
+        """Return the gateway of the attempt that resumes from the newest snapshot."""
         snapshot = next(one.snapshot for one in reversed(self.states) if one.snapshot)
         other = FakeGateway(self.spec, self.profile, inputs=self.inputs)
         other.snapshot, other.kept, other.attempt = snapshot, self.blobs, self.attempt + 1
@@ -242,7 +246,9 @@ class FakeGateway:
         return _json(Inputs(inputs=new, desired_state=self.desired_state))
 
     async def _mcp(self, request: web.Request) -> web.Response:
-        """Answer a call of a tool with what the test says, in a stream as the gateway does."""
+        """
+        Answer a tool call with what the test configured, as an event stream like the gateway's.
+        """
         self.heard.append(await request.read())
         self.heard_headers.append({k.lower(): v for k, v in request.headers.items()})
         said = json.dumps(self.tools(json.loads(self.heard[-1])))
@@ -290,7 +296,7 @@ class Pod:
     container: asyncio.subprocess.Process
 
     async def ended(self, seconds: float = 90) -> str:
-        """Wait for both containers to end, and return the runner's log."""
+        """Wait until both containers have terminated, and return the runner's log."""
         try:
             async with asyncio.timeout(seconds):
                 await self.runner.wait()
@@ -314,11 +320,11 @@ class Pod:
         raise AssertionError("the runner is gone")
 
     def processes(self) -> list[str]:
-        """The command lines of what lives of the agent: its environment names the pod's folder."""
+        """List the agent's live processes, found by the pod's folder in their environment."""
         mine = f"{self.root}/".encode()
         found = []
         for process in Path("/proc").glob("[0-9]*"):
-            # It has ended since, or belongs to somebody else.
+            # It has ended since, or belongs to another user.
             with suppress(FileNotFoundError, ProcessLookupError, PermissionError):
                 command = (process / "cmdline").read_bytes()
                 if mine in command + (process / "environ").read_bytes():
@@ -332,7 +338,7 @@ class Pod:
 
 
 def prepare(root: Path) -> None:
-    """Make the folders that the kubelet would mount."""
+    """Create the folders that the kubelet would mount."""
     root.mkdir(exist_ok=True)
     (root / "init").symlink_to(agent_init.program())
     for path in (pod_layout.WORKSPACE, pod_layout.HOME, pod_layout.SPOOL, "/dev"):
@@ -341,7 +347,7 @@ def prepare(root: Path) -> None:
 
 
 def write(root: Path, path: str, text: str) -> None:
-    """Put a file where a mounted Secret would have it."""
+    """Write a file at the path where a Secret would be mounted."""
     file = root / path.lstrip("/")
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(text)
@@ -375,10 +381,9 @@ async def pod(
     """
     Start both containers of a pod.
 
-    The runner is forked from one that has loaded everything. If ``is_new``, it is a new process:
-    for tests of how it loads, and of the memory that it takes. ``bounds`` are other values for
-    what it waits for at most, by the names of these constants, or of functions that take no
-    other argument by default.
+    The runner is forked from a process that has loaded all modules. If ``is_new``, it is a new
+    process, for tests of how it loads and of its memory. ``bounds`` overrides timeouts and other
+    limits, by the names of their constants, or of functions that take no other argument by default.
     """
     assert may_start, "mark the test with pytest.mark.slow: it starts processes"
     if not (root / "init").exists():
@@ -422,27 +427,27 @@ async def _runner(
 
 
 def proxy_url(port: int) -> str:
-    """Return what stands in the agent's environment for the runner's proxy."""
+    """Return the URL of the runner's proxy in the agent's environment."""
     return pod_layout.PROXY_URL.replace(str(pod_layout.PROXY_PORT), str(port))
 
 
 def container_command(layout: Layout, *agent: str, port: int = 0) -> list[str]:
-    """Build what the agent's container is started with, its folders below the test's."""
+    """Build the command of the agent's container, with its folders below the test's."""
     script = pod_layout.agent_bootstrap([PROVIDER_URL])
     script = script.replace(pod_layout.PIPES, str(layout.pipes))
     script = script.replace(pod_layout.WORKSPACE, str(layout.workspace))
     script = script.replace(pod_layout.PROXY_URL, proxy_url(port))
-    # What is killed by the test takes all of the namespace with it.
+    # If the test kills this process, the whole namespace ends with it.
     namespace = ("unshare", "--pid", "--fork", "--kill-child")
     return [*namespace, "/bin/sh", "-c", script, "agent", *agent]
 
 
 class PlayedInit:
-    """What the first process of the agent's container says, at a test's word."""
+    """Simulates the init process of the agent's container, as the test directs."""
 
     def __init__(self, folder: Path) -> None:
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        # A socket's address is short, and a test's folder may be long.
+        # A socket's address is short, and the path of a test's folder may be long.
         opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
         self._socket.connect(f"/proc/self/fd/{opened}/control")
         os.close(opened)
@@ -452,7 +457,7 @@ class PlayedInit:
         self._socket.sendall("".join(f"{line}\n" for line in lines).encode())
 
     async def hear(self) -> bytes:
-        """Wait for the runner's next word."""
+        """Wait for the runner's next byte."""
         self._socket.setblocking(False)
         return await asyncio.get_running_loop().sock_recv(self._socket, 1)
 
@@ -463,17 +468,17 @@ class PlayedInit:
 def running(
     *command: str, **options: Any
 ) -> AbstractAsyncContextManager[asyncio.subprocess.Process]:
-    """Run a command in a session of its own; in the end neither it nor its children are left."""
+    """Run a command in a new session; neither it nor its children are left at the end."""
     return ended(asyncio.create_subprocess_exec(*command, start_new_session=True, **options))
 
 
 def an_answer(text: str) -> AgentMessage:
-    """Say something as a person does."""
+    """Make a message as from a person."""
     return AgentMessage.model_validate({"parts": [{"type": "text", "text": text}]})
 
 
 def a_gateway(*steps: list[Any], **spec: Any) -> FakeGateway:
-    """Make a gateway whose run tells the trivial agent what to do."""
+    """Make the gateway of a run whose prompt scripts the trivial agent with ``steps``."""
     profile = spec.pop("profile_spec", {})
     spec.setdefault("prompt", json.dumps(steps))
     spec.setdefault("backend", "acp")

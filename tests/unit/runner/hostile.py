@@ -1,4 +1,4 @@
-"""An agent that works against the runner while it reads and writes the agent's folders."""
+"""An agent that attacks the runner while it reads and writes the agent's folders."""
 
 import ctypes
 import os
@@ -18,13 +18,13 @@ SECRETS = [
     f"{pod_layout.REDACT}/value", f"{pod_layout.MCP_SECRETS}/server/key",
     f"{pod_layout.BACKEND_SECRET}/auth_token",
 ]  # fmt: skip
-"""Where a pod's credentials are; all in folders of their own."""
+"""The paths of a pod's credentials, all in folders of their own."""
 OPENED, CREATED = 0x20, 0x100
-"""inotify: something was opened; something was made."""
+"""Bits of an inotify event mask: IN_OPEN and IN_CREATE."""
 
 
 def a_pod(root: Path) -> Layout:
-    """Make the folders of a pod, with a canary at the path of each secret."""
+    """Create the folders of a pod, with a canary at the path of each secret."""
     layout = Layout(root=root)
     for path in SECRETS:
         file = layout.at(path)
@@ -36,7 +36,7 @@ def a_pod(root: Path) -> Layout:
 
 
 def hole(file: Path, mebibytes: int) -> None:
-    """Make a file that takes a while to read, and no room."""
+    """Make a sparse file, which takes a while to read and no space."""
     with file.open("wb") as opened:
         opened.truncate(mebibytes * 1024 * 1024)
 
@@ -44,9 +44,9 @@ def hole(file: Path, mebibytes: int) -> None:
 @contextmanager
 def once(watched: Path, event: int, name: str, act: Callable[[], None]) -> Iterator[None]:
     """
-    During the block, act in the instant in which ``name`` is opened or made in a folder.
+    Call ``act`` at the moment at which ``name`` is opened or created in a folder during the block.
 
-    As inotify tells it to any process that may read the folder: there is no race to win.
+    inotify reports that to any process that may read the folder, so the agent has no race to win.
     """
     libc = ctypes.CDLL(None, use_errno=True)
     notify = libc.inotify_init1(os.O_CLOEXEC)
@@ -85,7 +85,7 @@ def _names(events: bytes) -> Iterator[str]:
 
 
 def swap(folder: Path, leads_to: Path) -> Callable[[], None]:
-    """Put a link in the place of a folder."""
+    """Replace a folder by a link."""
 
     def act() -> None:
         folder.rename(folder.with_name(f"{folder.name}.away"))
@@ -96,7 +96,7 @@ def swap(folder: Path, leads_to: Path) -> Callable[[], None]:
 
 @contextmanager
 def swapping(folder: Path, leads_to: Path) -> Iterator[None]:
-    """Exchange a folder and a link without end during the block."""
+    """Swap a folder and a link continuously during the block."""
     link, over = folder.with_name(f"{folder.name}.link"), threading.Event()
     link.symlink_to(leads_to)
     libc = ctypes.CDLL(None, use_errno=True)

@@ -1,1 +1,1 @@
-"""The store's pure parts."""
+"""Tests of the store's pure parts."""
