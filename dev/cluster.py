@@ -175,7 +175,7 @@ def kubectl(name: str, *arguments: str, stdin: str | None = None) -> str:
 
 
 def down(name: str, logs: Path | None = None) -> None:
-    """Stop the cluster and remove everything of it, whatever state it is in, but for its logs."""
+    """Stop the cluster, whatever its state, and remove all of it; ``logs`` is given its logs."""
     with alone(name):
         tear_down(name, logs)
 

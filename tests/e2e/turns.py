@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from dev import shell
+
 
 @contextmanager
 def turn(folder: Path, *, alone: bool) -> Iterator[None]:
@@ -19,15 +21,8 @@ def turn(folder: Path, *, alone: bool) -> Iterator[None]:
     Turns are given in the order in which they are asked for: who wants to be alone waits for those
     that are held, and for none that is asked for later.
     """
-    with _opened(folder / "turns.lock") as held:
-        with _opened(folder / "next-turn.lock") as place:
-            fcntl.flock(place, fcntl.LOCK_EX)
+    with (folder / "turns.lock").open("w", encoding="ascii") as held:
+        with shell.alone(folder / "next-turn.lock"):
             fcntl.flock(held, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
+        # Closing the file gives the turn back.
         yield
-
-
-@contextmanager
-def _opened(lock: Path) -> Iterator[int]:
-    # Closing a file gives its lock back.
-    with lock.open("w", encoding="ascii") as file:
-        yield file.fileno()
