@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from dev import shell
+
 
 @contextmanager
 def turn(folder: Path, *, alone: bool) -> Iterator[None]:
@@ -19,15 +21,8 @@ def turn(folder: Path, *, alone: bool) -> Iterator[None]:
     The lock is granted in the order of the requests: an exclusive one waits for the current
     holders, and for none that comes later.
     """
-    with _opened(folder / "turns.lock") as held:
-        with _opened(folder / "next-turn.lock") as place:
-            fcntl.flock(place, fcntl.LOCK_EX)
+    with (folder / "turns.lock").open("w", encoding="ascii") as held:
+        with shell.alone(folder / "next-turn.lock"):
             fcntl.flock(held, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
+        # Closing the file releases the lock.
         yield
-
-
-@contextmanager
-def _opened(lock: Path) -> Iterator[int]:
-    # Closing a file releases its lock.
-    with lock.open("w", encoding="ascii") as file:
-        yield file.fileno()

@@ -6,9 +6,10 @@ from typing import Any
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
-from kubernetes.aio import client, config
+from kubernetes.aio import client
 
 from mcp_server.kube import APPLY_PATCH, PODS, RUNS, ApiError, ApiUnavailableError, Kube
+from tests.accounts import ACCOUNT, in_a_pod
 
 PATH = "/apis/agentrun.dev/v1alpha1/namespaces/team-a/agentruns"
 
@@ -160,21 +161,9 @@ async def test_an_answer_that_is_no_json_is_unavailable(kube: Kube, api: Api) ->
 async def test_a_pod_logs_in_with_its_account_whatever_a_netrc_file_says(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, api: Api
 ) -> None:
-    netrc = tmp_path / "netrc"
-    netrc.write_text("default login somebody password else\n")
-    monkeypatch.setenv("NETRC", str(netrc))
-    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
-    app = web.Application()
-    app.router.add_route("*", "/{path:.*}", api.handle)
-    async with TestServer(app) as server:
-
-        def load(client_configuration: client.Configuration) -> None:
-            client_configuration.host = str(server.make_url("")).rstrip("/")
-            client_configuration.api_key = {"BearerToken": "Bearer of-the-account"}
-
-        monkeypatch.setattr(config, "load_incluster_config", load)
-        api.answers = [(200, {"n": 1})]
+    api.answers = [(200, {"n": 1})]
+    async with in_a_pod(api.handle, monkeypatch, tmp_path):
         kube = await Kube.connect()
         assert await kube.get(PODS, "team-a", "p") == {"n": 1}
         await kube.close()
-    assert api.tokens == ["Bearer of-the-account"]
+    assert api.tokens == [ACCOUNT]

@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
-from kubernetes.aio import client, config
+from kubernetes.aio import client
 
 from agentrun.controller.kube import ApiError, Kind, Kube, connect
+from tests.accounts import ACCOUNT, in_a_pod
 
 PODS = "/api/v1/namespaces/ns/pods"
 RUN = "/apis/agentrun.dev/v1alpha1/namespaces/ns/agentruns/r"
@@ -124,19 +125,8 @@ def test_which_refusals_mean_that_something_has_changed(code: int, stale: bool) 
 async def test_a_pod_logs_in_with_its_account_whatever_a_netrc_file_says(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    netrc = tmp_path / "netrc"
-    netrc.write_text("default login somebody password else\n")
-    monkeypatch.setenv("NETRC", str(netrc))
-    app, fake = web.Application(), Server()
-    app.router.add_route("*", "/{path:.*}", fake.answer)
-    async with TestServer(app) as running:
-
-        def load(client_configuration: client.Configuration) -> None:
-            client_configuration.host = str(running.make_url("")).rstrip("/")
-            client_configuration.api_key = {"BearerToken": "Bearer of-the-account"}
-
-        monkeypatch.setattr(config, "load_incluster_config", load)
-        fake.answers = [(200, {"n": 1})]
-        async with connect() as kube:
-            assert await kube.get(Kind.RUN, "ns", "r") == {"n": 1}
-    assert fake.tokens == ["Bearer of-the-account"]
+    fake = Server()
+    fake.answers = [(200, {"n": 1})]
+    async with in_a_pod(fake.answer, monkeypatch, tmp_path), connect() as kube:
+        assert await kube.get(Kind.RUN, "ns", "r") == {"n": 1}
+    assert fake.tokens == [ACCOUNT]

@@ -1,9 +1,13 @@
 from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING
 
 import pytest
 import pytest_asyncio
 
-from tests.unit.runner import harness, remotes
+from tests.unit.runner import harness
+
+if TYPE_CHECKING:
+    from tests.unit.runner.remotes import Agents
 
 
 @pytest.fixture(autouse=True)
@@ -16,7 +20,10 @@ def quick_tests_start_no_pods(
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def agents() -> AsyncIterator[remotes.Agents]:
+async def agents() -> AsyncIterator["Agents"]:
     """Serve the remote agents to a module, whose tests are in its loop."""
-    async with remotes.serving() as served:
+    # The SDK's server takes a while to load, and most modules need none.
+    from tests.unit.runner.remotes import serving
+
+    async with serving() as served:
         yield served

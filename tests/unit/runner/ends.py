@@ -1,5 +1,7 @@
 """Compare what a runner reports of its end with a row of the catalogue of failures."""
 
+from dataclasses import replace
+
 from agentrun.api.v1alpha1 import AgentRun, AgentRunStatus, AgentStatus, Phase
 from agentrun.controller.outcomes import ending_of
 from dev.failures.row import Failure
@@ -9,6 +11,13 @@ from tests.unit.runner.harness import FakeGateway
 
 ENDS = {Phase.COMPLETED: "run_completed", Phase.FAILED: "run_failed", Phase.REJECTED: "rejected"}
 """The event that the runner sends for each terminal phase."""
+
+
+def sooner(row: Failure, usual: float, seconds: float) -> Failure:
+    """Return the row with another bound in its message, which has to name the usual one."""
+    bound = f"{usual:.0f} s"
+    assert bound in row.message, row
+    return replace(row, message=row.message.replace(bound, f"{seconds:.0f} s"))
 
 
 def check_told(row: Failure, gateway: FakeGateway) -> None:

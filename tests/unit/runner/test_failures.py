@@ -7,7 +7,6 @@ How the reason and the message come through to all that users see, other rows sh
 import json
 import sys
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from agentrun.runner.agent import HANDSHAKE_SECONDS, Agent
 from dev.failures import find
 from dev.failures.row import Failure
 from tests.failures import promised
-from tests.unit.runner.ends import check_told
+from tests.unit.runner.ends import check_told, sooner
 from tests.unit.runner.harness import FakeGateway, a_gateway, pod
 
 pytestmark = pytest.mark.slow
@@ -88,12 +87,9 @@ async def test_a_turn_that_goes_wrong_ends_the_run_and_says_why(tmp_path: Path, 
 
 @promised(*SILENT)
 async def test_an_agent_that_does_not_answer_ends_the_run_in_time(tmp_path: Path, key: str) -> None:
-    row = find(key)
     assert Agent.handshake.__defaults__ == (HANDSHAKE_SECONDS,)
-    promise = f"{HANDSHAKE_SECONDS:.0f} s"
-    assert promise in row.message
-    sooner = replace(row, message=row.message.replace(promise, f"{WAITS:.0f} s"))
-    await check_failure(tmp_path, sooner, a_gateway(["say", "never"]), SILENT[key], BOUNDS)
+    row = sooner(find(key), HANDSHAKE_SECONDS, WAITS)
+    await check_failure(tmp_path, row, a_gateway(["say", "never"]), SILENT[key], BOUNDS)
 
 
 @promised("agent-exits-early")
