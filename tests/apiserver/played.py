@@ -52,7 +52,6 @@ _LABEL = "agentrun.dev/played"
 _WITH_THE_TESTS = ("setpriv", "--pdeathsig", "KILL", "--")
 """Makes a program end with its parent, also if the parent is killed."""
 _START_SECONDS = 180
-_SEEN_SECONDS = 90
 _LOOK_SECONDS = 0.05
 _PAUSE = 0.1
 T = TypeVar("T")
@@ -230,7 +229,7 @@ class Seen:
     async def until(self, name: str, is_so: Callable[[Json], bool]) -> Json:
         """Wait until ``is_so`` holds for an object, and return the object."""
         try:
-            async with asyncio.timeout(_SEEN_SECONDS):
+            async with asyncio.timeout(LATE_SECONDS):
                 while name not in self._newest or not is_so(self._newest[name]):
                     news = asyncio.Event()
                     self._waiting[name].append(news)

@@ -251,21 +251,23 @@ class Kube:
         resource = await self.resource(kind)
         watch = self._watches.get(resource) or _Watch(self, resource)
         self._watches[resource] = watch
-        seen: Json | None = None
-        try:
+
+        async def now() -> tuple[Json | None, int]:
+            found, at = await self._listed(resource, namespace, "", f"metadata.name={name}")
+            return (found[0] if found else None), at
+
+        with suppress(TimeoutError):
             async with asyncio.timeout(seconds), watch.subscribed((namespace, name)) as subscriber:
-                found, version = await self._listed(
-                    resource, namespace, "", f"metadata.name={name}"
-                )
-                seen = found[0] if found else None
+                seen, version = await now()
                 while not is_so(seen):
                     newer, item = await subscriber.next()
                     if newer > version:
                         version, seen = newer, item
-        except TimeoutError:
-            raise AssertionError(
-                f"{kind} {namespace}/{name}: not so after {seconds} s; last seen: {seen}"
-            ) from None
+                return seen
+        # The event loop may have been blocked while the last events came.
+        seen, _ = await now()
+        if not is_so(seen):
+            raise AssertionError(f"{kind} {namespace}/{name}: not so after {seconds} s: {seen}")
         return seen
 
     async def request(

@@ -5,9 +5,20 @@ import asyncio
 import pytest
 import pytest_asyncio
 
-from tests.e2e.agents import UNTIL_GO
+from tests.e2e.agents import GO, UNTIL_GO
 from tests.e2e.checks import check_journal
-from tests.e2e.cluster import LABEL_RUN, Json, dev, items, let_go, pod_uid, processes_of
+from tests.e2e.cluster import (
+    LABEL_RUN,
+    RUNS,
+    Json,
+    called,
+    dev,
+    eventually,
+    items,
+    let_go,
+    pod_uid,
+    processes_of,
+)
 from tests.e2e.installation import MCP_SERVER, OPERATOR, Installation
 from tests.events import said
 
@@ -107,3 +118,21 @@ async def test_runs_survive_a_restart_of_the_api_server(platform: Installation) 
     later = await platform.trivial(["say", "still here"])
     run, _ = await platform.client.finish(later)
     assert run["status"] == "completed"
+
+
+@pytest.mark.alone
+@pytest.mark.parametrize("component", ["kubelet", "containerd"])
+async def test_a_run_goes_on_while_parts_of_its_node_are_restarted(
+    platform: Installation, component: str
+) -> None:
+    run_id = await platform.trivial(["talk", 100, 0.1], ["run", UNTIL_GO], ["say", "the end"])
+    await platform.reaches(run_id, "Running")
+    uid = await pod_uid(run_id)
+    await dev("restart", component)
+    # The kubelet and containerd find each other again a moment after they work by themselves.
+    go = ("kubectl", "exec", f"{run_id}-1", "-n", RUNS, "-c", "agent", "--", "touch", GO)
+    await eventually(lambda: called(*go), lambda done: done.returncode == 0, 60)
+    run, events = await platform.client.finish(run_id)
+    assert (run["status"], run["attempts"]) == ("completed", 1), run
+    assert (await platform.status(run_id))["podUID"] == uid
+    assert said(events) == [*messages(100), "the end"]

@@ -19,22 +19,17 @@ import pytest
 import pytest_asyncio
 
 from dev.mcp_client import TERMINAL
-from tests.e2e.agents import GO, UNTIL_GO
 from tests.e2e.cluster import (
     LABEL_RUN,
     RUNS,
     Json,
     api,
     apply,
-    called,
     delete,
-    dev,
-    eventually,
     items,
     kubectl,
     merge,
     pod_of,
-    pod_uid,
     until,
 )
 from tests.e2e.failing import check_failure
@@ -282,25 +277,6 @@ async def test_a_pod_that_was_lost_before_the_agent_had_its_task_is_replaced(
     finally:
         await node.reopen()
         await delete("run", run)
-
-
-@pytest.mark.alone
-@pytest.mark.parametrize("component", ["kubelet", "containerd"])
-async def test_a_run_goes_on_while_parts_of_its_node_are_restarted(
-    platform: Installation, component: str
-) -> None:
-    run_id = await platform.trivial(["talk", 100, 0.1], ["run", UNTIL_GO], ["say", "the end"])
-    await platform.reaches(run_id, "Running")
-    uid = await pod_uid(run_id)
-    await dev("restart", component)
-    # The kubelet and containerd find each other again a moment after they work by themselves.
-    go = ("kubectl", "exec", f"{run_id}-1", "-n", RUNS, "-c", "agent", "--", "touch", GO)
-    await eventually(lambda: called(*go), lambda done: done.returncode == 0, 60)
-    run, events = await platform.client.finish(run_id)
-    assert (run["status"], run["attempts"]) == ("completed", 1), run
-    assert (await platform.status(run_id))["podUID"] == uid
-    said = [event["data"]["text"] for event in events if event["type"] == "agent_message"]
-    assert said == [*(f"message {number}" for number in range(1, 101)), "the end"]
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
