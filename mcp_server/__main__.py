@@ -11,7 +11,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import AsyncExitStack, contextmanager, suppress
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -36,6 +36,7 @@ from mcp_server.watched import Watched
 _log = logging.getLogger("mcp_server")
 
 _SHUTDOWN_SECONDS = 5
+_DATE_SECONDS = 1
 # Longer than clients and proxies keep an idle connection (httpx 5 s, many proxies 60 s): if the
 # server closes it first, the client's next request on it may fail.
 _IDLE_SECONDS = 75
@@ -44,10 +45,31 @@ _IDLE_SECONDS = 75
 class _Server(uvicorn.Server):
     """A uvicorn server that installs no signal handlers: the process stops both servers itself."""
 
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self._stopping = asyncio.Event()
+
+    def stop(self) -> None:
+        """Have ``serve`` return after a graceful shutdown."""
+        self.should_exit = True
+        self._stopping.set()
+
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         """Capture no signals."""
         yield
+
+    async def main_loop(self) -> None:
+        """
+        Update the Date header once a second until ``stop`` is called.
+
+        uvicorn's own loop looks ten times a second whether it is to stop, which is most of what an
+        idle MCP server does.
+        """
+        while not await self.on_tick(0):
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_DATE_SECONDS):
+                    await self._stopping.wait()
 
 
 async def serve(settings: Settings, shutdown: Shutdown) -> None:
@@ -123,7 +145,7 @@ async def _serve(
     finally:
         shutdown.end_now()
         for server in servers:
-            server.should_exit = True
+            server.stop()
         results = await asyncio.gather(*serving, return_exceptions=True)
         is_following = following.cancel()
         stop.cancel()

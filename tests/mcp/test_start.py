@@ -1,7 +1,10 @@
-"""What is said when the MCP server cannot start."""
+"""How the MCP server starts, serves while nobody calls, and stops."""
 
+import asyncio
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 
+import httpx2
 import pytest
 from starlette.applications import Starlette
 
@@ -41,3 +44,36 @@ def test_an_idle_connection_is_kept_for_longer_than_clients_and_proxies_keep_it(
     for bounds in (CLIENTS, RUNNERS):
         server = _server(Starlette(), "127.0.0.1", 0, bounds)
         assert server.config.timeout_keep_alive > 60
+
+
+async def test_an_idle_server_wakes_once_a_second_for_the_date_and_stops_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    server = _server(Starlette(), "127.0.0.1", 0, CLIENTS)
+    ticks = 0
+    on_tick = server.on_tick
+
+    async def counted(counter: int) -> bool:
+        nonlocal ticks
+        ticks += 1
+        return await on_tick(counter)
+
+    monkeypatch.setattr(server, "on_tick", counted)
+    serving = asyncio.create_task(server.serve())
+    async with asyncio.timeout(10), httpx2.AsyncClient() as client:
+        while not server.started:  # noqa: ASYNC110 - it sets no event
+            await asyncio.sleep(0.01)
+        port = server.servers[0].sockets[0].getsockname()[1]
+
+        async def date() -> str:
+            return (await client.get(f"http://127.0.0.1:{port}/")).headers["date"]
+
+        first, before = await date(), ticks
+        while (last := await date()) == first:  # noqa: ASYNC110 - the clock sets no event
+            await asyncio.sleep(0.05)
+        passed = (parsedate_to_datetime(last) - parsedate_to_datetime(first)).total_seconds()
+        assert ticks - before <= passed + 1
+        looks = ticks
+        server.stop()
+        await serving
+    assert ticks == looks + 1
