@@ -34,7 +34,7 @@ test: $(BIN)/.ready ## Everything CI runs, its stages side by side.
 	@dev/test.sh "cluster-2 disruptive releases down-2 lint unit contract cluster-1 e2e apiserver" rights
 
 .PHONY: test-full
-test-full: $(BIN)/.ready ## What takes too long for each time: full-size volume, the slower agents.
+test-full: $(BIN)/.ready ## What takes too long for each time: full-size volume, more races, the slower agents.
 	@dev/test.sh "cluster-1 full"
 	@python -m dev.full record
 
@@ -55,7 +55,7 @@ PYTEST := pytest -q -n $(WORKERS) --dist worksteal
 .PHONY: test-unit
 test-unit: $(BIN)/.ready ## What needs no cluster and no database.
 	@echo "== unit"
-	@$(PYTEST) tests/unit tests/mcp
+	@$(PYTEST) -m "not full" tests/unit tests/mcp
 
 .PHONY: test-quick
 test-quick: $(BIN)/.ready ## Before each commit: lint, types, and the unit tests that are quick.
@@ -97,7 +97,7 @@ stage-cluster-1: stage-images
 stage-cluster-2: stage-images
 	@$(STAGE) dev/test-cluster.sh agentrun-test-2 operator mcp-server runner dev stores skewed
 stage-apiserver: stage-cluster-1 stage-contract
-	-@$(STAGE) $(ON_1) pytest -q tests/apiserver
+	-@$(STAGE) $(ON_1) pytest -q -m "not full" tests/apiserver
 stage-e2e: stage-cluster-1 stage-unit
 	@$(STAGE) $(ON_1) pytest -q -n $(E2E_WORKERS) --dist loadgroup -m "not disruptive and not own_release and not full" tests/e2e
 stage-disruptive: stage-cluster-2
@@ -110,7 +110,7 @@ stage-down-2: stage-disruptive stage-releases
 stage-rights:
 	@AGENTRUN_AUDITED=$(AGENTRUN_RESULTS)/agentrun-test-2 $(STAGE) $(ON_1) pytest -q tests/rights
 stage-full: stage-cluster-1
-	@$(STAGE) $(ON_1) pytest -q -n $(E2E_WORKERS) --dist loadgroup -m full tests/e2e
+	@$(STAGE) $(ON_1) pytest -q -n $(E2E_WORKERS) --dist loadgroup -m full tests/e2e tests/apiserver tests/unit
 
 .PHONY: cluster
 cluster: $(BIN)/.ready ## The cluster of the tests, to run some of them on; it stays until `make clean`.

@@ -16,17 +16,19 @@ ABOUT = (
     "images/agent-more/*",
     "images/agent-other/*",
     "operator/agentrun/api/*.py",
-    "operator/agentrun/controller/backends.py",
+    "operator/agentrun/controller/*.py",
     "operator/agentrun/runner/**/*.py",
     "operator/agentrun/store/**/*.py",
     "mcp_server/gateway/**/*.py",
     "dev/agent/*.py",
     "dev/model/*",
+    "tests/apiserver/*.py",
     "tests/e2e/test_backends.py",
     "tests/e2e/test_events.py",
     "tests/e2e/test_load.py",
+    "tests/unit/runner/test_volume.py",
 )
-"""The code that full-size data passes through, and that drives the slower agents."""
+"""What full-size data passes through, what races are about, and what drives slower agents."""
 
 
 def digest() -> str:

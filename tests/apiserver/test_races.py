@@ -28,9 +28,8 @@ from tests.e2e.kube import Json
 # A core is busy with them for a minute; beside the other stages that takes five.
 pytestmark = [pytest.mark.apiserver, pytest.mark.timeout(600)]
 
-RACES = 100
 SIDE_BY_SIDE = 12
-SESSIONS, CONTINUES = 6, 6
+CONTINUES = 6
 FIRST_AIM = 0.05
 
 CLOSE = [Step.RUNNER] * 3
@@ -98,15 +97,16 @@ class Race:
         await site.sessions.until(self.name, lambda session: not active_in(session))
 
 
+@pytest.mark.parametrize("count", [60, pytest.param(240, marks=pytest.mark.full)])
 async def test_cancelling_in_the_instant_of_completion_is_always_consistent(
-    product: Product, tmp_path: Path
+    product: Product, tmp_path: Path, count: int
 ) -> None:
     chance = random.Random(7)
     races = {
         name: Race(
             name, chance.choice([*Step, *CLOSE, None]), chance.choice(WAYS), chance.random() < 0.3
         )
-        for name in (f"race-{number:03}" for number in range(RACES))
+        for name in (f"race-{count}-{number:03}" for number in range(count))
     }
     side_by_side, aim = asyncio.Semaphore(SIDE_BY_SIDE), FIRST_AIM
 
@@ -122,7 +122,7 @@ async def test_cancelling_in_the_instant_of_completion_is_always_consistent(
             aim *= 1.2 if end == "cancelled" else 0.8
         return end
 
-    async with played(product, f"{product.namespace}-cancel", tmp_path, before) as site:
+    async with played(product, f"{product.namespace}-cancel-{count}", tmp_path, before) as site:
         ends = await asyncio.gather(*(run(race) for race in races.values()))
     assert set(ends) == {"completed", "cancelled"}, "the race was never close"
 
@@ -142,11 +142,12 @@ async def continued(site: Site, first: str) -> str:
     return str(answer["run_id"])
 
 
+@pytest.mark.parametrize("count", [4, pytest.param(16, marks=pytest.mark.full)])
 async def test_continues_in_the_instant_of_completion_all_run_one_after_the_other_in_order(
-    product: Product, tmp_path: Path
+    product: Product, tmp_path: Path, count: int
 ) -> None:
     chance = random.Random(7)
-    ending = {f"first-{number:02}": asyncio.Event() for number in range(SESSIONS)}
+    ending = {f"first-{count}-{number:02}": asyncio.Event() for number in range(count)}
 
     async def before(pod: Pod, step: Step) -> None:
         if pod.run in ending and step is Step.OUTCOME:
@@ -166,7 +167,7 @@ async def test_continues_in_the_instant_of_completion_all_run_one_after_the_othe
         await site.sessions.until(first, lambda session: not active_in(session))
         await check_order(site, first, names)
 
-    async with played(product, f"{product.namespace}-continue", tmp_path, before) as site:
+    async with played(product, f"{product.namespace}-continue-{count}", tmp_path, before) as site:
         await asyncio.gather(*(run(first) for first in ending))
 
 
