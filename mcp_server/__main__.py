@@ -16,6 +16,7 @@ from contextlib import AsyncExitStack, contextmanager, suppress
 import uvicorn
 from starlette.types import ASGIApp
 
+from agentrun.kube.client import Kube, connect
 from agentrun.store.base import BlobStore, RunStore, StoreError
 from agentrun.store.blobs import open_blobs
 from agentrun.store.sql import open_store
@@ -25,7 +26,6 @@ from mcp_server.connections import CLIENTS, RUNNERS, Bounded, Bounds, protocol_w
 from mcp_server.gateway import build_gateway
 from mcp_server.gateway.auth import TokenReviewAuthenticator
 from mcp_server.gateway.kube import KubernetesRunDirectory
-from mcp_server.kube import Kube
 from mcp_server.runs import Runs
 from mcp_server.server import build_app
 from mcp_server.settings import Settings, SettingsError, load_settings
@@ -36,6 +36,7 @@ from mcp_server.watched import Watched
 _log = logging.getLogger("mcp_server")
 
 _SHUTDOWN_SECONDS = 5
+_REQUEST_SECONDS = 15
 _DATE_SECONDS = 1
 # Longer than clients and proxies keep an idle connection (httpx 5 s, many proxies 60 s): if the
 # server closes it first, the client's next request on it may fail.
@@ -75,18 +76,12 @@ class _Server(uvicorn.Server):
 async def serve(settings: Settings, shutdown: Shutdown) -> None:
     """Serve until ``shutdown`` has completed, or a server or the watches have ended."""
     async with AsyncExitStack() as stack:
-        kube = await _connect(stack)
+        kube = await stack.enter_async_context(connect(_REQUEST_SECONDS))
         # Reviews of invalid tokens must not use up the connections that outcomes are written on.
-        reviewer = await _connect(stack)
+        reviewer = await stack.enter_async_context(connect(_REQUEST_SECONDS))
         store, blobs = await _open(settings)
         stack.push_async_callback(store.close)
         await _serve(settings, shutdown, kube, reviewer, store, blobs)
-
-
-async def _connect(stack: AsyncExitStack) -> Kube:
-    kube = await Kube.connect()
-    stack.push_async_callback(kube.close)
-    return kube
 
 
 async def _open(settings: Settings) -> tuple[RunStore, BlobStore]:

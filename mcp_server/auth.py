@@ -17,7 +17,7 @@ from mcp.server.mcpserver.exceptions import ToolError
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from mcp_server.kube import ApiError
+from agentrun.kube.errors import ApiError
 from mcp_server.reviews import Reviews, TokenRefusedError, TokenReviewer, TooManyReviewsError
 
 AUDIENCE = "agentrun"

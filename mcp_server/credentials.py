@@ -1,27 +1,17 @@
 """Stores the credentials in spawn_run's arguments in a Secret that only the run's pod reads."""
 
-from typing import Protocol
-
 from agentrun.api.pod_layout import REQUESTED_BY
 from agentrun.api.v1alpha1 import AgentRun, AgentSession
+from agentrun.kube.api import KubeApi
+from agentrun.kube.errors import ApiError
+from agentrun.kube.resources import RUNS, SECRETS
 from mcp_server.backend_secrets import build_secret, credentials_of
-from mcp_server.kube import RUNS, SECRETS, ApiError, Object, Resource
 from mcp_server.manifests import build_cancellation
 from mcp_server.schemas import SpawnArguments
 
 
-class Writer(Protocol):
-    """The requests of ``store_credentials`` to the API server."""
-
-    async def create(self, resource: Resource, namespace: str, body: Object) -> Object:
-        """Create an object."""
-
-    async def patch(self, resource: Resource, namespace: str, name: str, patch: Object) -> Object:
-        """Patch an object."""
-
-
 async def store_credentials(
-    kube: Writer, arguments: SpawnArguments, run: AgentRun, session: AgentSession
+    kube: KubeApi, arguments: SpawnArguments, run: AgentRun, session: AgentSession
 ) -> None:
     """
     Create the Secret that the run's pod waits for. Idempotent.
@@ -35,7 +25,7 @@ async def store_credentials(
     try:
         await kube.create(SECRETS, namespace, build_secret(credentials, config, run, session))
     except ApiError as error:
-        if error.status == 409:
+        if error.is_conflict:
             return  # created by an earlier try of the same request
         why = f"The Secret with its credentials could not be made: {error.message}"
         patch = build_cancellation(run, run.metadata.annotations.get(REQUESTED_BY, ""), why)

@@ -2,29 +2,19 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from typing import Protocol
 
+from agentrun.kube.api import KubeApi, Object
+from agentrun.kube.errors import ApiError
+from agentrun.kube.resources import Resource
 from agentrun.store.base import StoreError
-from mcp_server.kube import ApiError, Object, Resource
 
 _log = logging.getLogger(__name__)
 
 BACKOFF = (0.5, 1.0, 2.0, 5.0, 10.0)
 """Seconds until the next try, by the number of consecutive failures."""
 _WATCH_SECONDS = 240
-
-
-class Source(Protocol):
-    """The requests of ``follow`` to the API server."""
-
-    async def list(self, resource: Resource, namespace: str) -> Object:
-        """Return all objects of a namespace as one list."""
-
-    def watch(
-        self, resource: Resource, namespace: str, resource_version: str, seconds: int
-    ) -> AsyncIterator[Object]:
-        """Yield the watch events after ``resource_version``, for at most ``seconds``."""
 
 
 class Follower(Protocol):
@@ -45,7 +35,7 @@ class Follower(Protocol):
 
 
 async def follow(
-    source: Source,
+    source: KubeApi,
     resource: Resource,
     namespace: str,
     follower: Follower,
@@ -60,9 +50,8 @@ async def follow(
     failures = 0
     while True:
         try:
-            listed = await source.list(resource, namespace)
-            items = [_within(namespace, manifest) for manifest in listed["items"]]
-            version = str(listed["metadata"]["resourceVersion"])
+            listed, version = await source.list(resource, namespace)
+            items = [_within(namespace, manifest) for manifest in listed]
             await follower.listed(namespace, items, int(version))
             failures = 0
             await _watch(source, resource, namespace, version, follower)
@@ -85,7 +74,7 @@ async def follow(
 
 
 async def _watch(
-    source: Source, resource: Resource, namespace: str, version: str, follower: Follower
+    source: KubeApi, resource: Resource, namespace: str, version: str, follower: Follower
 ) -> None:
     async for event in source.watch(resource, namespace, version, _WATCH_SECONDS):
         kind, manifest = event["type"], event["object"]

@@ -16,10 +16,12 @@ from pydantic import ValidationError
 
 from agentrun.api.quarantine import Quarantine, named, readable
 from agentrun.api.v1alpha1.meta import ObjectMeta
+from agentrun.kube.api import KubeApi, Object
+from agentrun.kube.errors import ApiError, ApiUnavailableError
+from agentrun.kube.resources import Resource
 from agentrun.store.ordered import Ordered
 from agentrun.store.paging import Place
-from mcp_server.kube import ApiError, ApiUnavailableError, Object, Resource, is_closed
-from mcp_server.list_watch import BACKOFF, Source, follow
+from mcp_server.list_watch import BACKOFF, follow
 
 _SEEN_SECONDS = 1.0
 """How long to wait for the watch event of an object that another replica may have returned."""
@@ -51,7 +53,7 @@ class ObjectCache(Generic[M]):
 
     def __init__(
         self,
-        source: Source,
+        source: KubeApi,
         resource: Resource,
         model: type[M],
         namespaces: Sequence[str],
@@ -74,7 +76,7 @@ class ObjectCache(Generic[M]):
     def is_ready(self) -> bool:
         """Whether the objects of every namespace that is not closed are cached."""
         return all(
-            namespace in self._kept or is_closed(problem)
+            namespace in self._kept or _is_closed(problem)
             for namespace, problem in self._problems.items()
         )
 
@@ -163,7 +165,7 @@ class ObjectCache(Generic[M]):
     async def failed(self, namespace: str, error: Exception) -> None:
         """Record the failure; the cached objects stay, except those of a closed namespace."""
         self._problems[namespace] = error
-        if is_closed(error):
+        if _is_closed(error):
             self._kept.pop(namespace, None)
 
     def _known(self, namespace: str) -> "_Kept[M]":
@@ -230,3 +232,8 @@ def _is_uuid(text: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def _is_closed(problem: Exception | None) -> bool:
+    """Whether a namespace is closed to the MCP server: deleted, with the permissions in it."""
+    return isinstance(problem, ApiError) and problem.is_forbidden

@@ -19,16 +19,17 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Protocol
 
 from pydantic import ValidationError
 
 from agentrun.api.names import pod_name
 from agentrun.api.quarantine import Quarantine, named, readable
 from agentrun.api.v1alpha1 import AgentRun
+from agentrun.kube.api import KubeApi, Object
+from agentrun.kube.errors import ApiError
+from agentrun.kube.resources import NAMESPACES, PODS, RUNS, SESSIONS
 from agentrun.store.base import RunRow, RunStore, StoreError, StoreUnavailableError
-from mcp_server.kube import NAMESPACES, PODS, RUNS, SESSIONS, ApiError, Object, Resource, is_closed
-from mcp_server.list_watch import BACKOFF, Source, follow
+from mcp_server.list_watch import BACKOFF, follow
 from mcp_server.manifests import session_name_of
 from mcp_server.views import ended_by_deletion, seal_data, timestamp
 
@@ -39,19 +40,12 @@ _POD_GONE_BACKOFF = (0.5, 1.0, 2.0, 5.0)
 _ATTEMPTS_MISSED = 2
 
 
-class ClusterReader(Source, Protocol):
-    """The requests of ``RunSync`` to the API server."""
-
-    async def get(self, resource: Resource, namespace: str, name: str) -> Object:
-        """Return an object."""
-
-
 class RunSync:
     """Records the runs of some namespaces in the store."""
 
     def __init__(
         self,
-        kube: ClusterReader,
+        kube: KubeApi,
         store: RunStore,
         namespaces: Sequence[str],
         *,
@@ -195,7 +189,7 @@ class RunSync:
 
         If the namespace was deleted, its runs are recorded as deleted.
         """
-        if not is_closed(error):
+        if not (isinstance(error, ApiError) and error.is_forbidden):
             self._answered.discard(namespace)
             return
         self._answered.add(namespace)
@@ -214,7 +208,7 @@ class RunSync:
         try:
             await self._kube.get(NAMESPACES, namespace, "")
         except ApiError as error:
-            return error.status == 404
+            return error.is_not_found
         return False
 
     async def _observe_absence(self, row: RunRow, listed_at: int) -> None:
@@ -271,13 +265,13 @@ class RunSync:
     async def _has_pod(self, run: AgentRun, attempt: int) -> bool:
         name = pod_name(run.metadata.name, attempt)
         try:
-            pod = await self._kube.get(PODS, run.metadata.namespace, name)
+            pod = await self._kube.find(PODS, run.metadata.namespace, name)
         except ApiError as error:
-            if error.status == 404:
-                return False
-            if is_closed(error):
+            if error.is_forbidden:
                 return not await self._is_namespace_gone(run.metadata.namespace)
             raise
+        if pod is None:
+            return False
         owners = pod["metadata"].get("ownerReferences", [])
         return any(owner.get("uid") == run.metadata.uid for owner in owners)
 

@@ -17,10 +17,12 @@ from agentrun.api.messages import AgentMessage
 from agentrun.api.pod_layout import LABEL_RUN, REQUEST_HASH, REQUESTED_BY
 from agentrun.api.quarantine import Quarantine, named, readable
 from agentrun.api.v1alpha1 import AgentProfile, AgentRun, AgentSession, ParentRun
+from agentrun.kube.api import KubeApi, Object
+from agentrun.kube.errors import ApiError, ApiUnavailableError
+from agentrun.kube.resources import PROFILES, RUNS, SESSIONS, Resource
 from agentrun.store.base import RunRow, RunStore
 from agentrun.store.paging import Place
 from mcp_server.backend_secrets import disinherit, inherit, inherited_from
-from mcp_server.cluster import Cluster
 from mcp_server.continuing import (
     build_answer,
     build_repetition,
@@ -31,15 +33,6 @@ from mcp_server.continuing import (
     with_answer,
 )
 from mcp_server.credentials import store_credentials
-from mcp_server.kube import (
-    PROFILES,
-    RUNS,
-    SESSIONS,
-    ApiError,
-    ApiUnavailableError,
-    Object,
-    Resource,
-)
 from mcp_server.manifests import (
     InvalidArgumentsError,
     build_cancellation,
@@ -66,7 +59,7 @@ class Runs:
 
     def __init__(
         self,
-        kube: Cluster,
+        kube: KubeApi,
         store: RunStore,
         watched: Watched,
     ) -> None:
@@ -348,7 +341,7 @@ class Runs:
             self._sessions.take(made)
             return made, True
         except ApiError as error:
-            if error.status != 409:
+            if not error.is_conflict:
                 raise
         # An earlier try of the same request may have created only the session.
         existing = await self._get(SESSIONS, namespace, name)
@@ -377,7 +370,7 @@ class Runs:
         except ApiError as error:
             # 409: a concurrent identical request created the run. Without a response, the run may
             # have been created as well.
-            if error.status != 409 and not isinstance(error, ApiUnavailableError):
+            if not error.is_conflict and not isinstance(error, ApiUnavailableError):
                 raise
             existing = await self._get(RUNS, namespace, name)
             if existing is None:

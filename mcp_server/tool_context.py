@@ -10,6 +10,8 @@ from mcp.server.mcpserver.exceptions import ToolError
 
 from agentrun.api.quarantine import Quarantined
 from agentrun.api.v1alpha1 import AgentRun, ParentRun
+from agentrun.kube.errors import ApiError, ApiUnavailableError
+from agentrun.kube.resources import RUNS
 from agentrun.store.base import (
     BlobStore,
     MailboxFullError,
@@ -21,7 +23,6 @@ from agentrun.store.base import (
 )
 from mcp_server.access import NOBODY, Access, ForbiddenError
 from mcp_server.auth import Caller, current_caller
-from mcp_server.kube import RUNS, ApiError, ApiUnavailableError
 from mcp_server.manifests import InvalidArgumentsError
 from mcp_server.runs import Runs
 from mcp_server.schemas import SpawnArguments

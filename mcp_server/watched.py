@@ -6,12 +6,13 @@ from datetime import UTC, datetime
 
 from agentrun.api.quarantine import Quarantine
 from agentrun.api.v1alpha1 import AgentProfile, AgentSession
+from agentrun.kube.api import KubeApi
+from agentrun.kube.resources import PROFILES, SESSIONS
 from agentrun.store.base import RunStore
 from mcp_server.agent_views import place_of_session
-from mcp_server.kube import PROFILES, SESSIONS
 from mcp_server.list_watch import BACKOFF
 from mcp_server.object_cache import ObjectCache
-from mcp_server.run_sync import ClusterReader, RunSync
+from mcp_server.run_sync import RunSync
 
 
 class Watched:
@@ -19,7 +20,7 @@ class Watched:
 
     def __init__(
         self,
-        kube: ClusterReader,
+        kube: KubeApi,
         store: RunStore,
         namespaces: Sequence[str],
         *,

@@ -10,9 +10,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from agentrun.api.gateway import RUNNER_ACCOUNT, TOKEN_AUDIENCE
+from agentrun.kube.errors import ApiError
 from mcp_server.auth import SERVICE_ACCOUNT
 from mcp_server.gateway.ports import ClusterUnavailableError, PodIdentity, UnauthenticatedError
-from mcp_server.kube import ApiError
 from mcp_server.reviews import Reviews, TokenRefusedError, TokenReviewer, TooManyReviewsError
 
 _POD_NAME = "authentication.kubernetes.io/pod-name"

@@ -8,21 +8,15 @@ from pydantic import ValidationError
 from agentrun.api.base import Model
 from agentrun.api.quarantine import named, readable
 from agentrun.api.v1alpha1 import API_VERSION, AgentProfile, AgentRun, AgentSession, AgentStatus
+from agentrun.kube.api import APPLY_PATCH
+from agentrun.kube.client import Kube
+from agentrun.kube.errors import ApiError, ApiUnavailableError
+from agentrun.kube.resources import PROFILES, RUNS, SESSIONS, Resource
 from mcp_server.gateway.ports import (
     Change,
     ClusterUnavailableError,
     RunGoneError,
     StatusRefusedError,
-)
-from mcp_server.kube import (
-    APPLY_PATCH,
-    PROFILES,
-    RUNS,
-    SESSIONS,
-    ApiError,
-    ApiUnavailableError,
-    Kube,
-    Resource,
 )
 
 _log = logging.getLogger(__name__)
@@ -105,10 +99,8 @@ class KubernetesRunDirectory:
 
     async def _get(self, resource: Resource, namespace: str, name: str) -> dict[str, Any] | None:
         try:
-            return await self._kube.get(resource, namespace, name)
+            return await self._kube.find(resource, namespace, name)
         except ApiError as error:
-            if error.status == 404:
-                return None
             raise _unavailable(error, f"reading {resource.plural}/{name}") from error
 
 

@@ -10,11 +10,12 @@ import pytest
 from mcp_types import TextContent
 
 from agentrun.api.events import EventType, NewEvent
+from agentrun.kube.api import Object
+from agentrun.kube.resources import PROFILES, RUNS, SESSIONS, Resource
 from agentrun.store.base import RunRow, RunStore
 from agentrun.store.memory import MemoryBlobStore, MemoryRunStore
 from mcp_server.access import Access
 from mcp_server.auth import Caller
-from mcp_server.kube import PROFILES, RUNS, SESSIONS, Object, Resource
 from mcp_server.object_cache import ObjectCache
 from mcp_server.run_sync import RunSync
 from mcp_server.runs import Runs

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from agentrun.api.events import EventType, NewEvent
 from agentrun.api.quarantine import Quarantine
 from agentrun.api.v1alpha1 import AgentRun, AgentSession
+from agentrun.kube.resources import SESSIONS
 from agentrun.store.base import RunRow, SessionKey, SessionRun
 from agentrun.store.memory import MemoryRunStore
 from agentrun.store.paging import Place, decode_cursor, session_name
@@ -20,7 +21,6 @@ from mcp_server import agent_pages
 from mcp_server.agent_pages import page_of_agents
 from mcp_server.agent_schemas import AgentView
 from mcp_server.agent_views import Wanted, agent_view, place_of_session
-from mcp_server.kube import SESSIONS
 from mcp_server.object_cache import ObjectCache
 from tests.mcp.cluster import FakeCluster, run, session
 

@@ -6,9 +6,10 @@ import pytest
 
 from agentrun.api.events import EventType
 from agentrun.api.v1alpha1 import AgentRun
+from agentrun.kube.errors import ApiUnavailableError
+from agentrun.kube.resources import RUNS, SESSIONS
 from agentrun.store.base import RunRow
 from agentrun.store.paging import encode_cursor
-from mcp_server.kube import RUNS, SESSIONS, ApiUnavailableError
 from tests.mcp.cluster import run, session
 from tests.mcp.conftest import Bench, eventually
 
@@ -166,7 +167,7 @@ async def test_a_cursor_of_nowhere_is_refused(bench: Bench, cursor: str) -> None
 
 async def test_without_the_api_server_the_agents_are_listed_as_they_were(bench: Bench) -> None:
     await bench.add(SESSIONS, "team-a", session("quiet"))
-    await bench.cluster.begin_outage(ApiUnavailableError("connection refused"))
+    bench.cluster.begin_outage(ApiUnavailableError("connection refused"))
     (agent,) = (await bench.call("list_agents"))["agents"]
     assert agent["agent_name"] == "quiet"
     said = await bench.refused("send_agent_message", to_agent_name="quiet", message=HELLO)

@@ -7,8 +7,8 @@ from pydantic import BaseModel
 
 from agentrun.api.events import EventType
 from agentrun.api.gateway import blob_key
+from agentrun.kube.resources import RUNS, SESSIONS
 from mcp_server.answer_size import sent_bytes, within
-from mcp_server.kube import RUNS, SESSIONS
 from tests.mcp.cluster import run, session
 from tests.mcp.conftest import Bench
 from tests.mcp.test_run_sync import until_phase

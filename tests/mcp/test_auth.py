@@ -2,8 +2,8 @@ from typing import Any
 
 import pytest
 
+from agentrun.kube.errors import ApiUnavailableError
 from mcp_server.auth import AUDIENCE, Caller, KubernetesTokenVerifier, ReviewUnavailableError
-from mcp_server.kube import ApiUnavailableError
 from tests.mcp.cluster import FakeCluster
 
 ALICE = {

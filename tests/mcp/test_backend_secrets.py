@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from agentrun.api.v1alpha1 import AgentProfileSpec, AgentRun, AgentSession
+from agentrun.kube.errors import ApiError
+from agentrun.kube.resources import PROFILES, SECRETS
 from mcp_server.backend_secrets import build_secret, credentials_of
-from mcp_server.kube import PROFILES, SECRETS, ApiError
 from mcp_server.manifests import (
     InvalidArgumentsError,
     build_run,

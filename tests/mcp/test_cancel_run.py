@@ -3,7 +3,8 @@ from typing import Any
 
 import pytest
 
-from mcp_server.kube import RUNS, ApiUnavailableError
+from agentrun.kube.errors import ApiUnavailableError
+from agentrun.kube.resources import RUNS
 from tests.mcp.cluster import pod
 from tests.mcp.conftest import Bench, eventually
 

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from agentrun.api.events import EventType
-from mcp_server.kube import RUNS, SESSIONS, ApiError, ApiUnavailableError
+from agentrun.kube.errors import ApiError, ApiUnavailableError
+from agentrun.kube.resources import RUNS, SESSIONS
 from tests.mcp.cluster import run, session
 from tests.mcp.conftest import Bench, eventually
 

@@ -12,7 +12,7 @@ import mcp
 import pytest
 
 from agentrun.api.v1alpha1 import AgentRun
-from mcp_server.kube import SESSIONS
+from agentrun.kube.resources import SESSIONS
 from mcp_server.manifests import InvalidArgumentsError
 from mcp_server.schema_checks import AT_ONCE, WAITING, SchemaChecks
 from tests.mcp.cluster import session

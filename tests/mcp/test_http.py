@@ -10,10 +10,11 @@ import pytest
 from mcp.client.streamable_http import streamable_http_client
 from starlette.applications import Starlette
 
+from agentrun.kube.errors import ApiUnavailableError
+from agentrun.kube.resources import PROFILES
 from agentrun.store.memory import MemoryBlobStore, MemoryRunStore
 from mcp_server.access import Access
 from mcp_server.auth import KubernetesTokenVerifier
-from mcp_server.kube import PROFILES, ApiUnavailableError
 from mcp_server.runs import Runs
 from mcp_server.server import build_app
 from mcp_server.settings import Settings

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from mcp_server.kube import RUNS
+from agentrun.kube.resources import RUNS
 from tests.mcp.cluster import run
 from tests.mcp.conftest import Bench, eventually
 

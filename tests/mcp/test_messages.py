@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
+from agentrun.kube.resources import SESSIONS
 from agentrun.store.base import MAX_MESSAGE_BYTES, StoredMessage
 from agentrun.store.memory_messages import MemoryMessages
 from mcp_server.auth import Caller
-from mcp_server.kube import SESSIONS
 from tests.mcp.cluster import session
 from tests.mcp.conftest import Bench
 

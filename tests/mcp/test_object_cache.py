@@ -7,8 +7,10 @@ import pytest
 
 from agentrun.api.quarantine import Quarantine
 from agentrun.api.v1alpha1 import AgentSession
+from agentrun.kube.api import Object
+from agentrun.kube.errors import ApiError, ApiUnavailableError
+from agentrun.kube.resources import SESSIONS
 from mcp_server.agent_views import place_of_session
-from mcp_server.kube import SESSIONS, ApiError, ApiUnavailableError, Object
 from mcp_server.object_cache import ObjectCache
 from tests.mcp.cluster import FakeCluster, session
 from tests.mcp.conftest import eventually
@@ -127,7 +129,7 @@ async def test_it_goes_on_with_what_it_knows_but_not_of_a_namespace_that_is_clos
 ) -> None:
     cluster.add(SESSIONS, "team-a", session("ada"))
     await until(cache, "ada")
-    await cluster.begin_outage(ApiUnavailableError("connection refused"))
+    cluster.begin_outage(ApiUnavailableError("connection refused"))
     assert names(cache) == ["ada"]
     cluster.outage = ApiError(403, "Forbidden", "may not list agentsessions")
 

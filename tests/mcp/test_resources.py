@@ -10,7 +10,7 @@ from mcp.shared.exceptions import MCPDeprecationWarning, MCPError
 from mcp_types import TextResourceContents
 
 from agentrun.api.events import EventType
-from mcp_server.kube import PROFILES
+from agentrun.kube.resources import PROFILES
 from mcp_server.resources import run_of
 from mcp_server.server import build_server
 from tests.mcp.cluster import profile

@@ -6,9 +6,9 @@ import pytest
 
 from agentrun.api.events import EventType
 from agentrun.api.v1alpha1 import AgentRun
+from agentrun.kube.resources import RUNS, SESSIONS
 from agentrun.store.base import RunRow
 from mcp_server import run_lookup
-from mcp_server.kube import RUNS, SESSIONS
 from mcp_server.run_lookup import choose
 from tests.mcp.cluster import run, session
 from tests.mcp.conftest import Bench

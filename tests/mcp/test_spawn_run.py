@@ -6,9 +6,10 @@ import pytest
 
 from agentrun.api.pod_layout import LABEL_BACKEND, LABEL_SESSION, REQUESTED_BY
 from agentrun.api.v1alpha1 import AgentRunSpec
+from agentrun.kube.errors import ApiError, ApiUnavailableError
+from agentrun.kube.resources import PROFILES, RUNS, SESSIONS
 from mcp_server import manifests
 from mcp_server.auth import Caller
-from mcp_server.kube import PROFILES, RUNS, SESSIONS, ApiError, ApiUnavailableError
 from tests.mcp.cluster import profile, session
 from tests.mcp.conftest import Bench
 

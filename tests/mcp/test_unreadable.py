@@ -9,9 +9,9 @@ from hypothesis import given
 from mcp.shared.exceptions import MCPError
 
 from agentrun.api.v1alpha1 import AgentRun
+from agentrun.kube.resources import PROFILES, RUNS, SESSIONS
 from agentrun.store.base import RunFilter
 from agentrun.store.memory import MemoryRunStore
-from mcp_server.kube import PROFILES, RUNS, SESSIONS
 from mcp_server.run_sync import RunSync
 from tests.mcp.cluster import FakeCluster, profile, run, session
 from tests.mcp.conftest import Bench, eventually

@@ -19,6 +19,7 @@ from starlette.routing import Route
 
 from agentrun.api.gateway import TOKEN_AUDIENCE
 from agentrun.api.v1alpha1 import AgentRun, AgentTools
+from agentrun.kube.resources import PROFILES, RUNS, SESSIONS
 from agentrun.store.base import RunRow
 from agentrun.store.memory import MemoryBlobStore, MemoryRunStore
 from mcp_server.access import ServiceAccount, access_of
@@ -26,7 +27,6 @@ from mcp_server.auth import AUDIENCE, KubernetesTokenVerifier
 from mcp_server.gateway import build_gateway
 from mcp_server.gateway.auth import TokenReviewAuthenticator
 from mcp_server.guard import Guard
-from mcp_server.kube import PROFILES, RUNS, SESSIONS
 from mcp_server.runs import Runs
 from mcp_server.server import build_app, build_server
 from mcp_server.settings import Settings

@@ -36,12 +36,14 @@ from agentrun.controller.caches import Caches, key_of, owner_of, uid_of
 from agentrun.controller.containers import PodSettings
 from agentrun.controller.events import EventSink
 from agentrun.controller.failures import rejection_failure
-from agentrun.controller.kube import ApiError, Kind, KubeApi, Object
 from agentrun.controller.observe import is_pod_of
 from agentrun.controller.observed import Failure, WaitClass
 from agentrun.controller.pod import build_pod
 from agentrun.controller.sessions import format_time, session_status_after
 from agentrun.controller.status import status_patch
+from agentrun.kube.api import KubeApi, Object
+from agentrun.kube.errors import ApiError
+from agentrun.kube.resources import PODS, RUNS, SESSIONS, Resource
 
 logger = logging.getLogger(__name__)
 
@@ -78,7 +80,7 @@ class Applier:
                     await self._write_session_holder(run, action, now)
                 case DeleteRun():
                     meta = run.metadata
-                    await self.kube.delete(Kind.RUN, meta.namespace, meta.name, meta.uid)
+                    await self.kube.delete(RUNS, meta.namespace, meta.name, meta.uid)
                 case RequeueAt():
                     pass  # the work queue handles it
                 case _:
@@ -89,15 +91,15 @@ class Applier:
 
     async def delete_pod(self, namespace: str, name: str, uid: str) -> None:
         """Delete a pod with the grace period of its spec."""
-        answer = await self.kube.delete(Kind.POD, namespace, name, uid)
+        answer = await self.kube.delete(PODS, namespace, name, uid)
         if answer and answer.get("kind") == "Pod" and answer["metadata"].get("deletionTimestamp"):
-            self.caches.put(Kind.POD, answer)
+            self.caches.put(PODS, answer)
 
     async def release_session(self, session: Object) -> None:
         """Release a session whose holder is gone."""
         version = session["metadata"]["resourceVersion"]
         body = {"metadata": {"resourceVersion": version}, "status": {"activeRun": None}}
-        await self._patch(Kind.SESSION, *key_of(session), body)
+        await self._patch(SESSIONS, *key_of(session), body)
 
     async def _set_status(self, run: AgentRun, action: SetStatus) -> AgentRun:
         meta = run.metadata
@@ -111,7 +113,7 @@ class Applier:
         if action.guarded:
             precondition["resourceVersion"] = meta.resource_version
         body = {"metadata": precondition, "status": patch}
-        answer = await self._patch(Kind.RUN, meta.namespace, meta.name, body)
+        answer = await self._patch(RUNS, meta.namespace, meta.name, body)
         if _changes_what_users_see(run.status, action.status):
             self.events.record(answer)
         return AgentRun.model_validate(answer)
@@ -121,23 +123,23 @@ class Applier:
             raise ConflictError("the profile went while the pod was decided on")
         namespace = run.metadata.namespace
         try:
-            pod = await self.kube.create(Kind.POD, namespace, build_pod(run, profile, self.pod))
+            pod = await self.kube.create(PODS, namespace, build_pod(run, profile, self.pod))
         except ApiError as error:
-            if error.code == 409:
+            if error.is_conflict:
                 return await self._adopt_pod(run)
-            if failure := rejection_failure(error.code, error.message):
+            if failure := rejection_failure(error.status, error.message):
                 return failure
             raise
-        self.caches.put(Kind.POD, pod)
+        self.caches.put(PODS, pod)
         return None
 
     async def _adopt_pod(self, run: AgentRun) -> Failure | None:
         """Use the existing pod of that name if it belongs to the run; else return a failure."""
         name = pod_name(run.metadata.name, run.attempts)
-        pod = await self.kube.get(Kind.POD, run.metadata.namespace, name)
+        pod = await self.kube.find(PODS, run.metadata.namespace, name)
         if pod is None:
             raise ConflictError(f"pod {name} went while it was looked at")
-        self.caches.put(Kind.POD, pod)
+        self.caches.put(PODS, pod)
         if is_pod_of(pod, run.metadata.uid):
             return None
         # A pod of an earlier run of that name is going to be deleted; a foreign pod stays.
@@ -155,14 +157,14 @@ class Applier:
             "spec": {"backend": action.backend},
         }
         try:
-            session = await self.kube.create(Kind.SESSION, namespace, body)
+            session = await self.kube.create(SESSIONS, namespace, body)
         except ApiError as error:
-            if error.code == 409:
+            if error.is_conflict:
                 raise ConflictError(f"session {action.name} was made by somebody else") from error
-            if failure := rejection_failure(error.code, error.message):
+            if failure := rejection_failure(error.status, error.message):
                 return failure
             raise
-        self.caches.put(Kind.SESSION, session)
+        self.caches.put(SESSIONS, session)
         return None
 
     async def _write_session_holder(
@@ -180,25 +182,25 @@ class Applier:
                 **self._session_status_after(run, action),
             }
         body = {"metadata": {"resourceVersion": action.resource_version}, "status": status}
-        await self._patch(Kind.SESSION, meta.namespace, action.name, body)
+        await self._patch(SESSIONS, meta.namespace, action.name, body)
 
     def _session_status_after(self, run: AgentRun, action: ReleaseSession) -> Object:
         """Return the session status that the holder leaves; empty if the holder is gone."""
         namespace = run.metadata.namespace
-        session = self.caches.of(Kind.SESSION).get((namespace, action.name)) or {}
+        session = self.caches.of(SESSIONS).get((namespace, action.name)) or {}
         active = session.get("status", {}).get("activeRun") or {}
         holder: AgentRun | None = run
         if active.get("uid") != run.metadata.uid:
-            found = self.caches.of(Kind.RUN).get((namespace, active.get("name", "")))
+            found = self.caches.of(RUNS).get((namespace, active.get("name", "")))
             is_it = found is not None and uid_of(found) == active.get("uid")
             holder = AgentRun.model_validate(found) if is_it else None
         return session_status_after(holder) if holder is not None else {}
 
-    async def _patch(self, kind: Kind, namespace: str, name: str, body: Object) -> Object:
+    async def _patch(self, kind: Resource, namespace: str, name: str, body: Object) -> Object:
         try:
-            answer = await self.kube.patch(kind, namespace, name, body, "status")
+            answer = await self.kube.patch(kind, namespace, name, body, subresource="status")
         except ApiError as error:
-            if error.code == 422:
+            if error.status == 422:
                 logger.warning("%s: the API server refused its status: %s", name, error.message)
             if error.is_stale:
                 raise ConflictError(error.message) from error

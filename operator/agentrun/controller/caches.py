@@ -12,11 +12,14 @@ from typing import Any
 
 from agentrun.api.pod_layout import LABEL_RUN
 from agentrun.api.quarantine import Quarantine, named
-from agentrun.controller.kube import Kind, Object
+from agentrun.kube.api import Object
+from agentrun.kube.resources import PODS, PROFILES, RUNS, SESSIONS, Resource
 
 Key = tuple[str, str]
 """Namespace and name."""
 
+CACHED = (RUNS, SESSIONS, PROFILES, PODS)
+"""The kinds that are watched."""
 _TOMBSTONES = 10_000
 
 
@@ -104,20 +107,22 @@ class Caches:
     """The caches of all kinds, with indexes by run, session and parent."""
 
     def __init__(self) -> None:
-        self.on_change: Callable[[Kind, Object], None] = lambda kind, obj: None
+        self.on_change: Callable[[Resource, Object], None] = lambda kind, obj: None
         """Called with every object that was added, changed or deleted, whatever the source."""
         self.quarantine = Quarantine()
         """The objects that cannot be read as they are stored."""
-        self._by_kind = {kind: Cache() for kind in Kind}
+        self._by_kind = {kind: Cache() for kind in CACHED}
         self._pods: dict[Key, dict[str, Object]] = {}
         self._sessions: dict[Key, set[Key]] = {}
         self._children: dict[Key, set[Key]] = {}
 
-    def of(self, kind: Kind) -> Cache:
+    def of(self, kind: Resource) -> Cache:
         """Return the cache of a kind."""
         return self._by_kind[kind]
 
-    def observe_event(self, kind: Kind, namespace: str, obj: Any, *, is_gone: bool = False) -> None:
+    def observe_event(
+        self, kind: Resource, namespace: str, obj: Any, *, is_gone: bool = False
+    ) -> None:
         """Process an object of a watch or list; quarantine it if it is invalid for its kind."""
         try:
             if is_gone:
@@ -126,44 +131,44 @@ class Caches:
                 self.put(kind, obj)
         except Exception as error:  # noqa: BLE001 - one object's trouble must not stop the others
             if is_gone:
-                self.quarantine.release(kind.value.plural, namespace, named(obj)[0])
+                self.quarantine.release(kind.plural, namespace, named(obj)[0])
             else:
                 why = f"it is not as its kind says: {error!r}"
-                self.quarantine.add(kind.value.plural, namespace, obj, why)
+                self.quarantine.add(kind.plural, namespace, obj, why)
 
-    def compare(self, kind: Kind, namespace: str, listed: list[Any], version: str) -> None:
+    def compare(self, kind: Resource, namespace: str, listed: list[Any], version: str) -> None:
         """Process a full list: cached or quarantined objects that it does not contain are gone."""
         for obj in listed:
             self.observe_event(kind, namespace, obj)
         for obj in self.of(kind).missing_from(namespace, listed, version):
             self.observe_event(kind, namespace, obj, is_gone=True)
         there = {named(obj)[0] for obj in listed}
-        for name in self.quarantine.names(kind.value.plural, namespace) - there:
+        for name in self.quarantine.names(kind.plural, namespace) - there:
             if self.of(kind).get((namespace, name)) is None:
-                self.quarantine.release(kind.value.plural, namespace, name)
+                self.quarantine.release(kind.plural, namespace, name)
 
-    def put(self, kind: Kind, obj: Object) -> bool:
+    def put(self, kind: Resource, obj: Object) -> bool:
         """Store an object and update the indexes. Return False if nothing changed."""
         if not self._by_kind[kind].put(obj):
             return False
-        self.quarantine.see(kind.value.plural, key_of(obj)[0], obj)
-        if kind is Kind.POD and (run := run_of_pod(obj)):
+        self.quarantine.see(kind.plural, key_of(obj)[0], obj)
+        if kind is PODS and (run := run_of_pod(obj)):
             self._pods.setdefault(run, {})[obj["metadata"]["name"]] = obj
-        if kind is Kind.RUN:
+        if kind is RUNS:
             self._sessions.setdefault(session_of(obj), set()).add(key_of(obj))
             if parent := parent_of(obj):
                 self._children.setdefault(parent, set()).add(key_of(obj))
         self.on_change(kind, obj)
         return True
 
-    def remove(self, kind: Kind, obj: Object) -> bool:
+    def remove(self, kind: Resource, obj: Object) -> bool:
         """Record that an object was deleted. Return False if it was not cached."""
         if not self._by_kind[kind].remove(obj):
             return False
-        self.quarantine.release(kind.value.plural, *key_of(obj))
-        if kind is Kind.POD and (run := run_of_pod(obj)):
+        self.quarantine.release(kind.plural, *key_of(obj))
+        if kind is PODS and (run := run_of_pod(obj)):
             self._drop(self._pods, run, obj["metadata"]["name"])
-        if kind is Kind.RUN:
+        if kind is RUNS:
             self._forget(self._sessions, session_of(obj), key_of(obj))
             if parent := parent_of(obj):
                 self._forget(self._children, parent, key_of(obj))
@@ -183,7 +188,7 @@ class Caches:
         return self._named(self._children.get(run, set()))
 
     def _named(self, keys: set[Key]) -> list[Object]:
-        found = (self._by_kind[Kind.RUN].get(key) for key in keys)
+        found = (self._by_kind[RUNS].get(key) for key in keys)
         return sorted((run for run in found if run is not None), key=_creation_order)
 
     @staticmethod

@@ -14,7 +14,9 @@ from typing import Protocol
 
 from agentrun.api.base import API_VERSION
 from agentrun.api.v1alpha1 import Phase
-from agentrun.controller.kube import ApiError, Kind, KubeApi, Object
+from agentrun.kube.api import KubeApi, Object
+from agentrun.kube.errors import ApiError
+from agentrun.kube.resources import EVENTS
 
 logger = logging.getLogger(__name__)
 
@@ -65,12 +67,12 @@ class EventRecorder:
     async def _post(self, event: Object) -> None:
         namespace, name = event["metadata"]["namespace"], event["metadata"]["name"]
         try:
-            await self._kube.create(Kind.EVENT, namespace, event)
+            await self._kube.create(EVENTS, namespace, event)
         except ApiError as error:
-            if error.code != 409:
+            if not error.is_conflict:
                 raise
             again = {"lastTimestamp": event["lastTimestamp"]}
-            await self._kube.patch(Kind.EVENT, namespace, name, again)
+            await self._kube.patch(EVENTS, namespace, name, again)
 
 
 def build_event(run: Object, source: str, now: datetime) -> Object:

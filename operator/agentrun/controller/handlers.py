@@ -15,13 +15,14 @@ import kopf
 from agentrun.api.base import GROUP, VERSION
 from agentrun.api.pod_layout import LABEL_RUN
 from agentrun.controller.caches import Caches
-from agentrun.controller.kube import Kind, Object
+from agentrun.kube.api import Object
+from agentrun.kube.resources import PODS, PROFILES, RUNS, SESSIONS, Resource
 
 _WATCHED = {
-    Kind.RUN: (GROUP, VERSION, "agentruns"),
-    Kind.SESSION: (GROUP, VERSION, "agentsessions"),
-    Kind.PROFILE: (GROUP, VERSION, "agentprofiles"),
-    Kind.POD: ("", "v1", "pods"),
+    RUNS: (GROUP, VERSION, "agentruns"),
+    SESSIONS: (GROUP, VERSION, "agentsessions"),
+    PROFILES: (GROUP, VERSION, "agentprofiles"),
+    PODS: ("", "v1", "pods"),
 }
 # kopf logs every attempt of every watch request, and has no setting for it.
 _ATTEMPT = re.compile(r"Request attempt #(\d+) failed")
@@ -71,7 +72,7 @@ def build_settings() -> kopf.OperatorSettings:
     return settings
 
 
-def feed_into(caches: Caches, kind: Kind) -> Callable[..., None]:
+def feed_into(caches: Caches, kind: Resource) -> Callable[..., None]:
     """Return the handler that stores the watch events of one kind in the caches."""
 
     async def feed(event: kopf.RawEvent, **_: Any) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 from kopf._cogs.clients import api
 
-from agentrun.controller.kube import read_answer
+from agentrun.kube.client import read_answer
 
 
 def read_within_bounds() -> None:

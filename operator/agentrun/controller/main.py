@@ -23,13 +23,15 @@ from agentrun.controller.events import EventRecorder
 from agentrun.controller.handlers import build_registry, build_settings, is_worth_logging
 from agentrun.controller.health import serve_health
 from agentrun.controller.kopf_reading import read_within_bounds
-from agentrun.controller.kube import Kind, Kube, Object, connect
 from agentrun.controller.observe import Observer
 from agentrun.controller.queue import WorkQueue
 from agentrun.controller.reconcile import Reconciler
 from agentrun.controller.settings import Settings, SettingsError, settings_from
 from agentrun.controller.sync import Sync
 from agentrun.controller.triggers import affected_runs
+from agentrun.kube.api import Object
+from agentrun.kube.client import Kube, connect
+from agentrun.kube.resources import Resource
 
 logger = logging.getLogger(__name__)
 
@@ -88,7 +90,7 @@ def _reconciler(
     return Reconciler(observer, actor, queue, kube.clock.now)
 
 
-def _enqueue(caches: Caches, queue: WorkQueue[Key], kind: Kind, obj: Object) -> None:
+def _enqueue(caches: Caches, queue: WorkQueue[Key], kind: Resource, obj: Object) -> None:
     for key in affected_runs(caches, kind, obj):
         queue.add(key)
 

@@ -24,12 +24,14 @@ from agentrun.api.v1alpha1 import (
     Reason,
 )
 from agentrun.controller.caches import Caches, Key, key_of, owner_of, uid_of
-from agentrun.controller.kube import ApiError, Kind, KubeApi, Object
 from agentrun.controller.observed import Observed, PodObservation, SessionObservation, seconds_after
 from agentrun.controller.outcomes import has_ended, outcome_of
 from agentrun.controller.pod import observe_pod
 from agentrun.controller.timeouts import OperatorTimeouts
 from agentrun.controller.validation import profile_name, session_name
+from agentrun.kube.api import KubeApi, Object
+from agentrun.kube.errors import ApiError
+from agentrun.kube.resources import EVENTS, NAMESPACES, PODS, PROFILES, RUNS, SESSIONS, Resource
 
 logger = logging.getLogger(__name__)
 
@@ -47,13 +49,13 @@ _M = TypeVar("_M", bound=Model)
 class MalformedObjectError(Exception):
     """An object of the API server does not match the schema of its kind."""
 
-    def __init__(self, kind: Kind, obj: Object, message: str) -> None:
+    def __init__(self, kind: Resource, obj: Object, message: str) -> None:
         super().__init__(message)
         self.kind = kind
         self.obj = obj
 
 
-def parse_object(model: type[_M], kind: Kind, obj: Object) -> _M:
+def parse_object(model: type[_M], kind: Resource, obj: Object) -> _M:
     """Parse an object of the API server. Raises MalformedObjectError if it is invalid."""
     try:
         return model.model_validate(obj)
@@ -69,14 +71,14 @@ class Observer:
     caches: Caches
     limits: OperatorTimeouts
 
-    async def find(self, kind: Kind, key: Key) -> Object | None:
+    async def find(self, kind: Resource, key: Key) -> Object | None:
         """Return an object from the cache, else from the API server; None if it does not exist."""
         cached = self.caches.of(kind).get(key)
         return cached if cached is not None else await self.fetch(kind, key)
 
-    async def fetch(self, kind: Kind, key: Key) -> Object | None:
+    async def fetch(self, kind: Resource, key: Key) -> Object | None:
         """Read an object from the API server and update the cache; None if it does not exist."""
-        obj = await self.kube.get(kind, *key)
+        obj = await self.kube.find(kind, *key)
         if obj is None:
             if (cached := self.caches.of(kind).get(key)) is not None:
                 self.caches.remove(kind, cached)
@@ -116,7 +118,7 @@ class Observer:
         if run.phase.is_terminal or not is_lost or has_ended(outcome_of(run, pod)):
             return False
         try:
-            namespace = await self.kube.get(Kind.NAMESPACE, run.metadata.namespace, "")
+            namespace = await self.kube.find(NAMESPACES, run.metadata.namespace, "")
         except ApiError as error:
             # This only refines the reason: the run ends without it as well.
             logger.debug("namespace %s cannot be read: %s", run.metadata.namespace, error)
@@ -129,10 +131,10 @@ class Observer:
         if parent is None or run.phase.is_terminal:
             return ""
         key = run.metadata.namespace, parent.name
-        found = await self.find(Kind.RUN, key)
+        found = await self.find(RUNS, key)
         if found is None or uid_of(found) != parent.uid:
             # A finished run is retained for its children, so this parent was deleted on request.
-            found = await self.fetch(Kind.RUN, key)
+            found = await self.fetch(RUNS, key)
         if found is None or uid_of(found) != parent.uid:
             return f"Its parent, run {parent.name}, was deleted."
         if is_cancelled(found):
@@ -140,7 +142,7 @@ class Observer:
         return ""
 
     def _has_live_children(self, key: Key) -> bool:
-        uid = uid_of(self.caches.of(Kind.RUN).get(key) or {"metadata": {"uid": ""}})
+        uid = uid_of(self.caches.of(RUNS).get(key) or {"metadata": {"uid": ""}})
         return any(
             run["spec"]["parent"].get("uid") == uid
             and run.get("status", {}).get("phase") not in TERMINAL_PHASES
@@ -148,7 +150,7 @@ class Observer:
         )
 
     async def _look_for_pod(self, run: AgentRun, name: str, now: datetime) -> PodObservation | None:
-        pod = await self.fetch(Kind.POD, (run.metadata.namespace, name))
+        pod = await self.fetch(PODS, (run.metadata.namespace, name))
         if pod is None or not is_pod_of(pod, run.metadata.uid):
             return None
         return await self._observe_pod(pod, now)
@@ -162,10 +164,10 @@ class Observer:
         is_over = run.attempts > 0 and (pod is None or pod.finished)
         if run.phase.is_terminal or not is_over or outcome_of(run, None) is not None:
             return run
-        fresh = await self.fetch(Kind.RUN, (run.metadata.namespace, run.metadata.name))
+        fresh = await self.fetch(RUNS, (run.metadata.namespace, run.metadata.name))
         if fresh is None or uid_of(fresh) != run.metadata.uid:
             return run
-        newest = parse_object(AgentRun, Kind.RUN, fresh)
+        newest = parse_object(AgentRun, RUNS, fresh)
         return newest if newest.attempts == run.attempts else run
 
     async def _observe_pod(
@@ -182,7 +184,7 @@ class Observer:
         namespace, _ = key_of(pod)
         fields = f"involvedObject.uid={observed.uid}"
         try:
-            events, _ = await self.kube.list(Kind.EVENT, namespace, fields=fields)
+            events, _ = await self.kube.list(EVENTS, namespace, fields=fields)
         except ApiError as error:
             # Events only explain; the deadlines hold without them.
             logger.warning("pod %s: its Events cannot be read: %s", observed.name, error)
@@ -192,19 +194,19 @@ class Observer:
     async def _profile(self, run: AgentRun) -> AgentProfile | None:
         if run.phase.is_terminal:
             return None
-        profile = await self.find(Kind.PROFILE, (run.metadata.namespace, profile_name(run)))
-        return parse_object(AgentProfile, Kind.PROFILE, profile) if profile else None
+        profile = await self.find(PROFILES, (run.metadata.namespace, profile_name(run)))
+        return parse_object(AgentProfile, PROFILES, profile) if profile else None
 
     async def _session(self, run: AgentRun) -> SessionObservation:
         name = session_name(run)
         key = run.metadata.namespace, name
         if run.phase.is_terminal:
-            obj = self.caches.of(Kind.SESSION).get(key)
+            obj = self.caches.of(SESSIONS).get(key)
         else:
-            obj = await self.find(Kind.SESSION, key)
+            obj = await self.find(SESSIONS, key)
         if obj is None:
             return SessionObservation(name)
-        session = parse_object(AgentSession, Kind.SESSION, obj)
+        session = parse_object(AgentSession, SESSIONS, obj)
         active = session.status.active_run
         return SessionObservation(
             name=name,
@@ -220,7 +222,7 @@ class Observer:
 
     def is_over(self, namespace: str, name: str, uid: str) -> bool:
         """Whether the run with ``uid`` is finished, or gone with all its pods."""
-        run = self.caches.of(Kind.RUN).get((namespace, name))
+        run = self.caches.of(RUNS).get((namespace, name))
         if run is not None and uid_of(run) == uid:
             return run.get("status", {}).get("phase") in TERMINAL_PHASES
         return not any(is_pod_of(pod, uid) for pod in self.caches.pods_of((namespace, name)))

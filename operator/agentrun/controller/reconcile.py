@@ -16,7 +16,6 @@ from agentrun.controller.actions import Action, RequeueAt, SetStatus
 from agentrun.controller.apply import Applier, ConflictError
 from agentrun.controller.caches import Key, key_of, owner_of, uid_of
 from agentrun.controller.decide import decide
-from agentrun.controller.kube import ApiError, Kind, Object
 from agentrun.controller.observe import (
     STUCK_STARTING_SECONDS,
     MalformedObjectError,
@@ -26,10 +25,11 @@ from agentrun.controller.observe import (
 )
 from agentrun.controller.observed import Observed
 from agentrun.controller.queue import RequeueError, WorkQueue
+from agentrun.kube.api import Object
+from agentrun.kube.errors import ApiError
+from agentrun.kube.resources import RUNS, SESSIONS
 
 logger = logging.getLogger(__name__)
-
-_FORBIDDEN = 403
 
 
 @dataclass(frozen=True)
@@ -45,16 +45,16 @@ class Reconciler:
         """Move the run with that key towards its spec. Raises RequeueError to retry."""
         run: Object | None = None
         try:
-            run = await self.observer.find(Kind.RUN, key)
+            run = await self.observer.find(RUNS, key)
             await self._clear(key, run)
             if run is not None:
-                await self._advance(key, parse_object(AgentRun, Kind.RUN, run))
+                await self._advance(key, parse_object(AgentRun, RUNS, run))
         except MalformedObjectError as error:
             odd = error.obj
-            self.observer.caches.quarantine.add(error.kind.value.plural, key[0], odd, str(error))
+            self.observer.caches.quarantine.add(error.kind.plural, key[0], odd, str(error))
             # A run that is fixed or deleted causes a watch event; other objects have to be polled.
-            if error.kind is not Kind.RUN:
-                raise RequeueError(f"{error.kind.value.plural} {named(odd)[0]}: {error}") from error
+            if error.kind is not RUNS:
+                raise RequeueError(f"{error.kind.plural} {named(odd)[0]}: {error}") from error
         except ConflictError as reason:
             logger.debug("run %s: deciding again: %s", key[1], reason)
             await self._refresh(key, run)
@@ -62,7 +62,7 @@ class Reconciler:
         except ApiError as error:
             logger.warning("run %s: %s", key[1], error)
             # Retrying does not help if permissions are missing: the next relist tries again.
-            if error.code != _FORBIDDEN:
+            if not error.is_forbidden:
                 raise RequeueError(str(error)) from error
 
     async def _advance(self, key: Key, run: AgentRun) -> None:
@@ -76,10 +76,10 @@ class Reconciler:
 
     async def _report_malformed(self, key: Key, observed: Observed) -> None:
         """Decide with the API server's rejection in ``observed``, then requeue to retry."""
-        stored = self.observer.caches.of(Kind.RUN).get(key)
+        stored = self.observer.caches.of(RUNS).get(key)
         if stored is None or observed.refusal is None:
             return
-        run, now = parse_object(AgentRun, Kind.RUN, stored), self.clock()
+        run, now = parse_object(AgentRun, RUNS, stored), self.clock()
         actions = decide(run, observed, now)
         self._plan(key, run, observed, actions, now)
         await self.actor.apply(actions, run, observed.profile, now)
@@ -108,7 +108,7 @@ class Reconciler:
         leftovers = [pod for pod in pods if (owner := owner_of(pod)) and owner[1] != uid]
         if leftovers and run is not None:
             # The cache may be stale: only the API server knows which run is the current one.
-            fresh = await self.observer.fetch(Kind.RUN, key)
+            fresh = await self.observer.fetch(RUNS, key)
             uid = uid_of(fresh) if fresh else None
         for pod in leftovers:
             owner = owner_of(pod)
@@ -116,14 +116,14 @@ class Reconciler:
                 logger.info("pod %s: deleting it, its run is gone", pod["metadata"]["name"])
                 await self.actor.delete_pod(*key_of(pod), uid_of(pod))
         if run is None and not leftovers:
-            for session in self.observer.caches.of(Kind.SESSION):
+            for session in self.observer.caches.of(SESSIONS):
                 active = session.get("status", {}).get("activeRun")
                 if active and (session["metadata"]["namespace"], active["name"]) == key:
                     await self.actor.release_session(session)
 
     async def _refresh(self, key: Key, run: Object | None) -> None:
         """Read the run and its session from the API server after a conflict."""
-        fresh = await self.observer.fetch(Kind.RUN, key)
+        fresh = await self.observer.fetch(RUNS, key)
         if found := fresh or run:
             spec = found["spec"].get("session") or {}
-            await self.observer.fetch(Kind.SESSION, (key[0], spec.get("name") or key[1]))
+            await self.observer.fetch(SESSIONS, (key[0], spec.get("name") or key[1]))

@@ -16,15 +16,16 @@ from dataclasses import dataclass, field
 from agentrun.api.base import GROUP
 from agentrun.api.pod_layout import LABEL_RUN
 from agentrun.controller.caches import Caches, Key, key_of
-from agentrun.controller.kube import ApiError, Kind, KubeApi
 from agentrun.controller.triggers import is_finished
+from agentrun.kube.api import KubeApi
+from agentrun.kube.errors import ApiError
+from agentrun.kube.resources import PODS, PROFILES, RUNS, SESSIONS, Resource
 
 logger = logging.getLogger(__name__)
 
-WATCHED = (Kind.PROFILE, Kind.SESSION, Kind.RUN, Kind.POD)
+WATCHED = (PROFILES, SESSIONS, RUNS, PODS)
 _FIRST_PAUSE = 0.5
 _LONGEST_PAUSE = 5.0
-_FORBIDDEN, _UNKNOWN = 403, 404
 
 
 @dataclass
@@ -96,14 +97,14 @@ class Sync:
             for kind in WATCHED:
                 await self._relist(kind, namespace)
         except ApiError as error:
-            if error.code != _FORBIDDEN:
+            if not error.is_forbidden:
                 raise
             self._close(namespace, error)
             return
         if namespace in self.forbidden_namespaces:
             logger.info("namespace %s is open again", namespace)
             self.forbidden_namespaces.discard(namespace)
-        for run in self.caches.of(Kind.RUN):
+        for run in self.caches.of(RUNS):
             if key_of(run)[0] == namespace and not is_finished(run):
                 self.add(key_of(run))
 
@@ -118,17 +119,17 @@ class Sync:
         self.forbidden_namespaces.add(namespace)
         # Quarantined objects there cannot be fixed now; remaining ones are found by a later relist.
         for kind in WATCHED:
-            for name in self.caches.quarantine.names(kind.value.plural, namespace):
-                self.caches.quarantine.release(kind.value.plural, namespace, name)
+            for name in self.caches.quarantine.names(kind.plural, namespace):
+                self.caches.quarantine.release(kind.plural, namespace, name)
 
-    async def _relist(self, kind: Kind, namespace: str) -> None:
-        labels = LABEL_RUN if kind is Kind.POD else ""
+    async def _relist(self, kind: Resource, namespace: str) -> None:
+        labels = LABEL_RUN if kind is PODS else ""
         listed, version = await self.kube.list(kind, namespace, labels=labels)
         self.caches.compare(kind, namespace, listed, version)
 
 
 def _not_ready_reason(error: ApiError) -> str:
     """Return a message on why the operator is not ready."""
-    if error.code == _UNKNOWN:
+    if error.is_not_found:
         return f"the API server does not serve {GROUP}: are its CRDs installed? {error}".strip()
     return str(error)

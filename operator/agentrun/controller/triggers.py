@@ -4,30 +4,31 @@ from collections.abc import Iterator
 
 from agentrun.api.v1alpha1 import TERMINAL_PHASES, default_profile
 from agentrun.controller.caches import Caches, Key, key_of, parent_of, run_of_pod, session_of
-from agentrun.controller.kube import Kind, Object
+from agentrun.kube.api import Object
+from agentrun.kube.resources import PODS, PROFILES, RUNS, SESSIONS, Resource
 
 
-def affected_runs(caches: Caches, kind: Kind, obj: Object) -> Iterator[Key]:
+def affected_runs(caches: Caches, kind: Resource, obj: Object) -> Iterator[Key]:
     """Yield the runs to reconcile because ``obj`` has changed."""
-    if kind is Kind.RUN:
+    if kind is RUNS:
         yield key_of(obj)
-        is_gone = caches.of(Kind.RUN).get(key_of(obj)) is None
+        is_gone = caches.of(RUNS).get(key_of(obj)) is None
         if is_gone or is_finished(obj):
             yield from _waiting(caches, session_of(obj))
             if parent := parent_of(obj):
                 yield parent
         yield from (key_of(child) for child in caches.children_of(key_of(obj)))
-    elif kind is Kind.POD:
+    elif kind is PODS:
         if run := run_of_pod(obj):
             yield run
-            if caches.of(Kind.RUN).get(run) is None:
+            if caches.of(RUNS).get(run) is None:
                 yield from _waiting_for(caches, run)
-    elif kind is Kind.SESSION:
+    elif kind is SESSIONS:
         yield from _waiting(caches, key_of(obj))
         if active := obj.get("status", {}).get("activeRun"):
             yield key_of(obj)[0], active["name"]
-    elif kind is Kind.PROFILE:
-        yield from (key_of(run) for run in caches.of(Kind.RUN) if _uses(run, obj))
+    elif kind is PROFILES:
+        yield from (key_of(run) for run in caches.of(RUNS) if _uses(run, obj))
 
 
 def is_finished(run: Object) -> bool:
@@ -41,7 +42,7 @@ def _waiting(caches: Caches, session: Key) -> Iterator[Key]:
 
 def _waiting_for(caches: Caches, run: Key) -> Iterator[Key]:
     """Yield the runs that wait for a session held by a run that is gone."""
-    for session in caches.of(Kind.SESSION):
+    for session in caches.of(SESSIONS):
         active = session.get("status", {}).get("activeRun") or {}
         if (key_of(session)[0], active.get("name")) == run:
             yield from _waiting(caches, key_of(session))

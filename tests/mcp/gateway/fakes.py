@@ -13,6 +13,10 @@ from agentrun.api.v1alpha1 import (
     AgentStatus,
     ObjectMeta,
 )
+from agentrun.kube.api import APPLY_PATCH
+from agentrun.kube.client import Kube
+from agentrun.kube.errors import ApiError
+from agentrun.kube.resources import Resource
 from mcp_server.gateway.ports import (
     Change,
     ClusterUnavailableError,
@@ -20,7 +24,6 @@ from mcp_server.gateway.ports import (
     RunGoneError,
     UnauthenticatedError,
 )
-from mcp_server.kube import APPLY_PATCH, ApiError, Kube, Resource
 
 
 @dataclass

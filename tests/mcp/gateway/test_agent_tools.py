@@ -17,12 +17,12 @@ from mcp_types import TextContent
 from starlette.applications import Starlette
 
 from agentrun.api.v1alpha1 import AgentRun, AgentTools, ParentRun, Phase
+from agentrun.kube.resources import PROFILES, RUNS, SESSIONS
 from agentrun.runner.gateway import Gateway
 from agentrun.runner.mcp_relay import McpRelay, ToolCallError
 from agentrun.store.base import RunFilter, RunRow
 from agentrun.store.memory import MemoryBlobStore, MemoryRunStore
 from mcp_server.gateway import build_gateway
-from mcp_server.kube import PROFILES, RUNS, SESSIONS
 from mcp_server.runs import Runs
 from mcp_server.tool_context import ToolContext
 from tests.mcp.cluster import FakeCluster, profile, run, session

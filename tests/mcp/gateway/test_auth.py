@@ -3,9 +3,9 @@ from typing import Any
 import pytest
 
 from agentrun.api.gateway import TOKEN_AUDIENCE
+from agentrun.kube.errors import ApiError, ApiUnavailableError
 from mcp_server.gateway.auth import TokenReviewAuthenticator
 from mcp_server.gateway.ports import ClusterUnavailableError, PodIdentity, UnauthenticatedError
-from mcp_server.kube import ApiError, ApiUnavailableError
 
 EXTRA = {
     "authentication.kubernetes.io/pod-name": ["run-1-1"],

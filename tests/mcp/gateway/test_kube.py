@@ -1,9 +1,9 @@
 import pytest
 
 from agentrun.api.v1alpha1 import AgentRun, AgentState, AgentStatus
+from agentrun.kube.errors import ApiError, ApiUnavailableError
 from mcp_server.gateway.kube import KubernetesRunDirectory
 from mcp_server.gateway.ports import ClusterUnavailableError, RunGoneError, StatusRefusedError
-from mcp_server.kube import ApiError, ApiUnavailableError
 from tests.mcp.gateway.conftest import the_run
 from tests.mcp.gateway.fakes import FakeKube, a_profile, a_session
 

@@ -7,13 +7,14 @@ from agentrun.api.v1alpha1 import AgentRun
 from agentrun.controller.apply import Applier
 from agentrun.controller.caches import Caches, Key
 from agentrun.controller.containers import PodSettings
-from agentrun.controller.kube import Kind, Object
 from agentrun.controller.observe import Observer
 from agentrun.controller.queue import RequeueError, WorkQueue
 from agentrun.controller.reconcile import Reconciler
 from agentrun.controller.sync import Sync
 from agentrun.controller.timeouts import OperatorTimeouts
 from agentrun.controller.triggers import affected_runs
+from agentrun.kube.api import Object
+from agentrun.kube.resources import PODS, RUNS, Resource
 from tests.unit.controller.fake_api import FakeApi
 from tests.unit.controller.samples import NOW, stamp
 
@@ -65,7 +66,7 @@ class Operator:
                 continue
 
     def run(self, name: str = "r") -> AgentRun:
-        return AgentRun.model_validate(self.api.find(Kind.RUN, name))
+        return AgentRun.model_validate(self.api.stored(RUNS, name))
 
     def close(self) -> None:
         self.queue.close()
@@ -82,21 +83,21 @@ def a_run_object(name: str = "r", **spec: Any) -> Object:
     }
 
 
-def change(api: FakeApi, kind: Kind, name: str, **fields: Any) -> None:
+def change(api: FakeApi, kind: Resource, name: str, **fields: Any) -> None:
     """Change an object, as another client does."""
-    api.put(kind, {**(api.find(kind, name) or {}), **fields})
+    api.put(kind, {**(api.stored(kind, name) or {}), **fields})
 
 
 def agent_says(api: FakeApi, name: str = "r", **agent: Any) -> None:
-    run = api.find(Kind.RUN, name) or {}
-    change(api, Kind.RUN, name, status={**run["status"], "agent": agent})
+    run = api.stored(RUNS, name) or {}
+    change(api, RUNS, name, status={**run["status"], "agent": agent})
 
 
 def pod_is(api: FakeApi, name: str = "r-1", phase: str = "Running", **state: Any) -> None:
     statuses = [{"name": one, "state": state} for one in ("agent", "runner")]
     status = {"phase": phase, "containerStatuses": statuses}
-    pod = api.find(Kind.POD, name) or {}
-    change(api, Kind.POD, name, status=status, spec={**pod["spec"], "nodeName": "n"})
+    pod = api.stored(PODS, name) or {}
+    change(api, PODS, name, status=status, spec={**pod["spec"], "nodeName": "n"})
 
 
 def finished(api: FakeApi) -> None:
@@ -104,12 +105,12 @@ def finished(api: FakeApi) -> None:
 
 
 def cancel(api: FakeApi, name: str = "r") -> None:
-    run = api.find(Kind.RUN, name) or {}
-    change(api, Kind.RUN, name, spec={**run["spec"], "desiredState": "Cancelled"})
+    run = api.stored(RUNS, name) or {}
+    change(api, RUNS, name, spec={**run["spec"], "desiredState": "Cancelled"})
 
 
 async def started(operator: Operator) -> None:
-    operator.api.put(Kind.RUN, a_run_object())
+    operator.api.put(RUNS, a_run_object())
     await operator.reconcile()
     pod_is(operator.api, running={"startedAt": stamp(NOW)})
     agent_says(operator.api, state="Working", promptSent=True)

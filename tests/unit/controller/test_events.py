@@ -5,7 +5,9 @@ from typing import Any
 import pytest
 
 from agentrun.controller.events import EventRecorder, build_event
-from agentrun.controller.kube import ApiError, Kind, Object
+from agentrun.kube.api import Object
+from agentrun.kube.errors import ApiError
+from agentrun.kube.resources import EVENTS, Resource
 from tests.unit.controller.fake_api import FakeApi
 from tests.unit.controller.samples import NOW, ahead
 
@@ -56,7 +58,7 @@ async def test_news_that_repeats_is_one_event_with_a_newer_time() -> None:
     recorder.record(a_run())
     for _ in range(2):
         await recorder.post_next()
-    assert api.verbs(Kind.EVENT) == ["create", "create", "patch"]
+    assert api.verbs(EVENTS) == ["create", "create", "patch"]
     assert len(api.objects) == 1
 
 
@@ -64,9 +66,9 @@ async def test_an_event_that_cannot_be_posted_stops_no_other() -> None:
     api = FakeApi()
     recorder = EventRecorder(api, "operator", lambda: NOW)
 
-    def refuse(verb: str, kind: Kind, name: str) -> None:
+    def refuse(verb: str, kind: Resource, name: str) -> None:
         api.before = lambda verb, kind, name: None
-        raise ApiError(403, "forbidden")
+        raise ApiError(403, "Forbidden", "forbidden")
 
     api.before = refuse
     recorder.record(a_run())

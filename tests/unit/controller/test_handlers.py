@@ -10,7 +10,8 @@ import pytest
 from agentrun.api.pod_layout import LABEL_RUN
 from agentrun.controller.caches import Caches
 from agentrun.controller.handlers import Pauses, build_settings, feed_into, is_worth_logging
-from agentrun.controller.kube import Kind, Object
+from agentrun.kube.api import Object
+from agentrun.kube.resources import RUNS
 
 
 def a_run(version: int) -> Object:
@@ -28,15 +29,15 @@ def a_run(version: int) -> Object:
 
 async def test_news_goes_into_the_cache_without_what_nobody_reads() -> None:
     caches = Caches()
-    feed: Any = feed_into(caches, Kind.RUN)
+    feed: Any = feed_into(caches, RUNS)
     told = a_run(2)
     await feed(event={"type": "ADDED", "object": told})
-    cached = caches.of(Kind.RUN).get(("ns", "r"))
+    cached = caches.of(RUNS).get(("ns", "r"))
     assert cached is not None
     assert "managedFields" not in cached["metadata"]
     assert "managedFields" in told["metadata"]
     await feed(event={"type": "DELETED", "object": a_run(3)})
-    assert caches.of(Kind.RUN).get(("ns", "r")) is None
+    assert caches.of(RUNS).get(("ns", "r")) is None
 
 
 def test_kopf_only_watches() -> None:

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 
 from agentrun.controller.caches import Caches
-from agentrun.controller.kube import Kind, read_answer
+from agentrun.kube.client import read_answer
+from agentrun.kube.resources import PODS, PROFILES, RUNS, SESSIONS, Resource
 from tests.objects import QUIETLY, nested, objects, written
 from tests.unit.controller.operators import Operator, a_profile_object, a_run_object
 
@@ -18,10 +19,10 @@ BAD = ("ns", "bad")
 )
 async def test_a_run_that_cannot_be_read_is_rejected_and_the_others_go_on(metadata: Any) -> None:
     operator = Operator()
-    operator.api.put(Kind.PROFILE, a_profile_object())
-    operator.api.put(Kind.RUN, a_run_object("good"))
+    operator.api.put(PROFILES, a_profile_object())
+    operator.api.put(RUNS, a_run_object("good"))
     bad = read_answer(written(a_run_object("bad") | _with(metadata)).encode())
-    operator.api.put(Kind.RUN, bad)
+    operator.api.put(RUNS, bad)
     await operator.reconcile(BAD)
     await operator.reconcile(("ns", "good"))
     status = operator.run("bad").status
@@ -36,25 +37,25 @@ def _with(metadata: Any) -> dict[str, Any]:
     return {"spec": {"backend": "codex", "prompt": "p", "metadata": metadata}}
 
 
-@pytest.mark.parametrize("kind", [Kind.RUN, Kind.SESSION, Kind.PROFILE, Kind.POD])
-def test_what_is_no_object_is_set_aside_until_it_is_gone(kind: Kind) -> None:
+@pytest.mark.parametrize("kind", [RUNS, SESSIONS, PROFILES, PODS])
+def test_what_is_no_object_is_set_aside_until_it_is_gone(kind: Resource) -> None:
     caches = Caches()
     odd = {"metadata": {"name": "odd", "namespace": "ns"}, "spec": 7}
     good = {"metadata": {"name": "good", "namespace": "ns", "uid": "g"}, "spec": {"backend": "x"}}
     caches.compare(kind, "ns", [odd, None, good], "5")
     assert caches.of(kind).get(("ns", "good")) is not None
-    assert caches.quarantine.names(kind.value.plural, "ns") == {"odd", ""}
+    assert caches.quarantine.names(kind.plural, "ns") == {"odd", ""}
     caches.compare(kind, "ns", [good], "6")
     assert not len(caches.quarantine)
 
 
 async def test_a_profile_that_is_not_as_its_kind_says_holds_up_only_its_own_runs() -> None:
     operator = Operator()
-    operator.api.put(Kind.PROFILE, a_profile_object())
+    operator.api.put(PROFILES, a_profile_object())
     other = {"metadata": {"name": "other"}, "spec": {"backend": 7}}
-    operator.api.put(Kind.PROFILE, other)
-    operator.api.put(Kind.RUN, a_run_object("good"))
-    operator.api.put(Kind.RUN, a_run_object("held", profile="other"))
+    operator.api.put(PROFILES, other)
+    operator.api.put(RUNS, a_run_object("good"))
+    operator.api.put(RUNS, a_run_object("held", profile="other"))
     await operator.reconcile(("ns", "held"))
     await operator.reconcile(("ns", "good"))
     assert operator.run("good").status.phase == "Starting"
@@ -64,7 +65,7 @@ async def test_a_profile_that_is_not_as_its_kind_says_holds_up_only_its_own_runs
 
 @pytest.mark.parametrize("plural", ["agentruns", "agentsessions", "agentprofiles"])
 def test_whatever_the_schema_allows_is_taken_in_or_set_aside(plural: str) -> None:
-    kind = {"agentruns": Kind.RUN, "agentsessions": Kind.SESSION}.get(plural, Kind.PROFILE)
+    kind = {"agentruns": RUNS, "agentsessions": SESSIONS}.get(plural, PROFILES)
 
     @QUIETLY
     @given(objects(plural))

@@ -7,9 +7,11 @@ from typing import Any
 import pytest
 
 from agentrun.controller.actions import SetStatus
-from agentrun.controller.kube import ApiError, Kind
+from agentrun.controller.caches import CACHED
 from agentrun.controller.observe import STUCK_STARTING_SECONDS
 from agentrun.controller.queue import RequeueError
+from agentrun.kube.errors import ApiError, ApiUnavailableError
+from agentrun.kube.resources import EVENTS, NAMESPACES, PODS, PROFILES, RUNS, SESSIONS, Resource
 from tests.unit.controller.fake_api import FakeApi
 from tests.unit.controller.operators import (
     KEY,
@@ -29,7 +31,7 @@ from tests.unit.controller.samples import NOW, ago, stamp
 @pytest.fixture
 async def operator() -> Any:
     built = Operator()
-    built.api.put(Kind.PROFILE, a_profile_object())
+    built.api.put(PROFILES, a_profile_object())
     yield built
     built.close()
 
@@ -54,13 +56,13 @@ async def test_a_run_from_spec_to_completion(operator: Operator) -> None:
 
 async def test_a_session_is_taken_for_the_run_and_left_after_it(operator: Operator) -> None:
     await started(operator)
-    session = operator.api.find(Kind.SESSION, "r") or {}
+    session = operator.api.stored(SESSIONS, "r") or {}
     assert session["status"]["activeRun"]["uid"] == operator.run().metadata.uid
     cancel(operator.api)
     await operator.reconcile()
-    operator.api.drop(Kind.POD, "r-1")
+    operator.api.drop(PODS, "r-1")
     await operator.reconcile()
-    session = operator.api.find(Kind.SESSION, "r") or {}
+    session = operator.api.stored(SESSIONS, "r") or {}
     assert "activeRun" not in session["status"]
     assert session["status"]["lastRun"] == "r"
 
@@ -72,18 +74,18 @@ async def test_runs_of_a_session_go_in_the_order_in_which_they_were_made(
     for name, age in (("z", 2), ("b", 1), ("a", 1)):
         made = a_run_object(name, session={"name": "s"})
         made["metadata"]["creationTimestamp"] = stamp(ago(age))
-        operator.api.put(Kind.RUN, made)
+        operator.api.put(RUNS, made)
     for name in ("a", "b", "z"):
         await operator.reconcile(("ns", name))
     assert [operator.run(name).attempts for name in ("z", "a", "b")] == [1, 0, 0]
     assert operator.caches.runs_of(("ns", "s")) == [
-        operator.api.find(Kind.RUN, name) for name in ("z", "a", "b")
+        operator.api.stored(RUNS, name) for name in ("z", "a", "b")
     ]
 
 
 async def test_runs_of_a_session_are_active_one_at_a_time(operator: Operator) -> None:
     for name in ("b", "a"):
-        operator.api.put(Kind.RUN, a_run_object(name, session={"name": "s"}))
+        operator.api.put(RUNS, a_run_object(name, session={"name": "s"}))
     for _ in range(2):
         await operator.reconcile(("ns", "b"))
         await operator.reconcile(("ns", "a"))
@@ -91,7 +93,7 @@ async def test_runs_of_a_session_are_active_one_at_a_time(operator: Operator) ->
     cancel(operator.api, "a")
     await operator.reconcile(("ns", "a"))
     assert operator.run("b").attempts == 0
-    operator.api.drop(Kind.POD, "a-1")
+    operator.api.drop(PODS, "a-1")
     await operator.reconcile(("ns", "a"))
     assert ("ns", "b") in operator.added
     await operator.reconcile(("ns", "b"))
@@ -102,13 +104,13 @@ async def test_a_session_whose_holder_was_deleted_is_free_once_its_pod_is_gone(
     operator: Operator,
 ) -> None:
     for name in ("a", "b"):
-        operator.api.put(Kind.RUN, a_run_object(name, session={"name": "s"}))
+        operator.api.put(RUNS, a_run_object(name, session={"name": "s"}))
         await operator.reconcile(("ns", name))
-    operator.api.drop(Kind.RUN, "a")
+    operator.api.drop(RUNS, "a")
     await operator.reconcile(("ns", "a"))
     await operator.reconcile(("ns", "b"))
     assert operator.run("b").status.reason == "SessionBusy"
-    operator.api.drop(Kind.POD, "a-1")
+    operator.api.drop(PODS, "a-1")
     await operator.reconcile(("ns", "a"))
     await operator.reconcile(("ns", "b"))
     assert operator.run("b").attempts == 1
@@ -118,7 +120,7 @@ async def test_nothing_is_written_when_nothing_changed(operator: Operator) -> No
     await started(operator)
     operator.api.calls.clear()
     await operator.reconcile()
-    assert [operator.api.verbs(kind) for kind in Kind] == [[]] * len(Kind)
+    assert [operator.api.verbs(kind) for kind in CACHED] == [[]] * len(CACHED)
 
 
 async def test_status_agent_is_never_touched(operator: Operator) -> None:
@@ -130,7 +132,7 @@ async def test_status_agent_is_never_touched(operator: Operator) -> None:
     }
     agent_says(operator.api, **agent)
     await operator.reconcile()
-    stored = operator.api.find(Kind.RUN, "r") or {}
+    stored = operator.api.stored(RUNS, "r") or {}
     assert stored["status"]["agent"] == agent
     assert stored["status"]["phase"] == "InputRequired"
 
@@ -139,11 +141,11 @@ async def test_status_agent_is_never_touched(operator: Operator) -> None:
 async def test_a_crash_at_any_request_is_harmless(calls: int) -> None:
     """Kill the operator before its nth request, and again at each request of its successor."""
     api = FakeApi()
-    api.put(Kind.PROFILE, a_profile_object())
-    api.put(Kind.RUN, a_run_object())
+    api.put(PROFILES, a_profile_object())
+    api.put(RUNS, a_run_object())
     crashing = Operator(api)
 
-    def crash(verb: str, kind: Kind, name: str) -> None:
+    def crash(verb: str, kind: Resource, name: str) -> None:
         if len(api.calls) >= calls:
             raise asyncio.CancelledError
 
@@ -155,17 +157,17 @@ async def test_a_crash_at_any_request_is_harmless(calls: int) -> None:
     successor = Operator(api)
     await successor.reconcile()
     assert successor.run().attempts == 1
-    assert [name for kind, _, name in api.objects if kind is Kind.POD] == ["r-1"]
+    assert [name for kind, _, name in api.objects if kind == PODS.plural] == ["r-1"]
     successor.close()
 
 
 async def test_a_pod_that_exists_already_is_the_runs_own(operator: Operator) -> None:
-    operator.api.put(Kind.RUN, a_run_object())
+    operator.api.put(RUNS, a_run_object())
 
-    def lose_the_answer(verb: str, kind: Kind, name: str) -> None:
-        if (verb, kind) == ("create", Kind.POD):
+    def lose_the_answer(verb: str, kind: Resource, name: str) -> None:
+        if (verb, kind) == ("create", PODS):
             operator.api.before = lambda verb, kind, name: None
-            raise ApiError(0, "the connection broke")
+            raise ApiUnavailableError("the connection broke")
 
     operator.api.before = lose_the_answer
     await operator.reconcile()
@@ -174,22 +176,22 @@ async def test_a_pod_that_exists_already_is_the_runs_own(operator: Operator) -> 
 
 
 async def test_a_pod_of_somebody_else_is_left_alone(operator: Operator) -> None:
-    operator.api.put(Kind.POD, {"metadata": {"name": "r-1"}, "spec": {"containers": []}})
-    operator.api.put(Kind.RUN, a_run_object())
+    operator.api.put(PODS, {"metadata": {"name": "r-1"}, "spec": {"containers": []}})
+    operator.api.put(RUNS, a_run_object())
     await operator.reconcile()
     assert operator.run().status.reason == "PodNameTaken"
     assert operator.run().status.phase == "Failed"
-    assert "delete" not in operator.api.verbs(Kind.POD)
+    assert "delete" not in operator.api.verbs(PODS)
 
 
 async def test_a_refused_pod_is_told_retried_and_created_when_it_is_not_refused_any_more(
     operator: Operator,
 ) -> None:
-    operator.api.put(Kind.RUN, a_run_object())
+    operator.api.put(RUNS, a_run_object())
 
-    def refuse(verb: str, kind: Kind, name: str) -> None:
-        if (verb, kind) == ("create", Kind.POD):
-            raise ApiError(403, "exceeded quota: q")
+    def refuse(verb: str, kind: Resource, name: str) -> None:
+        if (verb, kind) == ("create", PODS):
+            raise ApiError(403, "Forbidden", "exceeded quota: q")
 
     operator.api.before = refuse
     await operator.reconcile()
@@ -202,11 +204,11 @@ async def test_a_refused_pod_is_told_retried_and_created_when_it_is_not_refused_
 
 
 async def test_a_pod_that_stays_refused_fails_the_run(operator: Operator) -> None:
-    operator.api.put(Kind.RUN, a_run_object())
+    operator.api.put(RUNS, a_run_object())
 
-    def refuse(verb: str, kind: Kind, name: str) -> None:
-        if (verb, kind) == ("create", Kind.POD):
-            raise ApiError(422, "invalid")
+    def refuse(verb: str, kind: Resource, name: str) -> None:
+        if (verb, kind) == ("create", PODS):
+            raise ApiError(422, "Invalid", "invalid")
 
     operator.api.before = refuse
     await operator.reconcile()
@@ -216,11 +218,11 @@ async def test_a_pod_that_stays_refused_fails_the_run(operator: Operator) -> Non
 
 
 async def test_a_session_that_stays_refused_fails_the_run(operator: Operator) -> None:
-    operator.api.put(Kind.RUN, a_run_object())
+    operator.api.put(RUNS, a_run_object())
 
-    def refuse(verb: str, kind: Kind, name: str) -> None:
-        if (verb, kind) == ("create", Kind.SESSION):
-            raise ApiError(403, "sessions are forbidden: exceeded quota: objects")
+    def refuse(verb: str, kind: Resource, name: str) -> None:
+        if (verb, kind) == ("create", SESSIONS):
+            raise ApiError(403, "Forbidden", "sessions are forbidden: exceeded quota: objects")
 
     operator.api.before = refuse
     await operator.reconcile()
@@ -237,8 +239,8 @@ async def test_a_cancel_that_comes_while_completion_is_written_wins(operator: Op
     agent_says(operator.api, state="Finished", outcome={"attempt": 1, "state": "Completed"})
     finished(operator.api)
 
-    def cancel_first(verb: str, kind: Kind, name: str) -> None:
-        if (verb, kind) == ("patch", Kind.RUN):
+    def cancel_first(verb: str, kind: Resource, name: str) -> None:
+        if (verb, kind) == ("patch", RUNS):
             operator.api.before = lambda verb, kind, name: None
             cancel(operator.api)
 
@@ -246,18 +248,18 @@ async def test_a_cancel_that_comes_while_completion_is_written_wins(operator: Op
     operator.api.before = cancel_first
     await operator.reconcile()
     assert operator.run().status.phase == "Cancelling"
-    operator.api.drop(Kind.POD, "r-1")
+    operator.api.drop(PODS, "r-1")
     await operator.reconcile()
     assert operator.run().status.phase == "Cancelled"
 
 
 async def test_the_outcome_is_looked_up_before_a_pods_end_is_judged(operator: Operator) -> None:
     await started(operator)
-    run = operator.api.find(Kind.RUN, "r") or {}
+    run = operator.api.stored(RUNS, "r") or {}
     agent_says(operator.api, state="Finished", outcome={"attempt": 1, "state": "Completed"})
     finished(operator.api)
     # Only the news of the pod has come over the watches.
-    operator.caches.put(Kind.POD, operator.api.find(Kind.POD, "r-1") or {})
+    operator.caches.put(PODS, operator.api.stored(PODS, "r-1") or {})
     assert "outcome" not in run["status"]["agent"]
     await operator.reconciler.reconcile(KEY)
     assert operator.run().status.phase == "Completed"
@@ -265,8 +267,8 @@ async def test_the_outcome_is_looked_up_before_a_pods_end_is_judged(operator: Op
 
 async def test_a_pod_that_the_cache_does_not_know_is_not_taken_for_gone(operator: Operator) -> None:
     await started(operator)
-    pod = operator.api.find(Kind.POD, "r-1") or {}
-    operator.caches.of(Kind.POD).remove(pod)
+    pod = operator.api.stored(PODS, "r-1") or {}
+    operator.caches.of(PODS).remove(pod)
     operator.caches._pods.clear()
     await operator.reconciler.reconcile(KEY)
     assert operator.run().status.phase == "Running"
@@ -274,48 +276,48 @@ async def test_a_pod_that_the_cache_does_not_know_is_not_taken_for_gone(operator
 
 async def test_a_deleted_run_takes_its_pod_with_it(operator: Operator) -> None:
     await started(operator)
-    operator.api.drop(Kind.RUN, "r")
+    operator.api.drop(RUNS, "r")
     await operator.reconcile()
-    assert (operator.api.find(Kind.POD, "r-1") or {})["metadata"]["deletionTimestamp"]
+    assert (operator.api.stored(PODS, "r-1") or {})["metadata"]["deletionTimestamp"]
 
 
 async def test_the_pod_of_an_earlier_run_of_that_name_goes_first(operator: Operator) -> None:
     await started(operator)
-    operator.api.drop(Kind.RUN, "r")
-    operator.api.put(Kind.RUN, a_run_object())
+    operator.api.drop(RUNS, "r")
+    operator.api.put(RUNS, a_run_object())
     await operator.reconcile()
     assert operator.run().status.phase == "Queued"
-    assert (operator.api.find(Kind.POD, "r-1") or {})["metadata"]["deletionTimestamp"]
-    operator.api.drop(Kind.POD, "r-1")
+    assert (operator.api.stored(PODS, "r-1") or {})["metadata"]["deletionTimestamp"]
+    operator.api.drop(PODS, "r-1")
     await operator.reconcile()
     assert operator.run().status.reason == "PodPending"
-    owner = (operator.api.find(Kind.POD, "r-1") or {})["metadata"]["ownerReferences"][0]
+    owner = (operator.api.stored(PODS, "r-1") or {})["metadata"]["ownerReferences"][0]
     assert owner["uid"] == operator.run().metadata.uid
 
 
 async def test_a_pod_that_only_carries_the_label_is_left_alone(operator: Operator) -> None:
     labels = {"agentrun.dev/run": "r"}
     bystander = {"metadata": {"name": "x", "labels": labels}, "spec": {"containers": []}}
-    operator.api.put(Kind.POD, bystander)
+    operator.api.put(PODS, bystander)
     await operator.reconcile()
-    assert operator.api.verbs(Kind.POD) == []
+    assert operator.api.verbs(PODS) == []
 
 
 async def test_a_finished_run_goes_after_its_time(operator: Operator) -> None:
-    operator.api.put(Kind.RUN, a_run_object(ttlSecondsAfterFinished=60, desiredState="Cancelled"))
+    operator.api.put(RUNS, a_run_object(ttlSecondsAfterFinished=60, desiredState="Cancelled"))
     await operator.reconcile()
     assert operator.run().status.phase == "Cancelled"
     operator.now += timedelta(seconds=60)
     await operator.reconcile()
-    assert operator.api.find(Kind.RUN, "r") is None
+    assert operator.api.stored(RUNS, "r") is None
 
 
 async def test_an_api_server_that_is_away_is_tried_again(operator: Operator) -> None:
-    operator.api.put(Kind.RUN, a_run_object())
+    operator.api.put(RUNS, a_run_object())
     await operator.see()
 
-    def away(verb: str, kind: Kind, name: str) -> None:
-        raise ApiError(0, "connection refused")
+    def away(verb: str, kind: Resource, name: str) -> None:
+        raise ApiUnavailableError("connection refused")
 
     operator.api.before = away
     with pytest.raises(RequeueError, match="connection refused"):
@@ -326,13 +328,13 @@ async def test_an_api_server_that_is_away_is_tried_again(operator: Operator) -> 
 
 
 async def test_events_that_cannot_be_read_hold_nothing_up(operator: Operator) -> None:
-    operator.api.put(Kind.RUN, a_run_object())
+    operator.api.put(RUNS, a_run_object())
     await operator.reconcile()
     pod_is(operator.api, phase="Pending", waiting={"reason": "ContainerCreating"})
 
-    def forbidden(verb: str, kind: Kind, name: str) -> None:
-        if kind is Kind.EVENT:
-            raise ApiError(403, "forbidden")
+    def forbidden(verb: str, kind: Resource, name: str) -> None:
+        if kind is EVENTS:
+            raise ApiError(403, "Forbidden", "forbidden")
 
     operator.api.before = forbidden
     await operator.reconcile()
@@ -340,13 +342,13 @@ async def test_events_that_cannot_be_read_hold_nothing_up(operator: Operator) ->
 
 
 async def test_events_are_listed_only_for_a_pod_that_is_held_up(operator: Operator) -> None:
-    asked = ("list", Kind.EVENT, "")
-    operator.api.put(Kind.RUN, a_run_object())
+    asked = ("list", EVENTS, "")
+    operator.api.put(RUNS, a_run_object())
     await operator.reconcile()
     pod_is(operator.api, phase="Pending", waiting={"reason": "ContainerCreating"})
-    pod = operator.api.find(Kind.POD, "r-1") or {}
+    pod = operator.api.stored(PODS, "r-1") or {}
     made = {**pod["metadata"], "creationTimestamp": stamp(NOW)}
-    change(operator.api, Kind.POD, "r-1", metadata=made)
+    change(operator.api, PODS, "r-1", metadata=made)
     await operator.reconcile()
     assert asked not in operator.api.calls
     operator.now += timedelta(seconds=STUCK_STARTING_SECONDS)
@@ -359,7 +361,7 @@ async def test_an_eviction_that_only_an_event_tells_of_is_named(operator: Operat
     interrupted = {"attempt": 1, "state": "Interrupted"}
     agent_says(operator.api, state="Working", promptSent=True, outcome=interrupted)
     finished(operator.api)
-    pod = operator.api.find(Kind.POD, "r-1") or {}
+    pod = operator.api.stored(PODS, "r-1") or {}
     why = 'Usage of EmptyDir volume "workspace" exceeds the limit "10Mi".'
     evicted = {
         "metadata": {"name": "r-1.1", "namespace": "ns"},
@@ -367,7 +369,7 @@ async def test_an_eviction_that_only_an_event_tells_of_is_named(operator: Operat
         "reason": "Evicted",
         "message": why,
     }
-    operator.api.put(Kind.EVENT, evicted)
+    operator.api.put(EVENTS, evicted)
     await operator.reconcile()
     status = operator.run().status
     assert (status.phase, status.reason, status.message) == ("Failed", "Evicted", why)
@@ -375,7 +377,7 @@ async def test_an_eviction_that_only_an_event_tells_of_is_named(operator: Operat
 
 async def test_what_was_deleted_unseen_is_found_by_comparing(operator: Operator) -> None:
     await started(operator)
-    operator.api.drop(Kind.POD, "r-1")
+    operator.api.drop(PODS, "r-1")
     assert operator.caches.pods_of(KEY)
     await operator.see()
     assert operator.caches.pods_of(KEY) == []
@@ -383,32 +385,32 @@ async def test_what_was_deleted_unseen_is_found_by_comparing(operator: Operator)
 
 async def test_an_older_version_does_not_replace_a_newer_one(operator: Operator) -> None:
     await started(operator)
-    newest = operator.caches.of(Kind.RUN).get(KEY)
+    newest = operator.caches.of(RUNS).get(KEY)
     assert newest is not None
     older = {**newest, "metadata": {**newest["metadata"], "resourceVersion": "1"}}
-    assert not operator.caches.put(Kind.RUN, older)
-    assert operator.caches.of(Kind.RUN).get(KEY) is newest
+    assert not operator.caches.put(RUNS, older)
+    assert operator.caches.of(RUNS).get(KEY) is newest
 
 
 async def test_a_deleted_object_does_not_come_back(operator: Operator) -> None:
     await started(operator)
-    run = operator.caches.of(Kind.RUN).get(KEY)
+    run = operator.caches.of(RUNS).get(KEY)
     assert run is not None
-    operator.caches.remove(Kind.RUN, run)
+    operator.caches.remove(RUNS, run)
     late = {**run, "metadata": {**run["metadata"], "resourceVersion": "999999"}}
-    assert not operator.caches.put(Kind.RUN, late)
-    assert operator.caches.of(Kind.RUN).get(KEY) is None
+    assert not operator.caches.put(RUNS, late)
+    assert operator.caches.of(RUNS).get(KEY) is None
 
 
 async def test_a_profile_that_comes_gives_the_runs_that_wait_for_it_a_turn() -> None:
     operator = Operator()
     for name, profile in (("a", "codex"), ("b", "other")):
-        operator.api.put(Kind.RUN, a_run_object(name, profile=profile))
+        operator.api.put(RUNS, a_run_object(name, profile=profile))
         await operator.reconcile(("ns", name))
     assert operator.run("a").status.reason == "ProfileNotFound"
-    offered = operator.api.put(Kind.PROFILE, a_profile_object())
+    offered = operator.api.put(PROFILES, a_profile_object())
     operator.added.clear()
-    operator.caches.put(Kind.PROFILE, offered)
+    operator.caches.put(PROFILES, offered)
     assert operator.added == [("ns", "a")]
     await operator.reconcile(("ns", "a"))
     assert operator.run("a").status.reason == "PodPending"
@@ -418,15 +420,15 @@ async def test_a_profile_that_comes_gives_the_runs_that_wait_for_it_a_turn() -> 
 async def test_the_caches_are_filled_once_the_api_server_is_there(
     operator: Operator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    operator.api.put(Kind.RUN, a_run_object())
+    operator.api.put(RUNS, a_run_object())
     pauses: list[float] = []
 
     async def sleep(seconds: float) -> None:
         pauses.append(seconds)
 
-    def away(verb: str, kind: Kind, name: str) -> None:
+    def away(verb: str, kind: Resource, name: str) -> None:
         if len(pauses) < 7:
-            raise ApiError(0, "connection refused")
+            raise ApiUnavailableError("connection refused")
 
     monkeypatch.setattr("agentrun.controller.sync.asyncio.sleep", sleep)
     operator.api.before = away
@@ -439,18 +441,18 @@ async def test_a_namespace_without_rights_stops_no_other_and_is_taken_up_again()
     api = FakeApi()
     operator = Operator(api)
     operator.sync.namespaces = ("gone", "ns")
-    api.put(Kind.RUN, a_run_object())
+    api.put(RUNS, a_run_object())
     forbidden_namespaces = ["gone"]
 
     async def list_in(namespace: str) -> None:
         if namespace in forbidden_namespaces:
-            raise ApiError(403, "forbidden")
+            raise ApiError(403, "Forbidden", "forbidden")
 
     answer = api.list
 
-    async def forbidding(kind: Kind, namespace: str, **query: str) -> Any:
+    async def forbidding(resource: Resource, namespace: str, **query: str) -> Any:
         await list_in(namespace)
-        return await answer(kind, namespace, **query)
+        return await answer(resource, namespace, **query)
 
     api.list = forbidding  # type: ignore[method-assign]
     await operator.sync.start()
@@ -465,8 +467,8 @@ async def test_a_namespace_without_rights_stops_no_other_and_is_taken_up_again()
 
 async def test_a_run_whose_pod_goes_with_its_namespace_is_cancelled(operator: Operator) -> None:
     await started(operator)
-    operator.api.put(Kind.NAMESPACE, {"metadata": {"name": "", "deletionTimestamp": stamp(NOW)}})
-    operator.api.drop(Kind.POD, "r-1")
+    operator.api.put(NAMESPACES, {"metadata": {"name": "", "deletionTimestamp": stamp(NOW)}})
+    operator.api.drop(PODS, "r-1")
     await operator.reconcile()
     status = operator.run().status
     assert (status.phase, status.reason) == ("Cancelled", "Deleted")
@@ -474,12 +476,14 @@ async def test_a_run_whose_pod_goes_with_its_namespace_is_cancelled(operator: Op
 
 
 async def test_a_pod_that_a_dying_namespace_refuses_is_no_failure(operator: Operator) -> None:
-    operator.api.put(Kind.RUN, a_run_object())
+    operator.api.put(RUNS, a_run_object())
 
-    def dying(verb: str, kind: Kind, name: str) -> None:
-        if (verb, kind) == ("create", Kind.POD):
+    def dying(verb: str, kind: Resource, name: str) -> None:
+        if (verb, kind) == ("create", PODS):
             raise ApiError(
-                403, "unable to create new content in namespace ns because it is being terminated"
+                403,
+                "Forbidden",
+                "unable to create new content in namespace ns because it is being terminated",
             )
 
     operator.api.before = dying
@@ -491,8 +495,8 @@ async def test_a_pod_that_a_dying_namespace_refuses_is_no_failure(operator: Oper
 async def test_a_run_in_a_namespace_without_rights_is_not_asked_for_again_and_again(
     operator: Operator,
 ) -> None:
-    def forbid(verb: str, kind: Kind, name: str) -> None:
-        raise ApiError(403, "forbidden")
+    def forbid(verb: str, kind: Resource, name: str) -> None:
+        raise ApiError(403, "Forbidden", "forbidden")
 
     operator.api.before = forbid
     await operator.reconciler.reconcile(KEY)
@@ -505,7 +509,7 @@ async def test_a_write_takes_back_nothing_that_another_operator_has_written_sinc
     await started(operator)
     decided_on = operator.run()
     newer = {"status": {"attempts": 2, "podName": "r-2"}}
-    await operator.api.patch(Kind.RUN, "ns", "r", newer, "status")
+    await operator.api.patch(RUNS, "ns", "r", newer, subresource="status")
     await operator.see()
     status = decided_on.status.model_copy(update={"message": "The pod runs."})
     await operator.reconciler.actor.apply([SetStatus(status)], decided_on, None, NOW)

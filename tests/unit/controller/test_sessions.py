@@ -6,9 +6,10 @@ from typing import Any
 import pytest
 
 from agentrun.api.v1alpha1 import Phase
-from agentrun.controller.kube import Kind, Object
 from agentrun.controller.queue import RequeueError
 from agentrun.controller.sessions import session_status_after
+from agentrun.kube.api import Object
+from agentrun.kube.resources import PODS, PROFILES, RUNS, SESSIONS, Resource
 from tests.unit.controller.fake_api import FakeApi
 from tests.unit.controller.operators import (
     Operator,
@@ -29,7 +30,7 @@ RESUMES = {"mode": "resume", "name": "s"}
 @pytest.fixture
 async def operator() -> Any:
     built = Operator()
-    built.api.put(Kind.PROFILE, a_profile_object())
+    built.api.put(PROFILES, a_profile_object())
     yield built
     built.close()
 
@@ -50,11 +51,11 @@ def complete(operator: Operator, name: str, **agent: Any) -> None:
     """Let the runner of a run finish, and its pod be gone."""
     said = {"attempt": 1, "state": "Finished", "promptSent": True, "snapshot": SNAPSHOT, **agent}
     agent_says(operator.api, name, **said, outcome={"attempt": 1, "state": "Completed"})
-    operator.api.drop(Kind.POD, f"{name}-1")
+    operator.api.drop(PODS, f"{name}-1")
 
 
 def session(operator: Operator) -> Object:
-    found = operator.api.find(Kind.SESSION, "s") or {}
+    found = operator.api.stored(SESSIONS, "s") or {}
     status: Object = found["status"]
     return status
 
@@ -62,18 +63,18 @@ def session(operator: Operator) -> Object:
 async def test_thirty_runs_made_in_the_instant_of_completion_all_run_in_order(
     operator: Operator,
 ) -> None:
-    operator.api.put(Kind.RUN, a_run_object("run-00", session={"name": "s"}))
+    operator.api.put(RUNS, a_run_object("run-00", session={"name": "s"}))
     await operator.see()
     await work(operator)
     complete(operator, "run-00")
     names = [f"run-{number:02}" for number in range(1, 31)]
     for name in reversed(names):
-        operator.api.put(Kind.RUN, a_run_object(name, session=RESUMES))
+        operator.api.put(RUNS, a_run_object(name, session=RESUMES))
     order = []
     for _ in names:
         await operator.see()
         await work(operator)
-        active = [name for name in names if operator.api.find(Kind.POD, f"{name}-1")]
+        active = [name for name in names if operator.api.stored(PODS, f"{name}-1")]
         assert len(active) == 1, "one run of a session is active"
         order += active
         complete(operator, active[0])
@@ -89,14 +90,14 @@ async def test_thirty_runs_made_in_the_instant_of_completion_all_run_in_order(
 async def test_a_run_leaves_what_it_has_said_even_when_another_looks_first(
     operator: Operator,
 ) -> None:
-    operator.api.put(Kind.RUN, a_run_object("a", session={"name": "s"}))
+    operator.api.put(RUNS, a_run_object("a", session={"name": "s"}))
     await operator.reconcile(("ns", "a"))
-    operator.api.put(Kind.RUN, a_run_object("b", session=RESUMES))
-    run = operator.api.find(Kind.RUN, "a") or {}
+    operator.api.put(RUNS, a_run_object("b", session=RESUMES))
+    run = operator.api.stored(RUNS, "a") or {}
     agent = {"attempt": 1, "promptSent": True, "snapshot": SNAPSHOT}
     status = {**run["status"], "phase": "Completed", "agent": agent}
-    change(operator.api, Kind.RUN, "a", status=status)
-    operator.api.drop(Kind.POD, "a-1")
+    change(operator.api, RUNS, "a", status=status)
+    operator.api.drop(PODS, "a-1")
     await operator.reconcile(("ns", "b"))
     assert session(operator)["snapshot"] == f"{run['metadata']['uid']}/snapshots/1"
     assert session(operator)["activeRun"]["name"] == "b"
@@ -105,22 +106,22 @@ async def test_a_run_leaves_what_it_has_said_even_when_another_looks_first(
 
 async def test_a_run_that_is_deleted_strands_nobody(operator: Operator) -> None:
     for name, of in (("a", {"name": "s"}), ("b", RESUMES), ("c", RESUMES)):
-        operator.api.put(Kind.RUN, a_run_object(name, session=of))
+        operator.api.put(RUNS, a_run_object(name, session=of))
     await operator.see()
     await work(operator)
     complete(operator, "a")
     await operator.see()
     await work(operator)
-    operator.api.drop(Kind.RUN, "b")
-    operator.api.drop(Kind.POD, "b-1")
+    operator.api.drop(RUNS, "b")
+    operator.api.drop(PODS, "b-1")
     await operator.see()
     await work(operator)
     assert operator.run("c").attempts == 1, "it goes on from what a has left"
 
 
 async def test_a_run_resumes_no_conversation_that_was_lost(operator: Operator) -> None:
-    operator.api.put(Kind.RUN, a_run_object("a", session={"name": "s"}))
-    operator.api.put(Kind.RUN, a_run_object("b", session=RESUMES))
+    operator.api.put(RUNS, a_run_object("a", session={"name": "s"}))
+    operator.api.put(RUNS, a_run_object("b", session=RESUMES))
     await operator.see()
     await work(operator)
     complete(operator, "a", snapshotError="It is too large.")
@@ -173,9 +174,9 @@ def test_what_a_run_leaves_in_its_session(agent: Any, left: dict[str, Any]) -> N
 
 
 async def test_children_go_with_their_parent(operator: Operator) -> None:
-    parent = operator.api.put(Kind.RUN, a_run_object("p"))
+    parent = operator.api.put(RUNS, a_run_object("p"))
     above = {"name": "p", "uid": parent["metadata"]["uid"]}
-    operator.api.put(Kind.RUN, a_run_object("child", parent=above))
+    operator.api.put(RUNS, a_run_object("child", parent=above))
     await operator.see()
     await work(operator)
     assert operator.run("child").attempts == 1
@@ -183,7 +184,7 @@ async def test_children_go_with_their_parent(operator: Operator) -> None:
     await operator.see()
     await work(operator)
     assert operator.run("child").phase is Phase.CANCELLING
-    operator.api.drop(Kind.POD, "child-1")
+    operator.api.drop(PODS, "child-1")
     await operator.see()
     await work(operator)
     status = operator.run("child").status
@@ -194,9 +195,9 @@ async def test_children_go_with_their_parent(operator: Operator) -> None:
 async def test_children_outlive_a_parent_that_is_done_and_not_one_that_is_deleted(
     operator: Operator,
 ) -> None:
-    parent = operator.api.put(Kind.RUN, a_run_object("p", ttlSecondsAfterFinished=0))
+    parent = operator.api.put(RUNS, a_run_object("p", ttlSecondsAfterFinished=0))
     above = {"name": "p", "uid": parent["metadata"]["uid"]}
-    operator.api.put(Kind.RUN, a_run_object("child", parent=above))
+    operator.api.put(RUNS, a_run_object("child", parent=above))
     await operator.see()
     await work(operator)
     complete(operator, "p")
@@ -204,16 +205,16 @@ async def test_children_outlive_a_parent_that_is_done_and_not_one_that_is_delete
     await work(operator)
     assert operator.run("p").phase is Phase.COMPLETED, "it is kept for its child"
     assert operator.run("child").phase is Phase.STARTING
-    operator.api.drop(Kind.RUN, "p")
+    operator.api.drop(RUNS, "p")
     await operator.see()
     await work(operator)
     assert operator.run("child").phase is Phase.CANCELLING
 
 
 async def test_a_parent_goes_in_its_time_once_its_children_are_over(operator: Operator) -> None:
-    parent = operator.api.put(Kind.RUN, a_run_object("p", ttlSecondsAfterFinished=0))
+    parent = operator.api.put(RUNS, a_run_object("p", ttlSecondsAfterFinished=0))
     above = {"name": "p", "uid": parent["metadata"]["uid"]}
-    operator.api.put(Kind.RUN, a_run_object("child", parent=above))
+    operator.api.put(RUNS, a_run_object("child", parent=above))
     await operator.see()
     await work(operator)
     for name in ("p", "child"):
@@ -221,14 +222,14 @@ async def test_a_parent_goes_in_its_time_once_its_children_are_over(operator: Op
     await operator.see()
     await work(operator)
     await operator.reconcile(("ns", "p"))
-    assert operator.api.find(Kind.RUN, "p") is None
+    assert operator.api.stored(RUNS, "p") is None
 
 
 @pytest.mark.parametrize("calls", range(1, 30))
 async def test_an_answer_begins_one_attempt_whenever_the_operator_is_killed(calls: int) -> None:
     """Kill the operator before its nth request after the answer, and look with another."""
     api = FakeApi()
-    api.put(Kind.PROFILE, a_profile_object())
+    api.put(PROFILES, a_profile_object())
     first = Operator(api)
     await started(first)
     first.close()
@@ -237,12 +238,12 @@ async def test_an_answer_begins_one_attempt_whenever_the_operator_is_killed(call
         api, attempt=1, state="InputRequired", promptSent=True, snapshot=SNAPSHOT, outcome=left
     )
     finished(api)
-    run = api.find(Kind.RUN, "r") or {}
+    run = api.stored(RUNS, "r") or {}
     answer = {"seq": 1, "message": {"parts": [{"type": "text", "text": "Yes."}]}}
-    change(api, Kind.RUN, "r", spec={**run["spec"], "inputs": [answer]})
+    change(api, RUNS, "r", spec={**run["spec"], "inputs": [answer]})
     crashing, begun = Operator(api), len(api.calls)
 
-    def crash(verb: str, kind: Kind, name: str) -> None:
+    def crash(verb: str, kind: Resource, name: str) -> None:
         if len(api.calls) >= begun + calls:
             raise asyncio.CancelledError
 
@@ -253,10 +254,10 @@ async def test_an_answer_begins_one_attempt_whenever_the_operator_is_killed(call
     api.before = lambda verb, kind, name: None
     successor = Operator(api)
     await successor.reconcile()
-    if api.find(Kind.POD, "r-1"):
-        api.drop(Kind.POD, "r-1")
+    if api.stored(PODS, "r-1"):
+        api.drop(PODS, "r-1")
         await successor.reconcile()
     assert (successor.run().attempts, successor.run().status.continuations) == (2, 1)
-    assert [name for kind, _, name in api.objects if kind is Kind.POD] == ["r-2"]
-    assert (api.find(Kind.SESSION, "r") or {})["status"]["activeRun"]["name"] == "r"
+    assert [name for kind, _, name in api.objects if kind == PODS.plural] == ["r-2"]
+    assert (api.stored(SESSIONS, "r") or {})["status"]["activeRun"]["name"] == "r"
     successor.close()

@@ -1,14 +1,20 @@
+"""Requests to an API server over HTTP."""
+
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 from kubernetes.aio import client
 
-from mcp_server.kube import APPLY_PATCH, PODS, RUNS, ApiError, ApiUnavailableError, Kube
+from agentrun.kube.api import APPLY_PATCH
+from agentrun.kube.client import Kube, connect
+from agentrun.kube.errors import ApiError, ApiUnavailableError
+from agentrun.kube.resources import PODS, RUNS
 from tests.accounts import ACCOUNT, in_a_pod
 
 PATH = "/apis/agentrun.dev/v1alpha1/namespaces/team-a/agentruns"
@@ -54,9 +60,8 @@ async def kube(api: Api) -> AsyncIterator[Kube]:
     app.router.add_route("*", "/{path:.*}", api.handle)
     async with TestServer(app) as server:
         configuration = client.Configuration(host=str(server.make_url("")).rstrip("/"))
-        kube = Kube(client.ApiClient(configuration))
-        yield kube
-        await kube.close()
+        async with client.ApiClient(configuration) as connected:
+            yield Kube(connected)
 
 
 async def test_objects_are_read_made_patched_and_deleted(kube: Kube, api: Api) -> None:
@@ -70,12 +75,13 @@ async def test_objects_are_read_made_patched_and_deleted(kube: Kube, api: Api) -
         RUNS, "team-a", "r", body, subresource="status", content_type=APPLY_PATCH, query=query
     )
     await kube.delete(RUNS, "team-a", "r", "uid-1")
+    deletion = {"preconditions": {"uid": "uid-1"}, "propagationPolicy": "Background"}
     assert api.asked == [
         ("GET", "/api/v1/namespaces/team-a/pods/p", "application/json", ""),
         ("POST", PATH, "application/json", {"a": 1}),
         ("PATCH", f"{PATH}/r", "application/merge-patch+json", {"a": 2}),
         ("PATCH", f"{PATH}/r/status?fieldManager=x&force=true", APPLY_PATCH, {"a": 3}),
-        ("DELETE", f"{PATH}/r", "application/json", {"preconditions": {"uid": "uid-1"}}),
+        ("DELETE", f"{PATH}/r", "application/json", deletion),
     ]
 
 
@@ -99,14 +105,33 @@ async def test_a_name_never_leads_to_another_path(kube: Kube, api: Api, name: st
 async def test_a_list_is_read_to_its_end(kube: Kube, api: Api) -> None:
     meta = {"resourceVersion": "7"}
     api.answers = [
-        (200, {"items": [1], "metadata": meta | {"continue": "more"}}),
-        (200, {"items": [2], "metadata": meta}),
+        (200, {"items": [{"a": 1}], "metadata": meta | {"continue": "c+/="}}),
+        (200, {"items": [{"a": 2}], "metadata": meta}),
     ]
-    assert await kube.list(RUNS, "team-a") == {"items": [1, 2], "metadata": meta}
-    assert [url for _, url, *_ in api.asked] == [
-        f"{PATH}?limit=500",
-        f"{PATH}?limit=500&continue=more",
-    ]
+    listed = await kube.list(RUNS, "team-a", labels="agentrun.dev/run", fields="x=y")
+    assert listed == ([{"a": 1}, {"a": 2}], "7")
+    asked = {"limit": "500", "labelSelector": "agentrun.dev/run", "fieldSelector": "x=y"}
+    queries = [dict(parse_qsl(urlsplit(url).query)) for _, url, *_ in api.asked]
+    assert queries == [asked, {**asked, "continue": "c+/="}]
+
+
+async def test_an_object_that_does_not_exist_is_an_error_of_get_and_none_of_find(
+    kube: Kube, api: Api
+) -> None:
+    api.answers = [(404, {"message": "not found"})] * 2
+    assert await kube.find(RUNS, "team-a", "r") is None
+    with pytest.raises(ApiError) as missing:
+        await kube.get(RUNS, "team-a", "r")
+    assert missing.value.is_not_found
+
+
+@pytest.mark.parametrize("status", [404, 409])
+async def test_deleting_an_object_that_is_gone_or_was_replaced_is_done(
+    kube: Kube, api: Api, status: int
+) -> None:
+    api.answers = [(status, {"message": "gone"}), (200, {"kind": "Pod"})]
+    assert await kube.delete(PODS, "team-a", "p", "uid-1") is None
+    assert await kube.delete(PODS, "team-a", "p", "uid-1") == {"kind": "Pod"}
 
 
 async def test_a_token_is_reviewed_for_its_audience(kube: Kube, api: Api) -> None:
@@ -142,19 +167,29 @@ async def test_a_refusal_says_what_the_api_server_said(
         await kube.get(RUNS, "team-a", "r")
     assert type(refused.value) is kind
     assert message in refused.value.message
-    assert refused.value.status == (0 if kind is ApiUnavailableError else status)
+    assert refused.value.status == status
+
+
+@pytest.mark.parametrize(
+    ("status", "stale"), [(404, True), (409, True), (422, True), (403, False), (500, False)]
+)
+def test_which_rejections_mean_that_the_object_has_changed(status: int, stale: bool) -> None:
+    assert ApiError(status, "", "").is_stale is stale
 
 
 async def test_an_api_server_that_is_not_there_is_unavailable() -> None:
-    kube = Kube(client.ApiClient(client.Configuration(host="http://127.0.0.1:1")))
-    with pytest.raises(ApiUnavailableError, match="cannot be reached"):
-        await kube.get(RUNS, "team-a", "r")
-    await kube.close()
+    async with client.ApiClient(client.Configuration(host="http://127.0.0.1:1")) as nowhere:
+        with pytest.raises(ApiUnavailableError, match="cannot be reached") as error:
+            await Kube(nowhere).get(RUNS, "team-a", "r")
+    assert error.value.status == 0
 
 
-async def test_an_answer_that_is_no_json_is_unavailable(kube: Kube, api: Api) -> None:
-    api.answers = [(200, "{")]
-    with pytest.raises(ApiUnavailableError, match="broke off"):
+@pytest.mark.parametrize(("answer", "message"), [("{", "broke off"), (" []", "is no object")])
+async def test_an_answer_that_is_no_object_is_unavailable(
+    kube: Kube, api: Api, answer: str, message: str
+) -> None:
+    api.answers = [(200, answer)]
+    with pytest.raises(ApiUnavailableError, match=message):
         await kube.get(RUNS, "team-a", "r")
 
 
@@ -162,8 +197,6 @@ async def test_a_pod_logs_in_with_its_account_whatever_a_netrc_file_says(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, api: Api
 ) -> None:
     api.answers = [(200, {"n": 1})]
-    async with in_a_pod(api.handle, monkeypatch, tmp_path):
-        kube = await Kube.connect()
+    async with in_a_pod(api.handle, monkeypatch, tmp_path), connect() as kube:
         assert await kube.get(PODS, "team-a", "p") == {"n": 1}
-        await kube.close()
     assert api.tokens == [ACCOUNT]

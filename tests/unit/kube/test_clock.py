@@ -5,7 +5,7 @@ from email.utils import format_datetime
 
 import pytest
 
-from agentrun.controller.clock import ServerClock
+from agentrun.kube.clock import ServerClock
 from tests.unit.controller.samples import NOW, ago, ahead
 
 

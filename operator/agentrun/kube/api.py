@@ -1,0 +1,64 @@
+"""What programs request of the API server, which ``agentrun.kube.client.Kube`` implements."""
+
+from collections.abc import AsyncIterator, Mapping
+from typing import Any, Protocol
+
+from agentrun.kube.resources import Resource
+
+Object = dict[str, Any]
+"""An API object as the API server sends it."""
+
+MERGE_PATCH = "application/merge-patch+json"
+APPLY_PATCH = "application/apply-patch+yaml"
+
+
+class KubeApi(Protocol):
+    """Requests for objects. Every method may raise ``ApiError``."""
+
+    async def get(self, resource: Resource, namespace: str, name: str) -> Object:
+        """Return an object. Raises ApiError with status 404 if it does not exist."""
+
+    async def find(self, resource: Resource, namespace: str, name: str) -> Object | None:
+        """Return an object; None if it does not exist."""
+
+    async def list(
+        self, resource: Resource, namespace: str, *, labels: str = "", fields: str = ""
+    ) -> tuple[list[Object], str]:
+        """Return all objects of a namespace that the selectors select, and the list's version."""
+
+    async def create(self, resource: Resource, namespace: str, body: Object) -> Object:
+        """Create an object and return it as stored."""
+
+    async def patch(
+        self,
+        resource: Resource,
+        namespace: str,
+        name: str,
+        body: Object,
+        *,
+        subresource: str = "",
+        content_type: str = MERGE_PATCH,
+        query: Mapping[str, str] | None = None,
+    ) -> Object:
+        """Patch an object or a subresource, and return the object as stored."""
+
+    async def delete(
+        self, resource: Resource, namespace: str, name: str, uid: str
+    ) -> Object | None:
+        """
+        Delete the object with that uid and return the API server's response.
+
+        Return None if the object is gone or was replaced by one with another uid.
+        """
+
+    def watch(
+        self, resource: Resource, namespace: str, resource_version: str, seconds: int
+    ) -> AsyncIterator[Object]:
+        """
+        Yield the watch events after ``resource_version``, for at most ``seconds``.
+
+        An event of type ERROR says that the version is too old.
+        """
+
+    async def review_token(self, token: str, audience: str) -> Object:
+        """Create a TokenReview for a token and an audience; return its status."""
