@@ -18,6 +18,7 @@ from agentrun.api.pod_layout import LABEL_RUN, REQUEST_HASH, REQUESTED_BY
 from agentrun.api.quarantine import Quarantine, named, readable
 from agentrun.api.v1alpha1 import AgentProfile, AgentRun, AgentSession, ParentRun
 from agentrun.kube.api import KubeApi, Object
+from agentrun.kube.conflict import retry_on_conflict
 from agentrun.kube.errors import ApiError, ApiUnavailableError
 from agentrun.kube.resources import PROFILES, RUNS, SESSIONS, Resource
 from agentrun.store.base import RunRow, RunStore
@@ -50,7 +51,6 @@ from mcp_server.watched import Watched
 
 _log = logging.getLogger(__name__)
 
-_PATCH_TRIES = 4
 _M = TypeVar("_M", bound=Model)
 
 
@@ -222,30 +222,26 @@ class Runs:
         an idempotency key: an answer with the same key is added only once.
         """
         meta = row.run.metadata
-        for tries_left in reversed(range(_PATCH_TRIES)):
+
+        async def answer() -> tuple[RunRow, int | None]:
             manifest = await self._get(RUNS, meta.namespace, meta.name)
             if manifest is None or manifest["metadata"]["uid"] != meta.uid:
                 raise InvalidArgumentsError(f"run {meta.name} was deleted. Call spawn_run anew.")
-            row = await self._archive.observe(manifest) or row
+            known = await self._archive.observe(manifest) or row
             run = self._one(AgentRun, RUNS, manifest)
             if (seq := with_answer(run, message, key)) is not None:
-                return row, seq
+                return known, seq
             given = None if run.phase.is_terminal else earlier_answer(run, message)
             if given is not None:
-                return row, given.seq
-            if not may_be_answered(replace(row, run=run)):
-                return row, None
+                return known, given.seq
+            if not may_be_answered(replace(known, run=run)):
+                return known, None
             patch, seq = build_answer(run, message, key)
-            try:
-                manifest = await self._kube.patch(RUNS, meta.namespace, meta.name, patch)
-            except ApiError as error:
-                # The run changed, or was answered, in the meantime: read it again.
-                if error.status not in (404, 409, 422) or not tries_left:
-                    raise
-                continue
+            manifest = await self._kube.patch(RUNS, meta.namespace, meta.name, patch)
             _log.info("run %s: answer %d came from %s", meta.name, seq, requested_by)
-            return await self._archive.observe(manifest) or row, seq
-        raise AssertionError("the last try returns or raises")
+            return await self._archive.observe(manifest) or known, seq
+
+        return await retry_on_conflict(answer)
 
     async def _make(self, namespace: str, body: Object, new_session: AgentSession | None) -> RunRow:
         return await self._record(await self._create(namespace, body, new_session), body)
@@ -295,7 +291,8 @@ class Runs:
     ) -> RunRow:
         """Request the cancellation of a run; the row shows whether it had already ended."""
         namespace, name = row.run.metadata.namespace, row.run.metadata.name
-        for tries_left in reversed(range(_PATCH_TRIES)):
+
+        async def cancel() -> RunRow:
             manifest = await self._get(RUNS, namespace, name)
             if manifest is None or manifest["metadata"]["uid"] != row.run.metadata.uid:
                 return row
@@ -303,16 +300,11 @@ class Runs:
             patch = None if run.phase.is_terminal else build_cancellation(run, requested_by, reason)
             if patch is None:
                 return await self._archive.observe(manifest) or row
-            try:
-                manifest = await self._kube.patch(RUNS, namespace, name, patch)
-            except ApiError as error:
-                # The run was cancelled, or ended, in the meantime: read it again.
-                if error.status not in (404, 409, 422) or not tries_left:
-                    raise
-                continue
+            manifest = await self._kube.patch(RUNS, namespace, name, patch)
             _log.info("run %s: cancellation asked for by %s", name, requested_by)
             return await self._archive.observe(manifest) or row
-        raise AssertionError("the last try returns or raises")
+
+        return await retry_on_conflict(cancel)
 
     async def _profile(self, arguments: SpawnArguments, namespace: str) -> AgentProfile:
         name = profile_name(arguments)

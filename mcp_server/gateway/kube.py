@@ -10,6 +10,7 @@ from agentrun.api.quarantine import named, readable
 from agentrun.api.v1alpha1 import API_VERSION, AgentProfile, AgentRun, AgentSession, AgentStatus
 from agentrun.kube.api import APPLY_PATCH
 from agentrun.kube.client import Kube
+from agentrun.kube.conflict import TRIES, retry_on_conflict
 from agentrun.kube.errors import ApiError, ApiUnavailableError
 from agentrun.kube.resources import PROFILES, RUNS, SESSIONS, Resource
 from mcp_server.gateway.ports import (
@@ -26,8 +27,6 @@ FIELD_MANAGER = "agentrun-gateway"
 
 _M = TypeVar("_M", bound=Model)
 _INVALID = (400, 413, 422)
-# The operator and other replicas write the same object; each try reads the newest version.
-_TRIES = 5
 
 
 class KubernetesRunDirectory:
@@ -54,20 +53,26 @@ class KubernetesRunDirectory:
     async def change_agent_status(self, run: AgentRun, change: Change) -> AgentRun:
         """See ``RunDirectory``."""
         name = run.metadata.name
-        for _ in range(_TRIES):
-            status = change(run)
-            if status is None:
-                return run
-            try:
-                return await self._apply(run, status)
-            except ApiError as error:
-                if error.status in _INVALID:
-                    message = f"The API server does not take the status of run {name}:"
-                    raise StatusRefusedError(f"{message} {error.message}") from error
-                if error.status not in (404, 409):
-                    raise _unavailable(error, f"applying the status of run {name}") from error
-            run = await self._newest(run)
-        raise ClusterUnavailableError(f"Run {name} changed {_TRIES} times while it was written.")
+        # The first try is based on the run as the caller has read it.
+        read: AgentRun | None = run
+
+        async def update() -> AgentRun:
+            nonlocal read
+            current, read = read or await self._newest(run), None
+            status = change(current)
+            return current if status is None else await self._apply(current, status)
+
+        try:
+            return await retry_on_conflict(update, _is_conflict)
+        except ApiError as error:
+            if error.status in _INVALID:
+                message = f"The API server does not take the status of run {name}:"
+                raise StatusRefusedError(f"{message} {error.message}") from error
+            if _is_conflict(error):
+                raise ClusterUnavailableError(
+                    f"Run {name} changed {TRIES} times while it was written."
+                ) from error
+            raise _unavailable(error, f"applying the status of run {name}") from error
 
     async def _apply(self, run: AgentRun, status: AgentStatus) -> AgentRun:
         meta = run.metadata
@@ -102,6 +107,11 @@ class KubernetesRunDirectory:
             return await self._kube.find(resource, namespace, name)
         except ApiError as error:
             raise _unavailable(error, f"reading {resource.plural}/{name}") from error
+
+
+def _is_conflict(error: ApiError) -> bool:
+    # The operator and other replicas write the same object. An invalid status (422) stays so.
+    return error.is_not_found or error.is_conflict
 
 
 def _as(model: type[_M], found: dict[str, Any]) -> _M:

@@ -11,9 +11,10 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from agentrun.cli.connection.consent import ask_person
-from agentrun.cli.connection.kube import Kube, Object
+from agentrun.cli.connection.kube import Kube
 from agentrun.cli.options import ConnectionOptions
 from agentrun.cli.problems import CliError, RefusedError
+from agentrun.kube.api import Object
 
 SELECTOR = "app.kubernetes.io/name=agentrun,app.kubernetes.io/component=mcp"
 RUN_NAMESPACES = "agentrun.dev/run-namespaces"

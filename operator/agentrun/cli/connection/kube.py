@@ -12,10 +12,10 @@ from typing import Any
 import aiohttp
 
 from agentrun.api.bounded_json import read_kept
-from agentrun.cli.connection.kubeconfig import Login, log_in
+from agentrun.cli.connection.kubeconfig import log_in, place_of
 from agentrun.cli.problems import AwayError, CliError, RefusedError
-
-Object = dict[str, Any]
+from agentrun.kube.api import Object
+from agentrun.kube.kubeconfig import Login
 
 _TIMEOUT = aiohttp.ClientTimeout(total=20, sock_connect=8)
 # The interval of websocket pings; a websocket that does not answer one is closed.
@@ -45,7 +45,7 @@ class Kube:
     @property
     def place(self) -> str:
         """The name of the API server in messages."""
-        return self._login.place
+        return place_of(self._login, self._from[1])
 
     async def get(self, path: str, query: Mapping[str, str] | None = None) -> Object:
         """Return the object at ``path``."""
@@ -61,7 +61,7 @@ class Kube:
         """Open a websocket at ``path``."""
         try:
             socket: aiohttp.ClientWebSocketResponse = await self._session.ws_connect(
-                self._login.configuration.host + path,
+                self._login.host + path,
                 params=query,
                 headers=await self._login.headers(),
                 protocols=(protocol,),
@@ -107,7 +107,7 @@ class Kube:
         try:
             async with self._session.request(
                 method,
-                self._login.configuration.host + path,
+                self._login.host + path,
                 params=query,
                 json=body,
                 headers=await self._login.headers(),
@@ -122,11 +122,10 @@ class Kube:
         self._login = await log_in(*self._from)
 
     def _connecting(self) -> dict[str, Any]:
-        configuration = self._login.configuration
         return {
             "ssl": self._login.tls,
-            "server_hostname": configuration.tls_server_name,
-            "proxy": configuration.proxy,
+            "server_hostname": self._login.server_name,
+            "proxy": self._login.proxy,
         }
 
     def _away(self, error: Exception) -> AwayError:

@@ -1,64 +1,28 @@
 """Loading the user's kubeconfig, with clear messages about what is wrong with it."""
 
 import os
-import ssl
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import yaml
-from kubernetes.aio import client, config
-from kubernetes.aio.config.config_exception import ConfigException
 
 from agentrun.cli.problems import CliError
+from agentrun.kube import kubeconfig as kube_config
+from agentrun.kube.kubeconfig import KubeconfigError, Login, contexts_in
 
 _WITHOUT = "or reach AgentRun without one by --url and --token"
-
-
-@dataclass(frozen=True)
-class Login:
-    """The address of the API server and the user's credentials."""
-
-    api: client.ApiClient
-    place: str
-    """The name of the API server in messages."""
-
-    @property
-    def configuration(self) -> client.Configuration:
-        """The client configuration that the kubeconfig defines."""
-        found: client.Configuration = self.api.configuration
-        return found
-
-    @property
-    def tls(self) -> ssl.SSLContext:
-        """The TLS context: the cluster's CA and the user's certificate."""
-        context: ssl.SSLContext = self.api.rest_client.ssl_context
-        return context
-
-    async def headers(self) -> dict[str, str]:
-        """Return the headers that authenticate the user."""
-        _, _, headers, *_ = await self.api.param_serialize(
-            "GET", "/", auth_settings=["BearerToken"]
-        )
-        return dict(headers)
 
 
 async def log_in(kubeconfig: str, context: str) -> Login:
     """Load the kubeconfig and run its credential plugin if it has one. Raises CliError."""
     files = _files(kubeconfig)
-    configuration = client.Configuration()
     try:
-        await config.load_kube_config(
-            config_file=os.pathsep.join(map(str, files)),
-            context=context or None,
-            client_configuration=configuration,
-            persist_config=False,
-        )
-        api = client.ApiClient(configuration)
-    except (ConfigException, yaml.YAMLError, OSError, ValueError, TypeError) as error:
+        return await kube_config.log_in(files, context)
+    except KubeconfigError as error:
         raise CliError(_explain(error, files, context)) from error
+
+
+def place_of(login: Login, context: str) -> str:
+    """Return the name of the API server in messages."""
     name = f"context {context}" if context else "the current context"
-    return Login(api, f"{configuration.host} ({name})")
+    return f"{login.host} ({name})"
 
 
 def _files(kubeconfig: str) -> list[Path]:
@@ -73,19 +37,11 @@ def _files(kubeconfig: str) -> list[Path]:
     return found
 
 
-def _explain(error: Exception, files: list[Path], context: str) -> str:
+def _explain(error: KubeconfigError, files: list[Path], context: str) -> str:
     places = ", ".join(map(str, files))
-    known = sorted({name for file in files for name in _contexts(file)})
+    known = sorted({name for file in files for name in contexts_in(file)})
     if context and known and context not in known:
         return f"context {context} is not in {places}: give --context one of {', '.join(known)}"
     if not context and known and "current-context" in str(error):
         return f"{places} names no current context: give --context one of {', '.join(known)}"
     return f"the kubeconfig {places} cannot be used: {error}; correct it, {_WITHOUT}"
-
-
-def _contexts(file: Path) -> list[str]:
-    try:
-        content: Any = yaml.safe_load(file.read_text(encoding="utf-8"))
-        return [str(context["name"]) for context in content.get("contexts") or []]
-    except (yaml.YAMLError, OSError, ValueError, TypeError, AttributeError, KeyError):
-        return []

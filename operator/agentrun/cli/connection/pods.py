@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from agentrun.cli.connection.discovery import Service
-from agentrun.cli.connection.kube import Kube, Object
+from agentrun.cli.connection.kube import Kube
 from agentrun.cli.problems import AwayError, CliError, RefusedError
+from agentrun.kube.api import Object
 
 
 @dataclass(frozen=True)

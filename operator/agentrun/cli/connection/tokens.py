@@ -12,8 +12,9 @@ from typing import Protocol
 
 import httpx2
 
-from agentrun.cli.connection.kube import Kube, Object
+from agentrun.cli.connection.kube import Kube
 from agentrun.cli.problems import AwayError, CliError, RefusedError
+from agentrun.kube.api import Object
 
 AUDIENCE = "agentrun"
 """The audience that the MCP server requires of a token."""
