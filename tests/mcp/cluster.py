@@ -119,7 +119,9 @@ class FakeCluster:
             raise ApiError(409, "Conflict", "the object has been modified")
         spec, new = stored["spec"], body["spec"]
         if stored.get("status", {}).get("phase") in TERMINAL:
-            raise ApiError(422, "Invalid", "the run is finished: its spec can no longer change")
+            raise ApiError(
+                422, "Invalid", "the run has finished: its spec can no longer be changed"
+            )
         if (
             "cancellation" in spec
             and new.get("cancellation", spec["cancellation"]) != (spec["cancellation"])

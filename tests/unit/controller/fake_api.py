@@ -130,4 +130,4 @@ def _check_run(old: Object, new: Object) -> None:
     if before in TERMINAL_PHASES and after != before:
         raise ApiError(422, "the phase of a finished run is final")
     if new["spec"].get("desiredState") == "Cancelled" and after == "Completed" != before:
-        raise ApiError(422, "a run whose cancellation was asked for cannot become Completed")
+        raise ApiError(422, "a run whose cancellation was requested cannot become Completed")
