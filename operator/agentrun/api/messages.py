@@ -39,7 +39,7 @@ class AgentMessage(Model):
     parts: Annotated[list[MessagePart], Field(min_length=1, max_length=32)]
     """The content, in order."""
     metadata: Json | None = None
-    """Stored with the message, not interpreted."""
+    """Stored with the message as it is."""
 
 
 def render_text(message: AgentMessage) -> str:
