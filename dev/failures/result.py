@@ -98,7 +98,7 @@ THEME = Theme(
             happened="The profile does not allow the change to be pushed there: its credentials are"
             " for other repositories, or its branches are others, or it would go over http.",
             reason=Reason.PUSH_REFUSED,
-            message=r"^The change is not pushed: .*git\.(repositories|branches)|in clear",
+            message=r"^The change is not pushed: .*git\.(repositories|branches)|in plain text",
             shows="The change is not pushed: the profile's git.branches does not allow main:"
             " agentrun/*. It is kept as a patch.",
             bound=_ONCE,

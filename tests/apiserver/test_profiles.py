@@ -93,12 +93,12 @@ def test_a_caches_path_is_plain(profiles: Objects, path: str) -> None:
         ),
         pytest.param(
             {"mcpServers": [{"name": "a", "url": "http://x", "args": ["y"]}]},
-            "args and env go with a command",
+            "args and env require a command",
             id="arguments-for-a-url",
         ),
         pytest.param(
             {"mcpServers": [{"name": "a", "command": "x", "headers": [{"name": "A"}]}]},
-            "headers go with a url",
+            "headers require a url",
             id="headers-for-a-program",
         ),
         pytest.param(
@@ -137,7 +137,7 @@ def test_a_caches_path_is_plain(profiles: Objects, path: str) -> None:
         ),
         pytest.param(
             {"backend": "remote_a2a", "caches": [{"claim": "a", "mountPath": "/c"}]},
-            "runs elsewhere",
+            "backend remote_a2a does not support",
             id="cache-for-an-agent-elsewhere",
         ),
         pytest.param(
@@ -145,10 +145,10 @@ def test_a_caches_path_is_plain(profiles: Objects, path: str) -> None:
             "belongs in a Secret",
             id="password-in-the-open",
         ),
-        pytest.param({"network": {"proxy": {}}}, "name the proxy", id="no-proxy"),
+        pytest.param({"network": {"proxy": {}}}, "set the proxy", id="no-proxy"),
         pytest.param(
             {"network": {"proxy": {"http": "http://p:1", "urlSecret": SECRET}}},
-            "name the proxy",
+            "set the proxy",
             id="proxy-twice",
         ),
         pytest.param(
@@ -161,8 +161,8 @@ def test_a_caches_path_is_plain(profiles: Objects, path: str) -> None:
             {"git": {"repositories": ["https://h/x?y"]}}, "with its scheme", id="url-with-a-query"
         ),
         pytest.param({"git": {"repositories": ["file:///x"]}}, "with its scheme", id="a-folder"),
-        pytest.param({"git": {"branches": ["a b"]}}, "a branch's name", id="no-branch"),
-        pytest.param({"git": {"branches": ["a\\b"]}}, "a branch's name", id="backslash-branch"),
+        pytest.param({"git": {"branches": ["a b"]}}, "a branch name", id="no-branch"),
+        pytest.param({"git": {"branches": ["a\\b"]}}, "a branch name", id="backslash-branch"),
         pytest.param({"provider": {"paths": ["/files"]}}, "paths", id="path-without-a-method"),
         pytest.param({"provider": {"paths": ["GET /a/%2e"]}}, "paths", id="encoded-path"),
         pytest.param({"provider": {"paths": ["GET /a//b"]}}, "paths", id="empty-segment"),

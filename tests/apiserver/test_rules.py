@@ -90,7 +90,7 @@ def test_a_run_without_prompt_and_message_is_refused(runs: Objects) -> None:
             {**SPEC, "inputMessage": {"parts": []}}, "at least 1 items", id="message-without-parts"
         ),
         pytest.param(
-            {**SPEC, "cancellation": {"reason": "x"}}, "goes with desiredState", id="not-cancelled"
+            {**SPEC, "cancellation": {"reason": "x"}}, "requires desiredState", id="not-cancelled"
         ),
     ],
 )
@@ -143,9 +143,9 @@ def test_a_cancellation_is_set_once(runs: Objects) -> None:
     name = name_of(runs.create(SPEC))
     runs.patch(name, {"spec": {"desiredState": "Cancelled"}})
     runs.patch(name, {"spec": {"cancellation": {"requestedBy": "ada"}}})
-    with refused("cancellation is set once"):
+    with refused("cancellation is immutable once set"):
         runs.patch(name, {"spec": {"cancellation": {"requestedBy": "bob"}}})
-    with refused("cancellation is set once"):
+    with refused("cancellation is immutable once set"):
         runs.patch(name, {"spec": {"cancellation": None}})
 
 
@@ -155,7 +155,7 @@ def test_inputs_only_grow(runs: Objects) -> None:
     runs.patch(name, {"spec": {"inputs": [INPUT]}})
     runs.patch(name, {"spec": {"inputs": [INPUT, second]}})
     assert len(runs.patch(name, {"spec": {"inputs": [second, INPUT]}})["spec"]["inputs"]) == 2
-    with refused("inputs only grow"):
+    with refused("inputs can only be added"):
         runs.patch(name, {"spec": {"inputs": [second]}})
 
 
@@ -186,9 +186,9 @@ def test_a_terminal_phase_is_final(runs: Objects, phase: str) -> None:
 def test_the_spec_of_a_finished_run_is_frozen(runs: Objects, phase: str) -> None:
     name = name_of(runs.create(SPEC))
     runs.patch_status(name, {"phase": phase})
-    with refused("the run is finished"):
+    with refused("the run has finished"):
         runs.patch(name, {"spec": {"desiredState": "Cancelled"}})
-    with refused("the run is finished"):
+    with refused("the run has finished"):
         runs.patch(name, {"spec": {"inputs": [INPUT]}})
     runs.patch(name, {"metadata": {"labels": {"kept": "yes"}}})
 
@@ -272,5 +272,5 @@ def test_a_profile_lists_repositories_as_urls_and_branches_by_name(profiles: Obj
     for wrong in ("git.example.com/team", "ext::sh -c x", "file:///etc"):
         with refused("each of repositories must be a URL with its scheme"):
             made(repositories=[wrong])
-    with refused("each of branches must be a branch's name"):
+    with refused("each of branches must be a branch name"):
         made(branches=["-x"])

@@ -115,7 +115,7 @@ async def test_a_backup_replaces_nothing(busy: Busy, tmp_path: Path) -> None:
     archive = io.BytesIO()
     await back_up(busy.url, busy.blobs, archive)
     archive.seek(0)
-    with pytest.raises(BackupError, match=r"is there already\. Stop the MCP server"):
+    with pytest.raises(BackupError, match=r"already exists\. Stop the MCP server"):
         await restore(busy.url, busy.blobs, archive)
     archive.seek(0)
     blobs = open_blobs(f"file://{tmp_path}/b/blobs")

@@ -70,7 +70,7 @@ async def test_a_message_may_be_large_but_not_too_large(store: RunStore) -> None
     fits.body.parts.append(fits.body.parts[0])
     await store.messages.send(fits)
     fits.body.parts.append(fits.body.parts[0])
-    with pytest.raises(TooLargeError, match=rf"more than {MAX_MESSAGE_BYTES}.*send where it is"):
+    with pytest.raises(TooLargeError, match=rf"more than {MAX_MESSAGE_BYTES}.*send its location"):
         await store.messages.send(fits)
     assert (await store.messages.mailbox("s-1")).last_seq == 1
 

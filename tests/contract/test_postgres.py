@@ -127,7 +127,7 @@ async def test_a_server_that_is_away_is_unavailable_until_it_is_back(
         server.start()
     await eventually_appends(store, 1, 2)
     assert await store.head("uid-1") == JournalHead(2)
-    assert "is heard late" in caplog.text
+    assert "notifications of other MCP servers are delayed" in caplog.text
     assert PASSWORD not in caplog.text
 
 
@@ -216,10 +216,10 @@ async def test_a_database_that_became_read_only_is_unavailable_until_it_is_not(
 @pytest.mark.parametrize(
     ("code", "advice"),
     [
-        pytest.param("53100", "make room", id="disk-full"),
-        pytest.param("40P01", "cannot be used just now", id="deadlock"),
-        pytest.param("40001", "cannot be used just now", id="serialization"),
-        pytest.param("57P03", "cannot be used just now", id="starting-up"),
+        pytest.param("53100", "free some space", id="disk-full"),
+        pytest.param("40P01", "is unavailable", id="deadlock"),
+        pytest.param("40001", "is unavailable", id="serialization"),
+        pytest.param("57P03", "is unavailable", id="starting-up"),
     ],
 )
 async def test_what_the_server_says_of_itself_is_unavailable_until_it_is_over(

@@ -203,7 +203,7 @@ async def test_a_message_too_large_is_refused_with_the_sizes(bench: Bench) -> No
     message = says("x" * 130_000)
     message["parts"] *= 3
     refusal = await bench.refused("send_agent_message", to_agent_name="bob", message=message)
-    assert f"more than {MAX_MESSAGE_BYTES}. Put what is large into a file" in refusal
+    assert f"more than {MAX_MESSAGE_BYTES}. Put large content into a file" in refusal
 
 
 @pytest.mark.usefixtures("agents")

@@ -73,7 +73,7 @@ def read(text: bytes | str, what: str, bounds: Bounds = HANDED_IN) -> Any:
     except RecursionError:
         raise UnreadableJsonError(_too_deep(what, bounds)) from None
     except ValueError as error:
-        raise UnreadableJsonError(f"{what} is no JSON: {error}.") from error
+        raise UnreadableJsonError(f"{what} is not valid JSON: {error}.") from error
     check(value, what, bounds)
     return value
 
@@ -166,10 +166,10 @@ def _explained(value: Any, what: str, bounds: Bounds) -> str:
         if isinstance(one, (dict, list, tuple, BaseModel)) and depth > bounds.depth:
             return _too_deep(where, bounds)
         if isinstance(one, str) and not _is_sound_scalar(one, bounds):
-            kind = "a NUL character" if "\0" in one else "half of a surrogate pair"
-            return f"{where} holds {kind}, which cannot be kept."
+            kind = "a NUL character" if "\0" in one else "an unpaired surrogate"
+            return f"{where} contains {kind}, which cannot be stored."
         if not isinstance(one, str) and not _is_sound_number(one):
-            return f"{where} is a number that JSON cannot hold."
+            return f"{where} is a number that JSON cannot represent."
     return f"{what} has more than {bounds.values} values."
 
 
@@ -281,7 +281,7 @@ class _Piecewise:
 
     def _not(self, at: int, sign: str) -> bool:
         if at >= len(self.text):
-            raise ValueError("the JSON breaks off")
+            raise ValueError("the JSON is truncated")
         return self.text[at] != sign
 
     def _end(self, at: int) -> int:
@@ -290,7 +290,7 @@ class _Piecewise:
             depth += (token[0] in "[{") - (token[0] in "]}")
             if not depth:
                 return token.end()
-        raise ValueError("the JSON breaks off")
+        raise ValueError("the JSON is truncated")
 
 
 def _shallow(text: str) -> str:

@@ -179,7 +179,7 @@ def _without_null(node: dict[str, Any]) -> dict[str, Any]:
     if "anyOf" not in node:
         return node
     if len(choices) != 1:
-        raise ValueError(f"a structural schema cannot say {node['anyOf']}: use sibling fields")
+        raise ValueError(f"a structural schema cannot express {node['anyOf']}: use sibling fields")
     rest = {key: value for key, value in node.items() if key not in ("anyOf", "default")}
     return {**choices[0], **rest}
 

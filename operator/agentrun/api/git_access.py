@@ -34,7 +34,7 @@ def branch_refusal(profile: AgentProfileSpec, name: str, source: GitSource) -> s
     if not is_pushed or source.branch is None or is_branch_in(source.branch, profile.git.branches):
         return None
     return (
-        f"AgentProfile {name} does not allow to push branch {source.branch}. It allows"
+        f"AgentProfile {name} does not allow pushing to branch {source.branch}. It allows"
         f" (git.branches): {', '.join(profile.git.branches) or 'none'}."
     )
 
@@ -43,11 +43,11 @@ def push_refusal(profile: AgentProfileSpec, url: str, branch: str) -> str | None
     """Return why a change may not be pushed to ``branch`` of ``url``; None if it may."""
     if not is_covered(url, opened(profile)):
         return (
-            f"the profile's git credentials are not for {url}: git.repositories lists what they"
-            " are for"
+            f"the profile's git credentials do not apply to {url}: they apply to the repositories"
+            " in git.repositories"
         )
     if not is_covered(url, shown_to(profile)):
-        return f"credentials are never sent to {url} in clear: use https or ssh"
+        return f"credentials are never sent to {url} in plain text: use https or ssh"
     if not is_branch_in(branch, profile.git.branches):
         allowed = ", ".join(profile.git.branches) or "none"
         return f"the profile's git.branches does not allow {branch}: {allowed}"

@@ -16,13 +16,13 @@ class MessagePart(Model):
     # One flat model rather than a tagged union: a Kubernetes structural schema has no
     # discriminators, and the MCP server and kubectl must accept the same thing.
     type: Literal["text", "data", "file"]
-    """What the part is: `text`, `data` or `file`."""
+    """The kind of the part: `text`, `data` or `file`."""
     text: Annotated[str, Field(min_length=1, max_length=131_072)] | None = None
     """The text of a text part."""
     data: Json | None = None
     """The object of a data part."""
     uri: Line | None = None
-    """Where a file part's bytes are."""
+    """The URI of a file part."""
     bytes_base64: Text | None = Field(default=None, alias="bytes_base64")
     """A file part's bytes, base64."""
     mime_type: Line | None = Field(default=None, alias="mime_type")
@@ -35,11 +35,11 @@ class AgentMessage(Model):
     """A message with at least one part."""
 
     role: Literal["user", "agent", "system"] = "user"
-    """Who speaks."""
+    """The sender's role."""
     parts: Annotated[list[MessagePart], Field(min_length=1, max_length=32)]
-    """What is said, in order."""
+    """The content, in order."""
     metadata: Json | None = None
-    """Kept with the message, not interpreted."""
+    """Stored with the message as it is."""
 
 
 def render_text(message: AgentMessage) -> str:

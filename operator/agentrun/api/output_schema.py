@@ -97,7 +97,7 @@ class _Walk:
             led = self._resolve(target)
             if led is None:
                 raise ValueError(
-                    f"{where}, which leads nowhere: refer to a schema in it, as #/$defs/X"
+                    f"{where}, which does not resolve: refer to a schema in it, such as #/$defs/X"
                 )
             if led not in self.found:
                 self.find(led)
@@ -129,7 +129,7 @@ class _Walk:
 
     def _note(self, pointer: str, schema: dict[str, Any]) -> None:
         if pointer and isinstance(schema.get("$id"), str):
-            raise ValueError(f"{_short(pointer)} has an $id: only the whole may have one")
+            raise ValueError(f"{_short(pointer)} has an $id: only the root schema may have one")
         for name in ("$anchor", "$dynamicAnchor"):
             if isinstance(anchor := schema.get(name), str):
                 self.anchors[anchor] = pointer
@@ -182,8 +182,8 @@ class _Walk:
                     for child in self.same[pointer]:
                         if child in on_the_way:
                             raise ValueError(
-                                f"{_short(pointer) or '/'} leads back to {_short(child) or '/'}"
-                                " without going into the value: such a schema is never done"
+                                f"{_short(pointer) or '/'} refers back to {_short(child) or '/'}"
+                                " without descending into the value: validation would never end"
                             )
                         if child not in applied:
                             left.append(child)

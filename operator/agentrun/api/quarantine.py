@@ -67,7 +67,7 @@ class Quarantine:
         """Remove an object that is gone, or can be read; the removal is logged."""
         if (one := self._objects.pop((kind, namespace, name), None)) is not None:
             # Both log lines have the same form, from which a metric can be derived.
-            _log.info("quarantine: %s %s/%s is left; quarantined=%d", kind, namespace, name,
+            _log.info("quarantine: %s %s/%s is released; quarantined=%d", kind, namespace, name,
                       len(self), extra={"quarantined": len(self), "uid": one.uid})  # fmt: skip
 
     def keep_only(self, kind: str, namespace: str, names: Collection[str]) -> None:
@@ -89,14 +89,14 @@ class Quarantine:
         first = sorted(self._objects)[:_TOLD]
         told = ", ".join(f"{kind} {namespace}/{name}" for kind, namespace, name in first)
         more = f" and {len(self) - _TOLD} more" if len(self) > _TOLD else ""
-        return f"{len(self)} objects cannot be read: {told}{more}. The log says why."
+        return f"{len(self)} objects cannot be read: {told}{more}. See the log for the reasons."
 
     def _keep(self, one: Quarantined) -> None:
         key = one.kind, one.namespace, one.name
         if self._objects.get(key) == one:
             return
         self._objects[key] = one
-        _log.warning("quarantine: %s %s/%s (uid %s) is set aside: %s; quarantined=%d",
+        _log.warning("quarantine: %s %s/%s (uid %s) is quarantined: %s; quarantined=%d",
                      *key, one.uid or "unknown", one.reason, len(self),
                      extra={"quarantined": len(self), "uid": one.uid})  # fmt: skip
 

@@ -1,6 +1,6 @@
 """
 The command line of the store: ``python -m agentrun.store backup > FILE``, ``restore < FILE``, and
-``forget RUN``, which removes all that is kept of a run.
+``forget RUN``, which removes all stored data of a run.
 
 It runs where the MCP server runs, with the same environment.
 """
@@ -22,15 +22,15 @@ def main() -> int:
     """Execute the command line; return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m agentrun.store", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("backup", help="write database and blobs to the output, as a tar archive")
-    commands.add_parser("restore", help="put back what backup wrote, from the input")
+    commands.add_parser("backup", help="write database and blobs to stdout, as a tar archive")
+    commands.add_parser("restore", help="restore the archive of a backup from stdin")
     forgets = commands.add_parser("forget", help="remove a run's row, journal, messages and blobs")
     forgets.add_argument("run", help="the run's name, or its uid")
-    forgets.add_argument("--namespace", help="its namespace, where several have one so named")
-    forgets.add_argument("--deleted", action="store_true", help="its AgentRun is gone: I looked")
+    forgets.add_argument("--namespace", help="its namespace, if several have a run of this name")
+    forgets.add_argument("--deleted", action="store_true", help="confirm the AgentRun's deletion")
     given = parser.parse_args()
     if given.command != "forget" and _stream(given.command).isatty():
-        parser.error("the archive goes through a pipe or a file, not through a terminal")
+        parser.error("the archive must be a pipe or a file, not a terminal")
     store_url = os.environ.get("AGENTRUN_STORE_URL") or STORE_URL
     try:
         blobs = open_blobs(os.environ.get("AGENTRUN_BLOBS_URL") or BLOBS_URL)
@@ -59,12 +59,12 @@ async def _forget(store_url: str, blobs: ObjectBlobStore, given: argparse.Namesp
     meta = row.run.metadata
     told = (
         f"run {meta.name} (uid {meta.uid}, namespace {meta.namespace}) is forgotten: its row, its"
-        f" blobs, {removed.events} events, {removed.messages} messages to its agent, and the words"
-        f" of {removed.sent} that its agent had sent"
+        f" blobs, {removed.events} events, {removed.messages} messages to its agent, and the text"
+        f" of {removed.sent} messages that its agent had sent"
     )
     if removed.keeps_session:
-        told += "; messages of its session stay, for other runs of the session are known"
-    return f"{told}. Backups still hold what they held."
+        told += "; messages of its session are retained, because the session has other runs"
+    return f"{told}. Backups are not changed."
 
 
 if __name__ == "__main__":

@@ -65,14 +65,16 @@ async def restore(store_url: str, blobs: BlobStore, source: IO[bytes]) -> tuple[
     for there in (path, *(path.with_name(path.name + end) for end in ("-wal", "-shm"))):
         if there.exists():
             raise BackupError(
-                f"{there} is there already. Stop the MCP server, move the database away together"
+                f"{there} already exists. Stop the MCP server, move the database away together"
                 " with its -wal and -shm files, and restore again."
             )
     path.parent.mkdir(parents=True, exist_ok=True)
     with _scratch(path) as copy, _reading(source) as archive:
         first = archive.next()
         if first is None or first.name != DATABASE:
-            raise BackupError("This is no backup of AgentRun: it does not begin with a database.")
+            raise BackupError(
+                "This is not a backup of AgentRun: it does not begin with a database."
+            )
         await asyncio.to_thread(_write, copy, _body(archive, first))
         runs = await asyncio.to_thread(_check, copy)
         count = await _restore_blobs(archive, blobs)
@@ -85,7 +87,7 @@ async def _restore_blobs(archive: tarfile.TarFile, blobs: BlobStore) -> int:
     count = 0
     while entry := archive.next():
         if not entry.name.startswith(BLOBS):
-            raise BackupError(f"This is no backup of AgentRun: {entry.name!r} is in it.")
+            raise BackupError(f"This is not a backup of AgentRun: it contains {entry.name!r}.")
         body = _body(archive, entry).read()
         await blobs.put(entry.name.removeprefix(BLOBS), body, "application/octet-stream")
         count += 1
@@ -94,7 +96,7 @@ async def _restore_blobs(archive: tarfile.TarFile, blobs: BlobStore) -> int:
 
 def _sqlite(url: str) -> Path:
     if not url.startswith("sqlite:"):
-        raise BackupError("Only SQLite is backed up by this command: use pg_dump for PostgreSQL.")
+        raise BackupError("This command supports only SQLite: use pg_dump for PostgreSQL.")
     return file_of(url)
 
 
@@ -152,13 +154,13 @@ def _reading(source: IO[bytes]) -> Iterator[tarfile.TarFile]:
         with tarfile.open(fileobj=source, mode="r|") as archive:
             yield archive
     except (tarfile.TarError, EOFError) as error:
-        raise BackupError(f"The archive is cut short or no archive: {error}") from error
+        raise BackupError(f"The archive is truncated or invalid: {error}") from error
 
 
 def _body(archive: tarfile.TarFile, entry: tarfile.TarInfo) -> IO[bytes]:
     body = archive.extractfile(entry)
     if body is None:
-        raise BackupError(f"This is no backup of AgentRun: {entry.name!r} in it is no file.")
+        raise BackupError(f"This is not a backup of AgentRun: its {entry.name!r} is not a file.")
     return body
 
 

@@ -20,7 +20,7 @@ def translated(where: str) -> Iterator[None]:
         yield
     except (BaseError, OSError) as error:
         raise StoreUnavailableError(
-            f"The blobs at {where} cannot be used just now: {_why(error)}"
+            f"The blob store at {where} is unavailable: {_why(error)}"
         ) from error
 
 

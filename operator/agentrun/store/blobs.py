@@ -133,4 +133,4 @@ class ObjectBlobStore:
 
 
 def _folder_and_blob(key: str) -> ConflictError:
-    return ConflictError(f"{key} would be a folder and a blob at once.")
+    return ConflictError(f"{key} would be both a folder and a blob.")

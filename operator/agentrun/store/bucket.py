@@ -52,7 +52,7 @@ class Bucket:
             self._has(key), self._is_folder(key), *(self._has(name) for name in above(key))
         )
         if is_folder or any(through):
-            raise ConflictError(f"{key} would be a folder and a blob at once.")
+            raise ConflictError(f"{key} would be both a folder and a blob.")
         if has_it:
             return False
         try:
@@ -93,7 +93,7 @@ def open_bucket(url: str) -> Bucket:
     if parts.query or parts.fragment or not _BUCKET.fullmatch(parts.netloc):
         # The rest of the URL may be a credential.
         raise ValueError(
-            "the URL names no bucket: use s3://BUCKET/PREFIX, and say the rest in AWS_ENDPOINT_URL,"
-            " AWS_REGION, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+            "the URL does not name a bucket: use s3://BUCKET/PREFIX, and set the rest in"
+            " AWS_ENDPOINT_URL, AWS_REGION, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
         )
     return Bucket(parts.netloc, unquote(parts.path).strip("/"), url)

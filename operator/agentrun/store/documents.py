@@ -91,7 +91,7 @@ def _read_in_part(document: str, name: RunName) -> AgentRun:
     try:
         return AgentRun.model_validate(readable(read_kept(document), STORED))
     except (ValueError, RecursionError) as error:
-        return _stub(name, f"It is kept, but cannot be read: {error}")
+        return _stub(name, f"It is stored, but cannot be read: {error}")
 
 
 def _document(run: AgentRun) -> dict[str, Any]:

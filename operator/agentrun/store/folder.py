@@ -82,7 +82,9 @@ def open_folder(url: str) -> Folder:
     """Open the folder of ``file:///FOLDER``, and create it if it is missing."""
     parts = urlsplit(url)
     if parts.scheme != "file" or parts.netloc not in ("", "localhost") or len(parts.path) < 2:
-        raise ValueError("the URL names no place for blobs: use file:///data/blobs or s3://BUCKET")
+        raise ValueError(
+            "the URL is not a valid blob location: use file:///data/blobs or s3://BUCKET"
+        )
     path = Path(unquote(parts.path))
     with translated(url):
         folder = Folder(path, url)

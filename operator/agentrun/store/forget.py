@@ -51,11 +51,13 @@ async def forget(store_url: str, blobs: BlobStore, request: Request) -> tuple[Ru
 def _one(found: list[RunRow], request: Request) -> RunRow:
     where = f" in namespace {request.namespace}" if request.namespace else ""
     if not found:
-        raise ForgetError(f"No run {request.run}{where} is known. Give its name or its uid.")
+        raise ForgetError(f"Run {request.run} was not found{where}. Give its name or its uid.")
     if len(found) > 1:
         metas = [row.run.metadata for row in found]
         told = ", ".join(f"{meta.uid} (namespace {meta.namespace})" for meta in metas)
-        raise ForgetError(f"{len(found)} runs are named {request.run}: give one's uid: {told}.")
+        raise ForgetError(
+            f"{len(found)} runs are named {request.run}. Give the uid of one: {told}."
+        )
     return found[0]
 
 
@@ -63,11 +65,12 @@ def _check(row: RunRow, request: Request) -> None:
     meta = row.run.metadata
     if row.deleted_at is None and not request.is_deleted:
         raise ForgetError(
-            f"The AgentRun {meta.name} was not seen to be deleted: while it is there, it would be"
-            f" recorded again. Delete it (kubectl delete agentrun {meta.name} -n {meta.namespace});"
-            " if there is none any more, say so with --deleted."
+            f"The AgentRun {meta.name} has not been observed as deleted: while it exists, it would"
+            " be recorded again. Delete it"
+            f" (kubectl delete agentrun {meta.name} -n {meta.namespace});"
+            " if it no longer exists, add --deleted."
         )
     if not row.sealed and not request.is_deleted:
         raise ForgetError(
-            f"The end of run {meta.name} is still being recorded. Try again in some seconds."
+            f"The end of run {meta.name} is still being recorded. Try again in a few seconds."
         )

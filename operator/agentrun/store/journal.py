@@ -65,7 +65,9 @@ def plan_append(
     FencedError and ConflictError as ``RunStore.append`` does.
     """
     if journal.sealed:
-        raise SealedError("The run is over and its journal is sealed: nothing can be added to it.")
+        raise SealedError(
+            "The run has finished and its journal is sealed: no events can be appended."
+        )
     if attempt < journal.attempt:
         raise FencedError(f"Attempt {journal.attempt} of the run has begun; this is {attempt}.")
     if attempt > journal.attempt:

@@ -8,7 +8,7 @@ _KEY = re.compile(r"(?!\.)[\w.-]+(/(?!\.)[\w.-]+)*", re.ASCII)
 def check(key: str) -> None:
     """Raise ValueError for a key that is not a plain path, or has a hidden part."""
     if not _KEY.fullmatch(key):
-        raise ValueError(f"{key!r} is no key of a blob")
+        raise ValueError(f"{key!r} is not a valid blob key")
 
 
 def above(key: str) -> list[str]:

@@ -77,7 +77,7 @@ class Listener:
         while True:
             await self._watch()
             await self._again()
-            _log.info("%s: what others write is heard again", self._name)
+            _log.info("%s: notifications are received again", self._name)
             self._wakeups.everybody()
 
     async def _listen(self) -> None:
@@ -142,7 +142,7 @@ class Listener:
                 except Exception as error:  # noqa: BLE001 - it is logged, and it must go on
                     self._warn(error)
                     return
-        _log.info("%s: the connection that listens was lost", self._name)
+        _log.info("%s: the connection for notifications was lost", self._name)
 
     async def _check(self, connection: Connection) -> None:
         self._echo.clear()
@@ -156,9 +156,9 @@ class Listener:
 
     def _deaf(self) -> StoreUnavailableError:
         return StoreUnavailableError(
-            f"{self._name} cannot be listened to: a pooler that lends a connection for one"
-            " transaction passes no notifications on. Connect to PostgreSQL itself, or have the"
-            " pooler lend connections for a session (PgBouncer: pool_mode=session)."
+            f"{self._name} delivers no notifications: a connection pooler in transaction mode does"
+            " not forward them. Connect to PostgreSQL directly, or use session pooling (PgBouncer:"
+            " pool_mode=session)."
         )
 
     def _on_notice(self, _: Any, __: int, ___: str, payload: Any) -> None:
@@ -178,4 +178,4 @@ class Listener:
 
     def _warn(self, error: Exception) -> None:
         why = explain(self._name, error) or repr(error)
-        _log.warning("what other MCP servers write is heard late: %s", why)
+        _log.warning("notifications of other MCP servers are delayed: %s", why)

@@ -338,7 +338,7 @@ class MemoryBlobStore:
         """See ``BlobStore``."""
         self._check()
         if any(other.startswith(f"{key}/") or key.startswith(f"{other}/") for other in self._blobs):
-            raise ConflictError(f"{key} would be a folder and a blob at once.")
+            raise ConflictError(f"{key} would be both a folder and a blob.")
         if self._blobs.setdefault(key, bytes(body)) != body:
             raise ConflictError(f"Other bytes are stored as {key}.")
         return hashlib.sha256(body).hexdigest()

@@ -27,8 +27,8 @@ def encode_message(message: NewMessage) -> str:
     text = dump({"body": message.body.to_json(), "metadata": message.metadata})
     if len(text) > MAX_MESSAGE_BYTES:
         raise TooLargeError(
-            f"The message is {len(text)} bytes of JSON, more than {MAX_MESSAGE_BYTES}. Put what is"
-            " large into a file, a git branch or an artifact, and send where it is."
+            f"The message is {len(text)} bytes of JSON, more than {MAX_MESSAGE_BYTES}. Put large"
+            " content into a file, a git branch or an artifact, and send its location."
         )
     return text
 
@@ -53,5 +53,5 @@ def check_room(message: NewMessage, held: int, size: int) -> None:
     if held + size > MAX_MAILBOX_BYTES:
         raise MailboxFullError(
             f"The mailbox of {message.to_agent_name} is full: it holds {held} of"
-            f" {MAX_MAILBOX_BYTES} bytes. Start another agent and write to that one."
+            f" {MAX_MAILBOX_BYTES} bytes. Start another agent and send the message to it."
         )

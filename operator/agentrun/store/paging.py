@@ -53,7 +53,7 @@ def decode_cursor(cursor: str) -> Place:
         created, name, uid = read(text, "The cursor")
         place = (created, name, uid)
     except (ValueError, TypeError) as error:
-        raise ValueError(f"This is no cursor: {cursor!r}") from error
+        raise ValueError(f"This is not a valid cursor: {cursor!r}") from error
     if [type(part) for part in place] != [int, str, str] or abs(place[0]) >= 2**63:
-        raise ValueError(f"This is no cursor: {cursor!r}")
+        raise ValueError(f"This is not a valid cursor: {cursor!r}")
     return place

@@ -63,7 +63,7 @@ class SqlParents:
             await self._note({row.uid: read_parent_uid(row.document) for row in rows})
             count += len(rows)
         if count:
-            _log.info("noted whose children %d runs are, which another version recorded", count)
+            _log.info("added the parents of %d runs, which another version recorded", count)
 
     async def _note(self, parents: dict[str, str]) -> None:
         columns = run_table.c

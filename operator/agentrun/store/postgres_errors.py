@@ -10,18 +10,18 @@ from sqlalchemy import exc
 READ_ONLY = "25006"
 _TABLES = (
     "The tables are not those of this version of AgentRun. Restore the database from a backup, or"
-    " restart the MCP server, which makes the tables that are missing."
+    " restart the MCP server, which creates missing tables."
 )
 _ADVICE = {
     "28P01": "Check the user and the password in the store's URL.",
     "28000": "Check the user in the store's URL, and the server's pg_hba.conf.",
     "3D000": "Create the database, or correct its name in the store's URL.",
-    "53100": "The disk of the database is full: make room.",
+    "53100": "The disk of the database is full: free some space.",
     "53300": "Raise max_connections of the server, or run fewer replicas.",
     READ_ONLY: "This server is a standby or read-only: name the primary in the store's URL, or"
     " several hosts and target_session_attrs=read-write.",
-    "42501": "Grant the store's user what it lacks; it needs CREATE on its schema to make and"
-    " change tables.",
+    "42501": "Grant the store's user the missing privileges; it needs CREATE on its schema to"
+    " create and change tables.",
     "3F000": "Create the schema, or correct search_path.",
     "42P01": _TABLES,
     "42703": _TABLES,
@@ -44,16 +44,16 @@ def explain(name: str, error: BaseException) -> str | None:
         if code not in _ADVICE and code[:2] in {"22", "23", "42"}:
             return None
         first = str(cause).partition("\n")[0].rstrip(".")
-        return f"{name} cannot be used just now: {first}. {_ADVICE.get(code, '')}".rstrip()
+        return f"{name} is unavailable: {first}. {_ADVICE.get(code, '')}".rstrip()
     if isinstance(error, (exc.IntegrityError, exc.ProgrammingError, exc.DataError)):
         return None
     if isinstance(error, TimeoutError):
-        return f"{name} does not answer in time."
+        return f"{name} does not respond in time."
     if isinstance(error, OSError):
         return f"{name} cannot be reached: {error}"
     if isinstance(error, (exc.SQLAlchemyError, asyncpg.InterfaceError)):
         first = str(getattr(error, "orig", None) or error).partition("\n")[0]
-        return f"{name} cannot be used just now: {first}"
+        return f"{name} is unavailable: {first}"
     return None
 
 

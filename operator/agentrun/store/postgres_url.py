@@ -12,9 +12,9 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 _HOSTS = re.compile(r"(?:[\w.%-]*|\[[\da-fA-F:.%]+\])(?::\d+)?")
 URL_ADVICE = (
-    "The URL of the store is not understood: write"
-    " postgresql://USER:PASSWORD@HOST:5432/DATABASE, and of what is special in a URL, such as"
-    " / ? # @ : in a password, the percent-encoded form."
+    "The URL of the store is invalid. Its form is"
+    " postgresql://USER:PASSWORD@HOST:5432/DATABASE, with special characters, such as / ? # @ : in"
+    " a password, percent-encoded."
 )
 
 

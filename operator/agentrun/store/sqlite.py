@@ -81,10 +81,10 @@ class SqliteDatabase:
             return (
                 f"{self.name} does not have the tables of this version of AgentRun ({cause}): it"
                 " was emptied or replaced while in use. Restore it from a backup, or restart the"
-                " MCP server to go on with what is there."
+                " MCP server to continue with its present contents."
             )
         if isinstance(error, (exc.SQLAlchemyError, sqlite3.Error)):
-            return f"{self.name} cannot be used just now: {cause}"
+            return f"{self.name} is unavailable: {cause}"
         return f"{self.name} cannot be reached: {error}" if isinstance(error, OSError) else None
 
     async def close(self) -> None:
@@ -157,7 +157,7 @@ def file_of(url: str) -> Path:
     """Return the file of ``sqlite:///PATH``. Raises ValueError if the URL names none."""
     database = make_url(url).database
     if not database or database == ":memory:":
-        raise ValueError(f"{url} names no file: use sqlite:////data/agentrun.db")
+        raise ValueError(f"{url} does not name a file: use sqlite:////data/agentrun.db")
     return Path(database).absolute()
 
 

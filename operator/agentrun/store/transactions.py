@@ -110,7 +110,9 @@ async def translated(database: Database) -> AsyncIterator[None]:
             raise StoreUnavailableError(why) from error
         if _is_of_the_input(error):
             cause = str(getattr(error, "orig", None) or error).partition("\n")[0]
-            raise NotStorableError(f"{database.name} does not take this: {cause}") from error
+            raise NotStorableError(
+                f"{database.name} does not accept this value: {cause}"
+            ) from error
         raise
 
 

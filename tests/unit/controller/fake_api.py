@@ -56,5 +56,5 @@ class FakeApi(FakeKube):
             raise ApiError(422, "Invalid", "the phase of a finished run is final")
         if new["spec"].get("desiredState") == "Cancelled" and after == "Completed" != before:
             raise ApiError(
-                422, "Invalid", "a run whose cancellation was asked for cannot become Completed"
+                422, "Invalid", "a run whose cancellation was requested cannot become Completed"
             )

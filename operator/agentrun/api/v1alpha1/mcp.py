@@ -15,13 +15,13 @@ class HttpHeader(Model):
     """A header of each request to an MCP server."""
 
     name: HeaderName
-    """The header."""
+    """The name of the header."""
     value: Annotated[str, Field(max_length=4096)] | None = None
-    """Its value, in the open."""
+    """The value, in plain text. Use `secret` for a confidential value."""
     secret: SecretKey | None = None
     """
-    The Secret that holds its whole value, such as `Bearer TOKEN`. The agent is told it, since it
-    is the agent that speaks to the server; it is redacted from events.
+    The Secret key that contains the complete value, such as `Bearer TOKEN`. The agent receives
+    the value, because it sends the requests itself; the value is redacted from events.
     """
 
     RULES: ClassVar[Sequence[dict[str, str]]] = [
@@ -36,19 +36,19 @@ class McpServer(Model):
     """An MCP server: a program in the agent's image, or a URL."""
 
     name: Annotated[str, Field(max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
-    """What the agent calls it; a part of its tools' names."""
+    """The name of the server, which becomes part of the names of its tools in the agent."""
     command: Annotated[str, Field(min_length=1, max_length=4096)] | None = None
-    """A program of the agent's image, which the agent starts and speaks to over its pipes."""
+    """A program in the agent's image. The agent starts it and speaks MCP with it over stdio."""
     args: Annotated[list[Annotated[str, Field(max_length=4096)]], Field(max_length=64)] = []  # noqa: RUF012
-    """The program's arguments."""
+    """The arguments of `command`."""
     env: Annotated[list[EnvVar], Field(max_length=32)] = []  # noqa: RUF012
-    """The program's environment, besides what the agent passes on of its own."""
+    """Environment variables of `command`, in addition to those that the agent passes to it."""
     url: Annotated[str, Field(max_length=2048, pattern=r"^https?://[^\s\x00]+$")] | None = None
-    """A server that is reached over HTTP."""
+    """The URL of a server that is reached over HTTP."""
     transport: Literal["http", "sse"] = "http"
-    """How the server at `url` is spoken to: `http` (streamable HTTP), or the older `sse`."""
+    """The transport of `url`: `http` (streamable HTTP) or the older `sse`. Defaults to `http`."""
     headers: Annotated[list[HttpHeader], Field(max_length=32)] = []  # noqa: RUF012
-    """Headers of each request to `url`."""
+    """Headers that the agent sends with each request to `url`."""
 
     RULES: ClassVar[Sequence[dict[str, str]]] = [
         {
@@ -57,10 +57,10 @@ class McpServer(Model):
         },
         {
             "rule": "has(self.command) || (!has(self.args) && !has(self.env))",
-            "message": "args and env go with a command",
+            "message": "args and env require a command",
         },
         {
             "rule": "has(self.url) || !has(self.headers)",
-            "message": "headers go with a url",
+            "message": "headers require a url",
         },
     ]

@@ -9,7 +9,7 @@ from agentrun.api.base import Model, Time
 
 
 class OwnerReference(Model):
-    """Who an object belongs to, and goes with."""
+    """The owner of an object, with which the object is deleted."""
 
     api_version: str
     kind: str
@@ -44,27 +44,27 @@ class ObjectMeta(Model):
 
 
 class Condition(Model):
-    """One fact about an object, in the form of metav1.Condition."""
+    """One observed condition of an object, in the form of metav1.Condition."""
 
     type: Annotated[str, Field(min_length=1, max_length=64)]
-    """The fact."""
+    """The type of the condition, in CamelCase."""
     status: Literal["True", "False", "Unknown"]
-    """Whether it holds."""
+    """The status of the condition: True, False or Unknown."""
     reason: Annotated[str, Field(max_length=256)] = ""
-    """Why, in one word."""
+    """The reason for the status, as one word in CamelCase."""
     message: Annotated[str, Field(max_length=4096)] = ""
-    """Why, in a sentence."""
+    """A human-readable explanation of the status."""
     last_transition_time: Time | None = None
-    """When `status` last changed."""
+    """The last time that `status` changed."""
     observed_generation: Annotated[int, Field(ge=0)] | None = None
-    """The generation it was observed at."""
+    """The `metadata.generation` at which the condition was observed."""
 
 
 ObjectName = Annotated[str, Field(max_length=253, pattern=r"^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$")]
 """The name of an object that need not fit a label (RFC 1123 subdomain)."""
 
 DataKey = Annotated[str, Field(max_length=253, pattern=r"^[-_a-zA-Z0-9][-._a-zA-Z0-9]*$")]
-"""A key in the data of a Secret or ConfigMap; none that could name a folder."""
+"""A key in the data of a Secret or ConfigMap; it cannot be the name of a folder."""
 
 EnvName = Annotated[str, Field(max_length=256, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 
@@ -73,29 +73,29 @@ class SecretKey(Model):
     """One key of a Secret in the same namespace."""
 
     name: ObjectName
-    """The Secret's name."""
+    """The name of the Secret."""
     key: DataKey
-    """The key in it."""
+    """The key in the data of the Secret."""
 
 
 class ConfigMapKey(Model):
     """One key of a ConfigMap in the same namespace."""
 
     name: ObjectName
-    """The ConfigMap's name."""
+    """The name of the ConfigMap."""
     key: DataKey
-    """The key in it."""
+    """The key in the data of the ConfigMap."""
 
 
 class EnvVar(Model):
     """A variable of a program's environment."""
 
     name: EnvName
-    """The variable."""
+    """The name of the variable."""
     value: Annotated[str, Field(max_length=4096)] | None = None
-    """Its value, in the open."""
+    """The value, in plain text. Use `secret` for a confidential value."""
     secret: SecretKey | None = None
-    """The Secret that holds its value. The agent can read it; it is redacted from events."""
+    """The Secret key that contains the value. The agent can read it; it is redacted from events."""
 
     RULES: ClassVar[Sequence[dict[str, str]]] = [
         {

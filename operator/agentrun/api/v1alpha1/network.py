@@ -1,4 +1,4 @@
-"""How a profile's pods reach the network: the authorities they trust, and the way out."""
+"""The network settings of a profile's pods: the CA certificates they trust, and a forward proxy."""
 
 from collections.abc import Sequence
 from typing import Annotated, ClassVar
@@ -13,48 +13,48 @@ _IS_PROXY = "matches('^https?://[^@/?# ]+/?$')"
 
 
 class Proxy(Model):
-    """A forward proxy, for agent and runner: HTTP_PROXY, HTTPS_PROXY and NO_PROXY."""
+    """A forward proxy for agent and runner, set as HTTP_PROXY, HTTPS_PROXY and NO_PROXY."""
 
     http: ProxyURL | None = None
-    """The proxy for http, as http://HOST:PORT."""
+    """The proxy for http URLs, as http://HOST:PORT."""
     https: ProxyURL | None = None
-    """The proxy for https. A proxy is mostly spoken to with http:// for this as well."""
+    """The proxy for https URLs. Its own URL mostly begins with http:// as well."""
     url_secret: SecretKey | None = None
     """
-    The Secret with the URL of a proxy that asks for a user and password,
-    http://USER:PASSWORD@HOST:PORT, in the place of `http` and `https`. The agent can read it; it
-    is redacted from events.
+    The Secret key with the URL of a proxy that requires a user and password, as
+    http://USER:PASSWORD@HOST:PORT. It replaces `http` and `https`. The agent can read it; it is
+    redacted from events.
     """
     no_proxy: Annotated[
         list[Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[^,\s\x00]+$")]],
         Field(max_length=64),
     ] = []  # noqa: RUF012
     """
-    Hosts, domains (.example.com) and addresses that are reached directly. The pod's loopback, the
-    gateway and the cluster's own names (.svc, .cluster.local) always are.
+    Hosts, domains (.example.com) and addresses that are reached without the proxy. The pod's
+    loopback, the gateway and the cluster's own names (.svc, .cluster.local) are always included.
     """
 
     RULES: ClassVar[Sequence[dict[str, str]]] = [
         {
             "rule": "has(self.urlSecret) != (has(self.http) || has(self.https))",
-            "message": "name the proxy in http and https, or in urlSecret",
+            "message": "set the proxy in http and https, or in urlSecret",
         },
         {
             "rule": f"(!has(self.http) || self.http.{_IS_PROXY})"
             f" && (!has(self.https) || self.https.{_IS_PROXY})",
-            "message": "a proxy is http://HOST:PORT; one with a user and password belongs in a"
-            " Secret that urlSecret names",
+            "message": "http and https must have the form http://HOST:PORT; a URL with a user and"
+            " password belongs in a Secret, in urlSecret",
         },
     ]
 
 
 class Network(Model):
-    """How the pods reach the network."""
+    """The network settings of the pods."""
 
     ca_bundle: ConfigMapKey | None = None
     """
-    Certificates in PEM form of authorities to trust besides those of the images: in the agent, in
-    git, and on the way to the model's provider.
+    The ConfigMap key with CA certificates in PEM format. They are trusted in addition to those of
+    the images: by the agent, by git, and in connections to the model provider.
     """
     proxy: Proxy | None = None
-    """The forward proxy through which the network is reached."""
+    """The forward proxy for outgoing connections. If omitted, pods connect directly."""

@@ -1,4 +1,4 @@
-"""AgentProfile: what a platform team offers to those who run agents."""
+"""AgentProfile: the configuration that a platform team provides for runs."""
 
 from collections.abc import Sequence
 from typing import Annotated, Any, ClassVar, Literal
@@ -33,81 +33,89 @@ _NO_DOTS = "matches('(^|/)[.]{1,2}(/|$)')"
 
 
 def _map(key: str) -> Any:
-    """Make a list one in which no two items have the same ``key``."""
+    """Return the schema of a list in which no two items have the same ``key``."""
     return {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": [key]}
 
 
 class Models(Model):
-    """The models a run may use."""
+    """The models that runs may use."""
 
     default: Token | None = None
-    """The model of a run that names none. Default: the agent's own choice."""
+    """The model of runs that name none. If omitted, the agent uses its own default."""
     allowed: Annotated[list[Token], Field(max_length=100)] = []  # noqa: RUF012
     """
-    The models a run may name, and its agent ask for: also those that it asks for aside. Besides
-    them, `default`. Empty for any.
+    The models that a run may name and its agent may request, including for auxiliary requests.
+    `default` is always allowed. If empty, all models are allowed.
     """
 
 
 class Provider(Model):
-    """The provider of the model. The runner speaks to it, so the agent never holds the key."""
+    """
+    The model provider. The runner forwards requests to it, so the agent never has the API key.
+    """
 
     base_url: Annotated[str, Field(min_length=1, max_length=2048)] | None = None
-    """The provider's API. Default: the backend's own (Anthropic's, OpenAI's)."""
+    """
+    The URL of the provider's API. Defaults to that of the backend's own provider, such as OpenAI.
+    """
     key_secret: SecretKey | None = None
-    """The Secret that holds the API key."""
+    """The Secret key that contains the API key."""
     paths: Annotated[
         list[Annotated[str, Field(max_length=512, pattern=PROVIDER_PATH)]], Field(max_length=64)
     ] = []  # noqa: RUF012
     """
-    What agents may ask of the provider beyond what the backend's agent needs, each a method and a
-    path below `baseURL`, such as `POST /embeddings`; `*` stands for the rest of a segment. The
-    key opens whatever lies there.
+    Requests that agents may send to the provider in addition to those that the backend's agent
+    needs. Each is a method and a path below `baseURL`, such as `POST /embeddings`; `*` matches the
+    rest of a segment. The API key gives access to all that is served there.
     """
     headers: Annotated[
         list[Annotated[str, Field(max_length=128, pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]],
         Field(max_length=32),
     ] = []  # noqa: RUF012
     """
-    Headers of the agent's requests that are passed on besides those that every client sends,
-    such as one that chooses a project. Never those with a key.
+    Headers of the agent's requests that are forwarded in addition to those that every client sends,
+    such as one that selects a project. Headers with a key are never forwarded.
     """
     stored_objects: bool = False
     """
-    Whether requests may refer to what is stored in the provider's account: files, earlier answers,
-    conversations. The key may open what others have stored there.
+    Whether requests may refer to objects that are stored in the provider's account: files, earlier
+    responses, conversations. The API key may give access to objects of others. Defaults to false.
     """
 
 
 class GitSettings(Model):
-    """How git workspaces are cloned and pushed."""
+    """The settings for cloning and pushing git workspaces."""
 
     credentials_secret: Name | None = None
-    """A Secret of type kubernetes.io/basic-auth or ssh-auth. Only the runner sees it."""
+    """
+    The name of a Secret of type kubernetes.io/basic-auth or ssh-auth. Only the runner reads it.
+    """
     repositories: Annotated[
         list[Annotated[str, Field(min_length=1, max_length=2048)]], Field(max_length=64)
     ] = []  # noqa: RUF012
     """
-    The repositories that runs may name, and the Secret is for, besides that of the profile's own
-    `workspace`: URLs with their scheme, each of a repository or of a folder of them, such as
-    `https://git.example.com/team`. Empty: runs may name any, and those are cloned without the
-    Secret and never pushed to.
+    The repositories that runs may name and to which the Secret applies, in addition to that of the
+    profile's own `workspace`. Each is a URL with its scheme, of a repository or of a folder of
+    repositories, such as `https://git.example.com/team`. If empty, runs may name any repository,
+    which is cloned without the Secret and never pushed to.
     """
     branches: Annotated[
         list[Annotated[str, Field(min_length=1, max_length=255)]], Field(max_length=64)
     ] = ["agentrun/*"]  # noqa: RUF012
-    """The branches that changes may be pushed to; `*` stands for anything."""
+    """
+    The branches to which changes may be pushed; `*` matches any characters. Defaults to agentrun/*.
+    """
     plaintext_credentials: bool = False
     """
-    Send the user and password over http as well, where everybody on the way can read them. For
-    development clusters.
+    Whether the user and password are also sent over http, unencrypted. For development clusters.
+    Defaults to false.
     """
     push: bool = True
-    """Push the change's branch, where there are credentials."""
+    """Whether the branch of the change is pushed, if there are credentials. Defaults to true."""
     author_name: Line | None = None
-    """The author of the runner's commits. Default: AgentRun."""
+    """The author name of the runner's commits. Defaults to AgentRun."""
     author_email: Line | None = None
-    """Their address."""
+    """The author's email address. Defaults to agentrun@localhost."""
 
     RULES: ClassVar[Sequence[dict[str, str]]] = [
         {
@@ -119,57 +127,63 @@ class GitSettings(Model):
         {
             "rule": "!has(self.branches)"
             f" || self.branches.all(one, one.matches('{_IN_CEL[BRANCHES]}'))",
-            "message": "each of branches must be a branch's name, in which * stands for anything",
+            "message": "each of branches must be a branch name, in which * matches any characters",
         },
     ]
 
 
 class Cache(Model):
-    """A folder of a shared volume, for what agents download: packages, modules, build results."""
+    """
+    A folder of a shared volume that caches what agents download: packages, modules, build results.
+    """
 
     claim: ObjectName
-    """The PersistentVolumeClaim. All runs of the profile share it, and trust what they find."""
+    """The PersistentVolumeClaim. All runs of the profile share it, and trust its contents."""
     mount_path: Annotated[str, Field(min_length=1, max_length=255)]
-    """Where the agent finds it, such as /caches/npm. Tell its tools with `env`."""
+    """
+    The mount path in the agent container, such as /caches/npm. Use `env` to configure tools for it.
+    """
     sub_path: Annotated[str, Field(min_length=1, max_length=255)] | None = None
-    """The folder of the volume to mount, made if need be. Default: all of the volume."""
+    """The folder of the volume to mount; it is created if missing. Defaults to the whole volume."""
     read_only: bool = False
-    """Whether agents can only read it."""
+    """Whether the mount is read-only. Defaults to false."""
 
     RULES: ClassVar[Sequence[dict[str, str]]] = [
         {
             "rule": "self.mountPath.matches('^(/[A-Za-z0-9._@+-]+)+$')"
             f" && !self.mountPath.{_NO_DOTS}",
-            "message": "mountPath must be an absolute path in its shortest form, such as"
-            " /caches/npm",
+            "message": "mountPath must be a normalized absolute path, such as /caches/npm",
         },
         {
             "rule": f"{list(_TAKEN)}.all(taken, self.mountPath != taken"
             " && !self.mountPath.startsWith(taken + '/')"
             " && !taken.startsWith(self.mountPath + '/'))",
-            "message": "mountPath may not hide, or lie in, the folders of the system or the run's"
-            f" own ({pod_layout.WORKSPACE}, {pod_layout.HOME}, /tmp): use one such as /caches/npm",
+            "message": "mountPath must not contain, or be in, a folder of the system or of the run"
+            f" ({pod_layout.WORKSPACE}, {pod_layout.HOME}, /tmp): use one such as /caches/npm",
         },
         {
             "rule": "!has(self.subPath) || (self.subPath.matches('^[A-Za-z0-9._@+-][^:]*$')"
             f" && !self.subPath.{_NO_DOTS})",
-            "message": "subPath must be a relative path without . and ..",
+            "message": "subPath must be a relative path without . and .. segments",
         },
     ]
 
 
 class InstructionFile(Model):
-    """A file in the agent's home, outside of the repository, that its program reads by itself."""
+    """
+    A file in the agent's home directory, outside of the repository, that the agent reads by itself.
+    """
 
     path: Annotated[str, Field(min_length=1, max_length=255)] | None = None
     """
-    Where, below the home. Default: where the backend's agent looks for a user's instructions:
-    .codex/AGENTS.md, .claude/CLAUDE.md, .config/opencode/AGENTS.md, .gemini/GEMINI.md.
+    The path relative to the home directory. Defaults to the path from which the backend's agent
+    reads a user's instructions: .codex/AGENTS.md, .claude/CLAUDE.md, .config/opencode/AGENTS.md,
+    .gemini/GEMINI.md.
     """
     text: Text | None = None
-    """What it says."""
+    """The content of the file."""
     config_map: ConfigMapKey | None = None
-    """The ConfigMap that holds what it says."""
+    """The ConfigMap key that contains the content of the file."""
 
     RULES: ClassVar[Sequence[dict[str, str]]] = [
         {
@@ -179,70 +193,75 @@ class InstructionFile(Model):
         {
             "rule": f"!has(self.path) || (!self.path.startsWith('/') && !self.path.{_NO_DOTS}"
             f" && !(self.path in {list(_WRITTEN_BY_RUNNER)}))",
-            "message": "path must be relative to the agent's home, without . and .., and none of"
+            "message": "path must be relative to the agent's home, without . and .., and not one of"
             f" {', '.join(_WRITTEN_BY_RUNNER)}, which AgentRun writes",
         },
     ]
 
 
 class Resources(Model):
-    """What the agent's container gets."""
+    """The resources of the agent container."""
 
     requests: Annotated[dict[str, Quantity], Field(max_length=16)] = {}  # noqa: RUF012
-    """What it is guaranteed."""
+    """The minimum of each resource that is reserved for the container."""
     limits: Annotated[dict[str, Quantity], Field(max_length=16)] = {}  # noqa: RUF012
-    """What it may use at most."""
+    """The maximum of each resource that the container may use."""
 
 
 class PodSettings(Model):
-    """Where and how the pods of runs are placed."""
+    """The scheduling and security settings of the pods of runs."""
 
     node_selector: Annotated[dict[str, str], Field(max_length=32)] = {}  # noqa: RUF012
-    """Labels a node must have."""
+    """The labels that a node must have."""
     tolerations: Annotated[
         list[dict[str, Any]],
         Field(max_length=32, json_schema_extra={"items": {"type": "object", **_PRESERVE}}),
     ] = []  # noqa: RUF012
-    """Taints that are put up with, in Kubernetes' form."""
+    """The tolerations of the pods, in the form of a pod's `spec.tolerations`."""
     runtime_class_name: Name | None = None
-    """A RuntimeClass, for instance of a sandbox."""
+    """The RuntimeClass of the pods, such as that of a sandboxed runtime."""
     priority_class_name: Name | None = None
-    """A PriorityClass."""
+    """The PriorityClass of the pods."""
     run_as_user: Annotated[int, Field(ge=1)] = 1000
-    """The uid of agent and runner."""
+    """The user ID of the agent and the runner. Defaults to 1000."""
     read_only_root_filesystem: bool = True
-    """Whether the agent's image is read-only. /workspace, HOME and /tmp are always writable."""
+    """
+    Whether the root filesystem of the agent container is read-only. /workspace, HOME and /tmp are
+    always writable. Defaults to true.
+    """
     workspace_size: Quantity = "10Gi"
-    """How much the workspace may hold."""
+    """The maximum size of the workspace. Defaults to 10Gi."""
 
 
 class SessionSettings(Model):
-    """What is kept of conversations, so that they can be continued."""
+    """The settings for the snapshots from which conversations are resumed."""
 
     max_snapshot_size: Quantity = "512Mi"
-    """How large a snapshot of conversation and workspace may be; a larger one is not kept."""
+    """The maximum size of a snapshot; a larger one is not stored. Defaults to 512Mi."""
 
 
 class Children(Model):
-    """Which runs the agents of the profile may ask for."""
+    """The limits on runs that the agents of the profile spawn."""
 
     profiles: Annotated[list[Name], Field(max_length=32)] = []  # noqa: RUF012
-    """The profiles they may name. Empty: their own profile only."""
+    """
+    The profiles that these runs may use. If empty, only the profile of the agent that spawns them.
+    """
     max_depth: Annotated[int, Field(ge=0, le=16)] = 1
-    """How many generations of runs there may be below a run that a person asked for."""
+    """The maximum depth of runs below a run that a person requested. Defaults to 1."""
     max_count: Annotated[int, Field(ge=0, le=1000)] = 10
-    """How many runs each may ask for."""
+    """The maximum number of runs that each agent may spawn. Defaults to 10."""
     repositories: Annotated[
         list[Annotated[str, Field(min_length=1, max_length=2048)]], Field(max_length=64)
     ] = []  # noqa: RUF012
     """
-    The repositories they may name for these runs besides the one they work on themselves, as in
-    `git.repositories`.
+    The repositories that these runs may use in addition to that of the agent that spawns them, in
+    the form of `git.repositories`.
     """
 
 
 class AgentTools(Model):
-    """What an agent can do with AgentRun itself."""
+    """The access of an agent to AgentRun's own tools."""
 
     allowed: Annotated[
         list[
@@ -261,90 +280,93 @@ class AgentTools(Model):
         ],
         Field(max_length=10),
     ] = ["send_agent_message", "fetch_agent_messages", "list_agents"]  # noqa: RUF012
-    """The tools it is offered; empty for none."""
+    """The tools that the agent is offered. If empty, it has none."""
     deliver_messages: Literal["Pull", "BetweenTurns", "Steer"] = "Pull"
     """
-    How messages from other agents reach it. `Pull`: it asks for them. `BetweenTurns`: those that
-    came meanwhile begin another turn. `Steer`: they are put into the turn that is under way,
-    where the agent can take that; else as with `BetweenTurns`.
+    How messages from other agents are delivered. `Pull`: the agent fetches them. `BetweenTurns`:
+    messages that arrived during a turn start another turn. `Steer`: messages are added to the
+    current turn if the agent supports that, else as with `BetweenTurns`. Defaults to `Pull`.
     """
     children: Children = Children()
-    """Which runs it may ask for, where `spawn_run` is allowed."""
+    """The limits on runs that the agent spawns, if `spawn_run` is allowed."""
 
 
 class AgentProfileSpec(Model):
-    """The image, the model, the credentials and the limits of the runs that use the profile."""
+    """
+    The specification of a profile: image, model, credentials and limits of the runs that use it.
+    """
 
     description: Annotated[str, Field(max_length=4096)] | None = None
-    """What the profile is for, for those who choose one."""
+    """A description of the profile, for users who choose one."""
     backend: Backend
-    """The kind of agent."""
+    """The kind of agent that runs of the profile use."""
     image: Annotated[str, Field(min_length=1, max_length=1024)]
-    """The image with the agent program (docs/agent-image.md says what it must hold)."""
+    """The image with the agent program. docs/agent-image.md describes its requirements."""
     image_pull_policy: Literal["Always", "IfNotPresent", "Never"] = "IfNotPresent"
-    """When the image is pulled."""
+    """When the kubelet pulls the image. Defaults to IfNotPresent."""
     image_pull_secrets: Annotated[list[Name], Field(max_length=16)] = []  # noqa: RUF012
-    """Secrets of type kubernetes.io/dockerconfigjson."""
+    """The names of Secrets of type kubernetes.io/dockerconfigjson for pulling images."""
     command: Annotated[list[Annotated[str, Field(max_length=4096)]], Field(max_length=64)] = []  # noqa: RUF012
-    """The agent's ACP command. Default: the backend's."""
+    """The command that starts the agent and speaks ACP. Defaults to the backend's command."""
     instructions: Annotated[str, Field(max_length=65_536)] | None = None
-    """Put before the prompt of each run."""
+    """Instructions that are prepended to the prompt of each run."""
     instruction_files: Annotated[list[InstructionFile], Field(max_length=16)] = []  # noqa: RUF012
-    """Files in the agent's home that its program reads by itself."""
+    """Files in the agent's home directory that the agent reads by itself."""
     mcp_servers: Annotated[
         list[McpServer], Field(max_length=32, json_schema_extra=_map("name"))
     ] = []  # noqa: RUF012
     """MCP servers whose tools the agent can use."""
     permission_mode: Literal["Bypass", "Ask"] = "Bypass"
     """
-    Whether the agent may do what it likes in its pod, or asks a person: the run is then
-    InputRequired, with the choices there are as the question's options.
+    Whether the agent asks for permission. `Bypass`: it may do anything in its pod. `Ask`: it asks a
+    person; the run is then InputRequired, and the question has the choices as its options.
+    Defaults to `Bypass`.
     """
     sessions: SessionSettings = SessionSettings()
-    """What is kept of conversations."""
+    """The settings for the snapshots of conversations."""
     agent_tools: AgentTools = AgentTools()
-    """What the agent can do with AgentRun itself."""
+    """The access of the agent to AgentRun's own tools."""
     models: Models = Models()
-    """The models a run may use."""
+    """The models that runs may use."""
     provider: Provider = Provider()
-    """The provider of the model."""
+    """The model provider, to which the runner forwards the agent's requests."""
     env: Annotated[list[EnvVar], Field(max_length=100)] = []  # noqa: RUF012
-    """The agent's environment."""
+    """The environment variables of the agent."""
     git: GitSettings = GitSettings()
-    """How git workspaces are cloned and pushed."""
+    """The settings for cloning and pushing git workspaces."""
     workspace: Workspace | None = None
-    """The workspace of a run that names none."""
+    """The workspace of runs that name none."""
     volumes: Annotated[list[Name], Field(max_length=32)] = []  # noqa: RUF012
-    """PersistentVolumeClaims that a run may name as its workspace."""
+    """The PersistentVolumeClaims that runs may name as their workspace."""
     caches: Annotated[list[Cache], Field(max_length=16, json_schema_extra=_map("mountPath"))] = []  # noqa: RUF012
-    """Folders of shared volumes for what agents download. Only the agent sees them."""
+    """
+    Folders of shared volumes that cache downloads. They are mounted in the agent container only.
+    """
     network: Network = Network()
-    """How the pods reach the network: authorities to trust, and a forward proxy."""
+    """The network settings of the pods: trusted CA certificates and a forward proxy."""
     timeouts: Timeouts = Timeouts()
-    """What a run leaves out; a run may ask for less, never for more."""
+    """The time limits of runs that omit them, and the maximum for runs that set them."""
     resources: Resources = Resources()
-    """What the agent's container gets."""
+    """The resources of the agent container."""
     pod: PodSettings = PodSettings()
-    """Where and how pods are placed."""
+    """The scheduling and security settings of the pods."""
 
     RULES: ClassVar[Sequence[dict[str, str]]] = [
         {
             "rule": "self.backend != 'acp' || !has(self.instructionFiles)"
             " || self.instructionFiles.all(file, has(file.path))",
-            "message": "an instruction file of backend acp needs a path: nobody else knows where"
-            " its agent looks",
+            "message": "an instruction file of backend acp needs a path: there is no default path",
         },
         {
             "rule": "self.backend != 'remote_a2a' || (self.mcpServers.size() == 0"
             " && self.caches.size() == 0 && !has(self.instructionFiles))",
-            "message": "an agent that runs elsewhere gets no mcpServers, caches or"
-            " instructionFiles",
+            "message": "backend remote_a2a does not support mcpServers, caches or instructionFiles",
         },
     ]
 
 
 class AgentProfile(Model):
-    """What a platform team offers to those who run agents."""
+    """The configuration that a platform team provides for runs."""
 
     api_version: str = API_VERSION
     kind: str = "AgentProfile"
@@ -353,5 +375,5 @@ class AgentProfile(Model):
 
 
 def default_profile(backend: str) -> str:
-    """Name the profile of a run that names none: the backend's name, as Kubernetes spells names."""
+    """Return the profile of a run that names none: the backend's name as a Kubernetes name."""
     return backend.replace("_", "-")

@@ -1,4 +1,4 @@
-"""AgentRun: one piece of work for a coding agent."""
+"""AgentRun: one task for a coding agent."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -26,12 +26,12 @@ def _rule(rule: str, message: str, **more: str) -> dict[str, str]:
 
 
 def _ended(run: str) -> str:
-    """Say in CEL that ``run`` is over."""
+    """Return the CEL expression for whether ``run`` has finished."""
     return f"(has({run}.status) && has({run}.status.phase) && {run}.status.phase in {_TERMINAL})"
 
 
 GIT_URL = "^((https?|ssh|git)://[^- ][^ ]*|[A-Za-z0-9._-]+@[A-Za-z0-9][A-Za-z0-9.-]*:[^ ]+)$"
-"""Which URLs of git repositories are taken; file: and ext: are not."""
+"""The accepted URLs of git repositories; file: and ext: are not accepted."""
 GIT_URL_REFUSED = (
     "a repository's url must begin with https://, http://, ssh:// or git://, or have the form"
     " USER@HOST:PATH"
@@ -43,15 +43,15 @@ class GitSource(Model):
 
     url: Annotated[str, Field(min_length=1, max_length=2048)]
     """
-    Where to clone from: https://, http://, ssh:// or git://, or USER@HOST:PATH for ssh. Its
+    The URL to clone: https://, http://, ssh:// or git://, or USER@HOST:PATH for ssh. The
     credentials are the profile's (`git.credentialsSecret`).
     """
     ref: Annotated[str, Field(max_length=255)] | None = None
-    """The branch, tag or commit to start from. Default: the remote's HEAD."""
+    """The branch, tag or commit to check out. Defaults to the remote's HEAD."""
     branch: Annotated[str, Field(max_length=255)] | None = None
-    """The branch the change is committed to. Default: agentrun/RUN."""
+    """The branch for the change. Defaults to agentrun/RUN."""
     depth: Annotated[int, Field(ge=0, le=1_000_000)] = 1
-    """How many commits of history to clone; 0 for all."""
+    """The number of commits to clone. Defaults to 1; 0 clones all."""
 
     RULES: ClassVar[Sequence[dict[str, str]]] = [
         _rule(f"self.url.matches('{GIT_URL}')", GIT_URL_REFUSED),
@@ -59,115 +59,150 @@ class GitSource(Model):
 
 
 class Workspace(Model):
-    """What the agent finds in /workspace."""
+    """The contents of /workspace, the agent's workspace."""
 
     git: GitSource | None = None
-    """Clone a git repository. Without it, the workspace starts empty."""
+    """
+    The git repository to clone. If neither `git` nor `volume` is set, the workspace starts empty.
+    """
     volume: Name | None = None
-    """A PersistentVolumeClaim to mount as the workspace; the profile must allow it by name."""
+    """The PersistentVolumeClaim to mount as the workspace. The profile must allow it by name."""
     cwd: Annotated[str, Field(max_length=1024)] | None = None
-    """The folder the agent works in: relative, or absolute below /workspace."""
+    """
+    The working directory of the agent: a path relative to /workspace, or an absolute path below it.
+    Defaults to /workspace.
+    """
 
 
 class SessionSpec(Model):
-    """The conversation a run belongs to."""
+    """The session (conversation) that a run belongs to."""
 
     mode: Literal["new", "resume"] = "new"
-    """`new` begins a conversation, `resume` continues that of an AgentSession."""
+    """
+    `new` starts a conversation; `resume` continues that of an AgentSession. Defaults to `new`.
+    """
     name: Name | None = None
-    """The AgentSession's name. Default for a new one: the run's name."""
+    """The name of the AgentSession. For a new session, defaults to the run's name."""
 
 
 class ParentRun(Model):
-    """The run whose agent asked for this one."""
+    """The parent: the run whose agent requested this run."""
 
     name: Name
-    """Its name."""
+    """The name of the parent run."""
     uid: Token
-    """Its uid."""
+    """The uid of the parent run."""
     depth: Annotated[int, Field(ge=1, le=16)] = 1
-    """How many runs are above this one."""
+    """The number of runs above this run. Defaults to 1."""
 
 
 class Timeouts(Model):
-    """How long things may take. What a run leaves out, its profile decides."""
+    """The time limits of a run. A limit that the run omits is taken from its profile."""
 
     active_deadline_seconds: Seconds | None = None
-    """How long the run may work. Time spent waiting for a person does not count."""
+    """
+    The duration in seconds that the run may be active; the time that it waits for a person does not
+    count. Defaults to the operator's setting (4 hours, unless the operator is configured
+    otherwise).
+    """
     idle_timeout_seconds: Seconds | None = None
-    """How long the pod of a run that waits for a person is kept."""
+    """
+    The duration in seconds that the pod of a run that waits for a person is kept. Defaults to 1800
+    (30 minutes).
+    """
     input_timeout_seconds: Seconds | None = None
-    """How long a run may wait for a person before it fails."""
+    """
+    The duration in seconds that a run may wait for a person before it fails. Defaults to 86400
+    (24 hours).
+    """
     termination_grace_period_seconds: Annotated[int, Field(ge=1, le=600)] | None = None
-    """How long a run that is stopped may take to ship its last events."""
+    """
+    The duration in seconds that a run that is stopped may take to send its last events. Defaults to
+    30.
+    """
 
 
 class Retry(Model):
-    """What happens when the pod is lost through no fault of the agent."""
+    """The retry policy for pods that are lost through no fault of the agent."""
 
     limit: Annotated[int, Field(ge=0, le=10)] | None = None
-    """How many more attempts a lost pod gets. Default: one, if the prompt had not been sent."""
+    """
+    The maximum number of retries after lost pods. Defaults to 1 if the prompt was not sent, else 0.
+    """
 
 
 class Input(Model):
-    """An answer to a waiting run."""
+    """An answer for a run that waits for input."""
 
     seq: Annotated[int, Field(ge=1, le=1_000_000)]
-    """The input's number; each is used once."""
+    """The sequence number of the input. Each number can be used once."""
     question_id: Token | None = None
-    """The question it answers: `status.agent.question.id`."""
+    """The ID of the question that is answered (`status.agent.question.id`)."""
     message: AgentMessage
     """The answer."""
 
     RULES: ClassVar[Sequence[dict[str, str]]] = [
-        _rule("self == oldSelf", "an input cannot be changed: add another with the next seq"),
+        _rule("self == oldSelf", "an input cannot be changed: add another input with the next seq"),
     ]
 
 
 class Cancellation(Model):
-    """Who asked for a run to be cancelled, and why."""
+    """Who requested the cancellation of a run, and why."""
 
     requested_by: Line | None = None
-    """The user, as the API server knows them."""
+    """The user, as authenticated by the API server."""
     reason: Line | None = None
-    """Why, in a person's words."""
+    """The reason for the cancellation, as free text."""
 
 
 class AgentRunSpec(Model):
-    """What is asked. Immutable but for `desiredState`, `cancellation` and `inputs`."""
+    """
+    The specification of a run, immutable except for `desiredState`, `cancellation` and `inputs`.
+    """
 
     backend: Backend
     """The kind of agent that does the work."""
     role: Role = "worker"
-    """What the agent is here for. A label for people; it changes nothing in the execution."""
+    """
+    The role of the agent, for information: it does not affect execution. Defaults to `worker`.
+    """
     prompt: Annotated[str, Field(min_length=1, max_length=131_072)] | None = None
-    """The task, in words. At most 128 KiB."""
+    """
+    The task as text, at most 128 KiB. At least one of `prompt` and `inputMessage` is required.
+    """
     input_message: AgentMessage | None = None
-    """The task as a message with parts. With a prompt as well, the prompt comes first."""
+    """The task as a message with parts. If `prompt` is set as well, the prompt comes first."""
     profile: Name | None = None
-    """The AgentProfile to use. Default: the backend's name (for claude_code: claude-code)."""
+    """The AgentProfile to use. Defaults to the backend's name (for claude_code: claude-code)."""
     model: Token | None = None
-    """The model to use; the profile says which are allowed."""
+    """The model to use; the profile must allow it. Defaults to the profile's `models.default`."""
     workspace: Workspace | None = None
-    """What the agent works on. Default: the profile's workspace."""
+    """The workspace of the agent. Defaults to the profile's workspace."""
     session: SessionSpec | None = None
-    """The conversation it belongs to. Default: a new one."""
+    """The session that the run belongs to. Defaults to a new session."""
     resumed_from: Name | None = None
-    """The finished run that this one continues, or does again."""
+    """The finished run that this run continues or repeats."""
     parent: ParentRun | None = None
-    """The run whose agent asked for this one; cancelling the parent cancels it."""
+    """
+    The run whose agent requested this run. If the parent is cancelled, this run is cancelled too.
+    """
     output_schema: Json | None = None
-    """A JSON Schema that the final answer must satisfy (`status.result.structured`)."""
+    """A JSON Schema that the final answer (`status.result.structured`) must satisfy."""
     metadata: Json | None = None
-    """Kept and returned, never interpreted."""
+    """Arbitrary data that is stored and returned unchanged, and is not interpreted."""
     backend_config: Json | None = None
-    """Settings of the backend, such as `agent_url` for remote_a2a. Never credentials."""
+    """
+    Settings of the backend, such as `agent_url` for remote_a2a. It must not contain credentials.
+    """
     timeouts: Timeouts | None = None
-    """How long things may take."""
+    """The time limits of the run. The profile's limits cannot be exceeded."""
     retry: Retry | None = None
-    """What happens when the pod is lost."""
+    """The retry policy for lost pods."""
     ttl_seconds_after_finished: Annotated[int, Field(ge=0, le=31_536_000)] | None = None
-    """How long the finished AgentRun is kept. Default: 7 days. Its journal stays."""
+    """
+    The duration in seconds that the AgentRun is kept after it has finished. Defaults to the
+    operator's setting (7 days, unless configured otherwise). The journal of the run is retained.
+    """
     inputs: Annotated[
         list[Input],
         Field(
@@ -178,11 +213,13 @@ class AgentRunSpec(Model):
             },
         ),
     ] = []  # noqa: RUF012 - pydantic copies defaults
-    """Answers to the agent's questions. Only ever grows."""
+    """Answers to the agent's questions. Inputs can be added, but not changed or removed."""
     desired_state: DesiredState = DesiredState.ACTIVE
-    """Set it to Cancelled to stop the run. There is no way back."""
+    """
+    The desired state. Set it to Cancelled to stop the run, which is final. Defaults to Active.
+    """
     cancellation: Cancellation | None = None
-    """Who cancelled, and why."""
+    """Who requested the cancellation, and why. It cannot be changed once set."""
 
     IMMUTABLE: ClassVar[Sequence[str]] = (
         "backend", "role", "prompt", "inputMessage", "profile", "model", "workspace", "session",
@@ -200,22 +237,22 @@ class AgentRunSpec(Model):
         ),
         _rule(
             "!has(self.cancellation) || self.desiredState == 'Cancelled'",
-            "cancellation goes with desiredState: Cancelled",
+            "cancellation requires desiredState: Cancelled",
         ),
         _rule(
             "!has(oldSelf.cancellation)"
             " || (has(self.cancellation) && self.cancellation == oldSelf.cancellation)",
-            "cancellation is set once",
+            "cancellation is immutable once set",
         ),
         _rule(
             "oldSelf.inputs.all(old, self.inputs.exists(new, new.seq == old.seq))",
-            "inputs only grow: an input cannot be taken back",
+            "inputs can only be added: an input cannot be removed",
         ),
     ]
 
 
 class AgentRun(Model):
-    """One piece of work for a coding agent: what is asked, and how far it has come."""
+    """One task for a coding agent: its specification and its observed status."""
 
     api_version: str = API_VERSION
     kind: str = "AgentRun"
@@ -230,7 +267,7 @@ class AgentRun(Model):
             " || (self.spec.desiredState == oldSelf.spec.desiredState"
             " && has(self.spec.cancellation) == has(oldSelf.spec.cancellation)"
             " && self.spec.inputs.size() == oldSelf.spec.inputs.size())",
-            "the run is finished: its spec can no longer change",
+            "the run has finished: its spec can no longer be changed",
         ),
         _rule(
             # On the root, because a rule on the status is not asked when the status is removed.
@@ -241,7 +278,7 @@ class AgentRun(Model):
         _rule(
             "self.spec.desiredState != 'Cancelled' || !has(self.status) || !has(self.status.phase)"
             f" || self.status.phase != 'Completed' || {_ended('oldSelf')}",
-            "a run whose cancellation was asked for cannot become Completed",
+            "a run whose cancellation was requested cannot become Completed",
         ),
     ]
 

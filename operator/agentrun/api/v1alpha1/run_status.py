@@ -1,4 +1,4 @@
-"""What is known of an AgentRun: where it is, what its agent says, and what came of it."""
+"""The observed status of an AgentRun: its phase, its agent's state, and its result."""
 
 from typing import Annotated, Any, Literal
 
@@ -10,157 +10,166 @@ from agentrun.api.v1alpha1.vocabulary import AgentState, OutcomeState, Phase
 
 
 class Question(Model):
-    """What the agent wants to know."""
+    """A question of the agent."""
 
     id: Token
-    """Names the question; an input answers it by this id."""
+    """The ID of the question, to which an input refers as `questionID`."""
     kind: Literal["input", "auth", "permission"] = "input"
-    """What is wanted: an answer, credentials, or leave to do something."""
+    """
+    The kind of answer: `input` (an answer), `auth` (credentials) or `permission` (to do something).
+    """
     text: Text = ""
-    """The question, as the agent put it."""
+    """The text of the question, as written by the agent."""
     options: Annotated[list["QuestionOption"], Field(max_length=32)] = []  # noqa: RUF012
-    """The answers there are, where the agent named them."""
+    """The possible answers, if the agent offers a choice."""
     asked_at: Time | None = None
-    """When it was asked."""
+    """The time at which the question was asked."""
 
 
 class QuestionOption(Model):
-    """One of the answers a question offers."""
+    """One of the possible answers to a question."""
 
     id: Token
-    """What to answer to choose it."""
+    """The ID to answer with in order to choose this option."""
     name: Line = ""
-    """What it means."""
+    """The name of the option."""
 
 
 class Usage(Model):
-    """What the run consumed, as its agent reports it."""
+    """The resource usage of the run, as reported by its agent."""
 
     input_tokens: Annotated[int, Field(ge=0)] | None = None
-    """Tokens read."""
+    """The number of input tokens."""
     cached_input_tokens: Annotated[int, Field(ge=0)] | None = None
-    """Tokens read from the provider's cache."""
+    """The number of input tokens that were read from the provider's cache."""
     output_tokens: Annotated[int, Field(ge=0)] | None = None
-    """Tokens written."""
+    """The number of output tokens."""
     total_tokens: Annotated[int, Field(ge=0)] | None = None
-    """All tokens."""
+    """The total number of tokens."""
     cost_usd: Annotated[str, Field(max_length=32, pattern=r"^[0-9]+(\.[0-9]+)?$")] | None = None
-    """The cost in US dollars, a decimal, where the agent says it."""
+    """The cost in US dollars as a decimal number, if the agent reports it."""
 
 
 class Snapshot(Model):
-    """What a later attempt, or a later run of the session, goes on from."""
+    """The snapshot from which a later attempt, or a later run of the session, resumes."""
 
     name: Annotated[str, Field(min_length=1, max_length=128, pattern=r"^snapshots/[0-9]+$")]
-    """Where it is among the run's blobs: `NAME/manifest.json`, and the parts that it lists."""
+    """
+    The name among the run's blobs: `NAME/manifest.json`, and the parts that the manifest lists.
+    """
     session_id: Token
-    """The agent's own id of the conversation that is in it."""
+    """The agent's own ID of the conversation in the snapshot."""
     acknowledged_input: Annotated[int, Field(ge=0)] = 0
-    """The newest `spec.inputs` whose answer is in it; what came after is given again."""
+    """
+    The `seq` of the newest of `spec.inputs` whose answer is in the snapshot. Later inputs are sent
+    again.
+    """
     size_bytes: Annotated[int, Field(ge=0)] | None = None
-    """How large its parts are together."""
+    """The total size of the parts in bytes."""
     taken_at: Time | None = None
-    """When."""
+    """The time at which the snapshot was taken."""
 
 
 class Result(Model):
-    """What came of a run."""
+    """The result of a run."""
 
     summary: Text | None = None
     """The agent's final answer."""
     structured: Annotated[
         Any, Field(json_schema_extra={"x-kubernetes-preserve-unknown-fields": True})
     ] = None
-    """The answer that satisfies `spec.outputSchema`; without one, a remote agent's first data."""
+    """
+    The answer that satisfies `spec.outputSchema`; without a schema, a remote agent's first data.
+    """
     branch: Annotated[str, Field(max_length=255)] | None = None
-    """The branch that holds the change."""
+    """The branch that contains the change."""
     commit: Annotated[str, Field(max_length=64)] | None = None
-    """The change's last commit."""
+    """The last commit of the change."""
     pushed: bool | None = None
     """Whether the branch was pushed to the remote."""
     files_changed: Annotated[int, Field(ge=0)] | None = None
-    """How many files the change touches."""
+    """The number of files that the change affects."""
     insertions: Annotated[int, Field(ge=0)] | None = None
-    """How many lines it adds."""
+    """The number of lines that the change adds."""
     deletions: Annotated[int, Field(ge=0)] | None = None
-    """How many lines it removes."""
+    """The number of lines that the change removes."""
 
 
 class Outcome(Model):
-    """How the runner says that its attempt ended. A claim: the controller decides."""
+    """The outcome of an attempt, as reported by the runner. The controller decides the phase."""
 
     attempt: Annotated[int, Field(ge=1)]
-    """The attempt that ended."""
+    """The number of the attempt that ended."""
     state: OutcomeState
-    """How it ended."""
+    """The state in which the attempt ended."""
     reason: Token | None = None
-    """A word from the reasons of `status.reason`."""
+    """The reason, one of the values of `status.reason`."""
     message: Text | None = None
-    """What a person needs to know."""
+    """A human-readable explanation of the outcome."""
     result: Result | None = None
-    """What came of it."""
+    """The result of the attempt."""
     finished_at: Time | None = None
-    """When."""
+    """The time at which the attempt ended."""
     waiting: bool | None = None
-    """With Interrupted: the run goes on waiting for a person, without a pod."""
+    """With Interrupted: whether the run continues to wait for a person, without a pod."""
 
 
 class RemoteRef(Model):
-    """The remote agent's side of a run."""
+    """The identity of a run at its remote agent."""
 
     provider: Token = "remote_a2a"
-    """The run's backend."""
+    """The backend of the run."""
     agent_url: Annotated[str, Field(max_length=2048)]
-    """The agent's URL, as the run gives it: that of its endpoint is in its card."""
+    """The agent's URL, as given in the run. The URL of its endpoint is in its agent card."""
     agent_name: Line = ""
-    """Its name, as its card says."""
+    """The agent's name, from its agent card."""
     context_id: Line | None = None
-    """The conversation's id there."""
+    """The ID of the conversation (context) at the remote agent."""
     task_id: Line | None = None
-    """The newest task's id there."""
+    """The ID of the newest task at the remote agent."""
 
 
 class AgentStatus(Model):
-    """What the runner says of its agent. Written by the gateway only."""
+    """The status of the agent, as reported by the runner. Only the gateway writes it."""
 
     attempt: Annotated[int, Field(ge=1)] | None = None
-    """The attempt that says it. Without it, the newest."""
+    """The attempt that reported the status. If omitted, the newest attempt."""
     state: AgentState | None = None
-    """What the agent is doing."""
+    """The current state of the agent."""
     session_id: Token | None = Field(default=None)
-    """The agent's own id of the conversation."""
+    """The agent's own ID of the conversation."""
     question: Question | None = None
-    """What the agent waits for."""
+    """The question for which the agent waits for an answer."""
     acknowledged_input: Annotated[int, Field(ge=0)] | None = None
-    """The newest `spec.inputs` the agent has been given."""
+    """The `seq` of the newest of `spec.inputs` that the agent has received."""
     prompt_sent: bool | None = None
-    """Whether the agent has been given its task."""
+    """Whether the prompt has been sent to the agent."""
     usage: Usage | None = None
-    """What was consumed so far."""
+    """The resource usage so far."""
     remote_ref: RemoteRef | None = None
-    """Where the work is done, for remote_a2a."""
+    """The identity of the run at its remote agent, for remote_a2a."""
     snapshot: Snapshot | None = None
     """The newest snapshot of the conversation and the workspace."""
     snapshot_error: Text | None = None
-    """Why the newest snapshot could not be made; it counts over an older `snapshot`."""
+    """Why the newest snapshot could not be made. It takes precedence over an older `snapshot`."""
     outcome: Outcome | None = None
-    """How the attempt ended."""
+    """The outcome of the attempt."""
 
     @property
     def kept(self) -> Snapshot | None:
-        """The snapshot to go on from; None if there is none, or it misses what came after it."""
+        """The snapshot to resume from; None if there is none, or a newer one could not be made."""
         return None if self.snapshot_error else self.snapshot
 
 
 class AgentRunStatus(Model):
-    """What is. Written by the operator, but for `agent`."""
+    """The observed status of a run, written by the operator, except for `agent`."""
 
     phase: Phase | None = None
-    """Where the run is. Completed, Failed, Cancelled and Rejected are final."""
+    """The current phase. Completed, Failed, Cancelled and Rejected are final."""
     reason: Token | None = None
-    """Why it is there, in one word."""
+    """The reason for the phase, as one word in CamelCase."""
     message: Text | None = None
-    """Why it is there, in a sentence."""
+    """A human-readable explanation of the phase."""
     conditions: Annotated[
         list[Condition],
         Field(
@@ -171,30 +180,32 @@ class AgentRunStatus(Model):
             },
         ),
     ] = []  # noqa: RUF012
-    """PodScheduled, AgentReady, CancelRequested, PodTerminated, Finished."""
+    """The conditions PodScheduled, AgentReady, CancelRequested, PodTerminated and Finished."""
     pod_name: Annotated[str, Field(max_length=253)] | None = None
-    """The pod of the newest attempt."""
+    """The name of the pod of the newest attempt."""
     pod_uid: Token | None = None
-    """That pod's uid."""
+    """The uid of that pod."""
     node_name: Annotated[str, Field(max_length=253)] | None = None
-    """The node it runs on."""
+    """The name of the node of that pod."""
     attempts: Annotated[int, Field(ge=0)] | None = None
-    """How many pods the run has had. Written before each is created."""
+    """The number of pods that were created for the run. Written before each is created."""
     continuations: Annotated[int, Field(ge=0)] | None = None
-    """How many of them went on with an answer after the pod of a wait was gone: no retries."""
+    """
+    The number of attempts that resumed with an answer after the waiting pod had ended: no retries.
+    """
     start_time: Time | None = None
-    """When the first pod was asked for."""
+    """The time at which the first pod was requested."""
     waiting_since: Time | None = None
-    """Since when the run waits for a person."""
+    """The time since which the run waits for a person."""
     waited_seconds: Annotated[int, Field(ge=0)] | None = None
-    """How long it waited for people before that; not counted against the deadline."""
+    """The seconds of all earlier waits for a person, which do not count towards the deadline."""
     completion_time: Time | None = None
-    """When it ended."""
+    """The time at which the run finished."""
     cancelled_at: Time | None = None
-    """When it was known that nothing of a cancelled run was left."""
+    """The time at which it was confirmed that nothing of a cancelled run was left."""
     agent: AgentStatus | None = None
-    """What the runner says."""
+    """The status of the agent, as reported by the runner."""
     result: Result | None = None
-    """What came of the run."""
+    """The result of the run."""
     observed_generation: Annotated[int, Field(ge=0)] | None = None
-    """The generation of the spec that this status speaks of."""
+    """The generation of the spec that this status is based on."""

@@ -11,43 +11,43 @@ from agentrun.api.v1alpha1.vocabulary import Backend
 
 
 class AgentSessionSpec(Model):
-    """What the conversation is bound to."""
+    """The specification of a session."""
 
     backend: Backend
-    """The kind of agent. All runs of a session have the same."""
+    """The kind of agent. All runs of a session have the same backend."""
     display_name: Line | None = None
-    """The name as its creator wrote it, where it was no Kubernetes name."""
+    """The name as its creator wrote it, if that is not a valid Kubernetes name."""
 
     IMMUTABLE: ClassVar[Sequence[str]] = ("backend",)
 
 
 class ActiveRun(Model):
-    """The run that holds the session."""
+    """The active run of a session."""
 
     name: Name
-    """The AgentRun's name."""
+    """The name of the AgentRun."""
     uid: Token
-    """Its uid."""
+    """The uid of the AgentRun."""
 
 
 class AgentSessionStatus(Model):
-    """Where the conversation stands. Written by the operator."""
+    """The observed status of a session, written by the operator."""
 
     active_run: ActiveRun | None = None
-    """The run that is active; the session's other runs wait, the oldest first."""
+    """The active run. The session's other runs are queued, and start in order, the oldest first."""
     last_run: Name | None = None
-    """The newest run that was active."""
+    """The most recent run that was active."""
     session_id: Token | None = None
-    """The agent's own id of the conversation."""
+    """The agent's own ID of the conversation."""
     snapshot: Annotated[str, Field(max_length=1024)] | None = None
     """
     The newest snapshot of the conversation, as RUN-UID/NAME (`status.agent.snapshot.name` of that
-    run); without one there is nothing to resume.
+    run). If it is empty, the session cannot be resumed.
     """
     snapshot_error: Text | None = None
-    """Why the newest run left no snapshot, so that the conversation cannot be resumed."""
+    """Why the newest run has no snapshot, so that the conversation cannot be resumed."""
     updated_at: Time | None = None
-    """When something last happened in it."""
+    """The time of the last change to the session."""
 
 
 class AgentSession(Model):

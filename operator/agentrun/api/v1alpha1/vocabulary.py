@@ -8,31 +8,31 @@ Role = Literal["planner", "worker", "reviewer"]
 
 
 class DesiredState(StrEnum):
-    """What the user wants of a run. It goes one way: from Active to Cancelled."""
+    """The desired state of a run. It can only change from Active to Cancelled."""
 
     ACTIVE = "Active"
     CANCELLED = "Cancelled"
 
 
 class Phase(StrEnum):
-    """Where a run is. The last four are terminal: a run never leaves them."""
+    """The phase of a run. The last four are terminal: they never change."""
 
     QUEUED = "Queued"
     """Accepted; no pod yet."""
     STARTING = "Starting"
     """The pod exists; the agent has not begun to work."""
     RUNNING = "Running"
-    """The agent works."""
+    """The agent is working."""
     INPUT_REQUIRED = "InputRequired"
     """The agent asked a question (`status.agent.question`) and waits for an input."""
     AUTH_REQUIRED = "AuthRequired"
-    """The provider or a remote agent wants other credentials."""
+    """The provider or a remote agent requires other credentials."""
     CANCELLING = "Cancelling"
-    """The run is being stopped; something of it may still be alive."""
+    """The run is being stopped; some of its processes may still be running."""
     COMPLETED = "Completed"
     """The agent finished its turn."""
     FAILED = "Failed"
-    """The run ended without finishing; `reason` and `message` say why."""
+    """The run ended without finishing; `reason` and `message` explain why."""
     CANCELLED = "Cancelled"
     """Stopped on request. No process of the run is left."""
     REJECTED = "Rejected"
@@ -40,7 +40,7 @@ class Phase(StrEnum):
 
     @property
     def is_terminal(self) -> bool:
-        """Whether a run in this phase is over."""
+        """Whether a run in this phase has finished."""
         return self in TERMINAL_PHASES
 
     @property
@@ -70,12 +70,12 @@ TERMINAL_PHASES = frozenset({Phase.COMPLETED, Phase.FAILED, Phase.CANCELLED, Pha
 
 
 class AgentState(StrEnum):
-    """What the runner last said of its agent; `status.agent.state`."""
+    """The last state of the agent that the runner reported; `status.agent.state`."""
 
     PREPARING = "Preparing"
     """The workspace is being made ready."""
     WORKING = "Working"
-    """A turn is under way."""
+    """A prompt turn is in progress."""
     INPUT_REQUIRED = "InputRequired"
     """The agent waits for an answer."""
     AUTH_REQUIRED = "AuthRequired"
@@ -85,36 +85,36 @@ class AgentState(StrEnum):
 
 
 class OutcomeState(StrEnum):
-    """How the runner says that its attempt ended."""
+    """The state in which an attempt ended, as reported by its runner."""
 
     COMPLETED = "Completed"
     FAILED = "Failed"
     REJECTED = "Rejected"
     INTERRUPTED = "Interrupted"
-    """The runner was told to stop (SIGTERM) before the turn ended."""
+    """The runner received SIGTERM before the turn ended."""
 
 
 class ConditionType(StrEnum):
-    """The conditions of a run; `kubectl wait --for=condition=...` takes them."""
+    """The conditions of a run, for `kubectl wait --for=condition=...`."""
 
     POD_SCHEDULED = "PodScheduled"
     """The run's pod has a node."""
     AGENT_READY = "AgentReady"
     """The agent's session is open and the prompt was sent."""
     CANCEL_REQUESTED = "CancelRequested"
-    """Somebody, or a limit, asked the run to stop."""
+    """A user, or a limit, requested that the run stops."""
     POD_TERMINATED = "PodTerminated"
     """No container of the run is left. Unknown: its node cannot be reached."""
     FINISHED = "Finished"
-    """The run is over, however it ended."""
+    """The run has finished, with whatever outcome."""
 
 
 class Reason(StrEnum):
-    """Why a run is in its phase; `status.reason`. Each says what happened, never what to do."""
+    """Why a run is in its phase; `status.reason`. Each states what happened, not what to do."""
 
     # on the way
     ACCEPTED = "Accepted"
-    """The run was seen; its pod comes next."""
+    """The operator has accepted the run; its pod is created next."""
     SESSION_BUSY = "SessionBusy"
     """An earlier run of the same session is still active."""
     POD_PENDING = "PodPending"
@@ -122,36 +122,36 @@ class Reason(StrEnum):
     PREPARING = "Preparing"
     """The workspace is being made ready."""
     WORKING = "Working"
-    """The agent works."""
+    """The agent is working."""
     FINISHING = "Finishing"
     """The agent has finished; its pod is being closed."""
     QUESTION = "Question"
-    """The agent asked something."""
+    """The agent asked a question."""
     # ends
     COMPLETED = "Completed"
     """The agent finished its turn."""
     CANCEL_REQUESTED = "CancelRequested"
     """`spec.desiredState` is Cancelled."""
     DELETED = "Deleted"
-    """The AgentRun was deleted while it was alive."""
+    """The AgentRun was deleted before it had finished."""
     DEADLINE_EXCEEDED = "DeadlineExceeded"
     """The run worked longer than `activeDeadlineSeconds`."""
     INPUT_TIMEOUT = "InputTimeout"
     """Nobody answered within `inputTimeoutSeconds`."""
     START_TIMEOUT = "StartTimeout"
-    """The pod's containers did not come to work within the operator's bounds."""
+    """The pod's containers did not start within the operator's timeouts."""
     PROFILE_NOT_FOUND = "ProfileNotFound"
     """The AgentProfile does not exist in the run's namespace."""
     PROFILE_REFUSED = "ProfileRefused"
-    """The profile does not allow what the run asks for (model, volume, backend, repository)."""
+    """The profile does not allow what the run requests (model, volume, backend, repository)."""
     PROFILE_INVALID = "ProfileInvalid"
-    """The profile asks for what cannot be done (a CA bundle without certificates, say)."""
+    """The profile requests what is not possible (for example a CA bundle without certificates)."""
     UNREADABLE = "Unreadable"
-    """The AgentRun holds what cannot be read: it is nested too deep, or holds a NUL."""
+    """The AgentRun cannot be read: it is nested too deep, or contains a NUL."""
     SESSION_NOT_FOUND = "SessionNotFound"
     """The run resumes an AgentSession that does not exist."""
     SESSION_NOT_RESUMABLE = "SessionNotResumable"
-    """The session holds no conversation to resume."""
+    """The session has no conversation to resume."""
     QUOTA_EXCEEDED = "QuotaExceeded"
     """A ResourceQuota or LimitRange refused the pod."""
     POD_REJECTED = "PodRejected"
@@ -189,11 +189,11 @@ class Reason(StrEnum):
     OUTPUT_INVALID = "OutputInvalid"
     """The final answer does not satisfy `outputSchema`."""
     PUSH_FAILED = "PushFailed"
-    """The change was made but could not be pushed; the patch artifact holds it."""
+    """The change was made but could not be pushed; the patch artifact contains it."""
     PUSH_REFUSED = "PushRefused"
-    """The profile does not allow the change to be pushed there; the patch artifact holds it."""
+    """The profile does not allow pushing the change there; the patch artifact contains it."""
     STORE_UNAVAILABLE = "StoreUnavailable"
-    """The runner could not deliver its events within its bound."""
+    """The runner could not deliver its events within its time limit."""
     RUNNER_FAILED = "RunnerFailed"
     """The runner ended without an outcome."""
     OUT_OF_MEMORY = "OutOfMemory"
@@ -201,6 +201,6 @@ class Reason(StrEnum):
     EVICTED = "Evicted"
     """The kubelet or an operator of the cluster evicted the pod."""
     POD_DELETED = "PodDeleted"
-    """Somebody other than the operator deleted the pod."""
+    """The pod was deleted by someone other than the operator."""
     NODE_LOST = "NodeLost"
     """The pod's node cannot be reached."""

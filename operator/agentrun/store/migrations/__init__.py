@@ -39,8 +39,8 @@ def upgrade(connection: Connection) -> None:
     newest = steps.get_current_head() or ""
     if not found.isdecimal() or int(found) // _BREAK != int(newest) // _BREAK:
         raise TooNewError(
-            f"a newer version of AgentRun has changed the database, to {found}; this one knows"
-            f" {newest}, and cannot use it. Run the newer version, or restore the backup that"
+            f"a newer version of AgentRun has changed the database, to {found}; this version"
+            f" knows {newest} and cannot use it. Run the newer version, or restore the backup that"
             " was made before the update."
         )
-    _log.warning("a newer version has changed the database, to %s: used as it is", found)
+    _log.warning("a newer version has changed the database, to %s: it is used as is", found)
