@@ -78,7 +78,9 @@ class Resource:
         """
         for given in (namespace, name):
             if given and not (len(given) < 254 and _NAME.fullmatch(given)):
-                raise ApiError(400, "BadRequest", f"{given[:253]!r} is no name of Kubernetes'.")
+                raise ApiError(
+                    400, "BadRequest", f"{given[:253]!r} is not a valid Kubernetes name."
+                )
         parts = [self.api, "namespaces", namespace, self.plural, name, subresource]
         return "/".join(part for part in parts if part)
 
@@ -186,7 +188,7 @@ class Kube:
                     event = read_kept(line)
                     yield {**event, "object": readable(event["object"])}
         except (TimeoutError, aiohttp.ClientError, ValueError) as error:
-            raise ApiUnavailableError(f"the watch broke off: {error!r}") from error
+            raise ApiUnavailableError(f"the watch was interrupted: {error!r}") from error
         finally:
             response.close()
 
@@ -204,7 +206,9 @@ class Kube:
             is_list = isinstance(answer, dict) and "items" in answer
             return answer if is_list else readable(answer)
         except (TimeoutError, aiohttp.ClientError, ValueError) as error:
-            raise ApiUnavailableError(f"the API server's answer broke off: {error!r}") from error
+            raise ApiUnavailableError(
+                f"the API server's response was interrupted: {error!r}"
+            ) from error
 
     async def _send(
         self,

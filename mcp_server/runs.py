@@ -232,7 +232,9 @@ class Runs:
         for tries_left in reversed(range(_PATCH_TRIES)):
             manifest = await self._get(RUNS, meta.namespace, meta.name)
             if manifest is None or manifest["metadata"]["uid"] != meta.uid:
-                raise InvalidArgumentsError(f"run {meta.name} was deleted. Call spawn_run anew.")
+                raise InvalidArgumentsError(
+                    f"run {meta.name} was deleted. Call spawn_run to start another run."
+                )
             row = await self._archive.observe(manifest) or row
             run = self._one(AgentRun, RUNS, manifest)
             if (seq := with_answer(run, message, key)) is not None:
@@ -250,7 +252,7 @@ class Runs:
                 if error.status not in (404, 409, 422) or not tries_left:
                     raise
                 continue
-            _log.info("run %s: answer %d came from %s", meta.name, seq, requested_by)
+            _log.info("run %s: answer %d received from %s", meta.name, seq, requested_by)
             return await self._archive.observe(manifest) or row, seq
         raise AssertionError("the last try returns or raises")
 
@@ -272,7 +274,7 @@ class Runs:
         if row is None:
             name = body["metadata"]["name"]
             raise InvalidArgumentsError(
-                f"run {name} exists but cannot be read: list_runs says why in `unreadable`."
+                f"run {name} exists but cannot be read: list_runs shows why in `unreadable`."
             )
         return _made_by(row, body)
 
@@ -294,7 +296,7 @@ class Runs:
         row = await self.find(namespace, giver)
         given_by = row.run.metadata.annotations.get(REQUESTED_BY) if row else None
         if given_by != meta["annotations"][REQUESTED_BY]:
-            _log.info("run %s: does not go on with the credentials of %s", meta["name"], giver)
+            _log.info("run %s: does not inherit the credentials of %s", meta["name"], giver)
             disinherit(body["spec"])
 
     async def request_cancellation(
@@ -317,7 +319,7 @@ class Runs:
                 if error.status not in (404, 409, 422) or not tries_left:
                     raise
                 continue
-            _log.info("run %s: cancellation asked for by %s", name, requested_by)
+            _log.info("run %s: cancellation requested by %s", name, requested_by)
             return await self._archive.observe(manifest) or row
         raise AssertionError("the last try returns or raises")
 
@@ -366,13 +368,13 @@ class Runs:
             await self._kube.delete(SESSIONS, namespace, name, session.metadata.uid)
             self._sessions.drop(session)
         except ApiError as error:
-            _log.warning("session %s of a run that was refused stays: %s", name, error)
+            _log.warning("session %s of a rejected run could not be deleted: %s", name, error)
 
     async def _create_run(self, namespace: str, body: Object) -> Object:
         name, by = body["metadata"]["name"], body["metadata"]["annotations"][REQUESTED_BY]
         try:
             created = await self._kube.create(RUNS, namespace, body)
-            _log.info("run %s: asked for by %s", name, by)
+            _log.info("run %s: requested by %s", name, by)
             return created
         except ApiError as error:
             # 409: a concurrent identical request created the run. Without a response, the run may

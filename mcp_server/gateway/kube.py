@@ -68,12 +68,14 @@ class KubernetesRunDirectory:
                 return await self._apply(run, status)
             except ApiError as error:
                 if error.status in _INVALID:
-                    message = f"The API server does not take the status of run {name}:"
+                    message = f"The API server rejected the status of run {name}:"
                     raise StatusRefusedError(f"{message} {error.message}") from error
                 if error.status not in (404, 409):
                     raise _unavailable(error, f"applying the status of run {name}") from error
             run = await self._newest(run)
-        raise ClusterUnavailableError(f"Run {name} changed {_TRIES} times while it was written.")
+        raise ClusterUnavailableError(
+            f"Run {name} changed {_TRIES} times while its status was written."
+        )
 
     async def _apply(self, run: AgentRun, status: AgentStatus) -> AgentRun:
         meta = run.metadata
@@ -132,4 +134,4 @@ def _unavailable(error: ApiError, doing: str) -> ClusterUnavailableError:
     if not isinstance(error, ApiUnavailableError):
         # Retries do not help: permissions or the CRDs are missing.
         _log.error("%s in the cluster failed: %s", doing, error.message)
-    return ClusterUnavailableError(f"The API server failed at {doing}: {error.message}.")
+    return ClusterUnavailableError(f"The API server failed while {doing}: {error.message}.")
