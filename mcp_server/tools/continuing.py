@@ -43,8 +43,8 @@ def add_continue_run(server: MCPServer, context: ToolContext) -> None:
             AgentMessage | None,
             Field(
                 description="The message for the agent. To choose an option of a question: a text"
-                ' part with its id, or a data part {"option_id": ...}. Required unless from_start is'
-                " true."
+                ' part with its id, or a data part {"option_id": ...}. Required unless from_start'
+                " is true."
             ),
         ] = None,
         from_start: Annotated[
