@@ -91,7 +91,7 @@ async def test_a_name_never_leads_to_another_path(kube: Kube, api: Api, name: st
     with pytest.raises(ApiError, match="is not a valid Kubernetes name") as refused:
         await kube.get(RUNS, "team-a", name)
     assert refused.value.status == 400
-    with pytest.raises(ApiError, match="is no name"):
+    with pytest.raises(ApiError, match="is not a valid Kubernetes name"):
         await kube.list(RUNS, name)
     assert api.asked == []
 

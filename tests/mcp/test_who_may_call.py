@@ -183,7 +183,7 @@ def refuses_a_stranger(answer: httpx2.Response) -> None:
     assert answer.status_code == 403, answer.text
     assert 'Bearer error="insufficient_scope"' in answer.headers["www-authenticate"]
     words = answer.json()["error"]["message"]
-    assert "You are system:serviceaccount:sec-a:nobody" in words
+    assert words.startswith("system:serviceaccount:sec-a:nobody is not authorized")
     assert "mcpServer.access.subjects" in words
 
 

@@ -132,7 +132,7 @@ async def test_an_agent_is_offered_what_its_profile_allows() -> None:
         assert {tool.name for tool in listed.tools} == {"list_agents", "send_agent_message"}
         told = await desk.refused("spawn_run", backend="codex", role="worker", prompt="x")
         assert "Profile codex does not allow tool spawn_run" in told
-        assert "Offered: list_agents, send_agent_message." in told
+        assert "Allowed: list_agents, send_agent_message." in told
 
 
 async def test_an_agent_writes_in_its_own_name_only() -> None:
@@ -159,7 +159,7 @@ async def test_an_agent_reads_its_own_mailbox_only() -> None:
 async def test_an_agent_has_no_other_namespace() -> None:
     async with a_desk(*EVERYTHING) as desk:
         told = await desk.refused("list_runs", namespace="elsewhere")
-        assert "yours is team" in told
+        assert "Yours is team" in told
 
 
 async def test_a_child_knows_its_parent() -> None:
