@@ -29,27 +29,27 @@ _HEAD = """\
 
 <!-- Generated from the server by `make generate`; a test holds it to the server. -->
 
-What an MCP client is offered at `/mcp`, as `tools/list` gives it. An argument without a default is
-required; one that is not listed is refused
-([0011](decisions/0011-unknown-arguments-are-refused.md)). What is refused is answered as an error,
-`isError` with one text that begins with `Error: ` and says what to do instead. While
-`poll_events` and `cancel_run` wait, a client that asks for progress hears of it every 5 seconds.
+The tools that MCP clients find at `/mcp`, as returned by `tools/list`. An argument without a
+default is required; an argument that is not listed is rejected
+([0011](decisions/0011-unknown-arguments-are-refused.md)). A rejected call returns an error:
+`isError` with one text that begins with `Error: ` and states what to do instead. While
+`poll_events` and `cancel_run` wait, a client that requests progress is notified every 5 seconds.
 """
 _FOOT = """\
 ## For agents
 
-An agent in a pod is offered those of the tools that its profile's `agentTools.allowed` names; by
-default {default}. It calls them over MCP, from a server named `agentrun`, if it takes servers over
-HTTP (Codex, Claude Code, OpenCode and Gemini CLI do), and in any image by the command `peer`:
-`whoami`, `list`, `send`, `inbox`, `wait`; `peer --help` explains them. It writes in its own name
-and reads its own mailbox. With `spawn_run` it starts runs of its own within
-`agentTools.children`: they carry it as `spec.parent`, and it looks into and changes only those.
+An agent in a pod may call the tools that its profile's `agentTools.allowed` lists; by default
+{default}. It calls them over MCP, from a server named `agentrun`, if it supports MCP servers over
+HTTP (Codex, Claude Code, OpenCode and Gemini CLI do), and in any image with the command `peer`:
+`whoami`, `list`, `send`, `inbox`, `wait`; `peer --help` explains them. It sends messages under its
+own name and reads its own mailbox. With `spawn_run` it starts runs of its own within the limits of
+`agentTools.children`: they name its run in `spec.parent`, and it can read and change only those.
 
-What to do next: [clients.md](clients.md) connects a client; `agentrun mcp --check` says whether
-AgentRun is reached.
+What to do next: [clients.md](clients.md) connects a client; `agentrun mcp --check` checks whether
+AgentRun is reachable.
 """
 
-_MORE = {"poll_events": "[events.md](events.md) says what `data` holds, by the event's type."}
+_MORE = {"poll_events": "[events.md](events.md) describes `data` by the event's type."}
 """Text below a tool's tables."""
 
 
@@ -82,16 +82,16 @@ async def _page(server: MCPServer) -> str:
 
 def _overview(tools: list[Tool]) -> str:
     rows = [f"| [`{tool.name}`](#{tool.name}) | {tool.title} | {_hints(tool)} |" for tool in tools]
-    return "\n".join(["| tool | what it does | it |", "|---|---|---|", *rows, ""])
+    return "\n".join(["| tool | title | hints |", "|---|---|---|", *rows, ""])
 
 
 def _hints(tool: Tool) -> str:
     hints = tool.annotations
-    assert hints is not None, f"{tool.name} says nothing of what it does"
+    assert hints is not None, f"{tool.name} has no annotations"
     if hints.read_only_hint:
-        return "only reads"
-    words = ["ends something" if hints.destructive_hint else "makes something new"]
-    words += ["may be repeated"] if hints.idempotent_hint else []
+        return "read-only"
+    words = ["destructive" if hints.destructive_hint else "additive"]
+    words += ["idempotent"] if hints.idempotent_hint else []
     return ", ".join(words)
 
 
@@ -100,7 +100,7 @@ def _section(tool: Tool) -> str:
     given = Shape.of(tool.input_schema)
     answer = Shape.of(tool.output_schema or {})
     parts = [f"## {tool.name}", "", text, "", *_table("argument", given), ""]
-    parts += ["Answer:", "", *_table("field", answer), ""]
+    parts += ["Result:", "", *_table("field", answer), ""]
     for name, inner in {**given.inner, **answer.inner}.items():
         parts += [f"`{name}`: {inner.text}", "", *_table("field", inner), ""]
     parts += [_MORE[tool.name], ""] if tool.name in _MORE else []
@@ -178,7 +178,7 @@ def _default(field: Schema) -> str:
 
 
 def _table(first: str, shape: Shape) -> list[str]:
-    head = [f"| {first} | type | default | what it is |", "|---|---|---|---|"]
+    head = [f"| {first} | type | default | description |", "|---|---|---|---|"]
     rows = list(shape.rows())
     if not rows:
         return ["None."]
@@ -202,12 +202,14 @@ async def _resources(server: MCPServer) -> str:
         for one in await server.list_resource_templates()
     ]
     text = (
-        "A client of protocol 2026-07-28 may listen for changes of runs and journals"
-        " (`subscriptions/listen`), at any replica. Older ones subscribe (`resources/subscribe`)"
-        " through the bridge `agentrun mcp`; over HTTP they poll"
+        "Clients of protocol 2026-07-28 can listen for changes of runs and journals"
+        " (`subscriptions/listen`), at any replica. Older clients subscribe"
+        " (`resources/subscribe`) through the bridge `agentrun mcp`; over HTTP they poll"
         " ([0012](decisions/0012-the-bridge-keeps-subscriptions.md))."
     )
-    return "\n".join(["## Resources", "", "| URI | what it is |", "|---|---|", *rows, "", text, ""])
+    return "\n".join(
+        ["## Resources", "", "| URI | description |", "|---|---|", *rows, "", text, ""]
+    )
 
 
 async def _prompts(server: MCPServer) -> str:
@@ -216,7 +218,7 @@ async def _prompts(server: MCPServer) -> str:
         f" {', '.join(f'`{argument.name}`' for argument in one.arguments or [])} |"
         for one in await server.list_prompts()
     ]
-    head = ["## Prompts", "", "| prompt | what for | arguments |", "|---|---|---|"]
+    head = ["## Prompts", "", "| prompt | description | arguments |", "|---|---|---|"]
     return "\n".join([*head, *rows, ""])
 
 

@@ -112,7 +112,7 @@ async def _serve(
         access=settings.access,
     )  # fmt: skip
     if settings.access == NOBODY:
-        _log.warning("nobody may call the tools: AGENTRUN_ACCESS names no subject")
+        _log.warning("no caller is authorized to call the tools: AGENTRUN_ACCESS lists no subject")
     front = build_app(
         context, KubernetesTokenVerifier(reviewer), settings, lambda: watched.is_ready
     )

@@ -70,9 +70,10 @@ class Access:
         """Raise ForbiddenError if ``caller`` is not authorized."""
         if not self.admits(caller):
             raise ForbiddenError(
-                f"You are {caller.username or 'nobody'}, and this AgentRun does not let you in:"
-                f" the value {VALUE} of its Helm release names who may call. Ask an administrator"
-                f" to add {_entry(caller)} to it, or use a token of a ServiceAccount that it names."
+                f"{caller.username or 'An unnamed user'} is not authorized to use this AgentRun:"
+                f" the value {VALUE} of its Helm release lists the authorized subjects. Ask an"
+                f" administrator to add {_entry(caller)} to it, or use a token of a ServiceAccount"
+                " that it lists."
             )
 
 

@@ -9,7 +9,7 @@ from agentrun.api.v1alpha1 import Backend, Role
 from mcp_server.schemas import Status
 
 AgentState = Status | Literal["idle"]
-"""Where an agent is: where its active run is, else how its newest ended; `idle` without a run."""
+"""An agent's status: that of its active run, else of its newest run; `idle` without a run."""
 
 Body = Annotated[AgentMessage, PlainSerializer(lambda message: message.to_json())]
 
@@ -24,9 +24,9 @@ class AgentView(_Result):
     agent_name: str
     """The agent's stable name. Every tool takes it."""
     display_name: str | None = None
-    """The name as its creator wrote it, where it was no Kubernetes name."""
+    """The name as its creator wrote it, if that is not a valid Kubernetes name."""
     namespace: str
-    """The Kubernetes namespace it lives in."""
+    """Its Kubernetes namespace."""
     backend: Backend
     """The kind of agent."""
     role: Role | None
@@ -34,33 +34,33 @@ class AgentView(_Result):
     session_id: str
     """The conversation's id."""
     status: AgentState
-    """Where its representative run is, also when it has ended; `idle` without one."""
+    """The status of its representative run, also after its end; `idle` without one."""
     last_run_id: str | None
     """Its representative run."""
     last_run_status: Status | None = None
-    """The same; null without a run."""
+    """The same status; null without a run."""
     cwd: str
-    """The folder in the workspace where that run works."""
+    """The working directory of that run."""
     updated_at: str
-    """When something last happened to it."""
+    """When it last changed."""
 
 
 class ListAgentsResult(_Result):
-    """A page of agents, the one that changed last first."""
+    """A page of agents, most recently changed first."""
 
     agents: list[AgentView]
     """The agents."""
     next_cursor: str | None = None
-    """Give it as `cursor` to get the next page; null only when nothing is left."""
+    """Pass it as `cursor` to get the next page; null only at the end."""
 
 
 class SendResult(_Result):
     """A message that is in its recipient's mailbox."""
 
     message_id: str
-    """The message's id; answers name it as `reply_to` in their metadata."""
+    """The message's id; replies give it as `reply_to` in their metadata."""
     to_agent_name: str
-    """Who gets it."""
+    """The recipient."""
     to_session_id: str
     """The recipient's conversation."""
     seq: int
@@ -77,29 +77,29 @@ class MessageView(_Result):
     seq: int
     """Its number in the mailbox: from 1, without gaps."""
     from_agent_name: str | None
-    """Who sent it; null for a person, or a program that gave no name."""
+    """The sender; null for a person, or a program that gave no name."""
     from_session_id: str | None
     """The sender's conversation."""
     to_agent_name: str
-    """Whose mailbox it is in."""
+    """The recipient."""
     to_session_id: str
     """The recipient's conversation."""
     created_at: str
     """When it was sent."""
     body: Body
-    """What it says."""
+    """The message itself."""
     metadata: dict[str, Any]
-    """What its sender added: by custom `kind`, and `reply_to` with the id of a message."""
+    """The sender's metadata: by convention `kind`, and `reply_to` with a message's id."""
 
 
 class FetchResult(_Result):
     """The next messages in a mailbox."""
 
     agent_name: str
-    """Whose mailbox it is."""
+    """The owner of the mailbox."""
     session_id: str
-    """Its conversation."""
+    """The owner's conversation."""
     messages: list[MessageView]
     """The messages after `after_seq`, in order."""
     next_after_seq: int
-    """Give it as `after_seq` in the next call."""
+    """Pass it as `after_seq` in the next call."""

@@ -77,8 +77,8 @@ class AgentToolContext(ToolContext):
         own = agent_caller_var.get().run.metadata
         if row is not None and not await self._is_below(row, own.uid):
             raise ForbiddenError(
-                f"Run {row.run.metadata.name} was not asked for by you or by a run of yours,"
-                f" {own.name}: you may use only the runs that you start with spawn_run."
+                f"Run {row.run.metadata.name} was not started by your run, {own.name}, or by one of"
+                " its descendants: you have access only to the runs that you start with spawn_run."
             )
 
     async def namespace(self, requested: str | None) -> str:
@@ -86,7 +86,7 @@ class AgentToolContext(ToolContext):
         own = agent_caller_var.get().run.metadata.namespace
         if requested and requested != own:
             raise ToolError(
-                f"Namespace {requested} is not yours; yours is {own}. Leave namespace out."
+                f"You have no access to namespace {requested}. Yours is {own}: leave namespace out."
             )
         await self.authorize(self.caller(), own)
         return own
@@ -107,11 +107,12 @@ class AgentToolContext(ToolContext):
         name, agent = row.run.metadata.name, row.run.status.agent
         question = agent.question if agent else None
         if question is None:
-            raise ToolError(f"What run {name} asks is not known yet. Try again in a second.")
+            raise ToolError(f"The question of run {name} is not known yet. Try again in a second.")
         if question.kind != "input":
             raise ToolError(
-                f"Run {name} asks a person: {question.text} You cannot answer that. Wait with"
-                " poll_events until a person has, or cancel the run with cancel_run."
+                f"Run {name} requires an answer from a person: {question.text} You cannot give it."
+                " Wait with poll_events until a person has answered, or cancel the run with"
+                " cancel_run."
             )
 
     def parent(self) -> ParentRun:
@@ -125,8 +126,8 @@ class AgentToolContext(ToolContext):
         most = min(who.profile.agent_tools.children.max_depth, _MAX_DEPTH)
         if depth > most:
             raise ToolError(
-                f"Profile {who.profile_name} allows {most} generations of runs below the first;"
-                " this would be one more. Do the work yourself."
+                f"Profile {who.profile_name} allows {most} generations of runs below the first,"
+                f" and this run would be in generation {depth}. Do the work yourself."
             )
         return ParentRun(name=who.run.metadata.name, uid=who.run.metadata.uid, depth=depth)
 
@@ -188,7 +189,7 @@ class AgentToolContext(ToolContext):
         if len(parents) > _MOST_PARENTS:
             raise ToolError(
                 f"Session {reference} has had runs of more than {_MOST_PARENTS} agents, too many"
-                " to look whether they are yours. Begin another conversation: session_mode new."
+                " to check whether they are yours. Start another conversation: session_mode new."
             )
         # A session without known runs may be about to start as another agent's.
         if not parents or not all([await self._is_from(uid, own) for uid in parents]):
@@ -249,7 +250,7 @@ def _check_profile(who: AgentCaller, chosen: str) -> None:
     allowed = _profiles_of(who)
     if chosen not in allowed:
         raise ToolError(
-            f"Profile {who.profile_name} does not let you start runs with profile {chosen}."
+            f"Profile {who.profile_name} does not allow you to start runs with profile {chosen}."
             f" Give one of these as profile, with its backend: {', '.join(allowed)}."
         )
 
@@ -267,14 +268,14 @@ def _check_repository(who: AgentCaller, url: str) -> None:
         return
     offered = ", ".join([*([own] if own else []), *allowed])
     raise ToolError(
-        f"Profile {who.profile_name} does not let you start runs on repository {url}. Give one of"
-        f" these, or leave workspace out: {offered or 'none'}."
+        f"Profile {who.profile_name} does not allow you to start runs on repository {url}. Give one"
+        f" of these, or leave workspace out: {offered or 'none'}."
     )
 
 
 def _too_many(who: AgentCaller) -> ToolError:
     return ToolError(
-        f"You have asked for {who.profile.agent_tools.children.max_count} runs, the most that"
+        f"You have started {who.profile.agent_tools.children.max_count} runs, the maximum that"
         f" profile {who.profile_name} allows. Do the rest of the work yourself."
     )
 

@@ -76,7 +76,7 @@ async def within_bounds(ctx: ServerRequestContext[Any, Any], call_next: CallNext
     Raises MCPError. Tool calls are checked by ``StrictServer.call_tool``.
     """
     if ctx.method != "tools/call" and (why := fault_of(ctx.params, "The params")):
-        raise MCPError(INVALID_PARAMS, f"{why} Correct it and ask again.")
+        raise MCPError(INVALID_PARAMS, f"{why} Correct it and send the request again.")
     return await call_next(ctx)
 
 

@@ -80,7 +80,7 @@ class KubernetesTokenVerifier(TokenVerifier):
 def _caller(status: Mapping[str, Any]) -> Caller:
     # An API server without audience support returns no audiences.
     if not status.get("authenticated") or AUDIENCE not in (status.get("audiences") or []):
-        raise TokenRefusedError(f"it is expired, or not for the audience {AUDIENCE}")
+        raise TokenRefusedError(f"The token has expired, or is not for the audience {AUDIENCE}.")
     user = status.get("user", {})
     return Caller(str(user.get("username", "")), tuple(user.get("groups", [])))
 
@@ -89,7 +89,9 @@ def current_caller() -> Caller:
     """Return the caller of the current request. Raises ToolError without authentication."""
     token = get_access_token()
     if token is None:
-        raise ToolError("Nobody is authenticated: call with a Kubernetes token as bearer token.")
+        raise ToolError(
+            "The request is not authenticated: send a Kubernetes token as bearer token."
+        )
     return caller_of(token)
 
 
@@ -112,8 +114,8 @@ class ReviewUnavailableResponse:
             response = JSONResponse(
                 {
                     "error": "temporarily_unavailable",
-                    "error_description": "The Kubernetes API server cannot check the token"
-                    f" just now: {error}. Try again in a few seconds.",
+                    "error_description": "The Kubernetes API server cannot review the token"
+                    f" at the moment: {error}. Try again in a few seconds.",
                 },
                 status_code=503,
                 headers={"Retry-After": "5"},

@@ -86,7 +86,7 @@ class _Protocol(H11Protocol):
         super().connection_made(transport)
         address = self.client[0] if self.client else ""
         if not self.opened.acquire(address):
-            _log.debug("a connection of %s is one too many", address)
+            _log.debug("closed a connection from %s: too many are open", address)
             transport.abort()
             return
         self._address = address
@@ -155,11 +155,19 @@ class Bounded:
             return
         address = (scope.get("client") or ("",))[0]
         if self._under_way[address] >= self._bounds.requests_of_peer:
-            await _refuse(scope, receive, send, 429, "Too many requests of yours are under way.")
+            await _refuse(
+                scope,
+                receive,
+                send,
+                429,
+                "There are too many concurrent requests from your address.",
+            )
             return
         if self._is_too_large(scope):
             most = self._bounds.body_bytes
-            await _refuse(scope, receive, send, 413, f"A request's body has at most {most} bytes.")
+            await _refuse(
+                scope, receive, send, 413, f"The body of a request is limited to {most} bytes."
+            )
             return
         peer.set(address)
         self._under_way[address] += 1

@@ -30,8 +30,8 @@ def check_answer(message: AgentMessage) -> None:
     size = len(message.model_dump_json(exclude_none=True).encode())
     if size > MAX_REQUEST_BYTES:
         raise InvalidArgumentsError(
-            f"input_message takes {size} bytes; {MAX_REQUEST_BYTES} is the most. Put large input"
-            " where the agent can fetch it, and tell it where that is."
+            f"input_message has {size} bytes; the maximum is {MAX_REQUEST_BYTES}. Put large input"
+            " where the agent can fetch it, and refer to it in the message."
         )
 
 
@@ -78,16 +78,16 @@ def build_answer(
     name, inputs = run.metadata.name, run.spec.inputs
     if len(inputs) >= _MAX_INPUTS:
         raise InvalidArgumentsError(
-            f"run {name} has had {_MAX_INPUTS} answers, which is the most. Cancel it with"
-            " cancel_run, then begin anew with spawn_run."
+            f"run {name} has had {_MAX_INPUTS} answers, the maximum. Cancel it with"
+            " cancel_run, then start a new run with spawn_run."
         )
     seq = run.newest_input + 1
     answer = Input(seq=seq, question_id=_question_of(run), message=message)
     written = [one.to_json() for one in (*inputs, answer)]
     if len(json.dumps(written).encode()) > MAX_REQUEST_BYTES:
         raise InvalidArgumentsError(
-            f"The answers to run {name} would take more than {MAX_REQUEST_BYTES} bytes together."
-            " Put large input where the agent can fetch it, and tell it where that is."
+            f"The answers to run {name} would exceed {MAX_REQUEST_BYTES} bytes in total. Put large"
+            " input where the agent can fetch it, and refer to it in the message."
         )
     # A merge patch replaces the whole list: with the resourceVersion, a concurrent answer causes a
     # conflict instead of being lost.
@@ -105,8 +105,8 @@ def check_resumable(run: AgentRun, session: AgentSession | None) -> AgentSession
     name = run.metadata.name
     if session is None:
         raise InvalidArgumentsError(
-            f"Unknown session_id: {session_name_of(run)}. The conversation of run {name} is gone;"
-            " call continue_run with from_start true to do its task again."
+            f"Unknown session_id: {session_name_of(run)}. The conversation of run {name} no longer"
+            " exists: call continue_run with from_start true to repeat its task."
         )
     status = session.status
     # An active run may still write a snapshot; the operator checks when it starts the new run.
@@ -116,7 +116,7 @@ def check_resumable(run: AgentRun, session: AgentSession | None) -> AgentSession
     why = f" {status.snapshot_error}" if status.snapshot_error else ""
     raise InvalidArgumentsError(
         f"run {run.phase.status} before the backend session became resumable: {name}.{why}"
-        " Call continue_run with from_start true to do its task again."
+        " Call continue_run with from_start true to repeat its task."
     )
 
 
@@ -177,7 +177,7 @@ def _together(task: AgentMessage | None, more: AgentMessage | None) -> AgentMess
     parts = [*task.parts, *more.parts]
     if len(parts) > _MAX_PARTS:
         raise InvalidArgumentsError(
-            f"The task and input_message have {len(parts)} parts together; {_MAX_PARTS} is the"
-            " most. Say it in fewer parts."
+            f"The task and input_message have {len(parts)} parts in total; the maximum is"
+            f" {_MAX_PARTS}. Use fewer parts."
         )
     return task.model_copy(update={"parts": parts})

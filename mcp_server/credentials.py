@@ -27,7 +27,7 @@ async def store_credentials(
     except ApiError as error:
         if error.is_conflict:
             return  # created by an earlier try of the same request
-        why = f"The Secret with its credentials could not be made: {error.message}"
+        why = f"The Secret with its credentials could not be created: {error.message}"
         patch = build_cancellation(run, run.metadata.annotations.get(REQUESTED_BY, ""), why)
         if patch is not None:
             await kube.patch(RUNS, namespace, run.metadata.name, patch)

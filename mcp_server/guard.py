@@ -50,7 +50,7 @@ class Guard:
         try:
             await self._door.authorize(caller_of(user.access_token))
         except ForbiddenError as refusal:
-            _log.info("refused %r: the access list does not name it", user.access_token.client_id)
+            _log.info("rejected %r: it is not in the access list", user.access_token.client_id)
             await self._forbid(str(refusal))(scope, receive, send)
             return
         await self._app(scope, receive, send)

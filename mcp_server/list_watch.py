@@ -63,7 +63,7 @@ async def follow(
             is_known = isinstance(error, ApiError | StoreError)
             _log.log(
                 logging.WARNING if is_known else logging.ERROR,
-                "%s of namespace %s cannot be followed, next try in %g s: %s",
+                "%s of namespace %s cannot be watched, retry in %g s: %s",
                 resource.plural,
                 namespace,
                 delay,

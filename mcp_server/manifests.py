@@ -68,7 +68,7 @@ def check_arguments(arguments: SpawnArguments) -> None:
     size = len(arguments.model_dump_json(exclude_none=True).encode())
     if size > MAX_REQUEST_BYTES:
         raise InvalidArgumentsError(
-            f"The arguments take {size} bytes; {MAX_REQUEST_BYTES} is the most. Put large input"
+            f"The arguments have {size} bytes; the maximum is {MAX_REQUEST_BYTES}. Put large input"
             " into the git repository or the volume that the agent works on."
         )
     if arguments.session_mode == "resume" and not arguments.session_id:
@@ -88,7 +88,7 @@ def check_arguments(arguments: SpawnArguments) -> None:
         try:
             check_schema_bounds(arguments.output_schema)
         except ValueError as error:
-            raise InvalidArgumentsError(f"output_schema is refused: {error}") from error
+            raise InvalidArgumentsError(f"output_schema is invalid: {error}") from error
 
 
 def check_bounds(value: Any, what: str) -> None:
@@ -252,7 +252,9 @@ def build_run(
             timeouts=Timeouts(**arguments.timeouts.model_dump()) if arguments.timeouts else None,
         )
     except ValidationError as error:
-        raise InvalidArgumentsError(f"This cannot be a run: {problems(error)}") from error
+        raise InvalidArgumentsError(
+            f"The arguments are not valid for a run: {problems(error)}"
+        ) from error
     return run_manifest(spec, run_id, requested_by, request_hash(arguments))
 
 
@@ -314,7 +316,7 @@ def check_message(message: AgentMessage, field: str = "input_message") -> None:
                 f"{field}.parts[{index}] is of type {part.type} but has no {part.type}"
             )
     if all(part.type == "text" and not (part.text or "").strip() for part in message.parts):
-        raise InvalidArgumentsError(f"{field} says nothing: give it a part with words or data.")
+        raise InvalidArgumentsError(f"{field} is empty: add a part with text or data.")
 
 
 def _is_complete(part: MessagePart) -> bool:
@@ -327,8 +329,8 @@ def _check_backend_config(arguments: SpawnArguments) -> None:
     given = arguments.backend_config or {}
     if REFERENCE in given:
         raise InvalidArgumentsError(
-            f"backend_config.{REFERENCE} is not accepted: which Secret a run uses is not for its"
-            " caller to say. Give the credentials as auth_token or headers."
+            f"backend_config.{REFERENCE} is not accepted: the caller cannot choose the Secret of a"
+            " run. Give the credentials as auth_token or headers."
         )
     if arguments.backend == "remote_a2a" and not given.get("agent_url"):
         raise InvalidArgumentsError(
@@ -341,8 +343,8 @@ def _check_backend_config(arguments: SpawnArguments) -> None:
     for key in CREDENTIALS:
         if key in given:
             raise InvalidArgumentsError(
-                f"backend_config.{key} is not accepted: everybody who can read runs would see"
-                " it. Credentials belong in a Secret that the profile names."
+                f"backend_config.{key} is not accepted: all users with permission to read runs"
+                " would see it. Put credentials into a Secret that the profile names."
             )
 
 

@@ -175,7 +175,7 @@ class ObjectCache(Generic[M]):
         if isinstance(problem, ApiError):
             raise problem
         raise ApiUnavailableError(
-            f"the {self._resource.plural} of namespace {namespace} are not known yet"
+            f"the {self._resource.plural} of namespace {namespace} have not been listed yet"
         )
 
     def _read(self, namespace: str, manifest: Object, kept: "_Kept[M]") -> None:

@@ -5,22 +5,24 @@ from typing import Annotated
 from mcp.server.mcpserver import MCPServer
 from pydantic import Field
 
-Task = Annotated[str, Field(description="What is to be done, in words.")]
-Repository = Annotated[str, Field(description="The git repository to work on, as a URL.")]
-Ref = Annotated[str, Field(description="The branch, tag or commit to begin at.")]
-BackendName = Annotated[str, Field(description="Which kind of agent: codex, claude_code, …")]
+Task = Annotated[str, Field(description="The task, in words.")]
+Repository = Annotated[str, Field(description="The URL of the git repository to work on.")]
+Ref = Annotated[str, Field(description="The branch, tag or commit to start from.")]
+BackendName = Annotated[str, Field(description="The kind of agent: codex, claude_code, …")]
 
 _FOLLOW = """\
 Then follow it: call poll_events with its run_id and after_seq 0, and again with next_after_seq,
 until the status is completed, failed, cancelled or rejected. If it is input_required or
 auth_required, call get_run, show me its question and its options, and wait for my answer.
-When it is over, call get_run. If it failed, tell me its error and what it suggests to do."""
+When it has ended, call get_run. If it failed, show me its error and the next step."""
 
 
 def add_prompts(server: MCPServer) -> None:
     """Register the prompts."""
 
-    @server.prompt(title="Plan a change", description="Have an agent plan, and change nothing.")
+    @server.prompt(
+        title="Plan a change", description="Have an agent plan a change without making it."
+    )
     def plan(
         task: Task, repository: Repository = "", ref: Ref = "", backend: BackendName = "codex"
     ) -> str:
@@ -29,11 +31,11 @@ def add_prompts(server: MCPServer) -> None:
             task,
             _spawn("planner", repository, ref, backend),
             "In the prompt, ask for a plan only: the files to change, in which order and why, how"
-            " to test it, and what could go wrong. Say that it must not edit anything.",
-            "Show me the plan from result.summary, and ask whether to go on with it.",
+            " to test it, and what could go wrong. State that it must not edit anything.",
+            "Show me the plan from result.summary, and ask whether to implement it.",
         )
 
-    @server.prompt(title="Make a change", description="Have an agent do the work on a branch.")
+    @server.prompt(title="Make a change", description="Have an agent make a change on a branch.")
     def implement(
         task: Task, repository: Repository = "", ref: Ref = "", backend: BackendName = "codex"
     ) -> str:
@@ -41,12 +43,12 @@ def add_prompts(server: MCPServer) -> None:
             "Have an agent do this:",
             task,
             _spawn("worker", repository, ref, backend),
-            "In the prompt, describe the whole task, with what you know of the code and how the"
-            " result is to be tested: the agent sees nothing else of our conversation.",
+            "In the prompt, describe the whole task, what you know about the code and how to test"
+            " the result: the agent does not see our conversation.",
             "Tell me result.summary, the branch and the commit, and how many files changed.",
         )
 
-    @server.prompt(title="Review a change", description="Have an agent review, and report.")
+    @server.prompt(title="Review a change", description="Have an agent review a change and report.")
     def review(
         task: Task, repository: Repository = "", ref: Ref = "", backend: BackendName = "codex"
     ) -> str:
@@ -54,14 +56,14 @@ def add_prompts(server: MCPServer) -> None:
             "Have an agent review this, without changing anything:",
             task,
             _spawn("reviewer", repository, ref, backend),
-            "In the prompt, say what is to be reviewed (the newest commit, if nothing else is"
-            " said), and ask for findings in order of weight, each with file, line and reason.",
-            "Show me the findings from result.summary, the gravest first.",
+            "In the prompt, state what to review (by default the newest commit), and ask for"
+            " findings in order of severity, each with file, line and reason.",
+            "Show me the findings from result.summary, the most severe first.",
         )
 
 
 def _spawn(role: str, repository: str, ref: str, backend: str) -> str:
-    workspace = "the workspace that its profile has"
+    workspace = "the workspace of its profile"
     if repository:
         at = f', "ref": "{ref}"' if ref else ""
         workspace = f'workspace {{"git": {{"url": "{repository}"{at}}}}}'

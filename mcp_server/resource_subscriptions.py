@@ -66,7 +66,9 @@ class ResourceSubscriptions:
                 await asyncio.wait({listening, stopping}, return_when=asyncio.FIRST_COMPLETED)
                 if listening.done():
                     return listening.result()
-                raise MCPError(INTERNAL_ERROR, "This server is about to end. Listen again.")
+                raise MCPError(
+                    INTERNAL_ERROR, "This server is shutting down. Send the request again."
+                )
             finally:
                 for task in (listening, stopping):
                     task.cancel()
@@ -75,7 +77,7 @@ class ResourceSubscriptions:
     @asynccontextmanager
     async def _follow(self, uris: list[str]) -> AsyncIterator[None]:
         if len(uris) > MAX_RESOURCES:
-            message = f"{len(uris)} resources; {MAX_RESOURCES} is the most. Listen for fewer."
+            message = f"{len(uris)} resources exceed the limit of {MAX_RESOURCES}. Request fewer."
             raise MCPError(INVALID_PARAMS, message)
         rows = {uri: row for uri in uris if (row := await self._row(uri))}
         for uri, row in rows.items():
@@ -117,7 +119,9 @@ class ResourceSubscriptions:
                 await store.wait(uid, row.last_seq, _LOOK_SECONDS)
                 row = await store.get_run_by_uid(uid) or row
             except StoreError as error:
-                _log.warning("run %s cannot be followed just now: %s", row.run.metadata.name, error)
+                _log.warning(
+                    "run %s cannot be watched at the moment: %s", row.run.metadata.name, error
+                )
                 await asyncio.sleep(_PAUSE)
                 continue
             if _state(row) != seen:

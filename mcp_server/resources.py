@@ -52,7 +52,7 @@ def add_resources(server: MCPServer, context: ToolContext) -> None:
         RUN_URI,
         name="run",
         title="A run",
-        description="Where a run is and what came of it, as get_run shows it.",
+        description="A run's status and result, as get_run returns them.",
         mime_type=_JSON,
         annotations=Annotations(audience=["user", "assistant"]),
     )
@@ -90,8 +90,8 @@ def add_resources(server: MCPServer, context: ToolContext) -> None:
     @server.resource(
         PROFILES_URI,
         name="profiles",
-        title="The profiles",
-        description="The AgentProfiles of a namespace: what spawn_run takes as profile and model.",
+        title="Profiles",
+        description="The AgentProfiles of a namespace, for spawn_run's profile and model.",
         mime_type=_JSON,
     )
     async def profiles(namespace: str) -> str:

@@ -85,7 +85,7 @@ class Reviews(Generic[T]):
         Raises TokenRefusedError, TooManyReviewsError, and the errors of the reviewer.
         """
         if len(token) > _LONGEST:
-            raise TokenRefusedError(f"it is longer than {_LONGEST} characters")
+            raise TokenRefusedError(f"The token is longer than {_LONGEST} characters.")
         digest = hashlib.sha256(token.encode(errors="replace")).digest()
         now = self._monotonic()
         until, found = self._good.get(digest, (0.0, None))
@@ -109,9 +109,9 @@ class Reviews(Generic[T]):
         # unless the token is rejected.
         buckets = () if was_good else (mine, self._all)
         if not all(bucket.has_room(now) for bucket in buckets):
-            raise TooManyReviewsError("Too many tokens were refused")
+            raise TooManyReviewsError("Too many tokens were rejected")
         if len(self._under_way) >= AT_ONCE + WAITING:
-            raise TooManyReviewsError("Too many tokens wait to be checked")
+            raise TooManyReviewsError("Too many tokens are waiting for review")
         for bucket in buckets:
             bucket.take()
         task = asyncio.create_task(self._review(token, digest, buckets))
@@ -137,7 +137,7 @@ class Reviews(Generic[T]):
             _remember(self._refused, digest, (self._monotonic() + REFUSED_SECONDS, str(refusal)))
             raise
         except TimeoutError as error:
-            message = f"The API server said nothing of a token within {_REVIEW_SECONDS:.0f} s"
+            message = f"The API server did not review a token within {_REVIEW_SECONDS:.0f} s"
             raise TooManyReviewsError(message) from error
         finally:
             if not is_refused:

@@ -16,12 +16,12 @@ from mcp_server.views import status_of
 
 RunId = Annotated[
     str | None,
-    Field(description="The run, as spawn_run named it. Wins over agent_name if both are given."),
+    Field(description="The run_id that spawn_run returned. Takes precedence over agent_name."),
 ]
 AgentName = Annotated[
     str | None,
     Field(
-        description="Instead of run_id: the agent. Means its active run, else its queued one,"
+        description="Instead of run_id: the agent. Selects its active run, else its queued one,"
         " else its newest."
     ),
 ]

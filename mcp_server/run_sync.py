@@ -201,7 +201,7 @@ class RunSync:
                     if row.run.metadata.namespace == namespace:
                         await self._observe_end(row)
         except (ApiError, StoreError) as problem:
-            _log.warning("the end of namespace %s cannot be recorded: %s", namespace, problem)
+            _log.warning("the deletion of namespace %s cannot be recorded: %s", namespace, problem)
 
     async def _is_namespace_gone(self, namespace: str) -> bool:
         """Whether the API server confirms that a namespace does not exist."""
@@ -236,9 +236,15 @@ class RunSync:
                     await self._close_record(run)
                     return
             except (ApiError, StoreError) as error:
-                _log.warning("deleted run %s cannot be closed yet: %s", run.metadata.name, error)
+                _log.warning(
+                    "the record of deleted run %s cannot be closed yet: %s",
+                    run.metadata.name,
+                    error,
+                )
             except Exception:  # noqa: BLE001 - the run waits for it, and nobody else sees it
-                _log.exception("deleted run %s cannot be closed yet", run.metadata.name)
+                _log.exception(
+                    "the record of deleted run %s cannot be closed yet", run.metadata.name
+                )
             await asyncio.sleep(_POD_GONE_BACKOFF[min(tries, len(_POD_GONE_BACKOFF) - 1)])
             tries += 1
 
@@ -253,7 +259,7 @@ class RunSync:
                 # Another replica may have recorded the end first: the seal equals what is recorded.
                 row = await self._store.get_run_by_uid(uid) or replace(row, run=ended)
             await self._seal(row.run)
-        _log.info("run %s was deleted and nothing of it is left", run.metadata.name)
+        _log.info("run %s was deleted and none of its pods is left", run.metadata.name)
 
     async def _is_pod_gone(self, run: AgentRun) -> bool:
         """Check the pods of the known attempts, and of those this process may have missed."""

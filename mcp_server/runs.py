@@ -226,7 +226,9 @@ class Runs:
         async def answer() -> tuple[RunRow, int | None]:
             manifest = await self._get(RUNS, meta.namespace, meta.name)
             if manifest is None or manifest["metadata"]["uid"] != meta.uid:
-                raise InvalidArgumentsError(f"run {meta.name} was deleted. Call spawn_run anew.")
+                raise InvalidArgumentsError(
+                    f"run {meta.name} was deleted. Call spawn_run to start another run."
+                )
             known = await self._archive.observe(manifest) or row
             run = self._one(AgentRun, RUNS, manifest)
             if (seq := with_answer(run, message, key)) is not None:
@@ -238,7 +240,7 @@ class Runs:
                 return known, None
             patch, seq = build_answer(run, message, key)
             manifest = await self._kube.patch(RUNS, meta.namespace, meta.name, patch)
-            _log.info("run %s: answer %d came from %s", meta.name, seq, requested_by)
+            _log.info("run %s: answer %d received from %s", meta.name, seq, requested_by)
             return await self._archive.observe(manifest) or known, seq
 
         return await retry_on_conflict(answer)
@@ -261,7 +263,7 @@ class Runs:
         if row is None:
             name = body["metadata"]["name"]
             raise InvalidArgumentsError(
-                f"run {name} exists but cannot be read: list_runs says why in `unreadable`."
+                f"run {name} exists but cannot be read: list_runs shows why in `unreadable`."
             )
         return _made_by(row, body)
 
@@ -283,7 +285,7 @@ class Runs:
         row = await self.find(namespace, giver)
         given_by = row.run.metadata.annotations.get(REQUESTED_BY) if row else None
         if given_by != meta["annotations"][REQUESTED_BY]:
-            _log.info("run %s: does not go on with the credentials of %s", meta["name"], giver)
+            _log.info("run %s: does not inherit the credentials of %s", meta["name"], giver)
             disinherit(body["spec"])
 
     async def request_cancellation(
@@ -301,7 +303,7 @@ class Runs:
             if patch is None:
                 return await self._archive.observe(manifest) or row
             manifest = await self._kube.patch(RUNS, namespace, name, patch)
-            _log.info("run %s: cancellation asked for by %s", name, requested_by)
+            _log.info("run %s: cancellation requested by %s", name, requested_by)
             return await self._archive.observe(manifest) or row
 
         return await retry_on_conflict(cancel)
@@ -351,13 +353,13 @@ class Runs:
             await self._kube.delete(SESSIONS, namespace, name, session.metadata.uid)
             self._sessions.drop(session)
         except ApiError as error:
-            _log.warning("session %s of a run that was refused stays: %s", name, error)
+            _log.warning("session %s of a rejected run could not be deleted: %s", name, error)
 
     async def _create_run(self, namespace: str, body: Object) -> Object:
         name, by = body["metadata"]["name"], body["metadata"]["annotations"][REQUESTED_BY]
         try:
             created = await self._kube.create(RUNS, namespace, body)
-            _log.info("run %s: asked for by %s", name, by)
+            _log.info("run %s: requested by %s", name, by)
             return created
         except ApiError as error:
             # 409: a concurrent identical request created the run. Without a response, the run may

@@ -46,7 +46,8 @@ class SchemaChecks:
             return
         if self._asked >= AT_ONCE + WAITING:
             raise InvalidArgumentsError(
-                "output_schema cannot be checked just now: too many are. Try again in some seconds."
+                "output_schema cannot be checked at the moment: too many checks are in progress."
+                " Try again in a few seconds."
             )
         self._asked += 1
         try:

@@ -13,11 +13,11 @@ Status = Literal[
     "queued", "running", "input_required", "auth_required", "cancelling",
     "completed", "failed", "cancelled", "rejected",
 ]  # fmt: skip
-"""Where a run is; the last four are final."""
+"""The status of a run; the last four are terminal."""
 
 
 class WorkspaceArguments(BaseModel):
-    """What the agent finds in /workspace."""
+    """The contents of /workspace."""
 
     model_config = ConfigDict(use_attribute_docstrings=True)
 
@@ -28,18 +28,18 @@ class WorkspaceArguments(BaseModel):
 
 
 class TimeoutArguments(BaseModel):
-    """How long things may take, in seconds. The profile's limits hold as well."""
+    """Timeouts in seconds. The profile's limits also apply."""
 
     model_config = ConfigDict(use_attribute_docstrings=True)
 
     active_deadline_seconds: Seconds | None = None
-    """How long the run may work; waiting for a person does not count."""
+    """How long the run may be active, without the time it waits for input."""
     idle_timeout_seconds: Seconds | None = None
-    """How long the pod of a waiting run is kept."""
+    """How long a waiting run keeps its pod."""
     input_timeout_seconds: Seconds | None = None
-    """How long the run may wait for a person before it fails."""
+    """How long the run may wait for input before it fails."""
     termination_grace_period_seconds: Annotated[int, Field(ge=1, le=600)] | None = None
-    """How long a run that is stopped may take to ship its last events."""
+    """How long a run that is stopped may take to send its last events."""
 
 
 class SpawnArguments(BaseModel):
@@ -70,28 +70,28 @@ class SpawnResult(_Result):
     """A run that was accepted."""
 
     run_id: str
-    """The run's id, and the name of its AgentRun. Give it to the other tools."""
+    """The run's id, and the name of its AgentRun. Pass it to the other tools."""
     backend: Backend
     """The kind of agent."""
     role: Role
-    """The role it was given."""
+    """The agent's role."""
     session_id: str
     """The conversation's id."""
     agent_name: str
-    """The agent's stable name; it may be used instead of the run_id."""
+    """The agent's stable name; it can be used instead of the run_id."""
     status: Status
-    """`queued`; where the run is by now, if the idempotency_key was used before."""
+    """`queued`, or the current status if the idempotency_key was used before."""
 
 
 class RunResult(_Result):
-    """What came of a run."""
+    """The result of a run."""
 
     summary: str | None = None
     """The agent's final answer."""
     structured: Any = None
-    """The answer that satisfies the output_schema; without one, a remote agent's first data."""
+    """The answer that satisfies output_schema; without one, a remote agent's first data part."""
     branch: str | None = None
-    """The git branch that holds the change."""
+    """The git branch that contains the change."""
     commit: str | None = None
     """The change's last commit."""
     pushed: bool | None = None
@@ -105,38 +105,38 @@ class RunResult(_Result):
 
 
 class UsageView(_Result):
-    """What the run consumed, as its agent reports it."""
+    """What the run used, as reported by its agent."""
 
     input_tokens: int | None = None
-    """Tokens read."""
+    """Input tokens."""
     cached_input_tokens: int | None = None
-    """Tokens read from the provider's cache."""
+    """Input tokens read from the provider's cache."""
     output_tokens: int | None = None
-    """Tokens written."""
+    """Output tokens."""
     total_tokens: int | None = None
     """All tokens."""
     cost_usd: str | None = None
-    """The cost in US dollars, where the agent says it."""
+    """The cost in US dollars, if the agent reports it."""
 
 
 class OptionView(_Result):
-    """One of the answers a question offers."""
+    """An answer that a question offers."""
 
     id: str
-    """What to answer to choose it."""
+    """The id to answer with."""
     name: str
-    """What it means."""
+    """Its label."""
 
 
 class QuestionView(_Result):
-    """What a waiting run wants to know."""
+    """The question of a waiting run."""
 
     id: str
     """The question's id."""
     kind: str = "input"
-    """What is wanted: `input`, `auth` (credentials) or `permission` (leave to do something)."""
+    """What is requested: `input`, `auth` (credentials) or `permission` (for an action)."""
     text: str
-    """The question, as the agent put it."""
+    """The question, as the agent asked it."""
     options: list[OptionView]
     """The answers it offers, if any."""
     asked_at: str | None = None
@@ -144,86 +144,86 @@ class QuestionView(_Result):
 
 
 class ConditionView(_Result):
-    """One observed fact about a run."""
+    """A condition of a run, as in Kubernetes."""
 
     type: str
-    """The fact."""
+    """The type of the condition."""
     status: str
     """`True`, `False` or `Unknown`."""
     reason: str
-    """Why, in one word."""
+    """The reason, in one word."""
     message: str
-    """Why, in a sentence."""
+    """The details, in a sentence."""
 
 
 class RemoteRefView(_Result):
-    """The run as its agent knows it."""
+    """The agent's own identifiers of the run."""
 
     provider: str
     """The run's backend."""
     conversation_id: str | None = None
-    """The agent's own id of the conversation."""
+    """The agent's id of the conversation."""
     agent_url: str | None = None
-    """The remote agent's URL, as the run gives it; this and the rest only for remote_a2a."""
+    """The remote agent's URL, as given to the run; this and the rest only for remote_a2a."""
     agent_name: str | None = None
-    """Its name, as its card says."""
+    """Its name in its agent card."""
     context_id: str | None = None
-    """The conversation's id there."""
+    """The conversation's A2A context id."""
     task_id: str | None = None
-    """The newest task's id there."""
+    """The id of the newest A2A task."""
 
 
 class RunView(_Result):
-    """A run: what was asked, where it is, what came of it."""
+    """A run: its task, status and result."""
 
     run_id: str
     """The run's id, and the name of its AgentRun."""
     namespace: str
-    """The Kubernetes namespace it lives in."""
+    """Its Kubernetes namespace."""
     backend: Backend
     """The kind of agent."""
     role: Role
-    """The role it was given."""
+    """The agent's role."""
     session_id: str
     """The conversation's id."""
     agent_name: str
     """The agent's stable name."""
     status: Status
-    """Where the run is; completed, failed, cancelled and rejected are final."""
+    """The run's status; completed, failed, cancelled and rejected are terminal."""
     reason: str | None = None
-    """Why it is there, in one word."""
+    """The reason for the status, in one word."""
     message: str | None = None
-    """Why it is there, in a sentence."""
+    """The reason for the status, in a sentence."""
     summary: str
-    """What happened last, in a line."""
+    """The latest progress, in one line."""
     started_at: str
-    """When it was asked for."""
+    """When it was requested."""
     updated_at: str
-    """When something last happened."""
+    """When it last changed."""
     completed_at: str | None = None
     """When it ended."""
     cancelled_at: str | None = None
-    """When it was known that nothing of a cancelled run was left."""
+    """When it was confirmed that nothing of a cancelled run is left."""
     last_seq: int
-    """The number of its newest event."""
+    """The seq of its newest event."""
     prompt: str | None = None
     """The task; list_runs shows only its beginning."""
     cwd: str
-    """The folder in the workspace the agent works in."""
+    """The agent's working directory in the workspace."""
     metadata: dict[str, Any]
-    """What spawn_run was given as metadata."""
+    """The metadata given to spawn_run."""
     remote_ref: RemoteRefView | None = None
-    """The agent's own ids, once it has told them."""
+    """The agent's own ids, once it has reported them."""
     question: QuestionView | None = None
-    """What it waits for, while its status is input_required or auth_required."""
+    """The open question, while the status is input_required or auth_required."""
     result: RunResult | None = None
-    """What came of it."""
+    """Its result."""
     error: str | None = None
-    """Why a failed or rejected run ended."""
+    """Why the run failed or was rejected."""
     usage: UsageView | None = None
-    """What it consumed."""
+    """Its tokens and cost."""
     branch: str | None = None
-    """The git branch that holds its change."""
+    """The git branch that contains its change."""
     commit: str | None = None
     """The change's last commit."""
     pod: str | None = None
@@ -231,32 +231,32 @@ class RunView(_Result):
     node: str | None = None
     """The node of that pod."""
     attempts: int
-    """How many pods it has had."""
+    """The number of pods it has had."""
     conditions: list[ConditionView]
-    """What is known of it, in Kubernetes' form."""
+    """Its conditions, as in Kubernetes."""
     requested_by: str | None = None
-    """Who asked for it."""
+    """The caller that requested it."""
     resumed_from_run_id: str | None = None
-    """The finished run that it continues, or does again."""
+    """The finished run that it continues or repeats."""
     parent_run_id: str | None = None
-    """The run whose agent asked for it."""
+    """The run whose agent started it."""
     deleted_at: str | None = None
-    """When its AgentRun was gone from the cluster; its record and events stay."""
+    """When its AgentRun was deleted; its record and events are retained."""
     unreadable: str | None = None
-    """Why what is shown is not all of it: the run holds what cannot be read."""
+    """Why parts of the run are not shown: they cannot be read."""
 
 
 class UnreadableView(_Result):
-    """A run that cannot be read as it is. Delete or mend it with kubectl."""
+    """A run that cannot be read. Correct or delete it with kubectl."""
 
     run_id: str
     """The name of its AgentRun."""
     namespace: str
-    """The Kubernetes namespace it lives in."""
+    """Its Kubernetes namespace."""
     uid: str | None = None
     """Its uid."""
     reason: str
-    """What is wrong with it."""
+    """Why it cannot be read."""
 
 
 class ListRunsResult(_Result):
@@ -265,9 +265,9 @@ class ListRunsResult(_Result):
     runs: list[RunView]
     """The runs."""
     next_cursor: str | None = None
-    """Give it as `cursor` to get the next page; null at the end."""
+    """Pass it as `cursor` to get the next page; null at the end."""
     unreadable: list[UnreadableView] = []
-    """On the first page: the runs in the cluster that cannot be read as they are."""
+    """On the first page: the runs in the cluster that cannot be read."""
 
 
 class PollResult(_Result):
@@ -276,39 +276,39 @@ class PollResult(_Result):
     run_id: str
     """The run."""
     status: Status
-    """Where the run is."""
+    """The run's status."""
     events: list[Event]
-    """The events after `after_seq`, in order. Empty: nothing happened within `wait_ms`."""
+    """The events after `after_seq`, in order; empty if there was none within `wait_ms`."""
     next_after_seq: int
-    """Give it as `after_seq` in the next call."""
+    """Pass it as `after_seq` in the next call."""
 
 
 class CancelResult(_Result):
-    """How far a cancellation has come."""
+    """The progress of a cancellation."""
 
     run_id: str
     """The run."""
     status: Status
     """`cancelled`: no process of it is left. `cancelling`: it is being stopped."""
     cancelled_at: str | None
-    """When nothing was left of it; null before."""
+    """When its status became `cancelled`; null before."""
 
 
 class ContinueResult(_Result):
-    """Which run goes on, and how."""
+    """Which run continues, and how."""
 
     run_id: str
     """The run to follow: the same for an answer, else a new one."""
     status: Status
-    """Where it is. After an answer, `running` means that the agent has it."""
+    """Its status. After an answer, `running` means that the agent has received it."""
     session_id: str
     """The conversation's id."""
     agent_name: str
     """The agent's stable name."""
     mode: Literal["live", "resume", "from_start"]
     """
-    `live`: the run that waited was answered. `resume`: a new run continues the conversation.
-    `from_start`: a new run does the task again.
+    `live`: the waiting run was answered. `resume`: a new run continues the conversation.
+    `from_start`: a new run repeats the task.
     """
     resumed_from_run_id: str | None = None
     """The run that the new one continues or repeats; null for an answer."""
@@ -320,22 +320,22 @@ class ArtifactResult(_Result):
     run_id: str
     """The run."""
     seq: int
-    """The event."""
+    """The event's seq."""
     field_path: str
     """The field, as a JSON pointer into the event's data."""
     mime: str
-    """What the whole is: `text/plain`, `application/json`, `text/x-diff`."""
+    """The media type of the whole: `text/plain`, `application/json`, `text/x-diff`."""
     encoding: str
-    """How `content` holds it: `utf-8`, or `base64` where it is no text."""
+    """The encoding of `content`: `utf-8`, or `base64` if it is not text."""
     relpath: str
     """The name it is stored under, within the run."""
     total_bytes: int
-    """How large the whole is."""
+    """The size of the whole."""
     offset: int
-    """Where `content` begins; moved on where it would have cut a character."""
+    """Where `content` begins; moved forward if it would split a character."""
     returned_bytes: int
-    """How many bytes `content` stands for."""
+    """How many bytes `content` represents."""
     has_more: bool
-    """Whether there is more from `offset + returned_bytes` on."""
+    """Whether there is more from `offset + returned_bytes`."""
     content: str
     """The part."""

@@ -31,17 +31,17 @@ from mcp_server.tools import ALL_TOOLS
 INSTRUCTIONS = """\
 AgentRun runs coding agents (Codex, Claude Code and others) in pods on Kubernetes.
 
-1. spawn_run starts an agent on a task and answers at once with a run_id.
-2. poll_events follows it: begin with after_seq 0, then pass next_after_seq, until the status is
+1. spawn_run starts an agent on a task and immediately returns a run_id.
+2. poll_events follows it: start with after_seq 0, then pass next_after_seq, until the status is
    completed, failed, cancelled or rejected.
-   What is too large for an event is only previewed; get_event_artifact reads the whole.
+   Events contain only previews of large fields; get_event_artifact reads a field in full.
 3. get_run shows the result: the agent's answer, and the branch and commit of its change.
    A run whose status is input_required or auth_required waits for you: answer its question with
-   continue_run. A run that has ended goes on with continue_run as well.
+   continue_run. continue_run also continues a run that has ended.
 cancel_run stops a run; its status is cancelled only when no process of it is left.
-list_runs finds runs, also old ones. Several runs may work at the same time.
-list_agents shows the agents, which outlive their runs; send_agent_message writes to one, and
-fetch_agent_messages reads what was written to one.
+list_runs finds runs, including old ones. Several runs may be active at the same time.
+list_agents lists the agents, which outlive their runs; send_agent_message sends a message to an
+agent, and fetch_agent_messages reads the messages to an agent.
 """
 
 _PROBE_SECONDS = 3

@@ -74,7 +74,7 @@ def _access(environment: Mapping[str, str]) -> Access:
     except ValueError as error:
         raise SettingsError(
             f"AGENTRUN_ACCESS must be a JSON list of subjects, each with kind (User, Group or"
-            f" ServiceAccount), name and, of a ServiceAccount, namespace: {error}"
+            f" ServiceAccount), name and, for a ServiceAccount, namespace: {error}"
         ) from error
 
 
@@ -101,7 +101,9 @@ def _port(environment: Mapping[str, str], name: str, default: int) -> int:
 def _seconds(environment: Mapping[str, str], name: str, default: float) -> float:
     value = environment.get(name, "") or str(int(default))
     if not value.isdecimal() or int(value) > _MOST_SECONDS:
-        raise SettingsError(f"{name} must be seconds from 0 to {_MOST_SECONDS}, not {value!r}")
+        raise SettingsError(
+            f"{name} must be a number of seconds from 0 to {_MOST_SECONDS}, not {value!r}"
+        )
     return int(value)
 
 

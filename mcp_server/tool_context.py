@@ -163,13 +163,15 @@ def tool_errors() -> Iterator[None]:
         raise ToolError(str(error)) from error
     except StoreUnavailableError as error:
         raise ToolError(
-            f"The event store is unavailable: {error} Runs go on and no event is lost;"
+            f"The event store is unavailable: {error} Runs continue and no event is lost;"
             " try again in a few seconds."
         ) from error
     except ApiUnavailableError as error:
         raise ToolError(
             f"The Kubernetes API server is unavailable: {error}. Try again in a few seconds;"
-            " with an idempotency_key, a repeated spawn_run makes no second run."
+            " with an idempotency_key, a repeated spawn_run creates no second run."
         ) from error
     except ApiError as error:
-        raise ToolError(f"The Kubernetes API server refused this: {error.message}") from error
+        raise ToolError(
+            f"The Kubernetes API server rejected the request: {error.message}"
+        ) from error

@@ -195,7 +195,7 @@ def ended_by_deletion(run: AgentRun, now: datetime) -> AgentRun:
         update={
             "phase": Phase.CANCELLED,
             "reason": Reason.DELETED.value,
-            "message": "The AgentRun was deleted while the run was alive.",
+            "message": "The AgentRun was deleted before the run had ended.",
             "completion_time": now,
             "cancelled_at": now,
         }

@@ -33,10 +33,10 @@ from mcp_server.tool_context import ToolContext
 from mcp_server.tools import ALL_TOOLS
 
 INSTRUCTIONS = """\
-These tools are AgentRun's, which runs you, in a pod on Kubernetes. list_agents shows the other
-agents; send_agent_message writes to one, and fetch_agent_messages reads what was written to you.
-If spawn_run is offered, you may hand work to runs of your own: follow one with poll_events, and
-see its result with get_run. They are cancelled when you are.
+These are the tools of AgentRun, which runs you in a pod on Kubernetes. list_agents lists the other
+agents; send_agent_message sends a message to one, and fetch_agent_messages reads your messages.
+If spawn_run is offered, you may delegate work to runs of your own: follow one with poll_events,
+and read its result with get_run. They are cancelled when your run is.
 """
 
 
@@ -55,8 +55,8 @@ class AgentServer(StrictServer):
         who = agent_caller_var.get()
         if name not in who.allowed:
             raise ToolError(
-                f"Profile {who.profile_name} does not offer you {name}."
-                f" Offered: {', '.join(sorted(who.allowed)) or 'no tools'}."
+                f"Profile {who.profile_name} does not allow tool {name}."
+                f" Allowed: {', '.join(sorted(who.allowed)) or 'no tools'}."
             )
         return await super().call_tool(name, arguments, context)
 

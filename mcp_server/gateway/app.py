@@ -147,8 +147,12 @@ class _Gateway:
         runner = await self.runners.identify_writer(request)
         name = request.path_params["name"]
         if not re.fullmatch(BLOB_NAME, name):
-            message = f"name: {name[:160]!r} is not one of up to four parts of letters, digits,"
-            raise RequestError("invalid", f"{message} '.', '_' and '-', none of them hidden.")
+            message = (
+                f"name: {name[:160]!r} must have up to four parts of letters, digits, '.', '_'"
+            )
+            raise RequestError(
+                "invalid", f"{message} and '-', each starting with a letter or digit."
+            )
         media_type = request.headers.get("content-type", BYTES)
         async with (
             received(request, most_bytes_of(name), f"Blob {name}") as file,
@@ -166,12 +170,12 @@ class _Gateway:
         origin = await self._origin(run)
         if origin is None or not re.fullmatch(SNAPSHOT_FILE, name):
             raise RequestError(
-                "not_found", f"Run {run.metadata.name} goes on from no file {name[:64]!r}."
+                "not_found", f"Run {run.metadata.name} resumes from no file {name[:64]!r}."
             )
         key = origin.key_of(name)
         size = await self._blobs.size(key)
         if size is None:
-            raise RequestError("not_found", f"The snapshot's file {key} is not kept any more.")
+            raise RequestError("not_found", f"The snapshot's file {key} no longer exists.")
         headers = {"Content-Length": str(size)}
         return StreamingResponse(self._blobs.read(key), headers=headers, media_type=BYTES)
 
@@ -191,7 +195,7 @@ class _Gateway:
         if await request.is_disconnected():
             # This process was delayed. The runner may have sent a newer state to another replica.
             raise RequestError(
-                "unavailable", "The runner waits no longer. Send the newest state again."
+                "unavailable", "The runner closed the connection. Send the newest state again."
             )
         if replaced := await self._reports.state(runner, said):
             await self._forget(SnapshotSource(runner.uid, replaced))
@@ -202,7 +206,7 @@ class _Gateway:
         try:
             await self._blobs.delete_prefix(old.key_of(""))
         except StoreError as error:
-            log.warning("The replaced snapshot %s is still there: %s", old.key_of(""), error)
+            log.warning("The replaced snapshot %s could not be deleted: %s", old.key_of(""), error)
 
     async def outcome(self, request: Request) -> Response:
         """Record the outcome of the attempt."""

@@ -34,11 +34,11 @@ class TokenReviewAuthenticator:
         except TokenRefusedError as refusal:
             raise UnauthenticatedError(str(refusal)) from refusal
         except ApiError as error:
-            message = f"The API server cannot check the token: {error.message}."
+            message = f"The API server cannot review the token: {error.message}."
             raise ClusterUnavailableError(message) from error
         except TooManyReviewsError as error:
             raise ClusterUnavailableError(
-                f"The token cannot be checked just now: {error}."
+                f"The token cannot be reviewed at the moment: {error}."
             ) from error
 
 
@@ -53,7 +53,9 @@ def read_identity(status: Mapping[str, Any]) -> PodIdentity:
     """Read the pod from a TokenReview's status. Raises UnauthenticatedError if there is none."""
     # An API server without audience support returns no audiences.
     if not status.get("authenticated") or TOKEN_AUDIENCE not in (status.get("audiences") or []):
-        reason = status.get("error") or f"it is expired, or not for the audience {TOKEN_AUDIENCE}"
+        reason = (
+            status.get("error") or f"it has expired, or is not for the audience {TOKEN_AUDIENCE}"
+        )
         raise UnauthenticatedError(
             f"The token is not valid: {reason}. Read it from its file again."
         )
@@ -67,6 +69,6 @@ def read_identity(status: Mapping[str, Any]) -> PodIdentity:
         message = f"The token of {username or 'nobody'} is not bound to a pod."
         raise UnauthenticatedError(f"{message} Use the one that is mounted into the runner.")
     if username != f"{SERVICE_ACCOUNT}{namespace}:{RUNNER_ACCOUNT}":
-        message = f"The token is one of {username}, but pods of runs have {RUNNER_ACCOUNT}."
+        message = f"The token belongs to {username}, but pods of runs use {RUNNER_ACCOUNT}."
         raise UnauthenticatedError(f"{message} Use the one that is mounted into the runner.")
     return PodIdentity(namespace, str(names[0]), str(uids[0]))

@@ -66,11 +66,11 @@ class KubernetesRunDirectory:
             return await retry_on_conflict(update, _is_conflict)
         except ApiError as error:
             if error.status in _INVALID:
-                message = f"The API server does not take the status of run {name}:"
+                message = f"The API server rejected the status of run {name}:"
                 raise StatusRefusedError(f"{message} {error.message}") from error
             if _is_conflict(error):
                 raise ClusterUnavailableError(
-                    f"Run {name} changed {TRIES} times while it was written."
+                    f"Run {name} changed {TRIES} times while its status was written."
                 ) from error
             raise _unavailable(error, f"applying the status of run {name}") from error
 
@@ -134,4 +134,4 @@ def _unavailable(error: ApiError, doing: str) -> ClusterUnavailableError:
     if not isinstance(error, ApiUnavailableError):
         # Retries do not help: permissions or the CRDs are missing.
         _log.error("%s in the cluster failed: %s", doing, error.message)
-    return ClusterUnavailableError(f"The API server failed at {doing}: {error.message}.")
+    return ClusterUnavailableError(f"The API server failed while {doing}: {error.message}.")

@@ -42,7 +42,7 @@ _HEADERS: dict[ProblemCode, dict[str, str]] = {
     "unauthenticated": {"WWW-Authenticate": "Bearer"},
     "unavailable": {"Retry-After": str(RETRY_SECONDS)},
 }
-_OVER = "Stop: nothing that is sent will be kept."
+_OVER = "Stop: nothing that is sent will be stored."
 
 
 class RequestError(Exception):
@@ -88,10 +88,10 @@ def _refusal_for(error: Exception) -> RequestError:
         case NotStorableError():
             return RequestError("invalid", f"{error} Correct it and send it again.")
         case StatusRefusedError():
-            return RequestError("invalid", f"{error} Send a status that the AgentRun may hold.")
+            return RequestError("invalid", f"{error} Send a status that is valid for an AgentRun.")
         case _:
-            _log.warning("refused a runner's request for now: %s", error)
-            return RequestError("unavailable", f"{error} Keep everything and try again.")
+            _log.warning("rejected a runner's request, which may be retried: %s", error)
+            return RequestError("unavailable", f"{error} Retain all data and try again.")
 
 
 def _of_http(_: Request, error: Exception) -> Response:
@@ -99,14 +99,14 @@ def _of_http(_: Request, error: Exception) -> Response:
         raise error
     problem = Problem(
         error="not_found" if error.status_code == 404 else "invalid",
-        message=f"{error.detail}. See the paths and verbs of the gateway's protocol.",
+        message=f"{error.detail}. See the paths and methods of the gateway's protocol.",
     )
     return answer(problem, error.status_code, dict(error.headers or {}))
 
 
 def _unexpected(_: Request, __: Exception) -> Response:
     # Starlette's middleware raises the error again, so that it is logged with its traceback.
-    message = "The gateway failed. Keep everything and try again; its log says why."
+    message = "The gateway failed; its log has the reason. Retain all data and try again."
     headers = _HEADERS["unavailable"]
     return answer(Problem(error="unavailable", message=message), 500, headers)
 

@@ -51,8 +51,8 @@ class Reports:
         Raises ConflictError if the attempt has another outcome.
         """
         if outcome.attempt != runner.attempt:
-            message = f"Outcome: attempt: it is {outcome.attempt}, but attempt {runner.attempt}"
-            raise RequestError("invalid", f"{message} speaks. Send the attempt's own outcome.")
+            message = f"Outcome: attempt: it is {outcome.attempt}, but the request is from attempt"
+            raise RequestError("invalid", f"{message} {runner.attempt}. Send its own outcome.")
         async with self._turn(runner.uid):
             run = await self._as_it_is(runner)
             head = await self._store.head(runner.uid)
@@ -82,7 +82,7 @@ def _state_change(runner: RunnerIdentity, heard: AgentStatus | None, said: Agent
         if not is_same_state(before, heard):
             # A runner sends its states one after the other: it has aborted this request and sent
             # another to another replica. Only the runner knows which one is newer.
-            message = f"Another report of run {run.metadata.name} came in between."
+            message = f"Another report of run {run.metadata.name} was written concurrently."
             raise RequestError("unavailable", f"{message} Send the newest state again.")
         after = merge_state(before, said, runner.attempt)
         return None if is_same(before, after) else after
@@ -99,7 +99,7 @@ def _outcome_change(runner: RunnerIdentity, outcome: Outcome, last_seq: int) -> 
         if is_same(known, outcome):
             return None
         name = run.metadata.name
-        message = f"Attempt {outcome.attempt} of run {name} has another outcome already."
+        message = f"Attempt {outcome.attempt} of run {name} already has another outcome."
         raise ConflictError(message, last_seq)
 
     return change
@@ -108,6 +108,6 @@ def _outcome_change(runner: RunnerIdentity, outcome: Outcome, last_seq: int) -> 
 def _check_alive(run: AgentRun, runner: RunnerIdentity) -> None:
     name = run.metadata.name
     if run.phase.is_terminal:
-        raise SealedError(f"Run {name} is over.")
+        raise SealedError(f"Run {name} has ended.")
     if run.attempts > runner.attempt:
-        raise FencedError(f"Attempt {run.attempts} of run {name} has begun.")
+        raise FencedError(f"Attempt {run.attempts} of run {name} has started.")

@@ -46,12 +46,14 @@ async def received(
             await file.seek(0)
             yield file
     except OSError as error:
-        raise RequestError("unavailable", f"{what} cannot be kept: {error}. Try again.") from error
+        raise RequestError(
+            "unavailable", f"{what} cannot be stored: {error}. Try again."
+        ) from error
 
 
 async def _chunks(request: Request, limit: int, what: str) -> AsyncIterator[bytes]:
     too_large = RequestError(
-        "too_large", f"{what} is larger than {limit} bytes. Send less at once."
+        "too_large", f"{what} is larger than {limit} bytes. Send less per request."
     )
     declared = request.headers.get("content-length", "")
     if declared.isdecimal() and int(declared) > limit:
@@ -72,7 +74,9 @@ async def _chunks(request: Request, limit: int, what: str) -> AsyncIterator[byte
         message = f"{what} stopped arriving, or took longer than {_BODY_SECONDS} s. Try again."
         raise RequestError("unavailable", message) from error
     except ClientDisconnect as error:
-        raise RequestError("invalid", f"{what} broke off. Send it again.") from error
+        raise RequestError(
+            "invalid", f"{what} is incomplete: the connection was closed. Send it again."
+        ) from error
 
 
 async def read_model(request: Request, model: type[_M], limit: int) -> _M:
@@ -111,7 +115,7 @@ def _size(event: NewEvent) -> int:
             separators=(",", ":"),
         )
     except ValueError as error:
-        message = f"Event {event.seq}: data holds a number that JSON does not have ({error})."
+        message = f"Event {event.seq}: data contains a number that is not valid in JSON ({error})."
         raise RequestError("invalid", f"{message} Correct it and send the batch again.") from error
     return len(text.encode())
 
@@ -125,5 +129,5 @@ def read_number(request: Request, name: str, most: int) -> int:
     value = request.query_params.get(name, "0")
     if not (value.isascii() and value.isdecimal()) or len(value) > 12 or int(value) > most:
         message = f"{name} must be a whole number from 0 to {most}, not {value[:64]!r}."
-        raise RequestError("invalid", f"{message} Correct it and ask again.")
+        raise RequestError("invalid", f"{message} Correct it and send the request again.")
     return int(value)

@@ -56,7 +56,7 @@ def fence(run: AgentRun, attempt: int, pod: PodIdentity) -> str | None:
     """Return why ``pod`` is fenced from the attempt of ``run``; None if it is not."""
     name = run.metadata.name
     if attempt < run.attempts:
-        return f"Attempt {run.attempts} of run {name} has begun; this is {attempt}."
+        return f"Attempt {run.attempts} of run {name} has started; this is attempt {attempt}."
     if attempt > run.attempts:
         return f"Run {name} has had {run.attempts} attempts; there is no attempt {attempt}."
     if is_known(run, pod) and run.status.pod_uid != pod.pod_uid:
@@ -100,15 +100,15 @@ class RunnerAuthenticator:
         if reason := fence(row.run, attempt, pod):
             raise FencedError(reason)
         if not is_known(row.run, pod):
-            message = f"It is not known yet which pod {pod.pod_name} belongs to run {name}."
-            raise ClusterUnavailableError(f"{message} The operator writes it down.")
+            message = f"It is not known yet which pod {pod.pod_name} belongs to run {name}:"
+            raise ClusterUnavailableError(f"{message} the operator has not recorded its uid.")
         return RunnerIdentity(await self._with_session(row), attempt)
 
     async def identify_writer(self, request: Request) -> RunnerIdentity:
         """Return the runner that sent a write. Raises SealedError if the run has ended."""
         runner = await self.identify(request)
         if runner.is_over:
-            raise SealedError(f"Run {runner.run.metadata.name} is over.")
+            raise SealedError(f"Run {runner.run.metadata.name} has ended.")
         return runner
 
     def _is_doubtful(self, row: RunRow, attempt: int, pod: PodIdentity) -> bool:

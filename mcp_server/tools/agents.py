@@ -47,23 +47,25 @@ def add_list_agents(server: MCPServer, context: ToolContext) -> None:
         status: Annotated[
             AgentState | None,
             Field(
-                description="Only agents that are there: where the active run is, else how the"
-                " newest ended; `idle` are those that have had no run."
+                description="Only agents with this status: that of the active run, else of the"
+                " newest run; `idle` if they have had no run."
             ),
         ] = None,
-        limit: Annotated[int, Field(description="How many agents at most.", ge=1, le=500)] = 100,
+        limit: Annotated[
+            int, Field(description="The maximum number of agents.", ge=1, le=500)
+        ] = 100,
         cursor: Annotated[
             str | None, Field(description="The next_cursor of the page before.")
         ] = None,
         namespace: Namespace = None,
     ) -> ListAgentsResult:
         """
-        List the agents there are, the one that changed last first, with what each is doing.
+        List the agents and the status of each, most recently changed first.
 
-        Use it to find whom to write to with `send_agent_message`, or an agent without an active
+        Use it to find the recipient for `send_agent_message`, or an agent without an active
         run whose conversation `spawn_run` can resume. An agent that changes meanwhile moves to
-        the front. A page may have fewer agents than `limit`, or none, and yet a `next_cursor`:
-        give that as `cursor` to look further.
+        the front. A page may have fewer agents than `limit`, or none, and still a `next_cursor`:
+        pass that as `cursor` to continue.
         """
         with tool_errors():
             where = await context.namespace(namespace)
@@ -77,7 +79,7 @@ def add_send_agent_message(server: MCPServer, context: ToolContext) -> None:
     """Register send_agent_message."""
 
     @server.tool(
-        title="Write to an agent",
+        title="Send a message to an agent",
         annotations=ToolAnnotations(
             read_only_hint=False,
             destructive_hint=False,
@@ -87,24 +89,24 @@ def add_send_agent_message(server: MCPServer, context: ToolContext) -> None:
     )
     async def send_agent_message(
         to_agent_name: Annotated[
-            str, Field(description="Whom to write to: its agent_name or session_id.", min_length=1)
+            str, Field(description="The recipient: its agent_name or session_id.", min_length=1)
         ],
-        message: Annotated[AgentMessage, Field(description="What to say; at most 256 KiB.")],
+        message: Annotated[AgentMessage, Field(description="The message; at most 256 KiB.")],
         from_agent_name: Annotated[
             str | None,
-            Field(description="The agent that writes; without it nobody is named as the sender."),
+            Field(description="The sending agent; without it, the message has no sender."),
         ] = None,
         metadata: Annotated[
             dict[str, Any] | None,
             Field(
-                description="Kept with the message. By custom `kind`, and `reply_to` with the"
-                " message_id that is answered."
+                description="Stored with the message. By convention `kind`, and `reply_to` with the"
+                " message_id of the original."
             ),
         ] = None,
         idempotency_key: Annotated[
             str | None,
             Field(
-                description="Any unique word. Repeating the call with it sends nothing twice.",
+                description="A unique string. A repeated call with it sends no second message.",
                 max_length=256,
             ),
         ] = None,
@@ -112,11 +114,11 @@ def add_send_agent_message(server: MCPServer, context: ToolContext) -> None:
         namespace: Namespace = None,
     ) -> SendResult:
         """
-        Put a message into an agent's mailbox, whether it works just now or not.
+        Put a message into an agent's mailbox, whether or not it has an active run.
 
-        The agent reads it with `fetch_agent_messages`, or is given it between or during its
-        turns if its profile says so. An agent without an active run gets it when it has one
-        again: `spawn_run` with session_mode `resume` begins it.
+        The agent reads it with `fetch_agent_messages`, or receives it between or during its
+        turns if its profile enables this. An agent without an active run receives it in its
+        next one: `spawn_run` with session_mode `resume` starts that.
         """
         with tool_errors():
             check_message(message, "message")
@@ -154,14 +156,16 @@ def add_fetch_agent_messages(server: MCPServer, context: ToolContext) -> None:
         agent_name: Annotated[
             str | None,
             Field(
-                description="Whose mailbox: its agent_name or session_id. An agent that calls"
-                " from its pod reads its own, and may leave it out."
+                description="The owner of the mailbox: its agent_name or session_id. An agent that"
+                " calls from its pod reads its own and may omit this."
             ),
         ] = None,
         after_seq: Annotated[
-            int, Field(description="0 to begin with; then the next_after_seq before.", ge=0)
+            int, Field(description="0 at first, then the previous next_after_seq.", ge=0)
         ] = 0,
-        limit: Annotated[int, Field(description="How many messages at most.", ge=1, le=1000)] = 100,
+        limit: Annotated[
+            int, Field(description="The maximum number of messages.", ge=1, le=1000)
+        ] = 100,
         wait_ms: Annotated[
             int, Field(description="How long to wait for a message.", ge=0, le=30_000)
         ] = 0,
@@ -171,8 +175,8 @@ def add_fetch_agent_messages(server: MCPServer, context: ToolContext) -> None:
         """
         Return the messages in an agent's mailbox after `after_seq`.
 
-        Reading takes nothing away. Call it again with `after_seq` set to `next_after_seq` for
-        what comes later; with `wait_ms` it waits for that. Answer with `send_agent_message`.
+        Reading removes no message. Call it again with `after_seq` set to `next_after_seq` for
+        later messages; with `wait_ms` it waits for one. Reply with `send_agent_message`.
         """
         with tool_errors():
             where, name = await context.namespace(namespace), context.agent_name_of(agent_name)

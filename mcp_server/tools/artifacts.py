@@ -18,7 +18,7 @@ def add_get_event_artifact(server: MCPServer, context: ToolContext) -> None:
     """Register get_event_artifact."""
 
     @server.tool(
-        title="Read the whole of a large field",
+        title="Read a large field in full",
         annotations=ToolAnnotations(
             read_only_hint=True, idempotent_hint=True, open_world_hint=False
         ),
@@ -32,17 +32,17 @@ def add_get_event_artifact(server: MCPServer, context: ToolContext) -> None:
         run_id: RunId = None,
         agent_name: AgentName = None,
         cwd: Cwd = None,
-        offset: Annotated[int, Field(description="Where to begin, in bytes.", ge=0)] = 0,
+        offset: Annotated[int, Field(description="Where to start, in bytes.", ge=0)] = 0,
         limit: Annotated[
-            int, Field(description="How many bytes at most.", ge=1, le=MAX_SLICE)
+            int, Field(description="The maximum number of bytes.", ge=1, le=MAX_SLICE)
         ] = 65_536,
         namespace: Namespace = None,
     ) -> ArtifactResult:
         """
         Return a field that an event only previews: long output, a patch, a large result.
 
-        Events show which fields those are in `data.artifact_refs`. While `has_more` is true, call
-        it again with `offset` set to `offset + returned_bytes` of the answer.
+        An event lists these fields in `data.artifact_refs`. While `has_more` is true, call it
+        again with `offset` set to `offset + returned_bytes` of the result.
         """
         with tool_errors():
             row = await resolve(context, run_id, agent_name, cwd, namespace)
@@ -56,8 +56,8 @@ def add_get_event_artifact(server: MCPServer, context: ToolContext) -> None:
                 part = await read_slice(context.blobs, blob_key(uid, relpath), offset, limit)
             except KeyError as error:
                 raise ToolError(
-                    f"The bytes of {field_path} of seq {seq} were not kept:"
-                    " the event's preview is all there is."
+                    f"The bytes of {field_path} of seq {seq} were not stored:"
+                    " only the event's preview is available."
                 ) from error
             return ArtifactResult(
                 run_id=name,

@@ -42,37 +42,40 @@ def add_continue_run(server: MCPServer, context: ToolContext) -> None:
         input_message: Annotated[
             AgentMessage | None,
             Field(
-                description="What to tell the agent. To choose an option of a question: a text part"
-                ' with its id, or a data part {"option_id": ...}. Needed unless from_start is true.'
+                description="The message for the agent. To choose an option of a question: a text"
+                ' part with its id, or a data part {"option_id": ...}. Required unless from_start'
+                " is true."
             ),
         ] = None,
         from_start: Annotated[
             bool,
-            Field(description="Do the task of a run that is over again, in a new conversation."),
+            Field(description="Repeat the task of a run that has ended, in a new conversation."),
         ] = False,
         wait_ms: Annotated[
             int,
-            Field(description="How long to wait until the agent has the answer.", ge=0, le=30_000),
+            Field(
+                description="How long to wait until the agent receives the answer.", ge=0, le=30_000
+            ),
         ] = 15_000,
         idempotency_key: Annotated[
             str | None,
             Field(
-                description="Any unique word. Repeating the call with it makes no second run, and"
-                " gives no answer twice.",
+                description="A unique string. A repeated call with it creates no second run and"
+                " no second answer.",
                 max_length=256,
             ),
         ] = None,
         namespace: Namespace = None,
     ) -> ContinueResult:
         """
-        Answer a run that waits, or continue the conversation of one that has ended.
+        Answer a waiting run, or continue the conversation of one that has ended.
 
         Use it when a run's status is input_required or auth_required: `get_run` shows its question
-        and the options. Status `running` means that the agent has the answer; another status that
-        it is on its way and will not be lost, so do not send it again: follow with `poll_events`.
-        A completed or failed run is continued by a new run of the same conversation, whose run_id
-        is answered at once: call `poll_events` for that one. With from_start true its task is done
-        again without the conversation.
+        and the options. Status `running` means that the agent has received the answer. With any
+        other status, the answer is stored: do not send it again, follow with `poll_events`.
+        A completed or failed run is continued by a new run in the same conversation, whose run_id
+        is returned immediately: call `poll_events` with it. With from_start true, the new run
+        repeats the task in a new conversation.
         """
         with tool_errors():
             row = await resolve(context, run_id, agent_name, cwd, namespace)
@@ -100,12 +103,12 @@ async def _begin_another(
     run, caller = row.run, context.caller().username
     if from_start and not run.phase.is_terminal:
         raise ToolError(
-            f"run is not over yet: {status_of(row)}. Call cancel_run first, or wait for its end."
+            f"run has not ended yet: {status_of(row)}. Call cancel_run first, or wait for its end."
         )
     if not from_start and run.phase not in _RESUMABLE:
         raise ToolError(
             f"run is already terminal: {status_of(row)}. Call continue_run with from_start true to"
-            " do its task again, or spawn_run with session_mode resume to go on with its agent."
+            " repeat its task, or spawn_run with session_mode resume to continue with its agent."
         )
     namespace = run.metadata.namespace
     run_id = run_id_for_key(namespace, caller, key) if key else new_run_id(context.now())

@@ -33,24 +33,26 @@ def add_poll_events(server: MCPServer, context: ToolContext) -> None:
     async def poll_events(
         ctx: Context[Any, Any],
         after_seq: Annotated[
-            int, Field(description="0 to begin with; then the next_after_seq before.", ge=0)
+            int, Field(description="0 at first, then the previous next_after_seq.", ge=0)
         ],
         run_id: RunId = None,
         agent_name: AgentName = None,
         cwd: Cwd = None,
-        limit: Annotated[int, Field(description="How many events at most.", ge=1, le=1000)] = 100,
+        limit: Annotated[
+            int, Field(description="The maximum number of events.", ge=1, le=1000)
+        ] = 100,
         wait_ms: Annotated[
             int, Field(description="How long to wait for an event.", ge=0, le=30_000)
         ] = 20_000,
         namespace: Namespace = None,
     ) -> PollResult:
         """
-        Return what a run did after `after_seq`, and wait for something if it did nothing yet.
+        Return the events of a run after `after_seq`; wait for one if there is none yet.
 
-        It answers as soon as there is an event or the status changes. Call it again with
+        It returns as soon as there is an event or the status changes. Call it again with
         `after_seq` set to `next_after_seq` until the status is completed, failed, cancelled or
         rejected and no more events come; the last event of every run is a `status_changed`.
-        No events means that the agent is still thinking: call again. When the status is
+        No events means that the agent is still working: call again. When the status is
         input_required, `get_run` shows the question.
         """
         with tool_errors():

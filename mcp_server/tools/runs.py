@@ -68,11 +68,13 @@ def add_spawn_run(server: MCPServer, context: ToolContext) -> None:
     async def spawn_run(
         backend: Annotated[Backend, Field(description="The kind of agent that does the work.")],
         role: Annotated[
-            Role, Field(description="What the agent is here for. A label; it changes nothing.")
+            Role, Field(description="The agent's role. A label; it does not change behavior.")
         ],
         prompt: Annotated[
             str | None,
-            Field(description="The task, in words. This or input_message.", max_length=131_072),
+            Field(
+                description="The task as text. Required without input_message.", max_length=131_072
+            ),
         ] = None,
         input_message: Annotated[
             AgentMessage | None,
@@ -80,7 +82,7 @@ def add_spawn_run(server: MCPServer, context: ToolContext) -> None:
         ] = None,
         session_mode: Annotated[
             Literal["new", "resume"],
-            Field(description="`new` begins a conversation, `resume` continues session_id's."),
+            Field(description="`new` starts a conversation, `resume` continues session_id's."),
         ] = "new",
         session_id: Annotated[
             str | None, Field(description="The session to resume: its id or its agent's name.")
@@ -91,11 +93,11 @@ def add_spawn_run(server: MCPServer, context: ToolContext) -> None:
         ] = None,
         profile: Annotated[
             str | None,
-            Field(description="The AgentProfile to use. Leave it out unless told to name one."),
+            Field(description="The AgentProfile to use. Omit it unless told to use one."),
         ] = None,
         model: Annotated[
             str | None,
-            Field(description="The model; the profile says which are allowed.", max_length=256),
+            Field(description="The model; the profile lists the allowed ones.", max_length=256),
         ] = None,
         workspace: Annotated[
             WorkspaceArguments | None,
@@ -104,7 +106,7 @@ def add_spawn_run(server: MCPServer, context: ToolContext) -> None:
         cwd: Annotated[
             str | None,
             Field(
-                description="The folder to work in: relative, or absolute below /workspace.",
+                description="The working directory: relative, or absolute below /workspace.",
                 max_length=1000,
             ),
         ] = None,
@@ -116,34 +118,34 @@ def add_spawn_run(server: MCPServer, context: ToolContext) -> None:
             ),
         ] = None,
         metadata: Annotated[
-            dict[str, Any] | None, Field(description="Kept and returned, never interpreted.")
+            dict[str, Any] | None, Field(description="Stored and returned, never interpreted.")
         ] = None,
         backend_config: Annotated[
             dict[str, Any] | None,
             Field(
                 description="Settings of the backend. remote_a2a needs agent_url, and takes"
-                " agent_card_path, auth_token and headers (both kept in a Secret), history_length,"
-                " accepted_output_modes and blocking."
+                " agent_card_path, auth_token and headers (both stored in a Secret),"
+                " history_length, accepted_output_modes and blocking."
             ),
         ] = None,
         timeouts: Annotated[
-            TimeoutArguments | None, Field(description="How long things may take.")
+            TimeoutArguments | None, Field(description="The run's timeouts.")
         ] = None,
         idempotency_key: Annotated[
             str | None,
             Field(
-                description="Any unique word. Repeating the call with it makes no second run.",
+                description="A unique string. A repeated call with it creates no second run.",
                 max_length=256,
             ),
         ] = None,
         namespace: Namespace = None,
     ) -> SpawnResult:
         """
-        Start a coding agent on a task, in a pod of its own; returns at once.
+        Start a coding agent on a task, in its own pod; returns immediately.
 
-        Use it to hand work to Codex, Claude Code or another agent. Describe the whole task in
+        Use it to delegate work to Codex, Claude Code or another agent. Describe the whole task in
         `prompt` and give the repository as `workspace.git.url`. Then call `poll_events` with
-        the run_id and after_seq 0 to watch it work, and `get_run` for the result once its
+        the run_id and after_seq 0 to follow the run, and `get_run` for the result once its
         status is completed. `cancel_run` stops it.
         """
         arguments = SpawnArguments(
@@ -189,11 +191,11 @@ def add_get_run(server: MCPServer, context: ToolContext) -> None:
         namespace: Namespace = None,
     ) -> RunView:
         """
-        Show where a run is and, once it has ended, what came of it.
+        Show a run's status and, once it has ended, its result.
 
-        Use it for a run's result, error, usage, or the question it waits with. To follow a run
-        that is still working, call `poll_events` instead of calling this again and again. Runs
-        are found after their AgentRun has been deleted, too.
+        Use it for a run's result, error, usage or open question. To follow an active run, call
+        `poll_events` instead of repeating this call. Runs are also found after their AgentRun
+        has been deleted.
         """
         with tool_errors():
             row = await resolve(context, run_id, agent_name, cwd, namespace)
@@ -227,11 +229,11 @@ def add_cancel_run(server: MCPServer, context: ToolContext) -> None:
         agent_name: AgentName = None,
         cwd: Cwd = None,
         wait_ms: Annotated[
-            int, Field(description="How long to wait for its end.", ge=0, le=30_000)
+            int, Field(description="How long to wait for the run to end.", ge=0, le=30_000)
         ] = 15_000,
         reason: Annotated[
             str | None,
-            Field(description="Why, for people who look later.", max_length=1024),
+            Field(description="The reason; it is stored with the run.", max_length=1024),
         ] = None,
         namespace: Namespace = None,
     ) -> CancelResult:
@@ -239,7 +241,7 @@ def add_cancel_run(server: MCPServer, context: ToolContext) -> None:
         Cancel a run, and wait up to `wait_ms` until no process of it is left.
 
         Status `cancelled` means that nothing of it is left. Status `cancelling` means that it
-        is still being stopped: call `cancel_run` again to wait on, or `get_run` to look.
+        is still being stopped: call `cancel_run` again to keep waiting, or `get_run` to check.
         Cancelling twice is harmless; a run that ended otherwise cannot be cancelled.
         """
         with tool_errors():
@@ -265,27 +267,27 @@ def add_list_runs(server: MCPServer, context: ToolContext) -> None:
         ),
     )
     async def list_runs(
-        status: Annotated[Status | None, Field(description="Only runs that are there.")] = None,
+        status: Annotated[Status | None, Field(description="Only runs with this status.")] = None,
         backend: Annotated[Backend | None, Field(description="Only runs of this kind.")] = None,
         cwd: Annotated[str | None, Field(description="Only runs in this folder.")] = None,
         agent_name: Annotated[
             str | None, Field(description="Only runs of this agent: its name, or its session_id.")
         ] = None,
         parent_run_id: Annotated[
-            str | None, Field(description="Only runs that this run's agent asked for.")
+            str | None, Field(description="Only runs that this run's agent started.")
         ] = None,
-        limit: Annotated[int, Field(description="How many runs at most.", ge=1, le=500)] = 100,
+        limit: Annotated[int, Field(description="The maximum number of runs.", ge=1, le=500)] = 100,
         cursor: Annotated[
             str | None, Field(description="The next_cursor of the page before.")
         ] = None,
         namespace: Namespace = None,
     ) -> ListRunsResult:
         """
-        List runs, newest first, also those that ended or were deleted.
+        List runs, newest first, including those that have ended or were deleted.
 
-        Use it to find a run whose run_id is not known, or to see what is going on. Call
-        `get_run` for the whole of one of them. A page may be short, even empty, while there are
-        more: go on with its next_cursor.
+        Use it to find a run whose run_id is not known, or to see which runs are active. Call
+        `get_run` for all of a run's fields. A page may be short, even empty, although there are
+        more runs: continue with its next_cursor.
         """
         with tool_errors():
             where = await context.namespace(namespace)

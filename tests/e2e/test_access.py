@@ -80,7 +80,7 @@ async def test_a_token_of_a_foreign_service_account_opens_nothing(
     assert answer.status_code == 403, answer.text
     assert 'error="insufficient_scope"' in answer.headers["www-authenticate"]
     words = answer.json()["error"]["message"]
-    assert f"You are {stranger.username}" in words
+    assert f"{stranger.username} is not authorized to use this AgentRun" in words
     assert "mcpServer.access.subjects" in words
     assert (await call(platform, platform.client.token)).status_code == 200
 

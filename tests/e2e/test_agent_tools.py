@@ -159,7 +159,7 @@ async def test_a_real_agent_uses_the_tools_and_starts_a_run_within_its_bounds(
     said = json.dumps(events)
     assert run["status"] == "completed", said
     assert "I am a child." in said, said
-    assert "You have asked for 1 runs" in said, said
+    assert "You have started 1 runs" in said, said
     (letter,) = (await client.call("fetch_agent_messages", agent_name=name))["messages"]
     assert letter["from_agent_name"] == name
     (own,) = await started_by(platform, run_id)

@@ -63,7 +63,9 @@ class FakeCluster(FakeKube):
         if resource is not RUNS or old["spec"] == new["spec"]:
             return
         if old.get("status", {}).get("phase") in TERMINAL:
-            raise ApiError(422, "Invalid", "the run has finished: its spec can no longer be changed")
+            raise ApiError(
+                422, "Invalid", "the run has finished: its spec can no longer be changed"
+            )
         cancellation = old["spec"].get("cancellation")
         if cancellation and new["spec"].get("cancellation") != cancellation:
             raise ApiError(422, "Invalid", "cancellation is immutable")

@@ -85,8 +85,7 @@ def test_who_is_refused_hears_who_they_are_and_what_would_let_them_in(
     with pytest.raises(ForbiddenError) as caught:
         NOBODY.check(Caller(username))
     for words in (
-        f"You are {username},",
-        "does not let you in",
+        f"{username} is not authorized to use this AgentRun:",
         "mcpServer.access.subjects",
         entry,
     ):

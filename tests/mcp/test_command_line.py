@@ -57,7 +57,7 @@ async def test_what_a_tool_refuses_is_told_in_its_own_words() -> None:
         run_id = (await tools.spawn_run(**SPAWN)).run_id
         with pytest.raises(CliError, match=r"^run is not awaiting additional input: queued"):
             await tools.continue_run(run_id, input_message=text_message("Yes."))
-        with pytest.raises(CliError, match=r"^run is not over yet: queued"):
+        with pytest.raises(CliError, match=r"^run has not ended yet: queued"):
             await tools.continue_run(run_id, from_start=True)
         with pytest.raises(CliError, match=r"^No artifacts found for seq 1"):
             await tools.get_event_artifact(run_id, 1, "/patch")
@@ -68,7 +68,9 @@ async def test_who_is_not_let_in_is_told_so_in_the_mcp_servers_words() -> None:
         user = {"username": "system:serviceaccount:sec-a:nobody"}
         site.cluster.reviews["token"] = {**ALICE, "user": user}
         tools = Tools(ServerEndpoint(http, f"{URL}/mcp", "here"))
-        words = rf"^here refuses this \(403\): You are {user['username']}, .*does not let you in"
+        words = (
+            rf"^here refuses this \(403\): {user['username']} is not authorized to use this Agent"
+        )
         with pytest.raises(CliError, match=words):
             await tools.list_runs()
         with pytest.raises(CliError, match=words):

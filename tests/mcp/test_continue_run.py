@@ -243,7 +243,7 @@ async def test_a_refused_repetition_leaves_no_session_behind(bench: Bench) -> No
         pytest.param(
             {"phase": "Running"},
             {"from_start": True},
-            "run is not over yet: running. Call cancel_run",
+            "run has not ended yet: running. Call cancel_run",
             id="the-start-of-a-run-that-works",
         ),
         pytest.param(

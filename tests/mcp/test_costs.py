@@ -155,4 +155,4 @@ async def test_few_schemas_wait_to_be_checked() -> None:
     checks = SchemaChecks(seconds=0.05)
     many = (checks.check(SCHEMAS["all-of"]) for _ in range(AT_ONCE + WAITING + 5))
     results = await asyncio.gather(*many, return_exceptions=True)
-    assert sum("too many are" in str(one) for one in results) == 5
+    assert sum("too many checks are" in str(one) for one in results) == 5

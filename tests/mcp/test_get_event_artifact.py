@@ -104,4 +104,4 @@ async def test_bytes_that_were_not_kept_are_an_error_that_says_so(bench: Bench) 
     uid = (await bench.row(run_id)).run.metadata.uid
     await bench.blobs.delete_prefix(f"runs/{uid}/")
     said = await bench.refused("get_event_artifact", run_id=run_id, seq=1, field_path="/output")
-    assert said.startswith("The bytes of /output of seq 1 were not kept")
+    assert said.startswith("The bytes of /output of seq 1 were not stored")

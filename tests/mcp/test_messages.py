@@ -186,7 +186,7 @@ async def test_agents_of_another_namespace_are_not_found(bench: Bench) -> None:
     ("part", "told"),
     [
         ({"type": "text"}, "message.parts[0] is of type text but has no text"),
-        ({"type": "text", "text": " "}, "message says nothing"),
+        ({"type": "text", "text": " "}, "message is empty"),
     ],
 )
 async def test_a_message_that_says_nothing_is_refused(

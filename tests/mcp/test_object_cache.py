@@ -64,7 +64,7 @@ async def until(cache: Cache, *wanted: str) -> None:
 def test_before_the_first_list_it_says_that_it_does_not_know(cluster: FakeCluster) -> None:
     cache = a_cache(cluster)
     with pytest.raises(
-        ApiUnavailableError, match="agentsessions of namespace team-a are not known yet"
+        ApiUnavailableError, match="agentsessions of namespace team-a have not been listed yet"
     ):
         cache.all("team-a")
     assert not cache.is_ready
@@ -159,7 +159,7 @@ async def test_objects_stand_in_the_order_of_when_they_changed(cluster: FakeClus
         place = place_of_session(before) if before else None
         return [one.metadata.name for one in cache.last("team-a", limit, place)]
 
-    with pytest.raises(ApiUnavailableError, match="not known yet"):
+    with pytest.raises(ApiUnavailableError, match="have not been listed yet"):
         cache.last("team-a", 1)
     await cache.listed(
         "team-a", [a_session(name, at) for name, at in zip("abc", (3, 1, 2), strict=True)], 1

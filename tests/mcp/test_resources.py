@@ -134,7 +134,7 @@ async def test_nobody_listens_for_a_run_that_is_not_there_or_for_too_many(bench:
     async with mcp.Client(build_server(bench.tool_context), mode="2026-07-28") as client:
         for uris, why in (
             (["agentrun://team-a/runs/nope"], "Unknown run_id: nope"),
-            ([f"agentrun://team-a/runs/{n}" for n in range(65)], "64 is the most"),
+            ([f"agentrun://team-a/runs/{n}" for n in range(65)], "exceed the limit of 64"),
         ):
             with pytest.raises(MCPError, match=why):
                 async with client.listen(resource_subscriptions=uris):

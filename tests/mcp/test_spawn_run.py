@@ -86,7 +86,7 @@ async def test_a_folder_alone_is_one_in_the_profiles_workspace(bench: Bench) -> 
         ),
         pytest.param(
             {"input_message": {"parts": [{"type": "text", "text": " \n"}]}},
-            "input_message says nothing",
+            "input_message is empty",
             id="blank-message",
         ),
         pytest.param(
@@ -181,7 +181,7 @@ async def test_a_folder_alone_is_one_in_the_profiles_workspace(bench: Bench) -> 
         ),
         pytest.param(
             {"prompt": "x", "metadata": {"a": "é" * 300_000}},
-            "The arguments take 6000",
+            "The arguments have 6000",
             id="too-large",
         ),
         pytest.param(
@@ -209,7 +209,7 @@ async def test_a_run_that_the_api_server_refuses_burns_no_name(bench: Bench) -> 
     invalid = 'AgentRun "x" is invalid: spec.prompt: Too long'
     bench.cluster.faults["create", "agentruns"] = [ApiError(422, "Invalid", invalid)]
     text = await bench.refused("spawn_run", **ASK, prompt="x", nickname="bob")
-    assert text == f"The Kubernetes API server refused this: {invalid}"
+    assert text == f"The Kubernetes API server rejected the request: {invalid}"
     assert (await bench.spawn(nickname="bob"))["agent_name"] == "bob"
 
 
@@ -220,7 +220,9 @@ async def test_what_cannot_be_a_run_burns_no_name(
     narrow = partial(AgentRunSpec, model="m" * 300)
     monkeypatch.setattr(manifests, "AgentRunSpec", lambda model, **more: narrow(**more))
     text = await bench.refused("spawn_run", **ASK, prompt="x", nickname="bob")
-    assert text.startswith("This cannot be a run: model: String should have at most")
+    assert text.startswith(
+        "The arguments are not valid for a run: model: String should have at most"
+    )
     assert not [key for key in bench.cluster.objects if key[0] == "agentsessions"]
 
 

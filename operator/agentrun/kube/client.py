@@ -134,7 +134,7 @@ class Kube:
                 for line in lines:
                     yield read_answer(line)
         except (TimeoutError, aiohttp.ClientError, ValueError) as error:
-            raise ApiUnavailableError(f"the watch broke off: {error!r}") from error
+            raise ApiUnavailableError(f"the watch was interrupted: {error!r}") from error
         finally:
             response.close()
 
@@ -150,10 +150,12 @@ class Kube:
         try:
             answer = read_answer(await response.read())
         except (TimeoutError, aiohttp.ClientError, ValueError) as error:
-            raise ApiUnavailableError(f"the API server's answer broke off: {error!r}") from error
+            raise ApiUnavailableError(
+                f"the API server's response was interrupted: {error!r}"
+            ) from error
         if not isinstance(answer, dict):
             raise ApiUnavailableError(
-                f"the API server's answer is no object: {answer!r:.200}", response.status
+                f"the API server's response is not an object: {answer!r:.200}", response.status
             )
         return answer
 

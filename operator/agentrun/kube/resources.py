@@ -26,7 +26,9 @@ class Resource:
         """
         for given in (namespace, name):
             if given and not (len(given) < 254 and _NAME.fullmatch(given)):
-                raise ApiError(400, "BadRequest", f"{given[:253]!r} is no name of Kubernetes'.")
+                raise ApiError(
+                    400, "BadRequest", f"{given[:253]!r} is not a valid Kubernetes name."
+                )
         parts = [self.api, "namespaces", namespace, self.plural, name, subresource]
         return "/".join(part for part in parts if part)
 

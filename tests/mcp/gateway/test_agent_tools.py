@@ -131,8 +131,8 @@ async def test_an_agent_is_offered_what_its_profile_allows() -> None:
         listed = await desk.client.list_tools()
         assert {tool.name for tool in listed.tools} == {"list_agents", "send_agent_message"}
         told = await desk.refused("spawn_run", backend="codex", role="worker", prompt="x")
-        assert "Profile codex does not offer you spawn_run" in told
-        assert "Offered: list_agents, send_agent_message." in told
+        assert "Profile codex does not allow tool spawn_run" in told
+        assert "Allowed: list_agents, send_agent_message." in told
 
 
 async def test_an_agent_writes_in_its_own_name_only() -> None:
@@ -159,7 +159,7 @@ async def test_an_agent_reads_its_own_mailbox_only() -> None:
 async def test_an_agent_has_no_other_namespace() -> None:
     async with a_desk(*EVERYTHING) as desk:
         told = await desk.refused("list_runs", namespace="elsewhere")
-        assert "yours is team" in told
+        assert "Yours is team" in told
 
 
 async def test_a_child_knows_its_parent() -> None:
@@ -193,7 +193,7 @@ async def test_a_child_works_on_its_parents_repository_or_those_of_the_profile()
     async with a_desk("spawn_run", repositories=listed) as desk:
         for url in ("https://git.test/other.git", "https://git.test/shared/../other.git"):
             told = await desk.refused("spawn_run", **given, workspace={"git": {"url": url}})
-            assert f"does not let you start runs on repository {url}" in told
+            assert f"does not allow you to start runs on repository {url}" in told
         await desk.spawn(workspace={"git": {"url": "https://git.test/shared/a.git"}})
 
 
@@ -217,7 +217,7 @@ async def test_children_are_counted_also_those_that_are_gone_and_asked_for_at_on
             *(desk.client.call_tool("spawn_run", given) for _ in range(5))
         )
         assert [one.is_error for one in results].count(False) == 2
-        assert "You have asked for 3 runs" in str(next(r for r in results if r.is_error).content)
+        assert "You have started 3 runs" in str(next(r for r in results if r.is_error).content)
         # The same request again is no further run.
         assert (await desk.spawn(idempotency_key="a"))["run_id"] == first["run_id"]
 
@@ -235,7 +235,7 @@ async def test_children_are_counted_also_those_that_another_replica_makes_at_onc
     async with a_desk(*EVERYTHING, max_count=1) as desk:
         monkeypatch.setattr(Runs, "spawn", at_once)
         told = await desk.refused("spawn_run", backend="codex", role="worker", prompt="x")
-        assert "You have asked for 1 runs, the most" in told
+        assert "You have started 1 runs, the maximum" in told
         made = {
             name: one
             for (kind, _, name), one in desk.cluster.objects.items()
@@ -257,7 +257,7 @@ async def test_children_are_counted_by_one_question_however_many_other_runs_ther
             monkeypatch.setattr(desk.store, name, noting(asked, getattr(desk.store, name)))
         await desk.spawn()
         told = await desk.refused("spawn_run", backend="codex", role="worker", prompt="x")
-        assert "You have asked for 1 runs" in told
+        assert "You have started 1 runs" in told
         # Before the first is made, and after; before the second.
         assert asked == ["count_children"] * 3
 
@@ -303,7 +303,7 @@ async def test_an_agent_uses_only_runs_below_its_own() -> None:
         for name in ("foreign", "run-1"):
             for tool in ("get_run", "cancel_run"):
                 told = await desk.refused(tool, run_id=name)
-                assert f"Run {name} was not asked for by you" in told
+                assert f"Run {name} was not started by your run" in told
         assert (await desk.call("cancel_run", run_id=child, wait_ms=0))["status"] == "cancelling"
 
 
@@ -323,8 +323,8 @@ def asking(kind: str | None) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("kind", "why"),
     [
-        ("permission", "asks a person: May I? You cannot answer that."),
-        ("auth", "asks a person: May I? You cannot answer that."),
+        ("permission", "requires an answer from a person: May I? You cannot give it."),
+        ("auth", "requires an answer from a person: May I? You cannot give it."),
         (None, "is not known yet. Try again"),
     ],
 )
@@ -364,7 +364,7 @@ async def test_an_agent_continues_no_run_with_a_profile_that_it_may_not_use() ->
             told = await desk.refused(
                 "continue_run", run_id="grandchild", input_message=MORE, **more
             )
-            assert "does not let you start runs with profile other" in told
+            assert "does not allow you to start runs with profile other" in told
 
 
 async def test_an_agent_continues_no_conversation_that_somebody_else_went_on_with() -> None:
@@ -385,7 +385,7 @@ async def test_continuing_again_needs_no_further_room() -> None:
         first = await desk.call("continue_run", **given)
         assert await desk.call("continue_run", **given) == first
         told = await desk.refused("continue_run", **given | {"idempotency_key": "more"})
-        assert "You have asked for 2 runs" in told
+        assert "You have started 2 runs" in told
 
 
 async def test_an_agent_resumes_no_conversation_of_others() -> None:

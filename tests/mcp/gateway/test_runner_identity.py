@@ -75,7 +75,7 @@ async def test_an_older_attempt_is_fenced_and_told_why(world: World) -> None:
     await world.see(the_run(attempts=2, pod_name="run-1-2", pod_uid=None))
     answer = await world.call("GET", "/v1/head")
     assert answer.status_code == 403
-    assert "Attempt 2 of run run-1 has begun; this is 1." in answer.json()["message"]
+    assert "Attempt 2 of run run-1 has started; this is attempt 1." in answer.json()["message"]
 
 
 async def test_a_new_attempt_is_known_before_the_watch_brings_it(world: World) -> None:

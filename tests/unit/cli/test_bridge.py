@@ -19,7 +19,7 @@ from agentrun.cli.problems import CliError
 from tests.unit.cli.fake_cluster import FakeCluster, Json, pod, reply
 from tests.waiting import LATE_SECONDS
 
-WORDS = "You are jane, and this AgentRun does not let you in"
+WORDS = "jane is not authorized to use this AgentRun"
 INITIALIZE = {"protocolVersion": "2025-06-18", "capabilities": {}}
 
 

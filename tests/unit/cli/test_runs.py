@@ -239,7 +239,7 @@ def test_a_refused_token_says_what_to_do(fake: FakeServer) -> None:
 
 
 def test_who_is_not_let_in_is_told_so_in_the_mcp_servers_words(fake: FakeServer) -> None:
-    fake.failures, fake.refusal = [403] * 4, "You are jane, and this AgentRun does not let you in."
+    fake.failures, fake.refusal = [403] * 4, "jane is not authorized to use this AgentRun."
     done = call(fake, "runs", "list")
     assert (done.code, done.out) == (8, "")
     assert f"refuses this (403): {fake.refusal}" in done.err

@@ -94,10 +94,10 @@ async def test_objects_are_read_made_patched_and_deleted(kube: Kube, api: Api) -
 )  # fmt: skip
 async def test_a_name_never_leads_to_another_path(kube: Kube, api: Api, name: str) -> None:
     api.answers = [(200, {})]
-    with pytest.raises(ApiError, match="is no name of Kubernetes'") as refused:
+    with pytest.raises(ApiError, match="is not a valid Kubernetes name") as refused:
         await kube.get(RUNS, "team-a", name)
     assert refused.value.status == 400
-    with pytest.raises(ApiError, match="is no name"):
+    with pytest.raises(ApiError, match="is not a valid Kubernetes name"):
         await kube.list(RUNS, name)
     assert api.asked == []
 
@@ -184,7 +184,9 @@ async def test_an_api_server_that_is_not_there_is_unavailable() -> None:
     assert error.value.status == 0
 
 
-@pytest.mark.parametrize(("answer", "message"), [("{", "broke off"), (" []", "is no object")])
+@pytest.mark.parametrize(
+    ("answer", "message"), [("{", "was interrupted"), (" []", "is not an object")]
+)
 async def test_an_answer_that_is_no_object_is_unavailable(
     kube: Kube, api: Api, answer: str, message: str
 ) -> None:
