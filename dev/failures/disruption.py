@@ -28,10 +28,10 @@ THEME = Theme(
             key="runner-killed",
             happened="The runner is killed.",
             reason=Reason.RUNNER_FAILED,
-            message=r"^The runner of pod \S+ ended \(exit code 137, killed by SIGKILL\) and "
-            r"left no outcome\.",
-            shows="The runner of pod fix-1 ended (exit code 137, killed by SIGKILL) and "
-            "left no outcome.",
+            message=r"^The runner of pod \S+ terminated \(exit code 137, killed by SIGKILL\) "
+            r"without an outcome\.",
+            shows="The runner of pod fix-1 terminated (exit code 137, killed by SIGKILL) "
+            "without an outcome.",
             bound="at once; the agent is ended with it",
             remedy="Look at the node: who kills processes there?",
         ),

@@ -13,8 +13,9 @@ THEME = Theme(
             key="node-lost",
             happened="The node stopped to answer, and came back after its pods were given up.",
             reason=Reason.NODE_LOST,
-            message=r"^(Node \S+ does not confirm the end of pod |Taint manager: )",
-            shows="Node worker-3 does not confirm the end of pod run-1-1: is it down?",
+            message=r"^(Node \S+ does not confirm that pod \S+ has terminated|Taint manager: )",
+            shows="Node worker-3 does not confirm that pod run-1-1 has terminated. Check whether"
+            " the node is down.",
             bound="as long as the node is away: nobody knows whether the agent still works there;"
             " until then the run keeps its phase, with `PodTerminated` Unknown",
             remedy="Bring the node back, or make sure that it is off and delete the pod by force."
@@ -24,8 +25,9 @@ THEME = Theme(
             key="node-lost-pod-removed-by-force",
             happened="The node is lost, and somebody deleted its pod by force.",
             reason=Reason.NODE_LOST,
-            message=r"^(Node \S+ does not confirm the end of pod |Taint manager: )",
-            shows="Node worker-3 does not confirm the end of pod run-1-1: is it down?",
+            message=r"^(Node \S+ does not confirm that pod \S+ has terminated|Taint manager: )",
+            shows="Node worker-3 does not confirm that pod run-1-1 has terminated. Check whether"
+            " the node is down.",
             bound=_AT_ONCE,
             remedy="Make sure that the node is off: what runs there is not watched any more. "
             + _AGAIN,

@@ -13,9 +13,9 @@ THEME = Theme(
             key="unschedulable",
             happened="No node can take the pod.",
             reason=Reason.UNSCHEDULABLE,
-            message=r"No node takes it: 0/\d+ nodes are available",
-            shows="No node takes it: 0/3 nodes are available: 3 node(s) didn't match Pod's "
-            "node affinity/selector.",
+            message=r"The pod cannot be scheduled: 0/\d+ nodes are available",
+            shows="The pod cannot be scheduled: 0/3 nodes are available: 3 node(s) didn't match "
+            "Pod's node affinity/selector.",
             bound=_ROOM,
             remedy="Add a node, lower the profile's `resources.requests`, or mend its "
             "`pod.nodeSelector` and `pod.tolerations`.",

@@ -128,7 +128,7 @@ class Caches:
             if is_gone:
                 self.quarantine.release(kind.value.plural, namespace, named(obj)[0])
             else:
-                why = f"it is not as its kind says: {error!r}"
+                why = f"it does not match its schema: {error!r}"
                 self.quarantine.add(kind.value.plural, namespace, obj, why)
 
     def compare(self, kind: Kind, namespace: str, listed: list[Any], version: str) -> None:

@@ -214,7 +214,7 @@ def _parse(code: int, raw: bytes) -> Object:
     except ValueError:
         body = {"message": raw[:200].decode(errors="replace")}
     if not isinstance(body, dict):
-        raise ApiError(code, f"the API server's answer is no object: {raw[:200]!r}")
+        raise ApiError(code, f"the API server's response is not a JSON object: {raw[:200]!r}")
     if not 200 <= code < 300:
         raise ApiError(code, str(body.get("message", "")))
     return body
