@@ -95,7 +95,7 @@ async def test_deleting_what_is_gone_or_replaced_is_done(server: Pair, code: int
     [
         pytest.param(403, {"message": "exceeded quota"}, "exceeded quota", id="a-status"),
         pytest.param(502, "Bad Gateway", "Bad Gateway", id="no-json"),
-        pytest.param(200, [], "no object", id="no-object"),
+        pytest.param(200, [], "is not a JSON object", id="no-object"),
     ],
 )
 async def test_an_error_carries_what_the_api_server_said(
