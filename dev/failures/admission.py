@@ -1,13 +1,13 @@
-"""What the API server says no to."""
+"""Pods that the API server rejects."""
 
 from agentrun.api.v1alpha1 import Reason
 from dev.failures.row import Failure, Theme
 
-_STUCK = "named at once, ends after `operator.stuckTimeoutSeconds`"
-_ROOM = "named at once, ends after `operator.unschedulableTimeoutSeconds`"
+_STUCK = "reported at once, fails after `operator.stuckTimeoutSeconds`"
+_ROOM = "reported at once, fails after `operator.unschedulableTimeoutSeconds`"
 
 THEME = Theme(
-    "The cluster does not take the pod",
+    "The API server rejects the pod",
     (
         Failure(
             key="quota",
@@ -18,12 +18,12 @@ THEME = Theme(
             "requests.memory=4Gi, used: requests.memory=198Gi, limited: "
             "requests.memory=200Gi",
             bound=_ROOM,
-            remedy="Wait for other runs to end, raise the quota, or lower the profile's "
+            remedy="Wait for other runs to finish, raise the quota, or lower the profile's "
             "`resources.requests`.",
         ),
         Failure(
             key="limit-range",
-            happened="A LimitRange does not allow what the pod asks for.",
+            happened="A LimitRange does not allow the pod's resources.",
             reason=Reason.QUOTA_EXCEEDED,
             message=r"(maximum|minimum) \S+ usage per Container is",
             shows='pods "fix-1" is forbidden: maximum memory usage per Container is 8Gi, '
@@ -39,8 +39,8 @@ THEME = Theme(
             shows="pods \"fix-1\" is forbidden: ValidatingAdmissionPolicy 'pools' with "
             "binding 'pools' denied request: this node pool is not for agents",
             bound=_STUCK,
-            remedy="Change the profile as the message says, or the policy. Pod Security Standards"
-            " are none: every pod of a run satisfies `restricted`, whatever its profile says.",
+            remedy="Change the profile as the message states, or the policy. Pod Security Standards"
+            " are not the cause: every pod of a run satisfies `restricted`, with any profile.",
         ),
         Failure(
             key="account-missing",
@@ -50,8 +50,8 @@ THEME = Theme(
             shows='pods "fix-1" is forbidden: error looking up service account agents/default:'
             ' serviceaccount "default" not found',
             bound=_STUCK,
-            remedy="See who keeps Kubernetes from making it: runs have no rights by it, but no pod"
-            " is without one.",
+            remedy="Find out what keeps Kubernetes from creating it: it grants runs no permissions,"
+            " but every pod requires a ServiceAccount.",
         ),
         Failure(
             key="webhook-away",
@@ -62,7 +62,7 @@ THEME = Theme(
             'failed to call webhook: Post "https://policy.example.svc:443/": connect:'
             " connection refused",
             bound=_STUCK,
-            remedy="Mend the webhook that the message names; the cluster takes no pods without it.",
+            remedy="Fix the webhook that the message names; without it, no pod is created.",
         ),
         Failure(
             key="runtime-class-missing",
@@ -71,7 +71,7 @@ THEME = Theme(
             message=r'RuntimeClass "[^"]+" not found',
             shows='pods "fix-1" is forbidden: pod rejected: RuntimeClass "gvisor" not found',
             bound=_STUCK,
-            remedy="Create it, or mend the profile's `pod.runtimeClassName`.",
+            remedy="Create it, or correct the profile's `pod.runtimeClassName`.",
         ),
         Failure(
             key="priority-class-missing",
@@ -80,7 +80,7 @@ THEME = Theme(
             message=r"no PriorityClass with name \S+ was found",
             shows='pods "fix-1" is forbidden: no PriorityClass with name batch was found',
             bound=_STUCK,
-            remedy="Create it, or mend the profile's `pod.priorityClassName`.",
+            remedy="Create it, or correct the profile's `pod.priorityClassName`.",
         ),
     ),
 )

@@ -1,4 +1,4 @@
-"""What takes more memory or disk than it may."""
+"""Runs that exceed a limit of memory or disk."""
 
 from agentrun.api.v1alpha1 import Phase, Reason
 from dev.failures.row import Failure, Theme
@@ -8,17 +8,17 @@ THEME = Theme(
     (
         Failure(
             key="memory-tool",
-            happened="A tool of the agent takes too much memory (nodes with cgroup v1).",
+            happened="A tool of the agent exceeds the memory limit (node with cgroup v1).",
             reason=Reason.COMPLETED,
             message=r"finished",
             shows="The agent finished.",
-            bound="at once: the tool is killed, and the agent goes on",
-            remedy="Raise the profile's `resources.limits`, if the agent could not do without.",
+            bound="at once: the tool is killed, and the agent continues",
+            remedy="Raise the profile's `resources.limits` if the agent requires the tool.",
             phase=Phase.COMPLETED,
         ),
         Failure(
             key="memory-agent",
-            happened="The agent takes too much memory; with cgroup v2, or a tool of it.",
+            happened="The agent exceeds the memory limit; with cgroup v2, also one of its tools.",
             reason=Reason.OUT_OF_MEMORY,
             message=r"^Container agent of pod \S+ exceeded its memory limit\.",
             shows="Container agent of pod fix-1 exceeded its memory limit.",
@@ -27,12 +27,12 @@ THEME = Theme(
         ),
         Failure(
             key="memory-runner",
-            happened="The runner takes too much memory.",
+            happened="The runner exceeds its memory limit.",
             reason=Reason.OUT_OF_MEMORY,
             message=r"^Container runner of pod \S+ exceeded its memory limit\.",
             shows="Container runner of pod fix-1 exceeded its memory limit.",
             bound="at once",
-            remedy="This is an error of AgentRun: please report what the agent did.",
+            remedy="This is a bug in AgentRun: report it with what the agent did.",
         ),
         Failure(
             key="workspace-full",
@@ -41,7 +41,7 @@ THEME = Theme(
             message=r'Usage of EmptyDir volume "\w+" exceeds the limit',
             shows='Usage of EmptyDir volume "workspace" exceeds the limit "10Gi".',
             bound="when the kubelet next measures: within a minute or two",
-            remedy="Raise the profile's `pod.workspaceSize`; of HOME and /tmp, use less.",
+            remedy="Raise the profile's `pod.workspaceSize`; for HOME and /tmp, write less data.",
         ),
         Failure(
             key="disk-full",

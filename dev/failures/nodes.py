@@ -1,33 +1,36 @@
-"""What becomes of runs when their node is lost, emptied or shut down."""
+"""Runs whose node is lost, drained or shut down."""
 
 from agentrun.api.v1alpha1 import Reason
 from dev.failures.row import Failure, Theme
 
 _AT_ONCE = "as soon as the pod is gone"
-_AGAIN = "Run it again; `spec.retry.limit` of a run has a lost pod replaced."
+_AGAIN = "Run it again; with `spec.retry.limit`, a lost pod is replaced."
 
 THEME = Theme(
     "The node",
     (
         Failure(
             key="node-lost",
-            happened="The node stopped to answer, and came back after its pods were given up.",
+            happened="The node became unreachable, and returned after the deletion of its pods had"
+            " been requested.",
             reason=Reason.NODE_LOST,
-            message=r"^(Node \S+ does not confirm the end of pod |Taint manager: )",
-            shows="Node worker-3 does not confirm the end of pod run-1-1: is it down?",
-            bound="as long as the node is away: nobody knows whether the agent still works there;"
-            " until then the run keeps its phase, with `PodTerminated` Unknown",
-            remedy="Bring the node back, or make sure that it is off and delete the pod by force."
+            message=r"^(Node \S+ does not confirm that pod \S+ has terminated|Taint manager: )",
+            shows="Node worker-3 does not confirm that pod run-1-1 has terminated. Check whether"
+            " the node is down.",
+            bound="when the node returns: until then it is unknown whether the agent still works,"
+            " and the run keeps its phase, with `PodTerminated` Unknown",
+            remedy="Bring the node back, or make sure that it is off and force-delete the pod."
             " Then run it again.",
         ),
         Failure(
             key="node-lost-pod-removed-by-force",
-            happened="The node is lost, and somebody deleted its pod by force.",
+            happened="The node is lost, and its pod was force-deleted.",
             reason=Reason.NODE_LOST,
-            message=r"^(Node \S+ does not confirm the end of pod |Taint manager: )",
-            shows="Node worker-3 does not confirm the end of pod run-1-1: is it down?",
+            message=r"^(Node \S+ does not confirm that pod \S+ has terminated|Taint manager: )",
+            shows="Node worker-3 does not confirm that pod run-1-1 has terminated. Check whether"
+            " the node is down.",
             bound=_AT_ONCE,
-            remedy="Make sure that the node is off: what runs there is not watched any more. "
+            remedy="Make sure that the node is off: its processes are no longer monitored. "
             + _AGAIN,
         ),
         Failure(
@@ -36,7 +39,7 @@ THEME = Theme(
             reason=Reason.EVICTED,
             message=r"^PodGC: node no longer exists",
             shows="PodGC: node no longer exists",
-            bound="a minute or so: the cluster collects the pod",
+            bound="after about a minute, when Kubernetes' pod garbage collector deletes the pod",
             remedy=_AGAIN,
         ),
         Failure(
@@ -55,7 +58,7 @@ THEME = Theme(
             message=r"^Taint manager: deleting due to NoExecute taint",
             shows="Taint manager: deleting due to NoExecute taint",
             bound=_AT_ONCE,
-            remedy="Have the profile's `pod.tolerations` tolerate the taint, or run it again.",
+            remedy="Tolerate the taint in the profile's `pod.tolerations`, or run it again.",
         ),
         Failure(
             key="node-shut-down",
@@ -68,12 +71,12 @@ THEME = Theme(
         ),
         Failure(
             key="preempted",
-            happened="A pod of a higher priority took its place.",
+            happened="A pod of a higher priority preempted the run's pod.",
             reason=Reason.EVICTED,
             message=r"preempting to accommodate a higher priority pod",
             shows="default-scheduler: preempting to accommodate a higher priority pod",
             bound=_AT_ONCE,
-            remedy="Give the profile a `pod.priorityClassName`, or the cluster more room. "
+            remedy="Give the profile a `pod.priorityClassName`, or the cluster more capacity. "
             + _AGAIN,
         ),
     ),

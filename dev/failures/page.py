@@ -5,26 +5,26 @@ from dev.failures import THEMES
 from dev.failures.row import Failure, Theme
 
 _HEAD = """\
-# When a run goes wrong
+# When a run fails
 
-<!-- Generated from dev/failures by `make generate`; a test holds each row to what it says. -->
+<!-- Generated from dev/failures by `make generate`; a test verifies each row. -->
 
-Every run ends, and says why: `kubectl get runs` shows the reason, `kubectl describe run` and the
-tool `get_run` the message. Where nothing else is said, the run becomes `Failed`. Names of settings
-such as `operator.stuckTimeoutSeconds` are values of the chart.
+Every run ends, and its status states why: `kubectl get runs` shows the reason, and
+`kubectl describe run` and the tool `get_run` show the message. Unless stated otherwise, the run
+becomes `Failed`. Names of settings such as `operator.stuckTimeoutSeconds` are values of the chart.
 
-A run that shows no phase at all is seen by no operator: is its namespace one of the chart's
-`runNamespaces`, and does the operator run? A run that waits with `SessionBusy` waits for the run
-that its message names, which has bounds of its own.
+A run without a phase is not managed by any operator: check that its namespace is one of the
+chart's `runNamespaces`, and that the operator is running. A run with the reason `SessionBusy` waits
+for the run that its message names, which has its own time limits.
 
-Bounds are counted by the API server's clock: a node or an operator whose clock is wrong, by hours
-even, ends no run early or late.
+Time limits are measured by the API server's clock: the clock of a node or of the operator, even if
+it is wrong by hours, ends no run early or late.
 """
-_COLUMNS = "| what happened | reason | message, for example | how soon | what to do |"
+_COLUMNS = "| What happened | Reason | Example message | When | What to do |"
 _FOOT = """\
 
-What to do next: if a run ended in another way than this page says, its transcript is in
-`kubectl logs POD -c runner` while the pod is kept, and in its events for good.
+If a run ended in a way that this page does not list, read its transcript: in
+`kubectl logs POD -c runner` while the pod is retained, and permanently in the run's events.
 """
 
 

@@ -1,10 +1,10 @@
-"""What a profile names, and that does not do what it is there for."""
+"""Resources that a profile names and that do not work."""
 
 from agentrun.api.v1alpha1 import Reason
 from dev.failures.row import Failure, Theme
 
 _ONCE = "at once"
-_PASSING = "named at once, ends after `operator.stuckTimeoutSeconds`"
+_PASSING = "reported at once, fails after `operator.stuckTimeoutSeconds`"
 _CLONE = r"^Cannot clone \S+: "
 
 THEME = Theme(
@@ -12,17 +12,17 @@ THEME = Theme(
     (
         Failure(
             key="git-password-missing",
-            happened="The repository asks for credentials, and the profile names none.",
+            happened="The repository requires credentials, and the profile names none.",
             reason=Reason.CLONE_FAILED,
             message=_CLONE + "The server asks for credentials: name a Secret",
             shows="Cannot clone https://git.example/shop.git: The server asks for credentials: name"
             " a Secret with them in the profile's git.credentialsSecret. git says: …",
             bound=_ONCE,
-            remedy="Make a Secret with a token and name it in the profile (docs/git.md).",
+            remedy="Create a Secret with a token and name it in the profile (docs/git.md).",
         ),
         Failure(
             key="git-password-refused",
-            happened="The git server refuses the user and password.",
+            happened="The git server rejects the user and password.",
             reason=Reason.CLONE_FAILED,
             message=_CLONE + "The server refuses the user and password",
             shows="Cannot clone https://git.example/shop.git: The server refuses the user and"
@@ -32,7 +32,7 @@ THEME = Theme(
         ),
         Failure(
             key="git-host-not-named",
-            happened="The run's repository is none that the profile's credentials are for.",
+            happened="The profile's credentials are not for the run's repository.",
             reason=Reason.CLONE_FAILED,
             message=_CLONE
             + r"The server asks for a user and password, and those in .* are not for",
@@ -41,11 +41,11 @@ THEME = Theme(
             " https://evil.example/x.git: the profile's git.repositories says what they are for,"
             " and they are never sent over http. git says: …",
             bound=_ONCE,
-            remedy="If runs may work with it, add its URL to the profile's `git.repositories`.",
+            remedy="If runs may use it, add its URL to the profile's `git.repositories`.",
         ),
         Failure(
             key="git-authority-unknown",
-            happened="The git server's certificate is of a private authority.",
+            happened="A private authority signed the git server's certificate.",
             reason=Reason.CLONE_FAILED,
             message=_CLONE + "The server's certificate is of an authority that is not trusted",
             shows="Cannot clone https://git.example/shop.git: The server's certificate is of an"
@@ -56,7 +56,7 @@ THEME = Theme(
         ),
         Failure(
             key="git-key-refused",
-            happened="The git server does not know the ssh key.",
+            happened="The git server does not accept the ssh key.",
             reason=Reason.CLONE_FAILED,
             message=_CLONE + "The server does not let the ssh key",
             shows="Cannot clone git@git.example:shop.git: The server does not let the ssh key in"
@@ -73,7 +73,7 @@ THEME = Theme(
             " git.credentialsSecret is protected by a passphrase, which nobody can enter here: use"
             " a key without one. git says: …",
             bound=_ONCE,
-            remedy="Use a key of its own for AgentRun, without a passphrase.",
+            remedy="Use a separate key for AgentRun, without a passphrase.",
         ),
         Failure(
             key="git-host-unknown",
@@ -88,7 +88,7 @@ THEME = Theme(
         ),
         Failure(
             key="git-host-changed",
-            happened="The ssh server has another key than the Secret says.",
+            happened="The ssh server's key differs from the one in the Secret.",
             reason=Reason.CLONE_FAILED,
             message=_CLONE + "The server's host key is another than the one",
             shows="Cannot clone git@git.example:shop.git: The server's host key is another than the"
@@ -99,7 +99,7 @@ THEME = Theme(
         ),
         Failure(
             key="ca-bundle-empty",
-            happened="The profile's CA bundle holds no certificate.",
+            happened="The profile's CA bundle contains no certificate.",
             reason=Reason.PROFILE_INVALID,
             message=r"^The profile's network\.caBundle, ConfigMap \S+, key \S+, holds no cert",
             shows="The profile's network.caBundle, ConfigMap authorities, key ca.pem, holds no"
@@ -114,27 +114,27 @@ THEME = Theme(
             message=r'configmap "[^"]+" not found',
             shows='MountVolume.SetUp failed for volume "ca": configmap "authorities" not found',
             bound=_PASSING,
-            remedy="Create the ConfigMap in the run's namespace, or mend the profile.",
+            remedy="Create the ConfigMap in the run's namespace, or correct the profile.",
         ),
         Failure(
             key="mcp-transport",
-            happened="The agent cannot reach MCP servers in the way that the profile names.",
+            happened="The agent does not support the transport of an MCP server in the profile.",
             reason=Reason.PROFILE_INVALID,
             message=r"^The agent cannot reach MCP server \S+ of its profile: it takes none over",
             shows="The agent cannot reach MCP server tickets of its profile: it takes none over"
             " sse. Offer the server as a command, or use another agent.",
             bound=_ONCE,
-            remedy="Offer the MCP server over `http`, or as a `command`.",
+            remedy="Configure the MCP server with `http`, or as a `command`.",
         ),
         Failure(
             key="image-refused",
-            happened="The registry wants credentials for the image.",
+            happened="The registry requires credentials for the image.",
             reason=Reason.IMAGE_PULL_FAILED,
             message=r"^Container agent: .*(no basic auth|authorization failed|401|denied)",
             shows='Container agent: Back-off pulling image "registry.example/agent:1":'
             " ErrImagePull: … authorization failed: no basic auth credentials",
             bound=_PASSING,
-            remedy="Make a Secret of type kubernetes.io/dockerconfigjson and name it in the"
+            remedy="Create a Secret of type kubernetes.io/dockerconfigjson and name it in the"
             " profile's `imagePullSecrets`.",
         ),
         Failure(
@@ -146,7 +146,7 @@ THEME = Theme(
             shows="Container agent: Unable to retrieve some image pull secrets (team-pull). failed"
             ' to pull and unpack image "registry.example/agent:1": … 401 Unauthorized',
             bound=_PASSING,
-            remedy="Create the Secret in the run's namespace, or mend the profile.",
+            remedy="Create the Secret in the run's namespace, or correct the profile.",
         ),
     ),
 )

@@ -1,4 +1,4 @@
-"""What is said of each way to go wrong."""
+"""The rows of the failure reference."""
 
 from dataclasses import dataclass
 
@@ -7,29 +7,29 @@ from agentrun.api.v1alpha1 import Phase, Reason
 
 @dataclass(frozen=True)
 class Failure:
-    """One way to go wrong."""
+    """One way in which a run can fail."""
 
     key: str
-    """How tests name it."""
+    """The key that tests use."""
     happened: str
-    """What happened, in a few words."""
+    """A short description of what happened."""
     reason: Reason
-    """What ``status.reason`` says."""
+    """The value of ``status.reason``."""
     message: str
-    """A regular expression for ``status.message``."""
+    """A regular expression that ``status.message`` matches."""
     shows: str
-    """The message as a user reads it, with names of an example."""
+    """An example of the message."""
     bound: str
-    """How long it takes at most, in the words of the chart's values."""
+    """When the run fails at the latest, in terms of the chart's values."""
     remedy: str
     """What to do."""
     phase: Phase = Phase.FAILED
-    """Where the run ends, or stays until it can go on."""
+    """The phase in which the run ends, or waits until it can continue."""
 
 
 @dataclass(frozen=True)
 class Theme:
-    """Rows that belong together."""
+    """A group of related rows."""
 
     title: str
     rows: tuple[Failure, ...]

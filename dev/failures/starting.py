@@ -1,23 +1,23 @@
-"""What keeps a pod that exists from coming to work."""
+"""Pods that exist and do not start."""
 
 from agentrun.api.v1alpha1 import Reason
 from dev.failures.row import Failure, Theme
 
-_STUCK = "named at once, ends after `operator.stuckTimeoutSeconds`"
-_ROOM = "named at once, ends after `operator.unschedulableTimeoutSeconds`"
+_STUCK = "reported at once, fails after `operator.stuckTimeoutSeconds`"
+_ROOM = "reported at once, fails after `operator.unschedulableTimeoutSeconds`"
 
 THEME = Theme(
     "The pod does not start",
     (
         Failure(
             key="unschedulable",
-            happened="No node can take the pod.",
+            happened="The pod does not fit on any node.",
             reason=Reason.UNSCHEDULABLE,
-            message=r"No node takes it: 0/\d+ nodes are available",
-            shows="No node takes it: 0/3 nodes are available: 3 node(s) didn't match Pod's "
-            "node affinity/selector.",
+            message=r"The pod cannot be scheduled: 0/\d+ nodes are available",
+            shows="The pod cannot be scheduled: 0/3 nodes are available: 3 node(s) didn't match "
+            "Pod's node affinity/selector.",
             bound=_ROOM,
-            remedy="Add a node, lower the profile's `resources.requests`, or mend its "
+            remedy="Add a node, lower the profile's `resources.requests`, or correct its "
             "`pod.nodeSelector` and `pod.tolerations`.",
         ),
         Failure(
@@ -31,13 +31,13 @@ THEME = Theme(
         ),
         Failure(
             key="claim-unbound",
-            happened="The PersistentVolumeClaim gets no volume.",
+            happened="The PersistentVolumeClaim is not bound to a volume.",
             reason=Reason.VOLUME_UNAVAILABLE,
             message=r"unbound immediate PersistentVolumeClaims",
             shows="0/3 nodes are available: pod has unbound immediate PersistentVolumeClaims.",
             bound=_ROOM,
-            remedy="Look at `kubectl describe pvc`: its StorageClass may not exist, or its "
-            "provisioner be away.",
+            remedy="Check `kubectl describe pvc`: its StorageClass may not exist, or its "
+            "provisioner may be unavailable.",
         ),
         Failure(
             key="mount-fails",
@@ -46,41 +46,41 @@ THEME = Theme(
             message=r"MountVolume\.\w+ failed for volume",
             shows='MountVolume.SetUp failed for volume "shop" : hostPath type check failed:'
             " /srv/shop is not a directory",
-            bound="named at once, ends after `operator.startTimeoutSeconds`",
-            remedy="Mend the volume that the message names.",
+            bound="reported at once, fails after `operator.startTimeoutSeconds`",
+            remedy="Fix the volume that the message names.",
         ),
         Failure(
             key="start-slow",
-            happened="The containers do not start, and nothing says why: a volume that is not"
-            " attached, an image that does not come.",
+            happened="The containers do not start, and no cause is reported: a volume that is not"
+            " attached, or an image whose pull does not complete.",
             reason=Reason.START_TIMEOUT,
             message=r"^Container \w+ of pod \S+ did not start within \d+ s\.",
             shows="Container runner of pod fix-1 did not start within 300 s. Pulling image"
             ' "registry.example/agent:1"',
             bound="after `operator.startTimeoutSeconds`",
-            remedy="Look at `kubectl describe pod`; allow more time if the image is large.",
+            remedy="Check `kubectl describe pod`; allow more time if the image is large.",
         ),
         Failure(
             key="image-missing",
-            happened="There is no such image.",
+            happened="The image does not exist.",
             reason=Reason.IMAGE_PULL_FAILED,
             message=r"^Container agent: [Ff]ailed to pull and unpack image",
             shows="Container agent: failed to pull and unpack image "
             '"registry.example/agent:1": failed to resolve reference '
             '"registry.example/agent:1": not found',
             bound=_STUCK,
-            remedy="Mend the profile's `image`, or push the image.",
+            remedy="Correct the profile's `image`, or push the image.",
         ),
         Failure(
             key="registry-unknown",
-            happened="The registry does not answer, or has no such name.",
+            happened="The registry does not answer, or its host name does not exist.",
             reason=Reason.IMAGE_PULL_FAILED,
             message=r"^Container agent: .*(no such host|dial tcp)",
             shows="Container agent: failed to pull and unpack image "
             '"registry.example/agent:1": failed to do request: dial tcp: lookup '
             "registry.example: no such host",
             bound=_STUCK,
-            remedy="Mend the profile's `image`, or the nodes' way to the registry.",
+            remedy="Correct the profile's `image`, or the nodes' access to the registry.",
         ),
         Failure(
             key="image-never",
@@ -95,13 +95,13 @@ THEME = Theme(
         ),
         Failure(
             key="image-misnamed",
-            happened="The image is no name of an image.",
+            happened="The profile's `image` is not a valid image name.",
             reason=Reason.IMAGE_PULL_FAILED,
             message=r"^Container agent: .*(invalid reference format|couldn.t parse image)",
             shows='Container agent: Failed to apply default image tag "No Name": couldn\'t '
             'parse image name "No Name": invalid reference format',
             bound=_STUCK,
-            remedy="Mend the profile's `image`.",
+            remedy="Correct the profile's `image`.",
         ),
         Failure(
             key="secret-missing",
@@ -110,27 +110,27 @@ THEME = Theme(
             message=r'secret "[^"]+" not found',
             shows='MountVolume.SetUp failed for volume "redact" : secret "model-key" not found',
             bound=_STUCK,
-            remedy="Create the Secret in the run's namespace, or mend the profile.",
+            remedy="Create the Secret in the run's namespace, or correct the profile.",
         ),
         Failure(
             key="key-missing",
-            happened="A Secret that the profile names has no such key.",
+            happened="A Secret that the profile names does not contain the key.",
             reason=Reason.SECRET_MISSING,
             message=r"non-existent secret key: \S+",
             shows='MountVolume.SetUp failed for volume "redact" : references non-existent '
             "secret key: token",
             bound=_STUCK,
-            remedy="Add the key to the Secret, or mend the profile.",
+            remedy="Add the key to the Secret, or correct the profile.",
         ),
         Failure(
             key="sandbox",
-            happened="The node cannot make the pod: no network, no handler of its RuntimeClass.",
+            happened="The node cannot create the pod: no network, or no RuntimeClass handler.",
             reason=Reason.CONTAINER_START_FAILED,
             message=r"Failed to create pod sandbox: ",
             shows="Failed to create pod sandbox: failed to get sandbox runtime: no runtime "
             'for "gvisor" is configured',
             bound=_STUCK,
-            remedy="Mend the node as the message says, or let the profile choose other nodes.",
+            remedy="Fix the node as the message states, or select other nodes in the profile.",
         ),
         Failure(
             key="no-shell",
@@ -140,7 +140,7 @@ THEME = Theme(
             shows='Container agent: failed to create containerd task: exec: "/bin/sh": stat'
             " /bin/sh: no such file or directory",
             bound="at once",
-            remedy="Use an image as `docs/agent-image.md` describes it.",
+            remedy="Use an image that meets `docs/agent-image.md`.",
         ),
     ),
 )

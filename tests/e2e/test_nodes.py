@@ -292,7 +292,7 @@ async def test_a_run_on_a_lost_node_says_so_and_is_not_over(
     status = await platform.status(run)
     assert (status["phase"], status["reason"]) == ("Running", "NodeLost")
     assert condition(status, "PodTerminated") == ("Unknown", "NodeLost")
-    assert status["message"].startswith(f"Node fake-away does not confirm the end of pod {run}-1")
+    assert status["message"].startswith(f"Node fake-away does not confirm that pod {run}-1")
     assert await pods_of(run) == [f"{run}-1"]
 
 

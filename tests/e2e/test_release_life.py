@@ -261,7 +261,7 @@ async def test_a_namespace_goes_also_with_the_product_away_and_its_runs_are_clos
     await installation.scale(OPERATOR, 1)
     await eventually(
         lambda: kubectl("logs", installation.deployment(OPERATOR), "-n", RELEASE.system),
-        lambda logs: f"namespace {RELEASE.runs} is closed to the operator" in logs,
+        lambda logs: f"namespace {RELEASE.runs} is forbidden to the operator" in logs,
     )
 
 
@@ -314,7 +314,7 @@ async def test_clocks_are_hours_off_and_a_cancellation_is_none_the_slower(
         off = int(told) - time.time() - skewed.HOURS[container] * 3600
         assert abs(off) < 60, container
     logs = await kubectl("logs", deployment, "-n", RELEASE.system)
-    assert re.search(r"the clock here differs from the API server's by -1(7999|800\d) s", logs), (
+    assert re.search(r"the local clock differs from the API server's by -1(7999|800\d) s", logs), (
         logs
     )
     begin, now = time.monotonic(), datetime.now(UTC)

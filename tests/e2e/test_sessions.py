@@ -344,5 +344,5 @@ async def test_children_are_cancelled_with_their_parent(platform: Installation) 
     assert cancelled["status"] == "cancelled"
     run, _ = await platform.client.finish(name)
     assert (run["status"], run["reason"]) == ("cancelled", "CancelRequested"), run
-    assert run["message"] == f"Its parent, run {parent}, was cancelled."
+    assert run["message"] == f"The parent, run {parent}, was cancelled."
     assert run["parent_run_id"] == parent

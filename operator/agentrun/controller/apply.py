@@ -120,7 +120,7 @@ class Applier:
 
     async def _create_pod(self, run: AgentRun, profile: AgentProfile | None) -> Failure | None:
         if profile is None:
-            raise ConflictError("the profile went while the pod was decided on")
+            raise ConflictError("the profile was deleted before its pod was created")
         namespace = run.metadata.namespace
         try:
             pod = await self.kube.create(PODS, namespace, build_pod(run, profile, self.pod))
@@ -138,7 +138,7 @@ class Applier:
         name = pod_name(run.metadata.name, run.attempts)
         pod = await self.kube.find(PODS, run.metadata.namespace, name)
         if pod is None:
-            raise ConflictError(f"pod {name} went while it was looked at")
+            raise ConflictError(f"pod {name} was deleted before it was read")
         self.caches.put(PODS, pod)
         if is_pod_of(pod, run.metadata.uid):
             return None
@@ -160,7 +160,7 @@ class Applier:
             session = await self.kube.create(SESSIONS, namespace, body)
         except ApiError as error:
             if error.is_conflict:
-                raise ConflictError(f"session {action.name} was made by somebody else") from error
+                raise ConflictError(f"session {action.name} was created concurrently") from error
             if failure := rejection_failure(error.status, error.message):
                 return failure
             raise
@@ -201,7 +201,7 @@ class Applier:
             answer = await self.kube.patch(kind, namespace, name, body, subresource="status")
         except ApiError as error:
             if error.status == 422:
-                logger.warning("%s: the API server refused its status: %s", name, error.message)
+                logger.warning("%s: the API server rejected the status: %s", name, error.message)
             if error.is_stale:
                 raise ConflictError(error.message) from error
             raise

@@ -133,7 +133,7 @@ class Caches:
             if is_gone:
                 self.quarantine.release(kind.plural, namespace, named(obj)[0])
             else:
-                why = f"it is not as its kind says: {error!r}"
+                why = f"it does not match its schema: {error!r}"
                 self.quarantine.add(kind.plural, namespace, obj, why)
 
     def compare(self, kind: Resource, namespace: str, listed: list[Any], version: str) -> None:

@@ -92,7 +92,10 @@ def _scheduling_deadline(observed: Observed, failure: Failure | None) -> Iterato
     pod = observed.pod
     if pod is None or pod.created is None or pod.node or failure is not None:
         return
-    message = f"Pod {pod.name} has no node, and no scheduler says why: does one run?"
+    message = (
+        f"Pod {pod.name} is not scheduled, and no scheduler has reported why. Check that the"
+        " scheduler of the pod is running."
+    )
     at = seconds_after(pod.created, observed.limits.unschedulable)
     yield Deadline(at, Reason.UNSCHEDULABLE, message)
 

@@ -135,7 +135,9 @@ def _terminating(
         return with_condition(status, kind, "False", reason, message, now), None, ahead
     where = f"Node {overdue.node}" if overdue.node else "The node"
     lost = Failure(
-        Reason.NODE_LOST, f"{where} does not confirm the end of pod {overdue.name}: is it down?"
+        Reason.NODE_LOST,
+        f"{where} does not confirm that pod {overdue.name} has terminated. Check whether the node"
+        " is down.",
     )
     return with_condition(status, kind, "Unknown", lost.reason, lost.message, now), lost, []
 
@@ -180,7 +182,7 @@ def _acquire_session(run: AgentRun, observed: Observed, now: datetime) -> list[A
     if session.active is None and session.first_in_line in ("", run.metadata.name):
         return [AcquireSession(session.name, session.resource_version)]
     ahead = session.first_in_line if session.active is None else session.active.name
-    message = f"Run {ahead} of session {session.name} comes first."
+    message = f"The run waits for run {ahead} of session {session.name} to finish."
     return _set_status(
         run, in_phase(run, run.status, Phase.QUEUED, Reason.SESSION_BUSY, message, now)
     )
@@ -248,7 +250,7 @@ def _conclude_attempt(
         status, _, ahead = _terminating(status, observed, ending.reason, ending.message, now)
         deletes = [DeletePod(pod.name, pod.uid) for pod in left if not pod.is_terminating]
         return [*_set_status(run, status), *deletes, *ahead]
-    message = f"Attempt {run.attempts} lost its pod, another follows. {ending.message}"
+    message = f"Attempt {run.attempts} lost its pod; the next attempt starts. {ending.message}"
     return _next_attempt(run, status, message, now)
 
 
@@ -258,11 +260,11 @@ def _wait_for_input(
     """Wait for input without a pod; once there is an answer, resume from the snapshot."""
     left = _remaining_pods(observed, now)
     if not left and has_pending_input(run):
-        message = f"Attempt {run.attempts} waited for an answer; with it, another follows."
+        message = f"Attempt {run.attempts} has received its input; the next attempt starts."
         return _next_attempt(run, run.status, message, now, answered=True)
     phase, reason, message = waiting_phase(run)
     status = run.status
-    gone = "The run waits without a pod; an answer begins another."
+    gone = "The run waits for input without a pod; input starts the next attempt."
     status = with_condition(status, ConditionType.AGENT_READY, "False", reason, gone, now)
     status = with_condition(status, ConditionType.POD_TERMINATED, "True", reason, gone, now)
     status = in_phase(run, status, phase, reason, message, now)
@@ -288,7 +290,7 @@ def _report_progress(
             run, observed, pod, in_phase(run, status, *waiting_phase(run), now), now
         )
     if has_ended(outcome):
-        message = "The agent has finished; its pod is being closed."
+        message = "The agent has finished; its pod is shutting down."
         status = in_phase(run, status, Phase.RUNNING, Reason.FINISHING, message, now)
         return _await_pod_end(run, observed, pod, status, now)
     agent = agent_of(run)
@@ -299,7 +301,7 @@ def _report_progress(
         reason, message = (lost or why).reason, (lost or why).message
     is_ready = agent is not None and (bool(agent.prompt_sent) or phase is not Phase.STARTING)
     if pod.not_started and not pod.is_terminating:
-        message = pod.waiting_for or f"Pod {pod.name} waits for a node and its containers."
+        message = pod.waiting_for or f"Pod {pod.name} waits for its node and containers."
     if pod.is_half_ended:
         fault = fault_of(pod)
         status = with_condition(
@@ -356,7 +358,7 @@ def _finish(
         "result": outcome.result if outcome else None,
     }
     status = status.model_copy(update=update)
-    gone = "No container of the run is left."
+    gone = "All containers of the run have terminated."
     status = with_condition(status, ConditionType.POD_TERMINATED, "True", ending.reason, gone, now)
     status = with_condition(
         status, ConditionType.FINISHED, "True", ending.phase, ending.message, now

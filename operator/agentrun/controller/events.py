@@ -49,7 +49,7 @@ class EventRecorder:
         try:
             self._news.put_nowait(build_event(run, self._source, self._clock()))
         except asyncio.QueueFull:
-            logger.warning("run %s: too many Events wait, one is dropped", run["metadata"]["name"])
+            logger.warning("run %s: too many Events, one is dropped", run["metadata"]["name"])
 
     async def post_forever(self) -> None:
         """Post queued Events until cancelled."""
@@ -62,7 +62,7 @@ class EventRecorder:
         try:
             await self._post(event)
         except ApiError as error:
-            logger.warning("event %s was not posted: %s", event["metadata"]["name"], error)
+            logger.warning("Event %s was not posted: %s", event["metadata"]["name"], error)
 
     async def _post(self, event: Object) -> None:
         namespace, name = event["metadata"]["namespace"], event["metadata"]["name"]

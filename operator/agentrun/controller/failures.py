@@ -82,7 +82,7 @@ def disruption_of(pod: Manifest, events: Sequence[Manifest] = ()) -> Failure | N
         if condition.get("type") == "DisruptionTarget" and condition.get("status") == "True":
             return _disrupted(condition.get("reason", ""), condition.get("message", ""))
     if status.get("reason") == "NodeLost":
-        return Failure(Reason.NODE_LOST, status.get("message") or "Its node is lost.")
+        return Failure(Reason.NODE_LOST, status.get("message") or "The node of the pod is lost.")
     # The kubelet itself sets the reason when it terminates or rejects a whole pod.
     if status.get("phase") == "Failed" and status.get("reason"):
         message = f"{status['reason']}: {status.get('message', '')}"
@@ -118,7 +118,7 @@ def _unschedulable(message: str) -> Failure:
         # A claim that exists may still be bound to a volume.
         wait_class = WaitClass.STUCK if _NO_CLAIM.search(message) else WaitClass.ROOM
         return Failure(Reason.VOLUME_UNAVAILABLE, said, wait_class)
-    return Failure(Reason.UNSCHEDULABLE, f"No node takes it: {said}", WaitClass.ROOM)
+    return Failure(Reason.UNSCHEDULABLE, f"The pod cannot be scheduled: {said}", WaitClass.ROOM)
 
 
 def _disrupted(reason: str, message: str) -> Failure:

@@ -25,7 +25,7 @@ async def serve_health(
     """
 
     async def healthz(_: web.Request) -> web.Response:
-        why = "" if is_alive() else "the operator has not looked at the cluster for too long"
+        why = "" if is_alive() else "the operator has not relisted its objects for too long"
         return _answer(why)
 
     async def readyz(_: web.Request) -> web.Response:

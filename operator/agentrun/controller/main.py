@@ -65,7 +65,7 @@ async def operate(settings: Settings) -> None:
                 recorder.post_forever(),
                 *(queue.work(reconciler.reconcile) for _ in range(settings.workers)),
             ]
-            logger.info("looking after runs in %s", ", ".join(settings.namespaces))
+            logger.info("managing runs in namespaces %s", ", ".join(settings.namespaces))
             try:
                 await run_together(background, run_watches(caches, sync, settings, stopping))
             finally:
@@ -116,7 +116,7 @@ async def run_watches(
             )
             return
         except Exception as error:  # noqa: BLE001 - kopf's own errors are not public
-            logger.warning("the watches ended, they begin again: %s", error)
+            logger.warning("the watches ended and are restarted: %s", error)
             sync.not_ready_reason = f"the watches ended: {error}"
         _stop_on_signals(stopping)
         # A newly created CRD is served before kopf can discover it.

@@ -60,7 +60,7 @@ def parse_object(model: type[_M], kind: Resource, obj: Object) -> _M:
     try:
         return model.model_validate(obj)
     except ValidationError as error:
-        raise MalformedObjectError(kind, obj, f"it is not as its kind says: {error}") from error
+        raise MalformedObjectError(kind, obj, f"it does not match its schema: {error}") from error
 
 
 @dataclass(frozen=True)
@@ -136,9 +136,9 @@ class Observer:
             # A finished run is retained for its children, so this parent was deleted on request.
             found = await self.fetch(RUNS, key)
         if found is None or uid_of(found) != parent.uid:
-            return f"Its parent, run {parent.name}, was deleted."
+            return f"The parent, run {parent.name}, was deleted."
         if is_cancelled(found):
-            return f"Its parent, run {parent.name}, was cancelled."
+            return f"The parent, run {parent.name}, was cancelled."
         return ""
 
     def _has_live_children(self, key: Key) -> bool:

@@ -87,13 +87,13 @@ def fault_of(pod: PodObservation) -> Ending:
     if code is None:
         return _failed(
             Reason.AGENT_EXITED,
-            f"The agent's container of pod {pod.name} ended ({describe_exit(pod.agent.exit_code)}),"
-            " and its runner did not say how.",
+            f"Container agent of pod {pod.name} terminated ({describe_exit(pod.agent.exit_code)}),"
+            " and the runner reported no outcome.",
         )
     said = pod.runner.message.strip()
     return _failed(
         Reason.RUNNER_FAILED,
-        f"The runner of pod {pod.name} ended ({describe_exit(code)}) and left no outcome."
+        f"The runner of pod {pod.name} terminated ({describe_exit(code)}) without an outcome."
         + (f" {said}" if said else ""),
     )
 
@@ -122,7 +122,7 @@ def _memory(container: str, pod: PodObservation) -> str:
 
 def _message_of(outcome: Outcome, phase: Phase) -> Ending:
     reason = outcome.reason or _DEFAULT_REASON[phase]
-    default = "The agent finished." if phase is Phase.COMPLETED else "The runner gave no message."
+    default = "The agent finished." if phase is Phase.COMPLETED else "The runner sent no message."
     return Ending(phase, reason, outcome.message or default)
 
 

@@ -64,11 +64,11 @@ class WorkQueue(Generic[Key]):
             try:
                 await reconcile(key)
             except RequeueError as reason:
-                logger.debug("%s: trying again: %s", key, reason)
+                logger.debug("%s: requeued with backoff: %s", key, reason)
                 self._retry(key)
             except Exception:
                 # An error with one key must not stop the others.
-                logger.exception("%s: trying again after an error", key)
+                logger.exception("%s: requeued with backoff after an error", key)
                 self._retry(key)
             else:
                 self._failures.pop(key, None)

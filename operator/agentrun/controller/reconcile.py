@@ -56,7 +56,7 @@ class Reconciler:
             if error.kind is not RUNS:
                 raise RequeueError(f"{error.kind.plural} {named(odd)[0]}: {error}") from error
         except ConflictError as reason:
-            logger.debug("run %s: deciding again: %s", key[1], reason)
+            logger.debug("run %s: reconciling again: %s", key[1], reason)
             await self._refresh(key, run)
             raise RequeueError(str(reason)) from reason
         except ApiError as error:
@@ -113,7 +113,7 @@ class Reconciler:
         for pod in leftovers:
             owner = owner_of(pod)
             if owner and owner[1] != uid and "deletionTimestamp" not in pod["metadata"]:
-                logger.info("pod %s: deleting it, its run is gone", pod["metadata"]["name"])
+                logger.info("pod %s: deleting it, its run does not exist", pod["metadata"]["name"])
                 await self.actor.delete_pod(*key_of(pod), uid_of(pod))
         if run is None and not leftovers:
             for session in self.observer.caches.of(SESSIONS):

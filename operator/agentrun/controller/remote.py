@@ -22,8 +22,8 @@ def remote_task_message(run: AgentRun) -> str | None:
     if ref is None or ref.task_id is None:
         return None
     return (
-        f"Remote task {ref.task_id} of {ref.agent_url} was not cancelled, because no pod of the run"
-        " was there to do it: it may still be working, or waiting."
+        f"Remote task {ref.task_id} of {ref.agent_url} was not cancelled, because the run had no"
+        " pod to cancel it. The task may still be working or waiting."
     )
 
 

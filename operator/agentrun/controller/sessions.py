@@ -20,8 +20,8 @@ def session_status_after(run: AgentRun) -> dict[str, Any]:
         return status  # Nothing was sent: the conversation is unchanged.
     kept = agent.kept
     if kept is None or not _is_fully_snapshotted(run):
-        why = agent.snapshot_error or "the pod ended before the conversation was kept."
-        return status | {"snapshotError": f"Of run {name} there is no snapshot: {why}"}
+        why = agent.snapshot_error or "the pod terminated before the conversation was stored."
+        return status | {"snapshotError": f"Run {name} has no snapshot: {why}"}
     return status | {
         "snapshot": f"{run.metadata.uid}/{kept.name}",
         "snapshotError": None,

@@ -35,7 +35,7 @@ def settings_from(env: Mapping[str, str]) -> Settings:
     """Read the settings. Raises SettingsError, which states what is wrong and what to set."""
     namespaces = tuple(name for name in _text(env, "NAMESPACES").replace(",", " ").split() if name)
     if not namespaces:
-        raise SettingsError(f"{PREFIX}NAMESPACES names no namespace: set it to one or more.")
+        raise SettingsError(f"{PREFIX}NAMESPACES contains no namespace: set it to at least one.")
     defaults = OperatorTimeouts()
     limits = OperatorTimeouts(
         start=_seconds(env, "START_TIMEOUT_SECONDS", defaults.start),
@@ -76,6 +76,6 @@ def _seconds(env: Mapping[str, str], name: str, default: int, least: int = 1) ->
         return default
     if not text.isdecimal() or int(text) < least:
         raise SettingsError(
-            f"{PREFIX}{name} is {text!r}: set it to a whole number from {least} up."
+            f"{PREFIX}{name} is {text!r}: set it to a whole number of at least {least}."
         )
     return int(text)

@@ -85,11 +85,11 @@ def phase_of(agent: AgentStatus | None) -> tuple[Phase, Reason, str]:
     if agent is None or state is None:
         return Phase.STARTING, Reason.POD_PENDING, "The pod runs; its runner has not reported yet."
     if state is AgentState.PREPARING:
-        return Phase.STARTING, Reason.PREPARING, "The workspace is being made ready."
+        return Phase.STARTING, Reason.PREPARING, "The workspace is being prepared."
     if state is AgentState.WORKING:
-        return Phase.RUNNING, Reason.WORKING, "The agent works."
+        return Phase.RUNNING, Reason.WORKING, "The agent is working."
     if state is AgentState.FINISHED:
-        return Phase.RUNNING, Reason.FINISHING, "The agent has finished; its pod is being closed."
+        return Phase.RUNNING, Reason.FINISHING, "The agent has finished; its pod is shutting down."
     question = agent.question.text if agent.question else ""
     if state is AgentState.INPUT_REQUIRED:
         return Phase.INPUT_REQUIRED, Reason.QUESTION, question or "The agent waits for an answer."

@@ -39,7 +39,7 @@ class Sync:
     clock: Callable[[], float]
     last_relist: float = field(default=0.0)
     """When ``start`` or ``run_forever`` last began a cycle; the liveness probe checks it."""
-    not_ready_reason: str = "the operator has not looked at the cluster yet"
+    not_ready_reason: str = "the operator has not listed its objects yet"
     """Why the operator is not ready; empty if it is."""
     forbidden_namespaces: set[str] = field(default_factory=set)
     """The namespaces in which the operator currently has no permissions."""
@@ -60,10 +60,10 @@ class Sync:
                 return
             except ApiError as error:
                 self.not_ready_reason = _not_ready_reason(error)
-                logger.warning("waiting: %s", self.not_ready_reason)
+                logger.warning("not ready: %s", self.not_ready_reason)
             except Exception as error:
-                self.not_ready_reason = f"the cluster cannot be looked at: {error!r}"
-                logger.exception("waiting: %s", self.not_ready_reason)
+                self.not_ready_reason = f"the operator cannot list its objects: {error!r}"
+                logger.exception("not ready: %s", self.not_ready_reason)
             await asyncio.sleep(pause)
             pause = min(_LONGEST_PAUSE, pause * 2)
 
@@ -75,10 +75,10 @@ class Sync:
             try:
                 await self.relist()
             except ApiError as error:
-                logger.warning("the caches could not be compared, next time: %s", error)
+                logger.warning("relisting failed, will retry: %s", error)
             except Exception:
                 # No error may end the operator: watches and reconciles continue.
-                logger.exception("the caches could not be compared, next time")
+                logger.exception("relisting failed, will retry")
 
     async def reopen_forever(self) -> None:
         """Relist the forbidden namespaces, more often than the others."""
@@ -88,9 +88,9 @@ class Sync:
                 try:
                     await self._compare(namespace)
                 except ApiError as error:
-                    logger.debug("namespace %s is still closed: %s", namespace, error)
+                    logger.debug("namespace %s is still forbidden: %s", namespace, error)
                 except Exception:
-                    logger.exception("namespace %s cannot be looked at, next time", namespace)
+                    logger.exception("relisting namespace %s failed, will retry", namespace)
 
     async def _compare(self, namespace: str) -> None:
         try:
@@ -102,7 +102,7 @@ class Sync:
             self._close(namespace, error)
             return
         if namespace in self.forbidden_namespaces:
-            logger.info("namespace %s is open again", namespace)
+            logger.info("namespace %s is accessible again", namespace)
             self.forbidden_namespaces.discard(namespace)
         for run in self.caches.of(RUNS):
             if key_of(run)[0] == namespace and not is_finished(run):
@@ -111,8 +111,8 @@ class Sync:
     def _close(self, namespace: str, error: ApiError) -> None:
         if namespace not in self.forbidden_namespaces:
             logger.warning(
-                "namespace %s is closed to the operator: if it was deleted, `helm upgrade` makes"
-                " it again, with the operator's rights: %s",
+                "namespace %s is forbidden to the operator: if it was deleted, `helm upgrade`"
+                " creates it again, with the operator's permissions: %s",
                 namespace,
                 error,
             )
@@ -131,5 +131,5 @@ class Sync:
 def _not_ready_reason(error: ApiError) -> str:
     """Return a message on why the operator is not ready."""
     if error.is_not_found:
-        return f"the API server does not serve {GROUP}: are its CRDs installed? {error}".strip()
+        return f"the API server does not serve {GROUP}, check that its CRDs exist: {error}".strip()
     return str(error)

@@ -49,7 +49,7 @@ def _misnamed(run: AgentRun) -> Failure | None:
     if len(name) <= MAX_RUN_NAME and _NAME.fullmatch(name):
         return None
     message = (
-        f"The name {name} cannot be that of a run: it may have at most {MAX_RUN_NAME} characters,"
+        f"The name {name} is not valid for a run: it may have at most {MAX_RUN_NAME} characters,"
         " of a-z, 0-9 and -."
     )
     return Failure(Reason.POD_REJECTED, message, WaitClass.NONE)
@@ -79,7 +79,7 @@ def _check_profile(run: AgentRun, profile: AgentProfile | None) -> Failure | Non
         if refusal:
             return _refused(refusal)
     if spec.backend != REMOTE and not offered.command and not defaults_of(spec.backend).command:
-        return _refused(f"AgentProfile {name} names no command, and {spec.backend} has none.")
+        return _refused(f"AgentProfile {name} sets no command, and {spec.backend} has no default.")
     return _without_model(run, profile)
 
 
@@ -91,8 +91,8 @@ def _without_model(run: AgentRun, profile: AgentProfile) -> Failure | None:
     if variable in {one.name for one in profile.spec.env}:
         return None
     return _refused(
-        f"{run.spec.backend} has no model of its own: name one in the run's model, or in"
-        f" models.default of AgentProfile {profile.metadata.name}."
+        f"{run.spec.backend} has no default model: set the run's model, or models.default of"
+        f" AgentProfile {profile.metadata.name}."
     )
 
 
@@ -105,7 +105,7 @@ def _check_session(run: AgentRun, observed: Observed) -> Failure | None:
         message = f"There is no AgentSession {session.name} to resume."
         return Failure(Reason.SESSION_NOT_FOUND, message, WaitClass.NONE)
     if session.backend != spec.backend:
-        message = f"AgentSession {session.name} is one of {session.backend}, not {spec.backend}."
+        message = f"AgentSession {session.name} is for {session.backend}, not for {spec.backend}."
         return Failure(Reason.SESSION_NOT_RESUMABLE, message, WaitClass.NONE)
     # The current holder may still leave a snapshot, so this is checked once the run holds it.
     if resumes and not session.has_snapshot and session.is_held_by(run.metadata.uid):

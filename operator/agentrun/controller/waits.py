@@ -68,6 +68,6 @@ def waiting_phase(run: AgentRun) -> tuple[Phase, Reason, str]:
 def not_resumable_ending(run: AgentRun) -> Ending:
     """Return the ending of a run that waits without a snapshot, so that no answer can resume it."""
     said = run.status.agent.snapshot_error if run.status.agent else None
-    why = said or "Its runner left no snapshot of the conversation."
-    message = f"The run cannot go on after its wait: {why} Run it again from the start."
+    why = said or "The runner stored no snapshot of the conversation."
+    message = f"The run cannot resume after its wait: {why} Run it again from the start."
     return Ending(Phase.FAILED, Reason.SESSION_NOT_RESUMABLE, message)

@@ -52,7 +52,7 @@ class ServerClock:
         self._offset = timedelta(0) if is_right else least
         if self._offset:
             seconds = self._offset.total_seconds()
-            logger.warning("the clock here differs from the API server's by %.0f s", seconds)
+            logger.warning("the local clock differs from the API server's by %.0f s", seconds)
 
     def now(self) -> datetime:
         """Return the current time by the API server's clock."""

@@ -21,17 +21,19 @@ def deployment(*arguments: str) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        pytest.param(THREE, "SQLite has one writer", id="replicas-on-sqlite"),
-        pytest.param((*THREE, *BUCKET), "SQLite has one writer", id="replicas-on-sqlite-and-s3"),
+        pytest.param(THREE, "SQLite supports one writer", id="replicas-on-sqlite"),
+        pytest.param(
+            (*THREE, *BUCKET), "SQLite supports one writer", id="replicas-on-sqlite-and-s3"
+        ),
         pytest.param((*THREE, *POSTGRES), "a folder of blobs", id="replicas-on-a-folder"),
         pytest.param(
             ("--set", "mcpServer.store.url=postgresql://agentrun:geheim@db/agentrun"),
-            "holds a password",
+            "contains a password",
             id="password-in-the-url",
         ),
         pytest.param(
             ("--set", "mcpServer.store.url=postgresql://db/agentrun?password=geheim"),
-            "holds a password",
+            "contains a password",
             id="password-in-the-query",
         ),
     ],

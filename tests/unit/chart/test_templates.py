@@ -41,7 +41,7 @@ def test_runs_are_not_where_users_may_forward_ports() -> None:
     who = "users.subjects[0].kind=Group,users.subjects[0].name=developers"
     done = helm.template("--set", here, "--set", who)
     assert done.returncode != 0
-    assert "users.subjects may forward ports" in done.stderr
+    assert "users.subjects have permission to forward ports" in done.stderr
     done = helm.template("--set", here)
     assert done.returncode == 0, done.stderr
     assert "portforward" not in done.stdout

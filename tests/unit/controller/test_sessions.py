@@ -148,22 +148,22 @@ async def test_a_run_resumes_no_conversation_that_was_lost(operator: Operator) -
         ),
         pytest.param(
             {"promptSent": True, "snapshot": SNAPSHOT, "snapshotError": "It is too large."},
-            {"snapshotError": "Of run r there is no snapshot: It is too large."},
+            {"snapshotError": "Run r has no snapshot: It is too large."},
             id="an-error-counts-over-an-older-snapshot",
         ),
         pytest.param(
             {"promptSent": True},
             {
-                "snapshotError": "Of run r there is no snapshot: the pod ended before the"
-                " conversation was kept."
+                "snapshotError": "Run r has no snapshot: the pod terminated before the"
+                " conversation was stored."
             },
             id="a-lost-conversation",
         ),
         pytest.param(
             {"promptSent": True, "snapshot": SNAPSHOT, "acknowledgedInput": 1},
             {
-                "snapshotError": "Of run r there is no snapshot: the pod ended before the"
-                " conversation was kept."
+                "snapshotError": "Run r has no snapshot: the pod terminated before the"
+                " conversation was stored."
             },
             id="a-snapshot-without-the-last-answer",
         ),
@@ -189,7 +189,7 @@ async def test_children_go_with_their_parent(operator: Operator) -> None:
     await work(operator)
     status = operator.run("child").status
     assert (status.phase, status.reason) == ("Cancelled", "CancelRequested")
-    assert status.message == "Its parent, run p, was cancelled."
+    assert status.message == "The parent, run p, was cancelled."
 
 
 async def test_children_outlive_a_parent_that_is_done_and_not_one_that_is_deleted(

@@ -283,7 +283,7 @@ def test_retries_count_losses_only() -> None:
 
 @pytest.mark.parametrize("what", ["cancelled", "deleted"])
 def test_children_are_cancelled_with_their_parent(what: str) -> None:
-    message = f"Its parent, run p, was {what}."
+    message = f"The parent, run p, was {what}."
     actions = decide(a_started_run(), seen(pod=a_pod(), orphaned=message), NOW)
     assert told(actions) == [("Cancelling", "CancelRequested"), DELETE]
     assert status_of(actions).message == message

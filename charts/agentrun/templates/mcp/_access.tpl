@@ -11,7 +11,7 @@
 {{- $subject := pick . "kind" "name" -}}
 {{- if eq .kind "ServiceAccount" -}}
 {{- if not .namespace -}}
-{{- fail (printf "ServiceAccount %s in users.subjects or mcpServer.access.subjects names no namespace: add namespace to it." .name) -}}
+{{- fail (printf "ServiceAccount %s in users.subjects or mcpServer.access.subjects has no namespace: set its namespace." .name) -}}
 {{- end -}}
 {{- $_ := set $subject "namespace" .namespace -}}
 {{- end -}}

@@ -20,13 +20,13 @@
 {{- $replicas := int .Values.mcpServer.replicas -}}
 {{- $url := .Values.mcpServer.store.url -}}
 {{- if or (regexMatch "://[^@/?]*:[^@/?]*@" $url) (regexMatch "[?&]password=" $url) -}}
-{{- fail "mcpServer.store.url holds a password, which whoever may read the Deployment would see. Leave it out and name its Secret in mcpServer.store.passwordSecret, or put the whole URL into a Secret and name that in mcpServer.store.urlSecret." -}}
+{{- fail "mcpServer.store.url contains a password, which every user with permission to read the Deployment would see. Omit it and name its Secret in mcpServer.store.passwordSecret, or put the whole URL into a Secret and name that in mcpServer.store.urlSecret." -}}
 {{- end -}}
 {{- if and (gt $replicas 1) (not (include "agentrun.storeIsPostgres" .)) -}}
-{{- fail (printf "mcpServer.replicas is %d, but SQLite has one writer. Name a PostgreSQL database in mcpServer.store.url or mcpServer.store.urlSecret, or set mcpServer.replicas to 1." $replicas) -}}
+{{- fail (printf "mcpServer.replicas is %d, but SQLite supports one writer. Name a PostgreSQL database in mcpServer.store.url or mcpServer.store.urlSecret, or set mcpServer.replicas to 1." $replicas) -}}
 {{- end -}}
 {{- if and (gt $replicas 1) (include "agentrun.blobsAreInFolder" .) -}}
-{{- fail (printf "mcpServer.replicas is %d, but a folder of blobs is seen by one pod. Set mcpServer.blobs.url to s3://BUCKET/PREFIX, or mcpServer.replicas to 1." $replicas) -}}
+{{- fail (printf "mcpServer.replicas is %d, but a folder of blobs is available to one pod only. Set mcpServer.blobs.url to s3://BUCKET/PREFIX, or mcpServer.replicas to 1." $replicas) -}}
 {{- end -}}
 {{- end }}
 
