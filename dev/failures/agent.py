@@ -12,7 +12,7 @@ THEME = Theme(
             reason=Reason.AGENT_NOT_FOUND,
             message=r"^The image has no such agent program, or it cannot be executed\. .*\S+",
             shows="The image has no such agent program, or it cannot be executed. Its last "
-            "words: codex-acp: not found",
+            "output: codex-acp: not found",
             bound="at once",
             remedy="Mend the profile's `command` or `image`.",
         ),
@@ -20,10 +20,10 @@ THEME = Theme(
             key="agent-foreign",
             happened="The program is built for another architecture.",
             reason=Reason.AGENT_NOT_FOUND,
-            message=r"^The agent program is built for another kind of machine than the "
-            r"node\..*Exec format error",
-            shows="The agent program is built for another kind of machine than the node. "
-            "Its last words: /usr/bin/agent: Exec format error",
+            message=r"^The agent program is built for another architecture than the "
+            r"node's\..*Exec format error",
+            shows="The agent program is built for another architecture than the node's. "
+            "Its last output: /usr/bin/agent: Exec format error",
             bound="at once",
             remedy="Use an image for the nodes' architecture, or choose nodes with the "
             "profile's `pod.nodeSelector`.",
@@ -32,8 +32,8 @@ THEME = Theme(
             key="agent-exits-early",
             happened="The program ends before it has spoken, even with exit code 0.",
             reason=Reason.AGENT_EXITED,
-            message=r"^The agent program ended \(exit code 0\) before its turn did\.$",
-            shows="The agent program ended (exit code 0) before its turn did.",
+            message=r"^The agent program ended \(exit code 0\) before its turn ended\.$",
+            shows="The agent program ended (exit code 0) before its turn ended.",
             bound="at once",
             remedy="Mend the profile's `command`: it must speak ACP on its standard streams.",
         ),
@@ -42,7 +42,8 @@ THEME = Theme(
             happened="The program is killed by a signal.",
             reason=Reason.AGENT_EXITED,
             message=r"^The agent program ended \(exit code 137, killed by SIGKILL\)",
-            shows="The agent program ended (exit code 137, killed by SIGKILL) before its turn did.",
+            shows="The agent program ended (exit code 137, killed by SIGKILL) before its turn"
+            " ended.",
             bound="at once",
             remedy="Read the last events: what the agent did may have killed it.",
         ),
@@ -50,9 +51,9 @@ THEME = Theme(
             key="agent-exits-in-turn",
             happened="The program ends before its turn does.",
             reason=Reason.AGENT_EXITED,
-            message=r"^The agent program ended \(exit code 3\) before .* Its last words: \S+",
-            shows="The agent program ended (exit code 3) before its turn did. Its last "
-            "words: cannot read config.toml",
+            message=r"^The agent program ended \(exit code 3\) before .* Its last output: \S+",
+            shows="The agent program ended (exit code 3) before its turn ended. Its last "
+            "output: cannot read config.toml",
             bound="at once",
             remedy="Read its last words; the events tell what it did before.",
         ),
@@ -60,8 +61,9 @@ THEME = Theme(
             key="agent-exits-silently",
             happened="The program ends in its turn, without a word.",
             reason=Reason.AGENT_EXITED,
-            message=r"^The agent program ended \(exit code \d+.*\) before its turn did\.$",
-            shows="The agent program ended (exit code 139, killed by SIGSEGV) before its turn did.",
+            message=r"^The agent program ended \(exit code \d+.*\) before its turn ended\.$",
+            shows="The agent program ended (exit code 139, killed by SIGSEGV) before its turn"
+            " ended.",
             bound="at once",
             remedy="Read the last events: they tell what it did before.",
         ),
@@ -118,8 +120,8 @@ THEME = Theme(
             key="agent-leaves-children",
             happened="The program starts others and ends, and they hang.",
             reason=Reason.AGENT_EXITED,
-            message=r"^The agent program ended \(exit code 0\) before its turn did\.",
-            shows="The agent program ended (exit code 0) before its turn did.",
+            message=r"^The agent program ended \(exit code 0\) before its turn ended\.",
+            shows="The agent program ended (exit code 0) before its turn ended.",
             bound="at once; what it has started is ended with it",
             remedy="Mend the profile's `command`: the program that it starts must stay.",
         ),

@@ -7,7 +7,7 @@ _ONCE = "at once"
 _CARD = r"^The agent's card cannot be read from http\S+/\.well-known/agent-card\.json: "
 _URL = "https://agent.example/.well-known/agent-card.json"
 _SHOWN = f"The agent's card cannot be read from {_URL}: "
-_CHECK = ". Check backend_config.agent_url and agent_card_path, and that pods reach it."
+_CHECK = ". Check backend_config.agent_url and agent_card_path, and that pods can reach it."
 
 THEME = Theme(
     "A remote agent",
@@ -16,7 +16,7 @@ THEME = Theme(
             key="remote-unreachable",
             happened="Nothing answers at `agent_url`.",
             reason=Reason.PROVIDER_ERROR,
-            message=_CARD + r".*and that pods reach it\.$",
+            message=_CARD + r".*and that pods can reach it\.$",
             shows=_SHOWN + "All connection attempts failed" + _CHECK,
             bound="10 s",
             remedy="Mend `agent_url`; or let pods reach it (`networkPolicy.extraEgress`).",
@@ -34,11 +34,11 @@ THEME = Theme(
             key="remote-card-moved",
             happened="The card's URL redirects.",
             reason=Reason.PROVIDER_ERROR,
-            message=_CARD + r"http\S+ answered 30\d, which leads to \S+: nothing is sent there",
-            shows=f"{_SHOWN}{_URL} answered 307, which"
-            " leads to http://agent.example/: nothing is sent there unasked" + _CHECK,
+            message=_CARD + r"http\S+ answered 30\d, a redirect to \S+, which is not followed",
+            shows=f"{_SHOWN}{_URL} answered 307, a redirect"
+            " to http://agent.example/, which is not followed" + _CHECK,
             bound=_ONCE,
-            remedy="Give the URL that it leads to, if it is to be trusted.",
+            remedy="Set the URL of the redirect, if you trust its host.",
         ),
         Failure(
             key="remote-card-hangs",
@@ -53,42 +53,42 @@ THEME = Theme(
             key="remote-card-wrong",
             happened="What is there is no agent card.",
             reason=Reason.PROTOCOL_ERROR,
-            message=r"^What http\S+ serves is no A2A agent card: ",
-            shows="What https://agent.example/.well-known/agent-card.json serves is no A2A agent"
-            " card: Expecting value: line 1 column 1 (char 0). Check backend_config.agent_url and"
-            " agent_card_path.",
+            message=r"^The response of http\S+ is not an A2A agent card: ",
+            shows="The response of https://agent.example/.well-known/agent-card.json is not an A2A"
+            " agent card: Expecting value: line 1 column 1 (char 0). Check"
+            " backend_config.agent_url and agent_card_path.",
             bound=_ONCE,
             remedy="Mend `agent_url`.",
         ),
         Failure(
             key="remote-interface-unknown",
-            happened="The card names only interfaces that AgentRun does not speak.",
+            happened="The card lists only interfaces that AgentRun does not support.",
             reason=Reason.PROTOCOL_ERROR,
-            message=r"offers no interface that AgentRun speaks .*; its card names: GRPC\.$",
-            shows="The agent of https://agent.example offers no interface that AgentRun speaks"
-            " (JSONRPC or HTTP+JSON of A2A 1.0 or 0.3); its card names: GRPC.",
+            message=r"offers no interface that AgentRun supports .*; its card lists: GRPC\.$",
+            shows="The agent of https://agent.example offers no interface that AgentRun supports"
+            " (JSONRPC or HTTP+JSON of A2A 1.0 or 0.3); its card lists: GRPC.",
             bound=_ONCE,
             remedy="Have the agent offer JSON-RPC or HTTP+JSON.",
         ),
         Failure(
             key="remote-leads-elsewhere",
-            happened="The run has credentials, and the card leads to another host.",
+            happened="The run has credentials, and the card points to another host.",
             reason=Reason.PROVIDER_ERROR,
-            message=r"^The agent's card leads to http\S+, but the credentials were given for http",
-            shows="The agent's card leads to http://other.example/rpc, but the credentials were"
-            " given for https://agent.example. If it is to be trusted, give its URL as"
-            " backend_config.agent_url, and that of the card as agent_card_path.",
+            message=r"^The agent's card points to http\S+, but the credentials were given for http",
+            shows="The agent's card points to http://other.example/rpc, but the credentials were"
+            " given for https://agent.example. If you trust this host, set"
+            " backend_config.agent_url to its URL and agent_card_path to the URL of the card.",
             bound=_ONCE,
             remedy="As it says. Nothing was sent to the other host.",
         ),
         Failure(
             key="remote-refuses",
-            happened="The agent refuses the credentials, or wants some (401, 403).",
+            happened="The agent refuses the credentials, or requires some (401, 403).",
             reason=Reason.AUTH_REQUIRED,
-            message=r"answered 40[13]\. Give the credentials it wants as backend_config\.auth",
-            shows=f"{_SHOWN}{_URL} answered 401. Give the"
-            " credentials it wants as backend_config.auth_token or headers, or in the Secret that"
-            " the profile names as provider.keySecret.",
+            message=r"answered 40[13]\. Set the required credentials as backend_config\.auth",
+            shows=f"{_SHOWN}{_URL} answered 401. Set the"
+            " required credentials as backend_config.auth_token or headers, or in the Secret that"
+            " the profile's provider.keySecret names.",
             bound=_ONCE,
             remedy="As it says.",
         ),
@@ -140,8 +140,9 @@ THEME = Theme(
             key="remote-broken",
             happened="The agent answers the task with an error.",
             reason=Reason.PROVIDER_ERROR,
-            message=r"^The remote agent did not take the task: http\S+ answered 500",
-            shows="The remote agent did not take the task: https://agent.example/rpc answered 500",
+            message=r"^The remote agent did not accept the task: http\S+ answered 500",
+            shows="The remote agent did not accept the task: https://agent.example/rpc answered"
+            " 500",
             bound=_ONCE,
             remedy="Run it again when the agent is well.",
         ),

@@ -40,10 +40,10 @@ THEME = Theme(
         ),
         Failure(
             key="turn-cancelled",
-            happened="The agent says that its turn was cancelled, which nobody did.",
+            happened="The agent reports that its turn was cancelled, which was not requested.",
             reason=Reason.PROTOCOL_ERROR,
-            message=r"^The agent ended its turn as 'cancelled', which nobody asked for\.$",
-            shows="The agent ended its turn as 'cancelled', which nobody asked for.",
+            message=r"^The agent ended its turn as 'cancelled', which was not requested\.$",
+            shows="The agent ended its turn as 'cancelled', which was not requested.",
             bound=_ONCE,
             remedy="This is an error of the agent program: use another version of it.",
         ),
@@ -86,8 +86,8 @@ THEME = Theme(
             reason=Reason.PUSH_FAILED,
             message=_PUSH + r".*(403|denied|not permitted)",
             shows="The change could not be pushed to agentrun/fix: The server forbids this: the"
-            " credentials lack a right (docs/git.md names the scopes), or a proxy does not let the"
-            " request through. git says: fatal: unable to access 'https://git.example/shop.git/':"
+            " credentials lack a permission (docs/git.md lists the scopes), or a proxy blocks the"
+            " request. git reports: fatal: unable to access 'https://git.example/shop.git/':"
             " The requested URL returned error: 403",
             bound=_ONCE,
             remedy="Give the account the right to write, or set the profile's `git.push` to false."
