@@ -1,4 +1,4 @@
-"""What the agent's program can do wrong."""
+"""The failures of the agent's program."""
 
 from agentrun.api.v1alpha1 import Phase, Reason
 from dev.failures.row import Failure, Theme
@@ -8,62 +8,64 @@ THEME = Theme(
     (
         Failure(
             key="agent-missing",
-            happened="The image has no such program.",
+            happened="The image does not contain the program.",
             reason=Reason.AGENT_NOT_FOUND,
             message=r"^The image has no such agent program, or it cannot be executed\. .*\S+",
             shows="The image has no such agent program, or it cannot be executed. Its last "
-            "words: codex-acp: not found",
+            "output: codex-acp: not found",
             bound="at once",
-            remedy="Mend the profile's `command` or `image`.",
+            remedy="Correct the profile's `command` or `image`.",
         ),
         Failure(
             key="agent-foreign",
             happened="The program is built for another architecture.",
             reason=Reason.AGENT_NOT_FOUND,
-            message=r"^The agent program is built for another kind of machine than the "
-            r"node\..*Exec format error",
-            shows="The agent program is built for another kind of machine than the node. "
-            "Its last words: /usr/bin/agent: Exec format error",
+            message=r"^The agent program is built for another architecture than the "
+            r"node's\..*Exec format error",
+            shows="The agent program is built for another architecture than the node's. "
+            "Its last output: /usr/bin/agent: Exec format error",
             bound="at once",
-            remedy="Use an image for the nodes' architecture, or choose nodes with the "
+            remedy="Use an image for the nodes' architecture, or select nodes with the "
             "profile's `pod.nodeSelector`.",
         ),
         Failure(
             key="agent-exits-early",
-            happened="The program ends before it has spoken, even with exit code 0.",
+            happened="The program exits before it answers, even with exit code 0.",
             reason=Reason.AGENT_EXITED,
-            message=r"^The agent program ended \(exit code 0\) before its turn did\.$",
-            shows="The agent program ended (exit code 0) before its turn did.",
+            message=r"^The agent program ended \(exit code 0\) before its turn ended\.$",
+            shows="The agent program ended (exit code 0) before its turn ended.",
             bound="at once",
-            remedy="Mend the profile's `command`: it must speak ACP on its standard streams.",
+            remedy="Correct the profile's `command`: it must speak ACP on its standard streams.",
         ),
         Failure(
             key="agent-killed",
             happened="The program is killed by a signal.",
             reason=Reason.AGENT_EXITED,
             message=r"^The agent program ended \(exit code 137, killed by SIGKILL\)",
-            shows="The agent program ended (exit code 137, killed by SIGKILL) before its turn did.",
+            shows="The agent program ended (exit code 137, killed by SIGKILL) before its turn"
+            " ended.",
             bound="at once",
-            remedy="Read the last events: what the agent did may have killed it.",
+            remedy="Read the last events: they may show what caused the signal.",
         ),
         Failure(
             key="agent-exits-in-turn",
-            happened="The program ends before its turn does.",
+            happened="The program exits before its turn ends.",
             reason=Reason.AGENT_EXITED,
-            message=r"^The agent program ended \(exit code 3\) before .* Its last words: \S+",
-            shows="The agent program ended (exit code 3) before its turn did. Its last "
-            "words: cannot read config.toml",
+            message=r"^The agent program ended \(exit code 3\) before .* Its last output: \S+",
+            shows="The agent program ended (exit code 3) before its turn ended. Its last "
+            "output: cannot read config.toml",
             bound="at once",
-            remedy="Read its last words; the events tell what it did before.",
+            remedy="Read its last output; the events show what it did before.",
         ),
         Failure(
             key="agent-exits-silently",
-            happened="The program ends in its turn, without a word.",
+            happened="The program exits before its turn ends, without output.",
             reason=Reason.AGENT_EXITED,
-            message=r"^The agent program ended \(exit code \d+.*\) before its turn did\.$",
-            shows="The agent program ended (exit code 139, killed by SIGSEGV) before its turn did.",
+            message=r"^The agent program ended \(exit code \d+.*\) before its turn ended\.$",
+            shows="The agent program ended (exit code 139, killed by SIGSEGV) before its turn"
+            " ended.",
             bound="at once",
-            remedy="Read the last events: they tell what it did before.",
+            remedy="Read the last events: they show what it did before.",
         ),
         Failure(
             key="agent-mute",
@@ -72,17 +74,17 @@ THEME = Theme(
             message=r"^The agent did not answer within 60 s\.",
             shows="The agent did not answer within 60 s.",
             bound="after a minute",
-            remedy="Mend the profile's `command`: does it speak ACP, or wait for somebody to"
-            " sign in?",
+            remedy="Correct the profile's `command`: it may not speak ACP, or may wait for a"
+            " sign-in.",
         ),
         Failure(
             key="agent-garbage",
-            happened="The program writes something else than the protocol.",
+            happened="The program writes output that is not the protocol.",
             reason=Reason.AGENT_UNRESPONSIVE,
             message=r"^The agent did not answer within 60 s\.",
             shows="The agent did not answer within 60 s.",
             bound="after a minute",
-            remedy="Mend the profile's `command`: it must speak ACP on its standard streams.",
+            remedy="Correct the profile's `command`: it must speak ACP on its standard streams.",
         ),
         Failure(
             key="agent-no-session",
@@ -91,12 +93,11 @@ THEME = Theme(
             message=r"^The agent did not answer within 60 s\.",
             shows="The agent did not answer within 60 s.",
             bound="after a minute",
-            remedy="Look at `kubectl logs POD -c runner`: the agent may wait for a server of"
-            " its own.",
+            remedy="Read `kubectl logs POD -c runner`: the agent may wait for a server of its own.",
         ),
         Failure(
             key="agent-line-too-long",
-            happened="The program writes a line beyond any bound.",
+            happened="The program writes a line that exceeds the limit.",
             reason=Reason.PROTOCOL_ERROR,
             message=r"^The agent broke the protocol: a line .* has \d+ bytes .* limit of"
             r" 33554432\.$",
@@ -112,25 +113,26 @@ THEME = Theme(
             message=r"the agent cannot go on|context too long",
             shows="context too long",
             bound="at once",
-            remedy="Do what the message says: it is the agent's own.",
+            remedy="Follow the message: it is the agent's own.",
         ),
         Failure(
             key="agent-leaves-children",
-            happened="The program starts others and ends, and they hang.",
+            happened="The program starts other processes and exits, and they hang.",
             reason=Reason.AGENT_EXITED,
-            message=r"^The agent program ended \(exit code 0\) before its turn did\.",
-            shows="The agent program ended (exit code 0) before its turn did.",
-            bound="at once; what it has started is ended with it",
-            remedy="Mend the profile's `command`: the program that it starts must stay.",
+            message=r"^The agent program ended \(exit code 0\) before its turn ended\.",
+            shows="The agent program ended (exit code 0) before its turn ended.",
+            bound="at once; the processes that it started are killed with it",
+            remedy="Correct the profile's `command`: the program must not exit before its"
+            " children.",
         ),
         Failure(
             key="fork-bomb",
-            happened="A tool of the agent starts more processes than the node lets a pod have.",
+            happened="A tool of the agent starts more processes than the node allows in a pod.",
             reason=Reason.COMPLETED,
             message=r"finished",
             shows="The agent finished.",
-            bound="at once: the tool fails, the agent goes on, and other pods do not notice",
-            remedy="Set the kubelet's `podPidsLimit`: without it, the node is what gives way.",
+            bound="at once: the tool fails, the agent continues, and other pods are not affected",
+            remedy="Set the kubelet's `podPidsLimit`: without it, the node runs out of processes.",
             phase=Phase.COMPLETED,
         ),
     ),

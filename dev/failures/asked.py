@@ -1,14 +1,14 @@
-"""What a run asks for, and is not to be had."""
+"""Failures of runs that request something unavailable."""
 
 from agentrun.api.v1alpha1 import Reason
 from dev.failures.row import Failure, Theme
 
 _ONCE = "at once"
 _STUCK = "named at once, ends after `operator.stuckTimeoutSeconds`"
-_SPAWNED = " `spawn_run` refuses such a run with what there is instead."
+_SPAWNED = " `spawn_run` rejects such a run and lists what is available."
 
 THEME = Theme(
-    "What the run asks for is not to be had",
+    "What the run requests is not available",
     (
         Failure(
             key="profile-missing",
@@ -17,7 +17,7 @@ THEME = Theme(
             message=r"^There is no AgentProfile \S+ in namespace \S+\.$",
             shows="There is no AgentProfile tset in namespace agents.",
             bound=_STUCK,
-            remedy="Name one that `kubectl get agentprofiles` lists, or make it." + _SPAWNED,
+            remedy="Name one that `kubectl get agentprofiles` lists, or create it." + _SPAWNED,
         ),
         Failure(
             key="profile-other-backend",
@@ -68,18 +68,18 @@ THEME = Theme(
         ),
         Failure(
             key="run-unreadable",
-            happened="The AgentRun holds what cannot be read: more than 96 levels, or a NUL.",
+            happened="The AgentRun cannot be read: it has more than 96 levels, or a NUL.",
             reason=Reason.UNREADABLE,
             message=r"^The AgentRun cannot be read as it is\. The object: \S+ .+\.$",
             shows="The AgentRun cannot be read as it is. The object: spec.metadata.a.a.a.a… is"
             " nested deeper than 96 levels.",
             bound=_ONCE,
-            remedy="Delete it, and make it again without what the message names. The MCP tools take"
-            " no such run.",
+            remedy="Delete it, and create it again without what the message names. The MCP tools"
+            " reject such a run.",
         ),
         Failure(
             key="run-misnamed",
-            happened="The name of the AgentRun cannot be that of a pod with its attempt.",
+            happened="The AgentRun's name, with the attempt's number, is not a valid pod name.",
             reason=Reason.POD_REJECTED,
             message=r"^The name \S+ is not valid for a run: it may have at most \d+ characters",
             shows="The name fix.1 is not valid for a run: it may have at most 52 characters, of"
@@ -89,7 +89,7 @@ THEME = Theme(
         ),
         Failure(
             key="pod-name-taken",
-            happened="A pod of somebody else has the name of the run's pod.",
+            happened="A pod that does not belong to the run has the name of its pod.",
             reason=Reason.POD_NAME_TAKEN,
             message=r"^Pod \S+ exists and does not belong to this run\.$",
             shows="Pod fix-1 exists and does not belong to this run.",
@@ -107,7 +107,7 @@ THEME = Theme(
         ),
         Failure(
             key="session-other-backend",
-            happened="The session is one of another backend.",
+            happened="The session is of another backend.",
             reason=Reason.SESSION_NOT_RESUMABLE,
             message=r"^AgentSession \S+ is for \S+, not for \S+\.$",
             shows="AgentSession monday is for codex, not for claude_code.",
@@ -121,11 +121,12 @@ THEME = Theme(
             message=r"^AgentSession \S+ holds no conversation that could be resumed\.$",
             shows="AgentSession monday holds no conversation that could be resumed.",
             bound=_ONCE,
-            remedy="Start anew in it: leave out `session.mode`.",
+            remedy="Start over in it: omit `session.mode`.",
         ),
         Failure(
             key="session-refused",
-            happened="A ResourceQuota, or a policy, does not let the run's session be made.",
+            happened="A ResourceQuota, or a policy, does not allow the creation of the run's"
+            " session.",
             reason=Reason.QUOTA_EXCEEDED,
             message=r"^agentsessions\S+ \"[^\"]+\" is forbidden: exceeded quota: \S+",
             shows='agentsessions.agentrun.dev "fix" is forbidden: exceeded quota: objects,'
@@ -133,7 +134,7 @@ THEME = Theme(
             " count/agentsessions.agentrun.dev=50, limited:"
             " count/agentsessions.agentrun.dev=50",
             bound="named at once, ends after `operator.unschedulableTimeoutSeconds`",
-            remedy="Delete AgentSessions that nobody needs any more, or raise the quota. Of a"
+            remedy="Delete AgentSessions that are no longer needed, or raise the quota. For a"
             " policy, the reason is `PodRejected`.",
         ),
     ),

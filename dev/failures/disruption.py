@@ -39,7 +39,7 @@ THEME = Theme(
             key="gateway-away",
             happened="The MCP server is unavailable when its response is required.",
             reason=Reason.STORE_UNAVAILABLE,
-            message=r"^(The events could not be delivered|The gateway was away): \S+",
+            message=r"^(The events could not be delivered|The gateway was unavailable): \S+",
             shows="The events could not be delivered: POST /v1/events: Cannot connect to "
             "host agentrun-mcp.agentrun-system.svc:8081",
             bound="after `operator.gatewayTimeoutSeconds`; while the agent works, without a limit",

@@ -16,7 +16,7 @@ THEME = Theme(
             reason=Reason.CLONE_FAILED,
             message=_CLONE + "The server asks for credentials: name a Secret",
             shows="Cannot clone https://git.example/shop.git: The server asks for credentials: name"
-            " a Secret with them in the profile's git.credentialsSecret. git says: …",
+            " a Secret with them in the profile's git.credentialsSecret. git reports: …",
             bound=_ONCE,
             remedy="Create a Secret with a token and name it in the profile (docs/git.md).",
         ),
@@ -26,7 +26,7 @@ THEME = Theme(
             reason=Reason.CLONE_FAILED,
             message=_CLONE + "The server refuses the user and password",
             shows="Cannot clone https://git.example/shop.git: The server refuses the user and"
-            " password in the profile's git.credentialsSecret. git says: …",
+            " password in the profile's git.credentialsSecret. git reports: …",
             bound=_ONCE,
             remedy="Put a valid token into the Secret; docs/git.md names the scopes.",
         ),
@@ -38,8 +38,8 @@ THEME = Theme(
             + r"The server asks for a user and password, and those in .* are not for",
             shows="Cannot clone https://evil.example/x.git: The server asks for a user and"
             " password, and those in the profile's git.credentialsSecret are not for"
-            " https://evil.example/x.git: the profile's git.repositories says what they are for,"
-            " and they are never sent over http. git says: …",
+            " https://evil.example/x.git: the profile's git.repositories lists what they are for,"
+            " and they are never sent over http. git reports: …",
             bound=_ONCE,
             remedy="If runs may use it, add its URL to the profile's `git.repositories`.",
         ),
@@ -47,10 +47,11 @@ THEME = Theme(
             key="git-authority-unknown",
             happened="A private authority signed the git server's certificate.",
             reason=Reason.CLONE_FAILED,
-            message=_CLONE + "The server's certificate is of an authority that is not trusted",
-            shows="Cannot clone https://git.example/shop.git: The server's certificate is of an"
-            " authority that is not trusted: name it in the profile's network.caBundle. git says:"
-            " …",
+            message=_CLONE
+            + "The server's certificate is signed by an authority that is not trusted",
+            shows="Cannot clone https://git.example/shop.git: The server's certificate is signed"
+            " by an authority that is not trusted: add the authority to the profile's"
+            " network.caBundle. git reports: …",
             bound=_ONCE,
             remedy="Put the authority into a ConfigMap and name it in `network.caBundle`.",
         ),
@@ -58,9 +59,9 @@ THEME = Theme(
             key="git-key-refused",
             happened="The git server does not accept the ssh key.",
             reason=Reason.CLONE_FAILED,
-            message=_CLONE + "The server does not let the ssh key",
-            shows="Cannot clone git@git.example:shop.git: The server does not let the ssh key in"
-            " the profile's git.credentialsSecret in, or not to this repository. git says: …",
+            message=_CLONE + "The server does not accept the ssh key",
+            shows="Cannot clone git@git.example:shop.git: The server does not accept the ssh key"
+            " in the profile's git.credentialsSecret, or not for this repository. git reports: …",
             bound=_ONCE,
             remedy="Register the key's public half as a deploy key with write access.",
         ),
@@ -70,8 +71,8 @@ THEME = Theme(
             reason=Reason.CLONE_FAILED,
             message=_CLONE + "The ssh key in .* is protected by a passphrase",
             shows="Cannot clone git@git.example:shop.git: The ssh key in the profile's"
-            " git.credentialsSecret is protected by a passphrase, which nobody can enter here: use"
-            " a key without one. git says: …",
+            " git.credentialsSecret is protected by a passphrase, which cannot be entered here:"
+            " use a key without one. git reports: …",
             bound=_ONCE,
             remedy="Use a separate key for AgentRun, without a passphrase.",
         ),
@@ -81,8 +82,8 @@ THEME = Theme(
             reason=Reason.CLONE_FAILED,
             message=_CLONE + "The server's host key is not in the Secret's known_hosts",
             shows="Cannot clone git@git.example:shop.git: The server's host key is not in the"
-            " Secret's known_hosts, so nobody can tell who answers. Add the key that the server's"
-            " owner publishes. git says: …",
+            " Secret's known_hosts, so the server cannot be verified. Add the key that the server's"
+            " owner publishes. git reports: …",
             bound=_ONCE,
             remedy="Add the server's published keys to the Secret as `known_hosts`.",
         ),
@@ -90,10 +91,10 @@ THEME = Theme(
             key="git-host-changed",
             happened="The ssh server's key differs from the one in the Secret.",
             reason=Reason.CLONE_FAILED,
-            message=_CLONE + "The server's host key is another than the one",
-            shows="Cannot clone git@git.example:shop.git: The server's host key is another than the"
-            " one in the Secret's known_hosts. Either the server has a new key, or somebody else"
-            " answers in its place: ask the server's owner. git says: …",
+            message=_CLONE + "The server's host key differs from the one",
+            shows="Cannot clone git@git.example:shop.git: The server's host key differs from the"
+            " one in the Secret's known_hosts. Either the server has a new key, or another machine"
+            " answers in its place: ask the server's owner. git reports: …",
             bound=_ONCE,
             remedy="Ask the server's owner; if the key is new, replace it in the Secret.",
         ),
@@ -120,9 +121,9 @@ THEME = Theme(
             key="mcp-transport",
             happened="The agent does not support the transport of an MCP server in the profile.",
             reason=Reason.PROFILE_INVALID,
-            message=r"^The agent cannot reach MCP server \S+ of its profile: it takes none over",
-            shows="The agent cannot reach MCP server tickets of its profile: it takes none over"
-            " sse. Offer the server as a command, or use another agent.",
+            message=r"^The agent cannot reach MCP server \S+ of its profile: it does not support",
+            shows="The agent cannot reach MCP server tickets of its profile: it does not support"
+            " sse. Configure the server as a command, or use another agent.",
             bound=_ONCE,
             remedy="Configure the MCP server with `http`, or as a `command`.",
         ),

@@ -1,9 +1,9 @@
-"""What the provider of the model can answer."""
+"""The failures of the model's provider."""
 
 from agentrun.api.v1alpha1 import Reason
 from dev.failures.row import Failure, Theme
 
-_AGENTS_PATIENCE = "when the agent gives up trying again"
+_AGENTS_PATIENCE = "when the agent stops retrying"
 
 THEME = Theme(
     "The provider of the model",
@@ -25,7 +25,7 @@ THEME = Theme(
             message=r"^500: ",
             shows="500: internal error",
             bound=_AGENTS_PATIENCE,
-            remedy="Run it again when the provider is well.",
+            remedy="Run it again when the provider has recovered.",
         ),
         Failure(
             key="provider-limits",
@@ -34,7 +34,7 @@ THEME = Theme(
             message=r"^429: ",
             shows="429: rate limit reached",
             bound=_AGENTS_PATIENCE,
-            remedy="Run it again later, with fewer runs at once, or with a greater allowance.",
+            remedy="Run it again later, with fewer concurrent runs, or with a higher limit.",
         ),
     ),
 )

@@ -1,4 +1,4 @@
-"""What can go wrong with an agent elsewhere (docs/a2a.md)."""
+"""The failures of remote agents (docs/a2a.md)."""
 
 from agentrun.api.v1alpha1 import Phase, Reason
 from dev.failures.row import Failure, Theme
@@ -7,7 +7,7 @@ _ONCE = "at once"
 _CARD = r"^The agent's card cannot be read from http\S+/\.well-known/agent-card\.json: "
 _URL = "https://agent.example/.well-known/agent-card.json"
 _SHOWN = f"The agent's card cannot be read from {_URL}: "
-_CHECK = ". Check backend_config.agent_url and agent_card_path, and that pods reach it."
+_CHECK = ". Check backend_config.agent_url and agent_card_path, and that pods can reach it."
 
 THEME = Theme(
     "A remote agent",
@@ -16,10 +16,10 @@ THEME = Theme(
             key="remote-unreachable",
             happened="Nothing answers at `agent_url`.",
             reason=Reason.PROVIDER_ERROR,
-            message=_CARD + r".*and that pods reach it\.$",
+            message=_CARD + r".*and that pods can reach it\.$",
             shows=_SHOWN + "All connection attempts failed" + _CHECK,
             bound="10 s",
-            remedy="Mend `agent_url`; or let pods reach it (`networkPolicy.extraEgress`).",
+            remedy="Correct `agent_url`, or allow pods to reach it (`networkPolicy.extraEgress`).",
         ),
         Failure(
             key="remote-card-missing",
@@ -28,69 +28,69 @@ THEME = Theme(
             message=_CARD + r"http\S+ answered 404",
             shows=f"{_SHOWN}{_URL} answered 404{_CHECK}",
             bound=_ONCE,
-            remedy="Name where the card is as `agent_card_path`.",
+            remedy="Set `agent_card_path` to the path of the card.",
         ),
         Failure(
             key="remote-card-moved",
             happened="The card's URL redirects.",
             reason=Reason.PROVIDER_ERROR,
-            message=_CARD + r"http\S+ answered 30\d, which leads to \S+: nothing is sent there",
-            shows=f"{_SHOWN}{_URL} answered 307, which"
-            " leads to http://agent.example/: nothing is sent there unasked" + _CHECK,
+            message=_CARD + r"http\S+ answered 30\d, a redirect to \S+, which is not followed",
+            shows=f"{_SHOWN}{_URL} answered 307, a redirect"
+            " to http://agent.example/, which is not followed" + _CHECK,
             bound=_ONCE,
-            remedy="Give the URL that it leads to, if it is to be trusted.",
+            remedy="Set the URL of the redirect, if you trust its host.",
         ),
         Failure(
             key="remote-card-hangs",
-            happened="The server takes the request for the card, and does not answer.",
+            happened="The server accepts the request for the card, but does not answer.",
             reason=Reason.PROVIDER_ERROR,
             message=_CARD + r"no answer within 30 s",
             shows=_SHOWN + "no answer within 30 s" + _CHECK,
             bound="30 s",
-            remedy="Run it again when the agent is well.",
+            remedy="Run it again when the agent has recovered.",
         ),
         Failure(
             key="remote-card-wrong",
-            happened="What is there is no agent card.",
+            happened="The response is not an agent card.",
             reason=Reason.PROTOCOL_ERROR,
-            message=r"^What http\S+ serves is no A2A agent card: ",
-            shows="What https://agent.example/.well-known/agent-card.json serves is no A2A agent"
-            " card: Expecting value: line 1 column 1 (char 0). Check backend_config.agent_url and"
-            " agent_card_path.",
+            message=r"^The response of http\S+ is not an A2A agent card: ",
+            shows="The response of https://agent.example/.well-known/agent-card.json is not an A2A"
+            " agent card: Expecting value: line 1 column 1 (char 0). Check"
+            " backend_config.agent_url and agent_card_path.",
             bound=_ONCE,
-            remedy="Mend `agent_url`.",
+            remedy="Correct `agent_url`.",
         ),
         Failure(
             key="remote-interface-unknown",
-            happened="The card names only interfaces that AgentRun does not speak.",
+            happened="The card lists only interfaces that AgentRun does not support.",
             reason=Reason.PROTOCOL_ERROR,
-            message=r"offers no interface that AgentRun speaks .*; its card names: GRPC\.$",
-            shows="The agent of https://agent.example offers no interface that AgentRun speaks"
-            " (JSONRPC or HTTP+JSON of A2A 1.0 or 0.3); its card names: GRPC.",
+            message=r"offers no interface that AgentRun supports .*; its card lists: GRPC\.$",
+            shows="The agent of https://agent.example offers no interface that AgentRun supports"
+            " (JSONRPC or HTTP+JSON of A2A 1.0 or 0.3); its card lists: GRPC.",
             bound=_ONCE,
             remedy="Have the agent offer JSON-RPC or HTTP+JSON.",
         ),
         Failure(
             key="remote-leads-elsewhere",
-            happened="The run has credentials, and the card leads to another host.",
+            happened="The run has credentials, and the card points to another host.",
             reason=Reason.PROVIDER_ERROR,
-            message=r"^The agent's card leads to http\S+, but the credentials were given for http",
-            shows="The agent's card leads to http://other.example/rpc, but the credentials were"
-            " given for https://agent.example. If it is to be trusted, give its URL as"
-            " backend_config.agent_url, and that of the card as agent_card_path.",
+            message=r"^The agent's card points to http\S+, but the credentials were given for http",
+            shows="The agent's card points to http://other.example/rpc, but the credentials were"
+            " given for https://agent.example. If you trust this host, set"
+            " backend_config.agent_url to its URL and agent_card_path to the URL of the card.",
             bound=_ONCE,
-            remedy="As it says. Nothing was sent to the other host.",
+            remedy="Follow the message. Nothing was sent to the other host.",
         ),
         Failure(
             key="remote-refuses",
-            happened="The agent refuses the credentials, or wants some (401, 403).",
+            happened="The agent refuses the credentials, or requires some (401, 403).",
             reason=Reason.AUTH_REQUIRED,
-            message=r"answered 40[13]\. Give the credentials it wants as backend_config\.auth",
-            shows=f"{_SHOWN}{_URL} answered 401. Give the"
-            " credentials it wants as backend_config.auth_token or headers, or in the Secret that"
-            " the profile names as provider.keySecret.",
+            message=r"answered 40[13]\. Set the required credentials as backend_config\.auth",
+            shows=f"{_SHOWN}{_URL} answered 401. Set the"
+            " required credentials as backend_config.auth_token or headers, or in the Secret that"
+            " the profile's provider.keySecret names.",
             bound=_ONCE,
-            remedy="As it says.",
+            remedy="Follow the message.",
         ),
         Failure(
             key="remote-key-of-another",
@@ -101,7 +101,7 @@ THEME = Theme(
             " not for https://other.example. Set provider.baseURL to the agent's URL, or give the"
             " run its own credentials.",
             bound=_ONCE,
-            remedy="As it says.",
+            remedy="Follow the message.",
         ),
         Failure(
             key="remote-secret-of-another",
@@ -117,13 +117,13 @@ THEME = Theme(
         ),
         Failure(
             key="remote-secret-missing",
-            happened="The Secret that the run names is not there.",
+            happened="The Secret that the run names does not exist.",
             reason=Reason.SECRET_MISSING,
             message=r'secret "[^"]+-agentrun-backend" not found',
             shows='MountVolume.SetUp failed for volume "backend" : secret'
             ' "run-06h0gp4gqbn9v1s0q4v4e8tk2c-agentrun-backend" not found',
             bound="operator.stuckTimeoutSeconds",
-            remedy="Spawn the run again. The Secret goes when its run and its session are gone.",
+            remedy="Spawn the run again. The Secret is deleted with its run and its session.",
         ),
         Failure(
             key="remote-url-missing",
@@ -134,53 +134,54 @@ THEME = Theme(
             " characters. Create the run again with the URL of an A2A agent as"
             " backendConfig.agent_url.",
             bound=_ONCE,
-            remedy="As it says; or name it in the profile, as `provider.baseURL`.",
+            remedy="Follow the message, or set the URL in the profile as `provider.baseURL`.",
         ),
         Failure(
             key="remote-broken",
             happened="The agent answers the task with an error.",
             reason=Reason.PROVIDER_ERROR,
-            message=r"^The remote agent did not take the task: http\S+ answered 500",
-            shows="The remote agent did not take the task: https://agent.example/rpc answered 500",
+            message=r"^The remote agent did not accept the task: http\S+ answered 500",
+            shows="The remote agent did not accept the task: https://agent.example/rpc answered"
+            " 500",
             bound=_ONCE,
-            remedy="Run it again when the agent is well.",
+            remedy="Run it again when the agent has recovered.",
         ),
         Failure(
             key="remote-mute",
-            happened="The agent takes the task, and says nothing.",
+            happened="The agent accepts the task, but returns nothing.",
             reason=Reason.PROTOCOL_ERROR,
             message=r"^The remote agent ended its answer without a message or a task\.$",
             shows="The remote agent ended its answer without a message or a task.",
             bound=_ONCE,
-            remedy="Mend the agent.",
+            remedy="Correct the agent.",
         ),
         Failure(
             key="remote-forgets",
-            happened="The stream breaks off, and the agent does not know its task any more.",
+            happened="The stream breaks off, and the agent no longer knows its task.",
             reason=Reason.PROVIDER_ERROR,
             message=r"^Remote task \S+ cannot be followed: ",
             shows="Remote task 7d0c cannot be followed: Task not found",
-            bound="at once; 60 s if the agent is away",
+            bound="at once; 60 s if the agent is unavailable",
             remedy="Run it again from the start.",
         ),
         Failure(
             key="remote-failed",
-            happened="The remote task failed: the message is what its agent says.",
+            happened="The remote task failed: the message is the agent's.",
             reason=Reason.PROVIDER_ERROR,
             message=r"^I cannot$",
             shows="I cannot",
             bound=_ONCE,
-            remedy="As the agent says.",
+            remedy="Follow the agent's message.",
         ),
         Failure(
             key="remote-rejected",
-            happened="The agent rejected the task: the message is what it says.",
+            happened="The agent rejected the task: the message is the agent's.",
             reason=Reason.REFUSED,
             phase=Phase.REJECTED,
             message=r"^I will not$",
             shows="I will not",
             bound=_ONCE,
-            remedy="Ask for something else.",
+            remedy="Request something else.",
         ),
     ),
 )  # fmt: skip

@@ -1,14 +1,14 @@
-"""Turns that end without what was asked for, and changes that cannot be handed over."""
+"""Turns that end without the requested result, and changes that cannot be delivered."""
 
 from agentrun.api.v1alpha1 import Phase, Reason
 from dev.failures.row import Failure, Theme
 
 _ONCE = "at once"
 _PUSH = r"^The change could not be pushed to \S+: "
-_KEPT = " The change is kept: the event `artifact_added` has it as a patch."
+_KEPT = " The change is stored: the event `artifact_added` contains it as a patch."
 
 THEME = Theme(
-    "The work is not what was asked for",
+    "The result is not what was requested",
     (
         Failure(
             key="refused",
@@ -17,7 +17,7 @@ THEME = Theme(
             message=r"\S+",
             shows="I would rather not do that.",
             bound=_ONCE,
-            remedy="Ask for something else, or in other words.",
+            remedy="Request something else, or rephrase the request.",
             phase=Phase.REJECTED,
         ),
         Failure(
@@ -27,7 +27,7 @@ THEME = Theme(
             message=r"^The agent stopped at its own limit: max_tokens\.$",
             shows="The agent stopped at its own limit: max_tokens.",
             bound=_ONCE,
-            remedy="Ask for less at once, or raise the limit in the agent's configuration.",
+            remedy="Request less at once, or raise the limit in the agent's configuration.",
         ),
         Failure(
             key="limit-turns",
@@ -36,79 +36,81 @@ THEME = Theme(
             message=r"^The agent stopped at its own limit: max_turn_requests\.$",
             shows="The agent stopped at its own limit: max_turn_requests.",
             bound=_ONCE,
-            remedy="Ask for less at once, or raise the limit in the agent's configuration.",
+            remedy="Request less at once, or raise the limit in the agent's configuration.",
         ),
         Failure(
             key="turn-cancelled",
-            happened="The agent says that its turn was cancelled, which nobody did.",
+            happened="The agent reports that its turn was cancelled, which was not requested.",
             reason=Reason.PROTOCOL_ERROR,
-            message=r"^The agent ended its turn as 'cancelled', which nobody asked for\.$",
-            shows="The agent ended its turn as 'cancelled', which nobody asked for.",
+            message=r"^The agent ended its turn as 'cancelled', which was not requested\.$",
+            shows="The agent ended its turn as 'cancelled', which was not requested.",
             bound=_ONCE,
             remedy="This is an error of the agent program: use another version of it.",
         ),
         Failure(
             key="output-invalid",
             happened="The answer does not satisfy `outputSchema`, even after the agent was asked"
-            " to mend it once.",
+            " to correct it once.",
             reason=Reason.OUTPUT_INVALID,
             message=r"^The final answer does not satisfy outputSchema: \S+",
             shows="The final answer does not satisfy outputSchema: at $.answer: 42 is not of type"
             " 'string'",
             bound=_ONCE,
-            remedy="Ask for a simpler answer, or use a better model; the events have the answer.",
+            remedy="Request a simpler answer, or use a better model; the events contain the"
+            " answer.",
         ),
         Failure(
             key="agent-not-ended",
-            happened="Some process of the agent cannot be killed: it waits for a file server that"
-            " has gone, say.",
+            happened="A process of the agent cannot be killed: for example, it waits for a file"
+            " server that is gone.",
             reason=Reason.RUNNER_FAILED,
             message=r"^The agent finished, but its change could not be collected: it is not"
             r" certain that all of the agent's processes have ended",
             shows="The agent finished, but its change could not be collected: it is not certain"
             " that all of the agent's processes have ended",
             bound="a minute after the agent's last turn; less when the run is cancelled",
-            remedy="Look at the node and at the volumes that the profile mounts; run it again.",
+            remedy="Check the node and the volumes that the profile mounts; run it again.",
         ),
         Failure(
             key="push-hook",
-            happened="The git server does not take the branch: it is protected, or a hook says no.",
+            happened="The git server rejects the branch: it is protected, or a hook declines it.",
             reason=Reason.PUSH_FAILED,
             message=_PUSH + r".*(hook declined|protected)",
             shows="The change could not be pushed to main: remote: main is protected ! [remote"
             " rejected] (pre-receive hook declined)",
             bound=_ONCE,
-            remedy="Name another `workspace.git.branch`, or let the account push to it." + _KEPT,
+            remedy="Name another `workspace.git.branch`, or allow the account to push to it."
+            + _KEPT,
         ),
         Failure(
             key="push-read-only",
-            happened="The account may only read.",
+            happened="The account has only read access.",
             reason=Reason.PUSH_FAILED,
             message=_PUSH + r".*(403|denied|not permitted)",
             shows="The change could not be pushed to agentrun/fix: The server forbids this: the"
-            " credentials lack a right (docs/git.md names the scopes), or a proxy does not let the"
-            " request through. git says: fatal: unable to access 'https://git.example/shop.git/':"
+            " credentials lack a permission (docs/git.md lists the scopes), or a proxy blocks the"
+            " request. git reports: fatal: unable to access 'https://git.example/shop.git/':"
             " The requested URL returned error: 403",
             bound=_ONCE,
-            remedy="Give the account the right to write, or set the profile's `git.push` to false."
+            remedy="Give the account write access, or set the profile's `git.push` to false."
             + _KEPT,
         ),
         Failure(
             key="push-refused",
             happened="The profile does not allow the change to be pushed there: its credentials are"
-            " for other repositories, or its branches are others, or it would go over http.",
+            " for other repositories, it does not allow the branch, or the URL is http.",
             reason=Reason.PUSH_REFUSED,
             message=r"^The change is not pushed: .*git\.(repositories|branches)|in plain text",
             shows="The change is not pushed: the profile's git.branches does not allow main:"
             " agentrun/*. It is kept as a patch.",
             bound=_ONCE,
             remedy="Name a branch and a repository that the profile allows, or extend its"
-            " `git.branches` or `git.repositories`; set `git.push` to false where nothing is to be"
+            " `git.branches` or `git.repositories`; set `git.push` to false if nothing is to be"
             " pushed." + _KEPT,
         ),
         Failure(
             key="push-branch-taken",
-            happened="The branch is there already, with other commits.",
+            happened="The branch exists already, with other commits.",
             reason=Reason.PUSH_FAILED,
             message=_PUSH + r".*(rejected|fetch first|non-fast-forward)",
             shows="The change could not be pushed to fix: ! [rejected] (fetch first)",

@@ -345,7 +345,7 @@ async def test_cancel_of_a_wait_without_a_pod_says_that_the_remote_was_not_told(
     assert run["remote_ref"]["task_id"] in run["message"]
 
 
-LATE = ("no answer within 2.5 s", "did not confirm its end in time")
+LATE = ("no answer within 2.5 s", "did not confirm the cancellation")
 """What a run says of a remote agent that a busy machine kept from answering in time."""
 CANCELLED: dict[tuple[str, str], tuple[list[str], tuple[str, ...]]] = {
     ("streaming", "done"): (["say", "hello"], ("is canceled", *LATE)),

@@ -108,7 +108,7 @@ async def test_a_restored_store_shows_its_journals_and_takes_up_the_live_runs(
     check_journal(events, "completed")
     notes = [event for event in events if event["type"] == "reasoning"]
     assert len(notes) == 1
-    assert "are gone: the store was restored" in notes[0]["data"]["text"]
+    assert "are lost: the store was restored" in notes[0]["data"]["text"]
     assert notes[0]["seq"] <= backed_up + 1
     texts = [event["data"]["text"] for event in events if event["type"] == "agent_message"]
     numbers = [int(text.removeprefix("message ")) for text in texts]

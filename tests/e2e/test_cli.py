@@ -116,7 +116,7 @@ async def test_a_detached_run_is_waited_for_and_cancelled(
     async with person(laptop, "runs", "wait", run_id) as screen:
         await screen.until(f"{run_id} running")
         code, out, _ = await called(laptop, "runs", "cancel", run_id)
-        assert (code, out) == (0, f"{run_id} is cancelled: nothing of it is left\n")
+        assert (code, out) == (0, f"{run_id} is cancelled: all of its processes have ended\n")
         await screen.until(f"■ {run_id} cancelled")
         assert await screen.ends() == 6
 
@@ -244,7 +244,7 @@ async def test_tab_completes_a_run_in_a_live_shell(platform: Installation, lapto
         screen.type("--he\t")
         await screen.until("--help ")
         screen.type("\n")
-        await screen.until("See what runs can be started with.")
+        await screen.until("Show the profiles that runs can use.")
         screen.type("exit\n")
         assert await screen.ends() == 0
 

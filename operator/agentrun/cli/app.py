@@ -33,19 +33,19 @@ for _name, _command in (("ask", start.ask), ("run", start.run), ("review", start
     app.command(_name)(with_connection(_command))
 GROUPS: dict[str, tuple[str, dict[str, Callable[..., None]]]] = {
     "runs": (
-        "See runs, and do something with them.",
+        "Show, answer, cancel and repeat runs.",
         {
             "list": runs.list_, "show": runs.show, "diff": diff.diff, "continue": runs.continue_,
             "cancel": runs.cancel, "wait": runs.wait, "again": runs.again,
         },
     ),
-    "events": ("Read what runs did.", {"tail": events.tail}),
-    "artifacts": ("Read what was too large for an event.", {"get": artifacts.get}),
+    "events": ("Read the events of runs.", {"tail": events.tail}),
+    "artifacts": ("Read the fields that are too large for an event.", {"get": artifacts.get}),
     "agents": (
-        "See agents, and leave them messages.",
+        "Show agents, and send them messages.",
         {"list": agents.list_, "send": agents.send, "inbox": agents.inbox},
     ),
-    "profiles": ("See what runs can be started with.", {"list": profiles.list_}),
+    "profiles": ("Show the profiles that runs can use.", {"list": profiles.list_}),
 }  # fmt: skip
 for _name, (_text, _commands) in GROUPS.items():
     _made = _group(_text)

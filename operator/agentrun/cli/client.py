@@ -67,7 +67,7 @@ class Tools:
                     raise
         raise CliError(
             f"there is no run and no agent {ref}: `agentrun runs list` shows the runs,"
-            " and --namespace looks in another namespace"
+            " and --namespace selects another namespace"
         )
 
     async def poll_events(
@@ -196,14 +196,14 @@ class Tools:
             return AwayError(f"{place} cannot be reached: {why}; check the URL and the network")
         if self._status == 401:
             return CliError(
-                f"{place} does not accept the token (401): give another one with --token or"
-                " AGENTRUN_TOKEN, or leave it out to have one made by your kubeconfig"
+                f"{place} does not accept the token (401): set another one with --token or"
+                " AGENTRUN_TOKEN, or omit it to request one with your kubeconfig"
             )
         if self._status == 403:
             # The token is valid; only the MCP server knows why the client is not authorized.
-            return CliError(f"{place} refuses this (403): {error.message}")
+            return CliError(f"{place} forbids this (403): {error.message}")
         if self._status in _AWAY or error.code == _CONNECTION_CLOSED:
-            return AwayError(f"{place} cannot answer just now ({self._status}); try again")
+            return AwayError(f"{place} is temporarily unavailable ({self._status}); try again")
         if self._status == 404 and error.message == "Not Found":
             return CliError(f"there is no AgentRun at {place}: check --url")
         if error.code in _UNKNOWN:

@@ -106,10 +106,12 @@ class Foreground:
         """Prompt for an answer and send it. Return False if the user declines."""
         question = run.question
         if question is None or question.text != self._asked:
-            self._screen.show(printable(question.text if question else "It waits for an answer."))
+            self._screen.show(
+                printable(question.text if question else "The run waits for an answer.")
+            )
         for line in options_of(question) if question else []:
             self._screen.show(printable(line))
-        chooses = "a number, or words" if question and question.options else "your answer"
+        chooses = "a number or text" if question and question.options else "your answer"
         typed = await ask_line(
             self._screen, f"{chooses} (Ctrl-D leaves it waiting): ", self._interrupts
         )
@@ -125,7 +127,7 @@ class Foreground:
         # Until the MCP server reports another status; otherwise the question would be asked again.
         self._cursor.status = "running"
         if answered.status in WAITING:
-            self._screen.note("The answer is on its way; the run has not taken it yet.")
+            self._screen.note("The answer was sent; the run has not received it yet.")
         return True
 
     async def _interrupted(self) -> int | None:
@@ -136,7 +138,7 @@ class Foreground:
             return exits.INTERRUPTED
         self._screen.show("")
         try:
-            typed = await ask_line(self._screen, f"{run_id} is at work. {_LEAVE}", self._interrupts)
+            typed = await ask_line(self._screen, f"{run_id} is running. {_LEAVE}", self._interrupts)
         except InterruptedByUserError:
             self._screen.show("")
             self._detached()
@@ -149,7 +151,7 @@ class Foreground:
         return None
 
     def _detached(self) -> None:
-        self._screen.note(f"{self._cursor.run_id} goes on:")
+        self._screen.note(f"{self._cursor.run_id} continues:")
         self._screen.steps(live_steps(self._cursor.run_id))
 
 

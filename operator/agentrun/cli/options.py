@@ -28,7 +28,7 @@ class ConnectionOptions:
         _option(
             "--url",
             variable="AGENTRUN_URL",
-            text="Where the MCP server is reached without a port-forward, without /mcp.",
+            text="The URL of the MCP server without /mcp, to connect without a port-forward.",
         ),
     ] = ""
     token: Annotated[
@@ -36,7 +36,8 @@ class ConnectionOptions:
         _option(
             "--token",
             variable="AGENTRUN_TOKEN",
-            text="A bearer token (audience agentrun), in the place of one made by kubeconfig.",
+            text="A bearer token (audience agentrun), instead of one that is requested with the"
+            " kubeconfig.",
         ),
     ] = ""
     kubeconfig: Annotated[
@@ -58,7 +59,7 @@ class ConnectionOptions:
         _option(
             "--system-namespace",
             variable="AGENTRUN_SYSTEM_NAMESPACE",
-            text="The namespace AgentRun is installed in. Default: agentrun-system; else it asks.",
+            text="The namespace of the installation. Default: agentrun-system; otherwise it asks.",
         ),
     ] = ""
     service: Annotated[

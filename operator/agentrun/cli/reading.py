@@ -44,9 +44,9 @@ async def find_patch(tools: Tools, run: Run) -> Event:
             return found
     if run.status not in TERMINAL:
         raise CliError(
-            f"{run.run_id} is {run.status}, and its patch is made at the end:"
+            f"{run.run_id} is {run.status}, and its patch is created at the end:"
             f" `agentrun runs wait {run.run_id}` waits for it"
         )
     raise CliError(
-        f"{run.run_id} left no patch: it changed nothing, or had no git repository (--repo)"
+        f"{run.run_id} has no patch: it changed nothing, or had no git repository (--repo)"
     )

@@ -24,7 +24,7 @@ class Output(StrEnum):
 OutputOption = Annotated[
     Output,
     typer.Option(
-        "--output", "-o", help="text for people, json as a whole, jsonl an object per line."
+        "--output", "-o", help="text, json (one document) or jsonl (one object per line)."
     ),
 ]
 

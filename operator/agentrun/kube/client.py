@@ -155,7 +155,7 @@ class Kube:
             ) from error
         if not isinstance(answer, dict):
             raise ApiUnavailableError(
-                f"the API server's response is not an object: {answer!r:.200}", response.status
+                f"the API server's response is not a JSON object: {answer!r:.200}", response.status
             )
         return answer
 

@@ -223,7 +223,7 @@ class AcpDriver:
             self.end_turn()
         if response is None:
             told = (proxy.refusal or proxy.error) if proxy else None
-            raise classify(0, "the provider does not do its work", None, told)
+            raise classify(0, "the provider does not process requests", None, told)
         seen, said = (proxy.error if proxy else None), self._mapper.final_response
         if is_provider_error(self._backend, said, seen):
             raise classify(0, "the provider answered with an error", None, seen)

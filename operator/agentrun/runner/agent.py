@@ -172,7 +172,7 @@ class Agent:
         try:
             answer = await self._ask(request, STEER_SECONDS)
         except (acp.RequestError, AttemptError) as error:
-            log.info("The agent takes no text into its turn: %s", self._clean(str(error)))
+            log.info("The agent accepts no text during its turn: %s", self._clean(str(error)))
             return False
         return isinstance(answer, dict) and answer.get("outcome") == "injected"
 
@@ -217,7 +217,7 @@ class Agent:
         except ConnectionError as error:
             raise self._fault() from error
         except ValueError as error:  # pydantic's, of an answer that breaks the schema
-            message = self._clean(f"The agent's answer is not what the protocol says: {error}")
+            message = self._clean(f"The agent's response does not conform to the protocol: {error}")
             raise AttemptError(Reason.PROTOCOL_ERROR, message[:2000]) from error
 
     def _fault(self) -> AttemptError:
@@ -227,17 +227,17 @@ class Agent:
             return self._transport.fault
         words = self._words()
         if code == _NOT_EXECUTABLE and "Exec format error" in words:
-            message = "The agent program is built for another kind of machine than the node."
+            message = "The agent program is built for another architecture than the node's."
             return AttemptError(Reason.AGENT_NOT_FOUND, f"{message} {words}")
         if code in (_NOT_EXECUTABLE, _NOT_FOUND):
             message = "The image has no such agent program, or it cannot be executed."
             return AttemptError(Reason.AGENT_NOT_FOUND, f"{message} {words}".strip())
-        message = f"The agent program ended ({describe_exit(code)}) before its turn did."
+        message = f"The agent program ended ({describe_exit(code)}) before its turn ended."
         return AttemptError(Reason.AGENT_EXITED, f"{message} {words}".strip())
 
     def _words(self) -> str:
         lines = "\n".join(self._last_words)[-2000:].strip()
-        return f"Its last words: {lines}" if lines else ""
+        return f"Its last output: {lines}" if lines else ""
 
     async def _follow(self) -> None:
         async for line in self._container.lines():

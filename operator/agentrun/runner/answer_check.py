@@ -34,8 +34,8 @@ async def check_apart(text: str, schema: dict[str, Any]) -> Any:
             printed, _ = await process.communicate(json.dumps([text, schema]).encode())
     except TimeoutError as error:
         raise ValueError(
-            f"to check it takes more than {SECONDS:.0f} s: does a pattern in outputSchema repeat"
-            " something that is repeated already?"
+            f"the check takes more than {SECONDS:.0f} s: a pattern in outputSchema may have nested"
+            " repetitions"
         ) from error
     finally:
         with suppress(ProcessLookupError):
@@ -45,7 +45,7 @@ async def check_apart(text: str, schema: dict[str, Any]) -> Any:
     if verdict:
         raise ValueError(json.loads(verdict))
     if not answer:
-        raise ValueError("it could not be checked: that takes more than the runner has")
+        raise ValueError("it could not be checked: the check exceeds the runner's resources")
     if is_deep(answer):
         raise ValueError(_DEEP)
     return json.loads(answer)

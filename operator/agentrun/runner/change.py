@@ -18,7 +18,7 @@ from agentrun.runner.git import UPLOAD_PACK, Git, GitError
 from agentrun.runner.staging import Stage
 from agentrun.runner.workspace import AGENT_HEAD, INDEX, Base
 
-_MESSAGE = "Keep what the agent left uncommitted\n\nRun: {run}\n"
+_MESSAGE = "Commit the agent's uncommitted changes\n\nRun: {run}\n"
 _DIFF = ("--no-ext-diff", "--no-textconv", "--no-color", "--submodule=short")
 # For a patch, git holds both versions of a file and its result in memory.
 _PATCHED_BYTES = 16 * 1024 * 1024

@@ -27,7 +27,7 @@ _WANTED = {
     **dict.fromkeys(KEYS, _NO_PASSWORD),
 }
 _LOCKED = (
-    f"The ssh key in {_FIELD} is protected by a passphrase, which nobody can enter here: use a key"
+    f"The ssh key in {_FIELD} is protected by a passphrase, which cannot be entered here: use a key"
     " without one."
 )
 _KEY_REFUSED = r"Permission denied \("
@@ -35,21 +35,21 @@ _KEY_REFUSED = r"Permission denied \("
 _COMPLAINTS = (
     (
         r"REMOTE HOST IDENTIFICATION HAS CHANGED",
-        "The server's host key is another than the one in the Secret's known_hosts. Either the"
-        " server has a new key, or somebody else answers in its place: ask the server's owner.",
+        "The server's host key differs from the one in the Secret's known_hosts. Either the server"
+        " has a new key, or another machine answers in its place: ask the server's owner.",
     ),
     (
         r"Host key verification failed",
-        "The server's host key is not in the Secret's known_hosts, so nobody can tell who answers."
-        " Add the key that the server's owner publishes.",
+        "The server's host key is not in the Secret's known_hosts, so the server cannot be"
+        " verified. Add the key that the server's owner publishes.",
     ),
     (
         r"Load key .*(invalid format|error in libcrypto)",
-        f"What the Secret in {_FIELD} holds as ssh-privatekey is no private key.",
+        f"The ssh-privatekey of the Secret in {_FIELD} is not a private key.",
     ),
     (
         _KEY_REFUSED,
-        f"The server does not let the ssh key in {_FIELD} in, or not to this repository.",
+        f"The server does not accept the ssh key in {_FIELD}, or not for this repository.",
     ),
     (
         r"Authentication failed for|returned error: 401",
@@ -57,17 +57,17 @@ _COMPLAINTS = (
     ),
     (
         r"returned error: 403",
-        "The server forbids this: the credentials lack a right (docs/git.md names the scopes), or"
-        " a proxy does not let the request through.",
+        "The server forbids this: the credentials lack a permission (docs/git.md lists the"
+        " scopes), or a proxy blocks the request.",
     ),
     (
         r"from proxy after CONNECT|CONNECT tunnel failed|resolve proxy",
-        "The profile's network.proxy does not let the request through.",
+        "The profile's network.proxy blocks the request.",
     ),
     (
         r"certificate verification failed|SSL certificate problem|certificate.*not trusted",
-        "The server's certificate is of an authority that is not trusted: name it in the profile's"
-        " network.caBundle.",
+        "The server's certificate is signed by an authority that is not trusted: add the authority"
+        " to the profile's network.caBundle.",
     ),
 )
 
@@ -75,7 +75,7 @@ _COMPLAINTS = (
 def explain(complaint: str, credentials: Credentials) -> str:
     """Prepend the cause to git's message, if the cause is known."""
     cause = _cause(complaint, credentials)
-    return f"{cause} git says: {complaint}" if cause else complaint
+    return f"{cause} git reports: {complaint}" if cause else complaint
 
 
 def _cause(complaint: str, credentials: Credentials) -> str:
@@ -83,8 +83,8 @@ def _cause(complaint: str, credentials: Credentials) -> str:
     if host:
         return (
             f"The server asks for a user and password, and those in {_FIELD} are not for"
-            f" {host[1]}: the profile's git.repositories says what they are for, and they are never"
-            " sent over http."
+            f" {host[1]}: the profile's git.repositories lists what they are for, and they are"
+            " never sent over http."
         )
     if _ASKED.search(complaint) and credentials in _WANTED:
         return _WANTED[credentials]

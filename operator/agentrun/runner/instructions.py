@@ -29,7 +29,10 @@ def write_instructions(layout: Layout, backend: str, files: Sequence[Instruction
                 _check(home, path)
                 home.replace(path, text.encode())
         except OutsideFolderError as error:
-            message = f"Instruction file {path} would lie outside of the agent's home: a link."
+            message = (
+                f"Instruction file {path} would be outside the agent's home: its path contains a"
+                " link."
+            )
             raise _invalid(message) from error
         except (OSError, UnicodeDecodeError) as error:
             raise _invalid(f"Instruction file {path} cannot be written: {error}") from error
@@ -50,7 +53,7 @@ def _text(layout: Layout, file: InstructionFile) -> str:
     if not mounted.is_file():
         raise _invalid(
             f"ConfigMap {source.name}, key {source.key}, is not in the pod: the profile has"
-            " changed since the pod was made. Start again."
+            " changed since the pod was made. Start the run again."
         )
     return mounted.read_text(encoding="utf-8")
 

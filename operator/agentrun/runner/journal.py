@@ -105,13 +105,13 @@ class Journal:
                 await self._send(batch)
             except GatewayUnavailableError as error:
                 if not self.last_error:
-                    log.warning("The gateway is away; events are kept: %s", error)
+                    log.warning("The gateway is unavailable; events are buffered: %s", error)
                 self.last_error = str(error)
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, _LONGEST_PAUSE)
                 continue
             if self.last_error:
-                log.warning("The gateway is back.")
+                log.warning("The gateway is available again.")
             pause, self.last_error = _FIRST_PAUSE, ""
 
     async def _send(self, batch: Sequence[SpooledEvent]) -> bool:
@@ -142,11 +142,11 @@ class Journal:
         """
         if conflict.last_seq is None or conflict.last_seq + 1 == self._next:
             raise GatewayUnavailableError(str(conflict))
-        log.warning("The journal goes on after %s: %s", conflict.last_seq, conflict)
+        log.warning("The journal continues after %s: %s", conflict.last_seq, conflict)
         if conflict.last_seq + 1 < self._next:
             text = (
-                f"Events {conflict.last_seq + 1} to {self._next - 1} are gone: the store was"
-                " restored to a state from before them. The journal goes on here."
+                f"Events {conflict.last_seq + 1} to {self._next - 1} are lost: the store was"
+                " restored to an earlier state. The journal continues here."
             )
             notice = _event(EventType.REASONING, {"text": text})
             self._notice = SpooledEvent(encode(notice), ())
@@ -172,7 +172,7 @@ class Journal:
             self._renumber(conflict)
             return False
         except GatewayRefusedError as again:
-            raise RunFinishedError(f"the gateway takes no events: {again}") from again
+            raise RunFinishedError(f"the gateway accepts no events: {again}") from again
         await self._acknowledge(1)
         return True
 
@@ -190,7 +190,7 @@ class Journal:
                 await self._gateway.put_blob(blob.name, blob.path, blob.size, blob.media_type)
             except (GatewayConflictError, GatewayRefusedError) as error:
                 # The event without its blob is worth more than the blob without its event.
-                log.error("The gateway does not keep %s: %s", blob.name, error)
+                log.error("The gateway does not store %s: %s", blob.name, error)
             blob.path.unlink()
 
     def _store(self, name: str, text: str, media_type: str) -> StoredBlob:

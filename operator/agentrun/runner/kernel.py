@@ -55,8 +55,8 @@ def landlock_version() -> int:
         return _call(_CREATE_RULESET, None, 0, _VERSION_FLAG)
     except OSError as error:
         log.warning(
-            "The node's kernel has no Landlock (%s): git and the packer are not kept from other"
-            " folders by it. What else protects the credentials is in place.",
+            "The node's kernel has no Landlock (%s): it does not restrict git and the packer to"
+            " their folders. The other protections of the credentials are in place.",
             error.strerror,
         )
         return 0

@@ -76,7 +76,7 @@ class Mailbox:
         if not mail:
             return None
         if self._turns >= MAX_TURNS:
-            text = f"After {MAX_TURNS} turns that messages began, the others wait in the mailbox."
+            text = f"Messages have started {MAX_TURNS} turns; the others stay in the mailbox."
             self._journal.add(EventType.REASONING, {"text": text})
             return None
         self._turns += 1
@@ -111,7 +111,7 @@ class Mailbox:
                 await self._gateway.delivered(self.given)
         except (GatewayError, TimeoutError) as error:
             # An attempt that resumes from the snapshot has the number anyway.
-            log.warning("It cannot be said that messages were delivered: %s", error)
+            log.warning("The delivery of messages cannot be reported: %s", error)
 
     async def _steer(self) -> None:
         while True:
@@ -147,7 +147,7 @@ class Mailbox:
             async with asyncio.timeout(_PATIENCE_SECONDS):
                 return (await self._ask(0)).messages
         except TimeoutError:
-            log.warning("The gateway is away: messages that came wait for the session's next run.")
+            log.warning("The gateway is unavailable: new messages wait for the session's next run.")
             return []
 
     async def _ask(self, wait_ms: int) -> Messages:

@@ -39,8 +39,8 @@ def check_transports(servers: Sequence[Server], offered: McpCapabilities | None)
     for server in servers:
         if not isinstance(server, McpServerStdio) and not able[server.type]:
             message = (
-                f"The agent cannot reach MCP server {server.name} of its profile: it takes none"
-                f" over {server.type}. Offer the server as a command, or use another agent."
+                f"The agent cannot reach MCP server {server.name} of its profile: it does not"
+                f" support {server.type}. Configure the server as a command, or use another agent."
             )
             raise AttemptError(Reason.PROFILE_INVALID, message)
 
@@ -53,7 +53,8 @@ def _server(server: McpServer, read: ReadSecret) -> Server:
         if found is None:
             message = (
                 f"MCP server {server.name} needs Secret {secret.name}, key {secret.key}, which is"
-                " not in the pod: the profile has changed since the pod was made. Start again."
+                " not in the pod: the profile has changed since the pod was made. Start the run"
+                " again."
             )
             raise AttemptError(Reason.PROFILE_INVALID, message)
         return found

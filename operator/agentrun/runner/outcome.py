@@ -38,7 +38,10 @@ class End:
 
 
 WAITING_END = End(
-    OutcomeState.INTERRUPTED, None, "Nobody has answered so far; the pod is not kept.", waiting=True
+    OutcomeState.INTERRUPTED,
+    None,
+    "There is no answer yet; the pod is not kept for it.",
+    waiting=True,
 )
 
 
@@ -109,7 +112,7 @@ def end_of_turn(stop_reason: str, final_response: str | None) -> End:
         case "max_tokens" | "max_turn_requests":
             message = f"The agent stopped at its own limit: {stop_reason}."
             return End(OutcomeState.FAILED, Reason.LIMIT_REACHED, message, final_response)
-    message = f"The agent ended its turn as {stop_reason!r}, which nobody asked for."
+    message = f"The agent ended its turn as {stop_reason!r}, which was not requested."
     return End(OutcomeState.FAILED, Reason.PROTOCOL_ERROR, message, final_response)
 
 

@@ -129,7 +129,7 @@ class OutcomeReporter:
                 await self.gateway.outcome(outcome)
                 return
             except GatewayUnavailableError as error:
-                log.warning("The gateway does not take the outcome: %s", error)
+                log.warning("The gateway does not accept the outcome: %s", error)
                 await asyncio.sleep(_PAUSE)
             except (GatewayConflictError, GatewayRefusedError) as error:
                 log.error("The gateway refuses the outcome: %s", error)
@@ -162,11 +162,14 @@ class OutcomeReporter:
         if left_out:
             # A file's name may contain any bytes.
             names = ", ".join(left_out).encode(errors="replace").decode()
-            text = f"The patch leaves out what is too large for it: {names[:1000]}"
+            text = f"The patch omits files that are too large for it: {names[:1000]}"
             self.journal.add(EventType.REASONING, {"text": text})
         size = raw.stat().st_size
         if size > MAX_BLOB_BYTES:
-            text = f"The patch of {size} bytes is too large to be kept; the commit has it."
+            text = (
+                f"The patch of {size} bytes is too large to be stored; the commit contains the"
+                " change."
+            )
             self.journal.add(EventType.REASONING, {"text": text})
             return
         file = self.journal.new_file()

@@ -58,11 +58,11 @@ def permission_question(
         text = whole[:MAX_TEXT]
         why = f"{len(whole) - MAX_TEXT} of {len(whole)} characters are not shown"
     if not is_whole:
-        why = f"{why}, and" if why else "what the agent said before was too large, and"
-        why = f"{why} a part of the call was not kept"
+        why = f"{why}, and" if why else "the agent's earlier updates were too large, and"
+        why = f"{why} a part of the call was not retained"
     if why:
         offered = [one for one in offered if refuses(one)]
-        text += f"\n[{why}: this can only be refused. Ask the agent for something shorter.]"
+        text += f"\n[{why}: the request can only be refused. Ask the agent for something shorter.]"
     elif left_out:
         text += f"\n[{left_out} of the agent's options are too long or too many to be shown]"
     question = Question(

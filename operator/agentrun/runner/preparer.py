@@ -46,7 +46,7 @@ class Preparer:
         self.origin = await restorer.find(task)
         if self.origin is not None:
             kept = self.origin.manifest
-            self.transcript.log("-", f"going on from attempt {kept.attempt} of {kept.run_id}")
+            self.transcript.log("-", f"resuming from attempt {kept.attempt} of {kept.run_id}")
             if not self.settings.is_remote:
                 await restorer.restore(self.origin, task)
 

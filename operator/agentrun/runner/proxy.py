@@ -115,7 +115,7 @@ class ProviderProxy:
         except NotOfferedError as refusal:
             return self._refuse(404, str(refusal))
         if self._under_way >= _AT_ONCE:
-            message = f"{_AT_ONCE} requests to the provider are under way: wait for one to end."
+            message = f"{_AT_ONCE} requests to the provider are in progress: wait for one to end."
             return self._refuse(429, message, asked)
         self._under_way += 1
         try:
@@ -143,8 +143,8 @@ class ProviderProxy:
         given = first.encode(errors="replace") if raw.startswith("/") else b""
         if not hmac.compare_digest(given, self._capability.encode()):
             raise NotOfferedError(
-                "This is not the way to the provider: its URL is in the agent's environment, and"
-                " has a secret of the pod in its path."
+                "This is not the provider's URL: that URL is in the agent's environment, and"
+                " contains a secret of the pod in its path."
             )
         return f"/{mark}{query}" if mark else f"/{rest}"
 
@@ -188,7 +188,7 @@ class ProviderProxy:
                 with mmap(body.fileno(), size, access=ACCESS_READ) as held:
                     named = names_in(held)
             except UnreadableBodyError as error:
-                message = f"The request's body cannot be passed on: {error}."
+                message = f"The request's body cannot be forwarded: {error}."
                 raise _BadRequestError(400, message) from error
         self._rules.check(asked, named)
         body.seek(0)
@@ -254,16 +254,16 @@ async def _receive(request: web.BaseRequest, body: IO[bytes]) -> int:
     """Write the request's body to a file, return its size. Raises _BadRequestError over a limit."""
     packed = request.headers.get("content-encoding", "identity").lower()
     if packed != "identity":
-        message = f"The request's body is packed ({packed}), so it cannot be checked. Send it as it"
-        raise _BadRequestError(415, f"{message} is.")
+        message = f"The request's body is compressed ({packed}), so it cannot be checked."
+        raise _BadRequestError(415, f"{message} Send it uncompressed.")
     size = 0
     try:
         async with asyncio.timeout(_BODY_SECONDS):
             async for chunk in request.content.iter_chunked(_CHUNK):
                 size += len(chunk)
                 if size > MAX_BODY_BYTES:
-                    message = f"The request is larger than {MAX_BODY_BYTES} bytes, the most there"
-                    raise _BadRequestError(413, f"{message} may be.")
+                    message = f"The request is larger than {MAX_BODY_BYTES} bytes,"
+                    raise _BadRequestError(413, f"{message} the maximum size.")
                 await asyncio.to_thread(body.write, chunk)
     except TimeoutError as error:
         message = f"The request's body did not arrive within {_BODY_SECONDS:.0f} s."

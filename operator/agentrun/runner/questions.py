@@ -121,7 +121,7 @@ class Questions:
             try:
                 inputs = (await self._gateway.inputs(after)).inputs
             except (GatewayUnavailableError, GatewayRefusedError) as error:
-                log.warning("The gateway gives no answers: %s", error)
+                log.warning("The gateway returns no inputs: %s", error)
                 await asyncio.sleep(_PAUSE)
                 continue
             if inputs:
@@ -131,7 +131,7 @@ class Questions:
         # Acknowledged, so that later attempts do not read it again.
         self.acknowledged = one.seq
         text = (
-            f"Input {one.seq} answers question {one.question_id}, which is not open any more;"
-            f" the open one is {question.id}."
+            f"Input {one.seq} answers question {one.question_id}, which is no longer open;"
+            f" the open question is {question.id}."
         )
         self._journal.add(EventType.REASONING, {"text": text})

@@ -120,7 +120,7 @@ class Attempt:
             await self._finish(await self._until_end())
         except RunFinishedError as over:
             # The run is sealed or has a newer attempt, so nothing else from this attempt is stored.
-            self._transcript.log("!", f"the run is over: {self._redactor.text(str(over))}")
+            self._transcript.log("!", f"the run has finished: {self._redactor.text(str(over))}")
         except Exception as error:  # noqa: BLE001 - whatever it is, the run's users must hear of it
             await self._fail(error)
         finally:
@@ -193,7 +193,7 @@ class Attempt:
                         self._journal.last_error = str(error)
                         await asyncio.sleep(_PAUSE)
         except TimeoutError as error:
-            message = f"The gateway was away: {self._journal.trouble}"
+            message = f"The gateway was unavailable: {self._journal.trouble}"
             raise AttemptError(Reason.STORE_UNAVAILABLE, message) from error
         except GatewayRefusedError as error:
             raise AttemptError(Reason.RUNNER_FAILED, str(error)) from error
@@ -238,7 +238,7 @@ class Attempt:
 
     async def _skip_collection(self, end: End) -> End:
         """Read nothing that the agent could still change, and state that in the end's message."""
-        why = f"The workspace was not looked at: {_ALIVE}. No change was collected."
+        why = f"The workspace was not read: {_ALIVE}. No change was collected."
         if self._has_change and end.state is OutcomeState.COMPLETED:
             end = _not_collected(end, _ALIVE)
         else:
@@ -286,7 +286,7 @@ class Attempt:
             )
         except TimeoutError:
             return await self._report_no_snapshot(
-                end, "The conversation could not be kept: it took too long"
+                end, "The conversation could not be stored: it took too long"
             )
         except SnapshotError as error:
             return await self._report_no_snapshot(end, str(error))
@@ -308,7 +308,7 @@ class Attempt:
             await self._conversation.acknowledge()
         if not end.waiting:
             return end
-        message = f"Nobody answered in time to keep the pod, and nothing can be resumed: {why}"
+        message = f"There was no answer while the pod waited, and the run cannot be resumed: {why}"
         return End(OutcomeState.FAILED, Reason.SESSION_NOT_RESUMABLE, message)
 
     async def _flush_status(self) -> None:
@@ -332,7 +332,7 @@ class Attempt:
     async def _fail(self, error: Exception) -> None:
         """End the run after an error in the finalization itself, such as a full disk."""
         if self._is_outcome_delivered:
-            log.error("The runner failed after its outcome was told", exc_info=error)
+            log.error("The runner failed after its outcome was reported", exc_info=error)
             return
         end = end_of_error(error)
         self._log_end(end)
@@ -387,7 +387,7 @@ def _noting_a_full_disk() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        log.error("The run's last events cannot be kept: %s", error)
+        log.error("The run's last events cannot be stored: %s", error)
 
 
 def _not_collected(end: End, why: str) -> End:

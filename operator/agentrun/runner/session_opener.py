@@ -90,7 +90,7 @@ class SessionOpener:
                 # It does not support every JSON Schema. The runner's own check does.
                 self.answer_tool = None
                 why = classify(error.code, str(error), error.data, None).message
-                text = f"The agent answers without its own tool for it: {why}"
+                text = f"The agent answers without its own tool for structured output: {why}"
                 self._journal.add(EventType.REASONING, {"text": text})
         await self._agent.open_session(cwd, mode, servers, load, usual)
 
@@ -99,7 +99,7 @@ def _not_opened(error: acp.RequestError, origin: ResumePoint | None) -> AttemptE
     if error.code in _AUTH_CODES:
         return AttemptError(Reason.AUTH_REQUIRED, f"The agent opened no session: {error}")
     if origin is not None:
-        return _not_resumable(f"The agent does not find its conversation again: {error}.")
+        return _not_resumable(f"The agent cannot find its earlier conversation: {error}.")
     return AttemptError(Reason.PROTOCOL_ERROR, f"The agent opened no session: {error}")
 
 

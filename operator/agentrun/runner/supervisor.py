@@ -59,7 +59,7 @@ class Supervisor:
         """Raise RunFinishedError, or record the failure, if a background task ended."""
         for helper in [one for one in self._helpers if one.done()]:
             self._helpers.discard(helper)
-            error = helper.exception() or RuntimeError("a helper ended")
+            error = helper.exception() or RuntimeError("a background task ended")
             if isinstance(error, RunFinishedError):
                 raise error
             end = end_of_error(error)
@@ -97,5 +97,5 @@ class Supervisor:
     def _on_signal(self) -> None:
         if not self.is_stopped:
             self._stopped_at = asyncio.get_running_loop().time()
-            self._transcript.log("!", "told to stop")
+            self._transcript.log("!", "received a stop signal")
         self._stop.set()

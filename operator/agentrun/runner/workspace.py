@@ -32,28 +32,31 @@ _TRACKED = "+refs/heads/*:refs/remotes/origin/*"
 _COMMIT = re.compile(r"[0-9a-f]{7,64}")
 _MISSING = re.compile(r"couldn't find remote ref|not our ref|no such remote ref", re.IGNORECASE)
 
-_REACHED = "Is it up, and may runs reach it (networkPolicy.extraEgress of the chart)?"
+_REACHED = "that it is up, and that runs may reach it (networkPolicy.extraEgress of the chart)."
 _ADVICE = [
     (re.compile(pattern), advice)
     for pattern, advice in [
         (
             r"Authentication failed|could not read (Username|Password)|Permission denied"
             r"|returned error: 40[13]",
-            "Does the Secret in the profile's git.credentialsSecret open this repository?",
+            "Hint: check that the Secret in the profile's git.credentialsSecret gives access to"
+            " it.",
         ),
-        (r"Could not resolve host", f"Is the name right? {_REACHED}"),
+        (r"Could not resolve host", f"Hint: check the host name, {_REACHED}"),
         (
             r"Failed to connect|Connection refused|Connection timed out|Operation too slow"
             r"|took longer than",
-            _REACHED,
+            f"Hint: check {_REACHED}",
         ),
         (
             r"fsck error|fsckObjects",
-            "The repository holds objects that git calls broken: git fsck in a clone names them.",
+            "Hint: the repository contains objects that git rejects; git fsck in a clone lists"
+            " them.",
         ),
         (
             r"not found|is this a git repository|does not appear to be a git repository",
-            "Is the URL right, and does the Secret in the profile's git.credentialsSecret open it?",
+            "Hint: check the URL, and that the Secret in the profile's git.credentialsSecret gives"
+            " access to it.",
         ),
     ]
 ]
@@ -62,8 +65,8 @@ _ADVICE = [
 
 # The repository's config and hooks are from an earlier agent.
 _HELD = (
-    "The volume holds a repository already. Use an empty one, or leave workspace.git out"
-    " to work on what is there."
+    "The volume already contains a repository. Use an empty volume, or omit workspace.git to"
+    " work on that repository."
 )
 
 
@@ -122,7 +125,7 @@ async def clone(git: Git, source: GitSource, run: str, workspace: Path, private:
     try:
         await git.run("check-ref-format", "--branch", branch)
     except GitError as error:
-        message = f"workspace.git.branch {branch!r} is no name for a branch."
+        message = f"workspace.git.branch {branch!r} is not a valid branch name."
         raise AttemptError(Reason.CLONE_FAILED, message) from error
     if _holds_repository(workspace):
         raise AttemptError(Reason.CLONE_FAILED, _HELD)
@@ -193,7 +196,7 @@ async def _fetch(git: Git, source: GitSource, private: Path) -> str:
     depth = [f"--depth={source.depth}"] if source.depth else []
     ref = source.ref or "HEAD"
     if ref.startswith("-"):
-        raise GitError(f"{ref!r} is no branch, tag or commit")
+        raise GitError(f"{ref!r} is not a branch, tag or commit")
     origin = ["-c", f"remote.origin.url={source.url}", "-c", f"remote.origin.fetch={_TRACKED}"]
     try:
         await git.transfer(

@@ -248,7 +248,7 @@ async def test_a_check_finds_out_who_is_not_let_in(
     await _check(cluster.options())
     assert "AgentRun is ready" in capsys.readouterr().out
     cluster.answer = not_let_in
-    with pytest.raises(CliError, match=f"is ready, but refuses you: {WORDS}"):
+    with pytest.raises(CliError, match=f"is ready, but rejects your requests: {WORDS}"):
         await _check(cluster.options())
 
 

@@ -36,7 +36,7 @@ def test_an_empty_list_says_so(fake: FakeServer) -> None:
     done = call(fake, "runs", "list")
     assert (done.code, done.out) == (0, "")
     assert "There are no runs yet: `agentrun run PROMPT` starts one." in done.err
-    assert "no runs like that" in call(fake, "runs", "list", "--status", "failed").err
+    assert "no matching runs" in call(fake, "runs", "list", "--status", "failed").err
     assert "There are no agents" in call(fake, "agents", "list").err
     assert "There are no messages for ada" in call(fake, "agents", "inbox", "ada").err
 
@@ -182,13 +182,13 @@ def test_events_are_printed_and_followed_to_the_end(fake: FakeServer) -> None:
 def test_following_has_a_bound(fake: FakeServer) -> None:
     fake.add("run-1")
     done = call(fake, "events", "tail", "run-1", "--timeout", "1s")
-    assert (done.code, "events tail run-1 --after 0` goes on" in done.err) == (8, True)
+    assert (done.code, "events tail run-1 --after 0` continues" in done.err) == (8, True)
 
 
 def test_an_empty_page_of_agents_does_not_say_that_there_are_none(fake: FakeServer) -> None:
     fake.next_cursor = "c1"
     told = call(fake, "agents", "list", "--status", "idle").err
-    assert "none among the agents that were looked at" in told
+    assert "None of the agents on this page match" in told
     assert "--cursor c1" in told
     assert "There are no agents" not in told
 
@@ -221,7 +221,7 @@ def test_profiles_are_listed_with_their_models(fake: FakeServer) -> None:
     assert "m1 (default), m2" in done.out
     assert "Quick" in done.out
     done = call(fake, "profiles", "list")
-    assert (done.code, "give --namespace" in done.err) == (8, True)
+    assert (done.code, "set --namespace" in done.err) == (8, True)
 
 
 def test_a_call_survives_a_mcp_server_that_is_away_for_a_moment(fake: FakeServer) -> None:
@@ -234,7 +234,7 @@ def test_a_refused_token_says_what_to_do(fake: FakeServer) -> None:
     fake.failures = [401] * 4
     done = call(fake, "runs", "list")
     assert (done.code, done.out) == (8, "")
-    assert "does not accept the token (401): give another one with --token" in done.err
+    assert "does not accept the token (401): set another one with --token" in done.err
     assert len(done.err.splitlines()) == 1
 
 
@@ -242,7 +242,7 @@ def test_who_is_not_let_in_is_told_so_in_the_mcp_servers_words(fake: FakeServer)
     fake.failures, fake.refusal = [403] * 4, "jane is not authorized to use this AgentRun."
     done = call(fake, "runs", "list")
     assert (done.code, done.out) == (8, "")
-    assert f"refuses this (403): {fake.refusal}" in done.err
+    assert f"forbids this (403): {fake.refusal}" in done.err
     assert "token" not in done.err
     assert len(done.err.splitlines()) == 1
 

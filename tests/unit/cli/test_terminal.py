@@ -124,7 +124,7 @@ async def test_ctrl_c_can_detach(fake: FakeServer) -> None:
         screen.type(CTRL_C)
         await screen.until("keep watching: ")
         screen.type("d\n")
-        await screen.until("run-1 goes on")
+        await screen.until("run-1 continues")
         assert await screen.ends() == 0
 
 

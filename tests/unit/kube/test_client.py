@@ -185,7 +185,7 @@ async def test_an_api_server_that_is_not_there_is_unavailable() -> None:
 
 
 @pytest.mark.parametrize(
-    ("answer", "message"), [("{", "was interrupted"), (" []", "is not an object")]
+    ("answer", "message"), [("{", "was interrupted"), (" []", "is not a JSON object")]
 )
 async def test_an_answer_that_is_no_object_is_unavailable(
     kube: Kube, api: Api, answer: str, message: str

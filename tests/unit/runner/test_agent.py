@@ -144,7 +144,7 @@ async def test_output_that_is_no_protocol_is_an_error_in_the_end(
     async with listening(pipes, tmp_path) as (agent, _):
         init.say("started")
         os.write(pipes.stdout, b"not json \xff\n" * 101)
-        with pytest.raises(AttemptError, match="are no messages") as raised:
+        with pytest.raises(AttemptError, match="are not messages") as raised:
             await agent.handshake()
     assert raised.value.reason == "ProtocolError"
 
@@ -281,7 +281,7 @@ async def test_what_it_said_at_last_is_heard_before_its_end(
             await asyncio.sleep(0)  # Another instant each time.
         os.write(pipes.stderr, b"Exec format error\n")
         init.say("126")
-        with pytest.raises(AttemptError, match="another kind of machine"):
+        with pytest.raises(AttemptError, match="another architecture"):
             await asked
 
 

@@ -131,7 +131,7 @@ async def test_sealed_journal_ends_the_pod(tmp_path: Path) -> None:
         await gateway.until(lambda: "run_started" in gateway.types)
         gateway.sealed = True
         log = await it.ended()
-    assert "the run is over" in log
+    assert "the run has finished" in log
     assert gateway.outcome is None
 
 

@@ -97,7 +97,7 @@ async def test_answer_to_another_question_is_passed_over(tmp_path: Path) -> None
     async with pod(tmp_path, gateway) as it:
         name = await asked(gateway)
         await gateway.give(an_answer("yes"), "permission-7-1")
-        await gateway.until(lambda: "not open any more" in json.dumps(gateway.data("reasoning")))
+        await gateway.until(lambda: "no longer open" in json.dumps(gateway.data("reasoning")))
         await gateway.give(an_answer("no"), name)
         await it.ended()
     assert 'optionId\\": \\"no' in texts(gateway)

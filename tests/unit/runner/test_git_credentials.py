@@ -246,11 +246,11 @@ def test_ssh_knows_nobody_but_the_hosts_of_the_secret(tmp_path: Path) -> None:
             "fatal: Authentication failed for 'https://h/x/'",
             "refuses the user and password",
         ),
-        (Credentials.PASSWORD, "fatal: The requested URL returned error: 403", "lack a right"),
+        (Credentials.PASSWORD, "fatal: The requested URL returned error: 403", "lack a permission"),
         (
             Credentials.KEY,
             "@ WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED! @\nHost key verification failed.",
-            "another than the one in",
+            "differs from the one in",
         ),
         (
             Credentials.KEY,
@@ -261,13 +261,13 @@ def test_ssh_knows_nobody_but_the_hosts_of_the_secret(tmp_path: Path) -> None:
         (
             Credentials.LOCKED_KEY,
             "git@h: Permission denied (publickey).",
-            "passphrase, which nobody",
+            "passphrase, which cannot",
         ),
-        (Credentials.KEY, "git@h: Permission denied (publickey).", "does not let the ssh key"),
+        (Credentials.KEY, "git@h: Permission denied (publickey).", "does not accept the ssh key"),
         (
             Credentials.KEY,
             'Load key "/k": error in libcrypto\ngit@h: Permission denied (publickey).',
-            "is no private key",
+            "is not a private key",
         ),
         (
             Credentials.NONE,

@@ -262,7 +262,7 @@ def test_terminal_of_a_tool_that_says_nothing_else_is_shown_all_the_same() -> No
     assert shown + finished[-len(whole) + len(shown) :] == whole
     assert finished.startswith("a" * 1000)
     assert finished.endswith("bbb[redacted], end")
-    assert "left out, which command_updated events have" in finished
+    assert "left out: see the command_updated events" in finished
     assert len(finished) < 66_000
 
 
@@ -346,7 +346,7 @@ def test_long_message_is_kept_up_to_a_bound_that_it_names() -> None:
     assert mapper.is_cut
     assert mapper.final_response
     assert "s3c" not in mapper.final_response
-    assert mapper.final_response.endswith("which the agent_message events have ...]")
+    assert mapper.final_response.endswith("see the agent_message events ...]")
     assert len(mapper.final_response) < 1_100_000
 
 
@@ -386,7 +386,7 @@ def test_large_output_of_a_terminal_is_an_event_of_its_own() -> None:
     assert [data["output"] for kind, data in drafts if kind == "command_updated"] == [
         "before ", large,
     ]  # fmt: skip
-    assert finished["output"].endswith("which command_updated events have ...]\n after")
+    assert finished["output"].endswith("see the command_updated events ...]\n after")
 
 
 def test_nothing_large_is_held_of_a_tool_that_goes_on() -> None:

@@ -101,7 +101,7 @@ SENT = {"message_id": "m1", "to_agent_name": "bob", "seq": 3}
         (["whoami"], 0, "ada\trunning\t/workspace"),
         (["whoami", "--cwd", "/x"], 0, "ada\trunning\t/x"),
         (["whoami", "--as", "ada"], 0, "ada\trunning\t/workspace"),
-        (["whoami", "--as", "eve"], 1, "Error: You are ada, not eve. Leave --as out."),
+        (["whoami", "--as", "eve"], 1, "Error: You are ada, not eve. Omit --as."),
         (["list"], 0, "ada\tworker\trunning\nbob\t-\tidle"),
         (["send", "bob", "Hello", "you"], 0, "sent m1 -> bob (#3)"),
         (["inbox"], 0, "[1] bob: Hello.\n[2] system: Bye."),

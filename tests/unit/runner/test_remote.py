@@ -199,7 +199,7 @@ async def test_stop_while_it_waits_leaves_the_task_if_the_run_is_still_wanted(
         await it.ended()
     assert ref_of(gateway).task_id not in agents.scripted["streaming"].cancelled
     assert gateway.outcome is not None
-    assert "goes on waiting" in (gateway.outcome.message or "")
+    assert "is still waiting" in (gateway.outcome.message or "")
 
 
 async def test_wait_outlives_the_pod_and_the_remote_task_goes_on(

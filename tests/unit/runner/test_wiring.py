@@ -71,7 +71,7 @@ def test_an_agent_gets_only_servers_that_it_can_reach(
         check_transports(made, offered)
         return
     with pytest.raises(
-        AttemptError, match="MCP server one of its profile: it takes none over http"
+        AttemptError, match="MCP server one of its profile: it does not support http"
     ):
         check_transports(made, offered)
 
@@ -123,7 +123,7 @@ def test_instructions_of_a_config_map_lie_where_the_profile_says(tmp_path: Path)
 @pytest.mark.parametrize(
     ("file", "message"),
     [
-        ({"path": "out/a.md", "text": "x"}, "outside of the agent's home"),
+        ({"path": "out/a.md", "text": "x"}, "outside the agent's home"),
         ({"path": "a.md", "configMap": {"name": "no", "key": "k"}}, "ConfigMap no, key k"),
         ({"path": "file/a.md", "text": "x"}, "file/a.md cannot be written"),
         ({"text": "x"}, "needs a path"),

@@ -143,7 +143,7 @@ async def test_clone_finds_a_commit(place: Place, length: int) -> None:
         pytest.param({"ref": "--upload-pack=x"}, "is no branch", id="option"),
         pytest.param({"branch": "bad..name"}, "'bad..name'", id="branch"),
         pytest.param({"url": "file:///no/such/place"}, "/no/such/place", id="url"),
-        pytest.param({"url": "file:///no/such/place"}, "Is the URL right", id="advice"),
+        pytest.param({"url": "file:///no/such/place"}, "check the URL", id="advice"),
     ],
 )
 async def test_clone_that_fails_says_what_is_wrong(
@@ -171,7 +171,7 @@ async def test_repository_an_earlier_agent_left_is_not_obeyed(place: Place, tmp_
     hook.write_text(f"#!/bin/sh\ntouch {trap}\n")
     hook.chmod(0o755)
     git(place.workspace, "config", "core.hooksPath", str(hook.parent))
-    with pytest.raises(AttemptError, match="holds a repository already"):
+    with pytest.raises(AttemptError, match="already contains a repository"):
         await place.clone()
     assert not trap.exists()
 
@@ -193,7 +193,7 @@ async def test_commits_and_what_is_uncommitted_are_one_change(place: Place) -> N
     change, patch = await place.collect(base)
     assert (change.files_changed, change.insertions, change.deletions) == (3, 2, 1)
     log = git(place.private, "log", "--format=%an %s", change.head).splitlines()
-    assert log[:2] == ["Runner Keep what the agent left uncommitted", "a the agent's own"]
+    assert log[:2] == ["Runner Commit the agent's uncommitted changes", "a the agent's own"]
     assert all(name in patch for name in ("a.txt", "b.txt", "c.txt"))
 
 

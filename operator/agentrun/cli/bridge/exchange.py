@@ -98,8 +98,8 @@ class Exchange:
         except httpx2.HTTPError as error:
             raise LostError(
                 f"the connection to AgentRun ({endpoint.place}) broke during {message.title}:"
-                f" {_describe(error)}. It may have been carried out, or not. Call it again in a few"
-                " seconds; after spawn_run, look with list_runs first"
+                f" {_describe(error)}. The call may or may not have been executed. Call it again in"
+                " a few seconds; after spawn_run, check list_runs first"
             ) from error
 
     def _notice(self, message: Message, reply: Json) -> None:
@@ -151,11 +151,11 @@ async def _read(
 
 def _refuse(status: int, why: str, endpoint: ServerEndpoint) -> None:
     if status == _TOO_MANY or status in _UNAVAILABLE:
-        raise AwayError(f"{endpoint.place} cannot answer just now ({status}): {why}")
+        raise AwayError(f"{endpoint.place} is temporarily unavailable ({status}): {why}")
     if status == _UNAUTHORIZED:
         raise CliError(
-            f"{endpoint.place} does not accept the token: it must be valid and made for the"
-            " audience agentrun; make a new one for AGENTRUN_TOKEN, or leave it out and use"
+            f"{endpoint.place} does not accept the token: it must be valid and issued for the"
+            " audience agentrun; set a new one in AGENTRUN_TOKEN, or unset it to use your"
             " kubeconfig"
         )
     raise CliError(f"{endpoint.place} answered with HTTP {status}: {why}")

@@ -71,7 +71,7 @@ class Subscriptions:
         if uri in self._followed:
             self._send(_answer(message))
         elif len(self._followed) >= MAX_SUBSCRIPTIONS:
-            text = f"{MAX_SUBSCRIPTIONS} subscriptions are the most. Unsubscribe from others first."
+            text = f"The limit is {MAX_SUBSCRIPTIONS} subscriptions. Unsubscribe from others first."
             self._send(failure(message.id, INVALID_REQUEST, text))
         else:
             task = asyncio.create_task(self._follow(message, uri))

@@ -21,13 +21,15 @@ Name = Annotated[str, typer.Argument(metavar="AGENT", help="The agent's name.")]
 
 def list_(
     connection: ConnectionOptions,
-    status: Annotated[str, typer.Option(help="Only agents that are there: idle, running, …")] = "",
-    backend: Annotated[str, typer.Option(help="Only agents of this kind.")] = "",
-    limit: Annotated[int, typer.Option(min=1, max=500, help="How many at most.")] = 50,
-    cursor: Annotated[str, typer.Option(help="The next_cursor of the page before.")] = "",
+    status: Annotated[
+        str, typer.Option(help="Only agents with this status: idle, running, …")
+    ] = "",
+    backend: Annotated[str, typer.Option(help="Only agents of this backend.")] = "",
+    limit: Annotated[int, typer.Option(min=1, max=500, help="The maximum number.")] = 50,
+    cursor: Annotated[str, typer.Option(help="The next_cursor of the previous page.")] = "",
     output: OutputOption = Output.TEXT,
 ) -> None:
-    """List agents, those that did something last first."""
+    """List agents, the most recently active first."""
 
     async def work(tools: Tools) -> None:
         filters = {"status": status, "backend": backend, "cursor": cursor}
@@ -40,9 +42,9 @@ def list_(
             case Output.JSONL:
                 screen.jsonl(*(agent.raw() for agent in page.agents))
             case Output.TEXT if not page.agents and page.next_cursor:
-                screen.note("There are none among the agents that were looked at.")
+                screen.note("None of the agents on this page match.")
             case Output.TEXT if not page.agents:
-                screen.note("There are no agents: `agentrun run --name NAME PROMPT` makes one.")
+                screen.note("There are no agents: `agentrun run --name NAME PROMPT` creates one.")
             case Output.TEXT:
                 made = Columns("AGENT", "STATUS", "ROLE", "ACTIVE", "LAST RUN")
                 for agent in page.agents:
@@ -62,12 +64,14 @@ def send(
     agent: Name,
     words: Annotated[list[str] | None, typer.Argument(metavar="TEXT")] = None,
     prompt: Annotated[
-        str, typer.Option("--prompt", "-p", help="The text, instead of words behind the command.")
+        str, typer.Option("--prompt", "-p", help="The text, instead of arguments.")
     ] = "",
-    sender: Annotated[str, typer.Option("--from", help="The agent in whose name it is sent.")] = "",
+    sender: Annotated[
+        str, typer.Option("--from", help="The agent that is named as the sender.")
+    ] = "",
     output: OutputOption = Output.TEXT,
 ) -> None:
-    """Put a message into an agent's mailbox."""
+    """Send a message to an agent's mailbox."""
     piped = "" if sys.stdin.isatty() else sys.stdin.read().strip()
     text = prompt or " ".join(words or [])
     if not (text.strip() or piped):
@@ -95,10 +99,10 @@ def inbox(
     connection: ConnectionOptions,
     agent: Name,
     after: Annotated[int, typer.Option(min=0, help="Only messages after this seq.")] = 0,
-    limit: Annotated[int, typer.Option(min=1, max=1000, help="How many at most.")] = 100,
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="The maximum number.")] = 100,
     output: OutputOption = Output.TEXT,
 ) -> None:
-    """Print an agent's mailbox; nothing is taken out of it."""
+    """Print an agent's mailbox; it is not changed."""
 
     async def work(tools: Tools) -> None:
         page = await tools.fetch_agent_messages(agent, after_seq=after, limit=limit)

@@ -20,16 +20,16 @@ def get(
     field_path: Annotated[
         str, typer.Argument(help="A key of the event's artifact_refs, such as /output.")
     ],
-    offset: Annotated[int, typer.Option(min=0, help="Where to begin, in bytes.")] = 0,
-    limit: Annotated[int, typer.Option(min=0, help="How many bytes; 0 for all.")] = 0,
+    offset: Annotated[int, typer.Option(min=0, help="The offset of the first byte.")] = 0,
+    limit: Annotated[int, typer.Option(min=0, help="The maximum number of bytes; 0 for all.")] = 0,
     output_file: Annotated[
-        Path | None, typer.Option("--output-file", help="Write it there instead of to stdout.")
+        Path | None, typer.Option("--output-file", help="Write to this file instead of stdout.")
     ] = None,
 ) -> None:
     """
-    Print the whole of a field that an event only previews.
+    Print the complete field of which an event has only a preview.
 
-    `agentrun events tail RUN --output jsonl` shows which fields those are in artifact_refs.
+    `agentrun events tail RUN --output jsonl` lists these fields in artifact_refs.
     """
 
     async def work(tools: Tools) -> None:
@@ -47,6 +47,6 @@ def get(
                     size += file.write(part)
         except OSError as error:
             raise CliError(f"{output_file} cannot be written: {error.strerror}") from error
-        screen.note(f"{size} bytes are in {output_file}")
+        screen.note(f"{size} bytes were written to {output_file}")
 
     with_tools(connection, work)

@@ -39,5 +39,7 @@ def parse_duration(text: str) -> int:
     """Parse a duration into seconds: `90`, `90s`, `15m`, `1h30m`."""
     parts = _DURATION.findall(text)
     if not parts or "".join(f"{number}{unit}" for number, unit in parts) != text:
-        raise typer.BadParameter(f"{text!r} is no duration: write it as 90s, 15m or 1h30m")
+        raise typer.BadParameter(
+            f"{text!r} is not a duration: use a form such as 90s, 15m or 1h30m"
+        )
     return sum(int(number) * _UNITS[unit or "s"] for number, unit in parts)

@@ -21,21 +21,22 @@ def tail(
     run: Ref,
     after: Annotated[int, typer.Option(min=0, help="Only events after this seq.")] = 0,
     limit: Annotated[
-        int, typer.Option(min=0, help="End after so many events, without waiting; 0 for no limit.")
+        int,
+        typer.Option(min=0, help="Exit after this many events, without waiting; 0 for no limit."),
     ] = 0,
     follow: Annotated[
-        bool, typer.Option("--follow/--no-follow", help="Wait for what is yet to come.")
+        bool, typer.Option("--follow/--no-follow", help="Wait for further events.")
     ] = True,
     timeout: Annotated[
-        str, typer.Option(metavar="DURATION", help="How long to follow at most: 90s, 15m.")
+        str, typer.Option(metavar="DURATION", help="The timeout for following: 90s, 15m.")
     ] = "",
     output: OutputOption = Output.TEXT,
 ) -> None:
     """
-    Print what a run did from the beginning on, and follow it until it rests.
+    Print the events of a run from the beginning, and follow it until it ends or waits.
 
-    Ends as `agentrun runs wait` does; with --limit or --no-follow with 0. Ctrl-C asks what to do
-    with the run; twice leaves it running.
+    Exits as `agentrun runs wait` does; with 0 if --limit or --no-follow is set. Ctrl-C asks what
+    to do with the run; a second Ctrl-C leaves it running.
     """
     seconds = parse_duration(timeout) if timeout else None
 
@@ -51,7 +52,7 @@ def tail(
         except TimeoutError:
             raise CliError(
                 f"{found.run_id} is still {cursor.status} after {timeout}; `agentrun events tail"
-                f" {found.run_id} --after {cursor.after_seq}` goes on"
+                f" {found.run_id} --after {cursor.after_seq}` continues"
             ) from None
         if output is Output.JSON:
             ended = await tools.get_run(found.run_id)

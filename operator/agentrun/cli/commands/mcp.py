@@ -16,16 +16,17 @@ from agentrun.cli.problems import CliError
 def mcp(
     connection: ConnectionOptions,
     check: Annotated[
-        bool, typer.Option("--check", help="Only say whether the MCP server is reached, and end.")
+        bool,
+        typer.Option("--check", help="Only check that the MCP server can be reached, and exit."),
     ] = False,
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say more on stderr.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log more to stderr.")] = False,
 ) -> None:
     """
     Connect an MCP client on this machine to AgentRun in a cluster.
 
     The client starts this command and speaks MCP with it over stdin and stdout. It finds AgentRun
-    with your kubeconfig, forwards a connection to it, and makes short-lived tokens, for as long as
-    the client runs. Nothing has to be set up before, and nothing is left after.
+    with your kubeconfig, forwards a connection to it, and requests short-lived tokens, as long as
+    the client runs. It needs no setup, and leaves nothing behind.
 
     \b
     Claude Code:  claude mcp add agentrun -- agentrun mcp
@@ -74,5 +75,5 @@ async def _check(connection: ConnectionOptions) -> None:
             raise CliError(f"{endpoint.place} is not ready: {answer.text.strip()[:300]}")
         # Readiness is public; only a request shows whether this client is authorized.
         if why := await refusal(endpoint):
-            raise CliError(f"{endpoint.place} is ready, but refuses you: {why}")
+            raise CliError(f"{endpoint.place} is ready, but rejects your requests: {why}")
         typer.echo(f"AgentRun is ready: {endpoint.place}")

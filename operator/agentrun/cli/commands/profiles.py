@@ -13,7 +13,7 @@ from agentrun.cli.screen import Output, OutputOption, Screen
 
 
 def list_(connection: ConnectionOptions, output: OutputOption = Output.TEXT) -> None:
-    """List the profiles with which runs can be started."""
+    """List the profiles that runs can use."""
 
     async def work(tools: Tools) -> None:
         profiles = await read_profiles(tools, connection)
@@ -40,7 +40,7 @@ async def read_profiles(tools: Tools, connection: ConnectionOptions) -> list[Pro
         if connection.url:
             raise CliError(
                 f"the profiles cannot be read from {tools.endpoint.place}: {error}; with a"
-                " kubeconfig (leave --url out) they are read from Kubernetes"
+                " kubeconfig (omit --url) they are read from Kubernetes"
             ) from error
         return await _from_kubernetes(connection)
 
@@ -53,7 +53,7 @@ async def _namespace(tools: Tools, connection: ConnectionOptions) -> str:
         page = await tools.list_runs(limit=1, cursor=page.next_cursor)
     if page.runs:
         return page.runs[0].namespace
-    raise CliError("it is not known which namespace is yours: give --namespace")
+    raise CliError("the namespace of your runs is not known: set --namespace")
 
 
 async def _first_namespace(connection: ConnectionOptions) -> str:
@@ -93,7 +93,7 @@ def _profile(item: dict[str, Any]) -> Profile:
 
 def _show(screen: Screen, profiles: list[Profile]) -> None:
     if not profiles:
-        screen.note("There are no profiles: an AgentProfile makes one (docs/profiles.md).")
+        screen.note("There are no profiles: create an AgentProfile (docs/profiles.md).")
         return
     made = Columns("PROFILE", "BACKEND", "MODELS", "DESCRIPTION")
     for profile in sorted(profiles, key=lambda one: one.name):

@@ -21,19 +21,21 @@ from agentrun.cli.render.runs import end_line, live_steps, next_steps, run_page,
 from agentrun.cli.render.text import now, seconds_between
 from agentrun.cli.screen import Output, OutputOption, Screen
 
-DetachOption = Annotated[bool, typer.Option("--detach", help="Do not stay to watch it.")]
+DetachOption = Annotated[bool, typer.Option("--detach", help="Do not watch it.")]
 
 
 def list_(
     connection: ConnectionOptions,
-    status: Annotated[str, typer.Option(help="Only runs that are there: running, failed, …")] = "",
-    backend: Annotated[str, typer.Option(help="Only runs of this kind.")] = "",
+    status: Annotated[
+        str, typer.Option(help="Only runs with this status: running, failed, …")
+    ] = "",
+    backend: Annotated[str, typer.Option(help="Only runs of this backend.")] = "",
     cwd: Annotated[str, typer.Option(help="Only runs in this folder of their workspace.")] = "",
-    limit: Annotated[int, typer.Option(min=1, max=500, help="How many at most.")] = 20,
-    cursor: Annotated[str, typer.Option(help="The next_cursor of the page before.")] = "",
+    limit: Annotated[int, typer.Option(min=1, max=500, help="The maximum number.")] = 20,
+    cursor: Annotated[str, typer.Option(help="The next_cursor of the previous page.")] = "",
     output: OutputOption = Output.TEXT,
 ) -> None:
-    """List runs, newest first; also those whose AgentRun is long gone."""
+    """List runs, newest first, including those whose AgentRun is deleted."""
 
     async def work(tools: Tools) -> None:
         filters = {"status": status, "backend": backend, "cwd": cwd, "cursor": cursor}
@@ -46,9 +48,9 @@ def list_(
             case Output.JSONL:
                 screen.jsonl(*(run.raw() for run in page.runs))
             case Output.TEXT if not page.runs and page.next_cursor:
-                screen.note("There are none among the runs that were looked at.")
+                screen.note("None of the runs on this page match.")
             case Output.TEXT if not page.runs:
-                what = "no runs like that" if status or backend or cwd else "no runs yet"
+                what = "no matching runs" if status or backend or cwd else "no runs yet"
                 screen.note(f"There are {what}: `agentrun run PROMPT` starts one.")
             case Output.TEXT:
                 screen.show(run_table(page.runs, now()))
@@ -62,7 +64,7 @@ def list_(
 
 
 def show(connection: ConnectionOptions, run: Ref, output: OutputOption = Output.TEXT) -> None:
-    """Show where a run is, what it asks, and what came of it."""
+    """Show a run's status, question and result."""
 
     async def work(tools: Tools) -> None:
         found, screen = await tools.find_run(run), Screen()
@@ -76,9 +78,9 @@ def show(connection: ConnectionOptions, run: Ref, output: OutputOption = Output.
 def cancel(
     connection: ConnectionOptions,
     run: Ref,
-    reason: Annotated[str, typer.Option(help="Why, for people who look later.")] = "",
+    reason: Annotated[str, typer.Option(help="The reason, which is stored with the run.")] = "",
     detach: Annotated[
-        bool, typer.Option("--detach", help="Do not wait until nothing of it is left.")
+        bool, typer.Option("--detach", help="Do not wait for its processes to end.")
     ] = False,
     output: OutputOption = Output.TEXT,
 ) -> None:
@@ -94,7 +96,7 @@ def cancel(
         if _printed(screen, output, answer.raw()):
             return
         if answer.status == "cancelled":
-            screen.show(f"{found.run_id} is cancelled: nothing of it is left")
+            screen.show(f"{found.run_id} is cancelled: all of its processes have ended")
             return
         screen.show(f"{found.run_id} is {answer.status}")
         screen.steps([(f"agentrun runs wait {found.run_id}", "wait until it is gone")])
@@ -106,15 +108,15 @@ def wait(
     connection: ConnectionOptions,
     run: Ref,
     timeout: Annotated[
-        str, typer.Option(metavar="DURATION", help="How long at most: 90s, 15m, 1h30m.")
+        str, typer.Option(metavar="DURATION", help="The timeout: 90s, 15m, 1h30m.")
     ] = "",
     output: OutputOption = Output.TEXT,
 ) -> None:
     """
     Wait until a run has ended or waits for an answer.
 
-    Ends with 0 completed, 5 failed or rejected, 6 cancelled, 7 if it waits for an answer, and 8
-    when --timeout is over; the run is not touched.
+    Exits with 0 for completed, 5 for failed or rejected, 6 for cancelled, 7 if it waits for an
+    answer, and 8 when --timeout expires; the run is not changed.
     """
     seconds = parse_duration(timeout) if timeout else None
 
@@ -138,7 +140,7 @@ def wait(
         except TimeoutError:
             raise CliError(
                 f"{found.run_id} is still {cursor.status} after {timeout};"
-                f" `agentrun runs wait {found.run_id}` waits on"
+                f" `agentrun runs wait {found.run_id}` continues to wait"
             ) from None
         except InterruptedByUserError:
             return exits.INTERRUPTED
@@ -156,20 +158,20 @@ def continue_(
     run: Ref,
     words: Annotated[
         list[str] | None,
-        typer.Argument(metavar="ANSWER", help="The answer, or what to do next."),
+        typer.Argument(metavar="ANSWER", help="The answer, or the next task."),
     ] = None,
     prompt: Annotated[
-        str, typer.Option("--prompt", "-p", help="The same, instead of words behind the command.")
+        str, typer.Option("--prompt", "-p", help="The answer or task, instead of arguments.")
     ] = "",
-    option: Annotated[str, typer.Option(help="The id of the option to choose.")] = "",
+    option: Annotated[str, typer.Option(help="The id of the selected option.")] = "",
     detach: DetachOption = False,
     output: OutputOption = Output.TEXT,
 ) -> None:
     """
-    Answer a run that waits, or go on with one that has completed or failed.
+    Answer a run that waits, or continue one that has completed or failed.
 
-    A run that waits goes on itself; otherwise a new run continues the conversation. An answer
-    that is the number, id or name of one of the question's options chooses it.
+    A run that waits resumes; otherwise a new run continues the conversation. An answer that is
+    the number, id or name of one of the question's options selects that option.
     """
     piped = "" if sys.stdin.isatty() else sys.stdin.read().strip()
     typed = prompt or " ".join(words or [])
@@ -191,7 +193,7 @@ def again(
     detach: DetachOption = False,
     output: OutputOption = Output.TEXT,
 ) -> None:
-    """Run a run that has ended again from the start: a new run with the same task."""
+    """Run a finished run again from the start: create a new run with the same task."""
 
     async def work(tools: Tools) -> int:
         found = await tools.find_run(run)

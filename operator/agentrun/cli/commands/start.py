@@ -29,11 +29,11 @@ def starter(name: str, role: str, doc: str) -> Callable[..., None]:
     def start(
         connection: ConnectionOptions,
         words: Annotated[
-            list[str] | None, typer.Argument(metavar="PROMPT", help="The task, in words.")
+            list[str] | None, typer.Argument(metavar="PROMPT", help="The task.")
         ] = None,
         prompt: Annotated[
             str,
-            typer.Option("--prompt", "-p", help="The task, instead of words behind the command."),
+            typer.Option("--prompt", "-p", help="The task, instead of arguments."),
         ] = "",
         backend: Annotated[
             str,
@@ -48,43 +48,45 @@ def starter(name: str, role: str, doc: str) -> Callable[..., None]:
             str,
             typer.Option(
                 envvar="AGENTRUN_PROFILE",
-                help="The AgentProfile: `agentrun profiles list` shows them.",
+                help="The AgentProfile: see `agentrun profiles list`.",
                 show_default=False,
             ),
         ] = "",
-        model: Annotated[str, typer.Option(help="The model, if the profile leaves a choice.")] = "",
+        model: Annotated[str, typer.Option(help="The model, if the profile allows several.")] = "",
         repo: Annotated[
             str, typer.Option(metavar="URL", help="The git repository to work on.")
         ] = "",
-        ref: Annotated[str, typer.Option(help="The branch, tag or commit to begin from.")] = "",
+        ref: Annotated[str, typer.Option(help="The branch, tag or commit to start from.")] = "",
         branch: Annotated[str, typer.Option(help="The branch for the change.")] = "",
         cwd: Annotated[str, typer.Option(help="The folder in the workspace to work in.")] = "",
         agent: Annotated[str, typer.Option("--name", help="A name for the new agent.")] = "",
         resume: Annotated[
             str,
             typer.Option(
-                metavar="AGENT", help="Go on with the conversation of this agent or session."
+                metavar="AGENT", help="Continue the conversation of this agent or session."
             ),
         ] = "",
         schema: Annotated[
             Path | None, typer.Option(metavar="FILE", help="A JSON Schema for the final answer.")
         ] = None,
-        agent_url: Annotated[str, typer.Option(help="The remote agent, for remote_a2a.")] = "",
+        agent_url: Annotated[
+            str, typer.Option(help="The URL of the remote agent, for remote_a2a.")
+        ] = "",
         metadata: Annotated[
             list[str] | None,
-            typer.Option(metavar="KEY=VALUE", help="Kept with the run. May be repeated."),
+            typer.Option(metavar="KEY=VALUE", help="Metadata of the run. May be repeated."),
         ] = None,
         deadline: Annotated[
-            str, typer.Option(metavar="DURATION", help="How long it may work: 90s, 15m, 1h30m.")
+            str, typer.Option(metavar="DURATION", help="The deadline of the run: 90s, 15m, 1h30m.")
         ] = "",
         idempotency_key: Annotated[
             str,
             typer.Option(
-                metavar="WORD", help="Repeating the command with it starts no second run."
+                metavar="WORD", help="A repeated command with the same key starts no second run."
             ),
         ] = "",
         detach: Annotated[
-            bool, typer.Option("--detach", help="Start it, print its id, and end.")
+            bool, typer.Option("--detach", help="Start the run, print its id, and exit.")
         ] = False,
         output: OutputOption = Output.TEXT,
     ) -> None:
@@ -194,9 +196,9 @@ ask = starter(
     """
     Ask an agent something, or have it make a plan, and watch it.
 
-    What is piped in is given to the agent behind the task. Ends with 0 when the run is completed,
-    5 failed or rejected, 6 cancelled, 7 when it waits for an answer and nobody can be asked here.
-    Ctrl-C asks what to do with the run; twice leaves it running.
+    Text on stdin is appended to the task. Exits with 0 when the run is completed, 5 when it failed
+    or was rejected, 6 when it was cancelled, 7 when it waits for an answer and the session is not
+    interactive. Ctrl-C asks what to do with the run; a second Ctrl-C leaves it running.
     """,
 )  # fmt: skip
 run = starter(
@@ -204,9 +206,9 @@ run = starter(
     """
     Have an agent do some work, and watch it.
 
-    What is piped in is given to the agent behind the task. Ends with 0 when the run is completed,
-    5 failed or rejected, 6 cancelled, 7 when it waits for an answer and nobody can be asked here.
-    Ctrl-C asks what to do with the run; twice leaves it running.
+    Text on stdin is appended to the task. Exits with 0 when the run is completed, 5 when it failed
+    or was rejected, 6 when it was cancelled, 7 when it waits for an answer and the session is not
+    interactive. Ctrl-C asks what to do with the run; a second Ctrl-C leaves it running.
 
     \b
     agentrun run --repo https://git.example.com/app.git Fix the flaky test
@@ -218,8 +220,8 @@ review = starter(
     """
     Have an agent review something, and watch it.
 
-    What is piped in is given to the agent behind the task. Ends with 0 when the run is completed,
-    5 failed or rejected, 6 cancelled, 7 when it waits for an answer and nobody can be asked here.
-    Ctrl-C asks what to do with the run; twice leaves it running.
+    Text on stdin is appended to the task. Exits with 0 when the run is completed, 5 when it failed
+    or was rejected, 6 when it was cancelled, 7 when it waits for an answer and the session is not
+    interactive. Ctrl-C asks what to do with the run; a second Ctrl-C leaves it running.
     """,
 )  # fmt: skip

@@ -106,18 +106,18 @@ async def _agree(kube: Kube, service: Service, consent: Consent) -> None:
     place = f"{service.namespace}/{service.name} of {kube.place}"
     runs = ", ".join(service.run_namespaces) or "no namespace"
     question = (
-        f"There is no AgentRun in {_SYSTEM}. {place}, for runs in {runs}, says that it is one; it"
-        " would get a token of yours. Use it?"
+        f"There is no AgentRun in {_SYSTEM}. {place}, for runs in {runs}, is labelled as one; it"
+        " would receive a token of yours. Use it?"
     )
     answer = await consent(question)
     if answer:
         return
     flag = f"--system-namespace {service.namespace} (or AGENTRUN_SYSTEM_NAMESPACE)"
-    why = "nobody is here to be asked" if answer is None else "you did not want it"
+    why = "the session is not interactive" if answer is None else "you declined"
     raise CliError(
         f"there is no AgentRun in {_SYSTEM} of {kube.place}, and {place} was not used: {why}."
-        " Whoever may make a Service can label it as AgentRun's."
-        f" If this is yours, say so with {flag}"
+        " Everyone with permission to create a Service can label it as AgentRun's."
+        f" If this one is yours, select it with {flag}"
     )
 
 
@@ -129,8 +129,8 @@ def choose(services: Sequence[Service], name: str, looked_in: str) -> Service:
     if not fitting:
         what = f"Service {name} of AgentRun" if name else "AgentRun"
         raise CliError(
-            f"no {what} was found in {looked_in}: install it with its Helm chart, or look elsewhere"
-            " with --context or --system-namespace"
+            f"no {what} was found in {looked_in}: install it with its Helm chart, or search"
+            " elsewhere with --context or --system-namespace"
         )
     there = ", ".join(f"{service.namespace}/{service.name}" for service in fitting)
     raise CliError(
@@ -162,13 +162,13 @@ async def _named(kube: Kube, namespace: str, name: str) -> Service:
         if error.status == _MISSING:
             raise CliError(
                 f"no AgentRun was found: there is no Service {namespace}/{name} in {kube.place};"
-                " say where it is with --system-namespace and --service"
+                " select it with --system-namespace and --service"
             ) from error
         raise CliError(
-            f"you may neither list Services in {kube.place} nor read {namespace}/{name}"
-            f" ({error}): say where AgentRun is with --system-namespace and --service, or ask an"
-            f" administrator for the Role {name.removesuffix('-mcp')}-user of its chart in"
-            f" {namespace}"
+            f"you have permission neither to list Services in {kube.place} nor to read"
+            f" {namespace}/{name} ({error}): select AgentRun with --system-namespace and --service,"
+            f" or ask an administrator for the Role {name.removesuffix('-mcp')}-user of its chart"
+            f" in {namespace}"
         ) from error
 
 

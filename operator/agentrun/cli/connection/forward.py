@@ -51,7 +51,9 @@ class PodNetwork(httpcore2.AsyncNetworkBackend):
         except RefusedError as error:
             self._pods.drop(pod)
             if error.status == _FORBIDDEN:
-                raise CliError(f"you may not forward ports: {self._denied}") from error
+                raise CliError(
+                    f"you have no permission to forward ports: {self._denied}"
+                ) from error
             raise AwayError(
                 f"no port-forward to pod {pod.namespace}/{pod.name}: the API server answered"
                 f" {error.status} {error}; try again"
@@ -84,7 +86,7 @@ class PodStream(httpcore2.AsyncNetworkStream):
                     self._take(await self._socket.receive())
         except TimeoutError as error:
             self._pods.drop(self._pod)
-            raise httpcore2.ReadTimeout(f"nothing came from pod {self._pod.name}") from error
+            raise httpcore2.ReadTimeout(f"pod {self._pod.name} sent nothing in time") from error
         data, self._buffer = self._buffer[:max_bytes], self._buffer[max_bytes:]
         if not data:
             self._pods.drop(self._pod)
@@ -98,7 +100,7 @@ class PodStream(httpcore2.AsyncNetworkStream):
                     part = buffer[start : start + _CHUNK]
                     await self._socket.send_bytes(bytes([_DATA]) + part)
         except TimeoutError as error:
-            raise httpcore2.WriteTimeout(f"pod {self._pod.name} takes nothing") from error
+            raise httpcore2.WriteTimeout(f"pod {self._pod.name} accepts no data") from error
         except (OSError, aiohttp.ClientError) as error:
             self._pods.drop(self._pod)
             raise httpcore2.WriteError(str(error)) from error

@@ -98,7 +98,7 @@ class Kube:
                 " log in again, and try `kubectl auth whoami`"
             )
         if status == 429 or status >= 500:
-            raise AwayError(f"the API server {self.place} cannot answer just now: {message}")
+            raise AwayError(f"the API server {self.place} is temporarily unavailable: {message}")
         raise RefusedError(status, message)
 
     async def _send(

@@ -50,13 +50,14 @@ class Pods:
             found = await self._kube.get(path, {"labelSelector": service.selector})
         except RefusedError as error:
             raise CliError(
-                f"you may not list pods in namespace {service.namespace}: {missing_right(service)}"
+                f"you have no permission to list pods in namespace {service.namespace}:"
+                f" {missing_right(service)}"
             ) from error
         pods = ready_pods(found["items"], service.target_port)
         if not pods:
             raise AwayError(
                 f"the MCP server {service.namespace}/{service.name} has no ready pod: try again in"
-                f" a few seconds, or look with `kubectl get pods -n {service.namespace}"
+                f" a few seconds, or check with `kubectl get pods -n {service.namespace}"
                 f" -l {service.selector}`"
             )
         return pods

@@ -119,12 +119,12 @@ class RequestedToken:
             )
         if error.status == _FORBIDDEN:
             return (
-                f"you may not create tokens of {account}: ask an administrator to run `kubectl"
-                f" create rolebinding {self._role} -n {self._namespace} --role={self._role}"
-                f" --user=YOU` (it grants `create` on serviceaccounts/token for {self._account}),"
-                " or give --token"
+                f"you have no permission to create tokens of {account}: ask an administrator to run"
+                f" `kubectl create rolebinding {self._role} -n {self._namespace}"
+                f" --role={self._role} --user=YOU` (it grants `create` on serviceaccounts/token for"
+                f" {self._account}), or give --token"
             )
-        return f"no token of {account} was made: {error}"
+        return f"no token of {account} was created: {error}"
 
 
 class BearerAuth(httpx2.Auth):

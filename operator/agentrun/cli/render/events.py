@@ -154,8 +154,12 @@ _TOLD: dict[str, Callable[[dict[str, Any]], EventText | None]] = {
     "file_changed": _changes,
     "todo_updated": _plan,
     "artifact_added": _artifact,
-    "input_required": lambda data: EventText("?", str(data.get("text") or "it asks"), "yellow"),
-    "auth_required": lambda data: EventText("?", str(data.get("text") or "log in"), "yellow"),
+    "input_required": lambda data: EventText(
+        "?", str(data.get("text") or "input required"), "yellow"
+    ),
+    "auth_required": lambda data: EventText(
+        "?", str(data.get("text") or "authentication required"), "yellow"
+    ),
     "rejected": lambda data: EventText("!", f"rejected: {data.get('message') or ''}", "red"),
     "run_failed": _whole("!", "message", "red"),
 }

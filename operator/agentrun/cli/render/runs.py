@@ -66,7 +66,7 @@ def _facts(run: Run, now: datetime) -> Iterable[tuple[str, str]]:
         ("status", f"{run.status}{why}"),
         ("agent", f"{run.agent_name} · {run.backend} · {run.role}"),
         ("session", run.session_id),
-        ("asked", f"{age(run.started_at, now)} ago by {run.requested_by or 'kubectl'}"),
+        ("requested", f"{age(run.started_at, now)} ago by {run.requested_by or 'kubectl'}"),
         ("took", took if run.completed_at else f"{took} so far"),
         ("pod", " on ".join(part for part in (run.pod, run.node) if part)),
         ("deleted", run.deleted_at or ""),
@@ -136,14 +136,14 @@ def next_steps(run: Run) -> list[tuple[str, str]]:
     if run.status in WAITING:
         return [
             (f"agentrun runs continue {ref} ANSWER", "answer it"),
-            (f"agentrun runs cancel {ref}", "give it up"),
+            (f"agentrun runs cancel {ref}", "cancel it"),
         ]
     if run.status == "completed":
         changed = [(f"agentrun runs diff {ref}", "see the change")] if change_of(run) else []
-        return [*changed, (f"agentrun runs continue {ref} PROMPT", "go on with the conversation")]
+        return [*changed, (f"agentrun runs continue {ref} PROMPT", "continue the conversation")]
     if run.status in ("failed", "rejected", "cancelled"):
         return [
-            (f"agentrun runs show {ref}", "see all of it"),
+            (f"agentrun runs show {ref}", "show all details"),
             (f"agentrun runs again {ref}", "run it again from the start"),
         ]
     return live_steps(ref)

@@ -33,7 +33,7 @@ class Canceller:
 
     def keep_waiting_task(self) -> None:
         """Record that the task still waits for an answer."""
-        self.words = f"{self._name} goes on waiting for an answer."
+        self.words = f"{self._name} is still waiting for input."
 
     async def cancel(self, remote: Remote, gateway: Gateway | None, known: int) -> None:
         """Cancel the task, unless it waits for input and the run stays active without a pod."""
@@ -45,12 +45,12 @@ class Canceller:
             return
         if self._mapper.task_id is None:
             self.words = (
-                "The remote agent had been given the task, but had not named it yet: it may still"
-                " be working."
+                "The remote agent received the task, but did not return its id: it may still be"
+                " working."
             )
             async with asyncio.timeout(_ID_SECONDS):
                 await self.named.wait()
-        self.words = f"{self._name} did not confirm its end in time: it may still be working."
+        self.words = f"{self._name} did not confirm the cancellation: it may still be working."
         try:
             async with asyncio.timeout(_CANCEL_SECONDS):
                 drafts = self._mapper.feed(await remote.cancel(self._mapper.task_id or ""))

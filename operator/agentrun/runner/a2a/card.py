@@ -45,8 +45,8 @@ def make_client(
     except (ValueError, KeyError) as error:
         spoken = ", ".join(one.protocol_binding for one in card.supported_interfaces)
         message = (
-            f"The agent of {config.agent_url} offers no interface that AgentRun speaks (JSONRPC or"
-            f" HTTP+JSON of A2A 1.0 or 0.3); its card names: {spoken or 'none'}."
+            f"The agent of {config.agent_url} offers no interface that AgentRun supports (JSONRPC"
+            f" or HTTP+JSON of A2A 1.0 or 0.3); its card lists: {spoken or 'none'}."
         )
         raise AttemptError(Reason.PROTOCOL_ERROR, message) from error
     if has_credentials:
@@ -71,7 +71,7 @@ def _unreadable(url: str, error: RemoteError) -> AttemptError:
     failure = error.as_attempt_error(f"The agent's card cannot be read from {url}")
     if failure.reason is Reason.AUTH_REQUIRED:
         return failure
-    hint = f"{failure.message}. {_CHECK}, and that pods reach it."
+    hint = f"{failure.message}. {_CHECK}, and that pods can reach it."
     return AttemptError(failure.reason, hint)
 
 
@@ -79,7 +79,7 @@ def _parse(url: str, content: bytes) -> a2a_pb2.AgentCard:
     try:
         return parse_agent_card(read(content, "The card"))
     except Exception as error:
-        message = f"What {url} serves is no A2A agent card: {error}. {_CHECK}."
+        message = f"The response of {url} is not an A2A agent card: {error}. {_CHECK}."
         raise AttemptError(Reason.PROTOCOL_ERROR, message) from error
 
 
@@ -90,8 +90,8 @@ def _check_origins(card: a2a_pb2.AgentCard, config: RemoteConfig) -> None:
         return
     elsewhere = next(url for url in spoken if origin(url) != origin(config.agent_url))
     message = (
-        f"The agent's card leads to {elsewhere}, but the credentials were given for"
-        f" {config.agent_url}. If it is to be trusted, give its URL as backend_config.agent_url,"
-        " and that of the card as agent_card_path."
+        f"The agent's card points to {elsewhere}, but the credentials were given for"
+        f" {config.agent_url}. If you trust this host, set backend_config.agent_url to its URL and"
+        " agent_card_path to the URL of the card."
     )
     raise AttemptError(Reason.PROVIDER_ERROR, message)

@@ -147,8 +147,8 @@ class A2aDriver:
             self._mapper.feed(await remote.get(task))
         except RemoteError as error:
             message = (
-                f"Remote task {task} cannot be taken up again: {error}. To do the work anew, start"
-                " a new run (continue_run with from_start)."
+                f"Remote task {task} cannot be resumed: {error}. To do the work again, start a new"
+                " run (continue_run with from_start)."
             )
             raise AttemptError(Reason.SESSION_NOT_RESUMABLE, message) from error
 
@@ -230,7 +230,7 @@ class A2aDriver:
         return Question(
             id=self._questions.new_id(kind),
             kind=kind,
-            text=text or "The remote agent does not say what it needs.",
+            text=text or "The remote agent requests input, but does not state what it needs.",
             asked_at=datetime.now(UTC),
         )
 

@@ -20,7 +20,9 @@ def end_of(task: Mapper) -> End:
             message = words or "The remote agent declined the task; it gave no reason."
             return End(OutcomeState.REJECTED, Reason.REFUSED, message, said)
         case "canceled":
-            message = words or "The remote agent's task was cancelled there, by somebody else."
+            message = (
+                words or "The remote agent's task was cancelled on its server, not by this run."
+            )
             return End(OutcomeState.FAILED, Reason.PROVIDER_ERROR, message, said)
     data = task.structured
     structured = data if can_be_passed_on(data) else None

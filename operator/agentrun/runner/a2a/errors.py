@@ -36,8 +36,8 @@ class RemoteError(Exception):
         """Return the error with which the run ends because of this one."""
         if self.status in _REFUSALS:
             message = (
-                f"{what}: {self}. Give the credentials it wants as backend_config.auth_token or"
-                " headers, or in the Secret that the profile names as provider.keySecret."
+                f"{what}: {self}. Set the required credentials as backend_config.auth_token or"
+                " headers, or in the Secret that the profile's provider.keySecret names."
             )
             return AttemptError(Reason.AUTH_REQUIRED, message)
         return AttemptError(Reason.PROVIDER_ERROR, f"{what}: {self}")
@@ -71,7 +71,7 @@ def _explain(error: Exception) -> RemoteError:
 def _of_status(response: httpx.Response) -> RemoteError:
     status, text = response.status_code, f"{response.url} answered {response.status_code}"
     if response.has_redirect_location:
-        text += f", which leads to {response.headers['location']}: nothing is sent there unasked"
+        text += f", a redirect to {response.headers['location']}, which is not followed"
     is_final = status < 500 and status not in _PASSING
     return RemoteError(text, status, final=is_final)
 

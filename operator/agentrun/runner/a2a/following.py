@@ -100,9 +100,9 @@ class Follower:
                 is_new = self._mapper.task_id is None
                 if is_new and error.was_sent:
                     raise error.as_attempt_error(
-                        "The remote agent did not take the task"
+                        "The remote agent did not accept the task"
                     ) from error
-                patience.failed(error, "The remote agent does not take the message")
+                patience.failed(error, "The remote agent does not accept the message")
                 if error.was_sent and await self._is_taken():
                     return
             await patience.pause()

@@ -40,7 +40,7 @@ def make_client(credentials: Mapping[str, str], agent_url: str) -> httpx.AsyncCl
 async def _bound(response: httpx.Response) -> None:
     packed = response.headers.get("content-encoding", "identity")
     if packed != "identity":
-        raise httpx.DecodingError(f"the answer is packed ({packed}), which was not asked for")
+        raise httpx.DecodingError(f"the response is compressed ({packed}), which was not requested")
     assert isinstance(response.stream, httpx.AsyncByteStream)
     response.stream = _BoundedStream(response.stream)
 
@@ -57,7 +57,7 @@ class _BoundedStream(httpx.AsyncByteStream):
             newline = chunk.rfind(b"\n")
             size = size + len(chunk) if newline < 0 else len(chunk) - newline
             if size > MESSAGE_BOUND:
-                raise ResponseTooLargeError(f"it says more than {MESSAGE_BOUND} bytes at once")
+                raise ResponseTooLargeError(f"a message is larger than {MESSAGE_BOUND} bytes")
             yield chunk
 
     async def aclose(self) -> None:

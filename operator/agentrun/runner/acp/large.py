@@ -247,7 +247,9 @@ def pieces_of(file: BinaryIO, span: Span) -> Iterator[str]:
         match = _COMPLETE.match(kept)
         end = match.end() if match and bytes_left else len(kept)
         if len(kept) - end > _LONGEST_ESCAPE:
-            raise ValueError(f"an escape that JSON does not have: {kept[end : end + 6]!r}")
+            raise ValueError(
+                f"an escape sequence that JSON does not define: {kept[end : end + 6]!r}"
+            )
         yield scrub(meaning(kept[:end]))
         kept = kept[end:]
 

@@ -28,7 +28,7 @@ MAX_OPEN_TOOLS = 32
 _REMEMBERED = 4096
 """The number of ids of finished tool calls that are remembered."""
 _ID = 200
-_UNREAD = "The agent sent more structure than the runner takes apart"
+_UNREAD = "The agent sent a structure that is too large to parse"
 _IGNORED = frozenset({
     # What the agent offers, and echoes of what it was sent.
     "available_commands_update", "config_option_update", "current_mode_update",

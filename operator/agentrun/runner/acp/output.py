@@ -48,7 +48,7 @@ class Output:
         self.take(len)
         if not self._left_out:
             return self._first + self._last
-        note = f"[... {self._left_out} characters left out, which command_updated events have ...]"
+        note = f"[... {self._left_out} characters left out: see the command_updated events ...]"
         return f"{self._first}\n{note}\n{self._last}"
 
     def forget(self) -> None:

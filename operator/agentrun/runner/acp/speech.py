@@ -42,7 +42,7 @@ class Speech:
         text = "".join(self._pieces)
         if not self.left_out:
             return text
-        note = f"[... {self.left_out} characters left out, which the agent_message events have ...]"
+        note = f"[... {self.left_out} characters left out: see the agent_message events ...]"
         return f"{text}\n{note}"
 
     def add(self, text: str, safe_length: Callable[[str], int]) -> list[Draft]:

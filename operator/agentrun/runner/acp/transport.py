@@ -81,11 +81,11 @@ class PipeTransport:
                 self._break(f"{error}")
             except TooMuchStructureError:
                 self._break(
-                    f"a message holds more than {MAX_REST} bytes beside its long texts and"
-                    " large structures"
+                    f"a message holds more than {MAX_REST} bytes, not counting its long texts"
+                    " and large structures"
                 )
             except OSError as error:
-                text = f"The runner could not keep what the agent said: {error}"
+                text = f"The runner could not store the agent's output: {error}"
                 self.fault = AttemptError(Reason.RUNNER_FAILED, text)
             else:
                 return message
@@ -187,9 +187,9 @@ class PipeTransport:
         # Truncated after redaction, or half of a secret would be left.
         said = self._around.redactor.text(line[: 16 * _NOISE].decode(errors="replace"))[:_NOISE]
         if self._noise <= _NOISE_BOUND:
-            log.warning("The agent's output holds a line that is no message: %r", said)
+            log.warning("The agent's output contains a line that is not a message: %r", said)
             return
-        self._break(f"{self._noise} lines of its output are no messages, the last one is {said!r}")
+        self._break(f"{self._noise} lines of its output are not messages; the last one is {said!r}")
 
     def _break(self, how: str) -> None:
         self.fault = AttemptError(Reason.PROTOCOL_ERROR, f"The agent broke the protocol: {how}.")

@@ -51,11 +51,11 @@ class _Parser(argparse.ArgumentParser):
 def _make_parser() -> _Parser:
     common = _Parser(add_help=False)
     common.add_argument("--json", action="store_true", help="print JSON")
-    common.add_argument("--as", dest="name", help="your own name; you have no other")
+    common.add_argument("--as", dest="name", help="your own name; no other is accepted")
     common.add_argument("--cwd", help="only agents that work in this folder")
     page = _Parser(add_help=False)
     page.add_argument("--after", type=int, help="only messages after this number")
-    page.add_argument("--limit", type=int, default=_LIMIT, help="how many at most")
+    page.add_argument("--limit", type=int, default=_LIMIT, help="the maximum number of messages")
 
     parser = _Parser(prog="peer", description="Find other agents, and exchange messages.")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
@@ -64,16 +64,16 @@ def _make_parser() -> _Parser:
         made: _Parser = commands.add_parser(name, help=help, parents=[common, *parents])
         return made
 
-    add("whoami", "who you are")
-    add("list", "the agents there are")
-    send = add("send", "write to an agent")
-    send.add_argument("to", help="its name")
-    send.add_argument("text", nargs="+", help="what to say")
-    send.add_argument("--kind", help="what kind of message it is")
-    send.add_argument("--reply-to", metavar="ID", help="the message that is answered")
-    add("inbox", "the messages to you", page)
-    wait = add("wait", "the next messages to you, once there are some", page)
-    wait.add_argument("--timeout", type=int, default=30_000, help="how many milliseconds to wait")
+    add("whoami", "show who you are")
+    add("list", "list the agents")
+    send = add("send", "send a message to an agent")
+    send.add_argument("to", help="the agent's name")
+    send.add_argument("text", nargs="+", help="the text of the message")
+    send.add_argument("--kind", help="the kind of message")
+    send.add_argument("--reply-to", metavar="ID", help="the id of the message that it answers")
+    add("inbox", "list the messages to you", page)
+    wait = add("wait", "wait for the next messages to you", page)
+    wait.add_argument("--timeout", type=int, default=30_000, help="the timeout in milliseconds")
     return parser
 
 
@@ -118,7 +118,7 @@ class Peer:
     def _check_name(self, name: str | None) -> None:
         own = self._task.agent_name
         if name and name not in (own, self._task.session_id):
-            raise _CommandError(f"Error: You are {own}, not {name}. Leave --as out.", 1)
+            raise _CommandError(f"Error: You are {own}, not {name}. Omit --as.", 1)
 
     async def _whoami(self, given: Any) -> str:
         task = self._task

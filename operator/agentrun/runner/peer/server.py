@@ -42,7 +42,7 @@ class Answer:
     code: int = 0
 
 
-_EXPIRED = Answer("Error: the answer was not read in time. Ask again.", 1)
+_EXPIRED = Answer("Error: the answer was not read in time. Run the command again.", 1)
 
 
 class PeerServer:
@@ -93,7 +93,7 @@ class PeerServer:
             async with asyncio.timeout(_READ_SECONDS):
                 await read.wait()
         except TimeoutError:
-            log.debug("Nobody has read the answer to call %s of peer", name)
+            log.debug("The answer to call %s of peer was not read", name)
             self._expire(name)
         else:
             self._remove(name)

@@ -130,7 +130,7 @@ def _step(reading: _Reading, state: str, kind: bytes, raw: bytes) -> str:
     level = reading.levels[-1]
     if kind in (b"}", b"]") and state in ("key or end", "value or end", "comma or end"):
         if level.is_object != (kind == b"}"):
-            raise UnreadableBodyError("its brackets do not fit")
+            raise UnreadableBodyError("its brackets do not match")
         reading.levels.pop()
         return "comma or end"
     if state == "comma or end" and kind == b",":

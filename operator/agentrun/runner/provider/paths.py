@@ -125,9 +125,8 @@ def find(routes: Iterable[Route], method: str, raw: str) -> ProviderRequest:
             found.groupdict().get("model"),
         )
     raise NotOfferedError(
-        f"The agent's provider is not asked for {method} {canonical[:200]}: it is none of the"
-        " requests that such an agent needs. If it is to be allowed, name it in provider.paths of"
-        " the AgentProfile."
+        f"{method} {canonical[:200]} is not sent to the provider: it is not among the requests"
+        " that such an agent needs. To allow it, add it to provider.paths of the AgentProfile."
     )
 
 
@@ -153,7 +152,7 @@ def canonical_path(raw: str) -> str:
 
 def _ambiguous(raw: str) -> NotOfferedError:
     return NotOfferedError(
-        f"The path {raw[:200]!r} can be read in several ways, so it is not asked for. Give it"
+        f"The path {raw[:200]!r} is ambiguous, so it is not sent to the provider. Use a path"
         " without dot segments and without encoded separators."
     )
 
@@ -168,8 +167,8 @@ def _known_query(query: str) -> str:
             continue
         if plain not in _QUERY:
             raise NotOfferedError(
-                f"The query parameter {unquote(name)[:100]!r} is not passed on to the provider."
-                " Leave it out, or name the path in provider.paths of the AgentProfile."
+                f"The query parameter {unquote(name)[:100]!r} is not forwarded to the provider."
+                " Omit it, or add the path to provider.paths of the AgentProfile."
             )
         kept.append(f"{quote(unquote(name), safe='-_')}={quote(unquote(value), safe=_SAFE)}")
     return "&".join(kept)

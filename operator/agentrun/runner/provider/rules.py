@@ -88,9 +88,9 @@ class Rules:
             )
         if named.stored and not self.may_name_stored:
             raise RequestRefusedError(
-                f"The request refers to something that is stored at the provider ({named.stored})."
-                " The key may open what others have stored there, so the AgentProfile has to allow"
-                " that with provider.storedObjects."
+                f"The request refers to an object that is stored at the provider ({named.stored})."
+                " The key may give access to the objects of others, so the AgentProfile has to"
+                " allow this with provider.storedObjects."
             )
 
 

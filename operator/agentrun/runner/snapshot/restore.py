@@ -38,7 +38,7 @@ from agentrun.runner.workspace import (
 )
 
 _AGAIN = (
-    "To do the work without what was said before, start a new run without session.mode: resume"
+    "To do the work without the earlier conversation, start a new run without session.mode: resume"
     " (continue_run with from_start)."
 )
 
@@ -89,7 +89,10 @@ class Restorer:
         except ValidationError as error:
             raise _lost(f"The snapshot's manifest cannot be read: {error}") from error
         if found.version != manifest.VERSION:
-            raise _lost(f"The snapshot is of version {found.version}, made by another AgentRun.")
+            raise _lost(
+                f"The snapshot is of version {found.version}, written by another version of"
+                " AgentRun."
+            )
         if found.backend != task.spec.backend:
             raise _lost(f"The conversation is one of {found.backend}, not {task.spec.backend}.")
         return ResumePoint(found, found.run == task.uid)
@@ -135,7 +138,7 @@ class Restorer:
         await self._ask(lambda: self.gateway.get_snapshot(part.name, file))
         digest = await asyncio.to_thread(_digest, file)
         if digest != part.sha256:
-            raise _lost(f"The snapshot's {part.name} is not what was kept.")
+            raise _lost(f"The snapshot's {part.name} does not match its digest.")
         return file
 
     async def _ask(self, ask: Callable[[], Awaitable[T]]) -> T:
@@ -145,9 +148,7 @@ class Restorer:
             message = f"The snapshot could not be read: {error}"
             raise AttemptError(Reason.STORE_UNAVAILABLE, message) from error
         except (GatewayRefusedError, GatewayConflictError) as error:
-            raise _lost(
-                f"The snapshot of the conversation is not kept any more: {error}"
-            ) from error
+            raise _lost(f"The snapshot of the conversation is no longer stored: {error}") from error
 
     def _folder(self) -> Path:
         folder = self.layout.spool / "restored"
@@ -180,9 +181,9 @@ async def restore_workspace(
         await hand_over(git, private, workspace, source.url, branch, at)
         await git.run("update-ref", BASE, commit, repository=private)
     except FileExistsError as error:
-        raise _lost("The git workspace cannot be made again: there is one already.") from error
+        raise _lost("The git workspace cannot be restored: one exists already.") from error
     except (GitError, OSError) as error:
-        raise _lost(f"The git workspace cannot be made again: {error}") from error
+        raise _lost(f"The git workspace cannot be restored: {error}") from error
     return Base(source.url, branch, commit, private)
 
 

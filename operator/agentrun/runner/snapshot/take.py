@@ -63,7 +63,7 @@ class SnapshotWriter:
             found.parts = await self._pack(moment.task, found, folder)
             await self._store(found, folder)
         except (GatewayError, GitError, ChildError, OSError) as error:
-            raise SnapshotError(f"The conversation could not be kept: {error}") from error
+            raise SnapshotError(f"The conversation could not be stored: {error}") from error
         finally:
             shutil.rmtree(folder, ignore_errors=True)
         return Snapshot(
@@ -130,15 +130,15 @@ class SnapshotWriter:
         reach = Reach(reads=tuple(sources.values()), writes=(folder,))
         answer = await ask_module(worker.__name__, job, reach)
         if "failed" in answer:
-            raise SnapshotError(f"The conversation could not be kept: {answer['failed']}")
+            raise SnapshotError(f"The conversation could not be stored: {answer['failed']}")
         if "too_large" in answer:
             sizes = ", ".join(
                 f"{name} {size / _MIB:.1f} MiB" for name, size in answer["too_large"].items()
             )
             message = (
-                f"The conversation and its workspace ({sizes}, before compression) are more than"
-                f" {allowed}, the profile's sessions.maxSnapshotSize: nothing was kept, so they"
-                " cannot be resumed. Allow more there, or have the agent leave less behind."
+                f"The conversation and its workspace ({sizes}, before compression) are larger"
+                f" than {allowed}, the profile's sessions.maxSnapshotSize: no snapshot was stored,"
+                " so they cannot be resumed. Raise the limit, or have the agent leave fewer files."
             )
             raise SnapshotError(message)
         if answer["left_out"]:

@@ -31,7 +31,7 @@ def ended(state: str, *parts: dict[str, Any], saying: str = "") -> Mapper:
         ("FAILED", "broken", OutcomeState.FAILED, Reason.PROVIDER_ERROR, "broken"),
         ("FAILED", "", OutcomeState.FAILED, Reason.PROVIDER_ERROR, "gave no reason"),
         ("REJECTED", "not mine", OutcomeState.REJECTED, Reason.REFUSED, "not mine"),
-        ("CANCELED", "", OutcomeState.FAILED, Reason.PROVIDER_ERROR, "cancelled there"),
+        ("CANCELED", "", OutcomeState.FAILED, Reason.PROVIDER_ERROR, "cancelled on its server"),
     ],
 )
 def test_how_the_run_ends(

@@ -90,7 +90,7 @@ async def test_message_is_given_once(
 @pytest.mark.parametrize(
     ("sends", "gets", "reason", "words"),
     [
-        pytest.param([[LOST]], [], Reason.PROVIDER_ERROR, "did not take the task", id="new-task"),
+        pytest.param([[LOST]], [], Reason.PROVIDER_ERROR, "did not accept the task", id="new-task"),
         pytest.param([[]], [], Reason.PROTOCOL_ERROR, "without a message or a task", id="mute"),
         pytest.param(
             [[WORKING]], [RemoteError("Task not found", final=True)], Reason.PROVIDER_ERROR,
