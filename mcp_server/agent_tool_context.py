@@ -51,7 +51,7 @@ class AgentCaller:
         return frozenset(self.profile.agent_tools.allowed)
 
 
-agent_caller_var: ContextVar[AgentCaller] = ContextVar("speaking")
+agent_caller_var: ContextVar[AgentCaller] = ContextVar("agent_caller")
 """The agent that makes the current request."""
 
 

@@ -31,7 +31,7 @@ class Guard:
 
     def __init__(self, app: ASGIApp, context: ToolContext, metadata_url: AnyHttpUrl | None) -> None:
         self._app = app
-        self._door = context
+        self._context = context
         self._metadata_url = metadata_url
         self._known = RequireAuthMiddleware(self._authorized, [], metadata_url)
 
@@ -48,7 +48,7 @@ class Guard:
         user = scope["user"]
         assert isinstance(user, AuthenticatedUser)
         try:
-            await self._door.authorize(caller_of(user.access_token))
+            await self._context.authorize(caller_of(user.access_token))
         except ForbiddenError as refusal:
             _log.info("rejected %r: it is not in the access list", user.access_token.client_id)
             await self._forbid(str(refusal))(scope, receive, send)

@@ -48,7 +48,7 @@ class ResourceSubscriptions:
     """The subscribed resources. Its ``middleware`` is passed to the MCP server."""
 
     def __init__(self, context: ToolContext) -> None:
-        self._door = context
+        self._context = context
         self.bus = InMemorySubscriptionBus()
         self._followed: dict[str, _Subscription] = {}
 
@@ -61,7 +61,7 @@ class ResourceSubscriptions:
         wanted = (ctx.params or {}).get("notifications") or {}
         async with self._follow(list(wanted.get("resourceSubscriptions") or [])):
             listening = asyncio.ensure_future(call_next(ctx))
-            stopping = asyncio.ensure_future(self._door.leaving.wait())
+            stopping = asyncio.ensure_future(self._context.leaving.wait())
             try:
                 await asyncio.wait({listening, stopping}, return_when=asyncio.FIRST_COMPLETED)
                 if listening.done():
@@ -94,7 +94,7 @@ class ResourceSubscriptions:
         if named is None:
             return None
         try:
-            return await resolve(self._door, named[1], None, None, named[0])
+            return await resolve(self._context, named[1], None, None, named[0])
         except ToolError as error:
             raise MCPError(INVALID_PARAMS, str(error)) from error
 
@@ -113,7 +113,7 @@ class ResourceSubscriptions:
 
     async def _watch(self, uri: str, row: RunRow) -> None:
         """Publish every change of a run until cancelled."""
-        store, uid, seen = self._door.store, row.run.metadata.uid, _state(row)
+        store, uid, seen = self._context.store, row.run.metadata.uid, _state(row)
         while True:
             try:
                 await store.wait(uid, row.last_seq, _LOOK_SECONDS)

@@ -221,7 +221,7 @@ class RunSync:
         uid = run.metadata.uid
         if uid in self._finalizers:
             return
-        task = asyncio.create_task(self._end_by_deletion(run), name=f"bury {run.metadata.name}")
+        task = asyncio.create_task(self._end_by_deletion(run), name=f"finalize {run.metadata.name}")
         self._finalizers[uid] = task
         task.add_done_callback(lambda _: self._finalizers.pop(uid, None))
 

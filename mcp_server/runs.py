@@ -65,14 +65,14 @@ class Runs:
     ) -> None:
         self._kube = kube
         self._store = store
-        self._archive = watched.run_sync
+        self._run_sync = watched.run_sync
         self._sessions = watched.sessions
         self._profiles = watched.profiles
 
     @property
     def quarantine(self) -> Quarantine:
         """The objects that cannot be read as they are."""
-        return self._archive.quarantine
+        return self._run_sync.quarantine
 
     async def find(self, namespace: str, name: str) -> RunRow | None:
         """Return a run from the store, else from the cluster; None if it does not exist."""
@@ -81,7 +81,7 @@ class Runs:
             return row
         # A run that was just created with kubectl may not have reached the watch yet.
         manifest = await self._get(RUNS, namespace, name)
-        return await self._archive.observe(manifest) if manifest else None
+        return await self._run_sync.observe(manifest) if manifest else None
 
     async def find_session(self, namespace: str, reference: str) -> AgentSession | None:
         """Return a session by its name or its uid; None if it does not exist."""
@@ -229,7 +229,7 @@ class Runs:
                 raise InvalidArgumentsError(
                     f"run {meta.name} was deleted. Call spawn_run to start another run."
                 )
-            known = await self._archive.observe(manifest) or row
+            known = await self._run_sync.observe(manifest) or row
             run = self._one(AgentRun, RUNS, manifest)
             if (seq := with_answer(run, message, key)) is not None:
                 return known, seq
@@ -241,7 +241,7 @@ class Runs:
             patch, seq = build_answer(run, message, key)
             manifest = await self._kube.patch(RUNS, meta.namespace, meta.name, patch)
             _log.info("run %s: answer %d received from %s", meta.name, seq, requested_by)
-            return await self._archive.observe(manifest) or known, seq
+            return await self._run_sync.observe(manifest) or known, seq
 
         return await retry_on_conflict(answer)
 
@@ -259,7 +259,7 @@ class Runs:
             raise
 
     async def _record(self, manifest: Object, body: Object) -> RunRow:
-        row = await self._archive.observe(manifest)
+        row = await self._run_sync.observe(manifest)
         if row is None:
             name = body["metadata"]["name"]
             raise InvalidArgumentsError(
@@ -301,10 +301,10 @@ class Runs:
             run = self._one(AgentRun, RUNS, manifest)
             patch = None if run.phase.is_terminal else build_cancellation(run, requested_by, reason)
             if patch is None:
-                return await self._archive.observe(manifest) or row
+                return await self._run_sync.observe(manifest) or row
             manifest = await self._kube.patch(RUNS, namespace, name, patch)
             _log.info("run %s: cancellation requested by %s", name, requested_by)
-            return await self._archive.observe(manifest) or row
+            return await self._run_sync.observe(manifest) or row
 
         return await retry_on_conflict(cancel)
 

@@ -76,7 +76,7 @@ def build_gateway(
         Route("/v1/state", gateway.state, methods=["POST"]),
         Route("/v1/outcome", gateway.outcome, methods=["POST"]),
         Route("/v1/inputs", gateway.inputs, methods=["GET"]),
-        *gateway.letterbox.routes,
+        *gateway.mailboxes.routes,
         Route("/v1/snapshot/{name}", gateway.snapshot, methods=["GET"]),
         *([tools.route] if tools else []),
     ]
@@ -105,7 +105,7 @@ class _Gateway:
         self._runs = runs
         self.runners = RunnerAuthenticator(store, runs, authenticator)
         self._reports = Reports(store, runs)
-        self.letterbox = Mailboxes(store.messages, self.runners, closing)
+        self.mailboxes = Mailboxes(store.messages, self.runners, closing)
         self._closing = closing
         self._uploads = asyncio.Semaphore(_UPLOADS)
 

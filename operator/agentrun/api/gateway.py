@@ -44,9 +44,11 @@ from agentrun.api.messages import AgentMessage
 from agentrun.api.v1alpha1 import AgentProfileSpec, AgentRunSpec, Input, Snapshot
 
 TOKEN_AUDIENCE = "agentrun-gateway"
+"""The audience of runners' tokens."""
 RUNNER_ACCOUNT = "default"
-"""The ServiceAccount of pods that name none, as those of runs: others' tokens are refused."""
-"""``TOKEN_AUDIENCE`` is the audience of runners' tokens."""
+"""
+The ServiceAccount of the pods of runs, which name none; tokens of other accounts are rejected.
+"""
 
 MAX_APPEND_BYTES = 4 * 1024 * 1024
 """The largest body of an append request, in bytes."""

@@ -72,9 +72,9 @@ class Reconciler:
         self._plan(key, run, observed, actions, now)
         refusal = await self.actor.apply(actions, run, observed.profile, now)
         if refusal is not None:
-            await self._report_malformed(key, replace(observed, refusal=refusal))
+            await self._report_rejection(key, replace(observed, refusal=refusal))
 
-    async def _report_malformed(self, key: Key, observed: Observed) -> None:
+    async def _report_rejection(self, key: Key, observed: Observed) -> None:
         """Decide with the API server's rejection in ``observed``, then requeue to retry."""
         stored = self.observer.caches.of(RUNS).get(key)
         if stored is None or observed.refusal is None:

@@ -266,15 +266,15 @@ class _Failing:
     """Middleware that fails requests as tests configure, and passes on the others."""
 
     def __init__(self, app: Any, fake: FakeServer) -> None:
-        self._app, self._door = app, fake
+        self._app, self._fake = app, fake
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        if scope["type"] != "http" or not self._door.failures:
+        if scope["type"] != "http" or not self._fake.failures:
             await self._app(scope, receive, send)
             return
-        status = self._door.failures.pop(0)
-        if status == 403 and self._door.refusal:
-            error = {"code": 403, "message": self._door.refusal}
+        status = self._fake.failures.pop(0)
+        if status == 403 and self._fake.refusal:
+            error = {"code": 403, "message": self._fake.refusal}
             told = JSONResponse({"jsonrpc": "2.0", "id": None, "error": error}, status)
             await told(scope, receive, send)
             return
