@@ -121,8 +121,8 @@ async def a_desk(*allowed: str, **children: Any) -> AsyncIterator[Desk]:
         ):
             await store.record_run(RunRow(the_run(), "session-1"))
             runs.put(the_run())
-            transport = streamable_http_client(f"{URL}/v1/mcp", http_client=http)
-            async with mcp.Client(transport) as client:
+            connection = streamable_http_client(f"{URL}/v1/mcp", http_client=http)
+            async with mcp.Client(connection) as client:
                 yield Desk(cluster, store, runs, client, http, app)
 
 
