@@ -68,7 +68,7 @@ async def test_who_is_not_let_in_is_told_so_in_the_mcp_servers_words() -> None:
         user = {"username": "system:serviceaccount:sec-a:nobody"}
         site.cluster.reviews["token"] = {**ALICE, "user": user}
         tools = Tools(ServerEndpoint(http, f"{URL}/mcp", "here"))
-        words = rf"^here refuses this \(403\): You are {user['username']}, .*does not let you in"
+        words = rf"^here forbids this \(403\): You are {user['username']}, .*does not let you in"
         with pytest.raises(CliError, match=words):
             await tools.list_runs()
         with pytest.raises(CliError, match=words):
