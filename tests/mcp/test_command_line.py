@@ -69,7 +69,7 @@ async def test_who_is_not_let_in_is_told_so_in_the_mcp_servers_words() -> None:
         site.cluster.reviews["token"] = {**ALICE, "user": user}
         tools = Tools(ServerEndpoint(http, f"{URL}/mcp", "here"))
         words = (
-            rf"^here refuses this \(403\): {user['username']} is not authorized to use this Agent"
+            rf"^here forbids this \(403\): {user['username']} is not authorized to use this Agent"
         )
         with pytest.raises(CliError, match=words):
             await tools.list_runs()

@@ -104,7 +104,7 @@ def test_a_field_is_read_as_a_whole_or_in_part(fake: FakeServer, tmp_path: Path)
 def test_cancelling_says_that_nothing_is_left(fake: FakeServer) -> None:
     fake.add("run-1")
     done = call(fake, "runs", "cancel", "ada", "--reason", "enough")
-    assert (done.code, done.out) == (0, "run-1 is cancelled: nothing of it is left\n")
+    assert (done.code, done.out) == (0, "run-1 is cancelled: all of its processes have ended\n")
     assert fake.argument("cancel_run") == {"run_id": "run-1", "wait_ms": 30000, "reason": "enough"}
     fake.add("run-2", "completed", agent_name="bo")
     done = call(fake, "runs", "cancel", "run-2")
@@ -123,7 +123,9 @@ def test_waiting_has_a_bound_that_leaves_the_run_alone(fake: FakeServer) -> None
     fake.add("run-1")
     done = call(fake, "runs", "wait", "run-1", "--timeout", "1s")
     assert done.code == 8
-    assert "run-1 is still running after 1s; `agentrun runs wait run-1` waits on" in done.err
+    assert (
+        "run-1 is still running after 1s; `agentrun runs wait run-1` continues to wait" in done.err
+    )
     assert "cancel_run" not in [name for name, _ in fake.calls]
 
 

@@ -106,7 +106,7 @@ async def test_events_that_a_restored_store_has_lost_are_told_of_once(
         await journal.drained()
     told = [(event["seq"], event["data"]["text"]) for event in gateway.taken]
     assert told[0][0] == 51
-    assert "Events 51 to 80 are gone" in told[0][1]
+    assert "Events 51 to 80 are lost" in told[0][1]
     assert told[1:] == [(52, "one"), (53, "two")]
 
 

@@ -75,7 +75,7 @@ def test_call_that_was_too_large_to_be_kept_can_only_be_refused() -> None:
     before = mapper.announced("call-1")
     assert not before.is_whole
     text, options = asked({"toolCallId": "call-1", **before.call}, is_whole=before.is_whole)
-    assert "not kept" in text
+    assert "not retained" in text
     assert options == ["no"]
 
 

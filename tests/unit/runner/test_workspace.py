@@ -140,7 +140,7 @@ async def test_clone_finds_a_commit(place: Place, length: int) -> None:
     [
         pytest.param({"ref": "no-such-branch"}, "'no-such-branch'", id="ref"),
         pytest.param({"ref": "0123456789abcdef"}, "'0123456789abcdef'", id="commit"),
-        pytest.param({"ref": "--upload-pack=x"}, "is no branch", id="option"),
+        pytest.param({"ref": "--upload-pack=x"}, "is not a branch", id="option"),
         pytest.param({"branch": "bad..name"}, "'bad..name'", id="branch"),
         pytest.param({"url": "file:///no/such/place"}, "/no/such/place", id="url"),
         pytest.param({"url": "file:///no/such/place"}, "check the URL", id="advice"),
