@@ -293,7 +293,7 @@ async def test_a_database_that_a_version_too_new_has_changed_is_refused(old: Old
     store = await open_store(old.url)
     await store.close()
     _change(old, "UPDATE alembic_version SET version_num = '1000'")
-    with pytest.raises(TooNewError, match=r"to 1000; this one knows 0004.*restore the backup"):
+    with pytest.raises(TooNewError, match=r"to 1000; this version knows 0004.*restore the backup"):
         await open_store(old.url)
     assert old.query("SELECT version_num FROM alembic_version") == "1000"
 
