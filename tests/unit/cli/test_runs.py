@@ -123,7 +123,9 @@ def test_waiting_has_a_bound_that_leaves_the_run_alone(fake: FakeServer) -> None
     fake.add("run-1")
     done = call(fake, "runs", "wait", "run-1", "--timeout", "1s")
     assert done.code == 8
-    assert "run-1 is still running after 1s; `agentrun runs wait run-1` continues to wait" in done.err
+    assert (
+        "run-1 is still running after 1s; `agentrun runs wait run-1` continues to wait" in done.err
+    )
     assert "cancel_run" not in [name for name, _ in fake.calls]
 
 
