@@ -1,6 +1,7 @@
 """Memory of the processes of a pod."""
 
 import asyncio
+import errno
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
@@ -30,8 +31,13 @@ def _group(pid: int, uid: str) -> int:
         root = "/sys/fs/cgroup/memory" if controllers == "memory" else "/sys/fs/cgroup"
         # A process that has ended but is not reaped is in the root control group.
         if controllers in ("memory", "") and uid in path:
-            file = Path(f"{root}{path}/memory.stat")
-            if file.exists():
-                stat = dict(line.split() for line in file.read_text(encoding="ascii").splitlines())
-                return int(stat.get("total_rss") or stat.get("anon") or 0)
+            try:
+                text = Path(f"{root}{path}/memory.stat").read_text(encoding="ascii")
+            except OSError as error:
+                # The group was removed, before or after the file was opened.
+                if error.errno in (errno.ENOENT, errno.ENODEV):
+                    return 0
+                raise
+            stat = dict(line.split() for line in text.splitlines())
+            return int(stat.get("total_rss") or stat.get("anon") or 0)
     return 0

@@ -361,7 +361,7 @@ CLOSED = {
         ({"url": "https://git.test/other/a.git"}, "does not allow repository"),
         ({"url": "https://git.test/team/../other/a.git"}, "does not allow repository"),
         ({"url": "http://git.test/team/a.git"}, "does not allow repository"),
-        ({"url": "https://git.test/team/a.git", "branch": "main"}, "push branch main"),
+        ({"url": "https://git.test/team/a.git", "branch": "main"}, "pushing to branch main"),
     ],
 )
 async def test_repository_and_branch_are_those_that_the_profile_allows(

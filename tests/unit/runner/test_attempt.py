@@ -15,6 +15,7 @@ from agentrun.api.v1alpha1 import AgentState, OutcomeState
 from agentrun.runner.capability import with_capability
 from agentrun.runner.layout import Layout
 from agentrun.runner.pipes import announce, make_pipes
+from tests.events import said
 from tests.unit.runner.harness import (
     a_gateway,
     container_command,
@@ -109,8 +110,7 @@ async def test_gateway_that_is_away_for_a_while_loses_nothing(tmp_path: Path) ->
         await gateway.until_refused(3)
         gateway.away = False
         await it.ended()
-    texts = [data["text"] for data in gateway.data("agent_message")]
-    assert texts == ["first", *(f"message {n}" for n in range(1, 31)), "last"]
+    assert said(gateway.events) == ["first", *(f"message {n}" for n in range(1, 31)), "last"]
     assert [event["seq"] for event in gateway.events] == list(range(1, len(gateway.events) + 1))
     assert gateway.outcome is not None
 
@@ -297,7 +297,7 @@ async def test_push_that_is_refused_fails_the_run_and_keeps_the_patch(tmp_path: 
     ("listed", "branch", "why"),
     [
         pytest.param("origin.git", "main", "git.branches does not allow main", id="branch"),
-        pytest.param(None, "agentrun/x", "credentials are not for", id="repository"),
+        pytest.param(None, "agentrun/x", "credentials do not apply to", id="repository"),
     ],
 )
 async def test_push_that_the_profile_does_not_allow_is_refused_and_the_patch_kept(

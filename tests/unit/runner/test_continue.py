@@ -9,6 +9,7 @@ import pytest
 from agentrun.api import pod_layout
 from agentrun.api.messages import AgentMessage
 from agentrun.api.v1alpha1 import AgentState, OutcomeState
+from tests.events import said
 from tests.unit.runner.harness import AGENT, FakeGateway, a_gateway, an_answer, pod
 from tests.unit.runner.test_attempt import STRUCTURED, a_repository, git
 
@@ -303,7 +304,7 @@ async def test_what_an_agent_repeats_only_after_it_has_loaded_is_not_told_again(
     again = gateway.next_attempt(session={"mode": "resume", "name": "harness"})
     async with pod(tmp_path / "second", again, ["python3", "-c", LATE]) as it:
         await it.ended()
-    assert [data["text"] for data in again.data("agent_message")] == ["new"]
+    assert said(again.events) == ["new"]
 
 
 async def test_wait_that_no_answer_ends_goes_on_and_what_it_passed_over_is_dealt_with(

@@ -22,6 +22,7 @@ from agentrun.runner.gateway import (
 from agentrun.runner.journal import Journal
 from agentrun.runner.mailbox import MAX_TURNS, Delivery, Mailbox, render
 from agentrun.runner.outcome import End
+from tests.events import said
 from tests.unit.runner.harness import AGENT, FakeGateway, a_gateway, pod
 from tests.waiting import LATE_SECONDS
 
@@ -308,7 +309,7 @@ async def test_an_agent_answers_messages_in_turns_of_their_own(tmp_path: Path) -
         await post.write(mail(1, json.dumps([["say", "second"]])))
         go.touch()
         await it.ended()
-    assert [one["text"] for one in post.data("agent_message")] == ["first", "second"]
+    assert said(post.events) == ["first", "second"]
     assert post.types.index("message_added") == post.types.index("agent_message") + 1
     assert post.outcome is not None
     assert post.outcome.result is not None
@@ -334,7 +335,7 @@ async def test_an_agent_that_cannot_be_steered_gets_a_turn_instead(tmp_path: Pat
         await post.write(mail(1, json.dumps([["say", "second"]])))
         await it.ended()
     assert [one["delivery"] for one in post.data("message_added")] == ["between_turns"]
-    assert [one["text"] for one in post.data("agent_message")] == ["first", "second"]
+    assert said(post.events) == ["first", "second"]
 
 
 @pytest.mark.slow
@@ -379,7 +380,7 @@ async def test_an_attempt_that_goes_on_is_not_given_again_what_it_knows(tmp_path
     async with pod(tmp_path / "2", other) as it:
         await it.ended()
     assert [one["seq"] for one in other.data("message_added")] == [2]
-    recalled, said = (one["text"] for one in other.data("agent_message"))
+    recalled, last = said(other.events)
     assert "Message 1 from agent ada" in recalled
-    assert said == "more"
+    assert last == "more"
     assert other.delivered == 2
