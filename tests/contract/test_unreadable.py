@@ -230,7 +230,7 @@ async def test_a_forgotten_run_is_gone_with_all_that_was_kept_of_it_and_no_other
     ]
     assert await open_blobs(kept.blobs_url).keys() == ["runs/two/artifacts/a"]
     assert len(await kept.store.read("two", 0, 10)) == 2
-    with pytest.raises(ForgetError, match="No run run-one"):
+    with pytest.raises(ForgetError, match="Run run-one was not found"):
         await kept.forget("run-one")
     with pytest.raises(UnknownRunError):
         await kept.store.forget("one")
