@@ -203,12 +203,13 @@ class FakeKube:
 
 def _check_preconditions(resource: Resource, stored: Object, body: Object) -> None:
     meta, name = body.get("metadata", {}), stored["metadata"]["name"]
-    for field, words in (
-        ("uid", "the UID in the precondition does not match"),
-        ("resourceVersion", "the object has been modified"),
-    ):
-        if meta.get(field) not in (None, stored["metadata"][field]):
-            raise ApiError(409, "Conflict", f'{resource.plural} "{name}": {words}')
+    if meta.get("resourceVersion") not in (None, stored["metadata"]["resourceVersion"]):
+        message = f'{resource.plural} "{name}": the object has been modified'
+        raise ApiError(409, "Conflict", message)
+    # The API server compares the result of a patch with the stored object.
+    if meta.get("uid") not in (None, stored["metadata"]["uid"]):
+        message = f'{resource.plural} "{name}" is invalid: metadata.uid: field is immutable'
+        raise ApiError(422, "Invalid", message)
 
 
 def _has_labels(obj: Object, selector: str) -> bool:

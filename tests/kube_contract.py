@@ -98,9 +98,12 @@ class KubeContract:
         )
         assert "activeRun" not in patched["status"]
 
-    @pytest.mark.parametrize("field", ["uid", "resourceVersion"])
+    @pytest.mark.parametrize(
+        ("field", "status", "reason"),
+        [("uid", 422, "Invalid"), ("resourceVersion", 409, "Conflict")],
+    )
     async def test_a_patch_has_preconditions(
-        self, kube: KubeApi, namespace: str, field: str
+        self, kube: KubeApi, namespace: str, field: str, status: int, reason: str
     ) -> None:
         body = a_session()
         created = await kube.create(SESSIONS, namespace, body)
@@ -109,10 +112,10 @@ class KubeContract:
         await kube.patch(SESSIONS, namespace, name_of(body), right)
         other = "00000000-0000-0000-0000-000000000000" if field == "uid" else before
         wrong = {"metadata": {field: other, "labels": {"a": "2"}}}
-        with pytest.raises(ApiError) as conflict:
+        with pytest.raises(ApiError) as stale:
             await kube.patch(SESSIONS, namespace, name_of(body), wrong)
-        assert conflict.value.is_conflict
-        assert conflict.value.reason == "Conflict"
+        assert (stale.value.status, stale.value.reason) == (status, reason)
+        assert stale.value.is_stale
         found = await kube.get(SESSIONS, namespace, name_of(body))
         assert found["metadata"]["labels"] == {"a": "1"}
 
