@@ -55,12 +55,14 @@ def text(words: str) -> Json:
 
 
 async def asking(platform: Installation, idle: int = 600) -> str:
-    """Begin a run whose agent asks, and wait until it waits."""
+    """Begin a run whose agent asks, and wait until the operator and the MCP server show it."""
     run_id = await platform.trivial(
         ["say", "before"], ["ask", "May I?"], ["say", "after"],
         profile=ASKS, timeouts={"idle_timeout_seconds": idle},
     )  # fmt: skip
     await platform.reaches(run_id, "InputRequired")
+    # The journal may follow the phase, and decides whether the run may be answered.
+    await platform.shown(run_id, lambda run: run["status"] == "input_required")
     return run_id
 
 
