@@ -34,6 +34,11 @@ class Follower(Protocol):
         """Handle a failure to list or watch the namespace; it is retried."""
 
 
+def is_closed(problem: Exception | None) -> bool:
+    """Whether a namespace is closed to the MCP server: deleted, with the permissions in it."""
+    return isinstance(problem, ApiError) and problem.is_forbidden
+
+
 async def follow(
     source: KubeApi,
     resource: Resource,

@@ -21,7 +21,7 @@ from agentrun.kube.errors import ApiError, ApiUnavailableError
 from agentrun.kube.resources import Resource
 from agentrun.store.ordered import Ordered
 from agentrun.store.paging import Place
-from mcp_server.list_watch import BACKOFF, follow
+from mcp_server.list_watch import BACKOFF, follow, is_closed
 
 _SEEN_SECONDS = 1.0
 """How long to wait for the watch event of an object that another replica may have returned."""
@@ -76,7 +76,7 @@ class ObjectCache(Generic[M]):
     def is_ready(self) -> bool:
         """Whether the objects of every namespace that is not closed are cached."""
         return all(
-            namespace in self._kept or _is_closed(problem)
+            namespace in self._kept or is_closed(problem)
             for namespace, problem in self._problems.items()
         )
 
@@ -165,7 +165,7 @@ class ObjectCache(Generic[M]):
     async def failed(self, namespace: str, error: Exception) -> None:
         """Record the failure; the cached objects stay, except those of a closed namespace."""
         self._problems[namespace] = error
-        if _is_closed(error):
+        if is_closed(error):
             self._kept.pop(namespace, None)
 
     def _known(self, namespace: str) -> "_Kept[M]":
@@ -232,8 +232,3 @@ def _is_uuid(text: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _is_closed(problem: Exception | None) -> bool:
-    """Whether a namespace is closed to the MCP server: deleted, with the permissions in it."""
-    return isinstance(problem, ApiError) and problem.is_forbidden

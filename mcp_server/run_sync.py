@@ -29,7 +29,7 @@ from agentrun.kube.api import KubeApi, Object
 from agentrun.kube.errors import ApiError
 from agentrun.kube.resources import NAMESPACES, PODS, RUNS, SESSIONS
 from agentrun.store.base import RunRow, RunStore, StoreError, StoreUnavailableError
-from mcp_server.list_watch import BACKOFF, follow
+from mcp_server.list_watch import BACKOFF, follow, is_closed
 from mcp_server.manifests import session_name_of
 from mcp_server.views import ended_by_deletion, seal_data, timestamp
 
@@ -189,7 +189,7 @@ class RunSync:
 
         If the namespace was deleted, its runs are recorded as deleted.
         """
-        if not (isinstance(error, ApiError) and error.is_forbidden):
+        if not is_closed(error):
             self._answered.discard(namespace)
             return
         self._answered.add(namespace)
@@ -273,7 +273,7 @@ class RunSync:
         try:
             pod = await self._kube.find(PODS, run.metadata.namespace, name)
         except ApiError as error:
-            if error.is_forbidden:
+            if is_closed(error):
                 return not await self._is_namespace_gone(run.metadata.namespace)
             raise
         if pod is None:

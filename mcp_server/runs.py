@@ -51,6 +51,7 @@ from mcp_server.watched import Watched
 
 _log = logging.getLogger(__name__)
 
+_PATCH_TRIES = 4
 _M = TypeVar("_M", bound=Model)
 
 
@@ -243,7 +244,7 @@ class Runs:
             _log.info("run %s: answer %d received from %s", meta.name, seq, requested_by)
             return await self._run_sync.observe(manifest) or known, seq
 
-        return await retry_on_conflict(answer)
+        return await retry_on_conflict(answer, _PATCH_TRIES)
 
     async def _make(self, namespace: str, body: Object, new_session: AgentSession | None) -> RunRow:
         return await self._record(await self._create(namespace, body, new_session), body)
@@ -306,7 +307,7 @@ class Runs:
             _log.info("run %s: cancellation requested by %s", name, requested_by)
             return await self._run_sync.observe(manifest) or row
 
-        return await retry_on_conflict(cancel)
+        return await retry_on_conflict(cancel, _PATCH_TRIES)
 
     async def _profile(self, arguments: SpawnArguments, namespace: str) -> AgentProfile:
         name = profile_name(arguments)

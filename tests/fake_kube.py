@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from itertools import count
 from typing import Any
 
-from agentrun.kube.api import MERGE_PATCH, Object
+from agentrun.kube.api import MERGE_PATCH, KubeApi, Object
 from agentrun.kube.errors import ApiError
 from agentrun.kube.resources import PODS, Resource
 
@@ -25,7 +25,7 @@ Key = tuple[str, str, str]
 """The plural of the resource, the namespace and the name."""
 
 
-class FakeKube:
+class FakeKube(KubeApi):
     """Stores objects as the API server does. Subclasses add rules and failures."""
 
     def __init__(self) -> None:
@@ -76,14 +76,6 @@ class FakeKube:
     async def get(self, resource: Resource, namespace: str, name: str) -> Object:
         self.admit("get", resource, name)
         return copy.deepcopy(self._existing(resource, namespace, name))
-
-    async def find(self, resource: Resource, namespace: str, name: str) -> Object | None:
-        try:
-            return await self.get(resource, namespace, name)
-        except ApiError as error:
-            if error.is_not_found:
-                return None
-            raise
 
     async def list(
         self, resource: Resource, namespace: str, *, labels: str = "", fields: str = ""

@@ -10,7 +10,7 @@ from agentrun.api.quarantine import named, readable
 from agentrun.api.v1alpha1 import API_VERSION, AgentProfile, AgentRun, AgentSession, AgentStatus
 from agentrun.kube.api import APPLY_PATCH
 from agentrun.kube.client import Kube
-from agentrun.kube.conflict import TRIES, retry_on_conflict
+from agentrun.kube.conflict import retry_on_conflict
 from agentrun.kube.errors import ApiError, ApiUnavailableError
 from agentrun.kube.resources import PROFILES, RUNS, SESSIONS, Resource
 from mcp_server.gateway.ports import (
@@ -27,6 +27,7 @@ FIELD_MANAGER = "agentrun-gateway"
 
 _M = TypeVar("_M", bound=Model)
 _INVALID = (400, 413, 422)
+_TRIES = 5
 
 
 class KubernetesRunDirectory:
@@ -63,14 +64,14 @@ class KubernetesRunDirectory:
             return current if status is None else await self._apply(current, status)
 
         try:
-            return await retry_on_conflict(update, _is_conflict)
+            return await retry_on_conflict(update, _TRIES, _is_conflict)
         except ApiError as error:
             if error.status in _INVALID:
                 message = f"The API server rejected the status of run {name}:"
                 raise StatusRefusedError(f"{message} {error.message}") from error
             if _is_conflict(error):
                 raise ClusterUnavailableError(
-                    f"Run {name} changed {TRIES} times while its status was written."
+                    f"Run {name} changed {_TRIES} times while its status was written."
                 ) from error
             raise _unavailable(error, f"applying the status of run {name}") from error
 

@@ -1,10 +1,10 @@
 """The API server in memory, with the rules of AgentRun's CRDs, TokenReviews and failures."""
 
 import copy
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
-from agentrun.kube.api import MERGE_PATCH, Object
+from agentrun.kube.api import Object
 from agentrun.kube.errors import ApiError, ApiUnavailableError
 from agentrun.kube.resources import RUNS, Resource
 from tests.fake_kube import FakeKube
@@ -57,6 +57,9 @@ class FakeCluster(FakeKube):
             raise self.outage
         if faults := self.faults.get((verb, resource.plural)):
             raise faults.pop(0)
+        if verb == "patch" and self.before_patch:
+            happens, self.before_patch = self.before_patch, None
+            happens()
 
     def validate(self, resource: Resource, old: Object, new: Object) -> None:
         """Refuse what the CRD's validation rules refuse."""
@@ -75,22 +78,6 @@ class FakeCluster(FakeKube):
         if ("create", resource.plural) in self.lost_answers:
             raise ApiUnavailableError("connection reset")
         return created
-
-    async def patch(
-        self,
-        resource: Resource,
-        namespace: str,
-        name: str,
-        body: Object,
-        *,
-        subresource: str = "",
-        content_type: str = MERGE_PATCH,
-        query: Mapping[str, str] | None = None,
-    ) -> Object:
-        if self.before_patch:
-            happens, self.before_patch = self.before_patch, None
-            happens()
-        return await super().patch(resource, namespace, name, body, subresource=subresource)
 
     async def review_token(self, token: str, audience: str) -> Object:
         """Return the TokenReview status of a token."""

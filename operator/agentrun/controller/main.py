@@ -30,7 +30,8 @@ from agentrun.controller.settings import Settings, SettingsError, settings_from
 from agentrun.controller.sync import Sync
 from agentrun.controller.triggers import affected_runs
 from agentrun.kube.api import Object
-from agentrun.kube.client import Kube, connect
+from agentrun.kube.client import connect
+from agentrun.kube.clock import ServerClock
 from agentrun.kube.resources import Resource
 
 logger = logging.getLogger(__name__)
@@ -43,7 +44,8 @@ _SETTLING_SECONDS = 2.0
 async def operate(settings: Settings) -> None:
     """Run the operator until a signal stops it."""
     stopping = asyncio.Event()
-    async with connect() as kube:
+    clock = ServerClock()
+    async with connect(clock=clock) as kube:
         caches, queue = Caches(), WorkQueue[Key]()
         sync = Sync(kube, caches, settings.namespaces, queue.add, time.monotonic)
         caches.on_change = lambda kind, obj: _enqueue(caches, queue, kind, obj)
@@ -57,8 +59,10 @@ async def operate(settings: Settings) -> None:
             await run_together([stopping.wait()], sync.start())
             if stopping.is_set():
                 return
-            recorder = EventRecorder(kube, settings.identity, kube.clock.now)
-            reconciler = _reconciler(kube, caches, queue, recorder, settings)
+            recorder = EventRecorder(kube, settings.identity, clock.now)
+            observer = Observer(kube, caches, settings.pod.limits)
+            actor = Applier(kube, caches, settings.pod, recorder)
+            reconciler = Reconciler(observer, actor, queue, clock.now)
             background = [
                 sync.run_forever(settings.resync_seconds),
                 sync.reopen_forever(),
@@ -80,14 +84,6 @@ def _stop_on_signals(stopping: asyncio.Event) -> None:
     """Set ``stopping`` on SIGTERM and SIGINT; kopf replaces these handlers while it watches."""
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
-
-
-def _reconciler(
-    kube: Kube, caches: Caches, queue: WorkQueue[Key], recorder: EventRecorder, settings: Settings
-) -> Reconciler:
-    observer = Observer(kube, caches, settings.pod.limits)
-    actor = Applier(kube, caches, settings.pod, recorder)
-    return Reconciler(observer, actor, queue, kube.clock.now)
 
 
 def _enqueue(caches: Caches, queue: WorkQueue[Key], kind: Resource, obj: Object) -> None:

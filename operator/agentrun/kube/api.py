@@ -1,8 +1,9 @@
-"""What programs request of the API server, which ``agentrun.kube.client.Kube`` implements."""
+"""What programs request of the API server; ``agentrun.kube.client.Kube`` implements it."""
 
 from collections.abc import AsyncIterator, Mapping
 from typing import Any, Protocol
 
+from agentrun.kube.errors import ApiError
 from agentrun.kube.resources import Resource
 
 Object = dict[str, Any]
@@ -20,6 +21,12 @@ class KubeApi(Protocol):
 
     async def find(self, resource: Resource, namespace: str, name: str) -> Object | None:
         """Return an object; None if it does not exist."""
+        try:
+            return await self.get(resource, namespace, name)
+        except ApiError as error:
+            if error.is_not_found:
+                return None
+            raise
 
     async def list(
         self, resource: Resource, namespace: str, *, labels: str = "", fields: str = ""

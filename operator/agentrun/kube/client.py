@@ -18,7 +18,7 @@ from kubernetes.aio import client, config
 
 from agentrun.api.bounded_json import read_kept
 from agentrun.api.quarantine import readable
-from agentrun.kube.api import MERGE_PATCH, Object
+from agentrun.kube.api import MERGE_PATCH, KubeApi, Object
 from agentrun.kube.clock import ServerClock
 from agentrun.kube.errors import ApiError, ApiUnavailableError
 from agentrun.kube.resources import Resource
@@ -30,27 +30,19 @@ _WATCH_SILENCE = 120
 _CONNECT_SECONDS = 5
 
 
-class Kube:
+class Kube(KubeApi):
     """A connection to the API server. Every method may raise ``ApiError``."""
 
-    def __init__(self, api: client.ApiClient, seconds: float = 30) -> None:
+    def __init__(
+        self, api: client.ApiClient, seconds: float = 30, clock: ServerClock | None = None
+    ) -> None:
         self._api = api
         self._timeout = aiohttp.ClientTimeout(total=seconds, sock_connect=_CONNECT_SECONDS)
-        self.clock = ServerClock()
-        """The API server's clock, derived from its responses."""
+        self._clock = clock
 
     async def get(self, resource: Resource, namespace: str, name: str) -> Object:
         """Return an object. Raises ApiError with status 404 if it does not exist."""
         return await self._json("GET", resource.path(namespace, name))
-
-    async def find(self, resource: Resource, namespace: str, name: str) -> Object | None:
-        """Return an object; None if it does not exist."""
-        try:
-            return await self.get(resource, namespace, name)
-        except ApiError as error:
-            if error.is_not_found:
-                return None
-            raise
 
     async def list(
         self, resource: Resource, namespace: str, *, labels: str = "", fields: str = ""
@@ -176,11 +168,12 @@ class Kube:
             body=body,
             auth_settings=["BearerToken"],
         )
-        asked = self.clock.asked()
+        asked = self._clock.asked() if self._clock else None
         try:
             answer = await self._api.call_api(*request, _request_timeout=timeout or self._timeout)
             response: aiohttp.ClientResponse = answer.response
-            self.clock.note(response.headers.get("Date"), asked)
+            if self._clock and asked:
+                self._clock.note(response.headers.get("Date"), asked)
             if response.status < 400:
                 return response
             text = await response.text()
@@ -190,11 +183,11 @@ class Kube:
 
 
 @asynccontextmanager
-async def connect(seconds: float = 30) -> AsyncIterator[Kube]:
+async def connect(seconds: float = 30, clock: ServerClock | None = None) -> AsyncIterator[Kube]:
     """
     Connect with the pod's service account or, outside a cluster, with KUBECONFIG.
 
-    A request may take ``seconds``.
+    A request may take ``seconds``. ``clock`` is updated from the responses.
     """
     configuration = client.Configuration()
     if os.environ.get("KUBERNETES_SERVICE_HOST"):
@@ -204,7 +197,7 @@ async def connect(seconds: float = 30) -> AsyncIterator[Kube]:
     else:
         await config.load_kube_config(client_configuration=configuration)
     async with client.ApiClient(configuration) as api:
-        yield Kube(api, seconds)
+        yield Kube(api, seconds, clock)
 
 
 def read_answer(raw: bytes | str) -> Any:

@@ -7,13 +7,11 @@ from agentrun.kube.errors import ApiError
 
 T = TypeVar("T")
 
-TRIES = 5
-
 
 async def retry_on_conflict(
     update: Callable[[], Awaitable[T]],
+    tries: int,
     is_conflict: Callable[[ApiError], bool] = lambda error: error.is_stale,
-    tries: int = TRIES,
 ) -> T:
     """
     Return the result of ``update``, which reads an object and writes it.

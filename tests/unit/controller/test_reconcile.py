@@ -27,6 +27,9 @@ from tests.unit.controller.operators import (
 )
 from tests.unit.controller.samples import NOW, ago, stamp
 
+KINDS = (*CACHED, EVENTS, NAMESPACES)
+"""All that the operator reads or writes."""
+
 
 @pytest.fixture
 async def operator() -> Any:
@@ -120,7 +123,7 @@ async def test_nothing_is_written_when_nothing_changed(operator: Operator) -> No
     await started(operator)
     operator.api.calls.clear()
     await operator.reconcile()
-    assert [operator.api.verbs(kind) for kind in CACHED] == [[]] * len(CACHED)
+    assert [operator.api.verbs(kind) for kind in KINDS] == [[]] * len(KINDS)
 
 
 async def test_status_agent_is_never_touched(operator: Operator) -> None:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
@@ -13,6 +14,7 @@ from kubernetes.aio import client
 
 from agentrun.kube.api import APPLY_PATCH
 from agentrun.kube.client import Kube, connect
+from agentrun.kube.clock import ServerClock
 from agentrun.kube.errors import ApiError, ApiUnavailableError
 from agentrun.kube.resources import PODS, RUNS
 from tests.accounts import ACCOUNT, in_a_pod
@@ -185,14 +187,28 @@ async def test_an_api_server_that_is_not_there_is_unavailable() -> None:
 
 
 @pytest.mark.parametrize(
-    ("answer", "message"), [("{", "was interrupted"), (" []", "is not a JSON object")]
+    ("answer", "message", "status"),
+    [("{", "was interrupted", 0), (" []", "is not a JSON object", 200)],
 )
 async def test_an_answer_that_is_no_object_is_unavailable(
-    kube: Kube, api: Api, answer: str, message: str
+    kube: Kube, api: Api, answer: str, message: str, status: int
 ) -> None:
     api.answers = [(200, answer)]
-    with pytest.raises(ApiUnavailableError, match=message):
+    with pytest.raises(ApiUnavailableError, match=message) as error:
         await kube.get(RUNS, "team-a", "r")
+    assert error.value.status == status
+
+
+async def test_a_clock_is_set_by_the_dates_of_responses(api: Api) -> None:
+    clock = ServerClock(lambda: datetime.now(UTC) + timedelta(hours=1))
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", api.handle)
+    api.answers = [(200, {})]
+    async with TestServer(app) as server:
+        configuration = client.Configuration(host=str(server.make_url("")).rstrip("/"))
+        async with client.ApiClient(configuration) as connected:
+            await Kube(connected, clock=clock).get(RUNS, "team-a", "r")
+    assert abs(clock.now() - datetime.now(UTC)) < timedelta(minutes=1)
 
 
 async def test_a_pod_logs_in_with_its_account_whatever_a_netrc_file_says(
