@@ -10,11 +10,17 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from agentrun.api.v1alpha1 import AgentRun, ConditionType, Reason
+from agentrun.controller.endings import (
+    fault_of,
+    has_ended,
+    has_pending_input,
+    is_waiting_outcome,
+    outcome_of,
+    waits_without_pod,
+)
 from agentrun.controller.observed import Failure, Observed, PodObservation, WaitClass, seconds_after
-from agentrun.controller.outcomes import fault_of, has_ended, outcome_of
 from agentrun.controller.status import agent_of, condition_of
 from agentrun.controller.timeouts import OperatorTimeouts, timeouts_of
-from agentrun.controller.waits import has_pending_input, is_waiting_outcome, waits_without_pod
 
 
 @dataclass(frozen=True)

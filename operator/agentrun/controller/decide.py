@@ -33,9 +33,22 @@ from agentrun.controller.actions import (
     SetStatus,
 )
 from agentrun.controller.deadlines import Deadline, deadlines_of, unreachable_at
+from agentrun.controller.endings import (
+    Ending,
+    ending_of,
+    fault_of,
+    has_ended,
+    has_pending_input,
+    has_unsaved_progress,
+    is_waiting_outcome,
+    not_resumable_ending,
+    outcome_of,
+    remote_task_message,
+    waiting_phase,
+    waits_without_pod,
+    with_remote_task,
+)
 from agentrun.controller.observed import Failure, Observed, PodObservation, seconds_after
-from agentrun.controller.outcomes import Ending, ending_of, fault_of, has_ended, outcome_of
-from agentrun.controller.remote import remote_task_message, with_remote_task
 from agentrun.controller.status import (
     agent_of,
     condition_of,
@@ -45,14 +58,6 @@ from agentrun.controller.status import (
 )
 from agentrun.controller.timeouts import timeouts_of
 from agentrun.controller.validation import validation_failure
-from agentrun.controller.waits import (
-    has_pending_input,
-    has_unsaved_progress,
-    is_waiting_outcome,
-    not_resumable_ending,
-    waiting_phase,
-    waits_without_pod,
-)
 
 _CANCELS = frozenset({Reason.CANCEL_REQUESTED, Reason.DELETED})
 

@@ -24,8 +24,8 @@ from agentrun.api.v1alpha1 import (
     Reason,
 )
 from agentrun.controller.caches import Caches, Key, key_of, owner_of, uid_of
+from agentrun.controller.endings import has_ended, outcome_of
 from agentrun.controller.observed import Observed, PodObservation, SessionObservation, seconds_after
-from agentrun.controller.outcomes import has_ended, outcome_of
 from agentrun.controller.pod import observe_pod
 from agentrun.controller.timeouts import OperatorTimeouts
 from agentrun.controller.validation import profile_name, session_name

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from agentrun.api.v1alpha1 import AgentRun, AgentRunStatus, AgentStatus, Phase
-from agentrun.controller.outcomes import ending_of
+from agentrun.controller.endings import ending_of
 from dev.failures.row import Failure
 from tests.events import check_order
 from tests.failures import check_end

@@ -5,8 +5,7 @@ from typing import Any
 import pytest
 
 from agentrun.api.v1alpha1 import AgentRun, Phase
-from agentrun.controller.outcomes import Ending
-from agentrun.controller.remote import remote_task_message, with_remote_task
+from agentrun.controller.endings import Ending, remote_task_message, with_remote_task
 from tests.unit.controller.samples import a_started_run, an_outcome
 
 REF = {"agentURL": "https://agent.example", "taskID": "t1"}
