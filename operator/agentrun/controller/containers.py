@@ -1,7 +1,6 @@
 """The two containers of a run's pod, under the `restricted` Pod Security Standard."""
 
 import posixpath
-from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -17,7 +16,8 @@ from agentrun.controller.references import (
     read_only,
     runner_mounts,
 )
-from agentrun.controller.timeouts import OperatorTimeouts, RunTimeouts
+from agentrun.controller.settings import PodSettings
+from agentrun.controller.timeouts import RunTimeouts
 from agentrun.controller.validation import session_name
 
 PIPES_SIZE = "2Mi"
@@ -36,16 +36,6 @@ _RUNNER_REQUESTS = {"cpu": "50m", "memory": "96Mi", "ephemeral-storage": _DISK_R
 _RUNNER_MEMORY = "192Mi"
 _AGENT_REQUESTS = {"cpu": "100m", "memory": "256Mi", "ephemeral-storage": _DISK_REQUEST}
 _AGENT_MEMORY = "4Gi"
-
-
-@dataclass(frozen=True)
-class PodSettings:
-    """The operator settings that apply to pods."""
-
-    gateway_url: str
-    runner_image: str
-    runner_image_pull_policy: str = "IfNotPresent"
-    limits: OperatorTimeouts = field(default_factory=OperatorTimeouts)
 
 
 def agent_container(
@@ -174,7 +164,7 @@ def _runner_env(
         layout.ENV_PROVIDER: profile.provider.base_url or defaults_of(run.spec.backend).provider,
         layout.ENV_GRACE: str(allowed.grace),
         layout.ENV_IDLE: str(allowed.idle),
-        layout.ENV_PATIENCE: str(settings.limits.gateway),
+        layout.ENV_PATIENCE: str(settings.timeouts.gateway),
         layout.ENV_PERMISSION_MODE: "Ask" if asks(profile) else None,
     }
     plain = [variable(name, value) for name, value in values.items() if value]

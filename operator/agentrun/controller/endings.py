@@ -33,7 +33,6 @@ _DEFAULT_REASON = {
     Phase.FAILED: Reason.RUNNER_FAILED,
 }
 _LOSSES = frozenset({Reason.EVICTED, Reason.POD_DELETED, Reason.NODE_LOST})
-_WAITING = (AgentState.INPUT_REQUIRED, AgentState.AUTH_REQUIRED)
 
 
 @dataclass(frozen=True)
@@ -63,12 +62,6 @@ def outcome_of(run: AgentRun, pod: PodObservation | None) -> Outcome | None:
 def has_ended(outcome: Outcome | None) -> bool:
     """Whether the attempt ended by itself rather than being interrupted."""
     return outcome is not None and outcome.state is not OutcomeState.INTERRUPTED
-
-
-def is_waiting_outcome(outcome: Outcome | None) -> bool:
-    """Whether a runner ended its attempt in order to wait without a pod."""
-    is_interrupted = outcome is not None and outcome.state is OutcomeState.INTERRUPTED
-    return bool(is_interrupted and outcome and outcome.waiting)
 
 
 def ending_of(run: AgentRun, pod: PodObservation | None) -> Ending:
@@ -109,20 +102,6 @@ def fault_of(pod: PodObservation) -> Ending:
         f"The runner of pod {pod.name} terminated ({describe_exit(code)}) without an outcome."
         + (f" {said}" if said else ""),
     )
-
-
-def waits_without_pod(run: AgentRun, pod: PodObservation | None) -> bool:
-    """Whether the run, given that nothing of its newest pod runs, still waits for input."""
-    outcome, agent = outcome_of(run, pod), agent_of(run)
-    if has_ended(outcome) or agent is None or agent.kept is None:
-        return False
-    if is_waiting_outcome(outcome):
-        return True
-    if agent.state not in _WAITING:
-        return False
-    # After a fault, work that is not in the snapshot would be repeated, and fail again.
-    is_all_in_it = agent.kept.acknowledged_input >= (agent.acknowledged_input or 0)
-    return ending_of(run, pod).lost or is_all_in_it
 
 
 def has_pending_input(run: AgentRun) -> bool:

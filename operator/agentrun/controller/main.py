@@ -60,9 +60,9 @@ async def operate(settings: Settings) -> None:
             if stopping.is_set():
                 return
             recorder = EventRecorder(kube, settings.identity, clock.now)
-            observer = Observer(kube, caches, settings.pod.limits)
-            actor = Applier(kube, caches, settings.pod, recorder)
-            reconciler = Reconciler(observer, actor, queue, clock.now)
+            observer = Observer(kube, caches)
+            applier = Applier(kube, caches, settings.pod, recorder)
+            reconciler = Reconciler(observer, applier, queue, settings.pod.timeouts, clock.now)
             background = [
                 sync.run_forever(settings.resync_seconds),
                 sync.reopen_forever(),

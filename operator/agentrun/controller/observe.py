@@ -27,7 +27,6 @@ from agentrun.controller.caches import Caches, Key, key_of, owner_of, uid_of
 from agentrun.controller.endings import has_ended, outcome_of
 from agentrun.controller.observed import Observed, PodObservation, SessionObservation, seconds_after
 from agentrun.controller.pod import observe_pod
-from agentrun.controller.timeouts import OperatorTimeouts
 from agentrun.controller.validation import profile_name, session_name
 from agentrun.kube.api import KubeApi, Object
 from agentrun.kube.errors import ApiError
@@ -69,7 +68,6 @@ class Observer:
 
     kube: KubeApi
     caches: Caches
-    limits: OperatorTimeouts
 
     async def find(self, kind: Resource, key: Key) -> Object | None:
         """Return an object from the cache, else from the API server; None if it does not exist."""
@@ -108,7 +106,6 @@ class Observer:
             orphaned=await self._orphaned(run),
             has_live_children=self._has_live_children(key),
             namespace_ends=await self._loses_its_namespace(run, current),
-            limits=self.limits,
         )
         return run, observed
 

@@ -5,13 +5,12 @@ These values are built from manifests and caches before a decision, so that deci
 without either.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum
 
 from agentrun.api.pod_layout import AGENT, RUNNER
 from agentrun.api.v1alpha1 import ActiveRun, AgentProfile, Outcome, Reason
-from agentrun.controller.timeouts import OperatorTimeouts
 
 
 class WaitClass(Enum):
@@ -155,15 +154,12 @@ class Observed:
     """The pod of the newest attempt; None means that it is known not to exist."""
     others: tuple[PodObservation, ...] = ()
     """Pods of other attempts."""
-    refusal: Failure | None = None
-    """Why the API server has just rejected the pod or the session."""
     orphaned: str = ""
     """A message if its parent was cancelled or deleted, which cancels the run; else empty."""
     has_live_children: bool = False
     """Whether runs that its agent spawned have not finished."""
     namespace_ends: bool = False
     """Whether the run has lost its pod because its namespace is being deleted."""
-    limits: OperatorTimeouts = field(default_factory=OperatorTimeouts)
 
     @property
     def pods(self) -> tuple[PodObservation, ...]:

@@ -23,7 +23,6 @@ from agentrun.controller.containers import (
     PIPES_SIZE,
     SPOOL_SIZE,
     TMP_SIZE,
-    PodSettings,
     agent_container,
     clones,
     runner_container,
@@ -37,6 +36,7 @@ from agentrun.controller.references import (
     backend_volumes,
     reference_volumes,
 )
+from agentrun.controller.settings import PodSettings
 from agentrun.controller.timeouts import timeouts_of
 from agentrun.controller.validation import session_name
 
@@ -47,7 +47,7 @@ TOKEN_SECONDS = 3600
 def build_pod(run: AgentRun, profile: AgentProfile, settings: PodSettings) -> dict[str, Any]:
     """Build the manifest of the pod that executes the newest attempt of ``run``."""
     offered = profile.spec
-    allowed = timeouts_of(run, profile, settings.limits)
+    allowed = timeouts_of(run, profile, settings.timeouts)
     runner = runner_container(run, offered, settings, allowed)
     has_agent = run.spec.backend != REMOTE
     containers = [agent_container(run, offered, settings), runner] if has_agent else [runner]
@@ -56,7 +56,7 @@ def build_pod(run: AgentRun, profile: AgentProfile, settings: PodSettings) -> di
         "terminationGracePeriodSeconds": allowed.grace,
         # Only for a pod that remains after the operator was uninstalled: all deadlines of a run
         # are earlier.
-        "activeDeadlineSeconds": 2 * int((allowed.deadline + allowed.input).total_seconds()),
+        "activeDeadlineSeconds": 2 * (allowed.deadline + allowed.input),
         # The agent runs code that it wrote itself: it gets no Kubernetes credentials.
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,

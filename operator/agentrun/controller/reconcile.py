@@ -7,7 +7,7 @@ it, so the number and the causes of reconciles do not matter.
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 
 from agentrun.api.quarantine import named
@@ -23,8 +23,9 @@ from agentrun.controller.observe import (
     is_stuck_starting,
     parse_object,
 )
-from agentrun.controller.observed import Observed
+from agentrun.controller.observed import Failure, Observed
 from agentrun.controller.queue import RequeueError, WorkQueue
+from agentrun.controller.settings import OperatorTimeouts
 from agentrun.kube.api import Object
 from agentrun.kube.errors import ApiError
 from agentrun.kube.resources import RUNS, SESSIONS
@@ -37,8 +38,9 @@ class Reconciler:
     """Reconciles runs."""
 
     observer: Observer
-    actor: Applier
+    applier: Applier
     queue: WorkQueue[Key]
+    timeouts: OperatorTimeouts
     clock: Callable[[], datetime]
 
     async def reconcile(self, key: Key) -> None:
@@ -67,23 +69,20 @@ class Reconciler:
 
     async def _advance(self, key: Key, run: AgentRun) -> None:
         run, observed = await self.observer.observe(run, self.clock())
-        now = self.clock()
-        actions = decide(run, observed, now)
-        self._plan(key, run, observed, actions, now)
-        refusal = await self.actor.apply(actions, run, observed.profile, now)
-        if refusal is not None:
-            await self._report_rejection(key, replace(observed, refusal=refusal))
-
-    async def _report_rejection(self, key: Key, observed: Observed) -> None:
-        """Decide with the API server's rejection in ``observed``, then requeue to retry."""
+        rejection = await self._decide(key, run, observed)
         stored = self.observer.caches.of(RUNS).get(key)
-        if stored is None or observed.refusal is None:
-            return
-        run, now = parse_object(AgentRun, RUNS, stored), self.clock()
-        actions = decide(run, observed, now)
+        if rejection is not None and stored is not None:
+            await self._decide(key, parse_object(AgentRun, RUNS, stored), observed, rejection)
+            raise RequeueError(rejection.message)
+
+    async def _decide(
+        self, key: Key, run: AgentRun, observed: Observed, rejection: Failure | None = None
+    ) -> Failure | None:
+        """Decide, and apply the actions. Return why the API server rejects one; None if not."""
+        now = self.clock()
+        actions = decide(run, observed, self.timeouts, now, rejection)
         self._plan(key, run, observed, actions, now)
-        await self.actor.apply(actions, run, observed.profile, now)
-        raise RequeueError(observed.refusal.message)
+        return await self.applier.apply(actions, run, observed.profile, now)
 
     def _plan(
         self, key: Key, run: AgentRun, observed: Observed, actions: list[Action], now: datetime
@@ -114,12 +113,12 @@ class Reconciler:
             owner = owner_of(pod)
             if owner and owner[1] != uid and "deletionTimestamp" not in pod["metadata"]:
                 logger.info("pod %s: deleting it, its run does not exist", pod["metadata"]["name"])
-                await self.actor.delete_pod(*key_of(pod), uid_of(pod))
+                await self.applier.delete_pod(*key_of(pod), uid_of(pod))
         if run is None and not leftovers:
             for session in self.observer.caches.of(SESSIONS):
                 active = session.get("status", {}).get("activeRun")
                 if active and (session["metadata"]["namespace"], active["name"]) == key:
-                    await self.actor.release_session(session)
+                    await self.applier.release_session(session)
 
     async def _refresh(self, key: Key, run: Object | None) -> None:
         """Read the run and its session from the API server after a conflict."""

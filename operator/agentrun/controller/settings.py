@@ -3,14 +3,63 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from agentrun.controller.containers import PodSettings
-from agentrun.controller.timeouts import OperatorTimeouts
+from agentrun.api.pod_layout import COLLECT_SECONDS
 
 PREFIX = "AGENTRUN_"
+_MARGIN = 30
+"""Extra seconds in which a runner can report its own timeout before the operator stops it."""
 
 
 class SettingsError(Exception):
     """A setting is missing or invalid; the message names it."""
+
+
+@dataclass(frozen=True)
+class OperatorTimeouts:
+    """The operator's timeouts, in seconds."""
+
+    start: int = 300
+    """How long a scheduled pod may take until its containers run."""
+    stuck: int = 60
+    """How long a failure that someone may fix (such as a missing image) may persist."""
+    unschedulable: int = 600
+    """How long a pod may wait for capacity: a node that fits, or quota."""
+    gateway: int = 600
+    """How long a runner retries an unavailable gateway when nothing else is left to do."""
+    ttl: int = 604_800
+    """How long a finished AgentRun is retained."""
+    deadline: int = 4 * 3600
+    """How long a run may work, without the time it waits for input."""
+    input: int = 86_400
+    """How long a run may wait for input."""
+    idle: int = 1800
+    """How long the pod of a run that waits for input is kept."""
+    grace: int = 30
+    """How long a run that is stopped may take to ship its final events."""
+    agent_after_runner: int = 30
+    """How long the agent container may outlive the runner container."""
+    unreachable: int = 30
+    """How long a pod's deletion may be overdue before its node counts as lost."""
+
+    @property
+    def delivery(self) -> int:
+        """How long a runner may take after its agent exited to collect and deliver the change."""
+        return self.gateway + COLLECT_SECONDS + _MARGIN
+
+    @property
+    def report(self) -> int:
+        """How long a runner may take to report after its pod was scheduled."""
+        return self.start + self.gateway + _MARGIN
+
+
+@dataclass(frozen=True)
+class PodSettings:
+    """The operator settings that apply to pods."""
+
+    gateway_url: str
+    runner_image: str
+    runner_image_pull_policy: str = "IfNotPresent"
+    timeouts: OperatorTimeouts = field(default_factory=OperatorTimeouts)
 
 
 @dataclass(frozen=True)
@@ -37,7 +86,7 @@ def settings_from(env: Mapping[str, str]) -> Settings:
     if not namespaces:
         raise SettingsError(f"{PREFIX}NAMESPACES contains no namespace: set it to at least one.")
     defaults = OperatorTimeouts()
-    limits = OperatorTimeouts(
+    timeouts = OperatorTimeouts(
         start=_seconds(env, "START_TIMEOUT_SECONDS", defaults.start),
         stuck=_seconds(env, "STUCK_TIMEOUT_SECONDS", defaults.stuck),
         unschedulable=_seconds(env, "UNSCHEDULABLE_TIMEOUT_SECONDS", defaults.unschedulable),
@@ -52,7 +101,7 @@ def settings_from(env: Mapping[str, str]) -> Settings:
         gateway_url=_text(env, "GATEWAY_URL"),
         runner_image=_text(env, "RUNNER_IMAGE"),
         runner_image_pull_policy=env.get(f"{PREFIX}RUNNER_IMAGE_PULL_POLICY") or "IfNotPresent",
-        limits=limits,
+        timeouts=timeouts,
     )
     return Settings(
         namespaces=namespaces,

@@ -1,90 +1,191 @@
 """
-The timeouts of runs.
+The timeouts of a run, and the deadlines at which it must be stopped.
 
 A run may request a shorter timeout than its profile allows, never a longer one. If neither sets
 one, the operator's settings apply.
+
+A deadline in the past stops the run; the next one in the future determines the requeue. So no
+deadline depends on a timer that could be lost.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime
 
-from agentrun.api.pod_layout import COLLECT_SECONDS
-from agentrun.api.v1alpha1 import AgentProfile, AgentRun, Timeouts
-
-_MARGIN = 30
-"""Extra seconds in which a runner can report its own timeout before the operator stops it."""
-
-
-@dataclass(frozen=True)
-class OperatorTimeouts:
-    """The operator's timeouts, in seconds."""
-
-    start: int = 300
-    """How long a scheduled pod may take until its containers run."""
-    stuck: int = 60
-    """How long a failure that someone may fix (such as a missing image) may persist."""
-    unschedulable: int = 600
-    """How long a pod may wait for capacity: a node that fits, or quota."""
-    gateway: int = 600
-    """How long a runner retries an unavailable gateway when nothing else is left to do."""
-    ttl: int = 604_800
-    """How long a finished AgentRun is retained."""
-    deadline: int = 4 * 3600
-    """How long a run may work, without the time it waits for input."""
-    input: int = 86_400
-    """How long a run may wait for input."""
-    idle: int = 1800
-    """How long the pod of a run that waits for input is kept."""
-    grace: int = 30
-    """How long a run that is stopped may take to ship its final events."""
-    agent_after_runner: int = 30
-    """How long the agent container may outlive the runner container."""
-    unreachable: int = 30
-    """How long a pod's deletion may be overdue before its node counts as lost."""
-
-    @property
-    def delivery(self) -> int:
-        """How long a runner may take after its agent exited to collect and deliver the change."""
-        return self.gateway + COLLECT_SECONDS + _MARGIN
-
-    @property
-    def report(self) -> int:
-        """How long a runner may take to report after its pod was scheduled."""
-        return self.start + self.gateway + _MARGIN
+from agentrun.api.v1alpha1 import AgentProfile, AgentRun, ConditionType, Reason, Timeouts
+from agentrun.controller.endings import fault_of, has_pending_input
+from agentrun.controller.facts import Facts
+from agentrun.controller.observed import WaitClass, seconds_after
+from agentrun.controller.settings import OperatorTimeouts
+from agentrun.controller.status import condition_of
 
 
 @dataclass(frozen=True)
 class RunTimeouts:
-    """The effective timeouts of one run; ``grace`` and ``idle`` are in seconds."""
+    """The effective timeouts of one run, in seconds."""
 
-    deadline: timedelta
-    input: timedelta
+    deadline: int
+    input: int
     grace: int
     idle: int
 
 
 def timeouts_of(
-    run: AgentRun, profile: AgentProfile | None, limits: OperatorTimeouts
+    run: AgentRun, profile: AgentProfile | None, timeouts: OperatorTimeouts
 ) -> RunTimeouts:
     """Return the effective timeouts of ``run``."""
     asked = run.spec.timeouts or Timeouts()
     granted = profile.spec.timeouts if profile else Timeouts()
     return RunTimeouts(
-        deadline=_seconds(
-            asked.active_deadline_seconds, granted.active_deadline_seconds, limits.deadline
+        deadline=_lesser(
+            asked.active_deadline_seconds, granted.active_deadline_seconds, timeouts.deadline
         ),
-        input=_seconds(asked.input_timeout_seconds, granted.input_timeout_seconds, limits.input),
+        input=_lesser(asked.input_timeout_seconds, granted.input_timeout_seconds, timeouts.input),
         grace=_lesser(
             asked.termination_grace_period_seconds,
             granted.termination_grace_period_seconds,
-            limits.grace,
+            timeouts.grace,
         ),
-        idle=_lesser(asked.idle_timeout_seconds, granted.idle_timeout_seconds, limits.idle),
+        idle=_lesser(asked.idle_timeout_seconds, granted.idle_timeout_seconds, timeouts.idle),
     )
 
 
-def _seconds(asked: int | None, granted: int | None, default: int) -> timedelta:
-    return timedelta(seconds=_lesser(asked, granted, default))
+@dataclass(frozen=True)
+class Deadline:
+    """A time at which a run must be stopped, and why."""
+
+    at: datetime
+    reason: Reason
+    message: str
+
+
+def deadlines_of(facts: Facts) -> list[Deadline]:
+    """Return the deadlines that apply to a run, by precedence."""
+    is_finished = facts.pod is not None and facts.pod.finished
+    if facts.has_ended or (is_finished and not facts.waits_without_pod):
+        return []
+    if is_finished or facts.has_exited_to_wait:
+        return list(_work_deadline(facts))
+    return [
+        *_work_deadline(facts),
+        *_error_deadline(facts),
+        *_scheduling_deadline(facts),
+        *_start_deadline(facts),
+        *_half_ended_deadline(facts),
+    ]
+
+
+def _work_deadline(facts: Facts) -> Iterator[Deadline]:
+    """Limit the time a run works or, while it waits for input, the time it waits."""
+    status, pod = facts.run.status, facts.pod
+    allowed = timeouts_of(facts.run, facts.observed.profile, facts.timeouts)
+    if status.waiting_since is not None:
+        if has_pending_input(facts.run) and (
+            pod is None or pod.finished or facts.has_exited_to_wait
+        ):
+            return  # An answer is pending: the next attempt is about to begin.
+        at = seconds_after(status.waiting_since, allowed.input)
+        message = f"Nobody answered within {allowed.input} s."
+        yield Deadline(at, Reason.INPUT_TIMEOUT, message)
+    elif status.start_time is not None:
+        at = seconds_after(status.start_time, allowed.deadline + (status.waited_seconds or 0))
+        message = f"The run worked longer than {allowed.deadline} s."
+        yield Deadline(at, Reason.DEADLINE_EXCEEDED, message)
+
+
+def _error_deadline(facts: Facts) -> Iterator[Deadline]:
+    """Limit how long a failure may persist."""
+    failure = facts.failure
+    if failure is None:
+        return
+    since = _since(facts, ConditionType.AGENT_READY, "False")
+    wait = _seconds(failure.wait_class, facts.timeouts)
+    yield Deadline(seconds_after(since, wait), failure.reason, failure.message)
+
+
+def _seconds(wait_class: WaitClass, timeouts: OperatorTimeouts) -> int:
+    match wait_class:
+        case WaitClass.NONE:
+            return 0
+        case WaitClass.STUCK:
+            return timeouts.stuck
+        case WaitClass.START:
+            return timeouts.start
+        case WaitClass.ROOM:
+            return timeouts.unschedulable
+
+
+def _scheduling_deadline(facts: Facts) -> Iterator[Deadline]:
+    """Limit how long a pod may be unscheduled while no scheduler reports why."""
+    pod = facts.pod
+    if pod is None or pod.created is None or pod.node or facts.failure is not None:
+        return
+    message = (
+        f"Pod {pod.name} is not scheduled, and no scheduler has reported why. Check that the"
+        " scheduler of the pod is running."
+    )
+    at = seconds_after(pod.created, facts.timeouts.unschedulable)
+    yield Deadline(at, Reason.UNSCHEDULABLE, message)
+
+
+def _start_deadline(facts: Facts) -> Iterator[Deadline]:
+    """
+    Limit how long a scheduled pod takes until both containers run and its runner reports.
+
+    A runner that cannot reach the gateway reports that itself; the deadline allows for it. If the
+    cause that keeps a container from starting is known, it is the reason.
+    """
+    pod, agent, failure = facts.pod, facts.agent, facts.failure
+    if pod is None or not pod.node or pod.is_terminating:
+        return
+    if waiting := pod.not_started:
+        seconds = facts.timeouts.start
+        message = f"Container {waiting} of pod {pod.name} did not start within {seconds} s."
+        if pod.waiting_for:
+            message += f" {pod.waiting_for}"
+    elif agent is None or agent.state is None:
+        seconds = facts.timeouts.report
+        message = f"The runner of pod {pod.name} did not report within {seconds} s."
+    else:
+        return
+    at = seconds_after(_since(facts, ConditionType.POD_SCHEDULED, "True"), seconds)
+    if failure is not None:
+        yield Deadline(at, failure.reason, failure.message)
+    else:
+        yield Deadline(at, Reason.START_TIMEOUT, message)
+
+
+def _half_ended_deadline(facts: Facts) -> Iterator[Deadline]:
+    """
+    Limit how long one container outlives the other.
+
+    An agent without its runner is of no use. A runner without its agent still has to collect the
+    change and ship events, unless it has not sent the prompt to the agent.
+    """
+    pod, agent = facts.pod, facts.agent
+    if pod is None or pod.is_terminating or not pod.is_half_ended:
+        return
+    if pod.runner.is_over:
+        seconds = facts.timeouts.agent_after_runner
+    elif agent is not None and agent.prompt_sent:
+        seconds = facts.timeouts.delivery
+    else:
+        seconds = facts.timeouts.start
+    at = seconds_after(_since(facts, ConditionType.AGENT_READY, "False"), seconds)
+    fault = fault_of(pod)
+    yield Deadline(at, Reason(fault.reason), fault.message)
+
+
+def _since(facts: Facts, kind: ConditionType, value: str) -> datetime:
+    """
+    Return since when a condition has ``value``; now if it does not have it yet.
+
+    The operator recorded that time by its own clock, while a node's clock may be off by hours.
+    """
+    condition = condition_of(facts.run.status, kind)
+    if condition is None or condition.status != value:
+        return facts.now
+    return condition.last_transition_time or facts.now
 
 
 def _lesser(asked: int | None, granted: int | None, default: int) -> int:

@@ -24,12 +24,9 @@ def session_name(run: AgentRun) -> str:
 
 
 def validation_failure(run: AgentRun, observed: Observed) -> Failure | None:
-    """Return the failure that currently blocks ``run``; None if there is none."""
-    if observed.pod is not None:
-        return observed.pod.failure
+    """Return why ``run`` cannot have a pod; None if it can."""
     return (
-        observed.refusal
-        or _unreadable(run)
+        _unreadable(run)
         or _misnamed(run)
         or _check_profile(run, observed.profile)
         or _check_session(run, observed)

@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from agentrun.controller.settings import settings_from
-from agentrun.controller.timeouts import OperatorTimeouts
+from agentrun.controller.settings import OperatorTimeouts, settings_from
 from mcp_server.hosts import is_allowed_host
 from mcp_server.settings import Settings, load_settings
 from tests.unit.chart import helm
@@ -102,14 +101,19 @@ def test_operator_understands_the_environment_it_gets() -> None:
     assert settings.pod.gateway_url == "http://agentrun-mcp.agentrun-system.svc:8081"
     assert settings.pod.runner_image == "example.test/runner:3"
     assert settings.pod.runner_image_pull_policy == "Always"
-    limits = settings.pod.limits
-    assert (limits.start, limits.stuck, limits.ttl, limits.deadline) == (1, 2, 0, 31_536_000)
+    timeouts = settings.pod.timeouts
+    assert (timeouts.start, timeouts.stuck, timeouts.ttl, timeouts.deadline) == (
+        1,
+        2,
+        0,
+        31_536_000,
+    )
 
 
 def test_defaults_are_the_operators_own() -> None:
     spec = helm.pod_specs(helm.render())
     settings = settings_from(helm.environment(spec["agentrun-operator"]))
-    assert asdict(settings.pod.limits) == asdict(OperatorTimeouts())
+    assert asdict(settings.pod.timeouts) == asdict(OperatorTimeouts())
 
 
 def test_mcp_server_understands_the_environment_it_gets() -> None:

@@ -6,12 +6,11 @@ from typing import Any
 from agentrun.api.v1alpha1 import AgentRun
 from agentrun.controller.apply import Applier
 from agentrun.controller.caches import Caches, Key
-from agentrun.controller.containers import PodSettings
 from agentrun.controller.observe import Observer
 from agentrun.controller.queue import RequeueError, WorkQueue
 from agentrun.controller.reconcile import Reconciler
+from agentrun.controller.settings import PodSettings
 from agentrun.controller.sync import Sync
-from agentrun.controller.timeouts import OperatorTimeouts
 from agentrun.controller.triggers import affected_runs
 from agentrun.kube.api import Object
 from agentrun.kube.resources import PODS, RUNS, Resource
@@ -42,11 +41,10 @@ class Operator:
         self.caches.on_change = lambda kind, obj: self.added.extend(
             affected_runs(self.caches, kind, obj)
         )
-        limits = OperatorTimeouts()
-        settings = PodSettings("http://gateway", "runner:1", limits=limits)
-        observer = Observer(self.api, self.caches, limits)
-        actor = Applier(self.api, self.caches, settings, self.news)
-        self.reconciler = Reconciler(observer, actor, self.queue, self.clock)
+        settings = PodSettings("http://gateway", "runner:1")
+        observer = Observer(self.api, self.caches)
+        applier = Applier(self.api, self.caches, settings, self.news)
+        self.reconciler = Reconciler(observer, applier, self.queue, settings.timeouts, self.clock)
         self.sync = Sync(self.api, self.caches, ("ns",), self.added.append, lambda: 0.0)
 
     def clock(self) -> datetime:

@@ -21,12 +21,12 @@ from agentrun.controller.observed import (
     SessionObservation,
     WaitClass,
 )
-from agentrun.controller.timeouts import OperatorTimeouts
+from agentrun.controller.settings import OperatorTimeouts
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 UID = "11111111-1111-1111-1111-111111111111"
 POD_UID = "22222222-2222-2222-2222-222222222222"
-LIMITS = OperatorTimeouts()
+TIMEOUTS = OperatorTimeouts()
 
 
 def ago(seconds: float) -> datetime:
@@ -165,7 +165,7 @@ def a_finished_pod(**more: Any) -> PodObservation:
 
 def seen(**more: Any) -> Observed:
     """Build an observation in which nothing blocks the run."""
-    values: dict[str, Any] = {"session": a_session(), "profile": a_profile(), "limits": LIMITS}
+    values: dict[str, Any] = {"session": a_session(), "profile": a_profile()}
     return Observed(**values | more)
 
 

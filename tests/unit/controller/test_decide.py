@@ -13,12 +13,13 @@ from agentrun.controller.actions import (
     RequeueAt,
 )
 from agentrun.controller.decide import decide
-from agentrun.controller.observed import ContainerObservation, Observed, WaitClass
+from agentrun.controller.observed import ContainerObservation, Failure, Observed, WaitClass
 from tests.unit.controller.samples import (
     DELETE,
     FRESH,
     NOW,
     RESUMES,
+    TIMEOUTS,
     WAITING,
     a_condition,
     a_failure,
@@ -103,7 +104,7 @@ from tests.unit.controller.samples import (
     ],
 )
 def test_how_a_run_begins(run: AgentRun, observed: Observed, expected: list[Any]) -> None:
-    assert told(decide(run, observed, NOW)) == expected
+    assert told(decide(run, observed, TIMEOUTS, NOW)) == expected
 
 
 @pytest.mark.parametrize(
@@ -184,9 +185,20 @@ def test_how_a_run_begins(run: AgentRun, observed: Observed, expected: list[Any]
             [("Failed", "SessionNotResumable")],
             id="a-session-of-another-backend",
         ),
+    ],
+)
+def test_what_keeps_a_run_from_beginning(
+    run: AgentRun, observed: Observed, expected: list[Any]
+) -> None:
+    assert told(decide(run, observed, TIMEOUTS, NOW)) == expected
+
+
+@pytest.mark.parametrize(
+    ("run", "rejection", "expected"),
+    [
         pytest.param(
             a_run(Phase.QUEUED, attempts=1, start_time=ago(1)),
-            seen(refusal=a_failure(Reason.QUOTA_EXCEEDED)),
+            a_failure(Reason.QUOTA_EXCEEDED),
             [("Queued", "QuotaExceeded"), RequeueAt(ahead(60))],
             id="a-refused-pod-is-told-at-once",
         ),
@@ -197,22 +209,22 @@ def test_how_a_run_begins(run: AgentRun, observed: Observed, expected: list[Any]
                 start_time=ago(99),
                 conditions=[a_condition("AgentReady", "False", "QuotaExceeded", ago(60))],
             ),
-            seen(refusal=a_failure(Reason.POD_REJECTED)),
+            a_failure(Reason.POD_REJECTED),
             [("Failed", "PodRejected")],
             id="a-pod-that-stays-refused-fails-the-run",
         ),
         pytest.param(
             a_run(Phase.QUEUED, attempts=1, start_time=ago(1)),
-            seen(refusal=a_failure(Reason.POD_NAME_TAKEN, wait_class=WaitClass.NONE)),
+            a_failure(Reason.POD_NAME_TAKEN, wait_class=WaitClass.NONE),
             [("Failed", "PodNameTaken")],
             id="a-name-that-is-taken-fails-the-run-at-once",
         ),
     ],
 )
-def test_what_keeps_a_run_from_beginning(
-    run: AgentRun, observed: Observed, expected: list[Any]
+def test_what_becomes_of_a_run_whose_pod_is_refused(
+    run: AgentRun, rejection: Failure, expected: list[Any]
 ) -> None:
-    assert told(decide(run, observed, NOW)) == expected
+    assert told(decide(run, seen(), TIMEOUTS, NOW, rejection)) == expected
 
 
 @pytest.mark.parametrize(
@@ -303,7 +315,7 @@ def test_what_keeps_a_run_from_beginning(
     ],
 )
 def test_how_a_pod_starts(run: AgentRun, observed: Observed, expected: list[Any]) -> None:
-    assert told(decide(run, observed, NOW)) == expected
+    assert told(decide(run, observed, TIMEOUTS, NOW)) == expected
 
 
 @pytest.mark.parametrize(
@@ -347,4 +359,4 @@ def test_how_a_pod_starts(run: AgentRun, observed: Observed, expected: list[Any]
     ],
 )
 def test_how_the_agent_works(run: AgentRun, observed: Observed, expected: list[Any]) -> None:
-    assert told(decide(run, observed, NOW)) == expected
+    assert told(decide(run, observed, TIMEOUTS, NOW)) == expected

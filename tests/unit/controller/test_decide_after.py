@@ -15,6 +15,7 @@ from agentrun.controller.observed import Observed
 from tests.unit.controller.samples import (
     DELETE,
     NOW,
+    TIMEOUTS,
     a_finished_pod,
     a_pod,
     a_run,
@@ -84,4 +85,4 @@ from tests.unit.controller.samples import (
     ],
 )
 def test_what_follows_the_end(run: AgentRun, observed: Observed, expected: list[Any]) -> None:
-    assert told(decide(run, observed, NOW)) == expected
+    assert told(decide(run, observed, TIMEOUTS, NOW)) == expected

@@ -18,6 +18,7 @@ from tests.unit.controller.samples import (
     FRESH,
     NOW,
     POD_UID,
+    TIMEOUTS,
     WAITING,
     a_condition,
     a_failure,
@@ -215,7 +216,7 @@ from tests.unit.controller.samples import (
     ],
 )
 def test_how_a_run_ends(run: AgentRun, observed: Observed, expected: list[Any]) -> None:
-    assert told(decide(run, observed, NOW)) == expected
+    assert told(decide(run, observed, TIMEOUTS, NOW)) == expected
 
 
 @pytest.mark.parametrize(
@@ -314,7 +315,7 @@ def test_how_a_run_ends(run: AgentRun, observed: Observed, expected: list[Any]) 
 def test_how_a_lost_pod_is_dealt_with(
     run: AgentRun, observed: Observed, expected: list[Any]
 ) -> None:
-    assert told(decide(run, observed, NOW)) == expected
+    assert told(decide(run, observed, TIMEOUTS, NOW)) == expected
 
 
 @pytest.mark.parametrize(
@@ -393,4 +394,4 @@ def test_how_a_lost_pod_is_dealt_with(
     ],
 )
 def test_how_a_run_is_cancelled(run: AgentRun, observed: Observed, expected: list[Any]) -> None:
-    assert told(decide(run, observed, NOW)) == expected
+    assert told(decide(run, observed, TIMEOUTS, NOW)) == expected

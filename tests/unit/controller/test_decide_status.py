@@ -14,6 +14,7 @@ from tests.unit.controller.samples import (
     NOW,
     POD_UID,
     RUNNING,
+    TIMEOUTS,
     UID,
     WAITING,
     a_condition,
@@ -37,7 +38,7 @@ from tests.unit.controller.samples import (
 
 def settled(run: AgentRun, observed: Observed) -> AgentRun:
     """Return the run with the status that deciding gives it."""
-    return run.model_copy(update={"status": status_of(decide(run, observed, NOW))})
+    return run.model_copy(update={"status": status_of(decide(run, observed, TIMEOUTS, NOW))})
 
 
 @pytest.mark.parametrize(
@@ -62,14 +63,14 @@ def settled(run: AgentRun, observed: Observed) -> AgentRun:
     ],
 )
 def test_a_status_is_written_once(run: AgentRun, observed: Observed) -> None:
-    again = decide(settled(run, observed), observed, ahead(1))
+    again = decide(settled(run, observed), observed, TIMEOUTS, ahead(1))
     assert not [action for action in again if isinstance(action, SetStatus)]
 
 
 def test_only_writes_that_rest_on_what_was_read_are_guarded() -> None:
-    first = decide(a_run(), seen(), NOW)[0]
-    working = decide(a_started_run(Phase.STARTING), seen(pod=a_pod()), NOW)[0]
-    last = decide(a_started_run(**DONE), seen(pod=a_finished_pod()), NOW)[0]
+    first = decide(a_run(), seen(), TIMEOUTS, NOW)[0]
+    working = decide(a_started_run(Phase.STARTING), seen(pod=a_pod()), TIMEOUTS, NOW)[0]
+    last = decide(a_started_run(**DONE), seen(pod=a_finished_pod()), TIMEOUTS, NOW)[0]
     assert [
         action.guarded for action in (first, working, last) if isinstance(action, SetStatus)
     ] == [
@@ -80,7 +81,7 @@ def test_only_writes_that_rest_on_what_was_read_are_guarded() -> None:
 
 
 def test_an_attempt_is_written_down_with_its_pods_name_and_start() -> None:
-    status = status_of(decide(a_run(), seen(), NOW))
+    status = status_of(decide(a_run(), seen(), TIMEOUTS, NOW))
     assert (status.attempts, status.pod_name, status.start_time) == (1, "r-1", NOW)
 
 
@@ -91,26 +92,26 @@ def test_the_next_attempt_starts_with_a_clean_slate_but_keeps_the_start() -> Non
         node_name="node-1",
         **FRESH,
     )
-    status = status_of(decide(run, seen(), NOW))
+    status = status_of(decide(run, seen(), TIMEOUTS, NOW))
     assert (status.attempts, status.pod_name, status.pod_uid) == (2, "r-2", None)
     assert (status.node_name, status.conditions, status.start_time) == (None, [], ago(10))
 
 
 def test_a_pod_is_written_down_as_soon_as_it_is_seen() -> None:
     run = a_run(Phase.QUEUED, attempts=1, start_time=ago(1))
-    status = status_of(decide(run, seen(pod=a_pending_pod()), NOW))
+    status = status_of(decide(run, seen(pod=a_pending_pod()), TIMEOUTS, NOW))
     assert (status.pod_name, status.pod_uid, status.node_name) == ("r-1", POD_UID, "node-1")
 
 
 def test_a_pod_without_a_node_is_not_scheduled() -> None:
     run = a_run(Phase.QUEUED, attempts=1, start_time=ago(1))
-    actions = decide(run, seen(pod=a_pending_pod(node="")), NOW)
+    actions = decide(run, seen(pod=a_pending_pod(node="")), TIMEOUTS, NOW)
     assert conditions_of(actions) == {"PodScheduled": ("False", "Pending")}
     assert status_of(actions).node_name is None
 
 
 def test_the_agent_is_ready_once_the_prompt_was_sent() -> None:
-    actions = decide(a_started_run(Phase.STARTING), seen(pod=a_pod()), NOW)
+    actions = decide(a_started_run(Phase.STARTING), seen(pod=a_pod()), TIMEOUTS, NOW)
     assert conditions_of(actions)["AgentReady"] == ("True", "Working")
 
 
@@ -120,13 +121,13 @@ def test_an_error_that_passes_leaves_the_agent_not_yet_ready() -> None:
         conditions=[a_condition("AgentReady", "False", "ImagePullFailed", ago(9))],
         **FRESH,
     )
-    actions = decide(run, seen(pod=a_pod()), NOW)
+    actions = decide(run, seen(pod=a_pod()), TIMEOUTS, NOW)
     assert conditions_of(actions)["AgentReady"] == ("Unknown", "PodPending")
 
 
 def test_waiting_is_counted_when_it_ends() -> None:
     run = a_started_run(Phase.INPUT_REQUIRED, waiting_since=ago(40), waited_seconds=2)
-    status = status_of(decide(run, seen(pod=a_pod()), NOW))
+    status = status_of(decide(run, seen(pod=a_pod()), TIMEOUTS, NOW))
     assert (status.phase, status.waiting_since, status.waited_seconds) == ("Running", None, 42)
 
 
@@ -134,25 +135,25 @@ def test_waiting_begins_with_the_question() -> None:
     run = a_started_run(
         agent={"state": "InputRequired", "question": {"id": "q", "text": "Which one?"}}
     )
-    status = status_of(decide(run, seen(pod=a_pod()), NOW))
+    status = status_of(decide(run, seen(pod=a_pod()), TIMEOUTS, NOW))
     assert (status.waiting_since, status.message) == (NOW, "Which one?")
 
 
 def test_a_completed_run_carries_its_result() -> None:
     run = a_started_run(agent={"outcome": an_outcome(result={"summary": "Fixed.", "commit": "c0"})})
-    status = status_of(decide(run, seen(pod=a_finished_pod()), NOW))
+    status = status_of(decide(run, seen(pod=a_finished_pod()), TIMEOUTS, NOW))
     assert (status.result.summary, status.result.commit) == ("Fixed.", "c0")
     assert (status.completion_time, status.cancelled_at) == (NOW, None)
 
 
 def test_the_result_of_another_attempt_is_not_the_runs() -> None:
     run = a_started_run(agent={"outcome": an_outcome(attempt=2, result={"summary": "Fixed."})})
-    assert status_of(decide(run, seen(pod=a_finished_pod()), NOW)).result is None
+    assert status_of(decide(run, seen(pod=a_finished_pod()), TIMEOUTS, NOW)).result is None
 
 
 def test_a_cancelled_run_says_when_nothing_of_it_was_left() -> None:
     run = a_started_run(Phase.CANCELLING, spec=cancelled())
-    actions = decide(run, seen(), NOW)
+    actions = decide(run, seen(), TIMEOUTS, NOW)
     assert status_of(actions).cancelled_at == NOW
     assert conditions_of(actions) == {
         "CancelRequested": ("True", "CancelRequested"),
@@ -163,19 +164,19 @@ def test_a_cancelled_run_says_when_nothing_of_it_was_left() -> None:
 
 def test_who_cancelled_and_why_is_told() -> None:
     spec = cancelled(cancellation={"requestedBy": "jo", "reason": "Wrong branch"})
-    status = status_of(decide(a_run(spec=spec), seen(), NOW))
+    status = status_of(decide(a_run(spec=spec), seen(), TIMEOUTS, NOW))
     assert status.message == "Cancellation was requested by jo: Wrong branch"
 
 
 def test_a_lost_node_leaves_it_open_whether_the_pod_has_ended() -> None:
     run = a_started_run(Phase.CANCELLING, spec=cancelled())
-    actions = decide(run, seen(pod=a_pod(terminating_until=ago(30))), NOW)
+    actions = decide(run, seen(pod=a_pod(terminating_until=ago(30))), TIMEOUTS, NOW)
     assert conditions_of(actions)["PodTerminated"] == ("Unknown", "NodeLost")
     assert conditions_of(actions)["CancelRequested"] == ("True", "CancelRequested")
 
 
 def test_a_replaced_profile_does_not_undo_a_finished_turn() -> None:
-    assert told(decide(a_started_run(**DONE), seen(profile=None), NOW)) == [
+    assert told(decide(a_started_run(**DONE), seen(profile=None), TIMEOUTS, NOW)) == [
         ("Completed", "Completed")
     ]
 
@@ -183,12 +184,12 @@ def test_a_replaced_profile_does_not_undo_a_finished_turn() -> None:
 def test_the_message_of_a_pending_pod_says_what_the_kubelet_does() -> None:
     run = a_run(Phase.QUEUED, attempts=1, start_time=ago(1))
     pod = a_pending_pod(waiting_for='Pulling image "x"')
-    assert status_of(decide(run, seen(pod=pod), NOW)).message == 'Pulling image "x"'
+    assert status_of(decide(run, seen(pod=pod), TIMEOUTS, NOW)).message == 'Pulling image "x"'
 
 
 def test_the_status_speaks_of_the_generation_it_was_decided_on() -> None:
     run = a_started_run(Phase.STARTING, meta={"generation": 4})
-    assert status_of(decide(run, seen(pod=a_pod()), NOW)).observed_generation == 4
+    assert status_of(decide(run, seen(pod=a_pod()), TIMEOUTS, NOW)).observed_generation == 4
 
 
 def test_a_session_holder_is_told_by_uid_not_by_name() -> None:

@@ -13,6 +13,7 @@ from tests.unit.controller.samples import (
     DELETE,
     NOW,
     RUNNING,
+    TIMEOUTS,
     a_finished_pod,
     a_pod,
     a_run,
@@ -173,7 +174,7 @@ WAITS = ("InputRequired", "Question")
     ],
 )
 def test_a_run_that_waits(run: AgentRun, observed: Observed, expected: list[Any]) -> None:
-    assert told(decide(run, observed, NOW)) == expected
+    assert told(decide(run, observed, TIMEOUTS, NOW)) == expected
 
 
 @pytest.mark.parametrize(
@@ -221,29 +222,29 @@ def test_a_run_that_waits(run: AgentRun, observed: Observed, expected: list[Any]
 def test_a_pod_that_is_lost_while_its_run_waits(
     run: AgentRun, observed: Observed, expected: list[Any]
 ) -> None:
-    assert told(decide(run, observed, NOW)) == expected
+    assert told(decide(run, observed, TIMEOUTS, NOW)) == expected
 
 
 def test_the_clock_of_the_wait_goes_on_without_a_pod() -> None:
-    status = status_of(decide(on_hold(), seen(pod=a_finished_pod()), NOW))
+    status = status_of(decide(on_hold(), seen(pod=a_finished_pod()), TIMEOUTS, NOW))
     assert (status.phase, status.waiting_since, status.message) == (
         "InputRequired",
         ago(60),
         "Which?",
     )
-    found = conditions_of(decide(on_hold(), seen(pod=a_finished_pod()), NOW))
+    found = conditions_of(decide(on_hold(), seen(pod=a_finished_pod()), TIMEOUTS, NOW))
     assert found["PodTerminated"] == ("True", "Question")
     assert found["AgentReady"] == ("False", "Question")
 
 
 def test_a_wait_for_credentials_stays_one() -> None:
     run = on_hold(state="AuthRequired", question={"id": "q", "kind": "auth", "text": "Who?"})
-    actions = decide(run, seen(pod=a_finished_pod()), NOW)
+    actions = decide(run, seen(pod=a_finished_pod()), TIMEOUTS, NOW)
     assert told(actions)[0] == ("AuthRequired", "AuthRequired")
 
 
 def test_an_answered_wait_counts_as_a_continuation_and_its_time_as_waiting() -> None:
-    status = status_of(decide(on_hold(answers=1), seen(), NOW))
+    status = status_of(decide(on_hold(answers=1), seen(), TIMEOUTS, NOW))
     assert (status.attempts, status.continuations) == (2, 1)
     assert (status.waiting_since, status.waited_seconds) == (None, 60)
 
@@ -268,38 +269,38 @@ def continued(attempts: int = 2, **more: Any) -> AgentRun:
     ],
 )
 def test_a_continuation_that_is_lost_is_retried_once(run: AgentRun, expected: list[Any]) -> None:
-    assert told(decide(run, seen(), NOW)) == expected
+    assert told(decide(run, seen(), TIMEOUTS, NOW)) == expected
 
 
 def test_retries_count_losses_only() -> None:
     run = continued(acknowledgedInput=1)
     once = run.model_copy(update={"spec": a_run(spec={"retry": {"limit": 1}}).spec})
-    assert told(decide(once, seen(), NOW)) == NEXT
+    assert told(decide(once, seen(), TIMEOUTS, NOW)) == NEXT
     again = once.model_copy(
         update={"status": once.status.model_copy(update={"attempts": 3, "pod_uid": "x"})}
     )
-    assert told(decide(again, seen(), NOW)) == [("Failed", "PodDeleted")]
+    assert told(decide(again, seen(), TIMEOUTS, NOW)) == [("Failed", "PodDeleted")]
 
 
 @pytest.mark.parametrize("what", ["cancelled", "deleted"])
 def test_children_are_cancelled_with_their_parent(what: str) -> None:
     message = f"The parent, run p, was {what}."
-    actions = decide(a_started_run(), seen(pod=a_pod(), orphaned=message), NOW)
+    actions = decide(a_started_run(), seen(pod=a_pod(), orphaned=message), TIMEOUTS, NOW)
     assert told(actions) == [("Cancelling", "CancelRequested"), DELETE]
     assert status_of(actions).message == message
-    actions = decide(a_started_run(), seen(orphaned=message), NOW)
+    actions = decide(a_started_run(), seen(orphaned=message), TIMEOUTS, NOW)
     assert told(actions) == [("Cancelled", "CancelRequested")]
 
 
 def test_a_finished_parent_is_kept_for_its_children() -> None:
     run = a_run(Phase.COMPLETED, completion_time=NOW - timedelta(days=8))
     free = a_session(held_by=None)
-    assert decide(run, seen(session=free, has_live_children=True), NOW) == []
+    assert decide(run, seen(session=free, has_live_children=True), TIMEOUTS, NOW) == []
 
 
 def test_the_pod_of_a_wait_that_does_not_end_is_deleted() -> None:
     run = on_hold()
-    kept = status_of(decide(run, seen(pod=a_pod()), ago(40)))
+    kept = status_of(decide(run, seen(pod=a_pod()), TIMEOUTS, ago(40)))
     later_run = run.model_copy(update={"status": kept})
-    actions = decide(later_run, seen(pod=a_pod(agent=RUNNING)), NOW)
+    actions = decide(later_run, seen(pod=a_pod(agent=RUNNING)), TIMEOUTS, NOW)
     assert DeletePod("r-1", a_pod().uid) in actions

@@ -2,8 +2,8 @@
 
 import pytest
 
-from agentrun.controller.containers import PodSettings
 from agentrun.controller.pod import build_pod
+from agentrun.controller.settings import PodSettings
 from tests.unit.controller.samples import a_profile, a_run
 
 GATEWAY = PodSettings(gateway_url="http://agentrun-mcp.system:8081", runner_image="runner")

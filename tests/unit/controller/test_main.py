@@ -8,9 +8,8 @@ import pytest
 
 from agentrun.controller import main
 from agentrun.controller.caches import Caches
-from agentrun.controller.containers import PodSettings
 from agentrun.controller.main import run_together, run_watches
-from agentrun.controller.settings import Settings
+from agentrun.controller.settings import PodSettings, Settings
 from agentrun.controller.sync import Sync
 from tests.unit.controller.fake_api import FakeApi
 from tests.waiting import LATE_SECONDS

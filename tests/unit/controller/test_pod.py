@@ -10,10 +10,10 @@ import yaml
 from agentrun.api.pod_layout import AGENT_ROOTS_BOOTSTRAP, agent_bootstrap
 from agentrun.api.quantities import total
 from agentrun.api.v1alpha1 import AgentProfile, AgentRun, Reason
-from agentrun.controller.containers import PodSettings
 from agentrun.controller.failures import rejection_failure, shortened
 from agentrun.controller.observed import WaitClass
 from agentrun.controller.pod import build_pod, observe_pod
+from agentrun.controller.settings import PodSettings
 from tests.unit.controller.samples import NOW, POD_UID, a_profile, a_run, ago, an_outcome, stamp
 
 GOLDEN = Path(__file__).parent / "golden"

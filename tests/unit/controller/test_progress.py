@@ -26,6 +26,7 @@ from agentrun.controller.observed import (
 from tests.unit.controller.samples import (
     NOW,
     POD_UID,
+    TIMEOUTS,
     UID,
     a_pod,
     a_profile,
@@ -129,7 +130,7 @@ class World:
     def reconcile(self) -> tuple[bool, datetime | None]:
         """Decide and act; say whether that leads on, and else when to look again."""
         times, leads_on = [], False
-        for action in decide(self.run, self.seen, self.now):
+        for action in decide(self.run, self.seen, TIMEOUTS, self.now):
             match action:
                 case RequeueAt():
                     times.append(action.at)
@@ -263,4 +264,4 @@ def test_what_is_over_stays_over() -> None:
 
 
 def _decided(world: World) -> list[Any]:
-    return decide(world.run, world.seen, world.now)
+    return decide(world.run, world.seen, TIMEOUTS, world.now)

@@ -515,6 +515,6 @@ async def test_a_write_takes_back_nothing_that_another_operator_has_written_sinc
     await operator.api.patch(RUNS, "ns", "r", newer, subresource="status")
     await operator.see()
     status = decided_on.status.model_copy(update={"message": "The pod runs."})
-    await operator.reconciler.actor.apply([SetStatus(status)], decided_on, None, NOW)
+    await operator.reconciler.applier.apply([SetStatus(status)], decided_on, None, NOW)
     stored = operator.run().status
     assert (stored.attempts, stored.pod_name, stored.message) == (2, "r-2", "The pod runs.")
