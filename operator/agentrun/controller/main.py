@@ -12,23 +12,28 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import asynccontextmanager
 from typing import Any
 
 import kopf
+from aiohttp import web
 
 from agentrun.controller.apply import Applier
 from agentrun.controller.caches import Caches, Key
 from agentrun.controller.events import EventRecorder
-from agentrun.controller.handlers import build_registry, build_settings, is_worth_logging
-from agentrun.controller.health import serve_health
-from agentrun.controller.kopf_reading import read_within_bounds
 from agentrun.controller.observe import Observer
 from agentrun.controller.queue import WorkQueue
 from agentrun.controller.reconcile import Reconciler
 from agentrun.controller.settings import Settings, SettingsError, settings_from
 from agentrun.controller.sync import Sync
-from agentrun.controller.triggers import affected_runs
+from agentrun.controller.watches import (
+    affected_runs,
+    build_registry,
+    build_settings,
+    is_worth_logging,
+    read_within_bounds,
+)
 from agentrun.kube.api import Object
 from agentrun.kube.client import connect
 from agentrun.kube.clock import ServerClock
@@ -74,6 +79,45 @@ async def operate(settings: Settings) -> None:
                 await run_together(background, run_watches(caches, sync, settings, stopping))
             finally:
                 queue.close()
+
+
+@asynccontextmanager
+async def serve_health(
+    port: int,
+    is_alive: Callable[[], bool],
+    not_ready_reason: Callable[[], str],
+    note: Callable[[], str] = lambda: "",
+) -> AsyncIterator[None]:
+    """
+    Serve ``/healthz`` and ``/readyz``: status 200, or 503 with a reason if not alive or not ready.
+
+    They are served from the start, also while the operator waits for the API server or for its
+    CRDs: a waiting operator is alive, and ``/readyz`` states what it waits for. ``/readyz`` of a
+    ready operator includes a non-empty ``note``, which asks for attention.
+    """
+
+    async def healthz(_: web.Request) -> web.Response:
+        why = "" if is_alive() else "the operator has not relisted its objects for too long"
+        return _answer(why)
+
+    async def readyz(_: web.Request) -> web.Response:
+        return _answer(not_ready_reason(), note())
+
+    app = web.Application()
+    app.add_routes([web.get("/healthz", healthz), web.get("/readyz", readyz)])
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "0.0.0.0", port).start()
+        yield
+    finally:
+        await runner.cleanup()
+
+
+def _answer(why: str, note: str = "") -> web.Response:
+    fine = {"status": "ok", "note": note} if note else {"status": "ok"}
+    body = {"status": "not ready", "why": why} if why else fine
+    return web.json_response(body, status=503 if why else 200)
 
 
 def _is_alive(sync: Sync, settings: Settings) -> bool:

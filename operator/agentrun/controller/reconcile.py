@@ -69,13 +69,15 @@ class Reconciler:
 
     async def _advance(self, key: Key, run: AgentRun) -> None:
         run, observed = await self.observer.observe(run, self.clock())
-        rejection = await self._decide(key, run, observed)
+        rejection = await self._decide_and_apply(key, run, observed)
         stored = self.observer.caches.of(RUNS).get(key)
         if rejection is not None and stored is not None:
-            await self._decide(key, parse_object(AgentRun, RUNS, stored), observed, rejection)
+            await self._decide_and_apply(
+                key, parse_object(AgentRun, RUNS, stored), observed, rejection
+            )
             raise RequeueError(rejection.message)
 
-    async def _decide(
+    async def _decide_and_apply(
         self, key: Key, run: AgentRun, observed: Observed, rejection: Failure | None = None
     ) -> Failure | None:
         """Decide, and apply the actions. Return why the API server rejects one; None if not."""

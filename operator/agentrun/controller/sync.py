@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from agentrun.api.base import GROUP
 from agentrun.api.pod_layout import LABEL_RUN
 from agentrun.controller.caches import Caches, Key, key_of
-from agentrun.controller.triggers import is_finished
+from agentrun.controller.watches import is_finished
 from agentrun.kube.api import KubeApi
 from agentrun.kube.errors import ApiError
 from agentrun.kube.resources import PODS, PROFILES, RUNS, SESSIONS, Resource

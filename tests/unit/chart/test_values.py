@@ -101,13 +101,8 @@ def test_operator_understands_the_environment_it_gets() -> None:
     assert settings.pod.gateway_url == "http://agentrun-mcp.agentrun-system.svc:8081"
     assert settings.pod.runner_image == "example.test/runner:3"
     assert settings.pod.runner_image_pull_policy == "Always"
-    timeouts = settings.pod.timeouts
-    assert (timeouts.start, timeouts.stuck, timeouts.ttl, timeouts.deadline) == (
-        1,
-        2,
-        0,
-        31_536_000,
-    )
+    found = settings.pod.timeouts
+    assert (found.start, found.stuck, found.ttl, found.deadline) == (1, 2, 0, 31_536_000)
 
 
 def test_defaults_are_the_operators_own() -> None:

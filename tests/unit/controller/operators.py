@@ -11,7 +11,7 @@ from agentrun.controller.queue import RequeueError, WorkQueue
 from agentrun.controller.reconcile import Reconciler
 from agentrun.controller.settings import PodSettings
 from agentrun.controller.sync import Sync
-from agentrun.controller.triggers import affected_runs
+from agentrun.controller.watches import affected_runs
 from agentrun.kube.api import Object
 from agentrun.kube.resources import PODS, RUNS, Resource
 from tests.unit.controller.fake_api import FakeApi

@@ -1,14 +1,16 @@
-"""The operator's process: its tasks live and die together."""
+"""The operator's process: its tasks live and die together, and its probes say how it is."""
 
 import asyncio
+import socket
 from typing import Any
 
+import aiohttp
 import kopf
 import pytest
 
 from agentrun.controller import main
 from agentrun.controller.caches import Caches
-from agentrun.controller.main import run_together, run_watches
+from agentrun.controller.main import run_together, run_watches, serve_health
 from agentrun.controller.settings import PodSettings, Settings
 from agentrun.controller.sync import Sync
 from tests.unit.controller.fake_api import FakeApi
@@ -80,3 +82,27 @@ async def test_watches_that_kopf_gives_up_begin_again_once_everything_is_served(
     async with asyncio.timeout(LATE_SECONDS):
         await run_watches(caches, sync, settings, stopping)
     assert begun == ["", ""]
+
+
+async def ask(port: int, path: str) -> tuple[int, str]:
+    async with (
+        aiohttp.ClientSession() as session,
+        session.get(f"http://127.0.0.1:{port}{path}") as answer,
+    ):
+        return answer.status, await answer.text()
+
+
+async def test_an_operator_that_waits_is_alive_and_says_what_for() -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    alive, not_ready_reason = [True], ["404: no such kind"]
+    async with serve_health(port, lambda: alive[0], lambda: not_ready_reason[0]):
+        assert (await ask(port, "/healthz"))[0] == 200
+        status, body = await ask(port, "/readyz")
+        assert status == 503
+        assert "no such kind" in body
+        not_ready_reason[0] = ""
+        assert (await ask(port, "/readyz"))[0] == 200
+        alive[0] = False
+        assert (await ask(port, "/healthz"))[0] == 503
