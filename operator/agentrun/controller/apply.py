@@ -34,10 +34,10 @@ from agentrun.controller.actions import (
 )
 from agentrun.controller.caches import Caches, key_of, owner_of, uid_of
 from agentrun.controller.events import EventSink
-from agentrun.controller.failures import rejection_failure
 from agentrun.controller.observe import is_pod_of
 from agentrun.controller.observed import Failure, WaitClass
-from agentrun.controller.pod import build_pod
+from agentrun.controller.pod.manifest import build_pod
+from agentrun.controller.pod.status import rejection_failure
 from agentrun.controller.sessions import format_time, session_status_after
 from agentrun.controller.settings import PodSettings
 from agentrun.controller.status import status_patch

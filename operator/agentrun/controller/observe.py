@@ -26,7 +26,7 @@ from agentrun.api.v1alpha1 import (
 from agentrun.controller.caches import Caches, Key, key_of, owner_of, uid_of
 from agentrun.controller.endings import has_ended, outcome_of
 from agentrun.controller.observed import Observed, PodObservation, SessionObservation, seconds_after
-from agentrun.controller.pod import observe_pod
+from agentrun.controller.pod.status import observe_pod
 from agentrun.controller.validation import profile_name, session_name
 from agentrun.kube.api import KubeApi, Object
 from agentrun.kube.errors import ApiError

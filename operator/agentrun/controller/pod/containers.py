@@ -3,13 +3,13 @@
 import posixpath
 from pathlib import PurePosixPath
 from typing import Any
+from urllib.parse import urlsplit
 
 from agentrun.api import pod_layout as layout
 from agentrun.api.quantities import total
-from agentrun.api.v1alpha1 import AgentProfileSpec, AgentRun, Workspace
+from agentrun.api.v1alpha1 import AgentProfileSpec, AgentRun, SecretKey, Workspace
 from agentrun.controller.backends import agent_command, agent_env, defaults_of
-from agentrun.controller.env import agent_network, from_secret, runner_network, variable
-from agentrun.controller.references import (
+from agentrun.controller.pod.references import (
     agent_mounts,
     backend_volumes,
     mount,
@@ -36,6 +36,15 @@ _RUNNER_REQUESTS = {"cpu": "50m", "memory": "96Mi", "ephemeral-storage": _DISK_R
 _RUNNER_MEMORY = "192Mi"
 _AGENT_REQUESTS = {"cpu": "100m", "memory": "256Mi", "ephemeral-storage": _DISK_REQUEST}
 _AGENT_MEMORY = "4Gi"
+
+# Hosts that every pod reaches without a proxy. Some programs require the dot; some, no brackets.
+_DIRECT = ("localhost", "127.0.0.1", "::1", ".svc", ".cluster.local")
+
+# Each names one file with all CAs: OpenSSL and Go; requests; curl; git; pip; cargo; AWS tools.
+_ROOTS = (
+    "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "GIT_SSL_CAINFO", "PIP_CERT",
+    "CARGO_HTTP_CAINFO", "AWS_CA_BUNDLE",
+)  # fmt: skip
 
 
 def agent_container(
@@ -126,11 +135,11 @@ def _agent_env(
     defaults = agent_env(run.spec.backend, model_of(run, profile), asks(profile), is_held)
     plain = {"HOME": layout.HOME, "TMPDIR": "/tmp", **identity, **defaults}
     own = [
-        from_secret(one.name, one.secret) if one.secret else variable(one.name, one.value or "")
+        _from_secret(one.name, one.secret) if one.secret else _variable(one.name, one.value or "")
         for one in profile.env
     ]
-    network = agent_network(profile, settings.gateway_url)
-    made = [*(variable(name, value) for name, value in plain.items()), *network, *own]
+    network = _agent_network(profile, settings.gateway_url)
+    made = [*(_variable(name, value) for name, value in plain.items()), *network, *own]
     return list({one["name"]: one for one in made}.values())
 
 
@@ -167,8 +176,55 @@ def _runner_env(
         layout.ENV_PATIENCE: str(settings.timeouts.gateway),
         layout.ENV_PERMISSION_MODE: "Ask" if asks(profile) else None,
     }
-    plain = [variable(name, value) for name, value in values.items() if value]
-    return [*plain, *runner_network(profile, settings.gateway_url)]
+    plain = [_variable(name, value) for name, value in values.items() if value]
+    return [*plain, *_runner_network(profile, settings.gateway_url)]
+
+
+def _agent_network(profile: AgentProfileSpec, gateway_url: str) -> list[dict[str, Any]]:
+    """Return the network variables of the agent's environment."""
+    trust: list[dict[str, Any]] = []
+    if profile.network.ca_bundle:
+        trust = [_variable(name, layout.AGENT_ROOTS) for name in _ROOTS]
+        # Node.js has built-in CAs and adds those in this file.
+        trust.append(_variable("NODE_EXTRA_CA_CERTS", layout.CA_FILE))
+    return [*trust, *_proxy(profile, gateway_url)]
+
+
+def _runner_network(profile: AgentProfileSpec, gateway_url: str) -> list[dict[str, Any]]:
+    """Return the network variables of the runner's environment, which git inherits."""
+    trust = [
+        _variable(name, layout.RUNNER_ROOTS)
+        for name in ("SSL_CERT_FILE", "GIT_SSL_CAINFO")
+        if profile.network.ca_bundle
+    ]
+    return [*trust, *_proxy(profile, gateway_url)]
+
+
+def _proxy(profile: AgentProfileSpec, gateway_url: str) -> list[dict[str, Any]]:
+    """Set the proxy variables in upper and lower case: for http, curl reads only lower case."""
+    proxy = profile.network.proxy
+    if proxy is None:
+        return []
+    gateway = urlsplit(gateway_url).hostname
+    direct = ",".join(filter(None, (*_DIRECT, gateway, *proxy.no_proxy)))
+    variables = [_variable(name, direct) for name in ("NO_PROXY", "no_proxy")]
+    for name, url in (("HTTP_PROXY", proxy.http), ("HTTPS_PROXY", proxy.https)):
+        for spelling in (name, name.lower()):
+            if proxy.url_secret:
+                variables.append(_from_secret(spelling, proxy.url_secret))
+            elif url:
+                variables.append(_variable(spelling, url))
+    return variables
+
+
+def _variable(name: str, value: str) -> dict[str, Any]:
+    """Build an environment variable of a container."""
+    return {"name": name, "value": value}
+
+
+def _from_secret(name: str, key: SecretKey) -> dict[str, Any]:
+    """Build an environment variable with its value from a Secret."""
+    return {"name": name, "valueFrom": {"secretKeyRef": {"name": key.name, "key": key.key}}}
 
 
 def _agent_resources(run: AgentRun, profile: AgentProfileSpec) -> dict[str, Any]:

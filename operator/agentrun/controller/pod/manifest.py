@@ -1,23 +1,19 @@
 """
-Conversion between a run and its pod.
+The manifest of the pod that executes a run.
 
-``build_pod`` builds the manifest of the pod that executes a run, ``observe_pod`` reads the state
-of such a pod. ``agentrun.api.pod_layout`` defines the file layout within the pod.
+``agentrun.api.pod_layout`` defines the file layout within the pod.
 """
 
-from collections.abc import Sequence
-from datetime import datetime
 from pathlib import PurePosixPath
 from typing import Any
 
 from agentrun.api import pod_layout as layout
 from agentrun.api.base import API_VERSION
-from agentrun.api.bounded_json import read
 from agentrun.api.gateway import TOKEN_AUDIENCE
-from agentrun.api.names import parse_pod_name, pod_name
-from agentrun.api.v1alpha1 import AgentProfile, AgentProfileSpec, AgentRun, Outcome
+from agentrun.api.names import pod_name
+from agentrun.api.v1alpha1 import AgentProfile, AgentProfileSpec, AgentRun
 from agentrun.controller.backends import REMOTE
-from agentrun.controller.containers import (
+from agentrun.controller.pod.containers import (
     CALLS_SIZE,
     HOME_SIZE,
     PIPES_SIZE,
@@ -28,9 +24,7 @@ from agentrun.controller.containers import (
     runner_container,
     workspace_of,
 )
-from agentrun.controller.failures import Manifest, disruption_of, start_failure, start_progress
-from agentrun.controller.observed import ContainerObservation, PodObservation
-from agentrun.controller.references import (
+from agentrun.controller.pod.references import (
     SECRET_MODE,
     agent_volumes,
     backend_volumes,
@@ -160,62 +154,3 @@ def _token() -> dict[str, Any]:
             "path": PurePosixPath(layout.TOKEN_FILE).name,
         }
     }
-
-
-def observe_pod(pod: Manifest, events: Sequence[Manifest] = ()) -> PodObservation:
-    """Derive the observed state of a pod from its manifest and its Events."""
-    metadata, status = pod["metadata"], pod.get("status", {})
-    parsed = parse_pod_name(metadata["name"])
-    attempt = parsed[1] if parsed else 0
-    containers = {
-        one["name"]: _observe_container(one) for one in status.get("containerStatuses", [])
-    }
-    expected = [one["name"] for one in pod["spec"]["containers"]]
-    are_over = [name in containers and containers[name].is_over for name in expected]
-    finished = status.get("phase") in ("Succeeded", "Failed") or all(are_over)
-    is_starting = not finished and not all(
-        name in containers and containers[name].started for name in expected
-    )
-    runner = containers.get(layout.RUNNER, ContainerObservation())
-    return PodObservation(
-        name=metadata["name"],
-        uid=metadata["uid"],
-        attempt=attempt,
-        created=_time(metadata.get("creationTimestamp")),
-        node=pod["spec"].get("nodeName", ""),
-        has_agent=layout.AGENT in expected,
-        finished=finished,
-        terminating_until=_time(metadata.get("deletionTimestamp")),
-        failure=None if finished else start_failure(pod, events if is_starting else ()),
-        disruption=disruption_of(pod, events),
-        waiting_for=start_progress(events) if is_starting else "",
-        agent=containers.get(layout.AGENT, ContainerObservation()),
-        runner=runner,
-        outcome=_parse_outcome(runner.message),
-    )
-
-
-def _observe_container(status: Manifest) -> ContainerObservation:
-    state = status.get("state", {})
-    ended = state.get("terminated")
-    if ended is None:
-        return ContainerObservation(started="running" in state)
-    return ContainerObservation(
-        started=True,
-        exit_code=ended.get("exitCode", 0),
-        ended=_time(ended.get("finishedAt")),
-        reason=ended.get("reason", ""),
-        message=ended.get("message", ""),
-    )
-
-
-def _parse_outcome(message: str) -> Outcome | None:
-    """Parse the outcome in a termination message; None if it is other text."""
-    try:
-        return Outcome.model_validate(read(message, "The termination message"))
-    except ValueError:
-        return None
-
-
-def _time(stamp: str | None) -> datetime | None:
-    return datetime.fromisoformat(stamp) if stamp else None

@@ -1,8 +1,9 @@
 """
-Classifies why a pod does not start, and how the cluster disrupted it.
+What the status of a run's pod says: why it does not start, how it was disrupted, how it ended.
 
 Some errors are in the pod's status. A missing Secret that is to be mounted, or used to pull an
-image, is reported only in the kubelet's Events on the pod.
+image, is reported only in the kubelet's Events on the pod. If the API server rejects the pod, its
+error says why.
 """
 
 import re
@@ -10,8 +11,11 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from agentrun.api.v1alpha1 import Reason
-from agentrun.controller.observed import Failure, WaitClass
+from agentrun.api import pod_layout as layout
+from agentrun.api.bounded_json import read
+from agentrun.api.names import parse_pod_name
+from agentrun.api.v1alpha1 import Outcome, Reason
+from agentrun.controller.observed import ContainerObservation, Failure, PodObservation, WaitClass
 
 Manifest = Mapping[str, Any]
 
@@ -50,6 +54,39 @@ _UNREAD = "FailedToRetrieveImagePullSecret"
 # The most time from the kubelet's read of the Secrets to the pull; two pulls are further apart.
 _SAME_PULL = timedelta(seconds=5)
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)
+
+
+def observe_pod(pod: Manifest, events: Sequence[Manifest] = ()) -> PodObservation:
+    """Derive the observed state of a pod from its manifest and its Events."""
+    metadata, status = pod["metadata"], pod.get("status", {})
+    parsed = parse_pod_name(metadata["name"])
+    attempt = parsed[1] if parsed else 0
+    containers = {
+        one["name"]: _observe_container(one) for one in status.get("containerStatuses", [])
+    }
+    expected = [one["name"] for one in pod["spec"]["containers"]]
+    are_over = [name in containers and containers[name].is_over for name in expected]
+    finished = status.get("phase") in ("Succeeded", "Failed") or all(are_over)
+    is_starting = not finished and not all(
+        name in containers and containers[name].started for name in expected
+    )
+    runner = containers.get(layout.RUNNER, ContainerObservation())
+    return PodObservation(
+        name=metadata["name"],
+        uid=metadata["uid"],
+        attempt=attempt,
+        created=_time(metadata.get("creationTimestamp")),
+        node=pod["spec"].get("nodeName", ""),
+        has_agent=layout.AGENT in expected,
+        finished=finished,
+        terminating_until=_time(metadata.get("deletionTimestamp")),
+        failure=None if finished else start_failure(pod, events if is_starting else ()),
+        disruption=disruption_of(pod, events),
+        waiting_for=start_progress(events) if is_starting else "",
+        agent=containers.get(layout.AGENT, ContainerObservation()),
+        runner=runner,
+        outcome=_parse_outcome(runner.message),
+    )
 
 
 def start_failure(pod: Manifest, events: Sequence[Manifest] = ()) -> Failure | None:
@@ -110,6 +147,32 @@ def shortened(message: str) -> str:
     """Shorten a message of Kubernetes to one line, without phrases that carry no information."""
     line = _NOISE.sub("", " ".join(message.split())).strip()
     return line if len(line) <= _LONGEST else line[: _LONGEST - 1] + "…"
+
+
+def _observe_container(status: Manifest) -> ContainerObservation:
+    state = status.get("state", {})
+    ended = state.get("terminated")
+    if ended is None:
+        return ContainerObservation(started="running" in state)
+    return ContainerObservation(
+        started=True,
+        exit_code=ended.get("exitCode", 0),
+        ended=_time(ended.get("finishedAt")),
+        reason=ended.get("reason", ""),
+        message=ended.get("message", ""),
+    )
+
+
+def _parse_outcome(message: str) -> Outcome | None:
+    """Parse the outcome in a termination message; None if it is other text."""
+    try:
+        return Outcome.model_validate(read(message, "The termination message"))
+    except ValueError:
+        return None
+
+
+def _time(stamp: str | None) -> datetime | None:
+    return datetime.fromisoformat(stamp) if stamp else None
 
 
 def _unschedulable(message: str) -> Failure:

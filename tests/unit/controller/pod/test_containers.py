@@ -1,8 +1,10 @@
-"""What the containers are told of the network."""
+"""The containers of a run's pod: their resources, and what they are told of the network."""
+
+from typing import Any
 
 import pytest
 
-from agentrun.controller.pod import build_pod
+from agentrun.controller.pod.manifest import build_pod
 from agentrun.controller.settings import PodSettings
 from tests.unit.controller.samples import a_profile, a_run
 
@@ -35,3 +37,33 @@ def test_a_proxy_with_a_password_is_named_by_its_secret(name: str) -> None:
 def test_without_a_word_of_the_profile_nothing_is_said() -> None:
     for env in environments():
         assert not [name for name in env if "PROXY" in name or "SSL" in name or "CERT" in name]
+
+
+@pytest.mark.parametrize(
+    ("resources", "requests", "limits"),
+    [
+        pytest.param(
+            {}, {"cpu": "100m", "memory": "256Mi"}, {"memory": "4Gi"}, id="nothing-is-said"
+        ),
+        pytest.param(
+            {"limits": {"memory": "128Mi"}},
+            {"cpu": "100m"},
+            {"memory": "128Mi"},
+            id="a-limit-below-the-default-request",
+        ),
+        pytest.param(
+            {"requests": {"memory": "64Gi"}},
+            {"cpu": "100m", "memory": "64Gi"},
+            {},
+            id="a-request-above-the-default-limit",
+        ),
+    ],
+)
+def test_default_resources_do_not_contradict_the_profiles(
+    resources: dict[str, Any], requests: dict[str, str], limits: dict[str, str]
+) -> None:
+    pod = build_pod(a_run(attempts=1), a_profile(resources=resources), GATEWAY)
+    found = pod["spec"]["containers"][0]["resources"]
+    disk = "ephemeral-storage"
+    assert {key: value for key, value in found["requests"].items() if key != disk} == requests
+    assert {key: value for key, value in found["limits"].items() if key != disk} == limits

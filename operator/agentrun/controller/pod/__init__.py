@@ -1,0 +1,1 @@
+"""The pod of a run: its manifest, and what its status says."""
