@@ -16,7 +16,7 @@ ABOUT = (
     "images/agent-more/*",
     "images/agent-other/*",
     "operator/agentrun/api/*.py",
-    "operator/agentrun/controller/*.py",
+    "operator/agentrun/controller/**/*.py",
     "operator/agentrun/runner/**/*.py",
     "operator/agentrun/store/**/*.py",
     "mcp_server/gateway/**/*.py",

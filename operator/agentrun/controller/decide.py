@@ -215,10 +215,12 @@ def _report_progress(facts: Facts, pod: PodObservation) -> list[Action]:
     draft = StatusDraft(facts.run, facts.now)
     _set_pod(draft, pod)
     if facts.has_exited_to_wait:
-        return _await_pod_end(facts, pod, draft, *waiting_phase(facts.run))
+        draft.set_phase(*waiting_phase(facts.run))
+        return _await_pod_end(facts, pod, draft)
     if facts.has_ended:
         message = "The agent has finished; its pod is shutting down."
-        return _await_pod_end(facts, pod, draft, Phase.RUNNING, Reason.FINISHING, message)
+        draft.set_phase(Phase.RUNNING, Reason.FINISHING, message)
+        return _await_pod_end(facts, pod, draft)
     requeue: list[Action] = []
     phase, reason, message = phase_of(facts.agent)
     if pod.is_terminating:
@@ -233,17 +235,12 @@ def _report_progress(facts: Facts, pod: PodObservation) -> list[Action]:
     return [*draft.actions(), *requeue]
 
 
-def _await_pod_end(
-    facts: Facts,
-    pod: PodObservation,
-    draft: StatusDraft,
-    phase: Phase,
-    reason: Reason,
-    message: str,
-) -> list[Action]:
+def _await_pod_end(facts: Facts, pod: PodObservation, draft: StatusDraft) -> list[Action]:
     """Wait for the pod of an attempt with a known outcome; delete it after the grace period."""
+    reason, message = draft.status.reason or "", draft.status.message or ""
     requeue = _await_termination(facts, draft, reason, message)
-    draft.set_phase(phase, reason, facts.lost_node.message if facts.lost_node else message)
+    if facts.lost_node is not None:
+        draft.set(message=facts.lost_node.message)
     if pod.is_terminating:
         return [*draft.actions(), *requeue]
     condition = condition_of(draft.status, ConditionType.POD_TERMINATED)
