@@ -7,11 +7,11 @@ promises; the real API server passes the same tests.
 
 import asyncio
 import copy
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from itertools import count
 from typing import Any
 
-from agentrun.kube.api import MERGE_PATCH, KubeApi, Object
+from agentrun.kube.api import APPLY_PATCH, JSON_PATCH, MERGE_PATCH, KubeApi, Object, Patch
 from agentrun.kube.errors import ApiError
 from agentrun.kube.resources import PODS, Resource
 
@@ -34,6 +34,8 @@ class FakeKube(KubeApi):
         """The version, type, plural and object of each watch event."""
         self.oldest = 0
         """Watches cannot begin with an older version than this."""
+        self._applied: dict[tuple[str, str], Object] = {}
+        """What a field manager last applied to an object, by the object's uid and the manager."""
         self._versions = count(101)
         self._uids = count(1)
         self._watching: list[asyncio.Event] = []
@@ -84,7 +86,7 @@ class FakeKube(KubeApi):
         found = [
             copy.deepcopy(stored)
             for (plural, where, _), stored in self.objects.items()
-            if (plural, where) == (resource.plural, namespace)
+            if _is_in(resource, namespace, plural, where)
             and _has_labels(stored, labels)
             and _has_fields(stored, fields)
         ]
@@ -107,7 +109,7 @@ class FakeKube(KubeApi):
         resource: Resource,
         namespace: str,
         name: str,
-        body: Object,
+        body: Patch,
         *,
         subresource: str = "",
         content_type: str = MERGE_PATCH,
@@ -115,24 +117,18 @@ class FakeKube(KubeApi):
     ) -> Object:
         self.admit("patch", resource, name)
         old = self._existing(resource, namespace, name)
-        _check_preconditions(resource, old, body)
-        if subresource:
-            change = {subresource: body.get(subresource, {})}
+        if not isinstance(body, dict):
+            assert (subresource, content_type) == ("", JSON_PATCH)
+            new = _merge(_operate(old, body), {"metadata": _assigned(old)})
+        elif content_type == APPLY_PATCH:
+            assert subresource, "the programs apply nothing else"
+            return self._apply(resource, old, body, subresource, (query or {})["fieldManager"])
         else:
-            change = {
-                key: value for key, value in body.items() if key not in ("kind", "apiVersion")
-            }
-            if resource.plural in _WITH_STATUS:
-                change.pop("status", None)
-            change["metadata"] = {
-                key: value for key, value in body.get("metadata", {}).items()
-                if key not in _IMMUTABLE
-            }  # fmt: skip
-        new = _merge(old, copy.deepcopy(change))
-        self.validate(resource, old, new)
+            _check_preconditions(resource, old, body)
+            new = _merge(old, copy.deepcopy(_change(resource, body, subresource)))
         if new == old:
             return copy.deepcopy(old)
-        return self._write("MODIFIED", resource.plural, new)
+        return self._update(resource, old, new)
 
     async def delete(
         self, resource: Resource, namespace: str, name: str, uid: str
@@ -164,7 +160,7 @@ class FakeKube(KubeApi):
                     entry for entry in self.history if entry[0] > after
                 ]:
                     after = version
-                    if (plural, stored["metadata"]["namespace"]) == (resource.plural, namespace):
+                    if _is_in(resource, namespace, plural, stored["metadata"]["namespace"]):
                         yield {"type": kind, "object": copy.deepcopy(stored)}
                 await wake.wait()
         finally:
@@ -180,6 +176,24 @@ class FakeKube(KubeApi):
             message = f'{resource.plural} "{name}" not found'
             raise ApiError(404, "NotFound", message) from None
 
+    def _apply(
+        self, resource: Resource, old: Object, body: Object, subresource: str, manager: str
+    ) -> Object:
+        """Apply a subresource by force, whichever manager had the fields before."""
+        _check_preconditions(resource, old, body)
+        key = old["metadata"]["uid"], manager
+        before, now = self._applied.get(key), {subresource: copy.deepcopy(body[subresource])}
+        new = {**old, **_applied(old, before or {}, now)}
+        if (new, now) == (old, before):
+            return copy.deepcopy(old)
+        written = self._update(resource, old, new)
+        self._applied[key] = now
+        return written
+
+    def _update(self, resource: Resource, old: Object, new: Object) -> Object:
+        self.validate(resource, old, new)
+        return self._write("MODIFIED", resource.plural, copy.deepcopy(new))
+
     def _write(self, kind: str, plural: str, stored: Object) -> Object:
         meta = stored["metadata"]
         meta["resourceVersion"] = str(next(self._versions))
@@ -191,6 +205,27 @@ class FakeKube(KubeApi):
         version = int(stored["metadata"]["resourceVersion"])
         self.history.append((version, kind, plural, copy.deepcopy(stored)))
         self.wake()
+
+
+def _is_in(resource: Resource, namespace: str, plural: str, where: str) -> bool:
+    return plural == resource.plural and (where == namespace or not resource.is_namespaced)
+
+
+def _change(resource: Resource, body: Object, subresource: str) -> Object:
+    """Return the part of a merge patch that the API server regards."""
+    if subresource:
+        return {subresource: body.get(subresource, {})}
+    change = {key: value for key, value in body.items() if key not in ("kind", "apiVersion")}
+    if resource.plural in _WITH_STATUS:
+        change.pop("status", None)
+    meta = body.get("metadata", {})
+    change["metadata"] = {key: value for key, value in meta.items() if key not in _IMMUTABLE}
+    return change
+
+
+def _assigned(stored: Object) -> Object:
+    """Return the metadata that only the API server assigns."""
+    return {key: value for key, value in stored["metadata"].items() if key in _IMMUTABLE}
 
 
 def _check_preconditions(resource: Resource, stored: Object, body: Object) -> None:
@@ -235,3 +270,33 @@ def _merge(target: Any, patch: Any) -> Any:
         else:
             merged[key] = _merge(merged.get(key), value)
     return merged
+
+
+def _operate(stored: Object, operations: Sequence[Object]) -> Object:
+    """Carry out a JSON patch (RFC 6902) that only sets fields of objects."""
+    patched = copy.deepcopy(stored)
+    for operation in operations:
+        assert operation["op"] == "add"
+        *parents, last = operation["path"].removeprefix("/").split("/")
+        target = patched
+        for parent in parents:
+            target = target[parent]
+        target[last] = copy.deepcopy(operation["value"])
+    return patched
+
+
+def _applied(stored: Any, before: Any, now: Any) -> Any:
+    """
+    Apply ``now``: of ``before``, which the same manager applied, only what it repeats stays.
+
+    Lists are replaced, as the API server does with those that have no list type.
+    """
+    if not isinstance(now, dict):
+        return now
+    fields = dict(stored) if isinstance(stored, dict) else {}
+    earlier = before if isinstance(before, dict) else {}
+    for omitted in earlier.keys() - now.keys():
+        fields.pop(omitted, None)
+    return fields | {
+        key: _applied(fields.get(key), earlier.get(key), value) for key, value in now.items()
+    }

@@ -11,9 +11,9 @@ from secrets import token_hex
 import pytest
 
 from agentrun.api.v1alpha1 import API_VERSION
-from agentrun.kube.api import KubeApi, Object
+from agentrun.kube.api import APPLY_PATCH, JSON_PATCH, KubeApi, Object
 from agentrun.kube.errors import ApiError
-from agentrun.kube.resources import PODS, SESSIONS
+from agentrun.kube.resources import PODS, RUNS, SESSIONS
 from tests.waiting import LATE_SECONDS
 
 
@@ -119,6 +119,62 @@ class KubeContract:
         found = await kube.get(SESSIONS, namespace, name_of(body))
         assert found["metadata"]["labels"] == {"a": "1"}
 
+    async def test_an_applied_status_replaces_what_its_manager_applied_before(
+        self, kube: KubeApi, namespace: str
+    ) -> None:
+        name = f"r-{token_hex(6)}"
+        spec = {"backend": "codex", "prompt": "Work."}
+        run = {"apiVersion": API_VERSION, "kind": "AgentRun"}
+        await kube.create(RUNS, namespace, {**run, "metadata": {"name": name}, "spec": spec})
+        running = {"status": {"phase": "Running", "attempts": 1}}
+        merged = await kube.patch(RUNS, namespace, name, running, subresource="status")
+
+        async def apply(version: str, agent: Object) -> Object:
+            metadata = {"name": name, "resourceVersion": version}
+            return await kube.patch(
+                RUNS,
+                namespace,
+                name,
+                {**run, "metadata": metadata, "status": {"agent": agent}},
+                subresource="status",
+                content_type=APPLY_PATCH,
+                query={"fieldManager": "contract", "force": "true"},
+            )
+
+        options = [{"id": "yes", "name": "Yes"}, {"id": "no"}]
+        question = {"id": "q1", "text": "May I?", "options": options}
+        usage = {"inputTokens": 1, "outputTokens": 2}
+        asking = {"attempt": 1, "state": "InputRequired", "question": question, "usage": usage}
+        asked = await apply(merged["metadata"]["resourceVersion"], asking)
+        assert asked["status"] == {**merged["status"], "agent": asking}
+        again = await apply(asked["metadata"]["resourceVersion"], asking)
+        assert again["metadata"]["resourceVersion"] == asked["metadata"]["resourceVersion"]
+        # An object and a field of another one are omitted, and a list has fewer items.
+        shorter = {"id": "q2", "text": "Really?", "options": options[1:]}
+        asking = {"state": "InputRequired", "question": shorter, "usage": {"inputTokens": 3}}
+        asked = await apply(asked["metadata"]["resourceVersion"], asking)
+        assert asked["status"] == {**merged["status"], "agent": asking}
+        working = {"attempt": 1, "state": "Working"}
+        applied = await apply(asked["metadata"]["resourceVersion"], working)
+        assert applied["status"] == {**merged["status"], "agent": working}
+        with pytest.raises(ApiError) as stale:
+            await apply(asked["metadata"]["resourceVersion"], asking)
+        assert (stale.value.status, stale.value.reason) == (409, "Conflict")
+        assert (await kube.get(RUNS, namespace, name))["status"] == applied["status"]
+
+    async def test_a_json_patch_replaces_fields_as_a_whole(
+        self, kube: KubeApi, namespace: str
+    ) -> None:
+        body = a_session(labels={"a": "1"}, annotations={"kept": "yes"})
+        created = await kube.create(SESSIONS, namespace, body)
+        operations = [{"op": "add", "path": "/metadata/labels", "value": {"b": "2"}}]
+        patched = await kube.patch(
+            SESSIONS, namespace, name_of(body), operations, content_type=JSON_PATCH
+        )
+        assert patched["metadata"]["labels"] == {"b": "2"}
+        assert patched["metadata"]["annotations"] == {"kept": "yes"}
+        assert patched["metadata"]["uid"] == created["metadata"]["uid"]
+
     async def test_only_the_object_with_the_uid_is_deleted(
         self, kube: KubeApi, namespace: str
     ) -> None:
@@ -148,6 +204,8 @@ class KubeContract:
         assert await names(labels=f"{mark}=2") == {name_of(other)}
         assert await names(labels=f"{mark},more=x") == {name_of(other)}
         assert await names(fields=f"metadata.name={name_of(one)}") == {name_of(one)}
+        everywhere, _ = await kube.list(SESSIONS.in_all_namespaces, "", labels=mark)
+        assert {name_of(session) for session in everywhere} == {name_of(one), name_of(other)}
 
     async def test_a_watch_goes_on_where_a_list_ended(self, kube: KubeApi, namespace: str) -> None:
         body = a_session()

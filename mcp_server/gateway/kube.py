@@ -8,8 +8,7 @@ from pydantic import ValidationError
 from agentrun.api.base import Model
 from agentrun.api.quarantine import named, readable
 from agentrun.api.v1alpha1 import API_VERSION, AgentProfile, AgentRun, AgentSession, AgentStatus
-from agentrun.kube.api import APPLY_PATCH
-from agentrun.kube.client import Kube
+from agentrun.kube.api import APPLY_PATCH, KubeApi
 from agentrun.kube.conflict import retry_on_conflict
 from agentrun.kube.errors import ApiError, ApiUnavailableError
 from agentrun.kube.resources import PROFILES, RUNS, SESSIONS, Resource
@@ -33,7 +32,7 @@ _TRIES = 5
 class KubernetesRunDirectory:
     """A ``RunDirectory`` that uses the API server."""
 
-    def __init__(self, kube: Kube) -> None:
+    def __init__(self, kube: KubeApi) -> None:
         self._kube = kube
 
     async def get(self, namespace: str, name: str) -> AgentRun | None:

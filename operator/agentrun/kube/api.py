@@ -1,6 +1,6 @@
 """What programs request of the API server; ``agentrun.kube.client.Kube`` implements it."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from agentrun.kube.errors import ApiError
@@ -9,7 +9,11 @@ from agentrun.kube.resources import Resource
 Object = dict[str, Any]
 """An API object as the API server sends it."""
 
+Patch = Object | Sequence[Object]
+"""The body of a patch: an object, or the operations of a JSON patch."""
+
 MERGE_PATCH = "application/merge-patch+json"
+JSON_PATCH = "application/json-patch+json"
 APPLY_PATCH = "application/apply-patch+yaml"
 
 
@@ -41,7 +45,7 @@ class KubeApi(Protocol):
         resource: Resource,
         namespace: str,
         name: str,
-        body: Object,
+        body: Patch,
         *,
         subresource: str = "",
         content_type: str = MERGE_PATCH,

@@ -18,7 +18,7 @@ from kubernetes.aio import client, config
 
 from agentrun.api.bounded_json import read_kept
 from agentrun.api.quarantine import readable
-from agentrun.kube.api import MERGE_PATCH, KubeApi, Object
+from agentrun.kube.api import MERGE_PATCH, KubeApi, Object, Patch
 from agentrun.kube.clock import ServerClock
 from agentrun.kube.errors import ApiError, ApiUnavailableError
 from agentrun.kube.resources import Resource
@@ -42,7 +42,7 @@ class Kube(KubeApi):
 
     async def get(self, resource: Resource, namespace: str, name: str) -> Object:
         """Return an object. Raises ApiError with status 404 if it does not exist."""
-        return await self._json("GET", resource.path(namespace, name))
+        return await self.request("GET", resource.path(namespace, name))
 
     async def list(
         self, resource: Resource, namespace: str, *, labels: str = "", fields: str = ""
@@ -53,7 +53,7 @@ class Kube(KubeApi):
         query |= {"fieldSelector": fields} if fields else {}
         items: list[Object] = []
         while True:
-            page = await self._json("GET", resource.path(namespace), query)
+            page = await self.request("GET", resource.path(namespace), query)
             items += page["items"]
             token = page["metadata"].get("continue")
             if not token:
@@ -62,14 +62,14 @@ class Kube(KubeApi):
 
     async def create(self, resource: Resource, namespace: str, body: Object) -> Object:
         """Create an object and return it as stored."""
-        return await self._json("POST", resource.path(namespace), body=body)
+        return await self.request("POST", resource.path(namespace), body=body)
 
     async def patch(
         self,
         resource: Resource,
         namespace: str,
         name: str,
-        body: Object,
+        body: Patch,
         *,
         subresource: str = "",
         content_type: str = MERGE_PATCH,
@@ -77,7 +77,7 @@ class Kube(KubeApi):
     ) -> Object:
         """Patch an object or a subresource, and return the object as stored."""
         path = resource.path(namespace, name, subresource)
-        return await self._json("PATCH", path, query, body, content_type)
+        return await self.request("PATCH", path, query, body, content_type)
 
     async def delete(
         self, resource: Resource, namespace: str, name: str, uid: str
@@ -89,7 +89,7 @@ class Kube(KubeApi):
         """
         body = {"preconditions": {"uid": uid}, "propagationPolicy": "Background"}
         try:
-            return await self._json("DELETE", resource.path(namespace, name), body=body)
+            return await self.request("DELETE", resource.path(namespace, name), body=body)
         except ApiError as error:
             if error.is_not_found or error.is_conflict:
                 return None
@@ -103,7 +103,7 @@ class Kube(KubeApi):
             "spec": {"token": token, "audiences": [audience]},
         }
         path = "/apis/authentication.k8s.io/v1/tokenreviews"
-        review = await self._json("POST", path, body=body)
+        review = await self.request("POST", path, body=body)
         status: Object = review.get("status", {})
         return status
 
@@ -130,15 +130,17 @@ class Kube(KubeApi):
         finally:
             response.close()
 
-    async def _json(
+    async def request(
         self,
         method: str,
         path: str,
         query: Mapping[str, str] | None = None,
-        body: Object | None = None,
+        body: Patch | None = None,
         content_type: str = "application/json",
+        accept: str = "application/json",
     ) -> Object:
-        response = await self._send(method, path, query, body, content_type)
+        """Send a request that no other method is for, and return the response."""
+        response = await self._send(method, path, query, body, content_type, accept)
         try:
             answer = read_answer(await response.read())
         except (TimeoutError, aiohttp.ClientError, ValueError) as error:
@@ -156,15 +158,16 @@ class Kube(KubeApi):
         method: str,
         path: str,
         query: Mapping[str, str] | None = None,
-        body: Object | None = None,
+        body: Patch | None = None,
         content_type: str = "application/json",
+        accept: str = "application/json",
         timeout: aiohttp.ClientTimeout | None = None,  # noqa: ASYNC109 - aiohttp's own
     ) -> aiohttp.ClientResponse:
         request = await self._api.param_serialize(
             method,
             path,
             query_params=list((query or {}).items()),
-            header_params={"Accept": "application/json", "Content-Type": content_type},
+            header_params={"Accept": accept, "Content-Type": content_type},
             body=body,
             auth_settings=["BearerToken"],
         )

@@ -1,7 +1,7 @@
 """The API resources that AgentRun reads and writes, and their URL paths."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from agentrun.api.base import GROUP, VERSION
 from agentrun.kube.errors import ApiError
@@ -16,6 +16,13 @@ class Resource:
 
     api: str
     plural: str
+    is_namespaced: bool = True
+    """Whether its paths contain a namespace; those of cluster-scoped resources do not."""
+
+    @property
+    def in_all_namespaces(self) -> "Resource":
+        """The resource whose collection is that of all namespaces, to list and watch."""
+        return replace(self, is_namespaced=False)
 
     def path(self, namespace: str, name: str = "", subresource: str = "") -> str:
         """
@@ -29,7 +36,8 @@ class Resource:
                 raise ApiError(
                     400, "BadRequest", f"{given[:253]!r} is not a valid Kubernetes name."
                 )
-        parts = [self.api, "namespaces", namespace, self.plural, name, subresource]
+        within = ("namespaces", namespace) if self.is_namespaced else ()
+        parts = [self.api, *within, self.plural, name, subresource]
         return "/".join(part for part in parts if part)
 
 

@@ -2,8 +2,8 @@
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
+from agentrun.api.base import Model
 from agentrun.api.v1alpha1 import (
     AgentProfile,
     AgentProfileSpec,
@@ -13,8 +13,7 @@ from agentrun.api.v1alpha1 import (
     AgentStatus,
     ObjectMeta,
 )
-from agentrun.kube.api import APPLY_PATCH
-from agentrun.kube.client import Kube
+from agentrun.kube.api import APPLY_PATCH, MERGE_PATCH, Object, Patch
 from agentrun.kube.errors import ApiError
 from agentrun.kube.resources import Resource
 from mcp_server.gateway.ports import (
@@ -24,6 +23,7 @@ from mcp_server.gateway.ports import (
     RunGoneError,
     UnauthenticatedError,
 )
+from tests import fake_kube
 
 
 @dataclass
@@ -93,47 +93,47 @@ class FakeRuns:
             raise ClusterUnavailableError("The API server is away.")
 
 
-class FakeKube(Kube):
-    """An API server with a few objects that checks resourceVersions as the real one does."""
+class FakeKube(fake_kube.FakeKube):
+    """The API server in memory, with failures and a record of the patches."""
 
     def __init__(self) -> None:
-        self.objects: dict[tuple[str, str], dict[str, Any]] = {}
-        self.patches: list[tuple[dict[str, Any], dict[str, Any]]] = []
+        super().__init__()
+        self.patches: list[tuple[Patch, Mapping[str, str] | None]] = []
         self.error: ApiError | None = None
+        """The error for every request."""
         self.before_patch: list[Callable[[], Awaitable[object]]] = []
         """Called between a patch's read and write: the next of these, each once."""
 
-    async def get(self, resource: Resource, namespace: str, name: str) -> dict[str, Any]:
+    def put(self, resource: Resource, obj: Model) -> None:
+        """Store an object with its own version, as another client does."""
+        stored = obj.to_json()
+        meta = stored["metadata"]
+        self.objects[resource.plural, meta["namespace"], meta["name"]] = stored
+
+    def admit(self, verb: str, resource: Resource, name: str) -> None:
         if self.error is not None:
             raise self.error
-        try:
-            return self.objects[resource.plural, name]
-        except KeyError:
-            raise ApiError(404, "NotFound", f"{name} not found") from None
 
     async def patch(
         self,
         resource: Resource,
         namespace: str,
         name: str,
-        body: dict[str, Any],
+        body: Patch,
         *,
         subresource: str = "",
-        content_type: str = "",
+        content_type: str = MERGE_PATCH,
         query: Mapping[str, str] | None = None,
-    ) -> dict[str, Any]:
+    ) -> Object:
         if self.before_patch:
             await self.before_patch.pop(0)()
-        stored = await self.get(resource, namespace, name)
-        version = stored["metadata"]["resourceVersion"]
-        if body["metadata"]["resourceVersion"] != version:
-            raise ApiError(409, "Conflict", "the object has been modified")
         assert (subresource, content_type) == ("status", APPLY_PATCH)
-        self.patches.append((body, dict(query or {})))
-        metadata = {**stored["metadata"], "resourceVersion": f"{version}0"}
-        status = {**stored["status"], **body["status"]}
-        self.objects[resource.plural, name] = {**stored, "metadata": metadata, "status": status}
-        return self.objects[resource.plural, name]
+        written = await super().patch(
+            resource, namespace, name, body,
+            subresource=subresource, content_type=content_type, query=query,
+        )  # fmt: skip
+        self.patches.append((body, query))
+        return written
 
 
 def a_profile(name: str = "codex") -> AgentProfile:

@@ -2,6 +2,7 @@ import pytest
 
 from agentrun.api.v1alpha1 import AgentRun, AgentState, AgentStatus
 from agentrun.kube.errors import ApiError, ApiUnavailableError
+from agentrun.kube.resources import PROFILES, RUNS, SESSIONS
 from mcp_server.gateway.kube import KubernetesRunDirectory
 from mcp_server.gateway.ports import ClusterUnavailableError, RunGoneError, StatusRefusedError
 from tests.mcp.gateway.conftest import the_run
@@ -17,9 +18,9 @@ def always_working(_: AgentRun) -> AgentStatus:
 @pytest.fixture
 def kube() -> FakeKube:
     made = FakeKube()
-    made.objects["agentruns", "run-1"] = the_run().to_json()
-    made.objects["agentprofiles", "codex"] = a_profile().to_json()
-    made.objects["agentsessions", "run-1"] = a_session("run-1", "s-1").to_json()
+    made.put(RUNS, the_run())
+    made.put(PROFILES, a_profile())
+    made.put(SESSIONS, a_session("run-1", "s-1"))
     return made
 
 
@@ -40,8 +41,9 @@ async def test_what_does_not_exist_is_none(kube: FakeKube) -> None:
 async def test_the_whole_agent_status_is_applied_and_nothing_else(kube: FakeKube) -> None:
     applied = await KubernetesRunDirectory(kube).change_agent_status(the_run(), always_working)
     assert applied.status.agent == WORKING
-    assert applied.metadata.resource_version == "100"
+    assert applied.metadata.resource_version != the_run().metadata.resource_version
     ((body, query),) = kube.patches
+    assert isinstance(body, dict)
     assert body["status"] == {"agent": {"attempt": 1, "state": "Working"}}
     assert query == {"fieldManager": "agentrun-gateway", "force": "true"}
 

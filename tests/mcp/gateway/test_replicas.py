@@ -3,6 +3,7 @@
 import pytest
 
 from agentrun.api.v1alpha1 import AgentState, AgentStatus, Outcome, OutcomeState
+from agentrun.kube.resources import RUNS
 from agentrun.store.base import ConflictError, RunRow, SealedError
 from agentrun.store.memory import MemoryRunStore
 from mcp_server.gateway.kube import KubernetesRunDirectory
@@ -23,14 +24,14 @@ class Pair:
 
     def __init__(self) -> None:
         self.kube = FakeKube()
-        self.kube.objects["agentruns", "run-1"] = the_run().to_json()
+        self.kube.put(RUNS, the_run())
         store = MemoryRunStore()
         self.one, self.other = (Reports(store, KubernetesRunDirectory(self.kube)) for _ in range(2))
 
     @property
     def agent(self) -> AgentStatus:
         return AgentStatus.model_validate(
-            self.kube.objects["agentruns", "run-1"]["status"]["agent"]
+            self.kube.objects["agentruns", "team", "run-1"]["status"]["agent"]
         )
 
 
@@ -70,7 +71,7 @@ async def test_an_end_in_between_refuses_the_report(pair: Pair) -> None:
     async def end() -> None:
         ended = the_run(phase="Cancelled")
         ended.metadata.resource_version = "11"
-        pair.kube.objects["agentruns", "run-1"] = ended.to_json()
+        pair.kube.put(RUNS, ended)
 
     pair.kube.before_patch.append(end)
     with pytest.raises(SealedError):

@@ -87,6 +87,12 @@ async def test_objects_are_read_made_patched_and_deleted(kube: Kube, api: Api) -
     ]
 
 
+async def test_a_collection_of_all_namespaces_is_listed(kube: Kube, api: Api) -> None:
+    api.answers = [(200, {"items": [], "metadata": {"resourceVersion": "7"}})]
+    assert await kube.list(PODS.in_all_namespaces, "") == ([], "7")
+    assert api.asked[0][1] == "/api/v1/pods?limit=500"
+
+
 @pytest.mark.parametrize(
     "name",
     [
