@@ -5,6 +5,7 @@ Definitions only: nothing here starts a process. ``COMPONENTS`` is in the order 
 """
 
 import json
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -164,10 +165,12 @@ def _proxy(c: Cluster) -> list[object]:
 
 
 def _policies(c: Cluster) -> list[object]:
-    files = [c.pki(name) for name in ("ca.crt", "policies.crt", "policies.key")]
+    python_path = f"{paths.CHECKOUT / 'operator'}:{paths.CHECKOUT}"
     return [
-        *("env", f"PYTHONPATH={paths.CHECKOUT}", sys.executable, "-m", "dev.policies"),
-        *(c.server, *files, c.network.node, POLICIES_PORT),
+        # Nothing else of the environment: no proxy, and no API server of a pod that this runs in.
+        *("env", "-i", f"PATH={os.environ['PATH']}", f"PYTHONPATH={python_path}"),
+        f"KUBECONFIG={c.config('policies.kubeconfig')}",
+        *(sys.executable, "-m", "dev.policies", c.network.node, POLICIES_PORT),
     ]
 
 

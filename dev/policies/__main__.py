@@ -1,51 +1,61 @@
 """
 The process that applies the cluster's NetworkPolicies to the node.
 
-``python -m dev.policies SERVER AUTHORITY CERTIFICATE KEY HEALTH_ADDRESS HEALTH_PORT``, in the
-node's network namespace.
+``python -m dev.policies HEALTH_ADDRESS HEALTH_PORT``, with KUBECONFIG, in the node's network
+namespace.
 """
 
+import asyncio
 import subprocess
 import sys
 import threading
 from http.server import BaseHTTPRequestHandler
 from socketserver import ThreadingTCPServer
 
+from agentrun.kube.api import KubeApi
+from agentrun.kube.client import connect
+from agentrun.kube.resources import PODS, Resource
 from dev.policies.rules import ruleset
 from dev.policies.select import read_world
-from dev.policies.watch import Api, Watched
+from dev.policies.watch import Watched
 
-_KINDS = (
-    "/apis/networking.k8s.io/v1/networkpolicies",
-    "/api/v1/pods",
-    "/api/v1/namespaces",
+_RESOURCES = (
+    Resource("/apis/networking.k8s.io/v1", "networkpolicies"),
+    PODS,
+    Resource("/api/v1", "namespaces", is_namespaced=False),
 )
 
 
 class Enforcer:
     """Rewrites the rules after every change."""
 
-    def __init__(self, api: Api) -> None:
-        self._changed = threading.Event()
-        self._watched = [Watched(api, path, self._changed.set) for path in _KINDS]
+    def __init__(self, kube: KubeApi) -> None:
+        self._changed = asyncio.Event()
+        self._watched = [Watched(kube, resource, self._changed) for resource in _RESOURCES]
         self.written = threading.Event()
         """Set once the rules are applied for the first time."""
 
-    def run(self) -> None:
+    async def run(self) -> None:
         """Watch the cluster and apply its rules, until the process is killed."""
+        async with asyncio.TaskGroup() as tasks:
+            for watched in self._watched:
+                tasks.create_task(watched.follow())
+            await self._enforce()
+
+    async def _enforce(self) -> None:
         for watched in self._watched:
-            threading.Thread(target=watched.follow, daemon=True).start()
-        for watched in self._watched:
-            watched.listed.wait()
+            await watched.listed.wait()
         last = ""
         while True:
-            self._changed.wait()
+            await self._changed.wait()
             self._changed.clear()
             policies, pods, namespaces = (watched.objects() for watched in self._watched)
             rules = ruleset(policies, read_world(pods, namespaces))
             if rules != last:
                 # A rejected ruleset ends this process: partial enforcement is worse than none.
-                subprocess.run(["nft", "-f", "-"], input=rules, text=True, check=True)
+                await asyncio.to_thread(
+                    subprocess.run, ["nft", "-f", "-"], input=rules, text=True, check=True
+                )
                 last = rules
             self.written.set()
 
@@ -70,12 +80,13 @@ def serve_health(address: str, port: int, is_well: threading.Event) -> None:
     threading.Thread(target=server.serve_forever, daemon=True).start()
 
 
-def main(server: str, authority: str, certificate: str, key: str, address: str, port: str) -> None:
+async def main(address: str, port: str) -> None:
     """Enforce NetworkPolicies until the process is killed."""
-    enforcer = Enforcer(Api(server, authority, certificate, key))
-    serve_health(address, int(port), enforcer.written)
-    enforcer.run()
+    async with connect() as kube:
+        enforcer = Enforcer(kube)
+        serve_health(address, int(port), enforcer.written)
+        await enforcer.run()
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    asyncio.run(main(*sys.argv[1:]))

@@ -1,14 +1,19 @@
 """What the development cluster's enforcer makes of NetworkPolicies."""
 
+import asyncio
 import re
 import subprocess
 from typing import Any
 
 import pytest
 
+from agentrun.kube.errors import ApiUnavailableError
+from agentrun.kube.resources import PODS, Resource
 from dev.policies.rules import ruleset
 from dev.policies.select import Pod, World, matches, peer_ranges, read_world
+from dev.policies.watch import Watched
 from dev.tools import DEBIAN, install_packages
+from tests.fake_kube import FakeKube
 
 RUN = Pod("agents", {"run": "a"}, ("10.0.0.1",))
 OTHER = Pod("agents", {"run": "b"}, ("10.0.0.2",))
@@ -181,3 +186,37 @@ def test_nftables_takes_the_rules() -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
+
+
+async def test_the_objects_of_all_namespaces_are_watched_again_after_every_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("dev.policies.watch._PAUSE", 0)
+
+    class Kube(FakeKube):
+        errors = 1
+
+        def admit(self, verb: str, resource: Resource, name: str) -> None:
+            if self.errors:
+                self.errors -= 1
+                raise ApiUnavailableError("away")
+
+    kube, changed = Kube(), asyncio.Event()
+    kube.add(PODS, "b", {"metadata": {"name": "one"}})
+    watched = Watched(kube, PODS, changed)
+    following = asyncio.create_task(watched.follow())
+
+    async def until(*names: str) -> None:
+        while [o["metadata"]["name"] for o in watched.objects()] != list(names):
+            changed.clear()
+            await changed.wait()
+
+    async with asyncio.timeout(10):
+        await watched.listed.wait()
+        await until("one")
+        kube.add(PODS, "a", {"metadata": {"name": "other"}})
+        await until("other", "one")
+        kube.forget_history()
+        kube.remove(PODS, "b", "one")
+        await until("other")
+    following.cancel()
