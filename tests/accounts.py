@@ -3,11 +3,11 @@
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
-from kubernetes.aio import client, config
 
 ACCOUNT = "Bearer of-the-account"
 """What a request of the pod's account is authorized by."""
@@ -28,9 +28,9 @@ async def in_a_pod(
     app.router.add_route("*", "/{path:.*}", answer)
     async with TestServer(app) as server:
 
-        def load(client_configuration: client.Configuration) -> None:
+        def load(client_configuration: Any) -> None:
             client_configuration.host = str(server.make_url("")).rstrip("/")
             client_configuration.api_key = {"BearerToken": ACCOUNT}
 
-        monkeypatch.setattr(config, "load_incluster_config", load)
+        monkeypatch.setattr("agentrun.kube.client.config.load_incluster_config", load)
         yield

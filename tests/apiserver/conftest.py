@@ -2,67 +2,57 @@
 
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 from uuid import uuid4
 
 import pytest
-from kubernetes import client, config
 
-from agentrun.api.v1alpha1 import GROUP, VERSION
+from agentrun.api.base import API_VERSION
+from agentrun.kube.api import KubeApi, Object
+from agentrun.kube.client import Kube, connect
+from agentrun.kube.resources import PROFILES, RUNS, SESSIONS, Resource
 
 ROOT = Path(__file__).parents[2]
 
 
+_KINDS = {RUNS: "AgentRun", SESSIONS: "AgentSession", PROFILES: "AgentProfile"}
+
+
 @dataclass(frozen=True)
 class Objects:
-    """The objects of one kind in one namespace, as raw dicts."""
+    """The objects of one kind in one namespace."""
 
-    api: Any
+    kube: KubeApi
     namespace: str
-    plural: str
+    resource: Resource
 
-    def create(self, spec: dict[str, Any], name: str | None = None) -> dict[str, Any]:
-        kind = {"agentruns": "AgentRun", "agentsessions": "AgentSession"}.get(
-            self.plural, "AgentProfile"
-        )
+    async def create(self, spec: Object, name: str | None = None) -> Object:
         body = {
-            "apiVersion": f"{GROUP}/{VERSION}",
-            "kind": kind,
+            "apiVersion": API_VERSION,
+            "kind": _KINDS[self.resource],
             "metadata": {"name": name or f"t-{uuid4().hex[:12]}"},
             "spec": spec,
         }
-        created: dict[str, Any] = self.api.create_namespaced_custom_object(
-            GROUP, VERSION, self.namespace, self.plural, body
-        )
-        return created
+        return await self.kube.create(self.resource, self.namespace, body)
 
-    def patch(self, name: str, body: dict[str, Any]) -> dict[str, Any]:
-        patched: dict[str, Any] = self.api.patch_namespaced_custom_object(
-            GROUP, VERSION, self.namespace, self.plural, name, body
-        )
-        return patched
+    async def patch(self, name: str, body: Object) -> Object:
+        return await self.kube.patch(self.resource, self.namespace, name, body)
 
-    def patch_status(self, name: str, status: dict[str, Any] | None) -> dict[str, Any]:
-        patched: dict[str, Any] = self.api.patch_namespaced_custom_object_status(
-            GROUP, VERSION, self.namespace, self.plural, name, {"status": status}
+    async def patch_status(self, name: str, status: Object | None) -> Object:
+        body = {"status": status}
+        return await self.kube.patch(
+            self.resource, self.namespace, name, body, subresource="status"
         )
-        return patched
 
-    def get(self, name: str) -> dict[str, Any]:
-        found: dict[str, Any] = self.api.get_namespaced_custom_object(
-            GROUP, VERSION, self.namespace, self.plural, name
-        )
+    async def get(self, name: str) -> Object:
+        return await self.kube.get(self.resource, self.namespace, name)
+
+    async def list(self, fields: str) -> list[Object]:
+        found, _ = await self.kube.list(self.resource, self.namespace, fields=fields)
         return found
-
-    def list(self, **query: str) -> list[dict[str, Any]]:
-        answer = self.api.list_namespaced_custom_object(
-            GROUP, VERSION, self.namespace, self.plural, **query
-        )
-        items: list[dict[str, Any]] = answer["items"]
-        return items
 
 
 def kubectl(*arguments: str) -> str:
@@ -73,35 +63,47 @@ def kubectl(*arguments: str) -> str:
 
 
 @pytest.fixture(scope="session")
-def api() -> Iterator[client.ApiClient]:
-    kubeconfig = os.environ.get("KUBECONFIG")
+def crds() -> None:
+    """Apply the CRDs."""
     how = "`make cluster`, then `make test-some T=tests/apiserver`"
-    assert kubeconfig, f"KUBECONFIG is not set: {how}"
+    assert os.environ.get("KUBECONFIG"), f"KUBECONFIG is not set: {how}"
     kubectl("apply", "--server-side", "--force-conflicts", "-f", str(ROOT / "crds"))
     kubectl("wait", "--for=condition=Established", "--timeout=30s", "-f", str(ROOT / "crds"))
-    with config.new_client_from_config(kubeconfig) as connection:
-        yield connection
+
+
+@contextmanager
+def new_namespace(prefix: str) -> Iterator[str]:
+    """Create a namespace for the block, and delete it afterwards without waiting for its end."""
+    name = f"{prefix}-{uuid4().hex[:8]}"
+    kubectl("create", "namespace", name)
+    try:
+        yield name
+    finally:
+        kubectl("delete", "namespace", name, "--wait=false")
 
 
 @pytest.fixture(scope="session")
-def namespace(api: client.ApiClient) -> Iterator[str]:
-    name = f"rules-{uuid4().hex[:8]}"
-    core = client.CoreV1Api(api)
-    core.create_namespace(client.V1Namespace(metadata=client.V1ObjectMeta(name=name)))
-    yield name
-    core.delete_namespace(name)
+def namespace(crds: None) -> Iterator[str]:
+    with new_namespace("rules") as name:
+        yield name
 
 
-@pytest.fixture(scope="session")
-def runs(api: client.ApiClient, namespace: str) -> Objects:
-    return Objects(client.CustomObjectsApi(api), namespace, "agentruns")
+@pytest.fixture
+async def kube(crds: None) -> AsyncIterator[Kube]:
+    async with connect() as connected:
+        yield connected
 
 
-@pytest.fixture(scope="session")
-def sessions(api: client.ApiClient, namespace: str) -> Objects:
-    return Objects(client.CustomObjectsApi(api), namespace, "agentsessions")
+@pytest.fixture
+def runs(kube: Kube, namespace: str) -> Objects:
+    return Objects(kube, namespace, RUNS)
 
 
-@pytest.fixture(scope="session")
-def profiles(api: client.ApiClient, namespace: str) -> Objects:
-    return Objects(client.CustomObjectsApi(api), namespace, "agentprofiles")
+@pytest.fixture
+def sessions(kube: Kube, namespace: str) -> Objects:
+    return Objects(kube, namespace, SESSIONS)
+
+
+@pytest.fixture
+def profiles(kube: Kube, namespace: str) -> Objects:
+    return Objects(kube, namespace, PROFILES)

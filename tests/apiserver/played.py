@@ -23,10 +23,8 @@ from datetime import UTC, datetime
 from enum import IntEnum
 from pathlib import Path
 from typing import Any, TypeVar
-from uuid import uuid4
 
 import httpx2
-from kubernetes import client
 
 from agentrun.api.base import API_VERSION
 from agentrun.api.events import EventType, NewEvent
@@ -42,9 +40,12 @@ from agentrun.api.v1alpha1 import (
     Result,
     Snapshot,
 )
+from agentrun.kube.api import KubeApi
+from agentrun.kube.resources import PODS, RUNS, SESSIONS, Resource
 from agentrun.runner.gateway import Gateway, GatewayUnavailableError
 from dev.mcp_client import McpClient
 from mcp_server.auth import AUDIENCE
+from tests.apiserver.conftest import new_namespace
 from tests.e2e.kube import Json, Kube, connected, version_of
 from tests.waiting import LATE_SECONDS
 
@@ -142,15 +143,10 @@ def installed(namespace: str, folder: Path) -> Iterator[Product]:
 
 
 @contextmanager
-def installed_anew(api: client.ApiClient, prefix: str, folder: Path) -> Iterator[Product]:
+def installed_anew(prefix: str, folder: Path) -> Iterator[Product]:
     """Run the product for a new namespace, and remove both afterwards."""
-    core, name = client.CoreV1Api(api), f"{prefix}-{uuid4().hex[:8]}"
-    core.create_namespace(client.V1Namespace(metadata=client.V1ObjectMeta(name=name)))
-    try:
-        with installed(name, folder) as made:
-            yield made
-    finally:
-        core.delete_namespace(name)
+    with new_namespace(prefix) as name, installed(name, folder) as made:
+        yield made
 
 
 @dataclass
@@ -215,9 +211,12 @@ def _free_ports(count: int) -> list[int]:
 class Seen:
     """The observed objects of one kind, kept current by a watch."""
 
-    def __init__(self, kube: Kube, path: str, word: Callable[[Json], str]) -> None:
+    def __init__(
+        self, kube: KubeApi, resource: Resource, namespace: str, word: Callable[[Json], str]
+    ) -> None:
         self._kube = kube
-        self._path = path
+        self._resource = resource
+        self._namespace = namespace
         self._word = word
         self._newest: dict[str, Json] = {}
         self._waiting: defaultdict[str, list[asyncio.Event]] = defaultdict(list)
@@ -243,17 +242,17 @@ class Seen:
         version = ""
         while True:
             if not version:
-                listed = await self._kube.request("GET", self._path)
-                version = listed["metadata"]["resourceVersion"]
-                for obj in listed["items"]:
+                listed, version = await self._kube.list(self._resource, self._namespace)
+                for obj in listed:
                     self._take(obj)
                     tell("MODIFIED", obj)
-            query = {"watch": "true", "resourceVersion": version, "timeoutSeconds": "600"}
-            async for event in self._kube.stream(self._path, query):
+            async for event in self._kube.watch(self._resource, self._namespace, version, 600):
                 if event["type"] == "ERROR":
                     version = ""  # The version is too old.
                     break
                 version = event["object"]["metadata"]["resourceVersion"]
+                if event["type"] == "BOOKMARK":
+                    continue
                 self._take(event["object"])
                 tell(event["type"], event["object"])
 
@@ -283,10 +282,6 @@ class Node:
         self.begun: defaultdict[str, list[Pod]] = defaultdict(list)
         """The pods of a session, in the order in which they began."""
 
-    @property
-    def _path(self) -> str:
-        return f"/api/v1/namespaces/{self._product.namespace}/pods"
-
     async def run(self) -> None:
         """Simulate the node forever."""
         async with asyncio.TaskGroup() as living:
@@ -295,7 +290,8 @@ class Node:
                 if obj["spec"].get("nodeName") == self.name:
                     self._hear(kind, obj["metadata"], living)
 
-            await Seen(self._kube, self._path, lambda _: "").follow(tell)
+            seen = Seen(self._kube.client, PODS, self._product.namespace, lambda _: "")
+            await seen.follow(tell)
 
     def _hear(self, kind: str, metadata: Json, living: asyncio.TaskGroup) -> None:
         pod = self._pods.get(metadata["uid"])
@@ -382,8 +378,10 @@ class Node:
             "phase": phase, "startTime": began,
             "conditions": [ready], "containerStatuses": containers,
         }  # fmt: skip
-        path = f"{self._path}/{pod.name}/status"
-        await self._kube.request("PATCH", path, {}, {"status": status}, _STRATEGIC)
+        await self._kube.client.patch(
+            PODS, self._product.namespace, pod.name, {"status": status},
+            subresource="status", content_type=_STRATEGIC,
+        )  # fmt: skip
 
 
 def _state(code: int | None, began: str) -> Json:
@@ -446,7 +444,7 @@ async def token(kube: Kube, namespace: str, audience: str, **more: Any) -> str:
     account = _client(namespace)["name"]
     path = f"/api/v1/namespaces/{namespace}/serviceaccounts/{account}/token"
     body = {"spec": {"audiences": [audience], "expirationSeconds": 3600, **more}}
-    answer = await kube.request("POST", path, {}, body)
+    answer = await kube.client.request("POST", path, body=body)
     return str(answer["status"]["token"])
 
 
@@ -508,14 +506,13 @@ _ENDS = {phase.lower() for phase in TERMINAL_PHASES}
 async def played(product: Product, name: str, folder: Path, before: Before) -> AsyncIterator[Site]:
     """Simulate the node ``name``. An error in the simulation fails the block."""
     namespace = product.namespace
-    objects = f"/apis/{API_VERSION}/namespaces/{namespace}"
-    async with connected(os.environ["KUBECONFIG"]) as kube:
+    async with connected() as kube:
         client = McpClient(product.mcp_url, await token(kube, namespace, AUDIENCE))
         site = Site(
             kube,
             Node(kube, product, name, folder, before),
-            Seen(kube, f"{objects}/agentruns", phase_of),
-            Seen(kube, f"{objects}/agentsessions", active_in),
+            Seen(kube.client, RUNS, namespace, phase_of),
+            Seen(kube.client, SESSIONS, namespace, active_in),
             client,
             namespace,
         )

@@ -5,13 +5,13 @@ import json
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 from uuid import uuid4
 
 import pytest
-from kubernetes import client
 
-from tests.apiserver.conftest import kubectl
+from tests.apiserver.conftest import kubectl, new_namespace
 from tests.unit.chart import helm
 
 SYSTEM = "agentrun-system"
@@ -21,10 +21,16 @@ Json = dict[str, Any]
 
 
 @pytest.fixture(scope="module")
-def place(api: client.ApiClient) -> Iterator[str]:
+def place(crds: None) -> Iterator[str]:
     """A namespace where the policies hold; the MCP server's account may do what its role says."""
     helm.install_tools()
-    name = f"admitted-{uuid4().hex[:8]}"
+    with new_namespace("admitted") as name, _admitting(name):
+        yield name
+
+
+@contextmanager
+def _admitting(name: str) -> Iterator[None]:
+    """Apply the policies and the roles of a namespace for the block."""
     objects = helm.render("--set", f"crds.enabled=false,runNamespaces={{{name}}}")
     kept = [one for one in objects if one["kind"] in KINDS]
     roles = [
@@ -37,17 +43,14 @@ def place(api: client.ApiClient) -> Iterator[str]:
         one["metadata"]["name"] = one["metadata"]["name"].replace(SYSTEM, name)
         if "policyName" in one["spec"]:
             one["spec"]["policyName"] = one["spec"]["policyName"].replace(SYSTEM, name)
-    core = client.CoreV1Api(api)
-    core.create_namespace(client.V1Namespace(metadata=client.V1ObjectMeta(name=name)))
     manifests = "\n---\n".join(json.dumps(one) for one in [*kept, *roles])
     tried("apply", "-f", "-", stdin=manifests, check=True)
     try:
         _wait_until_they_hold(name)
-        yield name
+        yield
     finally:
         for one in kept:
             kubectl("delete", one["kind"], one["metadata"]["name"], "--ignore-not-found")
-        core.delete_namespace(name)
 
 
 def _wait_until_they_hold(namespace: str) -> None:

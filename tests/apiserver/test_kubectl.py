@@ -3,15 +3,15 @@
 from tests.apiserver.conftest import Objects, kubectl
 
 
-def test_runs_have_short_names_and_a_category(runs: Objects) -> None:
-    name = runs.create({"backend": "codex", "prompt": "x"})["metadata"]["name"]
+async def test_runs_have_short_names_and_a_category(runs: Objects) -> None:
+    name = (await runs.create({"backend": "codex", "prompt": "x"}))["metadata"]["name"]
     for word in ("run", "runs", "agentrun", "agentruns", "all"):
         assert name in kubectl("get", word, "-n", runs.namespace)
 
 
-def test_the_columns_say_what_a_run_is_doing_and_since_when(runs: Objects) -> None:
-    name = runs.create({"backend": "codex", "prompt": "x"})["metadata"]["name"]
-    runs.patch_status(
+async def test_the_columns_say_what_a_run_is_doing_and_since_when(runs: Objects) -> None:
+    name = (await runs.create({"backend": "codex", "prompt": "x"}))["metadata"]["name"]
+    await runs.patch_status(
         name, {"phase": "Running", "reason": "Working", "startTime": "2026-01-01T00:00:00Z"}
     )
     header, row = kubectl("get", "run", name, "-n", runs.namespace).splitlines()
@@ -19,19 +19,19 @@ def test_the_columns_say_what_a_run_is_doing_and_since_when(runs: Objects) -> No
     assert row.split()[:4] == [name, "codex", "Running", "Working"]
 
 
-def test_runs_can_be_selected_by_phase_and_session_on_the_server(runs: Objects) -> None:
-    name = runs.create({"backend": "codex", "prompt": "x", "session": {"name": "chosen"}})[
+async def test_runs_can_be_selected_by_phase_and_session_on_the_server(runs: Objects) -> None:
+    name = (await runs.create({"backend": "codex", "prompt": "x", "session": {"name": "chosen"}}))[
         "metadata"
     ]["name"]
-    runs.patch_status(name, {"phase": "Failed"})
-    found = runs.list(field_selector="spec.session.name=chosen,status.phase=Failed")
+    await runs.patch_status(name, {"phase": "Failed"})
+    found = await runs.list(fields="spec.session.name=chosen,status.phase=Failed")
     assert [run["metadata"]["name"] for run in found] == [name]
 
 
-def test_waiting_for_a_finished_run_works(runs: Objects) -> None:
-    name = runs.create({"backend": "codex", "prompt": "x"})["metadata"]["name"]
+async def test_waiting_for_a_finished_run_works(runs: Objects) -> None:
+    name = (await runs.create({"backend": "codex", "prompt": "x"}))["metadata"]["name"]
     condition = {"type": "Finished", "status": "True", "lastTransitionTime": "2026-01-01T00:00:00Z"}
-    runs.patch_status(name, {"phase": "Failed", "conditions": [condition]})
+    await runs.patch_status(name, {"phase": "Failed", "conditions": [condition]})
     kubectl("wait", "--for=condition=Finished", f"run/{name}", "-n", runs.namespace, "--timeout=5s")
 
 

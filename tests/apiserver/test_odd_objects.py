@@ -6,7 +6,8 @@ them. The operator and the MCP server are real processes, as in ``test_races``.
 """
 
 import asyncio
-from collections.abc import Iterator
+import os
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -14,10 +15,12 @@ from uuid import uuid4
 import httpx2
 import pytest
 from hypothesis import given
-from kubernetes import client
-from kubernetes.client import ApiException
 
-from agentrun.api.v1alpha1 import GROUP, VERSION
+from agentrun.api.base import API_VERSION
+from agentrun.kube.client import Kube
+from agentrun.kube.errors import ApiError
+from agentrun.kube.kubeconfig import log_in
+from agentrun.kube.resources import RUNS, Resource
 from tests.apiserver.conftest import kubectl
 from tests.apiserver.played import Pod, Product, Site, Step, installed_anew, is_over, played
 from tests.objects import KINDS, QUIETLY, nested, objects, written
@@ -26,34 +29,40 @@ pytestmark = [pytest.mark.apiserver, pytest.mark.timeout(600)]
 
 
 @pytest.fixture(scope="module")
-def product(api: client.ApiClient, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
-    with installed_anew(api, "odd", tmp_path_factory.mktemp("product")) as made:
+def product(crds: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
+    with installed_anew("odd", tmp_path_factory.mktemp("product")) as made:
         yield made
 
 
-def apply(api: client.ApiClient, namespace: str, plural: str, made: dict[str, Any]) -> str:
+@pytest.fixture
+async def api(crds: None) -> AsyncIterator[httpx2.Client]:
+    """A connection to the API server for bodies as text."""
+    login = await log_in([Path(os.environ["KUBECONFIG"])], "")
+    headers = {**await login.headers(), "Content-Type": "application/json"}
+    with httpx2.Client(
+        base_url=login.host, headers=headers, verify=login.tls, timeout=60, trust_env=False
+    ) as http:
+        yield http
+
+
+def apply(api: httpx2.Client, namespace: str, plural: str, made: dict[str, Any]) -> str:
     """Make an object; nothing is returned if the API server refuses it."""
     name = f"odd-{uuid4().hex[:8]}"
     body = {
-        "apiVersion": f"{GROUP}/{VERSION}",
+        "apiVersion": API_VERSION,
         "kind": KINDS[plural].__name__,
         "metadata": {"name": name},
         **made,
     }
-    path = f"/apis/{GROUP}/{VERSION}/namespaces/{namespace}/{plural}"
-    headers = {"Content-Type": "application/json", "Accept": "application/json"}
-    url = api.configuration.host + path
-    api.update_params_for_auth(headers, [], ["BearerToken"], url, "POST", None)
-    answer = api.rest_client.pool_manager.request(
-        "POST", url, body=written(body).encode(), headers=headers
-    )
+    path = Resource(RUNS.api, plural).path(namespace)
+    answer = api.post(path, content=written(body).encode())
     # A rule that looks for what need not be there refuses what the schema takes.
-    assert b"no such key" not in answer.data, (made, answer.data)
-    return name if answer.status == 201 else ""
+    assert b"no such key" not in answer.content, (made, answer.content)
+    return name if answer.status_code == 201 else ""
 
 
 async def test_a_good_run_goes_on_beside_whatever_the_api_server_takes(
-    api: client.ApiClient, product: Product, tmp_path: Path
+    api: httpx2.Client, product: Product, tmp_path: Path
 ) -> None:
     taken: list[str] = []
 
@@ -92,7 +101,7 @@ async def _goes_on(site: Site) -> None:
 
 
 async def test_what_is_set_aside_is_told_and_gone_once_it_is_deleted(
-    api: client.ApiClient, product: Product
+    api: httpx2.Client, product: Product
 ) -> None:
     spec = {"backend": "codex", "prompt": "p", "metadata": nested(1500)}
     name = await asyncio.to_thread(apply, api, product.namespace, "agentruns", {"spec": spec})
@@ -126,17 +135,15 @@ async def test_what_is_set_aside_is_told_and_gone_once_it_is_deleted(
         {"inputMessage": {"parts": [{"type": "text", "text": "\0"}]}},
     ],
 )
-def test_a_nul_is_refused_by_the_kinds_own_rules(
-    api: client.ApiClient, product: Product, spec: dict[str, Any]
+async def test_a_nul_is_refused_by_the_kinds_own_rules(
+    kube: Kube, product: Product, spec: dict[str, Any]
 ) -> None:
     body = {
-        "apiVersion": f"{GROUP}/{VERSION}",
+        "apiVersion": API_VERSION,
         "kind": "AgentRun",
         "metadata": {"name": f"nul-{uuid4().hex[:8]}"},
         "spec": {"backend": "codex", **spec},
     }
-    with pytest.raises(ApiException) as refused:
-        client.CustomObjectsApi(api).create_namespaced_custom_object(
-            GROUP, VERSION, product.namespace, "agentruns", body
-        )
+    with pytest.raises(ApiError) as refused:
+        await kube.create(RUNS, product.namespace, body)
     assert refused.value.status == 422

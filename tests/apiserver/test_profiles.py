@@ -13,7 +13,7 @@ PROFILE: dict[str, Any] = {"backend": "codex", "image": "i"}
 SECRET = {"name": "s", "key": "k"}
 
 
-def test_a_profile_that_says_everything_is_kept_as_it_is(profiles: Objects) -> None:
+async def test_a_profile_that_says_everything_is_kept_as_it_is(profiles: Objects) -> None:
     spec = {
         **PROFILE,
         "instructionFiles": [{"text": "a"}, {"path": ".codex/x.md", "configMap": SECRET}],
@@ -41,7 +41,7 @@ def test_a_profile_that_says_everything_is_kept_as_it_is(profiles: Objects) -> N
             "storedObjects": True,
         },
     }
-    kept = profiles.create(spec)["spec"]
+    kept = (await profiles.create(spec))["spec"]
     assert kept["network"] == spec["network"]
     assert [cache["mountPath"] for cache in kept["caches"]] == ["/caches/npm", "/var/cache/go"]
     assert [server["name"] for server in kept["mcpServers"]] == ["a", "b", "c"]
@@ -54,15 +54,15 @@ def test_a_profile_that_says_everything_is_kept_as_it_is(profiles: Objects) -> N
         "/home/agent/.npm", "/home", "/tmp/x", "/var/run/secrets/x", "/var", "/etc", "/usr/lib",
     ],
 )  # fmt: skip
-def test_a_cache_hides_nothing_of_the_pod(profiles: Objects, path: str) -> None:
+async def test_a_cache_hides_nothing_of_the_pod(profiles: Objects, path: str) -> None:
     with refused("use one such as /caches/npm"):
-        profiles.create({**PROFILE, "caches": [{"claim": "c", "mountPath": path}]})
+        await profiles.create({**PROFILE, "caches": [{"claim": "c", "mountPath": path}]})
 
 
 @pytest.mark.parametrize("path", ["caches", "/", "/a/", "/a//b", "/a/../b", "/a/./b", "/a:b", ""])
-def test_a_caches_path_is_plain(profiles: Objects, path: str) -> None:
+async def test_a_caches_path_is_plain(profiles: Objects, path: str) -> None:
     with refused("mountPath"):
-        profiles.create({**PROFILE, "caches": [{"claim": "c", "mountPath": path}]})
+        await profiles.create({**PROFILE, "caches": [{"claim": "c", "mountPath": path}]})
 
 
 @pytest.mark.parametrize(
@@ -169,11 +169,11 @@ def test_a_caches_path_is_plain(profiles: Objects, path: str) -> None:
         pytest.param({"provider": {"headers": ["a: b"]}}, "headers", id="header-with-a-value"),
     ],
 )
-def test_what_a_profile_cannot_mean_is_refused(
+async def test_what_a_profile_cannot_mean_is_refused(
     profiles: Objects, more: dict[str, Any], saying: str
 ) -> None:
     with refused(saying):
-        profiles.create({**PROFILE, **more})
+        await profiles.create({**PROFILE, **more})
 
 
 @pytest.mark.parametrize(
@@ -183,8 +183,8 @@ def test_what_a_profile_cannot_mean_is_refused(
         "git://h/x",
     ],
 )  # fmt: skip
-def test_a_repository_may_be_anywhere_that_git_reaches(runs: Objects, url: str) -> None:
-    runs.create({**SPEC, "workspace": {"git": {"url": url}}})
+async def test_a_repository_may_be_anywhere_that_git_reaches(runs: Objects, url: str) -> None:
+    await runs.create({**SPEC, "workspace": {"git": {"url": url}}})
 
 
 @pytest.mark.parametrize(
@@ -194,9 +194,9 @@ def test_a_repository_may_be_anywhere_that_git_reaches(runs: Objects, url: str) 
         "git@-h:x", "https://", "https://h x", "HTTPS//x",
     ],
 )  # fmt: skip
-def test_a_repository_is_neither_a_file_nor_a_program(runs: Objects, url: str) -> None:
+async def test_a_repository_is_neither_a_file_nor_a_program(runs: Objects, url: str) -> None:
     with refused("a repository's url must begin with https://"):
-        runs.create({**SPEC, "workspace": {"git": {"url": url}}})
+        await runs.create({**SPEC, "workspace": {"git": {"url": url}}})
 
 
 def apply(spec: dict[str, Any], *flags: str) -> subprocess.CompletedProcess[str]:

@@ -8,7 +8,6 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from kubernetes import client
 
 from dev.mcp_client import ToolCallError
 from tests.apiserver.played import (
@@ -38,8 +37,8 @@ WAYS = ["asked", "deleted", "free", "free"]
 
 
 @pytest.fixture(scope="module")
-def product(api: client.ApiClient, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
-    with installed_anew(api, "races", tmp_path_factory.mktemp("product")) as made:
+def product(crds: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
+    with installed_anew("races", tmp_path_factory.mktemp("product")) as made:
         yield made
 
 

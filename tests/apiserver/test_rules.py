@@ -5,8 +5,8 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from kubernetes.client import ApiException
 
+from agentrun.kube.errors import ApiError
 from tests.apiserver.conftest import Objects
 
 SPEC: dict[str, Any] = {"backend": "codex", "prompt": "say hello"}
@@ -56,10 +56,10 @@ INPUT = {"seq": 1, "message": {"role": "user", "parts": [{"type": "text", "text"
 @contextmanager
 def refused(saying: str) -> Iterator[None]:
     """The API server answers 422 Invalid, with these words."""
-    with pytest.raises(ApiException) as caught:
+    with pytest.raises(ApiError) as caught:
         yield
     assert caught.value.status == 422
-    assert saying in str(caught.value.body)
+    assert saying in caught.value.message
 
 
 def name_of(run: dict[str, Any]) -> str:
@@ -68,13 +68,13 @@ def name_of(run: dict[str, Any]) -> str:
 
 
 @pytest.mark.parametrize("spec", [{"backend": "codex", "inputMessage": INPUT["message"]}, SPEC])
-def test_prompt_or_message_is_enough(runs: Objects, spec: dict[str, Any]) -> None:
-    assert runs.create(spec)["spec"]["desiredState"] == "Active"
+async def test_prompt_or_message_is_enough(runs: Objects, spec: dict[str, Any]) -> None:
+    assert (await runs.create(spec))["spec"]["desiredState"] == "Active"
 
 
-def test_a_run_without_prompt_and_message_is_refused(runs: Objects) -> None:
+async def test_a_run_without_prompt_and_message_is_refused(runs: Objects) -> None:
     with refused("Either prompt or inputMessage is required"):
-        runs.create({"backend": "codex"})
+        await runs.create({"backend": "codex"})
 
 
 @pytest.mark.parametrize(
@@ -94,116 +94,121 @@ def test_a_run_without_prompt_and_message_is_refused(runs: Objects) -> None:
         ),
     ],
 )
-def test_a_malformed_spec_is_refused(runs: Objects, spec: dict[str, Any], saying: str) -> None:
+async def test_a_malformed_spec_is_refused(
+    runs: Objects, spec: dict[str, Any], saying: str
+) -> None:
     with refused(saying):
-        runs.create(spec)
+        await runs.create(spec)
 
 
-def test_a_prompt_of_128_kib_is_taken(runs: Objects) -> None:
-    assert len(runs.create({**SPEC, "prompt": "x" * 131_072})["spec"]["prompt"]) == 131_072
+async def test_a_prompt_of_128_kib_is_taken(runs: Objects) -> None:
+    assert len((await runs.create({**SPEC, "prompt": "x" * 131_072}))["spec"]["prompt"]) == 131_072
 
 
 @pytest.mark.parametrize("field", FULL)
-def test_a_field_of_the_spec_cannot_be_changed(runs: Objects, field: str) -> None:
-    name = name_of(runs.create(FULL))
+async def test_a_field_of_the_spec_cannot_be_changed(runs: Objects, field: str) -> None:
+    name = name_of(await runs.create(FULL))
     with refused(f"{field} is immutable"):
-        runs.patch(name, {"spec": {field: OTHER[field]}})
-    assert (
-        runs.get(name)["spec"][field]
-        == runs.patch(name, {"spec": {field: FULL[field]}})["spec"][field]
-    )
+        await runs.patch(name, {"spec": {field: OTHER[field]}})
+    assert (await runs.get(name))["spec"][field] == (
+        await runs.patch(name, {"spec": {field: FULL[field]}})
+    )["spec"][field]
 
 
 @pytest.mark.parametrize(
     "field", [field for field in FULL if field not in ("backend", "role", "prompt")]
 )
-def test_an_optional_field_can_be_neither_added_nor_removed(runs: Objects, field: str) -> None:
+async def test_an_optional_field_can_be_neither_added_nor_removed(
+    runs: Objects, field: str
+) -> None:
     with refused(f"{field} is immutable"):
-        runs.patch(name_of(runs.create(SPEC)), {"spec": {field: FULL[field]}})
+        await runs.patch(name_of(await runs.create(SPEC)), {"spec": {field: FULL[field]}})
     with refused(f"{field} is immutable"):
-        runs.patch(name_of(runs.create(FULL)), {"spec": {field: None}})
+        await runs.patch(name_of(await runs.create(FULL)), {"spec": {field: None}})
 
 
-def test_free_form_fields_come_back_as_they_were_given(runs: Objects) -> None:
-    spec = runs.create(FULL)["spec"]
+async def test_free_form_fields_come_back_as_they_were_given(runs: Objects) -> None:
+    spec = (await runs.create(FULL))["spec"]
     for field in ("outputSchema", "metadata", "backendConfig", "inputMessage"):
         assert spec[field] == FULL[field]
 
 
-def test_cancelling_goes_one_way_and_may_be_repeated(runs: Objects) -> None:
-    name = name_of(runs.create(SPEC))
+async def test_cancelling_goes_one_way_and_may_be_repeated(runs: Objects) -> None:
+    name = name_of(await runs.create(SPEC))
     wish = {"spec": {"desiredState": "Cancelled", "cancellation": {"requestedBy": "ada"}}}
-    runs.patch(name, wish)
-    assert runs.patch(name, wish)["spec"]["cancellation"] == {"requestedBy": "ada"}
+    await runs.patch(name, wish)
+    assert (await runs.patch(name, wish))["spec"]["cancellation"] == {"requestedBy": "ada"}
     with refused("cannot go back from Cancelled"):
-        runs.patch(name, {"spec": {"desiredState": "Active", "cancellation": None}})
+        await runs.patch(name, {"spec": {"desiredState": "Active", "cancellation": None}})
 
 
-def test_a_cancellation_is_set_once(runs: Objects) -> None:
-    name = name_of(runs.create(SPEC))
-    runs.patch(name, {"spec": {"desiredState": "Cancelled"}})
-    runs.patch(name, {"spec": {"cancellation": {"requestedBy": "ada"}}})
+async def test_a_cancellation_is_set_once(runs: Objects) -> None:
+    name = name_of(await runs.create(SPEC))
+    await runs.patch(name, {"spec": {"desiredState": "Cancelled"}})
+    await runs.patch(name, {"spec": {"cancellation": {"requestedBy": "ada"}}})
     with refused("cancellation is immutable once set"):
-        runs.patch(name, {"spec": {"cancellation": {"requestedBy": "bob"}}})
+        await runs.patch(name, {"spec": {"cancellation": {"requestedBy": "bob"}}})
     with refused("cancellation is immutable once set"):
-        runs.patch(name, {"spec": {"cancellation": None}})
+        await runs.patch(name, {"spec": {"cancellation": None}})
 
 
-def test_inputs_only_grow(runs: Objects) -> None:
-    name = name_of(runs.create(SPEC))
+async def test_inputs_only_grow(runs: Objects) -> None:
+    name = name_of(await runs.create(SPEC))
     second = {**INPUT, "seq": 2}
-    runs.patch(name, {"spec": {"inputs": [INPUT]}})
-    runs.patch(name, {"spec": {"inputs": [INPUT, second]}})
-    assert len(runs.patch(name, {"spec": {"inputs": [second, INPUT]}})["spec"]["inputs"]) == 2
+    await runs.patch(name, {"spec": {"inputs": [INPUT]}})
+    await runs.patch(name, {"spec": {"inputs": [INPUT, second]}})
+    assert (
+        len((await runs.patch(name, {"spec": {"inputs": [second, INPUT]}}))["spec"]["inputs"]) == 2
+    )
     with refused("inputs can only be added"):
-        runs.patch(name, {"spec": {"inputs": [second]}})
+        await runs.patch(name, {"spec": {"inputs": [second]}})
 
 
-def test_an_input_cannot_be_changed_or_given_twice(runs: Objects) -> None:
-    name = name_of(runs.create(SPEC))
-    runs.patch(name, {"spec": {"inputs": [INPUT]}})
+async def test_an_input_cannot_be_changed_or_given_twice(runs: Objects) -> None:
+    name = name_of(await runs.create(SPEC))
+    await runs.patch(name, {"spec": {"inputs": [INPUT]}})
     with refused("an input cannot be changed"):
-        runs.patch(name, {"spec": {"inputs": [{**INPUT, "questionID": "q"}]}})
+        await runs.patch(name, {"spec": {"inputs": [{**INPUT, "questionID": "q"}]}})
     with refused("Duplicate value"):
-        runs.patch(name, {"spec": {"inputs": [INPUT, INPUT]}})
+        await runs.patch(name, {"spec": {"inputs": [INPUT, INPUT]}})
 
 
 @pytest.mark.parametrize("phase", TERMINAL)
-def test_a_terminal_phase_is_final(runs: Objects, phase: str) -> None:
-    name = name_of(runs.create(SPEC))
-    runs.patch_status(name, {"phase": "Running"})
-    runs.patch_status(name, {"phase": phase})
-    runs.patch_status(name, {"phase": phase, "message": "still so"})
+async def test_a_terminal_phase_is_final(runs: Objects, phase: str) -> None:
+    name = name_of(await runs.create(SPEC))
+    await runs.patch_status(name, {"phase": "Running"})
+    await runs.patch_status(name, {"phase": phase})
+    await runs.patch_status(name, {"phase": phase, "message": "still so"})
     with refused("phase of a finished run is final"):
-        runs.patch_status(name, {"phase": "Running"})
+        await runs.patch_status(name, {"phase": "Running"})
     with refused("phase of a finished run is final"):
-        runs.patch_status(name, {"phase": None})
+        await runs.patch_status(name, {"phase": None})
     with refused("phase of a finished run is final"):
-        runs.patch_status(name, None)
+        await runs.patch_status(name, None)
 
 
 @pytest.mark.parametrize("phase", TERMINAL)
-def test_the_spec_of_a_finished_run_is_frozen(runs: Objects, phase: str) -> None:
-    name = name_of(runs.create(SPEC))
-    runs.patch_status(name, {"phase": phase})
+async def test_the_spec_of_a_finished_run_is_frozen(runs: Objects, phase: str) -> None:
+    name = name_of(await runs.create(SPEC))
+    await runs.patch_status(name, {"phase": phase})
     with refused("the run has finished"):
-        runs.patch(name, {"spec": {"desiredState": "Cancelled"}})
+        await runs.patch(name, {"spec": {"desiredState": "Cancelled"}})
     with refused("the run has finished"):
-        runs.patch(name, {"spec": {"inputs": [INPUT]}})
-    runs.patch(name, {"metadata": {"labels": {"kept": "yes"}}})
+        await runs.patch(name, {"spec": {"inputs": [INPUT]}})
+    await runs.patch(name, {"metadata": {"labels": {"kept": "yes"}}})
 
 
-def test_a_cancelled_wish_excludes_completion_and_nothing_else(runs: Objects) -> None:
-    name = name_of(runs.create(SPEC))
-    runs.patch(name, {"spec": {"desiredState": "Cancelled"}})
+async def test_a_cancelled_wish_excludes_completion_and_nothing_else(runs: Objects) -> None:
+    name = name_of(await runs.create(SPEC))
+    await runs.patch(name, {"spec": {"desiredState": "Cancelled"}})
     with refused("cannot become Completed"):
-        runs.patch_status(name, {"phase": "Completed"})
-    runs.patch_status(name, {"phase": "Cancelling"})
-    assert runs.patch_status(name, {"phase": "Cancelled"})["status"]["phase"] == "Cancelled"
+        await runs.patch_status(name, {"phase": "Completed"})
+    await runs.patch_status(name, {"phase": "Cancelling"})
+    assert (await runs.patch_status(name, {"phase": "Cancelled"}))["status"]["phase"] == "Cancelled"
 
 
-def test_the_status_has_room_for_all_that_is_observed(runs: Objects) -> None:
-    name = name_of(runs.create(SPEC))
+async def test_the_status_has_room_for_all_that_is_observed(runs: Objects) -> None:
+    name = name_of(await runs.create(SPEC))
     status = {
         "phase": "InputRequired",
         "podName": "p-1",
@@ -228,49 +233,54 @@ def test_the_status_has_room_for_all_that_is_observed(runs: Objects) -> None:
             {"type": "Finished", "status": "False", "lastTransitionTime": "2026-01-01T00:00:00Z"}
         ],
     }
-    written = runs.patch_status(name, status)["status"]
+    written = (await runs.patch_status(name, status))["status"]
     assert {key: written[key] for key in status} == {**status, "agent": status["agent"]} | {
         "conditions": written["conditions"]
     }
 
 
-def test_a_session_keeps_its_backend(sessions: Objects) -> None:
-    name = name_of(sessions.create({"backend": "codex"}))
+async def test_a_session_keeps_its_backend(sessions: Objects) -> None:
+    name = name_of(await sessions.create({"backend": "codex"}))
     with refused("backend is immutable"):
-        sessions.patch(name, {"spec": {"backend": "claude_code"}})
-    assert sessions.patch(name, {"spec": {"displayName": "Ada"}})["spec"]["displayName"] == "Ada"
+        await sessions.patch(name, {"spec": {"backend": "claude_code"}})
+    assert (await sessions.patch(name, {"spec": {"displayName": "Ada"}}))["spec"][
+        "displayName"
+    ] == "Ada"
 
 
-def test_a_snapshot_is_named_like_one(runs: Objects) -> None:
-    name = name_of(runs.create(SPEC))
+async def test_a_snapshot_is_named_like_one(runs: Objects) -> None:
+    name = name_of(await runs.create(SPEC))
     snapshot = {"name": "../other", "sessionID": "s"}
     with refused("should match"):
-        runs.patch_status(name, {"agent": {"snapshot": snapshot}})
+        await runs.patch_status(name, {"agent": {"snapshot": snapshot}})
 
 
-def test_a_session_says_what_it_holds_or_why_it_holds_nothing(sessions: Objects) -> None:
-    name = name_of(sessions.create({"backend": "codex"}))
+async def test_a_session_says_what_it_holds_or_why_it_holds_nothing(sessions: Objects) -> None:
+    name = name_of(await sessions.create({"backend": "codex"}))
     status = {"snapshot": "uid/snapshots/1", "sessionID": "s", "snapshotError": "It is too large."}
-    written = sessions.patch_status(name, status)["status"]
+    written = (await sessions.patch_status(name, status))["status"]
     assert {key: written[key] for key in status} == status
-    assert "snapshotError" not in sessions.patch_status(name, {"snapshotError": None})["status"]
+    assert (
+        "snapshotError"
+        not in (await sessions.patch_status(name, {"snapshotError": None}))["status"]
+    )
 
 
-def test_a_profile_needs_a_backend_and_an_image(profiles: Objects) -> None:
-    assert profiles.create({"backend": "codex", "image": "i"})["spec"]["imagePullPolicy"]
+async def test_a_profile_needs_a_backend_and_an_image(profiles: Objects) -> None:
+    assert (await profiles.create({"backend": "codex", "image": "i"}))["spec"]["imagePullPolicy"]
     with refused("spec.image: Required"):
-        profiles.create({"backend": "codex"})
+        await profiles.create({"backend": "codex"})
 
 
-def test_a_profile_lists_repositories_as_urls_and_branches_by_name(profiles: Objects) -> None:
-    def made(**git: Any) -> Any:
-        return profiles.create({"backend": "codex", "image": "i", "git": git})
+async def test_a_profile_lists_repositories_as_urls_and_branches_by_name(profiles: Objects) -> None:
+    async def made(**git: Any) -> Any:
+        return await profiles.create({"backend": "codex", "image": "i", "git": git})
 
-    assert made(credentialsSecret="one")["spec"]["git"]["branches"] == ["agentrun/*"]
-    made(repositories=["https://git.example.com/team", "git@git.example.com:team/one.git"])
-    made(branches=["agentrun/*", "releases/1.2"])
+    assert (await made(credentialsSecret="one"))["spec"]["git"]["branches"] == ["agentrun/*"]
+    await made(repositories=["https://git.example.com/team", "git@git.example.com:team/one.git"])
+    await made(branches=["agentrun/*", "releases/1.2"])
     for wrong in ("git.example.com/team", "ext::sh -c x", "file:///etc"):
         with refused("each of repositories must be a URL with its scheme"):
-            made(repositories=[wrong])
+            await made(repositories=[wrong])
     with refused("each of branches must be a branch name"):
-        made(branches=["-x"])
+        await made(branches=["-x"])

@@ -21,10 +21,10 @@ import httpx2
 
 from dev import product
 from tests.e2e.agents import GO
-from tests.e2e.kube import ApiError, Json, Kube
+from tests.e2e.kube import Json, Kube
 from tests.waiting import LATE_SECONDS
 
-__all__ = ["ApiError", "Json"]
+__all__ = ["Json"]
 
 T = TypeVar("T")
 SYSTEM = product.SYSTEM

@@ -61,7 +61,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session", autouse=True)
 async def kube() -> AsyncIterator[None]:
-    async with connected(os.environ["KUBECONFIG"]) as made:
+    async with connected() as made:
         connect(made)
         yield
 

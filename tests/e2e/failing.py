@@ -4,17 +4,11 @@ import json
 from typing import Any
 
 from agentrun.api.v1alpha1 import Phase
+from agentrun.kube.errors import ApiError
 from dev.failures import find
 from dev.failures.row import Failure
 from tests.e2e.checks import check_journal
-from tests.e2e.cluster import (
-    ApiError,
-    Json,
-    api,
-    eventually,
-    items,
-    until_processes,
-)
+from tests.e2e.cluster import Json, api, eventually, items, until_processes
 from tests.e2e.installation import Installation, profile
 from tests.failures import check_end
 
@@ -151,7 +145,7 @@ async def check_failure(installation: Installation, run_id: str, key: str) -> Js
 async def _columns(run_id: str, namespace: str) -> list[Any]:
     """Return the columns that ``kubectl get run`` prints."""
     path = (await api().resource("run")).path(namespace, run_id)
-    table = await api().request("GET", path, accept=_TABLE)
+    table = await api().client.request("GET", path, accept=_TABLE)
     cells = zip(table["columnDefinitions"], table["rows"][0]["cells"], strict=True)
     # The others are for `kubectl get -o wide`.
     return [cell for column, cell in cells if not column.get("priority")]

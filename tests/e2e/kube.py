@@ -7,54 +7,31 @@ the tests that are about kubectl.
 """
 
 import asyncio
-import json
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Any
-from urllib.parse import urlencode
+from typing import TypeVar
 
-import aiohttp
-from kubernetes.aio import client, config
-
-from agentrun.api.bounded_json import read_kept
+from agentrun.kube import client
+from agentrun.kube.api import APPLY_PATCH, Object
+from agentrun.kube.errors import ApiError, ApiUnavailableError
+from agentrun.kube.resources import Resource
 from tests.waiting import LATE_SECONDS
 
-Json = dict[str, Any]
+Json = Object
 Key = tuple[str, str]
 """Namespace and name; the namespace is empty for cluster-scoped objects."""
 
-_TIMEOUT = 30
+_WATCH_SECONDS = 240
 _RETRY_SECONDS = 0.2
+_CONNECT_SECONDS = 30.0
+"""On a busy machine a TLS handshake takes long."""
 _AWAY_SECONDS = 60.0
 """How long a read is retried while the API server is unavailable, as happens on a busy machine."""
+T = TypeVar("T")
 _APPLIED = ("name", "namespace", "labels", "annotations", "ownerReferences", "finalizers")
 """The metadata fields that server-side apply sets."""
 _DISCOVERY = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
-
-
-class ApiError(Exception):
-    """The API server refused a request."""
-
-    def __init__(self, code: int, message: str) -> None:
-        super().__init__(f"{code}: {message}")
-        self.code = code
-
-
-@dataclass(frozen=True)
-class Resource:
-    """The API path of one kind."""
-
-    prefix: str
-    plural: str
-    is_namespaced: bool
-
-    def path(self, namespace: str = "", name: str = "", subresource: str = "") -> str:
-        """Return the path of an object, of the objects in a namespace, or of all objects."""
-        within = ("namespaces", namespace) if self.is_namespaced and namespace else ()
-        return "/".join(
-            part for part in (self.prefix, *within, self.plural, name, subresource) if part
-        )
 
 
 def version_of(obj: Json) -> int:
@@ -90,9 +67,9 @@ class _Subscriber:
 class _Watch:
     """All objects of one kind, kept current by a watch."""
 
-    def __init__(self, kube: "Kube", resource: Resource) -> None:
+    def __init__(self, kube: client.Kube, resource: Resource) -> None:
         self._kube = kube
-        self._resource = resource
+        self._resource = resource.in_all_namespaces
         self._known: dict[Key, Json] = {}
         self._subscribers: list[_Subscriber] = []
         self._listed = asyncio.Event()
@@ -125,7 +102,7 @@ class _Watch:
                 version = await self._list()
                 self._listed.set()
                 await self._follow(version)
-            except (aiohttp.ClientError, TimeoutError, ApiError):
+            except ApiError:
                 # The API server is unavailable or the version has expired: list again, after a
                 # pause, since nothing signals when the server is back.
                 await asyncio.sleep(_RETRY_SECONDS)
@@ -134,23 +111,25 @@ class _Watch:
                     subscriber.tell(error)
                 raise
 
-    async def _list(self) -> int:
-        listed = await self._kube.request("GET", self._resource.path())
-        version = version_of(listed)
-        found = {_key(item): item for item in listed["items"]}
+    async def _list(self) -> str:
+        items, version = await self._kube.list(self._resource, "")
+        found = {_key(item): item for item in items}
         for key in self._known.keys() - found.keys():
-            self._tell(key, version, None)
+            self._tell(key, int(version), None)
         self._known = found
         for key, item in found.items():
             self._tell(key, version_of(item), item)
         return version
 
-    async def _follow(self, version: int) -> None:
-        query = {"watch": "true", "resourceVersion": str(version), "timeoutSeconds": "240"}
-        async for event in self._kube.stream(self._resource.path(), query):
+    async def _follow(self, version: str) -> None:
+        async for event in self._kube.watch(self._resource, "", version, _WATCH_SECONDS):
             item = event["object"]
             if event["type"] == "ERROR":
-                raise ApiError(int(item.get("code", 0)), str(item.get("message")))
+                raise ApiError(
+                    int(item.get("code", 0)), str(item.get("reason")), str(item.get("message"))
+                )
+            if event["type"] == "BOOKMARK":
+                continue
             is_gone = event["type"] == "DELETED"
             self._known[_key(item)] = item
             if is_gone:
@@ -166,8 +145,9 @@ class _Watch:
 class Kube:
     """The API server of the tests' cluster, for the event loop that all tests share."""
 
-    def __init__(self, api: client.ApiClient) -> None:
-        self._api = api
+    def __init__(self, kube: client.Kube) -> None:
+        self.client = kube
+        """For requests that need a path, a stream or another content type."""
         self._resources: dict[str, Resource] = {}
         self._watches: dict[Resource, _Watch] = {}
 
@@ -186,12 +166,7 @@ class Kube:
     async def get(self, kind: str, name: str, namespace: str = "") -> Json | None:
         """Return an object in its current state, or None if it does not exist."""
         resource = await self.resource(kind)
-        try:
-            return await self._read(resource.path(namespace, name))
-        except ApiError as error:
-            if error.code == 404:
-                return None
-            raise
+        return await _retried(lambda: self.client.find(resource, namespace, name))
 
     async def items(
         self, kind: str, namespace: str = "", labels: str = "", fields: str = ""
@@ -207,7 +182,8 @@ class Kube:
         else:
             resource = await self.resource(_kind_of(body))
             where = resource.path(body["metadata"].get("namespace", ""))
-        return await self.request("POST", where, {"dryRun": "All"} if dry_run else {}, body)
+        query = {"dryRun": "All"} if dry_run else {}
+        return await self.client.request("POST", where, query, body)
 
     async def apply(self, *objects: Json) -> None:
         """Create or change objects with server-side apply."""
@@ -217,8 +193,8 @@ class Kube:
         self, kind: str, name: str, namespace: str, body: Json, subresource: str = ""
     ) -> Json:
         """Merge ``body`` into an object, or into its subresource."""
-        path = (await self.resource(kind)).path(namespace, name, subresource)
-        return await self.request("PATCH", path, {}, body, "application/merge-patch+json")
+        resource = await self.resource(kind)
+        return await self.client.patch(resource, namespace, name, body, subresource=subresource)
 
     async def delete(
         self, kind: str, name: str, namespace: str = "", grace_seconds: int | None = None
@@ -229,9 +205,9 @@ class Kube:
         if grace_seconds is not None:
             query["gracePeriodSeconds"] = str(grace_seconds)
         try:
-            await self.request("DELETE", path, query)
+            await self.client.request("DELETE", path, query)
         except ApiError as error:
-            if error.code != 404:
+            if not error.is_not_found:
                 raise
 
     async def until(
@@ -249,7 +225,7 @@ class Kube:
         then with every later version: none is skipped, and no earlier one is seen.
         """
         resource = await self.resource(kind)
-        watch = self._watches.get(resource) or _Watch(self, resource)
+        watch = self._watches.get(resource) or _Watch(self.client, resource)
         self._watches[resource] = watch
 
         async def now() -> tuple[Json | None, int]:
@@ -270,95 +246,33 @@ class Kube:
             raise AssertionError(f"{kind} {namespace}/{name}: not so after {seconds} s: {seen}")
         return seen
 
-    async def request(
-        self,
-        method: str,
-        path: str,
-        query: Json | None = None,
-        body: Json | None = None,
-        content_type: str = "application/json",
-        accept: str = "application/json",
-    ) -> Json:
-        """Send one request and return the JSON of the response."""
-        async with self._sent(method, path, query, body, content_type, accept) as response:
-            answer: Json = read_kept(await response.read())
-            return answer
-
-    async def stream(self, path: str, query: Json) -> AsyncIterator[Json]:
-        """Yield the JSON lines of a streamed response."""
-        async with self._sent("GET", path, query) as response:
-            line = b""
-            async for chunk in response.content.iter_any():
-                *lines, line = (line + chunk).split(b"\n")
-                for one in lines:
-                    yield read_kept(one)
-
-    @asynccontextmanager
-    async def _sent(
-        self,
-        method: str,
-        path: str,
-        query: Json | None = None,
-        body: Json | None = None,
-        content_type: str = "application/json",
-        accept: str = "application/json",
-    ) -> AsyncIterator[aiohttp.ClientResponse]:
-        parts = await self._api.param_serialize(
-            method,
-            path + (f"?{urlencode(query)}" if query else ""),
-            header_params={"Accept": accept, "Content-Type": content_type},
-            body=body,
-            auth_settings=["BearerToken"],
-        )
-        timeout = None if query and query.get("watch") else _TIMEOUT
-        answered = await self._api.call_api(*parts, _request_timeout=timeout)
-        response: aiohttp.ClientResponse = answered.response
-        try:
-            if response.status >= 400:
-                raise ApiError(response.status, _message(await response.read()))
-            yield response
-        finally:
-            response.close() if timeout is None else response.release()
-
-    async def _read(self, path: str, query: Json | None = None) -> Json:
-        """Send a GET request, with retries for a minute while the API server is unavailable."""
-        end = asyncio.get_running_loop().time() + _AWAY_SECONDS
-        while True:
-            try:
-                return await self.request("GET", path, query)
-            except (aiohttp.ClientError, TimeoutError, ApiError) as error:
-                is_refusal = isinstance(error, ApiError) and error.code < 500 and error.code != 429
-                if is_refusal or asyncio.get_running_loop().time() > end:
-                    raise
-            await asyncio.sleep(_RETRY_SECONDS)  # Nothing signals when the API server is back.
-
     async def _listed(
         self, resource: Resource, namespace: str, labels: str, fields: str
     ) -> tuple[list[Json], int]:
-        query = {"labelSelector": labels, "fieldSelector": fields}
-        listed = await self._read(
-            resource.path(namespace), {name: value for name, value in query.items() if value}
+        within = resource if namespace else resource.in_all_namespaces
+        items, version = await _retried(
+            lambda: self.client.list(within, namespace, labels=labels, fields=fields)
         )
-        return listed["items"], version_of(listed)
+        return items, int(version)
 
     async def _apply(self, obj: Json) -> None:
         resource = await self.resource(_kind_of(obj))
         metadata = obj["metadata"]
-        path = resource.path(metadata.get("namespace", ""), metadata["name"])
         kept = {name: metadata[name] for name in _APPLIED if name in metadata}
-        await self.request(
-            "PATCH",
-            path,
-            {"fieldManager": "agentrun-tests", "force": "true"},
+        await self.client.patch(
+            resource,
+            metadata.get("namespace", ""),
+            metadata["name"],
             {**obj, "metadata": kept},
-            "application/apply-patch+yaml",
+            content_type=APPLY_PATCH,
+            query={"fieldManager": "agentrun-tests", "force": "true"},
         )
 
     async def _discover(self) -> Iterable[tuple[str, Resource]]:
         found: list[tuple[str, Resource]] = []
         # The core group comes first, and its names take precedence.
         for root in ("/apis", "/api"):
-            groups = await self.request("GET", root, accept=_DISCOVERY)
+            groups = await self.client.request("GET", root, accept=_DISCOVERY)
             for group in reversed(groups["items"]):
                 name = group["metadata"].get("name", "")
                 for version in reversed(group["versions"]):
@@ -377,18 +291,26 @@ class Kube:
 
 
 @asynccontextmanager
-async def connected(kubeconfig: str) -> AsyncIterator[Kube]:
-    """Connect to the API server that a kubeconfig names."""
-    settings = client.Configuration()
-    await config.load_kube_config(config_file=kubeconfig, client_configuration=settings)
-    # As many as there are concurrent waits and calls of a test.
-    settings.connection_pool_maxsize = 100
-    async with client.ApiClient(settings) as api:
-        kube = Kube(api)
+async def connected() -> AsyncIterator[Kube]:
+    """Connect to the API server that KUBECONFIG names."""
+    async with client.connect(connect_seconds=_CONNECT_SECONDS) as connection:
+        kube = Kube(connection)
         try:
             yield kube
         finally:
             await kube.close()
+
+
+async def _retried(read: Callable[[], Awaitable[T]]) -> T:
+    """Read, with retries for a minute while the API server is unavailable."""
+    end = asyncio.get_running_loop().time() + _AWAY_SECONDS
+    while True:
+        try:
+            return await read()
+        except ApiUnavailableError:
+            if asyncio.get_running_loop().time() > end:
+                raise
+        await asyncio.sleep(_RETRY_SECONDS)  # Nothing signals when the API server is back.
 
 
 def _key(item: Json) -> Key:
@@ -397,10 +319,3 @@ def _key(item: Json) -> Key:
 
 def _kind_of(obj: Json) -> str:
     return str(obj["kind"]).lower()
-
-
-def _message(body: bytes) -> str:
-    try:
-        return str(json.loads(body).get("message", ""))
-    except ValueError:
-        return body[:300].decode(errors="replace")

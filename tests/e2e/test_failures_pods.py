@@ -147,7 +147,7 @@ async def test_a_pod_that_is_evicted_by_the_api_as_by_a_drain(
         "metadata": {"name": pod, "namespace": NAMESPACE},
     }
     path = (await api().resource("pod")).path(NAMESPACE, pod, "eviction")
-    await api().request("POST", path, body=eviction)
+    await api().client.request("POST", path, body=eviction)
     await check_failure(place, runs[key], key)
 
 

@@ -27,17 +27,21 @@ _LIST_PAGE = 500
 # Seconds. The API server sends a bookmark about once a minute; a watch that is silent for longer
 # has lost its connection.
 _WATCH_SILENCE = 120
-_CONNECT_SECONDS = 5
 
 
 class Kube(KubeApi):
     """A connection to the API server. Every method may raise ``ApiError``."""
 
     def __init__(
-        self, api: client.ApiClient, seconds: float = 30, clock: ServerClock | None = None
+        self,
+        api: client.ApiClient,
+        seconds: float,
+        connect_seconds: float,
+        clock: ServerClock | None,
     ) -> None:
         self._api = api
-        self._timeout = aiohttp.ClientTimeout(total=seconds, sock_connect=_CONNECT_SECONDS)
+        self._connect_seconds = connect_seconds
+        self._timeout = aiohttp.ClientTimeout(total=seconds, sock_connect=connect_seconds)
         self._clock = clock
 
     async def get(self, resource: Resource, namespace: str, name: str) -> Object:
@@ -117,7 +121,9 @@ class Kube(KubeApi):
             "resourceVersion": resource_version,
             "timeoutSeconds": str(seconds),
         }
-        timeout = aiohttp.ClientTimeout(sock_connect=_CONNECT_SECONDS, sock_read=_WATCH_SILENCE)
+        timeout = aiohttp.ClientTimeout(
+            sock_connect=self._connect_seconds, sock_read=_WATCH_SILENCE
+        )
         response = await self._send("GET", resource.path(namespace), query, timeout=timeout)
         try:
             buffer = b""
@@ -186,11 +192,14 @@ class Kube(KubeApi):
 
 
 @asynccontextmanager
-async def connect(seconds: float = 30, clock: ServerClock | None = None) -> AsyncIterator[Kube]:
+async def connect(
+    seconds: float = 30, connect_seconds: float = 5, clock: ServerClock | None = None
+) -> AsyncIterator[Kube]:
     """
     Connect with the pod's service account or, outside a cluster, with KUBECONFIG.
 
-    A request may take ``seconds``. ``clock`` is updated from the responses.
+    A request may take ``seconds``, and opening its connection ``connect_seconds`` of them.
+    ``clock`` is updated from the responses.
     """
     configuration = client.Configuration()
     if os.environ.get("KUBERNETES_SERVICE_HOST"):
@@ -200,7 +209,7 @@ async def connect(seconds: float = 30, clock: ServerClock | None = None) -> Asyn
     else:
         await config.load_kube_config(client_configuration=configuration)
     async with client.ApiClient(configuration) as api:
-        yield Kube(api, seconds, clock)
+        yield Kube(api, seconds, connect_seconds, clock)
 
 
 def read_answer(raw: bytes | str) -> Any:

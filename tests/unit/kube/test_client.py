@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,6 @@ from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 from aiohttp import web
-from aiohttp.test_utils import TestServer
-from kubernetes.aio import client
 
 from agentrun.kube.api import APPLY_PATCH
 from agentrun.kube.client import Kube, connect
@@ -57,13 +56,9 @@ def api() -> Api:
 
 
 @pytest.fixture
-async def kube(api: Api) -> AsyncIterator[Kube]:
-    app = web.Application()
-    app.router.add_route("*", "/{path:.*}", api.handle)
-    async with TestServer(app) as server:
-        configuration = client.Configuration(host=str(server.make_url("")).rstrip("/"))
-        async with client.ApiClient(configuration) as connected:
-            yield Kube(connected)
+async def kube(api: Api, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> AsyncIterator[Kube]:
+    async with in_a_pod(api.handle, monkeypatch, tmp_path), connect() as connected:
+        yield connected
 
 
 async def test_objects_are_read_made_patched_and_deleted(kube: Kube, api: Api) -> None:
@@ -185,10 +180,15 @@ def test_which_rejections_mean_that_the_object_has_changed(status: int, stale: b
     assert ApiError(status, "", "").is_stale is stale
 
 
-async def test_an_api_server_that_is_not_there_is_unavailable() -> None:
-    async with client.ApiClient(client.Configuration(host="http://127.0.0.1:1")) as nowhere:
-        with pytest.raises(ApiUnavailableError, match="cannot be reached") as error:
-            await Kube(nowhere).get(RUNS, "team-a", "r")
+async def test_an_api_server_that_is_not_there_is_unavailable(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, api: Api
+) -> None:
+    async with AsyncExitStack() as pod:
+        await pod.enter_async_context(in_a_pod(api.handle, monkeypatch, tmp_path))
+        async with connect() as kube:
+            await pod.aclose()
+            with pytest.raises(ApiUnavailableError, match="cannot be reached") as error:
+                await kube.get(RUNS, "team-a", "r")
     assert error.value.status == 0
 
 
@@ -205,15 +205,13 @@ async def test_an_answer_that_is_no_object_is_unavailable(
     assert error.value.status == status
 
 
-async def test_a_clock_is_set_by_the_dates_of_responses(api: Api) -> None:
+async def test_a_clock_is_set_by_the_dates_of_responses(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, api: Api
+) -> None:
     clock = ServerClock(lambda: datetime.now(UTC) + timedelta(hours=1))
-    app = web.Application()
-    app.router.add_route("*", "/{path:.*}", api.handle)
     api.answers = [(200, {})]
-    async with TestServer(app) as server:
-        configuration = client.Configuration(host=str(server.make_url("")).rstrip("/"))
-        async with client.ApiClient(configuration) as connected:
-            await Kube(connected, clock=clock).get(RUNS, "team-a", "r")
+    async with in_a_pod(api.handle, monkeypatch, tmp_path), connect(clock=clock) as kube:
+        await kube.get(RUNS, "team-a", "r")
     assert abs(clock.now() - datetime.now(UTC)) < timedelta(minutes=1)
 
 
