@@ -1,5 +1,7 @@
 """
-The parts of an API server that the command line uses, and an MCP server behind a port-forward.
+An API server over HTTP, as the command line uses it, and an MCP server behind a port-forward.
+
+Its objects are those of the API server in memory (``tests/fake_kube.py``).
 """
 
 import asyncio
@@ -13,11 +15,15 @@ from typing import Any
 
 from aiohttp import WSMsgType, web
 
-from agentrun.cli.connection.discovery import RUN_NAMESPACES
+from agentrun.cli.connection.discovery import RUN_NAMESPACES, SELECTOR
 from agentrun.cli.options import ConnectionOptions
+from agentrun.kube.errors import ApiError
+from agentrun.kube.resources import PODS, Resource
+from tests.fake_kube import FakeKube
 
 Json = dict[str, Any]
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+SERVICES = Resource("/api/v1", "services")
 READY = [{"type": "Ready", "status": "True"}]
 MADE = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -27,6 +33,7 @@ def service(namespace: str = "agentrun-system", name: str = "agentrun-mcp") -> J
         "metadata": {
             "namespace": namespace,
             "name": name,
+            "labels": dict(label.split("=") for label in SELECTOR.split(",")),
             "annotations": {RUN_NAMESPACES: "team-a,team-b"},
         },
         "spec": {
@@ -38,8 +45,9 @@ def service(namespace: str = "agentrun-system", name: str = "agentrun-mcp") -> J
 
 def pod(name: str = "front-1", conditions: list[Json] = READY, **meta: Any) -> Json:
     ports = [{"name": "mcp", "containerPort": 8080}]
+    labels = {"app": "front"}
     return {
-        "metadata": {"namespace": "agentrun-system", "name": name, **meta},
+        "metadata": {"namespace": "agentrun-system", "name": name, "labels": labels, **meta},
         "spec": {"containers": [{"name": "mcp-server", "ports": ports}]},
         "status": {"conditions": conditions},
     }
@@ -50,8 +58,7 @@ class FakeCluster:
     """The state that tests change, and what they check afterwards."""
 
     folder: Path
-    services: list[Json] = field(default_factory=lambda: [service()])
-    pods: list[Json] = field(default_factory=lambda: [pod()])
+    kube: FakeKube = field(default_factory=FakeKube)
     denied: set[str] = field(default_factory=set)
     """Substrings of paths that are forbidden."""
     cannot_list: bool = False
@@ -71,6 +78,18 @@ class FakeCluster:
     front_port: int = 0
     port: int = 0
 
+    def __post_init__(self) -> None:
+        self.have(SERVICES, service())
+        self.have(PODS, pod())
+
+    def have(self, resource: Resource, *objects: Json) -> None:
+        """Replace all objects of a resource."""
+        for plural, namespace, name in list(self.kube.objects):
+            if plural == resource.plural:
+                self.kube.remove(resource, namespace, name)
+        for one in objects:
+            self.kube.add(resource, one["metadata"]["namespace"], one)
+
     @property
     def kubeconfig(self) -> Path:
         file = self.folder / "kubeconfig"
@@ -87,10 +106,9 @@ class FakeCluster:
     def api(self) -> web.Application:
         app = web.Application(middlewares=[self._guard])
         core = "/api/v1/namespaces/{namespace}"
-        app.router.add_get("/api/v1/services", self._services)
-        app.router.add_get(f"{core}/services", self._services)
-        app.router.add_get(f"{core}/services/{{name}}", self._service)
-        app.router.add_get(f"{core}/pods", self._pods)
+        app.router.add_get("/api/v1/{plural}", self._list)
+        app.router.add_get(f"{core}/{{plural}}", self._list)
+        app.router.add_get(f"{core}/{{plural}}/{{name}}", self._get)
         app.router.add_get(f"{core}/pods/{{name}}/portforward", self._forward)
         app.router.add_post(f"{core}/serviceaccounts/{{name}}/token", self._token)
         return app
@@ -109,22 +127,26 @@ class FakeCluster:
             return _status(403, f"{request.path} is forbidden")
         return await handler(request)
 
-    async def _services(self, request: web.Request) -> web.Response:
-        if self.cannot_list:
+    async def _list(self, request: web.Request) -> web.Response:
+        if self.cannot_list and request.match_info["plural"] == SERVICES.plural:
             return _status(403, "services is forbidden")
-        wanted = request.match_info.get("namespace")
-        found = [s for s in self.services if wanted in (None, s["metadata"]["namespace"])]
-        return web.json_response({"items": found})
+        resource = Resource("/api/v1", request.match_info["plural"])
+        namespace = request.match_info.get("namespace", "")
+        items, version = await self.kube.list(
+            resource if namespace else resource.in_all_namespaces,
+            namespace,
+            labels=request.query.get("labelSelector", ""),
+        )
+        return web.json_response({"items": items, "metadata": {"resourceVersion": version}})
 
-    async def _service(self, request: web.Request) -> web.Response:
-        key = (request.match_info["namespace"], request.match_info["name"])
-        for found in self.services:
-            if (found["metadata"]["namespace"], found["metadata"]["name"]) == key:
-                return web.json_response(found)
-        return _status(404, f"services {key[1]} not found")
-
-    async def _pods(self, request: web.Request) -> web.Response:
-        return web.json_response({"items": self.pods})
+    async def _get(self, request: web.Request) -> web.Response:
+        asked = request.match_info
+        resource = Resource("/api/v1", asked["plural"])
+        try:
+            found = await self.kube.get(resource, asked["namespace"], asked["name"])
+        except ApiError as error:
+            return _status(error.status, error.message)
+        return web.json_response(found)
 
     async def _token(self, request: web.Request) -> web.Response:
         if request.match_info["name"] != "agentrun-client":
@@ -146,7 +168,7 @@ class FakeCluster:
     async def _forward(self, request: web.Request) -> web.StreamResponse:
         name = request.match_info["name"]
         self.forwards.append(name)
-        if name not in {one["metadata"]["name"] for one in self.pods}:
+        if not await self.kube.find(PODS, request.match_info["namespace"], name):
             return _status(404, f"pods {name} not found")
         socket = web.WebSocketResponse(protocols=["v4.channel.k8s.io"])
         await socket.prepare(request)

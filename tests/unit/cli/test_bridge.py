@@ -16,6 +16,7 @@ from agentrun.cli.bridge.stdio import Wire
 from agentrun.cli.commands.mcp import _check
 from agentrun.cli.options import ConnectionOptions
 from agentrun.cli.problems import CliError
+from agentrun.kube.resources import PODS
 from tests.unit.cli.fake_cluster import FakeCluster, Json, pod, reply
 from tests.waiting import LATE_SECONDS
 
@@ -175,7 +176,7 @@ async def test_another_pod_is_used_when_one_does_not_answer(cluster: FakeCluster
     async with bridged(cluster.options()) as client:
         await client.call("ping", 1)
         cluster.refusing = {"front-1"}
-        cluster.pods = [pod("front-2")]
+        cluster.have(PODS, pod("front-2"))
         assert (await client.call("ping", 2))["id"] == 2
         cluster.refusing = {"front-2"}
         client.send("ping", 3)
@@ -187,10 +188,10 @@ async def test_another_pod_is_used_when_one_does_not_answer(cluster: FakeCluster
 
 
 async def test_a_mcp_server_that_is_not_ready_is_told_after_a_while(cluster: FakeCluster) -> None:
-    cluster.pods = [pod(conditions=[])]
+    cluster.have(PODS, pod(conditions=[]))
     async with bridged(cluster.options(), RetryPolicy(start=0.1)) as client:
         refused = await client.call("initialize", **INITIALIZE)
-        cluster.pods = [pod()]
+        cluster.have(PODS, pod())
         assert (await client.call("initialize", 2, **INITIALIZE))["result"] == INITIALIZE
     assert "has no ready pod" in refused["error"]["message"]
 

@@ -11,7 +11,7 @@ from agentrun.cli.connection.kube import Kube
 from agentrun.cli.connection.kubeconfig import log_in
 from agentrun.cli.connection.pods import port_of, ready_pods
 from agentrun.cli.problems import CliError
-from tests.unit.cli.fake_cluster import FakeCluster, pod, service
+from tests.unit.cli.fake_cluster import SERVICES, FakeCluster, pod, service
 
 
 class Person:
@@ -43,7 +43,7 @@ async def problem(cluster: FakeCluster, person: Person | None = None, **options:
 async def test_the_only_one_is_found_wherever_it_is_if_the_user_agrees(
     cluster: FakeCluster,
 ) -> None:
-    cluster.services = [service("far-away", "our-agentrun-mcp")]
+    cluster.have(SERVICES, service("far-away", "our-agentrun-mcp"))
     person = Person(True)
     one = await found(cluster, person)
     [question] = person.asked
@@ -58,7 +58,7 @@ async def test_the_only_one_is_found_wherever_it_is_if_the_user_agrees(
 async def test_nothing_goes_to_a_namespace_that_nobody_has_named(
     cluster: FakeCluster, answer: bool | None
 ) -> None:
-    cluster.services = [service("mallory")]
+    cluster.have(SERVICES, service("mallory"))
     text = await problem(cluster, Person(answer))
     assert "--system-namespace mallory" in text
     with pytest.raises(CliError):
@@ -74,7 +74,7 @@ async def test_services_that_others_label_change_nothing(
 ) -> None:
     cluster.denied = denied
     foreign = [service("mallory"), service("eve", "agentrun-mcp"), service("zoe", "x")]
-    cluster.services = [*foreign, service(), service("another")]
+    cluster.have(SERVICES, *foreign, service(), service("another"))
     person = Person(True)
     assert (await found(cluster, person)).namespace == "agentrun-system"
     assert (await found(cluster, person, service="agentrun-mcp")).namespace == "agentrun-system"
@@ -83,12 +83,12 @@ async def test_services_that_others_label_change_nothing(
 
 async def test_whoever_may_only_read_the_usual_service_finds_it(cluster: FakeCluster) -> None:
     cluster.cannot_list = True
-    cluster.services = [service("mallory"), service()]
+    cluster.have(SERVICES, service("mallory"), service())
     assert (await found(cluster)).namespace == "agentrun-system"
 
 
 async def test_none_is_an_error_that_says_where_was_looked(cluster: FakeCluster) -> None:
-    cluster.services = []
+    cluster.have(SERVICES)
     text = await problem(cluster)
     assert f"all namespaces of http://127.0.0.1:{cluster.port} (the current context)" in text
     assert "--system-namespace" in text
@@ -96,7 +96,7 @@ async def test_none_is_an_error_that_says_where_was_looked(cluster: FakeCluster)
 
 
 async def test_several_are_named_and_one_can_be_chosen(cluster: FakeCluster) -> None:
-    cluster.services = [service("blue"), service("green")]
+    cluster.have(SERVICES, service("blue"), service("green"))
     text = await problem(cluster)
     assert "blue/agentrun-mcp, green/agentrun-mcp" in text
     assert "--system-namespace" in text
@@ -109,7 +109,7 @@ async def test_several_are_named_and_one_can_be_chosen(cluster: FakeCluster) -> 
 async def test_who_may_not_list_services_finds_the_usual_place(cluster: FakeCluster) -> None:
     cluster.denied = {"/api/v1/services"}
     assert (await found(cluster)).namespace == "agentrun-system"
-    cluster.services = []
+    cluster.have(SERVICES)
     assert "there is no Service agentrun-system/agentrun-mcp" in await problem(cluster)
 
 
