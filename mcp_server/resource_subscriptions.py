@@ -114,20 +114,21 @@ class ResourceSubscriptions:
     async def _watch(self, uri: str, row: RunRow) -> None:
         """Publish every change of a run until cancelled."""
         store, uid, seen = self._context.store, row.run.metadata.uid, _state(row)
-        while True:
-            try:
-                await store.wait(uid, row.last_seq, _LOOK_SECONDS)
-                row = await store.get_run_by_uid(uid) or row
-            except StoreError as error:
-                _log.warning(
-                    "run %s cannot be watched at the moment: %s", row.run.metadata.name, error
-                )
-                await asyncio.sleep(_PAUSE)
-                continue
-            if _state(row) != seen:
-                seen = _state(row)
-                await self.bus.publish(ResourceUpdated(uri=uri))
-            await asyncio.sleep(_PACE)
+        async with store.changes(uid, row.last_seq) as changes:
+            while True:
+                try:
+                    row = await store.get_run_by_uid(uid) or row
+                except StoreError as error:
+                    _log.warning(
+                        "run %s cannot be watched at the moment: %s", row.run.metadata.name, error
+                    )
+                    await asyncio.sleep(_PAUSE)
+                    continue
+                if _state(row) != seen:
+                    seen = _state(row)
+                    await self.bus.publish(ResourceUpdated(uri=uri))
+                    await asyncio.sleep(_PACE)
+                await changes.next(_LOOK_SECONDS)
 
 
 def _state(row: RunRow) -> tuple[object, ...]:

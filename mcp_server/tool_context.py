@@ -26,9 +26,7 @@ from mcp_server.auth import Caller, current_caller
 from mcp_server.manifests import InvalidArgumentsError
 from mcp_server.runs import Runs
 from mcp_server.schemas import SpawnArguments
-from mcp_server.waiting import listening
-
-_NO_EVENT = 2**62
+from mcp_server.waiting import next_change
 
 
 @dataclass(frozen=True)
@@ -124,34 +122,28 @@ class ToolContext:
         """Return the name of the agent that sends a message or owns a mailbox; None without one."""
         return (given or "").strip() or None
 
-    async def wait_for_message(self, session_uid: str, after_seq: int, seconds: float) -> None:
-        """Wait until there may be a message, ``seconds`` have passed, or the process stops."""
-        news = self.store.messages.wait(session_uid, after_seq, seconds)
-        async with listening(news, self.stopping) as heard:
-            await heard()
-
     async def follow(
         self,
         row: RunRow,
         is_done: Callable[[RunRow], bool],
         seconds: float,
-        after_seq: int = _NO_EVENT,
+        after_seq: int | None = None,
     ) -> RunRow:
         """
         Wait until ``is_done``, ``seconds`` have passed, or the process stops; return the run.
 
-        The run is read when it changes, and when it has events after ``after_seq``.
+        The run is read when it changes, and when it has events after ``after_seq`` unless that is
+        None.
         """
         clock = asyncio.get_running_loop().time
         deadline, uid = clock() + seconds, row.run.metadata.uid
-        while True:
-            left = deadline - clock()
-            news = self.store.wait(uid, after_seq, max(0.0, left))
-            async with listening(news, self.stopping) as heard:
+        async with self.store.changes(uid, after_seq) as changes:
+            while True:
+                left = deadline - clock()
                 row = await self.store.get_run_by_uid(uid) or row
                 if is_done(row) or left <= 0 or self.stopping.is_set():
                     return row
-                await heard()
+                await next_change(changes, left, self.stopping)
 
 
 @contextmanager

@@ -28,7 +28,7 @@ from mcp_server.gateway.requests import (
     read_number,
     received,
 )
-from mcp_server.gateway.runner_identity import RunnerAuthenticator, RunnerIdentity, is_over
+from mcp_server.gateway.runner_identity import RunnerAuthenticator, is_over
 from mcp_server.gateway.snapshots import (
     BYTES,
     SnapshotSource,
@@ -38,7 +38,7 @@ from mcp_server.gateway.snapshots import (
     own_origin,
 )
 from mcp_server.tool_context import ToolContext
-from mcp_server.waiting import listening
+from mcp_server.waiting import next_change
 
 MAX_WAIT_MS = 30_000
 """The maximum time that a request for inputs waits, in milliseconds."""
@@ -46,7 +46,6 @@ MAX_WAIT_MS = 30_000
 _MAX_INPUT = 1_000_000
 # Blobs are in memory while they are stored: many runs may end concurrently.
 _UPLOADS = 4
-_NO_EVENT = 2**62
 # The minimum time that requests for inputs take once the run is to stop: limits the polling rate.
 _PACE_SECONDS = 1.0
 
@@ -225,10 +224,13 @@ class _Gateway:
         if _is_unwanted(runner.row):
             until = min(until, clock() + _PACE_SECONDS)
             await self._pause(until - clock())
-        while True:
-            found = await self._look(runner, after, until - clock())
-            if found is not None:
-                return answer(found)
+        async with self._store.changes(runner.uid) as changes:
+            while True:
+                row = await self._store.get_run_by_uid(runner.uid) or runner.row
+                found, left = inputs_of(row, after), until - clock()
+                if found.inputs or _is_unwanted(row) or left <= 0 or self._closing.is_set():
+                    return answer(found)
+                await next_change(changes, left, self._closing)
 
     async def _pause(self, seconds: float) -> None:
         try:
@@ -236,17 +238,6 @@ class _Gateway:
                 await self._closing.wait()
         except TimeoutError:
             return
-
-    async def _look(self, runner: RunnerIdentity, after: int, seconds: float) -> Inputs | None:
-        """Return the inputs, if any; otherwise wait for a change of the run and return None."""
-        news = self._store.wait(runner.uid, _NO_EVENT, seconds)
-        async with listening(news, self._closing) as heard:
-            row = await self._store.get_run_by_uid(runner.uid) or runner.row
-            found = inputs_of(row, after)
-            if found.inputs or _is_unwanted(row) or seconds <= 0 or self._closing.is_set():
-                return found
-            await heard()
-            return None
 
 
 def _is_unwanted(row: RunRow) -> bool:

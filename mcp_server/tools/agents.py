@@ -28,6 +28,7 @@ from mcp_server.mailboxes import read_mail
 from mcp_server.manifests import absolute_cwd, check_bounds, check_message
 from mcp_server.run_lookup import Namespace, find_agent
 from mcp_server.tool_context import ToolContext, tool_errors
+from mcp_server.waiting import next_change
 
 _Folder = Annotated[
     str | None, Field(description="Only an agent that works, or has worked, in this folder.")
@@ -213,13 +214,15 @@ async def _next_messages(
 ) -> list[MessageView]:
     uid, clock = agent.metadata.uid, asyncio.get_running_loop().time
     deadline = clock() + seconds
-    while True:
-        # A tool's result contains each message twice.
-        found = await read_mail(context.store.messages, uid, after_seq, limit, MAX_BYTES // 2)
-        left = deadline - clock()
-        if found or left <= 0 or context.stopping.is_set():
-            return within([message_view(one) for one in found])
-        await context.wait_for_message(uid, after_seq, left)
+    messages = context.store.messages
+    async with messages.changes(uid, after_seq) as changes:
+        while True:
+            # A tool's result contains each message twice.
+            found = await read_mail(messages, uid, after_seq, limit, MAX_BYTES // 2)
+            left = deadline - clock()
+            if found or left <= 0 or context.stopping.is_set():
+                return within([message_view(one) for one in found])
+            await next_change(changes, left, context.stopping)
 
 
 def _place_in(cursor: str) -> Place:

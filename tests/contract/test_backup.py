@@ -21,7 +21,7 @@ from agentrun.store.sql import SqlRunStore, open_store
 from dev import postgres
 from tests.contract.builders import TS, a_row, an_event, events
 from tests.contract.conftest import Databases
-from tests.contract.waiting import LONG
+from tests.contract.waiting import wait_for_event
 
 ROOT = Path(__file__).parents[2]
 
@@ -52,7 +52,7 @@ async def keep_busy(url: str, blobs_url: str) -> AsyncIterator[Busy]:
     await busy.store.append("over", 1, events(1, 5))
     await busy.store.seal("over", "seal", TS, {"status": "completed"})
     writing = asyncio.create_task(busy.write())
-    await busy.store.wait("uid-1", 10, LONG)
+    await wait_for_event(busy.store, "uid-1", 10)
     yield busy
     writing.cancel()
     await asyncio.gather(writing, return_exceptions=True)
@@ -192,7 +192,7 @@ def _pg_restore(url: str, archive: bytes) -> None:
 async def test_a_run_goes_on_after_the_head_that_was_restored(tmp_path: Path, busy: Busy) -> None:
     before, archive = busy.acknowledged, io.BytesIO()
     await back_up(busy.url, busy.blobs, archive)
-    await busy.store.wait("uid-1", busy.acknowledged + 5, LONG)
+    await wait_for_event(busy.store, "uid-1", busy.acknowledged + 5)
     archive.seek(0)
     url = f"sqlite:///{tmp_path}/b/agentrun.db"
     await restore(url, open_blobs(f"file://{tmp_path}/b/blobs"), archive)

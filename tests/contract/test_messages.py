@@ -15,16 +15,7 @@ from agentrun.store.base import (
 )
 from agentrun.store.sql import open_store
 from tests.contract.builders import a_message
-from tests.contract.waiting import LONG
-
-
-async def begin_waiting(store: RunStore, uid: str, after_seq: int) -> asyncio.Task[None]:
-    waiting = asyncio.create_task(store.messages.wait(uid, after_seq, LONG))
-    for _ in range(3):
-        await asyncio.sleep(0)  # So that it waits, each time a step further.
-        await store.messages.mailbox(uid)
-    assert not waiting.done()
-    return waiting
+from tests.contract.waiting import LONG, begin_waiting
 
 
 async def test_messages_are_numbered_from_one_and_stay_as_they_were_sent(store: RunStore) -> None:
@@ -100,10 +91,9 @@ async def test_what_was_delivered_never_goes_back(store: RunStore) -> None:
 
 async def test_a_message_wakes_those_who_wait_for_it_and_nobody_else(store: RunStore) -> None:
     await store.messages.send(a_message("m-1"))
-    await store.messages.wait("s-1", 0, LONG)
-    eager = await begin_waiting(store, "s-1", 1)
-    patient = await begin_waiting(store, "s-1", 2)
-    other = await begin_waiting(store, "s-2", 0)
+    eager = await begin_waiting(store.messages.changes("s-1", 1))
+    patient = await begin_waiting(store.messages.changes("s-1", 2))
+    other = await begin_waiting(store.messages.changes("s-2", 0))
     await store.messages.send(a_message("m-2"))
     await eager
     assert not patient.done()
@@ -113,12 +103,19 @@ async def test_a_message_wakes_those_who_wait_for_it_and_nobody_else(store: RunS
     other.cancel()
 
 
+async def test_a_message_that_came_before_the_wait_is_not_missed(store: RunStore) -> None:
+    async with store.messages.changes("s-1", 0) as changes:
+        await store.messages.send(a_message("m-1"))
+        await changes.next(LONG)
+
+
 async def test_who_waits_for_a_message_gives_up_in_time(store: RunStore) -> None:
-    await store.messages.wait("s-1", 0, 0.01)
+    async with store.messages.changes("s-1", 0) as changes:
+        await changes.next(0.01)
 
 
 async def test_closing_wakes_those_who_wait_for_messages(store: RunStore) -> None:
-    waiting = await begin_waiting(store, "s-1", 0)
+    waiting = await begin_waiting(store.messages.changes("s-1", 0))
     await store.close()
     await waiting
     with pytest.raises(StoreUnavailableError):

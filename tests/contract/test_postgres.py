@@ -15,7 +15,7 @@ from dev import postgres
 from dev.postgres import PASSWORD, PostgresServer
 from tests.contract.builders import a_row, events
 from tests.contract.conftest import Databases
-from tests.contract.waiting import LONG, begin_waiting
+from tests.contract.waiting import begin_waiting, wait_for_event
 
 
 @pytest.fixture
@@ -92,7 +92,7 @@ async def test_who_waits_is_woken_though_the_listening_connection_was_cut(
     store: RunStore, other: RunStore, server: PostgresServer, url: str
 ) -> None:
     for seq in range(1, 6):
-        waiting = await begin_waiting(store, "uid-1", seq - 1)
+        waiting = await begin_waiting(store.changes("uid-1", seq - 1))
         cut(server, url, LISTENS)
         await other.append("uid-1", 1, events(seq, seq))
         await asyncio.wait_for(waiting, 30)
@@ -103,7 +103,7 @@ async def test_what_is_written_around_a_restart_wakes_those_who_wait(
     store: RunStore, other: RunStore, server: PostgresServer, crash: bool
 ) -> None:
     await other.append("uid-1", 1, events(1, 2))
-    waiting = await begin_waiting(store, "uid-1", 2)
+    waiting = await begin_waiting(store.changes("uid-1", 2))
     server.restart(crash=crash)
     await eventually_appends(other, 3, 4)
     await asyncio.wait_for(waiting, 30)
@@ -114,7 +114,7 @@ async def test_a_server_that_is_away_is_unavailable_until_it_is_back(
     store: RunStore, server: PostgresServer, url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    waiting = await begin_waiting(store, "uid-1", 0)
+    waiting = await begin_waiting(store.changes("uid-1", 0))
     server.stop()
     try:
         for _ in range(20):
@@ -144,7 +144,7 @@ async def test_a_server_that_crashes_amid_appends_keeps_all_it_acknowledged(
 
     talking = asyncio.create_task(talk())
     for seq in (50, 100):
-        await store.wait("uid-1", seq, LONG)
+        await wait_for_event(store, "uid-1", seq)
         server.restart(crash=True)
     await talking
     journal = await store.read("uid-1", 0, 1000)
@@ -259,7 +259,7 @@ async def test_a_pooler_may_lend_connections_for_a_session(
         await here.record_run(a_row())
         there = await open_store(pooled)
         for seq in range(1, 6):
-            waiting = await begin_waiting(there, "uid-1", seq - 1)
+            waiting = await begin_waiting(there.changes("uid-1", seq - 1))
             await here.append("uid-1", 1, events(seq, seq))
             await waiting
         await here.close()

@@ -17,7 +17,7 @@ from agentrun.store.base import (
 )
 from agentrun.store.sql import open_store
 from tests.contract.builders import BEGIN, TS, a_message, a_row, an_event, events
-from tests.contract.waiting import LONG, begin_waiting
+from tests.contract.waiting import LONG, begin_waiting, wait_for_event
 
 
 @dataclass
@@ -29,10 +29,9 @@ class Replicas:
 @pytest.fixture
 async def replicas(postgres_url: str) -> AsyncIterator[Replicas]:
     opened = Replicas(await open_store(postgres_url), await open_store(postgres_url))
-    heard = asyncio.create_task(opened.there.wait("uid-1", 0, LONG))
-    await asyncio.sleep(0)  # So that it waits.
-    await opened.here.record_run(a_row())
-    await heard
+    async with opened.there.changes("uid-1") as changes:
+        await opened.here.record_run(a_row())
+        await changes.next(LONG)
     yield opened
     await opened.here.close()
     await opened.there.close()
@@ -49,15 +48,15 @@ async def test_what_one_writes_the_other_reads(replicas: Replicas) -> None:
 
 
 async def test_an_append_wakes_those_who_wait_elsewhere(replicas: Replicas) -> None:
-    waiting = await begin_waiting(replicas.there, "uid-1", 0)
+    waiting = await begin_waiting(replicas.there.changes("uid-1", 0))
     await replicas.here.append("uid-1", 1, events(1, 1))
     await waiting
     assert len(await replicas.there.read("uid-1", 0, 10)) == 1, "it is committed when they hear"
 
 
 async def test_those_who_wait_elsewhere_for_a_later_event_go_on(replicas: Replicas) -> None:
-    patient = await begin_waiting(replicas.there, "uid-1", 2)
-    eager = await begin_waiting(replicas.there, "uid-1", 1)
+    patient = await begin_waiting(replicas.there.changes("uid-1", 2))
+    eager = await begin_waiting(replicas.there.changes("uid-1", 1))
     await replicas.here.append("uid-1", 1, events(1, 2))
     await eager
     assert not patient.done()
@@ -66,25 +65,25 @@ async def test_those_who_wait_elsewhere_for_a_later_event_go_on(replicas: Replic
 
 
 async def test_a_seal_wakes_those_who_wait_elsewhere(replicas: Replicas) -> None:
-    waiting = await begin_waiting(replicas.there, "uid-1", 1000)
+    waiting = await begin_waiting(replicas.there.changes("uid-1", 1000))
     await replicas.here.seal("uid-1", "seal", TS, {"status": "failed"})
     await waiting
 
 
 async def test_a_new_version_of_a_run_wakes_those_who_wait_elsewhere(replicas: Replicas) -> None:
-    waiting = await begin_waiting(replicas.there, "uid-1", 1000)
+    waiting = await begin_waiting(replicas.there.changes("uid-1", 1000))
     await replicas.here.record_run(a_row(version=2, phase=Phase.RUNNING))
     await waiting
 
 
 async def test_what_is_refused_or_repeated_wakes_nobody_elsewhere(replicas: Replicas) -> None:
     await replicas.here.append("uid-1", 1, events(1, 1))
-    waiting = await begin_waiting(replicas.there, "uid-1", 1000)
+    waiting = await begin_waiting(replicas.there.changes("uid-1", 1000))
     with pytest.raises(ConflictError):
         await replicas.here.append("uid-1", 1, events(7, 7))
     await replicas.here.append("uid-1", 1, events(1, 1))
     await replicas.here.record_run(a_row())
-    other = await begin_waiting(replicas.there, "uid-2", 1000)
+    other = await begin_waiting(replicas.there.changes("uid-2", 1000))
     await replicas.here.record_run(a_row("uid-2"))
     await other
     assert not waiting.done(), "notices come in the order of the commits"
@@ -94,10 +93,12 @@ async def test_what_is_refused_or_repeated_wakes_nobody_elsewhere(replicas: Repl
 async def test_many_who_wait_everywhere_see_every_event(replicas: Replicas) -> None:
     async def follow(store: RunStore) -> list[int]:
         seen = list[int]()
-        while len(seen) < 20:
-            await store.wait("uid-1", len(seen), LONG)
-            seen += [event.seq for event in await store.read("uid-1", len(seen), 100)]
-        return seen
+        async with store.changes("uid-1", 0) as changes:
+            while True:
+                seen += [event.seq for event in await store.read("uid-1", len(seen), 100)]
+                if len(seen) >= 20:
+                    return seen
+                await changes.next(LONG)
 
     readers = [
         asyncio.create_task(follow(store))
@@ -112,11 +113,7 @@ async def test_many_who_wait_everywhere_see_every_event(replicas: Replicas) -> N
 
 async def test_a_message_wakes_those_who_wait_for_it_elsewhere(replicas: Replicas) -> None:
     there = replicas.there.messages
-    waiting = asyncio.create_task(there.wait("s-1", 0, LONG))
-    for _ in range(3):
-        await asyncio.sleep(0)  # So that it waits, each time a step further.
-        await there.mailbox("s-1")
-    assert not waiting.done()
+    waiting = await begin_waiting(there.changes("s-1", 0))
     await replicas.here.messages.send(a_message())
     await waiting
     assert len(await there.fetch("s-1", 0, 10)) == 1, "it is committed when they hear"
@@ -188,7 +185,7 @@ async def test_attempts_that_race_leave_no_event_of_the_older_after_the_newer(
     told: list[int] = []
     # The older one goes on until it is refused.
     old = asyncio.create_task(talk(replicas.here, 1, lambda: False))
-    await replicas.there.wait("uid-1", 5, LONG)
+    await wait_for_event(replicas.there, "uid-1", 5)
     await talk(replicas.there, 2, lambda: told.count(2) >= 20)
     with pytest.raises(FencedError):
         await old
@@ -221,7 +218,7 @@ async def test_a_seal_on_one_replica_ends_the_appends_on_the_other(replicas: Rep
             acknowledged = head.last_seq
 
     appending = asyncio.create_task(append_until_sealed())
-    await replicas.there.wait("uid-1", 9, LONG)
+    await wait_for_event(replicas.there, "uid-1", 9)
     head = await replicas.there.seal("uid-1", "seal", TS, {"status": "cancelled"})
     with pytest.raises(SealedError):
         await appending

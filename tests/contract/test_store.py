@@ -19,7 +19,7 @@ from agentrun.store.base import (
     UnknownRunError,
 )
 from tests.contract.builders import BEGIN, TS, a_row, a_run, an_event, events
-from tests.contract.waiting import LONG, begin_waiting
+from tests.contract.waiting import LONG, begin_waiting, wait_for_event
 
 
 async def names(store: RunStore, which: RunFilter) -> list[str]:
@@ -429,7 +429,7 @@ async def test_a_seal_among_appends_ends_the_journal_without_gap_or_loss(store: 
 
     async def seal() -> JournalHead:
         while acknowledged < 9:
-            await store.wait("uid-1", acknowledged, LONG)
+            await wait_for_event(store, "uid-1", acknowledged)
         return await store.seal("uid-1", "seal", TS, {"status": "cancelled"})
 
     appending, head = asyncio.create_task(append_until_sealed()), await seal()
@@ -472,7 +472,7 @@ async def test_an_append_whose_caller_goes_away_is_stored_and_wakes_readers(
     store: RunStore,
 ) -> None:
     await store.record_run(a_row())
-    waiting = await begin_waiting(store, "uid-1", 0)
+    waiting = await begin_waiting(store.changes("uid-1", 0))
     appending = asyncio.create_task(store.append("uid-1", 1, events(1, 1)))
     await asyncio.sleep(0)  # So that it has begun.
     appending.cancel()
@@ -485,14 +485,14 @@ async def test_an_append_whose_caller_goes_away_is_stored_and_wakes_readers(
 
 async def test_waiting_ends_with_an_event(store: RunStore) -> None:
     await store.record_run(a_row())
-    waiting = await begin_waiting(store, "uid-1", 0)
+    waiting = await begin_waiting(store.changes("uid-1", 0))
     await store.append("uid-1", 1, events(1, 1))
     await waiting
 
 
 async def test_waiting_for_a_later_event_goes_on(store: RunStore) -> None:
     await store.record_run(a_row())
-    waiting = await begin_waiting(store, "uid-1", 2)
+    waiting = await begin_waiting(store.changes("uid-1", 2))
     await store.append("uid-1", 1, events(1, 2))
     await store.head("uid-1")
     assert not waiting.done()
@@ -502,14 +502,14 @@ async def test_waiting_for_a_later_event_goes_on(store: RunStore) -> None:
 
 async def test_waiting_ends_with_the_seal(store: RunStore) -> None:
     await store.record_run(a_row())
-    waiting = await begin_waiting(store, "uid-1", 1000)
+    waiting = await begin_waiting(store.changes("uid-1", 1000))
     await store.seal("uid-1", "seal", TS, {"status": "failed"})
     await waiting
 
 
 async def test_waiting_ends_when_the_row_changes(store: RunStore) -> None:
     await store.record_run(a_row())
-    waiting = await begin_waiting(store, "uid-1", 1000)
+    waiting = await begin_waiting(store.changes("uid-1", 1000))
     await store.record_run(a_row())
     await store.head("uid-1")
     assert not waiting.done(), "nothing had changed"
@@ -517,25 +517,57 @@ async def test_waiting_ends_when_the_row_changes(store: RunStore) -> None:
     await waiting
 
 
-async def test_waiting_for_what_is_there_is_no_waiting(store: RunStore) -> None:
+async def test_a_change_between_the_subscription_and_the_wait_is_not_missed(
+    store: RunStore,
+) -> None:
     await store.record_run(a_row())
-    await store.append("uid-1", 1, events(1, 2))
-    await store.wait("uid-1", 1, LONG)
-    await store.seal("uid-1", "seal", TS, {"status": "failed"})
-    await store.wait("uid-1", 1000, LONG)
+    async with store.changes("uid-1", 1) as changes:
+        await store.append("uid-1", 1, events(1, 2))
+        await changes.next(LONG)
+        await store.record_run(a_row(version=2, phase=Phase.RUNNING))
+        await changes.next(LONG)
+        await store.seal("uid-1", "seal", TS, {"status": "failed"})
+        await changes.next(LONG)
+
+
+async def test_each_change_ends_one_wait(store: RunStore) -> None:
+    await store.record_run(a_row())
+    async with store.changes("uid-1", 0) as changes:
+        await store.append("uid-1", 1, events(1, 1))
+        await changes.next(LONG)
+        waiting = asyncio.create_task(changes.next(LONG))
+        await store.head("uid-1")
+        assert not waiting.done()
+        await store.append("uid-1", 1, events(2, 2))
+        await waiting
+
+
+async def test_who_does_not_ask_for_events_is_woken_by_none(store: RunStore) -> None:
+    await store.record_run(a_row())
+    waiting = await begin_waiting(store.changes("uid-1"))
+    await store.append("uid-1", 1, events(1, 1))
+    await store.head("uid-1")
+    assert not waiting.done()
+    await store.record_run(a_row(version=2, phase=Phase.RUNNING))
+    await waiting
 
 
 async def test_waiting_ends_when_the_time_is_over(store: RunStore) -> None:
     await store.record_run(a_row())
-    await store.wait("uid-1", 0, 0.01)
-    await store.wait("uid-1", 0, 0)
+    async with store.changes("uid-1", 0) as changes:
+        await changes.next(0.01)
+        await changes.next(0)
 
 
 async def test_closing_wakes_everybody(store: RunStore) -> None:
     await store.record_run(a_row())
-    waiting = [await begin_waiting(store, "uid-1", 0) for _ in range(3)]
-    await store.close()
-    await asyncio.gather(*waiting)
+    waiting = [await begin_waiting(store.changes("uid-1", 0)) for _ in range(3)]
+    async with store.changes("uid-1") as before:
+        await store.close()
+        await asyncio.gather(*waiting)
+        async with store.changes("uid-1") as after:
+            for changes in (before, before, after, after):
+                await changes.next(LONG)
 
 
 async def test_a_closed_store_says_so(store: RunStore) -> None:

@@ -24,12 +24,14 @@ async def test_a_long_journal_is_followed_while_it_is_written(store: RunStore) -
 
     async def follow() -> list[int]:
         seen: list[int] = []
-        while len(seen) < EVENTS:
-            await store.wait("uid-1", len(seen), LONG)
-            page = await store.read("uid-1", len(seen), PAGE)
-            assert len(page) <= PAGE
-            assert [event.data["text"] for event in page] == [f"Message {e.seq}" for e in page]
-            seen += [event.seq for event in page]
+        async with store.changes("uid-1", 0) as changes:
+            while len(seen) < EVENTS:
+                page = await store.read("uid-1", len(seen), PAGE)
+                assert len(page) <= PAGE
+                assert [event.data["text"] for event in page] == [f"Message {e.seq}" for e in page]
+                seen += [event.seq for event in page]
+                if not page:
+                    await changes.next(LONG)
         return seen
 
     writing, following = asyncio.create_task(write()), asyncio.create_task(follow())

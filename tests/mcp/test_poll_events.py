@@ -1,10 +1,11 @@
 import asyncio
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 import pytest
 
 from agentrun.api.events import EventType
-from agentrun.store.base import RunRow
+from agentrun.store.base import Changes, RunRow
 from tests.mcp.conftest import Bench, eventually
 
 MESSAGE = (EventType.AGENT_MESSAGE, {"text": "Hello."})
@@ -14,13 +15,13 @@ LONG = 30_000
 async def waiting(bench: Bench, name: str, **more: Any) -> "asyncio.Task[dict[str, Any]]":
     """Begin a poll, and return once it waits."""
     begun = asyncio.Event()
-    wait = bench.store.wait
+    changes = bench.store.changes
 
-    async def watched_wait(*given: Any) -> None:
+    def watched_changes(*given: Any) -> AbstractAsyncContextManager[Changes]:
         begun.set()
-        await wait(*given)
+        return changes(*given)
 
-    bench.store.wait = watched_wait  # type: ignore[method-assign, assignment]
+    bench.store.changes = watched_changes  # type: ignore[method-assign, assignment]
     ask = {"after_seq": 0, "wait_ms": LONG} | more
     task = asyncio.create_task(bench.call("poll_events", run_id=name, **ask))
     await begun.wait()

@@ -5,6 +5,7 @@ The interfaces of the store, independent of the database.
 """
 
 from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
@@ -209,6 +210,17 @@ class Mailbox:
     """The agent was given the messages up to this seq unasked."""
 
 
+class Changes(Protocol):
+    """A subscription to the changes of a run or of a mailbox."""
+
+    async def next(self, seconds: float) -> None:
+        """
+        Wait for a change since the subscription began or the last call, or for ``seconds``.
+
+        It may return early, and returns immediately once the store is closed.
+        """
+
+
 class MessageStore(Protocol):
     """
     The messages of agents.
@@ -238,11 +250,12 @@ class MessageStore(Protocol):
     async def deliver(self, session_uid: str, seq: int) -> None:
         """Record that the agent was given everything up to ``seq``. It never decreases."""
 
-    async def wait(self, session_uid: str, after_seq: int, seconds: float) -> None:
+    def changes(self, session_uid: str, after_seq: int) -> AbstractAsyncContextManager[Changes]:
         """
-        Wait until there is a message after ``after_seq`` or ``seconds`` have passed.
+        Subscribe for a block to the messages after ``after_seq``.
 
-        It may return early; callers read again.
+        The subscription begins with the block: code that reads in the block and then waits misses
+        no message.
         """
 
 
@@ -358,12 +371,15 @@ class RunStore(Protocol):
         other run of that session is known. Raises UnknownRunError.
         """
 
-    async def wait(self, uid: str, after_seq: int, seconds: float) -> None:
+    def changes(
+        self, uid: str, after_seq: int | None = None
+    ) -> AbstractAsyncContextManager[Changes]:
         """
-        Wait until the run changes or ``seconds`` have passed.
+        Subscribe for a block to the changes of a run.
 
-        A change is an event after ``after_seq``, the journal's seal, or a change of the run's row.
-        It may return early; callers read again.
+        These are the journal's seal, changes of the run's row, and events after ``after_seq``
+        unless it is None. The subscription begins with the block: code that reads in the block and
+        then waits misses no change.
         """
 
     async def close(self) -> None:

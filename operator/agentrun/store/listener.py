@@ -49,7 +49,7 @@ class Listener:
     ) -> None:
         self._connect = connect
         self._sender = sender
-        self._wakeups = notifier
+        self._notifier = notifier
         self._name = name
         self._check_seconds = check_seconds
         self._echo = asyncio.Event()
@@ -78,7 +78,7 @@ class Listener:
             await self._watch()
             await self._again()
             _log.info("%s: notifications are received again", self._name)
-            self._wakeups.everybody()
+            self._notifier.everybody()
 
     async def _listen(self) -> None:
         """Open the connection, and check that it receives notifications."""
@@ -128,7 +128,7 @@ class Listener:
                 if tries == _PATIENT_TRIES:
                     self._warn(error)
                 if tries >= _PATIENT_TRIES:
-                    self._wakeups.everybody()
+                    self._notifier.everybody()
 
     async def _watch(self) -> None:
         """Return once the connection is lost, or fails the check."""
@@ -168,9 +168,9 @@ class Listener:
         if notice is None or notice.sender == self._sender:
             return
         if notice.last_seq is None:
-            self._wakeups.changed(notice.uid)
+            self._notifier.changed(notice.uid)
         else:
-            self._wakeups.appended(notice.uid, notice.last_seq)
+            self._notifier.appended(notice.uid, notice.last_seq)
 
     def _on_lost(self, connection: Any) -> None:
         if connection is self._connection:

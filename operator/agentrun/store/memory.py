@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from itertools import count
@@ -10,6 +11,7 @@ from typing import Any
 from agentrun.api.events import Event, EventType, NewEvent
 from agentrun.store.base import (
     MOST_LOOKED_AT,
+    Changes,
     ConflictError,
     Forgotten,
     JournalHead,
@@ -66,7 +68,7 @@ class MemoryRunStore:
         self._now = now
         self._most_looked_at = MOST_LOOKED_AT
         self._runs: dict[str, _Kept] = {}
-        self._wakeups = Notifier()
+        self._notifier = Notifier()
         self._order = count()
         self._lights: dict[str, SessionRun] = {}
         self._changed: dict[str, Ordered[str, Place]] = {}
@@ -76,7 +78,7 @@ class MemoryRunStore:
         self._closed = False
         self.failure: Exception | None = None
         """If set, every call raises StoreUnavailableError with this cause."""
-        self._messages = MemoryMessages(self._wakeups, lambda: self._now(), self._check)
+        self._messages = MemoryMessages(self._notifier, lambda: self._now(), self._check)
 
     @property
     def messages(self) -> MemoryMessages:
@@ -96,7 +98,7 @@ class MemoryRunStore:
         elif merged == kept.row:
             return
         self._change(kept, merged)
-        self._wakeups.changed(uid)
+        self._notifier.changed(uid)
 
     async def get_run(self, namespace: str, name: str) -> RunRow | None:
         """See ``RunStore``."""
@@ -220,7 +222,7 @@ class MemoryRunStore:
                 data=data,
             )
             self._keep(kept, replace(advance(kept.journal, last), sealed=True), [last])
-            self._wakeups.changed(uid)
+            self._notifier.changed(uid)
         return kept.journal.head
 
     async def forget(self, uid: str) -> Forgotten:
@@ -229,7 +231,7 @@ class MemoryRunStore:
         gone = self._kept(uid)
         del self._runs[uid]
         self._displace(gone.row.run.metadata.namespace, uid)
-        self._wakeups.changed(uid)
+        self._notifier.changed(uid)
         session = gone.row.session_uid
         others = any(kept.row.session_uid == session for kept in self._runs.values())
         if not session or others:
@@ -237,18 +239,16 @@ class MemoryRunStore:
         messages, sent = self._messages.forget(session)
         return Forgotten(events=len(gone.events), messages=messages, sent=sent)
 
-    async def wait(self, uid: str, after_seq: int, seconds: float) -> None:
+    def changes(
+        self, uid: str, after_seq: int | None = None
+    ) -> AbstractAsyncContextManager[Changes]:
         """See ``RunStore``."""
-        self._check()
-        with self._wakeups.subscribe(uid, after_seq) as subscription:
-            head = await self.head(uid)
-            if head.last_seq <= after_seq and not head.sealed:
-                await subscription.wait(seconds)
+        return self._notifier.subscribe(uid, after_seq)
 
     async def close(self) -> None:
         """See ``RunStore``."""
         self._closed = True
-        self._wakeups.close()
+        self._notifier.close()
 
     def _check(self) -> None:
         if self._closed:
@@ -298,7 +298,7 @@ class MemoryRunStore:
         kept.journal = journal
         if new:
             self._change(kept, kept.row)
-            self._wakeups.appended(run.metadata.uid, journal.last_seq)
+            self._notifier.appended(run.metadata.uid, journal.last_seq)
 
 
 def _session_run(row: RunRow) -> SessionRun:

@@ -2,11 +2,12 @@
 
 from collections import defaultdict
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from agentrun.store.base import FORGOTTEN, Mailbox, NewMessage, StoredMessage
+from agentrun.store.base import FORGOTTEN, Changes, Mailbox, NewMessage, StoredMessage
 from agentrun.store.message_text import check_room, encode_message, words
 from agentrun.store.notifier import Notifier
 
@@ -24,7 +25,7 @@ class MemoryMessages:
     def __init__(
         self, notifier: Notifier, now: Callable[[], datetime], check: Callable[[], None]
     ) -> None:
-        self._wakeups = notifier
+        self._notifier = notifier
         self._now = now
         self._check = check
         self._boxes = defaultdict[str, _Box](_Box)
@@ -40,7 +41,7 @@ class MemoryMessages:
         stored = StoredMessage(deepcopy(message), len(box.messages) + 1, self._now())
         box.messages.append(stored)
         box.held += size
-        self._wakeups.appended(message.to_session_uid, stored.seq)
+        self._notifier.appended(message.to_session_uid, stored.seq)
         return deepcopy(stored)
 
     async def fetch(self, session_uid: str, after_seq: int, limit: int) -> list[StoredMessage]:
@@ -73,9 +74,6 @@ class MemoryMessages:
                     sent += 1
         return len(gone.messages), sent
 
-    async def wait(self, session_uid: str, after_seq: int, seconds: float) -> None:
+    def changes(self, session_uid: str, after_seq: int) -> AbstractAsyncContextManager[Changes]:
         """See ``MessageStore``."""
-        self._check()
-        with self._wakeups.subscribe(session_uid, after_seq) as subscription:
-            if (await self.mailbox(session_uid)).last_seq <= after_seq:
-                await subscription.wait(seconds)
+        return self._notifier.subscribe(session_uid, after_seq)

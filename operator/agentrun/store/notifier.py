@@ -7,71 +7,82 @@ other replicas' notifications and calls the same methods.
 
 import asyncio
 from collections import defaultdict
-from dataclasses import dataclass
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 
-@dataclass(eq=False)
-class _Reader:
-    after_seq: int
-    woken: asyncio.Event
+class Subscription:
+    """A ``Changes`` of the store. ``wake`` may be called at any time, and ``next`` misses none."""
+
+    def __init__(self, after_seq: int | None, is_closed: bool) -> None:
+        self._after_seq = after_seq
+        self._is_closed = is_closed
+        self._woken = asyncio.Event()
+        if is_closed:
+            self._woken.set()
+
+    def appended(self, last_seq: int) -> None:
+        """Wake the reader if it waits for an event up to ``last_seq``."""
+        if self._after_seq is not None and last_seq > self._after_seq:
+            self._woken.set()
+
+    def wake(self) -> None:
+        """Wake the reader."""
+        self._woken.set()
+
+    def close(self) -> None:
+        """Wake the reader, now and whenever it waits again."""
+        self._is_closed = True
+        self._woken.set()
+
+    async def next(self, seconds: float) -> None:
+        """See ``Changes``."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._woken.wait()
+        except TimeoutError:
+            return
+        if not self._is_closed:
+            self._woken.clear()
 
 
 class Notifier:
-    """The waiting readers, by the uid of the run or of the mailbox's session."""
+    """The subscriptions of readers, by the uid of the run or of the mailbox's session."""
 
     def __init__(self) -> None:
-        self._readers: defaultdict[str, set[_Reader]] = defaultdict(set)
-        self._closed = False
+        self._subscriptions: defaultdict[str, set[Subscription]] = defaultdict(set)
+        self._is_closed = False
 
-    def subscribe(self, uid: str, after_seq: int) -> "Subscription":
-        """Subscribe immediately, so that no change is missed while the caller reads."""
-        reader = _Reader(after_seq, asyncio.Event())
-        if self._closed:
-            reader.woken.set()
-        return Subscription(self._readers, uid, reader)
+    @asynccontextmanager
+    async def subscribe(self, uid: str, after_seq: int | None) -> AsyncIterator[Subscription]:
+        """Subscribe for the block to changes, and unless None to events after ``after_seq``."""
+        subscription = Subscription(after_seq, self._is_closed)
+        self._subscriptions[uid].add(subscription)
+        try:
+            yield subscription
+        finally:
+            self._subscriptions[uid].discard(subscription)
+            if not self._subscriptions[uid]:
+                del self._subscriptions[uid]
 
     def appended(self, uid: str, last_seq: int) -> None:
         """Wake the readers that wait for an event up to ``last_seq``."""
-        for reader in self._readers.get(uid, ()):
-            if last_seq > reader.after_seq:
-                reader.woken.set()
+        for subscription in self._subscriptions.get(uid, ()):
+            subscription.appended(last_seq)
 
     def changed(self, uid: str) -> None:
         """Wake all readers of the run."""
-        for reader in self._readers.get(uid, ()):
-            reader.woken.set()
+        for subscription in self._subscriptions.get(uid, ()):
+            subscription.wake()
 
     def everybody(self) -> None:
         """Wake all readers, because it is unknown what has changed."""
-        for uid in self._readers:
+        for uid in self._subscriptions:
             self.changed(uid)
 
     def close(self) -> None:
         """Wake all readers, current and future ones."""
-        self._closed = True
-        self.everybody()
-
-
-class Subscription:
-    """A reader's subscription, from its creation until the end of its ``with`` block."""
-
-    def __init__(self, readers: defaultdict[str, set[_Reader]], uid: str, reader: _Reader) -> None:
-        self._readers, self._uid, self._reader = readers, uid, reader
-        readers[uid].add(reader)
-
-    def __enter__(self) -> "Subscription":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        place = self._readers[self._uid]
-        place.discard(self._reader)
-        if not place:
-            del self._readers[self._uid]
-
-    async def wait(self, seconds: float) -> None:
-        """Wait until woken, or until ``seconds`` have passed."""
-        try:
-            async with asyncio.timeout(seconds):
-                await self._reader.woken.wait()
-        except TimeoutError:
-            return
+        self._is_closed = True
+        for subscriptions in self._subscriptions.values():
+            for subscription in subscriptions:
+                subscription.close()

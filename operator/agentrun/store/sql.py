@@ -6,6 +6,7 @@ installation. Differences between the databases are in ``database``.
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -16,6 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from agentrun.api.events import Event, EventType, NewEvent
 from agentrun.store.base import (
     MOST_LOOKED_AT,
+    Changes,
     Forgotten,
     JournalHead,
     RunFilter,
@@ -79,12 +81,12 @@ class SqlRunStore:
         self._database = database
         self._now = now
         self._transactions = Transactions(database)
-        self._wakeups = Notifier()
+        self._notifier = Notifier()
         self._most_looked_at = MOST_LOOKED_AT
         self._pages = SqlPages(self._transactions)
         self._parents = SqlParents(self._transactions)
         self._changes = SqlChanges(self._transactions)
-        self._messages = SqlMessages(database, self._transactions, self._wakeups, now)
+        self._messages = SqlMessages(database, self._transactions, self._notifier, now)
 
     @property
     def messages(self) -> SqlMessages:
@@ -93,7 +95,7 @@ class SqlRunStore:
 
     async def follow(self) -> None:
         """Start to receive notifications of other processes' writes to the database."""
-        await self._database.follow(self._wakeups)
+        await self._database.follow(self._notifier)
 
     async def fill(self) -> None:
         """Fill columns of runs that another version recorded without them."""
@@ -120,7 +122,7 @@ class SqlRunStore:
 
         def wake(changed: bool) -> None:
             if changed:
-                self._wakeups.changed(row.run.metadata.uid)
+                self._notifier.changed(row.run.metadata.uid)
 
         try:
             await self._transactions.write(record, wake)
@@ -189,7 +191,7 @@ class SqlRunStore:
             return after
 
         def wake(journal: Journal) -> None:
-            self._wakeups.appended(uid, journal.last_seq)
+            self._notifier.appended(uid, journal.last_seq)
 
         return (await self._transactions.write(write, wake)).head
 
@@ -233,7 +235,7 @@ class SqlRunStore:
             return journal
 
         def wake(_: Journal) -> None:
-            self._wakeups.changed(uid)
+            self._notifier.changed(uid)
 
         return (await self._transactions.write(write, wake)).head
 
@@ -264,18 +266,17 @@ class SqlRunStore:
             messages, sent = await forget_session(connection, session)
             return Forgotten(events=removed, messages=messages, sent=sent)
 
-        return await self._transactions.write(write, lambda _: self._wakeups.changed(uid))
+        return await self._transactions.write(write, lambda _: self._notifier.changed(uid))
 
-    async def wait(self, uid: str, after_seq: int, seconds: float) -> None:
+    def changes(
+        self, uid: str, after_seq: int | None = None
+    ) -> AbstractAsyncContextManager[Changes]:
         """See ``RunStore``."""
-        with self._wakeups.subscribe(uid, after_seq) as subscription:
-            head = await self.head(uid)
-            if head.last_seq <= after_seq and not head.sealed:
-                await subscription.wait(seconds)
+        return self._notifier.subscribe(uid, after_seq)
 
     async def close(self) -> None:
         """See ``RunStore``."""
-        self._wakeups.close()
+        self._notifier.close()
         await self._transactions.close()
         await self._database.close()
 

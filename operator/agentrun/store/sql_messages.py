@@ -6,13 +6,14 @@ several replicas.
 """
 
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import Row, delete, exc, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from agentrun.store.base import FORGOTTEN, Mailbox, NewMessage, StoredMessage
+from agentrun.store.base import FORGOTTEN, Changes, Mailbox, NewMessage, StoredMessage
 from agentrun.store.database import Database
 from agentrun.store.journal import dump
 from agentrun.store.message_text import check_room, decode_message, encode_message, words
@@ -36,7 +37,7 @@ class SqlMessages:
     ) -> None:
         self._database = database
         self._transactions = transactions
-        self._wakeups = notifier
+        self._notifier = notifier
         self._now = now
 
     async def send(self, message: NewMessage) -> StoredMessage:
@@ -56,7 +57,7 @@ class SqlMessages:
             return stored
 
         def wake(stored: StoredMessage) -> None:
-            self._wakeups.appended(uid, stored.seq)
+            self._notifier.appended(uid, stored.seq)
 
         try:
             return await self._transactions.write(write, wake)
@@ -87,11 +88,9 @@ class SqlMessages:
 
         await self._transactions.write(write, lambda _: None)
 
-    async def wait(self, session_uid: str, after_seq: int, seconds: float) -> None:
+    def changes(self, session_uid: str, after_seq: int) -> AbstractAsyncContextManager[Changes]:
         """See ``MessageStore``."""
-        with self._wakeups.subscribe(session_uid, after_seq) as subscription:
-            if (await self.mailbox(session_uid)).last_seq <= after_seq:
-                await subscription.wait(seconds)
+        return self._notifier.subscribe(session_uid, after_seq)
 
 
 async def forget_session(connection: AsyncConnection, uid: str) -> tuple[int, int]:
