@@ -17,6 +17,8 @@ from mcp_types import Tool
 
 from agentrun.api.v1alpha1 import AgentTools
 from agentrun.store.memory import MemoryBlobStore, MemoryRunStore
+from mcp_server.access import NOBODY
+from mcp_server.policy import user_policies
 from mcp_server.runs import Runs
 from mcp_server.server import build_server
 from mcp_server.tool_context import ToolContext
@@ -68,7 +70,8 @@ def page() -> str:
 def _server() -> MCPServer:
     store, nowhere = MemoryRunStore(), _Nowhere()
     runs = Runs(nowhere, store, Watched(nowhere, store, ["agents"]))
-    return build_server(ToolContext(store, MemoryBlobStore(), runs, ["agents"]))
+    policies = user_policies(NOBODY, ["agents"], runs.quarantine)
+    return build_server(ToolContext(store, MemoryBlobStore(), runs, policies))
 
 
 async def _page(server: MCPServer) -> str:

@@ -26,6 +26,7 @@ from mcp_server.connections import CLIENTS, RUNNERS, Bounded, Bounds, protocol_w
 from mcp_server.gateway import build_gateway
 from mcp_server.gateway.auth import TokenReviewAuthenticator
 from mcp_server.gateway.kube import KubernetesRunDirectory
+from mcp_server.policy import user_policies
 from mcp_server.runs import Runs
 from mcp_server.server import build_app
 from mcp_server.settings import Settings, SettingsError, load_settings
@@ -108,9 +109,13 @@ async def _serve(
     watched = Watched(kube, store, settings.namespaces)
     runs = Runs(kube, store, watched)
     context = ToolContext(
-        store, blobs, runs, settings.namespaces, shutdown.stopping, shutdown.leaving,
-        access=settings.access,
-    )  # fmt: skip
+        store,
+        blobs,
+        runs,
+        user_policies(settings.access, settings.namespaces, runs.quarantine),
+        shutdown.stopping,
+        shutdown.leaving,
+    )
     if settings.access == NOBODY:
         _log.warning("no caller is authorized to call the tools: AGENTRUN_ACCESS lists no subject")
     front = build_app(

@@ -14,7 +14,6 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocketClose
 
 from mcp_server.access import ForbiddenError
-from mcp_server.auth import caller_of
 from mcp_server.tool_context import ToolContext
 
 OPEN = ("/healthz", "/readyz", "/.well-known/")
@@ -48,7 +47,7 @@ class Guard:
         user = scope["user"]
         assert isinstance(user, AuthenticatedUser)
         try:
-            await self._context.authorize(caller_of(user.access_token))
+            await self._context.policy().authorize()
         except ForbiddenError as refusal:
             _log.info("rejected %r: it is not in the access list", user.access_token.client_id)
             await self._forbid(str(refusal))(scope, receive, send)

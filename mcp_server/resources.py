@@ -96,7 +96,7 @@ def add_resources(server: MCPServer, context: ToolContext) -> None:
     )
     async def profiles(namespace: str) -> str:
         with _not_found():
-            listed = context.runs.list_profiles(await context.namespace(namespace))
+            listed = context.runs.list_profiles(await context.policy().namespace(namespace))
             views = [
                 ProfileView(
                     name=one.metadata.name,

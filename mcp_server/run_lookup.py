@@ -46,8 +46,9 @@ async def resolve(
     namespace: str | None,
 ) -> RunRow:
     """Return the run of a call. Raises ToolError if there is none or the caller may not use it."""
-    row = await _find(context, run_id, agent_name, cwd, namespace)
-    await context.check_access(row)
+    policy = context.policy()
+    row = await _find(context, run_id, agent_name, cwd, await policy.namespace(namespace))
+    await policy.authorize(row.run.metadata.namespace, row)
     return row
 
 
@@ -56,9 +57,8 @@ async def _find(
     run_id: str | None,
     agent_name: str | None,
     cwd: str | None,
-    namespace: str | None,
+    where: str,
 ) -> RunRow:
-    where = await context.namespace(namespace)
     name, agent = (run_id or "").strip(), (agent_name or "").strip()
     if name:
         row = await context.runs.find(where, name)

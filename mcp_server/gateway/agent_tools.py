@@ -2,11 +2,13 @@
 The MCP endpoint for the agents of runs: ``POST /v1/mcp``.
 
 The runner relays the agent's requests. The token authenticates the run, the run's profile lists the
-allowed tools, and ``mcp_server.agent_tool_context`` authorizes each call.
+allowed tools, and ``mcp_server.agent_policy`` authorizes each call.
 """
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from contextvars import ContextVar
+from dataclasses import replace
 from typing import Any
 
 from mcp.server.mcpserver import Context
@@ -19,12 +21,7 @@ from starlette.types import Receive, Scope, Send
 
 from agentrun import __version__
 from agentrun.api.gateway import MAX_MCP_BYTES
-from mcp_server.agent_tool_context import (
-    AgentCaller,
-    AgentToolContext,
-    agent_caller,
-    agent_caller_var,
-)
+from mcp_server.agent_policy import AgentCaller, AgentPolicy, Lineage
 from mcp_server.arguments import StrictServer, within_bounds
 from mcp_server.gateway.ports import RunDirectory
 from mcp_server.gateway.profiles import profile_of
@@ -40,19 +37,23 @@ and read its result with get_run. They are cancelled when your run is.
 """
 
 
+_agent: ContextVar[AgentCaller] = ContextVar("agent")
+"""The agent that makes the current request: the SDK passes no request to ``list_tools``."""
+
+
 class AgentServer(StrictServer):
     """An MCP server that offers each agent the tools that its profile allows."""
 
     async def list_tools(self) -> list[Tool]:
         """List the tools that the calling agent may use."""
-        allowed = agent_caller_var.get().allowed
+        allowed = _agent.get().allowed
         return [tool for tool in await super().list_tools() if tool.name in allowed]
 
     async def call_tool(
         self, name: str, arguments: dict[str, Any], context: Context[Any, Any] | None = None
     ) -> CallToolResult | InputRequiredResult:
         """Call a tool. Raises ToolError if the agent may not use it."""
-        who = agent_caller_var.get()
+        who = _agent.get()
         if name not in who.allowed:
             raise ToolError(
                 f"Profile {who.profile_name} does not allow tool {name}."
@@ -69,11 +70,8 @@ class AgentTools:
     ) -> None:
         self._runners = runners
         self._runs = runs
-        own = AgentToolContext(
-            context.store, context.blobs, context.runs, context.namespaces, context.stopping,
-            context.leaving,
-            caller=agent_caller, now=context.now,
-        )  # fmt: skip
+        lineage = Lineage(context.store)
+        own = replace(context, policy=lambda: AgentPolicy(_agent.get(), context.runs, lineage))
         server = AgentServer(
             "agentrun",
             title="AgentRun",
@@ -105,11 +103,11 @@ class AgentTools:
 
     async def serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Authenticate and handle a request of an agent."""
-        token = agent_caller_var.set(await self._caller(Request(scope, receive)))
+        token = _agent.set(await self._caller(Request(scope, receive)))
         try:
             await self._manager.handle_request(scope, receive, send)
         finally:
-            agent_caller_var.reset(token)
+            _agent.reset(token)
 
     async def _caller(self, request: Request) -> AgentCaller:
         runner = await self._runners.identify_writer(request)

@@ -69,7 +69,7 @@ def add_list_agents(server: MCPServer, context: ToolContext) -> None:
         pass that as `cursor` to continue.
         """
         with tool_errors():
-            where = await context.namespace(namespace)
+            where = await context.policy().namespace(namespace)
             before = _place_in(cursor) if cursor else None
             folder = absolute_cwd(cwd) if cwd else None
             wanted = Wanted(backend, status, folder)
@@ -124,15 +124,16 @@ def add_send_agent_message(server: MCPServer, context: ToolContext) -> None:
         with tool_errors():
             check_message(message, "message")
             check_bounds(metadata, "metadata")
-            where = await context.namespace(namespace)
+            policy = context.policy()
+            where = await policy.namespace(namespace)
             sender = None
-            if name := context.agent_name_of(from_agent_name):
+            if name := policy.agent_name_of(from_agent_name):
                 # If the caller is an agent, it is the sender, and cwd only selects the recipient.
-                is_agent = context.caller().agent_name is not None
+                is_agent = policy.caller.agent_name is not None
                 sender = await find_agent(context, where, name, None if is_agent else cwd)
             recipient = await find_agent(context, where, to_agent_name, cwd)
             new = NewMessage(
-                message_id=_message_id(context.caller().username, recipient, idempotency_key),
+                message_id=_message_id(policy.caller.username, recipient, idempotency_key),
                 to_session_uid=recipient.metadata.uid,
                 to_agent_name=recipient.metadata.name,
                 body=message,
@@ -180,7 +181,8 @@ def add_fetch_agent_messages(server: MCPServer, context: ToolContext) -> None:
         later messages; with `wait_ms` it waits for one. Reply with `send_agent_message`.
         """
         with tool_errors():
-            where, name = await context.namespace(namespace), context.agent_name_of(agent_name)
+            policy = context.policy()
+            where, name = await policy.namespace(namespace), policy.agent_name_of(agent_name)
             if name is None:
                 raise ToolError(
                     f"Provide agent_name. Call list_agents to see the agents in namespace {where}."

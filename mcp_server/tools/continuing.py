@@ -100,7 +100,8 @@ async def _begin_another(
     from_start: bool,
     key: str | None,
 ) -> ContinueResult:
-    run, caller = row.run, context.caller().username
+    run, policy = row.run, context.policy()
+    caller = policy.caller.username
     if from_start and not run.phase.is_terminal:
         raise ToolError(
             f"run has not ended yet: {status_of(row)}. Call cancel_run first, or wait for its end."
@@ -112,36 +113,38 @@ async def _begin_another(
         )
     namespace = run.metadata.namespace
     run_id = run_id_for_key(namespace, caller, key) if key else new_run_id(context.now())
-    parent = context.parent()
-    context.check_may_repeat(run)
+    parent = policy.parent()
+    policy.check_may_repeat(run)
     is_afresh = from_start or message is None
     # A repeated request creates no run and needs no reservation.
     is_known = key is not None and await context.runs.find(namespace, run_id) is not None
     async with (
         nullcontext()
         if is_known
-        else context.reserve_child("" if is_afresh else session_name_of(run))
+        else policy.reserve_child("" if is_afresh else session_name_of(run))
     ):
         if from_start or message is None:
             made = await context.runs.repeat(row, run_id, message, caller, parent)
         else:
             made = await context.runs.resume(row, run_id, message, caller, parent)
         if not is_known:
-            made = await context.confirm_child(made)
+            made = await policy.confirm_child(made)
     return continue_result(made, "from_start" if is_afresh else "resume", run.metadata.name)
 
 
 async def _answer(
     context: ToolContext, row: RunRow, message: AgentMessage, seconds: float, key: str | None
 ) -> ContinueResult:
+    policy = context.policy()
+
     def may_be_answered(row: RunRow) -> bool:
         waits = _may_be_answered(row)
         if waits:
-            context.check_may_answer(row)
+            policy.check_may_answer(row)
         return waits
 
     row, seq = await context.runs.answer(
-        row, message, context.caller().username, may_be_answered, _digest(context, key)
+        row, message, policy.caller.username, may_be_answered, _digest(context, key)
     )
     if seq is None:
         # The run ended in the meantime.
@@ -158,7 +161,7 @@ async def _follow(context: ToolContext, row: RunRow, seq: int, seconds: float) -
 
 
 def _digest(context: ToolContext, key: str | None) -> str | None:
-    return digest_of_key(context.caller().username, key) if key else None
+    return digest_of_key(context.policy().caller.username, key) if key else None
 
 
 def _may_be_answered(row: RunRow) -> bool:

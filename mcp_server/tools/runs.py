@@ -16,6 +16,7 @@ from agentrun.store.paging import encode_cursor, place_of
 from mcp_server.answer_size import MAX_BYTES, sent_bytes
 from mcp_server.arguments import problems
 from mcp_server.manifests import check_arguments
+from mcp_server.policy import may_read
 from mcp_server.progress import PROGRESS_SECONDS, report_wait
 from mcp_server.run_lookup import AgentName, Cwd, Namespace, RunId, is_in, resolve, session_called
 from mcp_server.schema_checks import SchemaChecks
@@ -170,7 +171,7 @@ def add_spawn_run(server: MCPServer, context: ToolContext) -> None:
             if arguments.output_schema is not None:
                 await schemas.check(arguments.output_schema)
             row = await _spawn(
-                context, arguments, idempotency_key, await context.namespace(namespace)
+                context, arguments, idempotency_key, await context.policy().namespace(namespace)
             )
             return spawn_result(row)
 
@@ -247,7 +248,7 @@ def add_cancel_run(server: MCPServer, context: ToolContext) -> None:
         with tool_errors():
             row = await resolve(context, run_id, agent_name, cwd, namespace)
             if not row.run.phase.is_terminal:
-                caller = context.caller().username
+                caller = context.policy().caller.username
                 row = await context.runs.request_cancellation(row, caller, reason)
                 row = await _wait_for_end(context, ctx, row, wait_ms / 1000)
             if row.run.phase.is_terminal and row.run.phase is not Phase.CANCELLED:
@@ -290,7 +291,7 @@ def add_list_runs(server: MCPServer, context: ToolContext) -> None:
         more runs: continue with its next_cursor.
         """
         with tool_errors():
-            where = await context.namespace(namespace)
+            where = await context.policy().namespace(namespace)
             agent = (agent_name or "").strip()
             which = RunFilter(
                 namespaces=[where],
@@ -311,15 +312,16 @@ def add_list_runs(server: MCPServer, context: ToolContext) -> None:
 async def _spawn(
     context: ToolContext, arguments: SpawnArguments, key: str | None, namespace: str
 ) -> RunRow:
-    caller = context.caller().username
+    policy = context.policy()
+    caller = policy.caller.username
     run_id = run_id_for_key(namespace, caller, key) if key else new_run_id(context.now())
-    arguments, parent = context.restrict(arguments), context.parent()
+    arguments, parent = policy.restrict(arguments), policy.parent()
     if key and (earlier := await context.runs.find_repeated(arguments, namespace, run_id)):
         return earlier
     resumed = (arguments.session_id or "") if arguments.session_mode == "resume" else ""
-    async with context.reserve_child(resumed):
+    async with policy.reserve_child(resumed):
         made = await context.runs.spawn(arguments, namespace, run_id, caller, parent)
-        return await context.confirm_child(made)
+        return await policy.confirm_child(made)
 
 
 async def _wait_for_end(
@@ -358,12 +360,13 @@ async def _list(
     cursor: str | None,
 ) -> ListRunsResult:
     shown, size, read, looked_at = list[RunView](), 0, 0, 0
+    policy = context.policy()
     namespaces = which.namespaces or () if cursor is None else ()
-    unreadable = [unreadable_view(one) for where in namespaces for one in context.unreadable(where)]
+    unreadable = [unreadable_view(one) for where in namespaces for one in policy.unreadable(where)]
     while True:
         page = await _page(context, which, cursor)
         for index, row in enumerate(page.rows):
-            if not (is_shown(row) and await context.may_read(row)):
+            if not (is_shown(row) and await may_read(policy, row)):
                 continue
             try:
                 view = run_view(row, prompt_limit=LISTED_PROMPT)

@@ -17,6 +17,7 @@ from agentrun.store.memory import MemoryBlobStore, MemoryRunStore
 from mcp_server.access import Access
 from mcp_server.auth import Caller
 from mcp_server.object_cache import ObjectCache
+from mcp_server.policy import user_policies
 from mcp_server.run_sync import RunSync
 from mcp_server.runs import Runs
 from mcp_server.server import build_server
@@ -181,15 +182,9 @@ async def bench(any_context: AnyContext) -> AsyncIterator[Bench]:
     namespaces = ("team-b", "team-a")
     watched = Watched(cluster, store, namespaces, now=lambda: NOW, backoff=(0.0,))
     blobs = MemoryBlobStore()
-    tool_context = ToolContext(
-        store,
-        blobs,
-        Runs(cluster, store, watched),
-        namespaces,
-        access=LET_IN,
-        caller=lambda: made.caller,
-        now=lambda: NOW,
-    )
+    runs = Runs(cluster, store, watched)
+    policies = user_policies(LET_IN, namespaces, runs.quarantine, lambda: made.caller)
+    tool_context = ToolContext(store, blobs, runs, policies, now=lambda: NOW)
     made = Bench(cluster, store, blobs, watched, tool_context)
     any_context.tool_context = tool_context
     cluster.add(PROFILES, "team-a", profile())

@@ -15,6 +15,7 @@ from agentrun.kube.resources import PROFILES
 from agentrun.store.memory import MemoryBlobStore, MemoryRunStore
 from mcp_server.access import Access
 from mcp_server.auth import KubernetesTokenVerifier
+from mcp_server.policy import user_policies
 from mcp_server.runs import Runs
 from mcp_server.server import build_app
 from mcp_server.settings import Settings
@@ -58,7 +59,8 @@ async def a_site(**settings: Any) -> AsyncIterator[Site]:
     access = Access(groups=frozenset({"g"}))
     async with cached(cluster, store, "team-a") as watched:
         runs = Runs(cluster, store, watched)
-        tool_context = ToolContext(store, MemoryBlobStore(), runs, ["team-a"], access=access)
+        policies = user_policies(access, ["team-a"], runs.quarantine)
+        tool_context = ToolContext(store, MemoryBlobStore(), runs, policies)
         verifier = KubernetesTokenVerifier(cluster)
         app = build_app(tool_context, verifier, Settings(**settings), lambda: site.watching)
         site = Site(app, cluster, store, tool_context)

@@ -27,6 +27,7 @@ from mcp_server.auth import AUDIENCE, KubernetesTokenVerifier
 from mcp_server.gateway import build_gateway
 from mcp_server.gateway.auth import TokenReviewAuthenticator
 from mcp_server.guard import Guard
+from mcp_server.policy import user_policies
 from mcp_server.runs import Runs
 from mcp_server.server import build_app, build_server
 from mcp_server.settings import Settings
@@ -235,10 +236,9 @@ async def a_site() -> AsyncIterator[Site]:
     subjects = [ServiceAccount(kind="ServiceAccount", name="agentrun-client", namespace="team")]
     settings = Settings(public_url="https://runs.test")
     async with cached(cluster, store, "team") as watched:
-        tool_context = ToolContext(
-            store, MemoryBlobStore(), Runs(cluster, store, watched), ["team"],
-            access=access_of(subjects),
-        )  # fmt: skip
+        of_cluster = Runs(cluster, store, watched)
+        policies = user_policies(access_of(subjects), ["team"], of_cluster.quarantine)
+        tool_context = ToolContext(store, MemoryBlobStore(), of_cluster, policies)
         front = build_app(tool_context, KubernetesTokenVerifier(cluster), settings, lambda: True)
         gateway = build_gateway(
             store,

@@ -22,7 +22,9 @@ from agentrun.runner.gateway import Gateway
 from agentrun.runner.mcp_relay import McpRelay, ToolCallError
 from agentrun.store.base import RunFilter, RunRow
 from agentrun.store.memory import MemoryBlobStore, MemoryRunStore
+from mcp_server.access import NOBODY
 from mcp_server.gateway import build_gateway
+from mcp_server.policy import user_policies
 from mcp_server.runs import Runs
 from mcp_server.tool_context import ToolContext
 from tests.mcp.cluster import FakeCluster, profile, run, session
@@ -102,9 +104,9 @@ async def a_desk(*allowed: str, **children: Any) -> AsyncIterator[Desk]:
     for name in ("run-1", "bob"):
         cluster.add(SESSIONS, "team", session(name))
     async with cached(cluster, store, "team") as watched:
-        tool_context = ToolContext(
-            store, MemoryBlobStore(), Runs(cluster, store, watched), ["team"]
-        )
+        of_cluster = Runs(cluster, store, watched)
+        policies = user_policies(NOBODY, ["team"], of_cluster.quarantine)
+        tool_context = ToolContext(store, MemoryBlobStore(), of_cluster, policies)
         app = build_gateway(
             store,
             tool_context.blobs,

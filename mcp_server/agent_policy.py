@@ -1,5 +1,5 @@
 """
-The ``ToolContext`` for callers that are agents of runs.
+The access policy for callers that are agents of runs.
 
 An agent sends messages under its own name, reads its own mailbox, starts runs within the limits of
 its profile, and reads or changes only its descendants: the runs that it, or a descendant, started.
@@ -8,22 +8,27 @@ its profile, and reads or changes only its descendants: the runs that it, or a d
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from weakref import WeakValueDictionary
 
 from mcp.server.mcpserver.exceptions import ToolError
 
 from agentrun.api.quarantine import Quarantined
 from agentrun.api.repositories import is_covered, is_same
-from agentrun.api.v1alpha1 import AgentProfileSpec, AgentRun, ParentRun, default_profile
-from agentrun.store.base import RunRow
+from agentrun.api.v1alpha1 import (
+    AgentProfileSpec,
+    AgentRun,
+    AgentSession,
+    ParentRun,
+    default_profile,
+)
+from agentrun.store.base import RunRow, RunStore
 from agentrun.store.paging import parent_uid
 from mcp_server.access import ForbiddenError
 from mcp_server.auth import Caller
 from mcp_server.manifests import session_name_of
+from mcp_server.runs import Runs
 from mcp_server.schemas import SpawnArguments
-from mcp_server.tool_context import ToolContext
 
 _MAX_DEPTH = 16
 _REMEMBERED = 10_000
@@ -51,31 +56,70 @@ class AgentCaller:
         return frozenset(self.profile.agent_tools.allowed)
 
 
-agent_caller_var: ContextVar[AgentCaller] = ContextVar("agent_caller")
-"""The agent that makes the current request."""
+class Lineage:
+    """Which runs descend from which. It is shared by the policies of all agents."""
 
+    def __init__(self, store: RunStore) -> None:
+        self._store = store
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._parents: dict[str, str] = {}
+        """A cache of the parents' uids, by run uid; the parent of a run never changes."""
 
-def agent_caller() -> Caller:
-    """Return the agent that makes the current request, as a ``Caller``."""
-    run = agent_caller_var.get().run
-    return Caller(f"run/{run.metadata.name}", agent_name=session_name_of(run))
+    def lock(self, run: AgentRun) -> asyncio.Lock:
+        """Return the lock to hold while a run's children are counted and another is created."""
+        return self._locks.setdefault(run.metadata.uid, asyncio.Lock())
+
+    async def count_children(self, run: AgentRun) -> int:
+        """Count the runs that ``run`` has ever requested, including deleted ones."""
+        return await self._store.count_children(run.metadata.namespace, run.metadata.uid)
+
+    async def parents_in(self, session: AgentSession, limit: int) -> set[str]:
+        """Return the uids of the parents of a session's runs: up to ``limit``."""
+        meta = session.metadata
+        return await self._store.parents_in_session(meta.namespace, meta.name, limit)
+
+    async def is_from(self, asked: str, uid: str) -> bool:
+        """Return whether the run with uid ``asked`` is the run with ``uid`` or descends from it."""
+        for _ in range(_MAX_DEPTH):
+            if not asked:
+                return False
+            if asked == uid:
+                return True
+            asked = await self._parent_of(asked)
+        return False
+
+    async def _parent_of(self, uid: str) -> str:
+        """Return the uid of a run's parent; empty if it has none or the run is unknown."""
+        known = self._parents.get(uid)
+        if known is not None:
+            return known
+        row = await self._store.get_run_by_uid(uid)
+        if row is None:
+            return ""
+        if len(self._parents) >= _REMEMBERED:
+            self._parents.clear()
+        self._parents[uid] = parent_uid(row.run)
+        return self._parents[uid]
 
 
 @dataclass(frozen=True)
-class AgentToolContext(ToolContext):
-    """A ToolContext for agents. ``agent_caller_var`` must be set."""
+class AgentPolicy:
+    """The policy for the agent of a run."""
 
-    locks: WeakValueDictionary[str, asyncio.Lock] = field(default_factory=WeakValueDictionary)
-    """By run uid. Held while a run's children are counted and another one is created."""
-    parents: dict[str, str] = field(default_factory=dict)
-    """A cache of the parents' uids, by run uid; the parent of a run never changes."""
+    agent: AgentCaller
+    runs: Runs
+    lineage: Lineage
 
-    async def authorize(
-        self, caller: Caller, namespace: str | None = None, row: RunRow | None = None
-    ) -> None:
+    @property
+    def caller(self) -> Caller:
+        """The agent, as a caller."""
+        run = self.agent.run
+        return Caller(f"run/{run.metadata.name}", agent_name=session_name_of(run))
+
+    async def authorize(self, namespace: str | None = None, row: RunRow | None = None) -> None:
         """Raise ForbiddenError if the run is not a descendant of the agent's run."""
-        own = agent_caller_var.get().run.metadata
-        if row is not None and not await self._is_below(row, own.uid):
+        own = self.agent.run.metadata
+        if row is not None and not await self.lineage.is_from(parent_uid(row.run), own.uid):
             raise ForbiddenError(
                 f"Run {row.run.metadata.name} was not started by your run, {own.name}, or by one of"
                 " its descendants: you have access only to the runs that you start with spawn_run."
@@ -83,18 +127,18 @@ class AgentToolContext(ToolContext):
 
     async def namespace(self, requested: str | None) -> str:
         """Return the run's namespace. Raises ToolError if another one is requested."""
-        own = agent_caller_var.get().run.metadata.namespace
+        own = self.agent.run.metadata.namespace
         if requested and requested != own:
             raise ToolError(
                 f"You have no access to namespace {requested}. Yours is {own}: leave namespace out."
             )
-        await self.authorize(self.caller(), own)
+        await self.authorize(own)
         return own
 
     def agent_name_of(self, given: str | None) -> str | None:
         """Return the agent's own name. Raises ToolError if another one is given."""
-        own = session_name_of(agent_caller_var.get().run)
-        if (given or "").strip() not in ("", own, agent_caller_var.get().session_uid):
+        own = session_name_of(self.agent.run)
+        if (given or "").strip() not in ("", own, self.agent.session_uid):
             raise ToolError(f"You are {own}, not {given}. Give your own name, or leave it out.")
         return own
 
@@ -121,7 +165,7 @@ class AgentToolContext(ToolContext):
 
         Raises ToolError if the profile does not allow another generation.
         """
-        who = agent_caller_var.get()
+        who = self.agent
         depth = (who.run.spec.parent.depth if who.run.spec.parent else 0) + 1
         most = min(who.profile.agent_tools.children.max_depth, _MAX_DEPTH)
         if depth > most:
@@ -139,14 +183,12 @@ class AgentToolContext(ToolContext):
         """
         source = arguments.workspace.git if arguments.workspace else None
         if source is not None:
-            _check_repository(agent_caller_var.get(), source.url)
-        return arguments.model_copy(update={"profile": _profile(agent_caller_var.get(), arguments)})
+            _check_repository(self.agent, source.url)
+        return arguments.model_copy(update={"profile": _profile(self.agent, arguments)})
 
     def check_may_repeat(self, run: AgentRun) -> None:
         """Raise ToolError if the agent may not use the profile of ``run``."""
-        _check_profile(
-            agent_caller_var.get(), run.spec.profile or default_profile(run.spec.backend)
-        )
+        _check_profile(self.agent, run.spec.profile or default_profile(run.spec.backend))
 
     @asynccontextmanager
     async def reserve_child(self, resumed: str = "") -> AsyncIterator[None]:
@@ -156,10 +198,10 @@ class AgentToolContext(ToolContext):
         Also if ``resumed`` is a session that is not the agent's. Other children of the run in this
         process wait until the block ends.
         """
-        who = agent_caller_var.get()
-        uid, most = who.run.metadata.uid, who.profile.agent_tools.children.max_count
-        async with self.locks.setdefault(uid, asyncio.Lock()):
-            if await self._count_children(who.run) >= most:
+        who = self.agent
+        most = who.profile.agent_tools.children.max_count
+        async with self.lineage.lock(who.run):
+            if await self.lineage.count_children(who.run) >= most:
                 raise _too_many(who)
             if resumed:
                 await self._check_session(who, resumed)
@@ -171,11 +213,11 @@ class AgentToolContext(ToolContext):
 
         Raises ToolError if it did.
         """
-        who = agent_caller_var.get()
-        if await self._count_children(who.run) <= who.profile.agent_tools.children.max_count:
+        who = self.agent
+        if await self.lineage.count_children(who.run) <= who.profile.agent_tools.children.max_count:
             return row
         told = _too_many(who)
-        await self.runs.request_cancellation(row, self.caller().username, str(told))
+        await self.runs.request_cancellation(row, self.caller.username, str(told))
         raise told
 
     async def _check_session(self, who: AgentCaller, reference: str) -> None:
@@ -184,51 +226,19 @@ class AgentToolContext(ToolContext):
         session = await self.runs.find_session(namespace, reference.strip())
         if session is None:
             return  # reported when the run is created
-        name, own = session.metadata.name, who.run.metadata.uid
-        parents = await self.store.parents_in_session(namespace, name, _MOST_PARENTS + 1)
+        own = who.run.metadata.uid
+        parents = await self.lineage.parents_in(session, _MOST_PARENTS + 1)
         if len(parents) > _MOST_PARENTS:
             raise ToolError(
                 f"Session {reference} has had runs of more than {_MOST_PARENTS} agents, too many"
                 " to check whether they are yours. Start another conversation: session_mode new."
             )
         # A session without known runs may be about to start as another agent's.
-        if not parents or not all([await self._is_from(uid, own) for uid in parents]):
+        if not parents or not all([await self.lineage.is_from(uid, own) for uid in parents]):
             raise ToolError(
                 f"Session {reference} is not one of yours: you may resume only the"
                 " conversations of runs that you started."
             )
-
-    async def _count_children(self, run: AgentRun) -> int:
-        """Count the runs that ``run`` has ever requested, including deleted ones."""
-        return await self.store.count_children(run.metadata.namespace, run.metadata.uid)
-
-    async def _is_below(self, row: RunRow, uid: str) -> bool:
-        """Return whether a run descends from the run with ``uid``."""
-        parent = row.run.spec.parent
-        return parent is not None and await self._is_from(parent.uid, uid)
-
-    async def _is_from(self, asked: str, uid: str) -> bool:
-        """Return whether the run with uid ``asked`` is the run with ``uid`` or descends from it."""
-        for _ in range(_MAX_DEPTH):
-            if asked == uid:
-                return True
-            if not asked:
-                return False
-            asked = await self._parent_of(asked)
-        return False
-
-    async def _parent_of(self, uid: str) -> str:
-        """Return the uid of a run's parent; empty if it has none or the run is unknown."""
-        known = self.parents.get(uid)
-        if known is not None:
-            return known
-        row = await self.store.get_run_by_uid(uid)
-        if row is None:
-            return ""
-        if len(self.parents) >= _REMEMBERED:
-            self.parents.clear()
-        self.parents[uid] = parent_uid(row.run)
-        return self.parents[uid]
 
 
 def _profile(who: AgentCaller, arguments: SpawnArguments) -> str:
