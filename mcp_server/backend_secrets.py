@@ -7,6 +7,8 @@ permission to create Secrets (docs/decisions/0010). The functions are pure.
 
 import base64
 import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from agentrun.api.names import backend_secret_name, giver_of
@@ -21,23 +23,33 @@ WHO = ("agent_url", "agent_card_path")
 """The keys that identify the agent that the credentials are for."""
 
 
-def credentials_of(arguments: SpawnArguments) -> dict[str, Any]:
-    """Return the credentials in the arguments."""
-    given = arguments.backend_config or {}
-    return {key: given[key] for key in CREDENTIALS if given.get(key)}
+@dataclass(frozen=True)
+class Credentials:
+    """The credentials for a remote agent, and the agent that they are for."""
+
+    data: Mapping[str, str] = field(repr=False)
+    """The Secret's data."""
 
 
-def without_credentials(arguments: SpawnArguments) -> SpawnArguments:
-    """Return the arguments without credentials, as stored in the run."""
-    if not arguments.backend_config:
-        return arguments
-    kept = {k: v for k, v in arguments.backend_config.items() if k not in CREDENTIALS}
-    return arguments.model_copy(update={"backend_config": kept})
+def separate_credentials(arguments: SpawnArguments) -> tuple[SpawnArguments, Credentials | None]:
+    """Return the arguments without credentials, as stored in the run, and the credentials."""
+    given = arguments.backend_config
+    if not given:
+        return arguments, None
+    public = {key: value for key, value in given.items() if key not in CREDENTIALS}
+    data = {key: str(given.get(key) or "") for key in WHO}
+    if token := given.get("auth_token"):
+        data["auth_token"] = token
+    if headers := given.get("headers"):
+        data["headers"] = json.dumps(headers)
+    credentials = Credentials(data) if len(data) > len(WHO) else None
+    return arguments.model_copy(update={"backend_config": public}), credentials
 
 
-def with_reference(config: dict[str, Any] | None, run_id: str) -> dict[str, Any]:
-    """Return a run's backend config with a reference to the Secret with its credentials."""
-    return {**(config or {}), REFERENCE: backend_secret_name(run_id)}
+def add_reference(spec: dict[str, Any], run_id: str) -> None:
+    """Refer to the Secret with a run's own credentials in its spec."""
+    config = spec.get("backendConfig") or {}
+    spec["backendConfig"] = {**config, REFERENCE: backend_secret_name(run_id)}
 
 
 def inherit(spec: dict[str, Any], before: dict[str, Any] | None) -> None:
@@ -60,15 +72,8 @@ def disinherit(spec: dict[str, Any]) -> None:
     spec["backendConfig"] = {k: v for k, v in spec["backendConfig"].items() if k != REFERENCE}
 
 
-def build_secret(
-    credentials: dict[str, Any], config: dict[str, Any], run: AgentRun, session: AgentSession
-) -> dict[str, Any]:
+def build_secret(credentials: Credentials, run: AgentRun, session: AgentSession) -> dict[str, Any]:
     """Build the Secret. It names the agent it is for, so that it is not sent to another one."""
-    values = {key: str(config.get(key) or "") for key in WHO}
-    if "auth_token" in credentials:
-        values["auth_token"] = credentials["auth_token"]
-    if "headers" in credentials:
-        values["headers"] = json.dumps(credentials["headers"])
     owners = [("AgentRun", run.metadata), ("AgentSession", session.metadata)]
     return {
         "apiVersion": "v1",
@@ -83,5 +88,7 @@ def build_secret(
             ],
         },
         "immutable": True,
-        "data": {key: base64.b64encode(text.encode()).decode() for key, text in values.items()},
+        "data": {
+            key: base64.b64encode(text.encode()).decode() for key, text in credentials.data.items()
+        },
     }

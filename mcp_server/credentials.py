@@ -1,29 +1,67 @@
-"""Stores the credentials in spawn_run's arguments in a Secret that only the run's pod reads."""
+"""
+The credentials of runs for remote agents: a Secret that only the run's pod reads.
+
+A run has its own, which spawn_run was given, or inherits those of an earlier run.
+"""
+
+import logging
+from collections.abc import Awaitable, Callable
 
 from agentrun.api.pod_layout import REQUESTED_BY
 from agentrun.api.v1alpha1 import AgentRun, AgentSession
-from agentrun.kube.api import KubeApi
+from agentrun.kube.api import KubeApi, Object
 from agentrun.kube.errors import ApiError
 from agentrun.kube.resources import RUNS, SECRETS
-from mcp_server.backend_secrets import build_secret, credentials_of
+from agentrun.store.base import RunRow
+from mcp_server.backend_secrets import (
+    Credentials,
+    build_secret,
+    disinherit,
+    inherit,
+    inherited_from,
+)
 from mcp_server.manifests import build_cancellation
-from mcp_server.schemas import SpawnArguments
+
+_log = logging.getLogger(__name__)
+
+Find = Callable[[str, str], Awaitable[RunRow | None]]
+"""Finds a run by its namespace and name."""
+
+
+async def inherit_credentials(find: Find, body: Object, session: AgentSession) -> None:
+    """Have a run use the credentials of its session's newest run, if it has none of its own."""
+    last = session.status.last_run
+    row = await find(session.metadata.namespace, last) if last else None
+    if row is not None:
+        inherit(body["spec"], row.run.spec.backend_config)
+
+
+async def drop_foreign_credentials(find: Find, namespace: str, body: Object) -> None:
+    """Remove the reference to inherited credentials that another caller provided from a run."""
+    meta = body["metadata"]
+    giver = inherited_from(body["spec"], meta["name"])
+    if giver is None:
+        return
+    row = await find(namespace, giver)
+    given_by = row.run.metadata.annotations.get(REQUESTED_BY) if row else None
+    if given_by != meta["annotations"][REQUESTED_BY]:
+        _log.info("run %s: does not inherit the credentials of %s", meta["name"], giver)
+        disinherit(body["spec"])
 
 
 async def store_credentials(
-    kube: KubeApi, arguments: SpawnArguments, run: AgentRun, session: AgentSession
+    kube: KubeApi, credentials: Credentials | None, run: AgentRun, session: AgentSession
 ) -> None:
     """
-    Create the Secret that the run's pod waits for. Idempotent.
+    Create the Secret that the run's pod waits for, if there are credentials. Idempotent.
 
     If it cannot be created, the run is cancelled and ApiError is raised.
     """
-    credentials = credentials_of(arguments)
-    if not credentials or run.phase.is_terminal:
+    if credentials is None or run.phase.is_terminal:
         return
-    namespace, config = run.metadata.namespace, arguments.backend_config or {}
+    namespace = run.metadata.namespace
     try:
-        await kube.create(SECRETS, namespace, build_secret(credentials, config, run, session))
+        await kube.create(SECRETS, namespace, build_secret(credentials, run, session))
     except ApiError as error:
         if error.is_conflict:
             return  # created by an earlier try of the same request

@@ -45,13 +45,7 @@ from agentrun.api.v1alpha1 import (
     default_profile,
 )
 from mcp_server.arguments import problems
-from mcp_server.backend_secrets import (
-    CREDENTIALS,
-    REFERENCE,
-    credentials_of,
-    with_reference,
-    without_credentials,
-)
+from mcp_server.backend_secrets import CREDENTIALS, REFERENCE
 from mcp_server.schemas import SpawnArguments
 
 MAX_REQUEST_BYTES = 512 * 1024
@@ -202,10 +196,12 @@ def session_name_of(run: AgentRun) -> str:
 
 
 def request_hash(arguments: SpawnArguments) -> str:
-    """Return a digest of the arguments, without credentials; it identifies a repeated request."""
-    # With credentials, readers of runs could use the digest to guess them.
-    public = without_credentials(arguments)
-    text = json.dumps(public.model_dump(mode="json"), sort_keys=True)
+    """
+    Return a digest of the arguments; it identifies a repeated request.
+
+    They must be without credentials: readers of runs could use the digest to guess them.
+    """
+    text = json.dumps(arguments.model_dump(mode="json"), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -235,7 +231,11 @@ def build_run(
     requested_by: str,
     profile: AgentProfileSpec,
 ) -> dict[str, Any]:
-    """Build the AgentRun for ``arguments``. Raises InvalidArgumentsError if they are invalid."""
+    """
+    Build the AgentRun for ``arguments``, which must be without credentials.
+
+    Raises InvalidArgumentsError if they are invalid.
+    """
     try:
         spec = AgentRunSpec(
             backend=arguments.backend,
@@ -248,7 +248,7 @@ def build_run(
             session=SessionSpec(mode=arguments.session_mode, name=session),
             output_schema=arguments.output_schema,
             metadata=arguments.metadata,
-            backend_config=_public_config(arguments, run_id),
+            backend_config=arguments.backend_config,
             timeouts=Timeouts(**arguments.timeouts.model_dump()) if arguments.timeouts else None,
         )
     except ValidationError as error:
@@ -271,11 +271,6 @@ def run_manifest(spec: AgentRunSpec, run_id: str, requested_by: str, digest: str
         },
         "spec": spec.to_json(),
     }
-
-
-def _public_config(arguments: SpawnArguments, run_id: str) -> dict[str, Any] | None:
-    config = without_credentials(arguments).backend_config
-    return with_reference(config, run_id) if credentials_of(arguments) else config
 
 
 def build_cancellation(

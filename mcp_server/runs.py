@@ -23,7 +23,10 @@ from agentrun.kube.errors import ApiError, ApiUnavailableError
 from agentrun.kube.resources import PROFILES, RUNS, SESSIONS, Resource
 from agentrun.store.base import RunRow, RunStore
 from agentrun.store.paging import Place
-from mcp_server.backend_secrets import disinherit, inherit, inherited_from
+from mcp_server.backend_secrets import (
+    Credentials,
+    add_reference,
+)
 from mcp_server.continuing import (
     build_answer,
     build_repetition,
@@ -33,7 +36,11 @@ from mcp_server.continuing import (
     earlier_answer,
     with_answer,
 )
-from mcp_server.credentials import store_credentials
+from mcp_server.credentials import (
+    drop_foreign_credentials,
+    inherit_credentials,
+    store_credentials,
+)
 from mcp_server.manifests import (
     InvalidArgumentsError,
     build_cancellation,
@@ -120,7 +127,11 @@ class Runs:
             ) from error
 
     async def find_repeated(
-        self, arguments: SpawnArguments, namespace: str, run_id: str
+        self,
+        arguments: SpawnArguments,
+        credentials: Credentials | None,
+        namespace: str,
+        run_id: str,
     ) -> RunRow | None:
         """
         Return the run that an identical request created, if any.
@@ -130,22 +141,27 @@ class Runs:
         earlier = await self.find(namespace, run_id)
         if earlier is None:
             return None
-        row = _same_request(earlier, arguments)
+        row = _with_digest(earlier, request_hash(arguments))
         # The process that created the run may have stopped before it created the Secret.
         session = await self.find_session(namespace, session_name_of(row.run))
         if session is not None:
-            await store_credentials(self._kube, arguments, row.run, session)
+            await store_credentials(self._kube, credentials, row.run, session)
         return row
 
     async def spawn(
         self,
         arguments: SpawnArguments,
+        credentials: Credentials | None,
         namespace: str,
         run_id: str,
         requested_by: str,
         parent: ParentRun | None = None,
     ) -> RunRow:
-        """Create the run with this id and, for a new conversation, its session."""
+        """
+        Create the run with this id and, for a new conversation, its session.
+
+        The arguments are without ``credentials``, which are stored in a Secret of the run.
+        """
         profile = await self._profile(arguments, namespace)
         if arguments.session_mode == "resume":
             session, is_new = await self._session_to_resume(arguments, namespace), False
@@ -158,12 +174,14 @@ class Runs:
             session, is_new = await self._create_or_find_session(
                 namespace, fresh, run_id, arguments.nickname
             )
-        if not is_new:
-            await self._inherit_credentials(namespace, body, session)
-        await self._hold_credentials(namespace, body)
+        if credentials is not None:
+            add_reference(body["spec"], run_id)
+        elif not is_new:
+            await inherit_credentials(self.find, body, session)
+        await drop_foreign_credentials(self.find, namespace, body)
         _with_parent(body, parent)
         manifest = await self._create(namespace, body, session if is_new else None)
-        await store_credentials(self._kube, arguments, AgentRun.model_validate(manifest), session)
+        await store_credentials(self._kube, credentials, AgentRun.model_validate(manifest), session)
         return await self._record(manifest, body)
 
     async def resume(
@@ -185,7 +203,7 @@ class Runs:
         if session and row.session_uid not in ("", session.metadata.uid):
             session = None  # Another session has taken the name.
         check_resumable(run, session)
-        await self._hold_credentials(namespace, body)
+        await drop_foreign_credentials(self.find, namespace, body)
         return await self._make(namespace, body, None)
 
     async def repeat(
@@ -203,7 +221,7 @@ class Runs:
         earlier = await self.find(namespace, run_id)
         if earlier is not None:
             return _made_by(earlier, body)
-        await self._hold_credentials(namespace, body)
+        await drop_foreign_credentials(self.find, namespace, body)
         fresh = build_session_for(row.run, run_id)
         session, is_new = await self._create_or_find_session(namespace, fresh, run_id)
         return await self._make(namespace, body, session if is_new else None)
@@ -267,27 +285,6 @@ class Runs:
                 f"run {name} exists but cannot be read: list_runs shows why in `unreadable`."
             )
         return _made_by(row, body)
-
-    async def _inherit_credentials(
-        self, namespace: str, body: Object, session: AgentSession
-    ) -> None:
-        """Use the credentials of the session's newest run if the run has none of its own."""
-        last = session.status.last_run
-        row = await self.find(namespace, last) if last else None
-        if row is not None:
-            inherit(body["spec"], row.run.spec.backend_config)
-
-    async def _hold_credentials(self, namespace: str, body: Object) -> None:
-        """Remove inherited credentials that another caller provided."""
-        meta = body["metadata"]
-        giver = inherited_from(body["spec"], meta["name"])
-        if giver is None:
-            return
-        row = await self.find(namespace, giver)
-        given_by = row.run.metadata.annotations.get(REQUESTED_BY) if row else None
-        if given_by != meta["annotations"][REQUESTED_BY]:
-            _log.info("run %s: does not inherit the credentials of %s", meta["name"], giver)
-            disinherit(body["spec"])
 
     async def request_cancellation(
         self, row: RunRow, requested_by: str, reason: str | None
@@ -385,10 +382,6 @@ class Runs:
 def _with_parent(body: Object, parent: ParentRun | None) -> None:
     if parent is not None:
         body["spec"]["parent"] = parent.to_json()
-
-
-def _same_request(row: RunRow, arguments: SpawnArguments) -> RunRow:
-    return _with_digest(row, request_hash(arguments))
 
 
 def _made_by(row: RunRow, body: Object) -> RunRow:

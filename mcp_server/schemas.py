@@ -43,23 +43,73 @@ class TimeoutArguments(BaseModel):
 
 
 class SpawnArguments(BaseModel):
-    """The arguments of spawn_run that make the run what it is."""
+    """
+    The arguments of spawn_run that make the run what it is.
 
-    backend: Backend
-    role: Role
-    prompt: str | None = None
-    input_message: AgentMessage | None = None
-    session_mode: Literal["new", "resume"] = "new"
-    session_id: str | None = None
-    nickname: str | None = None
-    profile: str | None = None
-    model: str | None = None
-    workspace: WorkspaceArguments | None = None
-    cwd: str | None = None
-    output_schema: dict[str, Any] | None = None
-    metadata: dict[str, Any] | None = None
-    backend_config: dict[str, Any] | None = None
-    timeouts: TimeoutArguments | None = None
+    The tool's parameters are derived from these fields.
+    """
+
+    backend: Annotated[Backend, Field(description="The kind of agent that does the work.")]
+    role: Annotated[
+        Role, Field(description="The agent's role. A label; it does not change behavior.")
+    ]
+    prompt: Annotated[
+        str | None,
+        Field(description="The task as text. Required without input_message.", max_length=131_072),
+    ] = None
+    input_message: Annotated[
+        AgentMessage | None,
+        Field(description="The task as a message with parts; follows the prompt, if any."),
+    ] = None
+    session_mode: Annotated[
+        Literal["new", "resume"],
+        Field(description="`new` starts a conversation, `resume` continues session_id's."),
+    ] = "new"
+    session_id: Annotated[
+        str | None, Field(description="The session to resume: its id or its agent's name.")
+    ] = None
+    nickname: Annotated[
+        str | None,
+        Field(description="A stable name for a new agent, unique in the namespace."),
+    ] = None
+    profile: Annotated[
+        str | None,
+        Field(description="The AgentProfile to use. Omit it unless told to use one."),
+    ] = None
+    model: Annotated[
+        str | None,
+        Field(description="The model; the profile lists the allowed ones.", max_length=256),
+    ] = None
+    workspace: Annotated[
+        WorkspaceArguments | None,
+        Field(description="What the agent works on. Default: the profile's, else empty."),
+    ] = None
+    cwd: Annotated[
+        str | None,
+        Field(
+            description="The working directory: relative, or absolute below /workspace.",
+            max_length=1000,
+        ),
+    ] = None
+    output_schema: Annotated[
+        dict[str, Any] | None,
+        Field(
+            description="A JSON Schema that the final answer must satisfy: at most 64 KiB,"
+            " 2,000 subschemas, 32 deep, with references within itself only."
+        ),
+    ] = None
+    metadata: Annotated[
+        dict[str, Any] | None, Field(description="Stored and returned, never interpreted.")
+    ] = None
+    backend_config: Annotated[
+        dict[str, Any] | None,
+        Field(
+            description="Settings of the backend. remote_a2a needs agent_url, and takes"
+            " agent_card_path, auth_token and headers (both stored in a Secret),"
+            " history_length, accepted_output_modes and blocking."
+        ),
+    ] = None
+    timeouts: Annotated[TimeoutArguments | None, Field(description="The run's timeouts.")] = None
 
 
 class _Result(BaseModel):

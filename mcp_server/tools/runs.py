@@ -1,20 +1,21 @@
 """The tools that start, show, stop and list runs."""
 
 from collections.abc import Callable
-from typing import Annotated, Any, Literal
+from inspect import Parameter, signature
+from typing import Annotated, Any, TypeVar, get_type_hints
 
 from mcp.server.mcpserver import Context, MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
 from mcp_types import ToolAnnotations
 from pydantic import Field, ValidationError
 
-from agentrun.api.messages import AgentMessage
 from agentrun.api.names import new_run_id, run_id_for_key
-from agentrun.api.v1alpha1 import Backend, Phase, Role
+from agentrun.api.v1alpha1 import Backend, Phase
 from agentrun.store.base import MOST_LOOKED_AT, RunFilter, RunPage, RunRow
 from agentrun.store.paging import encode_cursor, place_of
 from mcp_server.answer_size import MAX_BYTES, sent_bytes
 from mcp_server.arguments import problems
+from mcp_server.backend_secrets import Credentials, separate_credentials
 from mcp_server.manifests import check_arguments
 from mcp_server.policy import may_read
 from mcp_server.progress import PROGRESS_SECONDS, report_wait
@@ -27,9 +28,7 @@ from mcp_server.schemas import (
     SpawnArguments,
     SpawnResult,
     Status,
-    TimeoutArguments,
     UnreadableView,
-    WorkspaceArguments,
 )
 from mcp_server.tool_context import ToolContext, tool_errors
 from mcp_server.views import (
@@ -41,6 +40,8 @@ from mcp_server.views import (
     unreadable_view,
 )
 
+_Tool = TypeVar("_Tool", bound=Callable[..., Any])
+
 _ROWS_AT_ONCE = 50
 _MOST_ROWS = 2000
 """The maximum number of rows that a call reads; its next_cursor leads to the rest."""
@@ -51,6 +52,28 @@ for _phase in Phase:
 
 _QUESTION_SECONDS = 10.0
 """How long get_run waits for the question of a run that is known to have one."""
+
+
+def _with_spawn_arguments(tool: _Tool) -> _Tool:
+    """Publish the fields of SpawnArguments as a tool's first parameters, instead of ``**given``."""
+    hints = get_type_hints(SpawnArguments, include_extras=True)
+    fields = [
+        Parameter(
+            name,
+            Parameter.KEYWORD_ONLY,
+            default=Parameter.empty if field.is_required() else field.default,
+            annotation=hints[name],
+        )
+        for name, field in SpawnArguments.model_fields.items()
+    ]
+    own = signature(tool)
+    others = [
+        one.replace(kind=Parameter.KEYWORD_ONLY)
+        for one in own.parameters.values()
+        if one.kind is not Parameter.VAR_KEYWORD
+    ]
+    setattr(tool, "__signature__", own.replace(parameters=[*fields, *others]))  # noqa: B010
+    return tool
 
 
 def add_spawn_run(server: MCPServer, context: ToolContext) -> None:
@@ -66,72 +89,8 @@ def add_spawn_run(server: MCPServer, context: ToolContext) -> None:
             open_world_hint=True,
         ),
     )
+    @_with_spawn_arguments
     async def spawn_run(
-        backend: Annotated[Backend, Field(description="The kind of agent that does the work.")],
-        role: Annotated[
-            Role, Field(description="The agent's role. A label; it does not change behavior.")
-        ],
-        prompt: Annotated[
-            str | None,
-            Field(
-                description="The task as text. Required without input_message.", max_length=131_072
-            ),
-        ] = None,
-        input_message: Annotated[
-            AgentMessage | None,
-            Field(description="The task as a message with parts; follows the prompt, if any."),
-        ] = None,
-        session_mode: Annotated[
-            Literal["new", "resume"],
-            Field(description="`new` starts a conversation, `resume` continues session_id's."),
-        ] = "new",
-        session_id: Annotated[
-            str | None, Field(description="The session to resume: its id or its agent's name.")
-        ] = None,
-        nickname: Annotated[
-            str | None,
-            Field(description="A stable name for a new agent, unique in the namespace."),
-        ] = None,
-        profile: Annotated[
-            str | None,
-            Field(description="The AgentProfile to use. Omit it unless told to use one."),
-        ] = None,
-        model: Annotated[
-            str | None,
-            Field(description="The model; the profile lists the allowed ones.", max_length=256),
-        ] = None,
-        workspace: Annotated[
-            WorkspaceArguments | None,
-            Field(description="What the agent works on. Default: the profile's, else empty."),
-        ] = None,
-        cwd: Annotated[
-            str | None,
-            Field(
-                description="The working directory: relative, or absolute below /workspace.",
-                max_length=1000,
-            ),
-        ] = None,
-        output_schema: Annotated[
-            dict[str, Any] | None,
-            Field(
-                description="A JSON Schema that the final answer must satisfy: at most 64 KiB,"
-                " 2,000 subschemas, 32 deep, with references within itself only."
-            ),
-        ] = None,
-        metadata: Annotated[
-            dict[str, Any] | None, Field(description="Stored and returned, never interpreted.")
-        ] = None,
-        backend_config: Annotated[
-            dict[str, Any] | None,
-            Field(
-                description="Settings of the backend. remote_a2a needs agent_url, and takes"
-                " agent_card_path, auth_token and headers (both stored in a Secret),"
-                " history_length, accepted_output_modes and blocking."
-            ),
-        ] = None,
-        timeouts: Annotated[
-            TimeoutArguments | None, Field(description="The run's timeouts.")
-        ] = None,
         idempotency_key: Annotated[
             str | None,
             Field(
@@ -140,6 +99,7 @@ def add_spawn_run(server: MCPServer, context: ToolContext) -> None:
             ),
         ] = None,
         namespace: Namespace = None,
+        **given: Any,
     ) -> SpawnResult:
         """
         Start a coding agent on a task, in its own pod; returns immediately.
@@ -149,29 +109,18 @@ def add_spawn_run(server: MCPServer, context: ToolContext) -> None:
         the run_id and after_seq 0 to follow the run, and `get_run` for the result once its
         status is completed. `cancel_run` stops it.
         """
-        arguments = SpawnArguments(
-            backend=backend,
-            role=role,
-            prompt=prompt,
-            input_message=input_message,
-            session_mode=session_mode,
-            session_id=session_id,
-            nickname=nickname,
-            profile=profile,
-            model=model,
-            workspace=workspace,
-            cwd=cwd,
-            output_schema=output_schema,
-            metadata=metadata,
-            backend_config=backend_config,
-            timeouts=timeouts,
-        )
+        arguments = SpawnArguments(**given)
         with tool_errors():
             check_arguments(arguments)
             if arguments.output_schema is not None:
                 await schemas.check(arguments.output_schema)
+            public, credentials = separate_credentials(arguments)
             row = await _spawn(
-                context, arguments, idempotency_key, await context.policy().namespace(namespace)
+                context,
+                public,
+                credentials,
+                idempotency_key,
+                await context.policy().namespace(namespace),
             )
             return spawn_result(row)
 
@@ -310,17 +259,23 @@ def add_list_runs(server: MCPServer, context: ToolContext) -> None:
 
 
 async def _spawn(
-    context: ToolContext, arguments: SpawnArguments, key: str | None, namespace: str
+    context: ToolContext,
+    arguments: SpawnArguments,
+    credentials: Credentials | None,
+    key: str | None,
+    namespace: str,
 ) -> RunRow:
     policy = context.policy()
     caller = policy.caller.username
     run_id = run_id_for_key(namespace, caller, key) if key else new_run_id(context.now())
     arguments, parent = policy.restrict(arguments), policy.parent()
-    if key and (earlier := await context.runs.find_repeated(arguments, namespace, run_id)):
+    if key and (
+        earlier := await context.runs.find_repeated(arguments, credentials, namespace, run_id)
+    ):
         return earlier
     resumed = (arguments.session_id or "") if arguments.session_mode == "resume" else ""
     async with policy.reserve_child(resumed):
-        made = await context.runs.spawn(arguments, namespace, run_id, caller, parent)
+        made = await context.runs.spawn(arguments, credentials, namespace, run_id, caller, parent)
         return await policy.confirm_child(made)
 
 

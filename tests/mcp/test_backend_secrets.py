@@ -9,7 +9,7 @@ import pytest
 from agentrun.api.v1alpha1 import AgentProfileSpec, AgentRun, AgentSession
 from agentrun.kube.errors import ApiError
 from agentrun.kube.resources import PROFILES, SECRETS
-from mcp_server.backend_secrets import build_secret, credentials_of
+from mcp_server.backend_secrets import add_reference, build_secret, separate_credentials
 from mcp_server.manifests import (
     InvalidArgumentsError,
     build_run,
@@ -29,8 +29,12 @@ def arguments(token: str) -> SpawnArguments:
 def test_run_names_the_secret_and_holds_no_credentials() -> None:
     given = arguments("s3cr3t")
     check_arguments(given)
+    given, credentials = separate_credentials(given)
+    assert credentials is not None
+    assert "s3cr3t" not in repr(credentials)
     profile = AgentProfileSpec(backend="remote_a2a", image="none")
     body = build_run(given, "run-a", "run-a", "ann", profile)
+    add_reference(body["spec"], "run-a")
     assert "s3cr3t" not in json.dumps(body)
     assert "h1dden" not in json.dumps(body)
     assert body["spec"]["backendConfig"] == {
@@ -40,7 +44,7 @@ def test_run_names_the_secret_and_holds_no_credentials() -> None:
     session = build_session(given, "run-a")
     session["metadata"]["uid"] = "session-uid"
     run, of = AgentRun.model_validate(body), AgentSession.model_validate(session)
-    secret = build_secret(credentials_of(given), given.backend_config or {}, run, of)
+    secret = build_secret(credentials, run, of)
     read = {key: base64.b64decode(text).decode() for key, text in secret["data"].items()}
     assert read["auth_token"] == "s3cr3t"
     assert json.loads(read["headers"]) == {"x-key": "h1dden"}
@@ -49,7 +53,8 @@ def test_run_names_the_secret_and_holds_no_credentials() -> None:
 
 
 def test_digest_of_the_request_tells_nothing_of_credentials() -> None:
-    assert request_hash(arguments("one")) == request_hash(arguments("two"))
+    one, two = (separate_credentials(arguments(token))[0] for token in ("one", "two"))
+    assert request_hash(one) == request_hash(two)
 
 
 CONFIG = {"agent_url": "https://a", "auth_token": "s3cr3t"}
