@@ -45,11 +45,15 @@ from agentrun.api.v1alpha1 import (
     default_profile,
 )
 from mcp_server.arguments import problems
-from mcp_server.backend_secrets import CREDENTIALS, REFERENCE
 from mcp_server.schemas import SpawnArguments
 
 MAX_REQUEST_BYTES = 512 * 1024
 """The maximum size of the arguments: the object, with status and answers, stays below 1 MiB."""
+
+CREDENTIALS = ("auth_token", "headers")
+"""The keys of the arguments' `backend_config` that have a remote agent's credentials."""
+REFERENCE = "credentials_secret"
+"""The key in `spec.backendConfig` that names their Secret; callers must not set it."""
 
 
 class InvalidArgumentsError(ValueError):

@@ -23,10 +23,6 @@ from agentrun.kube.errors import ApiError, ApiUnavailableError
 from agentrun.kube.resources import PROFILES, RUNS, SESSIONS, Resource
 from agentrun.store.base import RunRow, RunStore
 from agentrun.store.paging import Place
-from mcp_server.backend_secrets import (
-    Credentials,
-    add_reference,
-)
 from mcp_server.continuing import (
     build_answer,
     build_repetition,
@@ -37,6 +33,8 @@ from mcp_server.continuing import (
     with_answer,
 )
 from mcp_server.credentials import (
+    Credentials,
+    add_reference,
     drop_foreign_credentials,
     inherit_credentials,
     store_credentials,

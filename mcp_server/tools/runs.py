@@ -15,7 +15,7 @@ from agentrun.store.base import MOST_LOOKED_AT, RunFilter, RunPage, RunRow
 from agentrun.store.paging import encode_cursor, place_of
 from mcp_server.answer_size import MAX_BYTES, sent_bytes
 from mcp_server.arguments import problems
-from mcp_server.backend_secrets import Credentials, separate_credentials
+from mcp_server.credentials import Credentials, separate_credentials
 from mcp_server.manifests import check_arguments
 from mcp_server.policy import may_read
 from mcp_server.progress import PROGRESS_SECONDS, report_wait

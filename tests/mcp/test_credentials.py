@@ -9,7 +9,7 @@ import pytest
 from agentrun.api.v1alpha1 import AgentProfileSpec, AgentRun, AgentSession
 from agentrun.kube.errors import ApiError
 from agentrun.kube.resources import PROFILES, SECRETS
-from mcp_server.backend_secrets import add_reference, build_secret, separate_credentials
+from mcp_server.credentials import add_reference, build_secret, separate_credentials
 from mcp_server.manifests import (
     InvalidArgumentsError,
     build_run,
