@@ -251,12 +251,7 @@ class MessageStore(Protocol):
         """Record that the agent was given everything up to ``seq``. It never decreases."""
 
     def changes(self, session_uid: str, after_seq: int) -> AbstractAsyncContextManager[Changes]:
-        """
-        Subscribe for a block to the messages after ``after_seq``.
-
-        The subscription begins with the block: code that reads in the block and then waits misses
-        no message.
-        """
+        """Subscribe for the block to messages after ``after_seq``, as ``RunStore.changes`` does."""
 
 
 class RunStore(Protocol):
@@ -375,11 +370,9 @@ class RunStore(Protocol):
         self, uid: str, after_seq: int | None = None
     ) -> AbstractAsyncContextManager[Changes]:
         """
-        Subscribe for a block to the changes of a run.
+        Subscribe for the block to a run's row and seal, and its events after ``after_seq``, if any.
 
-        These are the journal's seal, changes of the run's row, and events after ``after_seq``
-        unless it is None. The subscription begins with the block: code that reads in the block and
-        then waits misses no change.
+        Code that reads in the block and then waits misses no change.
         """
 
     async def close(self) -> None:
