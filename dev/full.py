@@ -18,6 +18,7 @@ ABOUT = (
     "operator/agentrun/api/*.py",
     "operator/agentrun/controller/**/*.py",
     "operator/agentrun/runner/**/*.py",
+    "operator/agentrun/kube/cache.py",
     "operator/agentrun/store/**/*.py",
     "mcp_server/gateway/**/*.py",
     "dev/agent/*.py",

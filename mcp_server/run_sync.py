@@ -1,8 +1,8 @@
 """
 Synchronizes the store's rows with the cluster and seals the journals of runs that have finished.
 
-Each served namespace is listed and then watched (``list_watch``). Runs that are missing from a list
-were deleted while there was no watch. All tools read the rows.
+Each served namespace is listed and then watched (``agentrun.kube.list_watch``). Runs that are
+missing from a list were deleted while there was no watch. All tools read the rows.
 
 Every replica does all of this: the first one writes, the others find the write done. There is no
 leader election, and no replica is indispensable.
@@ -27,9 +27,9 @@ from agentrun.api.quarantine import Quarantine, named, readable
 from agentrun.api.v1alpha1 import AgentRun
 from agentrun.kube.api import KubeApi, Object
 from agentrun.kube.errors import ApiError
+from agentrun.kube.list_watch import BACKOFF, follow, is_closed
 from agentrun.kube.resources import NAMESPACES, PODS, RUNS, SESSIONS
 from agentrun.store.base import RunRow, RunStore, StoreError, StoreUnavailableError
-from mcp_server.list_watch import BACKOFF, follow, is_closed
 from mcp_server.manifests import session_name_of
 from mcp_server.views import ended_by_deletion, seal_data, timestamp
 
@@ -73,10 +73,14 @@ class RunSync:
     async def run(self) -> None:
         """List and watch all namespaces until cancelled."""
         try:
-            async with asyncio.TaskGroup() as tasks:
-                for namespace in self._namespaces:
-                    following = follow(self._kube, RUNS, namespace, self, self._backoff)
-                    tasks.create_task(following, name=f"watch {namespace}")
+            await follow(
+                self._kube,
+                RUNS,
+                self._namespaces,
+                self,
+                backoff=self._backoff,
+                expected=(ApiError, StoreError),
+            )
         finally:
             for task in self._finalizers.values():
                 task.cancel()

@@ -327,9 +327,8 @@ class Runs:
         name = body["metadata"]["name"]
         try:
             created = await self._kube.create(SESSIONS, namespace, body)
-            made = AgentSession.model_validate(created)
-            self._sessions.take(made)
-            return made, True
+            self._sessions.put(namespace, created)
+            return AgentSession.model_validate(created), True
         except ApiError as error:
             if not error.is_conflict:
                 raise
@@ -347,7 +346,7 @@ class Runs:
         name = session.metadata.name
         try:
             await self._kube.delete(SESSIONS, namespace, name, session.metadata.uid)
-            self._sessions.drop(session)
+            self._sessions.remove(session)
         except ApiError as error:
             _log.warning("session %s of a rejected run could not be deleted: %s", name, error)
 

@@ -16,13 +16,12 @@ from agentrun.store.base import RunRow, RunStore
 from agentrun.store.memory import MemoryBlobStore, MemoryRunStore
 from mcp_server.access import Access
 from mcp_server.auth import Caller
-from mcp_server.object_cache import ObjectCache
 from mcp_server.policy import user_policies
 from mcp_server.run_sync import RunSync
 from mcp_server.runs import Runs
 from mcp_server.server import build_server
 from mcp_server.tool_context import ToolContext
-from mcp_server.watched import Watched
+from mcp_server.watched import Informer, Watched
 from tests.mcp.cluster import FakeCluster, profile
 
 NOW = datetime(2026, 11, 23, 12, 0, 5, tzinfo=UTC)
@@ -108,8 +107,8 @@ class Bench:
 
         await eventually(is_gone)
 
-    def _cache(self, resource: Resource) -> ObjectCache[Any]:
-        caches: dict[Resource, ObjectCache[Any]] = {
+    def _cache(self, resource: Resource) -> Informer[Any]:
+        caches: dict[Resource, Informer[Any]] = {
             SESSIONS: self.watched.sessions,
             PROFILES: self.watched.profiles,
         }

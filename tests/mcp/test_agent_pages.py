@@ -21,7 +21,7 @@ from mcp_server import agent_pages
 from mcp_server.agent_pages import page_of_agents
 from mcp_server.agent_schemas import AgentView
 from mcp_server.agent_views import Wanted, agent_view, place_of_session
-from mcp_server.object_cache import ObjectCache
+from mcp_server.watched import Informer
 from tests.mcp.cluster import FakeCluster, run, session
 
 BEGIN = datetime(2026, 11, 23, 12, tzinfo=UTC)
@@ -37,13 +37,16 @@ class Team:
     def __init__(self) -> None:
         self.moment = BEGIN
         self.store = MemoryRunStore(lambda: self.moment)
-        self.cache = ObjectCache(
+        self.cache = Informer(
             FakeCluster(), SESSIONS, AgentSession, ["team"], Quarantine(), place_of=place_of_session
         )
         self.number = 0
 
     async def begin(self, sessions: Sequence[AgentSession] = ()) -> None:
         await self.cache.listed("team", [one.to_json() for one in sessions], 1)
+
+    def put(self, one: AgentSession) -> None:
+        self.cache.put("team", one.to_json())
 
     def changed_sessions(
         self, namespace: str, limit: int, before: Place | None
@@ -153,9 +156,9 @@ async def happen(team: Team, step: Step) -> None:
     match step.kind:
         case "session":
             backend = "claude_code" if step.choice % 3 == 0 else "codex"
-            team.cache.take(team.a_session(step.talk, backend, updated=step.choice % 2 == 0))
+            team.put(team.a_session(step.talk, backend, updated=step.choice % 2 == 0))
         case "delete" if known:
-            team.cache.drop(known)
+            team.cache.remove(known)
         case "run":
             row = await team.store.get_run_by_uid(uid)
             talk = session_name(row.run) if row else step.talk
@@ -223,7 +226,7 @@ async def test_agents_that_do_not_change_meanwhile_are_seen_once() -> None:
         before = decode_cursor(page.next_cursor)
         team.moment += timedelta(seconds=1)
         await team.record("busy", "agent-39", "s-40", "Running", str(team.moment))
-        team.cache.take(team.a_session(f"fresh-{team.number}"))
+        team.put(team.a_session(f"fresh-{team.number}"))
     still = sorted(name for name in seen if name.startswith("agent-") and name != "agent-39")
     assert still == [f"agent-{number:02}" for number in range(39)]
 
@@ -272,7 +275,7 @@ class Crowd(Team):
         for number in range(sessions):
             uid = f"s-{number}"
             meta = one.metadata.model_copy(update={"name": f"agent-{number}", "uid": uid})
-            self.cache.take(one.model_copy(update={"metadata": meta}))
+            self.put(one.model_copy(update={"metadata": meta}))
         await self.record("template", "agent-0", "s-0", "Completed", None)
         (store.template,) = await store.get_runs(["uid-template"])
         await store.forget("uid-template")

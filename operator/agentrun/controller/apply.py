@@ -93,7 +93,7 @@ class Applier:
         """Delete a pod with the grace period of its spec."""
         answer = await self.kube.delete(PODS, namespace, name, uid)
         if answer and answer.get("kind") == "Pod" and answer["metadata"].get("deletionTimestamp"):
-            self.caches.put(PODS, answer)
+            self.caches.of(PODS).put(namespace, answer)
 
     async def release_session(self, session: Object) -> None:
         """Release a session whose holder is gone."""
@@ -130,7 +130,7 @@ class Applier:
             if failure := rejection_failure(error.status, error.message):
                 return failure
             raise
-        self.caches.put(PODS, pod)
+        self.caches.of(PODS).put(namespace, pod)
         return None
 
     async def _adopt_pod(self, run: AgentRun) -> Failure | None:
@@ -139,7 +139,7 @@ class Applier:
         pod = await self.kube.find(PODS, run.metadata.namespace, name)
         if pod is None:
             raise ConflictError(f"pod {name} was deleted before it was read")
-        self.caches.put(PODS, pod)
+        self.caches.of(PODS).put(run.metadata.namespace, pod)
         if is_pod_of(pod, run.metadata.uid):
             return None
         # A pod of an earlier run of that name is going to be deleted; a foreign pod stays.
@@ -164,7 +164,7 @@ class Applier:
             if failure := rejection_failure(error.status, error.message):
                 return failure
             raise
-        self.caches.put(SESSIONS, session)
+        self.caches.of(SESSIONS).put(namespace, session)
         return None
 
     async def _write_session_holder(
@@ -205,7 +205,7 @@ class Applier:
             if error.is_stale:
                 raise ConflictError(error.message) from error
             raise
-        self.caches.put(kind, answer)
+        self.caches.of(kind).put(namespace, answer)
         return answer
 
 

@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import kopf
@@ -51,9 +52,9 @@ async def operate(settings: Settings) -> None:
     stopping = asyncio.Event()
     clock = ServerClock()
     async with connect(clock=clock) as kube:
-        caches, queue = Caches(), WorkQueue[Key]()
+        queue = WorkQueue[Key]()
+        caches = Caches(partial(_enqueue, queue))
         sync = Sync(kube, caches, settings.namespaces, queue.add, time.monotonic)
-        caches.on_change = lambda kind, obj: _enqueue(caches, queue, kind, obj)
         async with serve_health(
             settings.health_port,
             lambda: _is_alive(sync, settings),
@@ -130,7 +131,7 @@ def _stop_on_signals(stopping: asyncio.Event) -> None:
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
 
 
-def _enqueue(caches: Caches, queue: WorkQueue[Key], kind: Resource, obj: Object) -> None:
+def _enqueue(queue: WorkQueue[Key], caches: Caches, kind: Resource, obj: Object) -> None:
     for key in affected_runs(caches, kind, obj):
         queue.add(key)
 

@@ -76,12 +76,11 @@ class Observer:
 
     async def fetch(self, kind: Resource, key: Key) -> Object | None:
         """Read an object from the API server and update the cache; None if it does not exist."""
-        obj = await self.kube.find(kind, *key)
-        if obj is None:
-            if (cached := self.caches.of(kind).get(key)) is not None:
-                self.caches.remove(kind, cached)
-            return None
-        self.caches.put(kind, obj)
+        cache, obj = self.caches.of(kind), await self.kube.find(kind, *key)
+        if obj is not None:
+            cache.put(key[0], obj)
+        elif (cached := cache.get(key)) is not None:
+            cache.remove(*key, uid_of(cached))
         return obj
 
     async def observe(self, run: AgentRun, now: datetime) -> tuple[AgentRun, Observed]:

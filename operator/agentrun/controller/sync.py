@@ -18,6 +18,7 @@ from agentrun.api.pod_layout import LABEL_RUN
 from agentrun.controller.caches import Caches, Key, key_of
 from agentrun.controller.watches import is_finished
 from agentrun.kube.api import KubeApi
+from agentrun.kube.cache import version_number
 from agentrun.kube.errors import ApiError
 from agentrun.kube.resources import PODS, PROFILES, RUNS, SESSIONS, Resource
 
@@ -119,13 +120,12 @@ class Sync:
         self.forbidden_namespaces.add(namespace)
         # Quarantined objects there cannot be fixed now; remaining ones are found by a later relist.
         for kind in WATCHED:
-            for name in self.caches.quarantine.names(kind.plural, namespace):
-                self.caches.quarantine.release(kind.plural, namespace, name)
+            self.caches.quarantine.keep_only(kind.plural, namespace, ())
 
     async def _relist(self, kind: Resource, namespace: str) -> None:
         labels = LABEL_RUN if kind is PODS else ""
         listed, version = await self.kube.list(kind, namespace, labels=labels)
-        self.caches.compare(kind, namespace, listed, version)
+        await self.caches.of(kind).replace(namespace, listed, version_number(version))
 
 
 def _not_ready_reason(error: ApiError) -> str:

@@ -16,6 +16,7 @@ from kopf._cogs.clients import api
 
 from agentrun.api.base import GROUP, VERSION
 from agentrun.api.pod_layout import LABEL_RUN
+from agentrun.api.quarantine import named
 from agentrun.api.v1alpha1 import TERMINAL_PHASES, default_profile
 from agentrun.controller.caches import Caches, Key, key_of, parent_of, run_of_pod, session_of
 from agentrun.kube.api import Object
@@ -47,8 +48,11 @@ def feed_into(caches: Caches, kind: Resource) -> Callable[..., None]:
     async def feed(event: kopf.RawEvent, **_: Any) -> None:
         obj: Object = dict(event["object"])
         meta = obj["metadata"] = dict(obj["metadata"])
-        is_gone = event["type"] == "DELETED"
-        caches.observe_event(kind, str(meta.get("namespace", "")), obj, is_gone=is_gone)
+        namespace = str(meta.get("namespace", ""))
+        if event["type"] == "DELETED":
+            caches.of(kind).remove(namespace, *named(obj))
+        else:
+            caches.of(kind).put(namespace, obj)
 
     return feed  # type: ignore[return-value]
 

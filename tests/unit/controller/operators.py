@@ -35,12 +35,12 @@ class Operator:
 
     def __init__(self, api: FakeApi | None = None) -> None:
         self.api = api or FakeApi()
-        self.caches, self.queue, self.news = Caches(), WorkQueue[Key](), News()
-        self.now = NOW
         self.added: list[Key] = []
-        self.caches.on_change = lambda kind, obj: self.added.extend(
-            affected_runs(self.caches, kind, obj)
+        self.caches = Caches(
+            lambda caches, kind, obj: self.added.extend(affected_runs(caches, kind, obj))
         )
+        self.queue, self.news = WorkQueue[Key](), News()
+        self.now = NOW
         settings = PodSettings("http://gateway", "runner:1")
         observer = Observer(self.api, self.caches)
         applier = Applier(self.api, self.caches, settings, self.news)

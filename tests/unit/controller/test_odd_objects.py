@@ -1,5 +1,6 @@
 """Objects that the API server has and the operator cannot read: everything else goes on."""
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -38,14 +39,14 @@ def _with(metadata: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("kind", [RUNS, SESSIONS, PROFILES, PODS])
-def test_what_is_no_object_is_set_aside_until_it_is_gone(kind: Resource) -> None:
+async def test_what_is_no_object_is_set_aside_until_it_is_gone(kind: Resource) -> None:
     caches = Caches()
     odd = {"metadata": {"name": "odd", "namespace": "ns"}, "spec": 7}
     good = {"metadata": {"name": "good", "namespace": "ns", "uid": "g"}, "spec": {"backend": "x"}}
-    caches.compare(kind, "ns", [odd, None, good], "5")
+    await caches.of(kind).replace("ns", [odd, None, good], 5)
     assert caches.of(kind).get(("ns", "good")) is not None
     assert caches.quarantine.names(kind.plural, "ns") == {"odd", ""}
-    caches.compare(kind, "ns", [good], "6")
+    await caches.of(kind).replace("ns", [good], 6)
     assert not len(caches.quarantine)
 
 
@@ -70,8 +71,8 @@ def test_whatever_the_schema_allows_is_taken_in_or_set_aside(plural: str) -> Non
     @QUIETLY
     @given(objects(plural))
     def take(made: dict[str, Any]) -> None:
-        caches, told = Caches(), list[str]()
-        caches.on_change = lambda _, obj: told.append(obj["metadata"]["name"])
+        told = list[str]()
+        caches = Caches(lambda _, kind, obj: told.append(obj["metadata"]["name"]))
         meta = {"namespace": "ns", "resourceVersion": "1"}
         listed = {
             "items": [
@@ -79,7 +80,8 @@ def test_whatever_the_schema_allows_is_taken_in_or_set_aside(plural: str) -> Non
                 {"metadata": {**meta, "name": "good", "uid": "g"}, "spec": {"backend": "codex"}},
             ]
         }
-        caches.compare(kind, "ns", read_answer(written(listed).encode())["items"], "5")
+        items = read_answer(written(listed).encode())["items"]
+        asyncio.run(caches.of(kind).replace("ns", items, 5))
         assert "good" in told
 
     take()

@@ -262,7 +262,7 @@ async def test_the_outcome_is_looked_up_before_a_pods_end_is_judged(operator: Op
     agent_says(operator.api, state="Finished", outcome={"attempt": 1, "state": "Completed"})
     finished(operator.api)
     # Only the news of the pod has come over the watches.
-    operator.caches.put(PODS, operator.api.stored(PODS, "r-1") or {})
+    operator.caches.of(PODS).put("ns", operator.api.stored(PODS, "r-1") or {})
     assert "outcome" not in run["status"]["agent"]
     await operator.reconciler.reconcile(KEY)
     assert operator.run().status.phase == "Completed"
@@ -271,8 +271,8 @@ async def test_the_outcome_is_looked_up_before_a_pods_end_is_judged(operator: Op
 async def test_a_pod_that_the_cache_does_not_know_is_not_taken_for_gone(operator: Operator) -> None:
     await started(operator)
     pod = operator.api.stored(PODS, "r-1") or {}
-    operator.caches.of(PODS).remove(pod)
-    operator.caches._pods.clear()
+    operator.caches.of(PODS).remove("ns", "r-1", pod["metadata"]["uid"])
+    assert operator.caches.pods_of(KEY) == []
     await operator.reconciler.reconcile(KEY)
     assert operator.run().status.phase == "Running"
 
@@ -391,7 +391,7 @@ async def test_an_older_version_does_not_replace_a_newer_one(operator: Operator)
     newest = operator.caches.of(RUNS).get(KEY)
     assert newest is not None
     older = {**newest, "metadata": {**newest["metadata"], "resourceVersion": "1"}}
-    assert not operator.caches.put(RUNS, older)
+    assert not operator.caches.of(RUNS).put("ns", older)
     assert operator.caches.of(RUNS).get(KEY) is newest
 
 
@@ -399,9 +399,9 @@ async def test_a_deleted_object_does_not_come_back(operator: Operator) -> None:
     await started(operator)
     run = operator.caches.of(RUNS).get(KEY)
     assert run is not None
-    operator.caches.remove(RUNS, run)
+    operator.caches.of(RUNS).remove(*KEY, run["metadata"]["uid"])
     late = {**run, "metadata": {**run["metadata"], "resourceVersion": "999999"}}
-    assert not operator.caches.put(RUNS, late)
+    assert not operator.caches.of(RUNS).put("ns", late)
     assert operator.caches.of(RUNS).get(KEY) is None
 
 
@@ -413,7 +413,7 @@ async def test_a_profile_that_comes_gives_the_runs_that_wait_for_it_a_turn() -> 
     assert operator.run("a").status.reason == "ProfileNotFound"
     offered = operator.api.put(PROFILES, a_profile_object())
     operator.added.clear()
-    operator.caches.put(PROFILES, offered)
+    operator.caches.of(PROFILES).put("ns", offered)
     assert operator.added == [("ns", "a")]
     await operator.reconcile(("ns", "a"))
     assert operator.run("a").status.reason == "PodPending"

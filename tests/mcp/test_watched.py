@@ -1,4 +1,4 @@
-"""The sessions that the MCP server keeps in memory: as fresh as the watch, and as own writes."""
+"""The sessions that the MCP server caches: as fresh as the watch, and as own writes."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -11,11 +11,11 @@ from agentrun.kube.api import Object
 from agentrun.kube.errors import ApiError, ApiUnavailableError
 from agentrun.kube.resources import SESSIONS
 from mcp_server.agent_views import place_of_session
-from mcp_server.object_cache import ObjectCache
+from mcp_server.watched import Informer
 from tests.mcp.cluster import FakeCluster, session
 from tests.mcp.conftest import eventually
 
-Cache = ObjectCache[AgentSession]
+Cache = Informer[AgentSession]
 UID = "6d3f0d6a-6a5e-4d1c-9d4d-3f4f0f6b2a11"
 
 
@@ -25,7 +25,7 @@ def cluster() -> FakeCluster:
 
 
 def a_cache(cluster: FakeCluster) -> Cache:
-    return ObjectCache(cluster, SESSIONS, AgentSession, ["team-a"], Quarantine(), backoff=(0.0,))
+    return Informer(cluster, SESSIONS, AgentSession, ["team-a"], Quarantine(), backoff=(0.0,))
 
 
 @pytest.fixture
@@ -38,13 +38,11 @@ async def cache(cluster: FakeCluster) -> AsyncIterator[Cache]:
 
 
 def names(cache: Cache) -> list[str]:
-    return [one.metadata.name for one in cache.all("team-a")]
+    return sorted(one.metadata.name for one in cache.all("team-a"))
 
 
-def made_of(manifest: Object, **metadata: str) -> AgentSession:
-    return AgentSession.model_validate(
-        {**manifest, "metadata": {**manifest["metadata"], **metadata}}
-    )
+def made_of(manifest: Object, **metadata: str) -> Object:
+    return {**manifest, "metadata": {**manifest["metadata"], **metadata}}
 
 
 async def until_ready(cache: Cache) -> None:
@@ -100,14 +98,18 @@ async def test_what_this_process_makes_is_there_at_once_and_is_not_taken_back(
 ) -> None:
     await until_ready(cache)
     own = made_of(session("own"), namespace="team-a", uid=UID, resourceVersion="9000")
-    cache.take(own)
+    cache.put("team-a", own)
     assert names(cache) == ["own"]
     cluster.forget_history()  # The next list is older than what was written.
     cluster.add(SESSIONS, "team-a", session("ada"))
     await until(cache, "ada", "own")
-    cache.take(made_of(session("own"), namespace="team-a", uid="older", resourceVersion="8000"))
-    assert await cache.of_uid("team-a", UID) == own
-    cache.drop(own)
+    cache.put(
+        "team-a", made_of(session("own"), namespace="team-a", uid="older", resourceVersion="8000")
+    )
+    found = await cache.of_uid("team-a", UID)
+    assert found is not None
+    assert found.metadata.version == 9000
+    cache.remove(found)
     assert names(cache) == ["ada"]
 
 
@@ -118,7 +120,9 @@ async def test_another_replicas_session_is_waited_for_by_its_id(
     looking = asyncio.create_task(cache.of_uid("team-a", UID))
     await asyncio.sleep(0)
     assert not looking.done()
-    cache.take(made_of(session("late"), namespace="team-a", uid=UID, resourceVersion="9000"))
+    cache.put(
+        "team-a", made_of(session("late"), namespace="team-a", uid=UID, resourceVersion="9000")
+    )
     found = await looking
     assert found is not None
     assert found.metadata.name == "late"
@@ -145,7 +149,7 @@ async def test_it_goes_on_with_what_it_knows_but_not_of_a_namespace_that_is_clos
 
 
 async def test_objects_stand_in_the_order_of_when_they_changed(cluster: FakeCluster) -> None:
-    cache = ObjectCache(
+    cache = Informer(
         cluster, SESSIONS, AgentSession, ["team-a"], Quarantine(), place_of=place_of_session
     )
 
@@ -171,10 +175,10 @@ async def test_objects_stand_in_the_order_of_when_they_changed(cluster: FakeClus
     await cache.changed("team-a", a_session("b", 0, 1), False)  # An older state comes late.
     assert newest() == ["b", "a", "c"]
     assert newest(9, cache.named("team-a", "b")) == ["a", "c"]
-    cache.take(made_of(a_session("d", 2, 3)))
+    cache.put("team-a", made_of(a_session("d", 2, 3)))
     await cache.changed("team-a", a_session("a", 3, 4), True)
     assert newest() == ["b", "d", "c"]
-    cache.take(made_of(a_session("c", 0, 5, "another")))
+    cache.put("team-a", made_of(a_session("c", 0, 5, "another")))
     assert newest() == ["b", "d", "c"]
     broken = a_session("b", 9, 6) | {"spec": {}}
     await cache.changed("team-a", broken, False)

@@ -1,4 +1,4 @@
-"""Lists and watches the objects of one kind in a namespace, and relists when a watch ends."""
+"""Lists and watches the objects of one kind in some namespaces, and relists when a watch ends."""
 
 import asyncio
 import logging
@@ -8,7 +8,6 @@ from typing import Protocol
 from agentrun.kube.api import KubeApi, Object
 from agentrun.kube.errors import ApiError
 from agentrun.kube.resources import Resource
-from agentrun.store.base import StoreError
 
 _log = logging.getLogger(__name__)
 
@@ -35,53 +34,70 @@ class Follower(Protocol):
 
 
 def is_closed(problem: Exception | None) -> bool:
-    """Whether a namespace is closed to the MCP server: deleted, with the permissions in it."""
+    """Whether a namespace is closed to the program: deleted, with the permissions in it."""
     return isinstance(problem, ApiError) and problem.is_forbidden
 
 
 async def follow(
-    source: KubeApi,
+    kube: KubeApi,
+    resource: Resource,
+    namespaces: Sequence[str],
+    follower: Follower,
+    *,
+    backoff: Sequence[float] = BACKOFF,
+    expected: tuple[type[Exception], ...] = (ApiError,),
+) -> None:
+    """
+    List and watch the namespaces until cancelled.
+
+    Whenever a watch ends or fails, its namespace is relisted, which repairs missed watch events. A
+    failure is an outage of that namespace only. It is logged with a traceback, unless it is one of
+    the ``expected`` errors.
+    """
+    async with asyncio.TaskGroup() as tasks:
+        for namespace in namespaces:
+            following = _follow(kube, resource, namespace, follower, backoff, expected)
+            tasks.create_task(following, name=f"watch {resource.plural} of {namespace}")
+
+
+async def _follow(
+    kube: KubeApi,
     resource: Resource,
     namespace: str,
     follower: Follower,
-    backoff: Sequence[float] = BACKOFF,
+    backoff: Sequence[float],
+    expected: tuple[type[Exception], ...],
 ) -> None:
-    """
-    List and watch a namespace until cancelled.
-
-    Whenever a watch ends or fails, the namespace is relisted, which repairs missed watch events. A
-    failure is an outage of this namespace only.
-    """
     failures = 0
     while True:
         try:
-            listed, version = await source.list(resource, namespace)
+            listed, version = await kube.list(resource, namespace)
             items = [_within(namespace, manifest) for manifest in listed]
             await follower.listed(namespace, items, int(version))
             failures = 0
-            await _watch(source, resource, namespace, version, follower)
+            await _watch(kube, resource, namespace, version, follower)
             await asyncio.sleep(backoff[0])
         except Exception as error:  # noqa: BLE001 - nobody else would see it, and others go on
             await follower.failed(namespace, error)
             delay = backoff[min(failures, len(backoff) - 1)]
             failures += 1
-            is_known = isinstance(error, ApiError | StoreError)
+            is_expected = isinstance(error, expected)
             _log.log(
-                logging.WARNING if is_known else logging.ERROR,
+                logging.WARNING if is_expected else logging.ERROR,
                 "%s of namespace %s cannot be watched, retry in %g s: %s",
                 resource.plural,
                 namespace,
                 delay,
                 error,
-                exc_info=None if is_known else error,
+                exc_info=None if is_expected else error,
             )
             await asyncio.sleep(delay)
 
 
 async def _watch(
-    source: KubeApi, resource: Resource, namespace: str, version: str, follower: Follower
+    kube: KubeApi, resource: Resource, namespace: str, version: str, follower: Follower
 ) -> None:
-    async for event in source.watch(resource, namespace, version, _WATCH_SECONDS):
+    async for event in kube.watch(resource, namespace, version, _WATCH_SECONDS):
         kind, manifest = event["type"], event["object"]
         if kind == "ERROR":
             # 410: the resourceVersion is too old. The caller relists.
