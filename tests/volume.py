@@ -14,7 +14,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppres
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from agentrun.runner.journal import SPOOL_BOUND
+from agentrun.runner.journal.journal import SPOOL_BOUND
 from tests.events import Json, data_of
 
 MEGABYTE = 1024 * 1024

@@ -20,9 +20,9 @@ from typing import Any
 import pytest
 
 from agentrun.api import pod_layout
-from agentrun.runner.acp_driver import PAUSE_SECONDS
+from agentrun.runner.acp.driver import PAUSE_SECONDS
+from agentrun.runner.journal.sanitize import MAX_EVENT_BYTES
 from agentrun.runner.pipe_reader import MAX_LINE
-from agentrun.runner.sanitize import MAX_EVENT_BYTES
 from dev.agent.acp_agent import large_text
 from dev.mcp_client import TERMINAL
 from tests.e2e.agents import UNTIL_GO

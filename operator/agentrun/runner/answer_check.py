@@ -14,7 +14,7 @@ import sys
 from contextlib import suppress
 from typing import Any
 
-from agentrun.runner.acp.reading import MAX_DEPTH, is_deep
+from agentrun.runner.untrusted_json import MAX_DEPTH, is_deep
 
 SECONDS = 15.0
 """The timeout of a check, in seconds, including the start of its process."""

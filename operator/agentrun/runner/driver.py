@@ -10,7 +10,7 @@ from agentrun.runner.outcome import End
 from agentrun.runner.snapshot.restore import ResumePoint
 
 if TYPE_CHECKING:
-    from agentrun.runner.proxy import ProviderProxy
+    from agentrun.runner.provider.proxy import ProviderProxy
 
 
 class AgentConnection(Protocol):

@@ -18,19 +18,19 @@ from agentrun.api.events import EventType
 from agentrun.api.gateway import MAX_BLOB_BYTES, Task
 from agentrun.api.git_access import push_refusal
 from agentrun.api.v1alpha1 import Outcome, OutcomeState, Reason, Result, Usage
-from agentrun.runner.change import Author, Change, Collector
 from agentrun.runner.gateway import (
     Gateway,
     GatewayConflictError,
     GatewayRefusedError,
     GatewayUnavailableError,
 )
-from agentrun.runner.git import Git, GitError
-from agentrun.runner.journal import Journal
+from agentrun.runner.git.change import Author, Change, Collector
+from agentrun.runner.git.git import Git, GitError
+from agentrun.runner.git.workspace import Base
+from agentrun.runner.journal.journal import Journal
+from agentrun.runner.journal.redact import Redactor
+from agentrun.runner.journal.spool import StoredBlob, encode
 from agentrun.runner.outcome import End, build_outcome, termination_message
-from agentrun.runner.redact import Redactor
-from agentrun.runner.spool import StoredBlob, encode
-from agentrun.runner.workspace import Base
 
 MAX_STRUCTURED_BYTES = 256 * 1024
 """The largest structured answer, as JSON, that is included in the run's status."""

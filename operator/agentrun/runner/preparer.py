@@ -7,18 +7,18 @@ from agentrun.api.git_access import repository_refusal, shown_to
 from agentrun.api.v1alpha1 import GitSource, Reason, Workspace, default_profile
 from agentrun.runner.backends import write_identity
 from agentrun.runner.gateway import Gateway
-from agentrun.runner.git import Git
+from agentrun.runner.git.git import Git
+from agentrun.runner.git.workspace import Base, clone, working_folder
 from agentrun.runner.instructions import write_instructions
+from agentrun.runner.journal.redact import Redactor
 from agentrun.runner.layout import Layout
 from agentrun.runner.outcome import AttemptError
 from agentrun.runner.outcome_reporter import author_of
-from agentrun.runner.redact import Redactor
 from agentrun.runner.secrets import secret_in_url
 from agentrun.runner.settings import Settings
 from agentrun.runner.snapshot.restore import Restorer, ResumePoint, restore_workspace
 from agentrun.runner.transcript import Transcript
 from agentrun.runner.trust import is_bundle
-from agentrun.runner.workspace import Base, clone, working_folder
 
 
 @dataclass

@@ -15,7 +15,7 @@ from typing import Any
 from agentrun.api.events import EventType
 from agentrun.api.v1alpha1 import AgentState, Input, Question
 from agentrun.runner.gateway import Gateway, GatewayRefusedError, GatewayUnavailableError
-from agentrun.runner.journal import Journal
+from agentrun.runner.journal.journal import Journal
 from agentrun.runner.status_reporter import StatusReporter
 
 _PAUSE = 1.0

@@ -22,19 +22,19 @@ from agentrun.runner.gateway import (
     GatewayUnavailableError,
     RunFinishedError,
 )
-from agentrun.runner.git import Git, GitError
-from agentrun.runner.journal import Journal
+from agentrun.runner.git.git import Git, GitError
+from agentrun.runner.journal.journal import Journal
+from agentrun.runner.journal.redact import Redactor
+from agentrun.runner.journal.spool import Spool
 from agentrun.runner.layout import Layout
 from agentrun.runner.outcome import AttemptError, End, end_of_error
 from agentrun.runner.outcome_reporter import OutcomeReporter
 from agentrun.runner.pipes import Pipes
 from agentrun.runner.preparer import Preparer
 from agentrun.runner.questions import Questions
-from agentrun.runner.redact import Redactor
 from agentrun.runner.secrets import known_secrets
 from agentrun.runner.settings import Settings
 from agentrun.runner.snapshot.take import DriverState, SnapshotError, SnapshotWriter
-from agentrun.runner.spool import Spool
 from agentrun.runner.status_reporter import StatusReporter
 from agentrun.runner.supervisor import Supervisor
 from agentrun.runner.tasks import cancel, first

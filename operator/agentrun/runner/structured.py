@@ -5,9 +5,9 @@ from typing import Any
 
 from agentrun.api.v1alpha1 import Reason
 from agentrun.runner.acp.mapping import FINAL_BOUND, Mapper
-from agentrun.runner.acp.reading import is_deep
 from agentrun.runner.answer_check import check_apart
 from agentrun.runner.outcome import AttemptError
+from agentrun.runner.untrusted_json import is_deep
 
 
 async def find_answer(mapper: Mapper, schema: dict[str, Any]) -> Any:

@@ -13,12 +13,12 @@ from agentrun.api.gateway import Task
 from agentrun.runner.backends import RETRY_SECONDS, key_headers
 from agentrun.runner.driver import AgentDriver
 from agentrun.runner.gateway import Gateway
-from agentrun.runner.journal import Journal
+from agentrun.runner.journal.journal import Journal
+from agentrun.runner.journal.redact import Redactor
 from agentrun.runner.layout import Layout
 from agentrun.runner.loading import quickly
 from agentrun.runner.pipes import Pipes
 from agentrun.runner.questions import Questions
-from agentrun.runner.redact import Redactor
 from agentrun.runner.secrets import (
     mcp_secret,
     provider_key,
@@ -31,7 +31,7 @@ from agentrun.runner.status_reporter import StatusReporter
 from agentrun.runner.tasks import cancel
 
 if TYPE_CHECKING:
-    from agentrun.runner.proxy import ProviderProxy
+    from agentrun.runner.provider.proxy import ProviderProxy
 
 
 def make_driver(
@@ -54,7 +54,7 @@ def make_driver(
         )  # fmt: skip
         return A2aDriver(journal, reporter, questions, redactor.text, given)
     with quickly():
-        from agentrun.runner.acp_driver import AcpDriver
+        from agentrun.runner.acp.driver import AcpDriver
 
     workspace, backend = str(layout.workspace), settings.backend
     return AcpDriver(pipes, journal, reporter, redactor, workspace, backend, questions)
@@ -64,8 +64,8 @@ def make_proxy(settings: Settings, layout: Layout, task: Task) -> "ProviderProxy
     """Create the proxy to the model's provider, which holds the key; None if there is none."""
     if not settings.provider or settings.is_remote:
         return None
+    from agentrun.runner.provider.proxy import ProviderProxy
     from agentrun.runner.provider.rules import Rules
-    from agentrun.runner.proxy import ProviderProxy
 
     key = provider_key(layout)
     headers = key_headers(settings.backend, key) if key else {}
@@ -95,12 +95,12 @@ async def served_tools(
 
 def mcp_servers(task: Task, layout: Layout, own: str, capabilities: Any) -> list[Any]:
     """List the MCP servers for the agent: the profile's, and AgentRun's own tools at ``own``."""
-    from agentrun.runner import mcp
+    from agentrun.runner.acp.mcp_servers import acp_servers, own_server
     from agentrun.runner.mcp_relay import NAME
 
     given = task.profile.mcp_servers
-    servers = mcp.acp_servers(given, lambda key: mcp_secret(layout, key))
+    servers = acp_servers(given, lambda key: mcp_secret(layout, key))
     # A server of the profile with this name takes precedence over AgentRun's.
     if task.profile.agent_tools.allowed and NAME not in {one.name for one in given}:
-        servers += mcp.own_server(NAME, own, capabilities)
+        servers += own_server(NAME, own, capabilities)
     return servers

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from agentrun.runner.agent import HANDSHAKE_SECONDS, Agent
+from agentrun.runner.acp.client import HANDSHAKE_SECONDS, Agent
 from dev.failures import find
 from dev.failures.row import Failure
 from tests.failures import promised
@@ -30,7 +30,8 @@ SCHEMA = {
 WAITS = 1.0
 """Seconds, in the place of the minute for which the runner waits for an answer."""
 BOUNDS = dict.fromkeys(
-    ("agentrun.runner.agent.HANDSHAKE_SECONDS", "agentrun.runner.agent.Agent.handshake"), WAITS
+    ("agentrun.runner.acp.client.HANDSHAKE_SECONDS", "agentrun.runner.acp.client.Agent.handshake"),
+    WAITS,
 )
 
 

@@ -25,17 +25,17 @@ from agentrun.api import pod_layout
 from agentrun.api.gateway import Head, Task
 from agentrun.api.v1alpha1 import AgentProfileSpec, AgentRunSpec, GitSource
 from agentrun.runner.backends import write_home, write_identity
-from agentrun.runner.change import Author, Change, Collector
 from agentrun.runner.gateway import Gateway
-from agentrun.runner.git import UPLOAD_PACK, Git
+from agentrun.runner.git.change import Author, Change, Collector
+from agentrun.runner.git.git import UPLOAD_PACK, Git
+from agentrun.runner.git.workspace import Base, clone, working_folder
 from agentrun.runner.instructions import write_instructions
+from agentrun.runner.journal.redact import Redactor
 from agentrun.runner.layout import Layout
 from agentrun.runner.outcome import AttemptError
-from agentrun.runner.redact import Redactor
 from agentrun.runner.snapshot.manifest import Manifest, Part
 from agentrun.runner.snapshot.restore import Restorer, ResumePoint
 from agentrun.runner.snapshot.take import DriverState, SnapshotWriter
-from agentrun.runner.workspace import Base, clone, working_folder
 from tests.unit.runner.hostile import CANARY, CREATED, OPENED, a_pod, hole, once, swap, swapping
 
 pytestmark = pytest.mark.slow

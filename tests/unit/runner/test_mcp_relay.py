@@ -12,7 +12,7 @@ import pytest
 from acp.schema import McpCapabilities
 
 from agentrun.api.gateway import MAX_MCP_BYTES
-from agentrun.runner import mcp
+from agentrun.runner.acp.mcp_servers import own_server
 from agentrun.runner.gateway import Gateway, GatewayRefusedError, GatewayUnavailableError
 from agentrun.runner.mcp_relay import McpRelay, ToolCallError
 from tests.unit.runner.harness import FakeGateway, a_gateway, pod, serve
@@ -142,7 +142,7 @@ async def test_the_runner_calls_a_tool(tmp_path: Path) -> None:
 def test_agents_that_take_servers_over_http_get_the_tools(
     offered: McpCapabilities | None, given: int
 ) -> None:
-    assert len(mcp.own_server("agentrun", "http://127.0.0.1:8791/mcp", offered)) == given
+    assert len(own_server("agentrun", "http://127.0.0.1:8791/mcp", offered)) == given
 
 
 @pytest.mark.parametrize(

@@ -7,11 +7,11 @@ import pytest
 
 from agentrun.api.v1alpha1 import Outcome, OutcomeState, Reason, Result
 from agentrun.runner.gateway import Gateway
-from agentrun.runner.journal import Journal
+from agentrun.runner.journal.journal import Journal
+from agentrun.runner.journal.redact import REDACTED, Redactor
+from agentrun.runner.journal.spool import Spool
 from agentrun.runner.outcome import End
 from agentrun.runner.outcome_reporter import OutcomeReporter
-from agentrun.runner.redact import REDACTED, Redactor
-from agentrun.runner.spool import Spool
 
 
 class NoGateway(Gateway):

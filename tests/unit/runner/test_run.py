@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 
 from agentrun.api.v1alpha1 import AgentStatus, Outcome, OutcomeState, Snapshot
-from agentrun.runner.acp_driver import AcpDriver
+from agentrun.runner.acp.driver import AcpDriver
 from agentrun.runner.gateway import Gateway, GatewayUnavailableError
-from agentrun.runner.journal import Journal
+from agentrun.runner.journal.journal import Journal
+from agentrun.runner.journal.redact import Redactor
 from agentrun.runner.layout import Layout
 from agentrun.runner.outcome import End
 from agentrun.runner.outcome_reporter import OutcomeReporter
 from agentrun.runner.pipes import make_pipes
-from agentrun.runner.redact import Redactor
 from agentrun.runner.run import Attempt
 from agentrun.runner.settings import Settings
 from agentrun.runner.status_reporter import StatusReporter

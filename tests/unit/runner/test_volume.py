@@ -20,7 +20,7 @@ from aiohttp import web
 from agentrun.api import pod_layout
 from agentrun.api.gateway import Head
 from agentrun.api.v1alpha1 import OutcomeState
-from agentrun.runner.sanitize import MAX_EVENT_BYTES
+from agentrun.runner.journal.sanitize import MAX_EVENT_BYTES
 from dev.agent.acp_agent import large_text
 from tests.events import said
 from tests.unit.runner.harness import FakeGateway, Pod, a_gateway, pod

@@ -10,9 +10,9 @@ from acp.schema import McpCapabilities
 
 from agentrun.api import pod_layout
 from agentrun.api.v1alpha1 import AgentProfileSpec, McpServer, SecretKey
+from agentrun.runner.acp.mcp_servers import acp_servers, check_transports
 from agentrun.runner.instructions import write_instructions
 from agentrun.runner.layout import Layout
-from agentrun.runner.mcp import acp_servers, check_transports
 from agentrun.runner.outcome import AttemptError
 from agentrun.runner.secrets import known_secrets, mcp_secret
 from agentrun.runner.trust import is_bundle, write_roots
@@ -208,7 +208,7 @@ from agentrun.runner.__main__ import load
 from agentrun.runner.loading import quickly
 load()
 with quickly():
-    import agentrun.runner.acp_driver
+    import agentrun.runner.acp.driver
 import acp.schema, agentrun.api.v1alpha1
 for model in (acp.schema.PermissionOption, agentrun.api.v1alpha1.AgentRunSpec):
     assert not [one for one in model.model_fields.values() if one.description], model

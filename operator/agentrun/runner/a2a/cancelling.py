@@ -7,7 +7,7 @@ from agentrun.runner.a2a.client import Remote
 from agentrun.runner.a2a.errors import RemoteError
 from agentrun.runner.a2a.mapping import FINAL, WAITING, Mapper
 from agentrun.runner.gateway import Gateway, GatewayError
-from agentrun.runner.journal import Journal
+from agentrun.runner.journal.journal import Journal
 
 _ID_SECONDS = 2.0
 _CANCEL_SECONDS = 2.5

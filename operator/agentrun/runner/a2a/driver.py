@@ -22,7 +22,7 @@ from agentrun.runner.a2a.following import Follower
 from agentrun.runner.a2a.mapping import WAITING, Mapper
 from agentrun.runner.a2a.messages import build_message, parts_of, text_parts
 from agentrun.runner.gateway import Gateway
-from agentrun.runner.journal import Journal
+from agentrun.runner.journal.journal import Journal
 from agentrun.runner.outcome import WAITING_END, AttemptError, End
 from agentrun.runner.prompt import build_prompt, build_repair
 from agentrun.runner.questions import QuestionExpiredError, Questions

@@ -17,9 +17,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from agentrun.runner.acp.reading import MAX_DEPTH, read_json, scrub
-from agentrun.runner.large_text import LargeText
-from agentrun.runner.redact import Redactor
+from agentrun.runner.journal.large_text import LargeText
+from agentrun.runner.journal.redact import Redactor
+from agentrun.runner.untrusted_json import MAX_DEPTH, read_json, scrub
 
 LONG_STRING = 32 * 1024
 """A longer string of a large message, in bytes of its JSON form, is stored in a file."""

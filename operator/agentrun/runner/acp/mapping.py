@@ -14,7 +14,7 @@ from typing import Any
 from agentrun.api.events import EventType
 from agentrun.runner.acp.speech import FINAL_BOUND, Speech
 from agentrun.runner.acp.tools import Tool, changes_of, relative
-from agentrun.runner.large_text import LargeText
+from agentrun.runner.journal.large_text import LargeText
 
 Draft = tuple[EventType, dict[str, Any]]
 Update = dict[str, Any]

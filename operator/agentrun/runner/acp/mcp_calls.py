@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from agentrun.runner.large_text import LargeText
+from agentrun.runner.journal.large_text import LargeText
 
 _NAME = 200
 _CLAUDES_NAME = re.compile(r"mcp__(.+?)__(.+)", re.DOTALL)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from agentrun.api.events import EventType
-from agentrun.runner.large_text import LargeText
+from agentrun.runner.journal.large_text import LargeText
 
 Draft = tuple[EventType, dict[str, Any]]
 

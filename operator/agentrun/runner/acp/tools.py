@@ -15,7 +15,7 @@ from typing import Any
 from agentrun.api.events import EventType
 from agentrun.runner.acp.mcp_calls import Call, answer_of, call_of, codexs_call, texts_of_answer
 from agentrun.runner.acp.output import FLUSH_CHARACTERS, Output, join, texts_of
-from agentrun.runner.large_text import LargeText
+from agentrun.runner.journal.large_text import LargeText
 
 Draft = tuple[EventType, dict[str, Any]]
 

@@ -17,11 +17,11 @@ from typing import Any, BinaryIO
 
 from agentrun.api.v1alpha1 import Reason
 from agentrun.runner.acp.large import MAX_REST, TooMuchStructureError, read_large, remove
-from agentrun.runner.acp.reading import is_deep, read_json
-from agentrun.runner.large_text import LargeText
+from agentrun.runner.journal.large_text import LargeText
+from agentrun.runner.journal.redact import Redactor
 from agentrun.runner.outcome import AttemptError
 from agentrun.runner.pipe_reader import LineTooLongError, PipeReader, write_all
-from agentrun.runner.redact import Redactor
+from agentrun.runner.untrusted_json import is_deep, read_json
 
 MAX_REQUESTS = 32
 """The maximum number of unanswered requests of the agent."""

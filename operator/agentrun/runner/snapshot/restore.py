@@ -19,14 +19,8 @@ from agentrun.runner.gateway import (
     GatewayRefusedError,
     GatewayUnavailableError,
 )
-from agentrun.runner.git import Git, GitError
-from agentrun.runner.layout import Layout
-from agentrun.runner.outcome import AttemptError
-from agentrun.runner.patience import patiently
-from agentrun.runner.snapshot import manifest, worker
-from agentrun.runner.snapshot.manifest import KeptChange, Manifest, Part
-from agentrun.runner.snapshot.worker import HOME, REPOSITORY, WORKSPACE
-from agentrun.runner.workspace import (
+from agentrun.runner.git.git import Git, GitError
+from agentrun.runner.git.workspace import (
     BASE,
     CLONE_SECONDS,
     INDEX,
@@ -36,6 +30,12 @@ from agentrun.runner.workspace import (
     digest_of,
     hand_over,
 )
+from agentrun.runner.layout import Layout
+from agentrun.runner.outcome import AttemptError
+from agentrun.runner.patience import patiently
+from agentrun.runner.snapshot import manifest, worker
+from agentrun.runner.snapshot.manifest import KeptChange, Manifest, Part
+from agentrun.runner.snapshot.worker import HOME, REPOSITORY, WORKSPACE
 
 _AGAIN = (
     "To do the work without the earlier conversation, start a new run without session.mode: resume"

@@ -16,7 +16,7 @@ from functools import lru_cache
 from typing import Any
 from urllib.parse import quote, quote_plus
 
-from agentrun.runner.large_text import LargeText
+from agentrun.runner.journal.large_text import LargeText
 
 REDACTED = "[redacted]"
 _SHORTEST = 6

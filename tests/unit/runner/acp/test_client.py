@@ -11,15 +11,15 @@ from typing import Any
 
 import pytest
 
-from agentrun.runner import agent as agent_module
+from agentrun.runner.acp import client as client_module
+from agentrun.runner.acp.client import Agent
 from agentrun.runner.acp.transport import TransportContext
-from agentrun.runner.agent import Agent
-from agentrun.runner.large_text import LargeText
+from agentrun.runner.journal.large_text import LargeText
+from agentrun.runner.journal.redact import Redactor
 from agentrun.runner.layout import Layout
 from agentrun.runner.outcome import AttemptError
 from agentrun.runner.pipe_reader import LineTooLongError, PipeReader
 from agentrun.runner.pipes import CALL, CONTROL, STREAMS, Pipes, announce, make_pipes
-from agentrun.runner.redact import Redactor
 from tests.unit.runner.harness import PlayedInit
 from tests.waiting import LATE_SECONDS
 
@@ -288,7 +288,7 @@ async def test_what_it_said_at_last_is_heard_before_its_end(
 async def test_who_speaks_on_does_not_hide_that_it_ended(
     pipes: Pipes, init: PlayedInit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(agent_module, "_LAST_WORDS_SECONDS", 0.1)
+    monkeypatch.setattr(client_module, "_LAST_WORDS_SECONDS", 0.1)
     async with listening(pipes, tmp_path) as (agent, _):
         speaking = asyncio.create_task(put(pipes.stderr, b"and on\n" * 10_000_000))
         init.say("1")

@@ -10,8 +10,7 @@ from agentrun.api.events import EventType
 from agentrun.api.messages import render_text
 from agentrun.api.v1alpha1 import Input, Question
 from agentrun.runner.acp.mapping import Announced, permission_text
-from agentrun.runner.journal import Journal
-from agentrun.runner.permission import (
+from agentrun.runner.acp.permissions import (
     Permission,
     chosen_option,
     names_option,
@@ -19,6 +18,7 @@ from agentrun.runner.permission import (
     refuses,
     refusing_option,
 )
+from agentrun.runner.journal.journal import Journal
 from agentrun.runner.questions import QuestionExpiredError, Questions
 
 

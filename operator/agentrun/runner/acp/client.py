@@ -26,9 +26,9 @@ from acp.schema import (
 
 from agentrun.api.exits import describe_exit
 from agentrun.api.v1alpha1 import Reason
-from agentrun.runner import mcp
+from agentrun.runner.acp import mcp_servers
+from agentrun.runner.acp.container import Container
 from agentrun.runner.acp.transport import OnUpdate, PipeTransport, TransportContext
-from agentrun.runner.container import Container
 from agentrun.runner.outcome import AttemptError
 from agentrun.runner.pipe_reader import LineTooLongError, PipeReader
 from agentrun.runner.pipes import Pipes
@@ -124,7 +124,7 @@ class Agent:
         self,
         cwd: str,
         mode: str | None,
-        servers: Sequence[mcp.Server] = (),
+        servers: Sequence[mcp_servers.Server] = (),
         load: str | None = None,
         meta: Mapping[str, Any] | None = None,
     ) -> None:

@@ -16,8 +16,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import agentrun
-from agentrun.runner import credential_helper
-from agentrun.runner.git_errors import Credentials
+from agentrun.runner.git import credential_helper
+from agentrun.runner.git.errors import Credentials
 
 # Only these settings: no config file, no ssh-agent, no other authentication, no prompts.
 _SSH = (

@@ -12,15 +12,15 @@ import pytest
 from agentrun.api.events import EventType
 from agentrun.api.gateway import MailboxMessage, Messages
 from agentrun.api.v1alpha1 import AgentTools, OutcomeState
-from agentrun.runner import mailbox
+from agentrun.runner.acp import mailbox
+from agentrun.runner.acp.mailbox import MAX_TURNS, Delivery, Mailbox, render
 from agentrun.runner.gateway import (
     Gateway,
     GatewayRefusedError,
     GatewayUnavailableError,
     RunFinishedError,
 )
-from agentrun.runner.journal import Journal
-from agentrun.runner.mailbox import MAX_TURNS, Delivery, Mailbox, render
+from agentrun.runner.journal.journal import Journal
 from agentrun.runner.outcome import End
 from tests.events import said
 from tests.unit.runner.harness import AGENT, FakeGateway, a_gateway, pod

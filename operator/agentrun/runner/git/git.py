@@ -19,15 +19,15 @@ from typing import BinaryIO
 
 from agentrun.api.repositories import is_covered
 from agentrun.runner.children import AllBut, Child, Reach
-from agentrun.runner.git_credentials import (
+from agentrun.runner.git.credentials import (
     is_ssh,
     is_web,
     kind_of,
     password_env,
     ssh_env,
 )
-from agentrun.runner.git_errors import KEYS, Credentials, explain
-from agentrun.runner.redact import Redactor
+from agentrun.runner.git.errors import KEYS, Credentials, explain
+from agentrun.runner.journal.redact import Redactor
 
 _SETTINGS = {
     "core.hooksPath": "/dev/null",

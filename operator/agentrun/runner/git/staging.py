@@ -18,7 +18,7 @@ from typing import BinaryIO
 
 from agentrun.runner import folders
 from agentrun.runner.folders import Folder
-from agentrun.runner.git import Git
+from agentrun.runner.git.git import Git
 
 log = logging.getLogger(__name__)
 

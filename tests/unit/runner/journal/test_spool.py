@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from agentrun.runner.spool import Spool, StoredBlob
+from agentrun.runner.journal.spool import Spool, StoredBlob
 
 
 def bodies(spool: Spool, count: int = 100, size: int = 10**6) -> list[Any]:
@@ -71,7 +71,7 @@ def test_event_that_the_disk_has_no_room_for_leaves_no_half(
         raise OSError(ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr("agentrun.runner.spool._write", fail_halfway)
+        patch.setattr("agentrun.runner.journal.spool._write", fail_halfway)
         with pytest.raises(OSError, match="No space"):
             spool.append({"n": 2})
     spool.append({"n": 3})

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from agentrun.runner.acp.mapping import MAX_OPEN_TOOLS, Mapper
-from agentrun.runner.large_text import LargeText
-from agentrun.runner.redact import Redactor
-from agentrun.runner.sanitize import sanitize
+from agentrun.runner.journal.large_text import LargeText
+from agentrun.runner.journal.redact import Redactor
+from agentrun.runner.journal.sanitize import sanitize
 
 FIXTURES = Path(__file__).parent / "fixtures"
 

@@ -11,7 +11,6 @@ import pytest
 
 from agentrun.api.events import EventType
 from agentrun.api.gateway import Head
-from agentrun.runner import journal as module
 from agentrun.runner.gateway import (
     Gateway,
     GatewayConflictError,
@@ -19,10 +18,11 @@ from agentrun.runner.gateway import (
     GatewayUnavailableError,
     RunFinishedError,
 )
-from agentrun.runner.journal import Journal
-from agentrun.runner.large_text import LargeText
-from agentrun.runner.redact import Redactor
-from agentrun.runner.spool import Spool
+from agentrun.runner.journal import journal as module
+from agentrun.runner.journal.journal import Journal
+from agentrun.runner.journal.large_text import LargeText
+from agentrun.runner.journal.redact import Redactor
+from agentrun.runner.journal.spool import Spool
 from tests.waiting import LATE_SECONDS
 
 

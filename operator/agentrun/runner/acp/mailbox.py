@@ -18,7 +18,7 @@ from agentrun.api.gateway import MailboxMessage, Messages
 from agentrun.api.messages import render_text
 from agentrun.api.v1alpha1 import OutcomeState
 from agentrun.runner.gateway import Gateway, GatewayError, GatewayUnavailableError
-from agentrun.runner.journal import Journal
+from agentrun.runner.journal.journal import Journal
 from agentrun.runner.outcome import End
 
 Delivery = Literal["Pull", "BetweenTurns", "Steer"]

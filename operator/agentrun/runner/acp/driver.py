@@ -18,14 +18,17 @@ import acp
 from agentrun.api.events import EventType
 from agentrun.api.gateway import Task
 from agentrun.api.v1alpha1 import AgentState, OutcomeState, Question, Reason, Usage
-from agentrun.runner import mcp
+from agentrun.runner.acp import mcp_servers
+from agentrun.runner.acp.client import Agent
+from agentrun.runner.acp.mailbox import Mailbox
 from agentrun.runner.acp.mapping import Mapper
+from agentrun.runner.acp.permission_broker import PermissionBroker
+from agentrun.runner.acp.session import SessionOpener
 from agentrun.runner.acp.transport import TransportContext
-from agentrun.runner.agent import Agent
 from agentrun.runner.backends import ASK
 from agentrun.runner.gateway import Gateway
-from agentrun.runner.journal import Journal
-from agentrun.runner.mailbox import Mailbox
+from agentrun.runner.journal.journal import Journal
+from agentrun.runner.journal.redact import Redactor
 from agentrun.runner.outcome import (
     WAITING_END,
     AttemptError,
@@ -37,13 +40,10 @@ from agentrun.runner.outcome import (
     usage_of,
     without_cost,
 )
-from agentrun.runner.permission_broker import PermissionBroker
 from agentrun.runner.pipes import Pipes
 from agentrun.runner.prompt import GO_ON, build_answer, build_prompt, build_repair
-from agentrun.runner.proxy import ProviderProxy
+from agentrun.runner.provider.proxy import ProviderProxy
 from agentrun.runner.questions import QuestionExpiredError, Questions
-from agentrun.runner.redact import Redactor
-from agentrun.runner.session_opener import SessionOpener
 from agentrun.runner.snapshot.manifest import Manifest
 from agentrun.runner.snapshot.restore import ResumePoint
 from agentrun.runner.status_reporter import StatusReporter
@@ -100,7 +100,7 @@ class AcpDriver:
         self,
         task: Task,
         cwd: str,
-        servers: Sequence[mcp.Server] = (),
+        servers: Sequence[mcp_servers.Server] = (),
         origin: ResumePoint | None = None,
     ) -> None:
         """Open the agent's session, with MCP servers, and record that the run has started."""

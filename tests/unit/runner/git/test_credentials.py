@@ -10,16 +10,16 @@ import pytest
 from agentrun.api.git_access import shown_to
 from agentrun.api.repositories import is_branch_in, is_covered, is_same
 from agentrun.api.v1alpha1 import AgentProfileSpec
-from agentrun.runner.git import Git
-from agentrun.runner.git_credentials import (
+from agentrun.runner.git.credentials import (
     has_passphrase,
     is_ssh,
     is_web,
     password_env,
     ssh_env,
 )
-from agentrun.runner.git_errors import Credentials, explain
-from agentrun.runner.redact import Redactor
+from agentrun.runner.git.errors import Credentials, explain
+from agentrun.runner.git.git import Git
+from agentrun.runner.journal.redact import Redactor
 
 
 def a_profile(repositories: list[str], url: str | None = None, **git: Any) -> AgentProfileSpec:

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from agentrun.runner import container as container_module
-from agentrun.runner.container import Container
+from agentrun.runner.acp import container as container_module
+from agentrun.runner.acp.container import Container
 from agentrun.runner.layout import Layout
 from agentrun.runner.pipe_reader import PipeReader
 from agentrun.runner.pipes import Pipes, make_pipes

@@ -25,10 +25,10 @@ from agentrun.runner.gateway import (
     GatewayUnavailableError,
     RunFinishedError,
 )
-from agentrun.runner.large_text import LargeText
-from agentrun.runner.redact import Redactor
-from agentrun.runner.sanitize import sanitize
-from agentrun.runner.spool import Spool, SpooledEvent, StoredBlob, encode
+from agentrun.runner.journal.large_text import LargeText
+from agentrun.runner.journal.redact import Redactor
+from agentrun.runner.journal.sanitize import sanitize
+from agentrun.runner.journal.spool import Spool, SpooledEvent, StoredBlob, encode
 
 SPOOL_BOUND = 64 * 1024 * 1024
 """The spool size from which the agent's output is not read until the gateway has caught up."""

@@ -15,10 +15,10 @@ from agentrun.api import pod_layout
 from agentrun.api.v1alpha1 import AgentProfileSpec
 from agentrun.runner.provider.bodies import MAX_DEPTH, Named, UnreadableBodyError, names_in
 from agentrun.runner.provider.paths import NotOfferedError, canonical_path, find, routes_of
+from agentrun.runner.provider.proxy import ProviderProxy
 from agentrun.runner.provider.rules import Rules, error_body
-from agentrun.runner.proxy import ProviderProxy
 from tests.unit.runner.harness import serve
-from tests.unit.runner.test_provider import free_port
+from tests.unit.runner.provider.test_proxy import free_port
 
 NEEDED = [
     ("codex", "POST", "/responses"),
@@ -290,12 +290,12 @@ async def test_headers_that_choose_an_organisation_are_dropped_unless_the_profil
 
 
 async def test_bodies_and_requests_at_once_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("agentrun.runner.proxy.MAX_BODY_BYTES", 1000)
-    monkeypatch.setattr("agentrun.runner.proxy._AT_ONCE", 0)
+    monkeypatch.setattr("agentrun.runner.provider.proxy.MAX_BODY_BYTES", 1000)
+    monkeypatch.setattr("agentrun.runner.provider.proxy._AT_ONCE", 0)
     async with asked(backend="claude_code", base="") as (seen, url):
         status, told = await send("POST", f"{url}/secret/v1/messages", {"model": "m"})
         assert (status, told["type"], told["error"]["type"]) == (429, "error", "rate_limit_error")
-        monkeypatch.setattr("agentrun.runner.proxy._AT_ONCE", 1)
+        monkeypatch.setattr("agentrun.runner.provider.proxy._AT_ONCE", 1)
         status, told = await send("POST", f"{url}/secret/v1/messages", {"model": "m" * 1000})
         assert (status, told["error"]["type"]) == (413, "request_too_large")
         body = {"model": "m"}

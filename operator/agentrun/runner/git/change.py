@@ -14,9 +14,9 @@ from pathlib import Path
 
 from agentrun.api.v1alpha1 import Result
 from agentrun.runner.folders import Folder
-from agentrun.runner.git import UPLOAD_PACK, Git, GitError
-from agentrun.runner.staging import Stage
-from agentrun.runner.workspace import AGENT_HEAD, INDEX, Base
+from agentrun.runner.git.git import UPLOAD_PACK, Git, GitError
+from agentrun.runner.git.staging import Stage
+from agentrun.runner.git.workspace import AGENT_HEAD, INDEX, Base
 
 _MESSAGE = "Commit the agent's uncommitted changes\n\nRun: {run}\n"
 _DIFF = ("--no-ext-diff", "--no-textconv", "--no-color", "--submodule=short")

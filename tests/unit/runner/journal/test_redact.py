@@ -6,7 +6,7 @@ from urllib.parse import quote
 
 import pytest
 
-from agentrun.runner.redact import REDACTED, Redactor
+from agentrun.runner.journal.redact import REDACTED, Redactor
 
 VALUE = 'p@ss"wörd/+ 12'
 KEY = "-----BEGIN KEY-----\nAAAAB3NzaC1yc2EAAAADAQABAAABgQ\nBBBBB3NzaC1yc2EAAAADAQABAAABgQ\n"

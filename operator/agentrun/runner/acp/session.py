@@ -9,11 +9,11 @@ import acp
 from agentrun.api.events import EventType
 from agentrun.api.gateway import Task
 from agentrun.api.v1alpha1 import Reason
-from agentrun.runner import mcp
+from agentrun.runner.acp import mcp_servers
+from agentrun.runner.acp.client import Agent
 from agentrun.runner.acp.mapping import ANSWER_TOOL
-from agentrun.runner.agent import Agent
 from agentrun.runner.backends import session_meta, session_mode
-from agentrun.runner.journal import Journal
+from agentrun.runner.journal.journal import Journal
 from agentrun.runner.outcome import AttemptError, classify
 from agentrun.runner.snapshot.restore import ResumePoint
 
@@ -34,10 +34,14 @@ class SessionOpener:
         """The agent's own tool for an answer that satisfies a schema, if it has one."""
 
     async def open(
-        self, task: Task, cwd: str, servers: Sequence[mcp.Server], origin: ResumePoint | None
+        self,
+        task: Task,
+        cwd: str,
+        servers: Sequence[mcp_servers.Server],
+        origin: ResumePoint | None,
     ) -> None:
         """Open the session, with MCP servers. Raises AttemptError if that fails."""
-        mcp.check_transports(servers, self._agent.mcp_capabilities)
+        mcp_servers.check_transports(servers, self._agent.mcp_capabilities)
         try:
             if origin is None:
                 await self._begin(task, cwd, servers)
@@ -52,7 +56,7 @@ class SessionOpener:
         return self._is_replaying
 
     async def _load(
-        self, task: Task, cwd: str, servers: Sequence[mcp.Server], origin: ResumePoint
+        self, task: Task, cwd: str, servers: Sequence[mcp_servers.Server], origin: ResumePoint
     ) -> None:
         if not self._agent.can_load:
             raise _not_resumable("The agent cannot go on with an earlier conversation.")
@@ -77,7 +81,7 @@ class SessionOpener:
             return False
 
     async def _begin(
-        self, task: Task, cwd: str, servers: Sequence[mcp.Server], load: str | None = None
+        self, task: Task, cwd: str, servers: Sequence[mcp_servers.Server], load: str | None = None
     ) -> None:
         kind = (task.spec.backend, task.profile.permission_mode)
         mode, usual = session_mode(*kind), session_meta(*kind)

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from agentrun.api.gateway import BLOB_NAME
-from agentrun.runner.large_text import LargeText
-from agentrun.runner.sanitize import MAX_EVENT_BYTES, sanitize
+from agentrun.runner.journal.large_text import LargeText
+from agentrun.runner.journal.sanitize import MAX_EVENT_BYTES, sanitize
 
 PREFIX = "artifacts/000008-command_finished-1"
 

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from agentrun.api.v1alpha1 import GitSource
-from agentrun.runner.change import Author, Change, Collector
-from agentrun.runner.git import Git
+from agentrun.runner.git.change import Author, Change, Collector
+from agentrun.runner.git.git import Git
+from agentrun.runner.git.workspace import Base, clone, working_folder
+from agentrun.runner.journal.redact import Redactor
 from agentrun.runner.outcome import AttemptError
-from agentrun.runner.redact import Redactor
-from agentrun.runner.workspace import Base, clone, working_folder
 
 AUTHOR = Author("Runner", "runner@example.com")
 

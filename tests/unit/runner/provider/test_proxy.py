@@ -16,8 +16,8 @@ from yarl import URL
 from agentrun.api import pod_layout
 from agentrun.api.v1alpha1 import AgentProfileSpec, AgentState, Input, OutcomeState
 from agentrun.runner.outcome import ProviderError, classify, is_provider_error
+from agentrun.runner.provider.proxy import ProviderProxy
 from agentrun.runner.provider.rules import Rules
-from agentrun.runner.proxy import ProviderProxy
 from tests.unit.runner.harness import FakeGateway, a_gateway, pod, prepare, serve, write
 from tests.waiting import LATE_SECONDS
 

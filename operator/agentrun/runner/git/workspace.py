@@ -16,7 +16,7 @@ from pathlib import Path
 from agentrun.api.v1alpha1 import GitSource, Reason
 from agentrun.runner import folders
 from agentrun.runner.folders import Folder, OutsideFolderError
-from agentrun.runner.git import Git, GitError
+from agentrun.runner.git.git import Git, GitError
 from agentrun.runner.outcome import AttemptError
 
 CLONE_SECONDS = 900.0

@@ -16,9 +16,9 @@ from agentrun.runner.acp.large import (
     read_large,
     remove,
 )
-from agentrun.runner.acp.reading import MAX_DEPTH, is_deep, read_json
-from agentrun.runner.large_text import LargeText
-from agentrun.runner.redact import Redactor
+from agentrun.runner.journal.large_text import LargeText
+from agentrun.runner.journal.redact import Redactor
+from agentrun.runner.untrusted_json import MAX_DEPTH, is_deep, read_json
 
 ODD = 'a "quoted" \\ back\\\\slash\n\t\x1b[31m ü € 😀 \u2028 \x00 </x> \\u0041 '
 
