@@ -2,11 +2,12 @@
 The runner's client of the gateway.
 
 It implements the protocol of ``agentrun.api.gateway`` and maps error responses to exceptions by
-what the runner has to do about them. Retries are up to the callers.
+what the runner has to do about them. Retries are up to the callers; ``patiently`` is one way.
 """
 
+import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from types import TracebackType
@@ -24,7 +25,9 @@ _BLOB_TIMEOUT = aiohttp.ClientTimeout(total=600, sock_connect=5, sock_read=120)
 # A tool may wait for half a minute without sending anything.
 _MCP_TIMEOUT = aiohttp.ClientTimeout(total=600, sock_connect=5, sock_read=120)
 _CHUNK = 64 * 1024
+_PAUSE = 0.5
 _M = TypeVar("_M", bound=BaseModel)
+_T = TypeVar("_T")
 
 
 class GatewayError(Exception):
@@ -209,3 +212,20 @@ async def _stream(path: Path) -> AsyncIterator[bytes]:
     with path.open("rb") as file:
         while chunk := file.read(_CHUNK):
             yield chunk
+
+
+async def patiently(ask: Callable[[], Awaitable[_T]], seconds: float) -> _T:
+    """Retry until there is an answer. Raises the last GatewayUnavailableError after ``seconds``."""
+    last: GatewayUnavailableError | None = None
+    try:
+        async with asyncio.timeout(seconds):
+            while True:
+                try:
+                    return await ask()
+                except GatewayUnavailableError as error:
+                    last = error
+                    await asyncio.sleep(_PAUSE)
+    except TimeoutError as error:
+        raise last or GatewayUnavailableError(
+            f"there was no answer within {seconds:.0f} s"
+        ) from error

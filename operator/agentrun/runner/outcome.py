@@ -203,3 +203,9 @@ def _quota(response: dict[str, Any]) -> dict[str, Any]:
 def _count(counts: dict[str, Any], *names: str) -> int | None:
     values = (counts.get(name) for name in names)
     return next((value for value in values if isinstance(value, int) and value >= 0), None)
+
+
+def invalid_answer(problem: ValueError) -> AttemptError:
+    """Build the error of an answer that does not satisfy the schema after its repair, either."""
+    message = f"The final answer does not satisfy outputSchema: {problem}"
+    return AttemptError(Reason.OUTPUT_INVALID, message)

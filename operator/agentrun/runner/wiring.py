@@ -45,7 +45,7 @@ def make_driver(
 ) -> AgentDriver:
     """Create the driver for the agent in the pod, or for a remote agent."""
     if settings.is_remote:
-        from agentrun.runner.a2a.credentials import ShownCredentials
+        from agentrun.runner.a2a.config import ShownCredentials
         from agentrun.runner.a2a.driver import A2aDriver
 
         given = ShownCredentials(

@@ -73,7 +73,7 @@ import agentrun.runner.peer.commands, agentrun.runner.peer.server
 _LOAD_REMOTE = """
 from agentrun.runner.__main__ import load
 load()
-import agentrun.runner.a2a.driver, agentrun.runner.a2a.credentials
+import agentrun.runner.a2a.driver
 """
 may_start = True
 """Whether the test is marked as slow, which is required of a test that starts a pod."""

@@ -14,22 +14,19 @@ from agentrun.api.printable import printable
 from agentrun.api.v1alpha1 import AgentState, OutcomeState, Question, Reason, RemoteRef, Usage
 from agentrun.runner.a2a.cancelling import Canceller
 from agentrun.runner.a2a.client import Remote, connect
-from agentrun.runner.a2a.config import read_config
-from agentrun.runner.a2a.credentials import ShownCredentials, choose
-from agentrun.runner.a2a.ending import check_structured, end_of, final_data
+from agentrun.runner.a2a.config import ShownCredentials, choose, read_config
 from agentrun.runner.a2a.errors import RemoteError
 from agentrun.runner.a2a.following import Follower
-from agentrun.runner.a2a.mapping import WAITING, Mapper
+from agentrun.runner.a2a.mapping import WAITING, Mapper, check_structured, end_of, final_data
 from agentrun.runner.a2a.messages import build_message, parts_of, text_parts
 from agentrun.runner.gateway import Gateway
 from agentrun.runner.journal.journal import Journal
-from agentrun.runner.outcome import WAITING_END, AttemptError, End
+from agentrun.runner.outcome import WAITING_END, AttemptError, End, invalid_answer
 from agentrun.runner.prompt import build_prompt, build_repair
 from agentrun.runner.questions import QuestionExpiredError, Questions
 from agentrun.runner.snapshot.manifest import Manifest
 from agentrun.runner.snapshot.restore import ResumePoint
 from agentrun.runner.status_reporter import StatusReporter
-from agentrun.runner.structured import invalid
 
 _MAX_QUESTION = 32_000
 _MAX_NAME = 256
@@ -198,7 +195,7 @@ class A2aDriver:
                 return replace(end, structured=structured)
             except ValueError as problem:
                 if is_mended:
-                    raise invalid(problem) from problem
+                    raise invalid_answer(problem) from problem
                 repair = text_parts(build_repair(str(problem), schema))
             is_mended = True
             # A finished task accepts no more messages: a new task continues its context.

@@ -1,8 +1,8 @@
 """
-Mapping of a remote agent's messages to events. Pure: it reads the SDK's messages as JSON.
+Mapping of a remote agent's messages to events, and of its task's end to the run's. Pure.
 
-A task's state arrives as updates of a stream, or as snapshots of the whole task. Both map to the
-same events, and nothing is emitted twice.
+It reads the SDK's messages as JSON. A task's state arrives as updates of a stream, or as snapshots
+of the whole task. Both map to the same events, and nothing is emitted twice.
 """
 
 import hashlib
@@ -10,7 +10,11 @@ import json
 from typing import Any
 
 from agentrun.api.events import EventType
-from agentrun.runner.a2a.rendering import render, render_made, text_of
+from agentrun.api.v1alpha1 import OutcomeState, Reason
+from agentrun.runner.a2a.messages import render, render_made, text_of
+from agentrun.runner.answer_check import check_apart
+from agentrun.runner.outcome import End
+from agentrun.runner.untrusted_json import is_deep
 
 Draft = tuple[EventType, dict[str, Any]]
 Raw = dict[str, Any]
@@ -248,3 +252,51 @@ def _state(name: str) -> str:
 
 def _role(message: Raw) -> str:
     return "agent" if message.get("role") == "ROLE_AGENT" else "user"
+
+
+def end_of(task: Mapper) -> End:
+    """Return how the run ends."""
+    said, words = task.final_response, task.status_text
+    match task.state:
+        case "failed":
+            message = words or "The remote agent's task failed; it gave no reason."
+            return End(OutcomeState.FAILED, Reason.PROVIDER_ERROR, message, said)
+        case "rejected":
+            message = words or "The remote agent declined the task; it gave no reason."
+            return End(OutcomeState.REJECTED, Reason.REFUSED, message, said)
+        case "canceled":
+            message = (
+                words or "The remote agent's task was cancelled on its server, not by this run."
+            )
+            return End(OutcomeState.FAILED, Reason.PROVIDER_ERROR, message, said)
+    data = task.structured
+    structured = data if _can_be_passed_on(data) else None
+    return End(OutcomeState.COMPLETED, Reason.COMPLETED, "", said, structured)
+
+
+def final_data(task: Mapper, state: OutcomeState) -> dict[str, Any]:
+    """Return what the run's final event states of the task, as far as it is known."""
+    told: dict[str, Any] = {"task_id": task.task_id, "context_id": task.context_id}
+    if state is not OutcomeState.REJECTED:
+        told["agent_url"] = task.agent_url
+    told = {key: value for key, value in told.items() if value}
+    return {**told, "artifacts": task.artifacts} if state is OutcomeState.COMPLETED else told
+
+
+async def check_structured(task: Mapper, schema: dict[str, Any]) -> Any:
+    """
+    Return the structured answer: a data part, else JSON in the text.
+
+    Raises ValueError if it does not match the schema.
+    """
+    data = task.structured
+    text = json.dumps(data) if data is not None else task.final_response
+    return await check_apart(text or "", schema)
+
+
+def _can_be_passed_on(answer: Any) -> bool:
+    """Whether an answer is not nested too deep for readers of events and outcomes."""
+    try:
+        return not is_deep(json.dumps(answer).encode())
+    except RecursionError:
+        return False

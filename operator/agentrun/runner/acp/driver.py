@@ -21,8 +21,8 @@ from agentrun.api.v1alpha1 import AgentState, OutcomeState, Question, Reason, Us
 from agentrun.runner.acp import mcp_servers
 from agentrun.runner.acp.client import Agent
 from agentrun.runner.acp.mailbox import Mailbox
-from agentrun.runner.acp.mapping import Mapper
-from agentrun.runner.acp.permission_broker import PermissionBroker
+from agentrun.runner.acp.mapping import Mapper, find_answer
+from agentrun.runner.acp.permissions import PermissionBroker
 from agentrun.runner.acp.session import SessionOpener
 from agentrun.runner.acp.transport import TransportContext
 from agentrun.runner.backends import ASK
@@ -36,6 +36,7 @@ from agentrun.runner.outcome import (
     add_usage,
     classify,
     end_of_turn,
+    invalid_answer,
     is_provider_error,
     usage_of,
     without_cost,
@@ -47,7 +48,6 @@ from agentrun.runner.questions import QuestionExpiredError, Questions
 from agentrun.runner.snapshot.manifest import Manifest
 from agentrun.runner.snapshot.restore import ResumePoint
 from agentrun.runner.status_reporter import StatusReporter
-from agentrun.runner.structured import find_answer, invalid
 from agentrun.runner.tasks import cancel
 
 PAUSE_SECONDS = 1.0
@@ -279,7 +279,7 @@ class AcpDriver:
         try:
             return await self._answered(end, schema)
         except ValueError as problem:
-            raise invalid(problem) from problem
+            raise invalid_answer(problem) from problem
 
     async def _answered(self, end: End, schema: dict[str, Any]) -> End:
         structured = await find_answer(self._mapper, schema)

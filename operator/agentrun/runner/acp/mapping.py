@@ -14,6 +14,7 @@ from typing import Any
 from agentrun.api.events import EventType
 from agentrun.runner.acp.speech import FINAL_BOUND, Speech
 from agentrun.runner.acp.tools import Tool, changes_of, relative
+from agentrun.runner.answer_check import check_apart
 from agentrun.runner.journal.large_text import LargeText
 
 Draft = tuple[EventType, dict[str, Any]]
@@ -286,3 +287,11 @@ def _items(update: Update) -> list[dict[str, Any]]:
         }
         for entry in entries
     ]
+
+
+async def find_answer(mapper: Mapper, schema: dict[str, Any]) -> Any:
+    """Return the turn's structured answer. Raises ValueError if none satisfies the schema."""
+    if mapper.answer is None and mapper.is_cut:
+        raise ValueError(f"it is longer than {FINAL_BOUND} characters")
+    text = mapper.final_response if mapper.answer is None else mapper.answer
+    return await check_apart(text or "", schema)

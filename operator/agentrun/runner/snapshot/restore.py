@@ -18,6 +18,7 @@ from agentrun.runner.gateway import (
     GatewayConflictError,
     GatewayRefusedError,
     GatewayUnavailableError,
+    patiently,
 )
 from agentrun.runner.git.git import Git, GitError
 from agentrun.runner.git.workspace import (
@@ -32,7 +33,6 @@ from agentrun.runner.git.workspace import (
 )
 from agentrun.runner.layout import Layout
 from agentrun.runner.outcome import AttemptError
-from agentrun.runner.patience import patiently
 from agentrun.runner.snapshot import manifest, worker
 from agentrun.runner.snapshot.manifest import KeptChange, Manifest, Part
 from agentrun.runner.snapshot.worker import HOME, REPOSITORY, WORKSPACE

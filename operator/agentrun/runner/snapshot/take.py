@@ -11,11 +11,10 @@ from agentrun.api.quantities import parse
 from agentrun.api.v1alpha1 import Question, Snapshot, Usage, Workspace
 from agentrun.runner.backends import REMOTE
 from agentrun.runner.children import ChildError, Reach, ask_module
-from agentrun.runner.gateway import Gateway, GatewayError
+from agentrun.runner.gateway import Gateway, GatewayError, patiently
 from agentrun.runner.git.git import Git, GitError
 from agentrun.runner.git.workspace import AGENT_HEAD, Base
 from agentrun.runner.layout import Layout
-from agentrun.runner.patience import patiently
 from agentrun.runner.snapshot import manifest, worker
 from agentrun.runner.snapshot.manifest import KeptChange, Manifest, Part, WorkspaceKind
 from agentrun.runner.snapshot.worker import HOME, REPOSITORY, WORKSPACE

@@ -9,8 +9,12 @@ from acp.schema import PermissionOption
 from agentrun.api.gateway import Inputs
 from agentrun.api.v1alpha1 import Input, Question
 from agentrun.runner.acp.mapping import Announced, Mapper
-from agentrun.runner.acp.permission_broker import PermissionBroker
-from agentrun.runner.acp.permissions import MAX_TEXT, chosen_option, permission_question
+from agentrun.runner.acp.permissions import (
+    MAX_TEXT,
+    PermissionBroker,
+    chosen_option,
+    permission_question,
+)
 from agentrun.runner.questions import Questions
 from tests.unit.runner.harness import an_answer
 

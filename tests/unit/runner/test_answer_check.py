@@ -9,12 +9,11 @@ from typing import Any
 import pytest
 
 from agentrun.api.v1alpha1 import OutcomeState
-from agentrun.runner.acp.mapping import Mapper
+from agentrun.runner.acp.mapping import Mapper, find_answer
 from agentrun.runner.answer_check import check_apart
 from agentrun.runner.backends import session_meta
 from agentrun.runner.journal.large_text import LargeText
 from agentrun.runner.prompt import build_repair
-from agentrun.runner.structured import find_answer
 from tests.unit.runner.harness import a_gateway, pod
 
 SCHEMA: dict[str, Any] = {

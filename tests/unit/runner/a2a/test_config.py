@@ -3,8 +3,7 @@
 import pytest
 
 from agentrun.api.remote import RemoteConfig
-from agentrun.runner.a2a.config import card_urls, read_config
-from agentrun.runner.a2a.credentials import ShownCredentials, choose
+from agentrun.runner.a2a.config import ShownCredentials, card_urls, choose, read_config
 from agentrun.runner.outcome import AttemptError
 
 AGENT = "https://agent.example/team"

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from agentrun.runner.a2a import rendering
-from agentrun.runner.a2a.rendering import render, render_made
+from agentrun.runner.a2a import messages
+from agentrun.runner.a2a.messages import render, render_made
 
 Raw = dict[str, Any]
 
@@ -33,7 +33,7 @@ def test_parts_are_said_in_words(parts: list[Raw], said: str) -> None:
 
 
 def test_only_so_much_is_made_of_data(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rendering, "DATA_BOUND", 100)
+    monkeypatch.setattr(messages, "DATA_BOUND", 100)
     large = {"data": [[[["x"]]]] * 1000}
     said = render([{"text": "so:"}, large, large, {"url": "http://f"}])
     assert said.startswith("so:\n\n[\n")

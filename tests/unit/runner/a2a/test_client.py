@@ -8,7 +8,7 @@ import httpx
 import pytest
 from aiohttp import web
 
-from agentrun.runner.a2a import http
+from agentrun.runner.a2a import client as client_module
 from agentrun.runner.a2a.errors import RemoteError, explained
 from tests.unit.runner.harness import serve
 
@@ -27,7 +27,7 @@ async def _large(request: web.Request) -> web.StreamResponse:
     answer = web.StreamResponse()
     await answer.prepare(request)
     piece = b"x" * 65_536 + (b"\n" if "lines" in request.query else b"")
-    for _ in range(http.MESSAGE_BOUND // 65_536 + 1):
+    for _ in range(client_module.MESSAGE_BOUND // 65_536 + 1):
         await answer.write(piece)
     return answer
 
@@ -48,7 +48,7 @@ async def url() -> AsyncIterator[str]:
 
 
 async def ask(url: str, agent: str) -> Any:
-    async with http.make_client(SECRET, agent) as client:
+    async with client_module.make_http_client(SECRET, agent) as client:
         with explained():
             response = await client.get(url)
             response.raise_for_status()
@@ -74,7 +74,7 @@ async def test_answer_that_is_too_large_is_refused_and_long_streams_are_not(url:
     with pytest.raises(RemoteError, match="larger than 8388608 bytes") as it:
         await ask(f"{url}/large", url)
     assert it.value.is_final
-    assert len((await ask(f"{url}/large?lines", url)).content) > http.MESSAGE_BOUND
+    assert len((await ask(f"{url}/large?lines", url)).content) > client_module.MESSAGE_BOUND
 
 
 async def test_packed_answer_is_refused(url: str) -> None:
