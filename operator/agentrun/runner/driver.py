@@ -1,99 +1,75 @@
 """The interface between an attempt and its agent, whether in the pod or remote."""
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 from agentrun.api.gateway import Task
-from agentrun.api.v1alpha1 import OutcomeState, Usage
-from agentrun.runner.gateway import Gateway
+from agentrun.api.v1alpha1 import OutcomeState, Question, Usage
 from agentrun.runner.outcome import End
 from agentrun.runner.snapshot.restore import ResumePoint
 
-if TYPE_CHECKING:
-    from agentrun.runner.provider.proxy import ProviderProxy
 
+@dataclass(frozen=True)
+class DriverState:
+    """The state of a conversation, as the end of an attempt records it."""
 
-class AgentConnection(Protocol):
-    """The connection to the agent."""
-
-    mcp_capabilities: Any
-    """The MCP transports that the agent supports; None if it takes no servers."""
-
-    @property
-    def session_id(self) -> str:
-        """The id with which the conversation can be resumed; empty if it cannot be."""
-
-    @property
-    def task_id(self) -> str:
-        """The A2A task of the conversation, if the agent is remote."""
-
-    async def begin(self) -> None:
-        """Start the agent; its workspace and home are ready."""
-
-    async def handshake(self) -> object:
-        """Wait until the agent is ready."""
-
-    async def cancel(self) -> None:
-        """Cancel the agent's turn."""
-
-    async def close_session(self, seconds: float) -> None:
-        """Close the agent's session, so that the agent writes the conversation to disk."""
-
-    def end(self) -> None:
-        """Stop the agent."""
-
-    async def ended(self) -> bool:
-        """Wait until no process of the agent is alive; False if that can never be known."""
-
-    async def close(self) -> None:
-        """Release the connection's resources."""
+    session_id: str = ""
+    """The id with which the conversation can be resumed; empty if it cannot be."""
+    remote_task: str | None = None
+    """The A2A task of the conversation, if the agent is remote."""
+    prompt_sent: bool = False
+    """Whether this attempt has sent the agent anything."""
+    acknowledged: int = 0
+    """The seq of the newest input that the conversation contains."""
+    delivered: int = 0
+    """The seq of the newest message from the agent's mailbox that the conversation contains."""
+    question: Question | None = None
+    question_call: str | None = None
+    """The digest of the tool call that the open question asks permission for."""
+    usage: Usage | None = None
+    cost: str | None = None
+    """The cost of the conversation, earlier runs included."""
 
 
 class AgentDriver(Protocol):
-    """A conversation with an agent."""
+    """Drives an agent through one attempt."""
 
-    usage: Usage | None
-    cost: str | None
-    """The cost of the conversation, earlier runs included."""
-    prompt_sent: bool
+    async def listen(self) -> None:
+        """Follow the agent; does not return. It runs as long as the driver is used."""
 
-    @property
-    def stop_message(self) -> str:
-        """The message of a run that was interrupted by a stop signal."""
+    async def start(self, task: Task, cwd: str, origin: ResumePoint | None) -> None:
+        """
+        Start the agent in ``cwd``, open its session, and record that the run has started.
 
-    @property
-    def agent(self) -> AgentConnection:
-        """The connection to the agent."""
+        The session is a new one, or that of ``origin``. Raises AttemptError if this fails.
+        """
+
+    async def run(self) -> End:
+        """Run the task until the agent has finished, or a question has expired; after ``start``."""
+
+    async def interrupt(self) -> None:
+        """Cancel the agent's turn; ``run`` ends soon after that."""
+
+    async def end_session(self, seconds: float) -> None:
+        """
+        Record what the agent has left open, and close its session within some seconds.
+
+        An agent that closes its session writes the conversation to disk. Raises OSError if the
+        journal cannot be written.
+        """
+
+    async def stop(self) -> bool:
+        """Kill the agent, and wait until no process of it is alive; False if that is uncertain."""
+
+    async def close(self) -> None:
+        """Kill the agent without waiting for its end, and release all resources."""
+
+    def state(self) -> DriverState:
+        """Return the state of the conversation."""
 
     def final_data(self, state: OutcomeState) -> dict[str, Any]:
         """Return the data about the conversation for the final event of a run with this state."""
 
     @property
-    def delivered(self) -> int:
-        """The seq of the newest message from the agent's mailbox that was delivered to it."""
-
-    async def listen(self) -> None:
-        """Follow the agent; does not return."""
-
-    async def open(
-        self, task: Task, cwd: str, servers: Sequence[Any] = (), origin: ResumePoint | None = None
-    ) -> None:
-        """Open the agent's session, and record that the run has started."""
-
-    async def work(
-        self,
-        task: Task,
-        proxy: "ProviderProxy | None",
-        gateway: Gateway,
-        origin: ResumePoint | None = None,
-    ) -> End:
-        """Run the task until the agent has finished."""
-
-    def end_turn(self) -> None:
-        """End the items that the agent has left open."""
-
-    def note_read(self, seq: int) -> None:
-        """Record that the agent itself has read all messages up to ``seq``."""
-
-    async def acknowledge(self) -> None:
-        """Report the delivered messages to the gateway, now that the conversation is stored."""
+    def stop_message(self) -> str:
+        """The message of a run that was interrupted by a stop signal."""

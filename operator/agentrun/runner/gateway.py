@@ -7,6 +7,7 @@ what the runner has to do about them. Retries are up to the callers; ``patiently
 
 import asyncio
 import json
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -26,8 +27,11 @@ _BLOB_TIMEOUT = aiohttp.ClientTimeout(total=600, sock_connect=5, sock_read=120)
 _MCP_TIMEOUT = aiohttp.ClientTimeout(total=600, sock_connect=5, sock_read=120)
 _CHUNK = 64 * 1024
 _PAUSE = 0.5
+_DELIVERED_SECONDS = 2.0
 _M = TypeVar("_M", bound=BaseModel)
 _T = TypeVar("_T")
+
+log = logging.getLogger(__name__)
 
 
 class GatewayError(Exception):
@@ -212,6 +216,18 @@ async def _stream(path: Path) -> AsyncIterator[bytes]:
     with path.open("rb") as file:
         while chunk := file.read(_CHUNK):
             yield chunk
+
+
+async def report_delivered(gateway: Gateway, seq: int) -> None:
+    """Report messages up to ``seq`` as delivered; the session's later runs get the rest."""
+    if not seq:
+        return
+    try:
+        async with asyncio.timeout(_DELIVERED_SECONDS):
+            await gateway.delivered(seq)
+    except (GatewayError, TimeoutError) as error:
+        # An attempt that resumes from the snapshot has the number anyway.
+        log.warning("The delivery of messages cannot be reported: %s", error)
 
 
 async def patiently(ask: Callable[[], Awaitable[_T]], seconds: float) -> _T:

@@ -37,28 +37,29 @@ class Questions:
     """Asks questions, and waits for their answers."""
 
     def __init__(
-        self, journal: Journal, reporter: StatusReporter, attempt: int, idle: float
+        self,
+        journal: Journal,
+        reporter: StatusReporter,
+        gateway: Gateway,
+        attempt: int,
+        idle: float,
     ) -> None:
         self._journal = journal
         self._reporter = reporter
         self._attempt = attempt
         self._idle = idle
-        self._gateway: Gateway | None = None
+        self._gateway = gateway
         self._asked = 0
         # Two waiting callers would each skip, and so lose, the answer to the other's question.
         self._turn = asyncio.Lock()
         self.acknowledged = 0
-        """The seq of the newest input that the conversation contains."""
+        """The seq of the newest input that the conversation contains; inputs after it are read."""
         self.current: Question | None = None
         """The open question."""
         self.current_call: str | None = None
         """The digest of the tool call that the open question asks permission for."""
         self.expired = asyncio.Event()
         """Set once a question has expired."""
-
-    def open(self, gateway: Gateway, acknowledged: int) -> None:
-        """Accept inputs with a seq after ``acknowledged``."""
-        self._gateway, self.acknowledged = gateway, acknowledged
 
     def new_id(self, kind: str) -> str:
         """Return a new question id. Answers to questions of other attempts do not match it."""
@@ -115,8 +116,6 @@ class Questions:
                 self._ignore(one, question)
 
     async def _inputs(self, after: int) -> list[Input]:
-        if self._gateway is None:
-            raise RuntimeError("a question before the conversation began")
         while True:
             try:
                 inputs = (await self._gateway.inputs(after)).inputs

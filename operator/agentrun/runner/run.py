@@ -9,7 +9,7 @@ SIGTERM only limits the time for these steps.
 import asyncio
 import logging
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 
 from agentrun.api import pod_layout
@@ -21,6 +21,7 @@ from agentrun.runner.gateway import (
     GatewayRefusedError,
     GatewayUnavailableError,
     RunFinishedError,
+    report_delivered,
 )
 from agentrun.runner.git.git import Git, GitError
 from agentrun.runner.journal.journal import Journal
@@ -31,15 +32,14 @@ from agentrun.runner.outcome import AttemptError, End, end_of_error
 from agentrun.runner.outcome_reporter import OutcomeReporter
 from agentrun.runner.pipes import Pipes
 from agentrun.runner.preparer import Preparer
-from agentrun.runner.questions import Questions
 from agentrun.runner.secrets import known_secrets
 from agentrun.runner.settings import Settings
-from agentrun.runner.snapshot.take import DriverState, SnapshotError, SnapshotWriter
+from agentrun.runner.snapshot.take import SnapshotError, SnapshotWriter
 from agentrun.runner.status_reporter import StatusReporter
 from agentrun.runner.supervisor import Supervisor
 from agentrun.runner.tasks import cancel, first
 from agentrun.runner.transcript import Transcript, TranscriptHandler
-from agentrun.runner.wiring import make_driver, make_proxy, mcp_servers, served_tools
+from agentrun.runner.wiring import make_driver
 
 _CANCEL_SECONDS = 5.0
 _END_SECONDS = 60.0
@@ -94,9 +94,8 @@ class Attempt:
         spool = Spool(layout.spool / "events")
         self._journal = Journal(spool, gateway, redactor, settings.attempt, transcript.event)
         self._reporter = StatusReporter(gateway)
-        self._questions = Questions(self._journal, self._reporter, settings.attempt, settings.idle)
-        self._conversation = make_driver(
-            settings, layout, pipes, self._journal, self._reporter, self._questions, redactor
+        self._driver = make_driver(
+            settings, layout, pipes, gateway, self._journal, self._reporter, redactor
         )
         self._delivery = OutcomeReporter(
             self._journal, gateway, redactor, settings.attempt, layout.termination_log
@@ -114,7 +113,7 @@ class Attempt:
         self._supervisor.listen()
         self._shipping = asyncio.create_task(self._journal.ship())
         self._reporting = asyncio.create_task(self._reporter.run())
-        listening = asyncio.create_task(self._conversation.listen())
+        listening = asyncio.create_task(self._driver.listen())
         self._supervisor.watch(self._shipping, self._reporting, listening)
         try:
             await self._finish(await self._until_end())
@@ -124,9 +123,10 @@ class Attempt:
         except Exception as error:  # noqa: BLE001 - whatever it is, the run's users must hear of it
             await self._fail(error)
         finally:
-            self._conversation.agent.end()
-            await self._supervisor.stop()
-            await self._conversation.agent.close()
+            try:
+                await self._driver.close()
+            finally:
+                await self._supervisor.stop()
 
     async def _until_end(self) -> End:
         """Work until the agent has finished, something fails, or the runner is signaled to stop."""
@@ -138,10 +138,10 @@ class Attempt:
         finally:
             await cancel(work)
         if work.cancelled() and not self._supervisor.broken:
-            return End(OutcomeState.INTERRUPTED, None, self._conversation.stop_message)
+            return End(OutcomeState.INTERRUPTED, None, self._driver.stop_message)
         end = self._supervisor.broken or _end_of(work)
         if self._supervisor.is_stopped and end.state is not OutcomeState.COMPLETED:
-            return End(OutcomeState.INTERRUPTED, None, self._conversation.stop_message)
+            return End(OutcomeState.INTERRUPTED, None, self._driver.stop_message)
         return end
 
     async def _interrupt(self, work: asyncio.Task[End]) -> None:
@@ -149,8 +149,8 @@ class Attempt:
         seconds = min(_CANCEL_SECONDS, self._supervisor.seconds_left / 3)
         with suppress(TimeoutError, ConnectionError):
             async with asyncio.timeout(seconds):
-                await self._conversation.agent.cancel()
-        if self._conversation.prompt_sent:
+                await self._driver.interrupt()
+        if self._driver.state().prompt_sent:
             await asyncio.wait({work}, timeout=seconds)
 
     async def _work(self) -> End:
@@ -160,28 +160,13 @@ class Attempt:
         await self._reporter.update(
             state=AgentState.PREPARING, acknowledged_input=task.acknowledged_input or None
         )
-        async with AsyncExitStack() as stack:
-            proxy = make_proxy(self._settings, self._layout, task)
-            if proxy:
-                await stack.enter_async_context(proxy.serve(self._layout.proxy_port))
-            # A remote agent has no access to the pod and leaves no files in it.
-            has_pod = not self._settings.is_remote
-            url = await stack.enter_async_context(self._tools(task)) if has_pod else None
-            await self._ready.restore(task)
-            cwd = await self._ready.workspace(task)
-            # No process of the agent exists before: it could interfere with the preparation.
-            await self._conversation.agent.begin()
-            await self._conversation.agent.handshake()
-            can = self._conversation.agent.mcp_capabilities
-            servers = mcp_servers(task, self._layout, url, can) if url else []
-            origin = self._ready.origin
-            await self._conversation.open(task, cwd, servers, origin)
-            prompt = task.spec.prompt or "(a message in parts)"
-            self._transcript.log("<", self._redactor.text(prompt))
-            return await self._conversation.work(task, proxy, self._gateway, origin)
-
-    def _tools(self, task: Task) -> AbstractAsyncContextManager[str]:
-        return served_tools(task, self._layout, self._pipes, self._gateway, self._conversation)
+        await self._ready.restore(task)
+        cwd = await self._ready.workspace(task)
+        # No process of the agent exists before: it could interfere with the preparation.
+        await self._driver.start(task, cwd, self._ready.origin)
+        prompt = task.spec.prompt or "(a message in parts)"
+        self._transcript.log("<", self._redactor.text(prompt))
+        return await self._driver.run()
 
     async def _fetch_task(self) -> Task:
         try:
@@ -200,10 +185,7 @@ class Attempt:
 
     async def _finish(self, end: End) -> None:
         """Stop the agent, collect the change, take a snapshot, and deliver the outcome."""
-        with _noting_a_full_disk():
-            self._conversation.end_turn()
-        await self._close_session()
-        self._conversation.agent.end()
+        await self._end_session()
         result = None
         if await self._has_ended():
             # From here on nothing changes the workspace any more.
@@ -214,8 +196,8 @@ class Attempt:
         end = self._current_end(end)
         self._log_end(end)
         with _noting_a_full_disk():
-            more = self._conversation.final_data(end.state)
-            self._delivery.final_events(end, self._conversation.usage, more)
+            more = self._driver.final_data(end.state)
+            self._delivery.final_events(end, self._driver.state().usage, more)
         self._ship_again()
         try:
             outcome = await self._supervisor.bounded(
@@ -230,9 +212,7 @@ class Attempt:
     async def _has_ended(self) -> bool:
         """Wait until it is certain that no process of the agent is alive; False if it is not."""
         try:
-            return await self._supervisor.bounded(
-                self._conversation.agent.ended(), _END_SECONDS, share=0.3
-            )
+            return await self._supervisor.bounded(self._driver.stop(), _END_SECONDS, share=0.3)
         except TimeoutError:
             return False
 
@@ -248,41 +228,27 @@ class Attempt:
     @property
     def _has_change(self) -> bool:
         """Whether there may be a change to collect."""
-        return bool(self._task and self._ready.base and self._conversation.prompt_sent)
+        return bool(self._task and self._ready.base and self._driver.state().prompt_sent)
 
-    async def _close_session(self) -> None:
-        """Close the agent's session, so that the agent writes the conversation to disk."""
+    async def _end_session(self) -> None:
         seconds = (
             min(3.0, self._supervisor.seconds_left / 4) if self._supervisor.is_stopped else 3.0
         )
-        if self._conversation.prompt_sent:
-            with suppress(ConnectionError, RuntimeError):
-                await self._conversation.agent.close_session(seconds)
+        with _noting_a_full_disk():
+            await self._driver.end_session(seconds)
 
     async def _take_snapshot(self, end: End) -> End:
         """Store conversation and workspace for later attempts. A completed run does not need it."""
-        task, agent = self._task, self._conversation.agent
+        task, state = self._task, self._driver.state()
         # A restored conversation exists even if this attempt sent no prompt.
         origin = self._ready.origin
-        is_begun = self._conversation.prompt_sent or (origin and origin.is_own)
-        if task is None or not agent.session_id or not is_begun:
+        is_begun = state.prompt_sent or (origin and origin.is_own)
+        if task is None or not state.session_id or not is_begun:
             return end
-        questions = self._questions
-        moment = DriverState(
-            task,
-            agent.session_id,
-            questions.acknowledged,
-            self._conversation.delivered,
-            questions.current,
-            questions.current_call,
-            self._conversation.usage,
-            self._conversation.cost,
-            agent.task_id or None,
-        )
         taker = SnapshotWriter(self._layout, self._gateway, self._git, self._settings.patience)
         try:
             snapshot = await self._supervisor.bounded(
-                taker.take(moment, self._ready.base), _SNAPSHOT_SECONDS, share=0.5
+                taker.take(task, state, self._ready.base), _SNAPSHOT_SECONDS, share=0.5
             )
         except TimeoutError:
             return await self._report_no_snapshot(
@@ -292,7 +258,7 @@ class Attempt:
             return await self._report_no_snapshot(end, str(error))
         await self._reporter.update(snapshot=snapshot, snapshot_error=None)
         await self._flush_status()
-        await self._conversation.acknowledge()
+        await report_delivered(self._gateway, self._driver.state().delivered)
         return end
 
     async def _report_no_snapshot(self, end: End, why: str) -> End:
@@ -305,7 +271,7 @@ class Attempt:
         await self._flush_status()
         if end.state is OutcomeState.COMPLETED:
             # No attempt follows, and the requests in the messages are done.
-            await self._conversation.acknowledge()
+            await report_delivered(self._gateway, self._driver.state().delivered)
         if not end.waiting:
             return end
         message = f"There was no answer while the pod waited, and the run cannot be resumed: {why}"
@@ -356,7 +322,7 @@ class Attempt:
     async def _collect(self, end: End) -> tuple[End, Result | None]:
         """Collect the change regardless of the end's state: a failed run's work is kept, too."""
         task, base = self._task, self._ready.base
-        if task is None or base is None or not self._conversation.prompt_sent:
+        if task is None or base is None or not self._driver.state().prompt_sent:
             return end, None
         work = self._delivery.change(self._git, base, self._layout.workspace, task, end)
         try:

@@ -67,8 +67,6 @@ from agentrun.runner.loading import quickly
 load()
 with quickly():
     import agentrun.runner.acp.driver
-import agentrun.runner.acp.mcp_servers, agentrun.runner.mcp_relay
-import agentrun.runner.peer.commands, agentrun.runner.peer.server
 """
 _LOAD_REMOTE = """
 from agentrun.runner.__main__ import load

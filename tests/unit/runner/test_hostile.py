@@ -25,6 +25,7 @@ from agentrun.api import pod_layout
 from agentrun.api.gateway import Head, Task
 from agentrun.api.v1alpha1 import AgentProfileSpec, AgentRunSpec, GitSource
 from agentrun.runner.backends import write_home, write_identity
+from agentrun.runner.driver import DriverState
 from agentrun.runner.gateway import Gateway
 from agentrun.runner.git.change import Author, Change, Collector
 from agentrun.runner.git.git import UPLOAD_PACK, Git
@@ -35,7 +36,7 @@ from agentrun.runner.layout import Layout
 from agentrun.runner.outcome import AttemptError
 from agentrun.runner.snapshot.manifest import Manifest, Part
 from agentrun.runner.snapshot.restore import Restorer, ResumePoint
-from agentrun.runner.snapshot.take import DriverState, SnapshotWriter
+from agentrun.runner.snapshot.take import SnapshotWriter
 from tests.unit.runner.hostile import CANARY, CREATED, OPENED, a_pod, hole, once, swap, swapping
 
 pytestmark = pytest.mark.slow
@@ -91,8 +92,8 @@ def a_git(layout: Layout) -> Git:
 
 async def take(layout: Layout, store: Store, base: Base | None = None) -> None:
     gateway = cast(Gateway, store)
-    moment = DriverState(a_task(), "s", 0, 0, None, None, None, None)
-    await SnapshotWriter(layout, gateway, a_git(layout), 5).take(moment, base)
+    state = DriverState("s")
+    await SnapshotWriter(layout, gateway, a_git(layout), 5).take(a_task(), state, base)
 
 
 @pytest.mark.parametrize("place", ["home", "workspace"])

@@ -47,9 +47,7 @@ class People:
 
 
 def some_questions(people: Any, idle: float = 60) -> Questions:
-    questions = Questions(people, people, 1, idle)
-    questions.open(people, 0)
-    return questions
+    return Questions(people, people, people, 1, idle)
 
 
 def a_question(name: str, kind: str = "permission") -> Question:

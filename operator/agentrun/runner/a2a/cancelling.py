@@ -19,7 +19,8 @@ _NEWS_MS = 700
 class Canceller:
     """Cancels the task that a mapper follows."""
 
-    def __init__(self, journal: Journal, mapper: Mapper) -> None:
+    def __init__(self, gateway: Gateway, journal: Journal, mapper: Mapper) -> None:
+        self._gateway = gateway
         self._journal = journal
         self._mapper = mapper
         self.named = asyncio.Event()
@@ -35,12 +36,12 @@ class Canceller:
         """Record that the task still waits for an answer."""
         self.words = f"{self._name} is still waiting for input."
 
-    async def cancel(self, remote: Remote, gateway: Gateway | None, known: int) -> None:
+    async def cancel(self, remote: Remote, known: int) -> None:
         """Cancel the task, unless it waits for input and the run stays active without a pod."""
         is_waiting = self._mapper.state in WAITING
         if self._mapper.is_settled and not is_waiting:
             return
-        if is_waiting and await _is_wanted(gateway, known):
+        if is_waiting and await _is_wanted(self._gateway, known):
             self.keep_waiting_task()
             return
         if self._mapper.task_id is None:
@@ -65,11 +66,11 @@ class Canceller:
             self.words = f"{self._name} is {self._mapper.state}."
 
 
-async def _is_wanted(gateway: Gateway | None, known: int) -> bool:
+async def _is_wanted(gateway: Gateway, known: int) -> bool:
     """Whether the run stays active and only the pod ends; False if the gateway does not answer."""
     try:
         async with asyncio.timeout(_ASK_SECONDS):
-            answer = await gateway.inputs(known, _NEWS_MS) if gateway else None
+            answer = await gateway.inputs(known, _NEWS_MS)
     except (GatewayError, TimeoutError):
         return False
-    return answer is not None and answer.desired_state == "Active"
+    return answer.desired_state == "Active"

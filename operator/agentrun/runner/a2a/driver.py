@@ -1,8 +1,8 @@
-"""The driver of a remote agent: the interface of the local agent's driver, without a process."""
+"""The driver of a remote agent: it sends the task, follows it, and forwards its questions."""
 
 import asyncio
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -11,7 +11,7 @@ from typing import Any, Literal
 from agentrun.api.events import EventType
 from agentrun.api.gateway import Task
 from agentrun.api.printable import printable
-from agentrun.api.v1alpha1 import AgentState, OutcomeState, Question, Reason, RemoteRef, Usage
+from agentrun.api.v1alpha1 import AgentState, OutcomeState, Question, Reason, RemoteRef
 from agentrun.runner.a2a.cancelling import Canceller
 from agentrun.runner.a2a.client import Remote, connect
 from agentrun.runner.a2a.config import ShownCredentials, choose, read_config
@@ -19,13 +19,14 @@ from agentrun.runner.a2a.errors import RemoteError
 from agentrun.runner.a2a.following import Follower
 from agentrun.runner.a2a.mapping import WAITING, Mapper, check_structured, end_of, final_data
 from agentrun.runner.a2a.messages import build_message, parts_of, text_parts
+from agentrun.runner.driver import DriverState
 from agentrun.runner.gateway import Gateway
 from agentrun.runner.journal.journal import Journal
 from agentrun.runner.outcome import WAITING_END, AttemptError, End, invalid_answer
 from agentrun.runner.prompt import build_prompt, build_repair
 from agentrun.runner.questions import QuestionExpiredError, Questions
 from agentrun.runner.snapshot.manifest import Manifest
-from agentrun.runner.snapshot.restore import ResumePoint
+from agentrun.runner.snapshot.restore import ResumePoint, acknowledged_input
 from agentrun.runner.status_reporter import StatusReporter
 
 _MAX_QUESTION = 32_000
@@ -39,6 +40,7 @@ class A2aDriver:
 
     def __init__(
         self,
+        gateway: Gateway,
         journal: Journal,
         reporter: StatusReporter,
         questions: Questions,
@@ -53,82 +55,30 @@ class A2aDriver:
         self._stack = AsyncExitStack()
         self._remote: Remote | None = None
         self._mapper = Mapper("", "")
-        self._canceller = Canceller(journal, self._mapper)
-        self._gateway: Gateway | None = None
-        self.usage: Usage | None = None
-        self.cost: str | None = None
-        self.delivered = 0
-        self.mcp_capabilities = None
-        self.prompt_sent = False
-
-    @property
-    def agent(self) -> "A2aDriver":
-        """The driver itself: a remote agent has no process to be handled separately."""
-        return self
-
-    def note_read(self, seq: int) -> None:
-        """Do nothing: no agent in the pod reads the mailbox."""
-
-    async def acknowledge(self) -> None:
-        """Do nothing: mailbox messages are not added to the conversation."""
-
-    @property
-    def session_id(self) -> str:
-        """The A2A context id; empty if it is not known yet."""
-        return self._mapper.context_id or ""
-
-    @property
-    def task_id(self) -> str:
-        """The id of the newest remote task; empty if it is not known yet."""
-        return self._mapper.task_id or ""
-
-    def final_data(self, state: OutcomeState) -> Raw:
-        """Return the remote task's data for the final event of a run that ends in ``state``."""
-        return final_data(self._mapper, state)
-
-    @property
-    def stop_message(self) -> str:
-        """What became of the remote task when the runner was stopped."""
-        return self._canceller.words
+        self._canceller = Canceller(gateway, journal, self._mapper)
+        self._gateway = gateway
+        self._task: Task | None = None
+        self._origin: ResumePoint | None = None
+        self._prompt_sent = False
 
     async def listen(self) -> None:
         """Never return: a remote agent sends nothing unasked."""
         await asyncio.Event().wait()
 
-    async def begin(self) -> None:
-        """Do nothing: a remote agent needs no start."""
-
-    async def handshake(self) -> None:
-        """Do nothing: the card is read in ``open``, once the task is known."""
-
-    async def close_session(self, seconds: float) -> None:
-        """Do nothing: the conversation is stored by the remote agent."""
-
-    def end(self) -> None:
-        """Do nothing: there is no process to end."""
-
-    async def ended(self) -> bool:
-        """Return True immediately: there is no process in the pod."""
-        return True
-
-    async def close(self) -> None:
-        """Close the connection."""
-        await self._stack.aclose()
-
-    async def open(
-        self, task: Task, cwd: str, servers: Sequence[Any] = (), origin: ResumePoint | None = None
-    ) -> None:
+    async def start(self, task: Task, cwd: str, origin: ResumePoint | None) -> None:
         """
         Read the agent's card, find an earlier attempt's task, and record that the run started.
 
         Raises AttemptError if the agent cannot be reached or the task cannot be resumed.
         """
+        self._task, self._origin = task, origin
+        self._questions.acknowledged = acknowledged_input(task, origin)
         config = read_config(task.spec.backend_config, self._given.key_url)
         self._mapper.agent_url = config.agent_url
         headers = choose(self._given, config)
         self._remote = remote = await self._stack.enter_async_context(connect(config, headers))
         self._mapper = mapper = Mapper(config.agent_url, remote.name)
-        self._canceller = Canceller(self._journal, mapper)
+        self._canceller = Canceller(self._gateway, self._journal, mapper)
         if origin is not None:
             mapper.context_id = origin.manifest.session_id
         if origin is not None and origin.is_own and origin.manifest.remote_task:
@@ -149,14 +99,12 @@ class A2aDriver:
             )
             raise AttemptError(Reason.SESSION_NOT_RESUMABLE, message) from error
 
-    async def work(
-        self, task: Task, proxy: object, gateway: Gateway, origin: ResumePoint | None = None
-    ) -> End:
+    async def run(self) -> End:
         """Send the task, and follow it until it has finished or a question has expired."""
-        assert self._remote is not None, "open comes first"
+        task, origin = self._task, self._origin
+        assert task is not None, "start comes first"
+        assert self._remote is not None, "start comes first"
         own = origin.manifest if origin and origin.is_own else None
-        self._gateway = gateway
-        self._questions.open(gateway, own.acknowledged_input if own else task.acknowledged_input)
         follower = Follower(self._remote, self._mapper, self._receive)
         try:
             await self._begin(follower, task, own, is_new=origin is None)
@@ -211,7 +159,7 @@ class A2aDriver:
         else:
             ids = {"task_id": self._mapper.task_id, "context_id": self._mapper.context_id}
             answer = await self._questions.ask(question, **ids)
-        self.prompt_sent = True
+        self._prompt_sent = True
         self._mapper.begin_turn(new_task=False)
         await self._questions.acknowledge(answer)
         said = answer.message
@@ -231,16 +179,44 @@ class A2aDriver:
             asked_at=datetime.now(UTC),
         )
 
-    def end_turn(self) -> None:
-        """Record the events of what the agent still had in progress."""
-        self._add(self._mapper.finish())
-
-    async def cancel(self) -> None:
+    async def interrupt(self) -> None:
         """
         Cancel the remote task, also one whose id is not known yet; ``stop_message`` has the result.
         """
-        if self._remote is not None and (self.prompt_sent or self._mapper.task_id):
-            await self._canceller.cancel(self._remote, self._gateway, self._questions.acknowledged)
+        if self._remote is not None and (self._prompt_sent or self._mapper.task_id):
+            await self._canceller.cancel(self._remote, self._questions.acknowledged)
+
+    async def end_session(self, seconds: float) -> None:
+        """Record what the agent has left open; the remote agent stores the conversation itself."""
+        self._add(self._mapper.finish())
+
+    async def stop(self) -> bool:
+        """Return True immediately: there is no process in the pod."""
+        return True
+
+    async def close(self) -> None:
+        """Close the connection."""
+        await self._stack.aclose()
+
+    def state(self) -> DriverState:
+        """Return the state of the conversation, whose id is the A2A context's."""
+        return DriverState(
+            session_id=self._mapper.context_id or "",
+            remote_task=self._mapper.task_id or None,
+            prompt_sent=self._prompt_sent,
+            acknowledged=self._questions.acknowledged,
+            question=self._questions.current,
+            question_call=self._questions.current_call,
+        )
+
+    def final_data(self, state: OutcomeState) -> Raw:
+        """Return the remote task's data for the final event of a run that ends in ``state``."""
+        return final_data(self._mapper, state)
+
+    @property
+    def stop_message(self) -> str:
+        """What became of the remote task when the runner was stopped."""
+        return self._canceller.words
 
     async def _receive(self, event: Raw) -> None:
         before = (self._mapper.task_id, self._mapper.context_id)
@@ -253,7 +229,7 @@ class A2aDriver:
 
     async def _announce_prompt(self) -> None:
         """Report that the prompt is sent, before it is: a retry after that is another attempt."""
-        self.prompt_sent = True
+        self._prompt_sent = True
         await self._report(AgentState.WORKING, prompt_sent=True, question=None)
         await self._reporter.settled_soon()
 

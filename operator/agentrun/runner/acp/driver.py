@@ -8,7 +8,7 @@ here: errors of the provider, and the structured answer.
 import asyncio
 import time
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -18,17 +18,19 @@ import acp
 from agentrun.api.events import EventType
 from agentrun.api.gateway import Task
 from agentrun.api.v1alpha1 import AgentState, OutcomeState, Question, Reason, Usage
-from agentrun.runner.acp import mcp_servers
 from agentrun.runner.acp.client import Agent
 from agentrun.runner.acp.mailbox import Mailbox
 from agentrun.runner.acp.mapping import Mapper, find_answer
 from agentrun.runner.acp.permissions import PermissionBroker
+from agentrun.runner.acp.services import PodServices
 from agentrun.runner.acp.session import SessionOpener
 from agentrun.runner.acp.transport import TransportContext
 from agentrun.runner.backends import ASK
+from agentrun.runner.driver import DriverState
 from agentrun.runner.gateway import Gateway
 from agentrun.runner.journal.journal import Journal
 from agentrun.runner.journal.redact import Redactor
+from agentrun.runner.layout import Layout
 from agentrun.runner.outcome import (
     WAITING_END,
     AttemptError,
@@ -45,8 +47,9 @@ from agentrun.runner.pipes import Pipes
 from agentrun.runner.prompt import GO_ON, build_answer, build_prompt, build_repair
 from agentrun.runner.provider.proxy import ProviderProxy
 from agentrun.runner.questions import QuestionExpiredError, Questions
+from agentrun.runner.settings import Settings
 from agentrun.runner.snapshot.manifest import Manifest
-from agentrun.runner.snapshot.restore import ResumePoint
+from agentrun.runner.snapshot.restore import ResumePoint, acknowledged_input
 from agentrun.runner.status_reporter import StatusReporter
 from agentrun.runner.tasks import cancel
 
@@ -62,55 +65,67 @@ class AcpDriver:
 
     def __init__(
         self,
+        settings: Settings,
+        layout: Layout,
         pipes: Pipes,
+        gateway: Gateway,
         journal: Journal,
         reporter: StatusReporter,
-        redactor: Redactor,
-        workspace: str,
-        backend: str,
         questions: Questions,
+        redactor: Redactor,
     ) -> None:
+        workspace = str(layout.workspace)
         self._journal = journal
-        self._backend = backend
+        self._backend = settings.backend
         self._reporter = reporter
         self._mapper = Mapper(redactor.text, redactor.safe_length, workspace)
         self._last_update = 0.0
         self._questions = questions
         self._clean = redactor.text
-        self._leave = PermissionBroker(
+        self._permissions = PermissionBroker(
             journal, questions, redactor.text, workspace, self._mapper.announced
         )
         self._asked = ""
         """The text of the current turn, sent again after a person has renewed the credentials."""
         around = TransportContext(redactor, journal.new_file, journal.room)
-        self.agent = Agent(pipes, self._take, self._leave.note, around)
-        self._opening = SessionOpener(self.agent, journal)
-        self._mailbox = Mailbox(self.agent, journal)
-        self.usage: Usage | None = None
-        self.cost: str | None = None
-        """The cost of the conversation, earlier runs included."""
+        self._agent = Agent(pipes, self._take, self._permissions.note, around)
+        self._opening = SessionOpener(self._agent, journal)
+        self._mailbox = Mailbox(self._agent, journal, gateway)
+        self._services = PodServices(settings, layout, pipes, gateway)
+        self._serving = AsyncExitStack()
+        self._proxy: ProviderProxy | None = None
+        self._task: Task | None = None
+        self._origin: ResumePoint | None = None
+        self._usage: Usage | None = None
+        self._cost: str | None = None
         self._cost_before: str | None = None
-        self.prompt_sent = False
+        self._prompt_sent = False
 
     async def listen(self) -> None:
         """Follow the agent, and publish pending text when it pauses; does not return."""
-        await asyncio.gather(self.agent.listen(), self._pass_on())
+        await asyncio.gather(self._agent.listen(), self._pass_on())
 
-    async def open(
-        self,
-        task: Task,
-        cwd: str,
-        servers: Sequence[mcp_servers.Server] = (),
-        origin: ResumePoint | None = None,
-    ) -> None:
-        """Open the agent's session, with MCP servers, and record that the run has started."""
-        self._mapper.attempt = task.attempt
-        if task.profile.permission_mode == ASK:
-            self.agent.ask_with(self._leave.ask)
-        if origin is not None:
-            self._take_over(origin)
-        await self._opening.open(task, cwd, servers, origin)
-        session = self.agent.session_id
+    async def start(self, task: Task, cwd: str, origin: ResumePoint | None) -> None:
+        """Start the agent's program, open its session, and record that the run has started."""
+        self._task, self._origin = task, origin
+        self._questions.acknowledged = acknowledged_input(task, origin)
+        async with AsyncExitStack() as stack:
+            served = await stack.enter_async_context(self._services.serve(task, self._mailbox))
+            await self._agent.begin()
+            await self._agent.handshake()
+            offered = self._agent.mcp_capabilities
+            servers = self._services.mcp_servers(task, served.tools_url, offered)
+            self._mapper.attempt = task.attempt
+            if task.profile.permission_mode == ASK:
+                self._agent.ask_with(self._permissions.ask)
+            if origin is not None:
+                self._take_over(origin)
+            await self._opening.open(task, cwd, servers, origin)
+            self._record_start(task)
+            self._proxy, self._serving = served.proxy, stack.pop_all()
+
+    def _record_start(self, task: Task) -> None:
+        session = self._agent.session_id
         ids: dict[str, Any] = {"backend_session_id": session}
         if task.spec.backend == "codex":
             ids["thread_id"] = session
@@ -120,41 +135,80 @@ class AcpDriver:
 
     def _take_over(self, origin: ResumePoint) -> None:
         """Continue from the usage and the cost of the conversation so far."""
-        self.cost = origin.manifest.cost_usd
+        self._cost = origin.manifest.cost_usd
         if origin.is_own:
-            self.usage = origin.manifest.usage
+            self._usage = origin.manifest.usage
         else:
-            self._cost_before = self.cost
+            self._cost_before = self._cost
 
-    async def work(
-        self,
-        task: Task,
-        proxy: ProviderProxy | None,
-        gateway: Gateway,
-        origin: ResumePoint | None = None,
-    ) -> End:
+    async def run(self) -> End:
         """Run the task until the agent has finished, or until a question has expired."""
+        task, origin = self._task, self._origin
+        assert task is not None, "start comes first"
         own = origin.manifest if origin and origin.is_own else None
-        acknowledged = own.acknowledged_input if own else task.acknowledged_input
-        self._questions.open(gateway, acknowledged)
-        has_key = task.profile.provider.key_secret is not None
         known = origin.manifest.delivered_message if origin else 0
-        self._mailbox.open(gateway, task.profile.agent_tools.deliver_messages, known)
+        self._mailbox.open(task.profile.agent_tools.deliver_messages, known)
+        async with self._serving:
+            try:
+                prompt = await self._first_prompt(task, origin, own)
+                while True:
+                    try:
+                        end = await self._turns(prompt)
+                        return await self._structured(end, task.spec.output_schema)
+                    except AttemptError as failure:
+                        if failure.reason is not Reason.AUTH_REQUIRED:
+                            raise
+                        if self._has_key:
+                            raise _refused_key(task, failure) from failure
+                        await self._wait_for_permission(failure)
+                        prompt = self._asked
+            except QuestionExpiredError:
+                return WAITING_END
+
+    async def interrupt(self) -> None:
+        """Cancel the agent's turn."""
+        await self._agent.cancel()
+
+    async def end_session(self, seconds: float) -> None:
+        """End the items that the agent has left open, and close its session."""
         try:
-            prompt = await self._first_prompt(task, origin, own)
-            while True:
-                try:
-                    end = await self._turns(prompt, proxy, has_key)
-                    return await self._structured(end, task.spec.output_schema, proxy, has_key)
-                except AttemptError as failure:
-                    if failure.reason is not Reason.AUTH_REQUIRED:
-                        raise
-                    if has_key:
-                        raise _refused_key(task, failure) from failure
-                    await self._wait_for_permission(failure)
-                    prompt = self._asked
-        except QuestionExpiredError:
-            return WAITING_END
+            self._end_turn()
+        finally:
+            if self._prompt_sent:
+                with suppress(ConnectionError, RuntimeError):
+                    await self._agent.close_session(seconds)
+
+    async def stop(self) -> bool:
+        """Kill the agent's processes, and wait until none is alive."""
+        self._agent.end()
+        return await self._agent.ended()
+
+    async def close(self) -> None:
+        """Kill the agent's processes, and close the connection."""
+        self._agent.end()
+        await self._agent.close()
+
+    def state(self) -> DriverState:
+        """Return the state of the conversation."""
+        return DriverState(
+            session_id=self._agent.session_id,
+            prompt_sent=self._prompt_sent,
+            acknowledged=self._questions.acknowledged,
+            delivered=self._mailbox.delivered,
+            question=self._questions.current,
+            question_call=self._questions.current_call,
+            usage=self._usage,
+            cost=self._cost,
+        )
+
+    def final_data(self, state: OutcomeState) -> dict[str, Any]:
+        """Return nothing: the run's first events name the conversation."""
+        return {}
+
+    @property
+    def _has_key(self) -> bool:
+        """Whether the profile names the key that the proxy adds to the agent's requests."""
+        return self._task is not None and self._task.profile.provider.key_secret is not None
 
     async def _first_prompt(
         self, task: Task, origin: ResumePoint | None, own: Manifest | None
@@ -171,56 +225,39 @@ class AcpDriver:
         await self._questions.acknowledge(answer)
         if question.kind == "auth":
             return build_prompt(task.spec, None, self._opening.answer_tool)
-        said = self._leave.restore_answer(question, answer, own.question_call)
+        said = self._permissions.restore_answer(question, answer, own.question_call)
         return build_answer(question.text, said, task.spec.output_schema, self._opening.answer_tool)
 
-    def end_turn(self) -> None:
-        """End the items that the agent has left open."""
+    def _end_turn(self) -> None:
         self._add(self._mapper.end_turn())
 
-    def final_data(self, state: OutcomeState) -> dict[str, Any]:
-        """Return nothing: the run's first events name the conversation."""
-        return {}
-
-    @property
-    def delivered(self) -> int:
-        """The seq of the newest message from the agent's mailbox that was delivered to it."""
-        return self._mailbox.given
-
-    def note_read(self, seq: int) -> None:
-        """Record that the agent itself has read all messages up to ``seq``."""
-        self._mailbox.note_read(seq)
-
-    async def acknowledge(self) -> None:
-        """Report the delivered messages to the gateway, now that the conversation is stored."""
-        await self._mailbox.acknowledge()
-
-    async def _turns(self, prompt: str, proxy: ProviderProxy | None, has_key: bool) -> End:
+    async def _turns(self, prompt: str) -> End:
         """Run a turn, and one more for each reply or batch of messages that arrived meanwhile."""
-        end = await self._turn(prompt, proxy, has_key)
+        end = await self._turn(prompt)
         while end.state is OutcomeState.COMPLETED:
-            more = self._leave.take_reply() or await self._mailbox.next_turn(end)
+            more = self._permissions.take_reply() or await self._mailbox.next_turn(end)
             if not more:
                 break
-            end = await self._turn(more, proxy, has_key)
+            end = await self._turn(more)
         return end
 
-    async def _turn(self, text: str, proxy: ProviderProxy | None, has_key: bool) -> End:
+    async def _turn(self, text: str) -> End:
+        proxy = self._proxy
         self._mapper.begin_turn()
         self._asked = text
-        self._leave.begin_turn()
+        self._permissions.begin_turn()
         if proxy:
             proxy.begin_turn()
         await self._announce_prompt()
         try:
-            ends = [proxy.failed, *([proxy.refused] if has_key else [])] if proxy else []
+            ends = [proxy.failed, *([proxy.refused] if self._has_key else [])] if proxy else []
             async with self._mailbox.turn():
                 response = await self._prompt(text, ends)
         except acp.RequestError as error:
             seen = (proxy.refusal or proxy.error) if proxy else None
             raise classify(error.code, str(error), error.data, seen) from error
         finally:
-            self.end_turn()
+            self._end_turn()
         if response is None:
             told = (proxy.refusal or proxy.error) if proxy else None
             raise classify(0, "the provider does not process requests", None, told)
@@ -229,7 +266,7 @@ class AcpDriver:
             raise classify(0, "the provider answered with an error", None, seen)
         await self._count(response)
         # Some agents end their turn as cancelled when a permission was refused.
-        is_refusal = self._leave.was_refused and response.stop_reason == "cancelled"
+        is_refusal = self._permissions.was_refused and response.stop_reason == "cancelled"
         return end_of_turn("end_turn" if is_refusal else response.stop_reason, said)
 
     async def _prompt(self, text: str, ends: Sequence[asyncio.Event]) -> acp.PromptResponse | None:
@@ -238,14 +275,14 @@ class AcpDriver:
 
         Raises QuestionExpiredError if a question in the turn has expired; the turn is cancelled.
         """
-        asked = asyncio.ensure_future(self.agent.prompt(text))
+        asked = asyncio.ensure_future(self._agent.prompt(text))
         waiting = {asyncio.ensure_future(one.wait()) for one in (*ends, self._questions.expired)}
         try:
             await asyncio.wait({asked, *waiting}, return_when=asyncio.FIRST_COMPLETED)
             if self._questions.expired.is_set():
                 with suppress(ConnectionError, TimeoutError):
                     async with asyncio.timeout(_CANCEL_SECONDS):  # it may not read any more
-                        await self.agent.cancel()
+                        await self._agent.cancel()
                 await asyncio.wait({asked}, timeout=_CANCEL_SECONDS)
                 if asked.done() and asked.exception() is None:
                     await self._count(asked.result())
@@ -256,16 +293,14 @@ class AcpDriver:
 
     async def _announce_prompt(self) -> None:
         """Report the prompt before it is sent: a retry after that is another attempt."""
-        self.prompt_sent = True
+        self._prompt_sent = True
         await self._reporter.update(
-            state=AgentState.WORKING, session_id=self.agent.session_id, prompt_sent=True,
+            state=AgentState.WORKING, session_id=self._agent.session_id, prompt_sent=True,
             question=None,
         )  # fmt: skip
         await self._reporter.settled_soon()
 
-    async def _structured(
-        self, end: End, schema: dict[str, Any] | None, proxy: ProviderProxy | None, has_key: bool
-    ) -> End:
+    async def _structured(self, end: End, schema: dict[str, Any] | None) -> End:
         """Check the answer against the schema; the agent may repair it once."""
         if schema is None or end.state is not OutcomeState.COMPLETED:
             return end
@@ -273,7 +308,7 @@ class AcpDriver:
             return await self._answered(end, schema)
         except ValueError as problem:
             repair = build_repair(str(problem), schema, self._opening.answer_tool)
-        end = await self._turn(repair, proxy, has_key)
+        end = await self._turn(repair)
         if end.state is not OutcomeState.COMPLETED:
             return end
         try:
@@ -300,9 +335,9 @@ class AcpDriver:
     async def _count(self, response: acp.PromptResponse) -> None:
         answer = response.model_dump(mode="json", by_alias=True, exclude_none=True)
         used = usage_of(answer, self._mapper.cost)
-        self.cost = used.cost_usd if used and used.cost_usd else self.cost
-        self.usage = add_usage(self.usage, without_cost(used, self._cost_before))
-        await self._reporter.update(usage=self.usage)
+        self._cost = used.cost_usd if used and used.cost_usd else self._cost
+        self._usage = add_usage(self._usage, without_cost(used, self._cost_before))
+        await self._reporter.update(usage=self._usage)
 
     async def _take(self, update: dict[str, Any]) -> None:
         if self._opening.is_replay():

@@ -47,22 +47,22 @@ class Steerable(Protocol):
 class Mailbox:
     """The messages for the agent. Before ``open`` there are none."""
 
-    def __init__(self, agent: Steerable, journal: Journal) -> None:
+    def __init__(self, agent: Steerable, journal: Journal, gateway: Gateway) -> None:
         self._agent = agent
         self._journal = journal
-        self._gateway: Gateway | None = None
+        self._gateway = gateway
         self._delivery: Delivery = "Pull"
-        self.given = 0
+        self.delivered = 0
         """The seq of the newest message that the conversation contains."""
         self._taken = 0
         """The seq of the newest message that was taken out of the mailbox, to be delivered next."""
         self._turns = 0
         self._handing_over = asyncio.Lock()
 
-    def open(self, gateway: Gateway, delivery: Delivery, known: int = 0) -> None:
+    def open(self, delivery: Delivery, known: int = 0) -> None:
         """Deliver messages after ``known`` from now on, in the profile's delivery mode."""
-        self._gateway, self._delivery = gateway, delivery
-        self.given = self._taken = known
+        self._delivery = delivery
+        self.delivered = self._taken = known
 
     async def next_turn(self, end: End) -> str | None:
         """
@@ -87,7 +87,7 @@ class Mailbox:
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[None]:
         """Deliver messages during the block, in which a prompt turn is in progress."""
-        self.given = self._taken
+        self.delivered = self._taken
         steering = None
         if self._delivery == "Steer" and self._agent.can_steer:
             steering = asyncio.create_task(self._steer())
@@ -99,19 +99,8 @@ class Mailbox:
 
     def note_read(self, seq: int) -> None:
         """Record that the agent itself has read all messages up to ``seq``."""
-        self.given = max(self.given, seq)
+        self.delivered = max(self.delivered, seq)
         self._taken = max(self._taken, seq)
-
-    async def acknowledge(self) -> None:
-        """Report the delivered messages; later attempts and runs of the session get the rest."""
-        if self._gateway is None or not self.given:
-            return
-        try:
-            async with asyncio.timeout(_LAST_WORD_SECONDS):
-                await self._gateway.delivered(self.given)
-        except (GatewayError, TimeoutError) as error:
-            # An attempt that resumes from the snapshot has the number anyway.
-            log.warning("The delivery of messages cannot be reported: %s", error)
 
     async def _steer(self) -> None:
         while True:
@@ -126,7 +115,7 @@ class Mailbox:
             async with self._handing_over:
                 if await self._agent.steer(render(mail)):
                     self._note(mail, "steered")
-                    self.given = self._taken
+                    self.delivered = self._taken
                     return
             # The turn has not begun, or takes no text now; the end of the turn cancels this.
             await asyncio.sleep(_PAUSE)
@@ -152,7 +141,7 @@ class Mailbox:
 
     async def _ask(self, wait_ms: int) -> Messages:
         """Fetch messages; retry while the gateway is unavailable."""
-        while self._gateway:
+        while True:
             try:
                 return await self._gateway.messages(self._taken, wait_ms)
             except GatewayUnavailableError:
@@ -161,8 +150,7 @@ class Mailbox:
                 # An older gateway has none; a finished run is detected by other requests.
                 log.info("No messages are delivered: %s", error)
                 self._delivery = "Pull"
-                break
-        return Messages()
+                return Messages()
 
     def _note(self, mail: MailboxMessage, how: str) -> None:
         self._taken = max(self._taken, mail.seq)

@@ -62,6 +62,13 @@ class ResumePoint:
         return kept
 
 
+def acknowledged_input(task: Task, origin: ResumePoint | None) -> int:
+    """Return the seq of the newest input that the conversation contains when an attempt starts."""
+    if origin is not None and origin.is_own:
+        return origin.manifest.acknowledged_input
+    return task.acknowledged_input
+
+
 @dataclass
 class Restorer:
     """Restores snapshots before the agent starts."""

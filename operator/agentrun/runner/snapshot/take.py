@@ -8,9 +8,10 @@ from pathlib import Path
 
 from agentrun.api.gateway import Task
 from agentrun.api.quantities import parse
-from agentrun.api.v1alpha1 import Question, Snapshot, Usage, Workspace
+from agentrun.api.v1alpha1 import Snapshot, Workspace
 from agentrun.runner.backends import REMOTE
 from agentrun.runner.children import ChildError, Reach, ask_module
+from agentrun.runner.driver import DriverState
 from agentrun.runner.gateway import Gateway, GatewayError, patiently
 from agentrun.runner.git.git import Git, GitError
 from agentrun.runner.git.workspace import AGENT_HEAD, Base
@@ -28,21 +29,6 @@ class SnapshotError(Exception):
     """No snapshot could be taken. The message says why, and what to do."""
 
 
-@dataclass(frozen=True)
-class DriverState:
-    """The state of a run when its snapshot is taken."""
-
-    task: Task
-    session_id: str
-    acknowledged: int
-    delivered: int
-    question: Question | None
-    question_call: str | None
-    usage: Usage | None
-    cost: str | None
-    remote_task: str | None = None
-
-
 @dataclass
 class SnapshotWriter:
     """Takes snapshots. The agent should have ended by then; concurrent changes do no harm."""
@@ -52,14 +38,14 @@ class SnapshotWriter:
     git: Git
     patience: float
 
-    async def take(self, moment: DriverState, base: Base | None) -> Snapshot:
+    async def take(self, task: Task, state: DriverState, base: Base | None) -> Snapshot:
         """Take a snapshot and store it. Raises SnapshotError if that fails."""
         folder = self.layout.spool / "snapshot"
         shutil.rmtree(folder, ignore_errors=True)
         try:
             folder.mkdir(parents=True)
-            found = await self._describe(moment, base)
-            found.parts = await self._pack(moment.task, found, folder)
+            found = await self._describe(task, state, base)
+            found.parts = await self._pack(task, found, folder)
             await self._store(found, folder)
         except (GatewayError, GitError, ChildError, OSError) as error:
             raise SnapshotError(f"The conversation could not be stored: {error}") from error
@@ -73,8 +59,8 @@ class SnapshotWriter:
             taken_at=found.taken_at,
         )
 
-    async def _describe(self, moment: DriverState, base: Base | None) -> Manifest:
-        task, is_remote = moment.task, moment.task.spec.backend == REMOTE
+    async def _describe(self, task: Task, state: DriverState, base: Base | None) -> Manifest:
+        is_remote = task.spec.backend == REMOTE
         # A remote agent stores its conversation itself, and has changed no file of the pod.
         base = None if is_remote else base
         return Manifest(
@@ -82,17 +68,17 @@ class SnapshotWriter:
             run_id=task.run_id,
             attempt=task.attempt,
             backend=task.spec.backend,
-            session_id=moment.session_id,
-            remote_task=moment.remote_task,
-            acknowledged_input=moment.acknowledged,
-            delivered_message=moment.delivered,
+            session_id=state.session_id,
+            remote_task=state.remote_task,
+            acknowledged_input=state.acknowledged,
+            delivered_message=state.delivered,
             taken_at=datetime.now(UTC),
             workspace="none" if is_remote else _kind(task, base),
             change=await self._change(base) if base else None,
-            question=moment.question,
-            question_call=moment.question_call,
-            usage=moment.usage,
-            cost_usd=moment.cost,
+            question=state.question,
+            question_call=state.question_call,
+            usage=state.usage,
+            cost_usd=state.cost,
         )
 
     async def _change(self, base: Base) -> KeptChange:

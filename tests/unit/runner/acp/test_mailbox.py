@@ -19,6 +19,7 @@ from agentrun.runner.gateway import (
     GatewayRefusedError,
     GatewayUnavailableError,
     RunFinishedError,
+    report_delivered,
 )
 from agentrun.runner.journal.journal import Journal
 from agentrun.runner.outcome import End
@@ -96,8 +97,8 @@ class Post:
             await asyncio.wait_for(self.changed.wait_for(condition), LATE_SECONDS)
 
     def mailbox(self, delivery: Delivery = "Steer", known: int = 0) -> Mailbox:
-        made = Mailbox(self, cast(Journal, self))
-        made.open(cast(Gateway, self), delivery, known)
+        made = Mailbox(self, cast(Journal, self), cast(Gateway, self))
+        made.open(delivery, known)
         return made
 
 
@@ -128,12 +129,12 @@ async def test_messages_that_came_begin_another_turn(post: Post) -> None:
         "delivery": "between_turns",
     }
     assert post.injected == []
-    assert box.given == 0, "only the turn gives them to the agent"
+    assert box.delivered == 0, "only the turn gives them to the agent"
     async with box.turn():
         pass
-    assert box.given == 2
+    assert box.delivered == 2
     assert post.delivered_seqs == [], "the conversation may still be lost"
-    await box.acknowledge()
+    await report_delivered(cast(Gateway, post), box.delivered)
     assert post.delivered_seqs == [2]
     assert await box.next_turn(DONE) is None
 
@@ -150,7 +151,7 @@ async def test_nobody_is_asked_if_the_agent_asks_itself(post: Post) -> None:
     async with box.turn():
         pass
     assert await box.next_turn(DONE) is None
-    await box.acknowledge()
+    await report_delivered(cast(Gateway, post), box.delivered)
     assert (post.events, post.delivered_seqs, post.injected) == ([], [], [])
 
 
@@ -172,7 +173,7 @@ async def test_the_turns_that_messages_begin_are_bounded(post: Post) -> None:
     post.mail.append(mail(MAX_TURNS + 1))
     assert await box.next_turn(DONE) is None
     assert post.events[-1]["type"] == "reasoning"
-    assert box.given == MAX_TURNS, "the last waits for the session's next run"
+    assert box.delivered == MAX_TURNS, "the last waits for the session's next run"
 
 
 async def test_messages_are_put_into_the_turn(post: Post) -> None:
@@ -188,7 +189,7 @@ async def test_messages_are_put_into_the_turn(post: Post) -> None:
         (2, "steered"),
         (3, "steered"),
     ]
-    assert box.given == 3
+    assert box.delivered == 3
     assert await box.next_turn(DONE) is None
 
 
@@ -198,7 +199,7 @@ async def test_what_the_agent_took_itself_begins_no_turn(post: Post) -> None:
     async with box.turn():
         box.note_read(1)
     assert await box.next_turn(DONE) == render(mail(2))
-    assert box.given == 1
+    assert box.delivered == 1
 
 
 async def test_what_the_agent_does_not_take_yet_is_tried_again(post: Post) -> None:
@@ -215,7 +216,7 @@ async def test_what_no_turn_took_begins_one(post: Post) -> None:
     async with box.turn():
         await post.write(mail(1))
         await post.until(lambda: post.tries >= 2)
-    assert (post.injected, box.given) == ([], 0)
+    assert (post.injected, box.delivered) == ([], 0)
     assert await box.next_turn(DONE) == render(mail(1))
 
 
@@ -237,7 +238,7 @@ async def test_a_turn_that_ends_waits_for_the_answer_of_the_agent(post: Post) ->
             await asyncio.sleep(0)
         assert post.injected == []
     assert post.injected == [render(mail(1))], "not given twice, and not lost"
-    assert box.given == 1
+    assert box.delivered == 1
 
 
 async def test_a_turn_that_fails_has_had_its_messages_too(post: Post) -> None:
@@ -251,7 +252,7 @@ async def test_a_turn_that_fails_has_had_its_messages_too(post: Post) -> None:
 
     with pytest.raises(RuntimeError):
         await fail()
-    assert box.given == 1
+    assert box.delivered == 1
 
 
 async def test_while_the_gateway_is_away_it_is_asked_again(post: Post) -> None:
@@ -262,7 +263,7 @@ async def test_while_the_gateway_is_away_it_is_asked_again(post: Post) -> None:
     async with box.turn():
         pass
     post.errors = [GatewayUnavailableError("away")]
-    await box.acknowledge()
+    await report_delivered(cast(Gateway, post), box.delivered)
     assert post.delivered_seqs == [], "the run ends well without that"
 
 

@@ -135,8 +135,7 @@ async def leave_after(
     clean = lambda text: text.replace("hunter2", "[redacted]")  # noqa: E731
     earlier = permission_question("permission-1-1", first, (YES, NO), clean)
     person: Any = Person()
-    questions = Questions(person, person, 2, 60)
-    questions.open(person, 0)
+    questions = Questions(person, person, person, 2, 60)
     leave = PermissionBroker(person, questions, clean, "/workspace", lambda _: Announced(known))
     answer = Input(seq=1, message=an_answer("yes"))
     leave.restore_answer(earlier.question, answer, earlier.digest)
