@@ -60,6 +60,8 @@ class OutcomeReporter:
     redactor: Redactor
     attempt: int
     termination_log: Path
+    is_delivered: bool = False
+    """Whether an outcome was posted, and accepted or refused."""
 
     async def change(
         self, git: Git, base: Base, workspace: Path, task: Task, end: End
@@ -127,13 +129,14 @@ class OutcomeReporter:
         while True:
             try:
                 await self.gateway.outcome(outcome)
-                return
+                break
             except GatewayUnavailableError as error:
                 log.warning("The gateway does not accept the outcome: %s", error)
                 await asyncio.sleep(_PAUSE)
             except (GatewayConflictError, GatewayRefusedError) as error:
                 log.error("The gateway refuses the outcome: %s", error)
-                return
+                break
+        self.is_delivered = True
 
     def write_termination_message(self, outcome: Outcome) -> None:
         """Write the outcome to the termination log, where the kubelet reads it."""

@@ -21,9 +21,22 @@ from agentrun.runner.transcript import Transcript
 from agentrun.runner.trust import is_bundle
 
 
+@dataclass(frozen=True)
+class Prepared:
+    """What the agent starts from."""
+
+    task: Task
+    cwd: str
+    """The agent's working folder."""
+    origin: ResumePoint | None = None
+    """The snapshot of an earlier pod; None if the run starts anew."""
+    base: Base | None = None
+    """The state of the git workspace when the agent starts; None if there is none."""
+
+
 @dataclass
 class Preparer:
-    """Prepares the pod, and stores what it was prepared from."""
+    """Prepares the pod."""
 
     layout: Layout
     settings: Settings
@@ -31,45 +44,48 @@ class Preparer:
     git: Git
     redactor: Redactor
     transcript: Transcript
-    origin: ResumePoint | None = None
-    """The snapshot of an earlier pod; None if the run starts anew."""
-    base: Base | None = None
-    """The state of the git workspace when the agent started; None if there is none."""
 
     def __post_init__(self) -> None:
         """Hide the agent's folders from git processes with credentials, from the start."""
         self.git.keep_from(self.layout.workspace, self.layout.home)
 
-    async def restore(self, task: Task) -> None:
-        """Restore the snapshot of an earlier pod, if there is one, for the agent."""
+    async def prepare(self, task: Task) -> Prepared:
+        """Restore the snapshot of an earlier pod, if there is one, and make the workspace."""
+        origin = await self._restore(task)
+        base = await self._workspace(task, origin)
+        cwd = str(working_folder(self.layout.workspace, _workspace_of(task).cwd))
+        return Prepared(task, cwd, origin, base)
+
+    async def _restore(self, task: Task) -> ResumePoint | None:
         restorer = Restorer(self.layout, self.gateway, self.git, self.settings.patience)
-        self.origin = await restorer.find(task)
-        if self.origin is not None:
-            kept = self.origin.manifest
+        origin = await restorer.find(task)
+        if origin is not None:
+            kept = origin.manifest
             self.transcript.log("-", f"resuming from attempt {kept.attempt} of {kept.run_id}")
             if not self.settings.is_remote:
-                await restorer.restore(self.origin, task)
+                await restorer.restore(origin, task)
+        return origin
 
-    async def workspace(self, task: Task) -> str:
-        """Prepare the workspace, and return the agent's working folder."""
+    async def _workspace(self, task: Task, origin: ResumePoint | None) -> Base | None:
         self._check_bundle(task)
         author = author_of(task)
         write_identity(self.layout, author.name, author.email)
         write_instructions(self.layout, task.spec.backend, task.profile.instruction_files)
-        workspace = task.spec.workspace or task.profile.workspace or Workspace()
+        source = _workspace_of(task).git
         # A remote agent cannot access a clone.
-        if workspace.git and not self.settings.is_remote:
-            self._check_repository(task, workspace.git.url)
-            self.git.show_credentials_to(shown_to(task.profile), workspace.git.url)
-            self.redactor.add(*secret_in_url(workspace.git.url))
-            self.base = await self._checkout(task, workspace.git)
-            self.transcript.log("-", f"on branch {self.base.branch}, {self.base.commit[:12]}")
-        return str(working_folder(self.layout.workspace, workspace.cwd))
+        if source is None or self.settings.is_remote:
+            return None
+        self._check_repository(task, source.url)
+        self.git.show_credentials_to(shown_to(task.profile), source.url)
+        self.redactor.add(*secret_in_url(source.url))
+        base = await self._checkout(task, source, origin)
+        self.transcript.log("-", f"on branch {base.branch}, {base.commit[:12]}")
+        return base
 
-    async def _checkout(self, task: Task, source: GitSource) -> Base:
-        kept = self.origin.kept_change(task) if self.origin else None
-        if self.origin and kept:
-            return await restore_workspace(self.git, kept, self.origin, task, self.layout)
+    async def _checkout(self, task: Task, source: GitSource, origin: ResumePoint | None) -> Base:
+        kept = origin.kept_change(task) if origin else None
+        if origin and kept:
+            return await restore_workspace(self.git, kept, origin, task, self.layout)
         self.transcript.log("-", self.redactor.text(f"cloning {source.url}"))
         return await clone(
             self.git, source, task.run_id, self.layout.workspace, self.layout.repository
@@ -88,3 +104,7 @@ class Preparer:
                 " no certificates in PEM form."
             )
             raise AttemptError(Reason.PROFILE_INVALID, message)
+
+
+def _workspace_of(task: Task) -> Workspace:
+    return task.spec.workspace or task.profile.workspace or Workspace()

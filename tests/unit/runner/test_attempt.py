@@ -45,7 +45,7 @@ if os.fork() == 0:
 while True:  # It hears no stop.
     runner.recv(1)
 """
-QUICK = {"agentrun.runner.run._CANCEL_SECONDS": 0.5}
+QUICK = {"agentrun.runner.attempt._CANCEL_SECONDS": 0.5}
 """For agents that do not end their turn, however long they are given."""
 STRUCTURED = """
 import json, sys
@@ -382,7 +382,7 @@ async def test_without_a_certain_end_of_the_agent_nothing_is_collected_or_kept(
         origin = a_repository(tmp_path / "origin.git")
         workspace = {"workspace": {"git": {"url": f"file://{origin}"}}}
     gateway = a_gateway(["run", "echo new > new.txt"], ["say", "done"], **workspace)
-    bounds = {"agentrun.runner.run._END_SECONDS": 0.3}
+    bounds = {"agentrun.runner.finish._END_SECONDS": 0.3}
     async with pod(tmp_path, gateway, bounds=bounds) as it:
         await asyncio.wait_for(it.runner.wait(), LATE_SECONDS)
     outcome = gateway.outcome

@@ -19,7 +19,7 @@ from tests.unit.runner.remotes import SPOKEN, Agents, a_pod, asks, finish, ref_o
 pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
 
 SCHEMA = {"type": "object", "required": ["n"], "properties": {"n": {"type": "integer"}}}
-WAITS = {"agentrun.runner.run._CANCEL_SECONDS": 2.0}
+WAITS = {"agentrun.runner.attempt._CANCEL_SECONDS": 2.0}
 """For what does not end, however long it is given."""
 DEAF = WAITS | {"agentrun.runner.a2a.cancelling._CANCEL_SECONDS": 0.2}
 PATIENT = dict.fromkeys(DEAF, 30.0)

@@ -10,6 +10,8 @@ import pytest
 
 from agentrun.api.v1alpha1 import AgentStatus, Outcome, OutcomeState, Snapshot
 from agentrun.runner.acp.driver import AcpDriver
+from agentrun.runner.attempt import Attempt, AttemptResult
+from agentrun.runner.finish import deliver
 from agentrun.runner.gateway import Gateway, GatewayUnavailableError
 from agentrun.runner.journal.journal import Journal
 from agentrun.runner.journal.redact import Redactor
@@ -17,10 +19,11 @@ from agentrun.runner.layout import Layout
 from agentrun.runner.outcome import End
 from agentrun.runner.outcome_reporter import OutcomeReporter
 from agentrun.runner.pipes import make_pipes
-from agentrun.runner.run import Attempt
+from agentrun.runner.run import run
 from agentrun.runner.settings import Settings
 from agentrun.runner.status_reporter import StatusReporter
 from agentrun.runner.transcript import Transcript
+from agentrun.runner.wiring import make_attempt
 from tests.unit.runner.harness import RUN, FakeGateway, PlayedInit, a_gateway, prepare, serve
 from tests.waiting import LATE_SECONDS
 
@@ -37,7 +40,7 @@ async def an_attempt(root: Path, gateway: FakeGateway) -> AsyncIterator[Attempt]
         Gateway(url, layout.token, redactor.add) as client,
     ):
         settings = Settings(url, RUN, 1, "acp", None, grace=8, patience=5)
-        yield Attempt(layout, pipes, settings, Transcript(), redactor, client)
+        yield make_attempt(settings, layout, pipes, client, Transcript(), redactor)
     pipes.close()
 
 
@@ -64,7 +67,7 @@ async def test_error_of_a_helper_is_the_runs_outcome(
     monkeypatch.setattr(part, name, broken)
     gateway = a_gateway(["say", "never"])
     async with an_attempt(tmp_path, gateway) as attempt:
-        await asyncio.wait_for(attempt.run(), LATE_SECONDS)
+        await asyncio.wait_for(run(attempt), LATE_SECONDS)
     assert gateway.outcome is not None
     assert (gateway.outcome.state, gateway.outcome.reason) == (OutcomeState.FAILED, "RunnerFailed")
     assert "ValueError: nobody expected this" in (gateway.outcome.message or "")
@@ -87,7 +90,7 @@ async def test_helper_that_fails_at_the_very_end_holds_nothing_up(
     async with an_attempt(tmp_path, gateway) as attempt:
         init = PlayedInit(tmp_path / "agentrun/pipes")
         init.say("started", "3", "end")
-        await asyncio.wait_for(attempt.run(), LATE_SECONDS)
+        await asyncio.wait_for(run(attempt), LATE_SECONDS)
         init.close()
     assert gateway.outcome is not None
     assert gateway.outcome.reason == "AgentExited"
@@ -109,7 +112,7 @@ async def test_error_at_the_end_is_the_runs_outcome_too(
     async with an_attempt(tmp_path, gateway) as attempt:
         init = PlayedInit(tmp_path / "agentrun/pipes")
         init.say("started", "3", "end")
-        await asyncio.wait_for(attempt.run(), LATE_SECONDS)
+        await asyncio.wait_for(run(attempt), LATE_SECONDS)
         init.close()
     assert gateway.outcome is not None
     assert gateway.outcome.reason == "RunnerFailed"
@@ -137,11 +140,11 @@ async def test_the_outcome_is_told_after_the_snapshot(
     monkeypatch.setattr("agentrun.runner.status_reporter._PAUSE", 0.02)
     gateway = a_gateway()
     async with an_attempt(tmp_path, gateway) as attempt:
-        reporting = asyncio.create_task(attempt._reporter.run())
-        attempt._reporting = reporting
+        reporting = asyncio.create_task(attempt.reporter.run())
+        attempt.senders.reporting = reporting
         snapshot = Snapshot(name="snapshots/1", session_id="s", acknowledged_input=0)
-        await attempt._reporter.update(snapshot=snapshot)
+        await attempt.reporter.update(snapshot=snapshot)
         end = End(OutcomeState.INTERRUPTED, None, "Nobody answered.", waiting=True)
-        await attempt._deliver(end, None)
+        await deliver(attempt, AttemptResult(end))
         reporting.cancel()
     assert gateway.asked == ["POST /v1/state", "POST /v1/outcome"]
