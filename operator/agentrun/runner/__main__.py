@@ -33,7 +33,7 @@ def main(layout: Layout, env: Mapping[str, str]) -> int:
     # Some of the modules that are imported next read the file only once.
     write_roots(layout)
 
-    # The agent's container starts meanwhile; its program begins when ``Attempt`` says so.
+    # The agent's container starts meanwhile; its program begins when the driver starts it.
     return load()(layout, pipes, env)
 
 
