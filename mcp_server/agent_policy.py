@@ -23,10 +23,8 @@ from agentrun.api.v1alpha1 import (
     default_profile,
 )
 from agentrun.store.base import RunRow, RunStore
-from agentrun.store.paging import parent_uid
 from mcp_server.access import ForbiddenError
 from mcp_server.auth import Caller
-from mcp_server.manifests import session_name_of
 from mcp_server.runs import Runs
 from mcp_server.schemas import SpawnArguments
 
@@ -48,7 +46,7 @@ class AgentCaller:
     @property
     def profile_name(self) -> str:
         """The name of the run's profile."""
-        return self.run.spec.profile or default_profile(self.run.spec.backend)
+        return self.run.spec.profile_name
 
     @property
     def allowed(self) -> frozenset[str]:
@@ -98,7 +96,7 @@ class Lineage:
             return ""
         if len(self._parents) >= _REMEMBERED:
             self._parents.clear()
-        self._parents[uid] = parent_uid(row.run)
+        self._parents[uid] = row.run.parent_uid
         return self._parents[uid]
 
 
@@ -114,12 +112,12 @@ class AgentPolicy:
     def caller(self) -> Caller:
         """The agent, as a caller."""
         run = self.agent.run
-        return Caller(f"run/{run.metadata.name}", agent_name=session_name_of(run))
+        return Caller(f"run/{run.metadata.name}", agent_name=run.session_name)
 
     async def authorize(self, namespace: str | None = None, row: RunRow | None = None) -> None:
         """Raise ForbiddenError if the run is not a descendant of the agent's run."""
         own = self.agent.run.metadata
-        if row is not None and not await self.lineage.is_from(parent_uid(row.run), own.uid):
+        if row is not None and not await self.lineage.is_from(row.run.parent_uid, own.uid):
             raise ForbiddenError(
                 f"Run {row.run.metadata.name} was not started by your run, {own.name}, or by one of"
                 " its descendants: you have access only to the runs that you start with spawn_run."
@@ -137,7 +135,7 @@ class AgentPolicy:
 
     def agent_name_of(self, given: str | None) -> str | None:
         """Return the agent's own name. Raises ToolError if another one is given."""
-        own = session_name_of(self.agent.run)
+        own = self.agent.run.session_name
         if (given or "").strip() not in ("", own, self.agent.session_uid):
             raise ToolError(f"You are {own}, not {given}. Give your own name, or leave it out.")
         return own
@@ -188,7 +186,7 @@ class AgentPolicy:
 
     def check_may_repeat(self, run: AgentRun) -> None:
         """Raise ToolError if the agent may not use the profile of ``run``."""
-        _check_profile(self.agent, run.spec.profile or default_profile(run.spec.backend))
+        _check_profile(self.agent, run.spec.profile_name)
 
     @asynccontextmanager
     async def reserve_child(self, resumed: str = "") -> AsyncIterator[None]:

@@ -17,7 +17,6 @@ from mcp_server.manifests import (
     check_message,
     run_manifest,
     session_manifest,
-    session_name_of,
 )
 
 _MAX_INPUTS = 100
@@ -105,7 +104,7 @@ def check_resumable(run: AgentRun, session: AgentSession | None) -> AgentSession
     name = run.metadata.name
     if session is None:
         raise InvalidArgumentsError(
-            f"Unknown session_id: {session_name_of(run)}. The conversation of run {name} no longer"
+            f"Unknown session_id: {run.session_name}. The conversation of run {name} no longer"
             " exists: call continue_run with from_start true to repeat its task."
         )
     status = session.status
@@ -124,7 +123,7 @@ def build_resumption(
     run: AgentRun, run_id: str, message: AgentMessage, requested_by: str
 ) -> dict[str, Any]:
     """Build the run that continues the conversation of a run that has ended."""
-    session = SessionSpec(mode="resume", name=session_name_of(run))
+    session = SessionSpec(mode="resume", name=run.session_name)
     spec = _copy_of(run, session, {"prompt": None, "input_message": message})
     return run_manifest(spec, run_id, requested_by, digest_of(run, message, from_start=False))
 

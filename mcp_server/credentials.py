@@ -121,7 +121,7 @@ async def store_credentials(
 
     If it cannot be created, the run is cancelled and ApiError is raised.
     """
-    if credentials is None or run.phase.is_terminal:
+    if credentials is None or run.is_finished:
         return
     namespace = run.metadata.namespace
     try:

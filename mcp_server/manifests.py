@@ -117,7 +117,7 @@ def absolute_cwd(cwd: str | None) -> str:
 
 def folder_of(run: AgentRun) -> str:
     """Return the working directory of a run."""
-    return folder_named(run.spec.workspace.cwd if run.spec.workspace else None)
+    return folder_named(run.cwd)
 
 
 def folder_named(cwd: str | None) -> str:
@@ -191,12 +191,6 @@ def check_session(arguments: SpawnArguments, session: AgentSession) -> None:
 def profile_name(arguments: SpawnArguments) -> str:
     """Return the name of the profile that the run will use."""
     return arguments.profile or default_profile(arguments.backend)
-
-
-def session_name_of(run: AgentRun) -> str:
-    """Return the name of a run's session, which is also its agent's name."""
-    named = run.spec.session.name if run.spec.session else None
-    return named or run.metadata.name
 
 
 def request_hash(arguments: SpawnArguments) -> str:

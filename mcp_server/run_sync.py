@@ -30,7 +30,6 @@ from agentrun.kube.errors import ApiError
 from agentrun.kube.list_watch import BACKOFF, follow, is_closed
 from agentrun.kube.resources import NAMESPACES, PODS, RUNS, SESSIONS
 from agentrun.store.base import RunRow, RunStore, StoreError, StoreUnavailableError
-from mcp_server.manifests import session_name_of
 from mcp_server.views import ended_by_deletion, seal_data, timestamp
 
 _log = logging.getLogger(__name__)
@@ -149,7 +148,7 @@ class RunSync:
             known = await self._store.get_run_by_uid(uid)
         if known is None or known.sealed:
             return known
-        if known.run.phase.is_terminal:
+        if known.run.is_finished:
             await self._seal(known.run)
             return await self._store.get_run_by_uid(uid)
         if known.deleted_at:
@@ -158,7 +157,7 @@ class RunSync:
 
     async def _session_uid(self, run: AgentRun) -> str:
         try:
-            session = await self._kube.get(SESSIONS, run.metadata.namespace, session_name_of(run))
+            session = await self._kube.get(SESSIONS, run.metadata.namespace, run.session_name)
         except ApiError as error:
             # The operator creates the session of a run that has none; a later watch event of the
             # run finds it.
@@ -256,7 +255,7 @@ class RunSync:
         uid, now = run.metadata.uid, self._now()
         async with self._lock:
             row = await self._store.get_run_by_uid(uid) or RunRow(run)
-            if not row.run.phase.is_terminal:
+            if not row.run.is_finished:
                 ended = ended_by_deletion(row.run, now)
                 deleted_at = row.deleted_at or now
                 await self._store.record_run(replace(row, run=ended, deleted_at=deleted_at))

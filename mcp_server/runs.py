@@ -48,7 +48,6 @@ from mcp_server.manifests import (
     check_session,
     profile_name,
     request_hash,
-    session_name_of,
     unknown_profile,
 )
 from mcp_server.schemas import SpawnArguments
@@ -141,7 +140,7 @@ class Runs:
             return None
         row = _with_digest(earlier, request_hash(arguments))
         # The process that created the run may have stopped before it created the Secret.
-        session = await self.find_session(namespace, session_name_of(row.run))
+        session = await self.find_session(namespace, row.run.session_name)
         if session is not None:
             await store_credentials(self._kube, credentials, row.run, session)
         return row
@@ -197,7 +196,7 @@ class Runs:
         earlier = await self.find(namespace, run_id)
         if earlier is not None:
             return _made_by(earlier, body)
-        session = await self.find_session(namespace, session_name_of(run))
+        session = await self.find_session(namespace, run.session_name)
         if session and row.session_uid not in ("", session.metadata.uid):
             session = None  # Another session has taken the name.
         check_resumable(run, session)
@@ -250,7 +249,7 @@ class Runs:
             run = self._one(AgentRun, RUNS, manifest)
             if (seq := with_answer(run, message, key)) is not None:
                 return known, seq
-            given = None if run.phase.is_terminal else earlier_answer(run, message)
+            given = None if run.is_finished else earlier_answer(run, message)
             if given is not None:
                 return known, given.seq
             if not may_be_answered(replace(known, run=run)):
@@ -295,7 +294,7 @@ class Runs:
             if manifest is None or manifest["metadata"]["uid"] != row.run.metadata.uid:
                 return row
             run = self._one(AgentRun, RUNS, manifest)
-            patch = None if run.phase.is_terminal else build_cancellation(run, requested_by, reason)
+            patch = None if run.is_finished else build_cancellation(run, requested_by, reason)
             if patch is None:
                 return await self._run_sync.observe(manifest) or row
             manifest = await self._kube.patch(RUNS, namespace, name, patch)

@@ -12,7 +12,7 @@ from agentrun.api.pod_layout import REQUESTED_BY
 from agentrun.api.quarantine import UNREADABLE, Quarantined
 from agentrun.api.v1alpha1 import AgentRun, AgentRunStatus, Phase, Question, Reason
 from agentrun.store.base import RunRow
-from mcp_server.manifests import folder_of, session_name_of
+from mcp_server.manifests import folder_of
 from mcp_server.schemas import (
     CancelResult,
     ConditionView,
@@ -70,7 +70,7 @@ def run_view(row: RunRow, *, prompt_limit: int | None = None) -> RunView:
         backend=spec.backend,
         role=spec.role,
         session_id=session_id_of(row),
-        agent_name=session_name_of(run),
+        agent_name=run.session_name,
         status=word,
         reason=status.reason,
         message=status.message,
@@ -119,7 +119,7 @@ def spawn_result(row: RunRow) -> SpawnResult:
         backend=row.run.spec.backend,
         role=row.run.spec.role,
         session_id=session_id_of(row),
-        agent_name=session_name_of(row.run),
+        agent_name=row.run.session_name,
         status=status_of(row),
     )
 
@@ -141,7 +141,7 @@ def continue_result(
         run_id=row.run.metadata.name,
         status=status or status_of(row),
         session_id=session_id_of(row),
-        agent_name=session_name_of(row.run),
+        agent_name=row.run.session_name,
         mode=mode,
         resumed_from_run_id=resumed_from,
     )
@@ -149,7 +149,7 @@ def continue_result(
 
 def session_id_of(row: RunRow) -> str:
     """Return the session's uid or, if it is unknown, its name: all tools accept both."""
-    return row.session_uid or session_name_of(row.run)
+    return row.session_uid or row.run.session_name
 
 
 def summary_of(row: RunRow) -> str:

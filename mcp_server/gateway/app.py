@@ -14,7 +14,6 @@ from starlette.routing import Route
 from agentrun.api.gateway import BLOB_NAME, SNAPSHOT_FILE, Blob, Head, Inputs, Task, blob_key
 from agentrun.api.v1alpha1 import AgentRun, AgentStatus, Outcome
 from agentrun.store.base import BlobStore, JournalHead, RunRow, RunStore, StoreError
-from agentrun.store.paging import session_name
 from mcp_server.gateway.agent_tools import AgentTools
 from mcp_server.gateway.messages import Mailboxes
 from mcp_server.gateway.ports import PodAuthenticator, RunDirectory
@@ -120,7 +119,7 @@ class _Gateway:
             uid=runner.uid,
             attempt=runner.attempt,
             session_id=runner.row.session_uid,
-            agent_name=session_name(run),
+            agent_name=run.session_name,
             spec=run.spec,
             profile=profile.spec,
             acknowledged_input=acknowledged_before(run),
@@ -184,7 +183,7 @@ class _Gateway:
             return own
         if run.spec.session is None or run.spec.session.mode != "resume":
             return None
-        session = await self._runs.session(run.metadata.namespace, session_name(run))
+        session = await self._runs.session(run.metadata.namespace, run.session_name)
         return origin_in(session) if session else None
 
     async def state(self, request: Request) -> Response:

@@ -107,7 +107,7 @@ def _outcome_change(runner: RunnerIdentity, outcome: Outcome, last_seq: int) -> 
 
 def _check_alive(run: AgentRun, runner: RunnerIdentity) -> None:
     name = run.metadata.name
-    if run.phase.is_terminal:
+    if run.is_finished:
         raise SealedError(f"Run {name} has ended.")
     if run.attempts > runner.attempt:
         raise FencedError(f"Attempt {run.attempts} of run {name} has started.")

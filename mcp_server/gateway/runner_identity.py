@@ -14,7 +14,6 @@ from starlette.requests import Request
 from agentrun.api.names import parse_pod_name, pod_name
 from agentrun.api.v1alpha1 import AgentRun
 from agentrun.store.base import FencedError, RunRow, RunStore, SealedError
-from agentrun.store.paging import session_name
 from mcp_server.gateway.ports import (
     ClusterUnavailableError,
     PodAuthenticator,
@@ -49,7 +48,7 @@ class RunnerIdentity:
 
 def is_over(row: RunRow) -> bool:
     """Whether a run has ended."""
-    return row.sealed or row.run.phase.is_terminal
+    return row.sealed or row.run.is_finished
 
 
 def fence(run: AgentRun, attempt: int, pod: PodIdentity) -> str | None:
@@ -130,7 +129,7 @@ class RunnerAuthenticator:
         if row.session_uid or is_over(row):
             return row
         run = row.run
-        session = await self._runs.session(run.metadata.namespace, session_name(run))
+        session = await self._runs.session(run.metadata.namespace, run.session_name)
         if session is None:
             return row
         row = replace(row, session_uid=session.metadata.uid)

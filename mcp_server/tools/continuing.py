@@ -13,7 +13,6 @@ from agentrun.api.names import new_run_id, run_id_for_key
 from agentrun.api.v1alpha1 import Phase
 from agentrun.store.base import RunRow
 from mcp_server.continuing import check_answer, digest_of_key, with_answer
-from mcp_server.manifests import session_name_of
 from mcp_server.run_lookup import AgentName, Cwd, Namespace, RunId, resolve
 from mcp_server.schemas import ContinueResult
 from mcp_server.tool_context import ToolContext, tool_errors
@@ -88,7 +87,7 @@ def add_continue_run(server: MCPServer, context: ToolContext) -> None:
                 given = with_answer(row.run, input_message, _digest(context, key))
                 if given is not None:
                     return await _follow(context, row, given, seconds)
-                if not row.run.phase.is_terminal:
+                if not row.run.is_finished:
                     return await _answer(context, row, input_message, seconds, key)
             return await _begin_another(context, row, input_message, from_start, key)
 
@@ -102,7 +101,7 @@ async def _begin_another(
 ) -> ContinueResult:
     run, policy = row.run, context.policy()
     caller = policy.caller.username
-    if from_start and not run.phase.is_terminal:
+    if from_start and not run.is_finished:
         raise ToolError(
             f"run has not ended yet: {status_of(row)}. Call cancel_run first, or wait for its end."
         )
@@ -119,9 +118,7 @@ async def _begin_another(
     # A repeated request creates no run and needs no reservation.
     is_known = key is not None and await context.runs.find(namespace, run_id) is not None
     async with (
-        nullcontext()
-        if is_known
-        else policy.reserve_child("" if is_afresh else session_name_of(run))
+        nullcontext() if is_known else policy.reserve_child("" if is_afresh else run.session_name)
     ):
         if from_start or message is None:
             made = await context.runs.repeat(row, run_id, message, caller, parent)
@@ -155,7 +152,7 @@ async def _answer(
 async def _follow(context: ToolContext, row: RunRow, seq: int, seconds: float) -> ContinueResult:
     """Wait until the agent has acknowledged an answer, up to ``seconds``."""
     row = await context.follow(
-        row, lambda row: _is_acknowledged(row, seq) or row.run.phase.is_terminal, seconds
+        row, lambda row: _is_acknowledged(row, seq) or row.run.is_finished, seconds
     )
     return continue_result(row, "live", None, _status_after(row, seq))
 
@@ -166,7 +163,7 @@ def _digest(context: ToolContext, key: str | None) -> str | None:
 
 def _may_be_answered(row: RunRow) -> bool:
     """Whether a run waits for input; False if it has ended. Raises ToolError if it is active."""
-    if row.run.phase.is_terminal:
+    if row.run.is_finished:
         return False
     status = status_of(row)
     if status not in _WAITING:

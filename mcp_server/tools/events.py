@@ -77,13 +77,13 @@ async def _next_events(
     seconds: float,
 ) -> tuple[RunRow, list[Event], Status]:
     uid, clock, known = row.run.metadata.uid, asyncio.get_running_loop().time, status_of(row)
-    was_over, deadline, sealed_by = row.run.phase.is_terminal, clock() + seconds, 0.0
+    was_over, deadline, sealed_by = row.run.is_finished, clock() + seconds, 0.0
 
     # The status is compared with that at the start of the call: otherwise every call would return
     # immediately. A terminal status counts only with its event: a client that gets the status
     # without the event stops polling.
     def is_news(row: RunRow) -> bool:
-        has_changed = status_of(row) != known and not row.run.phase.is_terminal
+        has_changed = status_of(row) != known and not row.run.is_finished
         return row.sealed or row.last_seq > after_seq or has_changed
 
     while True:
@@ -91,7 +91,7 @@ async def _next_events(
         # No events beyond those in the row: the status must not be older than the last event.
         there = min(limit, max(0, row.last_seq - after_seq))
         events = within(await context.store.read(uid, after_seq, there))
-        is_closing = row.run.phase.is_terminal and not row.sealed
+        is_closing = row.run.is_finished and not row.sealed
         if is_closing:
             # Counted from when the end was observed, which may be at the end of a long wait.
             sealed_by = sealed_by or max(deadline, clock() + _SEAL_SECONDS)

@@ -196,11 +196,11 @@ def add_cancel_run(server: MCPServer, context: ToolContext) -> None:
         """
         with tool_errors():
             row = await resolve(context, run_id, agent_name, cwd, namespace)
-            if not row.run.phase.is_terminal:
+            if not row.run.is_finished:
                 caller = context.policy().caller.username
                 row = await context.runs.request_cancellation(row, caller, reason)
                 row = await _wait_for_end(context, ctx, row, wait_ms / 1000)
-            if row.run.phase.is_terminal and row.run.phase is not Phase.CANCELLED:
+            if row.run.is_finished and row.run.phase is not Phase.CANCELLED:
                 raise ToolError(
                     f"run is already terminal: {status_of(row)}. Call get_run for its result."
                 )
@@ -294,7 +294,7 @@ async def _wait_for_end(
 
 
 def _is_over(row: RunRow) -> bool:
-    return row.run.phase.is_terminal
+    return row.run.is_finished
 
 
 def _phases(status: Status | None) -> list[Phase] | None:

@@ -14,7 +14,6 @@ from agentrun.api.v1alpha1 import Phase
 from agentrun.store import changes
 from agentrun.store.base import RunRow, RunStore, SessionRun
 from agentrun.store.moments import micros
-from agentrun.store.paging import session_name
 from agentrun.store.rows import run_columns
 from agentrun.store.sql import SqlRunStore
 from agentrun.store.tables import runs
@@ -42,12 +41,12 @@ async def standing(
 
 def check(one: SessionRun, row: RunRow) -> None:
     run = row.run
-    assert (one.session_name, one.session_uid) == (session_name(run), row.session_uid)
-    assert (one.phase, one.has_ended) == (run.phase.value, run.phase.is_terminal)
+    assert (one.session_name, one.session_uid) == (run.session_name, row.session_uid)
+    assert (one.phase, one.has_ended) == (run.phase.value, run.is_finished)
     assert one.cwd == (run.spec.workspace.cwd if run.spec.workspace else None)
     assert one.updated_at == row.updated_at
     assert row.updated_at is not None
-    assert one.place == (micros(row.updated_at), session_name(run), run.metadata.uid)
+    assert one.place == (micros(row.updated_at), run.session_name, run.metadata.uid)
 
 
 async def changed(store: RunStore, limit: int = 10, **more: Any) -> list[str]:
@@ -162,7 +161,7 @@ async def test_both_answers_are_those_of_looking_at_all_runs(store: RunStore, se
         elif row is not None and chance.random() < 0.5:
             await store.append(uid, 1, events(row.last_seq + 1, row.last_seq + 1))
         else:
-            name = session_name(row.run) if row else chance.choice("abc")
+            name = row.run.session_name if row else chance.choice("abc")
             of = (row and row.session_uid) or chance.choice(("", "", "s-1", "s-2"))
             session: dict[str, Any] = {"session": {"name": name}}
             new = a_row(uid, "", of, phase=chance.choice(PHASES), version=step + 1, **session)
@@ -176,10 +175,10 @@ async def test_both_answers_are_those_of_looking_at_all_runs(store: RunStore, se
 async def compare(store: RunStore, rows: list[RunRow], sessions: Sequence[tuple[str, str]]) -> None:
     def place(row: RunRow) -> tuple[int, str, str]:
         assert row.updated_at is not None
-        return micros(row.updated_at), session_name(row.run), row.run.metadata.uid
+        return micros(row.updated_at), row.run.session_name, row.run.metadata.uid
 
     def rank(row: RunRow) -> Any:
-        return (not row.run.phase.is_terminal, row.updated_at, row.run.created, place(row)[2])
+        return (not row.run.is_finished, row.updated_at, row.run.created, place(row)[2])
 
     expected = sorted(rows, key=place, reverse=True)
     found = await store.changed_runs("team", 100)
@@ -188,7 +187,7 @@ async def compare(store: RunStore, rows: list[RunRow], sessions: Sequence[tuple[
         assert [other] == await store.changed_runs("team", 1, one.place)
     stand = await store.standing_runs("team", sessions)
     for name, uid in sessions:
-        mine = [r for r in rows if session_name(r.run) == name and r.session_uid in ("", uid)]
+        mine = [r for r in rows if r.run.session_name == name and r.session_uid in ("", uid)]
         best = max(mine, key=rank, default=None)
         assert (best and best.run.metadata.uid) == (
             stand[name, uid].uid if (name, uid) in stand else None

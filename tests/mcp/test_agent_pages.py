@@ -16,7 +16,7 @@ from agentrun.api.v1alpha1 import AgentRun, AgentSession
 from agentrun.kube.resources import SESSIONS
 from agentrun.store.base import RunRow, SessionKey, SessionRun
 from agentrun.store.memory import MemoryRunStore
-from agentrun.store.paging import Place, decode_cursor, session_name
+from agentrun.store.paging import Place, decode_cursor
 from mcp_server import agent_pages
 from mcp_server.agent_pages import page_of_agents
 from mcp_server.agent_schemas import AgentView
@@ -91,7 +91,7 @@ class Team:
             name, uid = one.metadata.name, one.metadata.uid
             mine = [
                 row for row in rows
-                if session_name(row.run) == name and row.session_uid in ("", uid)
+                if row.run.session_name == name and row.session_uid in ("", uid)
             ]  # fmt: skip
             best = max(mine, key=rank, default=None)
             place = place_of_session(one) if best is None else place_of(best)
@@ -113,13 +113,13 @@ class Team:
 
 
 def rank(row: RunRow) -> Any:
-    return not row.run.phase.is_terminal, row.updated_at, row.run.created, row.run.metadata.uid
+    return not row.run.is_finished, row.updated_at, row.run.created, row.run.metadata.uid
 
 
 def place_of(row: RunRow) -> Place:
     assert row.updated_at is not None
     micros = (row.updated_at - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
-    return micros, session_name(row.run), row.run.metadata.uid
+    return micros, row.run.session_name, row.run.metadata.uid
 
 
 @dataclass
@@ -161,7 +161,7 @@ async def happen(team: Team, step: Step) -> None:
             team.cache.remove(known)
         case "run":
             row = await team.store.get_run_by_uid(uid)
-            talk = session_name(row.run) if row else step.talk
+            talk = row.run.session_name if row else step.talk
             of = [known.metadata.uid if known else "", "", f"s-{step.choice}"][step.choice % 3]
             await team.record(name, talk, of, PHASES[step.choice % 5], CWDS[step.choice % 3])
         case "append" if row := await team.store.get_run_by_uid(uid):

@@ -141,7 +141,7 @@ async def test_the_end_is_told_with_its_event_only(bench: Bench, wait_ms: int) -
     bench.cluster.set_status("team-a", name, phase="Completed")
 
     async def is_over() -> bool:
-        return (await bench.row(name)).run.phase.is_terminal
+        return (await bench.row(name)).run.is_finished
 
     await eventually(is_over)
     poll = poll or await waiting(bench, name, wait_ms=0)
@@ -165,7 +165,7 @@ async def test_an_end_that_is_not_recorded_in_time_is_not_told(
     assert (answer["status"], answer["events"]) == ("queued", [])
 
     async def is_over() -> bool:
-        return (await bench.row(name)).run.phase.is_terminal
+        return (await bench.row(name)).run.is_finished
 
     await eventually(is_over)
     error = await bench.refused("poll_events", run_id=name, after_seq=0, wait_ms=0)

@@ -57,7 +57,7 @@ def decide(
     ``rejection`` is why the API server has just rejected the pod or the session, if it has.
     """
     facts = Facts(run, observed, timeouts, now, rejection)
-    if run.phase.is_terminal:
+    if run.is_finished:
         return _clean_up(facts)
     deadlines = deadlines_of(facts)
     stop = _stop_request(facts) or next((one for one in deadlines if one.at <= now), None)

@@ -27,7 +27,6 @@ from agentrun.controller.caches import Caches, Key, key_of, owner_of, uid_of
 from agentrun.controller.endings import has_ended, outcome_of
 from agentrun.controller.observed import Observed, PodObservation, SessionObservation, seconds_after
 from agentrun.controller.pod.status import observe_pod
-from agentrun.controller.validation import profile_name, session_name
 from agentrun.kube.api import KubeApi, Object
 from agentrun.kube.errors import ApiError
 from agentrun.kube.resources import EVENTS, NAMESPACES, PODS, PROFILES, RUNS, SESSIONS, Resource
@@ -87,14 +86,14 @@ class Observer:
         """Return the observed state of ``run``, and the run, possibly in a newer version."""
         key = run.metadata.namespace, run.metadata.name
         pods = [
-            await self._observe_pod(pod, now, is_told=run.phase.is_terminal)
+            await self._observe_pod(pod, now, is_told=run.is_finished)
             for pod in self.caches.pods_of(key)
             if is_pod_of(pod, run.metadata.uid)
         ]
         name = pod_name(run.metadata.name, run.attempts)
         current = next((pod for pod in pods if pod.name == name), None)
         others = tuple(pod for pod in pods if pod.name != name)
-        if current is None and run.attempts > 0 and not run.phase.is_terminal:
+        if current is None and run.attempts > 0 and not run.is_finished:
             current = await self._look_for_pod(run, name, now)
         run = await self._with_reported_outcome(run, current)
         observed = Observed(
@@ -111,7 +110,7 @@ class Observer:
     async def _loses_its_namespace(self, run: AgentRun, pod: PodObservation | None) -> bool:
         """Whether a pod was lost because its namespace is being deleted."""
         is_lost = run.attempts > 0 and (pod is None or pod.finished or pod.is_terminating)
-        if run.phase.is_terminal or not is_lost or has_ended(outcome_of(run, pod)):
+        if run.is_finished or not is_lost or has_ended(outcome_of(run, pod)):
             return False
         try:
             namespace = await self.kube.find(NAMESPACES, run.metadata.namespace, "")
@@ -124,7 +123,7 @@ class Observer:
     async def _orphaned(self, run: AgentRun) -> str:
         """Return a message if the parent of ``run`` was cancelled or deleted; empty otherwise."""
         parent = run.spec.parent
-        if parent is None or run.phase.is_terminal:
+        if parent is None or run.is_finished:
             return ""
         key = run.metadata.namespace, parent.name
         found = await self.find(RUNS, key)
@@ -158,7 +157,7 @@ class Observer:
         The outcome was stored before the pod ended, but the two arrive over different watches.
         """
         is_over = run.attempts > 0 and (pod is None or pod.finished)
-        if run.phase.is_terminal or not is_over or outcome_of(run, None) is not None:
+        if run.is_finished or not is_over or outcome_of(run, None) is not None:
             return run
         fresh = await self.fetch(RUNS, (run.metadata.namespace, run.metadata.name))
         if fresh is None or uid_of(fresh) != run.metadata.uid:
@@ -188,15 +187,15 @@ class Observer:
         return observe_pod(pod, events)
 
     async def _profile(self, run: AgentRun) -> AgentProfile | None:
-        if run.phase.is_terminal:
+        if run.is_finished:
             return None
-        profile = await self.find(PROFILES, (run.metadata.namespace, profile_name(run)))
+        profile = await self.find(PROFILES, (run.metadata.namespace, run.spec.profile_name))
         return parse_object(AgentProfile, PROFILES, profile) if profile else None
 
     async def _session(self, run: AgentRun) -> SessionObservation:
-        name = session_name(run)
+        name = run.session_name
         key = run.metadata.namespace, name
-        if run.phase.is_terminal:
+        if run.is_finished:
             obj = self.caches.of(SESSIONS).get(key)
         else:
             obj = await self.find(SESSIONS, key)

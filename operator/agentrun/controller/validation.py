@@ -5,22 +5,11 @@ import re
 from agentrun.api.git_access import repository_refusal
 from agentrun.api.names import MAX_RUN_NAME
 from agentrun.api.quarantine import UNREADABLE
-from agentrun.api.v1alpha1 import AgentProfile, AgentRun, Reason, default_profile
+from agentrun.api.v1alpha1 import AgentProfile, AgentRun, Reason
 from agentrun.controller.backends import REMOTE, defaults_of
 from agentrun.controller.observed import Failure, Observed, WaitClass
 
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
-
-
-def profile_name(run: AgentRun) -> str:
-    """Return the name of the profile of ``run``."""
-    return run.spec.profile or default_profile(run.spec.backend)
-
-
-def session_name(run: AgentRun) -> str:
-    """Return the name of the session of ``run``."""
-    named = run.spec.session.name if run.spec.session else None
-    return named or run.metadata.name
 
 
 def validation_failure(run: AgentRun, observed: Observed) -> Failure | None:
@@ -53,7 +42,7 @@ def _misnamed(run: AgentRun) -> Failure | None:
 
 
 def _check_profile(run: AgentRun, profile: AgentProfile | None) -> Failure | None:
-    name, spec = profile_name(run), run.spec
+    name, spec = run.spec.profile_name, run.spec
     if profile is None:
         message = f"There is no AgentProfile {name} in namespace {run.metadata.namespace}."
         return Failure(Reason.PROFILE_NOT_FOUND, message)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from agentrun.api.gateway import Task
 from agentrun.api.git_access import repository_refusal, shown_to
-from agentrun.api.v1alpha1 import GitSource, Reason, Workspace, default_profile
+from agentrun.api.v1alpha1 import GitSource, Reason, Workspace
 from agentrun.runner.backends import write_identity
 from agentrun.runner.gateway import Gateway
 from agentrun.runner.git.git import Git
@@ -92,7 +92,7 @@ class Preparer:
         )
 
     def _check_repository(self, task: Task, url: str) -> None:
-        name = task.spec.profile or default_profile(task.spec.backend)
+        name = task.spec.profile_name
         if refusal := repository_refusal(task.profile, name, url):
             raise AttemptError(Reason.PROFILE_REFUSED, self.redactor.text(refusal))
 

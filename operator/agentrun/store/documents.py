@@ -101,16 +101,16 @@ def _document(run: AgentRun) -> dict[str, Any]:
 
 def name_of(run: AgentRun) -> RunName:
     """Return the columns of a run beside its document."""
-    meta, spec = run.metadata, run.spec
+    meta = run.metadata
     return RunName(
         uid=meta.uid,
         namespace=meta.namespace,
         name=meta.name,
         created=int(run.created.timestamp()) if run.created else 0,
         phase=run.phase.value,
-        backend=spec.backend,
-        cwd=spec.workspace.cwd if spec.workspace else None,
-        session_name=(spec.session.name if spec.session else None) or meta.name,
+        backend=run.spec.backend,
+        cwd=run.cwd,
+        session_name=run.session_name,
     )
 
 

@@ -196,9 +196,9 @@ def _replaces(stored: AgentRun, seen: AgentRun) -> bool:
     A watch that lags behind a live read must not revert a newer version. The API server guarantees
     that resource versions of one kind compare as integers.
     """
-    if stored.phase.is_terminal != seen.phase.is_terminal:
-        return seen.phase.is_terminal
-    if stored.phase.is_terminal and stored.phase is not seen.phase:
+    if stored.is_finished != seen.is_finished:
+        return seen.is_finished
+    if stored.is_finished and stored.phase is not seen.phase:
         return False
     if is_stub(stored):
         return True
@@ -207,4 +207,4 @@ def _replaces(stored: AgentRun, seen: AgentRun) -> bool:
         return new > old
     # A deleted run ends without a new version; if several replicas record that, each with its own
     # time, the first is retained.
-    return not stored.phase.is_terminal
+    return not stored.is_finished

@@ -31,12 +31,9 @@ from agentrun.store.notifier import Notifier
 from agentrun.store.ordered import Ordered
 from agentrun.store.paging import (
     Place,
-    cwd_of,
     decode_cursor,
     encode_cursor,
-    parent_uid,
     place_of,
-    session_name,
 )
 
 
@@ -172,14 +169,14 @@ class MemoryRunStore:
         """See ``RunStore``."""
         self._check()
         runs = [kept.row.run for kept in self._runs.values()] if uid else []
-        return sum((run.metadata.namespace, parent_uid(run)) == (namespace, uid) for run in runs)
+        return sum((run.metadata.namespace, run.parent_uid) == (namespace, uid) for run in runs)
 
     async def parents_in_session(self, namespace: str, session_name: str, limit: int) -> set[str]:
         """See ``RunStore``."""
         self._check()
         which = RunFilter(namespaces=[namespace], session_name=session_name)
         rows = [kept.row for kept in self._runs.values()]
-        found = {parent_uid(row.run) for row in rows if _matches(which, row)}
+        found = {row.run.parent_uid for row in rows if _matches(which, row)}
         return set(sorted(found)[:limit])
 
     async def open_runs(self) -> list[RunRow]:
@@ -304,10 +301,10 @@ class MemoryRunStore:
 def _session_run(row: RunRow) -> SessionRun:
     return SessionRun(
         uid=row.run.metadata.uid,
-        session_name=session_name(row.run),
+        session_name=row.run.session_name,
         session_uid=row.session_uid,
         phase=row.run.phase.value,
-        cwd=cwd_of(row.run),
+        cwd=row.run.cwd,
         updated_at=row.updated_at or EPOCH,
         created=place_of(row.run)[0],
     )
@@ -320,8 +317,8 @@ def _matches(which: RunFilter, row: RunRow) -> bool:
             which.namespaces is None or run.metadata.namespace in which.namespaces,
             which.phases is None or run.phase in which.phases,
             which.backend is None or run.spec.backend == which.backend,
-            which.cwd is None or cwd_of(run) == which.cwd,
-            which.session_name is None or session_name(run) == which.session_name,
+            which.cwd is None or run.cwd == which.cwd,
+            which.session_name is None or run.session_name == which.session_name,
         )
     )
 

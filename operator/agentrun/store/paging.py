@@ -26,21 +26,6 @@ def place_of(run: AgentRun) -> Place:
     return (int(created.timestamp()) if created else 0, run.metadata.name, run.metadata.uid)
 
 
-def session_name(run: AgentRun) -> str:
-    """Return the name of the session of ``run``: a new session has the run's name."""
-    return (run.spec.session.name if run.spec.session else None) or run.metadata.name
-
-
-def cwd_of(run: AgentRun) -> str | None:
-    """Return the working folder of a run; None if it names none."""
-    return run.spec.workspace.cwd if run.spec.workspace else None
-
-
-def parent_uid(run: AgentRun) -> str:
-    """Return the uid of the run whose agent created ``run``; empty if no agent did."""
-    return run.spec.parent.uid if run.spec.parent else ""
-
-
 def encode_cursor(place: Place) -> str:
     """Make the cursor of what comes after ``place``."""
     return base64.urlsafe_b64encode(json.dumps(place).encode()).decode()

@@ -11,7 +11,7 @@ from agentrun.store.base import RunRow, SessionRun
 from agentrun.store.documents import RunName, plain, read_data, write_run
 from agentrun.store.journal import Journal, dump
 from agentrun.store.moments import EPOCH, micros, moment
-from agentrun.store.paging import cwd_of, parent_uid, place_of, session_name
+from agentrun.store.paging import place_of
 
 _REASON_CHARS = 500
 
@@ -25,12 +25,12 @@ def run_columns(row: RunRow) -> dict[str, Any]:
         "created": place_of(run)[0],
         "phase": run.phase.value,
         "backend": run.spec.backend,
-        "cwd": None if (cwd := cwd_of(run)) is None else plain(cwd),
-        "session_name": session_name(run),
+        "cwd": None if run.cwd is None else plain(run.cwd),
+        "session_name": run.session_name,
         "session_uid": row.session_uid,
         "document": write_run(run),
         "deleted": None if row.deleted_at is None else micros(row.deleted_at),
-        "parent_uid": plain(parent_uid(run)),
+        "parent_uid": plain(run.parent_uid),
     }
 
 

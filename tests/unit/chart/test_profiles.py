@@ -11,8 +11,7 @@ import jsonschema
 import pytest
 
 from agentrun.api.crd import structural
-from agentrun.api.v1alpha1 import AgentProfile
-from agentrun.api.v1alpha1.profile import default_profile
+from agentrun.api.v1alpha1 import AgentProfile, default_profile
 from tests.unit.chart import helm
 
 

@@ -154,7 +154,7 @@ class World:
     @property
     def not_ready_reason(self) -> str:
         """What the run waits for that no rule of its own brings: '' for nothing."""
-        if self.run.phase.is_terminal:
+        if self.run.is_finished:
             return "nothing: it is over"
         if self.run.status.reason == Reason.SESSION_BUSY:
             return "the run that holds its session, or is before it"
@@ -222,7 +222,7 @@ def left_alone(world: World) -> str:
         leads_on, at = world.reconcile()
         if leads_on:
             return "it goes on"
-        if world.run.phase.is_terminal:
+        if world.run.is_finished:
             return world.not_ready_reason
         if world.run.status != before:
             continue  # what it wrote gives it another turn
@@ -253,7 +253,7 @@ def test_a_pod_that_is_over_and_only_kept_by_a_finalizer_holds_up_nothing(
 def test_what_is_over_stays_over() -> None:
     for name, world in worlds():
         left_alone(world)
-        if world.run.phase.is_terminal:
+        if world.run.is_finished:
             end = world.run.status
             assert not any(isinstance(one, SetStatus) for one in _decided(world)), name
             world.now = seconds_after(world.now, 10 * 365 * 86_400)

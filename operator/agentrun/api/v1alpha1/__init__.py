@@ -16,7 +16,6 @@ from agentrun.api.v1alpha1.profile import (
     AgentTools,
     Cache,
     InstructionFile,
-    default_profile,
 )
 from agentrun.api.v1alpha1.run import (
     GIT_URL,
@@ -30,6 +29,7 @@ from agentrun.api.v1alpha1.run import (
     SessionSpec,
     Timeouts,
     Workspace,
+    default_profile,
 )
 from agentrun.api.v1alpha1.run_status import (
     AgentRunStatus,

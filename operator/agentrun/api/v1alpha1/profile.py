@@ -372,8 +372,3 @@ class AgentProfile(Model):
     kind: str = "AgentProfile"
     metadata: ObjectMeta = ObjectMeta()
     spec: AgentProfileSpec
-
-
-def default_profile(backend: str) -> str:
-    """Return the profile of a run that names none: the backend's name as a Kubernetes name."""
-    return backend.replace("_", "-")

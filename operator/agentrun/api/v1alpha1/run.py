@@ -221,6 +221,11 @@ class AgentRunSpec(Model):
     cancellation: Cancellation | None = None
     """Who requested the cancellation, and why. It cannot be changed once set."""
 
+    @property
+    def profile_name(self) -> str:
+        """The name of the profile to use."""
+        return self.profile or default_profile(self.backend)
+
     IMMUTABLE: ClassVar[Sequence[str]] = (
         "backend", "role", "prompt", "inputMessage", "profile", "model", "workspace", "session",
         "resumedFrom", "parent", "outputSchema", "metadata", "backendConfig", "timeouts", "retry",
@@ -249,6 +254,11 @@ class AgentRunSpec(Model):
             "inputs can only be added: an input cannot be removed",
         ),
     ]
+
+
+def default_profile(backend: str) -> str:
+    """Return the profile of a run that names none: the backend's name as a Kubernetes name."""
+    return backend.replace("_", "-")
 
 
 class AgentRun(Model):
@@ -286,6 +296,26 @@ class AgentRun(Model):
     def phase(self) -> Phase:
         """The phase; a run that the operator has not seen yet is Queued."""
         return self.status.phase or Phase.QUEUED
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the run has finished."""
+        return self.phase.is_terminal
+
+    @property
+    def session_name(self) -> str:
+        """The name of the session, which is also the agent's name; a new one has the run's name."""
+        return (self.spec.session.name if self.spec.session else None) or self.metadata.name
+
+    @property
+    def cwd(self) -> str | None:
+        """The working directory that the run names, if any."""
+        return self.spec.workspace.cwd if self.spec.workspace else None
+
+    @property
+    def parent_uid(self) -> str:
+        """The uid of the run whose agent requested this run; empty if no agent did."""
+        return self.spec.parent.uid if self.spec.parent else ""
 
     @property
     def attempts(self) -> int:

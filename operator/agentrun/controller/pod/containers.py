@@ -18,7 +18,6 @@ from agentrun.controller.pod.references import (
 )
 from agentrun.controller.settings import PodSettings
 from agentrun.controller.timeouts import RunTimeouts
-from agentrun.controller.validation import session_name
 
 PIPES_SIZE = "2Mi"
 CALLS_SIZE = "8Mi"
@@ -152,8 +151,8 @@ def _identity(run: AgentRun, profile: AgentProfileSpec) -> dict[str, str]:
     """Return the variables that identify the agent, as programs outside AgentRun set them too."""
     cwd = workspace_of(run, profile).cwd
     return {
-        layout.ENV_PEER_NAME: session_name(run),
-        layout.ENV_PEER_SESSION: session_name(run),
+        layout.ENV_PEER_NAME: run.session_name,
+        layout.ENV_PEER_SESSION: run.session_name,
         layout.ENV_PEER_CWD: posixpath.normpath(posixpath.join(layout.WORKSPACE, cwd or "")),
     }
 

@@ -32,7 +32,6 @@ from agentrun.controller.pod.references import (
 )
 from agentrun.controller.settings import PodSettings
 from agentrun.controller.timeouts import timeouts_of
-from agentrun.controller.validation import session_name
 
 TOKEN_SECONDS = 3600
 """The lifetime of a runner's token in seconds; the kubelet renews it."""
@@ -76,7 +75,7 @@ def _metadata(run: AgentRun, first: str) -> dict[str, Any]:
             "app.kubernetes.io/component": "run",
             layout.LABEL_RUN: run.metadata.name,
             layout.LABEL_ATTEMPT: str(run.attempts),
-            layout.LABEL_SESSION: session_name(run),
+            layout.LABEL_SESSION: run.session_name,
             layout.LABEL_BACKEND: run.spec.backend,
         },
         "annotations": {"kubectl.kubernetes.io/default-container": layout.RUNNER},
