@@ -16,7 +16,6 @@ from mcp.server.mcpserver import MCPServer
 from mcp_types import Tool
 
 from agentrun.api.v1alpha1 import AgentTools
-from agentrun.store.memory import MemoryBlobStore, MemoryRunStore
 from mcp_server.access import NOBODY
 from mcp_server.policy import user_policies
 from mcp_server.runs import Runs
@@ -56,7 +55,7 @@ _MORE = {"poll_events": "[events.md](events.md) describes `data` by the event's 
 
 
 class _Nowhere:
-    """A cluster that rejects every call: the tools are described, not called."""
+    """A cluster and stores that reject every call: the tools are described, not called."""
 
     def __getattr__(self, name: str) -> Any:
         raise AssertionError(f"{name} is not called")
@@ -68,10 +67,10 @@ def page() -> str:
 
 
 def _server() -> MCPServer:
-    store, nowhere = MemoryRunStore(), _Nowhere()
-    runs = Runs(nowhere, store, Watched(nowhere, store, ["agents"]))
+    nowhere = _Nowhere()
+    runs = Runs(nowhere, nowhere, Watched(nowhere, nowhere, ["agents"]))
     policies = user_policies(NOBODY, ["agents"], runs.quarantine)
-    return build_server(ToolContext(store, MemoryBlobStore(), runs, policies))
+    return build_server(ToolContext(nowhere, nowhere, runs, policies))
 
 
 async def _page(server: MCPServer) -> str:

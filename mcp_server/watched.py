@@ -15,9 +15,9 @@ from agentrun.kube.errors import ApiError, ApiUnavailableError
 from agentrun.kube.list_watch import BACKOFF, follow, is_closed
 from agentrun.kube.resources import PROFILES, SESSIONS, Resource
 from agentrun.store.base import RunStore
-from agentrun.store.ordered import Ordered
 from agentrun.store.paging import Place
 from mcp_server.agent_views import place_of_session
+from mcp_server.ordered import Ordered
 from mcp_server.run_sync import RunSync
 
 _SEEN_SECONDS = 1.0

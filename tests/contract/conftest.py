@@ -12,10 +12,10 @@ from moto.server import ThreadedMotoServer
 
 from agentrun.store.base import BlobStore, RunStore
 from agentrun.store.blobs import open_blobs
-from agentrun.store.memory import MemoryBlobStore, MemoryRunStore
 from agentrun.store.sql import open_store
 from dev import postgres
 from dev.postgres import PostgresServer
+from tests.memory_store import MemoryBlobStore, MemoryRunStore
 from tests.waiting import LATE_SECONDS
 
 _NUMBERS = count(1)

@@ -13,7 +13,6 @@ from agentrun.api.events import EventType, NewEvent
 from agentrun.kube.api import Object
 from agentrun.kube.resources import PROFILES, RUNS, SESSIONS, Resource
 from agentrun.store.base import RunRow, RunStore
-from agentrun.store.memory import MemoryBlobStore, MemoryRunStore
 from mcp_server.access import Access
 from mcp_server.auth import Caller
 from mcp_server.policy import user_policies
@@ -23,6 +22,7 @@ from mcp_server.server import build_server
 from mcp_server.tool_context import ToolContext
 from mcp_server.watched import Informer, Watched
 from tests.mcp.cluster import FakeCluster, profile
+from tests.memory_store import MemoryBlobStore, MemoryRunStore
 
 NOW = datetime(2026, 11, 23, 12, 0, 5, tzinfo=UTC)
 ALICE = Caller("system:serviceaccount:team-a:alice")

@@ -15,7 +15,6 @@ from agentrun.api.quarantine import Quarantine
 from agentrun.api.v1alpha1 import AgentRun, AgentSession
 from agentrun.kube.resources import SESSIONS
 from agentrun.store.base import RunRow, SessionKey, SessionRun
-from agentrun.store.memory import MemoryRunStore
 from agentrun.store.paging import Place, decode_cursor
 from mcp_server import agent_pages
 from mcp_server.agent_pages import page_of_agents
@@ -23,6 +22,7 @@ from mcp_server.agent_schemas import AgentView
 from mcp_server.agent_views import Wanted, agent_view, place_of_session
 from mcp_server.watched import Informer
 from tests.mcp.cluster import FakeCluster, run, session
+from tests.memory_store import MemoryRunStore
 
 BEGIN = datetime(2026, 11, 23, 12, tzinfo=UTC)
 SMALL = {"_LOOKED_AT_ONCE": 3, "_MOST_LOOKED_AT": 7, "_READ_AT_ONCE": 2, "_MOST_READ": 3}

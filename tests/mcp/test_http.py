@@ -12,7 +12,6 @@ from starlette.applications import Starlette
 
 from agentrun.kube.errors import ApiUnavailableError
 from agentrun.kube.resources import PROFILES
-from agentrun.store.memory import MemoryBlobStore, MemoryRunStore
 from mcp_server.access import Access
 from mcp_server.auth import KubernetesTokenVerifier
 from mcp_server.policy import user_policies
@@ -23,6 +22,7 @@ from mcp_server.tool_context import ToolContext
 from tests.mcp.cluster import FakeCluster, profile
 from tests.mcp.conftest import cached
 from tests.mcp.test_auth import ALICE
+from tests.memory_store import MemoryBlobStore, MemoryRunStore
 
 URL = "http://agentrun-mcp.agentrun-system.svc:8080"
 INITIALIZE: dict[str, Any] = {

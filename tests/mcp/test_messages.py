@@ -7,10 +7,10 @@ import pytest
 
 from agentrun.kube.resources import SESSIONS
 from agentrun.store.base import MAX_MESSAGE_BYTES, StoredMessage
-from agentrun.store.memory_messages import MemoryMessages
 from mcp_server.auth import Caller
 from tests.mcp.cluster import session
 from tests.mcp.conftest import Bench
+from tests.memory_messages import MemoryMessages
 
 
 def says(text: str = "Hello.", **more: Any) -> dict[str, Any]:

@@ -8,11 +8,11 @@ from agentrun.api.events import EventType
 from agentrun.api.v1alpha1 import AgentRun
 from agentrun.kube.errors import ApiError, ApiUnavailableError
 from agentrun.kube.resources import NAMESPACES, PODS, RUNS, SESSIONS
-from agentrun.store.memory import MemoryRunStore
 from mcp_server.run_sync import RunSync
 from mcp_server.views import timestamp
 from tests.mcp.cluster import FakeCluster, pod, run, session
 from tests.mcp.conftest import NOW, Bench, eventually
+from tests.memory_store import MemoryRunStore
 
 AWAY = ApiUnavailableError("connection refused")
 

@@ -11,13 +11,13 @@ from mcp.shared.exceptions import MCPError
 from agentrun.api.v1alpha1 import AgentRun
 from agentrun.kube.resources import PROFILES, RUNS, SESSIONS
 from agentrun.store.base import RunFilter
-from agentrun.store.memory import MemoryRunStore
 from mcp_server.run_sync import RunSync
 from tests.mcp.cluster import FakeCluster, profile, run, session
 from tests.mcp.conftest import Bench, eventually
 from tests.mcp.test_continue_run import WAITS, in_phase
 from tests.mcp.test_http import a_site
 from tests.mcp.test_run_sync import until_phase
+from tests.memory_store import MemoryRunStore
 from tests.objects import QUIETLY, nested, objects
 
 ODD: dict[str, dict[str, Any]] = {

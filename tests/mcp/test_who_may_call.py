@@ -21,7 +21,6 @@ from agentrun.api.gateway import TOKEN_AUDIENCE
 from agentrun.api.v1alpha1 import AgentRun, AgentTools
 from agentrun.kube.resources import PROFILES, RUNS, SESSIONS
 from agentrun.store.base import RunRow
-from agentrun.store.memory import MemoryBlobStore, MemoryRunStore
 from mcp_server.access import ServiceAccount, access_of
 from mcp_server.auth import AUDIENCE, KubernetesTokenVerifier
 from mcp_server.gateway import build_gateway
@@ -36,6 +35,7 @@ from tests.mcp.cluster import FakeCluster, profile, run, session
 from tests.mcp.conftest import cached
 from tests.mcp.gateway.conftest import the_run
 from tests.mcp.gateway.fakes import FakeRuns, a_profile, a_session
+from tests.memory_store import MemoryBlobStore, MemoryRunStore
 
 Json = dict[str, Any]
 OLD, NEW = "2025-06-18", "2026-07-28"

@@ -8,10 +8,10 @@ import pytest
 
 from agentrun.api.v1alpha1 import AgentRun, AgentRunStatus, Phase
 from agentrun.store.base import RunRow
-from agentrun.store.memory import MemoryBlobStore, MemoryRunStore
 from mcp_server.gateway import build_gateway
 from tests.contract.builders import a_run
 from tests.mcp.gateway.fakes import FakeAuthenticator, FakeRuns, a_profile, a_session
+from tests.memory_store import MemoryBlobStore, MemoryRunStore
 
 POD = "team/run-1-1/pod-1"
 """The token of the first attempt's pod."""

@@ -21,7 +21,6 @@ from agentrun.kube.resources import PROFILES, RUNS, SESSIONS
 from agentrun.runner.gateway import Gateway
 from agentrun.runner.mcp_relay import McpRelay, ToolCallError
 from agentrun.store.base import RunFilter, RunRow
-from agentrun.store.memory import MemoryBlobStore, MemoryRunStore
 from mcp_server.access import NOBODY
 from mcp_server.gateway import build_gateway
 from mcp_server.policy import user_policies
@@ -31,6 +30,7 @@ from tests.mcp.cluster import FakeCluster, profile, run, session
 from tests.mcp.conftest import cached
 from tests.mcp.gateway.conftest import POD, the_run
 from tests.mcp.gateway.fakes import FakeAuthenticator, FakeRuns, a_profile, a_session
+from tests.memory_store import MemoryBlobStore, MemoryRunStore
 
 URL = "http://gateway"
 EVERYTHING = (

@@ -5,13 +5,13 @@ import pytest
 from agentrun.api.v1alpha1 import AgentState, AgentStatus, Outcome, OutcomeState
 from agentrun.kube.resources import RUNS
 from agentrun.store.base import ConflictError, RunRow, SealedError
-from agentrun.store.memory import MemoryRunStore
 from mcp_server.gateway.kube import KubernetesRunDirectory
 from mcp_server.gateway.problems import RequestError
 from mcp_server.gateway.reports import Reports
 from mcp_server.gateway.runner_identity import RunnerIdentity
 from tests.mcp.gateway.conftest import the_run
 from tests.mcp.gateway.fakes import FakeKube
+from tests.memory_store import MemoryRunStore
 
 SPEAKER = RunnerIdentity(RunRow(the_run()), 1)
 DONE = Outcome(attempt=1, state=OutcomeState.COMPLETED)

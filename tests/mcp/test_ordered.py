@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agentrun.store.ordered import Ordered
+from mcp_server.ordered import Ordered
 
 Place = tuple[int, str]
 PLACES = st.tuples(st.integers(0, 3), st.sampled_from("xyz"))

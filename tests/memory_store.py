@@ -25,16 +25,16 @@ from agentrun.store.base import (
 )
 from agentrun.store.documents import storable
 from agentrun.store.journal import Journal, advance, dump, merge_row, plan_append
-from agentrun.store.memory_messages import MemoryMessages
 from agentrun.store.moments import EPOCH
 from agentrun.store.notifier import Notifier
-from agentrun.store.ordered import Ordered
 from agentrun.store.paging import (
     Place,
     decode_cursor,
     encode_cursor,
     place_of,
 )
+from mcp_server.ordered import Ordered
+from tests.memory_messages import MemoryMessages
 
 
 @dataclass
