@@ -317,7 +317,6 @@ def _matches(which: RunFilter, row: RunRow) -> bool:
             which.namespaces is None or run.metadata.namespace in which.namespaces,
             which.phases is None or run.phase in which.phases,
             which.backend is None or run.spec.backend == which.backend,
-            which.cwd is None or run.cwd == which.cwd,
             which.session_name is None or run.session_name == which.session_name,
         )
     )

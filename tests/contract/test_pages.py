@@ -51,10 +51,9 @@ async def test_following_the_cursors_shows_every_run_once_and_in_order(
         (RunFilter(namespaces=["team"], phases=[Phase.RUNNING]), ["u1"]),
         (RunFilter(namespaces=["team"], phases=[]), []),
         (RunFilter(namespaces=["team"], backend="claude_code"), ["u6", "u0"]),
-        (RunFilter(namespaces=["team"], cwd="src"), ["u8", "u2"]),
         (OF_TALK, ["u5", "u4", "u1"]),
         (RunFilter(session_name="talk"), ["far", "u5", "u4", "u1"]),
-        (RunFilter(["team"], [Phase.RUNNING], None, None, "talk"), ["u1"]),
+        (RunFilter(["team"], [Phase.RUNNING], None, "talk"), ["u1"]),
     ):
         found = await all_pages(store, which, limit)
         # The names are those of the uids, and decide where the second is the same.
@@ -86,15 +85,15 @@ async def test_indexes_alone_lead_to_a_page_however_many_runs_there_are(
     # Were all of one namespace, the index of all runs would lead there as well.
     await fill(store, 6000, "other", "far")
     place = (int(BEGIN.timestamp()) + 1500, "run-x", "x")
-    gone = RunFilter(["team"], [Phase.RUNNING], "gemini", None, None)
-    of_talk = RunFilter(["team"], [Phase.RUNNING], "gemini", None, "talk")
+    gone = RunFilter(["team"], [Phase.RUNNING], "gemini")
+    of_talk = RunFilter(["team"], [Phase.RUNNING], "gemini", "talk")
     asked = (
         (pages.walk(TEAM, 20, None, 2000), "place", 60),
         (pages.walk(gone, 20, None, 200), "place", 260),
         (pages.walk(gone, 20, place, 200), "place", 260),
         (pages.walk(OF_TALK, 20, place, 2000), "session", 60),
         (pages.walk(of_talk, 20, place, 200), "session", 260),
-        (pages.walk(RunFilter(["none"], None, None, None, "one"), 20, None, 200), "session", 60),
+        (pages.walk(RunFilter(["none"], None, None, "one"), 20, None, 200), "session", 60),
         (pages.walk(RunFilter(), 20, None, 2000), "age", 60),
     )
     for statistics in (False, True):

@@ -138,10 +138,9 @@ async def test_of_two_runs_of_one_name_and_second_the_later_seen_is_newer(store:
         pytest.param(RunFilter(phases=[Phase.RUNNING]), ["b"], id="phase"),
         pytest.param(RunFilter(phases=[]), [], id="no-phase"),
         pytest.param(RunFilter(backend="claude_code"), ["c"], id="backend"),
-        pytest.param(RunFilter(cwd="src"), ["b"], id="cwd"),
         pytest.param(RunFilter(session_name="talk"), ["c"], id="session"),
         pytest.param(RunFilter(session_name="a"), ["a"], id="session-of-its-own"),
-        pytest.param(RunFilter(namespaces=["team"], cwd="nowhere"), [], id="nothing"),
+        pytest.param(RunFilter(namespaces=["team"], session_name="nowhere"), [], id="nothing"),
     ],
 )
 async def test_runs_are_filtered(store: RunStore, which: RunFilter, expected: list[str]) -> None:

@@ -6,8 +6,6 @@ A script can read from them how a run ended, without parsing any output.
 
 OK = 0
 """The command succeeded; a run that it waited for has completed."""
-USAGE = 2
-"""The command line is invalid."""
 FAILED = 5
 """The run failed or was rejected."""
 CANCELLED = 6

@@ -19,8 +19,11 @@ from pathlib import Path
 from agentrun.runner.layout import Layout
 
 STREAMS = ("in", "out", "err")
+"""The FIFOs of the agent's standard streams."""
 CONTROL = "control"
+"""The socket between the runner and the init."""
 CALL = "call"
+"""The FIFO to which ``peer`` writes the name of a call."""
 
 
 @dataclass(frozen=True)

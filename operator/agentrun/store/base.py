@@ -93,7 +93,6 @@ class RunFilter:
     """None for all namespaces."""
     phases: Sequence[Phase] | None = None
     backend: str | None = None
-    cwd: str | None = None
     session_name: str | None = None
 
 

@@ -91,7 +91,6 @@ def _wanted(which: RunFilter) -> list[ColumnElement[bool]]:
         wanted.append(_C.phase.in_([phase.value for phase in which.phases]))
     for column, value in (
         (_C.backend, which.backend),
-        (_C.cwd, which.cwd),
         (_C.session_name, which.session_name),
     ):
         if value is not None:

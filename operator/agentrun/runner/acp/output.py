@@ -51,11 +51,6 @@ class Output:
         note = f"[... {self._left_out} characters left out: see the command_updated events ...]"
         return f"{self._first}\n{note}\n{self._last}"
 
-    def forget(self) -> None:
-        """Discard all output."""
-        self.waiting = self._first = self._last = ""
-        self._left_out = 0
-
     def _keep(self, text: str, left_out: int = 0) -> None:
         # The text is redacted, so it can be cut anywhere.
         room = 0 if self._last or self._left_out else KEPT - len(self._first)
