@@ -123,7 +123,6 @@ class _Gateway:
             spec=run.spec,
             profile=profile.spec,
             acknowledged_input=acknowledged_before(run),
-            resume_session_id=origin.snapshot.session_id if origin else None,
             snapshot=origin.snapshot if origin else None,
             head=_head(await self._store.head(runner.uid)),
         )

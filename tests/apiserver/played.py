@@ -333,7 +333,7 @@ class Node:
         async with Gateway(self._product.gateway_url, file, lambda _: None) as gateway:
             # The operator may not have recorded the run's pod yet.
             task = await _told(gateway.task)
-            pod.went_on_from = task.resume_session_id
+            pod.went_on_from = task.snapshot.session_id if task.snapshot else None
             journal = _Journal(gateway)
             await journal.add(
                 (EventType.RUN_STARTED, {"attempt": task.attempt}),

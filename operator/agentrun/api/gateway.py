@@ -108,8 +108,6 @@ class Task(_Message):
     profile: AgentProfileSpec
     acknowledged_input: int = 0
     """The newest input in the run's own snapshot, else the newest of earlier attempts."""
-    resume_session_id: str | None = None
-    """The agent's own id of the conversation to resume."""
     snapshot: Snapshot | None = None
     """
     The snapshot to resume from: of an earlier attempt of the run, else of the session's newest run.

@@ -72,7 +72,7 @@ async def test_a_task_says_all_that_the_runner_needs(world: World) -> None:
     task = Task.model_validate_json(answer.content)
     assert (task.run_id, task.namespace, task.uid, task.attempt) == ("run-1", "team", "uid-1", 1)
     assert (task.session_id, task.agent_name) == ("session-1", "talk")
-    assert (task.acknowledged_input, task.resume_session_id) == (4, None)
+    assert (task.acknowledged_input, task.snapshot) == (4, None)
     assert task.spec == run.spec
     assert task.profile == world.runs.profiles["codex"].spec
     assert (task.head.last_seq, task.head.sealed) == (1, False)
@@ -81,13 +81,14 @@ async def test_a_task_says_all_that_the_runner_needs(world: World) -> None:
 async def test_a_task_resumes_what_its_session_has_a_snapshot_of(world: World) -> None:
     session = world.runs.sessions["run-1"]
     session.status = AgentSessionStatus(session_id="abc")
-    assert "resume_session_id" not in (await world.call("GET", "/v1/task")).json()
+    assert "snapshot" not in (await world.call("GET", "/v1/task")).json()
     session.status = AgentSessionStatus(session_id="abc", snapshot="uid-0/snapshots/1")
-    assert "resume_session_id" not in (await world.call("GET", "/v1/task")).json()
+    assert "snapshot" not in (await world.call("GET", "/v1/task")).json()
     await world.see(a_resuming_run())
     task = (await world.call("GET", "/v1/task")).json()
-    assert task["resume_session_id"] == "abc"
-    assert (task["snapshot"]["name"], task["acknowledged_input"]) == ("snapshots/1", 0)
+    snapshot = task["snapshot"]
+    assert (snapshot["name"], snapshot["sessionID"]) == ("snapshots/1", "abc")
+    assert task["acknowledged_input"] == 0
 
 
 async def test_a_task_without_its_profile_names_it(world: World) -> None:
