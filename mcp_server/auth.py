@@ -18,7 +18,13 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from agentrun.kube.errors import ApiError
-from mcp_server.reviews import Reviews, TokenRefusedError, TokenReviewer, TooManyReviewsError
+from mcp_server.reviews import (
+    Reviews,
+    TokenRefusedError,
+    TokenReviewer,
+    TooManyReviewsError,
+    is_valid,
+)
 
 AUDIENCE = "agentrun"
 """The audience of clients' tokens: ``kubectl create token NAME --audience agentrun``."""
@@ -78,8 +84,7 @@ class KubernetesTokenVerifier(TokenVerifier):
 
 
 def _caller(status: Mapping[str, Any]) -> Caller:
-    # An API server without audience support returns no audiences.
-    if not status.get("authenticated") or AUDIENCE not in (status.get("audiences") or []):
+    if not is_valid(status, AUDIENCE):
         raise TokenRefusedError(f"The token has expired, or is not for the audience {AUDIENCE}.")
     user = status.get("user", {})
     return Caller(str(user.get("username", "")), tuple(user.get("groups", [])))

@@ -52,6 +52,12 @@ class TokenRefusedError(Exception):
     """A token is invalid, or not meant for this purpose. The message gives the reason."""
 
 
+def is_valid(status: Mapping[str, Any], audience: str) -> bool:
+    """Whether the status of a TokenReview says that the token is valid for ``audience``."""
+    # An API server without audience support returns no audiences.
+    return bool(status.get("authenticated")) and audience in (status.get("audiences") or [])
+
+
 class Reviews(Generic[T]):
     """
     Resolves the tokens of one audience to identities.

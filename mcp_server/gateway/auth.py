@@ -13,7 +13,13 @@ from agentrun.api.gateway import RUNNER_ACCOUNT, TOKEN_AUDIENCE
 from agentrun.kube.errors import ApiError
 from mcp_server.auth import SERVICE_ACCOUNT
 from mcp_server.gateway.ports import ClusterUnavailableError, PodIdentity, UnauthenticatedError
-from mcp_server.reviews import Reviews, TokenRefusedError, TokenReviewer, TooManyReviewsError
+from mcp_server.reviews import (
+    Reviews,
+    TokenRefusedError,
+    TokenReviewer,
+    TooManyReviewsError,
+    is_valid,
+)
 
 _POD_NAME = "authentication.kubernetes.io/pod-name"
 _POD_UID = "authentication.kubernetes.io/pod-uid"
@@ -25,7 +31,7 @@ class TokenReviewAuthenticator:
     def __init__(
         self, reviewer: TokenReviewer, monotonic: Callable[[], float] = time.monotonic
     ) -> None:
-        self._reviews = Reviews(reviewer, TOKEN_AUDIENCE, _read, monotonic)
+        self._reviews = Reviews(reviewer, TOKEN_AUDIENCE, _pod, monotonic)
 
     async def authenticate(self, token: str) -> PodIdentity:
         """See ``PodAuthenticator``."""
@@ -42,23 +48,12 @@ class TokenReviewAuthenticator:
             ) from error
 
 
-def _read(status: Mapping[str, Any]) -> PodIdentity:
-    try:
-        return read_identity(status)
-    except UnauthenticatedError as error:
-        raise TokenRefusedError(str(error)) from error
-
-
-def read_identity(status: Mapping[str, Any]) -> PodIdentity:
-    """Read the pod from a TokenReview's status. Raises UnauthenticatedError if there is none."""
-    # An API server without audience support returns no audiences.
-    if not status.get("authenticated") or TOKEN_AUDIENCE not in (status.get("audiences") or []):
+def _pod(status: Mapping[str, Any]) -> PodIdentity:
+    if not is_valid(status, TOKEN_AUDIENCE):
         reason = (
             status.get("error") or f"it has expired, or is not for the audience {TOKEN_AUDIENCE}"
         )
-        raise UnauthenticatedError(
-            f"The token is not valid: {reason}. Read it from its file again."
-        )
+        raise TokenRefusedError(f"The token is not valid: {reason}. Read it from its file again.")
     user = status.get("user") or {}
     extra = user.get("extra") or {}
     names, uids = extra.get(_POD_NAME) or [], extra.get(_POD_UID) or []
@@ -67,8 +62,8 @@ def read_identity(status: Mapping[str, Any]) -> PodIdentity:
     is_service_account = username.startswith(SERVICE_ACCOUNT) and namespace
     if len(names) != 1 or len(uids) != 1 or not is_service_account:
         message = f"The token of {username or 'nobody'} is not bound to a pod."
-        raise UnauthenticatedError(f"{message} Use the one that is mounted into the runner.")
+        raise TokenRefusedError(f"{message} Use the one that is mounted into the runner.")
     if username != f"{SERVICE_ACCOUNT}{namespace}:{RUNNER_ACCOUNT}":
         message = f"The token belongs to {username}, but pods of runs use {RUNNER_ACCOUNT}."
-        raise UnauthenticatedError(f"{message} Use the one that is mounted into the runner.")
+        raise TokenRefusedError(f"{message} Use the one that is mounted into the runner.")
     return PodIdentity(namespace, str(names[0]), str(uids[0]))
