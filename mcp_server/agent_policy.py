@@ -15,6 +15,7 @@ from mcp.server.mcpserver.exceptions import ToolError
 
 from agentrun.api.quarantine import Quarantined
 from agentrun.api.repositories import is_covered, is_same
+from agentrun.api.resolve import workspace_of
 from agentrun.api.v1alpha1 import (
     AgentProfileSpec,
     AgentRun,
@@ -269,8 +270,8 @@ def _check_repository(who: AgentCaller, url: str) -> None:
 
     The agent's input is untrusted.
     """
-    workspace = who.run.spec.workspace or who.profile.workspace
-    own = workspace.git.url if workspace and workspace.git else None
+    source = workspace_of(who.run.spec, who.profile).git
+    own = source.url if source else None
     allowed = who.profile.agent_tools.children.repositories
     if (own and is_same(url, own)) or is_covered(url, allowed):
         return

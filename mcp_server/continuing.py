@@ -109,8 +109,7 @@ def check_resumable(run: AgentRun, session: AgentSession | None) -> AgentSession
         )
     status = session.status
     # An active run may still write a snapshot; the operator checks when it starts the new run.
-    is_kept = status.snapshot and not status.snapshot_error
-    if is_kept or status.active_run is not None:
+    if status.is_resumable or status.active_run is not None:
         return session
     why = f" {status.snapshot_error}" if status.snapshot_error else ""
     raise InvalidArgumentsError(

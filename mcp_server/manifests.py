@@ -28,6 +28,7 @@ from agentrun.api.pod_layout import (
     WORKSPACE,
 )
 from agentrun.api.remote import read_remote_config
+from agentrun.api.resolve import Refusal, profile_refusal
 from agentrun.api.v1alpha1 import (
     API_VERSION,
     GIT_URL,
@@ -143,27 +144,22 @@ def check_profile(arguments: SpawnArguments, profile: AgentProfile) -> None:
     """Raise InvalidArgumentsError if the profile does not allow the arguments."""
     name = profile.metadata.name
     spec = profile.spec
-    if spec.backend != arguments.backend:
-        raise InvalidArgumentsError(
-            f"Profile {name} is for backend {spec.backend}, not {arguments.backend}."
-        )
-    allowed = spec.models.allowed
-    if arguments.model and allowed and arguments.model not in allowed:
-        raise InvalidArgumentsError(
-            f"Profile {name} does not allow model {arguments.model}. Allowed: {', '.join(allowed)}."
-        )
     volume = arguments.workspace.volume if arguments.workspace else None
-    if volume and volume not in spec.volumes:
-        raise InvalidArgumentsError(
-            f"Profile {name} does not allow volume {volume}."
-            f" Allowed: {', '.join(spec.volumes) or 'none'}."
-        )
+    if refusal := profile_refusal(spec, arguments.backend, arguments.model, volume):
+        raise InvalidArgumentsError(_describe(refusal, name))
     source = arguments.workspace.git if arguments.workspace else None
-    refusal = source and (
+    message = source and (
         repository_refusal(spec, name, source.url) or branch_refusal(spec, name, source)
     )
-    if refusal:
-        raise InvalidArgumentsError(refusal)
+    if message:
+        raise InvalidArgumentsError(message)
+
+
+def _describe(refusal: Refusal, profile: str) -> str:
+    allowed = ", ".join(refusal.allowed) or "none"
+    if refusal.field == "backend":
+        return f"Profile {profile} is for backend {allowed}, not {refusal.asked}."
+    return f"Profile {profile} does not allow {refusal.field} {refusal.asked}. Allowed: {allowed}."
 
 
 def check_session(arguments: SpawnArguments, session: AgentSession) -> None:
@@ -175,8 +171,7 @@ def check_session(arguments: SpawnArguments, session: AgentSession) -> None:
         )
     # A session with an active run may have no snapshot yet; the new run waits for its end.
     status = session.status
-    is_kept = status.snapshot and not status.snapshot_error
-    if not is_kept and status.active_run is None:
+    if not status.is_resumable and status.active_run is None:
         why = f" {status.snapshot_error}" if status.snapshot_error else ""
         raise InvalidArgumentsError(
             f"Session {given} has no backend session id yet. There is nothing to resume:"

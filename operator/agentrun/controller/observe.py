@@ -211,7 +211,7 @@ class Observer:
             active=active,
             holder_is_over=active is not None and self.is_over(key[0], active.name, active.uid),
             first_in_line=self._first_in_line(key),
-            has_snapshot=bool(session.status.snapshot and not session.status.snapshot_error),
+            has_snapshot=session.status.is_resumable,
             snapshot_error=session.status.snapshot_error or "",
         )
 

@@ -5,6 +5,7 @@ import re
 from agentrun.api.git_access import repository_refusal
 from agentrun.api.names import MAX_RUN_NAME
 from agentrun.api.quarantine import UNREADABLE
+from agentrun.api.resolve import Refusal, profile_refusal, workspace_of
 from agentrun.api.v1alpha1 import AgentProfile, AgentRun, Reason
 from agentrun.controller.backends import REMOTE, defaults_of
 from agentrun.controller.observed import Failure, Observed, WaitClass
@@ -47,26 +48,23 @@ def _check_profile(run: AgentRun, profile: AgentProfile | None) -> Failure | Non
         message = f"There is no AgentProfile {name} in namespace {run.metadata.namespace}."
         return Failure(Reason.PROFILE_NOT_FOUND, message)
     offered = profile.spec
-    if offered.backend != spec.backend:
-        return _refused(f"AgentProfile {name} is for {offered.backend}, not for {spec.backend}.")
-    allowed = offered.models.allowed
-    if spec.model and allowed and spec.model not in allowed:
-        return _refused(
-            f"AgentProfile {name} does not allow model {spec.model}. It allows: "
-            + ", ".join(allowed)
-            + "."
-        )
     volume = spec.workspace.volume if spec.workspace else None
-    if volume and volume not in offered.volumes:
-        return _refused(f"AgentProfile {name} does not allow volume {volume}.")
-    workspace = spec.workspace or offered.workspace
-    if workspace and workspace.git:
-        refusal = repository_refusal(offered, name, workspace.git.url)
-        if refusal:
-            return _refused(refusal)
+    if refusal := profile_refusal(offered, spec.backend, spec.model, volume):
+        return _refused(_describe(refusal, name))
+    source = workspace_of(spec, offered).git
+    if source and (why := repository_refusal(offered, name, source.url)):
+        return _refused(why)
     if spec.backend != REMOTE and not offered.command and not defaults_of(spec.backend).command:
         return _refused(f"AgentProfile {name} sets no command, and {spec.backend} has no default.")
     return _without_model(run, profile)
+
+
+def _describe(refusal: Refusal, profile: str) -> str:
+    allowed = ", ".join(refusal.allowed)
+    if refusal.field == "backend":
+        return f"AgentProfile {profile} is for {allowed}, not for {refusal.asked}."
+    message = f"AgentProfile {profile} does not allow {refusal.field} {refusal.asked}."
+    return f"{message} It allows: {allowed}." if refusal.field == "model" else message
 
 
 def _without_model(run: AgentRun, profile: AgentProfile) -> Failure | None:

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 from agentrun.api.gateway import Task
 from agentrun.api.git_access import repository_refusal, shown_to
-from agentrun.api.v1alpha1 import GitSource, Reason, Workspace
+from agentrun.api.resolve import workspace_of
+from agentrun.api.v1alpha1 import GitSource, Reason
 from agentrun.runner.backends import write_identity
 from agentrun.runner.gateway import Gateway
 from agentrun.runner.git.git import Git
@@ -53,7 +54,7 @@ class Preparer:
         """Restore the snapshot of an earlier pod, if there is one, and make the workspace."""
         origin = await self._restore(task)
         base = await self._workspace(task, origin)
-        cwd = str(working_folder(self.layout.workspace, _workspace_of(task).cwd))
+        cwd = str(working_folder(self.layout.workspace, workspace_of(task.spec, task.profile).cwd))
         return Prepared(task, cwd, origin, base)
 
     async def _restore(self, task: Task) -> ResumePoint | None:
@@ -71,7 +72,7 @@ class Preparer:
         author = author_of(task)
         write_identity(self.layout, author.name, author.email)
         write_instructions(self.layout, task.spec.backend, task.profile.instruction_files)
-        source = _workspace_of(task).git
+        source = workspace_of(task.spec, task.profile).git
         # A remote agent cannot access a clone.
         if source is None or self.settings.is_remote:
             return None
@@ -104,7 +105,3 @@ class Preparer:
                 " no certificates in PEM form."
             )
             raise AttemptError(Reason.PROFILE_INVALID, message)
-
-
-def _workspace_of(task: Task) -> Workspace:
-    return task.spec.workspace or task.profile.workspace or Workspace()

@@ -49,6 +49,11 @@ class AgentSessionStatus(Model):
     updated_at: Time | None = None
     """The time of the last change to the session."""
 
+    @property
+    def is_resumable(self) -> bool:
+        """Whether there is a snapshot of the newest run, from which the conversation resumes."""
+        return bool(self.snapshot) and not self.snapshot_error
+
 
 class AgentSession(Model):
     """A conversation with a stable agent name, which outlives its runs."""

@@ -7,7 +7,8 @@ from urllib.parse import urlsplit
 
 from agentrun.api import pod_layout as layout
 from agentrun.api.quantities import total
-from agentrun.api.v1alpha1 import AgentProfileSpec, AgentRun, SecretKey, Workspace
+from agentrun.api.resolve import workspace_of
+from agentrun.api.v1alpha1 import AgentProfileSpec, AgentRun, SecretKey
 from agentrun.controller.backends import agent_command, agent_env, defaults_of
 from agentrun.controller.pod.references import (
     agent_mounts,
@@ -107,14 +108,9 @@ def asks(profile: AgentProfileSpec) -> bool:
     return profile.permission_mode == "Ask"
 
 
-def workspace_of(run: AgentRun, profile: AgentProfileSpec) -> Workspace:
-    """Return the run's workspace, else its profile's, else an empty one."""
-    return run.spec.workspace or profile.workspace or Workspace()
-
-
 def clones(run: AgentRun, profile: AgentProfileSpec) -> bool:
     """Whether the workspace is a git clone, for which the runner has a private repository."""
-    return workspace_of(run, profile).git is not None
+    return workspace_of(run.spec, profile).git is not None
 
 
 def _shared_mounts() -> list[dict[str, Any]]:
@@ -149,7 +145,7 @@ def _provider_url_variables(env: list[dict[str, Any]]) -> list[str]:
 
 def _identity(run: AgentRun, profile: AgentProfileSpec) -> dict[str, str]:
     """Return the variables that identify the agent, as programs outside AgentRun set them too."""
-    cwd = workspace_of(run, profile).cwd
+    cwd = workspace_of(run.spec, profile).cwd
     return {
         layout.ENV_PEER_NAME: run.session_name,
         layout.ENV_PEER_SESSION: run.session_name,
@@ -229,7 +225,7 @@ def _from_secret(name: str, key: SecretKey) -> dict[str, Any]:
 def _agent_resources(run: AgentRun, profile: AgentProfileSpec) -> dict[str, Any]:
     """Return the profile's resources, with default requests and limits where it has none."""
     requests, limits = profile.resources.requests, profile.resources.limits
-    workspace = "0" if workspace_of(run, profile).volume else profile.pod.workspace_size
+    workspace = "0" if workspace_of(run.spec, profile).volume else profile.pod.workspace_size
     disk = total(workspace, HOME_SIZE, TMP_SIZE, _LAYER_SIZE)
     bounds = {"memory": _AGENT_MEMORY, "ephemeral-storage": disk}
     # A default must not contradict a limit or a request that the profile does set.

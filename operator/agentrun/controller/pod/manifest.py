@@ -11,6 +11,7 @@ from agentrun.api import pod_layout as layout
 from agentrun.api.base import API_VERSION
 from agentrun.api.gateway import TOKEN_AUDIENCE
 from agentrun.api.names import pod_name
+from agentrun.api.resolve import workspace_of
 from agentrun.api.v1alpha1 import AgentProfile, AgentProfileSpec, AgentRun
 from agentrun.controller.backends import REMOTE
 from agentrun.controller.pod.containers import (
@@ -22,7 +23,6 @@ from agentrun.controller.pod.containers import (
     agent_container,
     clones,
     runner_container,
-    workspace_of,
 )
 from agentrun.controller.pod.references import (
     SECRET_MODE,
@@ -114,7 +114,7 @@ def _placement(profile: AgentProfileSpec) -> dict[str, Any]:
 
 
 def _volumes(run: AgentRun, profile: AgentProfileSpec) -> list[dict[str, Any]]:
-    claim = workspace_of(run, profile).volume
+    claim = workspace_of(run.spec, profile).volume
     workspace = (
         {"persistentVolumeClaim": {"claimName": claim}}
         if claim

@@ -11,7 +11,8 @@ from typing import TypeVar
 from pydantic import ValidationError
 
 from agentrun.api.gateway import Task
-from agentrun.api.v1alpha1 import Reason, Workspace
+from agentrun.api.resolve import workspace_of
+from agentrun.api.v1alpha1 import Reason
 from agentrun.runner.children import ChildError, Reach, ask_module
 from agentrun.runner.gateway import (
     Gateway,
@@ -55,7 +56,7 @@ class ResumePoint:
 
     def kept_change(self, task: Task) -> KeptChange | None:
         """Return the git workspace's state, if the task uses the same repository."""
-        wanted = _workspace(task).git
+        wanted = workspace_of(task.spec, task.profile).git
         kept = self.manifest.change
         if wanted is None or kept is None or kept.url_digest != digest_of(wanted.url):
             return None
@@ -128,7 +129,7 @@ class Restorer:
 
     async def _targets(self, origin: ResumePoint, task: Task) -> Mapping[str, tuple[Path, bool]]:
         """Map the archive's folders to paths, and to whether links may lead out of them."""
-        layout, workspace = self.layout, _workspace(task)
+        layout, workspace = self.layout, workspace_of(task.spec, task.profile)
         targets = {HOME: (layout.home, False)}
         if origin.kept_change(task):
             await self.git.init(layout.repository)
@@ -172,7 +173,7 @@ async def restore_workspace(
     A later attempt of the same run resumes where it was: uncommitted changes are uncommitted again.
     Another run starts from the earlier run's collected change.
     """
-    source = _workspace(task).git
+    source = workspace_of(task.spec, task.profile).git
     assert source is not None, "kept_change has looked"
     workspace, private = layout.workspace, layout.repository
     branch = kept.branch if origin.is_own else branch_of(source, task.run_id)
@@ -202,10 +203,6 @@ async def _reset_index(git: Git, private: Path, workspace: Path, commit: str) ->
         "update-index", "-q", "--refresh",
         repository=private, work_tree=workspace, reads=[workspace], env=env, seconds=CLONE_SECONDS,
     )  # fmt: skip
-
-
-def _workspace(task: Task) -> Workspace:
-    return task.spec.workspace or task.profile.workspace or Workspace()
 
 
 def _lost(what: str) -> AttemptError:

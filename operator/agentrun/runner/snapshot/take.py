@@ -8,7 +8,8 @@ from pathlib import Path
 
 from agentrun.api.gateway import Task
 from agentrun.api.quantities import parse
-from agentrun.api.v1alpha1 import Snapshot, Workspace
+from agentrun.api.resolve import workspace_of
+from agentrun.api.v1alpha1 import Snapshot
 from agentrun.runner.backends import REMOTE
 from agentrun.runner.children import ChildError, Reach, ask_module
 from agentrun.runner.driver import DriverState
@@ -153,7 +154,7 @@ class SnapshotWriter:
 
 
 def _kind(task: Task, base: Base | None) -> WorkspaceKind:
-    workspace = task.spec.workspace or task.profile.workspace or Workspace()
+    workspace = workspace_of(task.spec, task.profile)
     if base is not None:
         return "git"
     return "none" if workspace.volume else "files"
