@@ -16,6 +16,7 @@ ABOUT = (
     "images/agent-more/*",
     "images/agent-other/*",
     "operator/agentrun/api/*.py",
+    "operator/agentrun/backends/*.py",
     "operator/agentrun/controller/**/*.py",
     "operator/agentrun/runner/**/*.py",
     "operator/agentrun/kube/cache.py",

@@ -45,6 +45,7 @@ from agentrun.api.v1alpha1 import (
     Workspace,
     default_profile,
 )
+from agentrun.backends import backend_of
 from mcp_server.arguments import problems
 from mcp_server.schemas import SpawnArguments
 
@@ -320,11 +321,12 @@ def _check_backend_config(arguments: SpawnArguments) -> None:
             f"backend_config.{REFERENCE} is not accepted: the caller cannot choose the Secret of a"
             " run. Give the credentials as auth_token or headers."
         )
-    if arguments.backend == "remote_a2a" and not given.get("agent_url"):
+    is_remote = backend_of(arguments.backend).is_remote
+    if is_remote and not given.get("agent_url"):
         raise InvalidArgumentsError(
             "backend_config.agent_url is required when backend is remote_a2a"
         )
-    if arguments.backend == "remote_a2a":
+    if is_remote:
         _check_remote_config(given)
         _check_credentials(given)
         return

@@ -5,6 +5,8 @@ from typing import Annotated
 from mcp.server.mcpserver import MCPServer
 from pydantic import Field
 
+from agentrun.backends import DEFAULT
+
 Task = Annotated[str, Field(description="The task, in words.")]
 Repository = Annotated[str, Field(description="The URL of the git repository to work on.")]
 Ref = Annotated[str, Field(description="The branch, tag or commit to start from.")]
@@ -24,7 +26,7 @@ def add_prompts(server: MCPServer) -> None:
         title="Plan a change", description="Have an agent plan a change without making it."
     )
     def plan(
-        task: Task, repository: Repository = "", ref: Ref = "", backend: BackendName = "codex"
+        task: Task, repository: Repository = "", ref: Ref = "", backend: BackendName = DEFAULT.name
     ) -> str:
         return _text(
             "Have an agent plan this, without changing anything:",
@@ -37,7 +39,7 @@ def add_prompts(server: MCPServer) -> None:
 
     @server.prompt(title="Make a change", description="Have an agent make a change on a branch.")
     def implement(
-        task: Task, repository: Repository = "", ref: Ref = "", backend: BackendName = "codex"
+        task: Task, repository: Repository = "", ref: Ref = "", backend: BackendName = DEFAULT.name
     ) -> str:
         return _text(
             "Have an agent do this:",
@@ -50,7 +52,7 @@ def add_prompts(server: MCPServer) -> None:
 
     @server.prompt(title="Review a change", description="Have an agent review a change and report.")
     def review(
-        task: Task, repository: Repository = "", ref: Ref = "", backend: BackendName = "codex"
+        task: Task, repository: Repository = "", ref: Ref = "", backend: BackendName = DEFAULT.name
     ) -> str:
         return _text(
             "Have an agent review this, without changing anything:",

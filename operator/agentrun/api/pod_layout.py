@@ -28,8 +28,6 @@ CAPABILITY = f"{PIPES}/capability"
 
 WORKSPACE = "/workspace"
 HOME = "/home/agent"
-GEMINI_SETTINGS = ".gemini/agentrun.json"
-"""Below HOME: the settings of the Gemini CLI."""
 OWN_SERVER = "agentrun"
 """The name under which agents know the MCP server with AgentRun's own tools."""
 SPOOL = "/var/spool/agentrun"

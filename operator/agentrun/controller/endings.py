@@ -22,7 +22,7 @@ from agentrun.api.v1alpha1 import (
     Phase,
     Reason,
 )
-from agentrun.controller.backends import REMOTE
+from agentrun.backends import backend_of
 from agentrun.controller.observed import Failure, PodObservation
 from agentrun.controller.status import agent_of, condition_of
 
@@ -149,7 +149,7 @@ def remote_task_message(run: AgentRun) -> str | None:
 
     It is the message of the runner's outcome, else a warning that the task was not cancelled.
     """
-    if run.spec.backend != REMOTE:
+    if not backend_of(run.spec.backend).is_remote:
         return None
     outcome = outcome_of(run, None)
     if outcome is not None and not outcome.waiting:

@@ -7,7 +7,7 @@ from agentrun.api.names import MAX_RUN_NAME
 from agentrun.api.quarantine import UNREADABLE
 from agentrun.api.resolve import Refusal, profile_refusal, workspace_of
 from agentrun.api.v1alpha1 import AgentProfile, AgentRun, Reason
-from agentrun.controller.backends import REMOTE, defaults_of
+from agentrun.backends import backend_of
 from agentrun.controller.observed import Failure, Observed, WaitClass
 
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
@@ -54,7 +54,8 @@ def _check_profile(run: AgentRun, profile: AgentProfile | None) -> Failure | Non
     source = workspace_of(spec, offered).git
     if source and (why := repository_refusal(offered, name, source.url)):
         return _refused(why)
-    if spec.backend != REMOTE and not offered.command and not defaults_of(spec.backend).command:
+    backend = backend_of(spec.backend)
+    if not backend.is_remote and not offered.command and not backend.command:
         return _refused(f"AgentProfile {name} sets no command, and {spec.backend} has no default.")
     return _without_model(run, profile)
 
@@ -69,7 +70,7 @@ def _describe(refusal: Refusal, profile: str) -> str:
 
 def _without_model(run: AgentRun, profile: AgentProfile) -> Failure | None:
     """Refuse a run without a model whose agent could choose one of another provider."""
-    variable = defaults_of(run.spec.backend).config_variable
+    variable = backend_of(run.spec.backend).config_variable
     if variable is None or run.spec.model or profile.spec.models.default:
         return None
     if variable in {one.name for one in profile.spec.env}:

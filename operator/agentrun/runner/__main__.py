@@ -7,8 +7,8 @@ import sys
 from collections.abc import Callable, Mapping
 
 from agentrun.api import pod_layout
-from agentrun.runner.backends import write_home
 from agentrun.runner.capability import with_capability
+from agentrun.runner.home import write_home
 from agentrun.runner.layout import Layout
 from agentrun.runner.loading import quickly
 from agentrun.runner.pipes import Pipes, announce, make_pipes

@@ -3,23 +3,16 @@
 from collections.abc import Sequence
 
 from agentrun.api.v1alpha1 import InstructionFile, Reason
+from agentrun.backends import backend_of
 from agentrun.runner.folders import Folder, OutsideFolderError
 from agentrun.runner.layout import Layout
 from agentrun.runner.outcome import AttemptError
-
-_DEFAULT_PATHS = {
-    "codex": ".codex/AGENTS.md",
-    "claude_code": ".claude/CLAUDE.md",
-    "opencode": ".config/opencode/AGENTS.md",
-    "gemini": ".gemini/GEMINI.md",
-}
-"""The path of each agent's user-level instructions, which apply to all projects."""
 
 
 def write_instructions(layout: Layout, backend: str, files: Sequence[InstructionFile]) -> None:
     """Write the files into the agent's home. Raises AttemptError for one that cannot be written."""
     for file in files:
-        path = file.path or _DEFAULT_PATHS.get(backend)
+        path = file.path or backend_of(backend).instructions_path
         if path is None:
             raise _invalid(f"An instruction file for backend {backend} needs a path.")
         path = "/".join(part for part in path.split("/") if part)

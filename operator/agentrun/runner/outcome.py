@@ -1,12 +1,15 @@
 """The end of an attempt, and its representations as outcome and termination message."""
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
 from agentrun.api.v1alpha1 import Outcome, OutcomeState, Reason, Result, Usage
+from agentrun.backends import EXTENSIONS
+from agentrun.backends.backend import Backend
 
 MAX_TERMINATION_BYTES = 2048
 """The kubelet retains little more than this of a termination message."""
@@ -87,18 +90,18 @@ def _details(data: Any) -> str:
 
 
 def is_provider_error(
-    backend: str, final_response: str | None, provider: ProviderError | None
+    backend: Backend, final_response: str | None, provider: ProviderError | None
 ) -> bool:
     """
     Return whether a turn that an agent reports as finished ended with an error of the provider.
 
-    Codex reports some errors, in its own words, as if they were its answer. Other agents also send
-    side requests to their provider, so for them the error has to appear in their response.
+    Agents also send side requests to their provider, so the error has to appear in the response of
+    an agent that does not report errors in its own words.
     """
     if provider is None:
         return False
     said = (final_response or "").strip()
-    return backend == "codex" or not said or provider.message in said
+    return backend.answers_with_errors or not said or provider.message in said
 
 
 def end_of_turn(stop_reason: str, final_response: str | None) -> End:
@@ -159,7 +162,7 @@ def _cut(outcome: Outcome, length: int) -> Outcome:
 
 def usage_of(response: dict[str, Any], cost: dict[str, Any] | None) -> Usage | None:
     """Read the usage of a turn from the response to its prompt."""
-    counts = response.get("usage") or _quota(response)
+    counts = response.get("usage") or _token_counts(response)
     values: dict[str, Any] = {
         "input_tokens": _count(counts, "inputTokens", "input_tokens"),
         "cached_input_tokens": _count(counts, "cachedReadTokens"),
@@ -195,12 +198,12 @@ def without_cost(usage: Usage | None, before: str | None) -> Usage | None:
     return usage if own < 0 else usage.model_copy(update={"cost_usd": f"{own:f}"})
 
 
-def _quota(response: dict[str, Any]) -> dict[str, Any]:
+def _token_counts(response: Mapping[str, Any]) -> Mapping[str, Any]:
     meta = response.get("_meta") or {}
-    return (meta.get("quota") or {}).get("token_count") or {}
+    return next((found for one in EXTENSIONS if (found := one.token_counts(meta))), {})
 
 
-def _count(counts: dict[str, Any], *names: str) -> int | None:
+def _count(counts: Mapping[str, Any], *names: str) -> int | None:
     values = (counts.get(name) for name in names)
     return next((value for value in values if isinstance(value, int) and value >= 0), None)
 

@@ -6,10 +6,10 @@ from agentrun.api.gateway import Task
 from agentrun.api.git_access import repository_refusal, shown_to
 from agentrun.api.resolve import workspace_of
 from agentrun.api.v1alpha1 import GitSource, Reason
-from agentrun.runner.backends import write_identity
 from agentrun.runner.gateway import Gateway
 from agentrun.runner.git.git import Git
 from agentrun.runner.git.workspace import Base, clone, working_folder
+from agentrun.runner.home import write_identity
 from agentrun.runner.instructions import write_instructions
 from agentrun.runner.journal.redact import Redactor
 from agentrun.runner.layout import Layout

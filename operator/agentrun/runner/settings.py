@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from agentrun.api import pod_layout
-from agentrun.runner.backends import REMOTE
+from agentrun.backends import backend_of
 
 PATIENCE_SECONDS = 600.0
 """The timeout for an unavailable gateway when the attempt depends on nothing else."""
@@ -28,7 +28,7 @@ class Settings:
     @property
     def is_remote(self) -> bool:
         """Whether the agent is remote, and not in the pod."""
-        return self.backend == REMOTE
+        return backend_of(self.backend).is_remote
 
     @classmethod
     def of(cls, env: Mapping[str, str]) -> "Settings":

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from agentrun.api.v1alpha1 import OutcomeState
+from agentrun.backends import backend_of
+from agentrun.backends.claude_code import CLAUDE_CODE
 from agentrun.runner.acp.mapping import Mapper, find_answer
 from agentrun.runner.answer_check import check_apart
-from agentrun.runner.backends import session_meta
 from agentrun.runner.journal.large_text import LargeText
 from agentrun.runner.prompt import build_repair
 from tests.unit.runner.harness import a_gateway, pod
@@ -44,7 +45,7 @@ def told(*updates: dict[str, Any]) -> Mapper:
 
 
 def test_claude_code_is_given_the_schema_without_its_dialect() -> None:
-    meta = session_meta("claude_code", "Bypass", SCHEMA)["claudeCode"]["options"]["outputFormat"]
+    meta = CLAUDE_CODE.session_meta(False, SCHEMA)["claudeCode"]["options"]["outputFormat"]
     assert meta["type"] == "json_schema"
     assert meta["schema"] == {key: value for key, value in SCHEMA.items() if key != "$schema"}
 
@@ -54,11 +55,11 @@ def test_claude_code_is_given_the_schema_without_its_dialect() -> None:
     [("codex", SCHEMA), ("gemini", SCHEMA), ("claude_code", None), ("claude_code", {})],
 )
 def test_others_are_told_in_words(backend: str, schema: dict[str, Any] | None) -> None:
-    assert session_meta(backend, "Bypass", schema) == {}
+    assert backend_of(backend).session_meta(False, schema) == {}
 
 
 def test_claude_code_asks_nobody_for_agentruns_own_tools() -> None:
-    options = session_meta("claude_code", "Ask", SCHEMA)["claudeCode"]["options"]
+    options = CLAUDE_CODE.session_meta(True, SCHEMA)["claudeCode"]["options"]
     assert options["allowedTools"] == ["mcp__agentrun"]
     assert "outputFormat" in options
 

@@ -24,12 +24,12 @@ import pytest
 from agentrun.api import pod_layout
 from agentrun.api.gateway import Head, Task
 from agentrun.api.v1alpha1 import AgentProfileSpec, AgentRunSpec, GitSource
-from agentrun.runner.backends import write_home, write_identity
 from agentrun.runner.driver import DriverState
 from agentrun.runner.gateway import Gateway
 from agentrun.runner.git.change import Author, Change, Collector
 from agentrun.runner.git.git import UPLOAD_PACK, Git
 from agentrun.runner.git.workspace import Base, clone, working_folder
+from agentrun.runner.home import write_home, write_identity
 from agentrun.runner.instructions import write_instructions
 from agentrun.runner.journal.redact import Redactor
 from agentrun.runner.layout import Layout

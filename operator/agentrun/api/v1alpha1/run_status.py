@@ -6,7 +6,7 @@ from pydantic import Field
 
 from agentrun.api.base import Line, Model, Text, Time, Token
 from agentrun.api.v1alpha1.meta import Condition
-from agentrun.api.v1alpha1.vocabulary import AgentState, OutcomeState, Phase
+from agentrun.api.v1alpha1.vocabulary import REMOTE_A2A, AgentState, OutcomeState, Phase
 
 
 class Question(Model):
@@ -117,7 +117,7 @@ class Outcome(Model):
 class RemoteRef(Model):
     """The identity of a run at its remote agent."""
 
-    provider: Token = "remote_a2a"
+    provider: Token = REMOTE_A2A
     """The backend of the run."""
     agent_url: Annotated[str, Field(max_length=2048)]
     """The agent's URL, as given in the run. The URL of its endpoint is in its agent card."""

@@ -4,6 +4,7 @@ from enum import StrEnum
 from typing import Literal
 
 Backend = Literal["codex", "claude_code", "opencode", "gemini", "acp", "remote_a2a"]
+REMOTE_A2A: Backend = "remote_a2a"
 Role = Literal["planner", "worker", "reviewer"]
 
 

@@ -8,6 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
+from agentrun.backends import DEFAULT
+from agentrun.backends.remote_a2a import REMOTE_A2A
 from agentrun.cli import exits
 from agentrun.cli.asking import text_message
 from agentrun.cli.client import Tools
@@ -19,8 +21,6 @@ from agentrun.cli.options import ConnectionOptions
 from agentrun.cli.problems import CliError
 from agentrun.cli.render.runs import live_steps
 from agentrun.cli.screen import Output, OutputOption, Screen
-
-_DEFAULT_BACKEND = "codex"
 
 
 def starter(name: str, role: str, doc: str) -> Callable[..., None]:
@@ -121,7 +121,7 @@ def starter(name: str, role: str, doc: str) -> Callable[..., None]:
         arguments = {key: value for key, value in arguments.items() if value}
 
         async def work(tools: Tools) -> int:
-            chosen = backend or ("remote_a2a" if agent_url else "")
+            chosen = backend or (REMOTE_A2A.name if agent_url else "")
             chosen = chosen or await _backend(tools, connection, profile, resume)
             return await _start(tools, {"backend": chosen, **arguments}, detach, output)
 
@@ -161,14 +161,14 @@ async def _backend(tools: Tools, connection: ConnectionOptions, profile: str, re
     """Return the backend of the resumed agent or of the profile, else the default."""
     try:
         if resume:
-            return (await tools.find_run(resume)).backend or _DEFAULT_BACKEND
+            return (await tools.find_run(resume)).backend or DEFAULT.name
         if profile:
             named = [p for p in await read_profiles(tools, connection) if p.name == profile]
-            return named[0].backend if named else _DEFAULT_BACKEND
+            return named[0].backend if named else DEFAULT.name
     except CliError:
         # The MCP server reports what is wrong with the arguments.
-        return _DEFAULT_BACKEND
-    return _DEFAULT_BACKEND
+        return DEFAULT.name
+    return DEFAULT.name
 
 
 def _schema(file: Path | None) -> dict[str, Any] | None:

@@ -9,7 +9,7 @@ from agentrun.api import pod_layout as layout
 from agentrun.api.quantities import total
 from agentrun.api.resolve import workspace_of
 from agentrun.api.v1alpha1 import AgentProfileSpec, AgentRun, SecretKey
-from agentrun.controller.backends import agent_command, agent_env, defaults_of
+from agentrun.backends import backend_of
 from agentrun.controller.pod.references import (
     agent_mounts,
     backend_volumes,
@@ -51,7 +51,7 @@ def agent_container(
     run: AgentRun, profile: AgentProfileSpec, settings: PodSettings
 ) -> dict[str, Any]:
     """Build the container of the agent, which waits for the runner's pipes."""
-    command = profile.command or agent_command(run.spec.backend, asks(profile))
+    command = profile.command or backend_of(run.spec.backend).agent_command(asks(profile))
     env = _agent_env(run, profile, settings)
     script = layout.agent_bootstrap(_provider_url_variables(env))
     if profile.network.ca_bundle:
@@ -127,7 +127,8 @@ def _agent_env(
     """Build the agent's environment; the profile takes precedence over the backend's defaults."""
     identity = _identity(run, profile)
     is_held = bool(profile.models.allowed)
-    defaults = agent_env(run.spec.backend, model_of(run, profile), asks(profile), is_held)
+    backend = backend_of(run.spec.backend)
+    defaults = backend.agent_env(model_of(run, profile), asks(profile), is_held)
     plain = {"HOME": layout.HOME, "TMPDIR": "/tmp", **identity, **defaults}
     own = [
         _from_secret(one.name, one.secret) if one.secret else _variable(one.name, one.value or "")
@@ -165,7 +166,7 @@ def _runner_env(
         layout.ENV_ATTEMPT: str(run.attempts),
         layout.ENV_BACKEND: run.spec.backend,
         layout.ENV_MODEL: model_of(run, profile),
-        layout.ENV_PROVIDER: profile.provider.base_url or defaults_of(run.spec.backend).provider,
+        layout.ENV_PROVIDER: profile.provider.base_url or backend_of(run.spec.backend).provider_url,
         layout.ENV_GRACE: str(allowed.grace),
         layout.ENV_IDLE: str(allowed.idle),
         layout.ENV_PATIENCE: str(settings.timeouts.gateway),

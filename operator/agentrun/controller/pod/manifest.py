@@ -13,7 +13,7 @@ from agentrun.api.gateway import TOKEN_AUDIENCE
 from agentrun.api.names import pod_name
 from agentrun.api.resolve import workspace_of
 from agentrun.api.v1alpha1 import AgentProfile, AgentProfileSpec, AgentRun
-from agentrun.controller.backends import REMOTE
+from agentrun.backends import backend_of
 from agentrun.controller.pod.containers import (
     CALLS_SIZE,
     HOME_SIZE,
@@ -42,7 +42,7 @@ def build_pod(run: AgentRun, profile: AgentProfile, settings: PodSettings) -> di
     offered = profile.spec
     allowed = timeouts_of(run, profile, settings.timeouts)
     runner = runner_container(run, offered, settings, allowed)
-    has_agent = run.spec.backend != REMOTE
+    has_agent = not backend_of(run.spec.backend).is_remote
     containers = [agent_container(run, offered, settings), runner] if has_agent else [runner]
     spec: dict[str, Any] = {
         "restartPolicy": "Never",
@@ -133,7 +133,7 @@ def _volumes(run: AgentRun, profile: AgentProfileSpec) -> list[dict[str, Any]]:
         *reference_volumes(profile),
         *backend_volumes(run),
     ]
-    if run.spec.backend == REMOTE:
+    if backend_of(run.spec.backend).is_remote:
         return [volume for volume in volumes if volume["name"] != "agent-tmp"]
     return [*volumes, *agent_volumes(profile)]
 

@@ -12,7 +12,7 @@ from typing import Any
 from agentrun.api import pod_layout as layout
 from agentrun.api.names import is_backend_secret
 from agentrun.api.v1alpha1 import AgentProfileSpec, AgentRun, ConfigMapKey, SecretKey
-from agentrun.controller.backends import REMOTE
+from agentrun.backends import backend_of
 
 # Readable by the pod's group, which both containers run with.
 SECRET_MODE = 0o440
@@ -36,7 +36,7 @@ def reference_volumes(profile: AgentProfileSpec) -> list[Manifest]:
 def backend_volumes(run: AgentRun) -> list[Manifest]:
     """Return the volume with the credentials of the run's remote agent, if it has any."""
     name = (run.spec.backend_config or {}).get("credentials_secret")
-    if run.spec.backend != REMOTE or not is_backend_secret(name):
+    if not backend_of(run.spec.backend).is_remote or not is_backend_secret(name):
         return []
     return [{"name": "backend", "secret": {"secretName": name, "defaultMode": SECRET_MODE}}]
 

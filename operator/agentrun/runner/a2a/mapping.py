@@ -11,6 +11,7 @@ from typing import Any
 
 from agentrun.api.events import EventType
 from agentrun.api.v1alpha1 import OutcomeState, Reason
+from agentrun.backends.remote_a2a import REMOTE_A2A
 from agentrun.runner.a2a.messages import render, render_made, text_of
 from agentrun.runner.answer_check import check_apart
 from agentrun.runner.outcome import End
@@ -59,7 +60,8 @@ class Mapper:
     def remote_ref(self) -> Raw:
         """Return the ids of the remote agent's side of the run."""
         return {
-            "provider": "remote_a2a", "agent_url": self.agent_url, "agent_name": self._agent_name,
+            "provider": REMOTE_A2A.name,
+            "agent_url": self.agent_url, "agent_name": self._agent_name,
             "context_id": self.context_id, "task_id": self.task_id,
         }  # fmt: skip
 

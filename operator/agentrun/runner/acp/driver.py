@@ -18,6 +18,7 @@ import acp
 from agentrun.api.events import EventType
 from agentrun.api.gateway import Task
 from agentrun.api.v1alpha1 import AgentState, OutcomeState, Question, Reason, Usage
+from agentrun.backends import backend_of
 from agentrun.runner.acp.client import Agent
 from agentrun.runner.acp.mailbox import Mailbox
 from agentrun.runner.acp.mapping import Mapper, find_answer
@@ -25,9 +26,9 @@ from agentrun.runner.acp.permissions import PermissionBroker
 from agentrun.runner.acp.services import PodServices
 from agentrun.runner.acp.session import SessionOpener
 from agentrun.runner.acp.transport import TransportContext
-from agentrun.runner.backends import ASK
 from agentrun.runner.driver import DriverState
 from agentrun.runner.gateway import Gateway
+from agentrun.runner.home import ASK
 from agentrun.runner.journal.journal import Journal
 from agentrun.runner.journal.redact import Redactor
 from agentrun.runner.layout import Layout
@@ -76,7 +77,7 @@ class AcpDriver:
     ) -> None:
         workspace = str(layout.workspace)
         self._journal = journal
-        self._backend = settings.backend
+        self._backend = backend_of(settings.backend)
         self._reporter = reporter
         self._mapper = Mapper(redactor.text, redactor.safe_length, workspace)
         self._last_update = 0.0
@@ -127,7 +128,7 @@ class AcpDriver:
     def _record_start(self, task: Task) -> None:
         session = self._agent.session_id
         ids: dict[str, Any] = {"backend_session_id": session}
-        if task.spec.backend == "codex":
+        if self._backend.has_threads:
             ids["thread_id"] = session
         started = {**ids, "requested_model": task.spec.model, "attempt": task.attempt}
         self._journal.add(EventType.RUN_STARTED, started)

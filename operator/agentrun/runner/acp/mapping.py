@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from agentrun.api.events import EventType
+from agentrun.backends import EXTENSIONS
 from agentrun.runner.acp.speech import FINAL_BOUND, Speech
 from agentrun.runner.acp.tools import Tool, changes_of, relative
 from agentrun.runner.answer_check import check_apart
@@ -20,10 +21,9 @@ from agentrun.runner.journal.large_text import LargeText
 Draft = tuple[EventType, dict[str, Any]]
 Update = dict[str, Any]
 
-__all__ = ["ANSWER_TOOL", "FINAL_BOUND", "MAX_OPEN_TOOLS", "Announced", "Mapper", "permission_text"]
+__all__ = ["FINAL_BOUND", "MAX_OPEN_TOOLS", "Announced", "Mapper", "permission_text"]
 
-ANSWER_TOOL = "StructuredOutput"
-"""Claude Code's tool for the answer that satisfies a schema."""
+_ANSWER_TOOLS = frozenset(one.answer_tool for one in EXTENSIONS if one.answer_tool)
 MAX_OPEN_TOOLS = 32
 """The maximum number of open tool calls; one more interrupts the oldest."""
 _REMEMBERED = 4096
@@ -72,9 +72,9 @@ class Mapper:
     """The ids of the tool calls that have finished, oldest first."""
     _unknown: set[str] = field(default_factory=set)
     _answers: dict[str, str] = field(default_factory=dict)
-    """By unfinished call of ANSWER_TOOL, its input as JSON."""
+    """By unfinished call of an answer tool, its input as JSON."""
     answer: str | None = None
-    """The input of the last completed call of ANSWER_TOOL, as JSON."""
+    """The input of the last completed call of an answer tool, as JSON."""
 
     @property
     def final_response(self) -> str | None:
@@ -199,8 +199,8 @@ class Mapper:
         return drafts
 
     def _note_answer(self, tool: Tool, update: Update) -> None:
-        """Store the complete input of ANSWER_TOOL before the tool's input is trimmed."""
-        if tool.name != ANSWER_TOOL:
+        """Store the complete input of an answer tool before the tool's input is trimmed."""
+        if tool.name not in _ANSWER_TOOLS:
             return
         given = update.get("rawInput")
         if given and _is_whole(given):

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from acp.schema import McpCapabilities
 
 from agentrun.api.gateway import Task
+from agentrun.backends import backend_of
 from agentrun.runner.acp.mailbox import Mailbox
 from agentrun.runner.acp.mcp_servers import Server, acp_servers, own_server
-from agentrun.runner.backends import RETRY_SECONDS, key_headers
 from agentrun.runner.gateway import Gateway
 from agentrun.runner.layout import Layout
 from agentrun.runner.mcp_relay import NAME, McpRelay
@@ -18,7 +18,7 @@ from agentrun.runner.peer.commands import Peer
 from agentrun.runner.peer.server import PeerServer
 from agentrun.runner.pipes import Pipes
 from agentrun.runner.provider.proxy import ProviderProxy
-from agentrun.runner.provider.rules import Rules
+from agentrun.runner.provider.rules import Rules, key_headers
 from agentrun.runner.secrets import mcp_secret, provider_key
 from agentrun.runner.settings import Settings
 from agentrun.runner.tasks import cancel
@@ -73,9 +73,8 @@ class PodServices:
         if not self.settings.provider:
             return None
         key = provider_key(self.layout)
-        backend = self.settings.backend
-        headers = key_headers(backend, key) if key else {}
+        backend = backend_of(self.settings.backend)
+        headers = key_headers(backend.provider_api, key) if key else {}
         rules = Rules.of(task.profile, task.spec.model)
-        patience = RETRY_SECONDS.get(backend)
-        capability = self.layout.capability
+        capability, patience = self.layout.capability, backend.retry_seconds
         return ProviderProxy(self.settings.provider, headers, rules, capability, patience)

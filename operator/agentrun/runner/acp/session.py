@@ -9,10 +9,10 @@ import acp
 from agentrun.api.events import EventType
 from agentrun.api.gateway import Task
 from agentrun.api.v1alpha1 import Reason
+from agentrun.backends import backend_of
 from agentrun.runner.acp import mcp_servers
 from agentrun.runner.acp.client import Agent
-from agentrun.runner.acp.mapping import ANSWER_TOOL
-from agentrun.runner.backends import session_meta, session_mode
+from agentrun.runner.home import ASK
 from agentrun.runner.journal.journal import Journal
 from agentrun.runner.outcome import AttemptError, classify
 from agentrun.runner.snapshot.restore import ResumePoint
@@ -83,11 +83,11 @@ class SessionOpener:
     async def _begin(
         self, task: Task, cwd: str, servers: Sequence[mcp_servers.Server], load: str | None = None
     ) -> None:
-        kind = (task.spec.backend, task.profile.permission_mode)
-        mode, usual = session_mode(*kind), session_meta(*kind)
-        answering = session_meta(*kind, task.spec.output_schema)
+        backend, asks = backend_of(task.spec.backend), task.profile.permission_mode == ASK
+        mode, usual = backend.session_mode(asks), backend.session_meta(asks, None)
+        answering = backend.session_meta(asks, task.spec.output_schema)
         if answering != usual:
-            self.answer_tool = ANSWER_TOOL
+            self.answer_tool = backend.extensions.answer_tool
             try:
                 return await self._agent.open_session(cwd, mode, servers, load, answering)
             except acp.RequestError as error:

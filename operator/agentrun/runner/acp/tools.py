@@ -13,7 +13,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from agentrun.api.events import EventType
-from agentrun.runner.acp.mcp_calls import Call, answer_of, call_of, codexs_call, texts_of_answer
+from agentrun.backends import EXTENSIONS
+from agentrun.backends.extensions import McpCall, ToolCall
+from agentrun.runner.acp.mcp_results import answer_of, texts_of_answer
 from agentrun.runner.acp.output import FLUSH_CHARACTERS, Output, join, texts_of
 from agentrun.runner.journal.large_text import LargeText
 
@@ -28,13 +30,13 @@ _DEEPEST = 32
 _LEFT_OUT = "[... the rest was left out ...]"
 _FINAL = frozenset({"completed", "failed", "cancelled"})
 _EDITS = frozenset({"edit", "delete", "move"})
-_BOUNDED = frozenset({"title", "rawInput", "content", "rawOutput", "claudeCode"})
-# Claude Code writes it before the output, the Gemini CLI after it.
-_EXIT_CODE = re.compile(
-    r"^\s*(?:Error: )?Exit code:? (\d+)|\bCommand exited with code: (\d+)\s*\Z", re.IGNORECASE
-)
+_BOUNDED = frozenset({"title", "rawInput", "content", "rawOutput"})
 _OUTPUTS = ("formatted_output", "aggregated_output", "output", "stdout", "error")
 _EXIT_CODES = ("exit_code", "exitCode")
+_EXIT_CODE_TEXTS = [
+    re.compile(one.exit_code_text, re.IGNORECASE) for one in EXTENSIONS if one.exit_code_text
+]
+_QUIET_TOOLS = frozenset(one.quiet_tool for one in EXTENSIONS if one.quiet_tool)
 
 
 @dataclass
@@ -52,7 +54,7 @@ class Tool:
     content: list[dict[str, Any]] = field(default_factory=list)
     raw_output: Any = None
     response: dict[str, Any] = field(default_factory=dict)
-    """What Claude Code's adapter adds: stdout, stderr, the files a command changed."""
+    """The result of a command as some agents report it (ToolReport)."""
     exit_code: int | None = None
     terminal: Output = field(init=False)
     """The output of its terminal."""
@@ -61,7 +63,7 @@ class Tool:
     is_cut: bool = False
     """Whether part of a field was left out."""
     is_mcp: bool = False
-    """Whether Codex's adapter marks it as an MCP tool call; it reports those with kind execute."""
+    """Whether it is marked as an MCP tool call; agents may report those with kind execute."""
     started: bool = False
     finished: bool = False
 
@@ -74,13 +76,12 @@ class Tool:
         return self.kind == "execute" and not self.is_mcp
 
     @property
-    def call(self) -> Call | None:
+    def call(self) -> McpCall | None:
         """The MCP tool that it calls; None if it is not an MCP tool call."""
-        if self.is_mcp:
-            return codexs_call(self.input, self.title)
         if self.is_command:
             return None
-        return call_of(self.name, self.title, self.input)
+        reported = ToolCall(self.name, self.title, self.input, self.is_mcp)
+        return next((found for one in EXTENSIONS if (found := one.mcp_call(reported))), None)
 
     @property
     def is_error(self) -> bool:
@@ -98,22 +99,31 @@ class Tool:
     def merge(self, update: dict[str, Any]) -> None:
         """Merge an update; fields that it omits stay as they are."""
         meta = _dict(update.get("_meta"))
-        self.is_bounded = self.is_bounded and not _BOUNDED & {*update, *meta}
-        claude = _dict(meta.get("claudeCode"))
-        self.name = str(update.get("name") or claude.get("toolName") or self.name)[:_NAME]
+        self.is_bounded = self.is_bounded and not _BOUNDED & update.keys()
+        self._merge_reports(meta)
+        self.name = str(update.get("name") or self.name)[:_NAME]
         self.kind = str(update.get("kind") or self.kind)[:_NAME]
         self.title = str(update.get("title") or self.title)
         self.status = str(update.get("status") or self.status)[:_NAME]
-        self.is_mcp = self.is_mcp or meta.get("is_mcp_tool_call") is True
         self.input = _dict(update.get("rawInput")) or self.input
         if isinstance(update.get("content"), list):
             self.content = [item for item in update["content"] if isinstance(item, dict)]
         if update.get("rawOutput") is not None:
             self.raw_output = update["rawOutput"]
-        self.response = _dict(claude.get("toolResponse")) or self.response
         code = _dict(meta.get("terminal_exit")).get("exit_code")
         if isinstance(code, int):
             self.exit_code = code
+
+    def _merge_reports(self, meta: dict[str, Any]) -> None:
+        for one in EXTENSIONS:
+            report = one.tool_report(meta)
+            if report is None:
+                continue
+            self.name = report.name or self.name
+            self.is_mcp = self.is_mcp or report.is_mcp
+            if report.response is not None:
+                self.response = report.response or self.response
+                self.is_bounded = False
 
     def advance(self, update: dict[str, Any]) -> list[Draft]:
         """Return the events that are due after an update was merged."""
@@ -250,14 +260,13 @@ class Tool:
             return self.exit_code
         raw = _dict(self.raw_output)
         codes = [raw.get(name) for name in _EXIT_CODES]
-        for code in (*codes, _dict(raw.get("metadata")).get("exit")):
+        for code in (*codes, *(one.exit_code(raw) for one in EXTENSIONS)):
             if isinstance(code, int):
                 return code
-        said = _EXIT_CODE.search(output)
-        if said:
-            return int(said[1] or said[2])
-        # Claude Code reports the code only when it is not zero.
-        return 0 if self.name == "Bash" and self.status == "completed" else None
+        for text in _EXIT_CODE_TEXTS:
+            if said := text.search(output):
+                return int(said[1])
+        return 0 if self.name in _QUIET_TOOLS and self.status == "completed" else None
 
 
 class _Trimmer:
@@ -322,18 +331,13 @@ def changes_of(tool: Tool, workspace: str) -> list[dict[str, Any]]:
         if item.get("type") == "diff" and item.get("path"):
             kind = "update" if item.get("oldText") else "add"
             changes[str(item["path"])] = "delete" if tool.kind == "delete" else kind
-    edited = _dict(tool.response.get("bashEditDiff"))
-    created = {
-        str(file.get("filePath"))
-        for file in edited.get("files") or []
-        if isinstance(file, dict) and file.get("created")
-    }
-    for path in edited.get("changedFiles") or []:
-        changes.setdefault(str(path), "add" if str(path) in created else "update")
+    for one in EXTENSIONS:
+        for path, kind in one.changed_files(tool.response).items():
+            changes.setdefault(path, kind)
     if not changes and tool.kind in _EDITS and tool.status == "completed":
-        path = tool.input.get("file_path") or tool.input.get("path")
-        if path:
-            changes[str(path)] = "delete" if tool.kind == "delete" else "update"
+        edited = tool.input.get("file_path") or tool.input.get("path")
+        if edited:
+            changes[str(edited)] = "delete" if tool.kind == "delete" else "update"
     return [{"path": relative(path, workspace), "kind": kind} for path, kind in changes.items()]
 
 

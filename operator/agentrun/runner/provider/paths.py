@@ -2,15 +2,18 @@
 The methods and paths of the provider's API that an agent may request. Pure.
 
 The key gives access to more than models: other tenants' files, stored responses, fine-tuning,
-administration. A request is passed on only if its path, in canonical form, is in the backend's
-table or in the profile's ``provider.paths``; the canonical form is what is passed on.
+administration. A request is passed on only if its path, in canonical form, is in the table of
+the backend's API or in the profile's ``provider.paths``; the canonical form is what is passed on.
 """
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from enum import Enum
+from enum import Enum, auto
+from itertools import chain
 from urllib.parse import quote, unquote
+
+from agentrun.backends.backend import ProviderApi
 
 _SAFE = "-._~:@!$&'()+,;="
 _MODEL = r"[^/:]+"
@@ -24,9 +27,9 @@ _QUERY = frozenset({
 class Form(Enum):
     """The wire format of a request, and of its errors."""
 
-    OPENAI = "openai"
-    ANTHROPIC = "anthropic"
-    GEMINI = "gemini"
+    OPENAI = auto()
+    ANTHROPIC = auto()
+    GEMINI = auto()
 
 
 @dataclass(frozen=True)
@@ -87,26 +90,28 @@ _GEMINI = (
     ),
     _route("GET", rf"(/v1(alpha|beta)?)?/models(/{_MODEL})?", Form.GEMINI),
 )
-_TABLES: Mapping[str, Sequence[Route]] = {
-    "codex": _RESPONSES,
-    "claude_code": _ANTHROPIC,
-    "opencode": _CHAT,
-    "gemini": _GEMINI,
+_TABLES: Mapping[ProviderApi, Sequence[Route]] = {
+    ProviderApi.RESPONSES: _RESPONSES,
+    ProviderApi.CHAT_COMPLETIONS: _CHAT,
+    ProviderApi.MESSAGES: _ANTHROPIC,
+    ProviderApi.GENERATE_CONTENT: _GEMINI,
 }
-_ANY = (*_RESPONSES, *_CHAT, *_ANTHROPIC, *_GEMINI)
-"""For an unknown backend: the routes of all backends."""
+_FORMS = {
+    ProviderApi.MESSAGES: Form.ANTHROPIC,
+    ProviderApi.GENERATE_CONTENT: Form.GEMINI,
+}
 
 
-def routes_of(backend: str, added: Iterable[str] = ()) -> Sequence[Route]:
-    """Return the routes of a backend, with those that its profile adds."""
-    form = form_of(backend)
-    own = [Route(*_pattern(entry), form, is_added=True) for entry in added]
-    return (*_TABLES.get(backend, _ANY), *own)
+def routes_of(api: ProviderApi | None, added: Iterable[str] = ()) -> Sequence[Route]:
+    """Return the routes of an API, or of all, with those that a profile adds."""
+    own = [Route(*_pattern(entry), form_of(api), is_added=True) for entry in added]
+    tables = _TABLES.values() if api is None else [_TABLES[api]]
+    return (*chain.from_iterable(tables), *own)
 
 
-def form_of(backend: str) -> Form:
-    """Return the wire format of a backend, for errors of requests that match no route."""
-    return {"claude_code": Form.ANTHROPIC, "gemini": Form.GEMINI}.get(backend, Form.OPENAI)
+def form_of(api: ProviderApi | None) -> Form:
+    """Return the wire format of an API, for errors of requests that match no route."""
+    return Form.OPENAI if api is None else _FORMS.get(api, Form.OPENAI)
 
 
 def find(routes: Iterable[Route], method: str, raw: str) -> ProviderRequest:

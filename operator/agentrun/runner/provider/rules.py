@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from agentrun.api.v1alpha1 import AgentProfileSpec
+from agentrun.backends import backend_of
+from agentrun.backends.backend import ProviderApi
 from agentrun.runner.provider.bodies import Named
 from agentrun.runner.provider.paths import Form, ProviderRequest, Route, form_of, routes_of
 
@@ -48,10 +50,10 @@ class Rules:
         """Make the rules of a run of ``profile`` with the given ``model``."""
         allowed = profile.models.allowed
         own = [one for one in (profile.models.default, model) if one]
-        provider = profile.provider
+        provider, api = profile.provider, backend_of(profile.backend).provider_api
         return cls(
-            routes_of(profile.backend, provider.paths),
-            form_of(profile.backend),
+            routes_of(api, provider.paths),
+            form_of(api),
             frozenset(map(_bare, [*allowed, *own])) if allowed else frozenset(),
             frozenset(name.lower() for name in provider.headers),
             provider.stored_objects,
@@ -92,6 +94,15 @@ class Rules:
                 " The key may give access to the objects of others, so the AgentProfile has to"
                 " allow this with provider.storedObjects."
             )
+
+
+def key_headers(api: ProviderApi | None, key: str) -> dict[str, str]:
+    """Return the headers in which a provider with this API takes its key."""
+    if api is ProviderApi.MESSAGES:
+        return {"x-api-key": key}
+    if api is ProviderApi.GENERATE_CONTENT:
+        return {"x-goog-api-key": key}
+    return {"authorization": f"Bearer {key}"}
 
 
 def needs_json(asked: ProviderRequest, headers: Mapping[str, str]) -> bool:

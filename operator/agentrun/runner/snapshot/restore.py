@@ -109,12 +109,12 @@ class Restorer:
         """Restore the files of conversation and workspace. Raises AttemptError if that fails."""
         parts = [await self._fetch(part) for part in origin.manifest.parts]
         targets = await self._targets(origin, task)
-        is_gemini = origin.manifest.backend == "gemini"
         job = {
             "do": "unpack",
             "parts": [str(one) for one in parts],
             "targets": {name: (str(path), outer) for name, (path, outer) in targets.items()},
-            "gemini_session": origin.manifest.session_id if is_gemini else None,
+            "backend": origin.manifest.backend,
+            "session_id": origin.manifest.session_id,
         }
         # Each part is removed after it was read.
         reach = Reach(writes=(self._folder(), *(path for path, _ in targets.values())))

@@ -10,7 +10,7 @@ from agentrun.api.gateway import Task
 from agentrun.api.quantities import parse
 from agentrun.api.resolve import workspace_of
 from agentrun.api.v1alpha1 import Snapshot
-from agentrun.runner.backends import REMOTE
+from agentrun.backends import backend_of
 from agentrun.runner.children import ChildError, Reach, ask_module
 from agentrun.runner.driver import DriverState
 from agentrun.runner.gateway import Gateway, GatewayError, patiently
@@ -61,7 +61,7 @@ class SnapshotWriter:
         )
 
     async def _describe(self, task: Task, state: DriverState, base: Base | None) -> Manifest:
-        is_remote = task.spec.backend == REMOTE
+        is_remote = backend_of(task.spec.backend).is_remote
         # A remote agent stores its conversation itself, and has changed no file of the pod.
         base = None if is_remote else base
         return Manifest(
@@ -101,7 +101,7 @@ class SnapshotWriter:
         return (await self.git.run(*args, repository=base.private)).strip()
 
     async def _pack(self, task: Task, found: Manifest, folder: Path) -> list[Part]:
-        if found.backend == REMOTE:
+        if backend_of(found.backend).is_remote:
             return []
         allowed = task.profile.sessions.max_snapshot_size
         sources = self._sources(found)

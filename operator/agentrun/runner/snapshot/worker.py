@@ -5,19 +5,19 @@ It has no access to the runner's credentials. It imports only the standard libra
 do too, so that it takes little time and memory.
 """
 
+import fnmatch
 import json
 import sys
 import tarfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from agentrun.backends import backend_of
 from agentrun.runner.folders import Folder
-from agentrun.runner.snapshot.files import conversation_files
-from agentrun.runner.snapshot.gemini import keep_conversation
 from agentrun.runner.snapshot.pack import (
     Packer,
     SnapshotTooLargeError,
@@ -30,6 +30,9 @@ from agentrun.runner.snapshot.unpack import Target, UnsafeArchiveError, unpack
 HOME, WORKSPACE, REPOSITORY = "home", "workspace", "repository"
 """The names of the archive's folders."""
 REPOSITORY_FILES = ("objects", "refs", "packed-refs", "shallow")
+_WRITTEN_BY_THE_RUNNER = frozenset({".gitconfig"})
+_CACHES = frozenset({".cache", ".npm", ".cargo", ".rustup", ".gradle", ".m2", "node_modules"})
+"""Caches in an unknown agent's home, which any pod can recreate."""
 
 
 def pack(job: Mapping[str, Any]) -> dict[str, Any]:
@@ -56,20 +59,41 @@ def take_out(job: Mapping[str, Any]) -> dict[str, Any]:
             for name, (path, outer_links) in job["targets"].items()
         }
         unpack([Path(one) for one in job["parts"]], targets)
-        if job["gemini_session"]:
-            keep_conversation(targets[HOME].folder, job["gemini_session"])
+        if job["session_id"]:
+            backend_of(job["backend"]).after_restore(targets[HOME].folder, job["session_id"])
     return {}
 
 
 def _sources(opened: Mapping[str, Folder], backend: str) -> Iterator[Source]:
+    patterns = backend_of(backend).conversation_files
     for name, folder in opened.items():
         if name == HOME:
-            yield Source(name, folder, conversation_files(backend, folder))
+            yield Source(name, folder, conversation_files(patterns, folder))
         elif name == REPOSITORY:
             there = folder.names()
             yield Source(name, folder, [one for one in REPOSITORY_FILES if one in there])
         else:
             yield Source(name, folder, folder.names())
+
+
+def conversation_files(patterns: Sequence[str] | None, home: Folder) -> Iterator[str]:
+    """
+    Yield the files and folders of ``home`` to store; folders include everything below them.
+
+    ``patterns`` are those of ``Backend.conversation_files``.
+    """
+    if patterns is None:
+        left_out = _CACHES | _WRITTEN_BY_THE_RUNNER
+        yield from (name for name in home.names() if name not in left_out)
+        return
+    for pattern in patterns:
+        above, _, last = pattern.rpartition("/")
+        try:
+            with home.folder(above) as folder:
+                names = fnmatch.filter(folder.names(), last)
+        except OSError:
+            continue  # missing, or behind a link, which leads elsewhere
+        yield from (f"{above}/{name}" if above else name for name in names)
 
 
 def main() -> None:

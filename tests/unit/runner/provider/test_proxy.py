@@ -15,6 +15,7 @@ from yarl import URL
 
 from agentrun.api import pod_layout
 from agentrun.api.v1alpha1 import AgentProfileSpec, AgentState, Input, OutcomeState
+from agentrun.backends import backend_of
 from agentrun.runner.outcome import ProviderError, classify, is_provider_error
 from agentrun.runner.provider.proxy import ProviderProxy
 from agentrun.runner.provider.rules import Rules
@@ -220,8 +221,10 @@ def test_errors_are_sorted_by_what_the_provider_said(
 def test_error_that_is_said_as_an_answer_is_seen(
     backend: str, said: str | None, expected: bool
 ) -> None:
-    assert is_provider_error(backend, said, ProviderError(529, "overloaded")) is expected
-    assert not is_provider_error(backend, said, None)
+    assert (
+        is_provider_error(backend_of(backend), said, ProviderError(529, "overloaded")) is expected
+    )
+    assert not is_provider_error(backend_of(backend), said, None)
 
 
 def a_run(**profile: Any) -> FakeGateway:

@@ -13,6 +13,8 @@ from yarl import URL
 
 from agentrun.api import pod_layout
 from agentrun.api.v1alpha1 import AgentProfileSpec
+from agentrun.backends import backend_of
+from agentrun.backends.backend import ProviderApi
 from agentrun.runner.provider.bodies import MAX_DEPTH, Named, UnreadableBodyError, names_in
 from agentrun.runner.provider.paths import NotOfferedError, canonical_path, find, routes_of
 from agentrun.runner.provider.proxy import ProviderProxy
@@ -38,8 +40,8 @@ NEEDED = [
 
 @pytest.mark.parametrize(("backend", "method", "path"), NEEDED)
 def test_each_agent_may_ask_for_what_it_needs(backend: str, method: str, path: str) -> None:
-    assert find(routes_of(backend), method, path).target == path
-    assert find(routes_of("acp"), method, path).target == path
+    assert find(routes_of(backend_of(backend).provider_api), method, path).target == path
+    assert find(routes_of(None), method, path).target == path
 
 
 ATTACKS = [
@@ -78,17 +80,21 @@ ATTACKS = [
 def test_nothing_else_may_be_asked_for(method: str, path: str) -> None:
     for backend in ("codex", "claude_code", "opencode", "gemini", "acp", "remote_a2a"):
         with pytest.raises(NotOfferedError):
-            find(routes_of(backend), method, path)
+            find(routes_of(backend_of(backend).provider_api), method, path)
 
 
 def test_a_path_is_passed_on_in_its_one_form() -> None:
     assert canonical_path("//v1///mess%61ges/") == "/v1/messages"
-    asked = find(routes_of("gemini"), "POST", "/v1beta/models/g%65mini:generateContent?key=mine")
+    asked = find(
+        routes_of(ProviderApi.GENERATE_CONTENT),
+        "POST",
+        "/v1beta/models/g%65mini:generateContent?key=mine",
+    )
     assert (asked.target, asked.model) == ("/v1beta/models/gemini:generateContent", "gemini")
 
 
 def test_a_profile_adds_paths() -> None:
-    routes = routes_of("codex", ["GET /files/*/content", "POST /embeddings"])
+    routes = routes_of(ProviderApi.RESPONSES, ["GET /files/*/content", "POST /embeddings"])
     assert find(routes, "GET", "/files/f-1/content?any=1").target == "/files/f-1/content?any=1"
     assert find(routes, "POST", "/embeddings").route.is_added
     for method, path in (("GET", "/files/a/b/content"), ("DELETE", "/files/f/content")):

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from agentrun.backends import backend_of
 from agentrun.runner.folders import Folder
-from agentrun.runner.snapshot.files import conversation_files
-from agentrun.runner.snapshot.gemini import keep_conversation
 from agentrun.runner.snapshot.pack import Packer, SnapshotTooLargeError, Source, UnpackableFileError
 from agentrun.runner.snapshot.unpack import Target, UnsafeArchiveError, unpack
+from agentrun.runner.snapshot.worker import conversation_files
 
 
 def pack(tmp_path: Path, root: Path, limit: int = 10_000_000) -> tuple[Packer, list[Path]]:
@@ -147,7 +147,7 @@ def test_conversations_are_found_by_backend(tmp_path: Path) -> None:
 
     def found(backend: str) -> list[str]:
         with Folder.at(tmp_path) as home:
-            return list(conversation_files(backend, home))
+            return list(conversation_files(backend_of(backend).conversation_files, home))
 
     assert found("codex") == [
         ".codex/sessions", ".codex/state_5.sqlite", ".codex/state_5.sqlite-wal",
@@ -162,29 +162,4 @@ def test_a_link_in_place_of_the_agents_folder_leads_nowhere(tmp_path: Path) -> N
     home.mkdir()
     (home / ".claude").symlink_to("../elsewhere")
     with Folder.at(home) as opened:
-        assert list(conversation_files("claude_code", opened)) == []
-
-
-def test_of_geminis_files_only_the_conversation_is_left_under_the_name_of_another_minute(
-    tmp_path: Path,
-) -> None:
-    chats = tmp_path / ".gemini/tmp/workspace/chats"
-    chats.mkdir(parents=True)
-    (chats / "session-2026-01-02T03-04-0123abcd.jsonl").write_text("what was said\n" * 3)
-    (chats / "session-2026-01-02T03-05-0123abcd.jsonl").write_text("nothing\n")
-    (chats / "session-2026-01-02T03-05-4567cdef.jsonl").write_text("another's\n" * 9)
-    keep_conversation(Folder.at(tmp_path), "0123abcd-4567-4567-4567-0123456789ab")
-    [kept] = chats.iterdir()
-    assert kept.name == "session-2000-01-01T00-00-0123abcd.jsonl"
-    assert kept.read_text() == "what was said\n" * 3
-
-
-def test_nothing_is_touched_where_links_lead(tmp_path: Path) -> None:
-    home, elsewhere = tmp_path / "home", tmp_path / "elsewhere"
-    (home / ".gemini/tmp").mkdir(parents=True)
-    (elsewhere / "chats").mkdir(parents=True)
-    file = elsewhere / "chats/session-2026-01-02T03-04-0123abcd.jsonl"
-    file.write_text("not the agent's")
-    (home / ".gemini/tmp/workspace").symlink_to(elsewhere)
-    keep_conversation(Folder.at(home), "0123abcd-4567")
-    assert file.exists()
+        assert list(conversation_files(backend_of("claude_code").conversation_files, opened)) == []

@@ -1,46 +1,12 @@
 """
-Calls of MCP servers' tools, as the agents report them.
+Results of MCP servers' tools, as the agents report them.
 
-Codex's adapter sends server, tool and arguments as the input, and MCP's result as the output.
-Claude Code has the server in the tool's name, and only the result's content; the Gemini CLI has
-both names in the title, and does not report the arguments. OpenCode's calls cannot be distinguished
-from other tool calls.
+Some send MCP's result or error as the output of a tool call, others only the result's content.
 """
 
-import re
-from dataclasses import dataclass
 from typing import Any
 
 from agentrun.runner.journal.large_text import LargeText
-
-_NAME = 200
-_CLAUDES_NAME = re.compile(r"mcp__(.+?)__(.+)", re.DOTALL)
-_GEMINIS_TITLE = re.compile(r"([\w.-]{1,200}) \(([\w.-]{1,200}) MCP Server\)")
-
-
-@dataclass(frozen=True)
-class Call:
-    """A call of an MCP server's tool."""
-
-    server: str
-    tool: str
-    arguments: dict[str, Any] | None
-    """None if the agent does not report them."""
-
-
-def codexs_call(given: dict[str, Any], title: str) -> Call:
-    """Read the input of a call that Codex's adapter marks as an MCP call."""
-    server, tool = (str(given.get(key) or "")[:_NAME] for key in ("server", "tool"))
-    return Call(server, tool or title, _dict(given.get("arguments")))
-
-
-def call_of(name: str, title: str, given: dict[str, Any]) -> Call | None:
-    """Read a call of another agent; None if the tool is one of the agent's own."""
-    if said := _CLAUDES_NAME.fullmatch(name):
-        return Call(said[1], name, given)
-    if not name and (said := _GEMINIS_TITLE.fullmatch(title)):
-        return Call(said[2], said[1], given or None)
-    return None
 
 
 def answer_of(
@@ -56,7 +22,7 @@ def answer_of(
 
 
 def texts_of_answer(raw: dict[str, Any]) -> list[str]:
-    """List the texts of a result, or of an error, as Codex's adapter sends them."""
+    """List the texts of a result, or of an error, that is the output of a tool call."""
     content = _dict(raw.get("result")).get("content")
     blocks = content if isinstance(content, list) else []
     error = raw.get("error")

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from agentrun.controller.backends import agent_env
-from agentrun.runner.backends import session_mode, write_home, write_identity
+from agentrun.backends.gemini import GEMINI
+from agentrun.runner.home import write_home, write_identity
 from agentrun.runner.layout import Layout
 
 
@@ -22,7 +22,7 @@ def layout(tmp_path: Path) -> Layout:
 def test_gemini_finds_its_settings_where_its_environment_says(tmp_path: Path) -> None:
     layout = Layout(root=tmp_path)
     write_home(layout, "gemini", None)
-    named = agent_env("gemini", None, asks=False)["GEMINI_CLI_SYSTEM_SETTINGS_PATH"]
+    named = GEMINI.agent_env(None, asks=False)["GEMINI_CLI_SYSTEM_SETTINGS_PATH"]
     settings = json.loads(layout.at(named).read_text())
     assert settings["security"]["auth"]["selectedType"] == "gemini-api-key"
     assert settings["privacy"]["usageStatisticsEnabled"] is False
@@ -79,10 +79,3 @@ def test_codex_is_told_whether_to_ask(tmp_path: Path, mode: str | None, policy: 
     # What AgentRun offers itself, it has the profile's leave for.
     own = config.get("mcp_servers", {}).get("agentrun", {})
     assert own.get("default_tools_approval_mode") == ("approve" if mode == "Ask" else None)
-
-
-def test_modes_of_sessions_are_those_of_the_agents() -> None:
-    assert session_mode("claude_code", "Bypass") == "bypassPermissions"
-    assert session_mode("claude_code", "Ask") == "default"
-    assert session_mode("codex", "Ask") == "read-only"
-    assert session_mode("acp", "Ask") is None

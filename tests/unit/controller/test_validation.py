@@ -1,0 +1,33 @@
+"""Which runs are refused before they have a pod."""
+
+from typing import Any
+
+import pytest
+
+from agentrun.controller.validation import validation_failure
+from tests.unit.controller.samples import a_profile, a_run, seen
+
+
+@pytest.mark.parametrize(
+    ("run", "profile", "is_refused"),
+    [
+        pytest.param({}, {}, True, id="no-model"),
+        pytest.param({"model": "m"}, {}, False, id="the-runs"),
+        pytest.param({}, {"models": {"default": "m"}}, False, id="the-profiles"),
+        pytest.param(
+            {},
+            {"env": [{"name": "OPENCODE_CONFIG_CONTENT", "value": "{}"}]},
+            False,
+            id="in-a-config-of-its-own",
+        ),
+    ],
+)
+def test_run_of_opencode_needs_a_model(
+    run: dict[str, Any], profile: dict[str, Any], is_refused: bool
+) -> None:
+    made = a_run(spec={"backend": "opencode", "profile": "codex", **run})
+    failure = validation_failure(
+        made, seen(profile=a_profile(backend="opencode", **profile), pod=None)
+    )
+    refusal = failure.message if failure else ""
+    assert ("models.default of AgentProfile codex" in refusal) == is_refused
