@@ -2,16 +2,16 @@
 The description of a backend: everything in which one kind of agent differs from the others.
 
 Standard library only: the runner reads it before it loads anything else, and so does the
-subprocess that packs snapshots.
+subprocess that packs snapshots. Named tuples, because Python creates their classes in a fifth of
+the time of dataclasses.
 """
 
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from agentrun.backends.extensions import Extensions
 
@@ -33,8 +33,7 @@ class ProviderApi(Enum):
     GENERATE_CONTENT = "Gemini's"
 
 
-@dataclass(frozen=True)
-class HomeContext:
+class HomeContext(NamedTuple):
     """What the files in an agent's home depend on."""
 
     provider_url: str
@@ -78,8 +77,7 @@ def _no_change(home: Home, session_id: str) -> None:
     return None
 
 
-@dataclass(frozen=True)
-class Backend:
+class Backend(NamedTuple):
     """One kind of agent. The defaults are those of an unknown program that implements ACP."""
 
     name: str
@@ -91,8 +89,8 @@ class Backend:
     """The ACP command; empty if the profile has to set it."""
     bypass: Sequence[str] = ()
     """Arguments to work without permission requests, where a session mode does not set that."""
-    env: Mapping[str, str] = field(default_factory=dict)
-    ask_env: Mapping[str, str] = field(default_factory=dict)
+    env: Mapping[str, str] = {}
+    ask_env: Mapping[str, str] = {}
     """Overrides of ``env`` for an agent that asks for permission."""
     model_variable: str | None = None
     """The environment variable that names the agent's model."""
@@ -138,7 +136,7 @@ class Backend:
     """
     has_threads: bool = False
     """Whether the agent calls its sessions threads: ``run_started`` has a ``thread_id``."""
-    extensions: Extensions = field(default_factory=Extensions)
+    extensions: Extensions = Extensions()
 
     def agent_command(self, asks: bool) -> list[str]:
         """Return the ACP command; ``asks`` means that the agent asks for permission."""

@@ -5,14 +5,12 @@ The functions read what the agent has sent: nothing in it has to have the expect
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 Fields = Mapping[str, Any]
 
 
-@dataclass(frozen=True)
-class ToolCall:
+class ToolCall(NamedTuple):
     """A tool call, as far as the agent has reported it."""
 
     name: str
@@ -21,8 +19,7 @@ class ToolCall:
     is_mcp: bool
 
 
-@dataclass(frozen=True)
-class McpCall:
+class McpCall(NamedTuple):
     """A call of an MCP server's tool."""
 
     server: str
@@ -31,8 +28,7 @@ class McpCall:
     """None if the agent does not report them."""
 
 
-@dataclass(frozen=True)
-class ToolReport:
+class ToolReport(NamedTuple):
     """What the ``_meta`` of an update says about a tool call."""
 
     name: str = ""
@@ -63,8 +59,7 @@ def _no_counts(meta: Fields) -> Fields:
     return {}
 
 
-@dataclass(frozen=True)
-class Extensions:
+class Extensions(NamedTuple):
     """An agent's extensions of ACP."""
 
     answer_tool: str | None = None
