@@ -126,12 +126,13 @@ format: $(BIN)/.ready ## Put the code into the project's format.
 	@ruff format --quiet $(SOURCES)
 
 .PHONY: generate
-generate: $(BIN)/.ready ## Make the CRDs again from the models, docs/failures.md, docs/tools.md, docs/cli.md and the table in docs/security.md.
+generate: $(BIN)/.ready ## Make the CRDs again from the models, the generated pages in docs, and dev/modules.txt.
 	@python -m agentrun.api.crd crds charts/agentrun/files/crds
 	@python -m dev.failures docs/failures.md
 	@python -m dev.rights docs/security.md
 	@python -m dev.tool_page docs/tools.md
 	@python -m dev.command_line docs/cli.md
+	@python -m dev.modules dev/modules.txt
 
 .PHONY: lock
 lock: $(BIN)/.ready ## Choose the newest dependencies and pin them by hash.

@@ -1,0 +1,24 @@
+"""The list of small modules is that of the tree, so that a review shows what joins it."""
+
+from dev import paths
+from dev.modules import page
+
+
+def test_the_list_is_the_generated_one() -> None:
+    found = (paths.CHECKOUT / "dev/modules.txt").read_text(encoding="utf-8")
+    assert found == page(), (
+        "dev/modules.txt is out of date: run `make generate`, and see in its difference whether a"
+        " new module reads better as a part of another"
+    )
+
+
+def test_a_module_that_many_import_is_not_listed() -> None:
+    assert "agentrun.kube.client" not in page()
+
+
+def test_a_short_module_is_listed() -> None:
+    assert "agentrun.api.printable: fewer than 30 lines\n" in page()
+
+
+def test_a_module_with_one_importer_names_it() -> None:
+    assert "agentrun.controller.decide: imported by agentrun.controller.reconcile alone\n" in page()
