@@ -158,7 +158,7 @@ async def run_watches(
             return
         except Exception as error:  # noqa: BLE001 - kopf's own errors are not public
             logger.warning("the watches ended and are restarted: %s", error)
-            sync.not_ready_reason = f"the watches ended: {error}"
+            sync.mark_not_ready(f"the watches ended: {error}")
         _stop_on_signals(stopping)
         # A newly created CRD is served before kopf can discover it.
         await run_together([stopping.wait()], asyncio.sleep(_SETTLING_SECONDS))

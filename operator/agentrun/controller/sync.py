@@ -45,6 +45,10 @@ class Sync:
     forbidden_namespaces: set[str] = field(default_factory=set)
     """The namespaces in which the operator currently has no permissions."""
 
+    def mark_not_ready(self, reason: str) -> None:
+        """Report that the operator is not ready, until ``start`` has succeeded again."""
+        self.not_ready_reason = reason
+
     async def relist(self) -> None:
         """List all kinds in all namespaces, and queue every run that has not finished."""
         for namespace in self.namespaces:
