@@ -1,9 +1,9 @@
 """
 Lists the modules of the product that are small or serve one other module alone.
 
-``python -m dev.modules FILE`` writes the list. It is committed, so that a review shows a module that
-joins it: most such modules read better as a part of their only importer, but some have a reason to
-be separate, such as a purity contract or an early import.
+``python -m dev.modules FILE`` writes the list. It is committed, so that a review shows a module
+that joins it: most such modules read better as a part of their only importer, but some have a
+reason to be separate, such as a purity contract or an early import.
 """
 
 import sys
@@ -17,7 +17,7 @@ PACKAGES = {"agentrun": paths.CHECKOUT / "operator", "mcp_server": paths.CHECKOU
 FEW_LINES = 30
 _HEADER = """\
 # Modules of fewer than 30 lines, and modules that one other module alone imports. Made by
-# `make generate`. A new line is not an error: see whether the module reads better as a part of another.
+# `make generate`. A new line is not an error: see whether it reads better as a part of another.
 """
 
 

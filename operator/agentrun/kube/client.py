@@ -9,7 +9,7 @@ that the other objects of a list can still be read.
 """
 
 import os
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -113,7 +113,7 @@ class Kube(KubeApi):
 
     async def watch(
         self, resource: Resource, namespace: str, resource_version: str, seconds: int
-    ) -> AsyncIterator[Object]:
+    ) -> AsyncGenerator[Object, None]:
         """Yield the watch events after ``resource_version``, for at most ``seconds``."""
         query = {
             "watch": "true",
@@ -134,6 +134,11 @@ class Kube(KubeApi):
         except (TimeoutError, aiohttp.ClientError, ValueError) as error:
             raise ApiUnavailableError(f"the watch was interrupted: {error!r}") from error
         finally:
+            # Not by a TLS shutdown: nobody waits for the API server's part of it, and an event loop
+            # that ends before it leaves the socket open.
+            connection = response.connection
+            if connection is not None and connection.transport is not None:
+                connection.transport.abort()
             response.close()
 
     async def request(

@@ -1,8 +1,15 @@
 """Requests to an API server over HTTP."""
 
+import asyncio
+import gc
 import json
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+import socket
+import ssl
+import subprocess
+import threading
+import warnings
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, aclosing, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -149,6 +156,62 @@ async def test_a_watch_yields_an_object_for_each_line(kube: Kube, api: Api) -> N
     assert events == ["ADDED", "DELETED"]
     assert "watch=true" in api.asked[0][1]
     assert "resourceVersion=5" in api.asked[0][1]
+
+
+@contextmanager
+def tls_server_that_only_sends(response: bytes, folder: Path) -> Iterator[tuple[str, Path]]:
+    """Serve one connection, which is never read after its request; yield URL and certificate."""
+    certificate, key = folder / "tls.crt", folder / "tls.key"
+    command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=api"
+    files = ["-addext", "subjectAltName=IP:127.0.0.1", "-out", str(certificate)]
+    subprocess.run([*command.split(), *files, "-keyout", key], check=True, capture_output=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    is_over = threading.Event()
+
+    def serve(listener: socket.socket) -> None:
+        accepted, _ = listener.accept()
+        with context.wrap_socket(accepted, server_side=True) as connection:
+            connection.recv(65536)
+            connection.sendall(response)
+            is_over.wait()
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        serving = threading.Thread(target=serve, args=(listener,))
+        serving.start()
+        try:
+            yield f"https://127.0.0.1:{listener.getsockname()[1]}", certificate
+        finally:
+            is_over.set()
+            serving.join()
+
+
+def test_the_connection_of_a_watch_is_closed_before_its_event_loop_ends(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    async def watch_one_event() -> None:
+        async with (
+            connect() as kube,
+            aclosing(kube.watch(RUNS, "team-a", "5", 60)) as events,
+        ):
+            assert (await anext(events))["type"] == "ADDED"
+
+    line = b'{"type":"ADDED","object":{}}\n'
+    chunk = b"%x\r\n%s\r\n" % (len(line), line)
+    response = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + chunk
+    with tls_server_that_only_sends(response, tmp_path) as (url, certificate):
+
+        def load(client_configuration: Any) -> None:
+            client_configuration.host = url
+            client_configuration.ssl_ca_cert = str(certificate)
+
+        monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
+        monkeypatch.setattr("agentrun.kube.client.config.load_incluster_config", load)
+        with warnings.catch_warnings(record=True) as found:
+            warnings.simplefilter("always")
+            asyncio.run(watch_one_event())
+            gc.collect()
+    assert [str(one.message) for one in found] == []
 
 
 @pytest.mark.parametrize(
