@@ -11,11 +11,11 @@ import asyncio
 import json
 import os
 import sys
-import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from agentrun.api.base import API_VERSION
+from agentrun.backoff import retry
 from agentrun.kube.api import JSON_PATCH, KubeApi, Object
 from agentrun.kube.client import connect
 from agentrun.kube.errors import ApiError, ApiUnavailableError
@@ -39,12 +39,16 @@ class ProfileHook:
     """Applies the profiles of one namespace. Every method may raise RefusedError."""
 
     def __init__(
-        self, kube: KubeApi, namespace: str, labels: Mapping[str, str], pause: float = 1
+        self,
+        kube: KubeApi,
+        namespace: str,
+        labels: Mapping[str, str],
+        pauses: Sequence[float] = (1.0,),
     ) -> None:
         self._kube = kube
         self._namespace = namespace
         self._labels = labels
-        self._pause = pause
+        self._pauses = pauses
 
     async def apply(self, specs: Mapping[str, Object]) -> None:
         """Make the chart's profiles those of ``specs``, and no others."""
@@ -97,22 +101,31 @@ class ProfileHook:
     async def _answered(self, method: str, name: str, request: Callable[[], Awaitable[_T]]) -> _T:
         """Send a request until it is answered; the kind may have been made a moment ago."""
         what = f"{method} {PROFILES.path(self._namespace, name)}"
-        deadline = time.monotonic() + _RETRY_SECONDS
-        while True:
-            try:
-                return await request()
-            except ApiError as error:
-                status = f"{error.status} " if error.status else ""
-                problem = f"{what}: {status}{error.message}"
-                if not (error.is_not_found or isinstance(error, ApiUnavailableError)):
-                    raise RefusedError(problem, error.status) from error
-            if time.monotonic() > deadline:
-                raise RefusedError(problem)
-            _print(f"trying again: {problem}")
-            await asyncio.sleep(self._pause)
+
+        def note(error: Exception) -> None:
+            _print(f"trying again: {what}: {_described(error)}")
+
+        try:
+            return await retry(
+                request, self._pauses, _is_transient, seconds=_RETRY_SECONDS, note=note
+            )
+        except ApiError as error:
+            raise RefusedError(f"{what}: {_described(error)}", error.status) from error
 
     def _say(self, what: str) -> None:
         _print(f"agentprofile {self._namespace}/{what}")
+
+
+def _is_transient(error: Exception) -> bool:
+    return isinstance(error, ApiUnavailableError) or (
+        isinstance(error, ApiError) and error.is_not_found
+    )
+
+
+def _described(error: Exception) -> str:
+    if not isinstance(error, ApiError):
+        return str(error)
+    return f"{error.status} {error.message}" if error.status else error.message
 
 
 def is_charts(profile: Object, labels: Mapping[str, str]) -> bool:

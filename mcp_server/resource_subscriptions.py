@@ -23,6 +23,7 @@ from mcp.server.subscriptions import InMemorySubscriptionBus, ResourceUpdated
 from mcp.shared.exceptions import MCPError
 from mcp_types import INTERNAL_ERROR, INVALID_PARAMS
 
+from agentrun.backoff import Backoff
 from agentrun.store.base import RunRow, StoreError
 from mcp_server.resources import run_of
 from mcp_server.run_lookup import resolve
@@ -31,7 +32,7 @@ from mcp_server.tool_context import ToolContext
 MAX_RESOURCES = 64
 """The maximum number of resources in one subscription request."""
 _LOOK_SECONDS = 30.0
-_PAUSE = 1.0
+_PAUSES = (0.2, 0.5, 1.0)
 # Seconds between notifications: an agent may write many events per second.
 _PACE = 0.5
 
@@ -114,6 +115,7 @@ class ResourceSubscriptions:
     async def _watch(self, uri: str, row: RunRow) -> None:
         """Publish every change of a run until cancelled."""
         store, uid, seen = self._context.store, row.run.metadata.uid, _state(row)
+        backoff = Backoff(_PAUSES)
         async with store.changes(uid, row.last_seq) as changes:
             while True:
                 try:
@@ -122,8 +124,9 @@ class ResourceSubscriptions:
                     _log.warning(
                         "run %s cannot be watched at the moment: %s", row.run.metadata.name, error
                     )
-                    await asyncio.sleep(_PAUSE)
+                    await backoff.wait()
                     continue
+                backoff.reset()
                 if _state(row) != seen:
                     seen = _state(row)
                     await self.bus.publish(ResourceUpdated(uri=uri))

@@ -25,16 +25,17 @@ from pydantic import ValidationError
 from agentrun.api.names import pod_name
 from agentrun.api.quarantine import Quarantine, named, readable
 from agentrun.api.v1alpha1 import AgentRun
+from agentrun.backoff import Backoff
 from agentrun.kube.api import KubeApi, Object
 from agentrun.kube.errors import ApiError
-from agentrun.kube.list_watch import BACKOFF, follow, is_closed
+from agentrun.kube.list_watch import PAUSES, follow, is_closed
 from agentrun.kube.resources import NAMESPACES, PODS, RUNS, SESSIONS
 from agentrun.store.base import RunRow, RunStore, StoreError, StoreUnavailableError
 from mcp_server.views import ended_by_deletion, seal_data, timestamp
 
 _log = logging.getLogger(__name__)
 
-_POD_GONE_BACKOFF = (0.5, 1.0, 2.0, 5.0)
+_POD_GONE_PAUSES = (0.5, 1.0, 2.0, 5.0)
 # A run that was deleted while this process was down may have had more attempts than its row has.
 _ATTEMPTS_MISSED = 2
 
@@ -49,14 +50,14 @@ class RunSync:
         namespaces: Sequence[str],
         *,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
-        backoff: Sequence[float] = BACKOFF,
+        pauses: Sequence[float] = PAUSES,
         quarantine: Quarantine | None = None,
     ) -> None:
         self._kube = kube
         self._store = store
         self._namespaces = namespaces
         self._now = now
-        self._backoff = backoff
+        self._pauses = pauses
         self._answered: set[str] = set()
         # Serializes the read and the write of a row: a row is never replaced by an older one.
         self._lock = asyncio.Lock()
@@ -77,7 +78,7 @@ class RunSync:
                 RUNS,
                 self._namespaces,
                 self,
-                backoff=self._backoff,
+                pauses=self._pauses,
                 expected=(ApiError, StoreError),
             )
         finally:
@@ -229,7 +230,7 @@ class RunSync:
         task.add_done_callback(lambda _: self._finalizers.pop(uid, None))
 
     async def _end_by_deletion(self, run: AgentRun) -> None:
-        tries = absences = 0
+        backoff, absences = Backoff(_POD_GONE_PAUSES), 0
         while True:
             try:
                 # One absence is not enough: the operator counts an attempt before it creates
@@ -248,8 +249,7 @@ class RunSync:
                 _log.exception(
                     "the record of deleted run %s cannot be closed yet", run.metadata.name
                 )
-            await asyncio.sleep(_POD_GONE_BACKOFF[min(tries, len(_POD_GONE_BACKOFF) - 1)])
-            tries += 1
+            await backoff.wait()
 
     async def _close_record(self, run: AgentRun) -> None:
         uid, now = run.metadata.uid, self._now()

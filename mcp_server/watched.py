@@ -12,7 +12,7 @@ from agentrun.api.v1alpha1 import AgentProfile, AgentSession
 from agentrun.kube.api import KubeApi, Object
 from agentrun.kube.cache import Cache
 from agentrun.kube.errors import ApiError, ApiUnavailableError
-from agentrun.kube.list_watch import BACKOFF, follow, is_closed
+from agentrun.kube.list_watch import PAUSES, follow, is_closed
 from agentrun.kube.resources import PROFILES, SESSIONS, Resource
 from agentrun.store.base import RunStore
 from agentrun.store.paging import Place
@@ -44,12 +44,12 @@ class Informer(Generic[M]):
         namespaces: Sequence[str],
         quarantine: Quarantine,
         *,
-        backoff: Sequence[float] = BACKOFF,
+        pauses: Sequence[float] = PAUSES,
         place_of: Callable[[M], Place] | None = None,
     ) -> None:
         self._kube = kube
         self._resource = resource
-        self._backoff = backoff
+        self._pauses = pauses
         self._place_of: Callable[[M], Place] | None = place_of
         self._cache: Cache[M] = Cache(
             resource,
@@ -74,7 +74,7 @@ class Informer(Generic[M]):
 
     async def run(self) -> None:
         """List and watch all namespaces until cancelled."""
-        await follow(self._kube, self._resource, list(self._problems), self, backoff=self._backoff)
+        await follow(self._kube, self._resource, list(self._problems), self, pauses=self._pauses)
 
     def all(self, namespace: str) -> list[M]:
         """Return the objects of a namespace. Raises ApiError if they are not cached."""
@@ -195,11 +195,11 @@ class Watched:
         namespaces: Sequence[str],
         *,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
-        backoff: Sequence[float] = BACKOFF,
+        pauses: Sequence[float] = PAUSES,
     ) -> None:
         quarantine = Quarantine()
         self.run_sync = RunSync(
-            kube, store, namespaces, now=now, backoff=backoff, quarantine=quarantine
+            kube, store, namespaces, now=now, pauses=pauses, quarantine=quarantine
         )
         self.sessions = Informer(
             kube,
@@ -207,11 +207,11 @@ class Watched:
             AgentSession,
             namespaces,
             quarantine,
-            backoff=backoff,
+            pauses=pauses,
             place_of=place_of_session,
         )
         self.profiles = Informer(
-            kube, PROFILES, AgentProfile, namespaces, quarantine, backoff=backoff
+            kube, PROFILES, AgentProfile, namespaces, quarantine, pauses=pauses
         )
 
     @property

@@ -167,7 +167,7 @@ class AnyContext:
 @pytest.fixture(autouse=True)
 def quick_burials(monkeypatch: pytest.MonkeyPatch) -> None:
     """Check again for a deleted pod after a shorter pause than in production."""
-    monkeypatch.setattr("mcp_server.run_sync._POD_GONE_BACKOFF", (0.05,))
+    monkeypatch.setattr("mcp_server.run_sync._POD_GONE_PAUSES", (0.05,))
 
 
 @pytest.fixture(scope="session")
@@ -179,7 +179,7 @@ def any_context() -> AnyContext:
 async def bench(any_context: AnyContext) -> AsyncIterator[Bench]:
     cluster, store = FakeCluster(), MemoryRunStore()
     namespaces = ("team-b", "team-a")
-    watched = Watched(cluster, store, namespaces, now=lambda: NOW, backoff=(0.0,))
+    watched = Watched(cluster, store, namespaces, now=lambda: NOW, pauses=(0.0,))
     blobs = MemoryBlobStore()
     runs = Runs(cluster, store, watched)
     policies = user_policies(LET_IN, namespaces, runs.quarantine, lambda: made.caller)

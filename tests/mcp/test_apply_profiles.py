@@ -40,7 +40,7 @@ def api() -> Api:
 
 
 async def apply(api: Api, specs: dict[str, Any], labels: dict[str, str] = LABELS) -> None:
-    await ProfileHook(api, "agents", labels, pause=0).apply(specs)
+    await ProfileHook(api, "agents", labels, pauses=(0.0,)).apply(specs)
 
 
 def own(api: Api, name: str, labels: dict[str, str] | None = None, **spec: Any) -> Any:

@@ -188,7 +188,7 @@ async def follow() -> Any:
     tasks: list[asyncio.Task[None]] = []
 
     async def start(cluster: FakeCluster, store: MemoryRunStore) -> RunSync:
-        run_sync = RunSync(cluster, store, ["team-a"], now=lambda: NOW, backoff=(0.0,))
+        run_sync = RunSync(cluster, store, ["team-a"], now=lambda: NOW, pauses=(0.0,))
         tasks.append(asyncio.create_task(run_sync.run()))
         return run_sync
 
@@ -244,7 +244,7 @@ async def test_a_burial_that_a_restart_interrupted_is_taken_up_again(follow: Any
     uid = await known_run(cluster, store, phase="Running", attempts=1)
     deleted = cluster.objects["agentruns", "team-a", "run-1"]
     cluster.add(PODS, "team-a", pod("run-1-1", uid))
-    first = RunSync(cluster, store, ["team-a"], now=lambda: NOW, backoff=(0.0,))
+    first = RunSync(cluster, store, ["team-a"], now=lambda: NOW, pauses=(0.0,))
     await first.observe(deleted, deleted=True)
     cluster.remove(RUNS, "team-a", "run-1")
     cluster.remove(PODS, "team-a", "run-1-1")

@@ -25,7 +25,7 @@ def cluster() -> FakeCluster:
 
 
 def a_cache(cluster: FakeCluster) -> Cache:
-    return Informer(cluster, SESSIONS, AgentSession, ["team-a"], Quarantine(), backoff=(0.0,))
+    return Informer(cluster, SESSIONS, AgentSession, ["team-a"], Quarantine(), pauses=(0.0,))
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ import httpx2
 from pydantic import ValidationError
 
 from agentrun import __version__
+from agentrun.backoff import Backoff
 from agentrun.cli import answers
 from agentrun.cli.answers import Answer
 from agentrun.cli.options import ConnectionOptions
@@ -140,12 +141,13 @@ class Tools:
 
     async def _repeat(self, tool: str, given: dict[str, Any], patience: float) -> Any:
         clock = asyncio.get_running_loop().time
-        ends = clock() + patience
-        for pause in _endless(_PAUSES):
+        ends, backoff = clock() + patience, Backoff(_PAUSES)
+        while True:
             try:
                 async with self._connected() as client:
                     result = await client.call_tool(tool, given)
             except AwayError:
+                pause = backoff.next()
                 if clock() + pause > ends:
                     raise
                 await asyncio.sleep(pause)
@@ -154,7 +156,6 @@ class Tools:
                 text = " ".join(getattr(part, "text", "") for part in result.content)
                 raise _refused(tool, text, self.endpoint.place)
             return result.structured_content
-        raise AssertionError  # _endless never ends
 
     @asynccontextmanager
     async def _connected(self) -> AsyncIterator["Client"]:
@@ -243,9 +244,3 @@ def _leaves(error: BaseException) -> Iterator[BaseException]:
         return
     inner = [leaf for one in error.exceptions for leaf in _leaves(one)]
     yield from sorted(inner, key=lambda leaf: not isinstance(leaf, CliError))
-
-
-def _endless(pauses: tuple[float, ...]) -> Iterator[float]:
-    yield from pauses
-    while True:
-        yield pauses[-1]

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 
 from agentrun.api.base import GROUP
 from agentrun.api.pod_layout import LABEL_RUN
+from agentrun.backoff import Backoff
 from agentrun.controller.caches import Caches, Key, key_of
 from agentrun.controller.watches import is_finished
 from agentrun.kube.api import KubeApi
@@ -25,8 +26,8 @@ from agentrun.kube.resources import PODS, PROFILES, RUNS, SESSIONS, Resource
 logger = logging.getLogger(__name__)
 
 WATCHED = (PROFILES, SESSIONS, RUNS, PODS)
-_FIRST_PAUSE = 0.5
-_LONGEST_PAUSE = 5.0
+_PAUSES = (0.5, 1.0, 2.0, 4.0, 5.0)
+_FORBIDDEN_SECONDS = 5.0
 
 
 @dataclass
@@ -56,7 +57,7 @@ class Sync:
 
     async def start(self) -> None:
         """Fill the caches, retrying until the API server and the CRDs are available."""
-        pause = _FIRST_PAUSE
+        backoff = Backoff(_PAUSES)
         while True:
             self.last_relist = self.clock()
             try:
@@ -69,8 +70,7 @@ class Sync:
             except Exception as error:
                 self.not_ready_reason = f"the operator cannot list its objects: {error!r}"
                 logger.exception("not ready: %s", self.not_ready_reason)
-            await asyncio.sleep(pause)
-            pause = min(_LONGEST_PAUSE, pause * 2)
+            await backoff.wait()
 
     async def run_forever(self, seconds: float) -> None:
         """Relist every ``seconds``."""
@@ -88,7 +88,7 @@ class Sync:
     async def reopen_forever(self) -> None:
         """Relist the forbidden namespaces, more often than the others."""
         while True:
-            await asyncio.sleep(_LONGEST_PAUSE)
+            await asyncio.sleep(_FORBIDDEN_SECONDS)
             for namespace in sorted(self.forbidden_namespaces):
                 try:
                     await self._compare(namespace)

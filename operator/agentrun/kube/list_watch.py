@@ -5,13 +5,14 @@ import logging
 from collections.abc import Sequence
 from typing import Protocol
 
+from agentrun.backoff import Backoff
 from agentrun.kube.api import KubeApi, Object
 from agentrun.kube.errors import ApiError
 from agentrun.kube.resources import Resource
 
 _log = logging.getLogger(__name__)
 
-BACKOFF = (0.5, 1.0, 2.0, 5.0, 10.0)
+PAUSES = (0.5, 1.0, 2.0, 5.0, 10.0)
 """Seconds until the next try, by the number of consecutive failures."""
 _WATCH_SECONDS = 240
 
@@ -44,7 +45,7 @@ async def follow(
     namespaces: Sequence[str],
     follower: Follower,
     *,
-    backoff: Sequence[float] = BACKOFF,
+    pauses: Sequence[float] = PAUSES,
     expected: tuple[type[Exception], ...] = (ApiError,),
 ) -> None:
     """
@@ -56,7 +57,7 @@ async def follow(
     """
     async with asyncio.TaskGroup() as tasks:
         for namespace in namespaces:
-            following = _follow(kube, resource, namespace, follower, backoff, expected)
+            following = _follow(kube, resource, namespace, follower, pauses, expected)
             tasks.create_task(following, name=f"watch {resource.plural} of {namespace}")
 
 
@@ -65,22 +66,21 @@ async def _follow(
     resource: Resource,
     namespace: str,
     follower: Follower,
-    backoff: Sequence[float],
+    pauses: Sequence[float],
     expected: tuple[type[Exception], ...],
 ) -> None:
-    failures = 0
+    backoff = Backoff(pauses)
     while True:
         try:
             listed, version = await kube.list(resource, namespace)
             items = [_within(namespace, manifest) for manifest in listed]
             await follower.listed(namespace, items, int(version))
-            failures = 0
+            backoff.reset()
             await _watch(kube, resource, namespace, version, follower)
-            await asyncio.sleep(backoff[0])
+            await asyncio.sleep(pauses[0])
         except Exception as error:  # noqa: BLE001 - nobody else would see it, and others go on
             await follower.failed(namespace, error)
-            delay = backoff[min(failures, len(backoff) - 1)]
-            failures += 1
+            delay = backoff.next()
             is_expected = isinstance(error, expected)
             _log.log(
                 logging.WARNING if is_expected else logging.ERROR,

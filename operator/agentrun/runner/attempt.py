@@ -19,6 +19,7 @@ from agentrun.runner.gateway import (
     GatewayRefusedError,
     GatewayUnavailableError,
     RunFinishedError,
+    retry_while_unavailable,
 )
 from agentrun.runner.git.git import Git
 from agentrun.runner.journal.journal import Journal
@@ -34,7 +35,6 @@ from agentrun.runner.tasks import cancel, first
 from agentrun.runner.transcript import Transcript
 
 _CANCEL_SECONDS = 5.0
-_PAUSE = 0.5
 
 T = TypeVar("T")
 
@@ -169,15 +169,12 @@ def _result_of(phase: asyncio.Task[T]) -> T | End:
 
 
 async def _fetch_task(attempt: Attempt) -> Task:
+    def note(error: Exception) -> None:
+        attempt.journal.last_error = str(error)
+
     try:
-        async with asyncio.timeout(attempt.settings.patience):
-            while True:
-                try:
-                    return await attempt.gateway.task()
-                except GatewayUnavailableError as error:
-                    attempt.journal.last_error = str(error)
-                    await asyncio.sleep(_PAUSE)
-    except TimeoutError as error:
+        return await retry_while_unavailable(attempt.gateway.task, attempt.settings.patience, note)
+    except GatewayUnavailableError as error:
         message = f"The gateway was unavailable: {attempt.journal.trouble}"
         raise AttemptError(Reason.STORE_UNAVAILABLE, message) from error
     except GatewayRefusedError as error:

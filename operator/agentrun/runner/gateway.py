@@ -2,7 +2,7 @@
 The runner's client of the gateway.
 
 It implements the protocol of ``agentrun.api.gateway`` and maps error responses to exceptions by
-what the runner has to do about them. Retries are up to the callers; ``patiently`` is one way.
+what the runner has to do about them. It does not retry; ``retry_while_unavailable`` does.
 """
 
 import asyncio
@@ -20,13 +20,14 @@ from pydantic import BaseModel, ValidationError
 from agentrun.api.bounded_json import SENT, mended
 from agentrun.api.gateway import Delivered, Head, Inputs, Messages, Problem, Task
 from agentrun.api.v1alpha1 import AgentStatus, Outcome
+from agentrun.backoff import retry
 
 _TIMEOUT = aiohttp.ClientTimeout(total=60, sock_connect=5)
 _BLOB_TIMEOUT = aiohttp.ClientTimeout(total=600, sock_connect=5, sock_read=120)
 # A tool may wait for half a minute without sending anything.
 _MCP_TIMEOUT = aiohttp.ClientTimeout(total=600, sock_connect=5, sock_read=120)
 _CHUNK = 64 * 1024
-_PAUSE = 0.5
+_PAUSES = (0.2, 0.5, 1.0)
 _DELIVERED_SECONDS = 2.0
 _M = TypeVar("_M", bound=BaseModel)
 _T = TypeVar("_T")
@@ -230,18 +231,21 @@ async def report_delivered(gateway: Gateway, seq: int) -> None:
         log.warning("The delivery of messages cannot be reported: %s", error)
 
 
-async def patiently(ask: Callable[[], Awaitable[_T]], seconds: float) -> _T:
-    """Retry until there is an answer. Raises the last GatewayUnavailableError after ``seconds``."""
-    last: GatewayUnavailableError | None = None
+async def retry_while_unavailable(
+    ask: Callable[[], Awaitable[_T]],
+    seconds: float | None = None,
+    note: Callable[[Exception], None] | None = None,
+) -> _T:
+    """
+    Return the answer to a request, which is repeated while the gateway is unavailable.
+
+    ``note`` is called with each failure. Raises the last GatewayUnavailableError after ``seconds``.
+    """
     try:
-        async with asyncio.timeout(seconds):
-            while True:
-                try:
-                    return await ask()
-                except GatewayUnavailableError as error:
-                    last = error
-                    await asyncio.sleep(_PAUSE)
+        return await retry(ask, _PAUSES, _is_unavailable, seconds=seconds, note=note)
     except TimeoutError as error:
-        raise last or GatewayUnavailableError(
-            f"there was no answer within {seconds:.0f} s"
-        ) from error
+        raise GatewayUnavailableError(f"there was no answer within {seconds or 0:.0f} s") from error
+
+
+def _is_unavailable(error: Exception) -> bool:
+    return isinstance(error, GatewayUnavailableError)

@@ -22,7 +22,7 @@ from agentrun.runner.gateway import (
     Gateway,
     GatewayConflictError,
     GatewayRefusedError,
-    GatewayUnavailableError,
+    retry_while_unavailable,
 )
 from agentrun.runner.git.change import Author, Change, Collector
 from agentrun.runner.git.git import Git, GitError
@@ -39,7 +39,6 @@ _TOO_LARGE = (
     "The structured answer of {} bytes is too large for the run's status: the event run_completed"
     " holds it, as the artifact /structured_output."
 )
-_PAUSE = 1.0
 _PATCH_CHUNK = 256 * 1024
 
 log = logging.getLogger(__name__)
@@ -126,16 +125,14 @@ class OutcomeReporter:
 
     async def deliver(self, outcome: Outcome) -> None:
         """Post the outcome to the gateway. Retries forever while the gateway is unavailable."""
-        while True:
-            try:
-                await self.gateway.outcome(outcome)
-                break
-            except GatewayUnavailableError as error:
-                log.warning("The gateway does not accept the outcome: %s", error)
-                await asyncio.sleep(_PAUSE)
-            except (GatewayConflictError, GatewayRefusedError) as error:
-                log.error("The gateway refuses the outcome: %s", error)
-                break
+
+        def note(error: Exception) -> None:
+            log.warning("The gateway does not accept the outcome: %s", error)
+
+        try:
+            await retry_while_unavailable(lambda: self.gateway.outcome(outcome), note=note)
+        except (GatewayConflictError, GatewayRefusedError) as error:
+            log.error("The gateway refuses the outcome: %s", error)
         self.is_delivered = True
 
     def write_termination_message(self, outcome: Outcome) -> None:

@@ -14,11 +14,12 @@ from typing import Any
 
 from agentrun.api.events import EventType
 from agentrun.api.v1alpha1 import AgentState, Input, Question
+from agentrun.backoff import Backoff
 from agentrun.runner.gateway import Gateway, GatewayRefusedError, GatewayUnavailableError
 from agentrun.runner.journal.journal import Journal
 from agentrun.runner.status_reporter import StatusReporter
 
-_PAUSE = 1.0
+_PAUSES = (0.2, 0.5, 1.0)
 _STATES = {
     "auth": AgentState.AUTH_REQUIRED,
     "input": AgentState.INPUT_REQUIRED,
@@ -116,13 +117,15 @@ class Questions:
                 self._ignore(one, question)
 
     async def _inputs(self, after: int) -> list[Input]:
+        backoff = Backoff(_PAUSES)
         while True:
             try:
                 inputs = (await self._gateway.inputs(after)).inputs
             except (GatewayUnavailableError, GatewayRefusedError) as error:
                 log.warning("The gateway returns no inputs: %s", error)
-                await asyncio.sleep(_PAUSE)
+                await backoff.wait()
                 continue
+            backoff.reset()
             if inputs:
                 return sorted(inputs, key=lambda one: one.seq)
 

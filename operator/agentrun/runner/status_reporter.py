@@ -10,10 +10,9 @@ from agentrun.runner.gateway import (
     Gateway,
     GatewayConflictError,
     GatewayRefusedError,
-    GatewayUnavailableError,
+    retry_while_unavailable,
 )
 
-_PAUSE = 1.0
 _SOON_SECONDS = 10.0
 
 log = logging.getLogger(__name__)
@@ -50,14 +49,15 @@ class StatusReporter:
         while True:
             async with self._changed:
                 await self._changed.wait_for(lambda: self._posted != self._status)
-                status = self._status
-            try:
-                await self._gateway.state(status)
-            except GatewayUnavailableError:
-                await asyncio.sleep(_PAUSE)
-                continue
-            except (GatewayRefusedError, GatewayConflictError) as error:
-                log.error("The gateway refused the agent's state: %s", error)
+            posted = await retry_while_unavailable(self._post)
             async with self._changed:
-                self._posted = status
+                self._posted = posted
                 self._changed.notify_all()
+
+    async def _post(self) -> AgentStatus:
+        status = self._status
+        try:
+            await self._gateway.state(status)
+        except (GatewayRefusedError, GatewayConflictError) as error:
+            log.error("The gateway refused the agent's state: %s", error)
+        return status

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import asyncpg
 
+from agentrun.backoff import Backoff
 from agentrun.store.base import StoreUnavailableError
 from agentrun.store.notices import decode
 from agentrun.store.notifier import Notifier
@@ -28,7 +29,7 @@ CHANNEL = "agentrun"
 
 _CHECK_SECONDS = 15.0
 _ECHO_SECONDS = 10.0
-_BACKOFF = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
+_PAUSES = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 # A restart takes a second or two, which needs no warning and no wake-ups; longer outages do.
 _PATIENT_TRIES = 4
 _CHECK = "check"
@@ -117,9 +118,9 @@ class Listener:
 
     async def _again(self) -> None:
         """Reconnect, with unlimited retries."""
-        tries = 0
+        backoff, tries = Backoff(_PAUSES), 0
         while True:
-            await asyncio.sleep(_BACKOFF[min(tries, len(_BACKOFF) - 1)])
+            await backoff.wait()
             try:
                 await self._listen()
                 return

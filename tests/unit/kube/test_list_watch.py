@@ -8,7 +8,7 @@ import pytest
 
 from agentrun.kube.api import Object
 from agentrun.kube.errors import ApiError, ApiUnavailableError
-from agentrun.kube.list_watch import BACKOFF, follow, is_closed
+from agentrun.kube.list_watch import PAUSES, follow, is_closed
 from agentrun.kube.resources import SESSIONS, Resource
 from tests.fake_kube import FakeKube
 from tests.waiting import LATE_SECONDS
@@ -83,7 +83,7 @@ def kube() -> Kube:
 async def recorder(kube: Kube) -> AsyncIterator[Recorder]:
     made = Recorder()
     following = asyncio.create_task(
-        follow(kube, SESSIONS, ["a", "b"], made, backoff=(0.0,), expected=(ApiError, KeyError))
+        follow(kube, SESSIONS, ["a", "b"], made, pauses=(0.0,), expected=(ApiError, KeyError))
     )
     for namespace in ("a", "b"):
         await made.until("listed", namespace, [])
@@ -177,8 +177,8 @@ async def test_the_pauses_grow_while_it_fails_and_begin_anew_once_it_does_not(
     monkeypatch.setattr(kube, "watch", end)
     kube.failing["a"] = failing
     await follow(kube, SESSIONS, ["a"], Recorder())
-    last = BACKOFF[-1]
-    assert pauses == [*BACKOFF, last, last, BACKOFF[0], BACKOFF[0], BACKOFF[1]]
+    last = PAUSES[-1]
+    assert pauses == [*PAUSES, last, last, PAUSES[0], PAUSES[0], PAUSES[1]]
 
 
 @pytest.mark.parametrize(

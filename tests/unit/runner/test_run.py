@@ -137,7 +137,7 @@ async def test_the_outcome_is_told_after_the_snapshot(
         return await taken(gateway, status)
 
     monkeypatch.setattr(Gateway, "state", away_at_first)
-    monkeypatch.setattr("agentrun.runner.status_reporter._PAUSE", 0.02)
+    monkeypatch.setattr("agentrun.runner.gateway._PAUSES", (0.02,))
     gateway = a_gateway()
     async with an_attempt(tmp_path, gateway) as attempt:
         reporting = asyncio.create_task(attempt.reporter.run())

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import httpx2
 
 from agentrun import __version__
+from agentrun.backoff import Backoff
 from agentrun.cli.bridge.messages import AWAY, Json, Message, failure, headers_of
 from agentrun.cli.connection import ServerEndpoint
 from agentrun.cli.problems import AwayError, CliError
@@ -66,15 +67,14 @@ class Exchange:
         clock = asyncio.get_running_loop().time
         is_start = message.method == "initialize"
         deadline = clock() + (self.patience.start if is_start else self.patience.usual)
-        tries = 0
+        backoff = Backoff(_PAUSES)
         while True:
             try:
                 async for reply in self._post(message):
                     yield reply
                 return
             except AwayError:
-                pause = _PAUSES[min(tries, len(_PAUSES) - 1)]
-                tries += 1
+                pause = backoff.next()
                 if clock() + pause > deadline:
                     raise
                 await asyncio.sleep(pause)

@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Callable
 from itertools import count
 
 from agentrun import __version__
+from agentrun.backoff import Backoff
 from agentrun.cli.bridge.exchange import Exchange
 from agentrun.cli.bridge.messages import (
     AWAY,
@@ -86,21 +87,21 @@ class Subscriptions:
 
     async def _follow(self, message: Message, uri: str) -> None:
         """Respond once the MCP server acknowledges the subscription; then forward its updates."""
-        is_answered, tries = False, 0
+        is_answered, backoff = False, Backoff(_PAUSES)
         while True:
             async for reply in self._listen(uri):
                 if reply.get("method") == _ACKNOWLEDGED:
                     # After a reconnect, an update may have been missed in between.
                     self._send(_updated(uri) if is_answered else _answer(message))
-                    is_answered, tries = True, 0
+                    is_answered = True
+                    backoff.reset()
                 elif reply.get("method") == _UPDATED:
                     self._send(_updated(uri))
                 elif "error" in reply and not is_answered:
                     del self._followed[uri]
                     self._send({**reply, "id": message.id})
                     return
-            await asyncio.sleep(_PAUSES[min(tries, len(_PAUSES) - 1)])
-            tries += 1
+            await backoff.wait()
 
     async def _listen(self, uri: str) -> AsyncIterator[Json]:
         params = {"notifications": {"resourceSubscriptions": [uri]}, "_meta": _META}

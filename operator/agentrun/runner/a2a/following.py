@@ -12,12 +12,13 @@ from contextlib import aclosing
 from typing import Any
 
 from agentrun.api.v1alpha1 import Reason
+from agentrun.backoff import Backoff
 from agentrun.runner.a2a.client import Remote
 from agentrun.runner.a2a.errors import RemoteError
 from agentrun.runner.a2a.mapping import WAITING, Mapper
 from agentrun.runner.outcome import AttemptError
 
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 5.0
+_PAUSES = (0.2, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0, 5.0)
 PATIENCE_SECONDS = 60.0
 """The timeout for an unreachable remote agent while its task is in progress."""
 
@@ -28,7 +29,7 @@ class RetryBudget:
     """Retries with growing delays, up to PATIENCE_SECONDS without a success."""
 
     def __init__(self) -> None:
-        self._pause = _FIRST_PAUSE
+        self._backoff = Backoff(_PAUSES)
         self._failing_since: float | None = None
 
     def worked(self) -> None:
@@ -47,8 +48,7 @@ class RetryBudget:
 
     async def pause(self) -> None:
         """Wait before the next retry."""
-        await asyncio.sleep(self._pause)
-        self._pause = min(self._pause * 1.5, _LONGEST_PAUSE)
+        await self._backoff.wait()
 
 
 class Follower:

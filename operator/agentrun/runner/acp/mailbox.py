@@ -17,7 +17,8 @@ from agentrun.api.events import EventType
 from agentrun.api.gateway import MailboxMessage, Messages
 from agentrun.api.messages import render_text
 from agentrun.api.v1alpha1 import OutcomeState
-from agentrun.runner.gateway import Gateway, GatewayError, GatewayUnavailableError
+from agentrun.backoff import Backoff
+from agentrun.runner.gateway import Gateway, GatewayError, retry_while_unavailable
 from agentrun.runner.journal.journal import Journal
 from agentrun.runner.outcome import End
 
@@ -27,7 +28,7 @@ MAX_TURNS = 20
 """The most turns that messages may start in one attempt: two agents could continue forever."""
 _WAIT_MS = 20_000
 _PATIENCE_SECONDS = 10.0
-_PAUSE = 0.5
+_STEER_PAUSES = (0.2, 0.5)
 _LAST_WORD_SECONDS = 2.0
 
 log = logging.getLogger(__name__)
@@ -111,6 +112,7 @@ class Mailbox:
                 return
 
     async def _inject(self, mail: MailboxMessage) -> None:
+        backoff = Backoff(_STEER_PAUSES)
         while True:
             async with self._handing_over:
                 if await self._agent.steer(render(mail)):
@@ -118,7 +120,7 @@ class Mailbox:
                     self.delivered = self._taken
                     return
             # The turn has not begun, or takes no text now; the end of the turn cancels this.
-            await asyncio.sleep(_PAUSE)
+            await backoff.wait()
 
     async def _stop(self, steering: "asyncio.Task[None]") -> None:
         """Stop between two messages: for one in progress, its delivery must be known."""
@@ -141,16 +143,15 @@ class Mailbox:
 
     async def _ask(self, wait_ms: int) -> Messages:
         """Fetch messages; retry while the gateway is unavailable."""
-        while True:
-            try:
-                return await self._gateway.messages(self._taken, wait_ms)
-            except GatewayUnavailableError:
-                await asyncio.sleep(_PAUSE)
-            except GatewayError as error:
-                # An older gateway has none; a finished run is detected by other requests.
-                log.info("No messages are delivered: %s", error)
-                self._delivery = "Pull"
-                return Messages()
+        try:
+            return await retry_while_unavailable(
+                lambda: self._gateway.messages(self._taken, wait_ms)
+            )
+        except GatewayError as error:
+            # An older gateway has none; a finished run is detected by other requests.
+            log.info("No messages are delivered: %s", error)
+            self._delivery = "Pull"
+            return Messages()
 
     def _note(self, mail: MailboxMessage, how: str) -> None:
         self._taken = max(self._taken, mail.seq)

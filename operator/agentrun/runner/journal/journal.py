@@ -18,6 +18,7 @@ from typing import Any
 from agentrun.api.bounded_json import SENT, mended
 from agentrun.api.events import EventType
 from agentrun.api.gateway import MAX_BATCH, MAX_BLOB_BYTES
+from agentrun.backoff import Backoff
 from agentrun.runner.gateway import (
     Gateway,
     GatewayConflictError,
@@ -33,7 +34,7 @@ from agentrun.runner.journal.spool import Spool, SpooledEvent, StoredBlob, encod
 SPOOL_BOUND = 64 * 1024 * 1024
 """The spool size from which the agent's output is not read until the gateway has caught up."""
 _BATCH_BYTES = 1024 * 1024
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 5.0
+_PAUSES = (0.2, 0.4, 0.8, 1.6, 3.2, 5.0)
 
 log = logging.getLogger(__name__)
 
@@ -94,7 +95,7 @@ class Journal:
 
     async def ship(self) -> None:
         """Send events until cancelled. Raises RunFinishedError when no more are stored."""
-        pause = _FIRST_PAUSE
+        backoff = Backoff(_PAUSES)
         while True:
             await self._more.wait()
             batch = self._spool.peek(MAX_BATCH, _BATCH_BYTES)
@@ -107,12 +108,12 @@ class Journal:
                 if not self.last_error:
                     log.warning("The gateway is unavailable; events are buffered: %s", error)
                 self.last_error = str(error)
-                await asyncio.sleep(pause)
-                pause = min(pause * 2, _LONGEST_PAUSE)
+                await backoff.wait()
                 continue
             if self.last_error:
                 log.warning("The gateway is available again.")
-            pause, self.last_error = _FIRST_PAUSE, ""
+            backoff.reset()
+            self.last_error = ""
 
     async def _send(self, batch: Sequence[SpooledEvent]) -> bool:
         """Send events. False if their seqs have changed instead, and they must be sent again."""

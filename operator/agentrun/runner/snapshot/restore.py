@@ -19,7 +19,7 @@ from agentrun.runner.gateway import (
     GatewayConflictError,
     GatewayRefusedError,
     GatewayUnavailableError,
-    patiently,
+    retry_while_unavailable,
 )
 from agentrun.runner.git.git import Git, GitError
 from agentrun.runner.git.workspace import (
@@ -151,7 +151,7 @@ class Restorer:
 
     async def _ask(self, ask: Callable[[], Awaitable[T]]) -> T:
         try:
-            return await patiently(ask, self.patience)
+            return await retry_while_unavailable(ask, self.patience)
         except GatewayUnavailableError as error:
             message = f"The snapshot could not be read: {error}"
             raise AttemptError(Reason.STORE_UNAVAILABLE, message) from error

@@ -13,7 +13,7 @@ from agentrun.api.v1alpha1 import Snapshot
 from agentrun.backends import backend_of
 from agentrun.runner.children import ChildError, Reach, ask_module
 from agentrun.runner.driver import DriverState
-from agentrun.runner.gateway import Gateway, GatewayError, patiently
+from agentrun.runner.gateway import Gateway, GatewayError, retry_while_unavailable
 from agentrun.runner.git.git import Git, GitError
 from agentrun.runner.git.workspace import AGENT_HEAD, Base
 from agentrun.runner.layout import Layout
@@ -150,7 +150,9 @@ class SnapshotWriter:
 
     async def _put(self, found: Manifest, file: Path, size: int, media_type: str) -> None:
         name = f"snapshots/{found.attempt}/{file.name}"
-        await patiently(lambda: self.gateway.put_blob(name, file, size, media_type), self.patience)
+        await retry_while_unavailable(
+            lambda: self.gateway.put_blob(name, file, size, media_type), self.patience
+        )
 
 
 def _kind(task: Task, base: Base | None) -> WorkspaceKind:

@@ -104,7 +104,8 @@ class Post:
 
 @pytest.fixture
 def post(monkeypatch: pytest.MonkeyPatch) -> Post:
-    monkeypatch.setattr(mailbox, "_PAUSE", 0.001)
+    monkeypatch.setattr(mailbox, "_STEER_PAUSES", (0.001,))
+    monkeypatch.setattr("agentrun.runner.gateway._PAUSES", (0.001,))
     return Post()
 
 

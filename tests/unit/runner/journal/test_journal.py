@@ -95,7 +95,7 @@ async def test_conflict_continues_after_the_head_that_was_named(tmp_path: Path) 
 async def test_events_that_a_restored_store_has_lost_are_told_of_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "_FIRST_PAUSE", 0.001)
+    monkeypatch.setattr(module, "_PAUSES", (0.001,))
     async with shipping(tmp_path) as (journal, gateway):
         journal.start_after(80)
         gateway.answers = [
@@ -124,7 +124,7 @@ async def test_event_that_is_refused_leaves_a_note_and_holds_nobody_up(tmp_path:
 async def test_note_of_a_lost_event_whose_answer_is_lost_is_there_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "_FIRST_PAUSE", 0.001)
+    monkeypatch.setattr(module, "_PAUSES", (0.001,))
     async with shipping(tmp_path) as (journal, gateway):
         take = gateway.append
         answers: list[Exception] = [GatewayUnavailableError("the answer was lost")]
@@ -153,7 +153,7 @@ async def test_note_of_a_lost_event_whose_answer_is_lost_is_there_once(
 async def test_gateway_that_is_away_is_tried_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "_FIRST_PAUSE", 0.001)
+    monkeypatch.setattr(module, "_PAUSES", (0.001,))
     async with shipping(tmp_path) as (journal, gateway):
         gateway.answers = [GatewayUnavailableError("away"), GatewayUnavailableError("away")]
         say(journal, "one")
