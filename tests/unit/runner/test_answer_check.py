@@ -95,7 +95,7 @@ async def test_a_long_answer_is_whole_and_the_beginning_of_one_is_none() -> None
     long = "x" * 100_000
     mapper = told(call("pending", rawInput={"answer": long}), call("completed"))
     assert await find_answer(mapper, SCHEMA) == {"answer": long}
-    beginning = LargeText.of("x", Path("x"), 10, 10, "text/plain")
+    beginning = LargeText("x", Path("x"), 10, 10, "text/plain")
     cut = told(call("pending", rawInput={"answer": beginning}), call("completed"))
     assert cut.answer is None
 

@@ -30,7 +30,7 @@ MAX_VALUES = 20_000
 MAX_REST = 1024 * 1024
 """The maximum size of a message in bytes without the values that were cut out."""
 
-_BEGINNING = 32_000
+_PREVIEW = 32_000
 _CHUNK = 64 * 1024
 # The depth at which a structure is cut out: {"params": {"update": {FIELD: here ...
 _FIELDS = 3
@@ -272,15 +272,15 @@ def _unescaped(match: re.Match[str]) -> str:
 
 
 async def _store(pieces: Iterator[str], path: Path, span: Span) -> LargeText:
-    beginning, total_bytes, total_chars = "", 0, 0
+    preview, size, length = "", 0, 0
     with path.open("wb") as file:
         for piece in pieces:
-            beginning += piece[: _BEGINNING - len(beginning)]
-            total_bytes += file.write(piece.encode("utf-8", "replace"))
-            total_chars += len(piece)
+            preview += piece[: _PREVIEW - len(preview)]
+            size += file.write(piece.encode("utf-8", "replace"))
+            length += len(piece)
             await asyncio.sleep(0)
     kind = "text/plain" if span.is_string else "application/json"
-    return LargeText.of(beginning, path, total_bytes, total_chars, kind)
+    return LargeText(preview, path, size, length, kind)
 
 
 def _fill(value: Any, texts: dict[str, LargeText]) -> Any:
@@ -294,4 +294,4 @@ def _fill(value: Any, texts: dict[str, LargeText]) -> Any:
 
 
 def _name(key: str, texts: dict[str, LargeText]) -> str:
-    return texts[key].beginning if key in texts else key
+    return texts[key].preview if key in texts else key

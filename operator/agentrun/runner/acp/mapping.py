@@ -16,7 +16,7 @@ from agentrun.backends import EXTENSIONS
 from agentrun.runner.acp.speech import FINAL_BOUND, Speech
 from agentrun.runner.acp.tools import Tool, changes_of, relative
 from agentrun.runner.answer_check import check_apart
-from agentrun.runner.journal.large_text import LargeText
+from agentrun.runner.journal.large_text import LargeText, Text, preview_of, text_of
 
 Draft = tuple[EventType, dict[str, Any]]
 Update = dict[str, Any]
@@ -107,7 +107,7 @@ class Mapper:
                 return []
         if kind in _IGNORED:
             return []
-        return self._note_unknown_update(str(kind), update)
+        return self._note_unknown_update(preview_of(kind), update)
 
     def announced(self, tool_id: str) -> Announced:
         """Return what the agent has reported so far about an open tool call."""
@@ -155,7 +155,7 @@ class Mapper:
         if not text:
             return []
         drafts: list[Draft] = []
-        given_id = str(update.get("messageId") or "")[:_ID]
+        given_id = preview_of(update.get("messageId") or "")[:_ID]
         speech = self._speech
         if speech is None or (speech.kind, speech.given_id) != (kind, given_id):
             drafts += self.end_speech()
@@ -173,7 +173,7 @@ class Mapper:
         return Speech(kind, given_id, given_id, rest if last_id == given_id else "")
 
     def _tool(self, update: Update) -> list[Draft]:
-        tool_id = str(update.get("toolCallId") or "")[:_ID]
+        tool_id = preview_of(update.get("toolCallId") or "")[:_ID]
         if update.get("sessionUpdate") == "tool_call":
             # An agent that announces a tool call again under the same id means another one.
             self._finished.pop(tool_id, None)
@@ -238,7 +238,7 @@ class Mapper:
         return [
             (EventType.REASONING, {"text": f"{_UNREAD}: {name}", "raw_message": value})
             for name, value in update.items()
-            if isinstance(value, LargeText) and value.media_type == "application/json"
+            if isinstance(value, LargeText) and value.is_structure
         ]
 
     def _note_unknown_update(self, kind: str, update: Update) -> list[Draft]:
@@ -252,7 +252,7 @@ class Mapper:
 
 
 def _is_whole(value: Any) -> bool:
-    """Whether no part of the value is a LargeText, of which only the beginning is in memory."""
+    """Whether no part of the value is a LargeText, of which only the preview is in memory."""
     if isinstance(value, dict):
         return all(_is_whole(one) for one in value.values())
     if isinstance(value, list):
@@ -266,26 +266,27 @@ def permission_text(tool_call: Update, answer: str, workspace: str) -> str:
     return f"Asked for permission: {relative(str(what), workspace)}. Answered: {answer}."
 
 
-def _text_of(content: Any) -> str:
+def _text_of(content: Any) -> Text:
     if not isinstance(content, dict):
         return ""
     if content.get("type") == "text":
-        text = content.get("text") or ""
-        return text if isinstance(text, LargeText) else str(text)
+        return text_of(content.get("text") or "")
     name = content.get("name") or content.get("uri") or content.get("type") or "content"
-    return f"[{str(name)[:_ID]}]"
+    return f"[{preview_of(name)[:_ID]}]"
 
 
 def _items(update: Update) -> list[dict[str, Any]]:
-    entries = [entry for entry in update.get("entries") or [] if isinstance(entry, dict)]
+    entries = update.get("entries")
+    # A plan that is too large to parse is a LargeText.
+    known = [one for one in entries if isinstance(one, dict)] if isinstance(entries, list) else []
     return [
         {
-            "text": str(entry.get("content") or ""),
+            "text": text_of(entry.get("content") or ""),
             "completed": entry.get("status") == "completed",
             "status": entry.get("status"),
             "priority": entry.get("priority"),
         }
-        for entry in entries
+        for entry in known
     ]
 
 

@@ -6,11 +6,11 @@ Some send MCP's result or error as the output of a tool call, others only the re
 
 from typing import Any
 
-from agentrun.runner.journal.large_text import LargeText
+from agentrun.runner.journal.large_text import LargeText, Text
 
 
 def answer_of(
-    raw: Any, content: list[dict[str, Any]], is_error: bool, output: str
+    raw: Any, content: list[dict[str, Any]], is_error: bool, output: Text
 ) -> dict[str, Any]:
     """Return MCP's ``result`` and ``error``, also for agents that report only content or text."""
     if isinstance(raw, dict) and not raw.keys().isdisjoint(("result", "error")):
@@ -21,14 +21,14 @@ def answer_of(
     return {"result": {"content": blocks} if blocks else None, "error": None}
 
 
-def texts_of_answer(raw: dict[str, Any]) -> list[str]:
+def texts_of_answer(raw: dict[str, Any]) -> list[Text]:
     """List the texts of a result, or of an error, that is the output of a tool call."""
     content = _dict(raw.get("result")).get("content")
     blocks = content if isinstance(content, list) else []
     error = raw.get("error")
     said = _dict(error).get("message") if isinstance(error, dict) else error
     texts = (*(_dict(block).get("text") for block in blocks), said)
-    return [text for text in texts if isinstance(text, str) and text]
+    return [text for text in texts if isinstance(text, Text) and text]
 
 
 def _blocks(raw: Any, content: list[dict[str, Any]]) -> list[Any]:
@@ -36,14 +36,9 @@ def _blocks(raw: Any, content: list[dict[str, Any]]) -> list[Any]:
         return raw
     if isinstance(raw, dict) and "type" in raw:
         return [raw]
-    if isinstance(raw, str) and not _is_structure(raw):
+    if isinstance(raw, str) or (isinstance(raw, LargeText) and not raw.is_structure):
         return [{"type": "text", "text": raw}]
     return [item["content"] for item in content if isinstance(item.get("content"), dict)]
-
-
-def _is_structure(text: str) -> bool:
-    """Whether the value was too large to parse, and is stored as JSON in a file."""
-    return isinstance(text, LargeText) and text.media_type == "application/json"
 
 
 def _dict(value: Any) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from agentrun.runner.journal.large_text import LargeText
+from agentrun.runner.journal.large_text import LargeText, Text, preview_of, text_of
 
 FLUSH_CHARACTERS = 4096
 """Buffered output is emitted from this many characters on."""
@@ -27,14 +27,14 @@ class Output:
     def __bool__(self) -> bool:
         return bool(self.waiting or self._first)
 
-    def add(self, text: str) -> list[str]:
+    def add(self, text: Text) -> list[Text]:
         """Append output; return what is to be emitted immediately, because it is very large."""
         if not isinstance(text, LargeText):
             self.waiting += text
             return []
-        shown = [self.take(len), text]
-        self._keep(text.beginning, text.left_out)
-        return [one for one in shown if one]
+        waiting = self.take(len)
+        self._keep(text.preview, text.left_out)
+        return [waiting, text] if waiting else [text]
 
     def take(self, safe_length: Callable[[str], int] | None = None) -> str:
         """Return the buffered output, redacted, as far as it can be emitted."""
@@ -63,15 +63,15 @@ class Output:
             self._last = ""
 
 
-def texts_of(content: list[dict[str, Any]]) -> list[str]:
+def texts_of(content: list[dict[str, Any]]) -> list[Text]:
     """List the texts in a tool call's content."""
     inner = (item.get("content") for item in content if item.get("type") == "content")
     found = (
         one.get("text") for one in inner if isinstance(one, dict) and one.get("type") == "text"
     )
-    return [text if isinstance(text, LargeText) else str(text) for text in found]
+    return [text_of(text) for text in found]
 
 
-def join(texts: list[str]) -> str:
-    """Join texts with newlines; a single one keeps its type."""
-    return texts[0] if len(texts) == 1 else "\n".join(texts)
+def join(texts: list[Text]) -> Text:
+    """Join texts with newlines, of large ones the previews; a single text stays whole."""
+    return texts[0] if len(texts) == 1 else "\n".join(map(preview_of, texts))

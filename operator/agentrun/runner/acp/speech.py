@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from agentrun.api.events import EventType
-from agentrun.runner.journal.large_text import LargeText
+from agentrun.runner.journal.large_text import LargeText, Text
 
 Draft = tuple[EventType, dict[str, Any]]
 
@@ -45,12 +45,12 @@ class Speech:
         note = f"[... {self.left_out} characters left out: see the agent_message events ...]"
         return f"{text}\n{note}"
 
-    def add(self, text: str, safe_length: Callable[[str], int]) -> list[Draft]:
+    def add(self, text: Text, safe_length: Callable[[str], int]) -> list[Draft]:
         """Append a chunk, and return the events that are due."""
-        if self.kind is EventType.AGENT_MESSAGE:
-            self._keep(text, safe_length)
         if isinstance(text, LargeText):
+            self._keep(text.preview, text.length, safe_length)
             return [*self._take(len(self.waiting)), self._draft(text)]
+        self._keep(text, len(text), safe_length)
         self.waiting += text
         return self.flush(safe_length) if len(self.waiting) >= FLUSH_CHARACTERS else []
 
@@ -67,11 +67,14 @@ class Speech:
         text, self.waiting = self.waiting[:length], self.waiting[length:]
         return [self._draft(text)] if text else []
 
-    def _draft(self, text: str) -> Draft:
+    def _draft(self, text: Text) -> Draft:
         return self.kind, {"text": text, "message_id": self.message_id}
 
-    def _keep(self, text: str, safe_length: Callable[[str], int]) -> None:
-        self._total += text.total_chars if isinstance(text, LargeText) else len(text)
+    def _keep(self, text: str, length: int, safe_length: Callable[[str], int]) -> None:
+        """Retain a message's chunk of ``length`` characters, of which ``text`` is the beginning."""
+        if self.kind is not EventType.AGENT_MESSAGE:
+            return
+        self._total += length
         if self.left_out:
             self.left_out = self._total - self._kept
             return

@@ -17,7 +17,7 @@ from agentrun.backends import EXTENSIONS
 from agentrun.backends.extensions import McpCall, ToolCall
 from agentrun.runner.acp.mcp_results import answer_of, texts_of_answer
 from agentrun.runner.acp.output import FLUSH_CHARACTERS, Output, join, texts_of
-from agentrun.runner.journal.large_text import LargeText
+from agentrun.runner.journal.large_text import LargeText, Text, preview_of, text_of, with_previews
 
 Draft = tuple[EventType, dict[str, Any]]
 
@@ -48,7 +48,7 @@ class Tool:
     safe_length: Callable[[str], int]
     name: str = ""
     kind: str = ""
-    title: str = ""
+    title: Text = ""
     status: str = "pending"
     input: dict[str, Any] = field(default_factory=dict)
     content: list[dict[str, Any]] = field(default_factory=list)
@@ -80,7 +80,7 @@ class Tool:
         """The MCP tool that it calls; None if it is not an MCP tool call."""
         if self.is_command:
             return None
-        reported = ToolCall(self.name, self.title, self.input, self.is_mcp)
+        reported = ToolCall(self.name, preview_of(self.title), self.input, self.is_mcp)
         return next((found for one in EXTENSIONS if (found := one.mcp_call(reported))), None)
 
     @property
@@ -89,22 +89,22 @@ class Tool:
         return self.status in ("failed", "interrupted") or self.exit_code not in (None, 0)
 
     @property
-    def command(self) -> str:
+    def command(self) -> Text:
         """The command as typed in a shell; empty if it is not known yet."""
         command = self.input.get("command") or self.input.get("cmd")
         if isinstance(command, list):
-            return shlex.join(str(word) for word in command)
-        return str(command or "")
+            return shlex.join(preview_of(word) for word in command)
+        return text_of(command or "")
 
     def merge(self, update: dict[str, Any]) -> None:
         """Merge an update; fields that it omits stay as they are."""
         meta = _dict(update.get("_meta"))
         self.is_bounded = self.is_bounded and not _BOUNDED & update.keys()
         self._merge_reports(meta)
-        self.name = str(update.get("name") or self.name)[:_NAME]
-        self.kind = str(update.get("kind") or self.kind)[:_NAME]
-        self.title = str(update.get("title") or self.title)
-        self.status = str(update.get("status") or self.status)[:_NAME]
+        self.name = preview_of(update.get("name") or self.name)[:_NAME]
+        self.kind = preview_of(update.get("kind") or self.kind)[:_NAME]
+        self.title = text_of(update.get("title") or self.title)
+        self.status = preview_of(update.get("status") or self.status)[:_NAME]
         self.input = _dict(update.get("rawInput")) or self.input
         if isinstance(update.get("content"), list):
             self.content = [item for item in update["content"] if isinstance(item, dict)]
@@ -142,10 +142,10 @@ class Tool:
             drafts.append(self._finish())
         return drafts
 
-    def _show(self, meta: dict[str, Any]) -> list[str]:
+    def _show(self, meta: dict[str, Any]) -> list[Text]:
         """Append the terminal's output; return what is to be emitted now."""
         new = _dict(meta.get("terminal_output") or meta.get("terminal_output_delta"))
-        shown = self.terminal.add(str(new.get("data") or ""))
+        shown = self.terminal.add(text_of(new.get("data") or ""))
         if len(self.terminal.waiting) >= FLUSH_CHARACTERS and (text := self.terminal.take()):
             shown.append(text)
         return shown
@@ -157,7 +157,7 @@ class Tool:
         text = self.terminal.take()
         return [self._update(text)] if text else []
 
-    def _update(self, text: str) -> Draft:
+    def _update(self, text: Text) -> Draft:
         data = {**self._names(), "output": text, "status": "in_progress"}
         return EventType.COMMAND_UPDATED, data
 
@@ -220,24 +220,24 @@ class Tool:
             "interrupted": interrupted,
         }
 
-    def _output(self) -> str:
+    def _output(self) -> Text:
         raw = self.raw_output
         if self.terminal:
             return self.terminal.whole()
         streams = [self.response.get(name) for name in ("stdout", "stderr")]
         if any(streams):
-            return join([str(text) for text in streams if text])
-        if isinstance(raw, str):
+            return join([text_of(text) for text in streams if text])
+        if isinstance(raw, Text):
             return raw
         if self.is_mcp:
             return join(texts_of_answer(_dict(raw)))
         for name in _OUTPUTS:
             text = _dict(raw).get(name)
-            if isinstance(text, str) and text:
+            if isinstance(text, Text) and text:
                 return text
         return join(texts_of(self.content))
 
-    def _returned(self, output: str) -> dict[str, Any]:
+    def _returned(self, output: Text) -> dict[str, Any]:
         """Return the result of an MCP call, or a raw output that ``output`` does not include."""
         raw = self.raw_output
         if call := self.call:
@@ -255,7 +255,7 @@ class Tool:
         is_joined = len(texts) > 1 and any(isinstance(text, LargeText) for text in texts)
         return {"content": texts} if is_joined else {}
 
-    def _find_exit_code(self, output: str) -> int | None:
+    def _find_exit_code(self, output: Text) -> int | None:
         if self.exit_code is not None:
             return self.exit_code
         raw = _dict(self.raw_output)
@@ -264,7 +264,7 @@ class Tool:
             if isinstance(code, int):
                 return code
         for text in _EXIT_CODE_TEXTS:
-            if said := text.search(output):
+            if said := text.search(preview_of(output)):
                 return int(said[1])
         return 0 if self.name in _QUIET_TOOLS and self.status == "completed" else None
 
@@ -281,7 +281,7 @@ class _Trimmer:
     def trim(self, value: Any, depth: int = 0) -> Any:
         """Return the first part of ``value``, of the same type."""
         self._room -= _NODE
-        if isinstance(value, str):
+        if isinstance(value, Text):
             return self._text(value)
         if isinstance(value, dict):
             return self._dict(value, depth)
@@ -289,13 +289,13 @@ class _Trimmer:
             return self._list(value, depth)
         return value
 
-    def _text(self, text: str) -> str:
-        room = max(0, self._room)
-        self._room -= len(text)
-        if len(text) <= room and not isinstance(text, LargeText):
-            return text
+    def _text(self, text: Text) -> str:
+        room, known = max(0, self._room), preview_of(text)
+        self._room -= len(known)
+        if len(known) <= room and not isinstance(text, LargeText):
+            return known
         self.has_cut = True
-        first = text[:room]
+        first = known[:room]
         return first[: self._safe_length(first)] + _LEFT_OUT
 
     def _dict(self, value: dict[str, Any], depth: int) -> dict[str, Any]:
@@ -327,17 +327,18 @@ _NOTE = {"type": "content", "content": {"type": "text", "text": _LEFT_OUT}}
 def changes_of(tool: Tool, workspace: str) -> list[dict[str, Any]]:
     """List the files that a finished tool call changed, with paths relative to the workspace."""
     changes: dict[str, str] = {}
-    for item in tool.content:
+    for item in with_previews(tool.content):
         if item.get("type") == "diff" and item.get("path"):
             kind = "update" if item.get("oldText") else "add"
             changes[str(item["path"])] = "delete" if tool.kind == "delete" else kind
+    response = with_previews(tool.response)
     for one in EXTENSIONS:
-        for path, kind in one.changed_files(tool.response).items():
+        for path, kind in one.changed_files(response).items():
             changes.setdefault(path, kind)
     if not changes and tool.kind in _EDITS and tool.status == "completed":
         edited = tool.input.get("file_path") or tool.input.get("path")
         if edited:
-            changes[str(edited)] = "delete" if tool.kind == "delete" else "update"
+            changes[preview_of(edited)] = "delete" if tool.kind == "delete" else "update"
     return [{"path": relative(path, workspace), "kind": kind} for path, kind in changes.items()]
 
 

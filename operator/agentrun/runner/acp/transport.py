@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 
 from agentrun.api.v1alpha1 import Reason
 from agentrun.runner.acp.large import MAX_REST, TooMuchStructureError, read_large, remove
-from agentrun.runner.journal.large_text import LargeText
+from agentrun.runner.journal.large_text import LargeText, with_previews
 from agentrun.runner.journal.redact import Redactor
 from agentrun.runner.outcome import AttemptError
 from agentrun.runner.pipe_reader import LineTooLongError, PipeReader, write_all
@@ -163,8 +163,8 @@ class PipeTransport:
         if message.get("method") == _NO_ANSWER_WANTED:
             return None
         if message.get("method") != "session/update":
-            whole = _beginnings(message)
-            return whole if isinstance(whole, dict) else None
+            # The files of its large texts are removed before the message is used.
+            return {key: with_previews(item, _shortened) for key, item in message.items()}
         update = _update_of(message)
         if update is not None:
             await self._take(update)
@@ -201,14 +201,5 @@ def _update_of(message: Message) -> Message | None:
     return update if isinstance(update, dict) else None
 
 
-def _beginnings(value: Any) -> Any:
-    """
-    Replace large texts with their beginnings: their files are removed before the message is used.
-    """
-    if isinstance(value, LargeText):
-        return f"{value.beginning}\n[... {value.left_out} characters left out ...]"
-    if isinstance(value, dict):
-        return {key: _beginnings(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_beginnings(item) for item in value]
-    return value
+def _shortened(text: LargeText) -> str:
+    return f"{text.preview}\n[... {text.left_out} characters left out ...]"

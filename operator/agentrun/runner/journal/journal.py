@@ -26,7 +26,7 @@ from agentrun.runner.gateway import (
     GatewayUnavailableError,
     RunFinishedError,
 )
-from agentrun.runner.journal.large_text import LargeText
+from agentrun.runner.journal.large_text import LargeText, Text, with_previews
 from agentrun.runner.journal.redact import Redactor
 from agentrun.runner.journal.sanitize import sanitize
 from agentrun.runner.journal.spool import Spool, SpooledEvent, StoredBlob, encode
@@ -72,7 +72,7 @@ class Journal:
         """Add an event, without secrets and within the size limit; store it until acknowledged."""
         # Regardless of the source (agent, remote agent, tool): the gateway accepts nothing else.
         clean, _ = mended(self._redactor.data(data), "data", SENT)
-        self._listen(kind, clean)
+        self._listen(kind, with_previews(clean))
         seq = self._next + self._spool.pending
         small, blobs = sanitize(clean, f"artifacts/{seq:06d}-{kind}-{self._attempt}")
         stored = [self._store(blob.name, blob.text, blob.media_type) for blob in blobs]
@@ -194,11 +194,11 @@ class Journal:
                 log.error("The gateway does not store %s: %s", blob.name, error)
             blob.path.unlink()
 
-    def _store(self, name: str, text: str, media_type: str) -> StoredBlob:
+    def _store(self, name: str, text: Text, media_type: str) -> StoredBlob:
         path = self._spool.new_file()
         if isinstance(text, LargeText):
             path.hardlink_to(text.path)
-            return StoredBlob(name, path, media_type, text.total_bytes)
+            return StoredBlob(name, path, media_type, text.size)
         raw = text.encode(errors="replace")[:MAX_BLOB_BYTES]
         path.write_bytes(raw)
         return StoredBlob(name, path, media_type, len(raw))

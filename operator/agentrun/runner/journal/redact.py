@@ -16,8 +16,6 @@ from functools import lru_cache
 from typing import Any
 from urllib.parse import quote, quote_plus
 
-from agentrun.runner.journal.large_text import LargeText
-
 REDACTED = "[redacted]"
 _SHORTEST = 6
 # Each line of a key is secret by itself: tools print parts of keys.
@@ -49,9 +47,11 @@ class Redactor:
         return _pattern(found).sub(REDACTED, text) if found else text
 
     def data(self, value: Any) -> Any:
-        """Return a copy of a JSON value without the values, in keys as well."""
-        if isinstance(value, LargeText):
-            return value
+        """
+        Return a copy of a JSON value without the values, in keys as well.
+
+        Large texts stay as they are: their files contain no secrets.
+        """
         if isinstance(value, str):
             return self.text(value)
         if isinstance(value, dict):

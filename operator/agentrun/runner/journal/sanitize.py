@@ -10,9 +10,10 @@ import re
 from collections.abc import Iterator
 from copy import deepcopy
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import Any
 
-from agentrun.runner.journal.large_text import LargeText
+from agentrun.runner.journal.large_text import LargeText, Text, with_previews
 
 MAX_EVENT_BYTES = 16_384
 """The largest size of an event as JSON, its envelope included."""
@@ -36,6 +37,7 @@ _STRUCTURE_BYTES = 4096
 _REST_STRING = 1000
 _MOST_REFS = 40
 _REST_BYTES = 1024
+_PREVIEW = attrgetter("preview")
 _SMALL = 1000
 """Below this size no limit applies."""
 _CUT = "\n...[truncated, see artifact_refs]"
@@ -46,8 +48,7 @@ class Blob:
     """The complete value of a field that an event only previews."""
 
     name: str
-    text: str
-    """A LargeText if the text is in a file."""
+    text: Text
     media_type: str
 
 
@@ -105,11 +106,11 @@ def _summarized(data: dict[str, Any], prefix: str) -> _Work:
         for key, value in data.items()
         if f"/{key}" in _PROTECTED and len(_compact(value)) <= _REST_STRING
     }
-    work = _Work({**kept, "artifact_summary": _summary(data)}, prefix)
+    work = _Work(with_previews({**kept, "artifact_summary": _summary(data)}), prefix)
     _extract(work, "/", _compact(data), "application/json")
     for pointer, value in _walk("", data):
         if isinstance(value, LargeText) and len(work.refs) < _MOST_REFS:
-            _extract_stored(work, pointer, value)
+            _extract(work, pointer, value, value.media_type)
     return work
 
 
@@ -119,14 +120,13 @@ def _shrink(work: _Work, pointer: str, string_limit: int, structure_limit: int |
         return
     value = holder[key]
     if isinstance(value, LargeText):
-        beginning = value.beginning.encode()[:string_limit]
-        holder[key] = beginning.decode(errors="ignore") + _CUT
-        _extract_stored(work, pointer, value)
+        holder[key] = _cut(value.preview.encode(), string_limit)
+        _extract(work, pointer, value, value.media_type)
     elif isinstance(value, str):
         raw = value.encode()
         if len(raw) > string_limit:
-            holder[key] = raw[:string_limit].decode(errors="ignore") + _CUT
-            _extract(work, pointer, value, "text/plain", total_chars=len(value))
+            holder[key] = _cut(raw, string_limit)
+            _extract(work, pointer, value, "text/plain")
     elif isinstance(value, (dict, list)) and structure_limit is not None:
         text = _compact(value)
         if len(text.encode()) > structure_limit:
@@ -134,13 +134,11 @@ def _shrink(work: _Work, pointer: str, string_limit: int, structure_limit: int |
             _extract(work, pointer, text, "application/json")
 
 
-def _extract_stored(work: _Work, pointer: str, text: LargeText) -> None:
-    is_text = text.media_type == "text/plain"
-    more = {"total_chars": text.total_chars} if is_text else {}
-    _extract(work, pointer, text, text.media_type, total_bytes=text.total_bytes, **more)
+def _cut(raw: bytes, limit: int) -> str:
+    return raw[:limit].decode(errors="ignore") + _CUT
 
 
-def _extract(work: _Work, pointer: str, text: str, media_type: str, **more: int) -> None:
+def _extract(work: _Work, pointer: str, text: Text, media_type: str) -> None:
     blob = next((one for one in work.blobs if one.text is text), None)
     if blob is None:
         blob = Blob(_name(work, pointer, media_type), text, media_type)
@@ -150,11 +148,19 @@ def _extract(work: _Work, pointer: str, text: str, media_type: str, **more: int)
         "relpath": blob.name,
         "mime": media_type,
         "encoding": "utf-8",
-        "total_bytes": len(text) if text.isascii() else len(text.encode()),
-        **more,
+        **_sizes(text, media_type),
         "chunk_count": 1,
         "truncated": True,
     }
+
+
+def _sizes(text: Text, media_type: str) -> dict[str, int]:
+    if isinstance(text, LargeText):
+        size, length = text.size, text.length
+    else:
+        size, length = len(text) if text.isascii() else len(text.encode()), len(text)
+    is_text = media_type == "text/plain"
+    return {"total_bytes": size, **({"total_chars": length} if is_text else {})}
 
 
 def _name(work: _Work, pointer: str, media_type: str) -> str:
@@ -194,7 +200,7 @@ def _walk(pointer: str, value: Any) -> Iterator[tuple[str, Any]]:
         items = iter(enumerate(value))
     for key, item in items:
         child = f"{pointer}/{str(key).replace('~', '~0').replace('/', '~1')}"
-        if isinstance(item, (str, dict, list)):
+        if isinstance(item, (str, LargeText, dict, list)):
             yield child, item
             yield from _walk(child, item)
 
@@ -218,7 +224,7 @@ def _child(holder: Any, part: str) -> Any:
 
 
 def _compact(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=_PREVIEW)
 
 
 def _json_bytes(value: Any) -> int:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from agentrun.runner.acp.mapping import MAX_OPEN_TOOLS, Mapper
-from agentrun.runner.journal.large_text import LargeText
+from agentrun.runner.journal.large_text import LargeText, Text
 from agentrun.runner.journal.redact import Redactor
 from agentrun.runner.journal.sanitize import sanitize
 
@@ -20,7 +20,7 @@ def events_of(mapper: Mapper, name: str) -> list[tuple[str, dict[str, Any]]]:
     return [(kind.value, data) for kind, data in [*drafts, *mapper.end_turn()]]
 
 
-def chunk(text: str, message: str | None = None, kind: str = "agent_message_chunk") -> Any:
+def chunk(text: Text, message: str | None = None, kind: str = "agent_message_chunk") -> Any:
     content = {"type": "text", "text": text}
     return {"sessionUpdate": kind, "messageId": message, "content": content}
 
@@ -170,7 +170,7 @@ def test_message_goes_on_after_a_tool_with_the_white_space_before_it() -> None:
 
 
 def test_white_space_before_a_large_text_is_kept() -> None:
-    mapper, large = Mapper(), a_stored_text(16_000_000)
+    mapper, large = Mapper(), a_large_text(16_000_000)
     drafts = mapper.feed(chunk("one", "m")) + mapper.flush() + mapper.feed(chunk("\n", "m"))
     drafts += mapper.feed(chunk(large, "m"))
     assert [data["text"] for _, data in drafts] == ["one", "\n", large]
@@ -350,12 +350,12 @@ def test_long_message_is_kept_up_to_a_bound_that_it_names() -> None:
     assert len(mapper.final_response) < 1_100_000
 
 
-def a_stored_text(size: int, media_type: str = "text/plain") -> LargeText:
-    return LargeText.of("x" * 32_000, Path("/nowhere"), size, size, media_type)
+def a_large_text(size: int, media_type: str = "text/plain") -> LargeText:
+    return LargeText("x" * 32_000, Path("/nowhere"), size, size, media_type)
 
 
 def test_large_text_of_a_message_is_one_event() -> None:
-    mapper, large = Mapper(), a_stored_text(16_000_000)
+    mapper, large = Mapper(), a_large_text(16_000_000)
     drafts = mapper.feed(chunk("before ", "m1")) + mapper.feed(chunk(large, "m1"))
     drafts += mapper.feed(chunk(" after", "m1")) + mapper.end_turn()
     assert [data["text"] for _, data in drafts] == ["before ", large, " after"]
@@ -366,7 +366,7 @@ def test_large_text_of_a_message_is_one_event() -> None:
 
 
 def test_large_output_of_a_tool_is_in_its_events() -> None:
-    large = a_stored_text(16_000_000)
+    large = a_large_text(16_000_000)
     tool = {"sessionUpdate": "tool_call", "toolCallId": "t1", "kind": "search"}
     texts = [{"type": "content", "content": {"type": "text", "text": one}} for one in ("a", large)]
     for fields in ({"rawOutput": large}, {"rawOutput": {"output": large}}, {"content": texts[1:]}):
@@ -377,7 +377,7 @@ def test_large_output_of_a_tool_is_in_its_events() -> None:
 
 
 def test_large_output_of_a_terminal_is_an_event_of_its_own() -> None:
-    mapper, large = Mapper(), a_stored_text(16_000_000)
+    mapper, large = Mapper(), a_large_text(16_000_000)
     tool = {"sessionUpdate": "tool_call", "toolCallId": "t1", "kind": "execute"}
     drafts = mapper.feed({**tool, "_meta": {"terminal_output": {"data": "before "}}})
     drafts += mapper.feed({**tool, "_meta": {"terminal_output": {"data": large}}})
@@ -390,7 +390,7 @@ def test_large_output_of_a_terminal_is_an_event_of_its_own() -> None:
 
 
 def test_nothing_large_is_held_of_a_tool_that_goes_on() -> None:
-    mapper, large = Mapper(), a_stored_text(16_000_000)
+    mapper, large = Mapper(), a_large_text(16_000_000)
     tool = {"sessionUpdate": "tool_call", "toolCallId": "t1", "kind": "search"}
     started = mapper.feed({**tool, "title": large, "rawInput": {"words": large}})
     assert started[0][1]["input"]["words"] is large
@@ -399,8 +399,16 @@ def test_nothing_large_is_held_of_a_tool_that_goes_on() -> None:
     assert "left out" in finished["title"]
 
 
+def test_plan_that_could_not_be_read_is_kept() -> None:
+    large = a_large_text(16_000_000, "application/json")
+    drafts = Mapper().feed({"sessionUpdate": "plan", "entries": large})
+    assert [kind.value for kind, _ in drafts] == ["reasoning", "todo_updated"]
+    assert drafts[0][1]["raw_message"] is large
+    assert drafts[1][1] == {"items": []}
+
+
 def test_structure_that_could_not_be_read_is_kept() -> None:
-    large = a_stored_text(16_000_000, "application/json")
+    large = a_large_text(16_000_000, "application/json")
     tool = {"sessionUpdate": "tool_call", "toolCallId": "t1", "content": large, "rawInput": large}
     drafts = Mapper().feed({**tool, "status": "completed"})
     assert [data["raw_message"] is large for kind, data in drafts if kind == "reasoning"] == [
@@ -482,7 +490,7 @@ def test_call_of_an_mcp_server_that_is_cut_off_has_no_answer() -> None:
 
 
 def test_large_answer_of_an_mcp_server_is_kept_once() -> None:
-    mapper, large = Mapper(), a_stored_text(16_000_000)
+    mapper, large = Mapper(), a_large_text(16_000_000)
     mapper.feed(CODEXS_CALL)
     result = {"content": [{"type": "text", "text": large}]}
     [(_, finished)] = mapper.feed({**END, "rawOutput": {"result": result, "error": None}})

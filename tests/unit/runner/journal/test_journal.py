@@ -196,7 +196,7 @@ async def test_text_in_a_file_becomes_a_blob_that_outlives_the_file(tmp_path: Pa
         path = tmp_path / "text"
         path.write_text("x" * 100_000)
         text, other = (
-            LargeText.of("x" * 5000, path, 100_000, 100_000, "text/plain") for _ in range(2)
+            LargeText("x" * 5000, path, 100_000, 100_000, "text/plain") for _ in range(2)
         )
         gateway.answers = [GatewayUnavailableError("away")]
         journal.add(EventType.COMMAND_FINISHED, {"output": text, "stdout": other, "again": text})
@@ -205,3 +205,14 @@ async def test_text_in_a_file_becomes_a_blob_that_outlives_the_file(tmp_path: Pa
     names = [f"artifacts/000001-command_finished-1/{name}.txt" for name in ("stdout", "output")]
     assert gateway.order == [*names, "command_finished"]
     assert left_in(tmp_path / "spool") == []
+
+
+def test_listener_sees_the_preview_of_a_text_in_a_file(tmp_path: Path) -> None:
+    seen: list[dict[str, Any]] = []
+    journal = Journal(
+        Spool(tmp_path), FakeGateway(), Redactor(), 1, lambda kind, data: seen.append(data)
+    )
+    (tmp_path / "text").write_text("x" * 100_000)
+    large = LargeText("x" * 5000, tmp_path / "text", 100_000, 100_000, "text/plain")
+    journal.add(EventType.TODO_UPDATED, {"items": [{"text": large}]})
+    assert seen == [{"items": [{"text": "x" * 5000}]}]
