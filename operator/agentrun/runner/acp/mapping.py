@@ -13,15 +13,12 @@ from typing import Any
 
 from agentrun.api.events import EventType
 from agentrun.backends import EXTENSIONS
-from agentrun.runner.acp.speech import FINAL_BOUND, Speech
+from agentrun.runner.acp.streams import FINAL_BOUND, Draft, Speech
 from agentrun.runner.acp.tools import Tool, changes_of, relative
 from agentrun.runner.answer_check import check_apart
 from agentrun.runner.journal.large_text import LargeText, Text, preview_of, text_of
 
-Draft = tuple[EventType, dict[str, Any]]
 Update = dict[str, Any]
-
-__all__ = ["FINAL_BOUND", "MAX_OPEN_TOOLS", "Announced", "Mapper", "permission_text"]
 
 _ANSWER_TOOLS = frozenset(one.answer_tool for one in EXTENSIONS if one.answer_tool)
 MAX_OPEN_TOOLS = 32

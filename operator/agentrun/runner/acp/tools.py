@@ -16,10 +16,8 @@ from agentrun.api.events import EventType
 from agentrun.backends import EXTENSIONS
 from agentrun.backends.extensions import McpCall, ToolCall
 from agentrun.runner.acp.mcp_results import answer_of, texts_of_answer
-from agentrun.runner.acp.output import FLUSH_CHARACTERS, Output, join, texts_of
+from agentrun.runner.acp.streams import FLUSH_CHARACTERS, Draft, Output, join, texts_of
 from agentrun.runner.journal.large_text import LargeText, Text, preview_of, text_of, with_previews
-
-Draft = tuple[EventType, dict[str, Any]]
 
 _KEPT_BOUND = 32 * 1024
 """The size to which each field of an unfinished tool call is trimmed, in characters."""
