@@ -16,7 +16,7 @@ from agentrun.backends import EXTENSIONS
 from agentrun.runner.acp.streams import FINAL_BOUND, Draft, Speech
 from agentrun.runner.acp.tools import Tool, changes_of, relative
 from agentrun.runner.answer_check import check_apart
-from agentrun.runner.journal.large_text import LargeText, Text, preview_of, text_of
+from agentrun.runner.journal.large_text import LargeText, Text, preview_of, text_of, with_previews
 
 Update = dict[str, Any]
 
@@ -250,11 +250,7 @@ class Mapper:
 
 def _is_whole(value: Any) -> bool:
     """Whether no part of the value is a LargeText, of which only the preview is in memory."""
-    if isinstance(value, dict):
-        return all(_is_whole(one) for one in value.values())
-    if isinstance(value, list):
-        return all(_is_whole(one) for one in value)
-    return not isinstance(value, LargeText)
+    return bool(with_previews(value) == value)
 
 
 def permission_text(tool_call: Update, answer: str, workspace: str) -> str:
