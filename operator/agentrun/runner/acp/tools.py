@@ -187,7 +187,9 @@ class Tool:
             command = self.command or self.title
             return {"command": command, "tool": self.name or "shell", "tool_use_id": self.id}
         if call := self.call:
-            return {"server": call.server, "tool": call.tool, "tool_use_id": self.id}
+            # A tool without a name is called by its title, which may be large.
+            tool = self.title if call.tool == preview_of(self.title) else call.tool
+            return {"server": call.server, "tool": tool, "tool_use_id": self.id}
         return {"tool": self.name or self.title or self.kind or "tool", "tool_use_id": self.id}
 
     def _start(self) -> Draft:

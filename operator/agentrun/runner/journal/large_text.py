@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class LargeText:
     """A text in a file, in UTF-8, without secrets. The file exists until the message is handled."""
 
@@ -40,6 +40,10 @@ class LargeText:
         # Backends, which rest on the standard library, read the names in an agent's fields so.
         return self.preview
 
+    def __repr__(self) -> str:
+        # Part of the str of a structure, which must not contain the path.
+        return repr(self.preview)
+
     def __deepcopy__(self, _: dict[int, Any]) -> "LargeText":
         # The copy of an event refers to the same text, of which one blob is stored.
         return self
@@ -50,12 +54,12 @@ Text = str | LargeText
 
 def text_of(value: Any) -> Text:
     """Return a value of a message as text; a large text stays whole."""
-    return value if isinstance(value, LargeText) else preview_of(value)
+    return value if isinstance(value, LargeText) else str(value)
 
 
 def preview_of(value: Any) -> str:
     """Return a value of a message as text; of a large text only the preview."""
-    return str(with_previews(value))
+    return str(value)
 
 
 def with_previews(value: Any, show: Callable[[LargeText], str] = attrgetter("preview")) -> Any:

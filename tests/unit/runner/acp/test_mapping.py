@@ -522,3 +522,13 @@ def test_what_a_tool_returns_without_a_text_is_given_as_it_is(
     data = finished[-1][1]
     assert data["output"] == ("21 pieces" if content else "")
     assert data.get("raw_tool_use_result") == (raw if is_given else None)
+
+
+def test_large_names_of_an_mcp_call_are_cut_and_a_large_title_is_kept() -> None:
+    large = a_large_text(16_000_000)
+    call = {**CODEXS_CALL, "title": large, "rawInput": {"server": {"name": large}, "tool": None}}
+    [(_, started)] = Mapper().feed(call)
+    assert started["server"] == f"{{'name': '{'x' * 190}"
+    assert started["tool"] is large
+    [(_, started)] = Mapper().feed({**CODEXS_CALL, "rawInput": {"tool": large}})
+    assert started["tool"] == "x" * 200
