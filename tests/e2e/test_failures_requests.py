@@ -318,7 +318,7 @@ async def test_every_pod_that_is_made_satisfies_the_restricted_standard(
     assert namespace is not None
     level = "pod-security.kubernetes.io/enforce"
     assert namespace["metadata"]["labels"][level] == "restricted"
-    golden = paths.CHECKOUT / "tests" / "unit" / "controller" / "golden" / f"pod-{pod}.yaml"
+    golden = paths.CHECKOUT / "tests" / "unit" / "controller" / "pod" / "golden" / f"pod-{pod}.yaml"
     manifest = yaml.safe_load(golden.read_text(encoding="utf-8"))
     manifest["metadata"] |= {"namespace": NAMESPACE, "ownerReferences": []}
     for key in ("runtimeClassName", "priorityClassName"):
