@@ -1,34 +1,11 @@
 """The interface between an attempt and its agent, whether in the pod or remote."""
 
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 from agentrun.api.gateway import Task
-from agentrun.api.v1alpha1 import OutcomeState, Question, Usage
+from agentrun.api.v1alpha1 import OutcomeState
 from agentrun.runner.outcome import End
-from agentrun.runner.snapshot.restore import ResumePoint
-
-
-@dataclass(frozen=True)
-class DriverState:
-    """The state of a conversation, as the end of an attempt records it."""
-
-    session_id: str = ""
-    """The id with which the conversation can be resumed; empty if it cannot be."""
-    remote_task: str | None = None
-    """The A2A task of the conversation, if the agent is remote."""
-    prompt_sent: bool = False
-    """Whether this attempt has sent the agent anything."""
-    acknowledged: int = 0
-    """The seq of the newest input that the conversation contains."""
-    delivered: int = 0
-    """The seq of the newest message from the agent's mailbox that the conversation contains."""
-    question: Question | None = None
-    question_call: str | None = None
-    """The digest of the tool call that the open question asks permission for."""
-    usage: Usage | None = None
-    cost: str | None = None
-    """The cost of the conversation, earlier runs included."""
+from agentrun.runner.snapshot.manifest import DriverState, ResumePoint
 
 
 class AgentDriver(Protocol):

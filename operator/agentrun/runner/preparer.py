@@ -17,7 +17,8 @@ from agentrun.runner.outcome import AttemptError
 from agentrun.runner.outcome_reporter import author_of
 from agentrun.runner.secrets import secret_in_url
 from agentrun.runner.settings import Settings
-from agentrun.runner.snapshot.restore import Restorer, ResumePoint, restore_workspace
+from agentrun.runner.snapshot.manifest import ResumePoint
+from agentrun.runner.snapshot.restore import Restorer, restore_workspace
 from agentrun.runner.transcript import Transcript
 from agentrun.runner.trust import is_bundle
 

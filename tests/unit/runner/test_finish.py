@@ -10,11 +10,11 @@ import pytest
 from agentrun.api.v1alpha1 import Outcome, OutcomeState, Reason, Result, Snapshot
 from agentrun.runner import finish as module
 from agentrun.runner.attempt import Attempt, AttemptResult
-from agentrun.runner.driver import DriverState
 from agentrun.runner.finish import Limit, collect, finish, report, steps, stop, take_snapshot
 from agentrun.runner.git.git import GitError
 from agentrun.runner.outcome import WAITING_END, End
 from agentrun.runner.preparer import Prepared
+from agentrun.runner.snapshot.manifest import DriverState
 from agentrun.runner.snapshot.take import SnapshotError
 
 DONE = End(OutcomeState.COMPLETED, Reason.COMPLETED, "", "done")

@@ -24,7 +24,6 @@ import pytest
 from agentrun.api import pod_layout
 from agentrun.api.gateway import Head, Task
 from agentrun.api.v1alpha1 import AgentProfileSpec, AgentRunSpec, GitSource
-from agentrun.runner.driver import DriverState
 from agentrun.runner.gateway import Gateway
 from agentrun.runner.git.change import Author, Change, Collector
 from agentrun.runner.git.git import UPLOAD_PACK, Git
@@ -34,8 +33,8 @@ from agentrun.runner.instructions import write_instructions
 from agentrun.runner.journal.redact import Redactor
 from agentrun.runner.layout import Layout
 from agentrun.runner.outcome import AttemptError
-from agentrun.runner.snapshot.manifest import Manifest, Part
-from agentrun.runner.snapshot.restore import Restorer, ResumePoint
+from agentrun.runner.snapshot.manifest import DriverState, Manifest, Part, ResumePoint
+from agentrun.runner.snapshot.restore import Restorer
 from agentrun.runner.snapshot.take import SnapshotWriter
 from tests.unit.runner.hostile import CANARY, CREATED, OPENED, a_pod, hole, once, swap, swapping
 

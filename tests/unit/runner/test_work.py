@@ -8,10 +8,10 @@ import pytest
 
 from agentrun.api.v1alpha1 import OutcomeState, Reason
 from agentrun.runner.attempt import Attempt, AttemptResult, work
-from agentrun.runner.driver import DriverState
 from agentrun.runner.gateway import RunFinishedError
 from agentrun.runner.outcome import AttemptError, End
 from agentrun.runner.preparer import Prepared
+from agentrun.runner.snapshot.manifest import DriverState
 from agentrun.runner.supervisor import Supervisor
 from agentrun.runner.transcript import Transcript
 

@@ -19,14 +19,12 @@ from agentrun.runner.a2a.errors import RemoteError
 from agentrun.runner.a2a.following import Follower
 from agentrun.runner.a2a.mapping import WAITING, Mapper, check_structured, end_of, final_data
 from agentrun.runner.a2a.messages import build_message, parts_of, text_parts
-from agentrun.runner.driver import DriverState
 from agentrun.runner.gateway import Gateway
 from agentrun.runner.journal.journal import Journal
 from agentrun.runner.outcome import WAITING_END, AttemptError, End, invalid_answer
 from agentrun.runner.prompt import build_prompt, build_repair
 from agentrun.runner.questions import QuestionExpiredError, Questions
-from agentrun.runner.snapshot.manifest import Manifest
-from agentrun.runner.snapshot.restore import ResumePoint, acknowledged_input
+from agentrun.runner.snapshot.manifest import DriverState, Manifest, ResumePoint, acknowledged_input
 from agentrun.runner.status_reporter import StatusReporter
 
 _MAX_QUESTION = 32_000

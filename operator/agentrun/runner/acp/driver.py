@@ -26,7 +26,6 @@ from agentrun.runner.acp.permissions import PermissionBroker
 from agentrun.runner.acp.services import PodServices
 from agentrun.runner.acp.session import SessionOpener
 from agentrun.runner.acp.transport import TransportContext
-from agentrun.runner.driver import DriverState
 from agentrun.runner.gateway import Gateway
 from agentrun.runner.home import ASK
 from agentrun.runner.journal.journal import Journal
@@ -49,8 +48,7 @@ from agentrun.runner.prompt import GO_ON, build_answer, build_prompt, build_repa
 from agentrun.runner.provider.proxy import ProviderProxy
 from agentrun.runner.questions import QuestionExpiredError, Questions
 from agentrun.runner.settings import Settings
-from agentrun.runner.snapshot.manifest import Manifest
-from agentrun.runner.snapshot.restore import ResumePoint, acknowledged_input
+from agentrun.runner.snapshot.manifest import DriverState, Manifest, ResumePoint, acknowledged_input
 from agentrun.runner.status_reporter import StatusReporter
 from agentrun.runner.tasks import cancel
 

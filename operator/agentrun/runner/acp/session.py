@@ -15,7 +15,7 @@ from agentrun.runner.acp.client import Agent
 from agentrun.runner.home import ASK
 from agentrun.runner.journal.journal import Journal
 from agentrun.runner.outcome import AttemptError, classify
-from agentrun.runner.snapshot.restore import ResumePoint
+from agentrun.runner.snapshot.manifest import ResumePoint
 
 _AUTH_CODES = (-32000, 401, 403)
 _QUIET_SECONDS = 0.5

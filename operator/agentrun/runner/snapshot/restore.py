@@ -29,13 +29,12 @@ from agentrun.runner.git.workspace import (
     Base,
     branch_of,
     check_out,
-    digest_of,
     hand_over,
 )
 from agentrun.runner.layout import Layout
 from agentrun.runner.outcome import AttemptError
 from agentrun.runner.snapshot import manifest, worker
-from agentrun.runner.snapshot.manifest import KeptChange, Manifest, Part
+from agentrun.runner.snapshot.manifest import KeptChange, Manifest, Part, ResumePoint
 from agentrun.runner.snapshot.worker import HOME, REPOSITORY, WORKSPACE
 
 _AGAIN = (
@@ -44,30 +43,6 @@ _AGAIN = (
 )
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class ResumePoint:
-    """The snapshot from which an attempt resumes."""
-
-    manifest: Manifest
-    is_own: bool
-    """Whether an earlier attempt of the same run took it, and not an earlier run."""
-
-    def kept_change(self, task: Task) -> KeptChange | None:
-        """Return the git workspace's state, if the task uses the same repository."""
-        wanted = workspace_of(task.spec, task.profile).git
-        kept = self.manifest.change
-        if wanted is None or kept is None or kept.url_digest != digest_of(wanted.url):
-            return None
-        return kept
-
-
-def acknowledged_input(task: Task, origin: ResumePoint | None) -> int:
-    """Return the seq of the newest input that the conversation contains when an attempt starts."""
-    if origin is not None and origin.is_own:
-        return origin.manifest.acknowledged_input
-    return task.acknowledged_input
 
 
 @dataclass

@@ -12,13 +12,12 @@ from agentrun.api.resolve import workspace_of
 from agentrun.api.v1alpha1 import Snapshot
 from agentrun.backends import backend_of
 from agentrun.runner.children import ChildError, Reach, ask_module
-from agentrun.runner.driver import DriverState
 from agentrun.runner.gateway import Gateway, GatewayError, retry_while_unavailable
 from agentrun.runner.git.git import Git, GitError
 from agentrun.runner.git.workspace import AGENT_HEAD, Base
 from agentrun.runner.layout import Layout
 from agentrun.runner.snapshot import manifest, worker
-from agentrun.runner.snapshot.manifest import KeptChange, Manifest, Part, WorkspaceKind
+from agentrun.runner.snapshot.manifest import DriverState, KeptChange, Manifest, Part, WorkspaceKind
 from agentrun.runner.snapshot.worker import HOME, REPOSITORY, WORKSPACE
 
 _MIB = 1024 * 1024
