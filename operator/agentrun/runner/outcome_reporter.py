@@ -24,7 +24,7 @@ from agentrun.runner.gateway import (
     GatewayRefusedError,
     retry_while_unavailable,
 )
-from agentrun.runner.git.change import Author, Change, Collector
+from agentrun.runner.git.change import Change, Collector, author_of
 from agentrun.runner.git.git import Git, GitError
 from agentrun.runner.git.workspace import Base
 from agentrun.runner.journal.journal import Journal
@@ -42,12 +42,6 @@ _TOO_LARGE = (
 _PATCH_CHUNK = 256 * 1024
 
 log = logging.getLogger(__name__)
-
-
-def author_of(task: Task) -> Author:
-    """Return the author of the run's commits."""
-    git = task.profile.git
-    return Author(git.author_name or "AgentRun", git.author_email or "agentrun@localhost")
 
 
 @dataclass

@@ -7,6 +7,7 @@ from agentrun.api.git_access import repository_refusal, shown_to
 from agentrun.api.resolve import workspace_of
 from agentrun.api.v1alpha1 import GitSource, Reason
 from agentrun.runner.gateway import Gateway
+from agentrun.runner.git.change import author_of
 from agentrun.runner.git.git import Git
 from agentrun.runner.git.workspace import Base, clone, working_folder
 from agentrun.runner.home import write_identity
@@ -14,7 +15,6 @@ from agentrun.runner.instructions import write_instructions
 from agentrun.runner.journal.redact import Redactor
 from agentrun.runner.layout import Layout
 from agentrun.runner.outcome import AttemptError
-from agentrun.runner.outcome_reporter import author_of
 from agentrun.runner.secrets import secret_in_url
 from agentrun.runner.settings import Settings
 from agentrun.runner.snapshot.manifest import ResumePoint

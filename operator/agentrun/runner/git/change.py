@@ -12,6 +12,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from agentrun.api.gateway import Task
 from agentrun.api.v1alpha1 import Result
 from agentrun.runner.folders import Folder
 from agentrun.runner.git.git import UPLOAD_PACK, Git, GitError
@@ -31,6 +32,12 @@ class Author:
 
     name: str
     email: str
+
+
+def author_of(task: Task) -> Author:
+    """Return the author of the run's commits."""
+    git = task.profile.git
+    return Author(git.author_name or "AgentRun", git.author_email or "agentrun@localhost")
 
 
 @dataclass(frozen=True)
