@@ -26,23 +26,20 @@ from agentrun.runner.acp.permissions import PermissionBroker
 from agentrun.runner.acp.services import PodServices
 from agentrun.runner.acp.session import SessionOpener
 from agentrun.runner.acp.transport import TransportContext
+from agentrun.runner.acp.turn_result import (
+    add_usage,
+    classify,
+    end_of_turn,
+    is_provider_error,
+    usage_of,
+    without_cost,
+)
 from agentrun.runner.gateway import Gateway
 from agentrun.runner.home import ASK
 from agentrun.runner.journal.journal import Journal
 from agentrun.runner.journal.redact import Redactor
 from agentrun.runner.layout import Layout
-from agentrun.runner.outcome import (
-    WAITING_END,
-    AttemptError,
-    End,
-    add_usage,
-    classify,
-    end_of_turn,
-    invalid_answer,
-    is_provider_error,
-    usage_of,
-    without_cost,
-)
+from agentrun.runner.outcome import WAITING_END, AttemptError, End, invalid_answer
 from agentrun.runner.pipes import Pipes
 from agentrun.runner.prompt import GO_ON, build_answer, build_prompt, build_repair
 from agentrun.runner.provider.proxy import ProviderProxy

@@ -12,12 +12,12 @@ from agentrun.api.v1alpha1 import Reason
 from agentrun.backends import backend_of
 from agentrun.runner.acp import mcp_servers
 from agentrun.runner.acp.client import Agent
+from agentrun.runner.acp.turn_result import AUTH_CODES, classify
 from agentrun.runner.home import ASK
 from agentrun.runner.journal.journal import Journal
-from agentrun.runner.outcome import AttemptError, classify
+from agentrun.runner.outcome import AttemptError
 from agentrun.runner.snapshot.manifest import ResumePoint
 
-_AUTH_CODES = (-32000, 401, 403)
 _QUIET_SECONDS = 0.5
 _REPLAY_SECONDS = 30.0
 
@@ -100,7 +100,7 @@ class SessionOpener:
 
 
 def _not_opened(error: acp.RequestError, origin: ResumePoint | None) -> AttemptError:
-    if error.code in _AUTH_CODES:
+    if error.code in AUTH_CODES:
         return AttemptError(Reason.AUTH_REQUIRED, f"The agent opened no session: {error}")
     if origin is not None:
         return _not_resumable(f"The agent cannot find its earlier conversation: {error}.")

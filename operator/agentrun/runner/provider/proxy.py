@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
 from mmap import ACCESS_READ, mmap
 from typing import IO
 
@@ -24,7 +25,6 @@ from aiohttp import web
 from yarl import URL
 
 from agentrun.api.bounded_json import read
-from agentrun.runner.outcome import ProviderError
 from agentrun.runner.provider.bodies import Named, UnreadableBodyError, names_in
 from agentrun.runner.provider.paths import NotOfferedError, ProviderRequest, find
 from agentrun.runner.provider.rules import RequestRefusedError, Rules, error_body, needs_json
@@ -48,6 +48,21 @@ _BODY_SECONDS = 120.0
 """The timeout for the agent to send the body."""
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class ProviderError:
+    """The last answer of the model's provider, if it was an error."""
+
+    status: int
+    message: str
+    is_own: bool = False
+    """Whether the runner refused the request itself, and did not send it to the provider."""
+
+    @property
+    def is_refusal(self) -> bool:
+        """Whether the provider refused the credentials."""
+        return self.status in (401, 403) and not self.is_own
 
 
 class ProviderProxy:

@@ -15,9 +15,7 @@ from yarl import URL
 
 from agentrun.api import pod_layout
 from agentrun.api.v1alpha1 import AgentProfileSpec, AgentState, Input, OutcomeState
-from agentrun.backends import backend_of
-from agentrun.runner.outcome import ProviderError, classify, is_provider_error
-from agentrun.runner.provider.proxy import ProviderProxy
+from agentrun.runner.provider.proxy import ProviderError, ProviderProxy
 from agentrun.runner.provider.rules import Rules
 from tests.unit.runner.harness import FakeGateway, a_gateway, pod, prepare, serve, write
 from tests.waiting import LATE_SECONDS
@@ -191,40 +189,6 @@ async def test_provider_that_cannot_be_reached_is_named() -> None:
         assert answer.status == 502
     assert proxy.error is not None
     assert "cannot be reached" in proxy.error.message
-
-
-@pytest.mark.parametrize(
-    ("code", "provider", "reason"),
-    [
-        pytest.param(-32603, ProviderError(401, "no"), "AuthRequired", id="provider-401"),
-        pytest.param(-32603, ProviderError(403, "no"), "AuthRequired", id="provider-403"),
-        pytest.param(-32603, ProviderError(500, "no"), "ProviderError", id="provider-500"),
-        pytest.param(-32000, None, "AuthRequired", id="agents-own-auth"),
-        pytest.param(-32603, None, "ProviderError", id="other"),
-    ],
-)
-def test_errors_are_sorted_by_what_the_provider_said(
-    code: int, provider: ProviderError | None, reason: str
-) -> None:
-    assert classify(code, "words", None, provider).reason == reason
-
-
-@pytest.mark.parametrize(
-    ("backend", "said", "expected"),
-    [
-        pytest.param("codex", "We are busy", True, id="codex-in-its-own-words"),
-        pytest.param("claude_code", "API error: overloaded", True, id="said-as-an-answer"),
-        pytest.param("claude_code", "I am done", False, id="an-aside-failed"),
-        pytest.param("acp", None, True, id="nothing-said"),
-    ],
-)
-def test_error_that_is_said_as_an_answer_is_seen(
-    backend: str, said: str | None, expected: bool
-) -> None:
-    assert (
-        is_provider_error(backend_of(backend), said, ProviderError(529, "overloaded")) is expected
-    )
-    assert not is_provider_error(backend_of(backend), said, None)
 
 
 def a_run(**profile: Any) -> FakeGateway:

@@ -1,0 +1,106 @@
+"""What the result of a prompt turn means for the run, and what the turn used."""
+
+from typing import Any
+
+import pytest
+
+from agentrun.api.v1alpha1 import OutcomeState, Reason, Usage
+from agentrun.backends import backend_of
+from agentrun.runner.acp.turn_result import (
+    add_usage,
+    classify,
+    end_of_turn,
+    is_provider_error,
+    usage_of,
+    without_cost,
+)
+from agentrun.runner.provider.proxy import ProviderError
+
+
+@pytest.mark.parametrize(
+    ("stop", "state", "reason"),
+    [
+        pytest.param("end_turn", OutcomeState.COMPLETED, Reason.COMPLETED, id="end"),
+        pytest.param("refusal", OutcomeState.REJECTED, Reason.REFUSED, id="refusal"),
+        pytest.param("max_tokens", OutcomeState.FAILED, Reason.LIMIT_REACHED, id="limit"),
+        pytest.param("cancelled", OutcomeState.FAILED, Reason.PROTOCOL_ERROR, id="unasked"),
+    ],
+)
+def test_stop_reason_says_how_the_run_ends(stop: str, state: OutcomeState, reason: Reason) -> None:
+    end = end_of_turn(stop, "text")
+    assert (end.state, end.reason) == (state, reason)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        pytest.param({"usage": {"inputTokens": 2, "outputTokens": 3}}, id="usage"),
+        pytest.param(
+            {"_meta": {"quota": {"token_count": {"input_tokens": 2, "output_tokens": 3}}}},
+            id="quota",
+        ),
+    ],
+)
+def test_usage_is_read_where_agents_put_it(answer: dict[str, Any]) -> None:
+    cost = {"amount": 0.00162, "currency": "USD"}
+    assert usage_of(answer, cost) == Usage(input_tokens=2, output_tokens=3, cost_usd="0.00162")
+
+
+def test_cost_of_nothing_is_a_price_that_nobody_knows() -> None:
+    answer = {"usage": {"inputTokens": 100, "outputTokens": 7}}
+    usage = usage_of(answer, {"amount": 0, "currency": "USD"})
+    assert usage is not None
+    assert usage.cost_usd is None
+
+
+def test_usage_of_turns_adds_up_and_the_cost_is_the_last() -> None:
+    first = Usage(input_tokens=2, cost_usd="0.1")
+    assert add_usage(first, Usage(input_tokens=3, cost_usd="0.3")) == Usage(
+        input_tokens=5, cost_usd="0.3"
+    )
+    assert add_usage(None, first) == add_usage(first, None) == first
+
+
+@pytest.mark.parametrize(
+    ("cost", "before", "own"),
+    [("0.30", "0.1", "0.20"), ("0.05", "0.1", "0.05"), ("0.3", None, "0.3"), (None, "0.1", None)],
+)
+def test_a_resumed_run_costs_what_its_conversation_had_not_cost_before(
+    cost: str | None, before: str | None, own: str | None
+) -> None:
+    used = without_cost(Usage(output_tokens=1, cost_usd=cost), before)
+    assert used == Usage(output_tokens=1, cost_usd=own)
+
+
+@pytest.mark.parametrize(
+    ("code", "provider", "reason"),
+    [
+        pytest.param(-32603, ProviderError(401, "no"), "AuthRequired", id="provider-401"),
+        pytest.param(-32603, ProviderError(403, "no"), "AuthRequired", id="provider-403"),
+        pytest.param(-32603, ProviderError(500, "no"), "ProviderError", id="provider-500"),
+        pytest.param(-32000, None, "AuthRequired", id="agents-own-auth"),
+        pytest.param(-32603, None, "ProviderError", id="other"),
+    ],
+)
+def test_errors_are_sorted_by_what_the_provider_said(
+    code: int, provider: ProviderError | None, reason: str
+) -> None:
+    assert classify(code, "words", None, provider).reason == reason
+
+
+@pytest.mark.parametrize(
+    ("backend", "said", "expected"),
+    [
+        pytest.param("codex", "We are busy", True, id="codex-in-its-own-words"),
+        pytest.param("claude_code", "API error: overloaded", True, id="said-as-an-answer"),
+        pytest.param("claude_code", "I am done", False, id="an-aside-failed"),
+        pytest.param("acp", None, True, id="nothing-said"),
+    ],
+)
+def test_error_that_is_said_as_an_answer_is_seen(
+    backend: str, said: str | None, expected: bool
+) -> None:
+    assert (
+        is_provider_error(backend_of(backend), said, ProviderError(529, "overloaded")) is expected
+    )
+    assert not is_provider_error(backend_of(backend), said, None)
