@@ -77,8 +77,6 @@ class Agent:
         self._is_heard_out = asyncio.Event()
         self._exit_code: int | None = None
         self.session_id = ""
-        self.task_id = ""
-        """Empty: an ACP agent has no A2A tasks."""
         self.mcp_capabilities: McpCapabilities | None = None
         """Which MCP transports the agent supports; None until the handshake is done."""
         self.can_steer = False
