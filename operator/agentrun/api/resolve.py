@@ -4,12 +4,54 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from agentrun.api.v1alpha1 import AgentProfileSpec, AgentRunSpec, Workspace
+from agentrun.api.v1alpha1 import AgentProfileSpec, AgentRunSpec, Timeouts, Workspace
 
 
 def workspace_of(run: AgentRunSpec, profile: AgentProfileSpec) -> Workspace:
     """Return the run's workspace, else its profile's, else an empty one."""
     return run.workspace or profile.workspace or Workspace()
+
+
+@dataclass(frozen=True)
+class RunTimeouts:
+    """The effective timeouts of one run, in seconds."""
+
+    deadline: int
+    input: int
+    grace: int
+    idle: int
+
+
+def timeouts_of(
+    run: AgentRunSpec, profile: AgentProfileSpec | None, defaults: RunTimeouts
+) -> RunTimeouts:
+    """
+    Return the effective timeouts of a run.
+
+    A run may request a shorter timeout than its profile allows, never a longer one. If neither
+    sets one, the default applies.
+    """
+    asked = run.timeouts or Timeouts()
+    granted = profile.timeouts if profile else Timeouts()
+    return RunTimeouts(
+        deadline=_lesser(
+            asked.active_deadline_seconds, granted.active_deadline_seconds, defaults.deadline
+        ),
+        input=_lesser(asked.input_timeout_seconds, granted.input_timeout_seconds, defaults.input),
+        grace=_lesser(
+            asked.termination_grace_period_seconds,
+            granted.termination_grace_period_seconds,
+            defaults.grace,
+        ),
+        idle=_lesser(asked.idle_timeout_seconds, granted.idle_timeout_seconds, defaults.idle),
+    )
+
+
+def _lesser(asked: int | None, granted: int | None, default: int) -> int:
+    """Return the requested value, at most the granted one; the default if neither is set."""
+    if asked is None:
+        return default if granted is None else granted
+    return asked if granted is None else min(asked, granted)
 
 
 @dataclass(frozen=True)

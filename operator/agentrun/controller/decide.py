@@ -39,7 +39,7 @@ from agentrun.controller.facts import Facts
 from agentrun.controller.observed import Failure, Observed, PodObservation, seconds_after
 from agentrun.controller.settings import OperatorTimeouts
 from agentrun.controller.status import StatusDraft, condition_of, phase_of
-from agentrun.controller.timeouts import Deadline, deadlines_of, timeouts_of
+from agentrun.controller.timeouts import Deadline, deadlines_of
 
 _CANCELS = frozenset({Reason.CANCEL_REQUESTED, Reason.DELETED})
 
@@ -245,8 +245,7 @@ def _await_pod_end(facts: Facts, pod: PodObservation, draft: StatusDraft) -> lis
         return [*draft.actions(), *requeue]
     condition = condition_of(draft.status, ConditionType.POD_TERMINATED)
     since = (condition.last_transition_time if condition else None) or facts.now
-    grace = timeouts_of(facts.run, facts.observed.profile, facts.timeouts).grace
-    at = seconds_after(since, grace)
+    at = seconds_after(since, facts.timeouts.grace)
     removal = _delete_all([pod]) if at <= facts.now else [RequeueAt(at)]
     return [*draft.actions(), *removal]
 
@@ -276,7 +275,7 @@ def _clean_up(facts: Facts) -> list[Action]:
     ended = run.status.completion_time
     if ended is None or run.metadata.deletion_timestamp is not None:
         return actions
-    at = seconds_after(ended, facts.timeouts.ttl if ttl is None else ttl)
+    at = seconds_after(ended, facts.settings.ttl if ttl is None else ttl)
     if at > now:
         return [*actions, RequeueAt(at)]
     if actions:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 
+from agentrun.api.resolve import RunTimeouts, timeouts_of
 from agentrun.api.v1alpha1 import AgentRun, AgentState, AgentStatus, Outcome, Reason
 from agentrun.controller.endings import Ending, ending_of, has_ended, outcome_of
 from agentrun.controller.observed import Failure, Observed, PodObservation, seconds_after
@@ -25,10 +26,16 @@ class Facts:
 
     run: AgentRun
     observed: Observed
-    timeouts: OperatorTimeouts
+    settings: OperatorTimeouts
     now: datetime
     rejection: Failure | None = None
     """Why the API server has just rejected the pod or the session."""
+
+    @cached_property
+    def timeouts(self) -> RunTimeouts:
+        """The effective timeouts of the run."""
+        profile = self.observed.profile
+        return timeouts_of(self.run.spec, profile.spec if profile else None, self.settings.of_runs)
 
     @property
     def pod(self) -> PodObservation | None:
@@ -137,4 +144,4 @@ class Facts:
     def _overdue_at(self, pod: PodObservation) -> datetime | None:
         """Return when the node of a terminating pod counts as lost; None if not terminating."""
         due = pod.terminating_until
-        return None if due is None else seconds_after(due, self.timeouts.unreachable)
+        return None if due is None else seconds_after(due, self.settings.unreachable)

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from agentrun.api.pod_layout import COLLECT_SECONDS
+from agentrun.api.resolve import RunTimeouts
 
 PREFIX = "AGENTRUN_"
 _MARGIN = 30
@@ -40,6 +41,11 @@ class OperatorTimeouts:
     """How long the agent container may outlive the runner container."""
     unreachable: int = 30
     """How long a pod's deletion may be overdue before its node counts as lost."""
+
+    @property
+    def of_runs(self) -> RunTimeouts:
+        """The timeouts of runs for which neither the run nor its profile sets one."""
+        return RunTimeouts(self.deadline, self.input, self.grace, self.idle)
 
     @property
     def delivery(self) -> int:

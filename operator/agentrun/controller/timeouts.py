@@ -1,8 +1,5 @@
 """
-The timeouts of a run, and the deadlines at which it must be stopped.
-
-A run may request a shorter timeout than its profile allows, never a longer one. If neither sets
-one, the operator's settings apply.
+The deadlines at which a run must be stopped.
 
 A deadline in the past stops the run; the next one in the future determines the requeue. So no
 deadline depends on a timer that could be lost.
@@ -12,42 +9,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
-from agentrun.api.v1alpha1 import AgentProfile, AgentRun, ConditionType, Reason, Timeouts
+from agentrun.api.v1alpha1 import ConditionType, Reason
 from agentrun.controller.endings import fault_of, has_pending_input
 from agentrun.controller.facts import Facts
 from agentrun.controller.observed import WaitClass, seconds_after
 from agentrun.controller.settings import OperatorTimeouts
 from agentrun.controller.status import condition_of
-
-
-@dataclass(frozen=True)
-class RunTimeouts:
-    """The effective timeouts of one run, in seconds."""
-
-    deadline: int
-    input: int
-    grace: int
-    idle: int
-
-
-def timeouts_of(
-    run: AgentRun, profile: AgentProfile | None, timeouts: OperatorTimeouts
-) -> RunTimeouts:
-    """Return the effective timeouts of ``run``."""
-    asked = run.spec.timeouts or Timeouts()
-    granted = profile.spec.timeouts if profile else Timeouts()
-    return RunTimeouts(
-        deadline=_lesser(
-            asked.active_deadline_seconds, granted.active_deadline_seconds, timeouts.deadline
-        ),
-        input=_lesser(asked.input_timeout_seconds, granted.input_timeout_seconds, timeouts.input),
-        grace=_lesser(
-            asked.termination_grace_period_seconds,
-            granted.termination_grace_period_seconds,
-            timeouts.grace,
-        ),
-        idle=_lesser(asked.idle_timeout_seconds, granted.idle_timeout_seconds, timeouts.idle),
-    )
 
 
 @dataclass(frozen=True)
@@ -78,7 +45,7 @@ def deadlines_of(facts: Facts) -> list[Deadline]:
 def _work_deadline(facts: Facts) -> Iterator[Deadline]:
     """Limit the time a run works or, while it waits for input, the time it waits."""
     status, pod = facts.run.status, facts.pod
-    allowed = timeouts_of(facts.run, facts.observed.profile, facts.timeouts)
+    allowed = facts.timeouts
     if status.waiting_since is not None:
         if has_pending_input(facts.run) and (
             pod is None or pod.finished or facts.has_exited_to_wait
@@ -99,7 +66,7 @@ def _error_deadline(facts: Facts) -> Iterator[Deadline]:
     if failure is None:
         return
     since = _since(facts, ConditionType.AGENT_READY, "False")
-    wait = _seconds(failure.wait_class, facts.timeouts)
+    wait = _seconds(failure.wait_class, facts.settings)
     yield Deadline(seconds_after(since, wait), failure.reason, failure.message)
 
 
@@ -124,7 +91,7 @@ def _scheduling_deadline(facts: Facts) -> Iterator[Deadline]:
         f"Pod {pod.name} is not scheduled, and no scheduler has reported why. Check that the"
         " scheduler of the pod is running."
     )
-    at = seconds_after(pod.created, facts.timeouts.unschedulable)
+    at = seconds_after(pod.created, facts.settings.unschedulable)
     yield Deadline(at, Reason.UNSCHEDULABLE, message)
 
 
@@ -139,12 +106,12 @@ def _start_deadline(facts: Facts) -> Iterator[Deadline]:
     if pod is None or not pod.node or pod.is_terminating:
         return
     if waiting := pod.not_started:
-        seconds = facts.timeouts.start
+        seconds = facts.settings.start
         message = f"Container {waiting} of pod {pod.name} did not start within {seconds} s."
         if pod.waiting_for:
             message += f" {pod.waiting_for}"
     elif agent is None or agent.state is None:
-        seconds = facts.timeouts.report
+        seconds = facts.settings.report
         message = f"The runner of pod {pod.name} did not report within {seconds} s."
     else:
         return
@@ -166,11 +133,11 @@ def _half_ended_deadline(facts: Facts) -> Iterator[Deadline]:
     if pod is None or pod.is_terminating or not pod.is_half_ended:
         return
     if pod.runner.is_over:
-        seconds = facts.timeouts.agent_after_runner
+        seconds = facts.settings.agent_after_runner
     elif agent is not None and agent.prompt_sent:
-        seconds = facts.timeouts.delivery
+        seconds = facts.settings.delivery
     else:
-        seconds = facts.timeouts.start
+        seconds = facts.settings.start
     at = seconds_after(_since(facts, ConditionType.AGENT_READY, "False"), seconds)
     fault = fault_of(pod)
     yield Deadline(at, Reason(fault.reason), fault.message)
@@ -186,10 +153,3 @@ def _since(facts: Facts, kind: ConditionType, value: str) -> datetime:
     if condition is None or condition.status != value:
         return facts.now
     return condition.last_transition_time or facts.now
-
-
-def _lesser(asked: int | None, granted: int | None, default: int) -> int:
-    """Return the requested value, at most the granted one; the default if neither is set."""
-    if asked is None:
-        return default if granted is None else granted
-    return asked if granted is None else min(asked, granted)

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from agentrun.api.resolve import Refusal, profile_refusal, workspace_of
-from agentrun.api.v1alpha1 import AgentProfileSpec, AgentRun, AgentRunSpec, Workspace
+from agentrun.api.resolve import Refusal, RunTimeouts, profile_refusal, timeouts_of, workspace_of
+from agentrun.api.v1alpha1 import AgentProfileSpec, AgentRun, AgentRunSpec, Timeouts, Workspace
 
 PROFILE = AgentProfileSpec.model_validate(
     {
@@ -53,6 +53,21 @@ def test_a_run_s_workspace_replaces_its_profile_s() -> None:
     assert workspace_of(own, PROFILE) == Workspace(cwd="src")
     assert workspace_of(none, PROFILE) == Workspace(volume="shared")
     assert workspace_of(none, BARE) == Workspace()
+
+
+def test_a_run_shortens_the_timeouts_of_its_profile_and_never_extends_them() -> None:
+    defaults = RunTimeouts(deadline=1, input=2, grace=3, idle=4)
+    offered = BARE.model_copy(
+        update={"timeouts": Timeouts(active_deadline_seconds=100, input_timeout_seconds=100)}
+    )
+    asked = Timeouts(
+        active_deadline_seconds=50, input_timeout_seconds=200, idle_timeout_seconds=300
+    )
+    run = a_run().spec.model_copy(update={"timeouts": asked})
+    assert timeouts_of(run, offered, defaults) == RunTimeouts(50, 100, 3, 300)
+    assert timeouts_of(run, None, defaults) == RunTimeouts(50, 200, 3, 300)
+    assert timeouts_of(a_run().spec, offered, defaults) == RunTimeouts(100, 100, 3, 4)
+    assert timeouts_of(a_run().spec, None, defaults) == defaults
 
 
 def test_a_run_names_its_profile_and_session_or_takes_the_default() -> None:

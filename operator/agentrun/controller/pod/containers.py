@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from agentrun.api import pod_layout as layout
 from agentrun.api.quantities import total
-from agentrun.api.resolve import workspace_of
+from agentrun.api.resolve import RunTimeouts, workspace_of
 from agentrun.api.v1alpha1 import AgentProfileSpec, AgentRun, SecretKey
 from agentrun.backends import backend_of
 from agentrun.controller.pod.references import (
@@ -18,7 +18,6 @@ from agentrun.controller.pod.references import (
     runner_mounts,
 )
 from agentrun.controller.settings import PodSettings
-from agentrun.controller.timeouts import RunTimeouts
 
 PIPES_SIZE = "2Mi"
 CALLS_SIZE = "8Mi"

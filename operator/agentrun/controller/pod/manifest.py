@@ -11,7 +11,7 @@ from agentrun.api import pod_layout as layout
 from agentrun.api.base import API_VERSION
 from agentrun.api.gateway import TOKEN_AUDIENCE
 from agentrun.api.names import pod_name
-from agentrun.api.resolve import workspace_of
+from agentrun.api.resolve import timeouts_of, workspace_of
 from agentrun.api.v1alpha1 import AgentProfile, AgentProfileSpec, AgentRun
 from agentrun.backends import backend_of
 from agentrun.controller.pod.containers import (
@@ -31,7 +31,6 @@ from agentrun.controller.pod.references import (
     reference_volumes,
 )
 from agentrun.controller.settings import PodSettings
-from agentrun.controller.timeouts import timeouts_of
 
 TOKEN_SECONDS = 3600
 """The lifetime of a runner's token in seconds; the kubelet renews it."""
@@ -40,7 +39,7 @@ TOKEN_SECONDS = 3600
 def build_pod(run: AgentRun, profile: AgentProfile, settings: PodSettings) -> dict[str, Any]:
     """Build the manifest of the pod that executes the newest attempt of ``run``."""
     offered = profile.spec
-    allowed = timeouts_of(run, profile, settings.timeouts)
+    allowed = timeouts_of(run.spec, offered, settings.timeouts.of_runs)
     runner = runner_container(run, offered, settings, allowed)
     has_agent = not backend_of(run.spec.backend).is_remote
     containers = [agent_container(run, offered, settings), runner] if has_agent else [runner]
