@@ -39,7 +39,7 @@ from agentrun.controller.observed import Failure, WaitClass
 from agentrun.controller.pod.manifest import build_pod
 from agentrun.controller.pod.status import rejection_failure
 from agentrun.controller.sessions import format_time, session_status_after
-from agentrun.controller.settings import PodSettings
+from agentrun.controller.settings import OperatorTimeouts, PodSettings
 from agentrun.controller.status import status_patch
 from agentrun.kube.api import KubeApi, Object
 from agentrun.kube.errors import ApiError
@@ -59,6 +59,7 @@ class Applier:
     kube: KubeApi
     caches: Caches
     pod: PodSettings
+    timeouts: OperatorTimeouts
     events: EventSink
 
     async def apply(
@@ -123,7 +124,8 @@ class Applier:
             raise ConflictError("the profile was deleted before its pod was created")
         namespace = run.metadata.namespace
         try:
-            pod = await self.kube.create(PODS, namespace, build_pod(run, profile, self.pod))
+            manifest = build_pod(run, profile, self.pod, self.timeouts)
+            pod = await self.kube.create(PODS, namespace, manifest)
         except ApiError as error:
             if error.is_conflict:
                 return await self._adopt_pod(run)

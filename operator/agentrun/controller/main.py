@@ -67,8 +67,8 @@ async def operate(settings: Settings) -> None:
                 return
             recorder = EventRecorder(kube, settings.identity, clock.now)
             observer = Observer(kube, caches)
-            applier = Applier(kube, caches, settings.pod, recorder)
-            reconciler = Reconciler(observer, applier, queue, settings.pod.timeouts, clock.now)
+            applier = Applier(kube, caches, settings.pod, settings.timeouts, recorder)
+            reconciler = Reconciler(observer, applier, queue, settings.timeouts, clock.now)
             background = [
                 sync.run_forever(settings.resync_seconds),
                 sync.reopen_forever(),

@@ -65,7 +65,6 @@ class PodSettings:
     gateway_url: str
     runner_image: str
     runner_image_pull_policy: str = "IfNotPresent"
-    timeouts: OperatorTimeouts = field(default_factory=OperatorTimeouts)
 
 
 @dataclass(frozen=True)
@@ -75,7 +74,7 @@ class Settings:
     namespaces: tuple[str, ...]
     """The namespaces in which it manages runs."""
     pod: PodSettings
-    """The settings of pods, and the timeouts."""
+    timeouts: OperatorTimeouts = field(default_factory=OperatorTimeouts)
     resync_seconds: int = 60
     """The interval between relists, in seconds."""
     workers: int = 32
@@ -107,11 +106,11 @@ def settings_from(env: Mapping[str, str]) -> Settings:
         gateway_url=_text(env, "GATEWAY_URL"),
         runner_image=_text(env, "RUNNER_IMAGE"),
         runner_image_pull_policy=env.get(f"{PREFIX}RUNNER_IMAGE_PULL_POLICY") or "IfNotPresent",
-        timeouts=timeouts,
     )
     return Settings(
         namespaces=namespaces,
         pod=pod,
+        timeouts=timeouts,
         resync_seconds=_seconds(env, "RESYNC_SECONDS", 60),
         workers=_seconds(env, "WORKERS", 32),
         health_port=_seconds(env, "HEALTH_PORT", 8080),

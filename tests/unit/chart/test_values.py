@@ -101,14 +101,14 @@ def test_operator_understands_the_environment_it_gets() -> None:
     assert settings.pod.gateway_url == "http://agentrun-mcp.agentrun-system.svc:8081"
     assert settings.pod.runner_image == "example.test/runner:3"
     assert settings.pod.runner_image_pull_policy == "Always"
-    found = settings.pod.timeouts
+    found = settings.timeouts
     assert (found.start, found.stuck, found.ttl, found.deadline) == (1, 2, 0, 31_536_000)
 
 
 def test_defaults_are_the_operators_own() -> None:
     spec = helm.pod_specs(helm.render())
     settings = settings_from(helm.environment(spec["agentrun-operator"]))
-    assert asdict(settings.pod.timeouts) == asdict(OperatorTimeouts())
+    assert asdict(settings.timeouts) == asdict(OperatorTimeouts())
 
 
 def test_mcp_server_understands_the_environment_it_gets() -> None:

@@ -15,7 +15,7 @@ from agentrun.controller.watches import affected_runs
 from agentrun.kube.api import Object
 from agentrun.kube.resources import PODS, RUNS, Resource
 from tests.unit.controller.fake_api import FakeApi
-from tests.unit.controller.samples import NOW, stamp
+from tests.unit.controller.samples import NOW, TIMEOUTS, stamp
 
 KEY = ("ns", "r")
 
@@ -43,8 +43,8 @@ class Operator:
         self.now = NOW
         settings = PodSettings("http://gateway", "runner:1")
         observer = Observer(self.api, self.caches)
-        applier = Applier(self.api, self.caches, settings, self.news)
-        self.reconciler = Reconciler(observer, applier, self.queue, settings.timeouts, self.clock)
+        applier = Applier(self.api, self.caches, settings, TIMEOUTS, self.news)
+        self.reconciler = Reconciler(observer, applier, self.queue, TIMEOUTS, self.clock)
         self.sync = Sync(self.api, self.caches, ("ns",), self.added.append, lambda: 0.0)
 
     def clock(self) -> datetime:

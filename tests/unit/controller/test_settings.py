@@ -18,13 +18,13 @@ def test_what_is_not_set_has_a_default() -> None:
         "http://gateway:8081",
         "runner:1",
     )
-    timeouts = settings.pod.timeouts
+    timeouts = settings.timeouts
     assert (timeouts.start, timeouts.stuck, timeouts.ttl) == (300, 60, 604_800)
     assert (timeouts.deadline, timeouts.input, timeouts.grace) == (14_400, 86_400, 30)
 
 
 def test_a_ttl_of_nothing_is_a_ttl() -> None:
-    assert settings_from({**NEEDED, "AGENTRUN_TTL_SECONDS": "0"}).pod.timeouts.ttl == 0
+    assert settings_from({**NEEDED, "AGENTRUN_TTL_SECONDS": "0"}).timeouts.ttl == 0
 
 
 @pytest.mark.parametrize(

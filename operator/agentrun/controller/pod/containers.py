@@ -74,14 +74,22 @@ def agent_container(
 
 
 def runner_container(
-    run: AgentRun, profile: AgentProfileSpec, settings: PodSettings, allowed: RunTimeouts
+    run: AgentRun,
+    profile: AgentProfileSpec,
+    settings: PodSettings,
+    allowed: RunTimeouts,
+    patience: int,
 ) -> dict[str, Any]:
-    """Build the container of the runner, the only one with credentials."""
+    """
+    Build the container of the runner, the only one with credentials.
+
+    ``patience`` is how many seconds the runner retries an unavailable gateway.
+    """
     return {
         "name": layout.RUNNER,
         "image": settings.runner_image,
         "imagePullPolicy": settings.runner_image_pull_policy,
-        "env": _runner_env(run, profile, settings, allowed),
+        "env": _runner_env(run, profile, settings, allowed, patience),
         "resources": _runner_resources(run, profile),
         "securityContext": _security_context(read_only=True),
         "volumeMounts": [
@@ -154,7 +162,11 @@ def _identity(run: AgentRun, profile: AgentProfileSpec) -> dict[str, str]:
 
 
 def _runner_env(
-    run: AgentRun, profile: AgentProfileSpec, settings: PodSettings, allowed: RunTimeouts
+    run: AgentRun,
+    profile: AgentProfileSpec,
+    settings: PodSettings,
+    allowed: RunTimeouts,
+    patience: int,
 ) -> list[dict[str, Any]]:
     values = {
         # Not the agent's HOME: files that the agent writes there must not configure the runner.
@@ -168,7 +180,7 @@ def _runner_env(
         layout.ENV_PROVIDER: profile.provider.base_url or backend_of(run.spec.backend).provider_url,
         layout.ENV_GRACE: str(allowed.grace),
         layout.ENV_IDLE: str(allowed.idle),
-        layout.ENV_PATIENCE: str(settings.timeouts.gateway),
+        layout.ENV_PATIENCE: str(patience),
         layout.ENV_PERMISSION_MODE: "Ask" if asks(profile) else None,
     }
     plain = [_variable(name, value) for name, value in values.items() if value]

@@ -30,17 +30,19 @@ from agentrun.controller.pod.references import (
     backend_volumes,
     reference_volumes,
 )
-from agentrun.controller.settings import PodSettings
+from agentrun.controller.settings import OperatorTimeouts, PodSettings
 
 TOKEN_SECONDS = 3600
 """The lifetime of a runner's token in seconds; the kubelet renews it."""
 
 
-def build_pod(run: AgentRun, profile: AgentProfile, settings: PodSettings) -> dict[str, Any]:
+def build_pod(
+    run: AgentRun, profile: AgentProfile, settings: PodSettings, timeouts: OperatorTimeouts
+) -> dict[str, Any]:
     """Build the manifest of the pod that executes the newest attempt of ``run``."""
     offered = profile.spec
-    allowed = timeouts_of(run.spec, offered, settings.timeouts.of_runs)
-    runner = runner_container(run, offered, settings, allowed)
+    allowed = timeouts_of(run.spec, offered, timeouts.of_runs)
+    runner = runner_container(run, offered, settings, allowed, timeouts.gateway)
     has_agent = not backend_of(run.spec.backend).is_remote
     containers = [agent_container(run, offered, settings), runner] if has_agent else [runner]
     spec: dict[str, Any] = {

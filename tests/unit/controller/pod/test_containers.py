@@ -6,13 +6,13 @@ import pytest
 
 from agentrun.controller.pod.manifest import build_pod
 from agentrun.controller.settings import PodSettings
-from tests.unit.controller.samples import a_profile, a_run
+from tests.unit.controller.samples import TIMEOUTS, a_profile, a_run
 
 GATEWAY = PodSettings(gateway_url="http://agentrun-mcp.system:8081", runner_image="runner")
 
 
 def environments(**network: object) -> list[dict[str, str]]:
-    pod = build_pod(a_run(attempts=1), a_profile(network=network), GATEWAY)
+    pod = build_pod(a_run(attempts=1), a_profile(network=network), GATEWAY, TIMEOUTS)
     return [
         {one["name"]: one.get("value", "from a Secret") for one in container["env"]}
         for container in pod["spec"]["containers"]
@@ -62,7 +62,7 @@ def test_without_a_word_of_the_profile_nothing_is_said() -> None:
 def test_default_resources_do_not_contradict_the_profiles(
     resources: dict[str, Any], requests: dict[str, str], limits: dict[str, str]
 ) -> None:
-    pod = build_pod(a_run(attempts=1), a_profile(resources=resources), GATEWAY)
+    pod = build_pod(a_run(attempts=1), a_profile(resources=resources), GATEWAY, TIMEOUTS)
     found = pod["spec"]["containers"][0]["resources"]
     disk = "ephemeral-storage"
     assert {key: value for key, value in found["requests"].items() if key != disk} == requests

@@ -10,7 +10,7 @@ from agentrun.api.pod_layout import AGENT_ROOTS_BOOTSTRAP, agent_bootstrap
 from agentrun.api.v1alpha1 import AgentProfile, AgentRun
 from agentrun.controller.pod.manifest import build_pod
 from agentrun.controller.settings import PodSettings
-from tests.unit.controller.samples import a_profile, a_run
+from tests.unit.controller.samples import TIMEOUTS, a_profile, a_run
 
 GOLDEN = Path(__file__).parent / "golden"
 SETTINGS = PodSettings(gateway_url="http://gateway:8081", runner_image="registry/runner:1")
@@ -110,32 +110,34 @@ def test_the_whole_manifest(
     bootstrap = agent_bootstrap(leading)
     text = text.replace("ROOTS_BOOTSTRAP", json.dumps(AGENT_ROOTS_BOOTSTRAP + bootstrap))
     expected = yaml.safe_load(text.replace("BOOTSTRAP", json.dumps(bootstrap)))
-    assert build_pod(run, profile, SETTINGS) == expected
+    assert build_pod(run, profile, SETTINGS, TIMEOUTS) == expected
 
 
 def test_a_pod_that_was_left_behind_ends_after_all_that_bounds_its_run() -> None:
     limits = {"activeDeadlineSeconds": 600, "inputTimeoutSeconds": 300}
     run = a_run(attempts=1, spec={"timeouts": limits})
-    assert build_pod(run, a_profile(), SETTINGS)["spec"]["activeDeadlineSeconds"] == 1800
+    assert build_pod(run, a_profile(), SETTINGS, TIMEOUTS)["spec"]["activeDeadlineSeconds"] == 1800
 
 
 def test_codex_asks_where_its_profile_says_so() -> None:
     run = a_run(attempts=1, spec={"backend": "codex"})
-    agent, runner = build_pod(run, a_profile(permissionMode="Ask"), SETTINGS)["spec"]["containers"]
+    agent, runner = build_pod(run, a_profile(permissionMode="Ask"), SETTINGS, TIMEOUTS)["spec"][
+        "containers"
+    ]
     assert {"name": "INITIAL_AGENT_MODE", "value": "read-only"} in agent["env"]
     assert {"name": "AGENTRUN_PERMISSION_MODE", "value": "Ask"} in runner["env"]
 
 
 def test_the_agent_may_not_write_where_its_first_process_comes_from() -> None:
-    agent, runner = build_pod(*EVERYTHING, SETTINGS)["spec"]["containers"]
+    agent, runner = build_pod(*EVERYTHING, SETTINGS, TIMEOUTS)["spec"]["containers"]
     pipes = {"name": "pipes", "mountPath": "/agentrun/pipes"}
     assert pipes in runner["volumeMounts"]
     assert {**pipes, "readOnly": True} in agent["volumeMounts"]
-    assert not build_pod(*EVERYTHING, SETTINGS)["spec"]["shareProcessNamespace"]
+    assert not build_pod(*EVERYTHING, SETTINGS, TIMEOUTS)["spec"]["shareProcessNamespace"]
 
 
 def test_only_the_runner_has_credentials() -> None:
-    agent, runner = build_pod(*EVERYTHING, SETTINGS)["spec"]["containers"]
+    agent, runner = build_pod(*EVERYTHING, SETTINGS, TIMEOUTS)["spec"]["containers"]
     secret = {"token", "provider", "git", "redact", "mcp", "spool"}
     assert not secret & {mount["name"] for mount in agent["volumeMounts"]}
     assert secret <= {mount["name"] for mount in runner["volumeMounts"]}

@@ -10,7 +10,16 @@ from agentrun.controller.observed import WaitClass
 from agentrun.controller.pod.manifest import build_pod
 from agentrun.controller.pod.status import observe_pod, rejection_failure, shortened
 from agentrun.controller.settings import PodSettings
-from tests.unit.controller.samples import NOW, POD_UID, a_profile, a_run, ago, an_outcome, stamp
+from tests.unit.controller.samples import (
+    NOW,
+    POD_UID,
+    TIMEOUTS,
+    a_profile,
+    a_run,
+    ago,
+    an_outcome,
+    stamp,
+)
 
 SETTINGS = PodSettings(gateway_url="http://gateway:8081", runner_image="registry/runner:1")
 
@@ -18,7 +27,7 @@ SETTINGS = PodSettings(gateway_url="http://gateway:8081", runner_image="registry
 def a_manifest(
     *, phase: str = "Running", meta: dict[str, Any] | None = None, node: str = "n", **status: Any
 ) -> dict[str, Any]:
-    manifest = build_pod(a_run(attempts=1), a_profile(), SETTINGS)
+    manifest = build_pod(a_run(attempts=1), a_profile(), SETTINGS, TIMEOUTS)
     manifest["metadata"] |= {"uid": POD_UID, "creationTimestamp": stamp(ago(10)), **(meta or {})}
     manifest["spec"]["nodeName"] = node
     return {**manifest, "status": {"phase": phase, **status}}
