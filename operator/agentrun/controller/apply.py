@@ -32,9 +32,8 @@ from agentrun.controller.actions import (
     RequeueAt,
     SetStatus,
 )
-from agentrun.controller.caches import Caches, key_of, owner_of, uid_of
+from agentrun.controller.caches import Caches
 from agentrun.controller.events import EventSink
-from agentrun.controller.observe import is_pod_of
 from agentrun.controller.observed import Failure, WaitClass
 from agentrun.controller.pod.manifest import build_pod
 from agentrun.controller.pod.status import rejection_failure
@@ -43,6 +42,7 @@ from agentrun.controller.settings import OperatorTimeouts, PodSettings
 from agentrun.controller.status import status_patch
 from agentrun.kube.api import KubeApi, Object
 from agentrun.kube.errors import ApiError
+from agentrun.kube.objects import holder_of, is_pod_of, key_of, owner_of, uid_of
 from agentrun.kube.resources import PODS, RUNS, SESSIONS, Resource
 
 logger = logging.getLogger(__name__)
@@ -189,14 +189,13 @@ class Applier:
     def _session_status_after(self, run: AgentRun, action: ReleaseSession) -> Object:
         """Return the session status that the holder leaves; empty if the holder is gone."""
         namespace = run.metadata.namespace
-        session = self.caches.of(SESSIONS).get((namespace, action.name)) or {}
-        active = session.get("status", {}).get("activeRun") or {}
-        holder: AgentRun | None = run
-        if active.get("uid") != run.metadata.uid:
-            found = self.caches.of(RUNS).get((namespace, active.get("name", "")))
-            is_it = found is not None and uid_of(found) == active.get("uid")
-            holder = AgentRun.model_validate(found) if is_it else None
-        return session_status_after(holder) if holder is not None else {}
+        session = self.caches.of(SESSIONS).get((namespace, action.name))
+        name, uid = holder_of(session or {}) or ("", "")
+        if uid == run.metadata.uid:
+            return session_status_after(run)
+        found = self.caches.of(RUNS).get((namespace, name))
+        is_it = found is not None and uid_of(found) == uid
+        return session_status_after(AgentRun.model_validate(found)) if is_it else {}
 
     async def _patch(self, kind: Resource, namespace: str, name: str, body: Object) -> Object:
         try:

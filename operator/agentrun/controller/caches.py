@@ -6,29 +6,15 @@ They are updated from watches, relists and the responses to the operator's own w
 
 from collections.abc import Callable, Hashable, Mapping
 from functools import partial
-from typing import Any
 
-from agentrun.api.pod_layout import LABEL_RUN
 from agentrun.api.quarantine import Quarantine
 from agentrun.kube.api import Object
 from agentrun.kube.cache import Cache
+from agentrun.kube.objects import Key, parent_of, run_of_pod, session_of
 from agentrun.kube.resources import PODS, PROFILES, RUNS, SESSIONS, Resource
-
-Key = tuple[str, str]
-"""Namespace and name."""
 
 CACHED = (RUNS, SESSIONS, PROFILES, PODS)
 """The kinds that are watched."""
-
-
-def key_of(obj: Object) -> Key:
-    """Return an object's namespace and name."""
-    return obj["metadata"]["namespace"], obj["metadata"]["name"]
-
-
-def uid_of(obj: Object) -> str:
-    """Return an object's uid."""
-    return str(obj["metadata"]["uid"])
 
 
 def _creation_order(obj: Object) -> tuple[str, str]:
@@ -39,33 +25,6 @@ def _creation_order(obj: Object) -> tuple[str, str]:
     the time.
     """
     return obj["metadata"].get("creationTimestamp") or "", obj["metadata"]["name"]
-
-
-def owner_of(pod: Object) -> tuple[str, str] | None:
-    """Return the name and uid of the AgentRun that controls a pod; None if there is none."""
-    for owner in pod["metadata"].get("ownerReferences", []):
-        if owner.get("controller") and owner.get("kind") == "AgentRun":
-            return owner["name"], owner["uid"]
-    return None
-
-
-def run_of_pod(pod: Object) -> Key | None:
-    """Return the run that the label of a pod names; None if it has no such label."""
-    name = pod["metadata"].get("labels", {}).get(LABEL_RUN)
-    return (pod["metadata"]["namespace"], name) if name else None
-
-
-def parent_of(run: Object) -> Key | None:
-    """Return the run whose agent spawned a run; None if there is none."""
-    parent = run["spec"].get("parent")
-    return (key_of(run)[0], parent["name"]) if parent else None
-
-
-def session_of(run: Object) -> Key:
-    """Return the session of a run."""
-    namespace, name = key_of(run)
-    session: dict[str, Any] = run["spec"].get("session") or {}
-    return namespace, session.get("name") or name
 
 
 _INDEXES: Mapping[Resource, Mapping[str, Callable[[Object], Hashable | None]]] = {

@@ -21,7 +21,7 @@ import kopf
 from aiohttp import web
 
 from agentrun.controller.apply import Applier
-from agentrun.controller.caches import Caches, Key
+from agentrun.controller.caches import Caches
 from agentrun.controller.events import EventRecorder
 from agentrun.controller.observe import Observer
 from agentrun.controller.queue import WorkQueue
@@ -38,6 +38,7 @@ from agentrun.controller.watches import (
 from agentrun.kube.api import Object
 from agentrun.kube.client import connect
 from agentrun.kube.clock import ServerClock
+from agentrun.kube.objects import Key
 from agentrun.kube.resources import Resource
 
 logger = logging.getLogger(__name__)

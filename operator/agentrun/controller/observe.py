@@ -15,20 +15,19 @@ from pydantic import ValidationError
 from agentrun.api.base import Model
 from agentrun.api.names import pod_name
 from agentrun.api.v1alpha1 import (
-    TERMINAL_PHASES,
     AgentProfile,
     AgentRun,
     AgentSession,
-    DesiredState,
     Phase,
     Reason,
 )
-from agentrun.controller.caches import Caches, Key, key_of, owner_of, uid_of
+from agentrun.controller.caches import Caches
 from agentrun.controller.endings import has_ended, outcome_of
 from agentrun.controller.observed import Observed, PodObservation, SessionObservation, seconds_after
 from agentrun.controller.pod.status import observe_pod
 from agentrun.kube.api import KubeApi, Object
 from agentrun.kube.errors import ApiError
+from agentrun.kube.objects import Key, is_cancel_requested, is_finished, is_pod_of, key_of, uid_of
 from agentrun.kube.resources import EVENTS, NAMESPACES, PODS, PROFILES, RUNS, SESSIONS, Resource
 
 logger = logging.getLogger(__name__)
@@ -139,8 +138,7 @@ class Observer:
     def _has_live_children(self, key: Key) -> bool:
         uid = uid_of(self.caches.of(RUNS).get(key) or {"metadata": {"uid": ""}})
         return any(
-            run["spec"]["parent"].get("uid") == uid
-            and run.get("status", {}).get("phase") not in TERMINAL_PHASES
+            run["spec"]["parent"].get("uid") == uid and not is_finished(run)
             for run in self.caches.children_of(key)
         )
 
@@ -219,14 +217,12 @@ class Observer:
         """Whether the run with ``uid`` is finished, or gone with all its pods."""
         run = self.caches.of(RUNS).get((namespace, name))
         if run is not None and uid_of(run) == uid:
-            return run.get("status", {}).get("phase") in TERMINAL_PHASES
+            return is_finished(run)
         return not any(is_pod_of(pod, uid) for pod in self.caches.pods_of((namespace, name)))
 
     def _first_in_line(self, session: Key) -> str:
         for run in self.caches.runs_of(session):
-            is_wanted = run["spec"].get("desiredState") != DesiredState.CANCELLED
-            status = run.get("status", {})
-            if is_wanted and status.get("phase") not in TERMINAL_PHASES:
+            if not is_cancel_requested(run) and not is_finished(run):
                 return str(run["metadata"]["name"])
         return ""
 
@@ -234,14 +230,11 @@ class Observer:
 def is_cancelled(run: Object) -> bool:
     """Whether a run is cancelled, being deleted, or requested to be cancelled."""
     is_going = run["metadata"].get("deletionTimestamp") is not None
-    is_wanted = run["spec"].get("desiredState") != DesiredState.CANCELLED
-    return is_going or not is_wanted or run.get("status", {}).get("phase") == Phase.CANCELLED
-
-
-def is_pod_of(pod: Object, uid: str) -> bool:
-    """Whether a pod belongs to the run with ``uid``."""
-    owner = owner_of(pod)
-    return owner is not None and owner[1] == uid
+    return (
+        is_going
+        or is_cancel_requested(run)
+        or run.get("status", {}).get("phase") == Phase.CANCELLED
+    )
 
 
 def is_stuck_starting(pod: PodObservation) -> bool:

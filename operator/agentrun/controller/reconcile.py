@@ -14,7 +14,6 @@ from agentrun.api.quarantine import named
 from agentrun.api.v1alpha1 import AgentRun
 from agentrun.controller.actions import Action, RequeueAt, SetStatus
 from agentrun.controller.apply import Applier, ConflictError
-from agentrun.controller.caches import Key, key_of, owner_of, uid_of
 from agentrun.controller.decide import decide
 from agentrun.controller.observe import (
     STUCK_STARTING_SECONDS,
@@ -28,6 +27,7 @@ from agentrun.controller.queue import RequeueError, WorkQueue
 from agentrun.controller.settings import OperatorTimeouts
 from agentrun.kube.api import Object
 from agentrun.kube.errors import ApiError
+from agentrun.kube.objects import Key, holder_of, key_of, owner_of, session_of, uid_of
 from agentrun.kube.resources import RUNS, SESSIONS
 
 logger = logging.getLogger(__name__)
@@ -118,13 +118,12 @@ class Reconciler:
                 await self.applier.delete_pod(*key_of(pod), uid_of(pod))
         if run is None and not leftovers:
             for session in self.observer.caches.of(SESSIONS):
-                active = session.get("status", {}).get("activeRun")
-                if active and (session["metadata"]["namespace"], active["name"]) == key:
+                holder = holder_of(session)
+                if holder is not None and (key_of(session)[0], holder[0]) == key:
                     await self.applier.release_session(session)
 
     async def _refresh(self, key: Key, run: Object | None) -> None:
         """Read the run and its session from the API server after a conflict."""
         fresh = await self.observer.fetch(RUNS, key)
         if found := fresh or run:
-            spec = found["spec"].get("session") or {}
-            await self.observer.fetch(SESSIONS, (key[0], spec.get("name") or key[1]))
+            await self.observer.fetch(SESSIONS, session_of(found))

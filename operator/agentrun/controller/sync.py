@@ -16,11 +16,11 @@ from dataclasses import dataclass, field
 from agentrun.api.base import GROUP
 from agentrun.api.pod_layout import LABEL_RUN
 from agentrun.backoff import Backoff
-from agentrun.controller.caches import Caches, Key, key_of
-from agentrun.controller.watches import is_finished
+from agentrun.controller.caches import Caches
 from agentrun.kube.api import KubeApi
 from agentrun.kube.cache import version_number
 from agentrun.kube.errors import ApiError
+from agentrun.kube.objects import Key, is_finished, key_of
 from agentrun.kube.resources import PODS, PROFILES, RUNS, SESSIONS, Resource
 
 logger = logging.getLogger(__name__)

@@ -17,10 +17,19 @@ from kopf._cogs.clients import api
 from agentrun.api.base import GROUP, VERSION
 from agentrun.api.pod_layout import LABEL_RUN
 from agentrun.api.quarantine import named
-from agentrun.api.v1alpha1 import TERMINAL_PHASES, default_profile
-from agentrun.controller.caches import Caches, Key, key_of, parent_of, run_of_pod, session_of
+from agentrun.controller.caches import Caches
 from agentrun.kube.api import Object
 from agentrun.kube.client import read_answer
+from agentrun.kube.objects import (
+    Key,
+    holder_of,
+    is_finished,
+    key_of,
+    parent_of,
+    profile_of,
+    run_of_pod,
+    session_of,
+)
 from agentrun.kube.resources import PODS, PROFILES, RUNS, SESSIONS, Resource
 
 _WATCHED = {
@@ -74,15 +83,10 @@ def affected_runs(caches: Caches, kind: Resource, obj: Object) -> Iterator[Key]:
                 yield from _waiting_for(caches, run)
     elif kind is SESSIONS:
         yield from _waiting(caches, key_of(obj))
-        if active := obj.get("status", {}).get("activeRun"):
-            yield key_of(obj)[0], active["name"]
+        if holder := holder_of(obj):
+            yield key_of(obj)[0], holder[0]
     elif kind is PROFILES:
-        yield from (key_of(run) for run in caches.of(RUNS) if _uses(run, obj))
-
-
-def is_finished(run: Object) -> bool:
-    """Whether a run has finished."""
-    return run.get("status", {}).get("phase") in TERMINAL_PHASES
+        yield from (key_of(run) for run in caches.of(RUNS) if _uses(run, key_of(obj)))
 
 
 def _waiting(caches: Caches, session: Key) -> Iterator[Key]:
@@ -92,16 +96,13 @@ def _waiting(caches: Caches, session: Key) -> Iterator[Key]:
 def _waiting_for(caches: Caches, run: Key) -> Iterator[Key]:
     """Yield the runs that wait for a session held by a run that is gone."""
     for session in caches.of(SESSIONS):
-        active = session.get("status", {}).get("activeRun") or {}
-        if (key_of(session)[0], active.get("name")) == run:
+        holder = holder_of(session)
+        if holder is not None and (key_of(session)[0], holder[0]) == run:
             yield from _waiting(caches, key_of(session))
 
 
-def _uses(run: Object, profile: Object) -> bool:
-    namespace, name = key_of(profile)
-    spec = run["spec"]
-    wanted = spec.get("profile") or default_profile(spec["backend"])
-    return key_of(run)[0] == namespace and wanted == name and not is_finished(run)
+def _uses(run: Object, profile: Key) -> bool:
+    return profile_of(run) == profile and not is_finished(run)
 
 
 class Pauses:

@@ -15,11 +15,10 @@ from pydantic import ValidationError
 
 from agentrun.api.quarantine import Quarantine, named, readable
 from agentrun.kube.api import Object
+from agentrun.kube.objects import Key
 from agentrun.kube.resources import Resource
 
 T = TypeVar("T")
-_Key = tuple[str, str]
-"""Namespace and name."""
 
 _TOMBSTONES = 10_000
 """How many uids of deleted objects are remembered."""
@@ -68,13 +67,13 @@ class Cache(Generic[T]):
         self._index_functions = indexes or {}
         self._on_change = on_change
         self._entries: dict[str, dict[str, _Entry[T]]] = {}
-        self._indexes: dict[tuple[str, Hashable], dict[_Key, None]] = {}
+        self._indexes: dict[tuple[str, Hashable], dict[Key, None]] = {}
         self._deleted: OrderedDict[str, None] = OrderedDict()
 
     def __iter__(self) -> Iterator[T]:
         return iter([obj for namespace in self._entries for obj in self.in_namespace(namespace)])
 
-    def get(self, key: _Key) -> T | None:
+    def get(self, key: Key) -> T | None:
         """Return the newest version observed; None if there is none."""
         entry = self._entry(*key)
         return entry.obj if entry else None
@@ -169,7 +168,7 @@ class Cache(Generic[T]):
         if last is not None and last.obj is not None:
             self._on_change(last.obj)
 
-    def _replace_entry(self, key: _Key, new: _Entry[T] | None) -> None:
+    def _replace_entry(self, key: Key, new: _Entry[T] | None) -> None:
         """Store or remove an entry, and update the indexes."""
         namespace, name = key
         entries = self._entries.setdefault(namespace, {})

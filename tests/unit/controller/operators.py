@@ -5,7 +5,7 @@ from typing import Any
 
 from agentrun.api.v1alpha1 import AgentRun
 from agentrun.controller.apply import Applier
-from agentrun.controller.caches import Caches, Key
+from agentrun.controller.caches import Caches
 from agentrun.controller.observe import Observer
 from agentrun.controller.queue import RequeueError, WorkQueue
 from agentrun.controller.reconcile import Reconciler
@@ -13,6 +13,7 @@ from agentrun.controller.settings import PodSettings
 from agentrun.controller.sync import Sync
 from agentrun.controller.watches import affected_runs
 from agentrun.kube.api import Object
+from agentrun.kube.objects import Key
 from agentrun.kube.resources import PODS, RUNS, Resource
 from tests.unit.controller.fake_api import FakeApi
 from tests.unit.controller.samples import NOW, TIMEOUTS, stamp
