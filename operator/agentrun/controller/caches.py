@@ -7,14 +7,15 @@ They are updated from watches, relists and the responses to the operator's own w
 from collections.abc import Callable, Hashable, Mapping
 from functools import partial
 
+from agentrun.api.pod_layout import LABEL_RUN
 from agentrun.api.quarantine import Quarantine
 from agentrun.kube.api import Object
 from agentrun.kube.cache import Cache
 from agentrun.kube.objects import Key, parent_of, run_of_pod, session_of
 from agentrun.kube.resources import PODS, PROFILES, RUNS, SESSIONS, Resource
 
-CACHED = (RUNS, SESSIONS, PROFILES, PODS)
-"""The kinds that are watched."""
+CACHED = {PROFILES: "", SESSIONS: "", RUNS: "", PODS: LABEL_RUN}
+"""The kinds that are listed, in this order, and watched, with their label selectors."""
 
 
 def _creation_order(obj: Object) -> tuple[str, str]:

@@ -14,18 +14,16 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from agentrun.api.base import GROUP
-from agentrun.api.pod_layout import LABEL_RUN
 from agentrun.backoff import Backoff
-from agentrun.controller.caches import Caches
+from agentrun.controller.caches import CACHED, Caches
 from agentrun.kube.api import KubeApi
 from agentrun.kube.cache import version_number
 from agentrun.kube.errors import ApiError
 from agentrun.kube.objects import Key, is_finished, key_of
-from agentrun.kube.resources import PODS, PROFILES, RUNS, SESSIONS, Resource
+from agentrun.kube.resources import RUNS, Resource
 
 logger = logging.getLogger(__name__)
 
-WATCHED = (PROFILES, SESSIONS, RUNS, PODS)
 _PAUSES = (0.5, 1.0, 2.0, 4.0, 5.0)
 _FORBIDDEN_SECONDS = 5.0
 
@@ -99,7 +97,7 @@ class Sync:
 
     async def _compare(self, namespace: str) -> None:
         try:
-            for kind in WATCHED:
+            for kind in CACHED:
                 await self._relist(kind, namespace)
         except ApiError as error:
             if not error.is_forbidden:
@@ -123,12 +121,11 @@ class Sync:
             )
         self.forbidden_namespaces.add(namespace)
         # Quarantined objects there cannot be fixed now; remaining ones are found by a later relist.
-        for kind in WATCHED:
+        for kind in CACHED:
             self.caches.quarantine.keep_only(kind.plural, namespace, ())
 
     async def _relist(self, kind: Resource, namespace: str) -> None:
-        labels = LABEL_RUN if kind is PODS else ""
-        listed, version = await self.kube.list(kind, namespace, labels=labels)
+        listed, version = await self.kube.list(kind, namespace, labels=CACHED[kind])
         await self.caches.of(kind).replace(namespace, listed, version_number(version))
 
 

@@ -14,10 +14,8 @@ from typing import Any
 import kopf
 from kopf._cogs.clients import api
 
-from agentrun.api.base import GROUP, VERSION
-from agentrun.api.pod_layout import LABEL_RUN
 from agentrun.api.quarantine import named
-from agentrun.controller.caches import Caches
+from agentrun.controller.caches import CACHED, Caches
 from agentrun.kube.api import Object
 from agentrun.kube.client import read_answer
 from agentrun.kube.objects import (
@@ -32,12 +30,6 @@ from agentrun.kube.objects import (
 )
 from agentrun.kube.resources import PODS, PROFILES, RUNS, SESSIONS, Resource
 
-_WATCHED = {
-    RUNS: (GROUP, VERSION, "agentruns"),
-    SESSIONS: (GROUP, VERSION, "agentsessions"),
-    PROFILES: (GROUP, VERSION, "agentprofiles"),
-    PODS: ("", "v1", "pods"),
-}
 # kopf logs every attempt of every watch request, and has no setting for it.
 _ATTEMPT = re.compile(r"Request attempt #(\d+) failed")
 
@@ -45,10 +37,16 @@ _ATTEMPT = re.compile(r"Request attempt #(\d+) failed")
 def build_registry(caches: Caches) -> kopf.OperatorRegistry:
     """Register a watch for each kind. Successive kopf operators can share the registry."""
     registry = kopf.get_default_registry()
-    for kind, resource in _WATCHED.items():
+    for kind in CACHED:
         handler = feed_into(caches, kind)
-        kopf.on.event(*resource, id=resource[2], registry=registry)(handler)
+        kopf.on.event(*_selector(kind), id=kind.plural, registry=registry)(handler)
     return registry
+
+
+def _selector(kind: Resource) -> tuple[str, str, str]:
+    """Return the group, the version and the plural of a kind; the core group is empty."""
+    *_, group, version = kind.api.split("/")
+    return "" if group == "api" else group, version, kind.plural
 
 
 def feed_into(caches: Caches, kind: Resource) -> Callable[..., None]:
@@ -124,7 +122,9 @@ def build_settings() -> kopf.OperatorSettings:
     settings.posting.enabled = False
     # Neither namespaces nor CRDs are watched: the operator has no cluster-wide permissions.
     settings.scanning.disabled = True
-    settings.watching.label_selectors["", "v1", "pods"] = LABEL_RUN
+    for kind, labels in CACHED.items():
+        if labels:
+            settings.watching.label_selectors[_selector(kind)] = labels
     settings.watching.server_timeout = 600
     settings.watching.reconnect_backoff = 0.1
     settings.networking.error_backoffs = Pauses()
