@@ -13,10 +13,11 @@ import httpx2
 from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
 
+from agentrun.api.status import TERMINAL_STATUSES
+
 _log = logging.getLogger(__name__)
 
 Json = dict[str, Any]
-TERMINAL = frozenset({"completed", "failed", "cancelled", "rejected"})
 # A waiting call takes up to 30 s by itself, and longer on a busy machine.
 _SILENCE = 240
 # Created once: loading all CAs of the machine takes longer than most calls.
@@ -89,7 +90,7 @@ class McpClient:
             for event in page["events"]:
                 yield event
             after_seq = page["next_after_seq"]
-            if page["status"] in TERMINAL and not page["events"]:
+            if page["status"] in TERMINAL_STATUSES and not page["events"]:
                 return
 
     async def finish(self, run_id: str) -> tuple[Json, list[Json]]:

@@ -5,8 +5,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, PlainSerializer
 
 from agentrun.api.messages import AgentMessage
+from agentrun.api.status import Status
 from agentrun.api.v1alpha1 import Backend, Role
-from mcp_server.schemas import Status
 
 AgentState = Status | Literal["idle"]
 """An agent's status: that of its active run, else of its newest run; `idle` without a run."""

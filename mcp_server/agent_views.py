@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from agentrun.api.pod_layout import WORKSPACE
+from agentrun.api.status import TERMINAL_STATUSES
 from agentrun.api.v1alpha1 import AgentSession, Backend, Phase
 from agentrun.store.base import RunRow, SessionRun, StoredMessage
-from agentrun.store.journal import TERMINAL_STATUSES
 from agentrun.store.moments import EPOCH, micros
 from agentrun.store.paging import Place
 from mcp_server.agent_schemas import AgentState, AgentView, MessageView, SendResult

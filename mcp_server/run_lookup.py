@@ -8,6 +8,7 @@ from mcp.server.mcpserver.exceptions import ToolError
 from pydantic import Field
 
 from agentrun.api.names import agent_name as normalised
+from agentrun.api.status import Status
 from agentrun.api.v1alpha1 import TERMINAL_PHASES, AgentSession, Phase
 from agentrun.store.base import RunFilter, RunRow
 from mcp_server.manifests import absolute_cwd, folder_of
@@ -33,7 +34,6 @@ Namespace = Annotated[
 _ACTIVE_PHASES = tuple(
     phase for phase in Phase if phase not in TERMINAL_PHASES and phase is not Phase.QUEUED
 )
-_FIRST_CHOICE = ("running", "input_required", "auth_required", "cancelling")
 _EPOCH = datetime.fromtimestamp(0, UTC)
 _NEWEST = 100
 
@@ -75,10 +75,11 @@ async def _find(
 def choose(rows: Iterable[RunRow]) -> RunRow | None:
     """Choose the run for an agent's name: an active one, else a queued one, else the newest."""
 
-    def rank(row: RunRow) -> tuple[int, datetime, datetime]:
+    def rank(row: RunRow) -> tuple[bool, bool, datetime, datetime]:
         status = status_of(row)
-        order = 2 if status in _FIRST_CHOICE else int(status == "queued")
-        return order, row.updated_at or _EPOCH, row.run.created or _EPOCH
+        is_queued = status is Status.QUEUED
+        is_active = not (is_queued or status.is_terminal)
+        return is_active, is_queued, row.updated_at or _EPOCH, row.run.created or _EPOCH
 
     return max(rows, key=rank, default=None)
 

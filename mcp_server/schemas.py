@@ -7,13 +7,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from agentrun.api.base import Seconds
 from agentrun.api.events import Event
 from agentrun.api.messages import AgentMessage
+from agentrun.api.status import Status
 from agentrun.api.v1alpha1 import Backend, GitSource, Role
-
-Status = Literal[
-    "queued", "running", "input_required", "auth_required", "cancelling",
-    "completed", "failed", "cancelled", "rejected",
-]  # fmt: skip
-"""The status of a run; the last four are terminal."""
 
 
 class WorkspaceArguments(BaseModel):

@@ -10,6 +10,7 @@ from typing import Any
 
 from agentrun.api.pod_layout import REQUESTED_BY
 from agentrun.api.quarantine import UNREADABLE, Quarantined
+from agentrun.api.status import Status
 from agentrun.api.v1alpha1 import AgentRun, AgentRunStatus, Phase, Question, Reason
 from agentrun.store.base import RunRow
 from mcp_server.manifests import folder_of
@@ -30,8 +31,6 @@ from mcp_server.schemas import (
 LISTED_PROMPT = 200
 """How many characters of a prompt a list of runs shows."""
 
-_LIVE = ("running", "input_required", "auth_required")
-_CLAIMED = ("completed", "failed", "rejected")
 _ENDED = {
     Phase.COMPLETED: "Run completed",
     Phase.FAILED: "Run failed",
@@ -39,31 +38,33 @@ _ENDED = {
 }
 
 
-def status_of(row: RunRow) -> Any:
+def status_of(row: RunRow) -> Status:
     """
     Return the status of a run: the more recent of its phase and its journal.
 
     The journal is updated before the phase. A terminal status only comes from the phase.
     """
-    run, phase = row.run, row.run.phase
+    run, phase, reported = row.run, row.run.phase, Status.parse(row.journal_status)
     if phase.is_terminal or phase is Phase.CANCELLING:
         return phase.status
     if run.is_cancel_requested or row.deleted_at:
-        return Phase.CANCELLING.status
+        return Status.CANCELLING
     # A new pod is starting: the journal's status is of the previous attempt.
     if phase in (Phase.QUEUED, Phase.STARTING) and row.journal_attempt < run.attempts:
         return phase.status
-    if row.journal_status in _CLAIMED and row.journal_attempt == run.attempts:
+    if reported is None or reported is Status.CANCELLED:
+        return phase.status
+    if reported.is_terminal and row.journal_attempt == run.attempts:
         # The agent has finished, so it ran, but the operator has not set the phase yet.
-        return Phase.RUNNING.status
-    return row.journal_status if row.journal_status in _LIVE else phase.status
+        return Status.RUNNING
+    return reported if reported.is_live else phase.status
 
 
 def run_view(row: RunRow, *, prompt_limit: int | None = None) -> RunView:
     """Return the view of a run, with at most ``prompt_limit`` characters of its prompt."""
     run, status = row.run, row.run.status
     spec, result = run.spec, status.result
-    word = status_of(row)
+    current = status_of(row)
     return RunView(
         run_id=run.metadata.name,
         namespace=run.metadata.namespace,
@@ -71,7 +72,7 @@ def run_view(row: RunRow, *, prompt_limit: int | None = None) -> RunView:
         role=spec.role,
         session_id=session_id_of(row),
         agent_name=run.session_name,
-        status=word,
+        status=current,
         reason=status.reason,
         message=status.message,
         summary=summary_of(row),
@@ -84,7 +85,7 @@ def run_view(row: RunRow, *, prompt_limit: int | None = None) -> RunView:
         cwd=folder_of(run),
         metadata=spec.metadata or {},
         remote_ref=_remote_ref(run),
-        question=_question(status) if word in ("input_required", "auth_required") else None,
+        question=_question(status) if current.is_waiting else None,
         result=_result(status),
         error=_error(run),
         usage=_usage(status),
@@ -134,7 +135,7 @@ def cancel_result(row: RunRow) -> CancelResult:
 
 
 def continue_result(
-    row: RunRow, mode: Any, resumed_from: str | None, status: Any = None
+    row: RunRow, mode: Any, resumed_from: str | None, status: Status | None = None
 ) -> ContinueResult:
     """Return the result of continue_run; ``row`` is the run that continues."""
     return ContinueResult(
@@ -165,7 +166,8 @@ def summary_of(row: RunRow) -> str:
         return row.summary
     if row.run.status.reason == Reason.SESSION_BUSY:
         return "Run queued behind active session run"
-    return "Run queued" if status_of(row) == "queued" else f"Status: {status_of(row)}"
+    status = status_of(row)
+    return "Run queued" if status is Status.QUEUED else f"Status: {status}"
 
 
 def timestamp(at: datetime | None) -> str | None:

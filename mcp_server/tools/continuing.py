@@ -10,6 +10,7 @@ from pydantic import Field
 
 from agentrun.api.messages import AgentMessage
 from agentrun.api.names import new_run_id, run_id_for_key
+from agentrun.api.status import Status
 from agentrun.api.v1alpha1 import Phase
 from agentrun.store.base import RunRow
 from mcp_server.continuing import check_answer, digest_of_key, with_answer
@@ -18,7 +19,6 @@ from mcp_server.schemas import ContinueResult
 from mcp_server.tool_context import ToolContext, tool_errors
 from mcp_server.views import continue_result, status_of
 
-_WAITING = ("input_required", "auth_required")
 _RESUMABLE = (Phase.COMPLETED, Phase.FAILED)
 
 
@@ -166,7 +166,7 @@ def _may_be_answered(row: RunRow) -> bool:
     if row.run.is_finished:
         return False
     status = status_of(row)
-    if status not in _WAITING:
+    if not status.is_waiting:
         raise ToolError(
             f"run is not awaiting additional input: {status}. Call poll_events to follow it;"
             " once it has ended, continue_run continues its conversation."
@@ -179,13 +179,14 @@ def _is_acknowledged(row: RunRow, seq: int) -> bool:
     return bool(agent and (agent.acknowledged_input or 0) >= seq)
 
 
-def _status_after(row: RunRow, seq: int) -> str:
+def _status_after(row: RunRow, seq: int) -> Status:
     """Return the status of an answered run: `running` only once its agent has the answer."""
-    status = str(status_of(row))
+    status = status_of(row)
     if not _is_acknowledged(row, seq):
         waits_for = row.run.phase.status
-        still_waits = waits_for if waits_for in _WAITING else _WAITING[0]
-        return still_waits if status == "running" else status
+        still_waits = waits_for if waits_for.is_waiting else Status.INPUT_REQUIRED
+        return still_waits if status is Status.RUNNING else status
     agent = row.run.status.agent
     asks_again = agent is not None and agent.question is not None
-    return "running" if status in (*_WAITING, "queued") and not asks_again else status
+    has_begun = status.is_waiting or status is Status.QUEUED
+    return Status.RUNNING if has_begun and not asks_again else status

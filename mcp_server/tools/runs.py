@@ -10,6 +10,7 @@ from mcp_types import ToolAnnotations
 from pydantic import Field, ValidationError
 
 from agentrun.api.names import new_run_id, run_id_for_key
+from agentrun.api.status import Status
 from agentrun.api.v1alpha1 import Backend, Phase
 from agentrun.store.base import MOST_LOOKED_AT, RunFilter, RunPage, RunRow
 from agentrun.store.paging import encode_cursor, place_of
@@ -27,7 +28,6 @@ from mcp_server.schemas import (
     RunView,
     SpawnArguments,
     SpawnResult,
-    Status,
     UnreadableView,
 )
 from mcp_server.tool_context import ToolContext, tool_errors
@@ -45,11 +45,6 @@ _Tool = TypeVar("_Tool", bound=Callable[..., Any])
 _ROWS_AT_ONCE = 50
 _MOST_ROWS = 2000
 """The maximum number of rows that a call reads; its next_cursor leads to the rest."""
-_PHASES: dict[str, list[Phase]] = {}
-for _phase in Phase:
-    _PHASES.setdefault(_phase.status, []).append(_phase)
-
-
 _QUESTION_SECONDS = 10.0
 """How long get_run waits for the question of a run that is known to have one."""
 
@@ -157,8 +152,7 @@ def add_get_run(server: MCPServer, context: ToolContext) -> None:
 
 def _has_question(row: RunRow) -> bool:
     agent = row.run.status.agent
-    waits = status_of(row) in ("input_required", "auth_required")
-    return not waits or bool(agent and agent.question)
+    return not status_of(row).is_waiting or bool(agent and agent.question)
 
 
 def add_cancel_run(server: MCPServer, context: ToolContext) -> None:
@@ -301,8 +295,8 @@ def _phases(status: Status | None) -> list[Phase] | None:
     """Return the phases in which a run may have ``status``."""
     if status is None:
         return None
-    if any(phase.is_terminal for phase in _PHASES[status]):
-        return _PHASES[status]
+    if status.is_terminal:
+        return [phase for phase in Phase if phase.status is status]
     # The journal may be ahead of the phase, but not of a terminal phase.
     return [phase for phase in Phase if not phase.is_terminal]
 

@@ -13,9 +13,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from agentrun.api.status import TERMINAL_STATUSES
 from dev import cluster as dev_cluster
 from dev import images, product, volumes
-from dev.mcp_client import TERMINAL, McpClient
+from dev.mcp_client import McpClient
 from tests.e2e.agents import trivial
 from tests.e2e.cluster import (
     Json,
@@ -132,7 +133,7 @@ class Installation:
         """
         return await eventually(
             lambda: self.client.call("get_run", run_id=run_id),
-            lambda run: is_so(run) or run["status"] in TERMINAL,
+            lambda run: is_so(run) or run["status"] in TERMINAL_STATUSES,
             seconds,
         )
 

@@ -12,9 +12,10 @@ from typing import Any
 
 import yaml
 
+from agentrun.api.status import TERMINAL_STATUSES
 from dev import product
 from dev.failures import find
-from dev.mcp_client import TERMINAL, McpClient, ToolCallError
+from dev.mcp_client import McpClient, ToolCallError
 from tests.e2e.checks import check_journal
 from tests.e2e.cluster import LABEL_RUN, Json, apply, delete, get, gone, items
 from tests.e2e.installation import Installation, a_run, profile
@@ -109,7 +110,7 @@ class Reader:
                 continue
             self.events += page["events"]
             cursor = page["next_after_seq"]
-            if page["status"] in TERMINAL and not page["events"]:
+            if page["status"] in TERMINAL_STATUSES and not page["events"]:
                 return
 
     async def seen(self) -> int:

@@ -20,11 +20,11 @@ from typing import Any
 import pytest
 
 from agentrun.api import pod_layout
+from agentrun.api.status import TERMINAL_STATUSES
 from agentrun.runner.acp.driver import PAUSE_SECONDS
 from agentrun.runner.journal.sanitize import MAX_EVENT_BYTES
 from agentrun.runner.pipe_reader import MAX_LINE
 from dev.agent.acp_agent import large_text
-from dev.mcp_client import TERMINAL
 from tests.e2e.agents import UNTIL_GO
 from tests.e2e.checks import check_journal
 from tests.e2e.cluster import RUNS, Json, apply, kubectl, let_go, pod_uid, runner_of, until
@@ -66,7 +66,7 @@ async def collect(platform: Installation, run_id: str) -> tuple[Json, list[Json]
         asked = {"run_id": run_id, "after_seq": after, "limit": 1000}
         page = await platform.client.call("poll_events", **asked)
         events += page["events"]
-        if page["status"] in TERMINAL and not page["events"]:
+        if page["status"] in TERMINAL_STATUSES and not page["events"]:
             return await platform.client.call("get_run", run_id=run_id), events
 
 

@@ -18,7 +18,7 @@ from uuid import uuid4
 import pytest
 import pytest_asyncio
 
-from dev.mcp_client import TERMINAL
+from agentrun.api.status import TERMINAL_STATUSES
 from tests.e2e.cluster import (
     LABEL_RUN,
     RUNS,
@@ -307,7 +307,7 @@ async def test_a_cancelled_run_stays_cancelling_until_its_pod_is_known_to_be_gon
 ) -> None:
     run = lost.run("cancelled")
     answer = await platform.client.call("cancel_run", run_id=run, wait_ms=2_000)
-    assert answer["status"] not in TERMINAL
+    assert answer["status"] not in TERMINAL_STATUSES
     status = await platform.reaches(run, "Cancelling")
     assert (status["phase"], status["reason"]) == ("Cancelling", "NodeLost")
     assert condition(status, "PodTerminated") == ("Unknown", "NodeLost")

@@ -12,8 +12,9 @@ import pytest
 import pytest_asyncio
 from mcp.shared.exceptions import MCPError
 
+from agentrun.api.status import TERMINAL_STATUSES
 from dev import store_fixtures
-from dev.mcp_client import TERMINAL, McpClient, ToolCallError
+from dev.mcp_client import McpClient, ToolCallError
 from tests.e2e.checks import check_journal
 from tests.e2e.cluster import Json, items, kill, kubectl, let_go, until
 from tests.e2e.installation import MCP_SERVER, REPOSITORY, Installation
@@ -67,7 +68,7 @@ async def follow(client: McpClient, run_id: str, *bearing: type[Exception]) -> l
             await asyncio.sleep(0.2)  # Tries again, as a client does.
             continue
         events += page["events"]
-        if page["status"] in TERMINAL and not page["events"]:
+        if page["status"] in TERMINAL_STATUSES and not page["events"]:
             return events
 
 
@@ -159,7 +160,7 @@ async def _lags(replicas: Installation) -> list[float]:
                 if event["type"] == "agent_message":
                     lags.append(time.time() - datetime.fromisoformat(event["ts"]).timestamp())
             events += page["events"]
-            if page["status"] in TERMINAL and not page["events"]:
+            if page["status"] in TERMINAL_STATUSES and not page["events"]:
                 return events
 
     with ExitStack() as stack:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from agentrun.api.events import EventType, NewEvent
 from agentrun.api.quarantine import Quarantine
+from agentrun.api.status import Status
 from agentrun.api.v1alpha1 import AgentRun, AgentSession
 from agentrun.kube.resources import SESSIONS
 from agentrun.store.base import RunRow, SessionKey, SessionRun
@@ -306,7 +307,8 @@ async def test_a_call_looks_at_few_of_many_runs_and_sessions() -> None:
     await team.fill(20_000, 100_000)
     store = team.counting
     wanted = (
-        Wanted(), Wanted(status="idle"), Wanted(status="queued"), Wanted(status="running"),
+        Wanted(), Wanted(status="idle"),
+        Wanted(status=Status.QUEUED), Wanted(status=Status.RUNNING),
         Wanted(backend="gemini"), Wanted(folder="/workspace/nowhere"),
     )  # fmt: skip
     for one in wanted:

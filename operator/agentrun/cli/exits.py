@@ -4,6 +4,8 @@ The exit codes of the commands.
 A script can read from them how a run ended, without parsing any output.
 """
 
+from agentrun.api.status import Status
+
 OK = 0
 """The command succeeded; a run that it waited for has completed."""
 FAILED = 5
@@ -17,16 +19,13 @@ PROBLEM = 8
 INTERRUPTED = 130
 """Ctrl-C, by the shell's convention. The run continues."""
 
-TERMINAL = frozenset({"completed", "failed", "cancelled", "rejected"})
-WAITING = frozenset({"input_required", "auth_required"})
-
-_OF_STATUS = {
-    "completed": OK,
-    "failed": FAILED,
-    "rejected": FAILED,
-    "cancelled": CANCELLED,
-    "input_required": NEEDS_INPUT,
-    "auth_required": NEEDS_INPUT,
+_OF_STATUS: dict[str, int] = {
+    Status.COMPLETED: OK,
+    Status.FAILED: FAILED,
+    Status.REJECTED: FAILED,
+    Status.CANCELLED: CANCELLED,
+    Status.INPUT_REQUIRED: NEEDS_INPUT,
+    Status.AUTH_REQUIRED: NEEDS_INPUT,
 }
 
 

@@ -7,9 +7,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
+from agentrun.api.status import TERMINAL_STATUSES, WAITING_STATUSES
 from agentrun.cli.answers import Event, Page
 from agentrun.cli.client import Tools
-from agentrun.cli.exits import TERMINAL, WAITING
 
 T = TypeVar("T")
 
@@ -35,13 +35,13 @@ class Cursor:
         or behind.
         """
         while True:
-            rests = self.status in TERMINAL | WAITING
+            rests = self.status in TERMINAL_STATUSES | WAITING_STATUSES
             page = await tools.poll_events(
                 self.run_id, self.after_seq, wait_ms=0 if rests else 20_000
             )
             self.after_seq, self.status = page.next_after_seq, page.status
             yield page
-            if page.status in TERMINAL | WAITING and not page.events:
+            if page.status in TERMINAL_STATUSES | WAITING_STATUSES and not page.events:
                 return
 
 

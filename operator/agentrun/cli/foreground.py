@@ -3,11 +3,11 @@
 from typing import Any
 
 from agentrun.api.printable import printable
+from agentrun.api.status import WAITING_STATUSES
 from agentrun.cli import exits
 from agentrun.cli.answers import Page, Run
 from agentrun.cli.asking import answer_to, ask_line
 from agentrun.cli.client import Tools
-from agentrun.cli.exits import WAITING
 from agentrun.cli.following import Cursor, InterruptedByUserError, Interrupts, follow
 from agentrun.cli.live import LiveLine
 from agentrun.cli.render.events import render_event
@@ -60,15 +60,15 @@ class Foreground:
         else:
             status = await follow(self._tools, self._cursor, self._show, self._interrupts)
         run = await self._tools.get_run(self._cursor.run_id)
-        if run.status not in WAITING and status in WAITING:
+        if run.status not in WAITING_STATUSES and status in WAITING_STATUSES:
             # Another client answered it in between.
             self._cursor.status = run.status
             return None
-        if run.status in WAITING and self.answered and _question_id(run) == self.answered:
+        if run.status in WAITING_STATUSES and self.answered and _question_id(run) == self.answered:
             # The run still waits, but no longer for input: a pod may be starting.
             self._cursor.status = "running"
             return None
-        if run.status in WAITING and self._can_ask and await self._answer(run):
+        if run.status in WAITING_STATUSES and self._can_ask and await self._answer(run):
             return None
         self.finish(run)
         return exits.of_status(run.status)
@@ -81,10 +81,10 @@ class Foreground:
             case Output.JSONL:
                 self._screen.jsonl({"type": "run_summary", "payload": run.raw()})
             case Output.TEXT:
-                if run.status in WAITING and run.question:
+                if run.status in WAITING_STATUSES and run.question:
                     self._screen.note(f"\n{printable(question_text(run.question))}")
                 self._screen.show(end_line(run, now()))
-        if self._output is Output.TEXT or run.status in WAITING:
+        if self._output is Output.TEXT or run.status in WAITING_STATUSES:
             self._screen.steps(next_steps(run))
 
     def _show(self, page: Page) -> None:
@@ -126,7 +126,7 @@ class Foreground:
         self.answered = question.id if question else ""
         # Until the MCP server reports another status; otherwise the question would be asked again.
         self._cursor.status = "running"
-        if answered.status in WAITING:
+        if answered.status in WAITING_STATUSES:
             self._screen.note("The answer was sent; the run has not received it yet.")
         return True
 

@@ -3,9 +3,9 @@
 import base64
 from collections.abc import AsyncIterator
 
+from agentrun.api.status import TERMINAL_STATUSES
 from agentrun.cli.answers import Event, Run
 from agentrun.cli.client import Tools
-from agentrun.cli.exits import TERMINAL
 from agentrun.cli.following import all_events
 from agentrun.cli.problems import CliError
 
@@ -42,7 +42,7 @@ async def find_patch(tools: Tools, run: Run) -> Event:
                 found = event
         if found is not None:
             return found
-    if run.status not in TERMINAL:
+    if run.status not in TERMINAL_STATUSES:
         raise CliError(
             f"{run.run_id} is {run.status}, and its patch is created at the end:"
             f" `agentrun runs wait {run.run_id}` waits for it"

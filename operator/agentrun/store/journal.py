@@ -11,25 +11,23 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from agentrun.api.events import EventType, NewEvent
-from agentrun.api.v1alpha1 import AgentRun, Phase
+from agentrun.api.status import TERMINAL_STATUSES, Status
+from agentrun.api.v1alpha1 import AgentRun
 from agentrun.store.base import ConflictError, FencedError, JournalHead, RunRow, SealedError
 from agentrun.store.documents import is_stub, write_data
 
-STATUSES = frozenset(phase.status for phase in Phase)
-TERMINAL_STATUSES = frozenset(phase.status for phase in Phase if phase.is_terminal)
-
-_STATUS_OF_TYPE: dict[str, str] = {
-    EventType.RUN_STARTED: "running",
-    EventType.RUN_COMPLETED: "completed",
-    EventType.RUN_FAILED: "failed",
-    EventType.INPUT_REQUIRED: "input_required",
-    EventType.AUTH_REQUIRED: "auth_required",
-    EventType.REJECTED: "rejected",
+_STATUS_OF_TYPE: dict[str, Status] = {
+    EventType.RUN_STARTED: Status.RUNNING,
+    EventType.RUN_COMPLETED: Status.COMPLETED,
+    EventType.RUN_FAILED: Status.FAILED,
+    EventType.INPUT_REQUIRED: Status.INPUT_REQUIRED,
+    EventType.AUTH_REQUIRED: Status.AUTH_REQUIRED,
+    EventType.REJECTED: Status.REJECTED,
 }
-_PHRASES = {
-    "cancelled": "Run cancelled",
-    "input_required": "Waiting for additional input",
-    "auth_required": "Authentication required",
+_PHRASES: dict[str, str] = {
+    Status.CANCELLED: "Run cancelled",
+    Status.INPUT_REQUIRED: "Waiting for additional input",
+    Status.AUTH_REQUIRED: "Authentication required",
 }
 _MESSAGE_CHARS = 120
 _LINE_CHARS = 1024
@@ -92,7 +90,7 @@ def plan_append(
 
 def advance(journal: Journal, event: NewEvent) -> Journal:
     """Return the journal with ``event`` as its newest."""
-    status = status_of(event.type, event.data)
+    status = event_status(event.type, event.data)
     # A final status_changed repeats the status of the event before it, which has a reason.
     repeats = (
         event.type is EventType.STATUS_CHANGED
@@ -107,11 +105,10 @@ def advance(journal: Journal, event: NewEvent) -> Journal:
     )
 
 
-def status_of(kind: str, data: Mapping[str, Any]) -> str | None:
+def event_status(kind: str, data: Mapping[str, Any]) -> Status | None:
     """Return the status that an event sets; None for most events."""
     if kind is EventType.STATUS_CHANGED:
-        named = data.get("status")
-        return named if isinstance(named, str) and named in STATUSES else None
+        return Status.parse(data.get("status"))
     return _STATUS_OF_TYPE.get(kind)
 
 

@@ -40,7 +40,7 @@ def journal_columns(journal: Journal) -> dict[str, Any]:
         "attempt": journal.attempt,
         "last_seq": journal.last_seq,
         "sealed": journal.sealed,
-        "journal_status": journal.status,
+        "journal_status": journal.status and str(journal.status),
         "summary": journal.summary,
     }
 

@@ -12,10 +12,11 @@ from mcp.server.mcpserver import MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
 from starlette.responses import JSONResponse
 
+from agentrun.api.status import TERMINAL_STATUSES
+
 Json = dict[str, Any]
 START = "2026-11-25T12:00:00.000Z"
 END = "2026-11-25T12:02:10.000Z"
-TERMINAL = ("completed", "failed", "cancelled", "rejected")
 
 
 @dataclass
@@ -175,7 +176,7 @@ def build(fake: FakeServer) -> MCPServer:  # noqa: C901 - a function for each to
     ) -> Json:
         log("cancel_run", locals())
         found = fake.find(run_id, None)
-        if found.view["status"] in TERMINAL:
+        if found.view["status"] in TERMINAL_STATUSES:
             raise ToolError(f"run is already terminal: {found.view['status']}. Call get_run.")
         found.later = []
         found.add("status_changed", status="cancelled")
@@ -199,7 +200,7 @@ def build(fake: FakeServer) -> MCPServer:  # noqa: C901 - a function for each to
     ) -> Json:  # fmt: skip
         log("continue_run", locals())
         found = fake.find(run_id, None)
-        if found.view["status"] in TERMINAL:
+        if found.view["status"] in TERMINAL_STATUSES:
             made = fake.begin()
             return {
                 "run_id": made.run_id, "status": "queued", "mode": "resume",

@@ -4,7 +4,7 @@ import pytest
 
 from agentrun.api.events import EventType
 from agentrun.api.v1alpha1 import Phase
-from agentrun.store.journal import Journal, advance, status_of, summary_of
+from agentrun.store.journal import Journal, advance, event_status, summary_of
 from tests.contract.builders import an_event
 
 
@@ -26,7 +26,7 @@ from tests.contract.builders import an_event
     ],
 )
 def test_the_status_follows_from_the_event(kind: str, data: Any, expected: str | None) -> None:
-    assert status_of(EventType(kind), data) == expected
+    assert event_status(EventType(kind), data) == expected
 
 
 @pytest.mark.parametrize(
@@ -89,4 +89,4 @@ def test_a_closing_status_that_differs_is_the_last_word() -> None:
 def test_every_phase_has_a_status_that_the_journal_knows() -> None:
     for phase in Phase:
         data = {"status": phase.status}
-        assert status_of(EventType.STATUS_CHANGED, data) == phase.status
+        assert event_status(EventType.STATUS_CHANGED, data) == phase.status

@@ -3,6 +3,8 @@
 from enum import StrEnum
 from typing import Literal
 
+from agentrun.api.status import Status
+
 Backend = Literal["codex", "claude_code", "opencode", "gemini", "acp", "remote_a2a"]
 REMOTE_A2A: Backend = "remote_a2a"
 Role = Literal["planner", "worker", "reviewer"]
@@ -50,23 +52,11 @@ class Phase(StrEnum):
         return self in (Phase.INPUT_REQUIRED, Phase.AUTH_REQUIRED)
 
     @property
-    def status(self) -> str:
+    def status(self) -> Status:
         """The word the MCP tools use for this phase; `Starting` reads as `queued`."""
-        return _STATUS[self]
+        return Status.QUEUED if self is Phase.STARTING else Status[self.name]
 
 
-_STATUS = {
-    Phase.QUEUED: "queued",
-    Phase.STARTING: "queued",
-    Phase.RUNNING: "running",
-    Phase.INPUT_REQUIRED: "input_required",
-    Phase.AUTH_REQUIRED: "auth_required",
-    Phase.CANCELLING: "cancelling",
-    Phase.COMPLETED: "completed",
-    Phase.FAILED: "failed",
-    Phase.CANCELLED: "cancelled",
-    Phase.REJECTED: "rejected",
-}
 TERMINAL_PHASES = frozenset({Phase.COMPLETED, Phase.FAILED, Phase.CANCELLED, Phase.REJECTED})
 
 

@@ -6,12 +6,12 @@ from typing import Annotated, Any
 
 import typer
 
+from agentrun.api.status import WAITING_STATUSES
 from agentrun.cli import exits
 from agentrun.cli.answers import Continued, Run
 from agentrun.cli.asking import answer_to, text_message
 from agentrun.cli.client import Tools
 from agentrun.cli.commands.common import Ref, parse_duration, with_tools
-from agentrun.cli.exits import WAITING
 from agentrun.cli.following import Cursor, InterruptedByUserError, Interrupts, follow
 from agentrun.cli.foreground import Foreground
 from agentrun.cli.live import LiveLine
@@ -206,7 +206,7 @@ def again(
 def _answer(run: Run, typed: str, piped: str, option: str) -> dict[str, Any]:
     if option:
         return {"role": "user", "parts": [{"type": "data", "data": {"option_id": option}}]}
-    if run.status in WAITING and not piped:
+    if run.status in WAITING_STATUSES and not piped:
         return answer_to(run.question, typed)
     return text_message(typed, piped)
 
@@ -225,7 +225,7 @@ async def _stay(
     if output is Output.TEXT:
         told = f" continues {before.run_id}" if is_new else ""
         screen.note(f"{continued.run_id}{told} is {continued.status}")
-    status = "running" if continued.status in WAITING else continued.status
+    status = "running" if continued.status in WAITING_STATUSES else continued.status
     cursor = Cursor(continued.run_id, 0 if is_new else before.last_seq, status or "running")
     foreground = Foreground(tools, screen, output, None if is_new else before, cursor)
     if not is_new and before.question:

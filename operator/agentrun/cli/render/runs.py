@@ -8,8 +8,8 @@ from rich.table import Table
 from rich.text import Text
 
 from agentrun.api.printable import printable
+from agentrun.api.status import WAITING_STATUSES
 from agentrun.cli.answers import Question, Run
-from agentrun.cli.exits import WAITING
 from agentrun.cli.render.tables import Columns
 from agentrun.cli.render.text import age, duration, line_of, seconds_between
 
@@ -118,7 +118,7 @@ def options_of(question: Question) -> list[str]:
 def end_line(run: Run, now: datetime) -> Text:
     """Summarize in one line how a run ended, or what it waits for."""
     status = run.status.replace("_required", " required")
-    mark = "?" if run.status in WAITING else _MARKS.get(run.status, "=")
+    mark = "?" if run.status in WAITING_STATUSES else _MARKS.get(run.status, "=")
     took = duration(seconds_between(run.started_at, run.completed_at, now))
     style = STYLES.get(run.status, "")
     text = Text.assemble((f"{mark} {run.run_id} {status}", style), f" after {took}")
@@ -133,7 +133,7 @@ def end_line(run: Run, now: datetime) -> Text:
 def next_steps(run: Run) -> list[tuple[str, str]]:
     """Suggest the next commands for a run, each with its purpose."""
     ref = run.run_id
-    if run.status in WAITING:
+    if run.status in WAITING_STATUSES:
         return [
             (f"agentrun runs continue {ref} ANSWER", "answer it"),
             (f"agentrun runs cancel {ref}", "cancel it"),
