@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from dev import cluster, fixtures, images, kind, paths, product, skewed, tools, volumes
+from dev import cluster, fixtures, images, kind, paths, product, skewed, tools
 from dev.components import COMPONENTS, Cluster, Component, component
 from dev.shell import DevError, run, say
 
@@ -102,7 +102,7 @@ def _volumes(a: Arguments) -> None:
     """Empty the volumes that no claim holds, and offer them again."""
     found = cluster.find(a.name)
     if found:
-        say(f"{volumes.recycle(found)} volumes offered again")
+        say(f"{cluster.recycle_volumes(found)} volumes offered again")
 
 
 def _component(a: Arguments) -> tuple[Cluster, Component]:

@@ -28,7 +28,6 @@ from dev import (
     shell,
     tools,
     unpacked,
-    volumes,
 )
 from dev.components import COMPONENTS, DNS_IMAGE, PAUSE_IMAGE, Cluster, Component, configurations
 from dev.shell import DevError, attempt, run, say, step, wait_until
@@ -73,7 +72,7 @@ def up(name: str) -> None:
             say(f"cluster {name} is already running")
         else:
             cluster = _start(name, cluster)
-        volumes.recycle(cluster)
+        recycle_volumes(cluster)
 
 
 def _start(name: str, found: Cluster | None) -> Cluster:
@@ -172,6 +171,35 @@ def kubectl(name: str, *arguments: str, stdin: str | None = None) -> str:
     """Run kubectl as the cluster's administrator."""
     command = [paths.binaries() / "kubectl", "--kubeconfig", kubeconfig(name), *arguments]
     return run(command, stdin=stdin)
+
+
+def recycle_volumes(cluster: Cluster) -> int:
+    """
+    Create every PersistentVolume that no claim holds, with an empty folder. Return their number.
+
+    The cluster has no provisioner, and a local volume whose claim was deleted stays Released.
+    """
+    listed = kubectl(cluster.name, "get", "persistentvolumes", "-o", "json")
+    phases = {
+        item["metadata"]["name"]: item["status"].get("phase")
+        for item in json.loads(listed)["items"]
+    }
+    numbers = [
+        number
+        for number in range(1, addons.VOLUMES + 1)
+        if phases.get(addons.volume_name(number)) in {None, "Released", "Failed"}
+    ]
+    released = [addons.volume_name(n) for n in numbers if addons.volume_name(n) in phases]
+    if released:
+        kubectl(cluster.name, "delete", "persistentvolume", *released)
+    for number in numbers:
+        folder = cluster.volume(number)
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+    if numbers:
+        objects = [addons.volume(cluster, number) for number in numbers]
+        kubectl(cluster.name, "apply", "-f", "-", stdin=addons.manifest(objects))
+    return len(numbers)
 
 
 def down(name: str, logs: Path | None = None) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 
 from agentrun.api.status import TERMINAL_STATUSES
 from dev import cluster as dev_cluster
-from dev import images, product, volumes
+from dev import images, product
 from dev.mcp_client import McpClient
 from tests.e2e.agents import trivial
 from tests.e2e.cluster import (
@@ -281,7 +281,7 @@ class Installation:
         for namespace in namespaces:
             await gone("namespace", namespace, "")
         if found := dev_cluster.find(self.cluster):
-            await asyncio.to_thread(volumes.recycle, found)
+            await asyncio.to_thread(dev_cluster.recycle_volumes, found)
 
 
 def _has_started(status: Json) -> bool:
