@@ -14,7 +14,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from dev import base_image, cluster, kind, oci, paths, tools, unpacked
+from dev import cluster, kind, oci, paths, tools, unpacked
 from dev.shell import DevError, attempt, run, say, step
 
 TARGETS = ("operator", "mcp-server", "runner", "agent", "dev")
@@ -42,6 +42,13 @@ INPUTS = {
         "dev/model/*",
     ),
 }
+_MMDEBSTRAP_OPTIONS = (
+    "--variant=minbase",
+    "--include=python3,python3-venv,ca-certificates",
+    *(f"--dpkgopt=path-exclude=/usr/share/{folder}/*" for folder in ("doc", "man", "locale")),
+    # Whatever a build writes below these folders is removed.
+    "--customize-hook=rm -rf $1/var/cache/* $1/var/log/*",
+)
 TRUST = "/etc/ssl/certs"
 _BUILDAH_OPTIONS = (
     "--layers", "--isolation", "chroot", "--network", "host", "--quiet", "--format", "docker",
@@ -164,7 +171,8 @@ def _is_built(image: str, digest: str) -> bool:
 
 
 def _base() -> str:
-    archive = base_image.archive()
+    """Build the base image from Debian packages: a registry may not be reachable."""
+    archive = _base_archive()
     name = f"localhost/agentrun/base:{archive.stem}"
     if attempt([*_buildah(), "inspect", "--type", "image", name]).returncode != 0:
         container = run([*_buildah(), "from", "scratch"]).strip()
@@ -172,6 +180,19 @@ def _base() -> str:
         run([*_buildah(), "config", "--cmd", "python3", container])
         run([*_buildah(), "commit", "--rm", container, name])
     return name
+
+
+def _base_archive() -> Path:
+    """Build the base image's root file system, once per set of options. Return its archive."""
+    key = hashlib.sha256("\n".join(_MMDEBSTRAP_OPTIONS).encode()).hexdigest()[:12]
+    file = paths.cache() / "base" / f"bookworm-{key}.tar"
+    if not file.exists():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        part = file.with_suffix(".part.tar")
+        with step("making the base image from Debian packages"):
+            run(["mmdebstrap", *_MMDEBSTRAP_OPTIONS, "bookworm", part])
+        part.rename(file)
+    return file
 
 
 def _load(containerd: list[object], image: str) -> None:
