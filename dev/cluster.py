@@ -21,7 +21,6 @@ from dev import (
     dns,
     network,
     oci,
-    one_file_image,
     paths,
     pki,
     processes,
@@ -250,7 +249,8 @@ def _import_images(cluster: Cluster) -> None:
     for image, program, user in ((PAUSE_IMAGE, "pause", "65535:65535"), (DNS_IMAGE, "coredns", "")):
         archive = cluster.folder / f"{program}.tar"
         if not archive.exists():
-            archive.write_bytes(one_file_image.archive(paths.binaries() / program, image, user))
+            binary = (paths.binaries() / program).resolve()
+            oci.archive_program(binary, image, user, archive)
         run([*containerd, "images", "import", archive])
 
 

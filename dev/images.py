@@ -139,11 +139,11 @@ def vary(target: str, tag: str, *instructions: str) -> None:
         if kind.available():
             run(["docker", "build", "--quiet", "-t", new, folder])
             return
-        id_of_base = json.loads(run([*_buildah(), "images", "--json", base]))[0]["id"]
+        id_of_base = json.loads(run([*oci.buildah(), "images", "--json", base]))[0]["id"]
         digest = hashlib.sha256(f"{id_of_base}\n{text}".encode()).hexdigest()
         if _is_built(new, digest):
             return
-        command = [*_buildah(), "bud", *_BUILDAH_OPTIONS, "--pull=never", "-f", file]
+        command = [*oci.buildah(), "bud", *_BUILDAH_OPTIONS, "--pull=never", "-f", file]
         run([*command, "--label", f"{LABEL}={digest}", "-t", new, folder])
 
 
@@ -161,12 +161,12 @@ def _build_with_buildah(target: str, tag: str) -> None:
     options = [*_BUILDAH_OPTIONS, "--build-arg", f"BASE={base}"]
     options += ["--label", f"{LABEL}={digest}"]
     options += ["--ignorefile", f"{DOCKERFILE}.dockerignore"]
-    command = [*_buildah(), "bud", *options, "-f", DOCKERFILE, "--target", target]
+    command = [*oci.buildah(), "bud", *options, "-f", DOCKERFILE, "--target", target]
     run([*command, "-t", name_of(target, tag), "."], cwd=paths.CHECKOUT)
 
 
 def _is_built(image: str, digest: str) -> bool:
-    shown = attempt([*_buildah(), "inspect", "--type", "image", image])
+    shown = attempt([*oci.buildah(), "inspect", "--type", "image", image])
     return f'"{LABEL}": "{digest}"' in shown.stdout
 
 
@@ -174,11 +174,11 @@ def _base() -> str:
     """Build the base image from Debian packages: a registry may not be reachable."""
     archive = _base_archive()
     name = f"localhost/agentrun/base:{archive.stem}"
-    if attempt([*_buildah(), "inspect", "--type", "image", name]).returncode != 0:
-        container = run([*_buildah(), "from", "scratch"]).strip()
-        run([*_buildah(), "add", container, archive, "/"])
-        run([*_buildah(), "config", "--cmd", "python3", container])
-        run([*_buildah(), "commit", "--rm", container, name])
+    if attempt([*oci.buildah(), "inspect", "--type", "image", name]).returncode != 0:
+        container = run([*oci.buildah(), "from", "scratch"]).strip()
+        run([*oci.buildah(), "add", container, archive, "/"])
+        run([*oci.buildah(), "config", "--cmd", "python3", container])
+        run([*oci.buildah(), "commit", "--rm", container, name])
     return name
 
 
@@ -212,22 +212,14 @@ def _exported(image: str) -> tuple[oci.Layout, str]:
     layout = oci.Layout(paths.cache() / "oci")
     # Clusters that start concurrently share the layout.
     with tools.alone("images"):
-        listed = json.loads(run([*_buildah(), "images", "--json", image]))[0]
+        listed = json.loads(run([*oci.buildah(), "images", "--json", image]))[0]
         mark = layout.folder / "pushed" / re.sub("[/:]", "_", image)
         if not mark.exists() or mark.read_text(encoding="ascii") != listed["id"]:
             with step(f"exporting {image}"):
                 # The layout stores compressed layers only, and this compression is the fastest.
                 push = ("push", "--quiet", "--compression-format", "zstd", "--compression-level", 1)
-                run([*_buildah(), *push, image, f"oci:{layout.folder}:{image}"])
+                run([*oci.buildah(), *push, image, f"oci:{layout.folder}:{image}"])
                 layout.prune()
                 mark.parent.mkdir(exist_ok=True)
                 mark.write_text(listed["id"], encoding="ascii")
     return layout, listed["size"]
-
-
-def _buildah() -> list[object]:
-    # Separate storage: no other images interfere, and it is removed with the cache.
-    root = paths.cache() / "containers"
-    # A separate mount namespace: its mounts end with the command.
-    alone = ["unshare", "--mount"]
-    return [*alone, "buildah", "--root", root / "root", "--runroot", root / "run"]

@@ -1,5 +1,5 @@
 """
-Loading an image into containerd, without the content that containerd already has.
+Images as files: built of one program, and loaded into containerd without what it already has.
 
 Images share most of their layers. They are stored together in an OCI layout, where each layer is
 written once, and are imported as an archive that omits the layers already present.
@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from dev import paths
 from dev.shell import DevError, run
 
 
@@ -58,6 +59,26 @@ class Layout:
 def ctr(socket: Path) -> list[object]:
     """Return the beginning of a ctr command for ``socket``, in the namespace of pods' images."""
     return ["ctr", "--address", socket, "--namespace", "k8s.io"]
+
+
+def buildah() -> list[object]:
+    """Return the beginning of a buildah command."""
+    # Separate storage: no other images interfere, and it is removed with the cache.
+    root = paths.cache() / "containers"
+    # A separate mount namespace: its mounts end with the command.
+    alone = ["unshare", "--mount"]
+    return [*alone, "buildah", "--root", root / "root", "--runroot", root / "run"]
+
+
+def archive_program(program: Path, name: str, user: str, archive: Path) -> None:
+    """Build an image of one static program in the format of ``docker save``."""
+    lines = ["FROM scratch", f"COPY {program.name} /", f'ENTRYPOINT ["/{program.name}"]']
+    if user:
+        lines.append(f"USER {user}")
+    part = archive.with_suffix(".part")
+    command = [*buildah(), "bud", "--quiet", "--layers=false", "--format", "docker", "-f", "-"]
+    run([*command, "-t", f"docker-archive:{part}:{name}", program.parent], stdin="\n".join(lines))
+    part.rename(archive)
 
 
 def load(layout: Layout, name: str, containerd: list[object], present: Iterable[str]) -> None:

@@ -1,12 +1,10 @@
-import io
 import json
-import tarfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from dev import oci, one_file_image
+from dev import oci
 from dev.shell import DevError
 
 
@@ -49,12 +47,3 @@ def test_what_lost_its_name_is_removed(tmp_path: Path) -> None:
 def test_an_unknown_image_is_not_loaded(tmp_path: Path) -> None:
     with pytest.raises(DevError, match="no image other"):
         oci.load(layout(tmp_path), "other", ["false"], [])
-
-
-def test_the_pause_image_names_its_layer(tmp_path: Path) -> None:
-    program = tmp_path / "pause"
-    program.write_bytes(b"program")
-    with tarfile.open(fileobj=io.BytesIO(one_file_image.archive(program, "a/b:c"))) as tar:
-        manifest = json.load(tar.extractfile("manifest.json"))[0]  # type: ignore[arg-type]
-        assert manifest["RepoTags"] == ["a/b:c"]
-        assert set(tar.getnames()) == {"manifest.json", manifest["Config"], *manifest["Layers"]}
