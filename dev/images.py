@@ -216,9 +216,7 @@ def _exported(image: str) -> tuple[oci.Layout, str]:
         mark = layout.folder / "pushed" / re.sub("[/:]", "_", image)
         if not mark.exists() or mark.read_text(encoding="ascii") != listed["id"]:
             with step(f"exporting {image}"):
-                # The layout stores compressed layers only, and this compression is the fastest.
-                push = ("push", "--quiet", "--compression-format", "zstd", "--compression-level", 1)
-                run([*oci.buildah(), *push, image, f"oci:{layout.folder}:{image}"])
+                oci.push(image, f"oci:{layout.folder}:{image}")
                 layout.prune()
                 mark.parent.mkdir(exist_ok=True)
                 mark.write_text(listed["id"], encoding="ascii")

@@ -81,6 +81,13 @@ def archive_program(program: Path, name: str, user: str, archive: Path) -> None:
     part.rename(archive)
 
 
+def push(image: str, destination: str, *options: str) -> None:
+    """Push a built image. Its layers have the same digests at every destination."""
+    # A layout stores compressed layers only, and this compression is the fastest.
+    form = ("--format", "oci", "--compression-format", "zstd", "--compression-level", 1)
+    run([*buildah(), "push", "--quiet", *form, *options, image, destination])
+
+
 def load(layout: Layout, name: str, containerd: list[object], present: Iterable[str]) -> None:
     """Import an image of ``layout``, without the blobs in ``present``."""
     manifest = layout.manifest_of(name)
