@@ -44,7 +44,7 @@ class Enforcer:
 
     async def _enforce(self) -> None:
         for watched in self._watched:
-            await watched.listed.wait()
+            await watched.is_listed.wait()
         last = ""
         while True:
             await self._changed.wait()

@@ -188,11 +188,7 @@ def test_nftables_takes_the_rules() -> None:
     assert done.returncode == 0, done.stderr
 
 
-async def test_the_objects_of_all_namespaces_are_watched_again_after_every_error(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("dev.policies.watch._PAUSE", 0)
-
+async def test_the_objects_of_all_namespaces_are_watched_again_after_every_error() -> None:
     class Kube(FakeKube):
         errors = 1
 
@@ -204,7 +200,7 @@ async def test_the_objects_of_all_namespaces_are_watched_again_after_every_error
     kube, changed = Kube(), asyncio.Event()
     kube.add(PODS, "b", {"metadata": {"name": "one"}})
     watched = Watched(kube, PODS, changed)
-    following = asyncio.create_task(watched.follow())
+    following = asyncio.create_task(watched.follow(backoff=(0.0,)))
 
     async def until(*names: str) -> None:
         while [o["metadata"]["name"] for o in watched.objects()] != list(names):
@@ -212,7 +208,7 @@ async def test_the_objects_of_all_namespaces_are_watched_again_after_every_error
             await changed.wait()
 
     async with asyncio.timeout(10):
-        await watched.listed.wait()
+        await watched.is_listed.wait()
         await until("one")
         kube.add(PODS, "a", {"metadata": {"name": "other"}})
         await until("other", "one")
