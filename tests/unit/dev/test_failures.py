@@ -11,7 +11,7 @@ import yaml
 from agentrun.api.v1alpha1 import Reason
 from dev import paths
 from dev.failures import FAILURES
-from dev.failures.page import page
+from dev.failures.__main__ import page
 from dev.failures.row import Failure
 
 TESTS = paths.CHECKOUT / "tests"
