@@ -135,6 +135,22 @@ def build(programs: tuple[Program, ...]) -> None:
         _link(program, binary)
 
 
+def agent_init() -> Path:
+    """Build the init process of agents' containers as its image does. Return its path."""
+    source = paths.CHECKOUT / "images" / "init"
+    digest = hashlib.sha256()
+    for file in sorted(source.iterdir()):
+        digest.update(file.read_bytes())
+    binary = paths.cache() / "tools" / f"init-{digest.hexdigest()[:16]}" / "init"
+    if not binary.exists():
+        install_packages(COMPILER)
+        with alone("build-init"):
+            part = binary.with_suffix(".part")
+            run([source / "build", part])
+            part.rename(binary)
+    return binary
+
+
 def cached(program: Program) -> Path:
     """Return the path of ``program`` at its pinned version."""
     digest = hashlib.sha256(program.flags.encode())

@@ -32,7 +32,7 @@ from agentrun.api.v1alpha1 import (
     Snapshot,
 )
 from agentrun.runner.layout import Layout
-from dev import agent_init
+from dev import tools
 from tests.forked import ForkServer, Process, ended
 from tests.waiting import LATE_SECONDS
 
@@ -338,7 +338,7 @@ class Pod:
 def prepare(root: Path) -> None:
     """Create the folders that the kubelet would mount."""
     root.mkdir(exist_ok=True)
-    (root / "init").symlink_to(agent_init.program())
+    (root / "init").symlink_to(tools.agent_init())
     for path in (pod_layout.WORKSPACE, pod_layout.HOME, pod_layout.SPOOL, "/dev"):
         (root / path.lstrip("/")).mkdir(parents=True)
     write(root, pod_layout.TOKEN_FILE, "token-of-the-pod")

@@ -21,7 +21,7 @@ from agentrun.runner.acp.container import Container
 from agentrun.runner.layout import Layout
 from agentrun.runner.pipe_reader import PipeReader
 from agentrun.runner.pipes import Pipes, make_pipes
-from dev import agent_init
+from dev import tools
 from tests.unit.runner.harness import running
 from tests.waiting import LATE_SECONDS
 
@@ -86,7 +86,7 @@ def root() -> Iterator[Path]:
 
 @asynccontextmanager
 async def a_place(root: Path, *command: str) -> AsyncIterator[Place]:
-    layout = Layout(root=root, init_program=agent_init.program())
+    layout = Layout(root=root, init_program=tools.agent_init())
     layout.workspace.mkdir()
     (root / "agentrun").mkdir()
     pipes = make_pipes(layout)
@@ -375,7 +375,7 @@ async def test_all_end_when_the_runner_is_gone(root: Path) -> None:
 
 
 def test_it_refuses_to_be_anything_but_a_containers_first_process() -> None:
-    command = [str(agent_init.program()), "/", "/", "true"]
+    command = [str(tools.agent_init()), "/", "/", "true"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 1
     assert "not the first process of a container" in done.stderr
