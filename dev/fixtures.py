@@ -58,7 +58,7 @@ def _program(name: str, module: str, health: dict[str, Any]) -> workloads.Progra
     return workloads.Program(
         name=name,
         image=images.name_of("dev"),
-        command=["python3", "-m", module],
+        command=["/opt/venv/bin/python", "-m", module],
         probe=health,
         folders=VOLUMES,
         secret="accounts",
@@ -69,11 +69,7 @@ def _program(name: str, module: str, health: dict[str, Any]) -> workloads.Progra
 
 def _remote(health: dict[str, Any]) -> workloads.Program:
     program = _program("a2a", "dev.a2a", health)
-    return replace(
-        program,
-        command=["/opt/venv/bin/python", "-m", "dev.a2a"],
-        environment={"A2A_URL": product.REMOTE},
-    )
+    return replace(program, environment={"A2A_URL": product.REMOTE})
 
 
 def _digest() -> str:

@@ -1,6 +1,7 @@
 """The scripted model on a loopback port, and a client that knows its wire formats."""
 
 import json
+import socket
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from dev.model.__main__ import Server
+from dev.model.__main__ import server_of
 
 Json = dict[str, Any]
 KEY = "the-key"
@@ -58,12 +59,12 @@ class Client:
         return self.request("POST", "/v1/responses", body, authorization=f"Bearer {key}")
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def model() -> Iterator[Client]:
-    server = Server(("127.0.0.1", 0), KEY)
-    serving = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    serving.start()
-    yield Client(server.server_address[1])
-    server.shutdown()
-    serving.join()
-    server.server_close()
+    server = server_of(KEY, 0)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        serving = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        serving.start()
+        yield Client(listener.getsockname()[1])
+        server.should_exit = True
+        serving.join()
