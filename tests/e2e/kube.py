@@ -15,6 +15,7 @@ from typing import TypeVar
 from agentrun.kube import client
 from agentrun.kube.api import APPLY_PATCH, Object
 from agentrun.kube.errors import ApiError, ApiUnavailableError
+from agentrun.kube.list_watch import follow
 from agentrun.kube.resources import Resource
 from tests.waiting import LATE_SECONDS
 
@@ -22,7 +23,6 @@ Json = Object
 Key = tuple[str, str]
 """Namespace and name; the namespace is empty for cluster-scoped objects."""
 
-_WATCH_SECONDS = 240
 _RETRY_SECONDS = 0.2
 _CONNECT_SECONDS = 30.0
 """On a busy machine a TLS handshake takes long."""
@@ -68,12 +68,12 @@ class _Watch:
     """All objects of one kind, kept current by a watch."""
 
     def __init__(self, kube: client.Kube, resource: Resource) -> None:
-        self._kube = kube
-        self._resource = resource.in_all_namespaces
         self._known: dict[Key, Json] = {}
         self._subscribers: list[_Subscriber] = []
         self._listed = asyncio.Event()
-        self._task = asyncio.create_task(self._run())
+        # A relist is not delayed for long: nothing signals when the server is back.
+        following = follow(kube, resource.in_all_namespaces, ("",), self, backoff=(_RETRY_SECONDS,))
+        self._task = asyncio.create_task(following)
 
     async def close(self) -> None:
         """Stop the watch."""
@@ -84,11 +84,7 @@ class _Watch:
     @asynccontextmanager
     async def subscribed(self, key: Key) -> AsyncIterator[_Subscriber]:
         """Yield a subscriber that receives every change of an object from now on."""
-        listed = asyncio.ensure_future(self._listed.wait())
-        await asyncio.wait({listed, self._task}, return_when=asyncio.FIRST_COMPLETED)
-        listed.cancel()
-        if self._task.done():
-            self._task.result()
+        await self._listed.wait()
         subscriber = _Subscriber(key)
         self._subscribers.append(subscriber)
         try:
@@ -96,45 +92,29 @@ class _Watch:
         finally:
             self._subscribers.remove(subscriber)
 
-    async def _run(self) -> None:
-        while True:
-            try:
-                version = await self._list()
-                self._listed.set()
-                await self._follow(version)
-            except ApiError:
-                # The API server is unavailable or the version has expired: list again, after a
-                # pause, since nothing signals when the server is back.
-                await asyncio.sleep(_RETRY_SECONDS)
-            except Exception as error:
-                for subscriber in self._subscribers:
-                    subscriber.tell(error)
-                raise
-
-    async def _list(self) -> str:
-        items, version = await self._kube.list(self._resource, "")
+    async def listed(self, namespace: str, items: list[Json], version: int) -> None:
+        """Tell the subscribers what the list has, and what it no longer has."""
         found = {_key(item): item for item in items}
         for key in self._known.keys() - found.keys():
-            self._tell(key, int(version), None)
+            self._tell(key, version, None)
         self._known = found
         for key, item in found.items():
             self._tell(key, version_of(item), item)
-        return version
+        self._listed.set()
 
-    async def _follow(self, version: str) -> None:
-        async for event in self._kube.watch(self._resource, "", version, _WATCH_SECONDS):
-            item = event["object"]
-            if event["type"] == "ERROR":
-                raise ApiError(
-                    int(item.get("code", 0)), str(item.get("reason")), str(item.get("message"))
-                )
-            if event["type"] == "BOOKMARK":
-                continue
-            is_gone = event["type"] == "DELETED"
-            self._known[_key(item)] = item
-            if is_gone:
-                del self._known[_key(item)]
-            self._tell(_key(item), version_of(item), None if is_gone else item)
+    async def changed(self, namespace: str, manifest: Json, is_deleted: bool) -> None:
+        """Tell the subscribers of an object."""
+        key = _key(manifest)
+        self._known[key] = manifest
+        if is_deleted:
+            del self._known[key]
+        self._tell(key, version_of(manifest), None if is_deleted else manifest)
+
+    async def failed(self, namespace: str, error: Exception) -> None:
+        """Pass on an error that is not the API server's: it would never end."""
+        if not isinstance(error, ApiError):
+            for subscriber in self._subscribers:
+                subscriber.tell(error)
 
     def _tell(self, key: Key, version: int, item: Json | None) -> None:
         for subscriber in self._subscribers:
