@@ -247,10 +247,11 @@ def _import_images(cluster: Cluster) -> None:
     """Import the images that consist of one program each."""
     containerd = oci.ctr(cluster.socket)
     for image, program, user in ((PAUSE_IMAGE, "pause", "65535:65535"), (DNS_IMAGE, "coredns", "")):
-        archive = cluster.folder / f"{program}.tar"
-        if not archive.exists():
-            binary = (paths.binaries() / program).resolve()
-            oci.archive_program(binary, image, user, archive)
+        binary = (paths.binaries() / program).resolve()
+        archive = binary.with_name(f"{program}.tar")
+        with tools.alone("images"):
+            if not archive.exists():
+                oci.archive_program(binary, image, user, archive)
         run([*containerd, "images", "import", archive])
 
 

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Sequence
 
 from agentrun.kube.api import KubeApi, Object
-from agentrun.kube.list_watch import BACKOFF, follow
+from agentrun.kube.list_watch import PAUSES, follow
 from agentrun.kube.resources import Resource
 
 
@@ -27,9 +27,9 @@ class Watched:
             key=lambda o: (o["metadata"]["namespace"], o["metadata"]["name"]),
         )
 
-    async def follow(self, backoff: Sequence[float] = BACKOFF) -> None:
+    async def follow(self, pauses: Sequence[float] = PAUSES) -> None:
         """List and watch until cancelled."""
-        await follow(self._kube, self._resource, ("",), self, backoff=backoff)
+        await follow(self._kube, self._resource, ("",), self, pauses=pauses)
 
     async def listed(self, namespace: str, items: list[Object], version: int) -> None:
         """Replace the objects with the complete list."""

@@ -72,7 +72,7 @@ class _Watch:
         self._subscribers: list[_Subscriber] = []
         self._listed = asyncio.Event()
         # A relist is not delayed for long: nothing signals when the server is back.
-        following = follow(kube, resource.in_all_namespaces, ("",), self, backoff=(_RETRY_SECONDS,))
+        following = follow(kube, resource.in_all_namespaces, ("",), self, pauses=(_RETRY_SECONDS,))
         self._task = asyncio.create_task(following)
 
     async def close(self) -> None:

@@ -200,7 +200,7 @@ async def test_the_objects_of_all_namespaces_are_watched_again_after_every_error
     kube, changed = Kube(), asyncio.Event()
     kube.add(PODS, "b", {"metadata": {"name": "one"}})
     watched = Watched(kube, PODS, changed)
-    following = asyncio.create_task(watched.follow(backoff=(0.0,)))
+    following = asyncio.create_task(watched.follow(pauses=(0.0,)))
 
     async def until(*names: str) -> None:
         while [o["metadata"]["name"] for o in watched.objects()] != list(names):
