@@ -11,7 +11,7 @@ from agentrun.store import pages
 from agentrun.store.base import RunFilter, RunStore
 from agentrun.store.sql import SqlRunStore
 from tests.contract.builders import BEGIN, a_row
-from tests.contract.test_changes import FULL, PAGES, fill, only_sql, plan_of
+from tests.contract.test_session_queries import FULL, PAGES, fill, only_sql, plan_of
 
 TALK: Any = {"session": {"name": "talk"}}
 TEAM = RunFilter(namespaces=["team"])

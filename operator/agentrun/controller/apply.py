@@ -48,7 +48,7 @@ from agentrun.kube.resources import PODS, RUNS, SESSIONS, Resource
 logger = logging.getLogger(__name__)
 
 
-class ConflictError(Exception):
+class StaleError(Exception):
     """The object that a decision was based on has changed: read it and decide again."""
 
 
@@ -121,7 +121,7 @@ class Applier:
 
     async def _create_pod(self, run: AgentRun, profile: AgentProfile | None) -> Failure | None:
         if profile is None:
-            raise ConflictError("the profile was deleted before its pod was created")
+            raise StaleError("the profile was deleted before its pod was created")
         namespace = run.metadata.namespace
         try:
             manifest = build_pod(run, profile, self.pod, self.timeouts)
@@ -140,7 +140,7 @@ class Applier:
         name = pod_name(run.metadata.name, run.attempts)
         pod = await self.kube.find(PODS, run.metadata.namespace, name)
         if pod is None:
-            raise ConflictError(f"pod {name} was deleted before it was read")
+            raise StaleError(f"pod {name} was deleted before it was read")
         self.caches.of(PODS).put(run.metadata.namespace, pod)
         if is_pod_of(pod, run.metadata.uid):
             return None
@@ -162,7 +162,7 @@ class Applier:
             session = await self.kube.create(SESSIONS, namespace, body)
         except ApiError as error:
             if error.is_conflict:
-                raise ConflictError(f"session {action.name} was created concurrently") from error
+                raise StaleError(f"session {action.name} was created concurrently") from error
             if failure := rejection_failure(error.status, error.message):
                 return failure
             raise
@@ -204,7 +204,7 @@ class Applier:
             if error.status == 422:
                 logger.warning("%s: the API server rejected the status: %s", name, error.message)
             if error.is_stale:
-                raise ConflictError(error.message) from error
+                raise StaleError(error.message) from error
             raise
         self.caches.of(kind).put(namespace, answer)
         return answer

@@ -13,7 +13,7 @@ from datetime import datetime
 from agentrun.api.quarantine import named
 from agentrun.api.v1alpha1 import AgentRun
 from agentrun.controller.actions import Action, RequeueAt, SetStatus
-from agentrun.controller.apply import Applier, ConflictError
+from agentrun.controller.apply import Applier, StaleError
 from agentrun.controller.decide import decide
 from agentrun.controller.observe import (
     STUCK_STARTING_SECONDS,
@@ -57,7 +57,7 @@ class Reconciler:
             # A run that is fixed or deleted causes a watch event; other objects have to be polled.
             if error.kind is not RUNS:
                 raise RequeueError(f"{error.kind.plural} {named(odd)[0]}: {error}") from error
-        except ConflictError as reason:
+        except StaleError as reason:
             logger.debug("run %s: reconciling again: %s", key[1], reason)
             await self._refresh(key, run)
             raise RequeueError(str(reason)) from reason

@@ -27,7 +27,6 @@ from agentrun.store.base import (
     SessionRun,
     UnknownRunError,
 )
-from agentrun.store.changes import SqlChanges
 from agentrun.store.database import Database, open_database
 from agentrun.store.documents import storable
 from agentrun.store.journal import Journal, advance, merge_row, plan_append
@@ -45,6 +44,7 @@ from agentrun.store.rows import (
     read_run,
     run_columns,
 )
+from agentrun.store.session_queries import SqlSessionQueries
 from agentrun.store.sql_messages import SqlMessages, forget_session
 from agentrun.store.tables import events as event_table
 from agentrun.store.tables import runs as run_table
@@ -85,7 +85,7 @@ class SqlRunStore:
         self._most_looked_at = MOST_LOOKED_AT
         self._pages = SqlPages(self._transactions)
         self._parents = SqlParents(self._transactions)
-        self._changes = SqlChanges(self._transactions)
+        self._session_queries = SqlSessionQueries(self._transactions)
         self._messages = SqlMessages(database, self._transactions, self._notifier, now)
 
     @property
@@ -153,13 +153,13 @@ class SqlRunStore:
         self, namespace: str, limit: int, before: Place | None = None
     ) -> list[SessionRun]:
         """See ``RunStore``."""
-        return await self._changes.changed_runs(namespace, limit, before)
+        return await self._session_queries.changed_runs(namespace, limit, before)
 
     async def standing_runs(
         self, namespace: str, sessions: Sequence[SessionKey]
     ) -> dict[SessionKey, SessionRun]:
         """See ``RunStore``."""
-        return await self._changes.standing_runs(namespace, sessions)
+        return await self._session_queries.standing_runs(namespace, sessions)
 
     async def count_children(self, namespace: str, uid: str) -> int:
         """See ``RunStore``."""

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import Connection, Select, insert, text
 
 from agentrun.api.v1alpha1 import Phase
-from agentrun.store import changes
+from agentrun.store import session_queries
 from agentrun.store.base import RunRow, RunStore, SessionRun
 from agentrun.store.moments import micros
 from agentrun.store.rows import run_columns
@@ -213,9 +213,9 @@ async def test_indexes_alone_answer_however_many_runs_there_are(store: SqlRunSto
     await fill(store, 3000)
     asked = [("talk", "s-1"), ("one", "s-1"), ("none", "s-9")]
     queries = (
-        changes.changed("team", 20, None),
-        changes.changed("team", 20, (micros(BEGIN) + 1500, "talk", "uid-1")),
-        changes.foremost("team", asked),
+        session_queries.changed("team", 20, None),
+        session_queries.changed("team", 20, (micros(BEGIN) + 1500, "talk", "uid-1")),
+        session_queries.foremost("team", asked),
     )
     for statistics in (False, True):
         if statistics:

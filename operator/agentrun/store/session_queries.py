@@ -33,7 +33,7 @@ _OTHERS = run_table.alias("others")
 _LIGHT = (_C.uid, _C.session_name, _C.session_uid, _C.phase, _C.cwd, _C.updated, _C.created)
 
 
-class SqlChanges:
+class SqlSessionQueries:
     """The queries of a SQL store for the runs that changed last."""
 
     def __init__(self, transactions: Transactions) -> None:
