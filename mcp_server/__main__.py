@@ -22,7 +22,7 @@ from agentrun.store.blobs import open_blobs
 from agentrun.store.sql import open_store
 from mcp_server.access import NOBODY
 from mcp_server.auth import KubernetesTokenVerifier
-from mcp_server.connections import CLIENTS, RUNNERS, Bounded, Bounds, protocol_with
+from mcp_server.connections import CLIENTS, RUNNERS, Bounded, ConnectionLimits, protocol_with
 from mcp_server.gateway import build_gateway
 from mcp_server.gateway.auth import TokenReviewAuthenticator
 from mcp_server.gateway.kube import KubernetesRunDirectory
@@ -153,7 +153,7 @@ async def _serve(
     _raise_first(results, may_be_cancelled=is_following)
 
 
-def _server(app: ASGIApp, host: str, port: int, bounds: Bounds) -> _Server:
+def _server(app: ASGIApp, host: str, port: int, bounds: ConnectionLimits) -> _Server:
     return _Server(
         uvicorn.Config(
             Bounded(app, bounds),

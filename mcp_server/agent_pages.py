@@ -14,7 +14,7 @@ from agentrun.api.v1alpha1 import AgentSession
 from agentrun.store.base import RunStore, SessionRun
 from agentrun.store.paging import Place, encode_cursor
 from mcp_server.agent_schemas import AgentView, ListAgentsResult
-from mcp_server.agent_views import Agent, Wanted, agent_view, place_of_session
+from mcp_server.agent_views import AgentEntry, Wanted, agent_view, place_of_session
 from mcp_server.answer_size import MAX_BYTES, sent_bytes
 
 _LOOKED_AT_ONCE = 200
@@ -97,7 +97,7 @@ class _Walk:
         self._wanted = wanted
         self._at_once = min(_LOOKED_AT_ONCE, max(_READ_AT_ONCE, limit + 1))
         self._looked_at = 0
-        self._ahead: list[Agent] = []
+        self._ahead: list[AgentEntry] = []
         self._standing: dict[str, SessionRun | None] = {}
         """By the uid of a session, the run that represents it."""
         self.place = before
@@ -105,14 +105,14 @@ class _Walk:
         self.has_more = True
         """Whether there may be agents below ``place``."""
 
-    async def next(self, limit: int) -> list[Agent]:
+    async def next(self, limit: int) -> list[AgentEntry]:
         """Return up to ``limit`` agents; none at the end, or if the scan limit is reached."""
         while not self._ahead and self.has_more and self._looked_at < _MOST_LOOKED_AT:
             self._ahead = await self._look_further()
         some, self._ahead = self._ahead[:limit], self._ahead[limit:]
         return some
 
-    async def _look_further(self) -> list[Agent]:
+    async def _look_further(self) -> list[AgentEntry]:
         count = self._at_once
         self._at_once = _LOOKED_AT_ONCE
         runs, sessions = list[SessionRun](), list[AgentSession]()
@@ -131,9 +131,11 @@ class _Walk:
             sessions = [one for one in sessions if place_of_session(one) >= end]
         self._looked_at += len(runs) + len(sessions)
         self.place, self.has_more = end, end is not None
-        candidates = [Agent(one, None, place_of_session(one)) for one in sessions]
+        candidates = [AgentEntry(one, None, place_of_session(one)) for one in sessions]
         candidates += [
-            Agent(session, run, run.place) for run in runs if (session := self._session_of(run))
+            AgentEntry(session, run, run.place)
+            for run in runs
+            if (session := self._session_of(run))
         ]
         # Filtered first: representatives are only queried for candidates.
         wanted = list(filter(self._wanted.may_be, candidates))
@@ -153,10 +155,10 @@ class _Walk:
         found = await self._store.standing_runs(self._namespace, keys)
         self._standing |= {key[1]: found.get(key) for key in keys}
 
-    def _represents(self, agent: Agent) -> bool:
+    def _represents(self, agent: AgentEntry) -> bool:
         standing = self._standing[agent.session.metadata.uid]
         return (standing and standing.uid) == (agent.run and agent.run.uid)
 
 
-def _place(agent: Agent) -> Place:
+def _place(agent: AgentEntry) -> Place:
     return agent.place

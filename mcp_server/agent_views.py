@@ -21,7 +21,7 @@ IDLE = "idle"
 
 
 @dataclass(frozen=True)
-class Agent:
+class AgentEntry:
     """A session, the run that represents it, and its place in the list of agents."""
 
     session: AgentSession
@@ -47,7 +47,7 @@ class Wanted:
         """Whether agents that have had no run may match."""
         return self.status in (None, IDLE) and self.folder in (None, WORKSPACE)
 
-    def may_be(self, agent: Agent) -> bool:
+    def may_be(self, agent: AgentEntry) -> bool:
         """Whether an agent may match, as far as that is known without its run's document."""
         if self.backend not in (None, agent.session.spec.backend):
             return False

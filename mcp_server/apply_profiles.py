@@ -27,7 +27,7 @@ _RETRY_SECONDS = 120
 _T = TypeVar("_T")
 
 
-class RefusedError(Exception):
+class ProfileRefusedError(Exception):
     """The API server does not accept a request, and asking again would not help."""
 
     def __init__(self, message: str, status: int = 0) -> None:
@@ -36,7 +36,7 @@ class RefusedError(Exception):
 
 
 class ProfileHook:
-    """Applies the profiles of one namespace. Every method may raise RefusedError."""
+    """Applies the profiles of one namespace. Every method may raise ProfileRefusedError."""
 
     def __init__(
         self,
@@ -75,7 +75,7 @@ class ProfileHook:
         body = {**profile, "spec": spec}
         try:
             await self._answered("POST", "", lambda: kube.create(PROFILES, namespace, body))
-        except RefusedError as error:
+        except ProfileRefusedError as error:
             if error.status != 409:
                 raise
         else:
@@ -110,7 +110,7 @@ class ProfileHook:
                 request, self._pauses, _is_transient, seconds=_RETRY_SECONDS, note=note
             )
         except ApiError as error:
-            raise RefusedError(f"{what}: {_described(error)}", error.status) from error
+            raise ProfileRefusedError(f"{what}: {_described(error)}", error.status) from error
 
     def _say(self, what: str) -> None:
         _print(f"agentprofile {self._namespace}/{what}")
@@ -150,5 +150,5 @@ async def main(environment: Mapping[str, str]) -> None:
 if __name__ == "__main__":
     try:
         asyncio.run(main(os.environ))
-    except RefusedError as refusal:
+    except ProfileRefusedError as refusal:
         sys.exit(f"error: {refusal}")

@@ -24,7 +24,7 @@ class NoArtifactError(LookupError):
 
 
 @dataclass(frozen=True)
-class Slice:
+class ArtifactSlice:
     """A part of an artifact: ``content`` holds the bytes from ``offset`` to ``end``."""
 
     content: str
@@ -53,7 +53,7 @@ def reference(events: list[Event], seq: int, field_path: str) -> Mapping[str, An
     return found
 
 
-async def read_slice(blobs: BlobStore, key: str, offset: int, limit: int) -> Slice:
+async def read_slice(blobs: BlobStore, key: str, offset: int, limit: int) -> ArtifactSlice:
     """
     Read up to ``limit`` bytes of a blob, in whole characters.
 
@@ -77,7 +77,7 @@ async def read_slice(blobs: BlobStore, key: str, offset: int, limit: int) -> Sli
         content, encoding = base64.b64encode(raw[begin:end]).decode("ascii"), "base64"
     if (size := sent_bytes(content)) > MAX_BYTES:
         return await read_slice(blobs, key, offset, limit * MAX_BYTES // size)
-    return Slice(content, encoding, start + begin, start + end, total)
+    return ArtifactSlice(content, encoding, start + begin, start + end, total)
 
 
 def _whole_characters(raw: bytes, first: int, last: int) -> tuple[int, int]:

@@ -24,7 +24,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Bounds:
+class ConnectionLimits:
     """The limits of one port."""
 
     connections: int = 4096
@@ -40,8 +40,8 @@ class Bounds:
     body_seconds: float | None = 120.0
 
 
-CLIENTS = Bounds()
-RUNNERS = Bounds(
+CLIENTS = ConnectionLimits()
+RUNNERS = ConnectionLimits(
     of_peer=128,
     requests_of_peer=96,
     body_bytes=None,
@@ -56,7 +56,7 @@ RUNNERS = Bounds(
 class Open:
     """Counts the open connections of one port."""
 
-    bounds: Bounds
+    bounds: ConnectionLimits
     of_peer: Counter[str] = field(default_factory=Counter)
 
     def acquire(self, address: str) -> bool:
@@ -135,7 +135,7 @@ class _Protocol(H11Protocol):
             self.transport.abort()
 
 
-def protocol_with(bounds: Bounds) -> type[H11Protocol]:
+def protocol_with(bounds: ConnectionLimits) -> type[H11Protocol]:
     """Return uvicorn's HTTP/1.1 protocol class for one port, with its limits."""
     return type("Protocol", (_Protocol,), {"opened": Open(bounds)})
 
@@ -143,7 +143,7 @@ def protocol_with(bounds: Bounds) -> type[H11Protocol]:
 class Bounded:
     """ASGI middleware that limits the concurrent requests of each peer and their bodies."""
 
-    def __init__(self, app: ASGIApp, bounds: Bounds) -> None:
+    def __init__(self, app: ASGIApp, bounds: ConnectionLimits) -> None:
         self._app = app
         self._bounds = bounds
         self._under_way: Counter[str] = Counter()
@@ -187,7 +187,7 @@ class Bounded:
 class _Body:
     """A request's body. One that is too large or too slow ends as a client disconnect."""
 
-    def __init__(self, receive: Receive, bounds: Bounds) -> None:
+    def __init__(self, receive: Receive, bounds: ConnectionLimits) -> None:
         self._receive = receive
         self._bounds = bounds
         self._size = 0

@@ -15,6 +15,7 @@ from mcp_server.manifests import (
     MAX_REQUEST_BYTES,
     InvalidArgumentsError,
     check_message,
+    reason_of,
     run_manifest,
     session_manifest,
 )
@@ -107,13 +108,11 @@ def check_resumable(run: AgentRun, session: AgentSession | None) -> AgentSession
             f"Unknown session_id: {run.session_name}. The conversation of run {name} no longer"
             " exists: call continue_run with from_start true to repeat its task."
         )
-    status = session.status
-    # An active run may still write a snapshot; the operator checks when it starts the new run.
-    if status.is_resumable or status.active_run is not None:
+    if session.status.may_be_resumed:
         return session
-    why = f" {status.snapshot_error}" if status.snapshot_error else ""
     raise InvalidArgumentsError(
-        f"run {run.phase.status} before the backend session became resumable: {name}.{why}"
+        f"run {run.phase.status} before the backend session became resumable: {name}."
+        f"{reason_of(session)}"
         " Call continue_run with from_start true to repeat its task."
     )
 

@@ -170,18 +170,21 @@ def check_session(arguments: SpawnArguments, session: AgentSession) -> None:
         raise InvalidArgumentsError(
             f"Session {given} is bound to backend {session.spec.backend}, not {arguments.backend}"
         )
-    # A session with an active run may have no snapshot yet; the new run waits for its end.
-    status = session.status
-    if not status.is_resumable and status.active_run is None:
-        why = f" {status.snapshot_error}" if status.snapshot_error else ""
+    if not session.status.may_be_resumed:
         raise InvalidArgumentsError(
             f"Session {given} has no backend session id yet. There is nothing to resume:"
-            f" use session_mode new.{why}"
+            f" use session_mode new.{reason_of(session)}"
         )
     if arguments.nickname and agent_name(arguments.nickname) != name:
         raise InvalidArgumentsError(
             f"Session {given} is already named {name}, not {arguments.nickname}"
         )
+
+
+def reason_of(session: AgentSession) -> str:
+    """Return why the session has no snapshot, to be appended to a message; empty if unknown."""
+    error = session.status.snapshot_error
+    return f" {error}" if error else ""
 
 
 def profile_name(arguments: SpawnArguments) -> str:

@@ -21,7 +21,7 @@ from agentrun.store.base import (
 from mcp_server.manifests import InvalidArgumentsError
 from mcp_server.policy import AccessPolicy
 from mcp_server.runs import Runs
-from mcp_server.waiting import next_change
+from mcp_server.waiting import read_until
 
 
 @dataclass(frozen=True)
@@ -52,15 +52,15 @@ class ToolContext:
         The run is read when it changes, and when it has events after ``after_seq`` unless that is
         None.
         """
-        clock = asyncio.get_running_loop().time
-        deadline, uid = clock() + seconds, row.run.metadata.uid
-        async with self.store.changes(uid, after_seq) as changes:
-            while True:
-                left = deadline - clock()
-                row = await self.store.get_run_by_uid(uid) or row
-                if is_done(row) or left <= 0 or self.stopping.is_set():
-                    return row
-                await next_change(changes, left, self.stopping)
+        uid, known = row.run.metadata.uid, row
+
+        async def read() -> RunRow:
+            nonlocal known
+            known = await self.store.get_run_by_uid(uid) or known
+            return known
+
+        changes = self.store.changes(uid, after_seq)
+        return await read_until(changes, read, is_done, seconds, self.stopping)
 
 
 @contextmanager

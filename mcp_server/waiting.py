@@ -1,12 +1,40 @@
 """Waits for changes in the store, but not beyond the shutdown of the process."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+from typing import TypeVar
 
 from agentrun.store.base import Changes
 
+T = TypeVar("T")
 
-async def next_change(changes: Changes, seconds: float, stop: asyncio.Event) -> None:
-    """Wait for the next of ``changes``, up to ``seconds``, or until ``stop`` is set."""
+
+async def read_until(
+    subscription: AbstractAsyncContextManager[Changes],
+    read: Callable[[], Awaitable[T]],
+    is_enough: Callable[[T], bool],
+    seconds: float,
+    stop: asyncio.Event,
+) -> T:
+    """
+    Read until ``is_enough``, ``seconds`` have passed, or ``stop`` is set; return what was read.
+
+    It reads at least once, and again after each change. The subscription begins before the first
+    read, so that no change between the two is missed.
+    """
+    clock = asyncio.get_running_loop().time
+    deadline = clock() + seconds
+    async with subscription as changes:
+        while True:
+            found = await read()
+            left = deadline - clock()
+            if is_enough(found) or left <= 0 or stop.is_set():
+                return found
+            await _next(changes, left, stop)
+
+
+async def _next(changes: Changes, seconds: float, stop: asyncio.Event) -> None:
     waits = [asyncio.ensure_future(changes.next(seconds)), asyncio.ensure_future(stop.wait())]
     try:
         done, _ = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)

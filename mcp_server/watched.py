@@ -10,7 +10,7 @@ from uuid import UUID
 from agentrun.api.quarantine import Quarantine, named
 from agentrun.api.v1alpha1 import AgentProfile, AgentSession
 from agentrun.kube.api import KubeApi, Object
-from agentrun.kube.cache import Cache
+from agentrun.kube.cache import ObjectCache
 from agentrun.kube.errors import ApiError, ApiUnavailableError
 from agentrun.kube.list_watch import PAUSES, follow, is_closed
 from agentrun.kube.resources import PROFILES, SESSIONS, Resource
@@ -51,7 +51,7 @@ class Informer(Generic[M]):
         self._resource = resource
         self._pauses = pauses
         self._place_of: Callable[[M], Place] | None = place_of
-        self._cache: Cache[M] = Cache(
+        self._cache: ObjectCache[M] = ObjectCache(
             resource,
             model.model_validate,
             quarantine,

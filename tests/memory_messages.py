@@ -7,7 +7,7 @@ from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from agentrun.store.base import FORGOTTEN, Changes, Mailbox, NewMessage, StoredMessage
+from agentrun.store.base import FORGOTTEN, Changes, MailboxState, NewMessage, StoredMessage
 from agentrun.store.message_text import check_room, encode_message, words
 from agentrun.store.notifier import Notifier
 
@@ -49,11 +49,11 @@ class MemoryMessages:
         self._check()
         return deepcopy(self._boxes[session_uid].messages[after_seq : after_seq + limit])
 
-    async def mailbox(self, session_uid: str) -> Mailbox:
+    async def mailbox(self, session_uid: str) -> MailboxState:
         """See ``MessageStore``."""
         self._check()
         box = self._boxes[session_uid]
-        return Mailbox(len(box.messages), box.delivered)
+        return MailboxState(len(box.messages), box.delivered)
 
     async def deliver(self, session_uid: str, seq: int) -> None:
         """See ``MessageStore``."""

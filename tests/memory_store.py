@@ -24,7 +24,7 @@ from agentrun.store.base import (
     UnknownRunError,
 )
 from agentrun.store.documents import storable
-from agentrun.store.journal import Journal, advance, dump, merge_row, plan_append
+from agentrun.store.journal import JournalState, advance, dump, merge_row, plan_append
 from agentrun.store.moments import EPOCH
 from agentrun.store.notifier import Notifier
 from agentrun.store.paging import (
@@ -41,7 +41,7 @@ from tests.memory_messages import MemoryMessages
 class _Kept:
     row: RunRow
     order: int
-    journal: Journal = field(default_factory=Journal)
+    journal: JournalState = field(default_factory=JournalState)
     ids: dict[int, str] = field(default_factory=dict)
     events: list[Event] = field(default_factory=list)
 
@@ -275,7 +275,7 @@ class MemoryRunStore:
             self._changed[namespace].drop(uid)
             self._ranked[namespace, run.session_name, run.session_uid].drop(uid)
 
-    def _keep(self, kept: _Kept, journal: Journal, new: list[NewEvent]) -> None:
+    def _keep(self, kept: _Kept, journal: JournalState, new: list[NewEvent]) -> None:
         run = kept.row.run
         for event in new:
             dump(event.data)  # Data that is not JSON is rejected before anything is stored.

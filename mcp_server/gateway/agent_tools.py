@@ -62,7 +62,7 @@ class AgentServer(StrictServer):
         return await super().call_tool(name, arguments, context)
 
 
-class AgentTools:
+class AgentToolsEndpoint:
     """The endpoint /v1/mcp."""
 
     def __init__(
@@ -118,7 +118,7 @@ class AgentTools:
 class _Endpoint:
     """An ASGI application: Starlette expects a function to return a Response."""
 
-    def __init__(self, tools: AgentTools) -> None:
+    def __init__(self, tools: AgentToolsEndpoint) -> None:
         self._tools = tools
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -14,7 +14,7 @@ from starlette.routing import Route
 from agentrun.api.gateway import BLOB_NAME, SNAPSHOT_FILE, Blob, Head, Inputs, Task, blob_key
 from agentrun.api.v1alpha1 import AgentRun, AgentStatus, Outcome
 from agentrun.store.base import BlobStore, JournalHead, RunRow, RunStore, StoreError
-from mcp_server.gateway.agent_tools import AgentTools
+from mcp_server.gateway.agent_tools import AgentToolsEndpoint
 from mcp_server.gateway.messages import Mailboxes
 from mcp_server.gateway.ports import PodAuthenticator, RunDirectory
 from mcp_server.gateway.problems import HANDLERS, RequestError, answer
@@ -37,7 +37,7 @@ from mcp_server.gateway.snapshots import (
     own_origin,
 )
 from mcp_server.tool_context import ToolContext
-from mcp_server.waiting import next_change
+from mcp_server.waiting import read_until
 
 MAX_WAIT_MS = 30_000
 """The maximum time that a request for inputs waits, in milliseconds."""
@@ -65,7 +65,7 @@ def build_gateway(
     With a ``context``, agents can call tools; without one, there is no /v1/mcp.
     """
     gateway = _Gateway(store, blobs, runs, authenticator, closing or asyncio.Event())
-    tools = AgentTools(context, gateway.runners, runs) if context else None
+    tools = AgentToolsEndpoint(context, gateway.runners, runs) if context else None
     routes = [
         Route("/v1/task", gateway.task, methods=["GET"]),
         Route("/v1/head", gateway.head, methods=["GET"]),
@@ -222,13 +222,16 @@ class _Gateway:
         if _is_unwanted(runner.row):
             until = min(until, clock() + _PACE_SECONDS)
             await self._pause(until - clock())
-        async with self._store.changes(runner.uid) as changes:
-            while True:
-                row = await self._store.get_run_by_uid(runner.uid) or runner.row
-                found, left = inputs_of(row, after), until - clock()
-                if found.inputs or _is_unwanted(row) or left <= 0 or self._closing.is_set():
-                    return answer(found)
-                await next_change(changes, left, self._closing)
+
+        async def read() -> RunRow:
+            return await self._store.get_run_by_uid(runner.uid) or runner.row
+
+        def is_enough(row: RunRow) -> bool:
+            return bool(inputs_of(row, after).inputs) or _is_unwanted(row)
+
+        changes = self._store.changes(runner.uid)
+        row = await read_until(changes, read, is_enough, until - clock(), self._closing)
+        return answer(inputs_of(row, after))
 
     async def _pause(self, seconds: float) -> None:
         try:

@@ -18,7 +18,7 @@ from mcp_server.gateway.requests import read_model, read_number
 from mcp_server.gateway.runner_identity import RunnerAuthenticator, RunnerIdentity
 from mcp_server.mailboxes import read_mail
 from mcp_server.views import timestamp
-from mcp_server.waiting import next_change
+from mcp_server.waiting import read_until
 
 MAX_WAIT_MS = 30_000
 """The maximum time that a request for messages waits, in milliseconds."""
@@ -53,15 +53,15 @@ class Mailboxes:
         runner = await self._runners.identify_writer(request)
         after = read_number(request, "after", _MAX_SEQ)
         seconds = read_number(request, "wait_ms", MAX_WAIT_MS) / 1000
-        uid, clock = _session_of(runner), asyncio.get_running_loop().time
-        until = clock() + seconds
-        async with self._messages.changes(uid, after) as changes:
-            while True:
-                found = await self._look(uid, after)
-                left = until - clock()
-                if found.messages or left <= 0 or self._closing.is_set():
-                    return answer(found)
-                await next_change(changes, left, self._closing)
+        uid = _session_of(runner)
+        found = await read_until(
+            self._messages.changes(uid, after),
+            lambda: self._look(uid, after),
+            lambda found: bool(found.messages),
+            seconds,
+            self._closing,
+        )
+        return answer(found)
 
     async def deliver(self, request: Request) -> Response:
         """Record the number of the last message that was delivered to the agent."""

@@ -1,6 +1,5 @@
 """The tools that list agents, and send and read messages."""
 
-import asyncio
 from typing import Annotated, Any
 from uuid import NAMESPACE_OID, uuid4, uuid5
 
@@ -11,7 +10,7 @@ from pydantic import Field
 
 from agentrun.api.messages import AgentMessage
 from agentrun.api.v1alpha1 import AgentSession, Backend
-from agentrun.store.base import NewMessage
+from agentrun.store.base import NewMessage, StoredMessage
 from agentrun.store.message_text import encode_message
 from agentrun.store.paging import Place, decode_cursor
 from mcp_server.agent_pages import page_of_agents
@@ -28,7 +27,7 @@ from mcp_server.mailboxes import read_mail
 from mcp_server.manifests import absolute_cwd, check_bounds, check_message
 from mcp_server.run_lookup import Namespace, find_agent
 from mcp_server.tool_context import ToolContext, tool_errors
-from mcp_server.waiting import next_change
+from mcp_server.waiting import read_until
 
 _Folder = Annotated[
     str | None, Field(description="Only an agent that works, or has worked, in this folder.")
@@ -214,17 +213,15 @@ def _is_same(one: NewMessage, other: NewMessage) -> bool:
 async def _next_messages(
     context: ToolContext, agent: AgentSession, after_seq: int, limit: int, seconds: float
 ) -> list[MessageView]:
-    uid, clock = agent.metadata.uid, asyncio.get_running_loop().time
-    deadline = clock() + seconds
-    messages = context.store.messages
-    async with messages.changes(uid, after_seq) as changes:
-        while True:
-            # A tool's result contains each message twice.
-            found = await read_mail(messages, uid, after_seq, limit, MAX_BYTES // 2)
-            left = deadline - clock()
-            if found or left <= 0 or context.stopping.is_set():
-                return within([message_view(one) for one in found])
-            await next_change(changes, left, context.stopping)
+    uid, messages = agent.metadata.uid, context.store.messages
+
+    async def read() -> list[StoredMessage]:
+        # A tool's result contains each message twice.
+        return await read_mail(messages, uid, after_seq, limit, MAX_BYTES // 2)
+
+    changes = messages.changes(uid, after_seq)
+    found = await read_until(changes, read, bool, seconds, context.stopping)
+    return within([message_view(one) for one in found])
 
 
 def _place_in(cursor: str) -> Place:

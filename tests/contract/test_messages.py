@@ -7,8 +7,8 @@ import pytest
 from agentrun.store.base import (
     MAX_MAILBOX_BYTES,
     MAX_MESSAGE_BYTES,
-    Mailbox,
     MailboxFullError,
+    MailboxState,
     RunStore,
     StoreUnavailableError,
     TooLargeError,
@@ -25,14 +25,14 @@ async def test_messages_are_numbered_from_one_and_stay_as_they_were_sent(store: 
     read = await store.messages.fetch("s-1", 0, 10)
     assert read == sent
     assert read[0].sent == first
-    assert await store.messages.mailbox("s-1") == Mailbox(last_seq=2)
+    assert await store.messages.mailbox("s-1") == MailboxState(last_seq=2)
 
 
 async def test_each_mailbox_has_its_own_numbers(store: RunStore) -> None:
     await store.messages.send(a_message("m-1", to="s-1"))
     assert (await store.messages.send(a_message("m-1", to="s-2"))).seq == 1
     assert await store.messages.fetch("s-3", 0, 10) == []
-    assert await store.messages.mailbox("s-3") == Mailbox()
+    assert await store.messages.mailbox("s-3") == MailboxState()
 
 
 async def test_messages_are_fetched_from_a_cursor_on(store: RunStore) -> None:
@@ -84,9 +84,9 @@ async def test_what_was_delivered_never_goes_back(store: RunStore) -> None:
         await store.messages.send(a_message(f"m-{number}"))
     for seq, noted in ((2, 2), (1, 2), (9, 3)):
         await store.messages.deliver("s-1", seq)
-        assert await store.messages.mailbox("s-1") == Mailbox(3, noted)
+        assert await store.messages.mailbox("s-1") == MailboxState(3, noted)
     await store.messages.send(a_message("m-4"))
-    assert await store.messages.mailbox("s-1") == Mailbox(4, 3)
+    assert await store.messages.mailbox("s-1") == MailboxState(4, 3)
 
 
 async def test_a_message_wakes_those_who_wait_for_it_and_nobody_else(store: RunStore) -> None:
@@ -130,5 +130,5 @@ async def test_messages_outlive_the_process(store_url: str) -> None:
     await before.close()
     after = await open_store(store_url)
     assert await after.messages.fetch("s-1", 0, 10) == [sent]
-    assert await after.messages.mailbox("s-1") == Mailbox(1, 1)
+    assert await after.messages.mailbox("s-1") == MailboxState(1, 1)
     await after.close()

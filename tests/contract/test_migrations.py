@@ -19,7 +19,7 @@ from alembic.migration import MigrationContext
 from sqlalchemy import Connection, event, insert, text
 
 from agentrun.store import migrations, parents
-from agentrun.store.base import Mailbox, RunFilter, StoreError, TooNewError
+from agentrun.store.base import MailboxState, RunFilter, StoreError, TooNewError
 from agentrun.store.rows import run_columns
 from agentrun.store.sql import SqlRunStore, open_store
 from agentrun.store.tables import metadata, runs
@@ -156,7 +156,7 @@ async def test_todays_program_goes_on_with_what_an_older_one_kept(old: Old) -> N
 async def test_messages_of_an_older_version_stay_and_are_numbered_on(old: Old) -> None:
     store = await open_store(old.url)
     box = store.messages
-    assert await box.mailbox("s-1") == Mailbox(last_seq=2, delivered_seq=1)
+    assert await box.mailbox("s-1") == MailboxState(last_seq=2, delivered_seq=1)
     first, second = await box.fetch("s-1", 0, 10)
     assert first.sent == a_message("m-1", sender="two", metadata={"kind": "note", "none": None})
     assert (second.sent, second.seq) == (a_message("m-2"), 2)

@@ -19,7 +19,7 @@ from mcp_types.version import LATEST_MODERN_VERSION
 
 from agentrun.cli.connection.discovery import find_service
 from agentrun.cli.connection.forward import PodNetwork
-from agentrun.cli.connection.kube import Kube
+from agentrun.cli.connection.kube import UserCluster
 from agentrun.cli.connection.pods import Pods
 from agentrun.cli.connection.tokens import BearerAuth, RequestedToken
 from agentrun.cli.connection.transport import NetworkTransport
@@ -310,7 +310,7 @@ async def _check(laptop: Laptop) -> str:
 
 
 async def test_tokens_are_renewed_while_calls_go_on(platform: Installation) -> None:
-    kube = await Kube.connect(os.environ["KUBECONFIG"], "")
+    kube = await UserCluster.connect(os.environ["KUBECONFIG"], "")
     try:
         service = await find_service(kube, ConnectionOptions(system_namespace=product.SYSTEM))
         # The shortest life that Kubernetes gives, used for no part of it.

@@ -8,7 +8,7 @@ from aiohttp import web
 from agentrun.kube.errors import ApiError, ApiUnavailableError
 from agentrun.kube.resources import PROFILES, Resource
 from mcp_server import apply_profiles
-from mcp_server.apply_profiles import INSTANCE, ProfileHook, RefusedError, main
+from mcp_server.apply_profiles import INSTANCE, ProfileHook, ProfileRefusedError, main
 from tests.accounts import in_a_pod
 from tests.fake_kube import FakeKube
 
@@ -65,7 +65,7 @@ async def test_field_that_is_no_longer_set_goes(api: Api) -> None:
 
 async def test_profile_the_api_server_finds_invalid_is_not_tried_again(api: Api) -> None:
     api.errors = [ApiError(422, "Invalid", "spec.image: Required")]
-    with pytest.raises(RefusedError, match=r"422 spec.image: Required"):
+    with pytest.raises(ProfileRefusedError, match=r"422 spec.image: Required"):
         await apply(api, {"codex": {}})
     assert len(api.requests) == 1
 
@@ -111,7 +111,7 @@ async def test_hook_waits_until_the_kind_is_served(api: Api) -> None:
 
 async def test_hook_gives_up_at_once_where_waiting_does_not_help(api: Api) -> None:
     api.errors = [ApiError(401, "Unauthorized", "who are you")]
-    with pytest.raises(RefusedError, match=r"401 who are you"):
+    with pytest.raises(ProfileRefusedError, match=r"401 who are you"):
         await apply(api, {"codex": {}})
     assert api.requests == ["list"]
 
@@ -119,7 +119,7 @@ async def test_hook_gives_up_at_once_where_waiting_does_not_help(api: Api) -> No
 async def test_hook_gives_up_in_the_end(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(apply_profiles, "_RETRY_SECONDS", -1)
     api.errors = [NOT_FOUND]
-    with pytest.raises(RefusedError, match="404"):
+    with pytest.raises(ProfileRefusedError, match="404"):
         await apply(api, {"codex": {}})
 
 

@@ -9,9 +9,9 @@ from dataclasses import replace
 import uvicorn
 from starlette.types import Receive, Scope, Send
 
-from mcp_server.connections import Bounded, Bounds, protocol_with
+from mcp_server.connections import Bounded, ConnectionLimits, protocol_with
 
-TIGHT = Bounds(
+TIGHT = ConnectionLimits(
     connections=20, of_peer=10, requests_of_peer=3, header_seconds=0.3, body_bytes=1000,
     body_silence_seconds=0.3, body_seconds=1.0,
 )  # fmt: skip
@@ -48,7 +48,7 @@ class App:
 
 
 @asynccontextmanager
-async def serving(bounds: Bounds = TIGHT) -> AsyncIterator[tuple[App, int]]:
+async def serving(bounds: ConnectionLimits = TIGHT) -> AsyncIterator[tuple[App, int]]:
     app = App()
     config = uvicorn.Config(
         Bounded(app, bounds), http=protocol_with(bounds), host="127.0.0.1", port=0,

@@ -13,7 +13,7 @@ from agentrun.cli.live import LiveLine
 from agentrun.cli.render.events import render_event
 from agentrun.cli.render.runs import end_line, live_steps, next_steps, options_of, question_text
 from agentrun.cli.render.text import now, seconds_between
-from agentrun.cli.screen import Output, Screen
+from agentrun.cli.screen import OutputFormat, Screen
 
 _LEAVE = "d = leave it running, c = cancel it, Enter = keep watching: "
 
@@ -22,7 +22,7 @@ class Foreground:
     """Shows a run until it has finished or waits for input."""
 
     def __init__(
-        self, tools: Tools, screen: Screen, output: Output, run: Run | None, cursor: Cursor
+        self, tools: Tools, screen: Screen, output: OutputFormat, run: Run | None, cursor: Cursor
     ) -> None:
         self._tools = tools
         self._screen = screen
@@ -40,7 +40,7 @@ class Foreground:
 
     @property
     def _can_ask(self) -> bool:
-        return self._output is Output.TEXT and self._screen.can_ask
+        return self._output is OutputFormat.TEXT and self._screen.can_ask
 
     async def watch(self) -> int:
         """Follow the run and return the command's exit code."""
@@ -54,7 +54,7 @@ class Foreground:
                     return code
 
     async def _step(self) -> int | None:
-        if self._output is Output.TEXT:
+        if self._output is OutputFormat.TEXT:
             with self._live.shown():
                 status = await follow(self._tools, self._cursor, self._show, self._interrupts)
         else:
@@ -76,15 +76,15 @@ class Foreground:
     def finish(self, run: Run) -> None:
         """Report how the run ended, or what it waits for."""
         match self._output:
-            case Output.JSON:
+            case OutputFormat.JSON:
                 return
-            case Output.JSONL:
+            case OutputFormat.JSONL:
                 self._screen.jsonl({"type": "run_summary", "payload": run.raw()})
-            case Output.TEXT:
+            case OutputFormat.TEXT:
                 if run.status in WAITING_STATUSES and run.question:
                     self._screen.note(f"\n{printable(question_text(run.question))}")
                 self._screen.show(end_line(run, now()))
-        if self._output is Output.TEXT or run.status in WAITING_STATUSES:
+        if self._output is OutputFormat.TEXT or run.status in WAITING_STATUSES:
             self._screen.steps(next_steps(run))
 
     def _show(self, page: Page) -> None:
@@ -92,11 +92,11 @@ class Foreground:
         for event in page.events:
             self._live.notice(event)
             match self._output:
-                case Output.JSON:
+                case OutputFormat.JSON:
                     self.events.append(event.raw())
-                case Output.JSONL:
+                case OutputFormat.JSONL:
                     self._screen.jsonl(event.raw())
-                case Output.TEXT:
+                case OutputFormat.TEXT:
                     if event.type in ("input_required", "auth_required"):
                         self._asked = str(event.data.get("text") or "")
                     if (text := render_event(event)) is not None:

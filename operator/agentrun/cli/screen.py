@@ -13,7 +13,7 @@ from agentrun.api.printable import printable
 from agentrun.cli.terminal import beneath, json_text, open_console
 
 
-class Output(StrEnum):
+class OutputFormat(StrEnum):
     """The output formats."""
 
     TEXT = "text"
@@ -22,7 +22,7 @@ class Output(StrEnum):
 
 
 OutputOption = Annotated[
-    Output,
+    OutputFormat,
     typer.Option(
         "--output", "-o", help="text, json (one document) or jsonl (one object per line)."
     ),

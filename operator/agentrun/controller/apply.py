@@ -38,7 +38,7 @@ from agentrun.controller.observed import Failure, WaitClass
 from agentrun.controller.pod.manifest import build_pod
 from agentrun.controller.pod.status import rejection_failure
 from agentrun.controller.sessions import format_time, session_status_after
-from agentrun.controller.settings import OperatorTimeouts, PodSettings
+from agentrun.controller.settings import OperatorTimeouts, PodDefaults
 from agentrun.controller.status import status_patch
 from agentrun.kube.api import KubeApi, Object
 from agentrun.kube.errors import ApiError
@@ -58,7 +58,7 @@ class Applier:
 
     kube: KubeApi
     caches: Caches
-    pod: PodSettings
+    pod: PodDefaults
     timeouts: OperatorTimeouts
     events: EventSink
 

@@ -10,7 +10,7 @@ from functools import partial
 from agentrun.api.pod_layout import LABEL_RUN
 from agentrun.api.quarantine import Quarantine
 from agentrun.kube.api import Object
-from agentrun.kube.cache import Cache
+from agentrun.kube.cache import ObjectCache
 from agentrun.kube.objects import Key, parent_of, run_of_pod, session_of
 from agentrun.kube.resources import PODS, PROFILES, RUNS, SESSIONS, Resource
 
@@ -44,8 +44,8 @@ class Caches:
         """``on_change`` is called with every object that was added, changed or removed."""
         self.quarantine = Quarantine()
         """The objects that cannot be read as they are stored."""
-        self._by_kind: dict[Resource, Cache[Object]] = {
-            kind: Cache(
+        self._by_kind: dict[Resource, ObjectCache[Object]] = {
+            kind: ObjectCache(
                 kind,
                 lambda obj: obj,
                 self.quarantine,
@@ -55,7 +55,7 @@ class Caches:
             for kind in CACHED
         }
 
-    def of(self, kind: Resource) -> Cache[Object]:
+    def of(self, kind: Resource) -> ObjectCache[Object]:
         """Return the cache of a kind."""
         return self._by_kind[kind]
 

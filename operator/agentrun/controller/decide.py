@@ -31,8 +31,8 @@ from agentrun.controller.endings import (
     has_pending_input,
     has_unsaved_progress,
     not_resumable_ending,
+    phase_without_pod,
     remote_task_message,
-    waiting_phase,
     with_remote_task,
 )
 from agentrun.controller.facts import Facts
@@ -193,7 +193,7 @@ def _wait_for_input(facts: Facts, requeue: list[Action]) -> list[Action]:
     if not facts.remaining_pods and has_pending_input(run):
         message = f"Attempt {run.attempts} has received its input; the next attempt starts."
         return _next_attempt(facts, message, answered=True)
-    phase, reason, message = waiting_phase(run)
+    phase, reason, message = phase_without_pod(run)
     gone = "The run waits for input without a pod; input starts the next attempt."
     draft.set_condition(ConditionType.AGENT_READY, "False", reason, gone)
     draft.set_condition(ConditionType.POD_TERMINATED, "True", reason, gone)
@@ -215,7 +215,7 @@ def _report_progress(facts: Facts, pod: PodObservation) -> list[Action]:
     draft = StatusDraft(facts.run, facts.now)
     _set_pod(draft, pod)
     if facts.has_exited_to_wait:
-        draft.set_phase(*waiting_phase(facts.run))
+        draft.set_phase(*phase_without_pod(facts.run))
         return _await_pod_end(facts, pod, draft)
     if facts.has_ended:
         message = "The agent has finished; its pod is shutting down."

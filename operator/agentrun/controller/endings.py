@@ -24,7 +24,7 @@ from agentrun.api.v1alpha1 import (
 )
 from agentrun.backends import backend_of
 from agentrun.controller.observed import Failure, PodObservation
-from agentrun.controller.status import agent_of, condition_of
+from agentrun.controller.status import agent_of, condition_of, waiting_phase
 
 _FINISHED = {OutcomeState.COMPLETED: Phase.COMPLETED, OutcomeState.REJECTED: Phase.REJECTED}
 _DEFAULT_REASON = {
@@ -124,15 +124,14 @@ def has_unsaved_progress(run: AgentRun) -> bool:
     return not is_new and (agent.acknowledged_input or 0) > agent.kept.acknowledged_input
 
 
-def waiting_phase(run: AgentRun) -> tuple[Phase, Reason, str]:
-    """Return the phase, reason and message of a run that waits for input."""
+def phase_without_pod(run: AgentRun) -> tuple[Phase, Reason, str]:
+    """Return the phase, reason and message of a run that waits without a running agent."""
     agent = run.status.agent
     question = agent.question if agent else None
-    text = question.text if question else ""
-    wants_auth = question is not None and question.kind == "auth"
-    if wants_auth or (agent is not None and agent.state is AgentState.AUTH_REQUIRED):
-        return Phase.AUTH_REQUIRED, Reason.AUTH_REQUIRED, text or "The agent needs credentials."
-    return Phase.INPUT_REQUIRED, Reason.QUESTION, text or "The agent waits for an answer."
+    # The state may be that of the last report before the end, so the question counts as well.
+    needs_auth = question is not None and question.kind == "auth"
+    needs_auth |= agent is not None and agent.state is AgentState.AUTH_REQUIRED
+    return waiting_phase(question, needs_auth)
 
 
 def not_resumable_ending(run: AgentRun) -> Ending:

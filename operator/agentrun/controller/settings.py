@@ -59,7 +59,7 @@ class OperatorTimeouts:
 
 
 @dataclass(frozen=True)
-class PodSettings:
+class PodDefaults:
     """The operator settings that apply to pods."""
 
     gateway_url: str
@@ -73,7 +73,7 @@ class Settings:
 
     namespaces: tuple[str, ...]
     """The namespaces in which it manages runs."""
-    pod: PodSettings
+    pod: PodDefaults
     timeouts: OperatorTimeouts = field(default_factory=OperatorTimeouts)
     resync_seconds: int = 60
     """The interval between relists, in seconds."""
@@ -102,7 +102,7 @@ def settings_from(env: Mapping[str, str]) -> Settings:
         idle=_seconds(env, "DEFAULT_IDLE_SECONDS", defaults.idle),
         grace=_seconds(env, "DEFAULT_GRACE_SECONDS", defaults.grace),
     )
-    pod = PodSettings(
+    pod = PodDefaults(
         gateway_url=_text(env, "GATEWAY_URL"),
         runner_image=_text(env, "RUNNER_IMAGE"),
         runner_image_pull_policy=env.get(f"{PREFIX}RUNNER_IMAGE_PULL_POLICY") or "IfNotPresent",

@@ -11,6 +11,7 @@ from agentrun.api.v1alpha1 import (
     Condition,
     ConditionType,
     Phase,
+    Question,
     Reason,
 )
 from agentrun.controller.actions import Action, SetStatus
@@ -43,10 +44,15 @@ def phase_of(agent: AgentStatus | None) -> tuple[Phase, Reason, str]:
         return Phase.RUNNING, Reason.WORKING, "The agent is working."
     if state is AgentState.FINISHED:
         return Phase.RUNNING, Reason.FINISHING, "The agent has finished; its pod is shutting down."
-    question = agent.question.text if agent.question else ""
-    if state is AgentState.INPUT_REQUIRED:
-        return Phase.INPUT_REQUIRED, Reason.QUESTION, question or "The agent waits for an answer."
-    return Phase.AUTH_REQUIRED, Reason.AUTH_REQUIRED, question or "The agent needs credentials."
+    return waiting_phase(agent.question, state is AgentState.AUTH_REQUIRED)
+
+
+def waiting_phase(question: Question | None, needs_auth: bool) -> tuple[Phase, Reason, str]:
+    """Return the phase, reason and message of a run that waits for input or for credentials."""
+    text = question.text if question else ""
+    if needs_auth:
+        return Phase.AUTH_REQUIRED, Reason.AUTH_REQUIRED, text or "The agent needs credentials."
+    return Phase.INPUT_REQUIRED, Reason.QUESTION, text or "The agent waits for an answer."
 
 
 def status_patch(old: AgentRunStatus, new: AgentRunStatus) -> dict[str, Any]:

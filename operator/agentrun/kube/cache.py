@@ -42,7 +42,7 @@ class _Entry(Generic[T]):
     index_values: Mapping[str, Hashable | None]
 
 
-class Cache(Generic[T]):
+class ObjectCache(Generic[T]):
     """
     The objects of one kind, by namespace and name.
 

@@ -201,7 +201,7 @@ class StoredMessage:
 
 
 @dataclass(frozen=True)
-class Mailbox:
+class MailboxState:
     """The state of a mailbox."""
 
     last_seq: int = 0
@@ -243,7 +243,7 @@ class MessageStore(Protocol):
         They never change, except by ``RunStore.forget``.
         """
 
-    async def mailbox(self, session_uid: str) -> Mailbox:
+    async def mailbox(self, session_uid: str) -> MailboxState:
         """Return the state of a mailbox; all 0 if it has no messages."""
 
     async def deliver(self, session_uid: str, seq: int) -> None:

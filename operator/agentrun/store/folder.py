@@ -22,7 +22,7 @@ _INCOMING = ".incoming"
 _FORGOTTEN_SECONDS = 3600
 
 
-class Folder:
+class FolderStore:
     """The folder of ``file:///FOLDER``."""
 
     def __init__(self, folder: Path, url: str) -> None:
@@ -78,7 +78,7 @@ class Folder:
         return Path(name)
 
 
-def open_folder(url: str) -> Folder:
+def open_folder(url: str) -> FolderStore:
     """Open the folder of ``file:///FOLDER``, and create it if it is missing."""
     parts = urlsplit(url)
     if parts.scheme != "file" or parts.netloc not in ("", "localhost") or len(parts.path) < 2:
@@ -87,7 +87,7 @@ def open_folder(url: str) -> Folder:
         )
     path = Path(unquote(parts.path))
     with translated(url):
-        folder = Folder(path, url)
+        folder = FolderStore(path, url)
         folder.discard_unfinished()
     return folder
 

@@ -36,7 +36,7 @@ _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]+")
 
 
 @dataclass(frozen=True)
-class Journal:
+class JournalState:
     """The state of a journal without its events."""
 
     last_seq: int = 0
@@ -54,8 +54,8 @@ class Journal:
 
 
 def plan_append(
-    journal: Journal, attempt: int, events: Sequence[NewEvent], taken: Mapping[int, str]
-) -> tuple[Journal, list[NewEvent]]:
+    journal: JournalState, attempt: int, events: Sequence[NewEvent], taken: Mapping[int, str]
+) -> tuple[JournalState, list[NewEvent]]:
     """
     Return the journal with ``events`` appended, and which of them are new.
 
@@ -88,7 +88,7 @@ def plan_append(
     return journal, new
 
 
-def advance(journal: Journal, event: NewEvent) -> Journal:
+def advance(journal: JournalState, event: NewEvent) -> JournalState:
     """Return the journal with ``event`` as its newest."""
     status = event_status(event.type, event.data)
     # A final status_changed repeats the status of the event before it, which has a reason.

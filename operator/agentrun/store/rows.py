@@ -9,7 +9,7 @@ from agentrun.api.events import Event, NewEvent
 from agentrun.store import documents
 from agentrun.store.base import RunRow, SessionRun
 from agentrun.store.documents import RunName, plain, read_data, write_run
-from agentrun.store.journal import Journal, dump
+from agentrun.store.journal import JournalState, dump
 from agentrun.store.moments import EPOCH, micros, moment
 from agentrun.store.paging import place_of
 
@@ -34,7 +34,7 @@ def run_columns(row: RunRow) -> dict[str, Any]:
     }
 
 
-def journal_columns(journal: Journal) -> dict[str, Any]:
+def journal_columns(journal: JournalState) -> dict[str, Any]:
     """Return the columns that an append may change."""
     return {
         "attempt": journal.attempt,
@@ -83,9 +83,9 @@ def read_session_run(stored: Row[Any]) -> SessionRun:
     )
 
 
-def read_journal(stored: Row[Any]) -> Journal:
+def read_journal(stored: Row[Any]) -> JournalState:
     """Convert the journal's columns of a row of ``runs``."""
-    return Journal(
+    return JournalState(
         stored.last_seq, stored.sealed, stored.attempt, stored.journal_status, stored.summary
     )
 

@@ -29,7 +29,7 @@ from agentrun.store.base import (
 )
 from agentrun.store.database import Database, open_database
 from agentrun.store.documents import storable
-from agentrun.store.journal import Journal, advance, merge_row, plan_append
+from agentrun.store.journal import JournalState, advance, merge_row, plan_append
 from agentrun.store.migrations import upgrade
 from agentrun.store.moments import micros
 from agentrun.store.notifier import Notifier
@@ -179,7 +179,7 @@ class SqlRunStore:
     async def append(self, uid: str, attempt: int, events: Sequence[NewEvent]) -> JournalHead:
         """See ``RunStore``."""
 
-        async def write(connection: AsyncConnection) -> Journal:
+        async def write(connection: AsyncConnection) -> JournalState:
             found = await _known(connection, uid)
             before = read_journal(found)
             taken = await _ids(connection, uid, events, before.last_seq)
@@ -190,7 +190,7 @@ class SqlRunStore:
                 await self._database.notify(connection, uid, after.last_seq)
             return after
 
-        def wake(journal: Journal) -> None:
+        def wake(journal: JournalState) -> None:
             self._notifier.appended(uid, journal.last_seq)
 
         return (await self._transactions.write(write, wake)).head
@@ -217,7 +217,7 @@ class SqlRunStore:
     async def seal(self, uid: str, event_id: str, ts: str, data: dict[str, Any]) -> JournalHead:
         """See ``RunStore``."""
 
-        async def write(connection: AsyncConnection) -> Journal:
+        async def write(connection: AsyncConnection) -> JournalState:
             found = await _known(connection, uid)
             journal = read_journal(found)
             if journal.sealed:
@@ -234,7 +234,7 @@ class SqlRunStore:
             await self._database.notify(connection, uid, None)
             return journal
 
-        def wake(_: Journal) -> None:
+        def wake(_: JournalState) -> None:
             self._notifier.changed(uid)
 
         return (await self._transactions.write(write, wake)).head
@@ -282,10 +282,10 @@ class SqlRunStore:
 
     def _first(self, uid: str) -> dict[str, Any]:
         now = micros(self._now())
-        return {"uid": uid, "first_seen": now, "updated": now, **journal_columns(Journal())}
+        return {"uid": uid, "first_seen": now, "updated": now, **journal_columns(JournalState())}
 
     async def _store(
-        self, connection: AsyncConnection, run: Row[Any], journal: Journal, new: list[NewEvent]
+        self, connection: AsyncConnection, run: Row[Any], journal: JournalState, new: list[NewEvent]
     ) -> None:
         rows = event_columns(run.uid, run.session_uid, journal.attempt, new)
         if rows:

@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import Row, delete, exc, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from agentrun.store.base import FORGOTTEN, Changes, Mailbox, NewMessage, StoredMessage
+from agentrun.store.base import FORGOTTEN, Changes, MailboxState, NewMessage, StoredMessage
 from agentrun.store.database import Database
 from agentrun.store.journal import dump
 from agentrun.store.message_text import check_room, decode_message, encode_message, words
@@ -71,11 +71,11 @@ class SqlMessages:
         newer = newer.where(_letters.seq > after_seq).order_by(_letters.seq).limit(limit)
         return [_read(stored) for stored in await self._transactions.read(newer)]
 
-    async def mailbox(self, session_uid: str) -> Mailbox:
+    async def mailbox(self, session_uid: str) -> MailboxState:
         """See ``MessageStore``."""
         query = select(mailboxes).where(_boxes.session_uid == session_uid)
         found = await self._transactions.read(query)
-        return Mailbox(found[0].last_seq, found[0].delivered_seq) if found else Mailbox()
+        return MailboxState(found[0].last_seq, found[0].delivered_seq) if found else MailboxState()
 
     async def deliver(self, session_uid: str, seq: int) -> None:
         """See ``MessageStore``."""

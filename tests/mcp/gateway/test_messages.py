@@ -8,7 +8,7 @@ import pytest
 
 from agentrun.api.gateway import Messages
 from agentrun.api.v1alpha1 import Phase
-from agentrun.store.base import Mailbox
+from agentrun.store.base import MailboxState
 from mcp_server.gateway.messages import MAX_ANSWER_BYTES
 from tests.contract.builders import a_message
 from tests.mcp.gateway.conftest import World, the_run
@@ -64,7 +64,7 @@ async def test_what_was_delivered_does_not_come_again(world: World) -> None:
     answer = await deliver(world, 2)
     assert Messages.model_validate_json(answer.content).delivered_seq == 2
     assert await ask(world) == [3], "not to another attempt either"
-    assert await world.store.messages.mailbox(SESSION) == Mailbox(3, 2)
+    assert await world.store.messages.mailbox(SESSION) == MailboxState(3, 2)
     assert len(await world.store.messages.fetch(SESSION, 0, 10)) == 3, "readers find them"
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from agentrun.cli.connection import server_endpoint
 from agentrun.cli.connection.discovery import Service, find_service, read_service
-from agentrun.cli.connection.kube import Kube
+from agentrun.cli.connection.kube import UserCluster
 from agentrun.cli.connection.kubeconfig import log_in
 from agentrun.cli.connection.pods import port_of, ready_pods
 from agentrun.cli.problems import CliError
@@ -27,7 +27,7 @@ class Person:
 
 
 async def found(cluster: FakeCluster, person: Person | None = None, **options: str) -> Service:
-    kube = await Kube.connect(str(cluster.kubeconfig), "")
+    kube = await UserCluster.connect(str(cluster.kubeconfig), "")
     try:
         return await find_service(kube, cluster.options(**options), person or Person(None))
     finally:
@@ -128,7 +128,7 @@ async def test_an_api_server_that_is_away_is_named(tmp_path: Path) -> None:
 async def test_credentials_that_are_refused_are_named(cluster: FakeCluster) -> None:
     kubeconfig = cluster.kubeconfig
     kubeconfig.write_text(kubeconfig.read_text().replace("mine", "old"))
-    kube = await Kube.connect(str(kubeconfig), "")
+    kube = await UserCluster.connect(str(kubeconfig), "")
     with pytest.raises(CliError, match="does not accept the kubeconfig's credentials"):
         await kube.get("/api/v1/services")
     await kube.close()
@@ -138,7 +138,7 @@ async def test_credentials_are_read_again_when_they_are_refused(cluster: FakeClu
     kubeconfig = cluster.kubeconfig
     text = kubeconfig.read_text()
     kubeconfig.write_text(text.replace("mine", "old"))
-    kube = await Kube.connect(str(kubeconfig), "")
+    kube = await UserCluster.connect(str(kubeconfig), "")
     kubeconfig.write_text(text)
     assert (await kube.get("/api/v1/services"))["items"]
     await kube.close()

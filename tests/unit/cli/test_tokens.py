@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from agentrun.cli.connection.kube import Kube
+from agentrun.cli.connection.kube import UserCluster
 from agentrun.cli.connection.tokens import RequestedToken
 from agentrun.cli.problems import CliError
 from tests.unit.cli.fake_cluster import FakeCluster
@@ -20,13 +20,13 @@ class Clock:
 
 
 @pytest.fixture
-async def kube(cluster: FakeCluster) -> AsyncIterator[Kube]:
-    made = await Kube.connect(str(cluster.kubeconfig), "")
+async def kube(cluster: FakeCluster) -> AsyncIterator[UserCluster]:
+    made = await UserCluster.connect(str(cluster.kubeconfig), "")
     yield made
     await made.close()
 
 
-async def test_a_token_is_used_for_most_of_its_life_and_then_renewed(kube: Kube) -> None:
+async def test_a_token_is_used_for_most_of_its_life_and_then_renewed(kube: UserCluster) -> None:
     clock = Clock()
     tokens = RequestedToken(kube, "team-a", seconds=1000, renew_after=0.7, clock=clock)
     assert await tokens.get() == "team-a-1"
@@ -37,13 +37,13 @@ async def test_a_token_is_used_for_most_of_its_life_and_then_renewed(kube: Kube)
 
 
 async def test_an_old_token_serves_on_while_no_new_one_can_be_made(
-    kube: Kube, cluster: FakeCluster
+    kube: UserCluster, cluster: FakeCluster
 ) -> None:
     clock = Clock()
     tokens = RequestedToken(kube, "team-a", seconds=1000, renew_after=0.5, clock=clock)
     await tokens.get()
     await kube.close()
-    away = await Kube.connect(str(FakeCluster(cluster.folder, port=1).kubeconfig), "")
+    away = await UserCluster.connect(str(FakeCluster(cluster.folder, port=1).kubeconfig), "")
     tokens._kube = away
     clock.now += 600
     assert await tokens.get() == "team-a-1"
@@ -53,14 +53,14 @@ async def test_an_old_token_serves_on_while_no_new_one_can_be_made(
     await away.close()
 
 
-async def test_a_refused_token_is_replaced_once_for_all_who_had_it(kube: Kube) -> None:
+async def test_a_refused_token_is_replaced_once_for_all_who_had_it(kube: UserCluster) -> None:
     tokens = RequestedToken(kube, "team-a")
     first = await tokens.get()
     assert [await tokens.renew(first), await tokens.renew(first)] == ["team-a-2", "team-a-2"]
 
 
 async def test_a_missing_right_is_told_with_the_command_that_grants_it(
-    kube: Kube, cluster: FakeCluster
+    kube: UserCluster, cluster: FakeCluster
 ) -> None:
     cluster.denied = {"/token"}
     with pytest.raises(CliError) as error:
@@ -69,6 +69,6 @@ async def test_a_missing_right_is_told_with_the_command_that_grants_it(
     assert command in str(error.value)
 
 
-async def test_an_unknown_account_is_told_with_the_flags(kube: Kube) -> None:
+async def test_an_unknown_account_is_told_with_the_flags(kube: UserCluster) -> None:
     with pytest.raises(CliError, match=r"no ServiceAccount other in namespace team-a.*--namespace"):
         await RequestedToken(kube, "team-a", "other").get()

@@ -9,7 +9,7 @@ from agentrun.controller.caches import Caches
 from agentrun.controller.observe import Observer
 from agentrun.controller.queue import RequeueError, WorkQueue
 from agentrun.controller.reconcile import Reconciler
-from agentrun.controller.settings import PodSettings
+from agentrun.controller.settings import PodDefaults
 from agentrun.controller.sync import Sync
 from agentrun.controller.watches import affected_runs
 from agentrun.kube.api import Object
@@ -42,7 +42,7 @@ class Operator:
         )
         self.queue, self.news = WorkQueue[Key](), News()
         self.now = NOW
-        settings = PodSettings("http://gateway", "runner:1")
+        settings = PodDefaults("http://gateway", "runner:1")
         observer = Observer(self.api, self.caches)
         applier = Applier(self.api, self.caches, settings, TIMEOUTS, self.news)
         self.reconciler = Reconciler(observer, applier, self.queue, TIMEOUTS, self.clock)

@@ -11,7 +11,7 @@ import pytest
 from agentrun.controller import main
 from agentrun.controller.caches import Caches
 from agentrun.controller.main import run_together, run_watches, serve_health
-from agentrun.controller.settings import PodSettings, Settings
+from agentrun.controller.settings import PodDefaults, Settings
 from agentrun.controller.sync import Sync
 from tests.unit.controller.fake_api import FakeApi
 from tests.waiting import LATE_SECONDS
@@ -77,7 +77,7 @@ async def test_watches_that_kopf_gives_up_begin_again_once_everything_is_served(
 
     monkeypatch.setattr(kopf, "operator", operator)
     monkeypatch.setattr(main, "_SETTLING_SECONDS", 0)
-    settings = Settings(("ns",), PodSettings("http://gateway", "runner:1"))
+    settings = Settings(("ns",), PodDefaults("http://gateway", "runner:1"))
     await sync.start()
     async with asyncio.timeout(LATE_SECONDS):
         await run_watches(caches, sync, settings, stopping)

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from agentrun.api.quarantine import UNREADABLE, Quarantine
 from agentrun.kube import cache as module
 from agentrun.kube.api import Object
-from agentrun.kube.cache import Cache, version_number
+from agentrun.kube.cache import ObjectCache, version_number
 from agentrun.kube.resources import RUNS
 from tests.objects import QUIETLY, nested
 
@@ -28,21 +28,21 @@ def team_of(obj: Object) -> Any:
     return obj["spec"]["team"]
 
 
-def a_cache(on_change: Callable[[Object], None] = lambda obj: None) -> Cache[Object]:
-    return Cache(
+def a_cache(on_change: Callable[[Object], None] = lambda obj: None) -> ObjectCache[Object]:
+    return ObjectCache(
         RUNS, lambda obj: obj, Quarantine(), indexes={"team": team_of}, on_change=on_change
     )
 
 
-def versions(cache: Cache[Object]) -> dict[str, str]:
+def versions(cache: ObjectCache[Object]) -> dict[str, str]:
     return {one["metadata"]["name"]: one["metadata"]["resourceVersion"] for one in cache}
 
 
-def team(cache: Cache[Object], value: str) -> list[str]:
+def team(cache: ObjectCache[Object], value: str) -> list[str]:
     return [one["metadata"]["name"] for one in cache.by_index("team", value)]
 
 
-def quarantined(cache: Cache[Object]) -> dict[str, str]:
+def quarantined(cache: ObjectCache[Object]) -> dict[str, str]:
     return {one.name: one.reason for one in cache._quarantine.of(RUNS.plural, [NAMESPACE])}
 
 
@@ -202,7 +202,7 @@ def test_a_model_says_itself_why_an_object_cannot_be_read() -> None:
     class Team(BaseModel):
         spec: dict[str, str]
 
-    cache = Cache(RUNS, Team.model_validate, Quarantine())
+    cache = ObjectCache(RUNS, Team.model_validate, Quarantine())
     assert cache.put(NAMESPACE, an_object("a", 1))
     assert cache.in_namespace(NAMESPACE) == [Team(spec={"team": "red"})]
     assert not cache.put(NAMESPACE, an_object("a", 2, team=7))

@@ -11,7 +11,7 @@ import pytest
 from agentrun.api.v1alpha1 import OutcomeState
 from agentrun.backends import backend_of
 from agentrun.backends.claude_code import CLAUDE_CODE
-from agentrun.runner.acp.mapping import Mapper, find_answer
+from agentrun.runner.acp.mapping import UpdateMapper, find_answer
 from agentrun.runner.answer_check import check_apart
 from agentrun.runner.journal.large_text import LargeText
 from agentrun.runner.prompt import build_repair
@@ -36,8 +36,8 @@ def words(text: str) -> dict[str, Any]:
     return {"sessionUpdate": "agent_message_chunk", "content": content}
 
 
-def told(*updates: dict[str, Any]) -> Mapper:
-    mapper = Mapper()
+def told(*updates: dict[str, Any]) -> UpdateMapper:
+    mapper = UpdateMapper()
     for update in updates:
         mapper.feed(update)
     mapper.end_turn()
@@ -155,7 +155,7 @@ async def test_a_pattern_without_an_end_stops_nothing_else(
 
 @pytest.mark.slow
 async def test_an_answer_is_without_secrets() -> None:
-    mapper = Mapper(clean=lambda text: text.replace("s3cr3t", "[redacted]"))
+    mapper = UpdateMapper(clean=lambda text: text.replace("s3cr3t", "[redacted]"))
     mapper.feed(call("completed", rawInput={"answer": "s3cr3t"}))
     assert await find_answer(mapper, SCHEMA) == {"answer": "[redacted]"}
 

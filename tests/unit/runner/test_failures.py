@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from agentrun.runner.acp.client import HANDSHAKE_SECONDS, Agent
+from agentrun.runner.acp.client import HANDSHAKE_SECONDS, AcpAgent
 from dev.failures import find
 from dev.failures.row import Failure
 from tests.failures import promised
@@ -88,7 +88,7 @@ async def test_a_turn_that_goes_wrong_ends_the_run_and_says_why(tmp_path: Path, 
 
 @promised(*SILENT)
 async def test_an_agent_that_does_not_answer_ends_the_run_in_time(tmp_path: Path, key: str) -> None:
-    assert Agent.handshake.__defaults__ == (HANDSHAKE_SECONDS,)
+    assert AcpAgent.handshake.__defaults__ == (HANDSHAKE_SECONDS,)
     row = sooner(find(key), HANDSHAKE_SECONDS, WAITS)
     await check_failure(tmp_path, row, a_gateway(["say", "never"]), SILENT[key], BOUNDS)
 

@@ -4,7 +4,7 @@ import pytest
 
 from agentrun.api.events import EventType
 from agentrun.api.v1alpha1 import Phase
-from agentrun.store.journal import Journal, advance, event_status, summary_of
+from agentrun.store.journal import JournalState, advance, event_status, summary_of
 from tests.contract.builders import an_event
 
 
@@ -75,13 +75,13 @@ def test_every_event_has_a_summary_whatever_its_data(kind: EventType) -> None:
 
 
 def test_a_closing_status_keeps_the_reason_that_was_given() -> None:
-    failed = advance(Journal(), an_event(1, type="run_failed", message="no tokens"))
+    failed = advance(JournalState(), an_event(1, type="run_failed", message="no tokens"))
     closed = advance(failed, an_event(2, type="status_changed", status="failed"))
     assert (closed.status, closed.summary) == ("failed", "Run failed: no tokens")
 
 
 def test_a_closing_status_that_differs_is_the_last_word() -> None:
-    completed = advance(Journal(), an_event(1, type="run_completed", final_response="x"))
+    completed = advance(JournalState(), an_event(1, type="run_completed", final_response="x"))
     closed = advance(completed, an_event(2, type="status_changed", status="cancelled"))
     assert (closed.status, closed.summary) == ("cancelled", "Run cancelled")
 

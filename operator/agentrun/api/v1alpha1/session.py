@@ -54,6 +54,15 @@ class AgentSessionStatus(Model):
         """Whether there is a snapshot of the newest run, from which the conversation resumes."""
         return bool(self.snapshot) and not self.snapshot_error
 
+    @property
+    def may_be_resumed(self) -> bool:
+        """
+        Whether a new run may resume the conversation, as far as is known before it starts.
+
+        An active run may still store a snapshot: whether it did is checked when the new run starts.
+        """
+        return self.is_resumable or self.active_run is not None
+
 
 class AgentSession(Model):
     """A conversation with a stable agent name, which outlives its runs."""

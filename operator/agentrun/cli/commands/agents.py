@@ -14,7 +14,7 @@ from agentrun.cli.options import ConnectionOptions
 from agentrun.cli.render.runs import status_text
 from agentrun.cli.render.tables import Columns
 from agentrun.cli.render.text import age, clock, line_of, now
-from agentrun.cli.screen import Output, OutputOption, Screen
+from agentrun.cli.screen import OutputFormat, OutputOption, Screen
 
 Name = Annotated[str, typer.Argument(metavar="AGENT", help="The agent's name.")]
 
@@ -27,7 +27,7 @@ def list_(
     backend: Annotated[str, typer.Option(help="Only agents of this backend.")] = "",
     limit: Annotated[int, typer.Option(min=1, max=500, help="The maximum number.")] = 50,
     cursor: Annotated[str, typer.Option(help="The next_cursor of the previous page.")] = "",
-    output: OutputOption = Output.TEXT,
+    output: OutputOption = OutputFormat.TEXT,
 ) -> None:
     """List agents, the most recently active first."""
 
@@ -37,15 +37,15 @@ def list_(
         page = await tools.list_agents(**given, limit=limit)
         screen = Screen()
         match output:
-            case Output.JSON:
+            case OutputFormat.JSON:
                 screen.json(page.raw())
-            case Output.JSONL:
+            case OutputFormat.JSONL:
                 screen.jsonl(*(agent.raw() for agent in page.agents))
-            case Output.TEXT if not page.agents and page.next_cursor:
+            case OutputFormat.TEXT if not page.agents and page.next_cursor:
                 screen.note("None of the agents on this page match.")
-            case Output.TEXT if not page.agents:
+            case OutputFormat.TEXT if not page.agents:
                 screen.note("There are no agents: `agentrun run --name NAME PROMPT` creates one.")
-            case Output.TEXT:
+            case OutputFormat.TEXT:
                 made = Columns("AGENT", "STATUS", "ROLE", "ACTIVE", "LAST RUN")
                 for agent in page.agents:
                     made.add(
@@ -53,7 +53,7 @@ def list_(
                         agent.role or "-", age(agent.updated_at, now()), agent.last_run_id or "-",
                     )  # fmt: skip
                 screen.show(made)
-        if page.next_cursor and output is not Output.JSON:
+        if page.next_cursor and output is not OutputFormat.JSON:
             screen.note(f"There are more: --limit N, or --cursor {page.next_cursor}")
 
     with_tools(connection, work)
@@ -69,7 +69,7 @@ def send(
     sender: Annotated[
         str, typer.Option("--from", help="The agent that is named as the sender.")
     ] = "",
-    output: OutputOption = Output.TEXT,
+    output: OutputOption = OutputFormat.TEXT,
 ) -> None:
     """Send a message to an agent's mailbox."""
     piped = "" if sys.stdin.isatty() else sys.stdin.read().strip()
@@ -85,11 +85,11 @@ def send(
         )
         screen = Screen()
         match output:
-            case Output.JSON:
+            case OutputFormat.JSON:
                 screen.json(sent.raw())
-            case Output.JSONL:
+            case OutputFormat.JSONL:
                 screen.jsonl(sent.raw())
-            case Output.TEXT:
+            case OutputFormat.TEXT:
                 screen.show(f"sent to {sent.to_agent_name or agent} as its message {sent.seq}")
 
     with_tools(connection, work)
@@ -100,7 +100,7 @@ def inbox(
     agent: Name,
     after: Annotated[int, typer.Option(min=0, help="Only messages after this seq.")] = 0,
     limit: Annotated[int, typer.Option(min=1, max=1000, help="The maximum number.")] = 100,
-    output: OutputOption = Output.TEXT,
+    output: OutputOption = OutputFormat.TEXT,
 ) -> None:
     """Print an agent's mailbox; it is not changed."""
 
@@ -108,13 +108,13 @@ def inbox(
         page = await tools.fetch_agent_messages(agent, after_seq=after, limit=limit)
         screen = Screen()
         match output:
-            case Output.JSON:
+            case OutputFormat.JSON:
                 screen.json(page.raw())
-            case Output.JSONL:
+            case OutputFormat.JSONL:
                 screen.jsonl(*(message.raw() for message in page.messages))
-            case Output.TEXT if not page.messages:
+            case OutputFormat.TEXT if not page.messages:
                 screen.note(f"There are no messages for {agent}.")
-            case Output.TEXT:
+            case OutputFormat.TEXT:
                 for message in page.messages:
                     head = f"[{message.seq}] {clock(message.created_at)} "
                     sender = message.from_agent_name or "system"

@@ -13,7 +13,7 @@ from agentrun.cli.foreground import Foreground
 from agentrun.cli.options import ConnectionOptions
 from agentrun.cli.problems import CliError
 from agentrun.cli.render.events import render_event
-from agentrun.cli.screen import Output, OutputOption, Screen
+from agentrun.cli.screen import OutputFormat, OutputOption, Screen
 
 
 def tail(
@@ -30,7 +30,7 @@ def tail(
     timeout: Annotated[
         str, typer.Option(metavar="DURATION", help="The timeout for following: 90s, 15m.")
     ] = "",
-    output: OutputOption = Output.TEXT,
+    output: OutputOption = OutputFormat.TEXT,
 ) -> None:
     """
     Print the events of a run from the beginning, and follow it until it ends or waits.
@@ -54,7 +54,7 @@ def tail(
                 f"{found.run_id} is still {cursor.status} after {timeout}; `agentrun events tail"
                 f" {found.run_id} --after {cursor.after_seq}` continues"
             ) from None
-        if output is Output.JSON:
+        if output is OutputFormat.JSON:
             ended = await tools.get_run(found.run_id)
             next_after = {"next_after_seq": cursor.after_seq}
             screen.json({"run": ended.raw(), "events": foreground.events, **next_after})
@@ -63,7 +63,9 @@ def tail(
     with_tools(connection, work)
 
 
-async def _print(tools: Tools, screen: Screen, cursor: Cursor, limit: int, output: Output) -> int:
+async def _print(
+    tools: Tools, screen: Screen, cursor: Cursor, limit: int, output: OutputFormat
+) -> int:
     """Print the events that exist now, without waiting for more."""
     left, all_raw = limit or None, []
     while left is None or left > 0:
@@ -71,15 +73,15 @@ async def _print(tools: Tools, screen: Screen, cursor: Cursor, limit: int, outpu
         page = await tools.poll_events(cursor.run_id, cursor.after_seq, limit=most, wait_ms=0)
         cursor.after_seq = page.next_after_seq
         for event in page.events:
-            if output is Output.JSON:
+            if output is OutputFormat.JSON:
                 all_raw.append(event.raw())
-            elif output is Output.JSONL:
+            elif output is OutputFormat.JSONL:
                 screen.jsonl(event.raw())
             elif (text := render_event(event)) is not None:
                 screen.show(text)
         if not page.events:
             break
         left = left - len(page.events) if left is not None else None
-    if output is Output.JSON:
+    if output is OutputFormat.JSON:
         screen.json({"events": all_raw, "next_after_seq": cursor.after_seq})
     return exits.OK

@@ -9,21 +9,21 @@ from agentrun.cli.options import ConnectionOptions
 from agentrun.cli.problems import CliError
 from agentrun.cli.render.tables import Columns
 from agentrun.cli.render.text import line_of
-from agentrun.cli.screen import Output, OutputOption, Screen
+from agentrun.cli.screen import OutputFormat, OutputOption, Screen
 
 
-def list_(connection: ConnectionOptions, output: OutputOption = Output.TEXT) -> None:
+def list_(connection: ConnectionOptions, output: OutputOption = OutputFormat.TEXT) -> None:
     """List the profiles that runs can use."""
 
     async def work(tools: Tools) -> None:
         profiles = await read_profiles(tools, connection)
         screen = Screen()
         match output:
-            case Output.JSON:
+            case OutputFormat.JSON:
                 screen.json({"profiles": [profile.raw() for profile in profiles]})
-            case Output.JSONL:
+            case OutputFormat.JSONL:
                 screen.jsonl(*(profile.raw() for profile in profiles))
-            case Output.TEXT:
+            case OutputFormat.TEXT:
                 _show(screen, profiles)
 
     with_tools(connection, work)
@@ -58,9 +58,9 @@ async def _namespace(tools: Tools, connection: ConnectionOptions) -> str:
 
 async def _first_namespace(connection: ConnectionOptions) -> str:
     from agentrun.cli.connection.discovery import find_service
-    from agentrun.cli.connection.kube import Kube
+    from agentrun.cli.connection.kube import UserCluster
 
-    kube = await Kube.connect(connection.kubeconfig, connection.context)
+    kube = await UserCluster.connect(connection.kubeconfig, connection.context)
     try:
         service = await find_service(kube, connection)
         return next(iter(service.run_namespaces), "agents")
@@ -69,10 +69,10 @@ async def _first_namespace(connection: ConnectionOptions) -> str:
 
 
 async def _from_kubernetes(connection: ConnectionOptions) -> list[Profile]:
-    from agentrun.cli.connection.kube import Kube
+    from agentrun.cli.connection.kube import UserCluster
 
     namespace = connection.namespace or await _first_namespace(connection)
-    kube = await Kube.connect(connection.kubeconfig, connection.context)
+    kube = await UserCluster.connect(connection.kubeconfig, connection.context)
     try:
         path = f"/apis/agentrun.dev/v1alpha1/namespaces/{namespace}/agentprofiles"
         items = (await kube.get(path))["items"]

@@ -19,7 +19,7 @@ from agentrun.cli.options import ConnectionOptions
 from agentrun.cli.problems import CliError
 from agentrun.cli.render.runs import end_line, live_steps, next_steps, run_page, run_table
 from agentrun.cli.render.text import now, seconds_between
-from agentrun.cli.screen import Output, OutputOption, Screen
+from agentrun.cli.screen import OutputFormat, OutputOption, Screen
 
 DetachOption = Annotated[bool, typer.Option("--detach", help="Do not watch it.")]
 
@@ -33,7 +33,7 @@ def list_(
     cwd: Annotated[str, typer.Option(help="Only runs in this folder of their workspace.")] = "",
     limit: Annotated[int, typer.Option(min=1, max=500, help="The maximum number.")] = 20,
     cursor: Annotated[str, typer.Option(help="The next_cursor of the previous page.")] = "",
-    output: OutputOption = Output.TEXT,
+    output: OutputOption = OutputFormat.TEXT,
 ) -> None:
     """List runs, newest first, including those whose AgentRun is deleted."""
 
@@ -43,27 +43,27 @@ def list_(
         page = await tools.list_runs(limit=limit, **given)
         screen = Screen()
         match output:
-            case Output.JSON:
+            case OutputFormat.JSON:
                 screen.json(page.raw())
-            case Output.JSONL:
+            case OutputFormat.JSONL:
                 screen.jsonl(*(run.raw() for run in page.runs))
-            case Output.TEXT if not page.runs and page.next_cursor:
+            case OutputFormat.TEXT if not page.runs and page.next_cursor:
                 screen.note("None of the runs on this page match.")
-            case Output.TEXT if not page.runs:
+            case OutputFormat.TEXT if not page.runs:
                 what = "no matching runs" if status or backend or cwd else "no runs yet"
                 screen.note(f"There are {what}: `agentrun run PROMPT` starts one.")
-            case Output.TEXT:
+            case OutputFormat.TEXT:
                 screen.show(run_table(page.runs, now()))
-        if output is not Output.JSON:
+        if output is not OutputFormat.JSON:
             for one in page.unreadable:
                 screen.note(f"{one.namespace}/{one.run_id} cannot be read: {one.reason}")
-        if page.next_cursor and output is not Output.JSON:
+        if page.next_cursor and output is not OutputFormat.JSON:
             screen.note(f"There are more: --limit N, or --cursor {page.next_cursor}")
 
     with_tools(connection, work)
 
 
-def show(connection: ConnectionOptions, run: Ref, output: OutputOption = Output.TEXT) -> None:
+def show(connection: ConnectionOptions, run: Ref, output: OutputOption = OutputFormat.TEXT) -> None:
     """Show a run's status, question and result."""
 
     async def work(tools: Tools) -> None:
@@ -82,7 +82,7 @@ def cancel(
     detach: Annotated[
         bool, typer.Option("--detach", help="Do not wait for its processes to end.")
     ] = False,
-    output: OutputOption = Output.TEXT,
+    output: OutputOption = OutputFormat.TEXT,
 ) -> None:
     """Cancel a run, and wait until no process of it is left."""
 
@@ -110,7 +110,7 @@ def wait(
     timeout: Annotated[
         str, typer.Option(metavar="DURATION", help="The timeout: 90s, 15m, 1h30m.")
     ] = "",
-    output: OutputOption = Output.TEXT,
+    output: OutputOption = OutputFormat.TEXT,
 ) -> None:
     """
     Wait until a run has ended or waits for an answer.
@@ -165,7 +165,7 @@ def continue_(
     ] = "",
     option: Annotated[str, typer.Option(help="The id of the selected option.")] = "",
     detach: DetachOption = False,
-    output: OutputOption = Output.TEXT,
+    output: OutputOption = OutputFormat.TEXT,
 ) -> None:
     """
     Answer a run that waits, or continue one that has completed or failed.
@@ -191,7 +191,7 @@ def again(
     connection: ConnectionOptions,
     run: Ref,
     detach: DetachOption = False,
-    output: OutputOption = Output.TEXT,
+    output: OutputOption = OutputFormat.TEXT,
 ) -> None:
     """Run a finished run again from the start: create a new run with the same task."""
 
@@ -212,7 +212,7 @@ def _answer(run: Run, typed: str, piped: str, option: str) -> dict[str, Any]:
 
 
 async def _stay(
-    tools: Tools, before: Run, continued: Continued, detach: bool, output: Output
+    tools: Tools, before: Run, continued: Continued, detach: bool, output: OutputFormat
 ) -> int:
     """Show the run that continues, from its next event on."""
     screen = Screen()
@@ -222,7 +222,7 @@ async def _stay(
             screen.show(continued.run_id)
             screen.steps(live_steps(continued.run_id))
         return exits.OK
-    if output is Output.TEXT:
+    if output is OutputFormat.TEXT:
         told = f" continues {before.run_id}" if is_new else ""
         screen.note(f"{continued.run_id}{told} is {continued.status}")
     status = "running" if continued.status in WAITING_STATUSES else continued.status
@@ -231,19 +231,19 @@ async def _stay(
     if not is_new and before.question:
         foreground.answered = before.question.id
     code = await foreground.watch()
-    if output is Output.JSON and code != exits.INTERRUPTED:
+    if output is OutputFormat.JSON and code != exits.INTERRUPTED:
         ended = await tools.get_run(continued.run_id)
         screen.json({"continue": continued.raw(), "run": ended.raw()})
     return code
 
 
-def _printed(screen: Screen, output: Output, raw: dict[str, Any]) -> bool:
+def _printed(screen: Screen, output: OutputFormat, raw: dict[str, Any]) -> bool:
     """Print ``raw`` if the output is JSON or JSONL. Return False if it is text."""
-    if output is Output.JSON:
+    if output is OutputFormat.JSON:
         screen.json(raw)
-    if output is Output.JSONL:
+    if output is OutputFormat.JSONL:
         screen.jsonl(raw)
-    return output is not Output.TEXT
+    return output is not OutputFormat.TEXT
 
 
 __all__ = ["again", "cancel", "continue_", "list_", "show", "wait"]

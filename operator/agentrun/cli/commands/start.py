@@ -20,7 +20,7 @@ from agentrun.cli.foreground import Foreground
 from agentrun.cli.options import ConnectionOptions
 from agentrun.cli.problems import CliError
 from agentrun.cli.render.runs import live_steps
-from agentrun.cli.screen import Output, OutputOption, Screen
+from agentrun.cli.screen import OutputFormat, OutputOption, Screen
 
 
 def starter(name: str, role: str, doc: str) -> Callable[..., None]:
@@ -88,7 +88,7 @@ def starter(name: str, role: str, doc: str) -> Callable[..., None]:
         detach: Annotated[
             bool, typer.Option("--detach", help="Start the run, print its id, and exit.")
         ] = False,
-        output: OutputOption = Output.TEXT,
+        output: OutputOption = OutputFormat.TEXT,
     ) -> None:
         if prompt and words:
             raise typer.BadParameter("give the task once: as words, or with --prompt")
@@ -131,26 +131,28 @@ def starter(name: str, role: str, doc: str) -> Callable[..., None]:
     return start
 
 
-async def _start(tools: Tools, arguments: dict[str, Any], detach: bool, output: Output) -> int:
+async def _start(
+    tools: Tools, arguments: dict[str, Any], detach: bool, output: OutputFormat
+) -> int:
     screen = Screen()
     spawned = await tools.spawn_run(**arguments)
     if detach:
         match output:
-            case Output.JSON:
+            case OutputFormat.JSON:
                 screen.json(spawned.raw())
-            case Output.JSONL:
+            case OutputFormat.JSONL:
                 screen.jsonl({"type": "spawn", "payload": spawned.raw()})
-            case Output.TEXT:
+            case OutputFormat.TEXT:
                 screen.show(spawned.run_id)
                 screen.steps(live_steps(spawned.run_id))
         return exits.OK
-    if output is Output.TEXT:
+    if output is OutputFormat.TEXT:
         name = spawned.agent_name if spawned.agent_name != spawned.run_id else ""
         screen.note(f"{spawned.run_id}{f' ({name})' if name else ''} is {spawned.status}")
     cursor = Cursor(spawned.run_id, status=spawned.status)
     foreground = Foreground(tools, screen, output, None, cursor)
     code = await foreground.watch()
-    if output is Output.JSON and code != exits.INTERRUPTED:
+    if output is OutputFormat.JSON and code != exits.INTERRUPTED:
         run = await tools.get_run(spawned.run_id)
         result = run.result.raw() if run.result else None
         screen.json({"spawn": spawned.raw(), "run": run.raw(), "result": result})

@@ -15,7 +15,7 @@ import httpx2
 from agentrun.cli.connection.consent import ask_person
 from agentrun.cli.connection.discovery import Consent, Service, find_service
 from agentrun.cli.connection.forward import PodNetwork
-from agentrun.cli.connection.kube import Kube
+from agentrun.cli.connection.kube import UserCluster
 from agentrun.cli.connection.pods import Pods, missing_right
 from agentrun.cli.connection.tokens import (
     CLIENT,
@@ -57,7 +57,7 @@ async def server_endpoint(
         if options.url and options.token:
             yield await _by_url(stack, options, GivenToken(options.token))
             return
-        kube = await Kube.connect(options.kubeconfig, options.context)
+        kube = await UserCluster.connect(options.kubeconfig, options.context)
         stack.push_async_callback(kube.close)
         if options.url:
             yield await _by_url(stack, options, _tokens(kube, options, None))
@@ -94,7 +94,7 @@ def _is_url(url: str) -> bool:
     return is_complete
 
 
-def _tokens(kube: Kube, options: ConnectionOptions, service: Service | None) -> TokenSource:
+def _tokens(kube: UserCluster, options: ConnectionOptions, service: Service | None) -> TokenSource:
     if options.token:
         return GivenToken(options.token)
     served = service.run_namespaces if service else ()

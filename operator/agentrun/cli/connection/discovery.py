@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from agentrun.cli.connection.consent import ask_person
-from agentrun.cli.connection.kube import Kube
+from agentrun.cli.connection.kube import UserCluster
 from agentrun.cli.options import ConnectionOptions
 from agentrun.cli.problems import CliError, RefusedError
 from agentrun.kube.api import Object
@@ -51,7 +51,7 @@ class Service:
 
 
 async def find_service(
-    kube: Kube, options: ConnectionOptions, consent: Consent = ask_person
+    kube: UserCluster, options: ConnectionOptions, consent: Consent = ask_person
 ) -> Service:
     """Return the one Service that matches the options. Raises CliError if there is not one."""
     namespace, name = options.system_namespace, options.service
@@ -75,7 +75,7 @@ async def find_service(
     return service
 
 
-async def _usual(kube: Kube, name: str) -> list[Service]:
+async def _usual(kube: UserCluster, name: str) -> list[Service]:
     """Return the matching Services in the default namespace."""
     found = await _labelled(kube, _SYSTEM)
     if found is not None:
@@ -89,7 +89,7 @@ async def _usual(kube: Kube, name: str) -> list[Service]:
         return []
 
 
-async def _labelled(kube: Kube, namespace: str) -> list[Service] | None:
+async def _labelled(kube: UserCluster, namespace: str) -> list[Service] | None:
     """Return the Services with the chart's labels; None if listing them is forbidden."""
     where = f"/namespaces/{namespace}" if namespace else ""
     try:
@@ -101,7 +101,7 @@ async def _labelled(kube: Kube, namespace: str) -> list[Service] | None:
     return [read_service(item) for item in found["items"]]
 
 
-async def _agree(kube: Kube, service: Service, consent: Consent) -> None:
+async def _agree(kube: UserCluster, service: Service, consent: Consent) -> None:
     """Ask for consent to a namespace that the user has not named. Raises CliError without it."""
     place = f"{service.namespace}/{service.name} of {kube.place}"
     runs = ", ".join(service.run_namespaces) or "no namespace"
@@ -155,7 +155,7 @@ def read_service(manifest: Object) -> Service:
     )
 
 
-async def _named(kube: Kube, namespace: str, name: str) -> Service:
+async def _named(kube: UserCluster, namespace: str, name: str) -> Service:
     try:
         return read_service(await kube.get(f"/api/v1/namespaces/{namespace}/services/{name}"))
     except RefusedError as error:

@@ -15,7 +15,7 @@ from typing import Any
 import aiohttp
 import httpcore2
 
-from agentrun.cli.connection.kube import Kube
+from agentrun.cli.connection.kube import UserCluster
 from agentrun.cli.connection.pods import Pod, Pods
 from agentrun.cli.problems import AwayError, CliError, RefusedError
 
@@ -31,7 +31,7 @@ _NOT_CONNECTED = ("connection refused", "failed to connect", "failed to dial", "
 class PodNetwork(httpcore2.AsyncNetworkBackend):
     """A network backend that connects every address to the MCP server."""
 
-    def __init__(self, kube: Kube, pods: Pods, denied: str) -> None:
+    def __init__(self, kube: UserCluster, pods: Pods, denied: str) -> None:
         self._kube = kube
         self._pods = pods
         self._denied = denied

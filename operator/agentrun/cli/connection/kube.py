@@ -24,7 +24,7 @@ _HEARTBEAT_SECONDS = 15.0
 _WEBSOCKET = aiohttp.ClientWSTimeout(ws_close=0.5)
 
 
-class Kube:
+class UserCluster:
     """The API server of the user's kubeconfig. Every method may raise ``CliError``."""
 
     def __init__(self, login: Login, kubeconfig: str, context: str) -> None:
@@ -34,7 +34,7 @@ class Kube:
         self._session = aiohttp.ClientSession(connector=connector, trust_env=True)
 
     @classmethod
-    async def connect(cls, kubeconfig: str, context: str) -> "Kube":
+    async def connect(cls, kubeconfig: str, context: str) -> "UserCluster":
         """Load the kubeconfig. No request is sent."""
         return cls(await log_in(kubeconfig, context), kubeconfig, context)
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from agentrun.cli.connection.discovery import Service
-from agentrun.cli.connection.kube import Kube
+from agentrun.cli.connection.kube import UserCluster
 from agentrun.cli.problems import AwayError, CliError, RefusedError
 from agentrun.kube.api import Object
 
@@ -27,7 +27,7 @@ class Pod:
 class Pods:
     """The MCP server's pods. One is used until it fails."""
 
-    def __init__(self, kube: Kube, service: Service) -> None:
+    def __init__(self, kube: UserCluster, service: Service) -> None:
         self._kube = kube
         self._service = service
         self._current: Pod | None = None

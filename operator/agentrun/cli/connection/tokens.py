@@ -12,7 +12,7 @@ from typing import Protocol
 
 import httpx2
 
-from agentrun.cli.connection.kube import Kube
+from agentrun.cli.connection.kube import UserCluster
 from agentrun.cli.problems import AwayError, CliError, RefusedError
 from agentrun.kube.api import Object
 
@@ -56,7 +56,7 @@ class RequestedToken:
 
     def __init__(
         self,
-        kube: Kube,
+        kube: UserCluster,
         namespace: str,
         account: str = CLIENT,
         *,

@@ -17,7 +17,7 @@ from agentrun.controller.pod.references import (
     read_only,
     runner_mounts,
 )
-from agentrun.controller.settings import PodSettings
+from agentrun.controller.settings import PodDefaults
 
 PIPES_SIZE = "2Mi"
 CALLS_SIZE = "8Mi"
@@ -47,7 +47,7 @@ _ROOTS = (
 
 
 def agent_container(
-    run: AgentRun, profile: AgentProfileSpec, settings: PodSettings
+    run: AgentRun, profile: AgentProfileSpec, settings: PodDefaults
 ) -> dict[str, Any]:
     """Build the container of the agent, which waits for the runner's pipes."""
     command = profile.command or backend_of(run.spec.backend).agent_command(asks(profile))
@@ -76,7 +76,7 @@ def agent_container(
 def runner_container(
     run: AgentRun,
     profile: AgentProfileSpec,
-    settings: PodSettings,
+    settings: PodDefaults,
     allowed: RunTimeouts,
     patience: int,
 ) -> dict[str, Any]:
@@ -129,7 +129,7 @@ def _shared_mounts() -> list[dict[str, Any]]:
 
 
 def _agent_env(
-    run: AgentRun, profile: AgentProfileSpec, settings: PodSettings
+    run: AgentRun, profile: AgentProfileSpec, settings: PodDefaults
 ) -> list[dict[str, Any]]:
     """Build the agent's environment; the profile takes precedence over the backend's defaults."""
     identity = _identity(run, profile)
@@ -164,7 +164,7 @@ def _identity(run: AgentRun, profile: AgentProfileSpec) -> dict[str, str]:
 def _runner_env(
     run: AgentRun,
     profile: AgentProfileSpec,
-    settings: PodSettings,
+    settings: PodDefaults,
     allowed: RunTimeouts,
     patience: int,
 ) -> list[dict[str, Any]]:

@@ -30,14 +30,14 @@ from agentrun.controller.pod.references import (
     backend_volumes,
     reference_volumes,
 )
-from agentrun.controller.settings import OperatorTimeouts, PodSettings
+from agentrun.controller.settings import OperatorTimeouts, PodDefaults
 
 TOKEN_SECONDS = 3600
 """The lifetime of a runner's token in seconds; the kubelet renews it."""
 
 
 def build_pod(
-    run: AgentRun, profile: AgentProfile, settings: PodSettings, timeouts: OperatorTimeouts
+    run: AgentRun, profile: AgentProfile, settings: PodDefaults, timeouts: OperatorTimeouts
 ) -> dict[str, Any]:
     """Build the manifest of the pod that executes the newest attempt of ``run``."""
     offered = profile.spec

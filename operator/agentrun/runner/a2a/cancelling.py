@@ -5,7 +5,7 @@ import asyncio
 from agentrun.api.events import EventType
 from agentrun.runner.a2a.client import Remote
 from agentrun.runner.a2a.errors import RemoteError
-from agentrun.runner.a2a.mapping import FINAL, WAITING, Mapper
+from agentrun.runner.a2a.mapping import FINAL, WAITING, TaskMapper
 from agentrun.runner.gateway import Gateway, GatewayError
 from agentrun.runner.journal.journal import Journal
 
@@ -19,7 +19,7 @@ _NEWS_MS = 700
 class Canceller:
     """Cancels the task that a mapper follows."""
 
-    def __init__(self, gateway: Gateway, journal: Journal, mapper: Mapper) -> None:
+    def __init__(self, gateway: Gateway, journal: Journal, mapper: TaskMapper) -> None:
         self._gateway = gateway
         self._journal = journal
         self._mapper = mapper

@@ -16,8 +16,8 @@ from agentrun.runner.a2a.cancelling import Canceller
 from agentrun.runner.a2a.client import Remote, connect
 from agentrun.runner.a2a.config import ShownCredentials, choose, read_config
 from agentrun.runner.a2a.errors import RemoteError
-from agentrun.runner.a2a.following import Follower
-from agentrun.runner.a2a.mapping import WAITING, Mapper, check_structured, end_of, final_data
+from agentrun.runner.a2a.following import TaskFollower
+from agentrun.runner.a2a.mapping import WAITING, TaskMapper, check_structured, end_of, final_data
 from agentrun.runner.a2a.messages import build_message, parts_of, text_parts
 from agentrun.runner.gateway import Gateway
 from agentrun.runner.journal.journal import Journal
@@ -52,7 +52,7 @@ class A2aDriver:
         self._given = given
         self._stack = AsyncExitStack()
         self._remote: Remote | None = None
-        self._mapper = Mapper("", "")
+        self._mapper = TaskMapper("", "")
         self._canceller = Canceller(gateway, journal, self._mapper)
         self._gateway = gateway
         self._task: Task | None = None
@@ -75,7 +75,7 @@ class A2aDriver:
         self._mapper.agent_url = config.agent_url
         headers = choose(self._given, config)
         self._remote = remote = await self._stack.enter_async_context(connect(config, headers))
-        self._mapper = mapper = Mapper(config.agent_url, remote.name)
+        self._mapper = mapper = TaskMapper(config.agent_url, remote.name)
         self._canceller = Canceller(self._gateway, self._journal, mapper)
         if origin is not None:
             mapper.context_id = origin.manifest.session_id
@@ -103,7 +103,7 @@ class A2aDriver:
         assert task is not None, "start comes first"
         assert self._remote is not None, "start comes first"
         own = origin.manifest if origin and origin.is_own else None
-        follower = Follower(self._remote, self._mapper, self._receive)
+        follower = TaskFollower(self._remote, self._mapper, self._receive)
         try:
             await self._begin(follower, task, own, is_new=origin is None)
             return await self._until_done(follower, task)
@@ -112,7 +112,7 @@ class A2aDriver:
             return WAITING_END
 
     async def _begin(
-        self, follower: Follower, task: Task, own: Manifest | None, is_new: bool
+        self, follower: TaskFollower, task: Task, own: Manifest | None, is_new: bool
     ) -> None:
         """Send the agent its task; follow one that an earlier pod has sent."""
         if own is None:
@@ -126,7 +126,7 @@ class A2aDriver:
         else:
             await follower.watch()
 
-    async def _until_done(self, follower: Follower, task: Task) -> End:
+    async def _until_done(self, follower: TaskFollower, task: Task) -> End:
         """Forward the agent's questions, and request one repair of an invalid structured answer."""
         schema, is_mended = task.spec.output_schema, False
         while True:
@@ -149,7 +149,7 @@ class A2aDriver:
             await follower.turn(self._message(repair, task))
 
     async def _answer(
-        self, follower: Follower, task: Task, question: Question, was_asked: bool = False
+        self, follower: TaskFollower, task: Task, question: Question, was_asked: bool = False
     ) -> None:
         """Ask a person the remote agent's question, and send the answer."""
         if was_asked:

@@ -15,7 +15,7 @@ from agentrun.api.v1alpha1 import Reason
 from agentrun.backoff import Backoff
 from agentrun.runner.a2a.client import Remote
 from agentrun.runner.a2a.errors import RemoteError
-from agentrun.runner.a2a.mapping import WAITING, Mapper
+from agentrun.runner.a2a.mapping import WAITING, TaskMapper
 from agentrun.runner.outcome import AttemptError
 
 _PAUSES = (0.2, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0, 5.0)
@@ -51,11 +51,11 @@ class RetryBudget:
         await self._backoff.wait()
 
 
-class Follower:
+class TaskFollower:
     """Sends messages to a remote agent, and follows the resulting task."""
 
     def __init__(
-        self, remote: Remote, mapper: Mapper, heard: Callable[[dict[str, Any]], Awaitable[None]]
+        self, remote: Remote, mapper: TaskMapper, heard: Callable[[dict[str, Any]], Awaitable[None]]
     ) -> None:
         self._remote = remote
         self._mapper = mapper

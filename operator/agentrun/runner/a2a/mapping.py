@@ -31,7 +31,7 @@ _STATUS = {
 }  # fmt: skip
 
 
-class Mapper:
+class TaskMapper:
     """Maps the tasks of a remote agent, one after the other."""
 
     def __init__(self, agent_url: str, agent_name: str) -> None:
@@ -256,7 +256,7 @@ def _role(message: Raw) -> str:
     return "agent" if message.get("role") == "ROLE_AGENT" else "user"
 
 
-def end_of(task: Mapper) -> End:
+def end_of(task: TaskMapper) -> End:
     """Return how the run ends."""
     said, words = task.final_response, task.status_text
     match task.state:
@@ -276,7 +276,7 @@ def end_of(task: Mapper) -> End:
     return End(OutcomeState.COMPLETED, Reason.COMPLETED, "", said, structured)
 
 
-def final_data(task: Mapper, state: OutcomeState) -> dict[str, Any]:
+def final_data(task: TaskMapper, state: OutcomeState) -> dict[str, Any]:
     """Return what the run's final event states of the task, as far as it is known."""
     told: dict[str, Any] = {"task_id": task.task_id, "context_id": task.context_id}
     if state is not OutcomeState.REJECTED:
@@ -285,7 +285,7 @@ def final_data(task: Mapper, state: OutcomeState) -> dict[str, Any]:
     return {**told, "artifacts": task.artifacts} if state is OutcomeState.COMPLETED else told
 
 
-async def check_structured(task: Mapper, schema: dict[str, Any]) -> Any:
+async def check_structured(task: TaskMapper, schema: dict[str, Any]) -> Any:
     """
     Return the structured answer: a data part, else JSON in the text.
 

@@ -54,7 +54,7 @@ Ask = Callable[[dict[str, Any], list[PermissionOption]], Awaitable[str | None]]
 _CLOSE_SECONDS = 3.0
 
 
-class Agent:
+class AcpAgent:
     """The agent's program. ``listen`` must run while it is used."""
 
     def __init__(

@@ -19,9 +19,9 @@ from agentrun.api.events import EventType
 from agentrun.api.gateway import Task
 from agentrun.api.v1alpha1 import AgentState, OutcomeState, Question, Reason, Usage
 from agentrun.backends import backend_of
-from agentrun.runner.acp.client import Agent
+from agentrun.runner.acp.client import AcpAgent
 from agentrun.runner.acp.mailbox import Mailbox
-from agentrun.runner.acp.mapping import Mapper, find_answer
+from agentrun.runner.acp.mapping import UpdateMapper, find_answer
 from agentrun.runner.acp.permissions import PermissionBroker
 from agentrun.runner.acp.services import PodServices
 from agentrun.runner.acp.session import SessionOpener
@@ -74,7 +74,7 @@ class AcpDriver:
         self._journal = journal
         self._backend = backend_of(settings.backend)
         self._reporter = reporter
-        self._mapper = Mapper(redactor.text, redactor.safe_length, workspace)
+        self._mapper = UpdateMapper(redactor.text, redactor.safe_length, workspace)
         self._last_update = 0.0
         self._questions = questions
         self._clean = redactor.text
@@ -84,7 +84,7 @@ class AcpDriver:
         self._asked = ""
         """The text of the current turn, sent again after a person has renewed the credentials."""
         around = TransportContext(redactor, journal.new_file, journal.room)
-        self._agent = Agent(pipes, self._take, self._permissions.note, around)
+        self._agent = AcpAgent(pipes, self._take, self._permissions.note, around)
         self._opening = SessionOpener(self._agent, journal)
         self._mailbox = Mailbox(self._agent, journal, gateway)
         self._services = PodServices(settings, layout, pipes, gateway)

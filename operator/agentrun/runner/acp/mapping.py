@@ -44,7 +44,7 @@ class Announced:
 
 
 @dataclass
-class Mapper:
+class UpdateMapper:
     """Maps updates to events, in order."""
 
     clean: Callable[[str], str] = str
@@ -283,7 +283,7 @@ def _items(update: Update) -> list[dict[str, Any]]:
     ]
 
 
-async def find_answer(mapper: Mapper, schema: dict[str, Any]) -> Any:
+async def find_answer(mapper: UpdateMapper, schema: dict[str, Any]) -> Any:
     """Return the turn's structured answer. Raises ValueError if none satisfies the schema."""
     if mapper.answer is None and mapper.is_cut:
         raise ValueError(f"it is longer than {FINAL_BOUND} characters")

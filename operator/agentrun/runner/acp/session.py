@@ -11,7 +11,7 @@ from agentrun.api.gateway import Task
 from agentrun.api.v1alpha1 import Reason
 from agentrun.backends import backend_of
 from agentrun.runner.acp import mcp_servers
-from agentrun.runner.acp.client import Agent
+from agentrun.runner.acp.client import AcpAgent
 from agentrun.runner.acp.turn_result import AUTH_CODES, classify
 from agentrun.runner.home import ASK
 from agentrun.runner.journal.journal import Journal
@@ -25,7 +25,7 @@ _REPLAY_SECONDS = 30.0
 class SessionOpener:
     """Opens a session."""
 
-    def __init__(self, agent: Agent, journal: Journal) -> None:
+    def __init__(self, agent: AcpAgent, journal: Journal) -> None:
         self._agent = agent
         self._journal = journal
         self._heard = asyncio.Event()

@@ -92,7 +92,7 @@ class Speech:
 
 
 @dataclass
-class Output:
+class TerminalOutput:
     """The output of the terminal of one tool call."""
 
     clean: Callable[[str], str]

@@ -16,7 +16,7 @@ from agentrun.api.events import EventType
 from agentrun.backends import EXTENSIONS
 from agentrun.backends.extensions import McpCall, ToolCall
 from agentrun.runner.acp.mcp_results import answer_of, texts_of_answer
-from agentrun.runner.acp.streams import FLUSH_CHARACTERS, Draft, Output, join, texts_of
+from agentrun.runner.acp.streams import FLUSH_CHARACTERS, Draft, TerminalOutput, join, texts_of
 from agentrun.runner.journal.large_text import LargeText, Text, preview_of, text_of, with_previews
 
 _KEPT_BOUND = 32 * 1024
@@ -54,7 +54,7 @@ class Tool:
     response: dict[str, Any] = field(default_factory=dict)
     """The result of a command as some agents report it (ToolReport)."""
     exit_code: int | None = None
-    terminal: Output = field(init=False)
+    terminal: TerminalOutput = field(init=False)
     """The output of its terminal."""
     is_bounded: bool = True
     """False if a field was updated since the last ``bound``."""
@@ -66,7 +66,7 @@ class Tool:
     finished: bool = False
 
     def __post_init__(self) -> None:
-        self.terminal = Output(self.clean, self.safe_length)
+        self.terminal = TerminalOutput(self.clean, self.safe_length)
 
     @property
     def is_command(self) -> bool:

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 import agentrun
 from agentrun.runner.git import credential_helper
-from agentrun.runner.git.errors import Credentials
+from agentrun.runner.git.errors import CredentialKind
 
 # Only these settings: no config file, no ssh-agent, no other authentication, no prompts.
 _SSH = (
@@ -28,12 +28,12 @@ _SSH = (
 )
 
 
-def kind_of(folder: Path) -> Credentials:
+def kind_of(folder: Path) -> CredentialKind:
     """Return the kind of credentials that the mounted Secret holds."""
     if (folder / "ssh-privatekey").exists():
         is_locked = has_passphrase(_read_key(folder))
-        return Credentials.LOCKED_KEY if is_locked else Credentials.KEY
-    return Credentials.PASSWORD if (folder / "password").exists() else Credentials.NONE
+        return CredentialKind.LOCKED_KEY if is_locked else CredentialKind.KEY
+    return CredentialKind.PASSWORD if (folder / "password").exists() else CredentialKind.NONE
 
 
 def has_passphrase(key: str) -> bool:

@@ -4,7 +4,7 @@ import re
 from enum import Enum
 
 
-class Credentials(Enum):
+class CredentialKind(Enum):
     """The kind of credentials in the profile's git Secret."""
 
     NONE = "none"
@@ -17,13 +17,13 @@ class Credentials(Enum):
 _FIELD = "the profile's git.credentialsSecret"
 _ASKED = re.compile(r"could not read (Username|Password)|terminal prompts disabled")
 _NOT_FOR = re.compile(r"the password is not for (\S+)")
-KEYS = (Credentials.KEY, Credentials.LOCKED_KEY)
+KEYS = (CredentialKind.KEY, CredentialKind.LOCKED_KEY)
 _NO_PASSWORD = (
     f"The server asks for a user and password, and the Secret in {_FIELD} holds an ssh key: use the"
     " repository's ssh URL, or another Secret."
 )
 _WANTED = {
-    Credentials.NONE: f"The server asks for credentials: name a Secret with them in {_FIELD}.",
+    CredentialKind.NONE: f"The server asks for credentials: name a Secret with them in {_FIELD}.",
     **dict.fromkeys(KEYS, _NO_PASSWORD),
 }
 _LOCKED = (
@@ -72,13 +72,13 @@ _COMPLAINTS = (
 )
 
 
-def explain(complaint: str, credentials: Credentials) -> str:
+def explain(complaint: str, credentials: CredentialKind) -> str:
     """Prepend the cause to git's message, if the cause is known."""
     cause = _cause(complaint, credentials)
     return f"{cause} git reports: {complaint}" if cause else complaint
 
 
-def _cause(complaint: str, credentials: Credentials) -> str:
+def _cause(complaint: str, credentials: CredentialKind) -> str:
     host = _NOT_FOR.search(complaint)
     if host:
         return (
@@ -90,6 +90,6 @@ def _cause(complaint: str, credentials: Credentials) -> str:
         return _WANTED[credentials]
     if "Host key verification failed" in complaint and credentials not in KEYS:
         return f"ssh needs a key: name a Secret of type kubernetes.io/ssh-auth in {_FIELD}."
-    if credentials is Credentials.LOCKED_KEY and re.search(_KEY_REFUSED, complaint):
+    if credentials is CredentialKind.LOCKED_KEY and re.search(_KEY_REFUSED, complaint):
         return _LOCKED
     return next((cause for pattern, cause in _COMPLAINTS if re.search(pattern, complaint)), "")

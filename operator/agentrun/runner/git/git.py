@@ -26,7 +26,7 @@ from agentrun.runner.git.credentials import (
     password_env,
     ssh_env,
 )
-from agentrun.runner.git.errors import KEYS, Credentials, explain
+from agentrun.runner.git.errors import KEYS, CredentialKind, explain
 from agentrun.runner.journal.redact import Redactor
 
 _SETTINGS = {
@@ -106,7 +106,7 @@ class Git:
 
     def show_credentials_to(self, repositories: Sequence[str], url: str) -> None:
         """Use the Secret for ``repositories`` only, for work on ``url``. By default, for none."""
-        if self._kind is Credentials.PASSWORD:
+        if self._kind is CredentialKind.PASSWORD:
             self._env |= password_env(self._credentials, repositories)
         is_shown = is_covered(url, repositories)
         self._env |= ssh_env(self._folder, self._credentials, with_key=is_shown)
@@ -114,12 +114,12 @@ class Git:
     @property
     def has_credentials(self) -> bool:
         """Whether the Secret holds credentials for repositories."""
-        return self._kind is not Credentials.NONE
+        return self._kind is not CredentialKind.NONE
 
     def fits(self, url: str) -> bool:
         """Whether the Secret's credentials are of the kind that the server of ``url`` accepts."""
         if is_web(url):
-            return self._kind is Credentials.PASSWORD
+            return self._kind is CredentialKind.PASSWORD
         return self._kind in KEYS if is_ssh(url) else self.has_credentials
 
     async def init(self, private: Path) -> None:

@@ -44,7 +44,7 @@ _CUT = "\n...[truncated, see artifact_refs]"
 
 
 @dataclass(frozen=True)
-class Blob:
+class LargeValue:
     """The complete value of a field that an event only previews."""
 
     name: str
@@ -56,7 +56,7 @@ class Blob:
 class _Work:
     data: dict[str, Any]
     prefix: str
-    blobs: list[Blob] = field(default_factory=list)
+    blobs: list[LargeValue] = field(default_factory=list)
     refs: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def size(self) -> int:
@@ -64,7 +64,7 @@ class _Work:
         return _json_bytes({**self.data, **refs}) + _ENVELOPE_BYTES
 
 
-def sanitize(data: dict[str, Any], prefix: str) -> tuple[dict[str, Any], list[Blob]]:
+def sanitize(data: dict[str, Any], prefix: str) -> tuple[dict[str, Any], list[LargeValue]]:
     """
     Return ``data`` within the size limit of an event, and the blobs that it then refers to.
 
@@ -141,7 +141,7 @@ def _cut(raw: bytes, limit: int) -> str:
 def _extract(work: _Work, pointer: str, text: Text, media_type: str) -> None:
     blob = next((one for one in work.blobs if one.text is text), None)
     if blob is None:
-        blob = Blob(_name(work, pointer, media_type), text, media_type)
+        blob = LargeValue(_name(work, pointer, media_type), text, media_type)
         work.blobs.append(blob)
     work.refs[pointer] = {
         "field_path": pointer,

@@ -5,10 +5,10 @@ from typing import Any
 import pytest
 
 from agentrun.controller.pod.manifest import build_pod
-from agentrun.controller.settings import PodSettings
+from agentrun.controller.settings import PodDefaults
 from tests.unit.controller.samples import TIMEOUTS, a_profile, a_run
 
-GATEWAY = PodSettings(gateway_url="http://agentrun-mcp.system:8081", runner_image="runner")
+GATEWAY = PodDefaults(gateway_url="http://agentrun-mcp.system:8081", runner_image="runner")
 
 
 def environments(**network: object) -> list[dict[str, str]]:

@@ -9,11 +9,11 @@ import yaml
 from agentrun.api.pod_layout import AGENT_ROOTS_BOOTSTRAP, agent_bootstrap
 from agentrun.api.v1alpha1 import AgentProfile, AgentRun
 from agentrun.controller.pod.manifest import build_pod
-from agentrun.controller.settings import PodSettings
+from agentrun.controller.settings import PodDefaults
 from tests.unit.controller.samples import TIMEOUTS, a_profile, a_run
 
 GOLDEN = Path(__file__).parent / "golden"
-SETTINGS = PodSettings(gateway_url="http://gateway:8081", runner_image="registry/runner:1")
+SETTINGS = PodDefaults(gateway_url="http://gateway:8081", runner_image="registry/runner:1")
 
 PLAIN = (a_run(attempts=1), a_profile())
 EVERYTHING = (

@@ -9,7 +9,7 @@ from agentrun.api.v1alpha1 import Reason
 from agentrun.controller.observed import WaitClass
 from agentrun.controller.pod.manifest import build_pod
 from agentrun.controller.pod.status import observe_pod, rejection_failure, shortened
-from agentrun.controller.settings import PodSettings
+from agentrun.controller.settings import PodDefaults
 from tests.unit.controller.samples import (
     NOW,
     POD_UID,
@@ -21,7 +21,7 @@ from tests.unit.controller.samples import (
     stamp,
 )
 
-SETTINGS = PodSettings(gateway_url="http://gateway:8081", runner_image="registry/runner:1")
+SETTINGS = PodDefaults(gateway_url="http://gateway:8081", runner_image="registry/runner:1")
 
 
 def a_manifest(

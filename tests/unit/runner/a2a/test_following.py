@@ -9,8 +9,8 @@ import pytest
 from agentrun.api.v1alpha1 import Reason
 from agentrun.runner.a2a import following
 from agentrun.runner.a2a.errors import RemoteError
-from agentrun.runner.a2a.following import Follower
-from agentrun.runner.a2a.mapping import Mapper
+from agentrun.runner.a2a.following import TaskFollower
+from agentrun.runner.a2a.mapping import TaskMapper
 from agentrun.runner.outcome import AttemptError
 
 AWAY = RemoteError("connection refused", sent=False)
@@ -51,8 +51,8 @@ def answered(one: Raw | RemoteError) -> Raw:
     return one
 
 
-def following_of(remote: FakeRemote, begun: bool) -> tuple[Follower, Mapper]:
-    mapper = Mapper("http://agent", "scripted")
+def following_of(remote: FakeRemote, begun: bool) -> tuple[TaskFollower, TaskMapper]:
+    mapper = TaskMapper("http://agent", "scripted")
     if begun:
         mapper.feed(ASKS)
         mapper.begin_turn(new_task=False)
@@ -60,7 +60,7 @@ def following_of(remote: FakeRemote, begun: bool) -> tuple[Follower, Mapper]:
     async def hear(event: Raw) -> None:
         mapper.feed(event)
 
-    return Follower(remote, mapper, hear), mapper  # type: ignore[arg-type]
+    return TaskFollower(remote, mapper, hear), mapper  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

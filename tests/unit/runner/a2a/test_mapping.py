@@ -7,7 +7,7 @@ import pytest
 from agentrun.api.events import EventType
 from agentrun.api.v1alpha1 import OutcomeState, Reason
 from agentrun.runner.a2a import mapping
-from agentrun.runner.a2a.mapping import Mapper, check_structured, end_of, final_data
+from agentrun.runner.a2a.mapping import TaskMapper, check_structured, end_of, final_data
 
 Raw = dict[str, Any]
 
@@ -33,13 +33,13 @@ def artifact(name: str, text: str, **more: Any) -> Raw:
     return {"artifactUpdate": {"artifact": {"artifactId": name, "parts": [{"text": text}]}, **more}}
 
 
-def fed(mapper: Mapper, *events: Raw) -> list[tuple[EventType, Raw]]:
+def fed(mapper: TaskMapper, *events: Raw) -> list[tuple[EventType, Raw]]:
     return [draft for event in events for draft in mapper.feed(event)] + mapper.flush()
 
 
 @pytest.mark.parametrize("state", ["COMPLETED", "FAILED", "CANCELED", "REJECTED"])
 def test_end_of_a_task_is_not_told_as_the_end_of_the_run(state: str) -> None:
-    mapper = Mapper("http://a", "a")
+    mapper = TaskMapper("http://a", "a")
     told = fed(mapper, update("WORKING"), update(state))
     words = [data["status"] for kind, data in told if kind is EventType.STATUS_CHANGED]
     assert words == ["running", "running"]
@@ -47,7 +47,7 @@ def test_end_of_a_task_is_not_told_as_the_end_of_the_run(state: str) -> None:
 
 
 def test_what_the_stream_told_is_not_told_again_by_a_snapshot() -> None:
-    mapper = Mapper("http://a", "a")
+    mapper = TaskMapper("http://a", "a")
     fed(mapper, update("WORKING", "hello"), artifact("x", "one"))
     whole = {"artifactId": "x", "parts": [{"text": "one"}]}
     again = fed(mapper, snapshot("WORKING", "hello", artifacts=[whole]))
@@ -59,7 +59,7 @@ def test_what_the_stream_told_is_not_told_again_by_a_snapshot() -> None:
 
 
 def test_pieces_of_an_artifact_are_told_together_and_are_the_answer() -> None:
-    mapper = Mapper("http://a", "a")
+    mapper = TaskMapper("http://a", "a")
     told = fed(
         mapper, artifact("x", "al"), artifact("x", "l is ", append=True),
         artifact("x", "well", append=True, lastChunk=True), update("COMPLETED"),
@@ -70,13 +70,13 @@ def test_pieces_of_an_artifact_are_told_together_and_are_the_answer() -> None:
 
 
 def test_answer_is_what_was_said_last_where_there_is_no_artifact() -> None:
-    mapper = Mapper("http://a", "a")
+    mapper = TaskMapper("http://a", "a")
     fed(mapper, update("WORKING", "one"), update("COMPLETED", "two", "m2"))
     assert mapper.final_response == "two"
 
 
 def test_answer_is_the_artifacts_text_else_what_else_they_say() -> None:
-    mapper = Mapper("http://a", "a")
+    mapper = TaskMapper("http://a", "a")
     data = {"artifactUpdate": {"artifact": {"artifactId": "d", "parts": [{"data": {"n": 1}}]}}}
     told = fed(mapper, update("WORKING", "I begin"), data)
     rendered = '{\n  "n": 1\n}'
@@ -86,7 +86,7 @@ def test_answer_is_the_artifacts_text_else_what_else_they_say() -> None:
 
 
 def test_question_and_message_in_data_are_said() -> None:
-    mapper = Mapper("http://a", "a")
+    mapper = TaskMapper("http://a", "a")
     asked = update("INPUT_REQUIRED", "x")
     asked["statusUpdate"]["status"]["message"]["parts"] = [{"data": {"which": [1, 2]}}]
     told = dict(fed(mapper, asked))
@@ -97,7 +97,7 @@ def test_question_and_message_in_data_are_said() -> None:
 
 def test_large_artifacts_are_told_and_then_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mapping, "ARTIFACTS_BOUND", 100)
-    mapper = Mapper("http://a", "a")
+    mapper = TaskMapper("http://a", "a")
     told = fed(mapper, artifact("x", "x" * 200), artifact("y", "small"))
     assert [data["text"] for _, data in told] == ["x" * 200, "small"]
     assert mapper.final_response == "small"
@@ -108,7 +108,7 @@ def test_artifact_that_grows_beyond_the_bound_is_cut_and_says_so(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(mapping, "ARTIFACTS_BOUND", 100)
-    mapper = Mapper("http://a", "a")
+    mapper = TaskMapper("http://a", "a")
     pieces = (artifact("x", "x" * 30, append=True) for _ in range(9))
     ((_, data),) = fed(mapper, artifact("x", "x"), *pieces)
     assert data["truncated"] is True
@@ -116,7 +116,7 @@ def test_artifact_that_grows_beyond_the_bound_is_cut_and_says_so(
 
 
 def test_artifact_that_grew_to_the_end_is_told_when_the_task_is_left() -> None:
-    mapper = Mapper("http://a", "a")
+    mapper = TaskMapper("http://a", "a")
     half = {"artifactId": "x", "parts": [{"text": "half"}]}
     assert EventType.ARTIFACT_ADDED not in dict(fed(mapper, snapshot("WORKING", artifacts=[half])))
     ((kind, data),) = mapper.finish()
@@ -124,15 +124,15 @@ def test_artifact_that_grew_to_the_end_is_told_when_the_task_is_left() -> None:
 
 
 def test_another_task_of_the_conversation_begins_with_nothing() -> None:
-    mapper = Mapper("http://a", "a")
+    mapper = TaskMapper("http://a", "a")
     fed(mapper, snapshot("WORKING"), artifact("x", "one"))
     mapper.begin_turn(new_task=True)
     assert (mapper.task_id, mapper.context_id, mapper.final_response) == (None, "c", None)
 
 
-def ended(state: str, *parts: dict[str, Any], saying: str = "") -> Mapper:
+def ended(state: str, *parts: dict[str, Any], saying: str = "") -> TaskMapper:
     """Make the end of a task, with one artifact of such parts."""
-    mapper = Mapper("http://agent", "agent")
+    mapper = TaskMapper("http://agent", "agent")
     status: dict[str, Any] = {"state": f"TASK_STATE_{state}"}
     if saying:
         part = {"text": saying}
@@ -227,5 +227,5 @@ def test_last_event_names_the_task_and_what_it_made() -> None:
 
 
 def test_last_event_leaves_out_what_is_not_known() -> None:
-    task = Mapper("http://agent", "")
+    task = TaskMapper("http://agent", "")
     assert final_data(task, OutcomeState.FAILED) == {"agent_url": "http://agent"}

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from agentrun.runner.acp import client as client_module
-from agentrun.runner.acp.client import Agent
+from agentrun.runner.acp.client import AcpAgent
 from agentrun.runner.acp.transport import TransportContext
 from agentrun.runner.journal.large_text import LargeText
 from agentrun.runner.journal.redact import Redactor
@@ -94,7 +94,7 @@ async def test_who_talks_without_a_pause_lets_others_take_their_turn(pipes: Pipe
 @asynccontextmanager
 async def listening(
     pipes: Pipes, tmp_path: Path
-) -> AsyncIterator[tuple[Agent, list[dict[str, Any]]]]:
+) -> AsyncIterator[tuple[AcpAgent, list[dict[str, Any]]]]:
     updates: list[dict[str, Any]] = []
 
     async def take(update: dict[str, Any]) -> None:
@@ -105,7 +105,7 @@ async def listening(
 
     files = (tmp_path / f"large{number}" for number in count())
     around = TransportContext(Redactor(["s3cr3t-value"]), lambda: next(files), room)
-    agent = Agent(pipes, take, lambda call, answer: None, around)
+    agent = AcpAgent(pipes, take, lambda call, answer: None, around)
     listener = asyncio.create_task(agent.listen())
     try:
         yield agent, updates

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from agentrun.runner.acp.mapping import MAX_OPEN_TOOLS, Mapper
+from agentrun.runner.acp.mapping import MAX_OPEN_TOOLS, UpdateMapper
 from agentrun.runner.journal.large_text import LargeText, Text
 from agentrun.runner.journal.redact import Redactor
 from agentrun.runner.journal.sanitize import sanitize
@@ -14,7 +14,7 @@ from agentrun.runner.journal.sanitize import sanitize
 FIXTURES = Path(__file__).parent / "fixtures"
 
 
-def events_of(mapper: Mapper, name: str) -> list[tuple[str, dict[str, Any]]]:
+def events_of(mapper: UpdateMapper, name: str) -> list[tuple[str, dict[str, Any]]]:
     lines = (FIXTURES / f"{name}.jsonl").read_text().splitlines()
     drafts = [draft for line in lines for draft in mapper.feed(json.loads(line))]
     return [(kind.value, data) for kind, data in [*drafts, *mapper.end_turn()]]
@@ -35,7 +35,7 @@ def chunk(text: Text, message: str | None = None, kind: str = "agent_message_chu
     ],
 )
 def test_command_starts_once_and_finishes_once(name: str, tool: str, exit_code: int | None) -> None:
-    mapper = Mapper()
+    mapper = UpdateMapper()
     events = events_of(mapper, name)
     commands = [(kind, data) for kind, data in events if kind.startswith("command_")]
     assert [kind for kind, _ in commands] == ["command_started", "command_finished"]
@@ -52,13 +52,13 @@ def test_command_starts_once_and_finishes_once(name: str, tool: str, exit_code: 
     ["codex-cancel-tool", "claude-cancel-tool", "opencode-cancel-tool", "gemini-cancel-tool"],
 )
 def test_tool_that_is_cut_off_finishes_all_the_same(name: str) -> None:
-    kinds = [kind for kind, _ in events_of(Mapper(), name)]
+    kinds = [kind for kind, _ in events_of(UpdateMapper(), name)]
     assert kinds.count("command_started") == kinds.count("command_finished") == 1
 
 
 @pytest.mark.parametrize("name", ["opencode-perm", "gemini-perm"])
 def test_tool_that_was_allowed_starts_once_and_finishes_once(name: str) -> None:
-    events = [(kind, data) for kind, data in events_of(Mapper(), name) if "command" in kind]
+    events = [(kind, data) for kind, data in events_of(UpdateMapper(), name) if "command" in kind]
     assert [kind for kind, _ in events] == ["command_started", "command_finished"]
     assert {data["command"] for _, data in events} == {"touch made.txt && date > d.txt"}
 
@@ -75,11 +75,11 @@ def test_exit_code_is_read_where_agents_say_it(output: str, code: int | None) ->
     content = [{"type": "content", "content": {"type": "text", "text": output}}]
     tool = {"toolCallId": "t1", "kind": "execute", "title": "make", "content": content}
     done = {"sessionUpdate": "tool_call", "status": "completed", **tool}
-    assert Mapper().feed(done)[-1][1]["exit_code"] == code
+    assert UpdateMapper().feed(done)[-1][1]["exit_code"] == code
 
 
 def test_tool_at_work_is_known_by_its_title() -> None:
-    mapper = Mapper()
+    mapper = UpdateMapper()
     mapper.feed({"sessionUpdate": "tool_call", "toolCallId": "t1", "title": "mcp.agentrun.x"})
     assert mapper.announced("t1").call["title"] == "mcp.agentrun.x"
     assert mapper.announced("t2").call == {}
@@ -89,17 +89,17 @@ def test_geminis_tool_of_a_server_has_the_names_of_both() -> None:
     title = "list_agents (agentrun MCP Server)"
     tool = {"toolCallId": "t1", "kind": "other", "title": title, "content": []}
     done = {"sessionUpdate": "tool_call_update", "status": "completed", **tool}
-    for _, data in Mapper().feed(done):
+    for _, data in UpdateMapper().feed(done):
         assert (data["server"], data["tool"]) == ("agentrun", "list_agents")
 
 
 def test_files_that_claudes_commands_change_are_told() -> None:
-    changed = [data for kind, data in events_of(Mapper(), "claude-ok") if "file" in kind]
+    changed = [data for kind, data in events_of(UpdateMapper(), "claude-ok") if "file" in kind]
     assert changed[0]["changes"][0]["kind"] == "add"
 
 
 def test_chunks_of_a_message_become_one_event() -> None:
-    mapper = Mapper()
+    mapper = UpdateMapper()
     drafts = [mapper.feed(chunk(text, "m1")) for text in ("Hel", "lo ", "there")]
     assert drafts == [[], [], []]
     assert [data["text"] for _, data in mapper.feed(chunk("Next", "m2"))] == ["Hello there"]
@@ -108,7 +108,7 @@ def test_chunks_of_a_message_become_one_event() -> None:
 
 
 def test_a_pause_shows_what_was_said_and_the_final_response_is_whole() -> None:
-    mapper = Mapper()
+    mapper = UpdateMapper()
     mapper.feed(chunk("first half, ", "m1"))
     assert [data["text"] for _, data in mapper.flush()] == ["first half, "]
     mapper.feed(chunk("second half", "m1"))
@@ -118,7 +118,7 @@ def test_a_pause_shows_what_was_said_and_the_final_response_is_whole() -> None:
 
 def test_secret_that_is_cut_by_a_pause_waits_for_its_end() -> None:
     redactor = Redactor(["s3cr3t-value"])
-    mapper = Mapper(safe_length=redactor.safe_length)
+    mapper = UpdateMapper(safe_length=redactor.safe_length)
     mapper.feed(chunk("the key is s3cr3", "m1"))
     assert [data["text"] for _, data in mapper.flush()] == ["the key is "]
     mapper.feed(chunk("t-value!", "m1"))
@@ -137,7 +137,7 @@ def said_by(drafts: list[Any], kind: str = "agent_message") -> dict[str, str]:
 @pytest.mark.parametrize("kind", ["agent_message", "reasoning"])
 @pytest.mark.parametrize("given", ["msg_1", None])
 def test_pieces_of_a_message_join_to_what_was_said(given: str | None, kind: str) -> None:
-    mapper = Mapper(attempt=2)
+    mapper = UpdateMapper(attempt=2)
     update = "agent_message_chunk" if kind == "agent_message" else "agent_thought_chunk"
     texts = ["Hello ", "\n\n", " \n", "world", "x" * 10_000, "\t", "\n" * 9000, "end"]
     drafts = []
@@ -149,7 +149,7 @@ def test_pieces_of_a_message_join_to_what_was_said(given: str | None, kind: str)
 
 
 def test_each_message_has_an_id_of_its_own() -> None:
-    mapper = Mapper()
+    mapper = UpdateMapper()
     tool = {"sessionUpdate": "tool_call", "toolCallId": "t1", "kind": "search"}
     drafts = mapper.feed(chunk("first")) + mapper.feed({**tool, "status": "completed"})
     drafts += mapper.feed(chunk("thought", kind="agent_thought_chunk"))
@@ -160,7 +160,7 @@ def test_each_message_has_an_id_of_its_own() -> None:
 
 
 def test_message_goes_on_after_a_tool_with_the_white_space_before_it() -> None:
-    mapper, drafts = Mapper(), list[Any]()
+    mapper, drafts = UpdateMapper(), list[Any]()
     tool = {"sessionUpdate": "tool_call", "toolCallId": "t1", "kind": "search"}
     for update in (chunk("one", "m"), chunk("\n", "m"), {**tool, "status": "completed"}):
         drafts += mapper.feed(update) + mapper.flush()
@@ -170,7 +170,7 @@ def test_message_goes_on_after_a_tool_with_the_white_space_before_it() -> None:
 
 
 def test_white_space_before_a_large_text_is_kept() -> None:
-    mapper, large = Mapper(), a_large_text(16_000_000)
+    mapper, large = UpdateMapper(), a_large_text(16_000_000)
     drafts = mapper.feed(chunk("one", "m")) + mapper.flush() + mapper.feed(chunk("\n", "m"))
     drafts += mapper.feed(chunk(large, "m"))
     assert [data["text"] for _, data in drafts] == ["one", "\n", large]
@@ -182,7 +182,7 @@ def test_plan_becomes_a_checklist() -> None:
         {"content": "look", "status": "completed", "priority": "high"},
         {"content": "leap", "status": "pending", "priority": "low"},
     ]
-    [(kind, data)] = Mapper().feed({"sessionUpdate": "plan", "entries": entries})
+    [(kind, data)] = UpdateMapper().feed({"sessionUpdate": "plan", "entries": entries})
     assert kind == "todo_updated"
     assert [(item["text"], item["completed"]) for item in data["items"]] == [
         ("look", True), ("leap", False),
@@ -190,7 +190,7 @@ def test_plan_becomes_a_checklist() -> None:
 
 
 def test_edit_tells_the_file_with_its_path_in_the_workspace() -> None:
-    mapper = Mapper(workspace="/workspace")
+    mapper = UpdateMapper(workspace="/workspace")
     tool = {"sessionUpdate": "tool_call", "toolCallId": "t1", "kind": "edit", "title": "Edit a.py"}
     mapper.feed({**tool, "status": "in_progress", "rawInput": {"file_path": "/workspace/a.py"}})
     diff = {"type": "diff", "path": "/workspace/a.py", "oldText": "1", "newText": "2"}
@@ -201,7 +201,7 @@ def test_edit_tells_the_file_with_its_path_in_the_workspace() -> None:
 
 
 def test_updates_after_the_end_of_a_tool_change_nothing() -> None:
-    mapper = Mapper()
+    mapper = UpdateMapper()
     call = {"toolCallId": "t1", "kind": "execute", "rawInput": {"command": "ls"}}
     mapper.feed({"sessionUpdate": "tool_call", "status": "in_progress", **call})
     again = {"sessionUpdate": "tool_call_update", "status": "completed", **call}
@@ -210,7 +210,7 @@ def test_updates_after_the_end_of_a_tool_change_nothing() -> None:
 
 
 def test_terminal_output_is_shown_in_pieces_and_whole_at_the_end() -> None:
-    mapper = Mapper()
+    mapper = UpdateMapper()
     call = {"sessionUpdate": "tool_call", "toolCallId": "t1", "kind": "execute"}
     mapper.feed({**call, "status": "in_progress", "rawInput": {"command": "make"}})
     update = {"sessionUpdate": "tool_call_update", "toolCallId": "t1"}
@@ -234,11 +234,11 @@ def test_terminal_output_is_shown_in_pieces_and_whole_at_the_end() -> None:
     ],
 )
 def test_odd_updates_break_nothing(update: dict[str, Any]) -> None:
-    Mapper().feed(update)
+    UpdateMapper().feed(update)
 
 
 def test_unknown_update_is_noted_once() -> None:
-    mapper = Mapper()
+    mapper = UpdateMapper()
     [(kind, data)] = mapper.feed({"sessionUpdate": "dream"})
     assert kind == "reasoning"
     assert "dream" in data["text"]
@@ -247,7 +247,7 @@ def test_unknown_update_is_noted_once() -> None:
 
 def test_terminal_of_a_tool_that_says_nothing_else_is_shown_all_the_same() -> None:
     redactor = Redactor(["s3cr3t-value"])
-    mapper = Mapper(redactor.text, redactor.safe_length)
+    mapper = UpdateMapper(redactor.text, redactor.safe_length)
     update = {"sessionUpdate": "tool_call_update", "toolCallId": "t1", "kind": "execute"}
     pieces = ["a" * 65_530 + "s3cr3t-", "value!", *["b" * 65_536] * 100, "s3cr3t-va", "lue, end"]
     events = [
@@ -268,7 +268,7 @@ def test_terminal_of_a_tool_that_says_nothing_else_is_shown_all_the_same() -> No
 
 def test_what_is_known_of_an_unfinished_tool_is_bounded() -> None:
     redactor = Redactor(["s3cr3t-value"])
-    mapper = Mapper(redactor.text, redactor.safe_length)
+    mapper = UpdateMapper(redactor.text, redactor.safe_length)
     update = {"sessionUpdate": "tool_call_update", "toolCallId": "t1", "kind": "search"}
     long = "s3cr3t-value" * 100_000
     text = {"type": "content", "content": {"type": "text", "text": long}}
@@ -290,12 +290,12 @@ def test_what_is_known_of_an_unfinished_tool_is_bounded() -> None:
 def test_last_update_of_a_tool_is_taken_whole() -> None:
     text = {"type": "content", "content": {"type": "text", "text": "x" * 600_000}}
     update = {"sessionUpdate": "tool_call", "toolCallId": "t1", "kind": "search"}
-    drafts = Mapper().feed({**update, "status": "completed", "content": [text]})
+    drafts = UpdateMapper().feed({**update, "status": "completed", "content": [text]})
     assert drafts[-1][1]["output"] == "x" * 600_000
 
 
 def test_oldest_of_too_many_tools_is_ended() -> None:
-    mapper = Mapper()
+    mapper = UpdateMapper()
     update = {"sessionUpdate": "tool_call", "kind": "search"}
     mapper.feed({**update, "toolCallId": "quiet"})
     mapper.feed({**update, "toolCallId": "t0", "status": "in_progress"})
@@ -316,7 +316,7 @@ def test_oldest_of_too_many_tools_is_ended() -> None:
 
 
 def test_id_that_is_announced_again_is_another_tool() -> None:
-    mapper = Mapper()
+    mapper = UpdateMapper()
     tool = {"sessionUpdate": "tool_call", "toolCallId": "t1", "kind": "search"}
     kinds = [
         kind
@@ -327,7 +327,7 @@ def test_id_that_is_announced_again_is_another_tool() -> None:
 
 
 def test_tools_without_end_are_not_remembered_for_ever() -> None:
-    mapper = Mapper()
+    mapper = UpdateMapper()
     tool = {"sessionUpdate": "tool_call", "kind": "search", "status": "completed"}
     for number in range(10_000):
         mapper.feed({**tool, "toolCallId": f"t{number}"})
@@ -338,7 +338,7 @@ def test_tools_without_end_are_not_remembered_for_ever() -> None:
 
 def test_long_message_is_kept_up_to_a_bound_that_it_names() -> None:
     redactor = Redactor(["s3cr3t-value"])
-    mapper = Mapper(redactor.text, redactor.safe_length)
+    mapper = UpdateMapper(redactor.text, redactor.safe_length)
     pieces = ["x" * 65_536] * 15 + ["x" * 65_530 + "s3cr3t-value"] + ["y" * 65_536] * 5
     drafts = [draft for piece in pieces for draft in mapper.feed(chunk(piece, "m1"))]
     drafts += mapper.end_turn()
@@ -355,7 +355,7 @@ def a_large_text(size: int, media_type: str = "text/plain") -> LargeText:
 
 
 def test_large_text_of_a_message_is_one_event() -> None:
-    mapper, large = Mapper(), a_large_text(16_000_000)
+    mapper, large = UpdateMapper(), a_large_text(16_000_000)
     drafts = mapper.feed(chunk("before ", "m1")) + mapper.feed(chunk(large, "m1"))
     drafts += mapper.feed(chunk(" after", "m1")) + mapper.end_turn()
     assert [data["text"] for _, data in drafts] == ["before ", large, " after"]
@@ -370,14 +370,14 @@ def test_large_output_of_a_tool_is_in_its_events() -> None:
     tool = {"sessionUpdate": "tool_call", "toolCallId": "t1", "kind": "search"}
     texts = [{"type": "content", "content": {"type": "text", "text": one}} for one in ("a", large)]
     for fields in ({"rawOutput": large}, {"rawOutput": {"output": large}}, {"content": texts[1:]}):
-        finished = Mapper().feed({**tool, **fields, "status": "completed"})[-1][1]
+        finished = UpdateMapper().feed({**tool, **fields, "status": "completed"})[-1][1]
         assert finished["output"] is large
-    finished = Mapper().feed({**tool, "content": texts, "status": "completed"})[-1][1]
+    finished = UpdateMapper().feed({**tool, "content": texts, "status": "completed"})[-1][1]
     assert finished["content"][1] is large
 
 
 def test_large_output_of_a_terminal_is_an_event_of_its_own() -> None:
-    mapper, large = Mapper(), a_large_text(16_000_000)
+    mapper, large = UpdateMapper(), a_large_text(16_000_000)
     tool = {"sessionUpdate": "tool_call", "toolCallId": "t1", "kind": "execute"}
     drafts = mapper.feed({**tool, "_meta": {"terminal_output": {"data": "before "}}})
     drafts += mapper.feed({**tool, "_meta": {"terminal_output": {"data": large}}})
@@ -390,7 +390,7 @@ def test_large_output_of_a_terminal_is_an_event_of_its_own() -> None:
 
 
 def test_nothing_large_is_held_of_a_tool_that_goes_on() -> None:
-    mapper, large = Mapper(), a_large_text(16_000_000)
+    mapper, large = UpdateMapper(), a_large_text(16_000_000)
     tool = {"sessionUpdate": "tool_call", "toolCallId": "t1", "kind": "search"}
     started = mapper.feed({**tool, "title": large, "rawInput": {"words": large}})
     assert started[0][1]["input"]["words"] is large
@@ -401,7 +401,7 @@ def test_nothing_large_is_held_of_a_tool_that_goes_on() -> None:
 
 def test_plan_that_could_not_be_read_is_kept() -> None:
     large = a_large_text(16_000_000, "application/json")
-    drafts = Mapper().feed({"sessionUpdate": "plan", "entries": large})
+    drafts = UpdateMapper().feed({"sessionUpdate": "plan", "entries": large})
     assert [kind.value for kind, _ in drafts] == ["reasoning", "todo_updated"]
     assert drafts[0][1]["raw_message"] is large
     assert drafts[1][1] == {"items": []}
@@ -410,7 +410,7 @@ def test_plan_that_could_not_be_read_is_kept() -> None:
 def test_structure_that_could_not_be_read_is_kept() -> None:
     large = a_large_text(16_000_000, "application/json")
     tool = {"sessionUpdate": "tool_call", "toolCallId": "t1", "content": large, "rawInput": large}
-    drafts = Mapper().feed({**tool, "status": "completed"})
+    drafts = UpdateMapper().feed({**tool, "status": "completed"})
     assert [data["raw_message"] is large for kind, data in drafts if kind == "reasoning"] == [
         True, True,
     ]  # fmt: skip
@@ -445,7 +445,7 @@ PIECES = [{"type": "text", "text": "21 pieces"}]
 def test_a_tool_of_an_mcp_server_is_no_command_though_codex_says_so(
     raw: dict[str, Any], said: str
 ) -> None:
-    mapper = Mapper()
+    mapper = UpdateMapper()
     [(kind, started)] = mapper.feed(CODEXS_CALL)
     assert kind.value == "tool_started"
     assert (started["server"], started["tool"]) == ("stock", "stock_of")
@@ -459,7 +459,7 @@ def test_a_tool_of_an_mcp_server_is_no_command_though_codex_says_so(
 
 @pytest.mark.parametrize("raw", [PIECES, "21 pieces", None], ids=["blocks", "text", "nothing"])
 def test_claudes_tool_of_an_mcp_server_is_told_as_one(raw: Any) -> None:
-    mapper = Mapper()
+    mapper = UpdateMapper()
     # As claude-agent-acp 0.101.0 sends them.
     call = {
         "sessionUpdate": "tool_call", "toolCallId": "exec-1", "name": "mcp__stock__stock_of",
@@ -482,7 +482,7 @@ def content_of(blocks: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def test_call_of_an_mcp_server_that_is_cut_off_has_no_answer() -> None:
-    mapper = Mapper()
+    mapper = UpdateMapper()
     mapper.feed(CODEXS_CALL)
     [(_, finished)] = mapper.end_turn()
     assert (finished["result"], finished["error"]) == (None, None)
@@ -490,7 +490,7 @@ def test_call_of_an_mcp_server_that_is_cut_off_has_no_answer() -> None:
 
 
 def test_large_answer_of_an_mcp_server_is_kept_once() -> None:
-    mapper, large = Mapper(), a_large_text(16_000_000)
+    mapper, large = UpdateMapper(), a_large_text(16_000_000)
     mapper.feed(CODEXS_CALL)
     result = {"content": [{"type": "text", "text": large}]}
     [(_, finished)] = mapper.feed({**END, "rawOutput": {"result": result, "error": None}})
@@ -518,7 +518,9 @@ def test_what_a_tool_returns_without_a_text_is_given_as_it_is(
     raw: Any, content: Any, is_given: bool, kind: str
 ) -> None:
     tool = {"sessionUpdate": "tool_call", "toolCallId": "t1", "kind": kind, "title": "find"}
-    finished = Mapper().feed({**tool, "status": "completed", "rawOutput": raw, "content": content})
+    finished = UpdateMapper().feed(
+        {**tool, "status": "completed", "rawOutput": raw, "content": content}
+    )
     data = finished[-1][1]
     assert data["output"] == ("21 pieces" if content else "")
     assert data.get("raw_tool_use_result") == (raw if is_given else None)
@@ -527,8 +529,8 @@ def test_what_a_tool_returns_without_a_text_is_given_as_it_is(
 def test_large_names_of_an_mcp_call_are_cut_and_a_large_title_is_kept() -> None:
     large = a_large_text(16_000_000)
     call = {**CODEXS_CALL, "title": large, "rawInput": {"server": {"name": large}, "tool": None}}
-    [(_, started)] = Mapper().feed(call)
+    [(_, started)] = UpdateMapper().feed(call)
     assert started["server"] == f"{{'name': '{'x' * 190}"
     assert started["tool"] is large
-    [(_, started)] = Mapper().feed({**CODEXS_CALL, "rawInput": {"tool": large}})
+    [(_, started)] = UpdateMapper().feed({**CODEXS_CALL, "rawInput": {"tool": large}})
     assert started["tool"] == "x" * 200

@@ -8,7 +8,7 @@ from acp.schema import PermissionOption
 
 from agentrun.api.gateway import Inputs
 from agentrun.api.v1alpha1 import Input, Question
-from agentrun.runner.acp.mapping import Announced, Mapper
+from agentrun.runner.acp.mapping import Announced, UpdateMapper
 from agentrun.runner.acp.permissions import (
     MAX_TEXT,
     PermissionBroker,
@@ -73,7 +73,7 @@ def test_call_that_is_too_long_says_how_much_is_cut_and_can_only_be_refused(
 
 
 def test_call_that_was_too_large_to_be_kept_can_only_be_refused() -> None:
-    mapper = Mapper()
+    mapper = UpdateMapper()
     large = {"toolCallId": "call-1", "title": "make", "kind": "execute"}
     mapper.feed({"sessionUpdate": "tool_call", **large, "rawInput": {"many": [1] * 2000}})
     before = mapper.announced("call-1")

@@ -17,7 +17,7 @@ from agentrun.runner.git.credentials import (
     password_env,
     ssh_env,
 )
-from agentrun.runner.git.errors import Credentials, explain
+from agentrun.runner.git.errors import CredentialKind, explain
 from agentrun.runner.git.git import Git
 from agentrun.runner.journal.redact import Redactor
 
@@ -227,58 +227,66 @@ def test_ssh_knows_nobody_but_the_hosts_of_the_secret(tmp_path: Path) -> None:
     ("credentials", "complaint", "cause"),
     [
         (
-            Credentials.NONE,
+            CredentialKind.NONE,
             "fatal: could not read Username for 'https://h': terminal prompts disabled",
             "name a Secret",
         ),
         (
-            Credentials.KEY,
+            CredentialKind.KEY,
             "fatal: could not read Username for 'https://h': terminal prompts disabled",
             "holds an ssh key",
         ),
         (
-            Credentials.PASSWORD,
+            CredentialKind.PASSWORD,
             "the password is not for evil.example\nfatal: could not read Username",
             "not for evil.example: the profile's git.repositories",
         ),
         (
-            Credentials.PASSWORD,
+            CredentialKind.PASSWORD,
             "fatal: Authentication failed for 'https://h/x/'",
             "refuses the user and password",
         ),
-        (Credentials.PASSWORD, "fatal: The requested URL returned error: 403", "lack a permission"),
         (
-            Credentials.KEY,
+            CredentialKind.PASSWORD,
+            "fatal: The requested URL returned error: 403",
+            "lack a permission",
+        ),
+        (
+            CredentialKind.KEY,
             "@ WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED! @\nHost key verification failed.",
             "differs from the one in",
         ),
         (
-            Credentials.KEY,
+            CredentialKind.KEY,
             "No ED25519 host key is known for h.\nHost key verification failed.",
             "not in the Secret's known_hosts",
         ),
-        (Credentials.NONE, "Host key verification failed.", "ssh needs a key"),
+        (CredentialKind.NONE, "Host key verification failed.", "ssh needs a key"),
         (
-            Credentials.LOCKED_KEY,
+            CredentialKind.LOCKED_KEY,
             "git@h: Permission denied (publickey).",
             "passphrase, which cannot",
         ),
-        (Credentials.KEY, "git@h: Permission denied (publickey).", "does not accept the ssh key"),
         (
-            Credentials.KEY,
+            CredentialKind.KEY,
+            "git@h: Permission denied (publickey).",
+            "does not accept the ssh key",
+        ),
+        (
+            CredentialKind.KEY,
             'Load key "/k": error in libcrypto\ngit@h: Permission denied (publickey).',
             "is not a private key",
         ),
         (
-            Credentials.NONE,
+            CredentialKind.NONE,
             "server certificate verification failed. CAfile: /x CRLfile: none",
             "network.caBundle",
         ),
-        (Credentials.NONE, "Received HTTP code 403 from proxy after CONNECT", "network.proxy"),
+        (CredentialKind.NONE, "Received HTTP code 403 from proxy after CONNECT", "network.proxy"),
     ],
 )
 def test_a_complaint_says_what_to_change(
-    credentials: Credentials, complaint: str, cause: str
+    credentials: CredentialKind, complaint: str, cause: str
 ) -> None:
     said = explain(complaint, credentials)
     assert cause in said
@@ -286,7 +294,7 @@ def test_a_complaint_says_what_to_change(
 
 
 def test_a_complaint_that_nobody_knows_stays_as_it_is() -> None:
-    assert explain("fatal: bad thing", Credentials.NONE) == "fatal: bad thing"
+    assert explain("fatal: bad thing", CredentialKind.NONE) == "fatal: bad thing"
 
 
 @pytest.mark.parametrize("form", ["RFC4716", "PEM", "PKCS8"])
