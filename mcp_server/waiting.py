@@ -1,11 +1,18 @@
-"""Waits for changes in the store, but not beyond the shutdown of the process."""
+"""
+Waits for changes in the store, but not beyond the shutdown of the process.
+
+Clients that wait are sent progress notifications.
+"""
 
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from agentrun.store.base import Changes
+from mcp.server.mcpserver import Context
+
+from agentrun.store.base import Changes, RunRow
+from mcp_server.views import status_of, summary_of
 
 T = TypeVar("T")
 
@@ -44,3 +51,18 @@ async def _next(changes: Changes, seconds: float, stop: asyncio.Event) -> None:
         for wait in waits:
             wait.cancel()
         await asyncio.gather(*waits, return_exceptions=True)
+
+
+PROGRESS_SECONDS = 5.0
+"""The interval of progress notifications: clients time out on silent servers."""
+
+
+async def report_wait(ctx: Context[Any, Any], row: RunRow, waited: float, seconds: float) -> None:
+    """
+    Send a progress notification with the time waited and the status of the run.
+
+    Nothing is sent to a client that did not request progress.
+    """
+    await ctx.report_progress(
+        round(waited, 3), seconds, f"{row.run.metadata.name} {status_of(row)}: {summary_of(row)}"
+    )

@@ -1,10 +1,11 @@
 """The watches of this process: runs are recorded in the store, other kinds are cached."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from bisect import bisect_left, insort
+from collections.abc import Callable, Hashable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 from uuid import UUID
 
 from agentrun.api.quarantine import Quarantine, named
@@ -17,8 +18,38 @@ from agentrun.kube.resources import PROFILES, SESSIONS, Resource
 from agentrun.store.base import RunStore
 from agentrun.store.paging import Place
 from mcp_server.agent_views import place_of_session
-from mcp_server.ordered import Ordered
 from mcp_server.run_sync import RunSync
+
+K = TypeVar("K", bound=Hashable)
+P = TypeVar("P", bound=tuple[Any, ...])
+
+
+class Ordered(Generic[K, P]):
+    """Keys, each with a unique place, sorted by place."""
+
+    def __init__(self) -> None:
+        self._places: dict[K, P] = {}
+        self._order: list[tuple[P, K]] = []
+
+    def put(self, key: K, place: P) -> None:
+        """Insert a key at a place, or move it there."""
+        self.drop(key)
+        self._places[key] = place
+        insort(self._order, (place, key))
+
+    def drop(self, key: K) -> None:
+        """Remove a key, if it exists."""
+        if key in self._places:
+            at = self._places.pop(key)
+            del self._order[bisect_left(self._order, (at, key))]
+
+    def last(self, limit: int, before: P | None = None) -> list[K]:
+        """
+        Return up to ``limit`` keys with the greatest places below ``before``, in descending order.
+        """
+        end = len(self._order) if before is None else bisect_left(self._order, (before,))
+        return [key for _, key in reversed(self._order[max(0, end - limit) : end])]
+
 
 _SEEN_SECONDS = 1.0
 """How long to wait for the watch event of an object that another replica may have returned."""

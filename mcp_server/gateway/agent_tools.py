@@ -24,7 +24,7 @@ from agentrun.api.gateway import MAX_MCP_BYTES
 from mcp_server.agent_policy import AgentCaller, AgentPolicy, Lineage
 from mcp_server.arguments import StrictServer, within_bounds
 from mcp_server.gateway.ports import RunDirectory
-from mcp_server.gateway.profiles import profile_of
+from mcp_server.gateway.requests import profile_of
 from mcp_server.gateway.runner_identity import RunnerAuthenticator
 from mcp_server.tool_context import ToolContext
 from mcp_server.tools import ALL_TOOLS

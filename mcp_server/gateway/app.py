@@ -18,10 +18,10 @@ from mcp_server.gateway.agent_tools import AgentToolsEndpoint
 from mcp_server.gateway.messages import Mailboxes
 from mcp_server.gateway.ports import PodAuthenticator, RunDirectory
 from mcp_server.gateway.problems import HANDLERS, RequestError, answer
-from mcp_server.gateway.profiles import profile_of
 from mcp_server.gateway.reports import Reports
 from mcp_server.gateway.requests import (
     MAX_STATUS_BYTES,
+    profile_of,
     read_events,
     read_model,
     read_number,

@@ -1,4 +1,6 @@
-"""Reads request bodies, with size limits and timeouts, and query parameters."""
+"""
+Reads what a request names: its body, with size limits and timeouts, its query, a run's profile.
+"""
 
 import asyncio
 import json
@@ -13,6 +15,8 @@ from starlette.requests import ClientDisconnect, Request
 from agentrun.api.bounded_json import UnreadableJsonError, read
 from agentrun.api.events import MAX_EVENT_BYTES, NewEvent
 from agentrun.api.gateway import MAX_APPEND_BYTES, Append
+from agentrun.api.v1alpha1 import AgentProfile, AgentRun
+from mcp_server.gateway.ports import RunDirectory
 from mcp_server.gateway.problems import RequestError, explain
 
 MAX_STATUS_BYTES = 512 * 1024
@@ -131,3 +135,14 @@ def read_number(request: Request, name: str, most: int) -> int:
         message = f"{name} must be a whole number from 0 to {most}, not {value[:64]!r}."
         raise RequestError("invalid", f"{message} Correct it and send the request again.")
     return int(value)
+
+
+async def profile_of(runs: RunDirectory, run: AgentRun) -> AgentProfile:
+    """Return the profile of a run. Raises RequestError if it does not exist."""
+    namespace = run.metadata.namespace
+    name = run.spec.profile_name
+    profile = await runs.profile(namespace, name)
+    if profile is None:
+        message = f"Namespace {namespace} has no AgentProfile {name}. Create it, then try again."
+        raise RequestError("not_found", message)
+    return profile

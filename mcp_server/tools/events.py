@@ -12,11 +12,11 @@ from agentrun.api.events import Event
 from agentrun.api.status import Status
 from agentrun.store.base import RunRow
 from mcp_server.answer_size import within
-from mcp_server.progress import PROGRESS_SECONDS, report_wait
 from mcp_server.run_lookup import AgentName, Cwd, Namespace, RunId, resolve
 from mcp_server.schemas import PollResult
 from mcp_server.tool_context import ToolContext, tool_errors
 from mcp_server.views import status_of
+from mcp_server.waiting import PROGRESS_SECONDS, report_wait
 
 _SEAL_SECONDS = 10.0
 """How long to wait for the seal of a run that has ended, even if ``wait_ms`` is shorter."""

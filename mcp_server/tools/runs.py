@@ -19,7 +19,6 @@ from mcp_server.arguments import problems
 from mcp_server.credentials import Credentials, separate_credentials
 from mcp_server.manifests import check_arguments
 from mcp_server.policy import may_read
-from mcp_server.progress import PROGRESS_SECONDS, report_wait
 from mcp_server.run_lookup import AgentName, Cwd, Namespace, RunId, is_in, resolve, session_called
 from mcp_server.schema_checks import SchemaChecks
 from mcp_server.schemas import (
@@ -39,6 +38,7 @@ from mcp_server.views import (
     status_of,
     unreadable_view,
 )
+from mcp_server.waiting import PROGRESS_SECONDS, report_wait
 
 _Tool = TypeVar("_Tool", bound=Callable[..., Any])
 

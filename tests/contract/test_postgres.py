@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from agentrun.store.base import JournalHead, RunStore, StoreUnavailableError
-from agentrun.store.postgres_url import dsn_of, name_of
+from agentrun.store.postgres import dsn_of, name_of
 from agentrun.store.sql import open_store
 from dev import postgres
 from dev.postgres import PASSWORD, PostgresServer

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcp_server.ordered import Ordered
+from mcp_server.watched import Ordered
 
 Place = tuple[int, str]
 PLACES = st.tuples(st.integers(0, 3), st.sampled_from("xyz"))

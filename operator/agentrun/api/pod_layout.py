@@ -6,6 +6,7 @@ folder, the workspace and HOME. Only the runner has the gateway token, the crede
 the provider, and the spool.
 """
 
+import signal
 from collections.abc import Sequence
 
 AGENT = "agent"
@@ -154,3 +155,15 @@ REQUEST_HASH = "agentrun.dev/request-hash"
 """A digest of spawn_run's arguments, if it was called with an idempotency key."""
 ANSWER_KEY = "agentrun.dev/answer-"
 """The prefix of an input's number: a digest of the idempotency key of its continue_run call."""
+
+
+def describe_exit(code: int | None) -> str:
+    """Describe an exit code; a code above 128 means that a signal killed the program."""
+    if code is None:
+        return "no exit code"
+    if code <= 128:
+        return f"exit code {code}"
+    try:
+        return f"exit code {code}, killed by {signal.Signals(code - 128).name}"
+    except ValueError:
+        return f"exit code {code}"

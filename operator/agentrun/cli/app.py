@@ -10,7 +10,7 @@ import typer
 
 from agentrun import __version__
 from agentrun.cli import exits
-from agentrun.cli.commands import agents, artifacts, diff, events, profiles, runs, start
+from agentrun.cli.commands import agents, artifacts, events, profiles, runs, start
 from agentrun.cli.commands.mcp import mcp
 from agentrun.cli.options import with_connection
 from agentrun.cli.problems import CliError
@@ -35,8 +35,9 @@ GROUPS: dict[str, tuple[str, dict[str, Callable[..., None]]]] = {
     "runs": (
         "Show, answer, cancel and repeat runs.",
         {
-            "list": runs.list_, "show": runs.show, "diff": diff.diff, "continue": runs.continue_,
-            "cancel": runs.cancel, "wait": runs.wait, "again": runs.again,
+            "list": runs.list_, "show": runs.show, "diff": artifacts.diff,
+            "continue": runs.continue_, "cancel": runs.cancel, "wait": runs.wait,
+            "again": runs.again,
         },
     ),
     "events": ("Read the events of runs.", {"tail": events.tail}),

@@ -12,7 +12,7 @@ every later input is sent again.
 
 from dataclasses import dataclass, replace
 
-from agentrun.api.exits import describe_exit
+from agentrun.api.pod_layout import describe_exit
 from agentrun.api.v1alpha1 import (
     AgentRun,
     AgentState,

@@ -16,8 +16,7 @@ import asyncpg
 
 from agentrun.backoff import Backoff
 from agentrun.store.base import StoreUnavailableError
-from agentrun.store.notices import decode
-from agentrun.store.notifier import Notifier
+from agentrun.store.notifier import Notifier, decode
 from agentrun.store.postgres_errors import explain
 
 if TYPE_CHECKING:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from agentrun.api.exits import describe_exit
+from agentrun.api.pod_layout import describe_exit
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,7 @@ import pytest
 
 from agentrun.cli.connection import server_endpoint
 from agentrun.cli.connection.discovery import Service, find_service, read_service
-from agentrun.cli.connection.kube import UserCluster
-from agentrun.cli.connection.kubeconfig import log_in
+from agentrun.cli.connection.kube import UserCluster, log_in
 from agentrun.cli.connection.pods import port_of, ready_pods
 from agentrun.cli.problems import CliError
 from tests.unit.cli.fake_cluster import SERVICES, FakeCluster, pod, service

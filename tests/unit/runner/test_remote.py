@@ -21,7 +21,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
 SCHEMA = {"type": "object", "required": ["n"], "properties": {"n": {"type": "integer"}}}
 WAITS = {"agentrun.runner.attempt._CANCEL_SECONDS": 2.0}
 """For what does not end, however long it is given."""
-DEAF = WAITS | {"agentrun.runner.a2a.cancelling._CANCEL_SECONDS": 0.2}
+DEAF = WAITS | {"agentrun.runner.a2a.following._CANCEL_SECONDS": 0.2}
 PATIENT = dict.fromkeys(DEAF, 30.0)
 """For what ends at once, unless the machine is busy."""
 

@@ -12,8 +12,7 @@ from agentrun.cli.client import Tools
 from agentrun.cli.commands.common import with_tools
 from agentrun.cli.options import ConnectionOptions
 from agentrun.cli.render.runs import status_text
-from agentrun.cli.render.tables import Columns
-from agentrun.cli.render.text import age, clock, line_of, now
+from agentrun.cli.render.text import Columns, age, clock, line_of, now
 from agentrun.cli.screen import OutputFormat, OutputOption, Screen
 
 Name = Annotated[str, typer.Argument(metavar="AGENT", help="The agent's name.")]

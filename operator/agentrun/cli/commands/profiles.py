@@ -7,8 +7,7 @@ from agentrun.cli.client import Tools
 from agentrun.cli.commands.common import with_tools
 from agentrun.cli.options import ConnectionOptions
 from agentrun.cli.problems import CliError
-from agentrun.cli.render.tables import Columns
-from agentrun.cli.render.text import line_of
+from agentrun.cli.render.text import Columns, line_of
 from agentrun.cli.screen import OutputFormat, OutputOption, Screen
 
 

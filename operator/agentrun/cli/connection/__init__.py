@@ -12,8 +12,7 @@ from urllib.parse import urlsplit
 
 import httpx2
 
-from agentrun.cli.connection.consent import ask_person
-from agentrun.cli.connection.discovery import Consent, Service, find_service
+from agentrun.cli.connection.discovery import Consent, Service, ask_person, find_service
 from agentrun.cli.connection.forward import PodNetwork
 from agentrun.cli.connection.kube import UserCluster
 from agentrun.cli.connection.pods import Pods, missing_right

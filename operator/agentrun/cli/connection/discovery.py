@@ -7,14 +7,25 @@ may create a Service can set these labels, and the discovered Service receives a
 namespace that the user has not named is used only with their consent.
 """
 
+import sys
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
-from agentrun.cli.connection.consent import ask_person
+import typer
+
 from agentrun.cli.connection.kube import UserCluster
 from agentrun.cli.options import ConnectionOptions
 from agentrun.cli.problems import CliError, RefusedError
 from agentrun.kube.api import Object
+
+
+async def ask_person(question: str) -> bool | None:
+    """Ask a yes-or-no question at the terminal; None if the session is not interactive."""
+    # Blocking is fine here: nothing else runs yet.
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        return None
+    return typer.confirm(question)
+
 
 SELECTOR = "app.kubernetes.io/name=agentrun,app.kubernetes.io/component=mcp"
 RUN_NAMESPACES = "agentrun.dev/run-namespaces"

@@ -10,8 +10,7 @@ from rich.text import Text
 from agentrun.api.printable import printable
 from agentrun.api.status import WAITING_STATUSES
 from agentrun.cli.answers import Question, Run
-from agentrun.cli.render.tables import Columns
-from agentrun.cli.render.text import age, duration, line_of, seconds_between
+from agentrun.cli.render.text import Columns, age, duration, line_of, seconds_between
 
 STYLES = {
     "completed": "green",

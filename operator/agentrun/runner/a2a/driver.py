@@ -12,11 +12,10 @@ from agentrun.api.events import EventType
 from agentrun.api.gateway import Task
 from agentrun.api.printable import printable
 from agentrun.api.v1alpha1 import AgentState, OutcomeState, Question, Reason, RemoteRef
-from agentrun.runner.a2a.cancelling import Canceller
 from agentrun.runner.a2a.client import Remote, connect
 from agentrun.runner.a2a.config import ShownCredentials, choose, read_config
 from agentrun.runner.a2a.errors import RemoteError
-from agentrun.runner.a2a.following import TaskFollower
+from agentrun.runner.a2a.following import Canceller, TaskFollower
 from agentrun.runner.a2a.mapping import WAITING, TaskMapper, check_structured, end_of, final_data
 from agentrun.runner.a2a.messages import build_message, parts_of, text_parts
 from agentrun.runner.gateway import Gateway

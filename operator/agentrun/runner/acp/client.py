@@ -24,7 +24,7 @@ from acp.schema import (
     ToolCallUpdate,
 )
 
-from agentrun.api.exits import describe_exit
+from agentrun.api.pod_layout import describe_exit
 from agentrun.api.v1alpha1 import Reason
 from agentrun.runner.acp import mcp_servers
 from agentrun.runner.acp.container import Container
