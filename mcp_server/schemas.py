@@ -147,6 +147,8 @@ class RunResult(_Result):
     """How many lines it adds."""
     deletions: int | None = None
     """How many lines it removes."""
+    left_out: list[str] | None = None
+    """What the change does not contain of the agent's work, and why; at most 20, then a count."""
 
 
 class UsageView(_Result):

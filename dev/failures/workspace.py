@@ -12,9 +12,43 @@ THEME = Theme(
             reason=Reason.CLONE_FAILED,
             message=r"^Cannot clone \S+: there is no branch, tag or commit '[^']+'",
             shows="Cannot clone https://git.example/shop.git: there is no branch, tag or "
-            "commit 'mian'",
+            "commit 'mian'. The branches are: main",
             bound="at once",
             remedy="Name a ref that exists in `workspace.git.ref`.",
+        ),
+        Failure(
+            key="clone-head",
+            happened="The repository's HEAD names a branch that does not exist, and the run names"
+            " no ref.",
+            reason=Reason.CLONE_FAILED,
+            message=r"^Cannot clone \S+: its HEAD names a branch that does not exist",
+            shows="Cannot clone https://git.example/shop.git: its HEAD names a branch that does "
+            "not exist: set workspace.git.ref to a branch, tag or commit. The branches are: trunk",
+            bound="at once",
+            remedy="Name a ref in `workspace.git.ref`, or correct the repository's default branch.",
+        ),
+        Failure(
+            key="clone-branch-taken",
+            happened="The repository has a branch in whose place git would need a folder for the"
+            " branch of the change.",
+            reason=Reason.CLONE_FAILED,
+            message=r"^Cannot clone \S+: the change could not be pushed to '[^']+'",
+            shows="Cannot clone https://git.example/shop.git: the change could not be pushed to "
+            "'agentrun/run-1', since there is a branch 'agentrun': git allows only one of the "
+            "two. Set another workspace.git.branch, or remove that one",
+            bound="at once; only if changes are pushed",
+            remedy="Name another `workspace.git.branch`, or remove the branch that is in the way.",
+        ),
+        Failure(
+            key="clone-sha256",
+            happened="The repository's object names are SHA-256.",
+            reason=Reason.CLONE_FAILED,
+            message=r"mismatched algorithms.*SHA-256",
+            shows="Cannot clone https://git.example/shop.git: fatal: mismatched algorithms: "
+            "client sha1; server sha256 Hint: the repository uses SHA-256 object names, which "
+            "AgentRun does not support: use one with SHA-1.",
+            bound="at once",
+            remedy="Use a repository with SHA-1 object names.",
         ),
         Failure(
             key="clone-no-account",

@@ -183,6 +183,7 @@ async def test_get_run_shows_all_that_is_known(bench: Bench) -> None:
             "files_changed": 2,
             "insertions": None,
             "deletions": None,
+            "left_out": None,
         },
         "error": None,
         "usage": {

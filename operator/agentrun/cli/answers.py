@@ -55,6 +55,7 @@ class Outcome(Answer):
     files_changed: int | None = None
     insertions: int | None = None
     deletions: int | None = None
+    left_out: list[str] | None = None
 
 
 class Usage(Answer):

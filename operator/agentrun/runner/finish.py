@@ -120,9 +120,7 @@ async def collect(attempt: Attempt, result: AttemptResult, limit: Limit) -> Atte
         return replace(result, end=replace(end, message=f"{end.message} {_NOT_READ}".strip()))
     if prepared is None or base is None or not has_change:
         return result
-    collecting = attempt.outcomes.change(
-        attempt.git, base, attempt.layout.workspace, prepared.task, end
-    )
+    collecting = attempt.outcomes.change(attempt.git, base, attempt.layout, prepared.task, end)
     try:
         end, change = await limit.bound(collecting)
         return replace(result, end=end, change=change)
@@ -130,6 +128,12 @@ async def collect(attempt: Attempt, result: AttemptResult, limit: Limit) -> Atte
         return replace(result, end=_not_collected(end, "it took too long"))
     except (GitError, OSError) as error:
         return replace(result, end=_not_collected(end, str(error)))
+    except RunFinishedError:
+        raise
+    except Exception as error:
+        # A defect here must not cost the answer and the snapshot.
+        log.exception("The change was not collected")
+        return replace(result, end=_not_collected(end, f"{type(error).__name__}: {error}"))
 
 
 async def take_snapshot(attempt: Attempt, result: AttemptResult, limit: Limit) -> AttemptResult:
@@ -151,6 +155,13 @@ async def take_snapshot(attempt: Attempt, result: AttemptResult, limit: Limit) -
         return await _report_no_snapshot(attempt, result, why)
     except SnapshotError as error:
         return await _report_no_snapshot(attempt, result, str(error))
+    except RunFinishedError:
+        raise
+    except Exception as error:
+        # A defect here must not cost the answer and the change.
+        log.exception("No snapshot was taken")
+        why = f"The conversation could not be stored: {type(error).__name__}: {error}"
+        return await _report_no_snapshot(attempt, result, why)
     await attempt.reporter.update(snapshot=snapshot, snapshot_error=None)
     await _flush_status(attempt)
     await report_delivered(attempt.gateway, state.delivered)
@@ -262,4 +273,4 @@ def _not_collected(end: End, why: str) -> End:
         log.warning("The change was not collected: %s", why)
         return end
     message = f"The agent finished, but its change could not be collected: {why}"
-    return End(OutcomeState.FAILED, Reason.RUNNER_FAILED, message, end.final_response)
+    return replace(end, state=OutcomeState.FAILED, reason=Reason.RUNNER_FAILED, message=message)

@@ -80,7 +80,9 @@ def _cut(outcome: Outcome, length: int) -> Outcome:
     result = outcome.result
     if result:
         summary = (result.summary or "")[:length] or None
-        result = result.model_copy(update={"summary": summary, "structured": None})
+        result = result.model_copy(
+            update={"summary": summary, "structured": None, "left_out": None}
+        )
     message = (outcome.message or "")[:length] or None
     return outcome.model_copy(update={"message": message, "result": result})
 

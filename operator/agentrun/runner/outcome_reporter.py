@@ -24,12 +24,13 @@ from agentrun.runner.gateway import (
     GatewayRefusedError,
     retry_while_unavailable,
 )
-from agentrun.runner.git.change import Change, Collector, author_of
+from agentrun.runner.git.change import Change, Collector, author_of, bounded
 from agentrun.runner.git.git import Git, GitError
 from agentrun.runner.git.workspace import Base
 from agentrun.runner.journal.journal import Journal
 from agentrun.runner.journal.redact import Redactor
 from agentrun.runner.journal.spool import StoredBlob, encode
+from agentrun.runner.layout import Layout
 from agentrun.runner.outcome import End, build_outcome, termination_message
 
 MAX_STRUCTURED_BYTES = 256 * 1024
@@ -39,6 +40,7 @@ _TOO_LARGE = (
     "The structured answer of {} bytes is too large for the run's status: the event run_completed"
     " holds it, as the artifact /structured_output."
 )
+_MOST_LISTED = 100
 _PATCH_CHUNK = 256 * 1024
 
 log = logging.getLogger(__name__)
@@ -57,14 +59,18 @@ class OutcomeReporter:
     """Whether an outcome was posted, and accepted or refused."""
 
     async def change(
-        self, git: Git, base: Base, workspace: Path, task: Task, end: End
+        self, git: Git, base: Base, layout: Layout, task: Task, end: End
     ) -> tuple[End, Result]:
         """Collect the change, store it as a patch, and push it if the profile says so."""
-        collector = Collector(git, base, workspace)
+        collector = Collector(git, base, layout.workspace, layout.home)
         change = await collector.collect(task.run_id, author_of(task))
+        self._name_left_out(change)
         if change.is_empty:
             return end, change.result(None)
-        await self._keep_patch(collector, change)
+        try:
+            await self._keep_patch(collector, change)
+        except (GitError, OSError) as error:
+            self._note(f"The patch of the change could not be stored: {error}")
         is_wanted = task.profile.git.push and git.has_credentials
         if not is_wanted or end.state is not OutcomeState.COMPLETED:
             return end, change.result(None)
@@ -149,6 +155,16 @@ class OutcomeReporter:
             }
         )
 
+    def _name_left_out(self, change: Change) -> None:
+        if change.left_out:
+            listed = "\n".join(f"- {one}" for one in bounded(change.left_out, _MOST_LISTED))
+            self._note(f"The change does not contain all of the agent's work:\n{listed}")
+
+    def _note(self, text: str) -> None:
+        text = self.redactor.text(text)
+        log.warning("%s", text)
+        self.journal.add(EventType.REASONING, {"text": text})
+
     async def _keep_patch(self, collector: Collector, change: Change) -> None:
         # A patch may be as large as the workspace; the repository's volume has space for it.
         raw = change.base.private / "agentrun.patch"
@@ -156,15 +172,13 @@ class OutcomeReporter:
         if left_out:
             # A file's name may contain any bytes.
             names = ", ".join(left_out).encode(errors="replace").decode()
-            text = f"The patch omits files that are too large for it: {names[:1000]}"
-            self.journal.add(EventType.REASONING, {"text": text})
+            self._note(f"The patch omits files that are too large for it: {names[:1000]}")
         size = raw.stat().st_size
         if size > MAX_BLOB_BYTES:
-            text = (
+            self._note(
                 f"The patch of {size} bytes is too large to be stored; the commit contains the"
                 " change."
             )
-            self.journal.add(EventType.REASONING, {"text": text})
             return
         file = self.journal.new_file()
         size = await asyncio.to_thread(self._clean, raw, file)

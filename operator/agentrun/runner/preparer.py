@@ -81,7 +81,8 @@ class Preparer:
         self.git.show_credentials_to(shown_to(task.profile), source.url)
         self.redactor.add(*secret_in_url(source.url))
         base = await self._checkout(task, source, origin)
-        self.transcript.log("-", f"on branch {base.branch}, {base.commit[:12]}")
+        at = "which has no commit yet" if base.is_unborn else base.commit[:12]
+        self.transcript.log("-", f"on branch {base.branch}, {at}")
         return base
 
     async def _checkout(self, task: Task, source: GitSource, origin: ResumePoint | None) -> Base:
@@ -89,8 +90,9 @@ class Preparer:
         if origin and kept:
             return await restore_workspace(self.git, kept, origin, task, self.layout)
         self.transcript.log("-", self.redactor.text(f"cloning {source.url}"))
+        is_pushed = task.profile.git.push and self.git.fits(source.url)
         return await clone(
-            self.git, source, task.run_id, self.layout.workspace, self.layout.repository
+            self.git, source, task.run_id, self.layout.workspace, self.layout.repository, is_pushed
         )
 
     def _check_repository(self, task: Task, url: str) -> None:

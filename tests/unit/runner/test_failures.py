@@ -30,7 +30,10 @@ SCHEMA = {
 WAITS = 1.0
 """Seconds, in the place of the minute for which the runner waits for an answer."""
 BOUNDS = dict.fromkeys(
-    ("agentrun.runner.acp.client.HANDSHAKE_SECONDS", "agentrun.runner.acp.client.AcpAgent.handshake"),
+    (
+        "agentrun.runner.acp.client.HANDSHAKE_SECONDS",
+        "agentrun.runner.acp.client.AcpAgent.handshake",
+    ),
     WAITS,
 )
 

@@ -11,6 +11,7 @@ from agentrun.api.v1alpha1 import Outcome, OutcomeState, Reason, Result, Snapsho
 from agentrun.runner import finish as module
 from agentrun.runner.attempt import Attempt, AttemptResult
 from agentrun.runner.finish import Limit, collect, finish, report, steps, stop, take_snapshot
+from agentrun.runner.gateway import RunFinishedError
 from agentrun.runner.git.git import GitError
 from agentrun.runner.outcome import WAITING_END, End
 from agentrun.runner.preparer import Prepared
@@ -201,18 +202,20 @@ async def test_end_of_another_kind_says_that_nothing_was_read(played: Played) ->
         pytest.param(None, "it took too long", id="late"),
         pytest.param(GitError("no such ref"), "no such ref", id="git"),
         pytest.param(OSError("disk full"), "disk full", id="disk"),
+        pytest.param(ValueError("not three"), "ValueError: not three", id="unforeseen"),
     ],
 )
 async def test_change_that_is_lost_fails_a_completed_run_alone(
     played: Played, error: Exception | None, why: str
 ) -> None:
     played.error, played.late = error, frozenset(() if error else {7.0})
-    result = await collect(played.attempt, OVER, played.limit())
+    answered = replace(OVER, end=replace(DONE, structured={"answer": 42}))
+    result = await collect(played.attempt, answered, played.limit())
     assert result.end.reason is Reason.RUNNER_FAILED
     assert result.end.message == (
         f"The agent finished, but its change could not be collected: {why}"
     )
-    assert result.end.final_response == "done"
+    assert (result.end.final_response, result.end.structured) == ("done", {"answer": 42})
     unchanged = replace(OVER, end=BROKEN)
     assert await collect(played.attempt, unchanged, played.limit()) == unchanged
 
@@ -255,6 +258,9 @@ async def test_restored_conversation_is_stored_again_although_nothing_was_sent(
     [
         pytest.param(None, "The conversation could not be stored: it took too long", id="late"),
         pytest.param(SnapshotError("It is too large."), "It is too large.", id="error"),
+        pytest.param(
+            KeyError("x"), "The conversation could not be stored: KeyError: 'x'", id="unforeseen"
+        ),
     ],
 )
 async def test_run_that_waits_fails_without_a_snapshot(
@@ -266,6 +272,13 @@ async def test_run_that_waits_fails_without_a_snapshot(
     assert result.end.message.endswith(f"the run cannot be resumed: {why}")
     assert played.status["snapshot_error"] == why
     assert "delivered 3" not in played.calls
+
+
+@pytest.mark.parametrize("step", [collect, take_snapshot])
+async def test_run_that_has_finished_meanwhile_ends_the_steps(played: Played, step: Any) -> None:
+    played.error = RunFinishedError("sealed")
+    with pytest.raises(RunFinishedError):
+        await step(played.attempt, OVER, played.limit())
 
 
 async def test_completed_run_needs_no_snapshot_to_report_its_messages(played: Played) -> None:

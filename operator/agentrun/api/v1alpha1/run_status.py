@@ -93,6 +93,10 @@ class Result(Model):
     """The number of lines that the change adds."""
     deletions: Annotated[int, Field(ge=0)] | None = None
     """The number of lines that the change removes."""
+    left_out: Annotated[list[Line], Field(max_length=21)] | None = None
+    """
+    What the change does not contain of the agent's work, and why: at most 20, then their number.
+    """
 
 
 class Outcome(Model):

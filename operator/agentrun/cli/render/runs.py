@@ -74,6 +74,7 @@ def _facts(run: Run, now: datetime) -> Iterable[tuple[str, str]]:
         ("error", run.error or ""),
         ("question", question_text(run.question) if run.question else ""),
         ("change", change_of(run)),
+        ("left out", "\n".join((run.result.left_out if run.result else None) or [])),
         ("usage", usage_of(run)),
         ("answer", (run.result.summary if run.result else None) or ""),
     ]
@@ -88,7 +89,9 @@ def change_of(run: Run) -> str:
     files = f"{result.files_changed} file{'s' if result.files_changed != 1 else ''}"
     lines = f"+{result.insertions or 0} -{result.deletions or 0}"
     pushed = {True: ", pushed", False: ", not pushed", None: ""}[result.pushed]
-    return f"{files}, {lines}" + (f" on {result.branch}{pushed}" if result.branch else "")
+    left_out = ", not all of the work" if result.left_out else ""
+    on_branch = f" on {result.branch}{pushed}" if result.branch else ""
+    return f"{files}, {lines}{on_branch}{left_out}"
 
 
 def usage_of(run: Run) -> str:

@@ -7,23 +7,28 @@ happens in the runner's private repository. git only lists the files that change
 read from open folders, so that no link leads git to files that the agent may not see.
 """
 
-import asyncio
-import re
-from dataclasses import dataclass
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from agentrun.api.gateway import Task
 from agentrun.api.v1alpha1 import Result
-from agentrun.runner.folders import Folder
+from agentrun.runner.git.agent_repository import AgentRepository
+from agentrun.runner.git.elsewhere import Elsewhere
 from agentrun.runner.git.git import UPLOAD_PACK, Git, GitError
-from agentrun.runner.git.staging import Stage
-from agentrun.runner.git.workspace import AGENT_HEAD, INDEX, Base
+from agentrun.runner.git.tree import TreeWriter, run_privately
+from agentrun.runner.git.workspace import AGENT_HEAD, Base
+
+log = logging.getLogger(__name__)
 
 _MESSAGE = "Commit the agent's uncommitted changes\n\nRun: {run}\n"
 _DIFF = ("--no-ext-diff", "--no-textconv", "--no-color", "--submodule=short")
 # For a patch, git holds both versions of a file and its result in memory.
 _PATCHED_BYTES = 16 * 1024 * 1024
-_SUBMODULE = re.compile(r"160000 [0-9a-f]+ 0\t([^\0]+)\0")
+MAX_LEFT_OUT = 20
+"""How much of what is left out a run's result lists."""
+_LONGEST_NAMED = 300
 
 
 @dataclass(frozen=True)
@@ -49,6 +54,8 @@ class Change:
     files_changed: int = 0
     insertions: int = 0
     deletions: int = 0
+    left_out: tuple[str, ...] = ()
+    """The agent's work that the change does not contain, as ``WHAT: WHY``."""
 
     @property
     def is_empty(self) -> bool:
@@ -64,25 +71,33 @@ class Change:
             files_changed=self.files_changed,
             insertions=self.insertions,
             deletions=self.deletions,
+            left_out=bounded(self.left_out) or None,
         )
 
 
 class Collector:
-    """Collects the change of one workspace."""
+    """Collects the change of one workspace. What it does not collect is named in the change."""
 
-    def __init__(self, git: Git, base: Base, workspace: Path) -> None:
+    def __init__(self, git: Git, base: Base, workspace: Path, home: Path | None = None) -> None:
         self._git = git
         self._base = base
         self._workspace = workspace
+        self._agent = AgentRepository(git, base.private, workspace, home)
 
     async def collect(self, run: str, author: Author) -> Change:
         """Collect the agent's commits, and its uncommitted changes in one more commit."""
         head = await self._fetch_commits()
-        tree = await self._write_tree(head)
+        elsewhere = Elsewhere(self._git, self._base.private, self._workspace, self._agent)
+        commits = await self._other_commits(elsewhere, head)
+        worktrees = elsewhere.worktrees
+        writer = TreeWriter(self._git, self._base, self._workspace, self._agent, worktrees)
+        tree = await writer.write(head)
         if tree != await self._private("rev-parse", f"{head}^{{tree}}"):
             head = await self._commit(tree, head, _MESSAGE.format(run=run), author)
-        await self._private("update-ref", f"refs/heads/{self._base.branch}", head)
-        return await self._measure(head)
+        if head != self._base.commit or not self._base.is_unborn:
+            await self._private("update-ref", f"refs/heads/{self._base.branch}", head)
+        left_out = (*commits, *writer.left_out)
+        return replace(await self._measure(head), left_out=left_out)
 
     async def write_patch(self, change: Change, file: Path) -> list[str]:
         """Write the change as a patch, and return the paths that are too large for it."""
@@ -112,56 +127,27 @@ class Collector:
             return self._base.commit
         return await self._private("rev-parse", "--verify", f"{AGENT_HEAD}^{{commit}}")
 
-    async def _write_tree(self, head: str) -> str:
-        """Write the workspace's files as a tree; submodules stay unchanged."""
-        await self._private("read-tree", head)
-        # git would open a nested repository, with that repository's config.
-        modules = _SUBMODULE.findall(await self._private("ls-files", "-s", "-z"))
-        kept = await asyncio.to_thread(nested_repositories, self._workspace)
-        excluded = [f":(exclude,literal,top){path}" for path in {*modules, *kept}]
-        await self._remove(modules)
-        await self._add(excluded)
-        await self._restore(head, modules)
-        return await self._private("write-tree")
-
-    async def _add(self, excluded: list[str]) -> None:
-        """Put the agent's modified, new and removed files into the index."""
-        names = self._base.private / "agentrun-names"
-        await self._git.run(
-            "ls-files", "-z", "--deduplicate", "--modified", "--deleted", "--others",
-            "--exclude-standard", "--", ":(top)", *excluded,
-            repository=self._base.private, work_tree=self._workspace, reads=[self._workspace],
-            env=self._env, output=names,
-        )  # fmt: skip
-        stage = Stage(self._git, self._base.private, self._env)
-        with Folder.at(self._workspace) as workspace:
-            await stage.add(workspace, names)
-        names.unlink()
-
-    async def _remove(self, paths: list[str]) -> None:
-        if paths:
-            stdin = "".join(f"{path}\0" for path in paths).encode(errors="surrogateescape")
-            await self._private("update-index", "-z", "--force-remove", "--stdin", stdin=stdin)
-
-    async def _restore(self, head: str, paths: list[str]) -> None:
-        if not paths:
-            return
-        listed = await self._private("ls-tree", "-r", "-z", head)
-        entries = [one for one in listed.split("\0") if one.startswith("160000 ")]
-        stdin = "".join(f"{one}\0" for one in entries).encode(errors="surrogateescape")
-        await self._private("update-index", "-z", "--index-info", stdin=stdin)
+    async def _other_commits(self, elsewhere: Elsewhere, head: str) -> list[str]:
+        """Keep and name the commits that ``head`` does not contain."""
+        try:
+            return await elsewhere.describe(self._base.commit, head)
+        except (GitError, OSError, ValueError) as error:
+            log.warning("The agent's other branches were not read: %s", error)
+            return ["other branches: they cannot be read"]
 
     async def _commit(self, tree: str, parent: str, message: str, author: Author) -> str:
         env = {
             "GIT_AUTHOR_NAME": author.name, "GIT_AUTHOR_EMAIL": author.email,
             "GIT_COMMITTER_NAME": author.name, "GIT_COMMITTER_EMAIL": author.email,
         }  # fmt: skip
-        args = ("commit-tree", tree, "-p", parent, "-m", message)
+        is_first = parent == self._base.commit and self._base.is_unborn
+        parents = () if is_first else ("-p", parent)
+        args = ("commit-tree", tree, *parents, "-m", message)
         return (await self._git.run(*args, repository=self._base.private, env=env)).strip()
 
     async def _measure(self, head: str) -> Change:
         args = ("diff", *_DIFF, "--numstat", "-z", "--no-renames", self._base.commit, head)
-        rows = [row.split("\t") for row in (await self._private(*args)).split("\0") if row]
+        rows = [row.split("\t", 2) for row in (await self._private(*args)).split("\0") if row]
         counts = [(int(added), int(gone)) for added, gone, _ in rows if added != "-"]
         return Change(
             base=self._base,
@@ -189,35 +175,14 @@ class Collector:
         large = {one for one, size in sizes if size.isdecimal() and int(size) > _PATCHED_BYTES}
         return [path for both, path in changed if large.intersection(both)]
 
-    @property
-    def _env(self) -> dict[str, str]:
-        return {"GIT_INDEX_FILE": str(self._base.private / INDEX)}
-
     async def _private(self, *args: str, stdin: bytes | None = None) -> str:
-        """Run git on the private repository and its index alone, and return its stripped output."""
-        # In an empty work tree, git reads .gitattributes from the index.
-        empty = self._base.private / "agentrun-empty"
-        empty.mkdir(exist_ok=True)
-        printed = await self._git.run(
-            *args, repository=self._base.private, work_tree=empty, env=self._env, stdin=stdin
-        )
-        return printed.strip("\n")
+        return await run_privately(self._git, self._base.private, *args, stdin=stdin)
 
 
-def nested_repositories(workspace: Path) -> list[str]:
-    """List the folders below ``workspace`` that are repositories of their own."""
-    found: list[str] = []
-    stack = [""]
-    with Folder.at(workspace) as opened:
-        while stack:
-            path = stack.pop()
-            try:
-                with opened.folder(path) as folder:
-                    entries = list(folder.entries(path))
-            except OSError:
-                continue  # unreadable for the runner, and so for git, which then reports it
-            if path and any(entry.name == ".git" for entry in entries):
-                found.append(path)
-                continue
-            stack += [one.path for one in entries if one.is_folder and one.name != ".git"]
-    return found
+def bounded(left_out: Sequence[str], most: int = MAX_LEFT_OUT) -> list[str]:
+    """Return up to ``most`` short texts, and one more with the number of the rest."""
+    # A file's name may contain any bytes.
+    texts = [one.encode(errors="replace").decode() for one in left_out[:most]]
+    named = [f"{one[: _LONGEST_NAMED - 1]}…" if len(one) > _LONGEST_NAMED else one for one in texts]
+    rest = len(left_out) - len(named)
+    return [*named, f"and {rest} more"] if rest > 0 else named

@@ -13,7 +13,7 @@ and never access a folder of the agent. Those that access one have neither crede
 
 import asyncio
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -134,7 +134,7 @@ class Git:
         reach = AllBut(self._hidden) if self._hidden else None
         env = self._env | {"GIT_DIR": str(repository)}
         child = Child(["git", *_FORCED, *args], reach, env, repository)
-        return await self._finish(child, args[0], seconds, None, None)
+        return await self._finish(child, _command(args), seconds, None, None, (0,), None)
 
     async def run(
         self,
@@ -147,13 +147,16 @@ class Git:
         seconds: float = 300,
         stdin: bytes | BinaryIO | None = None,
         output: Path | None = None,
+        codes: Collection[int] = (0,),
+        warnings: list[str] | None = None,
     ) -> str:
         """
         Run git without credentials and network, and return its output.
 
         Where the kernel can enforce it, git can access only its repository, ``reads`` and
         ``writes``.
-        With ``output``, its output is written to that file.
+        With ``output``, its output is written to that file. Other exit codes than ``codes`` are
+        failures. The lines of its error output are added to ``warnings``.
         """
         # git searches for a repository unless one is given.
         place = {"GIT_DIR": str(repository)} if repository else {"GIT_CEILING_DIRECTORIES": "/"}
@@ -166,7 +169,7 @@ class Git:
         child = Child(
             ["git", *_FORCED, *args], reach, {**self._own, **home, **place, **(env or {})}, cwd
         )
-        return await self._finish(child, args[0], seconds, stdin, output)
+        return await self._finish(child, _command(args), seconds, stdin, output, codes, warnings)
 
     async def _finish(
         self,
@@ -175,6 +178,8 @@ class Git:
         seconds: float,
         stdin: bytes | BinaryIO | None,
         output: Path | None,
+        codes: Collection[int],
+        warnings: list[str] | None,
     ) -> str:
         target = output.open("wb") if output else None
         try:
@@ -184,14 +189,24 @@ class Git:
         finally:
             if target:
                 target.close()
-        if done.code:
+        if done.code not in codes:
             raise GitError(self._stderr_of(done.complaint) or f"git {name} failed: {done.code}")
+        if warnings is not None:
+            warnings += done.complaint.decode(errors="surrogateescape").splitlines()
         return done.printed.decode(errors="surrogateescape")
 
     def _stderr_of(self, complaint: bytes) -> str:
         """Return the end of git's error output, where the reason is, with an explanation of it."""
         text = self._redactor.text(complaint.decode(errors="replace").strip())
         return explain(text[-2000:], self._kind) if text else ""
+
+
+def _command(args: Sequence[str]) -> str:
+    """Return git's command, which stands behind the settings."""
+    rest = list(args)
+    while rest[0] == "-c":
+        del rest[:2]
+    return rest[0]
 
 
 def _as_file() -> str:

@@ -27,8 +27,14 @@ BASE = "refs/agentrun/base"
 INDEX = "agentrun-index"
 """The index of the files that are checked out, in the private repository."""
 _MADE = "agentrun-made"
+ELSEWHERE = "refs/agentrun/elsewhere"
+"""
+The agent's refs with commits that its HEAD does not contain, in the private repository once the
+change was collected; below it their names without ``refs/``.
+"""
 _HANDED_ON = ("refs/remotes", "refs/tags")
 _TRACKED = "+refs/heads/*:refs/remotes/origin/*"
+_MOST_LISTED = 10
 _COMMIT = re.compile(r"[0-9a-f]{7,64}")
 _MISSING = re.compile(r"couldn't find remote ref|not our ref|no such remote ref", re.IGNORECASE)
 
@@ -47,6 +53,11 @@ _ADVICE = [
             r"Failed to connect|Connection refused|Connection timed out|Operation too slow"
             r"|took longer than",
             f"Hint: check {_REACHED}",
+        ),
+        (
+            r"mismatched algorithms",
+            "Hint: the repository uses SHA-256 object names, which AgentRun does not support: use"
+            " one with SHA-1.",
         ),
         (
             r"fsck error|fsckObjects",
@@ -80,6 +91,8 @@ class Base:
     commit: str
     private: Path
     """The runner's private repository."""
+    is_unborn: bool = False
+    """Whether the repository was empty: ``commit`` is the empty tree then."""
 
     @property
     def url_digest(self) -> str:
@@ -119,8 +132,14 @@ def working_folder(workspace: Path, cwd: str | None) -> Path:
             raise AttemptError(Reason.CLONE_FAILED, message) from error
 
 
-async def clone(git: Git, source: GitSource, run: str, workspace: Path, private: Path) -> Base:
-    """Clone ``source`` into the workspace, on the run's branch. Raises AttemptError on failure."""
+async def clone(
+    git: Git, source: GitSource, run: str, workspace: Path, private: Path, is_pushed: bool = False
+) -> Base:
+    """
+    Clone ``source`` into the workspace, on the run's branch. Raises AttemptError on failure.
+
+    With ``is_pushed``, also if the server cannot have a branch of that name.
+    """
     branch = branch_of(source, run)
     try:
         await git.run("check-ref-format", "--branch", branch)
@@ -131,17 +150,26 @@ async def clone(git: Git, source: GitSource, run: str, workspace: Path, private:
         raise AttemptError(Reason.CLONE_FAILED, _HELD)
     try:
         await git.init(private)
+        if is_pushed:
+            await _check_branch(git, source.url, branch, private)
         commit = await _fetch(git, source, private)
         await git.run("update-ref", BASE, commit, repository=private)
         await check_out(git, private, workspace, commit)
-        await hand_over(git, private, workspace, source.url, branch, commit)
+        base = await base_at(git, source.url, branch, commit, private)
+        await hand_over(git, base, workspace, commit)
     except FileExistsError as error:
         raise AttemptError(Reason.CLONE_FAILED, _HELD) from error
     except (GitError, OSError) as error:
         message = f"Cannot clone {source.url}: {error}"
         advice = next((words for said, words in _ADVICE if said.search(message)), "")
         raise AttemptError(Reason.CLONE_FAILED, f"{message}\n{advice}".strip()) from error
-    return Base(source.url, branch, commit, private)
+    return base
+
+
+async def base_at(git: Git, url: str, branch: str, commit: str, private: Path) -> Base:
+    """Return the base at a commit, or at the empty tree if the repository was empty."""
+    kind = (await git.run("cat-file", "-t", commit, repository=private)).strip()
+    return Base(url, branch, commit, private, is_unborn=kind == "tree")
 
 
 async def check_out(git: Git, private: Path, workspace: Path, commit: str) -> None:
@@ -154,23 +182,28 @@ async def check_out(git: Git, private: Path, workspace: Path, commit: str) -> No
     )  # fmt: skip
 
 
-async def hand_over(
-    git: Git, private: Path, workspace: Path, url: str, branch: str, head: str
-) -> None:
+async def hand_over(git: Git, base: Base, workspace: Path, head: str) -> None:
     """
-    Create the agent's repository, on ``branch`` at ``head``, with the private index.
+    Create the agent's repository, on the base's branch at ``head``, with the private index.
 
-    Raises FileExistsError if the workspace has a repository.
+    Its other branches are those that an earlier agent left. Raises FileExistsError if the workspace
+    has a repository.
     """
+    private, branch = base.private, base.branch
     made = private / _MADE
     shutil.rmtree(made, ignore_errors=True)
     await git.run("init", "-q", "-b", branch, str(made), writes=[private])
     own = made / ".git"
-    await git.run("remote", "add", "origin", url, repository=own)
+    await git.run("remote", "add", "origin", base.url, repository=own)
     form = "--format=%(objectname) %(refname)"
-    refs = await git.run("for-each-ref", form, *_HANDED_ON, repository=private)
-    lines = f"{head} refs/heads/{branch}\n{refs}"
-    (own / "packed-refs").write_text(lines, encoding="utf-8", errors="surrogateescape")
+    refs = await git.run("for-each-ref", form, *_HANDED_ON, ELSEWHERE, repository=private)
+    lines = [one.replace(f" {ELSEWHERE}/", " refs/", 1) for one in refs.splitlines()]
+    # The branch of a repository without a commit does not exist yet.
+    if head != base.commit or not base.is_unborn:
+        ours = f" refs/heads/{branch}"
+        lines = [f"{head}{ours}", *(one for one in lines if not one.endswith(ours))]
+    text = "".join(f"{one}\n" for one in lines)
+    (own / "packed-refs").write_text(text, encoding="utf-8", errors="surrogateescape")
     shutil.copyfile(private / INDEX, own / "index")
     if (private / "shallow").exists():
         shutil.copyfile(private / "shallow", own / "shallow")
@@ -207,11 +240,48 @@ async def _fetch(git: Git, source: GitSource, private: Path) -> str:
     except GitError as error:
         if source.ref and _COMMIT.fullmatch(ref):
             found = await _fetch_all(git, origin, ref, private)
-        elif source.ref and _MISSING.search(str(error)):
-            raise GitError(f"there is no branch, tag or commit {ref!r}") from error
+        elif _MISSING.search(str(error)):
+            return await _missing(git, source, private)
         else:
             raise
     return await _commit_of(git, found, private)
+
+
+async def _missing(git: Git, source: GitSource, private: Path) -> str:
+    """Return the empty tree if the repository has no commit. Raises GitError if it has branches."""
+    branches = await _branches(git, source.url, private)
+    if not branches:
+        args = ("hash-object", "-t", "tree", "-w", "--stdin")
+        return (await git.run(*args, repository=private, stdin=b"")).strip()
+    named = ", ".join(branches[:_MOST_LISTED]) + (", …" if len(branches) > _MOST_LISTED else "")
+    if source.ref:
+        raise GitError(
+            f"there is no branch, tag or commit {source.ref!r}. The branches are: {named}"
+        )
+    raise GitError(
+        "its HEAD names a branch that does not exist: set workspace.git.ref to a branch, tag or"
+        f" commit. The branches are: {named}"
+    )
+
+
+async def _check_branch(git: Git, url: str, branch: str, private: Path) -> None:
+    """Raise GitError if the server has a branch in whose place git would need a folder, or so."""
+    parts = branch.split("/")
+    above = ["/".join(parts[:end]) for end in range(1, len(parts))]
+    taken = await _branches(git, url, private, *above, f"{branch}/*")
+    if taken:
+        raise GitError(
+            f"the change could not be pushed to {branch!r}, since there is a branch {taken[0]!r}:"
+            " git allows only one of the two. Set another workspace.git.branch, or remove that one"
+        )
+
+
+async def _branches(git: Git, url: str, private: Path, *patterns: str) -> list[str]:
+    """List the server's branches: all, or those that are named."""
+    refs = [f"refs/heads/{one}" for one in patterns]
+    args = ("ls-remote", "-q", "--heads", url, *refs)
+    listed = await git.transfer(*args, repository=private, seconds=CLONE_SECONDS)
+    return [line.partition("\trefs/heads/")[2] for line in listed.splitlines()]
 
 
 async def _fetch_all(git: Git, origin: list[str], commit: str, private: Path) -> str:

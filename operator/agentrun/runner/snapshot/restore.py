@@ -27,6 +27,7 @@ from agentrun.runner.git.workspace import (
     CLONE_SECONDS,
     INDEX,
     Base,
+    base_at,
     branch_of,
     check_out,
     hand_over,
@@ -161,13 +162,14 @@ async def restore_workspace(
         if origin.is_own:
             at = kept.agent_head
             await _reset_index(git, private, workspace, at)
-        await hand_over(git, private, workspace, source.url, branch, at)
+        base = await base_at(git, source.url, branch, commit, private)
+        await hand_over(git, base, workspace, at)
         await git.run("update-ref", BASE, commit, repository=private)
     except FileExistsError as error:
         raise _lost("The git workspace cannot be restored: one exists already.") from error
     except (GitError, OSError) as error:
         raise _lost(f"The git workspace cannot be restored: {error}") from error
-    return Base(source.url, branch, commit, private)
+    return base
 
 
 async def _reset_index(git: Git, private: Path, workspace: Path, commit: str) -> None:

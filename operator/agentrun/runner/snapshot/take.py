@@ -82,11 +82,11 @@ class SnapshotWriter:
         )
 
     async def _change(self, base: Base) -> KeptChange:
-        head = await self._commit(base, f"refs/heads/{base.branch}")
-        try:
-            agent_head = await self._commit(base, AGENT_HEAD)
-        except GitError:
-            agent_head = head  # the agent left no usable repository
+        # There is no branch if the change was not collected, or if nothing was ever committed.
+        head = await self._commit(base, f"refs/heads/{base.branch}") or base.commit
+        # The agent may have left no usable repository, or no commit in an empty one.
+        agent_head = await self._commit(base, AGENT_HEAD)
+        agent_head = agent_head or (base.commit if base.is_unborn else head)
         return KeptChange(
             url_digest=base.url_digest,
             branch=base.branch,
@@ -95,9 +95,12 @@ class SnapshotWriter:
             agent_head=agent_head,
         )
 
-    async def _commit(self, base: Base, ref: str) -> str:
+    async def _commit(self, base: Base, ref: str) -> str | None:
         args = ("rev-parse", "--verify", "-q", f"{ref}^{{commit}}")
-        return (await self.git.run(*args, repository=base.private)).strip()
+        try:
+            return (await self.git.run(*args, repository=base.private)).strip()
+        except GitError:
+            return None
 
     async def _pack(self, task: Task, found: Manifest, folder: Path) -> list[Part]:
         if backend_of(found.backend).is_remote:
