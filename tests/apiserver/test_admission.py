@@ -99,13 +99,13 @@ def a_secret(
     }  # fmt: skip
 
 
-def test_only_the_mcp_server_says_whose_child_a_run_is(place: str) -> None:
+def test_only_the_mcp_server_states_whose_child_a_run_is(place: str) -> None:
     assert "set by AgentRun's MCP server only" in create(a_run(place, parent=True))
     assert create(a_run(place)) == ""
     assert create(a_run(place, parent=True), as_mcp_server=True) == ""
 
 
-def test_only_the_mcp_server_says_whose_credentials_a_run_has(place: str) -> None:
+def test_only_the_mcp_server_states_whose_credentials_a_run_has(place: str) -> None:
     config = {"agent_url": "https://agents.example.com/a"}
     of_another = {**config, "credentials_secret": "run-of-another-agentrun-backend"}
     refused = create(a_run(place, backend="remote_a2a", backendConfig=of_another))

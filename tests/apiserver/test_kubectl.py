@@ -9,7 +9,7 @@ async def test_runs_have_short_names_and_a_category(runs: Objects) -> None:
         assert name in kubectl("get", word, "-n", runs.namespace)
 
 
-async def test_the_columns_say_what_a_run_is_doing_and_since_when(runs: Objects) -> None:
+async def test_the_columns_show_what_a_run_is_doing_and_since_when(runs: Objects) -> None:
     name = (await runs.create({"backend": "codex", "prompt": "x"}))["metadata"]["name"]
     await runs.patch_status(
         name, {"phase": "Running", "reason": "Working", "startTime": "2026-01-01T00:00:00Z"}

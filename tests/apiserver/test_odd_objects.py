@@ -100,7 +100,7 @@ async def _goes_on(site: Site) -> None:
     await site.runs.until(name, is_over)
 
 
-async def test_what_is_set_aside_is_told_and_gone_once_it_is_deleted(
+async def test_what_is_set_aside_is_reported_and_gone_once_it_is_deleted(
     api: httpx2.Client, product: Product
 ) -> None:
     spec = {"backend": "codex", "prompt": "p", "metadata": nested(1500)}

@@ -13,7 +13,7 @@ PROFILE: dict[str, Any] = {"backend": "codex", "image": "i"}
 SECRET = {"name": "s", "key": "k"}
 
 
-async def test_a_profile_that_says_everything_is_kept_as_it_is(profiles: Objects) -> None:
+async def test_a_profile_that_sets_everything_is_kept_as_it_is(profiles: Objects) -> None:
     spec = {
         **PROFILE,
         "instructionFiles": [{"text": "a"}, {"path": ".codex/x.md", "configMap": SECRET}],

@@ -255,7 +255,7 @@ async def test_a_snapshot_is_named_like_one(runs: Objects) -> None:
         await runs.patch_status(name, {"agent": {"snapshot": snapshot}})
 
 
-async def test_a_session_says_what_it_holds_or_why_it_holds_nothing(sessions: Objects) -> None:
+async def test_a_session_states_what_it_holds_or_why_it_holds_nothing(sessions: Objects) -> None:
     name = name_of(await sessions.create({"backend": "codex"}))
     status = {"snapshot": "uid/snapshots/1", "sessionID": "s", "snapshotError": "It is too large."}
     written = (await sessions.patch_status(name, status))["status"]

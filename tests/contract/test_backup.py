@@ -153,7 +153,7 @@ async def test_what_is_no_whole_backup_is_refused(
     assert list((tmp_path / "b").glob("*x.db*")) == []
 
 
-async def test_the_command_says_what_it_cannot_do(tmp_path: Path) -> None:
+async def test_the_command_states_what_it_cannot_do(tmp_path: Path) -> None:
     done = await asyncio.to_thread(command, "backup", tmp_path)
     assert done.returncode == 1
     assert b"There is no database at" in done.stderr
@@ -213,7 +213,7 @@ def empty(path: Path) -> None:
         connection.execute("VACUUM")
 
 
-async def test_a_database_that_was_emptied_under_the_mcp_server_is_told(
+async def test_a_database_that_was_emptied_under_the_mcp_server_is_reported(
     busy: Busy, tmp_path: Path
 ) -> None:
     empty(tmp_path / "a" / "agentrun.db")

@@ -104,7 +104,7 @@ async def test_a_url_that_names_no_folder_is_an_error(url: str) -> None:
         open_blobs(url)
 
 
-async def test_a_blob_is_on_disk_before_it_bears_its_name_and_its_folders_are_before_it_is_told(
+async def test_a_blob_is_on_disk_before_it_bears_its_name_and_its_folders_are_before_it_is_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     done = list[str]()

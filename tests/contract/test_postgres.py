@@ -162,7 +162,7 @@ async def refused(url: str) -> str:
     return str(error.value)
 
 
-async def test_a_wrong_password_is_told_without_repeating_it(databases: Databases) -> None:
+async def test_a_wrong_password_is_reported_without_repeating_it(databases: Databases) -> None:
     url = databases.server.url("postgres", password="wr0ng-secret")
     why = await refused(url)
     assert "Check the user and the password" in why
@@ -175,11 +175,11 @@ async def test_a_database_that_is_not_there_is_named(databases: Databases) -> No
     assert "Create the database" in why
 
 
-async def test_a_parameter_that_the_server_does_not_know_is_told(url: str) -> None:
+async def test_a_parameter_that_the_server_does_not_know_is_reported(url: str) -> None:
     assert "Correct the parameters" in await refused(f"{url}?pool_size=5")
 
 
-async def test_a_user_without_rights_is_told_what_it_lacks(
+async def test_a_user_without_rights_is_informed_which_are_missing(
     server: PostgresServer, url: str, store: RunStore
 ) -> None:
     server.sql("DROP ROLE IF EXISTS guest; CREATE ROLE guest LOGIN PASSWORD 'guest'")
@@ -222,7 +222,7 @@ async def test_a_database_that_became_read_only_is_unavailable_until_it_is_not(
         pytest.param("57P03", "is unavailable", id="starting-up"),
     ],
 )
-async def test_what_the_server_says_of_itself_is_unavailable_until_it_is_over(
+async def test_what_the_server_reports_of_itself_is_unavailable_until_it_is_over(
     store: RunStore, server: PostgresServer, url: str, code: str, advice: str
 ) -> None:
     name = urlsplit(url).path[1:]
@@ -240,7 +240,7 @@ async def test_what_the_server_says_of_itself_is_unavailable_until_it_is_over(
     assert await store.append("uid-1", 1, events(1, 1)) == JournalHead(1)
 
 
-async def test_tables_that_are_gone_are_told(
+async def test_tables_that_are_gone_are_reported(
     store: RunStore, server: PostgresServer, url: str
 ) -> None:
     server.sql("DROP TABLE events", urlsplit(url).path[1:])
@@ -308,7 +308,7 @@ def test_a_database_is_named_without_its_password(url: str, name: str) -> None:
     assert name_of(dsn_of(url)) == f"The database {name}"
 
 
-async def test_what_the_server_is_told_of_its_clients(url: str, server: PostgresServer) -> None:
+async def test_what_the_server_learns_of_its_clients(url: str, server: PostgresServer) -> None:
     server.sql(f"ALTER DATABASE {urlsplit(url).path[1:]} SET synchronous_commit = off")
     store = await open_store(url)
     await store.record_run(a_row())

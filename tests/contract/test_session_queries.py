@@ -75,7 +75,7 @@ async def test_a_run_that_has_not_ended_stands_before_one_that_has(store: RunSto
     assert await standing(store) == "three", "one without a phase has not ended"
 
 
-async def test_sessions_are_told_apart_by_namespace_and_uid(store: RunStore) -> None:
+async def test_sessions_are_distinguished_by_namespace_and_uid(store: RunStore) -> None:
     await store.record_run(a_row("uid-1", "one", **TALK))
     await store.record_run(a_row("uid-2", "two", "s-2", **TALK))
     await store.record_run(a_row("uid-3", "three"))
@@ -126,7 +126,7 @@ async def test_runs_are_listed_by_when_they_changed(store: RunStore) -> None:
     assert await changed(store) == ["uid-0", "uid-1", "uid-4", "uid-2"]
 
 
-async def test_places_tell_runs_of_one_moment_apart(store: RunStore) -> None:
+async def test_places_distinguish_runs_of_one_moment(store: RunStore) -> None:
     setattr(store, "_now", lambda: BEGIN)  # noqa: B010 - no part of the promise
     for uid, talk in (("b", "x"), ("a", "x"), ("c", "w")):
         await store.record_run(a_row(uid, session={"name": talk}))

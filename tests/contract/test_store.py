@@ -305,7 +305,7 @@ async def test_appending_the_same_again_is_harmless(store: RunStore) -> None:
         pytest.param([an_event(4), an_event(4, "twin")], id="twins"),
     ],
 )
-async def test_conflicts_store_nothing_and_tell_the_head(
+async def test_conflicts_store_nothing_and_return_the_head(
     store: RunStore, batch: list[object]
 ) -> None:
     await store.record_run(a_row())
@@ -344,7 +344,7 @@ async def test_a_run_that_was_never_recorded_has_an_empty_journal(store: RunStor
         await store.seal("nobody", "seal", TS, {"status": "failed"})
 
 
-async def test_the_row_says_what_the_journal_says(store: RunStore) -> None:
+async def test_the_row_states_what_the_journal_records(store: RunStore) -> None:
     await store.record_run(a_row())
     await store.append("uid-1", 1, [an_event(1, type="run_started", thread_id="t")])
     row = await store.get_run_by_uid("uid-1")
@@ -569,7 +569,7 @@ async def test_closing_wakes_everybody(store: RunStore) -> None:
                 await changes.next(LONG)
 
 
-async def test_a_closed_store_says_so(store: RunStore) -> None:
+async def test_a_closed_store_reports_it(store: RunStore) -> None:
     await store.record_run(a_row())
     await store.close()
     with pytest.raises(StoreUnavailableError):

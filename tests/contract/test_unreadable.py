@@ -236,7 +236,7 @@ async def test_a_forgotten_run_is_gone_with_all_that_was_kept_of_it_and_no_other
         await kept.store.forget("one")
 
 
-async def test_a_run_whose_object_may_be_there_is_forgotten_only_if_told_so(kept: Kept) -> None:
+async def test_a_run_whose_object_may_be_there_is_forgotten_only_if_requested(kept: Kept) -> None:
     with pytest.raises(ForgetError, match="kubectl delete agentrun run-two -n team"):
         await kept.forget("two")
     await kept.forget("two", deleted=True)

@@ -334,7 +334,7 @@ async def test_run_waits_without_its_pod_and_the_same_task_goes_on(
     assert (await told(remote, "streaming", run))[1:] == ["the second"]
 
 
-async def test_cancel_of_a_wait_without_a_pod_says_that_the_remote_was_not_told(
+async def test_cancel_of_a_wait_without_a_pod_states_that_the_remote_was_not_informed(
     platform: Installation, remote: str
 ) -> None:
     run_id = await WAITING.of(platform, "cancelled")
@@ -376,7 +376,7 @@ async def was_told(remote: str, agent: str, task: str) -> None:
 
 
 @pytest.mark.parametrize(("agent", "how"), CANCELLED)
-async def test_cancel_reaches_the_remote_task_or_says_that_it_could_not(
+async def test_cancel_reaches_the_remote_task_or_states_that_it_could_not(
     platform: Installation, remote: str, agent: str, how: str
 ) -> None:
     run_id, (_, words) = await WORKING.of(platform, (agent, how)), CANCELLED[agent, how]
@@ -389,7 +389,7 @@ async def test_cancel_reaches_the_remote_task_or_says_that_it_could_not(
     await was_told(remote, agent, task)
 
 
-async def test_pod_that_is_deleted_cancels_the_remote_task_and_the_run_says_so(
+async def test_pod_that_is_deleted_cancels_the_remote_task_and_the_run_reports_it(
     platform: Installation, remote: str
 ) -> None:
     run_id = await WORKING.of(platform, POD_DELETED)

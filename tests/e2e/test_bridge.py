@@ -226,7 +226,7 @@ async def _read_up_to(client: Client, run_id: str, words: str) -> int:
 
 
 @waits_for_a_busy_run
-async def test_who_waits_hears_that_it_goes_on_and_may_wait_no_longer(
+async def test_who_waits_is_informed_that_it_goes_on_and_may_wait_no_longer(
     laptop: Laptop, busy: str
 ) -> None:
     heard = asyncio.Event()

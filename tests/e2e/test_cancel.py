@@ -109,7 +109,7 @@ WHY = {
 }
 
 
-async def test_a_pod_that_cannot_start_says_why_while_it_waits_and_is_cancelled(
+async def test_a_pod_that_cannot_start_reports_why_while_it_waits_and_is_cancelled(
     platform: Installation,
 ) -> None:
     # How such runs end if nobody cancels them, test_failures_start.py shows.

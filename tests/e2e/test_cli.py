@@ -121,7 +121,9 @@ async def test_a_detached_run_is_waited_for_and_cancelled(
         assert await screen.ends() == 6
 
 
-async def test_exit_codes_tell_a_script_how_it_went(platform: Installation, laptop: Laptop) -> None:
+async def test_exit_codes_report_the_result_to_a_script(
+    platform: Installation, laptop: Laptop
+) -> None:
     command = ["run", "--backend", "acp", "--profile", "trivial", "-p"]
     code, out, _ = await called(laptop, *command, trivial(["fail", "no luck"]))
     assert (code, "no luck" in out) == (5, True)

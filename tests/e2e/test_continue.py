@@ -105,7 +105,7 @@ async def test_a_real_agent_that_is_refused_leaves_a_run_that_completes(
 
 
 @pytest.mark.parametrize("backend", sorted(AGENTS))
-async def test_a_real_agent_goes_on_in_another_pod_with_what_it_was_told(
+async def test_a_real_agent_goes_on_in_another_pod_with_what_it_was_given(
     platform: Installation, backend: str
 ) -> None:
     run_id = await a_real_run(platform, backend, timeouts=LESS_BRIEF)

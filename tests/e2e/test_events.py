@@ -210,7 +210,7 @@ async def test_structure_without_end_is_kept_as_json(platform: Installation) -> 
     assert said(events) == ["after"]
 
 
-async def test_line_without_end_ends_the_run_with_the_limit_in_words(
+async def test_line_without_end_ends_the_run_with_the_limit_in_the_message(
     platform: Installation,
 ) -> None:
     run, events = await ended(platform, ["say", "before"], ["line", 2**50])

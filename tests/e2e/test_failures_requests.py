@@ -200,14 +200,14 @@ async def runs(
 
 
 @promised(*MADE)
-async def test_what_is_not_to_be_had_ends_the_run_and_says_why(
+async def test_what_is_unavailable_ends_the_run_and_reports_why(
     place: Installation, runs: dict[str, str], key: str
 ) -> None:
     await check_failure(place, runs[key], key)
 
 
 @promised(*SPAWNED)
-async def test_what_was_not_asked_for_ends_the_run_and_says_why(
+async def test_what_was_not_asked_for_ends_the_run_and_reports_why(
     place: Installation, runs: dict[str, str], key: str
 ) -> None:
     await check_failure(place, runs[key], key)

@@ -24,7 +24,7 @@ async def test_helm_finds_the_release_well(platform: Installation) -> None:
     assert "Phase:          Succeeded" in done.stdout, done.stdout + done.stderr
 
 
-async def test_the_notes_say_the_next_step(platform: Installation) -> None:
+async def test_the_notes_name_the_next_step(platform: Installation) -> None:
     done = await called("helm", "get", "notes", "agentrun", "-n", SYSTEM)
     notes = done.stdout
     assert "kubectl create token agentrun-client -n agents --audience agentrun" in notes

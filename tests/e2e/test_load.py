@@ -41,7 +41,7 @@ async def test_a_child_that_holds_the_agents_output_does_not_hold_the_run(
 # test_failures_agents.py try one by one. These two ask more of it.
 
 
-async def test_the_last_words_of_an_agent_that_exits_early_are_in_the_message(
+async def test_the_final_output_of_an_agent_that_exits_early_is_in_the_message(
     platform: Installation,
 ) -> None:
     run, events = await platform.client.finish(await platform.trivial(["exit", 3]))

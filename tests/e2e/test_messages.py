@@ -120,7 +120,7 @@ async def test_many_who_write_to_an_agent_at_once_get_numbers_of_their_own(
 
 
 @pytest.mark.parametrize("backend", ["codex", "claude_code"])
-async def test_a_real_agent_hears_a_message_in_the_turn_that_is_under_way(
+async def test_a_real_agent_receives_a_message_in_the_turn_that_is_under_way(
     platform: Installation, backend: str
 ) -> None:
     client, name = platform.client, unused(default_profile(backend))

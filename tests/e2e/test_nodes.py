@@ -285,7 +285,7 @@ async def lost(losing: "asyncio.Task[Loss]") -> Loss:
     return await losing
 
 
-async def test_a_run_on_a_lost_node_says_so_and_is_not_over(
+async def test_a_run_on_a_lost_node_reports_it_and_is_not_over(
     platform: Installation, lost: Loss
 ) -> None:
     run = lost.run("plain")
@@ -323,7 +323,7 @@ async def test_a_lost_pod_is_not_replaced_before_it_is_gone(
 
 
 @pytest.mark.failure("node-lost-pod-removed-by-force")
-async def test_who_removes_the_pod_by_force_says_that_it_is_gone(
+async def test_who_removes_the_pod_by_force_states_that_it_is_gone(
     platform: Installation, lost: Loss
 ) -> None:
     run = lost.run("forced")

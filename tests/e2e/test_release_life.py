@@ -169,7 +169,7 @@ async def test_a_profile_that_is_switched_on_again_is_back(standing: Installatio
     assert await get("aprofile", SWITCHED_OFF, RELEASE.runs)
 
 
-async def test_a_hook_that_fails_says_why_and_the_next_upgrade_repairs_it(
+async def test_a_hook_that_fails_reports_why_and_the_next_upgrade_repairs_it(
     installation: Installation,
 ) -> None:
     before = await installation.own_pods()
@@ -187,7 +187,7 @@ async def test_a_hook_that_fails_says_why_and_the_next_upgrade_repairs_it(
     assert await installation.own_pods() == before
 
 
-async def test_uninstalling_leaves_runs_alone_and_another_installation_takes_them_up(
+async def test_uninstalling_does_not_affect_runs_and_another_installation_takes_them_up(
     installation: Installation,
 ) -> None:
     talk = Talk(100)

@@ -116,7 +116,7 @@ def recalled(events: list[Json]) -> list[str]:
     return prompts
 
 
-async def test_a_run_that_waits_is_answered_while_its_pod_lives(platform: Installation) -> None:
+async def test_a_run_that_waits_is_answered_while_its_pod_runs(platform: Installation) -> None:
     run_id = await asking(platform)
     shown = await platform.shown(run_id, lambda run: run["question"])
     assert shown["status"] == "input_required"

@@ -79,7 +79,7 @@ def test_a_subject_that_makes_no_sense_is_named_in_one_line(text: str, why: str)
         ('j"o\ne', '{kind: User, name: "j\\"o\\ne"}'),
     ],
 )
-def test_who_is_refused_hears_who_they_are_and_what_would_let_them_in(
+def test_who_is_refused_is_shown_who_they_are_and_what_would_let_them_in(
     username: str, entry: str
 ) -> None:
     with pytest.raises(ForbiddenError) as caught:

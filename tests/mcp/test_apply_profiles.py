@@ -85,7 +85,7 @@ async def test_profile_that_is_no_longer_enabled_goes_and_others_stay(
     ]
 
 
-async def test_profile_that_somebody_made_under_a_default_name_is_left_alone(
+async def test_profile_that_somebody_made_under_a_default_name_is_not_changed(
     api: Api, capsys: pytest.CaptureFixture[str]
 ) -> None:
     made = own(api, "codex", image="mine")
@@ -123,7 +123,7 @@ async def test_hook_gives_up_in_the_end(api: Api, monkeypatch: pytest.MonkeyPatc
         await apply(api, {"codex": {}})
 
 
-async def test_hook_does_what_its_environment_says_with_its_pods_account(
+async def test_hook_follows_its_environment_with_its_pods_account(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Any
 ) -> None:
     seen: list[tuple[str, str]] = []

@@ -69,7 +69,7 @@ async def test_what_clients_add_beside_the_arguments_is_no_argument(bench: Bench
     assert not result.is_error
 
 
-async def test_the_schemas_say_that_they_are_closed(bench: Bench) -> None:
+async def test_the_schemas_state_that_they_are_closed(bench: Bench) -> None:
     for tool in (await bench.client.list_tools()).tools:
         assert tool.input_schema["additionalProperties"] is False
         assert closed(tool.input_schema) == tool.input_schema

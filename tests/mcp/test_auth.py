@@ -31,7 +31,7 @@ class Clock:
         pytest.param({**ALICE, "audiences": []}, None, id="api-server-without-audiences"),
     ],
 )
-async def test_a_token_speaks_for_whom_the_api_server_says(
+async def test_a_token_authenticates_whom_the_api_server_reports(
     review: dict[str, Any], username: str | None
 ) -> None:
     cluster = FakeCluster()

@@ -40,7 +40,7 @@ async def test_cancel_waits_until_nothing_is_left_of_the_run(bench: Bench) -> No
     }
 
 
-async def test_a_cancel_that_may_not_wait_says_that_the_run_is_cancelling(bench: Bench) -> None:
+async def test_a_cancel_that_may_not_wait_states_that_the_run_is_cancelling(bench: Bench) -> None:
     name = (await bench.spawn())["run_id"]
     answer = await bench.call("cancel_run", run_id=name, wait_ms=0)
     assert answer == {"run_id": name, "status": "cancelling", "cancelled_at": None}
@@ -127,7 +127,7 @@ async def test_a_cancel_ends_its_wait_when_the_process_stops(bench: Bench) -> No
     assert (await asyncio.wait_for(cancelling, 20))["status"] == "cancelling"
 
 
-async def test_a_cancel_without_an_api_server_says_so(bench: Bench) -> None:
+async def test_a_cancel_without_an_api_server_reports_it(bench: Bench) -> None:
     name = (await bench.spawn())["run_id"]
     bench.cluster.faults["patch", "agentruns"] = [ApiUnavailableError("connection refused")]
     text = await bench.refused("cancel_run", run_id=name)

@@ -52,7 +52,7 @@ async def test_events_and_cancellation_are_read() -> None:
         assert (await tools.cancel_run(run_id, wait_ms=0)).status == "cancelling"
 
 
-async def test_what_a_tool_refuses_is_told_in_its_own_words() -> None:
+async def test_what_a_tool_refuses_is_reported_in_its_own_message() -> None:
     async with reached() as tools:
         run_id = (await tools.spawn_run(**SPAWN)).run_id
         with pytest.raises(CliError, match=r"^run is not awaiting additional input: queued"):
@@ -63,7 +63,7 @@ async def test_what_a_tool_refuses_is_told_in_its_own_words() -> None:
             await tools.get_event_artifact(run_id, 1, "/patch")
 
 
-async def test_who_is_not_let_in_is_told_so_in_the_mcp_servers_words() -> None:
+async def test_who_is_not_let_in_is_informed_by_the_mcp_server() -> None:
     async with a_site() as site, site.client(authorization=HEADERS["authorization"]) as http:
         user = {"username": "system:serviceaccount:sec-a:nobody"}
         site.cluster.reviews["token"] = {**ALICE, "user": user}

@@ -41,7 +41,7 @@ async def in_phase(bench: Bench, **status: Any) -> str:
     return run_id
 
 
-async def test_running_is_said_only_when_the_agent_has_the_answer(bench: Bench) -> None:
+async def test_running_is_reported_only_when_the_agent_has_the_answer(bench: Bench) -> None:
     run_id = await in_phase(bench, **WAITS)
     call = bench.call("continue_run", run_id=run_id, input_message=YES, wait_ms=30_000)
     asking = asyncio.create_task(call)
@@ -266,7 +266,7 @@ async def test_a_refused_repetition_leaves_no_session_behind(bench: Bench) -> No
         ),
     ],
 )
-async def test_what_cannot_be_continued_says_what_to_do(
+async def test_what_cannot_be_continued_states_what_to_do(
     bench: Bench, status: dict[str, Any], arguments: dict[str, Any], says: str
 ) -> None:
     run_id = await in_phase(bench, **status)

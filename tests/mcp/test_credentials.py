@@ -52,7 +52,7 @@ def test_run_names_the_secret_and_holds_no_credentials() -> None:
     assert owners == ["run-uid", "session-uid"]
 
 
-def test_digest_of_the_request_tells_nothing_of_credentials() -> None:
+def test_digest_of_the_request_reveals_nothing_of_credentials() -> None:
     one, two = (separate_credentials(arguments(token))[0] for token in ("one", "two"))
     assert request_hash(one) == request_hash(two)
 

@@ -99,7 +99,7 @@ async def test_what_is_not_there_is_named_with_what_is(bench: Bench) -> None:
         assert said == f"No artifacts found for seq {seq}"
 
 
-async def test_bytes_that_were_not_kept_are_an_error_that_says_so(bench: Bench) -> None:
+async def test_bytes_that_were_not_kept_are_an_error_that_reports_it(bench: Bench) -> None:
     run_id = await given(bench, b"x")
     uid = (await bench.row(run_id)).run.metadata.uid
     await bench.blobs.delete_prefix(f"runs/{uid}/")

@@ -140,7 +140,7 @@ async def test_probes_need_no_token() -> None:
         pytest.param("stop", "stopping", id="stop"),
     ],
 )
-async def test_what_is_not_ready_says_why_and_stays_alive(what: str, why: str) -> None:
+async def test_what_is_not_ready_reports_why_and_stays_alive(what: str, why: str) -> None:
     async with a_site() as site, site.client() as http:
         site.store.failure = OSError("disk full") if what == "store" else None
         site.watching = what != "watch"

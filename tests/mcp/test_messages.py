@@ -189,7 +189,7 @@ async def test_agents_of_another_namespace_are_not_found(bench: Bench) -> None:
         ({"type": "text", "text": " "}, "message is empty"),
     ],
 )
-async def test_a_message_that_says_nothing_is_refused(
+async def test_a_message_without_content_is_refused(
     bench: Bench, part: dict[str, Any], told: str
 ) -> None:
     message = {"parts": [part]}
@@ -207,7 +207,7 @@ async def test_a_message_too_large_is_refused_with_the_sizes(bench: Bench) -> No
 
 
 @pytest.mark.usefixtures("agents")
-async def test_a_store_that_is_away_is_told(bench: Bench) -> None:
+async def test_a_store_that_is_away_is_reported(bench: Bench) -> None:
     bench.store.failure = OSError("disk full")
     refusal = await bench.refused("send_agent_message", to_agent_name="bob", message=says())
     assert refusal.startswith("The event store is unavailable")

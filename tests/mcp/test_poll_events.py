@@ -134,7 +134,7 @@ async def test_a_page_is_never_ahead_of_its_status(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("wait_ms", [LONG, 0])
-async def test_the_end_is_told_with_its_event_only(bench: Bench, wait_ms: int) -> None:
+async def test_the_end_is_reported_with_its_event_only(bench: Bench, wait_ms: int) -> None:
     name = (await bench.spawn())["run_id"]
     may_seal = sealing_late(bench)
     poll = await waiting(bench, name) if wait_ms else None
@@ -152,7 +152,7 @@ async def test_the_end_is_told_with_its_event_only(bench: Bench, wait_ms: int) -
     assert (answer["status"], len(answer["events"])) == ("completed", 1)
 
 
-async def test_an_end_that_is_not_recorded_in_time_is_not_told(
+async def test_an_end_that_is_not_recorded_in_time_is_not_reported(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("mcp_server.tools.events._SEAL_SECONDS", 0.2)
@@ -203,7 +203,7 @@ async def test_polls_end_when_the_process_stops(bench: Bench) -> None:
     assert (await asyncio.wait_for(poll, 20))["events"] == []
 
 
-async def test_a_poll_tells_when_the_store_goes_away_and_goes_on_when_it_is_back(
+async def test_a_poll_reports_when_the_store_goes_away_and_goes_on_when_it_is_back(
     bench: Bench,
 ) -> None:
     name = (await bench.spawn())["run_id"]

@@ -76,7 +76,7 @@ async def test_profiles_are_listed_with_their_models(bench: Bench) -> None:
         ("other://team-a", "Unknown resource"),
     ],
 )
-async def test_what_is_not_there_is_told_as_by_a_tool(bench: Bench, uri: str, why: str) -> None:
+async def test_what_is_not_there_is_reported_as_by_a_tool(bench: Bench, uri: str, why: str) -> None:
     assert why in await refused(bench, uri)
 
 
@@ -101,7 +101,7 @@ def test_a_uri_names_its_run(uri: str, run: tuple[str, str] | None) -> None:
     assert run_of(uri) == run
 
 
-async def test_who_listens_hears_of_changes_whoever_writes_them(bench: Bench) -> None:
+async def test_who_listens_is_notified_of_changes_whoever_writes_them(bench: Bench) -> None:
     run_id = (await bench.spawn())["run_id"]
     uri = f"agentrun://team-a/runs/{run_id}/journal"
     async with (
@@ -116,7 +116,7 @@ async def test_who_listens_hears_of_changes_whoever_writes_them(bench: Bench) ->
         assert str((await anext(heard)).uri) == uri  # type: ignore[union-attr]
 
 
-async def test_older_clients_are_told_that_they_cannot_subscribe(bench: Bench) -> None:
+async def test_older_clients_are_informed_that_they_cannot_subscribe(bench: Bench) -> None:
     run_id = (await bench.spawn())["run_id"]
     async with mcp.Client(build_server(bench.tool_context), mode="legacy") as client:
         capabilities = client.server_capabilities
@@ -141,7 +141,7 @@ async def test_nobody_listens_for_a_run_that_is_not_there_or_for_too_many(bench:
                     raise AssertionError("it is refused")
 
 
-async def test_prompts_tell_which_tools_to_call(bench: Bench) -> None:
+async def test_prompts_name_which_tools_to_call(bench: Bench) -> None:
     listed = {one.name for one in (await bench.client.list_prompts()).prompts}
     assert listed == {"plan", "implement", "review"}
     given = {"task": "Fix it.", "repository": "https://git.test/x.git", "ref": "v1"}
@@ -155,7 +155,7 @@ async def test_prompts_tell_which_tools_to_call(bench: Bench) -> None:
         assert "poll_events" in text
 
 
-async def test_who_waits_hears_that_the_server_still_does(
+async def test_who_waits_is_informed_that_the_server_still_does(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for module in ("events", "runs"):

@@ -128,7 +128,7 @@ async def test_a_long_queue_does_not_hide_the_active_run(
     assert (await bench.call("get_run", agent_name="bob"))["run_id"] == "run-1"
 
 
-async def test_a_run_of_kubectl_is_found_before_the_watch_tells_of_it(bench: Bench) -> None:
+async def test_a_run_of_kubectl_is_found_before_the_watch_shows_it(bench: Bench) -> None:
     made = run("run-kubectl")
     bench.cluster.add(RUNS, "team-a", made)
     shown = await bench.call("get_run", run_id="run-kubectl")

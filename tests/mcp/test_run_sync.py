@@ -284,7 +284,7 @@ async def test_a_run_younger_than_the_list_is_not_taken_for_deleted(follow: Any)
     assert row.deleted_at is None
 
 
-async def test_replicas_that_bury_the_same_run_tell_one_story(follow: Any) -> None:
+async def test_replicas_that_finalize_the_same_run_record_one_end(follow: Any) -> None:
     cluster, store = FakeCluster(), MemoryRunStore()
     uid = await known_run(cluster, store, phase="Running", attempts=1)
     deleted = cluster.objects["agentruns", "team-a", "run-1"]

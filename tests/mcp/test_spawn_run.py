@@ -226,7 +226,7 @@ async def test_what_cannot_be_a_run_burns_no_name(
     assert not [key for key in bench.cluster.objects if key[0] == "agentsessions"]
 
 
-async def test_an_api_server_that_is_away_is_told_from_a_refusal(bench: Bench) -> None:
+async def test_an_api_server_that_is_away_is_distinguished_from_a_refusal(bench: Bench) -> None:
     bench.cluster.faults["get", "agentprofiles"] = [ApiUnavailableError("connection refused")]
     text = await bench.refused("spawn_run", **ASK, prompt="x")
     assert text.startswith("The Kubernetes API server is unavailable: connection refused")
@@ -239,7 +239,7 @@ async def test_a_creation_whose_answer_was_lost_is_found_again(bench: Bench) -> 
     assert ("agentsessions", "team-a", answer["run_id"]) in bench.cluster.objects
 
 
-async def test_a_store_that_is_away_is_told_and_found_again(bench: Bench) -> None:
+async def test_a_store_that_is_away_is_reported_and_found_again(bench: Bench) -> None:
     bench.store.failure = OSError("disk full")
     text = await bench.refused("spawn_run", **ASK, prompt="x", idempotency_key="k")
     assert text.startswith("The event store is unavailable: The database is away: disk full")

@@ -23,7 +23,7 @@ async def test_a_url_that_is_none_is_named_by_its_variable_and_not_repeated(tmp_
         await _open(Settings(blobs_url="gs://runs"))
 
 
-async def test_blobs_that_cannot_be_written_are_told_at_once(tmp_path: Path) -> None:
+async def test_blobs_that_cannot_be_written_are_reported_at_once(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(StoreUnavailableError, match="blobs"):
         await _open(Settings(blobs_url=f"file://{tmp_path}/file/blobs"))

@@ -140,7 +140,7 @@ async def test_a_session_and_a_profile_that_cannot_be_read_hide_no_others(bench:
     assert "agentprofiles team-a/odd" in describe
 
 
-async def test_readyz_says_what_cannot_be_read_and_stays_ready() -> None:
+async def test_readyz_states_what_cannot_be_read_and_stays_ready() -> None:
     async with a_site() as site, site.client() as http:
         made = site.cluster.add(RUNS, "team-a", run("odd", metadata=nested(205)))
         await site.tool_context.runs.find("team-a", "odd")

@@ -59,7 +59,7 @@ async def until(cache: Cache, *wanted: str) -> None:
     await eventually(is_so)
 
 
-def test_before_the_first_list_it_says_that_it_does_not_know(cluster: FakeCluster) -> None:
+def test_before_the_first_list_it_states_that_it_does_not_know(cluster: FakeCluster) -> None:
     cache = a_cache(cluster)
     with pytest.raises(
         ApiUnavailableError, match="agentsessions of namespace team-a have not been listed yet"

@@ -345,7 +345,7 @@ async def test_a_tool_serves_no_agent_whose_profile_does_not_offer_it() -> None:
             assert is_told(refused["result"], f"does not allow tool {tool}")
 
 
-async def test_tools_and_resources_ask_the_door_however_they_are_reached() -> None:
+async def test_tools_and_resources_ask_the_policy_however_they_are_reached() -> None:
     """Without the guard of the port, as over another transport, a stranger gets nothing either."""
     async with a_site() as site:
         site.front.user_middleware[:] = [

@@ -64,7 +64,7 @@ def beyond_everybody(account: str, namespace: str) -> set[tuple[str, str, str]]:
 
 @pytest.mark.parametrize("component", ACCOUNTS)
 @pytest.mark.parametrize("namespace", [product.RUNS, product.SYSTEM, "default", "kube-system"])
-def test_an_account_has_the_rights_that_the_chart_says_and_no_others(
+def test_an_account_has_the_rights_that_the_chart_lists_and_no_others(
     component: str, namespace: str
 ) -> None:
     # The account of the hook has its role only while the hook runs.

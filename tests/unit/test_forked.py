@@ -69,7 +69,7 @@ async def test_a_forked_program_finds_what_a_new_one_does(tmp_path: Path) -> Non
         pytest.param("pass", 0, id="end"),
     ],
 )
-async def test_its_end_is_told(tmp_path: Path, program: str, code: int) -> None:
+async def test_its_end_is_reported(tmp_path: Path, program: str, code: int) -> None:
     env = {"PATH": os.environ["PATH"]}
     with (tmp_path / "output").open("wb") as output:
         process = await SERVER.fork("-c", program, env=env, stdout=output, stderr=output)

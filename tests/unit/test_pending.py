@@ -17,7 +17,7 @@ async def _outer(event: asyncio.Event) -> None:
     await _inner(event)
 
 
-async def test_it_tells_where_each_task_waits() -> None:
+async def test_it_reports_where_each_task_waits() -> None:
     event = asyncio.Event()
     task = asyncio.create_task(_outer(event), name="the-one-that-hangs")
     await asyncio.sleep(0)
@@ -28,7 +28,7 @@ async def test_it_tells_where_each_task_waits() -> None:
     assert said.index("in _outer", at) < said.index("in _inner", at) < said.index("in wait", at)
 
 
-def test_a_test_that_hangs_tells_of_its_tasks(tmp_path: Path) -> None:
+def test_a_test_that_hangs_shows_its_tasks(tmp_path: Path) -> None:
     hanging = tmp_path / "test_hanging.py"
     hanging.write_text(
         dedent("""

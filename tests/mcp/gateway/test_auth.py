@@ -43,7 +43,7 @@ class Clock:
         return self.now
 
 
-async def test_the_token_says_which_pod_it_is_bound_to() -> None:
+async def test_the_token_names_the_pod_it_is_bound_to() -> None:
     reviewer = Reviewer(a_review())
     pod = await TokenReviewAuthenticator(reviewer).authenticate("token")
     assert pod == PodIdentity("team", "run-1-1", "pod-1")

@@ -30,7 +30,7 @@ async def endless(counted: list[int]) -> AsyncIterator[bytes]:
         yield b"x" * 1_000_000
 
 
-async def test_events_are_appended_and_the_head_is_told(world: World) -> None:
+async def test_events_are_appended_and_the_head_is_reported(world: World) -> None:
     answer = await world.call("POST", "/v1/events", batch(1, 3))
     assert answer.json() == {"last_seq": 3, "sealed": False}
     assert (await world.call("GET", "/v1/head")).json() == {"last_seq": 3, "sealed": False}
@@ -50,7 +50,7 @@ async def test_a_batch_that_is_sent_twice_is_stored_once(world: World) -> None:
         pytest.param(batch(5, 5), id="gap"),
     ],
 )
-async def test_a_conflict_tells_the_head(world: World, body: Any) -> None:
+async def test_a_conflict_returns_the_head(world: World, body: Any) -> None:
     await world.call("POST", "/v1/events", batch(1, 3))
     answer = await world.call("POST", "/v1/events", body)
     assert answer.status_code == 409
@@ -120,7 +120,7 @@ async def test_a_body_is_read_no_further_than_its_limit(
     assert counted[0] <= limit // 1_000_000 + 2
 
 
-async def test_a_body_that_says_it_is_too_large_is_not_read(world: World) -> None:
+async def test_a_body_that_states_it_is_too_large_is_not_read(world: World) -> None:
     counted = [0]
     headers = {
         "authorization": "Bearer team/run-1-1/pod-1",

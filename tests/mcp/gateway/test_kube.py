@@ -75,7 +75,7 @@ async def test_a_change_that_is_none_writes_nothing(kube: FakeKube) -> None:
     assert kube.patches == []
 
 
-async def test_a_later_run_of_the_same_name_is_left_alone(kube: FakeKube) -> None:
+async def test_a_later_run_of_the_same_name_is_not_changed(kube: FakeKube) -> None:
     old = the_run()
     old.metadata.uid, old.metadata.resource_version = "uid-0", "5"
     with pytest.raises(RunGoneError):

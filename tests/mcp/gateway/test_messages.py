@@ -104,7 +104,7 @@ async def test_a_run_that_is_over_gets_none(world: World) -> None:
         assert (answer.status_code, answer.json()["error"]) == (410, "sealed")
 
 
-async def test_without_its_session_a_run_is_told_to_try_again(world: World) -> None:
+async def test_without_its_session_a_run_is_asked_to_try_again(world: World) -> None:
     world.runs.sessions.clear()
     answer = await world.call("GET", "/v1/messages")
     assert (answer.status_code, answer.json()["error"]) == (503, "unavailable")

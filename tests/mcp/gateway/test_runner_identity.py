@@ -71,7 +71,7 @@ async def test_a_pod_that_is_not_the_runs_is_fenced(
     assert await is_empty(world)
 
 
-async def test_an_older_attempt_is_fenced_and_told_why(world: World) -> None:
+async def test_an_older_attempt_is_fenced_with_a_reason(world: World) -> None:
     await world.see(the_run(attempts=2, pod_name="run-1-2", pod_uid=None))
     answer = await world.call("GET", "/v1/head")
     assert answer.status_code == 403
@@ -139,7 +139,7 @@ async def test_nothing_is_added_to_a_run_that_is_over(
     assert not world.runs.applied
 
 
-async def test_a_run_that_is_over_still_tells_its_head_while_the_cluster_is_away(
+async def test_a_run_that_is_over_still_returns_its_head_while_the_cluster_is_away(
     world: World,
 ) -> None:
     await world.store.seal("uid-1", "seal", TS, {"status": "cancelled"})
@@ -159,7 +159,7 @@ async def test_a_name_that_is_used_again_is_the_new_run(world: World) -> None:
 
 
 @pytest.mark.parametrize(("method", "path", "body"), CALLS)
-async def test_while_tokens_cannot_be_checked_runners_are_told_to_wait(
+async def test_while_tokens_cannot_be_checked_runners_are_asked_to_wait(
     world: World, method: str, path: str, body: Any
 ) -> None:
     world.authenticator.away = True
@@ -170,7 +170,7 @@ async def test_while_tokens_cannot_be_checked_runners_are_told_to_wait(
 
 
 @pytest.mark.parametrize(("method", "path", "body"), CALLS)
-async def test_while_the_store_is_away_runners_are_told_to_wait(
+async def test_while_the_store_is_away_runners_are_asked_to_wait(
     world: World, method: str, path: str, body: Any
 ) -> None:
     world.store.failure = OSError("No space left on device")

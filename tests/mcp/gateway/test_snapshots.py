@@ -41,7 +41,7 @@ async def test_a_later_attempt_goes_on_from_the_snapshot_of_its_own_run(world: W
     assert task.acknowledged_input == 2, "what came after the snapshot is given again"
 
 
-async def test_a_snapshot_that_later_words_are_missing_from_is_not_gone_on_from(
+async def test_a_snapshot_that_later_messages_are_missing_from_is_not_resumed(
     world: World,
 ) -> None:
     await world.see(a_second_attempt(snapshot=OWN, snapshot_error="It is too large."))

@@ -55,7 +55,7 @@ def a_resuming_run(**agent: Any) -> AgentRun:
     return run
 
 
-async def test_a_task_says_all_that_the_runner_needs(world: World) -> None:
+async def test_a_task_contains_all_that_the_runner_needs(world: World) -> None:
     await world.store.append("uid-1", 1, [an_event(1)])
     run = the_run(agent=AgentStatus(acknowledged_input=4, session_id="old"))
     run.spec = AgentRunSpec(

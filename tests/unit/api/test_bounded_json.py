@@ -99,7 +99,7 @@ def test_whatever_is_mended_is_sound_and_can_be_written_and_read(value: Any) -> 
     assert read(json.dumps(found), "It", KEPT) == found
 
 
-def test_the_quarantine_says_who_is_in_it_and_why_and_lets_go_of_who_is_mended(
+def test_the_quarantine_states_who_is_in_it_and_why_and_releases_who_is_mended(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level("INFO")

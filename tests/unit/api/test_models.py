@@ -29,7 +29,7 @@ def test_unknown_fields_of_a_newer_version_are_ignored() -> None:
 
 
 @pytest.mark.parametrize("phase", list(Phase))
-def test_every_phase_has_a_status_word(phase: Phase) -> None:
+def test_every_phase_has_a_status_name(phase: Phase) -> None:
     assert phase.status
     assert phase.is_terminal == (phase in TERMINAL_PHASES)
 

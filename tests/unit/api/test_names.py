@@ -43,7 +43,7 @@ def test_a_key_gives_its_caller_the_same_run_in_a_namespace_and_nobody_else() ->
         pytest.param("7", None, id="no-run"),
     ],
 )
-def test_a_pod_name_says_run_and_attempt(pod: str, parsed: tuple[str, int] | None) -> None:
+def test_a_pod_name_contains_run_and_attempt(pod: str, parsed: tuple[str, int] | None) -> None:
     assert names.parse_pod_name(pod) == parsed
 
 

@@ -21,11 +21,11 @@ def test_a_live_status_needs_an_agent() -> None:
 
 
 @pytest.mark.parametrize("word", ["paused", "", None, 1, ["queued"]])
-def test_an_unknown_word_is_no_status(word: object) -> None:
+def test_an_unknown_name_is_no_status(word: object) -> None:
     assert Status.parse(word) is None
 
 
-def test_clients_see_the_words_alone() -> None:
+def test_clients_see_the_text_only() -> None:
     adapter = TypeAdapter(Status)
     assert adapter.validate_python("queued") is Status.QUEUED
     assert adapter.json_schema() == {"enum": [status.value for status in Status], "type": "string"}

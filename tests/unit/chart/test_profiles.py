@@ -44,7 +44,7 @@ def test_default_profiles_are_those_of_the_installed_agents() -> None:
     }
 
 
-def test_spec_adds_to_what_the_other_values_say() -> None:
+def test_spec_adds_to_the_other_values() -> None:
     specs = helm.profiles(helm.render("--values", helm.VALUES / "everything.yaml"))
     assert set(specs) == {"codex", "gemini"}
     codex = specs["codex"]

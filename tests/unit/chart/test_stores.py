@@ -38,7 +38,7 @@ def deployment(*arguments: str) -> dict[str, Any]:
         ),
     ],
 )
-def test_what_cannot_work_or_tells_a_password_is_refused(
+def test_what_cannot_work_or_reveals_a_password_is_refused(
     arguments: tuple[str, ...], complaint: str
 ) -> None:
     done = helm.template(*arguments)
@@ -118,7 +118,7 @@ def test_a_private_authority_is_demanded_of_the_database() -> None:
     assert volume["secret"]["secretName"] == "agentrun-database-ca"
 
 
-def test_the_bucket_is_where_the_values_say() -> None:
+def test_the_bucket_is_the_one_in_the_values() -> None:
     environment = helm.environment(helm.pod_specs(helm.render(*REPLICAS))["agentrun-mcp"])
     assert environment["AWS_ENDPOINT_URL"] == "http://s3.internal:9000"
     assert environment["AWS_REGION"] == "eu-west-1"

@@ -100,7 +100,7 @@ def test_nothing_is_granted_cluster_wide_but_reviewing_tokens_and_seeing_namespa
     ]
 
 
-def test_no_role_says_anything_or_reads_secrets() -> None:
+def test_no_role_writes_anything_or_reads_secrets() -> None:
     for one in helm.render():
         for rule in one.get("rules") or []:
             words = {*rule["verbs"], *rule["resources"], *rule["apiGroups"]}

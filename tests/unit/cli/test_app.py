@@ -60,7 +60,7 @@ def test_a_problem_is_one_line_and_ends_with_8(tmp_path: Path) -> None:
     assert len(done.stderr.splitlines()) == 1
 
 
-def test_a_problem_is_told_to_the_client_too(tmp_path: Path) -> None:
+def test_a_problem_is_reported_to_the_client_too(tmp_path: Path) -> None:
     line = '{"jsonrpc": "2.0", "id": 1, "method": "initialize"}\n'
     with subprocess.Popen(
         [sys.executable, "-m", "agentrun.cli", "mcp"],

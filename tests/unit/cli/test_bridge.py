@@ -155,7 +155,9 @@ async def test_a_cancelled_call_is_given_up_and_not_answered(cluster: FakeCluste
         assert (await client.call("ping", 8))["id"] == 8
 
 
-async def test_a_call_that_breaks_off_is_told_and_the_session_goes_on(cluster: FakeCluster) -> None:
+async def test_a_call_that_breaks_off_is_reported_and_the_session_goes_on(
+    cluster: FakeCluster,
+) -> None:
     async def answer(request: web.Request) -> web.StreamResponse:
         message = await request.json()
         if message["id"] == 1:
@@ -187,7 +189,9 @@ async def test_another_pod_is_used_when_one_does_not_answer(cluster: FakeCluster
     assert [one["id"] for one in cluster.messages] == [1, 2, 3]
 
 
-async def test_a_mcp_server_that_is_not_ready_is_told_after_a_while(cluster: FakeCluster) -> None:
+async def test_a_mcp_server_that_is_not_ready_is_reported_after_a_while(
+    cluster: FakeCluster,
+) -> None:
     cluster.have(PODS, pod(conditions=[]))
     async with bridged(cluster.options(), RetryPolicy(start=0.1)) as client:
         refused = await client.call("initialize", **INITIALIZE)
@@ -196,7 +200,7 @@ async def test_a_mcp_server_that_is_not_ready_is_told_after_a_while(cluster: Fak
     assert "has no ready pod" in refused["error"]["message"]
 
 
-async def test_a_missing_right_is_told_at_once_and_may_be_granted_later(
+async def test_a_missing_right_is_reported_at_once_and_may_be_granted_later(
     cluster: FakeCluster,
 ) -> None:
     async with bridged(cluster.options()) as client:
@@ -221,7 +225,7 @@ async def test_a_refused_token_is_renewed_and_the_call_repeated(cluster: FakeClu
     assert cluster.tokens_made == 2
 
 
-async def test_a_given_token_that_is_refused_is_told(cluster: FakeCluster) -> None:
+async def test_a_given_token_that_is_refused_is_reported(cluster: FakeCluster) -> None:
     async def answer(request: web.Request) -> web.StreamResponse:
         return web.json_response({"error": "invalid_token"}, status=401)
 
@@ -234,7 +238,7 @@ async def test_a_given_token_that_is_refused_is_told(cluster: FakeCluster) -> No
 
 
 @pytest.mark.parametrize("method", ["initialize", "tools/call"])
-async def test_who_is_not_let_in_is_told_so_in_the_mcp_servers_words(
+async def test_who_is_not_let_in_is_informed_by_the_mcp_server(
     cluster: FakeCluster, method: str
 ) -> None:
     cluster.answer = not_let_in

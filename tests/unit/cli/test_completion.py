@@ -33,7 +33,7 @@ async def test_the_newest_runs_are_offered(fake: FakeServer) -> None:
     assert found.split() == ["run-1", "run-22"]
 
 
-async def test_nothing_is_offered_and_nothing_said_if_there_is_no_mcp_server() -> None:
+async def test_nothing_is_offered_and_nothing_reported_if_there_is_no_mcp_server() -> None:
     assert (await completed("agentrun runs show run-")).strip() == ""
 
 

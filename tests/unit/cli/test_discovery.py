@@ -86,7 +86,7 @@ async def test_whoever_may_only_read_the_usual_service_finds_it(cluster: FakeClu
     assert (await found(cluster)).namespace == "agentrun-system"
 
 
-async def test_none_is_an_error_that_says_where_was_looked(cluster: FakeCluster) -> None:
+async def test_none_is_an_error_that_states_where_was_looked(cluster: FakeCluster) -> None:
     cluster.have(SERVICES)
     text = await problem(cluster)
     assert f"all namespaces of http://127.0.0.1:{cluster.port} (the current context)" in text
@@ -112,7 +112,7 @@ async def test_who_may_not_list_services_finds_the_usual_place(cluster: FakeClus
     assert "there is no Service agentrun-system/agentrun-mcp" in await problem(cluster)
 
 
-async def test_who_may_see_no_service_is_told_the_role(cluster: FakeCluster) -> None:
+async def test_who_may_see_no_service_is_given_the_role(cluster: FakeCluster) -> None:
     cluster.denied = {"services"}
     text = await problem(cluster)
     assert "Role agentrun-user of its chart in agentrun-system" in text

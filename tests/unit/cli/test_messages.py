@@ -55,7 +55,7 @@ def test_what_is_no_message_is_answered_with_an_error(line: bytes, code: int) ->
         ),
     ],
 )
-def test_headers_say_what_the_transport_wants(
+def test_headers_contain_what_the_transport_requires(
     message: dict[str, Any], negotiated: str, expected: dict[str, str]
 ) -> None:
     headers = headers_of(Message({"jsonrpc": "2.0", "id": 1, **message}), negotiated)

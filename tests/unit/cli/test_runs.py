@@ -32,7 +32,7 @@ def test_runs_are_listed_in_columns(fake: FakeServer) -> None:
     assert first.index("completed") == second.index("input_required") == head.index("STATUS")
 
 
-def test_an_empty_list_says_so(fake: FakeServer) -> None:
+def test_an_empty_list_reports_it(fake: FakeServer) -> None:
     done = call(fake, "runs", "list")
     assert (done.code, done.out) == (0, "")
     assert "There are no runs yet: `agentrun run PROMPT` starts one." in done.err
@@ -41,7 +41,7 @@ def test_an_empty_list_says_so(fake: FakeServer) -> None:
     assert "There are no messages for ada" in call(fake, "agents", "inbox", "ada").err
 
 
-def test_runs_that_cannot_be_read_are_told_of_beside_the_others(fake: FakeServer) -> None:
+def test_runs_that_cannot_be_read_are_reported_beside_the_others(fake: FakeServer) -> None:
     fake.add("run-1", unreadable="status.agent is left out")
     fake.unreadable = [{"run_id": "odd", "namespace": "team-a", "reason": "spec is too deep"}]
     done = call(fake, "runs", "list")
@@ -50,7 +50,7 @@ def test_runs_that_cannot_be_read_are_told_of_beside_the_others(fake: FakeServer
     assert "status.agent is left out" in call(fake, "runs", "show", "run-1").out
 
 
-def test_more_runs_than_fit_are_told_of(fake: FakeServer) -> None:
+def test_more_runs_than_fit_are_reported(fake: FakeServer) -> None:
     for number in range(3):
         fake.add(f"run-{number}")
     assert "--cursor more" in call(fake, "runs", "list", "--limit", "2").err
@@ -67,7 +67,7 @@ def test_a_run_is_shown_by_its_id_or_its_agent(fake: FakeServer) -> None:
     assert "agentrun runs again run-1" in by_id.err
 
 
-def test_an_unknown_run_is_one_line_that_says_what_to_do(fake: FakeServer) -> None:
+def test_an_unknown_run_is_one_line_with_what_to_do(fake: FakeServer) -> None:
     done = call(fake, "runs", "show", "nobody")
     assert (done.code, done.out) == (8, "")
     assert done.err.startswith(
@@ -81,7 +81,7 @@ def test_a_piped_diff_is_the_patch_byte_by_byte(fake: FakeServer) -> None:
     assert done.out.encode() == PATCH
 
 
-def test_a_run_without_a_patch_says_why(fake: FakeServer) -> None:
+def test_a_run_without_a_patch_reports_why(fake: FakeServer) -> None:
     fake.add("run-1", "completed")
     assert "changed nothing" in call(fake, "runs", "diff", "run-1").err
     fake.add("run-1", "running")
@@ -101,7 +101,7 @@ def test_a_field_is_read_as_a_whole_or_in_part(fake: FakeServer, tmp_path: Path)
     assert (done.code, done.err) == (8, "agentrun: No artifacts found for seq 9\n")
 
 
-def test_cancelling_says_that_nothing_is_left(fake: FakeServer) -> None:
+def test_cancelling_states_that_nothing_is_left(fake: FakeServer) -> None:
     fake.add("run-1")
     done = call(fake, "runs", "cancel", "ada", "--reason", "enough")
     assert (done.code, done.out) == (0, "run-1 is cancelled: all of its processes have ended\n")
@@ -119,7 +119,7 @@ def test_waiting_ends_with_the_run(fake: FakeServer) -> None:
     assert "no luck" in done.out
 
 
-def test_waiting_has_a_bound_that_leaves_the_run_alone(fake: FakeServer) -> None:
+def test_waiting_has_a_bound_that_does_not_affect_the_run(fake: FakeServer) -> None:
     fake.add("run-1")
     done = call(fake, "runs", "wait", "run-1", "--timeout", "1s")
     assert done.code == 8
@@ -187,7 +187,7 @@ def test_following_has_a_bound(fake: FakeServer) -> None:
     assert (done.code, "events tail run-1 --after 0` continues" in done.err) == (8, True)
 
 
-def test_an_empty_page_of_agents_does_not_say_that_there_are_none(fake: FakeServer) -> None:
+def test_an_empty_page_of_agents_does_not_state_that_there_are_none(fake: FakeServer) -> None:
     fake.next_cursor = "c1"
     told = call(fake, "agents", "list", "--status", "idle").err
     assert "None of the agents on this page match" in told
@@ -232,7 +232,7 @@ def test_a_call_survives_a_mcp_server_that_is_away_for_a_moment(fake: FakeServer
     assert call(fake, "runs", "show", "run-1").code == 0
 
 
-def test_a_refused_token_says_what_to_do(fake: FakeServer) -> None:
+def test_a_refused_token_states_what_to_do(fake: FakeServer) -> None:
     fake.failures = [401] * 4
     done = call(fake, "runs", "list")
     assert (done.code, done.out) == (8, "")
@@ -240,7 +240,7 @@ def test_a_refused_token_says_what_to_do(fake: FakeServer) -> None:
     assert len(done.err.splitlines()) == 1
 
 
-def test_who_is_not_let_in_is_told_so_in_the_mcp_servers_words(fake: FakeServer) -> None:
+def test_who_is_not_let_in_is_informed_by_the_mcp_server(fake: FakeServer) -> None:
     fake.failures, fake.refusal = [403] * 4, "jane is not authorized to use this AgentRun."
     done = call(fake, "runs", "list")
     assert (done.code, done.out) == (8, "")
@@ -249,7 +249,7 @@ def test_who_is_not_let_in_is_told_so_in_the_mcp_servers_words(fake: FakeServer)
     assert len(done.err.splitlines()) == 1
 
 
-def test_no_mcp_server_at_all_says_so(fake: FakeServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_mcp_server_at_all_reports_it(fake: FakeServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("agentrun.cli.client.PATIENCE_SECONDS", 0.0)
     done = call(fake, "runs", "list", AGENTRUN_URL="http://127.0.0.1:1")
     assert done.code == 8

@@ -46,7 +46,7 @@ def test_a_run_is_shown_as_it_works_and_what_came_of_it(fake: FakeServer) -> Non
         ("input_required", 7), ("auth_required", 7),
     ],
 )  # fmt: skip
-def test_the_exit_code_says_how_a_run_ended(fake: FakeServer, status: str, code: int) -> None:
+def test_the_exit_code_states_how_a_run_ended(fake: FakeServer, status: str, code: int) -> None:
     fake.upcoming(WORKS, ending(status, error="no luck"))
     assert call(fake, "run", "Fix it").code == code
 
@@ -62,7 +62,7 @@ def test_a_question_that_nobody_can_answer_here_is_shown_and_left(fake: FakeServ
     assert [name for name, _ in fake.calls if name in ("cancel_run", "continue_run")] == []
 
 
-def test_detach_takes_no_word_of_the_prompt(fake: FakeServer) -> None:
+def test_detach_takes_nothing_of_the_prompt(fake: FakeServer) -> None:
     done = call(fake, "run", "--detach", "Fix", "it")
     assert (done.code, done.out) == (0, "run-1\n")
     assert fake.argument("spawn_run")["prompt"] == "Fix it"
@@ -153,7 +153,7 @@ def test_help_ends_with_0(fake: FakeServer, command: list[str]) -> None:
     assert "Usage:" in done.out
 
 
-def test_json_tells_all_of_it_at_the_end(fake: FakeServer) -> None:
+def test_json_reports_all_of_it_at_the_end(fake: FakeServer) -> None:
     fake.upcoming(WORKS, ending("completed", result={"summary": "Done."}))
     done = call(fake, "run", "Go", "-o", "json")
     told = json.loads(done.out)
@@ -162,7 +162,7 @@ def test_json_tells_all_of_it_at_the_end(fake: FakeServer) -> None:
     assert told["run"]["of_the_next_version"] == {"kept": True}
 
 
-def test_jsonl_tells_each_event_as_it_comes(fake: FakeServer) -> None:
+def test_jsonl_reports_each_event_as_it_comes(fake: FakeServer) -> None:
     fake.upcoming(WORKS, ending("failed", error="no luck"))
     done = call(fake, "run", "Go", "-o", "jsonl")
     lines = [json.loads(line) for line in done.out.splitlines()]

@@ -60,7 +60,7 @@ async def test_a_subscription_is_listened_for_until_it_is_given_up(cluster: Fake
     assert len(cluster.messages) == 2, "subscribed to twice is listened for once"
 
 
-async def test_after_a_rollout_the_client_is_told_to_look_again(cluster: FakeCluster) -> None:
+async def test_after_a_rollout_the_client_is_asked_to_look_again(cluster: FakeCluster) -> None:
     cluster.answer = Listening(stays=False)
     async with bridged(cluster.options()) as client:
         assert (await client.call("resources/subscribe", 1, uri=URI))["result"] == {}

@@ -89,7 +89,7 @@ async def test_a_question_may_be_left_waiting(fake: FakeServer) -> None:
     assert not [name for name, _ in fake.calls if name in ("continue_run", "cancel_run")]
 
 
-async def test_ctrl_c_asks_and_a_second_one_leaves_the_run_alone(fake: FakeServer) -> None:
+async def test_ctrl_c_asks_and_a_second_one_does_not_affect_the_run(fake: FakeServer) -> None:
     fake.upcoming(WORKS)
     async with person(fake, "run", "Go", is_new=True) as screen:
         await screen.until("$ make test")

@@ -59,7 +59,7 @@ async def test_a_refused_token_is_replaced_once_for_all_who_had_it(kube: UserClu
     assert [await tokens.renew(first), await tokens.renew(first)] == ["team-a-2", "team-a-2"]
 
 
-async def test_a_missing_right_is_told_with_the_command_that_grants_it(
+async def test_a_missing_right_is_reported_with_the_command_that_grants_it(
     kube: UserCluster, cluster: FakeCluster
 ) -> None:
     cluster.denied = {"/token"}
@@ -69,6 +69,6 @@ async def test_a_missing_right_is_told_with_the_command_that_grants_it(
     assert command in str(error.value)
 
 
-async def test_an_unknown_account_is_told_with_the_flags(kube: UserCluster) -> None:
+async def test_an_unknown_account_is_reported_with_the_flags(kube: UserCluster) -> None:
     with pytest.raises(CliError, match=r"no ServiceAccount other in namespace team-a.*--namespace"):
         await RequestedToken(kube, "team-a", "other").get()

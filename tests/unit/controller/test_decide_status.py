@@ -151,7 +151,7 @@ def test_the_result_of_another_attempt_is_not_the_runs() -> None:
     assert status_of(decide(run, seen(pod=a_finished_pod()), TIMEOUTS, NOW)).result is None
 
 
-def test_a_cancelled_run_says_when_nothing_of_it_was_left() -> None:
+def test_a_cancelled_run_records_when_no_process_was_left() -> None:
     run = a_started_run(Phase.CANCELLING, spec=cancelled())
     actions = decide(run, seen(), TIMEOUTS, NOW)
     assert status_of(actions).cancelled_at == NOW
@@ -162,7 +162,7 @@ def test_a_cancelled_run_says_when_nothing_of_it_was_left() -> None:
     }
 
 
-def test_who_cancelled_and_why_is_told() -> None:
+def test_who_cancelled_and_why_is_reported() -> None:
     spec = cancelled(cancellation={"requestedBy": "jo", "reason": "Wrong branch"})
     status = status_of(decide(a_run(spec=spec), seen(), TIMEOUTS, NOW))
     assert status.message == "Cancellation was requested by jo: Wrong branch"
@@ -181,7 +181,7 @@ def test_a_replaced_profile_does_not_undo_a_finished_turn() -> None:
     ]
 
 
-def test_the_message_of_a_pending_pod_says_what_the_kubelet_does() -> None:
+def test_the_message_of_a_pending_pod_states_what_the_kubelet_does() -> None:
     run = a_run(Phase.QUEUED, attempts=1, start_time=ago(1))
     pod = a_pending_pod(waiting_for='Pulling image "x"')
     assert status_of(decide(run, seen(pod=pod), TIMEOUTS, NOW)).message == 'Pulling image "x"'
@@ -192,7 +192,7 @@ def test_the_status_speaks_of_the_generation_it_was_decided_on() -> None:
     assert status_of(decide(run, seen(pod=a_pod()), TIMEOUTS, NOW)).observed_generation == 4
 
 
-def test_a_session_holder_is_told_by_uid_not_by_name() -> None:
+def test_a_session_holder_is_identified_by_uid_not_by_name() -> None:
     session = a_session(held_by="another-uid")
     assert not session.is_held_by(UID)
     assert session.is_held_by("another-uid")

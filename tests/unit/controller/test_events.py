@@ -39,7 +39,7 @@ def test_trouble_is_a_warning(run: Object, kind: str) -> None:
     assert build_event(run, "operator", NOW)["type"] == kind
 
 
-def test_an_event_says_where_the_run_is_and_why() -> None:
+def test_an_event_states_where_the_run_is_and_why() -> None:
     event = build_event(a_run(), "operator", NOW)
     assert (event["reason"], event["message"]) == ("Working", "Running: The agent works.")
     assert event["involvedObject"]["uid"] == "u"

@@ -92,7 +92,7 @@ async def ask(port: int, path: str) -> tuple[int, str]:
         return answer.status, await answer.text()
 
 
-async def test_an_operator_that_waits_is_alive_and_says_what_for() -> None:
+async def test_an_operator_that_waits_is_alive_and_states_what_for() -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

@@ -50,7 +50,7 @@ async def test_what_is_no_object_is_set_aside_until_it_is_gone(kind: Resource) -
     assert not len(caches.quarantine)
 
 
-async def test_a_profile_that_is_not_as_its_kind_says_holds_up_only_its_own_runs() -> None:
+async def test_a_profile_that_is_not_as_its_schema_requires_holds_up_only_its_own_runs() -> None:
     operator = Operator()
     operator.api.put(PROFILES, a_profile_object())
     other = {"metadata": {"name": "other"}, "spec": {"backend": 7}}

@@ -178,7 +178,7 @@ async def test_a_pod_that_exists_already_is_the_runs_own(operator: Operator) -> 
     assert operator.run().attempts == 1
 
 
-async def test_a_pod_of_somebody_else_is_left_alone(operator: Operator) -> None:
+async def test_a_pod_of_somebody_else_is_not_changed(operator: Operator) -> None:
     operator.api.put(PODS, {"metadata": {"name": "r-1"}, "spec": {"containers": []}})
     operator.api.put(RUNS, a_run_object())
     await operator.reconcile()
@@ -187,7 +187,7 @@ async def test_a_pod_of_somebody_else_is_left_alone(operator: Operator) -> None:
     assert "delete" not in operator.api.verbs(PODS)
 
 
-async def test_a_refused_pod_is_told_retried_and_created_when_it_is_not_refused_any_more(
+async def test_a_refused_pod_is_reported_retried_and_created_when_it_is_not_refused_any_more(
     operator: Operator,
 ) -> None:
     operator.api.put(RUNS, a_run_object())
@@ -298,7 +298,7 @@ async def test_the_pod_of_an_earlier_run_of_that_name_goes_first(operator: Opera
     assert owner["uid"] == operator.run().metadata.uid
 
 
-async def test_a_pod_that_only_carries_the_label_is_left_alone(operator: Operator) -> None:
+async def test_a_pod_that_only_carries_the_label_is_not_changed(operator: Operator) -> None:
     labels = {"agentrun.dev/run": "r"}
     bystander = {"metadata": {"name": "x", "labels": labels}, "spec": {"containers": []}}
     operator.api.put(PODS, bystander)
@@ -359,7 +359,7 @@ async def test_events_are_listed_only_for_a_pod_that_is_held_up(operator: Operat
     assert asked in operator.api.calls
 
 
-async def test_an_eviction_that_only_an_event_tells_of_is_named(operator: Operator) -> None:
+async def test_an_eviction_that_only_an_event_shows_is_named(operator: Operator) -> None:
     await started(operator)
     interrupted = {"attempt": 1, "state": "Interrupted"}
     agent_says(operator.api, state="Working", promptSent=True, outcome=interrupted)

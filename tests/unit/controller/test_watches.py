@@ -80,7 +80,7 @@ def test_the_api_server_is_waited_for_without_end_and_with_ever_new_patience() -
         pytest.param("run r: Running (Working)", True, id="our-own"),
     ],
 )
-def test_an_outage_is_told_once_for_each_watch(said: str, is_told: bool) -> None:
+def test_an_outage_is_reported_once_for_each_watch(said: str, is_told: bool) -> None:
     record = logging.LogRecord("kopf", logging.ERROR, "", 0, said, None, None)
     assert is_worth_logging(record) == is_told
 

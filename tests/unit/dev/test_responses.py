@@ -108,7 +108,7 @@ def test_conversations_do_not_share_their_errors(model: Client) -> None:
         assert model.responses({**request, "prompt_cache_key": conversation}).status == 429
 
 
-def test_a_prompt_in_plain_words_plays_its_scenario(model: Client) -> None:
+def test_a_prompt_in_plain_text_plays_its_scenario(model: Client) -> None:
     items = model.responses(body(user("Please add a greeting module."))).body["output"]
     assert [item["type"] for item in items] == ["reasoning", "message", "function_call"]
 

@@ -18,7 +18,7 @@ def test_the_table_in_the_documentation_is_the_charts() -> None:
     assert table == wanted, "docs/security.md is out of date: run `make generate`"
 
 
-def test_each_word_of_a_rule_is_a_right_of_its_own() -> None:
+def test_each_verb_of_a_rule_is_a_right_of_its_own() -> None:
     role = {
         "kind": "Role",
         "metadata": {"labels": {"app.kubernetes.io/component": "mcp"}},

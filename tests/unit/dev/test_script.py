@@ -23,11 +23,11 @@ def test_part(results: int, expected: list[script.Step]) -> None:
     assert script.part(steps, [""] * results, is_call) == expected
 
 
-def test_a_script_that_ends_with_a_call_still_gets_a_last_word() -> None:
+def test_a_script_that_ends_with_a_call_still_gets_a_final_answer() -> None:
     assert script.part([{"shell": "a"}], [""], is_call) == [{"say": "Done."}]
 
 
-def test_recall_says_what_was_said_and_not_what_is_looked_for() -> None:
+def test_recall_returns_what_was_said_and_not_what_is_looked_for() -> None:
     step = {"recall": r"word-\d+"}
     conversation = json.dumps([{"text": "word-42 word-42"}, {"text": json.dumps(step)}])
     assert script.recalled(step, conversation) == {"say": "word-42"}
@@ -46,7 +46,7 @@ def test_every_scenario_can_be_played() -> None:
         assert script.steps_of(f"please: {scenario['phrase'].upper()}!") == scenario["steps"]
 
 
-def test_slow_words_make_up_the_text() -> None:
+def test_slow_chunks_make_up_the_text() -> None:
     step = {"say_slowly": "one two  three", "words_per_second": 4}
     said = list(script.words(step))
     assert "".join(word for word, _ in said) == "one two  three"

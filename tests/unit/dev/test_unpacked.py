@@ -26,7 +26,7 @@ def test_a_new_root_has_links_to_what_is_unpacked_and_databases_of_its_own(
     assert (cache / "metadata/meta.db").read_text(encoding="utf-8") == "as it was"
 
 
-def test_a_root_that_is_there_is_left_alone(tmp_path: Path, cache: Path) -> None:
+def test_a_root_that_is_there_is_not_changed(tmp_path: Path, cache: Path) -> None:
     unpacked.seed(tmp_path)
     assert not (tmp_path / "snapshots").exists()
 

@@ -90,7 +90,7 @@ def test_only_so_many_deletions_are_remembered(monkeypatch: pytest.MonkeyPatch) 
     assert [name for name in "abc" if cache.put(NAMESPACE, an_object(name, 1))] == ["a"]
 
 
-def test_a_manifest_without_a_uid_tells_of_the_deletion_by_its_name() -> None:
+def test_a_manifest_without_a_uid_reports_the_deletion_by_its_name() -> None:
     cache = a_cache()
     cache.put(NAMESPACE, an_object("a", 1))
     assert cache.remove(NAMESPACE, "a", "")
@@ -198,7 +198,7 @@ def test_what_can_be_read_in_part_is_cached_and_quarantined() -> None:
     assert set(quarantined(cache)) == {"a"}
 
 
-def test_a_model_says_itself_why_an_object_cannot_be_read() -> None:
+def test_a_model_explains_why_an_object_cannot_be_read() -> None:
     class Team(BaseModel):
         spec: dict[str, str]
 

@@ -225,7 +225,7 @@ def test_the_connection_of_a_watch_is_closed_before_its_event_loop_ends(
         pytest.param(503, "", ApiUnavailableError, "HTTP 503", id="no-words"),
     ],
 )
-async def test_a_refusal_says_what_the_api_server_said(
+async def test_a_refusal_states_what_the_api_server_said(
     kube: Kube, api: Api, status: int, answer: Any, kind: type[ApiError], message: str
 ) -> None:
     api.answers = [(status, json.dumps(answer) if isinstance(answer, list) else answer)]
@@ -278,7 +278,7 @@ async def test_a_clock_is_set_by_the_dates_of_responses(
     assert abs(clock.now() - datetime.now(UTC)) < timedelta(minutes=1)
 
 
-async def test_a_pod_logs_in_with_its_account_whatever_a_netrc_file_says(
+async def test_a_pod_logs_in_with_its_account_whatever_a_netrc_file_contains(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, api: Api
 ) -> None:
     api.answers = [(200, {"n": 1})]

@@ -92,7 +92,7 @@ async def recorder(kube: Kube) -> AsyncIterator[Recorder]:
     await asyncio.gather(following, return_exceptions=True)
 
 
-async def test_everything_that_is_there_and_happens_is_heard_of(
+async def test_everything_that_is_there_and_happens_is_noticed(
     kube: Kube, recorder: Recorder
 ) -> None:
     kube.add(SESSIONS, "a", {"metadata": {"name": "one"}})
@@ -114,7 +114,7 @@ async def test_a_watch_that_cannot_go_on_is_followed_by_a_list(
     await recorder.until("listed", "a", ["one", "two"])
 
 
-async def test_an_outage_of_a_namespace_ends_and_leaves_the_others_alone(
+async def test_an_outage_of_a_namespace_ends_and_does_not_affect_the_others(
     kube: Kube, recorder: Recorder
 ) -> None:
     error = ApiUnavailableError("connection refused")

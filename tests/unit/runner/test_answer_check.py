@@ -54,7 +54,7 @@ def test_claude_code_is_given_the_schema_without_its_dialect() -> None:
     ("backend", "schema"),
     [("codex", SCHEMA), ("gemini", SCHEMA), ("claude_code", None), ("claude_code", {})],
 )
-def test_others_are_told_in_words(backend: str, schema: dict[str, Any] | None) -> None:
+def test_others_are_described_in_text(backend: str, schema: dict[str, Any] | None) -> None:
     assert backend_of(backend).session_meta(False, schema) == {}
 
 
@@ -201,7 +201,7 @@ for line in sys.stdin:
     ("able", "answer"), [(True, "by the tool"), (False, "in words")], ids=["able", "not-able"]
 )
 @pytest.mark.slow
-async def test_an_agent_that_does_not_take_the_schema_is_told_it_in_words(
+async def test_an_agent_that_does_not_take_the_schema_receives_it_as_text(
     tmp_path: Path, able: bool, answer: str
 ) -> None:
     gateway = a_gateway(backend="claude_code", prompt="Answer.", output_schema=SCHEMA)

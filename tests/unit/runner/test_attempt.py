@@ -153,7 +153,7 @@ async def test_child_that_holds_the_output_does_not_hold_the_run(tmp_path: Path)
     assert "agent_message" in gateway.types
 
 
-async def test_told_to_stop_it_interrupts_and_ships_the_tail(tmp_path: Path) -> None:
+async def test_after_a_stop_signal_it_interrupts_and_ships_the_tail(tmp_path: Path) -> None:
     gateway = a_gateway(["say", "begin"], ["run", "echo partial; sleep 60"])
     async with pod(tmp_path, gateway, bounds=QUICK) as it:
         await gateway.until(lambda: "command_started" in gateway.types)
@@ -165,7 +165,7 @@ async def test_told_to_stop_it_interrupts_and_ships_the_tail(tmp_path: Path) -> 
     assert "run_failed" not in gateway.types
 
 
-async def test_told_to_stop_while_it_loads_it_ends_the_pod(tmp_path: Path) -> None:
+async def test_after_a_stop_signal_while_it_loads_it_ends_the_pod(tmp_path: Path) -> None:
     gateway, calls = a_gateway(["hang"]), tmp_path / "agentrun/calls"
     async with pod(tmp_path, gateway, is_new=True) as it:
         async with asyncio.timeout(LATE_SECONDS):
@@ -177,7 +177,7 @@ async def test_told_to_stop_while_it_loads_it_ends_the_pod(tmp_path: Path) -> No
     assert gateway.outcome.state is OutcomeState.INTERRUPTED
 
 
-async def test_told_to_stop_before_there_is_a_runner_the_agents_container_ends(
+async def test_after_a_stop_signal_before_there_is_a_runner_the_agents_container_ends(
     tmp_path: Path,
 ) -> None:
     sleep = tmp_path / "sleep"
@@ -208,7 +208,7 @@ async def test_agents_container_ends_though_its_runner_went_before_it_began(tmp_
             assert await container.wait() != 0
 
 
-async def test_told_to_stop_with_the_gateway_away_it_ends_in_time(tmp_path: Path) -> None:
+async def test_after_a_stop_signal_with_the_gateway_away_it_ends_in_time(tmp_path: Path) -> None:
     gateway = a_gateway(["say", "begin"], ["hang"])
     async with pod(tmp_path, gateway, grace=3) as it:
         await gateway.until(lambda: "agent_message" in gateway.types)
@@ -231,7 +231,7 @@ async def test_structured_answer_is_mended_once(tmp_path: Path) -> None:
     assert gateway.data("run_completed")[0]["structured_output"] == {"n": 7}
 
 
-async def test_permission_is_granted_and_told(tmp_path: Path) -> None:
+async def test_permission_is_granted_and_reported(tmp_path: Path) -> None:
     gateway = a_gateway(["ask", "touch everything"])
     async with pod(tmp_path, gateway) as it:
         await it.ended()
@@ -338,7 +338,9 @@ async def test_repository_that_the_profile_does_not_list_is_not_cloned(tmp_path:
     assert not any(state.prompt_sent for state in gateway.states)
 
 
-async def test_nothing_of_the_agent_lives_while_the_workspace_is_made_ready(tmp_path: Path) -> None:
+async def test_no_process_of_the_agent_runs_while_the_workspace_is_made_ready(
+    tmp_path: Path,
+) -> None:
     asked, answer = asyncio.Event(), asyncio.Event()
 
     async def be_silent(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -418,7 +420,7 @@ async def test_what_outlives_the_turn_is_dead_before_the_change_is_collected(
     assert (tmp_path / "workspace/n").read_text() == then
 
 
-async def test_told_to_stop_the_change_so_far_is_kept(tmp_path: Path) -> None:
+async def test_after_a_stop_signal_the_change_so_far_is_kept(tmp_path: Path) -> None:
     prepare(tmp_path)
     origin = a_repository(tmp_path / "origin.git")
     gateway = a_gateway(

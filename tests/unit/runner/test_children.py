@@ -90,12 +90,12 @@ async def test_a_child_that_takes_too_long_is_ended_with_all_that_it_started(
     os.close(reader)
 
 
-async def test_a_module_that_fails_says_so(tmp_path: Path) -> None:
+async def test_a_module_that_fails_reports_it(tmp_path: Path) -> None:
     with pytest.raises(ChildError, match="worker"):
         await ask_module("agentrun.runner.snapshot.worker", {}, Reach())
 
 
-async def test_a_kernel_without_landlock_is_said_once_and_lived_with(
+async def test_a_kernel_without_landlock_is_logged_once_and_accepted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def has_none(*_: object) -> int:

@@ -52,7 +52,7 @@ async def test_permission_is_asked_for_and_the_chosen_option_given(
     assert gateway.states[-1].acknowledged_input == 1
 
 
-async def test_other_words_refuse_and_are_the_next_prompt(tmp_path: Path) -> None:
+async def test_other_texts_refuse_and_are_the_next_prompt(tmp_path: Path) -> None:
     gateway = a_gateway(["ask", "rm -r x"], ["say", "then"], profile_spec=ASK)
     async with pod(tmp_path, gateway) as it:
         await asked(gateway)
@@ -295,7 +295,7 @@ for line in sys.stdin:
 """
 
 
-async def test_what_an_agent_repeats_only_after_it_has_loaded_is_not_told_again(
+async def test_what_an_agent_repeats_only_after_it_has_loaded_is_not_reported_again(
     tmp_path: Path,
 ) -> None:
     gateway = a_gateway(["say", "first"])

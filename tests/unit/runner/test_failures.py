@@ -85,7 +85,9 @@ async def check_failure(
 
 
 @promised(*TURNS)
-async def test_a_turn_that_goes_wrong_ends_the_run_and_says_why(tmp_path: Path, key: str) -> None:
+async def test_a_turn_that_goes_wrong_ends_the_run_and_reports_why(
+    tmp_path: Path, key: str
+) -> None:
     await check_failure(tmp_path, find(key), a_gateway(**TURNS[key]))
 
 
@@ -97,7 +99,7 @@ async def test_an_agent_that_does_not_answer_ends_the_run_in_time(tmp_path: Path
 
 
 @promised("agent-exits-early")
-async def test_a_program_that_ends_at_once_ends_the_run_and_says_why(
+async def test_a_program_that_ends_at_once_ends_the_run_and_reports_why(
     tmp_path: Path, key: str
 ) -> None:
     gateway = a_gateway(["say", "never"])
@@ -105,7 +107,7 @@ async def test_a_program_that_ends_at_once_ends_the_run_and_says_why(
 
 
 @promised("agent-foreign")
-async def test_a_program_for_another_machine_ends_the_run_and_says_why(
+async def test_a_program_for_another_machine_ends_the_run_and_reports_why(
     tmp_path: Path, key: str
 ) -> None:
     foreign = for_mips(tmp_path / "agent")

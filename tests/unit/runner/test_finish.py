@@ -188,7 +188,7 @@ async def test_agent_that_may_be_alive_has_nothing_read_of_it(
     assert played.status["snapshot_error"].startswith(f"The workspace was not read: {ALIVE}.")
 
 
-async def test_end_of_another_kind_says_that_nothing_was_read(played: Played) -> None:
+async def test_end_of_another_kind_states_that_nothing_was_read(played: Played) -> None:
     result = await collect(played.attempt, AttemptResult(BROKEN, PREPARED), played.limit())
     assert result.end.state is OutcomeState.FAILED
     assert result.end.message == (
@@ -287,7 +287,7 @@ async def test_completed_run_needs_no_snapshot_to_report_its_messages(played: Pl
     assert played.calls == ["snapshot", "reasoning", "settled", "delivered 3"]
 
 
-async def test_outcome_that_is_late_says_that_the_events_are_lost(played: Played) -> None:
+async def test_outcome_that_is_late_states_that_the_events_are_lost(played: Played) -> None:
     played.late = frozenset({7.0})
     result = await report(played.attempt, OVER, played.limit())
     assert result.outcome is not None
@@ -301,7 +301,7 @@ async def test_helper_that_broke_meanwhile_is_how_a_completed_run_ends(played: P
     assert result.end == replace(BROKEN, final_response="done")
 
 
-async def test_stop_is_certain_only_if_the_driver_says_so(played: Played) -> None:
+async def test_stop_is_certain_only_if_the_driver_confirms_it(played: Played) -> None:
     result = AttemptResult(DONE, PREPARED)
     assert (await stop(played.attempt, result, played.limit())).has_stopped
     played.has_ended = False

@@ -19,7 +19,7 @@ def layout(tmp_path: Path) -> Layout:
     return made
 
 
-def test_gemini_finds_its_settings_where_its_environment_says(tmp_path: Path) -> None:
+def test_gemini_finds_its_settings_through_its_environment(tmp_path: Path) -> None:
     layout = Layout(root=tmp_path)
     write_home(layout, "gemini", None)
     named = GEMINI.agent_env(None, asks=False)["GEMINI_CLI_SYSTEM_SETTINGS_PATH"]
@@ -71,7 +71,7 @@ def test_folder_in_the_way_is_an_error_that_leaves_nothing(layout: Layout) -> No
 @pytest.mark.parametrize(
     ("mode", "policy"), [(None, "never"), ("Bypass", "never"), ("Ask", "on-request")]
 )
-def test_codex_is_told_whether_to_ask(tmp_path: Path, mode: str | None, policy: str) -> None:
+def test_codex_is_informed_whether_to_ask(tmp_path: Path, mode: str | None, policy: str) -> None:
     made = Layout(root=tmp_path)
     write_home(made, "codex", None, mode)
     config = tomllib.loads((made.home / ".codex/config.toml").read_text())

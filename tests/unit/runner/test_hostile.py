@@ -450,7 +450,7 @@ async def test_a_repository_that_is_spoilt_as_it_is_made_is_not_obeyed(
     assert not trap.exists()
 
 
-def test_what_git_is_told_stands_above_every_file() -> None:
+def test_settings_on_the_command_line_take_precedence_over_every_file() -> None:
     for said in ("core.hooksPath=/dev/null", "core.fsmonitor=false", "protocol.allow=never",
                  "transfer.fsckObjects=true", "submodule.recurse=false"):  # fmt: skip
         assert f"-c {said}" in UPLOAD_PACK

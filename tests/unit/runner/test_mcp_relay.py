@@ -80,7 +80,7 @@ async def test_a_message_has_a_bound(tmp_path: Path, in_chunks: bool) -> None:
     assert gateway.heard == []
 
 
-async def test_a_gateway_that_is_away_is_told_with_what_to_do(tmp_path: Path) -> None:
+async def test_a_gateway_that_is_away_is_reported_with_what_to_do(tmp_path: Path) -> None:
     token = tmp_path / "token"
     token.write_text("x")
     async with (
@@ -93,7 +93,7 @@ async def test_a_gateway_that_is_away_is_told_with_what_to_do(tmp_path: Path) ->
         assert "Try again in a few seconds" in await answer.text()
 
 
-async def test_the_agent_is_not_told_to_log_in(tmp_path: Path) -> None:
+async def test_the_agent_is_not_asked_to_log_in(tmp_path: Path) -> None:
     gateway = a_gateway()
     async with tools_at(gateway, tmp_path) as tools, aiohttp.ClientSession() as http:
         (tmp_path / "token").write_text("another")
@@ -114,7 +114,7 @@ async def test_the_agent_is_not_told_to_log_in(tmp_path: Path) -> None:
         ({"result": {}}, GatewayRefusedError, "cannot be read"),
     ],
 )
-async def test_the_runner_hears_why_a_tool_fails(
+async def test_the_runner_receives_the_reason_why_a_tool_fails(
     tmp_path: Path, said: dict[str, Any], error: type[Exception], words: str
 ) -> None:
     gateway = a_gateway()
@@ -156,7 +156,7 @@ def test_agents_that_take_servers_over_http_get_the_tools(
     ],
 )
 @pytest.mark.slow
-async def test_the_agent_is_told_of_them(
+async def test_the_agent_is_reported_them(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     profile: dict[str, Any],

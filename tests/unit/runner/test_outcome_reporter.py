@@ -57,7 +57,7 @@ def test_patch_keeps_its_bytes_but_for_secrets(tmp_path: Path) -> None:
         (OutcomeState.REJECTED, "rejected"),
     ],
 )
-def test_last_event_has_what_the_conversation_says(
+def test_last_event_has_what_the_conversation_records(
     tmp_path: Path, state: OutcomeState, kind: str
 ) -> None:
     delivery = a_delivery(tmp_path)

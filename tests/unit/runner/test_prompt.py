@@ -44,7 +44,7 @@ def test_structured_answer_is_found(text: str) -> None:
         pytest.param('{"n": 1}', {"$ref": "http://10.0.0.1/x"}, "another document", id="remote"),
     ],
 )
-def test_structured_answer_that_does_not_satisfy_says_why(
+def test_structured_answer_that_does_not_satisfy_reports_why(
     text: str, schema: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):

@@ -143,7 +143,7 @@ async def test_task_whose_stream_breaks_off_is_followed_to_its_end(
         ("reject", OutcomeState.REJECTED, "rejected"),
     ],
 )
-async def test_end_that_is_no_success_says_why(
+async def test_end_that_is_no_success_reports_why(
     tmp_path: Path, agents: Agents, step: str, state: OutcomeState, last: str
 ) -> None:
     gateway = asks(agents.at("streaming"), [step, "I will not"])
@@ -164,7 +164,7 @@ async def test_end_that_is_no_success_says_why(
         pytest.param(["deaf"], DEAF, "could not be cancelled: no answer within", id="unanswered"),
     ],
 )
-async def test_cancel_reaches_the_remote_task_or_says_that_it_could_not(
+async def test_cancel_reaches_the_remote_task_or_states_that_it_could_not(
     tmp_path: Path,
     agents: Agents,
     agent: str,
@@ -298,7 +298,7 @@ async def test_each_message_has_its_own_metadata(tmp_path: Path, agents: Agents)
     assert {one["agentrun"]["run_id"] for one in metadata} == {RUN}
 
 
-async def test_bearer_is_sent_and_never_told(tmp_path: Path, agents: Agents) -> None:
+async def test_bearer_is_sent_and_never_shown(tmp_path: Path, agents: Agents) -> None:
     prepare(tmp_path)
     write(tmp_path, f"{pod_layout.BACKEND_SECRET}/auth_token", TOKEN)
     write(tmp_path, f"{pod_layout.BACKEND_SECRET}/agent_url", agents.at("bearer"))

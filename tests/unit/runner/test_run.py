@@ -124,7 +124,7 @@ def left(root: Path) -> str:
     return (root / "dev/termination-log").read_text()
 
 
-async def test_the_outcome_is_told_after_the_snapshot(
+async def test_the_outcome_is_reported_after_the_snapshot(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The gateway takes no state for a while: an outcome by then would end the run without it."""

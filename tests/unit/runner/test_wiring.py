@@ -109,7 +109,7 @@ def test_instructions_lie_where_the_agent_looks_for_them(
     assert (layout.home / path).read_text() == "Be brief."
 
 
-def test_instructions_of_a_config_map_lie_where_the_profile_says(tmp_path: Path) -> None:
+def test_instructions_of_a_config_map_are_at_the_path_of_the_profile(tmp_path: Path) -> None:
     layout = Layout(root=tmp_path)
     write(tmp_path, f"{pod_layout.INSTRUCTIONS}/rules/all.md", "Ü")
     source: dict[str, object] = {

@@ -64,7 +64,7 @@ def test_the_status_follows_from_the_event(kind: str, data: Any, expected: str |
         ("run_failed", {"message": "y" * 5000}, ("Run failed: " + "y" * 5000)[:1021] + "..."),
     ],
 )
-def test_the_summary_says_the_event_in_a_line(kind: str, data: Any, expected: str) -> None:
+def test_the_summary_states_the_event_in_a_line(kind: str, data: Any, expected: str) -> None:
     assert summary_of(EventType(kind), data) == expected
 
 
@@ -80,7 +80,7 @@ def test_a_closing_status_keeps_the_reason_that_was_given() -> None:
     assert (closed.status, closed.summary) == ("failed", "Run failed: no tokens")
 
 
-def test_a_closing_status_that_differs_is_the_last_word() -> None:
+def test_a_closing_status_that_differs_takes_precedence() -> None:
     completed = advance(JournalState(), an_event(1, type="run_completed", final_response="x"))
     closed = advance(completed, an_event(2, type="status_changed", status="cancelled"))
     assert (closed.status, closed.summary) == ("cancelled", "Run cancelled")

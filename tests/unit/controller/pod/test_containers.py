@@ -34,7 +34,7 @@ def test_a_proxy_with_a_password_is_named_by_its_secret(name: str) -> None:
         assert env[name] == "from a Secret"
 
 
-def test_without_a_word_of_the_profile_nothing_is_said() -> None:
+def test_without_a_setting_in_the_profile_nothing_is_reported() -> None:
     for env in environments():
         assert not [name for name in env if "PROXY" in name or "SSL" in name or "CERT" in name]
 

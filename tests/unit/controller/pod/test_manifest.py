@@ -119,7 +119,7 @@ def test_a_pod_that_was_left_behind_ends_after_all_that_bounds_its_run() -> None
     assert build_pod(run, a_profile(), SETTINGS, TIMEOUTS)["spec"]["activeDeadlineSeconds"] == 1800
 
 
-def test_codex_asks_where_its_profile_says_so() -> None:
+def test_codex_asks_where_its_profile_requires_it() -> None:
     run = a_run(attempts=1, spec={"backend": "codex"})
     agent, runner = build_pod(run, a_profile(permissionMode="Ask"), SETTINGS, TIMEOUTS)["spec"][
         "containers"

@@ -191,7 +191,7 @@ def test_why_a_pod_cannot_start(
         ),
     ],
 )
-def test_what_only_events_tell(
+def test_what_only_events_show(
     events: list[dict[str, Any]], reason: Reason | None, doing: str
 ) -> None:
     pod = observe_pod(
@@ -282,7 +282,7 @@ def test_any_other_termination_message_is_for_people() -> None:
     assert (pod.outcome, pod.runner.message) == (None, "Traceback: no such file")
 
 
-def test_a_pod_that_is_being_deleted_says_until_when() -> None:
+def test_a_pod_that_is_being_deleted_states_until_when() -> None:
     pod = observe_pod(a_manifest(meta={"deletionTimestamp": stamp(NOW)}))
     assert (pod.is_terminating, pod.terminating_until) == (True, NOW)
 
@@ -330,5 +330,5 @@ def test_why_the_api_server_refuses_a_pod(code: int, message: str, reason: Reaso
         pytest.param("x" * 2000, "x" * 999 + "…", id="long"),
     ],
 )
-def test_what_kubernetes_says_is_shortened_for_people(said: str, shown: str) -> None:
+def test_what_kubernetes_states_is_shortened_for_people(said: str, shown: str) -> None:
     assert shortened(said) == shown

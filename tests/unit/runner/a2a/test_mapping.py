@@ -38,7 +38,7 @@ def fed(mapper: TaskMapper, *events: Raw) -> list[tuple[EventType, Raw]]:
 
 
 @pytest.mark.parametrize("state", ["COMPLETED", "FAILED", "CANCELED", "REJECTED"])
-def test_end_of_a_task_is_not_told_as_the_end_of_the_run(state: str) -> None:
+def test_end_of_a_task_is_not_reported_as_the_end_of_the_run(state: str) -> None:
     mapper = TaskMapper("http://a", "a")
     told = fed(mapper, update("WORKING"), update(state))
     words = [data["status"] for kind, data in told if kind is EventType.STATUS_CHANGED]
@@ -46,7 +46,7 @@ def test_end_of_a_task_is_not_told_as_the_end_of_the_run(state: str) -> None:
     assert mapper.is_settled
 
 
-def test_what_the_stream_told_is_not_told_again_by_a_snapshot() -> None:
+def test_what_the_stream_reported_is_not_reported_again_by_a_snapshot() -> None:
     mapper = TaskMapper("http://a", "a")
     fed(mapper, update("WORKING", "hello"), artifact("x", "one"))
     whole = {"artifactId": "x", "parts": [{"text": "one"}]}
@@ -58,7 +58,7 @@ def test_what_the_stream_told_is_not_told_again_by_a_snapshot() -> None:
     assert kinds == [EventType.ARTIFACT_ADDED]
 
 
-def test_pieces_of_an_artifact_are_told_together_and_are_the_answer() -> None:
+def test_pieces_of_an_artifact_are_reported_together_and_are_the_answer() -> None:
     mapper = TaskMapper("http://a", "a")
     told = fed(
         mapper, artifact("x", "al"), artifact("x", "l is ", append=True),
@@ -85,7 +85,7 @@ def test_answer_is_the_artifacts_text_else_what_else_they_say() -> None:
     assert mapper.final_response == "one"
 
 
-def test_question_and_message_in_data_are_said() -> None:
+def test_question_and_message_in_data_are_reported() -> None:
     mapper = TaskMapper("http://a", "a")
     asked = update("INPUT_REQUIRED", "x")
     asked["statusUpdate"]["status"]["message"]["parts"] = [{"data": {"which": [1, 2]}}]
@@ -95,7 +95,7 @@ def test_question_and_message_in_data_are_said() -> None:
     assert told[EventType.MESSAGE_ADDED]["text"] == mapper.status_text
 
 
-def test_large_artifacts_are_told_and_then_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_large_artifacts_are_reported_and_then_released(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mapping, "ARTIFACTS_BOUND", 100)
     mapper = TaskMapper("http://a", "a")
     told = fed(mapper, artifact("x", "x" * 200), artifact("y", "small"))
@@ -104,7 +104,7 @@ def test_large_artifacts_are_told_and_then_let_go(monkeypatch: pytest.MonkeyPatc
     assert mapper.finish() == []
 
 
-def test_artifact_that_grows_beyond_the_bound_is_cut_and_says_so(
+def test_artifact_that_grows_beyond_the_bound_is_cut_and_reports_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(mapping, "ARTIFACTS_BOUND", 100)
@@ -115,7 +115,7 @@ def test_artifact_that_grows_beyond_the_bound_is_cut_and_says_so(
     assert len(data["text"]) < 100
 
 
-def test_artifact_that_grew_to_the_end_is_told_when_the_task_is_left() -> None:
+def test_artifact_that_grew_to_the_end_is_reported_when_the_task_is_left() -> None:
     mapper = TaskMapper("http://a", "a")
     half = {"artifactId": "x", "parts": [{"text": "half"}]}
     assert EventType.ARTIFACT_ADDED not in dict(fed(mapper, snapshot("WORKING", artifacts=[half])))

@@ -28,7 +28,7 @@ BYTES = "x" * 9000
         pytest.param([{"metadata": {}}], "", id="of-no-kind"),
     ],
 )
-def test_parts_are_said_in_words(parts: list[Raw], said: str) -> None:
+def test_parts_are_rendered_as_text(parts: list[Raw], said: str) -> None:
     assert render(parts) == said
 
 

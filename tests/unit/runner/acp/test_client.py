@@ -254,7 +254,7 @@ async def test_answers_to_many_requests_do_not_mix(
     assert {answer["id"] for answer in answers[1:]} == set(range(1000))
 
 
-async def test_last_words_hold_no_half_of_a_secret(
+async def test_final_events_hold_no_half_of_a_secret(
     pipes: Pipes, init: PlayedInit, tmp_path: Path
 ) -> None:
     async with listening(pipes, tmp_path) as (agent, _):
@@ -268,7 +268,7 @@ async def test_last_words_hold_no_half_of_a_secret(
 
 
 @pytest.mark.parametrize("turns", range(10))
-async def test_what_it_said_at_last_is_heard_before_its_end(
+async def test_what_it_said_at_last_is_read_before_its_end(
     pipes: Pipes, init: PlayedInit, tmp_path: Path, turns: int
 ) -> None:
     async with listening(pipes, tmp_path) as (agent, _):
@@ -307,7 +307,7 @@ async def test_who_speaks_on_does_not_hide_that_it_ended(
         pytest.param(None, False, id="nothing"),
     ],
 )
-async def test_an_agent_says_whether_it_can_be_steered(
+async def test_an_agent_states_whether_it_can_be_steered(
     pipes: Pipes, init: PlayedInit, tmp_path: Path, meta: dict[str, Any] | None, can_steer: bool
 ) -> None:
     async with listening(pipes, tmp_path) as (agent, _):

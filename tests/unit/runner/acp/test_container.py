@@ -135,7 +135,7 @@ def living_in(namespace: str) -> list[int]:
         pytest.param(["foreign"], 126, "foreign: Exec format error", id="other-machine"),
     ],
 )
-async def test_the_agents_exit_code_is_what_a_shell_says(
+async def test_the_agents_exit_code_is_what_a_shell_returns(
     root: Path, monkeypatch: pytest.MonkeyPatch, command: list[str], code: int, words: str
 ) -> None:
     monkeypatch.setenv("PATH", f"/nowhere:{root}:/usr/bin:/bin")
@@ -154,7 +154,7 @@ async def test_the_agents_exit_code_is_what_a_shell_says(
     assert place.said == [b"started", str(code).encode(), b"end"]
 
 
-async def test_nothing_of_the_agent_lives_before_the_word_to_begin(root: Path) -> None:
+async def test_no_process_of_the_agent_runs_before_the_signal_to_begin(root: Path) -> None:
     async with a_place(root, "/bin/sh", "-c", "echo begun >begun; sleep 1000") as place:
         await asyncio.wait_for(place.container._is_connected.wait(), LATE_SECONDS)
         namespace = namespace_of(place.init)
@@ -287,7 +287,7 @@ _HOSTILE = {
 
 
 @pytest.mark.parametrize("attack", list(_HOSTILE))
-async def test_the_last_word_is_said_when_nothing_of_the_agent_lives(
+async def test_the_final_event_is_sent_when_no_process_of_the_agent_runs(
     root: Path, attack: str
 ) -> None:
     folder = str(root / "agentrun/pipes")
@@ -343,7 +343,7 @@ async def test_a_first_process_that_is_killed_is_over_when_the_kernel_has_killed
     assert b"end" not in place.said
 
 
-async def test_an_end_that_neither_it_nor_the_kernel_tells_of_is_not_certain(
+async def test_an_end_that_neither_it_nor_the_kernel_shows_is_not_certain(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     introduction = container_module._introduction

@@ -320,7 +320,7 @@ async def test_an_agent_answers_messages_in_turns_of_their_own(tmp_path: Path) -
 
 
 @pytest.mark.slow
-async def test_an_agent_that_can_be_steered_hears_messages_in_its_turn(tmp_path: Path) -> None:
+async def test_an_agent_that_can_be_steered_receives_messages_in_its_turn(tmp_path: Path) -> None:
     steps = (["run", "true"], ["hear", 20])
     async with receiving(tmp_path, "Steer", *steps, ACP_AGENT_STEERING="yes") as (post, it):
         await post.until(lambda: "command_finished" in post.types)
@@ -350,7 +350,7 @@ async def test_an_agent_that_asks_itself_is_given_nothing(tmp_path: Path) -> Non
 
 
 @pytest.mark.slow
-async def test_what_was_delivered_is_said_after_the_snapshot_is_kept(tmp_path: Path) -> None:
+async def test_what_was_delivered_is_reported_after_the_snapshot_is_kept(tmp_path: Path) -> None:
     async with receiving(tmp_path, "BetweenTurns", ["run", "true"]) as (post, it):
         await post.write(mail(1, json.dumps([["say", "heard it"]])))
         await it.ended()

@@ -71,7 +71,7 @@ def test_tool_that_was_allowed_starts_once_and_finishes_once(name: str) -> None:
         pytest.param("Command exited with code: 3\nsaid the test", None, id="what-a-test-says"),
     ],
 )
-def test_exit_code_is_read_where_agents_say_it(output: str, code: int | None) -> None:
+def test_exit_code_is_read_where_agents_report_it(output: str, code: int | None) -> None:
     content = [{"type": "content", "content": {"type": "text", "text": output}}]
     tool = {"toolCallId": "t1", "kind": "execute", "title": "make", "content": content}
     done = {"sessionUpdate": "tool_call", "status": "completed", **tool}
@@ -93,7 +93,7 @@ def test_geminis_tool_of_a_server_has_the_names_of_both() -> None:
         assert (data["server"], data["tool"]) == ("agentrun", "list_agents")
 
 
-def test_files_that_claudes_commands_change_are_told() -> None:
+def test_files_that_claudes_commands_change_are_reported() -> None:
     changed = [data for kind, data in events_of(UpdateMapper(), "claude-ok") if "file" in kind]
     assert changed[0]["changes"][0]["kind"] == "add"
 
@@ -189,7 +189,7 @@ def test_plan_becomes_a_checklist() -> None:
     ]  # fmt: skip
 
 
-def test_edit_tells_the_file_with_its_path_in_the_workspace() -> None:
+def test_edit_reports_the_file_with_its_path_in_the_workspace() -> None:
     mapper = UpdateMapper(workspace="/workspace")
     tool = {"sessionUpdate": "tool_call", "toolCallId": "t1", "kind": "edit", "title": "Edit a.py"}
     mapper.feed({**tool, "status": "in_progress", "rawInput": {"file_path": "/workspace/a.py"}})
@@ -245,7 +245,7 @@ def test_unknown_update_is_noted_once() -> None:
     assert mapper.feed({"sessionUpdate": "dream"}) == []
 
 
-def test_terminal_of_a_tool_that_says_nothing_else_is_shown_all_the_same() -> None:
+def test_terminal_of_a_tool_that_reports_nothing_else_is_shown_all_the_same() -> None:
     redactor = Redactor(["s3cr3t-value"])
     mapper = UpdateMapper(redactor.text, redactor.safe_length)
     update = {"sessionUpdate": "tool_call_update", "toolCallId": "t1", "kind": "execute"}
@@ -442,7 +442,7 @@ PIECES = [{"type": "text", "text": "21 pieces"}]
         pytest.param({"result": None, "error": {"message": "none"}}, "none", id="error"),
     ],
 )  # fmt: skip
-def test_a_tool_of_an_mcp_server_is_no_command_though_codex_says_so(
+def test_a_tool_of_an_mcp_server_is_no_command_though_codex_reports_one(
     raw: dict[str, Any], said: str
 ) -> None:
     mapper = UpdateMapper()
@@ -458,7 +458,7 @@ def test_a_tool_of_an_mcp_server_is_no_command_though_codex_says_so(
 
 
 @pytest.mark.parametrize("raw", [PIECES, "21 pieces", None], ids=["blocks", "text", "nothing"])
-def test_claudes_tool_of_an_mcp_server_is_told_as_one(raw: Any) -> None:
+def test_claudes_tool_of_an_mcp_server_is_reported_as_one(raw: Any) -> None:
     mapper = UpdateMapper()
     # As claude-agent-acp 0.101.0 sends them.
     call = {

@@ -62,7 +62,7 @@ def test_whole_call_is_shown(hidden: dict[str, Any]) -> None:
     ],
     ids=lambda long: next(iter(long)),
 )
-def test_call_that_is_too_long_says_how_much_is_cut_and_can_only_be_refused(
+def test_call_that_is_too_long_states_how_much_is_cut_and_can_only_be_refused(
     long: dict[str, Any],
 ) -> None:
     text, options = asked(call(**long))

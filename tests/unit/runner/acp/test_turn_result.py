@@ -26,7 +26,9 @@ from agentrun.runner.provider.proxy import ProviderError
         pytest.param("cancelled", OutcomeState.FAILED, Reason.PROTOCOL_ERROR, id="unasked"),
     ],
 )
-def test_stop_reason_says_how_the_run_ends(stop: str, state: OutcomeState, reason: Reason) -> None:
+def test_stop_reason_states_how_the_run_ends(
+    stop: str, state: OutcomeState, reason: Reason
+) -> None:
     end = end_of_turn(stop, "text")
     assert (end.state, end.reason) == (state, reason)
 
@@ -97,7 +99,7 @@ def test_errors_are_sorted_by_what_the_provider_said(
         pytest.param("acp", None, True, id="nothing-said"),
     ],
 )
-def test_error_that_is_said_as_an_answer_is_seen(
+def test_error_that_is_reported_as_an_answer_is_detected(
     backend: str, said: str | None, expected: bool
 ) -> None:
     assert (

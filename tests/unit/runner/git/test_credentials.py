@@ -98,7 +98,7 @@ def test_the_password_is_for_nothing_else(tmp_path: Path, url: str) -> None:
     assert "the password is not for" in done.stderr
 
 
-def test_a_repositorys_own_helper_is_not_asked_or_told(tmp_path: Path) -> None:
+def test_a_repositorys_own_helper_is_not_asked_or_informed(tmp_path: Path) -> None:
     told = tmp_path / "told"
     config = f'[credential]\n\thelper = "!cat >>{told}; #"\n'
     done = ask(tmp_path, "https://git.example.com/team/x", config, password="secret")
@@ -126,7 +126,7 @@ def test_without_a_list_the_password_is_for_the_profiles_own_repository() -> Non
     assert shown_to(a_profile([])) == []
 
 
-def test_a_password_goes_over_http_only_where_the_profile_says_so() -> None:
+def test_a_password_goes_over_http_only_where_the_profile_allows_it() -> None:
     url = "http://git.example.com/x"
     assert shown_to(a_profile([url])) == []
     assert shown_to(a_profile([url], plaintextCredentials=True)) == [url]
@@ -178,7 +178,7 @@ def test_branches_are_matched_whole(branch: str, patterns: list[str], fits: bool
         ("/srv/a:b", False, False),
     ],
 )
-def test_urls_are_told_apart(url: str, web: bool, ssh: bool) -> None:
+def test_urls_are_distinguished(url: str, web: bool, ssh: bool) -> None:
     assert (is_web(url), is_ssh(url)) == (web, ssh)
 
 
@@ -285,7 +285,7 @@ def test_ssh_knows_nobody_but_the_hosts_of_the_secret(tmp_path: Path) -> None:
         (CredentialKind.NONE, "Received HTTP code 403 from proxy after CONNECT", "network.proxy"),
     ],
 )
-def test_a_complaint_says_what_to_change(
+def test_a_complaint_states_what_to_change(
     credentials: CredentialKind, complaint: str, cause: str
 ) -> None:
     said = explain(complaint, credentials)
@@ -299,7 +299,7 @@ def test_a_complaint_that_nobody_knows_stays_as_it_is() -> None:
 
 @pytest.mark.parametrize("form", ["RFC4716", "PEM", "PKCS8"])
 @pytest.mark.parametrize("passphrase", ["", "a passphrase"])
-def test_a_key_that_a_passphrase_protects_is_told_from_others(
+def test_a_key_that_a_passphrase_protects_is_distinguished_from_others(
     tmp_path: Path, form: str, passphrase: str
 ) -> None:
     key = tmp_path / "key"

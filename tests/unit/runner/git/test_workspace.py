@@ -95,7 +95,7 @@ async def test_the_agent_finds_an_ordinary_repository(place: Place) -> None:
     assert not (place.private / "agentrun-made").exists()
 
 
-async def test_line_ends_and_ignored_files_are_as_the_repository_says(place: Place) -> None:
+async def test_line_ends_and_ignored_files_follow_the_repository(place: Place) -> None:
     base = await place.clone()
     (place.workspace / ".gitattributes").write_text("*.txt text\n")
     (place.workspace / ".gitignore").write_text("build/\n")
@@ -146,7 +146,7 @@ async def test_clone_finds_a_commit(place: Place, length: int) -> None:
         pytest.param({"url": "file:///no/such/place"}, "check the URL", id="advice"),
     ],
 )
-async def test_clone_that_fails_says_what_is_wrong(
+async def test_clone_that_fails_states_what_is_wrong(
     place: Place, more: dict[str, str], message: str
 ) -> None:
     with pytest.raises(AttemptError) as raised:

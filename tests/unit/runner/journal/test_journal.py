@@ -92,7 +92,7 @@ async def test_conflict_continues_after_the_head_that_was_named(tmp_path: Path) 
     assert [event["seq"] for event in gateway.taken] == [8, 9]
 
 
-async def test_events_that_a_restored_store_has_lost_are_told_of_once(
+async def test_events_that_a_restored_store_has_lost_are_reported_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "_PAUSES", (0.001,))

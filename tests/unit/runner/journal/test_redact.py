@@ -34,7 +34,7 @@ def test_lines_of_a_key_are_replaced_one_by_one() -> None:
     assert clean == f"it begins with {REDACTED}, see"
 
 
-def test_short_values_are_left_alone() -> None:
+def test_short_values_are_not_changed() -> None:
     assert Redactor(["12345"]).text("12345") == "12345"
 
 

@@ -123,7 +123,7 @@ async def test_each_command_prints_its_lines(call: list[str], code: int, text: s
     assert (answer.code, answer.text.startswith(text)) == (code, True), answer.text
 
 
-async def test_a_message_says_what_it_is_and_what_it_answers() -> None:
+async def test_a_message_names_its_kind_and_what_it_answers() -> None:
     tools = FakeTools({"send_agent_message": SENT})
     call = ["ada", "/w", "send", "bob", "a", "b", "--kind", "note", "--reply-to", "m0", "--json"]
     answer = await a_peer(tools).respond(call)
@@ -167,7 +167,7 @@ async def test_waiting_gives_each_message_once() -> None:
     assert json.loads(answer.text)["next_after_seq"] == 2
 
 
-async def test_waiting_after_a_number_leaves_alone_what_was_given() -> None:
+async def test_waiting_after_a_number_does_not_change_what_was_given() -> None:
     gateway, tools = FakeGateway(), FakeTools({"fetch_agent_messages": page(mail(1))})
     peer = a_peer(tools, gateway)
     assert (await peer.respond(["", "", "wait", "--after", "0"])).text == "[1] bob: Hello."
@@ -257,7 +257,7 @@ async def test_many_calls_at_once_are_all_answered_and_leave_nothing(tmp_path: P
                 await asyncio.sleep(0.01)  # Looks again, within a bound.
 
 
-async def test_a_command_that_was_held_up_is_told_to_ask_again(
+async def test_a_command_that_was_held_up_is_asked_to_ask_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(server, "_READ_SECONDS", 0.1)

@@ -269,7 +269,7 @@ async def test_models_are_held_to_the_profile() -> None:
         assert len(seen) == 3
 
 
-async def test_what_is_stored_is_not_referred_to_unless_the_profile_says_so() -> None:
+async def test_what_is_stored_is_not_referred_to_unless_the_profile_allows_it() -> None:
     body = {"model": "m", "previous_response_id": "resp_of_another"}
     async with asked() as (seen, url):
         status, told = await send("POST", f"{url}/secret/responses", body)
@@ -316,7 +316,7 @@ def test_errors_have_the_form_of_the_provider() -> None:
     assert error_body(rules.form, 404, "no")["error"]["status"] == "NOT_FOUND"
 
 
-def test_the_agent_alone_is_told_the_way(tmp_path: Any) -> None:
+def test_the_agent_alone_receives_the_path(tmp_path: Any) -> None:
     """The bootstrap completes the URL in each variable, wherever in it it stands."""
     (tmp_path / "ready").touch()
     (tmp_path / "capability").write_text("abc\n")
