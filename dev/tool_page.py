@@ -92,9 +92,9 @@ def _hints(tool: Tool) -> str:
     assert hints is not None, f"{tool.name} has no annotations"
     if hints.read_only_hint:
         return "read-only"
-    words = ["destructive" if hints.destructive_hint else "additive"]
-    words += ["idempotent"] if hints.idempotent_hint else []
-    return ", ".join(words)
+    listed = ["destructive" if hints.destructive_hint else "additive"]
+    listed += ["idempotent"] if hints.idempotent_hint else []
+    return ", ".join(listed)
 
 
 def _section(tool: Tool) -> str:

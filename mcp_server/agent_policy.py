@@ -215,9 +215,9 @@ class AgentPolicy:
         who = self.agent
         if await self.lineage.count_children(who.run) <= who.profile.agent_tools.children.max_count:
             return row
-        told = _too_many(who)
-        await self.runs.request_cancellation(row, self.caller.username, str(told))
-        raise told
+        error = _too_many(who)
+        await self.runs.request_cancellation(row, self.caller.username, str(error))
+        raise error
 
     async def _check_session(self, who: AgentCaller, reference: str) -> None:
         """Raise ToolError unless all runs of the session descend from the agent's run."""

@@ -23,7 +23,7 @@ from agentrun.api.bounded_json import fault_of
 
 Schema = Mapping[str, Any]
 
-_MOST_TOLD = 5
+_MOST_LISTED = 5
 """The maximum number of wrong arguments in a message: a call may have a million."""
 _LONGEST = 100
 """The maximum length of an untrusted name in a message, in characters."""
@@ -50,9 +50,9 @@ class StrictServer(MCPServer):
         The messages of errors begin with `Error: `.
         """
         schema = await self._schema(name)
-        told = _beyond_bounds(schema, arguments) or refusal(name, schema, arguments)
-        if told:
-            raise ToolError(f"Error: {told}")
+        message = _beyond_bounds(schema, arguments) or refusal(name, schema, arguments)
+        if message:
+            raise ToolError(f"Error: {message}")
         try:
             return await super().call_tool(name, arguments, context)
         except UnexpectedToolError:
@@ -106,12 +106,12 @@ def _within(text: str) -> Any:
 def problems(error: ValidationError) -> str:
     """Return one line that names the invalid values and the reasons."""
     found = error.errors(include_url=False, include_context=False, include_input=False)
-    told = "; ".join(
+    message = "; ".join(
         f"{_cut('.'.join(map(str, one['loc']))) or 'value'}: {_cut(one['msg'], 500)}"
-        for one in found[:_MOST_TOLD]
+        for one in found[:_MOST_LISTED]
     )
-    more = len(found) - _MOST_TOLD
-    return f"{told}; and {more} more" if more > 0 else told
+    more = len(found) - _MOST_LISTED
+    return f"{message}; and {more} more" if more > 0 else message
 
 
 def _describe(tool: str, error: ToolError) -> str:
@@ -136,9 +136,11 @@ def closed(schema: Any) -> Any:
 
 def refusal(tool: str, schema: Schema, arguments: Mapping[str, Any]) -> str:
     """Return a message about the unknown arguments of a call; empty if there are none."""
-    found = list(islice(_unknown(schema, schema.get("$defs", {}), arguments, ()), _MOST_TOLD + 1))
-    told = " ".join(_quoted(tool, path, name, known) for path, name, known in found[:_MOST_TOLD])
-    return f"{told} There are more." if len(found) > _MOST_TOLD else told
+    found = list(islice(_unknown(schema, schema.get("$defs", {}), arguments, ()), _MOST_LISTED + 1))
+    message = " ".join(
+        _quoted(tool, path, name, known) for path, name, known in found[:_MOST_LISTED]
+    )
+    return f"{message} There are more." if len(found) > _MOST_LISTED else message
 
 
 def _quoted(tool: str, path: tuple[str, ...], name: str, known: list[str]) -> str:

@@ -143,8 +143,8 @@ def build_session_for(run: AgentRun, run_id: str) -> dict[str, Any]:
 
 def digest_of(run: AgentRun, message: AgentMessage | None, *, from_start: bool) -> str:
     """Return a digest of the request; it identifies a repeated request."""
-    said = message.model_dump(mode="json") if message else None
-    text = json.dumps([run.metadata.uid, from_start, said], sort_keys=True)
+    content = message.model_dump(mode="json") if message else None
+    text = json.dumps([run.metadata.uid, from_start, content], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 

@@ -54,13 +54,13 @@ class Guard:
             return
         await self._app(scope, receive, send)
 
-    def _forbid(self, words: str) -> JSONResponse:
+    def _forbid(self, message: str) -> JSONResponse:
         # RFC 6750. The message is in the body: a username may have characters no header can.
         challenge = 'Bearer error="insufficient_scope"'
         if self._metadata_url:
             challenge += f', resource_metadata="{self._metadata_url}"'
         return JSONResponse(
-            {"jsonrpc": "2.0", "id": None, "error": {"code": FORBIDDEN, "message": words}},
+            {"jsonrpc": "2.0", "id": None, "error": {"code": FORBIDDEN, "message": message}},
             status_code=FORBIDDEN,
             headers={"WWW-Authenticate": challenge},
         )

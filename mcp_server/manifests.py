@@ -278,8 +278,8 @@ def build_cancellation(
         return None
     spec: dict[str, Any] = {"desiredState": "Cancelled"}
     if run.spec.cancellation is None:
-        told = {"requestedBy": requested_by[:1024], "reason": (reason or "")[:1024] or None}
-        spec["cancellation"] = {key: value for key, value in told.items() if value}
+        details = {"requestedBy": requested_by[:1024], "reason": (reason or "")[:1024] or None}
+        spec["cancellation"] = {key: value for key, value in details.items() if value}
     # The uid keeps the patch from changing another run that has taken the name.
     return {"metadata": {"uid": run.metadata.uid}, "spec": spec}
 

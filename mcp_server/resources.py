@@ -121,5 +121,5 @@ def _not_found() -> Iterator[None]:
     try:
         with tool_errors():
             yield
-    except ToolError as told:
-        raise ResourceNotFoundError(str(told)) from told
+    except ToolError as error:
+        raise ResourceNotFoundError(str(error)) from error

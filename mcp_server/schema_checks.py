@@ -69,7 +69,7 @@ class SchemaChecks:
         )  # fmt: skip
         try:
             async with asyncio.timeout(self._seconds):
-                said, complained = await process.communicate(schema)
+                printed, complaint = await process.communicate(schema)
         except TimeoutError as error:
             raise InvalidArgumentsError(
                 f"output_schema could not be checked within {self._seconds:.0f} s: make it smaller."
@@ -79,9 +79,9 @@ class SchemaChecks:
                 process.kill()
                 await process.wait()
         if process.returncode:
-            last = complained.decode(errors="replace").strip().splitlines()[-1:]
+            last = complaint.decode(errors="replace").strip().splitlines()[-1:]
             raise RuntimeError(f"the check of a schema failed ({process.returncode}): {last}")
-        return said.decode(errors="replace")
+        return printed.decode(errors="replace")
 
 
 def _check_here(schema: dict[str, Any]) -> None:

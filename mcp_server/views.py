@@ -181,14 +181,14 @@ def timestamp(at: datetime | None) -> str | None:
 def seal_data(run: AgentRun) -> dict[str, Any]:
     """Return the data of the last event of a run: its status, reason, message and end times."""
     status = run.status
-    told = {
+    values = {
         "status": run.phase.status,
         "reason": status.reason,
         "message": status.message,
         "completed_at": timestamp(status.completion_time),
         "cancelled_at": timestamp(status.cancelled_at),
     }
-    return {key: value for key, value in told.items() if value is not None}
+    return {key: value for key, value in values.items() if value is not None}
 
 
 def ended_by_deletion(run: AgentRun, now: datetime) -> AgentRun:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from agentrun.store.base import FORGOTTEN, Changes, MailboxState, NewMessage, StoredMessage
-from agentrun.store.message_text import check_room, encode_message, words
+from agentrun.store.message_text import check_room, encode_message, text_message
 from agentrun.store.notifier import Notifier
 
 
@@ -69,7 +69,7 @@ class MemoryMessages:
         for box in self._boxes.values():
             for at, one in enumerate(box.messages):
                 if one.sent.from_session_uid == session_uid:
-                    blank = replace(one.sent, body=words(FORGOTTEN), metadata=None)
+                    blank = replace(one.sent, body=text_message(FORGOTTEN), metadata=None)
                     box.messages[at] = replace(one, sent=blank)
                     sent += 1
         return len(gone.messages), sent

@@ -189,8 +189,8 @@ def _steps(request: Api) -> tuple[str, list[Step]]:
     prompt, results = request.prompt_and_results()
     steps = part(steps_of(prompt), results, request.is_call)
     first = request.preparation(steps[-1])
-    said = json.dumps(request.body)
-    return prompt, [first] if first else [recalled(step, said) for step in steps]
+    text = json.dumps(request.body)
+    return prompt, [first] if first else [recalled(step, text) for step in steps]
 
 
 def server_of(key: str, port: int) -> uvicorn.Server:

@@ -188,13 +188,13 @@ class _Gateway:
     async def state(self, request: Request) -> Response:
         """Record the agent's state."""
         runner = await self.runners.identify_writer(request)
-        said = await read_model(request, AgentStatus, MAX_STATUS_BYTES)
+        reported = await read_model(request, AgentStatus, MAX_STATUS_BYTES)
         if await request.is_disconnected():
             # This process was delayed. The runner may have sent a newer state to another replica.
             raise RequestError(
                 "unavailable", "The runner closed the connection. Send the newest state again."
             )
-        if replaced := await self._reports.state(runner, said):
+        if replaced := await self._reports.state(runner, reported):
             await self._forget(SnapshotSource(runner.uid, replaced))
         return answer(_head(await self._store.head(runner.uid)))
 
@@ -249,10 +249,10 @@ def inputs_of(row: RunRow, after: int) -> Inputs:
     """Return the inputs after number ``after``, and the desired state of the run."""
     spec = row.run.spec
     # A deleted run is stopped as if it had been cancelled.
-    gone = row.deleted_at is not None or row.run.metadata.deletion_timestamp is not None
+    is_deleted = row.deleted_at is not None or row.run.metadata.deletion_timestamp is not None
     return Inputs(
         inputs=sorted((item for item in spec.inputs if item.seq > after), key=lambda i: i.seq),
-        desired_state="Cancelled" if gone else spec.desired_state.value,
+        desired_state="Cancelled" if is_deleted else spec.desired_state.value,
     )
 
 

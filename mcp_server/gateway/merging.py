@@ -12,7 +12,7 @@ _REMEMBERED = (
 )  # fmt: skip
 
 
-def merge_state(before: AgentStatus | None, said: AgentStatus, attempt: int) -> AgentStatus:
+def merge_state(before: AgentStatus | None, reported: AgentStatus, attempt: int) -> AgentStatus:
     """
     Return the status for a runner's reported state.
 
@@ -24,15 +24,15 @@ def merge_state(before: AgentStatus | None, said: AgentStatus, attempt: int) -> 
     kept = {
         name: getattr(before, name)
         for name in _REMEMBERED
-        if name not in said.model_fields_set and getattr(before, name) is not None
+        if name not in reported.model_fields_set and getattr(before, name) is not None
     }
     # Only a newer snapshot clears the error of an earlier one.
-    if not {"snapshot", "snapshot_error"} & said.model_fields_set:
+    if not {"snapshot", "snapshot_error"} & reported.model_fields_set:
         kept["snapshot_error"] = before.snapshot_error
     outcome = before.outcome
     if outcome is not None and outcome.attempt != attempt:
         outcome = None
-    status = said.model_copy(update={**kept, "attempt": attempt, "outcome": outcome})
+    status = reported.model_copy(update={**kept, "attempt": attempt, "outcome": outcome})
     if before.acknowledged_input and status.acknowledged_input is not None:
         newest = max(before.acknowledged_input, status.acknowledged_input)
         status = status.model_copy(update={"acknowledged_input": newest})

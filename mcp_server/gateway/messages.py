@@ -66,9 +66,9 @@ class Mailboxes:
     async def deliver(self, request: Request) -> Response:
         """Record the number of the last message that was delivered to the agent."""
         runner = await self._runners.identify_writer(request)
-        said = await read_model(request, Delivered, _MAX_BODY)
+        reported = await read_model(request, Delivered, _MAX_BODY)
         uid = _session_of(runner)
-        await self._messages.deliver(uid, said.seq)
+        await self._messages.deliver(uid, reported.seq)
         box = await self._messages.mailbox(uid)
         return answer(Messages(delivered_seq=box.delivered_seq))
 

@@ -25,22 +25,22 @@ class Reports:
         self._runs = runs
         self._turns = WeakValueDictionary[str, asyncio.Lock]()
 
-    async def state(self, runner: RunnerIdentity, said: AgentStatus) -> Snapshot | None:
+    async def state(self, runner: RunnerIdentity, reported: AgentStatus) -> Snapshot | None:
         """
         Write the agent's state, if it has changed.
 
         Returns the snapshot that a newer one has replaced, if any. Raises RequestError,
         RunGoneError, SealedError or FencedError.
         """
-        if said.outcome is not None:
+        if reported.outcome is not None:
             message = "AgentStatus: outcome: an outcome is sent to /v1/outcome, not with the state."
             raise RequestError("invalid", message)
         async with self._turn(runner.uid):
             run = await self._as_it_is(runner)
             before = run.status.agent
-            await self._change(run, _state_change(runner, before, said))
+            await self._change(run, _state_change(runner, before, reported))
         replaced = before.snapshot if before else None
-        if replaced is None or said.snapshot is None or said.snapshot.name == replaced.name:
+        if replaced is None or reported.snapshot is None or reported.snapshot.name == replaced.name:
             return None
         return replaced
 
@@ -75,16 +75,18 @@ class Reports:
         return self._turns.setdefault(uid, asyncio.Lock())
 
 
-def _state_change(runner: RunnerIdentity, heard: AgentStatus | None, said: AgentStatus) -> Change:
+def _state_change(
+    runner: RunnerIdentity, previous: AgentStatus | None, reported: AgentStatus
+) -> Change:
     def change(run: AgentRun) -> AgentStatus | None:
         _check_alive(run, runner)
         before = run.status.agent
-        if not is_same_state(before, heard):
+        if not is_same_state(before, previous):
             # A runner sends its states one after the other: it has aborted this request and sent
             # another to another replica. Only the runner knows which one is newer.
             message = f"Another report of run {run.metadata.name} was written concurrently."
             raise RequestError("unavailable", f"{message} Send the newest state again.")
-        after = merge_state(before, said, runner.attempt)
+        after = merge_state(before, reported, runner.attempt)
         return None if is_same(before, after) else after
 
     return change

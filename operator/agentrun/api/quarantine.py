@@ -22,7 +22,7 @@ UNREADABLE = f"{GROUP}/unreadable"
 _REASON_CHARS = 500
 # Reasons contain untrusted names, and are written to logs and terminals.
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+")
-_TOLD = 3
+_MOST_LISTED = 3
 
 _log = logging.getLogger(__name__)
 
@@ -86,10 +86,10 @@ class Quarantine:
         """Return a sentence with their number and the first few; empty if there are none."""
         if not self._objects:
             return ""
-        first = sorted(self._objects)[:_TOLD]
-        told = ", ".join(f"{kind} {namespace}/{name}" for kind, namespace, name in first)
-        more = f" and {len(self) - _TOLD} more" if len(self) > _TOLD else ""
-        return f"{len(self)} objects cannot be read: {told}{more}. See the log for the reasons."
+        first = sorted(self._objects)[:_MOST_LISTED]
+        listed = ", ".join(f"{kind} {namespace}/{name}" for kind, namespace, name in first)
+        more = f" and {len(self) - _MOST_LISTED} more" if len(self) > _MOST_LISTED else ""
+        return f"{len(self)} objects cannot be read: {listed}{more}. See the log for the reasons."
 
     def _keep(self, one: Quarantined) -> None:
         key = one.kind, one.namespace, one.name

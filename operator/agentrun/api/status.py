@@ -35,9 +35,9 @@ class Status(StrEnum):
         return self is Status.RUNNING or self.is_waiting
 
     @classmethod
-    def parse(cls, word: object) -> Self | None:
+    def parse(cls, text: object) -> Self | None:
         """Return the status of that name; None if this version has no such status."""
-        return next((status for status in cls if status.value == word), None)
+        return next((status for status in cls if status.value == text), None)
 
     def __repr__(self) -> str:
         """Return the quoted word: validation errors show it to clients."""

@@ -45,8 +45,8 @@ def _tool_report(meta: Fields) -> ToolReport | None:
 
 def _mcp_call(call: ToolCall) -> McpCall | None:
     """Read a call: the server is in the tool's name."""
-    said = _MCP_NAME.fullmatch(call.name)
-    return McpCall(said[1], call.name, call.input) if said else None
+    match = _MCP_NAME.fullmatch(call.name)
+    return McpCall(match[1], call.name, call.input) if match else None
 
 
 def _changed_files(response: Fields) -> dict[str, str]:

@@ -83,8 +83,8 @@ def _conversations(home: Home) -> Iterator[tuple[str, str]]:
 
 def _mcp_call(call: ToolCall) -> McpCall | None:
     """Read a call: both names are in the title, and the arguments are not reported."""
-    said = None if call.name else _MCP_TITLE.fullmatch(call.title)
-    return McpCall(said[2], said[1], call.input or None) if said else None
+    match = None if call.name else _MCP_TITLE.fullmatch(call.title)
+    return McpCall(match[2], match[1], call.input or None) if match else None
 
 
 def _token_counts(meta: Fields) -> Fields:

@@ -228,13 +228,13 @@ async def open_tools(options: ConnectionOptions) -> AsyncIterator[Tools]:
 
 
 def _refused(tool: str, text: str, place: str) -> CliError:
-    told = text.removeprefix(f"Error executing tool {tool}: ").removeprefix("Error: ")
-    if told.startswith("Unknown tool"):
+    message = text.removeprefix(f"Error executing tool {tool}: ").removeprefix("Error: ")
+    if message.startswith("Unknown tool"):
         return CliError(
             f"{place} does not offer {tool}: it is older than this agentrun {__version__};"
             " upgrade its Helm release"
         )
-    return ToolRefusedError(told)
+    return ToolRefusedError(message)
 
 
 def _leaves(error: BaseException) -> Iterator[BaseException]:

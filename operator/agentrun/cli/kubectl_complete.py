@@ -18,10 +18,10 @@ def main() -> None:
     from agentrun.cli.terminal import printable_streams
 
     *words, last = sys.argv[1:] or [""]
-    told = shlex.join(["agentrun", *words, *([last] if last else [])])
+    line = shlex.join(["agentrun", *words, *([last] if last else [])])
     position = str(len(words) + 1)
     os.environ |= {
-        "_AGENTRUN_COMPLETE": "complete_bash", "COMP_WORDS": told, "COMP_CWORD": position,
+        "_AGENTRUN_COMPLETE": "complete_bash", "COMP_WORDS": line, "COMP_CWORD": position,
     }  # fmt: skip
     with printable_streams():
         try:

@@ -194,9 +194,9 @@ def _wait_for_input(facts: Facts, requeue: list[Action]) -> list[Action]:
         message = f"Attempt {run.attempts} has received its input; the next attempt starts."
         return _next_attempt(facts, message, answered=True)
     phase, reason, message = phase_without_pod(run)
-    gone = "The run waits for input without a pod; input starts the next attempt."
-    draft.set_condition(ConditionType.AGENT_READY, "False", reason, gone)
-    draft.set_condition(ConditionType.POD_TERMINATED, "True", reason, gone)
+    explanation = "The run waits for input without a pod; input starts the next attempt."
+    draft.set_condition(ConditionType.AGENT_READY, "False", reason, explanation)
+    draft.set_condition(ConditionType.POD_TERMINATED, "True", reason, explanation)
     draft.set_phase(phase, reason, message)
     removal = [*_delete_all(facts.remaining_pods), *_requeue_when_overdue(facts)]
     return [*draft.actions(), *removal, *requeue]
@@ -258,8 +258,8 @@ def _finish(facts: Facts, draft: StatusDraft, ending: Ending) -> list[Action]:
         result=facts.outcome.result if facts.outcome else None,
     )
     draft.set_phase(ending.phase, ending.reason, ending.message)
-    gone = "All containers of the run have terminated."
-    draft.set_condition(ConditionType.POD_TERMINATED, "True", ending.reason, gone)
+    explanation = "All containers of the run have terminated."
+    draft.set_condition(ConditionType.POD_TERMINATED, "True", ending.reason, explanation)
     draft.set_condition(ConditionType.FINISHED, "True", ending.phase, ending.message)
     return draft.actions(guarded=True)
 

@@ -52,8 +52,8 @@ def outcome_of(run: AgentRun, pod: PodObservation | None) -> Outcome | None:
 
     The gateway's copy takes precedence over the termination message.
     """
-    said = run.status.agent.outcome if run.status.agent else None
-    for outcome in (said, pod.outcome if pod else None):
+    reported = run.status.agent.outcome if run.status.agent else None
+    for outcome in (reported, pod.outcome if pod else None):
         if outcome is not None and outcome.attempt == run.attempts:
             return outcome
     return None
@@ -96,11 +96,11 @@ def fault_of(pod: PodObservation) -> Ending:
             f"Container agent of pod {pod.name} terminated ({describe_exit(pod.agent.exit_code)}),"
             " and the runner reported no outcome.",
         )
-    said = pod.runner.message.strip()
+    reported = pod.runner.message.strip()
     return _failed(
         Reason.RUNNER_FAILED,
         f"The runner of pod {pod.name} terminated ({describe_exit(code)}) without an outcome."
-        + (f" {said}" if said else ""),
+        + (f" {reported}" if reported else ""),
     )
 
 
@@ -136,8 +136,8 @@ def phase_without_pod(run: AgentRun) -> tuple[Phase, Reason, str]:
 
 def not_resumable_ending(run: AgentRun) -> Ending:
     """Return the ending of a run that waits without a snapshot, so that no answer can resume it."""
-    said = run.status.agent.snapshot_error if run.status.agent else None
-    why = said or "The runner stored no snapshot of the conversation."
+    reported = run.status.agent.snapshot_error if run.status.agent else None
+    why = reported or "The runner stored no snapshot of the conversation."
     message = f"The run cannot resume after its wait: {why} Run it again from the start."
     return Ending(Phase.FAILED, Reason.SESSION_NOT_RESUMABLE, message)
 

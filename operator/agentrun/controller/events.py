@@ -79,13 +79,13 @@ def build_event(run: Object, source: str, now: datetime) -> Object:
     """Build the Event that reports the status of ``run``."""
     metadata, status = run["metadata"], run["status"]
     reason, message = status.get("reason", "Unknown"), status.get("message", "")[:_MESSAGE]
-    told = "/".join((metadata["uid"], status["phase"], reason, message))
+    identity = "/".join((metadata["uid"], status["phase"], reason, message))
     stamp = now.strftime("%Y-%m-%dT%H:%M:%SZ")
     return {
         "apiVersion": "v1",
         "kind": "Event",
         "metadata": {
-            "name": f"{metadata['name']}.{hashlib.sha256(told.encode()).hexdigest()[:16]}",
+            "name": f"{metadata['name']}.{hashlib.sha256(identity.encode()).hexdigest()[:16]}",
             "namespace": metadata["namespace"],
         },
         "involvedObject": {

@@ -111,7 +111,7 @@ class Child:
     def _run(self, stdin: bytes | BinaryIO | None, output: BinaryIO | None) -> Done:
         if self._reach is not None:
             self._reach.confine()
-        told = stdin if isinstance(stdin, bytes) else None
+        content = stdin if isinstance(stdin, bytes) else None
         file = None if isinstance(stdin, bytes) else stdin
         with self._lock:
             if self._is_ended:
@@ -120,13 +120,13 @@ class Child:
                 self._command,
                 cwd=self._cwd,
                 env=self._env,
-                stdin=subprocess.PIPE if told is not None else file or subprocess.DEVNULL,
+                stdin=subprocess.PIPE if content is not None else file or subprocess.DEVNULL,
                 stdout=output or subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 start_new_session=True,
             )
         with process:
-            printed, complaint = process.communicate(told)
+            printed, complaint = process.communicate(content)
             return Done(process.returncode, printed or b"", complaint)
 
     def _end(self) -> None:
@@ -149,8 +149,8 @@ async def ask_module(module: str, job: Mapping[str, Any], reach: Reach) -> dict[
     command = [sys.executable, "-P", "-S", "-s", "-m", module]
     done = await Child(command, reach, env, Path("/")).run(None, json.dumps(job).encode())
     if done.code:
-        said = done.complaint.decode(errors="replace").strip().rpartition("\n")[2]
-        raise ChildError(f"{module} ended with {done.code}: {said}")
+        reason = done.complaint.decode(errors="replace").strip().rpartition("\n")[2]
+        raise ChildError(f"{module} ended with {done.code}: {reason}")
     answer: dict[str, Any] = json.loads(done.printed)
     return answer
 

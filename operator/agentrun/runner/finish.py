@@ -243,8 +243,8 @@ def _current(attempt: Attempt, result: AttemptResult) -> AttemptResult:
 
 
 def _log_end(attempt: Attempt, end: End) -> None:
-    words = f"{end.state.value}{f' ({end.reason})' if end.reason else ''}"
-    attempt.transcript.log("-", attempt.redactor.text(f"{words} {end.message}".strip()))
+    summary = f"{end.state.value}{f' ({end.reason})' if end.reason else ''}"
+    attempt.transcript.log("-", attempt.redactor.text(f"{summary} {end.message}".strip()))
 
 
 def _write_termination_message(attempt: Attempt, outcome: Outcome) -> None:

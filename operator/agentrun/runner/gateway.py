@@ -209,8 +209,8 @@ def _read(model: type[_M], body: bytes) -> _M:
 
 
 def _json(model: BaseModel) -> bytes:
-    said, _ = mended(model.model_dump(mode="json", by_alias=True, exclude_none=True), "It", SENT)
-    return json.dumps(said, separators=(",", ":")).encode()
+    content, _ = mended(model.model_dump(mode="json", by_alias=True, exclude_none=True), "It", SENT)
+    return json.dumps(content, separators=(",", ":")).encode()
 
 
 async def _stream(path: Path) -> AsyncIterator[bytes]:

@@ -118,8 +118,8 @@ def _no_new_privileges() -> None:
 def _call(number: int, *args: Any) -> int:
     import ctypes
 
-    words = [ctypes.c_long(one) if isinstance(one, int) else one for one in args]
-    result: int = _libc().syscall(ctypes.c_long(number), *words)
+    arguments = [ctypes.c_long(one) if isinstance(one, int) else one for one in args]
+    result: int = _libc().syscall(ctypes.c_long(number), *arguments)
     if result < 0:
         code = ctypes.get_errno()
         raise OSError(code, os.strerror(code))

@@ -77,8 +77,8 @@ class McpRelay:
         async with self._gateway.mcp(json.dumps(body).encode(), headers) as response:
             content = await _read(response)
         if response.status >= 300:
-            words = content[:500].decode(errors="replace")
-            raise GatewayUnavailableError(f"the gateway answered {response.status}: {words}")
+            text = content[:500].decode(errors="replace")
+            raise GatewayUnavailableError(f"the gateway answered {response.status}: {text}")
         return _result_in(content)
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
@@ -145,7 +145,7 @@ def _result_in(content: bytes) -> dict[str, Any]:
 
 def _structured(result: dict[str, Any]) -> dict[str, Any]:
     if result.get("isError"):
-        told = "\n".join(part.get("text", "") for part in result["content"])
-        raise ToolCallError(told.removeprefix("Error: "))
+        text = "\n".join(part.get("text", "") for part in result["content"])
+        raise ToolCallError(text.removeprefix("Error: "))
     structured: dict[str, Any] = result["structuredContent"]
     return structured

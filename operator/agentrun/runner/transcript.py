@@ -51,8 +51,8 @@ def describe(kind: EventType, data: dict[str, Any]) -> tuple[str, str] | None:
     """Return the mark and the text of an event; None for events that only programs use."""
     if kind is EventType.TOOL_FINISHED and not data.get("is_error"):
         return None
-    told = _TOLD.get(kind)
-    return (told[0], told[1](data)) if told else None
+    renderer = _RENDERERS.get(kind)
+    return (renderer[0], renderer[1](data)) if renderer else None
 
 
 def _changes(data: dict[str, Any]) -> str:
@@ -79,7 +79,7 @@ def _command_end(data: dict[str, Any]) -> str:
     return f"{output}\n({ended})" if output else f"({ended})"
 
 
-_TOLD: dict[EventType, tuple[str, Callable[[dict[str, Any]], str]]] = {
+_RENDERERS: dict[EventType, tuple[str, Callable[[dict[str, Any]], str]]] = {
     EventType.AGENT_MESSAGE: (">", lambda data: str(data.get("text", "")).strip()),
     EventType.REASONING: ("~", lambda data: str(data.get("text", "")).strip()),
     EventType.COMMAND_STARTED: ("$", lambda data: str(data.get("command", ""))),

@@ -34,12 +34,12 @@ def main() -> int:
     store_url = os.environ.get("AGENTRUN_STORE_URL") or STORE_URL
     try:
         blobs = open_blobs(os.environ.get("AGENTRUN_BLOBS_URL") or BLOBS_URL)
-        told = asyncio.run(_forget(store_url, blobs, given) if given.command == "forget"
+        message = asyncio.run(_forget(store_url, blobs, given) if given.command == "forget"
                            else _archive(store_url, blobs, given.command))  # fmt: skip
     except (StoreError, ValueError, OSError) as error:
         sys.stderr.write(f"agentrun: {given.command}: {error}\n")
         return 1
-    sys.stderr.write(f"agentrun: {told}\n")
+    sys.stderr.write(f"agentrun: {message}\n")
     return 0
 
 
@@ -57,14 +57,14 @@ async def _forget(store_url: str, blobs: ObjectBlobStore, given: argparse.Namesp
     request = Request(given.run, given.namespace, given.deleted)
     row, removed = await forget(store_url, blobs, request)
     meta = row.run.metadata
-    told = (
+    message = (
         f"run {meta.name} (uid {meta.uid}, namespace {meta.namespace}) is forgotten: its row, its"
         f" blobs, {removed.events} events, {removed.messages} messages to its agent, and the text"
         f" of {removed.sent} messages that its agent had sent"
     )
     if removed.keeps_session:
-        told += "; messages of its session are retained, because the session has other runs"
-    return f"{told}. Backups are not changed."
+        message += "; messages of its session are retained, because the session has other runs"
+    return f"{message}. Backups are not changed."
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from obstore.exceptions import BaseError
 
 from agentrun.store.base import StoreUnavailableError
 
-_SAID = re.compile(r"<Code>(.*?)</Code>.*?<Message>(.*?)</Message>", re.DOTALL)
+_MESSAGE = re.compile(r"<Code>(.*?)</Code>.*?<Message>(.*?)</Message>", re.DOTALL)
 
 
 @contextmanager
@@ -26,7 +26,7 @@ def translated(where: str) -> Iterator[None]:
 
 def _why(error: Exception) -> str:
     """Return the relevant part of a long error: the server's own message, else the first line."""
-    said = _SAID.search(str(error))
-    if said:
-        return f"{said[2]} ({said[1]})"
+    match = _MESSAGE.search(str(error))
+    if match:
+        return f"{match[2]} ({match[1]})"
     return str(error).partition("\n")[0]

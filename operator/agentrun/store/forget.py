@@ -54,9 +54,9 @@ def _one(found: list[RunRow], request: Request) -> RunRow:
         raise ForgetError(f"Run {request.run} was not found{where}. Give its name or its uid.")
     if len(found) > 1:
         metas = [row.run.metadata for row in found]
-        told = ", ".join(f"{meta.uid} (namespace {meta.namespace})" for meta in metas)
+        listed = ", ".join(f"{meta.uid} (namespace {meta.namespace})" for meta in metas)
         raise ForgetError(
-            f"{len(found)} runs are named {request.run}. Give the uid of one: {told}."
+            f"{len(found)} runs are named {request.run}. Give the uid of one: {listed}."
         )
     return found[0]
 

@@ -146,8 +146,8 @@ class Listener:
 
     async def _check(self, connection: Connection) -> None:
         self._echo.clear()
-        said = f"{_CHECK} {self._sender}"
-        await connection.execute("SELECT pg_notify($1, $2)", CHANNEL, said, timeout=_ECHO_SECONDS)
+        probe = f"{_CHECK} {self._sender}"
+        await connection.execute("SELECT pg_notify($1, $2)", CHANNEL, probe, timeout=_ECHO_SECONDS)
         try:
             async with asyncio.timeout(_ECHO_SECONDS):
                 await self._echo.wait()

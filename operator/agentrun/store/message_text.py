@@ -40,10 +40,10 @@ def decode_message(text: str) -> tuple[AgentMessage, dict[str, Any] | None]:
         return AgentMessage.model_validate(found["body"]), found["metadata"]
     except (ValueError, TypeError, KeyError) as error:
         # It must not prevent later messages from being read.
-        return words(f"[This message cannot be read: {error}]"[:_REASON_CHARS]), None
+        return text_message(f"[This message cannot be read: {error}]"[:_REASON_CHARS]), None
 
 
-def words(text: str) -> AgentMessage:
+def text_message(text: str) -> AgentMessage:
     """Make a system message with the text."""
     return AgentMessage(role="system", parts=[MessagePart(type="text", text=text)])
 

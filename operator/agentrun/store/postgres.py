@@ -121,8 +121,8 @@ class PostgresDatabase:
     async def notify(self, connection: AsyncConnection, uid: str, last_seq: int | None) -> None:
         """See ``Database``."""
         notice = Notice(self._sender, uid, last_seq).encode()
-        said = text("SELECT pg_notify(:channel, :notice)")
-        await connection.execute(said, {"channel": CHANNEL, "notice": notice})
+        statement = text("SELECT pg_notify(:channel, :notice)")
+        await connection.execute(statement, {"channel": CHANNEL, "notice": notice})
 
     def explain(self, error: BaseException) -> str | None:
         """See ``Database``."""

@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from agentrun.store.base import FORGOTTEN, Changes, MailboxState, NewMessage, StoredMessage
 from agentrun.store.database import Database
 from agentrun.store.journal import dump
-from agentrun.store.message_text import check_room, decode_message, encode_message, words
+from agentrun.store.message_text import check_room, decode_message, encode_message, text_message
 from agentrun.store.moments import micros, moment
 from agentrun.store.notifier import Notifier
 from agentrun.store.tables import mailboxes, messages
@@ -103,7 +103,7 @@ async def forget_session(connection: AsyncConnection, uid: str) -> tuple[int, in
         await connection.execute(delete(messages).where(_letters.session_uid == uid))
     ).rowcount
     await connection.execute(delete(mailboxes).where(_boxes.session_uid == uid))
-    text = dump({"body": words(FORGOTTEN).to_json(), "metadata": None})
+    text = dump({"body": text_message(FORGOTTEN).to_json(), "metadata": None})
     blanked = update(messages).where(_letters.from_session_uid == uid).values(body=text)
     return removed, (await connection.execute(blanked)).rowcount
 

@@ -122,8 +122,8 @@ async def refusal(endpoint: ServerEndpoint) -> str | None:
     }
     hello = {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": params}
     async for reply in Exchange(connect).carry(Message(hello)):
-        told = json.loads(reply) if isinstance(reply, str) else reply
-        if error := told.get("error"):
+        message = json.loads(reply) if isinstance(reply, str) else reply
+        if error := message.get("error"):
             return str(error.get("message") or error)
     return None
 

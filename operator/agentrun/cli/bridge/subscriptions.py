@@ -114,14 +114,14 @@ class Subscriptions:
 
 def announced(reply: str | Json) -> str | Json:
     """Add the ``subscribe`` capability to the response to an older client's ``initialize``."""
-    told = json.loads(reply) if isinstance(reply, str) else reply
-    result = told.get("result")
+    message = json.loads(reply) if isinstance(reply, str) else reply
+    result = message.get("result")
     capabilities = result.get("capabilities") if isinstance(result, dict) else None
     resources = capabilities.get("resources") if isinstance(capabilities, dict) else None
     if not isinstance(resources, dict):
         return reply
     resources["subscribe"] = True
-    return json.dumps(told, ensure_ascii=False)
+    return json.dumps(message, ensure_ascii=False)
 
 
 def _answer(message: Message) -> Json:

@@ -223,8 +223,8 @@ async def _stay(
             screen.steps(live_steps(continued.run_id))
         return exits.OK
     if output is OutputFormat.TEXT:
-        told = f" continues {before.run_id}" if is_new else ""
-        screen.note(f"{continued.run_id}{told} is {continued.status}")
+        relation = f" continues {before.run_id}" if is_new else ""
+        screen.note(f"{continued.run_id}{relation} is {continued.status}")
     status = "running" if continued.status in WAITING_STATUSES else continued.status
     cursor = Cursor(continued.run_id, 0 if is_new else before.last_seq, status or "running")
     foreground = Foreground(tools, screen, output, None if is_new else before, cursor)

@@ -156,13 +156,13 @@ def read_service(manifest: Object) -> Service:
     ports = spec.get("ports") or [{}]
     port = next((port for port in ports if port.get("name") == _PORT), ports[0])
     selector = spec.get("selector") or {}
-    told = (meta.get("annotations") or {}).get(RUN_NAMESPACES, _RUNS)
+    listed = (meta.get("annotations") or {}).get(RUN_NAMESPACES, _RUNS)
     return Service(
         namespace=meta["namespace"],
         name=meta["name"],
         selector=",".join(f"{key}={value}" for key, value in selector.items()),
         target_port=str(port.get("targetPort") or port.get("port") or 8080),
-        run_namespaces=tuple(part.strip() for part in told.split(",") if part.strip()),
+        run_namespaces=tuple(part.strip() for part in listed.split(",") if part.strip()),
     )
 
 

@@ -47,21 +47,23 @@ class EventLine:
 
 def render_event(event: Event) -> EventLine | None:
     """Render an event; None if it is of use to programs only."""
-    told = describe(event)
-    if told is None or not told.text.strip():
+    description = describe(event)
+    if description is None or not description.text.strip():
         return None
-    lines = printable(told.text).strip("\n").splitlines()
+    lines = printable(description.text).strip("\n").splitlines()
     if event.type not in _IN_FULL:
         lines = _bounded(lines)
     head = Text.assemble(
-        (f"{clock(event.ts)}  ", "dim"), (told.mark, told.mark_style or told.style), " "
+        (f"{clock(event.ts)}  ", "dim"),
+        (description.mark, description.mark_style or description.style),
+        " ",
     )
-    return EventLine(head, Text("\n".join(lines), style=told.style))
+    return EventLine(head, Text("\n".join(lines), style=description.style))
 
 
 def describe(event: Event) -> EventText | None:
     """Describe an event; None if it is of no interest to the user."""
-    known = _TOLD.get(event.type)
+    known = _RENDERERS.get(event.type)
     if known is not None:
         return known(event.data)
     if event.type in _SILENT:
@@ -72,12 +74,12 @@ def describe(event: Event) -> EventText | None:
 
 def activity(event: Event) -> str | None:
     """Describe the agent's current activity in a few words, for the live line."""
-    told = describe(event)
-    if told is None or event.type == "status_changed":
+    description = describe(event)
+    if description is None or event.type == "status_changed":
         return None
     if event.type in ("command_finished", "tool_finished"):
         return "thinking"
-    return f"{told.mark} {line_of(told.text, 60)}"
+    return f"{description.mark} {line_of(description.text, 60)}"
 
 
 def _bounded(lines: list[str]) -> list[str]:
@@ -143,7 +145,7 @@ def _artifact(data: dict[str, Any]) -> EventText:
     return EventText("+", f"{data.get('name')}{f' ({size} bytes)' if size else ''}", "", "magenta")
 
 
-_TOLD: dict[str, Callable[[dict[str, Any]], EventText | None]] = {
+_RENDERERS: dict[str, Callable[[dict[str, Any]], EventText | None]] = {
     "agent_message": _message,
     "reasoning": _whole("~", "text", "dim"),
     "status_changed": _status,

@@ -100,8 +100,8 @@ def usage_of(run: Run) -> str:
     if usage is None:
         return ""
     tokens = [(usage.input_tokens, "tokens in"), (usage.output_tokens, "out")]
-    told = [f"{number:,} {name}" for number, name in tokens if number is not None]
-    return ", ".join(told + ([f"${usage.cost_usd}"] if usage.cost_usd else []))
+    parts = [f"{number:,} {name}" for number, name in tokens if number is not None]
+    return ", ".join(parts + ([f"${usage.cost_usd}"] if usage.cost_usd else []))
 
 
 def question_text(question: Question) -> str:

@@ -176,33 +176,33 @@ def _time(stamp: str | None) -> datetime | None:
 
 
 def _unschedulable(message: str) -> Failure:
-    said = shortened(message)
+    text = shortened(message)
     if _CLAIM.search(message):
         # A claim that exists may still be bound to a volume.
         wait_class = WaitClass.STUCK if _NO_CLAIM.search(message) else WaitClass.ROOM
-        return Failure(Reason.VOLUME_UNAVAILABLE, said, wait_class)
-    return Failure(Reason.UNSCHEDULABLE, f"The pod cannot be scheduled: {said}", WaitClass.ROOM)
+        return Failure(Reason.VOLUME_UNAVAILABLE, text, wait_class)
+    return Failure(Reason.UNSCHEDULABLE, f"The pod cannot be scheduled: {text}", WaitClass.ROOM)
 
 
 def _disrupted(reason: str, message: str) -> Failure:
-    said = shortened(message or reason)
+    text = shortened(message or reason)
     if reason in _NODE_LOSSES:
-        return Failure(Reason.NODE_LOST, said)
+        return Failure(Reason.NODE_LOST, text)
     # Unknown reasons, which later versions of Kubernetes may add, are disruptions as well.
-    return Failure(Reason.EVICTED, said if reason in _EVICTIONS else f"{reason}: {said}")
+    return Failure(Reason.EVICTED, text if reason in _EVICTIONS else f"{reason}: {text}")
 
 
 def _of_container(
     reason: Reason, container: str, halted: Manifest, events: Sequence[Manifest]
 ) -> Failure:
-    said = shortened(halted.get("message") or halted.get("reason") or "")
-    if reason is Reason.SECRET_MISSING and not _SECRET.search(said):
+    text = shortened(halted.get("message") or halted.get("reason") or "")
+    if reason is Reason.SECRET_MISSING and not _SECRET.search(text):
         reason = Reason.CONTAINER_START_FAILED
     if reason is Reason.IMAGE_PULL_FAILED:
-        said = _without_credentials(events) + said
+        text = _without_credentials(events) + text
     # A container that has terminated is not restarted.
     wait_class = WaitClass.NONE if "exitCode" in halted else WaitClass.STUCK
-    return Failure(reason, shortened(f"Container {container}: {said}"), wait_class)
+    return Failure(reason, shortened(f"Container {container}: {text}"), wait_class)
 
 
 def _without_credentials(events: Sequence[Manifest]) -> str:

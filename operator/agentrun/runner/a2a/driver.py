@@ -117,8 +117,8 @@ class A2aDriver:
         if own is None:
             await self._announce_prompt()
             instructions = task.profile.instructions if is_new else None
-            parts, told = _first_parts(task, instructions), task.spec.input_message
-            metadata = told.metadata if told else None
+            parts, message = _first_parts(task, instructions), task.spec.input_message
+            metadata = message.metadata if message else None
             await follower.turn(self._message(parts, task, metadata))
         elif self._mapper.state in WAITING and own.question is not None:
             await self._answer(follower, task, own.question, was_asked=True)
@@ -159,8 +159,8 @@ class A2aDriver:
         self._prompt_sent = True
         self._mapper.begin_turn(new_task=False)
         await self._questions.acknowledge(answer)
-        said = answer.message
-        await follower.turn(self._message(parts_of(said), task, said.metadata))
+        reply = answer.message
+        await follower.turn(self._message(parts_of(reply), task, reply.metadata))
 
     def _question(self) -> Question:
         is_auth = WAITING[self._mapper.state] is EventType.AUTH_REQUIRED
@@ -213,7 +213,7 @@ class A2aDriver:
     @property
     def stop_message(self) -> str:
         """What became of the remote task when the runner was stopped."""
-        return self._canceller.words
+        return self._canceller.message
 
     async def _receive(self, event: Raw) -> None:
         before = (self._mapper.task_id, self._mapper.context_id)
@@ -250,6 +250,6 @@ class A2aDriver:
 
 def _first_parts(task: Task, instructions: str | None) -> list[Raw]:
     """Build the parts of the first message: the prompt as text, then the input message's parts."""
-    told = task.spec.input_message
+    message = task.spec.input_message
     text = build_prompt(task.spec.model_copy(update={"input_message": None}), instructions)
-    return [*(text_parts(text) if text else []), *(parts_of(told) if told else [])]
+    return [*(text_parts(text) if text else []), *(parts_of(message) if message else [])]

@@ -58,12 +58,15 @@ class TaskFollower:
     """Sends messages to a remote agent, and follows the resulting task."""
 
     def __init__(
-        self, remote: Remote, mapper: TaskMapper, heard: Callable[[dict[str, Any]], Awaitable[None]]
+        self,
+        remote: Remote,
+        mapper: TaskMapper,
+        on_task: Callable[[dict[str, Any]], Awaitable[None]],
     ) -> None:
         self._remote = remote
         self._mapper = mapper
-        self._tell = heard
-        self._has_heard = False
+        self._on_task = on_task
+        self._has_event = False
 
     async def turn(self, message: dict[str, Any]) -> None:
         """Send a message, and follow the task until it is settled."""
@@ -92,12 +95,12 @@ class TaskFollower:
         """Send a message with retries, but not again once the agent may have accepted it."""
         patience = RetryBudget()
         while True:
-            self._has_heard = False
+            self._has_event = False
             try:
                 await self._follow(self._remote.send(message))
                 return
             except RemoteError as error:
-                if self._has_heard:
+                if self._has_event:
                     log.warning("The stream broke off: %s", error)
                     return
                 is_new = self._mapper.task_id is None
@@ -139,8 +142,8 @@ class TaskFollower:
                     return
 
     async def _receive(self, event: dict[str, Any]) -> None:
-        self._has_heard = True
-        await self._tell(event)
+        self._has_event = True
+        await self._on_task(event)
 
 
 _ID_SECONDS = 2.0
@@ -159,7 +162,7 @@ class Canceller:
         self._mapper = mapper
         self.named = asyncio.Event()
         """Set once the agent has sent the task's id."""
-        self.words = "The runner was told to stop."
+        self.message = "The runner was told to stop."
         """What became of the task, for the run's final message."""
 
     @property
@@ -168,7 +171,7 @@ class Canceller:
 
     def keep_waiting_task(self) -> None:
         """Record that the task still waits for an answer."""
-        self.words = f"{self._name} is still waiting for input."
+        self.message = f"{self._name} is still waiting for input."
 
     async def cancel(self, remote: Remote, known: int) -> None:
         """Cancel the task, unless it waits for input and the run stays active without a pod."""
@@ -179,25 +182,25 @@ class Canceller:
             self.keep_waiting_task()
             return
         if self._mapper.task_id is None:
-            self.words = (
+            self.message = (
                 "The remote agent received the task, but did not return its id: it may still be"
                 " working."
             )
             async with asyncio.timeout(_ID_SECONDS):
                 await self.named.wait()
-        self.words = f"{self._name} did not confirm the cancellation: it may still be working."
+        self.message = f"{self._name} did not confirm the cancellation: it may still be working."
         try:
             async with asyncio.timeout(_CANCEL_SECONDS):
                 drafts = self._mapper.feed(await remote.cancel(self._mapper.task_id or ""))
         except (RemoteError, TimeoutError) as error:
             why = str(error) or f"no answer within {_CANCEL_SECONDS} s"
-            self.words = f"{self._name} could not be cancelled: {why}. It may still be working."
-            self._journal.add(EventType.REASONING, {"text": self.words})
+            self.message = f"{self._name} could not be cancelled: {why}. It may still be working."
+            self._journal.add(EventType.REASONING, {"text": self.message})
             return
         for kind, data in drafts:
             self._journal.add(kind, data)
         if self._mapper.state in FINAL:
-            self.words = f"{self._name} is {self._mapper.state}."
+            self.message = f"{self._name} is {self._mapper.state}."
 
 
 async def _is_wanted(gateway: Gateway, known: int) -> bool:

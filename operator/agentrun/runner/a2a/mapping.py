@@ -146,12 +146,12 @@ class TaskMapper:
         for message in task.get("history", []):
             if _role(message) == "agent":
                 drafts += self._message(message)
-        told = self._status(task.get("status", {}))
+        reported = self._status(task.get("status", {}))
         for artifact in task.get("artifacts", []):
             key = self._buffer(artifact)
             if self._is_whole(key):
                 drafts += self._emit(key, from_snapshot=True)
-        return drafts + told
+        return drafts + reported
 
     def _status(self, status: Raw) -> list[Draft]:
         state = _state(status.get("state", ""))
@@ -258,31 +258,33 @@ def _role(message: Raw) -> str:
 
 def end_of(task: TaskMapper) -> End:
     """Return how the run ends."""
-    said, words = task.final_response, task.status_text
+    response, text = task.final_response, task.status_text
     match task.state:
         case "failed":
-            message = words or "The remote agent's task failed; it gave no reason."
-            return End(OutcomeState.FAILED, Reason.PROVIDER_ERROR, message, said)
+            message = text or "The remote agent's task failed; it gave no reason."
+            return End(OutcomeState.FAILED, Reason.PROVIDER_ERROR, message, response)
         case "rejected":
-            message = words or "The remote agent declined the task; it gave no reason."
-            return End(OutcomeState.REJECTED, Reason.REFUSED, message, said)
+            message = text or "The remote agent declined the task; it gave no reason."
+            return End(OutcomeState.REJECTED, Reason.REFUSED, message, response)
         case "canceled":
             message = (
-                words or "The remote agent's task was cancelled on its server, not by this run."
+                text or "The remote agent's task was cancelled on its server, not by this run."
             )
-            return End(OutcomeState.FAILED, Reason.PROVIDER_ERROR, message, said)
+            return End(OutcomeState.FAILED, Reason.PROVIDER_ERROR, message, response)
     data = task.structured
     structured = data if _can_be_passed_on(data) else None
-    return End(OutcomeState.COMPLETED, Reason.COMPLETED, "", said, structured)
+    return End(OutcomeState.COMPLETED, Reason.COMPLETED, "", response, structured)
 
 
 def final_data(task: TaskMapper, state: OutcomeState) -> dict[str, Any]:
     """Return what the run's final event states of the task, as far as it is known."""
-    told: dict[str, Any] = {"task_id": task.task_id, "context_id": task.context_id}
+    reported: dict[str, Any] = {"task_id": task.task_id, "context_id": task.context_id}
     if state is not OutcomeState.REJECTED:
-        told["agent_url"] = task.agent_url
-    told = {key: value for key, value in told.items() if value}
-    return {**told, "artifacts": task.artifacts} if state is OutcomeState.COMPLETED else told
+        reported["agent_url"] = task.agent_url
+    reported = {key: value for key, value in reported.items() if value}
+    return (
+        {**reported, "artifacts": task.artifacts} if state is OutcomeState.COMPLETED else reported
+    )
 
 
 async def check_structured(task: TaskMapper, schema: dict[str, Any]) -> Any:

@@ -108,7 +108,7 @@ class AcpAgent:
             raise AttemptError(Reason.PROTOCOL_ERROR, message) from error
         capabilities = answer.agent_capabilities
         self.mcp_capabilities = capabilities.mcp_capabilities if capabilities else None
-        self.can_steer = _says_it_steers(answer.field_meta)
+        self.can_steer = _supports_steering(answer.field_meta)
         self.can_load = bool(capabilities and capabilities.load_session)
         sessions = capabilities.session_capabilities if capabilities else None
         self._can_close = bool(sessions and sessions.close is not None)
@@ -210,7 +210,7 @@ class AcpAgent:
             async with asyncio.timeout(seconds):
                 return await request
         except TimeoutError as error:
-            message = f"The agent did not answer within {seconds:.0f} s. {self._words()}".strip()
+            message = f"The agent did not answer within {seconds:.0f} s. {self._output()}".strip()
             raise AttemptError(Reason.AGENT_UNRESPONSIVE, message) from error
         except ConnectionError as error:
             raise self._fault() from error
@@ -223,17 +223,17 @@ class AcpAgent:
         code = self._exit_code
         if self._transport.fault:
             return self._transport.fault
-        words = self._words()
-        if code == _NOT_EXECUTABLE and "Exec format error" in words:
+        output = self._output()
+        if code == _NOT_EXECUTABLE and "Exec format error" in output:
             message = "The agent program is built for another architecture than the node's."
-            return AttemptError(Reason.AGENT_NOT_FOUND, f"{message} {words}")
+            return AttemptError(Reason.AGENT_NOT_FOUND, f"{message} {output}")
         if code in (_NOT_EXECUTABLE, _NOT_FOUND):
             message = "The image has no such agent program, or it cannot be executed."
-            return AttemptError(Reason.AGENT_NOT_FOUND, f"{message} {words}".strip())
+            return AttemptError(Reason.AGENT_NOT_FOUND, f"{message} {output}".strip())
         message = f"The agent program ended ({describe_exit(code)}) before its turn ended."
-        return AttemptError(Reason.AGENT_EXITED, f"{message} {words}".strip())
+        return AttemptError(Reason.AGENT_EXITED, f"{message} {output}".strip())
 
-    def _words(self) -> str:
+    def _output(self) -> str:
         lines = "\n".join(self._last_words)[-2000:].strip()
         return f"Its last output: {lines}" if lines else ""
 
@@ -267,7 +267,7 @@ class AcpAgent:
                 self._last_words.append(self._clean(line.decode(errors="replace"))[:2000])
 
 
-def _says_it_steers(meta: dict[str, Any] | None) -> bool:
+def _supports_steering(meta: dict[str, Any] | None) -> bool:
     """Read ``_meta.steering.supported`` of the handshake (codex-acp and claude-agent-acp)."""
     steering = (meta or {}).get("steering")
     return isinstance(steering, dict) and steering.get("supported") is True

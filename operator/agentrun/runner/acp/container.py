@@ -92,11 +92,11 @@ class Container:
             await cancel(*ways)
         return self._is_over.is_set()
 
-    def _send(self, word: bytes) -> None:
+    def _send(self, command: bytes) -> None:
         if self._connection is not None:
             # Disconnected, or full of earlier commands: in both cases this one is not needed.
             with suppress(BrokenPipeError, ConnectionResetError, BlockingIOError):
-                self._connection.send(word)
+                self._connection.send(command)
 
     def _on_end(self, kernel: int) -> None:
         asyncio.get_running_loop().remove_reader(kernel)

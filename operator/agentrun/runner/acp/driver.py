@@ -221,8 +221,10 @@ class AcpDriver:
         await self._questions.acknowledge(answer)
         if question.kind == "auth":
             return build_prompt(task.spec, None, self._opening.answer_tool)
-        said = self._permissions.restore_answer(question, answer, own.question_call)
-        return build_answer(question.text, said, task.spec.output_schema, self._opening.answer_tool)
+        response_text = self._permissions.restore_answer(question, answer, own.question_call)
+        return build_answer(
+            question.text, response_text, task.spec.output_schema, self._opening.answer_tool
+        )
 
     def _end_turn(self) -> None:
         self._add(self._mapper.end_turn())
@@ -255,15 +257,15 @@ class AcpDriver:
         finally:
             self._end_turn()
         if response is None:
-            told = (proxy.refusal or proxy.error) if proxy else None
-            raise classify(0, "the provider does not process requests", None, told)
-        seen, said = (proxy.error if proxy else None), self._mapper.final_response
-        if is_provider_error(self._backend, said, seen):
+            refusal = (proxy.refusal or proxy.error) if proxy else None
+            raise classify(0, "the provider does not process requests", None, refusal)
+        seen, response_text = (proxy.error if proxy else None), self._mapper.final_response
+        if is_provider_error(self._backend, response_text, seen):
             raise classify(0, "the provider answered with an error", None, seen)
         await self._count(response)
         # Some agents end their turn as cancelled when a permission was refused.
         is_refusal = self._permissions.was_refused and response.stop_reason == "cancelled"
-        return end_of_turn("end_turn" if is_refusal else response.stop_reason, said)
+        return end_of_turn("end_turn" if is_refusal else response.stop_reason, response_text)
 
     async def _prompt(self, text: str, ends: Sequence[asyncio.Event]) -> acp.PromptResponse | None:
         """
@@ -314,8 +316,8 @@ class AcpDriver:
 
     async def _answered(self, end: End, schema: dict[str, Any]) -> End:
         structured = await find_answer(self._mapper, schema)
-        said = self._mapper.answer or end.final_response
-        return replace(end, structured=structured, final_response=said)
+        response_text = self._mapper.answer or end.final_response
+        return replace(end, structured=structured, final_response=response_text)
 
     async def _wait_for_permission(self, failure: AttemptError) -> None:
         """Ask a person for other credentials, and wait for an answer."""

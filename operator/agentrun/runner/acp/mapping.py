@@ -111,10 +111,10 @@ class UpdateMapper:
         tool = self._tools.get(tool_id[:_ID])
         if tool is None:
             return Announced({})
-        told = {
+        values = {
             "title": tool.title, "kind": tool.kind, "rawInput": tool.input, "content": tool.content,
         }  # fmt: skip
-        return Announced({name: value for name, value in told.items() if value}, not tool.is_cut)
+        return Announced({name: value for name, value in values.items() if value}, not tool.is_cut)
 
     def flush(self) -> list[Draft]:
         """Return events for buffered text and output, as far as it can be emitted in pieces."""

@@ -26,8 +26,8 @@ def texts_of_answer(raw: dict[str, Any]) -> list[Text]:
     content = _dict(raw.get("result")).get("content")
     blocks = content if isinstance(content, list) else []
     error = raw.get("error")
-    said = _dict(error).get("message") if isinstance(error, dict) else error
-    texts = (*(_dict(block).get("text") for block in blocks), said)
+    message = _dict(error).get("message") if isinstance(error, dict) else error
+    texts = (*(_dict(block).get("text") for block in blocks), message)
     return [text for text in texts if isinstance(text, Text) and text]
 
 

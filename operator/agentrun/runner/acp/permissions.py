@@ -88,10 +88,10 @@ def chosen_option(
 
     If several options match, one that refuses takes precedence.
     """
-    said = _said(message)
+    text = _text_of(message)
     for fitting in (
-        [one for one in options if said == one.option_id.casefold()],
-        [one for one in options if said == one.name.strip().casefold()],
+        [one for one in options if text == one.option_id.casefold()],
+        [one for one in options if text == one.name.strip().casefold()],
     ):
         if fitting:
             return next((one for one in fitting if refuses(one)), fitting[0])
@@ -100,9 +100,9 @@ def chosen_option(
 
 def names_option(message: AgentMessage, question: Question) -> QuestionOption | None:
     """Return the option of an earlier question that an answer names."""
-    said = _said(message)
-    by_id = [one for one in question.options if said == one.id.casefold()]
-    by_name = [one for one in question.options if said == one.name.strip().casefold()]
+    text = _text_of(message)
+    by_id = [one for one in question.options if text == one.id.casefold()]
+    by_name = [one for one in question.options if text == one.name.strip().casefold()]
     return next(iter(by_id or by_name), None)
 
 
@@ -139,7 +139,7 @@ def _digest(tool_call: dict[str, Any], options: Sequence[PermissionOption]) -> s
     return hashlib.sha256(json.dumps([call, choices], sort_keys=True).encode()).hexdigest()
 
 
-def _said(message: AgentMessage) -> str:
+def _text_of(message: AgentMessage) -> str:
     for part in message.parts:
         named = (part.data or {}).get("option_id") if part.type == "data" else None
         if isinstance(named, str):

@@ -28,7 +28,7 @@ class SessionOpener:
     def __init__(self, agent: AcpAgent, journal: Journal) -> None:
         self._agent = agent
         self._journal = journal
-        self._heard = asyncio.Event()
+        self._updated = asyncio.Event()
         self._is_replaying = False
         self.answer_tool: str | None = None
         """The agent's own tool for an answer that satisfies a schema, if it has one."""
@@ -52,7 +52,7 @@ class SessionOpener:
 
     def is_replay(self) -> bool:
         """Return whether an update that arrives now is a replay of one from an earlier pod."""
-        self._heard.set()
+        self._updated.set()
         return self._is_replaying
 
     async def _load(
@@ -73,10 +73,10 @@ class SessionOpener:
 
     async def _goes_on(self) -> bool:
         """Wait for one more update for ``_QUIET_SECONDS``; False if there is none."""
-        self._heard.clear()
+        self._updated.clear()
         try:
             async with asyncio.timeout(_QUIET_SECONDS):
-                return await self._heard.wait()
+                return await self._updated.wait()
         except TimeoutError:
             return False
 

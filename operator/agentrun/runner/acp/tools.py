@@ -264,8 +264,8 @@ class Tool:
             if isinstance(code, int):
                 return code
         for text in _EXIT_CODE_TEXTS:
-            if said := text.search(preview_of(output)):
-                return int(said[1])
+            if match := text.search(preview_of(output)):
+                return int(match[1])
         return 0 if self.name in _QUIET_TOOLS and self.status == "completed" else None
 
 

@@ -185,11 +185,13 @@ class PipeTransport:
         """Ignore a line that is not a message, up to _NOISE_BOUND lines."""
         self._noise += 1
         # Truncated after redaction, or half of a secret would be left.
-        said = self._around.redactor.text(line[: 16 * _NOISE].decode(errors="replace"))[:_NOISE]
+        shown = self._around.redactor.text(line[: 16 * _NOISE].decode(errors="replace"))[:_NOISE]
         if self._noise <= _NOISE_BOUND:
-            log.warning("The agent's output contains a line that is not a message: %r", said)
+            log.warning("The agent's output contains a line that is not a message: %r", shown)
             return
-        self._break(f"{self._noise} lines of its output are not messages; the last one is {said!r}")
+        self._break(
+            f"{self._noise} lines of its output are not messages; the last one is {shown!r}"
+        )
 
     def _break(self, how: str) -> None:
         self.fault = AttemptError(Reason.PROTOCOL_ERROR, f"The agent broke the protocol: {how}.")

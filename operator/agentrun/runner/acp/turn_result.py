@@ -48,8 +48,8 @@ def is_provider_error(
     """
     if provider is None:
         return False
-    said = (final_response or "").strip()
-    return backend.answers_with_errors or not said or provider.message in said
+    response = (final_response or "").strip()
+    return backend.answers_with_errors or not response or provider.message in response
 
 
 def end_of_turn(stop_reason: str, final_response: str | None) -> End:

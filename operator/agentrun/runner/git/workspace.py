@@ -161,7 +161,7 @@ async def clone(
         raise AttemptError(Reason.CLONE_FAILED, _HELD) from error
     except (GitError, OSError) as error:
         message = f"Cannot clone {source.url}: {error}"
-        advice = next((words for said, words in _ADVICE if said.search(message)), "")
+        advice = next((hint for pattern, hint in _ADVICE if pattern.search(message)), "")
         raise AttemptError(Reason.CLONE_FAILED, f"{message}\n{advice}".strip()) from error
     return base
 

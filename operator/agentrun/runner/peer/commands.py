@@ -21,7 +21,7 @@ _FETCH = "fetch_agent_messages"
 Json = dict[str, Any]
 
 
-class Heard(Protocol):
+class MailboxPosition(Protocol):
     """The position up to which the agent has received its mailbox."""
 
     @property
@@ -80,9 +80,11 @@ def _make_parser() -> _Parser:
 class Peer:
     """Executes calls of ``peer`` for one run."""
 
-    def __init__(self, task: Task, gateway: Gateway, tools: McpRelay, heard: Heard) -> None:
+    def __init__(
+        self, task: Task, gateway: Gateway, tools: McpRelay, position: MailboxPosition
+    ) -> None:
         self._task = task
-        self._heard = heard
+        self._position = position
         self._gateway = gateway
         self._tools = tools
         self._parser = _make_parser()
@@ -110,8 +112,8 @@ class Peer:
             given.here = given.cwd or cwd
             self._check_name(given.name)
             return Answer(await self._commands[given.command](given))
-        except _CommandError as told:
-            return told.answer
+        except _CommandError as refused:
+            return refused.answer
         except (ToolCallError, GatewayError) as error:
             return Answer(f"Error: {error}", 1)
 
@@ -185,11 +187,11 @@ class Peer:
 
     async def _unread(self, limit: int, wait_ms: int) -> Json:
         """Return messages that the agent has not received, and record them as received."""
-        known = self._heard.delivered
+        known = self._position.delivered
         found = await self._gateway.messages(known, wait_ms)
         messages = found.messages[: max(1, limit)]
         if messages:
-            self._heard.note_read(messages[-1].seq)
+            self._position.note_read(messages[-1].seq)
         return self._page(messages, max(known, found.delivered_seq))
 
     def _page(self, messages: Sequence[MailboxMessage], after: int) -> Json:
