@@ -30,7 +30,7 @@
   "provider" $provider
   "resources" (.profile.resources | default dict)
 -}}
-{{- /* What the user says in spec stands above what the chart makes of the other values. */ -}}
+{{- /* The spec in the values takes precedence over what the chart derives from the other values. */ -}}
 {{- toJson (mergeOverwrite $spec (deepCopy (.profile.spec | default dict))) -}}
 {{- end }}
 

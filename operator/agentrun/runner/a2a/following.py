@@ -162,7 +162,7 @@ class Canceller:
         self._mapper = mapper
         self.named = asyncio.Event()
         """Set once the agent has sent the task's id."""
-        self.message = "The runner was told to stop."
+        self.message = "The runner was asked to stop."
         """What became of the task, for the run's final message."""
 
     @property

@@ -57,7 +57,7 @@ _CANCEL_SECONDS = 5.0
 class AcpDriver:
     """One ACP agent and its conversation."""
 
-    stop_message = "The runner was told to stop."
+    stop_message = "The runner was asked to stop."
 
     def __init__(
         self,

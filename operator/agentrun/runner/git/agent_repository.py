@@ -1,9 +1,9 @@
 """
-Reads what the agent's git was told: its index, its exclude files, its settings and its refs.
+Reads the state of the agent's git: its index, its exclude files, its settings and its refs.
 
 No git runs on the agent's repository, since it would obey that repository's config. The files are
 copied into the runner's private repository and read there, as data: which paths are tracked, which
-changes the agent's git ignores, and which files it was told to leave alone.
+changes the agent's git ignores, and which files it must not change.
 """
 
 import errno

@@ -1,9 +1,9 @@
 """
 Writes the files of a workspace as a tree, as ``git add --all`` of the agent would.
 
-git only lists the files that changed; their content is read from open folders. What the agent's git
-was told counts: tracked paths, ignored files, hidden changes. What differs from the clone's commit
-as soon as it is cloned, such as line ends, is no change of the agent.
+git only lists the files that changed; their content is read from open folders. The state of
+the agent's git counts: tracked paths, ignored files, hidden changes. What differs from the clone's
+commit as soon as it is cloned, such as line ends, is no change of the agent.
 """
 
 import asyncio
