@@ -25,7 +25,7 @@ def test_a_module_with_one_importer_names_it() -> None:
 
 
 def test_a_class_name_that_two_modules_define_is_listed_with_both() -> None:
-    assert "Blob: agentrun.api.gateway, agentrun.runner.journal.sanitize\n" in page()
+    assert "SettingsError: agentrun.controller.settings, mcp_server.settings\n" in page()
 
 
 def test_a_class_name_of_one_module_is_not_listed() -> None:

@@ -236,7 +236,7 @@ def remove(files: list[Path]) -> None:
 
 def pieces_of(file: BinaryIO, span: Span) -> Iterator[str]:
     """Yield a span as text: a string decoded, a structure as JSON."""
-    meaning = _unescaped if span.is_string else _plainly
+    meaning = _text_of if span.is_string else _plainly
     kept, bytes_left = "", span.end - span.start
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
     file.seek(span.start)
@@ -254,7 +254,7 @@ def pieces_of(file: BinaryIO, span: Span) -> Iterator[str]:
         kept = kept[end:]
 
 
-def _unescaped(inside: str) -> str:
+def _text_of(inside: str) -> str:
     text: str = json.loads(f'"{inside}"', strict=False)
     return text
 
