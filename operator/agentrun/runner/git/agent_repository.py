@@ -9,22 +9,23 @@ changes the agent's git ignores, and which files it must not change.
 import errno
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from agentrun.runner import folders
 from agentrun.runner.folders import Folder
-from agentrun.runner.git.git import Git, GitError
+from agentrun.runner.git.git import UPLOAD_PACK, Git, GitError, nul_separated
+from agentrun.runner.git.workspace import run_privately
 
 GITLINK = "160000"
 """The mode of a submodule's entry, which names a commit of another repository."""
 _COPIED_INDEX = "agentrun-agent-index"
+_FLAGS = "agentrun-flags"
 _LARGEST_INDEX = 512 * 1024 * 1024
 _LARGEST_TEXT = 1024 * 1024
 _SHARED = re.compile(r"sharedindex\.[0-9a-f]{40,64}")
 _MOST_SHARED = 4
-_CHUNK = 256 * 1024
 _TRUE = ("", "true", "yes", "on", "1")
 _COMMIT = re.compile(r"[0-9a-f]{40,64}")
 _MOST_WORKTREES = 100
@@ -52,6 +53,18 @@ class AgentRepository:
         self._private = private
         self._workspace = workspace
         self._home = home
+
+    async def fetch(self, *refspecs: str) -> None:
+        """Fetch refs into the private repository, as from an untrusted server."""
+        args = ("fetch", "-q", "--no-tags", "--no-write-fetch-head", "--update-shallow")
+        await self._ask(*args, refs=refspecs)
+
+    async def refs(self) -> dict[str, str]:
+        """Return all refs with their commits. Raises GitError if the repository is not usable."""
+        # With --refs, git would leave out refs/stash.
+        listed = await self._ask("ls-remote", "-q")
+        pairs = (line.split("\t", 1) for line in listed.splitlines())
+        return {name: commit for commit, name in pairs if not name.endswith("^{}")}
 
     async def settings(self) -> Mapping[str, str]:
         """Read the settings of the repository and of its user. Included files are not read."""
@@ -91,7 +104,7 @@ class AgentRepository:
         except (GitError, OSError):
             return None
         finally:
-            for file in (copied, *self._private.glob("sharedindex.*")):
+            for file in (copied, self._private / _FLAGS, *self._private.glob("sharedindex.*")):
                 file.unlink(missing_ok=True)
 
     def worktree_heads(self) -> dict[str, str]:
@@ -117,6 +130,12 @@ class AgentRepository:
         text = (_read(self._workspace, f"{path}/.git") or b"").decode(errors="surrogateescape")
         above, _, name = text.strip().rpartition("/")
         return name if above.endswith(".git/worktrees") else ""
+
+    async def _ask(self, *args: str, refs: Sequence[str] = ()) -> str:
+        place = (f"--upload-pack={UPLOAD_PACK}", str(self._workspace))
+        return await self._git.run(
+            *args, *place, *refs, repository=self._private, reads=[self._workspace]
+        )
 
     async def _parsed(self, text: bytes) -> dict[str, str]:
         """Parse a config file; an unreadable one has no settings."""
@@ -156,7 +175,7 @@ class AgentRepository:
                 changes.removed.append(path)
             if new not in (GITLINK, "000000") and (status.startswith("A") or old == GITLINK):
                 changes.added.append(path)
-        names = self._private / "agentrun-flags"
+        names = self._private / _FLAGS
         await self._run(index, "ls-files", "-v", "-z", output=names)
         with Folder.at(self._workspace) as workspace:
             for line in nul_separated(names):
@@ -164,31 +183,16 @@ class AgentRepository:
                 # git clears skip-worktree of files that exist in a sparse checkout.
                 if (flag == "S" and not (is_sparse and _exists(workspace, path))) or flag.islower():
                     changes.hidden.append(path)
-        names.unlink()
         return changes
 
     async def _run(self, index: Path, *args: str, output: Path | None = None) -> str:
-        empty = self._private / "agentrun-empty"
-        empty.mkdir(exist_ok=True)
-        env = {"GIT_INDEX_FILE": str(index)}
-        return await self._git.run(
-            *args, repository=self._private, work_tree=empty, env=env, output=output
-        )
+        return await run_privately(self._git, self._private, *args, index=index, output=output)
 
 
 def is_true(settings: Mapping[str, str], key: str, default: bool = False) -> bool:
     """Return the value of a boolean setting; ``key`` is in lower case."""
     value = settings.get(key)
     return default if value is None else value.lower() in _TRUE
-
-
-def nul_separated(file: Path) -> Iterator[str]:
-    """Iterate over the NUL-terminated fields of a file, which may be large."""
-    rest = b""
-    with file.open("rb") as opened:
-        while chunk := opened.read(_CHUNK):
-            *whole, rest = (rest + chunk).split(b"\0")
-            yield from (one.decode(errors="surrogateescape") for one in whole if one)
 
 
 def _exists(folder: Folder, path: str) -> bool:

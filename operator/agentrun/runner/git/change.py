@@ -16,9 +16,9 @@ from agentrun.api.gateway import Task
 from agentrun.api.v1alpha1 import Result
 from agentrun.runner.git.agent_repository import AgentRepository
 from agentrun.runner.git.elsewhere import Elsewhere
-from agentrun.runner.git.git import UPLOAD_PACK, Git, GitError
-from agentrun.runner.git.tree import TreeWriter, run_privately
-from agentrun.runner.git.workspace import AGENT_HEAD, Base
+from agentrun.runner.git.git import Git, GitError
+from agentrun.runner.git.tree import TreeWriter
+from agentrun.runner.git.workspace import AGENT_HEAD, EMPTY_TREE, Base, run_privately
 
 log = logging.getLogger(__name__)
 
@@ -87,14 +87,14 @@ class Collector:
     async def collect(self, run: str, author: Author) -> Change:
         """Collect the agent's commits, and its uncommitted changes in one more commit."""
         head = await self._fetch_commits()
-        elsewhere = Elsewhere(self._git, self._base.private, self._workspace, self._agent)
+        elsewhere = Elsewhere(self._git, self._base.private, self._agent)
         commits = await self._other_commits(elsewhere, head)
         worktrees = elsewhere.worktrees
         writer = TreeWriter(self._git, self._base, self._workspace, self._agent, worktrees)
         tree = await writer.write(head)
         if tree != await self._private("rev-parse", f"{head}^{{tree}}"):
             head = await self._commit(tree, head, _MESSAGE.format(run=run), author)
-        if head != self._base.commit or not self._base.is_unborn:
+        if head != EMPTY_TREE:
             await self._private("update-ref", f"refs/heads/{self._base.branch}", head)
         left_out = (*commits, *writer.left_out)
         return replace(await self._measure(head), left_out=left_out)
@@ -116,13 +116,8 @@ class Collector:
 
     async def _fetch_commits(self) -> str:
         """Fetch the agent's HEAD; return the base if the agent's repository is not usable."""
-        args = ("fetch", "-q", "--no-tags", "--no-write-fetch-head", "--update-shallow")
-        place = (f"--upload-pack={UPLOAD_PACK}", str(self._workspace))
         try:
-            await self._git.run(
-                *args, *place, f"+HEAD:{AGENT_HEAD}",
-                repository=self._base.private, reads=[self._workspace],
-            )  # fmt: skip
+            await self._agent.fetch(f"+HEAD:{AGENT_HEAD}")
         except GitError:
             return self._base.commit
         return await self._private("rev-parse", "--verify", f"{AGENT_HEAD}^{{commit}}")
@@ -140,8 +135,7 @@ class Collector:
             "GIT_AUTHOR_NAME": author.name, "GIT_AUTHOR_EMAIL": author.email,
             "GIT_COMMITTER_NAME": author.name, "GIT_COMMITTER_EMAIL": author.email,
         }  # fmt: skip
-        is_first = parent == self._base.commit and self._base.is_unborn
-        parents = () if is_first else ("-p", parent)
+        parents = () if parent == EMPTY_TREE else ("-p", parent)
         args = ("commit-tree", tree, *parents, "-m", message)
         return (await self._git.run(*args, repository=self._base.private, env=env)).strip()
 

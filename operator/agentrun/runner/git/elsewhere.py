@@ -12,12 +12,11 @@ from pathlib import Path
 
 from agentrun.runner.folders import Entry, Folder
 from agentrun.runner.git.agent_repository import AgentRepository
-from agentrun.runner.git.git import UPLOAD_PACK, Git, GitError
+from agentrun.runner.git.git import Git, GitError
 from agentrun.runner.git.staging import DEEPEST
 from agentrun.runner.git.workspace import ELSEWHERE
 
 _MOST_REFS = 500
-_FETCH = ("fetch", "-q", "--no-tags", "--no-write-fetch-head", "--update-shallow")
 _MOST_ASKED = 50
 
 
@@ -59,10 +58,9 @@ class Found:
 class Elsewhere:
     """Other refs of the agent's repository."""
 
-    def __init__(self, git: Git, private: Path, workspace: Path, agent: AgentRepository) -> None:
+    def __init__(self, git: Git, private: Path, agent: AgentRepository) -> None:
         self._git = git
         self._private = private
-        self._workspace = workspace
         self._agent = agent
         self.worktrees: dict[str, str] = {}
         """The commits of linked worktrees by their names, once they were described."""
@@ -70,7 +68,7 @@ class Elsewhere:
     async def describe(self, base: str, head: str) -> list[str]:
         """Fetch the agent's other refs, and describe those with commits that ``head`` lacks."""
         try:
-            refs = await self._list()
+            refs = await self._agent.refs()
         except GitError:
             return []  # no usable repository, so its HEAD was not fetched either
         included = {base, head} | {
@@ -86,23 +84,16 @@ class Elsewhere:
         found = [await self._describe(ref, included) for ref in specs if ref not in failures]
         return [one for one in (*found, *failures.values()) if one]
 
-    async def _list(self) -> dict[str, str]:
-        # With --refs, git would leave out refs/stash.
-        listed = await self._read_from("ls-remote", "-q")
-        pairs = (line.split("\t", 1) for line in listed.splitlines())
-        return {name: commit for commit, name in pairs if not name.endswith("^{}")}
-
     async def _fetch(self, specs: Mapping[str, str]) -> dict[str, str]:
         """Fetch the refs into the private repository; return which failed, and why."""
         if not specs:
             return {}
         try:
-            await self._read_from(*_FETCH, refs=[f"+{one}:{ref}" for ref, one in specs.items()])
+            await self._agent.fetch(*(f"+{one}:{ref}" for ref, one in specs.items()))
         except GitError as error:
             if len(specs) == 1:
                 (ref,) = specs
-                reason = str(error).strip().rpartition("\n")[2]
-                return {ref: f"{_short(ref)}: its commits cannot be read: {reason}"}
+                return {ref: f"{_short(ref)}: its commits cannot be read: {error.reason}"}
             failures: dict[str, str] = {}
             for ref, one in specs.items():
                 failures |= await self._fetch({ref: one})
@@ -119,12 +110,6 @@ class Elsewhere:
         commit = (await self._git.run("rev-parse", ref, repository=self._private)).strip()
         what = "stashed changes" if _short(ref) == "stash" else _plural(count, "commit")
         return f"{_short(ref)}: {what} ({commit[:12]})"
-
-    async def _read_from(self, *args: str, refs: Iterable[str] = ()) -> str:
-        place = (f"--upload-pack={UPLOAD_PACK}", str(self._workspace))
-        return await self._git.run(
-            *args, *place, *refs, repository=self._private, reads=[self._workspace]
-        )
 
 
 def find_nested(workspace: Path) -> Found:

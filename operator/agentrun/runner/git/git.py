@@ -13,7 +13,7 @@ and never access a folder of the agent. Those that access one have neither crede
 
 import asyncio
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -63,12 +63,19 @@ _HARMLESS = (
 _ALL = {**_SETTINGS, **{f"fetch.fsck.{one}": "ignore" for one in _HARMLESS}}
 _FORCED = [word for key, value in _ALL.items() for word in ("-c", f"{key}={value}")]
 """On the command line: takes precedence over the config of any repository."""
+_CHUNK = 256 * 1024
 UPLOAD_PACK = " ".join(["git", *_FORCED, "upload-pack"])
 """The command that serves an agent's repository: git does not pass its own options on to it."""
 
 
 class GitError(Exception):
     """git failed. The message is git's error output, without secrets."""
+
+    @property
+    def reason(self) -> str:
+        """The last line of the output, which says why, without its level."""
+        last = str(self).strip().rpartition("\n")[2]
+        return last.removeprefix("fatal: ").removeprefix("error: ")
 
 
 class Git:
@@ -199,6 +206,20 @@ class Git:
         """Return the end of git's error output, where the reason is, with an explanation of it."""
         text = self._redactor.text(complaint.decode(errors="replace").strip())
         return explain(text[-2000:], self._kind) if text else ""
+
+
+def nul_joined(fields: Iterable[str]) -> bytes:
+    """Return paths or entries as git reads them with ``-z``."""
+    return "".join(f"{one}\0" for one in fields).encode(errors="surrogateescape")
+
+
+def nul_separated(file: Path) -> Iterator[str]:
+    """Iterate over what git wrote to a file with ``-z``; the file may be large."""
+    rest = b""
+    with file.open("rb") as opened:
+        while chunk := opened.read(_CHUNK):
+            *whole, rest = (rest + chunk).split(b"\0")
+            yield from (one.decode(errors="surrogateescape") for one in whole if one)
 
 
 def _command(args: Sequence[str]) -> str:

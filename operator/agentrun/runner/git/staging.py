@@ -12,16 +12,15 @@ import filecmp
 import os
 import shutil
 import stat
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 from agentrun.runner import folders
 from agentrun.runner.folders import Folder
-from agentrun.runner.git.agent_repository import nul_separated
-from agentrun.runner.git.git import Git, GitError
-from agentrun.runner.git.workspace import INDEX, Base
+from agentrun.runner.git.git import Git, GitError, nul_joined, nul_separated
+from agentrun.runner.git.workspace import INDEX, Base, index_env
 
 _LARGE = 4 * 1024 * 1024
 _BATCH_FILES = 1000
@@ -54,10 +53,9 @@ class Pristine:
     """The paths that the agent's commits change."""
 
     @classmethod
-    async def of(cls, git: Git, base: Base, head: str) -> "Pristine":
-        """Compare with the commit of ``base`` what the agent left, which commited ``head``."""
-        index = base.private / "agentrun-base-index"
-        env = {"GIT_INDEX_FILE": str(index)}
+    async def of(cls, git: Git, base: Base, head: str, index: Path) -> "Pristine":
+        """Read the commit of ``base`` into ``index``, and compare with it the commit ``head``."""
+        env = index_env(index)
         await git.run("read-tree", base.commit, repository=base.private, env=env)
         pattern = ":(top,glob)**/.gitattributes"
         listed = await git.run("ls-files", "-z", pattern, repository=base.private, env=env)
@@ -72,11 +70,10 @@ class Pristine:
         wanted = [path for path in paths if path not in self.changed]
         if self.index is None or not wanted:
             return
-        stdin = "".join(f"{path}\0" for path in wanted).encode(errors="surrogateescape")
         await self.git.run(
             "checkout-index", "-q", "-f", "-z", "--stdin",
-            repository=self.private, work_tree=target, stdin=stdin,
-            env={"GIT_INDEX_FILE": str(self.index)}, codes=(0, 1),
+            repository=self.private, work_tree=target, stdin=nul_joined(wanted),
+            env=index_env(self.index), codes=(0, 1),
         )  # fmt: skip
 
 
@@ -164,8 +161,8 @@ class Stage:
 
     async def _take_large(self, file: BinaryIO, path: str, is_program: bool) -> None:
         await self._pristine.check_out([path], self._cloned)
-        cloned = self._cloned / path
-        if cloned.is_file() and is_program == _is_program(cloned) and _is_same(file, cloned):
+        cloned = self._clone_of(path, is_program)
+        if cloned is not None and _is_same(file, cloned):
             return
         file.seek(0)
         try:
@@ -202,11 +199,15 @@ class Stage:
             await asyncio.to_thread(self._clear)
 
     def _is_as_cloned(self, path: str) -> bool:
-        ours, cloned = self._files / path, self._cloned / path
-        # A folder or a link in the place of a file makes it another one.
-        if cloned.is_symlink() or not cloned.is_file():
-            return False
-        return _is_program(ours) == _is_program(cloned) and filecmp.cmp(ours, cloned, shallow=False)
+        ours = self._files / path
+        cloned = self._clone_of(path, _is_program(ours))
+        return cloned is not None and filecmp.cmp(ours, cloned, shallow=False)
+
+    def _clone_of(self, path: str, is_program: bool) -> Path | None:
+        """Return the file as the clone wrote it; None if that was no file with this mode."""
+        cloned = self._cloned / path
+        is_file = cloned.is_file() and not cloned.is_symlink()
+        return cloned if is_file and _is_program(cloned) == is_program else None
 
     async def _add(self, paths: list[str]) -> None:
         """Add copied files. Raises GitError if git refuses one of several."""
@@ -230,7 +231,7 @@ class Stage:
     async def _raw(self, file: BinaryIO, path: str, error: GitError) -> str:
         """Store a file that git cannot convert as it is, so that its content is not lost."""
         blob = await self._run("hash-object", "-w", "--no-filters", "--stdin", stdin=file)
-        self._leave_out(path, f"stored without conversion, since git refuses it: {_reason(error)}")
+        self._leave_out(path, f"stored without conversion, since git refuses it: {error.reason}")
         return blob
 
     async def _enter(self, paths: list[str], entries: Mapping[str, tuple[str, str]]) -> None:
@@ -238,9 +239,8 @@ class Stage:
 
         async def enter(some: list[str]) -> None:
             lines = (f"{mode} {blob} 0\t{path}" for path in some for mode, blob in [entries[path]])
-            stdin = "".join(f"{line}\0" for line in lines).encode(errors="surrogateescape")
             args = ("update-index", "--add", "--replace", "-z", "--index-info")
-            await self._run(*args, stdin=stdin)
+            await self._run(*args, stdin=nul_joined(lines))
 
         await self._divide(enter, paths)
 
@@ -253,7 +253,7 @@ class Stage:
         except GitError as error:
             if len(paths) == 1 or not self._splits_left:
                 for path in paths:
-                    self._leave_out(path, _reason(error))
+                    self._leave_out(path, error.reason)
                 return
             self._splits_left -= 1
             half = len(paths) // 2
@@ -269,18 +269,16 @@ class Stage:
     async def _update(
         self, flag: str, paths: list[str], *flags: str, warnings: list[str] | None = None
     ) -> None:
-        stdin = "".join(f"{path}\0" for path in paths).encode(errors="surrogateescape")
-        modes = ("-c", f"core.fileMode={str(self._has_modes).lower()}")
         args = ("update-index", flag, *flags, "-z", "--stdin")
-        await self._run(*modes, *args, stdin=stdin, warnings=warnings)
+        setting = mode_setting(self._has_modes)
+        await self._run(*setting, *args, stdin=nul_joined(paths), warnings=warnings)
 
     async def _run(
         self, *args: str, stdin: bytes | BinaryIO, warnings: list[str] | None = None
     ) -> str:
-        env = {"GIT_INDEX_FILE": str(self._private / INDEX)}
         return await self._git.run(
-            *args, repository=self._private, work_tree=self._files, env=env, stdin=stdin,
-            warnings=warnings,
+            *args, repository=self._private, work_tree=self._files,
+            env=index_env(self._private / INDEX), stdin=stdin, warnings=warnings,
         )  # fmt: skip
 
     def _clear(self) -> None:
@@ -306,6 +304,11 @@ def _is_below(path: str, folders: Collection[str]) -> bool:
     return path in folders or any(path[:end] in folders for end in ends)
 
 
+def mode_setting(has_modes: bool) -> Sequence[str]:
+    """Return git's option for whether the mode of files counts."""
+    return ("-c", f"core.fileMode={str(has_modes).lower()}")
+
+
 def _is_program(file: Path) -> bool:
     return bool(file.stat().st_mode & stat.S_IXUSR)
 
@@ -316,9 +319,3 @@ def _is_same(file: BinaryIO, other: Path) -> bool:
             if opened.read(len(chunk)) != chunk:
                 return False
         return not opened.read(1)
-
-
-def _reason(error: GitError) -> str:
-    """Return the last line of git's output, which says why, without its level."""
-    last = str(error).strip().rpartition("\n")[2]
-    return last.removeprefix("fatal: ").removeprefix("error: ")

@@ -7,6 +7,7 @@ commit as soon as it is cloned, such as line ends, is no change of the agent.
 """
 
 import asyncio
+import shutil
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
@@ -16,12 +17,11 @@ from agentrun.runner.git.agent_repository import (
     AgentRepository,
     IndexChanges,
     is_true,
-    nul_separated,
 )
 from agentrun.runner.git.elsewhere import Nested, files_below, find_nested
-from agentrun.runner.git.git import Git, GitError
-from agentrun.runner.git.staging import Pristine, Stage
-from agentrun.runner.git.workspace import INDEX, Base
+from agentrun.runner.git.git import Git, GitError, nul_joined, nul_separated
+from agentrun.runner.git.staging import Pristine, Stage, mode_setting
+from agentrun.runner.git.workspace import INDEX, Base, index_env, run_privately
 
 _IGNORED = (0, 1)
 """The exit codes of ``git check-ignore``; 1 means that no path is ignored."""
@@ -47,12 +47,22 @@ class TreeWriter:
         self._workspace = workspace
         self._agent = agent
         self._worktrees = worktrees
+        self._scratch = base.private / "agentrun-scratch"
         self.left_out: list[str] = []
 
     async def write(self, head: str) -> str:
         """Return the id of the tree; it starts from the tree of ``head``."""
+        # A snapshot packs the private repository, so nothing else may stay in it.
+        try:
+            self._scratch.mkdir(exist_ok=True)
+            return await self._write(head)
+        finally:
+            shutil.rmtree(self._scratch, ignore_errors=True)
+
+    async def _write(self, head: str) -> str:
         await self._private("read-tree", head)
         settings = await self._agent.settings()
+        has_modes = is_true(settings, "core.filemode", default=True)
         self._write_excludes(settings)
         index = await self._agent.index(head, settings) or IndexChanges()
         links = await self._links(index)
@@ -60,12 +70,11 @@ class TreeWriter:
         await self._update("--force-remove", [*index.removed, *links])
         await self._update("--skip-worktree", await self._in_index(index.hidden))
         nested = await self._nested()
-        names = await self._list_files(settings)
+        names = await self._list_files(has_modes)
         with names.open("ab") as file:
-            for path in (*index.added, *await self._files_of(nested)):
-                file.write(path.encode(errors="surrogateescape") + b"\0")
+            file.write(nul_joined((*index.added, *await self._files_of(nested))))
         modules = [path for path, commit in links.items() if commit]
-        await self._stage(head, names, settings, {*modules, *nested.cloned, *nested.linked})
+        await self._stage(head, names, has_modes, {*modules, *nested.cloned, *nested.linked})
         await self._restore(links)
         await self._name(nested, links)
         return await self._private("write-tree")
@@ -103,23 +112,22 @@ class TreeWriter:
         ignored = await self._ignored(found)
         return [path for path in found if path not in ignored]
 
-    async def _list_files(self, settings: Mapping[str, str]) -> Path:
+    async def _list_files(self, has_modes: bool) -> Path:
         """List the modified, new and removed files in a file."""
-        names = self._base.private / "agentrun-names"
+        names = self._scratch / "names"
+        args = ("ls-files", "-z", "--deduplicate", "--modified", "--deleted", "--others")
         await self._git.run(
-            "-c", f"core.fileMode={_file_mode(settings)}",
-            "ls-files", "-z", "--deduplicate", "--modified", "--deleted", "--others",
-            "--exclude-standard", "--", ":(top)",
+            *mode_setting(has_modes), *args, "--exclude-standard", "--", ":(top)",
             repository=self._base.private, work_tree=self._workspace, reads=[self._workspace],
-            env=index_env(self._base.private), output=names,
+            env=index_env(self._base.private / INDEX), output=names,
         )  # fmt: skip
         return names
 
     async def _stage(
-        self, head: str, names: Path, settings: Mapping[str, str], excluded: Collection[str]
+        self, head: str, names: Path, has_modes: bool, excluded: Collection[str]
     ) -> None:
-        pristine = await Pristine.of(self._git, self._base, head)
-        stage = Stage(self._git, self._base.private, pristine, _file_mode(settings) == "true")
+        pristine = await Pristine.of(self._git, self._base, head, self._scratch / "base-index")
+        stage = Stage(self._git, self._base.private, pristine, has_modes)
         with Folder.at(self._workspace) as workspace:
             await stage.add(workspace, names, excluded)
         self.left_out += stage.left_out
@@ -127,7 +135,7 @@ class TreeWriter:
     async def _restore(self, links: Mapping[str, str]) -> None:
         entries = [f"{GITLINK} {commit} 0\t{path}" for path, commit in links.items() if commit]
         if entries:
-            stdin = "".join(f"{one}\0" for one in entries).encode(errors="surrogateescape")
+            stdin = nul_joined(entries)
             await self._private("update-index", "-z", "--index-info", stdin=stdin)
 
     async def _name(self, nested: Nested, links: Mapping[str, str]) -> None:
@@ -144,7 +152,7 @@ class TreeWriter:
     async def _is_modified(self, worktree: str, commit: str) -> bool:
         """Return whether a linked worktree differs from its commit."""
         place = self._workspace / worktree
-        env = {"GIT_INDEX_FILE": str(self._base.private / "agentrun-worktree-index")}
+        env = index_env(self._scratch / "worktree-index")
         listed = ("ls-files", "-z", "--modified", "--deleted", "--others", "--exclude-standard")
         try:
             await self._git.run("read-tree", commit, repository=self._base.private, env=env)
@@ -157,7 +165,7 @@ class TreeWriter:
 
     async def _ignored(self, paths: Iterable[str]) -> set[str]:
         """Return those of the paths that the agent's git ignores."""
-        stdin = "".join(f"{path}\0" for path in paths).encode(errors="surrogateescape")
+        stdin = nul_joined(paths)
         if not stdin:
             return set()
         ignored = await self._git.run(
@@ -168,37 +176,14 @@ class TreeWriter:
         return {path for path in ignored.split("\0") if path}
 
     async def _update(self, flag: str, paths: Iterable[str]) -> None:
-        stdin = "".join(f"{path}\0" for path in paths).encode(errors="surrogateescape")
+        stdin = nul_joined(paths)
         if stdin:
             await self._private("update-index", flag, "-z", "--stdin", stdin=stdin)
 
     async def _listed(self, *args: str) -> Iterable[str]:
-        output = self._base.private / "agentrun-listed"
+        output = self._scratch / "listed"
         await run_privately(self._git, self._base.private, *args, output=output)
         return nul_separated(output)
 
     async def _private(self, *args: str, stdin: bytes | None = None) -> str:
         return await run_privately(self._git, self._base.private, *args, stdin=stdin)
-
-
-def index_env(private: Path) -> dict[str, str]:
-    """Return the environment of git with the private index."""
-    return {"GIT_INDEX_FILE": str(private / INDEX)}
-
-
-async def run_privately(
-    git: Git, private: Path, *args: str, stdin: bytes | None = None, output: Path | None = None
-) -> str:
-    """Run git on the private repository and its index alone, and return its stripped output."""
-    # In an empty work tree, git reads .gitattributes from the index.
-    empty = private / "agentrun-empty"
-    empty.mkdir(exist_ok=True)
-    printed = await git.run(
-        *args, repository=private, work_tree=empty, env=index_env(private), stdin=stdin,
-        output=output,
-    )  # fmt: skip
-    return printed.strip("\n")
-
-
-def _file_mode(settings: Mapping[str, str]) -> str:
-    return str(is_true(settings, "core.filemode", default=True)).lower()

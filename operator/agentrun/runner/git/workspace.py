@@ -24,6 +24,8 @@ AGENT_HEAD = "refs/agentrun/agent"
 """The commit of the agent's HEAD, in the private repository once the change was collected."""
 BASE = "refs/agentrun/base"
 """The commit that the agent starts from, in the private repository."""
+EMPTY_TREE = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"
+"""The tree without files, from which a run starts if the repository has no commit."""
 INDEX = "agentrun-index"
 """The index of the files that are checked out, in the private repository."""
 _MADE = "agentrun-made"
@@ -89,10 +91,14 @@ class Base:
     branch: str
     """The branch for the change."""
     commit: str
+    """``EMPTY_TREE`` if the repository was empty."""
     private: Path
     """The runner's private repository."""
-    is_unborn: bool = False
-    """Whether the repository was empty: ``commit`` is the empty tree then."""
+
+    @property
+    def is_unborn(self) -> bool:
+        """Whether the repository was empty."""
+        return self.commit == EMPTY_TREE
 
     @property
     def url_digest(self) -> str:
@@ -155,7 +161,7 @@ async def clone(
         commit = await _fetch(git, source, private)
         await git.run("update-ref", BASE, commit, repository=private)
         await check_out(git, private, workspace, commit)
-        base = await base_at(git, source.url, branch, commit, private)
+        base = Base(source.url, branch, commit, private)
         await hand_over(git, base, workspace, commit)
     except FileExistsError as error:
         raise AttemptError(Reason.CLONE_FAILED, _HELD) from error
@@ -166,10 +172,28 @@ async def clone(
     return base
 
 
-async def base_at(git: Git, url: str, branch: str, commit: str, private: Path) -> Base:
-    """Return the base at a commit, or at the empty tree if the repository was empty."""
-    kind = (await git.run("cat-file", "-t", commit, repository=private)).strip()
-    return Base(url, branch, commit, private, is_unborn=kind == "tree")
+async def run_privately(
+    git: Git,
+    private: Path,
+    *args: str,
+    index: Path | None = None,
+    stdin: bytes | None = None,
+    output: Path | None = None,
+) -> str:
+    """Run git on a private repository and its own or another index, and return its output."""
+    # In an empty work tree, git reads .gitattributes from the index.
+    empty = private / "agentrun-empty"
+    empty.mkdir(exist_ok=True)
+    printed = await git.run(
+        *args, repository=private, work_tree=empty, env=index_env(index or private / INDEX),
+        stdin=stdin, output=output,
+    )  # fmt: skip
+    return printed.strip("\n")
+
+
+def index_env(index: Path) -> dict[str, str]:
+    """Return the environment of git with an index."""
+    return {"GIT_INDEX_FILE": str(index)}
 
 
 async def check_out(git: Git, private: Path, workspace: Path, commit: str) -> None:
@@ -178,7 +202,7 @@ async def check_out(git: Git, private: Path, workspace: Path, commit: str) -> No
     await git.run(
         "read-tree", "-m", "-u", commit,
         repository=private, work_tree=workspace, writes=[workspace],
-        env={"GIT_INDEX_FILE": str(private / INDEX)}, seconds=CLONE_SECONDS,
+        env=index_env(private / INDEX), seconds=CLONE_SECONDS,
     )  # fmt: skip
 
 
@@ -199,7 +223,7 @@ async def hand_over(git: Git, base: Base, workspace: Path, head: str) -> None:
     refs = await git.run("for-each-ref", form, *_HANDED_ON, ELSEWHERE, repository=private)
     lines = [one.replace(f" {ELSEWHERE}/", " refs/", 1) for one in refs.splitlines()]
     # The branch of a repository without a commit does not exist yet.
-    if head != base.commit or not base.is_unborn:
+    if head != EMPTY_TREE:
         ours = f" refs/heads/{branch}"
         lines = [f"{head}{ours}", *(one for one in lines if not one.endswith(ours))]
     text = "".join(f"{one}\n" for one in lines)
@@ -252,7 +276,8 @@ async def _missing(git: Git, source: GitSource, private: Path) -> str:
     branches = await _branches(git, source.url, private)
     if not branches:
         args = ("hash-object", "-t", "tree", "-w", "--stdin")
-        return (await git.run(*args, repository=private, stdin=b"")).strip()
+        await git.run(*args, repository=private, stdin=b"")
+        return EMPTY_TREE
     named = ", ".join(branches[:_MOST_LISTED]) + (", …" if len(branches) > _MOST_LISTED else "")
     if source.ref:
         raise GitError(

@@ -27,10 +27,10 @@ from agentrun.runner.git.workspace import (
     CLONE_SECONDS,
     INDEX,
     Base,
-    base_at,
     branch_of,
     check_out,
     hand_over,
+    index_env,
 )
 from agentrun.runner.layout import Layout
 from agentrun.runner.outcome import AttemptError
@@ -162,7 +162,7 @@ async def restore_workspace(
         if origin.is_own:
             at = kept.agent_head
             await _reset_index(git, private, workspace, at)
-        base = await base_at(git, source.url, branch, commit, private)
+        base = Base(source.url, branch, commit, private)
         await hand_over(git, base, workspace, at)
         await git.run("update-ref", BASE, commit, repository=private)
     except FileExistsError as error:
@@ -174,7 +174,7 @@ async def restore_workspace(
 
 async def _reset_index(git: Git, private: Path, workspace: Path, commit: str) -> None:
     """Reset the index to ``commit``, so that differences from it are uncommitted."""
-    env = {"GIT_INDEX_FILE": str(private / INDEX)}
+    env = index_env(private / INDEX)
     await git.run("read-tree", commit, repository=private, env=env)
     await git.run(
         "update-index", "-q", "--refresh",

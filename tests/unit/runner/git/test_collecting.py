@@ -207,6 +207,17 @@ async def test_a_pipe_in_the_workspace_is_passed_over(place: Place, base: Base) 
     assert change.left_out == ("docs/a.md: no file, folder or link",)
 
 
+async def test_nothing_but_the_repository_stays_for_the_snapshot(place: Place) -> None:
+    base = await windows(place)
+    write(place.workspace, {"new.txt": "1\n"})
+    place.agent("update-index", "--split-index", "--skip-worktree", "id.md")
+    await place.collect(base)
+    (place.private / "patch").unlink()
+    working = {path.name for path in place.private.iterdir() if path.name.startswith("agentrun-")}
+    assert working == {"agentrun-empty", "agentrun-index"}
+    assert not list(place.private.glob("sharedindex.*"))
+
+
 async def test_a_narrowed_checkout_removes_no_file(place: Place, base: Base) -> None:
     place.agent("sparse-checkout", "set", "src")
     write(place.workspace, {"src/a.py": "y\n"})
