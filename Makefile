@@ -55,7 +55,7 @@ PYTEST := pytest -q -n $(WORKERS) --dist worksteal
 .PHONY: test-unit
 test-unit: $(BIN)/.ready ## What needs no cluster and no database.
 	@echo "== unit"
-	@$(PYTEST) -m "not full" tests/unit tests/mcp
+	@$(PYTEST) -m "not full" tests/unit
 
 .PHONY: test-quick
 test-quick: $(BIN)/.ready ## Before each commit: lint, types, and the unit tests that are quick.
@@ -64,7 +64,7 @@ test-quick: $(BIN)/.ready ## Before each commit: lint, types, and the unit tests
 .PHONY: quick-tests
 quick-tests: $(BIN)/.ready
 	@echo "== quick unit tests"
-	@$(PYTEST) -m "not slow" tests/unit tests/mcp
+	@$(PYTEST) -m "not slow" tests/unit
 
 .PHONY: test-contract
 test-contract: $(BIN)/.ready ## What the stores promise, on every store.

@@ -16,12 +16,12 @@ from mcp.server.mcpserver import MCPServer
 from mcp_types import Tool
 
 from agentrun.api.v1alpha1 import AgentTools
-from mcp_server.access import NOBODY
-from mcp_server.policy import user_policies
-from mcp_server.runs import Runs
-from mcp_server.server import build_server
-from mcp_server.tool_context import ToolContext
-from mcp_server.watched import Watched
+from mcp_server.access.policy import user_policies
+from mcp_server.access.subjects import NOBODY
+from mcp_server.runs.runs import Runs
+from mcp_server.server.app import build_server
+from mcp_server.tools.context import ToolContext
+from mcp_server.watches.watched import Watched
 
 Schema = Mapping[str, Any]
 

@@ -2,7 +2,7 @@
 The entry point of the MCP server: two HTTP servers and the watches in one event loop.
 
 Port 8080 serves MCP clients, port 8081 serves runners. On SIGTERM the process drains and then stops
-(see ``mcp_server.shutdown``).
+(see ``mcp_server.http.shutdown``).
 """
 
 import asyncio
@@ -20,19 +20,19 @@ from agentrun.kube.client import Kube, connect
 from agentrun.store.base import BlobStore, RunStore, StoreError
 from agentrun.store.blobs import open_blobs
 from agentrun.store.sql import open_store
-from mcp_server.access import NOBODY
-from mcp_server.auth import KubernetesTokenVerifier
-from mcp_server.connections import CLIENTS, RUNNERS, Bounded, ConnectionLimits, protocol_with
+from mcp_server.access.auth import KubernetesTokenVerifier
+from mcp_server.access.policy import user_policies
+from mcp_server.access.subjects import NOBODY
 from mcp_server.gateway import build_gateway
 from mcp_server.gateway.auth import TokenReviewAuthenticator
 from mcp_server.gateway.kube import KubernetesRunDirectory
-from mcp_server.policy import user_policies
-from mcp_server.runs import Runs
-from mcp_server.server import build_app
+from mcp_server.http.connections import CLIENTS, RUNNERS, Bounded, ConnectionLimits, protocol_with
+from mcp_server.http.shutdown import CloseWhenLeaving, Shutdown
+from mcp_server.runs.runs import Runs
+from mcp_server.server.app import build_app
 from mcp_server.settings import Settings, SettingsError, load_settings
-from mcp_server.shutdown import CloseWhenLeaving, Shutdown
-from mcp_server.tool_context import ToolContext
-from mcp_server.watched import Watched
+from mcp_server.tools.context import ToolContext
+from mcp_server.watches.watched import Watched
 
 _log = logging.getLogger("mcp_server")
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from agentrun.store import urls
-from mcp_server.access import NOBODY, Access, parse_access
+from mcp_server.access.subjects import NOBODY, Access, parse_access
 
 _POD_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
@@ -28,7 +28,7 @@ class Settings:
     store_url: str = urls.STORE_URL
     blobs_url: str = urls.BLOBS_URL
     allowed_hosts: tuple[str, ...] = ()
-    """Host names that clients use besides those inside the cluster (see hosts.py)."""
+    """Host names that clients use besides those inside the cluster (see http/hosts.py)."""
     public_url: str = ""
     """The URL of the server for clients outside the cluster, without /mcp."""
     issuer_url: str = "https://kubernetes.default.svc.cluster.local"

@@ -33,7 +33,7 @@ from agentrun.store.paging import (
     encode_cursor,
     place_of,
 )
-from mcp_server.watched import Ordered
+from mcp_server.watches.ordered import Ordered
 from tests.memory_messages import MemoryMessages
 
 

@@ -2,7 +2,7 @@
 The MCP endpoint for the agents of runs: ``POST /v1/mcp``.
 
 The runner relays the agent's requests. The token authenticates the run, the run's profile lists the
-allowed tools, and ``mcp_server.agent_policy`` authorizes each call.
+allowed tools, and ``mcp_server.access.agent_policy`` authorizes each call.
 """
 
 from collections.abc import AsyncIterator
@@ -21,13 +21,11 @@ from starlette.types import Receive, Scope, Send
 
 from agentrun import __version__
 from agentrun.api.gateway import MAX_MCP_BYTES
-from mcp_server.agent_policy import AgentCaller, AgentPolicy, Lineage
-from mcp_server.arguments import StrictServer, within_bounds
-from mcp_server.gateway.ports import RunDirectory
-from mcp_server.gateway.requests import profile_of
+from mcp_server.access.agent_policy import AgentCaller, AgentPolicy, Lineage
 from mcp_server.gateway.runner_identity import RunnerAuthenticator
-from mcp_server.tool_context import ToolContext
+from mcp_server.schemas.strict import StrictServer, within_bounds
 from mcp_server.tools import ALL_TOOLS
+from mcp_server.tools.context import ToolContext
 
 INSTRUCTIONS = """\
 These are the tools of AgentRun, which runs you in a pod on Kubernetes. list_agents lists the other
@@ -65,11 +63,8 @@ class AgentServer(StrictServer):
 class AgentToolsEndpoint:
     """The endpoint /v1/mcp."""
 
-    def __init__(
-        self, context: ToolContext, runners: RunnerAuthenticator, runs: RunDirectory
-    ) -> None:
+    def __init__(self, context: ToolContext, runners: RunnerAuthenticator) -> None:
         self._runners = runners
-        self._runs = runs
         lineage = Lineage(context.store)
         own = replace(context, policy=lambda: AgentPolicy(_agent.get(), context.runs, lineage))
         server = AgentServer(
@@ -111,7 +106,7 @@ class AgentToolsEndpoint:
 
     async def _caller(self, request: Request) -> AgentCaller:
         runner = await self._runners.identify_writer(request)
-        profile = await profile_of(self._runs, runner.run)
+        profile = await self._runners.profile_of(runner)
         return AgentCaller(runner.run, runner.row.session_uid, profile.spec)
 
 

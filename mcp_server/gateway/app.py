@@ -21,7 +21,6 @@ from mcp_server.gateway.problems import HANDLERS, RequestError, answer
 from mcp_server.gateway.reports import Reports
 from mcp_server.gateway.requests import (
     MAX_STATUS_BYTES,
-    profile_of,
     read_events,
     read_model,
     read_number,
@@ -36,8 +35,8 @@ from mcp_server.gateway.snapshots import (
     origin_in,
     own_origin,
 )
-from mcp_server.tool_context import ToolContext
-from mcp_server.waiting import read_until
+from mcp_server.tools.context import ToolContext
+from mcp_server.tools.waiting import read_until
 
 MAX_WAIT_MS = 30_000
 """The maximum time that a request for inputs waits, in milliseconds."""
@@ -65,7 +64,7 @@ def build_gateway(
     With a ``context``, agents can call tools; without one, there is no /v1/mcp.
     """
     gateway = _Gateway(store, blobs, runs, authenticator, closing or asyncio.Event())
-    tools = AgentToolsEndpoint(context, gateway.runners, runs) if context else None
+    tools = AgentToolsEndpoint(context, gateway.runners) if context else None
     routes = [
         Route("/v1/task", gateway.task, methods=["GET"]),
         Route("/v1/head", gateway.head, methods=["GET"]),
@@ -111,7 +110,7 @@ class _Gateway:
         """Return the runner's task, unless the run has finished."""
         runner = await self.runners.identify_writer(request)
         run = runner.run
-        profile = await profile_of(self._runs, run)
+        profile = await self.runners.profile_of(runner)
         origin = await self._origin(run)
         task = Task(
             run_id=run.metadata.name,
@@ -217,20 +216,20 @@ class _Gateway:
         runner = await self.runners.identify(request)
         after = read_number(request, "after", _MAX_INPUT)
         seconds = read_number(request, "wait_ms", MAX_WAIT_MS) / 1000
-        clock = asyncio.get_running_loop().time
-        until = clock() + seconds
         if _is_unwanted(runner.row):
-            until = min(until, clock() + _PACE_SECONDS)
-            await self._pause(until - clock())
+            await self._pause(min(seconds, _PACE_SECONDS))
+            seconds = 0
 
         async def read() -> RunRow:
             return await self._store.get_run_by_uid(runner.uid) or runner.row
 
-        def is_enough(row: RunRow) -> bool:
-            return bool(inputs_of(row, after).inputs) or _is_unwanted(row)
-
-        changes = self._store.changes(runner.uid)
-        row = await read_until(changes, read, is_enough, until - clock(), self._closing)
+        row = await read_until(
+            lambda row: bool(inputs_of(row, after).inputs) or _is_unwanted(row),
+            read,
+            self._store.changes(runner.uid),
+            seconds,
+            self._closing,
+        )
         return answer(inputs_of(row, after))
 
     async def _pause(self, seconds: float) -> None:

@@ -11,15 +11,15 @@ from typing import Any
 
 from agentrun.api.gateway import RUNNER_ACCOUNT, TOKEN_AUDIENCE
 from agentrun.kube.errors import ApiError
-from mcp_server.auth import SERVICE_ACCOUNT
-from mcp_server.gateway.ports import ClusterUnavailableError, PodIdentity, UnauthenticatedError
-from mcp_server.reviews import (
+from mcp_server.access.auth import SERVICE_ACCOUNT
+from mcp_server.access.reviews import (
     Reviews,
     TokenRefusedError,
     TokenReviewer,
     TooManyReviewsError,
     is_valid,
 )
+from mcp_server.gateway.ports import ClusterUnavailableError, PodIdentity, UnauthenticatedError
 
 _POD_NAME = "authentication.kubernetes.io/pod-name"
 _POD_UID = "authentication.kubernetes.io/pod-uid"

@@ -16,9 +16,9 @@ from agentrun.store.base import MessageStore, StoredMessage
 from mcp_server.gateway.problems import RequestError, answer
 from mcp_server.gateway.requests import read_model, read_number
 from mcp_server.gateway.runner_identity import RunnerAuthenticator, RunnerIdentity
-from mcp_server.mailboxes import read_mail
-from mcp_server.views import timestamp
-from mcp_server.waiting import read_until
+from mcp_server.schemas.run_views import timestamp
+from mcp_server.tools.mailboxes import read_mail
+from mcp_server.tools.waiting import read_until
 
 MAX_WAIT_MS = 30_000
 """The maximum time that a request for messages waits, in milliseconds."""
@@ -55,9 +55,9 @@ class Mailboxes:
         seconds = read_number(request, "wait_ms", MAX_WAIT_MS) / 1000
         uid = _session_of(runner)
         found = await read_until(
-            self._messages.changes(uid, after),
-            lambda: self._look(uid, after),
             lambda found: bool(found.messages),
+            lambda: self._look(uid, after),
+            self._messages.changes(uid, after),
             seconds,
             self._closing,
         )

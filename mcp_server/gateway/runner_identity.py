@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from starlette.requests import Request
 
 from agentrun.api.names import parse_pod_name, pod_name
-from agentrun.api.v1alpha1 import AgentRun
+from agentrun.api.v1alpha1 import AgentProfile, AgentRun
 from agentrun.store.base import FencedError, RunRow, RunStore, SealedError
 from mcp_server.gateway.ports import (
     ClusterUnavailableError,
@@ -21,6 +21,7 @@ from mcp_server.gateway.ports import (
     RunDirectory,
     UnauthenticatedError,
 )
+from mcp_server.gateway.problems import RequestError
 
 
 @dataclass(frozen=True)
@@ -109,6 +110,15 @@ class RunnerAuthenticator:
         if runner.is_over:
             raise SealedError(f"Run {runner.run.metadata.name} has ended.")
         return runner
+
+    async def profile_of(self, runner: RunnerIdentity) -> AgentProfile:
+        """Return the profile of the runner's run. Raises RequestError if it does not exist."""
+        namespace, name = runner.run.metadata.namespace, runner.run.spec.profile_name
+        profile = await self._runs.profile(namespace, name)
+        if profile is None:
+            message = f"Namespace {namespace} has no AgentProfile {name}."
+            raise RequestError("not_found", f"{message} Create it, then try again.")
+        return profile
 
     def _is_doubtful(self, row: RunRow, attempt: int, pod: PodIdentity) -> bool:
         """Whether the row may be older than the pod, or of an earlier run of the same name."""

@@ -4,13 +4,13 @@ from collections.abc import Callable
 
 from mcp.server.mcpserver import MCPServer
 
-from mcp_server.tool_context import ToolContext
 from mcp_server.tools.agents import (
     add_fetch_agent_messages,
     add_list_agents,
     add_send_agent_message,
 )
 from mcp_server.tools.artifacts import add_get_event_artifact
+from mcp_server.tools.context import ToolContext
 from mcp_server.tools.continuing import add_continue_run
 from mcp_server.tools.events import add_poll_events
 from mcp_server.tools.runs import add_cancel_run, add_get_run, add_list_runs, add_spawn_run

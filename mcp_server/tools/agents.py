@@ -10,24 +10,23 @@ from pydantic import Field
 
 from agentrun.api.messages import AgentMessage
 from agentrun.api.v1alpha1 import AgentSession, Backend
-from agentrun.store.base import NewMessage, StoredMessage
+from agentrun.store.base import NewMessage
 from agentrun.store.message_text import encode_message
 from agentrun.store.paging import Place, decode_cursor
-from mcp_server.agent_pages import page_of_agents
-from mcp_server.agent_schemas import (
+from mcp_server.schemas.agent_views import Wanted, message_view, send_result
+from mcp_server.schemas.agents import (
     AgentState,
     FetchResult,
     ListAgentsResult,
-    MessageView,
     SendResult,
 )
-from mcp_server.agent_views import Wanted, message_view, send_result
-from mcp_server.answer_size import MAX_BYTES, within
-from mcp_server.mailboxes import read_mail
-from mcp_server.manifests import absolute_cwd, check_bounds, check_message
-from mcp_server.run_lookup import Namespace, find_agent
-from mcp_server.tool_context import ToolContext, tool_errors
-from mcp_server.waiting import read_until
+from mcp_server.schemas.answer_size import MAX_BYTES, within
+from mcp_server.schemas.arguments import absolute_cwd, check_bounds, check_message
+from mcp_server.tools.agent_pages import page_of_agents
+from mcp_server.tools.context import ToolContext, tool_errors
+from mcp_server.tools.mailboxes import read_mail
+from mcp_server.tools.run_lookup import Namespace, find_agent
+from mcp_server.tools.waiting import read_until
 
 _Folder = Annotated[
     str | None, Field(description="Only an agent that works, or has worked, in this folder.")
@@ -72,7 +71,9 @@ def add_list_agents(server: MCPServer, context: ToolContext) -> None:
             before = _place_in(cursor) if cursor else None
             folder = absolute_cwd(cwd) if cwd else None
             wanted = Wanted(backend, status, folder)
-            return await page_of_agents(context.store, context.runs, where, wanted, limit, before)
+            return await page_of_agents(
+                context.store, context.runs.sessions, where, wanted, limit, before
+            )
 
 
 def add_send_agent_message(server: MCPServer, context: ToolContext) -> None:
@@ -187,7 +188,16 @@ def add_fetch_agent_messages(server: MCPServer, context: ToolContext) -> None:
                     f"Provide agent_name. Call list_agents to see the agents in namespace {where}."
                 )
             agent = await find_agent(context, where, name, cwd)
-            messages = await _next_messages(context, agent, after_seq, limit, wait_ms / 1000)
+            stored = context.store.messages
+            found = await read_until(
+                bool,
+                # A tool's result contains each message twice.
+                lambda: read_mail(stored, agent.metadata.uid, after_seq, limit, MAX_BYTES // 2),
+                stored.changes(agent.metadata.uid, after_seq),
+                wait_ms / 1000,
+                context.stopping,
+            )
+            messages = within([message_view(one) for one in found])
             return FetchResult(
                 agent_name=agent.metadata.name,
                 session_id=agent.metadata.uid,
@@ -208,20 +218,6 @@ def _is_same(one: NewMessage, other: NewMessage) -> bool:
         other.from_session_uid,
         encode_message(other),
     )
-
-
-async def _next_messages(
-    context: ToolContext, agent: AgentSession, after_seq: int, limit: int, seconds: float
-) -> list[MessageView]:
-    uid, messages = agent.metadata.uid, context.store.messages
-
-    async def read() -> list[StoredMessage]:
-        # A tool's result contains each message twice.
-        return await read_mail(messages, uid, after_seq, limit, MAX_BYTES // 2)
-
-    changes = messages.changes(uid, after_seq)
-    found = await read_until(changes, read, bool, seconds, context.stopping)
-    return within([message_view(one) for one in found])
 
 
 def _place_in(cursor: str) -> Place:

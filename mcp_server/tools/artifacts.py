@@ -1,17 +1,47 @@
-"""The tool that reads fields that are too large for an event."""
+"""
+The tool that reads artifacts: the full values of fields that are too large for an event.
 
-from typing import Annotated
+An event refers to them in ``artifact_refs``; the bytes are in the blob store. Offsets are in bytes,
+but a slice never splits a character: its bounds are moved to character boundaries.
+"""
+
+import base64
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any
 
 from mcp.server.mcpserver import MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
 from mcp_types import ToolAnnotations
 from pydantic import Field
 
+from agentrun.api.events import Event
 from agentrun.api.gateway import blob_key
-from mcp_server.artifacts import MAX_SLICE, NoArtifactError, read_slice, reference
-from mcp_server.run_lookup import AgentName, Cwd, Namespace, RunId, resolve
-from mcp_server.schemas import ArtifactResult
-from mcp_server.tool_context import ToolContext, tool_errors
+from agentrun.store.base import BlobStore
+from mcp_server.schemas.answer_size import MAX_BYTES, sent_bytes
+from mcp_server.schemas.runs import ArtifactResult
+from mcp_server.tools.context import ToolContext, tool_errors
+from mcp_server.tools.run_lookup import AgentName, Cwd, Namespace, RunId, resolve
+
+MAX_SLICE = 262_144
+"""The maximum size of a slice in bytes."""
+_LONGEST_CHARACTER = 4
+
+
+class NoArtifactError(LookupError):
+    """The event has no such artifact. The message lists those it has."""
+
+
+@dataclass(frozen=True)
+class ArtifactSlice:
+    """A part of an artifact: ``content`` holds the bytes from ``offset`` to ``end``."""
+
+    content: str
+    encoding: str
+    """``utf-8``, or ``base64`` if the bytes are not UTF-8 text."""
+    offset: int
+    end: int
+    total: int
 
 
 def add_get_event_artifact(server: MCPServer, context: ToolContext) -> None:
@@ -72,3 +102,75 @@ def add_get_event_artifact(server: MCPServer, context: ToolContext) -> None:
                 has_more=part.end < part.total,
                 content=part.content,
             )
+
+
+def reference(events: list[Event], seq: int, field_path: str) -> Mapping[str, Any]:
+    """
+    Return an event's reference to the artifact of one of its fields.
+
+    Raises NoArtifactError if there is none.
+    """
+    refs = events[0].data.get("artifact_refs") if events and events[0].seq == seq else None
+    if not isinstance(refs, dict) or not refs:
+        raise NoArtifactError(f"No artifacts found for seq {seq}")
+    found = refs.get(field_path)
+    if not isinstance(found, dict):
+        paths = ", ".join(sorted(refs))
+        raise NoArtifactError(
+            f"No artifact for field_path {field_path}. Available field paths: {paths}"
+        )
+    return found
+
+
+async def read_slice(blobs: BlobStore, key: str, offset: int, limit: int) -> ArtifactSlice:
+    """
+    Read up to ``limit`` bytes of a blob, in whole characters.
+
+    Fewer are read if their encoding in a tool's result would exceed ``MAX_BYTES``. Raises KeyError
+    if the blob does not exist.
+    """
+    total = await blobs.size(key)
+    if total is None:
+        raise KeyError(key)
+    first, last = min(offset, total), min(offset + limit, total)
+    start = max(0, first - (_LONGEST_CHARACTER - 1))
+    wanted = min(last + _LONGEST_CHARACTER - 1, total) - start
+    raw = b"".join([chunk async for chunk in blobs.read(key, start, wanted)])
+    begin, end = _whole_characters(raw, first - start, last - start)
+    try:
+        # Includes the character that the offset splits, to check that it is valid.
+        raw[_boundary_before(raw, first - start) : end].decode()
+        content, encoding = raw[begin:end].decode(), "utf-8"
+    except UnicodeDecodeError:
+        begin, end = first - start, last - start
+        content, encoding = base64.b64encode(raw[begin:end]).decode("ascii"), "base64"
+    if (size := sent_bytes(content)) > MAX_BYTES:
+        return await read_slice(blobs, key, offset, limit * MAX_BYTES // size)
+    return ArtifactSlice(content, encoding, start + begin, start + end, total)
+
+
+def _whole_characters(raw: bytes, first: int, last: int) -> tuple[int, int]:
+    begin, end = _boundary(raw, first), _boundary_before(raw, last)
+    if end <= begin < len(raw):
+        # The limit is smaller than the character: a slice must not be empty, so that readers
+        # make progress.
+        end = _boundary(raw, begin + 1)
+    return begin, max(begin, end)
+
+
+def _is_continuation(byte: int) -> bool:
+    return byte & 0b1100_0000 == 0b1000_0000
+
+
+def _boundary(raw: bytes, at: int) -> int:
+    """Return the first position at or after ``at`` where a character begins."""
+    while at < len(raw) and _is_continuation(raw[at]):
+        at += 1
+    return at
+
+
+def _boundary_before(raw: bytes, at: int) -> int:
+    """Return the last position at or before ``at`` where a character begins; the end is one."""
+    while 0 < at < len(raw) and _is_continuation(raw[at]):
+        at -= 1
+    return at

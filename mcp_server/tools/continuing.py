@@ -13,11 +13,11 @@ from agentrun.api.names import new_run_id, run_id_for_key
 from agentrun.api.status import Status
 from agentrun.api.v1alpha1 import Phase
 from agentrun.store.base import RunRow
-from mcp_server.continuing import check_answer, digest_of_key, with_answer
-from mcp_server.run_lookup import AgentName, Cwd, Namespace, RunId, resolve
-from mcp_server.schemas import ContinueResult
-from mcp_server.tool_context import ToolContext, tool_errors
-from mcp_server.views import continue_result, status_of
+from mcp_server.runs.continuing import check_answer, digest_of_key, with_answer
+from mcp_server.schemas.run_views import continue_result, status_of
+from mcp_server.schemas.runs import ContinueResult
+from mcp_server.tools.context import ToolContext, tool_errors
+from mcp_server.tools.run_lookup import AgentName, Cwd, Namespace, RunId, resolve
 
 _RESUMABLE = (Phase.COMPLETED, Phase.FAILED)
 

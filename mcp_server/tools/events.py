@@ -11,12 +11,11 @@ from pydantic import Field
 from agentrun.api.events import Event
 from agentrun.api.status import Status
 from agentrun.store.base import RunRow
-from mcp_server.answer_size import within
-from mcp_server.run_lookup import AgentName, Cwd, Namespace, RunId, resolve
-from mcp_server.schemas import PollResult
-from mcp_server.tool_context import ToolContext, tool_errors
-from mcp_server.views import status_of
-from mcp_server.waiting import PROGRESS_SECONDS, report_wait
+from mcp_server.schemas.answer_size import within
+from mcp_server.schemas.run_views import status_of
+from mcp_server.schemas.runs import PollResult
+from mcp_server.tools.context import PROGRESS_SECONDS, ToolContext, report_wait, tool_errors
+from mcp_server.tools.run_lookup import AgentName, Cwd, Namespace, RunId, resolve
 
 _SEAL_SECONDS = 10.0
 """How long to wait for the seal of a run that has ended, even if ``wait_ms`` is shorter."""

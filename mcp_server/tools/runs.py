@@ -14,23 +14,12 @@ from agentrun.api.status import Status
 from agentrun.api.v1alpha1 import Backend, Phase
 from agentrun.store.base import MOST_LOOKED_AT, RunFilter, RunPage, RunRow
 from agentrun.store.paging import encode_cursor, place_of
-from mcp_server.answer_size import MAX_BYTES, sent_bytes
-from mcp_server.arguments import problems
-from mcp_server.credentials import Credentials, separate_credentials
-from mcp_server.manifests import check_arguments
-from mcp_server.policy import may_read
-from mcp_server.run_lookup import AgentName, Cwd, Namespace, RunId, is_in, resolve, session_called
-from mcp_server.schema_checks import SchemaChecks
-from mcp_server.schemas import (
-    CancelResult,
-    ListRunsResult,
-    RunView,
-    SpawnArguments,
-    SpawnResult,
-    UnreadableView,
-)
-from mcp_server.tool_context import ToolContext, tool_errors
-from mcp_server.views import (
+from mcp_server.access.policy import may_read
+from mcp_server.runs.credentials import Credentials, separate_credentials
+from mcp_server.runs.manifests import check_arguments
+from mcp_server.runs.schema_checks import SchemaChecks
+from mcp_server.schemas.answer_size import MAX_BYTES, sent_bytes
+from mcp_server.schemas.run_views import (
     LISTED_PROMPT,
     cancel_result,
     run_view,
@@ -38,7 +27,25 @@ from mcp_server.views import (
     status_of,
     unreadable_view,
 )
-from mcp_server.waiting import PROGRESS_SECONDS, report_wait
+from mcp_server.schemas.runs import (
+    CancelResult,
+    ListRunsResult,
+    RunView,
+    SpawnArguments,
+    SpawnResult,
+    UnreadableView,
+)
+from mcp_server.schemas.strict import problems
+from mcp_server.tools.context import PROGRESS_SECONDS, ToolContext, report_wait, tool_errors
+from mcp_server.tools.run_lookup import (
+    AgentName,
+    Cwd,
+    Namespace,
+    RunId,
+    is_in,
+    resolve,
+    session_called,
+)
 
 _Tool = TypeVar("_Tool", bound=Callable[..., Any])
 

@@ -44,7 +44,7 @@ from agentrun.kube.api import KubeApi
 from agentrun.kube.resources import PODS, RUNS, SESSIONS, Resource
 from agentrun.runner.gateway import Gateway, GatewayUnavailableError
 from dev.mcp_client import McpClient
-from mcp_server.auth import AUDIENCE
+from mcp_server.access.auth import AUDIENCE
 from tests.apiserver.conftest import new_namespace
 from tests.e2e.kube import Json, Kube, connected, version_of
 from tests.waiting import LATE_SECONDS

@@ -14,7 +14,7 @@ import pytest
 import pytest_asyncio
 
 from dev.components import Cluster
-from mcp_server.auth import AUDIENCE
+from mcp_server.access.auth import AUDIENCE
 from tests.e2e.cluster import RUNS, SYSTEM, eventually, held, items, kubectl, until
 from tests.e2e.installation import Installation
 from tests.e2e.places import PROBE, Place, a_pod

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from dev.policies.select import Pod, World, matches, peer_ranges
-from mcp_server.auth import Caller
+from mcp_server.access.auth import Caller
 from mcp_server.settings import load_settings
 from tests.unit.chart import helm
 

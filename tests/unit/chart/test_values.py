@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from agentrun.controller.settings import OperatorTimeouts, settings_from
-from mcp_server.hosts import is_allowed_host
+from mcp_server.http.hosts import is_allowed_host
 from mcp_server.settings import Settings, load_settings
 from tests.unit.chart import helm
 

@@ -1,0 +1,1 @@
+"""What every request passes through: limits, the check of its host, authorization."""

@@ -1,0 +1,1 @@
+"""What the tools take and return: the models, their limits, and how a row becomes a result."""

@@ -1,0 +1,1 @@
+"""The MCP server for clients, on port 8080."""
