@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from agentrun.cli.bridge.messages import MalformedError, Message, headers_of, parse
+from agentrun.cli.bridge.messages import JsonRpcMessage, MalformedError, headers_of, parse
 
 META = {"io.modelcontextprotocol/protocolVersion": "2026-07-28"}
 
@@ -58,12 +58,13 @@ def test_what_is_no_message_is_answered_with_an_error(line: bytes, code: int) ->
 def test_headers_contain_what_the_transport_requires(
     message: dict[str, Any], negotiated: str, expected: dict[str, str]
 ) -> None:
-    headers = headers_of(Message({"jsonrpc": "2.0", "id": 1, **message}), negotiated)
+    headers = headers_of(JsonRpcMessage({"jsonrpc": "2.0", "id": 1, **message}), negotiated)
     assert headers["accept"] == "application/json, text/event-stream"
     assert {key: value for key, value in headers.items() if key.startswith("mcp-")} == expected
 
 
 def test_a_cancellation_names_the_request_it_gives_up() -> None:
-    given_up = Message({"method": "notifications/cancelled", "params": {"requestId": 0}})
+    given_up = JsonRpcMessage({"method": "notifications/cancelled", "params": {"requestId": 0}})
     assert given_up.cancels == 0
-    assert Message({"method": "notifications/progress", "params": {"requestId": 0}}).cancels is None
+    progress = JsonRpcMessage({"method": "notifications/progress", "params": {"requestId": 0}})
+    assert progress.cancels is None

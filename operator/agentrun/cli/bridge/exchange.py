@@ -15,7 +15,7 @@ import httpx2
 
 from agentrun import __version__
 from agentrun.backoff import Backoff
-from agentrun.cli.bridge.messages import AWAY, Json, Message, failure, headers_of
+from agentrun.cli.bridge.messages import AWAY, Json, JsonRpcMessage, failure, headers_of
 from agentrun.cli.connection import ServerEndpoint
 from agentrun.cli.problems import AwayError, CliError
 
@@ -49,7 +49,7 @@ class Exchange:
     version: str = ""
     """The protocol version that `initialize` negotiated."""
 
-    async def carry(self, message: Message) -> AsyncIterator[str | Json]:
+    async def carry(self, message: JsonRpcMessage) -> AsyncIterator[str | Json]:
         """Send ``message`` and yield the replies. A request always gets a final response."""
         is_answered = False
         try:
@@ -63,7 +63,7 @@ class Exchange:
         if message.is_request and not is_answered:
             yield failure(message.id, AWAY, why)
 
-    async def _deliver(self, message: Message) -> AsyncIterator[Json]:
+    async def _deliver(self, message: JsonRpcMessage) -> AsyncIterator[Json]:
         clock = asyncio.get_running_loop().time
         is_start = message.method == "initialize"
         deadline = clock() + (self.patience.start if is_start else self.patience.usual)
@@ -79,7 +79,7 @@ class Exchange:
                     raise
                 await asyncio.sleep(pause)
 
-    async def _post(self, message: Message) -> AsyncIterator[Json]:
+    async def _post(self, message: JsonRpcMessage) -> AsyncIterator[Json]:
         endpoint = await self.connect()
         try:
             async with endpoint.http.stream(
@@ -102,7 +102,7 @@ class Exchange:
                 " a few seconds; after spawn_run, check list_runs first"
             ) from error
 
-    def _notice(self, message: Message, reply: Json) -> None:
+    def _notice(self, message: JsonRpcMessage, reply: Json) -> None:
         if message.method == "initialize" and _answers(reply, message):
             result = reply.get("result")
             if isinstance(result, dict):
@@ -121,7 +121,7 @@ async def refusal(endpoint: ServerEndpoint) -> str | None:
         "clientInfo": {"name": "agentrun", "version": __version__},
     }
     hello = {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": params}
-    async for reply in Exchange(connect).carry(Message(hello)):
+    async for reply in Exchange(connect).carry(JsonRpcMessage(hello)):
         message = json.loads(reply) if isinstance(reply, str) else reply
         if error := message.get("error"):
             return str(error.get("message") or error)
@@ -129,7 +129,7 @@ async def refusal(endpoint: ServerEndpoint) -> str | None:
 
 
 async def _read(
-    response: httpx2.Response, message: Message, endpoint: ServerEndpoint
+    response: httpx2.Response, message: JsonRpcMessage, endpoint: ServerEndpoint
 ) -> AsyncIterator[Json]:
     kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
     if response.status_code in _OK_EMPTY:
@@ -173,7 +173,7 @@ def _object(text: str) -> Json:
     return found if isinstance(found, dict) else {}
 
 
-def _answers(reply: Json, message: Message) -> bool:
+def _answers(reply: Json, message: JsonRpcMessage) -> bool:
     return "method" not in reply and reply.get("id") == message.id
 
 

@@ -30,7 +30,7 @@ class MalformedError(ValueError):
 
 
 @dataclass(frozen=True)
-class Message:
+class JsonRpcMessage:
     """A JSON-RPC message from the client."""
 
     content: Json
@@ -79,7 +79,7 @@ class Message:
         return f"{self.method} {name}" if name else self.method or "an answer"
 
 
-def parse(line: bytes) -> Message:
+def parse(line: bytes) -> JsonRpcMessage:
     """Parse a line from the client. Raises MalformedError if it is not a valid message."""
     try:
         content = json.loads(line)
@@ -89,10 +89,10 @@ def parse(line: bytes) -> Message:
         raise MalformedError(INVALID_REQUEST, "a line must hold one JSON-RPC 2.0 message")
     if not isinstance(content.get("id"), str | int | None):
         raise MalformedError(INVALID_REQUEST, "the id must be a string or a number")
-    return Message(content)
+    return JsonRpcMessage(content)
 
 
-def headers_of(message: Message, negotiated: str) -> dict[str, str]:
+def headers_of(message: JsonRpcMessage, negotiated: str) -> dict[str, str]:
     """Build the headers that the transport requires for a message."""
     headers = {
         "accept": "application/json, text/event-stream",

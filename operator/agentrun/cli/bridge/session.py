@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack
 from typing import Any
 
 from agentrun.cli.bridge.exchange import PATIENCE, Exchange, RetryPolicy
-from agentrun.cli.bridge.messages import AWAY, MalformedError, Message, failure, parse
+from agentrun.cli.bridge.messages import AWAY, JsonRpcMessage, MalformedError, failure, parse
 from agentrun.cli.bridge.stdio import Wire
 from agentrun.cli.bridge.subscriptions import Subscriptions, announced
 from agentrun.cli.connection import ServerEndpoint, server_endpoint
@@ -84,7 +84,7 @@ class Session:
         if request_id is not None and self._requests.get(request_id) is task:
             del self._requests[request_id]
 
-    async def _carry(self, message: Message) -> None:
+    async def _carry(self, message: JsonRpcMessage) -> None:
         try:
             async for reply in self._exchange.carry(message):
                 self._wire.send(announced(reply) if message.method == "initialize" else reply)

@@ -20,7 +20,7 @@ from agentrun.cli.bridge.messages import (
     INVALID_REQUEST,
     VERSION_META,
     Json,
-    Message,
+    JsonRpcMessage,
     failure,
 )
 
@@ -48,7 +48,7 @@ class Subscriptions:
         self._numbers = count(1)
         self._followed: dict[str, asyncio.Task[None]] = {}
 
-    def take(self, message: Message) -> bool:
+    def take(self, message: JsonRpcMessage) -> bool:
         """Handle an older client's subscribe or unsubscribe request. Return whether it was one."""
         uri = message.params.get("uri")
         if not message.is_request or message.version or not isinstance(uri, str):
@@ -68,7 +68,7 @@ class Subscriptions:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _begin(self, message: Message, uri: str) -> None:
+    def _begin(self, message: JsonRpcMessage, uri: str) -> None:
         if uri in self._followed:
             self._send(_answer(message))
         elif len(self._followed) >= MAX_SUBSCRIPTIONS:
@@ -79,13 +79,13 @@ class Subscriptions:
             task.add_done_callback(lambda done: self._miss(message, uri, done))
             self._followed[uri] = task
 
-    def _miss(self, message: Message, uri: str, task: asyncio.Task[None]) -> None:
+    def _miss(self, message: JsonRpcMessage, uri: str, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()):
             _log.error("%s %s failed", message.method, uri, exc_info=error)
             self._followed.pop(uri, None)
             self._send(failure(message.id, AWAY, f"the bridge failed: {error!r}"))
 
-    async def _follow(self, message: Message, uri: str) -> None:
+    async def _follow(self, message: JsonRpcMessage, uri: str) -> None:
         """Respond once the MCP server acknowledges the subscription; then forward its updates."""
         is_answered, backoff = False, Backoff(_PAUSES)
         while True:
@@ -107,7 +107,7 @@ class Subscriptions:
         params = {"notifications": {"resourceSubscriptions": [uri]}, "_meta": _META}
         asked = {"jsonrpc": "2.0", "id": f"agentrun-{next(self._numbers)}", "params": params}
         async for reply in self._exchange.carry(
-            Message({**asked, "method": "subscriptions/listen"})
+            JsonRpcMessage({**asked, "method": "subscriptions/listen"})
         ):
             yield json.loads(reply) if isinstance(reply, str) else reply
 
@@ -124,7 +124,7 @@ def announced(reply: str | Json) -> str | Json:
     return json.dumps(message, ensure_ascii=False)
 
 
-def _answer(message: Message) -> Json:
+def _answer(message: JsonRpcMessage) -> Json:
     return {"jsonrpc": "2.0", "id": message.id, "result": {}}
 
 
