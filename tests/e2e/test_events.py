@@ -21,7 +21,7 @@ import pytest
 
 from agentrun.api import pod_layout
 from agentrun.api.status import TERMINAL_STATUSES
-from agentrun.runner.acp.driver import PAUSE_SECONDS
+from agentrun.runner.acp.session import PAUSE_SECONDS
 from agentrun.runner.journal.sanitize import MAX_EVENT_BYTES
 from agentrun.runner.pipe_reader import MAX_LINE
 from dev.agent.acp_agent import large_text

@@ -1,38 +1,34 @@
 """
 The conversation with an ACP agent: its prompt turns and their results.
 
-The agent's updates are written to the journal as they arrive. The result of a turn is checked
-here: errors of the provider, and the structured answer.
+The result of a turn is checked here: errors of the provider, and the structured answer.
 """
 
 import asyncio
-import time
 from collections.abc import Sequence
 from contextlib import AsyncExitStack, suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
 import acp
 
-from agentrun.api.events import EventType
 from agentrun.api.gateway import Task
-from agentrun.api.v1alpha1 import AgentState, OutcomeState, Question, Reason, Usage
+from agentrun.api.v1alpha1 import AgentState, OutcomeState, Question, Reason
 from agentrun.backends import backend_of
 from agentrun.runner.acp.client import AcpAgent
 from agentrun.runner.acp.mailbox import Mailbox
 from agentrun.runner.acp.mapping import UpdateMapper, find_answer
 from agentrun.runner.acp.permissions import PermissionBroker
 from agentrun.runner.acp.services import PodServices
-from agentrun.runner.acp.session import SessionOpener
+from agentrun.runner.acp.session import SessionOpener, UpdateRecorder
 from agentrun.runner.acp.transport import TransportContext
 from agentrun.runner.acp.turn_result import (
-    add_usage,
+    RunUsage,
     classify,
     end_of_turn,
     is_provider_error,
     usage_of,
-    without_cost,
 )
 from agentrun.runner.gateway import Gateway
 from agentrun.runner.home import ASK
@@ -42,16 +38,54 @@ from agentrun.runner.layout import Layout
 from agentrun.runner.outcome import WAITING_END, AttemptError, End, invalid_answer
 from agentrun.runner.pipes import Pipes
 from agentrun.runner.prompt import GO_ON, build_answer, build_prompt, build_repair
-from agentrun.runner.provider.proxy import ProviderProxy
+from agentrun.runner.provider.proxy import ProviderError, ProviderProxy
 from agentrun.runner.questions import QuestionExpiredError, Questions
 from agentrun.runner.settings import Settings
 from agentrun.runner.snapshot.manifest import DriverState, Manifest, ResumePoint, acknowledged_input
 from agentrun.runner.status_reporter import StatusReporter
 from agentrun.runner.tasks import cancel
 
-PAUSE_SECONDS = 1.0
-"""After a pause of this many seconds, the text that the agent has sent so far is published."""
 _CANCEL_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class _Started:
+    """What the prompts need once the agent has a session."""
+
+    task: Task
+    origin: ResumePoint | None
+    answer_tool: str | None
+    """The agent's own tool for an answer that satisfies a schema, if it has one."""
+    proxy: ProviderProxy | None
+    serving: AsyncExitStack
+    """Ends what the runner serves to the agent."""
+
+    @property
+    def own(self) -> Manifest | None:
+        """The snapshot of an earlier attempt of the same run, if the run resumes from one."""
+        return self.origin.manifest if self.origin and self.origin.is_own else None
+
+    @property
+    def has_key(self) -> bool:
+        """Whether the profile names the key that the proxy adds to the agent's requests."""
+        return self.task.profile.provider.key_secret is not None
+
+    @property
+    def turn_ends(self) -> Sequence[asyncio.Event]:
+        """The provider's events that end a turn."""
+        if self.proxy is None:
+            return []
+        return [self.proxy.failed, *([self.proxy.refused] if self.has_key else [])]
+
+    @property
+    def provider_error(self) -> ProviderError | None:
+        """The provider's last answer, if it was an error."""
+        return self.proxy.error if self.proxy else None
+
+    @property
+    def failure(self) -> ProviderError | None:
+        """Why the provider let the turn fail: a refusal of the credentials, or its last error."""
+        return (self.proxy.refusal if self.proxy else None) or self.provider_error
 
 
 class AcpDriver:
@@ -71,39 +105,29 @@ class AcpDriver:
         redactor: Redactor,
     ) -> None:
         workspace = str(layout.workspace)
-        self._journal = journal
-        self._backend = backend_of(settings.backend)
         self._reporter = reporter
-        self._mapper = UpdateMapper(redactor.text, redactor.safe_length, workspace)
-        self._last_update = 0.0
         self._questions = questions
         self._clean = redactor.text
+        self._mapper = UpdateMapper(redactor.text, redactor.safe_length, workspace)
+        self._updates = UpdateRecorder(journal, self._mapper)
         self._permissions = PermissionBroker(
             journal, questions, redactor.text, workspace, self._mapper.announced
         )
-        self._asked = ""
-        """The text of the current turn, sent again after a person has renewed the credentials."""
         around = TransportContext(redactor, journal.new_file, journal.room)
-        self._agent = AcpAgent(pipes, self._take, self._permissions.note, around)
-        self._opening = SessionOpener(self._agent, journal)
+        self._agent = AcpAgent(pipes, self._updates.take, self._permissions.note, around)
         self._mailbox = Mailbox(self._agent, journal, gateway)
         self._services = PodServices(settings, layout, pipes, gateway)
-        self._serving = AsyncExitStack()
-        self._proxy: ProviderProxy | None = None
-        self._task: Task | None = None
-        self._origin: ResumePoint | None = None
-        self._usage: Usage | None = None
-        self._cost: str | None = None
-        self._cost_before: str | None = None
-        self._prompt_sent = False
+        self._started: _Started | None = None
+        self._usage = RunUsage()
+        self._last_prompt: str | None = None
+        """Sent again after a person has renewed the credentials; None before the first prompt."""
 
     async def listen(self) -> None:
         """Follow the agent, and publish pending text when it pauses; does not return."""
-        await asyncio.gather(self._agent.listen(), self._pass_on())
+        await asyncio.gather(self._agent.listen(), self._updates.publish_pauses())
 
     async def start(self, task: Task, cwd: str, origin: ResumePoint | None) -> None:
         """Start the agent's program, open its session, and record that the run has started."""
-        self._task, self._origin = task, origin
         self._questions.acknowledged = acknowledged_input(task, origin)
         async with AsyncExitStack() as stack:
             served = await stack.enter_async_context(self._services.serve(task, self._mailbox))
@@ -115,157 +139,95 @@ class AcpDriver:
             if task.profile.permission_mode == ASK:
                 self._agent.ask_with(self._permissions.ask)
             if origin is not None:
-                self._take_over(origin)
-            await self._opening.open(task, cwd, servers, origin)
-            self._record_start(task)
-            self._proxy, self._serving = served.proxy, stack.pop_all()
-
-    def _record_start(self, task: Task) -> None:
-        session = self._agent.session_id
-        ids: dict[str, Any] = {"backend_session_id": session}
-        if self._backend.has_threads:
-            ids["thread_id"] = session
-        started = {**ids, "requested_model": task.spec.model, "attempt": task.attempt}
-        self._journal.add(EventType.RUN_STARTED, started)
-        self._journal.add(EventType.STATUS_CHANGED, {"status": "running", **ids})
-
-    def _take_over(self, origin: ResumePoint) -> None:
-        """Continue from the usage and the cost of the conversation so far."""
-        self._cost = origin.manifest.cost_usd
-        if origin.is_own:
-            self._usage = origin.manifest.usage
-        else:
-            self._cost_before = self._cost
+                self._usage = RunUsage.resumed(origin)
+            opener = SessionOpener(self._agent, self._updates, task, cwd, servers)
+            answer_tool = await opener.open(origin)
+            self._started = _Started(task, origin, answer_tool, served.proxy, stack.pop_all())
 
     async def run(self) -> End:
         """Run the task until the agent has finished, or until a question has expired."""
-        task, origin = self._task, self._origin
-        assert task is not None, "start comes first"
-        own = origin.manifest if origin and origin.is_own else None
+        started = self._started
+        assert started is not None, "start comes first"
+        task, origin = started.task, started.origin
         known = origin.manifest.delivered_message if origin else 0
         self._mailbox.open(task.profile.agent_tools.deliver_messages, known)
-        async with self._serving:
+        async with started.serving:
             try:
-                prompt = await self._first_prompt(task, origin, own)
+                prompt = await self._first_prompt(started)
                 while True:
                     try:
-                        end = await self._turns(prompt)
-                        return await self._structured(end, task.spec.output_schema)
+                        return await self._structured(started, await self._turns(started, prompt))
                     except AttemptError as failure:
                         if failure.reason is not Reason.AUTH_REQUIRED:
                             raise
-                        if self._has_key:
+                        if started.has_key:
                             raise _refused_key(task, failure) from failure
                         await self._wait_for_permission(failure)
-                        prompt = self._asked
+                        prompt = self._last_prompt or ""
             except QuestionExpiredError:
                 return WAITING_END
 
-    async def interrupt(self) -> None:
-        """Cancel the agent's turn."""
-        await self._agent.cancel()
-
-    async def end_session(self, seconds: float) -> None:
-        """End the items that the agent has left open, and close its session."""
-        try:
-            self._end_turn()
-        finally:
-            if self._prompt_sent:
-                with suppress(ConnectionError, RuntimeError):
-                    await self._agent.close_session(seconds)
-
-    async def stop(self) -> bool:
-        """Kill the agent's processes, and wait until none is alive."""
-        self._agent.end()
-        return await self._agent.ended()
-
-    async def close(self) -> None:
-        """Kill the agent's processes, and close the connection."""
-        self._agent.end()
-        await self._agent.close()
-
-    def state(self) -> DriverState:
-        """Return the state of the conversation."""
-        return DriverState(
-            session_id=self._agent.session_id,
-            prompt_sent=self._prompt_sent,
-            acknowledged=self._questions.acknowledged,
-            delivered=self._mailbox.delivered,
-            question=self._questions.current,
-            question_call=self._questions.current_call,
-            usage=self._usage,
-            cost=self._cost,
-        )
-
-    def final_data(self, state: OutcomeState) -> dict[str, Any]:
-        """Return nothing: the run's first events name the conversation."""
-        return {}
-
-    @property
-    def _has_key(self) -> bool:
-        """Whether the profile names the key that the proxy adds to the agent's requests."""
-        return self._task is not None and self._task.profile.provider.key_secret is not None
-
-    async def _first_prompt(
-        self, task: Task, origin: ResumePoint | None, own: Manifest | None
-    ) -> str:
+    async def _first_prompt(self, started: _Started) -> str:
         """Return the first prompt: the task, or the answer to a question of an earlier attempt."""
+        task, own = started.task, started.own
         if own is None:
             # The conversation already contains the profile's instructions.
-            instructions = None if origin else task.profile.instructions
-            return build_prompt(task.spec, instructions, self._opening.answer_tool)
+            instructions = None if started.origin else task.profile.instructions
+            return build_prompt(task.spec, instructions, started.answer_tool)
         question = own.question
         if question is None:
             return GO_ON
         answer = await self._questions.wait(question, call=own.question_call)
         await self._questions.acknowledge(answer)
         if question.kind == "auth":
-            return build_prompt(task.spec, None, self._opening.answer_tool)
+            return build_prompt(task.spec, None, started.answer_tool)
         response_text = self._permissions.restore_answer(question, answer, own.question_call)
         return build_answer(
-            question.text, response_text, task.spec.output_schema, self._opening.answer_tool
+            question.text, response_text, task.spec.output_schema, started.answer_tool
         )
 
-    def _end_turn(self) -> None:
-        self._add(self._mapper.end_turn())
-
-    async def _turns(self, prompt: str) -> End:
+    async def _turns(self, started: _Started, prompt: str) -> End:
         """Run a turn, and one more for each reply or batch of messages that arrived meanwhile."""
-        end = await self._turn(prompt)
+        end = await self._turn(started, prompt)
         while end.state is OutcomeState.COMPLETED:
             more = self._permissions.take_reply() or await self._mailbox.next_turn(end)
             if not more:
                 break
-            end = await self._turn(more)
+            end = await self._turn(started, more)
         return end
 
-    async def _turn(self, text: str) -> End:
-        proxy = self._proxy
+    async def _turn(self, started: _Started, text: str) -> End:
         self._mapper.begin_turn()
-        self._asked = text
         self._permissions.begin_turn()
-        if proxy:
-            proxy.begin_turn()
-        await self._announce_prompt()
+        if started.proxy:
+            started.proxy.begin_turn()
+        await self._announce_prompt(text)
         try:
-            ends = [proxy.failed, *([proxy.refused] if self._has_key else [])] if proxy else []
             async with self._mailbox.turn():
-                response = await self._prompt(text, ends)
+                response = await self._prompt(text, started.turn_ends)
         except acp.RequestError as error:
-            seen = (proxy.refusal or proxy.error) if proxy else None
-            raise classify(error.code, str(error), error.data, seen) from error
+            raise classify(error.code, str(error), error.data, started.failure) from error
         finally:
-            self._end_turn()
+            self._updates.end_turn()
         if response is None:
-            refusal = (proxy.refusal or proxy.error) if proxy else None
-            raise classify(0, "the provider does not process requests", None, refusal)
-        seen, response_text = (proxy.error if proxy else None), self._mapper.final_response
-        if is_provider_error(self._backend, response_text, seen):
+            message = "the provider does not process requests"
+            raise classify(0, message, None, started.failure)
+        seen, response_text = started.provider_error, self._mapper.final_response
+        if is_provider_error(backend_of(started.task.spec.backend), response_text, seen):
             raise classify(0, "the provider answered with an error", None, seen)
         await self._count(response)
         # Some agents end their turn as cancelled when a permission was refused.
         is_refusal = self._permissions.was_refused and response.stop_reason == "cancelled"
         return end_of_turn("end_turn" if is_refusal else response.stop_reason, response_text)
+
+    async def _announce_prompt(self, text: str) -> None:
+        """Report the prompt before it is sent: a retry after that is another attempt."""
+        self._last_prompt = text
+        await self._reporter.update(
+            state=AgentState.WORKING, session_id=self._agent.session_id, prompt_sent=True,
+            question=None,
+        )  # fmt: skip
+        await self._reporter.settled_soon()
 
     async def _prompt(self, text: str, ends: Sequence[asyncio.Event]) -> acp.PromptResponse | None:
         """
@@ -289,24 +251,21 @@ class AcpDriver:
         finally:
             await cancel(asked, *waiting)
 
-    async def _announce_prompt(self) -> None:
-        """Report the prompt before it is sent: a retry after that is another attempt."""
-        self._prompt_sent = True
-        await self._reporter.update(
-            state=AgentState.WORKING, session_id=self._agent.session_id, prompt_sent=True,
-            question=None,
-        )  # fmt: skip
-        await self._reporter.settled_soon()
+    async def _count(self, response: acp.PromptResponse) -> None:
+        answer = response.model_dump(mode="json", by_alias=True, exclude_none=True)
+        self._usage = self._usage.plus(usage_of(answer, self._mapper.cost))
+        await self._reporter.update(usage=self._usage.used)
 
-    async def _structured(self, end: End, schema: dict[str, Any] | None) -> End:
+    async def _structured(self, started: _Started, end: End) -> End:
         """Check the answer against the schema; the agent may repair it once."""
+        schema = started.task.spec.output_schema
         if schema is None or end.state is not OutcomeState.COMPLETED:
             return end
         try:
             return await self._answered(end, schema)
         except ValueError as problem:
-            repair = build_repair(str(problem), schema, self._opening.answer_tool)
-        end = await self._turn(repair)
+            repair = build_repair(str(problem), schema, started.answer_tool)
+        end = await self._turn(started, repair)
         if end.state is not OutcomeState.COMPLETED:
             return end
         try:
@@ -330,28 +289,45 @@ class AcpDriver:
         )
         await self._questions.acknowledge(await self._questions.ask(question))
 
-    async def _count(self, response: acp.PromptResponse) -> None:
-        answer = response.model_dump(mode="json", by_alias=True, exclude_none=True)
-        used = usage_of(answer, self._mapper.cost)
-        self._cost = used.cost_usd if used and used.cost_usd else self._cost
-        self._usage = add_usage(self._usage, without_cost(used, self._cost_before))
-        await self._reporter.update(usage=self._usage)
+    async def interrupt(self) -> None:
+        """Cancel the agent's turn."""
+        await self._agent.cancel()
 
-    async def _take(self, update: dict[str, Any]) -> None:
-        if self._opening.is_replay():
-            return
-        self._last_update = time.monotonic()
-        self._add(self._mapper.feed(update))
+    async def end_session(self, seconds: float) -> None:
+        """End the items that the agent has left open, and close its session."""
+        try:
+            self._updates.end_turn()
+        finally:
+            if self._last_prompt is not None:
+                with suppress(ConnectionError, RuntimeError):
+                    await self._agent.close_session(seconds)
 
-    async def _pass_on(self) -> None:
-        while True:
-            await asyncio.sleep(PAUSE_SECONDS / 2)
-            if time.monotonic() - self._last_update >= PAUSE_SECONDS:
-                self._add(self._mapper.flush())
+    async def stop(self) -> bool:
+        """Kill the agent's processes, and wait until none is alive."""
+        self._agent.end()
+        return await self._agent.ended()
 
-    def _add(self, drafts: list[tuple[EventType, dict[str, Any]]]) -> None:
-        for kind, data in drafts:
-            self._journal.add(kind, data)
+    async def close(self) -> None:
+        """Kill the agent's processes, and close the connection."""
+        self._agent.end()
+        await self._agent.close()
+
+    def state(self) -> DriverState:
+        """Return the state of the conversation."""
+        return DriverState(
+            session_id=self._agent.session_id,
+            prompt_sent=self._last_prompt is not None,
+            acknowledged=self._questions.acknowledged,
+            delivered=self._mailbox.delivered,
+            question=self._questions.current,
+            question_call=self._questions.current_call,
+            usage=self._usage.used,
+            cost=self._usage.cost,
+        )
+
+    def final_data(self, state: OutcomeState) -> dict[str, Any]:
+        """Return nothing: the run's first events name the conversation."""
+        return {}
 
 
 def _refused_key(task: Task, failure: AttemptError) -> AttemptError:

@@ -1,6 +1,7 @@
 """The result of a prompt turn: how it ends the run, which error it was, and what it used."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
 
@@ -9,6 +10,7 @@ from agentrun.backends import EXTENSIONS
 from agentrun.backends.backend import Backend
 from agentrun.runner.outcome import AttemptError, End
 from agentrun.runner.provider.proxy import ProviderError
+from agentrun.runner.snapshot.manifest import ResumePoint
 
 AUTH_CODES = (-32000, 401, 403)
 """The codes of error answers that ask for credentials: ACP's, and those of HTTP."""
@@ -84,8 +86,29 @@ def usage_of(response: dict[str, Any], cost: dict[str, Any] | None) -> Usage | N
     return Usage.model_validate(known) if known else None
 
 
-def add_usage(first: Usage | None, second: Usage | None) -> Usage | None:
-    """Add the tokens of two turns. The cost is that of the whole conversation already."""
+@dataclass(frozen=True)
+class RunUsage:
+    """What a run has used so far, and what its conversation has cost."""
+
+    used: Usage | None = None
+    cost: str | None = None
+    """The cost of the conversation, earlier runs included."""
+    cost_before: str | None = None
+    """The cost that the conversation had when the run continued it."""
+
+    @classmethod
+    def resumed(cls, origin: ResumePoint) -> "RunUsage":
+        """Continue from the usage and the cost of the conversation so far."""
+        cost = origin.manifest.cost_usd
+        return cls(origin.manifest.usage, cost) if origin.is_own else cls(None, cost, cost)
+
+    def plus(self, turn: Usage | None) -> "RunUsage":
+        """Add a turn's tokens. Its cost is that of the whole conversation already."""
+        used = _add(self.used, _without_cost(turn, self.cost_before))
+        return replace(self, used=used, cost=(turn and turn.cost_usd) or self.cost)
+
+
+def _add(first: Usage | None, second: Usage | None) -> Usage | None:
     if first is None or second is None:
         return second or first
     total = {
@@ -96,8 +119,7 @@ def add_usage(first: Usage | None, second: Usage | None) -> Usage | None:
     return Usage(**total, cost_usd=second.cost_usd or first.cost_usd)
 
 
-def without_cost(usage: Usage | None, before: str | None) -> Usage | None:
-    """Subtract the cost that a conversation had before the run continued it."""
+def _without_cost(usage: Usage | None, before: str | None) -> Usage | None:
     if usage is None or usage.cost_usd is None or before is None:
         return usage
     own = Decimal(usage.cost_usd) - Decimal(before)

@@ -7,12 +7,11 @@ import pytest
 from agentrun.api.v1alpha1 import OutcomeState, Reason, Usage
 from agentrun.backends import backend_of
 from agentrun.runner.acp.turn_result import (
-    add_usage,
+    RunUsage,
     classify,
     end_of_turn,
     is_provider_error,
     usage_of,
-    without_cost,
 )
 from agentrun.runner.provider.proxy import ProviderError
 
@@ -57,10 +56,10 @@ def test_cost_of_nothing_is_a_price_that_nobody_knows() -> None:
 
 def test_usage_of_turns_adds_up_and_the_cost_is_the_last() -> None:
     first = Usage(input_tokens=2, cost_usd="0.1")
-    assert add_usage(first, Usage(input_tokens=3, cost_usd="0.3")) == Usage(
-        input_tokens=5, cost_usd="0.3"
-    )
-    assert add_usage(None, first) == add_usage(first, None) == first
+    second = Usage(input_tokens=3, cost_usd="0.3")
+    both = RunUsage().plus(first).plus(second)
+    assert both == RunUsage(Usage(input_tokens=5, cost_usd="0.3"), cost="0.3")
+    assert RunUsage().plus(first) == RunUsage(first, "0.1").plus(None) == RunUsage(first, "0.1")
 
 
 @pytest.mark.parametrize(
@@ -70,8 +69,9 @@ def test_usage_of_turns_adds_up_and_the_cost_is_the_last() -> None:
 def test_a_resumed_run_costs_what_its_conversation_had_not_cost_before(
     cost: str | None, before: str | None, own: str | None
 ) -> None:
-    used = without_cost(Usage(output_tokens=1, cost_usd=cost), before)
-    assert used == Usage(output_tokens=1, cost_usd=own)
+    usage = RunUsage(cost=before, cost_before=before).plus(Usage(output_tokens=1, cost_usd=cost))
+    assert usage.used == Usage(output_tokens=1, cost_usd=own)
+    assert usage.cost == (cost or before)
 
 
 @pytest.mark.parametrize(
