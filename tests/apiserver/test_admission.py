@@ -141,7 +141,7 @@ def test_the_mcp_server_creates_no_secret_but_its_own(place: str) -> None:
         assert "The MCP server only creates" in create(wrong, as_mcp_server=True), wrong
 
 
-def test_nobody_else_makes_a_secret_like_those_of_the_mcp_server(place: str) -> None:
+def test_nobody_else_creates_a_secret_like_those_of_the_mcp_server(place: str) -> None:
     forged = a_secret(place, "run-c-agentrun-backend", owner="run-c")
     assert "made by AgentRun's MCP server only" in create(forged)
     for fine in (
@@ -152,7 +152,7 @@ def test_nobody_else_makes_a_secret_like_those_of_the_mcp_server(place: str) -> 
         assert create(fine) == ""
 
 
-def test_what_is_not_secret_about_them_may_change(place: str) -> None:
+def test_the_metadata_of_these_secrets_may_change(place: str) -> None:
     run = a_run(place)
     name = run["metadata"]["name"]
     assert create(run) == ""

@@ -23,7 +23,7 @@ def test_the_pages_of_profiles_have_examples() -> None:
 
 
 @pytest.mark.parametrize("example", EXAMPLES)
-def test_an_example_can_be_applied(namespace: str, example: str) -> None:
+def test_examples_can_be_applied(namespace: str, example: str) -> None:
     command = ["kubectl", "apply", "--server-side", "--dry-run=server", "--validate=strict"]
     done = subprocess.run(
         [*command, "-n", namespace, "-f", "-"],

@@ -61,7 +61,7 @@ def apply(api: httpx2.Client, namespace: str, plural: str, made: dict[str, Any])
     return name if answer.status_code == 201 else ""
 
 
-async def test_a_good_run_goes_on_beside_whatever_the_api_server_takes(
+async def test_a_valid_run_proceeds_beside_any_object_that_the_api_server_accepts(
     api: httpx2.Client, product: Product, tmp_path: Path
 ) -> None:
     taken: list[str] = []
@@ -100,7 +100,7 @@ async def _goes_on(site: Site) -> None:
     await site.runs.until(name, is_over)
 
 
-async def test_what_is_set_aside_is_reported_and_gone_once_it_is_deleted(
+async def test_a_quarantined_object_is_reported_until_it_is_deleted(
     api: httpx2.Client, product: Product
 ) -> None:
     spec = {"backend": "codex", "prompt": "p", "metadata": nested(1500)}
@@ -135,7 +135,7 @@ async def test_what_is_set_aside_is_reported_and_gone_once_it_is_deleted(
         {"inputMessage": {"parts": [{"type": "text", "text": "\0"}]}},
     ],
 )
-async def test_a_nul_is_refused_by_the_kinds_own_rules(
+async def test_a_nul_is_rejected_by_the_validation_rules_of_the_crd(
     kube: Kube, product: Product, spec: dict[str, Any]
 ) -> None:
     body = {

@@ -13,7 +13,7 @@ PROFILE: dict[str, Any] = {"backend": "codex", "image": "i"}
 SECRET = {"name": "s", "key": "k"}
 
 
-async def test_a_profile_that_sets_everything_is_kept_as_it_is(profiles: Objects) -> None:
+async def test_a_profile_with_every_field_set_is_stored_unchanged(profiles: Objects) -> None:
     spec = {
         **PROFILE,
         "instructionFiles": [{"text": "a"}, {"path": ".codex/x.md", "configMap": SECRET}],
@@ -60,7 +60,7 @@ async def test_a_cache_hides_nothing_of_the_pod(profiles: Objects, path: str) ->
 
 
 @pytest.mark.parametrize("path", ["caches", "/", "/a/", "/a//b", "/a/../b", "/a/./b", "/a:b", ""])
-async def test_a_caches_path_is_plain(profiles: Objects, path: str) -> None:
+async def test_a_cache_path_is_absolute_and_normalized(profiles: Objects, path: str) -> None:
     with refused("mountPath"):
         await profiles.create({**PROFILE, "caches": [{"claim": "c", "mountPath": path}]})
 
@@ -169,7 +169,7 @@ async def test_a_caches_path_is_plain(profiles: Objects, path: str) -> None:
         pytest.param({"provider": {"headers": ["a: b"]}}, "headers", id="header-with-a-value"),
     ],
 )
-async def test_what_a_profile_cannot_mean_is_refused(
+async def test_a_contradictory_profile_is_rejected(
     profiles: Objects, more: dict[str, Any], saying: str
 ) -> None:
     with refused(saying):
@@ -183,7 +183,7 @@ async def test_what_a_profile_cannot_mean_is_refused(
         "git://h/x",
     ],
 )  # fmt: skip
-async def test_a_repository_may_be_anywhere_that_git_reaches(runs: Objects, url: str) -> None:
+async def test_a_repository_may_have_any_url_that_git_can_clone(runs: Objects, url: str) -> None:
     await runs.create({**SPEC, "workspace": {"git": {"url": url}}})
 
 
@@ -223,7 +223,7 @@ def apply(spec: dict[str, Any], *flags: str) -> subprocess.CompletedProcess[str]
         "instructionFiles", "pod", "provider", "resources",
     ],
 )  # fmt: skip
-def test_a_run_names_no_secret_image_or_part_of_a_pod(field: str) -> None:
+def test_a_run_cannot_set_a_secret_an_image_or_pod_fields(field: str) -> None:
     asked = apply({field: [{"name": "x"}]})
     assert asked.returncode == 1
     assert f'unknown field "spec.{field}"' in asked.stderr
@@ -233,6 +233,6 @@ def test_a_run_names_no_secret_image_or_part_of_a_pod(field: str) -> None:
     assert field not in json.loads(unchecked.stdout)["spec"]
 
 
-def test_a_runs_workspace_names_nothing_else_either() -> None:
+def test_a_runs_workspace_has_no_other_fields() -> None:
     for workspace in ({"git": {"url": "https://h/x", "credentialsSecret": "s"}}, {"secret": "s"}):
         assert "unknown field" in apply({"workspace": workspace}).stderr

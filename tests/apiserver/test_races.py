@@ -97,7 +97,7 @@ class Race:
 
 
 @pytest.mark.parametrize("count", [60, pytest.param(240, marks=pytest.mark.full)])
-async def test_cancelling_in_the_instant_of_completion_is_always_consistent(
+async def test_cancelling_during_completion_is_always_consistent(
     product: Product, tmp_path: Path, count: int
 ) -> None:
     chance = random.Random(7)
@@ -142,7 +142,7 @@ async def continued(site: Site, first: str) -> str:
 
 
 @pytest.mark.parametrize("count", [4, pytest.param(16, marks=pytest.mark.full)])
-async def test_continues_in_the_instant_of_completion_all_run_one_after_the_other_in_order(
+async def test_continuations_during_completion_all_run_one_at_a_time_in_order(
     product: Product, tmp_path: Path, count: int
 ) -> None:
     chance = random.Random(7)

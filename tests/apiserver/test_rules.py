@@ -68,7 +68,7 @@ def name_of(run: dict[str, Any]) -> str:
 
 
 @pytest.mark.parametrize("spec", [{"backend": "codex", "inputMessage": INPUT["message"]}, SPEC])
-async def test_prompt_or_message_is_enough(runs: Objects, spec: dict[str, Any]) -> None:
+async def test_prompt_or_message_is_sufficient(runs: Objects, spec: dict[str, Any]) -> None:
     assert (await runs.create(spec))["spec"]["desiredState"] == "Active"
 
 
@@ -101,7 +101,7 @@ async def test_a_malformed_spec_is_refused(
         await runs.create(spec)
 
 
-async def test_a_prompt_of_128_kib_is_taken(runs: Objects) -> None:
+async def test_a_prompt_of_128_kib_is_accepted(runs: Objects) -> None:
     assert len((await runs.create({**SPEC, "prompt": "x" * 131_072}))["spec"]["prompt"]) == 131_072
 
 
@@ -127,13 +127,13 @@ async def test_an_optional_field_can_be_neither_added_nor_removed(
         await runs.patch(name_of(await runs.create(FULL)), {"spec": {field: None}})
 
 
-async def test_free_form_fields_come_back_as_they_were_given(runs: Objects) -> None:
+async def test_free_form_fields_are_stored_unchanged(runs: Objects) -> None:
     spec = (await runs.create(FULL))["spec"]
     for field in ("outputSchema", "metadata", "backendConfig", "inputMessage"):
         assert spec[field] == FULL[field]
 
 
-async def test_cancelling_goes_one_way_and_may_be_repeated(runs: Objects) -> None:
+async def test_cancelling_is_irreversible_and_idempotent(runs: Objects) -> None:
     name = name_of(await runs.create(SPEC))
     wish = {"spec": {"desiredState": "Cancelled", "cancellation": {"requestedBy": "ada"}}}
     await runs.patch(name, wish)
@@ -198,7 +198,7 @@ async def test_the_spec_of_a_finished_run_is_frozen(runs: Objects, phase: str) -
     await runs.patch(name, {"metadata": {"labels": {"kept": "yes"}}})
 
 
-async def test_a_cancelled_wish_excludes_completion_and_nothing_else(runs: Objects) -> None:
+async def test_a_cancelled_desired_state_excludes_completion_only(runs: Objects) -> None:
     name = name_of(await runs.create(SPEC))
     await runs.patch(name, {"spec": {"desiredState": "Cancelled"}})
     with refused("cannot become Completed"):
@@ -207,7 +207,7 @@ async def test_a_cancelled_wish_excludes_completion_and_nothing_else(runs: Objec
     assert (await runs.patch_status(name, {"phase": "Cancelled"}))["status"]["phase"] == "Cancelled"
 
 
-async def test_the_status_has_room_for_all_that_is_observed(runs: Objects) -> None:
+async def test_the_status_accepts_every_observed_field(runs: Objects) -> None:
     name = name_of(await runs.create(SPEC))
     status = {
         "phase": "InputRequired",
@@ -248,14 +248,14 @@ async def test_a_session_keeps_its_backend(sessions: Objects) -> None:
     ] == "Ada"
 
 
-async def test_a_snapshot_is_named_like_one(runs: Objects) -> None:
+async def test_a_snapshot_reference_has_the_form_of_a_snapshot_key(runs: Objects) -> None:
     name = name_of(await runs.create(SPEC))
     snapshot = {"name": "../other", "sessionID": "s"}
     with refused("should match"):
         await runs.patch_status(name, {"agent": {"snapshot": snapshot}})
 
 
-async def test_a_session_states_what_it_holds_or_why_it_holds_nothing(sessions: Objects) -> None:
+async def test_a_sessions_snapshot_error_can_be_set_and_removed(sessions: Objects) -> None:
     name = name_of(await sessions.create({"backend": "codex"}))
     status = {"snapshot": "uid/snapshots/1", "sessionID": "s", "snapshotError": "It is too large."}
     written = (await sessions.patch_status(name, status))["status"]

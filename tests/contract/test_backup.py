@@ -98,7 +98,9 @@ def command(name: str, folder: Path, archive: bytes = b"") -> "subprocess.Comple
     )
 
 
-async def test_a_backup_of_a_busy_mcp_server_is_restored_whole(busy: Busy, tmp_path: Path) -> None:
+async def test_a_backup_of_a_busy_mcp_server_is_restored_completely(
+    busy: Busy, tmp_path: Path
+) -> None:
     before = busy.acknowledged
     done = await asyncio.to_thread(command, "backup", tmp_path / "a")
     assert done.returncode == 0, done.stderr
@@ -111,7 +113,7 @@ async def test_a_backup_of_a_busy_mcp_server_is_restored_whole(busy: Busy, tmp_p
     assert list((tmp_path / "a").glob(".agentrun*")) == [], "no copy is left behind"
 
 
-async def test_a_backup_replaces_nothing(busy: Busy, tmp_path: Path) -> None:
+async def test_a_backup_overwrites_nothing(busy: Busy, tmp_path: Path) -> None:
     archive = io.BytesIO()
     await back_up(busy.url, busy.blobs, archive)
     archive.seek(0)
@@ -142,7 +144,7 @@ def other(_: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("change", [cut, damaged, other, lambda _: b"", lambda _: b"x" * 2000])
-async def test_what_is_no_whole_backup_is_refused(
+async def test_an_incomplete_backup_is_refused(
     busy: Busy, tmp_path: Path, change: Callable[[bytes], bytes]
 ) -> None:
     archive = io.BytesIO()
@@ -153,7 +155,7 @@ async def test_what_is_no_whole_backup_is_refused(
     assert list((tmp_path / "b").glob("*x.db*")) == []
 
 
-async def test_the_command_states_what_it_cannot_do(tmp_path: Path) -> None:
+async def test_the_command_reports_what_it_cannot_do(tmp_path: Path) -> None:
     done = await asyncio.to_thread(command, "backup", tmp_path)
     assert done.returncode == 1
     assert b"There is no database at" in done.stderr
@@ -164,7 +166,7 @@ async def test_the_command_states_what_it_cannot_do(tmp_path: Path) -> None:
 # PostgreSQL and a bucket
 
 
-async def test_a_dump_of_a_busy_postgresql_is_restored_whole(
+async def test_a_dump_of_a_busy_postgresql_is_restored_completely(
     databases: Databases, postgres_url: str, bucket: str
 ) -> None:
     async for busy in keep_busy(postgres_url, bucket):
@@ -189,7 +191,7 @@ def _pg_restore(url: str, archive: bytes) -> None:
 # Going back in time
 
 
-async def test_a_run_goes_on_after_the_head_that_was_restored(tmp_path: Path, busy: Busy) -> None:
+async def test_a_run_continues_after_the_restored_head(tmp_path: Path, busy: Busy) -> None:
     before, archive = busy.acknowledged, io.BytesIO()
     await back_up(busy.url, busy.blobs, archive)
     await wait_for_event(busy.store, "uid-1", busy.acknowledged + 5)
@@ -213,7 +215,7 @@ def empty(path: Path) -> None:
         connection.execute("VACUUM")
 
 
-async def test_a_database_that_was_emptied_under_the_mcp_server_is_reported(
+async def test_a_database_emptied_while_the_mcp_server_runs_is_reported(
     busy: Busy, tmp_path: Path
 ) -> None:
     empty(tmp_path / "a" / "agentrun.db")

@@ -20,7 +20,7 @@ async def keys(blobs: BlobStore, *candidates: str) -> list[str]:
 
 
 @pytest.mark.parametrize("body", [b"", b"x", BODY], ids=["empty", "byte", "megabyte"])
-async def test_a_blob_is_read_as_it_was_put(blobs: BlobStore, body: bytes) -> None:
+async def test_a_blob_is_read_back_unchanged(blobs: BlobStore, body: bytes) -> None:
     digest = await blobs.put("runs/u/a/b.txt", body, "text/plain")
     assert digest == hashlib.sha256(body).hexdigest()
     assert await blobs.size("runs/u/a/b.txt") == len(body)
@@ -39,13 +39,15 @@ async def test_a_blob_is_read_as_it_was_put(blobs: BlobStore, body: bytes) -> No
         pytest.param(3, 0, id="nothing"),
     ],
 )
-async def test_a_part_is_read(blobs: BlobStore, offset: int, limit: int | None) -> None:
+async def test_a_range_of_a_blob_is_read(blobs: BlobStore, offset: int, limit: int | None) -> None:
     await blobs.put("k", BODY, "application/octet-stream")
     end = None if limit is None else offset + limit
     assert await read(blobs, "k", offset, limit) == BODY[offset:end]
 
 
-async def test_the_same_again_is_harmless_and_other_bytes_are_a_conflict(blobs: BlobStore) -> None:
+async def test_putting_the_same_bytes_again_is_harmless_and_other_bytes_conflict(
+    blobs: BlobStore,
+) -> None:
     first = await blobs.put("runs/u/k", b"one", "text/plain")
     assert await blobs.put("runs/u/k", b"one", "text/plain") == first
     with pytest.raises(ConflictError):
@@ -54,14 +56,14 @@ async def test_the_same_again_is_harmless_and_other_bytes_are_a_conflict(blobs: 
 
 
 @pytest.mark.parametrize("key", ["runs/u/file/below", "runs/u"], ids=["below-a-blob", "above-one"])
-async def test_a_key_is_never_a_folder_and_a_blob(blobs: BlobStore, key: str) -> None:
+async def test_a_key_is_never_both_a_folder_and_a_blob(blobs: BlobStore, key: str) -> None:
     await blobs.put("runs/u/file", b"one", "text/plain")
     with pytest.raises(ConflictError):
         await blobs.put(key, b"two", "text/plain")
     assert await read(blobs, "runs/u/file") == b"one"
 
 
-async def test_what_is_not_there_is_absent(blobs: BlobStore) -> None:
+async def test_a_missing_blob_is_absent(blobs: BlobStore) -> None:
     await blobs.put("runs/u/a", b"one", "text/plain")
     assert await blobs.size("runs/u/b") is None
     assert await blobs.size("runs/u") is None
@@ -69,7 +71,7 @@ async def test_what_is_not_there_is_absent(blobs: BlobStore) -> None:
         await read(blobs, "runs/u/b")
 
 
-async def test_deleting_a_prefix_deletes_all_below_it_and_nothing_else(blobs: BlobStore) -> None:
+async def test_deleting_a_prefix_deletes_the_blobs_below_it_only(blobs: BlobStore) -> None:
     names = ["runs/u1/a", "runs/u1/b/c", "runs/u12/a", "runs/u2/a"]
     for name in names:
         await blobs.put(name, b"x", "text/plain")
@@ -80,13 +82,13 @@ async def test_deleting_a_prefix_deletes_all_below_it_and_nothing_else(blobs: Bl
     await blobs.delete_prefix("runs/nothing/")
 
 
-async def test_blobs_outlive_the_process_that_put_them(tmp_path: Path) -> None:
+async def test_blobs_survive_the_process_that_put_them(tmp_path: Path) -> None:
     await open_blobs(f"file://{tmp_path}/with%20space").put("runs/u/a", b"one", "text/plain")
     assert (tmp_path / "with space" / "runs" / "u" / "a").read_bytes() == b"one"
     assert await read(open_blobs(f"file://{tmp_path}/with%20space"), "runs/u/a") == b"one"
 
 
-async def test_a_folder_that_cannot_be_written_is_unavailable_until_it_can(tmp_path: Path) -> None:
+async def test_an_unwritable_folder_is_unavailable_until_it_is_writable(tmp_path: Path) -> None:
     blobs = open_blobs(f"file://{tmp_path}/blobs")
     (tmp_path / "blobs").rmdir()
     (tmp_path / "blobs").write_text("in the way")
@@ -104,7 +106,7 @@ async def test_a_url_that_names_no_folder_is_an_error(url: str) -> None:
         open_blobs(url)
 
 
-async def test_a_blob_is_on_disk_before_it_bears_its_name_and_its_folders_are_before_it_is_reported(
+async def test_a_blob_is_synced_before_its_rename_and_its_folders_before_put_returns(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     done = list[str]()
@@ -130,7 +132,7 @@ async def test_a_blob_is_on_disk_before_it_bears_its_name_and_its_folders_are_be
         done.clear()
 
 
-async def test_a_disk_that_fails_leaves_no_blob(
+async def test_a_failing_disk_leaves_no_partial_blob(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(_: int) -> None:
@@ -147,7 +149,7 @@ async def test_a_disk_that_fails_leaves_no_blob(
     assert await read(blobs, "runs/u/a") == b"two"
 
 
-async def test_what_a_killed_process_left_half_written_is_discarded(tmp_path: Path) -> None:
+async def test_partial_writes_of_a_killed_process_are_discarded(tmp_path: Path) -> None:
     incoming = tmp_path / "blobs" / ".incoming"
     incoming.mkdir(parents=True)
     for part in ("new", "old"):
@@ -158,6 +160,6 @@ async def test_what_a_killed_process_left_half_written_is_discarded(tmp_path: Pa
 
 
 @pytest.mark.parametrize("key", ["", "/a", "a/", "a//b", "../a", "a/../b", ".incoming/a", "a b"])
-async def test_a_key_that_is_no_plain_path_is_refused(tmp_path: Path, key: str) -> None:
+async def test_a_key_that_is_not_a_plain_path_is_refused(tmp_path: Path, key: str) -> None:
     with pytest.raises(ValueError, match="not a valid blob key"):
         await open_blobs(f"file://{tmp_path}/blobs").put(key, b"one", "text/plain")

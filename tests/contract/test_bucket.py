@@ -13,7 +13,9 @@ from agentrun.store.blobs import open_blobs
 from tests.contract.test_blobs import read
 
 
-async def test_blobs_lie_below_the_prefix_with_their_media_type(bucket: str, s3: str) -> None:
+async def test_blobs_are_stored_below_the_prefix_with_their_media_type(
+    bucket: str, s3: str
+) -> None:
     await open_blobs(bucket).put("runs/u/a.txt", b"one", "text/x-diff")
     name, _, prefix = bucket.removeprefix("s3://").partition("/")
     everything = S3Store(name, client_options={"allow_http": True})
@@ -23,7 +25,7 @@ async def test_blobs_lie_below_the_prefix_with_their_media_type(bucket: str, s3:
 
 
 @pytest.mark.parametrize("conditional", ["etag", "disabled"])
-async def test_of_many_who_put_other_bytes_at_once_one_wins(
+async def test_one_of_many_concurrent_puts_of_different_bytes_wins(
     bucket: str, monkeypatch: pytest.MonkeyPatch, conditional: str
 ) -> None:
     monkeypatch.setenv("AWS_CONDITIONAL_PUT", conditional)
@@ -44,7 +46,7 @@ async def test_of_many_who_put_other_bytes_at_once_one_wins(
         assert sum(isinstance(result, ConflictError) for result in results) == 4
 
 
-async def test_a_server_that_is_away_is_unavailable(
+async def test_a_stopped_server_is_unavailable(
     bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with socket.socket() as taken:
@@ -59,7 +61,7 @@ async def test_a_server_that_is_away_is_unavailable(
     assert "s3cret-access-key" not in str(error.value)
 
 
-async def test_a_bucket_that_is_not_there_is_unavailable_until_it_is(bucket: str, s3: str) -> None:
+async def test_a_missing_bucket_is_unavailable_until_it_is_created(bucket: str, s3: str) -> None:
     blobs = open_blobs("s3://not-there")
     with pytest.raises(StoreUnavailableError, match="bucket does not exist"):
         await blobs.put("runs/u/a", b"one", "text/plain")

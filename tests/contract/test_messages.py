@@ -18,7 +18,7 @@ from tests.contract.builders import a_message
 from tests.contract.waiting import LONG, begin_waiting
 
 
-async def test_messages_are_numbered_from_one_and_stay_as_they_were_sent(store: RunStore) -> None:
+async def test_messages_are_numbered_from_one_and_never_change(store: RunStore) -> None:
     first = a_message("m-1", sender="two", metadata={"reply_to": "x", "none": None, "n": 1})
     sent = [await store.messages.send(one) for one in (first, a_message("m-2"))]
     assert [one.seq for one in sent] == [1, 2]
@@ -28,14 +28,14 @@ async def test_messages_are_numbered_from_one_and_stay_as_they_were_sent(store: 
     assert await store.messages.mailbox("s-1") == MailboxState(last_seq=2)
 
 
-async def test_each_mailbox_has_its_own_numbers(store: RunStore) -> None:
+async def test_each_mailbox_has_its_own_sequence_numbers(store: RunStore) -> None:
     await store.messages.send(a_message("m-1", to="s-1"))
     assert (await store.messages.send(a_message("m-1", to="s-2"))).seq == 1
     assert await store.messages.fetch("s-3", 0, 10) == []
     assert await store.messages.mailbox("s-3") == MailboxState()
 
 
-async def test_messages_are_fetched_from_a_cursor_on(store: RunStore) -> None:
+async def test_messages_are_fetched_after_a_cursor(store: RunStore) -> None:
     for number in range(1, 6):
         await store.messages.send(a_message(f"m-{number}"))
     assert [one.seq for one in await store.messages.fetch("s-1", 1, 3)] == [2, 3, 4]
@@ -43,14 +43,14 @@ async def test_messages_are_fetched_from_a_cursor_on(store: RunStore) -> None:
     assert await store.messages.fetch("s-1", 5, 3) == []
 
 
-async def test_a_message_that_is_sent_again_is_there_once(store: RunStore) -> None:
+async def test_a_message_that_is_sent_again_is_stored_once(store: RunStore) -> None:
     first = await store.messages.send(a_message("m-1", "first"))
     await store.messages.send(a_message("m-2"))
     assert await store.messages.send(a_message("m-1", "again")) == first
     assert (await store.messages.mailbox("s-1")).last_seq == 2
 
 
-async def test_many_who_send_at_once_leave_neither_gaps_nor_duplicates(store: RunStore) -> None:
+async def test_concurrent_sends_leave_neither_gaps_nor_duplicates(store: RunStore) -> None:
     sent = await asyncio.gather(*(store.messages.send(a_message(f"m-{n}")) for n in range(40)))
     assert sorted(one.seq for one in sent) == list(range(1, 41))
     assert [one.seq for one in await store.messages.fetch("s-1", 0, 100)] == list(range(1, 41))
@@ -66,7 +66,7 @@ async def test_a_message_may_be_large_but_not_too_large(store: RunStore) -> None
     assert (await store.messages.mailbox("s-1")).last_seq == 1
 
 
-async def test_a_full_mailbox_takes_no_more(
+async def test_a_full_mailbox_accepts_no_more(
     store: RunStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert MAX_MAILBOX_BYTES > 200 * MAX_MESSAGE_BYTES
@@ -77,7 +77,7 @@ async def test_a_full_mailbox_takes_no_more(
     assert (await store.messages.send(a_message("m-3", "x" * 100))).seq == 2, "no gap"
 
 
-async def test_what_was_delivered_never_goes_back(store: RunStore) -> None:
+async def test_the_delivered_number_never_decreases(store: RunStore) -> None:
     await store.messages.deliver("s-1", 3)
     assert (await store.messages.mailbox("s-1")).delivered_seq == 0, "there is nothing"
     for number in range(1, 4):
@@ -89,7 +89,7 @@ async def test_what_was_delivered_never_goes_back(store: RunStore) -> None:
     assert await store.messages.mailbox("s-1") == MailboxState(4, 3)
 
 
-async def test_a_message_wakes_those_who_wait_for_it_and_nobody_else(store: RunStore) -> None:
+async def test_a_message_wakes_the_waiters_of_its_mailbox_only(store: RunStore) -> None:
     await store.messages.send(a_message("m-1"))
     eager = await begin_waiting(store.messages.changes("s-1", 1))
     patient = await begin_waiting(store.messages.changes("s-1", 2))
@@ -103,18 +103,18 @@ async def test_a_message_wakes_those_who_wait_for_it_and_nobody_else(store: RunS
     other.cancel()
 
 
-async def test_a_message_that_came_before_the_wait_is_not_missed(store: RunStore) -> None:
+async def test_a_message_sent_before_the_wait_is_not_missed(store: RunStore) -> None:
     async with store.messages.changes("s-1", 0) as changes:
         await store.messages.send(a_message("m-1"))
         await changes.next(LONG)
 
 
-async def test_who_waits_for_a_message_gives_up_in_time(store: RunStore) -> None:
+async def test_waiting_for_a_message_ends_at_its_timeout(store: RunStore) -> None:
     async with store.messages.changes("s-1", 0) as changes:
         await changes.next(0.01)
 
 
-async def test_closing_wakes_those_who_wait_for_messages(store: RunStore) -> None:
+async def test_closing_wakes_waiters_for_messages(store: RunStore) -> None:
     waiting = await begin_waiting(store.messages.changes("s-1", 0))
     await store.close()
     await waiting
@@ -123,7 +123,7 @@ async def test_closing_wakes_those_who_wait_for_messages(store: RunStore) -> Non
 
 
 @pytest.mark.parametrize("store_url", ["sqlite", "postgresql"], indirect=True)
-async def test_messages_outlive_the_process(store_url: str) -> None:
+async def test_messages_survive_the_process(store_url: str) -> None:
     before = await open_store(store_url)
     sent = await before.messages.send(a_message())
     await before.messages.deliver("s-1", 1)

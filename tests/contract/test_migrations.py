@@ -136,7 +136,7 @@ async def check_what_was_kept(store: SqlRunStore) -> None:
     await store.record_run(a_row("u4", "four"))
 
 
-async def test_the_steps_make_the_tables_that_the_code_expects(new_url: str) -> None:
+async def test_the_migrations_create_the_tables_that_the_code_expects(new_url: str) -> None:
     def difference(connection: Connection) -> list[object]:
         return list(compare_metadata(MigrationContext.configure(connection), metadata))
 
@@ -146,14 +146,14 @@ async def test_the_steps_make_the_tables_that_the_code_expects(new_url: str) -> 
     await store.close()
 
 
-async def test_todays_program_goes_on_with_what_an_older_one_kept(old: Old) -> None:
+async def test_the_current_version_continues_with_data_of_an_older_version(old: Old) -> None:
     store = await open_store(old.url)
     await check_what_was_kept(store)
     await store.close()
 
 
 @pytest.mark.parametrize("old", ["0002", "0003", "0004"], indirect=True)
-async def test_messages_of_an_older_version_stay_and_are_numbered_on(old: Old) -> None:
+async def test_messages_of_an_older_version_are_kept_and_numbering_continues(old: Old) -> None:
     store = await open_store(old.url)
     box = store.messages
     assert await box.mailbox("s-1") == MailboxState(last_seq=2, delivered_seq=1)
@@ -182,7 +182,7 @@ async def test_children_that_an_older_version_recorded_are_counted(
 
 
 @pytest.mark.parametrize("old", ["0003", "0004"], indirect=True)
-async def test_children_that_were_counted_stay_so(old: Old) -> None:
+async def test_children_that_were_counted_stay_counted(old: Old) -> None:
     store = await open_store(old.url)
     assert await store.count_children("team", "u1") == 1
     assert await store.count_children("team", "u2") == 0
@@ -190,7 +190,7 @@ async def test_children_that_were_counted_stay_so(old: Old) -> None:
 
 
 @pytest.mark.parametrize("old", ["0002"], indirect=True)
-async def test_a_child_that_the_version_before_records_meanwhile_is_counted(old: Old) -> None:
+async def test_a_child_that_the_previous_version_records_concurrently_is_counted(old: Old) -> None:
     store = await open_store(old.url)
     parent = {"name": "one", "uid": "u1", "depth": 1}
     known: dict[str, Any] = {"session": {"name": "talk"}, "parent": parent}
@@ -208,7 +208,7 @@ async def test_a_child_that_the_version_before_records_meanwhile_is_counted(old:
     await store.close()
 
 
-async def test_children_are_counted_by_one_statement_that_an_index_answers(new_url: str) -> None:
+async def test_children_are_counted_by_one_statement_that_uses_an_index(new_url: str) -> None:
     store = await open_store(new_url)
     for number in range(30):
         await store.record_run(a_row(f"u{number}"))
@@ -242,7 +242,7 @@ def _plan_of_counting(connection: Connection) -> str:
 
 
 @pytest.mark.usefixtures("next_step")
-async def test_a_step_changes_a_database_with_everything_in_it(old: Old) -> None:
+async def test_a_migration_applies_to_a_populated_database(old: Old) -> None:
     store = await open_store(old.url)
     assert old.query("SELECT uid, mood FROM runs ORDER BY uid") == "u1|done\nu2|calm\nu3|calm"
     await check_what_was_kept(store)
@@ -250,7 +250,7 @@ async def test_a_step_changes_a_database_with_everything_in_it(old: Old) -> None
 
 
 @pytest.mark.usefixtures("next_step")
-async def test_of_many_that_start_at_once_one_takes_the_step(old: Old) -> None:
+async def test_one_of_many_concurrent_starts_runs_the_migration(old: Old) -> None:
     stores = await asyncio.gather(*(open_store(old.url) for _ in range(6)))
     assert old.query("SELECT count(*) FROM done") == "1"
     assert old.query("SELECT version_num FROM alembic_version") == "0999"
@@ -258,14 +258,14 @@ async def test_of_many_that_start_at_once_one_takes_the_step(old: Old) -> None:
     await asyncio.gather(*(store.close() for store in stores))
 
 
-async def test_many_that_start_at_once_make_the_tables_once(databases: Databases) -> None:
+async def test_concurrent_starts_create_the_tables_once(databases: Databases) -> None:
     url = databases.make(template="template0")
     stores = await asyncio.gather(*(open_store(url) for _ in range(6)))
     await asyncio.gather(*(store.record_run(a_row()) for store in stores))
     await asyncio.gather(*(store.close() for store in stores))
 
 
-async def test_an_older_program_goes_on_beside_a_step_that_only_adds(
+async def test_an_older_version_keeps_working_after_an_additive_migration(
     old: Old, next_step: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = await open_store(old.url)
@@ -277,7 +277,7 @@ async def test_an_older_program_goes_on_beside_a_step_that_only_adds(
     await asyncio.gather(before.close(), after.close(), restarted.close())
 
 
-async def test_a_step_that_fails_changes_nothing(old: Old, next_step: Path) -> None:
+async def test_a_failed_migration_changes_nothing(old: Old, next_step: Path) -> None:
     good = STEP.replace("{newest}", "0004")
     write(next_step, good + "    op.execute('UPDATE nothing SET no = 1')")
     with pytest.raises(StoreError):
@@ -289,7 +289,7 @@ async def test_a_step_that_fails_changes_nothing(old: Old, next_step: Path) -> N
     await store.close()
 
 
-async def test_a_database_that_a_version_too_new_has_changed_is_refused(old: Old) -> None:
+async def test_a_database_migrated_by_an_incompatible_newer_version_is_refused(old: Old) -> None:
     store = await open_store(old.url)
     await store.close()
     _change(old, "UPDATE alembic_version SET version_num = '1000'")

@@ -33,7 +33,7 @@ async def all_pages(store: RunStore, which: RunFilter, limit: int) -> list[list[
 
 @pytest.mark.parametrize("limit", [1, 2, 30])
 @pytest.mark.parametrize("most", [1, 3, 20_000])
-async def test_following_the_cursors_shows_every_run_once_and_in_order(
+async def test_following_the_cursors_lists_every_run_once_in_order(
     store: RunStore, most: int, limit: int
 ) -> None:
     for n in range(9):
@@ -61,7 +61,7 @@ async def test_following_the_cursors_shows_every_run_once_and_in_order(
         assert max(map(len, found)) <= limit
 
 
-async def test_a_page_is_sought_among_no_more_runs_than_the_bound(store: RunStore) -> None:
+async def test_a_page_scans_no_more_runs_than_the_limit(store: RunStore) -> None:
     for n in range(7):
         phase = Phase.RUNNING if n == 0 else Phase.COMPLETED
         await store.record_run(a_row(f"u{n}", minute=n, phase=phase, **(TALK if n < 2 else {})))
@@ -77,7 +77,7 @@ async def test_a_page_is_sought_among_no_more_runs_than_the_bound(store: RunStor
 
 
 @only_sql
-async def test_indexes_alone_lead_to_a_page_however_many_runs_there_are(
+async def test_a_page_is_found_by_indexes_only_whatever_the_number_of_runs(
     store: SqlRunStore,
 ) -> None:
     """Also while PostgreSQL has no statistics, or has some that one large session belies."""

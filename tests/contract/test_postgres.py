@@ -78,7 +78,7 @@ async def unavailable(store: RunStore) -> str:
 # Losing the connection
 
 
-async def test_connections_that_were_cut_are_opened_again_unnoticed(
+async def test_closed_connections_are_reopened_transparently(
     store: RunStore, server: PostgresServer, url: str
 ) -> None:
     await asyncio.gather(*(store.head("uid-1") for _ in range(30)))
@@ -88,7 +88,7 @@ async def test_connections_that_were_cut_are_opened_again_unnoticed(
     assert heads == [JournalHead(2)] * 30
 
 
-async def test_who_waits_is_woken_though_the_listening_connection_was_cut(
+async def test_waiting_readers_are_woken_after_the_listening_connection_was_closed(
     store: RunStore, other: RunStore, server: PostgresServer, url: str
 ) -> None:
     for seq in range(1, 6):
@@ -99,7 +99,7 @@ async def test_who_waits_is_woken_though_the_listening_connection_was_cut(
 
 
 @pytest.mark.parametrize("crash", [False, True], ids=["restart", "crash"])
-async def test_what_is_written_around_a_restart_wakes_those_who_wait(
+async def test_writes_around_a_restart_wake_waiting_readers(
     store: RunStore, other: RunStore, server: PostgresServer, crash: bool
 ) -> None:
     await other.append("uid-1", 1, events(1, 2))
@@ -110,7 +110,7 @@ async def test_what_is_written_around_a_restart_wakes_those_who_wait(
     assert [event.seq for event in await store.read("uid-1", 0, 10)] == [1, 2, 3, 4]
 
 
-async def test_a_server_that_is_away_is_unavailable_until_it_is_back(
+async def test_a_stopped_server_is_unavailable_until_it_restarts(
     store: RunStore, server: PostgresServer, url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
@@ -131,7 +131,7 @@ async def test_a_server_that_is_away_is_unavailable_until_it_is_back(
     assert PASSWORD not in caplog.text
 
 
-async def test_a_server_that_crashes_amid_appends_keeps_all_it_acknowledged(
+async def test_a_server_that_crashes_during_appends_keeps_all_acknowledged_events(
     store: RunStore, server: PostgresServer
 ) -> None:
     acknowledged = 0
@@ -169,17 +169,17 @@ async def test_a_wrong_password_is_reported_without_repeating_it(databases: Data
     assert "wr0ng-secret" not in why
 
 
-async def test_a_database_that_is_not_there_is_named(databases: Databases) -> None:
+async def test_a_missing_database_is_named(databases: Databases) -> None:
     why = await refused(databases.server.url("nowhere"))
     assert "database nowhere at 127.0.0.1" in why
     assert "Create the database" in why
 
 
-async def test_a_parameter_that_the_server_does_not_know_is_reported(url: str) -> None:
+async def test_a_parameter_unknown_to_the_server_is_reported(url: str) -> None:
     assert "Correct the parameters" in await refused(f"{url}?pool_size=5")
 
 
-async def test_a_user_without_rights_is_informed_which_are_missing(
+async def test_a_user_without_privileges_gets_an_error_that_names_them(
     server: PostgresServer, url: str, store: RunStore
 ) -> None:
     server.sql("DROP ROLE IF EXISTS guest; CREATE ROLE guest LOGIN PASSWORD 'guest'")
@@ -200,7 +200,7 @@ async def test_a_server_without_a_free_connection_is_unavailable(
     assert "max_connections" in why
 
 
-async def test_a_database_that_became_read_only_is_unavailable_until_it_is_not(
+async def test_a_read_only_database_is_unavailable_until_it_is_writable(
     store: RunStore, server: PostgresServer, url: str
 ) -> None:
     name = urlsplit(url).path[1:]
@@ -222,7 +222,7 @@ async def test_a_database_that_became_read_only_is_unavailable_until_it_is_not(
         pytest.param("57P03", "is unavailable", id="starting-up"),
     ],
 )
-async def test_what_the_server_reports_of_itself_is_unavailable_until_it_is_over(
+async def test_a_temporary_error_of_the_server_is_unavailable_until_it_passes(
     store: RunStore, server: PostgresServer, url: str, code: str, advice: str
 ) -> None:
     name = urlsplit(url).path[1:]
@@ -240,7 +240,7 @@ async def test_what_the_server_reports_of_itself_is_unavailable_until_it_is_over
     assert await store.append("uid-1", 1, events(1, 1)) == JournalHead(1)
 
 
-async def test_tables_that_are_gone_are_reported(
+async def test_missing_tables_are_reported(
     store: RunStore, server: PostgresServer, url: str
 ) -> None:
     server.sql("DROP TABLE events", urlsplit(url).path[1:])
@@ -251,9 +251,7 @@ async def test_tables_that_are_gone_are_reported(
 # Poolers
 
 
-async def test_a_pooler_may_lend_connections_for_a_session(
-    server: PostgresServer, url: str
-) -> None:
+async def test_a_pooler_in_session_mode_is_supported(server: PostgresServer, url: str) -> None:
     with postgres.pooler(server, urlsplit(url).path[1:], "session") as pooled:
         here = await open_store(pooled)
         await here.record_run(a_row())
@@ -266,9 +264,7 @@ async def test_a_pooler_may_lend_connections_for_a_session(
         await there.close()
 
 
-async def test_a_pooler_that_lends_connections_for_a_transaction_is_refused(
-    server: PostgresServer, url: str
-) -> None:
+async def test_a_pooler_in_transaction_mode_is_refused(server: PostgresServer, url: str) -> None:
     with postgres.pooler(server, urlsplit(url).path[1:], "transaction") as pooled:
         for _ in range(5):
             assert "pool_mode=session" in await refused(pooled)
@@ -288,7 +284,7 @@ async def test_a_pooler_that_lends_connections_for_a_transaction_is_refused(
         "postgresql://host:s3cret/db",
     ],
 )
-async def test_a_url_that_is_cut_short_by_its_password_does_not_show_it(url: str) -> None:
+async def test_a_url_truncated_by_its_password_does_not_reveal_it(url: str) -> None:
     with pytest.raises(ValueError, match="postgresql://USER:PASSWORD@HOST") as error:
         await open_store(url)
     assert not re.search("s3|cret", str(error.value))
@@ -308,7 +304,9 @@ def test_a_database_is_named_without_its_password(url: str, name: str) -> None:
     assert name_of(dsn_of(url)) == f"The database {name}"
 
 
-async def test_what_the_server_learns_of_its_clients(url: str, server: PostgresServer) -> None:
+async def test_connections_set_application_name_and_synchronous_commit(
+    url: str, server: PostgresServer
+) -> None:
     server.sql(f"ALTER DATABASE {urlsplit(url).path[1:]} SET synchronous_commit = off")
     store = await open_store(url)
     await store.record_run(a_row())

@@ -37,7 +37,7 @@ async def replicas(postgres_url: str) -> AsyncIterator[Replicas]:
     await opened.there.close()
 
 
-async def test_what_one_writes_the_other_reads(replicas: Replicas) -> None:
+async def test_one_replica_reads_what_the_other_writes(replicas: Replicas) -> None:
     await replicas.here.append("uid-1", 1, events(1, 3))
     assert await replicas.there.head("uid-1") == JournalHead(3)
     assert await replicas.there.append("uid-1", 1, events(2, 4)) == JournalHead(4)
@@ -47,14 +47,16 @@ async def test_what_one_writes_the_other_reads(replicas: Replicas) -> None:
 # Waking
 
 
-async def test_an_append_wakes_those_who_wait_elsewhere(replicas: Replicas) -> None:
+async def test_an_append_wakes_waiters_of_another_replica(replicas: Replicas) -> None:
     waiting = await begin_waiting(replicas.there.changes("uid-1", 0))
     await replicas.here.append("uid-1", 1, events(1, 1))
     await waiting
     assert len(await replicas.there.read("uid-1", 0, 10)) == 1, "it is committed when they hear"
 
 
-async def test_those_who_wait_elsewhere_for_a_later_event_go_on(replicas: Replicas) -> None:
+async def test_waiters_of_another_replica_for_a_later_event_keep_waiting(
+    replicas: Replicas,
+) -> None:
     patient = await begin_waiting(replicas.there.changes("uid-1", 2))
     eager = await begin_waiting(replicas.there.changes("uid-1", 1))
     await replicas.here.append("uid-1", 1, events(1, 2))
@@ -64,19 +66,21 @@ async def test_those_who_wait_elsewhere_for_a_later_event_go_on(replicas: Replic
     await patient
 
 
-async def test_a_seal_wakes_those_who_wait_elsewhere(replicas: Replicas) -> None:
+async def test_a_seal_wakes_waiters_of_another_replica(replicas: Replicas) -> None:
     waiting = await begin_waiting(replicas.there.changes("uid-1", 1000))
     await replicas.here.seal("uid-1", "seal", TS, {"status": "failed"})
     await waiting
 
 
-async def test_a_new_version_of_a_run_wakes_those_who_wait_elsewhere(replicas: Replicas) -> None:
+async def test_a_new_version_of_a_run_wakes_waiters_of_another_replica(replicas: Replicas) -> None:
     waiting = await begin_waiting(replicas.there.changes("uid-1", 1000))
     await replicas.here.record_run(a_row(version=2, phase=Phase.RUNNING))
     await waiting
 
 
-async def test_what_is_refused_or_repeated_wakes_nobody_elsewhere(replicas: Replicas) -> None:
+async def test_refused_or_repeated_writes_wake_no_waiters_of_another_replica(
+    replicas: Replicas,
+) -> None:
     await replicas.here.append("uid-1", 1, events(1, 1))
     waiting = await begin_waiting(replicas.there.changes("uid-1", 1000))
     with pytest.raises(ConflictError):
@@ -90,7 +94,7 @@ async def test_what_is_refused_or_repeated_wakes_nobody_elsewhere(replicas: Repl
     waiting.cancel()
 
 
-async def test_many_who_wait_everywhere_see_every_event(replicas: Replicas) -> None:
+async def test_many_waiters_of_all_replicas_see_every_event(replicas: Replicas) -> None:
     async def follow(store: RunStore) -> list[int]:
         seen = list[int]()
         async with store.changes("uid-1", 0) as changes:
@@ -111,7 +115,7 @@ async def test_many_who_wait_everywhere_see_every_event(replicas: Replicas) -> N
     assert await asyncio.gather(*readers) == [list(range(1, 21))] * 10
 
 
-async def test_a_message_wakes_those_who_wait_for_it_elsewhere(replicas: Replicas) -> None:
+async def test_a_message_wakes_its_waiters_of_another_replica(replicas: Replicas) -> None:
     there = replicas.there.messages
     waiting = await begin_waiting(there.changes("s-1", 0))
     await replicas.here.messages.send(a_message())
@@ -122,7 +126,7 @@ async def test_a_message_wakes_those_who_wait_for_it_elsewhere(replicas: Replica
 # Races
 
 
-async def test_many_who_send_on_two_replicas_leave_neither_gaps_nor_duplicates(
+async def test_concurrent_sends_on_two_replicas_leave_neither_gaps_nor_duplicates(
     replicas: Replicas,
 ) -> None:
     both = (replicas.here.messages, replicas.there.messages)
@@ -134,7 +138,9 @@ async def test_many_who_send_on_two_replicas_leave_neither_gaps_nor_duplicates(
         assert seqs == list(range(1, 21))
 
 
-async def test_two_writers_of_one_seq_on_two_replicas_leave_one_event(replicas: Replicas) -> None:
+async def test_two_writers_of_one_sequence_number_on_two_replicas_store_one_event(
+    replicas: Replicas,
+) -> None:
     for seq in range(1, 11):
         results = await asyncio.gather(
             *(
@@ -169,7 +175,7 @@ async def test_a_newer_attempt_on_one_replica_fences_the_older_on_the_other(
         await replicas.here.append("uid-1", 1, events(4, 4))
 
 
-async def test_attempts_that_race_leave_no_event_of_the_older_after_the_newer(
+async def test_racing_attempts_leave_no_event_of_the_older_after_the_newer(
     replicas: Replicas,
 ) -> None:
     async def talk(store: RunStore, attempt: int, enough: Callable[[], bool]) -> None:
@@ -227,7 +233,7 @@ async def test_a_seal_on_one_replica_ends_the_appends_on_the_other(replicas: Rep
     assert acknowledged == head.last_seq - 1
 
 
-async def test_a_run_that_both_see_first_is_recorded_once(replicas: Replicas) -> None:
+async def test_a_run_that_both_replicas_see_first_is_recorded_once(replicas: Replicas) -> None:
     uids = [f"u{number}" for number in range(20)]
     await asyncio.gather(
         *(
@@ -246,7 +252,7 @@ async def test_a_run_that_both_see_first_is_recorded_once(replicas: Replicas) ->
             assert row.run.phase is Phase.RUNNING, "whoever came second saw what was there"
 
 
-async def test_a_replica_whose_watch_lags_takes_nothing_back(replicas: Replicas) -> None:
+async def test_a_replica_with_a_lagging_watch_reverts_nothing(replicas: Replicas) -> None:
     over = replace(a_row(version=9, phase=Phase.COMPLETED), deleted_at=BEGIN)
     await asyncio.gather(
         replicas.here.record_run(over),

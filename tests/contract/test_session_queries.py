@@ -57,7 +57,7 @@ async def changed(store: RunStore, limit: int = 10, **more: Any) -> list[str]:
     return [one.uid for one in found]
 
 
-async def test_a_session_is_stood_for_by_the_run_that_changed_last(store: RunStore) -> None:
+async def test_a_session_is_represented_by_the_run_that_changed_last(store: RunStore) -> None:
     await store.record_run(a_row("uid-1", "one", minute=1, phase=Phase.RUNNING, **TALK))
     await store.record_run(a_row("uid-2", "two", minute=2, phase=Phase.RUNNING, **TALK))
     assert await standing(store) == "two"
@@ -65,7 +65,7 @@ async def test_a_session_is_stood_for_by_the_run_that_changed_last(store: RunSto
     assert await standing(store) == "one"
 
 
-async def test_a_run_that_has_not_ended_stands_before_one_that_has(store: RunStore) -> None:
+async def test_an_active_run_takes_precedence_over_an_ended_one(store: RunStore) -> None:
     await store.record_run(a_row("uid-1", "one", phase=Phase.QUEUED, **TALK))
     await store.record_run(a_row("uid-2", "two", phase=Phase.COMPLETED, **TALK))
     assert await standing(store) == "one"
@@ -90,7 +90,7 @@ async def test_sessions_are_distinguished_by_namespace_and_uid(store: RunStore) 
     assert await store.standing_runs("team", []) == {}
 
 
-async def test_a_run_that_does_not_know_its_session_yet_is_of_any_that_has_the_name(
+async def test_a_run_without_a_session_uid_belongs_to_any_session_of_that_name(
     store: RunStore,
 ) -> None:
     await store.record_run(a_row("uid-1", "one", "", **TALK))
@@ -102,7 +102,7 @@ async def test_a_run_that_does_not_know_its_session_yet_is_of_any_that_has_the_n
     assert await standing(store, uid="s-3") is None
 
 
-async def test_more_sessions_are_asked_about_than_one_statement_takes(store: RunStore) -> None:
+async def test_more_sessions_are_queried_than_one_statement_accepts(store: RunStore) -> None:
     for number in range(3):
         await store.record_run(a_row(f"uid-{number}", f"run-{number * 120}"))
     asked = [(f"run-{number}", "s-1") for number in range(260)]
@@ -110,7 +110,7 @@ async def test_more_sessions_are_asked_about_than_one_statement_takes(store: Run
     assert [one.uid for one in found.values()] == ["uid-0", "uid-1", "uid-2"]
 
 
-async def test_runs_are_listed_by_when_they_changed(store: RunStore) -> None:
+async def test_runs_are_listed_by_time_of_change(store: RunStore) -> None:
     for number in range(5):
         await store.record_run(a_row(f"uid-{number}", minute=-number))
     await store.record_run(a_row("far", namespace="other"))
@@ -126,7 +126,7 @@ async def test_runs_are_listed_by_when_they_changed(store: RunStore) -> None:
     assert await changed(store) == ["uid-0", "uid-1", "uid-4", "uid-2"]
 
 
-async def test_places_distinguish_runs_of_one_moment(store: RunStore) -> None:
+async def test_cursors_distinguish_runs_that_changed_at_the_same_time(store: RunStore) -> None:
     setattr(store, "_now", lambda: BEGIN)  # noqa: B010 - no part of the promise
     for uid, talk in (("b", "x"), ("a", "x"), ("c", "w")):
         await store.record_run(a_row(uid, session={"name": talk}))
@@ -139,7 +139,7 @@ async def test_places_distinguish_runs_of_one_moment(store: RunStore) -> None:
 
 
 @pytest.mark.parametrize("seed", range(3))
-async def test_both_answers_are_those_of_looking_at_all_runs(store: RunStore, seed: int) -> None:
+async def test_both_queries_agree_with_a_scan_of_all_runs(store: RunStore, seed: int) -> None:
     chance = random.Random(seed)
     moment = BEGIN
 
@@ -198,7 +198,7 @@ only_sql = pytest.mark.parametrize("store_url", ["sqlite", "postgresql"], indire
 
 
 @only_sql
-async def test_a_phase_of_a_newer_version_is_one_that_has_not_ended(store: SqlRunStore) -> None:
+async def test_an_unknown_phase_of_a_newer_version_counts_as_active(store: SqlRunStore) -> None:
     await store.record_run(a_row("uid-1", "one", phase=Phase.RUNNING, **TALK))
     await store.record_run(a_row("uid-2", "two", phase=Phase.COMPLETED, **TALK))
     async with store._database.writer.begin() as connection:
@@ -208,7 +208,7 @@ async def test_a_phase_of_a_newer_version_is_one_that_has_not_ended(store: SqlRu
 
 
 @only_sql
-async def test_indexes_alone_answer_however_many_runs_there_are(store: SqlRunStore) -> None:
+async def test_queries_use_indexes_only_whatever_the_number_of_runs(store: SqlRunStore) -> None:
     """Also while PostgreSQL has no statistics, or has some that one large session belies."""
     await fill(store, 3000)
     asked = [("talk", "s-1"), ("one", "s-1"), ("none", "s-9")]

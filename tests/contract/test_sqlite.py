@@ -75,7 +75,7 @@ def put(path: Path, body: bytes) -> None:
     path.write_bytes(body)
 
 
-async def test_what_was_stored_is_there_after_reopening(path: Path) -> None:
+async def test_stored_data_survives_reopening(path: Path) -> None:
     for first in (1, 3):
         store = await open_store(f"sqlite:///{path}")
         await store.record_run(a_row())
@@ -134,7 +134,7 @@ async def test_a_full_disk_is_unavailable_until_there_is_room(store: SqlRunStore
     await recovers(store, head.last_seq)
 
 
-async def test_a_locked_database_is_unavailable_until_it_is_free(
+async def test_a_locked_database_is_unavailable_until_it_is_unlocked(
     store: SqlRunStore, path: Path
 ) -> None:
     await store.append("uid-1", 1, events(1, 2))
@@ -156,7 +156,7 @@ async def test_a_locked_database_is_unavailable_until_it_is_free(
     await recovers(store, 2)
 
 
-async def test_a_file_that_is_gone_is_unavailable_until_it_is_back(
+async def test_a_deleted_database_file_is_unavailable_until_it_is_restored(
     store: SqlRunStore, path: Path
 ) -> None:
     await store.append("uid-1", 1, events(1, 2))
@@ -170,7 +170,7 @@ async def test_a_file_that_is_gone_is_unavailable_until_it_is_back(
     await recovers(store, 2)
 
 
-async def test_a_file_that_was_replaced_is_the_one_that_counts(
+async def test_a_replaced_database_file_is_reopened(
     store: SqlRunStore, path: Path, tmp_path: Path
 ) -> None:
     await store.append("uid-1", 1, events(1, 2))
@@ -190,7 +190,7 @@ async def test_a_damaged_file_is_unavailable(path: Path) -> None:
         await open_store(f"sqlite:///{path}")
 
 
-async def test_a_folder_that_cannot_be_made_is_unavailable(tmp_path: Path) -> None:
+async def test_a_folder_that_cannot_be_created_is_unavailable(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(StoreUnavailableError):
         await open_store(f"sqlite:///{tmp_path}/file/agentrun.db")
@@ -201,12 +201,12 @@ async def test_a_folder_that_cannot_be_made_is_unavailable(tmp_path: Path) -> No
     ["sqlite://", "sqlite:///:memory:", "mysql://host/db"],
     ids=["no-file", "memory", "mysql"],
 )
-async def test_a_url_of_no_supported_database_is_an_error(url: str) -> None:
+async def test_a_url_of_an_unsupported_database_is_an_error(url: str) -> None:
     with pytest.raises(ValueError, match="sqlite:///"):
         await open_store(url)
 
 
-async def test_a_path_may_hold_what_urls_escape(tmp_path: Path) -> None:
+async def test_a_path_may_contain_characters_that_urls_escape(tmp_path: Path) -> None:
     path = tmp_path / "a b%20c#d"
     path.mkdir()
     store = await open_store(f"sqlite:///{path}/x.db".replace("%", "%25"))
@@ -216,7 +216,7 @@ async def test_a_path_may_hold_what_urls_escape(tmp_path: Path) -> None:
     shutil.rmtree(path)
 
 
-async def test_closing_leaves_no_thread_and_no_log_behind(path: Path) -> None:
+async def test_closing_leaves_no_thread_and_no_write_ahead_log(path: Path) -> None:
     before = threading.active_count()
     store = await open_store(f"sqlite:///{path}")
     await store.record_run(a_row())
@@ -231,7 +231,7 @@ async def test_closing_leaves_no_thread_and_no_log_behind(path: Path) -> None:
     assert [found.name for found in path.parent.iterdir()] == [path.name]
 
 
-async def test_many_open_a_file_of_the_rollback_mode_at_once(tmp_path: Path) -> None:
+async def test_concurrent_opens_convert_a_file_from_rollback_mode(tmp_path: Path) -> None:
     for number in range(150):
         file = tmp_path / f"{number}.db"
         with closing(sqlite3.connect(file)) as connection, connection:
@@ -243,7 +243,7 @@ async def test_many_open_a_file_of_the_rollback_mode_at_once(tmp_path: Path) -> 
             assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
 
 
-async def test_a_reader_that_goes_away_costs_no_connection(store: SqlRunStore) -> None:
+async def test_a_cancelled_reader_closes_no_connection(store: SqlRunStore) -> None:
     closed: list[object] = []
     event.listen(store._database.reader.sync_engine, "close", lambda *_: closed.append(None))
     for turns in range(20):

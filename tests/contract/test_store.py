@@ -55,7 +55,7 @@ async def test_recording_again_keeps_the_newest_version(store: RunStore) -> None
     assert row.run.phase is Phase.RUNNING
 
 
-async def test_an_older_version_that_comes_late_takes_nothing_back(store: RunStore) -> None:
+async def test_a_late_older_version_reverts_nothing(store: RunStore) -> None:
     await store.record_run(a_row(version=10, phase=Phase.RUNNING))
     await store.record_run(a_row(version=9, phase=Phase.QUEUED))
     row = await store.get_run_by_uid("uid-1")
@@ -73,7 +73,7 @@ async def test_a_terminal_phase_is_never_replaced(store: RunStore, later: Phase 
     assert await names(store, RunFilter(phases=[Phase.CANCELLED])) == ["run-uid-1"]
 
 
-async def test_of_two_ends_of_the_same_version_the_first_stays(store: RunStore) -> None:
+async def test_the_first_of_two_ends_of_the_same_version_is_kept(store: RunStore) -> None:
     first, second = a_row(version=5, phase=Phase.CANCELLED), a_row(version=5, phase=Phase.CANCELLED)
     first.run.status.message, second.run.status.message = "first", "second"
     await store.record_run(first)
@@ -83,7 +83,7 @@ async def test_of_two_ends_of_the_same_version_the_first_stays(store: RunStore) 
     assert row.run.status.message == "first"
 
 
-async def test_a_terminal_phase_comes_in_whatever_its_version(store: RunStore) -> None:
+async def test_a_terminal_phase_is_recorded_whatever_its_version(store: RunStore) -> None:
     await store.record_run(a_row(version=90, phase=Phase.RUNNING))
     await store.record_run(a_row(version=7, phase=Phase.COMPLETED))
     row = await store.get_run_by_uid("uid-1")
@@ -91,7 +91,7 @@ async def test_a_terminal_phase_comes_in_whatever_its_version(store: RunStore) -
     assert row.run.phase is Phase.COMPLETED
 
 
-async def test_session_and_deletion_are_never_replaced_by_nothing(store: RunStore) -> None:
+async def test_session_and_deletion_are_never_cleared(store: RunStore) -> None:
     await store.record_run(replace(a_row(), deleted_at=BEGIN))
     await store.record_run(RunRow(a_run(version=2)))
     row = await store.get_run_by_uid("uid-1")
@@ -99,7 +99,7 @@ async def test_session_and_deletion_are_never_replaced_by_nothing(store: RunStor
     assert (row.session_uid, row.deleted_at) == ("s-1", BEGIN)
 
 
-async def test_recording_does_not_touch_the_journal(store: RunStore) -> None:
+async def test_recording_does_not_change_the_journal(store: RunStore) -> None:
     await store.record_run(a_row())
     await store.append("uid-1", 1, events(1, 3))
     await store.record_run(replace(a_row(version=2), last_seq=99, sealed=True, summary="no"))
@@ -108,7 +108,7 @@ async def test_recording_does_not_touch_the_journal(store: RunStore) -> None:
     assert (row.last_seq, row.sealed, row.summary) == (3, False, "Message 3")
 
 
-async def test_a_name_that_is_used_again_means_the_newer_run(store: RunStore) -> None:
+async def test_a_reused_name_refers_to_the_newer_run(store: RunStore) -> None:
     await store.record_run(a_row("old", "same", minute=0, phase=Phase.COMPLETED))
     await store.record_run(a_row("new", "same", minute=1))
     await store.record_run(replace(a_row("old", "same", phase=Phase.COMPLETED), deleted_at=BEGIN))
@@ -117,7 +117,9 @@ async def test_a_name_that_is_used_again_means_the_newer_run(store: RunStore) ->
     assert row.run.metadata.uid == "new"
 
 
-async def test_of_two_runs_of_one_name_and_second_the_later_seen_is_newer(store: RunStore) -> None:
+async def test_of_two_runs_with_the_same_name_and_second_the_later_recorded_is_newer(
+    store: RunStore,
+) -> None:
     await store.record_run(a_row("z-old", "same"))
     await store.record_run(a_row("a-new", "same"))
     row = await store.get_run("team", "same")
@@ -153,7 +155,7 @@ async def test_runs_are_filtered(store: RunStore, which: RunFilter, expected: li
     assert await names(store, which) == expected
 
 
-async def test_pages_hold_every_run_once_while_runs_are_added(store: RunStore) -> None:
+async def test_pages_contain_every_run_once_while_runs_are_added(store: RunStore) -> None:
     for number in range(7):
         await store.record_run(a_row(f"u{number}", f"run-{number}", minute=number // 3))
     seen, cursor = list[str](), None
@@ -167,7 +169,7 @@ async def test_pages_hold_every_run_once_while_runs_are_added(store: RunStore) -
     assert seen == [f"run-{number}" for number in reversed(range(7))]
 
 
-async def test_a_last_page_that_is_full_has_no_cursor(store: RunStore) -> None:
+async def test_a_full_last_page_has_no_cursor(store: RunStore) -> None:
     for number in range(4):
         await store.record_run(a_row(f"u{number}"))
     first = await store.list_runs(RunFilter(), 2)
@@ -177,7 +179,7 @@ async def test_a_last_page_that_is_full_has_no_cursor(store: RunStore) -> None:
 
 
 @pytest.mark.parametrize("cursor", ["", "%%%", "bm90anNvbg==", "WzEsMl0=", "WyIxIiwiYSIsImIiXQ=="])
-async def test_a_strange_cursor_is_an_error(store: RunStore, cursor: str) -> None:
+async def test_an_invalid_cursor_is_an_error(store: RunStore, cursor: str) -> None:
     with pytest.raises(ValueError, match="not a valid cursor"):
         await store.list_runs(RunFilter(), 2, cursor)
 
@@ -189,7 +191,7 @@ def asked_by(uid: str, **more: Any) -> dict[str, Any]:
     return {"parent": {"name": "above", "uid": uid, "depth": 1}, **more}
 
 
-async def test_children_are_counted_also_when_they_are_over_or_gone(store: RunStore) -> None:
+async def test_ended_and_deleted_children_are_counted(store: RunStore) -> None:
     await store.record_run(a_row("lead"))
     assert await store.count_children("team", "lead") == 0
     await store.record_run(a_row("a", **asked_by("lead")))
@@ -205,17 +207,17 @@ async def test_children_are_counted_also_when_they_are_over_or_gone(store: RunSt
     assert await store.count_children("team", "lead") == 2
 
 
-async def test_who_has_no_parent_is_nobodys_child(store: RunStore) -> None:
+async def test_a_run_without_a_parent_is_not_counted_as_a_child(store: RunStore) -> None:
     await store.record_run(a_row("a"))
     assert await store.count_children("team", "") == 0
 
 
-async def test_runs_of_another_namespace_are_no_children(store: RunStore) -> None:
+async def test_runs_of_another_namespace_are_not_counted_as_children(store: RunStore) -> None:
     await store.record_run(a_row("a", namespace="other", **asked_by("lead")))
     assert await store.count_children("team", "lead") == 0
 
 
-async def test_a_parents_uid_may_be_as_odd_and_as_long_as_the_api_takes(store: RunStore) -> None:
+async def test_a_parent_uid_may_be_any_string_that_the_api_accepts(store: RunStore) -> None:
     await store.record_run(a_row("long", **asked_by("x" * 256)))
     await store.record_run(a_row("nul", **asked_by("a\0b")))
     assert await store.count_children("team", "x" * 256) == 1
@@ -246,7 +248,7 @@ async def test_open_runs_are_those_without_a_seal_oldest_first(store: RunStore) 
 # Journals
 
 
-async def test_events_are_read_as_they_were_appended(store: RunStore) -> None:
+async def test_events_are_read_back_unchanged(store: RunStore) -> None:
     await store.record_run(a_row(backend="claude_code"))
     data: dict[str, Any] = {"text": "Ünï 🚀 \x00", "nested": {"list": [1, 2.5, None, True]}}
     head = await store.append("uid-1", 1, [an_event(1, **data)])
@@ -263,7 +265,7 @@ async def test_events_are_read_as_they_were_appended(store: RunStore) -> None:
     }
 
 
-async def test_the_largest_event_is_kept_whole(store: RunStore) -> None:
+async def test_the_largest_event_is_stored_completely(store: RunStore) -> None:
     await store.record_run(a_row())
     text = "ß" * (MAX_EVENT_BYTES // 2)
     await store.append("uid-1", 1, [an_event(1, text=text)])
@@ -279,7 +281,7 @@ async def test_reading_pages_in_order(store: RunStore) -> None:
     assert await store.read("uid-1", 99, 100) == []
 
 
-async def test_events_never_change_when_their_run_does(store: RunStore) -> None:
+async def test_events_do_not_change_with_their_run(store: RunStore) -> None:
     await store.record_run(a_row(session_uid=""))
     await store.append("uid-1", 1, events(1, 1))
     before = await store.read("uid-1", 0, 10)
@@ -287,7 +289,7 @@ async def test_events_never_change_when_their_run_does(store: RunStore) -> None:
     assert await store.read("uid-1", 0, 10) == before
 
 
-async def test_appending_the_same_again_is_harmless(store: RunStore) -> None:
+async def test_appending_the_same_events_again_is_harmless(store: RunStore) -> None:
     await store.record_run(a_row())
     await store.append("uid-1", 1, events(1, 3))
     assert await store.append("uid-1", 1, events(1, 3)) == JournalHead(3)
@@ -317,7 +319,7 @@ async def test_conflicts_store_nothing_and_return_the_head(
     assert await store.append("uid-1", 1, [an_event(4)]) == JournalHead(4)
 
 
-async def test_an_older_attempt_is_fenced_once_a_newer_has_appended(store: RunStore) -> None:
+async def test_an_older_attempt_is_fenced_after_a_newer_one_has_appended(store: RunStore) -> None:
     await store.record_run(a_row())
     await store.append("uid-1", 1, events(1, 2))
     await store.append("uid-1", 2, events(2, 3))
@@ -327,7 +329,7 @@ async def test_an_older_attempt_is_fenced_once_a_newer_has_appended(store: RunSt
     assert await store.head("uid-1") == JournalHead(3)
 
 
-async def test_a_newer_attempt_fences_though_it_only_repeats(store: RunStore) -> None:
+async def test_a_newer_attempt_fences_even_if_it_only_repeats_events(store: RunStore) -> None:
     await store.record_run(a_row())
     await store.append("uid-1", 1, events(1, 2))
     await store.append("uid-1", 2, events(2, 2))
@@ -344,7 +346,7 @@ async def test_a_run_that_was_never_recorded_has_an_empty_journal(store: RunStor
         await store.seal("nobody", "seal", TS, {"status": "failed"})
 
 
-async def test_the_row_states_what_the_journal_records(store: RunStore) -> None:
+async def test_the_row_reflects_the_journal(store: RunStore) -> None:
     await store.record_run(a_row())
     await store.append("uid-1", 1, [an_event(1, type="run_started", thread_id="t")])
     row = await store.get_run_by_uid("uid-1")
@@ -359,7 +361,7 @@ async def test_the_row_states_what_the_journal_records(store: RunStore) -> None:
     assert sealed == JournalHead(3, sealed=True)
 
 
-async def test_the_status_of_the_journal_is_that_of_the_newest_attempt(store: RunStore) -> None:
+async def test_the_journal_status_is_that_of_the_newest_attempt(store: RunStore) -> None:
     await store.record_run(a_row())
     await store.append("uid-1", 1, [an_event(1, type="input_required", text="May I?")])
     await store.append("uid-1", 2, [an_event(2, type="reasoning", text="I go on.")])
@@ -405,7 +407,7 @@ async def test_a_seal_is_the_last_event(store: RunStore) -> None:
     assert await store.head("uid-1") == JournalHead(3, sealed=True)
 
 
-async def test_a_sealed_journal_stays_as_it_is(store: RunStore) -> None:
+async def test_a_sealed_journal_does_not_change(store: RunStore) -> None:
     await store.record_run(a_row())
     first = await store.seal("uid-1", "seal", TS, {"status": "completed"})
     assert await store.seal("uid-1", "other", TS, {"status": "failed"}) == first
@@ -415,7 +417,7 @@ async def test_a_sealed_journal_stays_as_it_is(store: RunStore) -> None:
     assert len(await store.read("uid-1", 0, 10)) == 1
 
 
-async def test_a_seal_among_appends_ends_the_journal_without_gap_or_loss(store: RunStore) -> None:
+async def test_a_seal_during_appends_ends_the_journal_without_gap_or_loss(store: RunStore) -> None:
     await store.record_run(a_row())
     acknowledged = 0
 
@@ -440,7 +442,7 @@ async def test_a_seal_among_appends_ends_the_journal_without_gap_or_loss(store: 
     assert acknowledged == head.last_seq - 1
 
 
-async def test_many_runs_append_at_once_without_mixing(store: RunStore) -> None:
+async def test_concurrent_appends_of_many_runs_do_not_mix(store: RunStore) -> None:
     uids = [f"u{number}" for number in range(8)]
     for uid in uids:
         await store.record_run(a_row(uid))
@@ -456,7 +458,7 @@ async def test_many_runs_append_at_once_without_mixing(store: RunStore) -> None:
         assert {event.data["text"] for event in journal} == {uid}
 
 
-async def test_two_writers_of_one_seq_leave_one_event(store: RunStore) -> None:
+async def test_two_writers_of_one_sequence_number_store_one_event(store: RunStore) -> None:
     await store.record_run(a_row())
     results = await asyncio.gather(
         *(store.append("uid-1", 1, [an_event(1, f"by-{writer}")]) for writer in range(5)),
@@ -467,7 +469,7 @@ async def test_two_writers_of_one_seq_leave_one_event(store: RunStore) -> None:
     assert len(await store.read("uid-1", 0, 10)) == 1
 
 
-async def test_an_append_whose_caller_goes_away_is_stored_and_wakes_readers(
+async def test_an_append_whose_caller_is_cancelled_is_stored_and_wakes_readers(
     store: RunStore,
 ) -> None:
     await store.record_run(a_row())
@@ -489,7 +491,7 @@ async def test_waiting_ends_with_an_event(store: RunStore) -> None:
     await waiting
 
 
-async def test_waiting_for_a_later_event_goes_on(store: RunStore) -> None:
+async def test_waiting_for_a_later_event_continues(store: RunStore) -> None:
     await store.record_run(a_row())
     waiting = await begin_waiting(store.changes("uid-1", 2))
     await store.append("uid-1", 1, events(1, 2))
@@ -541,7 +543,7 @@ async def test_each_change_ends_one_wait(store: RunStore) -> None:
         await waiting
 
 
-async def test_who_does_not_ask_for_events_is_woken_by_none(store: RunStore) -> None:
+async def test_a_wait_for_the_row_alone_is_not_ended_by_events(store: RunStore) -> None:
     await store.record_run(a_row())
     waiting = await begin_waiting(store.changes("uid-1"))
     await store.append("uid-1", 1, events(1, 1))
@@ -551,14 +553,14 @@ async def test_who_does_not_ask_for_events_is_woken_by_none(store: RunStore) -> 
     await waiting
 
 
-async def test_waiting_ends_when_the_time_is_over(store: RunStore) -> None:
+async def test_waiting_ends_at_its_timeout(store: RunStore) -> None:
     await store.record_run(a_row())
     async with store.changes("uid-1", 0) as changes:
         await changes.next(0.01)
         await changes.next(0)
 
 
-async def test_closing_wakes_everybody(store: RunStore) -> None:
+async def test_closing_wakes_all_waiters(store: RunStore) -> None:
     await store.record_run(a_row())
     waiting = [await begin_waiting(store.changes("uid-1", 0)) for _ in range(3)]
     async with store.changes("uid-1") as before:
@@ -578,7 +580,7 @@ async def test_a_closed_store_reports_it(store: RunStore) -> None:
         await store.append("uid-1", 1, events(1, 1))
 
 
-async def test_times_keep_their_instant(store: RunStore) -> None:
+async def test_timestamps_keep_their_instant(store: RunStore) -> None:
     moment = BEGIN + timedelta(microseconds=123_456)
     await store.record_run(replace(a_row(), deleted_at=moment))
     row = await store.get_run_by_uid("uid-1")

@@ -56,7 +56,7 @@ async def change(store: SqlRunStore, statement: str, **values: Any) -> None:
         pytest.param("{", id="no-json"),
     ],
 )
-async def test_a_row_that_cannot_be_read_stands_as_a_name_until_it_is_recorded_again(
+async def test_an_unreadable_row_is_listed_by_name_until_it_is_recorded_again(
     database: SqlRunStore, document: str, phase: Phase | None
 ) -> None:
     await database.record_run(a_row("good"))
@@ -82,7 +82,7 @@ async def test_a_row_that_cannot_be_read_stands_as_a_name_until_it_is_recorded_a
     assert again.run == mended.run
 
 
-async def test_a_deep_row_of_an_earlier_version_is_read_but_for_what_is_too_deep(
+async def test_a_deeply_nested_row_of_an_earlier_version_is_read_without_the_excess(
     database: SqlRunStore,
 ) -> None:
     await database.record_run(a_row("old"))
@@ -95,7 +95,7 @@ async def test_a_deep_row_of_an_earlier_version_is_read_but_for_what_is_too_deep
     assert "deeper than 96 levels" in row.run.metadata.annotations[UNREADABLE]
 
 
-async def test_an_event_and_a_message_that_cannot_be_read_stand_in_their_place(
+async def test_an_unreadable_event_or_message_is_replaced_by_a_placeholder(
     database: SqlRunStore,
 ) -> None:
     await database.record_run(a_row())
@@ -116,7 +116,7 @@ async def test_an_event_and_a_message_that_cannot_be_read_stand_in_their_place(
 
 
 @pytest.mark.parametrize("depth", [97, 205, 260, 900])
-async def test_a_run_that_is_too_deep_is_recorded_without_what_is_too_much(
+async def test_a_too_deeply_nested_run_is_recorded_without_the_excess(
     store: RunStore, depth: int
 ) -> None:
     await store.record_run(a_row("bad", metadata=nested(depth)))
@@ -128,7 +128,7 @@ async def test_a_run_that_is_too_deep_is_recorded_without_what_is_too_much(
     assert UNREADABLE not in rows["good"].metadata.annotations
 
 
-async def test_a_nul_is_kept_in_documents_and_left_out_where_no_database_takes_it(
+async def test_a_nul_is_kept_in_stored_documents(
     store: RunStore,
 ) -> None:
     await store.record_run(a_row("nul", prompt="a\0b", workspace={"cwd": "a\0b"}))
@@ -137,7 +137,7 @@ async def test_a_nul_is_kept_in_documents_and_left_out_where_no_database_takes_i
     assert row.run.spec.prompt == "a\0b"
 
 
-async def test_what_cannot_be_read_back_is_refused_by_the_journal_and_by_mailboxes(
+async def test_data_that_cannot_be_read_back_is_refused_by_the_journal_and_by_mailboxes(
     store: RunStore,
 ) -> None:
     await store.record_run(a_row())
@@ -148,7 +148,7 @@ async def test_what_cannot_be_read_back_is_refused_by_the_journal_and_by_mailbox
     assert await store.read("uid-1", 0, 10) == []
 
 
-async def test_what_no_database_takes_is_the_askers_fault_and_not_an_outage(
+async def test_data_that_no_database_accepts_is_an_error_of_the_caller_and_not_an_outage(
     database: SqlRunStore,
 ) -> None:
     is_sqlite = "sqlite" in database._database.reader.dialect.name
@@ -215,7 +215,7 @@ async def kept(url: str, database: SqlRunStore, tmp_path: Path) -> Kept:
     return made
 
 
-async def test_a_forgotten_run_is_gone_with_all_that_was_kept_of_it_and_no_other(
+async def test_forgetting_a_run_deletes_all_of_its_data_and_no_other_runs(
     kept: Kept,
 ) -> None:
     _, removed = await kept.forget("run-one")
@@ -236,14 +236,14 @@ async def test_a_forgotten_run_is_gone_with_all_that_was_kept_of_it_and_no_other
         await kept.store.forget("one")
 
 
-async def test_a_run_whose_object_may_be_there_is_forgotten_only_if_requested(kept: Kept) -> None:
+async def test_a_run_whose_object_may_exist_is_forgotten_only_if_requested(kept: Kept) -> None:
     with pytest.raises(ForgetError, match="kubectl delete agentrun run-two -n team"):
         await kept.forget("two")
     await kept.forget("two", deleted=True)
     assert await kept.store.get_run_by_uid("two") is None
 
 
-async def test_a_name_that_several_runs_have_is_to_be_made_clear(kept: Kept) -> None:
+async def test_an_ambiguous_run_name_is_refused(kept: Kept) -> None:
     for uid, namespace in (("a", "team"), ("b", "other"), ("c", "other")):
         row = a_row(uid, "same", namespace=namespace, phase=Phase.FAILED)
         await kept.store.record_run(replace(row, deleted_at=BEGIN))
@@ -257,7 +257,7 @@ async def test_a_name_that_several_runs_have_is_to_be_made_clear(kept: Kept) -> 
 
 
 @pytest.mark.slow
-async def test_the_command_forgets_a_run_while_the_store_is_open(kept: Kept) -> None:
+async def test_the_command_forgets_a_run_while_the_store_is_in_use(kept: Kept) -> None:
     done = await asyncio.to_thread(
         subprocess.run,
         [sys.executable, "-m", "agentrun.store", "forget", "one"],
@@ -276,7 +276,7 @@ async def test_the_command_forgets_a_run_while_the_store_is_open(kept: Kept) -> 
     assert await kept.store.get_run_by_uid("one") is None
 
 
-async def test_what_is_forgotten_is_not_in_the_file_any_more(tmp_path: Path) -> None:
+async def test_forgotten_data_is_erased_from_the_file(tmp_path: Path) -> None:
     path = tmp_path / "agentrun.db"
     store = await open_store(f"sqlite:///{path}")
     await store.record_run(replace(a_row("one", phase=Phase.FAILED), deleted_at=BEGIN))

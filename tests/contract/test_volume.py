@@ -11,7 +11,7 @@ PAGE = 1000
 LONG = 30.0
 
 
-async def test_a_long_journal_is_followed_while_it_is_written(store: RunStore) -> None:
+async def test_a_long_journal_is_read_while_it_is_written(store: RunStore) -> None:
     for uid in ("uid-1", "other"):
         await store.record_run(a_row(uid))
     await store.append("other", 1, events(1, 3))

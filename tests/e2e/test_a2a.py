@@ -157,9 +157,7 @@ async def whole(platform: Installation, run_id: str, event: Json, field: str) ->
             return content
 
 
-async def test_stream_that_breaks_off_is_taken_up_again(
-    platform: Installation, remote: str
-) -> None:
+async def test_interrupted_stream_is_resumed(platform: Installation, remote: str) -> None:
     """That of each message does, in another way, while the task goes on."""
     talked = await talk(
         platform, "streaming",
@@ -192,7 +190,7 @@ async def finish(platform: Installation, key: str) -> Json:
 ALL_DONE = Together(finish, DONE)
 
 
-async def test_key_of_the_profile_goes_to_the_profiles_agent(
+async def test_key_of_the_profile_is_sent_to_the_profiles_agent(
     platform: Installation, remote: str
 ) -> None:
     run = await ALL_DONE.of(platform, "keyed")
@@ -243,19 +241,19 @@ ALL_WRONG: Together[str, str] = Together(go_wrong, [*SLOW, *WRONG, *PAST_THE_TOO
 
 
 @promised(*WRONG)
-async def test_what_goes_wrong_is_named(platform: Installation, remote: str, key: str) -> None:
+async def test_errors_are_named(platform: Installation, remote: str, key: str) -> None:
     await check_failure(platform, await ALL_WRONG.of(platform, key), key)
 
 
 @promised(*PAST_THE_TOOLS)
-async def test_what_is_wrong_with_a_run_that_no_tool_has_looked_at_is_named(
+async def test_errors_of_a_run_that_no_tool_has_validated_are_named(
     platform: Installation, remote: str, key: str
 ) -> None:
     """As kubectl makes it: nothing has looked at it before its pod does."""
     await check_failure(platform, await ALL_WRONG.of(platform, key), key)
 
 
-async def test_credentials_are_in_a_secret_of_the_run_and_nowhere_else(
+async def test_credentials_are_stored_in_a_secret_of_the_run_only(
     platform: Installation, remote: str
 ) -> None:
     secrets = base64.b64encode(f"you said {TOKEN} and {TEAM}".encode()).decode()
@@ -320,7 +318,7 @@ WAITING = Together(wait_without_a_pod, [*ANSWERED, "cancelled"])
 
 
 @pytest.mark.parametrize("by", ANSWERED)
-async def test_run_waits_without_its_pod_and_the_same_task_goes_on(
+async def test_run_waits_without_its_pod_and_the_same_task_continues(
     platform: Installation, remote: str, by: str
 ) -> None:
     run_id = await WAITING.of(platform, by)
@@ -402,7 +400,7 @@ async def test_pod_that_is_deleted_cancels_the_remote_task_and_the_run_reports_i
     await was_told(remote, "streaming", task)
 
 
-async def test_runner_keeps_to_its_bounds_of_memory(platform: Installation, remote: str) -> None:
+async def test_runner_stays_within_its_memory_limit(platform: Installation, remote: str) -> None:
     steps = [["fill", "big", 3_000_000, 300], ["binary", "b", 3_000_000], ["sleep", 5]]
     run_id = await spawn(platform, at("streaming"), *steps)
     async with watching(await pod_uid(run_id)) as memory:

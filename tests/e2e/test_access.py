@@ -73,7 +73,7 @@ async def call(platform: Installation, token: str) -> httpx2.Response:
         return await http.post(platform.client.url, json=CALL, headers=headers)
 
 
-async def test_a_token_of_a_foreign_service_account_opens_nothing(
+async def test_a_token_of_another_service_account_is_rejected_everywhere(
     platform: Installation, stranger: Stranger
 ) -> None:
     answer = await call(platform, stranger.token)
@@ -85,14 +85,16 @@ async def test_a_token_of_a_foreign_service_account_opens_nothing(
     assert (await call(platform, platform.client.token)).status_code == 200
 
 
-async def test_another_account_of_the_namespace_of_runs_is_not_let_in(
+async def test_another_account_of_the_run_namespace_is_rejected(
     platform: Installation,
 ) -> None:
     token = await kubectl("create", "token", "default", "-n", RUNS, "--audience", AUDIENCE)
     assert (await call(platform, token.strip())).status_code == 403
 
 
-async def test_a_foreign_pod_reaches_no_port_of_ours(cluster: Cluster, stranger: Stranger) -> None:
+async def test_another_pod_reaches_no_port_of_agentrun(
+    cluster: Cluster, stranger: Stranger
+) -> None:
     ports = await own_ports()
     # A client beside the runs shows that there is something to be reached, and how far it goes.
     async with held(a_pod("looks-like-a-client", RUNS)):

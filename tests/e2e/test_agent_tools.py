@@ -32,7 +32,7 @@ def printed(events: list[Json]) -> str:
     )
 
 
-async def test_two_agents_talk_by_the_command_peer(platform: Installation) -> None:
+async def test_two_agents_exchange_messages_with_the_peer_command(platform: Installation) -> None:
     client = platform.client
     ada, bob = unused("tools-ada"), unused("tools-bob")
     waits = "peer wait --timeout 60000 --json; echo $PEER_NAME $PEER_SESSION_ID $PEER_CWD"
@@ -80,7 +80,7 @@ ANSWER = "It is port 8443."
 
 
 @pytest.mark.parametrize(("deliver", "how"), [("Pull", []), ("BetweenTurns", ["between_turns"])])
-async def test_two_real_agents_in_two_pods_ask_and_answer_by_their_own_tools(
+async def test_two_real_agents_in_two_pods_exchange_messages_with_their_tools(
     platform: Installation, deliver: str, how: list[str]
 ) -> None:
     client, ada, bob = platform.client, unused("real-ada"), unused("real-bob")
@@ -120,7 +120,7 @@ async def test_two_real_agents_in_two_pods_ask_and_answer_by_their_own_tools(
         assert letter["body"]["parts"][0]["text"].startswith(said)
 
 
-async def test_an_agent_that_calls_without_end_takes_no_memory_of_its_runner(
+async def test_an_agent_that_calls_endlessly_does_not_exhaust_its_runners_memory(
     platform: Installation,
 ) -> None:
     calls = "for j in $(seq 20); do peer list --json >/dev/null; done"
@@ -171,7 +171,7 @@ async def test_a_real_agent_uses_the_tools_and_starts_a_run_within_its_bounds(
     }  # fmt: skip
 
 
-async def test_cancelling_a_run_cancels_what_its_agent_has_started(
+async def test_cancelling_a_run_cancels_the_runs_that_its_agent_started(
     platform: Installation,
 ) -> None:
     children = {"profiles": ["trivial"], "maxCount": 1}

@@ -102,7 +102,7 @@ def _diff(url: str, branch: str, folder: Path) -> str:
     return subprocess.run(show, check=True, capture_output=True, text=True).stdout
 
 
-async def test_any_acp_program_of_any_image_is_an_agent(platform: Installation) -> None:
+async def test_any_acp_program_in_any_image_can_be_an_agent(platform: Installation) -> None:
     """With a provider too: the profile says all that the known backends have for defaults."""
     own = {"OPENAI_BASE_URL": "http://127.0.0.1:8790", "OPENAI_API_KEY": "none",
            "OPENAI_MODEL": "some-model", "NO_BROWSER": "1"}  # fmt: skip
@@ -134,7 +134,9 @@ async def test_any_acp_program_of_any_image_is_an_agent(platform: Installation) 
 
 @pytest.mark.full
 @pytest.mark.parametrize("backend", BACKENDS)
-async def test_nothing_of_a_cancelled_run_is_left(platform: Installation, backend: str) -> None:
+async def test_a_cancelled_run_leaves_no_pod_and_no_process(
+    platform: Installation, backend: str
+) -> None:
     run_id = await platform.spawn(backend, script({"shell": ORPHANS}))
     uid = await pod_uid(run_id)
     await until_event(platform, run_id, "command_started")
@@ -149,7 +151,7 @@ async def test_nothing_of_a_cancelled_run_is_left(platform: Installation, backen
 
 @pytest.mark.full
 @pytest.mark.parametrize("backend", BACKENDS)
-async def test_only_an_answer_that_satisfies_its_schema_is_one(
+async def test_only_an_answer_that_satisfies_its_schema_is_accepted(
     platform: Installation, backend: str
 ) -> None:
     prompts = [script({"structured": {"answer": value}}) for value in ("forty-two", 42)]
@@ -166,7 +168,7 @@ async def test_only_an_answer_that_satisfies_its_schema_is_one(
     assert "structured_output" not in {key for event in events for key in event["data"]}
 
 
-async def test_opencode_without_a_model_is_refused_before_there_is_a_pod(
+async def test_opencode_without_a_model_is_refused_before_a_pod_is_created(
     platform: Installation,
 ) -> None:
     name = await changed_profile("opencode", "no-model", models={})
@@ -257,7 +259,7 @@ async def test_an_agent_asks_and_does_what_it_is_allowed(
 
 @pytest.mark.full
 @pytest.mark.parametrize("backend", BACKENDS)
-async def test_an_agent_goes_on_in_other_pods_with_what_it_knows(
+async def test_an_agent_continues_in_other_pods_with_its_conversation(
     platform: Installation, backend: str
 ) -> None:
     """A wait without a pod, then two runs of the same session: all that was said is known."""

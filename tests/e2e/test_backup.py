@@ -73,7 +73,7 @@ async def nothing_left(platform: Installation) -> AsyncIterator[None]:
 
 
 @pytest.mark.usefixtures("nothing_left")
-async def test_a_restored_store_shows_its_journals_and_takes_up_the_live_runs(
+async def test_a_restored_store_has_its_journals_and_resumes_active_runs(
     platform: Installation, tmp_path: Path
 ) -> None:
     backup, restore = documented()

@@ -226,9 +226,7 @@ async def _read_up_to(client: Client, run_id: str, words: str) -> int:
 
 
 @waits_for_a_busy_run
-async def test_who_waits_is_informed_that_it_goes_on_and_may_wait_no_longer(
-    laptop: Laptop, busy: str
-) -> None:
+async def test_waiting_clients_get_progress_and_may_stop_waiting(laptop: Laptop, busy: str) -> None:
     heard = asyncio.Event()
 
     async def hear(progress: float, total: float | None, message: str | None) -> None:
@@ -283,7 +281,7 @@ async def test_a_signal_in_the_middle_of_a_poll_ends_the_bridge_at_once(
     assert [path.name for path in laptop.home.iterdir() if path.name.startswith("tmp")] == []
 
 
-async def test_a_user_with_the_charts_roles_alone_gets_through(
+async def test_the_charts_roles_are_sufficient_for_a_user(
     platform: Installation, tmp_path: Path
 ) -> None:
     async with a_user() as developer:

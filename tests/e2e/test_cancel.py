@@ -36,7 +36,9 @@ MOST_RACES = 60
 
 
 @pytest.mark.parametrize("backend", ["codex", "claude_code"])
-async def test_nothing_of_a_cancelled_run_is_left(platform: Installation, backend: str) -> None:
+async def test_a_cancelled_run_leaves_no_pod_and_no_process(
+    platform: Installation, backend: str
+) -> None:
     run_id = await platform.spawn(backend, script({"shell": ORPHANS}))
     uid = await pod_uid(run_id)
     await until_event(platform, run_id, "command_started")
@@ -207,7 +209,7 @@ async def _cancel_around_the_end(platform: Installation, pause: float) -> str:
 
 
 @pytest.mark.timeout(300)
-async def test_cancelling_in_the_instant_of_completion_is_always_consistent(
+async def test_cancelling_during_completion_is_always_consistent(
     platform: Installation,
 ) -> None:
     # Many more interleavings are played in tests/apiserver; these are with all there is.

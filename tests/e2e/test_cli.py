@@ -56,7 +56,7 @@ def apply_patch(folder: Path, patch: str) -> None:
     subprocess.run(["git", "-C", str(folder), "apply"], input=patch, text=True, check=True)
 
 
-async def test_a_run_is_watched_and_its_change_seen(
+async def test_a_run_is_followed_and_its_diff_shown(
     platform: Installation, laptop: Laptop, tmp_path: Path
 ) -> None:
     command = ["run", "--backend", "acp", "--profile", "trivial", "--repo", REPOSITORY]
@@ -91,7 +91,7 @@ async def test_a_run_is_watched_and_its_change_seen(
     assert (code, json.loads(told.splitlines()[-1])["type"]) == (0, "run_summary")
 
 
-async def test_ctrl_c_cancels_a_run_for_certain(platform: Installation, laptop: Laptop) -> None:
+async def test_ctrl_c_cancels_a_run(platform: Installation, laptop: Laptop) -> None:
     command = ["run", "--backend", "acp", "--profile", "trivial", "-p"]
     async with person(laptop, *command, trivial(["say", "I wait."], ["sleep", 600])) as screen:
         run_id = (await screen.until(" is queued")).split()[0]
@@ -157,7 +157,7 @@ async def test_a_question_is_answered_in_the_terminal_or_by_a_script(
     assert (code, "So be it." in out) == (0, True)
 
 
-async def test_agents_and_profiles_are_listed_and_written_to(
+async def test_agents_and_profiles_are_listed_and_agents_receive_messages(
     platform: Installation, laptop: Laptop
 ) -> None:
     # The cluster may have seen this test before, and names stay.
@@ -174,9 +174,7 @@ async def test_agents_and_profiles_are_listed_and_written_to(
     assert (code, "Look here" in out) == (0, True)
 
 
-async def test_a_run_that_has_ended_is_continued_and_run_again(
-    platform: Installation, laptop: Laptop
-) -> None:
+async def test_an_ended_run_is_continued_and_rerun(platform: Installation, laptop: Laptop) -> None:
     memory = [{"name": "ACP_AGENT_MEMORY", "value": ".trivial"}]
     await apply(profile(REMEMBERS, env=memory))
     run_id = await platform.trivial(["say", "once"], profile=REMEMBERS)
@@ -220,7 +218,7 @@ async def test_it_is_a_plugin_of_kubectl(platform: Installation, laptop: Laptop)
 
 
 @ALONE
-async def test_tab_completes_a_run_in_a_live_shell(platform: Installation, laptop: Laptop) -> None:
+async def test_tab_completes_a_run_in_a_real_shell(platform: Installation, laptop: Laptop) -> None:
     # The machine is busier than one that people wait at.
     patient = {"AGENTRUN_COMPLETION_SECONDS": "60", "PS1": "ready> "}
     shell = ["bash", "--norc", "-i"]
@@ -251,7 +249,7 @@ async def test_tab_completes_a_run_in_a_live_shell(platform: Installation, lapto
         assert await screen.ends() == 0
 
 
-async def test_profiles_are_listed_for_whoever_may_read_but_not_call(
+async def test_profiles_are_listed_for_users_who_may_read_but_not_call(
     platform: Installation, tmp_path: Path
 ) -> None:
     async with a_user() as onlooker:

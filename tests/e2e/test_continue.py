@@ -105,7 +105,7 @@ async def test_a_real_agent_that_is_refused_leaves_a_run_that_completes(
 
 
 @pytest.mark.parametrize("backend", sorted(AGENTS))
-async def test_a_real_agent_goes_on_in_another_pod_with_what_it_was_given(
+async def test_a_real_agent_continues_in_another_pod_with_the_answer(
     platform: Installation, backend: str
 ) -> None:
     run_id = await a_real_run(platform, backend, timeouts=LESS_BRIEF)
@@ -152,7 +152,7 @@ async def test_a_real_agent_is_continued_where_it_ended(
     assert before["agent"]["sessionID"] == after["agent"]["sessionID"]
 
 
-async def test_answer_is_worked_with_on_the_workspace_as_it_was(platform: Installation) -> None:
+async def test_answer_is_processed_in_the_restored_workspace(platform: Installation) -> None:
     run_id = await platform.trivial(
         ["run", "echo half > half.txt; git add half.txt"], ["run", "mkdir d; echo x > d/loose"],
         ["ask", "May I?"], ["run", "git status --short -uall; git branch --show-current"],

@@ -57,7 +57,7 @@ def messages(count: int) -> list[str]:
     return [f"message {number}" for number in range(1, count + 1)]
 
 
-async def test_a_killed_operator_takes_up_its_runs_again(platform: Installation) -> None:
+async def test_a_killed_operator_resumes_its_runs(platform: Installation) -> None:
     """One is at work when it dies, one is being started, and one it has hardly seen."""
     talk = ["talk", 40, 0.1]
     at_work = await platform.trivial(talk)
@@ -90,7 +90,9 @@ async def test_a_killed_operator_finishes_a_cancellation(platform: Installation)
     check_journal(events, "cancelled")
 
 
-async def test_a_killed_mcp_server_loses_and_doubles_nothing(platform: Installation) -> None:
+async def test_a_killed_mcp_server_neither_loses_nor_duplicates_events(
+    platform: Installation,
+) -> None:
     run_id = await platform.trivial(["talk", 400, 0.01])
     await platform.reaches(run_id, "Running")
     await platform.kill(MCP_SERVER)
@@ -122,7 +124,7 @@ async def test_runs_survive_a_restart_of_the_api_server(platform: Installation) 
 
 @pytest.mark.alone
 @pytest.mark.parametrize("component", ["kubelet", "containerd"])
-async def test_a_run_goes_on_while_parts_of_its_node_are_restarted(
+async def test_a_run_continues_while_parts_of_its_node_are_restarted(
     platform: Installation, component: str
 ) -> None:
     run_id = await platform.trivial(["talk", 100, 0.1], ["run", UNTIL_GO], ["say", "the end"])

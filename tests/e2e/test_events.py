@@ -149,7 +149,7 @@ async def artifact(platform: Installation, run_id: str, event: Json, field: str)
         pytest.param("tool", "command_finished", "/output", id="tool", marks=pytest.mark.full),
     ],
 )
-async def test_sixteen_megabytes_in_one_event_are_kept_whole(
+async def test_sixteen_megabytes_in_one_event_are_stored_completely(
     platform: Installation, where: str, kind: str, field: str
 ) -> None:
     run, events = await ended(platform, ["large", where, 16_000_000], ["say", "after"])
@@ -180,7 +180,7 @@ NOISE = [
 ]
 
 
-async def test_what_is_no_text_survives_and_breaks_nobody(platform: Installation) -> None:
+async def test_invalid_text_is_stored_and_breaks_no_reader(platform: Installation) -> None:
     messages = [["raw", base64_of(a_message(raw, name)), 1] for name, (raw, _) in ODD.items()]
     run_id = await platform.trivial(*NOISE, *messages, ["say", "after"])
     log = asyncio.create_task(_log(f"{run_id}-1"))
@@ -201,7 +201,7 @@ async def _log(pod: str) -> str:
     return await kubectl("logs", "-f", pod, "-c", "runner", "-n", RUNS)
 
 
-async def test_structure_without_end_is_kept_as_json(platform: Installation) -> None:
+async def test_deeply_nested_structure_is_stored_as_json(platform: Installation) -> None:
     run, events = await ended(platform, ["deep", 50_000], ["deep", 500_000], ["say", "after"])
     assert run["status"] == "completed", run
     kept = [data for data in data_of(events, "reasoning") if "raw_message" in data]
@@ -210,7 +210,7 @@ async def test_structure_without_end_is_kept_as_json(platform: Installation) -> 
     assert said(events) == ["after"]
 
 
-async def test_line_without_end_ends_the_run_with_the_limit_in_the_message(
+async def test_endless_line_ends_the_run_with_the_limit_in_the_message(
     platform: Installation,
 ) -> None:
     run, events = await ended(platform, ["say", "before"], ["line", 2**50])
@@ -228,7 +228,7 @@ async def test_line_without_end_ends_the_run_with_the_limit_in_the_message(
         pytest.param(64, 10_000, id="10000", marks=pytest.mark.full),
     ],
 )
-async def test_tools_in_every_disorder_start_and_finish(
+async def test_tool_calls_in_any_order_start_and_finish(
     platform: Installation, megabytes: int, count: int
 ) -> None:
     run, events = await ended(platform, ["tools", megabytes, MEGABYTE], ["tools", count, 100])
@@ -239,7 +239,7 @@ async def test_tools_in_every_disorder_start_and_finish(
 
 @pytest.mark.disruptive
 @pytest.mark.timeout(240)
-async def test_agent_is_held_up_while_the_mcp_server_is_away_and_nothing_is_lost(
+async def test_agent_is_paused_while_the_mcp_server_is_unavailable_and_nothing_is_lost(
     platform: Installation,
 ) -> None:
     run_id = await platform.trivial(
@@ -263,7 +263,7 @@ async def test_agent_is_held_up_while_the_mcp_server_is_away_and_nothing_is_lost
     assert shown(events) == MORE_THAN_FITS * MEGABYTE
 
 
-async def test_value_of_a_secret_in_pieces_does_not_leave(platform: Installation) -> None:
+async def test_secret_value_split_over_chunks_does_not_leak(platform: Installation) -> None:
     value = "s3cr3t-value-of-the-test"
     secret = {
         "apiVersion": "v1", "kind": "Secret", "stringData": {"key": value},

@@ -99,7 +99,7 @@ async def runs(place: Installation) -> dict[str, str]:
 
 
 @promised(*QUICK, *LONG)
-async def test_what_goes_wrong_in_the_pod_ends_the_run_and_reports_why(
+async def test_a_failure_in_the_pod_ends_the_run_with_the_reason(
     place: Installation, runs: dict[str, str], key: str
 ) -> None:
     run = await check_failure(place, runs[key], key)

@@ -136,7 +136,7 @@ def _fill_memory_of(pid: int) -> None:
 
 
 @promised("evicted")
-async def test_a_pod_that_is_evicted_by_the_api_as_by_a_drain(
+async def test_a_pod_that_is_evicted_through_the_api(
     place: Installation, runs: dict[str, str], key: str
 ) -> None:
     await place.reaches(runs[key], "Running")
@@ -172,7 +172,7 @@ async def test_a_pod_that_is_deleted_before_its_agent_had_the_task_is_replaced(
 
 
 @promised(*FULL)
-async def test_what_fills_the_disk_is_evicted(
+async def test_a_pod_that_fills_the_disk_is_evicted(
     place: Installation, runs: dict[str, str], key: str
 ) -> None:
     await check_failure(place, runs[key], key)
@@ -180,7 +180,7 @@ async def test_what_fills_the_disk_is_evicted(
 
 @pytest.mark.failure("gateway-away")
 @pytest.mark.disruptive
-async def test_a_gateway_that_stays_away(place: Installation) -> None:
+async def test_a_gateway_that_stays_unavailable(place: Installation) -> None:
     begun = await place.trivial(["say", "one"], ["run", UNTIL_GO])
     new = a_run(f"meets-no-gateway-{secrets.token_hex(4)}", NAMESPACE, prompt="never")
     both = (begun, new["metadata"]["name"])

@@ -200,14 +200,14 @@ async def runs(
 
 
 @promised(*MADE)
-async def test_what_is_unavailable_ends_the_run_and_reports_why(
+async def test_an_unavailable_dependency_ends_the_run_with_the_reason(
     place: Installation, runs: dict[str, str], key: str
 ) -> None:
     await check_failure(place, runs[key], key)
 
 
 @promised(*SPAWNED)
-async def test_what_was_not_asked_for_ends_the_run_and_reports_why(
+async def test_an_unexpected_end_of_the_pod_ends_the_run_with_the_reason(
     place: Installation, runs: dict[str, str], key: str
 ) -> None:
     await check_failure(place, runs[key], key)
@@ -234,7 +234,7 @@ async def test_a_run_that_is_cancelled(place: Installation, runs: dict[str, str]
 
 
 @promised("pod-held")
-async def test_a_pod_that_is_held_by_a_finalizer_holds_no_run(
+async def test_a_pod_with_a_finalizer_does_not_delay_its_run(
     place: Installation, runs: dict[str, str], key: str
 ) -> None:
     run_id = runs[key]
@@ -251,7 +251,7 @@ async def test_a_pod_that_is_held_by_a_finalizer_holds_no_run(
 
 
 @promised("session-refused")
-async def test_a_session_that_the_api_server_does_not_let_be_made(
+async def test_a_session_whose_creation_the_api_server_refuses(
     without_session: tuple[Installation, str], key: str
 ) -> None:
     there, run_id = without_session
@@ -311,9 +311,7 @@ async def test_a_namespace_without_its_default_account(place: Installation, key:
 
 
 @pytest.mark.parametrize("pod", ["everything", "plain", "remote"])
-async def test_every_pod_that_is_made_satisfies_the_restricted_standard(
-    place: Installation, pod: str
-) -> None:
+async def test_every_pod_satisfies_the_restricted_standard(place: Installation, pod: str) -> None:
     namespace = await get("namespace", NAMESPACE, "")
     assert namespace is not None
     level = "pod-security.kubernetes.io/enforce"

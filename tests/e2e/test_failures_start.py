@@ -175,7 +175,7 @@ async def runs(place: Installation) -> dict[str, str]:
 
 
 @promised(*PROFILES)
-async def test_a_pod_that_cannot_come_to_work_ends_its_run_and_reports_why(
+async def test_a_pod_that_cannot_start_working_ends_its_run_with_the_reason(
     place: Installation, runs: dict[str, str], key: str
 ) -> None:
     run = await check_failure(place, runs[key], key)

@@ -87,7 +87,7 @@ async def canaries(platform: Installation) -> list[str]:
     return [key, product.GIT_PASSWORD]
 
 
-async def test_nothing_of_the_runners_secrets_comes_out(
+async def test_the_runners_secrets_do_not_leak(
     platform: Installation, canaries: list[str], git_url: str, tmp_path: Path
 ) -> None:
     first = await platform.trivial(

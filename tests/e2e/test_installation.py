@@ -19,7 +19,7 @@ WISHES: tuple[Json, ...] = (
 )
 
 
-async def test_helm_finds_the_release_well(platform: Installation) -> None:
+async def test_helm_test_succeeds(platform: Installation) -> None:
     done = await platform.helm("test")
     assert "Phase:          Succeeded" in done.stdout, done.stdout + done.stderr
 
@@ -63,7 +63,7 @@ def gateway(platform: Installation) -> Iterator[str]:
         pytest.param("agentrun-gateway", id="token-for-runners-bound-to-no-pod"),
     ],
 )
-async def test_nobody_gets_in_without_the_right_token(
+async def test_requests_without_the_right_token_are_rejected(
     platform: Installation, gateway: str, path: str, audience: str | None
 ) -> None:
     headers = {}
@@ -78,7 +78,7 @@ async def test_nobody_gets_in_without_the_right_token(
     assert answer.status_code == 401
 
 
-async def test_a_users_token_does_not_open_the_gateway(
+async def test_a_users_token_is_rejected_by_the_gateway(
     platform: Installation, gateway: str
 ) -> None:
     headers = {"Authorization": f"Bearer {platform.client.token}"}
@@ -87,7 +87,7 @@ async def test_a_users_token_does_not_open_the_gateway(
     assert answer.status_code == 401
 
 
-async def test_no_part_of_the_product_may_do_more_than_it_needs(platform: Installation) -> None:
+async def test_no_component_has_more_rights_than_it_needs(platform: Installation) -> None:
     accounts = await items("serviceaccounts", namespace=SYSTEM)
     names = [account["metadata"]["name"] for account in accounts]
     assert {"agentrun-operator", "agentrun-mcp"} <= set(names)

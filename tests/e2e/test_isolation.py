@@ -120,7 +120,7 @@ async def test_a_run_reaches_what_it_needs_and_nothing_else(
     )
 
 
-async def test_the_agent_has_nothing_to_speak_to_the_kubernetes_api_with(
+async def test_the_agent_has_no_credentials_for_the_kubernetes_api(
     platform: Installation, listening: list[Json]
 ) -> None:
     run_id = listening[0]["metadata"]["labels"][LABEL_RUN]
@@ -133,7 +133,7 @@ async def test_the_agent_has_nothing_to_speak_to_the_kubernetes_api_with(
     assert found.strip() == ""
 
 
-async def test_the_api_server_takes_no_token_of_a_run(
+async def test_the_api_server_rejects_tokens_of_runs(
     cluster: Cluster, listening: list[Json]
 ) -> None:
     pod = listening[0]["metadata"]["name"]

@@ -25,7 +25,7 @@ async def test_many_runs_at_once_all_complete(platform: Installation, count: int
         check_journal(events, "completed")
 
 
-async def test_a_child_that_holds_the_agents_output_does_not_hold_the_run(
+async def test_a_child_process_that_holds_the_agents_output_open_does_not_delay_the_run(
     platform: Installation,
 ) -> None:
     run_id = await platform.trivial(["detach", "sleep 3600"], ["say", "left one behind"])
@@ -51,7 +51,7 @@ async def test_the_final_output_of_an_agent_that_exits_early_is_in_the_message(
     check_journal(events, "failed")
 
 
-async def test_nothing_is_left_of_an_agent_that_hangs_when_its_deadline_has_ended_it(
+async def test_a_hanging_agent_leaves_nothing_behind_after_its_deadline(
     platform: Installation,
 ) -> None:
     run_id = await platform.trivial(["hang"], timeouts={"active_deadline_seconds": 8})
@@ -63,7 +63,7 @@ async def test_nothing_is_left_of_an_agent_that_hangs_when_its_deadline_has_ende
     check_journal(events, "failed")
 
 
-async def test_a_profile_that_is_missing_is_named_before_a_run_is_made(
+async def test_a_missing_profile_is_named_before_a_run_is_created(
     platform: Installation,
 ) -> None:
     with pytest.raises(ToolCallError, match=r"nowhere.*trivial"):

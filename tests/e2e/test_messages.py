@@ -51,7 +51,7 @@ def given(events: list[Json]) -> list[tuple[str | None, int, str]]:
     return [(one["from_agent_name"], one["seq"], one["delivery"]) for one in added]
 
 
-async def test_two_agents_in_two_pods_get_one_anothers_messages(platform: Installation) -> None:
+async def test_two_agents_in_two_pods_receive_each_others_messages(platform: Installation) -> None:
     client = platform.client
     correspondent, tools = unused("correspondent"), {"deliverMessages": "BetweenTurns"}
     await apply(profile(correspondent, agentTools=tools))
@@ -99,7 +99,7 @@ async def test_two_agents_in_two_pods_get_one_anothers_messages(platform: Instal
     assert agents[ada_name]["last_run_status"] == "completed"
 
 
-async def test_many_who_write_to_an_agent_at_once_get_numbers_of_their_own(
+async def test_concurrent_messages_to_an_agent_get_distinct_numbers(
     platform: Installation,
 ) -> None:
     name = unused("popular")
@@ -120,7 +120,7 @@ async def test_many_who_write_to_an_agent_at_once_get_numbers_of_their_own(
 
 
 @pytest.mark.parametrize("backend", ["codex", "claude_code"])
-async def test_a_real_agent_receives_a_message_in_the_turn_that_is_under_way(
+async def test_a_real_agent_receives_a_message_during_its_turn(
     platform: Installation, backend: str
 ) -> None:
     client, name = platform.client, unused(default_profile(backend))
@@ -152,7 +152,7 @@ async def test_a_real_agent_receives_a_message_in_the_turn_that_is_under_way(
     assert kinds.index("message_added") < kinds.index("command_finished")
 
 
-async def test_a_run_that_goes_on_is_not_given_again_what_the_last_was_given(
+async def test_a_continued_run_does_not_receive_earlier_messages_again(
     platform: Installation,
 ) -> None:
     client, name = platform.client, unused("remembers")

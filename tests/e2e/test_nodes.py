@@ -233,7 +233,7 @@ async def test_a_node_that_shuts_down_ends_its_runs(platform: Installation, busy
 
 
 @pytest.mark.failure("preempted")
-async def test_a_pod_that_matters_more_takes_the_place_of_a_run(
+async def test_a_pod_of_higher_priority_preempts_a_run(
     platform: Installation, node: FakeNode, busy: str
 ) -> None:
     priority = {
@@ -285,7 +285,7 @@ async def lost(losing: "asyncio.Task[Loss]") -> Loss:
     return await losing
 
 
-async def test_a_run_on_a_lost_node_reports_it_and_is_not_over(
+async def test_a_run_on_a_lost_node_reports_it_and_does_not_end(
     platform: Installation, lost: Loss
 ) -> None:
     run = lost.run("plain")
@@ -302,7 +302,7 @@ async def test_the_next_run_of_its_session_waits(platform: Installation, lost: L
     assert await pods_of(lost.run(NEXT)) == []
 
 
-async def test_a_cancelled_run_stays_cancelling_until_its_pod_is_known_to_be_gone(
+async def test_a_cancelled_run_stays_cancelling_until_its_pod_is_known_to_be_deleted(
     platform: Installation, lost: Loss
 ) -> None:
     run = lost.run("cancelled")
@@ -314,7 +314,7 @@ async def test_a_cancelled_run_stays_cancelling_until_its_pod_is_known_to_be_gon
     assert condition(status, "CancelRequested")[0] == "True"
 
 
-async def test_a_lost_pod_is_not_replaced_before_it_is_gone(
+async def test_a_lost_pod_is_not_replaced_before_it_is_deleted(
     platform: Installation, lost: Loss
 ) -> None:
     run = lost.run("replaced")
@@ -323,16 +323,14 @@ async def test_a_lost_pod_is_not_replaced_before_it_is_gone(
 
 
 @pytest.mark.failure("node-lost-pod-removed-by-force")
-async def test_who_removes_the_pod_by_force_states_that_it_is_gone(
-    platform: Installation, lost: Loss
-) -> None:
+async def test_force_deleting_the_pod_ends_the_run(platform: Installation, lost: Loss) -> None:
     run = lost.run("forced")
     await api().delete("pod", f"{run}-1", RUNS, grace_seconds=0)
     await check_failure(platform, run, "node-lost-pod-removed-by-force")
 
 
 @pytest.mark.failure("node-removed")
-async def test_a_run_whose_node_was_removed_ends_when_its_pod_is_collected(
+async def test_a_run_whose_node_was_removed_ends_when_its_pod_is_garbage_collected(
     platform: Installation, lost: Loss
 ) -> None:
     await check_failure(platform, lost.run(ORPHAN), "node-removed")
@@ -358,7 +356,9 @@ async def test_a_cancelled_run_is_cancelled_when_its_node_is_back(
     assert await pods_of(back.run("cancelled")) == []
 
 
-async def test_a_lost_pod_is_replaced_when_it_is_gone(platform: Installation, back: Loss) -> None:
+async def test_a_lost_pod_is_replaced_after_it_is_deleted(
+    platform: Installation, back: Loss
+) -> None:
     run = back.run("replaced")
     await platform.gone("pod", f"{run}-1", TIMES)
     await pod_of(run, 2)
@@ -367,14 +367,14 @@ async def test_a_lost_pod_is_replaced_when_it_is_gone(platform: Installation, ba
     assert (status["phase"], status["attempts"]) in (("Queued", 2), ("Starting", 2))
 
 
-async def test_then_the_next_run_of_the_session_begins(platform: Installation, back: Loss) -> None:
+async def test_the_next_run_of_the_session_then_starts(platform: Installation, back: Loss) -> None:
     await platform.client.finish(back.run("plain"))
     run = back.run(NEXT)
     await pod_of(run)
     assert await pods_of(run) == [f"{run}-1"]
 
 
-async def test_a_run_goes_on_if_its_node_is_back_in_time(
+async def test_a_run_continues_if_its_node_is_back_in_time(
     platform: Installation, back: Loss
 ) -> None:
     run = back.run(PATIENT)

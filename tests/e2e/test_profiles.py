@@ -187,7 +187,7 @@ async def used(platform: Installation, around: Team) -> AsyncIterator[dict[str, 
         yield runs
 
 
-async def test_an_authority_of_the_team_is_trusted_by_git_and_by_the_agent(
+async def test_a_custom_ca_is_trusted_by_git_and_by_the_agent(
     platform: Installation, used: dict[str, str]
 ) -> None:
     run, said = await finish(platform, used["trust"])
@@ -200,7 +200,7 @@ async def test_an_authority_of_the_team_is_trusted_by_git_and_by_the_agent(
     assert run["result"]["pushed"] is True
 
 
-async def test_what_lies_behind_a_proxy_is_reached_through_it(
+async def test_hosts_behind_a_proxy_are_reached_through_it(
     platform: Installation, around: Team, used: dict[str, str]
 ) -> None:
     for key, proxy in PROXIES.items():
@@ -220,7 +220,7 @@ async def test_what_lies_behind_a_proxy_is_reached_through_it(
     assert "agentrun-mcp" not in log
 
 
-async def test_remote_agents_are_reached_through_the_proxy_and_the_teams_authority(
+async def test_remote_agents_are_reached_through_the_proxy_and_trusted_by_the_custom_ca(
     platform: Installation, around: Team
 ) -> None:
     network = {"caBundle": CA, "proxy": PROXIES["proxied-with-a-password"]}
@@ -245,7 +245,7 @@ async def test_remote_agents_are_reached_through_the_proxy_and_the_teams_authori
     assert f"CONNECT {team.HIDDEN}:{team.HTTPS}" in log
 
 
-async def test_a_second_run_finds_what_the_first_has_put_into_the_cache(
+async def test_a_second_run_finds_what_the_first_stored_in_the_cache(
     platform: Installation, used: dict[str, str]
 ) -> None:
     first = used["cached"]
@@ -436,7 +436,7 @@ async def real(
         yield dict(zip(REAL, ids, strict=True))
 
 
-async def test_real_agents_work_with_all_of_it(
+async def test_real_agents_work_with_all_features_of_a_profile(
     platform: Installation, around: Team, real: dict[str, str]
 ) -> None:
     for run_id in real.values():
@@ -467,7 +467,7 @@ async def test_real_agents_work_with_all_of_it(
         pytest.param("mcp-transport", marks=pytest.mark.failure("mcp-transport")),
     ],
 )
-async def test_what_a_profile_names_wrongly_is_named_to_its_users(
+async def test_errors_in_a_profile_are_reported_to_its_users(
     platform: Installation, attempted: None, key: str
 ) -> None:
     run = await check_failure(platform, named(key), key)

@@ -11,14 +11,14 @@ from tests.e2e.installation import Installation
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
 
-async def test_a_profile_that_is_not_there_is_answered_with_those_that_are(
+async def test_an_unknown_profile_is_answered_with_the_existing_ones(
     platform: Installation,
 ) -> None:
     with pytest.raises(ToolCallError, match="trivial"):
         await platform.trivial(["say", "x"], profile="no-such-profile")
 
 
-async def test_a_session_that_is_not_there_cannot_be_resumed(platform: Installation) -> None:
+async def test_an_unknown_session_cannot_be_resumed(platform: Installation) -> None:
     with pytest.raises(ToolCallError, match="Unknown session_id: no-such-session"):
         await platform.trivial(["say", "x"], session_mode="resume", session_id="no-such-session")
 
@@ -50,7 +50,7 @@ async def test_a_run_that_the_api_server_refuses_leaves_no_session(
     assert await get("agentsession", agent) is None
 
 
-async def test_who_writes_over_a_runs_status_is_put_right(platform: Installation) -> None:
+async def test_an_overwritten_run_status_is_corrected(platform: Installation) -> None:
     run_id = await platform.trivial(["sleep", 600])
     await platform.stands_for(run_id, "Working")
     wrong = {"status": {"reason": "Nonsense", "message": "not so"}}

@@ -131,7 +131,7 @@ async def test_an_upgrade_restarts_no_run_and_loses_no_event(
     assert (await installation.run("newer"))["spec"]["mood"] == "calm"
 
 
-async def test_a_profile_that_the_upgrade_switches_off_is_gone(standing: Installation) -> None:
+async def test_a_profile_that_the_upgrade_disables_is_deleted(standing: Installation) -> None:
     assert await get("aprofile", SWITCHED_OFF, RELEASE.runs) is None
     assert await get("aprofile", "codex", RELEASE.runs)
 
@@ -165,11 +165,11 @@ async def test_a_rollback_restarts_no_run_and_loses_no_event(installation: Insta
     assert runner_image(await only_pod(later)).endswith(f"runner:{OLD}")
 
 
-async def test_a_profile_that_is_switched_on_again_is_back(standing: Installation) -> None:
+async def test_a_profile_that_is_enabled_again_is_created_again(standing: Installation) -> None:
     assert await get("aprofile", SWITCHED_OFF, RELEASE.runs)
 
 
-async def test_a_hook_that_fails_reports_why_and_the_next_upgrade_repairs_it(
+async def test_a_failed_hook_reports_the_reason_and_the_next_upgrade_recovers(
     installation: Installation,
 ) -> None:
     before = await installation.own_pods()
@@ -187,7 +187,7 @@ async def test_a_hook_that_fails_reports_why_and_the_next_upgrade_repairs_it(
     assert await installation.own_pods() == before
 
 
-async def test_uninstalling_does_not_affect_runs_and_another_installation_takes_them_up(
+async def test_uninstalling_does_not_affect_runs_and_a_new_installation_adopts_them(
     installation: Installation,
 ) -> None:
     talk = Talk(100)
@@ -226,7 +226,7 @@ async def test_uninstalling_does_not_affect_runs_and_another_installation_takes_
 
 
 @pytest.mark.failure("namespace-deleted")
-async def test_a_namespace_goes_with_all_its_runs_and_can_be_made_again(
+async def test_a_namespace_is_deleted_with_all_its_runs_and_can_be_created_again(
     installation: Installation,
 ) -> None:
     expected = await runs_in_every_stage(installation)
@@ -248,7 +248,7 @@ async def test_a_namespace_goes_with_all_its_runs_and_can_be_made_again(
     assert run["status"] == "completed", run
 
 
-async def test_a_namespace_goes_also_with_the_product_away_and_its_runs_are_closed_later(
+async def test_a_namespace_is_deleted_while_agentrun_is_down_and_its_runs_are_closed_later(
     installation: Installation,
 ) -> None:
     expected = await runs_in_every_stage(installation)
@@ -299,7 +299,7 @@ async def lives(off_hours: Installation) -> AsyncIterator[dict[str, "asyncio.Tas
         task.cancel()
 
 
-async def test_clocks_are_hours_off_and_a_cancellation_is_none_the_slower(
+async def test_clocks_that_are_hours_off_do_not_delay_a_cancellation(
     off_hours: Installation, lives: dict[str, "asyncio.Task[Life]"]
 ) -> None:
     since = datetime.now(UTC)
@@ -326,7 +326,7 @@ async def test_clocks_are_hours_off_and_a_cancellation_is_none_the_slower(
     life.check_times()
 
 
-async def test_with_clocks_that_are_off_a_run_completes(
+async def test_a_run_completes_although_clocks_are_wrong(
     lives: dict[str, "asyncio.Task[Life]"],
 ) -> None:
     life = await lives["completes"]
@@ -340,7 +340,7 @@ async def test_a_deadline_counts_real_seconds(lives: dict[str, "asyncio.Task[Lif
     assert life.check_times() >= timedelta(seconds=9)
 
 
-async def test_the_wait_for_a_person_counts_real_seconds(
+async def test_the_wait_for_an_answer_counts_real_seconds(
     lives: dict[str, "asyncio.Task[Life]"],
 ) -> None:
     life = await lives["person"]
@@ -349,7 +349,7 @@ async def test_the_wait_for_a_person_counts_real_seconds(
     life.check_times()
 
 
-async def test_the_operators_patience_counts_real_seconds(
+async def test_the_operators_timeouts_count_real_seconds(
     lives: dict[str, "asyncio.Task[Life]"],
 ) -> None:
     life = await lives["patience"]
@@ -359,7 +359,7 @@ async def test_the_operators_patience_counts_real_seconds(
 
 # The main release is upgraded, of which others scale parts meanwhile.
 @pytest.mark.alone
-async def test_a_release_beside_it_takes_its_kinds_back_and_restarts_nothing(
+async def test_a_neighbouring_release_accepts_its_resources_and_restarts_nothing(
     platform: Installation,
 ) -> None:
     assert await owner_of_kinds() == RELEASE.name

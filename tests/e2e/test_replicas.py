@@ -97,7 +97,7 @@ async def check(
     assert said(journals[0]) == texts
 
 
-async def test_many_who_write_to_an_agent_through_all_replicas_get_numbers_of_their_own(
+async def test_concurrent_messages_through_all_replicas_get_distinct_numbers(
     replicas: Installation,
 ) -> None:
     run_id = await replicas.trivial(["say", "here"], agent="popular")
@@ -131,7 +131,7 @@ async def test_many_who_write_to_an_agent_through_all_replicas_get_numbers_of_th
             assert [one["seq"] for one in page["messages"]] == sorted(seqs)
 
 
-async def test_an_event_wakes_readers_at_every_replica_at_once(
+async def test_an_event_wakes_readers_of_every_replica_immediately(
     replicas: Installation, record_property: Callable[[str, object], None]
 ) -> None:
     tries: list[list[float]] = []
@@ -175,7 +175,7 @@ async def _lags(replicas: Installation) -> list[float]:
     return lags
 
 
-async def test_a_run_and_its_artifacts_are_the_same_through_any_replica(
+async def test_every_replica_returns_the_same_run_and_artifacts(
     replicas: Installation,
 ) -> None:
     workspace = {"git": {"url": REPOSITORY}}
@@ -194,7 +194,7 @@ async def test_a_run_and_its_artifacts_are_the_same_through_any_replica(
     assert "+hello" in answers[0][1]["content"]
 
 
-async def test_a_killed_replica_loses_and_doubles_nothing(replicas: Installation) -> None:
+async def test_a_killed_replica_neither_loses_nor_duplicates_events(replicas: Installation) -> None:
     talk = Talk(100)
     run_id = await replicas.trivial(*talk.steps)
     readers = [asyncio.create_task(follow(replicas.client, run_id, *AWAY)) for _ in range(4)]
@@ -204,7 +204,7 @@ async def test_a_killed_replica_loses_and_doubles_nothing(replicas: Installation
     await check(replicas, run_id, await asyncio.gather(*readers), talk.texts, *AWAY)
 
 
-async def test_a_rolling_restart_refuses_nobody(replicas: Installation) -> None:
+async def test_a_rolling_restart_refuses_no_request(replicas: Installation) -> None:
     before = {pod["metadata"]["uid"] for pod in await serving(replicas)}
     talk = Talk(200)
     run_id = await replicas.trivial(*talk.steps)

@@ -116,7 +116,7 @@ def recalled(events: list[Json]) -> list[str]:
     return prompts
 
 
-async def test_a_run_that_waits_is_answered_while_its_pod_runs(platform: Installation) -> None:
+async def test_a_waiting_run_is_answered_while_its_pod_runs(platform: Installation) -> None:
     run_id = await asking(platform)
     shown = await platform.shown(run_id, lambda run: run["question"])
     assert shown["status"] == "input_required"
@@ -159,7 +159,7 @@ async def test_a_waiting_run_without_a_pod_is_cancelled_at_once(platform: Instal
     assert cancelled["status"] == "cancelled"
 
 
-async def test_a_pod_that_is_deleted_while_its_run_waits_takes_nothing_with_it(
+async def test_a_pod_deleted_while_its_run_waits_loses_nothing(
     platform: Installation,
 ) -> None:
     run_id = await asking(platform)
@@ -171,7 +171,7 @@ async def test_a_pod_that_is_deleted_while_its_run_waits_takes_nothing_with_it(
     assert len(recalled(events)) == 2
 
 
-async def test_an_answer_whose_pod_is_gone_before_it_was_kept_is_given_again_once(
+async def test_an_answer_whose_pod_is_deleted_before_the_snapshot_is_given_again_once(
     platform: Installation,
 ) -> None:
     run_id = await asking(platform)
@@ -193,7 +193,7 @@ async def test_an_answer_whose_pod_is_gone_before_it_was_kept_is_given_again_onc
 
 
 @pytest.mark.disruptive
-async def test_a_call_whose_mcp_server_dies_is_repeated_and_answers_once(
+async def test_a_call_whose_mcp_server_is_killed_is_retried_and_answers_once(
     platform: Installation,
 ) -> None:
     run_id = await asking(platform)
@@ -214,7 +214,7 @@ async def test_a_call_whose_mcp_server_dies_is_repeated_and_answers_once(
 
 @pytest.mark.disruptive
 @pytest.mark.parametrize("component", [OPERATOR, MCP_SERVER])
-async def test_an_answer_is_neither_lost_nor_doubled_when_a_part_dies(
+async def test_an_answer_is_neither_lost_nor_duplicated_when_a_component_is_killed(
     platform: Installation, component: str
 ) -> None:
     # Of a pod that died before, the kubelet would restart what dies twice more only after 20 s.
@@ -232,7 +232,7 @@ async def test_an_answer_is_neither_lost_nor_doubled_when_a_part_dies(
     assert len(recalled(events)) == 2
 
 
-async def test_a_failed_run_goes_on_and_is_done_again(platform: Installation) -> None:
+async def test_a_failed_run_is_continued_and_rerun(platform: Installation) -> None:
     schema = {"type": "object", "required": ["n"]}
     first = await platform.trivial(
         ["say", "first"], ["fail", "no luck"],
@@ -252,7 +252,7 @@ async def test_a_failed_run_goes_on_and_is_done_again(platform: Installation) ->
     assert run["resumed_from_run_id"] == first
 
 
-async def test_a_completed_run_is_continued_by_another_with_its_memory(
+async def test_a_completed_run_is_continued_by_another_with_its_conversation(
     platform: Installation,
 ) -> None:
     first = await platform.trivial(["say", "first"], profile=REMEMBERS, metadata={"ticket": 7})
@@ -269,7 +269,7 @@ async def test_a_completed_run_is_continued_by_another_with_its_memory(
     assert (run["status"], said(events)) == ("completed", ["first"])
 
 
-async def test_a_conversation_that_cannot_be_restored_is_not_made_up(
+async def test_a_conversation_that_cannot_be_restored_is_not_replaced_by_a_new_one(
     platform: Installation,
 ) -> None:
     first = await platform.trivial(["say", "first"])
@@ -289,7 +289,7 @@ def moment(run: Json, *path: str) -> datetime:
     return datetime.fromisoformat(value)
 
 
-async def test_continues_in_the_instant_of_completion_all_run_in_order(
+async def test_continuations_during_completion_all_run_in_order(
     platform: Installation,
 ) -> None:
     first = await platform.trivial(["sleep", 1], profile=REMEMBERS)

@@ -154,7 +154,7 @@ async def test_a_run_made_with_kubectl_is_a_run_like_any_other(platform: Install
     assert await get("agentsession", name)
 
 
-async def test_a_run_is_found_after_its_object_is_gone(platform: Installation) -> None:
+async def test_a_run_is_found_after_its_object_is_deleted(platform: Installation) -> None:
     name = f"short-lived-{uuid4().hex[:8]}"
     await apply(a_run(name, prompt=trivial(["say", "remember me"]), ttlSecondsAfterFinished=0))
     run, events = await platform.client.finish(name)

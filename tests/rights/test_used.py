@@ -54,12 +54,14 @@ def test_nothing_was_denied(requests: list[audit.Request], granted: set[Right]) 
     assert not denied, f"asked for, but not granted by the chart: {sorted(denied)}"
 
 
-def test_whatever_was_used_is_granted_by_the_chart(used: set[Right], granted: set[Right]) -> None:
+def test_every_right_that_was_used_is_granted_by_the_chart(
+    used: set[Right], granted: set[Right]
+) -> None:
     beyond = [str(one) for one in sorted(used - granted)]
     assert not beyond, f"used, but not granted by the chart: {beyond}"
 
 
-def test_whatever_is_granted_was_used(used: set[Right], granted: set[Right]) -> None:
+def test_every_right_that_is_granted_was_used(used: set[Right], granted: set[Right]) -> None:
     idle = [f"remove {one}" for one in sorted(granted - used - EXCEPTIONS.keys())]
     assert not idle, f"granted, but never used in the end to end tests: {idle}"
 

@@ -54,7 +54,7 @@ async def looked(tmp_path: Path, name: str, *, is_new: bool) -> dict[str, Any]:
     return found
 
 
-async def test_a_forked_program_finds_what_a_new_one_does(tmp_path: Path) -> None:
+async def test_a_forked_program_has_the_environment_of_a_new_process(tmp_path: Path) -> None:
     assert await looked(tmp_path, "forked", is_new=False) == await looked(
         tmp_path, "new", is_new=True
     )
@@ -100,7 +100,7 @@ asyncio.run(main())
 """
 
 
-def test_nothing_is_left_of_it_when_who_started_it_is_killed() -> None:
+def test_it_ends_when_its_parent_is_killed() -> None:
     with subprocess.Popen(
         [sys.executable, "-c", PYTEST], cwd=ROOT, stdout=subprocess.PIPE, text=True
     ) as started:

@@ -39,19 +39,17 @@ from tests.objects import QUIETLY, free, nested, written
         pytest.param(b"\xff", "It is not valid JSON", id="no-text"),
     ],
 )
-def test_what_goes_beyond_the_bounds_is_refused_with_its_place(
-    text: str | bytes, said: str
-) -> None:
+def test_what_exceeds_the_limits_is_refused_with_its_path(text: str | bytes, said: str) -> None:
     with pytest.raises(UnreadableJsonError, match=said.replace(".", r"\.")):
         read(text, "It")
 
 
 @pytest.mark.parametrize("text", [written(nested(64)), '"\\ud83d\\ude80 ü"', "[1.5, -3, null]"])
-def test_what_is_within_the_bounds_is_read_as_it_is(text: str) -> None:
+def test_what_is_within_the_limits_is_read_unchanged(text: str) -> None:
     assert read(text, "It") == json.loads(text)
 
 
-def test_a_model_is_looked_through_as_an_object_is() -> None:
+def test_a_model_is_checked_like_an_object() -> None:
     part = {"type": "data", "data": nested(62)}
     message = AgentMessage.model_validate({"parts": [part]})
     assert "input_message: parts.0.data.a.a" in fault_of(message, "input_message", HANDED_IN)
@@ -59,7 +57,7 @@ def test_a_model_is_looked_through_as_an_object_is() -> None:
 
 
 @pytest.mark.parametrize("depth", [200, 999, 1100, 50_000])
-def test_one_object_that_is_too_deep_keeps_no_other_of_a_list_from_being_read(depth: int) -> None:
+def test_one_too_deeply_nested_object_of_a_list_does_not_hide_the_others(depth: int) -> None:
     good = {"metadata": {"name": "good"}, "spec": {"prompt": 'a "quoted" { [ brace'}}
     deep = '{"metadata":{"name":"deep"},"spec":{"metadata":' + written(nested(depth)) + "}}"
     text = f' {{"items": [{json.dumps(good)} , {deep},{json.dumps(good)}] , "kind":"L"}}'
@@ -73,12 +71,12 @@ def test_one_object_that_is_too_deep_keeps_no_other_of_a_list_from_being_read(de
         assert json.loads(json.dumps(whole)) == whole
 
 
-def test_what_breaks_off_is_no_json_however_deep_it_is() -> None:
+def test_truncated_json_is_invalid_at_any_depth() -> None:
     with pytest.raises(ValueError, match=r"is truncated|Expecting"):
         read_kept('{"items":[' + '{"a":' * 5000)
 
 
-def test_what_is_too_much_is_left_out_and_the_rest_stays() -> None:
+def test_what_exceeds_the_limits_is_removed_and_the_rest_stays() -> None:
     value = {"spec": {"deep": nested(200), "text": "a\0b\ud800", "odd": float("inf"), "n": 1}}
     found, why = mended(value, "The object")
     assert "spec.deep" in why or "spec.text" in why or "spec.odd" in why
@@ -93,13 +91,13 @@ def test_what_is_too_much_is_left_out_and_the_rest_stays() -> None:
 
 @QUIETLY
 @given(free())
-def test_whatever_is_mended_is_sound_and_can_be_written_and_read(value: Any) -> None:
+def test_every_repaired_value_is_valid_and_can_be_written_and_read(value: Any) -> None:
     found, _ = mended(value, "It")
     assert fault_of(found, "It", KEPT) == ""
     assert read(json.dumps(found), "It", KEPT) == found
 
 
-def test_the_quarantine_states_who_is_in_it_and_why_and_releases_who_is_mended(
+def test_the_quarantine_lists_objects_with_reasons_and_releases_repaired_ones(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level("INFO")

@@ -58,13 +58,13 @@ MESSAGES: list[tuple[type[BaseModel], dict[str, Any]]] = [
 @pytest.mark.parametrize(
     ("model", "body"), [pytest.param(*one, id=one[0].__name__) for one in MESSAGES]
 )
-def test_a_field_that_only_the_other_side_knows_is_ignored(
+def test_a_field_that_only_a_newer_version_knows_is_ignored(
     model: type[BaseModel], body: dict[str, Any]
 ) -> None:
     assert model.model_validate(body | NEWER) == model.model_validate(body)
 
 
-def test_every_message_of_the_protocol_is_tried() -> None:
+def test_every_message_of_the_protocol_is_tested() -> None:
     messages = {one for one in vars(gateway).values() if is_message(one)}
     assert {one.__name__ for one in messages} <= {model.__name__ for model, _ in MESSAGES}
 
@@ -75,7 +75,7 @@ def is_message(one: object) -> bool:
     return one.__module__ == "agentrun.api.gateway" and not one.__name__.startswith("_")
 
 
-def test_a_type_of_event_that_only_a_newer_runner_knows_is_taken_as_it_is() -> None:
+def test_an_event_type_that_only_a_newer_runner_knows_is_accepted() -> None:
     newer = NewEvent.model_validate(EVENT | {"type": "dance_started", "data": {}})
     assert newer.type == "dance_started"
     known = NewEvent.model_validate(EVENT | {"data": {}})
@@ -83,6 +83,6 @@ def test_a_type_of_event_that_only_a_newer_runner_knows_is_taken_as_it_is() -> N
 
 
 @pytest.mark.parametrize("kind", ["", "Dance", "dance!", "d" * 33])
-def test_what_cannot_be_a_type_of_event_is_refused(kind: str) -> None:
+def test_an_invalid_event_type_is_refused(kind: str) -> None:
     with pytest.raises(ValidationError):
         NewEvent.model_validate(EVENT | {"type": kind, "data": {}})

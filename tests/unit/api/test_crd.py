@@ -11,7 +11,9 @@ ROOT = Path(__file__).parents[3]
 
 
 @pytest.mark.parametrize("folder", ["crds", "charts/agentrun/files/crds"])
-def test_the_committed_crds_are_what_the_models_make(folder: str, tmp_path: Path) -> None:
+def test_the_committed_crds_are_those_generated_from_the_models(
+    folder: str, tmp_path: Path
+) -> None:
     made = {path.name: path.read_text(encoding="utf-8") for path in crd.write([tmp_path])}
     committed = {
         path.name: path.read_text(encoding="utf-8") for path in (ROOT / folder).glob("*.yaml")
@@ -19,7 +21,7 @@ def test_the_committed_crds_are_what_the_models_make(folder: str, tmp_path: Path
     assert committed == made, "run `make generate`"
 
 
-def test_a_union_is_refused_with_the_way_out() -> None:
+def test_a_union_is_refused_with_the_alternative() -> None:
     class Both(Model):
         value: int | str
 
@@ -54,7 +56,7 @@ def test_every_field_of_every_kind_is_described() -> None:
     assert undescribed == []
 
 
-def test_no_string_of_any_kind_takes_a_nul() -> None:
+def test_no_string_of_any_kind_accepts_a_nul() -> None:
     taken = []
 
     def walk(node: dict[str, Any], path: str) -> None:

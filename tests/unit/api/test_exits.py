@@ -15,5 +15,5 @@ from agentrun.api.pod_layout import describe_exit
         (250, "exit code 250"),
     ],
 )
-def test_what_an_exit_code_means(code: int | None, words: str) -> None:
+def test_the_meaning_of_exit_codes(code: int | None, words: str) -> None:
     assert describe_exit(code) == words

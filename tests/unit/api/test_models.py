@@ -54,5 +54,5 @@ BYTES = {"type": "file", "name": "n", "bytes_base64": "eA=="}
         pytest.param([{"type": "file", "bytes_base64": "eA=="}], "Attached file bytes", id="plain"),
     ],
 )
-def test_a_message_reads_as_text(parts: list[object], text: str) -> None:
+def test_a_message_is_rendered_as_text(parts: list[object], text: str) -> None:
     assert render_text(AgentMessage.model_validate({"parts": parts})) == text

@@ -12,17 +12,17 @@ def test_run_ids_sort_by_time() -> None:
     assert ids == sorted(ids)
 
 
-def test_run_ids_of_one_instant_differ() -> None:
+def test_run_ids_created_at_the_same_time_differ() -> None:
     assert len({names.new_run_id(NOW) for _ in range(1000)}) == 1000
 
 
-def test_a_run_id_leaves_room_for_the_attempt_in_a_label() -> None:
+def test_a_run_id_with_an_attempt_fits_into_a_label() -> None:
     for name in (names.new_run_id(NOW), names.run_id_for_key("ns", "caller", "key")):
         assert len(name) <= names.MAX_RUN_NAME
         assert len(names.pod_name(name, 11)) <= 63
 
 
-def test_a_key_gives_its_caller_the_same_run_in_a_namespace_and_nobody_else() -> None:
+def test_an_idempotency_key_is_scoped_to_caller_and_namespace() -> None:
     first = names.run_id_for_key("ns", "ada", "k")
     assert first == names.run_id_for_key("ns", "ada", "k")
     others = {

@@ -9,7 +9,7 @@ from agentrun.api.remote import RemoteConfig, read_remote_config
 GIVEN = {"agent_url": "https://agent.example"}
 
 
-def test_settings_that_are_right_are_read() -> None:
+def test_valid_settings_are_read() -> None:
     more = {"history_length": 3, "blocking": True, "accepted_output_modes": ["text/plain"]}
     assert read_remote_config({**GIVEN, **more, "auth_token": "x"}).model_dump() == {
         **GIVEN, **more, "agent_card_path": None,
@@ -30,7 +30,7 @@ def test_settings_that_are_right_are_read() -> None:
         ("accepted_output_modes", [1]),
     ],
 )
-def test_setting_that_is_wrong_is_named_with_what_it_must_be(name: str, value: Any) -> None:
+def test_invalid_setting_is_named_with_the_expected_value(name: str, value: Any) -> None:
     expected = RemoteConfig.model_fields[name].description
     assert expected
     with pytest.raises(ValueError, match=f"^{name} must be {expected}$"):

@@ -6,12 +6,12 @@ from agentrun.api.v1alpha1 import Phase
 
 
 @pytest.mark.parametrize("phase", list(Phase))
-def test_a_status_classifies_as_its_phase_does(phase: Phase) -> None:
+def test_a_status_is_classified_like_its_phase(phase: Phase) -> None:
     assert phase.status.is_terminal == phase.is_terminal
     assert phase.status.is_waiting == phase.is_waiting
 
 
-def test_every_status_is_that_of_a_phase() -> None:
+def test_every_status_belongs_to_a_phase() -> None:
     assert {phase.status for phase in Phase} == set(Status)
 
 
@@ -25,7 +25,7 @@ def test_an_unknown_name_is_no_status(word: object) -> None:
     assert Status.parse(word) is None
 
 
-def test_clients_see_the_text_only() -> None:
+def test_clients_see_only_the_text() -> None:
     adapter = TypeAdapter(Status)
     assert adapter.validate_python("queued") is Status.QUEUED
     assert adapter.json_schema() == {"enum": [status.value for status in Status], "type": "string"}

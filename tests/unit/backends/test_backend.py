@@ -11,7 +11,7 @@ from agentrun.backends.gemini import GEMINI
 from agentrun.backends.opencode import OPENCODE
 
 
-def test_opencode_knows_one_provider_which_is_the_runner() -> None:
+def test_opencode_has_the_runner_as_its_only_provider() -> None:
     config = json.loads(OPENCODE.agent_env("some/model", asks=False)["OPENCODE_CONFIG_CONTENT"])
     assert config["model"] == config["small_model"] == "agentrun/some/model"
     assert config["enabled_providers"] == ["agentrun"]
@@ -20,7 +20,7 @@ def test_opencode_knows_one_provider_which_is_the_runner() -> None:
     assert list(provider["models"]) == ["some/model"]
 
 
-def test_agent_that_asks_asks_for_what_changes_something() -> None:
+def test_agent_with_permissions_asks_for_changing_tools() -> None:
     def permission(asks: bool) -> Any:
         env = OPENCODE.agent_env("m", asks)
         return json.loads(env["OPENCODE_CONFIG_CONTENT"])["permission"]
@@ -33,13 +33,13 @@ def test_agent_that_asks_asks_for_what_changes_something() -> None:
     assert GEMINI.agent_command(asks=True) == ["gemini", "--acp"]
 
 
-def test_the_model_is_named_where_the_agent_looks_for_it() -> None:
+def test_the_model_is_set_where_the_agent_reads_it() -> None:
     assert GEMINI.agent_env("g1", asks=False)["GEMINI_MODEL"] == "g1"
     assert "GEMINI_MODEL" not in GEMINI.agent_env(None, asks=False)
     assert "OPENCODE_CONFIG_CONTENT" not in OPENCODE.agent_env(None, asks=False)
 
 
-def test_modes_of_sessions_are_those_of_the_agents() -> None:
+def test_session_modes_are_those_of_the_agents() -> None:
     assert CLAUDE_CODE.session_mode(asks=False) == "bypassPermissions"
     assert CLAUDE_CODE.session_mode(asks=True) == "default"
     assert CODEX.session_mode(asks=True) == "read-only"

@@ -6,7 +6,7 @@ from agentrun.backends.gemini import GEMINI
 from agentrun.runner.folders import Folder
 
 
-def test_of_geminis_files_only_the_conversation_is_left_under_the_name_of_another_minute(
+def test_of_geminis_files_only_the_conversation_is_kept_with_another_timestamp(
     tmp_path: Path,
 ) -> None:
     chats = tmp_path / ".gemini/tmp/workspace/chats"
@@ -20,7 +20,7 @@ def test_of_geminis_files_only_the_conversation_is_left_under_the_name_of_anothe
     assert kept.read_text() == "what was said\n" * 3
 
 
-def test_nothing_is_touched_where_links_lead(tmp_path: Path) -> None:
+def test_targets_of_links_are_not_changed(tmp_path: Path) -> None:
     home, elsewhere = tmp_path / "home", tmp_path / "elsewhere"
     (home / ".gemini/tmp").mkdir(parents=True)
     (elsewhere / "chats").mkdir(parents=True)

@@ -37,12 +37,12 @@ def literals(file: Path) -> set[object]:
     return {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)}
 
 
-def test_api_offers_exactly_the_backends() -> None:
+def test_api_accepts_exactly_the_backends() -> None:
     assert get_args(Backend) == tuple(BACKENDS)
     assert [name for name, one in BACKENDS.items() if one.is_remote] == [REMOTE_A2A]
 
 
-def test_unknown_backend_is_any_acp_program() -> None:
+def test_unknown_backend_is_treated_as_an_acp_program() -> None:
     assert backend_of("another") is backend_of("acp")
     assert not backend_of("another").command
 

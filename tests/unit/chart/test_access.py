@@ -28,7 +28,7 @@ def admits(caller: Caller, *arguments: str) -> bool:
     return load_settings(helm.environment(spec)).access.admits(caller)
 
 
-def test_by_default_the_clients_of_the_run_namespaces_are_let_in_and_nobody_else() -> None:
+def test_by_default_only_the_clients_of_the_run_namespaces_are_admitted() -> None:
     assert admits(CLIENT)
     for other in (
         FOREIGN,
@@ -41,7 +41,7 @@ def test_by_default_the_clients_of_the_run_namespaces_are_let_in_and_nobody_else
         assert not admits(other), other
 
 
-def test_users_and_whoever_the_administrator_names_are_let_in() -> None:
+def test_users_and_configured_subjects_are_admitted() -> None:
     developers = (
         '[{"kind": "Group", "name": "developers", "apiGroup": "rbac.authorization.k8s.io"}]'
     )
@@ -54,7 +54,7 @@ def test_users_and_whoever_the_administrator_names_are_let_in() -> None:
         assert admits(FOREIGN, "--set-json", f"mcpServer.access.subjects={subjects}")
 
 
-def test_without_client_accounts_and_subjects_nobody_is_let_in() -> None:
+def test_without_client_accounts_and_subjects_nobody_is_admitted() -> None:
     assert not admits(CLIENT, "--set", "clientServiceAccount=false")
 
 
@@ -68,7 +68,7 @@ def test_without_client_accounts_and_subjects_nobody_is_let_in() -> None:
         pytest.param({"kind": "ServiceAccount", "name": "ci"}, "ci in users", id="no-namespace"),
     ],
 )
-def test_a_subject_that_makes_no_sense_is_refused_by_name(
+def test_an_invalid_subject_is_refused_by_name(
     value: str, subject: dict[str, str], complaint: str
 ) -> None:
     done = helm.template("--set-json", f"{value}={json.dumps([subject])}")
@@ -83,7 +83,7 @@ def test_a_subject_that_makes_no_sense_is_refused_by_name(
         ("mcpServer.publicURL=https://runs.test", "mcpServer.publicURL is set"),
     ],
 )
-def test_a_way_in_that_the_policies_would_close_is_refused_with_the_next_step(
+def test_an_ingress_that_the_policies_would_block_is_refused_with_the_next_step(
     setting: str, told: str
 ) -> None:
     done = helm.template("--set", setting)
@@ -172,7 +172,7 @@ def reached(*arguments: str) -> dict[str, set[str]]:
     }
 
 
-def test_each_port_of_ours_is_reached_by_who_needs_it_and_nobody_else() -> None:
+def test_each_port_is_reached_only_by_the_pods_that_need_it() -> None:
     assert reached() == {
         "mcp": {"mcp:8080"},
         "operator": {"mcp:8080"},
@@ -211,7 +211,7 @@ def test_runs_in_the_releases_own_namespace_do_not_reach_the_mcp_server() -> Non
     assert open_ports == {8081}
 
 
-def test_who_wants_policies_of_their_own_switches_these_off() -> None:
+def test_network_policies_can_be_disabled() -> None:
     kinds = [
         one["metadata"]["name"]
         for one in helm.render("--set", "networkPolicy.ownPods.enabled=false")

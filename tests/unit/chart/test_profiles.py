@@ -77,7 +77,7 @@ def test_provider_field_set_to_null_is_left_out(field: str) -> None:
     assert field in specs["claude-code"]["provider"]
 
 
-def test_rights_of_the_hook_go_when_it_is_done() -> None:
+def test_rights_of_the_hook_are_deleted_when_it_succeeds() -> None:
     parts = [one for one in helm.render() if one["metadata"]["name"] == "agentrun-profiles"]
     assert {one["kind"] for one in parts} == {"ServiceAccount", "Role", "RoleBinding", "Job"}
     for one in parts:
@@ -120,10 +120,12 @@ def url() -> Iterator[str]:
 class TestHealth:
     """The check of `helm test`."""
 
-    def test_passes_where_everything_answers(self, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_succeeds_if_everything_responds(self, capsys: pytest.CaptureFixture[str]) -> None:
         assert check_health().main([]) == 0
         assert capsys.readouterr().out == ""
 
-    def test_names_what_does_not_answer(self, url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_names_what_does_not_respond(
+        self, url: str, capsys: pytest.CaptureFixture[str]
+    ) -> None:
         assert check_health().main([f"{url}/readyz"]) == 1
         assert "/readyz answers 401" in capsys.readouterr().out

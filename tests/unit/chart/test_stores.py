@@ -38,7 +38,7 @@ def deployment(*arguments: str) -> dict[str, Any]:
         ),
     ],
 )
-def test_what_cannot_work_or_reveals_a_password_is_refused(
+def test_values_that_cannot_work_or_reveal_a_password_are_refused(
     arguments: tuple[str, ...], complaint: str
 ) -> None:
     done = helm.template(*arguments)
@@ -58,7 +58,7 @@ def test_what_cannot_work_or_reveals_a_password_is_refused(
         pytest.param((*URL_SECRET, *BUCKET), "RollingUpdate", 0, id="postgres-by-secret-and-s3"),
     ],
 )
-def test_a_volume_is_made_only_for_what_is_kept_on_one(
+def test_a_volume_is_created_only_if_a_store_uses_it(
     arguments: tuple[str, ...], strategy: str, claims: int
 ) -> None:
     objects = helm.render(*arguments)
@@ -69,7 +69,7 @@ def test_a_volume_is_made_only_for_what_is_kept_on_one(
     assert ("data" in volumes) == bool(claims)
 
 
-def test_several_replicas_are_spread_and_never_all_away() -> None:
+def test_several_replicas_are_spread_and_have_a_disruption_budget() -> None:
     objects = helm.render(*REPLICAS)
     spec = helm.find(objects, "Deployment", "agentrun-mcp")["spec"]
     assert spec["replicas"] == 3
@@ -85,7 +85,7 @@ def test_several_replicas_are_spread_and_never_all_away() -> None:
     assert load_settings(helm.environment(pod)).drain_seconds > 0
 
 
-def test_one_mcp_server_has_no_budget_and_ends_at_once() -> None:
+def test_a_single_mcp_server_has_no_disruption_budget_and_stops_at_once() -> None:
     objects = helm.render()
     assert "PodDisruptionBudget" not in {one["kind"] for one in objects}
     spec = helm.pod_specs(objects)["agentrun-mcp"]
@@ -108,7 +108,7 @@ def test_credentials_come_from_secrets() -> None:
     assert container["envFrom"] == [{"secretRef": {"name": "agentrun-bucket"}}]
 
 
-def test_a_private_authority_is_demanded_of_the_database() -> None:
+def test_a_private_ca_is_required_for_the_database() -> None:
     spec = helm.pod_specs(helm.render(*REPLICAS))["agentrun-mcp"]
     environment = helm.environment(spec)
     assert environment["PGSSLMODE"] == "verify-full"
@@ -124,6 +124,6 @@ def test_the_bucket_is_the_one_in_the_values() -> None:
     assert environment["AWS_REGION"] == "eu-west-1"
 
 
-def test_the_service_account_may_stand_for_the_rights_to_the_bucket() -> None:
+def test_the_service_account_may_grant_access_to_the_bucket() -> None:
     account = helm.find(helm.render(*REPLICAS), "ServiceAccount", "agentrun-mcp")
     assert "eks.amazonaws.com/role-arn" in account["metadata"]["annotations"]

@@ -26,7 +26,7 @@ def compare(golden: Path, rendered: str) -> None:
 
 
 @pytest.mark.parametrize("values", SETS)
-def test_chart_renders_what_it_rendered_before(values: str) -> None:
+def test_chart_matches_its_golden_files(values: str) -> None:
     done = helm.template("--values", helm.VALUES / f"{values}.yaml")
     assert done.returncode == 0, done.stderr
     compare(helm.GOLDEN / f"{values}.yaml", done.stdout)
@@ -36,7 +36,7 @@ def test_every_golden_file_belongs_to_a_set_of_values() -> None:
     assert sorted(path.stem for path in helm.GOLDEN.glob("*.yaml")) == SETS
 
 
-def test_runs_are_not_where_users_may_forward_ports() -> None:
+def test_users_may_not_forward_ports_in_run_namespaces() -> None:
     here = "runNamespaces={agentrun-system,others}"
     who = "users.subjects[0].kind=Group,users.subjects[0].name=developers"
     done = helm.template("--set", here, "--set", who)
@@ -80,7 +80,7 @@ def test_pods_keep_to_the_restricted_standard(values: str) -> None:
             assert container["resources"]["requests"]
 
 
-def test_nothing_is_granted_cluster_wide_but_reviewing_tokens_and_seeing_namespaces_end() -> None:
+def test_only_token_reviews_and_watching_namespaces_are_granted_cluster_wide() -> None:
     objects = helm.render()
     granted = [one["rules"] for one in objects if one["kind"] == "ClusterRole"]
     assert granted == [
@@ -110,7 +110,7 @@ def test_no_role_writes_anything_or_reads_secrets() -> None:
                 assert (rule["resources"], rule["verbs"]) == (["secrets"], ["create"])
 
 
-def test_what_people_made_is_kept_on_uninstall() -> None:
+def test_resources_of_users_are_kept_on_uninstall() -> None:
     kept = {
         (one["kind"], one["metadata"]["name"])
         for one in helm.render()
@@ -143,14 +143,14 @@ def test_release_of_another_name_and_namespace_shares_no_cluster_wide_name() -> 
     assert names() & other == set()
 
 
-def test_release_of_another_version_changes_no_pod_of_itself() -> None:
+def test_another_chart_version_alone_changes_no_pod() -> None:
     for one in helm.render():
         if one["kind"] == "Deployment":
             labels = one["spec"]["template"]["metadata"]["labels"]
             assert labels == one["spec"]["selector"]["matchLabels"]
 
 
-def test_pods_are_placed_as_asked_and_keep_the_labels_they_are_found_by() -> None:
+def test_pods_are_scheduled_as_configured_and_keep_their_selector_labels() -> None:
     objects = helm.render("--values", helm.VALUES / "everything.yaml")
     operator = helm.find(objects, "Deployment", "agentrun-operator")["spec"]
     metadata, spec = operator["template"]["metadata"], operator["template"]["spec"]

@@ -57,7 +57,7 @@ def objects_of(schema: dict[str, Any]) -> list[dict[str, Any]]:
     return found
 
 
-def test_every_object_of_the_schema_is_closed() -> None:
+def test_every_object_of_the_schema_forbids_additional_properties() -> None:
     for one in objects_of(SCHEMA):
         assert one["additionalProperties"] is False, one
 
@@ -105,7 +105,7 @@ def test_operator_understands_the_environment_it_gets() -> None:
     assert (found.start, found.stuck, found.ttl, found.deadline) == (1, 2, 0, 31_536_000)
 
 
-def test_defaults_are_the_operators_own() -> None:
+def test_defaults_of_the_chart_are_those_of_the_operator() -> None:
     spec = helm.pod_specs(helm.render())
     settings = settings_from(helm.environment(spec["agentrun-operator"]))
     assert asdict(settings.timeouts) == asdict(OperatorTimeouts())
@@ -124,7 +124,7 @@ def test_mcp_server_understands_the_environment_it_gets() -> None:
     }
 
 
-def test_every_name_of_the_service_is_answered() -> None:
+def test_every_dns_name_of_the_service_is_an_allowed_host() -> None:
     spec = helm.pod_specs(helm.render())
     settings = load_settings(helm.environment(spec["agentrun-mcp"]))
     for name in (

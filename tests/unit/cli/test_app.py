@@ -39,7 +39,9 @@ async def test_help_names_the_commands_and_their_options(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("program", "name"), [("kubectl-agentrun", "kubectl agentrun"), ("agentrun", "agentrun")]
 )
-async def test_it_is_called_as_it_was_called(tmp_path: Path, program: str, name: str) -> None:
+async def test_usage_shows_the_name_it_was_called_by(
+    tmp_path: Path, program: str, name: str
+) -> None:
     (tmp_path / program).write_text("from agentrun.cli.__main__ import main\nmain()\n")
     command = (str(tmp_path / program), "runs", "--help")
     done = await called(*command, env=environment(tmp_path))
@@ -76,5 +78,5 @@ def test_a_problem_is_reported_to_the_client_too(tmp_path: Path) -> None:
         assert bridge.wait(60) == 128 + signal.SIGTERM
 
 
-def test_an_end_of_stdin_ends_the_bridge(tmp_path: Path) -> None:
+def test_end_of_stdin_ends_the_bridge(tmp_path: Path) -> None:
     assert agentrun("mcp", folder=tmp_path, stdin="").returncode == 0

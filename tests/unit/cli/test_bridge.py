@@ -87,7 +87,7 @@ async def test_requests_and_answers_pass_unchanged(cluster: FakeCluster) -> None
     assert cluster.headers[0]["authorization"] == "Bearer team-a-1"
 
 
-async def test_the_version_that_was_agreed_on_goes_with_every_message(cluster: FakeCluster) -> None:
+async def test_the_negotiated_version_is_sent_with_every_message(cluster: FakeCluster) -> None:
     async with bridged(cluster.options()) as client:
         await client.call("initialize", **INITIALIZE)
         await client.call("ping", 2)
@@ -95,7 +95,7 @@ async def test_the_version_that_was_agreed_on_goes_with_every_message(cluster: F
     assert cluster.headers[1]["mcp-protocol-version"] == "2025-06-18"
 
 
-async def test_progress_comes_before_its_answer(cluster: FakeCluster) -> None:
+async def test_progress_precedes_its_response(cluster: FakeCluster) -> None:
     progress = {"jsonrpc": "2.0", "method": "notifications/progress", "params": {"progress": 1}}
 
     async def answer(request: web.Request) -> web.StreamResponse:
@@ -113,7 +113,7 @@ async def test_progress_comes_before_its_answer(cluster: FakeCluster) -> None:
         assert (await client.receive())["result"] == {"done": True}
 
 
-async def test_calls_are_carried_side_by_side(cluster: FakeCluster) -> None:
+async def test_calls_run_concurrently(cluster: FakeCluster) -> None:
     arrived = asyncio.Barrier(8)
 
     async def answer(request: web.Request) -> web.StreamResponse:
@@ -136,7 +136,7 @@ async def test_large_messages_pass_both_ways(cluster: FakeCluster) -> None:
         assert (await waiting)["result"]["text"] == text
 
 
-async def test_a_cancelled_call_is_given_up_and_not_answered(cluster: FakeCluster) -> None:
+async def test_a_cancelled_call_is_aborted_and_not_answered(cluster: FakeCluster) -> None:
     begun = asyncio.Event()
 
     async def answer(request: web.Request) -> web.StreamResponse:
@@ -155,7 +155,7 @@ async def test_a_cancelled_call_is_given_up_and_not_answered(cluster: FakeCluste
         assert (await client.call("ping", 8))["id"] == 8
 
 
-async def test_a_call_that_breaks_off_is_reported_and_the_session_goes_on(
+async def test_an_interrupted_call_is_reported_and_the_session_continues(
     cluster: FakeCluster,
 ) -> None:
     async def answer(request: web.Request) -> web.StreamResponse:
@@ -174,7 +174,7 @@ async def test_a_call_that_breaks_off_is_reported_and_the_session_goes_on(
     assert [one["id"] for one in cluster.messages] == [1, 2], "it must not be repeated by itself"
 
 
-async def test_another_pod_is_used_when_one_does_not_answer(cluster: FakeCluster) -> None:
+async def test_another_pod_is_used_when_one_does_not_respond(cluster: FakeCluster) -> None:
     async with bridged(cluster.options()) as client:
         await client.call("ping", 1)
         cluster.refusing = {"front-1"}
@@ -189,7 +189,7 @@ async def test_another_pod_is_used_when_one_does_not_answer(cluster: FakeCluster
     assert [one["id"] for one in cluster.messages] == [1, 2, 3]
 
 
-async def test_a_mcp_server_that_is_not_ready_is_reported_after_a_while(
+async def test_an_mcp_server_that_is_not_ready_is_reported_after_a_while(
     cluster: FakeCluster,
 ) -> None:
     cluster.have(PODS, pod(conditions=[]))
@@ -225,7 +225,7 @@ async def test_a_refused_token_is_renewed_and_the_call_repeated(cluster: FakeClu
     assert cluster.tokens_made == 2
 
 
-async def test_a_given_token_that_is_refused_is_reported(cluster: FakeCluster) -> None:
+async def test_a_refused_configured_token_is_reported(cluster: FakeCluster) -> None:
     async def answer(request: web.Request) -> web.StreamResponse:
         return web.json_response({"error": "invalid_token"}, status=401)
 
@@ -238,7 +238,7 @@ async def test_a_given_token_that_is_refused_is_reported(cluster: FakeCluster) -
 
 
 @pytest.mark.parametrize("method", ["initialize", "tools/call"])
-async def test_who_is_not_let_in_is_informed_by_the_mcp_server(
+async def test_an_unauthorized_user_gets_the_error_of_the_mcp_server(
     cluster: FakeCluster, method: str
 ) -> None:
     cluster.answer = not_let_in
@@ -247,7 +247,7 @@ async def test_who_is_not_let_in_is_informed_by_the_mcp_server(
     assert cluster.tokens_made == 1
 
 
-async def test_a_check_finds_out_who_is_not_let_in(
+async def test_a_check_detects_an_unauthorized_user(
     cluster: FakeCluster, capsys: pytest.CaptureFixture[str]
 ) -> None:
     await _check(cluster.options())
@@ -257,7 +257,7 @@ async def test_a_check_finds_out_who_is_not_let_in(
         await _check(cluster.options())
 
 
-async def test_an_error_of_the_server_passes_as_it_is(cluster: FakeCluster) -> None:
+async def test_an_error_of_the_server_passes_unchanged(cluster: FakeCluster) -> None:
     error = {"code": -32601, "message": "Method not found"}
 
     async def answer(request: web.Request) -> web.StreamResponse:
@@ -268,7 +268,7 @@ async def test_an_error_of_the_server_passes_as_it_is(cluster: FakeCluster) -> N
         assert await client.call("odd/method", 5) == {"jsonrpc": "2.0", "id": 5, "error": error}
 
 
-async def test_a_busy_server_is_asked_again(cluster: FakeCluster) -> None:
+async def test_a_request_to_a_busy_server_is_retried(cluster: FakeCluster) -> None:
     async def answer(request: web.Request) -> web.StreamResponse:
         if len(cluster.messages) == 1:
             return web.json_response({"error_description": "later"}, status=503)
@@ -279,7 +279,9 @@ async def test_a_busy_server_is_asked_again(cluster: FakeCluster) -> None:
         assert "result" in await client.call("tools/list")
 
 
-async def test_nonsense_is_answered_and_the_session_goes_on(cluster: FakeCluster) -> None:
+async def test_an_invalid_message_is_answered_and_the_session_continues(
+    cluster: FakeCluster,
+) -> None:
     async with bridged(cluster.options()) as client:
         os.write(client._writing, b"nonsense\n\n")
         assert (await client.receive())["error"]["code"] == -32700

@@ -21,11 +21,11 @@ async def completed(line: str, **more: str) -> str:
     return done.stdout
 
 
-async def test_commands_are_offered() -> None:
+async def test_commands_are_completed() -> None:
     assert (await completed("agentrun runs c")).split() == ["continue", "cancel"]
 
 
-async def test_the_newest_runs_are_offered(fake: FakeServer) -> None:
+async def test_the_newest_runs_are_completed(fake: FakeServer) -> None:
     fake.add("run-1")
     fake.add("run-22", "failed")
     patient = {"AGENTRUN_URL": fake.url, "AGENTRUN_TOKEN": "t", "AGENTRUN_COMPLETION_SECONDS": "50"}
@@ -33,7 +33,7 @@ async def test_the_newest_runs_are_offered(fake: FakeServer) -> None:
     assert found.split() == ["run-1", "run-22"]
 
 
-async def test_nothing_is_offered_and_nothing_reported_if_there_is_no_mcp_server() -> None:
+async def test_without_an_mcp_server_completion_is_empty_and_silent() -> None:
     assert (await completed("agentrun runs show run-")).strip() == ""
 
 
@@ -47,7 +47,7 @@ async def test_nothing_is_offered_and_nothing_reported_if_there_is_no_mcp_server
     ],
     ids=str,
 )
-async def test_kubectl_is_offered_the_same(words: list[str], offered: list[str]) -> None:
+async def test_kubectl_completes_the_same(words: list[str], offered: list[str]) -> None:
     done = await called("-m", "agentrun.cli.kubectl_complete", *words, env=ENVIRONMENT)
     *found, directive = done.stdout.split()
     assert (found, directive, done.stderr) == (offered, ":4", "")

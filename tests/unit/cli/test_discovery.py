@@ -39,7 +39,7 @@ async def problem(cluster: FakeCluster, person: Person | None = None, **options:
     return str(error.value)
 
 
-async def test_the_only_one_is_found_wherever_it_is_if_the_user_agrees(
+async def test_the_only_service_is_found_in_any_namespace_if_the_user_agrees(
     cluster: FakeCluster,
 ) -> None:
     cluster.have(SERVICES, service("far-away", "our-agentrun-mcp"))
@@ -54,7 +54,7 @@ async def test_the_only_one_is_found_wherever_it_is_if_the_user_agrees(
 
 
 @pytest.mark.parametrize("answer", [None, False], ids=["nobody-is-there", "no"])
-async def test_nothing_goes_to_a_namespace_that_nobody_has_named(
+async def test_nothing_is_sent_to_a_namespace_that_was_not_named(
     cluster: FakeCluster, answer: bool | None
 ) -> None:
     cluster.have(SERVICES, service("mallory"))
@@ -68,7 +68,7 @@ async def test_nothing_goes_to_a_namespace_that_nobody_has_named(
 
 
 @pytest.mark.parametrize("denied", [set(), {"/api/v1/services"}])
-async def test_services_that_others_label_change_nothing(
+async def test_services_labelled_by_others_are_ignored(
     cluster: FakeCluster, denied: set[str]
 ) -> None:
     cluster.denied = denied
@@ -80,13 +80,15 @@ async def test_services_that_others_label_change_nothing(
     assert person.asked == []
 
 
-async def test_whoever_may_only_read_the_usual_service_finds_it(cluster: FakeCluster) -> None:
+async def test_a_user_who_may_only_read_the_default_service_finds_it(cluster: FakeCluster) -> None:
     cluster.cannot_list = True
     cluster.have(SERVICES, service("mallory"), service())
     assert (await found(cluster)).namespace == "agentrun-system"
 
 
-async def test_none_is_an_error_that_states_where_was_looked(cluster: FakeCluster) -> None:
+async def test_no_service_is_an_error_that_names_the_searched_namespaces(
+    cluster: FakeCluster,
+) -> None:
     cluster.have(SERVICES)
     text = await problem(cluster)
     assert f"all namespaces of http://127.0.0.1:{cluster.port} (the current context)" in text
@@ -94,7 +96,7 @@ async def test_none_is_an_error_that_states_where_was_looked(cluster: FakeCluste
     assert "namespace elsewhere of" in await problem(cluster, system_namespace="elsewhere")
 
 
-async def test_several_are_named_and_one_can_be_chosen(cluster: FakeCluster) -> None:
+async def test_several_services_are_named_and_one_can_be_selected(cluster: FakeCluster) -> None:
     cluster.have(SERVICES, service("blue"), service("green"))
     text = await problem(cluster)
     assert "blue/agentrun-mcp, green/agentrun-mcp" in text
@@ -105,20 +107,24 @@ async def test_several_are_named_and_one_can_be_chosen(cluster: FakeCluster) -> 
     ).namespace == "blue"
 
 
-async def test_who_may_not_list_services_finds_the_usual_place(cluster: FakeCluster) -> None:
+async def test_a_user_who_may_not_list_services_uses_the_default_service(
+    cluster: FakeCluster,
+) -> None:
     cluster.denied = {"/api/v1/services"}
     assert (await found(cluster)).namespace == "agentrun-system"
     cluster.have(SERVICES)
     assert "there is no Service agentrun-system/agentrun-mcp" in await problem(cluster)
 
 
-async def test_who_may_see_no_service_is_given_the_role(cluster: FakeCluster) -> None:
+async def test_a_user_without_access_to_services_is_given_the_role_to_ask_for(
+    cluster: FakeCluster,
+) -> None:
     cluster.denied = {"services"}
     text = await problem(cluster)
     assert "Role agentrun-user of its chart in agentrun-system" in text
 
 
-async def test_an_api_server_that_is_away_is_named(tmp_path: Path) -> None:
+async def test_an_unavailable_api_server_is_named(tmp_path: Path) -> None:
     away = FakeCluster(tmp_path, port=1)
     text = await problem(away)
     assert "the API server http://127.0.0.1:1 (the current context) cannot be reached" in text
@@ -168,13 +174,13 @@ async def test_a_broken_kubeconfig_is_one_clear_error(tmp_path: Path, content: s
         await log_in(str(file), "")
 
 
-async def test_a_url_that_is_none_is_refused(cluster: FakeCluster) -> None:
+async def test_an_invalid_url_is_refused(cluster: FakeCluster) -> None:
     with pytest.raises(CliError, match="--url must be"):
         async with server_endpoint(replace(cluster.options(), url="agentrun", token="t")):
             pass
 
 
-def test_only_ready_pods_that_stay_are_chosen() -> None:
+def test_only_ready_pods_that_are_not_being_deleted_are_chosen() -> None:
     pods = [
         pod("ready"),
         pod("starting", []),
@@ -191,7 +197,7 @@ def test_the_port_is_the_services_target(target: str, port: int) -> None:
     assert port_of(pod(), target) == port
 
 
-def test_a_service_without_annotation_has_its_runs_in_the_usual_place() -> None:
+def test_a_service_without_annotation_uses_the_default_run_namespace() -> None:
     manifest = service()
     del manifest["metadata"]["annotations"]
     assert read_service(manifest).run_namespaces == ("agents",)

@@ -18,7 +18,7 @@ META = {"io.modelcontextprotocol/protocolVersion": "2026-07-28"}
         pytest.param(b'{"jsonrpc": "2.0", "id": {}}', -32600, id="odd-id"),
     ],
 )
-def test_what_is_no_message_is_answered_with_an_error(line: bytes, code: int) -> None:
+def test_invalid_input_is_answered_with_an_error(line: bytes, code: int) -> None:
     with pytest.raises(MalformedError) as error:
         parse(line)
     assert error.value.reply["id"] is None
@@ -63,7 +63,7 @@ def test_headers_contain_what_the_transport_requires(
     assert {key: value for key, value in headers.items() if key.startswith("mcp-")} == expected
 
 
-def test_a_cancellation_names_the_request_it_gives_up() -> None:
+def test_a_cancellation_names_the_cancelled_request() -> None:
     given_up = JsonRpcMessage({"method": "notifications/cancelled", "params": {"requestId": 0}})
     assert given_up.cancels == 0
     progress = JsonRpcMessage({"method": "notifications/progress", "params": {"requestId": 0}})

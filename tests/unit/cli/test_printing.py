@@ -76,14 +76,18 @@ COMMANDS = (
 
 @pytest.mark.parametrize("output", ["text", "json", "jsonl"])
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
-def test_no_answer_is_obeyed(fake: FakeServer, command: tuple[str, ...], output: str) -> None:
+def test_control_sequences_in_answers_are_not_interpreted(
+    fake: FakeServer, command: tuple[str, ...], output: str
+) -> None:
     a_hostile_run(fake)
     done = call(fake, *command, "-o", output)
     assert done.out
     assert_harmless(done.out + done.err)
 
 
-async def test_no_error_is_obeyed(fake: FakeServer, tmp_path: Path) -> None:
+async def test_control_sequences_in_errors_are_not_interpreted(
+    fake: FakeServer, tmp_path: Path
+) -> None:
     environment = {
         "PATH": os.environ["PATH"], "HOME": str(tmp_path), "PYTHONPATH": str(ROOT / "operator"),
         "AGENTRUN_URL": fake.url, "AGENTRUN_TOKEN": "token",
@@ -100,7 +104,7 @@ async def test_no_error_is_obeyed(fake: FakeServer, tmp_path: Path) -> None:
         assert_harmless(done.stdout + done.stderr)
 
 
-def test_json_means_the_same_with_its_escapes() -> None:
+def test_escaped_json_has_the_same_meaning() -> None:
     value = {f"key{EVIL}": [EVIL, "é 😀 \U000e0041 \u2028"]}
     for indent in (None, 2):
         text = json_text(value, indent=indent)
@@ -109,7 +113,7 @@ def test_json_means_the_same_with_its_escapes() -> None:
     assert "é 😀" in text
 
 
-def test_console_keeps_its_own_colours_alone() -> None:
+def test_console_keeps_only_its_own_colours() -> None:
     class Tty(io.StringIO):
         def isatty(self) -> bool:
             return True
@@ -131,7 +135,7 @@ def test_stream_writes_escapes() -> None:
     assert_harmless(made.getvalue())
 
 
-def test_a_number_chooses_the_option_that_has_it() -> None:
+def test_a_number_selects_its_option() -> None:
     options = [Option(id="2", name="Everything"), Option(id="no", name="No")]
     answer = answer_to(Question(id="q", options=options), "2")
     assert answer["parts"] == [{"type": "data", "data": {"option_id": "no"}}]
@@ -141,7 +145,7 @@ _WRITERS = {"terminal.py", "screen.py"}
 
 
 @pytest.mark.parametrize("path", sorted(CLI.rglob("*.py")), ids=lambda path: path.stem)
-def test_only_the_screen_writes_beneath_the_streams(path: Path) -> None:
+def test_only_the_screen_writes_to_the_underlying_streams(path: Path) -> None:
     if path.name in _WRITERS:
         return
     found = []
@@ -160,6 +164,6 @@ def test_only_the_screen_writes_beneath_the_streams(path: Path) -> None:
     assert not found, f"{path}: write with Screen, or to sys.stderr, instead of {found}"
 
 
-def test_each_program_takes_the_streams_first() -> None:
+def test_each_program_takes_over_the_streams_first() -> None:
     for name in ("app.py", "kubectl_complete.py"):
         assert "with printable_streams():" in (CLI / name).read_text(encoding="utf-8")

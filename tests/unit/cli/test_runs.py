@@ -119,7 +119,7 @@ def test_waiting_ends_with_the_run(fake: FakeServer) -> None:
     assert "no luck" in done.out
 
 
-def test_waiting_has_a_bound_that_does_not_affect_the_run(fake: FakeServer) -> None:
+def test_waiting_has_a_timeout_that_does_not_affect_the_run(fake: FakeServer) -> None:
     fake.add("run-1")
     done = call(fake, "runs", "wait", "run-1", "--timeout", "1s")
     assert done.code == 8
@@ -151,7 +151,7 @@ def test_a_waiting_run_is_answered_and_followed(
     assert fake.argument("continue_run")["input_message"] == {"role": "user", "parts": [part]}
 
 
-def test_a_run_that_has_ended_goes_on_as_another(fake: FakeServer) -> None:
+def test_an_ended_run_is_continued_by_another(fake: FakeServer) -> None:
     fake.add("run-0", "completed")
     fake.upcoming(ending("completed", ("agent_message", {"text": "More."})))
     done = call(fake, "runs", "continue", "run-0", "And", "now?")
@@ -160,7 +160,7 @@ def test_a_run_that_has_ended_goes_on_as_another(fake: FakeServer) -> None:
     assert "More." in done.out
 
 
-def test_a_run_is_run_again_from_the_start(fake: FakeServer) -> None:
+def test_a_run_is_rerun_from_the_start(fake: FakeServer) -> None:
     fake.add("run-0", "failed")
     done = call(fake, "runs", "again", "run-0", "--detach")
     assert (done.code, done.out) == (0, "run-1\n")
@@ -181,7 +181,7 @@ def test_events_are_printed_and_followed_to_the_end(fake: FakeServer) -> None:
     assert [json.loads(line)["data"]["text"] for line in done.out.splitlines()] == ["One."]
 
 
-def test_following_has_a_bound(fake: FakeServer) -> None:
+def test_following_has_a_timeout(fake: FakeServer) -> None:
     fake.add("run-1")
     done = call(fake, "events", "tail", "run-1", "--timeout", "1s")
     assert (done.code, "events tail run-1 --after 0` continues" in done.err) == (8, True)
@@ -195,7 +195,7 @@ def test_an_empty_page_of_agents_does_not_state_that_there_are_none(fake: FakeSe
     assert "There are no agents" not in told
 
 
-def test_agents_are_listed_and_written_to(fake: FakeServer) -> None:
+def test_agents_are_listed_and_receive_messages(fake: FakeServer) -> None:
     fake.agents = [{"agent_name": "ada", "role": None, "status": "idle", "updated_at": START}]
     assert "ada" in call(fake, "agents", "list").out
     fake.next_cursor = "c1"
@@ -226,7 +226,7 @@ def test_profiles_are_listed_with_their_models(fake: FakeServer) -> None:
     assert (done.code, "set --namespace" in done.err) == (8, True)
 
 
-def test_a_call_survives_a_mcp_server_that_is_away_for_a_moment(fake: FakeServer) -> None:
+def test_a_call_survives_a_short_outage_of_the_mcp_server(fake: FakeServer) -> None:
     fake.add("run-1")
     fake.failures = [503, 502]
     assert call(fake, "runs", "show", "run-1").code == 0
@@ -240,7 +240,7 @@ def test_a_refused_token_states_what_to_do(fake: FakeServer) -> None:
     assert len(done.err.splitlines()) == 1
 
 
-def test_who_is_not_let_in_is_informed_by_the_mcp_server(fake: FakeServer) -> None:
+def test_an_unauthorized_user_gets_the_error_of_the_mcp_server(fake: FakeServer) -> None:
     fake.failures, fake.refusal = [403] * 4, "jane is not authorized to use this AgentRun."
     done = call(fake, "runs", "list")
     assert (done.code, done.out) == (8, "")
@@ -249,7 +249,9 @@ def test_who_is_not_let_in_is_informed_by_the_mcp_server(fake: FakeServer) -> No
     assert len(done.err.splitlines()) == 1
 
 
-def test_no_mcp_server_at_all_reports_it(fake: FakeServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_mcp_server_is_reported(
+    fake: FakeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("agentrun.cli.client.PATIENCE_SECONDS", 0.0)
     done = call(fake, "runs", "list", AGENTRUN_URL="http://127.0.0.1:1")
     assert done.code == 8
@@ -261,10 +263,10 @@ def test_no_mcp_server_at_all_reports_it(fake: FakeServer, monkeypatch: pytest.M
     ("seconds", "said"),
     [(0, "0s"), (59.9, "59s"), (130, "2m 10s"), (3 * 3600 + 240, "3h 4m"), (190_000, "2d 4h")],
 )
-def test_durations_have_the_two_units_that_matter(seconds: float, said: str) -> None:
+def test_durations_have_their_two_largest_units(seconds: float, said: str) -> None:
     assert duration(seconds) == said
 
 
-def test_a_line_is_short_and_harmless() -> None:
+def test_a_line_is_truncated_and_escaped() -> None:
     assert line_of("a\n\tb\x1b[2J") == "a b\\x1b[2J"
     assert line_of("word " * 100, 12) == "word word w…"

@@ -26,7 +26,7 @@ def test_each_command_has_its_role(fake: FakeServer, command: str, role: str) ->
     assert "input_message" not in given
 
 
-def test_a_run_is_shown_as_it_works_and_what_came_of_it(fake: FakeServer) -> None:
+def test_a_run_is_shown_with_its_progress_and_result(fake: FakeServer) -> None:
     result = {"files_changed": 2, "insertions": 3, "deletions": 1, "branch": "agentrun/run-1"}
     fake.upcoming(WORKS, ending("completed", RAN, result=result))
     done = call(fake, "run", "Fix it")
@@ -51,7 +51,7 @@ def test_the_exit_code_states_how_a_run_ended(fake: FakeServer, status: str, cod
     assert call(fake, "run", "Fix it").code == code
 
 
-def test_a_question_that_nobody_can_answer_here_is_shown_and_left(fake: FakeServer) -> None:
+def test_a_question_without_a_terminal_is_shown_and_left_unanswered(fake: FakeServer) -> None:
     question = {"id": "q", "text": "May I?", "options": [{"id": "yes", "name": "Yes, you may"}]}
     asks = ("input_required", {"text": "May I?"})
     fake.upcoming(WORKS, ending("input_required", asks, question=question))
@@ -62,21 +62,21 @@ def test_a_question_that_nobody_can_answer_here_is_shown_and_left(fake: FakeServ
     assert [name for name, _ in fake.calls if name in ("cancel_run", "continue_run")] == []
 
 
-def test_detach_takes_nothing_of_the_prompt(fake: FakeServer) -> None:
+def test_detach_consumes_no_word_of_the_prompt(fake: FakeServer) -> None:
     done = call(fake, "run", "--detach", "Fix", "it")
     assert (done.code, done.out) == (0, "run-1\n")
     assert fake.argument("spawn_run")["prompt"] == "Fix it"
     assert "agentrun runs wait run-1" in done.err
 
 
-def test_what_is_piped_in_follows_the_task(fake: FakeServer) -> None:
+def test_piped_input_follows_the_task(fake: FakeServer) -> None:
     call(fake, "ask", "-p", "What is this?", "--detach", stdin="some\nlog\n")
     given = fake.argument("spawn_run")
     assert given["prompt"] == "What is this?"
     assert given["input_message"]["parts"] == [{"type": "text", "text": "some\nlog"}]
 
 
-def test_what_is_piped_in_may_be_the_task(fake: FakeServer) -> None:
+def test_piped_input_may_be_the_task(fake: FakeServer) -> None:
     call(fake, "ask", "--detach", stdin="Say hello.")
     assert fake.argument("spawn_run")["prompt"] == "Say hello."
 
@@ -109,7 +109,7 @@ def test_a_remote_agent_is_named_by_its_url(fake: FakeServer) -> None:
     assert given["backend_config"] == {"agent_url": "https://a2a.example"}
 
 
-def test_a_profile_and_a_conversation_bring_their_backend(fake: FakeServer) -> None:
+def test_the_backend_follows_from_a_profile_or_a_conversation(fake: FakeServer) -> None:
     fake.profiles = [{"name": "slow", "backend": "gemini"}]
     call(fake, "ask", "Hi", "--profile", "slow", "--namespace", "team-a", "--detach")
     assert fake.argument("spawn_run")["backend"] == "gemini"
@@ -137,7 +137,7 @@ def test_a_profile_and_a_conversation_bring_their_backend(fake: FakeServer) -> N
         (["runs", "continue", "run-1"], "there is no answer"),
     ],
 )
-def test_a_wrong_call_ends_with_2_and_asks_nobody(
+def test_a_wrong_call_ends_with_2_without_a_request(
     fake: FakeServer, arguments: list[str], words: str
 ) -> None:
     done = call(fake, *arguments)
@@ -153,7 +153,7 @@ def test_help_ends_with_0(fake: FakeServer, command: list[str]) -> None:
     assert "Usage:" in done.out
 
 
-def test_json_reports_all_of_it_at_the_end(fake: FakeServer) -> None:
+def test_json_prints_the_result_at_the_end(fake: FakeServer) -> None:
     fake.upcoming(WORKS, ending("completed", result={"summary": "Done."}))
     done = call(fake, "run", "Go", "-o", "json")
     told = json.loads(done.out)
@@ -162,7 +162,7 @@ def test_json_reports_all_of_it_at_the_end(fake: FakeServer) -> None:
     assert told["run"]["of_the_next_version"] == {"kept": True}
 
 
-def test_jsonl_reports_each_event_as_it_comes(fake: FakeServer) -> None:
+def test_jsonl_prints_each_event_when_it_arrives(fake: FakeServer) -> None:
     fake.upcoming(WORKS, ending("failed", error="no luck"))
     done = call(fake, "run", "Go", "-o", "jsonl")
     lines = [json.loads(line) for line in done.out.splitlines()]
@@ -173,7 +173,7 @@ def test_jsonl_reports_each_event_as_it_comes(fake: FakeServer) -> None:
     assert done.code == 5
 
 
-def test_what_the_mcp_server_refuses_is_one_line_and_ends_with_8(fake: FakeServer) -> None:
+def test_a_refusal_of_the_mcp_server_is_one_line_and_ends_with_8(fake: FakeServer) -> None:
     done = call(fake, "run", "Go", "--profile", "unknown", "--backend", "codex")
     assert done.code == 8
     assert done.err == (

@@ -42,7 +42,7 @@ class Listening:
         return response
 
 
-async def test_a_subscription_is_listened_for_until_it_is_given_up(cluster: FakeCluster) -> None:
+async def test_a_subscription_listens_until_it_is_cancelled(cluster: FakeCluster) -> None:
     cluster.answer = Listening()
     async with bridged(cluster.options()) as client:
         greeting = await client.call("initialize", **INITIALIZE)
@@ -60,7 +60,7 @@ async def test_a_subscription_is_listened_for_until_it_is_given_up(cluster: Fake
     assert len(cluster.messages) == 2, "subscribed to twice is listened for once"
 
 
-async def test_after_a_rollout_the_client_is_asked_to_look_again(cluster: FakeCluster) -> None:
+async def test_after_a_rollout_the_client_is_notified_to_read_again(cluster: FakeCluster) -> None:
     cluster.answer = Listening(stays=False)
     async with bridged(cluster.options()) as client:
         assert (await client.call("resources/subscribe", 1, uri=URI))["result"] == {}
@@ -68,7 +68,7 @@ async def test_after_a_rollout_the_client_is_asked_to_look_again(cluster: FakeCl
         assert [await client.receive() for _ in range(3)] == [UPDATED] * 3
 
 
-async def test_what_cannot_be_listened_for_is_refused(cluster: FakeCluster) -> None:
+async def test_an_impossible_subscription_is_refused(cluster: FakeCluster) -> None:
     async def refuse(request: web.Request) -> web.StreamResponse:
         error = {"code": -32602, "message": "Unknown run_id: run-1"}
         message = await request.json()
@@ -82,7 +82,7 @@ async def test_what_cannot_be_listened_for_is_refused(cluster: FakeCluster) -> N
         assert (await client.call("resources/subscribe", 8, uri=URI))["result"] == {}
 
 
-async def test_newer_clients_listen_themselves(cluster: FakeCluster) -> None:
+async def test_subscriptions_of_newer_clients_pass_unchanged(cluster: FakeCluster) -> None:
     meta = {"io.modelcontextprotocol/protocolVersion": "2026-07-28"}
     async with bridged(cluster.options()) as client:
         await client.call("resources/subscribe", 1, uri=URI, _meta=meta)

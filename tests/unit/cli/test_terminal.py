@@ -38,7 +38,9 @@ def person(
     )
 
 
-async def test_a_working_run_has_a_line_with_its_time_and_what_it_is_at(fake: FakeServer) -> None:
+async def test_a_working_run_has_a_line_with_its_time_and_current_activity(
+    fake: FakeServer,
+) -> None:
     fake.upcoming(WORKS)
     async with person(fake, "run", "Go") as screen:
         await screen.until("$ make test")
@@ -79,7 +81,7 @@ async def test_a_question_is_asked_though_the_status_comes_after_its_event(
         assert await screen.ends() == 7
 
 
-async def test_a_question_may_be_left_waiting(fake: FakeServer) -> None:
+async def test_a_question_may_be_left_unanswered(fake: FakeServer) -> None:
     fake.upcoming(ASKS)
     async with person(fake, "run", "Go") as screen:
         await screen.until("leaves it waiting): ")
@@ -89,7 +91,7 @@ async def test_a_question_may_be_left_waiting(fake: FakeServer) -> None:
     assert not [name for name, _ in fake.calls if name in ("continue_run", "cancel_run")]
 
 
-async def test_ctrl_c_asks_and_a_second_one_does_not_affect_the_run(fake: FakeServer) -> None:
+async def test_ctrl_c_asks_and_a_second_one_detaches(fake: FakeServer) -> None:
     fake.upcoming(WORKS)
     async with person(fake, "run", "Go", is_new=True) as screen:
         await screen.until("$ make test")
@@ -128,7 +130,7 @@ async def test_ctrl_c_can_detach(fake: FakeServer) -> None:
         assert await screen.ends() == 0
 
 
-async def test_a_diff_has_colours_and_gives_no_orders(fake: FakeServer) -> None:
+async def test_a_diff_is_coloured_and_its_control_sequences_are_escaped(fake: FakeServer) -> None:
     run = fake.add("run-1", "completed")
     run.add("artifact_added", artifact_refs={"/patch": {}})
     fake.artifacts[1, "/patch"] = b"@@ -1 +1 @@\n-old\n+new\x1b]0;evil\x07\n"

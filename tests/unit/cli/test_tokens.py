@@ -36,7 +36,7 @@ async def test_a_token_is_used_for_most_of_its_life_and_then_renewed(kube: UserC
     assert await tokens.get() == "team-a-2"
 
 
-async def test_an_old_token_serves_on_while_no_new_one_can_be_made(
+async def test_an_old_token_is_used_while_no_new_one_can_be_created(
     kube: UserCluster, cluster: FakeCluster
 ) -> None:
     clock = Clock()
@@ -53,7 +53,7 @@ async def test_an_old_token_serves_on_while_no_new_one_can_be_made(
     await away.close()
 
 
-async def test_a_refused_token_is_replaced_once_for_all_who_had_it(kube: UserCluster) -> None:
+async def test_a_refused_token_is_replaced_once_for_all_callers(kube: UserCluster) -> None:
     tokens = RequestedToken(kube, "team-a")
     first = await tokens.get()
     assert [await tokens.renew(first), await tokens.renew(first)] == ["team-a-2", "team-a-2"]

@@ -103,7 +103,7 @@ from tests.unit.controller.samples import (
         ),
     ],
 )
-def test_how_a_run_begins(run: AgentRun, observed: Observed, expected: list[Any]) -> None:
+def test_how_a_run_starts(run: AgentRun, observed: Observed, expected: list[Any]) -> None:
     assert told(decide(run, observed, TIMEOUTS, NOW)) == expected
 
 
@@ -187,7 +187,7 @@ def test_how_a_run_begins(run: AgentRun, observed: Observed, expected: list[Any]
         ),
     ],
 )
-def test_what_keeps_a_run_from_beginning(
+def test_what_keeps_a_run_from_starting(
     run: AgentRun, observed: Observed, expected: list[Any]
 ) -> None:
     assert told(decide(run, observed, TIMEOUTS, NOW)) == expected
@@ -358,5 +358,7 @@ def test_how_a_pod_starts(run: AgentRun, observed: Observed, expected: list[Any]
         ),
     ],
 )
-def test_how_the_agent_works(run: AgentRun, observed: Observed, expected: list[Any]) -> None:
+def test_how_a_working_agent_is_handled(
+    run: AgentRun, observed: Observed, expected: list[Any]
+) -> None:
     assert told(decide(run, observed, TIMEOUTS, NOW)) == expected

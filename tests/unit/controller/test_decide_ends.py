@@ -312,9 +312,7 @@ def test_how_a_run_ends(run: AgentRun, observed: Observed, expected: list[Any]) 
         ),
     ],
 )
-def test_how_a_lost_pod_is_dealt_with(
-    run: AgentRun, observed: Observed, expected: list[Any]
-) -> None:
+def test_how_a_lost_pod_is_handled(run: AgentRun, observed: Observed, expected: list[Any]) -> None:
     assert told(decide(run, observed, TIMEOUTS, NOW)) == expected
 
 

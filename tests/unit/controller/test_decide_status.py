@@ -67,7 +67,7 @@ def test_a_status_is_written_once(run: AgentRun, observed: Observed) -> None:
     assert not [action for action in again if isinstance(action, SetStatus)]
 
 
-def test_only_writes_that_rest_on_what_was_read_are_guarded() -> None:
+def test_only_writes_that_depend_on_a_read_check_the_resource_version() -> None:
     first = decide(a_run(), seen(), TIMEOUTS, NOW)[0]
     working = decide(a_started_run(Phase.STARTING), seen(pod=a_pod()), TIMEOUTS, NOW)[0]
     last = decide(a_started_run(**DONE), seen(pod=a_finished_pod()), TIMEOUTS, NOW)[0]
@@ -80,12 +80,12 @@ def test_only_writes_that_rest_on_what_was_read_are_guarded() -> None:
     ]
 
 
-def test_an_attempt_is_written_down_with_its_pods_name_and_start() -> None:
+def test_an_attempt_is_recorded_with_its_pods_name_and_start() -> None:
     status = status_of(decide(a_run(), seen(), TIMEOUTS, NOW))
     assert (status.attempts, status.pod_name, status.start_time) == (1, "r-1", NOW)
 
 
-def test_the_next_attempt_starts_with_a_clean_slate_but_keeps_the_start() -> None:
+def test_the_next_attempt_resets_the_status_but_keeps_the_start_time() -> None:
     run = a_started_run(
         Phase.STARTING,
         conditions=[a_condition("PodTerminated", "False", "Evicted", ago(5))],
@@ -97,7 +97,7 @@ def test_the_next_attempt_starts_with_a_clean_slate_but_keeps_the_start() -> Non
     assert (status.node_name, status.conditions, status.start_time) == (None, [], ago(10))
 
 
-def test_a_pod_is_written_down_as_soon_as_it_is_seen() -> None:
+def test_a_pod_is_recorded_as_soon_as_it_is_observed() -> None:
     run = a_run(Phase.QUEUED, attempts=1, start_time=ago(1))
     status = status_of(decide(run, seen(pod=a_pending_pod()), TIMEOUTS, NOW))
     assert (status.pod_name, status.pod_uid, status.node_name) == ("r-1", POD_UID, "node-1")
@@ -115,7 +115,7 @@ def test_the_agent_is_ready_once_the_prompt_was_sent() -> None:
     assert conditions_of(actions)["AgentReady"] == ("True", "Working")
 
 
-def test_an_error_that_passes_leaves_the_agent_not_yet_ready() -> None:
+def test_a_transient_error_leaves_the_agent_not_ready() -> None:
     run = a_started_run(
         Phase.STARTING,
         conditions=[a_condition("AgentReady", "False", "ImagePullFailed", ago(9))],
@@ -139,19 +139,19 @@ def test_waiting_begins_with_the_question() -> None:
     assert (status.waiting_since, status.message) == (NOW, "Which one?")
 
 
-def test_a_completed_run_carries_its_result() -> None:
+def test_a_completed_run_has_its_result() -> None:
     run = a_started_run(agent={"outcome": an_outcome(result={"summary": "Fixed.", "commit": "c0"})})
     status = status_of(decide(run, seen(pod=a_finished_pod()), TIMEOUTS, NOW))
     assert (status.result.summary, status.result.commit) == ("Fixed.", "c0")
     assert (status.completion_time, status.cancelled_at) == (NOW, None)
 
 
-def test_the_result_of_another_attempt_is_not_the_runs() -> None:
+def test_the_result_of_another_attempt_is_ignored() -> None:
     run = a_started_run(agent={"outcome": an_outcome(attempt=2, result={"summary": "Fixed."})})
     assert status_of(decide(run, seen(pod=a_finished_pod()), TIMEOUTS, NOW)).result is None
 
 
-def test_a_cancelled_run_records_when_no_process_was_left() -> None:
+def test_a_cancelled_run_records_when_its_last_process_ended() -> None:
     run = a_started_run(Phase.CANCELLING, spec=cancelled())
     actions = decide(run, seen(), TIMEOUTS, NOW)
     assert status_of(actions).cancelled_at == NOW
@@ -168,7 +168,7 @@ def test_who_cancelled_and_why_is_reported() -> None:
     assert status.message == "Cancellation was requested by jo: Wrong branch"
 
 
-def test_a_lost_node_leaves_it_open_whether_the_pod_has_ended() -> None:
+def test_pod_terminated_is_unknown_after_a_lost_node() -> None:
     run = a_started_run(Phase.CANCELLING, spec=cancelled())
     actions = decide(run, seen(pod=a_pod(terminating_until=ago(30))), TIMEOUTS, NOW)
     assert conditions_of(actions)["PodTerminated"] == ("Unknown", "NodeLost")
@@ -181,13 +181,13 @@ def test_a_replaced_profile_does_not_undo_a_finished_turn() -> None:
     ]
 
 
-def test_the_message_of_a_pending_pod_states_what_the_kubelet_does() -> None:
+def test_the_message_of_a_pending_pod_describes_what_the_kubelet_does() -> None:
     run = a_run(Phase.QUEUED, attempts=1, start_time=ago(1))
     pod = a_pending_pod(waiting_for='Pulling image "x"')
     assert status_of(decide(run, seen(pod=pod), TIMEOUTS, NOW)).message == 'Pulling image "x"'
 
 
-def test_the_status_speaks_of_the_generation_it_was_decided_on() -> None:
+def test_the_status_has_the_observed_generation_of_its_decision() -> None:
     run = a_started_run(Phase.STARTING, meta={"generation": 4})
     assert status_of(decide(run, seen(pod=a_pod()), TIMEOUTS, NOW)).observed_generation == 4
 
@@ -198,5 +198,5 @@ def test_a_session_holder_is_identified_by_uid_not_by_name() -> None:
     assert session.is_held_by("another-uid")
 
 
-def test_a_container_that_runs_is_not_over() -> None:
+def test_a_running_container_has_not_ended() -> None:
     assert not RUNNING.is_over

@@ -173,7 +173,7 @@ WAITS = ("InputRequired", "Question")
         ),
     ],
 )
-def test_a_run_that_waits(run: AgentRun, observed: Observed, expected: list[Any]) -> None:
+def test_a_waiting_run(run: AgentRun, observed: Observed, expected: list[Any]) -> None:
     assert told(decide(run, observed, TIMEOUTS, NOW)) == expected
 
 
@@ -219,13 +219,13 @@ def test_a_run_that_waits(run: AgentRun, observed: Observed, expected: list[Any]
         ),
     ],
 )
-def test_a_pod_that_is_lost_while_its_run_waits(
+def test_a_pod_is_lost_while_its_run_waits(
     run: AgentRun, observed: Observed, expected: list[Any]
 ) -> None:
     assert told(decide(run, observed, TIMEOUTS, NOW)) == expected
 
 
-def test_the_clock_of_the_wait_goes_on_without_a_pod() -> None:
+def test_the_wait_timeout_keeps_counting_without_a_pod() -> None:
     status = status_of(decide(on_hold(), seen(pod=a_finished_pod()), TIMEOUTS, NOW))
     assert (status.phase, status.waiting_since, status.message) == (
         "InputRequired",
@@ -237,7 +237,7 @@ def test_the_clock_of_the_wait_goes_on_without_a_pod() -> None:
     assert found["AgentReady"] == ("False", "Question")
 
 
-def test_a_wait_for_credentials_stays_one() -> None:
+def test_a_wait_for_credentials_stays_a_wait_for_credentials() -> None:
     run = on_hold(state="AuthRequired", question={"id": "q", "kind": "auth", "text": "Who?"})
     actions = decide(run, seen(pod=a_finished_pod()), TIMEOUTS, NOW)
     assert told(actions)[0] == ("AuthRequired", "AuthRequired")
@@ -298,7 +298,7 @@ def test_a_finished_parent_is_kept_for_its_children() -> None:
     assert decide(run, seen(session=free, has_live_children=True), TIMEOUTS, NOW) == []
 
 
-def test_the_pod_of_a_wait_that_does_not_end_is_deleted() -> None:
+def test_the_pod_of_a_long_wait_is_deleted() -> None:
     run = on_hold()
     kept = status_of(decide(run, seen(pod=a_pod()), TIMEOUTS, ago(40)))
     later_run = run.model_copy(update={"status": kept})

@@ -18,7 +18,7 @@ def a_remote_run(backend: str = "remote_a2a", **agent: Any) -> AgentRun:
     return a_started_run(Phase.RUNNING, agent=said, spec={"backend": backend})
 
 
-def test_runner_that_stopped_states_what_became_of_the_task() -> None:
+def test_stopped_runner_reports_what_became_of_the_task() -> None:
     run = a_remote_run(outcome=an_outcome("Interrupted", message="Remote task t1 is canceled."))
     assert remote_task_message(run) == "Remote task t1 is canceled."
     assert with_remote_task(run, LOST).message == "The node is gone. Remote task t1 is canceled."
@@ -43,7 +43,7 @@ def test_task_that_nobody_could_cancel_is_named(agent: dict[str, Any]) -> None:
     assert (remote_task_message(a_remote_run(**agent)) or "").startswith(NOT_TOLD)
 
 
-def test_lost_pod_leaves_the_task_to_itself_and_the_message_reports_it() -> None:
+def test_lost_pod_leaves_the_remote_task_running_and_the_message_reports_it() -> None:
     message = with_remote_task(a_remote_run(), LOST).message
     assert message.startswith(f"The node is gone. {NOT_TOLD}")
 

@@ -35,23 +35,23 @@ UNKNOWN = {"conditions": [{"type": "PodTerminated", "status": "Unknown"}]}
         pytest.param(a_run("Cancelling", "NodeLost", **UNKNOWN), "Warning", id="node-lost"),
     ],
 )
-def test_trouble_is_a_warning(run: Object, kind: str) -> None:
+def test_problems_are_warning_events(run: Object, kind: str) -> None:
     assert build_event(run, "operator", NOW)["type"] == kind
 
 
-def test_an_event_states_where_the_run_is_and_why() -> None:
+def test_an_event_reports_the_phase_of_the_run_and_its_reason() -> None:
     event = build_event(a_run(), "operator", NOW)
     assert (event["reason"], event["message"]) == ("Working", "Running: The agent works.")
     assert event["involvedObject"]["uid"] == "u"
 
 
-def test_the_same_news_is_the_same_event() -> None:
+def test_the_same_change_is_the_same_event() -> None:
     first, second = (build_event(a_run(), "operator", at) for at in (NOW, ahead(9)))
     other = build_event(a_run("Completed", "Completed"), "operator", NOW)
     assert first["metadata"]["name"] == second["metadata"]["name"] != other["metadata"]["name"]
 
 
-async def test_news_that_repeats_is_one_event_with_a_newer_time() -> None:
+async def test_a_repeated_change_is_one_event_with_a_newer_time() -> None:
     api = FakeApi()
     recorder = EventRecorder(api, "operator", lambda: NOW)
     recorder.record(a_run())
@@ -62,7 +62,7 @@ async def test_news_that_repeats_is_one_event_with_a_newer_time() -> None:
     assert len(api.objects) == 1
 
 
-async def test_an_event_that_cannot_be_posted_stops_no_other() -> None:
+async def test_an_event_that_cannot_be_posted_does_not_block_others() -> None:
     api = FakeApi()
     recorder = EventRecorder(api, "operator", lambda: NOW)
 

@@ -30,7 +30,7 @@ class Stopped:
             self.is_stopped = True
 
 
-async def test_what_runs_beside_ends_with_the_watches() -> None:
+async def test_background_tasks_end_with_the_watches() -> None:
     beside = Stopped()
 
     async def watches() -> None:
@@ -40,7 +40,7 @@ async def test_what_runs_beside_ends_with_the_watches() -> None:
     assert beside.is_stopped
 
 
-async def test_trouble_beside_ends_the_watches() -> None:
+async def test_a_failed_background_task_ends_the_watches() -> None:
     watches = Stopped()
 
     async def fail() -> None:
@@ -52,7 +52,7 @@ async def test_trouble_beside_ends_the_watches() -> None:
     assert watches.is_stopped
 
 
-async def test_trouble_with_the_watches_is_raised() -> None:
+async def test_an_error_of_the_watches_is_raised() -> None:
     beside = Stopped()
 
     async def fail() -> None:
@@ -64,7 +64,7 @@ async def test_trouble_with_the_watches_is_raised() -> None:
     assert beside.is_stopped
 
 
-async def test_watches_that_kopf_gives_up_begin_again_once_everything_is_served(
+async def test_watches_that_kopf_abandoned_restart_once_all_crds_are_served(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     caches, stopping, begun = Caches(), asyncio.Event(), list[str]()
@@ -92,7 +92,7 @@ async def ask(port: int, path: str) -> tuple[int, str]:
         return answer.status, await answer.text()
 
 
-async def test_an_operator_that_waits_is_alive_and_states_what_for() -> None:
+async def test_a_waiting_operator_is_alive_and_reports_what_it_waits_for() -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

@@ -18,7 +18,7 @@ BAD = ("ns", "bad")
 @pytest.mark.parametrize(
     "metadata", [nested(205), nested(3000), {"a": "b\0c"}], ids=["deep", "bottomless", "nul"]
 )
-async def test_a_run_that_cannot_be_read_is_rejected_and_the_others_go_on(metadata: Any) -> None:
+async def test_an_unreadable_run_is_rejected_and_the_others_proceed(metadata: Any) -> None:
     operator = Operator()
     operator.api.put(PROFILES, a_profile_object())
     operator.api.put(RUNS, a_run_object("good"))
@@ -39,7 +39,7 @@ def _with(metadata: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("kind", [RUNS, SESSIONS, PROFILES, PODS])
-async def test_what_is_no_object_is_set_aside_until_it_is_gone(kind: Resource) -> None:
+async def test_an_unreadable_object_is_quarantined_until_it_is_deleted(kind: Resource) -> None:
     caches = Caches()
     odd = {"metadata": {"name": "odd", "namespace": "ns"}, "spec": 7}
     good = {"metadata": {"name": "good", "namespace": "ns", "uid": "g"}, "spec": {"backend": "x"}}
@@ -50,7 +50,7 @@ async def test_what_is_no_object_is_set_aside_until_it_is_gone(kind: Resource) -
     assert not len(caches.quarantine)
 
 
-async def test_a_profile_that_is_not_as_its_schema_requires_holds_up_only_its_own_runs() -> None:
+async def test_a_profile_that_violates_its_schema_blocks_only_its_own_runs() -> None:
     operator = Operator()
     operator.api.put(PROFILES, a_profile_object())
     other = {"metadata": {"name": "other"}, "spec": {"backend": 7}}
@@ -65,7 +65,7 @@ async def test_a_profile_that_is_not_as_its_schema_requires_holds_up_only_its_ow
 
 
 @pytest.mark.parametrize("plural", ["agentruns", "agentsessions", "agentprofiles"])
-def test_whatever_the_schema_allows_is_taken_in_or_set_aside(plural: str) -> None:
+def test_whatever_the_schema_allows_is_cached_or_quarantined(plural: str) -> None:
     kind = {"agentruns": RUNS, "agentsessions": SESSIONS}.get(plural, PROFILES)
 
     @QUIETLY

@@ -240,9 +240,7 @@ def test_no_run_is_stranded() -> None:
 
 @pytest.mark.parametrize("spec", ["wanted", "answered", "cancelled"])
 @pytest.mark.parametrize("agent", [*AGENTS])
-def test_a_pod_that_is_over_and_only_kept_by_a_finalizer_holds_up_nothing(
-    spec: str, agent: str
-) -> None:
+def test_a_finished_pod_with_a_finalizer_blocks_nothing(spec: str, agent: str) -> None:
     kept = ("over", "overdue", "kept-by-a-finalizer", spec, "held", "profile", "known-pod")
     for outcome in OUTCOMES:
         world = a_world("1", agent, "spoke", outcome, *kept)
@@ -250,7 +248,7 @@ def test_a_pod_that_is_over_and_only_kept_by_a_finalizer_holds_up_nothing(
 
 
 @pytest.mark.slow
-def test_what_is_over_stays_over() -> None:
+def test_a_terminal_run_stays_terminal() -> None:
     for name, world in worlds():
         left_alone(world)
         if world.run.is_finished:

@@ -50,7 +50,7 @@ class Recorder:
         return [self.turns.get_nowait() for _ in range(self.turns.qsize())]
 
 
-async def test_a_key_added_twice_before_its_turn_comes_once() -> None:
+async def test_a_key_added_twice_before_it_is_processed_is_processed_once() -> None:
     queue, recorder = WorkQueue[str](), Recorder()
     queue.add("a")
     queue.add("a")
@@ -61,7 +61,7 @@ async def test_a_key_added_twice_before_its_turn_comes_once() -> None:
         assert await recorder.drain() == []
 
 
-async def test_a_key_never_has_two_turns_at_once_but_gets_another_afterwards() -> None:
+async def test_a_key_is_never_processed_concurrently_but_once_more_afterwards() -> None:
     queue, recorder = WorkQueue[str](), Recorder()
     recorder.gate.clear()
     async with working(queue, recorder):
@@ -76,7 +76,7 @@ async def test_a_key_never_has_two_turns_at_once_but_gets_another_afterwards() -
     assert recorder.most_at_once == 1
 
 
-async def test_different_keys_have_turns_at_once_up_to_the_number_of_workers() -> None:
+async def test_different_keys_are_processed_concurrently_up_to_the_number_of_workers() -> None:
     queue, recorder = WorkQueue[str](), Recorder()
     recorder.gate.clear()
     async with working(queue, recorder, workers=2):
@@ -88,7 +88,7 @@ async def test_different_keys_have_turns_at_once_up_to_the_number_of_workers() -
     assert recorder.most_at_once == 2
 
 
-async def test_a_turn_that_fails_is_repeated_and_stops_nobody_else() -> None:
+async def test_a_failed_key_is_retried_and_does_not_block_others() -> None:
     queue, seen = WorkQueue[str](), asyncio.Queue[str]()
     failing = {"bad": 2}
 
@@ -106,7 +106,7 @@ async def test_a_turn_that_fails_is_repeated_and_stops_nobody_else() -> None:
     assert turns[:2] == ["bad", "good"]
 
 
-async def test_pauses_double_with_each_failure_and_start_anew_after_a_success(
+async def test_backoff_doubles_with_each_failure_and_resets_after_a_success(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     queue = WorkQueue[str](jitter=lambda: 1.0)
@@ -136,7 +136,7 @@ async def test_pauses_double_with_each_failure_and_start_anew_after_a_success(
     assert pauses == [0.1, 0.2, 0.4, 0.1]
 
 
-async def test_the_longest_pause_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_backoff_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     queue = WorkQueue[str](jitter=lambda: 1.0)
     pauses: list[float] = []
     enough = asyncio.Event()
@@ -158,7 +158,7 @@ async def test_the_longest_pause_is_bounded(monkeypatch: pytest.MonkeyPatch) -> 
     assert max(pauses) == 30.0
 
 
-async def test_a_later_turn_does_not_put_off_an_earlier_one() -> None:
+async def test_a_later_delay_does_not_postpone_an_earlier_one() -> None:
     queue, recorder = WorkQueue[str](), Recorder()
     async with working(queue, recorder):
         queue.add_after("a", 3600)

@@ -57,7 +57,7 @@ async def test_a_run_from_spec_to_completion(operator: Operator) -> None:
     assert operator.news.told == ["Accepted", "PodPending", "Working", "Completed"]
 
 
-async def test_a_session_is_taken_for_the_run_and_left_after_it(operator: Operator) -> None:
+async def test_a_session_is_claimed_for_the_run_and_released_after_it(operator: Operator) -> None:
     await started(operator)
     session = operator.api.stored(SESSIONS, "r") or {}
     assert session["status"]["activeRun"]["uid"] == operator.run().metadata.uid
@@ -70,7 +70,7 @@ async def test_a_session_is_taken_for_the_run_and_left_after_it(operator: Operat
     assert session["status"]["lastRun"] == "r"
 
 
-async def test_runs_of_a_session_go_in_the_order_in_which_they_were_made(
+async def test_runs_of_a_session_start_in_order_of_creation(
     operator: Operator,
 ) -> None:
     # A run that was asked for with an idempotency key has a name without a time in it.
@@ -103,7 +103,7 @@ async def test_runs_of_a_session_are_active_one_at_a_time(operator: Operator) ->
     assert operator.run("b").attempts == 1
 
 
-async def test_a_session_whose_holder_was_deleted_is_free_once_its_pod_is_gone(
+async def test_a_session_whose_holder_was_deleted_is_free_once_its_pod_is_deleted(
     operator: Operator,
 ) -> None:
     for name in ("a", "b"):
@@ -126,7 +126,7 @@ async def test_nothing_is_written_when_nothing_changed(operator: Operator) -> No
     assert [operator.api.verbs(kind) for kind in KINDS] == [[]] * len(KINDS)
 
 
-async def test_status_agent_is_never_touched(operator: Operator) -> None:
+async def test_status_agent_is_never_changed(operator: Operator) -> None:
     await started(operator)
     agent: dict[str, Any] = {
         "state": "InputRequired",
@@ -164,7 +164,9 @@ async def test_a_crash_at_any_request_is_harmless(calls: int) -> None:
     successor.close()
 
 
-async def test_a_pod_that_exists_already_is_the_runs_own(operator: Operator) -> None:
+async def test_a_pod_is_adopted_after_the_response_to_its_creation_was_lost(
+    operator: Operator,
+) -> None:
     operator.api.put(RUNS, a_run_object())
 
     def lose_the_answer(verb: str, kind: Resource, name: str) -> None:
@@ -187,7 +189,7 @@ async def test_a_pod_of_somebody_else_is_not_changed(operator: Operator) -> None
     assert "delete" not in operator.api.verbs(PODS)
 
 
-async def test_a_refused_pod_is_reported_retried_and_created_when_it_is_not_refused_any_more(
+async def test_a_refused_pod_is_reported_and_retried_until_it_is_created(
     operator: Operator,
 ) -> None:
     operator.api.put(RUNS, a_run_object())
@@ -237,7 +239,7 @@ async def test_a_session_that_stays_refused_fails_the_run(operator: Operator) ->
     assert (status.phase, status.reason) == ("Failed", "QuotaExceeded")
 
 
-async def test_a_cancel_that_comes_while_completion_is_written_wins(operator: Operator) -> None:
+async def test_a_cancel_during_the_write_of_completion_wins(operator: Operator) -> None:
     await started(operator)
     agent_says(operator.api, state="Finished", outcome={"attempt": 1, "state": "Completed"})
     finished(operator.api)
@@ -256,7 +258,7 @@ async def test_a_cancel_that_comes_while_completion_is_written_wins(operator: Op
     assert operator.run().status.phase == "Cancelled"
 
 
-async def test_the_outcome_is_looked_up_before_a_pods_end_is_judged(operator: Operator) -> None:
+async def test_the_outcome_is_read_before_a_pods_end_is_classified(operator: Operator) -> None:
     await started(operator)
     run = operator.api.stored(RUNS, "r") or {}
     agent_says(operator.api, state="Finished", outcome={"attempt": 1, "state": "Completed"})
@@ -268,7 +270,7 @@ async def test_the_outcome_is_looked_up_before_a_pods_end_is_judged(operator: Op
     assert operator.run().status.phase == "Completed"
 
 
-async def test_a_pod_that_the_cache_does_not_know_is_not_taken_for_gone(operator: Operator) -> None:
+async def test_a_pod_missing_from_the_cache_is_not_considered_deleted(operator: Operator) -> None:
     await started(operator)
     pod = operator.api.stored(PODS, "r-1") or {}
     operator.caches.of(PODS).remove("ns", "r-1", pod["metadata"]["uid"])
@@ -284,7 +286,9 @@ async def test_a_deleted_run_takes_its_pod_with_it(operator: Operator) -> None:
     assert (operator.api.stored(PODS, "r-1") or {})["metadata"]["deletionTimestamp"]
 
 
-async def test_the_pod_of_an_earlier_run_of_that_name_goes_first(operator: Operator) -> None:
+async def test_the_pod_of_an_earlier_run_of_the_same_name_is_deleted_first(
+    operator: Operator,
+) -> None:
     await started(operator)
     operator.api.drop(RUNS, "r")
     operator.api.put(RUNS, a_run_object())
@@ -306,7 +310,7 @@ async def test_a_pod_that_only_carries_the_label_is_not_changed(operator: Operat
     assert operator.api.verbs(PODS) == []
 
 
-async def test_a_finished_run_goes_after_its_time(operator: Operator) -> None:
+async def test_a_finished_run_is_deleted_after_its_ttl(operator: Operator) -> None:
     operator.api.put(RUNS, a_run_object(ttlSecondsAfterFinished=60, desiredState="Cancelled"))
     await operator.reconcile()
     assert operator.run().status.phase == "Cancelled"
@@ -315,7 +319,7 @@ async def test_a_finished_run_goes_after_its_time(operator: Operator) -> None:
     assert operator.api.stored(RUNS, "r") is None
 
 
-async def test_an_api_server_that_is_away_is_tried_again(operator: Operator) -> None:
+async def test_an_unavailable_api_server_is_retried(operator: Operator) -> None:
     operator.api.put(RUNS, a_run_object())
     await operator.see()
 
@@ -330,7 +334,7 @@ async def test_an_api_server_that_is_away_is_tried_again(operator: Operator) -> 
     assert operator.run().status.reason == "PodPending"
 
 
-async def test_events_that_cannot_be_read_hold_nothing_up(operator: Operator) -> None:
+async def test_unreadable_events_block_nothing(operator: Operator) -> None:
     operator.api.put(RUNS, a_run_object())
     await operator.reconcile()
     pod_is(operator.api, phase="Pending", waiting={"reason": "ContainerCreating"})
@@ -344,7 +348,7 @@ async def test_events_that_cannot_be_read_hold_nothing_up(operator: Operator) ->
     assert operator.run().status.node_name == "n"
 
 
-async def test_events_are_listed_only_for_a_pod_that_is_held_up(operator: Operator) -> None:
+async def test_events_are_listed_only_for_a_pod_that_cannot_start(operator: Operator) -> None:
     asked = ("list", EVENTS, "")
     operator.api.put(RUNS, a_run_object())
     await operator.reconcile()
@@ -378,7 +382,7 @@ async def test_an_eviction_that_only_an_event_shows_is_named(operator: Operator)
     assert (status.phase, status.reason, status.message) == ("Failed", "Evicted", why)
 
 
-async def test_what_was_deleted_unseen_is_found_by_comparing(operator: Operator) -> None:
+async def test_deletions_missed_by_the_watch_are_found_by_comparison(operator: Operator) -> None:
     await started(operator)
     operator.api.drop(PODS, "r-1")
     assert operator.caches.pods_of(KEY)
@@ -405,7 +409,7 @@ async def test_a_deleted_object_does_not_come_back(operator: Operator) -> None:
     assert operator.caches.of(RUNS).get(KEY) is None
 
 
-async def test_a_profile_that_comes_gives_the_runs_that_wait_for_it_a_turn() -> None:
+async def test_a_new_profile_triggers_the_runs_that_wait_for_it() -> None:
     operator = Operator()
     for name, profile in (("a", "codex"), ("b", "other")):
         operator.api.put(RUNS, a_run_object(name, profile=profile))
@@ -440,7 +444,7 @@ async def test_the_caches_are_filled_once_the_api_server_is_there(
     assert operator.added[-1] == KEY
 
 
-async def test_a_namespace_without_rights_stops_no_other_and_is_taken_up_again() -> None:
+async def test_a_namespace_without_rights_does_not_affect_others_and_is_resumed() -> None:
     api = FakeApi()
     operator = Operator(api)
     operator.sync.namespaces = ("gone", "ns")
@@ -468,7 +472,9 @@ async def test_a_namespace_without_rights_stops_no_other_and_is_taken_up_again()
     operator.close()
 
 
-async def test_a_run_whose_pod_goes_with_its_namespace_is_cancelled(operator: Operator) -> None:
+async def test_a_run_whose_pod_is_deleted_with_its_namespace_is_cancelled(
+    operator: Operator,
+) -> None:
     await started(operator)
     operator.api.put(NAMESPACES, {"metadata": {"name": "", "deletionTimestamp": stamp(NOW)}})
     operator.api.drop(PODS, "r-1")
@@ -478,7 +484,7 @@ async def test_a_run_whose_pod_goes_with_its_namespace_is_cancelled(operator: Op
     assert "Namespace ns" in (status.message or "")
 
 
-async def test_a_pod_that_a_dying_namespace_refuses_is_no_failure(operator: Operator) -> None:
+async def test_a_pod_refused_by_a_terminating_namespace_is_no_failure(operator: Operator) -> None:
     operator.api.put(RUNS, a_run_object())
 
     def dying(verb: str, kind: Resource, name: str) -> None:
@@ -495,7 +501,7 @@ async def test_a_pod_that_a_dying_namespace_refuses_is_no_failure(operator: Oper
     assert (status.phase, status.reason) == ("Queued", "Accepted")
 
 
-async def test_a_run_in_a_namespace_without_rights_is_not_asked_for_again_and_again(
+async def test_a_run_in_a_namespace_without_rights_is_not_requested_repeatedly(
     operator: Operator,
 ) -> None:
     def forbid(verb: str, kind: Resource, name: str) -> None:
@@ -506,7 +512,7 @@ async def test_a_run_in_a_namespace_without_rights_is_not_asked_for_again_and_ag
     assert len(operator.api.calls) == 1
 
 
-async def test_a_write_takes_back_nothing_that_another_operator_has_written_since(
+async def test_a_write_does_not_revert_a_later_write_of_another_operator(
     operator: Operator,
 ) -> None:
     await started(operator)

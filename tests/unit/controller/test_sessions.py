@@ -60,7 +60,7 @@ def session(operator: Operator) -> Object:
     return status
 
 
-async def test_thirty_runs_made_in_the_instant_of_completion_all_run_in_order(
+async def test_thirty_runs_created_during_completion_all_run_in_order(
     operator: Operator,
 ) -> None:
     operator.api.put(RUNS, a_run_object("run-00", session={"name": "s"}))
@@ -87,7 +87,7 @@ async def test_thirty_runs_made_in_the_instant_of_completion_all_run_in_order(
     assert "activeRun" not in session(operator)
 
 
-async def test_a_run_leaves_what_it_has_said_even_when_another_looks_first(
+async def test_a_run_stores_its_conversation_even_if_another_run_is_reconciled_first(
     operator: Operator,
 ) -> None:
     operator.api.put(RUNS, a_run_object("a", session={"name": "s"}))
@@ -104,7 +104,7 @@ async def test_a_run_leaves_what_it_has_said_even_when_another_looks_first(
     assert operator.run("b").attempts == 1
 
 
-async def test_a_run_that_is_deleted_strands_nobody(operator: Operator) -> None:
+async def test_a_deleted_run_does_not_block_its_session(operator: Operator) -> None:
     for name, of in (("a", {"name": "s"}), ("b", RESUMES), ("c", RESUMES)):
         operator.api.put(RUNS, a_run_object(name, session=of))
     await operator.see()
@@ -119,7 +119,7 @@ async def test_a_run_that_is_deleted_strands_nobody(operator: Operator) -> None:
     assert operator.run("c").attempts == 1, "it goes on from what a has left"
 
 
-async def test_a_run_resumes_no_conversation_that_was_lost(operator: Operator) -> None:
+async def test_a_lost_conversation_is_not_resumed(operator: Operator) -> None:
     operator.api.put(RUNS, a_run_object("a", session={"name": "s"}))
     operator.api.put(RUNS, a_run_object("b", session=RESUMES))
     await operator.see()
@@ -169,11 +169,11 @@ async def test_a_run_resumes_no_conversation_that_was_lost(operator: Operator) -
         ),
     ],
 )
-def test_what_a_run_leaves_in_its_session(agent: Any, left: dict[str, Any]) -> None:
+def test_what_a_run_stores_in_its_session(agent: Any, left: dict[str, Any]) -> None:
     assert session_status_after(a_started_run(agent=agent)) == {"lastRun": "r", **left}
 
 
-async def test_children_go_with_their_parent(operator: Operator) -> None:
+async def test_children_are_deleted_with_their_parent(operator: Operator) -> None:
     parent = operator.api.put(RUNS, a_run_object("p"))
     above = {"name": "p", "uid": parent["metadata"]["uid"]}
     operator.api.put(RUNS, a_run_object("child", parent=above))
@@ -192,7 +192,7 @@ async def test_children_go_with_their_parent(operator: Operator) -> None:
     assert status.message == "The parent, run p, was cancelled."
 
 
-async def test_children_outlive_a_parent_that_is_done_and_not_one_that_is_deleted(
+async def test_children_survive_a_completed_parent_and_not_a_deleted_one(
     operator: Operator,
 ) -> None:
     parent = operator.api.put(RUNS, a_run_object("p", ttlSecondsAfterFinished=0))
@@ -211,7 +211,9 @@ async def test_children_outlive_a_parent_that_is_done_and_not_one_that_is_delete
     assert operator.run("child").phase is Phase.CANCELLING
 
 
-async def test_a_parent_goes_in_its_time_once_its_children_are_over(operator: Operator) -> None:
+async def test_a_parent_is_deleted_after_its_ttl_once_its_children_have_ended(
+    operator: Operator,
+) -> None:
     parent = operator.api.put(RUNS, a_run_object("p", ttlSecondsAfterFinished=0))
     above = {"name": "p", "uid": parent["metadata"]["uid"]}
     operator.api.put(RUNS, a_run_object("child", parent=above))
@@ -226,7 +228,7 @@ async def test_a_parent_goes_in_its_time_once_its_children_are_over(operator: Op
 
 
 @pytest.mark.parametrize("calls", range(1, 30))
-async def test_an_answer_begins_one_attempt_whenever_the_operator_is_killed(calls: int) -> None:
+async def test_an_answer_starts_one_attempt_whenever_the_operator_is_killed(calls: int) -> None:
     """Kill the operator before its nth request after the answer, and look with another."""
     api = FakeApi()
     api.put(PROFILES, a_profile_object())

@@ -11,7 +11,7 @@ NEEDED = {
 }
 
 
-def test_what_is_not_set_has_a_default() -> None:
+def test_unset_settings_have_defaults() -> None:
     settings = settings_from(NEEDED)
     assert settings.namespaces == ("team-a", "team-b")
     assert (settings.pod.gateway_url, settings.pod.runner_image) == (
@@ -23,7 +23,7 @@ def test_what_is_not_set_has_a_default() -> None:
     assert (timeouts.deadline, timeouts.input, timeouts.grace) == (14_400, 86_400, 30)
 
 
-def test_a_ttl_of_nothing_is_a_ttl() -> None:
+def test_a_ttl_of_zero_is_valid() -> None:
     assert settings_from({**NEEDED, "AGENTRUN_TTL_SECONDS": "0"}).timeouts.ttl == 0
 
 
@@ -42,6 +42,6 @@ def test_a_ttl_of_nothing_is_a_ttl() -> None:
         ),
     ],
 )
-def test_a_setting_that_makes_no_sense_is_named(env: dict[str, str], name: str) -> None:
+def test_an_invalid_setting_is_named(env: dict[str, str], name: str) -> None:
     with pytest.raises(SettingsError, match=name):
         settings_from({**NEEDED, **env})

@@ -43,7 +43,7 @@ def a_run(version: int) -> Object:
     }
 
 
-async def test_news_goes_into_the_cache_without_what_nobody_reads() -> None:
+async def test_changes_are_cached_without_unused_fields() -> None:
     caches = Caches()
     feed: Any = feed_into(caches, RUNS)
     told = a_run(2)
@@ -64,7 +64,7 @@ def test_kopf_only_watches() -> None:
     assert list(settings.watching.label_selectors.collect(pods)) == [LABEL_RUN]
 
 
-def test_the_api_server_is_waited_for_without_end_and_with_ever_new_patience() -> None:
+def test_the_api_server_is_awaited_without_limit_and_with_renewed_backoff() -> None:
     pauses = Pauses()
     first = list(islice(pauses, 100))
     assert list(islice(pauses, 100)) == first
@@ -125,7 +125,7 @@ class _Vault:
         yield "key", None, self.context
 
 
-async def test_kopf_lists_and_watches_beside_an_object_that_is_too_deep(session: None) -> None:
+async def test_kopf_lists_and_watches_despite_a_too_deeply_nested_object(session: None) -> None:
     read_within_bounds()
     settings, logger = kopf.OperatorSettings(), logging.getLogger("kopf")
     found: list[Any] = []

@@ -33,7 +33,7 @@ def test_a_shell_step_becomes_a_bash_call(model: Client) -> None:
     assert (call["name"], call["input"]["command"]) == ("Bash", "ls")
 
 
-def test_each_result_moves_the_script_on(model: Client) -> None:
+def test_each_result_advances_the_script(model: Client) -> None:
     prompt = user(script({"shell": "one"}, {"shell": "two"}, {"say": "End."}))
     second = model.messages(body(prompt, result())).body
     third = model.messages(body(prompt, result(), result())).body
@@ -42,7 +42,7 @@ def test_each_result_moves_the_script_on(model: Client) -> None:
     assert third["stop_reason"] == "end_turn"
 
 
-def test_a_stream_is_a_whole_message(model: Client) -> None:
+def test_a_stream_is_a_complete_message(model: Client) -> None:
     prompt = user(script({"think": "hm"}, {"say_slowly": "one two", "words_per_second": 1000},
                          {"shell": "ls"}))  # fmt: skip
     events = model.messages(body(prompt, stream=True)).events
@@ -61,26 +61,26 @@ def test_a_stream_is_a_whole_message(model: Client) -> None:
     assert events[-2]["delta"]["stop_reason"] == "tool_use"
 
 
-def test_a_newer_prompt_begins_a_new_script(model: Client) -> None:
+def test_a_newer_prompt_starts_a_new_script(model: Client) -> None:
     old = user(script({"shell": "old"}, {"say": "old"}))
     new = user(script({"say": "new"}))
     assert model.messages(body(old, result(), new)).body["content"][0]["text"] == "new"
 
 
-def test_what_the_agent_adds_is_no_prompt(model: Client) -> None:
+def test_text_that_the_agent_adds_is_not_a_prompt(model: Client) -> None:
     prompt = user(script({"say": "mine"}))
     reminder = user("<system-reminder>Be good.</system-reminder>")
     assert model.messages(body(prompt, reminder)).body["content"][0]["text"] == "mine"
 
 
-def test_a_request_without_tools_takes_no_step(model: Client) -> None:
+def test_a_request_without_tools_consumes_no_step(model: Client) -> None:
     prompt = user(script({"error": 500, "times": 1}, {"say": "x"}))
     assert model.messages(body(prompt, tools=())).status == 200
     assert model.messages(body(prompt)).status == 500
     assert model.messages(body(prompt)).status == 200
 
 
-def test_structured_output_goes_through_its_tool_where_there_is_one(model: Client) -> None:
+def test_structured_output_uses_its_tool_if_there_is_one(model: Client) -> None:
     prompt = user(script({"structured": {"answer": 42}}))
     call = model.messages(body(prompt, tools=(BASH, STRUCTURED))).body["content"][0]
     assert (call["name"], call["input"]) == ("StructuredOutput", {"answer": 42})
@@ -106,7 +106,7 @@ def test_a_wrong_key_is_refused_and_not_repeated(
     assert "wrong-key" not in answer.text + capsys.readouterr().out
 
 
-def test_a_cut_stream_has_no_end(model: Client) -> None:
+def test_a_truncated_stream_has_no_end(model: Client) -> None:
     with pytest.raises(IncompleteRead):
         model.messages(body(user(script({"say": "half"}, {"cut": True})), stream=True))
 
@@ -117,7 +117,7 @@ def test_tokens_are_counted(model: Client) -> None:
     assert answer.body["input_tokens"] > 0
 
 
-def test_a_script_that_is_no_json_is_the_callers_mistake(model: Client) -> None:
+def test_an_invalid_script_is_an_error_of_the_caller(model: Client) -> None:
     answer = model.messages(body(user("```script\n[{\n```")))
     assert answer.status == 400
     assert "not JSON" in answer.body["error"]["message"]
@@ -134,7 +134,7 @@ def test_a_tool_step_calls_the_tool_of_the_mcp_server(model: Client) -> None:
     assert (call["name"], call["input"]) == (NAME, {"role": "worker"})
 
 
-def test_a_tool_that_is_not_connected_is_waited_for_and_then_searched(model: Client) -> None:
+def test_an_unconnected_tool_is_awaited_and_then_searched(model: Client) -> None:
     waits = model.messages(body(user(SPAWN), tools=(BASH, SEARCH))).body["content"][0]
     assert waits["name"] == "Bash"
     aside = {"type": "tool_result", "tool_use_id": waits["id"], "content": ""}

@@ -33,7 +33,7 @@ def chunks(answer: Answer) -> list[Json]:
     return [json.loads(line) for line in lines[:-1]]
 
 
-def test_tools_are_called_by_the_names_under_which_they_are_offered(model: Client) -> None:
+def test_tools_are_called_by_the_names_that_the_agent_offers(model: Client) -> None:
     steps = script({"tool": "agentrun/list_agents", "arguments": {}}, {"shell": "ls"})
     names = ("mcp__agentrun__list_agents", "run_shell_command")
     tools = tuple({"type": "function", "function": {"name": name}} for name in names)
@@ -44,7 +44,7 @@ def test_tools_are_called_by_the_names_under_which_they_are_offered(model: Clien
     assert called == list(names)
 
 
-def test_each_result_moves_the_script_on(model: Client) -> None:
+def test_each_result_advances_the_script(model: Client) -> None:
     prompt = user(script({"say": "First."}, {"shell": "ls"}, {"say": "End."}))
     first = message(ask(model, prompt))
     [call] = first["tool_calls"]
@@ -54,7 +54,7 @@ def test_each_result_moves_the_script_on(model: Client) -> None:
     assert message(ask(model, prompt, first, result(call)))["content"] == "End."
 
 
-def test_a_stream_holds_the_same_in_pieces(model: Client) -> None:
+def test_a_stream_contains_the_same_response_in_chunks(model: Client) -> None:
     prompt = user(script({"think": "hm"}, {"say_slowly": "a b", "words_per_second": 99},
                          {"shell": "ls"}))  # fmt: skip
     found = chunks(ask(model, prompt, stream=True))
@@ -65,7 +65,7 @@ def test_a_stream_holds_the_same_in_pieces(model: Client) -> None:
     assert found[-1]["usage"]["prompt_tokens"] == 100
 
 
-def test_a_title_is_asked_aside(model: Client) -> None:
+def test_a_title_is_a_separate_request(model: Client) -> None:
     prompt = user(script({"error": 500}))
     assert message(ask(model, prompt, tools=()))["content"] == "Scripted work"
 
@@ -85,6 +85,6 @@ def test_a_structured_step_is_the_answers_text(model: Client) -> None:
     assert json.loads(message(ask(model, prompt))["content"]) == {"answer": 42}
 
 
-def test_an_error_is_given_as_the_provider_writes_it(model: Client) -> None:
+def test_an_error_has_the_form_of_the_provider(model: Client) -> None:
     answer = ask(model, user(script({"error": 429, "message": "slow down"})))
     assert (answer.status, answer.body["error"]["message"]) == (429, "slow down")

@@ -13,7 +13,7 @@ def test_a_component_is_found_with_or_without_kube() -> None:
     assert components.component("nothing") is None
 
 
-def test_nothing_of_one_cluster_is_in_the_others_folder() -> None:
+def test_no_file_of_a_cluster_is_in_the_folder_of_another() -> None:
     other = components.Cluster("other", network.network_of("other"))
     for component in components.COMPONENTS:
         command = " ".join(map(str, component.command(CLUSTER)))
@@ -29,7 +29,7 @@ def test_the_kubelets_limits() -> None:
     assert kubelet["failCgroupV1"] is False
 
 
-def test_pods_ask_the_dns_service_for_names() -> None:
+def test_pods_use_the_dns_service() -> None:
     service = next(o for o in dns.objects(CLUSTER) if o["kind"] == "Service")
     kubelet = json.loads(components.configurations(CLUSTER)["kubelet.json"])
     assert kubelet["clusterDNS"] == [service["spec"]["clusterIP"]]

@@ -30,7 +30,7 @@ def result(text: str = "ok") -> Json:
     return {"role": "user", "parts": [{"functionResponse": answer}]}
 
 
-def test_each_result_moves_the_script_on(model: Client) -> None:
+def test_each_result_advances_the_script(model: Client) -> None:
     context = user("<session_context>\nThis is the Gemini CLI.\n</session_context>")
     prompt = user(script({"say": "First."}, {"shell": "ls"}, {"say": "End."}))
     said, call = parts(ask(model, context, prompt))
@@ -50,7 +50,7 @@ def test_a_stream_ends_with_the_reason_and_the_usage(model: Client) -> None:
     assert events[-1]["usageMetadata"]["promptTokenCount"] == 100
 
 
-def test_the_choice_of_a_model_is_decided_aside(model: Client) -> None:
+def test_the_choice_of_a_model_is_a_separate_request(model: Client) -> None:
     config = {"responseMimeType": "application/json"}
     answer = ask(model, user(script({"error": 500})), tool={}, generationConfig=config)
     assert json.loads(parts(answer)[0]["text"])["model_choice"] == "flash"
@@ -66,7 +66,7 @@ def test_a_tool_step_calls_the_tool_once_its_server_is_connected(model: Client) 
     assert call["functionCall"] == {"name": "mcp_agentrun_spawn_run", "args": {"role": "worker"}}
 
 
-def test_an_error_is_given_as_the_provider_writes_it(model: Client) -> None:
+def test_an_error_has_the_form_of_the_provider(model: Client) -> None:
     answer = ask(model, user(script({"error": 429, "message": "slow down"})))
     wanted = {"code": 429, "message": "slow down", "status": "RESOURCE_EXHAUSTED"}
     assert (answer.status, answer.body["error"]) == (429, wanted)

@@ -13,7 +13,7 @@ def git(*arguments: str | Path) -> str:
     ).stdout.strip()
 
 
-def test_a_repository_begins_with_one_commit(tmp_path: Path) -> None:
+def test_a_new_repository_has_one_commit(tmp_path: Path) -> None:
     make(tmp_path / "demo.git", FILES)
     assert git("-C", tmp_path / "demo.git", "rev-list", "--count", "main") == "1"
     listed = git("-C", tmp_path / "demo.git", "ls-tree", "-r", "--name-only", "main")
@@ -36,14 +36,16 @@ def test_an_empty_repository_has_no_commit(tmp_path: Path) -> None:
     assert git("-C", tmp_path / "empty.git", "for-each-ref") == ""
 
 
-def test_only_what_is_private_asks_for_an_account(tmp_path: Path) -> None:
+def test_only_private_repositories_require_credentials(tmp_path: Path) -> None:
     text = configuration(tmp_path, 8080, tmp_path / "accounts")
     before, _, after = text.partition('$HTTP["url"] =~ "^/private/"')
     assert "auth.require" not in before
     assert "valid-user" in after
 
 
-def test_a_protected_repository_takes_only_what_follows_on_its_open_branch(tmp_path: Path) -> None:
+def test_a_protected_repository_accepts_only_fast_forwards_of_its_open_branch(
+    tmp_path: Path,
+) -> None:
     repository, clone = tmp_path / "protected.git", tmp_path / "clone"
     make(repository, FILES)
     protect(repository)

@@ -46,7 +46,7 @@ def test_a_changed_base_is_a_changed_image() -> None:
     assert images.digest_of("dev", "one") == images.digest_of("dev", "one")
 
 
-def test_the_context_holds_what_is_copied() -> None:
+def test_the_build_context_contains_what_is_copied() -> None:
     ignore = (Path(paths.CHECKOUT) / f"{images.DOCKERFILE}.dockerignore").read_text("utf-8")
     kept = [line[1:] for line in ignore.splitlines() if line.startswith("!")]
     for source in set().union(*sources().values()):

@@ -12,7 +12,7 @@ from dev import memory
         pytest.param("MemFree: 5 kB\n", 0, id="unknown"),
     ],
 )
-def test_cached_bytes(meminfo: str, expected: int) -> None:
+def test_cached_bytes_are_read_from_meminfo(meminfo: str, expected: int) -> None:
     assert memory.cached_bytes(meminfo) == expected
 
 
@@ -24,7 +24,7 @@ def test_cached_bytes(meminfo: str, expected: int) -> None:
         pytest.param(1 << 20, 20.0, "3", "1", id="slow"),
     ],
 )
-def test_the_page_cache_is_let_go_where_it_costs(
+def test_the_page_cache_is_dropped_where_it_counts_as_memory(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path,
     kilobytes: int, microseconds: float, dropped: str, compacted: str,
 ) -> None:  # fmt: skip
@@ -39,5 +39,5 @@ def test_the_page_cache_is_let_go_where_it_costs(
     assert (tmp_path / "_COMPACT").read_text(encoding="ascii") == compacted
 
 
-def test_a_look_at_memory_takes_time() -> None:
+def test_reading_memory_takes_time() -> None:
     assert memory.look_microseconds() > 0

@@ -7,7 +7,7 @@ def test_a_name_always_gives_the_same_network() -> None:
     assert network.network_of("agentrun") == network.network_of("agentrun")
 
 
-def test_the_names_of_this_project_do_not_meet() -> None:
+def test_the_names_of_this_project_do_not_collide() -> None:
     found = [network.network_of(name) for name in ("agentrun", "agentrun-test", "agentrun-bench")]
     assert len({n.slot for n in found}) == len({n.host_end for n in found}) == len(found)
 

@@ -38,7 +38,7 @@ def test_an_image_is_found_by_its_name(tmp_path: Path) -> None:
     assert found.manifest_of("other") is None
 
 
-def test_what_lost_its_name_is_removed(tmp_path: Path) -> None:
+def test_an_image_without_a_name_is_removed(tmp_path: Path) -> None:
     layout(tmp_path).prune()
     left = {file.name for file in (tmp_path / "blobs" / "sha256").iterdir()}
     assert left == {"new", "config", "base", "new-app"}

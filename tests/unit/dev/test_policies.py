@@ -48,7 +48,7 @@ def chain(text: str, name: str) -> list[str]:
         ({"matchExpressions": [{"key": "app", "operator": "DoesNotExist"}]}, False),
     ],
 )
-def test_a_selector_means_the_labels_that_satisfy_all_of_it(
+def test_a_selector_matches_labels_that_satisfy_all_requirements(
     selector: dict[str, Any], is_met: bool
 ) -> None:
     assert matches(selector, {"app": "mcp"}) is is_met
@@ -91,13 +91,13 @@ def test_a_peer_is_its_addresses(peer: dict[str, Any], ranges: list[str]) -> Non
     assert sorted(peer_ranges(WORLD, "agents", peer)) == sorted(ranges)
 
 
-def test_without_policies_everything_passes() -> None:
+def test_without_policies_all_traffic_is_allowed() -> None:
     text = ruleset([], WORLD)
     assert chain(text, "egress") == chain(text, "ingress") == []
     assert "drop" not in "".join(chain(text, "forward")).replace("ipv6 drop", "")
 
 
-def test_a_policy_without_rules_cuts_its_pods_off_and_nobody_else() -> None:
+def test_a_policy_without_rules_isolates_only_its_pods() -> None:
     spec = {"podSelector": {"matchLabels": {"run": "a"}}, "policyTypes": ["Ingress", "Egress"]}
     text = ruleset([policy(spec)], WORLD)
     assert chain(text, "egress") == ["ip saddr vmap { 10.0.0.1 : jump egress-0 }"]
@@ -105,13 +105,13 @@ def test_a_policy_without_rules_cuts_its_pods_off_and_nobody_else() -> None:
     assert chain(text, "egress-0") == chain(text, "ingress-0") == ["drop"]
 
 
-def test_what_the_node_sends_itself_is_never_held_back() -> None:
+def test_traffic_of_the_node_itself_is_always_allowed() -> None:
     """Its kubelet probes pods that nobody else reaches."""
     hooks = re.findall(r"hook (\w+)", ruleset([policy({"podSelector": {}})], WORLD))
     assert sorted(hooks) == ["forward", "input"]
 
 
-def test_what_a_rule_allows_is_a_peer_and_a_port_together() -> None:
+def test_a_rule_requires_both_its_peer_and_its_port() -> None:
     to = [{"namespaceSelector": {"matchLabels": {"name": "system"}}}, {"podSelector": {}}]
     ports = [{"port": 53, "protocol": "UDP"}, {"port": 80, "endPort": 90}]
     text = ruleset(
@@ -131,7 +131,7 @@ def test_a_rule_without_peers_or_ports_allows_all_of_them() -> None:
     assert chain(text, "ingress-0") == ["return", "drop"]
 
 
-def test_a_peer_that_is_nobody_allows_nothing() -> None:
+def test_a_peer_without_matching_pods_allows_nothing() -> None:
     spec = {"ingress": [{"from": [{"podSelector": {"matchLabels": {"run": "none"}}}]}]}
     assert chain(ruleset([policy(spec)], WORLD), "ingress-0") == ["drop"]
 
@@ -157,7 +157,7 @@ def test_policies_on_the_same_pod_add_up() -> None:
     ]
 
 
-def test_only_pods_that_live_in_a_network_of_their_own_are_meant() -> None:
+def test_only_running_pods_outside_the_host_network_are_selected() -> None:
     def pod(phase: str, address: str, **spec: Any) -> dict[str, Any]:
         status = {"phase": phase, "podIPs": [{"ip": address}, {"ip": "fd00::1"}]}
         return {"metadata": {"namespace": "x"}, "spec": spec, "status": status}
@@ -171,7 +171,7 @@ def test_only_pods_that_live_in_a_network_of_their_own_are_meant() -> None:
 
 
 @pytest.mark.timeout(900)  # The package may have to be installed.
-def test_nftables_takes_the_rules() -> None:
+def test_nftables_accepts_the_rules() -> None:
     install_packages({"nft": DEBIAN["nft"]})
     spec = {
         "policyTypes": ["Ingress", "Egress"],

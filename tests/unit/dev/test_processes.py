@@ -55,7 +55,7 @@ def test_a_broken_record_is_no_process(tmp_path: Path, content: str) -> None:
 
 
 @pytest.mark.parametrize("command", ["read line", "trap '' TERM; read line; read line"])
-def test_stop_ends_a_process_whether_it_listens_or_not(tmp_path: Path, command: str) -> None:
+def test_stop_ends_a_process_even_if_it_ignores_signals(tmp_path: Path, command: str) -> None:
     child = subprocess.Popen(["bash", "-c", command], stdin=subprocess.PIPE)
     started = processes.started(child.pid)
     assert started is not None
@@ -65,7 +65,7 @@ def test_stop_ends_a_process_whether_it_listens_or_not(tmp_path: Path, command: 
     child.stdin.close()
 
 
-def test_what_is_left_in_a_weighed_group_ends_with_it() -> None:
+def test_processes_left_in_a_cgroup_end_with_it() -> None:
     name = f"agentrun-unit-{os.getpid()}"
     with processes.weighing(name, 4) as enter:
         program = subprocess.Popen(["sleep", "1000"], preexec_fn=enter)

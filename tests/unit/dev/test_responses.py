@@ -44,13 +44,13 @@ def test_a_shell_step_becomes_an_exec_command(model: Client) -> None:
         ({"type": "function", "name": "shell"}, "function_call"),
     ],
 )
-def test_whichever_shell_tool_is_offered_is_called(model: Client, tool: Json, kind: str) -> None:
+def test_the_offered_shell_tool_is_called(model: Client, tool: Json, kind: str) -> None:
     call = model.responses(body(user(script({"shell": "ls"})), tools=(tool,))).body["output"][0]
     assert (call["type"], call["name"]) == (kind, tool["name"])
     assert "ls" in json.dumps(call)
 
 
-def test_each_result_moves_the_script_on(model: Client) -> None:
+def test_each_result_advances_the_script(model: Client) -> None:
     prompt = user(script({"shell": "one"}, {"shell": "two"}, {"say": "End."}))
     second = model.responses(body(prompt, output())).body["output"]
     third = model.responses(body(prompt, output(), output())).body["output"]
@@ -58,7 +58,7 @@ def test_each_result_moves_the_script_on(model: Client) -> None:
     assert third[0]["content"][0]["text"] == "End."
 
 
-def test_a_command_that_still_runs_is_waited_for(model: Client) -> None:
+def test_a_running_command_is_awaited(model: Client) -> None:
     prompt = user(script({"shell": "long"}, {"say": "End."}))
     running = output("Process running with session ID 7")
     call = model.responses(body(prompt, running)).body["output"][0]
@@ -68,7 +68,7 @@ def test_a_command_that_still_runs_is_waited_for(model: Client) -> None:
     assert end["content"][0]["text"] == "End."
 
 
-def test_a_stream_ends_with_the_whole_response(model: Client) -> None:
+def test_a_stream_ends_with_the_complete_response(model: Client) -> None:
     prompt = user(script({"think": "hm"}, {"say": "yes"}, {"shell": "ls"}))
     events = model.responses(body(prompt, stream=True)).events
     assert [event["sequence_number"] for event in events] == list(range(len(events)))
@@ -82,7 +82,7 @@ def test_a_stream_ends_with_the_whole_response(model: Client) -> None:
     assert usage["total_tokens"] == usage["input_tokens"] + usage["output_tokens"]
 
 
-def test_the_environment_is_no_prompt(model: Client) -> None:
+def test_the_environment_context_is_not_a_prompt(model: Client) -> None:
     prompt = user(script({"say": "mine"}))
     added = user("<environment_context>cwd</environment_context>")
     found = model.responses(body(prompt, added)).body["output"][0]
@@ -94,7 +94,7 @@ def test_structured_output_is_the_answers_text(model: Client) -> None:
     assert json.loads(found["content"][0]["text"]) == {"answer": 42}
 
 
-def test_an_error_is_given_as_often_as_asked(model: Client) -> None:
+def test_an_error_is_returned_as_often_as_requested(model: Client) -> None:
     request = body(user(script({"error": 429, "message": "slow down", "times": 2}, {"say": "ok"})))
     answers = [model.responses(request) for _ in range(3)]
     assert [answer.status for answer in answers] == [429, 429, 200]
@@ -108,7 +108,7 @@ def test_conversations_do_not_share_their_errors(model: Client) -> None:
         assert model.responses({**request, "prompt_cache_key": conversation}).status == 429
 
 
-def test_a_prompt_in_plain_text_plays_its_scenario(model: Client) -> None:
+def test_a_plain_text_prompt_plays_its_scenario(model: Client) -> None:
     items = model.responses(body(user("Please add a greeting module."))).body["output"]
     assert [item["type"] for item in items] == ["reasoning", "message", "function_call"]
 
@@ -124,7 +124,7 @@ def test_models_and_health_need_no_key(model: Client) -> None:
     assert model.request("GET", "/v1/models").body["data"][0]["id"] == "scripted"
 
 
-def test_tools_offered_within_the_conversation_are_found(model: Client) -> None:
+def test_tools_listed_in_the_conversation_are_found(model: Client) -> None:
     namespace = {"type": "namespace", "name": "shell", "tools": [EXEC]}
     offered = {"type": "additional_tools", "tools": [namespace]}
     request = body(offered, user(script({"shell": "ls"})), tools=())

@@ -77,7 +77,7 @@ def test_a_request_needs_the_right_to_what_it_names(tmp_path: Path) -> None:
     ]
 
 
-def test_people_and_those_they_speak_for_are_not_accounts(tmp_path: Path) -> None:
+def test_users_and_impersonated_users_are_not_accounts(tmp_path: Path) -> None:
     spoken_for = {"impersonatedUser": {"username": "system:serviceaccount:s:agentrun-mcp"}}
     assert read(tmp_path, event("admin"), event("system:serviceaccount:s:x", **spoken_for)) == []
 
@@ -95,12 +95,12 @@ def test_a_quota_is_not_a_denial(tmp_path: Path) -> None:
     assert [request.forbidden for request in read(tmp_path, *lines)] == [False, True]
 
 
-def test_what_was_put_aside_when_the_log_grew_is_read_too(tmp_path: Path) -> None:
+def test_rotated_logs_are_read_too(tmp_path: Path) -> None:
     old = tmp_path / "audit-2026-01-01T00-00-00.000.log"
     old.write_text(event("system:serviceaccount:s:agentrun-mcp") + "\n", encoding="utf-8")
     assert len(read(tmp_path, event("system:serviceaccount:s:agentrun-mcp"))) == 2
 
 
-def test_a_log_that_is_not_there_is_an_error(tmp_path: Path) -> None:
+def test_a_missing_log_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(AssertionError, match="no audit log"):
         audit.read(tmp_path)

@@ -27,7 +27,7 @@ def test_a_script_that_ends_with_a_call_still_gets_a_final_answer() -> None:
     assert script.part([{"shell": "a"}], [""], is_call) == [{"say": "Done."}]
 
 
-def test_recall_returns_what_was_said_and_not_what_is_looked_for() -> None:
+def test_recall_returns_the_conversation_and_not_the_search_term() -> None:
     step = {"recall": r"word-\d+"}
     conversation = json.dumps([{"text": "word-42 word-42"}, {"text": json.dumps(step)}])
     assert script.recalled(step, conversation) == {"say": "word-42"}
@@ -36,7 +36,7 @@ def test_recall_returns_what_was_said_and_not_what_is_looked_for() -> None:
 
 
 @pytest.mark.parametrize("text", ["{", '{"say": "x"}', '["say"]', '[{"sing": "x"}]'])
-def test_a_wrong_script_is_refused(text: str) -> None:
+def test_an_invalid_script_is_refused(text: str) -> None:
     with pytest.raises(script.ScriptError):
         script.parse(text)
 
@@ -46,7 +46,7 @@ def test_every_scenario_can_be_played() -> None:
         assert script.steps_of(f"please: {scenario['phrase'].upper()}!") == scenario["steps"]
 
 
-def test_slow_chunks_make_up_the_text() -> None:
+def test_slow_chunks_add_up_to_the_text() -> None:
     step = {"say_slowly": "one two  three", "words_per_second": 4}
     said = list(script.words(step))
     assert "".join(word for word, _ in said) == "one two  three"
@@ -74,13 +74,13 @@ SPAWNED = '{"id": "run-1", "next": 0}'
         ),
     ],
 )
-def test_a_tool_step_uses_what_earlier_results_said(
+def test_a_tool_step_uses_values_of_earlier_results(
     results: list[str], expected: dict[str, object]
 ) -> None:
     [step] = script.part(CALLS, results, is_call)
     assert step["arguments"] == expected
 
 
-def test_a_value_that_no_result_has_is_the_scripts_mistake() -> None:
+def test_a_value_missing_from_all_results_is_an_error_of_the_script() -> None:
     with pytest.raises(script.ScriptError, match="no result so far has a id"):
         script.part(CALLS[1:], [], is_call)

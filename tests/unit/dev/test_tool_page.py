@@ -17,7 +17,7 @@ def test_the_page_is_the_generated_one() -> None:
 
 
 @pytest.mark.parametrize("tool", TOOLS, ids=[tool.name for tool in TOOLS])
-def test_each_tool_states_what_it_does_and_what_it_takes(tool: Tool) -> None:
+def test_each_tool_has_a_description_and_described_arguments(tool: Tool) -> None:
     assert tool.title
     assert len((tool.description or "").split()) > 10
     for name, field in tool.input_schema["properties"].items():
@@ -28,7 +28,7 @@ def test_each_tool_states_what_it_does_and_what_it_takes(tool: Tool) -> None:
 
 
 @pytest.mark.parametrize("tool", TOOLS, ids=[tool.name for tool in TOOLS])
-def test_each_tool_states_whether_it_changes_anything(tool: Tool) -> None:
+def test_each_tool_declares_whether_it_is_read_only(tool: Tool) -> None:
     hints = tool.annotations
     assert hints is not None
     writes = {"spawn_run", "cancel_run", "continue_run", "send_agent_message"}

@@ -35,7 +35,7 @@ def test_what_is_cached_depends_on_how_it_is_built() -> None:
     assert tools.cached(kubelet) != tools.cached(other)
 
 
-def test_who_needs_another_module_does_not_wait_for_a_build(
+def test_a_build_does_not_block_users_of_other_modules(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(paths, "cache", lambda: tmp_path)

@@ -26,12 +26,12 @@ def test_a_new_root_has_links_to_what_is_unpacked_and_databases_of_its_own(
     assert (cache / "metadata/meta.db").read_text(encoding="utf-8") == "as it was"
 
 
-def test_a_root_that_is_there_is_not_changed(tmp_path: Path, cache: Path) -> None:
+def test_an_existing_root_is_not_changed(tmp_path: Path, cache: Path) -> None:
     unpacked.seed(tmp_path)
     assert not (tmp_path / "snapshots").exists()
 
 
-def test_without_anything_unpacked_there_is_no_root(
+def test_no_root_is_created_without_unpacked_packages(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AGENTRUN_CACHE", str(tmp_path / "cache"))

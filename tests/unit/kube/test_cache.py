@@ -47,7 +47,7 @@ def quarantined(cache: ObjectCache[Object]) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("version", [1, 2])
-def test_what_is_not_newer_is_not_taken(version: int) -> None:
+def test_an_object_that_is_not_newer_is_ignored(version: int) -> None:
     told = list[Object]()
     cache = a_cache(told.append)
     assert cache.put(NAMESPACE, an_object("a", 2))
@@ -56,7 +56,7 @@ def test_what_is_not_newer_is_not_taken(version: int) -> None:
     assert len(told) == 1
 
 
-def test_what_was_deleted_does_not_come_back_but_another_of_its_name_may() -> None:
+def test_a_deleted_object_does_not_return_but_another_of_its_name_may() -> None:
     cache = a_cache()
     cache.put(NAMESPACE, an_object("a", 1))
     assert cache.remove(NAMESPACE, "a", "uid-a")
@@ -67,7 +67,7 @@ def test_what_was_deleted_does_not_come_back_but_another_of_its_name_may() -> No
     assert versions(cache) == {"a": "3"}
 
 
-def test_what_another_of_its_name_replaced_does_not_come_back() -> None:
+def test_an_object_replaced_by_another_of_its_name_does_not_return() -> None:
     cache = a_cache()
     cache.put(NAMESPACE, an_object("a", 1))
     cache.put(NAMESPACE, an_object("a", 3, "another"))
@@ -76,13 +76,13 @@ def test_what_another_of_its_name_replaced_does_not_come_back() -> None:
     assert versions(cache) == {}
 
 
-def test_a_deletion_that_is_known_before_the_object_holds() -> None:
+def test_a_deletion_that_precedes_its_object_is_respected() -> None:
     cache = a_cache()
     assert not cache.remove(NAMESPACE, "a", "uid-a")
     assert not cache.put(NAMESPACE, an_object("a", 1))
 
 
-def test_only_so_many_deletions_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_number_of_remembered_deletions_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_TOMBSTONES", 2)
     cache = a_cache()
     for name in "abc":
@@ -97,7 +97,7 @@ def test_a_manifest_without_a_uid_reports_the_deletion_by_its_name() -> None:
     assert versions(cache) == {}
 
 
-async def test_what_a_list_does_not_have_is_gone_unless_it_is_newer() -> None:
+async def test_objects_missing_from_a_list_are_removed_unless_newer() -> None:
     told = list[str]()
     cache = a_cache(lambda obj: told.append(obj["metadata"]["name"]))
     for name, version in (("a", 1), ("b", 2), ("newer", 7)):
@@ -126,7 +126,7 @@ async def test_a_long_list_lets_other_tasks_run() -> None:
     assert turns >= 9
 
 
-def test_an_index_follows_what_an_object_is_and_whether_it_is_there() -> None:
+def test_an_index_follows_changes_and_deletions() -> None:
     cache = a_cache()
     for name in "abc":
         cache.put(NAMESPACE, an_object(name, 1))
@@ -150,7 +150,7 @@ def test_an_index_follows_what_an_object_is_and_whether_it_is_there() -> None:
         pytest.param({}, id="without"),
     ],
 )
-def test_what_cannot_be_read_is_set_aside_until_it_can(odd: Object) -> None:
+def test_an_unreadable_object_is_quarantined_until_it_is_readable(odd: Object) -> None:
     told = list[Object]()
     cache = a_cache(told.append)
     broken = {**odd, "metadata": an_object("a", 2)["metadata"]}
@@ -167,7 +167,7 @@ def test_what_cannot_be_read_is_set_aside_until_it_can(odd: Object) -> None:
     assert quarantined(cache) == {}
 
 
-async def test_what_is_no_object_is_set_aside_until_no_list_has_it() -> None:
+async def test_a_malformed_object_is_quarantined_until_no_list_contains_it() -> None:
     cache = a_cache()
     without_uid = {"metadata": {"name": "odd", "namespace": NAMESPACE}, "spec": {"team": "red"}}
     await cache.replace(NAMESPACE, [without_uid, None, 7, an_object("good", 1)], 5)
@@ -177,7 +177,7 @@ async def test_what_is_no_object_is_set_aside_until_no_list_has_it() -> None:
     assert quarantined(cache) == {}
 
 
-def test_what_cannot_be_read_is_forgotten_once_it_is_deleted() -> None:
+def test_an_unreadable_object_is_released_once_it_is_deleted() -> None:
     cache = a_cache()
     cache.put(NAMESPACE, an_object("a", 1, team={}))
     assert set(quarantined(cache)) == {"a"}
@@ -185,7 +185,7 @@ def test_what_cannot_be_read_is_forgotten_once_it_is_deleted() -> None:
     assert quarantined(cache) == {}
 
 
-def test_what_can_be_read_in_part_is_cached_and_quarantined() -> None:
+def test_a_partly_readable_object_is_cached_and_quarantined() -> None:
     cache = a_cache()
     deep = an_object("a", 1)
     deep["spec"]["metadata"] = nested(205)
@@ -210,7 +210,7 @@ def test_a_model_explains_why_an_object_cannot_be_read() -> None:
     assert reason.startswith("it cannot be read: 1 validation error for Team")
 
 
-def test_an_object_whose_news_cannot_be_handled_is_quarantined_and_stays() -> None:
+def test_an_object_whose_change_cannot_be_handled_is_quarantined_and_stays_cached() -> None:
     def refuse(obj: Object) -> None:
         raise LookupError("of another object")
 
@@ -223,7 +223,7 @@ def test_an_object_whose_news_cannot_be_handled_is_quarantined_and_stays() -> No
 @pytest.mark.parametrize(
     ("text", "number"), [("12", 12), ("0", 0), ("", 0), ("x1", 0), (None, 0), (7, 0)]
 )
-def test_a_version_is_a_number_or_the_oldest(text: Any, number: int) -> None:
+def test_an_invalid_version_counts_as_the_oldest(text: Any, number: int) -> None:
     assert version_number(text) == number
 
 
@@ -233,7 +233,7 @@ STEPS = st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from(VALUES)), max
 
 @QUIETLY
 @given(STEPS, st.data())
-def test_in_whatever_order_the_news_comes_the_end_is_what_the_api_server_has(
+def test_changes_in_any_order_converge_to_the_state_of_the_api_server(
     steps: list[tuple[str, Any]], data: st.DataObject
 ) -> None:
     there, news, uids = dict[str, Object](), list[tuple[bool, Object]](), dict[str, int]()

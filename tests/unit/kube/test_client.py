@@ -68,7 +68,7 @@ async def kube(api: Api, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Asy
         yield connected
 
 
-async def test_objects_are_read_made_patched_and_deleted(kube: Kube, api: Api) -> None:
+async def test_objects_are_created_read_patched_and_deleted(kube: Kube, api: Api) -> None:
     api.answers = [(200, {"n": number}) for number in range(5)]
     assert await kube.get(PODS, "team-a", "p") == {"n": 0}
     await kube.create(RUNS, "team-a", {"a": 1})
@@ -102,7 +102,7 @@ async def test_a_collection_of_all_namespaces_is_listed(kube: Kube, api: Api) ->
         "-r", "r\n", "r/",
     ],
 )  # fmt: skip
-async def test_a_name_never_leads_to_another_path(kube: Kube, api: Api, name: str) -> None:
+async def test_a_name_cannot_change_the_request_path(kube: Kube, api: Api, name: str) -> None:
     api.answers = [(200, {})]
     with pytest.raises(ApiError, match="is not a valid Kubernetes name") as refused:
         await kube.get(RUNS, "team-a", name)
@@ -112,7 +112,7 @@ async def test_a_name_never_leads_to_another_path(kube: Kube, api: Api, name: st
     assert api.asked == []
 
 
-async def test_a_list_is_read_to_its_end(kube: Kube, api: Api) -> None:
+async def test_a_list_is_read_completely(kube: Kube, api: Api) -> None:
     meta = {"resourceVersion": "7"}
     api.answers = [
         (200, {"items": [{"a": 1}], "metadata": meta | {"continue": "c+/="}}),
@@ -125,9 +125,7 @@ async def test_a_list_is_read_to_its_end(kube: Kube, api: Api) -> None:
     assert queries == [asked, {**asked, "continue": "c+/="}]
 
 
-async def test_an_object_that_does_not_exist_is_an_error_of_get_and_none_of_find(
-    kube: Kube, api: Api
-) -> None:
+async def test_get_raises_and_find_returns_none_for_a_missing_object(kube: Kube, api: Api) -> None:
     api.answers = [(404, {"message": "not found"})] * 2
     assert await kube.find(RUNS, "team-a", "r") is None
     with pytest.raises(ApiError) as missing:
@@ -136,7 +134,7 @@ async def test_an_object_that_does_not_exist_is_an_error_of_get_and_none_of_find
 
 
 @pytest.mark.parametrize("status", [404, 409])
-async def test_deleting_an_object_that_is_gone_or_was_replaced_is_done(
+async def test_deleting_a_missing_or_replaced_object_succeeds(
     kube: Kube, api: Api, status: int
 ) -> None:
     api.answers = [(status, {"message": "gone"}), (200, {"kind": "Pod"})]
@@ -225,7 +223,7 @@ def test_the_connection_of_a_watch_is_closed_before_its_event_loop_ends(
         pytest.param(503, "", ApiUnavailableError, "HTTP 503", id="no-words"),
     ],
 )
-async def test_a_refusal_states_what_the_api_server_said(
+async def test_an_error_contains_the_message_of_the_api_server(
     kube: Kube, api: Api, status: int, answer: Any, kind: type[ApiError], message: str
 ) -> None:
     api.answers = [(status, json.dumps(answer) if isinstance(answer, list) else answer)]
@@ -243,7 +241,7 @@ def test_which_rejections_mean_that_the_object_has_changed(status: int, stale: b
     assert ApiError(status, "", "").is_stale is stale
 
 
-async def test_an_api_server_that_is_not_there_is_unavailable(
+async def test_an_unreachable_api_server_is_unavailable(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, api: Api
 ) -> None:
     async with AsyncExitStack() as pod:
@@ -259,7 +257,7 @@ async def test_an_api_server_that_is_not_there_is_unavailable(
     ("answer", "message", "status"),
     [("{", "was interrupted", 0), (" []", "is not a JSON object", 200)],
 )
-async def test_an_answer_that_is_no_object_is_unavailable(
+async def test_a_response_that_is_not_an_object_is_unavailable(
     kube: Kube, api: Api, answer: str, message: str, status: int
 ) -> None:
     api.answers = [(200, answer)]

@@ -14,7 +14,7 @@ def header(at: datetime) -> str:
 
 
 @pytest.mark.parametrize("local", [ago(5 * 3600), ahead(5 * 3600)], ids=["behind", "ahead"])
-def test_a_clock_that_is_off_by_hours_is_corrected(local: datetime) -> None:
+def test_a_clock_skew_of_hours_is_corrected(local: datetime) -> None:
     clock = ServerClock(lambda: local)
     clock.note(header(NOW), clock.asked())
     assert clock.now() == NOW
@@ -28,7 +28,7 @@ def test_small_differences_and_missing_dates_change_nothing(date: str | None) ->
 
 
 @pytest.mark.parametrize("seconds", [3, 10, 3600])
-def test_an_answer_that_is_read_late_is_no_other_clock(seconds: int) -> None:
+def test_a_response_that_is_read_late_is_no_clock_skew(seconds: int) -> None:
     times = [ago(seconds), NOW, NOW]
     clock = ServerClock(lambda: times.pop(0))
     asked = clock.asked()
@@ -36,7 +36,7 @@ def test_an_answer_that_is_read_late_is_no_other_clock(seconds: int) -> None:
     assert clock.now() == NOW
 
 
-def test_a_clock_that_was_set_right_is_followed_again() -> None:
+def test_a_corrected_clock_is_used_again() -> None:
     times = [ahead(9000), ahead(9000), NOW, NOW, NOW]
     clock = ServerClock(lambda: times.pop(0))
     clock.note(header(NOW), clock.asked())

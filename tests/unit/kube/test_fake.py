@@ -22,7 +22,7 @@ class TestFakeKube(KubeContract):
     """The contract."""
 
 
-async def test_a_watch_of_a_version_that_is_too_old_ends_with_an_error() -> None:
+async def test_a_watch_of_an_expired_version_ends_with_an_error() -> None:
     kube = FakeKube()
     _, version = await kube.list(SESSIONS, "ns")
     kube.forget_history()
@@ -30,7 +30,7 @@ async def test_a_watch_of_a_version_that_is_too_old_ends_with_an_error() -> None
     assert [(event["type"], event["object"]["code"]) for event in events] == [("ERROR", 410)]
 
 
-async def test_what_another_client_removes_is_gone_and_watched() -> None:
+async def test_deletions_by_another_client_are_observed() -> None:
     kube, body = FakeKube(), a_session()
     added = kube.add(SESSIONS, "ns", body)
     _, version = await kube.list(SESSIONS, "ns")

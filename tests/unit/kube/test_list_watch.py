@@ -92,9 +92,7 @@ async def recorder(kube: Kube) -> AsyncIterator[Recorder]:
     await asyncio.gather(following, return_exceptions=True)
 
 
-async def test_everything_that_is_there_and_happens_is_noticed(
-    kube: Kube, recorder: Recorder
-) -> None:
+async def test_existing_objects_and_changes_are_observed(kube: Kube, recorder: Recorder) -> None:
     kube.add(SESSIONS, "a", {"metadata": {"name": "one"}})
     await recorder.until("changed", "a", "one")
     kube.add(SESSIONS, "b", {"metadata": {"name": "two"}})
@@ -104,7 +102,7 @@ async def test_everything_that_is_there_and_happens_is_noticed(
     assert recorder.received == []
 
 
-async def test_a_watch_that_cannot_go_on_is_followed_by_a_list(
+async def test_a_watch_that_cannot_continue_is_followed_by_a_list(
     kube: Kube, recorder: Recorder
 ) -> None:
     kube.add(SESSIONS, "a", {"metadata": {"name": "one"}})
@@ -114,7 +112,7 @@ async def test_a_watch_that_cannot_go_on_is_followed_by_a_list(
     await recorder.until("listed", "a", ["one", "two"])
 
 
-async def test_an_outage_of_a_namespace_ends_and_does_not_affect_the_others(
+async def test_an_outage_of_a_namespace_ends_and_does_not_affect_others(
     kube: Kube, recorder: Recorder
 ) -> None:
     error = ApiUnavailableError("connection refused")
@@ -136,7 +134,7 @@ async def test_an_outage_of_a_namespace_ends_and_does_not_affect_the_others(
         pytest.param(ValueError("no"), False, id="unexpected"),
     ],
 )
-async def test_an_error_that_nobody_expects_is_logged_with_its_traceback(
+async def test_an_unexpected_error_is_logged_with_its_traceback(
     kube: Kube,
     recorder: Recorder,
     caplog: pytest.LogCaptureFixture,
@@ -156,7 +154,7 @@ async def test_an_error_that_nobody_expects_is_logged_with_its_traceback(
     assert bool(line.exc_info) != is_expected
 
 
-async def test_the_pauses_grow_while_it_fails_and_begin_anew_once_it_does_not(
+async def test_backoff_grows_with_failures_and_resets_after_a_success(
     kube: Kube, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pauses, failing = list[float](), ApiUnavailableError("connection refused")
@@ -191,7 +189,7 @@ async def test_the_pauses_grow_while_it_fails_and_begin_anew_once_it_does_not(
     ],
     ids=["none", "forbidden", "unavailable", "another"],
 )
-def test_a_namespace_is_closed_if_its_objects_are_forbidden(
+def test_a_namespace_is_forbidden_if_its_objects_are_forbidden(
     problem: Exception | None, answer: bool
 ) -> None:
     assert is_closed(problem) == answer

@@ -187,7 +187,7 @@ def bounds(request: pytest.FixtureRequest) -> Iterator[str]:
 
 @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 @given(steps=st.lists(STEPS, min_size=12, max_size=60), wanted=WANTED)
-def test_whoever_reads_all_pages_sees_what_looking_at_everything_shows(
+def test_all_pages_together_equal_an_unpaginated_list(
     bounds: str, steps: list[Step], wanted: Wanted
 ) -> None:
     async def check() -> None:
@@ -298,7 +298,7 @@ class Crowd(Team):
         return found
 
 
-async def test_a_call_looks_at_few_of_many_runs_and_sessions() -> None:
+async def test_a_call_reads_few_of_many_runs_and_sessions() -> None:
     team = Crowd()
     await team.fill(20_000, 100_000)
     store = team.counting

@@ -59,7 +59,7 @@ async def test_an_agent_without_a_run_is_idle(bench: Bench) -> None:
     assert (agent["cwd"], agent["updated_at"]) == ("/workspace", "2026-11-23T12:00:00.000Z")
 
 
-async def test_an_agent_whose_run_ended_is_where_that_is(bench: Bench) -> None:
+async def test_an_agent_whose_run_ended_has_the_status_of_that_run(bench: Bench) -> None:
     run_id = (await bench.spawn(nickname="ada"))["run_id"]
     await ends(bench, run_id, "Failed")
     (agent,) = (await bench.call("list_agents"))["agents"]
@@ -69,7 +69,7 @@ async def test_an_agent_whose_run_ended_is_where_that_is(bench: Bench) -> None:
     assert await names(bench, status="completed") == []
 
 
-async def test_an_active_run_stands_for_its_agent_before_a_newer_one_that_ended(
+async def test_an_active_run_represents_its_agent_before_a_newer_ended_one(
     bench: Bench,
 ) -> None:
     first = await bench.spawn(nickname="ada")
@@ -87,7 +87,7 @@ async def test_an_active_run_stands_for_its_agent_before_a_newer_one_that_ended(
     assert agents["ada"]["status"] == "queued"
 
 
-async def test_a_session_that_was_made_again_does_not_show_the_runs_of_the_first(
+async def test_a_recreated_session_does_not_show_the_runs_of_the_first(
     bench: Bench,
 ) -> None:
     run_id = (await bench.spawn(nickname="ada"))["run_id"]
@@ -99,7 +99,7 @@ async def test_a_session_that_was_made_again_does_not_show_the_runs_of_the_first
     assert (agent["last_run_id"], agent["last_run_status"]) == (None, None)
 
 
-async def test_agents_are_chosen_by_kind_folder_status_and_namespace(bench: Bench) -> None:
+async def test_agents_are_filtered_by_kind_folder_status_and_namespace(bench: Bench) -> None:
     await bench.add(SESSIONS, "team-b", session("far"))
     await bench.add(SESSIONS, "team-a", session("claude", "claude_code"))
     await bench.spawn(nickname="ada", cwd="src")
@@ -123,7 +123,7 @@ async def test_pages_of_agents_follow_one_another(bench: Bench) -> None:
     assert (found, cursor) == ([f"agent-{number}" for number in (4, 3, 2, 1, 0)], None)
 
 
-async def test_a_page_may_be_short_and_yet_lead_on(
+async def test_a_short_page_may_have_a_cursor(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, bound in {"_LOOKED_AT_ONCE": 2, "_READ_AT_ONCE": 1, "_MOST_LOOKED_AT": 4}.items():
@@ -140,7 +140,7 @@ async def test_a_page_may_be_short_and_yet_lead_on(
     assert [] in pages[:-1]
 
 
-async def test_a_run_that_does_not_know_its_session_is_not_that_of_an_earlier_one(
+async def test_a_run_without_a_session_uid_does_not_belong_to_an_earlier_session(
     bench: Bench,
 ) -> None:
     """The earlier session's run goes on, and would stand for both."""
@@ -160,12 +160,12 @@ BEFORE = encode_cursor((0, "2026-11-23T12:00:00.000Z", "ada"))
 
 
 @pytest.mark.parametrize("cursor", ["x", "WyJhIl0=", BEFORE])
-async def test_a_cursor_of_nowhere_is_refused(bench: Bench, cursor: str) -> None:
+async def test_an_invalid_cursor_is_refused(bench: Bench, cursor: str) -> None:
     refusal = await bench.refused("list_agents", cursor=cursor)
     assert refusal.startswith(f"Unknown cursor: {cursor}. Give the next_cursor of an earlier")
 
 
-async def test_without_the_api_server_the_agents_are_listed_as_they_were(bench: Bench) -> None:
+async def test_agents_are_listed_from_the_cache_without_the_api_server(bench: Bench) -> None:
     await bench.add(SESSIONS, "team-a", session("quiet"))
     bench.cluster.begin_outage(ApiUnavailableError("connection refused"))
     (agent,) = (await bench.call("list_agents"))["agents"]
@@ -174,7 +174,7 @@ async def test_without_the_api_server_the_agents_are_listed_as_they_were(bench: 
     assert "Try again" in said
 
 
-async def test_no_call_lists_the_sessions_or_the_profiles_at_the_api_server(bench: Bench) -> None:
+async def test_no_call_lists_sessions_or_profiles_from_the_api_server(bench: Bench) -> None:
     await bench.spawn(nickname="ada")
     bench.cluster.requests.clear()
     for number in range(3):

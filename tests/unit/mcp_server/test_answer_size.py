@@ -39,14 +39,14 @@ async def answered(bench: Bench, tool: str, **arguments: Any) -> tuple[dict[str,
 @pytest.mark.parametrize(
     ("most", "kept"), [(1, 1), (150, 1), (250, 2), (10_000, 3)], ids=["one", "less", "two", "all"]
 )
-def test_what_fits_is_kept_and_one_in_any_case(most: int, kept: int) -> None:
+def test_as_many_items_as_fit_are_kept_and_at_least_one(most: int, kept: int) -> None:
     items = [Item(text=str(number)) for number in range(3)]
     assert [sent_bytes(item) for item in items] == [100] * 3
     assert within(items, most) == items[:kept]
 
 
 @TEXTS
-async def test_a_page_of_events_fits_and_the_next_goes_on(bench: Bench, text: str) -> None:
+async def test_a_page_of_events_fits_and_the_next_continues(bench: Bench, text: str) -> None:
     name = (await bench.spawn())["run_id"]
     data = {"text": text, "more": [list(range(50))] * 5}
     for _ in range(4):
@@ -64,7 +64,7 @@ async def test_a_page_of_events_fits_and_the_next_goes_on(bench: Bench, text: st
 
 
 @TEXTS
-async def test_a_part_of_an_artifact_fits_and_the_next_goes_on(bench: Bench, text: str) -> None:
+async def test_a_part_of_an_artifact_fits_and_the_next_continues(bench: Bench, text: str) -> None:
     name = (await bench.spawn())["run_id"]
     uid = (await bench.row(name)).run.metadata.uid
     whole = (text * 100)[:300_000]
@@ -88,7 +88,7 @@ async def test_a_part_of_an_artifact_fits_and_the_next_goes_on(bench: Bench, tex
 
 
 @pytest.mark.parametrize(("tool", "key"), [("list_runs", "runs"), ("list_agents", "agents")])
-async def test_a_page_of_a_list_fits_and_the_next_goes_on(
+async def test_a_page_of_a_list_fits_and_the_next_continues(
     bench: Bench, tool: str, key: str
 ) -> None:
     told = {f"key-{number}": '"' * 1000 for number in range(8)}

@@ -48,7 +48,7 @@ def own(api: Api, name: str, labels: dict[str, str] | None = None, **spec: Any) 
     return api.add(PROFILES, "agents", {"metadata": metadata, "spec": spec})
 
 
-async def test_profiles_are_made_and_made_again(api: Api) -> None:
+async def test_profiles_are_created_and_updated(api: Api) -> None:
     await apply(api, {"codex": {"backend": "codex"}})
     await apply(api, {"codex": {"backend": "codex", "image": "new"}})
     profile = api.profiles["codex"]
@@ -57,20 +57,20 @@ async def test_profiles_are_made_and_made_again(api: Api) -> None:
     assert profile["spec"] == {"backend": "codex", "image": "new"}
 
 
-async def test_field_that_is_no_longer_set_goes(api: Api) -> None:
+async def test_field_that_is_no_longer_set_is_removed(api: Api) -> None:
     await apply(api, {"codex": {"backend": "codex", "models": {"default": "m"}}})
     await apply(api, {"codex": {"backend": "codex"}})
     assert api.profiles["codex"]["spec"] == {"backend": "codex"}
 
 
-async def test_profile_the_api_server_finds_invalid_is_not_tried_again(api: Api) -> None:
+async def test_profile_that_the_api_server_finds_invalid_is_not_retried(api: Api) -> None:
     api.errors = [ApiError(422, "Invalid", "spec.image: Required")]
     with pytest.raises(ProfileRefusedError, match=r"422 spec.image: Required"):
         await apply(api, {"codex": {}})
     assert len(api.requests) == 1
 
 
-async def test_profile_that_is_no_longer_enabled_goes_and_others_stay(
+async def test_profile_that_is_no_longer_enabled_is_deleted_and_others_stay(
     api: Api, capsys: pytest.CaptureFixture[str]
 ) -> None:
     own(api, "own")
@@ -85,7 +85,7 @@ async def test_profile_that_is_no_longer_enabled_goes_and_others_stay(
     ]
 
 
-async def test_profile_that_somebody_made_under_a_default_name_is_not_changed(
+async def test_users_profile_with_a_default_name_is_not_changed(
     api: Api, capsys: pytest.CaptureFixture[str]
 ) -> None:
     made = own(api, "codex", image="mine")
@@ -103,20 +103,20 @@ async def test_profile_of_an_installation_under_another_name_is_taken_over(api: 
     assert api.profiles["codex"]["metadata"]["labels"][INSTANCE] == "now"
 
 
-async def test_hook_waits_until_the_kind_is_served(api: Api) -> None:
+async def test_hook_waits_until_the_crd_is_served(api: Api) -> None:
     api.errors = [NOT_FOUND, ApiUnavailableError("not now", 503), NOT_FOUND]
     await apply(api, {"codex": {}})
     assert api.requests == ["list"] * 4 + ["create"]
 
 
-async def test_hook_gives_up_at_once_where_waiting_does_not_help(api: Api) -> None:
+async def test_hook_fails_at_once_where_waiting_does_not_help(api: Api) -> None:
     api.errors = [ApiError(401, "Unauthorized", "who are you")]
     with pytest.raises(ProfileRefusedError, match=r"401 who are you"):
         await apply(api, {"codex": {}})
     assert api.requests == ["list"]
 
 
-async def test_hook_gives_up_in_the_end(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_hook_fails_after_its_timeout(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(apply_profiles, "_RETRY_SECONDS", -1)
     api.errors = [NOT_FOUND]
     with pytest.raises(ProfileRefusedError, match="404"):

@@ -48,14 +48,14 @@ TEXT = {"type": "text", "text": "Hello."}
         ),
     ],
 )
-async def test_unknown_arguments_are_named_with_the_nearest(
+async def test_unknown_arguments_are_named_with_the_most_similar(
     bench: Bench, tool: str, arguments: dict[str, Any], told: str
 ) -> None:
     assert (await bench.refused(tool, **arguments)).startswith(told)
     assert (await bench.call("list_runs"))["runs"] == []
 
 
-async def test_what_has_no_fixed_fields_takes_any(bench: Bench) -> None:
+async def test_free_form_objects_accept_any_field(bench: Bench) -> None:
     message = {"parts": [{"type": "data", "data": {"any": {"thing": 1}}}], "metadata": {"b": 2}}
     made = await bench.spawn(
         prompt=None, input_message=message, metadata={"a": {"b": 1}},
@@ -64,12 +64,12 @@ async def test_what_has_no_fixed_fields_takes_any(bench: Bench) -> None:
     assert (await bench.call("get_run", run_id=made["run_id"]))["metadata"] == {"a": {"b": 1}}
 
 
-async def test_what_clients_add_beside_the_arguments_is_no_argument(bench: Bench) -> None:
+async def test_metadata_that_clients_add_is_not_an_argument(bench: Bench) -> None:
     result = await bench.client.call_tool("list_runs", {}, meta={"progress_token": 1})
     assert not result.is_error
 
 
-async def test_the_schemas_state_that_they_are_closed(bench: Bench) -> None:
+async def test_the_schemas_forbid_additional_properties(bench: Bench) -> None:
     for tool in (await bench.client.list_tools()).tools:
         assert tool.input_schema["additionalProperties"] is False
         assert closed(tool.input_schema) == tool.input_schema

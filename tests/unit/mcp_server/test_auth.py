@@ -42,7 +42,7 @@ async def test_a_token_authenticates_whom_the_api_server_reports(
     assert cluster.requests == [("review", AUDIENCE)]
 
 
-async def test_an_answer_is_remembered_for_a_minute_without_the_token() -> None:
+async def test_an_accepted_token_is_cached_for_a_minute_without_its_text() -> None:
     cluster, clock = FakeCluster(), Clock()
     cluster.reviews["s3cret-token"] = ALICE
     verifier = KubernetesTokenVerifier(cluster, clock)
@@ -56,7 +56,7 @@ async def test_an_answer_is_remembered_for_a_minute_without_the_token() -> None:
     assert "s3cret-token" not in repr((vars(verifier._reviews), access))
 
 
-async def test_a_refusal_is_soon_asked_about_again() -> None:
+async def test_a_rejection_is_cached_for_a_shorter_time() -> None:
     cluster, clock = FakeCluster(), Clock()
     verifier = KubernetesTokenVerifier(cluster, clock)
     assert await verifier.verify_token("token") is None
@@ -65,7 +65,7 @@ async def test_a_refusal_is_soon_asked_about_again() -> None:
     assert await verifier.verify_token("token") is not None
 
 
-async def test_an_api_server_that_is_away_refuses_nobody() -> None:
+async def test_an_unavailable_api_server_rejects_nobody() -> None:
     cluster = FakeCluster()
     cluster.outage = ApiUnavailableError("connection refused")
     with pytest.raises(ReviewUnavailableError, match="connection refused"):

@@ -22,7 +22,7 @@ async def asked_for(bench: Bench, name: str) -> None:
     await eventually(is_asked_for)
 
 
-async def test_cancel_waits_until_nothing_is_left_of_the_run(bench: Bench) -> None:
+async def test_cancel_waits_until_the_pod_of_the_run_is_deleted(bench: Bench) -> None:
     name = (await bench.spawn())["run_id"]
     asking = bench.call("cancel_run", run_id=name, wait_ms=LONG, reason="wrong branch")
     cancelling = asyncio.create_task(asking)
@@ -40,14 +40,14 @@ async def test_cancel_waits_until_nothing_is_left_of_the_run(bench: Bench) -> No
     }
 
 
-async def test_a_cancel_that_may_not_wait_states_that_the_run_is_cancelling(bench: Bench) -> None:
+async def test_a_cancel_without_a_wait_returns_cancelling(bench: Bench) -> None:
     name = (await bench.spawn())["run_id"]
     answer = await bench.call("cancel_run", run_id=name, wait_ms=0)
     assert answer == {"run_id": name, "status": "cancelling", "cancelled_at": None}
     assert (await bench.call("get_run", run_id=name))["status"] == "cancelling"
 
 
-async def test_a_second_cancel_answers_like_the_first_and_changes_nothing(bench: Bench) -> None:
+async def test_a_second_cancel_returns_the_same_and_changes_nothing(bench: Bench) -> None:
     name = (await bench.spawn())["run_id"]
     await bench.call("cancel_run", run_id=name, wait_ms=0, reason="first")
     await bench.call("cancel_run", run_id=name, wait_ms=0, reason="second")
@@ -71,7 +71,7 @@ async def test_two_cancels_at_once_both_succeed(bench: Bench) -> None:
     assert stored(bench, name)["spec"]["cancellation"] == {"requestedBy": "bob"}
 
 
-async def test_a_cancellation_that_kubectl_explained_is_kept(bench: Bench) -> None:
+async def test_a_cancellation_reason_given_with_kubectl_is_kept(bench: Bench) -> None:
     name = (await bench.spawn())["run_id"]
     bench.cluster.set_spec("team-a", name, cancellation={"reason": "by hand"})
     await bench.call("cancel_run", run_id=name, wait_ms=0)
@@ -87,21 +87,23 @@ async def test_a_run_that_ended_otherwise_cannot_be_cancelled(bench: Bench, phas
     assert ("patch", "agentruns") not in bench.cluster.requests
 
 
-async def test_a_run_that_completes_in_the_same_instant_was_not_cancelled(bench: Bench) -> None:
+async def test_a_run_that_completes_concurrently_is_not_cancelled(bench: Bench) -> None:
     name = (await bench.spawn())["run_id"]
     bench.cluster.before_patch = lambda: bench.cluster.set_status("team-a", name, phase="Completed")
     text = await bench.refused("cancel_run", run_id=name, wait_ms=LONG)
     assert text.startswith("run is already terminal: completed")
 
 
-async def test_a_run_that_completes_before_the_row_knows_was_not_cancelled(bench: Bench) -> None:
+async def test_a_run_that_completed_before_its_row_was_updated_is_not_cancelled(
+    bench: Bench,
+) -> None:
     name = (await bench.spawn())["run_id"]
     bench.cluster.set_status("team-a", name, phase="Completed")
     text = await bench.refused("cancel_run", run_id=name, wait_ms=0)
     assert text.startswith("run is already terminal: completed")
 
 
-async def test_cancelling_a_deleted_run_waits_for_its_pod_to_be_gone(bench: Bench) -> None:
+async def test_cancelling_a_deleted_run_waits_for_the_deletion_of_its_pod(bench: Bench) -> None:
     name = (await bench.spawn())["run_id"]
     made = bench.cluster.set_status("team-a", name, phase="Running", attempts=1)
     there = pod(f"{name}-1", made["metadata"]["uid"])

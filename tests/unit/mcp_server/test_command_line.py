@@ -63,7 +63,7 @@ async def test_what_a_tool_refuses_is_reported_in_its_own_message() -> None:
             await tools.get_event_artifact(run_id, 1, "/patch")
 
 
-async def test_who_is_not_let_in_is_informed_by_the_mcp_server() -> None:
+async def test_an_unauthorized_user_gets_the_error_of_the_mcp_server() -> None:
     async with a_site() as site, site.client(authorization=HEADERS["authorization"]) as http:
         user = {"username": "system:serviceaccount:sec-a:nobody"}
         site.cluster.reviews["token"] = {**ALICE, "user": user}

@@ -99,14 +99,14 @@ async def status_of(streams: Streams) -> bytes:
     return (await reader.readline()).split(b" ")[1]
 
 
-async def test_half_a_request_is_ended() -> None:
+async def test_an_incomplete_request_times_out() -> None:
     async with serving() as (_, port):
         for half in (b"", b"GET", b"GET / HTTP/1.1\r\nhost: x\r\n", b"\r\n"):
             reader, _writer = await said(port, half)
             assert await is_ended(reader), half
 
 
-async def test_a_header_a_moment_makes_no_more_time() -> None:
+async def test_slow_headers_do_not_extend_the_timeout() -> None:
     async with serving() as (_, port):
         reader, writer = await said(port, b"GET / HTTP/1.1\r\n")
 
@@ -120,7 +120,7 @@ async def test_a_header_a_moment_makes_no_more_time() -> None:
         dripping.cancel()
 
 
-async def test_the_second_request_of_a_connection_has_no_more_time() -> None:
+async def test_the_second_request_of_a_connection_has_the_same_timeout() -> None:
     async with serving() as (_, port):
         reader, writer = await said(port, GET)
         assert await status_of((reader, writer)) == b"200"
@@ -129,7 +129,7 @@ async def test_the_second_request_of_a_connection_has_no_more_time() -> None:
         assert await is_ended(reader)
 
 
-async def test_a_connection_that_is_idle_between_requests_is_kept() -> None:
+async def test_an_idle_connection_between_requests_stays_open() -> None:
     async with serving() as (_, port):
         reader, writer = await said(port, GET)
         await reader.readuntil(b"\r\n\r\n0")
@@ -138,7 +138,7 @@ async def test_a_connection_that_is_idle_between_requests_is_kept() -> None:
         assert await status_of((reader, writer)) == b"200"
 
 
-async def test_who_waits_for_an_answer_is_not_ended() -> None:
+async def test_a_connection_that_waits_for_a_response_stays_open() -> None:
     async with serving() as (app, port):
         streams = await said(port, GET.replace(b"/ ", b"/wait "))
         await asyncio.sleep(3 * TIGHT.header_seconds)  # The bound must not be there.
@@ -146,7 +146,7 @@ async def test_who_waits_for_an_answer_is_not_ended() -> None:
         assert await status_of(streams) == b"200"
 
 
-async def test_a_peer_has_so_many_connections_and_they_are_given_back() -> None:
+async def test_connections_of_a_client_are_limited_and_released() -> None:
     async with serving(replace(TIGHT, header_seconds=30)) as (_, port):
         mine = [await connected(port) for _ in range(TIGHT.of_peer)]
         reader, _writer = await connected(port)
@@ -162,7 +162,7 @@ async def test_a_peer_has_so_many_connections_and_they_are_given_back() -> None:
                 await asyncio.sleep(0.01)  # The server hears of it soon.
 
 
-async def test_a_peer_has_so_many_requests_under_way() -> None:
+async def test_concurrent_requests_of_a_client_are_limited() -> None:
     async with serving() as (app, port):
         waiting = [
             await said(port, GET.replace(b"/ ", b"/wait ")) for _ in range(TIGHT.requests_of_peer)
@@ -188,7 +188,7 @@ async def test_a_body_that_is_too_large_or_too_slow_is_not_read() -> None:
         assert await status_of(fine) == b"200"
 
 
-async def test_a_body_that_comes_while_the_server_has_no_cpu_has_come_in_time() -> None:
+async def test_a_body_that_arrives_while_the_server_is_starved_is_in_time() -> None:
     async with serving() as (app, port):
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\n")

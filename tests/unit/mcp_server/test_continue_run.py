@@ -41,7 +41,7 @@ async def in_phase(bench: Bench, **status: Any) -> str:
     return run_id
 
 
-async def test_running_is_reported_only_when_the_agent_has_the_answer(bench: Bench) -> None:
+async def test_running_is_reported_only_after_the_agent_received_the_answer(bench: Bench) -> None:
     run_id = await in_phase(bench, **WAITS)
     call = bench.call("continue_run", run_id=run_id, input_message=YES, wait_ms=30_000)
     asking = asyncio.create_task(call)
@@ -91,7 +91,7 @@ async def test_an_answer_that_is_not_acknowledged_yet_is_not_called_running(
     assert answer["status"] == "queued"
 
 
-async def test_the_same_answer_twice_is_given_once_until_it_is_acknowledged(bench: Bench) -> None:
+async def test_a_repeated_answer_is_recorded_once_until_it_is_acknowledged(bench: Bench) -> None:
     run_id = await in_phase(bench, **WAITS)
     for _ in range(2):
         await bench.call("continue_run", run_id=run_id, input_message=YES, wait_ms=0)
@@ -111,7 +111,7 @@ async def test_the_same_answer_twice_is_given_once_until_it_is_acknowledged(benc
         pytest.param({"phase": "Cancelled"}, id="it-was-cancelled"),
     ],
 )
-async def test_an_answer_with_a_key_is_given_once_whatever_came_of_it(
+async def test_an_answer_with_an_idempotency_key_is_recorded_once(
     bench: Bench, since: dict[str, Any]
 ) -> None:
     run_id = await in_phase(bench, **WAITS)
@@ -125,7 +125,7 @@ async def test_an_answer_with_a_key_is_given_once_whatever_came_of_it(
     assert error.startswith("idempotency_key was used before with another answer")
 
 
-async def test_an_answer_by_kubectl_in_between_is_kept(bench: Bench) -> None:
+async def test_a_concurrent_answer_by_kubectl_is_kept(bench: Bench) -> None:
     run_id = await in_phase(bench, **WAITS)
     other = [{"seq": 1, "questionID": "q1", "message": NO}]
     bench.cluster.before_patch = lambda: bench.cluster.set_spec("team-a", run_id, inputs=other)
@@ -169,7 +169,7 @@ async def test_a_run_that_has_ended_is_continued_by_another(bench: Bench, phase:
     assert shown["requested_by"] == bench.caller.username
 
 
-async def test_a_run_is_continued_after_its_resource_is_gone(bench: Bench) -> None:
+async def test_a_run_is_continued_after_its_resource_is_deleted(bench: Bench) -> None:
     old = await in_phase(bench, phase="Completed")
     leave(bench, old, **KEPT)
     bench.cluster.remove(RUNS, "team-a", old)
@@ -177,7 +177,7 @@ async def test_a_run_is_continued_after_its_resource_is_gone(bench: Bench) -> No
     assert answer["mode"] == "resume"
 
 
-async def test_a_run_is_continued_in_the_instant_of_its_completion(bench: Bench) -> None:
+async def test_a_run_is_continued_during_its_completion(bench: Bench) -> None:
     """The operator has not yet put the snapshot into the session, which the run still holds."""
     old = await in_phase(bench, phase="Completed")
     leave(bench, old, activeRun={"name": old, "uid": "uid-9"})
@@ -185,7 +185,7 @@ async def test_a_run_is_continued_in_the_instant_of_its_completion(bench: Bench)
     assert len({answer["run_id"] for answer in answers}) == 3
 
 
-async def test_a_repeated_call_with_its_key_makes_no_second_run(bench: Bench) -> None:
+async def test_a_repeated_call_with_its_key_creates_no_second_run(bench: Bench) -> None:
     old = await in_phase(bench, phase="Completed")
     leave(bench, old, **KEPT)
     call = {"run_id": old, "input_message": YES, "idempotency_key": "k"}
@@ -196,7 +196,7 @@ async def test_a_repeated_call_with_its_key_makes_no_second_run(bench: Bench) ->
 
 
 @pytest.mark.parametrize("phase", ["Completed", "Failed", "Cancelled"])
-async def test_a_run_is_done_again_from_the_start(bench: Bench, phase: str) -> None:
+async def test_a_run_is_repeated_from_the_start(bench: Bench, phase: str) -> None:
     old = await in_phase(bench, phase=phase)
     answer = await bench.call("continue_run", run_id=old, from_start=True)
     assert (answer["mode"], answer["resumed_from_run_id"]) == ("from_start", old)
@@ -266,7 +266,7 @@ async def test_a_refused_repetition_leaves_no_session_behind(bench: Bench) -> No
         ),
     ],
 )
-async def test_what_cannot_be_continued_states_what_to_do(
+async def test_a_run_that_cannot_be_continued_is_refused_with_the_next_step(
     bench: Bench, status: dict[str, Any], arguments: dict[str, Any], says: str
 ) -> None:
     run_id = await in_phase(bench, **status)
@@ -284,7 +284,7 @@ async def test_a_lost_conversation_is_named(bench: Bench) -> None:
     assert error.startswith(f"Unknown session_id: {old}")
 
 
-async def test_a_conversation_of_the_same_name_is_not_taken_for_the_runs_own(bench: Bench) -> None:
+async def test_a_session_of_the_same_name_is_not_confused_with_the_runs_own(bench: Bench) -> None:
     old = await in_phase(bench, phase="Completed")
     await bench.remove(SESSIONS, "team-a", old)
     await bench.add(SESSIONS, "team-a", session(old, **KEPT))
@@ -292,7 +292,7 @@ async def test_a_conversation_of_the_same_name_is_not_taken_for_the_runs_own(ben
     assert error.startswith(f"Unknown session_id: {old}")
 
 
-async def test_a_run_has_no_more_answers_than_it_may(bench: Bench) -> None:
+async def test_the_number_of_answers_of_a_run_is_limited(bench: Bench) -> None:
     run_id = await in_phase(bench, **WAITS)
     many = [{"seq": seq, "message": NO} for seq in range(1, 101)]
     bench.cluster.set_spec("team-a", run_id, inputs=many)
@@ -300,7 +300,7 @@ async def test_a_run_has_no_more_answers_than_it_may(bench: Bench) -> None:
     assert error.startswith(f"run {run_id} has had 100 answers")
 
 
-async def test_a_lost_answer_of_the_api_server_makes_no_second_answer(bench: Bench) -> None:
+async def test_a_lost_response_of_the_api_server_causes_no_second_answer(bench: Bench) -> None:
     run_id = await in_phase(bench, **WAITS)
     bench.cluster.faults["patch", "agentruns"] = [ApiUnavailableError("connection reset")]
     await bench.refused("continue_run", run_id=run_id, input_message=YES)
@@ -308,7 +308,7 @@ async def test_a_lost_answer_of_the_api_server_makes_no_second_answer(bench: Ben
     assert [one["seq"] for one in inputs(bench, run_id)] == [1]
 
 
-async def test_a_run_made_by_kubectl_without_a_question_id_is_answered(bench: Bench) -> None:
+async def test_a_run_created_with_kubectl_without_a_question_id_is_answered(bench: Bench) -> None:
     status = {"phase": "InputRequired", "agent": {"state": "InputRequired"}}
     bench.cluster.add(RUNS, "team-a", run("plain", status))
     await bench.add(SESSIONS, "team-a", session("plain"))

@@ -99,7 +99,7 @@ def quick_copies(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.slow
 @pytest.mark.usefixtures("quick_copies")
 @pytest.mark.parametrize(("tool", "arguments"), DEAR)
-async def test_a_dear_call_holds_up_no_other_callers_poll(
+async def test_an_expensive_call_does_not_delay_other_polls(
     bench: Bench, any_context: AnyContext, tool: str, arguments: dict[str, Any]
 ) -> None:
     for number in range(300):
@@ -124,7 +124,7 @@ async def test_a_dear_call_holds_up_no_other_callers_poll(
 
 
 @pytest.mark.slow
-async def test_a_schema_that_takes_too_long_is_refused_and_its_process_gone() -> None:
+async def test_a_schema_that_takes_too_long_is_refused_and_its_process_ended() -> None:
     checks = SchemaChecks(seconds=0.05)
     with pytest.raises(InvalidArgumentsError, match="could not be checked within"):
         await checks.check(SCHEMAS["properties"])
@@ -141,7 +141,7 @@ async def test_a_large_schema_is_checked_as_a_small_one_is() -> None:
 
 
 @pytest.mark.slow
-async def test_patterns_are_those_of_json_schema() -> None:
+async def test_patterns_have_the_syntax_of_json_schema() -> None:
     checks = SchemaChecks()
     await checks.check({"pattern": r"(?<year>\d{4})-\p{L}", "patternProperties": {r"\-": STRING}})
     broken: list[dict[str, Any]] = [{"pattern": "("}, {"patternProperties": {"[": {}}}]
@@ -151,7 +151,7 @@ async def test_patterns_are_those_of_json_schema() -> None:
 
 
 @pytest.mark.slow
-async def test_few_schemas_wait_to_be_checked() -> None:
+async def test_the_queue_of_schema_checks_is_bounded() -> None:
     checks = SchemaChecks(seconds=0.05)
     many = (checks.check(SCHEMAS["all-of"]) for _ in range(AT_ONCE + WAITING + 5))
     results = await asyncio.gather(*many, return_exceptions=True)

@@ -47,7 +47,7 @@ def test_run_names_the_secret_and_holds_no_credentials() -> None:
     assert owners == ["run-uid", "session-uid"]
 
 
-def test_digest_of_the_request_reveals_nothing_of_credentials() -> None:
+def test_digest_of_the_request_does_not_reveal_credentials() -> None:
     one, two = (separate_credentials(arguments(token))[0] for token in ("one", "two"))
     assert request_hash(one) == request_hash(two)
 
@@ -67,7 +67,7 @@ async def spawn(bench: Bench, config: dict[str, Any] | None = None, **more: Any)
     return str(spawned["run_id"])
 
 
-async def test_the_same_request_makes_the_secret_that_an_earlier_try_could_not(
+async def test_a_retry_creates_the_secret_that_the_first_try_could_not(
     bench: Bench,
 ) -> None:
     run_id = await spawn(bench, idempotency_key="k")
@@ -77,7 +77,7 @@ async def test_the_same_request_makes_the_secret_that_an_earlier_try_could_not(
     assert await spawn(bench, idempotency_key="k") == run_id, "and harms nothing where it is there"
 
 
-async def test_a_run_whose_secret_cannot_be_made_is_cancelled(bench: Bench) -> None:
+async def test_a_run_whose_secret_cannot_be_created_is_cancelled(bench: Bench) -> None:
     run_id = await spawn(bench, idempotency_key="k")
     bench.cluster.remove(SECRETS, "team-a", f"{run_id}-agentrun-backend")
     bench.cluster.faults["create", "secrets"] = [ApiError(403, "Forbidden", "no more Secrets")]
@@ -115,7 +115,7 @@ NAMED = "spawned-by-alice-agentrun-backend"
 
 
 @pytest.mark.parametrize("backend", ["remote_a2a", "codex"])
-def test_no_caller_names_a_secret(backend: Any) -> None:
+def test_no_caller_can_name_a_secret(backend: Any) -> None:
     config = {"agent_url": "https://a", "credentials_secret": NAMED}
     given = SpawnArguments(backend=backend, role="worker", prompt="x", backend_config=config)
     with pytest.raises(InvalidArgumentsError, match="credentials_secret is not accepted"):
@@ -124,7 +124,7 @@ def test_no_caller_names_a_secret(backend: Any) -> None:
 
 @pytest.mark.parametrize("giver", ["somebody-else", None])
 @pytest.mark.parametrize("way", ["spawn_run", "continue_run", "from_start"])
-async def test_only_who_gave_credentials_goes_on_with_them(
+async def test_credentials_are_reused_only_by_the_caller_who_gave_them(
     bench: Bench, giver: str | None, way: str
 ) -> None:
     first = await spawn(bench, nickname="ada")

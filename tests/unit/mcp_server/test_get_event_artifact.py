@@ -29,7 +29,7 @@ async def read(bench: Bench, run_id: str, **more: Any) -> dict[str, Any]:
     )
 
 
-async def test_the_whole_of_a_field_is_read(bench: Bench) -> None:
+async def test_a_complete_field_is_read(bench: Bench) -> None:
     run_id = await given(bench, b"all of it")
     assert await read(bench, run_id) == {
         "run_id": run_id,
@@ -47,7 +47,7 @@ async def test_the_whole_of_a_field_is_read(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("limit", [1, 2, 3, 4, 5, 7, 100])
-async def test_slices_put_together_are_the_whole_and_cut_no_character(
+async def test_slices_together_are_the_complete_text_and_split_no_character(
     bench: Bench, limit: int
 ) -> None:
     whole = "aé€😀 end €"
@@ -70,7 +70,7 @@ async def test_an_offset_within_a_character_moves_to_the_next(bench: Bench) -> N
 
 
 @pytest.mark.parametrize("limit", [1, 3, 256])
-async def test_what_is_no_text_comes_in_base64_and_complete(bench: Bench, limit: int) -> None:
+async def test_binary_content_is_returned_in_base64_and_complete(bench: Bench, limit: int) -> None:
     whole = bytes(range(256))
     run_id = await given(bench, whole, "application/octet-stream")
     raw, offset, more = b"", 0, True
@@ -82,13 +82,13 @@ async def test_what_is_no_text_comes_in_base64_and_complete(bench: Bench, limit:
     assert raw == whole
 
 
-async def test_beyond_the_end_there_is_nothing(bench: Bench) -> None:
+async def test_an_offset_beyond_the_end_returns_nothing(bench: Bench) -> None:
     run_id = await given(bench, b"short")
     part = await read(bench, run_id, offset=99)
     assert (part["content"], part["returned_bytes"], part["has_more"]) == ("", 0, False)
 
 
-async def test_what_is_not_there_is_named_with_what_is(bench: Bench) -> None:
+async def test_a_missing_artifact_is_named_with_the_existing_ones(bench: Bench) -> None:
     run_id = await given(bench, b"x")
     wrong = {"run_id": run_id, "field_path": "/stdout"}
     assert await bench.refused("get_event_artifact", seq=1, **wrong) == (
@@ -99,7 +99,7 @@ async def test_what_is_not_there_is_named_with_what_is(bench: Bench) -> None:
         assert said == f"No artifacts found for seq {seq}"
 
 
-async def test_bytes_that_were_not_kept_are_an_error_that_reports_it(bench: Bench) -> None:
+async def test_missing_bytes_are_reported_as_an_error(bench: Bench) -> None:
     run_id = await given(bench, b"x")
     uid = (await bench.row(run_id)).run.metadata.uid
     await bench.blobs.delete_prefix(f"runs/{uid}/")

@@ -24,7 +24,7 @@ from mcp_server.http.hosts import is_allowed_host
         pytest.param("evil.test", ("*",), True, id="any"),
     ],
 )
-def test_only_names_nobody_outside_can_own_are_answered(
+def test_only_cluster_internal_host_names_are_served(
     host: str, allowed: tuple[str, ...], answered: bool
 ) -> None:
     assert is_allowed_host(host, allowed) is answered

@@ -91,7 +91,7 @@ async def test_a_client_calls_tools_with_its_token() -> None:
         pytest.param({"authorization": "Basic token"}, id="no-bearer"),
     ],
 )
-async def test_nobody_gets_in_without_a_valid_token(headers: dict[str, str]) -> None:
+async def test_requests_without_a_valid_token_are_rejected(headers: dict[str, str]) -> None:
     async with a_site(public_url="https://runs.test") as site, site.client(**headers) as http:
         answer = await http.post("/mcp", json=INITIALIZE)
         assert answer.status_code == 401
@@ -120,7 +120,7 @@ async def test_tokens_that_cannot_be_checked_are_answered_with_503() -> None:
         pytest.param({"origin": "https://evil.test"}, 403, id="foreign-origin"),
     ],
 )
-async def test_only_known_hosts_are_answered(headers: dict[str, str], status: int) -> None:
+async def test_only_known_hosts_are_served(headers: dict[str, str], status: int) -> None:
     async with a_site(allowed_hosts=("runs.test",)) as site, site.client(**HEADERS) as http:
         answer = await http.post("/mcp", json=INITIALIZE, headers=headers)
         assert answer.status_code == status
@@ -140,7 +140,7 @@ async def test_probes_need_no_token() -> None:
         pytest.param("stop", "stopping", id="stop"),
     ],
 )
-async def test_what_is_not_ready_reports_why_and_stays_alive(what: str, why: str) -> None:
+async def test_an_unready_server_reports_why_and_stays_alive(what: str, why: str) -> None:
     async with a_site() as site, site.client() as http:
         site.store.failure = OSError("disk full") if what == "store" else None
         site.watching = what != "watch"
@@ -151,7 +151,7 @@ async def test_what_is_not_ready_reports_why_and_stays_alive(what: str, why: str
         assert (await http.get("/healthz")).status_code == 200
 
 
-async def test_a_store_that_hangs_is_not_ready(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_hanging_store_is_not_ready(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mcp_server.server.app._PROBE_SECONDS", 0)
     async with a_site() as site, site.client() as http:
 

@@ -22,12 +22,12 @@ async def test_the_runs_of_an_agent_are_listed_by_its_name_or_its_session(bench:
         assert await listed(bench, agent_name=reference) == [mine["run_id"]]
 
 
-async def test_an_agent_that_nobody_knows_is_named(bench: Bench) -> None:
+async def test_an_unknown_agent_is_named(bench: Bench) -> None:
     error = await bench.refused("list_runs", agent_name="nobody")
     assert error.startswith("Unknown agent_name: nobody.")
 
 
-async def test_the_runs_that_an_agent_asked_for_are_listed_by_the_run_it_works_in(
+async def test_the_runs_that_an_agent_started_are_listed_by_its_parent_run(
     bench: Bench,
 ) -> None:
     parent = await bench.spawn()
@@ -53,7 +53,7 @@ async def pages(bench: Bench, **arguments: Any) -> list[list[str]]:
     return found
 
 
-async def test_a_page_of_large_runs_is_no_larger_than_an_answer(bench: Bench) -> None:
+async def test_a_page_of_large_runs_fits_into_a_response(bench: Bench) -> None:
     made = [
         (await bench.spawn(metadata={"x": "x" * 300_000}, idempotency_key=str(n)))["run_id"]
         for n in range(7)
@@ -63,7 +63,7 @@ async def test_a_page_of_large_runs_is_no_larger_than_an_answer(bench: Bench) ->
     assert sorted(chain(*found)) == sorted(made)
 
 
-async def test_pages_are_whole_whatever_is_read_at_once(
+async def test_pages_are_complete_whatever_the_batch_size(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("mcp_server.tools.runs._ROWS_AT_ONCE", 4)
@@ -79,7 +79,7 @@ async def test_pages_are_whole_whatever_is_read_at_once(
         assert max(map(len, chosen)) <= limit
 
 
-async def test_a_call_passes_a_bounded_number_of_runs_that_are_not_wanted(
+async def test_a_call_skips_a_bounded_number_of_filtered_runs(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     setattr(bench.store, "_most_looked_at", 3)  # noqa: B010 - no part of the promise

@@ -32,7 +32,7 @@ async def fetch(bench: Bench, agent: str = "bob", **arguments: Any) -> dict[str,
     return await bench.call("fetch_agent_messages", agent_name=agent, **arguments)
 
 
-async def test_a_message_is_read_as_it_was_sent(bench: Bench, agents: dict[str, str]) -> None:
+async def test_a_message_is_read_back_unchanged(bench: Bench, agents: dict[str, str]) -> None:
     data = {"type": "data", "data": {"n": 1, "none": None}}
     message = says("Ünï 🚀", metadata={"x": None})
     message["parts"].append(data)
@@ -91,7 +91,7 @@ async def test_agents_are_named_by_session_id_and_nickname_too(
 
 
 @pytest.mark.usefixtures("agents")
-async def test_messages_are_read_from_a_cursor_on_and_stay(bench: Bench) -> None:
+async def test_messages_are_read_after_a_cursor_and_not_removed(bench: Bench) -> None:
     for number in range(1, 6):
         await send(bench, to_agent_name="bob", message=says(f"Message {number}"))
     page = await fetch(bench, after_seq=1, limit=2)
@@ -114,7 +114,7 @@ async def test_a_page_is_bounded_in_bytes(bench: Bench) -> None:
 
 
 @pytest.mark.usefixtures("agents")
-async def test_who_waits_for_a_message_wakes_at_once(bench: Bench) -> None:
+async def test_waiting_for_a_message_ends_when_it_arrives(bench: Bench) -> None:
     waiting = asyncio.create_task(fetch(bench, wait_ms=30_000))
     for _ in range(50):
         await asyncio.sleep(0)  # Until it waits.
@@ -124,7 +124,7 @@ async def test_who_waits_for_a_message_wakes_at_once(bench: Bench) -> None:
 
 
 @pytest.mark.usefixtures("agents")
-async def test_who_waits_is_answered_when_the_process_stops(bench: Bench) -> None:
+async def test_waiting_calls_return_when_the_process_stops(bench: Bench) -> None:
     waiting = asyncio.create_task(fetch(bench, wait_ms=30_000))
     for _ in range(50):
         await asyncio.sleep(0)  # Until it waits.
@@ -133,13 +133,13 @@ async def test_who_waits_is_answered_when_the_process_stops(bench: Bench) -> Non
 
 
 @pytest.mark.usefixtures("agents")
-async def test_many_who_write_at_once_leave_neither_gaps_nor_duplicates(bench: Bench) -> None:
+async def test_concurrent_sends_leave_neither_gaps_nor_duplicates(bench: Bench) -> None:
     sent = await asyncio.gather(*(send(bench, to_agent_name="bob") for _ in range(20)))
     assert sorted(one["seq"] for one in sent) == list(range(1, 21))
 
 
 @pytest.mark.usefixtures("agents")
-async def test_a_session_that_was_made_again_has_an_empty_mailbox(bench: Bench) -> None:
+async def test_a_recreated_session_has_an_empty_mailbox(bench: Bench) -> None:
     await send(bench, to_agent_name="bob")
     await bench.remove(SESSIONS, "team-a", "bob")
     await bench.add(SESSIONS, "team-a", session("bob"))
@@ -148,7 +148,7 @@ async def test_a_session_that_was_made_again_has_an_empty_mailbox(bench: Bench) 
 
 
 @pytest.mark.usefixtures("agents")
-async def test_who_is_not_known_is_named_with_the_next_step(bench: Bench) -> None:
+async def test_an_unknown_recipient_is_named_with_the_next_step(bench: Bench) -> None:
     advice = "Call list_agents to see the agents in namespace team-a."
     for tool, arguments in (
         ("send_agent_message", {"to_agent_name": "eve", "message": says()}),
@@ -165,7 +165,7 @@ async def test_who_is_not_known_is_named_with_the_next_step(bench: Bench) -> Non
     assert refusal == f"Provide agent_name. {advice}"
 
 
-async def test_a_folder_only_chooses(bench: Bench) -> None:
+async def test_a_folder_only_selects_the_recipient(bench: Bench) -> None:
     await bench.spawn(nickname="ada", cwd="src")
     await send(bench, to_agent_name="ada", cwd="/workspace/src")
     assert len((await fetch(bench, "ada", cwd="src"))["messages"]) == 1
@@ -199,7 +199,7 @@ async def test_a_message_without_content_is_refused(
 
 
 @pytest.mark.usefixtures("agents")
-async def test_a_message_too_large_is_refused_with_the_sizes(bench: Bench) -> None:
+async def test_a_too_large_message_is_refused_with_the_sizes(bench: Bench) -> None:
     message = says("x" * 130_000)
     message["parts"] *= 3
     refusal = await bench.refused("send_agent_message", to_agent_name="bob", message=message)
@@ -207,7 +207,7 @@ async def test_a_message_too_large_is_refused_with_the_sizes(bench: Bench) -> No
 
 
 @pytest.mark.usefixtures("agents")
-async def test_a_store_that_is_away_is_reported(bench: Bench) -> None:
+async def test_an_unavailable_store_is_reported(bench: Bench) -> None:
     bench.store.failure = OSError("disk full")
     refusal = await bench.refused("send_agent_message", to_agent_name="bob", message=says())
     assert refusal.startswith("The event store is unavailable")
@@ -234,7 +234,7 @@ async def test_a_repeated_call_with_a_key_sends_nothing_twice(
     assert (await send(bench, **call))["seq"] == 3
 
 
-async def test_of_a_full_mailbox_only_about_an_answer_is_read(
+async def test_reading_a_full_mailbox_reads_about_one_response_from_the_store(
     bench: Bench, agents: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fetch_all, held = MemoryMessages.fetch, list[int]()
@@ -254,7 +254,9 @@ async def test_of_a_full_mailbox_only_about_an_answer_is_read(
     assert rest["messages"][0]["seq"] == 5
 
 
-async def test_many_small_messages_are_one_answer(bench: Bench, agents: dict[str, str]) -> None:
+async def test_many_small_messages_fit_into_one_response(
+    bench: Bench, agents: dict[str, str]
+) -> None:
     for number in range(150):
         await send(bench, to_agent_name="bob", message=says(str(number)))
     for limit, last in ((7, 7), (100, 100), (1000, 150)):

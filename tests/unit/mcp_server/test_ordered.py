@@ -11,7 +11,7 @@ KEYS = st.sampled_from("abcde")
 
 
 @given(st.lists(st.tuples(KEYS, st.none() | PLACES)), PLACES, st.integers(0, 6))
-def test_any_stretch_is_that_of_sorting_all(
+def test_any_page_equals_a_slice_of_the_sorted_whole(
     changes: list[tuple[str, Place | None]], before: Place, limit: int
 ) -> None:
     ordered, plain = Ordered[str, Place](), dict[str, Place]()

@@ -28,7 +28,7 @@ async def waiting(bench: Bench, name: str, **more: Any) -> "asyncio.Task[dict[st
     return task
 
 
-async def test_events_come_in_order_and_by_page(bench: Bench) -> None:
+async def test_events_are_returned_in_order_and_in_pages(bench: Bench) -> None:
     name = (await bench.spawn())["run_id"]
     await bench.say(name, MESSAGE, MESSAGE, MESSAGE)
     first = await bench.call("poll_events", run_id=name, after_seq=0, limit=2)
@@ -49,13 +49,13 @@ async def test_events_come_in_order_and_by_page(bench: Bench) -> None:
     ]
 
 
-async def test_a_poll_that_may_not_wait_answers_at_once(bench: Bench) -> None:
+async def test_a_poll_without_a_wait_returns_at_once(bench: Bench) -> None:
     name = (await bench.spawn())["run_id"]
     answer = await bench.call("poll_events", run_id=name, after_seq=7, wait_ms=0)
     assert answer == {"run_id": name, "status": "queued", "events": [], "next_after_seq": 7}
 
 
-async def test_a_poll_wakes_when_something_happens(bench: Bench) -> None:
+async def test_a_poll_returns_on_a_new_event(bench: Bench) -> None:
     name = (await bench.spawn())["run_id"]
     poll = await waiting(bench, name)
     await bench.say(name, (EventType.STATUS_CHANGED, {"status": "running"}))
@@ -63,7 +63,7 @@ async def test_a_poll_wakes_when_something_happens(bench: Bench) -> None:
     assert (answer["status"], len(answer["events"])) == ("running", 1)
 
 
-async def test_a_poll_wakes_when_the_run_ends_and_has_the_seal(bench: Bench) -> None:
+async def test_a_poll_returns_with_the_seal_when_the_run_ends(bench: Bench) -> None:
     name = (await bench.spawn())["run_id"]
     poll = await waiting(bench, name)
     bench.cluster.set_status("team-a", name, phase="Failed", reason="ProviderError", message="no")
@@ -77,7 +77,7 @@ async def test_a_poll_wakes_when_the_run_ends_and_has_the_seal(bench: Bench) -> 
     }
 
 
-async def test_a_poll_wakes_when_the_status_changes_without_an_event(bench: Bench) -> None:
+async def test_a_poll_returns_when_the_status_changes_without_an_event(bench: Bench) -> None:
     name = (await bench.spawn())["run_id"]
     poll = await waiting(bench, name)
     bench.cluster.set_status("team-a", name, phase="Running")
@@ -85,7 +85,7 @@ async def test_a_poll_wakes_when_the_status_changes_without_an_event(bench: Benc
     assert (answer["status"], answer["events"], answer["next_after_seq"]) == ("running", [], 0)
 
 
-async def test_a_poll_of_a_run_that_waits_for_a_person_waits_too(bench: Bench) -> None:
+async def test_a_poll_of_a_run_that_waits_for_input_waits(bench: Bench) -> None:
     name = (await bench.spawn())["run_id"]
     await bench.say(name, (EventType.INPUT_REQUIRED, {"text": "May I?"}))
     poll = await waiting(bench, name, after_seq=1)
@@ -152,7 +152,7 @@ async def test_the_end_is_reported_with_its_event_only(bench: Bench, wait_ms: in
     assert (answer["status"], len(answer["events"])) == ("completed", 1)
 
 
-async def test_an_end_that_is_not_recorded_in_time_is_not_reported(
+async def test_an_end_that_is_not_sealed_in_time_is_not_reported(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("mcp_server.tools.events._SEAL_SECONDS", 0.2)
@@ -175,7 +175,7 @@ async def test_an_end_that_is_not_recorded_in_time_is_not_reported(
     assert (answer["status"], len(answer["events"])) == ("completed", 1)
 
 
-async def test_a_poll_at_the_end_of_a_run_answers_at_once(bench: Bench) -> None:
+async def test_a_poll_at_the_end_of_a_run_returns_at_once(bench: Bench) -> None:
     name = (await bench.spawn())["run_id"]
     await bench.run_sync.observe(bench.cluster.set_status("team-a", name, phase="Completed"))
     asking = bench.call("poll_events", run_id=name, after_seq=1, wait_ms=LONG)
@@ -183,7 +183,7 @@ async def test_a_poll_at_the_end_of_a_run_answers_at_once(bench: Bench) -> None:
     assert (answer["status"], answer["events"]) == ("completed", [])
 
 
-async def test_the_agents_claim_is_not_the_end(bench: Bench) -> None:
+async def test_the_agents_report_alone_does_not_end_the_run(bench: Bench) -> None:
     name = (await bench.spawn())["run_id"]
     bench.cluster.set_status("team-a", name, phase="Running")
 
@@ -203,7 +203,7 @@ async def test_polls_end_when_the_process_stops(bench: Bench) -> None:
     assert (await asyncio.wait_for(poll, 20))["events"] == []
 
 
-async def test_a_poll_reports_when_the_store_goes_away_and_goes_on_when_it_is_back(
+async def test_a_poll_reports_an_unavailable_store_and_works_again_afterwards(
     bench: Bench,
 ) -> None:
     name = (await bench.spawn())["run_id"]

@@ -32,13 +32,13 @@ async def refused(bench: Bench, uri: str) -> str:
     return str(raised.value)
 
 
-async def test_a_run_reads_as_get_run_shows_it(bench: Bench) -> None:
+async def test_a_run_resource_equals_the_result_of_get_run(bench: Bench) -> None:
     run_id = (await bench.spawn())["run_id"]
     shown = await read(bench, f"agentrun://team-a/runs/{run_id}")
     assert shown == await bench.call("get_run", run_id=run_id)
 
 
-async def test_a_journal_shows_its_last_events_or_those_after_a_number(bench: Bench) -> None:
+async def test_a_journal_resource_has_the_last_events_or_those_after_a_number(bench: Bench) -> None:
     run_id = (await bench.spawn())["run_id"]
     said = [(EventType.AGENT_MESSAGE, {"text": f"Message {number}"}) for number in range(150)]
     await bench.say(run_id, *said)
@@ -76,12 +76,14 @@ async def test_profiles_are_listed_with_their_models(bench: Bench) -> None:
         ("other://team-a", "Unknown resource"),
     ],
 )
-async def test_what_is_not_there_is_reported_as_by_a_tool(bench: Bench, uri: str, why: str) -> None:
+async def test_a_missing_resource_is_reported_like_by_a_tool(
+    bench: Bench, uri: str, why: str
+) -> None:
     assert why in await refused(bench, uri)
 
 
 @pytest.mark.parametrize("query", ["after_seq=x", "limit=-1", "limit=1e3"])
-async def test_numbers_of_a_journal_must_be_some(bench: Bench, query: str) -> None:
+async def test_an_invalid_event_number_is_refused(bench: Bench, query: str) -> None:
     run_id = (await bench.spawn())["run_id"]
     told = await refused(bench, f"agentrun://team-a/runs/{run_id}/journal?{query}")
     assert "must be a whole number" in told
@@ -101,7 +103,7 @@ def test_a_uri_names_its_run(uri: str, run: tuple[str, str] | None) -> None:
     assert run_of(uri) == run
 
 
-async def test_who_listens_is_notified_of_changes_whoever_writes_them(bench: Bench) -> None:
+async def test_subscribers_are_notified_of_changes_whoever_makes_them(bench: Bench) -> None:
     run_id = (await bench.spawn())["run_id"]
     uri = f"agentrun://team-a/runs/{run_id}/journal"
     async with (
@@ -116,7 +118,7 @@ async def test_who_listens_is_notified_of_changes_whoever_writes_them(bench: Ben
         assert str((await anext(heard)).uri) == uri  # type: ignore[union-attr]
 
 
-async def test_older_clients_are_informed_that_they_cannot_subscribe(bench: Bench) -> None:
+async def test_older_clients_get_an_error_when_they_subscribe(bench: Bench) -> None:
     run_id = (await bench.spawn())["run_id"]
     async with mcp.Client(build_server(bench.tool_context), mode="legacy") as client:
         capabilities = client.server_capabilities
@@ -130,7 +132,7 @@ async def test_older_clients_are_informed_that_they_cannot_subscribe(bench: Benc
             await client.session.subscribe_resource(f"agentrun://team-a/runs/{run_id}")
 
 
-async def test_nobody_listens_for_a_run_that_is_not_there_or_for_too_many(bench: Bench) -> None:
+async def test_subscriptions_to_missing_or_too_many_runs_are_refused(bench: Bench) -> None:
     async with mcp.Client(build_server(bench.tool_context), mode="2026-07-28") as client:
         for uris, why in (
             (["agentrun://team-a/runs/nope"], "Unknown run_id: nope"),
@@ -141,7 +143,7 @@ async def test_nobody_listens_for_a_run_that_is_not_there_or_for_too_many(bench:
                     raise AssertionError("it is refused")
 
 
-async def test_prompts_name_which_tools_to_call(bench: Bench) -> None:
+async def test_prompts_name_the_tools_to_call(bench: Bench) -> None:
     listed = {one.name for one in (await bench.client.list_prompts()).prompts}
     assert listed == {"plan", "implement", "review"}
     given = {"task": "Fix it.", "repository": "https://git.test/x.git", "ref": "v1"}
@@ -155,7 +157,7 @@ async def test_prompts_name_which_tools_to_call(bench: Bench) -> None:
         assert "poll_events" in text
 
 
-async def test_who_waits_is_informed_that_the_server_still_does(
+async def test_a_waiting_client_gets_progress_notifications(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for module in ("events", "runs"):

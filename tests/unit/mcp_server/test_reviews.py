@@ -63,14 +63,14 @@ async def guess(reviews: Reviews[str], number: int) -> None:
             await reviews.of(f"made-up-{one}")
 
 
-async def test_made_up_tokens_do_not_each_become_a_review() -> None:
+async def test_invalid_tokens_do_not_each_cause_a_token_review() -> None:
     server, reviews = made()
     peer.set("10.0.0.1")
     await guess(reviews, 5000)
     assert len(server.asked) == PEER_REFUSALS
 
 
-async def test_one_peers_guesses_are_not_anothers() -> None:
+async def test_guesses_are_counted_for_each_client() -> None:
     _, reviews = made()
     peer.set("10.0.0.1")
     await guess(reviews, 100)
@@ -78,7 +78,7 @@ async def test_one_peers_guesses_are_not_anothers() -> None:
     assert await reviews.of("good-1") == "good-1"
 
 
-async def test_all_peers_together_are_bounded() -> None:
+async def test_guesses_of_all_clients_together_are_limited() -> None:
     server, reviews = made()
     for number in range(1000):
         peer.set(f"10.0.{number // 256}.{number % 256}")
@@ -87,7 +87,7 @@ async def test_all_peers_together_are_bounded() -> None:
     assert len(server.asked) == ALL_REFUSALS
 
 
-async def test_good_tokens_are_neither_pushed_out_nor_held_up_by_guesses() -> None:
+async def test_valid_tokens_are_neither_evicted_nor_delayed_by_guesses() -> None:
     clock = Clock()
     server, reviews = made(clock)
     peer.set("10.0.0.1")
@@ -106,7 +106,7 @@ async def test_good_tokens_are_neither_pushed_out_nor_held_up_by_guesses() -> No
         assert await reviews.of(token) == token
 
 
-async def test_who_was_refused_often_may_try_again_later() -> None:
+async def test_a_client_that_was_refused_often_may_retry_later() -> None:
     clock = Clock()
     _, reviews = made(clock)
     await guess(reviews, 100)
@@ -116,7 +116,7 @@ async def test_who_was_refused_often_may_try_again_later() -> None:
     assert await reviews.of("good-new") == "good-new"
 
 
-async def test_a_token_is_asked_about_once_at_a_time() -> None:
+async def test_concurrent_requests_with_one_token_share_a_review() -> None:
     server, reviews = made()
     server.open.clear()
     waiting = [asyncio.create_task(reviews.of("good-1")) for _ in range(100)]
@@ -129,7 +129,7 @@ async def test_a_token_is_asked_about_once_at_a_time() -> None:
     assert server.asked == ["good-1"]
 
 
-async def test_few_reviews_are_under_way_and_a_bounded_number_waits() -> None:
+async def test_concurrent_and_queued_reviews_are_limited() -> None:
     server, reviews = made()
     server.open.clear()
     tasks = []
@@ -147,7 +147,7 @@ async def test_few_reviews_are_under_way_and_a_bounded_number_waits() -> None:
     assert {type(one) for one in results} == {str, TooManyReviewsError}
 
 
-async def test_what_is_remembered_is_bounded_and_holds_no_token() -> None:
+async def test_the_cache_is_bounded_and_holds_no_token() -> None:
     _, reviews = made()
     for number in range(5000):
         await reviews.of(f"good-{number}")
@@ -155,7 +155,7 @@ async def test_what_is_remembered_is_bounded_and_holds_no_token() -> None:
     assert "good-4999" not in repr(list(reviews._good))
 
 
-async def test_a_token_of_a_megabyte_is_not_passed_on() -> None:
+async def test_an_oversized_token_is_not_reviewed() -> None:
     server, reviews = made()
     with pytest.raises(TokenRefusedError, match="longer than"):
         await reviews.of("good" * 300_000)

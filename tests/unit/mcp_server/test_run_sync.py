@@ -40,7 +40,7 @@ async def until_phase(bench: Bench, name: str, phase: str) -> None:
     await eventually(is_there)
 
 
-async def test_a_run_of_kubectl_gets_a_row_with_its_session(bench: Bench) -> None:
+async def test_a_run_created_with_kubectl_gets_a_row_with_its_session(bench: Bench) -> None:
     bench.cluster.add(RUNS, "team-a", run())
     await until_phase(bench, "run-1", "Queued")
     assert (await bench.row("run-1")).session_uid == ""
@@ -74,7 +74,7 @@ async def test_the_journal_of_a_run_that_ended_is_sealed_with_its_status(bench: 
     ]
 
 
-async def test_a_version_that_comes_late_does_not_bring_a_row_back(bench: Bench) -> None:
+async def test_a_late_version_does_not_revert_a_row(bench: Bench) -> None:
     first = bench.cluster.add(RUNS, "team-a", run())
     bench.cluster.set_status("team-a", "run-1", phase="Running")
     await until_phase(bench, "run-1", "Running")
@@ -82,14 +82,16 @@ async def test_a_version_that_comes_late_does_not_bring_a_row_back(bench: Bench)
     assert (await bench.row("run-1")).run.phase == "Running"
 
 
-async def test_what_is_no_run_is_left_out_and_the_rest_is_followed(bench: Bench) -> None:
+async def test_an_object_that_is_no_run_is_skipped_and_the_others_are_recorded(
+    bench: Bench,
+) -> None:
     bench.cluster.add(RUNS, "team-a", run("odd", backend="unheard-of"))
     bench.cluster.add(RUNS, "team-a", run())
     await until_phase(bench, "run-1", "Queued")
     assert await bench.store.get_run("team-a", "odd") is None
 
 
-async def test_a_watch_that_is_too_old_is_followed_by_a_new_list(bench: Bench) -> None:
+async def test_an_expired_watch_is_followed_by_a_new_list(bench: Bench) -> None:
     lists = bench.cluster.requests.count(("list", "agentruns"))
     bench.cluster.forget_history()
     bench.cluster.add(RUNS, "team-a", run())
@@ -102,7 +104,7 @@ async def test_a_watch_that_is_too_old_is_followed_by_a_new_list(bench: Bench) -
     assert bench.run_sync.is_ready
 
 
-async def test_an_outage_ends_readiness_and_what_happened_in_it_is_found(bench: Bench) -> None:
+async def test_an_outage_ends_readiness_and_changes_during_it_are_found(bench: Bench) -> None:
     made = bench.cluster.add(RUNS, "team-a", run())
     await until_phase(bench, "run-1", "Queued")
     bench.cluster.begin_outage(AWAY)
@@ -117,7 +119,9 @@ async def test_an_outage_ends_readiness_and_what_happened_in_it_is_found(bench: 
     assert bench.run_sync.is_ready
 
 
-async def test_what_the_store_could_not_take_is_recorded_when_it_is_back(bench: Bench) -> None:
+async def test_changes_that_the_store_could_not_record_are_recorded_when_it_is_back(
+    bench: Bench,
+) -> None:
     bench.store.failure = OSError("disk full")
     made = bench.cluster.add(RUNS, "team-a", run())
     bench.cluster.set_status("team-a", "run-1", phase="Completed")
@@ -130,7 +134,7 @@ async def test_what_the_store_could_not_take_is_recorded_when_it_is_back(bench: 
     await until_sealed(bench.store, made["metadata"]["uid"])
 
 
-async def test_a_finished_run_that_is_deleted_stays_what_it_was(bench: Bench) -> None:
+async def test_a_finished_run_that_is_deleted_keeps_its_status(bench: Bench) -> None:
     bench.cluster.add(RUNS, "team-a", run())
     bench.cluster.set_status("team-a", "run-1", phase="Completed")
     bench.cluster.remove(RUNS, "team-a", "run-1")
@@ -144,7 +148,9 @@ async def test_a_finished_run_that_is_deleted_stays_what_it_was(bench: Bench) ->
     assert (shown["status"], shown["deleted_at"]) == ("completed", "2026-11-23T12:00:05.000Z")
 
 
-async def test_a_live_run_that_is_deleted_is_cancelled_once_its_pod_is_gone(bench: Bench) -> None:
+async def test_an_active_run_that_is_deleted_is_cancelled_once_its_pod_is_deleted(
+    bench: Bench,
+) -> None:
     made = bench.cluster.add(RUNS, "team-a", run())
     uid = made["metadata"]["uid"]
     bench.cluster.add(PODS, "team-a", pod("run-1-1", uid))
@@ -206,7 +212,7 @@ async def known_run(cluster: FakeCluster, store: MemoryRunStore, **status: Any) 
     return str(made["metadata"]["uid"])
 
 
-async def test_a_run_that_ended_while_nobody_looked_is_sealed(follow: Any) -> None:
+async def test_a_run_that_ended_during_downtime_is_sealed(follow: Any) -> None:
     cluster, store = FakeCluster(), MemoryRunStore()
     uid = await known_run(cluster, store, phase="Running", attempts=1)
     cluster.set_status("team-a", "run-1", phase="Failed", reason="Evicted")
@@ -216,7 +222,7 @@ async def test_a_run_that_ended_while_nobody_looked_is_sealed(follow: Any) -> No
 
 
 @pytest.mark.parametrize("there", ["run-1-1", "run-1-2"])
-async def test_a_run_deleted_while_nobody_looked_is_cancelled_once_its_pod_is_gone(
+async def test_a_run_deleted_during_downtime_is_cancelled_once_its_pod_is_deleted(
     follow: Any, there: str
 ) -> None:
     cluster, store = FakeCluster(), MemoryRunStore()
@@ -239,7 +245,7 @@ async def test_a_run_deleted_while_nobody_looked_is_cancelled_once_its_pod_is_go
     assert (row.run.phase, row.run.status.reason) == ("Cancelled", "Deleted")
 
 
-async def test_a_burial_that_a_restart_interrupted_is_taken_up_again(follow: Any) -> None:
+async def test_a_finalization_that_a_restart_interrupted_is_resumed(follow: Any) -> None:
     cluster, store = FakeCluster(), MemoryRunStore()
     uid = await known_run(cluster, store, phase="Running", attempts=1)
     deleted = cluster.objects["agentruns", "team-a", "run-1"]
@@ -263,7 +269,7 @@ async def test_a_pod_of_another_run_of_the_same_name_is_not_waited_for(follow: A
     assert not (await store.head(again["metadata"]["uid"])).sealed
 
 
-async def test_a_run_younger_than_the_list_is_not_taken_for_deleted(follow: Any) -> None:
+async def test_a_run_newer_than_the_list_is_not_considered_deleted(follow: Any) -> None:
     cluster, store = FakeCluster(), MemoryRunStore()
     uid = await known_run(cluster, store, phase="Queued")
     listed = cluster.list
@@ -299,7 +305,7 @@ async def test_replicas_that_finalize_the_same_run_record_one_end(follow: Any) -
     assert last["completed_at"] == timestamp(row.run.status.completion_time) == timestamp(NOW)
 
 
-async def test_of_several_replicas_each_event_is_recorded_once(follow: Any) -> None:
+async def test_several_replicas_record_each_event_once(follow: Any) -> None:
     cluster, store = FakeCluster(), MemoryRunStore()
     for _ in range(3):
         await follow(cluster, store)
@@ -320,7 +326,7 @@ def close_namespace(cluster: FakeCluster) -> None:
         cluster.faults[verb, plural] = [FORBIDDEN] * 1000
 
 
-async def test_runs_of_a_namespace_that_was_deleted_while_nobody_looked_are_cancelled(
+async def test_runs_of_a_namespace_that_was_deleted_during_downtime_are_cancelled(
     follow: Any,
 ) -> None:
     cluster, store = FakeCluster(), MemoryRunStore()
@@ -335,7 +341,7 @@ async def test_runs_of_a_namespace_that_was_deleted_while_nobody_looked_are_canc
     assert run_sync.is_ready
 
 
-async def test_a_namespace_that_is_only_closed_keeps_its_runs_and_stops_no_other(
+async def test_a_forbidden_namespace_keeps_its_runs_and_does_not_affect_others(
     follow: Any,
 ) -> None:
     cluster, store = FakeCluster(), MemoryRunStore()

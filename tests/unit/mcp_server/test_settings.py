@@ -4,7 +4,7 @@ from mcp_server.access.subjects import Access
 from mcp_server.settings import Settings, SettingsError, load_settings
 
 
-def test_without_an_environment_the_defaults_hold() -> None:
+def test_defaults_apply_without_an_environment() -> None:
     assert load_settings({}) == Settings(namespaces=("default",))
 
 
@@ -50,6 +50,6 @@ def test_everything_can_be_set() -> None:
         ("AGENTRUN_LOG_LEVEL", "LOUD"),
     ],
 )
-def test_a_setting_that_makes_no_sense_is_named(name: str, value: str) -> None:
+def test_an_invalid_setting_is_named(name: str, value: str) -> None:
     with pytest.raises(SettingsError, match=f"{name} .*{value}"):
         load_settings({name: value})

@@ -15,7 +15,7 @@ async def hello(_: Request) -> Response:
 
 
 @pytest.mark.parametrize("leaving", [False, True])
-async def test_only_a_process_that_leaves_closes_its_connections(leaving: bool) -> None:
+async def test_connections_are_closed_only_during_shutdown(leaving: bool) -> None:
     shutdown = Shutdown()
     if leaving:
         shutdown.leaving.set()
@@ -26,7 +26,7 @@ async def test_only_a_process_that_leaves_closes_its_connections(leaving: bool) 
     assert (answer.text, answer.headers.get("connection") == "close") == ("hello", leaving)
 
 
-async def test_a_process_stops_some_time_after_it_began_to_leave() -> None:
+async def test_a_process_stops_some_time_after_shutdown_began() -> None:
     shutdown = Shutdown(drain_seconds=0.02)
     running = asyncio.create_task(shutdown.run())
     shutdown.leaving.set()
@@ -36,7 +36,7 @@ async def test_a_process_stops_some_time_after_it_began_to_leave() -> None:
     assert shutdown.stopping.is_set()
 
 
-async def test_a_failure_ends_the_process_without_delay() -> None:
+async def test_a_failure_stops_the_process_without_delay() -> None:
     shutdown = Shutdown(drain_seconds=600)
     shutdown.end_now()
     assert shutdown.leaving.is_set()

@@ -46,14 +46,14 @@ async def test_a_run_is_created_with_its_session_and_answered_as_queued(bench: B
     assert made["spec"]["metadata"] == {"ticket": 7}
 
 
-async def test_a_run_can_be_shown_at_once(bench: Bench) -> None:
+async def test_a_new_run_can_be_read_immediately(bench: Bench) -> None:
     answer = await bench.spawn()
     shown = await bench.call("get_run", run_id=answer["run_id"])
     assert (shown["status"], shown["prompt"]) == ("queued", "Work.")
     assert shown["agent_name"] == answer["run_id"]
 
 
-async def test_no_argument_reaches_the_secrets_or_the_pod(bench: Bench) -> None:
+async def test_no_argument_sets_secrets_or_pod_fields(bench: Bench) -> None:
     secret = {"name": "s", "key": "k"}
     wishes: dict[str, Any] = {
         "env": [{"name": "A", "secret": secret}],
@@ -68,7 +68,7 @@ async def test_no_argument_reaches_the_secrets_or_the_pod(bench: Bench) -> None:
     assert not [key for key in bench.cluster.objects if key[0] == "agentruns"]
 
 
-async def test_a_folder_alone_is_one_in_the_profiles_workspace(bench: Bench) -> None:
+async def test_a_folder_without_a_workspace_is_one_in_the_profiles_workspace(bench: Bench) -> None:
     git = {"url": "https://git.test/a.git"}
     await bench.add(PROFILES, "team-a", profile("with-git", workspace={"git": git}))
     answer = await bench.spawn(profile="with-git", cwd="/workspace/sub")
@@ -191,7 +191,7 @@ async def test_a_folder_alone_is_one_in_the_profiles_workspace(bench: Bench) -> 
         ),
     ],
 )
-async def test_what_cannot_become_a_run_is_refused_with_the_reason(
+async def test_invalid_arguments_are_refused_with_the_reason(
     bench: Bench, arguments: dict[str, Any], text: str
 ) -> None:
     await bench.add(PROFILES, "team-a", profile("small", models={"allowed": ["mini"]}))
@@ -205,7 +205,7 @@ async def test_a_taken_nickname_is_refused(bench: Bench) -> None:
     assert text.startswith("Agent name is already in use: bob.")
 
 
-async def test_a_run_that_the_api_server_refuses_burns_no_name(bench: Bench) -> None:
+async def test_a_run_that_the_api_server_refuses_takes_no_name(bench: Bench) -> None:
     invalid = 'AgentRun "x" is invalid: spec.prompt: Too long'
     bench.cluster.faults["create", "agentruns"] = [ApiError(422, "Invalid", invalid)]
     text = await bench.refused("spawn_run", **ASK, prompt="x", nickname="bob")
@@ -213,9 +213,7 @@ async def test_a_run_that_the_api_server_refuses_burns_no_name(bench: Bench) -> 
     assert (await bench.spawn(nickname="bob"))["agent_name"] == "bob"
 
 
-async def test_what_cannot_be_a_run_burns_no_name(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_an_invalid_run_takes_no_name(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     # As if the resource's bounds were narrower than the tool's.
     narrow = partial(AgentRunSpec, model="m" * 300)
     monkeypatch.setattr(manifests, "AgentRunSpec", lambda model, **more: narrow(**more))
@@ -226,7 +224,7 @@ async def test_what_cannot_be_a_run_burns_no_name(
     assert not [key for key in bench.cluster.objects if key[0] == "agentsessions"]
 
 
-async def test_an_api_server_that_is_away_is_distinguished_from_a_refusal(bench: Bench) -> None:
+async def test_an_unavailable_api_server_is_distinguished_from_a_refusal(bench: Bench) -> None:
     bench.cluster.faults["get", "agentprofiles"] = [ApiUnavailableError("connection refused")]
     text = await bench.refused("spawn_run", **ASK, prompt="x")
     assert text.startswith("The Kubernetes API server is unavailable: connection refused")
@@ -239,7 +237,7 @@ async def test_a_creation_whose_answer_was_lost_is_found_again(bench: Bench) -> 
     assert ("agentsessions", "team-a", answer["run_id"]) in bench.cluster.objects
 
 
-async def test_a_store_that_is_away_is_reported_and_found_again(bench: Bench) -> None:
+async def test_an_unavailable_store_is_reported_and_used_again_later(bench: Bench) -> None:
     bench.store.failure = OSError("disk full")
     text = await bench.refused("spawn_run", **ASK, prompt="x", idempotency_key="k")
     assert text.startswith("The event store is unavailable: The database is away: disk full")
@@ -280,14 +278,14 @@ async def test_the_same_key_of_another_caller_is_another_run(bench: Bench) -> No
     assert (await bench.spawn(idempotency_key="k"))["run_id"] != first["run_id"]
 
 
-async def test_twins_of_a_request_make_one_run(bench: Bench) -> None:
+async def test_concurrent_identical_requests_create_one_run(bench: Bench) -> None:
     twins = [bench.spawn(idempotency_key="k", nickname="bob") for _ in range(5)]
     answers = await asyncio.gather(*twins)
     assert len({answer["run_id"] for answer in answers}) == 1
     assert sum(kind == "agentruns" for kind, *_ in bench.cluster.objects) == 1
 
 
-async def test_a_request_that_got_no_further_than_its_session_can_be_repeated(
+async def test_a_request_that_created_only_its_session_can_be_repeated(
     bench: Bench,
 ) -> None:
     away = ApiUnavailableError("gone")
@@ -334,14 +332,14 @@ async def test_a_session_that_cannot_take_the_run_is_not_resumed(
     assert (await bench.refused("spawn_run", **ask)).startswith(text)
 
 
-async def test_a_session_under_way_takes_another_run(bench: Bench) -> None:
+async def test_a_busy_session_accepts_another_run(bench: Bench) -> None:
     active = {"name": "run-0", "uid": "u"}
     await bench.add(SESSIONS, "team-a", session("bob", activeRun=active))
     answer = await bench.spawn(session_mode="resume", session_id="bob", nickname="Bob")
     assert answer["agent_name"] == "bob"
 
 
-async def test_a_caller_from_elsewhere_gets_the_first_namespace(bench: Bench) -> None:
+async def test_a_caller_of_another_namespace_gets_the_first_run_namespace(bench: Bench) -> None:
     bench.caller = Caller("alice@example.test")
     await bench.add(PROFILES, "team-b", profile())
     answer = await bench.spawn()

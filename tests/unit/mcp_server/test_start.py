@@ -14,7 +14,7 @@ from mcp_server.http.connections import CLIENTS, RUNNERS
 from mcp_server.settings import Settings, SettingsError
 
 
-async def test_a_url_that_is_none_is_named_by_its_variable_and_not_repeated(tmp_path: Path) -> None:
+async def test_an_invalid_url_is_named_by_its_variable_and_not_repeated(tmp_path: Path) -> None:
     blobs = f"file://{tmp_path}/blobs"
     with pytest.raises(SettingsError, match="AGENTRUN_STORE_URL") as refused:
         await _open(Settings(store_url="mysql://agentrun:geheim@db/runs", blobs_url=blobs))
@@ -23,13 +23,13 @@ async def test_a_url_that_is_none_is_named_by_its_variable_and_not_repeated(tmp_
         await _open(Settings(blobs_url="gs://runs"))
 
 
-async def test_blobs_that_cannot_be_written_are_reported_at_once(tmp_path: Path) -> None:
+async def test_an_unwritable_blob_store_is_reported_at_startup(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(StoreUnavailableError, match="blobs"):
         await _open(Settings(blobs_url=f"file://{tmp_path}/file/blobs"))
 
 
-async def test_a_mcp_server_starts_again_on_what_it_has_written(tmp_path: Path) -> None:
+async def test_an_mcp_server_restarts_with_its_stored_data(tmp_path: Path) -> None:
     settings = Settings(
         store_url=f"sqlite:///{tmp_path}/agentrun.db", blobs_url=f"file://{tmp_path}/blobs"
     )
@@ -39,7 +39,7 @@ async def test_a_mcp_server_starts_again_on_what_it_has_written(tmp_path: Path) 
         await store.close()
 
 
-def test_an_idle_connection_is_kept_for_longer_than_clients_and_proxies_keep_it() -> None:
+def test_an_idle_connection_stays_open_longer_than_clients_and_proxies_keep_it() -> None:
     # The defaults of nginx and of AWS' load balancers are the longest that are widely used.
     for bounds in (CLIENTS, RUNNERS):
         server = _server(Starlette(), "127.0.0.1", 0, bounds)

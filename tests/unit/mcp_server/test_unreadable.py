@@ -33,7 +33,7 @@ async def listed(bench: Bench) -> list[str]:
 
 
 @pytest.mark.parametrize("key", list(ODD))
-async def test_a_run_that_cannot_be_read_is_named_until_it_is_gone_and_all_else_goes_on(
+async def test_an_unreadable_run_is_reported_until_it_is_deleted_and_others_proceed(
     bench: Bench, key: str
 ) -> None:
     bench.cluster.add(RUNS, "team-a", run("odd", **ODD[key]))
@@ -59,7 +59,7 @@ async def test_a_run_that_cannot_be_read_is_named_until_it_is_gone_and_all_else_
     assert bench.run_sync.is_ready
 
 
-async def test_what_nobody_expects_is_an_outage_of_one_namespace(
+async def test_an_unexpected_error_is_an_outage_of_one_namespace(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def fail(run_sync: RunSync, namespace: str, items: list[Any], version: int) -> Any:
@@ -87,7 +87,7 @@ async def test_what_nobody_expects_is_an_outage_of_one_namespace(
 
 
 @pytest.mark.parametrize("depth", [61, 150, 194])
-async def test_an_answer_that_is_too_deep_is_refused_with_its_place(
+async def test_a_too_deeply_nested_answer_is_refused_with_its_path(
     bench: Bench, depth: int
 ) -> None:
     run_id = await in_phase(bench, **WAITS)
@@ -110,7 +110,7 @@ async def test_an_answer_that_is_too_deep_is_refused_with_its_place(
         pytest.param({"backend_config": {"x": ["\0"]}}, id="backend-config"),
     ],
 )
-async def test_a_request_for_what_cannot_be_kept_is_refused(
+async def test_a_request_that_cannot_be_stored_is_refused(
     bench: Bench, arguments: dict[str, Any]
 ) -> None:
     said = await bench.refused(
@@ -119,12 +119,12 @@ async def test_a_request_for_what_cannot_be_kept_is_refused(
     assert "NUL" in said or "deeper than 64" in said
 
 
-async def test_other_requests_are_held_to_the_bounds_as_well(bench: Bench) -> None:
+async def test_the_limits_apply_to_other_requests_too(bench: Bench) -> None:
     with pytest.raises(MCPError, match="NUL"):
         await bench.client.read_resource("agentrun://runs/a\0b")
 
 
-async def test_a_session_and_a_profile_that_cannot_be_read_hide_no_others(bench: Bench) -> None:
+async def test_an_unreadable_session_or_profile_hides_no_others(bench: Bench) -> None:
     for resource, good, odd in (
         (SESSIONS, session("good"), session("odd", backend="unheard-of")),
         (PROFILES, profile("good"), profile("odd", backend="unheard-of")),
@@ -140,7 +140,7 @@ async def test_a_session_and_a_profile_that_cannot_be_read_hide_no_others(bench:
     assert "agentprofiles team-a/odd" in describe
 
 
-async def test_readyz_states_what_cannot_be_read_and_stays_ready() -> None:
+async def test_readyz_lists_unreadable_objects_and_stays_ready() -> None:
     async with a_site() as site, site.client() as http:
         made = site.cluster.add(RUNS, "team-a", run("odd", metadata=nested(205)))
         await site.tool_context.runs.find("team-a", "odd")
@@ -151,7 +151,7 @@ async def test_readyz_states_what_cannot_be_read_and_stays_ready() -> None:
 
 
 @pytest.mark.slow
-async def test_whatever_the_schema_allows_is_recorded_or_set_aside() -> None:
+async def test_whatever_the_schema_allows_is_recorded_or_quarantined() -> None:
     @QUIETLY
     @given(objects("agentruns"))
     def record(made: dict[str, Any]) -> None:

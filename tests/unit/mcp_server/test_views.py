@@ -83,7 +83,7 @@ def test_the_status_is_the_later_of_phase_and_journal(row: RunRow, status: str) 
         pytest.param(a_row("Rejected"), "Run rejected", id="rejected-without-a-word"),
     ],
 )
-def test_the_summary_states_what_happened_last(row: RunRow, summary: str) -> None:
+def test_the_summary_describes_the_last_event(row: RunRow, summary: str) -> None:
     assert summary_of(row) == summary
 
 

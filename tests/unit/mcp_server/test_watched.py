@@ -59,7 +59,7 @@ async def until(cache: Cache, *wanted: str) -> None:
     await eventually(is_so)
 
 
-def test_before_the_first_list_it_states_that_it_does_not_know(cluster: FakeCluster) -> None:
+def test_before_the_first_list_objects_are_unknown(cluster: FakeCluster) -> None:
     cache = a_cache(cluster)
     with pytest.raises(
         ApiUnavailableError, match="agentsessions of namespace team-a have not been listed yet"
@@ -68,9 +68,7 @@ def test_before_the_first_list_it_states_that_it_does_not_know(cluster: FakeClus
     assert not cache.is_ready
 
 
-async def test_it_follows_what_others_make_change_and_delete(
-    cluster: FakeCluster, cache: Cache
-) -> None:
+async def test_changes_by_others_are_followed(cluster: FakeCluster, cache: Cache) -> None:
     cluster.add(SESSIONS, "team-a", session("ada"))
     await until(cache, "ada")
     uid = cluster.add(SESSIONS, "team-a", session("bob"))["metadata"]["uid"]
@@ -83,7 +81,7 @@ async def test_it_follows_what_others_make_change_and_delete(
     assert await cache.of_uid("team-a", uid) is None
 
 
-async def test_a_watch_that_broke_off_leaves_nothing_behind(
+async def test_objects_deleted_during_a_broken_watch_are_removed(
     cluster: FakeCluster, cache: Cache
 ) -> None:
     cluster.add(SESSIONS, "team-a", session("ada"))
@@ -93,7 +91,7 @@ async def test_a_watch_that_broke_off_leaves_nothing_behind(
     await until(cache)
 
 
-async def test_what_this_process_makes_is_there_at_once_and_is_not_taken_back(
+async def test_own_writes_are_visible_at_once_and_not_reverted(
     cluster: FakeCluster, cache: Cache
 ) -> None:
     await until_ready(cache)
@@ -113,7 +111,7 @@ async def test_what_this_process_makes_is_there_at_once_and_is_not_taken_back(
     assert names(cache) == ["ada"]
 
 
-async def test_another_replicas_session_is_waited_for_by_its_id(
+async def test_a_session_created_by_another_replica_is_awaited_by_its_id(
     cluster: FakeCluster, cache: Cache
 ) -> None:
     await until_ready(cache)
@@ -128,7 +126,7 @@ async def test_another_replicas_session_is_waited_for_by_its_id(
     assert found.metadata.name == "late"
 
 
-async def test_it_goes_on_with_what_it_knows_but_not_of_a_namespace_that_is_closed(
+async def test_cached_objects_are_used_during_an_outage_but_not_of_a_forbidden_namespace(
     cluster: FakeCluster, cache: Cache
 ) -> None:
     cluster.add(SESSIONS, "team-a", session("ada"))
@@ -148,7 +146,7 @@ async def test_it_goes_on_with_what_it_knows_but_not_of_a_namespace_that_is_clos
     assert cache.is_ready
 
 
-async def test_objects_stand_in_the_order_of_when_they_changed(cluster: FakeCluster) -> None:
+async def test_objects_are_ordered_by_time_of_change(cluster: FakeCluster) -> None:
     cache = Informer(
         cluster, SESSIONS, AgentSession, ["team-a"], Quarantine(), place_of=place_of_session
     )

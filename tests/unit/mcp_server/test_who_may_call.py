@@ -261,7 +261,7 @@ def paths_of(app: Starlette) -> dict[str, Route]:
     return {route.path: route for route in app.routes if isinstance(route, Route)}
 
 
-async def test_everything_has_its_row() -> None:
+async def test_every_operation_has_its_row() -> None:
     async with a_site() as site:
         assert set(paths_of(site.front)) == set(ROUTES)
         of_gateway = {

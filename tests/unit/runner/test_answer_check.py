@@ -44,7 +44,7 @@ def told(*updates: dict[str, Any]) -> UpdateMapper:
     return mapper
 
 
-def test_claude_code_is_given_the_schema_without_its_dialect() -> None:
+def test_claude_code_gets_the_schema_without_its_dialect() -> None:
     meta = CLAUDE_CODE.session_meta(False, SCHEMA)["claudeCode"]["options"]["outputFormat"]
     assert meta["type"] == "json_schema"
     assert meta["schema"] == {key: value for key, value in SCHEMA.items() if key != "$schema"}
@@ -54,18 +54,18 @@ def test_claude_code_is_given_the_schema_without_its_dialect() -> None:
     ("backend", "schema"),
     [("codex", SCHEMA), ("gemini", SCHEMA), ("claude_code", None), ("claude_code", {})],
 )
-def test_others_are_described_in_text(backend: str, schema: dict[str, Any] | None) -> None:
+def test_other_agents_get_the_schema_as_text(backend: str, schema: dict[str, Any] | None) -> None:
     assert backend_of(backend).session_meta(False, schema) == {}
 
 
-def test_claude_code_asks_nobody_for_agentruns_own_tools() -> None:
+def test_claude_code_needs_no_permission_for_agentruns_own_tools() -> None:
     options = CLAUDE_CODE.session_meta(True, SCHEMA)["claudeCode"]["options"]
     assert options["allowedTools"] == ["mcp__agentrun"]
     assert "outputFormat" in options
 
 
 @pytest.mark.slow
-async def test_the_answer_is_what_the_agents_tool_took() -> None:
+async def test_the_answer_is_the_input_of_the_agents_output_tool() -> None:
     mapper = told(
         words("Here it is:"), call("pending", rawInput={}), call(None, rawInput={"answer": "x"}),
         call("completed"), words('{"answer": "y"}'),
@@ -77,21 +77,21 @@ async def test_the_answer_is_what_the_agents_tool_took() -> None:
 
 
 @pytest.mark.slow
-async def test_what_its_tool_did_not_take_is_no_answer() -> None:
+async def test_input_refused_by_the_output_tool_is_not_the_answer() -> None:
     mapper = told(call("pending", rawInput={"answer": "x"}), call("failed"))
     with pytest.raises(ValueError, match="holds no JSON"):
         await find_answer(mapper, SCHEMA)
 
 
 @pytest.mark.slow
-async def test_what_its_tool_took_is_checked_all_the_same() -> None:
+async def test_input_accepted_by_the_output_tool_is_still_validated() -> None:
     mapper = told(call("completed", rawInput={"answer": 42}))
     with pytest.raises(ValueError, match="is not of type 'string'"):
         await find_answer(mapper, SCHEMA)
 
 
 @pytest.mark.slow
-async def test_a_long_answer_is_whole_and_the_beginning_of_one_is_none() -> None:
+async def test_a_long_answer_is_complete_and_a_truncated_one_is_refused() -> None:
     long = "x" * 100_000
     mapper = told(call("pending", rawInput={"answer": long}), call("completed"))
     assert await find_answer(mapper, SCHEMA) == {"answer": long}
@@ -116,7 +116,7 @@ async def test_a_long_answer_is_whole_and_the_beginning_of_one_is_none() -> None
         ),
     ],
 )  # fmt: skip
-async def test_patterns_are_those_of_javascript(
+async def test_patterns_have_the_syntax_of_javascript(
     schema: dict[str, Any], answer: Any, problem: str | None
 ) -> None:
     checked = check_apart(json.dumps(answer), schema)
@@ -139,7 +139,7 @@ async def test_patterns_are_those_of_javascript(
         ),
     ],
 )
-async def test_a_pattern_without_an_end_stops_nothing_else(
+async def test_a_catastrophic_pattern_blocks_nothing_else(
     monkeypatch: pytest.MonkeyPatch, schema: dict[str, Any], answer: Any
 ) -> None:
     monkeypatch.setattr("agentrun.runner.answer_check.SECONDS", 3.0)
@@ -154,13 +154,13 @@ async def test_a_pattern_without_an_end_stops_nothing_else(
 
 
 @pytest.mark.slow
-async def test_an_answer_is_without_secrets() -> None:
+async def test_an_answer_contains_no_secrets() -> None:
     mapper = UpdateMapper(clean=lambda text: text.replace("s3cr3t", "[redacted]"))
     mapper.feed(call("completed", rawInput={"answer": "s3cr3t"}))
     assert await find_answer(mapper, SCHEMA) == {"answer": "[redacted]"}
 
 
-def test_the_repair_names_the_tool_where_there_is_one() -> None:
+def test_the_repair_prompt_names_the_output_tool_if_there_is_one() -> None:
     assert "the tool StructuredOutput" in build_repair("no", SCHEMA, "StructuredOutput")
     assert json.dumps(SCHEMA, indent=2) in build_repair("no", SCHEMA)
     assert "tool" not in build_repair("no", SCHEMA)
@@ -201,7 +201,7 @@ for line in sys.stdin:
     ("able", "answer"), [(True, "by the tool"), (False, "in words")], ids=["able", "not-able"]
 )
 @pytest.mark.slow
-async def test_an_agent_that_does_not_take_the_schema_receives_it_as_text(
+async def test_an_agent_without_support_for_schemas_receives_it_as_text(
     tmp_path: Path, able: bool, answer: str
 ) -> None:
     gateway = a_gateway(backend="claude_code", prompt="Answer.", output_schema=SCHEMA)

@@ -63,7 +63,7 @@ for line in sys.stdin:
 """
 
 
-async def test_run_ships_what_the_agent_says_and_reports_its_outcome(tmp_path: Path) -> None:
+async def test_run_uploads_events_of_the_agent_and_reports_its_outcome(tmp_path: Path) -> None:
     gateway = a_gateway(["run", "echo hello"], ["say", "done"])
     async with pod(tmp_path, gateway, is_new=True) as it:
         log = await it.ended()
@@ -86,7 +86,7 @@ async def test_run_ships_what_the_agent_says_and_reports_its_outcome(tmp_path: P
     assert "(exit code 0)" in log
 
 
-async def test_secret_values_never_leave(tmp_path: Path) -> None:
+async def test_secret_values_do_not_leak(tmp_path: Path) -> None:
     prepare(tmp_path)
     write(tmp_path, f"{pod_layout.REDACT}/API_TOKEN", "s3cr3t-value\n")
     gateway = a_gateway(
@@ -102,7 +102,7 @@ async def test_secret_values_never_leave(tmp_path: Path) -> None:
     assert gateway.data("agent_message")[0]["text"].startswith("it is [redacted]")
 
 
-async def test_gateway_that_is_away_for_a_while_loses_nothing(tmp_path: Path) -> None:
+async def test_temporary_outage_of_the_gateway_loses_nothing(tmp_path: Path) -> None:
     gateway = a_gateway(["say", "first"], ["talk", 30, 0.05], ["say", "last"])
     async with pod(tmp_path, gateway) as it:
         await gateway.until(lambda: "agent_message" in gateway.types)
@@ -115,7 +115,7 @@ async def test_gateway_that_is_away_for_a_while_loses_nothing(tmp_path: Path) ->
     assert gateway.outcome is not None
 
 
-async def test_events_of_an_earlier_attempt_that_arrive_late_stay_before(tmp_path: Path) -> None:
+async def test_late_events_of_an_earlier_attempt_precede_those_of_the_next(tmp_path: Path) -> None:
     gateway = a_gateway(["say", "mine"])
     late = {"seq": 1, "event_id": "other", "ts": "", "type": "agent_message"}
     gateway.late = [{**late, "data": {"text": "theirs"}}]
@@ -144,7 +144,9 @@ async def test_missing_agent_program_is_named(tmp_path: Path) -> None:
     assert "no-such-agent-program" in (gateway.outcome.message or "")
 
 
-async def test_child_that_holds_the_output_does_not_hold_the_run(tmp_path: Path) -> None:
+async def test_child_process_that_holds_the_output_open_does_not_delay_the_run(
+    tmp_path: Path,
+) -> None:
     gateway = a_gateway(["detach", "sleep 60"], ["say", "bye"], ["exit", 0])
     async with pod(tmp_path, gateway) as it:
         await it.ended()
@@ -153,7 +155,9 @@ async def test_child_that_holds_the_output_does_not_hold_the_run(tmp_path: Path)
     assert "agent_message" in gateway.types
 
 
-async def test_after_a_stop_signal_it_interrupts_and_ships_the_tail(tmp_path: Path) -> None:
+async def test_after_a_stop_signal_the_agent_is_interrupted_and_the_remaining_events_uploaded(
+    tmp_path: Path,
+) -> None:
     gateway = a_gateway(["say", "begin"], ["run", "echo partial; sleep 60"])
     async with pod(tmp_path, gateway, bounds=QUICK) as it:
         await gateway.until(lambda: "command_started" in gateway.types)
@@ -165,7 +169,7 @@ async def test_after_a_stop_signal_it_interrupts_and_ships_the_tail(tmp_path: Pa
     assert "run_failed" not in gateway.types
 
 
-async def test_after_a_stop_signal_while_it_loads_it_ends_the_pod(tmp_path: Path) -> None:
+async def test_a_stop_signal_while_the_session_loads_ends_the_pod(tmp_path: Path) -> None:
     gateway, calls = a_gateway(["hang"]), tmp_path / "agentrun/calls"
     async with pod(tmp_path, gateway, is_new=True) as it:
         async with asyncio.timeout(LATE_SECONDS):
@@ -177,7 +181,7 @@ async def test_after_a_stop_signal_while_it_loads_it_ends_the_pod(tmp_path: Path
     assert gateway.outcome.state is OutcomeState.INTERRUPTED
 
 
-async def test_after_a_stop_signal_before_there_is_a_runner_the_agents_container_ends(
+async def test_a_stop_signal_before_the_runner_starts_ends_the_agents_container(
     tmp_path: Path,
 ) -> None:
     sleep = tmp_path / "sleep"
@@ -196,7 +200,9 @@ async def test_after_a_stop_signal_before_there_is_a_runner_the_agents_container
             assert await unshare.wait() == 143
 
 
-async def test_agents_container_ends_though_its_runner_went_before_it_began(tmp_path: Path) -> None:
+async def test_agents_container_ends_even_if_its_runner_exited_before_it_started(
+    tmp_path: Path,
+) -> None:
     prepare(tmp_path)
     layout = Layout(root=tmp_path, init_program=tmp_path / "init")
     pipes = make_pipes(layout)
@@ -208,7 +214,9 @@ async def test_agents_container_ends_though_its_runner_went_before_it_began(tmp_
             assert await container.wait() != 0
 
 
-async def test_after_a_stop_signal_with_the_gateway_away_it_ends_in_time(tmp_path: Path) -> None:
+async def test_a_stop_signal_while_the_gateway_is_unavailable_ends_the_runner_in_time(
+    tmp_path: Path,
+) -> None:
     gateway = a_gateway(["say", "begin"], ["hang"])
     async with pod(tmp_path, gateway, grace=3) as it:
         await gateway.until(lambda: "agent_message" in gateway.types)
@@ -218,7 +226,7 @@ async def test_after_a_stop_signal_with_the_gateway_away_it_ends_in_time(tmp_pat
     assert it.termination.state is OutcomeState.INTERRUPTED
 
 
-async def test_structured_answer_is_mended_once(tmp_path: Path) -> None:
+async def test_structured_answer_is_repaired_once(tmp_path: Path) -> None:
     # The trivial agent reads its steps from the prompt's last line, here that of the schema.
     schema = {"type": "object", "required": ["n"], "properties": {"n": {"type": "integer"}}}
     gateway = a_gateway(output_schema=schema, prompt="say a number")
@@ -239,7 +247,9 @@ async def test_permission_is_granted_and_reported(tmp_path: Path) -> None:
     assert '"selected"' in gateway.data("agent_message")[0]["text"]
 
 
-async def test_runner_stays_small_while_the_agent_talks(tmp_path: Path) -> None:
+async def test_memory_of_the_runner_stays_small_while_the_agent_sends_messages(
+    tmp_path: Path,
+) -> None:
     # It goes on talking, so that the runner hears at once that the run is over.
     gateway = a_gateway(["talk", 20_000, 0], ["talk", 600, 0.1])
     async with pod(tmp_path, gateway, is_new=True) as it:
@@ -275,7 +285,7 @@ async def test_change_of_a_git_workspace_is_kept_and_pushed(tmp_path: Path) -> N
     assert "1 files changed" in log
 
 
-async def test_push_that_is_refused_fails_the_run_and_keeps_the_patch(tmp_path: Path) -> None:
+async def test_refused_push_fails_the_run_and_keeps_the_patch(tmp_path: Path) -> None:
     prepare(tmp_path)
     origin = a_repository(tmp_path / "origin.git")
     git(origin, "config", "receive.hideRefs", "refs/heads/agentrun")
@@ -338,7 +348,7 @@ async def test_repository_that_the_profile_does_not_list_is_not_cloned(tmp_path:
     assert not any(state.prompt_sent for state in gateway.states)
 
 
-async def test_no_process_of_the_agent_runs_while_the_workspace_is_made_ready(
+async def test_no_process_of_the_agent_runs_while_the_workspace_is_prepared(
     tmp_path: Path,
 ) -> None:
     asked, answer = asyncio.Event(), asyncio.Event()
@@ -373,7 +383,7 @@ async def test_no_process_of_the_agent_runs_while_the_workspace_is_made_ready(
 
 @pytest.mark.failure("agent-not-ended")
 @pytest.mark.parametrize("has_git", [True, False], ids=["git", "no-git"])
-async def test_without_a_certain_end_of_the_agent_nothing_is_collected_or_kept(
+async def test_nothing_is_collected_or_stored_unless_the_agent_has_certainly_ended(
     tmp_path: Path, has_git: bool
 ) -> None:
     prepare(tmp_path)
@@ -398,7 +408,7 @@ async def test_without_a_certain_end_of_the_agent_nothing_is_collected_or_kept(
     assert gateway.blobs == {}
 
 
-async def test_what_outlives_the_turn_is_dead_before_the_change_is_collected(
+async def test_processes_that_outlive_the_turn_are_killed_before_the_change_is_collected(
     tmp_path: Path,
 ) -> None:
     prepare(tmp_path)
@@ -420,7 +430,7 @@ async def test_what_outlives_the_turn_is_dead_before_the_change_is_collected(
     assert (tmp_path / "workspace/n").read_text() == then
 
 
-async def test_after_a_stop_signal_the_change_so_far_is_kept(tmp_path: Path) -> None:
+async def test_the_change_so_far_is_kept_after_a_stop_signal(tmp_path: Path) -> None:
     prepare(tmp_path)
     origin = a_repository(tmp_path / "origin.git")
     gateway = a_gateway(

@@ -28,7 +28,7 @@ async def shell(script: str, reach: Reach | AllBut, cwd: Path) -> tuple[int, str
 
 
 @pytest.mark.usefixtures("has_landlock")
-async def test_a_child_reads_and_writes_what_it_may_and_nothing_else(tmp_path: Path) -> None:
+async def test_a_child_reads_and_writes_only_what_it_may(tmp_path: Path) -> None:
     for name in ("mine", "theirs", "secret"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "file").write_text(name)
@@ -49,7 +49,7 @@ async def test_a_child_reads_and_writes_what_it_may_and_nothing_else(tmp_path: P
 
 
 @pytest.mark.usefixtures("has_landlock")
-async def test_what_has_the_credentials_does_not_reach_the_agents_folders(tmp_path: Path) -> None:
+async def test_processes_with_credentials_cannot_reach_the_agents_folders(tmp_path: Path) -> None:
     for name in ("pod/workspace", "pod/var/secret", "home/agent"):
         (tmp_path / name).mkdir(parents=True)
         (tmp_path / name / "file").write_text("content")
@@ -60,7 +60,7 @@ async def test_what_has_the_credentials_does_not_reach_the_agents_folders(tmp_pa
 
 
 @pytest.mark.usefixtures("has_landlock")
-async def test_a_child_without_network_connects_to_nobody(tmp_path: Path) -> None:
+async def test_a_child_without_network_cannot_connect(tmp_path: Path) -> None:
     if kernel.landlock_version() < 4:
         pytest.skip("this kernel's Landlock knows no network")
     server = await asyncio.start_server(lambda _r, w: w.close(), "127.0.0.1", 0)
@@ -74,7 +74,7 @@ async def test_a_child_without_network_connects_to_nobody(tmp_path: Path) -> Non
     assert told.printed == b"connected\n"
 
 
-async def test_a_child_that_takes_too_long_is_ended_with_all_that_it_started(
+async def test_a_child_that_takes_too_long_is_killed_with_its_descendants(
     tmp_path: Path,
 ) -> None:
     alive = tmp_path / "alive"

@@ -33,7 +33,7 @@ def data(option: str) -> AgentMessage:
 
 
 @pytest.mark.parametrize("message", [an_answer(" YES "), data("yes")], ids=["text", "data"])
-async def test_permission_is_asked_for_and_the_chosen_option_given(
+async def test_permission_is_requested_and_the_chosen_option_returned(
     tmp_path: Path, message: AgentMessage
 ) -> None:
     gateway = a_gateway(["ask", "rm -r x"], ["say", "done"], profile_spec=ASK)
@@ -52,7 +52,7 @@ async def test_permission_is_asked_for_and_the_chosen_option_given(
     assert gateway.states[-1].acknowledged_input == 1
 
 
-async def test_other_texts_refuse_and_are_the_next_prompt(tmp_path: Path) -> None:
+async def test_any_other_text_refuses_and_becomes_the_next_prompt(tmp_path: Path) -> None:
     gateway = a_gateway(["ask", "rm -r x"], ["say", "then"], profile_spec=ASK)
     async with pod(tmp_path, gateway) as it:
         await asked(gateway)
@@ -83,7 +83,7 @@ for line in sys.stdin:
 """
 
 
-async def test_turn_that_a_refusal_ends_as_cancelled_is_no_cancelled_run(tmp_path: Path) -> None:
+async def test_turn_cancelled_by_a_refusal_does_not_cancel_the_run(tmp_path: Path) -> None:
     gateway = a_gateway(profile_spec=ASK, prompt="go")
     async with pod(tmp_path, gateway, ["python3", "-c", CANCELS]) as it:
         await asked(gateway)
@@ -93,7 +93,7 @@ async def test_turn_that_a_refusal_ends_as_cancelled_is_no_cancelled_run(tmp_pat
     assert gateway.outcome.state is OutcomeState.COMPLETED
 
 
-async def test_answer_to_another_question_is_passed_over(tmp_path: Path) -> None:
+async def test_answer_to_another_question_is_skipped(tmp_path: Path) -> None:
     gateway = a_gateway(["ask", "x"], profile_spec=ASK)
     async with pod(tmp_path, gateway) as it:
         name = await asked(gateway)
@@ -116,7 +116,7 @@ async def test_stop_while_a_question_is_open_answers_it(tmp_path: Path) -> None:
     assert 'outcome\\": \\"cancelled' in texts(gateway)
 
 
-async def test_idle_run_ends_its_pod_and_another_goes_on_with_the_answer(tmp_path: Path) -> None:
+async def test_idle_run_ends_its_pod_and_another_continues_with_the_answer(tmp_path: Path) -> None:
     origin = a_repository(tmp_path / "origin.git")
     gateway = a_gateway(
         ["run", "echo half > half.txt; git add half.txt; git commit -qm half"],
@@ -177,7 +177,7 @@ async def test_another_run_resumes_conversation_and_repository(tmp_path: Path) -
     assert again.outcome.result.files_changed == 1, "only what this run did"
 
 
-async def test_workspace_without_git_is_kept_with_its_links(tmp_path: Path) -> None:
+async def test_workspace_without_git_is_stored_with_its_links(tmp_path: Path) -> None:
     gateway = a_gateway(
         ["run", "mkdir d; echo x > d/f; chmod 755 d/f; ln -s /usr/bin/env tool; mkfifo pipe"]
     )
@@ -195,7 +195,7 @@ async def test_workspace_without_git_is_kept_with_its_links(tmp_path: Path) -> N
     assert (shown["output"].split(), shown["exit_code"]) == (["d", "tool", "x", "/usr/bin/env"], 0)
 
 
-async def test_snapshot_beyond_its_bound_is_not_kept_and_the_run_completes(tmp_path: Path) -> None:
+async def test_too_large_snapshot_is_not_stored_and_the_run_completes(tmp_path: Path) -> None:
     sessions = {"sessions": {"max_snapshot_size": "100Ki"}}
     gateway = a_gateway(
         ["run", "head -c 300000 /dev/urandom > large"], ["say", "done"], profile_spec=sessions
@@ -221,7 +221,9 @@ def _lose_part(gateway: FakeGateway) -> None:
 
 
 @pytest.mark.parametrize("spoil", [_break_part, _lose_part], ids=["changed", "gone"])
-async def test_conversation_that_is_not_there_is_no_new_one(tmp_path: Path, spoil: Any) -> None:
+async def test_missing_conversation_is_not_replaced_by_a_new_one(
+    tmp_path: Path, spoil: Any
+) -> None:
     gateway = a_gateway(["say", "first"])
     first = tmp_path / "first"
     async with pod(first, gateway) as it:
@@ -237,7 +239,7 @@ async def test_conversation_that_is_not_there_is_no_new_one(tmp_path: Path, spoi
     assert "agent_message" not in again.types
 
 
-async def test_agent_that_cannot_load_is_named(tmp_path: Path) -> None:
+async def test_agent_that_cannot_load_a_session_is_named(tmp_path: Path) -> None:
     gateway = a_gateway(["say", "first"])
     first = tmp_path / "first"
     async with pod(first, gateway) as it:
@@ -295,7 +297,7 @@ for line in sys.stdin:
 """
 
 
-async def test_what_an_agent_repeats_only_after_it_has_loaded_is_not_reported_again(
+async def test_history_repeated_after_loading_is_not_reported_again(
     tmp_path: Path,
 ) -> None:
     gateway = a_gateway(["say", "first"])
@@ -307,7 +309,7 @@ async def test_what_an_agent_repeats_only_after_it_has_loaded_is_not_reported_ag
     assert said(again.events) == ["new"]
 
 
-async def test_wait_that_no_answer_ends_goes_on_and_what_it_passed_over_is_dealt_with(
+async def test_wait_continues_after_unrelated_inputs_and_these_are_handled_later(
     tmp_path: Path,
 ) -> None:
     gateway = a_gateway(["ask", "the rest"], ["say", "done"], profile_spec=ASK)

@@ -85,21 +85,21 @@ async def check_failure(
 
 
 @promised(*TURNS)
-async def test_a_turn_that_goes_wrong_ends_the_run_and_reports_why(
-    tmp_path: Path, key: str
-) -> None:
+async def test_a_failed_turn_ends_the_run_with_the_reason(tmp_path: Path, key: str) -> None:
     await check_failure(tmp_path, find(key), a_gateway(**TURNS[key]))
 
 
 @promised(*SILENT)
-async def test_an_agent_that_does_not_answer_ends_the_run_in_time(tmp_path: Path, key: str) -> None:
+async def test_an_agent_that_does_not_respond_ends_the_run_in_time(
+    tmp_path: Path, key: str
+) -> None:
     assert AcpAgent.handshake.__defaults__ == (HANDSHAKE_SECONDS,)
     row = sooner(find(key), HANDSHAKE_SECONDS, WAITS)
     await check_failure(tmp_path, row, a_gateway(["say", "never"]), SILENT[key], BOUNDS)
 
 
 @promised("agent-exits-early")
-async def test_a_program_that_ends_at_once_ends_the_run_and_reports_why(
+async def test_a_program_that_exits_at_once_ends_the_run_with_the_reason(
     tmp_path: Path, key: str
 ) -> None:
     gateway = a_gateway(["say", "never"])
@@ -107,7 +107,7 @@ async def test_a_program_that_ends_at_once_ends_the_run_and_reports_why(
 
 
 @promised("agent-foreign")
-async def test_a_program_for_another_machine_ends_the_run_and_reports_why(
+async def test_a_program_for_another_architecture_ends_the_run_with_the_reason(
     tmp_path: Path, key: str
 ) -> None:
     foreign = for_mips(tmp_path / "agent")

@@ -176,7 +176,7 @@ async def test_a_stop_signal_leaves_a_step_its_share_of_the_time(
 
 
 @pytest.mark.parametrize(("has_ended", "late"), [(False, False), (True, True)])
-async def test_agent_that_may_be_alive_has_nothing_read_of_it(
+async def test_nothing_is_collected_while_the_agent_may_be_running(
     played: Played, has_ended: bool, late: bool
 ) -> None:
     played.has_ended, played.late = has_ended, frozenset({60.0} if late else ())
@@ -188,7 +188,9 @@ async def test_agent_that_may_be_alive_has_nothing_read_of_it(
     assert played.status["snapshot_error"].startswith(f"The workspace was not read: {ALIVE}.")
 
 
-async def test_end_of_another_kind_states_that_nothing_was_read(played: Played) -> None:
+async def test_after_an_uncertain_end_the_message_reports_that_nothing_was_collected(
+    played: Played,
+) -> None:
     result = await collect(played.attempt, AttemptResult(BROKEN, PREPARED), played.limit())
     assert result.end.state is OutcomeState.FAILED
     assert result.end.message == (
@@ -205,7 +207,7 @@ async def test_end_of_another_kind_states_that_nothing_was_read(played: Played) 
         pytest.param(ValueError("not three"), "ValueError: not three", id="unforeseen"),
     ],
 )
-async def test_change_that_is_lost_fails_a_completed_run_alone(
+async def test_lost_change_fails_only_a_completed_run(
     played: Played, error: Exception | None, why: str
 ) -> None:
     played.error, played.late = error, frozenset(() if error else {7.0})
@@ -234,7 +236,7 @@ async def test_nothing_is_collected_without_a_repository(
     assert played.calls == []
 
 
-async def test_nothing_is_collected_or_stored_of_an_agent_that_was_sent_nothing(
+async def test_nothing_is_collected_or_stored_if_the_prompt_was_not_sent(
     played: Played,
 ) -> None:
     played.driven = DriverState("s")
@@ -275,7 +277,7 @@ async def test_run_that_waits_fails_without_a_snapshot(
 
 
 @pytest.mark.parametrize("step", [collect, take_snapshot])
-async def test_run_that_has_finished_meanwhile_ends_the_steps(played: Played, step: Any) -> None:
+async def test_run_that_finished_concurrently_ends_the_steps(played: Played, step: Any) -> None:
     played.error = RunFinishedError("sealed")
     with pytest.raises(RunFinishedError):
         await step(played.attempt, OVER, played.limit())
@@ -287,7 +289,7 @@ async def test_completed_run_needs_no_snapshot_to_report_its_messages(played: Pl
     assert played.calls == ["snapshot", "reasoning", "settled", "delivered 3"]
 
 
-async def test_outcome_that_is_late_states_that_the_events_are_lost(played: Played) -> None:
+async def test_late_outcome_reports_that_events_are_lost(played: Played) -> None:
     played.late = frozenset({7.0})
     result = await report(played.attempt, OVER, played.limit())
     assert result.outcome is not None
@@ -295,7 +297,7 @@ async def test_outcome_that_is_late_states_that_the_events_are_lost(played: Play
     assert played.calls == ["final event", "ship again", "termination message"]
 
 
-async def test_helper_that_broke_meanwhile_is_how_a_completed_run_ends(played: Played) -> None:
+async def test_failed_helper_determines_the_end_of_a_completed_run(played: Played) -> None:
     played.broken = BROKEN
     result = await report(played.attempt, OVER, played.limit())
     assert result.end == replace(BROKEN, final_response="done")

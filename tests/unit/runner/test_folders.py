@@ -26,7 +26,7 @@ def folder(tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.M
     return made
 
 
-def test_what_is_inside_is_reached(folder: Path) -> None:
+def test_files_inside_the_folder_are_opened(folder: Path) -> None:
     with Folder.at(folder) as opened:
         assert opened.names() == ["a", "out"]
         with opened.read("a/b/file") as file:
@@ -42,7 +42,7 @@ def test_what_is_inside_is_reached(folder: Path) -> None:
     ["out/key", "a/key", "a/around/file", "../secret/key", "a/../../secret/key", "/etc/passwd",
      "a//b/file", "", "."],
 )  # fmt: skip
-def test_no_path_leads_through_a_link_or_out(folder: Path, path: str) -> None:
+def test_no_path_follows_a_link_or_leaves_the_folder(folder: Path, path: str) -> None:
     with Folder.at(folder) as opened:
         with pytest.raises(OSError, match=r"Errno"):
             opened.read(path)
@@ -56,7 +56,7 @@ def test_no_path_leads_through_a_link_or_out(folder: Path, path: str) -> None:
 
 
 @pytest.mark.timeout(20)
-def test_what_is_no_file_is_not_read_and_not_waited_for(folder: Path) -> None:
+def test_special_files_are_neither_read_nor_awaited(folder: Path) -> None:
     os.mkfifo(folder / "pipe")
     with socket.socket(socket.AF_UNIX) as listening, Folder.at(folder) as opened:
         listening.bind(str(folder / "socket"))
@@ -65,7 +65,7 @@ def test_what_is_no_file_is_not_read_and_not_waited_for(folder: Path) -> None:
                 opened.read(name)
 
 
-def test_what_is_replaced_may_be_anything_and_is_not_followed(folder: Path) -> None:
+def test_a_replaced_entry_may_be_of_any_type_and_is_not_followed(folder: Path) -> None:
     with Folder.at(folder) as opened:
         opened.replace("a/key", b"new")
         opened.replace("new/b/c", b"new")
@@ -85,7 +85,7 @@ def test_a_walk_shows_links_and_does_not_follow_them(folder: Path) -> None:
     assert failed == []
 
 
-def test_a_walk_survives_paths_that_are_longer_than_the_kernel_takes(tmp_path: Path) -> None:
+def test_a_walk_handles_paths_longer_than_the_kernel_accepts(tmp_path: Path) -> None:
     at, name = os.open(tmp_path, os.O_RDONLY), "folder" * 10
     for _ in range(150):
         os.mkdir(name, dir_fd=at)
@@ -100,7 +100,7 @@ def test_a_walk_survives_paths_that_are_longer_than_the_kernel_takes(tmp_path: P
     assert (found >= 60, len(failed)) == (True, 1)
 
 
-def test_links_are_resolved_inside_only(folder: Path) -> None:
+def test_links_are_resolved_only_within_the_folder(folder: Path) -> None:
     with Folder.at(folder) as opened:
         assert opened.resolve("a/around/new") == ["a", "b", "new"]
         (folder / "loop").symlink_to("loop")
@@ -109,7 +109,7 @@ def test_links_are_resolved_inside_only(folder: Path) -> None:
                 opened.resolve(path)
 
 
-def test_nothing_is_left_open(folder: Path) -> None:
+def test_no_file_descriptor_is_left_open(folder: Path) -> None:
     before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208
     with Folder.at(folder) as opened:
         for path in ("out/key", "a/b/file", "a/b", "nothing/there"):

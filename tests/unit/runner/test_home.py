@@ -51,7 +51,7 @@ def test_identity_is_not_written_through_a_link(layout: Layout, tmp_path: Path) 
 
 
 @pytest.mark.timeout(10)
-def test_identity_does_not_wait_for_the_reader_of_a_fifo(layout: Layout) -> None:
+def test_identity_does_not_wait_for_a_reader_of_a_fifo(layout: Layout) -> None:
     config = layout.home / ".gitconfig"
     config.unlink()
     os.mkfifo(config)
@@ -59,7 +59,7 @@ def test_identity_does_not_wait_for_the_reader_of_a_fifo(layout: Layout) -> None
     assert config.is_file()
 
 
-def test_folder_in_the_way_is_an_error_that_leaves_nothing(layout: Layout) -> None:
+def test_folder_in_place_of_the_file_is_an_error_that_leaves_nothing(layout: Layout) -> None:
     config = layout.home / ".gitconfig"
     config.unlink()
     config.mkdir()
@@ -71,7 +71,7 @@ def test_folder_in_the_way_is_an_error_that_leaves_nothing(layout: Layout) -> No
 @pytest.mark.parametrize(
     ("mode", "policy"), [(None, "never"), ("Bypass", "never"), ("Ask", "on-request")]
 )
-def test_codex_is_informed_whether_to_ask(tmp_path: Path, mode: str | None, policy: str) -> None:
+def test_codex_gets_its_approval_policy(tmp_path: Path, mode: str | None, policy: str) -> None:
     made = Layout(root=tmp_path)
     write_home(made, "codex", None, mode)
     config = tomllib.loads((made.home / ".codex/config.toml").read_text())

@@ -96,7 +96,7 @@ async def take(layout: Layout, store: Store, base: Base | None = None) -> None:
 
 
 @pytest.mark.parametrize("place", ["home", "workspace"])
-async def test_a_folder_swapped_while_it_is_packed_puts_no_secret_into_the_snapshot(
+async def test_a_folder_replaced_during_packing_leaks_no_secret_into_the_snapshot(
     layout: Layout, place: str
 ) -> None:
     folder = getattr(layout, place) / "d"
@@ -143,7 +143,7 @@ def member(
     return info, bytes(size)
 
 
-async def test_a_folder_swapped_while_it_is_unpacked_changes_nothing_elsewhere(
+async def test_a_folder_replaced_during_unpacking_changes_nothing_outside(
     layout: Layout,
 ) -> None:
     elsewhere = secrets_of(layout)
@@ -166,7 +166,7 @@ async def test_a_folder_swapped_while_it_is_unpacked_changes_nothing_elsewhere(
     assert CANARY in (elsewhere / KEY).read_text()
 
 
-async def test_what_is_unpacked_while_a_folder_is_swapped_without_end_stays_inside(
+async def test_unpacking_stays_inside_while_a_folder_is_replaced_continuously(
     layout: Layout,
 ) -> None:
     elsewhere = secrets_of(layout)
@@ -179,14 +179,14 @@ async def test_what_is_unpacked_while_a_folder_is_swapped_without_end_stays_insi
     assert {one.name: one.read_bytes() for one in elsewhere.iterdir()} == before
 
 
-def test_the_home_is_not_written_through_a_link_in_the_place_of_a_folder(layout: Layout) -> None:
+def test_the_home_is_not_written_through_a_link_in_place_of_a_folder(layout: Layout) -> None:
     (layout.home / ".codex").symlink_to(secrets_of(layout))
     with pytest.raises(OSError, match="\\.codex"):
         write_home(layout, "codex", None)
     assert {one.name for one in secrets_of(layout).iterdir()} == {KEY}
 
 
-def test_instructions_are_not_written_to_where_a_folder_is_swapped(layout: Layout) -> None:
+def test_instructions_are_not_written_to_the_target_of_a_replaced_folder(layout: Layout) -> None:
     source = layout.instructions / "rules"
     source.mkdir(parents=True)
     (source / "all.md").write_text("x" * 64 * 1024 * 1024)
@@ -206,7 +206,9 @@ def test_instructions_are_not_written_to_where_a_folder_is_swapped(layout: Layou
     assert (secrets_of(layout) / KEY).read_text().startswith(CANARY)
 
 
-def test_the_home_is_written_inside_while_a_folder_is_swapped_without_end(layout: Layout) -> None:
+def test_writes_to_the_home_stay_inside_while_a_folder_is_replaced_continuously(
+    layout: Layout,
+) -> None:
     (layout.home / ".codex").mkdir()
     with swapping(layout.home / ".codex", secrets_of(layout)):
         for _ in range(200):
@@ -216,7 +218,7 @@ def test_the_home_is_written_inside_while_a_folder_is_swapped_without_end(layout
     assert {one.name for one in secrets_of(layout).iterdir()} == {KEY}
 
 
-def test_the_working_folder_is_not_made_behind_a_link(layout: Layout) -> None:
+def test_the_working_folder_is_not_created_behind_a_link(layout: Layout) -> None:
     (layout.workspace / "d").symlink_to(secrets_of(layout))
     with pytest.raises(AttemptError, match="outside the workspace"):
         working_folder(layout.workspace, "d/new")
@@ -278,7 +280,7 @@ async def no_canary(layout: Layout, base: Base, patch: str) -> None:
 
 
 @pytest.mark.parametrize("name", [KEY, "new"])
-async def test_a_folder_swapped_while_the_change_is_collected_puts_no_secret_into_it(
+async def test_a_folder_replaced_during_collecting_leaks_no_secret_into_the_change(
     layout: Layout, origin: Path, name: str
 ) -> None:
     git, base = await cloned(layout, origin)
@@ -292,7 +294,7 @@ async def test_a_folder_swapped_while_the_change_is_collected_puts_no_secret_int
     await no_canary(layout, base, patch)
 
 
-async def test_folders_swapped_without_end_put_no_secret_into_the_change(
+async def test_continuously_replaced_folders_leak_no_secret_into_the_change(
     layout: Layout, origin: Path
 ) -> None:
     git, base = await cloned(layout, origin)
@@ -304,7 +306,7 @@ async def test_folders_swapped_without_end_put_no_secret_into_the_change(
     await no_canary(layout, base, patch)
 
 
-async def test_links_pipes_and_devices_are_no_way_out_of_the_workspace(
+async def test_links_pipes_and_devices_do_not_lead_out_of_the_workspace(
     layout: Layout, origin: Path
 ) -> None:
     git, base = await cloned(layout, origin)
@@ -413,7 +415,7 @@ SPOILT = {
 
 
 @pytest.mark.parametrize("spoil", [pytest.param(one, id=name) for name, one in SPOILT.items()])
-async def test_a_spoilt_repository_runs_nothing_and_leads_nowhere(
+async def test_a_malicious_repository_runs_nothing_and_leads_nowhere(
     layout: Layout, origin: Path, spoil: Callable[[Path, Layout, str], None], tmp_path: Path
 ) -> None:
     git, base = await cloned(layout, origin)
@@ -428,7 +430,7 @@ async def test_a_spoilt_repository_runs_nothing_and_leads_nowhere(
     await no_canary(layout, base, patch)
 
 
-async def test_a_repository_that_is_spoilt_as_it_is_made_is_not_obeyed(
+async def test_config_of_a_repository_that_is_manipulated_during_its_creation_is_ignored(
     layout: Layout, origin: Path, tmp_path: Path
 ) -> None:
     trap = tmp_path / "sprung"
@@ -456,7 +458,7 @@ def test_settings_on_the_command_line_take_precedence_over_every_file() -> None:
         assert f"-c {said}" in UPLOAD_PACK
 
 
-async def test_objects_that_are_no_good_are_not_taken_over(layout: Layout, origin: Path) -> None:
+async def test_invalid_objects_are_not_adopted(layout: Layout, origin: Path) -> None:
     git, base = await cloned(layout, origin)
     blob = run_git(layout.workspace, "hash-object", "-w", "a.txt").strip()
     inner = a_tree(layout.workspace, f"100644 blob {blob}\tconfig\n")

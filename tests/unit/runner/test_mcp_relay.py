@@ -28,7 +28,7 @@ async def tools_at(gateway: FakeGateway, tmp_path: Path) -> AsyncIterator[McpRel
         yield McpRelay(client)
 
 
-async def test_what_the_agent_says_goes_to_the_gateway_as_it_is(tmp_path: Path) -> None:
+async def test_requests_of_the_agent_are_forwarded_to_the_gateway_unchanged(tmp_path: Path) -> None:
     gateway = a_gateway()
     gateway.tools = lambda said: {"jsonrpc": "2.0", "id": said["id"], "result": {"tools": []}}
     body = b' {"id":7,  "jsonrpc":"2.0","method":"tools/list"}\n'
@@ -49,7 +49,7 @@ async def test_what_the_agent_says_goes_to_the_gateway_as_it_is(tmp_path: Path) 
     assert "cookie" not in heard
 
 
-async def test_only_what_is_posted_is_passed_on(tmp_path: Path) -> None:
+async def test_only_post_requests_are_forwarded(tmp_path: Path) -> None:
     gateway = a_gateway()
     async with (
         tools_at(gateway, tmp_path) as tools,
@@ -67,7 +67,7 @@ async def endless() -> AsyncIterator[bytes]:
 
 
 @pytest.mark.parametrize("in_chunks", [True, False])
-async def test_a_message_has_a_bound(tmp_path: Path, in_chunks: bool) -> None:
+async def test_the_size_of_a_message_is_limited(tmp_path: Path, in_chunks: bool) -> None:
     gateway = a_gateway()
     async with (
         tools_at(gateway, tmp_path) as tools,
@@ -80,7 +80,7 @@ async def test_a_message_has_a_bound(tmp_path: Path, in_chunks: bool) -> None:
     assert gateway.heard == []
 
 
-async def test_a_gateway_that_is_away_is_reported_with_what_to_do(tmp_path: Path) -> None:
+async def test_an_unavailable_gateway_is_reported_with_the_next_step(tmp_path: Path) -> None:
     token = tmp_path / "token"
     token.write_text("x")
     async with (
@@ -114,7 +114,7 @@ async def test_the_agent_is_not_asked_to_log_in(tmp_path: Path) -> None:
         ({"result": {}}, GatewayRefusedError, "cannot be read"),
     ],
 )
-async def test_the_runner_receives_the_reason_why_a_tool_fails(
+async def test_the_runner_receives_the_reason_of_a_failed_tool(
     tmp_path: Path, said: dict[str, Any], error: type[Exception], words: str
 ) -> None:
     gateway = a_gateway()
@@ -156,7 +156,7 @@ def test_agents_that_take_servers_over_http_get_the_tools(
     ],
 )
 @pytest.mark.slow
-async def test_the_agent_is_reported_them(
+async def test_the_agent_gets_the_tools_as_an_mcp_server_unless_the_profile_forbids_it(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     profile: dict[str, Any],

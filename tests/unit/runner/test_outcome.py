@@ -8,7 +8,7 @@ from agentrun.runner.outcome import MAX_TERMINATION_BYTES, End, build_outcome, t
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 
 
-def test_termination_message_is_small_and_can_be_read() -> None:
+def test_termination_message_is_small_and_readable() -> None:
     end = End(OutcomeState.FAILED, Reason.PROVIDER_ERROR, "ü" * 30_000)
     outcome = build_outcome(end, Result(summary="x" * 30_000, commit="c" * 40), 3, NOW)
     text = termination_message(outcome)

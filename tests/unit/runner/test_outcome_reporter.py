@@ -27,7 +27,7 @@ def a_delivery(root: Path, *secrets: str) -> OutcomeReporter:
     return OutcomeReporter(journal, gateway, redactor, 1, root / "termination-log")
 
 
-def test_outcome_full_of_secrets_is_not_too_long(tmp_path: Path) -> None:
+def test_outcome_with_many_secrets_stays_within_its_limit(tmp_path: Path) -> None:
     delivery = a_delivery(tmp_path, "s3cr3t")
     text = "s3cr3t " * 5000
     end = End(OutcomeState.FAILED, Reason.RUNNER_FAILED, text, text, {"s3cr3t": text})
@@ -40,7 +40,7 @@ def test_outcome_full_of_secrets_is_not_too_long(tmp_path: Path) -> None:
     assert "s3cr3t" not in outcome.model_dump_json()
 
 
-def test_patch_keeps_its_bytes_but_for_secrets(tmp_path: Path) -> None:
+def test_patch_keeps_its_bytes_except_secrets(tmp_path: Path) -> None:
     delivery = a_delivery(tmp_path, "pässwörd €")
     raw, clean = tmp_path / "raw", tmp_path / "clean"
     raw.write_bytes(b"+\xff\r\n+" + "pässwörd €, größer\n".encode())
@@ -57,7 +57,7 @@ def test_patch_keeps_its_bytes_but_for_secrets(tmp_path: Path) -> None:
         (OutcomeState.REJECTED, "rejected"),
     ],
 )
-def test_last_event_has_what_the_conversation_records(
+def test_last_event_has_the_data_of_the_conversation(
     tmp_path: Path, state: OutcomeState, kind: str
 ) -> None:
     delivery = a_delivery(tmp_path)

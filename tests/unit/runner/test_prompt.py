@@ -11,7 +11,7 @@ from agentrun.runner.prompt import build_prompt, check_answer
 SCHEMA = {"type": "object", "required": ["n"], "properties": {"n": {"type": "integer"}}}
 
 
-def test_prompt_comes_in_its_parts_and_in_order() -> None:
+def test_prompt_has_its_parts_in_order() -> None:
     message = AgentMessage(parts=[MessagePart(type="text", text="the message")])
     spec = AgentRunSpec(
         backend="codex", prompt="the prompt", input_message=message, output_schema=SCHEMA
@@ -44,7 +44,7 @@ def test_structured_answer_is_found(text: str) -> None:
         pytest.param('{"n": 1}', {"$ref": "http://10.0.0.1/x"}, "another document", id="remote"),
     ],
 )
-def test_structured_answer_that_does_not_satisfy_reports_why(
+def test_invalid_structured_answer_reports_the_reason(
     text: str, schema: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):

@@ -60,7 +60,7 @@ async def put(questions: Questions, question: Question) -> int:
     return answer.seq
 
 
-async def test_two_who_ask_at_once_each_get_their_answer() -> None:
+async def test_two_concurrent_questions_each_get_their_answer() -> None:
     people = People()
     questions = some_questions(people)
     first = asyncio.create_task(put(questions, a_question("permission-1-1")))
@@ -75,7 +75,7 @@ async def test_two_who_ask_at_once_each_get_their_answer() -> None:
     assert (people.open, questions.current, questions.acknowledged) == (None, None, 2)
 
 
-async def test_nothing_is_asked_once_nobody_has_answered_for_too_long() -> None:
+async def test_no_question_is_asked_after_one_has_expired() -> None:
     people = People()
     questions = some_questions(people, idle=0.01)
     given = await asyncio.gather(

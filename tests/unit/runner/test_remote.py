@@ -105,9 +105,7 @@ def whole(gateway: FakeGateway, data: dict[str, Any], field: str) -> str:
 
 
 @pytest.mark.parametrize("agent", ["streaming", "old"])
-async def test_streams_that_break_off_are_taken_up_again(
-    tmp_path: Path, agents: Agents, agent: str
-) -> None:
+async def test_interrupted_streams_are_resumed(tmp_path: Path, agents: Agents, agent: str) -> None:
     """That of each message does, in another way, while the task goes on."""
     gateway = asks(
         agents.at(agent),
@@ -125,7 +123,7 @@ async def test_streams_that_break_off_are_taken_up_again(
 
 
 @pytest.mark.parametrize("fault", ["drop", "hush", "garble"])
-async def test_task_whose_stream_breaks_off_is_followed_to_its_end(
+async def test_task_whose_stream_is_interrupted_is_followed_to_its_end(
     tmp_path: Path, agents: Agents, fault: str
 ) -> None:
     steps: list[list[Any]] = [["say", "before"], [fault], ["sleep", 0.5], ["artifact", "a", "ok"]]
@@ -143,7 +141,7 @@ async def test_task_whose_stream_breaks_off_is_followed_to_its_end(
         ("reject", OutcomeState.REJECTED, "rejected"),
     ],
 )
-async def test_end_that_is_no_success_reports_why(
+async def test_unsuccessful_end_reports_the_reason(
     tmp_path: Path, agents: Agents, step: str, state: OutcomeState, last: str
 ) -> None:
     gateway = asks(agents.at("streaming"), [step, "I will not"])
@@ -189,7 +187,7 @@ async def test_cancel_reaches_the_remote_task_or_states_that_it_could_not(
     assert task in agents.scripted[agent].cancelled
 
 
-async def test_stop_while_it_waits_leaves_the_task_if_the_run_is_still_wanted(
+async def test_stop_during_a_wait_leaves_the_task_running_if_the_run_continues(
     tmp_path: Path, agents: Agents
 ) -> None:
     gateway = asks(agents.at("streaming"), ["ask", "which?"])
@@ -202,7 +200,7 @@ async def test_stop_while_it_waits_leaves_the_task_if_the_run_is_still_wanted(
     assert "is still waiting" in (gateway.outcome.message or "")
 
 
-async def test_wait_outlives_the_pod_and_the_remote_task_goes_on(
+async def test_wait_outlives_the_pod_and_the_remote_task_continues(
     tmp_path: Path, agents: Agents
 ) -> None:
     gateway = asks(agents.at("streaming"), ["artifact", "a", "one"], ["ask", "which?"], ["recall"])
@@ -238,7 +236,7 @@ async def test_data_alone_is_an_answer_without_a_schema(tmp_path: Path, agents: 
     assert structured(gateway) == {"n": 7}
 
 
-async def test_structured_answer_is_mended_once(tmp_path: Path, agents: Agents) -> None:
+async def test_structured_answer_is_repaired_once(tmp_path: Path, agents: Agents) -> None:
     mended = ["later", [["artifact", "answer", '{"n": 7}']]]
     steps: list[list[Any]] = [mended, ["artifact", "answer", "seven"]]
     gateway = asks(agents.at("streaming"), *steps, outputSchema=SCHEMA)
@@ -248,7 +246,7 @@ async def test_structured_answer_is_mended_once(tmp_path: Path, agents: Agents) 
     assert len(agents.told("streaming", gateway)) == 2, "in the same conversation"
 
 
-async def test_structured_answer_that_is_wrong_twice_is_none(
+async def test_structured_answer_that_is_invalid_twice_is_discarded(
     tmp_path: Path, agents: Agents
 ) -> None:
     again = ["later", [["artifact", "answer", "eight"]]]
@@ -269,7 +267,7 @@ def structured(gateway: FakeGateway) -> Any:
     return gateway.outcome.result and gateway.outcome.result.structured
 
 
-async def test_slow_card_is_waited_for_and_an_answer_without_a_task_is_the_runs_answer(
+async def test_slow_card_is_awaited_and_an_answer_without_a_task_is_the_runs_answer(
     tmp_path: Path, agents: Agents
 ) -> None:
     gateway = asks(agents.at("slow"), ["reply", "just so"])
@@ -277,9 +275,7 @@ async def test_slow_card_is_waited_for_and_an_answer_without_a_task_is_the_runs_
     assert check_completed(gateway)["final_response"] == "just so"
 
 
-async def test_parts_of_a_message_reach_the_agent_as_they_are(
-    tmp_path: Path, agents: Agents
-) -> None:
+async def test_parts_of_a_message_reach_the_agent_unchanged(tmp_path: Path, agents: Agents) -> None:
     parts = [{"type": "text", "text": "look"}, {"type": "data", "data": {"n": 1}}]
     message = {"role": "user", "parts": parts}
     gateway = asks(agents.at("streaming"), inputMessage=message, prompt="see here")
@@ -298,7 +294,7 @@ async def test_each_message_has_its_own_metadata(tmp_path: Path, agents: Agents)
     assert {one["agentrun"]["run_id"] for one in metadata} == {RUN}
 
 
-async def test_bearer_is_sent_and_never_shown(tmp_path: Path, agents: Agents) -> None:
+async def test_bearer_token_is_sent_and_never_shown(tmp_path: Path, agents: Agents) -> None:
     prepare(tmp_path)
     write(tmp_path, f"{pod_layout.BACKEND_SECRET}/auth_token", TOKEN)
     write(tmp_path, f"{pod_layout.BACKEND_SECRET}/agent_url", agents.at("bearer"))
@@ -310,7 +306,7 @@ async def test_bearer_is_sent_and_never_shown(tmp_path: Path, agents: Agents) ->
     assert TOKEN not in json.dumps(gateway.events) + log
 
 
-async def test_card_that_is_not_there_is_named_with_its_url(tmp_path: Path, agents: Agents) -> None:
+async def test_missing_card_is_named_with_its_url(tmp_path: Path, agents: Agents) -> None:
     gateway = asks(f"{agents.url}/elsewhere/card.json", ["say", "hello"])
     await finish(tmp_path, gateway)
     assert gateway.outcome is not None

@@ -56,7 +56,7 @@ async def broken(*_: Any) -> None:
         pytest.param(Journal, "ship", [], id="journal"),
     ],
 )
-async def test_error_of_a_helper_is_the_runs_outcome(
+async def test_error_of_a_helper_determines_the_outcome_of_the_run(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
@@ -76,7 +76,7 @@ async def test_error_of_a_helper_is_the_runs_outcome(
     assert "Traceback" in caplog.text
 
 
-async def test_helper_that_fails_at_the_very_end_holds_nothing_up(
+async def test_helper_that_fails_at_the_end_delays_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told: Callable[..., None] = OutcomeReporter.final_events
@@ -98,7 +98,7 @@ async def test_helper_that_fails_at_the_very_end_holds_nothing_up(
 
 
 @pytest.mark.parametrize("part", ["final_events", "outcome"])
-async def test_error_at_the_end_is_the_runs_outcome_too(
+async def test_error_at_the_end_also_determines_the_outcome_of_the_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: str
 ) -> None:
     whole = getattr(OutcomeReporter, part)

@@ -6,7 +6,7 @@ from agentrun.api.events import EventType
 from agentrun.runner.transcript import Transcript
 
 
-def test_transcript_reads_as_a_story() -> None:
+def test_transcript_is_readable_in_order() -> None:
     out = io.StringIO()
     times = iter([0.0, 1.25, 62.0, 63.0])
     transcript = Transcript(out, lambda: next(times))
@@ -33,7 +33,7 @@ def test_transcript_shows_the_end_of_long_output() -> None:
     assert lines[-2].strip() == "999"
 
 
-def test_transcript_holds_nothing_that_a_terminal_obeys() -> None:
+def test_transcript_contains_no_control_sequences() -> None:
     out = io.StringIO()
     text = (
         "red \x1b[31m bell \x07 back \x08 nul \x00 c1 \x9b right \u202e half \ud800 tab\t \xa0é😀"

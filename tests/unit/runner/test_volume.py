@@ -65,7 +65,7 @@ async def working(root: Path, *steps: list[Any]) -> AsyncIterator[tuple[Pod, Qui
 
 
 @pytest.mark.parametrize("count", [10_000, pytest.param(40_000, marks=pytest.mark.full)])
-async def test_many_events_at_once_all_arrive_in_order(tmp_path: Path, count: int) -> None:
+async def test_many_concurrent_events_all_arrive_in_order(tmp_path: Path, count: int) -> None:
     async with working(tmp_path, ["pace", count, 1e9]) as (_, gateway):
         pass
     assert said(gateway.events) == paced(count)
@@ -78,7 +78,7 @@ async def test_many_events_at_once_all_arrive_in_order(tmp_path: Path, count: in
         pytest.param("tool", "command_finished", "/output", id="tool"),
     ],
 )
-async def test_sixteen_megabytes_in_one_event_are_kept_whole(
+async def test_sixteen_megabytes_in_one_event_are_stored_completely(
     tmp_path: Path, where: str, kind: str, field: str
 ) -> None:
     steps = (["large", where, 16_000_000], ["say", "after"])
@@ -93,7 +93,7 @@ async def test_sixteen_megabytes_in_one_event_are_kept_whole(
 
 
 @pytest.mark.parametrize("count", [2_500, pytest.param(10_000, marks=pytest.mark.full)])
-async def test_many_tools_in_every_disorder_start_and_finish(tmp_path: Path, count: int) -> None:
+async def test_many_tool_calls_in_any_order_start_and_finish(tmp_path: Path, count: int) -> None:
     steps = (["tools", 64, MEGABYTE], ["tools", count, 100])
     async with working(tmp_path, *steps) as (_, gateway):
         pass
@@ -101,7 +101,7 @@ async def test_many_tools_in_every_disorder_start_and_finish(tmp_path: Path, cou
     assert shown(gateway.events) == 64 * MEGABYTE
 
 
-async def test_agent_is_held_up_while_the_gateway_is_away_and_nothing_is_lost(
+async def test_agent_is_paused_while_the_gateway_is_unavailable_and_nothing_is_lost(
     tmp_path: Path,
 ) -> None:
     steps = (["say", "before"], ["tools", MORE_THAN_FITS, MEGABYTE], ["say", "after"])

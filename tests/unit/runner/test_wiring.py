@@ -25,7 +25,7 @@ def servers(*given: dict[str, object]) -> list[McpServer]:
     return [McpServer.model_validate({"name": "one", **server}) for server in given]
 
 
-def test_mcp_servers_have_the_shapes_of_acp() -> None:
+def test_mcp_servers_have_the_form_of_acp() -> None:
     given = servers(
         {"command": "serve", "args": ["-v"], "env": [{"name": "A", "value": "1"}]},
         {"url": "http://a/mcp", "headers": [{"name": "Authorization", "secret": SECRET}]},
@@ -44,7 +44,7 @@ def test_mcp_servers_have_the_shapes_of_acp() -> None:
     ]
 
 
-def test_a_secret_that_is_not_in_the_pod_is_named() -> None:
+def test_a_secret_missing_in_the_pod_is_named() -> None:
     given = servers({"url": "http://a", "headers": [{"name": "A", "secret": SECRET}]})
     with pytest.raises(AttemptError, match="Secret tickets, key header") as raised:
         acp_servers(given, lambda key: None)
@@ -76,7 +76,7 @@ def test_an_agent_gets_only_servers_that_it_can_reach(
         check_transports(made, offered)
 
 
-def test_what_is_given_to_servers_and_the_proxy_is_a_secret(tmp_path: Path) -> None:
+def test_values_for_mcp_servers_and_the_proxy_are_secrets(tmp_path: Path) -> None:
     layout = Layout(root=tmp_path)
     write(tmp_path, f"{pod_layout.MCP_SECRETS}/tickets/header", "Bearer abcdefgh\n")
     write(tmp_path, pod_layout.PROXY_URL_FILE, "http://ada:p%40ssword@proxy:3128")
@@ -101,7 +101,7 @@ def profile(*files: dict[str, object], backend: str = "claude_code") -> AgentPro
         ("gemini", ".gemini/GEMINI.md"),
     ],
 )
-def test_instructions_lie_where_the_agent_looks_for_them(
+def test_instructions_are_written_where_the_agent_reads_them(
     tmp_path: Path, backend: str, path: str
 ) -> None:
     layout = Layout(root=tmp_path)
@@ -159,7 +159,7 @@ def names(bundle: Path) -> list[str]:
     return [str(one["subject"]) for one in context.get_ca_certs()]
 
 
-def test_the_runner_trusts_its_images_authorities_and_the_profiles(
+def test_the_runner_trusts_the_cas_of_its_image_and_of_the_profile(
     tmp_path: Path, authority: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     layout = Layout(root=tmp_path)
@@ -176,7 +176,9 @@ def test_the_runner_trusts_its_images_authorities_and_the_profiles(
 
 
 @pytest.mark.parametrize("has_roots", [True, False])
-def test_the_agent_gets_both_in_one_file(tmp_path: Path, authority: str, has_roots: bool) -> None:
+def test_the_agent_gets_both_ca_bundles_in_one_file(
+    tmp_path: Path, authority: str, has_roots: bool
+) -> None:
     (tmp_path / "agentrun/roots").mkdir(parents=True)
     write(tmp_path, pod_layout.CA_FILE, authority)
     script = pod_layout.AGENT_ROOTS_BOOTSTRAP.replace("/agentrun/", f"{tmp_path}/agentrun/")
@@ -192,7 +194,9 @@ def test_the_agent_gets_both_in_one_file(tmp_path: Path, authority: str, has_roo
 
 
 @pytest.mark.parametrize("text", ["", "no certificate", "-----BEGIN CERTIFICATE-----\nx\n"])
-def test_what_holds_no_certificate_is_no_bundle(tmp_path: Path, text: str, authority: str) -> None:
+def test_a_file_without_a_certificate_is_not_a_ca_bundle(
+    tmp_path: Path, text: str, authority: str
+) -> None:
     layout = Layout(root=tmp_path)
     assert is_bundle(layout)
     write(tmp_path, pod_layout.CA_FILE, text)
@@ -219,5 +223,5 @@ assert gc.isenabled() and gc.get_freeze_count() > 10_000
 
 
 @pytest.mark.slow
-def test_what_the_runner_loads_is_loaded_without_its_source() -> None:
+def test_modules_of_the_runner_are_loaded_without_their_source() -> None:
     subprocess.run([sys.executable, "-c", LOADS], check=True)

@@ -84,13 +84,13 @@ class Played:
         return PREPARED
 
 
-async def test_agent_starts_once_the_pod_is_prepared() -> None:
+async def test_agent_starts_after_the_pod_is_prepared() -> None:
     played = Played(DONE)
     assert await work(played.attempt) == AttemptResult(DONE, PREPARED)
     assert played.calls == ["prepare", "start", "run"]
 
 
-async def test_no_agent_starts_in_a_pod_that_is_not_prepared() -> None:
+async def test_no_agent_starts_in_an_unprepared_pod() -> None:
     played = Played(DONE, AttemptError(Reason.PROFILE_INVALID, "no"))
     result = await work(played.attempt)
     assert result == AttemptResult(End(OutcomeState.FAILED, Reason.PROFILE_INVALID, "no"))
@@ -113,6 +113,6 @@ async def test_stop_signal_interrupts_the_agent_and_waits_for_its_turn(
     assert played.calls == ["prepare", "start", "run", "interrupt"]
 
 
-async def test_run_that_has_finished_elsewhere_ends_without_a_result() -> None:
+async def test_run_that_was_finished_by_another_writer_ends_without_a_result() -> None:
     with pytest.raises(RunFinishedError):
         await work(Played(DONE, RunFinishedError("sealed")).attempt)

@@ -25,7 +25,7 @@ from tests.contract.builders import an_event
         pytest.param("agent_message", {"status": "failed"}, None, id="no-such-event"),
     ],
 )
-def test_the_status_follows_from_the_event(kind: str, data: Any, expected: str | None) -> None:
+def test_the_status_is_derived_from_the_event(kind: str, data: Any, expected: str | None) -> None:
     assert event_status(EventType(kind), data) == expected
 
 
@@ -64,12 +64,12 @@ def test_the_status_follows_from_the_event(kind: str, data: Any, expected: str |
         ("run_failed", {"message": "y" * 5000}, ("Run failed: " + "y" * 5000)[:1021] + "..."),
     ],
 )
-def test_the_summary_states_the_event_in_a_line(kind: str, data: Any, expected: str) -> None:
+def test_the_summary_describes_the_event_in_one_line(kind: str, data: Any, expected: str) -> None:
     assert summary_of(EventType(kind), data) == expected
 
 
 @pytest.mark.parametrize("kind", list(EventType))
-def test_every_event_has_a_summary_whatever_its_data(kind: EventType) -> None:
+def test_every_event_has_a_summary_for_any_data(kind: EventType) -> None:
     for data in ({}, {"text": 1, "status": [], "changes": "x", "message": {}, "artifact": None}):
         assert isinstance(summary_of(kind, data), str)
 
@@ -86,7 +86,7 @@ def test_a_closing_status_that_differs_takes_precedence() -> None:
     assert (closed.status, closed.summary) == ("cancelled", "Run cancelled")
 
 
-def test_every_phase_has_a_status_that_the_journal_knows() -> None:
+def test_every_phase_has_a_status_of_the_journal() -> None:
     for phase in Phase:
         data = {"status": phase.status}
         assert event_status(EventType.STATUS_CHANGED, data) == phase.status

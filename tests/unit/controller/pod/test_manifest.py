@@ -113,7 +113,7 @@ def test_the_whole_manifest(
     assert build_pod(run, profile, SETTINGS, TIMEOUTS) == expected
 
 
-def test_a_pod_that_was_left_behind_ends_after_all_that_bounds_its_run() -> None:
+def test_an_abandoned_pod_ends_after_all_timeouts_of_its_run() -> None:
     limits = {"activeDeadlineSeconds": 600, "inputTimeoutSeconds": 300}
     run = a_run(attempts=1, spec={"timeouts": limits})
     assert build_pod(run, a_profile(), SETTINGS, TIMEOUTS)["spec"]["activeDeadlineSeconds"] == 1800
@@ -128,7 +128,7 @@ def test_codex_asks_where_its_profile_requires_it() -> None:
     assert {"name": "AGENTRUN_PERMISSION_MODE", "value": "Ask"} in runner["env"]
 
 
-def test_the_agent_may_not_write_where_its_first_process_comes_from() -> None:
+def test_the_agent_may_not_write_to_the_folder_of_its_first_process() -> None:
     agent, runner = build_pod(*EVERYTHING, SETTINGS, TIMEOUTS)["spec"]["containers"]
     pipes = {"name": "pipes", "mountPath": "/agentrun/pipes"}
     assert pipes in runner["volumeMounts"]

@@ -264,7 +264,7 @@ def test_whether_an_image_was_pulled_without_its_secrets(
         pytest.param({"phase": "Failed"}, None, id="failed-by-itself"),
     ],
 )
-def test_what_the_cluster_did_to_a_pod(status: dict[str, Any], reason: Reason | None) -> None:
+def test_disruptions_of_a_pod_are_named(status: dict[str, Any], reason: Reason | None) -> None:
     disruption = observe_pod(a_manifest(**status)).disruption
     assert (disruption.reason if disruption else None) == reason
 
@@ -276,13 +276,13 @@ def test_the_outcome_in_a_termination_message() -> None:
     assert (pod.outcome.attempt, pod.outcome.result and pod.outcome.result.summary) == (1, "Fixed.")
 
 
-def test_any_other_termination_message_is_for_people() -> None:
+def test_any_other_termination_message_is_shown_as_text() -> None:
     statuses = states(over(), over(1, message="Traceback: no such file"))
     pod = observe_pod(a_manifest(containerStatuses=statuses))
     assert (pod.outcome, pod.runner.message) == (None, "Traceback: no such file")
 
 
-def test_a_pod_that_is_being_deleted_states_until_when() -> None:
+def test_a_pod_that_is_being_deleted_has_a_deadline() -> None:
     pod = observe_pod(a_manifest(meta={"deletionTimestamp": stamp(NOW)}))
     assert (pod.is_terminating, pod.terminating_until) == (True, NOW)
 
@@ -330,5 +330,5 @@ def test_why_the_api_server_refuses_a_pod(code: int, message: str, reason: Reaso
         pytest.param("x" * 2000, "x" * 999 + "…", id="long"),
     ],
 )
-def test_what_kubernetes_states_is_shortened_for_people(said: str, shown: str) -> None:
+def test_messages_of_kubernetes_are_shortened(said: str, shown: str) -> None:
     assert shortened(said) == shown

@@ -158,7 +158,7 @@ async def test_an_agent_reads_its_own_mailbox_only() -> None:
         )
 
 
-async def test_an_agent_has_no_other_namespace() -> None:
+async def test_an_agent_cannot_use_another_namespace() -> None:
     async with a_desk(*EVERYTHING) as desk:
         told = await desk.refused("list_runs", namespace="elsewhere")
         assert "Yours is team" in told
@@ -199,7 +199,7 @@ async def test_a_child_works_on_its_parents_repository_or_those_of_the_profile()
         await desk.spawn(workspace={"git": {"url": "https://git.test/shared/a.git"}})
 
 
-async def test_children_have_so_many_generations() -> None:
+async def test_the_depth_of_children_is_limited() -> None:
     async with a_desk(*EVERYTHING, max_depth=2) as desk:
         await desk.spawn()
         own = the_run()
@@ -210,7 +210,7 @@ async def test_children_have_so_many_generations() -> None:
         assert "allows 2 generations" in told
 
 
-async def test_children_are_counted_also_those_that_are_gone_and_asked_for_at_once() -> None:
+async def test_deleted_and_concurrently_requested_children_are_counted() -> None:
     async with a_desk(*EVERYTHING, max_count=3) as desk:
         first = await desk.spawn(idempotency_key="a")
         desk.cluster.remove(RUNS, "team", first["run_id"])
@@ -224,7 +224,7 @@ async def test_children_are_counted_also_those_that_are_gone_and_asked_for_at_on
         assert (await desk.spawn(idempotency_key="a"))["run_id"] == first["run_id"]
 
 
-async def test_children_are_counted_also_those_that_another_replica_makes_at_once(
+async def test_children_that_another_replica_creates_concurrently_are_counted(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     spawn = Runs.spawn
@@ -248,7 +248,7 @@ async def test_children_are_counted_also_those_that_another_replica_makes_at_onc
         assert mine["spec"]["desiredState"] == "Cancelled"
 
 
-async def test_children_are_counted_by_one_question_however_many_other_runs_there_are(
+async def test_children_are_counted_by_one_query_whatever_the_number_of_other_runs(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     async with a_desk("spawn_run", max_count=1) as desk:
@@ -264,7 +264,7 @@ async def test_children_are_counted_by_one_question_however_many_other_runs_ther
         assert asked == ["count_children"] * 3
 
 
-async def test_the_parents_of_runs_are_read_once_however_many_children_they_have(
+async def test_the_parents_of_runs_are_read_once_whatever_the_number_of_children(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     async with a_desk("list_runs") as desk:
@@ -289,7 +289,7 @@ def noting(asked: list[str], method: Any) -> Any:
     return noted
 
 
-async def test_an_agent_uses_only_runs_below_its_own() -> None:
+async def test_an_agent_uses_only_descendants_of_its_own_run() -> None:
     async with a_desk(*EVERYTHING, max_depth=3) as desk:
         child = (await desk.spawn())["run_id"]
         uid = (await desk.row(child)).run.metadata.uid
@@ -309,7 +309,7 @@ async def test_an_agent_uses_only_runs_below_its_own() -> None:
         assert (await desk.call("cancel_run", run_id=child, wait_ms=0))["status"] == "cancelling"
 
 
-async def test_an_agent_is_shown_only_runs_below_its_own() -> None:
+async def test_an_agent_sees_only_descendants_of_its_own_run() -> None:
     async with a_desk(*EVERYTHING) as desk:
         child = (await desk.spawn())["run_id"]
         foreign = desk.cluster.add(RUNS, "team", run("foreign"))
@@ -330,7 +330,9 @@ def asking(kind: str | None) -> dict[str, Any]:
         (None, "is not known yet. Try again"),
     ],
 )
-async def test_an_agent_does_not_give_leave_in_a_persons_place(kind: str | None, why: str) -> None:
+async def test_an_agent_does_not_grant_permissions_in_a_persons_place(
+    kind: str | None, why: str
+) -> None:
     answer = {"role": "user", "parts": [{"type": "text", "text": "allow"}]}
     async with a_desk(*EVERYTHING) as desk:
         child = (await desk.spawn())["run_id"]
@@ -341,7 +343,7 @@ async def test_an_agent_does_not_give_leave_in_a_persons_place(kind: str | None,
         assert not desk.cluster.objects["agentruns", "team", child]["spec"].get("inputs")
 
 
-async def test_an_agent_answers_what_a_run_of_its_asks() -> None:
+async def test_an_agent_answers_questions_of_its_child_runs() -> None:
     answer = {"role": "user", "parts": [{"type": "text", "text": "the first"}]}
     async with a_desk(*EVERYTHING) as desk:
         child = (await desk.spawn())["run_id"]
@@ -354,7 +356,7 @@ async def test_an_agent_answers_what_a_run_of_its_asks() -> None:
 MORE = {"role": "user", "parts": [{"type": "text", "text": "And now?"}]}
 
 
-async def test_an_agent_continues_no_run_with_a_profile_that_it_may_not_use() -> None:
+async def test_an_agent_cannot_continue_a_run_with_a_profile_that_it_may_not_use() -> None:
     async with a_desk(*EVERYTHING, max_depth=3) as desk:
         child = (await desk.spawn())["run_id"]
         uid = (await desk.row(child)).run.metadata.uid
@@ -369,7 +371,7 @@ async def test_an_agent_continues_no_run_with_a_profile_that_it_may_not_use() ->
             assert "does not allow you to start runs with profile other" in told
 
 
-async def test_an_agent_continues_no_conversation_that_somebody_else_went_on_with() -> None:
+async def test_an_agent_cannot_continue_a_conversation_that_somebody_else_continued() -> None:
     async with a_desk(*EVERYTHING) as desk:
         child = await desk.spawn()
         await desk.know(desk.cluster.set_status("team", child["run_id"], phase="Completed"))
@@ -379,7 +381,7 @@ async def test_an_agent_continues_no_conversation_that_somebody_else_went_on_wit
         assert "is not one of yours" in told
 
 
-async def test_continuing_again_needs_no_further_room() -> None:
+async def test_repeating_a_continuation_does_not_count_against_the_limit() -> None:
     async with a_desk(*EVERYTHING, max_count=2) as desk:
         child = (await desk.spawn())["run_id"]
         await desk.know(desk.cluster.set_status("team", child, phase="Completed"))
@@ -390,7 +392,7 @@ async def test_continuing_again_needs_no_further_room() -> None:
         assert "You have started 2 runs" in told
 
 
-async def test_an_agent_resumes_no_conversation_of_others() -> None:
+async def test_an_agent_cannot_resume_a_conversation_of_others() -> None:
     async with a_desk(*EVERYTHING) as desk:
         foreign = desk.cluster.add(RUNS, "team", run("foreign", session={"name": "bob"}))
         await desk.store.record_run(RunRow(AgentRun.model_validate(foreign)))
@@ -404,7 +406,7 @@ RESUME: dict[str, Any] = {
 }  # fmt: skip
 
 
-async def test_a_foreign_run_is_seen_however_many_of_ones_own_came_after_it() -> None:
+async def test_a_foreign_run_is_detected_whatever_the_number_of_later_own_runs() -> None:
     async with a_desk(*EVERYTHING, max_count=1000) as desk:
         own = a_parent("1")
         talk = {"name": "bob", "mode": "resume"}
@@ -419,14 +421,14 @@ async def test_a_foreign_run_is_seen_however_many_of_ones_own_came_after_it() ->
         assert "Session bob is not one of yours" in told
 
 
-async def test_an_agent_resumes_no_conversation_that_nobody_is_known_to_have_had() -> None:
+async def test_an_agent_cannot_resume_a_conversation_without_a_known_owner() -> None:
     async with a_desk(*EVERYTHING) as desk:
         desk.make_resumable("bob")
         told = await desk.refused("spawn_run", **RESUME, session_id="bob")
         assert "Session bob is not one of yours" in told
 
 
-async def test_a_conversation_is_ones_own_also_where_descendants_took_part_in_it() -> None:
+async def test_a_conversation_with_runs_of_descendants_is_still_the_agents_own() -> None:
     async with a_desk(*EVERYTHING, max_depth=16) as desk:
         above = await desk.have("one", parent=a_parent("1"))
         for number in range(32):
@@ -440,7 +442,7 @@ async def test_a_conversation_is_ones_own_also_where_descendants_took_part_in_it
         assert "Session bob has had runs of more than 32 agents" in told
 
 
-async def test_who_may_not_speak_for_a_run_gets_no_tools() -> None:
+async def test_requests_that_are_not_from_a_current_runner_are_rejected() -> None:
     body = {"jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": {}}
     async with a_desk(*EVERYTHING) as desk:
         desk.http.headers["accept"] = "application/json, text/event-stream"
@@ -457,7 +459,7 @@ async def test_who_may_not_speak_for_a_run_gets_no_tools() -> None:
 
 
 @pytest.mark.parametrize("mode", ["auto", "legacy"])
-async def test_an_agent_speaks_through_its_runner(
+async def test_an_agent_calls_tools_through_its_runner(
     tmp_path: Path, mode: Literal["auto", "legacy"]
 ) -> None:
     """From an MCP client through the runner's relay to the gateway, over real sockets."""

@@ -66,7 +66,7 @@ async def test_the_token_names_the_pod_it_is_bound_to() -> None:
         ),
     ],
 )
-async def test_other_tokens_are_refused_and_asked_about_again_some_seconds_later(
+async def test_other_tokens_are_refused_and_reviewed_again_some_seconds_later(
     status: dict[str, Any],
 ) -> None:
     reviewer, clock = Reviewer(status), Clock()
@@ -78,7 +78,7 @@ async def test_other_tokens_are_refused_and_asked_about_again_some_seconds_later
     assert len(reviewer.asked) == 2
 
 
-async def test_a_valid_token_is_remembered_for_a_minute() -> None:
+async def test_a_valid_token_is_cached_for_a_minute() -> None:
     reviewer, clock = Reviewer(a_review()), Clock()
     authenticator = TokenReviewAuthenticator(reviewer, clock)
     await authenticator.authenticate("token")
@@ -92,7 +92,7 @@ async def test_a_valid_token_is_remembered_for_a_minute() -> None:
     assert len(reviewer.asked) == 3
 
 
-async def test_tokens_are_remembered_by_digest_and_not_without_end() -> None:
+async def test_tokens_are_cached_by_digest_and_the_cache_is_bounded() -> None:
     authenticator = TokenReviewAuthenticator(Reviewer(a_review()))
     for number in range(5000):
         await authenticator.authenticate(f"token-{number}")

@@ -80,16 +80,14 @@ async def test_a_conflict_returns_the_head(world: World, body: Any) -> None:
         ),
     ],
 )
-async def test_what_makes_no_sense_is_named_and_not_stored(
-    world: World, body: Any, named: str
-) -> None:
+async def test_invalid_input_is_named_and_not_stored(world: World, body: Any, named: str) -> None:
     answer = await world.call("POST", "/v1/events", body)
     assert (answer.status_code, answer.json()["error"]) == (400, "invalid")
     assert named in answer.json()["message"]
     assert await world.store.head("uid-1") == JournalHead(0)
 
 
-async def test_an_event_that_is_too_large_is_named_and_its_batch_not_stored(world: World) -> None:
+async def test_a_too_large_event_is_named_and_its_batch_not_stored(world: World) -> None:
     empty = len(b'{"seq":2,"event_id":"e-2","ts":"","type":"agent_message","data":{"text":""}}')
     fits = "ß" * ((MAX_EVENT_BYTES - empty - len(TS)) // 2)
     body = {"events": [event(1), event(2, data={"text": fits + "ßß"})]}
@@ -143,7 +141,7 @@ async def test_a_blob_is_stored_below_its_run(world: World) -> None:
     assert await world.blobs.size("runs/uid-1/artifacts/000008/change.patch") == len(body)
 
 
-async def test_a_blob_may_be_sent_again_but_not_replaced(world: World) -> None:
+async def test_a_blob_may_be_uploaded_again_but_not_replaced(world: World) -> None:
     for body, status in ((b"one", 200), (b"one", 200), (b"two", 409)):
         assert (await world.call("PUT", "/v1/blobs/a", body)).status_code == status
     assert await world.blobs.size("runs/uid-1/a") == 3
@@ -159,7 +157,7 @@ async def test_a_blob_has_a_plain_name(world: World, name: str) -> None:
     assert not world.blobs._blobs
 
 
-async def test_a_full_disk_is_worth_another_try(world: World) -> None:
+async def test_a_full_disk_is_an_error_worth_a_retry(world: World) -> None:
     world.blobs.failure = OSError("No space left on device")
     answer = await world.call("PUT", "/v1/blobs/a", b"x")
     assert answer.status_code == 503
@@ -174,7 +172,7 @@ async def stalled(begun: asyncio.Event) -> AsyncIterator[bytes]:
     await asyncio.Event().wait()
 
 
-async def test_uploads_that_stall_hold_up_no_other(world: World) -> None:
+async def test_stalled_uploads_do_not_delay_others(world: World) -> None:
     begun = [asyncio.Event() for _ in range(10)]
     stalling = [
         asyncio.create_task(world.call("PUT", f"/v1/blobs/{n}", content=stalled(one)))
@@ -188,16 +186,14 @@ async def test_uploads_that_stall_hold_up_no_other(world: World) -> None:
     await asyncio.gather(*stalling, return_exceptions=True)
 
 
-async def test_an_upload_that_stalls_is_given_up(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_stalled_upload_is_aborted(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(requests, "_SILENCE_SECONDS", 0.05)
     answer = await world.call("PUT", "/v1/blobs/a", content=stalled(asyncio.Event()))
     assert (answer.status_code, answer.json()["error"]) == (503, "unavailable")
     assert "stopped arriving" in answer.json()["message"]
 
 
-async def test_a_large_blob_arrives_whole(world: World) -> None:
+async def test_a_large_blob_arrives_completely(world: World) -> None:
     body = bytes(range(256)) * 4096
     answer = await world.call("PUT", "/v1/blobs/a", body)
     assert answer.json()["sha256"] == hashlib.sha256(body).hexdigest()

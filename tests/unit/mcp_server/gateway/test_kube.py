@@ -24,7 +24,7 @@ def kube() -> FakeKube:
     return made
 
 
-async def test_objects_are_read_as_they_are(kube: FakeKube) -> None:
+async def test_objects_are_read_unchanged(kube: FakeKube) -> None:
     directory = KubernetesRunDirectory(kube)
     assert await directory.get("team", "run-1") == the_run()
     assert await directory.profile("team", "codex") == a_profile()
@@ -48,7 +48,7 @@ async def test_the_whole_agent_status_is_applied_and_nothing_else(kube: FakeKube
     assert query == {"fieldManager": "agentrun-gateway", "force": "true"}
 
 
-async def test_a_run_that_changed_meanwhile_is_written_all_the_same(kube: FakeKube) -> None:
+async def test_a_run_that_changed_concurrently_is_still_written(kube: FakeKube) -> None:
     old = the_run()
     old.metadata.resource_version = "9"
     applied = await KubernetesRunDirectory(kube).change_agent_status(old, always_working)
@@ -56,7 +56,7 @@ async def test_a_run_that_changed_meanwhile_is_written_all_the_same(kube: FakeKu
     assert len(kube.patches) == 1
 
 
-async def test_the_change_is_made_from_the_newest_version(kube: FakeKube) -> None:
+async def test_the_change_is_based_on_the_newest_version(kube: FakeKube) -> None:
     old = the_run()
     old.metadata.resource_version = "9"
     asked = []
@@ -69,7 +69,7 @@ async def test_the_change_is_made_from_the_newest_version(kube: FakeKube) -> Non
     assert asked == ["9", "10"]
 
 
-async def test_a_change_that_is_none_writes_nothing(kube: FakeKube) -> None:
+async def test_an_unchanged_status_writes_nothing(kube: FakeKube) -> None:
     run = the_run()
     assert await KubernetesRunDirectory(kube).change_agent_status(run, lambda _: None) is run
     assert kube.patches == []
@@ -83,7 +83,7 @@ async def test_a_later_run_of_the_same_name_is_not_changed(kube: FakeKube) -> No
     assert kube.patches == []
 
 
-async def test_a_run_that_was_deleted_is_gone(kube: FakeKube) -> None:
+async def test_changing_a_deleted_run_raises_run_gone(kube: FakeKube) -> None:
     kube.objects.clear()
     with pytest.raises(RunGoneError):
         await KubernetesRunDirectory(kube).change_agent_status(the_run(), always_working)
@@ -98,7 +98,7 @@ async def test_a_run_that_was_deleted_is_gone(kube: FakeKube) -> None:
         pytest.param(ApiError(413, "TooLarge", "no"), StatusRefusedError, id="too-large"),
     ],
 )
-async def test_refusals_are_sorted_by_whether_trying_again_helps(
+async def test_refusals_are_classified_by_whether_a_retry_helps(
     kube: FakeKube, error: ApiError, expected: type[Exception]
 ) -> None:
     kube.error = error
@@ -113,7 +113,7 @@ async def test_reading_fails_as_unavailable(kube: FakeKube, error: ApiError) -> 
         await KubernetesRunDirectory(kube).get("team", "run-1")
 
 
-async def test_a_run_that_never_rests_is_worth_another_try(kube: FakeKube) -> None:
+async def test_endless_conflicts_are_an_error_worth_a_retry(kube: FakeKube) -> None:
     class Restless(KubernetesRunDirectory):
         async def get(self, namespace: str, name: str) -> AgentRun | None:
             run = the_run()

@@ -41,7 +41,7 @@ async def begin_asking(world: World, after: int = 0) -> "asyncio.Task[list[int]]
     return asking
 
 
-async def test_a_message_comes_as_it_was_sent(world: World) -> None:
+async def test_a_message_is_delivered_unchanged(world: World) -> None:
     await send(world, 1, text="Ünï 🚀")
     answer = await world.call("GET", "/v1/messages")
     (mail,) = Messages.model_validate_json(answer.content).messages
@@ -51,7 +51,7 @@ async def test_a_message_comes_as_it_was_sent(world: World) -> None:
     assert mail.created_at.endswith("Z")
 
 
-async def test_only_the_sessions_own_messages_come(world: World) -> None:
+async def test_only_the_sessions_own_messages_are_delivered(world: World) -> None:
     await send(world, 1, 2, 3)
     await send(world, 4, to="session-2")
     assert await ask(world) == [1, 2, 3]
@@ -59,7 +59,7 @@ async def test_only_the_sessions_own_messages_come(world: World) -> None:
     assert await ask(world, after=3) == []
 
 
-async def test_what_was_delivered_does_not_come_again(world: World) -> None:
+async def test_delivered_messages_are_not_delivered_again(world: World) -> None:
     await send(world, 1, 2, 3)
     answer = await deliver(world, 2)
     assert Messages.model_validate_json(answer.content).delivered_seq == 2
@@ -68,7 +68,7 @@ async def test_what_was_delivered_does_not_come_again(world: World) -> None:
     assert len(await world.store.messages.fetch(SESSION, 0, 10)) == 3, "readers find them"
 
 
-async def test_a_message_that_comes_wakes_who_waits(world: World) -> None:
+async def test_a_new_message_wakes_the_waiting_runner(world: World) -> None:
     await send(world, 1)
     await deliver(world, 1)
     asking = await begin_asking(world)
@@ -78,24 +78,24 @@ async def test_a_message_that_comes_wakes_who_waits(world: World) -> None:
     assert await asking == [2]
 
 
-async def test_who_waits_for_nothing_is_answered_in_time(world: World) -> None:
+async def test_a_wait_without_messages_is_answered_at_its_timeout(world: World) -> None:
     assert await ask(world, wait_ms=10) == []
 
 
-async def test_shutting_down_ends_the_waiting(world: World) -> None:
+async def test_shutting_down_ends_the_wait(world: World) -> None:
     asking = await begin_asking(world)
     world.closing.set()
     assert await asking == []
 
 
-async def test_an_answer_is_bounded_and_the_rest_follows(world: World) -> None:
+async def test_a_response_is_bounded_and_the_rest_follows(world: World) -> None:
     await send(world, *range(1, 11), text="x" * 130_000)
     first = await ask(world)
     assert 1 < len(first) <= MAX_ANSWER_BYTES // 130_000
     assert await ask(world, after=first[-1]) != []
 
 
-async def test_a_run_that_is_over_gets_none(world: World) -> None:
+async def test_an_ended_run_gets_no_messages(world: World) -> None:
     await send(world, 1)
     run = the_run(phase=Phase.CANCELLED)
     run.metadata.resource_version = "20"
@@ -104,19 +104,19 @@ async def test_a_run_that_is_over_gets_none(world: World) -> None:
         assert (answer.status_code, answer.json()["error"]) == (410, "sealed")
 
 
-async def test_without_its_session_a_run_is_asked_to_try_again(world: World) -> None:
+async def test_a_run_without_its_session_is_asked_to_retry(world: World) -> None:
     world.runs.sessions.clear()
     answer = await world.call("GET", "/v1/messages")
     assert (answer.status_code, answer.json()["error"]) == (503, "unavailable")
 
 
-async def test_another_pod_gets_none(world: World) -> None:
+async def test_another_pod_gets_no_messages(world: World) -> None:
     answer = await world.call("GET", "/v1/messages", token="team/run-1-2/pod-2")
     assert answer.status_code == 403
 
 
 @pytest.mark.parametrize("query", ["after=-1", "after=x", "wait_ms=30001"])
-async def test_a_strange_number_is_named(world: World, query: str) -> None:
+async def test_an_invalid_number_is_named(world: World, query: str) -> None:
     answer = await world.call("GET", f"/v1/messages?{query}")
     problem: dict[str, Any] = answer.json()
     assert (answer.status_code, problem["error"]) == (400, "invalid")

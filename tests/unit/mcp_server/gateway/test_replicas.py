@@ -40,19 +40,19 @@ def pair() -> Pair:
     return Pair()
 
 
-async def test_an_outcome_in_between_is_not_lost(pair: Pair) -> None:
+async def test_a_concurrent_outcome_is_not_lost(pair: Pair) -> None:
     pair.kube.before_patch.append(lambda: pair.other.outcome(SPEAKER, DONE))
     await pair.one.state(SPEAKER, ANSWERED)
     assert (pair.agent.acknowledged_input, pair.agent.outcome) == (3, DONE)
 
 
-async def test_a_state_in_between_is_not_lost(pair: Pair) -> None:
+async def test_a_concurrent_state_is_not_lost(pair: Pair) -> None:
     pair.kube.before_patch.append(lambda: pair.other.state(SPEAKER, ANSWERED))
     await pair.one.outcome(SPEAKER, DONE)
     assert (pair.agent.acknowledged_input, pair.agent.outcome) == (3, DONE)
 
 
-async def test_of_two_states_the_one_that_is_not_written_is_not_acknowledged(pair: Pair) -> None:
+async def test_of_two_states_the_unwritten_one_is_not_acknowledged(pair: Pair) -> None:
     pair.kube.before_patch.append(lambda: pair.other.state(SPEAKER, ANSWERED))
     with pytest.raises(RequestError, match="Send the newest state again") as refused:
         await pair.one.state(SPEAKER, WORKING)
@@ -60,14 +60,14 @@ async def test_of_two_states_the_one_that_is_not_written_is_not_acknowledged(pai
     assert pair.agent.acknowledged_input == 3
 
 
-async def test_of_two_different_outcomes_the_first_stays(pair: Pair) -> None:
+async def test_of_two_different_outcomes_the_first_is_kept(pair: Pair) -> None:
     pair.kube.before_patch.append(lambda: pair.other.outcome(SPEAKER, DONE))
     with pytest.raises(ConflictError):
         await pair.one.outcome(SPEAKER, DONE.model_copy(update={"state": OutcomeState.FAILED}))
     assert pair.agent.outcome == DONE
 
 
-async def test_an_end_in_between_refuses_the_report(pair: Pair) -> None:
+async def test_a_concurrent_end_of_the_run_refuses_the_report(pair: Pair) -> None:
     async def end() -> None:
         ended = the_run(phase="Cancelled")
         ended.metadata.resource_version = "11"

@@ -39,7 +39,9 @@ async def test_the_same_state_is_written_once(world: World) -> None:
     assert len(world.runs.applied) == 1
 
 
-async def test_an_answered_question_goes_and_what_a_runner_cannot_know_stays(world: World) -> None:
+async def test_an_answered_question_is_removed_and_fields_unknown_to_the_runner_stay(
+    world: World,
+) -> None:
     first = {
         "state": "InputRequired",
         "question": {"id": "q1"},
@@ -60,7 +62,7 @@ async def test_an_answered_question_goes_and_what_a_runner_cannot_know_stays(wor
     }
 
 
-async def test_null_takes_back_and_acknowledged_inputs_never_fall(world: World) -> None:
+async def test_null_removes_a_field_and_acknowledged_inputs_never_decrease(world: World) -> None:
     await world.call("POST", "/v1/state", {"sessionID": "abc", "acknowledgedInput": 3})
     await world.call("POST", "/v1/state", {"sessionID": None, "acknowledgedInput": 1})
     assert agent(world) == {"attempt": 1, "acknowledgedInput": 3}
@@ -73,7 +75,7 @@ async def test_a_state_keeps_the_outcome_of_its_attempt(world: World) -> None:
     assert agent(world)["state"] == "Finished"
 
 
-async def test_a_new_attempt_begins_without_an_outcome(world: World) -> None:
+async def test_a_new_attempt_starts_without_an_outcome(world: World) -> None:
     await world.call("POST", "/v1/state", {"state": "Working", "promptSent": True})
     await world.call("POST", "/v1/outcome", OUTCOME | {"state": "Interrupted"})
     run = world.runs.runs["run-1"].model_copy(deep=True)
@@ -113,7 +115,7 @@ async def test_another_outcome_of_the_same_attempt_is_a_conflict(world: World) -
     assert agent(world)["outcome"]["state"] == "Completed"
 
 
-async def test_reports_at_the_same_time_lose_nothing(world: World) -> None:
+async def test_concurrent_reports_lose_nothing(world: World) -> None:
     await asyncio.gather(
         world.call("POST", "/v1/outcome", OUTCOME),
         *(world.call("POST", "/v1/state", {"usage": {"inputTokens": n}}) for n in range(5)),
@@ -135,7 +137,7 @@ async def test_reports_at_the_same_time_lose_nothing(world: World) -> None:
         pytest.param("/v1/outcome", OUTCOME | {"attempt": 2}, "attempt", id="other-attempt"),
     ],
 )
-async def test_what_makes_no_sense_is_named_and_not_written(
+async def test_invalid_input_is_named_and_not_written(
     world: World, path: str, body: Any, named: str
 ) -> None:
     answer = await world.call("POST", path, body)
@@ -154,7 +156,7 @@ async def test_what_makes_no_sense_is_named_and_not_written(
 @pytest.mark.parametrize(
     ("path", "body"), [("/v1/state", {"state": "Working"}), ("/v1/outcome", OUTCOME)]
 )
-async def test_only_what_the_api_server_took_is_acknowledged(
+async def test_only_what_the_api_server_accepted_is_acknowledged(
     world: World, refusal: Exception, status: int, code: str, path: str, body: Any
 ) -> None:
     world.runs.refusal = refusal
@@ -168,7 +170,7 @@ async def test_only_what_the_api_server_took_is_acknowledged(
 @pytest.mark.parametrize(
     ("path", "body"), [("/v1/state", {"state": "Working"}), ("/v1/outcome", OUTCOME)]
 )
-async def test_a_run_that_was_deleted_is_over(world: World, path: str, body: Any) -> None:
+async def test_a_deleted_run_has_ended(world: World, path: str, body: Any) -> None:
     del world.runs.runs["run-1"]
     answer = await world.call("POST", path, body)
     assert (answer.status_code, answer.json()["error"]) == (410, "sealed")
@@ -181,7 +183,7 @@ async def test_a_run_that_was_deleted_is_over(world: World, path: str, body: Any
         pytest.param({"attempts": 2}, 403, id="next-attempt"),
     ],
 )
-async def test_an_outcome_comes_too_late_though_the_store_does_not_know(
+async def test_an_outcome_after_the_end_is_refused_although_the_store_lags(
     world: World, change: dict[str, Any], status: int
 ) -> None:
     world.runs.put(the_run(**change))
@@ -189,5 +191,5 @@ async def test_an_outcome_comes_too_late_though_the_store_does_not_know(
     assert not world.runs.applied
 
 
-def test_a_status_without_anything_is_not_nothing() -> None:
+def test_an_empty_status_is_an_empty_object() -> None:
     assert AgentStatus().to_json() == {}

@@ -38,7 +38,7 @@ async def test_a_pod_of_the_newest_attempt_is_answered(
 
 
 @pytest.mark.parametrize(("method", "path", "body"), CALLS)
-async def test_without_a_valid_token_nothing_is_answered(
+async def test_requests_without_a_valid_token_are_rejected(
     world: World, method: str, path: str, body: Any
 ) -> None:
     for header in ({}, {"authorization": "Basic eA=="}, {"authorization": "Bearer nonsense"}):
@@ -62,7 +62,7 @@ async def test_without_a_valid_token_nothing_is_answered(
         pytest.param("team/web/pod-3", id="no-run-at-all"),
     ],
 )
-async def test_a_pod_that_is_not_the_runs_is_fenced(
+async def test_a_pod_of_another_run_is_fenced(
     world: World, method: str, path: str, body: Any, token: str
 ) -> None:
     answer = await world.call(method, path, body, token)
@@ -78,7 +78,7 @@ async def test_an_older_attempt_is_fenced_with_a_reason(world: World) -> None:
     assert "Attempt 2 of run run-1 has started; this is attempt 1." in answer.json()["message"]
 
 
-async def test_a_new_attempt_is_known_before_the_watch_brings_it(world: World) -> None:
+async def test_a_new_attempt_is_recognized_before_the_watch_reports_it(world: World) -> None:
     run = the_run(attempts=2, pod_name="run-1-2", pod_uid="pod-2")
     run.metadata.resource_version = "11"
     world.runs.put(run)
@@ -95,7 +95,7 @@ async def test_a_new_attempt_is_known_before_the_watch_brings_it(world: World) -
     ],
 )
 @pytest.mark.parametrize(("method", "path", "body"), CALLS)
-async def test_nobody_speaks_before_it_is_known_which_pod_is_the_runs(
+async def test_no_runner_is_served_before_the_pod_of_the_run_is_known(
     world: World, method: str, path: str, body: Any, status: dict[str, Any]
 ) -> None:
     await world.see(the_run(attempts=2, **status))
@@ -123,7 +123,7 @@ async def test_a_run_that_the_store_has_not_seen_is_recorded(world: World) -> No
 
 @pytest.mark.parametrize(("method", "path", "body"), WRITES)
 @pytest.mark.parametrize("how", ["terminal", "sealed"])
-async def test_nothing_is_added_to_a_run_that_is_over(
+async def test_nothing_is_added_to_an_ended_run(
     world: World, method: str, path: str, body: Any, how: str
 ) -> None:
     if how == "sealed":
@@ -139,7 +139,7 @@ async def test_nothing_is_added_to_a_run_that_is_over(
     assert not world.runs.applied
 
 
-async def test_a_run_that_is_over_still_returns_its_head_while_the_cluster_is_away(
+async def test_an_ended_run_still_returns_its_head_while_the_cluster_is_unavailable(
     world: World,
 ) -> None:
     await world.store.seal("uid-1", "seal", TS, {"status": "cancelled"})
@@ -147,7 +147,7 @@ async def test_a_run_that_is_over_still_returns_its_head_while_the_cluster_is_aw
     assert (await world.call("GET", "/v1/head")).json() == {"last_seq": 1, "sealed": True}
 
 
-async def test_a_name_that_is_used_again_is_the_new_run(world: World) -> None:
+async def test_a_reused_name_refers_to_the_new_run(world: World) -> None:
     await world.store.record_run(replace(RunRow(the_run(phase=Phase.CANCELLED)), deleted_at=BEGIN))
     again = a_run("uid-new", "run-1", minute=5, version=20)
     again.status.attempts, again.status.pod_name = 1, "run-1-1"
@@ -159,7 +159,7 @@ async def test_a_name_that_is_used_again_is_the_new_run(world: World) -> None:
 
 
 @pytest.mark.parametrize(("method", "path", "body"), CALLS)
-async def test_while_tokens_cannot_be_checked_runners_are_asked_to_wait(
+async def test_runners_are_asked_to_retry_while_tokens_cannot_be_checked(
     world: World, method: str, path: str, body: Any
 ) -> None:
     world.authenticator.away = True
@@ -170,7 +170,7 @@ async def test_while_tokens_cannot_be_checked_runners_are_asked_to_wait(
 
 
 @pytest.mark.parametrize(("method", "path", "body"), CALLS)
-async def test_while_the_store_is_away_runners_are_asked_to_wait(
+async def test_runners_are_asked_to_retry_while_the_store_is_unavailable(
     world: World, method: str, path: str, body: Any
 ) -> None:
     world.store.failure = OSError("No space left on device")
@@ -191,7 +191,7 @@ async def test_while_the_store_is_away_runners_are_asked_to_wait(
         ("GET", "/v1/blobs/a", 405),
     ],
 )
-async def test_an_unknown_path_or_verb_is_a_problem(
+async def test_an_unknown_path_or_method_is_a_problem_response(
     world: World, method: str, path: str, status: int
 ) -> None:
     answer = await world.call(method, path)
@@ -199,7 +199,7 @@ async def test_an_unknown_path_or_verb_is_a_problem(
     Problem.model_validate_json(answer.content)
 
 
-async def test_a_failure_of_the_gateway_itself_is_worth_another_try(world: World) -> None:
+async def test_an_internal_error_of_the_gateway_is_worth_a_retry(world: World) -> None:
     world.store.failure = None
     world.runs.profiles = None  # type: ignore[assignment]
     answer = await world.call("GET", "/v1/task")
@@ -207,6 +207,6 @@ async def test_a_failure_of_the_gateway_itself_is_worth_another_try(world: World
     assert Problem.model_validate_json(answer.content).error == "unavailable"
 
 
-async def test_events_carry_the_session_from_the_first_on(world: World) -> None:
+async def test_events_carry_the_session_from_the_first_event(world: World) -> None:
     await world.call("POST", "/v1/events", {"events": [EVENT]}, POD)
     assert (await world.store.read("uid-1", 0, 1))[0].session_id == "session-1"

@@ -32,7 +32,7 @@ async def task_of(world: World, token: str = SECOND) -> Task:
     return Task.model_validate_json(answer.content)
 
 
-async def test_a_later_attempt_goes_on_from_the_snapshot_of_its_own_run(world: World) -> None:
+async def test_a_later_attempt_resumes_from_the_snapshot_of_its_own_run(world: World) -> None:
     session = world.runs.sessions["run-1"]
     session.status = AgentSessionStatus(session_id="theirs", snapshot="uid-0/snapshots/7")
     await world.see(resuming(a_second_attempt(snapshot=OWN)))
@@ -41,7 +41,7 @@ async def test_a_later_attempt_goes_on_from_the_snapshot_of_its_own_run(world: W
     assert task.acknowledged_input == 2, "what came after the snapshot is given again"
 
 
-async def test_a_snapshot_that_later_messages_are_missing_from_is_not_resumed(
+async def test_a_snapshot_that_lacks_later_messages_is_not_resumed(
     world: World,
 ) -> None:
     await world.see(a_second_attempt(snapshot=OWN, snapshot_error="It is too large."))
@@ -57,7 +57,7 @@ async def test_a_snapshot_that_later_messages_are_missing_from_is_not_resumed(
         pytest.param({"snapshot": "elsewhere"}, id="what-an-older-version-wrote"),
     ],
 )
-async def test_a_session_without_a_usable_snapshot_gives_none(
+async def test_a_session_without_a_usable_snapshot_returns_none(
     world: World, status: dict[str, Any]
 ) -> None:
     world.runs.sessions["run-1"].status = AgentSessionStatus(session_id="theirs", **status)
@@ -66,7 +66,7 @@ async def test_a_session_without_a_usable_snapshot_gives_none(
     assert (await world.call("GET", "/v1/snapshot/manifest.json", token=SECOND)).status_code == 404
 
 
-async def test_the_files_of_the_snapshot_are_read_from_whose_it_is(world: World) -> None:
+async def test_snapshot_files_are_read_from_the_run_that_owns_them(world: World) -> None:
     session = world.runs.sessions["run-1"]
     session.status = AgentSessionStatus(session_id="theirs", snapshot="uid-0/snapshots/7")
     for name, body in (("manifest.json", b"{}"), ("part-0001", b"x" * 300_000)):
@@ -81,14 +81,14 @@ async def test_the_files_of_the_snapshot_are_read_from_whose_it_is(world: World)
         assert answer.status_code == 404, name
 
 
-async def test_a_run_that_begins_anew_reads_no_snapshot(world: World) -> None:
+async def test_a_run_that_starts_afresh_reads_no_snapshot(world: World) -> None:
     session = world.runs.sessions["run-1"]
     session.status = AgentSessionStatus(session_id="theirs", snapshot="uid-0/snapshots/7")
     await world.blobs.put(blob_key("uid-0", "snapshots/7/manifest.json"), b"{}", "x/y")
     assert (await world.call("GET", "/v1/snapshot/manifest.json")).status_code == 404
 
 
-async def test_a_file_of_a_snapshot_is_no_larger_than_it_may_be(world: World) -> None:
+async def test_the_size_of_a_snapshot_file_is_limited(world: World) -> None:
     path = "/v1/blobs/snapshots/1/part-0001"
     body = b"x" * (MAX_SNAPSHOT_PART_BYTES + 1)
     assert (await world.call("PUT", path, body)).status_code == 413
@@ -103,7 +103,7 @@ async def test_a_file_of_a_snapshot_is_no_larger_than_it_may_be(world: World) ->
         pytest.param({"snapshot_error": "No."}, ("snapshots/1", "No."), id="a-newer-error"),
     ],
 )
-def test_a_snapshot_and_its_error_are_remembered_together(said: Any, kept: Any) -> None:
+def test_a_snapshot_and_its_error_are_recorded_together(said: Any, kept: Any) -> None:
     before = AgentStatus(snapshot=OWN, snapshot_error="It is too large.")
     after = merge_state(before, AgentStatus(**said), 2)
     assert after.snapshot is not None
@@ -116,7 +116,7 @@ async def kept(world: World) -> set[int]:
     return {number for number, key in names.items() if await world.blobs.size(key) is not None}
 
 
-async def test_a_snapshot_goes_once_a_newer_one_of_its_run_has_its_place(world: World) -> None:
+async def test_a_snapshot_is_deleted_once_a_newer_one_of_its_run_replaces_it(world: World) -> None:
     await world.see(a_second_attempt(snapshot=OWN))
     for number in (1, 12):
         key = blob_key("uid-1", f"snapshots/{number}/manifest.json")
@@ -128,7 +128,7 @@ async def test_a_snapshot_goes_once_a_newer_one_of_its_run_has_its_place(world: 
         assert await kept(world) == left
 
 
-async def test_a_report_is_taken_though_the_old_snapshot_cannot_be_deleted(
+async def test_a_report_is_accepted_although_the_old_snapshot_cannot_be_deleted(
     world: World, caplog: pytest.LogCaptureFixture
 ) -> None:
     world.blobs.failure = OSError("The disk is away.")

@@ -78,7 +78,7 @@ async def test_a_task_contains_all_that_the_runner_needs(world: World) -> None:
     assert (task.head.last_seq, task.head.sealed) == (1, False)
 
 
-async def test_a_task_resumes_what_its_session_has_a_snapshot_of(world: World) -> None:
+async def test_a_task_resumes_from_the_snapshot_of_its_session(world: World) -> None:
     session = world.runs.sessions["run-1"]
     session.status = AgentSessionStatus(session_id="abc")
     assert "snapshot" not in (await world.call("GET", "/v1/task")).json()
@@ -98,7 +98,7 @@ async def test_a_task_without_its_profile_names_it(world: World) -> None:
     assert "AgentProfile codex" in answer.json()["message"]
 
 
-async def test_a_task_of_a_run_with_a_profile_uses_that(world: World) -> None:
+async def test_a_task_of_a_run_with_a_profile_uses_that_profile(world: World) -> None:
     world.runs.profiles["mine"] = world.runs.profiles.pop("codex")
     run = the_run()
     run.spec = run.spec.model_copy(update={"profile": "mine"})
@@ -107,7 +107,7 @@ async def test_a_task_of_a_run_with_a_profile_uses_that(world: World) -> None:
     assert (await world.call("GET", "/v1/task")).status_code == 200
 
 
-async def test_inputs_are_given_in_order_after_a_number(world: World) -> None:
+async def test_inputs_are_returned_in_order_after_a_number(world: World) -> None:
     await world.see(answered(3, 1, 2))
     assert await ask(world) == ([1, 2, 3], "Active")
     assert await ask(world, after=1, wait_ms=LONG) == ([2, 3], "Active")
@@ -121,7 +121,7 @@ async def test_an_answer_wakes_the_runner(world: World) -> None:
     assert await asking == ([1], "Active")
 
 
-async def test_an_answer_that_comes_while_looking_is_not_missed(world: World) -> None:
+async def test_an_answer_that_arrives_during_the_read_is_not_missed(world: World) -> None:
     looked = world.store.get_run_by_uid
 
     async def look_then_change(uid: str) -> RunRow | None:
@@ -134,7 +134,7 @@ async def test_an_answer_that_comes_while_looking_is_not_missed(world: World) ->
     assert await ask(world, wait_ms=LONG) == ([1], "Active")
 
 
-async def test_the_wish_to_stop_wakes_the_runner(world: World) -> None:
+async def test_a_request_to_cancel_wakes_the_runner(world: World) -> None:
     asking = await begin_asking(world)
     run = answered()
     run.spec.desired_state = DesiredState.CANCELLED
@@ -142,13 +142,13 @@ async def test_the_wish_to_stop_wakes_the_runner(world: World) -> None:
     assert await asking == ([], "Cancelled")
 
 
-async def test_a_run_that_is_deleted_is_to_stop(world: World) -> None:
+async def test_a_deleted_run_is_asked_to_stop(world: World) -> None:
     asking = await begin_asking(world)
     await world.store.record_run(RunRow(the_run(), deleted_at=the_run().created))
     assert await asking == ([], "Cancelled")
 
 
-async def test_a_run_that_is_being_deleted_is_to_stop(world: World) -> None:
+async def test_a_run_that_is_being_deleted_is_asked_to_stop(world: World) -> None:
     run = answered()
     metadata = {**run.metadata.model_dump(), "deletion_timestamp": run.created}
     run.metadata = ObjectMeta.model_validate(metadata)
@@ -156,7 +156,7 @@ async def test_a_run_that_is_being_deleted_is_to_stop(world: World) -> None:
     assert await ask(world) == ([], "Cancelled")
 
 
-async def test_the_seal_ends_the_waiting(world: World) -> None:
+async def test_the_seal_ends_the_wait(world: World) -> None:
     asking = await begin_asking(world)
     await world.store.seal("uid-1", "seal", TS, {"status": "failed"})
     assert await asking == ([], "Active")
@@ -167,11 +167,11 @@ async def test_a_run_that_ended_is_not_waited_for(world: World) -> None:
     assert await ask(world) == ([], "Active")
 
 
-async def test_waiting_ends_when_its_time_is_over(world: World) -> None:
+async def test_waiting_ends_at_its_timeout(world: World) -> None:
     assert await ask(world, wait_ms=20) == ([], "Active")
 
 
-async def test_shutting_down_ends_the_waiting_cleanly(world: World) -> None:
+async def test_shutting_down_ends_the_wait_cleanly(world: World) -> None:
     asking = [await begin_asking(world) for _ in range(3)]
     world.closing.set()
     assert await asyncio.gather(*asking) == [([], "Active")] * 3
@@ -193,7 +193,7 @@ async def test_a_store_that_closes_under_a_waiting_runner_is_unavailable(world: 
     "query",
     ["after=-1", "after=x", "after=1.5", "after=²", "wait_ms=30001", "wait_ms=", "after=9999999"],
 )
-async def test_a_strange_number_is_named(world: World, query: str) -> None:
+async def test_an_invalid_number_is_named(world: World, query: str) -> None:
     answer = await world.call("GET", f"/v1/inputs?{query}")
     problem: dict[str, Any] = answer.json()
     assert (answer.status_code, problem["error"]) == (400, "invalid")

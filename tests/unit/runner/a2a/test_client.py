@@ -55,11 +55,11 @@ async def ask(url: str, agent: str) -> Any:
             return response
 
 
-async def test_credentials_go_to_the_agent(url: str) -> None:
+async def test_credentials_are_sent_to_the_agent(url: str) -> None:
     assert (await ask(f"{url}/shown", f"{url}/agent")).text == "s"
 
 
-async def test_credentials_go_nowhere_else(url: str) -> None:
+async def test_credentials_are_sent_nowhere_else(url: str) -> None:
     assert (await ask(f"{url}/shown", url.replace("127.0.0.1", "localhost"))).text == "nothing"
     assert (await ask(f"{url}/shown", url.replace("http:", "https:"))).text == "nothing"
 
@@ -70,19 +70,19 @@ async def test_redirect_is_not_followed_but_named(url: str) -> None:
     assert it.value.is_final
 
 
-async def test_answer_that_is_too_large_is_refused_and_long_streams_are_not(url: str) -> None:
+async def test_too_large_response_is_refused_and_a_long_stream_is_not(url: str) -> None:
     with pytest.raises(RemoteError, match="larger than 8388608 bytes") as it:
         await ask(f"{url}/large", url)
     assert it.value.is_final
     assert len((await ask(f"{url}/large?lines", url)).content) > client_module.MESSAGE_BOUND
 
 
-async def test_packed_answer_is_refused(url: str) -> None:
+async def test_compressed_response_is_refused(url: str) -> None:
     with pytest.raises(RemoteError, match=r"compressed \(gzip\)"):
         await ask(f"{url}/packed", url)
 
 
-async def test_agent_that_is_not_there_was_sent_nothing() -> None:
+async def test_unreachable_agent_was_sent_nothing() -> None:
     with pytest.raises(RemoteError) as it:
         await ask("http://127.0.0.1:9/", "http://127.0.0.1:9/")
     assert not it.value.was_sent

@@ -30,9 +30,7 @@ def given(
         pytest.param(given(OWN, AGENT, "k", AGENT), OWN, id="own-before-the-profiles"),
     ],
 )
-def test_agent_is_shown_what_was_given_for_it(
-    known: ShownCredentials, shown: dict[str, str]
-) -> None:
+def test_agent_receives_its_own_credentials(known: ShownCredentials, shown: dict[str, str]) -> None:
     assert choose(known, RemoteConfig(agent_url=AGENT)) == shown
 
 
@@ -53,7 +51,7 @@ def test_agent_is_shown_what_was_given_for_it(
         pytest.param(given(key="k", key_url="https://other.example"), id="key-of-another"),
     ],
 )
-def test_agent_is_not_shown_what_was_given_for_another(known: ShownCredentials) -> None:
+def test_agent_does_not_receive_credentials_of_another(known: ShownCredentials) -> None:
     with pytest.raises(AttemptError):
         choose(known, RemoteConfig(agent_url=AGENT))
 
@@ -67,7 +65,7 @@ def test_agent_is_not_shown_what_was_given_for_another(known: ShownCredentials) 
         ("https://agent.example/team/./../mallory", False),
     ],
 )  # fmt: skip
-def test_the_profiles_key_is_not_shown_where_anothers_card_leads(
+def test_the_profiles_key_is_not_sent_to_the_url_of_another_agents_card(
     card: str | None, shown: bool
 ) -> None:
     config = RemoteConfig(agent_url=AGENT, agent_card_path=card)
@@ -93,11 +91,13 @@ def test_the_profiles_key_is_not_shown_where_anothers_card_leads(
         pytest.param("https://a/x", "https://b/card", ["https://b/card"], id="elsewhere"),
     ],
 )  # fmt: skip
-def test_card_is_sought(url: str, path: str | None, urls: list[str]) -> None:
+def test_card_is_looked_up_at_the_configured_or_well_known_path(
+    url: str, path: str | None, urls: list[str]
+) -> None:
     assert card_urls(RemoteConfig(agent_url=url, agent_card_path=path)) == urls
 
 
-def test_settings_that_are_wrong_are_named() -> None:
+def test_invalid_settings_are_named() -> None:
     with pytest.raises(
         AttemptError, match=r"^spec\.backendConfig\.blocking must be true or false\."
     ):

@@ -29,7 +29,7 @@ WRONG: dict[str, tuple[str, list[Any]]] = {
 
 
 @promised(*WRONG)
-async def test_what_goes_wrong_is_named(tmp_path: Path, agents: Agents, key: str) -> None:
+async def test_errors_are_named(tmp_path: Path, agents: Agents, key: str) -> None:
     agent, step = WRONG[key]
     gateway = asks(agents.at(agent), step)
     await finish(tmp_path, gateway)
@@ -37,7 +37,7 @@ async def test_what_goes_wrong_is_named(tmp_path: Path, agents: Agents, key: str
 
 
 @promised("remote-card-hangs")
-async def test_card_that_does_not_come_is_given_up(
+async def test_missing_card_is_abandoned_after_a_timeout(
     tmp_path: Path, agents: Agents, key: str
 ) -> None:
     gateway = asks(agents.at("hanging"), HELLO)

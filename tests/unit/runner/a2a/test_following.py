@@ -77,7 +77,7 @@ def following_of(remote: FakeRemote, begun: bool) -> tuple[TaskFollower, TaskMap
         pytest.param(True, [[LOST], [DONE]], [LOST], 2, id="answer-of-which-nothing-is-known"),
     ],
 )
-async def test_message_is_given_once(
+async def test_message_is_sent_once(
     begun: bool, sends: list[list[Raw | RemoteError]], gets: list[Raw | RemoteError], sent: int
 ) -> None:
     remote = FakeRemote(sends, gets)
@@ -102,7 +102,7 @@ async def test_message_is_given_once(
         ),
     ],
 )  # fmt: skip
-async def test_what_cannot_go_on_is_named(
+async def test_error_that_prevents_continuing_is_named(
     sends: list[list[Raw | RemoteError]], gets: list[Raw | RemoteError], reason: Reason, words: str
 ) -> None:
     follower, _ = following_of(FakeRemote(sends, gets), begun=False)
@@ -111,7 +111,7 @@ async def test_what_cannot_go_on_is_named(
     assert caught.value.reason is reason
 
 
-async def test_agent_that_stays_away_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_agent_that_stays_unreachable_is_abandoned(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(following, "PATIENCE_SECONDS", 0.0)
     follower, _ = following_of(FakeRemote([[WORKING]], [LOST, LOST]), begun=False)
     with pytest.raises(AttemptError, match="cannot be followed: the connection broke off"):

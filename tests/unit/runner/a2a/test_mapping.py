@@ -46,7 +46,7 @@ def test_end_of_a_task_is_not_reported_as_the_end_of_the_run(state: str) -> None
     assert mapper.is_settled
 
 
-def test_what_the_stream_reported_is_not_reported_again_by_a_snapshot() -> None:
+def test_events_of_the_stream_are_not_repeated_by_a_snapshot() -> None:
     mapper = TaskMapper("http://a", "a")
     fed(mapper, update("WORKING", "hello"), artifact("x", "one"))
     whole = {"artifactId": "x", "parts": [{"text": "one"}]}
@@ -58,7 +58,7 @@ def test_what_the_stream_reported_is_not_reported_again_by_a_snapshot() -> None:
     assert kinds == [EventType.ARTIFACT_ADDED]
 
 
-def test_pieces_of_an_artifact_are_reported_together_and_are_the_answer() -> None:
+def test_chunks_of_an_artifact_are_reported_together_as_the_answer() -> None:
     mapper = TaskMapper("http://a", "a")
     told = fed(
         mapper, artifact("x", "al"), artifact("x", "l is ", append=True),
@@ -69,13 +69,13 @@ def test_pieces_of_an_artifact_are_reported_together_and_are_the_answer() -> Non
     assert mapper.final_response == "all is well"
 
 
-def test_answer_is_what_was_said_last_where_there_is_no_artifact() -> None:
+def test_answer_is_the_last_message_if_there_is_no_artifact() -> None:
     mapper = TaskMapper("http://a", "a")
     fed(mapper, update("WORKING", "one"), update("COMPLETED", "two", "m2"))
     assert mapper.final_response == "two"
 
 
-def test_answer_is_the_artifacts_text_else_what_else_they_say() -> None:
+def test_answer_is_the_text_of_the_artifacts_or_else_their_other_content() -> None:
     mapper = TaskMapper("http://a", "a")
     data = {"artifactUpdate": {"artifact": {"artifactId": "d", "parts": [{"data": {"n": 1}}]}}}
     told = fed(mapper, update("WORKING", "I begin"), data)
@@ -85,7 +85,7 @@ def test_answer_is_the_artifacts_text_else_what_else_they_say() -> None:
     assert mapper.final_response == "one"
 
 
-def test_question_and_message_in_data_are_reported() -> None:
+def test_question_and_message_in_data_parts_are_reported() -> None:
     mapper = TaskMapper("http://a", "a")
     asked = update("INPUT_REQUIRED", "x")
     asked["statusUpdate"]["status"]["message"]["parts"] = [{"data": {"which": [1, 2]}}]
@@ -95,7 +95,7 @@ def test_question_and_message_in_data_are_reported() -> None:
     assert told[EventType.MESSAGE_ADDED]["text"] == mapper.status_text
 
 
-def test_large_artifacts_are_reported_and_then_released(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_large_artifacts_are_reported_and_then_freed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mapping, "ARTIFACTS_BOUND", 100)
     mapper = TaskMapper("http://a", "a")
     told = fed(mapper, artifact("x", "x" * 200), artifact("y", "small"))
@@ -104,7 +104,7 @@ def test_large_artifacts_are_reported_and_then_released(monkeypatch: pytest.Monk
     assert mapper.finish() == []
 
 
-def test_artifact_that_grows_beyond_the_bound_is_cut_and_reports_it(
+def test_artifact_that_exceeds_the_limit_is_truncated_with_a_note(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(mapping, "ARTIFACTS_BOUND", 100)
@@ -115,7 +115,7 @@ def test_artifact_that_grows_beyond_the_bound_is_cut_and_reports_it(
     assert len(data["text"]) < 100
 
 
-def test_artifact_that_grew_to_the_end_is_reported_when_the_task_is_left() -> None:
+def test_artifact_without_a_last_chunk_is_reported_at_the_end_of_the_task() -> None:
     mapper = TaskMapper("http://a", "a")
     half = {"artifactId": "x", "parts": [{"text": "half"}]}
     assert EventType.ARTIFACT_ADDED not in dict(fed(mapper, snapshot("WORKING", artifacts=[half])))
@@ -123,7 +123,7 @@ def test_artifact_that_grew_to_the_end_is_reported_when_the_task_is_left() -> No
     assert (kind, data["text"]) == (EventType.ARTIFACT_ADDED, "half")
 
 
-def test_another_task_of_the_conversation_begins_with_nothing() -> None:
+def test_another_task_of_the_conversation_starts_without_artifacts() -> None:
     mapper = TaskMapper("http://a", "a")
     fed(mapper, snapshot("WORKING"), artifact("x", "one"))
     mapper.begin_turn(new_task=True)
@@ -194,7 +194,7 @@ def test_data_is_the_structured_answer_also_without_a_schema(
     ],
 )
 @pytest.mark.slow
-async def test_answer_that_satisfies(parts: list[dict[str, Any]]) -> None:
+async def test_valid_answer(parts: list[dict[str, Any]]) -> None:
     assert await check_structured(ended("COMPLETED", *parts), NUMBER) == {"n": 7}
 
 
@@ -208,13 +208,13 @@ async def test_answer_that_satisfies(parts: list[dict[str, Any]]) -> None:
     ],
 )
 @pytest.mark.slow
-async def test_answer_that_is_not_taken(text: str, problem: str) -> None:
+async def test_invalid_answer_is_refused(text: str, problem: str) -> None:
     schema = {} if text.startswith("[") else NUMBER
     with pytest.raises(ValueError, match=problem):
         await check_structured(ended("COMPLETED", {"text": text}), schema)
 
 
-def test_last_event_names_the_task_and_what_it_made() -> None:
+def test_last_event_names_the_task_and_its_artifacts() -> None:
     task = ended("COMPLETED", {"text": "x"})
     ids = {"task_id": "t", "context_id": "c"}
     named = {**ids, "agent_url": "http://agent"}
@@ -226,6 +226,6 @@ def test_last_event_names_the_task_and_what_it_made() -> None:
     assert final_data(task, OutcomeState.REJECTED) == ids
 
 
-def test_last_event_leaves_out_what_is_not_known() -> None:
+def test_last_event_omits_unknown_fields() -> None:
     task = TaskMapper("http://agent", "")
     assert final_data(task, OutcomeState.FAILED) == {"agent_url": "http://agent"}

@@ -32,7 +32,7 @@ def test_parts_are_rendered_as_text(parts: list[Raw], said: str) -> None:
     assert render(parts) == said
 
 
-def test_only_so_much_is_made_of_data(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_text_of_data_parts_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(messages, "DATA_BOUND", 100)
     large = {"data": [[[["x"]]]] * 1000}
     said = render([{"text": "so:"}, large, large, {"url": "http://f"}])
@@ -41,6 +41,6 @@ def test_only_so_much_is_made_of_data(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(said) < 110
 
 
-def test_what_is_made_is_its_text_or_all_of_it() -> None:
+def test_rendered_data_is_its_text_or_its_json() -> None:
     assert render_made([{"text": "so"}, DATA]) == "so"
     assert render_made([DATA, {"raw": BYTES}]) == '{\n  "n": 1\n}\n\nAttached file bytes'

@@ -52,7 +52,7 @@ def test_pipes_are_ready_only_when_announced(tmp_path: Path) -> None:
     pipes.close()
 
 
-async def test_lines_come_one_by_one_however_they_are_cut(pipes: Pipes) -> None:
+async def test_lines_are_read_one_by_one_however_they_are_split(pipes: Pipes) -> None:
     reader = PipeReader(pipes.stdout)
     os.write(pipes.stdout, b"one\ntw")
     assert await reader.readline() == b"one"
@@ -72,7 +72,7 @@ async def test_line_beyond_the_limit_is_an_error_before_it_is_read(pipes: Pipes)
         await reader.readline()
 
 
-async def test_who_talks_without_a_pause_lets_others_take_their_turn(pipes: Pipes) -> None:
+async def test_a_busy_stream_does_not_starve_other_tasks(pipes: Pipes) -> None:
     reader = PipeReader(pipes.stderr)
     turns = 0
 
@@ -126,7 +126,7 @@ async def test_agent_that_hangs_in_the_handshake_is_named(
     assert raised.value.reason == "AgentUnresponsive"
 
 
-async def test_agent_that_has_not_started_is_waited_for(
+async def test_agent_that_has_not_started_is_awaited(
     pipes: Pipes, init: PlayedInit, tmp_path: Path
 ) -> None:
     async with listening(pipes, tmp_path) as (agent, _):
@@ -138,7 +138,7 @@ async def test_agent_that_has_not_started_is_waited_for(
             await handshake
 
 
-async def test_output_that_is_no_protocol_is_an_error_in_the_end(
+async def test_output_that_violates_the_protocol_is_eventually_an_error(
     pipes: Pipes, init: PlayedInit, tmp_path: Path
 ) -> None:
     async with listening(pipes, tmp_path) as (agent, _):
@@ -210,7 +210,7 @@ async def test_large_message_arrives_with_its_texts_in_files(
         pytest.param(b'{"params":' * 50_000 + b"1" + b"}" * 50_000 + b"\n", id="deep-object"),
     ],
 )
-async def test_line_that_is_no_message_is_passed_over(
+async def test_line_that_is_no_message_is_skipped(
     pipes: Pipes, init: PlayedInit, tmp_path: Path, line: bytes
 ) -> None:
     async with listening(pipes, tmp_path) as (agent, updates):
@@ -221,7 +221,7 @@ async def test_line_that_is_no_message_is_passed_over(
     assert updates == [{"t": "\xa0a\u2028b\r"}]
 
 
-async def test_line_without_end_names_the_limit_and_its_size(
+async def test_error_of_an_endless_line_names_the_limit_and_its_size(
     pipes: Pipes, init: PlayedInit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(PipeReader.store, "__defaults__", (1_000_000,))
@@ -237,7 +237,7 @@ async def test_line_without_end_names_the_limit_and_its_size(
     assert left_in(tmp_path) == []
 
 
-async def test_answers_to_many_requests_do_not_mix(
+async def test_responses_to_concurrent_requests_do_not_mix(
     pipes: Pipes, init: PlayedInit, tmp_path: Path
 ) -> None:
     async with listening(pipes, tmp_path) as (agent, _):
@@ -254,7 +254,7 @@ async def test_answers_to_many_requests_do_not_mix(
     assert {answer["id"] for answer in answers[1:]} == set(range(1000))
 
 
-async def test_final_events_hold_no_half_of_a_secret(
+async def test_final_events_contain_no_part_of_a_secret(
     pipes: Pipes, init: PlayedInit, tmp_path: Path
 ) -> None:
     async with listening(pipes, tmp_path) as (agent, _):
@@ -268,7 +268,7 @@ async def test_final_events_hold_no_half_of_a_secret(
 
 
 @pytest.mark.parametrize("turns", range(10))
-async def test_what_it_said_at_last_is_read_before_its_end(
+async def test_final_output_is_read_before_the_end_is_reported(
     pipes: Pipes, init: PlayedInit, tmp_path: Path, turns: int
 ) -> None:
     async with listening(pipes, tmp_path) as (agent, _):
@@ -285,7 +285,7 @@ async def test_what_it_said_at_last_is_read_before_its_end(
             await asked
 
 
-async def test_who_speaks_on_does_not_hide_that_it_ended(
+async def test_continued_output_does_not_hide_the_end_of_the_agent(
     pipes: Pipes, init: PlayedInit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(client_module, "_LAST_WORDS_SECONDS", 0.1)
@@ -307,7 +307,7 @@ async def test_who_speaks_on_does_not_hide_that_it_ended(
         pytest.param(None, False, id="nothing"),
     ],
 )
-async def test_an_agent_states_whether_it_can_be_steered(
+async def test_an_agent_declares_whether_it_can_be_steered(
     pipes: Pipes, init: PlayedInit, tmp_path: Path, meta: dict[str, Any] | None, can_steer: bool
 ) -> None:
     async with listening(pipes, tmp_path) as (agent, _):
@@ -332,7 +332,7 @@ async def test_an_agent_states_whether_it_can_be_steered(
         pytest.param(None, False, id="the-program-ends"),
     ],
 )
-async def test_only_what_the_agent_takes_into_its_turn_is_delivered(
+async def test_only_messages_accepted_into_the_turn_are_delivered(
     pipes: Pipes, init: PlayedInit, tmp_path: Path, answer: dict[str, Any] | None, is_taken: bool
 ) -> None:
     async with listening(pipes, tmp_path) as (agent, _):

@@ -154,7 +154,7 @@ async def test_the_agents_exit_code_is_what_a_shell_returns(
     assert place.said == [b"started", str(code).encode(), b"end"]
 
 
-async def test_no_process_of_the_agent_runs_before_the_signal_to_begin(root: Path) -> None:
+async def test_no_process_of_the_agent_runs_before_the_start_signal(root: Path) -> None:
     async with a_place(root, "/bin/sh", "-c", "echo begun >begun; sleep 1000") as place:
         await asyncio.wait_for(place.container._is_connected.wait(), LATE_SECONDS)
         namespace = namespace_of(place.init)
@@ -169,7 +169,9 @@ async def test_no_process_of_the_agent_runs_before_the_signal_to_begin(root: Pat
     assert b"started" not in place.said
 
 
-async def test_the_agent_begins_with_no_signal_ignored_and_the_streams_alone(root: Path) -> None:
+async def test_the_agent_starts_with_no_ignored_signals_and_only_the_standard_streams(
+    root: Path,
+) -> None:
     # Python itself ignores SIGPIPE and SIGXFSZ; 32 and 33 are the C library's, which lets nobody
     # change whether they are ignored.
     left = sum(1 << number - 1 for number in (signal.SIGPIPE, signal.SIGXFSZ, 32, 33))
@@ -227,7 +229,7 @@ print(json.dumps(held), flush=True)
 """
 
 
-async def test_no_process_of_the_agent_has_a_hand_on_the_first(root: Path) -> None:
+async def test_no_process_of_the_agent_can_control_the_first(root: Path) -> None:
     folder = str(root / "agentrun/pipes")
     async with a_place(root, *PYTHON, _TRIES + "signal.pause()", folder) as place:
         await asyncio.wait_for(place.container.begin(), LATE_SECONDS)
@@ -329,7 +331,7 @@ def _parent(pid: int) -> int:
         return 0
 
 
-async def test_a_first_process_that_is_killed_is_over_when_the_kernel_has_killed_all(
+async def test_a_killed_first_process_has_ended_when_the_kernel_has_killed_all(
     root: Path,
 ) -> None:
     """As by the kernel for want of memory: its own last word is never said."""
@@ -345,7 +347,7 @@ async def test_a_first_process_that_is_killed_is_over_when_the_kernel_has_killed
     assert b"end" not in place.said
 
 
-async def test_an_end_that_neither_it_nor_the_kernel_shows_is_not_certain(
+async def test_an_end_that_neither_the_process_nor_the_kernel_confirms_is_uncertain(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     introduction = container_module._introduction
@@ -363,7 +365,7 @@ async def test_an_end_that_neither_it_nor_the_kernel_shows_is_not_certain(
         assert not await asyncio.wait_for(place.container.ended(), LATE_SECONDS)
 
 
-async def test_all_end_when_the_runner_is_gone(root: Path) -> None:
+async def test_all_processes_end_when_the_runner_exits(root: Path) -> None:
     code = _DETACH + "detached(signal.pause); print('x', flush=True); signal.pause()"
     async with a_place(root, *PYTHON, code) as place:
         await asyncio.wait_for(place.container.begin(), LATE_SECONDS)
@@ -376,7 +378,7 @@ async def test_all_end_when_the_runner_is_gone(root: Path) -> None:
         assert living_in(namespace) == []
 
 
-def test_it_refuses_to_be_anything_but_a_containers_first_process() -> None:
+def test_it_runs_only_as_the_first_process_of_a_container() -> None:
     command = [str(tools.agent_init()), "/", "/", "true"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 1

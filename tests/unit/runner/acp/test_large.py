@@ -49,7 +49,9 @@ def whole(text: Any) -> str:
 
 
 @pytest.mark.parametrize("is_ascii", [True, False])
-async def test_long_strings_go_to_files_as_they_read(tmp_path: Path, is_ascii: bool) -> None:
+async def test_long_strings_are_written_to_files_as_decoded_text(
+    tmp_path: Path, is_ascii: bool
+) -> None:
     long = ODD * 5000
     content = [{"text": long}, {"text": "short"}, {"more": ["x" * 100_000, long[::-1]]}]
     raw = json.dumps(update(content=content, status="completed"), ensure_ascii=is_ascii).encode()
@@ -63,7 +65,7 @@ async def test_long_strings_go_to_files_as_they_read(tmp_path: Path, is_ascii: b
 
 
 @pytest.mark.parametrize("shift", range(0, 14))
-async def test_escapes_are_read_wherever_a_piece_ends(tmp_path: Path, shift: int) -> None:
+async def test_escapes_are_decoded_wherever_a_chunk_ends(tmp_path: Path, shift: int) -> None:
     # The file is read in pieces of 64 KiB: each shift cuts the escapes somewhere else.
     text = "x" * shift + "\\\\\U0001f600\\" * 20_000
     raw = json.dumps(update(text=text)).encode()
@@ -71,14 +73,14 @@ async def test_escapes_are_read_wherever_a_piece_ends(tmp_path: Path, shift: int
     assert whole(message["params"]["update"]["text"]) == text
 
 
-async def test_halves_of_characters_and_bytes_that_are_no_text_are_replaced(tmp_path: Path) -> None:
+async def test_lone_surrogates_and_invalid_utf8_are_replaced(tmp_path: Path) -> None:
     inside = b"\xff\xfe \\ud800 \\ud800\\u0041 \\udc00 \x01" * 10_000
     message, _ = await read(b'{"text":"' + inside + b'"}', tmp_path, wanted=1)
     expected = "\ufffd\ufffd \ufffd \ufffdA \ufffd \x01" * 10_000
     assert whole(message["text"]) == expected
 
 
-async def test_no_secret_is_in_a_file_or_in_its_beginning(tmp_path: Path) -> None:
+async def test_no_secret_is_in_a_file_or_its_preview(tmp_path: Path) -> None:
     secret = 'p@ss"wörd/+ 12'
     # At the end of the beginning, at the end of a piece, and everywhere else.
     text = "".join(f"{'y' * (n % 97)}{secret}" for n in range(5000))
@@ -96,9 +98,7 @@ async def test_no_secret_is_in_a_file_or_in_its_beginning(tmp_path: Path) -> Non
         pytest.param({str(n): "v" * 200 for n in range(2000)}, id="many-bytes"),
     ],
 )
-async def test_structure_that_is_too_large_goes_to_a_file_as_json(
-    tmp_path: Path, value: Any
-) -> None:
+async def test_too_large_structure_is_written_to_a_file_as_json(tmp_path: Path, value: Any) -> None:
     raw = json.dumps(update(rawOutput=value, title="x" * 40_000, status="failed")).encode()
     message, _ = await read(raw, tmp_path, wanted=2)
     found = message["params"]["update"]
@@ -108,7 +108,7 @@ async def test_structure_that_is_too_large_goes_to_a_file_as_json(
     assert found["status"] == "failed"
 
 
-async def test_structure_that_is_too_deep_goes_to_a_file_as_json(tmp_path: Path) -> None:
+async def test_too_deeply_nested_structure_is_written_to_a_file_as_json(tmp_path: Path) -> None:
     deep = "[" * 100_000 + '"]"' + "]" * 100_000
     raw = f'{{"params":{{"update":{{"rawInput":{deep},"kind":"{"k" * 50_000}"}}}}}}'.encode()
     message, _ = await read(raw, tmp_path, wanted=2)
@@ -126,7 +126,7 @@ async def test_secret_in_a_structure_is_found_however_it_is_escaped(tmp_path: Pa
     assert value[0] == '[redacted] \\u003c " '
 
 
-async def test_message_of_structure_alone_is_refused(tmp_path: Path) -> None:
+async def test_message_consisting_of_structure_only_is_refused(tmp_path: Path) -> None:
     raw = json.dumps({str(n): n for n in range(MAX_REST // 8)}).encode()
     with pytest.raises(TooMuchStructureError):
         await read(raw, tmp_path)
@@ -141,13 +141,13 @@ async def test_message_of_structure_alone_is_refused(tmp_path: Path) -> None:
         pytest.param(b'{"a":"' + b"x" * 300_000 + b'",}', id="comma"),
     ],
 )
-async def test_what_is_no_json_is_an_error_and_leaves_nothing(tmp_path: Path, raw: bytes) -> None:
+async def test_invalid_json_is_an_error_and_leaves_no_files(tmp_path: Path, raw: bytes) -> None:
     with pytest.raises(ValueError, match=r"."):
         await read(raw, tmp_path)
     assert left_in(tmp_path) == []
 
 
-async def test_marks_cannot_be_forged(tmp_path: Path) -> None:
+async def test_placeholders_cannot_be_forged(tmp_path: Path) -> None:
     raw = json.dumps({"a": "x" * 40_000, "b": "0" * 32 + ":0"}).encode()
     message, files = await read(raw, tmp_path, wanted=1)
     assert message["b"] == "0" * 32 + ":0"
@@ -156,7 +156,7 @@ async def test_marks_cannot_be_forged(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-async def test_sixteen_megabytes_take_hardly_any_memory(tmp_path: Path) -> None:
+async def test_sixteen_megabytes_use_little_memory(tmp_path: Path) -> None:
     path = tmp_path / "line"
     line = json.dumps(update(text="ünï\n" * 3_000_000, more=[[]] * 10_000)).encode()
     path.write_bytes(line)
@@ -180,7 +180,7 @@ async def test_sixteen_megabytes_take_hardly_any_memory(tmp_path: Path) -> None:
         pytest.param(b"9" * 5000, "9" * 5000, id="huge-number"),
     ],
 )
-def test_what_is_read_can_be_written_again(raw: bytes, value: Any) -> None:
+def test_read_messages_can_be_written_again(raw: bytes, value: Any) -> None:
     assert read_json(raw) == value
     json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
 
@@ -194,5 +194,5 @@ def test_what_is_read_can_be_written_again(raw: bytes, value: Any) -> None:
         pytest.param(b'{"a":' * MAX_DEPTH + b"1", False, id="just-right"),
     ],
 )
-def test_depth_is_known_before_it_is_read(raw: bytes, expected: bool) -> None:
+def test_depth_is_checked_before_parsing(raw: bytes, expected: bool) -> None:
     assert is_deep(raw) is expected

@@ -109,7 +109,7 @@ def post(monkeypatch: pytest.MonkeyPatch) -> Post:
     return Post()
 
 
-async def test_messages_that_came_begin_another_turn(post: Post) -> None:
+async def test_pending_messages_start_another_turn(post: Post) -> None:
     box = post.mailbox("BetweenTurns")
     async with box.turn():
         post.mail += [mail(1), mail(2, sender=None)]
@@ -140,13 +140,13 @@ async def test_messages_that_came_begin_another_turn(post: Post) -> None:
     assert await box.next_turn(DONE) is None
 
 
-async def test_what_the_conversation_has_in_it_already_is_not_given_again(post: Post) -> None:
+async def test_messages_already_in_the_conversation_are_not_delivered_again(post: Post) -> None:
     post.mail += [mail(1), mail(2)]
     box = post.mailbox("BetweenTurns", known=1)
     assert await box.next_turn(DONE) == render(mail(2))
 
 
-async def test_nobody_is_asked_if_the_agent_asks_itself(post: Post) -> None:
+async def test_messages_are_not_fetched_if_the_agent_fetches_them_itself(post: Post) -> None:
     post.mail += [mail(1)]
     box = post.mailbox("Pull")
     async with box.turn():
@@ -156,14 +156,14 @@ async def test_nobody_is_asked_if_the_agent_asks_itself(post: Post) -> None:
     assert (post.events, post.delivered_seqs, post.injected) == ([], [], [])
 
 
-async def test_a_turn_that_did_not_end_well_is_followed_by_none(post: Post) -> None:
+async def test_a_failed_turn_is_not_followed_by_another(post: Post) -> None:
     post.mail += [mail(1)]
     end = End(OutcomeState.FAILED, None, "refused")
     assert await post.mailbox("BetweenTurns").next_turn(end) is None
     assert post.events == []
 
 
-async def test_the_turns_that_messages_begin_are_bounded(post: Post) -> None:
+async def test_the_number_of_turns_started_by_messages_is_limited(post: Post) -> None:
     box = post.mailbox("BetweenTurns")
     for seq in range(1, MAX_TURNS + 1):
         post.mail.append(mail(seq))
@@ -177,7 +177,7 @@ async def test_the_turns_that_messages_begin_are_bounded(post: Post) -> None:
     assert box.delivered == MAX_TURNS, "the last waits for the session's next run"
 
 
-async def test_messages_are_put_into_the_turn(post: Post) -> None:
+async def test_messages_are_added_to_the_turn(post: Post) -> None:
     box = post.mailbox()
     async with box.turn():
         await post.write(mail(1))
@@ -194,7 +194,7 @@ async def test_messages_are_put_into_the_turn(post: Post) -> None:
     assert await box.next_turn(DONE) is None
 
 
-async def test_what_the_agent_took_itself_begins_no_turn(post: Post) -> None:
+async def test_messages_fetched_by_the_agent_start_no_turn(post: Post) -> None:
     post.mail += [mail(1), mail(2)]
     box = post.mailbox("BetweenTurns")
     async with box.turn():
@@ -203,7 +203,7 @@ async def test_what_the_agent_took_itself_begins_no_turn(post: Post) -> None:
     assert box.delivered == 1
 
 
-async def test_what_the_agent_does_not_take_yet_is_tried_again(post: Post) -> None:
+async def test_messages_that_the_agent_does_not_accept_yet_are_retried(post: Post) -> None:
     post.answers = [False, False]
     async with post.mailbox().turn():
         await post.write(mail(1))
@@ -211,7 +211,7 @@ async def test_what_the_agent_does_not_take_yet_is_tried_again(post: Post) -> No
     assert post.tries == 3
 
 
-async def test_what_no_turn_took_begins_one(post: Post) -> None:
+async def test_messages_that_no_turn_accepted_start_a_new_one(post: Post) -> None:
     post.answers = [False] * 100_000
     box = post.mailbox()
     async with box.turn():
@@ -221,7 +221,7 @@ async def test_what_no_turn_took_begins_one(post: Post) -> None:
     assert await box.next_turn(DONE) == render(mail(1))
 
 
-async def test_an_agent_that_cannot_be_steered_gets_turns(post: Post) -> None:
+async def test_messages_to_an_agent_that_cannot_be_steered_start_turns(post: Post) -> None:
     post.can_steer = False
     post.mail += [mail(1)]
     box = post.mailbox()
@@ -230,7 +230,7 @@ async def test_an_agent_that_cannot_be_steered_gets_turns(post: Post) -> None:
     assert (post.tries, await box.next_turn(DONE)) == (0, render(mail(1)))
 
 
-async def test_a_turn_that_ends_waits_for_the_answer_of_the_agent(post: Post) -> None:
+async def test_an_ending_turn_waits_for_the_response_of_the_agent(post: Post) -> None:
     post.is_slow = True
     box = post.mailbox()
     async with box.turn():
@@ -242,7 +242,7 @@ async def test_a_turn_that_ends_waits_for_the_answer_of_the_agent(post: Post) ->
     assert box.delivered == 1
 
 
-async def test_a_turn_that_fails_has_had_its_messages_too(post: Post) -> None:
+async def test_a_failed_turn_has_received_its_messages(post: Post) -> None:
     box = post.mailbox()
 
     async def fail() -> None:
@@ -256,7 +256,7 @@ async def test_a_turn_that_fails_has_had_its_messages_too(post: Post) -> None:
     assert box.delivered == 1
 
 
-async def test_while_the_gateway_is_away_it_is_asked_again(post: Post) -> None:
+async def test_an_unavailable_gateway_is_retried(post: Post) -> None:
     post.errors = [GatewayUnavailableError("away")] * 3
     post.mail += [mail(1)]
     box = post.mailbox("BetweenTurns")
@@ -268,7 +268,7 @@ async def test_while_the_gateway_is_away_it_is_asked_again(post: Post) -> None:
     assert post.delivered_seqs == [], "the run ends well without that"
 
 
-async def test_if_the_gateway_stays_away_the_run_goes_on(
+async def test_the_run_continues_if_the_gateway_stays_unavailable(
     post: Post, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(mailbox, "_PATIENCE_SECONDS", 0.05)
@@ -279,7 +279,9 @@ async def test_if_the_gateway_stays_away_the_run_goes_on(
 @pytest.mark.parametrize(
     "error", [GatewayRefusedError("404 not_found"), RunFinishedError("410 sealed")]
 )
-async def test_a_gateway_without_messages_is_asked_once(post: Post, error: Exception) -> None:
+async def test_a_gateway_that_does_not_support_messages_is_asked_once(
+    post: Post, error: Exception
+) -> None:
     post.errors, post.mail = [error], [mail(1)]
     box = post.mailbox()
     async with box.turn():
@@ -303,7 +305,7 @@ async def receiving(
 
 
 @pytest.mark.slow
-async def test_an_agent_answers_messages_in_turns_of_their_own(tmp_path: Path) -> None:
+async def test_an_agent_answers_messages_in_separate_turns(tmp_path: Path) -> None:
     go = tmp_path / "go"
     steps = (["run", f"until [ -e {go} ]; do sleep 0.05; done"], ["say", "first"])
     async with receiving(tmp_path, "BetweenTurns", *steps) as (post, it):
@@ -341,7 +343,7 @@ async def test_an_agent_that_cannot_be_steered_gets_a_turn_instead(tmp_path: Pat
 
 
 @pytest.mark.slow
-async def test_an_agent_that_asks_itself_is_given_nothing(tmp_path: Path) -> None:
+async def test_an_agent_that_fetches_messages_itself_is_given_none(tmp_path: Path) -> None:
     async with receiving(tmp_path, "Pull", ["say", "first"]) as (post, it):
         await post.write(mail(1))
         await it.ended()
@@ -361,7 +363,9 @@ async def test_what_was_delivered_is_reported_after_the_snapshot_is_kept(tmp_pat
 
 
 @pytest.mark.slow
-async def test_a_runner_that_dies_in_a_turn_leaves_its_message_to_the_next(tmp_path: Path) -> None:
+async def test_a_message_is_delivered_again_after_the_runner_died_during_its_turn(
+    tmp_path: Path,
+) -> None:
     async with receiving(tmp_path / "1", "BetweenTurns", ["say", "first"]) as (post, it):
         await post.write(mail(1, json.dumps([["run", "true"], ["sleep", 600]])))
         await post.until(lambda: "command_finished" in post.types)
@@ -372,7 +376,7 @@ async def test_a_runner_that_dies_in_a_turn_leaves_its_message_to_the_next(tmp_p
 
 
 @pytest.mark.slow
-async def test_an_attempt_that_goes_on_is_not_given_again_what_it_knows(tmp_path: Path) -> None:
+async def test_a_resumed_attempt_does_not_receive_known_messages_again(tmp_path: Path) -> None:
     async with receiving(tmp_path / "1", "BetweenTurns", ["run", "true"]) as (post, it):
         await post.write(mail(1, json.dumps([["say", "heard it"]])))
         await it.ended()

@@ -51,7 +51,7 @@ def test_command_starts_once_and_finishes_once(name: str, tool: str, exit_code: 
     "name",
     ["codex-cancel-tool", "claude-cancel-tool", "opencode-cancel-tool", "gemini-cancel-tool"],
 )
-def test_tool_that_is_cut_off_finishes_all_the_same(name: str) -> None:
+def test_interrupted_tool_still_finishes(name: str) -> None:
     kinds = [kind for kind, _ in events_of(UpdateMapper(), name)]
     assert kinds.count("command_started") == kinds.count("command_finished") == 1
 
@@ -71,21 +71,23 @@ def test_tool_that_was_allowed_starts_once_and_finishes_once(name: str) -> None:
         pytest.param("Command exited with code: 3\nsaid the test", None, id="what-a-test-says"),
     ],
 )
-def test_exit_code_is_read_where_agents_report_it(output: str, code: int | None) -> None:
+def test_exit_code_is_read_from_all_places_where_agents_report_it(
+    output: str, code: int | None
+) -> None:
     content = [{"type": "content", "content": {"type": "text", "text": output}}]
     tool = {"toolCallId": "t1", "kind": "execute", "title": "make", "content": content}
     done = {"sessionUpdate": "tool_call", "status": "completed", **tool}
     assert UpdateMapper().feed(done)[-1][1]["exit_code"] == code
 
 
-def test_tool_at_work_is_known_by_its_title() -> None:
+def test_running_tool_is_shown_by_its_title() -> None:
     mapper = UpdateMapper()
     mapper.feed({"sessionUpdate": "tool_call", "toolCallId": "t1", "title": "mcp.agentrun.x"})
     assert mapper.announced("t1").call["title"] == "mcp.agentrun.x"
     assert mapper.announced("t2").call == {}
 
 
-def test_geminis_tool_of_a_server_has_the_names_of_both() -> None:
+def test_geminis_mcp_tool_has_the_names_of_server_and_tool() -> None:
     title = "list_agents (agentrun MCP Server)"
     tool = {"toolCallId": "t1", "kind": "other", "title": title, "content": []}
     done = {"sessionUpdate": "tool_call_update", "status": "completed", **tool}
@@ -107,7 +109,7 @@ def test_chunks_of_a_message_become_one_event() -> None:
     assert mapper.final_response == "Next"
 
 
-def test_a_pause_shows_what_was_said_and_the_final_response_is_whole() -> None:
+def test_a_pause_flushes_the_text_and_the_final_response_is_complete() -> None:
     mapper = UpdateMapper()
     mapper.feed(chunk("first half, ", "m1"))
     assert [data["text"] for _, data in mapper.flush()] == ["first half, "]
@@ -116,7 +118,7 @@ def test_a_pause_shows_what_was_said_and_the_final_response_is_whole() -> None:
     assert mapper.final_response == "first half, second half"
 
 
-def test_secret_that_is_cut_by_a_pause_waits_for_its_end() -> None:
+def test_secret_that_is_split_by_a_pause_is_held_back_until_complete() -> None:
     redactor = Redactor(["s3cr3t-value"])
     mapper = UpdateMapper(safe_length=redactor.safe_length)
     mapper.feed(chunk("the key is s3cr3", "m1"))
@@ -136,7 +138,7 @@ def said_by(drafts: list[Any], kind: str = "agent_message") -> dict[str, str]:
 
 @pytest.mark.parametrize("kind", ["agent_message", "reasoning"])
 @pytest.mark.parametrize("given", ["msg_1", None])
-def test_pieces_of_a_message_join_to_what_was_said(given: str | None, kind: str) -> None:
+def test_chunks_of_a_message_join_to_the_original_text(given: str | None, kind: str) -> None:
     mapper = UpdateMapper(attempt=2)
     update = "agent_message_chunk" if kind == "agent_message" else "agent_thought_chunk"
     texts = ["Hello ", "\n\n", " \n", "world", "x" * 10_000, "\t", "\n" * 9000, "end"]
@@ -159,7 +161,7 @@ def test_each_message_has_an_id_of_its_own() -> None:
     assert said_by(drafts, "reasoning") == {"m1.2": "thought"}
 
 
-def test_message_goes_on_after_a_tool_with_the_white_space_before_it() -> None:
+def test_message_continues_after_a_tool_with_the_preceding_white_space() -> None:
     mapper, drafts = UpdateMapper(), list[Any]()
     tool = {"sessionUpdate": "tool_call", "toolCallId": "t1", "kind": "search"}
     for update in (chunk("one", "m"), chunk("\n", "m"), {**tool, "status": "completed"}):
@@ -189,7 +191,7 @@ def test_plan_becomes_a_checklist() -> None:
     ]  # fmt: skip
 
 
-def test_edit_reports_the_file_with_its_path_in_the_workspace() -> None:
+def test_edit_reports_the_path_of_the_file_in_the_workspace() -> None:
     mapper = UpdateMapper(workspace="/workspace")
     tool = {"sessionUpdate": "tool_call", "toolCallId": "t1", "kind": "edit", "title": "Edit a.py"}
     mapper.feed({**tool, "status": "in_progress", "rawInput": {"file_path": "/workspace/a.py"}})
@@ -209,7 +211,7 @@ def test_updates_after_the_end_of_a_tool_change_nothing() -> None:
     assert mapper.feed(again) == []
 
 
-def test_terminal_output_is_shown_in_pieces_and_whole_at_the_end() -> None:
+def test_terminal_output_is_reported_in_chunks_and_completely_at_the_end() -> None:
     mapper = UpdateMapper()
     call = {"sessionUpdate": "tool_call", "toolCallId": "t1", "kind": "execute"}
     mapper.feed({**call, "status": "in_progress", "rawInput": {"command": "make"}})
@@ -233,11 +235,11 @@ def test_terminal_output_is_shown_in_pieces_and_whole_at_the_end() -> None:
         pytest.param({"sessionUpdate": "plan", "entries": None}, id="no-plan"),
     ],
 )
-def test_odd_updates_break_nothing(update: dict[str, Any]) -> None:
+def test_malformed_updates_break_nothing(update: dict[str, Any]) -> None:
     UpdateMapper().feed(update)
 
 
-def test_unknown_update_is_noted_once() -> None:
+def test_unknown_update_is_logged_once() -> None:
     mapper = UpdateMapper()
     [(kind, data)] = mapper.feed({"sessionUpdate": "dream"})
     assert kind == "reasoning"
@@ -245,7 +247,7 @@ def test_unknown_update_is_noted_once() -> None:
     assert mapper.feed({"sessionUpdate": "dream"}) == []
 
 
-def test_terminal_of_a_tool_that_reports_nothing_else_is_shown_all_the_same() -> None:
+def test_terminal_of_a_tool_without_other_output_is_shown() -> None:
     redactor = Redactor(["s3cr3t-value"])
     mapper = UpdateMapper(redactor.text, redactor.safe_length)
     update = {"sessionUpdate": "tool_call_update", "toolCallId": "t1", "kind": "execute"}
@@ -266,7 +268,7 @@ def test_terminal_of_a_tool_that_reports_nothing_else_is_shown_all_the_same() ->
     assert len(finished) < 66_000
 
 
-def test_what_is_known_of_an_unfinished_tool_is_bounded() -> None:
+def test_state_of_unfinished_tools_is_bounded() -> None:
     redactor = Redactor(["s3cr3t-value"])
     mapper = UpdateMapper(redactor.text, redactor.safe_length)
     update = {"sessionUpdate": "tool_call_update", "toolCallId": "t1", "kind": "search"}
@@ -287,14 +289,14 @@ def test_what_is_known_of_an_unfinished_tool_is_bounded() -> None:
     assert len(finished["title"]) < 40_000
 
 
-def test_last_update_of_a_tool_is_taken_whole() -> None:
+def test_last_update_of_a_tool_is_used_completely() -> None:
     text = {"type": "content", "content": {"type": "text", "text": "x" * 600_000}}
     update = {"sessionUpdate": "tool_call", "toolCallId": "t1", "kind": "search"}
     drafts = UpdateMapper().feed({**update, "status": "completed", "content": [text]})
     assert drafts[-1][1]["output"] == "x" * 600_000
 
 
-def test_oldest_of_too_many_tools_is_ended() -> None:
+def test_the_oldest_of_too_many_tools_is_finished() -> None:
     mapper = UpdateMapper()
     update = {"sessionUpdate": "tool_call", "kind": "search"}
     mapper.feed({**update, "toolCallId": "quiet"})
@@ -315,7 +317,7 @@ def test_oldest_of_too_many_tools_is_ended() -> None:
     assert len(mapper._tools) < 100
 
 
-def test_id_that_is_announced_again_is_another_tool() -> None:
+def test_reannounced_id_is_another_tool() -> None:
     mapper = UpdateMapper()
     tool = {"sessionUpdate": "tool_call", "toolCallId": "t1", "kind": "search"}
     kinds = [
@@ -326,7 +328,7 @@ def test_id_that_is_announced_again_is_another_tool() -> None:
     assert kinds == ["tool_started", "tool_finished"] * 2
 
 
-def test_tools_without_end_are_not_remembered_for_ever() -> None:
+def test_memory_of_finished_tools_is_bounded() -> None:
     mapper = UpdateMapper()
     tool = {"sessionUpdate": "tool_call", "kind": "search", "status": "completed"}
     for number in range(10_000):
@@ -336,7 +338,7 @@ def test_tools_without_end_are_not_remembered_for_ever() -> None:
     assert len(mapper._finished) < 5000
 
 
-def test_long_message_is_kept_up_to_a_bound_that_it_names() -> None:
+def test_long_message_is_truncated_at_a_limit_that_it_names() -> None:
     redactor = Redactor(["s3cr3t-value"])
     mapper = UpdateMapper(redactor.text, redactor.safe_length)
     pieces = ["x" * 65_536] * 15 + ["x" * 65_530 + "s3cr3t-value"] + ["y" * 65_536] * 5
@@ -389,7 +391,7 @@ def test_large_output_of_a_terminal_is_an_event_of_its_own() -> None:
     assert finished["output"].endswith("see the command_updated events ...]\n after")
 
 
-def test_nothing_large_is_held_of_a_tool_that_goes_on() -> None:
+def test_no_large_data_of_a_running_tool_is_kept_in_memory() -> None:
     mapper, large = UpdateMapper(), a_large_text(16_000_000)
     tool = {"sessionUpdate": "tool_call", "toolCallId": "t1", "kind": "search"}
     started = mapper.feed({**tool, "title": large, "rawInput": {"words": large}})
@@ -399,7 +401,7 @@ def test_nothing_large_is_held_of_a_tool_that_goes_on() -> None:
     assert "left out" in finished["title"]
 
 
-def test_plan_that_could_not_be_read_is_kept() -> None:
+def test_unreadable_plan_is_stored_as_it_is() -> None:
     large = a_large_text(16_000_000, "application/json")
     drafts = UpdateMapper().feed({"sessionUpdate": "plan", "entries": large})
     assert [kind.value for kind, _ in drafts] == ["reasoning", "todo_updated"]
@@ -407,7 +409,7 @@ def test_plan_that_could_not_be_read_is_kept() -> None:
     assert drafts[1][1] == {"items": []}
 
 
-def test_structure_that_could_not_be_read_is_kept() -> None:
+def test_unreadable_structure_is_stored_as_it_is() -> None:
     large = a_large_text(16_000_000, "application/json")
     tool = {"sessionUpdate": "tool_call", "toolCallId": "t1", "content": large, "rawInput": large}
     drafts = UpdateMapper().feed({**tool, "status": "completed"})
@@ -481,7 +483,7 @@ def content_of(blocks: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [{"type": "content", "content": block} for block in blocks]
 
 
-def test_call_of_an_mcp_server_that_is_cut_off_has_no_answer() -> None:
+def test_interrupted_call_of_an_mcp_tool_has_no_result() -> None:
     mapper = UpdateMapper()
     mapper.feed(CODEXS_CALL)
     [(_, finished)] = mapper.end_turn()
@@ -489,7 +491,7 @@ def test_call_of_an_mcp_server_that_is_cut_off_has_no_answer() -> None:
     assert finished["arguments"] == {"article": "nut"}
 
 
-def test_large_answer_of_an_mcp_server_is_kept_once() -> None:
+def test_large_result_of_an_mcp_tool_is_stored_once() -> None:
     mapper, large = UpdateMapper(), a_large_text(16_000_000)
     mapper.feed(CODEXS_CALL)
     result = {"content": [{"type": "text", "text": large}]}
@@ -514,7 +516,7 @@ def test_large_answer_of_an_mcp_server_is_kept_once() -> None:
         pytest.param({}, None, False, id="nothing"),
     ],
 )
-def test_what_a_tool_returns_without_a_text_is_given_as_it_is(
+def test_tool_result_without_text_is_reported_unchanged(
     raw: Any, content: Any, is_given: bool, kind: str
 ) -> None:
     tool = {"sessionUpdate": "tool_call", "toolCallId": "t1", "kind": kind, "title": "find"}
@@ -526,7 +528,7 @@ def test_what_a_tool_returns_without_a_text_is_given_as_it_is(
     assert data.get("raw_tool_use_result") == (raw if is_given else None)
 
 
-def test_large_names_of_an_mcp_call_are_cut_and_a_large_title_is_kept() -> None:
+def test_large_names_of_an_mcp_call_are_truncated_and_a_large_title_is_stored() -> None:
     large = a_large_text(16_000_000)
     call = {**CODEXS_CALL, "title": large, "rawInput": {"server": {"name": large}, "tool": None}}
     [(_, started)] = UpdateMapper().feed(call)

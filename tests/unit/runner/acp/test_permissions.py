@@ -47,7 +47,7 @@ def asked(
     ],
     ids=lambda hidden: next(iter(hidden)),
 )
-def test_whole_call_is_shown(hidden: dict[str, Any]) -> None:
+def test_complete_call_is_shown(hidden: dict[str, Any]) -> None:
     text, options = asked(call(**hidden))
     assert EVIL in text
     assert options == ["yes", "no"]
@@ -62,7 +62,7 @@ def test_whole_call_is_shown(hidden: dict[str, Any]) -> None:
     ],
     ids=lambda long: next(iter(long)),
 )
-def test_call_that_is_too_long_states_how_much_is_cut_and_can_only_be_refused(
+def test_too_long_call_reports_how_much_is_cut_and_can_only_be_refused(
     long: dict[str, Any],
 ) -> None:
     text, options = asked(call(**long))
@@ -72,7 +72,7 @@ def test_call_that_is_too_long_states_how_much_is_cut_and_can_only_be_refused(
     assert chosen_option(an_answer("yes"), [NO]) is None
 
 
-def test_call_that_was_too_large_to_be_kept_can_only_be_refused() -> None:
+def test_call_that_was_too_large_to_keep_can_only_be_refused() -> None:
     mapper = UpdateMapper()
     large = {"toolCallId": "call-1", "title": "make", "kind": "execute"}
     mapper.feed({"sessionUpdate": "tool_call", **large, "rawInput": {"many": [1] * 2000}})
@@ -83,7 +83,7 @@ def test_call_that_was_too_large_to_be_kept_can_only_be_refused() -> None:
     assert options == ["no"]
 
 
-def test_what_a_terminal_obeys_or_reorders_is_shown_as_an_escape() -> None:
+def test_control_and_bidirectional_characters_are_escaped() -> None:
     text, _ = asked(call(title="rm\x1b[2K\x9b2K", rawInput={"command": "x\u202egnp.exe\x7f"}))
     assert all(character.isprintable() or character == "\n" for character in text)
     assert "\\x1b[2K\\x9b2K" in text
@@ -102,7 +102,7 @@ def test_option_that_is_not_shown_cannot_be_chosen() -> None:
     assert "8 of the agent's options" in text
 
 
-def test_answer_that_fits_two_options_is_the_one_that_refuses() -> None:
+def test_answer_that_matches_two_options_selects_the_one_that_refuses() -> None:
     tricky = PermissionOption(option_id="x", name="no", kind="allow_always")
     assert chosen_option(an_answer("no"), [tricky, NO]) is NO
     same = PermissionOption(option_id="y", name="No", kind="allow_always")
@@ -143,7 +143,7 @@ async def leave_after(
         return await leave.ask(then, [YES, NO]), person.asked
 
 
-async def test_leave_holds_for_the_same_call_under_another_id() -> None:
+async def test_permission_holds_for_the_same_call_under_another_id() -> None:
     again = {**call(rawInput={"command": "make"}), "toolCallId": "call-2"}
     chosen, questions = await leave_after(call(rawInput={"command": "make"}), again)
     assert (chosen, questions) == ("yes", [])
@@ -159,7 +159,7 @@ async def test_leave_holds_for_the_same_call_under_another_id() -> None:
     ],
     ids=["input-is-new", "another-input", "redacted", "another-kind"],
 )
-async def test_leave_does_not_hold_for_another_call(
+async def test_permission_does_not_hold_for_another_call(
     first: dict[str, Any], then: dict[str, Any]
 ) -> None:
     chosen, questions = await leave_after(call(**first), call(**then))
@@ -167,7 +167,7 @@ async def test_leave_does_not_hold_for_another_call(
     assert len(questions) == 1
 
 
-async def test_what_the_agent_announced_belongs_to_the_call() -> None:
+async def test_announced_tool_data_is_part_of_the_call() -> None:
     chosen, [question] = await leave_after(call(), call(), rawInput={"command": EVIL})
     assert chosen == "no"
     assert EVIL in question.text

@@ -25,7 +25,7 @@ from agentrun.runner.provider.proxy import ProviderError
         pytest.param("cancelled", OutcomeState.FAILED, Reason.PROTOCOL_ERROR, id="unasked"),
     ],
 )
-def test_stop_reason_states_how_the_run_ends(
+def test_stop_reason_determines_the_end_of_the_run(
     stop: str, state: OutcomeState, reason: Reason
 ) -> None:
     end = end_of_turn(stop, "text")
@@ -42,19 +42,19 @@ def test_stop_reason_states_how_the_run_ends(
         ),
     ],
 )
-def test_usage_is_read_where_agents_put_it(answer: dict[str, Any]) -> None:
+def test_usage_is_read_from_all_places_where_agents_report_it(answer: dict[str, Any]) -> None:
     cost = {"amount": 0.00162, "currency": "USD"}
     assert usage_of(answer, cost) == Usage(input_tokens=2, output_tokens=3, cost_usd="0.00162")
 
 
-def test_cost_of_nothing_is_a_price_that_nobody_knows() -> None:
+def test_zero_cost_means_an_unknown_price() -> None:
     answer = {"usage": {"inputTokens": 100, "outputTokens": 7}}
     usage = usage_of(answer, {"amount": 0, "currency": "USD"})
     assert usage is not None
     assert usage.cost_usd is None
 
 
-def test_usage_of_turns_adds_up_and_the_cost_is_the_last() -> None:
+def test_usage_of_turns_adds_up_and_the_last_cost_counts() -> None:
     first = Usage(input_tokens=2, cost_usd="0.1")
     second = Usage(input_tokens=3, cost_usd="0.3")
     both = RunUsage().plus(first).plus(second)
@@ -66,7 +66,7 @@ def test_usage_of_turns_adds_up_and_the_cost_is_the_last() -> None:
     ("cost", "before", "own"),
     [("0.30", "0.1", "0.20"), ("0.05", "0.1", "0.05"), ("0.3", None, "0.3"), (None, "0.1", None)],
 )
-def test_a_resumed_run_costs_what_its_conversation_had_not_cost_before(
+def test_cost_of_a_resumed_run_excludes_the_earlier_cost_of_its_conversation(
     cost: str | None, before: str | None, own: str | None
 ) -> None:
     usage = RunUsage(cost=before, cost_before=before).plus(Usage(output_tokens=1, cost_usd=cost))
@@ -84,7 +84,7 @@ def test_a_resumed_run_costs_what_its_conversation_had_not_cost_before(
         pytest.param(-32603, None, "ProviderError", id="other"),
     ],
 )
-def test_errors_are_sorted_by_what_the_provider_said(
+def test_errors_are_classified_by_the_error_of_the_provider(
     code: int, provider: ProviderError | None, reason: str
 ) -> None:
     assert classify(code, "words", None, provider).reason == reason
@@ -99,7 +99,7 @@ def test_errors_are_sorted_by_what_the_provider_said(
         pytest.param("acp", None, True, id="nothing-said"),
     ],
 )
-def test_error_that_is_reported_as_an_answer_is_detected(
+def test_provider_error_in_place_of_an_answer_is_detected(
     backend: str, said: str | None, expected: bool
 ) -> None:
     assert (

@@ -131,7 +131,7 @@ async def test_a_path_that_git_refuses_is_named_and_the_rest_is_collected(
     assert named.startswith(f"{path}: ")
 
 
-async def test_many_files_that_git_refuses_cost_a_bounded_number_of_tries(
+async def test_many_refused_files_take_a_bounded_number_of_retries(
     place: Place, base: Base, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(staging, "_MOST_SPLITS", 3)
@@ -182,7 +182,7 @@ def _failing(function: Callable[..., object], is_denied: Callable[[str], bool]) 
     return replaced
 
 
-async def test_folders_deeper_than_any_program_reaches_are_named(place: Place, base: Base) -> None:
+async def test_folders_nested_too_deeply_to_be_read_are_named(place: Place, base: Base) -> None:
     write(place.workspace, {"README.md": "the work\n"})
     at = os.open(place.workspace, os.O_RDONLY)
     for _ in range(250):
@@ -197,7 +197,7 @@ async def test_folders_deeper_than_any_program_reaches_are_named(place: Place, b
     assert any(one.startswith("deep/deep/") for one in change.left_out)
 
 
-async def test_a_pipe_in_the_workspace_is_passed_over(place: Place, base: Base) -> None:
+async def test_a_pipe_in_the_workspace_is_skipped(place: Place, base: Base) -> None:
     write(place.workspace, {"README.md": "the work\n"})
     os.mkfifo(place.workspace / "pipe")
     (place.workspace / "docs/a.md").unlink()
@@ -218,13 +218,13 @@ async def test_nothing_but_the_repository_stays_for_the_snapshot(place: Place) -
     assert not list(place.private.glob("sharedindex.*"))
 
 
-async def test_a_narrowed_checkout_removes_no_file(place: Place, base: Base) -> None:
+async def test_a_sparse_checkout_removes_no_file(place: Place, base: Base) -> None:
     place.agent("sparse-checkout", "set", "src")
     write(place.workspace, {"src/a.py": "y\n"})
     assert place.changed(await place.collect(base)) == {"src/a.py": "M"}
 
 
-async def test_a_file_outside_a_narrowed_checkout_is_collected(place: Place, base: Base) -> None:
+async def test_a_file_outside_a_sparse_checkout_is_collected(place: Place, base: Base) -> None:
     place.agent("sparse-checkout", "set", "src")
     write(place.workspace, {"docs/a.md": "y\n", "docs/new.md": "z\n"})
     assert place.changed(await place.collect(base)) == {"docs/a.md": "M", "docs/new.md": "A"}
@@ -308,7 +308,7 @@ def exclude_by_a_setting_of_the_repository(place: Place) -> None:
     ],
     ids=lambda function: function.__name__,
 )
-async def test_what_the_agent_keeps_out_is_not_published(
+async def test_files_that_the_agent_excludes_are_not_published(
     place: Place, base: Base, exclude: Callable[[Place], None]
 ) -> None:
     exclude(place)
@@ -329,7 +329,7 @@ async def test_an_exclude_file_outside_of_the_agents_folders_is_not_read(
     assert place.changed(await place.collect(base)) == {"new": "A"}
 
 
-async def test_modes_that_the_agents_git_disregards_do_not_change(place: Place, base: Base) -> None:
+async def test_modes_that_the_agents_git_ignores_do_not_change(place: Place, base: Base) -> None:
     place.agent("config", "core.fileMode", "false")
     (place.workspace / "README.md").chmod(0o755)
     write(place.workspace, {"src/a.py": "y\n"})
@@ -346,13 +346,15 @@ async def windows(place: Place) -> Base:
     return await place.clone()
 
 
-async def test_what_differs_right_after_the_clone_is_no_change(place: Place) -> None:
+async def test_differences_right_after_the_clone_are_no_change(place: Place) -> None:
     base = await windows(place)
     change = await place.collect(base)
     assert (place.changed(change), change.is_empty) == ({}, True)
 
 
-async def test_what_the_agent_edits_is_a_change_even_if_it_differed_before(place: Place) -> None:
+async def test_edits_of_the_agent_are_a_change_even_if_the_file_differed_before(
+    place: Place,
+) -> None:
     base = await windows(place)
     write(place.workspace, {"notes.txt": "one\r\ntwo\r\nthree\r\n"})
     (place.workspace / "run.bat").chmod(0o755)
@@ -369,7 +371,7 @@ async def test_a_large_file_that_differs_right_after_the_clone_is_no_change(
     assert place.changed(await place.collect(base)) == {"run.bat": "M"}
 
 
-async def test_a_repository_that_the_agent_begins_belongs_to_the_change(
+async def test_a_repository_that_the_agent_initializes_belongs_to_the_change(
     place: Place, base: Base
 ) -> None:
     write(place.workspace, {".gitignore": "node_modules/\n"})
@@ -429,7 +431,7 @@ async def test_commits_on_another_branch_are_named_and_kept(place: Place, base: 
     assert git(place.home / "later", "rev-parse", "fix/thing") == commit
 
 
-async def test_what_the_agent_fetches_from_the_server_is_not_its_work(
+async def test_commits_fetched_from_the_server_are_not_the_agents_work(
     place: Place, base: Base
 ) -> None:
     git(place.origin, "switch", "-qc", "feature")
@@ -467,7 +469,7 @@ async def test_uncommitted_files_of_a_linked_worktree_are_named(
     assert [one.rpartition(": its")[0] for one in change.left_out] == expected
 
 
-async def test_an_unusable_branch_costs_no_other(place: Place, base: Base) -> None:
+async def test_an_unusable_branch_does_not_affect_others(place: Place, base: Base) -> None:
     place.agent("switch", "-qc", "good")
     write(place.workspace, {"README.md": "the work\n"})
     place.agent("commit", "-qam", "Fix the thing")

@@ -65,7 +65,7 @@ def ask(
         pytest.param("https://git.internal:8443/a/b", id="the-repository"),
     ],
 )
-def test_the_password_is_for_the_profiles_repositories(tmp_path: Path, url: str) -> None:
+def test_the_password_is_sent_to_the_profiles_repositories(tmp_path: Path, url: str) -> None:
     said = ask(tmp_path, url, username="ada", password="secret\n").stdout.splitlines()
     assert {"username=ada", "password=secret"} <= {*said}
 
@@ -91,14 +91,14 @@ def test_the_password_is_for_the_profiles_repositories(tmp_path: Path, url: str)
         "http://old/x",
     ],
 )
-def test_the_password_is_for_nothing_else(tmp_path: Path, url: str) -> None:
+def test_the_password_is_sent_nowhere_else(tmp_path: Path, url: str) -> None:
     done = ask(tmp_path, url, password="secret")
     assert done.returncode != 0
     assert "secret" not in done.stdout.replace("b-secret", "")
     assert "the password is not for" in done.stderr
 
 
-def test_a_repositorys_own_helper_is_not_asked_or_informed(tmp_path: Path) -> None:
+def test_a_repositorys_own_credential_helper_is_not_called(tmp_path: Path) -> None:
     told = tmp_path / "told"
     config = f'[credential]\n\thelper = "!cat >>{told}; #"\n'
     done = ask(tmp_path, "https://git.example.com/team/x", config, password="secret")
@@ -106,19 +106,19 @@ def test_a_repositorys_own_helper_is_not_asked_or_informed(tmp_path: Path) -> No
     assert not told.exists()
 
 
-def test_the_helper_loads_nothing_from_the_agents_folder(tmp_path: Path) -> None:
+def test_the_credential_helper_loads_nothing_from_the_agents_folder(tmp_path: Path) -> None:
     for name in ("agentrun", "pathlib"):
         (tmp_path / f"{name}.py").write_text("raise SystemExit('the agent was here')")
     done = ask(tmp_path, "https://git.example.com/team/x", password="secret")
     assert "password=secret" in done.stdout, done.stderr
 
 
-def test_a_token_alone_is_enough(tmp_path: Path) -> None:
+def test_a_token_alone_is_sufficient(tmp_path: Path) -> None:
     done = ask(tmp_path, "https://git.example.com/team/x", password="token")
     assert {"username=git", "password=token"} <= {*done.stdout.splitlines()}
 
 
-def test_without_a_list_the_password_is_for_the_profiles_own_repository() -> None:
+def test_without_a_list_the_password_is_sent_to_the_profiles_own_repository() -> None:
     url = "https://u@git.example.com/team/x.git"
     profile = a_profile([], url)
     assert is_covered("https://git.example.com/team/x", shown_to(profile))
@@ -145,7 +145,7 @@ def test_a_password_goes_over_http_only_where_the_profile_allows_it() -> None:
         ("git@h:a/../x", "git@h:a/../x", False),
     ],
 )
-def test_a_repository_is_known_by_its_address(one: str, other: str, same: bool) -> None:
+def test_repositories_are_identified_by_url(one: str, other: str, same: bool) -> None:
     assert is_same(one, other) is same
 
 
@@ -163,7 +163,7 @@ def test_a_repository_is_known_by_its_address(one: str, other: str, same: bool) 
         ("main", [], False),
     ],
 )
-def test_branches_are_matched_whole(branch: str, patterns: list[str], fits: bool) -> None:
+def test_branch_patterns_match_complete_names(branch: str, patterns: list[str], fits: bool) -> None:
     assert is_branch_in(branch, patterns) is fits
 
 
@@ -192,7 +192,7 @@ def test_urls_are_distinguished(url: str, web: bool, ssh: bool) -> None:
         ({}, "https://git.example.com/x", False),
     ],
 )
-def test_credentials_are_of_use_only_where_they_fit(
+def test_credentials_fit_only_matching_urls(
     tmp_path: Path, secret: dict[str, str], url: str, fits: bool
 ) -> None:
     for name, text in secret.items():
@@ -200,7 +200,7 @@ def test_credentials_are_of_use_only_where_they_fit(
     assert Git(tmp_path / "own", tmp_path, Redactor()).fits(url) is fits
 
 
-def test_the_ssh_key_is_there_for_the_profiles_repositories_alone(tmp_path: Path) -> None:
+def test_the_ssh_key_is_available_only_for_the_profiles_repositories(tmp_path: Path) -> None:
     (tmp_path / "ssh-privatekey").write_text("key")
     git = Git(tmp_path / "own", tmp_path, Redactor())
     for url, has_key in (("git@h:other/x", False), ("git@h:team/x", True)):
@@ -209,7 +209,7 @@ def test_the_ssh_key_is_there_for_the_profiles_repositories_alone(tmp_path: Path
         assert (tmp_path / "own/ssh-key").exists() is has_key
 
 
-def test_ssh_knows_nobody_but_the_hosts_of_the_secret(tmp_path: Path) -> None:
+def test_ssh_trusts_only_the_known_hosts_of_the_secret(tmp_path: Path) -> None:
     (tmp_path / "ssh-privatekey").write_text("line\r\nline")
     assert (
         "UserKnownHostsFile=/dev/null"
@@ -285,7 +285,7 @@ def test_ssh_knows_nobody_but_the_hosts_of_the_secret(tmp_path: Path) -> None:
         (CredentialKind.NONE, "Received HTTP code 403 from proxy after CONNECT", "network.proxy"),
     ],
 )
-def test_a_complaint_states_what_to_change(
+def test_an_error_of_git_is_explained(
     credentials: CredentialKind, complaint: str, cause: str
 ) -> None:
     said = explain(complaint, credentials)
@@ -293,7 +293,7 @@ def test_a_complaint_states_what_to_change(
     assert said.endswith(complaint)
 
 
-def test_a_complaint_that_nobody_knows_stays_as_it_is() -> None:
+def test_an_unknown_error_of_git_is_not_changed() -> None:
     assert explain("fatal: bad thing", CredentialKind.NONE) == "fatal: bad thing"
 
 
@@ -308,5 +308,5 @@ def test_a_key_that_a_passphrase_protects_is_distinguished_from_others(
     assert has_passphrase(key.read_text(encoding="ascii")) is bool(passphrase)
 
 
-def test_what_is_no_key_has_no_passphrase() -> None:
+def test_an_invalid_key_has_no_passphrase() -> None:
     assert not has_passphrase("-----BEGIN OPENSSH PRIVATE KEY-----\nnot base64!\n")

@@ -113,7 +113,7 @@ async def test_line_ends_and_ignored_files_follow_the_repository(place: Place) -
     assert git(place.private, "cat-file", "-s", f"{change.head}:windows.txt") == "4"
 
 
-async def test_a_file_becomes_a_folder_and_a_folder_a_file(place: Place) -> None:
+async def test_a_file_may_become_a_folder_and_a_folder_a_file(place: Place) -> None:
     (place.origin / "d").mkdir()
     (place.origin / "d/x").write_text("x\n")
     git(place.origin, "add", "-A")
@@ -146,7 +146,7 @@ async def test_clone_finds_a_commit(place: Place, length: int) -> None:
         pytest.param({"url": "file:///no/such/place"}, "check the URL", id="advice"),
     ],
 )
-async def test_clone_that_fails_states_what_is_wrong(
+async def test_failed_clone_reports_the_reason(
     place: Place, more: dict[str, str], message: str
 ) -> None:
     with pytest.raises(AttemptError) as raised:
@@ -155,14 +155,16 @@ async def test_clone_that_fails_states_what_is_wrong(
     assert message in raised.value.message
 
 
-async def test_url_that_names_a_command_runs_nothing(place: Place, tmp_path: Path) -> None:
+async def test_url_that_contains_a_command_runs_nothing(place: Place, tmp_path: Path) -> None:
     trap = tmp_path / "sprung"
     with pytest.raises(AttemptError, match="'ext' not allowed"):
         await place.clone(url=f"ext::sh -c touch% {trap}")
     assert not trap.exists()
 
 
-async def test_repository_an_earlier_agent_left_is_not_obeyed(place: Place, tmp_path: Path) -> None:
+async def test_config_of_a_repository_left_by_an_earlier_agent_is_ignored(
+    place: Place, tmp_path: Path
+) -> None:
     trap = tmp_path / "sprung"
     place.workspace.mkdir()
     git(place.workspace, "init", "-q")
@@ -176,14 +178,14 @@ async def test_repository_an_earlier_agent_left_is_not_obeyed(place: Place, tmp_
     assert not trap.exists()
 
 
-async def test_nothing_changed_is_no_commit(place: Place) -> None:
+async def test_no_change_creates_no_commit(place: Place) -> None:
     base = await place.clone()
     change, patch = await place.collect(base)
     assert (change.is_empty, change.files_changed, patch) == (True, 0, "")
     assert change.result(None).commit is None
 
 
-async def test_commits_and_what_is_uncommitted_are_one_change(place: Place) -> None:
+async def test_commits_and_uncommitted_files_are_one_change(place: Place) -> None:
     base = await place.clone()
     (place.workspace / "c.txt").write_text("three\n")
     git(place.workspace, "add", "-A")
@@ -208,7 +210,7 @@ async def test_change_applies_to_what_was_cloned(place: Place) -> None:
 
 
 @pytest.mark.slow
-async def test_large_files_do_not_take_the_runners_memory(
+async def test_large_files_do_not_use_the_runners_memory(
     tmp_path: Path, origin: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     size = 48 * 1024 * 1024
@@ -237,7 +239,7 @@ async def test_large_files_do_not_take_the_runners_memory(
     assert len(patch) < 1000
 
 
-async def test_repository_that_is_gone_does_not_lose_the_change(place: Place) -> None:
+async def test_deleted_repository_does_not_lose_the_change(place: Place) -> None:
     base = await place.clone()
     shutil.rmtree(place.workspace / ".git")
     (place.workspace / "new.txt").write_text("kept\n")
@@ -246,7 +248,7 @@ async def test_repository_that_is_gone_does_not_lose_the_change(place: Place) ->
     assert "+kept" in patch
 
 
-async def test_pipe_in_the_place_of_a_file_does_not_lose_the_change(place: Place) -> None:
+async def test_pipe_in_place_of_a_file_does_not_lose_the_change(place: Place) -> None:
     base = await place.clone()
     (place.workspace / "a.txt").unlink()
     os.mkfifo(place.workspace / "a.txt")
@@ -256,7 +258,7 @@ async def test_pipe_in_the_place_of_a_file_does_not_lose_the_change(place: Place
     assert "+kept" in patch
 
 
-async def test_hostile_workspace_runs_nothing(place: Place, tmp_path: Path) -> None:
+async def test_malicious_workspace_runs_nothing(place: Place, tmp_path: Path) -> None:
     base = await place.clone()
     trap = tmp_path / "sprung"
     command = f"touch {trap}; cat"
@@ -282,7 +284,7 @@ async def test_hostile_workspace_runs_nothing(place: Place, tmp_path: Path) -> N
     assert change.files_changed >= 2
 
 
-async def test_submodules_stay_as_they_were(place: Place) -> None:
+async def test_submodules_do_not_change(place: Place) -> None:
     commit = git(place.origin, "rev-parse", "HEAD")
     entry = f"160000,{commit},sub"
     git(place.origin, "update-index", "--add", "--cacheinfo", entry)

@@ -68,7 +68,7 @@ def say(journal: Journal, *texts: str) -> None:
         journal.add(EventType.AGENT_MESSAGE, {"text": text})
 
 
-async def test_numbers_go_on_from_the_head(tmp_path: Path) -> None:
+async def test_numbering_continues_from_the_head(tmp_path: Path) -> None:
     async with shipping(tmp_path) as (journal, gateway):
         journal.start_after(41)
         say(journal, "one", "two")
@@ -77,14 +77,14 @@ async def test_numbers_go_on_from_the_head(tmp_path: Path) -> None:
     assert len({event["event_id"] for event in gateway.taken}) == 2
 
 
-async def test_blob_goes_before_the_event_that_refers_to_it(tmp_path: Path) -> None:
+async def test_blob_is_sent_before_the_event_that_refers_to_it(tmp_path: Path) -> None:
     async with shipping(tmp_path) as (journal, gateway):
         say(journal, "x" * 5000)
         await journal.drained()
     assert gateway.order == ["artifacts/000001-agent_message-1/text.txt", "agent_message"]
 
 
-async def test_conflict_continues_after_the_head_that_was_named(tmp_path: Path) -> None:
+async def test_after_a_conflict_numbering_continues_after_the_reported_head(tmp_path: Path) -> None:
     async with shipping(tmp_path) as (journal, gateway):
         gateway.answers = [GatewayConflictError("taken", 7)]
         say(journal, "one", "two")
@@ -92,7 +92,7 @@ async def test_conflict_continues_after_the_head_that_was_named(tmp_path: Path) 
     assert [event["seq"] for event in gateway.taken] == [8, 9]
 
 
-async def test_events_that_a_restored_store_has_lost_are_reported_once(
+async def test_events_lost_by_a_restored_store_are_reported_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "_PAUSES", (0.001,))
@@ -110,7 +110,7 @@ async def test_events_that_a_restored_store_has_lost_are_reported_once(
     assert told[1:] == [(52, "one"), (53, "two")]
 
 
-async def test_event_that_is_refused_leaves_a_note_and_holds_nobody_up(tmp_path: Path) -> None:
+async def test_refused_event_is_replaced_by_a_note_and_blocks_nothing(tmp_path: Path) -> None:
     async with shipping(tmp_path) as (journal, gateway):
         gateway.refuses = lambda event: event["data"]["text"] == "bad"
         say(journal, "one", "bad", "two")
@@ -121,7 +121,7 @@ async def test_event_that_is_refused_leaves_a_note_and_holds_nobody_up(tmp_path:
     assert [event["seq"] for event in gateway.taken] == [1, 2, 3]
 
 
-async def test_note_of_a_lost_event_whose_answer_is_lost_is_there_once(
+async def test_note_of_a_lost_event_is_stored_once_despite_a_lost_response(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "_PAUSES", (0.001,))
@@ -150,7 +150,7 @@ async def test_note_of_a_lost_event_whose_answer_is_lost_is_there_once(
     assert "An event was lost" in note["data"]["text"]
 
 
-async def test_gateway_that_is_away_is_tried_again(
+async def test_unavailable_gateway_is_retried(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "_PAUSES", (0.001,))
@@ -162,7 +162,7 @@ async def test_gateway_that_is_away_is_tried_again(
     assert len(gateway.taken) == 1
 
 
-async def test_run_that_is_over_ends_the_shipping(tmp_path: Path) -> None:
+async def test_ended_run_stops_the_upload_of_events(tmp_path: Path) -> None:
     gateway = FakeGateway()
     journal = Journal(Spool(tmp_path), gateway, Redactor(), 1, lambda kind, data: None)
     gateway.answers = [RunFinishedError("sealed")]
@@ -190,7 +190,7 @@ def left_in(folder: Path) -> list[Path]:
     return list(folder.iterdir())
 
 
-async def test_text_in_a_file_becomes_a_blob_that_outlives_the_file(tmp_path: Path) -> None:
+async def test_text_in_a_file_becomes_a_blob_that_survives_the_file(tmp_path: Path) -> None:
     (tmp_path / "spool").mkdir()
     async with shipping(tmp_path / "spool") as (journal, gateway):
         path = tmp_path / "text"

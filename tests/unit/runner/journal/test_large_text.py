@@ -13,7 +13,7 @@ from agentrun.runner.journal.large_text import LargeText, preview_of, text_of, w
 LARGE = LargeText("begins", Path("/nowhere"), 20_000_000, 10_000_000, "text/plain")
 
 
-def test_value_is_read_as_text_whole_or_as_a_preview() -> None:
+def test_value_is_read_as_full_text_or_as_a_preview() -> None:
     assert text_of(LARGE) is LARGE
     assert preview_of(LARGE) == "begins"
     assert text_of("text") == preview_of("text") == "text"
@@ -42,6 +42,6 @@ def test_large_texts_in_a_value_are_replaced_in_a_copy() -> None:
         pytest.param(lambda text: text[:3], id="slice"),
     ],
 )
-def test_preview_is_not_used_as_the_whole_by_accident(misuse: Callable[[Any], Any]) -> None:
+def test_preview_is_not_used_as_the_full_text_by_accident(misuse: Callable[[Any], Any]) -> None:
     with pytest.raises(TypeError):
         misuse(LARGE)

@@ -23,7 +23,7 @@ KEY = "-----BEGIN KEY-----\nAAAAB3NzaC1yc2EAAAADAQABAAABgQ\nBBBBB3NzaC1yc2EAAAAD
         pytest.param(base64.b64encode(b"u:" + VALUE.encode()).decode(), id="basic-auth"),
     ],
 )
-def test_every_form_is_replaced(form: str) -> None:
+def test_every_encoding_of_a_secret_is_replaced(form: str) -> None:
     clean = Redactor([VALUE]).text(f"before {form} after")
     assert REDACTED in clean
     assert form not in clean
@@ -44,29 +44,29 @@ def test_structures_are_cleaned_in_values_and_keys() -> None:
 
 
 @pytest.mark.parametrize("cut", range(1, len("secret-value")))
-def test_text_that_ends_inside_a_value_waits(cut: int) -> None:
+def test_text_that_ends_within_a_secret_is_held_back(cut: int) -> None:
     redactor = Redactor(["secret-value"])
     text = "say " + "secret-value"[:cut]
     assert redactor.safe_length(text) == 4
 
 
-def test_text_without_a_beginning_of_a_value_goes_at_once() -> None:
+def test_text_without_the_start_of_a_secret_is_released_at_once() -> None:
     assert Redactor(["secret-value"]).safe_length("say nothing") == len("say nothing")
 
 
-def test_value_that_another_overlaps_is_not_cut() -> None:
+def test_overlapping_secrets_are_redacted_completely() -> None:
     redactor = Redactor(["begin-middle", "middle-end"])
     assert "".join(redactor.stream(["say begin-middle", "."])) == f"say {REDACTED}."
     assert redactor.safe_length("say begin-middle") == 4
 
 
-def test_longer_value_is_waited_for_though_a_shorter_one_is_there() -> None:
+def test_a_longer_secret_is_awaited_although_a_shorter_one_matches() -> None:
     redactor = Redactor(["s3cr3t", "s3cr3t-and-more"])
     assert "".join(redactor.stream(["a s3cr3t", "-and-more b"])) == f"a {REDACTED} b"
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 64])
-def test_stream_is_as_clean_as_the_whole_however_it_is_cut(size: int) -> None:
+def test_stream_is_redacted_like_the_full_text_however_it_is_split(size: int) -> None:
     redactor = Redactor([VALUE, KEY, "begin-middle", "middle-end"])
     encoded = base64.b64encode(VALUE.encode()).decode()
     text = f"x {VALUE} p@ss {KEY} begin-middle-end {encoded} pass" * 3

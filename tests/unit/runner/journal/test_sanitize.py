@@ -14,7 +14,7 @@ from agentrun.runner.journal.sanitize import MAX_EVENT_BYTES, sanitize
 PREFIX = "artifacts/000008-command_finished-1"
 
 
-def test_small_events_stay_as_they_are() -> None:
+def test_small_events_do_not_change() -> None:
     data = {"command": "ls", "output": "a\nb", "exit_code": 0}
     assert sanitize(data, PREFIX) == (data, [])
 
@@ -23,7 +23,7 @@ def test_small_events_stay_as_they_are() -> None:
     ("field", "limit"),
     [pytest.param("output", 4000, id="output"), pytest.param("text", 2000, id="text")],
 )
-def test_long_text_keeps_a_preview_and_names_the_whole(field: str, limit: int) -> None:
+def test_long_text_has_a_preview_and_a_reference_to_the_full_text(field: str, limit: int) -> None:
     data, [blob] = sanitize({field: "x" * 9000}, PREFIX)
     assert data[field].startswith("x" * limit)
     assert data[field].endswith("[truncated, see artifact_refs]")
@@ -32,7 +32,7 @@ def test_long_text_keeps_a_preview_and_names_the_whole(field: str, limit: int) -
     assert (blob.name, blob.text) == (ref["relpath"], "x" * 9000)
 
 
-def test_preview_of_other_alphabets_is_cut_between_characters() -> None:
+def test_preview_of_multibyte_text_is_cut_between_characters() -> None:
     data, [blob] = sanitize({"text": "ü" * 1500}, PREFIX)
     assert data["text"].startswith("ü" * 1000 + "\n")
     assert blob.text == "ü" * 1500
@@ -56,7 +56,7 @@ def test_large_structure_becomes_a_summary() -> None:
         pytest.param({"..%": "k" * 50_000, "..&": "k" * 50_000}, id="colliding-names"),
     ],
 )
-def test_no_event_is_too_large_and_blobs_have_names_the_gateway_takes(data: Any) -> None:
+def test_no_event_is_too_large_and_blob_names_are_accepted_by_the_gateway(data: Any) -> None:
     small, blobs = sanitize(data, PREFIX)
     assert len(json.dumps(small).encode()) < MAX_EVENT_BYTES
     names = [blob.name for blob in blobs]
@@ -64,7 +64,7 @@ def test_no_event_is_too_large_and_blobs_have_names_the_gateway_takes(data: Any)
     assert all(re.fullmatch(BLOB_NAME, name) for name in names)
 
 
-def test_ids_and_states_are_never_touched() -> None:
+def test_ids_and_states_are_never_changed() -> None:
     data = {"tool_use_id": "t" * 300, "status": "completed", "text": "x" * 50_000}
     small, _ = sanitize(data, PREFIX)
     assert (small["tool_use_id"], small["status"]) == (data["tool_use_id"], "completed")
@@ -87,7 +87,7 @@ def test_text_in_a_file_is_always_referred_to(tmp_path: Path, pointer: str) -> N
     assert "[truncated, see artifact_refs]" in json.dumps(small)
 
 
-def test_text_in_a_file_is_kept_even_if_all_the_rest_moves_out(tmp_path: Path) -> None:
+def test_text_in_a_file_is_kept_even_if_all_other_fields_become_blobs(tmp_path: Path) -> None:
     text = a_large_text(tmp_path, "begins", 20_000_000)
     _, blobs = sanitize({f"f{n}": "y" * 900 for n in range(60)} | {"text": text}, PREFIX)
     assert any(blob.text is text for blob in blobs)

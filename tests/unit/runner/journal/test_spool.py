@@ -14,7 +14,7 @@ def bodies(spool: Spool, count: int = 100, size: int = 10**6) -> list[Any]:
     return [event.body for event in spool.peek(count, size)]
 
 
-def test_events_come_out_as_they_went_in(tmp_path: Path) -> None:
+def test_events_are_read_back_unchanged(tmp_path: Path) -> None:
     spool = Spool(tmp_path)
     for number in range(5):
         spool.append({"n": number, "text": "a\tb\nc"})
@@ -24,7 +24,7 @@ def test_events_come_out_as_they_went_in(tmp_path: Path) -> None:
     assert spool.pending == 3
 
 
-def test_batch_keeps_its_bound_but_is_never_empty(tmp_path: Path) -> None:
+def test_batch_size_is_limited_but_never_zero(tmp_path: Path) -> None:
     spool = Spool(tmp_path)
     for _ in range(3):
         spool.append({"text": "x" * 100})
@@ -32,7 +32,7 @@ def test_batch_keeps_its_bound_but_is_never_empty(tmp_path: Path) -> None:
     assert len(bodies(spool, size=1)) == 1
 
 
-def test_segments_go_when_they_are_acknowledged(tmp_path: Path) -> None:
+def test_segments_are_deleted_when_they_are_acknowledged(tmp_path: Path) -> None:
     spool = Spool(tmp_path, segment_bytes=50)
     for number in range(10):
         spool.append({"n": number, "text": "x" * 30})
@@ -42,7 +42,7 @@ def test_segments_go_when_they_are_acknowledged(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_blobs_wait_and_go_with_their_event(tmp_path: Path) -> None:
+def test_blobs_are_stored_and_deleted_with_their_event(tmp_path: Path) -> None:
     spool = Spool(tmp_path)
     path = spool.new_file()
     path.write_text("whole")
@@ -54,13 +54,13 @@ def test_blobs_wait_and_go_with_their_event(tmp_path: Path) -> None:
     assert spool.size == 0
 
 
-def test_what_an_earlier_process_left_is_removed(tmp_path: Path) -> None:
+def test_files_of_an_earlier_process_are_removed(tmp_path: Path) -> None:
     (tmp_path / "00000001").write_text("torn")
     assert bodies(Spool(tmp_path)) == []
     assert list(tmp_path.iterdir()) == []
 
 
-def test_event_that_the_disk_has_no_room_for_leaves_no_half(
+def test_event_that_does_not_fit_on_the_disk_leaves_no_partial_record(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spool = Spool(tmp_path)

@@ -133,7 +133,7 @@ async def test_a_message_names_its_kind_and_what_it_answers() -> None:
     assert given["message"]["parts"] == [{"type": "text", "text": "a b"}]
 
 
-async def test_all_agents_are_listed_also_those_of_later_pages() -> None:
+async def test_agents_of_all_pages_are_listed() -> None:
     pages: Iterator[dict[str, Any]] = iter(
         [
             {"agents": AGENTS["agents"][:1], "next_cursor": "c1"},
@@ -152,12 +152,12 @@ async def test_all_agents_are_listed_also_those_of_later_pages() -> None:
     assert [given.get("cursor") for _, given in tools.calls] == [None, "c1"]
 
 
-async def test_what_a_tool_refuses_is_an_error() -> None:
+async def test_a_refusal_of_a_tool_is_an_error() -> None:
     tools = FakeTools({"list_agents": ToolCallError("not offered")})
     assert await a_peer(tools).respond(["", "", "list"]) == Answer("Error: not offered", 1)
 
 
-async def test_waiting_gives_each_message_once() -> None:
+async def test_waiting_returns_each_message_once() -> None:
     gateway = FakeGateway([mail(1)])
     peer = a_peer(FakeTools(), gateway)
     assert (await peer.respond(["", "", "wait"])).text == "[1] bob: Hello."
@@ -167,7 +167,7 @@ async def test_waiting_gives_each_message_once() -> None:
     assert json.loads(answer.text)["next_after_seq"] == 2
 
 
-async def test_waiting_after_a_number_does_not_change_what_was_given() -> None:
+async def test_waiting_after_a_number_does_not_change_the_delivered_messages() -> None:
     gateway, tools = FakeGateway(), FakeTools({"fetch_agent_messages": page(mail(1))})
     peer = a_peer(tools, gateway)
     assert (await peer.respond(["", "", "wait", "--after", "0"])).text == "[1] bob: Hello."
@@ -175,7 +175,7 @@ async def test_waiting_after_a_number_does_not_change_what_was_given() -> None:
     assert tools.calls[0][1]["after_seq"] == 0
 
 
-async def test_nobody_waits_for_what_the_profile_does_not_offer() -> None:
+async def test_waiting_is_refused_if_the_profile_does_not_allow_the_tool() -> None:
     profile = AgentProfileSpec.model_validate(
         {"backend": "acp", "image": "i", "agentTools": {"allowed": []}}
     )
@@ -228,7 +228,7 @@ async def a_place(tmp_path: Path, answer: Answer | Exception) -> AsyncIterator[P
         pipes.close()
 
 
-async def test_arguments_and_answers_arrive_as_they_are(tmp_path: Path) -> None:
+async def test_arguments_and_responses_arrive_unchanged(tmp_path: Path) -> None:
     text = "a\\n%s\t ü\n\n  $HOME `x` \\"
     async with a_place(tmp_path, Answer(text)) as place:
         given = ["send", "bob", "two\nlines", "", "-x", "ü'\"\\$(echo no)"]
@@ -236,19 +236,19 @@ async def test_arguments_and_answers_arrive_as_they_are(tmp_path: Path) -> None:
         assert place.asked == [["ada", "/w", *given]]
 
 
-async def test_an_error_goes_to_the_error_output(tmp_path: Path) -> None:
+async def test_an_error_is_written_to_stderr(tmp_path: Path) -> None:
     async with a_place(tmp_path, Answer("Error: no", 3)) as place:
         assert await place.peer("x") == (3, "", "Error: no\n")
 
 
-async def test_a_call_that_fails_ends_no_other(tmp_path: Path) -> None:
+async def test_a_failed_call_does_not_affect_others(tmp_path: Path) -> None:
     async with a_place(tmp_path, KeyError("x")) as place:
         for _ in range(2):
             code, _, err = await place.peer("x")
             assert (code, "the runner failed: KeyError" in err) == (1, True)
 
 
-async def test_many_calls_at_once_are_all_answered_and_leave_nothing(tmp_path: Path) -> None:
+async def test_concurrent_calls_are_all_answered_and_leave_no_files(tmp_path: Path) -> None:
     async with a_place(tmp_path, Answer("ok")) as place:
         results = await asyncio.gather(*(place.peer("x") for _ in range(20)))
         assert {code for code, _, _ in results} <= {0}
@@ -257,7 +257,7 @@ async def test_many_calls_at_once_are_all_answered_and_leave_nothing(tmp_path: P
                 await asyncio.sleep(0.01)  # Looks again, within a bound.
 
 
-async def test_a_command_that_was_held_up_is_asked_to_ask_again(
+async def test_a_command_that_was_delayed_is_asked_to_retry(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(server, "_READ_SECONDS", 0.1)
@@ -275,7 +275,7 @@ async def test_a_command_that_was_held_up_is_asked_to_ask_again(
                 await asyncio.sleep(0.01)  # Looks again, within a bound.
 
 
-async def test_what_is_too_large_is_refused(
+async def test_a_too_large_request_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(server, "MAX_REQUEST", 1000)
@@ -285,7 +285,7 @@ async def test_what_is_too_large_is_refused(
         assert "the arguments take more than 1000 bytes" in (await place.peer("x" * 1001))[2]
 
 
-async def test_no_trick_in_the_folder_reaches_another_file(tmp_path: Path) -> None:
+async def test_manipulated_request_files_reach_no_other_file(tmp_path: Path) -> None:
     secret = tmp_path / "secret"
     secret.write_text("a\0b\0c\0")
     async with a_place(tmp_path, Answer("written")) as place:

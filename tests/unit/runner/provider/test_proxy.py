@@ -103,7 +103,7 @@ async def proxied(
             yield provider, proxy, f"http://127.0.0.1:{port}/{CAPABILITY}/v1/messages"
 
 
-async def test_proxy_puts_the_key_in_and_streams_the_answer() -> None:
+async def test_proxy_adds_the_key_and_streams_the_response() -> None:
     async with proxied({"x-api-key": "right-key"}) as (provider, proxy, url):
         async with aiohttp.ClientSession() as session:
             headers = {"x-api-key": "placeholder", "authorization": "Bearer placeholder"}
@@ -113,7 +113,7 @@ async def test_proxy_puts_the_key_in_and_streams_the_answer() -> None:
         assert "authorization" not in {name.lower() for name in provider.seen[0]}
 
 
-async def test_proxy_remembers_what_the_provider_refused() -> None:
+async def test_proxy_records_the_last_refusal_of_the_provider() -> None:
     async with proxied({"x-api-key": "wrong-key"}) as (provider, proxy, url):
         async with aiohttp.ClientSession() as session:
             async with session.post(url, json={}) as answer:
@@ -129,7 +129,7 @@ async def test_proxy_remembers_what_the_provider_refused() -> None:
         assert proxy.refusal is None
 
 
-async def test_key_goes_to_the_provider_only() -> None:
+async def test_key_is_sent_only_to_the_provider() -> None:
     async with proxied({"x-api-key": "right-key"}) as (_, proxy, url):
         port = URL(url).port
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -142,7 +142,7 @@ async def test_key_goes_to_the_provider_only() -> None:
         assert proxy.error is None
 
 
-async def test_agent_that_does_not_wait_for_the_end_is_no_error_of_the_provider() -> None:
+async def test_disconnect_of_the_agent_is_no_error_of_the_provider() -> None:
     async with proxied({}) as (provider, proxy, url):
         async with aiohttp.ClientSession() as session:
             async with session.post(f"{url}/count_tokens", json={}) as answer:
@@ -152,7 +152,7 @@ async def test_agent_that_does_not_wait_for_the_end_is_no_error_of_the_provider(
         assert proxy.error is None
 
 
-async def test_provider_that_only_fails_is_given_up_after_a_while() -> None:
+async def test_provider_that_always_fails_is_abandoned_after_a_while() -> None:
     now = 0.0
     provider, port = Provider(), free_port()
     async with serve(provider.app()) as url, aiohttp.ClientSession() as session:
@@ -221,7 +221,7 @@ async def test_refused_key_of_a_secret_ends_the_run_and_names_the_secret(tmp_pat
 
 
 @pytest.mark.slow
-async def test_refused_key_of_the_agents_own_is_asked_for(tmp_path: Path) -> None:
+async def test_refused_key_of_the_agent_itself_is_requested_from_the_user(tmp_path: Path) -> None:
     gateway, provider, port = a_run(), Provider(), free_port()
     provider.key = "other"
     command = [sys.executable, "-c", AGENT]
@@ -256,7 +256,7 @@ async def _stands_still(passed: list[int]) -> int:
             return before
 
 
-async def test_answer_that_nobody_reads_is_not_buffered() -> None:
+async def test_unread_response_is_not_buffered() -> None:
     passed: list[int] = []
 
     async def endless(request: web.Request) -> web.StreamResponse:
@@ -276,7 +276,7 @@ async def test_answer_that_nobody_reads_is_not_buffered() -> None:
         writer.close()
 
 
-async def test_request_without_an_end_is_not_read_without_an_end() -> None:
+async def test_endless_request_is_read_up_to_a_limit() -> None:
     async def body() -> AsyncIterator[bytes]:
         while True:
             yield b" " * 65_536

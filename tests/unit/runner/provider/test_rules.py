@@ -39,7 +39,9 @@ NEEDED = [
 
 
 @pytest.mark.parametrize(("backend", "method", "path"), NEEDED)
-def test_each_agent_may_ask_for_what_it_needs(backend: str, method: str, path: str) -> None:
+def test_each_agent_may_send_the_requests_that_it_needs(
+    backend: str, method: str, path: str
+) -> None:
     assert find(routes_of(backend_of(backend).provider_api), method, path).target == path
     assert find(routes_of(None), method, path).target == path
 
@@ -77,13 +79,13 @@ ATTACKS = [
 
 
 @pytest.mark.parametrize(("method", "path"), ATTACKS)
-def test_nothing_else_may_be_asked_for(method: str, path: str) -> None:
+def test_other_requests_are_refused(method: str, path: str) -> None:
     for backend in ("codex", "claude_code", "opencode", "gemini", "acp", "remote_a2a"):
         with pytest.raises(NotOfferedError):
             find(routes_of(backend_of(backend).provider_api), method, path)
 
 
-def test_a_path_is_passed_on_in_its_one_form() -> None:
+def test_a_path_is_forwarded_in_its_normalized_form() -> None:
     assert canonical_path("//v1///mess%61ges/") == "/v1/messages"
     asked = find(
         routes_of(ProviderApi.GENERATE_CONTENT),
@@ -118,7 +120,7 @@ def test_a_profile_adds_paths() -> None:
         ),
     ],
 )
-def test_every_model_that_a_body_may_mean_is_seen(body: bytes) -> None:
+def test_every_model_that_a_body_may_name_is_checked(body: bytes) -> None:
     assert "m" in names_in(body).models
 
 
@@ -142,11 +144,11 @@ def test_every_model_that_a_body_may_mean_is_seen(body: bytes) -> None:
     ],
     ids=json.dumps,
 )
-def test_what_lies_in_the_providers_account_is_seen(body: dict[str, Any]) -> None:
+def test_references_to_data_in_the_providers_account_are_detected(body: dict[str, Any]) -> None:
     assert names_in(json.dumps(body).encode()).stored
 
 
-def test_what_tools_are_given_may_have_any_names() -> None:
+def test_tool_arguments_may_have_any_names() -> None:
     given = {"model": "x", "file_id": "y", "container": "z", "models": ["x"]}
     schema = {"type": "object", "properties": {"file_id": {"type": "string"}, "model": {}}}
     body = {
@@ -176,7 +178,7 @@ def test_what_tools_are_given_may_have_any_names() -> None:
         b'{"a":' * (MAX_DEPTH + 1) + b"1" + b"}" * (MAX_DEPTH + 1),
     ],
 )  # fmt: skip
-def test_body_that_servers_may_read_differently_is_refused(body: bytes) -> None:
+def test_ambiguous_body_is_refused(body: bytes) -> None:
     with pytest.raises(UnreadableBodyError):
         names_in(body)
 
@@ -228,7 +230,7 @@ async def send(
         return answer.status, json.loads(await answer.read())
 
 
-async def test_the_key_is_not_put_into_requests_that_no_agent_needs() -> None:
+async def test_the_key_is_not_added_to_requests_that_no_agent_needs() -> None:
     async with asked() as (seen, url):
         for method, path in ATTACKS:
             if method == "CONNECT" or "\\" in path:
@@ -245,14 +247,14 @@ async def test_the_key_is_not_put_into_requests_that_no_agent_needs() -> None:
 @pytest.mark.parametrize(
     "path", ["/responses", "/", "/wrong/responses", "/secre/responses", "/SECRET/responses", "//"]
 )
-async def test_a_forwarded_port_alone_opens_nothing(path: str) -> None:
+async def test_a_forwarded_port_alone_gives_no_access(path: str) -> None:
     async with asked() as (seen, url):
         status, told = await send("POST", url + path, {"model": "m"})
         assert (status, seen) == (404, [])
         assert "secret of the pod" in told["error"]["message"]
 
 
-async def test_models_are_held_to_the_profile() -> None:
+async def test_models_are_restricted_to_those_of_the_profile() -> None:
     models = {"allowed": ["small"], "default": "usual"}
     async with asked(models=models, base="", backend="acp") as (seen, url):
         for model in ("small", "usual"):
@@ -269,7 +271,7 @@ async def test_models_are_held_to_the_profile() -> None:
         assert len(seen) == 3
 
 
-async def test_what_is_stored_is_not_referred_to_unless_the_profile_allows_it() -> None:
+async def test_stored_data_is_not_referred_to_unless_the_profile_allows_it() -> None:
     body = {"model": "m", "previous_response_id": "resp_of_another"}
     async with asked() as (seen, url):
         status, told = await send("POST", f"{url}/secret/responses", body)
@@ -295,7 +297,7 @@ async def test_headers_that_choose_an_organisation_are_dropped_unless_the_profil
     assert sent.keys() - usual == kept
 
 
-async def test_bodies_and_requests_at_once_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_bodies_and_concurrent_requests_are_limited(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("agentrun.runner.provider.proxy.MAX_BODY_BYTES", 1000)
     monkeypatch.setattr("agentrun.runner.provider.proxy._AT_ONCE", 0)
     async with asked(backend="claude_code", base="") as (seen, url):

@@ -116,7 +116,9 @@ async def test_an_unchanged_empty_repository_is_restored(tmp_path: Path) -> None
     assert (await second.restore()).is_unborn
 
 
-async def test_a_change_that_was_not_collected_costs_no_snapshot(tmp_path: Path) -> None:
+async def test_a_change_that_was_not_collected_does_not_prevent_the_snapshot(
+    tmp_path: Path,
+) -> None:
     first, second = two_pods(tmp_path, {"a.txt": "one\n"})
     base = await first.clone()
     (first.layout.workspace / "a.txt").write_text("two\n")
@@ -125,7 +127,7 @@ async def test_a_change_that_was_not_collected_costs_no_snapshot(tmp_path: Path)
     assert (second.layout.workspace / "a.txt").read_text() == "one\n"
 
 
-async def test_branches_beside_the_change_are_restored(tmp_path: Path) -> None:
+async def test_other_branches_than_that_of_the_change_are_restored(tmp_path: Path) -> None:
     first, second = two_pods(tmp_path, {"a.txt": "one\n"})
     base = await first.clone()
     workspace = first.layout.workspace

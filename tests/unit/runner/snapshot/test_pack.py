@@ -46,7 +46,7 @@ def member(
     return info
 
 
-def test_files_come_out_as_they_went_in(tmp_path: Path) -> None:
+def test_files_are_restored_unchanged(tmp_path: Path) -> None:
     root = tmp_path / "root"
     (root / "a/b").mkdir(parents=True)
     (root / "a/b/random").write_bytes(os.urandom(45_000))
@@ -76,7 +76,7 @@ def test_links_are_not_followed_when_packing(tmp_path: Path) -> None:
     assert sum(part.stat().st_size for part in parts) < 500
 
 
-def test_too_much_is_refused_before_it_is_written(tmp_path: Path) -> None:
+def test_excessive_content_is_refused_before_it_is_written(tmp_path: Path) -> None:
     root = tmp_path / "root"
     root.mkdir()
     (root / "large").write_bytes(os.urandom(100_000))
@@ -85,7 +85,9 @@ def test_too_much_is_refused_before_it_is_written(tmp_path: Path) -> None:
     assert sum(one.stat().st_size for one in (tmp_path / "parts").iterdir()) <= 50_000
 
 
-def test_a_hole_of_a_terabyte_is_too_much_though_it_packs_into_little(tmp_path: Path) -> None:
+def test_a_sparse_file_of_a_terabyte_is_too_large_although_it_compresses_well(
+    tmp_path: Path,
+) -> None:
     root = tmp_path / "root"
     root.mkdir()
     with (root / "hole").open("wb") as file:
@@ -94,7 +96,7 @@ def test_a_hole_of_a_terabyte_is_too_much_though_it_packs_into_little(tmp_path: 
         pack(tmp_path, root)
 
 
-def test_a_disk_that_takes_no_more_is_no_file_left_out(tmp_path: Path) -> None:
+def test_an_archive_that_cannot_be_written_is_an_error_and_skips_no_file(tmp_path: Path) -> None:
     root = tmp_path / "root"
     root.mkdir()
     (root / "file").write_text("x")
@@ -112,7 +114,7 @@ def test_a_disk_that_takes_no_more_is_no_file_left_out(tmp_path: Path) -> None:
         pytest.param([member("home/hard", tarfile.LNKTYPE, "/etc/passwd")], id="hard-link"),
     ],
 )
-def test_nothing_is_unpacked_that_no_snapshot_holds(
+def test_unexpected_archive_members_are_not_unpacked(
     tmp_path: Path, members: list[tarfile.TarInfo]
 ) -> None:
     with pytest.raises(UnsafeArchiveError):
@@ -120,7 +122,7 @@ def test_nothing_is_unpacked_that_no_snapshot_holds(
     assert not (tmp_path / "x").exists()
 
 
-def test_nothing_is_written_through_a_link_that_is_there(tmp_path: Path) -> None:
+def test_nothing_is_written_through_an_existing_link(tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "out").mkdir()
     (tmp_path / "out/a").symlink_to("../elsewhere")
@@ -129,7 +131,7 @@ def test_nothing_is_written_through_a_link_that_is_there(tmp_path: Path) -> None
     assert not list((tmp_path / "elsewhere").iterdir())
 
 
-def test_a_link_in_the_archive_is_made_last(tmp_path: Path) -> None:
+def test_links_of_the_archive_are_created_last(tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir()
     members = [member("home/a", tarfile.SYMTYPE, str(tmp_path / "elsewhere")), member("home/a/f")]
     target = a_target(tmp_path / "out", outer_links=True)
@@ -156,7 +158,7 @@ def test_conversations_are_found_by_backend(tmp_path: Path) -> None:
     assert found("acp") == [".claude", ".claude.json", ".codex", ".mine"]
 
 
-def test_a_link_in_place_of_the_agents_folder_leads_nowhere(tmp_path: Path) -> None:
+def test_a_link_in_place_of_the_agents_folder_is_not_followed(tmp_path: Path) -> None:
     (tmp_path / "elsewhere/projects").mkdir(parents=True)
     home = tmp_path / "home"
     home.mkdir()
