@@ -148,7 +148,7 @@ class RunResult(_Result):
     deletions: int | None = None
     """How many lines it removes."""
     left_out: list[str] | None = None
-    """What the change does not contain of the agent's work, and why; at most 20, then a count."""
+    """The parts of the agent's work that the change lacks, and why; at most 20, then a count."""
 
 
 class UsageView(_Result):
@@ -250,7 +250,7 @@ class RunView(_Result):
     completed_at: str | None = None
     """When it ended."""
     cancelled_at: str | None = None
-    """When it was confirmed that nothing of a cancelled run is left."""
+    """When it was confirmed that no process of the cancelled run is left."""
     last_seq: int
     """The seq of its newest event."""
     prompt: str | None = None

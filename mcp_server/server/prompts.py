@@ -7,7 +7,7 @@ from pydantic import Field
 
 from agentrun.backends import DEFAULT
 
-Task = Annotated[str, Field(description="The task, in words.")]
+Task = Annotated[str, Field(description="The task, as text.")]
 Repository = Annotated[str, Field(description="The URL of the git repository to work on.")]
 Ref = Annotated[str, Field(description="The branch, tag or commit to start from.")]
 BackendName = Annotated[str, Field(description="The kind of agent: codex, claude_code, …")]

@@ -54,7 +54,7 @@ def add_list_agents(server: MCPServer, context: ToolContext) -> None:
             int, Field(description="The maximum number of agents.", ge=1, le=500)
         ] = 100,
         cursor: Annotated[
-            str | None, Field(description="The next_cursor of the page before.")
+            str | None, Field(description="The next_cursor of the previous page.")
         ] = None,
         namespace: Namespace = None,
     ) -> ListAgentsResult:
@@ -62,9 +62,9 @@ def add_list_agents(server: MCPServer, context: ToolContext) -> None:
         List the agents and the status of each, most recently changed first.
 
         Use it to find the recipient for `send_agent_message`, or an agent without an active
-        run whose conversation `spawn_run` can resume. An agent that changes meanwhile moves to
-        the front. A page may have fewer agents than `limit`, or none, and still a `next_cursor`:
-        pass that as `cursor` to continue.
+        run whose conversation `spawn_run` can resume. An agent that changes between two calls moves
+        to the front. A page may have fewer agents than `limit`, or none, and still a
+        `next_cursor`: pass that as `cursor` to continue.
         """
         with tool_errors():
             where = await context.policy().namespace(namespace)

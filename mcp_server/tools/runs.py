@@ -229,7 +229,7 @@ def add_list_runs(server: MCPServer, context: ToolContext) -> None:
         ] = None,
         limit: Annotated[int, Field(description="The maximum number of runs.", ge=1, le=500)] = 100,
         cursor: Annotated[
-            str | None, Field(description="The next_cursor of the page before.")
+            str | None, Field(description="The next_cursor of the previous page.")
         ] = None,
         namespace: Namespace = None,
     ) -> ListRunsResult:

@@ -26,7 +26,7 @@ def build_prompt(
     return "\n\n".join(part for part in parts if part.strip())
 
 
-GO_ON = "Your work was interrupted. Go on with it."
+CONTINUE = "Your work was interrupted. Continue where you stopped."
 
 
 def build_answer(
@@ -41,15 +41,15 @@ def build_answer(
 def build_repair(problem: str, schema: dict[str, Any], answer_tool: str | None = None) -> str:
     """Build the prompt that asks for an answer which satisfies the schema."""
     request = _schema_request(schema, answer_tool)
-    return f"Your answer is not what was asked for: {problem}\n\n{request}"
+    return f"Your answer does not have the required form: {problem}\n\n{request}"
 
 
 def _schema_request(schema: dict[str, Any], answer_tool: str | None) -> str:
-    first = f"Give your answer with the tool {answer_tool}. Without such a tool: " * bool(
-        answer_tool
-    )
+    first = ""
+    if answer_tool:
+        first = f"Return your answer with the tool {answer_tool}. If you do not have this tool: "
     return first + (
-        "Your last message must be one JSON value and nothing else, no prose and no code fence. "
+        "Your last message must be one JSON value only, without prose or a code fence. "
         "It must satisfy this JSON Schema:\n\n" + json.dumps(schema, indent=2, ensure_ascii=False)
     )
 
@@ -62,7 +62,7 @@ def parse_answer(text: str) -> Any:
             return json.loads(candidate)
         except ValueError:
             continue
-    raise ValueError("it holds no JSON")
+    raise ValueError("it contains no JSON")
 
 
 def check_answer(text: str, schema: dict[str, Any]) -> Any:

@@ -79,7 +79,7 @@ async def test_the_answer_is_the_input_of_the_agents_output_tool() -> None:
 @pytest.mark.slow
 async def test_input_refused_by_the_output_tool_is_not_the_answer() -> None:
     mapper = told(call("pending", rawInput={"answer": "x"}), call("failed"))
-    with pytest.raises(ValueError, match="holds no JSON"):
+    with pytest.raises(ValueError, match="contains no JSON"):
         await find_answer(mapper, SCHEMA)
 
 

@@ -37,7 +37,7 @@ from agentrun.runner.journal.redact import Redactor
 from agentrun.runner.layout import Layout
 from agentrun.runner.outcome import WAITING_END, AttemptError, End, invalid_answer
 from agentrun.runner.pipes import Pipes
-from agentrun.runner.prompt import GO_ON, build_answer, build_prompt, build_repair
+from agentrun.runner.prompt import CONTINUE, build_answer, build_prompt, build_repair
 from agentrun.runner.provider.proxy import ProviderError, ProviderProxy
 from agentrun.runner.questions import QuestionExpiredError, Questions
 from agentrun.runner.settings import Settings
@@ -176,7 +176,7 @@ class AcpDriver:
             return build_prompt(task.spec, instructions, started.answer_tool)
         question = own.question
         if question is None:
-            return GO_ON
+            return CONTINUE
         answer = await self._questions.wait(question, call=own.question_call)
         await self._questions.acknowledge(answer)
         if question.kind == "auth":

@@ -164,7 +164,7 @@ class Peer:
 
     async def _wait(self, given: Any) -> str:
         if _FETCH not in self._task.profile.agent_tools.allowed:
-            raise ToolCallError(f"the profile does not offer you {_FETCH}.")
+            raise ToolCallError(f"the profile does not allow you to call {_FETCH}.")
         most = min(max(given.timeout, 0), MAX_WAIT_MS)
         clock = asyncio.get_running_loop().time
         deadline = clock() + most / 1000

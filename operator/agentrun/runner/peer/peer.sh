@@ -1,6 +1,6 @@
 #!/bin/sh
-# Hands its arguments to the runner, and shows what that answers. It uses nothing but what every
-# shell has built in, and sleep, which the container's start needs as well.
+# Passes its arguments to the runner, and prints the answer. It uses only shell built-ins, and sleep,
+# which the start of the container also needs.
 calls=@CALLS@
 pipe=@CALL@
 
@@ -12,7 +12,7 @@ call=$$-$number
 
 # No argument holds a NUL.
 if ! printf '%s\0' "${PEER_NAME-}" "${PEER_CWD-$PWD}" "$@" >"$calls/$call"; then
-  echo "Error: there is no room for the request in $calls: remove what you have put there." >&2
+  echo "Error: there is no space for the request in $calls: delete the files that you have put there." >&2
   exit 1
 fi
 echo "$call" >"$pipe"

@@ -181,7 +181,9 @@ async def test_waiting_is_refused_if_the_profile_does_not_allow_the_tool() -> No
     )
     task = TASK.model_copy(update={"profile": profile})
     answer = await a_peer(FakeTools(), task=task).respond(["", "", "wait"])
-    assert answer == Answer("Error: the profile does not offer you fetch_agent_messages.", 1)
+    assert answer == Answer(
+        "Error: the profile does not allow you to call fetch_agent_messages.", 1
+    )
 
 
 @dataclass
