@@ -5,21 +5,25 @@
 {{ .image.repository }}:{{ .image.tag | default .root.Chart.AppVersion }}
 {{- end }}
 
-{{- define "agentrun.podSecurity" -}}
-runAsNonRoot: true
-runAsUser: 1000
-runAsGroup: 1000
-fsGroup: 1000
-fsGroupChangePolicy: OnRootMismatch
-seccompProfile:
-  type: RuntimeDefault
+{{/* The spec of every pod of the chart. Call with the root and the part whose `pod` value applies. */}}
+{{- define "agentrun.podSpec" -}}
+{{- $pod := index (first .).Values (last .) "pod" -}}
+# A Service named like the release would set variables with the prefix of the programs' settings.
+enableServiceLinks: false
+{{- with (first .).Values.imagePullSecrets }}
+imagePullSecrets:
+  {{- range . }}
+  - name: {{ . | quote }}
+  {{- end }}
 {{- end }}
-
-{{- define "agentrun.containerSecurity" -}}
-allowPrivilegeEscalation: false
-readOnlyRootFilesystem: true
-capabilities:
-  drop: [ALL]
+{{- range $field := list "nodeSelector" "tolerations" "affinity" "priorityClassName" }}
+{{- with index $pod $field }}
+{{ $field }}:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+securityContext:
+  {{- toYaml $pod.securityContext | nindent 2 }}
 {{- end }}
 
 {{/* What a part's `pod` value adds to the metadata of its pods. The chart's own labels stand. */}}
@@ -35,22 +39,16 @@ annotations:
 {{- end }}
 {{- end }}
 
-{{/* Where a part's pods may run. Call with (list $ "mcpServer"). */}}
-{{- define "agentrun.placement" -}}
-{{- $pod := index (first .).Values (last .) "pod" -}}
-{{- range $field := list "nodeSelector" "tolerations" "affinity" "priorityClassName" }}
-{{- with index $pod $field }}
-{{ $field }}:
-  {{- toYaml . | nindent 2 }}
-{{- end }}
-{{- end }}
-{{- end }}
-
-{{- define "agentrun.pullSecrets" -}}
-{{- with .Values.imagePullSecrets }}
-imagePullSecrets:
-  {{- range . }}
-  - name: {{ . }}
-  {{- end }}
-{{- end }}
+{{/* The resources of a container as JSON, their quantities as strings. Call with the value. */}}
+{{- define "agentrun.resources" -}}
+{{- $resources := dict -}}
+{{- range $kind, $quantities := . -}}
+{{- $strings := dict -}}
+{{- range $name, $quantity := $quantities -}}
+{{- /* Not toString, which writes large numbers with an exponent. */ -}}
+{{- $_ := set $strings $name (toJson $quantity | trimAll "\"") -}}
+{{- end -}}
+{{- $_ := set $resources $kind $strings -}}
+{{- end -}}
+{{- toJson $resources -}}
 {{- end }}

@@ -6,6 +6,7 @@ change, `AGENTRUN_UPDATE_GOLDEN=1 pytest tests/unit/chart` writes them anew; rea
 before committing it.
 """
 
+import json
 import os
 from pathlib import Path
 
@@ -69,14 +70,14 @@ def test_pods_keep_to_the_restricted_standard(values: str) -> None:
     }
     for spec in specs.values():
         assert spec["securityContext"]["runAsNonRoot"] is True
-        assert spec["securityContext"]["runAsUser"] == 1000
         assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
         for container in spec["containers"]:
-            assert container["securityContext"] == {
+            restricted = {
                 "allowPrivilegeEscalation": False,
                 "readOnlyRootFilesystem": True,
                 "capabilities": {"drop": ["ALL"]},
             }
+            assert restricted.items() <= container["securityContext"].items()
             assert container["resources"]["requests"]
 
 
@@ -161,3 +162,60 @@ def test_pods_are_scheduled_as_configured_and_keep_their_selector_labels() -> No
     assert spec["affinity"] == {"nodeAffinity": {}}
     for name, pod in helm.pod_specs(objects).items():
         assert pod["tolerations"] == [{"key": "system", "operator": "Exists"}], name
+
+
+@pytest.mark.parametrize("values", SETS)
+def test_variables_of_services_do_not_reach_a_pod(values: str) -> None:
+    for name, spec in helm.pod_specs(
+        helm.render("--values", helm.VALUES / f"{values}.yaml")
+    ).items():
+        assert spec["enableServiceLinks"] is False, name
+
+
+def test_annotations_and_labels_of_the_values_are_on_every_pod() -> None:
+    metadata = {
+        one["metadata"]["name"]: (
+            one["metadata"] if one["kind"] == "Pod" else one["spec"]["template"]["metadata"]
+        )
+        for one in helm.render("--values", helm.VALUES / "everything.yaml")
+        if one["kind"] in ("Pod", "Deployment", "Job")
+    }
+    assert len(metadata) == 4
+    for name, found in metadata.items():
+        assert found["labels"]["team"] == "platform", name
+        assert found["labels"]["app.kubernetes.io/name"] == "agentrun", name
+        if name == "agentrun-operator":
+            continue
+        assert found["annotations"]["sidecar.istio.io/inject"] == "false", name
+        assert found["labels"]["app.kubernetes.io/component"] == name.removeprefix("agentrun-")
+    assert metadata["agentrun-test"]["annotations"]["helm.sh/hook"] == "test"
+
+
+def test_resources_of_every_container_can_be_set() -> None:
+    objects = helm.render("--values", helm.VALUES / "everything.yaml")
+    hook = {
+        "requests": {"cpu": "0.05", "memory": "32Mi"},
+        "limits": {"cpu": "1", "memory": "134217728"},
+    }
+    own = {"requests": {"cpu": "100m", "memory": "128Mi"}}
+    wanted = {
+        "agentrun-operator": own | {"limits": {"memory": "512Mi"}},
+        "agentrun-mcp": own | {"limits": {"memory": "1Gi"}},
+        "agentrun-profiles": hook,
+        "agentrun-test": hook,
+    }
+    specs = helm.pod_specs(objects)
+    assert {name: one["containers"][0]["resources"] for name, one in specs.items()} == wanted
+    runner = json.loads(helm.environment(specs["agentrun-operator"])["AGENTRUN_RUNNER_RESOURCES"])
+    assert runner == {"limits": {"cpu": "500m", "memory": "1Gi"}}
+
+
+def test_a_security_context_without_ids_leaves_the_user_to_the_platform() -> None:
+    specs = helm.pod_specs(helm.render("--values", helm.VALUES / "everything.yaml"))
+    assert specs["agentrun-operator"]["securityContext"] == {
+        "runAsNonRoot": True,
+        "fsGroupChangePolicy": "OnRootMismatch",
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }
+    (container,) = specs["agentrun-operator"]["containers"]
+    assert container["securityContext"]["seLinuxOptions"] == {"level": "s0:c123"}

@@ -28,7 +28,7 @@
   "imagePullSecrets" .root.Values.imagePullSecrets
   "models" $models
   "provider" $provider
-  "resources" (.profile.resources | default dict)
+  "resources" (include "agentrun.resources" .profile.resources | fromJson)
 -}}
 {{- /* The spec in the values takes precedence over what the chart derives from the other values. */ -}}
 {{- toJson (mergeOverwrite $spec (deepCopy (.profile.spec | default dict))) -}}
