@@ -141,7 +141,9 @@ async def test_an_upgrade_that_changes_nothing_restarts_nothing(
 ) -> None:
     before = await installation.own_pods()
     # Another version of the chart alone is no reason either.
-    done = await installation.helm("upgrade", str(product.CHART), "--reuse-values", "--wait")
+    done = await installation.helm(
+        "upgrade", str(product.CHART), "--reset-then-reuse-values", "--wait"
+    )
     assert done.returncode == 0, done.stderr
     assert await installation.own_pods() == before
 
@@ -173,7 +175,7 @@ async def test_a_failed_hook_reports_the_reason_and_the_next_upgrade_recovers(
     installation: Installation,
 ) -> None:
     before = await installation.own_pods()
-    chart, again = str(product.CHART), ("--reuse-values", "--wait", "--timeout", "180s")
+    chart, again = str(product.CHART), ("--reset-then-reuse-values", "--wait", "--timeout", "180s")
     done = await installation.helm(
         "upgrade", chart, *again, "--set", "profiles.codex.spec.backend=nobodys"
     )

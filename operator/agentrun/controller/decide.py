@@ -272,10 +272,12 @@ def _clean_up(facts: Facts) -> list[Action]:
         actions.append(ReleaseSession(observed.session.name, observed.session.resource_version))
     actions += _delete_all(pod for pod in observed.pods if not pod.finished)
     ttl = run.spec.ttl_seconds_after_finished
+    if ttl is None:
+        ttl = facts.settings.ttl
     ended = run.status.completion_time
-    if ended is None or run.metadata.deletion_timestamp is not None:
+    if ended is None or ttl is None or run.metadata.deletion_timestamp is not None:
         return actions
-    at = seconds_after(ended, facts.settings.ttl if ttl is None else ttl)
+    at = seconds_after(ended, ttl)
     if at > now:
         return [*actions, RequeueAt(at)]
     if actions:

@@ -7,6 +7,7 @@ from agentrun.api.pod_layout import COLLECT_SECONDS
 from agentrun.api.resolve import RunTimeouts
 
 PREFIX = "AGENTRUN_"
+_NEVER = "never"
 _MARGIN = 30
 """Extra seconds in which a runner can report its own timeout before the operator stops it."""
 
@@ -27,8 +28,8 @@ class OperatorTimeouts:
     """How long a pod may wait for capacity: a node that fits, or quota."""
     gateway: int = 600
     """How long a runner retries an unavailable gateway when nothing else is left to do."""
-    ttl: int = 604_800
-    """How long a finished AgentRun is retained."""
+    ttl: int | None = 604_800
+    """How long a finished AgentRun is retained; None means that it is not deleted."""
     deadline: int = 4 * 3600
     """How long a run may work, without the time it waits for input."""
     input: int = 86_400
@@ -96,7 +97,7 @@ def settings_from(env: Mapping[str, str]) -> Settings:
         stuck=_seconds(env, "STUCK_TIMEOUT_SECONDS", defaults.stuck),
         unschedulable=_seconds(env, "UNSCHEDULABLE_TIMEOUT_SECONDS", defaults.unschedulable),
         gateway=_seconds(env, "GATEWAY_TIMEOUT_SECONDS", defaults.gateway),
-        ttl=_seconds(env, "TTL_SECONDS", defaults.ttl, least=0),
+        ttl=_ttl(env, defaults.ttl),
         deadline=_seconds(env, "DEFAULT_DEADLINE_SECONDS", defaults.deadline),
         input=_seconds(env, "DEFAULT_INPUT_TIMEOUT_SECONDS", defaults.input),
         idle=_seconds(env, "DEFAULT_IDLE_SECONDS", defaults.idle),
@@ -122,6 +123,15 @@ def _text(env: Mapping[str, str], name: str) -> str:
     if not value:
         raise SettingsError(f"{PREFIX}{name} is not set: the operator cannot work without it.")
     return value
+
+
+def _ttl(env: Mapping[str, str], default: int | None) -> int | None:
+    text = env.get(f"{PREFIX}TTL_SECONDS", "").strip()
+    if text == _NEVER:
+        return None
+    if not text:
+        return default
+    return _seconds(env, "TTL_SECONDS", 0, least=0)
 
 
 def _seconds(env: Mapping[str, str], name: str, default: int, least: int = 1) -> int:

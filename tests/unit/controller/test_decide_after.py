@@ -1,5 +1,6 @@
 """Deciding about runs that are over: a row for every rule."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -86,3 +87,12 @@ from tests.unit.controller.samples import (
 )
 def test_what_follows_the_end(run: AgentRun, observed: Observed, expected: list[Any]) -> None:
     assert told(decide(run, observed, TIMEOUTS, NOW)) == expected
+
+
+def test_a_finished_run_is_kept_if_neither_it_nor_the_operator_has_a_ttl() -> None:
+    never, session = replace(TIMEOUTS, ttl=None), a_session(held_by=None)
+    kept = a_run(Phase.COMPLETED, completion_time=ago(10**8))
+    assert told(decide(kept, seen(session=session), never, NOW)) == []
+    assert told(decide(kept, seen(pod=a_pod(), session=session), never, NOW)) == [DELETE]
+    own = a_run(Phase.COMPLETED, completion_time=NOW, spec={"ttlSecondsAfterFinished": 0})
+    assert told(decide(own, seen(session=session), never, NOW)) == [DeleteRun()]

@@ -23,6 +23,10 @@ def test_unset_settings_have_defaults() -> None:
     assert (timeouts.deadline, timeouts.input, timeouts.grace) == (14_400, 86_400, 30)
 
 
+def test_a_ttl_of_never_deletes_no_run() -> None:
+    assert settings_from({**NEEDED, "AGENTRUN_TTL_SECONDS": "never"}).timeouts.ttl is None
+
+
 def test_a_ttl_of_zero_is_valid() -> None:
     assert settings_from({**NEEDED, "AGENTRUN_TTL_SECONDS": "0"}).timeouts.ttl == 0
 
