@@ -1,11 +1,16 @@
 {{/* All names and labels of the chart. */}}
 
+{{/* A DNS-1035 label, as Services need it: no dots, and a letter first. The release may have both. */}}
 {{- define "agentrun.name" -}}
+{{- $name := printf "%s-%s" .Release.Name .Chart.Name -}}
 {{- if contains .Chart.Name .Release.Name -}}
-{{- .Release.Name | trunc 40 | trimSuffix "-" -}}
-{{- else -}}
-{{- printf "%s-%s" .Release.Name .Chart.Name | trunc 40 | trimSuffix "-" -}}
+{{- $name = .Release.Name -}}
 {{- end -}}
+{{- $name = regexReplaceAll "[._]" (lower $name) "-" -}}
+{{- if regexMatch "^[0-9]" $name -}}
+{{- $name = printf "agentrun-%s" $name -}}
+{{- end -}}
+{{- trunc 40 $name | trimAll "-" -}}
 {{- end }}
 
 {{- define "agentrun.operator" -}}{{ include "agentrun.name" . }}-operator{{- end }}
@@ -35,17 +40,20 @@
 {{/* Labels are asked for with the root and the component: (list $ "operator"). */}}
 {{- define "agentrun.selector" -}}
 {{- $root := first . -}}
-app.kubernetes.io/name: {{ $root.Chart.Name }}
-app.kubernetes.io/instance: {{ $root.Release.Name }}
+app.kubernetes.io/name: {{ $root.Chart.Name | quote }}
+app.kubernetes.io/instance: {{ $root.Release.Name | quote }}
 app.kubernetes.io/component: {{ last . }}
 {{- end }}
 
 {{- define "agentrun.labels" -}}
 {{- $root := first . -}}
-{{ include "agentrun.selector" . }}
-app.kubernetes.io/version: {{ $root.Chart.AppVersion | quote }}
-app.kubernetes.io/managed-by: {{ $root.Release.Service }}
-helm.sh/chart: {{ $root.Chart.Name }}-{{ $root.Chart.Version | replace "+" "_" }}
+{{- /* As a dependency the chart has its alias for a name, by which no program would find it. */ -}}
+app.kubernetes.io/name: agentrun
+app.kubernetes.io/instance: {{ $root.Release.Name | quote }}
+app.kubernetes.io/component: {{ last . }}
+app.kubernetes.io/version: {{ $root.Chart.AppVersion | replace "+" "_" | trunc 63 | quote }}
+app.kubernetes.io/managed-by: {{ $root.Release.Service | quote }}
+helm.sh/chart: {{ printf "agentrun-%s" $root.Chart.Version | replace "+" "_" | trunc 63 | quote }}
 {{- end }}
 
 {{/* The names of the admission policies, asked for with the root and what they are about. */}}

@@ -1,8 +1,18 @@
 {{/* What the pods of the chart have in common. */}}
 
-{{/* Call with (dict "root" $ "image" .Values.images.X). */}}
+{{/* The reference of an image. Call with the root and its name in the values: (list $ "runner"). */}}
 {{- define "agentrun.image" -}}
-{{ .image.repository }}:{{ .image.tag | default .root.Chart.AppVersion }}
+{{- $image := index (first .).Values.images (last .) -}}
+{{- if or (contains "@" $image.repository) (contains ":" (base $image.repository)) -}}
+{{- fail (printf "images.%s.repository is %s, which contains a tag or a digest. Set them in images.%s.tag and images.%s.digest." (last .) $image.repository (last .) (last .)) -}}
+{{- end -}}
+{{- if not $image.digest -}}
+{{ $image.repository }}:{{ $image.tag | default (first .).Chart.AppVersion }}
+{{- else if contains "@" $image.tag -}}
+{{- fail (printf "images.%s.tag and images.%s.digest both contain a digest. Remove it from the tag." (last .) (last .)) -}}
+{{- else -}}
+{{ $image.repository }}{{ with $image.tag }}:{{ . }}{{ end }}@{{ $image.digest }}
+{{- end -}}
 {{- end }}
 
 {{/* The spec of every pod of the chart. Call with the root and the part whose `pod` value applies. */}}

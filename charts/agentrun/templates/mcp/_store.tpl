@@ -35,20 +35,20 @@
 - name: AGENTRUN_STORE_URL
 {{- if .urlSecret.name }}
   valueFrom:
-    secretKeyRef: {name: {{ .urlSecret.name }}, key: {{ .urlSecret.key }}}
+    secretKeyRef: {name: {{ .urlSecret.name | quote }}, key: {{ .urlSecret.key | quote }}}
 {{- else }}
   value: {{ .url | quote }}
 {{- end }}
 {{- if .passwordSecret.name }}
 - name: PGPASSWORD
   valueFrom:
-    secretKeyRef: {name: {{ .passwordSecret.name }}, key: {{ .passwordSecret.key }}}
+    secretKeyRef: {name: {{ .passwordSecret.name | quote }}, key: {{ .passwordSecret.key | quote }}}
 {{- end }}
 {{- if .caSecret.name }}
 - name: PGSSLMODE
   value: verify-full
 - name: PGSSLROOTCERT
-  value: /etc/agentrun/database-ca/{{ .caSecret.key }}
+  value: {{ printf "/etc/agentrun/database-ca/%s" .caSecret.key | quote }}
 {{- end }}
 {{- end }}
 {{- with .Values.mcpServer.blobs }}

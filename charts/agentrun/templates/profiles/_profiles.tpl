@@ -14,8 +14,8 @@
 
 {{- define "agentrun.profileSpec" -}}
 {{- $isMore := has .backend (list "opencode" "gemini") -}}
-{{- $agent := ternary .root.Values.images.agentMore .root.Values.images.agent $isMore -}}
-{{- $image := include "agentrun.image" (dict "root" .root "image" $agent) -}}
+{{- $agent := ternary "agentMore" "agent" $isMore -}}
+{{- $image := include "agentrun.image" (list .root $agent) -}}
 {{- $provider := dict -}}
 {{- with (.profile.provider).baseURL }}{{ $_ := set $provider "baseURL" . }}{{ end -}}
 {{- with (.profile.provider).keySecret }}{{ $_ := set $provider "keySecret" . }}{{ end -}}
@@ -24,7 +24,7 @@
 {{- $spec := dict
   "backend" .backend
   "image" (.profile.image | default $image)
-  "imagePullPolicy" $agent.pullPolicy
+  "imagePullPolicy" (index .root.Values.images $agent).pullPolicy
   "imagePullSecrets" .root.Values.imagePullSecrets
   "models" $models
   "provider" $provider
