@@ -128,6 +128,7 @@ format: $(BIN)/.ready ## Put the code into the project's format.
 .PHONY: generate
 generate: $(BIN)/.ready ## Make the CRDs again from the models, the generated pages in docs, and dev/modules.txt.
 	@python -m agentrun.api.crd crds charts/agentrun/files/crds
+	@python -m dev.chart_schema charts/agentrun/values.schema.json
 	@python -m dev.failures docs/failures.md
 	@python -m dev.rights docs/security.md
 	@python -m dev.tool_page docs/tools.md

@@ -24,6 +24,8 @@ from agentrun.kube.resources import PROFILES
 INSTANCE = "app.kubernetes.io/instance"
 _REQUEST_SECONDS = 10
 _RETRY_SECONDS = 120
+_STRICT = {"fieldValidation": "Strict"}
+"""By default the API server drops unknown fields, and a limit that is misspelt limits nothing."""
 _T = TypeVar("_T")
 
 
@@ -74,7 +76,9 @@ class ProfileHook:
         profile = {"apiVersion": API_VERSION, "kind": "AgentProfile", "metadata": metadata}
         body = {**profile, "spec": spec}
         try:
-            await self._answered("POST", "", lambda: kube.create(PROFILES, namespace, body))
+            await self._answered(
+                "POST", "", lambda: kube.create(PROFILES, namespace, body, query=_STRICT)
+            )
         except ProfileRefusedError as error:
             if error.status != 409:
                 raise
@@ -89,7 +93,9 @@ class ProfileHook:
         await self._answered(
             "PATCH",
             name,
-            lambda: kube.patch(PROFILES, namespace, name, patch, content_type=JSON_PATCH),
+            lambda: kube.patch(
+                PROFILES, namespace, name, patch, content_type=JSON_PATCH, query=_STRICT
+            ),
         )
         return True
 

@@ -92,7 +92,14 @@ class FakeKube(KubeApi):
         ]
         return found, str(next(self._versions))
 
-    async def create(self, resource: Resource, namespace: str, body: Object) -> Object:
+    async def create(
+        self,
+        resource: Resource,
+        namespace: str,
+        body: Object,
+        *,
+        query: Mapping[str, str] | None = None,
+    ) -> Object:
         name = body["metadata"]["name"]
         self.admit("create", resource, name)
         if (resource.plural, namespace, name) in self.objects:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from mcp_server.apply_profiles import ProfileHook, ProfileRefusedError
 from tests.apiserver.conftest import Objects
 from tests.apiserver.test_rules import SPEC, refused
 
@@ -236,3 +237,17 @@ def test_a_run_cannot_set_a_secret_an_image_or_pod_fields(field: str) -> None:
 def test_a_runs_workspace_has_no_other_fields() -> None:
     for workspace in ({"git": {"url": "https://h/x", "credentialsSecret": "s"}}, {"secret": "s"}):
         assert "unknown field" in apply({"workspace": workspace}).stderr
+
+
+async def test_the_hook_writes_no_profile_with_a_field_that_does_not_exist(
+    profiles: Objects,
+) -> None:
+    hook = ProfileHook(profiles.kube, profiles.namespace, {"app": "hook"})
+    misspelt = {"misspelt": PROFILE | {"timeoutz": {"activeDeadlineSeconds": 60}}}
+    unknown = r'400.*unknown field "spec.timeoutz"'
+    with pytest.raises(ProfileRefusedError, match=unknown):
+        await hook.apply(misspelt)
+    await hook.apply({"misspelt": PROFILE})
+    with pytest.raises(ProfileRefusedError, match=unknown):
+        await hook.apply(misspelt)
+    assert "timeoutz" not in (await profiles.get("misspelt"))["spec"]

@@ -176,14 +176,15 @@ async def test_a_failed_hook_reports_the_reason_and_the_next_upgrade_recovers(
 ) -> None:
     before = await installation.own_pods()
     chart, again = str(product.CHART), ("--reset-then-reuse-values", "--wait", "--timeout", "180s")
-    done = await installation.helm(
-        "upgrade", chart, *again, "--set", "profiles.codex.spec.backend=nobodys"
-    )
+    # A rule that no schema can express: only the API server checks it.
+    spec = "profiles.codex.spec"
+    invalid = f"{spec}.backend=acp,{spec}.instructionFiles[0].text=x"
+    done = await installation.helm("upgrade", chart, *again, "--set", invalid)
     assert done.returncode != 0
     assert "post-upgrade hooks failed" in done.stderr
-    assert "nobodys" in done.stdout + done.stderr
+    assert "an instruction file of backend acp needs a path" in done.stdout + done.stderr
     repaired = await installation.helm(
-        "upgrade", chart, *again, "--set", "profiles.codex.spec.backend=codex"
+        "upgrade", chart, *again, "--set", f"{spec}.backend=codex,{spec}.instructionFiles=null"
     )
     assert repaired.returncode == 0, repaired.stderr
     assert await installation.own_pods() == before

@@ -37,7 +37,14 @@ class KubeApi(Protocol):
     ) -> tuple[list[Object], str]:
         """Return all objects of a namespace that the selectors select, and the list's version."""
 
-    async def create(self, resource: Resource, namespace: str, body: Object) -> Object:
+    async def create(
+        self,
+        resource: Resource,
+        namespace: str,
+        body: Object,
+        *,
+        query: Mapping[str, str] | None = None,
+    ) -> Object:
         """Create an object and return it as stored."""
 
     async def patch(

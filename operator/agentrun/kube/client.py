@@ -64,9 +64,16 @@ class Kube(KubeApi):
                 return items, str(page["metadata"]["resourceVersion"])
             query["continue"] = token
 
-    async def create(self, resource: Resource, namespace: str, body: Object) -> Object:
+    async def create(
+        self,
+        resource: Resource,
+        namespace: str,
+        body: Object,
+        *,
+        query: Mapping[str, str] | None = None,
+    ) -> Object:
         """Create an object and return it as stored."""
-        return await self.request("POST", resource.path(namespace), body=body)
+        return await self.request("POST", resource.path(namespace), query, body)
 
     async def patch(
         self,

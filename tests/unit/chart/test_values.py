@@ -23,6 +23,8 @@ SCHEMA: dict[str, Any] = json.loads((helm.CHART / "values.schema.json").read_tex
         pytest.param("operator.resyncSecond=1", "resyncSecond", id="misspelt-value"),
         pytest.param("images.agent.tags=1", "tags", id="misspelt-in-an-image"),
         pytest.param("profiles.claude.enabled=true", "claude", id="unknown-profile"),
+        pytest.param("profiles.codex.spec.timeoutz.x=1", "timeoutz", id="misspelt-in-a-spec"),
+        pytest.param("profiles.codex.spec.pod.runAsUsr=1", "runAsUsr", id="misspelt-below-a-spec"),
         pytest.param("profiles.codex.provider.url=x", "url", id="misspelt-in-a-profile"),
         pytest.param("profiles.codex.provider.baseURL=model", "baseURL", id="no-url"),
         pytest.param("profiles.codex.provider.keySecret.name=", "keySecret", id="no-secret-name"),

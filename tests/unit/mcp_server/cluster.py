@@ -1,7 +1,7 @@
 """The API server in memory, with the rules of AgentRun's CRDs, TokenReviews and failures."""
 
 import copy
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
 from agentrun.kube.api import Object
@@ -73,8 +73,15 @@ class FakeCluster(FakeKube):
         if cancellation and new["spec"].get("cancellation") != cancellation:
             raise ApiError(422, "Invalid", "cancellation is immutable")
 
-    async def create(self, resource: Resource, namespace: str, body: Object) -> Object:
-        created = await super().create(resource, namespace, body)
+    async def create(
+        self,
+        resource: Resource,
+        namespace: str,
+        body: Object,
+        *,
+        query: Mapping[str, str] | None = None,
+    ) -> Object:
+        created = await super().create(resource, namespace, body, query=query)
         if ("create", resource.plural) in self.lost_answers:
             raise ApiUnavailableError("connection reset")
         return created

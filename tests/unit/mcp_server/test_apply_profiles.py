@@ -138,5 +138,7 @@ async def test_hook_follows_its_environment_with_its_pods_account(
     paths = [PROFILES.path(namespace) for namespace in "ab"]
     listed = "limit=500&labelSelector=app%3Dagentrun"
     assert seen == [
-        each for path in paths for each in (("GET", f"{path}?{listed}"), ("POST", path))
+        each
+        for path in paths
+        for each in (("GET", f"{path}?{listed}"), ("POST", f"{path}?fieldValidation=Strict"))
     ]
