@@ -17,6 +17,8 @@
 
 {{- define "agentrun.mcp" -}}{{ include "agentrun.name" . }}-mcp{{- end }}
 
+{{- define "agentrun.external" -}}{{ include "agentrun.mcp" . }}-external{{- end }}
+
 {{/* Cluster-wide names carry the namespace, so that two releases do not meet. */}}
 {{- define "agentrun.tokenReviewer" -}}{{ .Release.Namespace }}-{{ include "agentrun.mcp" . }}-token-reviewer{{- end }}
 
