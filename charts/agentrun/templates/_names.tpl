@@ -58,8 +58,8 @@ app.kubernetes.io/managed-by: {{ $root.Release.Service | quote }}
 helm.sh/chart: {{ printf "agentrun-%s" $root.Chart.Version | replace "+" "_" | trunc 63 | quote }}
 {{- end }}
 
-{{/* The names of the admission policies, asked for with the root and what they are about. */}}
-{{- define "agentrun.admission" -}}
+{{/* Names of what has no namespace, asked for with the root and what they are about. */}}
+{{- define "agentrun.clusterWide" -}}
 {{- $root := first . -}}
 {{ $root.Release.Namespace }}-{{ include "agentrun.name" $root }}-{{ last . }}
 {{- end }}

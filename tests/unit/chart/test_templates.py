@@ -219,3 +219,36 @@ def test_a_security_context_without_ids_leaves_the_user_to_the_platform() -> Non
     }
     (container,) = specs["agentrun-operator"]["containers"]
     assert container["securityContext"]["seLinuxOptions"] == {"level": "s0:c123"}
+
+
+def test_the_clusters_own_roles_include_the_kinds_only_if_asked_to() -> None:
+    def rules(role: str) -> dict[str, set[str]]:
+        """Return the verbs by resource of all ClusterRoles that are aggregated to ``role``."""
+        found: dict[str, set[str]] = {}
+        for one in helm.render("--values", helm.VALUES / "everything.yaml"):
+            label = f"rbac.authorization.k8s.io/aggregate-to-{role}"
+            if one["kind"] == "ClusterRole" and one["metadata"]["labels"].get(label) == "true":
+                for rule in one["rules"]:
+                    for resource in rule["resources"]:
+                        found.setdefault(resource, set()).update(rule["verbs"])
+        return found
+
+    read, write = {"get", "list", "watch"}, {"create", "update", "patch", "delete"}
+    kinds = {"agentruns", "agentsessions", "agentprofiles"}
+    assert rules("view") == dict.fromkeys(kinds, read)
+    assert write < rules("edit")["agentruns"]
+    assert rules("edit")["agentprofiles"] == read
+    assert all(write < verbs for verbs in rules("admin").values())
+    assert "aggregate-to" not in helm.template().stdout
+
+
+def test_run_pods_reach_the_dns_servers_of_the_values() -> None:
+    objects = helm.render("--values", helm.VALUES / "everything.yaml")
+    dns = helm.find(objects, "NetworkPolicy", "agentrun-runs", "team-a")["spec"]["egress"][0]
+    (server,) = dns["to"]
+    names = server["namespaceSelector"]["matchLabels"]
+    assert names == {"kubernetes.io/metadata.name": "openshift-dns"}
+    assert {(one["protocol"], one["port"]) for one in dns["ports"]} == {
+        ("UDP", 5353),
+        ("TCP", 5353),
+    }

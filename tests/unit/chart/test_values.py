@@ -122,9 +122,11 @@ def test_mcp_server_understands_the_environment_it_gets() -> None:
     assert settings.public_url == "https://agentrun.example.test"
     assert set(settings.allowed_hosts) == {
         "agentrun-mcp.agentrun-system",
+        ".svc.corp.example",
         "agentrun.example.test",
         ".example.test",
     }
+    assert settings.issuer_url == "https://kubernetes.default.svc.corp.example"
 
 
 def test_every_dns_name_of_the_service_is_an_allowed_host() -> None:

@@ -23,3 +23,12 @@ ipFamilies: {{ toJson . }}
 {{- end -}}
 {{- end -}}
 {{- end }}
+
+{{/* The host names of the MCP server that it does not know by itself. */}}
+{{- define "agentrun.allowedHosts" -}}
+{{- $hosts := list (printf "%s.%s" (include "agentrun.mcp" .) .Release.Namespace) -}}
+{{- if ne .Values.clusterDomain "cluster.local" -}}
+{{- $hosts = append $hosts (printf ".svc.%s" .Values.clusterDomain) -}}
+{{- end -}}
+{{- concat $hosts .Values.mcpServer.allowedHosts | join "," -}}
+{{- end }}
