@@ -145,6 +145,9 @@ def test_the_storage_class_for_none_is_an_empty_one() -> None:
         pytest.param("mcpServer.persistence.existingClaim=My_Claim", "existingClaim", id="claim"),
         pytest.param("mcpServer.store.urlSecret.name=a: b", "urlSecret", id="secret"),
         pytest.param("imagePullSecrets[0]=Robot", "imagePullSecrets", id="pull-secret"),
+        pytest.param("imagePullSecrets={a,a}", "imagePullSecrets", id="pull-secret-twice"),
+        pytest.param("mcpServer.pod.labels.team=a b", "labels", id="label"),
+        pytest.param("operator.pod.annotations.a b=c", "annotations", id="annotation"),
     ],
 )
 def test_what_is_no_name_is_refused(setting: str, complaint: str) -> None:
