@@ -10,7 +10,7 @@
 {{- if regexMatch "^[0-9]" $name -}}
 {{- $name = printf "agentrun-%s" $name -}}
 {{- end -}}
-{{- trunc 40 $name | trimAll "-" -}}
+{{- trunc 40 $name | trimSuffix "-" -}}
 {{- end }}
 
 {{- define "agentrun.operator" -}}{{ include "agentrun.name" . }}-operator{{- end }}
