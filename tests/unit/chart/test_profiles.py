@@ -65,6 +65,15 @@ def test_the_other_agents_are_offered_in_their_own_image() -> None:
         assert specs[name]["provider"] == {"keySecret": {"name": secret, "key": "key"}}
 
 
+def test_quantities_that_are_numbers_in_the_values_are_strings_in_the_profile() -> None:
+    resources = '{"requests": {"cpu": 0.5}, "limits": {"cpu": 2, "memory": 4294967296}}'
+    specs = helm.profiles(helm.render("--set-json", f"profiles.codex.resources={resources}"))
+    assert specs["codex"]["resources"] == {
+        "requests": {"cpu": "0.5", "memory": "512Mi"},
+        "limits": {"cpu": "2", "memory": "4294967296"},
+    }
+
+
 @pytest.mark.parametrize("field", ["baseURL", "keySecret"])
 def test_provider_field_set_to_null_is_left_out(field: str) -> None:
     specs = helm.profiles(
