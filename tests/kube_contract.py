@@ -65,7 +65,8 @@ class KubeContract:
         await kube.create(SESSIONS, namespace, body)
         with pytest.raises(ApiError) as exists:
             await kube.create(SESSIONS, namespace, body)
-        assert exists.value.is_conflict
+        assert exists.value.already_exists
+        assert not exists.value.is_conflict
         assert exists.value.reason == "AlreadyExists"
 
     async def test_a_patch_is_merged(self, kube: KubeApi, namespace: str) -> None:

@@ -1,4 +1,4 @@
-"""Pods that the API server rejects."""
+"""Pods that the API server does not create."""
 
 from agentrun.api.v1alpha1 import Reason
 from dev.failures.row import Failure, Theme
@@ -7,7 +7,7 @@ _STUCK = "reported at once, fails after `operator.stuckTimeoutSeconds`"
 _ROOM = "reported at once, fails after `operator.unschedulableTimeoutSeconds`"
 
 THEME = Theme(
-    "The API server rejects the pod",
+    "The API server does not create the pod",
     (
         Failure(
             key="quota",
@@ -33,7 +33,7 @@ THEME = Theme(
         ),
         Failure(
             key="admission-policy",
-            happened="A ValidatingAdmissionPolicy, or a webhook, denies the pod.",
+            happened="A ValidatingAdmissionPolicy, or a webhook, denies the pod, with any code.",
             reason=Reason.POD_REJECTED,
             message=r"denied request: ",
             shows="pods \"fix-1\" is forbidden: ValidatingAdmissionPolicy 'pools' with "
@@ -81,6 +81,16 @@ THEME = Theme(
             shows='pods "fix-1" is forbidden: no PriorityClass with name batch was found',
             bound=_STUCK,
             remedy="Create it, or correct the profile's `pod.priorityClassName`.",
+        ),
+        Failure(
+            key="create-fails",
+            happened="The API server cannot create the pod or the session: its database, its quota"
+            " or its own limits do not let it.",
+            reason=Reason.FAILED_CREATE,
+            message=r"^The API server could not create (Pod|AgentSession) \S+: ",
+            shows="The API server could not create Pod fix-1: etcdserver: no leader",
+            bound="reported after some seconds, fails after `operator.unschedulableTimeoutSeconds`",
+            remedy="Find out what ails the API server; it is asked again all the while.",
         ),
     ),
 )

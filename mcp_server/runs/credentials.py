@@ -127,7 +127,7 @@ async def store_credentials(
     try:
         await kube.create(SECRETS, namespace, build_secret(credentials, run, session))
     except ApiError as error:
-        if error.is_conflict:
+        if error.already_exists:
             return  # created by an earlier try of the same request
         why = f"The Secret with its credentials could not be created: {error.message}"
         patch = build_cancellation(run, run.metadata.annotations.get(REQUESTED_BY, ""), why)

@@ -305,7 +305,7 @@ class Runs:
             self.sessions.put(namespace, created)
             return AgentSession.model_validate(created), True
         except ApiError as error:
-            if not error.is_conflict:
+            if not error.already_exists:
                 raise
         # An earlier try of the same request may have created only the session.
         existing = await self._get(SESSIONS, namespace, name)
@@ -332,9 +332,9 @@ class Runs:
             _log.info("run %s: requested by %s", name, by)
             return created
         except ApiError as error:
-            # 409: a concurrent identical request created the run. Without a response, the run may
-            # have been created as well.
-            if not error.is_conflict and not isinstance(error, ApiUnavailableError):
+            # A concurrent identical request created the run. Without a response, the run may have
+            # been created as well.
+            if not error.already_exists and not isinstance(error, ApiUnavailableError):
                 raise
             existing = await self._get(RUNS, namespace, name)
             if existing is None:

@@ -36,7 +36,7 @@ from agentrun.controller.caches import Caches
 from agentrun.controller.events import EventSink
 from agentrun.controller.observed import Failure, WaitClass
 from agentrun.controller.pod.manifest import build_pod
-from agentrun.controller.pod.status import rejection_failure
+from agentrun.controller.pod.status import creation_failure
 from agentrun.controller.sessions import format_time, session_status_after
 from agentrun.controller.settings import OperatorTimeouts, PodDefaults
 from agentrun.controller.status import status_patch
@@ -78,7 +78,7 @@ class Applier:
                 case CreateSession():
                     failure = await self._create_session(run, action)
                 case AcquireSession() | ReleaseSession():
-                    await self._write_session_holder(run, action, now)
+                    failure = await self._write_session_holder(run, action, now)
                 case DeleteRun():
                     meta = run.metadata
                     await self.kube.delete(RUNS, meta.namespace, meta.name, meta.uid)
@@ -123,17 +123,13 @@ class Applier:
         if profile is None:
             raise StaleError("the profile was deleted before its pod was created")
         namespace = run.metadata.namespace
+        manifest = build_pod(run, profile, self.pod, self.timeouts)
         try:
-            manifest = build_pod(run, profile, self.pod, self.timeouts)
-            pod = await self.kube.create(PODS, namespace, manifest)
+            return await self._create(PODS, namespace, manifest)
         except ApiError as error:
-            if error.is_conflict:
-                return await self._adopt_pod(run)
-            if failure := rejection_failure(error.status, error.message):
-                return failure
-            raise
-        self.caches.of(PODS).put(namespace, pod)
-        return None
+            if not error.already_exists:
+                raise
+            return await self._adopt_pod(run)
 
     async def _adopt_pod(self, run: AgentRun) -> Failure | None:
         """Use the existing pod of that name if it belongs to the run; else return a failure."""
@@ -159,19 +155,28 @@ class Applier:
             "spec": {"backend": action.backend},
         }
         try:
-            session = await self.kube.create(SESSIONS, namespace, body)
+            return await self._create(SESSIONS, namespace, body)
         except ApiError as error:
-            if error.is_conflict:
-                raise StaleError(f"session {action.name} was created concurrently") from error
-            if failure := rejection_failure(error.status, error.message):
-                return failure
-            raise
-        self.caches.of(SESSIONS).put(namespace, session)
+            if not error.already_exists:
+                raise
+            raise StaleError(f"session {action.name} was created concurrently") from error
+
+    async def _create(self, kind: Resource, namespace: str, body: Object) -> Failure | None:
+        """Create an object. Raises ApiError if it exists, or if its namespace is being deleted."""
+        what = f"{body['kind']} {body['metadata']['name']}"
+        try:
+            created = await self.kube.create(kind, namespace, body)
+        except ApiError as error:
+            failure = None if error.already_exists else creation_failure(error, what)
+            if failure is None:
+                raise
+            return failure
+        self.caches.of(kind).put(namespace, created)
         return None
 
     async def _write_session_holder(
         self, run: AgentRun, action: AcquireSession | ReleaseSession, now: datetime
-    ) -> None:
+    ) -> Failure | None:
         meta = run.metadata
         holder = ActiveRun(name=meta.name, uid=meta.uid)
         if isinstance(action, AcquireSession):
@@ -184,7 +189,13 @@ class Applier:
                 **self._session_status_after(run, action),
             }
         body = {"metadata": {"resourceVersion": action.resource_version}, "status": status}
-        await self._patch(SESSIONS, meta.namespace, action.name, body)
+        try:
+            await self._patch(SESSIONS, meta.namespace, action.name, body)
+        except ApiError as error:
+            if not error.is_denied:
+                raise
+            return creation_failure(error, f"AgentSession {action.name}")
+        return None
 
     def _session_status_after(self, run: AgentRun, action: ReleaseSession) -> Object:
         """Return the session status that the holder leaves; empty if the holder is gone."""

@@ -69,7 +69,7 @@ class EventRecorder:
         try:
             await self._kube.create(EVENTS, namespace, event)
         except ApiError as error:
-            if not error.is_conflict:
+            if not error.already_exists:
                 raise
             again = {"lastTimestamp": event["lastTimestamp"]}
             await self._kube.patch(EVENTS, namespace, name, again)

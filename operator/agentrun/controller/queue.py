@@ -55,6 +55,10 @@ class WorkQueue(Generic[Key]):
             timer.cancel()
         self._timers[key] = loop.call_at(at, self._on_time, key)
 
+    def requeues_of(self, key: Key) -> int:
+        """Return how many times in a row ``key`` was requeued with backoff."""
+        return self._failures.get(key, 0)
+
     async def work(self, reconcile: Callable[[Key], Awaitable[None]]) -> None:
         """Reconcile keys until cancelled. Any number of workers may run concurrently."""
         while True:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from agentrun.api.quarantine import named
-from agentrun.api.v1alpha1 import AgentRun
+from agentrun.api.v1alpha1 import AgentRun, Reason
 from agentrun.controller.actions import Action, RequeueAt, SetStatus
 from agentrun.controller.apply import Applier, StaleError
 from agentrun.controller.decide import decide
@@ -31,6 +31,9 @@ from agentrun.kube.objects import Key, holder_of, key_of, owner_of, session_of, 
 from agentrun.kube.resources import RUNS, SESSIONS
 
 logger = logging.getLogger(__name__)
+
+# After these, with their backoff, an error has lasted for some seconds.
+_UNREPORTED_REQUEUES = 6
 
 
 @dataclass(frozen=True)
@@ -70,12 +73,20 @@ class Reconciler:
     async def _advance(self, key: Key, run: AgentRun) -> None:
         run, observed = await self.observer.observe(run, self.clock())
         rejection = await self._decide_and_apply(key, run, observed)
+        if rejection is None:
+            return
+        logger.warning("run %s: %s", key[1], rejection.message)
         stored = self.observer.caches.of(RUNS).get(key)
-        if rejection is not None and stored is not None:
+        if stored is not None and not self._may_pass(key, rejection):
             await self._decide_and_apply(
                 key, parse_object(AgentRun, RUNS, stored), observed, rejection
             )
-            raise RequeueError(rejection.message)
+        raise RequeueError(rejection.message)
+
+    def _may_pass(self, key: Key, rejection: Failure) -> bool:
+        """Whether an error of the API server has lasted for less than some seconds."""
+        is_transient = rejection.reason is Reason.FAILED_CREATE
+        return is_transient and self.queue.requeues_of(key) < _UNREPORTED_REQUEUES
 
     async def _decide_and_apply(
         self, key: Key, run: AgentRun, observed: Observed, rejection: Failure | None = None

@@ -147,6 +147,8 @@ class Reason(StrEnum):
     """A ResourceQuota or LimitRange refused the pod."""
     POD_REJECTED = "PodRejected"
     """Admission or validation refused the pod."""
+    FAILED_CREATE = "FailedCreate"
+    """The API server does not create the pod or the session, for a cause that may pass."""
     POD_NAME_TAKEN = "PodNameTaken"
     """Another object's pod has the name this run's pod needs."""
     UNSCHEDULABLE = "Unschedulable"

@@ -16,6 +16,7 @@ from agentrun.api.bounded_json import read
 from agentrun.api.names import parse_pod_name
 from agentrun.api.v1alpha1 import Outcome, Reason
 from agentrun.controller.observed import ContainerObservation, Failure, PodObservation, WaitClass
+from agentrun.kube.errors import ApiError
 
 Manifest = Mapping[str, Any]
 
@@ -130,17 +131,24 @@ def disruption_of(pod: Manifest, events: Sequence[Manifest] = ()) -> Failure | N
     return Failure(Reason.EVICTED, shortened(evicted[-1].get("message", ""))) if evicted else None
 
 
-def rejection_failure(code: int, message: str) -> Failure | None:
-    """Classify an API error on creating a pod or a session; None if it is no rejection of it."""
-    if code == 403 and _ENDING in message:
-        return None  # The run is deleted with its namespace.
-    if code == 403 and "exceeded quota" in message:
-        return Failure(Reason.QUOTA_EXCEEDED, shortened(message), WaitClass.ROOM)
-    if code == 403 and _RANGE.search(message):
-        return Failure(Reason.QUOTA_EXCEEDED, shortened(message))
-    if code in (400, 403, 422) or (code == 500 and "webhook" in message):
-        return Failure(Reason.POD_REJECTED, shortened(message))
-    return None
+def creation_failure(error: ApiError, what: str) -> Failure | None:
+    """
+    Classify an error on creating ``what``, a pod or a session.
+
+    Return None if it is not created because its namespace is being deleted.
+    """
+    message = shortened(error.message)
+    if error.is_transient:
+        message = f"The API server could not create {what}: {message}"
+        return Failure(Reason.FAILED_CREATE, message, WaitClass.ROOM)
+    if error.is_forbidden and not error.is_denied:
+        if _ENDING in error.message:
+            return None  # The run is deleted with its namespace.
+        if "exceeded quota" in error.message:
+            return Failure(Reason.QUOTA_EXCEEDED, message, WaitClass.ROOM)
+        if _RANGE.search(error.message):
+            return Failure(Reason.QUOTA_EXCEEDED, message)
+    return Failure(Reason.POD_REJECTED, message)
 
 
 def shortened(message: str) -> str:

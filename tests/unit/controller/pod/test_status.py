@@ -8,8 +8,9 @@ import pytest
 from agentrun.api.v1alpha1 import Reason
 from agentrun.controller.observed import WaitClass
 from agentrun.controller.pod.manifest import build_pod
-from agentrun.controller.pod.status import observe_pod, rejection_failure, shortened
+from agentrun.controller.pod.status import creation_failure, observe_pod, shortened
 from agentrun.controller.settings import PodDefaults
+from agentrun.kube.errors import ApiError
 from tests.unit.controller.samples import (
     NOW,
     POD_UID,
@@ -301,14 +302,40 @@ def test_a_pod_that_is_being_deleted_has_a_deadline() -> None:
         ),
         pytest.param(403, "violates PodSecurity", Reason.POD_REJECTED, id="admission"),
         pytest.param(422, "Pod is invalid", Reason.POD_REJECTED, id="validation"),
-        pytest.param(500, "failed calling webhook", Reason.POD_REJECTED, id="webhook-away"),
-        pytest.param(500, "etcd leader changed", None, id="the-servers-own-trouble"),
-        pytest.param(429, "slow down", None, id="too-many-requests"),
+        pytest.param(
+            500, 'failed calling webhook "w": EOF', Reason.POD_REJECTED, id="webhook-away"
+        ),
+        *(
+            pytest.param(
+                code, f"{who} denied {what}: {code}", Reason.POD_REJECTED, id=f"{id}-{code}"
+            )
+            for code in (400, 401, 403, 404, 409, 413, 418, 422, 429, 451, 500, 503)
+            for id, who, what in (
+                ("webhook", 'admission webhook "w"', "the request"),
+                ("policy", "ValidatingAdmissionPolicy 'p' with binding 'b'", "request"),
+            )
+        ),
+        pytest.param(404, "the resource is not served", Reason.POD_REJECTED, id="not-served"),
+        pytest.param(413, "Request entity too large", Reason.POD_REJECTED, id="too-large"),
+        pytest.param(500, "etcd leader changed", Reason.FAILED_CREATE, id="the-servers-trouble"),
+        pytest.param(503, "shutting down", Reason.FAILED_CREATE, id="unavailable"),
+        pytest.param(429, "slow down", Reason.FAILED_CREATE, id="too-many-requests"),
+        pytest.param(401, "Unauthorized", Reason.FAILED_CREATE, id="token-not-accepted"),
+        pytest.param(0, "no route to host", Reason.FAILED_CREATE, id="no-answer"),
+        pytest.param(
+            409, "Operation cannot be fulfilled on q", Reason.FAILED_CREATE, id="quota-changed"
+        ),
+        pytest.param(
+            403, "namespace ns because it is being terminated", None, id="namespace-terminates"
+        ),
     ],
 )
-def test_why_the_api_server_refuses_a_pod(code: int, message: str, reason: Reason | None) -> None:
-    failure = rejection_failure(code, message)
+def test_why_the_api_server_does_not_create_a_pod(
+    code: int, message: str, reason: Reason | None
+) -> None:
+    failure = creation_failure(ApiError(code, "", message), "Pod r-1")
     assert (failure.reason if failure else None) == reason
+    assert failure is None or message in failure.message
 
 
 @pytest.mark.parametrize(
