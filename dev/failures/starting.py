@@ -104,6 +104,41 @@ THEME = Theme(
             remedy="Correct the profile's `image`.",
         ),
         Failure(
+            key="init-image-missing",
+            happened="The image of a container that admission has added, such as that of a service"
+            " mesh, cannot be pulled.",
+            reason=Reason.IMAGE_PULL_FAILED,
+            message=r"^(Init container|Container) \S+: [Ff]ailed to pull",
+            shows="Init container mesh-init: failed to pull and unpack image"
+            ' "registry.example/mesh:1": not found',
+            bound=_STUCK,
+            remedy="Correct what adds the container, or keep it away from the pods of runs with the"
+            " profile's `pod.labels` or `pod.annotations`.",
+        ),
+        Failure(
+            key="init-fails",
+            happened="An init container that admission has added, such as that of a service mesh,"
+            " fails.",
+            reason=Reason.CONTAINER_START_FAILED,
+            message=r"^Init container \S+ of pod \S+ terminated \(exit code \d+",
+            shows="Init container mesh-init of pod fix-1 terminated (exit code 2). iptables: no"
+            " such table",
+            bound="at once",
+            remedy="Fix what the message names, or keep the container away from the pods of runs"
+            " with the profile's `pod.labels` or `pod.annotations`.",
+        ),
+        Failure(
+            key="init-restarts",
+            happened="A sidecar that must run before the agent, an init container with"
+            " `restartPolicy: Always`, fails again and again.",
+            reason=Reason.CONTAINER_START_FAILED,
+            message=r"^Init container \S+ terminated \(exit code \d+",
+            shows="Init container mesh-proxy terminated (exit code 1). no control plane",
+            bound=_STUCK,
+            remedy="Fix what the message names, or keep the container away from the pods of runs"
+            " with the profile's `pod.labels` or `pod.annotations`.",
+        ),
+        Failure(
             key="secret-missing",
             happened="A Secret that the profile names does not exist.",
             reason=Reason.SECRET_MISSING,

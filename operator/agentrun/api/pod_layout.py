@@ -13,6 +13,8 @@ AGENT = "agent"
 """The container of the agent."""
 RUNNER = "runner"
 """The container of the runner, which drives the agent."""
+CONTAINERS = (AGENT, RUNNER)
+"""The containers of a run itself. Admission may add others to its pod."""
 
 PIPES = "/agentrun/pipes"
 """The folder of the FIFOs and of the init; read-only for the agent."""

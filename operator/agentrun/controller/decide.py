@@ -7,7 +7,8 @@ no state, so the same observation always yields the same actions. The rules are 
 and the first that applies wins.
 
 A run becomes terminal only when nothing of its pod runs: a run that ends by itself when the
-containers of its pod have terminated, a run that is stopped when the pod itself is gone.
+agent's and the runner's containers have terminated, whatever other containers of the pod do; a run
+that is stopped when the pod itself is gone.
 """
 
 from collections.abc import Iterable
@@ -270,7 +271,7 @@ def _clean_up(facts: Facts) -> list[Action]:
     actions: list[Action] = []
     if observed.session.is_held_by(run.metadata.uid):
         actions.append(ReleaseSession(observed.session.name, observed.session.resource_version))
-    actions += _delete_all(pod for pod in observed.pods if not pod.finished)
+    actions += _delete_all(pod for pod in observed.pods if not pod.finished or pod.others_run)
     ttl = run.spec.ttl_seconds_after_finished
     if ttl is None:
         ttl = facts.settings.ttl

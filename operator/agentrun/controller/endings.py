@@ -81,6 +81,11 @@ def ending_of(run: AgentRun, pod: PodObservation | None) -> Ending:
 
 def fault_of(pod: PodObservation) -> Ending:
     """Return why a pod ended without an outcome, from the state of its containers."""
+    if pod.init_fault:
+        return _failed(Reason.CONTAINER_START_FAILED, pod.init_fault)
+    if not (pod.agent.started or pod.runner.started):
+        message = f"Pod {pod.name} ended before its containers started."
+        return _failed(Reason.CONTAINER_START_FAILED, message)
     for name, container in (("agent", pod.agent), ("runner", pod.runner)):
         if container.is_out_of_memory:
             return _failed(Reason.OUT_OF_MEMORY, _memory(name, pod))

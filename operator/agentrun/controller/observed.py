@@ -88,7 +88,9 @@ class PodObservation:
     has_agent: bool = True
     """Whether it has an agent container, which a remote agent does not need."""
     finished: bool = False
-    """Whether all of its containers have terminated."""
+    """Whether the agent's and the runner's containers have terminated, or will never start."""
+    others_run: bool = False
+    """Whether only containers that admission has added still run."""
     terminating_until: datetime | None = None
     """When its deletion is due, if it is being deleted."""
     failure: Failure | None = None
@@ -97,6 +99,10 @@ class PodObservation:
     """How the cluster disrupted it: evicted, its node lost, rejected by the kubelet."""
     waiting_for: str = ""
     """The message of its newest Event before all of its containers run."""
+    init_pending: str = ""
+    """The name of the init container that its containers wait for; empty if there is none."""
+    init_fault: str = ""
+    """A message on the init container that ended it; empty if there is none."""
     agent: ContainerObservation = ContainerObservation()
     runner: ContainerObservation = ContainerObservation()
     outcome: Outcome | None = None

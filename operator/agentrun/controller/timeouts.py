@@ -108,6 +108,8 @@ def _start_deadline(facts: Facts) -> Iterator[Deadline]:
     if waiting := pod.not_started:
         seconds = facts.settings.start
         message = f"Container {waiting} of pod {pod.name} did not start within {seconds} s."
+        if pod.init_pending:
+            message += f" Its init container {pod.init_pending} has not completed."
         if pod.waiting_for:
             message += f" {pod.waiting_for}"
     elif agent is None or agent.state is None:

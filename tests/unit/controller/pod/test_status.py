@@ -8,7 +8,8 @@ import pytest
 from agentrun.api.v1alpha1 import Reason
 from agentrun.controller.observed import WaitClass
 from agentrun.controller.pod.manifest import build_pod
-from agentrun.controller.pod.status import creation_failure, observe_pod, shortened
+from agentrun.controller.pod.messages import shortened
+from agentrun.controller.pod.status import creation_failure, observe_pod
 from agentrun.controller.settings import PodDefaults
 from agentrun.kube.errors import ApiError
 from tests.unit.controller.samples import (
