@@ -21,6 +21,30 @@ THEME = Theme(
             "`pod.nodeSelector` and `pod.tolerations`.",
         ),
         Failure(
+            key="scheduling-gated",
+            happened="The pod has scheduling gates that nobody removes: it waits in a queue, such as"
+            " that of Kueue.",
+            reason=Reason.SCHEDULING_GATED,
+            message=r"^The pod was not scheduled within \d+ s\. Pod \S+ waits for its scheduling"
+            r" gates to be removed",
+            shows="The pod was not scheduled within 14400 s. Pod fix-1 waits for its scheduling"
+            " gates to be removed: kueue.x-k8s.io/admission. Scheduling is blocked due to non-empty"
+            " scheduling gates",
+            bound="reported at once, fails after the run's `activeDeadlineSeconds`, by default"
+            " `operator.defaultDeadlineSeconds`",
+            remedy="Find out what the queue waits for, or allow more time; see docs/profiles.md.",
+        ),
+        Failure(
+            key="scheduler-fails",
+            happened="The scheduler reports an error, or another component keeps the pod from being"
+            " scheduled.",
+            reason=Reason.UNSCHEDULABLE,
+            message=r"^The pod cannot be scheduled: \w+: ",
+            shows="The pod cannot be scheduled: SchedulerError: plugin VolumeBinding failed",
+            bound=_ROOM,
+            remedy="Fix what the message names.",
+        ),
+        Failure(
             key="claim-missing",
             happened="The PersistentVolumeClaim does not exist.",
             reason=Reason.VOLUME_UNAVAILABLE,

@@ -229,6 +229,8 @@ def _report_progress(facts: Facts, pod: PodObservation) -> list[Action]:
         requeue = _await_termination(facts, draft, why.reason, why.message)
         shown = facts.lost_node or why
         reason, message = shown.reason, shown.message
+    elif pod.gated:
+        reason, message = Reason.SCHEDULING_GATED, pod.gated
     elif pod.not_started:
         message = pod.waiting_for or f"Pod {pod.name} waits for its node and containers."
     draft.set_phase(phase, reason, message)
@@ -328,5 +330,7 @@ def _set_pod(draft: StatusDraft, pod: PodObservation) -> None:
     if pod.node:
         message = f"Pod {pod.name} is on node {pod.node}."
         draft.set_condition(kind, "True", "Scheduled", message)
+    elif pod.gated:
+        draft.set_condition(kind, "False", Reason.SCHEDULING_GATED, pod.gated)
     else:
         draft.set_condition(kind, "False", "Pending", f"Pod {pod.name} has no node yet.")

@@ -97,6 +97,8 @@ class PodObservation:
     """Why it does not start; None if nothing blocks it."""
     disruption: Failure | None = None
     """How the cluster disrupted it: evicted, its node lost, rejected by the kubelet."""
+    gated: str = ""
+    """A message on the scheduling gates that it waits for; empty if it has none."""
     waiting_for: str = ""
     """The message of its newest Event before all of its containers run."""
     init_pending: str = ""

@@ -56,6 +56,10 @@ def _work_deadline(facts: Facts) -> Iterator[Deadline]:
         yield Deadline(at, Reason.INPUT_TIMEOUT, message)
     elif status.start_time is not None:
         at = seconds_after(status.start_time, allowed.deadline + (status.waited_seconds or 0))
+        if pod is not None and pod.gated:
+            message = f"The pod was not scheduled within {allowed.deadline} s. {pod.gated}"
+            yield Deadline(at, Reason.SCHEDULING_GATED, message)
+            return
         message = f"The run worked longer than {allowed.deadline} s."
         yield Deadline(at, Reason.DEADLINE_EXCEEDED, message)
 
@@ -87,6 +91,8 @@ def _scheduling_deadline(facts: Facts) -> Iterator[Deadline]:
     pod = facts.pod
     if pod is None or pod.created is None or pod.node or facts.failure is not None:
         return
+    if pod.gated:
+        return  # A queue may take as long as the run.
     message = (
         f"Pod {pod.name} is not scheduled, and no scheduler has reported why. Check that the"
         " scheduler of the pod is running."

@@ -110,6 +110,8 @@ class Reason(StrEnum):
     """An earlier run of the same session is still active."""
     POD_PENDING = "PodPending"
     """The pod exists and waits for a node, an image or a container."""
+    SCHEDULING_GATED = "SchedulingGated"
+    """The pod has scheduling gates, as those of a queue, that nobody has removed yet."""
     PREPARING = "Preparing"
     """The workspace is being made ready."""
     WORKING = "Working"

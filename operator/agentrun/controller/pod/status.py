@@ -32,6 +32,7 @@ _EVICTIONS = frozenset(
     {"EvictionByEvictionAPI", "PreemptionByScheduler", "TerminationByKubelet", "DeletionByPodGC"}
 )
 _NODE_LOSSES = frozenset({"DeletionByTaintManager"})
+_GATED = "SchedulingGated"
 _ENDING = "because it is being terminated"
 _RANGE = re.compile(r"failed quota|(minimum|maximum) .*usage per|max limit to request")
 _CLAIM = re.compile(r"persistentvolumeclaim", re.IGNORECASE)
@@ -66,6 +67,7 @@ def observe_pod(pod: Manifest, events: Sequence[Manifest] = ()) -> PodObservatio
         terminating_until=_time(metadata.get("deletionTimestamp")),
         failure=None if finished else start_failure(pod, events if is_starting else ()),
         disruption=disruption_of(pod, events),
+        gated="" if finished else gating(pod),
         waiting_for=start_progress(events) if is_starting else "",
         init_pending=init_pending(pod) if is_starting else "",
         init_fault=init_fault(pod) if finished else "",
@@ -77,15 +79,24 @@ def observe_pod(pod: Manifest, events: Sequence[Manifest] = ()) -> PodObservatio
 
 def start_failure(pod: Manifest, events: Sequence[Manifest] = ()) -> Failure | None:
     """Return the failure that keeps ``pod`` from starting; None if there is none."""
-    status = pod.get("status", {})
     if failure := container_failure(pod, events):
         return failure
-    for condition in status.get("conditions", []):
-        is_refused = condition.get("type") == "PodScheduled" and condition.get("status") == "False"
-        if is_refused and condition.get("reason") == "Unschedulable":
-            return _unschedulable(condition.get("message", ""))
+    condition = _unscheduled(pod)
+    if condition.get("reason") not in (None, _GATED):
+        return _unschedulable(condition["reason"], condition.get("message", ""))
     last = newest(events)
     return _node_failure(last) if last else None
+
+
+def gating(pod: Manifest) -> str:
+    """Return a message on the scheduling gates of a pod; empty if there are none."""
+    condition = _unscheduled(pod)
+    if condition.get("reason") != _GATED:
+        return ""
+    gates = ", ".join(one["name"] for one in pod["spec"].get("schedulingGates", []))
+    waits = f"Pod {pod['metadata']['name']} waits for its scheduling gates to be removed"
+    text = f"{waits}: {gates}." if gates else f"{waits}."
+    return shortened(f"{text} {condition.get('message', '')}")
 
 
 def start_progress(events: Sequence[Manifest]) -> str:
@@ -144,8 +155,18 @@ def _time(stamp: str | None) -> datetime | None:
     return datetime.fromisoformat(stamp) if stamp else None
 
 
-def _unschedulable(message: str) -> Failure:
-    text = shortened(message)
+def _unscheduled(pod: Manifest) -> Manifest:
+    """Return the condition that states why a pod is not scheduled; empty if there is none."""
+    for condition in pod.get("status", {}).get("conditions", []):
+        if condition.get("type") == "PodScheduled" and condition.get("status") == "False":
+            found: Manifest = condition
+            return found
+    return {}
+
+
+def _unschedulable(reason: str, message: str) -> Failure:
+    # Others than the scheduler's own reason may come with any message.
+    text = shortened(message if reason == Reason.UNSCHEDULABLE else f"{reason}: {message}")
     if _CLAIM.search(message):
         # A claim that exists may still be bound to a volume.
         wait_class = WaitClass.STUCK if _NO_CLAIM.search(message) else WaitClass.ROOM
