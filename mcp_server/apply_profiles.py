@@ -32,9 +32,9 @@ _T = TypeVar("_T")
 class ProfileRefusedError(Exception):
     """The API server does not accept a request, and asking again would not help."""
 
-    def __init__(self, message: str, status: int = 0) -> None:
+    def __init__(self, message: str, already_exists: bool = False) -> None:
         super().__init__(message)
-        self.status = status
+        self.already_exists = already_exists
 
 
 class ProfileHook:
@@ -80,7 +80,7 @@ class ProfileHook:
                 "POST", "", lambda: kube.create(PROFILES, namespace, body, query=_STRICT)
             )
         except ProfileRefusedError as error:
-            if error.status != 409:
+            if not error.already_exists:
                 raise
         else:
             return True
@@ -116,7 +116,9 @@ class ProfileHook:
                 request, self._pauses, _is_transient, seconds=_RETRY_SECONDS, note=note
             )
         except ApiError as error:
-            raise ProfileRefusedError(f"{what}: {_described(error)}", error.status) from error
+            raise ProfileRefusedError(
+                f"{what}: {_described(error)}", error.already_exists
+            ) from error
 
     def _say(self, what: str) -> None:
         _print(f"agentprofile {self._namespace}/{what}")
@@ -124,7 +126,7 @@ class ProfileHook:
 
 def _is_transient(error: Exception) -> bool:
     return isinstance(error, ApiUnavailableError) or (
-        isinstance(error, ApiError) and error.is_not_found
+        isinstance(error, ApiError) and (error.is_not_found or error.is_conflict)
     )
 
 

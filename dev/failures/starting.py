@@ -22,8 +22,8 @@ THEME = Theme(
         ),
         Failure(
             key="scheduling-gated",
-            happened="The pod has scheduling gates that nobody removes: it waits in a queue, such as"
-            " that of Kueue.",
+            happened="The pod has scheduling gates that nobody removes: it waits in a queue, such"
+            " as that of Kueue.",
             reason=Reason.SCHEDULING_GATED,
             message=r"^The pod was not scheduled within \d+ s\. Pod \S+ waits for its scheduling"
             r" gates to be removed",

@@ -87,6 +87,11 @@ def tool_errors() -> Iterator[None]:
             " with an idempotency_key, a repeated spawn_run creates no second run."
         ) from error
     except ApiError as error:
+        if error.is_conflict:
+            raise ToolError(
+                f"Another request changed the same object: {error.message}. Try again in a few"
+                " seconds; with an idempotency_key, a repeated spawn_run creates no second run."
+            ) from error
         raise ToolError(
             f"The Kubernetes API server rejected the request: {error.message}"
         ) from error

@@ -9,6 +9,7 @@ that the other objects of a list can still be read.
 """
 
 import os
+import re
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
@@ -20,10 +21,15 @@ from agentrun.api.bounded_json import read_kept
 from agentrun.api.quarantine import readable
 from agentrun.kube.api import MERGE_PATCH, KubeApi, Object, Patch
 from agentrun.kube.clock import ServerClock
+from agentrun.kube.conflict import retry_on_conflict
 from agentrun.kube.errors import ApiError, ApiUnavailableError
 from agentrun.kube.resources import Resource
 
 _LIST_PAGE = 500
+_CREATE_TRIES = 6
+_CREATE_PAUSE = 0.1
+# The message of a deletion whose precondition, the uid, is not that of the object.
+_REPLACED = re.compile(r"UID in (the )?precondition")
 # Seconds. The API server sends a bookmark about once a minute; a watch that is silent for longer
 # has lost its connection.
 _WATCH_SILENCE = 120
@@ -72,8 +78,18 @@ class Kube(KubeApi):
         *,
         query: Mapping[str, str] | None = None,
     ) -> Object:
-        """Create an object and return it as stored."""
-        return await self.request("POST", resource.path(namespace), query, body)
+        """
+        Create an object and return it as stored.
+
+        A conflict is retried: the creation of another object has changed the same ResourceQuota.
+        """
+
+        async def post() -> Object:
+            return await self.request("POST", resource.path(namespace), query, body)
+
+        return await retry_on_conflict(
+            post, _CREATE_TRIES, lambda error: error.is_conflict, _CREATE_PAUSE
+        )
 
     async def patch(
         self,
@@ -102,7 +118,7 @@ class Kube(KubeApi):
         try:
             return await self.request("DELETE", resource.path(namespace, name), body=body)
         except ApiError as error:
-            if error.is_not_found or error.is_conflict:
+            if error.is_not_found or _REPLACED.search(error.message):
                 return None
             raise
 

@@ -1,5 +1,7 @@
-"""Updates that are based on an object as it was read (optimistic concurrency)."""
+"""Requests that another change has overtaken (optimistic concurrency)."""
 
+import asyncio
+import random
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
@@ -12,17 +14,22 @@ async def retry_on_conflict(
     update: Callable[[], Awaitable[T]],
     tries: int,
     is_conflict: Callable[[ApiError], bool] = lambda error: error.is_stale,
+    pause: float = 0,
 ) -> T:
     """
-    Return the result of ``update``, which reads an object and writes it.
+    Return the result of ``update``, which reads an object and writes it, or creates one.
 
-    ``update`` is called again, at once, if the object was changed or deleted between its read and
-    its write. Raises the last error after ``tries`` calls, and every other error immediately.
+    ``update`` is called again if the object was changed or deleted between its read and its write:
+    at once or, if many clients change the same object, after ``pause`` seconds at most, which
+    double with each call. Raises the last error after ``tries`` calls, and every other error
+    immediately.
     """
-    for _ in range(tries - 1):
+    for attempt in range(tries - 1):
         try:
             return await update()
         except ApiError as error:
             if not is_conflict(error):
                 raise
+        if pause:
+            await asyncio.sleep(pause * 2**attempt * random.uniform(0.5, 1))
     return await update()

@@ -18,11 +18,12 @@ from urllib.parse import parse_qsl, urlsplit
 import pytest
 from aiohttp import web
 
+from agentrun.kube import client
 from agentrun.kube.api import APPLY_PATCH
 from agentrun.kube.client import Kube, connect
 from agentrun.kube.clock import ServerClock
 from agentrun.kube.errors import ApiError, ApiUnavailableError
-from agentrun.kube.resources import PODS, RUNS
+from agentrun.kube.resources import PODS, RUNS, SECRETS, SESSIONS, Resource
 from tests.accounts import ACCOUNT, in_a_pod
 
 PATH = "/apis/agentrun.dev/v1alpha1/namespaces/team-a/agentruns"
@@ -133,11 +134,66 @@ async def test_get_raises_and_find_returns_none_for_a_missing_object(kube: Kube,
     assert missing.value.is_not_found
 
 
-@pytest.mark.parametrize("status", [404, 409])
-async def test_deleting_a_missing_or_replaced_object_succeeds(
-    kube: Kube, api: Api, status: int
+CONFLICT = {
+    "reason": "Conflict",
+    "message": 'Operation cannot be fulfilled on resourcequotas "house": the object has been'
+    " modified; please apply your changes to the latest version and try again",
+}
+
+
+@pytest.mark.parametrize("resource", [PODS, RUNS, SESSIONS, SECRETS], ids=lambda one: one.plural)
+async def test_a_creation_that_conflicts_with_another_is_retried(
+    kube: Kube, api: Api, resource: Resource
 ) -> None:
-    api.answers = [(status, {"message": "gone"}), (200, {"kind": "Pod"})]
+    api.answers = [(409, CONFLICT), (409, CONFLICT), (201, {"kind": "Pod"})]
+    assert await kube.create(resource, "team-a", {"a": 1}) == {"kind": "Pod"}
+    assert len(api.asked) == 3
+
+
+async def test_a_creation_that_always_conflicts_is_given_up(
+    kube: Kube, api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client, "_CREATE_PAUSE", 0)
+    api.answers = [(409, CONFLICT)] * 9
+    with pytest.raises(ApiError) as conflict:
+        await kube.create(PODS, "team-a", {"a": 1})
+    assert conflict.value.is_conflict
+    assert not conflict.value.already_exists
+    assert len(api.asked) == 6
+
+
+@pytest.mark.parametrize(
+    "problem",
+    [
+        {"reason": "AlreadyExists", "message": 'pods "p" already exists'},
+        {"message": 'admission webhook "w" denied the request: no'},
+    ],
+    ids=["exists", "denied"],
+)
+async def test_no_other_creation_is_retried(kube: Kube, api: Api, problem: dict[str, str]) -> None:
+    api.answers = [(409, problem)]
+    with pytest.raises(ApiError) as refused:
+        await kube.create(PODS, "team-a", {"a": 1})
+    assert not refused.value.is_conflict
+    assert refused.value.already_exists is ("reason" in problem)
+
+
+async def test_a_deletion_that_conflicts_is_not_taken_for_one_of_a_replaced_object(
+    kube: Kube, api: Api
+) -> None:
+    api.answers = [(409, CONFLICT)]
+    with pytest.raises(ApiError):
+        await kube.delete(PODS, "team-a", "p", "uid-1")
+
+
+@pytest.mark.parametrize(
+    ("status", "message"),
+    [(404, "gone"), (409, "Precondition failed: UID in precondition: a, UID in object meta: b")],
+)
+async def test_deleting_a_missing_or_replaced_object_succeeds(
+    kube: Kube, api: Api, status: int, message: str
+) -> None:
+    api.answers = [(status, {"message": message}), (200, {"kind": "Pod"})]
     assert await kube.delete(PODS, "team-a", "p", "uid-1") is None
     assert await kube.delete(PODS, "team-a", "p", "uid-1") == {"kind": "Pod"}
 

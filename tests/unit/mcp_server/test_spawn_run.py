@@ -230,6 +230,16 @@ async def test_an_unavailable_api_server_is_distinguished_from_a_refusal(bench: 
     assert text.startswith("The Kubernetes API server is unavailable: connection refused")
 
 
+@pytest.mark.parametrize("plural", ["agentsessions", "agentruns"])
+async def test_a_quota_that_always_changes_is_no_name_in_use(bench: Bench, plural: str) -> None:
+    conflict = ApiError(409, "Conflict", 'Operation cannot be fulfilled on resourcequotas "q"')
+    bench.cluster.faults["create", plural] = [conflict]
+    text = await bench.refused("spawn_run", **ASK, prompt="x")
+    assert text.startswith("Another request changed the same object: Operation cannot be")
+    assert "Try again in a few seconds" in text
+    assert not [key for key in bench.cluster.objects if key[0] in ("agentsessions", "agentruns")]
+
+
 async def test_a_creation_whose_answer_was_lost_is_found_again(bench: Bench) -> None:
     bench.cluster.lost_answers = [("create", "agentruns")]
     answer = await bench.spawn()
