@@ -19,7 +19,8 @@ THEME = Theme(
             "requests.memory=200Gi",
             bound=_ROOM,
             remedy="Wait for other runs to finish, raise the quota, or lower the profile's "
-            "`resources.requests`.",
+            "`resources.requests`; those of the runner are the chart's"
+            " `operator.runner.resources`.",
         ),
         Failure(
             key="limit-range",
@@ -29,7 +30,20 @@ THEME = Theme(
             shows='pods "fix-1" is forbidden: maximum memory usage per Container is 8Gi, '
             "but limit is 16Gi",
             bound=_STUCK,
-            remedy="Change the profile's `resources`, or the LimitRange.",
+            remedy="For the container `agent`, change the profile's `resources`; for `runner`, which"
+            " requests 96Mi, the chart's `operator.runner.resources`. Or change the LimitRange.",
+        ),
+        Failure(
+            key="quota-unspecified",
+            happened="A ResourceQuota counts a resource that a container does not specify.",
+            reason=Reason.QUOTA_EXCEEDED,
+            message=r"failed quota: \S+ must specify \S+ for: ",
+            shows='pods "fix-1" is forbidden: failed quota: house: must specify limits.cpu for:'
+            " runner",
+            bound=_STUCK,
+            remedy="For `agent`, set it in the profile's `resources`; for `runner`, in the chart's"
+            " `operator.runner.resources`: `{limits: {cpu: 500m}}`. Or give the namespace a"
+            " LimitRange with defaults.",
         ),
         Failure(
             key="admission-policy",

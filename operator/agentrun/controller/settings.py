@@ -2,14 +2,21 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TypeVar
+
+from pydantic import TypeAdapter, ValidationError
 
 from agentrun.api.pod_layout import COLLECT_SECONDS
 from agentrun.api.resolve import RunTimeouts
+from agentrun.api.v1alpha1 import Resources
 
 PREFIX = "AGENTRUN_"
 _NEVER = "never"
 _MARGIN = 30
 """Extra seconds in which a runner can report its own timeout before the operator stops it."""
+
+
+_T = TypeVar("_T")
 
 
 class SettingsError(Exception):
@@ -66,6 +73,8 @@ class PodDefaults:
     gateway_url: str
     runner_image: str
     runner_image_pull_policy: str = "IfNotPresent"
+    runner_resources: Resources = field(default_factory=Resources)
+    """Requests and limits of the runner, in addition to the defaults or instead of them."""
 
 
 @dataclass(frozen=True)
@@ -107,6 +116,7 @@ def settings_from(env: Mapping[str, str]) -> Settings:
         gateway_url=_text(env, "GATEWAY_URL"),
         runner_image=_text(env, "RUNNER_IMAGE"),
         runner_image_pull_policy=env.get(f"{PREFIX}RUNNER_IMAGE_PULL_POLICY") or "IfNotPresent",
+        runner_resources=_json(env, "RUNNER_RESOURCES", Resources),
     )
     return Settings(
         namespaces=namespaces,
@@ -123,6 +133,19 @@ def _text(env: Mapping[str, str], name: str) -> str:
     if not value:
         raise SettingsError(f"{PREFIX}{name} is not set: the operator cannot work without it.")
     return value
+
+
+def _json(env: Mapping[str, str], name: str, kind: type[_T]) -> _T:
+    """Read a setting in JSON; what is not set is empty."""
+    text = env.get(PREFIX + name, "").strip() or "{}"
+    try:
+        return TypeAdapter(kind).validate_json(text, strict=True, extra="forbid")
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise SettingsError(
+            f"{PREFIX}{name} is not valid: {where + ': ' if where else ''}{first['msg']}."
+        ) from error
 
 
 def _ttl(env: Mapping[str, str], default: int | None) -> int | None:

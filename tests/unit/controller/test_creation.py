@@ -56,6 +56,16 @@ async def test_a_denial_with_any_code_is_reported_at_once(
     assert operator.run().status.phase == "Failed"
 
 
+@promised("quota-unspecified")
+async def test_a_quota_that_needs_a_limit_is_named(operator: Operator, key: str) -> None:
+    refusal = 'pods "r-1" is forbidden: failed quota: house: must specify limits.cpu for: runner'
+    operator.api.before = refusing(PODS, ApiError(403, "Forbidden", refusal))
+    await operator.reconcile()
+    operator.now += timedelta(seconds=61)
+    await operator.reconcile()
+    check(operator, key)
+
+
 async def test_a_session_whose_acquisition_is_denied_is_reported(operator: Operator) -> None:
     denial = ApiError(422, "Invalid", 'admission webhook "w" denied the request: frozen')
     operator.api.before = refusing(SESSIONS, denial, verb="patch")

@@ -31,6 +31,12 @@ def test_a_ttl_of_zero_is_valid() -> None:
     assert settings_from({**NEEDED, "AGENTRUN_TTL_SECONDS": "0"}).timeouts.ttl == 0
 
 
+def test_the_runners_resources_are_read_as_json() -> None:
+    given = '{"limits": {"cpu": "500m"}, "requests": {"memory": "128Mi"}}'
+    resources = settings_from({**NEEDED, "AGENTRUN_RUNNER_RESOURCES": given}).pod.runner_resources
+    assert (resources.limits, resources.requests) == ({"cpu": "500m"}, {"memory": "128Mi"})
+
+
 @pytest.mark.parametrize(
     ("env", "name"),
     [
@@ -43,6 +49,12 @@ def test_a_ttl_of_zero_is_valid() -> None:
         ),
         pytest.param(
             {"AGENTRUN_STUCK_TIMEOUT_SECONDS": "1m"}, "AGENTRUN_STUCK_TIMEOUT_SECONDS", id="a-unit"
+        ),
+        *(
+            pytest.param(
+                {"AGENTRUN_RUNNER_RESOURCES": given}, "AGENTRUN_RUNNER_RESOURCES", id=given
+            )
+            for given in ("{", "[]", '{"limit": {}}', '{"limits": {"cpu": "many"}}')
         ),
     ],
 )

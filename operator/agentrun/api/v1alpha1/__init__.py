@@ -16,6 +16,7 @@ from agentrun.api.v1alpha1.profile import (
     AgentTools,
     Cache,
     InstructionFile,
+    Resources,
 )
 from agentrun.api.v1alpha1.run import (
     GIT_URL,
@@ -102,6 +103,7 @@ __all__ = [
     "QuestionOption",
     "Reason",
     "RemoteRef",
+    "Resources",
     "Result",
     "Role",
     "SecretKey",

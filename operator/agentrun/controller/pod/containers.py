@@ -1,14 +1,15 @@
 """The two containers of a run's pod, under the `restricted` Pod Security Standard."""
 
 import posixpath
+from collections.abc import Callable, Mapping
 from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import urlsplit
 
 from agentrun.api import pod_layout as layout
-from agentrun.api.quantities import total
+from agentrun.api.quantities import parse, total
 from agentrun.api.resolve import RunTimeouts, workspace_of
-from agentrun.api.v1alpha1 import AgentProfileSpec, AgentRun, SecretKey
+from agentrun.api.v1alpha1 import AgentProfileSpec, AgentRun, Resources, SecretKey
 from agentrun.backends import backend_of
 from agentrun.controller.pod.references import (
     agent_mounts,
@@ -90,7 +91,7 @@ def runner_container(
         "image": settings.runner_image,
         "imagePullPolicy": settings.runner_image_pull_policy,
         "env": _runner_env(run, profile, settings, allowed, patience),
-        "resources": _runner_resources(run, profile),
+        "resources": _runner_resources(run, profile, settings.runner_resources),
         "securityContext": _security_context(read_only=True),
         "volumeMounts": [
             mount("pipes", layout.PIPES),
@@ -247,13 +248,22 @@ def _agent_resources(run: AgentRun, profile: AgentProfileSpec) -> dict[str, Any]
     }
 
 
-def _runner_resources(run: AgentRun, profile: AgentProfileSpec) -> dict[str, Any]:
+def _runner_resources(run: AgentRun, profile: AgentProfileSpec, given: Resources) -> dict[str, Any]:
+    """Return the given resources and the defaults, as far as these do not contradict them."""
     repository = profile.pod.workspace_size if clones(run, profile) else "0"
     disk = total(SPOOL_SIZE, TMP_SIZE, _LAYER_SIZE, repository)
+    defaults = {"memory": _RUNNER_MEMORY, "ephemeral-storage": disk}
     return {
-        "requests": _RUNNER_REQUESTS,
-        "limits": {"memory": _RUNNER_MEMORY, "ephemeral-storage": disk},
+        "requests": _bounded(min, _RUNNER_REQUESTS, given.limits) | given.requests,
+        "limits": _bounded(max, defaults, given.requests) | given.limits,
     }
+
+
+def _bounded(
+    bound: Callable[..., str], defaults: Mapping[str, str], others: Mapping[str, str]
+) -> dict[str, str]:
+    """Return the defaults, of which none is beyond the quantity of its name in ``others``."""
+    return {k: bound(v, others.get(k, v), key=parse) for k, v in defaults.items()}
 
 
 def _security_context(read_only: bool) -> dict[str, Any]:

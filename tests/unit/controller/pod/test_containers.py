@@ -1,9 +1,11 @@
 """The containers of a run's pod: their resources, and what they are told of the network."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from agentrun.api.v1alpha1 import Resources
 from agentrun.controller.pod.manifest import build_pod
 from agentrun.controller.settings import PodDefaults
 from tests.unit.controller.samples import TIMEOUTS, a_profile, a_run
@@ -64,6 +66,41 @@ def test_default_resources_do_not_contradict_the_profiles(
 ) -> None:
     pod = build_pod(a_run(attempts=1), a_profile(resources=resources), GATEWAY, TIMEOUTS)
     found = pod["spec"]["containers"][0]["resources"]
+    disk = "ephemeral-storage"
+    assert {key: value for key, value in found["requests"].items() if key != disk} == requests
+    assert {key: value for key, value in found["limits"].items() if key != disk} == limits
+
+
+@pytest.mark.parametrize(
+    ("given", "requests", "limits"),
+    [
+        pytest.param({}, {"cpu": "50m", "memory": "96Mi"}, {"memory": "192Mi"}, id="nothing"),
+        pytest.param(
+            {"limits": {"cpu": "500m"}},
+            {"cpu": "50m", "memory": "96Mi"},
+            {"cpu": "500m", "memory": "192Mi"},
+            id="a-quota-on-limits",
+        ),
+        pytest.param(
+            {"requests": {"memory": "0.25Gi"}},
+            {"cpu": "50m", "memory": "0.25Gi"},
+            {"memory": "0.25Gi"},
+            id="a-request-above-the-default-limit",
+        ),
+        pytest.param(
+            {"limits": {"cpu": "0.02", "memory": "64Mi"}},
+            {"cpu": "0.02", "memory": "64Mi"},
+            {"cpu": "0.02", "memory": "64Mi"},
+            id="limits-below-the-default-requests",
+        ),
+    ],
+)
+def test_the_runners_resources_are_merged_over_the_defaults(
+    given: dict[str, Any], requests: dict[str, str], limits: dict[str, str]
+) -> None:
+    settings = replace(GATEWAY, runner_resources=Resources.model_validate(given))
+    pod = build_pod(a_run(attempts=1), a_profile(), settings, TIMEOUTS)
+    found = pod["spec"]["containers"][1]["resources"]
     disk = "ephemeral-storage"
     assert {key: value for key, value in found["requests"].items() if key != disk} == requests
     assert {key: value for key, value in found["limits"].items() if key != disk} == limits
