@@ -30,8 +30,8 @@ THEME = Theme(
             shows='pods "fix-1" is forbidden: maximum memory usage per Container is 8Gi, '
             "but limit is 16Gi",
             bound=_STUCK,
-            remedy="For the container `agent`, change the profile's `resources`; for `runner`, which"
-            " requests 96Mi, the chart's `operator.runner.resources`. Or change the LimitRange.",
+            remedy="For the container `agent`, change the profile's `resources`; for `runner`,"
+            " which requests 96Mi, the chart's `operator.runner.resources`. Or change the LimitRange.",
         ),
         Failure(
             key="quota-unspecified",

@@ -48,6 +48,38 @@ async def test_a_profile_with_every_field_set_is_stored_unchanged(profiles: Obje
     assert [server["name"] for server in kept["mcpServers"]] == ["a", "b", "c"]
 
 
+@pytest.mark.parametrize("field", ["labels", "annotations", "metadataKeysToCopy"])
+@pytest.mark.parametrize(
+    "key",
+    [
+        "agentrun.dev/run", "x.agentrun.dev/a", "-a", "a-", "a b", "a/b/c", "/a", "A.com/a", "",
+        "a." * 130 + "b/c", "x" * 64, "a..b/c",
+    ],
+)  # fmt: skip
+async def test_the_metadata_of_pods_has_valid_keys_of_others(
+    profiles: Objects, field: str, key: str
+) -> None:
+    value = [key] if field == "metadataKeysToCopy" else {key: "v"}
+    with refused(field):
+        await profiles.create({**PROFILE, "pod": {field: value}})
+
+
+async def test_the_metadata_of_pods_is_stored(profiles: Objects) -> None:
+    pod = {
+        "labels": {"team": "a", "example.com/B_1.c": "", "sidecar.istio.io/inject": "false"},
+        "annotations": {"karpenter.sh/do-not-disrupt": "true", "a": "any text, {}"},
+        "metadataKeysToCopy": ["example.com/", "kueue.x-k8s.io/queue-name", "team"],
+    }
+    kept = (await profiles.create({**PROFILE, "pod": pod}))["spec"]["pod"]
+    assert {key: kept[key] for key in pod} == pod
+
+
+@pytest.mark.parametrize("value", ["a b", "-a", "x" * 64])
+async def test_a_label_of_pods_has_a_valid_value(profiles: Objects, value: str) -> None:
+    with refused("labels"):
+        await profiles.create({**PROFILE, "pod": {"labels": {"a": value}}})
+
+
 @pytest.mark.parametrize(
     "path",
     [

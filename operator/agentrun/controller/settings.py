@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
 from agentrun.api.pod_layout import COLLECT_SECONDS
+from agentrun.api.pod_metadata import Annotations, Labels, key_refusal
 from agentrun.api.resolve import RunTimeouts
 from agentrun.api.v1alpha1 import Resources
 
@@ -14,9 +15,6 @@ PREFIX = "AGENTRUN_"
 _NEVER = "never"
 _MARGIN = 30
 """Extra seconds in which a runner can report its own timeout before the operator stops it."""
-
-
-_T = TypeVar("_T")
 
 
 class SettingsError(Exception):
@@ -73,6 +71,10 @@ class PodDefaults:
     gateway_url: str
     runner_image: str
     runner_image_pull_policy: str = "IfNotPresent"
+    labels: Mapping[str, str] = field(default_factory=dict)
+    """Labels of all pods of runs."""
+    annotations: Mapping[str, str] = field(default_factory=dict)
+    """Annotations of all pods of runs."""
     runner_resources: Resources = field(default_factory=Resources)
     """Requests and limits of the runner, in addition to the defaults or instead of them."""
 
@@ -116,6 +118,8 @@ def settings_from(env: Mapping[str, str]) -> Settings:
         gateway_url=_text(env, "GATEWAY_URL"),
         runner_image=_text(env, "RUNNER_IMAGE"),
         runner_image_pull_policy=env.get(f"{PREFIX}RUNNER_IMAGE_PULL_POLICY") or "IfNotPresent",
+        labels=_metadata(env, "POD_LABELS", Labels),
+        annotations=_metadata(env, "POD_ANNOTATIONS", Annotations),
         runner_resources=_json(env, "RUNNER_RESOURCES", Resources),
     )
     return Settings(
@@ -135,7 +139,7 @@ def _text(env: Mapping[str, str], name: str) -> str:
     return value
 
 
-def _json(env: Mapping[str, str], name: str, kind: type[_T]) -> _T:
+def _json(env: Mapping[str, str], name: str, kind: Any) -> Any:
     """Read a setting in JSON; what is not set is empty."""
     text = env.get(PREFIX + name, "").strip() or "{}"
     try:
@@ -146,6 +150,14 @@ def _json(env: Mapping[str, str], name: str, kind: type[_T]) -> _T:
         raise SettingsError(
             f"{PREFIX}{name} is not valid: {where + ': ' if where else ''}{first['msg']}."
         ) from error
+
+
+def _metadata(env: Mapping[str, str], name: str, kind: Any) -> dict[str, str]:
+    """Read labels or annotations in JSON."""
+    found: dict[str, str] = _json(env, name, kind)
+    if refusal := key_refusal(found):
+        raise SettingsError(f"{PREFIX}{name} is not valid: {refusal}.")
+    return found
 
 
 def _ttl(env: Mapping[str, str], default: int | None) -> int | None:

@@ -30,6 +30,8 @@ SCHEMA: dict[str, Any] = json.loads((helm.CHART / "values.schema.json").read_tex
         pytest.param("profiles.codex.provider.keySecret.name=", "keySecret", id="no-secret-name"),
         pytest.param("operator.resyncSeconds=often", "resyncSeconds", id="not-a-number"),
         pytest.param("operator.resyncSeconds=0", "resyncSeconds", id="too-small"),
+        pytest.param("operator.runPods.labels.team=a b", "team", id="not-a-label"),
+        pytest.param("operator.runPods.labels.agentrun\\.dev/run=a", "run", id="own-label"),
         pytest.param("runNamespaces=agents", "runNamespaces", id="not-a-list"),
         pytest.param("runNamespaces={}", "runNamespaces", id="no-namespace"),
         pytest.param("runNamespaces={Agents}", "runNamespaces", id="not-a-name"),
@@ -104,6 +106,9 @@ def test_operator_understands_the_environment_it_gets() -> None:
     assert settings.pod.gateway_url == "http://agentrun-mcp.agentrun-system.svc:8081"
     assert settings.pod.runner_image == "example.test/runner:3"
     assert settings.pod.runner_image_pull_policy == "Always"
+    assert settings.pod.runner_resources.limits == {"cpu": "500m", "memory": "1Gi"}
+    assert settings.pod.labels == {"team": "agents"}
+    assert settings.pod.annotations == {"karpenter.sh/do-not-disrupt": "true"}
     found = settings.timeouts
     assert (found.start, found.stuck, found.ttl, found.deadline) == (1, 2, 0, 31_536_000)
 

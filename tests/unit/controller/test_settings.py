@@ -31,6 +31,16 @@ def test_a_ttl_of_zero_is_valid() -> None:
     assert settings_from({**NEEDED, "AGENTRUN_TTL_SECONDS": "0"}).timeouts.ttl == 0
 
 
+def test_the_metadata_of_pods_is_read_as_json() -> None:
+    given = {
+        "AGENTRUN_POD_LABELS": '{"team": "a", "example.com/b": ""}',
+        "AGENTRUN_POD_ANNOTATIONS": '{"karpenter.sh/do-not-disrupt": "true"}',
+    }
+    pod = settings_from({**NEEDED, **given}).pod
+    assert pod.labels == {"team": "a", "example.com/b": ""}
+    assert pod.annotations == {"karpenter.sh/do-not-disrupt": "true"}
+
+
 def test_the_runners_resources_are_read_as_json() -> None:
     given = '{"limits": {"cpu": "500m"}, "requests": {"memory": "128Mi"}}'
     resources = settings_from({**NEEDED, "AGENTRUN_RUNNER_RESOURCES": given}).pod.runner_resources
@@ -56,6 +66,18 @@ def test_the_runners_resources_are_read_as_json() -> None:
             )
             for given in ("{", "[]", '{"limit": {}}', '{"limits": {"cpu": "many"}}')
         ),
+        *(
+            pytest.param({name: given}, name, id=f"{name}={given}")
+            for name in ("AGENTRUN_POD_LABELS", "AGENTRUN_POD_ANNOTATIONS")
+            for given in (
+                "[]",
+                '{"a": 1}',
+                '{"agentrun.dev/run": "x"}',
+                '{"-a": "x"}',
+                '{"a/": ""}',
+            )
+        ),
+        pytest.param({"AGENTRUN_POD_LABELS": '{"a": "b c"}'}, "AGENTRUN_POD_LABELS", id="value"),
     ],
 )
 def test_an_invalid_setting_is_named(env: dict[str, str], name: str) -> None:

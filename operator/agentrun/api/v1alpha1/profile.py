@@ -7,6 +7,7 @@ from pydantic import Field
 
 from agentrun.api import pod_layout
 from agentrun.api.base import API_VERSION, Line, Model, Name, Text, Token
+from agentrun.api.pod_metadata import COPIED_KEY, KEY, MAX_KEY, MAX_PREFIX, OWN, Annotations, Labels
 from agentrun.api.repositories import BRANCHES, REPOSITORY
 from agentrun.api.v1alpha1.mcp import McpServer
 from agentrun.api.v1alpha1.meta import ConfigMapKey, EnvVar, ObjectMeta, ObjectName, SecretKey
@@ -208,9 +209,37 @@ class Resources(Model):
     """The maximum of each resource that the container may use."""
 
 
-class PodSettings(Model):
-    """The scheduling and security settings of the pods of runs."""
+def _valid_keys(field: str, pattern: str) -> dict[str, str]:
+    """Return the CEL rule on the keys of labels or annotations, or on a list of such keys."""
+    return {
+        "rule": f"!has(self.{field}) || self.{field}.all(key, size(key) <= {MAX_KEY}"
+        f" && key.indexOf('/') <= {MAX_PREFIX} && key.matches('{pattern}')"
+        f" && !key.matches('{OWN}'))",
+        "message": f"{field} must be valid keys of labels and annotations, and not one of"
+        " agentrun.dev, which are AgentRun's own",
+    }
 
+
+class PodSettings(Model):
+    """The metadata, scheduling and security settings of the pods of runs."""
+
+    labels: Labels = {}  # noqa: RUF012
+    """
+    Labels of the pods, in addition to those of the chart's `operator.runPods.labels`. AgentRun's
+    own labels take precedence.
+    """
+    annotations: Annotations = {}  # noqa: RUF012
+    """
+    Annotations of the pods, in addition to those of the chart's `operator.runPods.annotations`.
+    """
+    metadata_keys_to_copy: Annotated[
+        list[Annotated[str, Field(max_length=MAX_KEY)]], Field(max_length=32)
+    ] = []  # noqa: RUF012
+    """
+    The keys of labels and annotations that pods get from their AgentRun, where users set them:
+    complete keys, such as `kueue.x-k8s.io/queue-name`, or prefixes with their slash, such as
+    `example.com/`. They replace those of the profile. If empty, none is copied.
+    """
     node_selector: Annotated[dict[str, str], Field(max_length=32)] = {}  # noqa: RUF012
     """The labels that a node must have."""
     tolerations: Annotated[
@@ -231,6 +260,12 @@ class PodSettings(Model):
     """
     workspace_size: Quantity = "10Gi"
     """The maximum size of the workspace. Defaults to 10Gi."""
+
+    RULES: ClassVar[Sequence[dict[str, str]]] = [
+        _valid_keys("labels", KEY),
+        _valid_keys("annotations", KEY),
+        _valid_keys("metadataKeysToCopy", COPIED_KEY),
+    ]
 
 
 class SessionSettings(Model):

@@ -11,6 +11,7 @@ from agentrun.api import pod_layout as layout
 from agentrun.api.base import API_VERSION
 from agentrun.api.gateway import TOKEN_AUDIENCE
 from agentrun.api.names import pod_name
+from agentrun.api.pod_metadata import copied
 from agentrun.api.resolve import timeouts_of, workspace_of
 from agentrun.api.v1alpha1 import AgentProfile, AgentProfileSpec, AgentRun
 from agentrun.backends import backend_of
@@ -62,16 +63,21 @@ def build_pod(
     return {
         "apiVersion": "v1",
         "kind": "Pod",
-        "metadata": _metadata(run, layout.AGENT if has_agent else layout.RUNNER),
+        "metadata": _metadata(run, offered, settings),
         "spec": spec | _placement(offered),
     }
 
 
-def _metadata(run: AgentRun, first: str) -> dict[str, Any]:
+def _metadata(run: AgentRun, profile: AgentProfileSpec, settings: PodDefaults) -> dict[str, Any]:
+    """Build the metadata; AgentRun's own takes precedence."""
+    keys = profile.pod.metadata_keys_to_copy
     return {
         "name": pod_name(run.metadata.name, run.attempts),
         "namespace": run.metadata.namespace,
         "labels": {
+            **settings.labels,
+            **profile.pod.labels,
+            **copied(run.metadata.labels, keys),
             "app.kubernetes.io/name": "agentrun",
             "app.kubernetes.io/component": "run",
             layout.LABEL_RUN: run.metadata.name,
@@ -79,7 +85,12 @@ def _metadata(run: AgentRun, first: str) -> dict[str, Any]:
             layout.LABEL_SESSION: run.session_name,
             layout.LABEL_BACKEND: run.spec.backend,
         },
-        "annotations": {"kubectl.kubernetes.io/default-container": layout.RUNNER},
+        "annotations": {
+            **settings.annotations,
+            **profile.pod.annotations,
+            **copied(run.metadata.annotations, keys),
+            "kubectl.kubernetes.io/default-container": layout.RUNNER,
+        },
         "ownerReferences": [
             {
                 "apiVersion": API_VERSION,

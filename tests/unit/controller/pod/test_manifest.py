@@ -1,6 +1,7 @@
 """The whole manifest of a run's pod."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -141,3 +142,40 @@ def test_only_the_runner_has_credentials() -> None:
     secret = {"token", "provider", "git", "redact", "mcp", "spool"}
     assert not secret & {mount["name"] for mount in agent["volumeMounts"]}
     assert secret <= {mount["name"] for mount in runner["volumeMounts"]}
+
+
+def test_labels_and_annotations_of_settings_profile_and_run_are_merged() -> None:
+    settings = replace(
+        SETTINGS,
+        labels={"team": "all", "kept": "yes", "app.kubernetes.io/name": "mine"},
+        annotations={"team": "all"},
+    )
+    pod = {
+        "labels": {"team": "payments"},
+        "annotations": {"sidecar.istio.io/inject": "false"},
+        "metadataKeysToCopy": ["cost.example.com/", "queue"],
+    }
+    given = {
+        "cost.example.com/centre": "7", "queue": "low", "other.example.com/a": "b",
+        "team": "mine", "queue.example.com/x": "y",
+    }  # fmt: skip
+    run = a_run(attempts=1, meta={"labels": given, "annotations": given})
+    metadata = build_pod(run, a_profile(pod=pod), settings, TIMEOUTS)["metadata"]
+    plain = build_pod(a_run(attempts=1), a_profile(), SETTINGS, TIMEOUTS)["metadata"]
+    copied = {"cost.example.com/centre": "7", "queue": "low"}
+    assert metadata["labels"] == {**plain["labels"], "kept": "yes", "team": "payments", **copied}
+    assert metadata["annotations"] == {
+        **plain["annotations"],
+        "team": "all",
+        "sidecar.istio.io/inject": "false",
+        **copied,
+    }
+
+
+def test_nothing_of_a_run_is_copied_that_its_profile_does_not_name() -> None:
+    given = {"sidecar.istio.io/inject": "false", "agentrun.dev/run": "another"}
+    run = a_run(attempts=1, meta={"labels": given, "annotations": given})
+    for keys in ([], ["agentrun.dev/", "agentrun.dev/run"]):
+        profile = a_profile(pod={"metadataKeysToCopy": keys})
+        metadata = build_pod(run, profile, SETTINGS, TIMEOUTS)["metadata"]
+        assert metadata == build_pod(a_run(attempts=1), profile, SETTINGS, TIMEOUTS)["metadata"]
