@@ -31,7 +31,8 @@ THEME = Theme(
             "but limit is 16Gi",
             bound=_STUCK,
             remedy="For the container `agent`, change the profile's `resources`; for `runner`,"
-            " which requests 96Mi, the chart's `operator.runner.resources`. Or change the LimitRange.",
+            " which requests 96Mi, the chart's `operator.runner.resources`. Or change the"
+            " LimitRange.",
         ),
         Failure(
             key="quota-unspecified",

@@ -29,7 +29,7 @@ from agentrun.backoff import Backoff
 from agentrun.kube.api import KubeApi, Object
 from agentrun.kube.errors import ApiError
 from agentrun.kube.list_watch import PAUSES, follow, is_closed
-from agentrun.kube.objects import is_owned_by
+from agentrun.kube.objects import is_pod_of
 from agentrun.kube.resources import NAMESPACES, PODS, RUNS, SESSIONS
 from agentrun.store.base import RunRow, RunStore, StoreError, StoreUnavailableError
 from mcp_server.schemas.run_views import ended_by_deletion, seal_data, timestamp
@@ -280,7 +280,7 @@ class RunSync:
             if is_closed(error):
                 return not await self._is_namespace_gone(run.metadata.namespace)
             raise
-        return pod is not None and is_owned_by(pod, run.metadata.uid)
+        return pod is not None and is_pod_of(pod, run.metadata.uid)
 
 
 def _namespace_of(manifest: Object) -> str:

@@ -146,6 +146,7 @@ ENV_PERMISSION_MODE = "AGENTRUN_PERMISSION_MODE"
 
 # Labels of a run's pod.
 LABEL_RUN = "agentrun.dev/run"
+LABEL_RUN_UID = "agentrun.dev/run-uid"
 LABEL_ATTEMPT = "agentrun.dev/attempt"
 LABEL_SESSION = "agentrun.dev/session"
 LABEL_BACKEND = "agentrun.dev/backend"

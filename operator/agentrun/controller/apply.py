@@ -42,7 +42,7 @@ from agentrun.controller.settings import OperatorTimeouts, PodDefaults
 from agentrun.controller.status import status_patch
 from agentrun.kube.api import KubeApi, Object
 from agentrun.kube.errors import ApiError
-from agentrun.kube.objects import holder_of, is_pod_of, key_of, owner_of, uid_of
+from agentrun.kube.objects import holder_of, is_pod_of, key_of, run_uid_of, uid_of
 from agentrun.kube.resources import PODS, RUNS, SESSIONS, Resource
 
 logger = logging.getLogger(__name__)
@@ -141,7 +141,7 @@ class Applier:
         if is_pod_of(pod, run.metadata.uid):
             return None
         # A pod of an earlier run of that name is going to be deleted; a foreign pod stays.
-        passes = owner_of(pod) is not None or "deletionTimestamp" in pod["metadata"]
+        passes = run_uid_of(pod) is not None or "deletionTimestamp" in pod["metadata"]
         message = f"Pod {name} exists and does not belong to this run."
         wait_class = WaitClass.STUCK if passes else WaitClass.NONE
         return Failure(Reason.POD_NAME_TAKEN, message, wait_class)

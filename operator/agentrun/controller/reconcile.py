@@ -27,7 +27,7 @@ from agentrun.controller.queue import RequeueError, WorkQueue
 from agentrun.controller.settings import OperatorTimeouts
 from agentrun.kube.api import Object
 from agentrun.kube.errors import ApiError
-from agentrun.kube.objects import Key, holder_of, key_of, owner_of, session_of, uid_of
+from agentrun.kube.objects import Key, holder_of, key_of, run_uid_of, session_of, uid_of
 from agentrun.kube.resources import RUNS, SESSIONS
 
 logger = logging.getLogger(__name__)
@@ -117,14 +117,13 @@ class Reconciler:
         """Delete the pods of runs that are gone, and release the sessions they held."""
         uid = uid_of(run) if run else None
         pods = self.observer.caches.pods_of(key)
-        leftovers = [pod for pod in pods if (owner := owner_of(pod)) and owner[1] != uid]
+        leftovers = [pod for pod in pods if run_uid_of(pod) not in (None, uid)]
         if leftovers and run is not None:
             # The cache may be stale: only the API server knows which run is the current one.
             fresh = await self.observer.fetch(RUNS, key)
             uid = uid_of(fresh) if fresh else None
         for pod in leftovers:
-            owner = owner_of(pod)
-            if owner and owner[1] != uid and "deletionTimestamp" not in pod["metadata"]:
+            if run_uid_of(pod) != uid and "deletionTimestamp" not in pod["metadata"]:
                 logger.info("pod %s: deleting it, its run does not exist", pod["metadata"]["name"])
                 await self.applier.delete_pod(*key_of(pod), uid_of(pod))
         if run is None and not leftovers:

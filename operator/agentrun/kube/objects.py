@@ -6,7 +6,7 @@ Each function that has a counterpart among the properties of a model returns the
 
 from typing import Any
 
-from agentrun.api.pod_layout import LABEL_RUN
+from agentrun.api.pod_layout import LABEL_RUN, LABEL_RUN_UID
 from agentrun.api.v1alpha1 import TERMINAL_PHASES, DesiredState, default_profile
 from agentrun.kube.api import Object
 
@@ -22,12 +22,6 @@ def key_of(obj: Object) -> Key:
 def uid_of(obj: Object) -> str:
     """Return an object's uid."""
     return str(obj["metadata"]["uid"])
-
-
-def is_owned_by(obj: Object, uid: str) -> bool:
-    """Whether one of an object's owners has the uid."""
-    owners = obj["metadata"].get("ownerReferences", [])
-    return any(owner.get("uid") == uid for owner in owners)
 
 
 def session_of(run: Object) -> Key:
@@ -71,15 +65,20 @@ def run_of_pod(pod: Object) -> Key | None:
     return (pod["metadata"]["namespace"], name) if name else None
 
 
-def owner_of(pod: Object) -> tuple[str, str] | None:
-    """Return the name and uid of the AgentRun that controls a pod; None if there is none."""
+def run_uid_of(pod: Object) -> str | None:
+    """
+    Return the uid of the run that a pod belongs to; None if it belongs to no run.
+
+    A pod belongs to its controller. One without a controller, as after a deletion of its run with
+    ``--cascade=orphan``, belongs to the run that its label names.
+    """
     for owner in pod["metadata"].get("ownerReferences", []):
-        if owner.get("controller") and owner.get("kind") == "AgentRun":
-            return owner["name"], owner["uid"]
-    return None
+        if owner.get("controller"):
+            return owner["uid"] if owner.get("kind") == "AgentRun" else None
+    uid = pod["metadata"].get("labels", {}).get(LABEL_RUN_UID)
+    return str(uid) if uid else None
 
 
 def is_pod_of(pod: Object, uid: str) -> bool:
     """Whether a pod belongs to the run with ``uid``."""
-    owner = owner_of(pod)
-    return owner is not None and owner[1] == uid
+    return run_uid_of(pod) == uid

@@ -31,6 +31,12 @@ KINDS = (*CACHED, EVENTS, NAMESPACES)
 """All that the operator reads or writes."""
 
 
+def orphan(api: FakeApi) -> None:
+    """Remove the owner of the run's pod, as the garbage collector does."""
+    metadata = (api.stored(PODS, "r-1") or {})["metadata"]
+    change(api, PODS, "r-1", metadata={**metadata, "ownerReferences": []})
+
+
 @pytest.fixture
 async def operator() -> Any:
     built = Operator()
@@ -300,6 +306,40 @@ async def test_the_pod_of_an_earlier_run_of_the_same_name_is_deleted_first(
     assert operator.run().status.reason == "PodPending"
     owner = (operator.api.stored(PODS, "r-1") or {})["metadata"]["ownerReferences"][0]
     assert owner["uid"] == operator.run().metadata.uid
+
+
+@pytest.mark.parametrize("is_over", [False, True], ids=["works", "is-over"])
+async def test_a_pod_orphaned_while_the_operator_was_away_is_deleted(
+    operator: Operator, is_over: bool
+) -> None:
+    await started(operator)
+    if is_over:
+        finished(operator.api)
+    orphan(operator.api)
+    operator.api.drop(RUNS, "r")
+    returned = Operator(operator.api)
+    await returned.see()
+    assert KEY in returned.added
+    await returned.reconcile()
+    assert (operator.api.stored(PODS, "r-1") or {})["metadata"]["deletionTimestamp"]
+    assert (operator.api.stored(SESSIONS, "r") or {})["status"]["activeRun"]
+    operator.api.drop(PODS, "r-1")
+    await returned.reconcile()
+    assert "activeRun" not in (operator.api.stored(SESSIONS, "r") or {})["status"]
+    returned.close()
+
+
+async def test_an_orphaned_pod_of_a_run_that_exists_remains_its_pod(operator: Operator) -> None:
+    await started(operator)
+    orphan(operator.api)
+    await operator.reconcile()
+    assert operator.run().status.reason == "Working"
+    cancel(operator.api)
+    await operator.reconcile()
+    assert operator.run().status.phase == "Cancelling"
+    operator.api.drop(PODS, "r-1")
+    await operator.reconcile()
+    assert operator.run().status.phase == "Cancelled"
 
 
 async def test_a_pod_that_only_carries_the_label_is_not_changed(operator: Operator) -> None:

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from agentrun.api.pod_layout import LABEL_RUN_UID
 from agentrun.api.v1alpha1 import AgentRun, AgentSession, Phase
 from agentrun.kube import objects
 
@@ -48,10 +49,33 @@ def test_a_manifest_of_a_session_reads_as_its_model(status: dict[str, Any]) -> N
 def test_a_pod_belongs_to_the_run_that_controls_it() -> None:
     owner = {"kind": "AgentRun", "name": "fix-1", "uid": "u-1"}
     pod: dict[str, Any] = {"metadata": {"ownerReferences": [owner | {"controller": True}]}}
-    assert objects.owner_of(pod) == ("fix-1", "u-1")
+    assert objects.run_uid_of(pod) == "u-1"
     assert objects.is_pod_of(pod, "u-1")
     assert not objects.is_pod_of(pod, "u-2")
     owned: dict[str, Any] = {"metadata": {"ownerReferences": [owner]}}
-    assert objects.is_owned_by(owned, "u-1")
-    assert not objects.is_pod_of(owned, "u-1")
-    assert not objects.is_owned_by({"metadata": {}}, "u-1")
+    assert objects.run_uid_of(owned) is None
+    assert objects.run_uid_of({"metadata": {}}) is None
+
+
+@pytest.mark.parametrize(
+    ("owners", "uid"),
+    [
+        pytest.param([], "u-1", id="an-orphan"),
+        pytest.param([{"kind": "Node", "name": "n", "uid": "u-3"}], "u-1", id="no-controller"),
+        pytest.param(
+            [{"kind": "AgentRun", "name": "a", "uid": "u-2", "controller": True}],
+            "u-2",
+            id="another-run",
+        ),
+        pytest.param(
+            [{"kind": "Job", "name": "a", "uid": "u-2", "controller": True}],
+            None,
+            id="a-copied-label",
+        ),
+    ],
+)
+def test_a_label_names_the_run_of_a_pod_without_a_controller(
+    owners: list[dict[str, Any]], uid: str | None
+) -> None:
+    metadata = {"labels": {LABEL_RUN_UID: "u-1"}, "ownerReferences": owners}
+    assert objects.run_uid_of({"metadata": metadata}) == uid

@@ -4,6 +4,7 @@ import copy
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
+from agentrun.api.pod_layout import LABEL_RUN_UID
 from agentrun.kube.api import Object
 from agentrun.kube.errors import ApiError, ApiUnavailableError
 from agentrun.kube.resources import RUNS, Resource
@@ -136,4 +137,10 @@ def session(name: str, backend: str = "codex", **status: Any) -> Object:
 
 def pod(name: str, owner_uid: str) -> Object:
     """Build the pod of a run."""
-    return {"metadata": {"name": name, "ownerReferences": [{"uid": owner_uid}]}}
+    owner = {"kind": "AgentRun", "uid": owner_uid, "controller": True}
+    return {"metadata": {"name": name, "ownerReferences": [owner]}}
+
+
+def orphaned_pod(name: str, run_uid: str) -> Object:
+    """Build the pod of a run that was deleted with ``--cascade=orphan``."""
+    return {"metadata": {"name": name, "labels": {LABEL_RUN_UID: run_uid}}}

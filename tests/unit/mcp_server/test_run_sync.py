@@ -1,4 +1,5 @@
 import asyncio
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -6,12 +7,13 @@ import pytest
 
 from agentrun.api.events import EventType
 from agentrun.api.v1alpha1 import AgentRun
+from agentrun.kube.api import Object
 from agentrun.kube.errors import ApiError, ApiUnavailableError
 from agentrun.kube.resources import NAMESPACES, PODS, RUNS, SESSIONS
 from mcp_server.schemas.run_views import timestamp
 from mcp_server.watches.run_sync import RunSync
 from tests.memory_store import MemoryRunStore
-from tests.unit.mcp_server.cluster import FakeCluster, pod, run, session
+from tests.unit.mcp_server.cluster import FakeCluster, orphaned_pod, pod, run, session
 from tests.unit.mcp_server.conftest import NOW, Bench, eventually
 
 AWAY = ApiUnavailableError("connection refused")
@@ -221,14 +223,15 @@ async def test_a_run_that_ended_during_downtime_is_sealed(follow: Any) -> None:
     assert await seals(store, uid) == [{"status": "failed", "reason": "Evicted"}]
 
 
+@pytest.mark.parametrize("build", [pod, orphaned_pod])
 @pytest.mark.parametrize("there", ["run-1-1", "run-1-2"])
 async def test_a_run_deleted_during_downtime_is_cancelled_once_its_pod_is_deleted(
-    follow: Any, there: str
+    follow: Any, there: str, build: Callable[[str, str], Object]
 ) -> None:
     cluster, store = FakeCluster(), MemoryRunStore()
     uid = await known_run(cluster, store, phase="Running", attempts=1)
     cluster.remove(RUNS, "team-a", "run-1")
-    cluster.add(PODS, "team-a", pod(there, uid))
+    cluster.add(PODS, "team-a", build(there, uid))
     await follow(cluster, store)
 
     async def has_looked_for_the_pod() -> bool:

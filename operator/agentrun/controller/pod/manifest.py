@@ -81,6 +81,7 @@ def _metadata(run: AgentRun, profile: AgentProfileSpec, settings: PodDefaults) -
             "app.kubernetes.io/name": "agentrun",
             "app.kubernetes.io/component": "run",
             layout.LABEL_RUN: run.metadata.name,
+            layout.LABEL_RUN_UID: run.metadata.uid,
             layout.LABEL_ATTEMPT: str(run.attempts),
             layout.LABEL_SESSION: run.session_name,
             layout.LABEL_BACKEND: run.spec.backend,
