@@ -76,6 +76,20 @@ def decide(
     return [*_report_progress(facts, facts.pod), *requeue]
 
 
+def is_ended_by_bound(
+    run: AgentRun,
+    observed: Observed,
+    timeouts: OperatorTimeouts,
+    now: datetime,
+    rejection: Failure | None = None,
+) -> bool:
+    """Whether ``decide`` stops the run because of a deadline, for the first time."""
+    facts = Facts(run, observed, timeouts, now, rejection)
+    if run.is_finished or _stop_request(facts) is not None:
+        return False
+    return any(one.at <= now for one in deadlines_of(facts))
+
+
 def _stop_request(facts: Facts) -> Deadline | None:
     """Return the reason to stop the run now: a request, or an earlier decision; None if none."""
     run, observed, now = facts.run, facts.observed, facts.now

@@ -1,19 +1,21 @@
 """
 Kubernetes Events on the AgentRun, as `kubectl describe` shows them.
 
-Events are informational; nothing depends on them. They are posted in the background and tried
-once. A status that recurs while its Event exists updates the time of that Event.
+Events are informational; nothing depends on them. They are posted in the background, in order, and
+an error that may pass is retried for a while. A status that recurs while its Event exists updates
+the time of that Event.
 """
 
 import asyncio
 import hashlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Protocol
 
 from agentrun.api.base import API_VERSION
 from agentrun.api.v1alpha1 import Phase
+from agentrun.backoff import retry
 from agentrun.kube.api import KubeApi, Object
 from agentrun.kube.errors import ApiError
 from agentrun.kube.resources import EVENTS
@@ -21,6 +23,9 @@ from agentrun.kube.resources import EVENTS
 logger = logging.getLogger(__name__)
 
 _BACKLOG = 1000
+_PAUSES = (0.5, 1.0, 2.0, 4.0)
+# Others wait meanwhile.
+_RETRY_SECONDS = 30
 _MESSAGE = 1000
 _TROUBLE = frozenset({Phase.FAILED, Phase.REJECTED})
 _LOSSES = frozenset({"Evicted", "PodDeleted", "NodeLost"})
@@ -38,8 +43,18 @@ class EventSink(Protocol):
 class EventRecorder:
     """Posts Events in the background."""
 
-    def __init__(self, kube: KubeApi, source: str, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        kube: KubeApi,
+        source: str,
+        clock: Callable[[], datetime],
+        pauses: Sequence[float] = _PAUSES,
+        seconds: float = _RETRY_SECONDS,
+    ) -> None:
+        """``pauses`` are those between the tries of an Event, for ``seconds`` at most."""
         self._kube = kube
+        self._pauses = pauses
+        self._seconds = seconds
         self._source = source
         self._clock = clock
         self._news: asyncio.Queue[Object] = asyncio.Queue(_BACKLOG)
@@ -60,8 +75,10 @@ class EventRecorder:
         """Wait for the next Event and post it; errors of the API server are logged."""
         event = await self._news.get()
         try:
-            await self._post(event)
-        except ApiError as error:
+            await retry(
+                lambda: self._post(event), self._pauses, _is_transient, seconds=self._seconds
+            )
+        except (ApiError, TimeoutError) as error:
             logger.warning("Event %s was not posted: %s", event["metadata"]["name"], error)
 
     async def _post(self, event: Object) -> None:
@@ -73,6 +90,10 @@ class EventRecorder:
                 raise
             again = {"lastTimestamp": event["lastTimestamp"]}
             await self._kube.patch(EVENTS, namespace, name, again)
+
+
+def _is_transient(error: Exception) -> bool:
+    return isinstance(error, ApiError) and error.is_transient
 
 
 def build_event(run: Object, source: str, now: datetime) -> Object:

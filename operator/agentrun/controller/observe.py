@@ -81,6 +81,17 @@ class Observer:
             cache.remove(*key, uid_of(cached))
         return obj
 
+    async def refresh(self, run: AgentRun) -> AgentRun | None:
+        """Read a run, its profile and its pod from the API server; None if the run is gone."""
+        namespace = run.metadata.namespace
+        await self.fetch(PROFILES, (namespace, run.spec.profile_name))
+        if run.attempts > 0:
+            await self.fetch(PODS, (namespace, pod_name(run.metadata.name, run.attempts)))
+        fresh = await self.fetch(RUNS, (namespace, run.metadata.name))
+        if fresh is None or uid_of(fresh) != run.metadata.uid:
+            return None
+        return parse_object(AgentRun, RUNS, fresh)
+
     async def observe(self, run: AgentRun, now: datetime) -> tuple[AgentRun, Observed]:
         """Return the observed state of ``run``, and the run, possibly in a newer version."""
         key = run.metadata.namespace, run.metadata.name

@@ -14,7 +14,7 @@ from agentrun.api.quarantine import named
 from agentrun.api.v1alpha1 import AgentRun, Reason
 from agentrun.controller.actions import Action, RequeueAt, SetStatus
 from agentrun.controller.apply import Applier, StaleError
-from agentrun.controller.decide import decide
+from agentrun.controller.decide import decide, is_ended_by_bound
 from agentrun.controller.observe import (
     STUCK_STARTING_SECONDS,
     MalformedObjectError,
@@ -28,7 +28,7 @@ from agentrun.controller.settings import OperatorTimeouts
 from agentrun.kube.api import Object
 from agentrun.kube.errors import ApiError
 from agentrun.kube.objects import Key, holder_of, key_of, run_uid_of, session_of, uid_of
-from agentrun.kube.resources import RUNS, SESSIONS
+from agentrun.kube.resources import PROFILES, RUNS, SESSIONS
 
 logger = logging.getLogger(__name__)
 
@@ -71,17 +71,41 @@ class Reconciler:
                 raise RequeueError(str(error)) from error
 
     async def _advance(self, key: Key, run: AgentRun) -> None:
-        run, observed = await self.observer.observe(run, self.clock())
+        run, observed = await self._observe(run)
         rejection = await self._decide_and_apply(key, run, observed)
         if rejection is None:
             return
         logger.warning("run %s: %s", key[1], rejection.message)
         stored = self.observer.caches.of(RUNS).get(key)
         if stored is not None and not self._may_pass(key, rejection):
-            await self._decide_and_apply(
-                key, parse_object(AgentRun, RUNS, stored), observed, rejection
-            )
+            run = parse_object(AgentRun, RUNS, stored)
+            if not await self._has_new_profile(run, observed, rejection):
+                await self._decide_and_apply(key, run, observed, rejection)
         raise RequeueError(rejection.message)
+
+    async def _observe(self, run: AgentRun) -> tuple[AgentRun, Observed]:
+        """
+        Observe a run: from the caches, unless it is about to be stopped because of a deadline.
+
+        The caches may lack what happened before the deadline, when a watch lags.
+        """
+        now = self.clock()
+        run, observed = await self.observer.observe(run, now)
+        if not is_ended_by_bound(run, observed, self.timeouts, now):
+            return run, observed
+        fresh = await self.observer.refresh(run)
+        if fresh is None:
+            raise StaleError("the run was deleted before its deadline")
+        return await self.observer.observe(fresh, now)
+
+    async def _has_new_profile(self, run: AgentRun, observed: Observed, rejection: Failure) -> bool:
+        """Whether a rejection is about to stop the run although its profile has changed since."""
+        if not is_ended_by_bound(run, observed, self.timeouts, self.clock(), rejection):
+            return False
+        key = run.metadata.namespace, run.spec.profile_name
+        profile, before = await self.observer.fetch(PROFILES, key), observed.profile
+        version = profile["metadata"]["resourceVersion"] if profile else None
+        return version != (before.metadata.resource_version if before else None)
 
     def _may_pass(self, key: Key, rejection: Failure) -> bool:
         """Whether an error of the API server has lasted for less than some seconds."""

@@ -6,7 +6,7 @@ import pytest
 
 from agentrun.controller.events import EventRecorder, build_event
 from agentrun.kube.api import Object
-from agentrun.kube.errors import ApiError
+from agentrun.kube.errors import ApiError, ApiUnavailableError
 from agentrun.kube.resources import EVENTS, Resource
 from tests.unit.controller.fake_api import FakeApi
 from tests.unit.controller.samples import NOW, ahead
@@ -76,3 +76,49 @@ async def test_an_event_that_cannot_be_posted_does_not_block_others() -> None:
     for _ in range(2):
         await recorder.post_next()
     assert [obj["reason"] for obj in api.objects.values()] == ["Completed"]
+
+
+def failing(api: FakeApi, error: ApiError, times: int) -> None:
+    """Have the API server answer the next requests with an error."""
+    left = times
+
+    def before(verb: str, kind: Resource, name: str) -> None:
+        nonlocal left
+        left -= 1
+        if left >= 0:
+            raise error
+
+    api.before = before
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ApiUnavailableError("no route to host"),
+        ApiUnavailableError("slow down", 429),
+        ApiUnavailableError("etcdserver: no leader", 500),
+        ApiError(409, "Conflict", "the quota has changed"),
+    ],
+    ids=["no-answer", "too-many-requests", "no-leader", "conflict"],
+)
+async def test_an_error_that_passes_costs_no_event(error: ApiError) -> None:
+    api = FakeApi()
+    recorder = EventRecorder(api, "operator", lambda: NOW, pauses=(0.0,))
+    failing(api, error, 5)
+    recorder.record(a_run())
+    recorder.record(a_run("Completed", "Completed"))
+    for _ in range(2):
+        await recorder.post_next()
+    assert [obj["reason"] for obj in api.objects.values()] == ["Working", "Completed"]
+
+
+async def test_an_error_that_lasts_costs_one_event_after_a_while(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    api = FakeApi()
+    recorder = EventRecorder(api, "operator", lambda: NOW, pauses=(0.01,), seconds=0.05)
+    failing(api, ApiUnavailableError("no route to host"), 1000)
+    recorder.record(a_run())
+    await recorder.post_next()
+    assert "was not posted: no route to host" in caplog.text
+    assert len(api.calls) > 1
