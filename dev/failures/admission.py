@@ -54,8 +54,9 @@ THEME = Theme(
             shows="pods \"fix-1\" is forbidden: ValidatingAdmissionPolicy 'pools' with "
             "binding 'pools' denied request: this node pool is not for agents",
             bound=_STUCK,
-            remedy="Change the profile as the message states, or the policy. Pod Security Standards"
-            " are not the cause: every pod of a run satisfies `restricted`, with any profile.",
+            remedy="Change the profile as the message states, such as its `pod.labels`, or the"
+            " policy. Pod Security Standards are not the cause: every pod of a run satisfies"
+            " `restricted`, with any profile.",
         ),
         Failure(
             key="account-missing",

@@ -50,9 +50,8 @@ def observe_pod(pod: Manifest, events: Sequence[Manifest] = ()) -> PodObservatio
     expected = [one["name"] for one in pod["spec"]["containers"]]
     is_over = {name: name in containers and containers[name].is_over for name in expected}
     has_stopped = status.get("phase") in ("Succeeded", "Failed")
-    finished = has_stopped or all(
-        over for name, over in is_over.items() if name in layout.CONTAINERS
-    )
+    own = [name for name in expected if name in layout.CONTAINERS] or expected
+    finished = has_stopped or all(is_over[name] for name in own)
     is_starting = not finished and not have_started(pod)
     runner = containers.get(layout.RUNNER, ContainerObservation())
     return PodObservation(
