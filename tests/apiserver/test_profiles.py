@@ -9,6 +9,7 @@ import pytest
 from mcp_server.apply_profiles import ProfileHook, ProfileRefusedError
 from tests.apiserver.conftest import Objects
 from tests.apiserver.test_rules import SPEC, refused
+from tests.quantities import ACCEPTED, REFUSED
 
 PROFILE: dict[str, Any] = {"backend": "codex", "image": "i"}
 SECRET = {"name": "s", "key": "k"}
@@ -78,6 +79,26 @@ async def test_the_metadata_of_pods_is_stored(profiles: Objects) -> None:
 async def test_a_label_of_pods_has_a_valid_value(profiles: Objects, value: str) -> None:
     with refused("labels"):
         await profiles.create({**PROFILE, "pod": {"labels": {"a": value}}})
+def with_quantity(quantity: Any) -> dict[str, Any]:
+    return {
+        **PROFILE,
+        "resources": {"requests": {"cpu": quantity}, "limits": {"cpu": quantity}},
+        "pod": {"workspaceSize": quantity},
+        "sessions": {"maxSnapshotSize": quantity},
+    }
+
+
+@pytest.mark.parametrize("quantity", [written for written, _ in ACCEPTED.values()], ids=ACCEPTED)
+async def test_a_quantity_is_what_a_pod_accepts(profiles: Objects, quantity: Any) -> None:
+    kept = (await profiles.create(with_quantity(quantity)))["spec"]
+    assert kept["resources"]["limits"]["cpu"] == quantity
+    assert kept["pod"]["workspaceSize"] == quantity
+
+
+@pytest.mark.parametrize("quantity", REFUSED.values(), ids=REFUSED)
+async def test_a_quantity_is_not_what_a_pod_refuses(profiles: Objects, quantity: Any) -> None:
+    with refused("limits.cpu"):
+        await profiles.create(with_quantity(quantity))
 
 
 @pytest.mark.parametrize(

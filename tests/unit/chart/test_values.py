@@ -37,6 +37,7 @@ SCHEMA: dict[str, Any] = json.loads((helm.CHART / "values.schema.json").read_tex
         pytest.param("runNamespaces={Agents}", "runNamespaces", id="not-a-name"),
         pytest.param("mcpServer.service.type=Ingress", "type", id="unknown-service-type"),
         pytest.param("mcpServer.persistence.size=much", "size", id="not-a-quantity"),
+        pytest.param("profiles.codex.resources.limits.cpu=-1", "cpu", id="negative-quantity"),
         pytest.param("mcpServer.replicas=0", "replicas", id="no-replica"),
         pytest.param("mcpServer.store.url=mysql://x", "url", id="unknown-database"),
         pytest.param("mcpServer.store.secret=x", "secret", id="misspelt-in-the-store"),

@@ -8,6 +8,7 @@ from pydantic import Field
 from agentrun.api import pod_layout
 from agentrun.api.base import API_VERSION, Line, Model, Name, Text, Token
 from agentrun.api.pod_metadata import COPIED_KEY, KEY, MAX_KEY, MAX_PREFIX, OWN, Annotations, Labels
+from agentrun.api.quantities import Quantity
 from agentrun.api.repositories import BRANCHES, REPOSITORY
 from agentrun.api.v1alpha1.mcp import McpServer
 from agentrun.api.v1alpha1.meta import ConfigMapKey, EnvVar, ObjectMeta, ObjectName, SecretKey
@@ -15,9 +16,6 @@ from agentrun.api.v1alpha1.network import Network
 from agentrun.api.v1alpha1.run import Timeouts, Workspace
 from agentrun.api.v1alpha1.vocabulary import Backend
 
-Quantity = Annotated[
-    str, Field(max_length=32, pattern=r"^[0-9]+(\.[0-9]+)?([numkMGTPE]|[KMGTPE]i)?$")
-]
 # A backslash in CEL's strings is two.
 _IN_CEL = {text: text.replace("\\", "\\\\") for text in (REPOSITORY, BRANCHES)}
 PROVIDER_PATH = r"^(GET|HEAD|POST|PUT|PATCH|DELETE) (/[A-Za-z0-9._~:@*-]+)+$"
