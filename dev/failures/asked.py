@@ -79,7 +79,8 @@ THEME = Theme(
         ),
         Failure(
             key="run-misnamed",
-            happened="The AgentRun's name, with the attempt's number, is not a valid pod name.",
+            happened="The AgentRun's name, with the attempt's number, is not a valid pod name. The"
+            " API server refuses to create such a run; one may exist since an earlier version.",
             reason=Reason.POD_REJECTED,
             message=r"^The name \S+ is not valid for a run: it may have at most \d+ characters",
             shows="The name fix.1 is not valid for a run: it may have at most 52 characters, of"

@@ -79,6 +79,41 @@ async def test_the_metadata_of_pods_is_stored(profiles: Objects) -> None:
 async def test_a_label_of_pods_has_a_valid_value(profiles: Objects, value: str) -> None:
     with refused("labels"):
         await profiles.create({**PROFILE, "pod": {"labels": {"a": value}}})
+def with_name(name: str) -> dict[str, Any]:
+    """A profile that names objects of others, all with the same name."""
+    return {
+        **PROFILE,
+        "imagePullSecrets": [name],
+        "volumes": [name],
+        "workspace": {"volume": name},
+        "git": {"credentialsSecret": name},
+        "pod": {"runtimeClassName": name, "priorityClassName": name},
+        "agentTools": {"children": {"profiles": [name]}},
+        "provider": {"keySecret": {"name": name, "key": ".key"}},
+        "caches": [{"claim": name, "mountPath": "/caches/npm"}],
+        "network": {"caBundle": {"name": name, "key": "ca.crt"}},
+    }
+
+
+@pytest.mark.parametrize("name", ["plain", "ghcr.io", "1.2", "a" * 253])
+async def test_a_profile_names_any_object_of_kubernetes(profiles: Objects, name: str) -> None:
+    spec = with_name(name)
+    kept = (await profiles.create(spec))["spec"]
+    assert {field: kept[field] for field in ("imagePullSecrets", "volumes", "workspace")} == {
+        field: spec[field] for field in ("imagePullSecrets", "volumes", "workspace")
+    }
+
+
+@pytest.mark.parametrize("name", ["", "A", "a_b", "-a", "a.", "a..b", "a/b", "a" * 254])
+async def test_a_profile_names_nothing_that_cannot_exist(profiles: Objects, name: str) -> None:
+    with refused("spec.imagePullSecrets[0]"):
+        await profiles.create(with_name(name))
+
+
+async def test_a_profile_may_have_any_name_of_kubernetes(profiles: Objects) -> None:
+    assert (await profiles.create(PROFILE, "gpt-5.1"))["metadata"]["name"] == "gpt-5.1"
+
+
 def with_quantity(quantity: Any) -> dict[str, Any]:
     return {
         **PROFILE,

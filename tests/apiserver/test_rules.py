@@ -284,3 +284,29 @@ async def test_a_profile_lists_repositories_as_urls_and_branches_by_name(profile
             await made(repositories=[wrong])
     with refused("each of branches must be a branch name"):
         await made(branches=["-x"])
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param("v1.2", id="dot"), pytest.param("a" * 53, id="too-long-for-a-pod")]
+)
+async def test_a_run_has_a_name_that_its_pods_can_have(runs: Objects, name: str) -> None:
+    with refused("the name of an AgentRun may have at most 52 characters, of a-z, 0-9 and -"):
+        await runs.create(SPEC, name)
+
+
+async def test_a_run_may_have_the_longest_name_that_its_pods_can_have(runs: Objects) -> None:
+    assert name_of(await runs.create(SPEC, "a" * 52)) == "a" * 52
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param("ada.lovelace", id="dot"), pytest.param("a" * 64, id="too-long")]
+)
+async def test_a_session_has_a_name_that_a_run_can_give(sessions: Objects, name: str) -> None:
+    with refused("the name of an AgentSession may have at most 63 characters"):
+        await sessions.create({"backend": "codex"}, name)
+
+
+async def test_what_a_run_names_may_have_any_name_of_kubernetes(runs: Objects) -> None:
+    spec = {**SPEC, "profile": "gpt-5.1", "workspace": {"volume": "data.team-a"}}
+    kept = (await runs.create(spec))["spec"]
+    assert (kept["profile"], kept["workspace"]["volume"]) == ("gpt-5.1", "data.team-a")

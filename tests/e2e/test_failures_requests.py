@@ -127,7 +127,6 @@ MADE: dict[str, Json] = {
         "asks-repository", profile="picky", workspace={"git": {"url": f"{product.GIT}/demo.git"}}
     ),
     "profile-no-command": made("asks-nothing", profile="no-command"),
-    "run-misnamed": made("has.a.dot"),
     "run-unreadable": made("is-too-deep", metadata=nested(205)),
     "pod-name-taken": made("is-taken"),
     "session-missing": made("resumes-nothing", **resuming("no-such-session")),

@@ -46,7 +46,7 @@ class Model(BaseModel):
         extra="ignore",
     )
 
-    RULES: ClassVar[Sequence[dict[str, str]]] = ()
+    RULES: ClassVar[Sequence[dict[str, Any]]] = ()
     """CEL rules that the API server enforces on this part of an object."""
     IMMUTABLE: ClassVar[Sequence[str]] = ()
     """The camelCase names of fields that are immutable once the object exists."""
@@ -92,11 +92,29 @@ Time = Annotated[
 ]
 """A timestamp in the form of Kubernetes: RFC 3339, UTC, whole seconds."""
 
-Name = Annotated[
-    str,
-    Field(min_length=1, max_length=63, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"),
-]
+_LABEL = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
+
+MAX_NAME = 63
+"""The limit of a label value."""
+
+Name = Annotated[str, Field(min_length=1, max_length=MAX_NAME, pattern=f"^{_LABEL}$")]
 """The name of a Kubernetes object that must also fit a label value (RFC 1123 label)."""
+
+ObjectName = Annotated[str, Field(max_length=253, pattern=rf"^{_LABEL}(\.{_LABEL})*$")]
+"""The name of an object that need not fit a label (RFC 1123 subdomain)."""
+
+
+def name_rule(kind: str, limit: int) -> dict[str, Any]:
+    """Return the CEL rule that refuses new objects with a name that is no label of that length."""
+    return {
+        "rule": f"oldSelf.hasValue() || (size(self.metadata.name) <= {limit}"
+        f" && self.metadata.name.matches('^{_LABEL}$'))",
+        "message": f"the name of an {kind} may have at most {limit} characters, of a-z, 0-9 and -,"
+        " and begins and ends with a letter or digit",
+        # Objects of earlier versions can still be changed, to finish and to be deleted.
+        "optionalOldSelf": True,
+    }
+
 
 Line = Annotated[str, Field(max_length=1024)]
 """One line of human-readable text."""

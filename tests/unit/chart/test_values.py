@@ -34,6 +34,8 @@ SCHEMA: dict[str, Any] = json.loads((helm.CHART / "values.schema.json").read_tex
         pytest.param("operator.runPods.labels.agentrun\\.dev/run=a", "run", id="own-label"),
         pytest.param("runNamespaces=agents", "runNamespaces", id="not-a-list"),
         pytest.param("runNamespaces={}", "runNamespaces", id="no-namespace"),
+        pytest.param("runNamespaces={team.a}", "runNamespaces", id="not-a-namespace"),
+        pytest.param("imagePullSecrets={a_b}", "imagePullSecrets", id="not-a-secret"),
         pytest.param("runNamespaces={Agents}", "runNamespaces", id="not-a-name"),
         pytest.param("mcpServer.service.type=Ingress", "type", id="unknown-service-type"),
         pytest.param("mcpServer.persistence.size=much", "size", id="not-a-quantity"),
@@ -50,6 +52,15 @@ def test_wrong_value_is_refused_by_name(setting: str, complaint: str) -> None:
     assert done.returncode != 0
     assert "schema" in done.stderr
     assert complaint in done.stderr
+
+
+def test_the_names_of_secrets_may_have_dots() -> None:
+    done = helm.template(
+        "--set", r"imagePullSecrets={ghcr\.io}",
+        "--set", r"profiles.codex.provider.keySecret.name=openai\.com",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("ghcr.io") > 1
 
 
 def objects_of(schema: dict[str, Any]) -> list[dict[str, Any]]:

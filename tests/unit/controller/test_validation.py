@@ -5,6 +5,8 @@ from typing import Any
 import pytest
 
 from agentrun.controller.validation import validation_failure
+from dev.failures import FAILURES
+from tests.failures import check_end
 from tests.unit.controller.samples import a_profile, a_run, seen
 
 
@@ -31,3 +33,12 @@ def test_run_of_opencode_needs_a_model(
     )
     refusal = failure.message if failure else ""
     assert ("models.default of AgentProfile codex" in refusal) == is_refused
+
+
+@pytest.mark.failure("run-misnamed")
+@pytest.mark.parametrize("name", ["has.a.dot", "a" * 53])
+def test_run_of_an_earlier_version_whose_name_is_no_pods_is_refused(name: str) -> None:
+    failure = validation_failure(a_run(meta={"name": name}), seen(profile=a_profile(), pod=None))
+    assert failure is not None
+    row = next(row for row in FAILURES if row.key == "run-misnamed")
+    check_end(row, row.phase, failure.reason, failure.message)

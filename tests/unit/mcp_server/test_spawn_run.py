@@ -199,6 +199,14 @@ async def test_invalid_arguments_are_refused_with_the_reason(
     assert not any(kind in ("agentruns", "agentsessions") for kind, *_ in bench.cluster.objects)
 
 
+async def test_a_profile_with_a_dot_in_its_name_can_be_used(bench: Bench) -> None:
+    await bench.add(PROFILES, "team-a", profile("gpt-5.1", volumes=["data.team-a"]))
+    answer = await bench.spawn(profile="gpt-5.1", workspace={"volume": "data.team-a"})
+    made = bench.cluster.objects["agentruns", "team-a", answer["run_id"]]
+    assert made["spec"]["profile"] == "gpt-5.1"
+    assert made["spec"]["workspace"] == {"volume": "data.team-a"}
+
+
 async def test_a_taken_nickname_is_refused(bench: Bench) -> None:
     await bench.spawn(nickname="Bob")
     text = await bench.refused("spawn_run", **ASK, prompt="x", nickname="bob")

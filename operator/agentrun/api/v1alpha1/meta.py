@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from agentrun.api.base import Model, Time
+from agentrun.api.base import Model, ObjectName, Time
 
 
 class OwnerReference(Model):
@@ -60,10 +60,7 @@ class Condition(Model):
     """The `metadata.generation` at which the condition was observed."""
 
 
-ObjectName = Annotated[str, Field(max_length=253, pattern=r"^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$")]
-"""The name of an object that need not fit a label (RFC 1123 subdomain)."""
-
-DataKey = Annotated[str, Field(max_length=253, pattern=r"^[-_a-zA-Z0-9][-._a-zA-Z0-9]*$")]
+DataKey = Annotated[str, Field(max_length=253, pattern=r"^[.]?[-_a-zA-Z0-9][-._a-zA-Z0-9]*$")]
 """A key in the data of a Secret or ConfigMap; it cannot be the name of a folder."""
 
 EnvName = Annotated[str, Field(max_length=256, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]

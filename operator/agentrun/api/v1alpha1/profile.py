@@ -6,12 +6,12 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field
 
 from agentrun.api import pod_layout
-from agentrun.api.base import API_VERSION, Line, Model, Name, Text, Token
+from agentrun.api.base import API_VERSION, Line, Model, ObjectName, Text, Token
 from agentrun.api.pod_metadata import COPIED_KEY, KEY, MAX_KEY, MAX_PREFIX, OWN, Annotations, Labels
 from agentrun.api.quantities import Quantity
 from agentrun.api.repositories import BRANCHES, REPOSITORY
 from agentrun.api.v1alpha1.mcp import McpServer
-from agentrun.api.v1alpha1.meta import ConfigMapKey, EnvVar, ObjectMeta, ObjectName, SecretKey
+from agentrun.api.v1alpha1.meta import ConfigMapKey, EnvVar, ObjectMeta, SecretKey
 from agentrun.api.v1alpha1.network import Network
 from agentrun.api.v1alpha1.run import Timeouts, Workspace
 from agentrun.api.v1alpha1.vocabulary import Backend
@@ -85,7 +85,7 @@ class Provider(Model):
 class GitSettings(Model):
     """The settings for cloning and pushing git workspaces."""
 
-    credentials_secret: Name | None = None
+    credentials_secret: ObjectName | None = None
     """
     The name of a Secret of type kubernetes.io/basic-auth or ssh-auth. Only the runner reads it.
     """
@@ -245,9 +245,9 @@ class PodSettings(Model):
         Field(max_length=32, json_schema_extra={"items": {"type": "object", **_PRESERVE}}),
     ] = []  # noqa: RUF012
     """The tolerations of the pods, in the form of a pod's `spec.tolerations`."""
-    runtime_class_name: Name | None = None
+    runtime_class_name: ObjectName | None = None
     """The RuntimeClass of the pods, such as that of a sandboxed runtime."""
-    priority_class_name: Name | None = None
+    priority_class_name: ObjectName | None = None
     """The PriorityClass of the pods."""
     run_as_user: Annotated[int, Field(ge=1)] = 1000
     """The user ID of the agent and the runner. Defaults to 1000."""
@@ -276,7 +276,7 @@ class SessionSettings(Model):
 class Children(Model):
     """The limits on runs that the agents of the profile spawn."""
 
-    profiles: Annotated[list[Name], Field(max_length=32)] = []  # noqa: RUF012
+    profiles: Annotated[list[ObjectName], Field(max_length=32)] = []  # noqa: RUF012
     """
     The profiles that these runs may use. If empty, only the profile of the agent that spawns them.
     """
@@ -337,7 +337,7 @@ class AgentProfileSpec(Model):
     """The image with the agent program. docs/agent-image.md describes its requirements."""
     image_pull_policy: Literal["Always", "IfNotPresent", "Never"] = "IfNotPresent"
     """When the kubelet pulls the image. Defaults to IfNotPresent."""
-    image_pull_secrets: Annotated[list[Name], Field(max_length=16)] = []  # noqa: RUF012
+    image_pull_secrets: Annotated[list[ObjectName], Field(max_length=16)] = []  # noqa: RUF012
     """The names of Secrets of type kubernetes.io/dockerconfigjson for pulling images."""
     command: Annotated[list[Annotated[str, Field(max_length=4096)]], Field(max_length=64)] = []  # noqa: RUF012
     """The command that starts the agent and speaks ACP. Defaults to the backend's command."""
@@ -369,7 +369,7 @@ class AgentProfileSpec(Model):
     """The settings for cloning and pushing git workspaces."""
     workspace: Workspace | None = None
     """The workspace of runs that name none."""
-    volumes: Annotated[list[Name], Field(max_length=32)] = []  # noqa: RUF012
+    volumes: Annotated[list[ObjectName], Field(max_length=32)] = []  # noqa: RUF012
     """The PersistentVolumeClaims that runs may name as their workspace."""
     caches: Annotated[list[Cache], Field(max_length=16, json_schema_extra=_map("mountPath"))] = []  # noqa: RUF012
     """

@@ -2,12 +2,23 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from agentrun.api.base import API_VERSION, Json, Line, Model, Name, Seconds, Token
+from agentrun.api.base import (
+    API_VERSION,
+    Json,
+    Line,
+    Model,
+    Name,
+    ObjectName,
+    Seconds,
+    Token,
+    name_rule,
+)
 from agentrun.api.messages import AgentMessage
+from agentrun.api.names import MAX_RUN_NAME
 from agentrun.api.v1alpha1.meta import ObjectMeta
 from agentrun.api.v1alpha1.run_status import AgentRunStatus
 from agentrun.api.v1alpha1.vocabulary import (
@@ -65,7 +76,7 @@ class Workspace(Model):
     """
     The git repository to clone. If neither `git` nor `volume` is set, the workspace starts empty.
     """
-    volume: Name | None = None
+    volume: ObjectName | None = None
     """The PersistentVolumeClaim to mount as the workspace. The profile must allow it by name."""
     cwd: Annotated[str, Field(max_length=1024)] | None = None
     """
@@ -172,7 +183,7 @@ class AgentRunSpec(Model):
     """
     input_message: AgentMessage | None = None
     """The task as a message with parts. If `prompt` is set as well, the prompt comes first."""
-    profile: Name | None = None
+    profile: ObjectName | None = None
     """The AgentProfile to use. Defaults to the backend's name (for claude_code: claude-code)."""
     model: Token | None = None
     """The model to use; the profile must allow it. Defaults to the profile's `models.default`."""
@@ -270,7 +281,7 @@ class AgentRun(Model):
     spec: AgentRunSpec
     status: AgentRunStatus = AgentRunStatus()
 
-    RULES: ClassVar[Sequence[dict[str, str]]] = [
+    RULES: ClassVar[Sequence[dict[str, Any]]] = [
         _rule(
             # The rest of the spec never changes anyway.
             f"!{_ended('oldSelf')}"
@@ -290,6 +301,7 @@ class AgentRun(Model):
             f" || self.status.phase != 'Completed' || {_ended('oldSelf')}",
             "a run whose cancellation was requested cannot become Completed",
         ),
+        name_rule("AgentRun", MAX_RUN_NAME),
     ]
 
     @property

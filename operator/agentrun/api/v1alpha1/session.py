@@ -1,11 +1,11 @@
 """AgentSession: a conversation with a stable agent name, which outlives its runs."""
 
 from collections.abc import Sequence
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
-from agentrun.api.base import API_VERSION, Line, Model, Name, Text, Time, Token
+from agentrun.api.base import API_VERSION, MAX_NAME, Line, Model, Name, Text, Time, Token, name_rule
 from agentrun.api.v1alpha1.meta import ObjectMeta
 from agentrun.api.v1alpha1.vocabulary import Backend
 
@@ -72,3 +72,5 @@ class AgentSession(Model):
     metadata: ObjectMeta = ObjectMeta()
     spec: AgentSessionSpec
     status: AgentSessionStatus = AgentSessionStatus()
+
+    RULES: ClassVar[Sequence[dict[str, Any]]] = [name_rule("AgentSession", MAX_NAME)]
