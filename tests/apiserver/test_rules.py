@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from agentrun.kube.errors import ApiError
+from tests import asked
 from tests.apiserver.conftest import Objects
 
 SPEC: dict[str, Any] = {"backend": "codex", "prompt": "say hello"}
@@ -77,9 +78,47 @@ async def test_a_run_without_prompt_and_message_is_refused(runs: Objects) -> Non
         await runs.create({"backend": "codex"})
 
 
+@pytest.mark.parametrize("given", asked.ACCEPTED.values(), ids=asked.ACCEPTED)
+async def test_what_spawn_run_accepts_is_accepted(runs: Objects, given: dict[str, Any]) -> None:
+    await runs.create(asked.as_spec(given))
+
+
+@pytest.mark.parametrize("given", asked.REFUSED.values(), ids=asked.REFUSED)
+async def test_what_spawn_run_refuses_is_refused(runs: Objects, given: dict[str, Any]) -> None:
+    with refused("spec"):
+        await runs.create(asked.as_spec(given))
+
+
+@pytest.mark.parametrize(
+    ("message", "is_blank"),
+    [
+        pytest.param(asked.message(asked.text(asked.BLANKS)), True, id="blank"),
+        pytest.param(asked.message(asked.text(" "), asked.text("")), True, id="blank-parts"),
+        pytest.param(asked.message(asked.text(" "), asked.text("x")), False, id="text"),
+        pytest.param(asked.message({"type": "data", "data": {}}), False, id="data"),
+    ],
+)
+async def test_an_answer_says_something(
+    runs: Objects, message: dict[str, Any], is_blank: bool
+) -> None:
+    name = name_of(await runs.create(SPEC))
+    patch = {"spec": {"inputs": [{"seq": 1, "message": message}]}}
+    if not is_blank:
+        assert (await runs.patch(name, patch))["spec"]["inputs"][0]["message"]["parts"]
+        return
+    with refused("spec.inputs[0].message"):
+        await runs.patch(name, patch)
+
+
 @pytest.mark.parametrize(
     ("spec", "saying"),
     [
+        pytest.param({"backend": "codex", "prompt": " "}, "the prompt is empty", id="blank-prompt"),
+        pytest.param(
+            {"backend": "codex", "inputMessage": asked.message(asked.text(" "))},
+            "inputMessage is empty",
+            id="blank-message",
+        ),
         pytest.param({**SPEC, "backend": "eliza"}, "Unsupported value", id="unknown-backend"),
         pytest.param({"prompt": "x"}, "spec.backend: Required", id="no-backend"),
         pytest.param({**SPEC, "prompt": "x" * 131_073}, "Too long", id="prompt-too-long"),

@@ -1,11 +1,30 @@
 """Messages of people and agents to an agent, in parts."""
 
 import json
-from typing import Annotated, Any, Literal
+from collections.abc import Sequence
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
 from agentrun.api.base import Json, Line, Model, Text
+
+# All that Python's str.strip() removes, in the syntax of Go's regular expressions.
+_BLANK = r"\pZ\t-\r\x1c-\x1f\x{85}"
+# The API server estimates the cost of a rule by the length of the expression: CEL unescapes all
+# but the class of separators first.
+_BLANK_IN_CEL = r"\\pZ\t-\r\x1c-\x1f\x85"
+IN_CEL_NOT_BLANK = f"matches('[^{_BLANK_IN_CEL}]')"
+"""In CEL, after a text and a dot: whether the text is more than white space."""
+SAYS_NOTHING: dict[str, Any] = {
+    "properties": {
+        "parts": {
+            "items": {
+                "properties": {"type": {"enum": ["text"]}, "text": {"pattern": f"^[{_BLANK}]*$"}}
+            }
+        }
+    }
+}
+"""The schema of messages that are white space alone, for fields where CEL would cost too much."""
 
 _JSON = json.JSONEncoder(indent=2, ensure_ascii=False)
 
@@ -29,6 +48,14 @@ class MessagePart(Model):
     """A file part's media type."""
     name: Line | None = None
     """A file part's name."""
+
+    RULES: ClassVar[Sequence[dict[str, str]]] = [
+        {
+            "rule": f"self.type != '{kind}' || has(self.{kind})",
+            "message": f"a part of type {kind} needs {kind}",
+        }
+        for kind in ("text", "data")
+    ]
 
 
 class AgentMessage(Model):

@@ -10,6 +10,7 @@ from agentrun.kube.errors import ApiError, ApiUnavailableError
 from agentrun.kube.resources import PROFILES, RUNS, SESSIONS
 from mcp_server.access.auth import Caller
 from mcp_server.runs import manifests
+from tests import asked
 from tests.unit.mcp_server.cluster import profile, session
 from tests.unit.mcp_server.conftest import Bench
 
@@ -197,6 +198,19 @@ async def test_invalid_arguments_are_refused_with_the_reason(
     await bench.add(PROFILES, "team-a", profile("small", models={"allowed": ["mini"]}))
     assert (await bench.refused("spawn_run", **(ASK | arguments))).startswith(text)
     assert not any(kind in ("agentruns", "agentsessions") for kind, *_ in bench.cluster.objects)
+
+
+@pytest.mark.parametrize("given", asked.ACCEPTED.values(), ids=asked.ACCEPTED)
+async def test_a_task_that_says_something_is_accepted(bench: Bench, given: dict[str, Any]) -> None:
+    assert (await bench.call("spawn_run", **ASK, **given))["status"] == "queued"
+
+
+@pytest.mark.parametrize("given", asked.REFUSED.values(), ids=asked.REFUSED)
+async def test_what_is_refused_by_kubectl_is_refused_here(
+    bench: Bench, given: dict[str, Any]
+) -> None:
+    assert await bench.refused("spawn_run", **ASK, **given)
+    assert not any(kind == "agentruns" for kind, *_ in bench.cluster.objects)
 
 
 async def test_a_profile_with_a_dot_in_its_name_can_be_used(bench: Bench) -> None:

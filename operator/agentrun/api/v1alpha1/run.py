@@ -17,7 +17,7 @@ from agentrun.api.base import (
     Token,
     name_rule,
 )
-from agentrun.api.messages import AgentMessage
+from agentrun.api.messages import IN_CEL_NOT_BLANK, SAYS_NOTHING, AgentMessage
 from agentrun.api.names import MAX_RUN_NAME
 from agentrun.api.v1alpha1.meta import ObjectMeta
 from agentrun.api.v1alpha1.run_status import AgentRunStatus
@@ -34,6 +34,11 @@ _TERMINAL = "[" + ", ".join(f"'{phase}'" for phase in sorted(TERMINAL_PHASES)) +
 
 def _rule(rule: str, message: str, **more: str) -> dict[str, str]:
     return {"rule": rule, "message": message, **more}
+
+
+def _new(rule: str, message: str) -> dict[str, Any]:
+    """Return a rule for new objects; those of earlier versions can still be changed."""
+    return {"rule": f"oldSelf.hasValue() || {rule}", "message": message, "optionalOldSelf": True}
 
 
 def _ended(run: str) -> str:
@@ -142,6 +147,25 @@ class Retry(Model):
     """
 
 
+# A rule can read only declared fields; all others are kept as they are.
+BackendConfig = Annotated[
+    dict[str, Any],
+    Field(
+        json_schema_extra={
+            "x-kubernetes-preserve-unknown-fields": True,
+            "properties": {
+                "auth_token": {"type": "string", "description": "Refused: it is confidential."},
+                "headers": {
+                    "type": "object",
+                    "description": "Refused: they may be confidential.",
+                    "x-kubernetes-preserve-unknown-fields": True,
+                },
+            },
+        }
+    ),
+]
+
+
 class Input(Model):
     """An answer for a run that waits for input."""
 
@@ -149,8 +173,8 @@ class Input(Model):
     """The sequence number of the input. Each number can be used once."""
     question_id: Token | None = None
     """The ID of the question that is answered (`status.agent.question.id`)."""
-    message: AgentMessage
-    """The answer."""
+    message: Annotated[AgentMessage, Field(json_schema_extra={"not": SAYS_NOTHING})]
+    """The answer. It must be more than white space."""
 
     RULES: ClassVar[Sequence[dict[str, str]]] = [
         _rule("self == oldSelf", "an input cannot be changed: add another input with the next seq"),
@@ -201,7 +225,7 @@ class AgentRunSpec(Model):
     """A JSON Schema that the final answer (`status.result.structured`) must satisfy."""
     metadata: Json | None = None
     """Arbitrary data that is stored and returned unchanged, and is not interpreted."""
-    backend_config: Json | None = None
+    backend_config: BackendConfig | None = None
     """
     Settings of the backend, such as `agent_url` for remote_a2a. It must not contain credentials.
     """
@@ -242,10 +266,30 @@ class AgentRunSpec(Model):
         "resumedFrom", "parent", "outputSchema", "metadata", "backendConfig", "timeouts", "retry",
         "ttlSecondsAfterFinished",
     )  # fmt: skip
-    RULES: ClassVar[Sequence[dict[str, str]]] = [
+    RULES: ClassVar[Sequence[dict[str, Any]]] = [
         _rule(
             "has(self.prompt) || has(self.inputMessage)",
             "Either prompt or inputMessage is required",
+        ),
+        _new(
+            f"!has(self.prompt) || has(self.inputMessage) || self.prompt.{IN_CEL_NOT_BLANK}",
+            "Either prompt or inputMessage is required: the prompt is empty",
+        ),
+        _new(
+            "!has(self.inputMessage) || self.inputMessage.parts.exists(part,"
+            f" part.type != 'text' || (has(part.text) && part.text.{IN_CEL_NOT_BLANK}))",
+            "inputMessage is empty: add a part with text or data",
+        ),
+        _new(
+            "!has(self.session) || self.session.mode != 'resume' || has(self.session.name)",
+            "session.name is required when session.mode is resume",
+        ),
+        _new(
+            "!has(self.backendConfig)"
+            " || (!has(self.backendConfig.auth_token) && !has(self.backendConfig.headers))",
+            "backendConfig.auth_token and headers are not accepted: all users with permission to"
+            " read runs would see them. Give them to spawn_run, or put them into a Secret that the"
+            " profile names",
         ),
         _rule(
             "oldSelf.desiredState != 'Cancelled' || self.desiredState == 'Cancelled'",
