@@ -5,8 +5,25 @@ from tests.apiserver.conftest import Objects, kubectl
 
 async def test_runs_have_short_names_and_a_category(runs: Objects) -> None:
     name = (await runs.create({"backend": "codex", "prompt": "x"}))["metadata"]["name"]
-    for word in ("run", "runs", "agentrun", "agentruns", "all"):
+    for word in ("run", "runs", "agentrun", "agentruns", "all", "agentrun-dev"):
         assert name in kubectl("get", word, "-n", runs.namespace)
+    assert kubectl("get", "agentrun", name, "-o", "name", "-n", runs.namespace).strip() == (
+        f"agentrun.agentrun.dev/{name}"
+    )
+
+
+async def test_profiles_and_sessions_have_a_category_but_are_not_in_all(
+    profiles: Objects, sessions: Objects
+) -> None:
+    made = [
+        await profiles.create({"backend": "codex", "image": "i"}),
+        await sessions.create({"backend": "codex"}),
+    ]
+    everything = kubectl("get", "all", "-o", "name", "-n", profiles.namespace)
+    ours = kubectl("get", "agentrun-dev", "-o", "name", "-n", profiles.namespace)
+    for one in made:
+        assert one["metadata"]["name"] in ours
+        assert one["metadata"]["name"] not in everything
 
 
 async def test_the_columns_show_what_a_run_is_doing_and_since_when(runs: Objects) -> None:

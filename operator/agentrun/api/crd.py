@@ -22,8 +22,10 @@ _PRESERVE = "x-kubernetes-preserve-unknown-fields"
 # Go's regular expressions, in which this also matches multi-line text.
 _NO_NUL = r"^[^\x00]*$"
 _HELD = frozenset({"pattern", "enum", "format"})
-# A category with the name of a kind would make `kubectl get agentrun NAME` ambiguous.
-_CATEGORIES = ["all"]
+# `kubectl delete all --all` is for what users create and delete every day: of these kinds, runs. A
+# category `agentrun` would replace the kind's name: `kubectl get agentrun NAME` would be refused.
+_CATEGORY = "agentrun-dev"
+_IN_ALL = frozenset({"AgentRun"})
 _HEADER = "# Generated from operator/agentrun/api by `make generate`. Do not edit.\n"
 
 Column = dict[str, Any]
@@ -117,7 +119,7 @@ def _crd(
                 "plural": plural,
                 "singular": kind.lower(),
                 "shortNames": short,
-                "categories": _CATEGORIES,
+                "categories": ["all", _CATEGORY] if kind in _IN_ALL else [_CATEGORY],
             },
             "versions": [version],
         },
