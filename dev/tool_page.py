@@ -35,6 +35,11 @@ default is required; an argument that is not listed is rejected
 ([0011](decisions/0011-unknown-arguments-are-refused.md)). A rejected call returns an error:
 `isError` with one text that begins with `Error: ` and states what to do instead. While
 `poll_events` and `cancel_run` wait, a client that requests progress is notified every 5 seconds.
+
+A `run_id` is the name of an AgentRun, or `NAME@UID`. If several runs had one name, one
+after the other, the name alone is that of the newest, results give each as `NAME@UID`, and a call
+that continues from a `seq` needs that form
+([0027](decisions/0027-a-cursor-belongs-to-one-run.md)).
 """
 _FOOT = """\
 ## For agents

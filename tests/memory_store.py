@@ -1,6 +1,7 @@
 """In-memory stores for tests. They satisfy the whole interface except durability."""
 
 import hashlib
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
@@ -107,6 +108,13 @@ class MemoryRunStore:
         ]
         newest = max(named, key=lambda kept: (place_of(kept.row.run)[0], kept.order), default=None)
         return newest.seen() if newest else None
+
+    async def reused_names(self, namespace: str, names: Sequence[str]) -> set[str]:
+        """See ``RunStore``."""
+        self._check()
+        metas = [kept.row.run.metadata for kept in self._runs.values()]
+        found = Counter(meta.name for meta in metas if meta.namespace == namespace)
+        return {name for name in names if found[name] > 1}
 
     async def get_run_by_uid(self, uid: str) -> RunRow | None:
         """See ``RunStore``."""

@@ -25,7 +25,8 @@ THEME = Theme(
             message=r"deleted",
             shows="The AgentRun was deleted before the run had ended.",
             bound=_GRACE,
-            remedy="Its events are retained: `get_run` and `poll_events` still return it.",
+            remedy="Its events are retained: `get_run` and `poll_events` still return it, with"
+            " `NAME@UID` as run_id if the name was used again (`list_runs`).",
             phase=Phase.CANCELLED,
         ),
         Failure(

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from agentrun.api.base import Model
 from agentrun.api.messages import AgentMessage
+from agentrun.api.names import parse_run_id
 from agentrun.api.pod_layout import LABEL_RUN, REQUEST_HASH, REQUESTED_BY
 from agentrun.api.quarantine import named, readable
 from agentrun.api.v1alpha1 import AgentProfile, AgentRun, AgentSession, ParentRun
@@ -80,6 +81,16 @@ class Runs:
         # A run that was just created with kubectl may not have reached the watch yet.
         manifest = await self._get(RUNS, namespace, name)
         return await self._run_sync.observe(manifest) if manifest else None
+
+    async def find_by_id(self, namespace: str, run_id: str) -> RunRow | None:
+        """Return the run of a run_id: of that name, the newest; or of that name and uid."""
+        name, uid = parse_run_id(run_id)
+        if not uid:
+            return await self.find(namespace, name)
+        row = await self._store.get_run_by_uid(uid) or await self.find(namespace, name)
+        is_meant = row is not None and row.run.metadata.uid == uid
+        place = (row.run.metadata.namespace, row.run.metadata.name) if row else ()
+        return row if is_meant and place == (namespace, name) else None
 
     async def find_session(self, namespace: str, reference: str) -> AgentSession | None:
         """Return a session by its name or its uid; None if it does not exist."""

@@ -8,6 +8,7 @@ no clock and do no I/O. manifests.py converts in the other direction.
 from datetime import UTC, datetime
 from typing import Any
 
+from agentrun.api.names import unique_run_id
 from agentrun.api.pod_layout import REQUESTED_BY
 from agentrun.api.quarantine import UNREADABLE, Quarantined
 from agentrun.api.status import Status
@@ -60,13 +61,20 @@ def status_of(row: RunRow) -> Status:
     return reported if reported.is_live else phase.status
 
 
-def run_view(row: RunRow, *, prompt_limit: int | None = None) -> RunView:
-    """Return the view of a run, with at most ``prompt_limit`` characters of its prompt."""
+def run_view(row: RunRow, *, prompt_limit: int | None = None, is_reused: bool = False) -> RunView:
+    """
+    Return the view of a run, with at most ``prompt_limit`` characters of its prompt.
+
+    ``is_reused`` says whether other runs had its name.
+    """
     run, status = row.run, row.run.status
     spec, result = run.spec, status.result
     current = status_of(row)
     return RunView(
-        run_id=run.metadata.name,
+        run_id=unique_run_id(run.metadata.name, run.metadata.uid)
+        if is_reused
+        else run.metadata.name,
+        uid=run.metadata.uid,
         namespace=run.metadata.namespace,
         backend=spec.backend,
         role=spec.role,

@@ -224,7 +224,12 @@ class RunView(_Result):
     """A run: its task, status and result."""
 
     run_id: str
-    """The run's id, and the name of its AgentRun."""
+    """
+    The run's id: the name of its AgentRun, followed by `@` and its uid if several runs had the
+    name.
+    """
+    uid: str | None = None
+    """The uid of its AgentRun."""
     namespace: str
     """Its Kubernetes namespace."""
     backend: Backend
@@ -322,6 +327,8 @@ class PollResult(_Result):
 
     run_id: str
     """The run."""
+    uid: str | None = None
+    """Its uid: the events, and `next_after_seq`, belong to this run only."""
     status: Status
     """The run's status."""
     events: list[Event]

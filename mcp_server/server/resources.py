@@ -18,7 +18,7 @@ from pydantic import BaseModel
 from mcp_server.schemas.answer_size import within
 from mcp_server.schemas.run_views import run_view, status_of
 from mcp_server.tools.context import ToolContext, tool_errors
-from mcp_server.tools.run_lookup import resolve
+from mcp_server.tools.run_lookup import is_reused, resolve, resolve_after, run_id_of
 
 RUN_URI = "agentrun://{namespace}/runs/{run_id}"
 JOURNAL_URI = f"{RUN_URI}/journal{{?after_seq,limit}}"
@@ -58,7 +58,8 @@ def add_resources(server: MCPServer, context: ToolContext) -> None:
     )
     async def run(namespace: str, run_id: str) -> str:
         with _not_found():
-            return run_view(await resolve(context, run_id, None, None, namespace)).model_dump_json()
+            row = await resolve(context, run_id, None, None, namespace)
+            return run_view(row, is_reused=await is_reused(context, row)).model_dump_json()
 
     @server.resource(
         JOURNAL_URI,
@@ -71,14 +72,16 @@ def add_resources(server: MCPServer, context: ToolContext) -> None:
         namespace: str, run_id: str, after_seq: str = "", limit: str = str(LAST_EVENTS)
     ) -> str:
         with _not_found():
-            row = await resolve(context, run_id, None, None, namespace)
+            seq = _number("after_seq", after_seq) if after_seq else 0
+            row = await resolve_after(context, seq, run_id, None, None, namespace)
             most = min(max(1, _number("limit", limit)), MAX_EVENTS)
-            after = _number("after_seq", after_seq) if after_seq else max(0, row.last_seq - most)
+            after = seq if after_seq else max(0, row.last_seq - most)
             found = await context.store.read(row.run.metadata.uid, after, most)
             events = within(found)
             return json.dumps(
                 {
-                    "run_id": run_id,
+                    "run_id": await run_id_of(context, row),
+                    "uid": row.run.metadata.uid,
                     "status": status_of(row),
                     "events": [event.model_dump(mode="json") for event in events],
                     "next_after_seq": events[-1].seq if events else after,

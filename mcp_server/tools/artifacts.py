@@ -21,7 +21,7 @@ from agentrun.store.base import BlobStore
 from mcp_server.schemas.answer_size import MAX_BYTES, sent_bytes
 from mcp_server.schemas.runs import ArtifactResult
 from mcp_server.tools.context import ToolContext, tool_errors
-from mcp_server.tools.run_lookup import AgentName, Cwd, Namespace, RunId, resolve
+from mcp_server.tools.run_lookup import AgentName, Cwd, Namespace, RunId, resolve_at, run_id_of
 
 MAX_SLICE = 262_144
 """The maximum size of a slice in bytes."""
@@ -75,8 +75,8 @@ def add_get_event_artifact(server: MCPServer, context: ToolContext) -> None:
         again with `offset` set to `offset + returned_bytes` of the result.
         """
         with tool_errors():
-            row = await resolve(context, run_id, agent_name, cwd, namespace)
-            uid, name = row.run.metadata.uid, row.run.metadata.name
+            row = await resolve_at(context, seq, run_id, agent_name, cwd, namespace)
+            uid = row.run.metadata.uid
             try:
                 ref = reference(await context.store.read(uid, seq - 1, 1), seq, field_path)
             except NoArtifactError as error:
@@ -90,7 +90,7 @@ def add_get_event_artifact(server: MCPServer, context: ToolContext) -> None:
                     " only the event's preview is available."
                 ) from error
             return ArtifactResult(
-                run_id=name,
+                run_id=await run_id_of(context, row),
                 seq=seq,
                 field_path=field_path,
                 mime=str(ref["mime"]),

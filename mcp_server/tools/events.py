@@ -15,7 +15,7 @@ from mcp_server.schemas.answer_size import within
 from mcp_server.schemas.run_views import status_of
 from mcp_server.schemas.runs import PollResult
 from mcp_server.tools.context import PROGRESS_SECONDS, ToolContext, report_wait, tool_errors
-from mcp_server.tools.run_lookup import AgentName, Cwd, Namespace, RunId, resolve
+from mcp_server.tools.run_lookup import AgentName, Cwd, Namespace, RunId, resolve_after, run_id_of
 
 _SEAL_SECONDS = 10.0
 """How long to wait for the seal of a run that has ended, even if ``wait_ms`` is shorter."""
@@ -56,12 +56,13 @@ def add_poll_events(server: MCPServer, context: ToolContext) -> None:
         input_required, `get_run` shows the question.
         """
         with tool_errors():
-            row = await resolve(context, run_id, agent_name, cwd, namespace)
+            row = await resolve_after(context, after_seq, run_id, agent_name, cwd, namespace)
             row, events, status = await _next_events(
                 context, ctx, row, after_seq, limit, wait_ms / 1000
             )
             return PollResult(
-                run_id=row.run.metadata.name,
+                run_id=await run_id_of(context, row),
+                uid=row.run.metadata.uid,
                 status=status,
                 events=events,
                 next_after_seq=events[-1].seq if events else after_seq,

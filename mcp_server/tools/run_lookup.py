@@ -8,6 +8,7 @@ from mcp.server.mcpserver.exceptions import ToolError
 from pydantic import Field
 
 from agentrun.api.names import agent_name as normalised
+from agentrun.api.names import unique_run_id
 from agentrun.api.status import Status
 from agentrun.api.v1alpha1 import TERMINAL_PHASES, AgentSession, Phase
 from agentrun.store.base import RunFilter, RunRow
@@ -17,7 +18,10 @@ from mcp_server.tools.context import ToolContext
 
 RunId = Annotated[
     str | None,
-    Field(description="The run_id that spawn_run returned. Takes precedence over agent_name."),
+    Field(
+        description="The run_id that spawn_run returned, or NAME@UID. Takes precedence over"
+        " agent_name."
+    ),
 ]
 AgentName = Annotated[
     str | None,
@@ -45,11 +49,76 @@ async def resolve(
     cwd: str | None,
     namespace: str | None,
 ) -> RunRow:
-    """Return the run of a call. Raises ToolError if there is none or the caller may not use it."""
+    """
+    Return the run of a call. Raises ToolError if there is none or the caller may not use it.
+
+    A name that was used again is that of the newest run; ``NAME@UID`` is the run of that uid.
+    """
     policy = context.policy()
     row = await _find(context, run_id, agent_name, cwd, await policy.namespace(namespace))
     await policy.authorize(row.run.metadata.namespace, row)
     return row
+
+
+async def resolve_at(
+    context: ToolContext,
+    seq: int,
+    run_id: str | None,
+    agent_name: str | None,
+    cwd: str | None,
+    namespace: str | None,
+) -> RunRow:
+    """
+    Return the run of a call that names a seq of its journal.
+
+    Raises ToolError as ``resolve`` does, and if the seq may be of another run of the same name.
+    """
+    row = await resolve(context, run_id, agent_name, cwd, namespace)
+    meta, given = row.run.metadata, (run_id or "").strip()
+    unique = unique_run_id(meta.name, meta.uid)
+    if seq and given == meta.name and await is_reused(context, row):
+        raise ToolError(
+            f"Several runs had the name {meta.name}, so seq {seq} may be of another run's journal."
+            f" Call again with the run_id of the run that you were reading: {unique} is the newest,"
+            " and list_runs shows the others. after_seq 0 reads the newest from its beginning."
+        )
+    return row
+
+
+async def resolve_after(
+    context: ToolContext,
+    after_seq: int,
+    run_id: str | None,
+    agent_name: str | None,
+    cwd: str | None,
+    namespace: str | None,
+) -> RunRow:
+    """
+    Return the run of a call that continues reading its journal after a seq.
+
+    Raises ToolError as ``resolve_at`` does, and if the journal ended before the seq.
+    """
+    row = await resolve_at(context, after_seq, run_id, agent_name, cwd, namespace)
+    if row.sealed and after_seq > row.last_seq:
+        meta = row.run.metadata
+        raise ToolError(
+            f"after_seq {after_seq} is not of run {unique_run_id(meta.name, meta.uid)}, which has"
+            f" ended with seq {row.last_seq}. list_runs shows all runs; after_seq 0 reads this one"
+            " from its beginning."
+        )
+    return row
+
+
+async def is_reused(context: ToolContext, row: RunRow) -> bool:
+    """Whether other runs had the name of this run."""
+    meta = row.run.metadata
+    return bool(await context.store.reused_names(meta.namespace, [meta.name]))
+
+
+async def run_id_of(context: ToolContext, row: RunRow) -> str:
+    """Return the run_id of a run: its name, and its uid if other runs had the name."""
+    meta = row.run.metadata
+    return unique_run_id(meta.name, meta.uid) if await is_reused(context, row) else meta.name
 
 
 async def _find(
@@ -61,7 +130,7 @@ async def _find(
 ) -> RunRow:
     name, agent = (run_id or "").strip(), (agent_name or "").strip()
     if name:
-        row = await context.runs.find(where, name)
+        row = await context.runs.find_by_id(where, name)
         if row is None:
             raise ToolError(
                 f"Unknown run_id: {name}. Call list_runs to see the runs in namespace {where}."

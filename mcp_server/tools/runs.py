@@ -9,7 +9,7 @@ from mcp.server.mcpserver.exceptions import ToolError
 from mcp_types import ToolAnnotations
 from pydantic import Field, ValidationError
 
-from agentrun.api.names import new_run_id, run_id_for_key
+from agentrun.api.names import new_run_id, parse_run_id, run_id_for_key
 from agentrun.api.status import Status
 from agentrun.api.v1alpha1 import Backend, Phase
 from agentrun.store.base import MOST_LOOKED_AT, RunFilter, RunPage, RunRow
@@ -43,6 +43,7 @@ from mcp_server.tools.run_lookup import (
     Namespace,
     RunId,
     is_in,
+    is_reused,
     resolve,
     session_called,
 )
@@ -154,7 +155,7 @@ def add_get_run(server: MCPServer, context: ToolContext) -> None:
             if not _has_question(row):
                 # The journal shows that the run asks before status.agent has the question.
                 row = await context.follow(row, _has_question, _QUESTION_SECONDS)
-            return run_view(row)
+            return run_view(row, is_reused=await is_reused(context, row))
 
 
 def _has_question(row: RunRow) -> bool:
@@ -249,11 +250,13 @@ def add_list_runs(server: MCPServer, context: ToolContext) -> None:
                 backend=backend,
                 session_name=await session_called(context, where, agent) if agent else None,
             )
-            above = (parent_run_id or "").strip() or None
+            above, above_uid = parse_run_id((parent_run_id or "").strip())
 
             def is_shown(row: RunRow) -> bool:
                 parent = row.run.spec.parent
-                is_below = above is None or (parent is not None and parent.name == above)
+                is_below = not above or (
+                    parent is not None and parent.name == above and above_uid in ("", parent.uid)
+                )
                 return is_in(row, cwd) and is_below and status in (None, status_of(row))
 
             return await _list(context, which, is_shown, limit, cursor or None)
@@ -321,11 +324,13 @@ async def _list(
     unreadable = [unreadable_view(one) for where in namespaces for one in policy.unreadable(where)]
     while True:
         page = await _page(context, which, cursor)
+        reused = await _reused(context, page)
         for index, row in enumerate(page.rows):
             if not (is_shown(row) and await may_read(policy, row)):
                 continue
             try:
-                view = run_view(row, prompt_limit=LISTED_PROMPT)
+                is_one = row.run.metadata.name in reused
+                view = run_view(row, prompt_limit=LISTED_PROMPT, is_reused=is_one)
             except ValidationError as error:
                 unreadable.append(_not_shown(row, error))
                 continue
@@ -338,6 +343,13 @@ async def _list(
         is_enough = (shown and read >= limit) or read >= _MOST_ROWS or looked_at >= MOST_LOOKED_AT
         if cursor is None or is_enough:
             return ListRunsResult(runs=shown, next_cursor=cursor, unreadable=unreadable)
+
+
+async def _reused(context: ToolContext, page: RunPage) -> set[str]:
+    """Return the names of the page's runs, all of one namespace, that other runs had, too."""
+    metas = [row.run.metadata for row in page.rows]
+    names = sorted({meta.name for meta in metas})
+    return await context.store.reused_names(metas[0].namespace, names) if metas else set()
 
 
 def _not_shown(row: RunRow, error: ValidationError) -> UnreadableView:

@@ -127,6 +127,16 @@ async def test_of_two_runs_with_the_same_name_and_second_the_later_recorded_is_n
     assert row.run.metadata.uid == "a-new"
 
 
+async def test_a_name_is_reused_if_several_runs_of_its_namespace_have_it(store: RunStore) -> None:
+    await store.record_run(replace(a_row("old", "same"), deleted_at=BEGIN))
+    await store.record_run(a_row("new", "same"))
+    await store.record_run(a_row("one", "once"))
+    assert await store.reused_names("team", ["same", "once", "never"]) == {"same"}
+    assert await store.reused_names("team", ["once"]) == set()
+    assert await store.reused_names("team", []) == set()
+    assert await store.reused_names("other", ["same"]) == set()
+
+
 # Lists
 
 

@@ -29,6 +29,17 @@ def run_id_for_key(namespace: str, caller: str, key: str) -> str:
     return _PREFIX + "k" + _encode(digest[:16])
 
 
+def unique_run_id(name: str, uid: str) -> str:
+    """Return the run id that names one run for good: ``NAME@UID``."""
+    return f"{name}@{uid}"
+
+
+def parse_run_id(run_id: str) -> tuple[str, str]:
+    """Parse a run id into the name and the uid; the uid is empty if the run id has none."""
+    name, _, uid = run_id.partition("@")
+    return name, uid
+
+
 def pod_name(run: str, attempt: int) -> str:
     """Return the name of an attempt's pod."""
     return f"{run}-{attempt}"

@@ -126,6 +126,7 @@ class Page(Answer):
     """A page of a run's events."""
 
     run_id: str
+    uid: str | None = None
     status: str
     events: list[Event]
     next_after_seq: int

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
+from agentrun.api.names import parse_run_id, unique_run_id
 from agentrun.api.status import TERMINAL_STATUSES, WAITING_STATUSES
 from agentrun.cli.answers import Event, Page
 from agentrun.cli.client import Tools
@@ -25,6 +26,8 @@ class Cursor:
     run_id: str
     after_seq: int = 0
     status: str = "queued"
+    _unique: str = ""
+    """The run's id with its uid, to which the position belongs also if the name is used again."""
 
     async def pages(self, tools: Tools) -> AsyncIterator[Page]:
         """
@@ -37,9 +40,11 @@ class Cursor:
         while True:
             rests = self.status in TERMINAL_STATUSES | WAITING_STATUSES
             page = await tools.poll_events(
-                self.run_id, self.after_seq, wait_ms=0 if rests else 20_000
+                self._unique or self.run_id, self.after_seq, wait_ms=0 if rests else 20_000
             )
             self.after_seq, self.status = page.next_after_seq, page.status
+            if page.uid:
+                self._unique = unique_run_id(parse_run_id(self.run_id)[0], page.uid)
             yield page
             if page.status in TERMINAL_STATUSES | WAITING_STATUSES and not page.events:
                 return

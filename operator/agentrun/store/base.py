@@ -282,6 +282,9 @@ class RunStore(Protocol):
         Return the run of that name; the newest, if the name was used again; None if there is none.
         """
 
+    async def reused_names(self, namespace: str, names: Sequence[str]) -> set[str]:
+        """Return those of ``names`` that several recorded runs of the namespace have."""
+
     async def get_run_by_uid(self, uid: str) -> RunRow | None:
         """Return the run of that uid; None if there is none."""
 

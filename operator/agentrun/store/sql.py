@@ -11,10 +11,11 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Row, Select, delete, exc, insert, select, update
+from sqlalchemy import Row, Select, delete, exc, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from agentrun.api.events import Event, EventType, NewEvent
+from agentrun.api.names import parse_run_id
 from agentrun.store.base import (
     MOST_LOOKED_AT,
     Changes,
@@ -136,6 +137,13 @@ class SqlRunStore:
         newest = (run_table.c.created.desc(), run_table.c.first_seen.desc())
         return await self._one(select(run_table).where(named).order_by(*newest).limit(1))
 
+    async def reused_names(self, namespace: str, names: Sequence[str]) -> set[str]:
+        """See ``RunStore``."""
+        name = run_table.c.name
+        named = (run_table.c.namespace == namespace) & name.in_(names)
+        several = select(name).where(named).group_by(name).having(func.count() > 1)
+        return {found.name for found in await self._transactions.read(several)}
+
     async def get_run_by_uid(self, uid: str) -> RunRow | None:
         """See ``RunStore``."""
         return await self._one(select(run_table).where(run_table.c.uid == uid))
@@ -240,8 +248,12 @@ class SqlRunStore:
         return (await self._transactions.write(write, wake)).head
 
     async def named(self, reference: str, namespace: str | None = None) -> list[RunRow]:
-        """Return the run of that uid; if there is none, those of that name, the newest first."""
-        row = await self.get_run_by_uid(reference)
+        """
+        Return the run of that uid, or of that ``NAME@UID``.
+
+        If there is none, return those of that name, the newest first.
+        """
+        row = await self.get_run_by_uid(parse_run_id(reference)[1] or reference)
         if row is not None:
             return [row]
         query = select(run_table).where(run_table.c.name == reference)

@@ -52,7 +52,10 @@ async def test_events_are_returned_in_order_and_in_pages(bench: Bench) -> None:
 async def test_a_poll_without_a_wait_returns_at_once(bench: Bench) -> None:
     name = (await bench.spawn())["run_id"]
     answer = await bench.call("poll_events", run_id=name, after_seq=7, wait_ms=0)
-    assert answer == {"run_id": name, "status": "queued", "events": [], "next_after_seq": 7}
+    uid = (await bench.row(name)).run.metadata.uid
+    assert answer == {
+        "run_id": name, "uid": uid, "status": "queued", "events": [], "next_after_seq": 7
+    }  # fmt: skip
 
 
 async def test_a_poll_returns_on_a_new_event(bench: Bench) -> None:

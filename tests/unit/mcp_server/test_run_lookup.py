@@ -156,6 +156,7 @@ async def test_get_run_shows_all_that_is_known(bench: Bench) -> None:
     assert shown.pop("updated_at").endswith("Z")
     assert shown == {
         "run_id": name,
+        "uid": (await bench.row(name)).run.metadata.uid,
         "namespace": "team-a",
         "backend": "codex",
         "role": "worker",

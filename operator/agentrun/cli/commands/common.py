@@ -16,7 +16,7 @@ from agentrun.cli.render.text import line_of
 _PATIENCE = "AGENTRUN_COMPLETION_SECONDS"
 """The variable that sets the timeout of a completion in seconds. Default: 3."""
 _NEWEST = 30
-_RUN_ID = re.compile(r"[a-z0-9][a-z0-9.-]*")
+_RUN_ID = re.compile(r"[a-z0-9][a-z0-9.@-]*")
 _FIELDS = ("url", "token", "kubeconfig", "context", "namespace")
 
 
