@@ -9,6 +9,7 @@ import asyncio
 import logging
 import os
 import signal
+import socket
 import sys
 from collections.abc import Iterator
 from contextlib import AsyncExitStack, contextmanager, suppress
@@ -17,6 +18,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from agentrun.kube.client import Kube, connect
+from agentrun.listening import ListenError, listen
 from agentrun.store.base import BlobStore, RunStore, StoreError
 from agentrun.store.blobs import open_blobs
 from agentrun.store.sql import open_store
@@ -55,6 +57,11 @@ class _Server(uvicorn.Server):
         """Have ``serve`` return after a graceful shutdown."""
         self.should_exit = True
         self._stopping.set()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen, by default on all addresses: uvicorn's own sockets have one family."""
+        listeners = sockets or [listen(self.config.port, self.config.host)]
+        await super().startup(listeners)
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -207,6 +214,9 @@ def main() -> int:
     except StoreError as error:
         # The error names the database; the URL may contain a password and is not logged.
         _log.error("the MCP server cannot start without its store: %s", error)
+        return 1
+    except ListenError as error:
+        _log.error("the MCP server cannot start: %s", error)
         return 1
     return 0
 

@@ -33,7 +33,8 @@ class Settings:
     """The URL of the server for clients outside the cluster, without /mcp."""
     issuer_url: str = "https://kubernetes.default.svc.cluster.local"
     """The issuer of the tokens."""
-    host: str = "0.0.0.0"
+    host: str = ""
+    """The address to listen on; by default all, of IPv4 and IPv6."""
     port: int = 8080
     gateway_port: int = 8081
     drain_seconds: float = 0

@@ -40,6 +40,7 @@ from agentrun.kube.client import connect
 from agentrun.kube.clock import ServerClock
 from agentrun.kube.objects import Key
 from agentrun.kube.resources import Resource
+from agentrun.listening import listen
 
 logger = logging.getLogger(__name__)
 
@@ -110,7 +111,7 @@ async def serve_health(
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     try:
-        await web.TCPSite(runner, "0.0.0.0", port).start()
+        await web.SockSite(runner, listen(port)).start()
         yield
     finally:
         await runner.cleanup()

@@ -84,10 +84,10 @@ async def test_watches_that_kopf_abandoned_restart_once_all_crds_are_served(
     assert begun == ["", ""]
 
 
-async def ask(port: int, path: str) -> tuple[int, str]:
+async def ask(port: int, path: str, host: str = "127.0.0.1") -> tuple[int, str]:
     async with (
         aiohttp.ClientSession() as session,
-        session.get(f"http://127.0.0.1:{port}{path}") as answer,
+        session.get(f"http://{host}:{port}{path}") as answer,
     ):
         return answer.status, await answer.text()
 
@@ -99,6 +99,7 @@ async def test_a_waiting_operator_is_alive_and_reports_what_it_waits_for() -> No
     alive, not_ready_reason = [True], ["404: no such kind"]
     async with serve_health(port, lambda: alive[0], lambda: not_ready_reason[0]):
         assert (await ask(port, "/healthz"))[0] == 200
+        assert (await ask(port, "/healthz", "[::1]"))[0] == 200
         status, body = await ask(port, "/readyz")
         assert status == 503
         assert "no such kind" in body

@@ -10,7 +10,7 @@ from starlette.applications import Starlette
 
 from agentrun.store.base import StoreUnavailableError
 from mcp_server.__main__ import _open, _server
-from mcp_server.http.connections import CLIENTS, RUNNERS
+from mcp_server.http.connections import CLIENTS, RUNNERS, ConnectionLimits
 from mcp_server.settings import Settings, SettingsError
 
 
@@ -44,6 +44,20 @@ def test_an_idle_connection_stays_open_longer_than_clients_and_proxies_keep_it()
     for bounds in (CLIENTS, RUNNERS):
         server = _server(Starlette(), "127.0.0.1", 0, bounds)
         assert server.config.timeout_keep_alive > 60
+
+
+@pytest.mark.parametrize("bounds", [CLIENTS, RUNNERS], ids=["server", "gateway"])
+async def test_both_ports_are_reached_over_ipv4_and_ipv6(bounds: ConnectionLimits) -> None:
+    server = _server(Starlette(), Settings().host, 0, bounds)
+    serving = asyncio.create_task(server.serve())
+    async with asyncio.timeout(10), httpx2.AsyncClient() as client:
+        while not server.started:  # noqa: ASYNC110 - it sets no event
+            await asyncio.sleep(0.01)
+        port = server.servers[0].sockets[0].getsockname()[1]
+        for host in ("127.0.0.1", "[::1]"):
+            assert (await client.get(f"http://{host}:{port}/")).status_code == 404
+    server.stop()
+    await serving
 
 
 async def test_an_idle_server_wakes_once_a_second_for_the_date_and_stops_at_once(
