@@ -22,14 +22,18 @@ _MAX_LENGTH = 64
 # What the runner of every version can parse, and what is said to a person.
 _PLAIN = re.compile(r"[0-9]+(\.[0-9]+)?([numkMGTPE]|[KMGTPE]i)?")
 # Kubernetes' own limits: an int64, and whole billionths, rounded up.
-_MAX = Decimal(2**63 - 1)
+_MAX_NUMBER = 2**63 - 1
+_MAX = Decimal(_MAX_NUMBER)
 _STEP = _SCALES["n"]
 
 
 def _plain(value: Any) -> str:
     """Return a quantity without sign and exponent; Kubernetes reads the same value from it."""
-    written = str(value) if isinstance(value, int | float) else value
-    if isinstance(value, bool) or not isinstance(written, str) or len(written) > _MAX_LENGTH:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if is_number and value >= 0:
+        return _decimal(str(min(value, _MAX_NUMBER)))
+    written = str(value) if is_number else value
+    if not isinstance(written, str) or len(written) > _MAX_LENGTH:
         raise ValueError(f"a quantity must be a number, or a string such as 500m or 4Gi: {value!r}")
     if not re.fullmatch(PATTERN, written):
         raise ValueError(f"{value!r} is not a quantity: write a number, or one such as 500m or 4Gi")
