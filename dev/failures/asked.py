@@ -48,6 +48,17 @@ THEME = Theme(
             remedy="Add the claim to the profile's `volumes`." + _SPAWNED,
         ),
         Failure(
+            key="output-schema",
+            happened="No answer can be checked against `outputSchema`: it is not a JSON Schema, it"
+            " refers to a schema that it does not contain, or no answer can satisfy it.",
+            reason=Reason.OUTPUT_SCHEMA_INVALID,
+            message=r"^No answer can be checked against outputSchema: \S+",
+            shows="No answer can be checked against outputSchema: /properties/item has $ref"
+            " #/$defs/Item, which does not resolve: refer to a schema in it, such as #/$defs/X",
+            bound="before the agent starts",
+            remedy="Correct the schema. `spawn_run` rejects such a run with the same message.",
+        ),
+        Failure(
             key="profile-repository",
             happened="The profile does not allow the repository.",
             reason=Reason.PROFILE_REFUSED,

@@ -60,6 +60,18 @@ THEME = Theme(
             " answer.",
         ),
         Failure(
+            key="output-check-slow",
+            happened="A pattern in `outputSchema` takes practically unlimited time on the answer.",
+            reason=Reason.OUTPUT_INVALID,
+            message=r"^The final answer does not satisfy outputSchema: the check takes more than"
+            r" \d+ s: the pattern \S+ in outputSchema may have nested repetitions",
+            shows="The final answer does not satisfy outputSchema: the check takes more than 15 s:"
+            " the pattern ^(a+)+$ in outputSchema may have nested repetitions",
+            bound="15 s for each of two answers",
+            remedy="Write the pattern without repetitions inside of repetitions; the events contain"
+            " the answer.",
+        ),
+        Failure(
             key="agent-not-ended",
             happened="A process of the agent cannot be killed: for example, it waits for a file"
             " server that is gone.",

@@ -7,14 +7,13 @@ subprocess, with a timeout and limited concurrency.
 
 import asyncio
 import json
+import logging
 import os
 import sys
 from typing import Any
 
-from jsonschema import SchemaError
-
 from agentrun.api.output_schema import count_subschemas
-from mcp_server.runs.schema_worker import check_schema
+from agentrun.json_schema import check_schema
 from mcp_server.schemas.arguments import InvalidArgumentsError
 
 SMALL = 8
@@ -22,6 +21,9 @@ SMALL = 8
 AT_ONCE = 2
 WAITING = 16
 SECONDS = 30.0
+
+log = logging.getLogger(__name__)
+
 _INVALID = "output_schema is not a valid JSON Schema"
 
 
@@ -79,13 +81,19 @@ class SchemaChecks:
                 process.kill()
                 await process.wait()
         if process.returncode:
-            last = complaint.decode(errors="replace").strip().splitlines()[-1:]
-            raise RuntimeError(f"the check of a schema failed ({process.returncode}): {last}")
+            # A pattern may be nested so deep that the process crashes.
+            log.error(
+                "The check of a schema failed (%s): %s", process.returncode, complaint[-2000:]
+            )
+            raise InvalidArgumentsError(
+                "output_schema could not be checked: the check failed. Make it, or its patterns,"
+                " simpler."
+            )
         return printed.decode(errors="replace")
 
 
 def _check_here(schema: dict[str, Any]) -> None:
     try:
         check_schema(schema)
-    except SchemaError as error:
-        raise InvalidArgumentsError(f"{_INVALID}: {error.message[:500]}") from error
+    except ValueError as error:
+        raise InvalidArgumentsError(f"{_INVALID}: {error}") from error

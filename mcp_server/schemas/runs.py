@@ -90,7 +90,8 @@ class SpawnArguments(BaseModel):
         dict[str, Any] | None,
         Field(
             description="A JSON Schema that the final answer must satisfy: at most 64 KiB,"
-            " 2,000 subschemas, 32 deep, with references within itself only."
+            " 2,000 subschemas, 32 deep, with references within itself only. Not a provider's"
+            " wrapper around a schema."
         ),
     ] = None
     metadata: Annotated[

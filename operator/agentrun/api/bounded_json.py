@@ -34,6 +34,8 @@ class Bounds:
     """How many values it may have, over all levels."""
     any_text: bool = False
     """Whether its strings may contain NUL and unpaired surrogates, as escapes."""
+    is_exact: bool = False
+    """Whether its whole numbers must be exact in double precision, which most readers have."""
 
 
 ASKED = Bounds(depth=64, values=10_000)
@@ -48,6 +50,8 @@ SENT = Bounds(depth=58, values=90_000)
 """For the data of a run that a runner sends, nested some levels deeper in a request."""
 FIELD_DEPTH = 48
 """For one field of what a runner sends, nested in an event, nested in a batch."""
+ANSWER = Bounds(depth=FIELD_DEPTH, values=80_000, is_exact=True)
+"""For a structured answer: the same value in an event, in a run's status, and in JavaScript."""
 
 CUT = "[left out: nested too deep]"
 """The replacement that ``mended`` inserts for a value that is too deep."""
@@ -67,15 +71,28 @@ class UnreadableJsonError(ValueError):
 
 
 def read(text: bytes | str, what: str, bounds: Bounds = HANDED_IN) -> Any:
-    """Parse JSON input. Raises UnreadableJsonError, whose message calls it ``what``."""
+    """
+    Parse JSON input. Raises UnreadableJsonError, whose message calls it ``what``.
+
+    Of a key that is repeated in an object, the last value counts, as in JavaScript; -0.0 is 0.0.
+    """
     try:
-        value = json.loads(text)
+        value = json.loads(text, parse_constant=_refuse_constant, parse_float=_float)
     except RecursionError:
         raise UnreadableJsonError(_too_deep(what, bounds)) from None
     except ValueError as error:
         raise UnreadableJsonError(f"{what} is not valid JSON: {error}.") from error
     check(value, what, bounds)
     return value
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not a number in JSON")
+
+
+def _float(digits: str) -> float:
+    # The sum with -0.0 is 0.0.
+    return float(digits) + 0.0
 
 
 def check(value: Any, what: str, bounds: Bounds = HANDED_IN) -> None:
@@ -147,7 +164,18 @@ def _inside(value: Any) -> Iterable[Any]:
 def _is_sound_scalar(value: Any, bounds: Bounds) -> bool:
     if isinstance(value, str):
         return bounds.any_text or _is_sound_text(value)
-    return _is_sound_number(value)
+    return not _number_fault(value, bounds)
+
+
+def _number_fault(value: Any, bounds: Bounds) -> str:
+    if not _is_sound_number(value):
+        return "a number that JSON cannot represent."
+    if bounds.is_exact and isinstance(value, int) and int(float(value)) != value:
+        return (
+            f"a whole number that many JSON parsers round, to {float(value):.0f}: write it as a"
+            " string if its digits matter."
+        )
+    return ""
 
 
 def _is_sound_text(text: str) -> bool:
@@ -168,8 +196,8 @@ def _explained(value: Any, what: str, bounds: Bounds) -> str:
         if isinstance(one, str) and not _is_sound_scalar(one, bounds):
             kind = "a NUL character" if "\0" in one else "an unpaired surrogate"
             return f"{where} contains {kind}, which cannot be stored."
-        if not isinstance(one, str) and not _is_sound_number(one):
-            return f"{where} is a number that JSON cannot represent."
+        if fault := _number_fault(one, bounds):
+            return f"{where} is {fault}"
     return f"{what} has more than {bounds.values} values."
 
 

@@ -10,9 +10,10 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.parse import unquote
 
+from agentrun.api.schema_recursion import MAX_SUBSCHEMAS, endless, escaped
+
 MAX_BYTES = 64 * 1024
 """The size as JSON without white space."""
-MAX_SUBSCHEMAS = 2000
 MAX_DEPTH = 32
 """How deep subschemas, and other values, may be nested."""
 MAX_APPLIED = 10_000
@@ -21,18 +22,38 @@ MAX_APPLIED = 10_000
 # Keywords with subschemas: a single one, a list, or a map by name.
 _ONE = frozenset({
     "not", "if", "then", "else", "items", "additionalItems", "contains", "additionalProperties",
-    "propertyNames", "unevaluatedItems", "unevaluatedProperties", "contentSchema",
+    "propertyNames", "unevaluatedItems", "unevaluatedProperties", "contentSchema", "extends",
 })  # fmt: skip
-_MANY = frozenset({"allOf", "anyOf", "oneOf", "prefixItems", "items"})
+_MANY = frozenset({"allOf", "anyOf", "oneOf", "prefixItems", "items", "extends"})
 _NAMED = frozenset({
     "dependentSchemas", "dependencies", "properties", "patternProperties", "$defs", "definitions",
 })  # fmt: skip
 _KEYWORDS = _ONE | _MANY | _NAMED
 _SAME = frozenset({
     "not", "if", "then", "else", "allOf", "anyOf", "oneOf", "dependentSchemas", "dependencies",
+    "extends",
 })  # fmt: skip
 """The keywords whose subschemas apply to the same value, not to a part of it."""
 _REFERENCES = ("$ref", "$dynamicRef", "$recursiveRef")
+DIALECTS = (
+    "https://json-schema.org/draft/2020-12/schema",
+    "https://json-schema.org/draft/2019-09/schema",
+    "http://json-schema.org/draft-07/schema",
+    "http://json-schema.org/draft-06/schema",
+    "http://json-schema.org/draft-04/schema",
+    "http://json-schema.org/draft-03/schema",
+)
+"""The values of ``$schema`` that are known, the default first; a # may follow."""
+_WRAPPERS = ("json_schema", "function")
+"""What providers of models name the type of an object that contains a schema."""
+_ROOT_KEYWORDS = (_KEYWORDS - {"definitions", "$defs"}) | {
+    "$ref", "$dynamicRef", "$recursiveRef", "type", "enum", "const", "required", "disallow",
+    "pattern", "format", "minLength", "maxLength", "minimum", "maximum",
+    "exclusiveMinimum", "exclusiveMaximum", "multipleOf", "divisibleBy", "minItems", "maxItems",
+    "uniqueItems", "minContains", "maxContains", "minProperties", "maxProperties",
+    "dependentRequired", "contentEncoding", "contentMediaType",
+}  # fmt: skip
+"""The keywords that can restrict a value."""
 _SHOWN = 200
 
 
@@ -41,10 +62,20 @@ def check_bounds(schema: dict[str, Any]) -> None:
     Check the limits of a schema.
 
     Raises ValueError, which names the place, if the schema is too large, has a reference that does
-    not resolve, or loops.
+    not resolve, loops, is of an unknown dialect, or is wrapped into an object that is no schema.
     """
     _check_size(schema)
+    _check_dialect(schema)
+    _check_wrapper(schema)
     _Walk(schema).check()
+
+
+def references(schema: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield each reference of a schema that is within the limits: a description, the target."""
+    walk = _Walk(schema)
+    walk.check()
+    for pointer, keyword, target in walk.references:
+        yield _described(pointer, keyword, target), target
 
 
 def count_subschemas(schema: dict[str, Any]) -> int:
@@ -78,6 +109,29 @@ def _check_size(schema: dict[str, Any]) -> None:
         raise ValueError(f"it is {size} bytes, more than {MAX_BYTES}")
 
 
+def _check_dialect(schema: dict[str, Any]) -> None:
+    dialect = schema.get("$schema", DIALECTS[0])
+    if not isinstance(dialect, str):
+        raise ValueError(f"$schema is {_short(json.dumps(dialect))}: it must be a string, a URI")
+    if dialect.removesuffix("#") not in DIALECTS:
+        known = ", ".join(DIALECTS)
+        raise ValueError(
+            f"$schema is {_short(dialect)}, which is not supported: omit it, or use one of {known}"
+        )
+
+
+def _check_wrapper(schema: dict[str, Any]) -> None:
+    """Raise ValueError if any JSON would satisfy an object that means something else."""
+    if schema.get("type") in _WRAPPERS or not (schema.keys() & _ROOT_KEYWORDS):
+        for name in sorted(schema, key=lambda name: "schema" not in name.lower()):
+            if isinstance(schema[name], dict) and name not in ("$id", "default"):
+                raise ValueError(
+                    f"it is not a JSON Schema: none of its keys ({_short(', '.join(schema))})"
+                    f" restricts the answer. If {_short(name)} contains the schema, pass its"
+                    " content alone; if the keys are names of properties, put them under properties"
+                )
+
+
 class _Walk:
     """All subschemas of a schema by JSON Pointer, and which apply to the same value."""
 
@@ -87,22 +141,27 @@ class _Walk:
         self.same: dict[str, list[str]] = {}
         self.anchors: dict[str, str] = {}
         self.references: list[tuple[str, str, Any]] = []
+        self.led: dict[tuple[str, str], str] = {}
 
     def check(self) -> None:
         """Find all subschemas and resolve all references. Raises ValueError if one is invalid."""
         self.find()
         # The target of a reference is a schema, wherever it is.
         for pointer, keyword, target in self.references:
-            where = f"{pointer or '/'} has {keyword} {_short(target)}"
             led = self._resolve(target)
             if led is None:
-                raise ValueError(
-                    f"{where}, which does not resolve: refer to a schema in it, such as #/$defs/X"
-                )
+                where = _described(pointer, keyword, target)
+                raise ValueError(f"{where}, which does not resolve: {_advice(target)}")
             if led not in self.found:
                 self.find(led)
             self.same[pointer].append(led)
+            self.led[pointer, keyword] = led
         self._check_loops()
+        if (unending := endless(self.found, self.led)) is not None:
+            raise ValueError(
+                f"no value satisfies it: {_short(unending) or '/'} allows none, or requires itself"
+                " in each value, without an end"
+            )
 
     def find(self, start: str = "") -> None:
         """Find the subschemas below the pointer ``start``."""
@@ -138,7 +197,7 @@ class _Walk:
                 self.references.append((pointer, name, schema[name]))
         for name, value in schema.items():
             if name not in _KEYWORDS and _depth(value) > MAX_DEPTH:
-                where = _short(f"{pointer}/{_escaped(name)}")
+                where = _short(f"{pointer}/{escaped(name)}")
                 raise ValueError(f"{where} is more than {MAX_DEPTH} levels deep")
 
     def _resolve(self, target: Any) -> str | None:
@@ -198,15 +257,25 @@ class _Walk:
                     )
 
 
+def _described(pointer: str, keyword: str, target: Any) -> str:
+    return f"{_short(pointer) or '/'} has {keyword} {_short(target)}"
+
+
+def _advice(target: Any) -> str:
+    if isinstance(target, str) and not target.startswith("#"):
+        return "other documents are not read; put their schemas under $defs, and refer to #/$defs/X"
+    return "refer to a schema in it, such as #/$defs/X"
+
+
 def _children(pointer: str, schema: dict[str, Any]) -> Iterator[tuple[str, Any, bool]]:
     """Yield the direct subschemas with their pointers, and whether they apply to the same value."""
     for name in _KEYWORDS & schema.keys():
-        value, where = schema[name], f"{pointer}/{_escaped(name)}"
+        value, where = schema[name], f"{pointer}/{escaped(name)}"
         is_same = name in _SAME
         if name in _NAMED and isinstance(value, dict):
             for key, one in value.items():
                 if isinstance(one, (dict, bool)):
-                    yield f"{where}/{_escaped(key)}", one, is_same
+                    yield f"{where}/{escaped(key)}", one, is_same
         elif name in _MANY and isinstance(value, list):
             for index, one in enumerate(value):
                 yield f"{where}/{index}", one, is_same
@@ -227,10 +296,6 @@ def _depth(value: Any) -> int:
         depth += any(isinstance(one, (dict, list)) for one in level)
         level = inner
     return depth
-
-
-def _escaped(key: str) -> str:
-    return key.replace("~", "~0").replace("/", "~1")
 
 
 def _short(value: Any) -> str:

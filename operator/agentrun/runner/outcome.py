@@ -87,7 +87,9 @@ def _cut(outcome: Outcome, length: int) -> Outcome:
     return outcome.model_copy(update={"message": message, "result": result})
 
 
-def invalid_answer(problem: ValueError) -> AttemptError:
+def invalid_answer(first: ValueError, again: ValueError) -> AttemptError:
     """Build the error of an answer that does not satisfy the schema after its repair, either."""
-    message = f"The final answer does not satisfy outputSchema: {problem}"
+    message = f"The final answer does not satisfy outputSchema: {first}"
+    if str(again) != str(first):
+        message += f"\nNeither does the agent's correction: {again}"
     return AttemptError(Reason.OUTPUT_INVALID, message)

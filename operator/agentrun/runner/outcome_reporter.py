@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from agentrun.api.bounded_json import SENT, mended
+from agentrun.api.bounded_json import SENT, fault_of
 from agentrun.api.events import EventType
 from agentrun.api.gateway import MAX_BLOB_BYTES, Task
 from agentrun.api.git_access import push_refusal
@@ -36,10 +36,6 @@ from agentrun.runner.outcome import End, build_outcome, termination_message
 MAX_STRUCTURED_BYTES = 256 * 1024
 """The largest structured answer, as JSON, that is included in the run's status."""
 _SUMMARY = 32_000
-_TOO_LARGE = (
-    "The structured answer of {} bytes is too large for the run's status: the event run_completed"
-    " holds it, as the artifact /structured_output."
-)
 _MOST_LISTED = 100
 _PATCH_CHUNK = 256 * 1024
 
@@ -114,13 +110,8 @@ class OutcomeReporter:
         # The replacement of a secret may be longer than it, so texts are cut after that.
         clean = Result.model_validate(self.redactor.data((result or Result()).model_dump()))
         clean.summary = self.redactor.text(end.final_response or "")[:_SUMMARY] or None
-        clean.structured, _ = mended(self.redactor.data(end.structured), "The answer", SENT)
-        size = len(encode(clean.structured))
-        if size > MAX_STRUCTURED_BYTES:
-            clean.structured = None
-            message = f"{_TOO_LARGE.format(size)} {end.message}".strip()
-            end = replace(end, message=message)
-        end = replace(end, message=self.redactor.text(end.message))
+        clean.structured, left_out = _for_status(self.redactor.data(end.structured))
+        end = replace(end, message=self.redactor.text(f"{left_out} {end.message}".strip()))
         return build_outcome(end, clean, self.attempt, datetime.now(UTC))
 
     async def deliver(self, outcome: Outcome) -> None:
@@ -206,3 +197,17 @@ class OutcomeReporter:
             target.writelines(self.redactor.stream(chunks))
         raw.unlink()
         return file.stat().st_size
+
+
+def _for_status(answer: Any) -> tuple[Any, str]:
+    """Return a structured answer, or None and why a run's status cannot hold it."""
+    if fault := fault_of(answer, "The structured answer", SENT):
+        # A part of an answer does not satisfy the schema that the whole answer satisfies.
+        return None, f"{fault} It is not in the run's status."
+    size = len(encode(answer))
+    if size <= MAX_STRUCTURED_BYTES:
+        return answer, ""
+    return None, (
+        f"The structured answer of {size} bytes is too large for the run's status: the event"
+        " run_completed holds it, as the artifact /structured_output."
+    )

@@ -6,6 +6,7 @@ from agentrun.api.gateway import Task
 from agentrun.api.git_access import repository_refusal, shown_to
 from agentrun.api.resolve import workspace_of
 from agentrun.api.v1alpha1 import GitSource, Reason
+from agentrun.runner.answer_check import check_schema_apart
 from agentrun.runner.gateway import Gateway
 from agentrun.runner.git.change import author_of
 from agentrun.runner.git.git import Git
@@ -53,10 +54,21 @@ class Preparer:
 
     async def prepare(self, task: Task) -> Prepared:
         """Restore the snapshot of an earlier pod, if there is one, and make the workspace."""
+        await self._check_schema(task)
         origin = await self._restore(task)
         base = await self._workspace(task, origin)
         cwd = str(working_folder(self.layout.workspace, workspace_of(task.spec, task.profile).cwd))
         return Prepared(task, cwd, origin, base)
+
+    async def _check_schema(self, task: Task) -> None:
+        """Check the schema before the work: spawn_run refuses an invalid one, the API does not."""
+        if task.spec.output_schema is None:
+            return
+        try:
+            await check_schema_apart(task.spec.output_schema)
+        except ValueError as error:
+            message = f"No answer can be checked against outputSchema: {error}"
+            raise AttemptError(Reason.OUTPUT_SCHEMA_INVALID, message) from error
 
     async def _restore(self, task: Task) -> ResumePoint | None:
         restorer = Restorer(self.layout, self.gateway, self.git, self.settings.patience)

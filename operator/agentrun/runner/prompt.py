@@ -1,13 +1,10 @@
-"""Builds the agent's prompts, and reads its structured answer."""
+"""Builds the agent's prompts."""
 
 import json
-import re
 from typing import Any
 
 from agentrun.api.messages import render_text
 from agentrun.api.v1alpha1 import AgentRunSpec
-
-_FENCE = re.compile(r"```[a-zA-Z]*\s*\n(.*?)\n?\s*```", re.DOTALL)
 
 
 def build_prompt(
@@ -52,37 +49,3 @@ def _schema_request(schema: dict[str, Any], answer_tool: str | None) -> str:
         "Your last message must be one JSON value only, without prose or a code fence. "
         "It must satisfy this JSON Schema:\n\n" + json.dumps(schema, indent=2, ensure_ascii=False)
     )
-
-
-def parse_answer(text: str) -> Any:
-    """Parse the JSON in a message, with or without a code fence. Raises ValueError if none."""
-    fenced = _FENCE.findall(text)
-    for candidate in (text, *reversed(fenced), text[text.find("{") : text.rfind("}") + 1]):
-        try:
-            return json.loads(candidate)
-        except ValueError:
-            continue
-    raise ValueError("it contains no JSON")
-
-
-def check_answer(text: str, schema: dict[str, Any]) -> Any:
-    """Return the structured answer in ``text``. Raises ValueError if it is invalid."""
-    # Few runs have a schema, and the library takes memory.
-    from jsonschema import FormatChecker, SchemaError, ValidationError, validators
-    from referencing import Registry
-    from referencing.exceptions import Unresolvable
-
-    answer = parse_answer(text)
-    validator = validators.validator_for(schema)
-    try:
-        # Without formats: that of patterns would be Python's.
-        validator.check_schema(schema, format_checker=FormatChecker(formats=()))  # type: ignore[call-arg]
-        # An empty registry: a schema's references must not make the runner fetch anything.
-        validator(schema, registry=Registry()).validate(answer)
-    except ValidationError as error:
-        raise ValueError(f"at {error.json_path}: {error.message[:500]}") from error
-    except Unresolvable as error:
-        raise ValueError(f"outputSchema refers to another document: {error}") from error
-    except SchemaError as error:
-        raise ValueError(f"outputSchema is not a JSON Schema: {error.message[:500]}") from error
-    return answer

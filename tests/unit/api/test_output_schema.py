@@ -31,10 +31,24 @@ DOUBLING: Json = {
 }
 
 
+def required(kind: str, name: str) -> Json:
+    """A node whose only child is required, and is a node as the whole is."""
+    return {"type": kind, "required": [name], "properties": {name: {"$ref": "#"}}}
+
+
 @pytest.mark.parametrize(
     "schema",
     [
         pytest.param({}, id="empty"),
+        pytest.param({"title": "Any", "default": {}}, id="annotations"),
+        pytest.param({"$schema": "http://json-schema.org/draft-07/schema#"}, id="draft-07"),
+        pytest.param({"anyOf": [{"type": "null"}, required("object", "a")]}, id="a-list"),
+        pytest.param({**required("object", "a"), "type": ["object", "null"]}, id="or-null"),
+        pytest.param(required("array", "a"), id="only-of-objects"),
+        pytest.param(
+            {"type": "array", "minItems": 0, "items": {"$ref": "#"}}, id="list-without-items"
+        ),
+        pytest.param({"required": "a", "minItems": "x", "type": "array"}, id="invalid-otherwise"),
         pytest.param(TREE, id="recursion"),
         pytest.param({"properties": {"next": {"$ref": "#"}}}, id="recursion-of-the-whole"),
         pytest.param({"$defs": {"a": {"$anchor": "x"}}, "items": {"$ref": "#x"}}, id="anchor"),
@@ -79,7 +93,7 @@ def test_a_bounded_schema_is_accepted(schema: Json) -> None:
             {"items": {"$ref": "#/$defs/x"}}, "/items has \\$ref #/\\$defs/x", id="dangling"
         ),
         pytest.param({"not": {"$ref": "#x"}}, "/not has \\$ref #x", id="no-such-anchor"),
-        pytest.param({"$ref": "https://example.com/x"}, "does not resolve", id="elsewhere"),
+        pytest.param({"$ref": "https://example.com/x"}, "other documents are not", id="elsewhere"),
         pytest.param({"$ref": "file:///etc/passwd#/a"}, "does not resolve", id="file"),
         pytest.param({"$ref": 7}, "does not resolve", id="number"),
         pytest.param({"$dynamicRef": "#gone"}, "dynamicRef #gone", id="dynamic"),
@@ -88,7 +102,10 @@ def test_a_bounded_schema_is_accepted(schema: Json) -> None:
         ),
         pytest.param({"$ref": "#"}, "refers back", id="itself"),
         pytest.param(
-            {"$defs": {"a": {"$ref": "#/$defs/b"}, "b": {"anyOf": [{"$ref": "#/$defs/a"}]}}},
+            {
+                "$defs": {"a": {"$ref": "#/$defs/b"}, "b": {"anyOf": [{"$ref": "#/$defs/a"}]}},
+                "items": {"$ref": "#/$defs/a"},
+            },
             "refers back",
             id="two",
         ),
@@ -96,6 +113,48 @@ def test_a_bounded_schema_is_accepted(schema: Json) -> None:
         pytest.param({"dependentSchemas": {"a": {"$ref": "#"}}}, "refers back", id="dependent"),
         pytest.param({"x": {"not": {"$ref": "#/x"}}, "$ref": "#/x"}, "refers back", id="outside"),
         pytest.param(DOUBLING, "applies more than", id="doubling"),
+        pytest.param({"$schema": {}}, r"\$schema is \{\}: it must be a string", id="no-dialect"),
+        pytest.param({"$schema": "urn:x"}, "urn:x, which is not supported", id="unknown-dialect"),
+        pytest.param(
+            {"name": "a", "strict": True, "schema": {"type": "object"}},
+            "schema contains the schema, pass its content alone",
+            id="wrapped",
+        ),
+        pytest.param(
+            {"type": "json_schema", "json_schema": {"name": "a", "schema": {}}},
+            "json_schema contains the schema",
+            id="wrapped-with-a-type",
+        ),
+        pytest.param(
+            {"type": "json_schema", "name": "a", "schema": {}, "strict": True},
+            "schema contains the schema",
+            id="wrapped-flat",
+        ),
+        pytest.param({"parameters": {"type": "object"}}, "parameters contains", id="function"),
+        pytest.param({"score": STRING, "why": STRING}, "put them under properties", id="names"),
+        pytest.param({"$defs": {"a": STRING}}, "restricts the answer", id="definitions-alone"),
+        pytest.param(required("object", "a"), "requires itself", id="required"),
+        pytest.param(
+            {"type": "array", "minItems": 1, "items": {"$ref": "#"}}, "itself", id="items"
+        ),
+        pytest.param(
+            {"type": "array", "contains": {"$ref": "#"}}, "requires itself", id="contains"
+        ),
+        pytest.param(
+            {"type": "object", "minProperties": 1, "additionalProperties": {"$ref": "#"}},
+            "requires itself",
+            id="any-name",
+        ),
+        pytest.param(
+            {"anyOf": [required("object", "a"), {"allOf": [required("object", "b")]}]},
+            "requires itself",
+            id="either",
+        ),
+        pytest.param(
+            {"type": "object", "required": ["a"], "properties": {"a": False}},
+            "/properties/a allows none",
+            id="nothing-allowed",
+        ),
         pytest.param({"items": {"$id": "https://e.com/x"}}, "has an \\$id", id="other-document"),
     ],
 )

@@ -135,7 +135,9 @@ async def test_a_large_schema_is_checked_as_a_small_one_is() -> None:
     checks = SchemaChecks()
     wrong = {"properties": {f"a{n}": {"type": "thing"} for n in range(20)}}
     for schema in (wrong, {"type": "thing"}):
-        with pytest.raises(InvalidArgumentsError, match="is not a valid JSON Schema: 'thing'"):
+        with pytest.raises(
+            InvalidArgumentsError, match=r"is not a valid JSON Schema: at \$\..*'thing'"
+        ):
             await checks.check(schema)
     await checks.check({"properties": {f"a{n}": STRING for n in range(20)}})
 
@@ -146,7 +148,7 @@ async def test_patterns_have_the_syntax_of_json_schema() -> None:
     await checks.check({"pattern": r"(?<year>\d{4})-\p{L}", "patternProperties": {r"\-": STRING}})
     broken: list[dict[str, Any]] = [{"pattern": "("}, {"patternProperties": {"[": {}}}]
     for wrong in broken:
-        with pytest.raises(InvalidArgumentsError, match="is not a 'regex'"):
+        with pytest.raises(InvalidArgumentsError, match="not a regular expression of JavaScript"):
             await checks.check(wrong)
 
 

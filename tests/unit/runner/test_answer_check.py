@@ -12,7 +12,7 @@ from agentrun.api.v1alpha1 import OutcomeState
 from agentrun.backends import backend_of
 from agentrun.backends.claude_code import CLAUDE_CODE
 from agentrun.runner.acp.mapping import UpdateMapper, find_answer
-from agentrun.runner.answer_check import check_apart
+from agentrun.runner.answer_check import check_apart, check_schema_apart
 from agentrun.runner.journal.large_text import LargeText
 from agentrun.runner.prompt import build_repair
 from tests.unit.runner.harness import a_gateway, pod
@@ -105,6 +105,7 @@ async def test_a_long_answer_is_complete_and_a_truncated_one_is_refused() -> Non
     ("schema", "answer", "problem"),
     [
         pytest.param({"pattern": "^\\p{L}+$"}, "äb", None, id="unicode-classes"),
+        pytest.param({"pattern": "^\\p{L}[\\w-.]*$"}, "ä-.", None, id="hyphen-after-a-set"),
         pytest.param({"pattern": "^(?<a>x)\\k<a>$"}, "xx", None, id="named-groups"),
         pytest.param({"pattern": "^\\d$"}, "\u0663", "does not match", id="digits-are-ascii"),
         pytest.param({"pattern": "a\\-b"}, "a-b", None, id="needless-escape"),
@@ -149,8 +150,31 @@ async def test_a_catastrophic_pattern_blocks_nothing_else(
         await asyncio.wait({checking}, timeout=0.1)
         ticks += 1
     assert ticks > 10
-    with pytest.raises(ValueError, match="a pattern in outputSchema"):
+    with pytest.raises(ValueError, match=r"the pattern \^\(a\+\)\+\$ in outputSchema"):
         await checking
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("schema", "problem"),
+    [
+        pytest.param({"properties": {"a": {"$ref": "#/$defs/A"}}}, "/properties/a has", id="ref"),
+        pytest.param({"$ref": "https://example.com/x"}, "other documents", id="elsewhere"),
+        pytest.param({"$schema": {}}, r"\$schema", id="dialect"),
+        pytest.param({"type": "thing"}, r"at \$.type: 'thing'", id="type"),
+        pytest.param({"pattern": "(?P<a>x)"}, "of JavaScript", id="pattern"),
+        pytest.param({"schema": {"type": "object"}, "name": "a"}, "pass its content", id="wrapper"),
+        pytest.param({"type": "number"}, None, id="valid"),
+    ],
+)
+async def test_a_schema_is_checked_without_an_answer(
+    schema: dict[str, Any], problem: str | None
+) -> None:
+    if problem is None:
+        await check_schema_apart(schema)
+        return
+    with pytest.raises(ValueError, match=problem):
+        await check_schema_apart(schema)
 
 
 @pytest.mark.slow

@@ -58,6 +58,9 @@ TURNS: dict[str, dict[str, Any]] = {
     "limit-turns": doing(["stop", "max_turn_requests"]),
     "turn-cancelled": doing(["stop", "cancelled"]),
     "output-invalid": doing(["say", '{"answer": 42}'], output_schema=SCHEMA),
+    "output-schema": doing(
+        ["say", "never"], output_schema={"properties": {"item": {"$ref": "#/$defs/Item"}}}
+    ),
 }
 # The sleeps here are agents that say nothing more, which is what is tried.
 SILENT: dict[str, list[str]] = {
@@ -96,6 +99,18 @@ async def test_an_agent_that_does_not_respond_ends_the_run_in_time(
     assert AcpAgent.handshake.__defaults__ == (HANDSHAKE_SECONDS,)
     row = sooner(find(key), HANDSHAKE_SECONDS, WAITS)
     await check_failure(tmp_path, row, a_gateway(["say", "never"]), SILENT[key], BOUNDS)
+
+
+@promised("output-check-slow")
+async def test_a_pattern_without_an_end_ends_the_run_with_the_reason(
+    tmp_path: Path, key: str
+) -> None:
+    told = json.dumps({"answer": "a" * 40 + "!"})
+    schema = {**SCHEMA, "properties": {"answer": {"pattern": "^(a+)+$"}}}
+    gateway = a_gateway(**doing(["say", told], output_schema=schema))
+    # Longer than the schema's check takes, which has the same limit.
+    bounds = {"agentrun.runner.answer_check.SECONDS": 4.0}
+    await check_failure(tmp_path, find(key), gateway, bounds=bounds)
 
 
 @promised("agent-exits-early")

@@ -141,6 +141,8 @@ class Reason(StrEnum):
     """The profile requests what is not possible (for example a CA bundle without certificates)."""
     UNREADABLE = "Unreadable"
     """The AgentRun cannot be read: it is nested too deep, or contains a NUL."""
+    OUTPUT_SCHEMA_INVALID = "OutputSchemaInvalid"
+    """No answer can be checked against `outputSchema`, for example because a `$ref` is unknown."""
     SESSION_NOT_FOUND = "SessionNotFound"
     """The run resumes an AgentSession that does not exist."""
     SESSION_NOT_RESUMABLE = "SessionNotResumable"

@@ -1,6 +1,5 @@
 """``agentrun ask``, ``run`` and ``review``: start a run, and stay with it or not."""
 
-import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from agentrun.api.bounded_json import read
 from agentrun.backends import DEFAULT
 from agentrun.backends.remote_a2a import REMOTE_A2A
 from agentrun.cli import exits
@@ -177,8 +177,8 @@ def _schema(file: Path | None) -> dict[str, Any] | None:
     if file is None:
         return None
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        content = read(file.read_bytes(), "it")
+    except (OSError, ValueError) as error:
         raise typer.BadParameter(f"--schema {file} cannot be read as JSON: {error}") from error
     if not isinstance(content, dict):
         raise typer.BadParameter(f"--schema {file} must hold a JSON object, a JSON Schema")

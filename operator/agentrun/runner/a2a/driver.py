@@ -127,7 +127,7 @@ class A2aDriver:
 
     async def _until_done(self, follower: TaskFollower, task: Task) -> End:
         """Forward the agent's questions, and request one repair of an invalid structured answer."""
-        schema, is_mended = task.spec.output_schema, False
+        schema, first = task.spec.output_schema, None
         while True:
             if self._mapper.state in WAITING:
                 await self._answer(follower, task, self._question())
@@ -139,10 +139,10 @@ class A2aDriver:
                 structured = await check_structured(self._mapper, schema)
                 return replace(end, structured=structured)
             except ValueError as problem:
-                if is_mended:
-                    raise invalid_answer(problem) from problem
-                repair = text_parts(build_repair(str(problem), schema))
-            is_mended = True
+                if first is not None:
+                    raise invalid_answer(first, problem) from problem
+                first = problem
+            repair = text_parts(build_repair(str(first), schema))
             # A finished task accepts no more messages: a new task continues its context.
             self._mapper.begin_turn(new_task=True)
             await follower.turn(self._message(repair, task))

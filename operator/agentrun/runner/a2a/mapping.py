@@ -9,13 +9,13 @@ import hashlib
 import json
 from typing import Any
 
+from agentrun.api.bounded_json import ANSWER, fault_of
 from agentrun.api.events import EventType
 from agentrun.api.v1alpha1 import OutcomeState, Reason
 from agentrun.backends.remote_a2a import REMOTE_A2A
 from agentrun.runner.a2a.messages import render, render_made, text_of
 from agentrun.runner.answer_check import check_apart
 from agentrun.runner.outcome import End
-from agentrun.runner.untrusted_json import is_deep
 
 Draft = tuple[EventType, dict[str, Any]]
 Raw = dict[str, Any]
@@ -272,8 +272,10 @@ def end_of(task: TaskMapper) -> End:
             )
             return End(OutcomeState.FAILED, Reason.PROVIDER_ERROR, message, response)
     data = task.structured
-    structured = data if _can_be_passed_on(data) else None
-    return End(OutcomeState.COMPLETED, Reason.COMPLETED, "", response, structured)
+    if fault := fault_of(data, "the first data part", ANSWER):
+        message = f"There is no structured answer: {fault} The event of its artifact contains it."
+        return End(OutcomeState.COMPLETED, Reason.COMPLETED, message, response)
+    return End(OutcomeState.COMPLETED, Reason.COMPLETED, "", response, data)
 
 
 def final_data(task: TaskMapper, state: OutcomeState) -> dict[str, Any]:
@@ -294,13 +296,7 @@ async def check_structured(task: TaskMapper, schema: dict[str, Any]) -> Any:
     Raises ValueError if it does not match the schema.
     """
     data = task.structured
+    if fault := fault_of(data, "the answer", ANSWER):
+        raise ValueError(fault)
     text = json.dumps(data) if data is not None else task.final_response
     return await check_apart(text or "", schema)
-
-
-def _can_be_passed_on(answer: Any) -> bool:
-    """Whether an answer is not nested too deep for readers of events and outcomes."""
-    try:
-        return not is_deep(json.dumps(answer).encode())
-    except RecursionError:
-        return False

@@ -264,14 +264,15 @@ class AcpDriver:
         try:
             return await self._answered(end, schema)
         except ValueError as problem:
-            repair = build_repair(str(problem), schema, started.answer_tool)
+            first = problem
+        repair = build_repair(str(first), schema, started.answer_tool)
         end = await self._turn(started, repair)
         if end.state is not OutcomeState.COMPLETED:
             return end
         try:
             return await self._answered(end, schema)
         except ValueError as problem:
-            raise invalid_answer(problem) from problem
+            raise invalid_answer(first, problem) from problem
 
     async def _answered(self, end: End, schema: dict[str, Any]) -> End:
         structured = await find_answer(self._mapper, schema)

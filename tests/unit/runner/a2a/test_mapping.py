@@ -203,8 +203,12 @@ async def test_valid_answer(parts: list[dict[str, Any]]) -> None:
     [
         pytest.param("seven", "no JSON", id="none"),
         pytest.param('{"n": "seven"}', r"\$\.n", id="of-another-type"),
-        pytest.param("[" * 300 + "]" * 300, "levels deep", id="too-deep-to-be-passed-on"),
-        pytest.param("[" * 50_000 + "]" * 50_000, "levels deep", id="too-deep-to-be-read"),
+        pytest.param(
+            "[" * 300 + "]" * 300, "nested deeper than 48 levels", id="too-deep-to-be-passed-on"
+        ),
+        pytest.param(
+            "[" * 50_000 + "]" * 50_000, "nested deeper than 48 levels", id="too-deep-to-be-read"
+        ),
     ],
 )
 @pytest.mark.slow
