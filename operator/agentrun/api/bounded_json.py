@@ -77,17 +77,13 @@ def read(text: bytes | str, what: str, bounds: Bounds = HANDED_IN) -> Any:
     Of a key that is repeated in an object, the last value counts, as in JavaScript; -0.0 is 0.0.
     """
     try:
-        value = json.loads(text, parse_constant=_refuse_constant, parse_float=_float)
+        value = json.loads(text, parse_float=_float)
     except RecursionError:
         raise UnreadableJsonError(_too_deep(what, bounds)) from None
     except ValueError as error:
         raise UnreadableJsonError(f"{what} is not valid JSON: {error}.") from error
     check(value, what, bounds)
     return value
-
-
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is not a number in JSON")
 
 
 def _float(digits: str) -> float:

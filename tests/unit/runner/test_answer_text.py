@@ -65,7 +65,9 @@ def test_the_answer_is_returned_as_it_is(answer: Any, around: str) -> None:
     [
         pytest.param("no", "contains no JSON", id="prose"),
         pytest.param("", "contains no JSON", id="empty"),
-        pytest.param('{"a": {"n": 1}, "b": NaN}', "NaN is not a number", id="part-of-no-json"),
+        pytest.param(
+            '{"a": {"n": 1}, "b": NaN}', "b is a number that JSON cannot", id="part-of-no-json"
+        ),
         pytest.param(
             'So {"a": {"n": 1}, "b": 1e}', "not valid JSON", id="part-of-no-json-in-prose"
         ),
@@ -83,8 +85,8 @@ def test_a_part_of_something_else_is_no_answer(text: str, problem: str) -> None:
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        pytest.param("NaN", "NaN is not a number in JSON", id="nan"),
-        pytest.param("-Infinity", "-Infinity is not a number in JSON", id="infinity"),
+        pytest.param("NaN", "n is a number that JSON cannot represent", id="nan"),
+        pytest.param("-Infinity", "n is a number that JSON cannot represent", id="infinity"),
         pytest.param("1e999", "n is a number that JSON cannot represent", id="too-large"),
         pytest.param("9007199254740993", "n is a whole number that many", id="rounded"),
         pytest.param("9" * 5000, "4300 digits", id="too-many-digits"),
