@@ -44,6 +44,17 @@ THEME = Theme(
             remedy="Raise the profile's `pod.workspaceSize`; for HOME and /tmp, write less data.",
         ),
         Failure(
+            key="runner-disk-full",
+            happened="The node's disk, on which the runner keeps events until the gateway has them,"
+            " is full.",
+            reason=Reason.COMPLETED,
+            message=r"\d+ events? (is|are) missing in the journal: the runner's disk was full\.$",
+            shows="2 events are missing in the journal: the runner's disk was full.",
+            bound="at once: the run continues, and the journal has a notice in their place",
+            remedy="Free space on the node. The answer and the change are complete.",
+            phase=Phase.COMPLETED,
+        ),
+        Failure(
             key="disk-full",
             happened="The agent's container writes more than its limit of ephemeral storage.",
             reason=Reason.EVICTED,

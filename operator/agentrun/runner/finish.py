@@ -172,12 +172,10 @@ async def report(attempt: Attempt, result: AttemptResult, limit: Limit) -> Attem
     """Record the final event, send the remaining events, and deliver the outcome."""
     result = _current(attempt, result)
     _log_end(attempt, result.end)
-    with _noting_a_full_disk():
-        more = attempt.driver.final_data(result.end.state)
-        attempt.outcomes.final_events(result.end, attempt.driver.state().usage, more)
+    is_stored = _add_final_event(attempt, result)
     attempt.senders.ship_again()
     try:
-        outcome = await limit.bound(deliver(attempt, result))
+        outcome = await limit.bound(deliver(attempt, result, is_stored))
     except TimeoutError:
         late = _current(attempt, result)
         outcome = attempt.outcomes.undelivered(attempt.outcomes.outcome(late.end, late.change))
@@ -185,12 +183,25 @@ async def report(attempt: Attempt, result: AttemptResult, limit: Limit) -> Attem
     return replace(result, outcome=outcome)
 
 
-async def deliver(attempt: Attempt, result: AttemptResult) -> Outcome:
-    """Deliver the outcome, once all events are sent or the task that sends them has ended."""
+async def deliver(attempt: Attempt, result: AttemptResult, is_stored: bool = True) -> Outcome:
+    """
+    Deliver the outcome, once all events are sent or the task that sends them has ended.
+
+    The events that are sent make room for the final event if it could not be stored.
+    """
     await attempt.senders.drained()
+    if not is_stored and _add_final_event(attempt, result):
+        await attempt.senders.drained()
     outcome = attempt.outcomes.outcome(_current(attempt, result).end, result.change)
     await attempt.outcomes.deliver(outcome)
     return outcome
+
+
+def _add_final_event(attempt: Attempt, result: AttemptResult) -> bool:
+    with _noting_a_full_disk():
+        more = attempt.driver.final_data(result.end.state)
+        return attempt.outcomes.final_events(result.end, attempt.driver.state().usage, more)
+    return False
 
 
 async def fail(attempt: Attempt, error: Exception) -> None:
@@ -239,7 +250,8 @@ def _current(attempt: Attempt, result: AttemptResult) -> AttemptResult:
     broken, end = attempt.supervisor.broken, result.end
     if broken is None or end.state is not OutcomeState.COMPLETED:
         return result
-    return replace(result, end=replace(broken, final_response=end.final_response))
+    answered = replace(broken, final_response=end.final_response, structured=end.structured)
+    return replace(result, end=answered)
 
 
 def _log_end(attempt: Attempt, end: End) -> None:

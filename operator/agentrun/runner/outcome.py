@@ -1,5 +1,6 @@
 """The end of an attempt, and its representations as outcome and termination message."""
 
+import errno
 import logging
 from dataclasses import dataclass
 from datetime import datetime
@@ -49,6 +50,9 @@ def end_of_error(error: BaseException) -> End:
     if isinstance(error, AttemptError):
         return End(OutcomeState.FAILED, error.reason, error.message)
     log.error("The runner failed", exc_info=error)
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        message = f"The runner's disk is full: {error}"
+        return End(OutcomeState.FAILED, Reason.RUNNER_FAILED, message)
     message = f"The runner failed: {type(error).__name__}: {error}"
     return End(OutcomeState.FAILED, Reason.RUNNER_FAILED, message)
 

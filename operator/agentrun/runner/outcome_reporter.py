@@ -88,8 +88,12 @@ class OutcomeReporter:
             return failed, change.result(False)
         return end, change.result(True)
 
-    def final_events(self, end: End, usage: Usage | None, more: Mapping[str, Any]) -> None:
-        """Add the agent's final event to the journal; the seal, not this event, closes it."""
+    def final_events(self, end: End, usage: Usage | None, more: Mapping[str, Any]) -> bool:
+        """
+        Add the agent's final event to the journal; the seal, not this event, closes it.
+
+        False if the disk is full.
+        """
         data = dict(more)
         if usage:
             data["usage"] = usage.model_dump(exclude_none=True)
@@ -98,12 +102,13 @@ class OutcomeReporter:
                 data["final_response"] = end.final_response
                 if end.structured is not None:
                     data["structured_output"] = end.structured
-                self.journal.add(EventType.RUN_COMPLETED, data)
+                return self.journal.add(EventType.RUN_COMPLETED, data)
             case OutcomeState.REJECTED:
-                self.journal.add(EventType.REJECTED, {"message": end.message, **data})
+                return self.journal.add(EventType.REJECTED, {"message": end.message, **data})
             case OutcomeState.FAILED:
                 failed = {"message": end.message, "reason": end.reason, **data}
-                self.journal.add(EventType.RUN_FAILED, failed)
+                return self.journal.add(EventType.RUN_FAILED, failed)
+        return True
 
     def outcome(self, end: End, result: Result | None) -> Outcome:
         """Build the outcome, without secrets."""
@@ -111,7 +116,8 @@ class OutcomeReporter:
         clean = Result.model_validate(self.redactor.data((result or Result()).model_dump()))
         clean.summary = self.redactor.text(end.final_response or "")[:_SUMMARY] or None
         clean.structured, left_out = _for_status(self.redactor.data(end.structured))
-        end = replace(end, message=self.redactor.text(f"{left_out} {end.message}".strip()))
+        told = " ".join(filter(None, (left_out, end.message, self.journal.losses)))
+        end = replace(end, message=self.redactor.text(told))
         return build_outcome(end, clean, self.attempt, datetime.now(UTC))
 
     async def deliver(self, outcome: Outcome) -> None:

@@ -43,6 +43,8 @@ class Played:
     driven: DriverState = field(
         default_factory=lambda: DriverState("s", prompt_sent=True, delivered=3)
     )
+    refusals: int = 0
+    """How often the final event finds a full disk."""
     error: Exception | None = None
     """The error of the change, and of the snapshot."""
     status: dict[str, Any] = field(default_factory=dict)
@@ -64,7 +66,7 @@ class Played:
             ),
             git=None,
             outcomes=SimpleNamespace(
-                change=self._change, final_events=lambda *_: self.calls.append("final event"),
+                change=self._change, final_events=self._final_event,
                 outcome=self._outcome, deliver=self._note("outcome"),
                 undelivered=lambda outcome: replace_reason(outcome, "StoreUnavailable"),
                 write_termination_message=lambda _: self.calls.append("termination message"),
@@ -93,6 +95,10 @@ class Played:
             self.calls.append(name)
 
         return note
+
+    def _final_event(self, *_: Any) -> bool:
+        self.calls.append("final event")
+        return self.calls.count("final event") > self.refusals
 
     async def _delivered(self, seq: int) -> None:
         self.calls.append(f"delivered {seq}")
@@ -289,6 +295,18 @@ async def test_completed_run_needs_no_snapshot_to_report_its_messages(played: Pl
     assert played.calls == ["snapshot", "reasoning", "settled", "delivered 3"]
 
 
+@pytest.mark.parametrize("refusals", [1, 2])
+async def test_final_event_is_stored_again_when_the_others_have_made_room(
+    played: Played, refusals: int
+) -> None:
+    played.refusals = refusals
+    result = await report(played.attempt, OVER, played.limit())
+    assert result.outcome is not None
+    begin = ["final event", "ship again", "drained", "final event"]
+    again = ["drained"] if refusals == 1 else []
+    assert played.calls == [*begin, *again, "outcome", "termination message"]
+
+
 async def test_late_outcome_reports_that_events_are_lost(played: Played) -> None:
     played.late = frozenset({7.0})
     result = await report(played.attempt, OVER, played.limit())
@@ -299,8 +317,9 @@ async def test_late_outcome_reports_that_events_are_lost(played: Played) -> None
 
 async def test_failed_helper_determines_the_end_of_a_completed_run(played: Played) -> None:
     played.broken = BROKEN
-    result = await report(played.attempt, OVER, played.limit())
-    assert result.end == replace(BROKEN, final_response="done")
+    answered = replace(OVER, end=replace(DONE, structured={"n": 1}))
+    result = await report(played.attempt, answered, played.limit())
+    assert result.end == replace(BROKEN, final_response="done", structured={"n": 1})
 
 
 async def test_stop_is_certain_only_if_the_driver_confirms_it(played: Played) -> None:

@@ -1,6 +1,7 @@
 """What is told at the end of an attempt, without secrets."""
 
 import json
+from errno import ENOSPC
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,8 @@ from agentrun.runner.journal.redact import REDACTED, Redactor
 from agentrun.runner.journal.spool import Spool
 from agentrun.runner.outcome import End
 from agentrun.runner.outcome_reporter import OutcomeReporter
+from dev.failures import find
+from tests.failures import check_end
 
 
 class NoGateway(Gateway):
@@ -82,3 +85,35 @@ def test_structured_answer_that_is_too_large_for_the_status_is_named(tmp_path: P
     [blob] = event.blobs
     assert json.loads(blob.path.read_bytes()) == answer
     assert "/structured_output" in json.loads(event.body)["data"]["artifact_refs"]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [{"score": float("nan")}, {"text": "\ud83d"}, {"list": [0] * 90_001}],
+    ids=["nan", "surrogate", "values"],
+)
+def test_no_part_of_an_answer_stands_for_the_whole(tmp_path: Path, answer: object) -> None:
+    end = End(OutcomeState.COMPLETED, Reason.COMPLETED, structured=answer)
+    outcome = a_delivery(tmp_path).outcome(end, None)
+    assert outcome.result is not None
+    assert outcome.result.structured is None
+    assert (outcome.message or "").startswith("The structured answer")
+    assert "It is not in the run's status." in (outcome.message or "")
+
+
+@pytest.mark.failure("runner-disk-full")
+def test_outcome_reports_events_that_did_not_fit_on_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_space(*_: object) -> None:
+        raise OSError(ENOSPC, "No space left on device")
+
+    delivery = a_delivery(tmp_path)
+    end = End(OutcomeState.COMPLETED, Reason.COMPLETED, "", "done", {"n": 1})
+    monkeypatch.setattr("agentrun.runner.journal.spool._write", no_space)
+    assert not delivery.final_events(end, None, {})
+    outcome = delivery.outcome(end, None)
+    message = outcome.message or ""
+    check_end(find("runner-disk-full"), outcome.state.value, outcome.reason or "", message)
+    assert outcome.result is not None
+    assert (outcome.result.summary, outcome.result.structured) == ("done", {"n": 1})

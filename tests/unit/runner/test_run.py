@@ -79,11 +79,12 @@ async def test_error_of_a_helper_determines_the_outcome_of_the_run(
 async def test_helper_that_fails_at_the_end_delays_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told: Callable[..., None] = OutcomeReporter.final_events
+    told: Callable[..., bool] = OutcomeReporter.final_events
 
-    def then_break(*args: Any) -> None:
-        told(*args)
+    def then_break(*args: Any) -> bool:
+        is_stored = told(*args)
         monkeypatch.setattr(Journal, "_send", broken)
+        return is_stored
 
     monkeypatch.setattr(OutcomeReporter, "final_events", then_break)
     gateway = a_gateway(["say", "never"])

@@ -24,7 +24,8 @@ PIPES_SIZE = "2Mi"
 CALLS_SIZE = "8Mi"
 HOME_SIZE = "4Gi"
 TMP_SIZE = "2Gi"
-SPOOL_SIZE = "2Gi"
+SPOOL_SIZE = "1536Mi"
+"""For events, large messages and the patch; a snapshot takes more."""
 
 # A pod is evicted when its disk usage, volumes included, exceeds the sum of its containers' limits.
 # So the limits include the volumes; the requests, which otherwise equal the limits, are small.
@@ -248,10 +249,15 @@ def _agent_resources(run: AgentRun, profile: AgentProfileSpec) -> dict[str, Any]
     }
 
 
+def spool_size(profile: AgentProfileSpec) -> str:
+    """Return the size of the runner's volume, in which it also packs and unpacks snapshots."""
+    return total(SPOOL_SIZE, profile.sessions.max_snapshot_size)
+
+
 def _runner_resources(run: AgentRun, profile: AgentProfileSpec, given: Resources) -> dict[str, Any]:
     """Return the given resources and the defaults, as far as these do not contradict them."""
     repository = profile.pod.workspace_size if clones(run, profile) else "0"
-    disk = total(SPOOL_SIZE, TMP_SIZE, _LAYER_SIZE, repository)
+    disk = total(spool_size(profile), TMP_SIZE, _LAYER_SIZE, repository)
     defaults = {"memory": _RUNNER_MEMORY, "ephemeral-storage": disk}
     return {
         "requests": _bounded(min, _RUNNER_REQUESTS, given.limits) | given.requests,

@@ -19,11 +19,11 @@ from agentrun.controller.pod.containers import (
     CALLS_SIZE,
     HOME_SIZE,
     PIPES_SIZE,
-    SPOOL_SIZE,
     TMP_SIZE,
     agent_container,
     clones,
     runner_container,
+    spool_size,
 )
 from agentrun.controller.pod.references import (
     SECRET_MODE,
@@ -140,7 +140,7 @@ def _volumes(run: AgentRun, profile: AgentProfileSpec) -> list[dict[str, Any]]:
         {"name": "home", "emptyDir": {"sizeLimit": HOME_SIZE}},
         {"name": "agent-tmp", "emptyDir": {"sizeLimit": TMP_SIZE}},
         {"name": "runner-tmp", "emptyDir": {"sizeLimit": TMP_SIZE}},
-        {"name": "spool", "emptyDir": {"sizeLimit": SPOOL_SIZE}},
+        {"name": "spool", "emptyDir": {"sizeLimit": spool_size(profile)}},
         *_repository_volumes(run, profile),
         {"name": "token", "projected": {"defaultMode": SECRET_MODE, "sources": [_token()]}},
         *reference_volumes(profile),

@@ -7,10 +7,12 @@ that refers to it, so that readers never find a dangling reference.
 """
 
 import asyncio
+import errno
 import json
 import logging
 import uuid
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -33,6 +35,8 @@ from agentrun.runner.journal.spool import Spool, SpooledEvent, StoredBlob, encod
 
 SPOOL_BOUND = 64 * 1024 * 1024
 """The spool size from which the agent's output is not read until the gateway has caught up."""
+FULL = (errno.ENOSPC, errno.EDQUOT)
+"""The errors of a disk that is full."""
 _BATCH_BYTES = 1024 * 1024
 _PAUSES = (0.2, 0.4, 0.8, 1.6, 3.2, 5.0)
 
@@ -54,6 +58,7 @@ class Journal:
         self._listen = listen
         self._next = 1
         self._notice: SpooledEvent | None = None
+        self._lost = self._unreported = 0
         self._more = asyncio.Event()
         self._changed = asyncio.Condition()
         self.last_error = ""
@@ -68,15 +73,46 @@ class Journal:
         """Continue a journal whose head is ``last_seq``."""
         self._next = last_seq + 1
 
-    def add(self, kind: EventType, data: dict[str, Any], *files: StoredBlob) -> None:
-        """Add an event, without secrets and within the size limit; store it until acknowledged."""
+    def add(self, kind: EventType, data: dict[str, Any], *files: StoredBlob) -> bool:
+        """
+        Add an event, without secrets and within the size limit; store it until acknowledged.
+
+        False if the disk is full: the event is lost, and the next one is preceded by a notice.
+        """
         # Regardless of the source (agent, remote agent, tool): the gateway accepts nothing else.
         clean, _ = mended(self._redactor.data(data), "data", SENT)
         self._listen(kind, with_previews(clean))
+        try:
+            if self._unreported:
+                self._put(EventType.REASONING, {"text": _lost(self._unreported)})
+                self._unreported = 0
+            self._put(kind, clean, *files)
+        except OSError as error:
+            if error.errno not in FULL:
+                raise
+            log.error("An event of type %s is lost: %s", kind, error)
+            self._lost, self._unreported = self._lost + 1, self._unreported + 1
+            return False
+        return True
+
+    @property
+    def losses(self) -> str:
+        """How many events are lost because the disk was full; empty if none are."""
+        return _lost(self._lost) if self._lost else ""
+
+    def _put(self, kind: EventType, data: dict[str, Any], *files: StoredBlob) -> None:
         seq = self._next + self._spool.pending
-        small, blobs = sanitize(clean, f"artifacts/{seq:06d}-{kind}-{self._attempt}")
-        stored = [self._store(blob.name, blob.text, blob.media_type) for blob in blobs]
-        self._spool.append(_event(kind, small), (*stored, *files))
+        small, blobs = sanitize(data, f"artifacts/{seq:06d}-{kind}-{self._attempt}")
+        stored = [
+            StoredBlob(blob.name, self._spool.new_file(), blob.media_type, 0) for blob in blobs
+        ]
+        try:
+            sized = [_store(one, blob.text) for one, blob in zip(stored, blobs, strict=True)]
+            self._spool.append(_event(kind, small), (*sized, *files))
+        except OSError:
+            for one in (*stored, *files):
+                one.path.unlink(missing_ok=True)
+            raise
         self._more.set()
 
     def new_file(self) -> Path:
@@ -194,21 +230,27 @@ class Journal:
                 log.error("The gateway does not store %s: %s", blob.name, error)
             blob.path.unlink()
 
-    def _store(self, name: str, text: Text, media_type: str) -> StoredBlob:
-        path = self._spool.new_file()
-        if isinstance(text, LargeText):
-            path.hardlink_to(text.path)
-            return StoredBlob(name, path, media_type, text.size)
-        raw = text.encode(errors="replace")[:MAX_BLOB_BYTES]
-        path.write_bytes(raw)
-        return StoredBlob(name, path, media_type, len(raw))
-
 
 def _body(batch: Sequence[SpooledEvent], first: int) -> bytes:
     events = (
         b'{"seq":%d,%s' % (seq, event.body[1:]) for seq, event in enumerate(batch, start=first)
     )
     return b'{"events":[' + b",".join(events) + b"]}"
+
+
+def _store(blob: StoredBlob, text: Text) -> StoredBlob:
+    """Write the content of a blob, and return the blob with its size."""
+    if isinstance(text, LargeText):
+        blob.path.hardlink_to(text.path)
+        return replace(blob, size=text.size)
+    raw = text.encode(errors="replace")[:MAX_BLOB_BYTES]
+    blob.path.write_bytes(raw)
+    return replace(blob, size=len(raw))
+
+
+def _lost(count: int) -> str:
+    events = "1 event is" if count == 1 else f"{count} events are"
+    return f"{events} missing in the journal: the runner's disk was full."
 
 
 def _notice_id(lost: SpooledEvent) -> str:

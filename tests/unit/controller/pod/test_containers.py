@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from agentrun.api.v1alpha1 import Resources
+from agentrun.api.quantities import parse
 from agentrun.controller.pod.manifest import build_pod
 from agentrun.controller.settings import PodDefaults
 from tests.unit.controller.samples import TIMEOUTS, a_profile, a_run
@@ -104,3 +105,12 @@ def test_the_runners_resources_are_merged_over_the_defaults(
     disk = "ephemeral-storage"
     assert {key: value for key, value in found["requests"].items() if key != disk} == requests
     assert {key: value for key, value in found["limits"].items() if key != disk} == limits
+@pytest.mark.parametrize(("largest", "spool"), [("512Mi", "2048Mi"), ("8Gi", "9728Mi")])
+def test_the_runners_volume_has_room_for_the_largest_snapshot(largest: str, spool: str) -> None:
+    profile = a_profile(sessions={"maxSnapshotSize": largest})
+    pod = build_pod(a_run(attempts=1), profile, GATEWAY, TIMEOUTS)
+    volumes = {one["name"]: one for one in pod["spec"]["volumes"]}
+    assert volumes["spool"] == {"name": "spool", "emptyDir": {"sizeLimit": spool}}
+    [runner] = [one for one in pod["spec"]["containers"] if one["name"] == "runner"]
+    disk = runner["resources"]["limits"]["ephemeral-storage"]
+    assert parse(disk) >= parse(spool) + parse("2Gi")

@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from errno import EIO, ENOSPC
 from pathlib import Path
 from typing import Any
 
@@ -216,3 +217,42 @@ def test_listener_sees_the_preview_of_a_text_in_a_file(tmp_path: Path) -> None:
     large = LargeText("x" * 5000, tmp_path / "text", 100_000, 100_000, "text/plain")
     journal.add(EventType.TODO_UPDATED, {"items": [{"text": large}]})
     assert seen == [{"items": [{"text": "x" * 5000}]}]
+
+
+@pytest.mark.parametrize(
+    ("full", "notices"), [("spool._write", ["2 events are"]), ("blob", ["1 event is"] * 2)]
+)
+async def test_events_that_do_not_fit_on_the_disk_are_reported_by_a_notice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, full: str, notices: list[str]
+) -> None:
+    def no_space(*_: Any) -> int:
+        raise OSError(ENOSPC, "No space left on device")
+
+    async with shipping(tmp_path) as (journal, gateway):
+        with monkeypatch.context() as patch:
+            if full == "blob":
+                patch.setattr(Path, "write_bytes", no_space)
+            else:
+                patch.setattr(f"agentrun.runner.journal.{full}", no_space)
+            for _ in range(2):
+                assert not journal.add(EventType.COMMAND_FINISHED, {"output": "x" * 50_000})
+        assert journal.losses == "2 events are missing in the journal: the runner's disk was full."
+        assert journal.add(EventType.REASONING, {"text": "on"})
+        assert journal.add(EventType.REASONING, {"text": "and on"})
+        await journal.drained()
+    texts = [event["data"]["text"] for event in gateway.taken]
+    told = [f"{notice} missing in the journal: the runner's disk was full." for notice in notices]
+    assert texts == [*told, "on", "and on"]
+    assert left_in(tmp_path) == []
+
+
+async def test_other_errors_of_the_disk_are_not_taken_for_a_full_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: Any) -> int:
+        raise OSError(EIO, "Input/output error")
+
+    journal = Journal(Spool(tmp_path), FakeGateway(), Redactor(), 1, lambda kind, data: None)
+    monkeypatch.setattr("agentrun.runner.journal.spool._write", broken)
+    with pytest.raises(OSError, match="Input/output error"):
+        say(journal, "one")
