@@ -22,6 +22,11 @@ from agentrun.runner.answer_text import WHOLE, candidates
 
 SECONDS = 15.0
 """The timeout of a check, in seconds, including the start of its process."""
+_MEMORY = 96 * 1024 * 1024
+"""
+The most memory of a check's process. A pattern may take 200 times the length of the text, and the
+kernel would kill the runner, whose container has no more.
+"""
 _LOOKS_LIKE_JSON = re.compile(r'[\[{]|"(?:[^"\\]++|\\.)*+"\Z|-?\d[\d.eE+-]*\Z', re.DOTALL)
 
 
@@ -49,26 +54,37 @@ async def _apart(kind: str, text: str, schema: dict[str, Any]) -> Any:
             async with asyncio.timeout(SECONDS):
                 printed, _ = await process.communicate(json.dumps([text, schema]).encode())
         except TimeoutError as error:
-            raise ValueError(_late(os.pread(tried, 1024, 0).decode(errors="replace"))) from error
+            raise ValueError(_late(tried)) from error
         finally:
             with suppress(ProcessLookupError):
                 process.kill()
             await process.wait()
+        verdict, _, answer = printed.partition(b"\n")
+        if not verdict and not answer:
+            raise ValueError(_crashed(tried))
     finally:
         os.close(tried)
-    verdict, _, answer = printed.partition(b"\n")
     if verdict:
         raise ValueError(json.loads(verdict))
-    if not answer:
-        raise ValueError("it could not be checked: the check exceeds the runner's resources")
     return json.loads(answer)
 
 
-def _late(pattern: str) -> str:
+def _late(tried: int) -> str:
     took = f"the check takes more than {SECONDS:.0f} s"
-    if not pattern:
-        return f"{took}: make the answer, or outputSchema, smaller"
-    return f"{took}: the pattern {pattern} in outputSchema may have nested repetitions"
+    if pattern := _read(tried):
+        return f"{took}: the pattern {pattern} in outputSchema may have nested repetitions"
+    return f"{took}: make the answer, or outputSchema, smaller"
+
+
+def _crashed(tried: int) -> str:
+    pattern = _read(tried)
+    what = f"the pattern {pattern} in outputSchema simpler" if pattern else "outputSchema smaller"
+    return f"the check takes too much memory: make the answer shorter, or {what}"
+
+
+def _read(tried: int) -> str:
+    """Return the pattern that is searched for; empty if none is."""
+    return os.pread(tried, 1024, 0).decode(errors="replace")
 
 
 def check_answer(text: str, schema: dict[str, Any]) -> Any:
@@ -150,6 +166,8 @@ def main() -> None:
     """Read text and schema, and print the verdict."""
     # In case the runner is gone and cannot kill this process.
     resource.setrlimit(resource.RLIMIT_CPU, (int(SECONDS), int(SECONDS)))
+    resource.setrlimit(resource.RLIMIT_DATA, (_MEMORY, _MEMORY))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     from agentrun import ecma
 
     kind, tried = sys.argv[1:]

@@ -155,6 +155,19 @@ async def test_a_catastrophic_pattern_blocks_nothing_else(
 
 
 @pytest.mark.slow
+async def test_a_check_takes_no_more_memory_than_the_runners_container_has() -> None:
+    with pytest.raises(ValueError, match=r"takes too much memory.* the pattern .* simpler"):
+        await check_apart(json.dumps("ab" * 500_000), {"pattern": "^(?:(a)|(b))*$"})
+
+
+@pytest.mark.slow
+async def test_the_largest_answers_can_be_checked() -> None:
+    answer = [str(number) for number in range(79_000)]
+    schema = {"items": {"type": "string", "pattern": "^\\d+$"}}
+    assert await check_apart(json.dumps(answer), schema) == answer
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("schema", "problem"),
     [
