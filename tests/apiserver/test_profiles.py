@@ -79,6 +79,8 @@ async def test_the_metadata_of_pods_is_stored(profiles: Objects) -> None:
 async def test_a_label_of_pods_has_a_valid_value(profiles: Objects, value: str) -> None:
     with refused("labels"):
         await profiles.create({**PROFILE, "pod": {"labels": {"a": value}}})
+
+
 def with_name(name: str) -> dict[str, Any]:
     """A profile that names objects of others, all with the same name."""
     return {

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from agentrun.api.v1alpha1 import Resources
 from agentrun.api.quantities import parse
+from agentrun.api.v1alpha1 import Resources
 from agentrun.controller.pod.manifest import build_pod
 from agentrun.controller.settings import PodDefaults
 from tests.unit.controller.samples import TIMEOUTS, a_profile, a_run
@@ -105,6 +105,8 @@ def test_the_runners_resources_are_merged_over_the_defaults(
     disk = "ephemeral-storage"
     assert {key: value for key, value in found["requests"].items() if key != disk} == requests
     assert {key: value for key, value in found["limits"].items() if key != disk} == limits
+
+
 @pytest.mark.parametrize(("largest", "spool"), [("512Mi", "2048Mi"), ("8Gi", "9728Mi")])
 def test_the_runners_volume_has_room_for_the_largest_snapshot(largest: str, spool: str) -> None:
     profile = a_profile(sessions={"maxSnapshotSize": largest})
