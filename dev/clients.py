@@ -2,7 +2,7 @@
 The real MCP clients on this machine: Claude Code and Codex, as the agent image pins them.
 
 Tests start them outside of the cluster, each with its own HOME, to verify that they work with the
-bridge as users run it.
+bridge as users run it. Beside them is Ajv, the validator of the TypeScript SDK.
 """
 
 import hashlib
@@ -17,11 +17,19 @@ from dev.shell import run, step
 PINS = paths.CHECKOUT / "images" / "agent"
 _FILES = ("package.json", "package-lock.json", "requirements-npm.txt")
 _CLAUDE = "node_modules/@anthropic-ai/claude-code-linux-x64/claude"
+_LIBRARIES = (
+    "ajv", "fast-deep-equal", "fast-uri", "json-schema-traverse", "require-from-string"
+)  # fmt: skip
+"""Ajv and what it requires."""
 _CODEX = "node_modules/@openai/codex-linux-x64/vendor/x86_64-unknown-linux-musl"
 
 
 def install() -> Path:
-    """Install the pinned programs once. Return the folder with `claude` and `codex`."""
+    """
+    Install the pinned programs once. Return the folder with `claude` and `codex`.
+
+    The folder `lib` beside it is for Node's modules.
+    """
     home = paths.cache() / f"clients-{_digest()}"
     with tools.alone("clients"):
         if not home.exists():
@@ -47,6 +55,9 @@ def _install(home: Path) -> None:
     (part / _CLAUDE).rename(part / "bin" / "claude")
     (part / _CODEX).rename(part / "codex")
     (part / "bin" / "codex").symlink_to("../codex/bin/codex")
+    (part / "lib/node_modules").mkdir(parents=True)
+    for name in _LIBRARIES:
+        (part / "node_modules" / name).rename(part / "lib/node_modules" / name)
     for rest in ("node_modules", "npm"):
         shutil.rmtree(part / rest)
     # The rename marks the installation as complete.
@@ -54,7 +65,7 @@ def _install(home: Path) -> None:
 
 
 def _digest() -> str:
-    digest = hashlib.sha256()
+    digest = hashlib.sha256(" ".join(_LIBRARIES).encode())
     for name in _FILES:
         digest.update((PINS / name).read_bytes())
     return digest.hexdigest()[:16]

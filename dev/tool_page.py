@@ -19,6 +19,7 @@ from agentrun.api.v1alpha1 import AgentTools
 from mcp_server.access.policy import user_policies
 from mcp_server.access.subjects import NOBODY
 from mcp_server.runs.runs import Runs
+from mcp_server.schemas.strict import StrictServer
 from mcp_server.server.app import build_server
 from mcp_server.tools.context import ToolContext
 from mcp_server.watches.watched import Watched
@@ -71,15 +72,15 @@ def page() -> str:
     return asyncio.run(_page(_server()))
 
 
-def _server() -> MCPServer:
+def _server() -> StrictServer:
     nowhere = _Nowhere()
     runs = Runs(nowhere, nowhere, Watched(nowhere, nowhere, ["agents"]))
     policies = user_policies(NOBODY, ["agents"], runs.quarantine)
     return build_server(ToolContext(nowhere, nowhere, runs, policies))
 
 
-async def _page(server: MCPServer) -> str:
-    tools = await server.list_tools()
+async def _page(server: StrictServer) -> str:
+    tools = await server.described_tools()
     default = [f"`{name}`" for name in AgentTools().allowed]
     foot = _FOOT.replace("{default}", f"{', '.join(default[:-1])} and {default[-1]}")
     parts = [_HEAD, _overview(tools), *(_section(tool) for tool in tools)]

@@ -23,7 +23,7 @@ from agentrun import __version__
 from agentrun.api.gateway import MAX_MCP_BYTES
 from mcp_server.access.agent_policy import AgentCaller, AgentPolicy, Lineage
 from mcp_server.gateway.runner_identity import RunnerAuthenticator
-from mcp_server.schemas.strict import StrictServer, within_bounds
+from mcp_server.schemas.strict import StrictServer, within_bounds, without_false_is_error
 from mcp_server.tools import ALL_TOOLS
 from mcp_server.tools.context import ToolContext
 
@@ -73,7 +73,7 @@ class AgentToolsEndpoint:
             version=__version__,
             instructions=INSTRUCTIONS,
             subscriptions=False,
-            middleware=[within_bounds],
+            middleware=[within_bounds, without_false_is_error],
         )
         for add in ALL_TOOLS:
             add(server, own)

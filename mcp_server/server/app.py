@@ -1,12 +1,13 @@
 """The MCP server: tools, resources, prompts, authentication, and the routes for probes."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
 
 from mcp.server.auth.provider import TokenVerifier
 from mcp.server.auth.routes import build_resource_metadata_url
 from mcp.server.auth.settings import AuthSettings
-from mcp.server.mcpserver import MCPServer
 from mcp.server.transport_security import TransportSecuritySettings
 from pydantic import AnyHttpUrl
 from starlette.applications import Starlette
@@ -14,13 +15,15 @@ from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
+from starlette.types import Lifespan
 
 from agentrun import __version__
 from agentrun.store.base import RunStore, StoreError
 from mcp_server.access.auth import ReviewUnavailableResponse
 from mcp_server.http.guard import Guard
 from mcp_server.http.hosts import HostCheck
-from mcp_server.schemas.strict import StrictServer, within_bounds
+from mcp_server.http.requests import OneMediaType, WithoutTrailingSlash
+from mcp_server.schemas.strict import StrictServer, within_bounds, without_false_is_error
 from mcp_server.server.prompts import add_prompts
 from mcp_server.server.resources import add_resources
 from mcp_server.server.subscriptions import ResourceSubscriptions
@@ -44,12 +47,13 @@ list_agents lists the agents, which outlive their runs; send_agent_message sends
 agent, and fetch_agent_messages reads the messages to an agent.
 """
 
+_PATH = "/mcp"
 _PROBE_SECONDS = 3
 
 
 def build_server(
     context: ToolContext, verifier: TokenVerifier | None = None, auth: AuthSettings | None = None
-) -> MCPServer:
+) -> StrictServer:
     """Build the MCP server with its tools; without a verifier, for in-memory tests."""
     following = ResourceSubscriptions(context)
     server = StrictServer(
@@ -60,7 +64,7 @@ def build_server(
         token_verifier=verifier,
         auth=auth,
         subscriptions=following.bus,
-        middleware=[within_bounds, following.middleware],
+        middleware=[within_bounds, without_false_is_error, following.middleware],
     )
     add_resources(server, context)
     add_prompts(server)
@@ -71,7 +75,7 @@ def build_server(
 
 def auth_settings(settings: Settings) -> AuthSettings:
     """Return the auth settings; resource metadata is served only if a public URL is set."""
-    resource = AnyHttpUrl(f"{settings.public_url}/mcp") if settings.public_url else None
+    resource = AnyHttpUrl(f"{settings.public_url}{_PATH}") if settings.public_url else None
     return AuthSettings(
         issuer_url=AnyHttpUrl(settings.issuer_url),
         resource_server_url=resource,
@@ -87,21 +91,43 @@ def build_app(
     is_watching: Callable[[], bool],
 ) -> Starlette:
     """Build the ASGI application of port 8080: /mcp, /healthz and /readyz."""
-    server = build_server(context, verifier, auth_settings(settings))
+    auth = auth_settings(settings)
+    app = _http_app(build_server(context, verifier, auth))
+    in_json = build_server(context, verifier, auth)
+    _http_app(in_json, is_json=True)
+    app.router.routes.extend(_probes(context, is_watching))
+    app.router.lifespan_context = _running(app.router.lifespan_context, in_json)
+    # The last middlewares are the innermost: they run after authentication.
+    app.user_middleware += [
+        Middleware(Guard, policy=context.policy, metadata_url=_metadata_url(settings)),
+        Middleware(OneMediaType, path=_PATH, in_json=in_json.session_manager),
+    ]
+    app.add_middleware(ReviewUnavailableResponse)
+    app.add_middleware(HostCheck, allowed=settings.allowed_hosts)
+    app.add_middleware(WithoutTrailingSlash)
+    return app
+
+
+def _http_app(server: StrictServer, *, is_json: bool = False) -> Starlette:
     app: Starlette = server.streamable_http_app(
-        streamable_http_path="/mcp",
+        streamable_http_path=_PATH,
         stateless_http=True,
+        json_response=is_json,
         # HostCheck does this for every route, and accepts IP addresses.
         transport_security=TransportSecuritySettings(enable_dns_rebinding_protection=False),
     )
-    app.router.routes.extend(_probes(context, is_watching))
-    # The last middleware is the innermost: it runs after authentication.
-    app.user_middleware.append(
-        Middleware(Guard, policy=context.policy, metadata_url=_metadata_url(settings))
-    )
-    app.add_middleware(ReviewUnavailableResponse)
-    app.add_middleware(HostCheck, allowed=settings.allowed_hosts)
     return app
+
+
+def _running(first: Lifespan[Starlette], second: StrictServer) -> Lifespan[Starlette]:
+    """Return the lifespan of an application in which a second server runs as well."""
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[Mapping[str, Any] | None]:
+        async with first(app) as state, second.session_manager.run():
+            yield state
+
+    return lifespan
 
 
 def _metadata_url(settings: Settings) -> AnyHttpUrl | None:

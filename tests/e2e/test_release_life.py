@@ -184,8 +184,9 @@ async def test_a_failed_hook_reports_the_reason_and_the_next_upgrade_recovers(
     assert "post-upgrade hooks failed" in done.stderr
     assert "an instruction file of backend acp needs a path" in done.stdout + done.stderr
     repaired = await installation.helm(
-        "upgrade", chart, *again, "--set", f"{spec}.backend=codex,{spec}.instructionFiles=null"
-    )
+        "upgrade", chart, *again, "--set", f"{spec}.backend=codex",
+        "--set-json", f"{spec}.instructionFiles=[]",
+    )  # fmt: skip
     assert repaired.returncode == 0, repaired.stderr
     assert await installation.own_pods() == before
 

@@ -35,7 +35,18 @@ INITIALIZE: dict[str, Any] = {
         "clientInfo": {"name": "test", "version": "1"},
     },
 }
+NAMES = {"mcp-method": "tools/call", "mcp-name": "list_runs"}
 HEADERS = {"accept": "application/json, text/event-stream", "authorization": "Bearer token"}
+
+
+def with_version(request: dict[str, Any], version: str) -> dict[str, Any]:
+    """Add what protocol 2026-07-28 requires of every request."""
+    meta = {
+        "io.modelcontextprotocol/protocolVersion": version,
+        "io.modelcontextprotocol/clientInfo": {"name": "test", "version": "1"},
+        "io.modelcontextprotocol/clientCapabilities": {},
+    }
+    return {**request, "params": {**request["params"], "_meta": meta}}
 
 
 @dataclass
@@ -160,3 +171,46 @@ async def test_a_hanging_store_is_not_ready(monkeypatch: pytest.MonkeyPatch) -> 
 
         site.store.get_run_by_uid = hang  # type: ignore[method-assign]
         assert (await http.get("/readyz")).status_code == 503
+
+
+LIST_RUNS = {"jsonrpc": "2.0", "id": 2, "method": "tools/call", "params": {"name": "list_runs"}}
+
+
+@pytest.mark.parametrize("path", ["/mcp/", "/mcp//", "/healthz/", "/readyz/"])
+async def test_a_slash_at_the_end_changes_nothing(path: str) -> None:
+    async with a_site() as site, site.client(**HEADERS) as http:
+        method = "POST" if path.startswith("/mcp") else "GET"
+        answer = await http.request(method, path, json=INITIALIZE)
+        assert answer.status_code == 200
+        assert "location" not in answer.headers
+    async with a_site() as site, site.client() as http:
+        assert (await http.post("/mcp/", json=INITIALIZE)).status_code == 401
+
+
+@pytest.mark.parametrize("accept", ["application/json", "application/json;q=0.9, text/plain"])
+@pytest.mark.parametrize("version", ["2025-06-18", "2026-07-28"])
+async def test_a_client_that_accepts_json_gets_json(accept: str, version: str) -> None:
+    async with a_site() as site, site.client(**HEADERS | {"accept": accept}) as http:
+        headers = {"mcp-protocol-version": version}
+        request = with_version(LIST_RUNS, version)
+        answer = await http.post("/mcp", json=request, headers=headers | NAMES)
+        assert answer.headers["content-type"] == "application/json"
+        result = answer.json()["result"]
+        assert result["structuredContent"]["runs"] == []
+        assert "isError" not in result
+
+
+@pytest.mark.parametrize("version", ["2025-06-18", "2026-07-28"])
+async def test_a_client_that_accepts_event_streams_gets_one(version: str) -> None:
+    accept = {"accept": "text/event-stream"}
+    async with a_site() as site, site.client(**HEADERS | accept) as http:
+        headers = {"mcp-protocol-version": version}
+        request = with_version(LIST_RUNS, version)
+        answer = await http.post("/mcp", json=request, headers=headers | NAMES)
+        assert answer.headers["content-type"].startswith("text/event-stream")
+        assert '"structuredContent"' in answer.text
+
+
+async def test_a_client_that_accepts_neither_is_rejected() -> None:
+    async with a_site() as site, site.client(**HEADERS | {"accept": "text/html"}) as http:
+        assert (await http.post("/mcp", json=INITIALIZE)).status_code == 406
