@@ -48,10 +48,10 @@ class AgentView(_Result):
 class ListAgentsResult(_Result):
     """A page of agents, most recently changed first."""
 
-    agents: list[AgentView]
-    """The agents."""
     next_cursor: str | None = None
     """Pass it as `cursor` to get the next page; null only at the end."""
+    agents: list[AgentView]
+    """The agents."""
 
 
 class SendResult(_Result):
@@ -99,7 +99,7 @@ class FetchResult(_Result):
     """The owner of the mailbox."""
     session_id: str
     """The owner's conversation."""
-    messages: list[MessageView]
-    """The messages after `after_seq`, in order."""
     next_after_seq: int
     """Pass it as `after_seq` in the next call."""
+    messages: list[MessageView]
+    """The messages after `after_seq`, in order."""

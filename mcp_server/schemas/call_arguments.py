@@ -26,6 +26,7 @@ LONGEST_NAME = 100
 
 _NAMES = {"object": "an object", "array": "a list", "string": "a string"}
 _STRUCTURES = frozenset({"object", "array"})
+_CLASSES: Mapping[Any, type] = {"object": dict, "array": list, "null": type(None)}
 
 
 class InvalidCallError(ValueError):
@@ -97,8 +98,10 @@ class _Reading:
         required = {name for one in choices for name in one.get("required", ())}
         found: dict[str, Any] = {}
         for name, inner in value.items():
+            if len(self.faults) > MOST_LISTED:
+                break
             if name not in fields:
-                self._refuse(self._unknown(name, list(fields), path))
+                self.faults.append(self._unknown(name, list(fields), path))
             elif inner is not None or name in required or self._takes_null(fields[name]):
                 found[name] = self.value(fields[name], inner, (*path, name))
         return found
@@ -110,17 +113,14 @@ class _Reading:
         try:
             value = read(text, where)
         except UnreadableJsonError as error:
-            self._refuse(f"{where} takes {wanted}, and this string is none in JSON: {error}")
+            self.faults.append(f"{where} takes {wanted}, and this string is none in JSON: {error}")
             return text
         self.has_parsed = True
-        accepted = {"object": dict, "array": list, "null": type(None)}
-        if not isinstance(value, tuple(accepted[one] for one in types)):
-            self._refuse(f"{where} takes {wanted}, and this string has something else in JSON.")
+        if not any(isinstance(value, _CLASSES[one]) for one in types):
+            self.faults.append(
+                f"{where} takes {wanted}, and this string has something else in JSON."
+            )
         return value
-
-    def _refuse(self, fault: str) -> None:
-        if len(self.faults) <= MOST_LISTED:
-            self.faults.append(fault)
 
     def _unknown(self, name: str, known: list[str], path: Path) -> str:
         near = get_close_matches(name, known, 1) if len(name) <= LONGEST_NAME else []

@@ -28,12 +28,15 @@ _OF_INPUT = frozenset(
 def input_schema(schema: Schema) -> dict[str, Any]:
     """Return the schema of a tool's arguments, which forbids arguments that it does not list."""
     whole = closed(schema)
-    return _published(whole, whole.get("$defs", {}), _LENGTHS)
+    found: dict[str, Any] = _published(whole, whole.get("$defs", {}), _LENGTHS)
+    return found
 
 
 def output_schema(schema: Schema) -> dict[str, Any]:
     """Return the schema of a tool's results: their fields and types."""
-    return _published(schema, schema.get("$defs", {}), _LENGTHS | _OF_INPUT)
+    dropped = _LENGTHS | _OF_INPUT
+    found: dict[str, Any] = _published(schema, schema.get("$defs", {}), dropped)
+    return found
 
 
 def closed(schema: Any) -> Any:
@@ -81,7 +84,7 @@ def _is_dropped(key: str, value: Any, dropped: frozenset[str]) -> bool:
 def _joined(schema: dict[str, Any]) -> dict[str, Any]:
     """Return ``anyOf`` of one schema and null as that schema, with two types."""
     match schema.get("anyOf"):
-        case [{"type": str(kind), **only}, {"type": "null"}] if "enum" not in only:
+        case [{"type": str(kind)} as only, {"type": "null"}] if "enum" not in only:
             rest = {key: value for key, value in schema.items() if key != "anyOf"}
-            return {"type": [kind, "null"], **only, **rest}
+            return {**only, **rest, "type": [kind, "null"]}
     return schema

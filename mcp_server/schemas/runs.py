@@ -315,10 +315,10 @@ class UnreadableView(_Result):
 class ListRunsResult(_Result):
     """A page of runs, newest first."""
 
-    runs: list[RunView]
-    """The runs."""
     next_cursor: str | None = None
     """Pass it as `cursor` to get the next page; null at the end."""
+    runs: list[RunView]
+    """The runs."""
     unreadable: list[UnreadableView] = []
     """On the first page: the runs in the cluster that cannot be read."""
 
@@ -332,10 +332,10 @@ class PollResult(_Result):
     """Its uid: the events, and `next_after_seq`, belong to this run only."""
     status: Status
     """The run's status."""
-    events: list[Event]
-    """The events after `after_seq`, in order; empty if there was none within `wait_ms`."""
     next_after_seq: int
     """Pass it as `after_seq` in the next call."""
+    events: list[Event]
+    """The events after `after_seq`, in order; empty if there was none within `wait_ms`."""
 
 
 class CancelResult(_Result):

@@ -1,9 +1,8 @@
 """The MCP server: tools, resources, prompts, authentication, and the routes for probes."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Any
 
 from mcp.server.auth.provider import TokenVerifier
 from mcp.server.auth.routes import build_resource_metadata_url
@@ -123,9 +122,9 @@ def _running(first: Lifespan[Starlette], second: StrictServer) -> Lifespan[Starl
     """Return the lifespan of an application in which a second server runs as well."""
 
     @asynccontextmanager
-    async def lifespan(app: Starlette) -> AsyncIterator[Mapping[str, Any] | None]:
-        async with first(app) as state, second.session_manager.run():
-            yield state
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        async with first(app), second.session_manager.run():
+            yield
 
     return lifespan
 

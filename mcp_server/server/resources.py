@@ -77,7 +77,8 @@ def add_resources(server: MCPServer, context: ToolContext) -> None:
             most = min(max(1, _number("limit", limit)), MAX_EVENTS)
             after = seq if after_seq else max(0, row.last_seq - most)
             found = await context.store.read(row.run.metadata.uid, after, most)
-            events = within(found)
+            # Without after_seq, the last events: of those, the last that fit.
+            events = within(found) if after_seq else within(found[::-1])[::-1]
             return json.dumps(
                 {
                     "run_id": await run_id_of(context, row),

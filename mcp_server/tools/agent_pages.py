@@ -15,7 +15,7 @@ from agentrun.store.base import RunStore, SessionRun
 from agentrun.store.paging import Place, encode_cursor
 from mcp_server.schemas.agent_views import AgentEntry, Wanted, agent_view, place_of_session
 from mcp_server.schemas.agents import AgentView, ListAgentsResult
-from mcp_server.schemas.answer_size import MAX_BYTES, sent_bytes
+from mcp_server.schemas.answer_size import PAGE_BYTES, shown_bytes
 
 _LOOKED_AT_ONCE = 200
 """The batch size: how many runs, and how many sessions, are scanned before others run."""
@@ -64,8 +64,8 @@ async def page_of_agents(
         for agent in agents:
             view = agent_view(agent.session, by_uid.get(agent.run.uid) if agent.run else None)
             if wanted.is_asked_for(view):
-                size += sent_bytes(view)
-                if shown and size > MAX_BYTES:
+                size += shown_bytes(view)
+                if shown and size > PAGE_BYTES:
                     return _page(shown, passed)
                 shown.append(view)
             passed = agent.place

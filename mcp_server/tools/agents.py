@@ -20,7 +20,7 @@ from mcp_server.schemas.agents import (
     ListAgentsResult,
     SendResult,
 )
-from mcp_server.schemas.answer_size import MAX_BYTES, within
+from mcp_server.schemas.answer_size import PAGE_BYTES, within
 from mcp_server.schemas.arguments import absolute_cwd, check_bounds, check_message
 from mcp_server.tools.agent_pages import page_of_agents
 from mcp_server.tools.context import ToolContext, tool_errors
@@ -191,8 +191,7 @@ def add_fetch_agent_messages(server: MCPServer, context: ToolContext) -> None:
             stored = context.store.messages
             found = await read_until(
                 bool,
-                # A tool's result contains each message twice.
-                lambda: read_mail(stored, agent.metadata.uid, after_seq, limit, MAX_BYTES // 2),
+                lambda: read_mail(stored, agent.metadata.uid, after_seq, limit, PAGE_BYTES),
                 stored.changes(agent.metadata.uid, after_seq),
                 wait_ms / 1000,
                 context.stopping,

@@ -18,13 +18,14 @@ from pydantic import Field
 from agentrun.api.events import Event
 from agentrun.api.gateway import blob_key
 from agentrun.store.base import BlobStore
-from mcp_server.schemas.answer_size import MAX_BYTES, sent_bytes
+from mcp_server.schemas.answer_size import MAX_BYTES, PAGE_BYTES, sent_bytes, shown_bytes
 from mcp_server.schemas.runs import ArtifactResult
 from mcp_server.tools.context import ToolContext, tool_errors
 from mcp_server.tools.run_lookup import AgentName, Cwd, Namespace, RunId, resolve_at, run_id_of
 
 MAX_SLICE = 262_144
 """The maximum size of a slice in bytes."""
+_DEFAULT_SLICE = 65_536
 _LONGEST_CHARACTER = 4
 
 
@@ -64,15 +65,21 @@ def add_get_event_artifact(server: MCPServer, context: ToolContext) -> None:
         cwd: Cwd = None,
         offset: Annotated[int, Field(description="Where to start, in bytes.", ge=0)] = 0,
         limit: Annotated[
-            int, Field(description="The maximum number of bytes.", ge=1, le=MAX_SLICE)
-        ] = 65_536,
+            int,
+            Field(
+                description="The maximum number of bytes. Above the default, slices are longer.",
+                ge=1,
+                le=MAX_SLICE,
+            ),
+        ] = _DEFAULT_SLICE,
         namespace: Namespace = None,
     ) -> ArtifactResult:
         """
         Return a field that an event only previews: long output, a patch, a large result.
 
-        An event lists these fields in `data.artifact_refs`. While `has_more` is true, call it
-        again with `offset` set to `offset + returned_bytes` of the result.
+        An event lists these fields in `data.artifact_refs`. Slices have up to 32 KiB. While
+        `has_more` is true, call it again with `offset` set to `offset + returned_bytes` of the
+        result.
         """
         with tool_errors():
             row = await resolve_at(context, seq, run_id, agent_name, cwd, namespace)
@@ -126,9 +133,19 @@ async def read_slice(blobs: BlobStore, key: str, offset: int, limit: int) -> Art
     """
     Read up to ``limit`` bytes of a blob, in whole characters.
 
-    Fewer are read if their encoding in a tool's result would exceed ``MAX_BYTES``. Raises KeyError
-    if the blob does not exist.
+    Fewer are read if their encoding in a tool's result would exceed the size of a page, or, with a
+    limit above the default, ``MAX_BYTES``. Raises KeyError if the blob does not exist.
     """
+    # Who asks for more than the default reads it with a program.
+    measure, most = (sent_bytes, MAX_BYTES) if limit > _DEFAULT_SLICE else (shown_bytes, PAGE_BYTES)
+    part = await _read(blobs, key, offset, limit)
+    while (size := measure(part.content)) > most:
+        limit = min(limit, part.end - part.offset) * most // size
+        part = await _read(blobs, key, offset, limit)
+    return part
+
+
+async def _read(blobs: BlobStore, key: str, offset: int, limit: int) -> ArtifactSlice:
     total = await blobs.size(key)
     if total is None:
         raise KeyError(key)
@@ -144,8 +161,6 @@ async def read_slice(blobs: BlobStore, key: str, offset: int, limit: int) -> Art
     except UnicodeDecodeError:
         begin, end = first - start, last - start
         content, encoding = base64.b64encode(raw[begin:end]).decode("ascii"), "base64"
-    if (size := sent_bytes(content)) > MAX_BYTES:
-        return await read_slice(blobs, key, offset, limit * MAX_BYTES // size)
     return ArtifactSlice(content, encoding, start + begin, start + end, total)
 
 

@@ -49,7 +49,8 @@ def add_poll_events(server: MCPServer, context: ToolContext) -> None:
         """
         Return the events of a run after `after_seq`; wait for one if there is none yet.
 
-        It returns as soon as there is an event or the status changes. Call it again with
+        It returns as soon as there is an event or the status changes; a page has up to `limit`
+        events and 32 KiB. Call it again with
         `after_seq` set to `next_after_seq` until the status is completed, failed, cancelled or
         rejected and no more events come; the last event of every run is a `status_changed`.
         No events means that the agent is still working: call again. When the status is

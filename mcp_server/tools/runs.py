@@ -18,7 +18,7 @@ from mcp_server.access.policy import may_read
 from mcp_server.runs.credentials import Credentials, separate_credentials
 from mcp_server.runs.manifests import check_arguments
 from mcp_server.runs.schema_checks import SchemaChecks
-from mcp_server.schemas.answer_size import MAX_BYTES, sent_bytes
+from mcp_server.schemas.answer_size import PAGE_BYTES, shown_bytes
 from mcp_server.schemas.run_views import (
     LISTED_PROMPT,
     cancel_result,
@@ -334,8 +334,8 @@ async def _list(
             except ValidationError as error:
                 unreadable.append(_not_shown(row, error))
                 continue
-            size += sent_bytes(view)
-            if shown and (size > MAX_BYTES or len(shown) == limit):
+            size += shown_bytes(view)
+            if shown and (size > PAGE_BYTES or len(shown) == limit):
                 before = encode_cursor(place_of(page.rows[index - 1].run)) if index else cursor
                 return ListRunsResult(runs=shown, next_cursor=before, unreadable=unreadable)
             shown.append(view)

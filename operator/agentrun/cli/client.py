@@ -85,9 +85,16 @@ class Tools:
         arguments = {"run_id": run_id, "wait_ms": wait_ms, "reason": reason}
         return await self._call(answers.Cancelled, "cancel_run", arguments)
 
-    async def list_runs(self, **filters: Any) -> answers.Runs:
-        """Return a page of runs, newest first."""
-        return await self._call(answers.Runs, "list_runs", filters)
+    async def list_runs(self, *, limit: int, **filters: Any) -> answers.Runs:
+        """Return up to ``limit`` runs, newest first; fewer if a page has none that match."""
+        found = last = await self._call(answers.Runs, "list_runs", {**filters, "limit": limit})
+        while last.runs and last.next_cursor and len(found.runs) < limit:
+            rest = {"limit": limit - len(found.runs), "cursor": last.next_cursor}
+            last = await self._call(answers.Runs, "list_runs", {**filters, **rest})
+            found.runs += last.runs
+            found.unreadable += last.unreadable
+            found.next_cursor = last.next_cursor
+        return found
 
     async def continue_run(self, run_id: str, **arguments: Any) -> answers.Continued:
         """Answer a run that waits for input, or continue a finished one as a new run."""
@@ -104,18 +111,32 @@ class Tools:
         }  # fmt: skip
         return await self._call(answers.Slice, "get_event_artifact", arguments)
 
-    async def list_agents(self, **filters: Any) -> answers.Agents:
-        """Return a page of agents."""
-        return await self._call(answers.Agents, "list_agents", filters)
+    async def list_agents(self, *, limit: int, **filters: Any) -> answers.Agents:
+        """Return up to ``limit`` agents, the last changed first; fewer if a page has none."""
+        found = last = await self._call(answers.Agents, "list_agents", {**filters, "limit": limit})
+        while last.agents and last.next_cursor and len(found.agents) < limit:
+            rest = {"limit": limit - len(found.agents), "cursor": last.next_cursor}
+            last = await self._call(answers.Agents, "list_agents", {**filters, **rest})
+            found.agents += last.agents
+            found.next_cursor = last.next_cursor
+        return found
 
     async def send_agent_message(self, **arguments: Any) -> answers.Sent:
         """Append a message to an agent's mailbox."""
         return await self._call(answers.Sent, "send_agent_message", arguments, patient=False)
 
-    async def fetch_agent_messages(self, agent_name: str, **arguments: Any) -> answers.Inbox:
-        """Return a page of an agent's mailbox, without removing any messages."""
-        given = {"agent_name": agent_name, **arguments}
-        return await self._call(answers.Inbox, "fetch_agent_messages", given)
+    async def fetch_agent_messages(
+        self, agent_name: str, *, after_seq: int, limit: int
+    ) -> answers.Inbox:
+        """Return up to ``limit`` messages of an agent's mailbox, without removing any."""
+        given = {"agent_name": agent_name, "after_seq": after_seq, "limit": limit}
+        found = last = await self._call(answers.Inbox, "fetch_agent_messages", given)
+        while last.messages and len(found.messages) < limit:
+            rest = {"after_seq": last.next_after_seq, "limit": limit - len(found.messages)}
+            last = await self._call(answers.Inbox, "fetch_agent_messages", {**given, **rest})
+            found.messages += last.messages
+            found.next_after_seq = last.next_after_seq
+        return found
 
     async def read_resource(self, uri: str) -> Any:
         """Read a resource and parse its content as JSON."""

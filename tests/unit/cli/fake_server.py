@@ -232,7 +232,7 @@ def build(fake: FakeServer) -> MCPServer:  # noqa: C901 - a function for each to
         cursor: str | None = None, namespace: str | None = None,
     ) -> Json:  # fmt: skip
         log("list_agents", locals())
-        return {"agents": fake.agents, "next_cursor": fake.next_cursor}
+        return {"agents": fake.agents[:limit], "next_cursor": fake.next_cursor}
 
     @server.tool()
     def send_agent_message(
@@ -250,9 +250,11 @@ def build(fake: FakeServer) -> MCPServer:  # noqa: C901 - a function for each to
         agent_name: str, after_seq: int = 0, limit: int = 100, namespace: str | None = None
     ) -> Json:
         log("fetch_agent_messages", locals())
+        # A page of one message, as if there were no room for more.
+        found = [one for one in fake.mailbox if one["seq"] > after_seq][:1]
         return {
-            "agent_name": agent_name, "session_id": "s-1", "messages": fake.mailbox,
-            "next_after_seq": len(fake.mailbox),
+            "agent_name": agent_name, "session_id": "s-1", "messages": found,
+            "next_after_seq": found[-1]["seq"] if found else after_seq,
         }  # fmt: skip
 
     @server.resource("agentrun://{namespace}/profiles", mime_type="application/json")

@@ -200,7 +200,12 @@ def test_agents_are_listed_and_receive_messages(fake: FakeServer) -> None:
     assert "ada" in call(fake, "agents", "list").out
     fake.next_cursor = "c1"
     assert "--cursor c1" in call(fake, "agents", "list", "--cursor", "c0").err
-    assert fake.calls[-1][1]["cursor"] == "c0"
+    asked = [given for tool, given in fake.calls if tool == "list_agents"]
+    assert [(one.get("cursor"), one["limit"]) for one in asked[1:4]] == [
+        ("c0", 50), ("c1", 49), ("c1", 48)
+    ]  # fmt: skip
+    assert len(asked) == 51, "as many as it prints, over as many pages as that takes"
+    fake.next_cursor = None
     done = call(fake, "agents", "send", "ada", "Look", "here", "--from", "bo")
     assert (done.code, done.out) == (0, "sent to ada as its message 3\n")
     assert fake.argument("send_agent_message") == {
@@ -208,11 +213,13 @@ def test_agents_are_listed_and_receive_messages(fake: FakeServer) -> None:
         "message": {"role": "user", "parts": [{"type": "text", "text": "Look here"}]},
     }  # fmt: skip
     body = {"role": "user", "parts": [{"type": "text", "text": "Look here"}]}
-    fake.mailbox = [{"seq": 3, "from_agent_name": None, "created_at": START, "body": body}]
-    done = call(fake, "agents", "inbox", "ada", "--after", "2")
-    assert done.out.startswith("[3] ")
+    mail = {"from_agent_name": None, "created_at": START, "body": body}
+    fake.mailbox = [{"seq": seq, **mail} for seq in (2, 3, 4, 5)]
+    done = call(fake, "agents", "inbox", "ada", "--after", "2", "--limit", "2")
+    assert [line[:4] for line in done.out.splitlines()] == ["[3] ", "[4] "]
     assert done.out.endswith("system: Look here\n")
-    assert fake.argument("fetch_agent_messages")["after_seq"] == 2
+    asked = [given for tool, given in fake.calls if tool == "fetch_agent_messages"]
+    assert [(one["after_seq"], one["limit"]) for one in asked] == [(2, 2), (3, 1)]
 
 
 def test_profiles_are_listed_with_their_models(fake: FakeServer) -> None:

@@ -85,7 +85,9 @@ async def test_text_that_is_json_stays_text(bench: Bench, text: str) -> None:
     assert (await bench.spawn(prompt=text, idempotency_key=text))["run_id"] == made["run_id"]
     cancelled = await bench.call("cancel_run", run_id=made["run_id"], reason=text, wait_ms=0)
     assert cancelled["run_id"] == made["run_id"]
-    assert (await bench.row(made["run_id"])).run.spec.cancellation.reason == text
+    cancellation = (await bench.row(made["run_id"])).run.spec.cancellation
+    assert cancellation is not None
+    assert cancellation.reason == text
 
 
 WORKSPACE = {"git": {"url": "https://x/y", "branch": "b", "depth": 3}}
@@ -103,6 +105,7 @@ WORKSPACE = {"git": {"url": "https://x/y", "branch": "b", "depth": 3}}
 async def test_an_object_may_be_sent_as_a_string(bench: Bench, workspace: Any) -> None:
     made = await bench.spawn(workspace=workspace, metadata='{"n": 12345678901234567}')
     spec = (await bench.row(made["run_id"])).run.spec
+    assert spec.workspace is not None
     assert spec.workspace.git == GitSource(**WORKSPACE["git"])
     assert spec.metadata == {"n": 12345678901234567}
 
@@ -111,6 +114,7 @@ async def test_a_list_may_be_sent_as_a_string(bench: Bench) -> None:
     parts = [TEXT, {"type": "data", "data": '{"a": 1}'}]
     made = await bench.spawn(prompt=None, input_message={"parts": json.dumps(parts)})
     message = (await bench.row(made["run_id"])).run.spec.input_message
+    assert message is not None
     assert [part.data or part.text for part in message.parts] == ["Hello.", {"a": 1}]
 
 
@@ -185,6 +189,7 @@ async def test_null_means_the_default_at_every_level(bench: Bench) -> None:
         timeouts=dict.fromkeys(("idle_timeout_seconds", "active_deadline_seconds")),
     )
     spec = (await bench.row(made["run_id"])).run.spec
+    assert spec.workspace is not None
     assert spec.workspace.git == GitSource(url="https://x/y", depth=1)
 
 

@@ -72,7 +72,7 @@ async def test_an_unauthorized_user_gets_the_error_of_the_mcp_server() -> None:
             rf"^here forbids this \(403\): {user['username']} is not authorized to use this Agent"
         )
         with pytest.raises(CliError, match=words):
-            await tools.list_runs()
+            await tools.list_runs(limit=1)
         with pytest.raises(CliError, match=words):
             await tools.read_resource("agentrun://team-a/profiles")
 
@@ -88,7 +88,7 @@ async def test_messages_are_sent_and_read() -> None:
         await tools.spawn_run(**SPAWN, nickname="ada")
         sent = await tools.send_agent_message(to_agent_name="ada", message=text_message("Look."))
         assert (sent.to_agent_name, sent.seq) == ("ada", 1)
-        [letter] = (await tools.fetch_agent_messages("ada")).messages
+        [letter] = (await tools.fetch_agent_messages("ada", after_seq=0, limit=1)).messages
         assert (letter.seq, letter.body.parts[0]["text"]) == (1, "Look.")
 
 

@@ -106,7 +106,7 @@ async def test_messages_are_read_after_a_cursor_and_not_removed(bench: Bench) ->
 @pytest.mark.usefixtures("agents")
 async def test_a_page_is_bounded_in_bytes(bench: Bench) -> None:
     for _ in range(10):
-        await send(bench, to_agent_name="bob", message=says("x" * 65_000))
+        await send(bench, to_agent_name="bob", message=says("x" * 5_000))
     page = await fetch(bench)
     assert 5 <= len(page["messages"]) < 10
     rest = await fetch(bench, after_seq=page["next_after_seq"])
@@ -245,11 +245,11 @@ async def test_reading_a_full_mailbox_reads_about_one_response_from_the_store(
         return found
 
     for _ in range(40):
-        await send(bench, to_agent_name="bob", message=says(), metadata={"x": "x" * 110_000})
+        await send(bench, to_agent_name="bob", message=says(), metadata={"x": "x" * 7_000})
     monkeypatch.setattr(MemoryMessages, "fetch", counted)
     page = await fetch(bench, limit=1000)
     assert [one["seq"] for one in page["messages"]] == [1, 2, 3, 4]
-    assert sum(held) < 15, "all of them would take nine million bytes"
+    assert sum(held) < 15, "all of them would take nine pages"
     rest = await fetch(bench, limit=1000, after_seq=page["next_after_seq"])
     assert rest["messages"][0]["seq"] == 5
 
@@ -257,8 +257,8 @@ async def test_reading_a_full_mailbox_reads_about_one_response_from_the_store(
 async def test_many_small_messages_fit_into_one_response(
     bench: Bench, agents: dict[str, str]
 ) -> None:
-    for number in range(150):
+    for number in range(70):
         await send(bench, to_agent_name="bob", message=says(str(number)))
-    for limit, last in ((7, 7), (100, 100), (1000, 150)):
+    for limit, last in ((7, 7), (50, 50), (1000, 70)):
         page = await fetch(bench, limit=limit)
         assert [one["seq"] for one in page["messages"]] == list(range(1, last + 1))
