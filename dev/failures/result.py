@@ -48,6 +48,18 @@ THEME = Theme(
             remedy="This is an error of the agent program: use another version of it.",
         ),
         Failure(
+            key="no-answer",
+            happened="The turn ends without an answer of the model, and without any work.",
+            reason=Reason.NO_ANSWER,
+            message=r"^The agent ended its turn, but its model did nothing and said nothing: .*"
+            r"Rephrase the prompt, or run it again\.",
+            shows="The agent ended its turn, but its model did nothing and said nothing: the agent"
+            " may have taken the prompt for one of its own commands, or its model returned an empty"
+            " answer. Rephrase the prompt, or run it again.",
+            bound=_ONCE,
+            remedy="Follow the message. If it recurs, check the model that the profile names.",
+        ),
+        Failure(
             key="output-invalid",
             happened="The answer does not satisfy `outputSchema`, even after the agent was asked"
             " to correct it once.",

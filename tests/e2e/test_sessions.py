@@ -292,7 +292,7 @@ def moment(run: Json, *path: str) -> datetime:
 async def test_continuations_during_completion_all_run_in_order(
     platform: Installation,
 ) -> None:
-    first = await platform.trivial(["sleep", 1], profile=REMEMBERS)
+    first = await platform.trivial(["sleep", 1], ["say", "done"], profile=REMEMBERS)
     await platform.reaches(first, "Completed")
     words = text(json.dumps([["say", "hello"]]))
     answers = await asyncio.gather(

@@ -62,6 +62,11 @@ def _no_counts(meta: Fields) -> Fields:
 class Extensions(NamedTuple):
     """An agent's extensions of ACP."""
 
+    command_signs: str = "/"
+    """
+    The characters of which one, at the beginning of a prompt, makes it a command of the agent's.
+    ACP's slash commands have no other mark.
+    """
     answer_tool: str | None = None
     """The agent's own tool for the answer that satisfies a schema."""
     tool_report: Callable[[Fields], ToolReport | None] = _no_report

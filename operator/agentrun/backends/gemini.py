@@ -115,6 +115,7 @@ GEMINI = Backend(
     conversation_files=(".gemini/tmp", ".gemini/history", ".gemini/projects.json"),
     after_restore=_keep_conversation,
     extensions=Extensions(
+        command_signs="/$",
         mcp_call=_mcp_call,
         # It is written after the output.
         exit_code_text=r"\bCommand exited with code: (\d+)\s*\Z",

@@ -1,10 +1,15 @@
 """Builds the agent's prompts."""
 
 import json
+import unicodedata
 from typing import Any
 
 from agentrun.api.messages import render_text
 from agentrun.api.v1alpha1 import AgentRunSpec
+from agentrun.backends import EXTENSIONS
+
+_COMMAND_SIGNS = frozenset("".join(one.command_signs for one in EXTENSIONS))
+_HEAD = "Message from the user:"
 
 
 def build_prompt(
@@ -21,6 +26,22 @@ def build_prompt(
     if spec.output_schema is not None:
         parts.append(_schema_request(spec.output_schema, answer_tool))
     return "\n\n".join(part for part in parts if part.strip())
+
+
+def as_text(prompt: str) -> str:
+    """
+    Return ``prompt`` such that no agent takes it for one of its own commands.
+
+    Agents look for the sign of a command after white space, and handle a command without asking
+    their model.
+    """
+    first = next((one for one in prompt if not _is_skipped(one)), "")
+    return f"{_HEAD}\n\n{prompt}" if first in _COMMAND_SIGNS else prompt
+
+
+def _is_skipped(character: str) -> bool:
+    """Whether it is white space, a control character, or invisible, such as a byte order mark."""
+    return unicodedata.category(character)[0] in "CZ"
 
 
 CONTINUE = "Your work was interrupted. Continue where you stopped."

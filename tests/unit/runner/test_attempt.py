@@ -475,3 +475,13 @@ def a_repository(folder: Path) -> Path:
     commit = git(folder, *identity, "commit-tree", listing.stdout.strip(), "-m", "first")
     git(folder, "update-ref", "refs/heads/main", commit)
     return folder
+
+
+async def test_prompt_that_begins_like_a_command_is_sent_as_text(tmp_path: Path) -> None:
+    gateway = a_gateway(prompt="/login page is broken")
+    async with pod(tmp_path, gateway) as it:
+        await it.ended()
+    [heard] = said(gateway.events)
+    assert heard.startswith("heard: ")
+    assert heard.endswith("\n\n/login page is broken")
+    assert not heard.startswith("heard: /")

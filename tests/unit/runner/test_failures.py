@@ -56,6 +56,7 @@ TURNS: dict[str, dict[str, Any]] = {
     "refused": doing(["say", "I would rather not"], ["stop", "refusal"]),
     "limit-tokens": doing(["stop", "max_tokens"]),
     "limit-turns": doing(["stop", "max_turn_requests"]),
+    "no-answer": doing(["sleep", 0]),
     "turn-cancelled": doing(["stop", "cancelled"]),
     "output-invalid": doing(["say", '{"answer": 42}'], output_schema=SCHEMA),
     "output-schema": doing(

@@ -183,6 +183,8 @@ class Reason(StrEnum):
     """The model declined to do the work."""
     LIMIT_REACHED = "LimitReached"
     """The agent stopped at its own limit of tokens or turns."""
+    NO_ANSWER = "NoAnswer"
+    """The agent ended its turn without an answer of its model, and without having done anything."""
     OUTPUT_INVALID = "OutputInvalid"
     """The final answer does not satisfy `outputSchema`."""
     PUSH_FAILED = "PushFailed"

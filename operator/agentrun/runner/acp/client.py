@@ -32,6 +32,7 @@ from agentrun.runner.acp.transport import OnUpdate, PipeTransport, TransportCont
 from agentrun.runner.outcome import AttemptError
 from agentrun.runner.pipe_reader import LineTooLongError, PipeReader
 from agentrun.runner.pipes import Pipes
+from agentrun.runner.prompt import as_text
 
 HANDSHAKE_SECONDS = 60.0
 """The timeout for the agent's answer to each request before the prompt."""
@@ -151,8 +152,9 @@ class AcpAgent:
             )
 
     async def prompt(self, text: str) -> acp.PromptResponse:
-        """Send a prompt to the agent, and wait for the end of its turn."""
-        request = self._connection.prompt(session_id=self.session_id, prompt=[acp.text_block(text)])
+        """Send a prompt, never as a command, to the agent, and wait for the end of its turn."""
+        block = acp.text_block(as_text(text))
+        request = self._connection.prompt(session_id=self.session_id, prompt=[block])
         return await self._ask(request, None)
 
     async def steer(self, text: str) -> bool:
@@ -163,7 +165,7 @@ class AcpAgent:
         """
         params = {
             "sessionId": self.session_id,
-            "prompt": [{"type": "text", "text": text}],
+            "prompt": [{"type": "text", "text": as_text(text)}],
             "_meta": {"steering": {"idleBehavior": "promptRequired"}},
         }
         request = self._connection.ext_method("session/steering", params)

@@ -14,7 +14,7 @@ from typing import Any
 import acp
 
 from agentrun.api.gateway import Task
-from agentrun.api.v1alpha1 import AgentState, OutcomeState, Question, Reason
+from agentrun.api.v1alpha1 import AgentState, OutcomeState, Question, Reason, Usage
 from agentrun.backends import backend_of
 from agentrun.runner.acp.client import AcpAgent
 from agentrun.runner.acp.mailbox import Mailbox
@@ -28,6 +28,8 @@ from agentrun.runner.acp.turn_result import (
     classify,
     end_of_turn,
     is_provider_error,
+    is_unanswered,
+    unanswered,
     usage_of,
 )
 from agentrun.runner.gateway import Gateway
@@ -121,6 +123,8 @@ class AcpDriver:
         self._usage = RunUsage()
         self._last_prompt: str | None = None
         """Sent again after a person has renewed the credentials; None before the first prompt."""
+        self._is_unanswered = False
+        """Whether the model had no part in the last turn."""
 
     async def listen(self) -> None:
         """Follow the agent, and publish pending text when it pauses; does not return."""
@@ -189,6 +193,8 @@ class AcpDriver:
     async def _turns(self, started: _Started, prompt: str) -> End:
         """Run a turn, and one more for each reply or batch of messages that arrived meanwhile."""
         end = await self._turn(started, prompt)
+        if end.state is OutcomeState.COMPLETED and self._is_unanswered:
+            return unanswered(end)
         while end.state is OutcomeState.COMPLETED:
             more = self._permissions.take_reply() or await self._mailbox.next_turn(end)
             if not more:
@@ -215,9 +221,13 @@ class AcpDriver:
         seen, response_text = started.provider_error, self._mapper.final_response
         if is_provider_error(backend_of(started.task.spec.backend), response_text, seen):
             raise classify(0, "the provider answered with an error", None, seen)
-        await self._count(response)
+        used = await self._count(response)
         # Some agents end their turn as cancelled when a permission was refused.
         is_refusal = self._permissions.was_refused and response.stop_reason == "cancelled"
+        was_asked = started.proxy.was_asked if started.proxy else None
+        self._is_unanswered = not (self._mapper.has_worked or is_refusal) and is_unanswered(
+            backend_of(started.task.spec.backend), response_text, used, was_asked
+        )
         return end_of_turn("end_turn" if is_refusal else response.stop_reason, response_text)
 
     async def _announce_prompt(self, text: str) -> None:
@@ -251,10 +261,12 @@ class AcpDriver:
         finally:
             await cancel(asked, *waiting)
 
-    async def _count(self, response: acp.PromptResponse) -> None:
+    async def _count(self, response: acp.PromptResponse) -> Usage | None:
         answer = response.model_dump(mode="json", by_alias=True, exclude_none=True)
-        self._usage = self._usage.plus(usage_of(answer, self._mapper.cost))
+        used = usage_of(answer, self._mapper.cost)
+        self._usage = self._usage.plus(used)
         await self._reporter.update(usage=self._usage.used)
+        return used
 
     async def _structured(self, started: _Started, end: End) -> End:
         """Check the answer against the schema; the agent may repair it once."""

@@ -72,6 +72,8 @@ class UpdateMapper:
     """By unfinished call of an answer tool, its input as JSON."""
     answer: str | None = None
     """The input of the last completed call of an answer tool, as JSON."""
+    has_worked: bool = False
+    """Whether the turn had anything apart from messages: a thought, a tool call or a plan."""
 
     @property
     def final_response(self) -> str | None:
@@ -89,6 +91,7 @@ class UpdateMapper:
 
     def _feed(self, update: Update) -> list[Draft]:
         kind = update.get("sessionUpdate")
+        self.has_worked = self.has_worked or _is_work(update)
         match kind:
             case "agent_message_chunk":
                 return self._emit_message(EventType.AGENT_MESSAGE, update)
@@ -146,6 +149,7 @@ class UpdateMapper:
     def begin_turn(self) -> None:
         """Reset the answer of the previous prompt turn."""
         self._said = self.answer = None
+        self.has_worked = False
 
     def _emit_message(self, kind: EventType, update: Update) -> list[Draft]:
         text = _text_of(update.get("content"))
@@ -246,6 +250,14 @@ class UpdateMapper:
         self._unknown.add(kind)
         text = f"The agent sent an update that the runner does not know: {kind}"
         return [(EventType.REASONING, {"text": text, "raw_message": update})]
+
+
+def _is_work(update: Update) -> bool:
+    """Whether an update reports something other than a message; agents also send empty plans."""
+    kind = update.get("sessionUpdate")
+    if kind == "plan":
+        return bool(update.get("entries"))
+    return kind not in _IGNORED | {"agent_message_chunk", "usage_update"}
 
 
 def _is_whole(value: Any) -> bool:

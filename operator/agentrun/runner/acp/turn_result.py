@@ -69,6 +69,35 @@ def end_of_turn(stop_reason: str, final_response: str | None) -> End:
     return End(OutcomeState.FAILED, Reason.PROTOCOL_ERROR, message, final_response)
 
 
+_UNANSWERED = (
+    "The agent ended its turn, but its model did nothing and said nothing: the agent may have taken"
+    " the prompt for one of its own commands, or its model returned an empty answer. Rephrase the"
+    " prompt, or run it again."
+)
+
+
+def is_unanswered(
+    backend: Backend, final_response: str | None, usage: Usage | None, was_asked: bool | None
+) -> bool:
+    """
+    Return whether the model had no part in a turn in which the agent did nothing but speak.
+
+    ``was_asked`` is whether the model's provider received a request; None if that is not known. A
+    known agent that asks its model in another way reports what that used.
+    """
+    if not (final_response or "").strip():
+        return True
+    used = usage and (usage.input_tokens or usage.output_tokens or usage.total_tokens)
+    return backend.provider_api is not None and was_asked is False and not used
+
+
+def unanswered(end: End) -> End:
+    """Return the end of a run whose model had no part in it; ``end`` is that of its turn."""
+    said = f" The agent itself said: {end.final_response}" if end.final_response else ""
+    message = f"{_UNANSWERED}{said}"
+    return replace(end, state=OutcomeState.FAILED, reason=Reason.NO_ANSWER, message=message)
+
+
 def usage_of(response: dict[str, Any], cost: dict[str, Any] | None) -> Usage | None:
     """Read the usage of a turn from the response to its prompt."""
     counts = response.get("usage") or _token_counts(response)

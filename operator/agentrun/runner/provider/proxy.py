@@ -96,10 +96,13 @@ class ProviderProxy:
         """Set once the provider has refused the credentials."""
         self.failed = asyncio.Event()
         """Set once the provider has only failed for longer than ``patience`` seconds."""
+        self.was_asked = False
+        """Whether the agent has asked a model in this turn."""
 
     def begin_turn(self) -> None:
-        """Reset the errors of earlier turns."""
+        """Reset what is known of earlier turns."""
         self.error = self.refusal = None
+        self.was_asked = False
         self._failures = 0
         self.refused.clear()
         self.failed.clear()
@@ -133,6 +136,7 @@ class ProviderProxy:
             message = f"{_AT_ONCE} requests to the provider are in progress: wait for one to end."
             return self._refuse(429, message, asked)
         self._under_way += 1
+        self.was_asked = self.was_asked or asked.route.is_work
         try:
             return await self._ask(request, asked)
         except _AgentDisconnectedError:

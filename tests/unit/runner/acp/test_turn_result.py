@@ -11,6 +11,8 @@ from agentrun.runner.acp.turn_result import (
     classify,
     end_of_turn,
     is_provider_error,
+    is_unanswered,
+    unanswered,
     usage_of,
 )
 from agentrun.runner.provider.proxy import ProviderError
@@ -106,3 +108,33 @@ def test_provider_error_in_place_of_an_answer_is_detected(
         is_provider_error(backend_of(backend), said, ProviderError(529, "overloaded")) is expected
     )
     assert not is_provider_error(backend_of(backend), said, None)
+
+
+@pytest.mark.parametrize(
+    ("said", "usage", "was_asked", "is_it"),
+    [
+        pytest.param(None, None, None, True, id="nothing"),
+        pytest.param(" \n", Usage(output_tokens=3), True, True, id="blank"),
+        pytest.param("/login isn't available here.", Usage(input_tokens=0), False, True, id="own"),
+        pytest.param("Logged out.", None, False, True, id="own-uncounted"),
+        pytest.param("Done.", Usage(input_tokens=0), True, False, id="model-without-counts"),
+        pytest.param("Done.", Usage(input_tokens=9), False, False, id="other-provider"),
+        pytest.param("Done.", None, None, False, id="no-proxy"),
+    ],
+)
+def test_turn_without_a_part_of_the_model_is_unanswered(
+    said: str | None, usage: Usage | None, was_asked: bool | None, is_it: bool
+) -> None:
+    assert is_unanswered(backend_of("claude_code"), said, usage, was_asked) is is_it
+
+
+def test_unknown_agent_may_answer_without_a_request_to_the_provider() -> None:
+    assert not is_unanswered(backend_of("acp"), "Done.", None, was_asked=False)
+    assert is_unanswered(backend_of("acp"), "", None, was_asked=False)
+
+
+def test_what_the_agent_itself_said_is_in_the_message() -> None:
+    end = unanswered(end_of_turn("end_turn", "/login isn't available here."))
+    assert (end.state, end.reason) == (OutcomeState.FAILED, Reason.NO_ANSWER)
+    assert end.message.endswith("said: /login isn't available here.")
+    assert end.final_response == "/login isn't available here."
