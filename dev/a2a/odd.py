@@ -18,6 +18,8 @@ def odd_routes(url: str) -> list[Route]:
     cards = {
         "/slow": _card(f"{url}/streaming/rpc"),
         "/foreign": _card(foreign),
+        "/bound": _card("http://127.0.0.1:9/"),
+        "/pathless": _card("/rpc"),
         "/grpc": _card(f"{url}/streaming/rpc", "GRPC"),
         "/broken": _card(f"{url}/broken/rpc"),
         "/mute": _card(f"{url}/mute/rpc"),

@@ -17,7 +17,7 @@ THEME = Theme(
             happened="Nothing answers at `agent_url`.",
             reason=Reason.PROVIDER_ERROR,
             message=_CARD + r".*and that pods can reach it\.$",
-            shows=_SHOWN + "All connection attempts failed" + _CHECK,
+            shows=_SHOWN + f"{_URL} cannot be reached: All connection attempts failed" + _CHECK,
             bound="10 s",
             remedy="Correct `agent_url`, or allow pods to reach it (`networkPolicy.extraEgress`).",
         ),
@@ -55,8 +55,8 @@ THEME = Theme(
             reason=Reason.PROTOCOL_ERROR,
             message=r"^The response of http\S+ is not an A2A agent card: ",
             shows="The response of https://agent.example/.well-known/agent-card.json is not an A2A"
-            " agent card: Expecting value: line 1 column 1 (char 0). Check"
-            " backend_config.agent_url and agent_card_path.",
+            " agent card: The card is not valid JSON: Expecting value: line 1 column 1 (char 0)"
+            " (text/html, 420 bytes). Check backend_config.agent_url and agent_card_path.",
             bound=_ONCE,
             remedy="Correct `agent_url`.",
         ),
@@ -64,11 +64,37 @@ THEME = Theme(
             key="remote-interface-unknown",
             happened="The card lists only interfaces that AgentRun does not support.",
             reason=Reason.PROTOCOL_ERROR,
-            message=r"offers no interface that AgentRun supports .*; its card lists: GRPC\.$",
+            message=r"offers no interface that AgentRun supports .* its card lists: GRPC of A2A",
             shows="The agent of https://agent.example offers no interface that AgentRun supports"
-            " (JSONRPC or HTTP+JSON of A2A 1.0 or 0.3); its card lists: GRPC.",
+            " (JSONRPC or HTTP+JSON of A2A 1.0 or 0.3); its card lists: GRPC of A2A 1.0. Have the"
+            " agent offer one of them, or name another agent as backend_config.agent_url.",
             bound=_ONCE,
             remedy="Have the agent offer JSON-RPC or HTTP+JSON.",
+        ),
+        Failure(
+            key="remote-url-invalid",
+            happened="The card names no URL, or one to which nothing can be sent.",
+            reason=Reason.PROTOCOL_ERROR,
+            message=r"^The card of the agent of http\S+ names .*backend_config\.agent_card_path\.$",
+            shows="The card of the agent of https://agent.example names '/rpc', which is not an"
+            " http or https URL. Correct the card, or name the card of another agent as"
+            " backend_config.agent_card_path.",
+            bound=_ONCE,
+            remedy="Follow the message.",
+        ),
+        Failure(
+            key="remote-url-unreachable",
+            happened="Nothing answers at the URL in the card, for example because it is the address"
+            " at which the agent listens (0.0.0.0, localhost).",
+            reason=Reason.PROVIDER_ERROR,
+            message=r"^The remote agent does not accept the message: http\S+ cannot be reached: .*"
+            r"the one in the agent's card; backend_config\.agent_url is http",
+            shows="The remote agent does not accept the message: http://0.0.0.0:8080/ cannot be"
+            " reached: All connection attempts failed. This URL is the one in the agent's card;"
+            " backend_config.agent_url is https://agent.example. Have the agent's card name a URL"
+            " that pods can reach",
+            bound="60 s",
+            remedy="Follow the message: many servers have a setting for their public URL.",
         ),
         Failure(
             key="remote-leads-elsewhere",

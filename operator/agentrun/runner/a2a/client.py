@@ -36,6 +36,7 @@ class Remote:
 
     def __init__(self, client: Client, found: a2a_pb2.AgentCard, config: RemoteConfig) -> None:
         self._client = client
+        self._origin_of_url = card.origin_of_url(found, config)
         self._config = config
         self.agent_url = config.agent_url
         self.name = found.name
@@ -43,7 +44,7 @@ class Remote:
 
     async def send(self, message: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
         """Send a message, and yield the events of the response until it ends."""
-        with explained():
+        with explained(self._origin_of_url):
             request = self._request(message)
             seconds = _BLOCKING_TIMEOUT if self._config.blocking else None
             context = ClientCallContext(timeout=_STREAM_TIMEOUT if self.is_streaming else seconds)
@@ -54,7 +55,7 @@ class Remote:
         """Subscribe to a task again after its stream was interrupted."""
         context = ClientCallContext(timeout=_STREAM_TIMEOUT)
         request = a2a_pb2.SubscribeToTaskRequest(id=task)
-        with explained():
+        with explained(self._origin_of_url):
             async for event in self._client.subscribe(request, context=context):
                 yield MessageToDict(event)
 
@@ -63,12 +64,12 @@ class Remote:
         request = a2a_pb2.GetTaskRequest(id=task)
         if self._config.history_length is not None:
             request.history_length = self._config.history_length
-        with explained():
+        with explained(self._origin_of_url):
             return {"task": MessageToDict(await self._client.get_task(request))}
 
     async def cancel(self, task: str) -> dict[str, Any]:
         """Cancel a task; return its state after that, in the form of an event."""
-        with explained():
+        with explained(self._origin_of_url):
             request = a2a_pb2.CancelTaskRequest(id=task)
             return {"task": MessageToDict(await self._client.cancel_task(request))}
 

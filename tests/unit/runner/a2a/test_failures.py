@@ -19,6 +19,7 @@ WRONG: dict[str, tuple[str, list[Any]]] = {
     "remote-card-moved": ("moved", HELLO),
     "remote-card-wrong": ("page", HELLO),
     "remote-interface-unknown": ("grpc", HELLO),
+    "remote-url-invalid": ("pathless", HELLO),
     "remote-refuses": ("guarded", HELLO),
     "remote-broken": ("broken", HELLO),
     "remote-mute": ("mute", HELLO),
@@ -43,3 +44,13 @@ async def test_missing_card_is_abandoned_after_a_timeout(
     gateway = asks(agents.at("hanging"), HELLO)
     await finish(tmp_path, gateway, bounds={"agentrun.runner.a2a.card.CARD_SECONDS": 1.0})
     check_told(sooner(find(key), CARD_SECONDS, 1), gateway)
+
+
+@promised("remote-url-unreachable")
+async def test_unreachable_url_in_the_card_is_named(
+    tmp_path: Path, agents: Agents, key: str
+) -> None:
+    gateway = asks(agents.at("bound"), HELLO)
+    bounds = {"agentrun.runner.a2a.following.PATIENCE_SECONDS": 0.5}
+    await finish(tmp_path, gateway, bounds=bounds)
+    check_told(find(key), gateway)

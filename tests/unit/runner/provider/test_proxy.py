@@ -34,7 +34,10 @@ for line in sys.stdin:
     if asked["method"] == "session/prompt":
         request = urllib.request.Request(os.environ["PROVIDER_URL"] + "/v1/messages", b"{}")
         try:
-            urllib.request.urlopen(request).read()
+            content = {"type": "text", "text": urllib.request.urlopen(request).read().decode()}
+            update = {"sessionUpdate": "agent_message_chunk", "content": content}
+            params = {"sessionId": "s", "update": update}
+            print(json.dumps({"jsonrpc": "2.0", "method": "session/update", "params": params}))
         except urllib.error.HTTPError as error:
             answer = {"error": {"code": -32603, "message": f"it failed: {error.code}"}}
     print(json.dumps({"jsonrpc": "2.0", "id": asked["id"], **answer}), flush=True)
