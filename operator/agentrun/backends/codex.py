@@ -14,21 +14,24 @@ from agentrun.backends.extensions import (
 )
 
 _NAME = 200
+_READERS = ("cat", "grep", "head", "ls", "nl", "pwd", "stat", "tail", "wc")
+"""Programs that only read, whatever their arguments: none writes a file or starts a program."""
 
 
 def _home_files(context: HomeContext) -> dict[str, str]:
     """Return the config: the runner's proxy as the provider, and the approval policy."""
-    policy, sandbox, own = "never", "danger-full-access", ""
+    policy, sandbox, own, advice = "never", "danger-full-access", "", ""
     if context.asks:
         policy, sandbox = "on-request", "read-only"
         own = _OWN_TOOLS.format(url=context.tools_url)
+        advice = f"developer_instructions = {json.dumps(_ADVICE)}\n"
     # JSON strings are TOML strings.
     chosen = f"model = {json.dumps(context.model)}\n" if context.model else ""
     text = f"""{chosen}model_provider = "agentrun"
 approval_policy = "{policy}"
 sandbox_mode = "{sandbox}"
 check_for_update_on_startup = false
-
+{advice}
 [model_providers.agentrun]
 name = "AgentRun"
 base_url = "{context.provider_url}"
@@ -46,7 +49,23 @@ plugins = false
 [projects.{json.dumps(context.workspace)}]
 trust_level = "trusted"
 {own}"""
-    return {".codex/config.toml": text}
+    files = {".codex/config.toml": text}
+    return {**files, _RULES_PATH: _RULES} if context.asks else files
+
+
+# Codex requests permission only for what its sandbox would not allow, so the sandbox stays, though
+# it cannot start in a pod, which has no right to make namespaces: without it, codex asks nobody.
+_ADVICE = (
+    "The sandbox for commands cannot start on this machine: a command that runs in it fails with"
+    f" an error of bwrap. Only {', '.join(_READERS)} with plain arguments, without redirection,"
+    " run without it. Run every other command with sandbox_permissions set to require_escalated"
+    " from the beginning, and with a justification: a person is asked for permission."
+)
+_RULES_PATH = ".codex/rules/agentrun.rules"
+# A command that a rule allows runs without the sandbox.
+_RULES = "".join(
+    f'prefix_rule(pattern=[{json.dumps(name)}], decision="allow")\n' for name in _READERS
+)
 
 
 # The profile decides which of AgentRun's own tools exist; calls need no further permission. The
@@ -76,6 +95,9 @@ CODEX = Backend(
     env={
         # The pod is the sandbox; codex requests no permission within it.
         "INITIAL_AGENT_MODE": "agent-full-access",
+        # Otherwise it leaves out the servers of the session that its configuration, or that of the
+        # repository, has as well, and reports that they do not start.
+        "DISABLE_MCP_CONFIG_FILTERING": "true",
         "OPENAI_API_KEY": PLACEHOLDER_KEY,
     },
     ask_env={"INITIAL_AGENT_MODE": "read-only"},

@@ -21,6 +21,8 @@ _SETTINGS = {
     "general": {"enableAutoUpdate": False, "enableAutoUpdateNotification": False},
     "privacy": {"usageStatisticsEnabled": False},
     "telemetry": {"enabled": False},
+    # The pod is the sandbox. One that the repository's settings request could not start in it.
+    "tools": {"sandbox": False},
 }
 # The profile decides which of AgentRun's own tools exist; calls need no further permission.
 _POLICY = f"""[[rule]]

@@ -1,10 +1,11 @@
 """What the agents of each backend get."""
 
 import json
+import tomllib
 from typing import Any
 
 from agentrun.backends.acp import ACP
-from agentrun.backends.backend import PLACEHOLDER_KEY
+from agentrun.backends.backend import PLACEHOLDER_KEY, HomeContext
 from agentrun.backends.claude_code import CLAUDE_CODE
 from agentrun.backends.codex import CODEX
 from agentrun.backends.gemini import GEMINI
@@ -44,3 +45,44 @@ def test_session_modes_are_those_of_the_agents() -> None:
     assert CLAUDE_CODE.session_mode(asks=True) == "default"
     assert CODEX.session_mode(asks=True) == "read-only"
     assert ACP.session_mode(asks=True) is None
+
+
+def codex_files(asks: bool) -> dict[str, str]:
+    context = HomeContext(
+        "http://127.0.0.1:8790", "http://127.0.0.1:8791/mcp", "/workspace", 'the "model"', asks
+    )
+    return dict(CODEX.home_files(context))
+
+
+def test_codex_without_permissions_has_no_sandbox_that_a_pod_could_not_start() -> None:
+    files = codex_files(asks=False)
+    config = tomllib.loads(files[".codex/config.toml"])
+    assert (config["approval_policy"], config["sandbox_mode"]) == ("never", "danger-full-access")
+    assert config["model"] == 'the "model"'
+    assert "developer_instructions" not in config
+    assert list(files) == [".codex/config.toml"]
+
+
+def test_codex_with_permissions_knows_that_its_sandbox_does_not_start() -> None:
+    files = codex_files(asks=True)
+    config = tomllib.loads(files[".codex/config.toml"])
+    # Without a sandbox, codex would request no permission at all.
+    assert (config["approval_policy"], config["sandbox_mode"]) == ("on-request", "read-only")
+    assert "require_escalated" in config["developer_instructions"]
+    assert config["mcp_servers"]["agentrun"]["default_tools_approval_mode"] == "approve"
+    rules = files[".codex/rules/agentrun.rules"].splitlines()
+    assert 'prefix_rule(pattern=["ls"], decision="allow")' in rules
+    # These can write a file or start a program by their arguments.
+    for name in ("find", "rg", "sed", "sort", "git", "bash", "env", "xargs", "awk", "tee"):
+        assert not any(f'"{name}"' in rule for rule in rules)
+
+
+def test_servers_of_the_session_take_precedence_over_those_in_the_config_of_codex() -> None:
+    for asks in (True, False):
+        assert CODEX.agent_env(None, asks)["DISABLE_MCP_CONFIG_FILTERING"] == "true"
+
+
+def test_gemini_ignores_a_sandbox_that_the_repository_requests() -> None:
+    context = HomeContext("http://p", "http://t", "/workspace", None, asks=False)
+    settings = json.loads(GEMINI.home_files(context)[".gemini/agentrun.json"])
+    assert settings["tools"] == {"sandbox": False}
