@@ -32,7 +32,7 @@ THEME = Theme(
             happened="The repository has a branch in whose place git would need a folder for the"
             " branch of the change.",
             reason=Reason.CLONE_FAILED,
-            message=r"^Cannot clone \S+: the change could not be pushed to '[^']+'",
+            message=r"^Cannot (clone|work on) \S+: the change could not be pushed to '[^']+'",
             shows="Cannot clone https://git.example/shop.git: the change could not be pushed to "
             "'agentrun/run-1', since there is a branch 'agentrun': git allows only one of the "
             "two. Set another workspace.git.branch, or remove that one",

@@ -10,7 +10,7 @@ from agentrun.runner.answer_check import check_schema_apart
 from agentrun.runner.gateway import Gateway
 from agentrun.runner.git.change import author_of
 from agentrun.runner.git.git import Git
-from agentrun.runner.git.workspace import Base, clone, working_folder
+from agentrun.runner.git.workspace import Base, check_branch, clone, working_folder
 from agentrun.runner.home import write_identity
 from agentrun.runner.instructions import write_instructions
 from agentrun.runner.journal.redact import Redactor
@@ -99,10 +99,12 @@ class Preparer:
 
     async def _checkout(self, task: Task, source: GitSource, origin: ResumePoint | None) -> Base:
         kept = origin.kept_change(task) if origin else None
+        is_pushed = task.profile.git.push and self.git.fits(source.url)
         if origin and kept:
+            if is_pushed and not origin.is_own:
+                await check_branch(self.git, source, task.run_id, self.layout.repository)
             return await restore_workspace(self.git, kept, origin, task, self.layout)
         self.transcript.log("-", self.redactor.text(f"cloning {source.url}"))
-        is_pushed = task.profile.git.push and self.git.fits(source.url)
         return await clone(
             self.git, source, task.run_id, self.layout.workspace, self.layout.repository, is_pushed
         )

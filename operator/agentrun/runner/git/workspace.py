@@ -8,6 +8,7 @@ ordinary repository, which it may modify freely: the runner never runs git on th
 
 import asyncio
 import hashlib
+import logging
 import re
 import shutil
 from dataclasses import dataclass
@@ -74,6 +75,8 @@ _ADVICE = [
     ]
 ]
 """Advice for users for common errors of git."""
+
+log = logging.getLogger(__name__)
 
 
 # The repository's config and hooks are from an earlier agent.
@@ -156,8 +159,8 @@ async def clone(
         raise AttemptError(Reason.CLONE_FAILED, _HELD)
     try:
         await git.init(private)
-        if is_pushed:
-            await _check_branch(git, source.url, branch, private)
+        if is_pushed and (conflict := await _conflict(git, source.url, branch, private)):
+            raise GitError(conflict)
         commit = await _fetch(git, source, private)
         await git.run("update-ref", BASE, commit, repository=private)
         await check_out(git, private, workspace, commit)
@@ -289,16 +292,33 @@ async def _missing(git: Git, source: GitSource, private: Path) -> str:
     )
 
 
-async def _check_branch(git: Git, url: str, branch: str, private: Path) -> None:
-    """Raise GitError if the server has a branch in whose place git would need a folder, or so."""
+async def check_branch(git: Git, source: GitSource, run: str, private: Path) -> None:
+    """
+    Raise AttemptError if the server cannot have the branch of a run that clones nothing.
+
+    If the server cannot be asked, the push reports the reason.
+    """
+    try:
+        conflict = await _conflict(git, source.url, branch_of(source, run), private)
+    except GitError as error:
+        log.warning("The server's branches cannot be listed: %s", error)
+        return
+    if conflict:
+        message = f"Cannot work on {source.url}: {conflict}"
+        raise AttemptError(Reason.CLONE_FAILED, message)
+
+
+async def _conflict(git: Git, url: str, branch: str, private: Path) -> str | None:
+    """Describe the server's branch in whose place git would need a folder, or the other way."""
     parts = branch.split("/")
     above = ["/".join(parts[:end]) for end in range(1, len(parts))]
     taken = await _branches(git, url, private, *above, f"{branch}/*")
-    if taken:
-        raise GitError(
-            f"the change could not be pushed to {branch!r}, since there is a branch {taken[0]!r}:"
-            " git allows only one of the two. Set another workspace.git.branch, or remove that one"
-        )
+    if not taken:
+        return None
+    return (
+        f"the change could not be pushed to {branch!r}, since there is a branch {taken[0]!r}:"
+        " git allows only one of the two. Set another workspace.git.branch, or remove that one"
+    )
 
 
 async def _branches(git: Git, url: str, private: Path, *patterns: str) -> list[str]:

@@ -12,7 +12,7 @@ from agentrun.runner.folders import Folder
 from agentrun.runner.git import staging
 from agentrun.runner.git.change import Author, Change, Collector, bounded
 from agentrun.runner.git.git import Git
-from agentrun.runner.git.workspace import Base, clone, hand_over
+from agentrun.runner.git.workspace import Base, check_branch, clone, hand_over
 from agentrun.runner.journal.redact import Redactor
 from agentrun.runner.outcome import AttemptError
 from dev.failures import find
@@ -519,6 +519,25 @@ async def test_clone_fails_if_the_branch_of_the_change_cannot_exist(
     git(place.origin, "branch", "x/y")
     message = await failure_of(place, "clone-branch-taken", branch=branch)
     assert f"there is a branch '{taken}'" in message
+
+
+async def test_continued_work_fails_if_the_branch_of_its_change_cannot_exist(place: Place) -> None:
+    place.commit({"README.md": "# demo\n"})
+    base = await place.clone(ref="main")
+    fits = GitSource(url=base.url, branch="fix")
+    await check_branch(place.git, fits, "run-2", base.private)
+    source = GitSource(url=base.url, branch="main/fix")
+    with pytest.raises(AttemptError) as caught:
+        await check_branch(place.git, source, "run-2", base.private)
+    failure = find("clone-branch-taken")
+    check_end(failure, Phase.FAILED, caught.value.reason, caught.value.message)
+    assert "there is a branch 'main'" in caught.value.message
+
+
+async def test_continued_work_begins_although_the_server_does_not_answer(place: Place) -> None:
+    place.commit({"README.md": "# demo\n"})
+    base = await place.clone(ref="main")
+    await check_branch(place.git, GitSource(url="file:///no/such"), "run-2", base.private)
 
 
 @pytest.mark.failure("clone-ref")
