@@ -26,14 +26,15 @@ def _session_meta(asks: bool, schema: Schema | None) -> dict[str, Any]:
     For a ``schema`` of type object, Claude Code offers a tool for the answer, whose input
     satisfies the schema.
     """
-    options: dict[str, Any] = {}
+    # The pod is the sandbox. One that the repository's settings request could not start in it.
+    options: dict[str, Any] = {"sandbox": {"enabled": False}}
     if asks:
         options["allowedTools"] = [f"mcp__{pod_layout.OWN_SERVER}"]
     if schema is not None and schema.get("type") == "object":
         # It supports only its default dialect, but most keywords of other dialects as well.
         known = {key: value for key, value in schema.items() if key != "$schema"}
         options["outputFormat"] = {"type": "json_schema", "schema": known}
-    return {_META: {"options": options}} if options else {}
+    return {_META: {"options": options}}
 
 
 def _tool_report(meta: Fields) -> ToolReport | None:

@@ -86,3 +86,9 @@ def test_gemini_ignores_a_sandbox_that_the_repository_requests() -> None:
     context = HomeContext("http://p", "http://t", "/workspace", None, asks=False)
     settings = json.loads(GEMINI.home_files(context)[".gemini/agentrun.json"])
     assert settings["tools"] == {"sandbox": False}
+
+
+def test_claude_code_ignores_a_sandbox_that_the_repository_requests() -> None:
+    for asks in (True, False):
+        options = CLAUDE_CODE.session_meta(asks, None)["claudeCode"]["options"]
+        assert options["sandbox"] == {"enabled": False}

@@ -55,7 +55,9 @@ def test_claude_code_gets_the_schema_without_its_dialect() -> None:
     [("codex", SCHEMA), ("gemini", SCHEMA), ("claude_code", None), ("claude_code", {})],
 )
 def test_other_agents_get_the_schema_as_text(backend: str, schema: dict[str, Any] | None) -> None:
-    assert backend_of(backend).session_meta(False, schema) == {}
+    of_backend = backend_of(backend)
+    assert of_backend.session_meta(False, schema) == of_backend.session_meta(False, None)
+    assert "outputFormat" not in str(of_backend.session_meta(False, schema))
 
 
 def test_claude_code_needs_no_permission_for_agentruns_own_tools() -> None:
@@ -213,7 +215,7 @@ def tell(update):
 for line in sys.stdin:
     asked = json.loads(line)
     meta = (asked["params"].get("_meta") or {}).get("claudeCode")
-    if asked["method"] == "session/new" and meta and not able:
+    if asked["method"] == "session/new" and "outputFormat" in meta["options"] and not able:
         error = {"code": -32603, "message": "Internal error", "data": {"details": "no such ref"}}
         send({"id": asked["id"], "error": error})
         continue
