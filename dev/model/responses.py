@@ -31,6 +31,8 @@ _PATIENCE_MS = 30_000
 # How codex lists the connected MCP servers to models that write code; within JSON.
 _DEFERRED = re.compile(r"(?:D|Added d)eferred tool namespaces:(.*?)</tools>")
 _NAMESPACE = re.compile(r"\\n- ([\w-]+)")
+# codex-acp has a title made in a conversation of its own, after the first turn and with all tools.
+_TITLE = "Your task is to generate a very short title for a conversation"
 _LEAVE = {"sandbox_permissions": "require_escalated", "justification": "The script says so."}
 # The prefix of the ids of calls that are not steps of the script.
 _ASIDE = "aside_"
@@ -54,8 +56,9 @@ class Request:
 
     @property
     def is_aside(self) -> bool:
-        """Whether the request is the agent's own: it offers no tools."""
-        return not self.tools
+        """Whether the request is the agent's own: it offers no tools, or asks for a title."""
+        last = next((one for one in reversed(self.items) if one.get("role") == "user"), {})
+        return not self.tools or _TITLE in json.dumps(last.get("content"))
 
     @property
     def conversation_id(self) -> str:

@@ -6,6 +6,7 @@ retains the last lines of its error output; and communicates over ACP through th
 """
 
 import asyncio
+import json
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -23,6 +24,8 @@ from acp.schema import (
     RequestPermissionResponse,
     ToolCallUpdate,
 )
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 from agentrun.api.pod_layout import describe_exit
 from agentrun.api.v1alpha1 import Reason
@@ -53,6 +56,8 @@ OnPermission = Callable[[dict[str, Any], str], None]
 Ask = Callable[[dict[str, Any], list[PermissionOption]], Awaitable[str | None]]
 """Asks a person for a permission; returns the id of the chosen option."""
 _CLOSE_SECONDS = 3.0
+_MOST_FAULTS = 3
+_MOST_SENT = 200
 
 
 class AcpAgent:
@@ -216,7 +221,11 @@ class AcpAgent:
             raise AttemptError(Reason.AGENT_UNRESPONSIVE, message) from error
         except ConnectionError as error:
             raise self._fault() from error
-        except ValueError as error:  # pydantic's, of an answer that breaks the schema
+        except ValidationError as error:
+            message = f"The agent's response does not conform to ACP: {_faults(error)}."
+            message += " Use a version of the agent that does."
+            raise AttemptError(Reason.PROTOCOL_ERROR, self._clean(message)[:2000]) from error
+        except ValueError as error:
             message = self._clean(f"The agent's response does not conform to the protocol: {error}")
             raise AttemptError(Reason.PROTOCOL_ERROR, message[:2000]) from error
 
@@ -237,7 +246,10 @@ class AcpAgent:
 
     def _output(self) -> str:
         lines = "\n".join(self._last_words)[-2000:].strip()
-        return f"Its last output: {lines}" if lines else ""
+        parts = [f"Its last output: {lines}"] if lines else []
+        if noise := self._transport.last_noise:
+            parts.append(f"The last line of its standard output that is no message: {noise!r}")
+        return " ".join(parts)
 
     async def _follow(self) -> None:
         async for line in self._container.lines():
@@ -267,6 +279,21 @@ class AcpAgent:
             if line.strip():
                 # Truncated after secrets are removed: otherwise half of a secret could remain.
                 self._last_words.append(self._clean(line.decode(errors="replace"))[:2000])
+
+
+def _faults(error: ValidationError) -> str:
+    """Describe what is wrong with a response: the fields, what was sent, and what is allowed."""
+    faults = [
+        f"{'.'.join(map(str, one['loc'])) or 'the response'}: {one['msg']}{_sent(one)}"
+        for one in error.errors(include_url=False, include_context=False)[:_MOST_FAULTS]
+    ]
+    return "; ".join(faults)
+
+
+def _sent(fault: ErrorDetails) -> str:
+    if fault["type"] == "missing":
+        return ""
+    return f", not {json.dumps(fault['input'], default=str)[:_MOST_SENT]}"
 
 
 def _supports_steering(meta: dict[str, Any] | None) -> bool:

@@ -110,11 +110,14 @@ class AcpDriver:
         self._reporter = reporter
         self._questions = questions
         self._clean = redactor.text
-        self._mapper = UpdateMapper(redactor.text, redactor.safe_length, workspace)
+        self._mapper = UpdateMapper(
+            redactor.text, redactor.safe_length, redactor.continuation, workspace
+        )
         self._updates = UpdateRecorder(journal, self._mapper)
         self._permissions = PermissionBroker(
-            journal, questions, redactor.text, workspace, self._mapper.announced
-        )
+            journal, questions, redactor.text, workspace, self._mapper.announced,
+            self._updates.publish,
+        )  # fmt: skip
         around = TransportContext(redactor, journal.new_file, journal.room)
         self._agent = AcpAgent(pipes, self._updates.take, self._permissions.note, around)
         self._mailbox = Mailbox(self._agent, journal, gateway)
@@ -211,6 +214,8 @@ class AcpDriver:
         try:
             async with self._mailbox.turn():
                 response = await self._prompt(text, started.turn_ends)
+            if response is not None:
+                await self._updates.tail()
         except acp.RequestError as error:
             raise classify(error.code, str(error), error.data, started.failure) from error
         finally:

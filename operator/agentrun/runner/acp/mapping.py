@@ -13,7 +13,7 @@ from typing import Any
 
 from agentrun.api.events import EventType
 from agentrun.backends import EXTENSIONS
-from agentrun.runner.acp.streams import FINAL_BOUND, Draft, Speech
+from agentrun.runner.acp.streams import FINAL_BOUND, Continuation, Draft, Speech, whole_text
 from agentrun.runner.acp.tools import Tool, changes_of, relative
 from agentrun.runner.answer_check import check_apart
 from agentrun.runner.journal.large_text import LargeText, Text, preview_of, text_of, with_previews
@@ -51,6 +51,8 @@ class UpdateMapper:
     """Redacts secrets in a text."""
     safe_length: Callable[[str], int] = len
     """The length of a text that can be emitted without splitting a secret at its end."""
+    continuation: Continuation = whole_text
+    """Removes from a text the rest of a secret whose beginning was emitted."""
     workspace: str = "/workspace"
     attempt: int = 1
     """The attempt's number, which is part of the ids of messages that the agent gives no id."""
@@ -61,8 +63,8 @@ class UpdateMapper:
     """The agent's last message."""
     _messages: int = 0
     """The number of messages and thoughts without an id from the agent."""
-    _rests: dict[EventType, tuple[str, str]] = field(default_factory=dict)
-    """The id of the last message and of the last thought, each with its unemitted white space."""
+    _rests: dict[EventType, Speech] = field(default_factory=dict)
+    """The last message and the last thought, which may go on."""
     _tools: dict[str, Tool] = field(default_factory=dict)
     """The tool calls that have not finished, oldest first."""
     _finished: dict[str, None] = field(default_factory=dict)
@@ -119,13 +121,13 @@ class UpdateMapper:
         }  # fmt: skip
         return Announced({name: value for name, value in values.items() if value}, not tool.is_cut)
 
-    def flush(self) -> list[Draft]:
-        """Return events for buffered text and output, as far as it can be emitted in pieces."""
+    def let_go(self) -> list[Draft]:
+        """Return events for all buffered text and output; both may go on."""
         drafts: list[Draft] = []
         if self._speech:
-            drafts += self._speech.flush(self.safe_length)
+            drafts += self._speech.let_go(self.safe_length)
         for tool in self._tools.values():
-            drafts += tool.flush()
+            drafts += tool.let_go()
         return drafts
 
     def end_speech(self) -> list[Draft]:
@@ -133,8 +135,8 @@ class UpdateMapper:
         speech, self._speech = self._speech, None
         if speech is None:
             return []
-        drafts = speech.flush(len)
-        self._rests[speech.kind] = (speech.given_id, speech.waiting)
+        drafts = speech.let_go(self.safe_length)
+        self._rests[speech.kind] = speech
         return drafts
 
     def end_turn(self) -> list[Draft]:
@@ -169,9 +171,12 @@ class UpdateMapper:
         """Begin a message, or continue one that was interrupted by other updates."""
         if not given_id:
             self._messages += 1
-            return Speech(kind, f"m{self.attempt}.{self._messages}")
-        last_id, rest = self._rests.get(kind, ("", ""))
-        return Speech(kind, given_id, given_id, rest if last_id == given_id else "")
+            name = f"m{self.attempt}.{self._messages}"
+            return Speech(kind, name, continuation=self.continuation)
+        last = self._rests.get(kind)
+        is_same = last is not None and last.given_id == given_id
+        rest, shown = (last.waiting, last.shown) if last and is_same else ("", "")
+        return Speech(kind, given_id, given_id, rest, shown, self.continuation)
 
     def _tool(self, update: Update) -> list[Draft]:
         tool_id = preview_of(update.get("toolCallId") or "")[:_ID]
@@ -184,7 +189,9 @@ class UpdateMapper:
         tool = self._tools.get(tool_id)
         if tool is None:
             drafts += self._make_room()
-            tool = self._tools[tool_id] = Tool(tool_id, self.clean, self.safe_length)
+            tool = self._tools[tool_id] = Tool(
+                tool_id, self.clean, self.safe_length, self.continuation
+            )
         tool.merge(update)
         drafts += tool.advance(update)
         self._note_answer(tool, update)

@@ -157,12 +157,14 @@ class PermissionBroker:
         clean: Callable[[str], str],
         workspace: str,
         announced: Callable[[str], Announced],
+        publish: Callable[[], None],
     ) -> None:
         self._journal = journal
         self._questions = questions
         self._clean = clean
         self._workspace = workspace
         self._announced = announced
+        self._publish = publish
         self._asking = asyncio.Lock()
         self._granted: tuple[str, str] | None = None
         """The digest of a call of an earlier pod, and the option that a person chose for it."""
@@ -187,6 +189,8 @@ class PermissionBroker:
             if (granted := self._grant(tool_call, asked)) is not None:
                 return granted
             question = asked.question
+            # Who reads the question has what the agent said before it.
+            self._publish()
             offered = [one.model_dump(include={"id", "name"}) for one in question.options]
             try:
                 answer = await self._questions.ask(
@@ -216,6 +220,7 @@ class PermissionBroker:
 
     def note(self, tool_call: dict[str, Any], answer: str) -> None:
         """Record a permission request and its answer in the journal."""
+        self._publish()
         text = permission_text(self._known(tool_call)[0], answer, self._workspace)
         self._journal.add(EventType.REASONING, {"text": text})
 

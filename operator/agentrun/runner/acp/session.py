@@ -29,6 +29,8 @@ from agentrun.runner.snapshot.manifest import ResumePoint
 
 PAUSE_SECONDS = 1.0
 """After a pause of this many seconds, the text that the agent has sent so far is published."""
+_TAIL_QUIET_SECONDS = 0.15
+_TAIL_SECONDS = 2.0
 _QUIET_SECONDS = 0.5
 _REPLAY_SECONDS = 30.0
 
@@ -56,7 +58,22 @@ class UpdateRecorder:
         while True:
             await asyncio.sleep(PAUSE_SECONDS / 2)
             if time.monotonic() - self._last_update >= PAUSE_SECONDS:
-                self._add(self._mapper.flush())
+                self.publish()
+
+    def publish(self) -> None:
+        """Publish all text that the agent has sent so far, as before a question."""
+        self._add(self._mapper.let_go())
+
+    async def tail(self) -> None:
+        """
+        Wait for the updates of a turn that the agent sends after its end, until there are none.
+
+        Agents send updates and the response to a prompt from different tasks.
+        """
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_TAIL_SECONDS):
+                while await self._goes_on(_TAIL_QUIET_SECONDS):
+                    continue
 
     def end_turn(self) -> None:
         """End the items that the agent has left open."""
@@ -71,16 +88,16 @@ class UpdateRecorder:
             # The Gemini CLI reports that it has loaded a session, and then replays its updates.
             with suppress(TimeoutError):
                 async with asyncio.timeout(_REPLAY_SECONDS):
-                    while await self._goes_on():
+                    while await self._goes_on(_QUIET_SECONDS):
                         continue
         finally:
             self._is_replaying = False
 
-    async def _goes_on(self) -> bool:
-        """Wait for one more update for ``_QUIET_SECONDS``; False if there is none."""
+    async def _goes_on(self, seconds: float) -> bool:
+        """Wait for one more update for ``seconds``; False if there is none."""
         self._updated.clear()
         try:
-            async with asyncio.timeout(_QUIET_SECONDS):
+            async with asyncio.timeout(seconds):
                 return await self._updated.wait()
         except TimeoutError:
             return False

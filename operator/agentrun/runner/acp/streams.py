@@ -2,8 +2,10 @@
 What arrives in pieces: an agent's messages and thoughts, and the output of its tools' terminals.
 
 Pieces have any size. Each event contains as many as fit well into one; the events of a message have
-its id, so that a reader can join the texts. A message is also retained until the end of the prompt
-turn, and an output until the end of its tool call, both up to a limit.
+its id, so that a reader can join the texts. What may be the beginning of a secret waits for the
+next piece, until ``let_go`` publishes it: of a secret that then goes on, the rest is removed. A
+message is also retained until the end of the prompt turn, and an output until the end of its tool
+call, both up to a limit.
 """
 
 from collections.abc import Callable
@@ -14,6 +16,15 @@ from agentrun.api.events import EventType
 from agentrun.runner.journal.large_text import LargeText, Text, preview_of, text_of
 
 Draft = tuple[EventType, dict[str, Any]]
+SafeLength = Callable[[str], int]
+Continuation = Callable[[str, str], str]
+"""Removes from a text the rest of a secret that began in the text before it."""
+
+
+def whole_text(_: str, text: str) -> str:
+    """Return ``text``: the Continuation where there are no secrets."""
+    return text
+
 
 FLUSH_CHARACTERS = 4096
 """Buffered text is emitted from this many characters on."""
@@ -33,6 +44,9 @@ class Speech:
     """The agent's own id of the message; empty if it gives none."""
     waiting: str = ""
     """Text that is in no event yet."""
+    shown: str = ""
+    """The end of the published text, if it may be the beginning of a secret."""
+    continuation: Continuation = whole_text
     left_out: int = 0
     """The number of characters that ``whole`` leaves out."""
     _pieces: list[str] = field(default_factory=list)
@@ -57,18 +71,30 @@ class Speech:
         self.waiting += text
         return self.flush(safe_length) if len(self.waiting) >= FLUSH_CHARACTERS else []
 
-    def flush(self, safe_length: Callable[[str], int]) -> list[Draft]:
+    def flush(self, safe_length: SafeLength) -> list[Draft]:
         """
         Return an event with the buffered text, as far as it can be emitted, unless it is blank.
         """
-        length = safe_length(self.waiting)
+        length = max(0, safe_length(self.shown + self.waiting) - len(self.shown))
         if not self.waiting[:length].strip() and length < FLUSH_CHARACTERS:
             return []
         return self._take(length)
 
+    def let_go(self, safe_length: SafeLength) -> list[Draft]:
+        """Return an event with all of the buffered text, unless it is blank."""
+        if not self.waiting.strip():
+            return []
+        whole = self.shown + self.waiting
+        drafts = self._take(len(self.waiting))
+        self.shown = whole[safe_length(whole) :]
+        return drafts
+
     def _take(self, length: int) -> list[Draft]:
         text, self.waiting = self.waiting[:length], self.waiting[length:]
-        return [self._draft(text)] if text else []
+        if not text:
+            return []
+        text, self.shown = self.continuation(self.shown, text), ""
+        return [self._draft(text)]
 
     def _draft(self, text: Text) -> Draft:
         return self.kind, {"text": text, "message_id": self.message_id}
@@ -96,9 +122,12 @@ class TerminalOutput:
     """The output of the terminal of one tool call."""
 
     clean: Callable[[str], str]
-    safe_length: Callable[[str], int]
+    safe_length: SafeLength
+    continuation: Continuation = whole_text
     waiting: str = ""
     """Output not emitted yet. Not redacted, since a secret may continue in the next piece."""
+    _shown: str = ""
+    """The end of the emitted output, unredacted, if it may be the beginning of a secret."""
     _first: str = ""
     _last: str = ""
     _left_out: int = 0
@@ -115,10 +144,24 @@ class TerminalOutput:
         self._keep(text.preview, text.left_out)
         return [waiting, text] if waiting else [text]
 
-    def take(self, safe_length: Callable[[str], int] | None = None) -> str:
+    def take(self, safe_length: SafeLength | None = None) -> str:
         """Return the buffered output, redacted, as far as it can be emitted."""
-        length = (safe_length or self.safe_length)(self.waiting)
-        text, self.waiting = self.clean(self.waiting[:length]), self.waiting[length:]
+        known = self._shown
+        length = max(0, (safe_length or self.safe_length)(known + self.waiting) - len(known))
+        return self._take(length)
+
+    def let_go(self) -> str:
+        """Return all of the buffered output, redacted."""
+        whole = self._shown + self.waiting
+        text = self._take(len(self.waiting))
+        self._shown = whole[self.safe_length(whole) :]
+        return text
+
+    def _take(self, length: int) -> str:
+        if not length:
+            return ""
+        text, self.waiting = self.waiting[:length], self.waiting[length:]
+        text, self._shown = self.clean(self.continuation(self._shown, text)), ""
         self._keep(text)
         return text
 

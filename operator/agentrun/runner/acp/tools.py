@@ -16,7 +16,15 @@ from agentrun.api.events import EventType
 from agentrun.backends import EXTENSIONS
 from agentrun.backends.extensions import McpCall, ToolCall
 from agentrun.runner.acp.mcp_results import answer_of, texts_of_answer
-from agentrun.runner.acp.streams import FLUSH_CHARACTERS, Draft, TerminalOutput, join, texts_of
+from agentrun.runner.acp.streams import (
+    FLUSH_CHARACTERS,
+    Continuation,
+    Draft,
+    TerminalOutput,
+    join,
+    texts_of,
+    whole_text,
+)
 from agentrun.runner.journal.large_text import LargeText, Text, preview_of, text_of, with_previews
 
 _KEPT_BOUND = 32 * 1024
@@ -44,6 +52,7 @@ class Tool:
     id: str
     clean: Callable[[str], str]
     safe_length: Callable[[str], int]
+    continuation: Continuation = whole_text
     name: str = ""
     kind: str = ""
     title: Text = ""
@@ -66,7 +75,7 @@ class Tool:
     finished: bool = False
 
     def __post_init__(self) -> None:
-        self.terminal = TerminalOutput(self.clean, self.safe_length)
+        self.terminal = TerminalOutput(self.clean, self.safe_length, self.continuation)
 
     @property
     def is_command(self) -> bool:
@@ -148,11 +157,11 @@ class Tool:
             shown.append(text)
         return shown
 
-    def flush(self) -> list[Draft]:
-        """Return the terminal's output since the last event, as far as it can be emitted."""
+    def let_go(self) -> list[Draft]:
+        """Return all of the terminal's output since the last event."""
         if not self.started or self.finished or not self.is_command:
             return []
-        text = self.terminal.take()
+        text = self.terminal.let_go()
         return [self._update(text)] if text else []
 
     def _update(self, text: Text) -> Draft:

@@ -10,6 +10,7 @@ import asyncio
 import io
 import json
 import logging
+from codecs import BOM_UTF8
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,6 +63,8 @@ class PipeTransport:
         self._requests = asyncio.Semaphore(MAX_REQUESTS)
         self.fault: AttemptError | None = None
         """Why nothing is read any more; None while reading continues."""
+        self.last_noise = ""
+        """The last line that is not a message, cut off."""
 
     async def send(self, message: Message) -> None:
         """Send a message to the agent."""
@@ -120,6 +123,7 @@ class PipeTransport:
 
     async def _receive(self, line: bytes) -> Message | None:
         """Parse a line; return its message, unless it was an update."""
+        line = line.removeprefix(BOM_UTF8)
         if not line.strip():
             return None
         if is_deep(line):
@@ -136,9 +140,10 @@ class PipeTransport:
             await self._reader.store(path)
             with path.open("rb") as file:
                 beginning = file.read(_NOISE)
-                if not beginning.lstrip().startswith(b"{"):
+                start = len(BOM_UTF8) if beginning.startswith(BOM_UTF8) else 0
+                if not beginning[start:].lstrip().startswith(b"{"):
                     return await self._sort(None, beginning)
-                file.seek(0)
+                file.seek(start)
                 return await self._receive_large(file, beginning)
         finally:
             remove([path])
@@ -186,6 +191,7 @@ class PipeTransport:
         self._noise += 1
         # Truncated after redaction, or half of a secret would be left.
         shown = self._around.redactor.text(line[: 16 * _NOISE].decode(errors="replace"))[:_NOISE]
+        self.last_noise = shown
         if self._noise <= _NOISE_BOUND:
             log.warning("The agent's output contains a line that is not a message: %r", shown)
             return

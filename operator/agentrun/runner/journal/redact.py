@@ -6,6 +6,11 @@ This is no security boundary: an agent that intends to disclose a value can enco
 A value is searched for in plain form, in base64 at each of the three alignments, URL-encoded,
 escaped as in a JSON string, and with its UTF-8 decoded as Latin-1, for files of any bytes. Text
 arrives in pieces: ``safe_length`` returns where a piece can be cut without splitting a value.
+
+What may be the beginning of a value waits for the next piece, but not for long: after a short
+pause, before a question and at the end of a turn it is published. If the value then goes on,
+``continuation`` removes the rest of it, so that of a value only a part is ever shown, and only if
+the agent paused within it.
 """
 
 import base64
@@ -74,6 +79,26 @@ class Redactor:
             if match.start() < end < match.end():
                 return match.start()
         return end
+
+    def continuation(self, shown: str, text: str) -> str:
+        """
+        Return ``text`` without the rest of a value that began at the end of ``shown``.
+
+        ``shown`` was published because the text seemed to have ended. ``text`` is replaced as well
+        if it continues a value without completing it, from six characters on. Values that are in
+        ``text`` as a whole stay.
+        """
+        if not shown:
+            return text
+        whole, border = shown + text, len(shown)
+        for form in self._forms:
+            at = whole.find(form, max(0, border - len(form) + 1), border + len(form) - 1)
+            if 0 <= at < border:
+                return REDACTED + whole[at + len(form) :]
+            at = _beginning(whole, form)
+            if at < border and len(whole) - at >= _SHORTEST:
+                return REDACTED
+        return text
 
     def stream(self, pieces: Iterable[str]) -> Iterator[str]:
         """Yield a text of several pieces without the values, also those split between pieces."""

@@ -112,19 +112,71 @@ def test_chunks_of_a_message_become_one_event() -> None:
 def test_a_pause_flushes_the_text_and_the_final_response_is_complete() -> None:
     mapper = UpdateMapper()
     mapper.feed(chunk("first half, ", "m1"))
-    assert [data["text"] for _, data in mapper.flush()] == ["first half, "]
+    assert [data["text"] for _, data in mapper.let_go()] == ["first half, "]
     mapper.feed(chunk("second half", "m1"))
     assert [data["text"] for _, data in mapper.end_turn()] == ["second half"]
     assert mapper.final_response == "first half, second half"
 
 
-def test_secret_that_is_split_by_a_pause_is_held_back_until_complete() -> None:
-    redactor = Redactor(["s3cr3t-value"])
-    mapper = UpdateMapper(safe_length=redactor.safe_length)
-    mapper.feed(chunk("the key is s3cr3", "m1"))
-    assert [data["text"] for _, data in mapper.flush()] == ["the key is "]
-    mapper.feed(chunk("t-value!", "m1"))
-    assert [redactor.text(data["text"]) for _, data in mapper.flush()] == ["[redacted]!"]
+SECRET = "s3cr3t-value"
+
+
+def with_redactor() -> UpdateMapper:
+    redactor = Redactor([SECRET])
+    return UpdateMapper(redactor.text, redactor.safe_length, redactor.continuation)
+
+
+@pytest.mark.parametrize(
+    ("pieces", "texts"),
+    [
+        pytest.param(["for the rest to s"], ["for the rest to s"], id="nothing-follows"),
+        pytest.param(["the rest", " is s", "afe"], ["the rest", " is s", "afe"], id="no-value"),
+        pytest.param(
+            ["the key is s3cr3", "t-value!"], ["the key is s3cr3", "[redacted]!"], id="two"
+        ),
+        pytest.param(
+            ["s3", "cr", "3t", "-value", "!"],
+            ["s3", "cr", "[redacted]", "[redacted]", "!"],
+            id="many",
+        ),
+        pytest.param(
+            ["s3cr3", "t-value s3cr3t-value!"], ["s3cr3", "[redacted] [redacted]!"], id="twice"
+        ),
+        pytest.param(["s3cr3", "\n"], ["s3cr3"], id="blank"),
+    ],
+)
+def test_text_is_published_in_a_pause_and_the_rest_of_a_secret_removed(
+    pieces: list[str], texts: list[str]
+) -> None:
+    redactor = Redactor([SECRET])
+    mapper, published = with_redactor(), list[str]()
+    for piece in pieces:
+        mapper.feed(chunk(piece, "m1"))
+        published += [redactor.text(data["text"]) for _, data in mapper.let_go()]
+    published += [redactor.text(data["text"]) for _, data in mapper.end_turn()]
+    assert published == texts
+    assert redactor.text(mapper.final_response or "") == redactor.text("".join(pieces))
+
+
+def test_a_secret_that_goes_on_after_a_tool_call_is_removed() -> None:
+    mapper = with_redactor()
+    drafts = mapper.feed(chunk("the key is s3cr3", "m1"))
+    drafts += mapper.feed({"sessionUpdate": "plan", "entries": []})
+    drafts += mapper.feed(chunk("t-value!", "m1")) + mapper.end_turn()
+    texts = [data["text"] for kind, data in drafts if kind == "agent_message"]
+    assert texts == ["the key is s3cr3", "[redacted]!"]
+
+
+def test_the_output_of_a_command_is_published_in_a_pause() -> None:
+    mapper = with_redactor()
+    command = {"toolCallId": "t", "kind": "execute", "title": "ls", "status": "in_progress"}
+    mapper.feed({"sessionUpdate": "tool_call", **command})
+    outputs = []
+    for data in ("one s3cr3", "t-value\n", "two"):
+        meta = {"terminal_output": {"data": data}}
+        mapper.feed({"sessionUpdate": "tool_call_update", "toolCallId": "t", "_meta": meta})
+        outputs += [data["output"] for _, data in mapper.let_go()]
+    assert outputs == ["one s3cr3", "[redacted]\n", "two"]
 
 
 def said_by(drafts: list[Any], kind: str = "agent_message") -> dict[str, str]:
@@ -144,7 +196,7 @@ def test_chunks_of_a_message_join_to_the_original_text(given: str | None, kind: 
     texts = ["Hello ", "\n\n", " \n", "world", "x" * 10_000, "\t", "\n" * 9000, "end"]
     drafts = []
     for text in texts:
-        drafts += mapper.feed(chunk(text, given, update)) + mapper.flush()
+        drafts += mapper.feed(chunk(text, given, update)) + mapper.let_go()
     drafts += mapper.end_turn()
     assert len(drafts) > 4
     assert said_by(drafts, kind) == {given or "m2.1": "".join(texts)}
@@ -165,7 +217,7 @@ def test_message_continues_after_a_tool_with_the_preceding_white_space() -> None
     mapper, drafts = UpdateMapper(), list[Any]()
     tool = {"sessionUpdate": "tool_call", "toolCallId": "t1", "kind": "search"}
     for update in (chunk("one", "m"), chunk("\n", "m"), {**tool, "status": "completed"}):
-        drafts += mapper.feed(update) + mapper.flush()
+        drafts += mapper.feed(update) + mapper.let_go()
     drafts += mapper.feed(chunk("two", "m")) + mapper.end_turn()
     assert said_by(drafts) == {"m": "one\ntwo"}
     assert mapper.feed(chunk(" \n", "n")) + mapper.end_turn() == []
@@ -173,7 +225,7 @@ def test_message_continues_after_a_tool_with_the_preceding_white_space() -> None
 
 def test_white_space_before_a_large_text_is_kept() -> None:
     mapper, large = UpdateMapper(), a_large_text(16_000_000)
-    drafts = mapper.feed(chunk("one", "m")) + mapper.flush() + mapper.feed(chunk("\n", "m"))
+    drafts = mapper.feed(chunk("one", "m")) + mapper.let_go() + mapper.feed(chunk("\n", "m"))
     drafts += mapper.feed(chunk(large, "m"))
     assert [data["text"] for _, data in drafts] == ["one", "\n", large]
     assert {data["message_id"] for _, data in drafts} == {"m"}
@@ -217,8 +269,8 @@ def test_terminal_output_is_reported_in_chunks_and_completely_at_the_end() -> No
     mapper.feed({**call, "status": "in_progress", "rawInput": {"command": "make"}})
     update = {"sessionUpdate": "tool_call_update", "toolCallId": "t1"}
     mapper.feed({**update, "_meta": {"terminal_output": {"data": "one\n"}}})
-    assert [data["output"] for _, data in mapper.flush()] == ["one\n"]
-    assert mapper.flush() == []
+    assert [data["output"] for _, data in mapper.let_go()] == ["one\n"]
+    assert mapper.let_go() == []
     mapper.feed({**update, "_meta": {"terminal_output": {"data": "two\n"}}})
     end = {**update, "status": "failed", "_meta": {"terminal_exit": {"exit_code": 2}}}
     [(_, finished)] = mapper.feed(end)

@@ -136,7 +136,9 @@ async def leave_after(
     earlier = permission_question("permission-1-1", first, (YES, NO), clean)
     person: Any = Person()
     questions = Questions(person, person, person, 2, 60)
-    leave = PermissionBroker(person, questions, clean, "/workspace", lambda _: Announced(known))
+    leave = PermissionBroker(
+        person, questions, clean, "/workspace", lambda _: Announced(known), lambda: None
+    )
     answer = Input(seq=1, message=an_answer("yes"))
     leave.restore_answer(earlier.question, answer, earlier.digest)
     async with asyncio.timeout(30):
