@@ -3,10 +3,12 @@
 import asyncio
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -237,6 +239,65 @@ async def test_structured_answer_is_repaired_once(tmp_path: Path) -> None:
     assert gateway.outcome.result is not None
     assert gateway.outcome.result.structured == {"n": 7}
     assert gateway.data("run_completed")[0]["structured_output"] == {"n": 7}
+
+
+LATE_TAIL = """
+import json, sys, time
+def out(**message): print(json.dumps({"jsonrpc": "2.0", **message}), flush=True)
+def say(text):
+    content = {"type": "text", "text": text}
+    update = {"sessionUpdate": "agent_message_chunk", "messageId": "m", "content": content}
+    out(method="session/update", params={"sessionId": "s", "update": update})
+sys.stdout.write("\\ufeff")
+for line in sys.stdin:
+    asked = json.loads(line)
+    result = {"protocolVersion": 1, "sessionId": "s"}
+    if asked["method"] == "session/prompt":
+        say('{"n": ')
+        result = {"stopReason": "end_turn"}
+    out(id=asked["id"], result=result)
+    if asked["method"] == "session/prompt":
+        time.sleep(0.03)
+        say("4")
+        time.sleep(0.03)
+        say("2}")
+"""
+
+
+async def test_the_end_of_an_answer_may_follow_the_end_of_the_turn(tmp_path: Path) -> None:
+    schema = {"type": "object", "required": ["n"]}
+    gateway = a_gateway(output_schema=schema, prompt="say a number")
+    async with pod(tmp_path, gateway, [sys.executable, "-c", LATE_TAIL]) as it:
+        await it.ended()
+    assert gateway.data("run_completed")[0]["final_response"] == '{"n": 42}'
+    assert gateway.outcome is not None
+    assert gateway.outcome.result is not None
+    assert gateway.outcome.result.structured == {"n": 42}
+    assert "".join(one["text"] for one in gateway.data("agent_message")) == '{"n": 42}'
+
+
+@pytest.mark.parametrize(
+    ("result", "message"),
+    [
+        ({"stopReason": "weird"}, "stopReason: Input should be 'end_turn', .*, not \"weird\""),
+        ({"stopReason": None}, "stopReason: Input should be 'end_turn', .*, not null"),
+        ({}, "stopReason: Field required"),
+        (None, "the response"),
+    ],
+    ids=["unknown", "null", "missing", "no-object"],
+)
+async def test_a_stop_reason_that_acp_does_not_have_is_named(
+    tmp_path: Path, result: Any, message: str
+) -> None:
+    program = LATE_TAIL.replace('{"stopReason": "end_turn"}', repr(result))
+    gateway = a_gateway()
+    async with pod(tmp_path, gateway, [sys.executable, "-c", program]) as it:
+        await it.ended()
+    assert gateway.outcome is not None
+    assert gateway.outcome.reason == "ProtocolError"
+    assert re.match(
+        f"The agent's response does not conform to ACP: {message}", gateway.outcome.message
+    )
 
 
 async def test_permission_is_granted_and_reported(tmp_path: Path) -> None:

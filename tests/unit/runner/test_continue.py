@@ -52,6 +52,17 @@ async def test_permission_is_requested_and_the_chosen_option_returned(
     assert gateway.states[-1].acknowledged_input == 1
 
 
+async def test_what_was_said_before_a_question_is_read_while_it_waits(tmp_path: Path) -> None:
+    gateway = a_gateway(["say", "I will delete x"], ["ask", "rm -r x"], profile_spec=ASK)
+    async with pod(tmp_path, gateway) as it:
+        name = await asked(gateway)
+        types = [event["type"] for event in gateway.events]
+        assert types.index("agent_message") < types.index("input_required")
+        assert gateway.data("agent_message")[0]["text"] == "I will delete x"
+        await gateway.give(an_answer("yes"), name)
+        await it.ended()
+
+
 async def test_any_other_text_refuses_and_becomes_the_next_prompt(tmp_path: Path) -> None:
     gateway = a_gateway(["ask", "rm -r x"], ["say", "then"], profile_spec=ASK)
     async with pod(tmp_path, gateway) as it:

@@ -126,6 +126,16 @@ async def test_agent_that_hangs_in_the_handshake_is_named(
     assert raised.value.reason == "AgentUnresponsive"
 
 
+async def test_the_last_line_that_is_no_message_is_named(
+    pipes: Pipes, init: PlayedInit, tmp_path: Path
+) -> None:
+    async with listening(pipes, tmp_path) as (agent, _):
+        init.say("started")
+        os.write(pipes.stdout, "\ufeffWelcome!\nUsage: agent --acp\n".encode())
+        with pytest.raises(AttemptError, match="no message: 'Usage: agent --acp'"):
+            await agent.handshake(seconds=0.2)
+
+
 async def test_agent_that_has_not_started_is_awaited(
     pipes: Pipes, init: PlayedInit, tmp_path: Path
 ) -> None:
@@ -206,6 +216,7 @@ async def test_large_message_arrives_with_its_texts_in_files(
         pytest.param(b"[" * 100_000 + b"\n", id="deep"),
         pytest.param(b"[" * 500_000 + b"\n", id="long-and-deep"),
         pytest.param(b"[1,2]\n\n7\n", id="no-object"),
+        pytest.param(b"\xef\xbb\xbf\n\xef\xbb\xbf", id="byte-order-marks"),
         pytest.param(b'{"method":"session/update","params":{"update":7}}\n', id="no-update"),
         pytest.param(b'{"params":' * 50_000 + b"1" + b"}" * 50_000 + b"\n", id="deep-object"),
     ],
