@@ -8,6 +8,7 @@ compared with the request, not created again.
 import logging
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import TypeVar
 
 from pydantic import ValidationError
@@ -15,7 +16,7 @@ from pydantic import ValidationError
 from agentrun.api.base import Model
 from agentrun.api.messages import AgentMessage
 from agentrun.api.names import parse_run_id
-from agentrun.api.pod_layout import LABEL_RUN, REQUEST_HASH, REQUESTED_BY
+from agentrun.api.pod_layout import LABEL_RUN, REQUEST_HASH, REQUESTED_AT, REQUESTED_BY
 from agentrun.api.quarantine import named, readable
 from agentrun.api.v1alpha1 import AgentProfile, AgentRun, AgentSession, ParentRun
 from agentrun.kube.api import KubeApi, Object
@@ -50,6 +51,7 @@ from mcp_server.runs.manifests import (
     unknown_profile,
 )
 from mcp_server.schemas.arguments import InvalidArgumentsError
+from mcp_server.schemas.run_views import timestamp
 from mcp_server.schemas.runs import SpawnArguments
 from mcp_server.watches.watched import Watched
 
@@ -62,8 +64,15 @@ _M = TypeVar("_M", bound=Model)
 class Runs:
     """Access to the runs of the cluster. Writes are recorded in the store immediately."""
 
-    def __init__(self, kube: KubeApi, store: RunStore, watched: Watched) -> None:
+    def __init__(
+        self,
+        kube: KubeApi,
+        store: RunStore,
+        watched: Watched,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
         self._kube = kube
+        self._now = now
         self._store = store
         self._run_sync = watched.run_sync
         self.sessions = watched.sessions
@@ -254,6 +263,7 @@ class Runs:
     async def _create(
         self, namespace: str, body: Object, new_session: AgentSession | None
     ) -> Object:
+        body["metadata"]["annotations"][REQUESTED_AT] = timestamp(self._now())
         try:
             return await self._create_run(namespace, body)
         except ApiError:

@@ -5,11 +5,11 @@ It maps the terms of the Kubernetes API to those of the MCP tools. The functions
 no clock and do no I/O. manifests.py converts in the other direction.
 """
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from agentrun.api.names import unique_run_id
-from agentrun.api.pod_layout import REQUESTED_BY
+from agentrun.api.pod_layout import REQUESTED_AT, REQUESTED_BY
 from agentrun.api.quarantine import UNREADABLE, Quarantined
 from agentrun.api.status import Status
 from agentrun.api.v1alpha1 import AgentRun, AgentRunStatus, Phase, Question, Reason
@@ -84,7 +84,7 @@ def run_view(row: RunRow, *, prompt_limit: int | None = None, is_reused: bool = 
         reason=status.reason,
         message=status.message,
         summary=summary_of(row),
-        started_at=timestamp(run.created or row.updated_at) or "",
+        started_at=timestamp(_created(run) or row.updated_at) or "",
         updated_at=timestamp(row.updated_at or run.created) or "",
         completed_at=timestamp(status.completion_time),
         cancelled_at=timestamp(status.cancelled_at),
@@ -176,6 +176,24 @@ def summary_of(row: RunRow) -> str:
         return "Run queued behind active session run"
     status = status_of(row)
     return "Run queued" if status is Status.QUEUED else f"Status: {status}"
+
+
+def _created(run: AgentRun) -> datetime | None:
+    """
+    Return when a run was created, as exactly as it is known, and not before it was requested.
+
+    The API server rounds the time down to whole seconds.
+    """
+    created, requested = run.created, run.metadata.annotations.get(REQUESTED_AT)
+    try:
+        at = datetime.fromisoformat(requested or "")
+    except ValueError:
+        return created  # It was created with kubectl.
+    if created is None or at.tzinfo is None:
+        return created
+    aware = created if created.tzinfo else created.replace(tzinfo=UTC)
+    # Any other time is that of a copied manifest, or of a clock that is wrong.
+    return at if timedelta(0) <= at - aware < timedelta(seconds=1) else created
 
 
 def timestamp(at: datetime | None) -> str | None:

@@ -26,6 +26,8 @@ from mcp_server.schemas.arguments import InvalidArgumentsError
 from mcp_server.schemas.run_views import status_of, summary_of
 from mcp_server.tools.waiting import read_until
 
+SEAL_SECONDS = 10.0
+"""How long to wait for the last event of a run that has ended, even if ``wait_ms`` is shorter."""
 PROGRESS_SECONDS = 5.0
 """The interval of progress notifications: clients time out on silent servers."""
 

@@ -19,6 +19,7 @@ from mcp_server.schemas.runs import ContinueResult
 from mcp_server.tools.context import ToolContext, tool_errors
 from mcp_server.tools.run_lookup import AgentName, Cwd, Namespace, RunId, resolve
 
+_SETTLE_SECONDS = 10.0
 _RESUMABLE = (Phase.COMPLETED, Phase.FAILED)
 
 
@@ -87,6 +88,7 @@ def add_continue_run(server: MCPServer, context: ToolContext) -> None:
                 given = with_answer(row.run, input_message, _digest(context, key))
                 if given is not None:
                     return await _follow(context, row, given, seconds)
+                row = await _settled(context, row)
                 if not row.run.is_finished:
                     return await _answer(context, row, input_message, seconds, key)
             return await _begin_another(context, row, input_message, from_start, key)
@@ -149,6 +151,27 @@ async def _answer(
     return await _follow(context, row, seq, seconds)
 
 
+async def _settled(context: ToolContext, row: RunRow) -> RunRow:
+    """
+    Wait while a run's journal and its phase tell different things, for a limited time.
+
+    They change one after the other: a client that reads the event of an end or of a question may
+    call before the phase has changed, and one that reads the phase before the event.
+    """
+    if _is_settled(row):
+        return row
+    return await context.follow(row, _is_settled, _SETTLE_SECONDS)
+
+
+def _is_settled(row: RunRow) -> bool:
+    run, reported = row.run, Status.parse(row.journal_status)
+    if run.is_finished:
+        return True
+    if reported and reported.is_terminal and row.journal_attempt == run.attempts:
+        return False
+    return run.phase.status.is_waiting == status_of(row).is_waiting
+
+
 async def _follow(context: ToolContext, row: RunRow, seq: int, seconds: float) -> ContinueResult:
     """Wait until the agent has acknowledged an answer, up to ``seconds``."""
     row = await context.follow(
@@ -166,7 +189,8 @@ def _may_be_answered(row: RunRow) -> bool:
     if row.run.is_finished:
         return False
     status = status_of(row)
-    if not status.is_waiting:
+    # If they still differ, the journal has been left behind, or the phase.
+    if not (status.is_waiting or row.run.phase.status.is_waiting):
         raise ToolError(
             f"run is not awaiting additional input: {status}. Call poll_events to follow it;"
             " once it has ended, continue_run continues its conversation."

@@ -14,11 +14,14 @@ from agentrun.store.base import RunRow
 from mcp_server.schemas.answer_size import within
 from mcp_server.schemas.run_views import status_of
 from mcp_server.schemas.runs import PollResult
-from mcp_server.tools.context import PROGRESS_SECONDS, ToolContext, report_wait, tool_errors
+from mcp_server.tools.context import (
+    PROGRESS_SECONDS,
+    SEAL_SECONDS,
+    ToolContext,
+    report_wait,
+    tool_errors,
+)
 from mcp_server.tools.run_lookup import AgentName, Cwd, Namespace, RunId, resolve_after, run_id_of
-
-_SEAL_SECONDS = 10.0
-"""How long to wait for the seal of a run that has ended, even if ``wait_ms`` is shorter."""
 
 
 def add_poll_events(server: MCPServer, context: ToolContext) -> None:
@@ -96,7 +99,7 @@ async def _next_events(
         is_closing = row.run.is_finished and not row.sealed
         if is_closing:
             # Counted from when the end was observed, which may be at the end of a long wait.
-            sealed_by = sealed_by or max(deadline, clock() + _SEAL_SECONDS)
+            sealed_by = sealed_by or max(deadline, clock() + SEAL_SECONDS)
         left = (sealed_by if is_closing else deadline) - clock()
         if events or is_news(row):
             return row, events, status_of(row)

@@ -36,7 +36,13 @@ from mcp_server.schemas.runs import (
     UnreadableView,
 )
 from mcp_server.schemas.strict import problems
-from mcp_server.tools.context import PROGRESS_SECONDS, ToolContext, report_wait, tool_errors
+from mcp_server.tools.context import (
+    PROGRESS_SECONDS,
+    SEAL_SECONDS,
+    ToolContext,
+    report_wait,
+    tool_errors,
+)
 from mcp_server.tools.run_lookup import (
     AgentName,
     Cwd,
@@ -155,6 +161,7 @@ def add_get_run(server: MCPServer, context: ToolContext) -> None:
             if not _has_question(row):
                 # The journal shows that the run asks before status.agent has the question.
                 row = await context.follow(row, _has_question, _QUESTION_SECONDS)
+            row = await _with_last_event(context, row)
             return run_view(row, is_reused=await is_reused(context, row))
 
 
@@ -202,6 +209,7 @@ def add_cancel_run(server: MCPServer, context: ToolContext) -> None:
                 caller = context.policy().caller.username
                 row = await context.runs.request_cancellation(row, caller, reason)
                 row = await _wait_for_end(context, ctx, row, wait_ms / 1000)
+            row = await _with_last_event(context, row)
             if row.run.is_finished and row.run.phase is not Phase.CANCELLED:
                 raise ToolError(
                     f"run is already terminal: {status_of(row)}. Call get_run for its result."
@@ -295,6 +303,17 @@ async def _wait_for_end(
         if _is_over(row) or waited >= seconds or context.stopping.is_set():
             return row
         await report_wait(ctx, row, waited, seconds)
+
+
+async def _with_last_event(context: ToolContext, row: RunRow) -> RunRow:
+    """
+    Return a run that has ended with its last event, which is recorded just after its end.
+
+    Who reads a terminal status reads all events up to last_seq, and then no more.
+    """
+    if not row.run.is_finished or row.sealed:
+        return row
+    return await context.follow(row, lambda row: row.sealed, SEAL_SECONDS)
 
 
 def _is_over(row: RunRow) -> bool:

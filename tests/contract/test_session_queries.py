@@ -75,6 +75,19 @@ async def test_an_active_run_takes_precedence_over_an_ended_one(store: RunStore)
     assert await standing(store) == "three", "one without a phase has not ended"
 
 
+async def test_an_active_run_takes_precedence_over_those_that_wait_behind_it(
+    store: RunStore,
+) -> None:
+    await store.record_run(a_row("uid-1", "one", minute=1, phase=Phase.INPUT_REQUIRED, **TALK))
+    await store.record_run(a_row("uid-2", "two", minute=2, phase=Phase.QUEUED, **TALK))
+    await store.record_run(a_row("uid-3", "three", minute=3, phase=Phase.QUEUED, **TALK))
+    assert await standing(store) == "one"
+    await store.record_run(a_row("uid-1", "one", phase=Phase.COMPLETED, version=2, **TALK))
+    assert await standing(store) == "three"
+    await store.record_run(a_row("uid-2", "two", phase=Phase.STARTING, version=2, **TALK))
+    assert await standing(store) == "two"
+
+
 async def test_sessions_are_distinguished_by_namespace_and_uid(store: RunStore) -> None:
     await store.record_run(a_row("uid-1", "one", **TALK))
     await store.record_run(a_row("uid-2", "two", "s-2", **TALK))
@@ -178,7 +191,9 @@ async def compare(store: RunStore, rows: list[RunRow], sessions: Sequence[tuple[
         return micros(row.updated_at), row.run.session_name, row.run.metadata.uid
 
     def rank(row: RunRow) -> Any:
-        return (not row.run.is_finished, row.updated_at, row.run.created, place(row)[2])
+        is_live = not row.run.is_finished
+        is_active = is_live and row.run.phase is not Phase.QUEUED
+        return (is_active, is_live, row.updated_at, row.run.created, place(row)[2])
 
     expected = sorted(rows, key=place, reverse=True)
     found = await store.changed_runs("team", 100)

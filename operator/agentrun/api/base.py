@@ -83,14 +83,18 @@ def _as_utc(value: Any) -> Any:
 
 
 def _rfc3339(value: datetime) -> str:
-    """Format in whole seconds in UTC with a Z, as metav1.Time does."""
-    return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    """
+    Format in milliseconds in UTC with a Z.
+
+    metav1.Time has whole seconds, rounded down: an effect would be dated before its cause.
+    """
+    return value.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 Time = Annotated[
     datetime, BeforeValidator(_as_utc), PlainSerializer(_rfc3339, return_type=str, when_used="json")
 ]
-"""A timestamp in the form of Kubernetes: RFC 3339, UTC, whole seconds."""
+"""A timestamp in the form of Kubernetes: RFC 3339, UTC, with milliseconds."""
 
 _LABEL = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
 

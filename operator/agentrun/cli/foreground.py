@@ -77,7 +77,7 @@ class Foreground:
         """Report how the run ended, or what it waits for."""
         match self._output:
             case OutputFormat.JSON:
-                return
+                pass
             case OutputFormat.JSONL:
                 self._screen.jsonl({"type": "run_summary", "payload": run.raw()})
             case OutputFormat.TEXT:

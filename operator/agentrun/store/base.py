@@ -123,9 +123,14 @@ class SessionRun:
         return micros(self.updated_at), self.session_name, self.uid
 
     @property
-    def rank(self) -> tuple[bool, datetime, int, str]:
-        """The run with the highest rank represents its session."""
-        return not self.has_ended, self.updated_at, self.created, self.uid
+    def rank(self) -> tuple[bool, bool, datetime, int, str]:
+        """
+        The run with the highest rank represents its session.
+
+        It is the active one, however many wait behind it: of those, each changes later.
+        """
+        is_active = not self.has_ended and self.phase != Phase.QUEUED.value
+        return is_active, not self.has_ended, self.updated_at, self.created, self.uid
 
 
 SessionKey = tuple[str, str]
@@ -317,8 +322,8 @@ class RunStore(Protocol):
         """
         Return the run that represents each of ``sessions``.
 
-        It is the latest changed of the runs that have not ended, else of all. A session without
-        runs is left out.
+        It is the active one: the latest changed of those that neither wait nor have ended, else of
+        those that have not ended, else of all. A session without runs is left out.
 
         A run belongs to the session of its session's name and uid; while it does not know the uid,
         to the requested one of that name. The cost depends on the number of sessions only, not on

@@ -17,10 +17,10 @@ def test_initialisms_are_spelled_as_kubernetes_does() -> None:
     assert run.status.pod_uid == "u"
 
 
-def test_times_are_written_in_utc_with_whole_seconds() -> None:
+def test_times_are_written_in_utc_with_milliseconds() -> None:
     run = AgentRun.model_validate({"spec": {"backend": "codex", "prompt": "x"}})
     run.status.start_time = datetime(2026, 1, 1, 12, 0, 0, 999_999, tzinfo=UTC)
-    assert run.to_json()["status"]["startTime"] == "2026-01-01T12:00:00Z"
+    assert run.to_json()["status"]["startTime"] == "2026-01-01T12:00:00.999Z"
 
 
 def test_unknown_fields_of_a_newer_version_are_ignored() -> None:

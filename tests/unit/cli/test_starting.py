@@ -62,6 +62,26 @@ def test_a_question_without_a_terminal_is_shown_and_left_unanswered(fake: FakeSe
     assert [name for name, _ in fake.calls if name in ("cancel_run", "continue_run")] == []
 
 
+@pytest.mark.parametrize("output", ["json", "jsonl"])
+def test_a_run_that_waits_tells_the_next_commands_beside_its_json(
+    fake: FakeServer, output: str
+) -> None:
+    asks = ("input_required", {"text": "May I?"})
+    question = {"id": "q", "text": "May I?", "options": []}
+    fake.upcoming(WORKS, ending("input_required", asks, question=question))
+    done = call(fake, "run", "Work.", "-o", output)
+    assert done.code == 7
+    assert (
+        all(json.loads(line) for line in done.out.splitlines())
+        if output == "jsonl"
+        else (json.loads(done.out)["run"]["status"] == "input_required")
+    )
+    assert "agentrun runs continue run-1 ANSWER" in done.err
+    waited = call(fake, "runs", "wait", "run-1", "-o", output)
+    assert waited.code == 7
+    assert "agentrun runs continue run-1 ANSWER" in waited.err
+
+
 def test_detach_consumes_no_word_of_the_prompt(fake: FakeServer) -> None:
     done = call(fake, "run", "--detach", "Fix", "it")
     assert (done.code, done.out) == (0, "run-1\n")

@@ -8,7 +8,7 @@ from mcp_types import Tool
 from dev import paths
 from dev.tool_page import _server, page
 
-TOOLS = asyncio.run(_server().list_tools())
+TOOLS = asyncio.run(_server().described_tools())
 
 
 def test_the_page_is_the_generated_one() -> None:

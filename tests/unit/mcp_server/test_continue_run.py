@@ -314,3 +314,26 @@ async def test_a_run_created_with_kubectl_without_a_question_id_is_answered(benc
     await bench.add(SESSIONS, "team-a", session("plain"))
     await bench.call("continue_run", run_id="plain", input_message=YES, wait_ms=0)
     assert "questionID" not in inputs(bench, "plain")[0]
+
+
+async def test_a_call_at_the_event_of_the_end_waits_for_the_end(bench: Bench) -> None:
+    run_id = await in_phase(bench, phase="Running", attempts=1)
+    leave(bench, run_id, **KEPT)
+    await bench.say(run_id, (EventType.RUN_COMPLETED, {"final_response": "Done."}))
+    call = bench.call("continue_run", run_id=run_id, input_message=YES)
+    asking = asyncio.create_task(call)
+    done, _ = await asyncio.wait({asking}, timeout=0.05)
+    assert not done
+    bench.cluster.set_status("team-a", run_id, phase="Completed", attempts=1)
+    answer = await asyncio.wait_for(asking, 20)
+    assert (answer["mode"], answer["resumed_from_run_id"]) == ("resume", run_id)
+
+
+async def test_a_run_whose_phase_waits_is_answered_though_its_journal_is_behind(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mcp_server.tools.continuing._SETTLE_SECONDS", 0.1)
+    run_id = await in_phase(bench, **WAITS)
+    await bench.say(run_id, (EventType.STATUS_CHANGED, {"status": "running"}))
+    await bench.call("continue_run", run_id=run_id, input_message=YES, wait_ms=0)
+    assert len(inputs(bench, run_id)) == 1

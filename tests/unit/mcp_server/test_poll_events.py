@@ -155,10 +155,29 @@ async def test_the_end_is_reported_with_its_event_only(bench: Bench, wait_ms: in
     assert (answer["status"], len(answer["events"])) == ("completed", 1)
 
 
+@pytest.mark.parametrize("tool", ["get_run", "cancel_run"])
+async def test_an_end_has_its_last_event_in_every_tool(bench: Bench, tool: str) -> None:
+    name = (await bench.spawn())["run_id"]
+    may_seal = sealing_late(bench)
+    bench.cluster.set_status("team-a", name, phase="Cancelled")
+
+    async def is_over() -> bool:
+        return (await bench.row(name)).run.is_finished
+
+    await eventually(is_over)
+    asking = asyncio.create_task(bench.call(tool, run_id=name))
+    done, _ = await asyncio.wait({asking}, timeout=0.05)
+    assert not done
+    may_seal.set()
+    assert (await asyncio.wait_for(asking, 20))["status"] == "cancelled"
+    run = await bench.call("get_run", run_id=name)
+    assert run["last_seq"] == (await bench.row(name)).last_seq == 1
+
+
 async def test_an_end_that_is_not_sealed_in_time_is_not_reported(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mcp_server.tools.events._SEAL_SECONDS", 0.2)
+    monkeypatch.setattr("mcp_server.tools.events.SEAL_SECONDS", 0.2)
     name = (await bench.spawn())["run_id"]
     may_seal = sealing_late(bench)
     poll = await waiting(bench, name, wait_ms=100)

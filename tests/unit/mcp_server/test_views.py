@@ -3,6 +3,7 @@ from typing import Any
 
 import pytest
 
+from agentrun.api.pod_layout import REQUESTED_AT
 from agentrun.api.v1alpha1 import AgentRun
 from agentrun.store.base import RunRow
 from mcp_server.schemas.run_views import run_view, status_of, summary_of, timestamp
@@ -118,3 +119,22 @@ def test_the_agents_own_ids_are_named(
 def test_a_time_is_written_in_utc_with_milliseconds() -> None:
     assert timestamp(datetime(2026, 1, 2, 3, 4, 5, 678_900)) == "2026-01-02T03:04:05.678Z"  # noqa: DTZ001
     assert timestamp(None) is None
+
+
+@pytest.mark.parametrize(
+    ("requested_at", "started_at"),
+    [
+        pytest.param("2026-11-23T12:00:00.250Z", "2026-11-23T12:00:00.250Z", id="same-second"),
+        pytest.param("2026-11-23T11:59:59.990Z", "2026-11-23T12:00:00.000Z", id="second-before"),
+        pytest.param("2026-11-22T12:00:00.250Z", "2026-11-23T12:00:00.000Z", id="copied"),
+        pytest.param("2026-11-23T12:00:00", "2026-11-23T12:00:00.000Z", id="no-zone"),
+        pytest.param("soon", "2026-11-23T12:00:00.000Z", id="no-time"),
+        pytest.param(None, "2026-11-23T12:00:00.000Z", id="with-kubectl"),
+    ],
+)
+def test_a_run_starts_when_it_was_requested(requested_at: str | None, started_at: str) -> None:
+    made = run("run-1", {"phase": "Queued"})
+    made["metadata"]["creationTimestamp"] = "2026-11-23T12:00:00Z"
+    if requested_at:
+        made["metadata"].setdefault("annotations", {})[REQUESTED_AT] = requested_at
+    assert run_view(RunRow(AgentRun.model_validate(made))).started_at == started_at

@@ -145,8 +145,10 @@ def wait(
         except InterruptedByUserError:
             return exits.INTERRUPTED
         ended = await tools.get_run(found.run_id)
-        if not _printed(screen, output, ended.raw()):
+        is_text = not _printed(screen, output, ended.raw())
+        if is_text:
             screen.show(end_line(ended, now()))
+        if is_text or ended.status in WAITING_STATUSES:
             screen.steps(next_steps(ended))
         return exits.of_status(ended.status)
 
