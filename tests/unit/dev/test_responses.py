@@ -36,6 +36,13 @@ def test_a_shell_step_becomes_an_exec_command(model: Client) -> None:
     assert (call["type"], call["name"], command(call)) == ("function_call", "exec_command", "ls")
 
 
+def test_a_title_is_made_without_the_steps_of_the_script(model: Client) -> None:
+    task = script({"shell": "ls"})
+    asked = f"Your task is to generate a very short title for a conversation.\n{task}"
+    answer = model.responses(body(user(asked)))
+    assert [item["type"] for item in answer.body["output"]] == ["message"]
+
+
 @pytest.mark.parametrize(
     ("tool", "kind"),
     [
