@@ -31,8 +31,9 @@ _HEAD = """\
 
 <!-- Generated from the server by `make generate`; a test holds it to the server. -->
 
-The tools that MCP clients find at `/mcp`, as returned by `tools/list`. An argument without a
-default is required; an argument that is not listed is rejected
+The tools that MCP clients find at `/mcp`. `tools/list` returns the same without the descriptions of
+results and the limits of lengths. An argument without a default is required, and null means the
+default; an argument that is not listed is rejected
 ([0011](decisions/0011-unknown-arguments-are-refused.md)). A rejected call returns an error:
 `isError` with one text that begins with `Error: ` and states what to do instead. While
 `poll_events` and `cancel_run` wait, a client that requests progress is notified every 5 seconds.
