@@ -29,8 +29,8 @@ def said(events: list[Json]) -> list[str]:
     """
     Return the texts of all messages of the agent, as a reader assembles them.
 
-    If an agent pauses, a message is sent up to where no secret can begin. The event that directly
-    follows with the same id contains the rest (docs/events.md).
+    If an agent pauses, the message is sent so far. The event that directly follows with the same id
+    contains the rest (docs/events.md).
     """
     texts, before = list[str](), ("", "")
     for event in events:

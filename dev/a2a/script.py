@@ -7,6 +7,7 @@ step                    effect
 say TEXT                the task is working, with a message
 whisper BASE64          the same, with a text that the task does not show in clear
 artifact ID TEXT [N]    an artifact, in N chunks
+begin ID TEXT           the first chunk of an artifact, which is not its last
 fill ID SIZE N          the same, with a text of SIZE characters
 data ID OBJECT          an artifact with a data part
 binary ID BYTES         an artifact of BYTES bytes
@@ -129,6 +130,11 @@ async def _artifact(updater: TaskUpdater, name: str, text: str, pieces: int = 1)
         )  # fmt: skip
 
 
+async def _begin(updater: TaskUpdater, name: str, text: str) -> None:
+    part = new_text_part(text)
+    await updater.add_artifact([part], artifact_id=name, name=name, last_chunk=False)
+
+
 async def _data(updater: TaskUpdater, name: str, value: Any) -> None:
     await updater.add_artifact([new_data_part(value)], artifact_id=name, name=name)
 
@@ -145,6 +151,7 @@ _STEPS: dict[str, Callable[..., Awaitable[Any]]] = {
     "auth": lambda it, text: it.requires_auth(_agent(text)),
     "fail": lambda it, text: it.failed(_agent(text)),
     "reject": lambda it, text: it.reject(_agent(text)),
+    "begin": _begin,
     "sleep": lambda it, seconds: asyncio.sleep(seconds),
     "artifact": _artifact,
     "fill": lambda it, name, size, pieces: _artifact(it, name, "x" * size, pieces),

@@ -81,8 +81,10 @@ THEME = Theme(
             key="agent-garbage",
             happened="The program writes output that is not the protocol.",
             reason=Reason.AGENT_UNRESPONSIVE,
-            message=r"^The agent did not answer within 60 s\.",
-            shows="The agent did not answer within 60 s.",
+            message=r"^The agent did not answer within 60 s\. The last line that is not a message"
+            r" of ACP: 'Welcome to the agent!'\.",
+            shows="The agent did not answer within 60 s. The last line that is not a message of"
+            " ACP: 'Welcome to the agent!'.",
             bound="after a minute",
             remedy="Correct the profile's `command`: it must speak ACP on its standard streams.",
         ),

@@ -24,8 +24,9 @@ THEME = Theme(
             key="limit-tokens",
             happened="The model stops at its limit of tokens.",
             reason=Reason.LIMIT_REACHED,
-            message=r"^The agent stopped at its own limit: max_tokens\.$",
-            shows="The agent stopped at its own limit: max_tokens.",
+            message=r"^The agent stopped at its own limit: max_tokens\. Request less at once",
+            shows="The agent stopped at its own limit: max_tokens. Request less at once, or raise the limit"
+            " in the agent's configuration.",
             bound=_ONCE,
             remedy="Request less at once, or raise the limit in the agent's configuration.",
         ),
@@ -33,8 +34,9 @@ THEME = Theme(
             key="limit-turns",
             happened="The agent stops at its limit of requests to the model.",
             reason=Reason.LIMIT_REACHED,
-            message=r"^The agent stopped at its own limit: max_turn_requests\.$",
-            shows="The agent stopped at its own limit: max_turn_requests.",
+            message=r"^The agent stopped at its own limit: max_turn_requests\. Request less",
+            shows="The agent stopped at its own limit: max_turn_requests. Request less at once, or raise"
+            " the limit in the agent's configuration.",
             bound=_ONCE,
             remedy="Request less at once, or raise the limit in the agent's configuration.",
         ),
@@ -42,8 +44,20 @@ THEME = Theme(
             key="turn-cancelled",
             happened="The agent reports that its turn was cancelled, which was not requested.",
             reason=Reason.PROTOCOL_ERROR,
-            message=r"^The agent ended its turn as 'cancelled', which was not requested\.$",
-            shows="The agent ended its turn as 'cancelled', which was not requested.",
+            message=r"^The agent ended its turn as 'cancelled', which was not requested\. This is",
+            shows="The agent ended its turn as 'cancelled', which was not requested. This is an error of"
+            " the agent program: use another version of it.",
+            bound=_ONCE,
+            remedy="This is an error of the agent program: use another version of it.",
+        ),
+        Failure(
+            key="turn-unknown-end",
+            happened="The agent ends its turn without a stop reason that ACP defines.",
+            reason=Reason.PROTOCOL_ERROR,
+            message=r"^The agent ended its turn with the stop reason \"tired\", which ACP does not"
+            r" define\. This is an error",
+            shows='The agent ended its turn with the stop reason "tired", which ACP does not'
+            " define. This is an error of the agent program: use another version of it.",
             bound=_ONCE,
             remedy="This is an error of the agent program: use another version of it.",
         ),

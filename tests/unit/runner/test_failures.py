@@ -58,6 +58,7 @@ TURNS: dict[str, dict[str, Any]] = {
     "limit-turns": doing(["stop", "max_turn_requests"]),
     "no-answer": doing(["sleep", 0]),
     "turn-cancelled": doing(["stop", "cancelled"]),
+    "turn-unknown-end": doing(["stop", "tired"]),
     "output-invalid": doing(["say", '{"answer": 42}'], output_schema=SCHEMA),
     "output-schema": doing(
         ["say", "never"], output_schema={"properties": {"item": {"$ref": "#/$defs/Item"}}}

@@ -87,6 +87,17 @@ async def test_task_is_followed_to_its_end(tmp_path: Path, agents: Agents, agent
     check_artifacts(gateway)
 
 
+async def test_unfinished_artifact_is_in_the_events_while_the_agent_is_silent(
+    tmp_path: Path, agents: Agents
+) -> None:
+    gateway = asks(agents.at("streaming"), ["begin", "report", "first half"], ["sleep", 60])
+    async with a_pod(tmp_path, gateway, bounds=WAITS) as it:
+        await gateway.until(lambda: gateway.data("artifact_added"))
+        assert gateway.data("artifact_added")[0]["text"] == "first half"
+        it.terminate()
+        await it.ended()
+
+
 def check_artifacts(gateway: FakeGateway) -> None:
     """Read what the events only preview."""
     made = gateway.data("artifact_added")

@@ -1,6 +1,7 @@
 """The driver of a remote agent: it sends the task, follows it, and forwards its questions."""
 
 import asyncio
+import time
 import uuid
 from collections.abc import Callable
 from contextlib import AsyncExitStack
@@ -28,6 +29,8 @@ from agentrun.runner.status_reporter import StatusReporter
 
 _MAX_QUESTION = 32_000
 _MAX_NAME = 256
+PAUSE_SECONDS = 1.0
+"""After a pause of this many seconds, what has arrived of an artifact is published."""
 
 Raw = dict[str, Any]
 
@@ -57,10 +60,14 @@ class A2aDriver:
         self._task: Task | None = None
         self._origin: ResumePoint | None = None
         self._prompt_sent = False
+        self._last_event = 0.0
 
     async def listen(self) -> None:
-        """Never return: a remote agent sends nothing unasked."""
-        await asyncio.Event().wait()
+        """Publish what has arrived of an artifact when the agent pauses; does not return."""
+        while True:
+            await asyncio.sleep(PAUSE_SECONDS / 2)
+            if time.monotonic() - self._last_event >= PAUSE_SECONDS:
+                self._add(self._mapper.flush())
 
     async def start(self, task: Task, cwd: str, origin: ResumePoint | None) -> None:
         """
@@ -155,6 +162,7 @@ class A2aDriver:
             answer = await self._questions.wait(question)
         else:
             ids = {"task_id": self._mapper.task_id, "context_id": self._mapper.context_id}
+            self._add(self._mapper.flush())
             answer = await self._questions.ask(question, **ids)
         self._prompt_sent = True
         self._mapper.begin_turn(new_task=False)
@@ -216,6 +224,7 @@ class A2aDriver:
         return self._canceller.message
 
     async def _receive(self, event: Raw) -> None:
+        self._last_event = time.monotonic()
         before = (self._mapper.task_id, self._mapper.context_id)
         self._add(self._mapper.feed(event))
         await self._journal.room()

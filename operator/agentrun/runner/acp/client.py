@@ -6,7 +6,6 @@ retains the last lines of its error output; and communicates over ACP through th
 """
 
 import asyncio
-import json
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -15,6 +14,7 @@ from typing import Any, TypeVar
 
 import acp
 from acp.schema import (
+    AgentCapabilities,
     AllowedOutcome,
     ClientCapabilities,
     DeniedOutcome,
@@ -22,14 +22,14 @@ from acp.schema import (
     McpCapabilities,
     PermissionOption,
     RequestPermissionResponse,
+    SessionCapabilities,
     ToolCallUpdate,
 )
-from pydantic import ValidationError
-from pydantic_core import ErrorDetails
 
 from agentrun.api.pod_layout import describe_exit
 from agentrun.api.v1alpha1 import Reason
 from agentrun.runner.acp import mcp_servers
+from agentrun.runner.acp.conformity import NEXT_STEP, describe, with_its_stop_reason
 from agentrun.runner.acp.container import Container
 from agentrun.runner.acp.transport import OnUpdate, PipeTransport, TransportContext
 from agentrun.runner.outcome import AttemptError
@@ -56,8 +56,6 @@ OnPermission = Callable[[dict[str, Any], str], None]
 Ask = Callable[[dict[str, Any], list[PermissionOption]], Awaitable[str | None]]
 """Asks a person for a permission; returns the id of the chosen option."""
 _CLOSE_SECONDS = 3.0
-_MOST_FAULTS = 3
-_MOST_SENT = 200
 
 
 class AcpAgent:
@@ -112,12 +110,14 @@ class AcpAgent:
         except acp.RequestError as error:
             message = f"The agent refused the protocol's handshake: {error}"
             raise AttemptError(Reason.PROTOCOL_ERROR, message) from error
-        capabilities = answer.agent_capabilities
-        self.mcp_capabilities = capabilities.mcp_capabilities if capabilities else None
+        # In place of invalid capabilities the library has defaults that are no models.
+        given = answer.agent_capabilities
+        capabilities = given if isinstance(given, AgentCapabilities) else AgentCapabilities()
+        offered, sessions = capabilities.mcp_capabilities, capabilities.session_capabilities
+        self.mcp_capabilities = offered if isinstance(offered, McpCapabilities) else None
         self.can_steer = _supports_steering(answer.field_meta)
-        self.can_load = bool(capabilities and capabilities.load_session)
-        sessions = capabilities.session_capabilities if capabilities else None
-        self._can_close = bool(sessions and sessions.close is not None)
+        self.can_load = bool(capabilities.load_session)
+        self._can_close = isinstance(sessions, SessionCapabilities) and sessions.close is not None
         return answer
 
     def ask_with(self, ask: Ask) -> None:
@@ -157,10 +157,14 @@ class AcpAgent:
             )
 
     async def prompt(self, text: str) -> acp.PromptResponse:
-        """Send a prompt, never as a command, to the agent, and wait for the end of its turn."""
+        """
+        Send a prompt, never as a command, to the agent, and wait for the end of its turn.
+
+        The response's stop reason may be any JSON value, or None if there is none.
+        """
         block = acp.text_block(as_text(text))
         request = self._connection.prompt(session_id=self.session_id, prompt=[block])
-        return await self._ask(request, None)
+        return await self._ask(_with_any_end(request), None)
 
     async def steer(self, text: str) -> bool:
         """
@@ -221,13 +225,10 @@ class AcpAgent:
             raise AttemptError(Reason.AGENT_UNRESPONSIVE, message) from error
         except ConnectionError as error:
             raise self._fault() from error
-        except ValidationError as error:
-            message = f"The agent's response does not conform to ACP: {_faults(error)}."
-            message += " Use a version of the agent that does."
-            raise AttemptError(Reason.PROTOCOL_ERROR, self._clean(message)[:2000]) from error
-        except ValueError as error:
-            message = self._clean(f"The agent's response does not conform to the protocol: {error}")
-            raise AttemptError(Reason.PROTOCOL_ERROR, message[:2000]) from error
+        except ValueError as error:  # pydantic's, of an answer that breaks the schema
+            what = self._clean(describe(error))[:2000]
+            message = f"The agent's response does not conform to ACP: {what}. {NEXT_STEP}"
+            raise AttemptError(Reason.PROTOCOL_ERROR, message) from error
 
     def _fault(self) -> AttemptError:
         """Return the reason why the agent can no longer be reached."""
@@ -246,10 +247,10 @@ class AcpAgent:
 
     def _output(self) -> str:
         lines = "\n".join(self._last_words)[-2000:].strip()
-        parts = [f"Its last output: {lines}"] if lines else []
-        if noise := self._transport.last_noise:
-            parts.append(f"The last line of its standard output that is no message: {noise!r}")
-        return " ".join(parts)
+        said = f"Its last output: {lines}" if lines else ""
+        ignored = self._transport.ignored
+        noise = f"The last line that is not a message of ACP: {ignored!r}." if ignored else ""
+        return f"{noise} {said}".strip()
 
     async def _follow(self) -> None:
         async for line in self._container.lines():
@@ -281,19 +282,11 @@ class AcpAgent:
                 self._last_words.append(self._clean(line.decode(errors="replace"))[:2000])
 
 
-def _faults(error: ValidationError) -> str:
-    """Describe what is wrong with a response: the fields, what was sent, and what is allowed."""
-    faults = [
-        f"{'.'.join(map(str, one['loc'])) or 'the response'}: {one['msg']}{_sent(one)}"
-        for one in error.errors(include_url=False, include_context=False)[:_MOST_FAULTS]
-    ]
-    return "; ".join(faults)
-
-
-def _sent(fault: ErrorDetails) -> str:
-    if fault["type"] == "missing":
-        return ""
-    return f", not {json.dumps(fault['input'], default=str)[:_MOST_SENT]}"
+async def _with_any_end(request: Awaitable[acp.PromptResponse]) -> acp.PromptResponse:
+    try:
+        return await request
+    except ValueError as error:
+        return with_its_stop_reason(error)
 
 
 def _supports_steering(meta: dict[str, Any] | None) -> bool:

@@ -267,7 +267,7 @@ class AcpDriver:
             await cancel(asked, *waiting)
 
     async def _count(self, response: acp.PromptResponse) -> Usage | None:
-        answer = response.model_dump(mode="json", by_alias=True, exclude_none=True)
+        answer = response.model_dump(mode="json", by_alias=True, exclude_none=True, warnings=False)
         used = usage_of(answer, self._mapper.cost)
         self._usage = self._usage.plus(used)
         await self._reporter.update(usage=self._usage.used)

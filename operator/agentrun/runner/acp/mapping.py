@@ -27,7 +27,7 @@ _REMEMBERED = 4096
 """The number of ids of finished tool calls that are remembered."""
 _ID = 200
 _UNREAD = "The agent sent a structure that is too large to parse"
-_IGNORED = frozenset({
+SILENT = frozenset({
     # What the agent offers, and echoes of what it was sent.
     "available_commands_update", "config_option_update", "current_mode_update",
     "session_info_update", "user_message_chunk",
@@ -107,7 +107,7 @@ class UpdateMapper:
                 cost = update.get("cost")
                 self.cost = cost if isinstance(cost, dict) else self.cost
                 return []
-        if kind in _IGNORED:
+        if kind in SILENT:
             return []
         return self._note_unknown_update(preview_of(kind), update)
 
@@ -264,7 +264,7 @@ def _is_work(update: Update) -> bool:
     kind = update.get("sessionUpdate")
     if kind == "plan":
         return bool(update.get("entries"))
-    return kind not in _IGNORED | {"agent_message_chunk", "usage_update"}
+    return kind not in SILENT | {"agent_message_chunk", "usage_update"}
 
 
 def _is_whole(value: Any) -> bool:

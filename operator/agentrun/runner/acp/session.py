@@ -19,7 +19,7 @@ from agentrun.api.v1alpha1 import Reason
 from agentrun.backends import backend_of
 from agentrun.runner.acp import mcp_servers
 from agentrun.runner.acp.client import AcpAgent
-from agentrun.runner.acp.mapping import UpdateMapper
+from agentrun.runner.acp.mapping import SILENT, UpdateMapper
 from agentrun.runner.acp.streams import Draft
 from agentrun.runner.acp.turn_result import AUTH_CODES, classify
 from agentrun.runner.home import ASK
@@ -29,6 +29,7 @@ from agentrun.runner.snapshot.manifest import ResumePoint
 
 PAUSE_SECONDS = 1.0
 """After a pause of this many seconds, the text that the agent has sent so far is published."""
+_SILENT = SILENT | {"usage_update"}
 _TAIL_QUIET_SECONDS = 0.15
 _TAIL_SECONDS = 2.0
 _QUIET_SECONDS = 0.5
@@ -50,7 +51,9 @@ class UpdateRecorder:
         self._updated.set()
         if self._is_replaying:
             return
-        self._last_update = time.monotonic()
+        # An agent that reports what it uses or offers says nothing by that.
+        if update.get("sessionUpdate") not in _SILENT:
+            self._last_update = time.monotonic()
         self._add(self._mapper.feed(update))
 
     async def publish_pauses(self) -> None:

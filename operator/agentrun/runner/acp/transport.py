@@ -28,6 +28,7 @@ MAX_REQUESTS = 32
 """The maximum number of unanswered requests of the agent."""
 _NOISE_BOUND = 100
 _NOISE = 200
+_INTERNAL_ERROR = -32603
 _NO_ANSWER_WANTED = "$/cancel_request"
 """What agents send about a request that the cancelled prompt turn has answered."""
 
@@ -61,10 +62,10 @@ class PipeTransport:
         self._noise = 0
         self._sending = asyncio.Lock()
         self._requests = asyncio.Semaphore(MAX_REQUESTS)
+        self.ignored = ""
+        """The beginning of the last line that was not a message, redacted."""
         self.fault: AttemptError | None = None
         """Why nothing is read any more; None while reading continues."""
-        self.last_noise = ""
-        """The last line that is not a message, cut off."""
 
     async def send(self, message: Message) -> None:
         """Send a message to the agent."""
@@ -162,14 +163,15 @@ class PipeTransport:
 
     async def _sort(self, message: Any, line: bytes) -> Message | None:
         """Process an update, ignore what is not a message, and return everything else."""
-        if not isinstance(message, dict):
+        if not isinstance(message, dict) or isinstance(message.get("id"), (dict, list, LargeText)):
             self._ignore(line)
             return None
         if message.get("method") == _NO_ANSWER_WANTED:
             return None
         if message.get("method") != "session/update":
             # The files of its large texts are removed before the message is used.
-            return {key: with_previews(item, _shortened) for key, item in message.items()}
+            known = {key: with_previews(item, _shortened) for key, item in message.items()}
+            return _with_error(known)
         update = _update_of(message)
         if update is not None:
             await self._take(update)
@@ -191,7 +193,7 @@ class PipeTransport:
         self._noise += 1
         # Truncated after redaction, or half of a secret would be left.
         shown = self._around.redactor.text(line[: 16 * _NOISE].decode(errors="replace"))[:_NOISE]
-        self.last_noise = shown
+        self.ignored = shown
         if self._noise <= _NOISE_BOUND:
             log.warning("The agent's output contains a line that is not a message: %r", shown)
             return
@@ -207,6 +209,20 @@ def _update_of(message: Message) -> Message | None:
     params = message.get("params")
     update = params.get("update") if isinstance(params, dict) else None
     return update if isinstance(update, dict) else None
+
+
+def _with_error(message: Message) -> Message:
+    """Return a message whose error, if it has one, has the types of JSON-RPC."""
+    error = message.get("error")
+    if error is None or "result" in message:
+        return message
+    given = error if isinstance(error, dict) else {"message": error}
+    code, text = given.get("code"), given.get("message")
+    known = {
+        "code": code if isinstance(code, int) else _INTERNAL_ERROR,
+        "message": text if isinstance(text, str) else json.dumps(text, ensure_ascii=False),
+    }
+    return {**message, "error": {**given, **known}}
 
 
 def _shortened(text: LargeText) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 from agentrun.api.v1alpha1 import OutcomeState, Reason, Usage
 from agentrun.backends import EXTENSIONS
 from agentrun.backends.backend import Backend
+from agentrun.runner.acp.conformity import NEXT_STEP, shown
 from agentrun.runner.outcome import AttemptError, End
 from agentrun.runner.provider.proxy import ProviderError
 from agentrun.runner.snapshot.manifest import ResumePoint
@@ -54,18 +55,28 @@ def is_provider_error(
     return backend.answers_with_errors or not response or provider.message in response
 
 
-def end_of_turn(stop_reason: str, final_response: str | None) -> End:
-    """Map the stop reason of a turn to the end of the run."""
+def end_of_turn(stop_reason: Any, final_response: str | None) -> End:
+    """Map the stop reason of a turn, which may be any value or None, to the end of the run."""
     match stop_reason:
         case "end_turn":
             return End(OutcomeState.COMPLETED, Reason.COMPLETED, "", final_response)
         case "refusal":
-            message = final_response or "The model declined to do the work."
+            message = final_response or "The model declined to do the work. Rephrase the request."
             return End(OutcomeState.REJECTED, Reason.REFUSED, message, final_response)
         case "max_tokens" | "max_turn_requests":
-            message = f"The agent stopped at its own limit: {stop_reason}."
+            remedy = "Request less at once, or raise the limit in the agent's configuration."
+            message = f"The agent stopped at its own limit: {stop_reason}. {remedy}"
             return End(OutcomeState.FAILED, Reason.LIMIT_REACHED, message, final_response)
-    message = f"The agent ended its turn as {stop_reason!r}, which was not requested."
+        case "cancelled":
+            what = "The agent ended its turn as 'cancelled', which was not requested."
+        case None:
+            what = "The agent ended its turn without a stop reason, which ACP requires."
+        case _:
+            what = (
+                f"The agent ended its turn with the stop reason {shown(stop_reason)}, which ACP"
+                " does not define."
+            )
+    message = f"{what} {NEXT_STEP}"
     return End(OutcomeState.FAILED, Reason.PROTOCOL_ERROR, message, final_response)
 
 

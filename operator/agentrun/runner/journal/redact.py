@@ -85,8 +85,8 @@ class Redactor:
         Return ``text`` without the rest of a value that began at the end of ``shown``.
 
         ``shown`` was published because the text seemed to have ended. ``text`` is replaced as well
-        if it continues a value without completing it, from six characters on. Values that are in
-        ``text`` as a whole stay.
+        if it continues a value without completing it, from half of the value on: less may be an
+        ordinary word. Values that are in ``text`` as a whole stay.
         """
         if not shown:
             return text
@@ -96,7 +96,7 @@ class Redactor:
             if 0 <= at < border:
                 return REDACTED + whole[at + len(form) :]
             at = _beginning(whole, form)
-            if at < border and len(whole) - at >= _SHORTEST:
+            if at < border and 2 * (len(whole) - at) >= len(form):
                 return REDACTED
         return text
 

@@ -132,7 +132,7 @@ async def test_the_last_line_that_is_no_message_is_named(
     async with listening(pipes, tmp_path) as (agent, _):
         init.say("started")
         os.write(pipes.stdout, "\ufeffWelcome!\nUsage: agent --acp\n".encode())
-        with pytest.raises(AttemptError, match="no message: 'Usage: agent --acp'"):
+        with pytest.raises(AttemptError, match="not a message of ACP: 'Usage: agent --acp'"):
             await agent.handshake(seconds=0.2)
 
 
@@ -217,6 +217,7 @@ async def test_large_message_arrives_with_its_texts_in_files(
         pytest.param(b"[" * 500_000 + b"\n", id="long-and-deep"),
         pytest.param(b"[1,2]\n\n7\n", id="no-object"),
         pytest.param(b"\xef\xbb\xbf\n\xef\xbb\xbf", id="byte-order-marks"),
+        pytest.param(b'{"id":{},"result":7}\n', id="id-is-an-object"),
         pytest.param(b'{"method":"session/update","params":{"update":7}}\n', id="no-update"),
         pytest.param(b'{"params":' * 50_000 + b"1" + b"}" * 50_000 + b"\n", id="deep-object"),
     ],
@@ -230,6 +231,118 @@ async def test_line_that_is_no_message_is_skipped(
         with pytest.raises(AttemptError, match="exit code 0"):
             await agent.handshake()
     assert updates == [{"t": "\xa0a\u2028b\r"}]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        pytest.param(b'{"method":"session/update","params":{"update":{"t":"a"}}}\n', id="short"),
+        pytest.param(
+            b'{"method":"session/update","params":{"update":{"t":"a"}}' + b" " * 500_000 + b"}\n",
+            id="long",
+        ),
+    ],
+)
+async def test_byte_order_mark_at_the_beginning_of_a_line_is_skipped(
+    pipes: Pipes, init: PlayedInit, tmp_path: Path, line: bytes
+) -> None:
+    async with listening(pipes, tmp_path) as (agent, updates):
+        await put(pipes.stdout, b"\xef\xbb\xbf" + line)
+        init.say("0")
+        with pytest.raises(AttemptError, match="exit code 0"):
+            await agent.handshake()
+    assert updates == [{"t": "a"}]
+
+
+async def test_failure_names_the_last_line_that_was_not_a_message(
+    pipes: Pipes, init: PlayedInit, tmp_path: Path
+) -> None:
+    async with listening(pipes, tmp_path) as (agent, _):
+        await put(pipes.stdout, b"Welcome!\nsign in with s3cr3t-value first\n")
+        init.say("7")
+        with pytest.raises(AttemptError, match=r"ACP: 'sign in with \[redacted\] first'\."):
+            await agent.handshake()
+
+
+async def respond(pipes: Pipes, response: bytes) -> None:
+    """Read the runner's first request, and respond to it."""
+    await PipeReader(pipes.stdin).readline()
+    await put(pipes.stdout, b'{"jsonrpc":"2.0","id":0,%s}\n' % response)
+
+
+@pytest.mark.parametrize(
+    ("response", "reason"),
+    [
+        pytest.param(b'"result":{"stopReason":"tired"}', "tired", id="unknown"),
+        pytest.param(b'"result":{"stopReason":7}', 7, id="number"),
+        pytest.param(b'"result":{"stopReason":null}', None, id="null"),
+        pytest.param(b'"result":{}', None, id="missing"),
+        pytest.param(b'"result":null', None, id="no-result"),
+        pytest.param(b'"result":[]', None, id="no-object"),
+        pytest.param(b'"x":1', None, id="neither-result-nor-error"),
+    ],
+)
+async def test_response_to_a_prompt_may_have_any_stop_reason(
+    pipes: Pipes, init: PlayedInit, tmp_path: Path, response: bytes, reason: Any
+) -> None:
+    async with listening(pipes, tmp_path) as (agent, _):
+        init.say("started")
+        prompt = asyncio.create_task(agent.prompt("go"))
+        await respond(pipes, response)
+        assert (await prompt).stop_reason == reason
+
+
+@pytest.mark.parametrize(
+    ("response", "told"),
+    [
+        pytest.param(
+            b'"result":{"agentCapabilities":{}}',
+            r"does not conform to ACP: protocolVersion is missing\. .* another version",
+            id="missing",
+        ),
+        pytest.param(
+            b'"result":{"protocolVersion":"s3cr3t-value"}',
+            r'ACP: protocolVersion is "\[redacted\]"\. ',
+            id="invalid",
+        ),
+        pytest.param(b'"result":7', r"ACP: it is 7 and not an object\. ", id="no-object"),
+        pytest.param(b'"error":"not today"', "handshake: not today$", id="error-is-text"),
+        pytest.param(
+            b'"error":{"code":"E1","message":null}', "handshake: null$", id="error-has-no-message"
+        ),
+    ],
+)
+async def test_response_that_does_not_conform_is_described(
+    pipes: Pipes, init: PlayedInit, tmp_path: Path, response: bytes, told: str
+) -> None:
+    async with listening(pipes, tmp_path) as (agent, _):
+        init.say("started")
+        handshake = asyncio.create_task(agent.handshake())
+        await respond(pipes, response)
+        with pytest.raises(AttemptError, match=told) as raised:
+            await handshake
+    assert raised.value.reason == "ProtocolError"
+
+
+@pytest.mark.parametrize(
+    "capabilities",
+    [
+        pytest.param(b'"all"', id="text"),
+        pytest.param(b"null", id="null"),
+        pytest.param(b'{"mcpCapabilities":7,"sessionCapabilities":"x"}', id="no-objects"),
+    ],
+)
+async def test_agent_with_invalid_capabilities_has_none(
+    pipes: Pipes, init: PlayedInit, tmp_path: Path, capabilities: bytes
+) -> None:
+    async with listening(pipes, tmp_path) as (agent, _):
+        init.say("started")
+        handshake = asyncio.create_task(agent.handshake())
+        result = b'"result":{"protocolVersion":1,"agentCapabilities":%s}' % capabilities
+        await respond(pipes, result)
+        await handshake
+        assert (agent.can_load, agent.can_steer) == (False, False)
+        assert not (agent.mcp_capabilities and agent.mcp_capabilities.http)
 
 
 async def test_error_of_an_endless_line_names_the_limit_and_its_size(

@@ -139,6 +139,12 @@ def with_redactor() -> UpdateMapper:
             ["s3", "cr", "[redacted]", "[redacted]", "!"],
             id="many",
         ),
+        pytest.param(["it's s3", "cr", " the"], ["it's s3", "cr", " the"], id="a-word"),
+        pytest.param(
+            ["s3cr3t-valu", "e"],
+            ["s3cr3t-valu", "[redacted]"],
+            id="all-but-the-last",
+        ),
         pytest.param(
             ["s3cr3", "t-value s3cr3t-value!"], ["s3cr3", "[redacted] [redacted]!"], id="twice"
         ),

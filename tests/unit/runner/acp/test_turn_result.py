@@ -25,13 +25,16 @@ from agentrun.runner.provider.proxy import ProviderError
         pytest.param("refusal", OutcomeState.REJECTED, Reason.REFUSED, id="refusal"),
         pytest.param("max_tokens", OutcomeState.FAILED, Reason.LIMIT_REACHED, id="limit"),
         pytest.param("cancelled", OutcomeState.FAILED, Reason.PROTOCOL_ERROR, id="unasked"),
+        pytest.param("tired", OutcomeState.FAILED, Reason.PROTOCOL_ERROR, id="unknown"),
+        pytest.param(None, OutcomeState.FAILED, Reason.PROTOCOL_ERROR, id="none"),
+        pytest.param(["end_turn"], OutcomeState.FAILED, Reason.PROTOCOL_ERROR, id="no-string"),
     ],
 )
 def test_stop_reason_determines_the_end_of_the_run(
-    stop: str, state: OutcomeState, reason: Reason
+    stop: Any, state: OutcomeState, reason: Reason
 ) -> None:
     end = end_of_turn(stop, "text")
-    assert (end.state, end.reason) == (state, reason)
+    assert (end.state, end.reason, end.final_response) == (state, reason, "text")
 
 
 @pytest.mark.parametrize(
