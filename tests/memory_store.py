@@ -149,6 +149,11 @@ class MemoryRunStore:
         self._check()
         return [self._runs[uid].seen() for uid in set(uids) if uid in self._runs]
 
+    async def session_runs(self, uids: Sequence[str]) -> list[SessionRun]:
+        """See ``RunStore``."""
+        self._check()
+        return [self._lights[uid] for uid in set(uids) if uid in self._lights]
+
     async def changed_runs(
         self, namespace: str, limit: int, before: Place | None = None
     ) -> list[SessionRun]:

@@ -12,7 +12,14 @@ from agentrun.api.names import unique_run_id
 from agentrun.api.pod_layout import REQUESTED_AT, REQUESTED_BY
 from agentrun.api.quarantine import UNREADABLE, Quarantined
 from agentrun.api.status import Status
-from agentrun.api.v1alpha1 import AgentRun, AgentRunStatus, Phase, Question, Reason
+from agentrun.api.v1alpha1 import (
+    AgentRun,
+    AgentRunStatus,
+    AgentState,
+    Phase,
+    Question,
+    Reason,
+)
 from agentrun.store.base import RunRow
 from mcp_server.schemas.arguments import folder_of
 from mcp_server.schemas.runs import (
@@ -28,6 +35,8 @@ from mcp_server.schemas.runs import (
     UnreadableView,
     UsageView,
 )
+
+_ASKING = (AgentState.INPUT_REQUIRED, AgentState.AUTH_REQUIRED)
 
 LISTED_PROMPT = 200
 """How many characters of a prompt a list of runs shows."""
@@ -55,10 +64,24 @@ def status_of(row: RunRow) -> Status:
         return phase.status
     if reported is None or reported is Status.CANCELLED:
         return phase.status
+    if phase.is_waiting and reported is Status.RUNNING and _is_asking(run):
+        return phase.status  # The event of the question is still to come.
     if reported.is_terminal and row.journal_attempt == run.attempts:
         # The agent has finished, so it ran, but the operator has not set the phase yet.
         return Status.RUNNING
     return reported if reported.is_live else phase.status
+
+
+def _is_asking(run: AgentRun) -> bool:
+    """Whether the newest attempt waits for a person, and no answer is on its way to it."""
+    agent = run.status.agent
+    if agent is None or agent.attempt not in (None, run.attempts):
+        return False
+    if agent.question is None and agent.state not in _ASKING:
+        return False
+    asked, known = agent.question, agent.acknowledged_input or 0
+    meant = (None, asked.id) if asked else (None,)
+    return not any(one.seq > known and one.question_id in meant for one in run.spec.inputs)
 
 
 def run_view(row: RunRow, *, prompt_limit: int | None = None, is_reused: bool = False) -> RunView:
@@ -86,8 +109,8 @@ def run_view(row: RunRow, *, prompt_limit: int | None = None, is_reused: bool = 
         summary=summary_of(row),
         started_at=timestamp(_created(run) or row.updated_at) or "",
         updated_at=timestamp(row.updated_at or run.created) or "",
-        completed_at=timestamp(status.completion_time),
-        cancelled_at=timestamp(status.cancelled_at),
+        completed_at=timestamp(_not_before(_created(run), status.completion_time)),
+        cancelled_at=timestamp(_not_before(_created(run), status.cancelled_at)),
         last_seq=row.last_seq,
         prompt=_shortened(spec.prompt, prompt_limit),
         cwd=folder_of(run),
@@ -138,7 +161,7 @@ def cancel_result(row: RunRow) -> CancelResult:
     return CancelResult(
         run_id=row.run.metadata.name,
         status=status_of(row),
-        cancelled_at=timestamp(row.run.status.cancelled_at),
+        cancelled_at=timestamp(_not_before(_created(row.run), row.run.status.cancelled_at)),
     )
 
 
@@ -194,6 +217,11 @@ def _created(run: AgentRun) -> datetime | None:
     aware = created if created.tzinfo else created.replace(tzinfo=UTC)
     # Any other time is that of a copied manifest, or of a clock that is wrong.
     return at if timedelta(0) <= at - aware < timedelta(seconds=1) else created
+
+
+def _not_before(created: datetime | None, at: datetime | None) -> datetime | None:
+    """Return ``at``, which an older operator has rounded down, but not before the creation."""
+    return at if at is None or created is None else max(created, at)
 
 
 def timestamp(at: datetime | None) -> str | None:

@@ -152,6 +152,20 @@ class _Walk:
         keys = sorted(key for key in names if key[1] not in self._standing)
         found = await self._store.standing_runs(self._namespace, keys)
         self._standing |= {key[1]: found.get(key) for key in keys}
+        asked = {uid for _, uid in keys}
+        await self._prefer_active([one for one in sessions if one.metadata.uid in asked])
+
+    async def _prefer_active(self, sessions: Sequence[AgentSession]) -> None:
+        """Let active runs without a pod represent their sessions, not the runs behind them."""
+        active = dict[str, str]()
+        for session in sessions:
+            uid, holder = session.metadata.uid, session.status.active_run
+            standing = self._standing[uid]
+            if holder is not None and standing is not None and standing.is_queued:
+                active[holder.uid] = uid
+        for run in await self._store.session_runs(sorted(active)) if active else ():
+            if not run.has_ended:
+                self._standing[active[run.uid]] = run
 
     def _represents(self, agent: AgentEntry) -> bool:
         standing = self._standing[agent.session.metadata.uid]

@@ -11,7 +11,7 @@ from pydantic import Field
 from agentrun.api.messages import AgentMessage
 from agentrun.api.names import new_run_id, run_id_for_key
 from agentrun.api.status import Status
-from agentrun.api.v1alpha1 import Phase
+from agentrun.api.v1alpha1 import Phase, Reason
 from agentrun.store.base import RunRow
 from mcp_server.runs.continuing import check_answer, digest_of_key, with_answer
 from mcp_server.schemas.run_views import continue_result, status_of
@@ -91,6 +91,8 @@ def add_continue_run(server: MCPServer, context: ToolContext) -> None:
                 row = await _settled(context, row)
                 if not row.run.is_finished:
                     return await _answer(context, row, input_message, seconds, key)
+            elif _is_ending(row):
+                row = await context.follow(row, lambda row: not _is_ending(row), _SETTLE_SECONDS)
             return await _begin_another(context, row, input_message, from_start, key)
 
 
@@ -164,12 +166,21 @@ async def _settled(context: ToolContext, row: RunRow) -> RunRow:
 
 
 def _is_settled(row: RunRow) -> bool:
+    if row.run.is_finished:
+        return True
+    is_waiting = row.run.phase.status.is_waiting
+    return not _is_ending(row) and is_waiting == status_of(row).is_waiting
+
+
+def _is_ending(row: RunRow) -> bool:
+    """Whether the agent has finished, by the journal or the operator, but the run has not."""
     run, reported = row.run, Status.parse(row.journal_status)
     if run.is_finished:
-        return True
-    if reported and reported.is_terminal and row.journal_attempt == run.attempts:
         return False
-    return run.phase.status.is_waiting == status_of(row).is_waiting
+    is_over = reported is not None and reported.is_terminal
+    return (is_over and row.journal_attempt == run.attempts) or (
+        run.phase is Phase.RUNNING and run.status.reason == Reason.FINISHING
+    )
 
 
 async def _follow(context: ToolContext, row: RunRow, seq: int, seconds: float) -> ContinueResult:
@@ -189,8 +200,7 @@ def _may_be_answered(row: RunRow) -> bool:
     if row.run.is_finished:
         return False
     status = status_of(row)
-    # If they still differ, the journal has been left behind, or the phase.
-    if not (status.is_waiting or row.run.phase.status.is_waiting):
+    if not status.is_waiting:
         raise ToolError(
             f"run is not awaiting additional input: {status}. Call poll_events to follow it;"
             " once it has ended, continue_run continues its conversation."

@@ -88,6 +88,17 @@ async def test_an_active_run_takes_precedence_over_those_that_wait_behind_it(
     assert await standing(store) == "two"
 
 
+async def test_runs_are_read_without_their_documents(store: RunStore) -> None:
+    for number in range(3):
+        await store.record_run(a_row(f"uid-{number}", f"run-{number}"))
+    found = await store.session_runs(["uid-2", "uid-0", *(f"none-{n}" for n in range(200))])
+    assert sorted(one.uid for one in found) == ["uid-0", "uid-2"]
+    rows = {row.run.metadata.uid: row for row in await store.get_runs(["uid-0", "uid-2"])}
+    for one in found:
+        check(one, rows[one.uid])
+    assert await store.session_runs([]) == []
+
+
 async def test_sessions_are_distinguished_by_namespace_and_uid(store: RunStore) -> None:
     await store.record_run(a_row("uid-1", "one", **TALK))
     await store.record_run(a_row("uid-2", "two", "s-2", **TALK))

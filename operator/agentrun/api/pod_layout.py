@@ -153,9 +153,9 @@ LABEL_BACKEND = "agentrun.dev/backend"
 
 # Annotations of a run.
 REQUESTED_BY = "agentrun.dev/requested-by"
-REQUESTED_AT = "agentrun.dev/requested-at"
-"""When: ``metadata.creationTimestamp`` has whole seconds, rounded down."""
 """The user who called spawn_run, as authenticated by the API server."""
+REQUESTED_AT = "agentrun.dev/requested-at"
+"""When it was called: ``metadata.creationTimestamp`` has whole seconds, rounded down."""
 REQUEST_HASH = "agentrun.dev/request-hash"
 """A digest of spawn_run's arguments, if it was called with an idempotency key."""
 ANSWER_KEY = "agentrun.dev/answer-"

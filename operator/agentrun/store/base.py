@@ -123,13 +123,18 @@ class SessionRun:
         return micros(self.updated_at), self.session_name, self.uid
 
     @property
+    def is_queued(self) -> bool:
+        """Whether the run has no pod; it may wait for the session's active run."""
+        return self.phase == Phase.QUEUED
+
+    @property
     def rank(self) -> tuple[bool, bool, datetime, int, str]:
         """
         The run with the highest rank represents its session.
 
         It is the active one, however many wait behind it: of those, each changes later.
         """
-        is_active = not self.has_ended and self.phase != Phase.QUEUED.value
+        is_active = not (self.has_ended or self.is_queued)
         return is_active, not self.has_ended, self.updated_at, self.created, self.uid
 
 
@@ -305,6 +310,9 @@ class RunStore(Protocol):
         may be short, even empty, and has a cursor to continue with. A page without a cursor is the
         last. Following the cursors returns every run once.
         """
+
+    async def session_runs(self, uids: Sequence[str]) -> list[SessionRun]:
+        """Return the existing runs of those uids without their documents, in no order."""
 
     async def changed_runs(
         self, namespace: str, limit: int, before: Place | None = None

@@ -39,6 +39,14 @@ class SqlSessionQueries:
     def __init__(self, transactions: Transactions) -> None:
         self._transactions = transactions
 
+    async def session_runs(self, uids: Sequence[str]) -> list[SessionRun]:
+        """See ``RunStore``."""
+        runs = list[SessionRun]()
+        for start in range(0, len(uids), _AT_ONCE):
+            query = select(*_LIGHT).where(_C.uid.in_(uids[start : start + _AT_ONCE]))
+            runs += [read_session_run(stored) for stored in await self._transactions.read(query)]
+        return runs
+
     async def changed_runs(
         self, namespace: str, limit: int, before: Place | None
     ) -> list[SessionRun]:

@@ -157,6 +157,10 @@ class SqlRunStore:
         found = await self._transactions.read(select(run_table).where(run_table.c.uid.in_(uids)))
         return [read_run(stored) for stored in found]
 
+    async def session_runs(self, uids: Sequence[str]) -> list[SessionRun]:
+        """See ``RunStore``."""
+        return await self._session_queries.session_runs(uids)
+
     async def changed_runs(
         self, namespace: str, limit: int, before: Place | None = None
     ) -> list[SessionRun]:

@@ -87,6 +87,27 @@ async def test_an_active_run_represents_its_agent_before_a_newer_ended_one(
     assert agents["ada"]["status"] == "queued"
 
 
+async def test_an_active_run_without_a_pod_is_told_apart_from_those_behind_it(
+    bench: Bench,
+) -> None:
+    body = await bench.add(SESSIONS, "team-a", session("ada"))
+    for number in range(4):
+        status = {"phase": "Queued", "reason": "SessionBusy" if number else "Accepted"}
+        made = bench.cluster.add(
+            RUNS, "team-a", run(f"r-{number}", status, session={"name": "ada"})
+        )
+        await bench.store.record_run(RunRow(AgentRun.model_validate(made)))
+    active = {"name": "r-0", "uid": (await bench.row("r-0")).run.metadata.uid}
+    version = {"resourceVersion": str(int(body["metadata"]["resourceVersion"]) + 1000)}
+    held = body | {"metadata": body["metadata"] | version, "status": {"activeRun": active}}
+    bench.watched.sessions.put("team-a", held)
+    (agent,) = (await bench.call("list_agents"))["agents"]
+    assert (agent["last_run_id"], agent["status"]) == ("r-0", "queued")
+    await ends(bench, "r-0", "Failed")
+    (agent,) = (await bench.call("list_agents", status="queued"))["agents"]
+    assert agent["last_run_id"] != "r-0"
+
+
 async def test_a_recreated_session_does_not_show_the_runs_of_the_first(
     bench: Bench,
 ) -> None:

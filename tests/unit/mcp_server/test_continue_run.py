@@ -337,3 +337,47 @@ async def test_a_run_whose_phase_waits_is_answered_though_its_journal_is_behind(
     await bench.say(run_id, (EventType.STATUS_CHANGED, {"status": "running"}))
     await bench.call("continue_run", run_id=run_id, input_message=YES, wait_ms=0)
     assert len(inputs(bench, run_id)) == 1
+
+
+async def test_a_phase_that_is_behind_the_agent_takes_no_answer_to_a_later_question(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mcp_server.tools.continuing._SETTLE_SECONDS", 0.1)
+    agent = {"state": "Working", "acknowledgedInput": 1}
+    run_id = await in_phase(bench, phase="InputRequired", attempts=1, agent=agent)
+    await bench.say(run_id, (EventType.STATUS_CHANGED, {"status": "running"}))
+    error = await bench.refused("continue_run", run_id=run_id, input_message=YES, wait_ms=0)
+    assert error.startswith("run is not awaiting additional input: running.")
+    assert inputs(bench, run_id) == []
+
+
+async def test_a_question_is_shown_though_the_journal_is_behind(bench: Bench) -> None:
+    run_id = await in_phase(bench, **WAITS)
+    await bench.say(run_id, (EventType.STATUS_CHANGED, {"status": "running"}))
+    shown = await bench.call("get_run", run_id=run_id)
+    assert (shown["status"], shown["question"]["id"]) == ("input_required", "q1")
+    await bench.call("continue_run", run_id=run_id, input_message=YES, wait_ms=0)
+    shown = await bench.call("get_run", run_id=run_id)
+    assert shown["status"] == "running", "the journal tells more of an answer than the phase"
+
+
+@pytest.mark.parametrize(
+    ("reason", "last"),
+    [
+        ("Working", (EventType.RUN_COMPLETED, {"final_response": "Done."})),
+        ("Finishing", (EventType.STATUS_CHANGED, {"status": "running"})),
+    ],
+)
+@pytest.mark.parametrize("arguments", [{"input_message": YES}, {"from_start": True}])
+async def test_a_run_whose_agent_has_finished_is_continued_once_it_has_ended(
+    bench: Bench, reason: str, last: tuple[EventType, dict[str, Any]], arguments: dict[str, Any]
+) -> None:
+    run_id = await in_phase(bench, phase="Running", reason=reason, attempts=1)
+    leave(bench, run_id, **KEPT)
+    await bench.say(run_id, last)
+    asking = asyncio.create_task(bench.call("continue_run", run_id=run_id, **arguments))
+    done, _ = await asyncio.wait({asking}, timeout=0.05)
+    assert not done
+    bench.cluster.set_status("team-a", run_id, phase="Completed", attempts=1)
+    answer = await asyncio.wait_for(asking, 20)
+    assert answer["resumed_from_run_id"] == run_id

@@ -138,3 +138,12 @@ def test_a_run_starts_when_it_was_requested(requested_at: str | None, started_at
     if requested_at:
         made["metadata"].setdefault("annotations", {})[REQUESTED_AT] = requested_at
     assert run_view(RunRow(AgentRun.model_validate(made))).started_at == started_at
+
+
+def test_an_end_in_whole_seconds_of_an_older_operator_is_not_before_the_start() -> None:
+    at = "2026-11-23T12:00:00Z"
+    made = run("run-1", {"phase": "Cancelled", "completionTime": at, "cancelledAt": at})
+    requested = {REQUESTED_AT: "2026-11-23T12:00:00.700Z"}
+    made["metadata"] |= {"creationTimestamp": at, "annotations": requested}
+    view = run_view(RunRow(AgentRun.model_validate(made)))
+    assert view.started_at == view.completed_at == view.cancelled_at == requested[REQUESTED_AT]
