@@ -25,8 +25,8 @@ THEME = Theme(
             happened="The model stops at its limit of tokens.",
             reason=Reason.LIMIT_REACHED,
             message=r"^The agent stopped at its own limit: max_tokens\. Request less at once",
-            shows="The agent stopped at its own limit: max_tokens. Request less at once, or raise the"
-            " limit in the agent's configuration.",
+            shows="The agent stopped at its own limit: max_tokens. Request less at once, or raise"
+            " the limit in the agent's configuration.",
             bound=_ONCE,
             remedy="Request less at once, or raise the limit in the agent's configuration.",
         ),
@@ -45,8 +45,8 @@ THEME = Theme(
             happened="The agent reports that its turn was cancelled, which was not requested.",
             reason=Reason.PROTOCOL_ERROR,
             message=r"^The agent ended its turn as 'cancelled', which was not requested\. This is",
-            shows="The agent ended its turn as 'cancelled', which was not requested. This is an error"
-            " of the agent program: use another version of it.",
+            shows="The agent ended its turn as 'cancelled', which was not requested. This is an"
+            " error of the agent program: use another version of it.",
             bound=_ONCE,
             remedy="This is an error of the agent program: use another version of it.",
         ),
