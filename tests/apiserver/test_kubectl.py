@@ -1,5 +1,9 @@
 """What people see with kubectl."""
 
+import re
+
+import pytest
+
 from tests.apiserver.conftest import Objects, kubectl
 
 
@@ -26,14 +30,17 @@ async def test_profiles_and_sessions_have_a_category_but_are_not_in_all(
         assert one["metadata"]["name"] not in everything
 
 
-async def test_the_columns_show_what_a_run_is_doing_and_since_when(runs: Objects) -> None:
+@pytest.mark.parametrize("second", ["00Z", "00.250Z"], ids=["by-an-older-version", "now"])
+async def test_the_columns_show_what_a_run_is_doing_and_since_when(
+    runs: Objects, second: str
+) -> None:
     name = (await runs.create({"backend": "codex", "prompt": "x"}))["metadata"]["name"]
-    await runs.patch_status(
-        name, {"phase": "Running", "reason": "Working", "startTime": "2026-01-01T00:00:00Z"}
-    )
+    times = dict.fromkeys(("startTime", "completionTime"), f"2026-01-01T00:00:{second}")
+    await runs.patch_status(name, {"phase": "Running", "reason": "Working", **times})
     header, row = kubectl("get", "run", name, "-n", runs.namespace).splitlines()
     assert header.split() == ["NAME", "BACKEND", "PHASE", "REASON", "STARTED", "FINISHED", "AGE"]
     assert row.split()[:4] == [name, "codex", "Running", "Working"]
+    assert all(re.fullmatch(r"(\d+[ydhms])+", age) for age in row.split()[4:]), row
 
 
 async def test_runs_can_be_selected_by_phase_and_session_on_the_server(runs: Objects) -> None:

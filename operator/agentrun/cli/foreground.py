@@ -84,7 +84,7 @@ class Foreground:
                 if run.status in WAITING_STATUSES and run.question:
                     self._screen.note(f"\n{printable(question_text(run.question))}")
                 self._screen.show(end_line(run, now()))
-        if self._output is OutputFormat.TEXT or run.status in WAITING_STATUSES:
+        if self._output is OutputFormat.TEXT or exits.of_status(run.status) != exits.OK:
             self._screen.steps(next_steps(run))
 
     def _show(self, page: Page) -> None:

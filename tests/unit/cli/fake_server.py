@@ -179,6 +179,9 @@ def build(fake: FakeServer) -> MCPServer:  # noqa: C901 - a function for each to
         if found.view["status"] in TERMINAL_STATUSES:
             raise ToolError(f"run is already terminal: {found.view['status']}. Call get_run.")
         found.later = []
+        if not wait_ms:
+            found.view |= {"status": "cancelling"}
+            return {"run_id": run_id, "status": "cancelling", "cancelled_at": None}
         found.add("status_changed", status="cancelled")
         found.view |= {"status": "cancelled", "completed_at": END}
         return {"run_id": run_id, "status": "cancelled", "cancelled_at": END}

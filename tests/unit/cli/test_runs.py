@@ -111,6 +111,17 @@ def test_cancelling_states_that_nothing_is_left(fake: FakeServer) -> None:
     assert (done.code, "already terminal: completed" in done.err) == (8, True)
 
 
+@pytest.mark.parametrize("output", ["text", "json"])
+def test_a_cancellation_that_is_not_waited_for_tells_how_to_wait(
+    fake: FakeServer, output: str
+) -> None:
+    fake.add("run-1")
+    done = call(fake, "runs", "cancel", "run-1", "--detach", "-o", output)
+    assert done.code == 0
+    assert "agentrun runs wait run-1" in done.err
+    assert "agentrun" not in done.out
+
+
 def test_waiting_ends_with_the_run(fake: FakeServer) -> None:
     fake.add("run-1").later = [ending("failed", error="no luck")]
     done = call(fake, "runs", "wait", "run-1")

@@ -82,6 +82,26 @@ def test_a_run_that_waits_tells_the_next_commands_beside_its_json(
     assert "agentrun runs continue run-1 ANSWER" in waited.err
 
 
+@pytest.mark.parametrize("status", ["failed", "rejected", "cancelled"])
+@pytest.mark.parametrize("output", ["json", "jsonl"])
+def test_a_run_that_has_not_completed_tells_the_next_commands_beside_its_json(
+    fake: FakeServer, output: str, status: str
+) -> None:
+    fake.upcoming(WORKS, ending(status, error="no luck"))
+    ran = call(fake, "run", "Work.", "-o", output)
+    waited = call(fake, "runs", "wait", "run-1", "-o", output)
+    for done in (ran, waited):
+        assert "agentrun runs again run-1" in done.err
+        assert "agentrun" not in done.out
+    assert ran.code == waited.code != 0
+
+
+@pytest.mark.parametrize("output", ["json", "jsonl"])
+def test_a_completed_run_has_only_its_json(fake: FakeServer, output: str) -> None:
+    fake.upcoming(WORKS, ending("completed"))
+    assert call(fake, "run", "Work.", "-o", output).err == ""
+
+
 def test_detach_consumes_no_word_of_the_prompt(fake: FakeServer) -> None:
     done = call(fake, "run", "--detach", "Fix", "it")
     assert (done.code, done.out) == (0, "run-1\n")

@@ -104,6 +104,17 @@ async def test_ctrl_c_asks_and_a_second_one_detaches(fake: FakeServer) -> None:
     assert "Traceback" not in screen.text
 
 
+async def test_ctrl_c_ends_the_wait_for_a_run_that_continues(fake: FakeServer) -> None:
+    fake.add("run-1")
+    async with person(fake, "runs", "wait", "run-1", is_new=True) as screen:
+        await screen.until("run-1 running")
+        screen.type(CTRL_C)
+        await screen.until("run-1 continues:")
+        await screen.until("agentrun runs wait run-1")
+        assert await screen.ends() == 130
+    assert "cancel_run" not in [name for name, _ in fake.calls]
+
+
 async def test_ctrl_c_can_keep_watching_then_cancel(fake: FakeServer) -> None:
     fake.upcoming(WORKS)
     async with person(fake, "run", "Go") as screen:

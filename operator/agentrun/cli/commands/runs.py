@@ -93,12 +93,13 @@ def cancel(
             answer = await tools.cancel_run(found.run_id, wait_ms=wait, reason=reason or None)
             if detach or answer.status != "cancelling":
                 break
-        if _printed(screen, output, answer.raw()):
-            return
+        is_text = not _printed(screen, output, answer.raw())
         if answer.status == "cancelled":
-            screen.show(f"{found.run_id} is cancelled: all of its processes have ended")
+            if is_text:
+                screen.show(f"{found.run_id} is cancelled: all of its processes have ended")
             return
-        screen.show(f"{found.run_id} is {answer.status}")
+        if is_text:
+            screen.show(f"{found.run_id} is {answer.status}")
         screen.steps([(f"agentrun runs wait {found.run_id}", "wait until it is gone")])
 
     with_tools(connection, work)
@@ -143,14 +144,17 @@ def wait(
                 f" `agentrun runs wait {found.run_id}` continues to wait"
             ) from None
         except InterruptedByUserError:
+            screen.note(f"{found.run_id} continues:")
+            screen.steps(live_steps(found.run_id))
             return exits.INTERRUPTED
         ended = await tools.get_run(found.run_id)
         is_text = not _printed(screen, output, ended.raw())
         if is_text:
             screen.show(end_line(ended, now()))
-        if is_text or ended.status in WAITING_STATUSES:
+        code = exits.of_status(ended.status)
+        if is_text or code != exits.OK:
             screen.steps(next_steps(ended))
-        return exits.of_status(ended.status)
+        return code
 
     with_tools(connection, work)
 

@@ -214,6 +214,9 @@ class AcpDriver:
         try:
             async with self._mailbox.turn():
                 response = await self._prompt(text, started.turn_ends)
+            # Before the tail: Codex has a title made after its turn, and that may succeed.
+            seen, proxy = started.provider_error, started.proxy
+            was_asked = proxy.was_asked if proxy else None
             if response is not None:
                 await self._updates.tail()
         except acp.RequestError as error:
@@ -223,13 +226,12 @@ class AcpDriver:
         if response is None:
             message = "the provider does not process requests"
             raise classify(0, message, None, started.failure)
-        seen, response_text = started.provider_error, self._mapper.final_response
+        response_text = self._mapper.final_response
         if is_provider_error(backend_of(started.task.spec.backend), response_text, seen):
             raise classify(0, "the provider answered with an error", None, seen)
         used = await self._count(response)
         # Some agents end their turn as cancelled when a permission was refused.
         is_refusal = self._permissions.was_refused and response.stop_reason == "cancelled"
-        was_asked = started.proxy.was_asked if started.proxy else None
         self._is_unanswered = not (self._mapper.has_worked or is_refusal) and is_unanswered(
             backend_of(started.task.spec.backend), response_text, used, was_asked
         )
