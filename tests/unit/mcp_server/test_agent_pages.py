@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from agentrun.api.events import EventType, NewEvent
 from agentrun.api.quarantine import Quarantine
 from agentrun.api.status import Status
-from agentrun.api.v1alpha1 import AgentRun, AgentSession
+from agentrun.api.v1alpha1 import AgentRun, AgentSession, Phase
 from agentrun.kube.resources import SESSIONS
 from agentrun.store.base import RunRow, SessionKey, SessionRun
 from agentrun.store.paging import Place, decode_cursor
@@ -113,7 +113,9 @@ class Team:
 
 
 def rank(row: RunRow) -> Any:
-    return not row.run.is_finished, row.updated_at, row.run.created, row.run.metadata.uid
+    is_live = not row.run.is_finished
+    is_active = is_live and row.run.phase is not Phase.QUEUED
+    return is_active, is_live, row.updated_at, row.run.created, row.run.metadata.uid
 
 
 def place_of(row: RunRow) -> Place:
