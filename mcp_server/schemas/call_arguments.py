@@ -24,7 +24,7 @@ MOST_LISTED = 5
 LONGEST_NAME = 100
 """The maximum length of an untrusted name in a message, in characters."""
 
-_NAMES = {"object": "an object", "array": "a list", "string": "a string"}
+_NAMES = {"object": "an object", "array": "a list"}
 _STRUCTURES = frozenset({"object", "array"})
 _CLASSES: Mapping[Any, type] = {"object": dict, "array": list, "null": type(None)}
 

@@ -8,6 +8,7 @@ no clock and do no I/O. manifests.py converts in the other direction.
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from agentrun.api.base import rfc3339
 from agentrun.api.names import unique_run_id
 from agentrun.api.pod_layout import REQUESTED_AT, REQUESTED_BY
 from agentrun.api.quarantine import UNREADABLE, Quarantined
@@ -228,8 +229,7 @@ def timestamp(at: datetime | None) -> str | None:
     """Format a timestamp for clients: ISO 8601, UTC, milliseconds. A naive one is taken as UTC."""
     if at is None:
         return None
-    aware = at if at.tzinfo else at.replace(tzinfo=UTC)
-    return aware.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return rfc3339(at if at.tzinfo else at.replace(tzinfo=UTC))
 
 
 def seal_data(run: AgentRun) -> dict[str, Any]:

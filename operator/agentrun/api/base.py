@@ -82,7 +82,7 @@ def _as_utc(value: Any) -> Any:
     return value
 
 
-def _rfc3339(value: datetime) -> str:
+def rfc3339(value: datetime) -> str:
     """
     Format in milliseconds in UTC with a Z.
 
@@ -92,7 +92,7 @@ def _rfc3339(value: datetime) -> str:
 
 
 Time = Annotated[
-    datetime, BeforeValidator(_as_utc), PlainSerializer(_rfc3339, return_type=str, when_used="json")
+    datetime, BeforeValidator(_as_utc), PlainSerializer(rfc3339, return_type=str, when_used="json")
 ]
 """A timestamp in the form of Kubernetes: RFC 3339, UTC, with milliseconds."""
 

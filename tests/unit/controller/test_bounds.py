@@ -1,7 +1,6 @@
 """Deadlines that would end a run are compared with what the API server has, not the caches."""
 
 from datetime import timedelta
-from typing import Any
 
 import pytest
 
@@ -20,14 +19,6 @@ from tests.unit.controller.operators import (
     started,
 )
 from tests.unit.controller.samples import NOW, TIMEOUTS, stamp
-
-
-@pytest.fixture
-async def operator() -> Any:
-    built = Operator()
-    built.api.put(PROFILES, a_profile_object())
-    yield built
-    built.close()
 
 
 async def reconcile_without_watches(operator: Operator) -> None:

@@ -2,15 +2,14 @@
 
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Any
 
 import pytest
 
 from agentrun.kube.errors import ApiError, ApiUnavailableError
-from agentrun.kube.resources import PODS, PROFILES, RUNS, SESSIONS, Resource
+from agentrun.kube.resources import PODS, RUNS, SESSIONS, Resource
 from dev.failures import find
 from tests.failures import check_end, promised
-from tests.unit.controller.operators import Operator, a_profile_object, a_run_object
+from tests.unit.controller.operators import Operator, a_run_object
 
 every_kind = pytest.mark.parametrize("kind", [PODS, SESSIONS], ids=lambda kind: kind.plural)
 
@@ -33,12 +32,9 @@ def check(operator: Operator, key: str) -> None:
 
 
 @pytest.fixture
-async def operator() -> Any:
-    built = Operator()
-    built.api.put(PROFILES, a_profile_object())
-    built.api.put(RUNS, a_run_object())
-    yield built
-    built.close()
+async def operator(operator: Operator) -> Operator:
+    operator.api.put(RUNS, a_run_object())
+    return operator
 
 
 @every_kind

@@ -6,13 +6,12 @@ from typing import Any
 import pytest
 
 from agentrun.kube.api import Object
-from agentrun.kube.resources import PODS, PROFILES, RUNS
+from agentrun.kube.resources import PODS, RUNS
 from dev.failures import find
 from tests.failures import check_end, promised
 from tests.unit.controller.fake_api import FakeApi
 from tests.unit.controller.operators import (
     Operator,
-    a_profile_object,
     a_run_object,
     agent_says,
     change,
@@ -59,13 +58,10 @@ def pod_with(
 
 
 @pytest.fixture
-async def operator() -> Any:
-    built = Operator()
-    built.api.put(PROFILES, a_profile_object())
-    built.api.put(RUNS, a_run_object())
-    await built.reconcile()
-    yield built
-    built.close()
+async def operator(operator: Operator) -> Operator:
+    operator.api.put(RUNS, a_run_object())
+    await operator.reconcile()
+    return operator
 
 
 async def works(operator: Operator) -> None:

@@ -37,14 +37,6 @@ def orphan(api: FakeApi) -> None:
     change(api, PODS, "r-1", metadata={**metadata, "ownerReferences": []})
 
 
-@pytest.fixture
-async def operator() -> Any:
-    built = Operator()
-    built.api.put(PROFILES, a_profile_object())
-    yield built
-    built.close()
-
-
 async def test_a_run_from_spec_to_completion(operator: Operator) -> None:
     await started(operator)
     assert operator.run().status.phase == "Running"

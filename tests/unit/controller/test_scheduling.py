@@ -1,14 +1,13 @@
 """Runs whose pods are not scheduled: what is said, and for how long it may last."""
 
 from datetime import timedelta
-from typing import Any
 
 import pytest
 
-from agentrun.kube.resources import PODS, PROFILES, RUNS
+from agentrun.kube.resources import PODS, RUNS
 from dev.failures import find
 from tests.failures import check_end, promised
-from tests.unit.controller.operators import Operator, a_profile_object, a_run_object, change
+from tests.unit.controller.operators import Operator, a_run_object, change
 from tests.unit.controller.samples import NOW, TIMEOUTS, stamp
 
 BLOCKED = "Scheduling is blocked due to non-empty scheduling gates"
@@ -26,15 +25,12 @@ def is_unscheduled(operator: Operator, reason: str, message: str, *gates: str) -
 
 
 @pytest.fixture
-async def operator() -> Any:
-    built = Operator()
-    built.api.put(PROFILES, a_profile_object())
-    built.api.put(RUNS, {**a_run_object(), "status": {}})
-    await built.reconcile()
-    pod = built.api.stored(PODS, "r-1") or {}
-    change(built.api, PODS, "r-1", metadata={**pod["metadata"], "creationTimestamp": stamp(NOW)})
-    yield built
-    built.close()
+async def operator(operator: Operator) -> Operator:
+    operator.api.put(RUNS, {**a_run_object(), "status": {}})
+    await operator.reconcile()
+    pod = operator.api.stored(PODS, "r-1") or {}
+    change(operator.api, PODS, "r-1", metadata={**pod["metadata"], "creationTimestamp": stamp(NOW)})
+    return operator
 
 
 async def ended(operator: Operator) -> None:

@@ -27,14 +27,6 @@ SNAPSHOT = {"name": "snapshots/1", "sessionID": "s"}
 RESUMES = {"mode": "resume", "name": "s"}
 
 
-@pytest.fixture
-async def operator() -> Any:
-    built = Operator()
-    built.api.put(PROFILES, a_profile_object())
-    yield built
-    built.close()
-
-
 async def work(operator: Operator) -> None:
     """Take turns, as the workers do, until no news is left."""
     while operator.added:

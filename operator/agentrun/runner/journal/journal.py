@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from agentrun.api.base import rfc3339
 from agentrun.api.bounded_json import SENT, mended
 from agentrun.api.events import EventType
 from agentrun.api.gateway import MAX_BATCH, MAX_BLOB_BYTES
@@ -258,5 +259,5 @@ def _notice_id(lost: SpooledEvent) -> str:
 
 
 def _event(kind: EventType, data: dict[str, Any]) -> dict[str, Any]:
-    ts = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    ts = rfc3339(datetime.now(UTC))
     return {"event_id": uuid.uuid4().hex, "ts": ts, "type": kind.value, "data": data}
