@@ -59,6 +59,7 @@ def add_resources(server: MCPServer, context: ToolContext) -> None:
     async def run(namespace: str, run_id: str) -> str:
         with _not_found():
             row = await resolve(context, run_id, None, None, namespace)
+            row = await context.with_last_event(row)
             return run_view(row, is_reused=await is_reused(context, row)).model_dump_json()
 
     @server.resource(
@@ -74,6 +75,7 @@ def add_resources(server: MCPServer, context: ToolContext) -> None:
         with _not_found():
             seq = _number("after_seq", after_seq) if after_seq else 0
             row = await resolve_after(context, seq, run_id, None, None, namespace)
+            row = await context.with_last_event(row)
             most = min(max(1, _number("limit", limit)), MAX_EVENTS)
             after = seq if after_seq else max(0, row.last_seq - most)
             found = await context.store.read(row.run.metadata.uid, after, most)

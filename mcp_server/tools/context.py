@@ -70,6 +70,17 @@ class ToolContext:
         changes = self.store.changes(uid, after_seq)
         return await read_until(is_done, read, changes, seconds, self.stopping)
 
+    async def with_last_event(self, row: RunRow, seconds: float = SEAL_SECONDS) -> RunRow:
+        """
+        Return a run that has ended with its last event, which is recorded just after its end.
+
+        It waits up to ``seconds``. Who reads a terminal status reads all events up to last_seq, and
+        then no more.
+        """
+        if not row.run.is_finished or row.sealed:
+            return row
+        return await self.follow(row, lambda row: row.sealed, seconds)
+
 
 @contextmanager
 def tool_errors() -> Iterator[None]:

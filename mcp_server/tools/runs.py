@@ -1,5 +1,6 @@
 """The tools that start, show, stop and list runs."""
 
+import asyncio
 from collections.abc import Callable
 from inspect import Parameter, signature
 from typing import Annotated, Any, TypeVar, get_type_hints
@@ -161,7 +162,7 @@ def add_get_run(server: MCPServer, context: ToolContext) -> None:
             if not _has_question(row):
                 # The journal shows that the run asks before status.agent has the question.
                 row = await context.follow(row, _has_question, _QUESTION_SECONDS)
-            row = await _with_last_event(context, row)
+            row = await context.with_last_event(row)
             return run_view(row, is_reused=await is_reused(context, row))
 
 
@@ -209,7 +210,7 @@ def add_cancel_run(server: MCPServer, context: ToolContext) -> None:
                 caller = context.policy().caller.username
                 row = await context.runs.request_cancellation(row, caller, reason)
                 row = await _wait_for_end(context, ctx, row, wait_ms / 1000)
-            row = await _with_last_event(context, row)
+            row = await context.with_last_event(row)
             if row.run.is_finished and row.run.phase is not Phase.CANCELLED:
                 raise ToolError(
                     f"run is already terminal: {status_of(row)}. Call get_run for its result."
@@ -305,17 +306,6 @@ async def _wait_for_end(
         await report_wait(ctx, row, waited, seconds)
 
 
-async def _with_last_event(context: ToolContext, row: RunRow) -> RunRow:
-    """
-    Return a run that has ended with its last event, which is recorded just after its end.
-
-    Who reads a terminal status reads all events up to last_seq, and then no more.
-    """
-    if not row.run.is_finished or row.sealed:
-        return row
-    return await context.follow(row, lambda row: row.sealed, SEAL_SECONDS)
-
-
 def _is_over(row: RunRow) -> bool:
     return row.run.is_finished
 
@@ -338,13 +328,15 @@ async def _list(
     cursor: str | None,
 ) -> ListRunsResult:
     shown, size, read, looked_at = list[RunView](), 0, 0, 0
+    sealed_by = asyncio.get_running_loop().time() + SEAL_SECONDS
     policy = context.policy()
     namespaces = which.namespaces or () if cursor is None else ()
     unreadable = [unreadable_view(one) for where in namespaces for one in policy.unreadable(where)]
     while True:
         page = await _page(context, which, cursor)
         reused = await _reused(context, page)
-        for index, row in enumerate(page.rows):
+        rows = await _with_last_events(context, page, is_shown, sealed_by)
+        for index, row in enumerate(rows):
             if not (is_shown(row) and await may_read(policy, row)):
                 continue
             try:
@@ -362,6 +354,17 @@ async def _list(
         is_enough = (shown and read >= limit) or read >= _MOST_ROWS or looked_at >= MOST_LOOKED_AT
         if cursor is None or is_enough:
             return ListRunsResult(runs=shown, next_cursor=cursor, unreadable=unreadable)
+
+
+async def _with_last_events(
+    context: ToolContext, page: RunPage, is_shown: Callable[[RunRow], bool], by: float
+) -> list[RunRow]:
+    """Return the page's rows; those that are shown and have ended, with their last events."""
+    left = max(0.0, by - asyncio.get_running_loop().time())
+    meant = [row for row in page.rows if is_shown(row)]
+    found = await asyncio.gather(*(context.with_last_event(row, left) for row in meant))
+    by_uid = {row.run.metadata.uid: row for row in found}
+    return [by_uid.get(row.run.metadata.uid, row) for row in page.rows]
 
 
 async def _reused(context: ToolContext, page: RunPage) -> set[str]:

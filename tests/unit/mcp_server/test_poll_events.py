@@ -1,8 +1,10 @@
 import asyncio
+import json
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 import pytest
+from mcp_types import TextResourceContents
 
 from agentrun.api.events import EventType
 from agentrun.store.base import Changes, RunRow
@@ -155,7 +157,19 @@ async def test_the_end_is_reported_with_its_event_only(bench: Bench, wait_ms: in
     assert (answer["status"], len(answer["events"])) == ("completed", 1)
 
 
-@pytest.mark.parametrize("tool", ["get_run", "cancel_run"])
+async def _shown(bench: Bench, tool: str, name: str) -> dict[str, Any]:
+    if tool == "list_runs":
+        (found,) = (await bench.call(tool))["runs"]
+        return dict(found)
+    if tool in ("get_run", "cancel_run"):
+        return await bench.call(tool, run_id=name)
+    result = await bench.client.read_resource(f"agentrun://team-a/runs/{name}{tool}")
+    (content,) = result.contents
+    assert isinstance(content, TextResourceContents)
+    return dict(json.loads(content.text))
+
+
+@pytest.mark.parametrize("tool", ["get_run", "cancel_run", "list_runs", "", "/journal"])
 async def test_an_end_has_its_last_event_in_every_tool(bench: Bench, tool: str) -> None:
     name = (await bench.spawn())["run_id"]
     may_seal = sealing_late(bench)
@@ -165,13 +179,30 @@ async def test_an_end_has_its_last_event_in_every_tool(bench: Bench, tool: str) 
         return (await bench.row(name)).run.is_finished
 
     await eventually(is_over)
-    asking = asyncio.create_task(bench.call(tool, run_id=name))
+    asking = asyncio.create_task(_shown(bench, tool, name))
     done, _ = await asyncio.wait({asking}, timeout=0.05)
     assert not done
     may_seal.set()
-    assert (await asyncio.wait_for(asking, 20))["status"] == "cancelled"
-    run = await bench.call("get_run", run_id=name)
-    assert run["last_seq"] == (await bench.row(name)).last_seq == 1
+    shown = await asyncio.wait_for(asking, 20)
+    assert shown["status"] == "cancelled"
+    if tool != "cancel_run":  # Its result has no last_seq.
+        assert shown["last_seq"] == (await bench.row(name)).last_seq == 1
+
+
+async def test_a_run_whose_end_is_never_recorded_is_listed(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mcp_server.tools.runs.SEAL_SECONDS", 0.1)
+    name = (await bench.spawn())["run_id"]
+    sealing_late(bench)
+    bench.cluster.set_status("team-a", name, phase="Failed")
+
+    async def is_over() -> bool:
+        return (await bench.row(name)).run.is_finished
+
+    await eventually(is_over)
+    found = await asyncio.wait_for(bench.call("list_runs", status="failed"), 20)
+    assert [run["run_id"] for run in found["runs"]] == [name]
 
 
 async def test_an_end_that_is_not_sealed_in_time_is_not_reported(
